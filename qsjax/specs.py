@@ -179,6 +179,7 @@ class Convention:
     startup: Literal["direct", "ring"] = _static("direct")
     expert_balance: Literal["even", "poisson"] = _static("even")
     activations: Literal["gemm_io", "none"] = _static("gemm_io")
+    compute_dtype: Literal["per_phase", "bf16"] = _static("per_phase")
     rounding: Rounding = _static("straight_through")
     dense_flops_factor: ArrayLike = 1.0
     kv_overhead: ArrayLike = 1.0
@@ -203,6 +204,7 @@ PAPER = Convention(
     topology="flat",
     startup="ring",
     activations="none",
+    compute_dtype="bf16",
     dense_flops_factor=3.0,
     kv_exchange_volume=0.0,
     ep_exchange_volume=2.0,

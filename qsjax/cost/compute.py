@@ -1,0 +1,128 @@
+"""Arithmetic of one microbatch on one GPU, per phase [FLOP] (paper 4.1)."""
+
+import jax
+import jax.numpy as jnp
+
+from qsjax.cost import params
+from qsjax.layout import Layout
+from qsjax.numerics import safe_divide, safe_log, safe_sqrt
+from qsjax.specs import Convention, Dtype, HardwareSpec, ModelSpec, Partition, Workload
+
+
+def peak_flops(hardware: HardwareSpec, dtype: Dtype, convention: Convention) -> jax.Array:
+    """Peak rate of the matrix units at `dtype` [FLOP/s]; the paper's tables imply BF16 throughout."""
+    name = "bf16" if convention.compute_dtype == "bf16" else dtype
+    return jnp.asarray(getattr(hardware, f"flops_{name}"))
+
+
+def attended_tokens(model: ModelSpec, workload: Workload) -> tuple[jax.Array, jax.Array]:
+    """Tokens that a query of a full layer and of a window layer attends to [1]."""
+    context, topk = jnp.asarray(workload.context), jnp.asarray(model.sparse_topk)
+    full = jnp.where(topk > 0, jnp.minimum(context, topk), context)
+    return full, jnp.minimum(context, jnp.asarray(model.window))
+
+
+def attention_flops_per_token(model: ModelSpec, workload: Workload) -> jax.Array:
+    """Scores and values of one token over all layers, before any split [FLOP].
+
+    MLA is counted in its absorbed form, where queries meet the latent itself.
+    """
+    latent = jnp.asarray(model.kv_latent)
+    grouped = 4.0 * jnp.asarray(model.head_dim)
+    per_head = jnp.where(latent > 0, 2.0 * (2.0 * latent + model.rope_dim), grouped)
+    full, window = attended_tokens(model, workload)
+    full_layers = params.full_layers(model)
+    indexer = 2.0 * jnp.asarray(model.index_heads) * model.index_dim * workload.context
+    softmax = per_head * model.heads * (full_layers * full + model.window_layers * window)
+    return (
+        softmax
+        + full_layers * indexer
+        + 4.0 * jnp.asarray(model.linear_state) * model.linear_layers
+    )
+
+
+def attention_flops(
+    model: ModelSpec,
+    partition: Partition,
+    workload: Workload,
+    convention: Convention,
+    microbatch: jax.Array,
+) -> jax.Array:
+    """Attention phase [FLOP]; the paper's tables do not divide it by kvp."""
+    shards = jnp.asarray(partition.tp) * partition.pp
+    if convention.attention_flops_over_kvp:
+        shards = shards * partition.kvp
+    return microbatch * (attention_flops_per_token(model, workload) / shards)
+
+
+def projection_flops(
+    model: ModelSpec,
+    partition: Partition,
+    convention: Convention,
+    exact_weights: jax.Array,
+    microbatch: jax.Array,
+) -> jax.Array:
+    """Projection phase [FLOP]: two per attention weight on this GPU (`exact_weights`)."""
+    weights = exact_weights
+    if convention.mla_projection == "two_d_squared":
+        shards = jnp.asarray(partition.tp) * partition.pp
+        simplified = params.softmax_layers(model) * 2.0 * jnp.asarray(model.hidden) ** 2 / shards
+        weights = jnp.where(jnp.asarray(model.kv_latent) > 0, simplified, weights)
+    return 2.0 * microbatch * weights
+
+
+def expert_load(
+    model: ModelSpec, partition: Partition, convention: Convention, routed_tokens: jax.Array
+) -> jax.Array:
+    """Tokens of the busiest expert rank over those of the mean rank [1].
+
+    `poisson` adds the expected maximum of `ep` Poisson loads of mean n, n + sqrt(2 n ln ep).
+    """
+    load = jnp.asarray(convention.expert_load_factor)
+    if convention.expert_balance == "poisson":
+        ep = jnp.asarray(partition.ep)
+        mean = routed_tokens * model.top_k / ep
+        load = load * (1.0 + safe_sqrt(safe_divide(2.0 * safe_log(ep), mean)))
+    return load
+
+
+def streamed_pool(model: ModelSpec, convention: Convention) -> jax.Array:
+    """Parameters that the routed-FFN law moves and multiplies [1].
+
+    Under `scope="routed_ffn"` a dense model stands for one block of all its parameters: the
+    paper's tables charge eq. 21's total as FFN, but the MoE for its expert pool alone.
+    """
+    pool = params.pool_params(model)
+    if convention.scope == "full_model":
+        return pool
+    return jnp.where(jnp.asarray(model.experts) > 1, pool, params.total_params(model))
+
+
+def ffn_flops(
+    model: ModelSpec,
+    partition: Partition,
+    convention: Convention,
+    lay: Layout,
+    microbatch: jax.Array,
+    load: jax.Array,
+) -> jax.Array:
+    """FFN phase [FLOP]: routed experts, shared experts, dense layers and router."""
+    pp = jnp.asarray(partition.pp)
+    sparsity = jnp.asarray(model.top_k) / model.experts
+    factor = jnp.where(jnp.asarray(model.experts) > 1, 1.0, convention.dense_flops_factor)
+    active = factor * sparsity * streamed_pool(model, convention)
+    flops = 2.0 * load * microbatch * (active * lay.pool_replicas / (lay.expert_time_shards * pp))
+    if convention.scope == "routed_ffn":
+        return flops
+    always = (params.shared_params(model) + params.dense_ffn_params(model)) / lay.ffn_tp
+    return flops + 2.0 * microbatch * ((always + params.router_params(model)) / pp)
+
+
+def head_flops(
+    model: ModelSpec, partition: Partition, convention: Convention, microbatch: jax.Array
+) -> jax.Array:
+    """Output head [FLOP], spread evenly over the stages."""
+    if convention.scope == "routed_ffn":
+        return jnp.zeros(())
+    shards = jnp.asarray(partition.tp) * partition.pp
+    return 2.0 * microbatch * (params.head_params(model) / shards)

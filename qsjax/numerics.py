@@ -1,0 +1,61 @@
+"""Gradient-safe arithmetic: guarded division and selection, rounding with a stated derivative."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from qsjax.specs import Rounding
+
+
+def safe_divide(numerator: ArrayLike, denominator: ArrayLike, default: ArrayLike = 0.0) -> jax.Array:
+    """`numerator / denominator`, and `default` with zero gradient where the denominator is 0."""
+    is_zero = jnp.equal(denominator, 0)
+    return jnp.where(is_zero, default, numerator / jnp.where(is_zero, 1.0, denominator))
+
+
+def safe_log(x: ArrayLike, default: ArrayLike = 0.0) -> jax.Array:
+    """log x, and `default` with zero gradient where x <= 0."""
+    is_positive = jnp.greater(x, 0)
+    return jnp.where(is_positive, jnp.log(jnp.where(is_positive, x, 1.0)), default)
+
+
+def safe_sqrt(x: ArrayLike) -> jax.Array:
+    """sqrt x, and 0 with zero gradient where x <= 0."""
+    is_positive = jnp.greater(x, 0)
+    return jnp.where(is_positive, jnp.sqrt(jnp.where(is_positive, x, 1.0)), 0.0)
+
+
+def at_least(x: ArrayLike, bound: float) -> jax.Array:
+    """max(x, bound) whose derivative at equality is that of x (jnp.maximum halves it)."""
+    return jnp.where(jnp.greater_equal(x, bound), x, bound)
+
+
+@jax.custom_jvp
+def _floor_straight_through(x: jax.Array) -> jax.Array:
+    return jnp.floor(x)
+
+
+@_floor_straight_through.defjvp
+def _floor_tangent(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[Any, Any]:
+    return jnp.floor(primals[0]), tangents[0]
+
+
+def floor(x: ArrayLike, rounding: Rounding = "straight_through") -> jax.Array:
+    """Largest integer not above x.
+
+    Args:
+        x: any array.
+        rounding: `floor` has derivative 0, `straight_through` the same value with derivative 1,
+            `relaxed` does not round at all.
+    """
+    x = jnp.asarray(x)
+    if rounding == "relaxed":
+        return x
+    return _floor_straight_through(x) if rounding == "straight_through" else jnp.floor(x)
+
+
+def ceil(x: ArrayLike, rounding: Rounding = "straight_through") -> jax.Array:
+    """Smallest integer not below x; `rounding` as for `floor`."""
+    return -floor(-jnp.asarray(x), rounding)
