@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 from qsjax.cost import communication, compute, memory, traffic
 from qsjax.cost.collectives import Cost
 from qsjax.cost.overlap import exposed
-from qsjax.feasibility import capacity, reasons
+from qsjax.feasibility import Capacity, capacity, reasons
 from qsjax.layout import layout
 from qsjax.numerics import at_least
 from qsjax.specs import (
@@ -21,53 +21,6 @@ from qsjax.specs import (
     Partition,
     Workload,
 )
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class StepCost:
-    """Every term of one decode step. Times are per microbatch and pipeline stage unless said.
-
-    `t_*` [s], `*_bytes` [B] per GPU, `reasons` a bit set of `REASONS` (0 = feasible). The terms
-    of `t_stage` are `t_bound`, the exposed parts and `t_overhead`.
-    """
-
-    reasons: jax.Array
-    batch: jax.Array
-    max_batch: jax.Array
-    microbatch: jax.Array
-    gpus: jax.Array
-    usable_bytes: jax.Array
-    weights_bytes: jax.Array
-    kv_bytes_per_sequence: jax.Array
-    t_compute_attention: jax.Array
-    t_compute_projection: jax.Array
-    t_compute_ffn: jax.Array
-    t_compute_head: jax.Array
-    t_hbm_kv: jax.Array
-    t_hbm_attention_weights: jax.Array
-    t_hbm_routed: jax.Array
-    t_hbm_always: jax.Array
-    t_hbm_head: jax.Array
-    t_hbm_act_attention: jax.Array
-    t_hbm_act_projection: jax.Array
-    t_hbm_act_ffn: jax.Array
-    t_hbm_act_head: jax.Array
-    t_comm_tp: Cost
-    t_comm_kv: Cost
-    t_comm_ep: Cost
-    t_comm_layout: Cost
-    t_exposed_tp: jax.Array
-    t_exposed_kv: jax.Array
-    t_exposed_ep: jax.Array
-    t_exposed_layout: jax.Array
-    t_bound: jax.Array
-    t_overhead: jax.Array
-    t_stage: jax.Array
-    t_p2p: jax.Array
-    tpot: jax.Array
-    tokens_per_s: jax.Array
-    tokens_per_s_per_gpu: jax.Array
-    tokens_per_s_per_user: jax.Array
 
 
 class Phases(NamedTuple):
@@ -128,7 +81,7 @@ def hbm_times(ctx: communication.Context, microbatch: jax.Array) -> Hbm:
     activations = Phases(*(jnp.zeros(()),) * 4)
     if conv.scope == "full_model":
         per_gpu = memory.attention_weights_per_gpu(model, part, lay)
-        attention = work.bytes_attn_weight * per_gpu / streaming
+        attention = jnp.asarray(work.bytes_attn_weight) * per_gpu / streaming
     if conv.activations == "gemm_io":
         activations = Phases(
             traffic.attention_activation_bytes(model, part, work, microbatch) / streaming,
@@ -164,26 +117,92 @@ def bottleneck(arithmetic: Phases, hbm: Phases, convention: Convention) -> Bound
 
 
 class Families(NamedTuple):
-    """One value for each communication family of a layer."""
+    """Start-up and bandwidth part of each communication family of a layer [s]."""
 
-    tp: Cost | jax.Array
-    kv: Cost | jax.Array
-    ep: Cost | jax.Array
-    layout: Cost | jax.Array
+    tp: Cost
+    kv: Cost
+    ep: Cost
+    layout: Cost
 
 
-def _exposed(ctx: communication.Context, comm: Families, windows: Phases) -> Families:
+class Exposed(NamedTuple):
+    """What overlap leaves of each communication family [s]."""
+
+    tp: jax.Array
+    kv: jax.Array
+    ep: jax.Array
+    layout: jax.Array
+
+
+def communication_times(
+    ctx: communication.Context, microbatch: jax.Array, load: jax.Array
+) -> Families:
+    """Every family of a microbatch, before overlap [s]."""
+    return Families(
+        tp=communication.tensor_parallel(ctx, microbatch),
+        kv=communication.kv_parallel(ctx, microbatch),
+        ep=communication.expert_parallel(ctx, microbatch, load),
+        layout=communication.layout_transition(ctx, microbatch),
+    )
+
+
+def exposed_times(ctx: communication.Context, comm: Families, windows: Phases) -> Exposed:
+    """What overlap leaves of every family [s]."""
     hardware = ctx.hardware
     startup = hardware.overlap_startup
     is_ring = jnp.where(jnp.equal(ctx.partition.kv_mode, KV_CP), 1.0, 0.0)
     tail = is_ring * hardware.cp_ring_tail
     around_ffn = windows.projection + windows.ffn
-    return Families(
+    return Exposed(
         tp=exposed(comm.tp, around_ffn, hardware.overlap_tp, startup),
         kv=exposed(comm.kv, windows.attention, hardware.overlap_kv, startup, tail),
         ep=exposed(comm.ep, windows.ffn, hardware.overlap_ep, startup),
         layout=exposed(comm.layout, windows.ffn, hardware.overlap_layout, startup),
     )
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class StepCost:
+    """Every term of one decode step.
+
+    Times are per microbatch and pipeline stage, except `tpot`: `t_stage` is `t_bound` plus the
+    four exposed families plus `t_overhead`.
+
+    Attributes:
+        reasons: bit set of `feasibility.REASONS`; 0 = feasible.
+        capacity: memory per GPU, B_max and the batch.
+        microbatch: sequences of an attention replica in a stage at a time.
+        gpus: GPUs of the design.
+        compute: arithmetic time by phase [s].
+        hbm: HBM time by source of the bytes [s].
+        comm: start-up and bandwidth part by family [s].
+        exposed: what overlap leaves of `comm` [s].
+        t_bound: bottleneck of arithmetic and HBM [s].
+        t_overhead: launch overhead of the layers [s].
+        t_p2p: hand-over to the next stage [s].
+        tpot: time per output token of a sequence [s].
+        tokens_per_s: of the whole design.
+        tokens_per_s_per_gpu: of each GPU.
+        tokens_per_s_per_user: of each sequence, 1/TPOT.
+    """
+
+    reasons: jax.Array
+    capacity: Capacity
+    microbatch: jax.Array
+    gpus: jax.Array
+    compute: Phases
+    hbm: Hbm
+    comm: Families
+    exposed: Exposed
+    t_bound: jax.Array
+    t_overhead: jax.Array
+    t_stage: jax.Array
+    t_p2p: jax.Array
+    tpot: jax.Array
+    tokens_per_s: jax.Array
+    tokens_per_s_per_gpu: jax.Array
+    tokens_per_s_per_user: jax.Array
 
 
 def decode_step(
@@ -217,48 +236,22 @@ def decode_step(
     arithmetic = compute_times(ctx, microbatch, load)
     hbm = hbm_times(ctx, microbatch)
     bound = bottleneck(arithmetic, hbm.phases(), convention)
-    comm = Families(
-        tp=communication.tensor_parallel(ctx, microbatch),
-        kv=communication.kv_parallel(ctx, microbatch),
-        ep=communication.expert_parallel(ctx, microbatch, load),
-        layout=communication.layout_transition(ctx, microbatch),
-    )
-    seen = _exposed(ctx, comm, bound.windows)
+    comm = communication_times(ctx, microbatch, load)
+    seen = exposed_times(ctx, comm, bound.windows)
     t_overhead = jnp.asarray(hardware.layer_overhead) * model.layers / pp
     t_stage = bound.t_bound + (seen.tp + seen.kv + seen.ep + seen.layout) + t_overhead
     t_p2p = communication.pipeline(ctx, microbatch)
     tpot = (pp * (t_stage + t_p2p) + hardware.step_overhead) / workload.tokens_per_step
-    tokens_per_s = partition.dp * cap.batch / tpot
+    tokens_per_s = jnp.asarray(partition.dp) * cap.batch / tpot
     return StepCost(
         reasons=reasons(model, partition, workload, convention, lay, cap, gpus),
-        batch=cap.batch,
-        max_batch=cap.max_batch,
+        capacity=cap,
         microbatch=microbatch,
         gpus=lay.gpus,
-        usable_bytes=cap.usable,
-        weights_bytes=cap.weights,
-        kv_bytes_per_sequence=cap.kv_per_sequence,
-        t_compute_attention=arithmetic.attention,
-        t_compute_projection=arithmetic.projection,
-        t_compute_ffn=arithmetic.ffn,
-        t_compute_head=arithmetic.head,
-        t_hbm_kv=hbm.kv,
-        t_hbm_attention_weights=hbm.attention_weights,
-        t_hbm_routed=hbm.routed,
-        t_hbm_always=hbm.always,
-        t_hbm_head=hbm.head,
-        t_hbm_act_attention=hbm.activations.attention,
-        t_hbm_act_projection=hbm.activations.projection,
-        t_hbm_act_ffn=hbm.activations.ffn,
-        t_hbm_act_head=hbm.activations.head,
-        t_comm_tp=comm.tp,
-        t_comm_kv=comm.kv,
-        t_comm_ep=comm.ep,
-        t_comm_layout=comm.layout,
-        t_exposed_tp=seen.tp,
-        t_exposed_kv=seen.kv,
-        t_exposed_ep=seen.ep,
-        t_exposed_layout=seen.layout,
+        compute=arithmetic,
+        hbm=hbm,
+        comm=comm,
+        exposed=seen,
         t_bound=bound.t_bound,
         t_overhead=t_overhead,
         t_stage=t_stage,

@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 from qsjax.cost import memory
 from qsjax.layout import Layout
 from qsjax.numerics import at_least
-from qsjax.specs import KV_NONE, Convention, HardwareSpec, ModelSpec, Partition, Workload
+from qsjax.specs import KV_CP, KV_NONE, Convention, HardwareSpec, ModelSpec, Partition, Workload
 
 # Why a cell is infeasible: one bit each, so that a cell carries all its reasons.
 REASONS: dict[str, int] = {
@@ -44,7 +44,7 @@ def capacity(
     convention: Convention,
     lay: Layout,
 ) -> Capacity:
-    """Weights, cache and batch of a partition; the batch is at least 1, so that times are finite."""
+    """Weights, cache and batch of a partition; the batch is at least 1, to keep times finite."""
     usable = memory.usable_bytes(hardware)
     weights = memory.weights_bytes(model, partition, workload, lay)
     per_sequence = memory.kv_bytes_per_sequence(model, partition, workload, convention)
@@ -77,7 +77,11 @@ def reasons(
         "ep exceeds or does not divide the experts": ~_divides(ep, model.experts),
         "ep does not divide the stage": ~_divides(expert_ranks, lay.stage_gpus),
         "pp exceeds the layers": jnp.asarray(part.pp) > model.layers,
-        "KV mode not applicable": jnp.equal(part.kv_mode, KV_NONE) & (jnp.asarray(part.kvp) > 1),
+        "KV mode not applicable": jnp.where(
+            jnp.asarray(part.kvp) > 1,
+            jnp.equal(part.kv_mode, KV_NONE),
+            jnp.equal(part.kv_mode, KV_CP),
+        ),
     }
     if gpus is not None:
         broken["wrong GPU count"] = ~jnp.equal(lay.gpus, gpus)

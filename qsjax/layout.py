@@ -33,7 +33,8 @@ def kv_head_split(model: ModelSpec, tp: ArrayLike) -> jax.Array:
 
     Heads that do not divide are rounded up per GPU, and more ranks than heads hold copies.
     """
-    return model.kv_heads / jnp.ceil(model.kv_heads / jnp.asarray(tp))
+    heads = jnp.asarray(model.kv_heads)
+    return heads / jnp.ceil(heads / tp)
 
 
 def cache_layout(
@@ -58,7 +59,7 @@ def cache_layout(
 
 
 def layout(model: ModelSpec, partition: Partition, convention: Convention) -> Layout:
-    """The shard counts of `partition`, by the convention's FFN sharding (Helix stage or plain tp)."""
+    """The shard counts of `partition` under the convention's FFN sharding."""
     tp, ep, kvp, dp = (jnp.asarray(getattr(partition, n)) for n in ("tp", "ep", "kvp", "dp"))
     stage_gpus = dp * kvp * tp
     if convention.ffn_sharding == "stage":
@@ -73,9 +74,7 @@ def layout(model: ModelSpec, partition: Partition, convention: Convention) -> La
     return Layout(
         stage_gpus=stage_gpus,
         gpus=stage_gpus * partition.pp,
-        kv_weight_split=jnp.where(
-            jnp.asarray(model.kv_latent) > 0, 1.0, kv_head_split(model, tp)
-        ),
+        kv_weight_split=jnp.where(jnp.asarray(model.kv_latent) > 0, 1.0, kv_head_split(model, tp)),
         expert_tp=expert_tp,
         ffn_tp=ffn_tp,
         pool_replicas=pool_replicas,

@@ -9,7 +9,9 @@ from jax.typing import ArrayLike
 from qsjax.specs import Rounding
 
 
-def safe_divide(numerator: ArrayLike, denominator: ArrayLike, default: ArrayLike = 0.0) -> jax.Array:
+def safe_divide(
+    numerator: ArrayLike, denominator: ArrayLike, default: ArrayLike = 0.0
+) -> jax.Array:
     """`numerator / denominator`, and `default` with zero gradient where the denominator is 0."""
     is_zero = jnp.equal(denominator, 0)
     return jnp.where(is_zero, default, numerator / jnp.where(is_zero, 1.0, denominator))

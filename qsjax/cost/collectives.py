@@ -62,7 +62,7 @@ def half_collective(
     )
     inner = (ranks.inner - 1.0) / (ranks.inner * hardware.intra_bw)
     outer = (ranks.outer - 1.0) / (ranks.outer * ranks.inner * hardware.inter_bw)
-    return Cost(startup, message_bytes * ((inner + outer) / hardware.eff_link))
+    return Cost(startup, jnp.asarray(message_bytes) * ((inner + outer) / hardware.eff_link))
 
 
 def all_reduce(
@@ -77,4 +77,4 @@ def point_to_point(is_intra: jax.Array, message_bytes: ArrayLike, hardware: Hard
     """One message on the node-local (`is_intra`) or the inter-node fabric [s]."""
     latency = jnp.where(is_intra, hardware.intra_latency, hardware.inter_latency)
     bandwidth = jnp.where(is_intra, hardware.intra_bw, hardware.inter_bw)
-    return Cost(latency, message_bytes / (bandwidth * hardware.eff_link))
+    return Cost(latency, jnp.asarray(message_bytes) / (bandwidth * hardware.eff_link))

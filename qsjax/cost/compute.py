@@ -10,7 +10,7 @@ from qsjax.specs import Convention, Dtype, HardwareSpec, ModelSpec, Partition, W
 
 
 def peak_flops(hardware: HardwareSpec, dtype: Dtype, convention: Convention) -> jax.Array:
-    """Peak rate of the matrix units at `dtype` [FLOP/s]; the paper's tables imply BF16 throughout."""
+    """Peak rate of the matrix units at `dtype` [FLOP/s]; BF16 for all in the paper's tables."""
     name = "bf16" if convention.compute_dtype == "bf16" else dtype
     return jnp.asarray(getattr(hardware, f"flops_{name}"))
 

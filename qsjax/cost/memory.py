@@ -39,7 +39,7 @@ def weights_bytes(
     copies = jnp.where(pp > 1, 1.0, 2.0 - jnp.asarray(model.tied_embeddings))
     vocabulary = params.head_params(model) * copies / partition.tp
     return (
-        workload.bytes_attn_weight * attention_weights_per_gpu(model, partition, lay)
+        jnp.asarray(workload.bytes_attn_weight) * attention_weights_per_gpu(model, partition, lay)
         + workload.bytes_ffn_weight * ffn
         + workload.bytes_head_weight * (vocabulary + params.norm_params(model) / pp)
     )
@@ -55,8 +55,13 @@ def kv_bytes_per_sequence(
     kept = params.full_layers(model) * tokens + model.window_layers * jnp.minimum(
         tokens, jnp.asarray(model.window)
     )
-    cache = convention.kv_overhead * workload.bytes_kv * (elements / split + model.index_dim) * kept
-    state = workload.bytes_act * jnp.asarray(model.linear_layers) * model.linear_state
+    cache = (
+        jnp.asarray(convention.kv_overhead)
+        * workload.bytes_kv
+        * (elements / split + model.index_dim)
+        * kept
+    )
+    state = jnp.asarray(workload.bytes_act) * jnp.asarray(model.linear_layers) * model.linear_state
     return (cache / partition.kvp + state / partition.tp) / partition.pp
 
 

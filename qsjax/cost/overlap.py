@@ -25,4 +25,8 @@ def exposed(
     """
     hideable = (1.0 - jnp.asarray(tail)) * cost.bandwidth
     seen = jnp.maximum(0.0, hideable - overlap * jnp.asarray(window))
-    return tail * cost.bandwidth + seen + (1.0 - jnp.asarray(startup_overlap)) * cost.startup
+    return (
+        jnp.asarray(tail) * cost.bandwidth
+        + seen
+        + (1.0 - jnp.asarray(startup_overlap)) * cost.startup
+    )

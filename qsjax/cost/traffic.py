@@ -56,7 +56,11 @@ def routed_bytes(
     pool: jax.Array, partition: Partition, workload: Workload, lay: Layout, factor: jax.Array
 ) -> jax.Array:
     """Routed-expert weight bytes [B]: `factor` of the pool (parameters) over its shards."""
-    return workload.bytes_ffn_weight * (pool / (lay.expert_time_shards * partition.pp)) * factor
+    return (
+        jnp.asarray(workload.bytes_ffn_weight)
+        * (pool / (lay.expert_time_shards * partition.pp))
+        * factor
+    )
 
 
 def always_read_bytes(
@@ -66,7 +70,11 @@ def always_read_bytes(
     if convention.scope == "routed_ffn":
         return jnp.zeros(())
     split = (params.shared_params(model) + params.dense_ffn_params(model)) / lay.ffn_tp
-    return workload.bytes_ffn_weight * (split + params.router_params(model)) / partition.pp
+    return (
+        jnp.asarray(workload.bytes_ffn_weight)
+        * (split + params.router_params(model))
+        / partition.pp
+    )
 
 
 def head_bytes(
@@ -76,7 +84,7 @@ def head_bytes(
     if convention.scope == "routed_ffn":
         return jnp.zeros(())
     shards = jnp.asarray(partition.tp) * partition.pp
-    return workload.bytes_head_weight * params.head_params(model) / shards
+    return jnp.asarray(workload.bytes_head_weight) * params.head_params(model) / shards
 
 
 def attention_activation_bytes(
@@ -113,8 +121,10 @@ def ffn_activation_bytes(
     """Inputs, intermediates and outputs of the FFN products [B]."""
     hidden, matrices = jnp.asarray(model.hidden), jnp.asarray(model.ffn_matrices)
     moe_layers, top_k = params.moe_layers(model), jnp.asarray(model.top_k)
-    routed = lay.pool_replicas * top_k * (
-        2.0 * hidden / partition.ep + matrices * model.expert_ff / lay.expert_time_shards
+    routed = (
+        lay.pool_replicas
+        * top_k
+        * (2.0 * hidden / partition.ep + matrices * model.expert_ff / lay.expert_time_shards)
     )
     shared = model.shared_experts * (2.0 * hidden + matrices * model.shared_ff / lay.ffn_tp)
     dense = 2.0 * hidden + matrices * model.dense_ff / lay.ffn_tp
