@@ -1,12 +1,12 @@
 """Gradient-safe arithmetic: guarded division and selection, rounding with a stated derivative."""
 
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from qsjax.specs import Rounding
+Rounding = Literal["straight_through", "floor", "relaxed"]
 
 
 def safe_divide(

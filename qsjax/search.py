@@ -102,7 +102,8 @@ def reduce_block(
     score, why, gpus = flat(score_of(step, objective)), flat(step.reasons), flat(step.gpus)
     is_feasible = why == 0
     best = pick_best(score, is_feasible, gpus)
-    is_winner = jnp.arange(score.shape[-1]) == best.position[..., None]
+    position = jax.lax.broadcasted_iota(best.position.dtype, score.shape, kept_rank)
+    is_winner = position == best.position[..., None]
     second = pick_best(score, is_feasible & ~is_winner, gpus)
     counts = [jnp.sum((why & bit) != 0, axis=-1) for bit in REASONS.values()]
     return Reduced(best, second, jnp.sum(is_feasible, axis=-1), jnp.stack(counts))

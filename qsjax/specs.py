@@ -12,12 +12,13 @@ from typing import Any, Literal
 import jax
 from jax.typing import ArrayLike
 
+from qsjax.numerics import Rounding
+
 Dtype = Literal["bf16", "fp8", "fp4"]
 ExpertTraffic = Literal["coverage", "full_pool", "all_experts", "top_k"]
 FfnSharding = Literal["stage", "tp"]
 Bottleneck = Literal["per_phase", "global"]
 MlaLayout = Literal["latent", "latent_over_tp", "two_latents", "keys_and_values_over_tp"]
-Rounding = Literal["straight_through", "floor", "relaxed"]
 
 KV_NONE, KV_HELIX, KV_CP = 0.0, 1.0, 2.0
 KV_MODES: dict[str, float] = {"none": KV_NONE, "kvp": KV_HELIX, "cp": KV_CP}

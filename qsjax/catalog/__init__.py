@@ -10,13 +10,23 @@ from typing import Any
 from qsjax.specs import HardwareSpec, ModelSpec
 
 _UNITS = {
-    "_gb_per_s": 1e9, "_tb_per_s": 1e12, "_tflop_per_s": 1e12, "_pflop_per_s": 1e15,
-    "_gib": 2.0**30, "_gb": 1e9, "_us": 1e-6,
+    "_gb_per_s": 1e9,
+    "_tb_per_s": 1e12,
+    "_tflop_per_s": 1e12,
+    "_pflop_per_s": 1e15,
+    "_gib": 2.0**30,
+    "_gb": 1e9,
+    "_us": 1e-6,
 }
 _FIELDS = {
-    "hbm_capacity": "hbm_bytes", "hbm_bandwidth": "hbm_bw", "peak_bf16": "flops_bf16",
-    "peak_fp8": "flops_fp8", "peak_fp4": "flops_fp4", "intra_bandwidth": "intra_bw",
-    "inter_bandwidth": "inter_bw", "reserve": "reserve_bytes",
+    "hbm_capacity": "hbm_bytes",
+    "hbm_bandwidth": "hbm_bw",
+    "peak_bf16": "flops_bf16",
+    "peak_fp8": "flops_fp8",
+    "peak_fp4": "flops_fp4",
+    "intra_bandwidth": "intra_bw",
+    "inter_bandwidth": "inter_bw",
+    "reserve": "reserve_bytes",
 }
 
 

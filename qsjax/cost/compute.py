@@ -66,7 +66,9 @@ def projection_flops(
     weights = exact_weights
     if convention.mla_projection == "two_d_squared":
         shards = jnp.asarray(partition.tp) * partition.pp
-        simplified = params.softmax_layers(model) * 2.0 * jnp.asarray(model.hidden) ** 2 / shards
+        other = jnp.asarray(model.linear_layers) * model.linear_params + model.extra_params
+        softmax = params.softmax_layers(model) * 2.0 * jnp.asarray(model.hidden) ** 2
+        simplified = (softmax + other) / shards
         weights = jnp.where(jnp.asarray(model.kv_latent) > 0, simplified, weights)
     return 2.0 * microbatch * weights
 

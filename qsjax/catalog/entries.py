@@ -1,0 +1,65 @@
+"""What the catalogue knows of a model or an accelerator besides the numbers of its record."""
+
+import dataclasses
+from typing import Literal
+
+from qsjax.specs import Dtype, HardwareSpec, ModelSpec
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Deviation:
+    """Why a count by the shapes is more than 1 % off the published one, and by which ratio."""
+
+    of: Literal["total", "active"]
+    ratio: float
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ModelEntry:
+    """A model: its record, the precisions it is published in, what its publisher says of it.
+
+    `weight_dtype` is that of the feed-forward networks. Published counts are in parameters and
+    None where there is none. `max_context` is in tokens, 0 where unknown.
+    """
+
+    name: str
+    spec: ModelSpec
+    title: str = ""
+    aliases: tuple[str, ...] = ()
+    source: str = ""
+    published_total: float | None = None
+    published_active: float | None = None
+    published_source: str = ""
+    weight_dtype: Dtype = "bf16"
+    attn_weight_dtype: Dtype = "bf16"
+    kv_dtype: Dtype = "bf16"
+    max_context: int = 0
+    note: str = ""
+    deviations: tuple[Deviation, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where some of the numbers of an accelerator come from."""
+
+    of: tuple[str, ...]
+    at: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class HardwareEntry:
+    """An accelerator: its record, the sources, and what was assumed for want of a figure.
+
+    `given` lists the quantities that the entry states itself; the others are defaults, inherited
+    or assumed. `assumptions` says which.
+    """
+
+    name: str
+    spec: HardwareSpec
+    title: str = ""
+    aliases: tuple[str, ...] = ()
+    note: str = ""
+    given: tuple[str, ...] = ()
+    sources: tuple[Source, ...] = ()
+    assumptions: tuple[str, ...] = ()

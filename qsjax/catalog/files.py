@@ -1,0 +1,119 @@
+"""TOML files with the line of each key, so that one message can name every problem of a file."""
+
+import dataclasses
+import difflib
+import re
+import tomllib
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any
+
+_HEADER = re.compile(r"^\[(\[?)\s*([A-Za-z0-9_.-]+)\s*\]?\]")
+_KEY = re.compile(r"^([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)\s*=")
+_LONG_STRING = re.compile(r'"""|\'\'\'')
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """A parsed file. `problems` grows while the file is read; `lines` maps dotted keys to lines.
+
+    `is_readable` is False where the text is no TOML at all: then nothing else can be said of it.
+    """
+
+    label: str
+    table: dict[str, Any]
+    lines: dict[str, int]
+    problems: list[tuple[int, str]]
+    is_readable: bool = True
+
+
+def _scan(text: str) -> tuple[dict[str, int], list[tuple[int, str, int]]]:
+    """Line of each key, and (line, key, line of the first) of each repeated one."""
+    lines: dict[str, int] = {}
+    repeated: list[tuple[int, str, int]] = []
+    table, inside = "", False
+    for number, raw in enumerate(text.splitlines(), start=1):
+        line, was_inside = raw.strip(), inside
+        inside ^= len(_LONG_STRING.findall(line)) % 2 == 1
+        if was_inside:
+            continue
+        if header := _HEADER.match(line):
+            # Each [[table]] is a new one, told apart by its line.
+            table = f"{header[2]}:{number}." if header[1] else f"{header[2]}."
+            lines.setdefault(header[2], number)
+        elif match := _KEY.match(line):
+            key = table + match[1]
+            if key in lines:
+                repeated.append((number, match[1], lines[key]))
+            else:
+                lines[key] = number
+    return lines, repeated
+
+
+def parse(text: str, label: str) -> Document:
+    """The document of a text; a key given twice is a problem, its first value is kept."""
+    lines, repeated = _scan(text)
+    problems = [
+        (number, f"{key}: given twice, first on line {first}; keep one")
+        for number, key, first in repeated
+    ]
+    rows = text.splitlines()
+    for number, _, _ in repeated:
+        rows[number - 1] = ""
+    try:
+        table = tomllib.loads("\n".join(rows), parse_float=Decimal)
+    except tomllib.TOMLDecodeError as error:
+        problems.append((0, f"not TOML: {error}"))
+        return Document(label=label, table={}, lines=lines, problems=problems, is_readable=False)
+    return Document(label=label, table=table, lines=lines, problems=problems)
+
+
+def complain(document: Document, key: str, problem: str) -> None:
+    """Note a problem of a dotted key; without such a key, of the whole file."""
+    shown = key.rpartition(".")[2]
+    document.problems.append(
+        (document.lines.get(key, 0), f"{shown}: {problem}" if key else problem)
+    )
+
+
+def raise_problems(document: Document) -> None:
+    """Raise one `ValueError` that lists all problems in the order of the lines."""
+    if document.problems:
+        listed = (
+            f"  line {number}: {text}" if number else f"  {text}"
+            for number, text in sorted(document.problems)
+        )
+        raise ValueError("\n".join([f"{document.label}:", *listed]))
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint for an unknown word: the nearest known ones, or all."""
+    names = list(known)
+    near = difflib.get_close_matches(word.lower(), names, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
+
+
+def text_of(document: Document, key: str, default: str = "") -> str:
+    """The string at a key of the top level; another type is a problem."""
+    value = document.table.get(key, default)
+    if not isinstance(value, str):
+        complain(document, key, f"{value} is not a text; put it in quotes")
+        return default
+    return value
+
+
+def texts_of(document: Document, key: str) -> tuple[str, ...]:
+    """The list of strings at a key of the top level; another type is a problem."""
+    value = document.table.get(key, [])
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        complain(document, key, 'give a list of texts, such as ["one", "two"]')
+        return ()
+    return tuple(value)
+
+
+def number_of(document: Document, key: str, value: Any) -> Decimal | None:
+    """An exact number from a parsed value; another type is a problem."""
+    if isinstance(value, bool) or not isinstance(value, int | Decimal):
+        complain(document, key, f"{value!r} is not a number; the unit belongs in the key")
+        return None
+    return Decimal(value)

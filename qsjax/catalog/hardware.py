@@ -1,0 +1,197 @@
+"""Accelerators from TOML: the unit stands in the key, every problem of a file in one message."""
+
+import dataclasses
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from qsjax import validate
+from qsjax.catalog.entries import HardwareEntry, Source
+from qsjax.catalog.files import (
+    Document,
+    complain,
+    nearest,
+    number_of,
+    raise_problems,
+    text_of,
+    texts_of,
+)
+from qsjax.specs import HardwareSpec
+from qsjax.units import GB, GIB, MS, PFLOP, TB, TFLOP, US
+
+BITS_PER_BYTE = 8
+
+# Of each kind of quantity, the units a key may end in and what one is in SI.
+UNITS: dict[str, dict[str, float]] = {
+    "capacity": {"gb": GB, "gib": GIB, "tb": TB},
+    "bandwidth": {"gb_per_s": GB, "tb_per_s": TB, "gbit_per_s": GB / BITS_PER_BYTE},
+    "compute rate": {"tflop_per_s": TFLOP, "pflop_per_s": PFLOP},
+    "time": {"us": US, "ms": MS},
+    "price": {"usd_per_hour": 1.0},
+    "power": {"watts": 1.0},
+}
+
+
+class Quantity(NamedTuple):
+    """A field of `HardwareSpec` that a file gives in a unit."""
+
+    field: str
+    kind: str
+
+
+QUANTITIES: dict[str, Quantity] = {
+    "hbm_capacity": Quantity("hbm_bytes", "capacity"),
+    "hbm_bandwidth": Quantity("hbm_bw", "bandwidth"),
+    "peak_bf16": Quantity("flops_bf16", "compute rate"),
+    "peak_fp8": Quantity("flops_fp8", "compute rate"),
+    "peak_fp4": Quantity("flops_fp4", "compute rate"),
+    "intra_bandwidth": Quantity("intra_bw", "bandwidth"),
+    "inter_bandwidth": Quantity("inter_bw", "bandwidth"),
+    "intra_latency": Quantity("intra_latency", "time"),
+    "inter_latency": Quantity("inter_latency", "time"),
+    "reserve": Quantity("reserve_bytes", "capacity"),
+    "layer_overhead": Quantity("layer_overhead", "time"),
+    "step_overhead": Quantity("step_overhead", "time"),
+    "price": Quantity("usd_per_hour", "price"),
+    "power": Quantity("watts", "power"),
+}
+# Fields without a unit are keys as they are.
+PLAIN = sorted(
+    {field.name for field in dataclasses.fields(HardwareSpec)}
+    - {quantity.field for quantity in QUANTITIES.values()}
+)
+REQUIRED = "hbm_capacity hbm_bandwidth peak_bf16 intra_bandwidth inter_bandwidth island_size"
+TEXTS = ("title", "note", "extends")
+OTHER = (*TEXTS, "aliases", "source")
+KEYS = (*(f"{name}_{u}" for name, q in QUANTITIES.items() for u in UNITS[q.kind]), *PLAIN, *OTHER)
+
+FALLBACKS = {
+    "flops_fp8": ("flops_bf16", "no fp8 peak: the bf16 peak stands in (weights are dequantised)"),
+    "flops_fp4": ("flops_fp8", "no fp4 peak: the fp8 peak stands in (weights are dequantised)"),
+}
+
+
+class _Given(NamedTuple):
+    quantity: str
+    field: str
+    factor: float
+
+
+def _resolve(key: str) -> _Given | str:
+    """Which field a key gives and in which unit, or what is wrong with the key."""
+    if key in PLAIN:
+        return _Given(key, key, 1.0)
+    name = max((n for n in QUANTITIES if key == n or key.startswith(n + "_")), key=len, default="")
+    if not name:
+        return f"unknown key; {nearest(key, KEYS)}"
+    field, kind = QUANTITIES[name]
+    unit = key[len(name) + 1 :]
+    if unit in UNITS[kind]:
+        return _Given(name, field, UNITS[kind][unit])
+    allowed = " or ".join(f"{name}_{u}" for u in UNITS[kind])
+    other = next((k for k, units in UNITS.items() if unit in units), "")
+    if other:
+        return f"{unit!r} is a unit of {other}, but {name} is a {kind}; write {allowed}"
+    return f"{f'unknown unit {unit!r}' if unit else 'the unit is missing'}; write {allowed}"
+
+
+def values_of(document: Document) -> dict[str, float]:
+    """The fields that a document gives, in SI units; what it gives wrongly becomes a problem."""
+    values: dict[str, float] = {}
+    first: dict[str, str] = {}
+    for key, raw in document.table.items():
+        if key in OTHER:
+            continue
+        given = _resolve(key)
+        if isinstance(given, str):
+            complain(document, key, given)
+            continue
+        if given.field in first:
+            complain(document, key, f"{first[given.field]} gives the same quantity; keep one")
+            continue
+        first[given.field] = key
+        number = number_of(document, key, raw)
+        if number is None:
+            continue
+        problem = validate.value_problem(validate.HARDWARE_RULES[given.field], float(number))
+        if problem:
+            complain(document, key, problem)
+        # Decimal arithmetic: 200 microseconds are 2e-4 s to the last bit.
+        else:
+            values[given.field] = float(number * Decimal(repr(given.factor)))
+    return values
+
+
+def given_by(document: Document) -> tuple[str, ...]:
+    """The quantities that a document states, without their units."""
+    found = (_resolve(key) for key in document.table if key not in OTHER)
+    return tuple(given.quantity for given in found if isinstance(given, _Given))
+
+
+def _sources(document: Document) -> tuple[Source, ...]:
+    rows = document.table.get("source", [])
+    try:
+        return tuple(Source(of=tuple(row["of"]), at=str(row["at"])) for row in rows)
+    except (KeyError, TypeError):
+        complain(document, "source", 'write [[source]] tables: of = ["hbm_capacity"], at = "..."')
+        return ()
+
+
+def _fill(values: dict[str, float]) -> tuple[str, ...]:
+    """Put the stand-ins of missing peaks into `values`; returns what was assumed."""
+    assumed = []
+    for field, (stand_in, reason) in FALLBACKS.items():
+        if field not in values and stand_in in values:
+            values[field] = values[stand_in]
+            assumed.append(reason)
+    return tuple(assumed)
+
+
+def entry_from(
+    document: Document,
+    name: str,
+    defaults: dict[str, float],
+    parent: Callable[[str], HardwareEntry],
+) -> HardwareEntry:
+    """The accelerator of a document.
+
+    Args:
+        document: The parsed file.
+        name: Its name in the catalogue.
+        defaults: Fields that a file need not give, in SI units.
+        parent: Finds the entry named by `extends`, whose numbers then replace the defaults.
+
+    Raises:
+        ValueError: With all problems of the file and their lines.
+    """
+    values = values_of(document)
+    given = given_by(document)
+    texts = {key: text_of(document, key) for key in TEXTS}
+    base: HardwareEntry | None = None
+    if texts["extends"]:
+        try:
+            base = parent(texts["extends"])
+        except ValueError as error:
+            complain(document, "extends", str(error))
+    inherited: dict[str, Any] = dataclasses.asdict(base.spec) if base else dict(defaults)
+    if not texts["extends"] and document.is_readable:
+        missing = [key for key in REQUIRED.split() if key not in given]
+        for key in missing:
+            unit = next(iter(UNITS[QUANTITIES[key].kind]), "") if key in QUANTITIES else ""
+            complain(document, "", f"{f'{key}_{unit}' if unit else key} is missing")
+    full = inherited | values
+    assumptions = _fill(full)
+    aliases, sources = texts_of(document, "aliases"), _sources(document)
+    for problem in ({} if document.problems else validate.hardware_problems(full)).values():
+        complain(document, "overlap_tp", problem)
+    raise_problems(document)
+    return HardwareEntry(
+        name=name,
+        spec=HardwareSpec(**full),
+        title=texts["title"] or name,
+        aliases=aliases,
+        note=texts["note"],
+        given=given,
+        sources=sources + (base.sources if base else ()),
+        assumptions=assumptions + (base.assumptions if base else ()),
+    )

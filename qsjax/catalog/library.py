@@ -1,0 +1,142 @@
+"""Finds entries: by a forgiving name in the package's data, or in a file of the user's."""
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from qsjax.catalog import files, hardware, huggingface, models
+from qsjax.catalog.entries import HardwareEntry, ModelEntry
+
+_DATA = resources.files("qsjax.catalog") / "data"
+# What publishers append to the name of one and the same architecture.
+_VARIANT = re.compile(r"(instruct|chat|base|thinking|hf|it|\d{4})$")
+
+
+def canonical(name: str) -> str:
+    """A name without case and separators: "DeepSeek-V3" and "deepseek_v3" are one."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _spellings(name: str, aliases: tuple[str, ...]) -> set[str]:
+    full = {canonical(text) for text in (name, *aliases)}
+    return full | {canonical(text.rpartition("/")[2]) for text in aliases}
+
+
+def _match(name: str, index: Mapping[str, str]) -> str | None:
+    """The entry of a name: as given, without the organisation, without variant suffixes."""
+    tail = canonical(name.rpartition("/")[2])
+    for candidate in (canonical(name), tail):
+        if candidate in index:
+            return index[candidate]
+    while (shorter := _VARIANT.sub("", tail)) != tail:
+        tail = shorter
+        if tail in index:
+            return index[tail]
+    return None
+
+
+@cache
+def _stored(kind: str) -> dict[str, files.Document]:
+    """Name and document of every entry of a kind, in alphabetical order."""
+    found: list[Traversable] = [f for f in (_DATA / kind).iterdir() if f.name.endswith(".toml")]
+    return {
+        item.name.removesuffix(".toml"): files.parse(item.read_text("utf-8"), item.name)
+        for item in sorted(found, key=lambda item: item.name)
+    }
+
+
+@cache
+def _index(kind: str) -> dict[str, str]:
+    return {
+        spelling: name
+        for name, document in _stored(kind).items()
+        for spelling in _spellings(name, files.texts_of(document, "aliases"))
+    }
+
+
+def names(kind: str) -> tuple[str, ...]:
+    """The names of all entries of a kind ("models" or "hardware"), in alphabetical order."""
+    return tuple(_stored(kind))
+
+
+def find(kind: str, name: str) -> str:
+    """The catalogue's name of an entry.
+
+    Raises:
+        ValueError: If there is none; with the nearest names and how to give one's own.
+    """
+    found = _match(name, _index(kind))
+    if found is not None:
+        return found
+    what = {"models": "model", "hardware": "accelerator"}[kind]
+    own = {
+        "models": "a folder with a config.json, or a .toml file (docs/guides/your-own-model.md)",
+        "hardware": "a .toml file (docs/guides/your-own-hardware.md)",
+    }[kind]
+    hint = files.nearest(name, names(kind))
+    raise ValueError(f"unknown {what} {name!r}; {hint} To use your own, give {own}.")
+
+
+@cache
+def _defaults() -> dict[str, float]:
+    text = (_DATA / "defaults.toml").read_text("utf-8")
+    document = files.parse(text, "defaults.toml")
+    values = hardware.values_of(document)
+    files.raise_problems(document)
+    return values
+
+
+@cache
+def _hardware(name: str) -> HardwareEntry:
+    return hardware.entry_from(_stored("hardware")[name], name, _defaults(), hardware_entry)
+
+
+@cache
+def _model(name: str) -> ModelEntry:
+    return models.entry_from(_stored("models")[name], name, model_entry)
+
+
+def _path(name: str | Path, suffixes: tuple[str, ...]) -> Path | None:
+    """The path that a user means, or None if it is a name."""
+    path = Path(name).expanduser()
+    is_file_name = path.suffix.lower() in suffixes
+    is_folder = ".json" in suffixes and (path / "config.json").is_file()
+    if isinstance(name, Path) or is_file_name or is_folder or str(name).startswith((".", "/", "~")):
+        return path
+    return None
+
+
+def _read(path: Path) -> files.Document:
+    try:
+        return files.parse(path.read_text("utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: cannot be read: {error}") from error
+
+
+def hardware_entry(name: str | Path) -> HardwareEntry:
+    """The entry of an accelerator, by name or by the path of a .toml file.
+
+    Raises:
+        ValueError: If the name is unknown, or with all problems of the file.
+    """
+    path = _path(name, (".toml",))
+    if path is not None:
+        return hardware.entry_from(_read(path), path.stem, _defaults(), hardware_entry)
+    return _hardware(find("hardware", str(name)))
+
+
+def model_entry(name: str | Path) -> ModelEntry:
+    """The entry of a model, by name or by the path of a .toml file, a config.json or its folder.
+
+    Raises:
+        ValueError: If the name is unknown, or with all problems of the file.
+    """
+    path = _path(name, (".toml", ".json"))
+    if path is None:
+        return _model(find("models", str(name)))
+    if path.suffix.lower() == ".toml":
+        return models.entry_from(_read(path), path.stem, model_entry)
+    return huggingface.entry_from(huggingface.load(path))

@@ -1,0 +1,143 @@
+"""Models from TOML: `[shape]` holds the fields of `ModelSpec`, the rest describes the model."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, get_args
+
+from qsjax import validate
+from qsjax.catalog.entries import Deviation, ModelEntry
+from qsjax.catalog.files import (
+    Document,
+    complain,
+    nearest,
+    number_of,
+    raise_problems,
+    text_of,
+    texts_of,
+)
+from qsjax.specs import Dtype, ModelSpec
+
+SHAPE = {field.name: field for field in dataclasses.fields(ModelSpec)}
+REQUIRED = [name for name, field in SHAPE.items() if field.default is dataclasses.MISSING]
+TEXTS = ("title", "source", "published_source", "note", "extends")
+DTYPES = ("weight_dtype", "attn_weight_dtype", "kv_dtype")
+NUMBERS = ("published_total", "published_active", "max_context")
+KEYS = (*TEXTS, *DTYPES, *NUMBERS, "aliases", "shape", "exception")
+
+
+def _shape(document: Document) -> dict[str, float]:
+    """The fields of `[shape]`; what is wrong with them becomes a problem."""
+    values: dict[str, float] = {}
+    shape = document.table.get("shape", {})
+    if not isinstance(shape, dict):
+        complain(document, "shape", "write it as a table: [shape], then one line a field")
+        return values
+    for key, raw in shape.items():
+        path = f"shape.{key}"
+        if key not in SHAPE:
+            complain(document, path, f"unknown field; {nearest(key, SHAPE)}")
+            continue
+        is_flag = key == "tied_embeddings" and isinstance(raw, bool)
+        number = number_of(document, path, int(raw) if is_flag else raw)
+        if number is None:
+            continue
+        problem = validate.value_problem(validate.MODEL_RULES[key], float(number))
+        if problem:
+            complain(document, path, problem)
+        values[key] = float(number)
+    return values
+
+
+def _dtype(document: Document, key: str, default: Dtype) -> Dtype:
+    value = text_of(document, key, default)
+    known: tuple[Dtype, ...] = get_args(Dtype)
+    for dtype in known:
+        if value == dtype:
+            return dtype
+    complain(document, key, f"unknown precision {value!r}; known: {', '.join(known)}")
+    return default
+
+
+def _number(document: Document, key: str) -> float | None:
+    if key not in document.table:
+        return None
+    number = number_of(document, key, document.table[key])
+    if number is None:
+        return None
+    problem = validate.value_problem(validate.Rule(above=True), float(number))
+    if problem:
+        complain(document, key, problem)
+    return float(number)
+
+
+def _deviations(document: Document) -> tuple[Deviation, ...]:
+    rows = document.table.get("exception", [])
+    try:
+        return tuple(
+            Deviation(of=row["of"], ratio=float(row["ratio"]), reason=str(row["reason"]))
+            for row in rows
+        )
+    except (KeyError, TypeError):
+        complain(document, "exception", 'write [[exception]] tables: of = "total", ratio, reason')
+        return ()
+
+
+def _check_shape(document: Document, values: dict[str, float], has_parent: bool) -> dict[str, Any]:
+    """All fields of the record; misses and contradictions become problems."""
+    missing = [] if has_parent else [name for name in REQUIRED if name not in values]
+    if missing and document.is_readable:
+        complain(document, "", f"[shape] lacks {', '.join(missing)}")
+    full = {
+        name: values.get(name, 0.0 if field.default is dataclasses.MISSING else field.default)
+        for name, field in SHAPE.items()
+    }
+    if not missing and not document.problems:
+        for field, problem in validate.model_problems(full).items():
+            complain(document, f"shape.{field}", problem)
+    return full
+
+
+def entry_from(document: Document, name: str, parent: Callable[[str], ModelEntry]) -> ModelEntry:
+    """The model of a document.
+
+    Args:
+        document: The parsed file.
+        name: Its name in the catalogue.
+        parent: Finds the entry named by `extends`, whose shape the file then changes.
+
+    Raises:
+        ValueError: With all problems of the file and their lines.
+    """
+    for key in document.table:
+        if key not in KEYS:
+            hint = "it belongs under [shape]" if key in SHAPE else nearest(key, KEYS)
+            complain(document, key, f"unknown key; {hint}")
+    texts = {key: text_of(document, key) for key in TEXTS}
+    base: ModelEntry | None = None
+    if texts["extends"]:
+        try:
+            base = parent(texts["extends"])
+        except ValueError as error:
+            complain(document, "extends", str(error))
+    inherited = dataclasses.asdict(base.spec) if base else {}
+    shape = _check_shape(document, inherited | _shape(document), bool(texts["extends"]))
+    weights = _dtype(document, "weight_dtype", base.weight_dtype if base else "bf16")
+    max_context = _number(document, "max_context") or (base.max_context if base else 0)
+    entry = ModelEntry(
+        name=name,
+        spec=ModelSpec(**shape),
+        title=texts["title"] or name,
+        aliases=texts_of(document, "aliases"),
+        source=texts["source"] or (base.source if base else ""),
+        published_total=_number(document, "published_total"),
+        published_active=_number(document, "published_active"),
+        published_source=texts["published_source"],
+        weight_dtype=weights,
+        attn_weight_dtype=_dtype(document, "attn_weight_dtype", weights),
+        kv_dtype=_dtype(document, "kv_dtype", base.kv_dtype if base else "bf16"),
+        max_context=int(max_context),
+        note=texts["note"],
+        deviations=_deviations(document),
+    )
+    raise_problems(document)
+    return entry

@@ -1,0 +1,194 @@
+"""What every verb shares: flags of the same name for the same thing, errors, formats."""
+
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from qsjax.export import finite
+from qsjax.specs import CONVENTIONS, Workload
+from qsjax.units import KIB, MIB
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_BYTES = {"bf16": 2.0, "fp8": 1.0, "fp4": 0.5}
+_SUFFIXES = {"k": KIB, "m": MIB}
+
+
+def _number(text: str) -> float:
+    suffix = text[-1:].lower()
+    scale = _SUFFIXES.get(suffix, 1.0)
+    return float(text[:-1] if suffix in _SUFFIXES else text) * scale
+
+
+class Numbers(click.ParamType[list[float]]):
+    """Comma-separated numbers; k and M are 1024 and 1024^2; `whole` allows no fraction."""
+
+    name = "numbers"
+
+    def __init__(self, *, whole: bool = False) -> None:
+        self.whole = whole
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> list[float]:
+        """The numbers of `value`, all positive and finite."""
+        if not isinstance(value, str):
+            return list(value)
+        try:
+            numbers = [_number(part) for part in value.split(",") if part.strip()]
+        except ValueError:
+            self.fail(f"{value!r} is not a list of numbers; write for example 1,2,4 or 1k,128k,1M")
+        if not numbers:
+            self.fail("the list is empty; give at least one number")
+        wrong = [n for n in numbers if not (0 < n < float("inf")) or (self.whole and n != int(n))]
+        if wrong:
+            kind = "positive whole numbers" if self.whole else "positive numbers"
+            self.fail(f"{', '.join(f'{n:g}' for n in wrong)}: only {kind} are allowed")
+        return numbers
+
+
+def input_errors(command: Command) -> Command:
+    """Turn the library's ValueError about its input into one message and exit code 2."""
+
+    @functools.wraps(command)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except (ValueError, OSError) as error:
+            if "QSJAX_TRACEBACK" in os.environ:
+                raise
+            raise click.UsageError(str(error)) from error
+
+    return guarded  # type: ignore[return-value]  # same signature, as wraps says
+
+
+def options(*decorators: Callable[[Any], Any]) -> Callable[[Command], Command]:
+    """Several click options as one decorator, shown in the given order."""
+
+    def decorate(command: Command) -> Command:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
+hardware_option = click.option(
+    "--hardware",
+    default="h100-sxm",
+    show_default=True,
+    help="Accelerator by name (`qsjax hardware` lists them) or a TOML file.",
+)
+system_options = options(
+    hardware_option,
+    click.option(
+        "--gpus",
+        type=Numbers(whole=True),
+        default="64",
+        show_default=True,
+        help="GPU counts, each used exactly.",
+    ),
+)
+workload_options = options(
+    click.option(
+        "--context",
+        type=Numbers(whole=True),
+        help="Context lengths, such as 1k,128k,1M.  [default: 1k to 16M by powers of two]",
+    ),
+    click.option(
+        "--q",
+        type=Numbers(),
+        default="5",
+        show_default=True,
+        help="Quality-equivalence factors of the dense twins.",
+    ),
+    click.option(
+        "--convention",
+        type=click.Choice(list(CONVENTIONS)),
+        default="physical",
+        show_default=True,
+        help="Accounting: physical, or what the paper's tables imply.",
+    ),
+    click.option(
+        "--weights",
+        type=click.Choice(list(_BYTES)),
+        default="fp8",
+        show_default=True,
+        help="Dtype of the weights.",
+    ),
+    click.option(
+        "--kv",
+        type=click.Choice(list(_BYTES)),
+        default="bf16",
+        show_default=True,
+        help="Dtype of the KV cache.",
+    ),
+)
+axis_options = options(
+    *(
+        click.option(f"--{name}", type=Numbers(whole=True), help=f"Values of the axis {name}.")
+        for name in ("tp", "ep", "pp", "dp", "kvp")
+    ),
+    click.option(
+        "--kv-mode", help="KV parallelism: comma-separated none, kvp (Helix), cp (pass-Q)."
+    ),
+    click.option(
+        "--batch",
+        type=Numbers(whole=True),
+        help="Sequences per attention replica.  [default: the largest that fits]",
+    ),
+)
+output_options = options(
+    click.option(
+        "--format",
+        "format_",
+        type=click.Choice(["table", "json", "csv"]),
+        default="table",
+        show_default=True,
+        help="What is printed.",
+    ),
+    click.option(
+        "--out",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Folder for data, tables, figures and the exact inputs.",
+    ),
+)
+
+
+def workload(weights: str, kv: str) -> Workload:
+    """Workload of the dtype flags; weights stored in fewer bits run on the units of that dtype."""
+    size: Any = _BYTES[weights]
+    return Workload(
+        context=1.0,
+        bytes_attn_weight=size,
+        bytes_ffn_weight=size,
+        bytes_head_weight=2.0,
+        bytes_kv=_BYTES[kv],
+        bytes_dispatch=min(2.0, max(1.0, size)),
+        proj_dtype=weights,  # type: ignore[arg-type]  # click.Choice holds the literals
+        ffn_dtype=weights,  # type: ignore[arg-type]
+    )
+
+
+def axis_overrides(**flags: Any) -> dict[str, Any]:
+    """The axis flags that were given, as values of axes."""
+    given = {name: values for name, values in flags.items() if values is not None}
+    if "kv_mode" in given:
+        given["kv_mode"] = [mode.strip() for mode in given["kv_mode"].split(",") if mode.strip()]
+    return given
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on standard output; NaN and infinity become null."""
+    click.echo(json.dumps(finite(value), indent=1, allow_nan=False))
+
+
+def is_terminal() -> bool:
+    """Whether a person watches: colours and progress bars are for people."""
+    return sys.stdout.isatty()

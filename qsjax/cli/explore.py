@@ -1,0 +1,173 @@
+"""`qsjax explore MODEL`: the main job."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from qsjax import __version__, catalog, export
+from qsjax.cli import common
+from qsjax.explore import CONTEXTS, Exploration, explore
+from qsjax.units import GIB
+
+
+def _summary(exploration: Exploration) -> dict[str, Any]:
+    optimum = exploration.optimum
+    return {
+        "convention": exploration.convention,
+        "cells_evaluated": optimum.axes.cells,
+        "cells_feasible": int(optimum.feasible.sum()),
+        "infeasible_reasons": {k: int(v.sum()) for k, v in optimum.reasons.items()},
+    }
+
+
+def _inputs(model: str, hardware: str, flags: dict[str, Any], exploration: Exploration) -> str:
+    """Everything that the run depended on, so that it can be repeated."""
+    content = {
+        "qsjax": __version__,
+        "command": ["explore", model],
+        "flags": {name: value for name, value in flags.items() if value is not None},
+        "hardware": {"name": hardware, **export.spec_dict(exploration.hardware)},
+        "models": {v.label: export.spec_dict(v.spec) for v in exploration.variants},
+    }
+    return json.dumps(export.finite(content), indent=1)
+
+
+def _table(exploration: Exploration, rows: list[dict[str, Any]], title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", header_style="bold")
+    several = len({row["gpus"] for row in rows}) > 1
+    for name in (
+        "context",
+        *(["GPUs"] if several else []),
+        "variant",
+        "tp",
+        "ep",
+        "pp",
+        "dp",
+        "kvp",
+    ):
+        table.add_column(name, justify="left" if name == "variant" else "right")
+    for name in ("batch", "TPOT ms", "tok/s/GPU", "bound by", "vs MoE", f"({exploration.other})"):
+        table.add_column(name, justify="left" if name == "bound by" else "right")
+    order = sorted(range(len(rows)), key=lambda i: (rows[i]["gpus"], rows[i]["context"], i))
+    last = None
+    for row in (rows[i] for i in order):
+        if last not in (None, (row["gpus"], row["context"])):
+            table.add_section()
+        last = (row["gpus"], row["context"])
+        table.add_row(*_cells(row, exploration.other, several))
+    Console(width=None if common.is_terminal() else 140).print(table)
+
+
+def _cells(row: dict[str, Any], other: str, several: bool) -> list[str]:
+    label = row["variant"] if row["q"] is None else f"{row['variant']} q={row['q']:g}"
+    start = [_tokens(row["context"]), *([str(row["gpus"])] if several else []), label]
+    if not row["is_feasible"]:
+        return [*start, "infeasible"]
+    mode = {"none": "", "kvp": "", "cp": " cp"}[row["kv_mode"]]
+    degrees = [str(row[name]) for name in ("tp", "ep", "pp", "dp")] + [f"{row['kvp']}{mode}"]
+    gains = [row["speedup_over_moe"], row[f"speedup_over_moe_{other}"]]
+    return [
+        *start,
+        *degrees,
+        f"{row['batch']:,}",
+        f"{row['tpot_ms']:.2f}",
+        f"{row['tokens_per_s_per_gpu']:,.1f}",
+        row["bound_by"],
+        *("" if row["variant"] == "moe" else _factor(gain) for gain in gains),
+    ]
+
+
+def _factor(gain: float) -> str:
+    return f"{gain:.2f}x" if np.isfinite(gain) else "-"
+
+
+def _tokens(count: int) -> str:
+    for size, unit in ((2**20, "M"), (2**10, "k")):
+        if count % size == 0:
+            return f"{count // size}{unit}"
+    return str(count)
+
+
+@click.command("explore")
+@click.argument("model")
+@common.system_options
+@common.workload_options
+@common.axis_options
+@common.output_options
+@common.input_errors
+def command(model: str, **flags: Any) -> None:
+    """Find the best split of MODEL and of its dense twins, over every partition.
+
+    MODEL is a name (`qsjax models`), a Hugging Face config.json or a TOML file.
+
+    \b
+    Examples:
+      qsjax explore deepseek-v3 --gpus 64
+      qsjax explore mixtral-8x7b --gpus 8,16 --hardware h200-sxm --context 8k,32k
+      qsjax explore grok-1 --hardware paper-reference --convention paper --q 2,3,5
+    """
+    overrides = common.axis_overrides(
+        **{name: flags[name] for name in ("tp", "ep", "pp", "dp", "kvp", "kv_mode", "batch")}
+    )
+    exploration = explore(
+        catalog.model(model),
+        catalog.hardware(flags["hardware"]),
+        gpus=[int(count) for count in flags["gpus"]],
+        contexts=flags["context"] or CONTEXTS,
+        qs=flags["q"],
+        convention=flags["convention"],
+        workload=common.workload(flags["weights"], flags["kv"]),
+        overrides=overrides,
+    )
+    rows = [{"model": model, **row} for row in export.best_rows(exploration)]
+    summary = _summary(exploration)
+    if flags["format_"] == "json":
+        common.print_json({**summary, "best": rows})
+    elif flags["format_"] == "csv":
+        click.echo(export.csv_text(rows), nl=False)
+    else:
+        _print(model, flags, exploration, rows, summary)
+    if flags["out"]:
+        _write(flags["out"], model, flags, exploration, rows, summary)
+
+
+def _print(
+    model: str,
+    flags: dict[str, Any],
+    exploration: Exploration,
+    rows: list[dict[str, Any]],
+    summary: dict[str, Any],
+) -> None:
+    usable = float(exploration.hardware.usable_fraction) * float(exploration.hardware.hbm_bytes)
+    title = f"{model} on {flags['hardware']} ({usable / GIB:.0f} GiB usable), "
+    _table(exploration, rows, title + f"{exploration.convention} convention")
+    feasible = summary["cells_feasible"]
+    click.echo(f"{summary['cells_evaluated']:,} designs evaluated, {feasible:,} feasible.")
+    reasons = {k: v for k, v in summary["infeasible_reasons"].items() if v}
+    listed = "; ".join(f"{name} {count:,}" for name, count in reasons.items())
+    click.echo(f"Infeasible, by reason (a design may have several): {listed or 'none'}.")
+
+
+def _write(
+    out: Path,
+    model: str,
+    flags: dict[str, Any],
+    exploration: Exploration,
+    rows: list[dict[str, Any]],
+    summary: dict[str, Any],
+) -> None:
+    inputs = {name: value for name, value in flags.items() if name not in ("out", "format_")}
+    export.write_atomically(
+        out / "inputs.json", _inputs(model, flags["hardware"], inputs, exploration)
+    )
+    result = json.dumps(export.finite({**summary, "best": rows}), indent=1)
+    export.write_atomically(out / "result.json", result)
+    export.write_atomically(out / "best.csv", export.csv_text(rows))
+    export.write_dataset(out / "best.nc", export.to_dataset(exploration))
+    click.echo(f"Written to {out}: inputs.json, result.json, best.csv, best.nc", err=True)

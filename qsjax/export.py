@@ -1,0 +1,209 @@
+"""Results with labels: rows for people, xarray for notebooks, and files written in one step."""
+
+import dataclasses
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from qsjax import __version__
+from qsjax.explore import Exploration
+from qsjax.feasibility import REASONS
+from qsjax.ledger import resource_times, time_ledger
+from qsjax.search import Optimum
+from qsjax.specs import CONVENTIONS, KV_MODES
+from qsjax.units import MS
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write `path` in one step: it holds the old content or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = content.encode() if isinstance(content, str) else content
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def finite(value: Any) -> Any:
+    """`value` with numbers that JSON does not know replaced by None."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    if isinstance(value, float) and not float("-inf") < value < float("inf"):
+        return None
+    return value
+
+
+def reason_names(bits: int) -> list[str]:
+    """Names of the reasons in a bit set.
+
+    >>> reason_names(1 | 64)
+    ['weights do not fit', 'wrong GPU count']
+    """
+    return [name for name, bit in REASONS.items() if bits & bit]
+
+
+def winner_terms(optimum: Optimum, convention: str) -> dict[str, np.ndarray]:
+    """The time ledger of the winners [s], each term with the shape of the kept axes."""
+    records = optimum.records
+    ledger = time_ledger(
+        optimum.step,
+        CONVENTIONS[convention],
+        records.partition,
+        records.workload,
+        records.hardware.step_overhead,
+    )
+    shape = optimum.is_feasible.shape
+    return {name: np.broadcast_to(np.asarray(t), shape) for name, t in ledger.items()}
+
+
+def bound_by(terms: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Name of the resource that takes the largest part of TPOT, per cell."""
+    by_resource = {k: np.asarray(v) for k, v in resource_times(dict(terms)).items()}
+    names = np.array(list(by_resource))
+    return names[np.argmax(np.stack(list(by_resource.values())), axis=0)]
+
+
+def best_rows(exploration: Exploration) -> list[dict[str, Any]]:
+    """One row per (variant, GPU count, context): the winner, or why there is none."""
+    optimum, beside = exploration.optimum, exploration.beside
+    shape = optimum.is_feasible.shape
+    terms = winner_terms(optimum, exploration.convention)
+    binds = bound_by(terms)
+    part = jax.tree.map(lambda x: np.broadcast_to(x, shape), optimum.records.partition)
+    modes = {code: name for name, code in KV_MODES.items()}
+    _, gpus, contexts = (axis.labels for axis in optimum.axes.kept[:3])
+    gain, gain_beside = speedup(optimum), speedup(beside)
+    rows = []
+    for cell in np.ndindex(shape):
+        variant = exploration.variants[cell[0]]
+        step = jax.tree.map(lambda x, at=cell: float(x[at]), optimum.step)
+        row: dict[str, Any] = {
+            "variant": variant.name,
+            "q": variant.q,
+            "gpus": int(gpus[cell[1]]),
+            "context": int(contexts[cell[2]]),
+            "is_feasible": bool(optimum.is_feasible[cell]),
+            "cells_feasible": int(optimum.feasible[cell]),
+        }
+        if row["is_feasible"]:
+            row |= {
+                name: int(getattr(part, name)[cell]) for name in ("tp", "ep", "pp", "dp", "kvp")
+            }
+            row["kv_mode"] = modes[float(part.kv_mode[cell])] if row["kvp"] > 1 else "none"
+            row |= {
+                "batch": int(step.capacity.batch),
+                "tpot_ms": step.tpot / MS,
+                "tokens_per_s_per_gpu": step.tokens_per_s_per_gpu,
+                "tokens_per_s_per_user": step.tokens_per_s_per_user,
+                "tokens_per_s": step.tokens_per_s,
+                "bound_by": str(binds[cell]),
+                "terms": {name: float(t[cell]) / MS for name, t in terms.items()},
+                "margin": float(optimum.margin[cell]),
+                "speedup_over_moe": float(gain[cell]),
+                f"speedup_over_moe_{exploration.other}": float(gain_beside[cell]),
+            }
+        else:
+            counts = {name: int(count[cell]) for name, count in optimum.reasons.items()}
+            row["reasons"] = {name: count for name, count in counts.items() if count}
+        rows.append(row)
+    return rows
+
+
+def speedup(optimum: Optimum) -> np.ndarray:
+    """Tokens/s/GPU of each variant over the first one's [1]; NaN where either is infeasible."""
+    rate = np.where(optimum.is_feasible, optimum.step.tokens_per_s_per_gpu, np.nan)
+    return rate / rate[:1]
+
+
+def to_dataset(exploration: Exploration) -> "xr.Dataset":
+    """The winners as labelled arrays over (variant, gpus, context), every metric and term.
+
+    Infeasible cells are NaN; `reasons` counts the designs of each cell that fail for each reason.
+    """
+    import xarray as xr  # 1.4 s to import: only those who ask for it pay
+
+    optimum = exploration.optimum
+    dims = ("variant", "gpus", "context")
+    coords: dict[str, Any] = {
+        "variant": [variant.label for variant in exploration.variants],
+        "gpus": optimum.axes.kept[1].values.astype(int),
+        "context": optimum.axes.kept[2].values,
+        "reason": list(REASONS),
+    }
+    shape, step = optimum.is_feasible.shape, optimum.step
+
+    def masked(x: Any) -> tuple[tuple[str, ...], np.ndarray]:
+        return dims, np.where(optimum.is_feasible, np.broadcast_to(np.asarray(x), shape), np.nan)
+
+    data: dict[str, Any] = {
+        "tpot": masked(step.tpot),
+        "tokens_per_s": masked(step.tokens_per_s),
+        "tokens_per_s_per_gpu": masked(step.tokens_per_s_per_gpu),
+        "tokens_per_s_per_user": masked(step.tokens_per_s_per_user),
+        "batch": masked(step.capacity.batch),
+        "weights_bytes": masked(step.capacity.weights),
+        "kv_bytes_per_sequence": masked(step.capacity.kv_per_sequence),
+        "speedup_over_moe": masked(speedup(optimum)),
+        f"speedup_over_moe_{exploration.other}": masked(speedup(exploration.beside)),
+        "margin": masked(optimum.margin),
+        "cells_feasible": (dims, optimum.feasible),
+        "is_feasible": (dims, optimum.is_feasible),
+        "infeasible_reasons": (("reason", *dims), np.stack(list(optimum.reasons.values()))),
+    }
+    part = optimum.records.partition
+    data |= {
+        name: masked(getattr(part, name)) for name in ("tp", "ep", "pp", "dp", "kvp", "kv_mode")
+    }
+    terms = winner_terms(optimum, exploration.convention)
+    data |= {f"t_{name}": masked(t) for name, t in terms.items()}
+    attrs = {"qsjax": __version__, "convention": exploration.convention}
+    return xr.Dataset(data, coords, attrs)
+
+
+def spec_dict(record: Any) -> dict[str, Any]:
+    """A record's fields as plain numbers and strings."""
+
+    def plain(value: Any) -> Any:
+        return value if isinstance(value, str | bool | None) else np.asarray(value).tolist()
+
+    return {f.name: plain(getattr(record, f.name)) for f in dataclasses.fields(record)}
+
+
+def write_dataset(path: Path, dataset: "xr.Dataset") -> None:
+    """`dataset` as a netCDF file, written in one step (the extra `storage` has the library)."""
+    write_atomically(path, bytes(dataset.to_netcdf(engine="h5netcdf")))
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows as CSV; a nested mapping becomes one column for each key."""
+    import csv
+    import io
+
+    flat = [
+        {
+            **{k: v for k, v in row.items() if not isinstance(v, dict)},
+            **{f"{k}.{n}": x for k, v in row.items() if isinstance(v, dict) for n, x in v.items()},
+        }
+        for row in rows
+    ]
+    columns = list(dict.fromkeys(name for row in flat for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    return text.getvalue()
