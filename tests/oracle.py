@@ -1,0 +1,540 @@
+"""An independent reading of docs/concepts/cost-model.md in plain Python scalars.
+
+It imports nothing but the standard library and shares no code with the package: agreement of the
+two is evidence that both say what the document says. Records are any objects with the attribute
+names of the specs. Each function is one section of the document; `evaluate` puts them together.
+"""
+
+import itertools
+import math
+import types
+
+REASONS = (
+    "weights",
+    "no_sequence",
+    "heads",
+    "experts",
+    "stage",
+    "layers",
+    "gpus",
+    "kv_mode",
+    "batch",
+)
+KV_NONE, KV_HELIX, KV_CP = 0.0, 1.0, 2.0
+
+
+def ceil(x, convention):
+    """Smallest integer not below x; x itself where the convention relaxes rounding."""
+    return x if convention.rounding == "relaxed" else float(math.ceil(x))
+
+
+def floor(x, convention):
+    """Largest integer not above x; x itself where the convention relaxes rounding."""
+    return x if convention.rounding == "relaxed" else float(math.floor(x))
+
+
+def params(m):
+    """Parameter counts: section "Parameters"."""
+    l_m = m.layers - m.dense_layers
+    l_a = m.layers - m.linear_layers
+    s = m.top_k / m.experts
+    if m.kv_latent > 0:
+        rep = m.hidden * (m.kv_latent + m.rope_dim)
+        q_width = m.heads * (m.qk_nope_dim + m.rope_dim)
+        if m.q_lora_rank > 0:
+            rep += m.hidden * m.q_lora_rank
+            query = m.q_lora_rank * q_width
+        else:
+            query = m.hidden * q_width
+        key_value = m.kv_latent * m.heads * (m.qk_nope_dim + m.v_head_dim)
+        att = rep + query + key_value + m.heads * m.v_head_dim * m.hidden + m.attn_extra_params
+    else:
+        rep = 2 * m.hidden * m.kv_heads * m.head_dim
+        att = 2 * m.hidden * m.heads * m.head_dim + rep + m.attn_extra_params
+    attention = l_a * att + m.linear_layers * m.linear_params
+    pool = l_m * m.experts * m.ffn_matrices * m.hidden * m.expert_ff
+    shared = l_m * m.shared_experts * m.ffn_matrices * m.hidden * m.shared_ff
+    dense = m.dense_layers * m.ffn_matrices * m.hidden * m.dense_ff
+    router = l_m * m.hidden * m.experts if m.experts > 1 else 0.0
+    embeddings = m.vocab * m.hidden * (2 - m.tied_embeddings)
+    others = attention + shared + dense + router + embeddings + m.extra_params
+    return {
+        "replicated": rep,
+        "per_attention_layer": att,
+        "pool": pool,
+        "shared": shared,
+        "dense": dense,
+        "router": router,
+        "head": m.vocab * m.hidden,
+        "norm": 2 * m.hidden * m.layers + m.hidden,
+        "total": others + pool,
+        "active": others + s * pool,
+    }
+
+
+def dense_twin(m, q, definition):
+    """The fields of the dense twin as a dict: section "Dense twin"."""
+    fields = {name: getattr(m, name) for name in MODEL_FIELDS}
+    fields["experts"] = 1.0
+    fields["top_k"] = 1.0
+    if definition == "active_ffn":
+        fields["expert_ff"] = q * m.top_k * m.expert_ff
+        return fields
+    n = params(m)
+    wanted = q * m.top_k / m.experts * n["total"]
+    not_ffn = n["total"] - n["pool"] - n["shared"] - n["dense"] - n["router"]
+    fields["dense_layers"] = 0.0
+    fields["shared_experts"] = 0.0
+    per_width = m.layers * m.ffn_matrices * m.hidden
+    fields["expert_ff"] = max(0.0, wanted - not_ffn) / per_width
+    return fields
+
+
+MODEL_FIELDS = (
+    "layers hidden vocab heads kv_heads head_dim expert_ff experts top_k shared_experts shared_ff "
+    "dense_layers dense_ff ffn_matrices tied_embeddings kv_latent rope_dim q_lora_rank qk_nope_dim "
+    "v_head_dim window_layers window linear_layers linear_params linear_state sparse_topk "
+    "index_heads index_dim attn_extra_params extra_params"
+).split()
+
+
+def kv_elements(m, tp, layout, convention):
+    """Elements per token and layer, and the number of ways they are split: table "Layout"."""
+    if m.kv_latent == 0:
+        per_gpu = ceil(m.kv_heads / tp, convention)
+        return 2 * m.kv_heads * m.head_dim, m.kv_heads / per_gpu
+    return {
+        "latent": (m.kv_latent + m.rope_dim, 1.0),
+        "latent_over_tp": (m.kv_latent + m.rope_dim, tp),
+        "two_latents": (2 * (m.kv_latent + m.rope_dim), 1.0),
+        "keys_and_values_over_tp": (2 * m.kv_latent, tp),
+    }[layout]
+
+
+def ffn_layout(p, convention):
+    """Expert tensor parallelism, dense split, and replicas sharing a pool: table "Layout"."""
+    stage = p.dp * p.kvp * p.tp
+    if convention.ffn_sharding == "stage":
+        return max(1.0, stage / p.ep), p.kvp * p.tp, p.dp
+    return p.tp, p.tp, max(1.0, p.ep / p.kvp)
+
+
+def weight_split(m, p, convention):
+    """Ways the replicated part of an attention layer is split: section "Memory"."""
+    if m.kv_latent > 0:
+        return 1.0
+    return m.kv_heads / ceil(m.kv_heads / p.tp, convention)
+
+
+def attention_weights_per_gpu(m, p, convention, att, rep):
+    """Attention parameters of one GPU; Q of section "Compute" and the bracket of W."""
+    softmax = (m.layers - m.linear_layers) * (
+        (att - rep) / p.tp + rep / weight_split(m, p, convention)
+    )
+    other = (m.linear_layers * m.linear_params + m.extra_params) / p.tp
+    return (softmax + other) / p.pp
+
+
+def memory(m, hw, p, w, convention):
+    """Bytes of weights and of a sequence on one GPU, and the largest batch: section "Memory"."""
+    n = params(m)
+    tau, phi, _ = ffn_layout(p, convention)
+    attention = attention_weights_per_gpu(
+        m, p, convention, n["per_attention_layer"], n["replicated"]
+    )
+    ffn = n["pool"] / (p.ep * tau) + (n["shared"] + n["dense"]) / phi + n["router"]
+    m_e = 2 - m.tied_embeddings if p.pp == 1 else 1.0
+    weights = w.bytes_attn_weight * attention
+    weights += w.bytes_ffn_weight / p.pp * ffn
+    weights += w.bytes_head_weight * (n["head"] / p.tp * m_e + n["norm"] / p.pp)
+
+    c, sigma = kv_elements(m, p.tp, convention.mla_cache, convention)
+    l_f = m.layers - m.window_layers - m.linear_layers
+    blocks = w.kv_block * ceil(w.context / w.kv_block, convention)
+    tokens = l_f * blocks + m.window_layers * min(blocks, m.window)
+    kv = convention.kv_overhead * w.bytes_kv / (p.kvp * p.pp) * (c / sigma + m.index_dim) * tokens
+    kv += w.bytes_act * m.linear_layers * m.linear_state / (p.tp * p.pp)
+
+    usable = hw.usable_fraction * hw.hbm_bytes - hw.reserve_bytes
+    return {
+        "usable_bytes": usable,
+        "weights_bytes": weights,
+        "kv_bytes_per_seq": kv,
+        "max_batch": floor((usable - weights) / kv, convention),
+    }
+
+
+def reasons(m, p, w, convention, mem, gpus):
+    """Bitmask of the reasons why a design is not feasible: section "Memory"."""
+    stage = p.dp * p.kvp * p.tp
+    ranks = p.ep * p.tp if convention.ffn_sharding == "tp" else p.ep
+    weights_fit = mem["weights_bytes"] <= mem["usable_bytes"]
+    facts = (
+        not weights_fit,
+        weights_fit and mem["max_batch"] < 1,
+        m.heads % p.tp != 0,
+        p.ep > m.experts or m.experts % p.ep != 0,
+        stage % ranks != 0,
+        p.pp > m.layers,
+        gpus is not None and stage * p.pp != gpus,
+        (p.kv_mode == KV_NONE and p.kvp > 1) or (p.kv_mode == KV_CP and p.kvp == 1),
+        w.batch is not None and w.batch > mem["max_batch"],
+    )
+    return sum(2**bit for bit, fact in enumerate(facts) if fact)
+
+
+def scoped_params(m, convention):
+    """Parameters that take time; `scope="routed_ffn"` leaves most of them out."""
+    n = params(m)
+    if convention.scope == "routed_ffn":
+        n = {**n, "shared": 0.0, "dense": 0.0, "router": 0.0, "head": 0.0}
+        if m.experts == 1:
+            n["pool"] = n["total"]
+    return n
+
+
+def expert_group(m, p, b, convention):
+    """Expert shard in time, tokens over one pool, and load of the busiest rank."""
+    tau, _, rho = ffn_layout(p, convention)
+    if convention.expert_time_sharding == "none":
+        shard, tokens = tau, b
+    else:
+        shard, tokens = p.ep * tau, b * rho
+    load = convention.expert_load_factor
+    if convention.expert_balance == "poisson":
+        load *= 1 + math.sqrt(2 * math.log(p.ep) / (tokens * m.top_k / p.ep))
+    return shard, tokens, load
+
+
+def compute(m, hw, p, w, convention, b):
+    """FLOP of each phase per microbatch and stage on one GPU: section "Compute"."""
+    n = scoped_params(m, convention)
+    l_f = m.layers - m.window_layers - m.linear_layers
+    read = min(w.context, m.sparse_topk) if m.sparse_topk > 0 else w.context
+    if m.kv_latent > 0:
+        a = 2 * m.heads * (2 * m.kv_latent + m.rope_dim)
+    else:
+        a = 4 * m.heads * m.head_dim
+    per_token = a * (l_f * read + m.window_layers * min(w.context, m.window))
+    per_token += 2 * m.index_heads * m.index_dim * l_f * w.context
+    per_token += 4 * m.linear_state * m.linear_layers
+    ways = p.kvp if convention.attention_flops_over_kvp else 1.0
+
+    att, rep = n["per_attention_layer"], n["replicated"]
+    if convention.mla_projection == "two_d_squared" and m.kv_latent > 0:
+        att, rep = 2 * m.hidden**2, 0.0
+
+    _, phi, _ = ffn_layout(p, convention)
+    shard, tokens, load = expert_group(m, p, b, convention)
+    factor = convention.dense_flops_factor if m.experts == 1 else 1.0
+    s = m.top_k / m.experts
+    ffn = 2 * load * factor * tokens * s * n["pool"] / (shard * p.pp)
+    ffn += 2 * b * (n["shared"] + n["dense"]) / (phi * p.pp)
+    ffn += 2 * b * n["router"] / p.pp
+    flops = {
+        "attention": b * per_token / (p.tp * ways * p.pp),
+        "projection": 2 * b * attention_weights_per_gpu(m, p, convention, att, rep),
+        "ffn": ffn,
+        "head": 2 * b * n["head"] / (p.tp * p.pp),
+    }
+    peak = {"bf16": hw.flops_bf16, "fp8": hw.flops_fp8, "fp4": hw.flops_fp4}
+    if convention.compute_dtype == "bf16":
+        peak = dict.fromkeys(peak, hw.flops_bf16)
+    times = {
+        "attention": flops["attention"] / (peak[w.attn_dtype] * hw.eff_attention),
+        "projection": flops["projection"] / (peak[w.proj_dtype] * hw.eff_gemm),
+        "ffn": flops["ffn"] / (peak[w.ffn_dtype] * hw.eff_gemm),
+        "head": flops["head"] / (peak[w.head_dtype] * hw.eff_gemm),
+    }
+    return flops, times
+
+
+def expert_share(m, b, tokens, convention):
+    """Share u of the routed pool that is streamed: section "HBM traffic"."""
+    s = m.top_k / m.experts
+    if convention.expert_traffic == "coverage":
+        return 1.0 if m.experts == 1 else 1 - (1 - s) ** tokens
+    if convention.expert_traffic == "full_pool":
+        r = b * s
+        return b * min(1.0, r) / max(1.0, r)
+    return 1.0 if convention.expert_traffic == "all_experts" else s
+
+
+def stream_bytes(m, p, w, convention, b):
+    """Bytes of KV cache and weights per microbatch and stage on one GPU: section "HBM traffic"."""
+    exact = params(m)
+    n = scoped_params(m, convention)
+    c, sigma = kv_elements(m, p.tp, convention.mla_read, convention)
+    l_f = m.layers - m.window_layers - m.linear_layers
+    read = min(w.context, m.sparse_topk) if m.sparse_topk > 0 else w.context
+    elements = c / sigma * (l_f * read + m.window_layers * min(w.context, m.window))
+    elements += m.index_dim * l_f * w.context
+    kv = b * w.bytes_kv / (p.kvp * p.pp) * elements
+    kv += 2 * b * w.bytes_act * m.linear_layers * m.linear_state / (p.tp * p.pp)
+
+    _, phi, _ = ffn_layout(p, convention)
+    shard, tokens, _ = expert_group(m, p, b, convention)
+    q_exact = attention_weights_per_gpu(
+        m, p, convention, exact["per_attention_layer"], exact["replicated"]
+    )
+    if convention.scope == "routed_ffn":
+        q_exact = 0.0  # the tables stream the cache and the routed pool, and nothing else
+    return {
+        "kv": kv,
+        "attn_weights": w.bytes_attn_weight * q_exact,
+        "shared": w.bytes_ffn_weight
+        * ((n["shared"] + n["dense"]) / (phi * p.pp) + n["router"] / p.pp),
+        "routed": w.bytes_ffn_weight
+        * n["pool"]
+        / (shard * p.pp)
+        * expert_share(m, b, tokens, convention),
+        "head": w.bytes_head_weight * n["head"] / (p.tp * p.pp),
+    }
+
+
+def activation_bytes(m, p, w, convention, b):
+    """Bytes that matrix products read and write, by phase: section "HBM traffic"."""
+    if convention.activations == "none":
+        return {"attention": 0.0, "projection": 0.0, "ffn": 0.0, "head": 0.0}
+    l_m, l_d = m.layers - m.dense_layers, m.dense_layers
+    l_a = m.layers - m.linear_layers
+    d, g = m.hidden, m.ffn_matrices
+    if m.kv_latent > 0:
+        o_q = m.heads * (m.kv_latent + m.rope_dim)
+        o_v = m.heads * m.kv_latent
+        projection = 2 * d
+        projection += (m.heads * (m.qk_nope_dim + m.rope_dim) + m.heads * m.v_head_dim) / p.tp
+        projection += m.kv_latent + m.rope_dim
+    else:
+        o_q = o_v = m.heads * m.head_dim
+        projection = 2 * d + (m.heads + 2 * m.kv_heads) * m.head_dim / p.tp
+        projection += m.heads * m.head_dim / p.tp
+    _, phi, _ = ffn_layout(p, convention)
+    shard, tokens, _ = expert_group(m, p, b, convention)
+    ffn = l_m * (tokens * m.top_k / p.ep * 2 * d + tokens * m.top_k / shard * g * m.expert_ff)
+    head = b * (d + m.vocab / p.tp)
+    if convention.scope == "full_model":
+        shared_width = m.shared_experts * m.shared_ff
+        ffn += b * l_m * (2 * d * m.shared_experts + g * shared_width / phi)
+        ffn += b * l_d * (2 * d + g * m.dense_ff / phi)
+    else:
+        head = 0.0
+    return {
+        "attention": 2 * b * w.bytes_act * l_a / p.pp * (o_q + o_v) / (2 * p.tp),
+        "projection": b * w.bytes_act * l_a / p.pp * projection,
+        "ffn": w.bytes_act / p.pp * ffn,
+        "head": w.bytes_act / p.pp * head,
+    }
+
+
+def island_split(hw, convention, n, stride):
+    """Ranks of a group that share an island, and islands: section "Collectives"."""
+    if convention.topology == "flat":
+        return (n, 1.0) if n * stride <= hw.island_size else (1.0, n)
+    inner = min(n, max(1.0, floor(hw.island_size / stride, convention)))
+    return inner, ceil(n / inner, convention)
+
+
+def half(hw, convention, n, stride, m_bytes):
+    """All-gather or reduce-scatter: bandwidth part and start-up part."""
+    n_i, n_o = island_split(hw, convention, n, stride)
+    bandwidth = (n_i - 1) / n_i * m_bytes / (hw.intra_bw * hw.eff_link)
+    bandwidth += (n_o - 1) / n_o * m_bytes / (n_i * hw.inter_bw * hw.eff_link)
+    if convention.startup == "ring":
+        startup = (n_i - 1) * hw.intra_latency + (n_o - 1) * hw.inter_latency
+    else:
+        startup = hw.intra_latency * (n_i > 1) + hw.inter_latency * (n_o > 1)
+    return bandwidth, startup
+
+
+def tensor_parallel(m, hw, p, w, convention, b):
+    """Two all-reduces a layer."""
+    _, phi, _ = ffn_layout(p, convention)
+    m_2 = b * m.hidden * w.bytes_act
+    m_1 = m_2 / p.kvp if convention.ffn_sharding == "stage" else m_2
+    bw_1, start_1 = half(hw, convention, p.tp, 1.0, m_1)
+    bw_2, start_2 = half(hw, convention, phi, 1.0, m_2)
+    layers = m.layers / p.pp
+    return layers * 2 * (bw_1 + bw_2), layers * p.tp_messages / 2 * 2 * (start_1 + start_2)
+
+
+def kv_parallel(m, hw, p, w, convention, b):
+    """Exchange of partial attention outputs, and the query ring of context parallelism."""
+    if p.kvp <= 1:
+        return 0.0, 0.0
+    mla = m.kv_latent > 0
+    d_o = m.kv_latent if mla else m.head_dim
+    d_q = m.kv_latent + m.rope_dim if mla else m.head_dim
+    heads = m.heads / p.tp
+    bandwidth, startup = half(hw, convention, p.kvp, p.tp, b * heads * (d_o + 1) * w.bytes_act)
+    bandwidth *= convention.kv_exchange_volume
+    startup *= p.kv_messages
+    if p.kv_mode == KV_CP:
+        _, n_o = island_split(hw, convention, p.kvp, p.tp)
+        alpha, beta = fabric(hw, inside=n_o <= 1)
+        bandwidth += (p.kvp - 1) / p.kvp * b * heads * d_q * w.bytes_act / beta
+        startup += (p.kvp - 1) * alpha
+    layers = (m.layers - m.linear_layers) / p.pp
+    return layers * bandwidth, layers * startup
+
+
+def fabric(hw, inside):
+    """Start-up and reachable bandwidth of a fabric."""
+    if inside:
+        return hw.intra_latency, hw.intra_bw * hw.eff_link
+    return hw.inter_latency, hw.inter_bw * hw.eff_link
+
+
+def expert_parallel(m, hw, p, w, convention, b):
+    """Dispatch to and combine from the experts."""
+    tau, _, _ = ffn_layout(p, convention)
+    _, _, load = expert_group(m, p, b, convention)
+    if convention.expert_exchange == "every_token":
+        alpha, beta = fabric(hw, inside=tau * p.ep <= hw.island_size)
+        volume = 2 * b * m.top_k * m.hidden * w.bytes_act
+        bandwidth = volume / beta if p.ep > 1 else 0.0
+        startup = alpha if p.ep > 1 else 0.0
+    else:
+        n_i, _ = island_split(hw, convention, p.ep, tau)
+        replica = p.kvp * p.tp
+        own = min(p.ep, replica)
+        sent = b / replica * min(m.top_k, p.ep) * m.hidden * (w.bytes_dispatch + w.bytes_act)
+        near = (max(n_i, own) - own) / p.ep
+        far = (p.ep - max(n_i, own)) / p.ep
+        alpha_i, beta_i = fabric(hw, inside=True)
+        alpha_o, beta_o = fabric(hw, inside=False)
+        bandwidth = max(sent * near / beta_i, sent * far / beta_o)
+        startup = alpha_o if far > 0 else alpha_i if near > 0 else 0.0
+    layers = (m.layers - m.dense_layers) / p.pp
+    bandwidth *= convention.ep_exchange_volume
+    return layers * load * bandwidth, layers * p.ep_messages * startup
+
+
+def layout_change(m, hw, p, w, convention, b):
+    """Collectives that bring tokens from the attention layout to the FFN layout."""
+    if convention.ffn_sharding != "stage":
+        return 0.0, 0.0
+    tau, _, _ = ffn_layout(p, convention)
+    replica = p.kvp * p.tp
+    tokens = b * m.hidden * w.bytes_act
+    bw_v, start_v = half(hw, convention, p.kvp, p.tp, tokens)
+    y = max(1.0, tau / replica)
+    bw_y, start_y = half(hw, convention, y, replica, y * tokens)
+    every, moe = m.layers / p.pp, (m.layers - m.dense_layers) / p.pp
+    bandwidth = every * bw_v + moe * 2 * bw_y
+    startup = every * start_v + moe * 2 * start_y
+    return bandwidth, p.layout_messages * startup
+
+
+def point_to_point(m, hw, p, w, b):
+    """One microbatch from a stage to the next."""
+    if p.pp <= 1:
+        return 0.0
+    alpha, beta = fabric(hw, inside=2 * p.dp * p.kvp * p.tp <= hw.island_size)
+    return alpha + b * m.hidden * w.bytes_act / beta
+
+
+def exposed(hw, family, eta, window, tail):
+    """Part of a family's time that the step waits for: section "Overlap"."""
+    bandwidth, startup = family
+    hidden_part = max(0.0, (1 - tail) * bandwidth - eta * window)
+    return tail * bandwidth + hidden_part + (1 - hw.overlap_startup) * startup
+
+
+def evaluate(m, hw, p, w, convention, gpus=None):
+    """Every term of one decode step as a dict of floats."""
+    n = params(m)
+    mem = memory(m, hw, p, w, convention)
+    mask = reasons(m, p, w, convention, mem, gpus)
+    batch = max(1.0, mem["max_batch"] if w.batch is None else w.batch)
+    b = max(1.0, batch / p.pp)
+
+    flops, c = compute(m, hw, p, w, convention, b)
+    stream = stream_bytes(m, p, w, convention, b)
+    acts = activation_bytes(m, p, w, convention, b)
+    bw_kv, bw = hw.hbm_bw * hw.eff_kv_read, hw.hbm_bw * hw.eff_weight_read
+    t_stream = {name: x / (bw_kv if name == "kv" else bw) for name, x in stream.items()}
+    t_act = {name: x / bw for name, x in acts.items()}
+    h = {
+        "attention": t_stream["kv"] + t_act["attention"],
+        "projection": t_stream["attn_weights"] + t_act["projection"],
+        "ffn": t_stream["shared"] + t_stream["routed"] + t_act["ffn"],
+        "head": t_stream["head"] + t_act["head"],
+    }
+    if convention.bottleneck == "per_phase":
+        t_bound = sum(max(c[i], h[i]) for i in c)
+        window = {i: max(c[i], h[i]) for i in c}
+    else:
+        t_bound = max(sum(c.values()), sum(h.values()))
+        window = c
+
+    families = {
+        "tp": tensor_parallel(m, hw, p, w, convention, b),
+        "kv": kv_parallel(m, hw, p, w, convention, b),
+        "ep": expert_parallel(m, hw, p, w, convention, b),
+        "layout": layout_change(m, hw, p, w, convention, b),
+    }
+    tail = hw.cp_ring_tail if p.kv_mode == KV_CP else 0.0
+    seen = {
+        "tp": exposed(hw, families["tp"], hw.overlap_tp, window["projection"] + window["ffn"], 0.0),
+        "kv": exposed(hw, families["kv"], hw.overlap_kv, window["attention"], tail),
+        "ep": exposed(hw, families["ep"], hw.overlap_ep, window["ffn"], 0.0),
+        "layout": exposed(hw, families["layout"], hw.overlap_layout, window["ffn"], 0.0),
+    }
+    t_p2p = point_to_point(m, hw, p, w, b)
+    t_stage = t_bound + sum(seen.values()) + m.layers / p.pp * hw.layer_overhead
+    tpot = (p.pp * (t_stage + t_p2p) + hw.step_overhead) / w.tokens_per_step
+    n_gpus = p.dp * p.pp * p.kvp * p.tp
+    tokens_per_s = p.dp * batch / tpot
+    given_fits = w.batch is None or 1 <= w.batch <= mem["max_batch"]
+    return {
+        "total_params": n["total"],
+        "active_params": n["active"],
+        **mem,
+        "reasons": mask,
+        "is_feasible": mask == 0 and mem["max_batch"] >= 1 and given_fits,
+        "batch": batch,
+        **{f"flops_{i}": x for i, x in flops.items()},
+        **{f"t_compute_{i}": x for i, x in c.items()},
+        **{f"t_hbm_{i}": x for i, x in t_stream.items()},
+        **{f"t_hbm_act_{i}": x for i, x in t_act.items()},
+        **{f"t_bandwidth_{i}": x[0] for i, x in families.items()},
+        **{f"t_startup_{i}": x[1] for i, x in families.items()},
+        **{f"t_exposed_{i}": x for i, x in seen.items()},
+        "t_p2p": t_p2p,
+        "t_bound": t_bound,
+        "t_stage": t_stage,
+        "tpot": tpot,
+        "tokens_per_s": tokens_per_s,
+        "tokens_per_s_per_gpu": tokens_per_s / n_gpus,
+        "tokens_per_s_per_user": 1 / tpot,
+        "n_gpus": n_gpus,
+    }
+
+
+def best(designs, objective, tie=1e-9):
+    """Index of the best feasible design by brute force; None if no design is feasible.
+
+    `designs` are results of `evaluate` in flat order, and more of `objective` is better. Scores
+    within a relative `tie` of the best are equal; then fewest GPUs, then the lowest index.
+    """
+    feasible = [i for i, design in enumerate(designs) if design["is_feasible"]]
+    if not feasible:
+        return None
+    top = max(designs[i][objective] for i in feasible)
+    tied = [i for i in feasible if designs[i][objective] >= top - tie * abs(top)]
+    return min(tied, key=lambda i: (designs[i]["n_gpus"], i))
+
+
+def grid_search(m, hw, p, w, convention, degrees, objective, gpus=None):
+    """Best flat index and its design over a product of partition degrees, by nested loops.
+
+    `degrees` maps names of partition fields to values; the last name varies fastest. `p` has the
+    fields that are not searched.
+    """
+    designs = []
+    for values in itertools.product(*degrees.values()):
+        at = types.SimpleNamespace(**{**vars(p), **dict(zip(degrees, values, strict=True))})
+        designs.append(evaluate(m, hw, at, w, convention, gpus))
+    index = best(designs, objective)
+    return index, None if index is None else designs[index]

@@ -1,0 +1,183 @@
+"""Published and hand-worked values, with the arithmetic beside each.
+
+Shapes are those of the models' `config.json`; the hardware is an H100 SXM with 3.35 TB/s and every
+efficiency 1, so that each number is bytes over bandwidth.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import numpy as np
+import pytest
+from tolerances import EXACT, PRINTED_3_DIGITS
+
+from qsjax.cost import params
+from qsjax.decode import decode_step
+from qsjax.specs import PHYSICAL, HardwareSpec, ModelSpec, Partition, Workload
+
+HBM_BW = 3.35e12
+LLAMA_70B = ModelSpec(
+    layers=80,
+    hidden=8192,
+    vocab=128256,
+    heads=64,
+    kv_heads=8,
+    head_dim=128,
+    expert_ff=28672,
+)
+MIXTRAL_8X7B = ModelSpec(
+    layers=32,
+    hidden=4096,
+    vocab=32000,
+    heads=32,
+    kv_heads=8,
+    head_dim=128,
+    expert_ff=14336,
+    experts=8,
+    top_k=2,
+)
+DEEPSEEK_V3 = ModelSpec(
+    layers=61,
+    hidden=7168,
+    vocab=129280,
+    heads=128,
+    kv_heads=128,
+    head_dim=128,
+    expert_ff=2048,
+    experts=256,
+    top_k=8,
+    shared_experts=1,
+    shared_ff=2048,
+    dense_layers=3,
+    dense_ff=18432,
+    kv_latent=512,
+    rope_dim=64,
+    q_lora_rank=1536,
+    qk_nope_dim=128,
+    v_head_dim=128,
+)
+H100 = HardwareSpec(
+    hbm_bytes=80e9,
+    hbm_bw=HBM_BW,
+    flops_bf16=989e12,
+    flops_fp8=1979e12,
+    flops_fp4=1979e12,
+    intra_bw=450e9,
+    inter_bw=50e9,
+    island_size=8,
+    intra_latency=0.0,
+    inter_latency=0.0,
+)
+TP8 = Partition(tp=8)
+BF16 = Workload(
+    context=4096,
+    batch=1,
+    bytes_attn_weight=2,
+    bytes_ffn_weight=2,
+    bytes_head_weight=2,
+    bytes_kv=2,
+    bytes_act=2,
+    proj_dtype="bf16",
+    ffn_dtype="bf16",
+)
+
+
+@functools.cache
+def compiled():
+    return jax.jit(decode_step)
+
+
+def eight_h100(model, batch, **workload):
+    """The step on eight H100s."""
+    work = dataclasses.replace(BF16, batch=batch, **workload)
+    return compiled()(model, H100, TP8, work, PHYSICAL)
+
+
+def weights_and_kv_ms(step):
+    hbm = step.hbm
+    return 1e3 * (hbm.kv + hbm.attention_weights + hbm.routed + hbm.always + hbm.head)
+
+
+def test_llama_70b_parameters():
+    # https://huggingface.co/meta-llama/Llama-3.1-70B config.json and the index of its weights:
+    # 141,107,412,992 bytes of bf16, of which 161 norm vectors are not counted here.
+    attention = 80 * (2 * 8192 * 64 * 128 + 2 * 8192 * 8 * 128)
+    ffn = 80 * 3 * 8192 * 28672
+    embeddings = 2 * 128256 * 8192
+    assert attention + ffn + embeddings == 70_552_387_584
+    assert attention + ffn + embeddings + 161 * 8192 == 141_107_412_992 // 2
+    assert params.total_params(LLAMA_70B) == 70_552_387_584
+    assert params.active_params(LLAMA_70B) == 70_552_387_584
+
+
+def test_llama_70b_cache_of_one_token_per_gpu():
+    # 80 layers, keys and values, one of eight KV heads of 128, two bytes each.
+    assert 80 * 2 * 1 * 128 * 2 == 40_960
+    assert eight_h100(LLAMA_70B, 1, context=1).capacity.kv_per_sequence == 40_960
+
+
+@pytest.mark.parametrize(("bytes_kv", "expected"), [(2, 70_272), (1, 35_136)])
+def test_deepseek_v3_cache_of_one_token_per_rank(bytes_kv, expected):
+    # DeepSeek-V2, arXiv 2405.04434, table 1: (d_c + d_r) l elements; V3, arXiv 2412.19437, §4.2:
+    # d_c = 512, d_r = 64, 61 layers. Every tensor-parallel rank holds all of it.
+    assert 61 * (512 + 64) * bytes_kv == expected
+    step = eight_h100(DEEPSEEK_V3, 1, context=1, bytes_kv=bytes_kv)
+    np.testing.assert_allclose(step.capacity.kv_per_sequence, expected, rtol=EXACT)
+
+
+@pytest.mark.parametrize(("batch", "printed"), [(1, 5.24), (64, 8.39)])
+def test_llama_70b_memory_time(batch, printed):
+    # All weights but the input embedding once, and 4096 tokens of cache a sequence.
+    weights = 2 * (70_552_387_584 - 128256 * 8192) / 8
+    by_hand = (weights + batch * 4096 * 40_960) / HBM_BW * 1e3
+    assert by_hand == pytest.approx(printed, rel=PRINTED_3_DIGITS)
+    step = eight_h100(LLAMA_70B, batch)
+    np.testing.assert_allclose(weights_and_kv_ms(step), by_hand, rtol=EXACT)
+
+
+@pytest.mark.parametrize(
+    ("batch", "printed"), [(1, 0.841), (2, 1.472), (4, 2.301), (16, 3.332), (64, 3.366)]
+)
+def test_mixtral_expert_traffic(batch, printed):
+    # Mixtral of Experts, arXiv 2401.04088, table 1. Coverage: an expert is idle if all tokens
+    # choose two others of the eight, with probability (3/4)^B.
+    pool = 2 * 32 * 8 * 3 * 4096 * 14336 / 8
+    by_hand = pool * (1 - 0.75**batch) / HBM_BW * 1e3
+    assert by_hand == pytest.approx(printed, rel=PRINTED_3_DIGITS)
+    step = eight_h100(MIXTRAL_8X7B, batch)
+    np.testing.assert_allclose(1e3 * step.hbm.routed, by_hand, rtol=EXACT)
+
+
+def test_llama_70b_against_aiconfigurator():
+    # Speed-of-light times of NVIDIA AIConfigurator (github.com/ai-dynamo/aiconfigurator) for
+    # Llama-3.1-70B, H100 SXM, TP=8, bf16, 4096 tokens of context, batch 64, one step, in ms.
+    qkv, attention, output = 0.530, 3.211, 0.429
+    gate_up, down, logits = 2.852, 1.438, 0.079
+    hbm = eight_h100(LLAMA_70B, 64).hbm
+    act = hbm.activations
+    ours = {
+        "attention": hbm.kv + act.attention,
+        "projection": hbm.attention_weights + act.projection,
+        "ffn": hbm.routed + hbm.always + act.ffn,
+        "head": hbm.head + act.head,
+    }
+    theirs = {
+        "attention": attention,
+        "projection": qkv + output,
+        "ffn": gate_up + down,
+        "head": logits,
+    }
+    for phase, t in ours.items():
+        np.testing.assert_allclose(1e3 * t, theirs[phase], rtol=PRINTED_3_DIGITS, err_msg=phase)
+    total = 1e3 * sum(ours.values())
+    np.testing.assert_allclose(total, sum(theirs.values()), rtol=PRINTED_3_DIGITS)
+
+
+def test_llama_70b_all_reduce_against_aiconfigurator():
+    # Two a layer, each .326 ms a step: 80 x 2 x 7/8 x 64 x 8192 x 2 B / 450 GB/s.
+    each = 80 * 2 * 7 / 8 * 64 * 8192 * 2 / 450e9 * 1e3
+    assert each == pytest.approx(0.326, rel=PRINTED_3_DIGITS)
+    comm = eight_h100(LLAMA_70B, 64).comm
+    np.testing.assert_allclose(1e3 * comm.tp.bandwidth, 2 * each, rtol=EXACT)
+    assert comm.tp.startup == 0
