@@ -86,8 +86,8 @@ def hbm_times(ctx: communication.Context, microbatch: jax.Array) -> Hbm:
         activations = Phases(
             traffic.attention_activation_bytes(model, part, work, microbatch) / streaming,
             traffic.projection_activation_bytes(model, part, work, microbatch) / streaming,
-            traffic.ffn_activation_bytes(model, part, work, lay, microbatch) / streaming,
-            traffic.head_activation_bytes(model, part, work, microbatch) / streaming,
+            traffic.ffn_activation_bytes(model, part, work, conv, lay, microbatch) / streaming,
+            traffic.head_activation_bytes(model, part, work, conv, microbatch) / streaming,
         )
     attended = compute.attended_tokens(model, work)
     kv = traffic.kv_bytes(model, part, work, conv, attended, microbatch)

@@ -1,78 +1,87 @@
-"""Models and accelerators by name, as data with a source for every number."""
+"""Models and accelerators as data: by name, or from a file of the user's.
+
+Every number has a source; docs/guides/your-own-model.md and your-own-hardware.md show the format.
+"""
 
 import dataclasses
-import re
-import tomllib
-from functools import cache
-from importlib import resources
-from typing import Any
+from pathlib import Path
 
+from qsjax.catalog import library
+from qsjax.catalog.entries import Deviation as Deviation
+from qsjax.catalog.entries import HardwareEntry as HardwareEntry
+from qsjax.catalog.entries import ModelEntry as ModelEntry
+from qsjax.catalog.entries import Source as Source
+from qsjax.catalog.huggingface import HfModel as HfModel
+from qsjax.catalog.huggingface import load as load_hf
+from qsjax.catalog.library import hardware_entry as hardware_entry
+from qsjax.catalog.library import model_entry as model_entry
 from qsjax.specs import HardwareSpec, ModelSpec
 
-_UNITS = {
-    "_gb_per_s": 1e9,
-    "_tb_per_s": 1e12,
-    "_tflop_per_s": 1e12,
-    "_pflop_per_s": 1e15,
-    "_gib": 2.0**30,
-    "_gb": 1e9,
-    "_us": 1e-6,
-}
-_FIELDS = {
-    "hbm_capacity": "hbm_bytes",
-    "hbm_bandwidth": "hbm_bw",
-    "peak_bf16": "flops_bf16",
-    "peak_fp8": "flops_fp8",
-    "peak_fp4": "flops_fp4",
-    "intra_bandwidth": "intra_bw",
-    "inter_bandwidth": "inter_bw",
-    "reserve": "reserve_bytes",
-}
-
-
-@cache
-def _files(kind: str) -> dict[str, dict[str, Any]]:
-    folder = resources.files("qsjax.catalog") / "data" / kind
-    return {f.name[:-5]: tomllib.loads(f.read_text()) for f in folder.iterdir()}
-
-
-def _find(kind: str, name: str) -> dict[str, Any]:
-    def key(text: str) -> str:
-        return re.sub(r"[^a-z0-9]", "", text.lower())
-
-    for stem, data in _files(kind).items():
-        if key(name) in map(key, [stem, *data["aliases"]]):
-            return data
-    raise ValueError(f"unknown {kind} {name!r}; known: {', '.join(_files(kind))}")
+__all__ = [
+    "Deviation",
+    "HardwareEntry",
+    "HfModel",
+    "ModelEntry",
+    "Source",
+    "hardware",
+    "hardware_entry",
+    "hardware_names",
+    "ideal",
+    "load_hf",
+    "model",
+    "model_entry",
+    "model_names",
+]
 
 
 def model_names() -> tuple[str, ...]:
-    return tuple(sorted(_files("models")))
+    """The names of all models, in alphabetical order."""
+    return library.names("models")
 
 
 def hardware_names() -> tuple[str, ...]:
-    return tuple(sorted(_files("hardware")))
+    """The names of all accelerators, in alphabetical order."""
+    return library.names("hardware")
 
 
-def model(name: str) -> ModelSpec:
-    return ModelSpec(**{k: float(v) for k, v in _find("models", name)["shape"].items()})
+def model(name: str | Path) -> ModelSpec:
+    """The shape of a model: by name, Hugging Face id, config.json, its folder, or .toml file.
+
+    Raises:
+        ValueError: If the name is unknown, or with all problems of the file.
+
+    >>> model("deepseek-ai/DeepSeek-V3").layers
+    61.0
+    """
+    return model_entry(name).spec
 
 
-def _si(data: dict[str, Any]) -> dict[str, float]:
-    fields = {f.name for f in dataclasses.fields(HardwareSpec)}
-    out = {}
-    for key, value in data.items():
-        suffix = next((s for s in _UNITS if key.endswith(s)), "")
-        stem = key.removesuffix(suffix)
-        name = _FIELDS.get(stem, stem)
-        if name in fields:
-            out[name] = value * _UNITS.get(suffix, 1.0)
-    return out
+def hardware(name: str | Path) -> HardwareSpec:
+    """The numbers of an accelerator: by name, or from a .toml file.
+
+    Raises:
+        ValueError: If the name is unknown, or with all problems of the file.
+
+    >>> hardware("h100").intra_bw
+    450000000000.0
+    """
+    return hardware_entry(name).spec
 
 
-def hardware(name: str) -> HardwareSpec:
-    defaults = tomllib.loads((resources.files("qsjax.catalog") / "data/defaults.toml").read_text())
-    got = _si(defaults) | _si(_find("hardware", name))
-    got.setdefault("flops_fp8", got["flops_bf16"])
-    got.setdefault("flops_fp4", got["flops_fp8"])
-    return HardwareSpec(**got)
+def ideal(hardware: HardwareSpec) -> HardwareSpec:
+    """The same accelerator at the speed of light: efficiencies 1, no overheads, no latencies.
+
+    Capacity, what is reserved of it, and the overlap fractions stay.
+    """
+    return dataclasses.replace(
+        hardware,
+        eff_kv_read=1.0,
+        eff_weight_read=1.0,
+        eff_gemm=1.0,
+        eff_attention=1.0,
+        eff_link=1.0,
+        intra_latency=0.0,
+        inter_latency=0.0,
+        layer_overhead=0.0,
+        step_overhead=0.0,
+    )

@@ -115,6 +115,7 @@ def ffn_activation_bytes(
     model: ModelSpec,
     partition: Partition,
     workload: Workload,
+    convention: Convention,
     lay: Layout,
     microbatch: jax.Array,
 ) -> jax.Array:
@@ -126,15 +127,23 @@ def ffn_activation_bytes(
         * top_k
         * (2.0 * hidden / partition.ep + matrices * model.expert_ff / lay.expert_time_shards)
     )
-    shared = model.shared_experts * (2.0 * hidden + matrices * model.shared_ff / lay.ffn_tp)
-    dense = 2.0 * hidden + matrices * model.dense_ff / lay.ffn_tp
-    per_token = moe_layers * (routed + shared) + model.dense_layers * dense
+    per_token = moe_layers * routed
+    if convention.scope == "full_model":
+        shared = model.shared_experts * (2.0 * hidden + matrices * model.shared_ff / lay.ffn_tp)
+        dense = 2.0 * hidden + matrices * model.dense_ff / lay.ffn_tp
+        per_token = per_token + moe_layers * shared + model.dense_layers * dense
     return microbatch * (workload.bytes_act * per_token / partition.pp)
 
 
 def head_activation_bytes(
-    model: ModelSpec, partition: Partition, workload: Workload, microbatch: jax.Array
+    model: ModelSpec,
+    partition: Partition,
+    workload: Workload,
+    convention: Convention,
+    microbatch: jax.Array,
 ) -> jax.Array:
     """Input of the head and the logits that it writes [B]."""
+    if convention.scope == "routed_ffn":
+        return jnp.zeros(())
     per_token = jnp.asarray(model.hidden) + jnp.asarray(model.vocab) / partition.tp
     return microbatch * (workload.bytes_act * per_token / partition.pp)

@@ -1,0 +1,163 @@
+"""Models from a Hugging Face config.json."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from qsjax import validate
+from qsjax.catalog.entries import ModelEntry
+from qsjax.catalog.families import FAMILIES, Family
+from qsjax.catalog.files import nearest
+from qsjax.catalog.quantisation import Precisions, precisions
+from qsjax.catalog.reading import Reading, field, number
+from qsjax.specs import Dtype, ModelSpec
+
+BY_HAND = "give its numbers by hand in a .toml file (docs/guides/your-own-model.md)"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class HfModel:
+    """What a config says: the shape, the published precisions, and what was left out."""
+
+    name: str
+    spec: ModelSpec
+    weight_dtype: Dtype
+    attn_weight_dtype: Dtype
+    kv_dtype: Dtype
+    max_context: int = 0
+    notes: tuple[str, ...] = ()
+
+
+def _json(path: Path, problems: list[str]) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(f"cannot be read: {error}")
+        return {}
+    except json.JSONDecodeError as error:
+        problems.append(f"not JSON: {error}")
+        return {}
+    if not isinstance(data, dict):
+        problems.append("not a JSON object")
+        return {}
+    return data
+
+
+def _text_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The language model of a multimodal config, on top of the outer keys."""
+    inner = config.get("text_config")
+    return {**config, **inner} if isinstance(inner, Mapping) else dict(config)
+
+
+def _family(config: Mapping[str, Any], outer: Mapping[str, Any]) -> Family | str:
+    """The family of a config, or what is wrong with it."""
+    both = (config, outer)
+    listed = [name for one in both for name in one.get("architectures") or []]
+    named = [str(one["model_type"]) for one in both if one.get("model_type")]
+    for name in (*listed, *named):
+        for family in FAMILIES.values():
+            if name in family.types:
+                return family
+    known = [name for family in FAMILIES.values() for name in family.types]
+    given = ", ".join(dict.fromkeys((*named, *listed))) or 'no "model_type"'
+    hint = nearest(named[0], known) if named else f"known: {', '.join(known)}"
+    return f"unknown architecture ({given}); {hint} For another architecture {BY_HAND}"
+
+
+def _shape(family: Family, reading: Reading) -> dict[str, float]:
+    shape: dict[str, float] = {}
+    for name, rule in family.fields.items():
+        shape[name] = field(reading, shape, rule)
+        reading.keys[name] = rule.partition("=")[0].strip().split("|")[0]
+    if not reading.problems:
+        for part in family.parts:
+            shape |= part(reading, shape)
+    # A width that no layer has would make two equal models unequal.
+    for count, width in (("dense_layers", "dense_ff"), ("shared_experts", "shared_ff")):
+        if not shape.get(count):
+            shape[width] = 0.0
+    return shape
+
+
+def _notes(config: Mapping[str, Any]) -> tuple[str, ...]:
+    notes = []
+    if isinstance(config.get("vision_config"), Mapping):
+        notes.append("the vision encoder is left out")
+    if config.get("num_nextn_predict_layers") or config.get("mtp_num_hidden_layers"):
+        notes.append("the multi-token-prediction module is left out")
+    return tuple(notes)
+
+
+def _shape_problems(shape: Mapping[str, float], keys: Mapping[str, str]) -> list[str]:
+    defaults = {
+        item.name: item.default
+        for item in dataclasses.fields(ModelSpec)
+        if item.default is not dataclasses.MISSING
+    }
+    found = validate.model_problems({**defaults, **shape})
+    return [f'"{keys.get(name) or name}": {problem}' for name, problem in found.items()]
+
+
+def _quantisation(config: Mapping[str, Any], beside: Path, problems: list[str]) -> Precisions:
+    """From hf_quant_config.json beside the config if it is there, else from the config."""
+    if not beside.is_file():
+        return precisions(config.get("quantization_config"), problems)
+    found: list[str] = []
+    table = precisions(_json(beside, found).get("quantization"), found)
+    problems.extend(f"{beside.name}: {problem}" for problem in found)
+    return table
+
+
+def load(path: str | Path) -> HfModel:
+    """The model of a config.json, or of the folder that holds it.
+
+    The name is the folder's, or the file's own if it is not called config.json.
+
+    Raises:
+        ValueError: With all problems of the file and the keys concerned.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        path = path / "config.json"
+    problems: list[str] = []
+    outer = _json(path, problems)
+    config = _text_config(outer)
+    reading = Reading(config=config, problems=problems, keys={})
+    shape: dict[str, float] = {}
+    if not problems:
+        family = _family(config, outer)
+        if isinstance(family, str):
+            problems.append(family)
+        else:
+            shape = _shape(family, reading)
+            problems += [] if problems else _shape_problems(shape, reading.keys)
+        table = _quantisation(config, path.with_name("hf_quant_config.json"), problems)
+        max_context = int(number(reading, "max_position_embeddings|max_seq_len", 0.0))
+    if problems:
+        raise ValueError("\n".join([f"{path}:", *(f"  {problem}" for problem in problems)]))
+    return HfModel(
+        name=path.resolve().parent.name if path.name == "config.json" else path.stem,
+        spec=ModelSpec(**shape),
+        weight_dtype=table.weights,
+        attn_weight_dtype=table.attention,
+        kv_dtype=table.kv,
+        max_context=max_context,
+        notes=_notes(config),
+    )
+
+
+def entry_from(model: HfModel) -> ModelEntry:
+    """The catalogue's view of an imported model."""
+    return ModelEntry(
+        name=model.name,
+        spec=model.spec,
+        title=model.name,
+        source="config.json",
+        weight_dtype=model.weight_dtype,
+        attn_weight_dtype=model.attn_weight_dtype,
+        kv_dtype=model.kv_dtype,
+        max_context=model.max_context,
+        note="; ".join(model.notes),
+    )

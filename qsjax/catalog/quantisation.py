@@ -1,0 +1,102 @@
+"""Precisions of a published model, from `quantization_config` or hf_quant_config.json."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from qsjax.catalog.reading import value_at
+from qsjax.specs import Dtype
+
+# By bits, as the cost laws only need bytes and the peak of the matching units.
+BY_BITS: dict[int, Dtype] = {16: "bf16", 8: "fp8", 4: "fp4"}
+# quant_method of transformers whose width needs no further key.
+METHODS: dict[str, Dtype] = {"fp8": "fp8", "fbgemm_fp8": "fp8", "mxfp4": "fp4"}
+# quant_algo and kv_cache_quant_algo of NVIDIA ModelOpt.
+ALGORITHMS: dict[str, Dtype] = {
+    "FP8": "fp8",
+    "FP8_PB_WO": "fp8",
+    "FP8_PB_REAL": "fp8",
+    "FP8_PER_CHANNEL_PER_TOKEN": "fp8",
+    "INT8": "fp8",
+    "W8A16": "fp8",
+    "W8A8_SQ_PER_CHANNEL": "fp8",
+    "NVFP4": "fp4",
+    "NVFP4_AWQ": "fp4",
+    "W4A16": "fp4",
+    "W4A16_AWQ": "fp4",
+    "W4A8_AWQ": "fp4",
+    "MXFP4": "fp4",
+}
+KNOWN_METHODS = (*METHODS, "awq", "gptq", "compressed-tensors", "modelopt", "bitsandbytes")
+_EXEMPT = ("modules_to_not_convert", "ignore", "ignored_layers", "exclude_modules")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Precisions:
+    """Precisions of the feed-forward weights, the attention weights and the cache."""
+
+    weights: Dtype = "bf16"
+    attention: Dtype = "bf16"
+    kv: Dtype = "bf16"
+
+
+def _algorithm(name: Any, key: str, problems: list[str]) -> Dtype:
+    if name in (None, "", "null"):
+        return "bf16"
+    if str(name).upper() in ALGORITHMS:
+        return ALGORITHMS[str(name).upper()]
+    problems.append(f'unknown "{key}" {name!r}; known: {", ".join(ALGORITHMS)}')
+    return "bf16"
+
+
+def _bits(bits: Any, key: str, problems: list[str]) -> Dtype:
+    if bits in BY_BITS:
+        return BY_BITS[bits]
+    problems.append(f'"{key}" is {bits!r}; known: {", ".join(map(str, BY_BITS))}')
+    return "bf16"
+
+
+def _weights(quantisation: Mapping[str, Any], problems: list[str]) -> Dtype:
+    method = str(quantisation.get("quant_method", "modelopt")).lower()
+    if method in METHODS:
+        return METHODS[method]
+    if method in ("awq", "gptq"):
+        return _bits(quantisation.get("bits"), "bits", problems)
+    if method == "bitsandbytes":
+        return "fp4" if quantisation.get("load_in_4bit") else "fp8"
+    if method == "compressed-tensors":
+        groups = quantisation.get("config_groups")
+        first = next(iter(groups.values()), None) if isinstance(groups, Mapping) else None
+        bits = value_at(first, "weights.num_bits") if isinstance(first, Mapping) else None
+        return _bits(bits, "config_groups.*.weights.num_bits", problems)
+    if method == "modelopt":
+        return _algorithm(quantisation.get("quant_algo"), "quant_algo", problems)
+    problems.append(f'unknown "quant_method" {method!r}; known: {", ".join(KNOWN_METHODS)}')
+    return "bf16"
+
+
+def _cache(quantisation: Mapping[str, Any], problems: list[str]) -> Dtype:
+    if quantisation.get("kv_cache_scheme"):
+        bits = value_at(quantisation, "kv_cache_scheme.num_bits")
+        return _bits(bits, "kv_cache_scheme.num_bits", problems)
+    return _algorithm(quantisation.get("kv_cache_quant_algo"), "kv_cache_quant_algo", problems)
+
+
+def precisions(quantisation: Any, problems: list[str]) -> Precisions:
+    """The precisions of a quantisation table; None means bf16 (fp16 and fp32 are served so).
+
+    Attention weights are bf16 where the table exempts modules with "attn" in their name.
+    """
+    if quantisation is None:
+        return Precisions()
+    if not isinstance(quantisation, Mapping):
+        problems.append('"quantization_config" is not an object')
+        return Precisions()
+    weights = _weights(quantisation, problems)
+    exempt = [name for key in _EXEMPT for name in quantisation.get(key) or []]
+    is_exempt = any("attn" in str(name) for name in exempt)
+    return Precisions(
+        weights=weights,
+        attention="bf16" if is_exempt else weights,
+        kv=_cache(quantisation, problems),
+    )
