@@ -77,7 +77,7 @@ def cases():
     """Seed, convention, dtypes by phase, and whether batch and GPU count are given."""
     rng = np.random.default_rng(5)
     chosen = [PHYSICAL, PHYSICAL, PAPER, PAPER, dataclasses.replace(PHYSICAL, rounding="floor")]
-    chosen += drawn_conventions(rng, 10)
+    chosen += drawn_conventions(rng, 8)
     return [
         pytest.param(i, convention, phase_dtypes(rng.choice(DTYPES, 4)), i % 2 == 1, id=f"case{i}")
         for i, convention in enumerate(chosen)
