@@ -90,7 +90,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """A hint for an unknown word: the nearest known ones, or all."""
     names = list(known)
     near = difflib.get_close_matches(word.lower(), names, n=3, cutoff=0.5)
-    return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
+    return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}."
 
 
 def text_of(document: Document, key: str, default: str = "") -> str:

@@ -17,13 +17,13 @@ from qsjax.catalog.files import (
     texts_of,
 )
 from qsjax.specs import HardwareSpec
-from qsjax.units import GB, GIB, MS, PFLOP, TB, TFLOP, US
+from qsjax.units import GB, GIB, MIB, MS, PFLOP, TB, TFLOP, US
 
 BITS_PER_BYTE = 8
 
 # Of each kind of quantity, the units a key may end in and what one is in SI.
 UNITS: dict[str, dict[str, float]] = {
-    "capacity": {"gb": GB, "gib": GIB, "tb": TB},
+    "capacity": {"gb": GB, "gib": GIB, "mib": MIB, "tb": TB},
     "bandwidth": {"gb_per_s": GB, "tb_per_s": TB, "gbit_per_s": GB / BITS_PER_BYTE},
     "compute rate": {"tflop_per_s": TFLOP, "pflop_per_s": PFLOP},
     "time": {"us": US, "ms": MS},

@@ -62,7 +62,7 @@ def _family(config: Mapping[str, Any], outer: Mapping[str, Any]) -> Family | str
                 return family
     known = [name for family in FAMILIES.values() for name in family.types]
     given = ", ".join(dict.fromkeys((*named, *listed))) or 'no "model_type"'
-    hint = nearest(named[0], known) if named else f"known: {', '.join(known)}"
+    hint = nearest(named[0], known) if named else f"known: {', '.join(known)}."
     return f"unknown architecture ({given}); {hint} For another architecture {BY_HAND}"
 
 

@@ -41,7 +41,7 @@ def one_shared_expert(reading: Reading, shape: Shape) -> dict[str, float]:
 
 
 def _windows(reading: Reading, shape: Shape, count: float, key: str) -> dict[str, float]:
-    """`count` windowed layers, or as many as `layer_types` lists; none if the window is no limit."""
+    """`count` windowed layers, or as many as `layer_types` lists; none if it is no limit."""
     window = number(reading, key, 0.0)
     context = number(reading, "max_position_embeddings", float("inf"))
     kinds = texts(reading, "layer_types")

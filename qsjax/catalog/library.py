@@ -11,6 +11,11 @@ from qsjax.catalog import files, hardware, huggingface, models
 from qsjax.catalog.entries import HardwareEntry, ModelEntry
 
 _DATA = resources.files("qsjax.catalog") / "data"
+_KINDS = {"models": "model", "hardware": "hardware"}
+_OWN = {
+    "models": "a folder with a config.json, or a .toml file (docs/guides/your-own-model.md)",
+    "hardware": "a .toml file (docs/guides/your-own-hardware.md)",
+}
 # What publishers append to the name of one and the same architecture.
 _VARIANT = re.compile(r"(instruct|chat|base|thinking|hf|it|\d{4})$")
 
@@ -71,13 +76,16 @@ def find(kind: str, name: str) -> str:
     found = _match(name, _index(kind))
     if found is not None:
         return found
-    what = {"models": "model", "hardware": "accelerator"}[kind]
-    own = {
-        "models": "a folder with a config.json, or a .toml file (docs/guides/your-own-model.md)",
-        "hardware": "a .toml file (docs/guides/your-own-hardware.md)",
-    }[kind]
-    hint = files.nearest(name, names(kind))
-    raise ValueError(f"unknown {what} {name!r}; {hint} To use your own, give {own}.")
+    raise ValueError(
+        f"unknown {_KINDS[kind]} {name!r}; {_hint(kind, name)} To use your own, give {_OWN[kind]}."
+    )
+
+
+def _hint(kind: str, name: str) -> str:
+    for other in _KINDS.keys() - {kind}:
+        if _match(name, _index(other)):
+            return f"that is a name of {_KINDS[other]}."
+    return files.nearest(name.rpartition("/")[2], names(kind))
 
 
 @cache
