@@ -1,27 +1,19 @@
 """Checks of what a user gives, on the host and before any jit.
 
 Each check collects every problem of one input and raises a single `ValueError` with all of them:
-what was given, what is allowed, how to mend it. Bounds that a record's fields must keep are the
-tables `MODEL_RULES`, `HARDWARE_RULES`, `PARTITION_RULES` and `WORKLOAD_RULES`; conditions between
-fields are functions. Laws never check: under a transform their arguments are tracers.
+what was given, what is allowed, how to mend it. Bounds of single fields are the tables `*_RULES`;
+conditions between fields are functions. Laws never check: their arguments may be tracers.
 """
 
 import dataclasses
 import difflib
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
-from qsjax.specs import (
-    KV_MODES,
-    Convention,
-    HardwareSpec,
-    ModelSpec,
-    Partition,
-    Workload,
-)
+from qsjax.specs import KV_MODES, Convention, HardwareSpec, ModelSpec, Partition, Workload
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,15 +81,8 @@ CONVENTION_RULES: dict[str, Rule] = {
     **_each(_POSITIVE, "dense_flops_factor"),
     **_each(Rule(low=1.0), "kv_overhead expert_load_factor"),
 }
-AXIS_RULES: dict[str, Rule] = {
-    **MODEL_RULES,
-    **HARDWARE_RULES,
-    **PARTITION_RULES,
-    **WORKLOAD_RULES,
-    **CONVENTION_RULES,
-    "q": _POSITIVE,
-    "gpus": _COUNT,
-}
+_RECORDS = MODEL_RULES | HARDWARE_RULES | PARTITION_RULES | WORKLOAD_RULES | CONVENTION_RULES
+AXIS_RULES: dict[str, Rule] = _RECORDS | {"q": _POSITIVE, "gpus": _COUNT}
 
 
 def value_problem(rule: Rule, value: Any) -> str | None:
@@ -122,8 +107,12 @@ def _rule_problems(rules: Mapping[str, Rule], values: Mapping[str, Any]) -> dict
     return {name: problem for name, problem in found.items() if problem is not None}
 
 
-def _divisors(number: float) -> str:
-    whole = int(number)
+def _show(value: Any) -> str:
+    return f"{np.max(value):g}"
+
+
+def _divisors(number: Any) -> str:
+    whole = int(np.max(number))
     return ", ".join(str(k) for k in range(1, min(whole, 4096) + 1) if whole % k == 0)
 
 
@@ -131,34 +120,7 @@ def _fails(condition: Callable[..., Any], *values: Any) -> bool:
     return not bool(np.all(condition(*(np.asarray(value, dtype=float) for value in values))))
 
 
-def _model_relations(v: Mapping[str, Any]) -> dict[str, str]:
-    """Problems between fields, under the field to be mended."""
-    found: dict[str, str] = {}
-    if _fails(lambda k, e: k <= e, v["top_k"], v["experts"]):
-        found["top_k"] = f"{v['top_k']} is more than the {v['experts']} experts; give at most those"
-    if _fails(lambda h, n, c: (c > 0) | (h % n == 0), v["heads"], v["kv_heads"], v["kv_latent"]):
-        found["kv_heads"] = (
-            f"{v['kv_heads']} does not divide the {v['heads']} query heads; "
-            f"choose a divisor: {_divisors(np.max(v['heads']))}"
-        )
-    if _fails(lambda dense, n: dense <= n, v["dense_layers"], v["layers"]):
-        found["dense_layers"] = f"{v['dense_layers']} is more than the {v['layers']} layers"
-    kinds = (v["window_layers"], v["linear_layers"], v["layers"])
-    if _fails(lambda window, linear, n: window + linear <= n, *kinds):
-        found["window_layers"] = (
-            f"{v['window_layers']} with a window and {v['linear_layers']} linear layers "
-            f"are more than the {v['layers']} layers"
-        )
-    for count, size in _GOES_WITH.items():
-        if _fails(lambda n, width: (n == 0) | (width > 0), v[count], v[size]):
-            found[size] = f"0 is not allowed with {count} = {v[count]}; give a number above 0"
-    routed = (v["layers"], v["dense_layers"], v["expert_ff"])
-    if _fails(lambda n, dense, width: (n == dense) | (width > 0), *routed):
-        found["expert_ff"] = "0 leaves the layers without a feed-forward network; give its width"
-    return found
-
-
-# The second must be positive where the first is.
+# A field of the model that must be positive where the first is.
 _GOES_WITH: dict[str, str] = {
     "dense_layers": "dense_ff",
     "shared_experts": "shared_ff",
@@ -171,36 +133,69 @@ _GOES_WITH: dict[str, str] = {
 }
 
 
+def _model_relations(v: Mapping[str, Any]) -> dict[str, str]:
+    """Problems between fields, under the field to be mended."""
+    found: dict[str, str] = {}
+    layers, heads, experts = (_show(v[name]) for name in ("layers", "heads", "experts"))
+    if _fails(np.less_equal, v["top_k"], v["experts"]):
+        found["top_k"] = f"{_show(v['top_k'])} exceeds the {experts} experts; give at most those"
+    if _fails(lambda h, n, c: (c > 0) | (h % n == 0), v["heads"], v["kv_heads"], v["kv_latent"]):
+        found["kv_heads"] = (
+            f"{_show(v['kv_heads'])} does not divide {heads} query heads; "
+            f"choose a divisor of {heads}: {_divisors(v['heads'])}"
+        )
+    if _fails(np.less_equal, v["dense_layers"], v["layers"]):
+        found["dense_layers"] = f"{_show(v['dense_layers'])} exceeds the {layers} layers"
+    kinds = (v["window_layers"], v["linear_layers"], v["layers"])
+    if _fails(lambda window, linear, n: window + linear <= n, *kinds):
+        windowed, linear = _show(kinds[0]), _show(kinds[1])
+        found["window_layers"] = (
+            f"{windowed} windowed and {linear} linear layers exceed the {layers} layers"
+        )
+    for count, size in _GOES_WITH.items():
+        if _fails(lambda n, width: (n == 0) | (width > 0), v[count], v[size]):
+            given = f"{count} = {_show(v[count])}"
+            found[size] = f"0 is not allowed with {given}; give a number above 0"
+    routed = (v["layers"], v["dense_layers"], v["expert_ff"])
+    if _fails(lambda n, dense, width: (n == dense) | (width > 0), *routed):
+        found["expert_ff"] = "0 leaves layers without a feed-forward network; give its width"
+    return found
+
+
 def _hardware_relations(v: Mapping[str, Any]) -> dict[str, str]:
     parts = [v[name] for name in ("overlap_tp", "overlap_ep", "overlap_layout")]
     if _fails(lambda tp, ep, layout: tp + ep + layout <= 1.0 + 1e-9, *parts):
         return {
-            "overlap_tp": "with overlap_ep and overlap_layout it is more than 1, but the three "
-            "share the window of the feed-forward network; lower one so that the sum is at most 1"
+            "overlap_tp": "the sum with overlap_ep and overlap_layout exceeds 1, but the three "
+            "share the window of the feed-forward network; lower one of them"
         }
     return {}
+
+
+def _partition_relations(p: Mapping[str, Any], m: Mapping[str, Any]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for degree, whole, what in (("tp", "heads", "query heads"), ("ep", "experts", "experts")):
+        if _fails(lambda part, total: total % part == 0, p[degree], m[whole]):
+            part, total = _show(p[degree]), _show(m[whole])
+            found[degree] = (
+                f"{degree}={part} does not divide {total} {what}; "
+                f"choose a divisor of {total}: {_divisors(m[whole])}"
+            )
+    if _fails(np.less_equal, p["pp"], m["layers"]):
+        found["pp"] = f"pp={_show(p['pp'])} exceeds the {_show(m['layers'])} layers; lower it"
+    return found
 
 
 def model_problems(values: Mapping[str, Any]) -> dict[str, str]:
     """Problem by field of a (partial) set of `ModelSpec` fields; relations need the full set."""
     found = _rule_problems(MODEL_RULES, values)
-    if not found and all(field.name in values for field in dataclasses.fields(ModelSpec)):
-        found = _model_relations(values)
-    return found
+    return found or (_model_relations(values) if MODEL_RULES.keys() <= values.keys() else {})
 
 
 def hardware_problems(values: Mapping[str, Any]) -> dict[str, str]:
-    """Problem by field of a (partial) set of `HardwareSpec` fields."""
+    """Problem by field of a (partial) set of `HardwareSpec` fields, as `model_problems`."""
     found = _rule_problems(HARDWARE_RULES, values)
-    if not found and all(field.name in values for field in dataclasses.fields(HardwareSpec)):
-        found = _hardware_relations(values)
-    return found
-
-
-def _raise(subject: str, problems: Iterable[str]) -> None:
-    lines = list(problems)
-    if lines:
-        raise ValueError("\n".join([f"{subject}:", *(f"  {line}" for line in lines)]))
+    return found or (_hardware_relations(values) if HARDWARE_RULES.keys() <= values.keys() else {})
 
 
 def _values(record: Any) -> dict[str, Any]:
@@ -208,7 +203,9 @@ def _values(record: Any) -> dict[str, Any]:
 
 
 def _raise_fields(subject: str, found: Mapping[str, str]) -> None:
-    _raise(subject, (f"{name}: {problem}" for name, problem in found.items()))
+    if found:
+        lines = (f"  {name}: {problem}" for name, problem in found.items())
+        raise ValueError("\n".join([f"{subject}:", *lines]))
 
 
 def check_model(model: ModelSpec, name: str = "model") -> None:
@@ -238,18 +235,7 @@ def check_axis(name: str, values: Any) -> None:
         near = difflib.get_close_matches(name, AXIS_RULES, n=3)
         hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(AXIS_RULES)}"
         raise ValueError(f"unknown axis {name!r}; {hint}")
-    problem = value_problem(AXIS_RULES[name], values)
-    _raise_fields("axes", {} if problem is None else {name: problem})
-
-
-def check_q(q: Any) -> None:
-    """Raise `ValueError` unless every quality-equivalence factor is finite and above zero."""
-    check_axis("q", q)
-
-
-def check_context(context: Any) -> None:
-    """Raise `ValueError` unless every context length is finite and above zero."""
-    check_axis("context", context)
+    _raise_fields("axes", _rule_problems(AXIS_RULES, {name: values}))
 
 
 def check_partition(partition: Partition, model: ModelSpec | None = None) -> None:
@@ -262,18 +248,3 @@ def check_partition(partition: Partition, model: ModelSpec | None = None) -> Non
     if model is not None and not found:
         found = _partition_relations(values, _values(model))
     _raise_fields("partition", found)
-
-
-def _partition_relations(p: Mapping[str, Any], m: Mapping[str, Any]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for degree, whole, what in (("tp", "heads", "query heads"), ("ep", "experts", "experts")):
-        if _fails(lambda part, total: total % part == 0, p[degree], m[whole]):
-            total = np.max(m[whole])
-            found[degree] = (
-                f"{degree}={np.max(p[degree]):g} does not divide {total:g} {what}; "
-                f"choose a divisor of {total:g}: {_divisors(total)}"
-            )
-    if _fails(lambda stages, layers: stages <= layers, p["pp"], m["layers"]):
-        layers = np.max(m["layers"])
-        found["pp"] = f"pp={np.max(p['pp']):g} exceeds the {layers:g} layers; choose at most those"
-    return found

@@ -11,7 +11,7 @@ from qsjax.catalog import files, hardware, huggingface, models
 from qsjax.catalog.entries import HardwareEntry, ModelEntry
 
 _DATA = resources.files("qsjax.catalog") / "data"
-_KINDS = {"models": "model", "hardware": "hardware"}
+_KINDS = {"models": "model", "hardware": "accelerator"}
 _OWN = {
     "models": "a folder with a config.json, or a .toml file (docs/guides/your-own-model.md)",
     "hardware": "a .toml file (docs/guides/your-own-hardware.md)",
@@ -84,7 +84,7 @@ def find(kind: str, name: str) -> str:
 def _hint(kind: str, name: str) -> str:
     for other in _KINDS.keys() - {kind}:
         if _match(name, _index(other)):
-            return f"that is a name of {_KINDS[other]}."
+            return f"{name!r} names {'a model' if other == 'models' else 'an accelerator'}."
     return files.nearest(name.rpartition("/")[2], names(kind))
 
 
