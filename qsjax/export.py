@@ -1,6 +1,7 @@
 """Results with labels: rows for people, xarray for notebooks, and files written in one step."""
 
 import dataclasses
+import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -8,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from qsjax import __version__
 from qsjax.explore import Exploration
@@ -48,6 +51,11 @@ def finite(value: Any) -> Any:
     return value
 
 
+def write_json(path: Path, value: Any) -> None:
+    """`value` as a JSON file, written in one step; NaN and infinity become null."""
+    write_atomically(path, json.dumps(finite(value), indent=1) + "\n")
+
+
 def reason_names(bits: int) -> list[str]:
     """Names of the reasons in a bit set.
 
@@ -65,17 +73,17 @@ def winner_terms(optimum: Optimum, convention: str) -> dict[str, np.ndarray]:
         CONVENTIONS[convention],
         records.partition,
         records.workload,
-        records.hardware.step_overhead,
+        jnp.asarray(records.hardware.step_overhead),
     )
     shape = optimum.is_feasible.shape
     return {name: np.broadcast_to(np.asarray(t), shape) for name, t in ledger.items()}
 
 
-def bound_by(terms: Mapping[str, np.ndarray]) -> np.ndarray:
+def bound_by(terms: Mapping[str, ArrayLike]) -> np.ndarray:
     """Name of the resource that takes the largest part of TPOT, per cell."""
-    by_resource = {k: np.asarray(v) for k, v in resource_times(dict(terms)).items()}
-    names = np.array(list(by_resource))
-    return names[np.argmax(np.stack(list(by_resource.values())), axis=0)]
+    by_resource = resource_times(terms)
+    largest = np.argmax(np.stack([np.asarray(t) for t in by_resource.values()]), axis=0)
+    return np.asarray(list(by_resource))[largest]
 
 
 def best_rows(exploration: Exploration) -> list[dict[str, Any]]:

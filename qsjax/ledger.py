@@ -1,7 +1,10 @@
 """Where the time of a step goes: terms that sum exactly to TPOT, and what binds."""
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from qsjax.decode import StepCost
 from qsjax.specs import Convention, Partition, Workload
@@ -27,9 +30,9 @@ def bound_terms(step: StepCost, convention: Convention) -> dict[str, jax.Array]:
     phases = hbm.phases()
     if convention.bottleneck == "global":
         is_compute = jnp.asarray(sum(arithmetic)) >= jnp.asarray(sum(phases))
-        slower = (is_compute,) * 4
+        slower = [is_compute] * 4
     else:
-        slower = tuple(c >= h for c, h in zip(arithmetic, phases, strict=True))
+        slower = [c >= h for c, h in zip(arithmetic, phases, strict=True)]
     by_compute = [jnp.where(s, c, 0.0) for s, c in zip(slower, arithmetic, strict=True)]
     attention, projection, ffn, head = (jnp.where(s, 0.0, 1.0) for s in slower)
     act = hbm.activations
@@ -81,7 +84,7 @@ def time_ledger(
     return terms
 
 
-def resource_times(terms: dict[str, jax.Array]) -> dict[str, jax.Array]:
+def resource_times(terms: Mapping[str, ArrayLike]) -> dict[str, jax.Array]:
     """The ledger summed by resource [s]."""
     return {
         resource: jnp.asarray(sum(terms[name] for name in names))

@@ -4,9 +4,15 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 Rounding = Literal["straight_through", "floor", "relaxed"]
+
+
+def scalar(x: ArrayLike) -> float:
+    """The one number of `x` as a Python float, for host-side code."""
+    return float(np.asarray(x))
 
 
 def safe_divide(

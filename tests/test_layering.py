@@ -21,11 +21,15 @@ LAYERS = (
     ("export",),
     ("paper",),
     ("validation", "calibration"),
+    ("compare", "explain", "mix"),
     ("explore",),
-    ("serving", "pareto", "compare", "explain", "economics"),
+    ("pareto",),
+    ("serving",),
+    ("economics", "engines"),
     ("catalog",),
     ("sensitivity", "breakeven", "design", "uncertainty"),
     ("sweep",),
+    ("candidates",),
     ("search",),
     ("grid",),
     ("ledger",),
@@ -46,7 +50,7 @@ ONLY = {"catalog": {"specs", "cost.params", "units", "validate"}}
 STRANGERS = {"cost"}
 MATPLOTLIB = {"plotting"}
 FILES = {"cli", "report", "export", "catalog", "sweep.storage"}
-JIT = {"grid", "search", "sweep", "sensitivity", "breakeven", "design", "uncertainty", "paper"}
+JIT = {"grid", "search", "candidates", "sweep", "sensitivity", "breakeven", "design", "uncertainty", "paper"}
 
 DYNAMIC_IMPORTS = {"cli"}  # loads its verbs late; only __main__ is above it
 

@@ -4,14 +4,15 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from qsjax.export import finite
-from qsjax.specs import CONVENTIONS, Workload
+from qsjax import export
+from qsjax.catalog import ModelEntry
+from qsjax.specs import CONVENTIONS, Dtype, Workload
 from qsjax.units import KIB, MIB
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -81,7 +82,7 @@ def options(*decorators: Callable[[Any], Any]) -> Callable[[Command], Command]:
 
 hardware_option = click.option(
     "--hardware",
-    default="h100-sxm",
+    default="paper-reference",
     show_default=True,
     help="Accelerator by name (`qsjax hardware` lists them) or a TOML file.",
 )
@@ -118,16 +119,12 @@ workload_options = options(
     click.option(
         "--weights",
         type=click.Choice(list(_BYTES)),
-        default="fp8",
-        show_default=True,
-        help="Dtype of the weights.",
+        help="Dtype of the weights.  [default: as the model is published]",
     ),
     click.option(
         "--kv",
         type=click.Choice(list(_BYTES)),
-        default="bf16",
-        show_default=True,
-        help="Dtype of the KV cache.",
+        help="Dtype of the KV cache.  [default: as the model is published]",
     ),
 )
 axis_options = options(
@@ -144,15 +141,16 @@ axis_options = options(
         help="Sequences per attention replica.  [default: the largest that fits]",
     ),
 )
+format_option = click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["table", "json", "csv"]),
+    default="table",
+    show_default=True,
+    help="What is printed.",
+)
 output_options = options(
-    click.option(
-        "--format",
-        "format_",
-        type=click.Choice(["table", "json", "csv"]),
-        default="table",
-        show_default=True,
-        help="What is printed.",
-    ),
+    format_option,
     click.option(
         "--out",
         type=click.Path(path_type=Path, file_okay=False),
@@ -161,18 +159,21 @@ output_options = options(
 )
 
 
-def workload(weights: str, kv: str) -> Workload:
-    """Workload of the dtype flags; weights stored in fewer bits run on the units of that dtype."""
-    size: Any = _BYTES[weights]
+def workload(entry: ModelEntry, weights: Dtype | None, kv: Dtype | None) -> Workload:
+    """Workload at the dtypes of the flags, or those that the model is published in.
+
+    A flag sets the attention and FFN weights; embeddings and head stay in 16 bits, as engines do.
+    """
+    ffn = weights or entry.weight_dtype
+    attention = weights or entry.attn_weight_dtype
     return Workload(
         context=1.0,
-        bytes_attn_weight=size,
-        bytes_ffn_weight=size,
-        bytes_head_weight=2.0,
-        bytes_kv=_BYTES[kv],
-        bytes_dispatch=min(2.0, max(1.0, size)),
-        proj_dtype=weights,  # type: ignore[arg-type]  # click.Choice holds the literals
-        ffn_dtype=weights,  # type: ignore[arg-type]
+        bytes_attn_weight=_BYTES[attention],
+        bytes_ffn_weight=_BYTES[ffn],
+        bytes_kv=_BYTES[kv or entry.kv_dtype],
+        bytes_dispatch=min(2.0, max(1.0, _BYTES[ffn])),
+        proj_dtype=attention,
+        ffn_dtype=ffn,
     )
 
 
@@ -186,9 +187,71 @@ def axis_overrides(**flags: Any) -> dict[str, Any]:
 
 def print_json(value: Any) -> None:
     """One JSON object on standard output; NaN and infinity become null."""
-    click.echo(json.dumps(finite(value), indent=1, allow_nan=False))
+    click.echo(json.dumps(export.finite(value), indent=1, allow_nan=False))
 
 
 def is_terminal() -> bool:
     """Whether a person watches: colours and progress bars are for people."""
     return sys.stdout.isatty()
+
+
+def print_table(
+    title: str, heads: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1
+) -> None:
+    """A table for people; the first `left` columns are text, the others numbers."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for at, head in enumerate(heads):
+        table.add_column(head, justify="left" if at < left else "right")
+    for row in rows:
+        table.add_row(*row)
+    Console(width=None if is_terminal() else 160).print(table)
+
+
+def print_rows(
+    rows: list[dict[str, Any]], format_: str, as_table: Callable[[list[dict[str, Any]]], None]
+) -> None:
+    """Rows in the format of the flag."""
+    if format_ == "json":
+        print_json(rows)
+    elif format_ == "csv":
+        click.echo(export.csv_text(rows), nl=False)
+    else:
+        as_table(rows)
+
+
+def print_record(record: dict[str, Any], format_: str) -> None:
+    """One record: JSON, or name and value for each number in it."""
+    if format_ == "json":
+        print_json(record)
+        return
+    lines = list(_flat(record))
+    if format_ == "csv":
+        click.echo(export.csv_text([{"name": n, "value": v} for n, v in lines]), nl=False)
+        return
+    width = max(len(name) for name, _ in lines)
+    for name, value in lines:
+        click.echo(f"{name:<{width}}  {_plain(value)}")
+
+
+def _flat(record: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in record.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            for at, item in enumerate(value):
+                yield from _flat(item, f"{prefix}{name}[{at}].")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _plain(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value == int(value) and abs(value) < 1e15 else f"{value:.6g}"
+    return str(value)

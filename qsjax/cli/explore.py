@@ -9,7 +9,9 @@ import numpy as np
 
 from qsjax import __version__, catalog, export
 from qsjax.cli import common
+from qsjax.cost.memory import usable_bytes
 from qsjax.explore import CONTEXTS, Exploration, explore
+from qsjax.numerics import scalar
 from qsjax.units import GIB
 
 
@@ -102,7 +104,7 @@ def _tokens(count: int) -> str:
 @common.output_options
 @common.input_errors
 def command(model: str, **flags: Any) -> None:
-    """Find the best split of MODEL and of its dense twins, over every partition.
+    r"""Find the best split of MODEL and of its dense twins, over every partition.
 
     MODEL is a name (`qsjax models`), a Hugging Face config.json or a TOML file.
 
@@ -115,14 +117,15 @@ def command(model: str, **flags: Any) -> None:
     overrides = common.axis_overrides(
         **{name: flags[name] for name in ("tp", "ep", "pp", "dp", "kvp", "kv_mode", "batch")}
     )
+    entry = catalog.model_entry(model)
     exploration = explore(
-        catalog.model(model),
+        entry.spec,
         catalog.hardware(flags["hardware"]),
         gpus=[int(count) for count in flags["gpus"]],
         contexts=flags["context"] or CONTEXTS,
         qs=flags["q"],
         convention=flags["convention"],
-        workload=common.workload(flags["weights"], flags["kv"]),
+        workload=common.workload(entry, flags["weights"], flags["kv"]),
         overrides=overrides,
     )
     rows = [{"model": model, **row} for row in export.best_rows(exploration)]
@@ -144,7 +147,7 @@ def _print(
     rows: list[dict[str, Any]],
     summary: dict[str, Any],
 ) -> None:
-    usable = float(exploration.hardware.usable_fraction) * float(exploration.hardware.hbm_bytes)
+    usable = scalar(usable_bytes(exploration.hardware))
     title = f"{model} on {flags['hardware']} ({usable / GIB:.0f} GiB usable), "
     _table(exploration, rows, title + f"{exploration.convention} convention")
     feasible = summary["cells_feasible"]

@@ -1,0 +1,102 @@
+"""`qsjax models`: the model catalogue."""
+
+from typing import Any
+
+import click
+
+from qsjax import catalog, export
+from qsjax.cli import common
+from qsjax.cost import params
+from qsjax.numerics import scalar
+from qsjax.units import KIB
+
+
+def _row(entry: catalog.ModelEntry) -> dict[str, Any]:
+    total, active = float(params.total_params(entry.spec)), float(params.active_params(entry.spec))
+    elements = float(params.kv_elements_per_token(entry.spec))
+    return {
+        "name": entry.name,
+        "title": entry.title,
+        "params_total": total,
+        "params_active": active,
+        "published_total": entry.published_total,
+        "published_active": entry.published_active,
+        "experts": scalar(entry.spec.experts),
+        "top_k": scalar(entry.spec.top_k),
+        "s": float(params.sparsity(entry.spec)),
+        "kv_bytes_per_token_bf16": 2.0 * elements,
+        "kv_bytes_per_token_fp8": elements,
+        "weight_dtype": entry.weight_dtype,
+        "max_context": entry.max_context or None,
+    }
+
+
+def _details(entry: catalog.ModelEntry) -> dict[str, Any]:
+    counted = {
+        name: float(getattr(params, f"{name}_params")(entry.spec))
+        for name in ("attention", "pool", "shared", "dense_ffn", "router", "embedding", "norm")
+    }
+    return {
+        **_row(entry),
+        "aliases": list(entry.aliases),
+        "params_by_part": counted,
+        "shape": export.spec_dict(entry.spec),
+        "source": entry.source,
+        "published_source": entry.published_source,
+        "deviations": [
+            {"of": d.of, "ratio": d.ratio, "reason": d.reason} for d in entry.deviations
+        ],
+        "note": entry.note,
+    }
+
+
+def _count(value: float | None) -> str:
+    return "-" if value is None else f"{value / 1e9:,.2f} B"
+
+
+def _print_list(rows: list[dict[str, Any]]) -> None:
+    heads = ("name", "title", "total", "active", "experts", "top-k", "KV KiB/token (bf16)")
+    common.print_table(
+        f"{len(rows)} models; `qsjax models show NAME` gives every number and its source",
+        heads,
+        [
+            (
+                row["name"],
+                row["title"],
+                _count(row["params_total"]),
+                _count(row["params_active"]),
+                f"{row['experts']:g}" if row["experts"] > 1 else "dense",
+                f"{row['top_k']:g}" if row["experts"] > 1 else "",
+                f"{row['kv_bytes_per_token_bf16'] / KIB:,.1f}",
+            )
+            for row in rows
+        ],
+        left=2,
+    )
+
+
+@click.group("models", invoke_without_command=True)
+@common.format_option
+@click.pass_context
+@common.input_errors
+def command(ctx: click.Context, format_: str) -> None:
+    r"""List the models of the catalogue, with parameter totals and active counts.
+
+    \b
+    Examples:
+      qsjax models
+      qsjax models show deepseek-v3
+      qsjax models show path/to/config.json --format json
+    """
+    if ctx.invoked_subcommand is None:
+        rows = [_row(catalog.model_entry(name)) for name in catalog.model_names()]
+        common.print_rows(rows, format_, _print_list)
+
+
+@command.command("show")
+@click.argument("name")
+@common.format_option
+@common.input_errors
+def show(name: str, format_: str) -> None:
+    """Show every number of one model: by name, Hugging Face config.json or TOML file."""
+    common.print_record(_details(catalog.model_entry(name)), format_)

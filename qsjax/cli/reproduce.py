@@ -1,0 +1,126 @@
+"""`qsjax reproduce`: the paper's tables beside ours."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from qsjax import catalog, export, paper
+from qsjax.cli import common
+
+COLUMNS = ("published", "paper", "error_pct", "beyond_rounding_pct", "physical")
+
+
+def _rows(cells: list[paper.Cell]) -> list[dict[str, Any]]:
+    return [
+        {
+            "table": cell.table,
+            "row": cell.row,
+            "quantity": cell.quantity,
+            "published": cell.published,
+            "paper": cell.paper,
+            "error_pct": paper.error_pct(cell),
+            "beyond_rounding_pct": paper.beyond_rounding_pct(cell),
+            "physical": cell.physical,
+            "note": cell.note,
+        }
+        for cell in cells
+    ]
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:+.1f} %" if value else "0"
+
+
+def _print_table(rows: list[dict[str, Any]], number: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    name = f"Section {number}" if "." in number else f"Table {number}"
+    table = Table(title=name, title_justify="left", header_style="bold")
+    for column in ("row", "quantity"):
+        table.add_column(column)
+    for column in ("published", "ours (paper)", "error", "beyond rounding", "ours (physical)"):
+        table.add_column(column, justify="right")
+    table.add_column("note", max_width=48)
+    for row in rows:
+        table.add_row(
+            row["row"],
+            row["quantity"],
+            "infeasible" if row["published"] is None else _number(row["published"]),
+            _number(row["paper"]),
+            _percent(row["error_pct"]),
+            _percent(row["beyond_rounding_pct"]),
+            _number(row["physical"]),
+            row["note"],
+        )
+    Console(width=None if common.is_terminal() else 160).print(table)
+
+
+def _write(out: Path, rows: list[dict[str, Any]], result: dict[str, Any]) -> None:
+    export.write_json(out / "reproduce.json", result)
+    export.write_atomically(out / "reproduce.csv", export.csv_text(rows))
+    inputs = {"command": ["reproduce"], "hardware": result["hardware"], "models": result["models"]}
+    export.write_json(out / "inputs.json", inputs)
+    written = common.save_figures(out, {f"table-{n}": r for n, r in by_table(rows).items()})
+    click.echo(f"Written to {out}: reproduce.json, reproduce.csv, inputs.json, {written}", err=True)
+
+
+def by_table(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Rows grouped by their table, in printed order."""
+    numbers = dict.fromkeys(row["table"] for row in rows)
+    return {number: [row for row in rows if row["table"] == number] for number in numbers}
+
+
+@click.command("reproduce")
+@common.output_options
+@common.input_errors
+def command(format_: str, out: Path | None) -> None:
+    r"""Recompute tables 1, 3, 4, 5, 6 and section 3.4 of the paper, cell by cell.
+
+    Beside each printed number: ours under the paper's convention, its error, the error beyond what
+    the printed digits allow, and ours under the physical convention. Batches are computed with a
+    capacity calibrated per model (declared in the notes); the physical column has no calibration.
+
+    \b
+    Examples:
+      qsjax reproduce
+      qsjax reproduce --format json
+      qsjax reproduce --out results/paper
+    """
+    models = {name: catalog.model(name) for name in paper.MODELS}
+    hardware = catalog.hardware("paper-reference")
+    cells = paper.reproduce(models, hardware)
+    rows = _rows(cells)
+    count, rms = paper.time_model_error(cells)
+    result = {
+        "source": "arXiv 2603.08960",
+        "rms_log_error_beyond_rounding": rms,
+        "numbers_in_rms": count,
+        "hardware": export.spec_dict(hardware),
+        "models": {name: export.spec_dict(spec) for name, spec in models.items()},
+        "calibration": {
+            f"{model} {gpus} GPUs": memory._asdict()
+            for (model, gpus), memory in paper.CALIBRATION.items()
+        },
+        "cells": rows,
+    }
+    if format_ == "json":
+        common.print_json(result)
+    elif format_ == "csv":
+        click.echo(export.csv_text(rows), nl=False)
+    else:
+        for number, table in by_table(rows).items():
+            _print_table(table, number)
+        click.echo(
+            f"Root mean square log error beyond rounding: {rms:.4f} over {count} printed "
+            "throughputs and times (tables 4, 5, 6) at the printed batches."
+        )
+    if out:
+        _write(out, rows, result)

@@ -1,0 +1,87 @@
+"""The paper's closed forms: sparsity, reuse, quality equivalence and the q*s inequality.
+
+Every function takes numbers or arrays that broadcast. Equation numbers are the paper's
+(*The qs Inequality*, arXiv 2603.08960).
+"""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+# Kaplan et al. 2020: validation loss falls as (parameters)^-0.076.
+KAPLAN_ALPHA = 0.076
+
+
+def sparsity(top_k: ArrayLike, experts: ArrayLike) -> jax.Array:
+    """Share of FFN parameters that a token activates, s = K/E [1] (eq. 9).
+
+    >>> float(sparsity(8, 256))
+    0.03125
+    """
+    return jnp.asarray(top_k, float) / experts
+
+
+def expert_batch(batch: ArrayLike, s: ArrayLike) -> jax.Array:
+    """Tokens that an expert processes in a step on average, b = s*B [1] (eq. 1, 10)."""
+    return jnp.asarray(batch, float) * s
+
+
+def reuse_gap(batch_dense: ArrayLike, batch_moe: ArrayLike, s: ArrayLike) -> jax.Array:
+    """Weight reuse of the dense model over that of the MoE, r_dense/r_moe [1] (eq. 8, 22).
+
+    The product of `routing_factor` and `capacity_factor` (eq. 23).
+
+    >>> round(float(reuse_gap(130, 100, 8 / 256)), 2)
+    41.6
+    """
+    return routing_factor(s) * capacity_factor(batch_dense, batch_moe)
+
+
+def routing_factor(s: ArrayLike) -> jax.Array:
+    """Reuse lost because routing fragments the batch, 1/s [1] (eq. 23)."""
+    return 1.0 / jnp.asarray(s, float)
+
+
+def capacity_factor(batch_dense: ArrayLike, batch_moe: ArrayLike) -> jax.Array:
+    """Reuse lost because all experts stay resident, B_dense/B_moe [1] (eq. 7, 23)."""
+    return jnp.asarray(batch_dense, float) / batch_moe
+
+
+def ffn_time(
+    t_compute: ArrayLike, weight_bytes: ArrayLike, hbm_bw: ArrayLike, reuse: ArrayLike
+) -> jax.Array:
+    """FFN time per token, the larger of arithmetic and weight traffic W/(BW*r) [s] (eq. 3, 4)."""
+    return jnp.maximum(jnp.asarray(t_compute, float), weight_bytes / (hbm_bw * jnp.asarray(reuse)))
+
+
+def quality_multiplier(
+    loss_dense: ArrayLike, loss_moe: ArrayLike, alpha: ArrayLike = KAPLAN_ALPHA
+) -> jax.Array:
+    """Size factor q at which a dense model reaches the loss of the MoE [1] (eq. 12 to 14).
+
+    Both losses belong to models of the same active size; loss falls as size^-alpha.
+
+    >>> round(float(quality_multiplier(2.34, 2.12)), 2)
+    3.67
+    """
+    return (jnp.asarray(loss_dense, float) / loss_moe) ** (1.0 / jnp.asarray(alpha, float))
+
+
+def qs(q: ArrayLike, s: ArrayLike) -> jax.Array:
+    """The decision variable q*s [1]: below 1 the MoE moves more FFN bytes per token (eq. 18)."""
+    return jnp.asarray(q, float) * s
+
+
+def traffic_ratio(q: ArrayLike, s: ArrayLike) -> jax.Array:
+    """FFN bytes per token of the MoE over those of its dense twin at equal batch [1] (eq. 17)."""
+    return 1.0 / qs(q, s)
+
+
+def break_even_q(s: ArrayLike, capacity: ArrayLike = 1.0, coverage: ArrayLike = 1.0) -> jax.Array:
+    """q at which MoE and dense twin move the same FFN bytes per token [1].
+
+    Eq. 18 generalised: the MoE streams `coverage` of its pool for a batch B_moe, the twin all of
+    its q*s*pool for `capacity` = B_dense/B_moe times as many sequences. With capacity and coverage
+    1 it is 1/s.
+    """
+    return jnp.asarray(coverage, float) * capacity / s
