@@ -83,7 +83,8 @@ def bound_by(terms: Mapping[str, ArrayLike]) -> np.ndarray:
     """Name of the resource that takes the largest part of TPOT, per cell."""
     by_resource = resource_times(terms)
     largest = np.argmax(np.stack([np.asarray(t) for t in by_resource.values()]), axis=0)
-    return np.asarray(list(by_resource))[largest]
+    names: np.ndarray = np.asarray(list(by_resource))[largest]
+    return names
 
 
 def best_rows(exploration: Exploration) -> list[dict[str, Any]]:

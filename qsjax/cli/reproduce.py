@@ -1,12 +1,13 @@
 """`qsjax reproduce`: the paper's tables beside ours."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from qsjax import catalog, export, paper
-from qsjax.cli import common
+from qsjax.cli import common, figures
 
 COLUMNS = ("published", "paper", "error_pct", "beyond_rounding_pct", "physical")
 
@@ -68,8 +69,12 @@ def _write(out: Path, rows: list[dict[str, Any]], result: dict[str, Any]) -> Non
     export.write_atomically(out / "reproduce.csv", export.csv_text(rows))
     inputs = {"command": ["reproduce"], "hardware": result["hardware"], "models": result["models"]}
     export.write_json(out / "inputs.json", inputs)
-    written = common.save_figures(out, {f"table-{n}": r for n, r in by_table(rows).items()})
-    click.echo(f"Written to {out}: reproduce.json, reproduce.csv, inputs.json, {written}", err=True)
+    from qsjax import plotting
+
+    tables = by_table(rows).items()
+    drawings = {f"table-{n}": partial(plotting.paper_table, table) for n, table in tables}
+    names = ["reproduce.json", "reproduce.csv", "inputs.json", *figures.save(out, drawings)]
+    click.echo(f"Written to {out}: {', '.join(names)}", err=True)
 
 
 def by_table(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
