@@ -1,0 +1,138 @@
+"""The partitions of one cell that can run, as a flat list: the start of every serving question.
+
+Legality and memory do not depend on the batch, so they are decided once for each partition of the
+dense tensor; only what is left (a few per cent) is evaluated, at every batch.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from qsjax.feasibility import REASONS, Capacity, capacity, reasons
+from qsjax.grid import Axes, Axis, Records, axis_arrays, place
+from qsjax.layout import layout
+from qsjax.specs import Convention
+
+# Reasons that depend on memory and batch; the others say that a partition is no partition.
+FIT_BITS = sum(
+    REASONS[name] for name in ("weights do not fit", "no sequence fits", "batch does not fit")
+)
+
+
+class Screened(NamedTuple):
+    """Reasons and memory of every design, broadcast to one shape."""
+
+    reasons: jax.Array
+    capacity: Capacity
+
+
+class Candidates(NamedTuple):
+    """Designs of one kept cell, all legal and with room for one sequence.
+
+    Attributes:
+        records: inputs; searched fields have shape (n, 1), all others are scalars.
+        position: flat position of each design over the searched axes, shape (n,).
+        largest: B_max of each design, shape (n,).
+        reasons: number of designs of the cell with each reason, by name.
+        cells: number of designs of the cell.
+    """
+
+    records: Records
+    position: np.ndarray
+    largest: np.ndarray
+    reasons: dict[str, int]
+    cells: int
+
+
+@partial(jax.jit, static_argnames="convention")
+def screen(records: Records, convention: Convention) -> Screened:
+    """Reasons and memory of broadcast records, without the cost of a step."""
+    model, hardware, partition, workload, gpus = records
+    lay = layout(model, partition, convention)
+    cap = capacity(model, hardware, partition, workload, convention, lay)
+    why = reasons(model, partition, workload, convention, lay, cap, gpus)
+    shape = jnp.broadcast_shapes(*(x.shape for x in (why, *cap)))
+    full: Screened = jax.tree.map(lambda x: jnp.broadcast_to(x, shape), Screened(why, cap))
+    return full
+
+
+def is_legal(screened: Screened) -> np.ndarray:
+    """Which designs are partitions at all, whatever the memory."""
+    return np.asarray((screened.reasons & ~FIT_BITS) == 0)
+
+
+def strong(tree: Any) -> Any:
+    """Every leaf as a float64 array: calls differ in their numbers only, one compilation."""
+    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), tree)
+
+
+def without_batch(axes: Axes) -> Axes:
+    """The same axes less `batch`."""
+    keep = [tuple(a for a in group if a.name != "batch") for group in (axes.kept, axes.searched)]
+    return Axes(*keep)
+
+
+def batch_axis(axes: Axes) -> np.ndarray | None:
+    """Coordinates of the axis `batch`, if there is one."""
+    return next((axis.values for axis in axes.all if axis.name == "batch"), None)
+
+
+def cells(axes: Axes) -> Iterator[tuple[int, ...]]:
+    """Indices of the kept cells."""
+    return np.ndindex(axes.shape[: len(axes.kept)])
+
+
+def cell_axes(axes: Axes, cell: tuple[int, ...]) -> Axes:
+    """The grid of one kept cell: its kept axes have one value each."""
+    kept = tuple(
+        Axis(axis.name, axis.values[i : i + 1], axis.names[i : i + 1])
+        for axis, i in zip(axes.kept, cell, strict=True)
+    )
+    return Axes(kept, axes.searched)
+
+
+def flat_records(
+    records: Records, axes: Axes, cell: tuple[int, ...], index: np.ndarray, convention: Convention
+) -> Records:
+    """Records of the designs at flat positions `index` over the searched axes of a kept cell.
+
+    Searched fields get the shape of `index`, kept ones are scalars.
+    """
+    lengths = [len(axis.values) for axis in axes.searched]
+    at = np.unravel_index(index, lengths) if lengths else ()
+    values = {axis.name: axis.values[i] for axis, i in zip(axes.kept, cell, strict=True)}
+    values |= {axis.name: axis.values[i] for axis, i in zip(axes.searched, at, strict=True)}
+    placed: Records = strong(place(records, values, convention))
+    return placed
+
+
+def candidates(
+    records: Records, axes: Axes, cell: tuple[int, ...], convention: Convention
+) -> Candidates:
+    """The designs of a kept cell that are legal and hold at least one sequence.
+
+    Args:
+        records: inputs; the workload's batch is not looked at.
+        axes: the grid; an axis `batch` must have been taken out (`without_batch`).
+        cell: index over the kept axes.
+        convention: accounting.
+    """
+    one = cell_axes(axes, cell)
+    free = records._replace(workload=dataclasses.replace(records.workload, batch=None))
+    screened = screen(strong(place(free, axis_arrays(one), convention)), convention)
+    shape = one.shape
+    why = np.broadcast_to(np.asarray(screened.reasons), shape).reshape(-1)
+    largest = np.broadcast_to(np.asarray(screened.capacity.max_batch), shape).reshape(-1)
+    index = np.flatnonzero(why == 0)
+    return Candidates(
+        records=flat_records(free, axes, cell, index[:, None], convention),
+        position=index,
+        largest=largest[index],
+        reasons={name: int(np.count_nonzero(why & bit)) for name, bit in REASONS.items()},
+        cells=int(why.size),
+    )
