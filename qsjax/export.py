@@ -5,6 +5,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from qsjax import __version__
 from qsjax.explore import Exploration
 from qsjax.feasibility import REASONS
 from qsjax.ledger import resource_times, time_ledger
@@ -180,7 +180,7 @@ def to_dataset(exploration: Exploration) -> "xr.Dataset":
     }
     terms = winner_terms(optimum, exploration.convention)
     data |= {f"t_{name}": masked(t) for name, t in terms.items()}
-    attrs = {"qsjax": __version__, "convention": exploration.convention}
+    attrs = {"qsjax": version("qsjax"), "convention": exploration.convention}
     return xr.Dataset(data, coords, attrs)
 
 

@@ -1,13 +1,14 @@
 """`qsjax explore MODEL`: the main job."""
 
 import json
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
 
-from qsjax import __version__, catalog, export
+from qsjax import catalog, export
 from qsjax.cli import common
 from qsjax.cost.memory import usable_bytes
 from qsjax.explore import CONTEXTS, Exploration, explore
@@ -28,7 +29,7 @@ def _summary(exploration: Exploration) -> dict[str, Any]:
 def _inputs(model: str, hardware: str, flags: dict[str, Any], exploration: Exploration) -> str:
     """Everything that the run depended on, so that it can be repeated."""
     content = {
-        "qsjax": __version__,
+        "qsjax": version("qsjax"),
         "command": ["explore", model],
         "flags": {name: value for name, value in flags.items() if value is not None},
         "hardware": {"name": hardware, **export.spec_dict(exploration.hardware)},
