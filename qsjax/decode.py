@@ -7,12 +7,13 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from qsjax.cost import communication, compute, memory, traffic
+from qsjax.cost import communication, compute, traffic
 from qsjax.cost.collectives import Cost
-from qsjax.cost.overlap import exposed
-from qsjax.feasibility import Capacity, capacity, reasons
+from qsjax.cost.overlap import exposed_bandwidth, exposed_startup
+from qsjax.feasibility import Capacity, broken_rules, capacity, reason_bits
 from qsjax.layout import layout
 from qsjax.numerics import at_least
+from qsjax.rates import Families, Phases, Rates, rates
 from qsjax.specs import (
     KV_CP,
     Convention,
@@ -21,32 +22,6 @@ from qsjax.specs import (
     Partition,
     Workload,
 )
-
-
-class Phases(NamedTuple):
-    """One value for each phase of a layer, and for the output head [s]."""
-
-    attention: jax.Array
-    projection: jax.Array
-    ffn: jax.Array
-    head: jax.Array
-
-
-def compute_times(ctx: communication.Context, microbatch: jax.Array, load: jax.Array) -> Phases:
-    """Arithmetic time of each phase [s]."""
-    model, hardware, part, work, conv, lay = ctx
-    weights = memory.attention_weights_per_gpu(model, part, lay)
-    gemm = hardware.eff_gemm
-    return Phases(
-        attention=compute.attention_flops(model, part, work, conv, microbatch)
-        / (compute.peak_flops(hardware, work.attn_dtype, conv) * hardware.eff_attention),
-        projection=compute.projection_flops(model, part, conv, weights, microbatch)
-        / (compute.peak_flops(hardware, work.proj_dtype, conv) * gemm),
-        ffn=compute.ffn_flops(model, part, conv, lay, microbatch, load)
-        / (compute.peak_flops(hardware, work.ffn_dtype, conv) * gemm),
-        head=compute.head_flops(model, part, conv, microbatch)
-        / (compute.peak_flops(hardware, work.head_dtype, conv) * gemm),
-    )
 
 
 class Hbm(NamedTuple):
@@ -70,61 +45,6 @@ class Hbm(NamedTuple):
         )
 
 
-def hbm_times(ctx: communication.Context, microbatch: jax.Array) -> Hbm:
-    """HBM time of each source [s]."""
-    model, hardware, part, work, conv, lay = ctx
-    streaming = jnp.asarray(hardware.hbm_bw) * hardware.eff_weight_read
-    routed_tokens = microbatch * lay.pool_replicas
-    factor = traffic.expert_traffic_factor(model, conv, routed_tokens, microbatch)
-    pool = compute.streamed_pool(model, conv)
-    attention = jnp.zeros(())
-    activations = Phases(*(jnp.zeros(()),) * 4)
-    if conv.scope == "full_model":
-        per_gpu = memory.attention_weights_per_gpu(model, part, lay)
-        attention = jnp.asarray(work.bytes_attn_weight) * per_gpu / streaming
-    if conv.activations == "gemm_io":
-        activations = Phases(
-            traffic.attention_activation_bytes(model, part, work, microbatch) / streaming,
-            traffic.projection_activation_bytes(model, part, work, microbatch) / streaming,
-            traffic.ffn_activation_bytes(model, part, work, conv, lay, microbatch) / streaming,
-            traffic.head_activation_bytes(model, part, work, conv, microbatch) / streaming,
-        )
-    attended = compute.attended_tokens(model, work)
-    kv = traffic.kv_bytes(model, part, work, conv, attended, microbatch)
-    return Hbm(
-        kv=kv / (jnp.asarray(hardware.hbm_bw) * hardware.eff_kv_read),
-        attention_weights=attention,
-        routed=traffic.routed_bytes(pool, part, work, lay, factor) / streaming,
-        always=traffic.always_read_bytes(model, part, work, conv, lay) / streaming,
-        head=traffic.head_bytes(model, part, work, conv) / streaming,
-        activations=activations,
-    )
-
-
-class Bound(NamedTuple):
-    """Time before communication, and the windows in which communication may hide [s]."""
-
-    t_bound: jax.Array
-    windows: Phases
-
-
-def bottleneck(arithmetic: Phases, hbm: Phases, convention: Convention) -> Bound:
-    """Slower of arithmetic and HBM: over the whole step (eq. 19) or in every phase [s]."""
-    if convention.bottleneck == "global":
-        return Bound(jnp.maximum(sum(arithmetic), sum(hbm)), arithmetic)
-    slower = Phases(*(jnp.maximum(c, h) for c, h in zip(arithmetic, hbm, strict=True)))
-    return Bound(sum(slower[1:], slower[0]), slower)
-
-
-class Families(NamedTuple):
-    """Start-up and bandwidth part of each communication family of a layer [s]."""
-
-    tp: Cost
-    kv: Cost
-    ep: Cost
-    layout: Cost
-
-
 class Exposed(NamedTuple):
     """What overlap leaves of each communication family [s]."""
 
@@ -134,31 +54,101 @@ class Exposed(NamedTuple):
     layout: jax.Array
 
 
-def communication_times(
-    ctx: communication.Context, microbatch: jax.Array, load: jax.Array
-) -> Families:
-    """Every family of a microbatch, before overlap [s]."""
-    return Families(
-        tp=communication.tensor_parallel(ctx, microbatch),
-        kv=communication.kv_parallel(ctx, microbatch),
-        ep=communication.expert_parallel(ctx, microbatch, load),
-        layout=communication.layout_transition(ctx, microbatch),
+class Bound(NamedTuple):
+    """Time before communication, and the windows in which communication may hide [s]."""
+
+    t_bound: jax.Array
+    windows: Phases
+
+
+class Arithmetic(NamedTuple):
+    """A microbatch's sequences, the load of its busiest expert rank, and its share of the pool."""
+
+    microbatch: jax.Array
+    load: jax.Array
+    coverage: jax.Array
+
+
+def compute_times(rate: Rates, at: Arithmetic) -> Phases:
+    """Arithmetic time of each phase [s]."""
+    phases = rate.compute
+    return Phases(
+        attention=at.microbatch * phases.attention,
+        projection=at.microbatch * phases.projection,
+        ffn=at.microbatch * (at.load * rate.compute_routed + phases.ffn),
+        head=at.microbatch * phases.head,
     )
 
 
-def exposed_times(ctx: communication.Context, comm: Families, windows: Phases) -> Exposed:
-    """What overlap leaves of every family [s]."""
+def hbm_times(rate: Rates, at: Arithmetic) -> Hbm:
+    """HBM time of each source [s]."""
+    return Hbm(
+        kv=at.microbatch * rate.kv,
+        attention_weights=rate.weights.projection,
+        routed=at.coverage * rate.pool,
+        always=rate.weights.ffn,
+        head=rate.weights.head,
+        activations=Phases(*(at.microbatch * x for x in rate.activations)),
+    )
+
+
+def phase_times(rate: Rates, at: Arithmetic) -> tuple[Phases, Phases]:
+    """Arithmetic and HBM time of each phase [s], with as few operations per design as possible."""
+    act, weights = rate.activations, rate.weights
+    hbm = Phases(
+        attention=at.microbatch * (rate.kv + act.attention),
+        projection=at.microbatch * act.projection + weights.projection,
+        ffn=at.coverage * rate.pool + (at.microbatch * act.ffn + weights.ffn),
+        head=at.microbatch * act.head + weights.head,
+    )
+    return compute_times(rate, at), hbm
+
+
+def bottleneck(rate: Rates, at: Arithmetic, convention: Convention) -> Bound:
+    """Slower of arithmetic and HBM: over the whole step (eq. 19) or in every phase [s]."""
+    arithmetic, hbm = phase_times(rate, at)
+    if convention.bottleneck == "global":
+        return Bound(jnp.maximum(sum(arithmetic), sum(hbm)), arithmetic)
+    # Attention has no fixed part: the slower side does not depend on the batch.
+    attention = at.microbatch * jnp.maximum(
+        rate.compute.attention, rate.kv + rate.activations.attention
+    )
+    others = (jnp.maximum(c, h) for c, h in zip(arithmetic[1:], hbm[1:], strict=True))
+    slower = Phases(attention, *others)
+    return Bound(sum(slower[1:], slower[0]), slower)
+
+
+def communication_times(rate: Rates, at: Arithmetic) -> Families:
+    """Every family of a microbatch, before overlap [s]."""
+    family, batch = rate.comm, at.microbatch
+    return Families(
+        tp=Cost(family.tp.startup, batch * family.tp.bandwidth),
+        kv=Cost(family.kv.startup, batch * family.kv.bandwidth),
+        ep=Cost(family.ep.startup, batch * (at.load * family.ep.bandwidth)),
+        layout=Cost(family.layout.startup, batch * family.layout.bandwidth),
+    )
+
+
+def exposed_times(
+    ctx: communication.Context, rate: Rates, comm: Families, at: Arithmetic, windows: Phases
+) -> tuple[Exposed, Exposed]:
+    """What overlap leaves of the bandwidth part and of the start-ups of every family [s]."""
     hardware = ctx.hardware
-    startup = hardware.overlap_startup
     is_ring = jnp.where(jnp.equal(ctx.partition.kv_mode, KV_CP), 1.0, 0.0)
     tail = is_ring * hardware.cp_ring_tail
+    attention = rate.compute.attention
+    if ctx.convention.bottleneck == "per_phase":
+        attention = jnp.maximum(attention, rate.kv + rate.activations.attention)
     around_ffn = windows.projection + windows.ffn
-    return Exposed(
-        tp=exposed(comm.tp, around_ffn, hardware.overlap_tp, startup),
-        kv=exposed(comm.kv, windows.attention, hardware.overlap_kv, startup, tail),
-        ep=exposed(comm.ep, windows.ffn, hardware.overlap_ep, startup),
-        layout=exposed(comm.layout, windows.ffn, hardware.overlap_layout, startup),
+    seen = Exposed(
+        tp=exposed_bandwidth(comm.tp.bandwidth, around_ffn, hardware.overlap_tp),
+        kv=at.microbatch
+        * exposed_bandwidth(rate.comm.kv.bandwidth, attention, hardware.overlap_kv, tail),
+        ep=exposed_bandwidth(comm.ep.bandwidth, windows.ffn, hardware.overlap_ep),
+        layout=exposed_bandwidth(comm.layout.bandwidth, windows.ffn, hardware.overlap_layout),
     )
+    startups = Exposed(*(exposed_startup(cost.startup, hardware.overlap_startup) for cost in comm))
+    return seen, startups
 
 
 @jax.tree_util.register_dataclass
@@ -226,38 +216,62 @@ def decode_step(
         convention: accounting, `PHYSICAL` or `PAPER` or any variation.
         gpus: if given, designs of another GPU count carry the reason "wrong GPU count".
     """
+    return decode_parts(model, hardware, partition, workload, convention, gpus)[0]
+
+
+def decode_parts(
+    model: ModelSpec,
+    hardware: HardwareSpec,
+    partition: Partition,
+    workload: Workload,
+    convention: Convention,
+    gpus: ArrayLike | None = None,
+) -> tuple[StepCost, dict[str, jax.Array]]:
+    """`decode_step`, and each rule that may make a design infeasible with the axes of its own.
+
+    Terms that do not depend on the batch are added up among themselves first, so that a grid spends
+    no operation per design on them.
+    """
     lay = layout(model, partition, convention)
     cap = capacity(model, hardware, partition, workload, convention, lay)
     ctx = communication.Context(model, hardware, partition, workload, convention, lay)
+    rate = rates(ctx)
     pp = jnp.asarray(partition.pp)
-    microbatch = at_least(cap.batch / pp, 1.0)
-    load = compute.expert_load(model, partition, convention, microbatch * lay.pool_replicas)
-
-    arithmetic = compute_times(ctx, microbatch, load)
-    hbm = hbm_times(ctx, microbatch)
-    bound = bottleneck(arithmetic, hbm.phases(), convention)
-    comm = communication_times(ctx, microbatch, load)
-    seen = exposed_times(ctx, comm, bound.windows)
+    microbatch = at_least(cap.batch * (1.0 / pp), 1.0)
+    tokens = microbatch * lay.pool_replicas
+    at = Arithmetic(
+        microbatch,
+        compute.expert_load(model, partition, convention, tokens),
+        traffic.expert_traffic_factor(model, convention, tokens, microbatch),
+    )
+    bound = bottleneck(rate, at, convention)
+    comm = communication_times(rate, at)
+    seen, startups = exposed_times(ctx, rate, comm, at, bound.windows)
     t_overhead = jnp.asarray(hardware.layer_overhead) * model.layers / pp
-    t_stage = bound.t_bound + (seen.tp + seen.kv + seen.ep + seen.layout) + t_overhead
-    t_p2p = communication.pipeline(ctx, microbatch)
-    tpot = (pp * (t_stage + t_p2p) + hardware.step_overhead) / workload.tokens_per_step
-    tokens_per_s = jnp.asarray(partition.dp) * cap.batch / tpot
-    return StepCost(
-        reasons=reasons(model, partition, workload, convention, lay, cap, gpus),
+    fixed = sum(startups[1:], startups[0]) + t_overhead
+    varying = bound.t_bound + (seen.tp + seen.ep + seen.layout + seen.kv)
+    per_token = pp / workload.tokens_per_step
+    unhidden = per_token * (fixed + rate.p2p.startup)
+    unhidden = unhidden + jnp.asarray(hardware.step_overhead) / workload.tokens_per_step
+    tpot = per_token * (varying + microbatch * rate.p2p.bandwidth) + unhidden
+    replicas = jnp.asarray(partition.dp)
+    broken = broken_rules(model, partition, workload, convention, lay, cap, gpus)
+    step = StepCost(
+        reasons=reason_bits(broken),
         capacity=cap,
         microbatch=microbatch,
         gpus=lay.gpus,
-        compute=arithmetic,
-        hbm=hbm,
+        compute=compute_times(rate, at),
+        hbm=hbm_times(rate, at),
         comm=comm,
-        exposed=seen,
+        exposed=Exposed(*(x + y for x, y in zip(seen, startups, strict=True))),
         t_bound=bound.t_bound,
         t_overhead=t_overhead,
-        t_stage=t_stage,
-        t_p2p=t_p2p,
+        t_stage=varying + fixed,
+        t_p2p=rate.p2p.startup + microbatch * rate.p2p.bandwidth,
         tpot=tpot,
-        tokens_per_s=tokens_per_s,
-        tokens_per_s_per_gpu=tokens_per_s / lay.gpus,
+        tokens_per_s=replicas * cap.batch / tpot,
+        tokens_per_s_per_gpu=(replicas / lay.gpus) * cap.batch / tpot,
         tokens_per_s_per_user=1.0 / tpot,
     )
+    return step, broken

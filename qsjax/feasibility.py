@@ -57,7 +57,7 @@ def _divides(divisor: ArrayLike, number: ArrayLike) -> jax.Array:
     return jnp.equal(jnp.mod(jnp.asarray(number), divisor), 0)
 
 
-def reasons(
+def broken_rules(
     model: ModelSpec,
     partition: Partition,
     workload: Workload,
@@ -65,8 +65,8 @@ def reasons(
     lay: Layout,
     cap: Capacity,
     gpus: ArrayLike | None,
-) -> jax.Array:
-    """Bit set of `REASONS` [int32]; 0 where the cell is feasible."""
+) -> dict[str, jax.Array]:
+    """Where each reason of `REASONS` holds; every array has only the axes that it depends on."""
     part, fits = partition, cap.weights <= cap.usable
     ep = jnp.asarray(part.ep)
     expert_ranks = ep if convention.ffn_sharding == "stage" else ep * part.tp
@@ -87,7 +87,25 @@ def reasons(
         broken["wrong GPU count"] = ~jnp.equal(lay.gpus, gpus)
     if workload.batch is not None:
         broken["batch does not fit"] = jnp.asarray(workload.batch) > cap.max_batch
+    return broken
+
+
+def reason_bits(broken: dict[str, jax.Array]) -> jax.Array:
+    """Bit set of `REASONS` [int32]; 0 where the cell is feasible."""
     bits = jnp.zeros((), jnp.int32)
     for name, is_broken in broken.items():
         bits = bits + jnp.where(is_broken, jnp.int32(REASONS[name]), jnp.int32(0))
     return bits
+
+
+def reasons(
+    model: ModelSpec,
+    partition: Partition,
+    workload: Workload,
+    convention: Convention,
+    lay: Layout,
+    cap: Capacity,
+    gpus: ArrayLike | None,
+) -> jax.Array:
+    """Bit set of the reasons why a design is infeasible [int32]."""
+    return reason_bits(broken_rules(model, partition, workload, convention, lay, cap, gpus))

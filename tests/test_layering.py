@@ -34,6 +34,7 @@ LAYERS = (
     ("grid",),
     ("ledger",),
     ("decode",),
+    ("rates",),
     ("feasibility",),
     ("theory",),
     ("cost",),

@@ -156,9 +156,9 @@ def layout_transition(ctx: Context, microbatch: jax.Array) -> Cost:
     return Cost(every.startup + moe.startup, microbatch * (every.bandwidth + moe.bandwidth))
 
 
-def pipeline(ctx: Context, microbatch: jax.Array) -> jax.Array:
-    """Hidden states handed to the next stage [s]; 0 without pipeline stages."""
+def pipeline(ctx: Context) -> Cost:
+    """Hidden states of one sequence handed to the next stage [s]; 0 without pipeline stages."""
     is_intra = 2.0 * ctx.lay.stage_gpus <= ctx.hardware.island_size
     one = collectives.point_to_point(is_intra, _hidden_bytes(ctx), ctx.hardware)
     is_piped = jnp.where(jnp.asarray(ctx.partition.pp) > 1, 1.0, 0.0)
-    return is_piped * (one.startup + microbatch * one.bandwidth)
+    return Cost(is_piped * one.startup, is_piped * one.bandwidth)

@@ -100,7 +100,7 @@ def streamed_pool(model: ModelSpec, convention: Convention) -> jax.Array:
     return jnp.where(jnp.asarray(model.experts) > 1, pool, params.total_params(model))
 
 
-def ffn_flops(
+def routed_flops(
     model: ModelSpec,
     partition: Partition,
     convention: Convention,
@@ -108,16 +108,26 @@ def ffn_flops(
     microbatch: jax.Array,
     load: jax.Array,
 ) -> jax.Array:
-    """FFN phase [FLOP]: routed experts, shared experts, dense layers and router."""
-    pp = jnp.asarray(partition.pp)
+    """FFN phase, routed experts of the busiest rank [FLOP]."""
     sparsity = jnp.asarray(model.top_k) / model.experts
     factor = jnp.where(jnp.asarray(model.experts) > 1, 1.0, convention.dense_flops_factor)
     active = factor * sparsity * streamed_pool(model, convention)
-    flops = 2.0 * load * microbatch * (active * lay.pool_replicas / (lay.expert_time_shards * pp))
+    shards = lay.expert_time_shards * partition.pp
+    return 2.0 * load * microbatch * (active * lay.pool_replicas / shards)
+
+
+def always_flops(
+    model: ModelSpec,
+    partition: Partition,
+    convention: Convention,
+    lay: Layout,
+    microbatch: jax.Array,
+) -> jax.Array:
+    """FFN phase, what every token uses [FLOP]: shared experts, dense layers and router."""
     if convention.scope == "routed_ffn":
-        return flops
-    always = (params.shared_params(model) + params.dense_ffn_params(model)) / lay.ffn_tp
-    return flops + 2.0 * microbatch * ((always + params.router_params(model)) / pp)
+        return jnp.zeros(())
+    split = (params.shared_params(model) + params.dense_ffn_params(model)) / lay.ffn_tp
+    return 2.0 * microbatch * ((split + params.router_params(model)) / partition.pp)
 
 
 def head_flops(

@@ -1,0 +1,128 @@
+"""What a decode step costs before its batch is known: seconds per sequence, and fixed seconds.
+
+Every time of a step is `fixed + rate * microbatch`, up to a maximum here and there. The rates depend
+on fewer axes of a grid than the batch does, so a search computes them at their own rank and leaves
+only the arithmetic with the batch for every cell.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from qsjax.cost import communication, compute, memory, traffic
+from qsjax.cost.collectives import Cost
+
+
+class Phases(NamedTuple):
+    """One value for each phase of a layer, and for the output head [s]."""
+
+    attention: jax.Array
+    projection: jax.Array
+    ffn: jax.Array
+    head: jax.Array
+
+
+class Families(NamedTuple):
+    """Start-up and bandwidth part of each communication family of a layer [s]."""
+
+    tp: Cost
+    kv: Cost
+    ep: Cost
+    layout: Cost
+
+
+class Rates(NamedTuple):
+    """Seconds of one microbatch in one stage, per sequence unless said otherwise.
+
+    Attributes:
+        compute: arithmetic, the routed experts left out.
+        compute_routed: arithmetic of the routed experts under an even load.
+        kv: reading the cache.
+        activations: inputs and outputs of the matrix products.
+        weights: reading the weights that every token uses, per microbatch.
+        pool: reading the whole expert pool once, per microbatch.
+        comm: start-ups per microbatch, and bandwidth parts (expert exchange: even load).
+        p2p: handing over to the next stage, as `comm`.
+    """
+
+    compute: Phases
+    compute_routed: jax.Array
+    kv: jax.Array
+    activations: Phases
+    weights: Phases
+    pool: jax.Array
+    comm: Families
+    p2p: Cost
+
+
+def _compute(ctx: communication.Context) -> tuple[Phases, jax.Array]:
+    model, hardware, part, work, conv, lay = ctx
+    one = jnp.ones(())
+    weights = memory.attention_weights_per_gpu(model, part, lay)
+    gemm = hardware.eff_gemm
+    ffn = compute.peak_flops(hardware, work.ffn_dtype, conv) * gemm
+    phases = Phases(
+        attention=compute.attention_flops(model, part, work, conv, one)
+        / (compute.peak_flops(hardware, work.attn_dtype, conv) * hardware.eff_attention),
+        projection=compute.projection_flops(model, part, conv, weights, one)
+        / (compute.peak_flops(hardware, work.proj_dtype, conv) * gemm),
+        ffn=compute.always_flops(model, part, conv, lay, one) / ffn,
+        head=compute.head_flops(model, part, conv, one)
+        / (compute.peak_flops(hardware, work.head_dtype, conv) * gemm),
+    )
+    return phases, compute.routed_flops(model, part, conv, lay, one, one) / ffn
+
+
+def _activations(ctx: communication.Context, streaming: jax.Array) -> Phases:
+    model, _, part, work, conv, lay = ctx
+    one = jnp.ones(())
+    if conv.activations == "none":
+        return Phases(*(jnp.zeros(()),) * 4)
+    return Phases(
+        traffic.attention_activation_bytes(model, part, work, one) / streaming,
+        traffic.projection_activation_bytes(model, part, work, one) / streaming,
+        traffic.ffn_activation_bytes(model, part, work, conv, lay, one) / streaming,
+        traffic.head_activation_bytes(model, part, work, conv, one) / streaming,
+    )
+
+
+def _weights(ctx: communication.Context, streaming: jax.Array) -> Phases:
+    model, _, part, work, conv, lay = ctx
+    attention = jnp.zeros(())
+    if conv.scope == "full_model":
+        per_gpu = memory.attention_weights_per_gpu(model, part, lay)
+        attention = jnp.asarray(work.bytes_attn_weight) * per_gpu / streaming
+    return Phases(
+        attention=jnp.zeros(()),
+        projection=attention,
+        ffn=traffic.always_read_bytes(model, part, work, conv, lay) / streaming,
+        head=traffic.head_bytes(model, part, work, conv) / streaming,
+    )
+
+
+def rates(ctx: communication.Context) -> Rates:
+    """Every coefficient of a step, each with the axes that it depends on [s]."""
+    model, hardware, part, work, conv, lay = ctx
+    one = jnp.ones(())
+    phases, routed = _compute(ctx)
+    bandwidth = jnp.asarray(hardware.hbm_bw)
+    streaming = bandwidth * hardware.eff_weight_read
+    attended = compute.attended_tokens(model, work)
+    kv = traffic.kv_bytes(model, part, work, conv, attended, one)
+    pool = compute.streamed_pool(model, conv)
+    return Rates(
+        compute=phases,
+        compute_routed=routed,
+        kv=kv / (bandwidth * hardware.eff_kv_read),
+        activations=_activations(ctx, streaming),
+        weights=_weights(ctx, streaming),
+        pool=traffic.routed_bytes(pool, part, work, lay, one) / streaming,
+        comm=Families(
+            tp=communication.tensor_parallel(ctx, one),
+            kv=communication.kv_parallel(ctx, one),
+            ep=communication.expert_parallel(ctx, one, one),
+            layout=communication.layout_transition(ctx, one),
+        ),
+        p2p=communication.pipeline(ctx),
+    )
