@@ -1,8 +1,7 @@
 """Checks of what a user gives, on the host and before any jit.
 
-Each check collects every problem of one input and raises a single `ValueError` with all of them:
-what was given, what is allowed, how to mend it. Bounds of single fields are the tables `*_RULES`;
-conditions between fields are functions. Laws never check: their arguments may be tracers.
+Each check raises one `ValueError` with all problems of its input: what was given, what is allowed,
+how to mend it. Bounds of fields are the tables `*_RULES`, conditions between fields are functions.
 """
 
 import dataclasses
@@ -15,6 +14,9 @@ import numpy as np
 
 from qsjax.specs import KV_MODES, Convention, HardwareSpec, ModelSpec, Partition, Workload
 
+Values = Mapping[str, Any]
+Relations = Callable[[Values], dict[str, str]]
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
@@ -26,10 +28,9 @@ class Rule:
     whole: bool = False
 
     def __str__(self) -> str:
-        """What is allowed, in words that follow "give"."""
         kind = "a whole number" if self.whole else "a number"
         if math.isfinite(self.high):
-            start = f"above {self.low:g}" if self.above else f"from {self.low:g}"
+            start = f"above {self.low:g} and up" if self.above else f"from {self.low:g}"
             return f"{kind} {start} to {self.high:g}"
         return f"{kind} {'above' if self.above else 'of at least'} {self.low:g}"
 
@@ -102,7 +103,7 @@ def value_problem(rule: Rule, value: Any) -> str | None:
     return f"{numbers[bad].flat[0]:g} is not allowed; give {rule}"
 
 
-def _rule_problems(rules: Mapping[str, Rule], values: Mapping[str, Any]) -> dict[str, str]:
+def _rule_problems(rules: Mapping[str, Rule], values: Values) -> dict[str, str]:
     found = {name: value_problem(rules[name], values[name]) for name in rules if name in values}
     return {name: problem for name, problem in found.items() if problem is not None}
 
@@ -116,8 +117,11 @@ def _divisors(number: Any) -> str:
     return ", ".join(str(k) for k in range(1, min(whole, 4096) + 1) if whole % k == 0)
 
 
-def _fails(condition: Callable[..., Any], *values: Any) -> bool:
-    return not bool(np.all(condition(*(np.asarray(value, dtype=float) for value in values))))
+def _fails(condition: Callable[..., Any], v: Values, names: str) -> bool:
+    """Whether a condition between fields is false; not where one of them is absent."""
+    if not v.keys() >= set(names.split()):
+        return False
+    return not np.all(condition(*(np.asarray(v[name], dtype=float) for name in names.split())))
 
 
 # A field of the model that must be positive where the first is.
@@ -133,69 +137,68 @@ _GOES_WITH: dict[str, str] = {
 }
 
 
-def _model_relations(v: Mapping[str, Any]) -> dict[str, str]:
-    """Problems between fields, under the field to be mended."""
+def _model_relations(v: Values) -> dict[str, str]:
     found: dict[str, str] = {}
-    layers, heads, experts = (_show(v[name]) for name in ("layers", "heads", "experts"))
-    if _fails(np.less_equal, v["top_k"], v["experts"]):
-        found["top_k"] = f"{_show(v['top_k'])} exceeds the {experts} experts; give at most those"
-    if _fails(lambda h, n, c: (c > 0) | (h % n == 0), v["heads"], v["kv_heads"], v["kv_latent"]):
+    if _fails(np.less_equal, v, "top_k experts"):
+        found["top_k"] = f"{_show(v['top_k'])} exceeds the {_show(v['experts'])} experts; lower it"
+    if _fails(lambda h, n, c: (c > 0) | (h % n == 0), v, "heads kv_heads kv_latent"):
+        heads = _show(v["heads"])
         found["kv_heads"] = (
             f"{_show(v['kv_heads'])} does not divide {heads} query heads; "
             f"choose a divisor of {heads}: {_divisors(v['heads'])}"
         )
-    if _fails(np.less_equal, v["dense_layers"], v["layers"]):
-        found["dense_layers"] = f"{_show(v['dense_layers'])} exceeds the {layers} layers"
-    kinds = (v["window_layers"], v["linear_layers"], v["layers"])
-    if _fails(lambda window, linear, n: window + linear <= n, *kinds):
-        windowed, linear = _show(kinds[0]), _show(kinds[1])
-        found["window_layers"] = (
-            f"{windowed} windowed and {linear} linear layers exceed the {layers} layers"
-        )
+    if _fails(np.less_equal, v, "dense_layers layers"):
+        dense = _show(v["dense_layers"])
+        found["dense_layers"] = f"{dense} exceeds the {_show(v['layers'])} layers; lower it"
+    if _fails(lambda w, linear, n: w + linear <= n, v, "window_layers linear_layers layers"):
+        window, linear, layers = (_show(v[f"{kind}layers"]) for kind in ("window_", "linear_", ""))
+        both = f"{window} with a window and {linear} linear ones"
+        found["window_layers"] = f"{both} exceed the {layers} layers; lower one"
     for count, size in _GOES_WITH.items():
-        if _fails(lambda n, width: (n == 0) | (width > 0), v[count], v[size]):
+        if _fails(lambda n, width: (n == 0) | (width > 0), v, f"{count} {size}"):
             given = f"{count} = {_show(v[count])}"
             found[size] = f"0 is not allowed with {given}; give a number above 0"
-    routed = (v["layers"], v["dense_layers"], v["expert_ff"])
-    if _fails(lambda n, dense, width: (n == dense) | (width > 0), *routed):
+    if _fails(lambda n, d, width: (n == d) | (width > 0), v, "layers dense_layers expert_ff"):
         found["expert_ff"] = "0 leaves layers without a feed-forward network; give its width"
     return found
 
 
-def _hardware_relations(v: Mapping[str, Any]) -> dict[str, str]:
-    parts = [v[name] for name in ("overlap_tp", "overlap_ep", "overlap_layout")]
-    if _fails(lambda tp, ep, layout: tp + ep + layout <= 1.0 + 1e-9, *parts):
-        return {
-            "overlap_tp": "the sum with overlap_ep and overlap_layout exceeds 1, but the three "
-            "share the window of the feed-forward network; lower one of them"
-        }
-    return {}
+def _hardware_relations(v: Values) -> dict[str, str]:
+    windows = "overlap_tp overlap_ep overlap_layout"
+    if not _fails(lambda tp, ep, layout: tp + ep + layout <= 1.0 + 1e-9, v, windows):
+        return {}
+    share = "share the window of the feed-forward network"
+    return {"overlap_tp": f"{windows} {share}, but their sum exceeds 1; lower one of them"}
 
 
-def _partition_relations(p: Mapping[str, Any], m: Mapping[str, Any]) -> dict[str, str]:
+def _partition_relations(v: Values) -> dict[str, str]:
     found: dict[str, str] = {}
     for degree, whole, what in (("tp", "heads", "query heads"), ("ep", "experts", "experts")):
-        if _fails(lambda part, total: total % part == 0, p[degree], m[whole]):
-            part, total = _show(p[degree]), _show(m[whole])
+        if _fails(lambda part, total: total % part == 0, v, f"{degree} {whole}"):
+            part, total = _show(v[degree]), _show(v[whole])
             found[degree] = (
                 f"{degree}={part} does not divide {total} {what}; "
-                f"choose a divisor of {total}: {_divisors(m[whole])}"
+                f"choose a divisor of {total}: {_divisors(v[whole])}"
             )
-    if _fails(np.less_equal, p["pp"], m["layers"]):
-        found["pp"] = f"pp={_show(p['pp'])} exceeds the {_show(m['layers'])} layers; lower it"
+    if _fails(np.less_equal, v, "pp layers"):
+        found["pp"] = f"pp={_show(v['pp'])} exceeds the {_show(v['layers'])} layers; lower it"
     return found
 
 
-def model_problems(values: Mapping[str, Any]) -> dict[str, str]:
-    """Problem by field of a (partial) set of `ModelSpec` fields; relations need the full set."""
-    found = _rule_problems(MODEL_RULES, values)
-    return found or (_model_relations(values) if MODEL_RULES.keys() <= values.keys() else {})
+def _problems(rules: dict[str, Rule], relations: Relations, values: Values) -> dict[str, str]:
+    """Problems of single fields, and between those that have none."""
+    found = _rule_problems(rules, values)
+    return found | relations({name: values[name] for name in values if name not in found})
 
 
-def hardware_problems(values: Mapping[str, Any]) -> dict[str, str]:
-    """Problem by field of a (partial) set of `HardwareSpec` fields, as `model_problems`."""
-    found = _rule_problems(HARDWARE_RULES, values)
-    return found or (_hardware_relations(values) if HARDWARE_RULES.keys() <= values.keys() else {})
+def model_problems(values: Values) -> dict[str, str]:
+    """Problem by field of a set of `ModelSpec` fields, not necessarily all of them."""
+    return _problems(MODEL_RULES, _model_relations, values)
+
+
+def hardware_problems(values: Values) -> dict[str, str]:
+    """Problem by field of a set of `HardwareSpec` fields, not necessarily all of them."""
+    return _problems(HARDWARE_RULES, _hardware_relations, values)
 
 
 def _values(record: Any) -> dict[str, Any]:
@@ -243,8 +246,5 @@ def check_partition(partition: Partition, model: ModelSpec | None = None) -> Non
 
     A grid does not call this with a model: there an illegal cell is a result with its reasons.
     """
-    values = _values(partition)
-    found = _rule_problems(PARTITION_RULES, values)
-    if model is not None and not found:
-        found = _partition_relations(values, _values(model))
-    _raise_fields("partition", found)
+    values = _values(partition) | ({} if model is None else _values(model))
+    _raise_fields("partition", _problems(PARTITION_RULES, _partition_relations, values))

@@ -99,10 +99,10 @@ FAMILIES: dict[str, Family] = {
     "grok-1": Family(types=("Grok1ModelForCausalLM", "grok-1"), fields=_ALL_ROUTED | _TIED),
     "grok-2": Family(
         types=("Grok1ForCausalLM",),
-        fields=_ALL_ROUTED
-        | {
+        fields={
             "shared_experts": "residual_moe = 0",
             "shared_ff": "intermediate_size",
+            **_ALL_ROUTED,
             "expert_ff": "moe_intermediate_size = shared_ff",
         },
     ),

@@ -114,6 +114,7 @@ def texts_of(document: Document, key: str) -> tuple[str, ...]:
 def number_of(document: Document, key: str, value: Any) -> Decimal | None:
     """An exact number from a parsed value; another type is a problem."""
     if isinstance(value, bool) or not isinstance(value, int | Decimal):
-        complain(document, key, f"{value!r} is not a number; the unit belongs in the key")
+        hint = "; write a plain number, units belong in the key" if isinstance(value, str) else ""
+        complain(document, key, f"{value!r} is not a number{hint}")
         return None
     return Decimal(value)

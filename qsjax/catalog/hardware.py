@@ -61,6 +61,11 @@ PLAIN = sorted(
     - {quantity.field for quantity in QUANTITIES.values()}
 )
 REQUIRED = "hbm_capacity hbm_bandwidth peak_bf16 intra_bandwidth inter_bandwidth island_size"
+OPTIONAL: dict[str, Any] = {
+    field.name: field.default
+    for field in dataclasses.fields(HardwareSpec)
+    if field.default is not dataclasses.MISSING
+}
 TEXTS = ("title", "note", "extends")
 OTHER = (*TEXTS, "aliases", "source")
 KEYS = (*(f"{name}_{u}" for name, q in QUANTITIES.items() for u in UNITS[q.kind]), *PLAIN, *OTHER)
@@ -147,6 +152,14 @@ def _fill(values: dict[str, float]) -> tuple[str, ...]:
     return tuple(assumed)
 
 
+def _complain_of_missing(document: Document) -> None:
+    for key in REQUIRED.split():
+        if not any(name.startswith(key) for name in document.table):
+            units = UNITS[QUANTITIES[key].kind] if key in QUANTITIES else ()
+            names = " or ".join(f"{key}_{unit}" for unit in units) or key
+            complain(document, "", f"{names} is missing")
+
+
 def entry_from(
     document: Document,
     name: str,
@@ -173,17 +186,14 @@ def entry_from(
             base = parent(texts["extends"])
         except ValueError as error:
             complain(document, "extends", str(error))
-    inherited: dict[str, Any] = dataclasses.asdict(base.spec) if base else dict(defaults)
-    if not texts["extends"] and document.is_readable:
-        missing = [key for key in REQUIRED.split() if key not in given]
-        for key in missing:
-            unit = next(iter(UNITS[QUANTITIES[key].kind]), "") if key in QUANTITIES else ""
-            complain(document, "", f"{f'{key}_{unit}' if unit else key} is missing")
+    elif document.is_readable:
+        _complain_of_missing(document)
+    inherited: dict[str, Any] = dataclasses.asdict(base.spec) if base else OPTIONAL | defaults
     full = inherited | values
     assumptions = _fill(full)
     aliases, sources = texts_of(document, "aliases"), _sources(document)
-    for problem in ({} if document.problems else validate.hardware_problems(full)).values():
-        complain(document, "overlap_tp", problem)
+    for field, problem in validate.hardware_problems(full).items():
+        complain(document, field, problem)
     raise_problems(document)
     return HardwareEntry(
         name=name,

@@ -9,7 +9,6 @@ from typing import Any
 from qsjax import validate
 from qsjax.catalog.entries import ModelEntry
 from qsjax.catalog.families import FAMILIES, Family
-from qsjax.catalog.files import nearest
 from qsjax.catalog.quantisation import Precisions, precisions
 from qsjax.catalog.reading import Reading, field, number
 from qsjax.specs import Dtype, ModelSpec
@@ -62,18 +61,23 @@ def _family(config: Mapping[str, Any], outer: Mapping[str, Any]) -> Family | str
                 return family
     known = [name for family in FAMILIES.values() for name in family.types]
     given = ", ".join(dict.fromkeys((*named, *listed))) or 'no "model_type"'
-    hint = nearest(named[0], known) if named else f"known: {', '.join(known)}."
-    return f"unknown architecture ({given}); {hint} For another architecture {BY_HAND}"
+    return f"unknown architecture ({given}); known: {', '.join(known)}. For any other {BY_HAND}"
 
 
 def _shape(family: Family, reading: Reading) -> dict[str, float]:
+    """The fields of a config; those that could not be read are left out."""
     shape: dict[str, float] = {}
+    unread: set[str] = set()
     for name, rule in family.fields.items():
+        before = len(reading.problems)
         shape[name] = field(reading, shape, rule)
         reading.keys[name] = rule.partition("=")[0].strip().split("|")[0]
-    if not reading.problems:
-        for part in family.parts:
-            shape |= part(reading, shape)
+        if len(reading.problems) > before:
+            unread.add(name)
+    if unread:
+        return {name: value for name, value in shape.items() if name not in unread}
+    for part in family.parts:
+        shape |= part(reading, shape)
     # A width that no layer has would make two equal models unequal.
     for count, width in (("dense_layers", "dense_ff"), ("shared_experts", "shared_ff")):
         if not shape.get(count):
@@ -132,7 +136,7 @@ def load(path: str | Path) -> HfModel:
             problems.append(family)
         else:
             shape = _shape(family, reading)
-            problems += [] if problems else _shape_problems(shape, reading.keys)
+            problems += _shape_problems(shape, reading.keys)
         table = _quantisation(config, path.with_name("hf_quant_config.json"), problems)
         max_context = int(number(reading, "max_position_embeddings|max_seq_len", 0.0))
     if problems:

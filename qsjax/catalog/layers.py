@@ -12,17 +12,26 @@ Shape = Mapping[str, float]
 Part = Callable[[Reading, Shape], dict[str, float]]
 
 
+def _step(reading: Reading, name: str, default: float) -> float:
+    """A number of layers to step by; one below 1 is a problem, and 1 stands in."""
+    step = number(reading, name, default)
+    if step < 1:
+        reading.problems.append(f'"{name}" is {step:g}; give a number of at least 1')
+        return 1.0
+    return step
+
+
 def first_layers_dense(reading: Reading, shape: Shape) -> dict[str, float]:
     """DeepSeek, Kimi, GLM: the first layers are dense, then every `moe_layer_freq`-th is routed."""
     first = number(reading, "first_k_dense_replace", 0.0)
-    step = max(1.0, number(reading, "moe_layer_freq", 1.0))
+    step = _step(reading, "moe_layer_freq", 1.0)
     routed = sum(1 for i in range(int(shape["layers"])) if i >= first and i % step == 0)
     return {"dense_layers": shape["layers"] - routed}
 
 
 def sparse_step(reading: Reading, shape: Shape) -> dict[str, float]:
     """Qwen: every `decoder_sparse_step`-th layer is routed unless `mlp_only_layers` lists it."""
-    step = max(1.0, number(reading, "decoder_sparse_step", 1.0))
+    step = _step(reading, "decoder_sparse_step", 1.0)
     dense = set(numbers(reading, "mlp_only_layers"))
     layers = range(int(shape["layers"]))
     routed = sum(1 for i in layers if i not in dense and (i + 1) % step == 0)
@@ -31,7 +40,7 @@ def sparse_step(reading: Reading, shape: Shape) -> dict[str, float]:
 
 def interleaved(reading: Reading, shape: Shape) -> dict[str, float]:
     """Llama 4: the last of every `interleave_moe_layer_step` layers is routed."""
-    step = max(1.0, number(reading, "interleave_moe_layer_step", 1.0))
+    step = _step(reading, "interleave_moe_layer_step", 1.0)
     return {"dense_layers": shape["layers"] - shape["layers"] // step}
 
 
@@ -72,14 +81,14 @@ def window_every_other(reading: Reading, shape: Shape) -> dict[str, float]:
 
 def window_but_every_nth(reading: Reading, shape: Shape) -> dict[str, float]:
     """Gemma 3: the last of every `sliding_window_pattern` layers sees the whole context."""
-    full = shape["layers"] // number(reading, "sliding_window_pattern", 6.0)
+    full = shape["layers"] // _step(reading, "sliding_window_pattern", 6.0)
     return _windows(reading, shape, shape["layers"] - full, "sliding_window")
 
 
 def chunks_but_every_nth(reading: Reading, shape: Shape) -> dict[str, float]:
     """Llama 4: the last of every four layers sees the whole context, the others their chunk."""
     rotary = numbers(reading, "no_rope_layers")
-    full = shape["layers"] // number(reading, "no_rope_layer_interval", 4.0)
+    full = shape["layers"] // _step(reading, "no_rope_layer_interval", 4.0)
     count = sum(rotary) if rotary else shape["layers"] - full
     return _windows(reading, shape, count, "attention_chunk_size")
 
@@ -114,7 +123,7 @@ def gated_delta_net(reading: Reading, shape: Shape) -> dict[str, float]:
     channels = 2.0 * keys * key_dim + values * value_dim
     projections = d * (channels + values * value_dim) + d * 2.0 * values
     kinds = texts(reading, "layer_types")
-    every = number(reading, "full_attention_interval", 4.0)
+    every = _step(reading, "full_attention_interval", 4.0)
     return {
         "linear_layers": float(kinds.count("linear_attention"))
         if kinds

@@ -1,5 +1,6 @@
 """Finds entries: by a forgiving name in the package's data, or in a file of the user's."""
 
+import difflib
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -85,7 +86,10 @@ def _hint(kind: str, name: str) -> str:
     for other in _KINDS.keys() - {kind}:
         if _match(name, _index(other)):
             return f"{name!r} names {'a model' if other == 'models' else 'an accelerator'}."
-    return files.nearest(name.rpartition("/")[2], names(kind))
+    spellings = _index(kind)
+    near = difflib.get_close_matches(canonical(name.rpartition("/")[2]), spellings, n=5)
+    found = dict.fromkeys(spellings[spelling] for spelling in near)
+    return f"did you mean {' or '.join(found)}?" if found else f"known: {', '.join(names(kind))}."
 
 
 @cache

@@ -25,27 +25,39 @@ NUMBERS = ("published_total", "published_active", "max_context")
 KEYS = (*TEXTS, *DTYPES, *NUMBERS, "aliases", "shape", "exception")
 
 
-def _shape(document: Document) -> dict[str, float]:
-    """The fields of `[shape]`; what is wrong with them becomes a problem."""
-    values: dict[str, float] = {}
+def _table(document: Document) -> dict[str, Any]:
     shape = document.table.get("shape", {})
-    if not isinstance(shape, dict):
-        complain(document, "shape", "write it as a table: [shape], then one line a field")
-        return values
-    for key, raw in shape.items():
-        path = f"shape.{key}"
-        if key not in SHAPE:
-            complain(document, path, f"unknown field; {nearest(key, SHAPE)}")
-            continue
-        is_flag = key == "tied_embeddings" and isinstance(raw, bool)
-        number = number_of(document, path, int(raw) if is_flag else raw)
-        if number is None:
-            continue
-        problem = validate.value_problem(validate.MODEL_RULES[key], float(number))
-        if problem:
-            complain(document, path, problem)
-        values[key] = float(number)
-    return values
+    if isinstance(shape, dict):
+        return shape
+    complain(document, "shape", "write it as a table: [shape], then one line a field")
+    return {}
+
+
+def _field(document: Document, key: str, raw: Any) -> float | None:
+    """The value of a field of `[shape]`, None where it is no number at all."""
+    path = f"shape.{key}"
+    if key not in SHAPE:
+        complain(document, path, f"unknown field; {nearest(key, SHAPE)}")
+        return None
+    is_flag = key == "tied_embeddings" and isinstance(raw, bool)
+    number = number_of(document, path, int(raw) if is_flag else raw)
+    return None if number is None else float(number)
+
+
+def _shape(document: Document, inherited: dict[str, float], extends: bool) -> dict[str, Any]:
+    """All fields of the record; what is missing or wrong becomes a problem."""
+    table = _table(document)
+    read = {key: _field(document, key, raw) for key, raw in table.items()}
+    given = {key: value for key, value in read.items() if value is not None}
+    missing = [name for name in REQUIRED if name not in table]
+    if missing and document.is_readable and not extends:
+        complain(document, "", f"[shape] lacks {', '.join(missing)}")
+    optional = {name: field.default for name, field in SHAPE.items() if name not in REQUIRED}
+    full = {**optional, **inherited, **given}
+    sound = {key: value for key, value in full.items() if read.get(key, value) is not None}
+    for field, problem in validate.model_problems(sound).items():
+        complain(document, f"shape.{field}", problem)
+    return full
 
 
 def _dtype(document: Document, key: str, default: Dtype) -> Dtype:
@@ -82,21 +94,6 @@ def _deviations(document: Document) -> tuple[Deviation, ...]:
         return ()
 
 
-def _check_shape(document: Document, values: dict[str, float], has_parent: bool) -> dict[str, Any]:
-    """All fields of the record; misses and contradictions become problems."""
-    missing = [] if has_parent else [name for name in REQUIRED if name not in values]
-    if missing and document.is_readable:
-        complain(document, "", f"[shape] lacks {', '.join(missing)}")
-    full = {
-        name: values.get(name, 0.0 if field.default is dataclasses.MISSING else field.default)
-        for name, field in SHAPE.items()
-    }
-    if not missing and not document.problems:
-        for field, problem in validate.model_problems(full).items():
-            complain(document, f"shape.{field}", problem)
-    return full
-
-
 def entry_from(document: Document, name: str, parent: Callable[[str], ModelEntry]) -> ModelEntry:
     """The model of a document.
 
@@ -119,25 +116,22 @@ def entry_from(document: Document, name: str, parent: Callable[[str], ModelEntry
             base = parent(texts["extends"])
         except ValueError as error:
             complain(document, "extends", str(error))
-    inherited = dataclasses.asdict(base.spec) if base else {}
-    shape = _check_shape(document, inherited | _shape(document), bool(texts["extends"]))
+    shape = _shape(document, dataclasses.asdict(base.spec) if base else {}, bool(texts["extends"]))
     weights = _dtype(document, "weight_dtype", base.weight_dtype if base else "bf16")
-    max_context = _number(document, "max_context") or (base.max_context if base else 0)
-    entry = ModelEntry(
-        name=name,
-        spec=ModelSpec(**shape),
-        title=texts["title"] or name,
-        aliases=texts_of(document, "aliases"),
-        source=texts["source"] or (base.source if base else ""),
-        published_total=_number(document, "published_total"),
-        published_active=_number(document, "published_active"),
-        published_source=texts["published_source"],
-        weight_dtype=weights,
-        attn_weight_dtype=_dtype(document, "attn_weight_dtype", weights),
-        kv_dtype=_dtype(document, "kv_dtype", base.kv_dtype if base else "bf16"),
-        max_context=int(max_context),
-        note=texts["note"],
-        deviations=_deviations(document),
-    )
+    attention = base.attn_weight_dtype if base and weights == base.weight_dtype else weights
+    details: dict[str, Any] = {
+        "title": texts["title"] or name,
+        "aliases": texts_of(document, "aliases"),
+        "source": texts["source"] or (base.source if base else ""),
+        "published_total": _number(document, "published_total"),
+        "published_active": _number(document, "published_active"),
+        "published_source": texts["published_source"],
+        "weight_dtype": weights,
+        "attn_weight_dtype": _dtype(document, "attn_weight_dtype", attention),
+        "kv_dtype": _dtype(document, "kv_dtype", base.kv_dtype if base else "bf16"),
+        "max_context": int(_number(document, "max_context") or (base.max_context if base else 0)),
+        "note": texts["note"],
+        "deviations": _deviations(document),
+    }
     raise_problems(document)
-    return entry
+    return ModelEntry(name=name, spec=ModelSpec(**shape), **details)

@@ -1,6 +1,7 @@
 """Reads numbers out of a config.json and collects what is missing or malformed."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,7 +34,7 @@ def number(reading: Reading, names: str, default: float | None = None) -> float:
         value = value_at(reading.config, name)
         if value is None:
             continue
-        if isinstance(value, int | float):
+        if isinstance(value, int | float) and math.isfinite(value):
             return float(value)
         reading.problems.append(f'"{name}" is {value!r}, not a number')
         return 1.0
@@ -80,7 +81,7 @@ def field(reading: Reading, shape: Mapping[str, float], rule: str) -> float:
 def _evaluate(text: str, shape: Mapping[str, float]) -> float:
     if "/" in text:
         above, below = text.split("/")
-        return shape[above] / shape[below]
+        return shape[above] / shape[below] if shape[below] else 0.0
     if "+" in text:
         first, second = text.split("+")
         return shape[first] + shape[second]
