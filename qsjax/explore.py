@@ -1,25 +1,33 @@
 """The main question: which split is best for the MoE and for its dense twins, and by how much."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 
+from qsjax import validate
 from qsjax.cost.params import dense_twin
-from qsjax.grid import Axes, Records, make_axes, stack
+from qsjax.grid import STACKED, Axes, Records, make_axes, stack
 from qsjax.search import Objective, Optimum, search
+from qsjax.serving import Relaxation, relax
 from qsjax.specs import (
     CONVENTIONS,
+    KV_MODES,
     Convention,
     HardwareSpec,
     ModelSpec,
     Partition,
     Workload,
 )
+from qsjax.units import GIB
 
 CONTEXTS = tuple(1024.0 * 2**k for k in range(15))  # 1k to 16M tokens, the paper's range
 DEGREES = ("tp", "ep", "pp", "dp", "kvp")
+# Peak memory of a dense search, measured: score, reasons and masks of the widest step [B].
+BYTES_PER_CELL = 60.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,6 +54,7 @@ class Exploration:
         convention: name of the chosen convention; `other` of the one shown beside it.
         optimum: best designs under the chosen convention, kept axes (model, gpus, context).
         beside: the same search under `other`.
+        needs: what the infeasible cells would need; None if there are none.
     """
 
     variants: tuple[Variant, ...]
@@ -54,6 +63,7 @@ class Exploration:
     other: str
     optimum: Optimum
     beside: Optimum
+    needs: Relaxation | None = None
 
 
 def variants_of(model: ModelSpec, qs: Sequence[float], convention: Convention) -> list[Variant]:
@@ -73,25 +83,85 @@ def divisors(number: int) -> list[int]:
     return [k for k in range(1, number + 1) if number % k == 0]
 
 
-def grid_of(
-    variants: Sequence[Variant],
+def axis_values(
     gpus: Sequence[int],
     contexts: Sequence[float],
     overrides: Mapping[str, Sequence[float | str]],
-) -> Axes:
-    """The full tp x ep x pp x dp x kvp x KV-mode tensor for every variant, GPU count and context.
+) -> dict[str, Sequence[float | str]]:
+    """GPU counts, contexts, and the full tp x ep x pp x dp x kvp x KV-mode tensor below them.
 
     Degrees range over the divisors of the GPU counts unless `overrides` names them.
     """
-    default = sorted({d for count in gpus for d in divisors(count)})
-    axes: dict[str, Sequence[float | str]] = {
-        "model": [variant.label for variant in variants],
+    default = sorted({d for count in gpus for d in divisors(int(count))})
+    return {
         "gpus": list(gpus),
         "context": list(contexts),
         **dict.fromkeys(DEGREES, default),
         "kv_mode": ["kvp", "cp"],
+        **overrides,
     }
-    return make_axes(axes | dict(overrides), searched=("batch",))
+
+
+def grid_of(variants: Sequence[Variant], values: Mapping[str, Sequence[float | str]]) -> Axes:
+    """The axes of an exploration: variant, GPU count and context kept, the partition searched."""
+    labels = [variant.label for variant in variants]
+    return make_axes({"model": labels, **values}, searched=("batch",))
+
+
+def check_size(axes: Axes) -> None:
+    """Raise `ValueError` if a grid is too large to be evaluated in one piece."""
+    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
+    needed = axes.cells * BYTES_PER_CELL
+    if needed > 0.5 * free:
+        lengths = " x ".join(f"{axis.name} {len(axis.values)}" for axis in axes.all)
+        raise ValueError(
+            f"the grid has {axes.cells:,} cells ({lengths}) and would take about "
+            f"{needed / GIB:,.1f} GiB, but {free / GIB:,.1f} GiB are free: give fewer values of "
+            "some axes, or stream it in constant memory with `qsjax sweep`"
+        )
+
+
+def check_inputs(
+    model: ModelSpec,
+    hardware: HardwareSpec,
+    axes: Mapping[str, Sequence[float | str]],
+    workload: Workload,
+    overridden: Iterable[str],
+) -> None:
+    """Raise one `ValueError` with every problem of an exploration's inputs.
+
+    Degrees of axes that the user wrote down (`overridden`) must be legal for the model; of default
+    axes an illegal degree is a cell with a reason.
+    """
+    problems = []
+    modes = axes.get("kv_mode", ())
+    unknown = [mode for mode in modes if mode not in KV_MODES]
+    if unknown or len(modes) == 0:
+        given = ", ".join(map(str, unknown)) or "nothing"
+        problems.append(f"kv_mode: {given} is not a KV mode; give some of {', '.join(KV_MODES)}")
+    checks: list[Callable[[], None]] = [
+        partial(validate.check_model, model),
+        partial(validate.check_hardware, hardware),
+        partial(validate.check_workload, workload),
+        *(
+            partial(validate.check_axis, name, values)
+            for name, values in axes.items()
+            if name not in ("kv_mode", *STACKED)
+        ),
+    ]
+    checks += [
+        partial(validate.check_partition, Partition(**{name: float(value)}), model)
+        for name in ("tp", "ep", "pp")
+        if name in overridden
+        for value in axes[name]
+    ]
+    for check in checks:
+        try:
+            check()
+        except ValueError as error:
+            problems.append(str(error))
+    if problems:
+        raise ValueError("\n".join(dict.fromkeys(problems)))
 
 
 def explore(
@@ -122,18 +192,28 @@ def explore(
     Raises:
         ValueError: the input has mistakes; the message lists all of them.
     """
+    if convention not in CONVENTIONS:
+        raise ValueError(f"unknown convention {convention!r}; give {' or '.join(CONVENTIONS)}")
     other = next(name for name in CONVENTIONS if name != convention)
     base = workload or Workload(context=1.0)
+    validate.check_axis("gpus", gpus)
+    values = axis_values(gpus, contexts, overrides or {})
+    check_inputs(model, hardware, {**values, "q": qs}, base, overrides or ())
 
-    def run(name: str) -> tuple[list[Variant], Optimum]:
+    def run(name: str) -> tuple[list[Variant], Records, Optimum]:
         rules = CONVENTIONS[name]
         variants = variants_of(model, qs, rules)
-        axes = grid_of(variants, gpus, contexts, overrides or {})
+        axes = grid_of(variants, values)
+        check_size(axes)
         specs = stack([variant.spec for variant in variants])
         records = Records(specs, hardware, Partition(), base)
-        return variants, search(records, axes, rules, objective)
+        return variants, records, search(records, axes, rules, objective)
 
     # Compilation dominates the wall time and releases the GIL: one thread for each convention.
     with ThreadPoolExecutor(2) as pool:
-        (variants, optimum), (_, beside) = pool.map(run, (convention, other))
-    return Exploration(tuple(variants), hardware, convention, other, optimum, beside)
+        (variants, records, optimum), (_, _, beside) = pool.map(run, (convention, other))
+    needs = None
+    if not optimum.is_feasible.all():
+        where = ~optimum.is_feasible
+        needs = relax(records, optimum.axes, CONVENTIONS[convention], where)
+    return Exploration(tuple(variants), hardware, convention, other, optimum, beside, needs)

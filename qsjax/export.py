@@ -129,6 +129,9 @@ def best_rows(exploration: Exploration) -> list[dict[str, Any]]:
         else:
             counts = {name: int(count[cell]) for name, count in optimum.reasons.items()}
             row["reasons"] = {name: count for name, count in counts.items() if count}
+            if exploration.needs is not None:
+                row["needs_hbm_bytes"] = float(exploration.needs.hbm_bytes[cell])
+                row["needs_gpus"] = float(exploration.needs.gpus[cell])
         rows.append(row)
     return rows
 

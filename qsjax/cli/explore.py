@@ -12,6 +12,7 @@ from qsjax import catalog, export
 from qsjax.cli import common
 from qsjax.cost.memory import usable_bytes
 from qsjax.explore import CONTEXTS, Exploration, explore
+from qsjax.feasibility import MEMORY_REASONS, REASONS
 from qsjax.numerics import scalar
 from qsjax.units import GIB
 
@@ -68,10 +69,9 @@ def _table(exploration: Exploration, rows: list[dict[str, Any]], title: str) -> 
 
 
 def _cells(row: dict[str, Any], other: str, several: bool) -> list[str]:
-    label = row["variant"] if row["q"] is None else f"{row['variant']} q={row['q']:g}"
-    start = [_tokens(row["context"]), *([str(row["gpus"])] if several else []), label]
+    start = [_tokens(row["context"]), *([str(row["gpus"])] if several else []), _label(row)]
     if not row["is_feasible"]:
-        return [*start, "infeasible"]
+        return [*start, *["-"] * 7, "infeasible"]
     mode = {"none": "", "kvp": "", "cp": " cp"}[row["kv_mode"]]
     degrees = [str(row[name]) for name in ("tp", "ep", "pp", "dp")] + [f"{row['kvp']}{mode}"]
     gains = [row["speedup_over_moe"], row[f"speedup_over_moe_{other}"]]
@@ -156,6 +156,27 @@ def _print(
     reasons = {k: v for k, v in summary["infeasible_reasons"].items() if v}
     listed = "; ".join(f"{name} {count:,}" for name, count in reasons.items())
     click.echo(f"Infeasible, by reason (a design may have several): {listed or 'none'}.")
+    for row in rows:
+        if not row["is_feasible"]:
+            click.echo(f"No design for {_where(row)}: {_needs(row)}.")
+
+
+def _where(row: dict[str, Any]) -> str:
+    return f"{_label(row)} at {_tokens(row['context'])} on {row['gpus']} GPUs"
+
+
+def _label(row: dict[str, Any]) -> str:
+    return row["variant"] if row["q"] is None else f"{row['variant']} q={row['q']:g}"
+
+
+def _needs(row: dict[str, Any]) -> str:
+    gpus = f"{row['needs_gpus']:,.0f} GPUs of this kind" if np.isfinite(row["needs_gpus"]) else ""
+    if np.isfinite(row["needs_hbm_bytes"]):
+        hbm = f"{row['needs_hbm_bytes'] / GIB:,.1f} GiB of HBM on each GPU"
+        return f"it would fit with {hbm}" + (f", or with {gpus}" if gpus else "")
+    why = ", ".join(name for name in row["reasons"] if not REASONS[name] & MEMORY_REASONS)
+    free = f"; with a free choice of the split it would fit on {gpus}" if gpus else ""
+    return f"no split of these axes is legal ({why}){free}"
 
 
 def _write(
