@@ -1,0 +1,25 @@
+"""Figures: a function takes plain data and an optional Axes, and returns the Axes.
+
+None of them computes, saves or shows. `render` turns a finished figure into bytes, `figure` makes
+panels in the same style, `theme` draws for a light or a dark page.
+"""
+
+from qsjax.plotting.ledgers import memory_ledger as memory_ledger
+from qsjax.plotting.ledgers import time_breakdown as time_breakdown
+from qsjax.plotting.principles import qs_plane as qs_plane
+from qsjax.plotting.principles import reuse_decomposition as reuse_decomposition
+from qsjax.plotting.principles import roofline as roofline
+from qsjax.plotting.rendering import render as render
+from qsjax.plotting.sensitivity import elasticity_bands as elasticity_bands
+from qsjax.plotting.sensitivity import stability_intervals as stability_intervals
+from qsjax.plotting.sensitivity import tornado as tornado
+from qsjax.plotting.serving import pareto_front as pareto_front
+from qsjax.plotting.style import figure as figure
+from qsjax.plotting.style import theme as theme
+from qsjax.plotting.tables import paper_table as paper_table
+from qsjax.plotting.throughput import best_partition_map as best_partition_map
+from qsjax.plotting.throughput import throughput_vs_context as throughput_vs_context
+from qsjax.plotting.validation import parity as parity
+from qsjax.plotting.validation import residuals as residuals
+from qsjax.plotting.verdicts import iso_throughput as iso_throughput
+from qsjax.plotting.verdicts import verdict_fan as verdict_fan

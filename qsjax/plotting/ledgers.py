@@ -1,0 +1,234 @@
+"""Where time and memory go: stacked bars whose parts sum to the total."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from matplotlib.axes import Axes
+from matplotlib.patches import Patch
+
+from qsjax.ledger import RESOURCES as MEMBERS
+from qsjax.plotting import scales, style
+from qsjax.plotting.rows import as_rows, series
+from qsjax.plotting.style import RESOURCES, Look, Row
+from qsjax.units import GIB
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+# Memory by what it holds. Terms are looked up by the first key that their name contains.
+MEMORY: dict[str, Look] = {
+    "free": Look("none", ""),
+    "kv": RESOURCES["HBM KV"],
+    "routed": Look("#2b8cd6", "////"),
+    "expert": Look("#2b8cd6", "////"),
+    "shared": Look("#7fbbe6", "\\\\\\\\"),
+    "dense": Look("#7fbbe6", "\\\\\\\\"),
+    "ffn": Look("#2b8cd6", "////"),
+    "attention": Look("#1c5f96", ""),
+    "head": Look("#b5d8f0", "...."),
+    "embedding": Look("#b5d8f0", "...."),
+    "router": Look("#b5d8f0", "xxxx"),
+    "weights": Look("#2b8cd6", "////"),
+    "activation": RESOURCES["HBM activations"],
+    "state": Look("#0b8f6a", "...."),
+    "unusable": RESOURCES["overhead"],
+    "reserve": RESOURCES["overhead"],
+}
+
+
+def by_resource(terms: Mapping[str, float]) -> dict[str, float]:
+    """Terms of the time ledger summed over the members of each resource."""
+    summed = {
+        resource: sum(float(terms.get(name, 0.0)) for name in names)
+        for resource, names in MEMBERS.items()
+    }
+    return {resource: value for resource, value in summed.items() if value > 0}
+
+
+@style.styled
+def time_breakdown(
+    data: "Sequence[Row] | xr.Dataset",
+    ax: Axes | None = None,
+    *,
+    share: bool = False,
+    title: str | None = None,
+) -> Axes:
+    """One stacked bar for each variant at each context, its parts summing to TPOT.
+
+    Communication that overlap hides stands beside the bar, hatched and without fill: it takes no
+    time of its own.
+
+    Args:
+        data: rows with `terms` [ms] and, if known, `hidden` [ms] by communication term.
+        ax: where to draw.
+        share: draw shares of TPOT [%] instead of milliseconds.
+        title: what the picture shows.
+    """
+    rows = [row for row in as_rows(data) if row["is_feasible"]]
+    contexts = sorted({row["context"] for row in rows})
+    names = list(dict.fromkeys(style.variant_label(row) for row in rows))
+    looks = style.variant_looks(rows)
+    ax = style.dressed(ax, (max(5.0, 1.6 + 0.36 * len(contexts) * (len(names) + 0.6)), 4.4))
+    width = 0.8 / len(names)
+    tallest = max((row["tpot_ms"] for row in rows), default=1.0)
+    for (context, name), members in series(
+        rows, lambda row: (row["context"], style.variant_label(row))
+    ).items():
+        x = contexts.index(context) + (names.index(name) - (len(names) - 1) / 2) * width
+        row = members[0]
+        scale = 100.0 / row["tpot_ms"] if share else 1.0
+        top = _bar(ax, x, 0.86 * width, row, scale)
+        _hidden(ax, x + 0.43 * width, 0.22 * width, row, scale)
+        if not share and len(rows) <= 36:
+            ax.annotate(
+                scales.quantity(row["tpot_ms"]),
+                (x, top),
+                xytext=(0, 2),
+                textcoords="offset points",
+                ha="center",
+                fontsize=7.5 if len(rows) <= 16 else 6.2,
+                color=style.ink().text,
+            )
+        ax.plot(x, -0.022 * (100.0 if share else tallest), marker=looks[name].marker,
+                color=looks[name].colour, markersize=4.5, clip_on=False)  # fmt: skip
+    ax.set_ylim(-0.045 * (100.0 if share else tallest), (100.0 if share else tallest) * 1.06)
+    ax.set_xticks(range(len(contexts)), [scales.tokens(context) for context in contexts])
+    ax.tick_params(axis="x", length=0)
+    style.grid(ax)
+    what = "share of time per output token [%]" if share else "time per output token [ms]"
+    style.label(ax, title, "context [tokens]", what)
+    style.legend_above(ax, 5, handles=[*_time_handles(rows), *_variant_handles(ax, looks)])
+    return ax
+
+
+def _bar(ax: Axes, x: float, width: float, row: Row, scale: float) -> float:
+    bottom = 0.0
+    for resource, value in by_resource(row["terms"]).items():
+        look = RESOURCES[resource]
+        ax.bar(
+            x,
+            value * scale,
+            width,
+            bottom=bottom,
+            color=look.colour,
+            hatch=look.hatch,
+            edgecolor="#20242a",
+            linewidth=0.25,
+            zorder=2,
+        )
+        bottom += value * scale
+    return bottom
+
+
+def _hidden(ax: Axes, left: float, width: float, row: Row, scale: float) -> None:
+    bottom = 0.0
+    for resource, value in by_resource(row.get("hidden") or {}).items():
+        ax.bar(
+            left,
+            value * scale,
+            width,
+            bottom=bottom,
+            align="edge",
+            facecolor="none",
+            edgecolor=RESOURCES[resource].colour,
+            hatch="//////",
+            linewidth=0.8,
+            zorder=2,
+        )
+        bottom += value * scale
+
+
+def _time_handles(rows: Sequence[Row]) -> list[Patch]:
+    present = {name for row in rows for name in by_resource(row["terms"])}
+    handles = [
+        Patch(facecolor=look.colour, hatch=look.hatch, edgecolor="#20242a", linewidth=0.25,
+              label=name)
+        for name, look in RESOURCES.items()
+        if name in present
+    ]  # fmt: skip
+    if any(by_resource(row.get("hidden") or {}) for row in rows):
+        colour = RESOURCES["comm TP"].colour
+        handles.append(Patch(facecolor="none", edgecolor=colour, hatch="//////",
+                             label="hidden communication"))  # fmt: skip
+    return handles
+
+
+def _variant_handles(ax: Axes, looks: dict[str, Look]) -> list[Patch]:
+    lines = [
+        ax.plot([], [], linestyle="none", marker=look.marker, color=look.colour, label=name)[0]
+        for name, look in looks.items()
+    ]
+    return lines  # type: ignore[return-value]  # any artist with a label is a handle
+
+
+def memory_look(name: str) -> Look:
+    """Look of a memory term, by the first key of MEMORY in its name."""
+    lowered = name.lower()
+    return next((look for key, look in MEMORY.items() if key in lowered), RESOURCES["overhead"])
+
+
+@style.styled
+def memory_ledger(
+    ledgers: Sequence[Row], ax: Axes | None = None, *, title: str | None = None
+) -> Axes:
+    """One bar of HBM for each design, its parts summing to the capacity of a GPU.
+
+    Args:
+        ledgers: mappings with `label`, `terms` (name to bytes, in drawing order; what is left is
+            `free`) and `capacity` [B].
+        ax: where to draw.
+        title: what the picture shows.
+    """
+    ax = style.dressed(ax, (7.4, 1.6 + 0.5 * len(ledgers)))
+    names = list(dict.fromkeys(name for ledger in ledgers for name in ledger["terms"]))
+    widest = max(float(ledger["capacity"]) for ledger in ledgers) / GIB
+    for y, ledger in enumerate(reversed(ledgers)):
+        left = 0.0
+        for name, value in ledger["terms"].items():
+            look, size = memory_look(name), float(value) / GIB
+            is_free = look.colour == "none"
+            ax.barh(
+                y,
+                size,
+                0.62,
+                left=left,
+                color=look.colour,
+                hatch=look.hatch,
+                edgecolor=style.ink().quiet if is_free else "#20242a",
+                linewidth=0.7 if is_free else 0.25,
+                linestyle="--" if is_free else "-",
+                zorder=2,
+            )
+            if size > 0.09 * widest:
+                _name_part(ax, left + size / 2, y, size, is_free)
+            left += size
+        capacity = float(ledger["capacity"]) / GIB
+        ax.plot([capacity] * 2, [y - 0.4, y + 0.4], color=style.ink().text, linewidth=1.6, zorder=3)
+    ax.set_yticks(range(len(ledgers)), [str(ledger["label"]) for ledger in reversed(ledgers)])
+    ax.tick_params(axis="y", length=0)
+    ax.set_ylim(-0.6, len(ledgers) - 0.4)
+    ax.set_xlim(0, widest * 1.03)
+    style.grid(ax, "x")
+    style.label(ax, title, "HBM of one GPU [GiB]; the dark line is its capacity")
+    style.legend_above(ax, 4, handles=[_memory_handle(name) for name in names])
+    return ax
+
+
+def _name_part(ax: Axes, x: float, y: int, size: float, is_free: bool) -> None:
+    ground = None if is_free else {"facecolor": "#ffffffd0", "edgecolor": "none", "pad": 1.0}
+    colour = style.ink().text if is_free else "#1b1f24"
+    ax.text(x, y, f"{size:.3g}", ha="center", va="center", fontsize=7.5, color=colour, bbox=ground,
+            zorder=4)  # fmt: skip
+
+
+def _memory_handle(name: str) -> Patch:
+    look = memory_look(name)
+    is_free = look.colour == "none"
+    return Patch(
+        facecolor=look.colour,
+        hatch=look.hatch,
+        edgecolor=style.ink().quiet if is_free else "#20242a",
+        linestyle="--" if is_free else "-",
+        linewidth=0.5,
+        label=name.replace("_", " "),
+    )

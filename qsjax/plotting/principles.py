@@ -1,0 +1,236 @@
+"""The theory in pictures: roofline, the q-s plane, and reuse as routing times capacity."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from qsjax.plotting import scales, style
+from qsjax.plotting.style import DENSE, MOE, Row
+
+PHASE_MARKERS = {"attention": "o", "projection": "s", "ffn": "^", "head": "D"}
+
+
+@style.styled
+def roofline(
+    points: Sequence[Row],
+    roofs: Mapping[str, Any],
+    ax: Axes | None = None,
+    *,
+    title: str | None = None,
+) -> Axes:
+    """Every phase of every variant under the roofs of the accelerator.
+
+    Args:
+        points: rows with `variant`, `q`, `phase`, `intensity` [FLOP/B] and `flops_per_s` reached
+            while the phase runs [FLOP/s].
+        roofs: `hbm_bw` [B/s], and `peaks`: FLOP/s by dtype.
+        ax: where to draw.
+        title: what the picture shows.
+    """
+    ax = style.dressed(ax)
+    looks = style.variant_looks(points)
+    peaks: Mapping[str, float] = roofs["peaks"]
+    bandwidth, top = float(roofs["hbm_bw"]), max(peaks.values())
+    seen = [row["intensity"] for row in points if row["intensity"] > 0]
+    low = min([*seen, 1.0]) / 3
+    high = max([*seen, top / bandwidth]) * 4
+    ax.set(xscale="log", yscale="log", xlim=(low, high))
+    ax.set_ylim(min([bandwidth * low, *(r["flops_per_s"] for r in points)]) / 1.5, top * 2.6)
+    _roofs(ax, peaks, bandwidth, low, high)
+    for row in points:
+        look = looks[style.variant_label(row)]
+        ax.plot(
+            row["intensity"],
+            row["flops_per_s"],
+            marker=PHASE_MARKERS.get(row["phase"], "P"),
+            color=look.colour,
+            markersize=9,
+            markeredgecolor="#20242a",
+            markeredgewidth=0.6,
+            linestyle="none",
+            zorder=4,
+            fillstyle="full" if row["variant"] == "moe" else "left",
+            markerfacecoloralt="#f4f5f6",
+        )
+    for axis in (ax.xaxis, ax.yaxis):
+        scales.number_axis(axis)
+    style.grid(ax, "both")
+    style.label(ax, title, "arithmetic intensity [FLOP per HBM byte]", "rate reached [FLOP/s]")
+    quiet = style.ink().text
+    phases = [phase for phase in PHASE_MARKERS if any(row["phase"] == phase for row in points)]
+    handles = [
+        *(Patch(facecolor=look.colour, label=name) for name, look in looks.items()),
+        *(Line2D([], [], linestyle="none", marker=PHASE_MARKERS[phase], color=quiet, label=phase)
+          for phase in phases),
+    ]  # fmt: skip
+    style.legend_above(ax, 4, handles=handles)
+    return ax
+
+
+def _roofs(ax: Axes, peaks: Mapping[str, float], bandwidth: float, low: float, high: float) -> None:
+    colour = style.ink().text
+    top = max(peaks.values())
+    ax.plot([low, top / bandwidth], [bandwidth * low, top], color=colour, linewidth=1.6, zorder=2)
+    ax.annotate(
+        f"HBM {scales.quantity(bandwidth)}B/s",
+        (low * 1.6, bandwidth * low * 1.6),
+        xytext=(0, 9),
+        textcoords="offset points",
+        rotation=_slope(ax),
+        rotation_mode="anchor",
+        color=colour,
+        fontsize=8.5,
+    )
+    for peak in sorted(set(peaks.values())):
+        names = ", ".join(name for name, value in peaks.items() if value == peak)
+        ax.plot([peak / bandwidth, high], [peak, peak], color=colour, linewidth=1.6, zorder=2)
+        ax.annotate(
+            f"{names} {scales.quantity(peak)}FLOP/s",
+            (high, peak),
+            xytext=(-3, 4),
+            textcoords="offset points",
+            ha="right",
+            color=colour,
+            fontsize=8.5,
+        )
+
+
+def _slope(ax: Axes) -> float:
+    """Angle of a line of slope 1 in log-log [degree], from the size of the axes on paper."""
+    fig = ax.get_figure(root=True)
+    assert fig is not None
+    box = ax.get_position()
+    width, height = fig.get_size_inches()
+    (x0, x1), (y0, y1) = np.log10(ax.get_xlim()), np.log10(ax.get_ylim())
+    rise = box.height * height / (y1 - y0)
+    run = box.width * width / (x1 - x0)
+    return float(np.degrees(np.arctan2(rise, run)))
+
+
+@style.styled
+def qs_plane(models: Sequence[Row], ax: Axes | None = None, *, title: str | None = None) -> Axes:
+    """Models over sparsity and quality factor, with q s = 1 and q s^2 = 1.
+
+    Below q s = 1 the MoE moves more FFN bytes per token than its dense twin (eq. 18). The
+    accounting of the paper's tables charges the whole pool by the routed share once more, which
+    moves the border to q s^2 = 1.
+
+    Args:
+        models: rows with `model`, `s`, `q`, and optionally `q_low`, `q_high`.
+        ax: where to draw.
+        title: what the picture shows.
+    """
+    ax = style.dressed(ax, (7.4, 4.8))
+    s = np.geomspace(min([*(row["s"] for row in models), 1e-3]) / 2, 1.0, 200)
+    top = max([*(row.get("q_high", row["q"]) for row in models), 20.0]) * 2
+    ax.set(xscale="log", yscale="log", xlim=(s[0], 1.0), ylim=(1.0, top))
+    border, strict = np.minimum(1 / s, top), np.minimum(1 / s**2, top)
+    ax.fill_between(s, 1.0, border, color=DENSE[0].colour, alpha=0.17, linewidth=0)
+    ax.fill_between(s, border, strict, facecolor="none", edgecolor=style.ink().quiet, hatch="//",
+                    alpha=0.35, linewidth=0)  # fmt: skip
+    ax.fill_between(s, strict, top, color=MOE.colour, alpha=0.17, linewidth=0)
+    for curve, line in ((1 / s, "-"), (1 / s**2, (0, (5, 2)))):
+        ax.plot(s, curve, color=style.ink().text, linewidth=1.5, linestyle=line)
+    _name_regions(ax, top)
+    _models(ax, models, top)
+    ax.set_xticks([10.0**-k for k in range(4) if 10.0**-k >= s[0]])
+    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    ticks = [q for q in (1, 2, 5, 10, 20, 50, 100, 200, 500) if q <= top]
+    ax.set_yticks(ticks, [f"{q}" for q in ticks])
+    ax.tick_params(which="minor", length=0, labelleft=False, labelbottom=False)
+    style.label(ax, title, "sparsity s = K/E, share of the experts that a token uses [1]",
+                "quality factor q of the dense twin [1]")  # fmt: skip
+    handles = [
+        Patch(facecolor=DENSE[0].colour, alpha=0.3, label="q s < 1: the MoE moves more FFN bytes"),
+        Patch(facecolor="none", edgecolor=style.ink().quiet, hatch="////", linewidth=0,
+              label="the two accountings disagree"),
+        Patch(facecolor=MOE.colour, alpha=0.3, label="q s² > 1: the dense twin does, in both"),
+    ]  # fmt: skip
+    style.legend_above(ax, 2, handles=handles)
+    return ax
+
+
+def _name_regions(ax: Axes, top: float) -> None:
+    for text, power in (("q s = 1", 1), ("q s² = 1", 2)):
+        x = top ** (-1 / power)
+        ax.annotate(text, (max(x, ax.get_xlim()[0]), top), xytext=(4, 2),
+                    textcoords="offset points", fontsize=9, fontweight="bold",
+                    color=style.ink().text, ha="center", annotation_clip=False)  # fmt: skip
+
+
+def _models(ax: Axes, models: Sequence[Row], top: float) -> None:
+    ordered = sorted(models, key=lambda row: (row["s"], row["q"]))
+    heights = scales.spread([float(np.log10(row["q"]) / np.log10(top)) for row in ordered], 0.0)
+    groups: dict[int, list[int]] = {}
+    for k, row in enumerate(ordered):
+        groups.setdefault(round(np.log10(row["s"]) / 0.45), []).append(k)
+    for members in groups.values():
+        moved = scales.spread([heights[k] for k in members], 0.052)
+        for k, height in zip(members, moved, strict=True):
+            heights[k] = max(height, 0.025)
+    for row, height in zip(ordered, heights, strict=True):
+        q = row["q"]
+        if "q_low" in row:
+            ax.plot([row["s"]] * 2, [row["q_low"], row["q_high"]], color=MOE.colour, linewidth=1.4)
+        ax.plot(row["s"], q, "o", color=MOE.colour, markersize=7, markeredgecolor="#f4f5f6",
+                markeredgewidth=0.8, zorder=4)  # fmt: skip
+        ax.annotate(
+            str(row["model"]),
+            (row["s"], q),
+            xytext=(row["s"] * 1.09, top**height),
+            textcoords="data",
+            va="center",
+            fontsize=8.5,
+            color=style.ink().text,
+            zorder=5,
+        )
+
+
+@style.styled
+def reuse_decomposition(
+    rows: Sequence[Row], ax: Axes | None = None, *, title: str | None = None
+) -> Axes:
+    """Weight reuse of the dense twin over the MoE's, as routing times capacity.
+
+    The axis is logarithmic, so that lengths multiply: routing (1/s) first, then capacity
+    (B_dense/B_moe) forwards or, below 1, backwards. The diamond is the product.
+
+    Args:
+        rows: mappings with `label`, `routing`, `capacity` and `gap`, all [1].
+        ax: where to draw.
+        title: what the picture shows.
+    """
+    ax = style.dressed(ax, (7.4, 1.5 + 0.42 * len(rows)))
+    ax.set_xscale("log")
+    high = max(max(row["routing"], row["gap"]) for row in rows)
+    for y, row in enumerate(reversed(rows)):
+        routing, gap = float(row["routing"]), float(row["gap"])
+        ax.barh(y, routing - 1, 0.58, left=1.0, color=MOE.colour, zorder=2)
+        ax.barh(y, gap - routing, 0.34, left=routing, color=DENSE[0].colour, hatch="////",
+                edgecolor="#20242a", linewidth=0.3, zorder=3)  # fmt: skip
+        ax.plot(gap, y, "D", color="#f4f5f6", markeredgecolor="#20242a", markersize=5, zorder=4)
+        text = f"{routing:.3g} × {row['capacity']:.3g} = {gap:.3g}"
+        ax.annotate(text, (max(gap, routing), y), xytext=(9, 0), textcoords="offset points",
+                    va="center", fontsize=8.5, color=style.ink().text)  # fmt: skip
+    ax.set_yticks(range(len(rows)), [str(row["label"]) for row in reversed(rows)])
+    ax.tick_params(axis="y", length=0)
+    ax.set_xlim(1.0, high**1.35 * 1.5)
+    ticks = [2.0**k for k in range(16) if 2.0**k <= high * 1.5]
+    step = max(1, len(ticks) // 7)
+    ax.set_xticks(ticks[::step], [f"{tick:g}" for tick in ticks[::step]])
+    ax.set_xticks([], minor=True)
+    style.grid(ax, "x")
+    style.label(ax, title, "weight reuse, dense twin over MoE [1]")
+    handles = [
+        Patch(facecolor=MOE.colour, label="routing, 1/s"),
+        Patch(facecolor=DENSE[0].colour, hatch="////", edgecolor="#20242a", linewidth=0.3,
+              label="capacity, B dense / B MoE"),
+        Line2D([], [], linestyle="none", marker="D", color="#f4f5f6", markeredgecolor="#20242a",
+               label="product"),
+    ]  # fmt: skip
+    style.legend_above(ax, 3, handles=handles)
+    return ax

@@ -1,0 +1,103 @@
+"""What the figures read: rows of plain values, also from a labelled data set."""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qsjax.plotting.style import Row, variant_label
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Data = "Sequence[Row] | xr.Dataset"
+
+# Axis text of the quantities that rows carry.
+METRICS: dict[str, str] = {
+    "tokens_per_s_per_gpu": "throughput [tokens/s/GPU]",
+    "tokens_per_s_per_user": "interactivity [tokens/s/user]",
+    "tokens_per_s": "throughput of the design [tokens/s]",
+    "tpot_ms": "time per output token [ms]",
+    "batch": "batch [sequences per attention replica]",
+    "speedup_over_moe": "tokens/s/GPU over the MoE's [1]",
+    "usd_per_million_tokens": "cost [USD per million tokens]",
+    "joules_per_token": "energy [J/token]",
+}
+DEGREES = ("tp", "ep", "pp", "dp", "kvp")
+
+
+def as_rows(data: "Sequence[Row] | xr.Dataset") -> list[Row]:
+    """Rows as they are, or one row for every cell of a data set of `export.to_dataset`."""
+    if isinstance(data, Sequence):
+        return list(data)
+    return [_row(data, cell) for cell in np.ndindex(*(data.sizes[d] for d in _dims(data)))]
+
+
+def _dims(data: "xr.Dataset") -> list[str]:
+    return [str(name) for name in data["is_feasible"].dims]
+
+
+def _row(data: "xr.Dataset", cell: tuple[int, ...]) -> dict[str, Any]:
+    at = data.isel(dict(zip(_dims(data), cell, strict=True)))
+    name = str(at["variant"].item())
+    found = re.fullmatch(r"(\w+) q=([\d.e+-]+)", name)
+    row: dict[str, Any] = {
+        "variant": found[1] if found else name,
+        "q": float(found[2]) if found else None,
+        "gpus": int(at["gpus"]),
+        "context": float(at["context"]),
+        "is_feasible": bool(at["is_feasible"]),
+    }
+    if not row["is_feasible"]:
+        counts = dict(
+            zip(at["reason"].values.tolist(), at["infeasible_reasons"].values.tolist(), strict=True)
+        )
+        return row | {"reasons": {k: v for k, v in counts.items() if v}}
+    terms = {str(k)[2:]: float(v) * 1e3 for k, v in at.data_vars.items() if str(k)[:2] == "t_"}
+    metrics = [name for name in METRICS if name in at]
+    return (
+        row
+        | {name: float(at[name]) for name in metrics}
+        | {name: int(at[name]) for name in DEGREES}
+        | {"tpot_ms": float(at["tpot"]) * 1e3, "terms": terms}
+    )
+
+
+def series(rows: Sequence[Row], key: Callable[[Row], Any] = variant_label) -> dict[Any, list[Row]]:
+    """Rows gathered by `key`, in the order of first appearance."""
+    found: dict[Any, list[Row]] = {}
+    for row in rows:
+        found.setdefault(key(row), []).append(row)
+    return found
+
+
+def design(row: Row, separator: str = " ") -> str:
+    """The degrees above 1 of a row's partition.
+
+    >>> design({"tp": 8, "ep": 4, "pp": 1, "dp": 1, "kvp": 2})
+    'tp8 ep4 kvp2'
+    >>> design({"tp": 1, "ep": 1})
+    'one GPU'
+    """
+    parts = [f"{name}{row[name]:g}" for name in DEGREES if row.get(name, 1) != 1]
+    return separator.join(parts) or "one GPU"
+
+
+# The first of these that a cell has says most; the others are about single designs.
+_TELLING = {
+    "no sequence fits": "no room\nfor KV",
+    "weights do not fit": "weights\ntoo big",
+    "batch does not fit": "batch\ntoo big",
+}
+
+
+def why_infeasible(row: Row) -> str:
+    """The reason of an infeasible cell in two short lines."""
+    reasons = row.get("reasons") or {}
+    for name, short in _TELLING.items():
+        if reasons.get(name):
+            return short
+    if not reasons:
+        return "in-\nfeasible"
+    return str(max(reasons, key=lambda name: reasons[name])).replace(" ", "\n", 1)

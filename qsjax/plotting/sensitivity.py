@@ -1,0 +1,267 @@
+"""What throughput depends on: elasticities, where the optimum changes, and uncertain verdicts."""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, TypeGuard
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+
+from qsjax.plotting import scales, style
+from qsjax.plotting.rows import series
+from qsjax.plotting.style import DENSE, MOE, RESOURCES, Look, Row
+
+# A parameter wears the colour of the resource that it feeds, by the first key in its name.
+FEEDS: dict[str, Look] = {
+    "hbm_bytes": Look("#0b8f6a", "oooo"),
+    "usable_fraction": Look("#0b8f6a", "oooo"),
+    "hbm_bw": RESOURCES["HBM KV"],
+    "eff_kv_read": RESOURCES["HBM KV"],
+    "eff_weight_read": RESOURCES["HBM weights"],
+    "bytes_kv": Look("#4dbb98", "----"),
+    "bytes_ffn_weight": RESOURCES["HBM weights"],
+    "bytes_attn_weight": Look("#4dbb98", "xxxx"),
+    "bytes_act": RESOURCES["HBM activations"],
+    "bytes_dispatch": RESOURCES["comm EP"],
+    "flops": RESOURCES["compute"],
+    "eff_gemm": RESOURCES["compute"],
+    "eff_attention": Look("#f0c96a", "...."),
+    "inter_latency": Look("#b9a4d8", "||||"),
+    "intra_latency": Look("#dccdec", "...."),
+    "inter_bw": RESOURCES["comm KV"],
+    "intra_bw": RESOURCES["comm TP"],
+    "eff_link": RESOURCES["comm EP"],
+    "overlap": RESOURCES["comm layout"],
+    "context": Look("#2b8cd6", "////"),
+    "q": DENSE[0],
+}
+
+
+def parameter_look(name: str) -> Look:
+    """Look of a parameter; grey for one that feeds no resource of its own."""
+    found = (look for key, look in FEEDS.items() if key == name or (len(key) > 1 and key in name))
+    return next(found, RESOURCES["overhead"])
+
+
+@style.styled
+def tornado(
+    rows: Sequence[Row], ax: Axes | None = None, *, most: int = 15, title: str | None = None
+) -> Axes:
+    """Elasticities of one cell, largest first, variants side by side.
+
+    A pair of ticks shows the one-sided derivatives where they differ (at a kink).
+
+    Args:
+        rows: mappings with `variant`, `q`, `parameter`, `elasticity` [1], and optionally `left`
+            and `right`; NaN or None is left out.
+        ax: where to draw.
+        most: parameters to show.
+        title: what the picture shows.
+    """
+    rows = [row for row in rows if _finite(row["elasticity"])]
+    by_parameter = series(rows, lambda row: row["parameter"])
+    size = {name: max(abs(r["elasticity"]) for r in found) for name, found in by_parameter.items()}
+    names = sorted(size, key=lambda name: -size[name])[:most][::-1]
+    looks = style.variant_looks(rows)
+    ax = style.dressed(ax, (7.4, 1.5 + len(names) * (0.16 + 0.17 * len(looks))))
+    height = 0.78 / len(looks)
+    for row in rows:
+        if row["parameter"] in names:
+            label = style.variant_label(row)
+            offset = (len(looks) - 1) / 2 - list(looks).index(label)
+            _bar(ax, names.index(row["parameter"]) + offset * height, height, row, looks[label])
+    ax.axvline(0, color=style.ink().text, linewidth=1.0)
+    ax.set_yticks(range(len(names)), names)
+    ax.tick_params(axis="y", length=0)
+    ax.margins(x=0.13)
+    style.grid(ax, "x")
+    metric = next((row["metric"] for row in rows if row.get("metric")), "throughput")
+    style.label(ax, title, f"elasticity of {metric}: % change for 1 % more of the parameter")
+    hatches = {label: "" if look == MOE else "////" for label, look in looks.items()}
+    handles = [
+        Patch(facecolor=look.colour, hatch=hatches[label], edgecolor="#20242a", linewidth=0.25,
+              label=label)
+        for label, look in looks.items()
+    ]  # fmt: skip
+    style.legend_above(ax, 4, handles=handles)
+    return ax
+
+
+def _finite(value: Any) -> TypeGuard[float]:
+    return value is not None and math.isfinite(value)
+
+
+def _bar(ax: Axes, y: float, height: float, row: Row, look: Look) -> None:
+    value = float(row["elasticity"])
+    ax.barh(
+        y,
+        value,
+        height * 0.9,
+        color=look.colour,
+        hatch="" if look == MOE else "////",
+        edgecolor="#20242a",
+        linewidth=0.25,
+        zorder=2,
+    )
+    ends = [value]
+    left, right = row.get("left"), row.get("right")
+    if _finite(left) and _finite(right) and abs(left - right) > 1e-6:
+        ends += [float(left), float(right)]
+        ax.plot(ends[1:], [y, y], color=style.ink().text, marker="|", markersize=8, linewidth=1.0)
+    edge = max(ends) if value >= 0 else min(ends)
+    ax.annotate(
+        f"{value:+.2f}",
+        (edge, y),
+        xytext=(4 if value >= 0 else -4, 0),
+        textcoords="offset points",
+        ha="left" if value >= 0 else "right",
+        va="center",
+        fontsize=7.5,
+        color=style.ink().text,
+    )
+
+
+@style.styled
+def elasticity_bands(
+    rows: Sequence[Row], ax: Axes | None = None, *, title: str | None = None
+) -> Axes:
+    """Elasticities of one variant stacked over context, with what binds beneath.
+
+    Positive bands stand above zero, negative ones hang below. Contexts without a feasible design
+    leave a gap.
+
+    Args:
+        rows: mappings with `context`, `parameter`, `elasticity` [1] and optionally `bound_by`.
+        ax: where to draw.
+        title: what the picture shows.
+    """
+    ax = style.dressed(ax, (7.4, 4.6))
+    contexts = sorted({row["context"] for row in rows})
+    table = {
+        name: {row["context"]: row["elasticity"] for row in found}
+        for name, found in series(rows, lambda row: row["parameter"]).items()
+    }
+    values = {
+        name: np.array([_number(found.get(context)) for context in contexts])
+        for name, found in table.items()
+    }
+    shown = {name: v for name, v in values.items() if np.nanmax(np.abs(v), initial=0) > 5e-3}
+    for sign in (1.0, -1.0):
+        base = np.zeros(len(contexts))
+        for name, value in shown.items():
+            part = np.where(np.isnan(value), np.nan, np.maximum(sign * value, 0) * sign)
+            if not np.nansum(np.abs(part)):
+                continue
+            look = parameter_look(name)
+            ax.fill_between(contexts, base, base + part, facecolor=look.colour, hatch=look.hatch,
+                            edgecolor="#20242a", linewidth=0.25)  # fmt: skip
+            base = base + part
+    ax.axhline(0, color=style.ink().text, linewidth=1.0)
+    scales.token_axis(ax.xaxis, contexts)
+    ax.set_xlim(contexts[0], contexts[-1])
+    low, high = ax.get_ylim()
+    _binding_strip(ax, rows, contexts, low - 0.09 * (high - low), 0.06 * (high - low))
+    ax.set_ylim(low - 0.1 * (high - low), high)
+    style.grid(ax)
+    metric = next((row["metric"] for row in rows if row.get("metric")), "throughput")
+    style.label(ax, title, "context [tokens]", f"elasticity of {metric} [1]")
+    style.legend_above(ax, 4, handles=_band_handles(rows, list(shown)))
+    return ax
+
+
+def _number(value: Any) -> float:
+    return float(value) if _finite(value) else math.nan
+
+
+def _band_handles(rows: Sequence[Row], names: Sequence[str]) -> list[Patch]:
+    handles = [
+        Patch(facecolor=parameter_look(n).colour, hatch=parameter_look(n).hatch,
+              edgecolor="#20242a", linewidth=0.25, label=n)
+        for n in names
+    ]  # fmt: skip
+    binding = {row["bound_by"] for row in rows if row.get("bound_by")}
+    return handles + [
+        Patch(facecolor=RESOURCES[name].colour, hatch=RESOURCES[name].hatch, linewidth=0.25,
+              edgecolor="#20242a", label=f"strip: {name} binds")
+        for name in RESOURCES
+        if name in binding
+    ]  # fmt: skip
+
+
+def _binding_strip(
+    ax: Axes, rows: Sequence[Row], contexts: Sequence[float], bottom: float, height: float
+) -> None:
+    binds = {row["context"]: row["bound_by"] for row in rows if row.get("bound_by")}
+    middles = (math.sqrt(a * b) for a, b in pairwise(contexts))
+    edges = [contexts[0], *middles, contexts[-1]]
+    for k, context in enumerate(contexts):
+        look = RESOURCES.get(binds.get(context, ""))
+        if look is not None:
+            ax.add_patch(Rectangle((edges[k], bottom), edges[k + 1] - edges[k], height,
+                                   facecolor=look.colour, hatch=look.hatch, edgecolor="#20242a",
+                                   linewidth=0))  # fmt: skip
+
+
+@style.styled
+def stability_intervals(
+    rows: Sequence[Row], ax: Axes | None = None, *, reach: float = 16.0, title: str | None = None
+) -> Axes:
+    """For each parameter, the factors between which the optimum stays what it is.
+
+    An arrow says that nothing switches within `reach`.
+
+    Args:
+        rows: mappings with `variant`, `q`, `parameter`, `switch_down`, `switch_up`: factors below
+            and above 1, None where there is none; optionally `what` switches.
+        ax: where to draw.
+        reach: largest factor shown.
+        title: what the picture shows.
+    """
+    names = list(dict.fromkeys(row["parameter"] for row in rows))[::-1]
+    looks = style.variant_looks(rows)
+    kinds = list(dict.fromkeys(row.get("what") or "best partition" for row in rows))
+    lanes = [(label, kind) for label in looks for kind in kinds]
+    ax = style.dressed(ax, (7.4, 1.6 + len(names) * (0.16 + 0.15 * len(lanes))))
+    for row in rows:
+        label, kind = style.variant_label(row), row.get("what") or "best partition"
+        lane = (len(lanes) - 1) / 2 - lanes.index((label, kind))
+        y = names.index(row["parameter"]) + lane * 0.8 / len(lanes)
+        _interval(ax, y, row, looks[label], kinds.index(kind), reach)
+    ax.axvline(1.0, color=style.ink().text, linewidth=1.0)
+    ax.set_xscale("log")
+    ax.set_xlim(1 / reach / 1.15, reach * 1.15)
+    ticks = [2.0**k for k in range(-10, 11) if 1 / reach <= 2.0**k <= reach]
+    ax.set_xticks(ticks, [f"×{t:g}" if t >= 1 else f"÷{1 / t:g}" for t in ticks])
+    ax.set_xticks([], minor=True)
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(-0.6, len(names) - 0.4)
+    ax.tick_params(axis="y", length=0)
+    style.grid(ax, "x")
+    style.label(ax, title, "factor on the parameter at which the optimum changes [1]")
+    handles = [
+        *(Line2D([], [], color=look.colour, linestyle=look.line, linewidth=3, label=label)
+          for label, look in looks.items()),
+        *(Line2D([], [], color=style.ink().text, linestyle="none", marker=_KINDS[k % 4],
+                 label=f"{kind} changes") for k, kind in enumerate(kinds)),
+    ]  # fmt: skip
+    style.legend_above(ax, 3, handles=handles)
+    return ax
+
+
+_KINDS = ("|", "d", "o", "^")
+
+
+def _interval(ax: Axes, y: float, row: Row, look: Look, kind: int, reach: float) -> None:
+    down, up = row.get("switch_down"), row.get("switch_up")
+    low = float(down) if _finite(down) and down > 1 / reach else None
+    high = float(up) if _finite(up) and up < reach else None
+    ends = (low or 1 / reach, high or reach)
+    ax.plot(ends, [y, y], color=look.colour, linewidth=2.6, solid_capstyle="butt", zorder=2)
+    for end, known, arrow in ((ends[0], low, "<"), (ends[1], high, ">")):
+        marker = arrow if known is None else _KINDS[kind % 4]
+        ax.plot(end, y, marker=marker, color=look.colour, markersize=7 if known is None else 9,
+                markeredgewidth=2.0 if known is not None else 0.5, linestyle="none",
+                zorder=3)  # fmt: skip

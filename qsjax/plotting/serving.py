@@ -1,0 +1,71 @@
+"""What a serving team looks at: throughput against interactivity."""
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+
+from qsjax.plotting import scales, style
+from qsjax.plotting.rows import METRICS, design, series
+from qsjax.plotting.style import Row
+
+
+@style.styled
+def pareto_front(
+    rows: Sequence[Row],
+    ax: Axes | None = None,
+    *,
+    designs: bool = True,
+    logarithmic: bool = True,
+    title: str | None = None,
+) -> Axes:
+    """Tokens/s/GPU against tokens/s/user: the designs that no other beats in both.
+
+    Between two points stands a step, not a slope: there is no design in between.
+
+    Args:
+        rows: mappings with `tokens_per_s_per_user`, `tokens_per_s_per_gpu`, a `label` or `variant`
+            and `q` for the series, and the degrees of the design.
+        ax: where to draw.
+        designs: whether to name some designs of each front.
+        logarithmic: whether both axes are logarithmic.
+        title: what the picture shows.
+    """
+    ax = style.dressed(ax, (7.4, 4.8))
+    fronts = series(rows, lambda row: row.get("label") or style.variant_label(row))
+    plain = any(row.get("label") for row in rows)
+    looks = style.category_looks(list(fronts)) if plain else style.variant_looks(rows)
+    if logarithmic:
+        ax.set(xscale="log", yscale="log")
+    for k, (name, members) in enumerate(fronts.items()):
+        members.sort(key=lambda row: row["tokens_per_s_per_user"])
+        x = [row["tokens_per_s_per_user"] for row in members]
+        y = [row["tokens_per_s_per_gpu"] for row in members]
+        look = looks[name]
+        ax.step(x, y, where="pre", color=look.colour, linestyle=look.line, linewidth=1.6, zorder=2)
+        ax.plot(x, y, linestyle="none", marker=look.marker, color=look.colour, markersize=4.2,
+                label=name, zorder=3)  # fmt: skip
+        if designs:
+            _name_designs(ax, members, look.colour, above=k % 2 == 0)
+    for axis in (ax.xaxis, ax.yaxis):
+        scales.number_axis(axis)
+    style.grid(ax, "both")
+    style.label(ax, title, METRICS["tokens_per_s_per_user"], METRICS["tokens_per_s_per_gpu"])
+    style.legend_above(ax, 4)
+    return ax
+
+
+def _name_designs(ax: Axes, members: Sequence[Row], colour: str, *, above: bool) -> None:
+    last = len(members) - 1
+    places = sorted({0, last // 2, last}) if last >= 4 else [0]
+    for k in places:
+        row = members[k]
+        text = design(row) + (f", B={row['batch']:g}" if "batch" in row else "")
+        ax.annotate(
+            text,
+            (row["tokens_per_s_per_user"], row["tokens_per_s_per_gpu"]),
+            xytext=(4, 9) if above else (-4, -11),
+            textcoords="offset points",
+            ha="left" if above else "right",
+            fontsize=7.2,
+            color=colour,
+        )

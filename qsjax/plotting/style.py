@@ -1,0 +1,257 @@
+"""One visual language for every figure: palette, ink, axes, and how numbers are written.
+
+Hues follow Okabe and Ito (2008) and stay apart for the common colour-vision deficiencies. A
+meaning never rests on hue alone: variants differ by marker and line style, resources by hatch and
+lightness, so a figure survives a grey printer. Ink is a grey of about 4.3:1 contrast on white and
+on black, and backgrounds are transparent, so one file serves light and dark pages.
+"""
+
+import contextlib
+import functools
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from typing import Any, Literal, NamedTuple, ParamSpec
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+P = ParamSpec("P")
+Row = Mapping[str, Any]
+Theme = Literal["both", "light", "dark"]
+
+
+class Ink(NamedTuple):
+    """Colours that depend on the page: text, quiet lines, and what separates touching areas."""
+
+    text: str
+    quiet: str
+    paper: str
+
+
+INKS: dict[str, Ink] = {
+    "both": Ink("#777c85", "#8a8f98", "none"),
+    "light": Ink("#24292f", "#8a8f98", "#ffffff"),
+    "dark": Ink("#d5dae1", "#7d838d", "#0d1117"),
+}
+_theme: ContextVar[Theme] = ContextVar("theme", default="both")
+
+
+class Look(NamedTuple):
+    """How one thing is drawn everywhere."""
+
+    colour: str
+    hatch: str = ""
+    marker: str = "o"
+    line: Any = "-"
+
+
+MOE = Look("#2b8cd6", marker="o")
+# Dense twins share a hue; q tells them apart by marker, line style and depth.
+DENSE = (
+    Look("#e0692a", marker="s"),
+    Look("#c2491d", marker="^", line=(0, (5, 1.6))),
+    Look("#f0954f", marker="D", line=(0, (1.2, 1.2))),
+    Look("#a8501f", marker="v", line=(0, (6, 1.5, 1.2, 1.5))),
+    Look("#f5b07a", marker="P", line=(0, (3, 1, 1, 1, 1, 1))),
+)
+# The keys are those of ledger.RESOURCES. Hue is the family: amber arithmetic, green HBM, purple
+# links, grey fixed overheads.
+RESOURCES: dict[str, Look] = {
+    "compute": Look("#e8a71c", ""),
+    "HBM KV": Look("#0b8f6a", ""),
+    "HBM weights": Look("#4dbb98", "////"),
+    "HBM activations": Look("#9edcc6", "...."),
+    "comm TP": Look("#7b52ab", ""),
+    "comm KV": Look("#9d78c6", "\\\\\\\\"),
+    "comm EP": Look("#c86aa6", "xxxx"),
+    "comm layout": Look("#dd9cc8", "----"),
+    "comm PP": Look("#b9a4d8", "++++"),
+    "overhead": Look("#9aa0a8", "||||"),
+}
+# For things that are neither variants nor resources: models, accelerators, categories.
+CATEGORIES = (
+    Look("#2b8cd6", marker="o"),
+    Look("#e0692a", marker="s", line=(0, (5, 1.6))),
+    Look("#0b9e74", marker="^", line=(0, (1.2, 1.2))),
+    Look("#c86aa6", marker="D", line=(0, (6, 1.5, 1.2, 1.5))),
+    Look("#d99a06", marker="v", line=(0, (3, 1, 1, 1, 1, 1))),
+    Look("#5bb8e8", marker="P", line=(0, (8, 2))),
+    Look("#8b6bb8", marker="X", line=(0, (2, 1))),
+    Look("#8d939c", marker="*", line=(0, (4, 2, 1, 2))),
+)
+INFEASIBLE = Look("#8a8f98", "//////", marker="x")
+SEQUENTIAL = LinearSegmentedColormap.from_list(
+    "qsjax", ["#173a5e", "#1f6f94", "#1fa08a", "#8fc65a", "#f3dd6b"]
+)
+# Below 1 the first variant wins, above 1 the second: blue to orange through grey.
+DIVERGING = LinearSegmentedColormap.from_list(
+    "qsjax_diverging", [MOE.colour, "#9cc4e3", "#c9ccd1", "#eeb48f", DENSE[0].colour]
+)
+VERDICT_COLOURS = (MOE.colour, DENSE[0].colour)
+
+
+@contextlib.contextmanager
+def theme(name: Theme) -> Iterator[None]:
+    """Draw for one kind of page inside the block: `light`, `dark`, or `both` (the default).
+
+    Raises:
+        ValueError: no such theme.
+    """
+    if name not in INKS:
+        raise ValueError(f"theme {name!r} is not known; choose one of {', '.join(INKS)}")
+    token = _theme.set(name)
+    try:
+        yield
+    finally:
+        _theme.reset(token)
+
+
+def ink() -> Ink:
+    """Colours of the theme in force."""
+    return INKS[_theme.get()]
+
+
+def settings() -> Any:  # matplotlib types the keys as hundreds of literals
+    """matplotlib settings of the theme in force."""
+    colours = ink()
+    return {
+        "font.family": "DejaVu Sans",
+        "font.size": 9.5,
+        "text.color": colours.text,
+        "axes.labelcolor": colours.text,
+        "axes.edgecolor": colours.quiet,
+        "axes.titlecolor": colours.text,
+        "axes.titlesize": 11.0,
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+        "axes.titlepad": 10.0,
+        "axes.labelsize": 9.5,
+        "axes.facecolor": "none",
+        "axes.axisbelow": True,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.linewidth": 0.8,
+        "xtick.color": colours.text,
+        "ytick.color": colours.text,
+        "xtick.labelsize": 8.5,
+        "ytick.labelsize": 8.5,
+        "figure.facecolor": "none",
+        "figure.edgecolor": "none",
+        "savefig.facecolor": "none",
+        "savefig.edgecolor": "none",
+        "legend.frameon": False,
+        "legend.fontsize": 8.5,
+        "lines.linewidth": 2.0,
+        "lines.markersize": 5.0,
+        "hatch.linewidth": 0.6,
+        "svg.hashsalt": "qsjax",
+        "svg.fonttype": "path",
+        "figure.dpi": 110,
+        "savefig.dpi": 160,
+    }
+
+
+def styled(draw: Callable[P, Axes]) -> Callable[P, Axes]:
+    """Run a plotting function under our settings, without changing the caller's."""
+
+    @functools.wraps(draw)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> Axes:
+        with mpl.rc_context(settings()):
+            return draw(*args, **kwargs)
+
+    return wrapped
+
+
+def figure(
+    rows: int = 1, columns: int = 1, size: tuple[float, float] = (7.4, 4.3), **options: Any
+) -> tuple[Figure, np.ndarray]:
+    """A figure in our style and its panels, an array (rows, columns) of Axes.
+
+    Args:
+        rows: panels below each other.
+        columns: panels beside each other.
+        size: width and height [inch].
+        options: passed to `Figure.subplots`, such as `sharex`.
+    """
+    with mpl.rc_context(settings()):
+        fig = Figure(figsize=size, layout="constrained")
+        return fig, fig.subplots(rows, columns, squeeze=False, **options)
+
+
+def dressed(ax: Axes | None, size: tuple[float, float] = (7.4, 4.3)) -> Axes:
+    """`ax`, or new axes of `size` [inch], with our spines, ticks, ink and a transparent ground."""
+    if ax is None:
+        import matplotlib.pyplot as plt  # so that a notebook shows the figure of a bare call
+
+        ax = plt.figure(figsize=size, layout="constrained").add_subplot()
+    colours = ink()
+    ax.set_facecolor("none")
+    for side, spine in ax.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(colours.quiet)
+        spine.set_linewidth(0.8)
+    ax.tick_params(which="both", color=colours.quiet, labelcolor=colours.text, labelsize=8.5)
+    ax.tick_params(which="minor", length=0)
+    return ax
+
+
+def grid(ax: Axes, axis: Literal["x", "y", "both"] = "y") -> None:
+    """Quiet grid lines behind the data."""
+    ax.grid(visible=True, axis=axis, color=ink().quiet, alpha=0.22, linewidth=0.7)
+
+
+def label(ax: Axes, title: str | None, x: str | None = None, y: str | None = None) -> None:
+    """Title (what the picture says) and axis labels (quantity and unit)."""
+    if title:
+        ax.set_title(title, loc="left", color=ink().text, fontsize=11, fontweight="bold")
+    if x is not None:
+        ax.set_xlabel(x, color=ink().text)
+    if y is not None:
+        ax.set_ylabel(y, color=ink().text)
+
+
+def legend(ax: Axes, **options: Any) -> None:
+    """A legend in our ink; nothing if there is nothing to name."""
+    handles, _ = ax.get_legend_handles_labels()
+    if handles or options.get("handles"):
+        ax.legend(labelcolor=ink().text, **options)
+
+
+def legend_above(ax: Axes, columns: int, **options: Any) -> None:
+    """A legend in rows between title and panel, where it can hide no data."""
+    handles = options.get("handles") or ax.get_legend_handles_labels()[0]
+    rows = math.ceil(len(handles) / columns)
+    place = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "ncols": columns}
+    legend(
+        ax, **{**place, "borderaxespad": 0.3, "handlelength": 1.8, "columnspacing": 1.3} | options
+    )
+    ax.set_title(ax.get_title(loc="left"), loc="left", pad=8.0 + 15.0 * rows)
+
+
+def variant_label(row: Row) -> str:
+    """`MoE`, `dense`, `dense q=5`."""
+    name = {"moe": "MoE"}.get(row["variant"], str(row["variant"]))
+    q = row.get("q")
+    return name if q is None or name == "MoE" else f"{name} q={q:g}"
+
+
+def variant_looks(rows: Sequence[Row]) -> dict[str, Look]:
+    """Look of every variant in `rows`, by label; the same variant looks the same in any figure.
+
+    MoE is blue; the dense twins take the dense looks in the order of their q.
+    """
+    dense = {variant_label(row): row.get("q") or 0.0 for row in rows if row["variant"] != "moe"}
+    ordered = sorted(dense, key=lambda name: (dense[name], name))
+    looks = {name: DENSE[k % len(DENSE)] for k, name in enumerate(ordered)}
+    if any(row["variant"] == "moe" for row in rows):
+        looks = {"MoE": MOE, **looks}
+    return looks
+
+
+def category_looks(names: Sequence[str]) -> dict[str, Look]:
+    """A look for each of `names`, in their order."""
+    return {name: CATEGORIES[k % len(CATEGORIES)] for k, name in enumerate(dict.fromkeys(names))}

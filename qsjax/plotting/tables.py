@@ -1,0 +1,71 @@
+"""The paper's tables as pictures: what is printed beside what we compute."""
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from qsjax.plotting import scales, style
+from qsjax.plotting.rows import series
+from qsjax.plotting.style import MOE, Row
+
+
+@style.styled
+def paper_table(
+    cells: Sequence[Row],
+    ax: Axes | None = None,
+    *,
+    physical: bool = False,
+    title: str | None = None,
+) -> Axes:
+    """Every cell of one table: the printed number as a ring, ours as a dot, the gap between.
+
+    Args:
+        cells: mappings with `row`, `quantity`, `published`, `paper` (ours under the paper's
+            convention) and optionally `physical`; a cell without both numbers is named, not drawn.
+        ax: where to draw.
+        physical: whether to add our value under the physical convention.
+        title: what the picture shows.
+    """
+    names = [f"{cell['row']}: {cell['quantity']}" for cell in cells]
+    ax = style.dressed(ax, (7.4, 1.5 + 0.235 * len(cells)))
+    values = [cell[k] for cell in cells for k in ("published", "paper") if (cell.get(k) or 0) > 0]
+    wide = bool(values) and max(values) / min(values) > 20
+    ax.set_xscale("log" if wide else "linear")
+    ink = style.ink()
+    for y, cell in enumerate(reversed(cells)):
+        printed, ours = cell.get("published"), cell.get("paper")
+        if physical and (cell.get("physical") or 0) > 0:
+            ax.plot(cell["physical"], y, "x", color=ink.text, markersize=5, zorder=2)
+        if printed is None or ours is None:
+            text = "infeasible in both" if printed is None and ours is None else "not comparable"
+        else:
+            ax.plot([printed, ours], [y, y], color=MOE.colour, linewidth=1.6, zorder=2)
+            ax.plot(printed, y, "o", markerfacecolor="none", markeredgecolor=ink.text, markersize=9,
+                    markeredgewidth=1.3, zorder=3)  # fmt: skip
+            ax.plot(ours, y, "o", color=MOE.colour, markersize=5, zorder=4)
+            text = f"{printed:g} → {ours:.4g}  {_error(printed, ours)}"
+        ax.annotate(text, (1.01, y), xycoords=ax.get_yaxis_transform(), va="center", fontsize=7.6,
+                    color=ink.text, annotation_clip=False)  # fmt: skip
+    ax.set_yticks(range(len(cells)), names[::-1], fontsize=7.8)
+    ax.tick_params(axis="y", length=0)
+    ax.set_ylim(-0.7, len(cells) - 0.3)
+    scales.number_axis(ax.xaxis)
+    style.grid(ax, "both")
+    quantities = list(series(cells, lambda cell: cell["quantity"]))
+    style.label(ax, title, quantities[0] if len(quantities) == 1 else "value, in each row's unit")
+    handles = [
+        Line2D([], [], linestyle="none", marker="o", markerfacecolor="none", markersize=9,
+               markeredgecolor=ink.text, label="published"),
+        Line2D([], [], linestyle="none", marker="o", color=MOE.colour,
+               label="qsjax, paper convention"),
+    ]  # fmt: skip
+    if physical:
+        handles.append(Line2D([], [], linestyle="none", marker="x", color=ink.text,
+                              label="qsjax, physical convention"))  # fmt: skip
+    style.legend_above(ax, 3, handles=handles)
+    return ax
+
+
+def _error(printed: float, ours: float) -> str:
+    return f"({100 * (ours / printed - 1):+.1f} %)" if printed else ""

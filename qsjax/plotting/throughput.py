@@ -1,0 +1,260 @@
+"""Throughput over context, and which partition wins where."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch, Rectangle
+
+from qsjax.plotting import scales, style
+from qsjax.plotting.rows import METRICS, as_rows, design, series, why_infeasible
+from qsjax.plotting.style import INFEASIBLE, RESOURCES, Row
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+def crossings(first: Sequence[Row], second: Sequence[Row], metric: str) -> list[float]:
+    """Contexts at which two series cross, by straight lines between samples in log-log."""
+    values = {row["context"]: row[metric] for row in second if row["is_feasible"]}
+    shared = sorted(
+        (row["context"], np.log(row[metric] / values[row["context"]]))
+        for row in first
+        if row["is_feasible"] and row["context"] in values
+    )
+    found = []
+    for (left, a), (right, b) in pairwise(shared):
+        if a * b < 0:
+            found.append(float(left * (right / left) ** (a / (a - b))))
+    return found
+
+
+@style.styled
+def throughput_vs_context(
+    data: "Sequence[Row] | xr.Dataset",
+    ax: Axes | None = None,
+    *,
+    metric: str = "tokens_per_s_per_gpu",
+    crossovers: bool = True,
+    title: str | None = None,
+) -> Axes:
+    """One line for each variant over context, crossovers with the MoE marked.
+
+    Args:
+        data: rows of `export.best_rows` or the data set of `export.to_dataset`.
+        ax: where to draw.
+        metric: which quantity of the rows.
+        crossovers: whether to mark where a twin and the MoE change order.
+        title: what the picture shows.
+    """
+    rows = as_rows(data)
+    ax = style.dressed(ax)
+    looks = style.variant_looks(rows)
+    counts = sorted({row.get("gpus", 0) for row in rows})
+    lines = series(rows, lambda row: (style.variant_label(row), row.get("gpus", 0)))
+    ax.set_yscale("log")
+    ends: list[tuple[float, float, str, str]] = []
+    for (name, gpus), members in lines.items():
+        look, shade = looks[name], 0.4 + 0.6 * (counts.index(gpus) + 1) / len(counts)
+        text = f"{name}, {gpus} GPUs" if len(counts) > 1 else name
+        _line(ax, sorted(members, key=lambda row: row["context"]), metric, look, shade)
+        feasible = [row for row in members if row["is_feasible"]]
+        if feasible:
+            last = max(feasible, key=lambda row: row["context"])
+            ends.append((last["context"], last[metric], text, look.colour))
+    contexts = [row["context"] for row in rows]
+    scales.token_axis(ax.xaxis, contexts)
+    scales.number_axis(ax.yaxis)
+    _mark_infeasible(ax, lines, looks)
+    _name_ends(ax, ends, max(contexts))
+    if crossovers:
+        _mark_crossings(ax, lines, metric)
+    style.grid(ax)
+    style.label(ax, title, "context [tokens]", METRICS.get(metric, metric))
+    return ax
+
+
+def _line(ax: Axes, rows: Sequence[Row], metric: str, look: style.Look, shade: float) -> None:
+    values = [row[metric] if row["is_feasible"] else np.nan for row in rows]
+    ax.plot(
+        [row["context"] for row in rows],
+        values,
+        color=look.colour,
+        marker=look.marker,
+        linestyle=look.line,
+        alpha=shade,
+        zorder=3,
+    )
+
+
+def _mark_infeasible(ax: Axes, lines: dict[Any, list[Row]], looks: dict[str, style.Look]) -> None:
+    height, shown = 0.02, False
+    for (name, _), members in lines.items():
+        missing = [row["context"] for row in members if not row["is_feasible"]]
+        if missing:
+            ax.plot(
+                missing,
+                [height] * len(missing),
+                transform=ax.get_xaxis_transform(),
+                linestyle="none",
+                marker=INFEASIBLE.marker,
+                color=looks[name].colour,
+                markersize=6,
+                markeredgewidth=1.8,
+                clip_on=False,
+            )
+            height, shown = height + 0.04, True
+    if shown:
+        mark = Line2D(
+            [], [], linestyle="none", marker="x", color=style.ink().text, label="infeasible"
+        )
+        style.legend(ax, handles=[mark], loc="lower left", bbox_to_anchor=(0.0, height))
+
+
+def _name_ends(ax: Axes, ends: list[tuple[float, float, str, str]], last: float) -> None:
+    if not ends:
+        return
+    low, high = np.log10(ax.get_ylim())
+    heights = [(np.log10(y) - low) / (high - low) for _, y, _, _ in ends]
+    at_edge = [k for k, end in enumerate(ends) if end[0] == last]
+    moved = scales.spread([heights[k] for k in at_edge], 0.055)
+    places = dict(zip(at_edge, moved, strict=True))
+    for k, (x, y, text, colour) in enumerate(ends):
+        options: Any = {"color": colour, "fontsize": 9, "fontweight": "bold", "va": "center"}
+        if k in places:
+            ax.annotate(
+                text, (1.015, places[k]), xycoords="axes fraction", annotation_clip=False, **options
+            )
+        else:
+            ax.annotate(text, (x, y), xytext=(8, 6), textcoords="offset points", **options)
+
+
+def _mark_crossings(ax: Axes, lines: dict[Any, list[Row]], metric: str) -> None:
+    level = 0.965
+    for (name, gpus), members in lines.items():
+        base = lines.get(("MoE", gpus))
+        if base is None or name == "MoE":
+            continue
+        for context in crossings(base, members, metric):
+            ax.axvline(context, color=style.ink().text, linewidth=0.9, linestyle=(0, (2, 2)))
+            text = f"{name} = MoE\nnear {scales.quantity(context / 1024, 2)}k tokens"
+            ax.annotate(
+                text,
+                (context, level),
+                xycoords=ax.get_xaxis_transform(),
+                xytext=(5, 0),
+                textcoords="offset points",
+                fontsize=8,
+                va="top",
+                color=style.ink().text,
+            )
+            level -= 0.11
+
+
+def tint(colour: str, share: float = 0.55) -> tuple[float, float, float]:
+    """`colour` mixed with white: a ground on which dark text reads on any page."""
+    red, green, blue = (share * part + 1.0 - share for part in to_rgb(colour))
+    return red, green, blue
+
+
+@style.styled
+def best_partition_map(
+    data: "Sequence[Row] | xr.Dataset",
+    ax: Axes | None = None,
+    *,
+    y: Literal["variant", "gpus", "q"] = "variant",
+    title: str | None = None,
+) -> Axes:
+    """The winning partition of every (context, `y`) cell, on the colour of what binds it.
+
+    Infeasible cells are hatched and say why.
+
+    Args:
+        data: rows with `context`, `y`, the degrees and `bound_by`; for `gpus` or `q`, rows of one
+            variant.
+        ax: where to draw.
+        y: what stands on the vertical axis.
+        title: what the picture shows.
+    """
+    rows = as_rows(data)
+    read = style.variant_label if y == "variant" else lambda row: row[y]
+    names = list(dict.fromkeys(read(row) for row in rows))
+    names = names[::-1] if y == "variant" else sorted(names)
+    contexts = sorted({row["context"] for row in rows})
+    ax = style.dressed(ax, (1.7 + 0.62 * len(contexts), 1.7 + 0.72 * len(names)))
+    for row in rows:
+        _cell(ax, row, contexts.index(row["context"]), names.index(read(row)))
+    ax.set_xlim(0, len(contexts))
+    ax.set_ylim(0, len(names))
+    ax.set_xticks(np.arange(len(contexts)) + 0.5, [scales.tokens(context) for context in contexts])
+    labels = [f"{name:g}" if isinstance(name, int | float) else str(name) for name in names]
+    ax.set_yticks(np.arange(len(names)) + 0.5, labels)
+    ax.tick_params(length=0)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    what = {"variant": None, "gpus": "GPUs", "q": "quality factor q of the dense twin"}[y]
+    style.label(ax, title, "context [tokens]", what)
+    style.legend_above(ax, 5, handles=_binding_handles(rows))
+    return ax
+
+
+def _cell(ax: Axes, row: Row, x: int, y: int) -> None:
+    face: Any
+    edge: Any
+    if row["is_feasible"]:
+        look = RESOURCES.get(row.get("bound_by", ""), INFEASIBLE)
+        face, edge, hatch = tint(look.colour), tint(look.colour, 0.85), look.hatch[:2]
+        text, colour, size = design(row, "\n"), "#1b1f24", 6.8
+    else:
+        face, edge, hatch = "none", style.ink().quiet, INFEASIBLE.hatch[:3]
+        text, colour, size = why_infeasible(row), style.ink().text, 6.4
+    ax.add_patch(
+        Rectangle(
+            (x + 0.03, y + 0.04),
+            0.94,
+            0.92,
+            facecolor=face,
+            edgecolor=edge,
+            hatch=hatch,
+            linewidth=0,
+            alpha=1.0 if row["is_feasible"] else 0.55,
+        )
+    )
+    box = {"facecolor": face, "edgecolor": "none", "pad": 0.8} if row["is_feasible"] else None
+    ax.text(
+        x + 0.5,
+        y + 0.5,
+        text,
+        ha="center",
+        va="center",
+        fontsize=size,
+        color=colour,
+        bbox=box,
+        linespacing=1.1,
+    )
+
+
+def _binding_handles(rows: Sequence[Row]) -> list[Patch]:
+    present = {row.get("bound_by") for row in rows if row["is_feasible"]}
+    handles = [
+        Patch(
+            facecolor=tint(look.colour),
+            edgecolor=tint(look.colour, 0.85),
+            hatch=look.hatch,
+            linewidth=0,
+            label=f"bound by {name}",
+        )
+        for name, look in RESOURCES.items()
+        if name in present
+    ]
+    if any(not row["is_feasible"] for row in rows):
+        quiet = style.ink().quiet
+        handles.append(
+            Patch(facecolor="none", edgecolor=quiet, hatch=INFEASIBLE.hatch, linewidth=0,
+                  label="infeasible")
+        )  # fmt: skip
+    return handles

@@ -1,0 +1,139 @@
+"""Predicted against measured."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Patch
+
+from qsjax.plotting import scales, style
+from qsjax.plotting.rows import series
+from qsjax.plotting.style import Row
+
+
+def _usable(records: Sequence[Row]) -> list[Row]:
+    return [r for r in records if r.get("predicted") is not None and r.get("measured")]
+
+
+@style.styled
+def parity(
+    records: Sequence[Row],
+    ax: Axes | None = None,
+    *,
+    by: str = "gpu",
+    quantity: str = "time per output token [ms]",
+    title: str | None = None,
+) -> Axes:
+    """Predicted over measured, on equal logarithmic axes, with bands of 10 and 25 %.
+
+    Args:
+        records: mappings with `predicted`, `measured` (same unit) and `by`; those without a
+            prediction are left out.
+        ax: where to draw.
+        by: what gives the colour and marker.
+        quantity: what is compared, with its unit.
+        title: what the picture shows.
+    """
+    ax = style.dressed(ax, (5.6, 5.6))
+    usable = _usable(records)
+    values = [row[name] for row in usable for name in ("predicted", "measured")]
+    low, high = min(values, default=1.0) / 1.4, max(values, default=10.0) * 1.4
+    line = np.array([low, high])
+    for share, alpha in ((0.25, 0.13), (0.10, 0.22)):
+        ax.fill_between(line, line / (1 + share), line * (1 + share), color=style.ink().quiet,
+                        alpha=alpha, linewidth=0)  # fmt: skip
+    ax.plot(line, line, color=style.ink().text, linewidth=1.0)
+    groups = series(usable, lambda row: str(row.get(by, "other")))
+    looks = style.category_looks(sorted(groups))
+    for name in sorted(groups):
+        look = looks[name]
+        ax.plot(
+            [row["measured"] for row in groups[name]],
+            [row["predicted"] for row in groups[name]],
+            linestyle="none",
+            marker=look.marker,
+            color=look.colour,
+            markersize=4.6,
+            alpha=0.75,
+            markeredgewidth=0,
+            label=f"{name} ({len(groups[name])})",
+        )
+    ax.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high), aspect="equal")
+    for axis in (ax.xaxis, ax.yaxis):
+        scales.number_axis(axis)
+    style.grid(ax, "both")
+    style.label(ax, title, f"measured {quantity}", f"predicted {quantity}")
+    style.legend_above(ax, 3)
+    ax.annotate("bands: ±10 %, ±25 %", (0.98, 0.02), xycoords="axes fraction", ha="right",
+                fontsize=8, color=style.ink().text)  # fmt: skip
+    return ax
+
+
+@style.styled
+def residuals(
+    records: Sequence[Row],
+    ax: Axes | None = None,
+    *,
+    by: str = "gpu",
+    reach: float = 60.0,
+    title: str | None = None,
+) -> Axes:
+    """Errors of every record, gathered by `by`: each point, the middle 80 %, the median.
+
+    Args:
+        records: mappings with `error_pct` (predicted over measured, less 1) and `by`.
+        ax: where to draw.
+        by: what the rows are.
+        reach: errors beyond it stand at the edge as triangles [%].
+        title: what the picture shows.
+    """
+    found = series(
+        [row for row in records if row.get("error_pct") is not None],
+        lambda row: str(row.get(by, "other")),
+    )
+    names = sorted(found, reverse=True)
+    ax = style.dressed(ax, (7.4, 1.7 + 0.48 * len(names)))
+    for share, alpha in ((25.0, 0.10), (10.0, 0.16)):
+        ax.axvspan(-share, share, color=style.ink().quiet, alpha=alpha, linewidth=0)
+    ax.axvline(0, color=style.ink().text, linewidth=1.0)
+    looks = style.category_looks(names[::-1])
+    for y, name in enumerate(names):
+        errors = np.array([float(row["error_pct"]) for row in found[name]])
+        _strip(ax, y, errors, looks[name], reach)
+    ax.set_yticks(range(len(names)), [f"{name}  (n={len(found[name])})" for name in names])
+    ax.tick_params(axis="y", length=0)
+    ax.set_ylim(-0.6, len(names) - 0.4)
+    ax.set_xlim(-reach * 1.04, reach * 1.25)
+    ax.set_xticks(np.linspace(-reach, reach, 7))
+    style.grid(ax, "x")
+    style.label(ax, title, "error, predicted over measured [%]")
+    handles = [
+        Patch(facecolor=style.ink().quiet, alpha=0.3, label="±10 %, ±25 %"),
+        Patch(facecolor="none", edgecolor=style.ink().text, label="middle 80 %, median"),
+    ]
+    style.legend_above(ax, 3, handles=handles)
+    return ax
+
+
+def _strip(ax: Axes, y: int, errors: np.ndarray, look: style.Look, reach: float) -> None:
+    # A golden-ratio sequence spreads the points without randomness.
+    jitter = ((np.arange(len(errors)) * 0.6180339887) % 1 - 0.5) * 0.5
+    inside = np.abs(errors) <= reach
+    ax.plot(errors[inside], y + jitter[inside], linestyle="none", marker=look.marker,
+            color=look.colour, markersize=3.4, alpha=0.55, markeredgewidth=0)  # fmt: skip
+    for side, marker in ((-1.0, "<"), (1.0, ">")):
+        far = ~inside & (errors * side > 0)
+        ax.plot(np.full(far.sum(), side * reach), y + jitter[far], linestyle="none", marker=marker,
+                color=look.colour, markersize=5)  # fmt: skip
+    low, middle, high = np.clip(np.quantile(errors, [0.1, 0.5, 0.9]), -reach, reach)
+    ax.add_patch(_box(low, high, y))
+    ax.plot([middle] * 2, [y - 0.33, y + 0.33], color=style.ink().text, linewidth=2.2)
+    ax.annotate(f"median |e| {np.median(np.abs(errors)):.1f} %", (reach * 1.24, y), ha="right",
+                va="center", fontsize=7.6, color=style.ink().text)  # fmt: skip
+
+
+def _box(low: float, high: float, y: int) -> Patch:
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((low, y - 0.33), high - low, 0.66, facecolor="none",
+                     edgecolor=style.ink().text, linewidth=0.9)  # fmt: skip

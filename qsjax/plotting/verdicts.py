@@ -1,0 +1,139 @@
+"""Maps and fans: throughput over two hardware parameters, and how sure a verdict is."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Patch
+from numpy.typing import ArrayLike
+
+from qsjax.plotting import scales, style
+from qsjax.plotting.rows import METRICS
+from qsjax.plotting.style import DENSE
+
+
+@style.styled
+def iso_throughput(
+    x: ArrayLike,
+    y: ArrayLike,
+    values: ArrayLike,
+    ax: Axes | None = None,
+    *,
+    gradient: tuple[ArrayLike, ArrayLike] | None = None,
+    point: tuple[float, float] | None = None,
+    x_label: str = "hbm_bw [B/s]",
+    y_label: str = "hbm_bytes [B]",
+    value_label: str = "tokens/s/GPU",
+    title: str | None = None,
+) -> Axes:
+    """Contours of equal throughput over two hardware parameters, with the gradient field.
+
+    Args:
+        x: values of the horizontal parameter, (n,).
+        y: values of the vertical parameter, (m,).
+        values: throughput, (m, n); NaN where no design is feasible.
+        ax: where to draw.
+        gradient: elasticities along x and y, each (m, n): the arrows.
+        point: today's accelerator.
+        x_label: quantity and unit of x.
+        y_label: quantity and unit of y.
+        value_label: quantity of the contours.
+        title: what the picture shows.
+    """
+    ax = style.dressed(ax, (7.0, 4.9))
+    xs, ys, zs = (np.asarray(part, dtype=float) for part in (x, y, values))
+    known = np.ma.masked_invalid(zs)
+    ax.set(xscale="log", yscale="log", xlim=(xs[0], xs[-1]), ylim=(ys[0], ys[-1]))
+    ax.set_facecolor("none")
+    if known.mask.any():
+        ax.patch.set(hatch="////", edgecolor=style.ink().quiet, alpha=0.4, linewidth=0)
+    if known.count():
+        low, high = float(known.min()), float(known.max())
+        levels = np.geomspace(low, high, 9) if 0 < low < high else np.linspace(low, high + 1, 3)
+        filled = ax.contourf(xs, ys, known, levels=levels, cmap=style.SEQUENTIAL, extend="neither")
+        lines = ax.contour(xs, ys, known, levels=levels[1:-1], colors="#f4f5f6", linewidths=0.8)
+        ax.clabel(lines, fmt=scales.quantity, fontsize=7.5, colors="#ffffff")
+        fig = ax.get_figure(root=True)
+        assert fig is not None
+        bar = fig.colorbar(filled, ax=ax, pad=0.02, format=lambda v, _: scales.quantity(v))
+        bar.set_label(value_label, color=style.ink().text)
+        bar.outline.set_visible(False)
+        bar.ax.tick_params(labelsize=8, labelcolor=style.ink().text, color=style.ink().quiet)
+    if gradient is not None:
+        _arrows(ax, xs, ys, gradient)
+    if point is not None:
+        ax.plot(*point, "o", color="#f4f5f6", markeredgecolor="#20242a", markersize=8, zorder=5)
+    for axis in (ax.xaxis, ax.yaxis):
+        scales.number_axis(axis)
+    style.label(ax, title, x_label, y_label)
+    if known.mask.any():
+        patch = Patch(facecolor="none", hatch="////", edgecolor=style.ink().quiet, linewidth=0,
+                      label="no feasible design")  # fmt: skip
+        style.legend_above(ax, 1, handles=[patch])
+    return ax
+
+
+def _arrows(
+    ax: Axes, xs: np.ndarray, ys: np.ndarray, gradient: tuple[ArrayLike, ArrayLike]
+) -> None:
+    gx, gy = (np.asarray(part, dtype=float) for part in gradient)
+    rows, columns = (slice(n // 12, None, max(1, n // 6)) for n in (len(ys), len(xs)))
+    ax.quiver(xs[columns], ys[rows], gx[rows, columns], gy[rows, columns], color="#20242a",
+              pivot="mid", width=0.0042, zorder=4)  # fmt: skip
+
+
+@style.styled
+def verdict_fan(
+    contexts: Sequence[float],
+    quantiles: Mapping[float, Sequence[float]],
+    ax: Axes | None = None,
+    *,
+    probability: Sequence[float] | None = None,
+    title: str | None = None,
+) -> Axes:
+    """How sure the verdict is: quantiles of the dense twin's speed-up over the MoE.
+
+    Args:
+        contexts: context lengths [tokens].
+        quantiles: speed-up over contexts [1] by level, such as 0.05, 0.25, 0.5, 0.75, 0.95.
+        ax: where to draw.
+        probability: that the dense twin wins, over contexts [1]; written along the top.
+        title: what the picture shows.
+    """
+    ax = style.dressed(ax)
+    levels = sorted(quantiles)
+    outer = [(low, high) for low, high in zip(levels, reversed(levels), strict=True) if low < high]
+    colour = DENSE[0].colour
+    for k, (low, high) in enumerate(outer):
+        name = f"{100 * (high - low):.0f} % of cases"
+        ax.fill_between(contexts, quantiles[low], quantiles[high], color=colour, linewidth=0,
+                        alpha=0.18 + 0.17 * k, label=name)  # fmt: skip
+    middle = levels[len(levels) // 2]
+    ax.plot(contexts, quantiles[middle], color=colour, marker="s", label="median")
+    ax.axhline(1.0, color=style.ink().text, linewidth=1.2, linestyle=(0, (4, 2)))
+    ax.set_yscale("log")
+    scales.token_axis(ax.xaxis, contexts)
+    scales.number_axis(ax.yaxis)
+    low, high = ax.get_ylim()
+    low, high = min(low, 0.8), max(high, 1.25)
+    ax.set_ylim(low, high * (high / low) ** 0.14 if probability is not None else high)
+    for text, offset, side in (("dense wins", 4, "bottom"), ("MoE wins", -4, "top")):
+        ax.annotate(text, (0.995, 1.0), xycoords=ax.get_yaxis_transform(), xytext=(0, offset),
+                    textcoords="offset points", va=side, ha="right", fontsize=8.5,
+                    color=style.ink().text)  # fmt: skip
+    if probability is not None:
+        _probabilities(ax, contexts, probability)
+    style.grid(ax)
+    style.label(ax, title, "context [tokens]", METRICS["speedup_over_moe"])
+    style.legend_above(ax, 4)
+    return ax
+
+
+def _probabilities(ax: Axes, contexts: Sequence[float], probability: Sequence[float]) -> None:
+    step = max(1, math.ceil(len(contexts) / 8))
+    for context, share in list(zip(contexts, probability, strict=True))[::step]:
+        ax.annotate(f"{100 * share:.0f} %", (context, 0.965), xycoords=ax.get_xaxis_transform(),
+                    ha="center", va="top", fontsize=8, color=style.ink().text)  # fmt: skip
+    ax.annotate("P(dense wins)", (0.01, 0.915), xycoords="axes fraction", va="top", fontsize=8,
+                color=style.ink().text)  # fmt: skip
