@@ -1,0 +1,177 @@
+"""The main job as a library call: rows, labels, ledgers, the empty result, bad input."""
+
+import json
+
+import numpy as np
+import pytest
+
+import qsjax
+from qsjax import export
+from qsjax.explore import axis_values, divisors, grid_of, variants_of
+from qsjax.specs import PHYSICAL
+
+CONTEXTS = [8192, 131072]
+
+
+@pytest.fixture(scope="module")
+def exploration():
+    return qsjax.explore(
+        qsjax.model("mixtral-8x7b"),
+        qsjax.hardware("h100-sxm"),
+        gpus=[4, 8],
+        contexts=CONTEXTS,
+        qs=[2.0, 4.0],
+    )
+
+
+@pytest.fixture(scope="module")
+def rows(exploration):
+    return export.best_rows(exploration)
+
+
+def test_a_row_for_every_variant_gpu_count_and_context(rows):
+    keys = {(r["variant"], r["q"], r["gpus"], r["context"]) for r in rows}
+    assert len(rows) == len(keys) == 3 * 2 * 2
+    assert ("dense", 4.0, 8, 131072) in keys
+
+
+def test_every_winner_uses_exactly_the_gpus(rows):
+    for row in rows:
+        assert row["is_feasible"]
+        assert row["tp"] * row["pp"] * row["dp"] * row["kvp"] == row["gpus"]
+
+
+def test_terms_sum_to_tpot(rows):
+    for row in rows:
+        assert sum(row["terms"].values()) == pytest.approx(row["tpot_ms"], rel=1e-12)
+
+
+def test_rates_are_consistent(rows):
+    for row in rows:
+        total = row["dp"] * row["batch"] / (row["tpot_ms"] * 1e-3)
+        assert row["tokens_per_s"] == pytest.approx(total, rel=1e-12)
+        assert row["tokens_per_s_per_gpu"] == pytest.approx(total / row["gpus"], rel=1e-12)
+        assert row["tokens_per_s_per_user"] == pytest.approx(1e3 / row["tpot_ms"], rel=1e-12)
+
+
+def test_speedup_is_over_the_moe_of_the_same_cell(rows):
+    rate = {(r["q"], r["gpus"], r["context"]): r["tokens_per_s_per_gpu"] for r in rows}
+    for row in rows:
+        moe = rate[None, row["gpus"], row["context"]]
+        assert row["speedup_over_moe"] == pytest.approx(row["tokens_per_s_per_gpu"] / moe)
+        assert row["speedup_over_moe_paper"] > 0
+
+
+def test_dataset_has_the_rows(exploration, rows):
+    data = export.to_dataset(exploration)
+    for row in rows:
+        label = "moe" if row["q"] is None else f"dense q={row['q']:g}"
+        cell = data.sel(variant=label, gpus=row["gpus"], context=row["context"])
+        assert float(cell.tokens_per_s_per_gpu) == row["tokens_per_s_per_gpu"]
+        assert float(cell.tp) == row["tp"]
+    assert data.attrs["convention"] == "physical"
+    assert set(data.reason.values) >= {"weights do not fit", "wrong GPU count"}
+
+
+def test_dataset_survives_a_file(exploration, tmp_path):
+    import xarray as xr
+
+    data = export.to_dataset(exploration)
+    export.write_dataset(tmp_path / "best.nc", data)
+    with xr.open_dataset(tmp_path / "best.nc", engine="h5netcdf") as read:
+        xr.testing.assert_identical(read.load(), data)
+
+
+def test_a_dense_model_is_explored_alone():
+    variants = variants_of(qsjax.model("llama-3.1-70b"), [5.0], PHYSICAL)
+    assert [(v.name, v.q) for v in variants] == [("dense", None)]
+
+
+def test_the_paper_space_has_a_million_cells():
+    variants = variants_of(qsjax.model("deepseek-v3"), [5.0], PHYSICAL)
+    contexts = [1024 * 2**k for k in range(15)]
+    axes = grid_of(variants, axis_values([64], contexts, {}))
+    # (MoE, dense) x 15 contexts x 7 divisors of 64 on five axes x 2 KV modes
+    assert axes.cells == 2 * 15 * 7**5 * 2 == 1_008_420
+    assert divisors(64) == [1, 2, 4, 8, 16, 32, 64]
+
+
+def test_nothing_fits_is_a_result_that_says_what_would():
+    found = qsjax.explore(
+        qsjax.model("deepseek-v3"), qsjax.hardware("h100-sxm"), gpus=[8], contexts=[8192]
+    )
+    moe = export.best_rows(found)[0]
+    assert not moe["is_feasible"]
+    assert moe["reasons"]["weights do not fit"] > 0
+    # 671 GB of FP8 weights on 8 GPUs are 84 GB each, above 80 GiB x 0.9 less the reserve
+    assert 84e9 / 0.9 < moe["needs_hbm_bytes"] < 130e9
+    assert moe["needs_gpus"] == 16
+    enough = qsjax.explore(
+        qsjax.model("deepseek-v3"), qsjax.hardware("h100-sxm"), gpus=[16], contexts=[8192]
+    )
+    assert export.best_rows(enough)[0]["is_feasible"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"contexts": [0]}, ["context", "0 is not allowed"]),
+        ({"qs": [-1.0]}, ["q:", "-1 is not allowed"]),
+        ({"qs": [float("nan")]}, ["q:", "nan"]),
+        ({"gpus": []}, ["gpus", "no value"]),
+        ({"overrides": {"tp": [3]}}, ["tp=3 does not divide 32 query heads", "1, 2, 4"]),
+        ({"overrides": {"ep": [16]}}, ["ep=16 does not divide 8 experts"]),
+        ({"overrides": {"kv_mode": ["ring"]}}, ["ring", "none, kvp, cp"]),
+        ({"overrides": {"tp": []}}, ["tp", "no value"]),
+        ({"overrides": {"hbm_bw": [0.0]}}, ["hbm_bw", "0 is not allowed"]),
+        ({"overrides": {"hbm_bandwith": [1.0]}}, ["hbm_bandwith", "hbm_bw"]),
+        ({"convention": "phys"}, ["phys", "physical or paper"]),
+    ],
+)
+def test_bad_input_is_one_clear_error(change, words):
+    arguments = {"gpus": [8], "contexts": [8192], **change}
+    with pytest.raises(ValueError, match=r".") as caught:
+        qsjax.explore(qsjax.model("mixtral-8x7b"), qsjax.hardware("h100-sxm"), **arguments)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_all_problems_come_at_once():
+    with pytest.raises(ValueError, match=r"ring(.|\n)*tp=3(.|\n)*-1") as caught:
+        qsjax.explore(
+            qsjax.model("mixtral-8x7b"),
+            qsjax.hardware("h100-sxm"),
+            gpus=[8],
+            contexts=[-1],
+            overrides={"tp": [3], "kv_mode": ["ring"]},
+        )
+    assert len(str(caught.value).splitlines()) >= 3
+
+
+def test_a_grid_beyond_memory_offers_streaming():
+    many = np.arange(1, 4097)
+    with pytest.raises(ValueError, match=r"cells .* GiB .*qsjax sweep"):
+        qsjax.explore(
+            qsjax.model("mixtral-8x7b"),
+            qsjax.hardware("h100-sxm"),
+            gpus=[8],
+            overrides={"context": many, "batch": many},
+        )
+
+
+def test_json_has_no_nan(exploration):
+    json.dumps(export.finite(export.best_rows(exploration)), allow_nan=False)
+
+
+def test_writing_is_atomic(tmp_path, monkeypatch):
+    target = tmp_path / "result.json"
+    export.write_atomically(target, "old")
+
+    def broken(*_):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("os.replace", broken)
+    with pytest.raises(OSError, match="disk full"):
+        export.write_atomically(target, "new")
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
