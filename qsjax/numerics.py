@@ -47,7 +47,8 @@ def _floor_straight_through(x: jax.Array) -> jax.Array:
 
 @_floor_straight_through.defjvp
 def _floor_tangent(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[Any, Any]:
-    return jnp.floor(primals[0]), tangents[0]
+    # Not jnp.floor: its own derivative is 0, which would falsify second derivatives.
+    return _floor_straight_through(primals[0]), tangents[0]
 
 
 def floor(x: ArrayLike, rounding: Rounding = "straight_through") -> jax.Array:
