@@ -61,9 +61,9 @@ MODEL_RULES: dict[str, Rule] = {
 HARDWARE_RULES: dict[str, Rule] = {
     **_each(_POSITIVE, "hbm_bytes hbm_bw flops_bf16 flops_fp8 flops_fp4 intra_bw inter_bw"),
     **_each(_NOT_NEGATIVE, "intra_latency inter_latency reserve_bytes layer_overhead"),
-    **_each(_NOT_NEGATIVE, "step_overhead usd_per_hour watts"),
+    **_each(_NOT_NEGATIVE, "expert_overhead sequence_overhead step_overhead usd_per_hour watts"),
     **_each(_EFFICIENCY, "usable_fraction eff_kv_read eff_weight_read eff_gemm eff_attention"),
-    **_each(_EFFICIENCY, "eff_link"),
+    **_each(_EFFICIENCY, "eff_link eff_allreduce"),
     **_each(_SHARE, "overlap_tp overlap_kv overlap_ep overlap_layout overlap_startup cp_ring_tail"),
     "island_size": _COUNT,
 }
@@ -71,11 +71,13 @@ PARTITION_RULES: dict[str, Rule] = {
     **_each(_COUNT, "tp ep pp dp kvp"),
     **_each(_NOT_NEGATIVE, "tp_messages kv_messages ep_messages layout_messages"),
     "kv_mode": Rule(high=max(KV_MODES.values()), whole=True),
+    "redundant_experts": _COUNT_OR_NONE,
 }
 WORKLOAD_RULES: dict[str, Rule] = {
     **_each(_POSITIVE, "context bytes_attn_weight bytes_ffn_weight bytes_head_weight"),
     **_each(_POSITIVE, "bytes_kv bytes_act bytes_dispatch"),
-    **_each(Rule(low=1.0), "kv_block tokens_per_step batch"),
+    **_each(Rule(low=1.0), "kv_block query_tokens tokens_per_step batch"),
+    "kv_scale_bytes": _NOT_NEGATIVE,
 }
 CONVENTION_RULES: dict[str, Rule] = {
     **_each(_NOT_NEGATIVE, "kv_exchange_volume ep_exchange_volume"),

@@ -80,8 +80,11 @@ def ideal(hardware: HardwareSpec) -> HardwareSpec:
         eff_gemm=1.0,
         eff_attention=1.0,
         eff_link=1.0,
+        eff_allreduce=1.0,
         intra_latency=0.0,
         inter_latency=0.0,
         layer_overhead=0.0,
+        expert_overhead=0.0,
+        sequence_overhead=0.0,
         step_overhead=0.0,
     )

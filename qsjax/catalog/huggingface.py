@@ -95,10 +95,11 @@ def _notes(config: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _shape_problems(shape: Mapping[str, float], keys: Mapping[str, str]) -> list[str]:
+    """Problems of the fields that were read, with the defaults of those that no key gives."""
     defaults = {
         item.name: item.default
         for item in dataclasses.fields(ModelSpec)
-        if item.default is not dataclasses.MISSING
+        if item.default is not dataclasses.MISSING and item.name not in keys
     }
     found = validate.model_problems({**defaults, **shape})
     return [f'"{keys.get(name) or name}": {problem}' for name, problem in found.items()]

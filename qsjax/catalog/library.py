@@ -8,7 +8,7 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from qsjax.catalog import files, hardware, huggingface, models
+from qsjax.catalog import files, huggingface, toml_hardware, toml_models
 from qsjax.catalog.entries import HardwareEntry, ModelEntry
 
 _DATA = resources.files("qsjax.catalog") / "data"
@@ -47,11 +47,12 @@ def _match(name: str, index: Mapping[str, str]) -> str | None:
 @cache
 def _stored(kind: str) -> dict[str, files.Document]:
     """Name and document of every entry of a kind, in alphabetical order."""
-    found: list[Traversable] = [f for f in (_DATA / kind).iterdir() if f.name.endswith(".toml")]
-    return {
-        item.name.removesuffix(".toml"): files.parse(item.read_text("utf-8"), item.name)
-        for item in sorted(found, key=lambda item: item.name)
+    found: dict[str, Traversable] = {
+        item.name.removesuffix(".toml"): item
+        for item in (_DATA / kind).iterdir()
+        if item.name.endswith(".toml")
     }
+    return {name: files.parse(found[name].read_text("utf-8"), name) for name in sorted(found)}
 
 
 @cache
@@ -96,19 +97,19 @@ def _hint(kind: str, name: str) -> str:
 def _defaults() -> dict[str, float]:
     text = (_DATA / "defaults.toml").read_text("utf-8")
     document = files.parse(text, "defaults.toml")
-    values = hardware.values_of(document)
+    values = toml_hardware.values_of(document)
     files.raise_problems(document)
     return values
 
 
 @cache
 def _hardware(name: str) -> HardwareEntry:
-    return hardware.entry_from(_stored("hardware")[name], name, _defaults(), hardware_entry)
+    return toml_hardware.entry_from(_stored("hardware")[name], name, _defaults(), hardware_entry)
 
 
 @cache
 def _model(name: str) -> ModelEntry:
-    return models.entry_from(_stored("models")[name], name, model_entry)
+    return toml_models.entry_from(_stored("models")[name], name, model_entry)
 
 
 def _path(name: str | Path, suffixes: tuple[str, ...]) -> Path | None:
@@ -136,7 +137,7 @@ def hardware_entry(name: str | Path) -> HardwareEntry:
     """
     path = _path(name, (".toml",))
     if path is not None:
-        return hardware.entry_from(_read(path), path.stem, _defaults(), hardware_entry)
+        return toml_hardware.entry_from(_read(path), path.stem, _defaults(), hardware_entry)
     return _hardware(find("hardware", str(name)))
 
 
@@ -150,5 +151,5 @@ def model_entry(name: str | Path) -> ModelEntry:
     if path is None:
         return _model(find("models", str(name)))
     if path.suffix.lower() == ".toml":
-        return models.entry_from(_read(path), path.stem, model_entry)
+        return toml_models.entry_from(_read(path), path.stem, model_entry)
     return huggingface.entry_from(huggingface.load(path))

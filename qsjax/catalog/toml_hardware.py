@@ -51,6 +51,8 @@ QUANTITIES: dict[str, Quantity] = {
     "inter_latency": Quantity("inter_latency", "time"),
     "reserve": Quantity("reserve_bytes", "capacity"),
     "layer_overhead": Quantity("layer_overhead", "time"),
+    "expert_overhead": Quantity("expert_overhead", "time"),
+    "sequence_overhead": Quantity("sequence_overhead", "time"),
     "step_overhead": Quantity("step_overhead", "time"),
     "price": Quantity("usd_per_hour", "price"),
     "power": Quantity("watts", "power"),

@@ -1,0 +1,164 @@
+"""The catalogue's models: counts against what their publishers say, names, sources."""
+
+import dataclasses
+import difflib
+import tomllib
+from pathlib import Path
+
+import jax
+import pytest
+
+from qsjax import catalog, validate
+from qsjax.catalog import library
+from qsjax.cost import params
+from qsjax.specs import ModelSpec
+
+DATA = Path(catalog.__file__).parent / "data"
+PUBLISHED = 0.01
+EVERY_MODEL = pytest.mark.parametrize("name", catalog.model_names())
+
+# Matrix parameters added up by hand from each config.json.
+EXACT_TOTALS = {
+    "deepseek-v2": 235_740_692_480,
+    "deepseek-v3": 671_025_397_760,
+    "glm-4.5": 352_795_525_120,
+    "gpt-oss-120b": 116_788_838_400,
+    "kimi-k2": 1_026_407_202_816,
+    "llama-3.1-405b": 405_849_243_648,
+    "llama-3.1-70b": 70_552_387_584,
+    "llama-3.1-8b": 8_029_995_008,
+    "minimax-m2.5": 228_688_920_576,
+    "mixtral-8x22b": 140_619_939_840,
+    "mixtral-8x7b": 46_702_526_464,
+    "qwen3-235b-a22b": 235_092_836_352,
+    "qwen3-32b": 32_761_446_400,
+}
+
+
+def counted(entry, which):
+    count = {"total": params.total_params, "active": params.active_params}[which]
+    return float(count(entry.spec))
+
+
+@pytest.mark.parametrize("name", EXACT_TOTALS)
+def test_total_is_exact(name):
+    assert float(params.total_params(catalog.model(name))) == EXACT_TOTALS[name]
+
+
+@pytest.mark.parametrize("which", ["total", "active"])
+@EVERY_MODEL
+def test_count_agrees_with_the_published_one(name, which):
+    entry = catalog.model_entry(name)
+    published = getattr(entry, f"published_{which}")
+    excepted = {deviation.of: deviation for deviation in entry.deviations}
+    if published is None:
+        assert which not in excepted, "an exception to nothing"
+        return
+    ratio = counted(entry, which) / published
+    if which not in excepted:
+        assert abs(ratio - 1) <= PUBLISHED, f"{ratio:.4f}: mend the shape or explain it"
+        return
+    assert abs(ratio - 1) > PUBLISHED, "the exception is not needed any more"
+    assert ratio == pytest.approx(excepted[which].ratio, abs=5e-5), "another reason by now?"
+    assert excepted[which].reason
+
+
+@EVERY_MODEL
+def test_entry_is_complete(name):
+    entry = catalog.model_entry(name)
+    assert entry.title
+    assert entry.source
+    assert entry.published_total
+    assert entry.published_source
+    assert entry.max_context >= 512
+    assert len({deviation.of for deviation in entry.deviations}) == len(entry.deviations)
+    validate.check_model(entry.spec, name)
+
+
+@EVERY_MODEL
+def test_shape_is_plain_floats(name):
+    values = dataclasses.asdict(catalog.model(name)).values()
+    assert all(type(value) is float for value in values)
+
+
+def test_there_are_enough_models():
+    assert len(catalog.model_names()) >= 60
+    assert list(catalog.model_names()) == sorted(catalog.model_names())
+
+
+@pytest.mark.parametrize("kind", ["models", "hardware"])
+def test_no_two_entries_share_a_spelling(kind):
+    owners = {}
+    for name in library.names(kind):
+        aliases = tomllib.loads((DATA / kind / f"{name}.toml").read_text()).get("aliases", [])
+        for spelling in {name, *aliases, *(alias.rpartition("/")[2] for alias in aliases)}:
+            owners.setdefault(library.canonical(spelling), set()).add(name)
+    assert {spelling: names for spelling, names in owners.items() if len(names) > 1} == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("deepseek-v3", "deepseek-v3"),
+        ("DeepSeek_V3", "deepseek-v3"),
+        ("deepseek-ai/DeepSeek-V3", "deepseek-v3"),
+        ("deepseek-ai/DeepSeek-R1", "deepseek-v3"),
+        ("somebody/DeepSeek-V3", "deepseek-v3"),
+        ("meta-llama/Llama-3.1-70B", "llama-3.1-70b"),
+        ("meta-llama/Llama-3.3-70B-Instruct", "llama-3.1-70b"),
+        ("qwen3-235b", "qwen3-235b-a22b"),
+        ("Qwen/Qwen3-235B-A22B-Thinking-2507", "qwen3-235b-a22b"),
+        ("QWEN3 8B", "qwen3-8b"),
+        ("Qwen/Qwen3-8B-Base", "qwen3-8b"),
+        ("grok1", "grok-1"),
+        ("switch-c", "switch-c-2048"),
+        ("1.3B+MoE-128", "deepspeed-moe-1.3b-128e"),
+    ],
+)
+def test_model_is_found_by(given, name):
+    assert catalog.model_entry(given).name == name
+
+
+@pytest.mark.parametrize("given", ["qwen3-236b", "Qwen/Qwen3-236B-A22B"])
+def test_unknown_model_names_the_nearest_and_the_way_out(given):
+    with pytest.raises(ValueError, match=r"did you mean .*qwen3-235b-a22b") as caught:
+        catalog.model(given)
+    assert "config.json" in str(caught.value)
+    assert "docs/guides/your-own-model.md" in str(caught.value)
+
+
+def test_unknown_model_without_a_neighbour_lists_all():
+    assert not difflib.get_close_matches("xyzzy", catalog.model_names())
+    with pytest.raises(ValueError, match=r"known: dbrx, .*switch-c-2048"):
+        catalog.model("xyzzy")
+
+
+def test_an_accelerator_is_told_from_a_model():
+    with pytest.raises(ValueError, match="'h100' names an accelerator"):
+        catalog.model("h100")
+    with pytest.raises(ValueError, match="'grok-1' names a model"):
+        catalog.hardware("grok-1")
+
+
+def test_switch_c_is_one_stack_of_experts():
+    spec = catalog.model("switch-c-2048")
+    assert (spec.layers, spec.dense_layers, spec.ffn_matrices) == (30, 0, 2)
+    assert float(params.pool_params(spec)) == 2048 * 2 * 2080 * 6144 * 30
+
+
+def test_published_precisions_are_kept():
+    entry = catalog.model_entry("gpt-oss-120b")
+    assert (entry.weight_dtype, entry.attn_weight_dtype, entry.kv_dtype) == ("fp4", "bf16", "bf16")
+    assert catalog.model_entry("deepseek-v3").attn_weight_dtype == "fp8"
+
+
+def test_extending_changes_only_what_is_given():
+    assert catalog.model("kimi-k2.5") == catalog.model("kimi-k2")
+    assert catalog.model_entry("kimi-k2.5").weight_dtype == "fp4"
+
+
+def test_importing_the_catalogue_makes_no_array():
+    assert not any(isinstance(value, jax.Array) for value in vars(catalog).values())
+    leaves = jax.tree.leaves(catalog.model("deepseek-v3"))
+    assert len(leaves) == len(dataclasses.fields(ModelSpec))
+    assert not any(isinstance(leaf, jax.Array) for leaf in leaves)

@@ -1,0 +1,219 @@
+"""A user's own TOML files: what they may say, and that one message names every problem."""
+
+import dataclasses
+
+import pytest
+
+from qsjax import catalog
+from qsjax.units import GB, GIB, TB, TFLOP
+
+HARDWARE = """\
+hbm_capacity_gb = 96
+hbm_bandwidth_tb_per_s = 4
+peak_bf16_tflop_per_s = 500
+intra_bandwidth_gb_per_s = 400
+inter_bandwidth_gbit_per_s = 400
+island_size = 16
+"""
+MODEL = """\
+[shape]
+layers = 4
+hidden = 512
+vocab = 1000
+heads = 8
+kv_heads = 2
+head_dim = 64
+expert_ff = 2048
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text, name="mine.toml"):
+        path = tmp_path / name
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def problems(load, path):
+    with pytest.raises(ValueError, match=str(path.name)) as caught:
+        load(path)
+    first, *rest = str(caught.value).splitlines()
+    assert first == f"{path}:"
+    return [line.strip() for line in rest]
+
+
+def assert_start_with(found, expected):
+    pairs = zip(found, expected, strict=True)
+    assert [pair for pair in pairs if not pair[0].startswith(pair[1])] == []
+
+
+def test_hardware_by_units(write):
+    entry = catalog.hardware_entry(write(HARDWARE))
+    spec = entry.spec
+    assert (spec.hbm_bytes, spec.hbm_bw, spec.flops_bf16) == (96 * GB, 4 * TB, 500 * TFLOP)
+    assert (spec.intra_bw, spec.inter_bw, spec.island_size) == (400 * GB, 50 * GB, 16)
+    assert spec.flops_fp4 == spec.flops_bf16
+    assert spec.eff_link == catalog.hardware("h100").eff_link
+    assert entry.name == entry.title == "mine"
+    assert catalog.hardware(str(write(HARDWARE))) == spec
+
+
+@pytest.mark.parametrize(
+    ("line", "field", "value"),
+    [
+        ("hbm_capacity_gib = 80", "hbm_bytes", 80 * GIB),
+        ("hbm_capacity_mib = 1024", "hbm_bytes", GIB),
+        ("hbm_bandwidth_gb_per_s = 3350", "hbm_bw", 3.35 * TB),
+        ("peak_fp8_pflop_per_s = 4.5", "flops_fp8", 4.5e15),
+        ("intra_latency_us = 2.1", "intra_latency", 2.1e-6),
+        ("step_overhead_ms = 0.2", "step_overhead", 2e-4),
+        ("price_usd_per_hour = 2.5", "usd_per_hour", 2.5),
+        ("power_watts = 700", "watts", 700.0),
+        ("overlap_ep = 0.5", "overlap_ep", 0.5),
+        ("reserve_gb = 0", "reserve_bytes", 0.0),
+    ],
+)
+def test_hardware_extends_another(write, line, field, value):
+    spec = catalog.hardware(write(f'extends = "h100"\n{line}\n'))
+    assert getattr(spec, field) == value
+    assert dataclasses.replace(catalog.hardware("h100"), **{field: value}) == spec
+
+
+def test_every_hardware_problem_with_its_line(write):
+    text = """\
+title = "My GPU"
+hbm_capacity_gb = 80
+hbm_capacity_gib = 75
+hbm_bandwith_tb_per_s = 3.35
+hbm_bandwidth_gb = 3
+peak_bf16 = 989
+peak_fp8_tflop_per_s = nan
+intra_bandwidth_gb_per_s = -450
+inter_bandwidth_gb_per_s = "50 GB/s"
+island_size = 0
+island_size = 8
+usable_fraction = 1.2
+overlap_tp = 0.7
+overlap_ep = 0.6
+intra_latency_us = inf
+peak_fp4_flops = 1
+eff_gemm = true
+extends = "h1000"
+"""
+    found = problems(catalog.hardware, write(text))
+    expected = [
+        "line 3: hbm_capacity_gib: hbm_capacity_gb gives the same quantity",
+        "line 4: hbm_bandwith_tb_per_s: unknown key; did you mean hbm_bandwidth_tb_per_s",
+        "line 5: hbm_bandwidth_gb: 'gb' is a unit of capacity, but hbm_bandwidth is a bandwidth",
+        "line 6: peak_bf16: the unit is missing; write peak_bf16_tflop_per_s",
+        "line 7: peak_fp8_tflop_per_s: nan is not allowed; give a number above 0",
+        "line 8: intra_bandwidth_gb_per_s: -450 is not allowed; give a number above 0",
+        "line 9: inter_bandwidth_gb_per_s: '50 GB/s' is not a number",
+        "line 10: island_size: 0 is not allowed; give a whole number of at least 1",
+        "line 11: island_size: given twice, first on line 10",
+        "line 12: usable_fraction: 1.2 is not allowed; give a number above 0 and up to 1",
+        "line 13: overlap_tp: ",
+        "line 15: intra_latency_us: inf is not allowed; give a number of at least 0",
+        "line 16: peak_fp4_flops: unknown unit 'flops'; write peak_fp4_tflop_per_s",
+        "line 17: eff_gemm: True is not a number",
+        "line 18: extends: unknown accelerator 'h1000'; did you mean h100-sxm",
+    ]
+    assert_start_with(found, expected)
+
+
+def test_missing_hardware_keys_are_all_named(write):
+    found = problems(catalog.hardware, write("hbm_capacity_gb = 80\n"))
+    assert [line.split()[0] for line in found] == [
+        "hbm_bandwidth_gb_per_s",
+        "inter_bandwidth_gb_per_s",
+        "intra_bandwidth_gb_per_s",
+        "island_size",
+        "peak_bf16_tflop_per_s",
+    ]
+
+
+def test_model_from_a_file(write):
+    entry = catalog.model_entry(write(f'weight_dtype = "fp8"\nmax_context = 4096\n{MODEL}'))
+    assert (entry.spec.layers, entry.spec.experts, entry.spec.ffn_matrices) == (4, 1, 3)
+    assert (entry.weight_dtype, entry.attn_weight_dtype) == ("fp8", "fp8")
+    assert (entry.name, entry.max_context) == ("mine", 4096)
+
+
+def test_model_extends_another(write):
+    spec = catalog.model(write('extends = "DeepSeek-V3"\n[shape]\nexperts = 512\n'))
+    assert spec == dataclasses.replace(catalog.model("deepseek-v3"), experts=512.0)
+
+
+def test_every_model_problem_with_its_line(write):
+    text = """\
+titel = "x"
+weight_dtype = "fp6"
+layers = 3
+max_context = -1
+note = 3
+[shape]
+layers = 32
+hidden = 4096.5
+hiden = 3
+heads = 32
+heads = 33
+kv_heads = 5
+head_dim = true
+expert_ff = -1
+experts = 4
+top_k = 8
+tied_embeddings = true
+window_layers = 40
+"""
+    found = problems(catalog.model, write(text))
+    expected = [
+        "[shape] lacks vocab",
+        "window: 0 is not allowed with window_layers = 40",
+        "line 1: titel: unknown key; did you mean title",
+        "line 2: weight_dtype: unknown precision 'fp6'; known: bf16, fp8, fp4",
+        "line 3: layers: unknown key; it belongs under [shape]",
+        "line 4: max_context: -1 is not allowed",
+        "line 5: note: 3 is not a text",
+        "line 8: hidden: 4096.5 is not allowed; give a whole number",
+        "line 9: hiden: unknown field; did you mean hidden",
+        "line 11: heads: given twice, first on line 10",
+        "line 12: kv_heads: 5 does not divide 32 query heads; choose a divisor of 32: 1, 2, 4",
+        "line 13: head_dim: True is not a number",
+        "line 14: expert_ff: -1 is not allowed",
+        "line 16: top_k: 8 exceeds the 4 experts",
+        "line 18: window_layers: 40 with a window and 0 linear ones exceed the 32 layers",
+    ]
+    assert_start_with(found, expected)
+
+
+@pytest.mark.parametrize("load", [catalog.model, catalog.hardware])
+def test_broken_files_say_only_that(load, write, tmp_path):
+    (only,) = problems(load, write("a = = 1\n"))
+    assert only.startswith("not TOML: ")
+    assert "line 1" in only
+    with pytest.raises(ValueError, match="cannot be read"):
+        load(tmp_path / "none.toml")
+
+
+def test_keys_in_texts_and_comments_are_no_keys(write):
+    text = f'note = """\nisland_size = 3\n"""\n# island_size = 5\n{HARDWARE}'
+    assert catalog.hardware(write(text)).island_size == 16
+
+
+def test_repeated_tables_are_no_repeated_keys(write):
+    rows = '[[source]]\nof = ["hbm_capacity"]\nat = "here"\n' * 2
+    assert len(catalog.hardware_entry(write(HARDWARE + rows)).sources) == 2
+
+
+def test_malformed_tables_are_explained(write):
+    found = problems(catalog.hardware, write(f'source = "a leaflet"\n{HARDWARE}'))
+    assert found == ['line 1: source: write [[source]] tables: of = ["hbm_capacity"], at = "..."']
+    found = problems(catalog.model, write("shape = 3\nexception = 1\naliases = [1]\n"))
+    assert [line.split(": ")[1] for line in found if "line" in line] == [
+        "shape",
+        "exception",
+        "aliases",
+    ]

@@ -1,0 +1,140 @@
+"""The catalogue's accelerators: datasheet values, sources, defaults, variants."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from qsjax import catalog, validate
+from qsjax.catalog import files, toml_hardware
+from qsjax.units import GB, GIB, MIB, PFLOP, TB, TFLOP
+
+DATA = Path(catalog.__file__).parent / "data"
+EVERY = pytest.mark.parametrize("name", catalog.hardware_names())
+VARIANTS = [name for name in catalog.hardware_names() if name.startswith("paper-reference-")]
+
+
+def test_paper_reference_is_the_papers():
+    spec = catalog.hardware("paper-reference")
+    assert (spec.hbm_bytes, spec.hbm_bw) == (180 * GB, 8 * TB)
+    assert (spec.flops_bf16, spec.flops_fp8) == (2.25 * PFLOP, 4.5 * PFLOP)
+    assert (spec.intra_bw, spec.inter_bw, spec.island_size) == (900 * GB, 448 * GB, 8)
+    # 126 of 180 GB, as the tables imply.
+    assert spec.usable_fraction * spec.hbm_bytes - spec.reserve_bytes == pytest.approx(126 * GB)
+    assert (spec.intra_latency, spec.inter_latency) == (2.1e-6, 2.1e-6)
+    assert (spec.overlap_tp, spec.overlap_ep, spec.overlap_layout) == (0.5, 0, 0)
+    assert (spec.eff_gemm, spec.eff_link, spec.layer_overhead, spec.step_overhead) == (1, 1, 0, 0)
+
+
+def test_h100_is_its_datasheet():
+    spec = catalog.hardware("h100-sxm")
+    assert (spec.hbm_bytes, spec.hbm_bw) == (80 * GIB, 3.35e12)
+    assert (spec.flops_bf16, spec.flops_fp8) == (989 * TFLOP, 1978 * TFLOP)
+    assert (spec.intra_bw, spec.inter_bw, spec.island_size) == (450 * GB, 50 * GB, 8)
+    assert (spec.watts, spec.usd_per_hour) == (700, 6.88)
+
+
+def test_capacity_in_mib_is_what_nvidia_smi_reports():
+    assert catalog.hardware("h200").hbm_bytes == 143_771 * MIB
+
+
+@pytest.mark.parametrize(
+    ("variant", "changed"),
+    [
+        ("secondary", {"intra_bw": 448 * GB}),
+        ("capacity-75", {"hbm_bytes": 135 * GB}),
+        ("capacity-125", {"hbm_bytes": 225 * GB}),
+        ("bandwidth-75", {"hbm_bw": 6 * TB}),
+        ("bandwidth-125", {"hbm_bw": 10 * TB}),
+    ],
+)
+def test_variant_changes_one_thing(variant, changed):
+    reference = catalog.hardware("paper-reference")
+    assert catalog.hardware(f"paper-reference-{variant}") == dataclasses.replace(
+        reference, **changed
+    )
+
+
+@EVERY
+def test_entry_is_sound(name):
+    entry = catalog.hardware_entry(name)
+    validate.check_hardware(entry.spec, name)
+    assert entry.title
+    assert all(type(value) is float for value in dataclasses.asdict(entry.spec).values())
+    spec = entry.spec
+    assert spec.flops_bf16 <= spec.flops_fp8 <= spec.flops_fp4
+    # Gigabytes per second against bits, one direction against two: a slip is a factor of 8 or 1000.
+    assert 10 * GB < spec.intra_bw <= 1000 * GB
+    assert 2 * GB < spec.inter_bw <= spec.intra_bw
+    assert 0.5 * TB < spec.hbm_bw <= 10 * TB
+
+
+@EVERY
+def test_every_number_has_a_source(name):
+    entry = catalog.hardware_entry(name)
+    cited = {quantity for source in entry.sources for quantity in source.of}
+    assert set(entry.given) <= cited
+    assert all(source.at for source in entry.sources)
+    known = {*toml_hardware.QUANTITIES, *toml_hardware.PLAIN}
+    assert cited <= known
+
+
+def test_every_default_has_a_source():
+    document = files.parse((DATA / "defaults.toml").read_text(), "defaults.toml")
+    cited = {quantity for row in document.table["source"] for quantity in row["of"]}
+    assert set(toml_hardware.given_by(document)) == cited
+
+
+def test_defaults_hold_for_real_accelerators_only():
+    real = [n for n in catalog.hardware_names() if not n.startswith("paper-reference")]
+    assert len(real) >= 19
+    efficiencies = {catalog.hardware(name).eff_weight_read for name in real}
+    assert len(efficiencies) == 1
+    assert efficiencies != {1.0}
+    assert len(VARIANTS) == 5
+
+
+def test_a_missing_peak_is_replaced_and_said():
+    entry = catalog.hardware_entry("a100")
+    assert entry.spec.flops_fp8 == entry.spec.flops_bf16 == entry.spec.flops_fp4
+    assert [text[:11] for text in entry.assumptions] == ["no fp8 peak", "no fp4 peak"]
+    assert catalog.hardware_entry("b200").assumptions == ()
+
+
+def test_ideal_is_the_speed_of_light():
+    real = catalog.hardware("h100")
+    ideal = catalog.ideal(real)
+    assert {ideal.eff_kv_read, ideal.eff_weight_read, ideal.eff_gemm, ideal.eff_attention} == {1.0}
+    assert ideal.eff_link == 1.0
+    assert {ideal.intra_latency, ideal.inter_latency} == {0.0}
+    assert {ideal.layer_overhead, ideal.step_overhead} == {0.0}
+    assert (ideal.hbm_bytes, ideal.hbm_bw) == (real.hbm_bytes, real.hbm_bw)
+    assert (ideal.usable_fraction, ideal.reserve_bytes) == (
+        real.usable_fraction,
+        real.reserve_bytes,
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("h100", "h100-sxm"),
+        ("H100 SXM", "h100-sxm"),
+        ("h100_sxm", "h100-sxm"),
+        ("gb200", "gb200-nvl72"),
+        ("trillium", "tpu-v6e"),
+        ("paper", "paper-reference"),
+    ],
+)
+def test_accelerator_is_found_by(given, name):
+    assert catalog.hardware_entry(given).name == name
+
+
+def test_unknown_accelerator_names_the_nearest_and_the_way_out():
+    with pytest.raises(ValueError, match=r"did you mean h100-sxm") as caught:
+        catalog.hardware("h10")
+    assert "docs/guides/your-own-hardware.md" in str(caught.value)
+
+
+def test_times_are_exact():
+    assert catalog.hardware("h100").step_overhead == 2e-4

@@ -1,0 +1,232 @@
+"""Hugging Face configs of every family give the catalogue's shapes; broken ones say why."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from qsjax import catalog
+from qsjax.catalog import huggingface
+from qsjax.catalog.families import FAMILIES
+
+CONFIGS = sorted((Path(__file__).parent / "data" / "hf_configs").glob("*.json"))
+LLAMA = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "num_hidden_layers": 4,
+    "hidden_size": 512,
+    "vocab_size": 1000,
+    "num_attention_heads": 8,
+    "intermediate_size": 2048,
+}
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(config, **beside):
+        folder = tmp_path / "my-model"
+        folder.mkdir(exist_ok=True)
+        for name, data in {"config": config, **beside}.items():
+            text = data if isinstance(data, str) else json.dumps(data)
+            (folder / f"{name}.json").write_text(text)
+        return folder
+
+    return write
+
+
+def problems(path):
+    with pytest.raises(ValueError, match=r"config\.json:\n") as caught:
+        catalog.load_hf(path)
+    return [line.strip() for line in str(caught.value).splitlines()[1:]]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_config_gives_the_catalogues_model(path):
+    imported, entry = catalog.load_hf(path), catalog.model_entry(path.stem)
+    assert imported.name == path.stem
+    assert imported.spec == entry.spec
+    assert (imported.weight_dtype, imported.attn_weight_dtype, imported.kv_dtype) == (
+        entry.weight_dtype,
+        entry.attn_weight_dtype,
+        entry.kv_dtype,
+    )
+    assert imported.max_context == entry.max_context
+    assert catalog.model(path) == entry.spec
+
+
+def test_every_family_has_a_config():
+    seen = set()
+    for path in CONFIGS:
+        outer = json.loads(path.read_text())
+        family = huggingface._family(huggingface._text_config(outer), outer)
+        seen |= {name for name, one in FAMILIES.items() if one is family}
+    assert seen == set(FAMILIES)
+
+
+def test_no_type_belongs_to_two_families():
+    types = [name for family in FAMILIES.values() for name in family.types]
+    assert len(types) == len(set(types))
+
+
+def test_a_folder_is_a_model(write):
+    folder = write(LLAMA)
+    entry = catalog.model_entry(str(folder))
+    assert (entry.name, entry.spec.kv_heads, entry.spec.head_dim) == ("my-model", 8, 64)
+    assert entry.spec == catalog.model(folder / "config.json") == catalog.model(folder)
+    assert entry.note == ""
+
+
+def test_what_is_left_out_is_noted(write):
+    imported = catalog.load_hf(write(LLAMA | {"vision_config": {}, "num_nextn_predict_layers": 1}))
+    assert imported.notes == (
+        "the vision encoder is left out",
+        "the multi-token-prediction module is left out",
+    )
+
+
+@pytest.mark.parametrize(
+    ("table", "weights", "attention", "kv"),
+    [
+        ({"quant_method": "fp8"}, "fp8", "fp8", "bf16"),
+        ({"quant_method": "awq", "bits": 4}, "fp4", "fp4", "bf16"),
+        ({"quant_method": "gptq", "bits": 8}, "fp8", "fp8", "bf16"),
+        ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "fp4", "fp4", "bf16"),
+        (
+            {"quant_method": "mxfp4", "modules_to_not_convert": ["model.layers.*.self_attn"]},
+            "fp4",
+            "bf16",
+            "bf16",
+        ),
+        (
+            {
+                "quant_method": "compressed-tensors",
+                "config_groups": {"group_0": {"weights": {"num_bits": 8, "type": "float"}}},
+                "kv_cache_scheme": {"num_bits": 8, "type": "float"},
+                "ignore": ["lm_head"],
+            },
+            "fp8",
+            "fp8",
+            "fp8",
+        ),
+        (
+            {"quant_method": "modelopt", "quant_algo": "NVFP4", "kv_cache_quant_algo": "FP8"},
+            "fp4",
+            "fp4",
+            "fp8",
+        ),
+        (None, "bf16", "bf16", "bf16"),
+    ],
+)
+def test_quantisation(write, table, weights, attention, kv):
+    imported = catalog.load_hf(write(LLAMA | {"quantization_config": table}))
+    assert imported.weight_dtype == weights
+    assert imported.attn_weight_dtype == attention
+    assert imported.kv_dtype == kv
+
+
+def test_quantisation_beside_the_config_wins(write):
+    beside = {
+        "producer": {"name": "modelopt"},
+        "quantization": {
+            "quant_algo": "NVFP4",
+            "kv_cache_quant_algo": "FP8",
+            "exclude_modules": ["lm_head", "model.layers.0.self_attn*"],
+        },
+    }
+    config = LLAMA | {"quantization_config": {"quant_method": "fp8"}}
+    imported = catalog.load_hf(write(config, hf_quant_config=beside))
+    assert (imported.weight_dtype, imported.attn_weight_dtype, imported.kv_dtype) == (
+        "fp4",
+        "bf16",
+        "fp8",
+    )
+
+
+def test_all_problems_of_a_config_at_once(write):
+    broken = LLAMA | {
+        "num_hidden_layers": "4",
+        "num_key_value_heads": 5,
+        "head_dim": 0,
+        "quantization_config": {"quant_method": "zip", "kv_cache_quant_algo": "FP3"},
+    }
+    del broken["vocab_size"]
+    found = problems(write(broken))
+    expected = [
+        "\"num_hidden_layers\" is '4', not a number",
+        'missing "vocab_size"',
+        '"head_dim": 0 is not allowed; give a whole number of at least 1',
+        '"num_key_value_heads": 5 does not divide 8 query heads; choose a divisor of 8: 1, 2, 4, 8',
+        "unknown \"quant_method\" 'zip'; known: fp8, ",
+        "unknown \"kv_cache_quant_algo\" 'FP3'; known: FP8, ",
+    ]
+    pairs = zip(found, expected, strict=True)
+    assert [pair for pair in pairs if not pair[0].startswith(pair[1])] == []
+
+
+def test_missing_key_names_its_alternatives(write):
+    config = {**LLAMA, "model_type": "mixtral", "architectures": [], "num_experts_per_tok": 2}
+    (only,) = problems(write(config))
+    assert only == 'missing "num_local_experts" or "num_experts"'
+
+
+def test_heads_that_do_not_divide_the_hidden_size(write):
+    (only,) = problems(write(LLAMA | {"hidden_size": 500}))
+    assert only.startswith('"head_dim": 62.5 is not allowed; give a whole number')
+
+
+@pytest.mark.parametrize(
+    ("text", "start"),
+    [
+        ('{"model_type": ', "not JSON: "),
+        ("[1, 2]", "not a JSON object"),
+        ('{"model_type": "llama", "hidden_size": NaN}', 'missing "num_hidden_layers"'),
+        ("{}", 'unknown architecture (no "model_type")'),
+    ],
+)
+def test_broken_files(write, text, start):
+    assert problems(write(text))[0].startswith(start)
+
+
+def test_a_broken_quantisation_file_is_told_apart(write):
+    (only,) = problems(write(LLAMA, hf_quant_config="{"))
+    assert only.startswith("hf_quant_config.json: not JSON: ")
+
+
+def test_unknown_architecture_says_what_to_do(write):
+    (only,) = problems(write({"model_type": "mamba2", "architectures": ["Mamba2ForCausalLM"]}))
+    assert only.startswith("unknown architecture (mamba2, Mamba2ForCausalLM); known: llama, ")
+    assert "docs/guides/your-own-model.md" in only
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(ValueError, match="cannot be read"):
+        catalog.model(tmp_path / "config.json")
+
+
+def test_impossible_steps_are_problems(write):
+    config = json.loads((CONFIGS[0].parent / "qwen3-30b-a3b.json").read_text())
+    (only,) = problems(write(config | {"decoder_sparse_step": 0}))
+    assert only.startswith('"decoder_sparse_step" is 0; give a number of at least 1')
+
+
+@pytest.mark.parametrize(
+    ("change", "windows"),
+    [
+        ({}, 0),
+        ({"use_sliding_window": True, "sliding_window": 1024, "max_window_layers": 6}, 30),
+        ({"use_sliding_window": True, "sliding_window": 40960, "max_window_layers": 6}, 0),
+        ({"use_sliding_window": False, "sliding_window": 1024}, 0),
+    ],
+)
+def test_qwen_windows(write, change, windows):
+    config = json.loads((CONFIGS[0].parent / "qwen3-8b.json").read_text())
+    assert catalog.load_hf(write(config | change)).spec.window_layers == windows
+
+
+def test_qwen_layers_by_list(write):
+    config = json.loads((CONFIGS[0].parent / "qwen3-30b-a3b.json").read_text())
+    spec = catalog.load_hf(
+        write(config | {"mlp_only_layers": [0, 1], "decoder_sparse_step": 2})
+    ).spec
+    # Layers 1, 3, 5, ... are routed, but for layer 1.
+    assert (spec.dense_layers, spec.dense_ff) == (25, 6144)

@@ -1,0 +1,192 @@
+"""Checks of user input: every problem in one message, with what is allowed and how to mend it."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qsjax import catalog, validate
+from qsjax.specs import (
+    CONVENTIONS,
+    KV_MODES,
+    PAPER,
+    Convention,
+    HardwareSpec,
+    ModelSpec,
+    Partition,
+    Workload,
+)
+
+MODEL, HARDWARE = catalog.model("deepseek-v3"), catalog.hardware("h100")
+
+
+def message(check, *arguments):
+    with pytest.raises(ValueError, match=":\n") as caught:
+        check(*arguments)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("rules", "record"),
+    [
+        (validate.MODEL_RULES, ModelSpec),
+        (validate.HARDWARE_RULES, HardwareSpec),
+        (validate.PARTITION_RULES, Partition),
+        (validate.WORKLOAD_RULES, Workload),
+        (validate.CONVENTION_RULES, Convention),
+    ],
+)
+def test_every_number_has_a_rule(rules, record):
+    fields = {
+        field.name for field in dataclasses.fields(record) if not field.metadata.get("static")
+    }
+    assert rules.keys() == fields
+
+
+def test_sound_input_passes():
+    validate.check_model(MODEL)
+    validate.check_hardware(HARDWARE)
+    validate.check_partition(Partition(tp=8, ep=32, pp=1, dp=4), MODEL)
+    validate.check_workload(Workload(context=131072.0))
+    validate.check_workload(Workload(context=np.array([1024.0, 2048.0]), batch=1.0))
+    for convention in CONVENTIONS.values():
+        validate.check_convention(convention)
+    for name, values in {"tp": [1, 2, 4], "q": 5.0, "context": [1024], "hbm_bw": 8e12}.items():
+        validate.check_axis(name, values)
+
+
+def test_all_problems_of_a_model_at_once():
+    broken = dataclasses.replace(MODEL, layers=0.0, hidden=-1.0, top_k=300.0, vocab=math.nan)
+    lines = message(validate.check_model, broken, "mine").splitlines()
+    assert lines[0] == "mine:"
+    assert [line.split(":")[0].strip() for line in lines[1:]] == [
+        "layers",
+        "hidden",
+        "vocab",
+        "top_k",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"top_k": 300.0}, "top_k: 300 exceeds the 256 experts"),
+        ({"dense_layers": 62.0}, "dense_layers: 62 exceeds the 61 layers"),
+        ({"dense_ff": 0.0}, "dense_ff: 0 is not allowed with dense_layers = 3"),
+        ({"shared_ff": 0.0}, "shared_ff: 0 is not allowed with shared_experts = 1"),
+        ({"expert_ff": 0.0}, "expert_ff: 0 leaves layers without a feed-forward network"),
+        ({"v_head_dim": 0.0}, "v_head_dim: 0 is not allowed with kv_latent = 512"),
+        ({"kv_latent": 0.0}, "kv_latent: 0 is not allowed with q_lora_rank = 1536"),
+        ({"window_layers": 3.0}, "window: 0 is not allowed with window_layers = 3"),
+        ({"window_layers": 40.0, "linear_layers": 40.0}, "40 with a window and 40 linear ones"),
+        ({"ffn_matrices": 4.0}, "ffn_matrices: 4 is not allowed; give a whole number from 2 to 3"),
+        ({"tied_embeddings": 0.5}, "tied_embeddings: 0.5 is not allowed"),
+        ({"heads": 12.5}, "heads: 12.5 is not allowed; give a whole number of at least 1"),
+        ({"extra_params": "many"}, "extra_params: 'many' is not a number"),
+    ],
+)
+def test_model_problem(change, text):
+    assert text in message(validate.check_model, dataclasses.replace(MODEL, **change))
+
+
+def test_heads_problem_lists_the_divisors():
+    broken = dataclasses.replace(catalog.model("llama-3.1-8b"), kv_heads=5.0)
+    text = message(validate.check_model, broken)
+    assert "kv_heads: 5 does not divide 32 query heads; choose a divisor of 32: 1, 2, 4, 8" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"hbm_bw": 0.0}, "hbm_bw: 0 is not allowed; give a number above 0"),
+        ({"inter_bw": -1.0}, "inter_bw: -1 is not allowed"),
+        ({"hbm_bytes": math.inf}, "hbm_bytes: inf is not allowed"),
+        ({"intra_latency": math.nan}, "intra_latency: nan is not allowed"),
+        ({"eff_gemm": 0.0}, "eff_gemm: 0 is not allowed; give a number above 0 and up to 1"),
+        ({"eff_gemm": 1.1}, "eff_gemm: 1.1 is not allowed"),
+        ({"overlap_kv": 1.5}, "overlap_kv: 1.5 is not allowed; give a number from 0 to 1"),
+        ({"overlap_tp": 0.6, "overlap_ep": 0.6}, "their sum exceeds 1; lower one of them"),
+        ({"island_size": 2.5}, "island_size: 2.5 is not allowed; give a whole number"),
+        ({"usable_fraction": 0.0}, "usable_fraction: 0 is not allowed"),
+        ({"hbm_bw": np.array([1e12, -2.0])}, "hbm_bw: -2 is not allowed"),
+        ({"hbm_bw": []}, "hbm_bw: no value was given; give at least one"),
+    ],
+)
+def test_hardware_problem(change, text):
+    assert text in message(validate.check_hardware, dataclasses.replace(HARDWARE, **change))
+
+
+def test_overlaps_may_fill_the_window():
+    validate.check_hardware(
+        dataclasses.replace(HARDWARE, overlap_tp=0.7, overlap_ep=0.2, overlap_layout=0.1)
+    )
+
+
+def test_partition_against_a_model():
+    text = message(validate.check_partition, Partition(tp=3, ep=7, pp=62), MODEL)
+    assert text.splitlines() == [
+        "partition:",
+        "  tp: tp=3 does not divide 128 query heads; choose a divisor of 128: "
+        "1, 2, 4, 8, 16, 32, 64, 128",
+        "  ep: ep=7 does not divide 256 experts; choose a divisor of 256: "
+        "1, 2, 4, 8, 16, 32, 64, 128, 256",
+        "  pp: pp=62 exceeds the 61 layers; lower it",
+    ]
+    validate.check_partition(Partition(tp=3))
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"context": 0.0}, "context: 0 is not allowed; give a number above 0"),
+        ({"context": -5.0}, "context: -5 is not allowed"),
+        ({"context": 1024.0, "batch": 0.0}, "batch: 0 is not allowed; give a number of at least 1"),
+        ({"context": 1024.0, "bytes_kv": 0.0}, "bytes_kv: 0 is not allowed"),
+        ({"context": 1024.0, "tokens_per_step": 0.5}, "tokens_per_step: 0.5 is not allowed"),
+    ],
+)
+def test_workload_problem(change, text):
+    assert text in message(validate.check_workload, Workload(**change))
+
+
+def test_convention_problem():
+    broken = dataclasses.replace(PAPER, kv_overhead=0.5, ep_exchange_volume=-1.0)
+    text = message(validate.check_convention, broken)
+    assert "kv_overhead: 0.5 is not allowed" in text
+    assert "ep_exchange_volume: -1 is not allowed" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "text"),
+    [
+        ("tp", [1, 2, 2.5], "tp: 2.5 is not allowed; give a whole number of at least 1"),
+        ("ep", [0], "ep: 0 is not allowed"),
+        ("pp", [], "pp: no value was given; give at least one"),
+        ("q", [1.0, 0.0], "q: 0 is not allowed; give a number above 0"),
+        ("context", [math.nan], "context: nan is not allowed"),
+        ("kv_mode", [max(KV_MODES.values()) + 1], "kv_mode: 3 is not allowed"),
+        ("dp", "two", "dp: 'two' is not a number"),
+    ],
+)
+def test_axis_problem(name, values, text):
+    assert text in message(validate.check_axis, name, values)
+
+
+def test_unknown_axis_names_the_nearest():
+    with pytest.raises(ValueError, match=r"unknown axis 'hbm_bandwidth'; did you mean .*hbm_bw"):
+        validate.check_axis("hbm_bandwidth", [1.0])
+    with pytest.raises(ValueError, match="known: layers, "):
+        validate.check_axis("zzzz", [1.0])
+
+
+@given(st.floats(), st.sampled_from(sorted(validate.AXIS_RULES)))
+def test_a_value_is_refused_or_within_its_bounds(value, name):
+    rule = validate.AXIS_RULES[name]
+    allowed = math.isfinite(value) and (
+        rule.low < value <= rule.high if rule.above else rule.low <= value <= rule.high
+    )
+    allowed = allowed and (not rule.whole or value == int(value))
+    assert (validate.value_problem(rule, value) is None) == allowed
