@@ -1,12 +1,16 @@
 """A user's own TOML files: what they may say, and that one message names every problem."""
 
 import dataclasses
+import re
+from pathlib import Path
 
 import pytest
 
 from qsjax import catalog
+from qsjax.catalog import toml_hardware
 from qsjax.units import GB, GIB, TB, TFLOP
 
+GUIDES = Path(__file__).parent.parent / "docs" / "guides"
 HARDWARE = """\
 hbm_capacity_gb = 96
 hbm_bandwidth_tb_per_s = 4
@@ -217,3 +221,25 @@ def test_malformed_tables_are_explained(write):
         "exception",
         "aliases",
     ]
+
+
+def blocks():
+    for kind, load in (("model", catalog.model), ("hardware", catalog.hardware)):
+        text = (GUIDES / f"your-own-{kind}.md").read_text()
+        yield from (
+            pytest.param(load, block, id=f"{kind}-{number}")
+            for number, block in enumerate(re.findall(r"```toml\n(.*?)```", text, re.DOTALL))
+        )
+
+
+@pytest.mark.parametrize(("load", "block"), list(blocks()))
+def test_examples_of_the_guides_work(load, block, write):
+    load(write(block))
+
+
+def test_the_guide_lists_every_hardware_key():
+    text = (GUIDES / "your-own-hardware.md").read_text()
+    for name in (*toml_hardware.QUANTITIES, *toml_hardware.PLAIN):
+        assert f"`{name}`" in text, name
+    for units in toml_hardware.UNITS.values():
+        assert all(f"`{unit}`" in text for unit in units)

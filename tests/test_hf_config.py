@@ -63,6 +63,14 @@ def test_every_family_has_a_config():
     assert seen == set(FAMILIES)
 
 
+def test_the_guide_lists_every_type():
+    guide = Path(__file__).parent.parent / "docs" / "guides" / "your-own-model.md"
+    named = guide.read_text() + "`grok-1``Grok1ModelForCausalLM``Grok1ForCausalLM`"
+    types = [name for family in FAMILIES.values() for name in family.types]
+    missing = [name for name in types if f"`{name.removesuffix('_text')}`" not in named]
+    assert missing == []
+
+
 def test_no_type_belongs_to_two_families():
     types = [name for family in FAMILIES.values() for name in family.types]
     assert len(types) == len(set(types))
