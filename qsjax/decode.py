@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from qsjax.cost import communication, compute, traffic
+from qsjax.cost import communication, compute, params, traffic
 from qsjax.cost.collectives import Cost
 from qsjax.cost.overlap import exposed_bandwidth, exposed_startup
 from qsjax.feasibility import Capacity, broken_rules, capacity, reason_bits
@@ -130,10 +130,10 @@ def communication_times(rate: Rates, at: Arithmetic) -> Families:
 
 
 def exposed_times(
-    ctx: communication.Context, rate: Rates, comm: Families, at: Arithmetic, windows: Phases
+    ctx: communication.Context, rate: Rates, comm: Families, at: Arithmetic, bound: Bound
 ) -> tuple[Exposed, Exposed]:
     """What overlap leaves of the bandwidth part and of the start-ups of every family [s]."""
-    hardware = ctx.hardware
+    hardware, windows = ctx.hardware, bound.windows
     is_ring = jnp.where(jnp.equal(ctx.partition.kv_mode, KV_CP), 1.0, 0.0)
     tail = is_ring * hardware.cp_ring_tail
     attention = rate.compute.attention
@@ -148,7 +148,20 @@ def exposed_times(
         layout=exposed_bandwidth(comm.layout.bandwidth, windows.ffn, hardware.overlap_layout),
     )
     startups = Exposed(*(exposed_startup(cost.startup, hardware.overlap_startup) for cost in comm))
+    if ctx.convention.two_batch_overlap:
+        # The exchange of one half of the batch runs, start-ups included, beside the other half.
+        exchange = comm.ep.bandwidth + comm.ep.startup
+        seen = seen._replace(ep=exposed_bandwidth(exchange, bound.t_bound, 1.0))
+        startups = startups._replace(ep=jnp.zeros(()))
     return seen, startups
+
+
+def launch_overhead(model: ModelSpec, hardware: HardwareSpec, partition: Partition) -> jax.Array:
+    """Launches of a stage's layers, and those that grow with the routed experts of a token [s]."""
+    is_moe = jnp.asarray(model.experts) > 1
+    routed = jnp.where(is_moe, params.moe_layers(model) * model.top_k, 0.0)
+    layers = jnp.asarray(hardware.layer_overhead) * model.layers
+    return (layers + hardware.expert_overhead * routed) / partition.pp
 
 
 @jax.tree_util.register_dataclass
@@ -169,7 +182,7 @@ class StepCost:
         comm: start-up and bandwidth part by family [s].
         exposed: what overlap leaves of `comm` [s].
         t_bound: bottleneck of arithmetic and HBM [s].
-        t_overhead: launch overhead of the layers [s].
+        t_overhead: launch overhead of the layers, host work for the sequences [s].
         t_p2p: hand-over to the next stage [s].
         tpot: time per output token of a sequence [s].
         tokens_per_s: of the whole design.
@@ -237,23 +250,25 @@ def decode_parts(
     ctx = communication.Context(model, hardware, partition, workload, convention, lay)
     rate = rates(ctx)
     pp = jnp.asarray(partition.pp)
-    microbatch = at_least(cap.batch * (1.0 / pp), 1.0)
-    tokens = microbatch * lay.pool_replicas
+    rounds = 2.0 * pp if convention.two_batch_overlap else pp
+    microbatch = at_least(cap.batch * (1.0 / rounds), 1.0)
+    tokens = microbatch * (lay.pool_replicas * workload.query_tokens)
     at = Arithmetic(
         microbatch,
         compute.expert_load(model, partition, convention, tokens),
-        traffic.expert_traffic_factor(model, convention, tokens, microbatch),
+        traffic.expert_traffic_factor(model, convention, tokens, microbatch, lay.expert_copies),
     )
     bound = bottleneck(rate, at, convention)
     comm = communication_times(rate, at)
-    seen, startups = exposed_times(ctx, rate, comm, at, bound.windows)
-    t_overhead = jnp.asarray(hardware.layer_overhead) * model.layers / pp
-    fixed = sum(startups[1:], startups[0]) + t_overhead
+    seen, startups = exposed_times(ctx, rate, comm, at, bound)
+    launches = launch_overhead(model, hardware, partition)
+    per_sequence = jnp.asarray(hardware.sequence_overhead)
+    fixed = sum(startups[1:], startups[0]) + launches
     varying = bound.t_bound + (seen.tp + seen.ep + seen.layout + seen.kv)
-    per_token = pp / workload.tokens_per_step
+    per_token = rounds / workload.tokens_per_step
     unhidden = per_token * (fixed + rate.p2p.startup)
     unhidden = unhidden + jnp.asarray(hardware.step_overhead) / workload.tokens_per_step
-    tpot = per_token * (varying + microbatch * rate.p2p.bandwidth) + unhidden
+    tpot = per_token * (varying + microbatch * (rate.p2p.bandwidth + per_sequence)) + unhidden
     replicas = jnp.asarray(partition.dp)
     broken = broken_rules(model, partition, workload, convention, lay, cap, gpus)
     step = StepCost(
@@ -266,8 +281,8 @@ def decode_parts(
         comm=comm,
         exposed=Exposed(*(x + y for x, y in zip(seen, startups, strict=True))),
         t_bound=bound.t_bound,
-        t_overhead=t_overhead,
-        t_stage=varying + fixed,
+        t_overhead=launches + microbatch * per_sequence,
+        t_stage=varying + fixed + microbatch * per_sequence,
         t_p2p=rate.p2p.startup + microbatch * rate.p2p.bandwidth,
         tpot=tpot,
         tokens_per_s=replicas * cap.batch / tpot,

@@ -69,12 +69,13 @@ def broken_rules(
     """Where each reason of `REASONS` holds; every array has only the axes that it depends on."""
     part, fits = partition, cap.weights <= cap.usable
     ep = jnp.asarray(part.ep)
+    pool = jnp.round(jnp.asarray(model.experts) * lay.expert_copies)
     expert_ranks = ep if convention.ffn_sharding == "stage" else ep * part.tp
     broken = {
         "weights do not fit": ~fits,
         "no sequence fits": fits & (cap.max_batch < 1),
         "tp does not divide the query heads": ~_divides(part.tp, model.heads),
-        "ep exceeds or does not divide the experts": ~_divides(ep, model.experts),
+        "ep exceeds or does not divide the experts": ~_divides(ep, pool),
         "ep does not divide the stage": ~_divides(expert_ranks, lay.stage_gpus),
         "pp exceeds the layers": jnp.asarray(part.pp) > model.layers,
         "KV mode not applicable": jnp.where(

@@ -15,7 +15,8 @@ class Layout:
     """Shard counts of one partition; every field broadcasts over the partition's axes.
 
     `expert_tp` is the tensor parallelism inside an expert, `ffn_tp` that of dense FFN and shared
-    experts, `pool_replicas` the attention replicas whose tokens share one expert pool.
+    experts, `pool_replicas` the attention replicas whose tokens share one expert pool,
+    `expert_copies` the size of that pool, redundant experts included, over the model's own.
     """
 
     stage_gpus: jax.Array
@@ -26,6 +27,7 @@ class Layout:
     pool_replicas: jax.Array
     expert_memory_shards: jax.Array
     expert_time_shards: jax.Array
+    expert_copies: jax.Array
 
 
 def kv_head_split(model: ModelSpec, tp: ArrayLike) -> jax.Array:
@@ -69,6 +71,8 @@ def layout(model: ModelSpec, partition: Partition, convention: Convention) -> La
         expert_tp, ffn_tp = tp, tp
         pool_replicas = jnp.maximum(1.0, ep / kvp)
     expert_time_shards = ep * expert_tp
+    experts = jnp.asarray(model.experts)
+    redundant = jnp.where(experts > 1, partition.redundant_experts, 0.0)
     if convention.expert_time_sharding == "none":
         expert_time_shards, pool_replicas = expert_tp, jnp.ones(())
     return Layout(
@@ -80,4 +84,5 @@ def layout(model: ModelSpec, partition: Partition, convention: Convention) -> La
         pool_replicas=pool_replicas,
         expert_memory_shards=ep * expert_tp,
         expert_time_shards=expert_time_shards,
+        expert_copies=1.0 + redundant / experts,
     )

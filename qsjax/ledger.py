@@ -65,7 +65,8 @@ def time_ledger(
     Args:
         step: cost of the design.
         convention: the accounting that `step` was computed with.
-        partition: its partition; a stage's terms count once for each of its pp stages.
+        partition: its partition; a stage's terms count once for each of its pp stages, and twice
+            with two-batch overlap.
         workload: its workload; a step makes `tokens_per_step` tokens.
         overhead: the hardware's `step_overhead` [s].
     """
@@ -78,7 +79,8 @@ def time_ledger(
         "comm_pp": step.t_p2p,
         "overhead": step.t_overhead,
     }
-    times = jnp.asarray(partition.pp) / workload.tokens_per_step
+    halves = 2.0 if convention.two_batch_overlap else 1.0
+    times = halves * jnp.asarray(partition.pp) / workload.tokens_per_step
     terms = {name: times * t for name, t in per_stage.items()}
     terms["overhead"] = terms["overhead"] + jnp.asarray(overhead) / workload.tokens_per_step
     return terms

@@ -78,8 +78,10 @@ class ModelSpec:
 class HardwareSpec:
     """One accelerator and its two fabrics. Bandwidths are per GPU and in one direction.
 
-    Efficiencies are the reachable share of a peak. An overlap fraction is the share of a phase's
-    time in which a communication family may run unseen.
+    Efficiencies are the reachable share of a peak; `eff_allreduce` is that of the link in the short
+    all-reduces of tensor parallelism. An overlap fraction is the share of a phase's time in which a
+    communication family may run unseen. Overheads are per layer, per routed expert of a token and
+    layer, per sequence of a replica, and per step.
     """
 
     hbm_bytes: ArrayLike
@@ -99,7 +101,10 @@ class HardwareSpec:
     eff_gemm: ArrayLike = 1.0
     eff_attention: ArrayLike = 1.0
     eff_link: ArrayLike = 1.0
+    eff_allreduce: ArrayLike = 1.0
     layer_overhead: ArrayLike = 0.0
+    expert_overhead: ArrayLike = 0.0
+    sequence_overhead: ArrayLike = 0.0
     step_overhead: ArrayLike = 0.0
     overlap_tp: ArrayLike = 0.0
     overlap_kv: ArrayLike = 0.0
@@ -117,7 +122,8 @@ class Partition:
     """How one model is split: `dp * pp * kvp * tp` GPUs, experts over `ep` of every stage.
 
     A message count says how many launches a layer's payload of that family is divided into:
-    start-ups scale with it, bytes do not.
+    start-ups scale with it, bytes do not. `redundant_experts` are copies of busy experts that a
+    load balancer adds to the pool of each layer.
     """
 
     tp: ArrayLike = 1.0
@@ -130,6 +136,7 @@ class Partition:
     kv_messages: ArrayLike = 1.0
     ep_messages: ArrayLike = 2.0
     layout_messages: ArrayLike = 1.0
+    redundant_experts: ArrayLike = 0.0
 
 
 @jax.tree_util.register_dataclass
@@ -138,6 +145,8 @@ class Workload:
     """What one decode step does. `batch` counts the sequences of an attention replica.
 
     `batch = None` stands for the largest batch that fits (B_max), the paper's operating point.
+    With speculation a step runs `query_tokens` tokens of each sequence and `tokens_per_step` of
+    them are accepted. `kv_scale_bytes` are the scales of a quantised cache, per token and layer.
     """
 
     context: ArrayLike
@@ -148,7 +157,9 @@ class Workload:
     bytes_kv: ArrayLike = 2.0
     bytes_act: ArrayLike = 2.0
     bytes_dispatch: ArrayLike = 1.0
+    kv_scale_bytes: ArrayLike = 0.0
     kv_block: ArrayLike = 1.0
+    query_tokens: ArrayLike = 1.0
     tokens_per_step: ArrayLike = 1.0
     attn_dtype: Dtype = _static("bf16")
     proj_dtype: Dtype = _static("fp8")
@@ -181,6 +192,7 @@ class Convention:
     expert_balance: Literal["even", "poisson"] = _static("even")
     activations: Literal["gemm_io", "none"] = _static("gemm_io")
     compute_dtype: Literal["per_phase", "bf16"] = _static("per_phase")
+    two_batch_overlap: bool = _static(False)
     rounding: Rounding = _static("straight_through")
     dense_flops_factor: ArrayLike = 1.0
     kv_overhead: ArrayLike = 1.0

@@ -8,7 +8,7 @@ import numpy as np
 
 from qsjax.specs import PAPER, PHYSICAL, HardwareSpec, ModelSpec, Partition, Workload
 
-EFFICIENCIES = ("kv_read", "weight_read", "gemm", "attention", "link")
+EFFICIENCIES = ("kv_read", "weight_read", "gemm", "attention", "link", "allreduce")
 OVERLAPS = ("tp", "kv", "ep", "layout", "startup")
 
 
@@ -104,6 +104,8 @@ def random_hardware(rng, n):
         "reserve_bytes": sometimes(rng, rng.uniform(0, 1e10, n)),
         "layer_overhead": sometimes(rng, rng.uniform(0, 1e-5, n)),
         "step_overhead": sometimes(rng, rng.uniform(0, 1e-3, n)),
+        "expert_overhead": sometimes(rng, rng.uniform(0, 1e-5, n)),
+        "sequence_overhead": sometimes(rng, rng.uniform(0, 1e-4, n)),
         "cp_ring_tail": sometimes(rng, rng.random(n)),
         **share,
         **hidden,
@@ -129,6 +131,7 @@ def random_partitions(rng, n, models):
         "kv_messages": choose(rng, [1, 2, 3], n),
         "ep_messages": choose(rng, [2, 4], n),
         "layout_messages": choose(rng, [1, 3], n),
+        "redundant_experts": choose(rng, [0, 0, 8, 32], n),
     }
 
 
@@ -142,6 +145,8 @@ def random_workloads(rng, n, given):
         "batch": batch,
         "kv_block": choose(rng, [1, 16, 64], n),
         "tokens_per_step": choose(rng, [1, 1, 1.7, 3], n),
+        "query_tokens": choose(rng, [1, 1, 2, 4], n),
+        "kv_scale_bytes": choose(rng, [0, 0, 4, 80], n),
         **sizes,
     }
 

@@ -119,6 +119,11 @@ def ffn_layout(p, convention):
     return p.tp, p.tp, max(1.0, p.ep / p.kvp)
 
 
+def pool_growth(m, p):
+    """Expert pool with its redundant copies over the model's own: table "Symbols"."""
+    return 1 + p.redundant_experts / m.experts if m.experts > 1 else 1.0
+
+
 def weight_split(m, p, convention):
     """Ways the replicated part of an attention layer is split: section "Memory"."""
     if m.kv_latent > 0:
@@ -142,7 +147,11 @@ def memory(m, hw, p, w, convention):
     attention = attention_weights_per_gpu(
         m, p, convention, n["per_attention_layer"], n["replicated"]
     )
-    ffn = n["pool"] / (p.ep * tau) + (n["shared"] + n["dense"]) / phi + n["router"]
+    ffn = (
+        pool_growth(m, p) * n["pool"] / (p.ep * tau)
+        + (n["shared"] + n["dense"]) / phi
+        + n["router"]
+    )
     m_e = 2 - m.tied_embeddings if p.pp == 1 else 1.0
     weights = w.bytes_attn_weight * attention
     weights += w.bytes_ffn_weight / p.pp * ffn
@@ -152,7 +161,8 @@ def memory(m, hw, p, w, convention):
     l_f = m.layers - m.window_layers - m.linear_layers
     blocks = w.kv_block * ceil(w.context / w.kv_block, convention)
     tokens = l_f * blocks + m.window_layers * min(blocks, m.window)
-    kv = convention.kv_overhead * w.bytes_kv / (p.kvp * p.pp) * (c / sigma + m.index_dim) * tokens
+    per_token = (w.bytes_kv * c + w.kv_scale_bytes) / sigma + w.bytes_kv * m.index_dim
+    kv = convention.kv_overhead / (p.kvp * p.pp) * per_token * tokens
     kv += w.bytes_act * m.linear_layers * m.linear_state / (p.tp * p.pp)
 
     usable = hw.usable_fraction * hw.hbm_bytes - hw.reserve_bytes
@@ -173,7 +183,7 @@ def reasons(m, p, w, convention, mem, gpus):
         not weights_fit,
         weights_fit and mem["max_batch"] < 1,
         m.heads % p.tp != 0,
-        p.ep > m.experts or m.experts % p.ep != 0,
+        (m.experts + p.redundant_experts if m.experts > 1 else 1.0) % p.ep != 0,
         stage % ranks != 0,
         p.pp > m.layers,
         gpus is not None and stage * p.pp != gpus,
@@ -249,31 +259,32 @@ def compute(m, hw, p, w, convention, b):
     return flops, times
 
 
-def expert_share(m, b, tokens, convention):
+def expert_share(m, p, b, tokens, convention):
     """Share u of the routed pool that is streamed: section "HBM traffic"."""
     s = m.top_k / m.experts
     if convention.expert_traffic == "coverage":
-        return 1.0 if m.experts == 1 else 1 - (1 - s) ** tokens
+        return 1.0 if m.experts == 1 else 1 - (1 - s / pool_growth(m, p)) ** tokens
     if convention.expert_traffic == "full_pool":
         r = b * s
         return b * min(1.0, r) / max(1.0, r)
     return 1.0 if convention.expert_traffic == "all_experts" else s
 
 
-def stream_bytes(m, p, w, convention, b):
+def stream_bytes(m, p, w, convention, b, tokens_b):
     """Bytes of KV cache and weights per microbatch and stage on one GPU: section "HBM traffic"."""
     exact = params(m)
     n = scoped_params(m, convention)
     c, sigma = kv_elements(m, p.tp, convention.mla_read, convention)
     l_f = m.layers - m.window_layers - m.linear_layers
     read = min(w.context, m.sparse_topk) if m.sparse_topk > 0 else w.context
-    elements = c / sigma * (l_f * read + m.window_layers * min(w.context, m.window))
-    elements += m.index_dim * l_f * w.context
-    kv = b * w.bytes_kv / (p.kvp * p.pp) * elements
+    per_token = (w.bytes_kv * c + w.kv_scale_bytes) / sigma
+    kv = per_token * (l_f * read + m.window_layers * min(w.context, m.window))
+    kv += w.bytes_kv * m.index_dim * l_f * w.context
+    kv *= b / (p.kvp * p.pp)
     kv += 2 * b * w.bytes_act * m.linear_layers * m.linear_state / (p.tp * p.pp)
 
     _, phi, _ = ffn_layout(p, convention)
-    shard, tokens, _ = expert_group(m, p, b, convention)
+    shard, tokens, _ = expert_group(m, p, tokens_b, convention)
     q_exact = attention_weights_per_gpu(
         m, p, convention, exact["per_attention_layer"], exact["replicated"]
     )
@@ -285,9 +296,10 @@ def stream_bytes(m, p, w, convention, b):
         "shared": w.bytes_ffn_weight
         * ((n["shared"] + n["dense"]) / (phi * p.pp) + n["router"] / p.pp),
         "routed": w.bytes_ffn_weight
+        * pool_growth(m, p)
         * n["pool"]
         / (shard * p.pp)
-        * expert_share(m, b, tokens, convention),
+        * expert_share(m, p, b, tokens, convention),
         "head": w.bytes_head_weight * n["head"] / (p.tp * p.pp),
     }
 
@@ -355,7 +367,9 @@ def tensor_parallel(m, hw, p, w, convention, b):
     bw_1, start_1 = half(hw, convention, p.tp, 1.0, m_1)
     bw_2, start_2 = half(hw, convention, phi, 1.0, m_2)
     layers = m.layers / p.pp
-    return layers * 2 * (bw_1 + bw_2), layers * p.tp_messages / 2 * 2 * (start_1 + start_2)
+    return layers * 2 / hw.eff_allreduce * (bw_1 + bw_2), layers * p.tp_messages / 2 * 2 * (
+        start_1 + start_2
+    )
 
 
 def kv_parallel(m, hw, p, w, convention, b):
@@ -447,10 +461,12 @@ def evaluate(m, hw, p, w, convention, gpus=None):
     mem = memory(m, hw, p, w, convention)
     mask = reasons(m, p, w, convention, mem, gpus)
     batch = max(1.0, mem["max_batch"] if w.batch is None else w.batch)
-    b = max(1.0, batch / p.pp)
+    halves = 2 if convention.two_batch_overlap else 1
+    sequences = max(1.0, batch / (halves * p.pp))
+    b = w.query_tokens * sequences
 
     flops, c = compute(m, hw, p, w, convention, b)
-    stream = stream_bytes(m, p, w, convention, b)
+    stream = stream_bytes(m, p, w, convention, sequences, b)
     acts = activation_bytes(m, p, w, convention, b)
     bw_kv, bw = hw.hbm_bw * hw.eff_kv_read, hw.hbm_bw * hw.eff_weight_read
     t_stream = {name: x / (bw_kv if name == "kv" else bw) for name, x in stream.items()}
@@ -481,9 +497,14 @@ def evaluate(m, hw, p, w, convention, gpus=None):
         "ep": exposed(hw, families["ep"], hw.overlap_ep, window["ffn"], 0.0),
         "layout": exposed(hw, families["layout"], hw.overlap_layout, window["ffn"], 0.0),
     }
+    if convention.two_batch_overlap:
+        seen["ep"] = max(0.0, sum(families["ep"]) - t_bound)
     t_p2p = point_to_point(m, hw, p, w, b)
-    t_stage = t_bound + sum(seen.values()) + m.layers / p.pp * hw.layer_overhead
-    tpot = (p.pp * (t_stage + t_p2p) + hw.step_overhead) / w.tokens_per_step
+    routed = (m.layers - m.dense_layers) * m.top_k if m.experts > 1 else 0.0
+    overhead = (m.layers * hw.layer_overhead + routed * hw.expert_overhead) / p.pp
+    overhead += sequences * hw.sequence_overhead
+    t_stage = t_bound + sum(seen.values()) + overhead
+    tpot = (halves * p.pp * (t_stage + t_p2p) + hw.step_overhead) / w.tokens_per_step
     n_gpus = p.dp * p.pp * p.kvp * p.tp
     tokens_per_s = p.dp * batch / tpot
     given_fits = w.batch is None or 1 <= w.batch <= mem["max_batch"]

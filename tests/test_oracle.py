@@ -41,6 +41,7 @@ SWITCHES = {
     "expert_balance": ("even", "poisson"),
     "activations": ("gemm_io", "none"),
     "compute_dtype": ("per_phase", "bf16"),
+    "two_batch_overlap": (False, True),
 }
 # Name in the oracle: path in StepCost, where they differ.
 PATHS = {

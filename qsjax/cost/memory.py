@@ -32,7 +32,7 @@ def weights_bytes(
 ) -> jax.Array:
     """Resident weight bytes per GPU [B] (specification of the terms: docs, Memory)."""
     pp = jnp.asarray(partition.pp)
-    experts = params.pool_params(model) / lay.expert_memory_shards
+    experts = params.pool_params(model) * (lay.expert_copies / lay.expert_memory_shards)
     always = (params.shared_params(model) + params.dense_ffn_params(model)) / lay.ffn_tp
     ffn = (experts + always + params.router_params(model)) / pp
     # The first stage holds the input embedding and the last one the head, so no GPU holds both.
@@ -55,14 +55,13 @@ def kv_bytes_per_sequence(
     kept = params.full_layers(model) * tokens + model.window_layers * jnp.minimum(
         tokens, jnp.asarray(model.window)
     )
-    cache = (
-        jnp.asarray(convention.kv_overhead)
-        * workload.bytes_kv
-        * (elements / split + model.index_dim)
-        * kept
+    per_token = jnp.asarray(convention.kv_overhead) * (
+        workload.bytes_kv * (elements / split + model.index_dim) + workload.kv_scale_bytes / split
     )
+    pp = jnp.asarray(partition.pp)
     state = jnp.asarray(workload.bytes_act) * jnp.asarray(model.linear_layers) * model.linear_state
-    return (cache / partition.kvp + state / partition.tp) / partition.pp
+    # The context multiplies what the partition alone decides: one product for each of their pairs.
+    return per_token / (partition.kvp * pp) * kept + state / (partition.tp * pp)
 
 
 def max_batch(

@@ -7,6 +7,9 @@ from qsjax.cost import params
 from qsjax.layout import Layout, cache_layout
 from qsjax.specs import Convention, ModelSpec, Partition, Workload
 
+# Logarithm of a chance that is zero in either precision for one token or more.
+_NEVER = -1.0e3
+
 
 def kv_bytes(
     model: ModelSpec,
@@ -20,29 +23,41 @@ def kv_bytes(
     elements, split = cache_layout(model, partition.tp, convention.mla_read)
     full, window = attended
     full_layers = params.full_layers(model)
-    read = (elements / split) * (full_layers * full + model.window_layers * window)
-    indexer = jnp.asarray(model.index_dim) * full_layers * workload.context
-    cache = workload.bytes_kv * (read + indexer) / partition.kvp
+    per_token = (workload.bytes_kv * elements + workload.kv_scale_bytes) / split
+    pp = jnp.asarray(partition.pp)
+    ranks = partition.kvp * pp
+    attended_tokens = full_layers * full + model.window_layers * window
+    indexed_tokens = full_layers * workload.context
+    # The context multiplies what the partition alone decides: one product for each of their pairs.
+    read = per_token / ranks * attended_tokens
+    indexer = workload.bytes_kv * jnp.asarray(model.index_dim) / ranks * indexed_tokens
     state = 2.0 * workload.bytes_act * jnp.asarray(model.linear_layers) * model.linear_state
-    return microbatch * ((cache + state / partition.tp) / partition.pp)
+    return microbatch * (read + indexer + state / (partition.tp * pp))
 
 
 def expert_traffic_factor(
-    model: ModelSpec, convention: Convention, routed_tokens: jax.Array, microbatch: jax.Array
+    model: ModelSpec,
+    convention: Convention,
+    routed_tokens: jax.Array,
+    microbatch: jax.Array,
+    copies: jax.Array,
 ) -> jax.Array:
-    """Share of the expert pool that a microbatch streams [1].
+    """Share of the expert pool, redundant `copies` included, that a microbatch streams [1].
 
-    `coverage`: expected share of experts that at least one of T tokens chooses, 1 - (1-s)^T;
-    s at T=1, 1 for a dense model. `full_pool`: what the paper's tables do, per token the whole
-    pool over the expert-local batch R = s*b, which is 1/s times the physical amount. `all_experts`
-    and `top_k` are the bounds that other simulators use.
+    `coverage`: expected share of experts that at least one of T tokens chooses, 1 - (1-s)^T with s
+    over the enlarged pool; s at T=1, 1 for a dense model. `full_pool`: what the paper's tables do,
+    per token the whole pool over the expert-local batch R = s*b, which is 1/s times the physical
+    amount. `all_experts` and `top_k` are the bounds that other simulators use.
     """
     sparsity = jnp.asarray(model.top_k) / model.experts
     match convention.expert_traffic:
         case "coverage":
-            is_moe = sparsity < 1
-            log_miss = jnp.log1p(-jnp.where(is_moe, sparsity, 0.5))
-            return jnp.where(is_moe, -jnp.expm1(routed_tokens * log_miss), 1.0)
+            chance = sparsity / copies
+            is_partial = chance < 1
+            log_miss = jnp.log1p(-jnp.where(is_partial, chance, 0.5))
+            # T >= 1 keeps the share at s or more, so that the difference loses no more than 1/s
+            # roundings; expm1 would cost three times as much. A dense model never misses.
+            return 1.0 - jnp.exp(routed_tokens * jnp.where(is_partial, log_miss, _NEVER))
         case "full_pool":
             reuse = microbatch * sparsity
             return microbatch * jnp.minimum(1.0, reuse) / jnp.maximum(1.0, reuse)
@@ -58,7 +73,7 @@ def routed_bytes(
     """Routed-expert weight bytes [B]: `factor` of the pool (parameters) over its shards."""
     return (
         jnp.asarray(workload.bytes_ffn_weight)
-        * (pool / (lay.expert_time_shards * partition.pp))
+        * (pool * lay.expert_copies / (lay.expert_time_shards * partition.pp))
         * factor
     )
 
