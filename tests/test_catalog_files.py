@@ -86,6 +86,15 @@ def test_hardware_extends_another(write, line, field, value):
     assert dataclasses.replace(catalog.hardware("h100"), **{field: value}) == spec
 
 
+def test_a_stand_in_follows_the_peak_it_stands_for(write):
+    entry = catalog.hardware_entry(write('extends = "a100"\npeak_bf16_tflop_per_s = 400\n'))
+    assert entry.spec.flops_fp8 == entry.spec.flops_fp4 == 400 * TFLOP
+    assert len(entry.assumptions) == 2
+    entry = catalog.hardware_entry(write('extends = "a100"\npeak_fp8_tflop_per_s = 600\n'))
+    assert (entry.spec.flops_bf16, entry.spec.flops_fp4) == (312 * TFLOP, 600 * TFLOP)
+    assert len(entry.assumptions) == 1
+
+
 def test_every_hardware_problem_with_its_line(write):
     text = """\
 title = "My GPU"

@@ -154,6 +154,12 @@ def _fill(values: dict[str, float]) -> tuple[str, ...]:
     return tuple(assumed)
 
 
+def _stated(entry: HardwareEntry) -> dict[str, Any]:
+    """The fields of an entry without the stand-ins, which follow the peaks of whoever extends it."""
+    assumed = {f for f, (_, reason) in FALLBACKS.items() if reason in entry.assumptions}
+    return {f: value for f, value in dataclasses.asdict(entry.spec).items() if f not in assumed}
+
+
 def _complain_of_missing(document: Document) -> None:
     for key in REQUIRED.split():
         if not any(name.startswith(key) for name in document.table):
@@ -190,8 +196,7 @@ def entry_from(
             complain(document, "extends", str(error))
     elif document.is_readable:
         _complain_of_missing(document)
-    inherited: dict[str, Any] = dataclasses.asdict(base.spec) if base else OPTIONAL | defaults
-    full = inherited | values
+    full = (_stated(base) if base else OPTIONAL | defaults) | values
     assumptions = _fill(full)
     aliases, sources = texts_of(document, "aliases"), _sources(document)
     for field, problem in validate.hardware_problems(full).items():
@@ -205,5 +210,5 @@ def entry_from(
         note=texts["note"],
         given=given,
         sources=sources + (base.sources if base else ()),
-        assumptions=assumptions + (base.assumptions if base else ()),
+        assumptions=assumptions,
     )
