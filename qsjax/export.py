@@ -16,6 +16,7 @@ from jax.typing import ArrayLike
 
 from qsjax.explore import Exploration
 from qsjax.feasibility import REASONS
+from qsjax.grid import Axis
 from qsjax.ledger import resource_times, time_ledger
 from qsjax.search import Optimum
 from qsjax.specs import CONVENTIONS, KV_MODES
@@ -88,14 +89,14 @@ def bound_by(terms: Mapping[str, ArrayLike]) -> np.ndarray:
 
 
 def best_rows(exploration: Exploration) -> list[dict[str, Any]]:
-    """One row per (variant, GPU count, context): the winner, or why there is none."""
+    """One row per (variant, GPU count, context, ...): the winner, or why there is none."""
     optimum, beside = exploration.optimum, exploration.beside
     shape = optimum.is_feasible.shape
     terms = winner_terms(optimum, exploration.convention)
     binds = bound_by(terms)
     part = jax.tree.map(lambda x: np.broadcast_to(x, shape), optimum.records.partition)
     modes = {code: name for name, code in KV_MODES.items()}
-    _, gpus, contexts = (axis.labels for axis in optimum.axes.kept[:3])
+    _, *axes = optimum.axes.kept
     gain, gain_beside = speedup(optimum), speedup(beside)
     rows = []
     for cell in np.ndindex(shape):
@@ -104,8 +105,7 @@ def best_rows(exploration: Exploration) -> list[dict[str, Any]]:
         row: dict[str, Any] = {
             "variant": variant.name,
             "q": variant.q,
-            "gpus": int(gpus[cell[1]]),
-            "context": int(contexts[cell[2]]),
+            **{axis.name: _coordinate(axis, at) for axis, at in zip(axes, cell[1:], strict=True)},
             "is_feasible": bool(optimum.is_feasible[cell]),
             "cells_feasible": int(optimum.feasible[cell]),
         }
@@ -136,6 +136,11 @@ def best_rows(exploration: Exploration) -> list[dict[str, Any]]:
     return rows
 
 
+def _coordinate(axis: Axis, at: int) -> float | int:
+    value = float(axis.values[at])
+    return int(value) if value.is_integer() else value
+
+
 def speedup(optimum: Optimum) -> np.ndarray:
     """Tokens/s/GPU of each variant over the first one's [1]; NaN where either is infeasible."""
     rate = np.where(optimum.is_feasible, optimum.step.tokens_per_s_per_gpu, np.nan)
@@ -143,18 +148,18 @@ def speedup(optimum: Optimum) -> np.ndarray:
 
 
 def to_dataset(exploration: Exploration) -> "xr.Dataset":
-    """The winners as labelled arrays over (variant, gpus, context), every metric and term.
+    """The winners as labelled arrays over (variant, gpus, context, ...), every metric and term.
 
     Infeasible cells are NaN; `reasons` counts the designs of each cell that fail for each reason.
     """
     import xarray as xr  # 1.4 s to import: only those who ask for it pay
 
     optimum = exploration.optimum
-    dims = ("variant", "gpus", "context")
+    _, *axes = optimum.axes.kept
+    dims = ("variant", *(axis.name for axis in axes))
     coords: dict[str, Any] = {
         "variant": [variant.label for variant in exploration.variants],
-        "gpus": optimum.axes.kept[1].values.astype(int),
-        "context": optimum.axes.kept[2].values,
+        **{axis.name: axis.values for axis in axes},
         "reason": list(REASONS),
     }
     shape, step = optimum.is_feasible.shape, optimum.step

@@ -1,6 +1,8 @@
 """`qsjax explore MODEL`: the main job."""
 
 import json
+from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ import click
 import numpy as np
 
 from qsjax import catalog, export
-from qsjax.cli import common
+from qsjax.cli import common, figures
 from qsjax.cost.memory import usable_bytes
 from qsjax.explore import CONTEXTS, Exploration, explore
 from qsjax.feasibility import MEMORY_REASONS, REASONS
@@ -195,4 +197,22 @@ def _write(
     export.write_atomically(out / "result.json", result)
     export.write_atomically(out / "best.csv", export.csv_text(rows))
     export.write_dataset(out / "best.nc", export.to_dataset(exploration))
-    click.echo(f"Written to {out}: inputs.json, result.json, best.csv, best.nc", err=True)
+    names = ["inputs.json", "result.json", "best.csv", "best.nc"]
+    names += figures.save(out, _drawings(rows, f"{model} on {flags['hardware']}"))
+    click.echo(f"Written to {out}: {', '.join(names)}", err=True)
+
+
+def _drawings(rows: list[dict[str, Any]], title: str) -> dict[str, Callable[[], Any]]:
+    """Throughput over context, the map of the winners, and where their time goes."""
+    from qsjax import plotting
+
+    found: dict[str, Callable[[], Any]] = {}
+    if any(row["is_feasible"] for row in rows):
+        found["throughput"] = partial(plotting.throughput_vs_context, rows, title=title)
+    for count in dict.fromkeys(row["gpus"] for row in rows):
+        part = [row for row in rows if row["gpus"] == count]
+        if any(row["is_feasible"] for row in part):
+            name, head = f"{count}-gpus", f"{title}, {count} GPUs"
+            found[f"partition-{name}"] = partial(plotting.best_partition_map, part, title=head)
+            found[f"time-{name}"] = partial(plotting.time_breakdown, part, share=True, title=head)
+    return found

@@ -39,12 +39,15 @@ def _percent(value: float | None) -> str:
     return "-" if value is None else f"{value:+.1f} %" if value else "0"
 
 
+def _title(number: str) -> str:
+    return f"Section {number}" if "." in number else f"Table {number}"
+
+
 def _print_table(rows: list[dict[str, Any]], number: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    name = f"Section {number}" if "." in number else f"Table {number}"
-    table = Table(title=name, title_justify="left", header_style="bold")
+    table = Table(title=_title(number), title_justify="left", header_style="bold")
     for column in ("row", "quantity"):
         table.add_column(column)
     for column in ("published", "ours (paper)", "error", "beyond rounding", "ours (physical)"):
@@ -72,7 +75,10 @@ def _write(out: Path, rows: list[dict[str, Any]], result: dict[str, Any]) -> Non
     from qsjax import plotting
 
     tables = by_table(rows).items()
-    drawings = {f"table-{n}": partial(plotting.paper_table, table) for n, table in tables}
+    drawings = {
+        f"table-{n}": partial(plotting.paper_table, table, physical=True, title=_title(n))
+        for n, table in tables
+    }
     names = ["reproduce.json", "reproduce.csv", "inputs.json", *figures.save(out, drawings)]
     click.echo(f"Written to {out}: {', '.join(names)}", err=True)
 

@@ -1,0 +1,147 @@
+"""`qsjax explore` and the catalogue verbs, run as a user runs them."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+
+def qsjax(*arguments, cwd=None):
+    return subprocess.run(
+        [sys.executable, "-W", "error::DeprecationWarning:qsjax", "-m", "qsjax", *arguments],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The README's main job: JSON on standard output and a result folder."""
+    out = tmp_path_factory.mktemp("results") / "demo"
+    done = qsjax("explore", "deepseek-v3", "--gpus", "64", "--format", "json", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout), out
+
+
+def test_the_main_job_evaluates_a_million_cells(run):
+    result, _ = run
+    assert result["cells_evaluated"] >= 10**6
+    assert 0 < result["cells_feasible"] < result["cells_evaluated"]
+    assert result["infeasible_reasons"]["wrong GPU count"] > 0
+    assert len(result["best"]) == 2 * 15
+
+
+def test_every_row_has_the_documented_keys(run):
+    result, _ = run
+    keys = set("model variant context q tp ep pp dp kvp kv_mode batch".split())
+    keys |= {"tpot_ms", "tokens_per_s_per_gpu", "bound_by", "terms"}
+    for row in result["best"]:
+        assert keys <= set(row)
+        assert row["tp"] * row["pp"] * row["dp"] * row["kvp"] == 64
+        assert sum(row["terms"].values()) == pytest.approx(row["tpot_ms"], rel=1e-12)
+
+
+def test_the_folder_holds_data_tables_figures_and_inputs(run):
+    import xarray as xr
+
+    result, out = run
+    assert json.loads((out / "result.json").read_text())["best"] == result["best"]
+    with xr.open_dataset(out / "best.nc", engine="h5netcdf") as data:
+        first = result["best"][0]
+        cell = data.sel(variant="moe", gpus=64, context=first["context"])
+        assert float(cell.tokens_per_s_per_gpu) == first["tokens_per_s_per_gpu"]
+    assert (out / "best.csv").read_text().startswith("model,variant,q,gpus,context")
+    for name in ("throughput", "partition-64-gpus", "time-64-gpus"):
+        assert (out / f"{name}.svg").read_text().lstrip().startswith("<?xml")
+    inputs = json.loads((out / "inputs.json").read_text())
+    assert inputs["command"] == ["explore", "deepseek-v3"]
+    assert inputs["hardware"]["hbm_bytes"] == 180e9
+    assert inputs["models"]["moe"]["experts"] == 256
+
+
+def test_the_table_names_the_winner_and_the_reasons():
+    done = qsjax("explore", "llama-3.1-8b", "--gpus", "1", "--context", "8k", "--hardware", "h100")
+    assert done.returncode == 0, done.stderr
+    assert "8k" in done.stdout
+    assert "designs evaluated" in done.stdout
+    assert "Infeasible, by reason" in done.stdout
+
+
+def test_csv_is_one_row_a_cell():
+    done = qsjax(
+        *("explore", "mixtral-8x7b", "--gpus", "8", "--context", "8k,128k"),
+        *("--q", "2", "--hardware", "h100", "--format", "csv"),
+    )
+    assert done.returncode == 0, done.stderr
+    head, *lines = done.stdout.strip().splitlines()
+    assert "tokens_per_s_per_gpu" in head
+    assert len(lines) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["explore", "deepsek-v3"], ["deepsek-v3", "did you mean deepseek-v3"]),
+        (["explore", "deepseek-v3", "--hardware", "h1000"], ["h1000", "h100-sxm"]),
+        (["explore", "deepseek-v3", "--tp", "3"], ["tp=3 does not divide 128 query heads"]),
+        (["explore", "deepseek-v3", "--ep", "512"], ["ep=512 does not divide 256 experts"]),
+        (["explore", "deepseek-v3", "--context", "0"], ["--context", "positive whole numbers"]),
+        (["explore", "deepseek-v3", "--q", "0"], ["--q", "positive numbers"]),
+        (["explore", "deepseek-v3", "--q", "nan"], ["--q", "positive numbers"]),
+        (["explore", "deepseek-v3", "--gpus", ""], ["--gpus", "empty"]),
+        (["explore", "deepseek-v3", "--tp", "a,b"], ["--tp", "not a list of numbers"]),
+        (["explore", "deepseek-v3", "--kv-mode", "ring"], ["ring", "none, kvp, cp"]),
+        (["explore", "deepseek-v3", "--convention", "mine"], ["--convention", "physical"]),
+        (["explore"], ["MODEL"]),
+        (["models", "show", "llama-3"], ["llama-3"]),
+        (["hardware", "show", "nothing"], ["nothing", "known"]),
+        (["nonsense"], ["nonsense"]),
+    ],
+)
+def test_mistakes_end_with_one_message_and_exit_code_2(arguments, words, tmp_path):
+    if arguments[0] == "explore":
+        arguments = [*arguments, "--out", str(tmp_path / "out")]
+    done = qsjax(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    for word in words:
+        assert word in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_broken_hardware_file_is_named_with_all_its_problems(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text("hbm_capacity_gb = -80\nhbm_bandwidth_tb_per_s = 0\nhbm_bandwith_gb = 3\n")
+    done = qsjax("explore", "mixtral-8x7b", "--hardware", str(file))
+    assert done.returncode == 2
+    for word in ("mine.toml", "hbm_capacity", "hbm_bandwidth", "hbm_bandwith"):
+        assert word in done.stderr
+
+
+def test_models_json_has_the_counted_and_the_published_parameters():
+    done = qsjax("models", "show", "llama-3.1-70b", "--format", "json")
+    shown = json.loads(done.stdout)
+    assert shown["params_total"] == 70_552_387_584
+    assert shown["kv_bytes_per_token_bf16"] == 8 * 40_960
+    listed = json.loads(qsjax("models", "--format", "json").stdout)
+    assert len(listed) >= 30
+    assert {"deepseek-v3", "grok-1", "switch-c-2048"} <= {row["name"] for row in listed}
+
+
+def test_hardware_json_has_every_number_and_its_source():
+    shown = json.loads(qsjax("hardware", "show", "h100", "--format", "json").stdout)
+    assert shown["hbm_bw"] == 3.35e12
+    assert shown["sources"]
+    assert len(json.loads(qsjax("hardware", "--format", "json").stdout)) >= 18
+
+
+def test_version_and_help():
+    assert qsjax("--version").stdout.startswith("qsjax")
+    assert "explore" in qsjax("--help").stdout
+    assert "Examples" in qsjax("explore", "--help").stdout
