@@ -32,7 +32,7 @@ LAYERS = (
     ("candidates",),
     ("search",),
     ("grid",),
-    ("ledger",),
+    ("ledger", "prefill"),
     ("decode",),
     ("rates",),
     ("feasibility",),

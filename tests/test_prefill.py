@@ -1,0 +1,93 @@
+"""Prefill: hand-worked terms, limits, and what an output token waits for the prompts of others."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from tolerances import EXACT
+
+from qsjax.prefill import interleaved_wait, mean_attended, prefill_step
+from qsjax.specs import PHYSICAL, HardwareSpec, ModelSpec, Partition, Workload
+
+PROMPT = 4096.0
+DENSE = ModelSpec(
+    layers=10.0, hidden=1024.0, vocab=32000.0, heads=16.0, kv_heads=4.0, head_dim=64.0,
+    expert_ff=4096.0,
+)  # fmt: skip
+MOE = dataclasses.replace(DENSE, experts=8.0, top_k=2.0)
+HARDWARE = HardwareSpec(
+    hbm_bytes=8e10, hbm_bw=1e12, flops_bf16=1e14, flops_fp8=2e14, flops_fp4=4e14, intra_bw=1e11,
+    inter_bw=1e10, island_size=8.0, eff_gemm=0.5, eff_attention=0.5, step_overhead=1e-3,
+    layer_overhead=1e-5, intra_latency=1e-5, eff_allreduce=0.1,
+)  # fmt: skip
+WORKLOAD = Workload(context=1.0)
+
+
+def step(model=DENSE, prompt=PROMPT, hardware=HARDWARE, prompts=1.0, mode="pass_kv", **degrees):
+    partition = Partition(**degrees)
+    return prefill_step(model, hardware, partition, WORKLOAD, PHYSICAL, prompt, prompts, mode)
+
+
+@pytest.mark.parametrize(("prompt", "limit"), [(100, 1e9), (100, 30), (30, 100)])
+def test_mean_attended_is_the_sum_over_a_prompt(prompt, limit):
+    by_hand = sum(min(i, limit) for i in range(prompt)) / prompt
+    assert float(mean_attended(prompt, limit)) == pytest.approx(by_hand, abs=0.5)
+
+
+def test_terms_by_hand():
+    cost = step(tp=4.0)
+    pairs = PROMPT * PROMPT / 2
+    attention = 10 * 4 * 64 * 16 * pairs / 4 / (1e14 * 0.5)
+    projection = 2 * PROMPT * 10 * 1024 * 64 * (2 * 16 + 2 * 4) / 4 / (2e14 * 0.5)
+    ffn = 2 * PROMPT * 10 * 3 * 1024 * 4096 / 4 / (2e14 * 0.5)
+    head = 2 * 32000 * 1024 / 4 / (1e14 * 0.5)
+    assert np.allclose(cost.compute, [attention, projection, ffn, head], rtol=EXACT)
+    # Two ring all-reduces a layer of the whole prompt, at the full link: messages are long.
+    messages = 10 * 2 * (2 * 3 / 4 * PROMPT * 1024 * 2 / 1e11 + 2 * 1e-5)
+    assert float(cost.comm) == pytest.approx(messages, rel=EXACT)
+    slower = sum(max(float(c), float(h)) for c, h in zip(cost.compute, cost.hbm, strict=True))
+    assert float(cost.ttft) == pytest.approx(slower + messages + 10 * 1e-5 + 1e-3, rel=EXACT)
+    assert float(cost.tokens_per_s) == pytest.approx(PROMPT / (float(cost.ttft) - 1e-3))
+
+
+def test_context_parallelism_divides_attention_and_sends_what_it_passes():
+    one = step()
+    four = {mode: step(kvp=4.0, mode=mode) for mode in ("pass_kv", "pass_q")}
+    for cost in four.values():
+        assert float(cost.compute.attention) == pytest.approx(float(one.compute.attention) / 4)
+        assert float(cost.compute.ffn) == pytest.approx(float(one.compute.ffn) / 4)
+    per_byte = 10 * 2 / 1e11
+    width = {"pass_kv": 3 / 4 * 2 * 4 * 64, "pass_q": 3 / 16 * 16 * (64 + 64 + 1)}
+    wanted = PROMPT * per_byte * (width["pass_kv"] - width["pass_q"])
+    difference = float(four["pass_kv"].comm - four["pass_q"].comm)
+    assert difference == pytest.approx(wanted)
+
+
+def test_pipeline_stages_raise_throughput_not_speed():
+    one, two = step(), step(pp=2.0)
+    assert float(two.ttft) > float(one.ttft) * 0.99
+    assert float(two.tokens_per_s) > 1.8 * float(one.tokens_per_s)
+
+
+def test_latent_attention_is_not_absorbed():
+    latent = {"kv_latent": 512.0, "rope_dim": 64.0, "qk_nope_dim": 128.0, "v_head_dim": 128.0}
+    cost = step(dataclasses.replace(DENSE, **latent))
+    ratio = float(cost.compute.attention / step().compute.attention)
+    assert ratio == pytest.approx(2 * (128 + 64 + 128) / (4 * 64))
+
+
+def test_waiting_for_the_prompts_of_others():
+    cost = step()
+    assert float(interleaved_wait(cost, 32.0, 1024.0)) == pytest.approx(float(cost.ttft) / 32)
+
+
+@pytest.mark.parametrize("model", [DENSE, MOE])
+@pytest.mark.parametrize("prompt", [1.0, 17.0, 1e6])
+def test_gradients_are_finite(model, prompt):
+    def log_ttft(hardware, prompt):
+        return step(model, prompt, hardware, tp=2.0, ep=2.0, dp=2.0, kvp=2.0).ttft
+
+    hardware = jax.tree.map(float, HARDWARE)
+    gradients = jax.grad(log_ttft, argnums=(0, 1))(hardware, prompt)
+    assert all(np.isfinite(leaf) for leaf in jax.tree.leaves(gradients))
