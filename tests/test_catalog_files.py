@@ -71,7 +71,7 @@ def test_hardware_by_units(write):
         ("hbm_capacity_gib = 80", "hbm_bytes", 80 * GIB),
         ("hbm_capacity_mib = 1024", "hbm_bytes", GIB),
         ("hbm_bandwidth_gb_per_s = 3350", "hbm_bw", 3.35 * TB),
-        ("peak_fp8_pflop_per_s = 4.5", "flops_fp8", 4.5e15),
+        ("peak_fp4_pflop_per_s = 4.5", "flops_fp4", 4.5e15),
         ("intra_latency_us = 2.1", "intra_latency", 2.1e-6),
         ("step_overhead_ms = 0.2", "step_overhead", 2e-4),
         ("price_usd_per_hour = 2.5", "usd_per_hour", 2.5),

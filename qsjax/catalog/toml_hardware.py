@@ -155,7 +155,7 @@ def _fill(values: dict[str, float]) -> tuple[str, ...]:
 
 
 def _stated(entry: HardwareEntry) -> dict[str, Any]:
-    """The fields of an entry without the stand-ins, which follow the peaks of whoever extends it."""
+    """The fields of an entry without its stand-ins: those follow the peaks of the extension."""
     assumed = {f for f, (_, reason) in FALLBACKS.items() if reason in entry.assumptions}
     return {f: value for f, value in dataclasses.asdict(entry.spec).items() if f not in assumed}
 
