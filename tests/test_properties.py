@@ -27,8 +27,20 @@ POISSON = dataclasses.replace(PHYSICAL, expert_balance="poisson", ffn_sharding="
 LINKS = ("intra_bw", "inter_bw")
 FLOPS = ("flops_bf16", "flops_fp8", "flops_fp4")
 RATES = ("hbm_bw", *FLOPS, *LINKS)
-TIMES = ("intra_latency", "inter_latency", "layer_overhead", "step_overhead")
+TIMES = (
+    *("intra_latency", "inter_latency"),
+    *("layer_overhead", "step_overhead", "expert_overhead", "sequence_overhead"),
+)
 WINDOWED = ("overlap_tp", "overlap_ep", "overlap_layout")
+ONE_LAYER = {
+    "layers": 1.0,
+    "hidden": 8.0,
+    "vocab": 8.0,
+    "heads": 1.0,
+    "kv_heads": 1.0,
+    "head_dim": 8.0,
+    "expert_ff": 8.0,
+}
 few = settings(max_examples=10)
 
 
@@ -60,10 +72,11 @@ def scaled(designs, factor, **names):
 @given(seed=SEEDS, factor=st.floats(1.001, 8.0))
 @pytest.mark.parametrize("name", [*RATES, "hbm_bytes"])
 def test_throughput_never_falls_with_better_hardware(name, seed, factor):
-    designs = drawn(seed)
-    # Families that share a window may hide no more than the window between them.
+    # Slow links, so that exchange is seen; and families that share a window hide no more than the
+    # window between them, else the time that a faster phase saves is lost more than once.
+    designs = scaled(drawn(seed), 1 / 30, hardware=LINKS)
     for overlap in WINDOWED:
-        designs.hardware[overlap] /= len(WINDOWED)
+        designs.hardware[overlap][:] = 1 / len(WINDOWED)
     before = evaluated(designs)
     after = evaluated(scaled(designs, factor, hardware=[name]))
     assert np.all(after.tokens_per_s_per_gpu >= before.tokens_per_s_per_gpu * (1 - MONOTONE))
@@ -87,7 +100,7 @@ def test_largest_batch_falls_as_one_over_context(seed, factor):
 @given(seed=SEEDS, exponent=st.integers(-20, 20).filter(bool))
 def test_the_unit_of_information_does_not_matter(seed, exponent):
     designs = drawn(seed)
-    sizes = [name for name in designs.workload if name.startswith("bytes_")]
+    sizes = [name for name in designs.workload if "bytes" in name]
     hardware = ["hbm_bytes", "reserve_bytes", "hbm_bw", *LINKS]
     other = scaled(designs, 2.0**exponent, workload=sizes, hardware=hardware)
     before, after = evaluated(designs), evaluated(other)
@@ -137,36 +150,25 @@ def test_collectives_vanish_for_one_rank_and_are_linear_in_bytes(topology, start
         np.testing.assert_allclose(thrice.bandwidth, 3 * once.bandwidth, rtol=EXACT)
 
 
+def expert_share(model, tokens):
+    """Share of a pool without redundant experts that the tokens of a microbatch touch."""
+    tokens = jnp.asarray(tokens)
+    return traffic.expert_traffic_factor(model, PHYSICAL, tokens, tokens, jnp.ones(()))
+
+
 @given(experts=st.integers(2, 4096), share=st.floats(0.0, 1.0))
 def test_coverage_limits(experts, share):
     top_k = float(max(1, int(share * (experts - 1))))
     model = ModelSpec(**ONE_LAYER, experts=float(experts), top_k=top_k)
 
-    def coverage(tokens):
-        tokens = jnp.asarray(tokens)
-        return traffic.expert_traffic_factor(model, PHYSICAL, tokens, tokens)
-
-    np.testing.assert_allclose(coverage(1.0), top_k / experts, rtol=EXACT)
-    np.testing.assert_allclose(coverage(30.0 * experts), 1.0, rtol=EXACT)
-    tokens = np.geomspace(1.0, 1e6, 50)
-    assert np.all(np.diff(coverage(tokens)) >= 0)
-
-
-ONE_LAYER = {
-    "layers": 1.0,
-    "hidden": 8.0,
-    "vocab": 8.0,
-    "heads": 1.0,
-    "kv_heads": 1.0,
-    "head_dim": 8.0,
-    "expert_ff": 8.0,
-}
+    np.testing.assert_allclose(expert_share(model, 1.0), top_k / experts, rtol=EXACT)
+    np.testing.assert_allclose(expert_share(model, 30.0 * experts), 1.0, rtol=EXACT)
+    assert np.all(np.diff(expert_share(model, np.geomspace(1.0, 1e6, 50))) >= 0)
 
 
 @pytest.mark.parametrize("tokens", [1.0, 2.5, 1e6])
 def test_coverage_is_one_for_a_dense_model(tokens):
-    tokens = jnp.asarray(tokens)
-    assert traffic.expert_traffic_factor(ModelSpec(**ONE_LAYER), PHYSICAL, tokens, tokens) == 1
+    assert expert_share(ModelSpec(**ONE_LAYER), tokens) == 1
 
 
 @few
@@ -175,6 +177,7 @@ def test_twin_at_break_even_streams_the_same_ffn_bytes(seed):
     convention = dataclasses.replace(PHYSICAL, expert_traffic="all_experts")
     designs = drawn(seed, given=True)
     designs.partition["ep"][:] = 1.0
+    designs.partition["redundant_experts"][:] = 0.0
     model, hardware, partition, workload, _, _ = records(designs, PHYSICAL, {})
     twin = dense_twin(model, model.experts / model.top_k, "active_ffn")
     sparse, dense = (
@@ -206,8 +209,6 @@ GRADIENT_CASES = {
     "paper": (PAPER, False),
     "paper_given_batch": (PAPER, True),
     "poisson_given_batch": (POISSON, True),
-    "relaxed": (RELAXED, False),
-    "floor": (dataclasses.replace(PHYSICAL, rounding="floor"), False),
 }
 
 
