@@ -77,9 +77,17 @@ def without_batch(axes: Axes) -> Axes:
     return Axes(*keep)
 
 
-def batch_axis(axes: Axes) -> np.ndarray | None:
-    """Coordinates of the axis `batch`, if there is one."""
-    return next((axis.values for axis in axes.all if axis.name == "batch"), None)
+def batches_asked(records: Records, axes: Axes) -> np.ndarray | None:
+    """The batches that an axis `batch` or the workload prescribes, in rising order."""
+    asked = next((axis.values for axis in axes.all if axis.name == "batch"), None)
+    if asked is None and records.workload.batch is not None:
+        asked = np.asarray(records.workload.batch, np.float64)
+    return None if asked is None else np.unique(asked)
+
+
+def labels_of(axes: Axes, cell: tuple[int, ...]) -> dict[str, str | float]:
+    """Coordinates of a kept cell as users read them."""
+    return {axis.name: axis.labels[i] for axis, i in zip(axes.kept, cell, strict=True)}
 
 
 def cells(axes: Axes) -> Iterator[tuple[int, ...]]:
@@ -109,6 +117,13 @@ def flat_records(
     values |= {axis.name: axis.values[i] for axis, i in zip(axes.searched, at, strict=True)}
     placed: Records = strong(place(records, values, convention))
     return placed
+
+
+def designs(axes: Axes, position: np.ndarray) -> dict[str, np.ndarray]:
+    """Labels of the searched axes at flat positions over them, by name."""
+    lengths = [len(axis.values) for axis in axes.searched]
+    at = np.unravel_index(position, lengths) if lengths else ()
+    return {axis.name: np.array(axis.labels)[i] for axis, i in zip(axes.searched, at, strict=True)}
 
 
 def candidates(

@@ -4,20 +4,30 @@ import dataclasses
 from functools import lru_cache
 from itertools import combinations
 
+import jax
 import numpy as np
 
+from qsjax.batches import Objective, Scores, score_candidates
 from qsjax.candidates import (
+    Candidates,
     Screened,
-    batch_axis,
+    batches_asked,
+    candidates,
     cell_axes,
     cells,
     flat_records,
     is_legal,
+    labels_of,
     screen,
     strong,
     without_batch,
 )
+from qsjax.decode import StepCost
+from qsjax.economics import Economy, economy_of
 from qsjax.grid import Axes, Records, axis_arrays, place
+from qsjax.limits import Limits, check_limits
+from qsjax.refusals import Refusal, refusals
+from qsjax.search import TIE_TOLERANCE, evaluate
 from qsjax.specs import KV_HELIX, Convention, Partition
 
 # GPU counts that `relax` tries: powers of two up to this one.
@@ -77,9 +87,7 @@ def relax(
         where: cells to look at, shape of the kept axes less `batch`; all of them if None. The
             others are NaN.
     """
-    asked = batch_axis(axes)
-    if asked is None and records.workload.batch is not None:
-        asked = np.asarray(records.workload.batch)
+    asked = batches_asked(records, axes)
     batch = 1.0 if asked is None else max(1.0, float(np.min(asked)))
     axes = without_batch(axes)
     free = records._replace(workload=dataclasses.replace(records.workload, batch=None))
@@ -100,3 +108,94 @@ def relax(
         if fits.any():
             gpus[cell] = counts[fits[:, 0]].min()
     return Relaxation(hbm, gpus)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Design:
+    """One design that runs: its inputs and its cost, all scalars."""
+
+    records: Records
+    step: StepCost
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Served:
+    """The best design of one kept cell within the limits.
+
+    Attributes:
+        labels: coordinates of the cell by axis.
+        best: the winner; None if no design keeps the limits.
+        found: the candidates: legal, with room for one sequence.
+        scores: best allowed batch of each of them.
+        refusals: if there is no winner, why and what would be one; else empty.
+    """
+
+    labels: dict[str, str | float]
+    best: Design | None
+    found: Candidates
+    scores: Scores
+    refusals: tuple[Refusal, ...]
+
+
+def design_at(found: Candidates, row: int, batch: float, convention: Convention) -> Design:
+    """The full cost of one candidate at a batch."""
+    at = jax.tree.map(lambda x: x[row, 0] if x.ndim else x, found.records)
+    workload = dataclasses.replace(at.workload, batch=np.asarray(batch, np.float64))
+    at = at._replace(workload=workload, gpus=None)
+    step = jax.tree.map(lambda x: float(np.asarray(x)), evaluate(at, convention))
+    return Design(at, step)
+
+
+def winner(scores: Scores) -> int | None:
+    """The best row by the tie rule: score within 1e-9, then fewest GPUs, then lowest position."""
+    best = np.max(scores.score, initial=-np.inf)
+    if best == -np.inf:
+        return None
+    tied = scores.score >= best - TIE_TOLERANCE * abs(best)
+    return int(np.argmin(np.where(tied, scores.gpus, np.inf)))
+
+
+def serve(
+    records: Records,
+    axes: Axes,
+    convention: Convention,
+    limits: Limits | None = None,
+    economy: Economy | None = None,
+    objective: Objective = "tokens_per_s_per_gpu",
+) -> list[Served]:
+    """The best design within the limits for each kept cell, over all partitions and batches.
+
+    Args:
+        records: inputs.
+        axes: the grid; batches are searched: those of an axis `batch` or of the workload if there
+            is one, else all (see `batches.ladder`).
+        convention: accounting.
+        limits: what a design must keep.
+        economy: price and power; the accelerator's own if None.
+        objective: what is best.
+
+    Raises:
+        ValueError: a limit is out of range, or cannot be judged without a price or a power.
+    """
+    limits = limits or Limits()
+    given = batches_asked(records, axes)
+    axes = without_batch(axes)
+    served = []
+    for cell in cells(axes):
+        found = candidates(records, axes, cell, convention)
+        own = economy or economy_of(found.records.hardware)
+        check_limits(limits, own)
+        scores = score_candidates(found, limits, own, convention, objective, given)
+        row = winner(scores)
+        served.append(
+            Served(
+                labels=labels_of(axes, cell),
+                best=None
+                if row is None
+                else design_at(found, row, float(scores.batch[row]), convention),
+                found=found,
+                scores=scores,
+                refusals=() if row is not None else refusals(found, limits, own, convention, given),
+            )
+        )
+    return served

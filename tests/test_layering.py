@@ -25,6 +25,9 @@ LAYERS = (
     ("explore",),
     ("pareto",),
     ("serving",),
+    ("refusals",),
+    ("batches",),
+    ("limits",),
     ("economics", "engines"),
     ("catalog",),
     ("sensitivity", "breakeven", "design", "uncertainty"),
@@ -51,7 +54,10 @@ ONLY = {"catalog": {"specs", "cost.params", "units", "validate"}}
 STRANGERS = {"cost"}
 MATPLOTLIB = {"plotting"}
 FILES = {"cli", "report", "export", "catalog", "sweep.storage"}
-JIT = {"grid", "search", "candidates", "sweep", "sensitivity", "breakeven", "design", "uncertainty", "paper"}
+JIT = {
+    *("grid", "search", "candidates", "batches", "pareto", "sweep"),
+    *("sensitivity", "breakeven", "design", "uncertainty", "paper"),
+}
 
 DYNAMIC_IMPORTS = {"cli"}  # loads its verbs late; only __main__ is above it
 

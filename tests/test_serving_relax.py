@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from qsjax import catalog
-from qsjax.explore import grid_of, variants_of
+from qsjax.explore import axis_values, grid_of, variants_of
 from qsjax.grid import Records, make_axes, stack
 from qsjax.search import evaluate, search
 from qsjax.serving import MOST_GPUS, _power_of_two_partitions, relax
@@ -20,7 +20,7 @@ MODEL = catalog.model("deepseek-v3")
 
 def problem(convention, gpus=(8,), contexts=(4096, 2**24), batch=None, **overrides):
     variants = variants_of(MODEL, [5.0], convention)
-    axes = grid_of(variants, gpus, contexts, overrides)
+    axes = grid_of(variants, axis_values(gpus, contexts, overrides))
     specs = stack([variant.spec for variant in variants])
     return Records(specs, GPU, Partition(), Workload(context=1.0, batch=batch)), axes
 

@@ -1,0 +1,275 @@
+"""Batches as an axis: every candidate partition at every batch, in blocks of one shape.
+
+A batch above a partition's largest one is replaced by that one, so the largest batch that fits is
+always among those tried, and every cell of a block is a design that runs.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from functools import partial
+from typing import Literal, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from qsjax.candidates import Candidates, strong
+from qsjax.decode import StepCost, decode_step
+from qsjax.economics import Economy, joules_per_token, usd_per_million_tokens
+from qsjax.grid import Records
+from qsjax.limits import LIMITS, RISING, Limits, is_given, violations
+from qsjax.specs import Convention
+
+Objective = Literal[
+    "tokens_per_s_per_gpu",
+    "tokens_per_s_per_user",
+    "tokens_per_s",
+    "tpot",
+    "usd_per_million_tokens",
+    "joules_per_token",
+    "gpus",
+    "headroom",
+]
+OBJECTIVES = get_args(Objective)
+MINIMISED = ("tpot", "usd_per_million_tokens", "joules_per_token", "gpus")
+
+# Shape of a block: partitions times batches. One shape is one compilation.
+ROWS, COLUMNS = 128, 128
+# The default ladder: every batch up to DENSE, then steps of at most SPACING.
+DENSE, SPACING = 64, 0.02
+
+
+class Block(NamedTuple):
+    """A rectangle of designs, padded to one shape.
+
+    Attributes:
+        records: partition fields of shape (ROWS, 1), the rest scalars; no batch.
+        largest: largest batch of each row, (ROWS, 1); 0 in rows that only pad.
+        batches: (1, COLUMNS).
+        rows: which candidates the rows are, without the padding.
+    """
+
+    records: Records
+    largest: np.ndarray
+    batches: np.ndarray
+    rows: np.ndarray
+
+
+def every(largest: float) -> np.ndarray:
+    """All batches from 1 to `largest`."""
+    return np.arange(1.0, max(1.0, np.floor(largest)) + 1.0)
+
+
+def ladder(largest: float, spacing: float = SPACING, dense: int = DENSE) -> np.ndarray:
+    """Every batch up to `dense`, then a geometric ladder of whole batches, up to `largest`.
+
+    Between two steps b1 < b2 TPOT does not fall, so for each batch left out b1 serves its users at
+    least as fast, and gives at least b1/b of its throughput: no more than `spacing` is lost, or
+    1/b1 where whole batches are further apart than that.
+
+    >>> ladder(20, spacing=0.5, dense=4)
+    array([ 1.,  2.,  3.,  4.,  6.,  9., 13., 19., 20.])
+    """
+    steps = [float(b) for b in range(1, dense + 1)]
+    while steps[-1] < largest:
+        steps.append(max(steps[-1] + 1.0, np.floor(steps[-1] * (1.0 + spacing))))
+    return np.array([*(b for b in steps if b < largest), max(1.0, np.floor(largest))])
+
+
+def spacing_of(batches: np.ndarray) -> float:
+    """Largest relative gap to a batch left out: an upper bound of the throughput lost by it [1].
+
+    >>> spacing_of(np.array([1.0, 2.0, 4.0]))
+    0.5
+    """
+    return float(np.max((np.diff(batches) - 1.0) / batches[:-1], initial=0.0))
+
+
+def clip_to(batches: np.ndarray, largest: np.ndarray) -> np.ndarray:
+    """Each largest batch lowered to one of the list; 0 where all of them are above it."""
+    at = np.searchsorted(batches, largest, side="right")
+    return np.where(at > 0, batches[np.maximum(at - 1, 0)], 0.0)
+
+
+def _padded(values: np.ndarray, length: int) -> np.ndarray:
+    return np.concatenate([values, np.repeat(values[-1:], length - len(values), axis=0)])
+
+
+def blocks(found: Candidates, largest: np.ndarray, batches: np.ndarray) -> Iterator[Block]:
+    """Blocks that cover every candidate at every batch up to its own largest one.
+
+    Args:
+        found: candidates of a cell.
+        largest: largest batch allowed for each of them, at most B_max; 0 excludes it.
+        batches: in rising order, up to at least the largest of all.
+    """
+    order = np.argsort(-largest, kind="stable")
+    order = order[largest[order] >= 1]
+    for start in range(0, len(order), ROWS):
+        rows = order[start : start + ROWS]
+        padded = _padded(rows, ROWS)
+        records = jax.tree.map(lambda x, at=padded: x[at] if x.ndim else x, found.records)
+        top = np.where(np.arange(ROWS) < len(rows), largest[padded], 0.0)[:, None]
+        # The rows are sorted, so batches beyond the first row's repeat what was there before.
+        last = int(np.searchsorted(batches, top[0, 0])) + 1
+        for left in range(0, min(last, len(batches)), COLUMNS):
+            columns = _padded(batches[left : left + COLUMNS], COLUMNS)[None, :]
+            yield Block(records, top, columns, rows)
+
+
+def step_at(records: Records, batch: jax.Array, convention: Convention) -> StepCost:
+    """The step of designs at the given batches."""
+    workload = dataclasses.replace(records.workload, batch=jnp.maximum(batch, 1.0))
+    return decode_step(
+        records.model, records.hardware, records.partition, workload, convention, None
+    )
+
+
+def scores_of(step: StepCost, economy: Economy) -> dict[Objective, jax.Array]:
+    """Every objective, turned so that more is better."""
+    cap, rate = step.capacity, step.tokens_per_s_per_gpu
+    values: dict[Objective, jax.Array] = {
+        "tokens_per_s_per_gpu": rate,
+        "tokens_per_s_per_user": step.tokens_per_s_per_user,
+        "tokens_per_s": step.tokens_per_s,
+        "tpot": step.tpot,
+        "usd_per_million_tokens": usd_per_million_tokens(rate, economy),
+        "joules_per_token": joules_per_token(rate, economy),
+        "gpus": step.gpus,
+        "headroom": 1.0 - (cap.weights + cap.batch * cap.kv_per_sequence) / cap.usable,
+    }
+    return {name: -x if name in MINIMISED else x for name, x in values.items()}
+
+
+@partial(jax.jit, static_argnames="convention")
+def largest_within(
+    records: Records,
+    largest: jax.Array,
+    limits: Limits,
+    economy: Economy,
+    convention: Convention,
+) -> jax.Array:
+    """Largest batch of each row that keeps the limits that rise with the batch; 0 if none does.
+
+    Bisection over whole numbers: TPOT and memory do not fall with the batch.
+    """
+
+    def keeps(batch: jax.Array) -> jax.Array:
+        bits = violations(limits, records, step_at(records, batch, convention), economy)
+        return jnp.broadcast_to((bits & RISING) == 0, batch.shape)
+
+    def halve(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        low, high = state  # `low` keeps the limits (or is 0), `high` breaks them
+        middle = jnp.floor(0.5 * (low + high))
+        good = (middle >= 1.0) & keeps(middle)
+        return jnp.where(good, middle, low), jnp.where(good, high, middle)
+
+    start = (jnp.zeros_like(largest), largest + 1.0)
+    low, _ = jax.lax.while_loop(lambda s: jnp.any(s[1] - s[0] > 1.0), halve, start)
+    return low
+
+
+class RowBest(NamedTuple):
+    """Best batch of each row: its score (-inf if none is allowed), the batch, the GPUs."""
+
+    score: jax.Array
+    batch: jax.Array
+    gpus: jax.Array
+
+
+@partial(jax.jit, static_argnames="convention")
+def best_batches(
+    records: Records,
+    largest: jax.Array,
+    batches: jax.Array,
+    limits: Limits,
+    economy: Economy,
+    convention: Convention,
+    objective: jax.Array,
+) -> RowBest:
+    """The best batch of each row of a block within the limits.
+
+    `objective` is a position in OBJECTIVES: traced, so that all of them are one compilation.
+    """
+    batch = jnp.minimum(batches, largest)
+    step = step_at(records, batch, convention)
+    allowed = (batch >= 1.0) & (violations(limits, records, step, economy) == 0)
+    every_score = scores_of(step, economy)
+    score = jnp.select(
+        [objective == code for code in range(len(OBJECTIVES))],
+        [jnp.broadcast_to(every_score[name], batch.shape) for name in OBJECTIVES],
+    )
+    masked = jnp.where(allowed, score, -jnp.inf)
+    # Batches below the pipeline's depth share one TPOT; of equals, the one with most tokens wins.
+    is_best = masked == jnp.max(masked, axis=1, keepdims=True)
+    rate = jnp.broadcast_to(step.tokens_per_s_per_gpu, batch.shape)
+    at = jnp.argmax(jnp.where(is_best & allowed, rate, -jnp.inf), axis=1)[:, None]
+    return RowBest(
+        jnp.take_along_axis(masked, at, axis=1)[:, 0],
+        jnp.take_along_axis(batch, at, axis=1)[:, 0],
+        jnp.broadcast_to(step.gpus, largest.shape)[:, 0],
+    )
+
+
+class Scores(NamedTuple):
+    """Best batch of every candidate, shape (n,); `tried` counts the designs evaluated."""
+
+    score: np.ndarray
+    batch: np.ndarray
+    gpus: np.ndarray
+    largest: np.ndarray
+    tried: int
+
+
+def allowed_batches(
+    found: Candidates, limits: Limits, economy: Economy, convention: Convention
+) -> np.ndarray:
+    """Largest batch of each candidate that keeps the limits on TPOT and memory, shape (n,)."""
+    if not any(is_given(limits, name) for name, bit in LIMITS.items() if bit & RISING):
+        return found.largest
+    largest = np.zeros(len(found.largest))
+    for block in blocks(found, found.largest, np.ones(1)):
+        top = largest_within(block.records, block.largest, limits, economy, convention)
+        largest[block.rows] = np.asarray(top)[: len(block.rows), 0]
+    return largest
+
+
+def score_candidates(
+    found: Candidates,
+    limits: Limits,
+    economy: Economy,
+    convention: Convention,
+    objective: Objective = "tokens_per_s_per_gpu",
+    batches: np.ndarray | None = None,
+) -> Scores:
+    """The best batch of every candidate within the limits.
+
+    Args:
+        found: candidates of a cell.
+        limits: what a design must keep.
+        economy: price and power.
+        convention: accounting.
+        objective: what is maximised (times, price and energy are minimised).
+        batches: those to try; others are left out, also the largest. If None: the ladder, and of
+            each partition the largest batch that the limits allow.
+    """
+    limits, economy = strong(limits), strong(economy)
+    largest = allowed_batches(found, limits, economy, convention)
+    n = len(largest)
+    score, batch, gpus = np.full(n, -np.inf), np.zeros(n), np.zeros(n)
+    tried = 0
+    if batches is not None:
+        steps, largest = np.sort(batches), clip_to(np.sort(batches), largest)
+    else:
+        steps = ladder(float(np.max(largest, initial=1.0)))
+    code = np.int32(OBJECTIVES.index(objective))
+    for block in blocks(found, largest, steps):
+        rows = (block.records, block.largest, block.batches)
+        best = best_batches(*rows, limits, economy, convention, code)
+        got, at_batch, of = (np.asarray(x)[: len(block.rows)] for x in best)
+        gpus[block.rows] = of
+        better = got > score[block.rows]
+        score[block.rows] = np.where(better, got, score[block.rows])
+        batch[block.rows] = np.where(better, at_batch, batch[block.rows])
+        tried += len(block.rows) * COLUMNS
+    return Scores(score, batch, gpus, largest, tried)
