@@ -109,6 +109,7 @@ def test_heads_problem_lists_the_divisors():
         ({"eff_gemm": 1.1}, "eff_gemm: 1.1 is not allowed"),
         ({"overlap_kv": 1.5}, "overlap_kv: 1.5 is not allowed; give a number from 0 to 1"),
         ({"overlap_tp": 0.6, "overlap_ep": 0.6}, "their sum exceeds 1; lower one of them"),
+        ({"overlap_tp": 0.5, "overlap_layout": 0.6}, "their sum exceeds 1; lower one of them"),
         ({"island_size": 2.5}, "island_size: 2.5 is not allowed; give a whole number"),
         ({"usable_fraction": 0.0}, "usable_fraction: 0 is not allowed"),
         ({"hbm_bw": np.array([1e12, -2.0])}, "hbm_bw: -2 is not allowed"),
