@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 MEMORY: dict[str, Look] = {
     "free": Look("none", ""),
     "kv": RESOURCES["HBM KV"],
-    "routed": Look("#2b8cd6", "////"),
-    "expert": Look("#2b8cd6", "////"),
     "shared": Look("#7fbbe6", "\\\\\\\\"),
     "dense": Look("#7fbbe6", "\\\\\\\\"),
+    "routed": Look("#2b8cd6", "////"),
+    "expert": Look("#2b8cd6", "////"),
     "ffn": Look("#2b8cd6", "////"),
     "attention": Look("#1c5f96", ""),
-    "head": Look("#b5d8f0", "...."),
-    "embedding": Look("#b5d8f0", "...."),
+    "head": Look("#b5d8f0", ".."),
+    "embedding": Look("#b5d8f0", ".."),
     "router": Look("#b5d8f0", "xxxx"),
     "weights": Look("#2b8cd6", "////"),
     "activation": RESOURCES["HBM activations"],
-    "state": Look("#0b8f6a", "...."),
+    "state": Look("#0b8f6a", ".."),
     "unusable": RESOURCES["overhead"],
     "reserve": RESOURCES["overhead"],
 }
@@ -68,7 +68,9 @@ def time_breakdown(
     contexts = sorted({row["context"] for row in rows})
     names = list(dict.fromkeys(style.variant_label(row) for row in rows))
     looks = style.variant_looks(rows)
-    ax = style.dressed(ax, (max(5.0, 1.6 + 0.36 * len(contexts) * (len(names) + 0.6)), 4.4))
+    ax = style.dressed(
+        ax, (min(11.5, max(7.4, 1.6 + 0.3 * len(contexts) * (len(names) + 0.6))), 4.4)
+    )
     width = 0.8 / len(names)
     tallest = max((row["tpot_ms"] for row in rows), default=1.0)
     for (context, name), members in series(
@@ -77,16 +79,17 @@ def time_breakdown(
         x = contexts.index(context) + (names.index(name) - (len(names) - 1) / 2) * width
         row = members[0]
         scale = 100.0 / row["tpot_ms"] if share else 1.0
-        top = _bar(ax, x, 0.86 * width, row, scale)
-        _hidden(ax, x + 0.43 * width, 0.22 * width, row, scale)
-        if not share and len(rows) <= 36:
+        room = 0.66 if row.get("hidden") else 0.88
+        top = _bar(ax, x, room * width, row, scale)
+        _hidden(ax, x + 0.36 * width, 0.2 * width, row, scale)
+        if not share and len(rows) <= 18:
             ax.annotate(
                 scales.quantity(row["tpot_ms"]),
                 (x, top),
                 xytext=(0, 2),
                 textcoords="offset points",
                 ha="center",
-                fontsize=7.5 if len(rows) <= 16 else 6.2,
+                fontsize=7.5,
                 color=style.ink().text,
             )
         ax.plot(x, -0.022 * (100.0 if share else tallest), marker=looks[name].marker,
@@ -97,7 +100,7 @@ def time_breakdown(
     style.grid(ax)
     what = "share of time per output token [%]" if share else "time per output token [ms]"
     style.label(ax, title, "context [tokens]", what)
-    style.legend_above(ax, 5, handles=[*_time_handles(rows), *_variant_handles(ax, looks)])
+    style.legend_above(ax, 5, handles=[*_variant_handles(ax, looks), *_time_handles(rows)])
     return ax
 
 
@@ -112,7 +115,7 @@ def _bar(ax: Axes, x: float, width: float, row: Row, scale: float) -> float:
             bottom=bottom,
             color=look.colour,
             hatch=look.hatch,
-            edgecolor="#20242a",
+            edgecolor=style.EDGE,
             linewidth=0.25,
             zorder=2,
         )
@@ -141,7 +144,7 @@ def _hidden(ax: Axes, left: float, width: float, row: Row, scale: float) -> None
 def _time_handles(rows: Sequence[Row]) -> list[Patch]:
     present = {name for row in rows for name in by_resource(row["terms"])}
     handles = [
-        Patch(facecolor=look.colour, hatch=look.hatch, edgecolor="#20242a", linewidth=0.25,
+        Patch(facecolor=look.colour, hatch=look.hatch, edgecolor=style.EDGE, linewidth=0.25,
               label=name)
         for name, look in RESOURCES.items()
         if name in present
@@ -194,7 +197,7 @@ def memory_ledger(
                 left=left,
                 color=look.colour,
                 hatch=look.hatch,
-                edgecolor=style.ink().quiet if is_free else "#20242a",
+                edgecolor=style.ink().quiet if is_free else style.EDGE,
                 linewidth=0.7 if is_free else 0.25,
                 linestyle="--" if is_free else "-",
                 zorder=2,
@@ -227,7 +230,7 @@ def _memory_handle(name: str) -> Patch:
     return Patch(
         facecolor=look.colour,
         hatch=look.hatch,
-        edgecolor=style.ink().quiet if is_free else "#20242a",
+        edgecolor=style.ink().quiet if is_free else style.EDGE,
         linestyle="--" if is_free else "-",
         linewidth=0.5,
         label=name.replace("_", " "),

@@ -9,6 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from qsjax.plotting import scales, style
+from qsjax.plotting.labels import Name, name_points
 from qsjax.plotting.style import DENSE, MOE, Row
 
 PHASE_MARKERS = {"attention": "o", "projection": "s", "ffn": "^", "head": "D"}
@@ -56,6 +57,7 @@ def roofline(
             fillstyle="full" if row["variant"] == "moe" else "left",
             markerfacecoloralt="#f4f5f6",
         )
+    _name_phases(ax, points, looks, bandwidth)
     for axis in (ax.xaxis, ax.yaxis):
         scales.number_axis(axis)
     style.grid(ax, "both")
@@ -69,6 +71,18 @@ def roofline(
     ]  # fmt: skip
     style.legend_above(ax, 4, handles=handles)
     return ax
+
+
+def _name_phases(
+    ax: Axes, points: Sequence[Row], looks: dict[str, style.Look], bandwidth: float
+) -> None:
+    names = []
+    for row in points:
+        label = style.variant_label(row)
+        text = f"{label} {row['phase']}"
+        names.append(Name(row["intensity"], row["flops_per_s"], text, looks[label].colour))
+    reach = np.geomspace(*ax.get_xlim(), 60)
+    name_points(ax, names, [(float(x), float(x * bandwidth)) for x in reach], 7.8)
 
 
 def _roofs(ax: Axes, peaks: Mapping[str, float], bandwidth: float, low: float, high: float) -> None:
@@ -163,31 +177,18 @@ def _name_regions(ax: Axes, top: float) -> None:
 
 
 def _models(ax: Axes, models: Sequence[Row], top: float) -> None:
-    ordered = sorted(models, key=lambda row: (row["s"], row["q"]))
-    heights = scales.spread([float(np.log10(row["q"]) / np.log10(top)) for row in ordered], 0.0)
-    groups: dict[int, list[int]] = {}
-    for k, row in enumerate(ordered):
-        groups.setdefault(round(np.log10(row["s"]) / 0.45), []).append(k)
-    for members in groups.values():
-        moved = scales.spread([heights[k] for k in members], 0.052)
-        for k, height in zip(members, moved, strict=True):
-            heights[k] = max(height, 0.025)
-    for row, height in zip(ordered, heights, strict=True):
-        q = row["q"]
+    for row in models:
         if "q_low" in row:
             ax.plot([row["s"]] * 2, [row["q_low"], row["q_high"]], color=MOE.colour, linewidth=1.4)
-        ax.plot(row["s"], q, "o", color=MOE.colour, markersize=7, markeredgecolor="#f4f5f6",
+        ax.plot(row["s"], row["q"], "o", color=MOE.colour, markersize=7, markeredgecolor="#f4f5f6",
                 markeredgewidth=0.8, zorder=4)  # fmt: skip
-        ax.annotate(
-            str(row["model"]),
-            (row["s"], q),
-            xytext=(row["s"] * 1.09, top**height),
-            textcoords="data",
-            va="center",
-            fontsize=8.5,
-            color=style.ink().text,
-            zorder=5,
-        )
+    places: dict[tuple[float, float], list[str]] = {}
+    for row in models:
+        places.setdefault((float(row["s"]), float(row["q"])), []).append(str(row["model"]))
+    names = [Name(*at, "\n".join(found), style.ink().text) for at, found in places.items()]
+    line = np.geomspace(1.0, top, 40)
+    borders = [(float(q ** (-1 / power)), float(q)) for power in (1, 2) for q in line]
+    name_points(ax, names, borders, 8.5)
 
 
 @style.styled
@@ -211,7 +212,7 @@ def reuse_decomposition(
         routing, gap = float(row["routing"]), float(row["gap"])
         ax.barh(y, routing - 1, 0.58, left=1.0, color=MOE.colour, zorder=2)
         ax.barh(y, gap - routing, 0.34, left=routing, color=DENSE[0].colour, hatch="////",
-                edgecolor="#20242a", linewidth=0.3, zorder=3)  # fmt: skip
+                edgecolor=style.EDGE, linewidth=0.3, zorder=3)  # fmt: skip
         ax.plot(gap, y, "D", color="#f4f5f6", markeredgecolor="#20242a", markersize=5, zorder=4)
         text = f"{routing:.3g} × {row['capacity']:.3g} = {gap:.3g}"
         ax.annotate(text, (max(gap, routing), y), xytext=(9, 0), textcoords="offset points",
@@ -227,7 +228,7 @@ def reuse_decomposition(
     style.label(ax, title, "weight reuse, dense twin over MoE [1]")
     handles = [
         Patch(facecolor=MOE.colour, label="routing, 1/s"),
-        Patch(facecolor=DENSE[0].colour, hatch="////", edgecolor="#20242a", linewidth=0.3,
+        Patch(facecolor=DENSE[0].colour, hatch="////", edgecolor=style.EDGE, linewidth=0.3,
               label="capacity, B dense / B MoE"),
         Line2D([], [], linestyle="none", marker="D", color="#f4f5f6", markeredgecolor="#20242a",
                label="product"),

@@ -19,6 +19,18 @@ def tokens(count: float) -> str:
     return f"{count:g}"
 
 
+def about(count: float) -> str:
+    """A token count to two digits, for a number between samples.
+
+    >>> about(23456), about(6.2e6), about(300)
+    ('23k', '5.9M', '300')
+    """
+    for unit, size in (("M", 2.0**20), ("k", 2.0**10)):
+        if count >= size:
+            return f"{float(f'{count / size:.2g}'):g}{unit}"
+    return f"{float(f'{count:.2g}'):g}"
+
+
 def quantity(value: float, digits: int = 3) -> str:
     """A number with an SI prefix, to `digits` significant digits.
 

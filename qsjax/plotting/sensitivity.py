@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -16,8 +16,8 @@ from qsjax.plotting.style import DENSE, MOE, RESOURCES, Look, Row
 
 # A parameter wears the colour of the resource that it feeds, by the first key in its name.
 FEEDS: dict[str, Look] = {
-    "hbm_bytes": Look("#0b8f6a", "oooo"),
-    "usable_fraction": Look("#0b8f6a", "oooo"),
+    "hbm_bytes": Look("#0b8f6a", "\\\\\\"),
+    "usable_fraction": Look("#0b8f6a", "\\\\\\"),
     "hbm_bw": RESOURCES["HBM KV"],
     "eff_kv_read": RESOURCES["HBM KV"],
     "eff_weight_read": RESOURCES["HBM weights"],
@@ -28,9 +28,9 @@ FEEDS: dict[str, Look] = {
     "bytes_dispatch": RESOURCES["comm EP"],
     "flops": RESOURCES["compute"],
     "eff_gemm": RESOURCES["compute"],
-    "eff_attention": Look("#f0c96a", "...."),
+    "eff_attention": Look("#f0c96a", ".."),
     "inter_latency": Look("#b9a4d8", "||||"),
-    "intra_latency": Look("#dccdec", "...."),
+    "intra_latency": Look("#dccdec", ".."),
     "inter_bw": RESOURCES["comm KV"],
     "intra_bw": RESOURCES["comm TP"],
     "eff_link": RESOURCES["comm EP"],
@@ -82,7 +82,7 @@ def tornado(
     style.label(ax, title, f"elasticity of {metric}: % change for 1 % more of the parameter")
     hatches = {label: "" if look == MOE else "////" for label, look in looks.items()}
     handles = [
-        Patch(facecolor=look.colour, hatch=hatches[label], edgecolor="#20242a", linewidth=0.25,
+        Patch(facecolor=look.colour, hatch=hatches[label], edgecolor=style.EDGE, linewidth=0.25,
               label=label)
         for label, look in looks.items()
     ]  # fmt: skip
@@ -102,7 +102,7 @@ def _bar(ax: Axes, y: float, height: float, row: Row, look: Look) -> None:
         height * 0.9,
         color=look.colour,
         hatch="" if look == MOE else "////",
-        edgecolor="#20242a",
+        edgecolor=style.EDGE,
         linewidth=0.25,
         zorder=2,
     )
@@ -157,10 +157,11 @@ def elasticity_bands(
                 continue
             look = parameter_look(name)
             ax.fill_between(contexts, base, base + part, facecolor=look.colour, hatch=look.hatch,
-                            edgecolor="#20242a", linewidth=0.25)  # fmt: skip
+                            edgecolor=style.EDGE, linewidth=0.25)  # fmt: skip
             base = base + part
     ax.axhline(0, color=style.ink().text, linewidth=1.0)
     scales.token_axis(ax.xaxis, contexts)
+    _hatch_gaps(ax, contexts, shown)
     ax.set_xlim(contexts[0], contexts[-1])
     low, high = ax.get_ylim()
     _binding_strip(ax, rows, contexts, low - 0.09 * (high - low), 0.06 * (high - low))
@@ -172,6 +173,17 @@ def elasticity_bands(
     return ax
 
 
+def _hatch_gaps(ax: Axes, contexts: Sequence[float], values: dict[str, np.ndarray]) -> None:
+    missing = np.all([np.isnan(v) for v in values.values()], axis=0) if values else np.array([True])
+    for is_missing, run in groupby(range(len(missing)), key=lambda k: bool(missing[k])):
+        if is_missing:
+            members = list(run)
+            left = contexts[max(0, members[0] - 1)]
+            right = contexts[min(len(contexts) - 1, members[-1] + 1)]
+            ax.axvspan(left, right, facecolor="none", edgecolor=style.ink().quiet, hatch="////",
+                       alpha=0.4, linewidth=0)  # fmt: skip
+
+
 def _number(value: Any) -> float:
     return float(value) if _finite(value) else math.nan
 
@@ -179,13 +191,16 @@ def _number(value: Any) -> float:
 def _band_handles(rows: Sequence[Row], names: Sequence[str]) -> list[Patch]:
     handles = [
         Patch(facecolor=parameter_look(n).colour, hatch=parameter_look(n).hatch,
-              edgecolor="#20242a", linewidth=0.25, label=n)
+              edgecolor=style.EDGE, linewidth=0.25, label=n)
         for n in names
     ]  # fmt: skip
     binding = {row["bound_by"] for row in rows if row.get("bound_by")}
+    if any(not _finite(row["elasticity"]) for row in rows):
+        handles.append(Patch(facecolor="none", edgecolor=style.ink().quiet, hatch="////",
+                             linewidth=0, label="infeasible"))  # fmt: skip
     return handles + [
         Patch(facecolor=RESOURCES[name].colour, hatch=RESOURCES[name].hatch, linewidth=0.25,
-              edgecolor="#20242a", label=f"strip: {name} binds")
+              edgecolor=style.EDGE, label=f"strip: {name} binds")
         for name in RESOURCES
         if name in binding
     ]  # fmt: skip
@@ -195,14 +210,14 @@ def _binding_strip(
     ax: Axes, rows: Sequence[Row], contexts: Sequence[float], bottom: float, height: float
 ) -> None:
     binds = {row["context"]: row["bound_by"] for row in rows if row.get("bound_by")}
-    middles = (math.sqrt(a * b) for a, b in pairwise(contexts))
-    edges = [contexts[0], *middles, contexts[-1]]
-    for k, context in enumerate(contexts):
-        look = RESOURCES.get(binds.get(context, ""))
-        if look is not None:
-            ax.add_patch(Rectangle((edges[k], bottom), edges[k + 1] - edges[k], height,
-                                   facecolor=look.colour, hatch=look.hatch, edgecolor="#20242a",
-                                   linewidth=0))  # fmt: skip
+    shown = [context for context in contexts if context in binds]
+    if not shown:
+        return
+    edges = [shown[0], *(math.sqrt(a * b) for a, b in pairwise(shown)), shown[-1]]
+    for context, (left, right) in zip(shown, pairwise(edges), strict=True):
+        look = RESOURCES[binds[context]]
+        ax.add_patch(Rectangle((left, bottom), right - left, height, facecolor=look.colour,
+                               hatch=look.hatch, edgecolor=style.EDGE, linewidth=0))  # fmt: skip
 
 
 @style.styled
@@ -224,7 +239,7 @@ def stability_intervals(
     looks = style.variant_looks(rows)
     kinds = list(dict.fromkeys(row.get("what") or "best partition" for row in rows))
     lanes = [(label, kind) for label in looks for kind in kinds]
-    ax = style.dressed(ax, (7.4, 1.6 + len(names) * (0.16 + 0.15 * len(lanes))))
+    ax = style.dressed(ax, (7.4, 1.6 + len(names) * (0.13 + 0.105 * len(lanes))))
     for row in rows:
         label, kind = style.variant_label(row), row.get("what") or "best partition"
         lane = (len(lanes) - 1) / 2 - lanes.index((label, kind))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 
 from qsjax.plotting import scales, style
+from qsjax.plotting.labels import Name, name_points
 from qsjax.plotting.rows import METRICS, design, series
 from qsjax.plotting.style import Row
 
@@ -36,7 +37,7 @@ def pareto_front(
     looks = style.category_looks(list(fronts)) if plain else style.variant_looks(rows)
     if logarithmic:
         ax.set(xscale="log", yscale="log")
-    for k, (name, members) in enumerate(fronts.items()):
+    for name, members in fronts.items():
         members.sort(key=lambda row: row["tokens_per_s_per_user"])
         x = [row["tokens_per_s_per_user"] for row in members]
         y = [row["tokens_per_s_per_gpu"] for row in members]
@@ -44,8 +45,8 @@ def pareto_front(
         ax.step(x, y, where="pre", color=look.colour, linestyle=look.line, linewidth=1.6, zorder=2)
         ax.plot(x, y, linestyle="none", marker=look.marker, color=look.colour, markersize=4.2,
                 label=name, zorder=3)  # fmt: skip
-        if designs:
-            _name_designs(ax, members, look.colour, above=k % 2 == 0)
+    if designs:
+        _name_designs(ax, fronts, looks)
     for axis in (ax.xaxis, ax.yaxis):
         scales.number_axis(axis)
     style.grid(ax, "both")
@@ -54,18 +55,17 @@ def pareto_front(
     return ax
 
 
-def _name_designs(ax: Axes, members: Sequence[Row], colour: str, *, above: bool) -> None:
-    last = len(members) - 1
-    places = sorted({0, last // 2, last}) if last >= 4 else [0]
-    for k in places:
-        row = members[k]
-        text = design(row) + (f", B={row['batch']:g}" if "batch" in row else "")
-        ax.annotate(
-            text,
-            (row["tokens_per_s_per_user"], row["tokens_per_s_per_gpu"]),
-            xytext=(4, 9) if above else (-4, -11),
-            textcoords="offset points",
-            ha="left" if above else "right",
-            fontsize=7.2,
-            color=colour,
-        )
+def _name_designs(ax: Axes, fronts: dict[str, list[Row]], looks: dict[str, style.Look]) -> None:
+    names, drawn = [], []
+    for name, members in fronts.items():
+        last = len(members) - 1
+        for k in sorted({0, last // 2, last}):
+            row = members[k]
+            text = design(row) + (f", B={row['batch']:g}" if "batch" in row else "")
+            names.append(Name(*_place(row), text, looks[name].colour))
+        drawn += [_place(row) for row in members]
+    name_points(ax, names, drawn, 7.2, optional=True)
+
+
+def _place(row: Row) -> tuple[float, float]:
+    return row["tokens_per_s_per_user"], row["tokens_per_s_per_gpu"]

@@ -64,7 +64,7 @@ RESOURCES: dict[str, Look] = {
     "compute": Look("#e8a71c", ""),
     "HBM KV": Look("#0b8f6a", ""),
     "HBM weights": Look("#4dbb98", "////"),
-    "HBM activations": Look("#9edcc6", "...."),
+    "HBM activations": Look("#9edcc6", ".."),
     "comm TP": Look("#7b52ab", ""),
     "comm KV": Look("#9d78c6", "\\\\\\\\"),
     "comm EP": Look("#c86aa6", "xxxx"),
@@ -83,6 +83,8 @@ CATEGORIES = (
     Look("#8b6bb8", marker="X", line=(0, (2, 1))),
     Look("#8d939c", marker="*", line=(0, (4, 2, 1, 2))),
 )
+# Hatches and outlines of filled areas.
+EDGE = "#20242aa8"
 INFEASIBLE = Look("#8a8f98", "//////", marker="x")
 SEQUENTIAL = LinearSegmentedColormap.from_list(
     "qsjax", ["#173a5e", "#1f6f94", "#1fa08a", "#8fc65a", "#f3dd6b"]

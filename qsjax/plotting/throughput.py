@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 from qsjax.plotting import scales, style
+from qsjax.plotting.labels import Name, name_points
 from qsjax.plotting.rows import METRICS, as_rows, design, series, why_infeasible
 from qsjax.plotting.style import INFEASIBLE, RESOURCES, Row
 
@@ -18,18 +19,23 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
-def crossings(first: Sequence[Row], second: Sequence[Row], metric: str) -> list[float]:
-    """Contexts at which two series cross, by straight lines between samples in log-log."""
+def crossings(
+    first: Sequence[Row], second: Sequence[Row], metric: str
+) -> list[tuple[float, float]]:
+    """Context and value where two series cross, by straight lines between samples in log-log."""
     values = {row["context"]: row[metric] for row in second if row["is_feasible"]}
     shared = sorted(
-        (row["context"], np.log(row[metric] / values[row["context"]]))
+        (row["context"], np.log(row[metric] / values[row["context"]]), row[metric])
         for row in first
         if row["is_feasible"] and row["context"] in values
     )
     found = []
-    for (left, a), (right, b) in pairwise(shared):
+    for (left, a, from_), (right, b, to) in pairwise(shared):
         if a * b < 0:
-            found.append(float(left * (right / left) ** (a / (a - b))))
+            share = a / (a - b)
+            found.append(
+                (float(left * (right / left) ** share), float(from_ * (to / from_) ** share))
+            )
     return found
 
 
@@ -86,6 +92,8 @@ def _line(ax: Axes, rows: Sequence[Row], metric: str, look: style.Look, shade: f
         color=look.colour,
         marker=look.marker,
         linestyle=look.line,
+        markeredgecolor="#f4f5f6",
+        markeredgewidth=0.5,
         alpha=shade,
         zorder=3,
     )
@@ -121,8 +129,9 @@ def _name_ends(ax: Axes, ends: list[tuple[float, float, str, str]], last: float)
     low, high = np.log10(ax.get_ylim())
     heights = [(np.log10(y) - low) / (high - low) for _, y, _, _ in ends]
     at_edge = [k for k, end in enumerate(ends) if end[0] == last]
-    moved = scales.spread([heights[k] for k in at_edge], 0.055)
-    places = dict(zip(at_edge, moved, strict=True))
+    moved = scales.spread([heights[k] for k in at_edge], 0.058)
+    lift = max(0.0, 0.02 - min(moved, default=1.0))
+    places = {k: height + lift for k, height in zip(at_edge, moved, strict=True)}
     for k, (x, y, text, colour) in enumerate(ends):
         options: Any = {"color": colour, "fontsize": 9, "fontweight": "bold", "va": "center"}
         if k in places:
@@ -134,25 +143,30 @@ def _name_ends(ax: Axes, ends: list[tuple[float, float, str, str]], last: float)
 
 
 def _mark_crossings(ax: Axes, lines: dict[Any, list[Row]], metric: str) -> None:
-    level = 0.965
-    for (name, gpus), members in lines.items():
+    names = []
+    for (label, gpus), members in lines.items():
         base = lines.get(("MoE", gpus))
-        if base is None or name == "MoE":
+        if base is None or label == "MoE":
             continue
-        for context in crossings(base, members, metric):
-            ax.axvline(context, color=style.ink().text, linewidth=0.9, linestyle=(0, (2, 2)))
-            text = f"{name} = MoE\nnear {scales.quantity(context / 1024, 2)}k tokens"
-            ax.annotate(
-                text,
-                (context, level),
-                xycoords=ax.get_xaxis_transform(),
-                xytext=(5, 0),
-                textcoords="offset points",
-                fontsize=8,
-                va="top",
-                color=style.ink().text,
-            )
-            level -= 0.11
+        for context, value in crossings(base, members, metric):
+            ax.plot(context, value, "o", markersize=11, markerfacecolor="none", zorder=5,
+                    markeredgecolor=style.ink().text, markeredgewidth=1.3)  # fmt: skip
+            text = f"MoE = {label}\nnear {scales.about(context)} tokens"
+            names.append(Name(context, value, text, style.ink().text))
+    if len({gpus for _, gpus in lines}) == 1:
+        drawn = [point for members in lines.values() for point in _along(members, metric)]
+        name_points(ax, names, drawn, 8.5)
+
+
+def _along(rows: Sequence[Row], metric: str) -> list[tuple[float, float]]:
+    """Points along the drawn line, for labels to keep clear of."""
+    found = [(row["context"], row[metric]) for row in rows if row["is_feasible"]]
+    if len(found) < 2:
+        return found
+    logs = np.log(np.array(sorted(found)))
+    x = np.linspace(logs[0, 0], logs[-1, 0], 90)
+    y = np.interp(x, logs[:, 0], logs[:, 1])
+    return [(float(a), float(b)) for a, b in zip(np.exp(x), np.exp(y), strict=True)]
 
 
 def tint(colour: str, share: float = 0.55) -> tuple[float, float, float]:

@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
 from matplotlib.patches import Patch
+from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike
 
 from qsjax.plotting import scales, style
@@ -50,10 +52,14 @@ def iso_throughput(
         ax.patch.set(hatch="////", edgecolor=style.ink().quiet, alpha=0.4, linewidth=0)
     if known.count():
         low, high = float(known.min()), float(known.max())
-        levels = np.geomspace(low, high, 9) if 0 < low < high else np.linspace(low, high + 1, 3)
-        filled = ax.contourf(xs, ys, known, levels=levels, cmap=style.SEQUENTIAL, extend="neither")
+        high = max(high, 1.001 * low)
+        levels = np.geomspace(low, high, 9)
+        filled = ax.contourf(
+            xs, ys, known, levels=levels, cmap=style.SEQUENTIAL, norm=LogNorm(low, high)
+        )
         lines = ax.contour(xs, ys, known, levels=levels[1:-1], colors="#f4f5f6", linewidths=0.8)
-        ax.clabel(lines, fmt=scales.quantity, fontsize=7.5, colors="#ffffff")
+        for text in ax.clabel(lines, fmt=scales.quantity, fontsize=7.5, colors="#ffffff"):
+            text.set_path_effects([withStroke(linewidth=1.8, foreground=style.EDGE)])
         fig = ax.get_figure(root=True)
         assert fig is not None
         bar = fig.colorbar(filled, ax=ax, pad=0.02, format=lambda v, _: scales.quantity(v))
@@ -61,9 +67,9 @@ def iso_throughput(
         bar.outline.set_visible(False)
         bar.ax.tick_params(labelsize=8, labelcolor=style.ink().text, color=style.ink().quiet)
     if gradient is not None:
-        _arrows(ax, xs, ys, gradient)
+        _arrows(ax, xs, ys, gradient, np.isfinite(zs))
     if point is not None:
-        ax.plot(*point, "o", color="#f4f5f6", markeredgecolor="#20242a", markersize=8, zorder=5)
+        ax.plot(*point, "o", color="#f4f5f6", markeredgecolor="#f4f5f6", markersize=8, zorder=5)
     for axis in (ax.xaxis, ax.yaxis):
         scales.number_axis(axis)
     style.label(ax, title, x_label, y_label)
@@ -75,11 +81,15 @@ def iso_throughput(
 
 
 def _arrows(
-    ax: Axes, xs: np.ndarray, ys: np.ndarray, gradient: tuple[ArrayLike, ArrayLike]
+    ax: Axes,
+    xs: np.ndarray,
+    ys: np.ndarray,
+    gradient: tuple[ArrayLike, ArrayLike],
+    is_known: np.ndarray,
 ) -> None:
-    gx, gy = (np.asarray(part, dtype=float) for part in gradient)
-    rows, columns = (slice(n // 12, None, max(1, n // 6)) for n in (len(ys), len(xs)))
-    ax.quiver(xs[columns], ys[rows], gx[rows, columns], gy[rows, columns], color="#20242a",
+    gx, gy = (np.where(is_known, np.asarray(part, dtype=float), np.nan) for part in gradient)
+    rows, columns = (slice(n // 10, n - n // 12, max(1, n // 6)) for n in (len(ys), len(xs)))
+    ax.quiver(xs[columns], ys[rows], gx[rows, columns], gy[rows, columns], color="#f4f5f6",
               pivot="mid", width=0.0042, zorder=4)  # fmt: skip
 
 

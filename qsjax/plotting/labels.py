@@ -1,0 +1,132 @@
+"""Names beside points: placed where they cover neither points nor each other."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+
+# Offsets to try, in text heights and alignments, best first.
+_PLACES = (
+    (0.7, 0.0, "left", "center"),
+    (0.4, 0.6, "left", "bottom"),
+    (0.4, -0.6, "left", "top"),
+    (-0.7, 0.0, "right", "center"),
+    (-0.4, 0.6, "right", "bottom"),
+    (-0.4, -0.6, "right", "top"),
+    (0.0, 0.8, "center", "bottom"),
+    (0.0, -0.8, "center", "top"),
+    (0.8, 1.5, "left", "bottom"),
+    (0.8, -1.5, "left", "top"),
+    (-0.8, -1.5, "right", "top"),
+    (-0.8, 1.5, "right", "bottom"),
+    (2.0, -3.0, "left", "top"),
+    (-2.0, 3.0, "right", "bottom"),
+    (2.0, 3.0, "left", "bottom"),
+    (-2.0, -3.0, "right", "top"),
+    (4.0, -5.0, "left", "top"),
+    (-4.0, 5.0, "right", "bottom"),
+)
+_FAR = 1.6  # text heights from which a thin line leads to the point
+_GLYPH = 0.6  # width of an average glyph in text heights
+
+
+class Name(NamedTuple):
+    """A text for the point (x, y) in data coordinates."""
+
+    x: float
+    y: float
+    text: str
+    colour: str
+
+
+class _Box(NamedTuple):
+    left: float
+    bottom: float
+    right: float
+    top: float
+
+    def overlaps(self, other: "_Box") -> bool:
+        return (
+            self.left < other.right
+            and other.left < self.right
+            and self.bottom < other.top
+            and other.bottom < self.top
+        )
+
+
+def name_points(
+    ax: Axes,
+    names: Sequence[Name],
+    obstacles: Sequence[tuple[float, float]] = (),
+    size: float = 8.0,
+    *,
+    optional: bool = False,
+) -> None:
+    """Write each name near its point, at the first place that is free.
+
+    Args:
+        ax: axes with their final limits.
+        names: what to write, most important first.
+        obstacles: points in data coordinates to keep clear.
+        size: font size [pt].
+        optional: leave out a name for which no place is free.
+    """
+    fig = ax.get_figure(root=True)
+    assert fig is not None
+    pixel = fig.dpi / 72
+    height = size * pixel
+    points = [(name.x, name.y) for name in names] + list(obstacles)
+    pad = 0.45 * height
+    # Asking for the limits settles pending autoscaling, on which transData depends.
+    ax.get_xlim(), ax.get_ylim()
+    places = ax.transData.transform(np.array(points).reshape(-1, 2))
+    taken = [_Box(x - pad, y - pad, x + pad, y + pad) for x, y in places]
+    frame = ax.get_window_extent()
+    for name in names:
+        x, y = ax.transData.transform((name.x, name.y))
+        boxes = [_box(name.text, x, y, place, height) for place in _PLACES]
+        outside = [
+            b.left < frame.x0 or b.right > frame.x1 or b.bottom < frame.y0 or b.top > frame.y1
+            for b in boxes
+        ]
+        # A point's own mark is among those taken; a name may touch it.
+        costs = [
+            sum(box.overlaps(other) for other in taken if not _holds(other, x, y)) + 3 * out
+            for box, out in zip(boxes, outside, strict=True)
+        ]
+        best = int(np.argmin(costs))
+        if optional and costs[best]:
+            continue
+        taken.append(boxes[best])
+        across, up, ha, va = _PLACES[best]
+        ax.annotate(
+            name.text,
+            (name.x, name.y),
+            xytext=(across * size, up * size),
+            textcoords="offset points",
+            ha=ha,
+            va=va,
+            fontsize=size,
+            color=name.colour,
+            zorder=6,
+            arrowprops={"arrowstyle": "-", "color": name.colour, "linewidth": 0.6}
+            if abs(up) > _FAR
+            else None,
+        )
+
+
+def _holds(box: _Box, x: float, y: float) -> bool:
+    return box.left < x < box.right and box.bottom < y < box.top
+
+
+def _box(
+    text: str, x: float, y: float, place: tuple[float, float, str, str], height: float
+) -> _Box:
+    across, up, ha, va = place
+    lines = text.split("\n")
+    wide = _GLYPH * height * max(len(line) for line in lines)
+    tall = 1.25 * height * len(lines)
+    left = x + across * height - {"left": 0.0, "center": 0.5, "right": 1.0}[ha] * wide
+    bottom = y + up * height - {"bottom": 0.0, "center": 0.5, "top": 1.0}[va] * tall
+    return _Box(left, bottom, left + wide, bottom + tall)

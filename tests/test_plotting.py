@@ -1,0 +1,366 @@
+"""Figures: they show what they are given, say where nothing is feasible, and share one language."""
+
+import io
+import itertools
+import math
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+import qsjax
+from qsjax import catalog, export, ledger, plotting
+from qsjax.plotting import labels, scales, style, throughput
+from qsjax.plotting.rows import as_rows
+
+CONTEXTS = [1024 * 4**k for k in range(6)]
+TERMS = {name: 0.0 for names in ledger.RESOURCES.values() for name in names}
+
+
+def row(variant, q, context, rate, *, gpus=64, feasible=True):
+    start = {"variant": variant, "q": q, "gpus": gpus, "context": context}
+    if not feasible:
+        return start | {"is_feasible": False, "reasons": {"no sequence fits": 7}}
+    return start | {
+        "is_feasible": True,
+        "tp": 8,
+        "ep": 4,
+        "pp": 1,
+        "dp": 1,
+        "kvp": 2,
+        "batch": 16,
+        "tpot_ms": 10.0,
+        "tokens_per_s_per_gpu": rate,
+        "tokens_per_s_per_user": 100.0,
+        "bound_by": "HBM KV",
+        "terms": TERMS | {"hbm_kv": 7.0, "compute_ffn": 2.0, "comm_ep": 1.0},
+        "hidden": {"comm_ep": 0.5},
+    }
+
+
+def rows(missing=()):
+    moe = [row("moe", None, c, 1e6 / c, feasible=c not in missing) for c in CONTEXTS]
+    return moe + [row("dense", 5.0, c, 3e4 / c**0.6) for c in CONTEXTS]
+
+
+def cells(**extra):
+    parameters = {"hbm_bw": 0.8, "bytes_kv": -0.5, "flops_fp8": 0.1}
+    return [
+        {"variant": v, "q": q, "context": c, "parameter": p, "elasticity": e, "left": e - 0.1,
+         "right": e + 0.1, "switch_down": 0.5, "switch_up": None, "bound_by": "HBM KV"} | extra
+        for (v, q), c, (p, e) in itertools.product(
+            [("moe", None), ("dense", 5.0)], CONTEXTS, parameters.items()
+        )
+    ]  # fmt: skip
+
+
+ONE = CONTEXTS[0]
+RECORDS = [
+    {"gpu": gpu, "measured": m, "predicted": m * f, "error_pct": 100 * (f - 1)}
+    for gpu in ("H100", "B200") for m, f in ((10.0, 1.1), (20.0, 0.95), (50.0, 2.0))
+]  # fmt: skip
+X, Y = np.geomspace(1e12, 8e12, 12), np.geomspace(5e10, 4e11, 10)
+FIELD = np.where(Y[:, None] < 8e10, np.nan, np.sqrt(X * Y[:, None]))
+VARIANTS = (("moe", None), ("dense", 5.0))
+POINTS = [
+    {"variant": variant, "q": q, "phase": phase, "intensity": x, "flops_per_s": 3e12 * x}
+    for variant, q in VARIANTS
+    for phase, x in (("ffn", 9.0), ("head", 90.0))
+]
+LEDGER = {
+    "label": "MoE",
+    "capacity": 8e10,
+    "terms": {"routed experts": 5e10, "KV cache": 2e10, "free": 1e10},
+}
+FIGURES = {
+    "throughput_vs_context": lambda ax=None: plotting.throughput_vs_context(rows(), ax),
+    "best_partition_map": lambda ax=None: plotting.best_partition_map(rows({ONE}), ax),
+    "time_breakdown": lambda ax=None: plotting.time_breakdown(rows({ONE}), ax),
+    "memory_ledger": lambda ax=None: plotting.memory_ledger([LEDGER], ax),
+    "roofline": lambda ax=None: plotting.roofline(
+        POINTS, {"hbm_bw": 3e12, "peaks": {"bf16": 1e15, "fp8": 2e15}}, ax
+    ),
+    "qs_plane": lambda ax=None: plotting.qs_plane(
+        [
+            {"model": "A", "s": 0.03, "q": 5.0},
+            {"model": "B", "s": 0.03, "q": 5.0},
+            {"model": "C", "s": 0.25, "q": 3.0, "q_low": 2.0, "q_high": 5.0},
+        ],
+        ax,
+    ),
+    "reuse_decomposition": lambda ax=None: plotting.reuse_decomposition(
+        [
+            {"label": "A", "routing": 32.0, "capacity": 1.3, "gap": 41.6},
+            {"label": "B", "routing": 4.0, "capacity": 0.9, "gap": 3.6},
+        ],
+        ax,
+    ),
+    "tornado": lambda ax=None: plotting.tornado([c for c in cells() if c["context"] == ONE], ax),
+    "elasticity_bands": lambda ax=None: plotting.elasticity_bands(
+        [c for c in cells() if c["variant"] == "moe"], ax
+    ),
+    "stability_intervals": lambda ax=None: plotting.stability_intervals(
+        [c for c in cells() if c["context"] == ONE], ax
+    ),
+    "iso_throughput": lambda ax=None: plotting.iso_throughput(
+        X, Y, FIELD, ax, gradient=(np.ones_like(FIELD), np.ones_like(FIELD)), point=(2e12, 1e11)
+    ),
+    "verdict_fan": lambda ax=None: plotting.verdict_fan(
+        CONTEXTS,
+        {q: [q + k for k in range(1, 7)] for q in (0.1, 0.5, 0.9)},
+        ax,
+        probability=[0.9] * 6,
+    ),
+    "pareto_front": lambda ax=None: plotting.pareto_front(
+        [row("moe", None, ONE, 5e3 / k) | {"tokens_per_s_per_user": 10.0 * k} for k in range(1, 7)],
+        ax,
+    ),
+    "parity": lambda ax=None: plotting.parity(RECORDS, ax),
+    "residuals": lambda ax=None: plotting.residuals(RECORDS, ax),
+    "paper_table": lambda ax=None: plotting.paper_table(
+        [
+            {"row": "A", "quantity": "B", "published": 86.0, "paper": 87.0, "physical": 80.0},
+            {"row": "S", "quantity": "B", "published": None, "paper": None},
+        ],
+        ax,
+        physical=True,
+    ),
+}
+
+
+@pytest.fixture(autouse=True)
+def _close():
+    yield
+    plt.close("all")
+
+
+def texts(ax):
+    found = [t for t in ax.get_figure().findobj(mpl.text.Text) if t.get_visible() and t.get_text()]
+    return [t.get_text() for t in found]
+
+
+def test_every_public_figure_is_tested():
+    assert set(FIGURES) == set(vars(plotting)) & {
+        name for name, value in vars(plotting).items()
+        if getattr(value, "__wrapped__", None) and name != "theme"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FIGURES)
+class TestEveryFigure:
+    def test_draws_on_the_given_axes_and_returns_them(self, name):
+        fig, panels = plotting.figure(1, 2)
+        assert FIGURES[name](panels[0, 1]) is panels[0, 1]
+        assert not panels[0, 0].has_data()
+        assert panels[0, 1].has_data() or panels[0, 1].patches
+        plotting.render(fig, "png")
+
+    def test_leaves_the_settings_of_the_caller_alone(self, name):
+        before = dict(mpl.rcParams)
+        FIGURES[name]()
+        assert dict(mpl.rcParams) == before
+
+    def test_names_the_quantity_and_unit_of_numeric_axes(self, name):
+        ax = FIGURES[name]()
+        categorical = {"best_partition_map", "memory_ledger", "reuse_decomposition", "tornado",
+                       "stability_intervals", "residuals", "paper_table"}  # fmt: skip
+        assert "[" in ax.get_xlabel() or name in {"tornado", "paper_table"}
+        assert name in categorical or "[" in ax.get_ylabel()
+
+    def test_renders_to_the_same_bytes(self, name):
+        first, second = (plotting.render(FIGURES[name]()) for _ in range(2))
+        assert first == second
+        assert b"<dc:date>" not in first
+
+    def test_is_transparent_in_the_ink_of_the_theme(self, name):
+        image = plt.imread(io.BytesIO(plotting.render(FIGURES[name](), "png")))
+        assert image[0, 0, 3] == 0
+        with plotting.theme("dark"):
+            dark = plotting.render(FIGURES[name]())
+        assert style.INKS["dark"].text.encode() in dark
+        assert style.INKS["both"].text.encode() not in dark
+
+    def test_no_two_texts_overlap(self, name):
+        ax = FIGURES[name]()
+        fig = ax.get_figure()
+        fig.canvas.draw()
+        boxes = {text: text.get_window_extent() for text in shown(ax)}
+        for (a, first), (b, second) in itertools.combinations(boxes.items(), 2):
+            assert not first.padded(-1).overlaps(second.padded(-1)), (a, b)
+
+
+def shown(ax):
+    """Every text that is drawn: title, labels, legend, annotations, ticks inside the limits."""
+    found = [ax.title, ax._left_title, ax.xaxis.label, ax.yaxis.label, *ax.texts]
+    found += ax.get_legend().get_texts() if ax.get_legend() else []
+    for axis in (ax.xaxis, ax.yaxis):
+        low, high = sorted(axis.get_view_interval())
+        found += [tick.label1 for tick in axis.get_major_ticks() if low <= tick.get_loc() <= high]
+    return [text for text in found if text.get_visible() and text.get_text().strip()]
+
+
+def test_an_unknown_theme_is_named_with_the_known_ones():
+    with (
+        pytest.raises(ValueError, match="'neon' is not known; choose one of both, light, dark"),
+        plotting.theme("neon"),
+    ):
+        pass
+
+
+class TestThroughput:
+    def test_infeasible_contexts_break_the_line_and_are_marked(self):
+        missing = {CONTEXTS[2]}
+        ax = plotting.throughput_vs_context(rows(missing))
+        line = next(x for x in ax.lines if x.get_color() == style.MOE.colour)
+        assert np.isnan(line.get_ydata()[2])
+        assert np.isfinite(np.delete(np.asarray(line.get_ydata()), 2)).all()
+        marks = [x for x in ax.lines if x.get_marker() == "x" and len(x.get_xdata()) == 1]
+        assert [x.get_xdata()[0] for x in marks] == [CONTEXTS[2]]
+        assert "infeasible" in texts(ax)
+
+    def test_crossovers_stand_where_power_laws_cross(self):
+        exact = (1e6 / 3e4) ** (1 / 0.4)
+        (found,) = throughput.crossings(rows()[:6], rows()[6:], "tokens_per_s_per_gpu")
+        np.testing.assert_allclose(found, (exact, 1e6 / exact), rtol=1e-12)
+        assert any(
+            f"near {scales.about(exact)}" in t
+            for t in texts(plotting.throughput_vs_context(rows()))
+        )
+
+    def test_no_crossover_is_claimed_across_an_infeasible_context(self):
+        moe = [row("moe", None, 1024, 2.0), row("moe", None, 2048, 1.0, feasible=False)]
+        dense = [row("dense", 5.0, 1024, 1.0), row("dense", 5.0, 2048, 2.0)]
+        assert throughput.crossings(moe, dense, "tokens_per_s_per_gpu") == []
+
+    def test_the_map_names_design_reason_and_resource(self):
+        found = texts(plotting.best_partition_map(rows({ONE})))
+        assert "tp8\nep4\nkvp2" in found
+        assert "no room\nfor KV" in found
+        assert {"bound by HBM KV", "infeasible"} <= set(found)
+
+    def test_the_map_over_gpus_orders_them(self):
+        many = [row("moe", None, c, 1.0, gpus=g) for g in (64, 8, 16) for c in CONTEXTS]
+        ax = plotting.best_partition_map(many, y="gpus")
+        assert [t.get_text() for t in ax.get_yticklabels()] == ["8", "16", "64"]
+
+
+class TestLedgers:
+    def test_bars_sum_to_the_total_and_hidden_time_stands_beside(self):
+        ax = plotting.time_breakdown([row("moe", None, ONE, 1.0)])
+        bars = [p for p in ax.patches if p.get_height() > 0]
+        solid = [p for p in bars if p.get_facecolor()[3] > 0]
+        assert math.isclose(sum(p.get_height() for p in solid), 10.0)
+        (hidden,) = (p for p in bars if p.get_facecolor()[3] == 0)
+        assert hidden.get_height() == 0.5
+        assert hidden.get_hatch()
+        assert hidden.get_x() >= max(p.get_x() + p.get_width() for p in solid) - 1e-9
+
+    def test_shares_sum_to_100(self):
+        ax = plotting.time_breakdown([row("moe", None, ONE, 1.0)], share=True)
+        solid = [p.get_height() for p in ax.patches if p.get_facecolor()[3] > 0]
+        assert math.isclose(sum(solid), 100.0)
+
+    def test_memory_bars_end_at_the_capacity(self):
+        ax = FIGURES["memory_ledger"]()
+        right = max(p.get_x() + p.get_width() for p in ax.patches)
+        assert math.isclose(right, 8e10 / 2**30)
+        assert any(math.isclose(x.get_xdata()[0], right) for x in ax.lines)
+
+
+class TestSensitivity:
+    def test_tornado_orders_by_size_and_leaves_undefined_out(self):
+        undefined = {"variant": "moe", "q": None, "parameter": "none", "elasticity": math.nan}
+        ax = plotting.tornado([c for c in cells() if c["context"] == ONE] + [undefined])
+        names = [t.get_text() for t in ax.get_yticklabels()]
+        assert names == ["flops_fp8", "bytes_kv", "hbm_bw"]
+
+    def test_bands_leave_infeasible_contexts_out(self):
+        found = [c for c in cells() if c["variant"] == "moe"]
+        for cell in found:
+            if cell["context"] == CONTEXTS[-1]:
+                cell |= {"elasticity": None, "bound_by": None}
+        ax = plotting.elasticity_bands(found)
+        right = max(c.get_paths()[0].get_extents().x1 for c in ax.collections)
+        assert right == CONTEXTS[-2]
+        assert "infeasible" in texts(ax)
+
+    def test_an_interval_without_switch_ends_in_an_arrow(self):
+        ax = plotting.stability_intervals(
+            [{"variant": "moe", "q": None, "parameter": "x", "switch_down": 0.5,
+              "switch_up": None}], reach=16.0)  # fmt: skip
+        marks = {x.get_xdata()[0]: x.get_marker() for x in ax.lines if len(x.get_xdata()) == 1}
+        assert marks[0.5] == "|"
+        assert marks[16.0] == ">"
+
+    def test_no_contour_crosses_the_infeasible_region(self):
+        ax = FIGURES["iso_throughput"]()
+        first = Y[~np.isnan(FIELD[:, 0])][0]
+        for contour in ax.collections:
+            for path in getattr(contour, "get_paths", list)():
+                if len(path.vertices) > 8 and path.vertices[:, 1].max() > 1e9:
+                    assert path.vertices[:, 1].min() >= first * (1 - 1e-9)
+        assert "no feasible design" in texts(ax)
+
+
+class TestStyle:
+    def test_resources_are_those_of_the_ledger(self):
+        assert set(style.RESOURCES) == set(ledger.RESOURCES)
+
+    def test_a_variant_looks_the_same_in_any_figure(self):
+        alone = style.variant_looks([{"variant": "moe", "q": None}])
+        both = style.variant_looks(rows())
+        assert alone["MoE"] == both["MoE"]
+
+    @pytest.mark.parametrize("looks", [style.DENSE, style.CATEGORIES])
+    def test_lines_differ_without_colour(self, looks):
+        assert len({look.marker for look in looks}) == len(looks)
+        assert len({str(look.line) for look in looks}) == len(looks)
+
+    def test_areas_differ_without_colour(self):
+        for (_, a), (_, b) in itertools.combinations(style.RESOURCES.items(), 2):
+            assert a.hatch != b.hatch or abs(luminance(a.colour) - luminance(b.colour)) > 0.03
+
+    @pytest.mark.parametrize("page", ["#ffffff", "#0d1117"])
+    def test_the_ink_reads_on_light_and_dark_pages(self, page):
+        high, low = sorted((luminance(style.INKS["both"].text), luminance(page)), reverse=True)
+        assert (high + 0.05) / (low + 0.05) > 4.0
+
+
+def luminance(colour):
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
+    return float(np.dot([0.2126, 0.7152, 0.0722], linear))
+
+
+def test_labels_cover_neither_points_nor_each_other():
+    _, panels = plotting.figure()
+    ax = panels[0, 0]
+    ax.set(xlim=(0, 10), ylim=(0, 10))
+    names = [labels.Name(5.0, 5.0 + 0.1 * k, f"name {k}", "k") for k in range(4)]
+    labels.name_points(ax, names, [(5.4, 5.0)])
+    ax.get_figure().canvas.draw()
+    boxes = [text.get_window_extent() for text in ax.texts]
+    assert len(boxes) == 4
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+
+
+def test_real_results_draw_from_rows_and_from_a_data_set():
+    found = qsjax.explore(
+        catalog.model("mixtral-8x7b"),
+        catalog.hardware("h100-sxm"),
+        gpus=(4,),
+        contexts=(4096.0, 2.0**24),
+    )
+    direct, data = export.best_rows(found), as_rows(export.to_dataset(found))
+    assert [r["is_feasible"] for r in data] == [r["is_feasible"] for r in direct]
+    assert {True, False} == {r["is_feasible"] for r in direct}
+    for ours, theirs in zip(data, direct, strict=True):
+        assert ours["variant"] == theirs["variant"]
+        if theirs["is_feasible"]:
+            assert math.isclose(sum(ours["terms"].values()), theirs["tpot_ms"], rel_tol=1e-9)
+            assert ours["tp"] == theirs["tp"]
+    for draw in (plotting.throughput_vs_context, plotting.time_breakdown):
+        assert isinstance(draw(export.to_dataset(found)).get_figure(), Figure)
+    plotting.best_partition_map(direct)
