@@ -111,6 +111,23 @@ def axis_arrays(axes: Axes) -> dict[str, np.ndarray]:
     }
 
 
+def matrix_arrays(axes: Axes) -> dict[str, np.ndarray]:
+    """Coordinates of kept axis k at position k, and of all searched axes along one last axis.
+
+    Long contiguous rows of designs are what processors are fast at; a dense tensor of seven values
+    an axis is not. Every design lists its coordinates, the last searched axis changing fastest.
+    """
+    rank = len(axes.kept) + 1
+    kept = {
+        axis.name: axis.values.reshape([-1 if j == k else 1 for j in range(rank)])
+        for k, axis in enumerate(axes.kept)
+    }
+    rows = np.meshgrid(*(axis.values for axis in axes.searched), indexing="ij")
+    ahead = (1,) * (rank - 1)
+    listed = zip(axes.searched, rows, strict=True)
+    return kept | {axis.name: row.reshape(*ahead, -1) for axis, row in listed}
+
+
 def place(records: Records, arrays: Mapping[str, np.ndarray], convention: Convention) -> Records:
     """`records` with every named field replaced by its coordinates.
 

@@ -1,6 +1,7 @@
 """The best design of every cell: mask, arg-max, runner-up, and why the others fell out."""
 
 import dataclasses
+import math
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -8,12 +9,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qsjax.decode import StepCost, decode_step
+from qsjax.decode import StepCost, decode_parts, decode_step
 from qsjax.feasibility import REASONS
-from qsjax.grid import Axes, Records, axis_arrays, place
+from qsjax.grid import Axes, Records, matrix_arrays, place
 from qsjax.specs import Convention
 
 Objective = Literal["tokens_per_s_per_gpu", "tokens_per_s_per_user", "tokens_per_s", "tpot"]
+# Rules that need the batch, and those that need memory: the others hold for a partition as such.
+BATCH_RULES = ("no sequence fits", "batch does not fit")
+MEMORY_RULES = ("weights do not fit", *BATCH_RULES)
+# Grids run long in wide vectors; a handful of winners is compiled quickly instead.
+WIDE = {"xla_cpu_prefer_vector_width": 512}
+QUICK = {"xla_backend_optimization_level": 0}
 # Scores this close (relative) count as equal; then fewest GPUs wins, then the lowest index.
 TIE_TOLERANCE = 1e-9
 
@@ -32,6 +39,21 @@ class Reduced(NamedTuple):
     second: Choice
     feasible: jax.Array
     reasons: jax.Array
+
+
+class Scored(NamedTuple):
+    """A block as a matrix: kept axes first, all designs along the last.
+
+    Attributes:
+        score: what is maximised; of an infeasible design one of three levels below every score:
+            -infinity where no sequence fits, then `TOO_MANY`, then `ILLEGAL`.
+        gpus: GPUs of each design, where they may differ within a kept cell.
+        broken: where each reason holds that does not depend on the batch, on the axes of its own.
+    """
+
+    score: jax.Array
+    gpus: jax.Array | None
+    broken: dict[str, jax.Array]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -78,48 +100,87 @@ def pick_best(score: jax.Array, is_feasible: jax.Array, gpus: jax.Array) -> Choi
     return Choice(index, jnp.take_along_axis(masked, index[..., None], axis=-1)[..., 0])
 
 
-@partial(jax.jit, static_argnames=("convention", "kept_rank", "shape", "objective"))
+def levels(dtype: jax.typing.DTypeLike) -> tuple[float, float]:
+    """Scores of designs whose batch does not fit, and of illegal ones: below any real score."""
+    lowest = float(np.finfo(np.dtype(dtype)).min)
+    return lowest, lowest / 4.0
+
+
+def scores(records: Records, convention: Convention, objective: Objective) -> Scored:
+    """Score of every design, computed once, with its feasibility in the same number.
+
+    One number for each design is all that the reductions read again, so a block stays in the cache.
+    """
+    step, broken = decode_parts(*records[:4], convention, records.gpus)
+    is_illegal = jnp.zeros((), bool)
+    for name, is_broken in broken.items():
+        if name not in MEMORY_RULES:
+            is_illegal = is_illegal | is_broken
+    value = score_of(step, objective)
+    too_many, illegal = levels(value.dtype)
+    value = jnp.where(is_illegal, illegal, value)
+    if "batch does not fit" in broken:
+        value = jnp.where(broken["batch does not fit"], too_many, value)
+    value = jnp.where(step.capacity.max_batch >= 1.0, value, -jnp.inf)
+    gpus = step.gpus if records.gpus is None else None
+    low = {name: x for name, x in broken.items() if name not in BATCH_RULES}
+    return Scored(value, gpus, low)
+
+
+def choose(score: jax.Array, gpus: jax.Array | None, illegal: float) -> Choice:
+    """`pick_best` on scored designs, in reductions that the compiler turns into vector code."""
+    best = jnp.max(score, axis=-1, keepdims=True)
+    is_tied = (score >= best - TIE_TOLERANCE * jnp.abs(best)) & (score > illegal)
+    if gpus is not None:
+        cost = jnp.where(is_tied, gpus, jnp.inf)
+        is_tied = is_tied & (cost == jnp.min(cost, axis=-1, keepdims=True))
+    designs = score.shape[-1]
+    place_of = jax.lax.broadcasted_iota(jnp.int32, score.shape, score.ndim - 1)
+    first = jnp.min(jnp.where(is_tied, place_of, designs), axis=-1)
+    position = jnp.where(first < designs, first, 0)
+    chosen = jnp.take_along_axis(score, position[..., None], axis=-1)[..., 0]
+    return Choice(position, jnp.where(first < designs, chosen, -jnp.inf))
+
+
+def count_reasons(scored: Scored, score: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Feasible designs and designs with each reason, per kept cell; each at its own rank."""
+    shape, rank = score.shape, score.ndim
+    too_many, illegal = levels(score.dtype)
+
+    def count(flag: jax.Array) -> jax.Array:
+        flag = flag.reshape((1,) * (rank - flag.ndim) + flag.shape)
+        repeats = shape[-1] // flag.shape[-1]
+        return jnp.broadcast_to(repeats * jnp.sum(flag, axis=-1), shape[:-1])
+
+    counts = {name: count(flag) for name, flag in scored.broken.items()}
+    have_room = jnp.sum(score > -jnp.inf, axis=-1)
+    counts["no sequence fits"] = shape[-1] - counts["weights do not fit"] - have_room
+    counts["batch does not fit"] = jnp.sum(score <= too_many, axis=-1)
+    none = jnp.zeros(shape[:-1], have_room.dtype)
+    return jnp.sum(score > illegal, axis=-1), jnp.stack([counts.get(n, none) for n in REASONS])
+
+
+@partial(jax.jit, static_argnames=("shape", "objective"), compiler_options=WIDE)
 def reduce_block(
-    records: Records,
-    convention: Convention,
-    kept_rank: int,
-    shape: tuple[int, ...],
-    objective: Objective,
+    records: Records, convention: Convention, shape: tuple[int, ...], objective: Objective
 ) -> Reduced:
-    """Evaluate a block of the grid and reduce its searched (trailing) axes."""
-    step = decode_step(
-        records.model,
-        records.hardware,
-        records.partition,
-        records.workload,
-        convention,
-        records.gpus,
-    )
-
-    def flat(x: jax.Array) -> jax.Array:
-        return jnp.broadcast_to(x, shape).reshape(*shape[:kept_rank], -1)
-
-    score, why, gpus = flat(score_of(step, objective)), flat(step.reasons), flat(step.gpus)
-    is_feasible = why == 0
-    best = pick_best(score, is_feasible, gpus)
-    position = jax.lax.broadcasted_iota(best.position.dtype, score.shape, kept_rank)
-    is_winner = position == best.position[..., None]
-    second = pick_best(score, is_feasible & ~is_winner, gpus)
-    counts = [jnp.sum((why & bit) != 0, axis=-1) for bit in REASONS.values()]
-    return Reduced(best, second, jnp.sum(is_feasible, axis=-1), jnp.stack(counts))
+    """Evaluate a block, kept axes first and all designs along the last, and reduce the last."""
+    scored = scores(records, convention, objective)
+    score = jax.lax.optimization_barrier(jnp.broadcast_to(scored.score, shape))
+    feasible, reasons = count_reasons(scored, score)
+    if records.workload.batch is None:
+        reasons = reasons.at[list(REASONS).index("batch does not fit")].set(0)
+    _, illegal = levels(score.dtype)
+    best = choose(score, scored.gpus, illegal)
+    position = jax.lax.broadcasted_iota(jnp.int32, shape, len(shape) - 1)
+    others = jnp.where(position == best.position[..., None], -jnp.inf, score)
+    return Reduced(best, choose(others, scored.gpus, illegal), feasible, reasons)
 
 
-@partial(jax.jit, static_argnames="convention")
+@partial(jax.jit, compiler_options=QUICK)
 def evaluate(records: Records, convention: Convention) -> StepCost:
     """The decode step of broadcast records, compiled once for each convention and rank."""
-    return decode_step(
-        records.model,
-        records.hardware,
-        records.partition,
-        records.workload,
-        convention,
-        records.gpus,
-    )
+    return decode_step(*records[:4], convention, records.gpus)
 
 
 def winners(axes: Axes, index: np.ndarray) -> dict[str, np.ndarray]:
@@ -154,12 +215,12 @@ def search(
         convention: accounting.
         objective: what is maximised (`tpot` is minimised).
     """
-    shape, rank = axes.shape, len(axes.kept)
-    placed = place(records, axis_arrays(axes), convention)
-    block = reduce_block(placed, convention, rank, shape, objective)
+    kept = tuple(len(axis.values) for axis in axes.kept)
+    placed = place(records, matrix_arrays(axes), convention)
+    block = reduce_block(placed, convention, (*kept, axes.cells // math.prod(kept)), objective)
     block = jax.tree.map(np.asarray, block)
     at = place(records, winners(axes, block.best.position), convention)
-    step = full(evaluate(at, convention), shape[:rank])
+    step = full(evaluate(at, convention), kept)
     with np.errstate(invalid="ignore"):
         margin = np.abs(block.best.score - block.second.score) / np.abs(block.second.score)
     return Optimum(

@@ -52,7 +52,7 @@ def attention_flops(
     shards = jnp.asarray(partition.tp) * partition.pp
     if convention.attention_flops_over_kvp:
         shards = shards * partition.kvp
-    return microbatch * (attention_flops_per_token(model, workload) / shards)
+    return microbatch * (attention_flops_per_token(model, workload) * (1.0 / shards))
 
 
 def projection_flops(
