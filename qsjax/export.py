@@ -14,11 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from qsjax.explore import Exploration
+from qsjax.explore import DEGREES, Exploration
 from qsjax.feasibility import REASONS
 from qsjax.grid import Axis
 from qsjax.ledger import resource_times, time_ledger
-from qsjax.search import Optimum
+from qsjax.search import Optimum, winners
 from qsjax.specs import CONVENTIONS, KV_MODES
 from qsjax.units import MS
 
@@ -97,6 +97,8 @@ def best_rows(exploration: Exploration) -> list[dict[str, Any]]:
     part = jax.tree.map(lambda x: np.broadcast_to(x, shape), optimum.records.partition)
     modes = {code: name for name, code in KV_MODES.items()}
     _, *axes = optimum.axes.kept
+    second = winners(optimum.axes, optimum.runner_up)
+    second = {name: np.broadcast_to(second.get(name, 1.0), shape) for name in DEGREES}
     gain, gain_beside = speedup(optimum), speedup(beside)
     rows = []
     for cell in np.ndindex(shape):
@@ -110,9 +112,7 @@ def best_rows(exploration: Exploration) -> list[dict[str, Any]]:
             "cells_feasible": int(optimum.feasible[cell]),
         }
         if row["is_feasible"]:
-            row |= {
-                name: int(getattr(part, name)[cell]) for name in ("tp", "ep", "pp", "dp", "kvp")
-            }
+            row |= {name: int(getattr(part, name)[cell]) for name in DEGREES}
             row["kv_mode"] = modes[float(part.kv_mode[cell])] if row["kvp"] > 1 else "none"
             row |= {
                 "batch": int(step.capacity.batch),
@@ -123,6 +123,7 @@ def best_rows(exploration: Exploration) -> list[dict[str, Any]]:
                 "bound_by": str(binds[cell]),
                 "terms": {name: float(t[cell]) / MS for name, t in terms.items()},
                 "margin": float(optimum.margin[cell]),
+                "runner_up": {name: int(second[name][cell]) for name in DEGREES},
                 "speedup_over_moe": float(gain[cell]),
                 f"speedup_over_moe_{exploration.other}": float(gain_beside[cell]),
             }
@@ -183,9 +184,7 @@ def to_dataset(exploration: Exploration) -> "xr.Dataset":
         "infeasible_reasons": (("reason", *dims), np.stack(list(optimum.reasons.values()))),
     }
     part = optimum.records.partition
-    data |= {
-        name: masked(getattr(part, name)) for name in ("tp", "ep", "pp", "dp", "kvp", "kv_mode")
-    }
+    data |= {name: masked(getattr(part, name)) for name in (*DEGREES, "kv_mode")}
     terms = winner_terms(optimum, exploration.convention)
     data |= {f"t_{name}": masked(t) for name, t in terms.items()}
     attrs = {"qsjax": version("qsjax"), "convention": exploration.convention}

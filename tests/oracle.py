@@ -401,7 +401,9 @@ def fabric(hw, inside):
 
 def expert_parallel(m, hw, p, w, convention, b):
     """Dispatch to and combine from the experts."""
-    tau, _, _ = ffn_layout(p, convention)
+    tau, _, rho = ffn_layout(p, convention)
+    if convention.expert_time_sharding == "none":
+        rho = 1
     _, _, load = expert_group(m, p, b, convention)
     if convention.expert_exchange == "every_token":
         alpha, beta = fabric(hw, inside=tau * p.ep <= hw.island_size)
@@ -411,7 +413,7 @@ def expert_parallel(m, hw, p, w, convention, b):
     else:
         n_i, _ = island_split(hw, convention, p.ep, tau)
         replica = p.kvp * p.tp
-        own = min(p.ep, replica)
+        own = max(1, p.ep / rho)
         sent = b / replica * min(m.top_k, p.ep) * m.hidden * (w.bytes_dispatch + w.bytes_act)
         near = (max(n_i, own) - own) / p.ep
         far = (p.ep - max(n_i, own)) / p.ep

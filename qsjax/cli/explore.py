@@ -1,6 +1,8 @@
 """`qsjax explore MODEL`: the main job."""
 
 import json
+import shlex
+import sys
 from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
@@ -34,6 +36,7 @@ def _inputs(model: str, hardware: str, flags: dict[str, Any], exploration: Explo
     content = {
         "qsjax": version("qsjax"),
         "command": ["explore", model],
+        "repeat": shlex.join(["qsjax", *sys.argv[1:]]),
         "flags": {name: value for name, value in flags.items() if value is not None},
         "hardware": {"name": hardware, **export.spec_dict(exploration.hardware)},
         "models": {v.label: export.spec_dict(v.spec) for v in exploration.variants},

@@ -107,7 +107,8 @@ def _off_replica(ctx: Context) -> Cost:
     part, hardware = ctx.partition, ctx.hardware
     ep = jnp.asarray(part.ep)
     replica_ranks = jnp.asarray(part.kvp) * part.tp
-    own = jnp.minimum(ep, replica_ranks)
+    # The replicas that share a pool hold equal parts of it, so each finds 1/replicas at home.
+    own = jnp.maximum(1.0, ep / ctx.lay.pool_replicas)
     ranks = collectives.group(ep, ctx.lay.expert_tp, hardware, ctx.convention)
     near = jnp.maximum(ranks.inner, own)
     elements = jnp.minimum(ctx.model.top_k, ep) * jnp.asarray(ctx.model.hidden) / replica_ranks
