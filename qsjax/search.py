@@ -142,7 +142,14 @@ def choose(score: jax.Array, gpus: jax.Array | None, illegal: float) -> Choice:
     return Choice(position, jnp.where(first < designs, chosen, -jnp.inf))
 
 
-def count_reasons(scored: Scored, score: jax.Array) -> tuple[jax.Array, jax.Array]:
+def tally(flag: jax.Array) -> jax.Array:
+    """True entries along the last axis; 32-bit counters fill a vector, 64-bit ones do not."""
+    return jnp.sum(flag, axis=-1, dtype=jnp.int32)
+
+
+def count_reasons(
+    scored: Scored, score: jax.Array, *, has_batch: bool
+) -> tuple[jax.Array, jax.Array]:
     """Feasible designs and designs with each reason, per kept cell; each at its own rank."""
     shape, rank = score.shape, score.ndim
     too_many, illegal = levels(score.dtype)
@@ -150,14 +157,15 @@ def count_reasons(scored: Scored, score: jax.Array) -> tuple[jax.Array, jax.Arra
     def count(flag: jax.Array) -> jax.Array:
         flag = flag.reshape((1,) * (rank - flag.ndim) + flag.shape)
         repeats = shape[-1] // flag.shape[-1]
-        return jnp.broadcast_to(repeats * jnp.sum(flag, axis=-1), shape[:-1])
+        return jnp.broadcast_to(repeats * tally(flag), shape[:-1])
 
     counts = {name: count(flag) for name, flag in scored.broken.items()}
-    have_room = jnp.sum(score > -jnp.inf, axis=-1)
+    have_room = tally(score > -jnp.inf)
     counts["no sequence fits"] = shape[-1] - counts["weights do not fit"] - have_room
-    counts["batch does not fit"] = jnp.sum(score <= too_many, axis=-1)
+    if has_batch:
+        counts["batch does not fit"] = tally(score <= too_many)
     none = jnp.zeros(shape[:-1], have_room.dtype)
-    return jnp.sum(score > illegal, axis=-1), jnp.stack([counts.get(n, none) for n in REASONS])
+    return tally(score > illegal), jnp.stack([counts.get(n, none) for n in REASONS])
 
 
 @partial(jax.jit, static_argnames=("shape", "objective"), compiler_options=WIDE)
@@ -167,9 +175,8 @@ def reduce_block(
     """Evaluate a block, kept axes first and all designs along the last, and reduce the last."""
     scored = scores(records, convention, objective)
     score = jax.lax.optimization_barrier(jnp.broadcast_to(scored.score, shape))
-    feasible, reasons = count_reasons(scored, score)
-    if records.workload.batch is None:
-        reasons = reasons.at[list(REASONS).index("batch does not fit")].set(0)
+    has_batch = records.workload.batch is not None
+    feasible, reasons = count_reasons(scored, score, has_batch=has_batch)
     _, illegal = levels(score.dtype)
     best = choose(score, scored.gpus, illegal)
     position = jax.lax.broadcasted_iota(jnp.int32, shape, len(shape) - 1)
