@@ -1,0 +1,45 @@
+"""What is differentiated: figures of merit of a design, all positive where it is feasible."""
+
+import difflib
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from qsjax.decode import StepCost
+from qsjax.sensitivity.parameters import Inputs
+from qsjax.units import HOUR
+
+MILLION = 1e6
+METRICS: dict[str, str] = {
+    "tokens_per_s_per_gpu": "tokens/s/GPU",
+    "tpot": "s",
+    "max_batch": "sequences",
+    "speedup": "dense over MoE",
+    "tokens_per_s_per_user": "tokens/s/user",
+    "usd_per_million_tokens": "USD per million tokens",
+    "joules_per_token": "J",
+}
+
+
+def metric_value(name: str, step: StepCost, inputs: Inputs) -> jax.Array:
+    """The metric of every row, in the unit of `METRICS`; `speedup` is not a metric of one row."""
+    rate = step.tokens_per_s_per_gpu
+    match name:
+        case "max_batch":
+            return step.capacity.max_batch
+        case "usd_per_million_tokens":
+            return jnp.asarray(inputs.hardware.usd_per_hour) * (MILLION / HOUR) / rate
+        case "joules_per_token":
+            return jnp.asarray(inputs.hardware.watts) / rate
+        case _:
+            value: jax.Array = getattr(step, name)
+            return value
+
+
+def check_metrics(names: Sequence[str]) -> None:
+    """Raise `ValueError` with every name that is not a metric."""
+    for name in names:
+        if name not in METRICS:
+            near = difflib.get_close_matches(name, METRICS, n=2) or list(METRICS)
+            raise ValueError(f"{name!r} is not a metric; nearest names: {', '.join(near)}")

@@ -1,0 +1,288 @@
+"""Cells to optimise and the legal designs to choose from: rows x designs instead of a full tensor.
+
+A derivative, a root or an inverse design asks for the optimum of the same cells over and over, at
+slightly other parameters. Which splits are legal does not depend on those, so illegal ones are
+dropped once, and every continuous parameter is an array over the rows: one compilation serves all.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import product
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from qsjax.cost.params import dense_twin
+from qsjax.decode import StepCost, decode_step
+from qsjax.explore import CONTEXTS, Variant, axis_values, check_inputs, grid_of, variants_of
+from qsjax.feasibility import MEMORY_REASONS, REASONS, Capacity, reasons
+from qsjax.grid import PARTITION_AXES, Axis
+from qsjax.layout import layout
+from qsjax.ledger import resource_times, time_ledger
+from qsjax.search import Objective, pick_best, score_of
+from qsjax.sensitivity.parameters import Inputs, write
+from qsjax.specs import CONVENTIONS, Convention, HardwareSpec, ModelSpec, Partition, Workload
+from qsjax.validate import check_axis
+
+# Reasons that continuous parameters can mend; all others are the design's own.
+CURABLE = MEMORY_REASONS | REASONS["batch does not fit"]
+LEAST_ROWS = 64  # padding of small problems, so that solvers may fill it with their own rows
+BLOCK_DESIGNS = 2**21  # designs evaluated at a time: bounds the memory of a large problem
+
+Array = jax.Array | np.ndarray
+
+
+class Designs(NamedTuple):
+    """Designs to choose from: leaves of shape (designs,); `batch` None takes the largest."""
+
+    partition: Partition
+    batch: Array | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Problem:
+    """Cells, their inputs, and the designs that each may choose.
+
+    Attributes:
+        axes: the axes of the cells, `variant` first; cells are flat in their order.
+        variants: of the axis `variant`: the model and its dense twins.
+        inputs: one row per cell, padded by copies of the last to a power of two.
+        designs: every split that is legal in at least one cell.
+        objective: what the best design maximises.
+    """
+
+    axes: tuple[Axis, ...]
+    variants: tuple[Variant, ...]
+    inputs: Inputs
+    designs: Designs
+    objective: Objective = "tokens_per_s_per_gpu"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of the axes."""
+        return tuple(len(axis.values) for axis in self.axes)
+
+    @property
+    def cells(self) -> int:
+        """Number of cells, without padding."""
+        return int(np.prod(self.shape, dtype=np.int64))
+
+
+class Best(NamedTuple):
+    """Of every row: position and score of the best and the second-best design, and what fits.
+
+    Attributes:
+        position: of the winner among the designs; 0 where no design is feasible.
+        score: its objective; -inf where none is feasible.
+        second: position of the runner-up; `second_score` is -inf without one.
+        second_score: its objective.
+        feasible: number of feasible designs.
+        reasons: designs with each of `REASONS`, shape (reason, row).
+        resource: index in `ledger.RESOURCES` of the largest part of the winner's TPOT.
+        least_bytes: HBM that the least demanding legal design needs for its weights and one
+            sequence (or its batch) beside the engine's own share [B]; infinite without one.
+    """
+
+    position: Array
+    score: Array
+    second: Array
+    second_score: Array
+    feasible: Array
+    reasons: Array
+    resource: Array
+    least_bytes: Array
+
+
+class Winners(NamedTuple):
+    """One design per row with its inputs: what is differentiated."""
+
+    inputs: Inputs
+    designs: Designs
+
+
+def served_model(inputs: Inputs) -> ModelSpec:
+    """The model of every row: the mixture itself, or its dense twin where q > 0."""
+    is_twin = jnp.greater(inputs.q, 0)
+    q = jnp.where(is_twin, inputs.q, 1.0)
+    twin = dense_twin(inputs.model, q, inputs.convention.twin)
+
+    def choose(own: jax.Array, other: jax.Array) -> jax.Array:
+        return own if other is own else jnp.where(is_twin, other, own)
+
+    served: ModelSpec = jax.tree.map(choose, inputs.model, twin)
+    return served
+
+
+def step_of(winners: Winners) -> StepCost:
+    """The decode step of every row."""
+    inputs, designs = winners
+    workload = inputs.workload
+    if designs.batch is not None:
+        workload = dataclasses.replace(workload, batch=designs.batch)
+    return decode_step(
+        served_model(inputs),
+        inputs.hardware,
+        designs.partition,
+        workload,
+        inputs.convention,
+        inputs.gpus,
+    )
+
+
+def _column(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf)[:, None], tree)
+
+
+def _row(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None, :], tree)
+
+
+def _resource(winners: Winners) -> jax.Array:
+    inputs, designs = winners
+    ledger = time_ledger(
+        step_of(winners),
+        inputs.convention,
+        designs.partition,
+        inputs.workload,
+        jnp.asarray(inputs.hardware.step_overhead),
+    )
+    times = [jnp.broadcast_to(t, inputs.q.shape) for t in resource_times(ledger).values()]
+    return jnp.argmax(jnp.stack(times), axis=0)
+
+
+@partial(jax.jit, static_argnames="objective")
+def _best(inputs: Inputs, designs: Designs, objective: Objective) -> Best:
+    rows, count = inputs.q.shape[0], jnp.shape(designs.partition.tp)[0]
+    step = step_of(Winners(_column(inputs), _row(designs)))
+
+    def full(x: jax.Array) -> jax.Array:
+        return jnp.broadcast_to(x, (rows, count))
+
+    why = full(step.reasons)
+    score, gpus = full(score_of(step, objective)), full(step.gpus)
+    best = pick_best(score, why == 0, gpus)
+    is_best = jax.lax.broadcasted_iota(best.position.dtype, (rows, count), 1)
+    second = pick_best(score, (why == 0) & (is_best != best.position[:, None]), gpus)
+    cap = step.capacity
+    sequences = 1.0 if designs.batch is None else cap.batch
+    needed = full(cap.weights + sequences * cap.kv_per_sequence)
+    least = jnp.min(jnp.where((why & ~CURABLE) == 0, needed, jnp.inf), axis=-1)
+    counts = jnp.stack([jnp.sum((why & bit) != 0, axis=-1) for bit in REASONS.values()])
+    feasible = jnp.sum(why == 0, axis=-1)
+    at = jax.tree.map(lambda leaf: jnp.asarray(leaf)[best.position], designs)
+    return Best(*best, *second, feasible, counts, _resource(Winners(inputs, at)), least)
+
+
+def best_of(inputs: Inputs, designs: Designs, objective: Objective) -> Best:
+    """The best design of every row (NumPy), block by block for many rows."""
+    rows, count = len(inputs.q), len(np.asarray(designs.partition.tp))
+    block = min(rows, max(LEAST_ROWS, 2 ** int(np.log2(max(1, BLOCK_DESIGNS // count)))))
+    parts: list[Best] = [
+        jax.tree.map(np.asarray, _best(take(inputs, slice(k, k + block)), designs, objective))
+        for k in range(0, rows, block)
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    return Best(*(np.concatenate(column, axis=-1) for column in zip(*parts, strict=True)))
+
+
+def take(tree: Any, at: Any) -> Any:
+    """Rows `at` of every leaf."""
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[at], tree)
+
+
+def winners_at(inputs: Inputs, designs: Designs, position: np.ndarray) -> Winners:
+    """Every row with the design at its position."""
+    return Winners(inputs, take(designs, position))
+
+
+def _rows(tree: Any, count: int) -> Any:
+    """Leaves as float64 of shape (count,)."""
+    return jax.tree.map(lambda x: np.broadcast_to(np.asarray(x, np.float64), count).copy(), tree)
+
+
+@jax.jit
+def _is_legal(inputs: Inputs, partition: Partition) -> jax.Array:
+    inputs, partition = _column(inputs), _row(partition)
+    model, rules = served_model(inputs), inputs.convention
+    lay, nothing = layout(model, partition, rules), Capacity(*(jnp.zeros(()),) * 5)
+    bits = reasons(model, partition, inputs.workload, rules, lay, nothing, inputs.gpus)
+    return jnp.any((bits & ~CURABLE) == 0, axis=0)
+
+
+def legal_designs(inputs: Inputs, axes: Sequence[Axis]) -> Designs:
+    """Every combination of the searched axes that is legal in at least one row.
+
+    If none is, all are returned, so that the result says why.
+    """
+    columns = np.array(list(product(*(axis.values for axis in axes))), dtype=np.float64).T
+    named = dict(zip((axis.name for axis in axes), columns, strict=True))
+    degrees = {name: named[name] for name in PARTITION_AXES if name in named}
+    used = np.prod([degrees.get(name, 1.0) for name in ("tp", "pp", "dp", "kvp")], axis=0)
+    counts = np.unique(inputs.gpus)
+    right = np.isin(np.broadcast_to(used, columns.shape[1]), counts)
+    keep = right if right.any() else np.ones_like(right)
+    chosen = {name: values[keep] for name, values in named.items()}
+    partition = Partition(**{name: chosen[name] for name in degrees})
+    designs = Designs(_rows(partition, int(keep.sum())), chosen.get("batch"))
+    is_legal = np.asarray(_is_legal(inputs, designs.partition))
+    return take(designs, is_legal) if is_legal.any() else designs
+
+
+def problem(
+    model: ModelSpec,
+    hardware: HardwareSpec,
+    *,
+    gpus: Sequence[int] = (64,),
+    contexts: Sequence[float] = CONTEXTS,
+    qs: Sequence[float] = (5.0,),
+    convention: str | Convention = "physical",
+    workload: Workload | None = None,
+    overrides: Mapping[str, Sequence[float | str]] | None = None,
+    objective: Objective = "tokens_per_s_per_gpu",
+) -> Problem:
+    """The cells (variant, gpus, context, further axes) and their legal designs.
+
+    Args:
+        model: any model; a dense one has no twins.
+        hardware: accelerator.
+        gpus: GPU counts, each used exactly.
+        contexts: context lengths [tokens].
+        qs: quality-equivalence factors of the dense twins.
+        convention: `physical`, `paper`, or a `Convention`.
+        workload: dtypes and batch; context is taken from `contexts`.
+        overrides: values of search axes, or of any continuous field as a further axis.
+        objective: what the best design maximises.
+
+    Raises:
+        ValueError: the input has mistakes; the message lists all of them.
+    """
+    if isinstance(convention, str) and convention not in CONVENTIONS:
+        raise ValueError(f"unknown convention {convention!r}; give {' or '.join(CONVENTIONS)}")
+    rules = CONVENTIONS[convention] if isinstance(convention, str) else convention
+    base, given = workload or Workload(context=1.0), dict(overrides or {})
+    if base.batch is not None:
+        given.setdefault("batch", np.ravel(base.batch).tolist())
+        base = dataclasses.replace(base, batch=None)
+    check_axis("gpus", gpus)
+    values = axis_values(gpus, contexts, given)
+    check_inputs(model, hardware, {**values, "q": qs}, base, given)
+    variants = variants_of(model, qs, rules)
+    axes = grid_of(variants, values)
+    kept = (dataclasses.replace(axes.kept[0], name="variant"), *axes.kept[1:])
+    cells = int(np.prod([len(axis.values) for axis in kept], dtype=np.int64))
+    padded = max(LEAST_ROWS, 2 ** int(np.ceil(np.log2(cells))))
+    mesh = np.meshgrid(*(axis.values for axis in kept), indexing="ij")
+    at = {
+        axis.name: np.pad(grid.ravel(), (0, padded - cells), mode="edge")
+        for axis, grid in zip(kept, mesh, strict=True)
+    }
+    factors = np.array([variant.q or 0.0 for variant in variants])
+    zeros = np.zeros(padded)
+    inputs = _rows(Inputs(model, hardware, base, rules, zeros, zeros), padded)
+    inputs = inputs._replace(q=factors[at["variant"].astype(int)], gpus=at["gpus"])
+    inputs = write(inputs, {name: at[name] for name in at if name not in ("variant", "gpus")})
+    return Problem(kept, tuple(variants), inputs, legal_designs(inputs, axes.searched), objective)
