@@ -161,8 +161,9 @@ def memory(m, hw, p, w, convention):
     l_f = m.layers - m.window_layers - m.linear_layers
     blocks = w.kv_block * ceil(w.context / w.kv_block, convention)
     tokens = l_f * blocks + m.window_layers * min(blocks, m.window)
-    per_token = (w.bytes_kv * c + w.kv_scale_bytes) / sigma + w.bytes_kv * m.index_dim
-    kv = convention.kv_overhead / (p.kvp * p.pp) * per_token * tokens
+    kept = (w.bytes_kv * c + w.kv_scale_bytes) / sigma * tokens
+    kept += w.bytes_kv * m.index_dim * l_f * blocks
+    kv = convention.kv_overhead / (p.kvp * p.pp) * kept
     kv += w.bytes_act * m.linear_layers * m.linear_state / (p.tp * p.pp)
 
     usable = hw.usable_fraction * hw.hbm_bytes - hw.reserve_bytes
@@ -210,8 +211,8 @@ def expert_group(m, p, b, convention):
         shard, tokens = tau, b
     else:
         shard, tokens = p.ep * tau, b * rho
-    load = convention.expert_load_factor
-    if convention.expert_balance == "poisson":
+    load = convention.expert_load_factor if m.experts > 1 else 1.0
+    if convention.expert_balance == "poisson" and m.experts > 1:
         load *= 1 + math.sqrt(2 * math.log(p.ep) / (tokens * m.top_k / p.ep))
     return shard, tokens, load
 
@@ -227,7 +228,7 @@ def compute(m, hw, p, w, convention, b):
         a = 4 * m.heads * m.head_dim
     per_token = a * (l_f * read + m.window_layers * min(w.context, m.window))
     per_token += 2 * m.index_heads * m.index_dim * l_f * w.context
-    per_token += 4 * m.linear_state * m.linear_layers
+    state = 4 * m.linear_state * m.linear_layers
     ways = p.kvp if convention.attention_flops_over_kvp else 1.0
 
     att, rep = n["per_attention_layer"], n["replicated"]
@@ -242,7 +243,7 @@ def compute(m, hw, p, w, convention, b):
     ffn += 2 * b * (n["shared"] + n["dense"]) / (phi * p.pp)
     ffn += 2 * b * n["router"] / p.pp
     flops = {
-        "attention": b * per_token / (p.tp * ways * p.pp),
+        "attention": b * (per_token / ways + state) / (p.tp * p.pp),
         "projection": 2 * b * attention_weights_per_gpu(m, p, convention, att, rep),
         "ffn": ffn,
         "head": 2 * b * n["head"] / (p.tp * p.pp),
@@ -372,6 +373,14 @@ def tensor_parallel(m, hw, p, w, convention, b):
     )
 
 
+def exchange(hw, convention, n, stride, message):
+    """All-to-all: an equal part of the message for every rank; start-ups as for a half."""
+    n_i, n_o = island_split(hw, convention, n, stride)
+    inside = (n_i - 1) / (n_i * n_o) * message / fabric(hw, inside=True)[1]
+    outside = (n_o - 1) / n_o * message / fabric(hw, inside=False)[1]
+    return inside + outside, half(hw, convention, n, stride, 0.0)[1]
+
+
 def kv_parallel(m, hw, p, w, convention, b):
     """Exchange of partial attention outputs, and the query ring of context parallelism."""
     if p.kvp <= 1:
@@ -380,7 +389,8 @@ def kv_parallel(m, hw, p, w, convention, b):
     d_o = m.kv_latent if mla else m.head_dim
     d_q = m.kv_latent + m.rope_dim if mla else m.head_dim
     heads = m.heads / p.tp
-    bandwidth, startup = half(hw, convention, p.kvp, p.tp, b * heads * (d_o + 1) * w.bytes_act)
+    message = b * heads * (d_o + 1) * w.bytes_act
+    bandwidth, startup = exchange(hw, convention, p.kvp, p.tp, message)
     bandwidth *= convention.kv_exchange_volume
     startup *= p.kv_messages
     if p.kv_mode == KV_CP:
@@ -414,7 +424,14 @@ def expert_parallel(m, hw, p, w, convention, b):
         n_i, _ = island_split(hw, convention, p.ep, tau)
         replica = p.kvp * p.tp
         own = max(1, p.ep / rho)
-        sent = b / replica * min(m.top_k, p.ep) * m.hidden * (w.bytes_dispatch + w.bytes_act)
+        sent = (
+            b
+            / replica
+            * min(m.top_k, p.ep)
+            * min(tau, replica)
+            * m.hidden
+            * (w.bytes_dispatch + w.bytes_act)
+        )
         near = (max(n_i, own) - own) / p.ep
         far = (p.ep - max(n_i, own)) / p.ep
         alpha_i, beta_i = fabric(hw, inside=True)
@@ -446,7 +463,7 @@ def point_to_point(m, hw, p, w, b):
     """One microbatch from a stage to the next."""
     if p.pp <= 1:
         return 0.0
-    alpha, beta = fabric(hw, inside=2 * p.dp * p.kvp * p.tp <= hw.island_size)
+    alpha, beta = fabric(hw, inside=p.pp * p.dp * p.kvp * p.tp <= hw.island_size)
     return alpha + b * m.hidden * w.bytes_act / beta
 
 

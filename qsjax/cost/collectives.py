@@ -65,6 +65,21 @@ def half_collective(
     return Cost(startup, jnp.asarray(message_bytes) * ((inner + outer) / hardware.eff_link))
 
 
+def all_to_all(
+    ranks: Group, message_bytes: ArrayLike, hardware: HardwareSpec, convention: Convention
+) -> Cost:
+    """Exchange of `message_bytes` per rank, equal parts to every rank of the group [s].
+
+    Unlike a reduction it cannot thin out inside an island: what is meant for other islands crosses
+    the slow fabric whole.
+    """
+    startup = half_collective(ranks, 0.0, hardware, convention).startup
+    size = ranks.inner * ranks.outer
+    inner = (ranks.inner - 1.0) / (size * hardware.intra_bw)
+    outer = (ranks.outer - 1.0) / (ranks.outer * hardware.inter_bw)
+    return Cost(startup, jnp.asarray(message_bytes) * ((inner + outer) / hardware.eff_link))
+
+
 def all_reduce(
     ranks: Group, message_bytes: ArrayLike, hardware: HardwareSpec, convention: Convention
 ) -> Cost:

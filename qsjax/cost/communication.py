@@ -79,9 +79,7 @@ def kv_parallel(ctx: Context, microbatch: jax.Array) -> Cost:
     query_dim = jnp.where(latent > 0, latent + model.rope_dim, model.head_dim)
     per_dim = model.heads / jnp.asarray(part.tp) * ctx.workload.bytes_act
     ranks = collectives.group(kvp, part.tp, hardware, ctx.convention)
-    exchange = collectives.half_collective(
-        ranks, per_dim * (output_dim + 1.0), hardware, ctx.convention
-    )
+    exchange = collectives.all_to_all(ranks, per_dim * (output_dim + 1.0), hardware, ctx.convention)
     ring = collectives.point_to_point(
         ranks.outer <= 1, per_dim * query_dim * (kvp - 1.0) / kvp, hardware
     )
@@ -111,7 +109,11 @@ def _off_replica(ctx: Context) -> Cost:
     own = jnp.maximum(1.0, ep / ctx.lay.pool_replicas)
     ranks = collectives.group(ep, ctx.lay.expert_tp, hardware, ctx.convention)
     near = jnp.maximum(ranks.inner, own)
-    elements = jnp.minimum(ctx.model.top_k, ep) * jnp.asarray(ctx.model.hidden) / replica_ranks
+    # Every rank of an expert's tensor-parallel group needs the tokens; across replicas it is the
+    # layout transition that gathers them.
+    receivers = jnp.minimum(ctx.lay.expert_tp, replica_ranks)
+    destinations = jnp.minimum(ctx.model.top_k, ep) * receivers
+    elements = destinations * jnp.asarray(ctx.model.hidden) / replica_ranks
     per_expert_rank = (
         elements * (jnp.asarray(ctx.workload.bytes_dispatch) + ctx.workload.bytes_act) / ep
     )
@@ -159,7 +161,8 @@ def layout_transition(ctx: Context, microbatch: jax.Array) -> Cost:
 
 def pipeline(ctx: Context) -> Cost:
     """Hidden states of one sequence handed to the next stage [s]; 0 without pipeline stages."""
-    is_intra = 2.0 * ctx.lay.stage_gpus <= ctx.hardware.island_size
+    # The slowest hand-over sets the beat: one that leaves the island, if there is one.
+    is_intra = ctx.lay.gpus <= ctx.hardware.island_size
     one = collectives.point_to_point(is_intra, _hidden_bytes(ctx), ctx.hardware)
     is_piped = jnp.where(jnp.asarray(ctx.partition.pp) > 1, 1.0, 0.0)
     return Cost(is_piped * one.startup, is_piped * one.bandwidth)

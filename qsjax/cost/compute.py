@@ -23,7 +23,7 @@ def attended_tokens(model: ModelSpec, workload: Workload) -> tuple[jax.Array, ja
 
 
 def attention_flops_per_token(model: ModelSpec, workload: Workload) -> jax.Array:
-    """Scores and values of one token over all layers, before any split [FLOP].
+    """Scores and values of one token over the softmax layers, before any split [FLOP].
 
     MLA is counted in its absorbed form, where queries meet the latent itself.
     """
@@ -34,11 +34,7 @@ def attention_flops_per_token(model: ModelSpec, workload: Workload) -> jax.Array
     full_layers = params.full_layers(model)
     indexer = 2.0 * jnp.asarray(model.index_heads) * model.index_dim * workload.context
     softmax = per_head * model.heads * (full_layers * full + model.window_layers * window)
-    return (
-        softmax
-        + full_layers * indexer
-        + 4.0 * jnp.asarray(model.linear_state) * model.linear_layers
-    )
+    return softmax + full_layers * indexer
 
 
 def attention_flops(
@@ -48,11 +44,16 @@ def attention_flops(
     convention: Convention,
     microbatch: jax.Array,
 ) -> jax.Array:
-    """Attention phase [FLOP]; the paper's tables do not divide it by kvp."""
+    """Attention phase [FLOP]; the paper's tables do not divide it by kvp.
+
+    The state of a linear layer has no sequence dimension that kvp could divide.
+    """
     shards = jnp.asarray(partition.tp) * partition.pp
     if convention.attention_flops_over_kvp:
         shards = shards * partition.kvp
-    return microbatch * (attention_flops_per_token(model, workload) * (1.0 / shards))
+    linear = 4.0 * jnp.asarray(model.linear_state) * model.linear_layers
+    state = linear / (jnp.asarray(partition.tp) * partition.pp)
+    return microbatch * (attention_flops_per_token(model, workload) * (1.0 / shards) + state)
 
 
 def projection_flops(
@@ -76,7 +77,7 @@ def projection_flops(
 def expert_load(
     model: ModelSpec, partition: Partition, convention: Convention, routed_tokens: jax.Array
 ) -> jax.Array:
-    """Tokens of the busiest expert rank over those of the mean rank [1].
+    """Tokens of the busiest expert rank over those of the mean rank [1]; 1 in a dense model.
 
     `poisson` adds the expected maximum of `ep` Poisson loads of mean n, n + sqrt(2 n ln ep).
     """
@@ -85,7 +86,7 @@ def expert_load(
         ep = jnp.asarray(partition.ep)
         mean = routed_tokens * model.top_k / ep
         load = load * (1.0 + safe_sqrt(safe_divide(2.0 * safe_log(ep), mean)))
-    return load
+    return jnp.where(jnp.asarray(model.experts) > 1, load, 1.0)
 
 
 def streamed_pool(model: ModelSpec, convention: Convention) -> jax.Array:

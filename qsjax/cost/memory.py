@@ -52,16 +52,18 @@ def kv_bytes_per_sequence(
     elements, split = cache_layout(model, partition.tp, convention.mla_cache)
     block = jnp.asarray(workload.kv_block)
     tokens = block * ceil(workload.context / block, convention.rounding)
-    kept = params.full_layers(model) * tokens + model.window_layers * jnp.minimum(
+    full_layers = params.full_layers(model)
+    kept = full_layers * tokens + model.window_layers * jnp.minimum(
         tokens, jnp.asarray(model.window)
     )
-    per_token = jnp.asarray(convention.kv_overhead) * (
-        workload.bytes_kv * (elements / split + model.index_dim) + workload.kv_scale_bytes / split
-    )
+    overhead = jnp.asarray(convention.kv_overhead)
+    per_token = overhead * (workload.bytes_kv * elements + workload.kv_scale_bytes) / split
+    index = overhead * workload.bytes_kv * jnp.asarray(model.index_dim) * full_layers
     pp = jnp.asarray(partition.pp)
     state = jnp.asarray(workload.bytes_act) * jnp.asarray(model.linear_layers) * model.linear_state
     # The context multiplies what the partition alone decides: one product for each of their pairs.
-    return per_token / (partition.kvp * pp) * kept + state / (partition.tp * pp)
+    ranks = partition.kvp * pp
+    return per_token / ranks * kept + index / ranks * tokens + state / (partition.tp * pp)
 
 
 def max_batch(
