@@ -34,7 +34,7 @@ LAYERS = (
     ("economics", "engines"),
     ("catalog",),
     ("sweep",),
-    ("candidates",),
+    ("candidates", "breakdown"),
     ("search",),
     ("grid",),
     ("ledger", "prefill"),

@@ -1,0 +1,14 @@
+"""Deployments as vLLM and SGLang spell them: flags in, flags out.
+
+The two engines and this package divide GPUs differently; `read` and `write` translate, and say in
+notes what does not carry over. Sources: the engines' documentation of their arguments,
+https://docs.vllm.ai/en/latest/configuration/engine_args.html and
+https://docs.sglang.io/advanced_features/server_arguments.html.
+"""
+
+from qsjax.engines.deployment import Deployment as Deployment
+from qsjax.engines.parsing import Engine as Engine
+from qsjax.engines.parsing import engine_of as engine_of
+from qsjax.engines.reading import read as read
+from qsjax.engines.writing import Written as Written
+from qsjax.engines.writing import write as write

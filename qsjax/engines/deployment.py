@@ -1,0 +1,49 @@
+"""A deployment in this package's terms, between the two engines."""
+
+import dataclasses
+
+from qsjax.specs import KV_HELIX
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """One deployment in this package's terms; None where the flags do not say.
+
+    Attributes:
+        tp: attention ranks that split heads.
+        ep: expert ranks of a stage.
+        pp: pipeline stages.
+        dp: attention replicas that share one expert pool.
+        kvp: ranks that split a sequence's cache.
+        kv_mode: code of `specs.KV_MODES`.
+        replicas: separate copies of all this, with nothing between them.
+        batch: sequences of an attention replica.
+        context: longest context that the engine accepts [tokens].
+        usable_fraction: share of the HBM that the engine may fill.
+        bytes_kv: bytes of a cache element.
+        weights: dtype of the weights.
+        kv_block: tokens of a cache block.
+        model: name or path of the model.
+        notes: what the flags mean differently here, one sentence each.
+    """
+
+    tp: float = 1.0
+    ep: float = 1.0
+    pp: float = 1.0
+    dp: float = 1.0
+    kvp: float = 1.0
+    kv_mode: float = KV_HELIX
+    replicas: float = 1.0
+    batch: float | None = None
+    context: float | None = None
+    usable_fraction: float | None = None
+    bytes_kv: float | None = None
+    weights: str | None = None
+    kv_block: float | None = None
+    model: str | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def gpus(self) -> float:
+        """GPUs of all replicas."""
+        return self.replicas * self.dp * self.pp * self.kvp * self.tp

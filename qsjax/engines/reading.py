@@ -1,0 +1,127 @@
+"""From engine flags to a deployment: what the engines mean by their degrees."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from qsjax.engines.deployment import Deployment
+from qsjax.engines.parsing import Engine, engine_of, parse, split
+
+
+def _vllm(found: dict[str, Any], is_moe: bool) -> dict[str, Any]:
+    tp, dcp = found.get("tp_total", 1.0), found.get("dcp", 1.0)
+    dp, expert_parallel = found.get("dp_total", 1.0), found.get("expert_parallel", False)
+    if tp % dcp:
+        raise ValueError(
+            f"vllm flags:\n  --decode-context-parallel-size: {dcp:g} does not divide the "
+            f"{tp:g} ranks of --tensor-parallel-size, whose GPUs it uses; choose a divisor"
+        )
+    notes = []
+    if dcp > 1:
+        notes.append(
+            f"vLLM's context parallelism uses the GPUs of tensor parallelism: {tp:g} ranks are "
+            f"tp={tp / dcp:g} x kvp={dcp:g} here"
+        )
+    if expert_parallel and is_moe:
+        notes.append(
+            f"vLLM's expert parallelism spans tensor times data parallelism: ep={tp * dp:g} here"
+        )
+    if expert_parallel and not is_moe:
+        notes.append("--enable-expert-parallel does nothing for a dense model")
+    if dp > 1 and is_moe and not expert_parallel:
+        notes.append(
+            f"without --enable-expert-parallel every expert is split over all {tp * dp:g} GPUs of "
+            "tensor and data parallelism (ep=1)"
+        )
+    if dp > 1 and not is_moe:
+        notes.append(f"data parallelism of a dense model is {dp:g} separate replicas")
+    return {
+        "tp": tp / dcp,
+        "kvp": dcp,
+        "dp": dp if is_moe else 1.0,
+        "replicas": 1.0 if is_moe else dp,
+        "ep": tp * dp if expert_parallel and is_moe else 1.0,
+        "batch": found.get("sequences"),
+        "kv_block": found.get("kv_block", 16.0),
+        "notes": notes,
+    }
+
+
+def _sglang(found: dict[str, Any], is_moe: bool) -> dict[str, Any]:
+    tp, dp, ep = (found.get(name, 1.0) for name in ("tp_total", "dp_total", "ep"))
+    shared, notes, problems = found.get("dp_attention", False), [], []
+    if shared and tp % dp:
+        problems.append(
+            f"--dp-size: {dp:g} does not divide the {tp:g} ranks of --tp-size, which "
+            "--enable-dp-attention divides; choose a divisor"
+        )
+    if tp % ep:
+        problems.append(f"--ep-size: {ep:g} does not divide the {tp:g} ranks of --tp-size")
+    if problems:
+        raise ValueError("\n".join(["sglang flags:", *(f"  {p}" for p in problems)]))
+    if shared and dp > 1:
+        notes.append(
+            f"with --enable-dp-attention SGLang's tp={tp:g} counts all GPUs of a stage: "
+            f"tp={tp / dp:g} x dp={dp:g} here"
+        )
+    if not shared and dp > 1:
+        notes.append(
+            f"without --enable-dp-attention --dp-size {dp:g} is as many separate replicas, which "
+            "share no experts"
+        )
+    if ep > 1 and not is_moe:
+        notes.append("--ep-size does nothing for a dense model")
+    sequences = found.get("sequences")
+    if sequences is not None and shared and dp > 1:
+        notes.append("--max-running-requests is divided over the attention replicas")
+        sequences = max(1.0, float(int(sequences / dp)))
+    return {
+        "tp": tp / dp if shared else tp,
+        "dp": dp if shared else 1.0,
+        "replicas": 1.0 if shared else dp,
+        "ep": ep if is_moe else 1.0,
+        "batch": sequences,
+        "kv_block": found.get("kv_block", 1.0),
+        "notes": notes,
+    }
+
+
+_READERS: dict[Engine, Callable[[dict[str, Any], bool], dict[str, Any]]] = {
+    "vllm": _vllm,
+    "sglang": _sglang,
+}
+
+
+def read(
+    flags: str | Sequence[str], engine: Engine | None = None, is_moe: bool = True
+) -> Deployment:
+    """The deployment that engine flags describe.
+
+    Args:
+        flags: a command line or its words, with or without the program in front.
+        engine: whose flags they are; told from the flags if None.
+        is_moe: whether the model has experts: data parallelism means something else without.
+
+    Raises:
+        ValueError: with every unknown flag, bad value and contradiction.
+
+    >>> d = read("vllm serve m --tensor-parallel-size 8 --data-parallel-size 4 "
+    ...          "--enable-expert-parallel --decode-context-parallel-size 2")
+    >>> d.tp, d.kvp, d.dp, d.ep, d.gpus
+    (4.0, 2.0, 4.0, 32.0, 32.0)
+    """
+    engine = engine or engine_of(flags)
+    found, ignored = parse(split(flags), engine)
+    meaning = _READERS[engine](found, is_moe)
+    notes = meaning.pop("notes")
+    if ignored:
+        notes.append(f"not modelled, so without effect here: {', '.join(ignored)}")
+    return Deployment(
+        pp=found.get("pp", 1.0),
+        context=found.get("context"),
+        usable_fraction=found.get("usable_fraction"),
+        bytes_kv=found.get("kv_dtype"),
+        weights=found.get("weights"),
+        model=found.get("model"),
+        notes=tuple(notes),
+        **meaning,
+    )

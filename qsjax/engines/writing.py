@@ -1,0 +1,114 @@
+"""From a deployment to engine flags, with a note for everything that an engine cannot express."""
+
+import dataclasses
+from typing import NamedTuple
+
+from qsjax.engines.deployment import Deployment
+from qsjax.engines.parsing import Engine
+from qsjax.specs import KV_CP
+
+
+class Written(NamedTuple):
+    """A deployment as flags of one engine.
+
+    Attributes:
+        engine: whose flags.
+        flags: the words.
+        notes: what the flags do not say, or say differently; empty if they describe the design.
+    """
+
+    engine: Engine
+    flags: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def command(self) -> str:
+        """The flags as one line."""
+        return " ".join(self.flags)
+
+
+_CACHE = {1.0: "fp8", 0.5: "fp4_e2m1"}
+_WEIGHTS = {"fp8": "fp8", "fp4": "modelopt_fp4"}
+
+
+def _common(deployment: Deployment, names: dict[str, str]) -> list[str]:
+    """Flags that both engines have, under their own names."""
+    flags = []
+    if deployment.batch is not None:
+        flags += [names["batch"], f"{deployment.batch:.0f}"]
+    if deployment.context is not None:
+        flags += [names["context"], f"{deployment.context:.0f}"]
+    if deployment.usable_fraction is not None:
+        flags += [names["memory"], f"{deployment.usable_fraction:g}"]
+    if deployment.bytes_kv in _CACHE:
+        flags += ["--kv-cache-dtype", _CACHE[deployment.bytes_kv]]
+    if deployment.weights in _WEIGHTS:
+        flags += ["--quantization", _WEIGHTS[deployment.weights]]
+    return flags
+
+
+def _vllm(deployment: Deployment, is_moe: bool) -> tuple[list[str], list[str]]:
+    tp, kvp, dp = deployment.tp * deployment.kvp, deployment.kvp, deployment.dp
+    stage, notes = tp * dp, []
+    flags = ["--tensor-parallel-size", f"{tp:.0f}"]
+    if deployment.pp > 1:
+        flags += ["--pipeline-parallel-size", f"{deployment.pp:.0f}"]
+    if dp * deployment.replicas > 1:
+        flags += ["--data-parallel-size", f"{dp * deployment.replicas:.0f}"]
+    if kvp > 1:
+        flags += ["--decode-context-parallel-size", f"{kvp:.0f}"]
+        if deployment.kv_mode == KV_CP:
+            notes.append("vLLM has no ring of queries: its context parallelism gathers them")
+    if is_moe and deployment.ep > 1:
+        flags.append("--enable-expert-parallel")
+        if deployment.ep != stage:
+            notes.append(
+                f"ep={deployment.ep:.0f} cannot be written: vLLM spreads experts over all "
+                f"{stage:.0f} GPUs of a stage or splits each over them"
+            )
+    if not is_moe and dp > 1:
+        notes.append("vLLM runs a dense model's data parallelism as separate replicas")
+    names = {
+        "batch": "--max-num-seqs",
+        "context": "--max-model-len",
+        "memory": "--gpu-memory-utilization",
+    }
+    return flags + _common(deployment, names), notes
+
+
+def _sglang(deployment: Deployment, is_moe: bool) -> tuple[list[str], list[str]]:
+    tp, dp, notes = deployment.tp * deployment.kvp, deployment.dp, []
+    flags = ["--tp-size", f"{tp * dp:.0f}"]
+    if deployment.pp > 1:
+        flags += ["--pp-size", f"{deployment.pp:.0f}"]
+    if dp > 1:
+        flags += ["--dp-size", f"{dp:.0f}", "--enable-dp-attention"]
+    elif deployment.replicas > 1:
+        flags += ["--dp-size", f"{deployment.replicas:.0f}"]
+    if is_moe and deployment.ep > 1:
+        flags += ["--ep-size", f"{deployment.ep:.0f}"]
+    if deployment.kvp > 1:
+        notes.append(
+            f"kvp={deployment.kvp:.0f} cannot be written: SGLang has no context parallelism in "
+            "decode, so these ranks become tensor-parallel ones that hold copies of the cache"
+        )
+    if not is_moe and dp > 1:
+        notes.append("--enable-dp-attention serves models with latent attention or experts")
+    batch = None if deployment.batch is None else deployment.batch * dp
+    names = {
+        "batch": "--max-running-requests",
+        "context": "--context-length",
+        "memory": "--mem-fraction-static",
+    }
+    return flags + _common(dataclasses.replace(deployment, batch=batch), names), notes
+
+
+def write(deployment: Deployment, engine: Engine, is_moe: bool = True) -> Written:
+    """The flags that start `deployment`, as near as the engine can come to it.
+
+    >>> write(Deployment(tp=4.0, kvp=2.0, dp=2.0, ep=16.0, batch=64.0), "vllm").command
+    '--tensor-parallel-size 8 --data-parallel-size 2 --decode-context-parallel-size 2
+     --enable-expert-parallel --max-num-seqs 64'
+    """
+    flags, notes = (_vllm if engine == "vllm" else _sglang)(deployment, is_moe)
+    return Written(engine, tuple(flags), tuple(notes))

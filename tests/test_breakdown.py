@@ -1,0 +1,99 @@
+"""Ledgers sum to their totals, and phases keep under the roof, on random designs."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from designs import random_designs, records
+from tolerances import CANCELLATION, EXACT
+
+from qsjax.breakdown import communication, memory_ledger, roofline, weight_terms
+from qsjax.decode import decode_step
+from qsjax.grid import Records
+from qsjax.ledger import time_ledger
+from qsjax.specs import PAPER, PHYSICAL
+
+CONVENTIONS = {
+    "physical": PHYSICAL,
+    "paper": PAPER,
+    "overlapped": dataclasses.replace(PHYSICAL, two_batch_overlap=True),
+}
+EVERY = pytest.mark.parametrize("name", CONVENTIONS)
+
+
+def design(name, seed=3):
+    convention = CONVENTIONS[name]
+    drawn = random_designs(seed, convention, True, 500)
+    model, hardware, partition, workload, rules, _ = records(drawn, convention, {})
+    at = Records(model, hardware, partition, workload, None)
+    return at, rules, decode_step(model, hardware, partition, workload, rules)
+
+
+@EVERY
+def test_weights_by_kind_sum_to_the_weights(name):
+    at, rules, step = design(name)
+    total = sum(np.asarray(term) for term in weight_terms(at, rules).values())
+    np.testing.assert_allclose(total, step.capacity.weights, rtol=CANCELLATION)
+
+
+@EVERY
+def test_memory_sums_to_the_capacity(name):
+    at, rules, step = design(name)
+    batch = step.capacity.batch
+    terms = memory_ledger(at, rules, batch)
+    total = sum(np.asarray(term) for term in terms.values())
+    np.testing.assert_allclose(total, at.hardware.hbm_bytes, rtol=CANCELLATION)
+    held = np.asarray(terms["KV cache"] + terms["KV block waste"])
+    np.testing.assert_allclose(held, batch * step.capacity.kv_per_sequence, rtol=EXACT)
+    assert (np.asarray(terms["KV block waste"]) >= -EXACT * held).all()
+    fits = np.asarray(step.capacity.weights + held <= step.capacity.usable)
+    free = np.asarray(terms["free"])
+    scale = CANCELLATION * np.asarray(at.hardware.hbm_bytes)
+    assert (free[fits] >= -scale[fits]).all()
+    assert (free[~fits] <= scale[~fits]).all()
+    assert fits.any()
+    assert (~fits).any()
+
+
+@EVERY
+def test_time_sums_to_tpot_with_the_exposed_parts_of_the_messages(name):
+    at, rules, step = design(name)
+    overhead = at.hardware.step_overhead
+    terms = time_ledger(step, rules, at.partition, at.workload, overhead)
+    total = sum(np.asarray(term) for term in terms.values())
+    np.testing.assert_allclose(total, step.tpot, rtol=CANCELLATION)
+    for family, part in communication(step, at, rules).items():
+        np.testing.assert_allclose(part.exposed, terms[f"comm_{family}"], rtol=CANCELLATION)
+        whole = np.asarray(part.startup + part.bandwidth)
+        np.testing.assert_allclose(part.exposed + part.hidden, whole, rtol=EXACT)
+        assert (np.asarray(part.hidden) >= -EXACT * whole).all()
+
+
+@EVERY
+def test_phases_keep_under_the_roof(name):
+    at, rules, step = design(name)
+    for roof in roofline(step, at, rules).values():
+        compute, hbm = np.asarray(roof.compute), np.asarray(roof.hbm)
+        assert (np.asarray(roof.flops_share) <= 1 + EXACT).all()
+        assert (np.asarray(roof.bandwidth_share) <= 1 + EXACT).all()
+        busy = (compute > 0) & (hbm > 0)
+        share = np.where(compute >= hbm, roof.flops_share, roof.bandwidth_share)
+        # The binding side runs at its efficiency, which is at least 0.3 in these designs.
+        assert (share[busy] >= 0.3 - EXACT).all()
+        intensity = np.asarray(roof.flops / roof.hbm_bytes)[busy]
+        np.testing.assert_allclose(np.asarray(roof.intensity)[busy], intensity, rtol=EXACT)
+    assert busy.any() or name == "paper"
+
+
+def test_an_ideal_gpu_meets_at_the_ridge():
+    at, rules, _ = design("physical")
+    ones = {f"eff_{x}": 1.0 for x in ("kv_read", "weight_read", "gemm", "attention", "link")}
+    at = at._replace(hardware=dataclasses.replace(at.hardware, **ones))
+    step = decode_step(*at[:4], rules)
+    for roof in roofline(step, at, rules).values():
+        above = np.asarray(roof.intensity >= roof.ridge)
+        is_compute = np.asarray(roof.compute >= roof.hbm)
+        near = np.isclose(roof.intensity, roof.ridge, rtol=EXACT)
+        assert (above == is_compute)[~near].all()
+        lower = np.minimum(roof.flops_share, roof.bandwidth_share)
+        assert (lower < 1).any()

@@ -1,0 +1,128 @@
+"""Engine flags in and out: what vLLM and SGLang mean by their degrees."""
+
+import itertools
+
+import pytest
+
+from qsjax.engines import Deployment, engine_of, read, write
+
+# (command line, model with experts, tp, ep, pp, dp, kvp, replicas, batch, GPUs)
+CASES = [
+    ("vllm serve m -tp 8", True, 8, 1, 1, 1, 1, 1, None, 8),
+    ("--tensor-parallel-size=8 -pp 2 --max-num-seqs 64", True, 8, 1, 2, 1, 1, 1, 64, 16),
+    ("vllm serve m -tp 1 -dp 8 --enable-expert-parallel", True, 1, 8, 1, 8, 1, 1, None, 8),
+    ("vllm serve m -tp 4 -dp 2 --enable-expert-parallel", True, 4, 8, 1, 2, 1, 1, None, 8),
+    ("vllm serve m -tp 4 -dp 2", True, 4, 1, 1, 2, 1, 1, None, 8),
+    ("vllm serve m -tp 4 -dp 2 --enable-expert-parallel", False, 4, 1, 1, 1, 1, 2, None, 8),
+    ("vllm serve m -tp 8 -dcp 4 --enable-expert-parallel", True, 2, 8, 1, 1, 4, 1, None, 8),
+    ("python -m sglang.launch_server --model-path m --tp 8", True, 8, 1, 1, 1, 1, 1, None, 8),
+    ("--tp-size 8 --dp-size 4 --enable-dp-attention --ep-size 8", True, 2, 8, 1, 4, 1, 1, None, 8),
+    ("--tp-size 8 --dp-size 4 --ep-size 2", True, 8, 2, 1, 1, 1, 4, None, 32),
+    (
+        "--tp 16 --dp 16 --enable-dp-attention --ep 16 --pp-size 2 --max-running-requests 2048",
+        *(True, 1, 16, 2, 16, 1, 1, 128, 32),
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("flags", "is_moe", "tp", "ep", "pp", "dp", "kvp", "n", "batch", "gpus"), CASES
+)
+def test_degrees(flags, is_moe, tp, ep, pp, dp, kvp, n, batch, gpus):
+    got = read(flags, is_moe=is_moe)
+    assert (got.tp, got.ep, got.pp, got.dp, got.kvp, got.replicas) == (tp, ep, pp, dp, kvp, n)
+    assert got.batch == batch
+    assert got.gpus == gpus
+
+
+def test_everything_else_is_read():
+    got = read(
+        "vllm serve org/name -tp 2 --gpu-memory-utilization 0.85 --kv-cache-dtype fp8_e4m3 "
+        "--max-model-len 128K --quantization fp8 --block-size 32 --trust-remote-code --port 80"
+    )
+    assert (got.model, got.usable_fraction, got.bytes_kv) == ("org/name", 0.85, 1.0)
+    assert (got.context, got.weights, got.kv_block) == (131072, "fp8", 32)
+    assert any("--trust-remote-code, --port" in note for note in got.notes)
+
+
+def test_without_flags_a_quantity_is_left_open():
+    got = read("-tp 2", engine="vllm")
+    assert (got.usable_fraction, got.bytes_kv, got.weights, got.context) == (None,) * 4
+    assert got.kv_block == 16  # vLLM's own default
+    assert got.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (
+            "vllm serve m --tensor-parallel 8",
+            ["--tensor-parallel: unknown", "--tensor-parallel-size"],
+        ),
+        ("vllm serve m --mem-fraction-static 0.8", ["a flag of sglang"]),
+        ("vllm serve m -tp x --pp 2 -dp 0", ["'x' is not a number", "--pp", "at least 1"]),
+        ("vllm serve m --gpu-memory-utilization 90", ["90 is not a share"]),
+        ("vllm serve m --kv-cache-dtype int3", ["'int3' is not modelled", "fp8_e4m3"]),
+        ("vllm serve m -tp", ["-tp: its value is missing"]),
+        ("vllm serve m -tp 6 -dcp 4", ["--decode-context-parallel-size: 4 does not divide"]),
+        ("sglang --tp 8 --dp 3 --enable-dp-attention --ep 5", ["--dp-size: 3", "--ep-size: 5"]),
+        ("vllm serve m -tp 2.5", ["2.5 is not allowed"]),
+        ("vllm serve m -tp inf", ["inf is not allowed"]),
+    ],
+)
+def test_mistakes_are_all_named(flags, words):
+    with pytest.raises(ValueError, match="flags:") as caught:
+        read(flags)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_what_the_engines_mean_differently_is_said():
+    assert "ep=16 here" in read("vllm serve m -tp 8 -dp 2 --enable-expert-parallel").notes[0]
+    assert "tp=2 x kvp=4" in read("vllm serve m -tp 8 -dcp 4").notes[0]
+    assert "separate replicas" in read("sglang --tp 8 --dp 2").notes[0]
+    assert "tp=4 x dp=2" in read("sglang --tp 8 --dp 2 --enable-dp-attention").notes[0]
+    assert "dense" in read("vllm serve m -tp 8 --enable-expert-parallel", is_moe=False).notes[0]
+    assert "ep=1" in read("vllm serve m -tp 4 -dp 2").notes[0]
+
+
+def test_the_engine_is_told_from_its_flags():
+    assert engine_of("-tp 8") == "vllm"
+    assert engine_of("--tp-size 8 --context-length 4096") == "sglang"
+    assert engine_of("python3 -m sglang.launch_server --tensor-parallel-size 8") == "sglang"
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang"])
+def test_written_flags_read_back_as_the_same_design(engine):
+    for tp, dp, pp, kvp in itertools.product((1.0, 4.0), (1.0, 2.0), (1.0, 2.0), (1.0, 2.0)):
+        for ep in {1.0, tp * dp * kvp}:
+            design = Deployment(
+                tp=tp,
+                dp=dp,
+                pp=pp,
+                kvp=kvp,
+                ep=ep,
+                batch=32.0,
+                usable_fraction=0.9,
+                bytes_kv=1.0,
+                weights="fp8",
+                context=4096.0,
+            )
+            written = write(design, engine)
+            got = read(written.flags, engine)
+            same = all(
+                getattr(got, name) == getattr(design, name)
+                for name in ("tp", "dp", "pp", "kvp", "ep", "batch", "usable_fraction", "bytes_kv")
+            )
+            assert same == (not written.notes)
+            assert got.gpus == design.gpus
+            assert got.weights == "fp8"
+            assert got.context == 4096
+            assert same or (engine == "sglang" and kvp > 1)
+
+
+def test_what_cannot_be_written_is_said():
+    assert "ep=4 cannot be written" in write(Deployment(tp=8.0, ep=4.0), "vllm").notes[0]
+    assert "kvp=2 cannot be written" in write(Deployment(tp=4.0, kvp=2.0), "sglang").notes[0]
+    assert "ring" in write(Deployment(tp=4.0, kvp=2.0, kv_mode=2.0), "vllm").notes[0]
+    assert "replicas" in write(Deployment(dp=2.0), "vllm", is_moe=False).notes[0]
