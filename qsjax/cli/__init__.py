@@ -14,6 +14,7 @@ VERBS: dict[str, str] = {
     "reproduce": "The paper's tables: published, ours, error.",
     "models": "The model catalogue.",
     "hardware": "The accelerator catalogue.",
+    "report": "One interactive page from result folders.",
 }
 
 
