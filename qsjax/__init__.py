@@ -16,6 +16,7 @@ from qsjax.decode import decode_step as decode_step
 from qsjax.explore import Exploration as Exploration
 from qsjax.explore import explore as explore
 from qsjax.export import best_rows as best_rows
+from qsjax.export import grid_dataset as grid_dataset
 from qsjax.export import to_dataset as to_dataset
 from qsjax.grid import Records as Records
 from qsjax.grid import make_axes as make_axes

@@ -14,12 +14,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from qsjax.decode import StepCost
 from qsjax.explore import DEGREES, Exploration
 from qsjax.feasibility import REASONS
-from qsjax.grid import Axis
+from qsjax.grid import Axes, Axis, Records, axis_arrays, place
 from qsjax.ledger import resource_times, time_ledger
-from qsjax.search import Optimum, winners
-from qsjax.specs import CONVENTIONS, KV_MODES
+from qsjax.search import Optimum, evaluate, winners
+from qsjax.specs import CONVENTIONS, KV_MODES, Convention
 from qsjax.units import MS
 
 if TYPE_CHECKING:
@@ -149,7 +150,9 @@ def speedup(optimum: Optimum) -> np.ndarray:
 
 
 def to_dataset(exploration: Exploration) -> "xr.Dataset":
-    """The winners as labelled arrays over (variant, gpus, context, ...), every metric and term.
+    """The winners as labelled arrays over (variant, gpus, context, ...): metrics and terms.
+
+    `term_*` are those of `time_ledger`, which sum to `tpot`; the others are `metrics_of` the step.
 
     Infeasible cells are NaN; `reasons` counts the designs of each cell that fail for each reason.
     """
@@ -169,13 +172,8 @@ def to_dataset(exploration: Exploration) -> "xr.Dataset":
         return dims, np.where(optimum.is_feasible, np.broadcast_to(np.asarray(x), shape), np.nan)
 
     data: dict[str, Any] = {
-        "tpot": masked(step.tpot),
-        "tokens_per_s": masked(step.tokens_per_s),
-        "tokens_per_s_per_gpu": masked(step.tokens_per_s_per_gpu),
-        "tokens_per_s_per_user": masked(step.tokens_per_s_per_user),
+        **{k: masked(v) for k, v in metrics_of(step).items() if k not in ("reasons", *coords)},
         "batch": masked(step.capacity.batch),
-        "weights_bytes": masked(step.capacity.weights),
-        "kv_bytes_per_sequence": masked(step.capacity.kv_per_sequence),
         "speedup_over_moe": masked(speedup(optimum)),
         f"speedup_over_moe_{exploration.other}": masked(speedup(exploration.beside)),
         "margin": masked(optimum.margin),
@@ -186,9 +184,45 @@ def to_dataset(exploration: Exploration) -> "xr.Dataset":
     part = optimum.records.partition
     data |= {name: masked(getattr(part, name)) for name in (*DEGREES, "kv_mode")}
     terms = winner_terms(optimum, exploration.convention)
-    data |= {f"t_{name}": masked(t) for name, t in terms.items()}
+    data |= {f"term_{name}": masked(t) for name, t in terms.items()}
     attrs = {"qsjax": version("qsjax"), "convention": exploration.convention}
     return xr.Dataset(data, coords, attrs)
+
+
+def metrics_of(step: StepCost) -> dict[str, Any]:
+    """Every leaf of a step by a flat name: `tpot`, `compute_ffn`, `comm_tp_startup`, ..."""
+    leaves = jax.tree_util.tree_leaves_with_path(step)
+    return {"_".join(key.name for key in path): leaf for path, leaf in leaves}
+
+
+def grid_dataset(
+    records: Records, axes: Axes, convention: Convention, metrics: Sequence[str] = ()
+) -> "xr.Dataset":
+    """Every cell of a grid, not only the winners, as labelled arrays over all its axes.
+
+    Args:
+        records: model, hardware, partition, workload and GPU count; axes replace their fields.
+        axes: the grid; its size is the memory that each metric takes.
+        convention: accounting.
+        metrics: names of `metrics_of`; all of them if none are named. `reasons` is always there.
+
+    Raises:
+        ValueError: a metric has no such name.
+    """
+    import xarray as xr
+
+    step = evaluate(place(records, axis_arrays(axes), convention), convention)
+    known = metrics_of(step)
+    unknown = [name for name in metrics if name not in known]
+    if unknown:
+        raise ValueError(f"no metric {', '.join(unknown)}; known: {', '.join(known)}")
+    dims = [axis.name for axis in axes.all]
+    data = {
+        name: (dims, np.broadcast_to(np.asarray(known[name]), axes.shape))
+        for name in dict.fromkeys(["reasons", *(metrics or known)])
+    }
+    attrs = {"qsjax": version("qsjax")}
+    return xr.Dataset(data, {axis.name: axis.labels for axis in axes.all}, attrs)
 
 
 def spec_dict(record: Any) -> dict[str, Any]:

@@ -82,6 +82,26 @@ def test_dataset_survives_a_file(exploration, tmp_path):
         xr.testing.assert_identical(read.load(), data)
 
 
+def test_every_cell_of_a_grid_with_every_metric():
+    axes = qsjax.make_axes({"context": CONTEXTS, "tp": [4, 8], "pp": [1, 2]})
+    records = qsjax.Records(
+        qsjax.model("mixtral-8x7b"),
+        qsjax.hardware("h100-sxm"),
+        qsjax.Partition(),
+        qsjax.Workload(context=1.0),
+        8.0,
+    )
+    data = export.grid_dataset(records, axes, PHYSICAL)
+    assert data.tpot.dims == ("context", "tp", "pp")
+    assert {"capacity_weights", "compute_ffn", "comm_tp_startup", "exposed_kv"} <= set(data)
+    # 4 x 1 and 8 x 2 are not 8 GPUs
+    assert (data.reasons.values[0] == [[64, 0], [0, 64]]).all()
+    few = export.grid_dataset(records, axes, PHYSICAL, ["tpot"])
+    assert set(few) == {"reasons", "tpot"}
+    with pytest.raises(ValueError, match=r"no metric tpott; known: .*tpot"):
+        export.grid_dataset(records, axes, PHYSICAL, ["tpott"])
+
+
 def test_a_dense_model_is_explored_alone():
     variants = variants_of(qsjax.model("llama-3.1-70b"), [5.0], PHYSICAL)
     assert [(v.name, v.q) for v in variants] == [("dense", None)]
