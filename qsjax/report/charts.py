@@ -81,7 +81,7 @@ def _looks(rows: Sequence[Row]) -> dict[str, style.Look]:
 
 def _over_context(rows: Sequence[Row], convention: str) -> list[Chart]:
     looks, found = _looks(rows), []
-    several = len({row.get("gpus") for row in rows}) > 1
+    counts = sorted({row.get("gpus") or 0 for row in rows})
     for (label, gpus), members in series(rows, lambda r: (_label(r), r.get("gpus"))).items():
         points = []
         for row in sorted(members, key=lambda r: r["context"]):
@@ -93,9 +93,12 @@ def _over_context(rows: Sequence[Row], convention: str) -> list[Chart]:
                 why = why_infeasible(row).replace("\n", " ")
                 points.append({"x": row["context"], "y": None,
                                "tip": [where, ("infeasible", why)]})  # fmt: skip
-        name = f"{label}, {gpus} GPUs" if several else label
-        found.append({"name": name, "variant": label, "convention": convention, "points": points,
-                      **_look(looks, label)})  # fmt: skip
+        line = {"name": label, "variant": label, "convention": convention, "points": points}
+        line |= _look(looks, label)
+        if len(counts) > 1:
+            dash = _DASHES[counts.index(gpus or 0) % len(_DASHES)]
+            line |= {"name": f"{label}, {gpus} GPUs", "dash": dash}
+        found.append(line)
     return [
         {"title": "Throughput of the best design over context", "kind": "line", "series": found,
          "x": {"label": "context [tokens]", "scale": "tokens"},

@@ -122,7 +122,9 @@ function drawLines(svg, chart, shown) {
   if (chart.parity) { xs = ys = [...xs, ...ys]; }
   if (chart.reference !== undefined) ys = [...ys, chart.reference];
   const x = makeScale(chart.x.scale, xs, LEFT, W - RIGHT);
-  const y = makeScale(chart.y.scale, ys, H - BOTTOM, TOP);
+  // Marks of infeasible places have a row of their own under the lowest value.
+  const lost = shown.filter((series) => series.points.some((point) => point.y === null));
+  const y = makeScale(chart.y.scale, ys, H - BOTTOM - (lost.length ? 20 : 0), TOP);
   axes(svg, chart, x, y);
   if (chart.reference !== undefined)
     svg.append(shape("line", { class: "reference", x1: LEFT, x2: W - RIGHT, y1: y.place(chart.reference), y2: y.place(chart.reference) }));
@@ -141,7 +143,9 @@ function drawLines(svg, chart, shown) {
     }
     series.points.forEach((point) => {
       const isMissing = point.y === null;
-      const px = x.place(point.x), py = isMissing ? H - BOTTOM - 7 : y.place(point.y);
+      const step = Math.min(11, (W - LEFT - RIGHT) / new Set(xs).size / (lost.length + 0.5));
+      const aside = isMissing ? step * (lost.indexOf(series) - (lost.length - 1) / 2) : 0;
+      const px = x.place(point.x) + aside, py = isMissing ? H - BOTTOM - 8 : y.place(point.y);
       const node = isMissing
         ? shape("path", { class: "mark missing", d: `M${px - 5},${py - 5}l10,10m0,-10l-10,10`, fill: "none", style: `stroke:${series.colour};stroke-width:2.5` })
         : shape("path", { class: "mark", d: markPath(series.mark, px, py, 4.5), fill: series.colour });
