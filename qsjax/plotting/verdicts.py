@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -51,21 +52,7 @@ def iso_throughput(
     if known.mask.any():
         ax.patch.set(hatch="////", edgecolor=style.ink().quiet, alpha=0.4, linewidth=0)
     if known.count():
-        low, high = float(known.min()), float(known.max())
-        high = max(high, 1.001 * low)
-        levels = np.geomspace(low, high, 9)
-        filled = ax.contourf(
-            xs, ys, known, levels=levels, cmap=style.SEQUENTIAL, norm=LogNorm(low, high)
-        )
-        lines = ax.contour(xs, ys, known, levels=levels[1:-1], colors="#f4f5f6", linewidths=0.8)
-        for text in ax.clabel(lines, fmt=scales.quantity, fontsize=7.5, colors="#ffffff"):
-            text.set_path_effects([withStroke(linewidth=1.8, foreground=style.EDGE)])
-        fig = ax.get_figure(root=True)
-        assert fig is not None
-        bar = fig.colorbar(filled, ax=ax, pad=0.02, format=lambda v, _: scales.quantity(v))
-        bar.set_label(value_label, color=style.ink().text)
-        bar.outline.set_visible(False)
-        bar.ax.tick_params(labelsize=8, labelcolor=style.ink().text, color=style.ink().quiet)
+        _contours(ax, xs, ys, known, value_label)
     if gradient is not None:
         _arrows(ax, xs, ys, gradient, np.isfinite(zs))
     if point is not None:
@@ -78,6 +65,24 @@ def iso_throughput(
                       label="no feasible design")  # fmt: skip
         style.legend_above(ax, 1, handles=[patch])
     return ax
+
+
+def _contours(ax: Axes, xs: np.ndarray, ys: np.ndarray, known: Any, value_label: str) -> None:
+    low, high = float(known.min()), float(known.max())
+    high = max(high, 1.001 * low)
+    levels = np.geomspace(low, high, 9)
+    filled = ax.contourf(
+        xs, ys, known, levels=levels, cmap=style.SEQUENTIAL, norm=LogNorm(low, high)
+    )
+    lines = ax.contour(xs, ys, known, levels=levels[1:-1], colors="#f4f5f6", linewidths=0.8)
+    for text in ax.clabel(lines, fmt=scales.quantity, fontsize=7.5, colors="#ffffff"):
+        text.set_path_effects([withStroke(linewidth=1.8, foreground=style.EDGE)])
+    fig = ax.get_figure(root=True)
+    assert fig is not None
+    bar = fig.colorbar(filled, ax=ax, pad=0.02, format=lambda v, _: scales.quantity(v))
+    bar.set_label(value_label, color=style.ink().text)
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(labelsize=8, labelcolor=style.ink().text, color=style.ink().quiet)
 
 
 def _arrows(

@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Sequence
+from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from qsjax import __version__
 from qsjax.export import finite, write_atomically
 from qsjax.plotting import style
 from qsjax.report.charts import charts
@@ -40,7 +40,12 @@ def _table(folder: str, name: str, rows: Sequence[dict[str, Any]], convention: s
 def payload(folders: Sequence[Folder]) -> dict[str, Any]:
     """Everything that the page shows, as JSON knows it."""
     several = len(folders) > 1
-    content: dict[str, Any] = {"version": __version__, "folders": [], "charts": [], "tables": []}
+    content: dict[str, Any] = {
+        "version": version("qsjax"),
+        "folders": [],
+        "charts": [],
+        "tables": [],
+    }
     for folder in folders:
         convention = _convention(folder)
         command = [str(word) for word in folder.inputs.get("command", [])]
