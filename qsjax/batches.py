@@ -141,34 +141,6 @@ def scores_of(step: StepCost, economy: Economy) -> dict[Objective, jax.Array]:
     return {name: -x if name in MINIMISED else x for name, x in values.items()}
 
 
-@partial(jax.jit, static_argnames="convention")
-def largest_within(
-    records: Records,
-    largest: jax.Array,
-    limits: Limits,
-    economy: Economy,
-    convention: Convention,
-) -> jax.Array:
-    """Largest batch of each row that keeps the limits that rise with the batch; 0 if none does.
-
-    Bisection over whole numbers: TPOT and memory do not fall with the batch.
-    """
-
-    def keeps(batch: jax.Array) -> jax.Array:
-        bits = violations(limits, records, step_at(records, batch, convention), economy)
-        return jnp.broadcast_to((bits & RISING) == 0, batch.shape)
-
-    def halve(state: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        low, high = state  # `low` keeps the limits (or is 0), `high` breaks them
-        middle = jnp.floor(0.5 * (low + high))
-        good = (middle >= 1.0) & keeps(middle)
-        return jnp.where(good, middle, low), jnp.where(good, high, middle)
-
-    start = (jnp.zeros_like(largest), largest + 1.0)
-    low, _ = jax.lax.while_loop(lambda s: jnp.any(s[1] - s[0] > 1.0), halve, start)
-    return low
-
-
 class RowBest(NamedTuple):
     """Best batch of each row: its score (-inf if none is allowed), the batch, the GPUs."""
 
@@ -224,14 +196,27 @@ class Scores(NamedTuple):
 def allowed_batches(
     found: Candidates, limits: Limits, economy: Economy, convention: Convention
 ) -> np.ndarray:
-    """Largest batch of each candidate that keeps the limits on TPOT and memory, shape (n,)."""
-    if not any(is_given(limits, name) for name, bit in LIMITS.items() if bit & RISING):
+    """Largest batch of each candidate that keeps the limits on TPOT and memory, shape (n,).
+
+    Bisection over whole numbers, since neither TPOT nor memory falls with the batch.
+    """
+    rising = [name for name, bit in LIMITS.items() if bit & RISING and is_given(limits, name)]
+    if not rising:
         return found.largest
-    largest = np.zeros(len(found.largest))
-    for block in blocks(found, found.largest, np.ones(1)):
-        top = largest_within(block.records, block.largest, limits, economy, convention)
-        largest[block.rows] = np.asarray(top)[: len(block.rows), 0]
-    return largest
+    bounds = strong(Limits(**{name: getattr(limits, name) for name in rising}))
+    prices = strong(economy)
+    # `low` keeps the limits (0 stands for no batch at all), `high` breaks them.
+    low, high = np.zeros_like(found.largest), found.largest + 1.0
+    while (high - low > 1.0).any():
+        middle = np.floor(0.5 * (low + high))
+        keeps = np.zeros(len(middle), bool)
+        # A list with nothing but a batch above all of them tries each row at its own `middle`.
+        for block in blocks(found, middle, np.full(1, np.inf)):
+            rows = (block.records, block.largest, block.batches)
+            best = best_batches(*rows, bounds, prices, convention, np.int32(0))
+            keeps[block.rows] = np.asarray(best.score)[: len(block.rows)] > -np.inf
+        low, high = np.where(keeps, middle, low), np.where(keeps, high, middle)
+    return low
 
 
 def score_candidates(

@@ -1,17 +1,19 @@
 """One design taken apart: memory that sums to the capacity, phases under the roofline, messages."""
 
 import dataclasses
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.typing import ArrayLike
 
 from qsjax.cost import memory, params
 from qsjax.cost.compute import peak_flops
-from qsjax.decode import StepCost
+from qsjax.decode import StepCost, decode_step
+from qsjax.feasibility import Capacity
 from qsjax.grid import Records
 from qsjax.layout import layout
+from qsjax.ledger import time_ledger
 from qsjax.rates import Phases
 from qsjax.specs import Convention, Workload
 
@@ -37,30 +39,28 @@ def weight_terms(records: Records, convention: Convention) -> dict[str, jax.Arra
     }
 
 
-def memory_ledger(
-    records: Records, convention: Convention, batch: ArrayLike
-) -> dict[str, jax.Array]:
+def memory_ledger(records: Records, convention: Convention, cap: Capacity) -> dict[str, jax.Array]:
     """Where the HBM of a GPU goes [B]; the terms sum to its capacity.
 
     `free` is what the engine may still fill. It is negative by what is missing if the weights and
-    `batch` sequences do not fit.
+    the batch do not fit.
 
     Args:
         records: the design.
         convention: accounting.
-        batch: sequences of an attention replica.
+        cap: its memory and batch.
     """
     model, hardware, part, work, _ = records
     plain = dataclasses.replace(work, kv_block=1.0)
     bare = dataclasses.replace(convention, kv_overhead=1.0)
-    used = jnp.asarray(batch) * memory.kv_bytes_per_sequence(model, part, plain, bare)
-    held = jnp.asarray(batch) * memory.kv_bytes_per_sequence(model, part, work, convention)
+    used = cap.batch * memory.kv_bytes_per_sequence(model, part, plain, bare)
+    held = cap.batch * memory.kv_bytes_per_sequence(model, part, work, convention)
     capacity = jnp.asarray(hardware.hbm_bytes)
     terms = {
         **weight_terms(records, convention),
         "KV cache": used,
         "KV block waste": held - used,
-        "reserve": jnp.asarray(hardware.reserve_bytes),
+        "reserve": memory.reserve_bytes(model, hardware),
         "unused by engine": (1.0 - jnp.asarray(hardware.usable_fraction)) * capacity,
     }
     return {**terms, "free": capacity - jnp.asarray(sum(terms.values()))}
@@ -164,3 +164,35 @@ def communication(step: StepCost, records: Records, convention: Convention) -> d
             hidden=times * (cost.startup + cost.bandwidth - seen),
         )
     return found
+
+
+class Parts(NamedTuple):
+    """A design taken apart, every part with its own sum.
+
+    Attributes:
+        step: the step itself.
+        memory: sums to the capacity [B].
+        time: sums to TPOT [s].
+        messages: exposed and hidden communication [s].
+        roofs: the phases under the roofline.
+    """
+
+    step: StepCost
+    memory: dict[str, jax.Array]
+    time: dict[str, jax.Array]
+    messages: dict[str, Messages]
+    roofs: dict[str, Roof]
+
+
+@partial(jax.jit, static_argnames="convention")
+def take_apart(records: Records, convention: Convention) -> Parts:
+    """Everything about a design whose batch is given; dicts come back in alphabetical order."""
+    model, hardware, part, work, gpus = records
+    step = decode_step(model, hardware, part, work, convention, gpus)
+    return Parts(
+        step=step,
+        memory=memory_ledger(records, convention, step.capacity),
+        time=time_ledger(step, convention, part, work, jnp.asarray(hardware.step_overhead)),
+        messages=communication(step, records, convention),
+        roofs=roofline(step, records, convention),
+    )

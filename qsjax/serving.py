@@ -28,7 +28,7 @@ from qsjax.grid import Axes, Records, axis_arrays, place
 from qsjax.limits import Limits, check_limits
 from qsjax.refusals import Refusal, refusals
 from qsjax.search import TIE_TOLERANCE, evaluate
-from qsjax.specs import KV_HELIX, Convention, Partition
+from qsjax.specs import KV_HELIX, Convention, HardwareSpec, Partition
 
 # GPU counts that `relax` tries: powers of two up to this one.
 MOST_GPUS = 65_536
@@ -67,11 +67,13 @@ def _power_of_two_partitions() -> tuple[Partition, np.ndarray]:
     return partition, 2.0 ** exponents[row].sum(axis=1)
 
 
-def _least_bytes(screened: Screened, batch: float) -> float:
-    """Fewest bytes that hold weights and `batch` sequences [B]; infinite if none is legal."""
+def _least_capacity(screened: Screened, batch: float, hardware: HardwareSpec) -> float:
+    """Smallest HBM that holds weights and `batch` sequences [B]; infinite if nothing is legal."""
     cap = screened.capacity
-    needed = np.asarray(cap.weights) + batch * np.asarray(cap.kv_per_sequence)
-    return float(np.min(needed, initial=np.inf, where=is_legal(screened)))
+    fraction = np.asarray(hardware.usable_fraction)
+    reserve = fraction * np.asarray(hardware.hbm_bytes) - np.asarray(cap.usable)
+    needed = np.asarray(cap.weights) + batch * np.asarray(cap.kv_per_sequence) + reserve
+    return float(np.min(needed / fraction, initial=np.inf, where=is_legal(screened)))
 
 
 def relax(
@@ -98,11 +100,10 @@ def relax(
         if where is not None and not where[cell]:
             continue
         dense = strong(place(free, axis_arrays(cell_axes(axes, cell)), convention))
-        least = _least_bytes(screen(dense, convention), batch)
         one = flat_records(free, axes, cell, np.zeros((), np.int64), convention)
+        least = _least_capacity(screen(dense, convention), batch, one.hardware)
         if np.isfinite(least):
-            needed = np.add(least, one.hardware.reserve_bytes) / one.hardware.usable_fraction
-            hbm[cell] = np.ceil(needed) + 1.0  # a whole byte more than rounding can take away
+            hbm[cell] = np.ceil(least) + 1.0  # a whole byte more than rounding can take away
         screened = screen(one._replace(partition=strong(powers), gpus=None), convention)
         fits = is_legal(screened) & (np.asarray(screened.capacity.max_batch) >= batch)
         if fits.any():

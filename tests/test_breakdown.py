@@ -40,7 +40,7 @@ def test_weights_by_kind_sum_to_the_weights(name):
 def test_memory_sums_to_the_capacity(name):
     at, rules, step = design(name)
     batch = step.capacity.batch
-    terms = memory_ledger(at, rules, batch)
+    terms = memory_ledger(at, rules, step.capacity)
     total = sum(np.asarray(term) for term in terms.values())
     np.testing.assert_allclose(total, at.hardware.hbm_bytes, rtol=CANCELLATION)
     held = np.asarray(terms["KV cache"] + terms["KV block waste"])

@@ -1,0 +1,167 @@
+"""One stated deployment: does it run, where do memory and time go, and what would be better."""
+
+import dataclasses
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import jax
+import numpy as np
+
+from qsjax import validate
+from qsjax.batches import Objective, score_candidates
+from qsjax.breakdown import Parts, take_apart
+from qsjax.candidates import Candidates, candidates, strong
+from qsjax.economics import Economy, economy_of
+from qsjax.explore import axis_values
+from qsjax.grid import Axes, Records, make_axes
+from qsjax.limits import Limits
+from qsjax.serving import Relaxation, relax, winner
+from qsjax.shortcomings import Shortcoming, shortcomings
+from qsjax.specs import CONVENTIONS, Convention, HardwareSpec, ModelSpec, Partition, Workload
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Case:
+    """A design under one convention, taken apart; all leaves are floats.
+
+    Attributes:
+        records: the design with its batch.
+        parts: its cost; of an infeasible design that at a batch of at least 1.
+        shortcomings: what it lacks; empty if it runs.
+    """
+
+    records: Records
+    parts: Parts
+    shortcomings: tuple[Shortcoming, ...] = ()
+
+    @property
+    def is_feasible(self) -> bool:
+        """Whether the design runs."""
+        return not self.shortcomings
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Explanation:
+    """A stated design under one convention, and better ones of as many GPUs.
+
+    Attributes:
+        convention: name of the accounting.
+        stated: the design itself.
+        best: the one with the most tokens/s/GPU, at any batch; None if nothing runs.
+        best_as_fast: the same among those whose TPOT is not longer than the stated one's; None if
+            the stated design does not run.
+        needs: memory and GPUs with which something runs; None if the stated design runs.
+    """
+
+    convention: str
+    stated: Case
+    best: Case | None
+    best_as_fast: Case | None
+    needs: Relaxation | None
+
+
+def _floats(tree: Any) -> Any:
+    return jax.tree.map(lambda x: float(np.asarray(x)), tree)
+
+
+def case_of(records: Records, convention: Convention, batch: float | None) -> Case:
+    """One design of scalars taken apart, at a batch or at the largest that fits."""
+
+    def at(sequences: float) -> tuple[Records, Parts]:
+        workload = dataclasses.replace(records.workload, batch=sequences)
+        placed = strong(records._replace(workload=workload, gpus=None))
+        return placed, _floats(take_apart(placed, convention))
+
+    # B_max does not depend on the batch, so one program serves both questions.
+    placed, parts = at(1.0 if batch is None else batch)
+    largest = float(parts.step.capacity.max_batch)
+    if batch is None and largest > 1:
+        placed, parts = at(largest)
+    return Case(placed, parts, tuple(shortcomings(placed, parts.step, batch)))
+
+
+def best_case(
+    found: Candidates,
+    limits: Limits,
+    economy: Economy,
+    convention: Convention,
+    objective: Objective = "tokens_per_s_per_gpu",
+) -> Case | None:
+    """The best candidate within limits, taken apart."""
+    scores = score_candidates(found, limits, economy, convention, objective)
+    row = winner(scores)
+    if row is None:
+        return None
+    at = jax.tree.map(lambda x: x[row, 0] if x.ndim else x, found.records)
+    return case_of(at, convention, float(scores.batch[row]))
+
+
+def partition_axes(gpus: float, context: float) -> Axes:
+    """Every partition of that many GPUs, searched."""
+    return make_axes(axis_values([int(gpus)], [context], {}))
+
+
+def explain(
+    model: ModelSpec,
+    hardware: HardwareSpec,
+    partition: Partition,
+    workload: Workload,
+    convention: str = "physical",
+) -> Explanation:
+    """Take one stated design apart, and look for a better one with as many GPUs.
+
+    Args:
+        model: shapes.
+        hardware: accelerator.
+        partition: its degrees.
+        workload: context, dtypes, and the batch of each attention replica (None: the largest).
+        convention: name of the accounting.
+
+    Raises:
+        ValueError: with every number out of its range. An illegal or too large design is no error:
+            the explanation says what it lacks.
+    """
+    rules = CONVENTIONS[convention]
+    validate.check_model(model)
+    validate.check_hardware(hardware)
+    validate.check_partition(partition)
+    validate.check_workload(workload)
+    batch = None if workload.batch is None else float(np.asarray(workload.batch))
+    records = Records(model, hardware, partition, workload)
+    stated = case_of(records, rules, batch)
+    axes = partition_axes(float(stated.parts.step.gpus), float(np.asarray(workload.context)))
+    found = candidates(records, axes, (0, 0), rules)
+    economy = economy_of(hardware)
+    best = best_case(found, Limits(), economy, rules)
+    as_fast = None
+    if stated.is_feasible:
+        # A hair more than its own TPOT, so that rounding does not exclude the design itself.
+        limit = Limits(max_tpot=stated.parts.step.tpot * (1.0 + 1e-9))
+        as_fast = best_case(found, limit, economy, rules)
+    return Explanation(
+        convention=convention,
+        stated=stated,
+        best=best,
+        best_as_fast=as_fast,
+        needs=None if stated.is_feasible else relax(records, axes, rules),
+    )
+
+
+def explain_both(
+    model: ModelSpec,
+    hardware: HardwareSpec,
+    partition: Partition,
+    workload: Workload,
+    convention: str = "physical",
+) -> tuple[Explanation, Explanation]:
+    """The explanation under `convention`, and under the other one beside it.
+
+    Arguments and errors are those of `explain`.
+    """
+    other = next(name for name in CONVENTIONS if name != convention)
+    # Compilation dominates and releases the GIL: one thread for each convention.
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(
+            lambda name: explain(model, hardware, partition, workload, name), (convention, other)
+        )
+    return first, second

@@ -1,0 +1,85 @@
+"""What a stated design lacks, in numbers: one finding for each rule that it breaks."""
+
+import dataclasses
+
+import numpy as np
+
+from qsjax.decode import StepCost
+from qsjax.feasibility import REASONS
+from qsjax.grid import Records
+from qsjax.units import GIB
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Shortcoming:
+    """A rule that a design breaks.
+
+    Attributes:
+        reason: name in `feasibility.REASONS`.
+        missing: what is missing on each GPU [B]; 0 where the rule is not about memory.
+        text: the finding, with its numbers and what would mend it.
+    """
+
+    reason: str
+    missing: float
+    text: str
+
+
+def _divisors(number: float) -> str:
+    return ", ".join(f"{k}" for k in range(1, int(number) + 1) if number % k == 0)
+
+
+def _gib(size: float) -> str:
+    return f"{size / GIB:,.2f} GiB"
+
+
+def shortcomings(records: Records, step: StepCost, batch: float | None) -> list[Shortcoming]:
+    """Every rule that a design of scalars breaks.
+
+    Args:
+        records: the design.
+        step: its cost; the batch in it is at least 1.
+        batch: sequences per attention replica that were asked for; None for the largest.
+    """
+    model, part, cap = records.model, records.partition, step.capacity
+    bits = int(step.reasons)
+    tp, ep, pp, kvp = (float(np.asarray(getattr(part, name))) for name in ("tp", "ep", "pp", "kvp"))
+    heads, experts, layers = (
+        float(np.asarray(getattr(model, name))) for name in ("heads", "experts", "layers")
+    )
+    usable, weights, one = float(cap.usable), float(cap.weights), float(cap.kv_per_sequence)
+    context = float(np.asarray(records.workload.context))
+    stage = float(step.gpus) / pp
+    asked = max(1.0, batch or 1.0)
+    over = max(0.0, weights + asked * one - usable)
+    texts = {
+        "weights do not fit": f"the weights take {_gib(weights)} of each GPU, but "
+        f"{_gib(usable)} are usable: {_gib(weights - usable)} too much",
+        "no sequence fits": f"beside the weights {_gib(usable - weights)} are left on each GPU, "
+        f"but one sequence of {context:,.0f} tokens takes {_gib(one)}: "
+        f"{_gib(weights + one - usable)} are missing",
+        "tp does not divide the query heads": f"tp={tp:g} does not divide the {heads:g} query "
+        f"heads; choose one of {_divisors(heads)}",
+        "ep exceeds or does not divide the experts": f"ep={ep:g} does not divide the {experts:g} "
+        f"experts; choose one of {_divisors(experts)}",
+        "ep does not divide the stage": f"ep={ep:g} does not divide the {stage:g} GPUs of a "
+        f"pipeline stage; choose one of {_divisors(stage)}",
+        "pp exceeds the layers": f"pp={pp:g} is more than the {layers:g} layers",
+        "wrong GPU count": f"the degrees need {float(step.gpus):g} GPUs",
+        "KV mode not applicable": "kv_mode none goes with kvp=1 only"
+        if kvp > 1
+        else "kv_mode cp needs kvp above 1",
+        "batch does not fit": f"{asked:g} sequences take {_gib(asked * one)} beside the weights, "
+        f"but {_gib(usable - weights)} are left: at most {max(0.0, float(cap.max_batch)):g} fit, "
+        f"{_gib(over)} are missing",
+    }
+    memory = {
+        "weights do not fit": weights - usable,
+        "no sequence fits": weights + one - usable,
+        "batch does not fit": over,
+    }
+    return [
+        Shortcoming(name, memory.get(name, 0.0), texts[name])
+        for name, bit in REASONS.items()
+        if bits & bit and not (name == "batch does not fit" and float(cap.max_batch) < 1)
+    ]
