@@ -11,7 +11,7 @@ import numpy as np
 
 from qsjax.ledger import RESOURCES
 from qsjax.sensitivity.parameters import Inputs, Parameter, factor_bounds, read, resolve, write
-from qsjax.sensitivity.problem import Problem, best_of, take
+from qsjax.sensitivity.cells import Problem, best_of, take
 from qsjax.sensitivity.solution import Solution, design_label
 
 KINDS = ("partition", "resource", "winner")

@@ -12,3 +12,7 @@ PRINTED_3_DIGITS = 5e-3
 FINITE_DIFFERENCE = 1e-5
 # A maximum may fall by rounding where theory says that it does not fall.
 MONOTONE = 1e-12
+# The same against an extrapolated central difference, where the function is smooth.
+EXTRAPOLATED_DIFFERENCE = 1e-6
+# A root against its definition: twice the stated accuracy of the solver.
+ROOT = 1e-9

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy.optimize import elementwise
 
-from qsjax.sensitivity.problem import Problem
+from qsjax.sensitivity.cells import Problem
 from qsjax.sensitivity.solution import cell_labels
 
 # Stands for the log ratio where only one side is feasible: larger than any real one.

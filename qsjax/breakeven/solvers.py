@@ -12,7 +12,7 @@ import numpy as np
 from qsjax.breakeven.roots import ONE_SIDED, Roots, collect
 from qsjax.search import Objective
 from qsjax.sensitivity.parameters import Parameter, bounds, read, resolve, write
-from qsjax.sensitivity.problem import Problem, best_of, problem, take
+from qsjax.sensitivity.cells import Problem, best_of, problem, take
 from qsjax.sensitivity.solution import cell_labels
 from qsjax.specs import HardwareSpec, ModelSpec
 

@@ -4,6 +4,10 @@
 `to_dataset` labels the result.
 """
 
+from qsjax.sensitivity.cells import Designs as Designs
+from qsjax.sensitivity.cells import Problem as Problem
+from qsjax.sensitivity.cells import Winners as Winners
+from qsjax.sensitivity.cells import problem as problem
 from qsjax.sensitivity.gradients import Slopes as Slopes
 from qsjax.sensitivity.gradients import hessian_at as hessian_at
 from qsjax.sensitivity.gradients import slopes_at as slopes_at
@@ -14,10 +18,6 @@ from qsjax.sensitivity.parameters import GROUPS as GROUPS
 from qsjax.sensitivity.parameters import HARDWARE_PARAMETERS as HARDWARE_PARAMETERS
 from qsjax.sensitivity.parameters import Parameter as Parameter
 from qsjax.sensitivity.parameters import resolve as resolve
-from qsjax.sensitivity.problem import Designs as Designs
-from qsjax.sensitivity.problem import Problem as Problem
-from qsjax.sensitivity.problem import Winners as Winners
-from qsjax.sensitivity.problem import problem as problem
 from qsjax.sensitivity.solution import Sensitivity as Sensitivity
 from qsjax.sensitivity.solution import Solution as Solution
 from qsjax.sensitivity.solution import sensitivity as sensitivity

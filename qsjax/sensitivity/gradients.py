@@ -17,9 +17,9 @@ import numpy as np
 
 from qsjax.decode import StepCost
 from qsjax.numerics import Rounding, safe_log
+from qsjax.sensitivity.cells import Designs, Winners, step_of, take
 from qsjax.sensitivity.metrics import METRICS, metric_value
 from qsjax.sensitivity.parameters import Inputs, Parameter, members_of, read, write
-from qsjax.sensitivity.problem import Designs, Winners, step_of, take
 
 # Half-width of the neighbourhood (relative) in which a slope is asked for left and right.
 SIDE_STEP = 1e-7

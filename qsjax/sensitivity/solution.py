@@ -10,10 +10,10 @@ from qsjax.feasibility import REASONS
 from qsjax.grid import PARTITION_AXES
 from qsjax.ledger import RESOURCES
 from qsjax.numerics import Rounding
+from qsjax.sensitivity.cells import Best, Problem, Winners, best_of, take, winners_at
 from qsjax.sensitivity.gradients import Slopes, slopes_at, with_rounding
 from qsjax.sensitivity.metrics import METRICS, check_metrics
 from qsjax.sensitivity.parameters import Parameter, read, resolve
-from qsjax.sensitivity.problem import Best, Problem, Winners, best_of, take, winners_at
 from qsjax.specs import KV_MODES
 
 
@@ -48,9 +48,9 @@ class Solution:
     def least_hbm_bytes(self) -> np.ndarray:
         """HBM capacity from which the cell has a feasible design [B]; inf if none would do."""
         hardware = self.winners.inputs.hardware
-        engine = np.asarray(self.best.least_bytes) + np.asarray(hardware.reserve_bytes)
-        needed: np.ndarray = engine / np.asarray(hardware.usable_fraction)
-        return needed
+        lacking = np.asarray(self.best.shortfall) / np.asarray(hardware.usable_fraction)
+        least: np.ndarray = np.asarray(hardware.hbm_bytes) + lacking
+        return least
 
 
 def solve(problem: Problem) -> Solution:

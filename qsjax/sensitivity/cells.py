@@ -82,8 +82,9 @@ class Best(NamedTuple):
         feasible: number of feasible designs.
         reasons: designs with each of `REASONS`, shape (reason, row).
         resource: index in `ledger.RESOURCES` of the largest part of the winner's TPOT.
-        least_bytes: HBM that the least demanding legal design needs for its weights and one
-            sequence (or its batch) beside the engine's own share [B]; infinite without one.
+        shortfall: usable bytes per GPU that the least demanding legal design lacks for its
+            weights and one sequence (or its batch) [B]; negative where it fits, infinite without
+            a legal design.
     """
 
     position: Array
@@ -93,7 +94,7 @@ class Best(NamedTuple):
     feasible: Array
     reasons: Array
     resource: Array
-    least_bytes: Array
+    shortfall: Array
 
 
 class Winners(NamedTuple):
@@ -168,7 +169,7 @@ def _best(inputs: Inputs, designs: Designs, objective: Objective) -> Best:
     second = pick_best(score, (why == 0) & (is_best != best.position[:, None]), gpus)
     cap = step.capacity
     sequences = 1.0 if designs.batch is None else cap.batch
-    needed = full(cap.weights + sequences * cap.kv_per_sequence)
+    needed = full(cap.weights + sequences * cap.kv_per_sequence - cap.usable)
     least = jnp.min(jnp.where((why & ~CURABLE) == 0, needed, jnp.inf), axis=-1)
     counts = jnp.stack([jnp.sum((why & bit) != 0, axis=-1) for bit in REASONS.values()])
     feasible = jnp.sum(why == 0, axis=-1)
