@@ -100,7 +100,7 @@ def time_breakdown(
     style.grid(ax)
     what = "share of time per output token [%]" if share else "time per output token [ms]"
     style.label(ax, title, "context [tokens]", what)
-    style.legend_above(ax, 5, handles=[*_variant_handles(ax, looks), *_time_handles(rows)])
+    style.legend_above(ax, 4, handles=[*_variant_handles(ax, looks), *_time_handles(rows)])
     return ax
 
 
