@@ -1,0 +1,92 @@
+"""Sphinx settings: `make docs` builds the site into build/docs, without any network."""
+
+import shutil
+from importlib.metadata import version as installed
+from pathlib import Path
+
+from docutils import nodes
+from latex2mathml.converter import convert
+from sphinx.application import Sphinx
+
+HERE = Path(__file__).parent
+NOTEBOOKS = HERE / "notebooks"  # copies, made at build time and ignored by git
+
+project = "qsjax"
+author = "the qsjax developers"
+release = version = installed("qsjax")
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.apidoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+]
+exclude_patterns = ["_build", "assets", "api/modules.rst"]
+
+myst_enable_extensions = ["dollarmath", "colon_fence", "attrs_inline"]
+myst_heading_anchors = 4
+myst_dmath_double_inline = True
+nb_execution_mode = "off"  # `make notebooks` executes them; the site shows the stored outputs
+nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # the default loads scripts from a server
+
+apidoc_modules = [
+    {
+        "path": str(HERE.parent / "qsjax"),
+        "destination": "api",
+        "separate_modules": True,
+        "include_private": False,
+        "automodule_options": {"members", "show-inheritance"},
+        "exclude_patterns": ["**/cli/**", "**/__main__.py"],
+    }
+]
+autodoc_typehints = "signature"
+autodoc_member_order = "bysource"
+napoleon_google_docstring = True
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True  # "Attributes:" of records name what autodoc lists anyway
+toc_object_entries = False
+
+html_theme = "furo"
+html_title = "qsjax"
+html_math_renderer = "mathml"
+html_static_path: list[str] = []
+html_copy_source = False
+html_show_sphinx = False
+
+
+def mathml(latex: str, display: str) -> str:
+    r"""A formula as MathML, which browsers draw without any script.
+
+    >>> mathml(r"\texttt{kv\_overhead}", "inline").count("kv_overhead")
+    1
+    """
+    return convert(latex, display=display).replace(r"\_", "_")
+
+
+def inline(self: nodes.NodeVisitor, node: nodes.Element) -> None:
+    """Write a formula within a line."""
+    self.body.append(mathml(node.astext(), "inline"))  # type: ignore[attr-defined]
+    raise nodes.SkipNode
+
+
+def block(self: nodes.NodeVisitor, node: nodes.Element) -> None:
+    """Write a formula on lines of its own; a wide one scrolls."""
+    formula = mathml(node.astext(), "block")
+    box = f'<div class="math" style="overflow-x: auto">{formula}</div>'
+    self.body.append(box)  # type: ignore[attr-defined]
+    raise nodes.SkipNode
+
+
+def copy_notebooks(app: Sphinx) -> None:
+    """Sphinx reads sources under its own folder only."""
+    NOTEBOOKS.mkdir(exist_ok=True)
+    for old in NOTEBOOKS.glob("*.ipynb"):
+        old.unlink()
+    for path in (HERE.parent / "notebooks").glob("*.ipynb"):
+        shutil.copy(path, NOTEBOOKS)
+
+
+def setup(app: Sphinx) -> None:
+    """Register the formula renderer and the copying of notebooks."""
+    app.add_html_math_renderer("mathml", (inline, None), (block, None))
+    app.connect("builder-inited", copy_notebooks)
