@@ -14,10 +14,20 @@ from qsjax.candidates import Candidates, candidates, strong
 from qsjax.economics import Economy, economy_of
 from qsjax.explore import axis_values
 from qsjax.grid import Axes, Records, make_axes
+from qsjax.ledger import RESOURCES
 from qsjax.limits import Limits
 from qsjax.serving import Relaxation, relax, winner
 from qsjax.shortcomings import Shortcoming, shortcomings
-from qsjax.specs import CONVENTIONS, Convention, HardwareSpec, ModelSpec, Partition, Workload
+from qsjax.specs import (
+    CONVENTIONS,
+    KV_MODES,
+    Convention,
+    HardwareSpec,
+    ModelSpec,
+    Partition,
+    Workload,
+)
+from qsjax.units import MS
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -165,3 +175,73 @@ def explain_both(
             lambda name: explain(model, hardware, partition, workload, name), (convention, other)
         )
     return first, second
+
+
+# Order in which the terms of the memory ledger are read.
+MEMORY_TERMS = (
+    "weights: attention",
+    "weights: routed experts",
+    "weights: shared experts",
+    "weights: dense FFN",
+    "weights: router",
+    "weights: embedding and head",
+    "weights: norms",
+    "KV cache",
+    "KV block waste",
+    "reserve",
+    "unused by engine",
+    "free",
+)
+TIME_TERMS = tuple(term for terms in RESOURCES.values() for term in terms)
+DEGREES = ("tp", "ep", "pp", "dp", "kvp")
+
+
+def case_record(case: Case) -> dict[str, Any]:
+    """A case as plain numbers: degrees, rates, and ledgers in the order in which they are read.
+
+    Times are in ms, memory in bytes, rates in tokens/s.
+    """
+    step, parts = case.parts.step, case.parts
+    modes = {code: name for name, code in KV_MODES.items()}
+    design = {name: int(np.asarray(getattr(case.records.partition, name))) for name in DEGREES}
+    hidden = {f"comm_{name}": float(m.hidden) / MS for name, m in parts.messages.items()}
+    return {
+        **design,
+        "kv_mode": modes[float(np.asarray(case.records.partition.kv_mode))],
+        "gpus": int(step.gpus),
+        "batch": int(step.capacity.batch),
+        "max_batch": int(step.capacity.max_batch),
+        "is_feasible": case.is_feasible,
+        "shortcomings": [dataclasses.asdict(item) for item in case.shortcomings],
+        "tpot_ms": float(step.tpot) / MS,
+        "tokens_per_s": float(step.tokens_per_s),
+        "tokens_per_s_per_gpu": float(step.tokens_per_s_per_gpu),
+        "tokens_per_s_per_user": float(step.tokens_per_s_per_user),
+        "memory_bytes": {name: float(parts.memory[name]) for name in MEMORY_TERMS},
+        "hbm_bytes": float(np.asarray(case.records.hardware.hbm_bytes)),
+        "time_ms": {name: float(parts.time[name]) / MS for name in TIME_TERMS},
+        "hidden_ms": hidden,
+        "roofline": {
+            name: {key: float(x) for key, x in roof._asdict().items()}
+            for name, roof in parts.roofs.items()
+        },
+    }
+
+
+def explanation_record(explanation: Explanation) -> dict[str, Any]:
+    """An explanation as plain numbers (see `case_record`); what there is none of is None."""
+    stated, needs = explanation.stated, explanation.needs
+    rate = float(stated.parts.step.tokens_per_s_per_gpu)
+    record: dict[str, Any] = {
+        "convention": explanation.convention,
+        "stated": case_record(stated),
+        "needs": None
+        if needs is None
+        else {"hbm_bytes": float(needs.hbm_bytes.flat[0]), "gpus": float(needs.gpus.flat[0])},
+    }
+    for name in ("best", "best_as_fast"):
+        case: Case | None = getattr(explanation, name)
+        record[name] = None if case is None else case_record(case)
+        if case is not None and stated.is_feasible:
+            record[name]["gain"] = float(case.parts.step.tokens_per_s_per_gpu) / rate
+    return record

@@ -27,7 +27,7 @@ LAYERS = (
     ("sensitivity",),
     ("explore",),
     ("pareto",),
-    ("serving", "shortcomings"),
+    ("serving", "shortcomings", "companion"),
     ("refusals",),
     ("batches",),
     ("limits",),
@@ -57,7 +57,7 @@ STRANGERS = {"cost"}
 MATPLOTLIB = {"plotting"}
 FILES = {"cli", "report", "export", "catalog", "sweep.storage"}
 JIT = {
-    *("grid", "search", "candidates", "batches", "pareto", "breakdown", "sweep"),
+    *("grid", "search", "candidates", "batches", "pareto", "breakdown", "companion", "sweep"),
     *("sensitivity", "breakeven", "design", "uncertainty", "paper"),
 }
 

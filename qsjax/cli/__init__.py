@@ -1,20 +1,24 @@
 """The command `qsjax`: thin verbs over the library, each in a module that is loaded when called.
 
-Exit codes: 0 done, 1 an internal fault, 2 a mistake in the input (one message, nothing written),
-130 interrupted.
+Exit codes: 0 done (that nothing runs is an answer too), 1 an internal fault or an interruption, 2 a
+mistake in the input: one message on standard error, nothing written.
 """
 
 import importlib
+import os
 
 import click
+from click.shell_completion import CompletionItem
 
 # Verb -> what it answers. Each is the `command` of the module of its name.
 VERBS: dict[str, str] = {
     "explore": "Best split of a model and its dense twins, over every partition.",
+    "explain": "One deployment: does it run, where do memory and time go, what is better.",
     "reproduce": "The paper's tables: published, ours, error.",
     "models": "The model catalogue.",
     "hardware": "The accelerator catalogue.",
     "report": "One interactive page from result folders.",
+    "completion": "Shell completion: how to switch it on.",
 }
 
 
@@ -30,8 +34,16 @@ class LazyGroup(click.Group):
         if cmd_name not in VERBS:
             return None
         module = importlib.import_module(f"qsjax.cli.{cmd_name.replace('-', '_')}")
-        command: click.Command = module.command
+        from qsjax.cli import session
+
+        command: click.Command = session.give_verbosity(module.command)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Verbs that begin so, without importing any."""
+        verbs = [CompletionItem(n, help=text) for n, text in VERBS.items()]
+        options = click.Command.shell_complete(self, ctx, incomplete)
+        return [*(verb for verb in verbs if verb.value.startswith(incomplete)), *options]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The table of verbs, without importing any."""
@@ -47,4 +59,8 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; mistakes of the user end with one message and exit code 2."""
+    if "_QSJAX_COMPLETE" not in os.environ:
+        from qsjax.cli import session
+
+        session.use_cache()
     cli(prog_name="qsjax")

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from qsjax import export
+from qsjax import catalog, export
 from qsjax.catalog import ModelEntry
 from qsjax.specs import CONVENTIONS, Dtype, Workload
 from qsjax.units import KIB, MIB
@@ -80,10 +80,22 @@ def options(*decorators: Callable[[Any], Any]) -> Callable[[Command], Command]:
     return decorate
 
 
+def names_of(kind: str) -> Any:
+    """Shell completion of catalogue names: `model` or `hardware`."""
+
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+        names = catalog.model_names() if kind == "model" else catalog.hardware_names()
+        return [name for name in names if name.startswith(incomplete)]
+
+    return complete
+
+
+model_argument = click.argument("model", shell_complete=names_of("model"))
 hardware_option = click.option(
     "--hardware",
     default="paper-reference",
     show_default=True,
+    shell_complete=names_of("hardware"),
     help="Accelerator by name (`qsjax hardware` lists them) or a TOML file.",
 )
 system_options = options(

@@ -1,0 +1,286 @@
+"""`qsjax explain MODEL`: one stated deployment."""
+
+import dataclasses
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from qsjax import catalog, engines, export
+from qsjax.cli import common, figures, questions, session
+from qsjax.companion import companion
+from qsjax.engines import Deployment, Engine
+from qsjax.explain import DEGREES, Case, Explanation, explain_both, explanation_record
+from qsjax.numerics import scalar
+from qsjax.specs import KV_MODES, HardwareSpec, ModelSpec, Partition, Workload
+from qsjax.units import GIB, MS, TFLOP
+
+CONTEXT = 8192.0  # where neither a flag nor the engine says one
+_ENGINES: tuple[Engine, ...] = ("vllm", "sglang")
+
+
+def _deployment(words: tuple[str, ...], flags: dict[str, Any], is_moe: bool) -> Deployment:
+    """The engine's flags, overridden by this command's own."""
+    own: dict[str, Any] = {name: questions.one(name, flags[name]) for name in (*DEGREES, "batch")}
+    if flags["kv_mode"] is not None:
+        if flags["kv_mode"] not in KV_MODES:
+            raise ValueError(
+                f"--kv-mode: {flags['kv_mode']!r} is not one mode; give {', '.join(KV_MODES)}"
+            )
+        own["kv_mode"] = KV_MODES[flags["kv_mode"]]
+    read = engines.read(words, is_moe=is_moe) if words else Deployment()
+    return dataclasses.replace(read, **{n: v for n, v in own.items() if v is not None})
+
+
+def _inputs(
+    deployment: Deployment, hardware: HardwareSpec, work: Workload, flags: dict[str, Any]
+) -> tuple[Partition, HardwareSpec, Workload]:
+    """The records of a deployment; what its flags leave open is the catalogue's or a default."""
+    degrees = {name: getattr(deployment, name) for name in (*DEGREES, "kv_mode")}
+    if deployment.usable_fraction is not None:
+        hardware = dataclasses.replace(hardware, usable_fraction=deployment.usable_fraction)
+    context = questions.contexts_of(flags, (deployment.context or CONTEXT,))
+    if deployment.context is not None and max(context) > deployment.context:
+        raise ValueError(
+            f"the context of {max(context):g} tokens and the engine's limit of "
+            f"{deployment.context:g} contradict each other; lower one or raise the other"
+        )
+    changes: dict[str, Any] = {"context": questions.one("context", context)}
+    changes["batch"] = deployment.batch
+    if deployment.kv_block is not None:
+        changes["kv_block"] = deployment.kv_block
+    if deployment.bytes_kv is not None and flags["kv"] is None:
+        changes["bytes_kv"] = deployment.bytes_kv
+    return Partition(**degrees), hardware, dataclasses.replace(work, **changes)
+
+
+def _case_flags(case: Case, deployment: Deployment, is_moe: bool) -> dict[str, Any]:
+    """A design as flags of both engines."""
+    records = case.records
+    degrees: dict[str, Any] = {
+        name: scalar(getattr(records.partition, name)) for name in (*DEGREES, "kv_mode")
+    }
+    design = dataclasses.replace(
+        deployment,
+        **degrees,
+        batch=scalar(case.parts.step.capacity.batch),
+        context=scalar(records.workload.context),
+        usable_fraction=scalar(records.hardware.usable_fraction),
+        bytes_kv=scalar(records.workload.bytes_kv),
+    )
+    written = [engines.write(design, engine, is_moe) for engine in _ENGINES]
+    return {w.engine: {"flags": w.command, "notes": list(w.notes)} for w in written}
+
+
+def _record(
+    both: tuple[Explanation, Explanation],
+    deployment: Deployment,
+    is_moe: bool,
+    requests: tuple[float, float] | None,
+) -> dict[str, Any]:
+    chosen, beside = both
+    record = explanation_record(chosen)
+    for name in ("stated", "best", "best_as_fast"):
+        case: Case | None = getattr(chosen, name)
+        if case is not None:
+            record[name]["engine_flags"] = _case_flags(case, deployment, is_moe)
+    record["notes"] = list(deployment.notes)
+    record["replicas"] = deployment.replicas
+    record["beside"] = explanation_record(beside)
+    if requests and chosen.stated.is_feasible:
+        step = chosen.stated.parts.step
+        rates = float(step.tpot), float(step.tokens_per_s_per_gpu)
+        record["prefill"] = dataclasses.asdict(companion(chosen.stated.records, *rates, *requests))
+    return record
+
+
+def _degrees(case: dict[str, Any]) -> str:
+    parts = [f"{name}={case[name]}" for name in DEGREES if case[name] > 1]
+    mode = " cp" if case["kv_mode"] == "cp" and case["kvp"] > 1 else ""
+    return (" ".join(parts) or "one GPU") + mode
+
+
+def _print_designs(record: dict[str, Any]) -> None:
+    rows = []
+    names = {"stated": "stated", "best": "best", "best_as_fast": "best, as fast"}
+    for side in (record, record["beside"]):
+        for key, label in names.items():
+            case = side[key]
+            if case is None:
+                continue
+            gain = f"{case['gain']:.2f}x" if case.get("gain") else ""
+            runs = case["is_feasible"]
+            cells = (
+                f"{case['batch']:,}",
+                f"{case['tpot_ms']:,.2f}",
+                f"{case['tokens_per_s_per_user']:,.1f}",
+                f"{case['tokens_per_s_per_gpu']:,.1f}",
+                gain,
+            )
+            shown = cells if runs else ("does not run", "", "", "", "")
+            rows.append((side["convention"], label, _degrees(case), *shown))
+    heads = ("convention", "design", "split", "batch", "TPOT ms", "tok/s/user", "tok/s/GPU", "gain")
+    common.print_table("The design, and the best ones of as many GPUs", heads, rows, left=3)
+
+
+def _print_ledgers(case: dict[str, Any]) -> None:
+    capacity = case["hbm_bytes"]
+    memory = [
+        (name, f"{size / GIB:,.3f}", f"{100 * size / capacity:.1f}")
+        for name, size in case["memory_bytes"].items()
+        if size
+    ]
+    memory.append(("capacity", f"{capacity / GIB:,.3f}", "100.0"))
+    common.print_table("Memory of one GPU", ("", "GiB", "%"), memory)
+    time = [
+        (name, f"{t:,.4f}", f"{100 * t / case['tpot_ms']:.1f}", _hidden(case, name))
+        for name, t in case["time_ms"].items()
+        if t or case["hidden_ms"].get(name)
+    ]
+    time.append(("TPOT", f"{case['tpot_ms']:,.4f}", "100.0", ""))
+    common.print_table("Time of one output token", ("", "ms", "%", "hidden ms"), time)
+    roofs = [
+        (
+            name,
+            "compute" if roof["compute"] >= roof["hbm"] else "HBM",
+            f"{roof['intensity']:,.1f}",
+            f"{roof['ridge']:,.0f}",
+            f"{roof['flops_per_s'] / TFLOP:,.1f}",
+            f"{100 * roof['flops_share']:.1f}",
+            f"{100 * roof['bandwidth_share']:.1f}",
+        )
+        for name, roof in case["roofline"].items()
+    ]
+    heads = ("phase", "bound", "FLOP/B", "ridge", "TFLOP/s", "% of peak", "% of HBM")
+    common.print_table("Phases under the roofline", heads, roofs, left=2)
+
+
+def _hidden(case: dict[str, Any], name: str) -> str:
+    hidden = case["hidden_ms"].get(name, 0.0)
+    return f"{hidden:,.4f}" if hidden else ""
+
+
+def _print(record: dict[str, Any], title: str) -> None:
+    stated = record["stated"]
+    verdict = "runs" if stated["is_feasible"] else "does not run"
+    click.echo(f"{title}: {_degrees(stated)} {verdict} ({record['convention']} convention).")
+    if record["replicas"] > 1:
+        click.echo(f"Per replica; there are {record['replicas']:g} with nothing between them.")
+    for item in stated["shortcomings"]:
+        click.echo(f"  - {item['text']}")
+    needs = record["needs"]
+    if needs is not None:
+        click.echo(f"  {_needs(needs)}")
+    beside = record["beside"]
+    for item in beside["stated"]["shortcomings"] if stated["is_feasible"] else ():
+        click.echo(f"Under the {beside['convention']} convention: {item['text']}.")
+    _print_designs(record)
+    _print_ledgers(stated)
+    if "prefill" in record:
+        _print_prefill(record["prefill"])
+    best = record["best"]
+    if best is not None:
+        click.echo("The best design as engine flags:")
+        for engine, written in best["engine_flags"].items():
+            click.echo(f"  {engine}: {written['flags']}")
+            for remark in written["notes"]:
+                click.echo(f"    ({remark})")
+    for remark in record["notes"]:
+        click.echo(f"Note: {remark}.")
+
+
+def _needs(needs: dict[str, float]) -> str:
+    found = []
+    if needs["hbm_bytes"] == needs["hbm_bytes"]:  # not NaN
+        found.append(f"{needs['hbm_bytes'] / GIB:,.1f} GiB of HBM on each GPU with another split")
+    if needs["gpus"] == needs["gpus"]:
+        found.append(f"{needs['gpus']:,.0f} GPUs of this kind")
+    return f"It takes {', or '.join(found)}." if found else "No number of GPUs is enough."
+
+
+def _print_prefill(found: dict[str, float]) -> None:
+    click.echo(
+        f"Prefill on the same design: first token after {found['ttft'] / MS:,.0f} ms, "
+        f"{found['prompt_tokens_per_s_per_gpu']:,.0f} prompt tokens/s/GPU. Disaggregated: "
+        f"{found['prefill_gpus_per_decode_gpu']:.3f} prefill GPUs for each decode GPU, "
+        f"{found['tokens_per_s_per_gpu_disaggregated']:,.1f} tokens/s/GPU over both. Aggregated: "
+        f"TPOT {found['tpot_aggregated'] / MS:,.2f} ms, "
+        f"{found['tokens_per_s_per_gpu_aggregated']:,.1f} tokens/s/GPU."
+    )
+
+
+def _drawings(record: dict[str, Any], hardware: HardwareSpec, title: str) -> dict[str, Any]:
+    from qsjax import plotting
+
+    cases = {name: record[name] for name in ("stated", "best") if record[name]}
+    ledgers = [
+        {"label": name, "terms": case["memory_bytes"], "capacity": case["hbm_bytes"]}
+        for name, case in cases.items()
+    ]
+    points = [
+        {"variant": "moe", "q": None, "phase": name, **roof}
+        for name, roof in record["stated"]["roofline"].items()
+    ]
+    peaks = {name: scalar(getattr(hardware, f"flops_{name}")) for name in ("bf16", "fp8")}
+    roofs = {"hbm_bw": scalar(hardware.hbm_bw), "peaks": peaks}
+    found: dict[str, Any] = {
+        "roofline": partial(plotting.roofline, points, roofs, title=title),
+    }
+    if all(min(case["memory_bytes"].values()) >= 0 for case in cases.values()):
+        found["memory"] = partial(plotting.memory_ledger, ledgers, title=title)
+    return found
+
+
+@click.command("explain")
+@common.model_argument
+@click.argument("engine_flags", nargs=-1, type=click.UNPROCESSED)
+@common.hardware_option
+@click.option("--context", type=common.Numbers(whole=True), help="Context length.  [default: 8k]")
+@questions.request_options
+@common.axis_options
+@questions.dtype_options
+@common.output_options
+@common.input_errors
+def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> None:
+    r"""Take one deployment of MODEL apart: does it run, where do memory and time go.
+
+    Beside it stands the best design of as many GPUs, also as flags of vLLM and SGLang.
+
+    State the split by --tp, --ep, --pp, --dp, --kvp, or by the flags of vLLM or SGLang after `--`.
+    Without --batch it is the largest that fits.
+
+    \b
+    Examples:
+      qsjax explain deepseek-v3 --hardware h200-sxm --tp 8 --dp 8 --ep 64 --context 32k
+      qsjax explain mixtral-8x7b --hardware h100-sxm --tp 8 --isl 4096 --osl 1024
+      qsjax explain deepseek-v3 --hardware h200-sxm -- \
+        vllm serve deepseek-ai/DeepSeek-V3 --tensor-parallel-size 8 \
+        --data-parallel-size 4 --enable-expert-parallel --max-num-seqs 128
+    """
+    spec: ModelSpec = catalog.model(model)
+    is_moe = scalar(spec.experts) > 1
+    deployment = _deployment(engine_flags, flags, is_moe)
+    weights = {"weights": flags["weights"] or deployment.weights}
+    work = questions.workload_of(model, flags | weights)
+    hardware = catalog.hardware(flags["hardware"])
+    partition, hardware, work = _inputs(deployment, hardware, work, flags)
+    both = explain_both(spec, hardware, partition, work, flags["convention"])
+    isl, osl = questions.one("isl", flags["isl"]), questions.one("osl", flags["osl"])
+    requests = (isl, osl) if isl is not None and osl is not None else None
+    record = {"model": model, "hardware": flags["hardware"], "context": work.context}
+    record |= _record(both, deployment, is_moe, requests)
+    title = f"{model} on {flags['hardware']}, context {work.context:,.0f}"
+    if flags["format_"] == "table":
+        _print(record, title)
+    else:
+        common.print_record(record, flags["format_"])
+    if flags["out"]:
+        _write(flags["out"], record, hardware, title)
+
+
+def _write(out: Path, record: dict[str, Any], hardware: HardwareSpec, title: str) -> None:
+    export.write_atomically(out / "result.json", json.dumps(export.finite(record), indent=1))
+    names = ["result.json", *figures.save(out, _drawings(record, hardware, title))]
+    session.note(f"Written to {out}: {', '.join(names)}")

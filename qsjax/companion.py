@@ -1,0 +1,98 @@
+"""Prefill beside decode: first token, the split of GPUs between the two, or both on the same."""
+
+import dataclasses
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from qsjax.candidates import strong
+from qsjax.grid import Records
+from qsjax.prefill import ContextParallel, interleaved_wait, prefill_step
+from qsjax.specs import PHYSICAL
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Companion:
+    """What prompts cost a deployment that decodes; rates are per GPU.
+
+    Attributes:
+        ttft: time to first token of one prompt, without queueing [s].
+        prompt_tokens_per_s_per_gpu: prefill throughput of each GPU.
+        prefill_gpus_per_decode_gpu: GPUs of prefill, split as the decode design, that keep one GPU
+            of decode supplied (disaggregated serving).
+        tokens_per_s_per_gpu_disaggregated: output tokens of each GPU, those of prefill counted.
+        wait: what prompts of others add to each output token if the same GPUs do both [s].
+        tpot_aggregated: time per output token then [s].
+        tokens_per_s_per_gpu_aggregated: output tokens of each GPU then.
+    """
+
+    ttft: float
+    prompt_tokens_per_s_per_gpu: float
+    prefill_gpus_per_decode_gpu: float
+    tokens_per_s_per_gpu_disaggregated: float
+    wait: float
+    tpot_aggregated: float
+    tokens_per_s_per_gpu_aggregated: float
+
+
+@partial(jax.jit, static_argnames="context_parallel")
+def _prefill(
+    records: Records,
+    prompt: jax.Array,
+    output: jax.Array,
+    batch: jax.Array,
+    context_parallel: ContextParallel,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    model, hardware, partition, workload, _ = records
+    cost = prefill_step(
+        model,
+        hardware,
+        partition,
+        workload,
+        PHYSICAL,
+        prompt,
+        context_parallel=context_parallel,
+    )
+    wait = interleaved_wait(cost, batch, output)
+    return cost.ttft, cost.tokens_per_s_per_gpu, jnp.asarray(wait)
+
+
+def companion(
+    records: Records,
+    tpot: float,
+    tokens_per_s_per_gpu: float,
+    prompt: ArrayLike,
+    output: ArrayLike,
+    context_parallel: ContextParallel = "pass_kv",
+) -> Companion:
+    """Prefill of the deployment that decodes, in the physical accounting.
+
+    A request brings `prompt` tokens and takes `output` tokens, so r output tokens/s need
+    r * prompt / output prompt tokens/s.
+
+    Args:
+        records: the design, all scalars, with its batch.
+        tpot: its time per output token [s].
+        tokens_per_s_per_gpu: its output rate.
+        prompt: tokens of a request's prompt.
+        output: tokens that a request is given.
+        context_parallel: what goes round the KV ranks in prefill.
+    """
+    numbers = [np.asarray(x, np.float64) for x in (prompt, output, records.workload.batch)]
+    plain = strong(records._replace(gpus=None))
+    found = _prefill(plain, *numbers, context_parallel)
+    ttft, rate, wait = (float(x) for x in found)
+    ratio = tokens_per_s_per_gpu * float(numbers[0]) / float(numbers[1]) / rate
+    slower = tpot + wait
+    return Companion(
+        ttft=ttft,
+        prompt_tokens_per_s_per_gpu=rate,
+        prefill_gpus_per_decode_gpu=ratio,
+        tokens_per_s_per_gpu_disaggregated=tokens_per_s_per_gpu / (1.0 + ratio),
+        wait=wait,
+        tpot_aggregated=slower,
+        tokens_per_s_per_gpu_aggregated=tokens_per_s_per_gpu * tpot / slower,
+    )
