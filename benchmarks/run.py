@@ -1,0 +1,1 @@
+"""`python -m benchmarks.run`: every measurement of speed, as one JSON object."""
