@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from qsjax.decode import StepCost, decode_parts, decode_step
 from qsjax.feasibility import REASONS
@@ -19,7 +20,7 @@ Objective = Literal["tokens_per_s_per_gpu", "tokens_per_s_per_user", "tokens_per
 BATCH_RULES = ("no sequence fits", "batch does not fit")
 MEMORY_RULES = ("weights do not fit", *BATCH_RULES)
 # Grids run long in wide vectors; a handful of winners is compiled quickly instead.
-WIDE = {"xla_cpu_prefer_vector_width": 512}
+WIDE = {"xla_cpu_prefer_vector_width": 512, "xla_cpu_enable_fast_min_max": True}
 QUICK = {"xla_backend_optimization_level": 0}
 # Scores this close (relative) count as equal; then fewest GPUs wins, then the lowest index.
 TIE_TOLERANCE = 1e-9
@@ -106,13 +107,25 @@ def levels(dtype: jax.typing.DTypeLike) -> tuple[float, float]:
     return lowest, lowest / 4.0
 
 
-def scores(records: Records, convention: Convention, objective: Objective) -> Scored:
+def scores_of(
+    step: StepCost,
+    broken: dict[str, jax.Array],
+    gpus: ArrayLike | None,
+    objective: Objective,
+    is_allowed: jax.Array | None = None,
+) -> Scored:
     """Score of every design, computed once, with its feasibility in the same number.
 
     One number for each design is all that the reductions read again, so a block stays in the cache.
+
+    Args:
+        step: costs of the block.
+        broken: rules that it breaks, from `decode_parts`.
+        gpus: the GPU count if it is prescribed; all feasible designs have it then.
+        objective: what is maximised.
+        is_allowed: further condition; designs that fail it count as illegal.
     """
-    step, broken = decode_parts(*records[:4], convention, records.gpus)
-    is_illegal = jnp.zeros((), bool)
+    is_illegal = jnp.zeros((), bool) if is_allowed is None else ~is_allowed
     for name, is_broken in broken.items():
         if name not in MEMORY_RULES:
             is_illegal = is_illegal | is_broken
@@ -122,9 +135,14 @@ def scores(records: Records, convention: Convention, objective: Objective) -> Sc
     if "batch does not fit" in broken:
         value = jnp.where(broken["batch does not fit"], too_many, value)
     value = jnp.where(step.capacity.max_batch >= 1.0, value, -jnp.inf)
-    gpus = step.gpus if records.gpus is None else None
     low = {name: x for name, x in broken.items() if name not in BATCH_RULES}
-    return Scored(value, gpus, low)
+    return Scored(value, step.gpus if gpus is None else None, low)
+
+
+def scores(records: Records, convention: Convention, objective: Objective) -> Scored:
+    """`scores_of` of broadcast records."""
+    step, broken = decode_parts(*records[:4], convention, records.gpus)
+    return scores_of(step, broken, records.gpus, objective)
 
 
 def choose(score: jax.Array, gpus: jax.Array | None, illegal: float) -> Choice:

@@ -1,0 +1,223 @@
+"""How a grid of any size is cut into blocks of one shape, each with the whole of its kept cells."""
+
+import dataclasses
+import math
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from qsjax.feasibility import Capacity, broken_rules
+from qsjax.grid import STACKED, Axes, Axis, Records, matrix_arrays, place
+from qsjax.layout import layout
+from qsjax.search import MEMORY_RULES
+from qsjax.specs import Convention
+
+# Scores of one block stay in the second-level cache of a core; a call strings blocks together so
+# that its fixed cost disappears, and a chunk is what a killed run loses at most.
+BLOCK_CELLS = 2**17
+# Kept cells of a block at least, even beyond the cache: they share the designs' coefficients.
+BLOCK_ROWS = 32
+CALL_CELLS = 2**23
+CHUNK_CELLS = 2**27
+# Scores, three temporaries of their size, and the coefficients of the designs.
+BYTES_PER_CELL, COEFFICIENTS = 32, 80
+# Axes that change little of a design's cost come last: what does not depend on them is computed
+# once for all of their values.
+LIGHT = ("gpus", "context", "batch")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Plan:
+    """A grid in blocks.
+
+    A block has one coordinate on each kept axis before `split`, up to `step` on that axis, all on
+    the axes after it, and every design. The last block of a row is padded by its last coordinate.
+
+    Attributes:
+        axes: the grid, kept axes in the order of execution.
+        designs: flat positions over the searched axes that are evaluated, ascending.
+        split: index of the kept axis that is cut; its number of axes if there are none.
+        step: coordinates of that axis in a block.
+        per_call: blocks of one call, over all devices.
+        per_chunk: blocks of one chunk, the unit of progress that is recorded.
+    """
+
+    axes: Axes
+    designs: np.ndarray
+    split: int
+    step: int
+    per_call: int
+    per_chunk: int
+
+    @property
+    def kept(self) -> tuple[int, ...]:
+        """Lengths of the kept axes."""
+        return tuple(len(axis.values) for axis in self.axes.kept)
+
+    @property
+    def inner(self) -> tuple[int, ...]:
+        """Shape of the kept cells of a block."""
+        return (self.step, *self.kept[self.split + 1 :])
+
+    @property
+    def row_blocks(self) -> int:
+        """Blocks along the split axis."""
+        return math.ceil(self.kept[self.split] / self.step) if self.kept else 1
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks."""
+        return math.prod(self.kept[: self.split]) * self.row_blocks
+
+    @property
+    def chunks(self) -> int:
+        """Number of chunks."""
+        return math.ceil(self.blocks / self.per_chunk)
+
+    @property
+    def cells_computed(self) -> int:
+        """Designs that are evaluated, padding not counted."""
+        return math.prod(self.kept) * len(self.designs)
+
+    def ranges(self, blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """First kept cell of each block (flat, order of execution), and how many are real."""
+        inner = math.prod(self.inner[1:])
+        row, part = np.divmod(blocks, self.row_blocks)
+        length = self.kept[self.split] if self.kept else 1
+        count = np.minimum(self.step, length - part * self.step)
+        return (row * length + part * self.step) * inner, count * inner
+
+
+def in_order(axes: Axes) -> Axes:
+    """The same grid with the kept axes in the order of execution."""
+
+    def weight(axis: Axis) -> int:
+        return (
+            0 if axis.name in STACKED else 2 + LIGHT.index(axis.name) if axis.name in LIGHT else 1
+        )
+
+    return Axes(kept=tuple(sorted(axes.kept, key=weight)), searched=axes.searched)
+
+
+@partial(jax.jit, static_argnames="length")
+def _legal(records: Records, convention: Convention, length: int) -> jax.Array:
+    model, _, partition, workload, gpus = records
+    nothing = Capacity(*(jnp.ones(()),) * 5)
+    lay = layout(model, partition, convention)
+    broken = broken_rules(model, partition, workload, convention, lay, nothing, gpus)
+    is_legal = jnp.ones((), bool)
+    for name, is_broken in broken.items():
+        if name not in MEMORY_RULES:
+            is_legal = is_legal & ~is_broken
+    return jnp.any(is_legal.reshape(-1, is_legal.shape[-1] if is_legal.ndim else 1), axis=0) & (
+        jnp.ones(length, bool)
+    )
+
+
+def legal_designs(records: Records, axes: Axes, convention: Convention) -> np.ndarray:
+    """Flat positions of the designs that are legal in at least one kept cell, memory apart."""
+    placed = place(records, matrix_arrays(axes), convention)
+    length = math.prod(len(axis.values) for axis in axes.searched)
+    found = np.flatnonzero(np.asarray(_legal(placed, convention, length)))
+    return found if len(found) else np.zeros(1, np.int64)
+
+
+def make_plan(
+    records: Records,
+    axes: Axes,
+    convention: Convention,
+    *,
+    skip_illegal: bool = True,
+    devices: int = 1,
+    memory: float = 2.0**30,
+) -> Plan:
+    """Blocks that fit into `memory` bytes on `devices` devices together.
+
+    Args:
+        records: the inputs.
+        axes: the grid.
+        convention: accounting.
+        skip_illegal: leave out designs that no kept cell allows, whatever its memory.
+        devices: devices of this process.
+        memory: bytes that the blocks in flight may take.
+
+    Raises:
+        ValueError: one kept cell alone needs more.
+    """
+    axes = in_order(axes)
+    length = math.prod(len(axis.values) for axis in axes.searched)
+    designs = legal_designs(records, axes, convention) if skip_illegal else np.arange(length)
+    kept = [len(axis.values) for axis in axes.kept]
+    budget = memory / devices / (8.0 * len(designs))
+    room = int((budget - COEFFICIENTS) * 8 / BYTES_PER_CELL)
+    if room < 1:
+        needed = devices * len(designs) * (8.0 * COEFFICIENTS + BYTES_PER_CELL)
+        raise ValueError(
+            f"memory: one kept cell has {len(designs):,} designs and needs {needed / 2**30:.2g} "
+            f"GiB on {devices} devices, more than the {memory / 2**30:.2g} GiB allowed; raise the "
+            "limit, or shorten a searched axis"
+        )
+    cells = min(room, max(BLOCK_ROWS, BLOCK_CELLS // len(designs)))
+    split = len(kept) - 1
+    while split > 0 and math.prod(kept[split:]) <= cells:
+        split -= 1
+    step = 1
+    if kept:
+        longest = max(1, cells // math.prod(kept[split + 1 :]))
+        step = math.ceil(kept[split] / math.ceil(kept[split] / longest))
+    plan = Plan(axes, designs, max(split, 0), step, 1, 1)
+    block = math.prod(plan.inner) * len(designs)
+    per_device = max(1, min(CALL_CELLS // block, math.ceil(plan.blocks / devices)))
+    per_call = devices * per_device
+    calls = max(1, min(CHUNK_CELLS // (block * per_call), math.ceil(plan.blocks / per_call)))
+    return dataclasses.replace(plan, per_call=per_call, per_chunk=per_call * calls)
+
+
+def design_arrays(plan: Plan) -> dict[str, np.ndarray]:
+    """Coordinates of the designs along the last axis of a block."""
+    lengths = [len(axis.values) for axis in plan.axes.searched]
+    at = np.unravel_index(plan.designs, lengths) if lengths else ()
+    ahead = (1,) * (len(plan.inner) + 1)
+    return {
+        axis.name: axis.values[i].reshape(*ahead, -1)
+        for axis, i in zip(plan.axes.searched, at, strict=True)
+    }
+
+
+def kept_arrays(plan: Plan, blocks: np.ndarray) -> dict[str, np.ndarray]:
+    """Coordinates of the kept axes for some blocks, which come along the first axis."""
+    arrays = {}
+    rank = len(plan.inner) + 2
+    row, part = np.divmod(blocks, plan.row_blocks)
+    outer = np.unravel_index(row, plan.kept[: plan.split]) if plan.split else ()
+    for k, axis in enumerate(plan.axes.kept):
+        shape = [1] * rank
+        if k < plan.split:
+            values = axis.values[outer[k]]
+            shape[0] = -1
+        elif k == plan.split:
+            at = part[:, None] * plan.step + np.arange(plan.step)
+            values = axis.values[np.minimum(at, len(axis.values) - 1)]
+            shape[0], shape[1] = len(blocks), plan.step
+        else:
+            values = axis.values
+            shape[k - plan.split + 1] = -1
+        arrays[axis.name] = values.reshape(shape)
+    return arrays
+
+
+def winner_coordinates(
+    plan: Plan, cells: np.ndarray, positions: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Coordinates of designs given by kept cell and by position in `plan.designs`, flat."""
+    chosen: dict[str, np.ndarray] = {}
+    if plan.kept:
+        at = np.unravel_index(cells, plan.kept)
+        chosen = {axis.name: axis.values[i] for axis, i in zip(plan.axes.kept, at, strict=True)}
+    if plan.axes.searched:
+        lengths = [len(axis.values) for axis in plan.axes.searched]
+        at = np.unravel_index(plan.designs[positions], lengths)
+        chosen |= {a.name: a.values[i] for a, i in zip(plan.axes.searched, at, strict=True)}
+    return chosen

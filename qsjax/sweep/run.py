@@ -1,0 +1,138 @@
+"""A sweep from its first block to its last: chunks computed, recorded, and merged."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from qsjax.sweep import storage
+from qsjax.sweep.engine import Job, mesh_of, stream
+from qsjax.sweep.plan import Plan
+from qsjax.sweep.tally import Designs, Tally, add_best, add_front, add_sums, merge, new_tally
+
+Cells = dict[str, np.ndarray]
+Report = Callable[[int], None]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a sweep keeps besides its sums: the best of each kept cell, the top k, the front."""
+
+    winners: bool = True
+    top_k: int = 10
+    pareto: bool = False
+
+
+def _own(designs: Designs, first: int, last: int) -> Designs:
+    return designs.pick(np.flatnonzero((designs.cell >= first) & (designs.cell < last)))
+
+
+def run_chunk(
+    job: Job,
+    plan: Plan,
+    chunk: int,
+    wanted: Wanted,
+    known: Tally,
+    mesh: Mesh,
+    report: Report = lambda cells: None,
+) -> tuple[Tally, Cells]:
+    """Evaluate one chunk.
+
+    `known` only spares work: designs that cannot enter its top or its front are not looked for.
+    """
+    blocks = np.arange(chunk * plan.per_chunk, min((chunk + 1) * plan.per_chunk, plan.blocks))
+    starts, counts = plan.ranges(blocks)
+    first, last = int(starts[0]), int(starts[-1] + counts[-1])
+    tally = new_tally(len(job.statistics))
+    tally.best, tally.edge = known.best, known.edge
+    parts: list[tuple[np.ndarray, ...]] = []
+    for call, found in stream(job, plan, blocks, mesh):
+        add_sums(tally, plan, call, found)
+        if wanted.top_k:
+            add_best(tally, job, plan, mesh, call, found, wanted.top_k)
+        if wanted.pareto:
+            add_front(tally, job, plan, mesh, call)
+        sizes = plan.ranges(call)[1]
+        if wanted.winners:
+            best = found.best
+            pick = [np.asarray(x) for x in (best.position, best.score, found.feasible)]
+            parts += [tuple(x[k].reshape(-1)[:size] for x in pick) for k, size in enumerate(sizes)]
+        report(int(sizes.sum()) * len(plan.designs))
+    tally.best, tally.edge = _own(tally.best, first, last), _own(tally.edge, first, last)
+    names = ("position", "score", "feasible")
+    cells = {n: np.concatenate(x) for n, x in zip(names, zip(*parts, strict=True), strict=False)}
+    return tally, cells
+
+
+def chunk_range(plan: Plan, chunk: int) -> tuple[int, int]:
+    """Kept cells of a chunk (flat, order of execution): first, and one past the last."""
+    ends = np.array([chunk * plan.per_chunk, min((chunk + 1) * plan.per_chunk, plan.blocks) - 1])
+    starts, counts = plan.ranges(ends)
+    return int(starts[0]), int(starts[1] + counts[1])
+
+
+def sweep(
+    job: Job,
+    plan: Plan,
+    wanted: Wanted = Wanted(),
+    devices: Sequence[jax.Device] | None = None,
+    report: Report = lambda cells: None,
+) -> tuple[Tally, Cells]:
+    """Search a grid of any size, in memory.
+
+    Args:
+        job: what is asked.
+        plan: the blocks, from `make_plan`.
+        wanted: what is kept; without `winners` the memory does not depend on the kept cells.
+        devices: devices of this process; all by default.
+        report: called with the number of designs done since the last call.
+
+    Returns:
+        The tally, and per kept cell (in the order of `plan.axes.kept`) the winner's `position` in
+        `plan.designs`, its `score`, and the number of `feasible` designs.
+    """
+    mesh = mesh_of(devices)
+    tally, parts = new_tally(len(job.statistics)), []
+    for chunk in range(plan.chunks):
+        part, cells = run_chunk(job, plan, chunk, wanted, tally, mesh, report)
+        tally = merge(tally, part, wanted.top_k)
+        parts.append(cells)
+    shape = plan.kept
+    return tally, {k: np.concatenate([p[k] for p in parts]).reshape(shape) for k in parts[0]}
+
+
+def compute_chunks(
+    job: Job,
+    plan: Plan,
+    wanted: Wanted,
+    folder: Path,
+    chunks: Sequence[int],
+    report: Report = lambda cells: None,
+) -> None:
+    """Compute some chunks and record each when it is done."""
+    mesh, known = mesh_of(), new_tally(len(job.statistics))
+    for chunk in chunks:
+        tally, cells = run_chunk(job, plan, chunk, wanted, known, mesh, report)
+        storage.save_chunk(folder, chunk, tally, cells)
+        known = merge(known, tally, wanted.top_k)
+
+
+def recorded(folder: Path, plan: Plan) -> Iterator[tuple[Tally, Cells, tuple[int, int]]]:
+    """The recorded chunks in order, with the range of their kept cells."""
+    for chunk in range(plan.chunks):
+        tally, cells = storage.load_chunk(folder, chunk)
+        yield tally, cells, chunk_range(plan, chunk)
+
+
+def cells_of(plan: Plan, chunks: Sequence[int]) -> int:
+    """Designs of some chunks."""
+    return sum((b - a) * len(plan.designs) for a, b in (chunk_range(plan, c) for c in chunks))
+
+
+def kept_cells(plan: Plan) -> int:
+    """Number of kept cells."""
+    return math.prod(plan.kept)

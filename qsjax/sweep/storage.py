@@ -1,0 +1,151 @@
+"""A sweep on disk: what it is, its finished chunks with a checksum each, every write atomic."""
+
+import errno
+import hashlib
+import io
+import json
+import os
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qsjax.sweep.tally import Designs, Tally
+
+MANIFEST, CHUNKS = "sweep.json", "chunks"
+_DIGEST = hashlib.sha256().digest_size
+_SETS = ("best", "edge")
+_SUMS = ("computed", "feasible", "reasons", "low", "high", "bins")
+
+
+class DamagedChunkError(ValueError):
+    """A chunk file that is not what was written."""
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write `path` in one step and through to the disk: whole, or not at all.
+
+    Raises:
+        OSError: with the space that is left, if the disk is full; nothing half-written remains.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException as error:
+        os.unlink(temporary)
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise full_disk(path, len(data)) from error
+        raise
+
+
+def full_disk(path: Path, size: int) -> OSError:
+    """The error of a full disk, with what was needed and what to do."""
+    left = shutil.disk_usage(path.parent).free
+    return OSError(
+        errno.ENOSPC,
+        f"no space left: {path} needs {size:,} bytes and {left:,} are free. Finished chunks are "
+        "kept; make room and run again with --resume",
+    )
+
+
+def manifest(folder: Path) -> dict[str, Any] | None:
+    """What the sweep in this folder is, or None if there is none.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    path = folder / MANIFEST
+    if not path.exists():
+        return None
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); choose another folder") from error
+    return content
+
+
+def _leaves(value: Any, name: str = "") -> dict[str, Any]:
+    if isinstance(value, dict):
+        return {k: v for key, x in value.items() for k, v in _leaves(x, f"{name}{key}.").items()}
+    return {name.removesuffix("."): value}
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Keys that differ between two descriptions, with both values."""
+    was, now = _leaves(dict(old)), _leaves(json.loads(json.dumps(dict(new))))
+    lines = []
+    for key in dict.fromkeys([*was, *now]):
+        if was.get(key) != now.get(key):
+            lines.append(f"{key}: was {_short(was.get(key))}, now {_short(now.get(key))}")
+    return lines
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) < 120 else f"{text[:100]}... ({len(text)} characters)"
+
+
+def chunk_path(folder: Path, chunk: int) -> Path:
+    """File of a chunk."""
+    return folder / CHUNKS / f"{chunk:06d}.chunk"
+
+
+def save_chunk(folder: Path, chunk: int, tally: Tally, cells: Mapping[str, np.ndarray]) -> None:
+    """Record a finished chunk: its tally and its kept cells."""
+    arrays = {f"cells.{name}": array for name, array in cells.items()}
+    arrays |= {name: np.asarray(getattr(tally, name)) for name in _SUMS}
+    for name in _SETS:
+        designs: Designs = getattr(tally, name)
+        arrays |= {f"{name}.{k}": getattr(designs, k) for k in Designs.__dataclass_fields__}
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)  # type: ignore[arg-type]  # the stub takes the names for flags
+    body = buffer.getvalue()
+    write(chunk_path(folder, chunk), hashlib.sha256(body).digest() + body)
+
+
+def load_chunk(folder: Path, chunk: int) -> tuple[Tally, dict[str, np.ndarray]]:
+    """A recorded chunk.
+
+    Raises:
+        FileNotFoundError: it is not finished.
+        DamagedChunkError: its file is not what was written.
+    """
+    path = chunk_path(folder, chunk)
+    data = path.read_bytes()
+    if hashlib.sha256(data[_DIGEST:]).digest() != data[:_DIGEST]:
+        raise DamagedChunkError(f"chunk {chunk} ({path}) is damaged")
+    try:
+        with np.load(io.BytesIO(data[_DIGEST:]), allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (ValueError, zipfile.BadZipFile) as error:
+        raise DamagedChunkError(f"chunk {chunk} ({path}) cannot be read: {error}") from error
+    sets = [Designs(*(arrays[f"{n}.{k}"] for k in Designs.__dataclass_fields__)) for n in _SETS]
+    sums = [arrays[name] for name in _SUMS]
+    tally = Tally(int(sums[0]), int(sums[1]), *sums[2:], *sets)
+    prefix = "cells."
+    cells = {n.removeprefix(prefix): x for n, x in arrays.items() if n.startswith(prefix)}
+    return tally, cells
+
+
+def finished(folder: Path, chunks: int) -> tuple[list[int], list[str]]:
+    """Chunks that are recorded and whole; and a line for each one that is damaged."""
+    done, damaged = [], []
+    for chunk in range(chunks):
+        try:
+            load_chunk(folder, chunk)
+            done.append(chunk)
+        except FileNotFoundError:
+            continue
+        except DamagedChunkError as error:
+            damaged.append(str(error))
+    return done, damaged

@@ -1,0 +1,210 @@
+"""The streaming engine against the dense search: winners, sums, sets, devices, precision."""
+
+import logging
+
+import jax
+import numpy as np
+import pytest
+from tolerances import EXACT, SCALING
+
+from qsjax import catalog
+from qsjax.cost.params import dense_twin
+from qsjax.feasibility import REASONS
+from qsjax.grid import Records, axis_arrays, make_axes, place, stack
+from qsjax.search import evaluate, search
+from qsjax.specs import PAPER, PHYSICAL, Partition, Workload
+from qsjax.sweep import plan as planning
+from qsjax.sweep import tally as tallies
+from qsjax.sweep.engine import Job
+from qsjax.sweep.run import Wanted, sweep
+
+DEGREES = [1, 2, 4, 8]
+BEST = Wanted()
+CONTEXTS = np.geomspace(1024, 2**24, 13).round()
+
+
+def records(**workload):
+    model = catalog.model("mixtral-8x7b")
+    both = stack([model, dense_twin(model, 3.0)])
+    work = Workload(context=1.0, **workload)
+    return Records(both, catalog.hardware("h100-sxm"), Partition(), work, None)
+
+
+def grid(**extra):
+    degrees = dict.fromkeys(("tp", "ep", "pp", "dp", "kvp"), DEGREES)
+    axes = {"context": CONTEXTS, "gpus": [4, 8], "model": ["moe", "dense"], **extra}
+    return make_axes({**axes, **degrees, "kv_mode": ["kvp", "cp"]})
+
+
+def swept(axes, job, wanted=BEST, skip=True, devices=None, blocks=2**9, **options):
+    """A sweep in small blocks, so that a small grid has several calls and chunks."""
+    devices = devices or jax.local_devices()[:1]
+    sizes = {"BLOCK_CELLS": blocks, "BLOCK_ROWS": 1, "CALL_CELLS": 4 * blocks}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**sizes, "CHUNK_CELLS": 10 * blocks, **options}.items():
+            patch.setattr(planning, name, value)
+        plan = planning.make_plan(
+            job.records, axes, job.convention, skip_illegal=skip, devices=len(devices)
+        )
+    return plan, *sweep(job, plan, wanted, devices)
+
+
+def in_order_of(plan, axes, array):
+    """An array over the kept axes of `axes`, in the order of the plan."""
+    names = [axis.name for axis in axes.kept]
+    return np.transpose(array, [names.index(axis.name) for axis in plan.axes.kept])
+
+
+@pytest.mark.parametrize("skip", [True, False], ids=["legal", "all"])
+@pytest.mark.parametrize("convention", [PHYSICAL, PAPER], ids=["physical", "paper"])
+def test_streaming_finds_what_the_dense_search_finds(convention, skip):
+    axes = grid()
+    dense = search(records(), axes, convention)
+    plan, tally, cells = swept(axes, Job(records(), convention), skip=skip)
+    assert plan.chunks > 1
+    assert plan.blocks > plan.per_call
+    winners = plan.designs[cells["position"]]
+    is_feasible = in_order_of(plan, axes, dense.is_feasible)
+    assert is_feasible.any()
+    assert not is_feasible.all()
+    expected = in_order_of(plan, axes, dense.index)
+    np.testing.assert_array_equal(winners[is_feasible], expected[is_feasible])
+    np.testing.assert_array_equal(cells["feasible"], in_order_of(plan, axes, dense.feasible))
+    rate = in_order_of(plan, axes, dense.step.tokens_per_s_per_gpu)[is_feasible]
+    np.testing.assert_allclose(cells["score"][is_feasible], rate, rtol=EXACT)
+    assert np.isneginf(cells["score"][~is_feasible]).all()
+    assert tally.feasible == dense.feasible.sum()
+    assert tally.computed == plan.cells_computed
+    if not skip:
+        counts = {name: int(count.sum()) for name, count in dense.reasons.items()}
+        assert dict(zip(REASONS, map(int, tally.reasons), strict=True)) == counts
+        assert tally.computed == axes.cells
+
+
+def test_skipping_computes_only_designs_that_some_cell_allows():
+    plan, tally, _ = swept(grid(), Job(records(), PHYSICAL))
+    assert tally.computed < grid().cells / 10
+    every, _, _ = swept(grid(), Job(records(), PHYSICAL), skip=False)
+    assert set(plan.designs) < set(every.designs)
+
+
+@pytest.mark.parametrize("devices", [1, 2, 8])
+def test_the_number_of_devices_changes_nothing(devices):
+    job = Job(records(), PHYSICAL, statistics=("tpot",))
+    wanted = Wanted(top_k=7, pareto=True)
+    _, one, alone = swept(grid(), job, wanted)
+    _, several, cells = swept(grid(), job, wanted, devices=jax.local_devices()[:devices])
+    for name in ("position", "feasible"):
+        np.testing.assert_array_equal(alone[name], cells[name])
+    # another loop length may contract another product and sum: the last bit, never the winner
+    np.testing.assert_allclose(alone["score"], cells["score"], rtol=SCALING)
+    for name in ("best", "edge"):
+        for field in ("cell", "position"):
+            a, b = (getattr(getattr(t, name), field) for t in (one, several))
+            np.testing.assert_array_equal(a, b)
+    np.testing.assert_array_equal(one.bins, several.bins)
+    np.testing.assert_array_equal(one.reasons, several.reasons)
+
+
+def dense_points(axes, convention):
+    """Score axes and feasibility of every design, kept axes first."""
+    placed = place(records(), axis_arrays(axes), convention)
+    step = jax.tree.map(lambda x: np.broadcast_to(x, axes.shape), evaluate(placed, convention))
+    return step, step.reasons == 0
+
+
+def test_top_k_front_and_spread_are_those_of_the_dense_grid():
+    axes = grid(batch=[1.0, 16.0, 256.0])
+    job = Job(records(), PHYSICAL, statistics=("tpot", "tokens_per_s_per_user"))
+    plan, tally, _ = swept(axes, job, Wanted(top_k=25, pareto=True))
+    step, is_feasible = dense_points(axes, PHYSICAL)
+    rate, speed = (x[is_feasible] for x in (step.tokens_per_s_per_gpu, step.tokens_per_s_per_user))
+
+    np.testing.assert_allclose(tally.best.score, np.sort(rate)[::-1][:25], rtol=EXACT)
+    at = planning.winner_coordinates(plan, tally.best.cell, tally.best.position)
+    model = jax.tree.map(lambda x: x[at["model"].astype(int)], records().model)
+    part = Partition(**{n: at[n] for n in ("tp", "ep", "pp", "dp", "kvp", "kv_mode")})
+    work = Workload(context=at["context"], batch=at["batch"])
+    again = evaluate(Records(model, records().hardware, part, work, at["gpus"]), PHYSICAL)
+    np.testing.assert_allclose(again.tokens_per_s_per_gpu, tally.best.score, rtol=EXACT)
+
+    order = np.lexsort((-speed, -rate))
+    points = np.stack([rate[order], speed[order]], axis=1)
+    keep = points[:, 1] > np.append(-np.inf, np.maximum.accumulate(points[:, 1])[:-1])
+    found = np.stack([tally.edge.rate, tally.edge.speed], axis=1)
+    np.testing.assert_allclose(found, points[keep], rtol=EXACT)
+    assert len(found) > 5
+
+    for k, name in enumerate(job.statistics):
+        values = getattr(step, name)[is_feasible]
+        np.testing.assert_allclose([tally.low[k], tally.high[k]], [values.min(), values.max()])
+        shares = np.array([0.05, 0.5, 0.95])
+        exact = np.quantile(values, shares, method="inverted_cdf")
+        np.testing.assert_allclose(tallies.quantiles(tally, k, shares), exact, rtol=0.004)
+
+
+def test_bounds_hide_designs():
+    axes = grid(batch=[1.0, 16.0, 256.0])
+    limit = 0.03
+    job = Job(records(), PHYSICAL, bounds={"tpot": (0.0, limit)})
+    _, tally, _ = swept(axes, job)
+    step, is_feasible = dense_points(axes, PHYSICAL)
+    allowed = is_feasible & (step.tpot <= limit)
+    assert tally.feasible == allowed.sum()
+    assert 0 < allowed.sum() < is_feasible.sum()
+    assert tally.best.score[0] == pytest.approx(step.tokens_per_s_per_gpu[allowed].max(), rel=EXACT)
+
+
+def test_an_axis_q_sweeps_the_dense_twins():
+    moe = catalog.model("mixtral-8x7b")
+    one = records()._replace(model=moe)
+    degrees = dict.fromkeys(("tp", "ep", "pp", "dp", "kvp"), DEGREES)
+    axes = make_axes({"context": CONTEXTS, "gpus": [8], "q": [2.0, 3.5, 5.0], **degrees})
+    _, _, cells = swept(axes, Job(one, PHYSICAL), devices=jax.local_devices()[:2])
+    dense = search(one, axes, PHYSICAL)
+    # execution order: q, gpus, context
+    expected = np.transpose(dense.step.tokens_per_s_per_gpu, (2, 1, 0))
+    has = np.transpose(dense.is_feasible, (2, 1, 0))
+    np.testing.assert_allclose(cells["score"][has], expected[has], rtol=EXACT)
+
+
+def test_float32_stays_within_its_published_error():
+    job = Job(records(), PHYSICAL)
+    _, _, exact = swept(grid(), job)
+    _, _, rough = swept(grid(), Job(records(), PHYSICAL, precision="float32"))
+    assert rough["score"].dtype == np.float32
+    both = np.isfinite(exact["score"]) & np.isfinite(rough["score"])
+    error = np.abs(rough["score"][both] / exact["score"][both] - 1.0)
+    assert 0 < np.median(error) < 1e-6
+    assert error.max() < 0.05  # a batch of a few sequences that flips at its floor
+
+
+def test_new_hardware_numbers_do_not_compile_again(caplog):
+    job = Job(records(), PHYSICAL)
+    swept(grid(), job)
+    with jax.log_compiles(), caplog.at_level(logging.WARNING):
+        for bandwidth in (1e12, 2e12):
+            chip = catalog.hardware("h100-sxm")
+            faster = type(chip)(
+                **{f: getattr(chip, f) for f in chip.__slots__} | {"hbm_bw": bandwidth}
+            )
+            swept(grid(), Job(records()._replace(hardware=faster), PHYSICAL))
+    compiled = [r.message for r in caplog.records if "Compiling" in r.message]
+    assert not [m for m in compiled if "run_blocks" in m or "_legal" in m], compiled
+
+
+def test_memory_too_small_for_one_cell_is_said():
+    with pytest.raises(ValueError, match="raise the limit"):
+        planning.make_plan(records(), grid(), PHYSICAL, skip_illegal=False, memory=1e5)
+
+
+def test_blocks_cover_every_kept_cell_once():
+    for cells in (1, 7, 500, 10_000):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(planning, "BLOCK_CELLS", cells)
+            patch.setattr(planning, "BLOCK_ROWS", 1)
+            plan = planning.make_plan(records(), grid(), PHYSICAL)
+        starts, counts = plan.ranges(np.arange(plan.blocks))
+        assert starts[0] == 0
+        np.testing.assert_array_equal(starts[1:], (starts + counts)[:-1])
+        assert starts[-1] + counts[-1] == np.prod(plan.kept)
