@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from qsjax.ledger import RESOURCES
-from qsjax.sensitivity.parameters import Inputs, Parameter, factor_bounds, read, resolve, write
 from qsjax.sensitivity.cells import Problem, best_of, take
+from qsjax.sensitivity.parameters import Inputs, Parameter, factor_bounds, read, resolve, write
 from qsjax.sensitivity.solution import Solution, design_label
 
 KINDS = ("partition", "resource", "winner")
@@ -74,11 +74,10 @@ class Switches:
 
 
 class _Varier:
-    """States of cells under scaled parameters, in blocks of the problem's own number of rows."""
+    """States of cells under scaled parameters."""
 
     def __init__(self, problem: Problem, parameters: tuple[Parameter, ...]) -> None:
         self.problem, self.parameters = problem, parameters
-        self.block = len(problem.inputs.q)
         self.partner_of = np.arange(problem.cells) % (problem.cells // problem.shape[0])
 
     def inputs(self, cell: np.ndarray, which: np.ndarray, factor: np.ndarray) -> Inputs:
@@ -94,56 +93,72 @@ class _Varier:
     def _best(
         self, cell: np.ndarray, which: np.ndarray, factor: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        count = len(cell)
-        padding = -count % self.block
-        padded = (np.pad(x, (0, padding), mode="edge") for x in (cell, which, factor))
-        rows = self.inputs(*padded)
-        parts = [
-            best_of(
-                take(rows, slice(k, k + self.block)), self.problem.designs, self.problem.objective
-            )
-            for k in range(0, count + padding, self.block)
-        ]
-        columns = [
-            (np.asarray(b.position), np.asarray(b.resource), np.asarray(b.score)) for b in parts
-        ]
-        position, resource, score = (np.concatenate(x)[:count] for x in zip(*columns, strict=True))
-        return position, resource, score
+        rows = self.inputs(cell, which, factor)
+        best = best_of(rows, self.problem.designs, self.problem.objective)
+        return np.asarray(best.position), np.asarray(best.resource), np.asarray(best.score)
 
     def states(
         self, cell: np.ndarray, which: np.ndarray, factor: np.ndarray, *, verdict: bool
     ) -> State:
         """States of the items; the verdict costs a second search, of the MoE beside each twin."""
         position, resource, score = self._best(cell, which, factor)
-        is_feasible = np.isfinite(score)
-        winner = np.zeros(len(cell), dtype=int)
-        if verdict:
-            other = self._best(self.partner_of[cell], which, factor)[2]
-            winner = np.where(is_feasible | np.isfinite(other), score > other, -1)
-        return State(
-            np.where(is_feasible, position, -1), np.where(is_feasible, resource, -1), winner
+        other = self._best(self.partner_of[cell], which, factor)[2] if verdict else score
+        return _state(position, resource, score, other)
+
+    def scan(self, which: np.ndarray, factor: np.ndarray) -> State:
+        """States of all cells at every (parameter, factor), shape (tries, cells)."""
+        cells, tries = self.problem.cells, len(which)
+        found = self._best(
+            np.tile(np.arange(cells), tries), np.repeat(which, cells), np.repeat(factor, cells)
         )
+        position, resource, score = (x.reshape(tries, cells) for x in found)
+        return _state(position, resource, score, score[:, self.partner_of])
+
+
+def _state(
+    position: np.ndarray, resource: np.ndarray, score: np.ndarray, other: np.ndarray
+) -> State:
+    is_feasible = np.isfinite(score)
+    winner = np.where(is_feasible | np.isfinite(other), score > other, -1)
+    return State(np.where(is_feasible, position, -1), np.where(is_feasible, resource, -1), winner)
+
+
+def _tries(
+    solution: Solution, parameters: tuple[Parameter, ...], limits: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Parameter, side (0 down, 1 up) and factors (run, step) of every scan that can change any."""
+    runs, factors = [], []
+    for which, parameter in enumerate(parameters):
+        values = [np.asarray(read(solution.winners.inputs, name)) for name in parameter.members]
+        for side, end in enumerate(limits[which]):
+            if end != 1.0 and parameter.name not in INERT and np.any(values):
+                runs.append((which, side))
+                factors.append(np.geomspace(1.0, end, SCAN_STEPS + 1)[1:])
+    found = np.array(runs, dtype=int).reshape(-1, 2)
+    return found[:, 0], found[:, 1], np.array(factors).reshape(-1, SCAN_STEPS)
 
 
 def _first_changes(
-    varier: _Varier, base: State, which: int, side: np.ndarray, twins: np.ndarray
-) -> list[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
-    """Kind, cells, and the factors before and at the first change along the scan `side`."""
-    cells, steps = len(base.winner), len(side)
-    cell = np.tile(np.arange(cells), steps)
-    factor = np.repeat(side, cells)
-    state = varier.states(cell, np.full(cell.shape, which), factor, verdict=bool(twins.any()))
-    found = []
-    for kind in range(len(KINDS)):
-        changed = state[kind].reshape(steps, cells) != base[kind]
-        if KINDS[kind] == "winner":
-            changed &= twins
-        if KINDS[kind] == "resource":  # an infeasible cell has no bottleneck: that is its partition
-            changed &= state[kind].reshape(steps, cells) >= 0
-        at = np.flatnonzero(changed.any(axis=0))
-        first = changed[:, at].argmax(axis=0)
-        found.append((kind, at, np.concatenate([[1.0], side])[first], side[first]))
-    return found
+    varier: _Varier, base: State, tries: tuple[np.ndarray, np.ndarray, np.ndarray]
+) -> list[np.ndarray]:
+    """Kind, parameter, side, cell, and the factors before and at the first change of each scan."""
+    which, side, factors = tries
+    state = varier.scan(np.repeat(which, SCAN_STEPS), factors.ravel())
+    per = varier.problem.cells // varier.problem.shape[0]
+    items: list[tuple[np.ndarray, ...]] = []
+    for kind, name in enumerate(KINDS):
+        now = state[kind].reshape(len(which), SCAN_STEPS, -1)
+        changed = now != base[kind]
+        if name == "winner":
+            changed[..., :per] = False  # the MoE against itself
+        if name == "resource":  # an infeasible cell has no bottleneck: that is its partition
+            changed &= now >= 0
+        run, cell = np.nonzero(changed.any(axis=1))
+        first = changed.argmax(axis=1)[run, cell]
+        before = np.where(first > 0, factors[run, np.maximum(first - 1, 0)], 1.0)
+        after = factors[run, first]
+        items.append((np.full(len(run), kind), which[run], side[run], cell, before, after))
+    return [np.concatenate(column) for column in zip(*items, strict=True)]
 
 
 def switches(solution: Solution, parameters: Sequence[str], span: float = SPAN) -> Switches:
@@ -165,28 +180,15 @@ def switches(solution: Solution, parameters: Sequence[str], span: float = SPAN) 
         raise ValueError(f"span={span:g} leaves nothing to vary; give a factor above 1, such as 16")
     chosen, problem = resolve(parameters), solution.problem
     varier, cells = _Varier(problem, chosen), problem.cells
-    everything = np.arange(cells)
-    base = varier.states(everything, np.zeros(cells, int), np.ones(cells), verdict=True)
-    twins = everything >= cells // problem.shape[0]
+    base = State(*(x[0] for x in varier.scan(np.zeros(1, int), np.ones(1))))
     limits = np.array([factor_bounds(solution.winners.inputs, p, span) for p in chosen])
-    items: list[tuple[np.ndarray, ...]] = []
-    for which, parameter in enumerate(chosen):
-        values = [np.asarray(read(solution.winners.inputs, name)) for name in parameter.members]
-        if parameter.name in INERT or not np.any(values):
-            continue
-        for side, end in enumerate(limits[which]):
-            if end == 1.0:
-                continue
-            scan = np.geomspace(1.0, end, SCAN_STEPS + 1)[1:]
-            for kind, at, before, after in _first_changes(varier, base, which, scan, twins):
-                same = np.ones(len(at), dtype=int)
-                items.append((kind * same, which * same, side * same, at, before, after))
-    shape = (len(KINDS), len(chosen), cells)
-    factors, to = np.full((2, *shape), np.nan), np.full((2, *shape), -1)
-    if items:
-        columns = [np.concatenate(x) for x in zip(*items, strict=True)]
-        index = (columns[2], columns[0], columns[1], columns[3])
-        factors[index], to[index] = _bisect(varier, base, columns)
+    tries = _tries(solution, chosen, limits)
+    factors = np.full((2, len(KINDS), len(chosen), cells), np.nan)
+    to = np.full(factors.shape, -1)
+    if len(tries[0]):
+        items = _first_changes(varier, base, tries)
+        index = (items[2], items[0], items[1], items[3])
+        factors[index], to[index] = _bisect(varier, base, items)
     _winner_of_the_moe(factors, to, problem)
     return Switches(solution, chosen, factors[0], factors[1], to[0], to[1], *limits.T)
 

@@ -351,8 +351,7 @@ def test_the_optima_are_those_of_explore():
 
 def test_blocks_of_rows_do_not_change_the_best(small, monkeypatch):
     whole = best_of(small.inputs, small.designs, small.objective)
-    monkeypatch.setattr(cells, "BLOCK_DESIGNS", 1)
-    monkeypatch.setattr(cells, "LEAST_ROWS", 16)
+    monkeypatch.setattr(cells, "SMALL_BLOCK", 4)
     for got, want in zip(best_of(small.inputs, small.designs, small.objective), whole, strict=True):
         np.testing.assert_array_equal(got, want)
 

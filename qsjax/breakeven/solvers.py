@@ -11,8 +11,8 @@ import numpy as np
 
 from qsjax.breakeven.roots import ONE_SIDED, Roots, collect
 from qsjax.search import Objective
-from qsjax.sensitivity.parameters import Parameter, bounds, read, resolve, write
 from qsjax.sensitivity.cells import Problem, best_of, problem, take
+from qsjax.sensitivity.parameters import Parameter, bounds, read, resolve, write
 from qsjax.sensitivity.solution import cell_labels
 from qsjax.specs import HardwareSpec, ModelSpec
 
@@ -57,18 +57,11 @@ def _one_member(name: str) -> Parameter:
 
 def _scores(stated: Problem, name: str, cell: np.ndarray, value: np.ndarray) -> np.ndarray:
     """Best objective of each item: a cell with the field `name` at `value`; -inf if infeasible."""
-    block = len(stated.inputs.q)
-    padding = -len(cell) % block
-    rows = take(stated.inputs, np.pad(cell, (0, padding), mode="edge"))
-    values = np.pad(value, (0, padding), mode="edge")
+    rows = take(stated.inputs, cell)
     if name == "q":  # the mixture itself has none
-        values = np.where(np.asarray(rows.q) > 0, values, 0.0)
-    rows = write(rows, {name: values})
-    parts = [
-        np.asarray(best_of(take(rows, slice(k, k + block)), stated.designs, stated.objective).score)
-        for k in range(0, len(values), block)
-    ]
-    return np.concatenate(parts)[: len(cell)]
+        value = np.where(np.asarray(rows.q) > 0, value, 0.0)
+    rows = write(rows, {name: value})
+    return np.asarray(best_of(rows, stated.designs, stated.objective).score)
 
 
 def _distinct_cells(stated: Problem, name: str) -> np.ndarray:
@@ -208,7 +201,7 @@ def least_gpus(
     """
     check_target(target)
     stated = problem(model, hardware, gpus=sorted(counts), objective=metric, **settings)
-    score = np.asarray(best_of(stated.inputs, stated.designs, metric).score)[: stated.cells]
+    score = np.asarray(best_of(stated.inputs, stated.designs, metric).score)
     value = np.where(np.isfinite(score), np.abs(score), np.nan)
     with np.errstate(invalid="ignore"):
         is_met = np.isfinite(score) & ((value <= target) if metric in LEAST else (value >= target))

@@ -29,8 +29,9 @@ from qsjax.validate import check_axis
 
 # Reasons that continuous parameters can mend; all others are the design's own.
 CURABLE = MEMORY_REASONS | REASONS["batch does not fit"]
-LEAST_ROWS = 64  # padding of small problems, so that solvers may fill it with their own rows
-BLOCK_DESIGNS = 2**21  # designs evaluated at a time: bounds the memory of a large problem
+SMALL_BLOCK = 64  # rows evaluated at a time: one compilation for every solver's few rows
+MANY_ROWS = 2**13  # from here on a second compilation for larger blocks pays off
+LARGE_BLOCK = 2**21  # designs evaluated at a time: bounds the memory of a large problem
 
 Array = jax.Array | np.ndarray
 
@@ -49,7 +50,7 @@ class Problem:
     Attributes:
         axes: the axes of the cells, `variant` first; cells are flat in their order.
         variants: of the axis `variant`: the model and its dense twins.
-        inputs: one row per cell, padded by copies of the last to a power of two.
+        inputs: one row per cell.
         designs: every split that is legal in at least one cell.
         objective: what the best design maximises.
     """
@@ -67,7 +68,7 @@ class Problem:
 
     @property
     def cells(self) -> int:
-        """Number of cells, without padding."""
+        """Number of cells."""
         return int(np.prod(self.shape, dtype=np.int64))
 
 
@@ -178,16 +179,19 @@ def _best(inputs: Inputs, designs: Designs, objective: Objective) -> Best:
 
 
 def best_of(inputs: Inputs, designs: Designs, objective: Objective) -> Best:
-    """The best design of every row (NumPy), block by block for many rows."""
+    """The best design of every row (NumPy), block by block; the last block is filled up."""
     rows, count = len(inputs.q), len(np.asarray(designs.partition.tp))
-    block = min(rows, max(LEAST_ROWS, 2 ** int(np.log2(max(1, BLOCK_DESIGNS // count)))))
+    block = SMALL_BLOCK
+    if rows > MANY_ROWS:
+        block = max(block, 2 ** int(np.log2(max(1, LARGE_BLOCK // count))))
+    at = np.pad(np.arange(rows), (0, -rows % block), mode="edge")
     parts: list[Best] = [
-        jax.tree.map(np.asarray, _best(take(inputs, slice(k, k + block)), designs, objective))
-        for k in range(0, rows, block)
+        jax.tree.map(np.asarray, _best(take(inputs, at[k : k + block]), designs, objective))
+        for k in range(0, len(at), block)
     ]
-    if len(parts) == 1:
-        return parts[0]
-    return Best(*(np.concatenate(column, axis=-1) for column in zip(*parts, strict=True)))
+    return Best(
+        *(np.concatenate(column, axis=-1)[..., :rows] for column in zip(*parts, strict=True))
+    )
 
 
 def take(tree: Any, at: Any) -> Any:
@@ -275,15 +279,11 @@ def problem(
     axes = grid_of(variants, values)
     kept = (dataclasses.replace(axes.kept[0], name="variant"), *axes.kept[1:])
     cells = int(np.prod([len(axis.values) for axis in kept], dtype=np.int64))
-    padded = max(LEAST_ROWS, 2 ** int(np.ceil(np.log2(cells))))
     mesh = np.meshgrid(*(axis.values for axis in kept), indexing="ij")
-    at = {
-        axis.name: np.pad(grid.ravel(), (0, padded - cells), mode="edge")
-        for axis, grid in zip(kept, mesh, strict=True)
-    }
+    at = {axis.name: grid.ravel() for axis, grid in zip(kept, mesh, strict=True)}
     factors = np.array([variant.q or 0.0 for variant in variants])
-    zeros = np.zeros(padded)
-    inputs = _rows(Inputs(model, hardware, base, rules, zeros, zeros), padded)
+    zeros = np.zeros(cells)
+    inputs = _rows(Inputs(model, hardware, base, rules, zeros, zeros), cells)
     inputs = inputs._replace(q=factors[at["variant"].astype(int)], gpus=at["gpus"])
     inputs = write(inputs, {name: at[name] for name in at if name not in ("variant", "gpus")})
     return Problem(kept, tuple(variants), inputs, legal_designs(inputs, axes.searched), objective)

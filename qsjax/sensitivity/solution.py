@@ -10,7 +10,7 @@ from qsjax.feasibility import REASONS
 from qsjax.grid import PARTITION_AXES
 from qsjax.ledger import RESOURCES
 from qsjax.numerics import Rounding
-from qsjax.sensitivity.cells import Best, Problem, Winners, best_of, take, winners_at
+from qsjax.sensitivity.cells import Best, Problem, Winners, best_of, winners_at
 from qsjax.sensitivity.gradients import Slopes, slopes_at, with_rounding
 from qsjax.sensitivity.metrics import METRICS, check_metrics
 from qsjax.sensitivity.parameters import Parameter, read, resolve
@@ -19,7 +19,7 @@ from qsjax.specs import KV_MODES
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Solution:
-    """A problem with its best designs; arrays over the cells, without padding.
+    """A problem with its best designs; arrays over the cells.
 
     Attributes:
         problem: what was solved.
@@ -56,9 +56,8 @@ class Solution:
 def solve(problem: Problem) -> Solution:
     """The best design of every cell."""
     best = best_of(problem.inputs, problem.designs, problem.objective)
-    best = Best(*(np.asarray(x)[..., : problem.cells] for x in best))
-    inputs = take(problem.inputs, slice(0, problem.cells))
-    return Solution(problem, best, winners_at(inputs, problem.designs, np.asarray(best.position)))
+    chosen = winners_at(problem.inputs, problem.designs, np.asarray(best.position))
+    return Solution(problem, best, chosen)
 
 
 def cell_labels(problem: Problem) -> list[dict[str, Any]]:
