@@ -21,7 +21,7 @@ LAYERS = (
     ("export",),
     ("paper",),
     ("validation", "calibration"),
-    ("compare", "explain", "mix"),
+    ("compare", "explain", "mix", "remedies"),
     ("study",),
     ("stability", "breakeven", "design", "uncertainty"),
     ("sensitivity",),

@@ -1,0 +1,231 @@
+"""`qsjax pareto MODEL...`: the front of throughput against interactivity."""
+
+import dataclasses
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+from qsjax import catalog, export
+from qsjax.cli import common, figures, questions, session
+from qsjax.economics import joules_per_token, usd_per_million_tokens
+from qsjax.explore import axis_values, check_inputs, grid_of, variants_of
+from qsjax.grid import Records, stack
+from qsjax.numerics import scalar
+from qsjax.pareto import Front, pareto
+from qsjax.remedies import remedies
+from qsjax.serving import serve
+from qsjax.specs import CONVENTIONS, Partition
+from qsjax.units import MS
+
+CONTEXT = 8192.0
+DEGREES = ("tp", "ep", "pp", "dp", "kvp")
+
+
+class Series(NamedTuple):
+    """The fronts of one model on one accelerator, and why empty ones are empty."""
+
+    fronts: list[Front]
+    rows: list[dict[str, Any]]
+    refused: list[dict[str, Any]]
+
+
+def _rows(front: Front, fixed: dict[str, Any], economy: Any) -> list[dict[str, Any]]:
+    usd = usd_per_million_tokens(front.gpu, economy)
+    joules = joules_per_token(front.gpu, economy)
+    return [
+        {
+            **fixed,
+            "variant": str(front.labels["model"]),
+            "context": front.labels["context"],
+            "gpus": int(front.gpus[i]),
+            **{name: int(front.design[name][i]) for name in DEGREES},
+            "kv_mode": str(front.design["kv_mode"][i]) if front.design["kvp"][i] > 1 else "none",
+            "batch": int(front.batch[i]),
+            "tpot_ms": 1.0 / float(front.user[i]) / MS,
+            "tokens_per_s_per_user": float(front.user[i]),
+            "tokens_per_s_per_gpu": float(front.gpu[i]),
+            "usd_per_million_tokens": float(usd[i]) if scalar(economy.usd_per_hour) else None,
+            "joules_per_token": float(joules[i]) if scalar(economy.watts) else None,
+        }
+        for i in range(len(front.user))
+    ]
+
+
+def _series(model: str, hardware: str, flags: dict[str, Any]) -> Series:
+    rules, device = CONVENTIONS[flags["convention"]], catalog.hardware(hardware)
+    work = questions.workload_of(model, flags)
+    variants = variants_of(catalog.model(model), flags["q"], rules)
+    overrides = common.axis_overrides(
+        **{name: flags[name] for name in (*DEGREES, "kv_mode", "batch")}
+    )
+    contexts = questions.contexts_of(flags, (CONTEXT,))
+    counts = [int(count) for count in flags["gpus"]]
+    values = axis_values(counts, contexts, overrides)
+    check_inputs(catalog.model(model), device, values, work, overrides)
+    axes = grid_of(variants, values)
+    records = Records(stack([v.spec for v in variants]), device, Partition(), work)
+    limits, economy = questions.limits_of(flags), questions.economy_from(device, flags)
+    every = flags["every_batch"]
+    fronts = pareto(records, axes, rules, limits=limits, economy=economy, every_batch=every)
+    fixed = {"model": model, "hardware": hardware, "convention": flags["convention"]}
+    rows = [row for front in fronts for row in _rows(front, fixed, economy)]
+    refused: list[dict[str, Any]] = []
+    if any(len(front.user) == 0 for front in fronts):
+        for served in serve(records, axes, rules, limits, economy):
+            if served.best is not None:
+                continue
+            spec = next(v.spec for v in variants if v.label == served.labels["model"])
+            asked = dataclasses.replace(work, context=float(served.labels["context"]))
+            count = int(served.labels["gpus"])
+            help_ = remedies(spec, device, asked, count, limits, economy, rules)
+            refused.append(
+                {
+                    **fixed,
+                    "variant": served.labels["model"],
+                    "gpus": count,
+                    "context": served.labels["context"],
+                    "why": [refusal.text for refusal in served.refusals],
+                    "would_help": dataclasses.asdict(help_),
+                }
+            )
+    return Series(fronts, rows, refused)
+
+
+def _label(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Every row with the name of its series: what differs between the series, and the variant."""
+    varying = [
+        name
+        for name in ("model", "hardware", "gpus", "context")
+        if len({row[name] for row in rows}) > 1
+    ]
+
+    def label(row: dict[str, Any]) -> str:
+        parts = [row["variant"], *(f"{row[name]:g} GPUs" for name in varying if name == "gpus")]
+        parts += [f"{row[name]:,.0f} tokens" for name in varying if name == "context"]
+        return ", ".join([*(row[n] for n in varying if n in ("model", "hardware")), *parts])
+
+    return [{"label": label(row), **row} for row in rows]
+
+
+def _split(row: dict[str, Any]) -> str:
+    parts = [f"{name}={row[name]}" for name in DEGREES if row[name] > 1]
+    return (" ".join(parts) or "one GPU") + (" cp" if row["kv_mode"] == "cp" else "")
+
+
+def _table(rows: list[dict[str, Any]], most: int) -> None:
+    """Every front thinned to `most` points, its ends kept."""
+    shown = []
+    keys = dict.fromkeys((row["label"], row["context"], row["gpus"]) for row in rows)
+    for key in keys:
+        part = [row for row in rows if (row["label"], row["context"], row["gpus"]) == key]
+        step = max(1.0, (len(part) - 1) / max(1, most - 1))
+        at = sorted({round(i * step) for i in range(most) if round(i * step) < len(part)})
+        shown += [part[i] for i in at]
+    cells = [
+        (
+            row["label"],
+            f"{row['context']:,.0f}",
+            str(row["gpus"]),
+            _split(row),
+            f"{row['batch']:,}",
+            f"{row['tpot_ms']:,.2f}",
+            f"{row['tokens_per_s_per_user']:,.1f}",
+            f"{row['tokens_per_s_per_gpu']:,.1f}",
+            _money(row["usd_per_million_tokens"]),
+            _money(row["joules_per_token"]),
+        )
+        for row in shown
+    ]
+    heads = ("series", "context", "GPUs", "split", "batch", "TPOT ms", "tok/s/user", "tok/s/GPU")
+    title = "Designs that no other beats in both tokens/s/user and tokens/s/GPU"
+    common.print_table(title, (*heads, "USD/Mtok", "J/tok"), cells, left=4)
+
+
+def _money(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.3f}"
+
+
+def _say_refused(item: dict[str, Any]) -> None:
+    where = f"{item['model']} {item['variant']} on {item['gpus']:g} x {item['hardware']}"
+    click.echo(f"Nothing for {where} at {item['context']:,.0f} tokens:")
+    for text in item["why"]:
+        click.echo(f"  - {text}")
+    found = item["would_help"]
+    options = [
+        text
+        for key, text in (
+            ("context", f"a context of {found['context']:,.0f} tokens"),
+            ("gpus", f"{found['gpus']:,.0f} GPUs"),
+            ("speed", f"an accelerator {found['speed']:.2f} times as fast in everything"),
+        )
+        if found[key] == found[key]  # not NaN
+    ]
+    click.echo(
+        f"  It would be possible with {', or with '.join(options) or 'none of what was tried'}."
+    )
+
+
+@click.command("pareto")
+@click.argument("models", nargs=-1, required=True, shell_complete=common.names_of("model"))
+@common.system_options
+@common.workload_options
+@questions.request_options
+@common.axis_options
+@questions.limit_options
+@questions.economy_options
+@click.option("--every-batch", is_flag=True, help="Try every batch, not a ladder of 2 % steps.")
+@click.option("--points", default=12, show_default=True, help="Points of each front in the table.")
+@common.output_options
+@common.input_errors
+def command(models: tuple[str, ...], **flags: Any) -> None:
+    r"""Trace tokens/s/GPU against tokens/s/user for MODELS and their dense twins.
+
+    The front is exact over every split and batch tried. --hardware takes several, with commas. With
+    limits, the last point of a front is the best design that keeps them; if none does, the output
+    says which limit is in the way and what would help.
+
+    \b
+    Examples:
+      qsjax pareto deepseek-v3 --hardware h200-sxm --gpus 64 --context 8k
+      qsjax pareto qwen3-235b-a22b --hardware h100-sxm,b200-sxm --isl 4096 --osl 1024
+      qsjax pareto deepseek-v3 --hardware h200-sxm --max-tpot 20ms --max-usd 3 --usd-per-hour 2.5
+    """
+    devices = [name.strip() for name in flags["hardware"].split(",") if name.strip()]
+    found = [_series(model, device, flags) for model in models for device in devices]
+    rows = _label([row for series in found for row in series.rows])
+    refused = [item for series in found for item in series.refused]
+    fronts = [front for series in found for front in series.fronts]
+    summary = {
+        "designs_decided": sum(front.decided for front in fronts),
+        "designs_evaluated": sum(front.evaluated for front in fronts),
+        "largest_loss_between_batches": max(front.spacing for front in fronts),
+    }
+    if flags["format_"] == "json":
+        common.print_json({**summary, "front": rows, "refused": refused})
+    elif flags["format_"] == "csv":
+        click.echo(export.csv_text(rows), nl=False)
+    else:
+        _table(rows, flags["points"])
+        click.echo(
+            f"{summary['designs_decided']:,} designs decided, "
+            f"{summary['designs_evaluated']:,} of them evaluated. Between the batches tried "
+            f"at most {summary['largest_loss_between_batches']:.1%} of tokens/s/GPU is lost."
+        )
+        for item in refused:
+            _say_refused(item)
+    if flags["out"]:
+        _write(flags["out"], {**summary, "front": rows, "refused": refused}, rows)
+
+
+def _write(out: Path, result: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    export.write_atomically(out / "result.json", json.dumps(export.finite(result), indent=1))
+    export.write_atomically(out / "pareto.csv", export.csv_text(rows))
+    names = ["result.json", "pareto.csv"]
+    if rows:
+        from qsjax import plotting
+
+        names += figures.save(out, {"pareto": partial(plotting.pareto_front, rows)})
+    session.note(f"Written to {out}: {', '.join(names)}")
