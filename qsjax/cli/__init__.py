@@ -15,6 +15,7 @@ VERBS: dict[str, str] = {
     "explore": "Best split of a model and its dense twins, over every partition.",
     "explain": "One deployment: does it run, where do memory and time go, what is better.",
     "pareto": "Tokens/s/GPU against tokens/s/user, and the best design within limits.",
+    "compare": "Models, accelerators and conventions side by side, and why they differ.",
     "reproduce": "The paper's tables: published, ours, error.",
     "models": "The model catalogue.",
     "hardware": "The accelerator catalogue.",

@@ -1,0 +1,220 @@
+"""`qsjax compare A B ...`: models, accelerators and conventions side by side."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import click
+
+from qsjax import catalog, export
+from qsjax.cli import common, questions, session
+from qsjax.compare import (
+    Comparison,
+    Subject,
+    attribution,
+    by_resource,
+    compare,
+    gpu_time,
+    table_5,
+)
+from qsjax.explain import DEGREES, Case
+from qsjax.numerics import scalar
+from qsjax.specs import CONVENTIONS, KV_MODES
+from qsjax.units import MS
+
+CONTEXTS = (1024.0, 8192.0, 32768.0, 131072.0, 1048576.0)
+
+
+def subject_of(text: str, flags: dict[str, Any]) -> Subject:
+    """`MODEL[:q=Q][@ACCELERATOR]`: a model, or its dense twin, on an accelerator.
+
+    Raises:
+        ValueError: the text is not of this form, or a name is unknown.
+    """
+    named, _, device = text.partition("@")
+    model, _, twin = named.partition(":")
+    q = None
+    if twin:
+        try:
+            q = float(twin.removeprefix("q="))
+        except ValueError:
+            q = -1.0
+        if not 0 < q < float("inf") or not twin.startswith("q="):
+            raise ValueError(
+                f"{text!r}: what follows the colon names a dense twin; write for example "
+                f"{model}:q=5"
+            )
+    device = device or flags["hardware"]
+    spec = catalog.model(model)
+    if q is not None and scalar(spec.experts) <= 1:
+        raise ValueError(f"{text!r}: {model} has no experts, so it has no dense twin; drop :{twin}")
+    work = questions.workload_of(model, flags)
+    return Subject(text, spec, catalog.hardware(device), work, q)
+
+
+def _subjects(texts: tuple[str, ...], flags: dict[str, Any]) -> list[Subject]:
+    found = [subject_of(text, flags) for text in texts]
+    if len(found) == 1 and found[0].q is None and scalar(found[0].model.experts) > 1:
+        model, _, device = texts[0].partition("@")
+        at = f"@{device}" if device else ""
+        found += [subject_of(f"{model}:q={q:g}{at}", flags) for q in flags["q"]]
+    return found
+
+
+def _case(case: Case) -> dict[str, Any]:
+    step, part = case.parts.step, case.records.partition
+    modes = {code: name for name, code in KV_MODES.items()}
+    return {
+        **{name: int(scalar(getattr(part, name))) for name in DEGREES},
+        "kv_mode": modes[scalar(part.kv_mode)] if scalar(part.kvp) > 1 else "none",
+        "batch": int(scalar(step.capacity.batch)),
+        "tpot_ms": scalar(step.tpot) / MS,
+        "tokens_per_s_per_user": scalar(step.tokens_per_s_per_user),
+        "tokens_per_s_per_gpu": scalar(step.tokens_per_s_per_gpu),
+        "gpu_ms_per_token": {n: t / MS for n, t in by_resource(gpu_time(case)).items()},
+    }
+
+
+def _rows(found: Comparison) -> list[dict[str, Any]]:
+    unit = None
+    for case in (case for row in found.cases for case in row):
+        if case is not None:
+            unit = table_5(case)["compute"]
+            break
+    rows: list[dict[str, Any]] = []
+    for k, context in enumerate(found.contexts):
+        best = found.winner(k)
+        for i, subject in enumerate(found.subjects):
+            case, first = found.cases[i][k], found.cases[0][k]
+            row: dict[str, Any] = {
+                "convention": found.convention,
+                "context": int(context),
+                "subject": subject.label,
+                "gpus": found.gpus,
+                "is_feasible": case is not None,
+                "is_winner": i == best,
+            }
+            if case is not None:
+                row |= _case(case)
+                row["table_5"] = {n: t / unit if unit else None for n, t in table_5(case).items()}
+            if case is not None and first is not None:
+                row["factor"] = found.rate(i, k) / found.rate(0, k)
+                if i:
+                    row["attribution"] = attribution(first, case)
+            rows.append(row)
+    return rows
+
+
+def _why(row: dict[str, Any]) -> str:
+    """The resources that make most of the gap to the first subject."""
+    shares = sorted(row.get("attribution", {}).items(), key=lambda item: -abs(item[1]))
+    return ", ".join(f"{name} {share:+.0%}" for name, share in shares[:2] if abs(share) >= 0.005)
+
+
+def _split(row: dict[str, Any]) -> str:
+    parts = [f"{name}={row[name]}" for name in DEGREES if row[name] > 1]
+    return (" ".join(parts) or "one GPU") + (" cp" if row["kv_mode"] == "cp" else "")
+
+
+def _print(rows: list[dict[str, Any]], others: list[dict[str, Any]], title: str) -> None:
+    cells = []
+    for row, beside in zip(rows, others, strict=True):
+        start = (f"{row['context']:,}", row["subject"])
+        other = f"{beside['factor']:.2f}x" if "factor" in beside else "-"
+        if not row["is_feasible"]:
+            cells.append((*start, "nothing runs", *("",) * 4, other, ""))
+            continue
+        cells.append(
+            (
+                *start,
+                _split(row),
+                f"{row['batch']:,}",
+                f"{row['tpot_ms']:,.2f}",
+                f"{row['tokens_per_s_per_gpu']:,.1f}" + (" *" if row["is_winner"] else ""),
+                f"{row['factor']:.2f}x" if "factor" in row else "-",
+                other,
+                _why(row),
+            )
+        )
+    conventions = rows[0]["convention"], others[0]["convention"]
+    heads = ("context", "subject", "split", "batch", "TPOT ms", "tok/s/GPU", *conventions)
+    common.print_table(title, (*heads, "why (share of the gap)"), cells, left=3)
+    for side in (rows, others):
+        parts = [
+            (
+                f"{row['context']:,}",
+                row["subject"],
+                *(f"{row['table_5'][name]:,.2f}" for name in ("HBM", "compute", "communication")),
+            )
+            for row in side
+            if row["is_feasible"]
+        ]
+        head = (
+            f"GPU time per token ({side[0]['convention']}) in HBM, compute and exposed "
+            "communication; 1 = the first subject's compute at the first context (as table 5)"
+        )
+        columns = ("context", "subject", "HBM", "compute", "communication")
+        common.print_table(head, columns, parts, left=2)
+
+
+def _say_turns(found: Comparison) -> None:
+    for turn in found.turns:
+        click.echo(
+            f"{found.convention}: {turn.after} overtakes {turn.before} at about "
+            f"{turn.context:,.0f} tokens."
+        )
+    if not found.turns:
+        click.echo(f"{found.convention}: the same subject leads at every context.")
+
+
+@click.command("compare")
+@click.argument("subjects", nargs=-1, required=True, shell_complete=common.names_of("model"))
+@common.system_options
+@common.workload_options
+@questions.request_options
+@common.output_options
+@common.input_errors
+def command(subjects: tuple[str, ...], **flags: Any) -> None:
+    r"""Put SUBJECTS side by side over contexts: who wins, by how much, where it turns, and why.
+
+    A subject is MODEL[:q=Q][@ACCELERATOR]; :q=5 is the dense twin at that quality factor. One model
+    with experts alone is compared with its twins at --q. Both conventions stand next to each other:
+    a factor means nothing without the accounting behind it.
+
+    \b
+    Examples:
+      qsjax compare deepseek-v3
+      qsjax compare deepseek-v3 deepseek-v3:q=3 qwen3-235b-a22b --hardware h200-sxm
+      qsjax compare deepseek-v3@h200-sxm deepseek-v3@b200-sxm --context 8k,128k
+    """
+    chosen = flags["convention"]
+    other = next(name for name in CONVENTIONS if name != chosen)
+    count = questions.one("gpus", flags["gpus"])
+    contexts = sorted(questions.contexts_of(flags, CONTEXTS))
+    sides = _subjects(subjects, flags)
+    # Compilation dominates and releases the GIL: one thread for each convention.
+    with ThreadPoolExecutor(2) as pool:
+        both = list(
+            pool.map(lambda name: compare(sides, int(count or 1), contexts, name), (chosen, other))
+        )
+    rows, others = (_rows(found) for found in both)
+    turns = [{"convention": f.convention, **turn._asdict()} for f in both for turn in f.turns]
+    result = {"rows": rows, "beside": others, "turns": turns}
+    if flags["format_"] == "json":
+        common.print_json(result)
+    elif flags["format_"] == "csv":
+        click.echo(export.csv_text([*rows, *others]), nl=False)
+    else:
+        _print(rows, others, f"{count:g} GPUs; * leads; factors are over {sides[0].label}")
+        for found in both:
+            _say_turns(found)
+    if flags["out"]:
+        _write(flags["out"], result)
+
+
+def _write(out: Path, result: dict[str, Any]) -> None:
+    export.write_atomically(out / "result.json", json.dumps(export.finite(result), indent=1))
+    rows = [*result["rows"], *result["beside"]]
+    export.write_atomically(out / "compare.csv", export.csv_text(rows))
+    session.note(f"Written to {out}: result.json, compare.csv")
