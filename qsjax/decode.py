@@ -156,12 +156,22 @@ def exposed_times(
     return seen, startups
 
 
-def launch_overhead(model: ModelSpec, hardware: HardwareSpec, partition: Partition) -> jax.Array:
-    """Launches of a stage's layers, and those that grow with the routed experts of a token [s]."""
-    is_moe = jnp.asarray(model.experts) > 1
-    routed = jnp.where(is_moe, params.moe_layers(model) * model.top_k, 0.0)
-    layers = jnp.asarray(hardware.layer_overhead) * model.layers
-    return (layers + hardware.expert_overhead * routed) / partition.pp
+def launch_overhead(
+    model: ModelSpec, hardware: HardwareSpec, partition: Partition, workload: Workload
+) -> jax.Array:
+    """Launches of a stage's layers [s].
+
+    Latent attention has more projections than grouped attention. Experts need kernels for routing,
+    permutation and quantisation around their products; those for FP4 experts fuse them.
+    """
+    total = jnp.asarray(hardware.layer_overhead) * model.layers
+    is_latent = jnp.asarray(model.kv_latent) > 0
+    latent = jnp.where(is_latent, params.softmax_layers(model), 0.0)
+    total = total + hardware.latent_overhead * latent
+    if workload.ffn_dtype != "fp4":
+        routed = jnp.where(jnp.asarray(model.experts) > 1, params.moe_layers(model), 0.0)
+        total = total + hardware.expert_overhead * routed
+    return total / partition.pp
 
 
 @jax.tree_util.register_dataclass
@@ -261,7 +271,7 @@ def decode_parts(
     bound = bottleneck(rate, at, convention)
     comm = communication_times(rate, at)
     seen, startups = exposed_times(ctx, rate, comm, at, bound)
-    launches = launch_overhead(model, hardware, partition)
+    launches = launch_overhead(model, hardware, partition, workload)
     per_sequence = jnp.asarray(hardware.sequence_overhead)
     fixed = sum(startups[1:], startups[0]) + launches
     varying = bound.t_bound + (seen.tp + seen.ep + seen.layout + seen.kv)

@@ -45,7 +45,7 @@ def capacity(
     lay: Layout,
 ) -> Capacity:
     """Weights, cache and batch of a partition; the batch is at least 1, to keep times finite."""
-    usable = memory.usable_bytes(hardware)
+    usable = memory.usable_bytes(model, hardware)
     weights = memory.weights_bytes(model, partition, workload, lay)
     per_sequence = memory.kv_bytes_per_sequence(model, partition, workload, convention)
     largest = memory.max_batch(usable, weights, per_sequence, convention)

@@ -207,7 +207,8 @@ def prefill_step(
     ring = _ring(ctx, prompt, context_parallel)
     ring = ring._replace(bandwidth=prompts * ring.bandwidth)
     comm = _communication(ctx, rate, ring, tokens, bound)
-    overhead = launch_overhead(model, hardware, partition)
+    eager = jnp.asarray(hardware.prefill_overhead) * model.layers / pp
+    overhead = launch_overhead(model, hardware, partition, workload) + eager
     p2p = rate.p2p.startup + tokens * rate.p2p.bandwidth
     t_stage = sum(bound[1:], bound[0]) + comm + overhead
     rate_of_design = jnp.asarray(partition.dp) * tokens / (t_stage + p2p)

@@ -80,8 +80,10 @@ class HardwareSpec:
 
     Efficiencies are the reachable share of a peak; `eff_allreduce` is that of the link in the short
     all-reduces of tensor parallelism. An overlap fraction is the share of a phase's time in which a
-    communication family may run unseen. Overheads are per layer, per routed expert of a token and
-    layer, per sequence of a replica, and per step.
+    communication family may run unseen. Overheads are per layer, and further per
+    layer with latent attention, per layer with experts whose kernels are not fused, per sequence of
+    a replica, per layer of a prefill, and per step. `moe_reserve_bytes` is the further memory that
+    engines keep free for the kernels of a mixture of experts.
     """
 
     hbm_bytes: ArrayLike
@@ -96,6 +98,7 @@ class HardwareSpec:
     inter_latency: ArrayLike = 5.0e-6
     usable_fraction: ArrayLike = 0.9
     reserve_bytes: ArrayLike = 0.0
+    moe_reserve_bytes: ArrayLike = 0.0
     eff_kv_read: ArrayLike = 1.0
     eff_weight_read: ArrayLike = 1.0
     eff_gemm: ArrayLike = 1.0
@@ -103,8 +106,10 @@ class HardwareSpec:
     eff_link: ArrayLike = 1.0
     eff_allreduce: ArrayLike = 1.0
     layer_overhead: ArrayLike = 0.0
+    latent_overhead: ArrayLike = 0.0
     expert_overhead: ArrayLike = 0.0
     sequence_overhead: ArrayLike = 0.0
+    prefill_overhead: ArrayLike = 0.0
     step_overhead: ArrayLike = 0.0
     overlap_tp: ArrayLike = 0.0
     overlap_kv: ArrayLike = 0.0

@@ -167,6 +167,7 @@ def memory(m, hw, p, w, convention):
     kv += w.bytes_act * m.linear_layers * m.linear_state / (p.tp * p.pp)
 
     usable = hw.usable_fraction * hw.hbm_bytes - hw.reserve_bytes
+    usable -= hw.moe_reserve_bytes if m.experts > 1 else 0.0
     return {
         "usable_bytes": usable,
         "weights_bytes": weights,
@@ -519,8 +520,12 @@ def evaluate(m, hw, p, w, convention, gpus=None):
     if convention.two_batch_overlap:
         seen["ep"] = max(0.0, sum(families["ep"]) - t_bound)
     t_p2p = point_to_point(m, hw, p, w, b)
-    routed = (m.layers - m.dense_layers) * m.top_k if m.experts > 1 else 0.0
-    overhead = (m.layers * hw.layer_overhead + routed * hw.expert_overhead) / p.pp
+    overhead = m.layers * hw.layer_overhead
+    if m.kv_latent > 0:
+        overhead += (m.layers - m.linear_layers) * hw.latent_overhead
+    if m.experts > 1 and w.ffn_dtype != "fp4":
+        overhead += (m.layers - m.dense_layers) * hw.expert_overhead
+    overhead /= p.pp
     overhead += sequences * hw.sequence_overhead
     t_stage = t_bound + sum(seen.values()) + overhead
     tpot = (halves * p.pp * (t_stage + t_p2p) + hw.step_overhead) / w.tokens_per_step

@@ -84,7 +84,9 @@ def ideal(hardware: HardwareSpec) -> HardwareSpec:
         intra_latency=0.0,
         inter_latency=0.0,
         layer_overhead=0.0,
+        latent_overhead=0.0,
         expert_overhead=0.0,
         sequence_overhead=0.0,
+        prefill_overhead=0.0,
         step_overhead=0.0,
     )

@@ -153,7 +153,7 @@ def _print(
     rows: list[dict[str, Any]],
     summary: dict[str, Any],
 ) -> None:
-    usable = scalar(usable_bytes(exploration.hardware))
+    usable = scalar(usable_bytes(catalog.model(model), exploration.hardware))
     title = f"{model} on {flags['hardware']} ({usable / GIB:.0f} GiB usable), "
     _table(exploration, rows, title + f"{exploration.convention} convention")
     feasible = summary["cells_feasible"]

@@ -9,9 +9,16 @@ from qsjax.numerics import ceil, floor
 from qsjax.specs import Convention, HardwareSpec, ModelSpec, Partition, Workload
 
 
-def usable_bytes(hardware: HardwareSpec) -> jax.Array:
+def reserve_bytes(model: ModelSpec, hardware: HardwareSpec) -> jax.Array:
+    """HBM that an engine keeps for itself [B]; more for the kernels of a mixture of experts."""
+    moe = jnp.where(jnp.asarray(model.experts) > 1, hardware.moe_reserve_bytes, 0.0)
+    return jnp.asarray(hardware.reserve_bytes) + moe
+
+
+def usable_bytes(model: ModelSpec, hardware: HardwareSpec) -> jax.Array:
     """HBM that an engine may fill [B]: its share of the capacity less its own reserve."""
-    return jnp.asarray(hardware.usable_fraction) * hardware.hbm_bytes - hardware.reserve_bytes
+    share = jnp.asarray(hardware.usable_fraction) * hardware.hbm_bytes
+    return share - reserve_bytes(model, hardware)
 
 
 def attention_weights_per_gpu(model: ModelSpec, partition: Partition, lay: Layout) -> jax.Array:
