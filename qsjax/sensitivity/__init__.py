@@ -7,6 +7,7 @@
 from qsjax.sensitivity.cells import Designs as Designs
 from qsjax.sensitivity.cells import Problem as Problem
 from qsjax.sensitivity.cells import Winners as Winners
+from qsjax.sensitivity.cells import of_variant as of_variant
 from qsjax.sensitivity.cells import problem as problem
 from qsjax.sensitivity.gradients import Slopes as Slopes
 from qsjax.sensitivity.gradients import hessian_at as hessian_at

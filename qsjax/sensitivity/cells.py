@@ -256,7 +256,7 @@ def problem(
         hardware: accelerator.
         gpus: GPU counts, each used exactly.
         contexts: context lengths [tokens].
-        qs: quality-equivalence factors of the dense twins.
+        qs: quality-equivalence factors of the dense twins; none for the model alone.
         convention: `physical`, `paper`, or a `Convention`.
         workload: dtypes and batch; context is taken from `contexts`.
         overrides: values of search axes, or of any continuous field as a further axis.
@@ -274,7 +274,7 @@ def problem(
         base = dataclasses.replace(base, batch=None)
     check_axis("gpus", gpus)
     values = axis_values(gpus, contexts, given)
-    check_inputs(model, hardware, {**values, "q": qs}, base, given)
+    check_inputs(model, hardware, {**values, **({"q": qs} if len(qs) else {})}, base, given)
     variants = variants_of(model, qs, rules)
     axes = grid_of(variants, values)
     kept = (dataclasses.replace(axes.kept[0], name="variant"), *axes.kept[1:])
@@ -287,3 +287,16 @@ def problem(
     inputs = inputs._replace(q=factors[at["variant"].astype(int)], gpus=at["gpus"])
     inputs = write(inputs, {name: at[name] for name in at if name not in ("variant", "gpus")})
     return Problem(kept, tuple(variants), inputs, legal_designs(inputs, axes.searched), objective)
+
+
+def of_variant(stated: Problem, index: int) -> Problem:
+    """The cells of one variant alone."""
+    per = stated.cells // stated.shape[0]
+    first = stated.axes[0]
+    axis = Axis(first.name, np.zeros(1), (stated.variants[index].label,))
+    return dataclasses.replace(
+        stated,
+        axes=(axis, *stated.axes[1:]),
+        variants=(stated.variants[index],),
+        inputs=take(stated.inputs, slice(index * per, (index + 1) * per)),
+    )
