@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from qsjax.cost import communication, compute, params, traffic
+from qsjax.cost import communication, compute, launches, traffic
 from qsjax.cost.collectives import Cost
 from qsjax.cost.overlap import exposed_bandwidth, exposed_startup
 from qsjax.feasibility import Capacity, broken_rules, capacity, reason_bits
@@ -156,24 +156,6 @@ def exposed_times(
     return seen, startups
 
 
-def launch_overhead(
-    model: ModelSpec, hardware: HardwareSpec, partition: Partition, workload: Workload
-) -> jax.Array:
-    """Launches of a stage's layers [s].
-
-    Latent attention has more projections than grouped attention. Experts need kernels for routing,
-    permutation and quantisation around their products; those for FP4 experts fuse them.
-    """
-    total = jnp.asarray(hardware.layer_overhead) * model.layers
-    is_latent = jnp.asarray(model.kv_latent) > 0
-    latent = jnp.where(is_latent, params.softmax_layers(model), 0.0)
-    total = total + hardware.latent_overhead * latent
-    if workload.ffn_dtype != "fp4":
-        routed = jnp.where(jnp.asarray(model.experts) > 1, params.moe_layers(model), 0.0)
-        total = total + hardware.expert_overhead * routed
-    return total / partition.pp
-
-
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class StepCost:
@@ -271,9 +253,9 @@ def decode_parts(
     bound = bottleneck(rate, at, convention)
     comm = communication_times(rate, at)
     seen, startups = exposed_times(ctx, rate, comm, at, bound)
-    launches = launch_overhead(model, hardware, partition, workload)
+    launched = launches.overhead(model, hardware, partition, workload)
     per_sequence = jnp.asarray(hardware.sequence_overhead)
-    fixed = sum(startups[1:], startups[0]) + launches
+    fixed = sum(startups[1:], startups[0]) + launched
     varying = bound.t_bound + (seen.tp + seen.ep + seen.layout + seen.kv)
     per_token = rounds / workload.tokens_per_step
     unhidden = per_token * (fixed + rate.p2p.startup)
@@ -291,7 +273,7 @@ def decode_parts(
         comm=comm,
         exposed=Exposed(*(x + y for x, y in zip(seen, startups, strict=True))),
         t_bound=bound.t_bound,
-        t_overhead=launches + microbatch * per_sequence,
+        t_overhead=launched + microbatch * per_sequence,
         t_stage=varying + fixed + microbatch * per_sequence,
         t_p2p=rate.p2p.startup + microbatch * rate.p2p.bandwidth,
         tpot=tpot,

@@ -14,9 +14,16 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from qsjax.cost import collectives, communication, compute, memory, params, traffic
+from qsjax.cost import (
+    collectives,
+    communication,
+    compute,
+    launches,
+    memory,
+    params,
+    traffic,
+)
 from qsjax.cost.overlap import exposed_bandwidth, exposed_startup
-from qsjax.decode import launch_overhead
 from qsjax.layout import Layout, kv_head_split, layout
 from qsjax.rates import Phases, Rates, rates
 from qsjax.specs import Convention, HardwareSpec, ModelSpec, Partition, Workload
@@ -208,7 +215,7 @@ def prefill_step(
     ring = ring._replace(bandwidth=prompts * ring.bandwidth)
     comm = _communication(ctx, rate, ring, tokens, bound)
     eager = jnp.asarray(hardware.prefill_overhead) * model.layers / pp
-    overhead = launch_overhead(model, hardware, partition, workload) + eager
+    overhead = launches.overhead(model, hardware, partition, workload) + eager
     p2p = rate.p2p.startup + tokens * rate.p2p.bandwidth
     t_stage = sum(bound[1:], bound[0]) + comm + overhead
     rate_of_design = jnp.asarray(partition.dp) * tokens / (t_stage + p2p)

@@ -21,6 +21,7 @@ LAYERS = (
     ("export",),
     ("paper",),
     ("validation", "calibration"),
+    ("measurements",),
     ("compare", "mix"),
     ("explain", "remedies"),
     ("study",),
@@ -56,10 +57,11 @@ ONLY = {"catalog": {"specs", "cost.params", "units", "validate"}}
 # Packages whose modules do not know each other (their __init__ may gather them).
 STRANGERS = {"cost"}
 MATPLOTLIB = {"plotting"}
-FILES = {"cli", "report", "export", "catalog", "sweep.storage"}
+FILES = {"cli", "report", "export", "catalog", "measurements.storage", "sweep.storage"}
 JIT = {
     *("grid", "search", "candidates", "batches", "pareto", "breakdown", "companion", "sweep"),
     *("sensitivity", "breakeven", "design", "uncertainty", "paper"),
+    *("measurements.predict", "calibration"),
 }
 
 DYNAMIC_IMPORTS = {"cli"}  # loads its verbs late; only __main__ is above it

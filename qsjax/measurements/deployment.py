@@ -1,0 +1,198 @@
+"""From the fields of a record to the records that the cost model takes."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from qsjax.catalog import HardwareEntry, ModelEntry
+from qsjax.measurements import facts as read
+from qsjax.measurements.names import PRECISIONS, Precision, find_hardware, find_model, precision_of
+from qsjax.specs import (
+    KV_CP,
+    KV_HELIX,
+    PHYSICAL,
+    Convention,
+    HardwareSpec,
+    ModelSpec,
+    Partition,
+    Workload,
+)
+
+KV_BLOCK = 16.0  # tokens of a block in vLLM's paged cache
+
+
+class UnusableError(ValueError):
+    """Why a record says too little, or something else than what the model predicts."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """One deployment at one operating point.
+
+    Attributes:
+        model: shapes, with `model_name` in the catalogue.
+        hardware: accelerator, with `hardware_name` in the catalogue.
+        partition: parallel degrees.
+        workload: context, batch of an attention replica, precisions.
+        convention: physical, with the schedule that the record states.
+        prompt: mean prompt length [tokens]; 0 where prompts are not part of the measurement.
+        output: mean output length [tokens].
+        engine: "trtllm", "vllm", "sglang" or "".
+    """
+
+    model: ModelSpec
+    model_name: str
+    hardware: HardwareSpec
+    hardware_name: str
+    partition: Partition
+    workload: Workload
+    convention: Convention = PHYSICAL
+    prompt: float = 0.0
+    output: float = 0.0
+    engine: str = ""
+
+
+def _count(record: Mapping[str, Any], name: str) -> float:
+    value = record.get(name)
+    return float(value) if value else 0.0
+
+
+def partition_of(record: Mapping[str, Any], found: Mapping[str, float]) -> Partition:
+    """Parallel degrees; what a record leaves out follows from its GPU count."""
+    tp, dp, kvp = (_count(record, name) for name in ("tp", "dp", "kvp"))
+    gpus, pp = _count(record, "n_gpus"), _count(record, "pp") or 1.0
+    kvp = kvp or 1.0
+    tp = tp or (gpus / (dp * pp * kvp) if dp and gpus else 1.0)
+    dp = max(1.0, gpus / (tp * pp * kvp)) if gpus else dp or 1.0
+    ep = _count(record, "ep")
+    if not ep:
+        moe_tp = _count(record, "moe_tp")
+        ep = dp * tp * kvp / moe_tp if moe_tp else 1.0
+    mode = KV_CP if kvp > 1 else KV_HELIX
+    extra = found.get("redundant_experts", 0.0)
+    return Partition(tp=tp, ep=ep, pp=pp, dp=dp, kvp=kvp, kv_mode=mode, redundant_experts=extra)
+
+
+def batch_of(record: Mapping[str, Any], partition: Partition) -> float:
+    """Sequences of an attention replica; 0 where no field gives them."""
+    dp = float(partition.dp)  # type: ignore[arg-type]  # a float of this module
+    if record.get("batch_per_gpu"):
+        gpus = _count(record, "n_gpus")
+        return float(record["batch_per_gpu"]) * (gpus / dp if gpus else 1.0)
+    return (_count(record, "batch_total") or _count(record, "concurrency")) / dp
+
+
+def lengths_of(record: Mapping[str, Any], found: Mapping[str, float]) -> tuple[float, float, float]:
+    """Mean context, prompt and output [tokens]; 0 where unknown."""
+    ratio = read.mean_length(found)
+    prompt, output = ratio * _count(record, "isl"), ratio * _count(record, "osl")
+    context = _count(record, "avg_context") or (prompt + output / 2 if prompt else 0.0)
+    return context, prompt, output
+
+
+def engine_of(record: Mapping[str, Any]) -> str:
+    """The engine's family."""
+    text = str(record.get("engine") or "").lower().replace("tensorrt-llm", "trtllm")
+    return next((name for name in ("trtllm", "vllm", "sglang") if name in text), "")
+
+
+def _weights(record: Mapping[str, Any], model: ModelEntry) -> tuple[Precision, Precision]:
+    """Precision of the feed-forward and of the attention weights."""
+    text = str(record.get("weights_dtype") or "bf16").lower()
+    ffn = precision_of(text)
+    if ffn is None:
+        raise UnusableError(f"unknown precision of the weights {text!r}")
+    if model.weight_dtype == "fp4" and ffn.native == "fp4":
+        ffn = PRECISIONS["mxfp4"]
+    is_four_bit = ffn.stored < 1.0
+    if "bf16 att" in text:
+        return ffn, PRECISIONS["bf16"]
+    if is_four_bit and float(model.spec.experts) > 1:  # type: ignore[arg-type]  # catalogue entries hold floats
+        # Four-bit checkpoints of mixtures quantise the experts; attention stays as published.
+        return ffn, PRECISIONS[model.attn_weight_dtype]
+    return ffn, ffn
+
+
+def _kv_bytes(record: Mapping[str, Any], engine: str, ffn: Precision) -> float:
+    text = str(record.get("kv_dtype") or "")
+    if not text:
+        # TensorRT-LLM checkpoints below 16 bits bring an FP8 cache; vLLM and SGLang keep BF16.
+        return 1.0 if engine == "trtllm" and ffn.stored <= 1.0 else 2.0
+    precision = precision_of(text)
+    if precision is None:
+        raise UnusableError(f"unknown precision of the cache {text!r}")
+    return precision.stored
+
+
+def _convention(record: Mapping[str, Any]) -> Convention:
+    text = str(record.get("phase") or "")
+    is_halved = ("TBO" in text and "no TBO" not in text) or "microbatch" in text
+    # Context parallelism copies the weights to every KV rank; Helix divides them.
+    is_copied = float(record.get("kvp") or 1.0) > 1
+    return dataclasses.replace(
+        PHYSICAL, two_batch_overlap=is_halved, ffn_sharding="tp" if is_copied else "stage"
+    )
+
+
+def entries_of(record: Mapping[str, Any]) -> tuple[ModelEntry, HardwareEntry]:
+    """The catalogue's entries of a record.
+
+    Raises:
+        UnusableError: If the catalogue lacks one of them.
+    """
+    model = find_model(str(record["model"]))
+    if model is None:
+        raise UnusableError(f"model {record['model']!r} is not in the catalogue")
+    hardware = find_hardware(str(record["gpu"]))
+    if hardware is None:
+        raise UnusableError(f"accelerator {record['gpu']!r} is not in the catalogue")
+    return model, hardware
+
+
+def deployment_of(record: Mapping[str, Any], *, context: float | None = None) -> Deployment:
+    """What a record deployed.
+
+    Args:
+        record: fields as in the shipped data; missing ones are unknown.
+        context: replaces the record's own context [tokens].
+
+    Raises:
+        UnusableError: If model, accelerator, precision, batch or context are unknown.
+    """
+    model, hardware = entries_of(record)
+    found = read.facts(record)
+    partition = partition_of(record, found)
+    batch = batch_of(record, partition)
+    if not batch:
+        raise UnusableError("unknown batch")
+    own_context, prompt, output = lengths_of(record, found)
+    if not (context or own_context):
+        raise UnusableError("unknown context")
+    engine = engine_of(record)
+    ffn, attention = _weights(record, model)
+    run, accepted = read.speculation(record, found)
+    workload = Workload(
+        context=context or own_context,
+        batch=batch,
+        bytes_attn_weight=attention.stored,
+        bytes_ffn_weight=ffn.stored,
+        bytes_kv=_kv_bytes(record, engine, ffn),
+        bytes_dispatch=min(2.0, max(1.0, ffn.stored)),
+        kv_block=KV_BLOCK,
+        query_tokens=run,
+        tokens_per_step=accepted,
+        proj_dtype=attention.native,
+        ffn_dtype=ffn.native,
+    )
+    return Deployment(
+        model=model.spec,
+        model_name=model.name,
+        hardware=hardware.spec,
+        hardware_name=hardware.name,
+        partition=partition,
+        workload=workload,
+        convention=_convention(record),
+        prompt=prompt,
+        output=output,
+        engine=engine,
+    )

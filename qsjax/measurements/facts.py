@@ -1,0 +1,57 @@
+"""What the remarks of a record say about its deployment, as numbers.
+
+A record may carry these facts as keys of their own; else they are read from its notes.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+_NUMBER = r"(\d*\.?\d+)"
+# Fact: patterns in the notes, of which the first that matches counts. Memory is in GiB.
+PATTERNS: dict[str, tuple[str, ...]] = {
+    "memory_utilisation": (rf"gmu {_NUMBER}",),
+    "static_fraction": (rf"mem_fraction_static {_NUMBER}",),
+    "memory_gib": (rf"total {_NUMBER} ?GiB",),
+    "memory_gb": (rf"HBM {_NUMBER} ?GB\b",),
+    "usable_gib": (rf"total {_NUMBER} usable", rf"usable {_NUMBER} \(gmu"),
+    "non_torch_gib": (rf"non_torch {_NUMBER}",),
+    "activation_gib": (rf"activation {_NUMBER}",),
+    "peak_gib": (rf"peak torch {_NUMBER}",),
+    "draft_tokens": (r"draft_tokens=(\d+)", r"verify (\d+) tokens/req"),
+    "accepted": (rf"accept(?:ed)? len(?:gth)? {_NUMBER}", rf"accept ~{_NUMBER}"),
+    "redundant_experts": (r"\((\d+) redundant\)", r"\(\+(\d+) redundant\)"),
+    "length_ratio": (rf"range-ratio {_NUMBER}",),
+}
+
+
+def facts(record: Mapping[str, Any]) -> dict[str, float]:
+    """Every fact that a record states."""
+    notes = str(record.get("notes") or "")
+    found: dict[str, float] = {}
+    for name, patterns in PATTERNS.items():
+        if record.get(name) is not None:
+            found[name] = float(record[name])
+            continue
+        match = next((m for p in patterns if (m := re.search(p, notes))), None)
+        if match:
+            found[name] = float(match.group(1))
+    return found
+
+
+def mean_length(found: Mapping[str, float]) -> float:
+    """Mean over nominal length of requests drawn evenly between ratio and 1 times the nominal."""
+    return 0.5 * (1.0 + found.get("length_ratio", 1.0))
+
+
+def speculation(record: Mapping[str, Any], found: Mapping[str, float]) -> tuple[float, float]:
+    """Tokens that a step runs and tokens that it accepts, of each sequence."""
+    if "MTP" not in str(record.get("phase") or ""):
+        return 1.0, 1.0
+    run = found.get("draft_tokens", 2.0)
+    # "accept length 1.8-1.9": the middle of the range that follows.
+    text = str(record.get("notes") or "")
+    span = re.search(rf"accept length {_NUMBER}-{_NUMBER}", text)
+    if span:
+        return run, 0.5 * (float(span.group(1)) + float(span.group(2)))
+    return run, found.get("accepted", 1.85)

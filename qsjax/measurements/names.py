@@ -1,0 +1,96 @@
+"""How publications spell models, accelerators and precisions."""
+
+import dataclasses
+import re
+
+from qsjax import catalog
+from qsjax.catalog import HardwareEntry, ModelEntry
+from qsjax.specs import Dtype
+
+# What a publication appends to the name of an architecture; removed one after another.
+_APPENDED = re.compile(
+    r"[\s_-]+(\(.*\)|w8a8|bf16|fp8|nvfp4|awq|fp16|instruct|shape.*|h20|h800|671b|99(\.9)?|0528"
+    r"|fp4|int4|int8)$",
+    re.IGNORECASE,
+)
+_ALIASES = {
+    "deepseek-v3/r1": "deepseek-v3",
+    "deepseek-r1/v3": "deepseek-v3",
+    "deepseek-r1": "deepseek-v3",
+    "kimi-k2.6": "kimi-k2.5",
+    "llama-3-405b": "llama-3.1-405b",
+    "llama-7b": "llama-2-7b",
+    "llama2-70b": "llama-2-70b",
+    "llama-3.3-70b": "llama-3.1-70b",
+}
+# First match wins; the pattern is looked for anywhere in the lower-case name.
+_HARDWARE = (
+    (r"hbm2e", "h100-hbm2e-96g"),
+    (r"rtx 3090|rtx 4090|24gb gpu", ""),
+    (r"gb300", "gb300-nvl72"),
+    (r"gb200", "gb200-nvl72"),
+    (r"b300", "b300-sxm"),
+    (r"b200", "b200-sxm"),
+    (r"h800", "h800-sxm"),
+    (r"h20\b|h20-", "h20-96g"),
+    (r"h200[_ -]?(sxm)?", "h200-sxm"),
+    (r"h100", "h100-sxm"),
+    (r"a100", "a100-sxm"),
+    (r"mi300x", "mi300x"),
+    (r"mi325x", "mi325x"),
+    (r"mi355x", "mi355x"),
+    (r"l40s", "l40s"),
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Precision:
+    """Bytes of an element as stored, scales included, and the units that multiply it."""
+
+    stored: float
+    native: Dtype
+
+
+# MXFP4 has a scale byte for 32 elements, NVFP4 one for 16; grouped int4 two bytes for 32 or more.
+PRECISIONS: dict[str, Precision] = {
+    "bf16": Precision(stored=2.0, native="bf16"),
+    "fp16": Precision(stored=2.0, native="bf16"),
+    "fp8": Precision(stored=1.0, native="fp8"),
+    "int8": Precision(stored=1.0, native="fp8"),
+    "mxfp4": Precision(stored=0.53125, native="fp4"),
+    "nvfp4": Precision(stored=0.5625, native="fp4"),
+    "fp4": Precision(stored=0.5625, native="fp4"),
+    "int4": Precision(stored=0.5625, native="bf16"),
+}
+
+
+def precision_of(name: str) -> Precision | None:
+    """The precision that a text begins with ("fp8 FFN + bf16 attn" is fp8); None if unknown."""
+    return next((p for key, p in PRECISIONS.items() if name.lower().startswith(key)), None)
+
+
+def find_model(name: str) -> ModelEntry | None:
+    """The catalogue's entry for a published spelling, or None."""
+    text = name.strip()
+    while True:
+        for candidate in (_ALIASES.get(text.lower(), text), text):
+            try:
+                return catalog.model_entry(candidate)
+            except ValueError:
+                continue
+        shorter = _APPENDED.sub("", text)
+        if shorter == text:
+            return None
+        text = shorter
+
+
+def find_hardware(name: str) -> HardwareEntry | None:
+    """The catalogue's entry for a published spelling, or None."""
+    low = name.lower()
+    for pattern, entry in _HARDWARE:
+        if re.search(pattern, low):
+            return catalog.hardware_entry(entry) if entry else None
+    try:
+        return catalog.hardware_entry(name)
+    except ValueError:
+        return None
