@@ -16,6 +16,7 @@ VERBS: dict[str, str] = {
     "explain": "One deployment: does it run, where do memory and time go, what is better.",
     "pareto": "Tokens/s/GPU against tokens/s/user, and the best design within limits.",
     "compare": "Models, accelerators and conventions side by side, and why they differ.",
+    "mix": "The split that is best for a distribution of contexts.",
     "reproduce": "The paper's tables: published, ours, error.",
     "models": "The model catalogue.",
     "hardware": "The accelerator catalogue.",

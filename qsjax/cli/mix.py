@@ -1,0 +1,153 @@
+"""`qsjax mix MODEL REQUESTS.csv`: one split for a distribution of contexts."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from qsjax import catalog, export
+from qsjax.cli import common, questions, session
+from qsjax.explore import variants_of
+from qsjax.limits import check_limits
+from qsjax.mix import ClassResult, Mix, best_for_mix, classes_of, read_requests
+from qsjax.specs import CONVENTIONS
+
+DEGREES = ("tp", "ep", "pp", "dp", "kvp")
+
+
+def _class(result: ClassResult) -> dict[str, Any]:
+    loss = 1.0 - result.rate / result.own_rate if result.own_rate else None
+    return {
+        "context": result.request.context,
+        "share": result.request.tokens,
+        "batch": int(result.batch),
+        "tokens_per_s_per_gpu": result.rate,
+        "own_tokens_per_s_per_gpu": result.own_rate,
+        "own_design": result.own_design,
+        "loss": loss,
+    }
+
+
+def _record(name: str, mix: Mix) -> dict[str, Any]:
+    return {
+        "variant": name,
+        "is_feasible": mix.partition is not None,
+        "design": mix.design,
+        "tokens_per_s_per_gpu": mix.rate,
+        "tokens_per_s_per_gpu_of_own": mix.rate_of_own,
+        "loss": mix.loss,
+        "classes": [_class(result) for result in mix.classes],
+    }
+
+
+def _split(design: dict[str, Any]) -> str:
+    if not design:
+        return "nothing runs"
+    parts = [f"{name}={design[name]:g}" for name in DEGREES if design[name] > 1]
+    mode = " cp" if design["kv_mode"] == "cp" and design["kvp"] > 1 else ""
+    return (" ".join(parts) or "one GPU") + mode
+
+
+def _print(record: dict[str, Any], title: str) -> None:
+    click.echo(f"{title}, {record['variant']}:")
+    if not record["is_feasible"]:
+        missing = [c["context"] for c in record["classes"] if not c["own_design"]]
+        listed = ", ".join(f"{context:,.0f}" for context in missing)
+        reason = f"no split runs at {listed} tokens" if missing else "no split runs every class"
+        click.echo(f"  {reason}; more GPUs, or a limit on the context, would help.")
+        return
+    click.echo(
+        f"  best for the mix: {_split(record['design'])}, "
+        f"{record['tokens_per_s_per_gpu']:,.1f} tokens/s/GPU; a split for each class would give "
+        f"{record['tokens_per_s_per_gpu_of_own']:,.1f}, so one split costs {record['loss']:.1%}."
+    )
+    cells = [
+        (
+            f"{c['context']:,.0f}",
+            f"{c['share']:.1%}",
+            f"{c['batch']:,}",
+            f"{c['tokens_per_s_per_gpu']:,.1f}",
+            f"{c['own_tokens_per_s_per_gpu']:,.1f}",
+            f"{c['loss']:.1%}",
+            _split(c["own_design"]),
+        )
+        for c in record["classes"]
+    ]
+    heads = ("context", "share", "batch", "tok/s/GPU", "own best", "loss", "own best split")
+    common.print_table("Classes of requests", heads, cells)
+
+
+@click.command("mix")
+@common.model_argument
+@click.argument("requests", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@common.system_options
+@click.option(
+    "--q",
+    type=common.Numbers(),
+    default="5",
+    show_default=True,
+    help="Quality-equivalence factors of the dense twins.",
+)
+@questions.dtype_options
+@questions.limit_options
+@questions.economy_options
+@common.output_options
+@common.input_errors
+def command(model: str, requests: Path, **flags: Any) -> None:
+    r"""Find the split of MODEL that is best for the whole distribution of lengths in REQUESTS.
+
+    REQUESTS is a CSV file whose first row names its columns: context, or isl and osl (input and
+    output tokens), and optionally count and batch.
+
+    \b
+    Examples:
+      qsjax mix deepseek-v3 requests.csv --hardware h200-sxm --gpus 64
+      qsjax mix mixtral-8x7b requests.csv --hardware h100-sxm --gpus 8 --max-tpot 30ms
+    """
+    text = requests.read_text(encoding="utf-8-sig")
+    classes = classes_of(read_requests(text, requests.name))
+    rules, device = CONVENTIONS[flags["convention"]], catalog.hardware(flags["hardware"])
+    count = questions.one("gpus", flags["gpus"])
+    limits, economy = questions.limits_of(flags), questions.economy_from(device, flags)
+    check_limits(limits, economy)
+    work = questions.workload_of(model, flags)
+    found = [
+        _record(
+            variant.label,
+            best_for_mix(
+                variant.spec,
+                device,
+                work,
+                int(count or 1),
+                classes,
+                rules,
+                limits=limits,
+                economy=economy,
+            ),
+        )
+        for variant in variants_of(catalog.model(model), flags["q"], rules)
+    ]
+    result = {"model": model, "hardware": flags["hardware"], "convention": flags["convention"]}
+    result |= {"gpus": count, "mixes": found}
+    if flags["format_"] == "json":
+        common.print_json(result)
+    elif flags["format_"] == "csv":
+        click.echo(export.csv_text(_flat(found)), nl=False)
+    else:
+        for record in found:
+            _print(record, f"{model} on {count:g} x {flags['hardware']}")
+    if flags["out"]:
+        out: Path = flags["out"]
+        export.write_atomically(out / "result.json", json.dumps(export.finite(result), indent=1))
+        export.write_atomically(out / "mix.csv", export.csv_text(_flat(found)))
+        session.note(f"Written to {out}: result.json, mix.csv")
+
+
+def _flat(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One row for each class of each variant."""
+    return [
+        {"variant": record["variant"], "design": _split(record["design"]), **row}
+        for record in found
+        for row in record["classes"]
+    ]
