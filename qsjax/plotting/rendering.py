@@ -3,11 +3,10 @@
 import io
 from typing import Literal
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from qsjax.plotting.style import settings
+from qsjax.plotting.style import in_force
 
 Format = Literal["svg", "png", "pdf"]
 
@@ -23,7 +22,7 @@ def render(drawn: Axes | Figure, format_: Format = "svg") -> bytes:
     assert fig is not None
     undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}[format_]
     buffer = io.BytesIO()
-    with mpl.rc_context(settings()):
+    with in_force():
         fig.canvas.print_figure(
             buffer,
             format=format_,

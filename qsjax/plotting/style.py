@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from typing import Any, Literal, NamedTuple, ParamSpec
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
@@ -153,8 +154,25 @@ def settings() -> Any:  # matplotlib types the keys as hundreds of literals
         "svg.hashsalt": "qsjax",
         "svg.fonttype": "path",
         "figure.dpi": 110,
+        "figure.max_open_warning": 0,  # a command may draw many before it ends
         "savefig.dpi": 160,
     }
+
+
+@contextlib.contextmanager
+def in_force() -> Iterator[None]:
+    """Our settings inside the block; only they are put back, not what the block sets otherwise.
+
+    `matplotlib.rc_context` would also undo what a notebook's backend sets when the first figure
+    wakes it, and no later figure would be shown.
+    """
+    wanted = settings()
+    before = {name: mpl.rcParams[name] for name in wanted}
+    mpl.rcParams.update(wanted)
+    try:
+        yield
+    finally:
+        mpl.rcParams.update(before)
 
 
 def styled(draw: Callable[P, Axes]) -> Callable[P, Axes]:
@@ -162,7 +180,7 @@ def styled(draw: Callable[P, Axes]) -> Callable[P, Axes]:
 
     @functools.wraps(draw)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> Axes:
-        with mpl.rc_context(settings()):
+        with in_force():
             return draw(*args, **kwargs)
 
     return wrapped
@@ -179,16 +197,15 @@ def figure(
         size: width and height [inch].
         options: passed to `Figure.subplots`, such as `sharex`.
     """
-    with mpl.rc_context(settings()):
-        fig = Figure(figsize=size, layout="constrained")
+    with in_force():
+        fig = plt.figure(figsize=size, layout="constrained")
         return fig, fig.subplots(rows, columns, squeeze=False, **options)
 
 
 def dressed(ax: Axes | None, size: tuple[float, float] = (7.4, 4.3)) -> Axes:
     """`ax`, or new axes of `size` [inch], with our spines, ticks, ink and a transparent ground."""
     if ax is None:
-        import matplotlib.pyplot as plt  # so that a notebook shows the figure of a bare call
-
+        # pyplot's, so that a notebook shows the figure of a bare call.
         ax = plt.figure(figsize=size, layout="constrained").add_subplot()
     colours = ink()
     ax.set_facecolor("none")

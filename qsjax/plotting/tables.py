@@ -38,7 +38,7 @@ def paper_table(
         if physical and (cell.get("physical") or 0) > 0:
             ax.plot(cell["physical"], y, "x", color=ink.text, markersize=5, zorder=2)
         if printed is None or ours is None:
-            text = "infeasible in both" if printed is None and ours is None else "not comparable"
+            text = "not comparable" if printed or ours else "infeasible in both"
         else:
             ax.plot([printed, ours], [y, y], color=MOE.colour, linewidth=1.6, zorder=2)
             ax.plot(printed, y, "o", markerfacecolor="none", markeredgecolor=ink.text, markersize=9,

@@ -76,7 +76,7 @@ def throughput_vs_context(
     scales.token_axis(ax.xaxis, contexts)
     scales.number_axis(ax.yaxis)
     _mark_infeasible(ax, lines, looks)
-    _name_ends(ax, ends, max(contexts))
+    _name_ends(ax, ends)
     if crossovers:
         _mark_crossings(ax, lines, metric)
     style.grid(ax)
@@ -100,7 +100,11 @@ def _line(ax: Axes, rows: Sequence[Row], metric: str, look: style.Look, shade: f
 
 
 def _mark_infeasible(ax: Axes, lines: dict[Any, list[Row]], looks: dict[str, style.Look]) -> None:
-    height, shown = 0.02, False
+    if not any(not row["is_feasible"] for members in lines.values() for row in members):
+        return
+    low, high = ax.get_ylim()
+    ax.set_ylim(low * (low / high) ** (0.04 * len(lines)), high)  # room beneath the curves
+    height = 0.02
     for (name, _), members in lines.items():
         missing = [row["context"] for row in members if not row["is_feasible"]]
         if missing:
@@ -115,31 +119,30 @@ def _mark_infeasible(ax: Axes, lines: dict[Any, list[Row]], looks: dict[str, sty
                 markeredgewidth=1.8,
                 clip_on=False,
             )
-            height, shown = height + 0.04, True
-    if shown:
-        mark = Line2D(
-            [], [], linestyle="none", marker="x", color=style.ink().text, label="infeasible"
-        )
-        style.legend(ax, handles=[mark], loc="lower left", bbox_to_anchor=(0.0, height))
+            height += 0.04
+    colour = style.ink().text
+    mark = Line2D([], [], linestyle="none", marker="x", color=colour, label="infeasible")
+    style.legend(ax, handles=[mark], loc="lower left", bbox_to_anchor=(0.0, height))
 
 
-def _name_ends(ax: Axes, ends: list[tuple[float, float, str, str]], last: float) -> None:
+def _name_ends(ax: Axes, ends: list[tuple[float, float, str, str]]) -> None:
     if not ends:
         return
     low, high = np.log10(ax.get_ylim())
     heights = [(np.log10(y) - low) / (high - low) for _, y, _, _ in ends]
-    at_edge = [k for k, end in enumerate(ends) if end[0] == last]
-    moved = scales.spread([heights[k] for k in at_edge], 0.058)
-    lift = max(0.0, 0.02 - min(moved, default=1.0))
-    places = {k: height + lift for k, height in zip(at_edge, moved, strict=True)}
-    for k, (x, y, text, colour) in enumerate(ends):
-        options: Any = {"color": colour, "fontsize": 9, "fontweight": "bold", "va": "center"}
-        if k in places:
-            ax.annotate(
-                text, (1.015, places[k]), xycoords="axes fraction", annotation_clip=False, **options
-            )
-        else:
-            ax.annotate(text, (x, y), xytext=(8, 6), textcoords="offset points", **options)
+    moved = scales.spread(heights, 0.058)
+    lift = max(0.0, 0.02 - min(moved))
+    for (_, _, text, colour), height in zip(ends, moved, strict=True):
+        ax.annotate(
+            text,
+            (1.015, height + lift),
+            xycoords="axes fraction",
+            annotation_clip=False,
+            color=colour,
+            fontsize=9,
+            fontweight="bold",
+            va="center",
+        )
 
 
 def _mark_crossings(ax: Axes, lines: dict[Any, list[Row]], metric: str) -> None:
