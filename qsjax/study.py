@@ -174,7 +174,7 @@ def _factorial(
         own, usual = names[:, twin, cell], winners[twin, cell]
         valid = (own != "neither") & (usual != "neither")
         flips = valid & (own != usual)
-        by = {}
+        by: dict[str, float] = {}
         for k, (dimension, values) in enumerate(HARDWARE.items()):
             usually = flips[table[:, k] == BASELINE].mean()
             more = {value: float(flips[table[:, k] == value].mean() - usually) for value in values}
