@@ -1,6 +1,7 @@
 """Blocks evaluated and reduced on the devices, streamed in order: memory does not grow."""
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -29,6 +30,8 @@ from qsjax.sweep.plan import Plan, design_arrays, kept_arrays
 Precision = Literal["float64", "float32"]
 Metric = Literal["tpot", "tokens_per_s", "tokens_per_s_per_gpu", "tokens_per_s_per_user"]
 BLOCKS = "blocks"
+# Designs of a tile: their scores and the coefficients of a row stay close to the core.
+TILE_CELLS = 2**14
 # Bins of the quantiles: 256 for each factor of two, so that a quantile is right to 0.4 %.
 _BINS_PER_OCTAVE, _LOWEST, _OCTAVES = 256, -40, 96
 BINS = _BINS_PER_OCTAVE * _OCTAVES
@@ -127,6 +130,58 @@ def reduce_one(
     return Reduction(choose(score, scored.gpus, illegal), feasible, reasons, spread)
 
 
+def tile_of(shape: tuple[int, ...]) -> tuple[int, int]:
+    """Kept axis along which a block is cut into tiles, and the coordinates of a tile."""
+    axis = next((k for k, n in enumerate(shape[:-1]) if n > 1), 0)
+    length, rest = shape[axis], math.prod(shape[axis + 1 :])
+    fitting = [n for n in range(1, length + 1) if length % n == 0 and n * rest <= TILE_CELLS]
+    return axis, max(fitting, default=1)
+
+
+def reduce_tiled(
+    records: Records,
+    bounds: Mapping[str, Any],
+    convention: Convention,
+    objective: Objective,
+    shape: tuple[int, ...],
+    statistics: tuple[Metric, ...],
+    is_real: jax.Array,
+) -> Reduction:
+    """`reduce_one` in a loop over tiles of a block.
+
+    What does not depend on the tile leaves the loop and is kept in memory; without a loop XLA would
+    recompute it for every design, as it fuses all that is cheap into the last expression.
+    """
+    axis, rows = tile_of(shape)
+    tiles = shape[axis] // rows
+    leaves, tree = jax.tree.flatten((records, is_real))
+    cut = [x.ndim == len(shape) and x.shape[axis] == shape[axis] and tiles > 1 for x in leaves]
+    # All axes before this one have length 1, so a reshape is all that cutting takes.
+    moving = [
+        x.reshape(tiles, *x.shape[:axis], rows, *x.shape[axis + 1 :])
+        for x, c in zip(leaves, cut, strict=True)
+        if c
+    ]
+    part_shape = (*shape[:axis], rows, *shape[axis + 1 :])
+
+    def one(parts: list[jax.Array]) -> Reduction:
+        each = iter(parts)
+        whole = [next(each) if c else x for x, c in zip(leaves, cut, strict=True)]
+        own, real = jax.tree.unflatten(tree, whole)
+        return reduce_one(own, bounds, convention, objective, part_shape, statistics, real)
+
+    if tiles == 1:
+        return reduce_one(records, bounds, convention, objective, shape, statistics, is_real)
+    found = jax.lax.map(one, moving)
+    kept = shape[:-1]
+    return Reduction(
+        Choice(*(x.reshape(kept) for x in found.best)),
+        found.feasible.reshape(kept),
+        jnp.moveaxis(found.reasons, 0, 1).reshape(-1, *kept),
+        tuple(Spread(s.low.min(), s.high.max(), s.bins.sum(0)) for s in found.spread),
+    )
+
+
 def detail_one(
     records: Records,
     bounds: Mapping[str, Any],
@@ -214,7 +269,7 @@ def mesh_of(devices: Sequence[jax.Device] | None = None) -> Mesh:
 
 
 def evaluate_blocks(
-    job: Job, plan: Plan, blocks: np.ndarray, mesh: Mesh, kernel: Any = reduce_one, **limits: Any
+    job: Job, plan: Plan, blocks: np.ndarray, mesh: Mesh, kernel: Any = reduce_tiled, **limits: Any
 ) -> Any:
     """Results of `kernel` for some blocks, as NumPy arrays with the blocks along the first axis."""
     devices = mesh.devices.size
