@@ -1,0 +1,331 @@
+"""explain, pareto, compare, mix and completion, run as a user runs them, mistakes included."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+SMALL = ("mixtral-8x7b", "--hardware", "h100-sxm")
+
+
+@pytest.fixture(scope="module")
+def qsjax(tmp_path_factory):
+    """Runs the command; its compiled programs are kept for the tests of this file."""
+    cache = tmp_path_factory.mktemp("cache")
+
+    def run(*arguments, code=0, cwd=None, **environment):
+        done = subprocess.run(
+            [sys.executable, "-W", "error::DeprecationWarning:qsjax", "-m", "qsjax", *arguments],
+            capture_output=True,
+            text=True,
+            cwd=cwd,
+            env={**os.environ, "JAX_PLATFORMS": "cpu", "QSJAX_CACHE": str(cache), **environment},
+            check=False,
+        )
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr
+        return done
+
+    run.cache = cache
+    return run
+
+
+def as_json(done):
+    """Standard output as strict JSON."""
+    return json.loads(done.stdout, parse_constant=pytest.fail)
+
+
+def mistake(done):
+    """The one message of a run that was refused: nothing on standard output."""
+    assert done.stdout == ""
+    assert done.stderr.count("Error:") == 1
+    return done.stderr
+
+
+def test_explain_takes_a_design_apart(qsjax, tmp_path):
+    arguments = ("--tp", "8", "--context", "32k", "--isl", "30000", "--osl", "2000")
+    wrong = qsjax("explain", *SMALL, *arguments, code=2)
+    assert "contradict" in mistake(wrong)
+    out = tmp_path / "explained"
+    arguments = ("--tp", "8", "--isl", "30000", "--osl", "2000", "--format", "json")
+    record = as_json(qsjax("explain", *SMALL, *arguments, "--out", str(out)))
+    stated = record["stated"]
+    assert stated["is_feasible"]
+    assert record["context"] == 31000
+    assert sum(stated["time_ms"].values()) == pytest.approx(stated["tpot_ms"], rel=1e-12)
+    assert sum(stated["memory_bytes"].values()) == pytest.approx(stated["hbm_bytes"], rel=1e-12)
+    assert record["best"]["gain"] >= 1
+    assert record["beside"]["convention"] == "paper"
+    assert record["prefill"]["ttft"] > 0
+    assert "--tensor-parallel-size" in record["best"]["engine_flags"]["vllm"]["flags"]
+    assert json.loads((out / "result.json").read_text()) == record
+    for name in ("memory.svg", "roofline.svg"):
+        assert (out / name).read_text().startswith("<?xml")
+
+
+def test_explain_reads_engine_flags(qsjax):
+    vllm = ("vllm", "serve", "m", "--tensor-parallel-size", "4", "--data-parallel-size", "2")
+    more = ("--enable-expert-parallel", "--max-num-seqs", "16", "--kv-cache-dtype", "fp8")
+    one = as_json(qsjax("explain", *SMALL, "--format", "json", "--", *vllm, *more))
+    sglang = ("--tp-size", "8", "--dp-size", "2", "--enable-dp-attention", "--ep-size", "8")
+    more = ("--max-running-requests", "32", "--kv-cache-dtype", "fp8_e4m3", "--page-size", "16")
+    two = as_json(qsjax("explain", *SMALL, "--format", "json", "--", *sglang, *more))
+    assert one["stated"]["tpot_ms"] == two["stated"]["tpot_ms"]
+    assert (one["stated"]["tp"], one["stated"]["dp"], one["stated"]["ep"]) == (4, 2, 8)
+    assert one["stated"]["batch"] == 16
+    assert any("ep=8 here" in note for note in one["notes"])
+
+
+def test_explain_says_what_is_missing(qsjax):
+    done = qsjax("explain", "deepseek-v3", "--hardware", "h100-sxm", "--tp", "8")
+    assert "does not run" in done.stdout
+    assert "too much" in done.stdout
+    assert "GPUs of this kind" in done.stdout
+
+
+def test_explain_prints_every_ledger_for_people(qsjax):
+    text = qsjax("explain", *SMALL, "--tp", "8").stdout
+    for words in ("Memory of one GPU", "capacity", "TPOT", "roofline", "as engine flags", "paper"):
+        assert words in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--tp", "2,4"), "one design has one"),
+        (("--kv-mode", "ring"), "not one mode"),
+        (("--isl", "100"), "go together"),
+        (("--", "vllm", "serve", "m", "--tensor-paralel-size", "8"), "--tensor-parallel-size"),
+        (("--", "sglang", "--tp-size", "8", "--max-model-len", "5"), "a flag of vllm"),
+        (("--context", "64k", "--", "-tp", "8", "--max-model-len", "4096"), "contradict"),
+        (("--tp", "0"), "positive"),
+    ],
+)
+def test_explain_refuses(qsjax, arguments, words):
+    assert words in mistake(qsjax("explain", *SMALL, *arguments, code=2))
+
+
+def test_an_unknown_model_or_accelerator_is_refused(qsjax):
+    assert "mixtral-8x7b" in mistake(qsjax("explain", "mixtral-8x7", code=2))
+    wrong = qsjax("pareto", "mixtral-8x7b", "--hardware", "h100-smx", code=2)
+    assert "h100-sxm" in mistake(wrong)
+
+
+def test_pareto_gives_a_front_for_every_series(qsjax, tmp_path):
+    out = tmp_path / "front"
+    small = ("--gpus", "8", "--context", "32k", "--format", "json")
+    devices = ("--hardware", "h100-sxm,h200-sxm")
+    done = qsjax("pareto", "mixtral-8x7b", *devices, *small, "--out", str(out))
+    result = as_json(done)
+    labels = {row["label"] for row in result["front"]}
+    assert (
+        labels
+        == {
+            f"{device}, {variant}"
+            for device in ("h100-sxm", "h200-sxm")
+            for variant in ("moe", "dense q=5")
+        }
+        or len(labels) >= 3
+    )  # the twin of q = 5 may not fit the smaller accelerator
+    for label in labels:
+        rows = [row for row in result["front"] if row["label"] == label]
+        users = [row["tokens_per_s_per_user"] for row in rows]
+        gpus = [row["tokens_per_s_per_gpu"] for row in rows]
+        assert users == sorted(users, reverse=True)
+        assert gpus == sorted(gpus)
+    assert result["designs_decided"] > result["designs_evaluated"] > 0
+    assert 0 < result["largest_loss_between_batches"] <= 0.02
+    assert "Written to" in done.stderr
+    assert (out / "pareto.svg").exists()
+    with (out / "pareto.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == len(result["front"])
+
+
+def test_pareto_within_limits_and_with_a_price(qsjax):
+    limits = ("--max-tpot", "20ms", "--max-pp", "1", "--usd-per-hour", "2", "--utilisation", "0.5")
+    done = qsjax("pareto", *SMALL, "--gpus", "8", "--q", "2", *limits, "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert rows
+    for row in rows:
+        assert float(row["tpot_ms"]) <= 20
+        assert row["pp"] == "1"
+        rate = float(row["tokens_per_s_per_gpu"])
+        assert float(row["usd_per_million_tokens"]) == pytest.approx(1e6 * 2 / 3600 / rate / 0.5)
+
+
+def test_an_impossible_limit_says_what_can_be_had_and_what_would_help(qsjax):
+    limits = ("--gpus", "8", "--q", "2", "--max-tpot", "1ms")
+    text = qsjax("pareto", *SMALL, *limits).stdout
+    assert "no design keeps TPOT <= 1 ms; the best that can be had is TPOT <=" in text
+    assert "times as fast in everything" in text
+    result = as_json(qsjax("pareto", *SMALL, *limits, "--format", "json"))
+    assert result["front"] == []
+    assert result["refused"][0]["would_help"]["speed"] > 1
+
+
+def test_two_limits_that_contradict_each_other_are_named(qsjax):
+    limits = ("--gpus", "8", "--q", "2", "--context", "64k", "--max-tpot", "7ms", "--max-usd", "8")
+    text = qsjax("pareto", *SMALL, *limits).stdout
+    assert "contradict each other: each can be kept, both cannot" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--max-tpot", "50"), "has no unit"),
+        (("--max-tpot", "50m"), "is not a time"),
+        (("--max-tpot", "-5ms"), "above 0"),
+        (("--utilisation", "60"), "0.6 for 60 %"),
+        (("--usd-per-hour", "0", "--max-usd", "1"), "--usd-per-hour"),
+        (("--headroom", "1.5"), "min_headroom"),
+        (("--gpus", "8", "--tp", "3"), "tp=3 does not divide"),
+        (("--format", "xml"), "xml"),
+    ],
+)
+def test_pareto_refuses(qsjax, arguments, words):
+    assert words in mistake(qsjax("pareto", *SMALL, *arguments, code=2))
+
+
+def test_compare_shows_both_conventions_and_why(qsjax, tmp_path):
+    out = tmp_path / "side-by-side"
+    subjects = ("mixtral-8x7b", "mixtral-8x7b:q=2", "mixtral-8x7b@h200-sxm")
+    options = ("--hardware", "h100-sxm", "--gpus", "8", "--context", "8k,64k")
+    result = as_json(qsjax("compare", *subjects, *options, "--format", "json", "--out", str(out)))
+    assert len(result["rows"]) == len(result["beside"]) == 6
+    for row in result["rows"]:
+        assert sum(row["gpu_ms_per_token"].values()) == pytest.approx(
+            1e3 / row["tokens_per_s_per_gpu"], rel=1e-12
+        )
+    second = result["rows"][1]
+    assert sum(second["attribution"].values()) == pytest.approx(1.0)
+    assert result["rows"][2]["factor"] > 1  # more and faster memory
+    assert {row["convention"] for row in result["beside"]} == {"paper"}
+    assert (out / "compare.csv").exists()
+    text = qsjax("compare", *subjects, *options).stdout
+    for words in ("physical", "paper", "table 5", "why", "leads"):
+        assert words in text
+
+
+@pytest.mark.parametrize(
+    ("subjects", "words"),
+    [
+        (("mixtral-8x7b:5",), "mixtral-8x7b:q=5"),
+        (("mixtral-8x7b", "mixtral-8x7b"), "two different subjects"),
+        (("llama-3.1-8b:q=2",), "no experts"),
+        (("llama-3.1-8b",), "two different subjects"),
+        (("mixtral-8x7b@h300",), "h300"),
+    ],
+)
+def test_compare_refuses(qsjax, subjects, words):
+    assert words in mistake(qsjax("compare", *subjects, code=2))
+
+
+def test_mix_finds_one_split_for_all(qsjax, tmp_path):
+    requests = tmp_path / "requests.csv"
+    requests.write_text("isl,osl,count\n4000,500,10\n32000,1000,2\n")
+    options = ("--hardware", "h100-sxm", "--gpus", "8", "--q", "2")
+    found = as_json(qsjax("mix", "mixtral-8x7b", str(requests), *options, "--format", "json"))
+    for mix in found["mixes"]:
+        assert mix["is_feasible"]
+        assert 0 <= mix["loss"] < 1
+        assert sum(c["share"] for c in mix["classes"]) == pytest.approx(1)
+    assert "one split costs" in qsjax("mix", "mixtral-8x7b", str(requests), *options).stdout
+    out = tmp_path / "out"
+    text = qsjax(
+        "mix", "mixtral-8x7b", str(requests), *options, "--format", "csv", "--out", str(out)
+    )
+    assert (out / "mix.csv").read_text() == text.stdout
+
+
+def test_mix_names_bad_rows(qsjax, tmp_path):
+    requests = tmp_path / "requests.csv"
+    requests.write_text("isl,osl\n1,a\n5,5\n-1,5\n")
+    message = mistake(qsjax("mix", "mixtral-8x7b", str(requests), code=2))
+    assert "row 2: osl 'a' is not a number" in message
+    assert "row 4: isl -1" in message
+    missing = mistake(qsjax("mix", "mixtral-8x7b", str(tmp_path / "none.csv"), code=2))
+    assert "does not exist" in missing
+
+
+def test_quiet_and_verbose(qsjax, tmp_path):
+    options = ("explain", *SMALL, "--tp", "8", "--format", "json")
+    quiet = qsjax(*options, "-q", "--out", str(tmp_path / "a"))
+    assert quiet.stderr == ""
+    loud = qsjax(*options, "-v", "--out", str(tmp_path / "b"))
+    assert "jax" in loud.stderr
+    assert "Written to" in loud.stderr
+    assert loud.stdout == quiet.stdout
+
+
+def test_programs_are_kept_unless_switched_off(qsjax, tmp_path):
+    assert list(qsjax.cache.glob("jax-*/*"))
+    home = {"XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path)}
+    qsjax("hardware", "--format", "json", QSJAX_CACHE="off", **home)
+    assert list(tmp_path.iterdir()) == []
+    loud = qsjax("hardware", "-v", "--format", "json", QSJAX_CACHE="off", **home)
+    assert "compiled programs: off" in loud.stderr
+
+
+def test_a_cache_that_cannot_be_written_is_no_obstacle(qsjax, tmp_path):
+    file = tmp_path / "file"
+    file.write_text("")
+    qsjax("models", "--format", "json", QSJAX_CACHE=str(file))
+
+
+def test_completion(qsjax):
+    assert "_QSJAX_COMPLETE=bash_complete" in qsjax("completion", "bash").stdout
+    assert "nosuch" in mistake(qsjax("completion", "nosuch", code=2))
+    verbs = qsjax(_QSJAX_COMPLETE="bash_complete", COMP_WORDS="qsjax ex", COMP_CWORD="1").stdout
+    assert verbs.split() == ["plain,explore", "plain,explain"]
+    words = "qsjax explain deepseek-v"
+    models = qsjax(_QSJAX_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD="2").stdout
+    assert "plain,deepseek-v3" in models.split()
+    words = "qsjax explain m --hardware h2"
+    devices = qsjax(_QSJAX_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD="4").stdout
+    assert "plain,h200-sxm" in devices.split()
+
+
+def verbs():
+    from qsjax.cli import VERBS
+
+    return list(VERBS)
+
+
+@pytest.mark.parametrize("verb", verbs())
+def test_every_verb_has_help_with_examples_and_the_common_flags(verb):
+    import click
+
+    from qsjax.cli import cli
+
+    context = click.Context(cli, info_name="qsjax", help_option_names=["-h", "--help"])
+    command = cli.get_command(context, verb)
+    text = command.get_help(click.Context(command, info_name=verb, parent=context))
+    assert "Examples:" in text
+    assert f"qsjax {verb}" in text
+    assert "--quiet" in text
+    assert "--verbose" in text
+
+
+def test_the_same_flag_is_the_same_everywhere():
+    import click
+
+    from qsjax.cli import cli
+
+    context = click.Context(cli)
+    seen = {}
+    for verb in verbs():
+        for parameter in cli.get_command(context, verb).params:
+            if isinstance(parameter, click.Option):
+                kind = (parameter.name, parameter.type.name, parameter.is_flag)
+                for spelling in parameter.opts:
+                    seen.setdefault(spelling, {}).setdefault(kind, []).append(verb)
+    differing = {spelling: kinds for spelling, kinds in seen.items() if len(kinds) > 1}
+    assert not differing
+
+
+def test_an_unknown_verb_is_refused(qsjax):
+    assert "No such command" in mistake(qsjax("explode", code=2))
