@@ -26,6 +26,8 @@ FEEDS: dict[str, Look] = {
     "bytes_attn_weight": Look("#4dbb98", "xxxx"),
     "bytes_act": RESOURCES["HBM activations"],
     "bytes_dispatch": RESOURCES["comm EP"],
+    "flops_fp8": Look("#f0c96a", "----"),
+    "flops_fp4": Look("#c98f10", "xxxx"),
     "flops": RESOURCES["compute"],
     "eff_gemm": RESOURCES["compute"],
     "eff_attention": Look("#f0c96a", ".."),
