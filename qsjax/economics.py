@@ -12,6 +12,7 @@ from qsjax.specs import HardwareSpec
 from qsjax.units import HOUR
 
 TOKENS_PER_PRICE = 1e6  # prices are quoted per million tokens
+NO_SLOPE = 1e-12  # a slope below is the rounding of two that cancel
 
 
 @jax.tree_util.register_dataclass
@@ -101,6 +102,16 @@ def joules_per_token(tokens_per_s_per_gpu: ArrayLike, economy: Economy) -> jax.A
     return jnp.asarray(economy.pue) * (jnp.asarray(economy.watts) * share) / made
 
 
+def costs(tokens_per_s_per_gpu: float, economy: Economy) -> dict[str, float | None]:
+    """Price and energy of a token at a rate; None without a price or a power."""
+    usd = usd_per_million_tokens(tokens_per_s_per_gpu, economy)
+    joules = joules_per_token(tokens_per_s_per_gpu, economy)
+    return {
+        "usd_per_million_tokens": float(usd) if np.all(np.asarray(economy.usd_per_hour)) else None,
+        "joules_per_token": float(joules) if np.all(np.asarray(economy.watts)) else None,
+    }
+
+
 def elasticities(tokens_per_s_per_gpu: float, economy: Economy) -> dict[str, dict[str, float]]:
     """Per cent by which price and energy of a token change for one per cent of each input [1].
 
@@ -121,7 +132,11 @@ def elasticities(tokens_per_s_per_gpu: float, economy: Economy) -> dict[str, dic
             return jnp.log(law(jnp.exp(at["rate"]), Economy(**fields, **rest)))
 
         point = {**logs, "rate": jnp.log(tokens_per_s_per_gpu)}
-        return {key: float(slope) for key, slope in jax.grad(log_of)(point).items() if slope != 0}
+        return {
+            key: float(slope)
+            for key, slope in jax.grad(log_of)(point).items()
+            if abs(slope) > NO_SLOPE
+        }
 
     return {
         "usd_per_million_tokens": slopes(usd_per_million_tokens, "usd_per_hour"),

@@ -9,13 +9,13 @@ from typing import Any
 import click
 
 from qsjax import catalog, engines, export
-from qsjax.cli import common, figures, questions, session
+from qsjax.cli import common, explained, figures, questions, session
 from qsjax.companion import companion
+from qsjax.economics import Economy, costs, elasticities
 from qsjax.engines import Deployment, Engine
 from qsjax.explain import DEGREES, Case, Explanation, explain_both, explanation_record
 from qsjax.numerics import scalar
 from qsjax.specs import KV_MODES, HardwareSpec, ModelSpec, Partition, Workload
-from qsjax.units import GIB, MS, TFLOP
 
 CONTEXT = 8192.0  # where neither a flag nor the engine says one
 _ENGINES: tuple[Engine, ...] = ("vllm", "sglang")
@@ -78,6 +78,7 @@ def _record(
     both: tuple[Explanation, Explanation],
     deployment: Deployment,
     is_moe: bool,
+    economy: Economy,
     requests: tuple[float, float] | None,
 ) -> dict[str, Any]:
     chosen, beside = both
@@ -85,7 +86,12 @@ def _record(
     for name in ("stated", "best", "best_as_fast"):
         case: Case | None = getattr(chosen, name)
         if case is not None:
+            rate = scalar(case.parts.step.tokens_per_s_per_gpu)
             record[name]["engine_flags"] = _case_flags(case, deployment, is_moe)
+            record[name]["costs"] = costs(rate, economy)
+    record["cost_elasticities"] = elasticities(
+        scalar(chosen.stated.parts.step.tokens_per_s_per_gpu), economy
+    )
     record["notes"] = list(deployment.notes)
     record["replicas"] = deployment.replicas
     record["beside"] = explanation_record(beside)
@@ -94,121 +100,6 @@ def _record(
         rates = float(step.tpot), float(step.tokens_per_s_per_gpu)
         record["prefill"] = dataclasses.asdict(companion(chosen.stated.records, *rates, *requests))
     return record
-
-
-def _degrees(case: dict[str, Any]) -> str:
-    parts = [f"{name}={case[name]}" for name in DEGREES if case[name] > 1]
-    mode = " cp" if case["kv_mode"] == "cp" and case["kvp"] > 1 else ""
-    return (" ".join(parts) or "one GPU") + mode
-
-
-def _print_designs(record: dict[str, Any]) -> None:
-    rows = []
-    names = {"stated": "stated", "best": "best", "best_as_fast": "best, as fast"}
-    for side in (record, record["beside"]):
-        for key, label in names.items():
-            case = side[key]
-            if case is None:
-                continue
-            gain = f"{case['gain']:.2f}x" if case.get("gain") else ""
-            runs = case["is_feasible"]
-            cells = (
-                f"{case['batch']:,}",
-                f"{case['tpot_ms']:,.2f}",
-                f"{case['tokens_per_s_per_user']:,.1f}",
-                f"{case['tokens_per_s_per_gpu']:,.1f}",
-                gain,
-            )
-            shown = cells if runs else ("does not run", "", "", "", "")
-            rows.append((side["convention"], label, _degrees(case), *shown))
-    heads = ("convention", "design", "split", "batch", "TPOT ms", "tok/s/user", "tok/s/GPU", "gain")
-    common.print_table("The design, and the best ones of as many GPUs", heads, rows, left=3)
-
-
-def _print_ledgers(case: dict[str, Any]) -> None:
-    capacity = case["hbm_bytes"]
-    memory = [
-        (name, f"{size / GIB:,.3f}", f"{100 * size / capacity:.1f}")
-        for name, size in case["memory_bytes"].items()
-        if size
-    ]
-    memory.append(("capacity", f"{capacity / GIB:,.3f}", "100.0"))
-    common.print_table("Memory of one GPU", ("", "GiB", "%"), memory)
-    time = [
-        (name, f"{t:,.4f}", f"{100 * t / case['tpot_ms']:.1f}", _hidden(case, name))
-        for name, t in case["time_ms"].items()
-        if t or case["hidden_ms"].get(name)
-    ]
-    time.append(("TPOT", f"{case['tpot_ms']:,.4f}", "100.0", ""))
-    common.print_table("Time of one output token", ("", "ms", "%", "hidden ms"), time)
-    roofs = [
-        (
-            name,
-            "compute" if roof["compute"] >= roof["hbm"] else "HBM",
-            f"{roof['intensity']:,.1f}",
-            f"{roof['ridge']:,.0f}",
-            f"{roof['flops_per_s'] / TFLOP:,.1f}",
-            f"{100 * roof['flops_share']:.1f}",
-            f"{100 * roof['bandwidth_share']:.1f}",
-        )
-        for name, roof in case["roofline"].items()
-    ]
-    heads = ("phase", "bound", "FLOP/B", "ridge", "TFLOP/s", "% of peak", "% of HBM")
-    common.print_table("Phases under the roofline", heads, roofs, left=2)
-
-
-def _hidden(case: dict[str, Any], name: str) -> str:
-    hidden = case["hidden_ms"].get(name, 0.0)
-    return f"{hidden:,.4f}" if hidden else ""
-
-
-def _print(record: dict[str, Any], title: str) -> None:
-    stated = record["stated"]
-    verdict = "runs" if stated["is_feasible"] else "does not run"
-    click.echo(f"{title}: {_degrees(stated)} {verdict} ({record['convention']} convention).")
-    if record["replicas"] > 1:
-        click.echo(f"Per replica; there are {record['replicas']:g} with nothing between them.")
-    for item in stated["shortcomings"]:
-        click.echo(f"  - {item['text']}")
-    needs = record["needs"]
-    if needs is not None:
-        click.echo(f"  {_needs(needs)}")
-    beside = record["beside"]
-    for item in beside["stated"]["shortcomings"] if stated["is_feasible"] else ():
-        click.echo(f"Under the {beside['convention']} convention: {item['text']}.")
-    _print_designs(record)
-    _print_ledgers(stated)
-    if "prefill" in record:
-        _print_prefill(record["prefill"])
-    best = record["best"]
-    if best is not None:
-        click.echo("The best design as engine flags:")
-        for engine, written in best["engine_flags"].items():
-            click.echo(f"  {engine}: {written['flags']}")
-            for remark in written["notes"]:
-                click.echo(f"    ({remark})")
-    for remark in record["notes"]:
-        click.echo(f"Note: {remark}.")
-
-
-def _needs(needs: dict[str, float]) -> str:
-    found = []
-    if needs["hbm_bytes"] == needs["hbm_bytes"]:  # not NaN
-        found.append(f"{needs['hbm_bytes'] / GIB:,.1f} GiB of HBM on each GPU with another split")
-    if needs["gpus"] == needs["gpus"]:
-        found.append(f"{needs['gpus']:,.0f} GPUs of this kind")
-    return f"It takes {', or '.join(found)}." if found else "No number of GPUs is enough."
-
-
-def _print_prefill(found: dict[str, float]) -> None:
-    click.echo(
-        f"Prefill on the same design: first token after {found['ttft'] / MS:,.0f} ms, "
-        f"{found['prompt_tokens_per_s_per_gpu']:,.0f} prompt tokens/s/GPU. Disaggregated: "
-        f"{found['prefill_gpus_per_decode_gpu']:.3f} prefill GPUs for each decode GPU, "
-        f"{found['tokens_per_s_per_gpu_disaggregated']:,.1f} tokens/s/GPU over both. Aggregated: "
-        f"TPOT {found['tpot_aggregated'] / MS:,.2f} ms, "
-        f"{found['tokens_per_s_per_gpu_aggregated']:,.1f} tokens/s/GPU."
-    )
 
 
 def _drawings(record: dict[str, Any], hardware: HardwareSpec, title: str) -> dict[str, Any]:
@@ -241,6 +132,7 @@ def _drawings(record: dict[str, Any], hardware: HardwareSpec, title: str) -> dic
 @questions.request_options
 @common.axis_options
 @questions.dtype_options
+@questions.economy_options
 @common.output_options
 @common.input_errors
 def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> None:
@@ -266,14 +158,15 @@ def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> None:
     work = questions.workload_of(model, flags | weights)
     hardware = catalog.hardware(flags["hardware"])
     partition, hardware, work = _inputs(deployment, hardware, work, flags)
+    economy = questions.economy_from(hardware, flags)
     both = explain_both(spec, hardware, partition, work, flags["convention"])
     isl, osl = questions.one("isl", flags["isl"]), questions.one("osl", flags["osl"])
     requests = (isl, osl) if isl is not None and osl is not None else None
     record = {"model": model, "hardware": flags["hardware"], "context": work.context}
-    record |= _record(both, deployment, is_moe, requests)
+    record |= _record(both, deployment, is_moe, economy, requests)
     title = f"{model} on {flags['hardware']}, context {work.context:,.0f}"
     if flags["format_"] == "table":
-        _print(record, title)
+        explained.show(record, title)
     else:
         common.print_record(record, flags["format_"])
     if flags["out"]:

@@ -10,10 +10,9 @@ import click
 
 from qsjax import catalog, export
 from qsjax.cli import common, figures, questions, session
-from qsjax.economics import joules_per_token, usd_per_million_tokens
+from qsjax.economics import Economy, costs
 from qsjax.explore import axis_values, check_inputs, grid_of, variants_of
 from qsjax.grid import Records, stack
-from qsjax.numerics import scalar
 from qsjax.pareto import Front, pareto
 from qsjax.remedies import remedies
 from qsjax.serving import serve
@@ -32,9 +31,7 @@ class Series(NamedTuple):
     refused: list[dict[str, Any]]
 
 
-def _rows(front: Front, fixed: dict[str, Any], economy: Any) -> list[dict[str, Any]]:
-    usd = usd_per_million_tokens(front.gpu, economy)
-    joules = joules_per_token(front.gpu, economy)
+def _rows(front: Front, fixed: dict[str, Any], economy: Economy) -> list[dict[str, Any]]:
     return [
         {
             **fixed,
@@ -47,8 +44,7 @@ def _rows(front: Front, fixed: dict[str, Any], economy: Any) -> list[dict[str, A
             "tpot_ms": 1.0 / float(front.user[i]) / MS,
             "tokens_per_s_per_user": float(front.user[i]),
             "tokens_per_s_per_gpu": float(front.gpu[i]),
-            "usd_per_million_tokens": float(usd[i]) if scalar(economy.usd_per_hour) else None,
-            "joules_per_token": float(joules[i]) if scalar(economy.watts) else None,
+            **costs(float(front.gpu[i]), economy),
         }
         for i in range(len(front.user))
     ]
