@@ -14,6 +14,7 @@ from qsjax.units import US
 
 # Fitted: accelerators with high-confidence serving records, and the one with static batches.
 FITTED = ("a100", "h100", "b200")
+SPLITS = (FITTED, ("b200", "b300"), ("h100", "h200", "a100"))
 SERVED = "inferencex_agg"
 CATEGORIES = (SERVED, "trtllm_static_batch", "itl_linear_fit", "itl_load", "infersim")
 WEIGHTS = {"high": 1.0, "medium": 0.5}
@@ -24,6 +25,7 @@ FROM_KERNELS = {
     "eff_link": 0.75,
     "intra_latency": 3 * US,
     "inter_latency": 25 * US,
+    "prefill_overhead": 10 * US,
 }
 
 Chosen = Callable[[Case], bool]
@@ -76,7 +78,7 @@ def main() -> None:
         return fit(chosen, fixed=FROM_KERNELS, weights=weights)
 
     served = [case for case in cases if by_id[case.id]["category"] == SERVED]
-    for names in (FITTED, ("b200", "b300"), ("h100", "h200", "a100")):
+    for names in SPLITS:
         fitted = fit_on(names)
         constants = {**FROM_KERNELS, **fitted.values}
         print(f"fitted on {', '.join(names)}: {fitted.records} records")

@@ -1,0 +1,297 @@
+"""The physical cost model vectorised in plain NumPy: the yardstick.
+
+What somebody writes who knows NumPy well and stops there: one function, every term, broadcasting
+over whole arrays. It shares no code with the package; tests/test_bench_numpy.py holds the two
+together. Records are any objects with the attribute names of the specs, numbers or arrays that
+broadcast. Symbols and formulas are those of docs/concepts/cost-model.md. The conventions are those
+of `PHYSICAL`, the batch is the largest that fits, and phases run in the default dtypes.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Array = np.ndarray
+Rules = dict[str, np.ndarray]
+# In the order in which the package counts them.
+REASONS = tuple("weights,no sequence,heads,experts,stage,layers,gpus,kv mode,batch".split(","))
+TIE = 1e-9
+KV_NONE, KV_CP = 0.0, 2.0
+
+
+class Step(NamedTuple):
+    """What is kept of a decode step; each reason has the axes that it depends on."""
+
+    max_batch: Array
+    tpot: Array
+    tokens_per_s_per_gpu: Array
+    reasons: Rules
+
+
+class Best(NamedTuple):
+    """The winner of every kept cell, the next best, and counts."""
+
+    position: Array
+    score: Array
+    second: Array
+    feasible: Array
+    reasons: Array
+
+
+def _params(m: Any) -> dict[str, Array]:
+    l_m, l_a, d, g = m.layers - m.dense_layers, m.layers - m.linear_layers, m.hidden, m.ffn_matrices
+    is_mla = m.kv_latent > 0
+    copied = np.where(
+        is_mla, d * (m.kv_latent + m.rope_dim + m.q_lora_rank), 2 * d * m.kv_heads * m.head_dim
+    )
+    query = np.where(m.q_lora_rank > 0, m.q_lora_rank, d) * m.heads * (m.qk_nope_dim + m.rope_dim)
+    latent = m.kv_latent * m.heads * (m.qk_nope_dim + m.v_head_dim) + m.heads * m.v_head_dim * d
+    own = np.where(is_mla, query + latent, 2 * d * m.heads * m.head_dim) + m.attn_extra_params
+    return {
+        "l_m": l_m,
+        "l_a": l_a,
+        "l_f": l_a - m.window_layers,
+        "is_mla": is_mla,
+        "is_moe": m.experts > 1,
+        "copied": copied,
+        "own": own,
+        "other": m.linear_layers * m.linear_params + m.extra_params,
+        "pool": l_m * m.experts * g * d * m.expert_ff,
+        "always": g * d * (l_m * m.shared_experts * m.shared_ff + m.dense_layers * m.dense_ff),
+        "router": np.where(m.experts > 1, l_m * d * m.experts, 0.0),
+        "head": m.vocab * d,
+        "norm": d * (2 * m.layers + 1),
+    }
+
+
+def _half(n: Array, stride: Array, hw: Any) -> tuple[Array, Array, Array, Array]:
+    # Seconds per byte of a half and of an all-to-all, start-ups, islands of a group.
+    inner = np.minimum(n, np.maximum(1.0, np.floor(hw.island_size / stride)))
+    outer = np.ceil(n / inner)
+    inside, outside = hw.intra_bw * hw.eff_link, hw.inter_bw * hw.eff_link
+    half = (inner - 1) / (inner * inside) + (outer - 1) / (outer * inner * outside)
+    exchange = (inner - 1) / (inner * outer * inside) + (outer - 1) / (outer * outside)
+    start = (inner > 1) * hw.intra_latency + (outer > 1) * hw.inter_latency
+    return half, exchange, start, outer
+
+
+def _exchange(m: Any, hw: Any, p: Any, w: Any, lay: dict[str, Array]) -> tuple[Array, Array]:
+    # Dispatch and combine of one sequence's token in one layer: start-up and bandwidth part.
+    own = np.maximum(1.0, p.ep / p.dp)
+    island = np.maximum(1.0, np.floor(hw.island_size / lay["tau"]))
+    near = np.maximum(np.minimum(p.ep, island), own)
+    sent = np.minimum(m.top_k, p.ep) * np.minimum(lay["tau"], lay["phi"]) * m.hidden
+    sent = sent / lay["phi"] * (w.bytes_dispatch + w.bytes_act) / p.ep * w.query_tokens
+    inside = sent * (near - own) / hw.intra_bw
+    outside = sent * (p.ep - near) / hw.inter_bw
+    start = np.where(p.ep > near, hw.inter_latency, np.where(near > own, hw.intra_latency, 0.0))
+    return start, np.maximum(inside, outside) / hw.eff_link
+
+
+def _families(
+    m: Any, hw: Any, p: Any, w: Any, n: dict[str, Array], lay: dict[str, Array]
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    # Start-ups per microbatch and bandwidth parts per sequence, of a stage.
+    phi, tau = lay["phi"], lay["tau"]
+    layers, moe, softmax = m.layers / p.pp, n["l_m"] / p.pp, n["l_a"] / p.pp
+    message = m.hidden * w.bytes_act * w.query_tokens
+    half_1, _, start_1, _ = _half(p.tp, 1.0, hw)
+    half_2, _, start_2, _ = _half(phi, 1.0, hw)
+    tp = layers * 2 / hw.eff_allreduce * message * (half_1 / p.kvp + half_2)
+    half_v, all_v, start_v, islands = _half(p.kvp, p.tp, hw)
+    out = np.where(n["is_mla"], m.kv_latent, m.head_dim) + 1
+    query = np.where(n["is_mla"], m.kv_latent + m.rope_dim, m.head_dim)
+    per_dim = m.heads / p.tp * w.bytes_act * w.query_tokens
+    near = islands <= 1
+    is_ring = p.kv_mode == KV_CP
+    link = np.where(near, hw.intra_bw, hw.inter_bw) * hw.eff_link
+    ring = is_ring * (p.kvp - 1) / p.kvp * per_dim * query / link
+    hop = is_ring * (p.kvp - 1) * np.where(near, hw.intra_latency, hw.inter_latency)
+    wide = np.maximum(1.0, tau / phi)
+    half_y, _, start_y, _ = _half(wide, phi, hw)
+    start_e, exchange = _exchange(m, hw, p, w, lay)
+    starts = {
+        "tp": layers * p.tp_messages * (start_1 + start_2),
+        "kv": softmax * (p.kv_messages * start_v + hop),
+        "ep": moe * p.ep_messages * start_e,
+        "layout": p.layout_messages * (layers * start_v + 2 * moe * start_y),
+    }
+    sizes = {
+        "tp": tp,
+        "kv": softmax * (per_dim * out * all_v + ring),
+        "ep": moe * exchange,
+        "layout": message * (layers * half_v + 2 * moe * wide * half_y),
+    }
+    return starts, sizes
+
+
+def _memory(
+    m: Any, hw: Any, p: Any, w: Any, n: dict[str, Array], lay: dict[str, Array]
+) -> tuple[Array, Array, Array, Array]:
+    # Usable bytes, weights, bytes of a sequence, and attention elements of one GPU.
+    usable = hw.usable_fraction * hw.hbm_bytes - hw.reserve_bytes
+    usable = usable - np.where(n["is_moe"], hw.moe_reserve_bytes, 0.0)
+    split_w = np.where(n["is_mla"], 1.0, lay["sigma"])
+    attention = n["l_a"] * (n["own"] / p.tp + n["copied"] / split_w) + n["other"] / p.tp
+    attention = attention / p.pp
+    ffn = lay["chi"] * n["pool"] / (p.ep * lay["tau"]) + n["always"] / lay["phi"] + n["router"]
+    copies = np.where(p.pp > 1, 1.0, 2 - m.tied_embeddings)
+    head = n["head"] * copies / p.tp + n["norm"] / p.pp
+    weights = w.bytes_attn_weight * attention + w.bytes_ffn_weight * ffn / p.pp
+    weights = weights + w.bytes_head_weight * head
+    tokens = w.kv_block * np.ceil(w.context / w.kv_block)
+    kept = n["l_f"] * tokens + m.window_layers * np.minimum(tokens, m.window)
+    per_token = (w.bytes_kv * lay["c"] + w.kv_scale_bytes) / lay["split"]
+    cache = per_token * kept + w.bytes_kv * m.index_dim * n["l_f"] * tokens
+    state = w.bytes_act * m.linear_layers * m.linear_state / (p.tp * p.pp)
+    return usable, weights, cache / (p.kvp * p.pp) + state, attention
+
+
+def _rules(m: Any, p: Any, n: dict[str, Array], lay: dict[str, Array], gpus: Any) -> Rules:
+    # The rules that do not depend on memory.
+    return {
+        "heads": m.heads % p.tp != 0,
+        "experts": np.round(m.experts * lay["chi"]) % p.ep != 0,
+        "stage": lay["stage"] % p.ep != 0,
+        "layers": p.pp > m.layers,
+        "gpus": lay["stage"] * p.pp != gpus,
+        "kv mode": np.where(p.kvp > 1, p.kv_mode == KV_NONE, p.kv_mode == KV_CP),
+    }
+
+
+def _phases(
+    m: Any, hw: Any, p: Any, w: Any, n: dict[str, Array], lay: dict[str, Array], held: Array
+) -> tuple[dict[str, Array], dict[str, Array], dict[str, Array], Array]:
+    # Arithmetic and HBM seconds of a sequence, seconds of the weights, seconds of the pool.
+    phi, shard = lay["phi"], p.ep * lay["tau"]
+    seen = np.where(m.sparse_topk > 0, np.minimum(w.context, m.sparse_topk), w.context)
+    tokens = n["l_f"] * seen + m.window_layers * np.minimum(w.context, m.window)
+    per_head = np.where(n["is_mla"], 2 * (2 * m.kv_latent + m.rope_dim), 4 * m.head_dim)
+    products = per_head * m.heads * tokens
+    products = products + 2 * m.index_heads * m.index_dim * n["l_f"] * w.context
+    state = m.linear_state * m.linear_layers
+    sparsity = m.top_k / m.experts
+    always = (n["always"] / phi + n["router"]) / p.pp
+    routed = sparsity * n["pool"] * p.dp / (shard * p.pp)
+    q = w.query_tokens
+    flops = {
+        "attention": q * (products / p.kvp + 4 * state) / (p.tp * p.pp),
+        "projection": 2 * q * held,
+        "ffn": 2 * q * (routed + always),
+        "head": 2 * q * n["head"] / (p.tp * p.pp),
+    }
+    peaks = {
+        "attention": hw.flops_bf16 * hw.eff_attention,
+        "projection": hw.flops_fp8 * hw.eff_gemm,
+    }
+    peaks |= dict.fromkeys(("projection", "ffn"), hw.flops_fp8 * hw.eff_gemm)
+    peaks["head"] = hw.flops_bf16 * hw.eff_gemm
+    stream = hw.hbm_bw * hw.eff_weight_read
+    cache = (w.bytes_kv * lay["c"] + w.kv_scale_bytes) / lay["split"] * tokens
+    cache = cache + w.bytes_kv * m.index_dim * n["l_f"] * w.context
+    cache = cache / (p.kvp * p.pp) + 2 * w.bytes_act * state / (p.tp * p.pp)
+    latent = 2 * m.kv_latent + m.rope_dim
+    width = m.heads * np.where(n["is_mla"], latent, 2 * m.head_dim) / p.tp
+    inner = m.heads * (m.qk_nope_dim + m.rope_dim + m.v_head_dim)
+    inner = np.where(n["is_mla"], inner, 2 * m.head_dim * (m.heads + m.kv_heads)) / p.tp
+    copied = 2 * m.hidden + np.where(n["is_mla"], m.kv_latent + m.rope_dim, 0.0)
+    d, g = m.hidden, m.ffn_matrices
+    expert = p.dp * m.top_k * (2 * d / p.ep + g * m.expert_ff / shard)
+    shared = m.shared_experts * (2 * d + g * m.shared_ff / phi)
+    dense = m.dense_layers * (2 * d + g * m.dense_ff / phi)
+    act = q * w.bytes_act / p.pp / stream
+    moving = {
+        "attention": cache / (hw.hbm_bw * hw.eff_kv_read) + act * n["l_a"] * width,
+        "projection": act * n["l_a"] * (copied + inner),
+        "ffn": act * (n["l_m"] * (expert + shared) + dense),
+        "head": act * (d + m.vocab / p.tp),
+    }
+    fixed = {
+        "attention": np.zeros(()),
+        "projection": w.bytes_attn_weight * held / stream,
+        "ffn": w.bytes_ffn_weight * always / stream,
+        "head": w.bytes_head_weight * n["head"] / (p.tp * p.pp) / stream,
+    }
+    pool = w.bytes_ffn_weight * lay["chi"] * n["pool"] / (shard * p.pp) / stream
+    return {k: flops[k] / peaks[k] for k in flops}, moving, fixed, pool
+
+
+def _layout(m: Any, p: Any, n: dict[str, Array]) -> dict[str, Array]:
+    stage = p.dp * p.kvp * p.tp
+    sigma = m.kv_heads / np.ceil(m.kv_heads / p.tp)
+    return {
+        "stage": stage,
+        "tau": np.maximum(1.0, stage / p.ep),
+        "phi": p.kvp * p.tp,
+        "chi": np.where(n["is_moe"], 1 + p.redundant_experts / m.experts, 1.0),
+        "sigma": sigma,
+        "c": np.where(n["is_mla"], m.kv_latent + m.rope_dim, 2 * m.kv_heads * m.head_dim),
+        "split": np.where(n["is_mla"], 1.0, sigma),
+    }
+
+
+def decode(m: Any, hw: Any, p: Any, w: Any, gpus: Any) -> Step:
+    """One decode step of every design, every term of the physical convention."""
+    n = _params(m)
+    lay = _layout(m, p, n)
+    usable, weights, sequence, held = _memory(m, hw, p, w, n, lay)
+    largest = np.floor((usable - weights) / sequence)
+    batch = np.maximum(largest, 1.0)
+    b = np.maximum(batch / p.pp, 1.0)
+    compute, moving, fixed, pool = _phases(m, hw, p, w, n, lay, held)
+    # exp is three times as fast as a power; a dense model's expert is always hit.
+    miss = np.where(n["is_moe"], 1 - m.top_k / m.experts / lay["chi"], 1e-300)
+    hit = 1 - np.exp(b * (p.dp * w.query_tokens * np.log(miss)))
+    hbm = {k: b * moving[k] + fixed[k] for k in moving}
+    hbm["ffn"] = hbm["ffn"] + hit * pool
+    window = {k: np.maximum(b * compute[k], hbm[k]) for k in hbm}
+    starts, sizes = _families(m, hw, p, w, n, lay)
+    size = {k: b * sizes[k] for k in sizes}
+    tail = (p.kv_mode == KV_CP) * hw.cp_ring_tail
+    ffn = window["ffn"]
+    seen = np.maximum(0.0, size["tp"] - hw.overlap_tp * (window["projection"] + ffn))
+    seen = seen + np.maximum(0.0, size["ep"] - hw.overlap_ep * ffn)
+    seen = seen + np.maximum(0.0, size["layout"] - hw.overlap_layout * ffn)
+    attention = hw.overlap_kv * window["attention"]
+    seen = seen + tail * size["kv"] + np.maximum(0.0, (1 - tail) * size["kv"] - attention)
+    bound = window["attention"] + window["projection"] + ffn + window["head"]
+    launches = m.layers * hw.layer_overhead + n["is_mla"] * n["l_a"] * hw.latent_overhead
+    launches = (launches + n["is_moe"] * n["l_m"] * hw.expert_overhead) / p.pp
+    start = (1 - hw.overlap_startup) * sum(starts.values())
+    inside = lay["stage"] * p.pp <= hw.island_size
+    link = np.where(inside, hw.intra_bw, hw.inter_bw) * hw.eff_link
+    hop = np.where(inside, hw.intra_latency, hw.inter_latency)
+    hand = (p.pp > 1) * (hop + b * w.query_tokens * m.hidden * w.bytes_act / link)
+    stage_time = bound + seen + start + launches + b * hw.sequence_overhead
+    tpot = (p.pp * (stage_time + hand) + hw.step_overhead) / w.tokens_per_step
+    rate = p.dp * batch / tpot / (lay["stage"] * p.pp)
+    lacks = weights > usable
+    rules = _rules(m, p, n, lay, gpus) | {"weights": lacks, "no sequence": ~lacks & (largest < 1)}
+    return Step(largest, tpot, rate, {k: rules.get(k, np.zeros(1, bool)) for k in REASONS})
+
+
+def _choose(score: Array, allowed: Array, gpus: Array) -> Array:
+    # Best score within the tie tolerance, then fewest GPUs, then the lowest index.
+    masked = np.where(allowed, score, -np.inf)
+    best = masked.max(axis=-1, keepdims=True)
+    tied = allowed & (masked >= best - TIE * np.abs(best))
+    return np.where(tied, gpus, np.inf).argmin(axis=-1)
+
+
+def search(m: Any, hw: Any, p: Any, w: Any, gpus: Any, shape: tuple[int, ...]) -> Best:
+    """The best design along the last axis, the next best, and why the others fell out."""
+    step = decode(m, hw, p, w, gpus)
+    score = np.broadcast_to(step.tokens_per_s_per_gpu, shape)
+    broken = np.zeros((), bool)
+    for is_broken in step.reasons.values():
+        broken = broken | is_broken
+    allowed = np.broadcast_to(~broken, shape)
+    size = p.dp * p.kvp * p.tp * p.pp
+    with np.errstate(invalid="ignore"):
+        first = _choose(score, allowed, size)
+        others = allowed & (np.arange(shape[-1]) != first[..., None])
+        second = _choose(score, others, size)
+    flags = (np.broadcast_to(x, (*x.shape[:-1], shape[-1])) for x in step.reasons.values())
+    counts = [np.broadcast_to(np.count_nonzero(x, axis=-1), shape[:-1]) for x in flags]
+    chosen = np.take_along_axis(np.where(allowed, score, -np.inf), first[..., None], axis=-1)
+    return Best(first, chosen[..., 0], second, allowed.sum(axis=-1), np.stack(counts))

@@ -1,0 +1,183 @@
+"""Cells per second: dense, fused arg-max, streamed, with gradients, and the NumPy yardstick."""
+
+import dataclasses
+import time
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks import numpy_model, problem
+from benchmarks.timing import best_seconds
+from qsjax.decode import decode_parts, decode_step
+from qsjax.grid import Axes, Records, place
+from qsjax.search import WIDE, levels, reduce_block, scores, winners
+from qsjax.specs import PHYSICAL
+from qsjax.sweep.engine import Job, Precision
+from qsjax.sweep.plan import make_plan
+from qsjax.sweep.run import Wanted, sweep
+
+# Contexts of the grid in one call: 0.5 and 8.6 M cells with both variants.
+BLOCK_CONTEXTS, GRID_CONTEXTS = 8, 128
+NUMPY_CONTEXTS = (1, 8)
+
+
+def argmax_seconds(contexts: int, dtype: str, seconds: float = 1.5) -> tuple[float, int]:
+    """Seconds of one fused search of a grid in a single call, and its cells."""
+    grid = problem.axes(contexts)
+    records, shape = problem.block(grid, dtype)
+    records = jax.device_put(records)
+    call = partial(reduce_block, records, PHYSICAL, shape, problem.OBJECTIVE)
+    return best_seconds(call, seconds), grid.cells
+
+
+def stream_seconds(grid: Axes, precision: Precision, *, skip_illegal: bool) -> tuple[float, int]:
+    """Seconds of a streamed sweep that keeps every winner, and the cells that it computes."""
+    job = Job(problem.records(), PHYSICAL, problem.OBJECTIVE, precision=precision)
+    devices = jax.local_devices()
+    plan = make_plan(job.records, grid, PHYSICAL, skip_illegal=skip_illegal, devices=len(devices))
+    call = partial(sweep, job, plan, Wanted(top_k=0), devices)
+    call()
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start, plan.cells_computed
+
+
+@partial(jax.jit, static_argnames="shape", compiler_options=WIDE)
+def _dense(records: Records, shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+    step, _ = decode_parts(*records[:4], PHYSICAL, records.gpus)
+    return jnp.broadcast_to(step.tokens_per_s_per_gpu, shape), jnp.broadcast_to(step.reasons, shape)
+
+
+def dense_seconds(contexts: int, dtype: str, seconds: float = 1.0) -> tuple[float, int]:
+    """Seconds to write tokens/s/GPU and the reasons of every cell, and the cells."""
+    grid = problem.axes(contexts)
+    records, shape = problem.block(grid, dtype)
+    return best_seconds(partial(_dense, jax.device_put(records), shape), seconds), grid.cells
+
+
+def _total(hardware: Any, records: Records, shape: tuple[int, ...]) -> jax.Array:
+    changed = records._replace(hardware=hardware)
+    score = scores(changed, PHYSICAL, problem.OBJECTIVE).score
+    is_feasible = score > levels(score.dtype)[1]
+    return jnp.sum(jnp.broadcast_to(jnp.where(is_feasible, score, 0.0), shape))
+
+
+_slope_of_all = jax.jit(jax.value_and_grad(_total), static_argnames="shape", compiler_options=WIDE)
+
+
+def gradient_seconds(contexts: int, dtype: str, seconds: float = 1.0) -> tuple[float, int]:
+    """Seconds of a reverse pass through every cell, in all hardware numbers, and the cells."""
+    grid = problem.axes(contexts)
+    records, shape = problem.block(grid, dtype)
+    records = jax.device_put(records)
+    call = partial(_slope_of_all, records.hardware, records, shape=shape)
+    return best_seconds(call, seconds), grid.cells
+
+
+@jax.jit
+def _slope_of_winners(hardware: Any, records: Records) -> tuple[jax.Array, Any]:
+    def best(hardware: Any) -> tuple[jax.Array, jax.Array]:
+        step = decode_step(records.model, hardware, *records[2:4], PHYSICAL, records.gpus)
+        return jnp.sum(step.tokens_per_s_per_gpu), step.tokens_per_s_per_gpu
+
+    (_, value), slope = jax.value_and_grad(best, has_aux=True)(hardware)
+    return value, slope
+
+
+def optimum_gradient_seconds(contexts: int, seconds: float = 1.0) -> tuple[float, int]:
+    """Seconds to search a grid and differentiate every optimum in all hardware numbers."""
+    grid = problem.axes(contexts)
+    placed, shape = problem.block(grid, "float64")
+    placed = jax.device_put(placed)
+    kept = shape[:-1]
+
+    def call() -> Any:
+        found = reduce_block(placed, PHYSICAL, shape, problem.OBJECTIVE)
+        position = np.asarray(found.best.position)
+        at = place(problem.records(), winners(grid, position), PHYSICAL)
+        wide = {
+            field.name: np.broadcast_to(np.asarray(getattr(at.hardware, field.name), float), kept)
+            for field in dataclasses.fields(at.hardware)
+        }
+        return _slope_of_winners(dataclasses.replace(at.hardware, **wide), at)
+
+    return best_seconds(call, seconds), grid.cells
+
+
+def numpy_seconds(contexts: int, seconds: float = 1.5) -> tuple[float, int]:
+    """Seconds of the NumPy search of the same grid, and the cells."""
+    grid = problem.axes(contexts)
+    records, shape = problem.block(grid, "float64")
+    return best_seconds(partial(numpy_model.search, *records, shape), seconds, 2), grid.cells
+
+
+def numpy_rate(seconds: float = 1.5) -> tuple[float, int]:
+    """NumPy's best cells per second over two block sizes, and the contexts of that block."""
+    found = []
+    for contexts in NUMPY_CONTEXTS:
+        taken, cells = numpy_seconds(contexts, seconds)
+        found.append((cells / taken, contexts))
+    return max(found)
+
+
+def compile_seconds(contexts: int, dtype: str) -> float:
+    """Seconds to trace and compile the fused search afresh."""
+    grid = problem.axes(contexts)
+    records, shape = problem.block(grid, dtype)
+    # Another function object, or the earlier compilation would be found again.
+    fresh = jax.jit(
+        lambda *args: reduce_block.__wrapped__(*args, shape, problem.OBJECTIVE),
+        compiler_options=WIDE,
+    )
+    start = time.perf_counter()
+    fresh.lower(records, PHYSICAL).compile()
+    return time.perf_counter() - start
+
+
+def recompilations() -> int:
+    """Programs that a search adds when every hardware number changes: none is meant."""
+    grid = problem.axes(2)
+    records, shape = problem.block(grid, "float64")
+    reduce_block(records, PHYSICAL, shape, problem.OBJECTIVE)
+    before = reduce_block._cache_size()
+    faster = jax.tree.map(lambda x: x * 1.25, records.hardware)
+    reduce_block(records._replace(hardware=faster), PHYSICAL, shape, problem.OBJECTIVE)
+    return int(reduce_block._cache_size() - before)
+
+
+@partial(jax.jit, static_argnames="shape", compiler_options=WIDE)
+def _score(records: Records, shape: tuple[int, ...]) -> jax.Array:
+    scored = scores(records, PHYSICAL, problem.OBJECTIVE)
+    return jnp.broadcast_to(scored.score, shape)
+
+
+def float32_error(contexts: int) -> dict[str, float]:
+    """What float32 changes: winners, what a changed winner costs, and errors of single designs."""
+    grid = problem.axes(contexts)
+    found = {}
+    for dtype in ("float64", "float32"):
+        with jax.enable_x64(dtype == "float64"):
+            records, shape = problem.block(grid, dtype)
+            reduced = reduce_block(records, PHYSICAL, shape, problem.OBJECTIVE)
+            score = np.asarray(_score(records, shape), np.float64)
+            feasible = score > levels(np.dtype(dtype).type)[1]
+            found[dtype] = (np.asarray(reduced.best.position), score, feasible)
+    (exact, score, feasible), (rough, score_32, feasible_32) = found.values()
+    has_any = feasible.any(axis=-1)
+    both = feasible & feasible_32
+    picked = [np.take_along_axis(score, p[..., None], axis=-1)[..., 0] for p in (exact, rough)]
+    changed = has_any & (exact != rough)
+    lost = 1.0 - picked[1][changed] / picked[0][changed]
+    error = np.abs(score_32[both] / score[both] - 1.0)
+    return {
+        "kept_cells": int(has_any.sum()),
+        "winners_changed": int(changed.sum()),
+        "largest_loss_of_a_changed_winner": float(lost.max(initial=0.0)),
+        "designs_compared": int(both.sum()),
+        "largest_relative_error": float(error.max(initial=0.0)),
+        "median_relative_error": float(np.median(error)),
+        "feasibility_changed": int((feasible != feasible_32).sum()),
+    }
