@@ -24,7 +24,7 @@ LAYERS = (
     ("measurements",),
     ("compare", "mix"),
     ("explain", "remedies"),
-    ("study",),
+    ("study", "dependence"),
     ("stability", "breakeven", "design", "uncertainty"),
     ("sensitivity",),
     ("explore",),
@@ -57,7 +57,7 @@ ONLY = {"catalog": {"specs", "cost.params", "units", "validate"}}
 # Packages whose modules do not know each other (their __init__ may gather them).
 STRANGERS = {"cost"}
 MATPLOTLIB = {"plotting"}
-FILES = {"cli", "report", "export", "catalog", "measurements.storage", "sweep.storage"}
+FILES = {"cli", "report", "export", "catalog", "measurements.storage", "sweep"}
 JIT = {
     *("grid", "search", "candidates", "batches", "pareto", "breakdown", "companion", "sweep"),
     *("sensitivity", "breakeven", "design", "uncertainty", "paper"),

@@ -60,6 +60,10 @@ def solve(problem: Problem) -> Solution:
     return Solution(problem, best, chosen)
 
 
+def _plain(value: float) -> float | int:
+    return int(value) if value == int(value) and abs(value) < 2**53 else float(value)
+
+
 def cell_labels(problem: Problem) -> list[dict[str, Any]]:
     """Coordinates of every cell by name, with the variant's q."""
     labels = []
@@ -67,7 +71,7 @@ def cell_labels(problem: Problem) -> list[dict[str, Any]]:
         variant = problem.variants[at[0]]
         cell: dict[str, Any] = {"variant": variant.name, "q": variant.q}
         pairs = zip(problem.axes[1:], at[1:], strict=True)
-        labels.append(cell | {axis.name: float(axis.values[k]) for axis, k in pairs})
+        labels.append(cell | {axis.name: _plain(axis.values[k]) for axis, k in pairs})
     return labels
 
 

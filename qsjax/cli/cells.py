@@ -1,0 +1,62 @@
+"""What the verbs of derivatives share: the cells that explore's flags state, and their inputs."""
+
+import json
+import shlex
+import sys
+from importlib.metadata import version
+from typing import Any
+
+from qsjax import catalog, export
+from qsjax.cli import common
+from qsjax.explore import CONTEXTS
+
+AXES = ("tp", "ep", "pp", "dp", "kvp", "kv_mode", "batch")
+
+
+def names(text: str) -> list[str]:
+    """Names of a comma-separated list."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def settings_of(model: str, flags: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of `sensitivity.problem` from the flags that explore has too."""
+    entry = catalog.model_entry(model)
+    return {
+        "model": entry.spec,
+        "hardware": catalog.hardware(flags["hardware"]),
+        "gpus": [int(count) for count in flags["gpus"]],
+        "contexts": flags["context"] or CONTEXTS,
+        "qs": flags["q"],
+        "convention": flags["convention"],
+        "workload": common.workload(entry, flags["weights"], flags["kv"]),
+        "overrides": common.axis_overrides(**{name: flags[name] for name in AXES}),
+    }
+
+
+def inputs_text(verb: str, model: str, flags: dict[str, Any], settings: dict[str, Any]) -> str:
+    """Everything that the run depended on, so that it can be repeated."""
+    content = {
+        "qsjax": version("qsjax"),
+        "command": [verb, model],
+        "repeat": shlex.join(["qsjax", *sys.argv[1:]]),
+        "flags": {k: v for k, v in flags.items() if v is not None and k not in ("out", "format_")},
+        "hardware": {"name": flags["hardware"], **export.spec_dict(settings["hardware"])},
+        "model": {"name": model, **export.spec_dict(settings["model"])},
+    }
+    return json.dumps(export.finite(content), indent=1, default=str)
+
+
+def variant_name(row: dict[str, Any]) -> str:
+    """`moe`, `dense`, or `dense q=5`."""
+    q = row.get("q")  # a row that solves for q has none
+    return row["variant"] if q is None else f"{row['variant']} q={q:g}"
+
+
+def cell_name(row: dict[str, Any]) -> str:
+    """A cell in words, by the coordinates that the row has."""
+    parts = [variant_name(row)]
+    if "gpus" in row:
+        parts.append(f"{row['gpus']:g} GPUs")
+    if "context" in row:
+        parts.append(f"context {row['context']:,.0f}")
+    return ", ".join(parts)

@@ -1,0 +1,126 @@
+"""`qsjax design MODEL`: hardware from a budget or from targets."""
+
+import dataclasses
+import json
+from typing import Any, get_args
+
+import click
+
+from qsjax import export
+from qsjax.cli import common
+from qsjax.cli.cells import cell_name, inputs_text, settings_of
+from qsjax.design import CostModel, Design, Price, best_hardware, cheapest_hardware
+from qsjax.search import Objective
+from qsjax.sensitivity import of_variant, problem
+
+
+@click.command("design")
+@common.model_argument
+@common.system_options
+@common.workload_options
+@common.axis_options
+@click.option(
+    "--price",
+    multiple=True,
+    metavar="FIELD=COST[^EXPONENT]",
+    help="Cost of a field at the reference hardware's value, growing with its power: hbm_bytes=20, "
+    "flops=40^1.2. Fields: hbm_bytes, hbm_bw, flops, intra_bw, inter_bw, link_bw. Repeat it.",
+)
+@click.option("--base", type=float, default=0.0, show_default=True, help="Cost of everything else.")
+@click.option("--budget", type=float, help="Find the best hardware that costs at most this.")
+@click.option(
+    "--target",
+    type=common.Numbers(),
+    help="Find the cheapest hardware that reaches this, one value or one per workload "
+    "(tpot in seconds).",
+)
+@click.option(
+    "--metric",
+    type=click.Choice(get_args(Objective)),
+    default="tokens_per_s_per_gpu",
+    show_default=True,
+    help="What counts.",
+)
+@click.option("--weight", type=common.Numbers(), help="Shares of the workloads.  [default: equal]")
+@click.option("--dense", is_flag=True, help="Design for the first dense twin instead of the MoE.")
+@common.output_options
+@common.input_errors
+def command(model: str, **flags: Any) -> None:
+    r"""Find the best accelerator for MODEL under a budget, or the cheapest that meets targets.
+
+    Every context (and GPU count) is one workload. Costs are in any unit, relative to the reference
+    accelerator of --hardware. Answers are verified on the exact grid, with whole batches.
+
+    \b
+    Examples:
+      qsjax design deepseek-v3 --context 8k,128k --budget 100 \
+          --price hbm_bytes=25 --price hbm_bw=35 --price flops=30^1.2 --price link_bw=10
+      qsjax design deepseek-v3 --context 32k --metric tpot --target 0.02 \
+          --price hbm_bytes=40 --price hbm_bw=60
+    """
+    cost = CostModel(dict(_price(text) for text in flags["price"]), flags["base"])
+    settings = settings_of(model, flags)
+    if not flags["context"]:
+        settings["contexts"] = [131072.0]
+    stated = of_variant(problem(**settings), 1 if flags["dense"] else 0)
+    found = _solve(stated, cost, flags)
+    result = {"model": model, "convention": flags["convention"], **dataclasses.asdict(found)}
+    if flags["format_"] == "json":
+        common.print_json(result)
+    elif flags["format_"] == "csv":
+        click.echo(export.csv_text(_rows(found)), nl=False)
+    else:
+        _tables(model, found, flags["metric"])
+    if flags["out"]:
+        out = flags["out"]
+        export.write_atomically(out / "inputs.json", inputs_text("design", model, flags, settings))
+        export.write_atomically(out / "result.json", json.dumps(export.finite(result), indent=1))
+        export.write_atomically(out / "design.csv", export.csv_text(_rows(found)))
+        click.echo(f"Written to {out}: inputs.json, result.json, design.csv", err=True)
+
+
+def _price(text: str) -> tuple[str, Price]:
+    name, _, rest = text.partition("=")
+    cost, _, exponent = rest.partition("^")
+    try:
+        return name.strip(), Price(float(cost), float(exponent or 1.0))
+    except ValueError:
+        raise ValueError(f"--price {text!r}: write FIELD=COST, or FIELD=COST^EXPONENT") from None
+
+
+def _solve(stated: Any, cost: CostModel, flags: dict[str, Any]) -> Design:
+    budget, target, metric = flags["budget"], flags["target"], flags["metric"]
+    if (budget is None) == (target is None):
+        raise ValueError("give either --budget or --target")
+    if target is None:
+        return best_hardware(stated, cost, budget, weights=flags["weight"], metric=metric)
+    if flags["weight"]:
+        raise ValueError("--weight mixes workloads for a budget; every target holds by itself")
+    if len(target) not in (1, stated.cells):
+        raise ValueError(f"--target: give one value, or {stated.cells}, one per workload")
+    wanted = target if len(target) > 1 else target[0]
+    return cheapest_hardware(stated, cost, wanted, metric=metric)
+
+
+def _rows(found: Design) -> list[dict[str, Any]]:
+    return [
+        {"quantity": name, "factor": factor, "marginal": found.marginal[name]}
+        for name, factor in found.factors.items()
+    ]
+
+
+def _tables(model: str, found: Design, metric: str) -> None:
+    lines = [
+        (row["quantity"], f"x{row['factor']:.4g}", f"{row['marginal']:.3f}") for row in _rows(found)
+    ]
+    heads = ("quantity", "over the reference", "gain for 1 % more cost")
+    common.print_table(f"{model}: hardware that costs {found.cost:.6g}", heads, lines)
+    for label, value, design in zip(found.labels, found.metrics, found.designs, strict=True):
+        split = " ".join(f"{name}={degree}" for name, degree in design.items())
+        click.echo(f"{cell_name(label)}: {metric} {value:.6g} with {split}")
+    click.echo(
+        f"Mix {found.objective:.6g} with whole batches ({found.relaxed:.6g} with fractional ones); "
+        f"the reference, scaled to the same cost, reaches {found.reference:.6g}."
+    )
+    if found.at_bound:
+        click.echo(f"At the edge of the range searched: {', '.join(found.at_bound)}.")
