@@ -88,7 +88,6 @@ DEFAULT_FREE = (
     "expert_overhead",
     "sequence_overhead",
     "step_overhead",
-    "prefill_overhead",
     "trtllm_overhead",
 )
 

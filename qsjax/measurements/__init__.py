@@ -9,6 +9,7 @@ from qsjax.measurements.predict import Constants as Constants
 from qsjax.measurements.predict import Prediction as Prediction
 from qsjax.measurements.predict import predict as predict
 from qsjax.measurements.storage import load_records as load_records
+from qsjax.measurements.storage import read_csv as read_csv
 from qsjax.measurements.storage import read_json as read_json
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "predict",
     "read_case",
     "read_cases",
+    "read_csv",
     "read_json",
 ]

@@ -23,7 +23,7 @@ Kind = Literal[
 # Contexts between which the published linear fits of the inter-token latency were made [tokens].
 SWEEP = (256.0, 125_000.0)
 GPUS_PER_NODE = 8.0
-MEMORY_FACTS = frozenset(("memory_utilisation", "static_fraction", "memory_gib", "memory_gb"))
+MEMORY_FACTS = frozenset(("memory_utilisation", "static_fraction", "memory_gb"))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,10 +74,8 @@ _KINDS: dict[str, tuple[Kind, float]] = {
     "ITL_slope_per_ctx_token": ("slope", MS),
     "ITL_intercept": ("intercept", MS),
     "kv_tokens": ("tokens", 1.0),
-    "max_context_single_request": ("tokens", 1.0),
     "kv_tokens_per_gpu_from_log": ("tokens", 1.0),
     "max_decode_batch_per_gpu_practical": ("tokens", 0.0),
-    "max_decode_batch_per_gpu_theoretical": ("tokens", 0.0),
     "max_batch_per_gpu_kv_full": ("tokens", 0.0),
     "kv_gib_available": ("kv", GIB),
     "weights_gib_per_gpu": ("weights", GIB),
@@ -98,6 +96,11 @@ def _unpredictable(record: Mapping[str, Any]) -> str | None:
         "not one number": not isinstance(record["value"], int | float)
         or isinstance(record["value"], bool),
         "a ratio of two deployments, of which one is not stated": record.get("unit") == "x",
+        "capacity as planned, not as measured": "theoretical" in str(record["metric"]),
+        "a setting that works, not the capacity": record["metric"] == "max_context_single_request",
+        "no cache fits: an error relative to nothing": record["metric"] == "kv_gib_available"
+        and isinstance(record["value"], int | float)
+        and record["value"] <= 0,
         "prefill": phase.startswith("prefill") or "prefill" in str(record["metric"]),
     }
     return next((reason for reason, holds in checks.items() if holds), None)
@@ -182,7 +185,11 @@ def read_cases(records: Sequence[Mapping[str, Any]]) -> list[Case | Skipped]:
     for record in records:
         own = shared.setdefault(_publication(record), {})
         own.update({k: v for k, v in read.facts(record).items() if k in MEMORY_FACTS})
-    return [read_case({**shared[_publication(record)], **record}) for record in records]
+    found = []
+    for record in records:
+        lent = shared[_publication(record)].items()
+        found.append(read_case({**record, **{k: v for k, v in lent if record.get(k) is None}}))
+    return found
 
 
 def _publication(record: Mapping[str, Any]) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """From the fields of a record to the records that the cost model takes."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ from qsjax.specs import (
 )
 
 KV_BLOCK = 16.0  # tokens of a block in vLLM's paged cache
+MXFP4_TILE = 256.0  # to which MXFP4 kernels pad the width of an expert
 
 
 class UnusableError(ValueError):
@@ -102,8 +104,12 @@ def _weights(record: Mapping[str, Any], model: ModelEntry) -> tuple[Precision, P
     ffn = precision_of(text)
     if ffn is None:
         raise UnusableError(f"unknown precision of the weights {text!r}")
+    if "awq" in text:
+        return PRECISIONS["awq"], PRECISIONS["awq"]
     if model.weight_dtype == "fp4" and ffn.native == "fp4":
-        ffn = PRECISIONS["mxfp4"]
+        width = float(model.spec.expert_ff)  # type: ignore[arg-type]  # catalogue entries hold floats
+        padded = math.ceil(width / MXFP4_TILE) * MXFP4_TILE / width
+        ffn = Precision(stored=PRECISIONS["mxfp4"].stored * padded, native="fp4")
     is_four_bit = ffn.stored < 1.0
     if "bf16 att" in text:
         return ffn, PRECISIONS["bf16"]

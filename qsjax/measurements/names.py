@@ -51,7 +51,8 @@ class Precision:
     native: Dtype
 
 
-# MXFP4 has a scale byte for 32 elements, NVFP4 one for 16; grouped int4 two bytes for 32 or more.
+# MXFP4 has a scale byte for 32 elements, NVFP4 one for 16; int4 two
+# bytes for a group of 32, AWQ two and a half for one of 128.
 PRECISIONS: dict[str, Precision] = {
     "bf16": Precision(stored=2.0, native="bf16"),
     "fp16": Precision(stored=2.0, native="bf16"),
@@ -61,6 +62,7 @@ PRECISIONS: dict[str, Precision] = {
     "nvfp4": Precision(stored=0.5625, native="fp4"),
     "fp4": Precision(stored=0.5625, native="fp4"),
     "int4": Precision(stored=0.5625, native="bf16"),
+    "awq": Precision(stored=0.52, native="bf16"),
 }
 
 

@@ -74,3 +74,89 @@ def _problems(index: int, record: Any) -> list[str]:
     if isinstance(value, int | float) and str(record.get("unit")) == "ms" and value <= 0:
         found.append(f"{name}: value {value:g} is not a time; give milliseconds above 0")
     return found
+
+
+# Columns of a user's CSV: what must be there, what may be, and what a field may not be below.
+CSV_REQUIRED = ("model", "hardware", "tp", "batch", "context", "tpot_ms")
+CSV_TEXTS = ("model", "hardware", "weights", "kv", "engine")
+CSV_NUMBERS = ("tp", "pp", "dp", "ep", "kvp", "batch", "context", "isl", "osl", "tpot_ms")
+
+
+def read_csv(path: str | Path) -> tuple[Record, ...]:
+    """Records of a user's CSV, one measured deployment a row.
+
+    `batch` counts the sequences of an attention replica. With `isl` and `osl` the measurement is
+    taken as aggregated serving, in which prompts interleave; else as decoding alone.
+
+    Raises:
+        ValueError: With every problem of the file: missing or unknown columns, and by row what is
+            no number or not above 0.
+    """
+    where = Path(path)
+    try:
+        text = where.read_text("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{where}: cannot be read: {error}") from error
+    reader = csv.DictReader(text.splitlines())
+    columns = [name.strip() for name in reader.fieldnames or ()]
+    reader.fieldnames = columns
+    known = {*CSV_REQUIRED, *CSV_TEXTS, *CSV_NUMBERS}
+    problems = [f"column {name!r} is missing" for name in CSV_REQUIRED if name not in columns]
+    problems += [
+        f"unknown column {name!r}; known: {', '.join(sorted(known))}"
+        for name in columns
+        if name not in known
+    ]
+    records: list[Record] = []
+    if not problems:
+        for number, row in enumerate(reader, start=2):
+            found, record = _csv_row(number, row)
+            problems += found
+            records.append(record)
+        if not records:
+            problems.append("no rows; give one measured deployment a row")
+    if problems:
+        raise ValueError("\n".join([f"{where}:", *(f"  {line}" for line in problems)]))
+    return tuple(records)
+
+
+def _csv_row(number: int, row: Mapping[str, str | None]) -> tuple[list[str], Record]:
+    problems, values = [], dict[str, float]()
+    for name in CSV_NUMBERS:
+        text = (row.get(name) or "").strip()
+        if not text and name not in CSV_REQUIRED:
+            continue
+        try:
+            values[name] = float(text)
+        except ValueError:
+            problems.append(f"row {number}: {name} is {text!r}; give a number")
+            continue
+        if not 0 < values[name] < float("inf"):
+            problems.append(f"row {number}: {name} is {text}; give a number above 0")
+    texts = {name: (row.get(name) or "").strip() or None for name in CSV_TEXTS}
+    problems += [
+        f"row {number}: {name} is empty" for name in ("model", "hardware") if not texts[name]
+    ]
+    served = "isl" in values and "osl" in values
+    degrees = {name: values.get(name, 1.0) for name in ("tp", "pp", "dp", "ep", "kvp")}
+    gpus = degrees["tp"] * degrees["pp"] * degrees["dp"] * degrees["kvp"]
+    record: Record = {
+        **degrees,
+        "id": f"row {number}",
+        "category": "user",
+        "metric": "TPOT",
+        "unit": "ms",
+        "value": values.get("tpot_ms"),
+        "model": texts["model"],
+        "gpu": texts["hardware"],
+        "weights_dtype": texts["weights"],
+        "kv_dtype": texts["kv"],
+        "engine": texts["engine"],
+        "n_gpus": gpus,
+        "batch_total": values.get("batch", 1.0) * degrees["dp"],
+        "avg_context": values.get("context"),
+        "isl": values.get("isl"),
+        "osl": values.get("osl"),
+        "phase": "aggregated" if served else "decode-only",
+    }
+    return problems, record
