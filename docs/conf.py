@@ -52,6 +52,7 @@ html_math_renderer = "mathml"
 html_static_path: list[str] = []
 html_copy_source = False
 html_show_sphinx = False
+html_show_copyright = False
 
 
 def mathml(latex: str, display: str) -> str:
@@ -86,7 +87,13 @@ def copy_notebooks(app: Sphinx) -> None:
         shutil.copy(path, NOTEBOOKS)
 
 
+def skip(app: Sphinx, what: str, name: str, found: object, skipped: bool, options: object) -> bool:
+    """Leave out what Python itself writes about the fields of a named tuple."""
+    return skipped or str(getattr(found, "__doc__", "")).startswith("Alias for field number")
+
+
 def setup(app: Sphinx) -> None:
     """Register the formula renderer and the copying of notebooks."""
     app.add_html_math_renderer("mathml", (inline, None), (block, None))
     app.connect("builder-inited", copy_notebooks)
+    app.connect("autodoc-skip-member", skip)

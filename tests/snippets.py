@@ -1,0 +1,64 @@
+"""Code blocks and commands of Markdown files, for tests that run what the documents say."""
+
+import re
+import shlex
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parent.parent
+_BLOCK = re.compile(r"^( *)```(\w+)[^\n]*\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
+_INLINE = re.compile(r"`(qsjax [^`]+)`")
+_LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+_FILE = re.compile(r"# *([\w./-]+\.(?:toml|csv|json))\n")
+
+
+class Block(NamedTuple):
+    """A fenced block: its language, and its text without indentation."""
+
+    language: str
+    text: str
+
+
+def blocks(markdown: str, *languages: str) -> list[Block]:
+    """Blocks of the given languages."""
+    found = []
+    for indent, language, text in _BLOCK.findall(markdown):
+        if language in languages:
+            lines = [line.removeprefix(indent) for line in text.splitlines(keepends=True)]
+            found.append(Block(language, "".join(lines)))
+    return found
+
+
+def files(markdown: str) -> dict[str, str]:
+    """Files that the document shows: blocks whose first line is a comment with their name."""
+    shown = [block.text for block in blocks(markdown, "toml", "csv", "json")]
+    named = [(found, text) for text in shown if (found := _FILE.match(text))]
+    return {found[1]: text for found, text in named}
+
+
+def commands(markdown: str) -> list[str]:
+    """Every command: the lines of shell blocks, and `qsjax ...` within the text."""
+    lines = []
+    for block in blocks(markdown, "sh", "bash", "console"):
+        joined = block.text.replace("\\\n", " ")
+        lines += [line.removeprefix("$ ").split("  #")[0].strip() for line in joined.splitlines()]
+    lines += _INLINE.findall(markdown)
+    return list(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
+
+
+def words(command: str) -> list[str]:
+    """A command as a process is started with it; `qsjax` and `python` are those under test."""
+    name, *rest = shlex.split(command)
+    name = name.removeprefix(".venv/bin/")
+    if name == "qsjax":
+        return [sys.executable, "-W", "error", "-m", "qsjax", *rest]
+    return [sys.executable, *rest] if name == "python" else [name, *rest]
+
+
+def broken_links(path: Path) -> list[str]:
+    """Links of a Markdown file to files that are not there."""
+    prose = _BLOCK.sub("", path.read_text(encoding="utf-8"))
+    targets = [link.partition("#")[0] for link in _LINK.findall(prose)]
+    local = [target for target in targets if target and not re.match(r"\w+:", target)]
+    return [target for target in local if not (path.parent / target).exists()]

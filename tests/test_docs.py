@@ -1,0 +1,156 @@
+"""The documents: links resolve, formulas typeset, examples run, contributors' steps work."""
+
+import ast
+import importlib.util
+import json
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from snippets import ROOT, blocks, broken_links, commands, files, words
+
+import qsjax
+from qsjax import catalog
+
+DOCS = ROOT / "docs"
+PAGES = sorted(
+    path
+    for path in DOCS.rglob("*.md")
+    if not {"notebooks", "api", "_build"} & set(path.relative_to(DOCS).parts)
+)
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+HAS_SPHINX = all(
+    importlib.util.find_spec(name) for name in ("sphinx", "furo", "myst_nb", "latex2mathml")
+)
+needs_sphinx = pytest.mark.skipif(
+    not HAS_SPHINX, reason="the extra `docs` is not installed; pip install '.[docs]'"
+)
+
+
+@pytest.mark.parametrize("path", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda path: path.stem)
+def test_links_resolve(path):
+    assert broken_links(path) == []
+
+
+def test_a_broken_link_would_be_seen(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("[a](missing.md) [b](page.md#part) [c](https://example.org/x)")
+    assert broken_links(page) == ["missing.md"]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_python_blocks_are_python(path):
+    for block in blocks(path.read_text(encoding="utf-8"), "python"):
+        ast.parse(block.text)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["start", "guides/figures", "guides/report"])
+def test_examples_run(name, tmp_path):
+    page = (DOCS / f"{name}.md").read_text(encoding="utf-8")
+    wanted = [words(c) for c in commands(page) if c.startswith("qsjax ") and "results/ph" not in c]
+    wanted += [[sys.executable, "-W", "error", "-c", b.text] for b in blocks(page, "python")]
+    assert wanted
+    for command in wanted:
+        ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert ended.returncode == 0, ended.stderr[-3000:]
+
+
+class TestContributing:
+    def test_every_file_that_it_names_is_there(self):
+        named = re.findall(r"`((?:[\w.-]+/)+[\w.*-]+)`", CONTRIBUTING)
+        named = [
+            name
+            for name in named
+            if "NAME" not in name and not name.startswith(("results/", "build/"))
+        ]
+        assert len(named) > 15
+        assert [name for name in named if not list(ROOT.glob(name))] == []
+
+    def test_its_model_can_be_added(self, tmp_path):
+        path = tmp_path / "example.toml"
+        path.write_text(files(CONTRIBUTING)["models/example.toml"])
+        entry = catalog.model_entry(str(path))
+        for count, published in (
+            (qsjax.total_params(entry.spec), entry.published_total),
+            (qsjax.active_params(entry.spec), entry.published_active),
+        ):
+            assert abs(float(count) / published - 1) < 0.01
+
+    def test_its_accelerator_can_be_added(self, tmp_path):
+        path = tmp_path / "example.toml"
+        path.write_text(files(CONTRIBUTING)["hardware/example.toml"])
+        assert float(catalog.hardware(str(path)).hbm_bw) == 4e12
+
+    def test_its_notebook_steps_make_a_notebook(self):
+        build = runpy.run_path(str(ROOT / "notebooks" / "build.py"))
+        book = build["notebook"]("# Story\n\n```python\nx = 1\n```\n\nText.\n")
+        assert [cell.cell_type for cell in book.cells] == ["markdown", "code", "markdown"]
+
+    def test_the_picture_shows_every_module(self):
+        pictures = runpy.run_path(str(DOCS / "pictures.py"))
+        layers = runpy.run_path(str(ROOT / "tests" / "test_layering.py"))["LAYERS"]
+        shown = [name for members in pictures["bands"]().values() for name in members]
+        assert sorted(shown) == sorted(n for row in layers for n in row if "." not in n)
+        assert all(pictures["bands"]().values())
+
+
+@needs_sphinx
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+def test_formulas_become_mathml(path):
+    convert = runpy.run_path(str(DOCS / "conf.py"))["mathml"]
+    prose = re.sub(
+        r"```.*?```|`[^`\n]*`", " code ", path.read_text(encoding="utf-8"), flags=re.DOTALL
+    )
+    formulas = re.findall(r"\$\$(.+?)\$\$", prose, re.DOTALL)
+    formulas += re.findall(
+        r"(?<!\$)\$([^$]+)\$(?!\$)", re.sub(r"\$\$.+?\$\$", "", prose, flags=re.DOTALL)
+    )
+    for formula in formulas:
+        assert "\\" not in convert(formula, "inline"), formula
+
+
+@needs_sphinx
+@pytest.mark.slow
+class TestSite:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def site(cls, tmp_path_factory):
+        out = tmp_path_factory.mktemp("site")
+        command = [sys.executable, "-m", "sphinx", "-q", "-b", "html", "-d", str(out / "cache")]
+        ended = subprocess.run(
+            [*command, str(DOCS), str(out / "html")], capture_output=True, text=True, check=False
+        )
+        assert ended.returncode == 0, ended.stderr[-3000:]
+        return out / "html", ended.stderr
+
+    def test_no_page_has_a_dead_reference(self, site):
+        _, said = site
+        pages = [line for line in said.splitlines() if "WARNING" in line and str(DOCS) in line]
+        ours = [line for line in pages if f"{DOCS}/api/" not in line and "didn't match" not in line]
+        assert ours == []
+
+    def test_it_needs_no_network(self, site):
+        html, _ = site
+        for path in html.rglob("*.html"):
+            text = path.read_text(encoding="utf-8")
+            loaded = re.findall(r"<(?:script|img|iframe|source)[^>]*src=\"(https?:[^\"]*)", text)
+            loaded += re.findall(r"<link[^>]*href=\"(https?:[^\"]*)", text)
+            assert not loaded, path
+
+    def test_formulas_guides_and_notebooks_are_in_it(self, site):
+        html, _ = site
+        assert "<math" in (html / "concepts" / "cost-model.html").read_text(encoding="utf-8")
+        guides = {path.stem for path in (DOCS / "guides").glob("*.md")}
+        assert guides == {path.stem for path in (html / "guides").glob("*.html")}
+        books = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
+        assert books == {path.stem for path in (html / "notebooks").glob("*.html")}
+        assert (html / "api" / "qsjax.decode.html").exists()
+
+
+def test_notebook_metadata_names_the_kernel_that_ci_has():
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        assert json.loads(Path(path).read_text())["metadata"]["kernelspec"]["name"] == "python3"
