@@ -57,7 +57,10 @@ ONLY = {"catalog": {"specs", "cost.params", "units", "validate"}}
 # Packages whose modules do not know each other (their __init__ may gather them).
 STRANGERS = {"cost"}
 MATPLOTLIB = {"plotting"}
-FILES = {"cli", "report", "export", "catalog", "measurements.storage", "sweep"}
+FILES = {
+    *("cli", "report", "export", "catalog", "measurements.storage"),
+    *("sweep.storage", "sweep.results", "sweep.spec", "sweep.distributed"),
+}
 JIT = {
     *("grid", "search", "candidates", "batches", "pareto", "breakdown", "companion", "sweep"),
     *("sensitivity", "breakeven", "design", "uncertainty", "paper"),

@@ -132,6 +132,7 @@ def make_plan(
     skip_illegal: bool = True,
     devices: int = 1,
     memory: float = 2.0**30,
+    chunk_cells: int | None = None,
 ) -> Plan:
     """Blocks that fit into `memory` bytes on `devices` devices together.
 
@@ -142,6 +143,7 @@ def make_plan(
         skip_illegal: leave out designs that no kept cell allows, whatever its memory.
         devices: devices of this process.
         memory: bytes that the blocks in flight may take.
+        chunk_cells: designs of a chunk, about; by default some seconds of work.
 
     Raises:
         ValueError: one kept cell alone needs more.
@@ -159,7 +161,9 @@ def make_plan(
             f"GiB on {devices} devices, more than the {memory / 2**30:.2g} GiB allowed; raise the "
             "limit, or shorten a searched axis"
         )
+    chunk = chunk_cells or CHUNK_CELLS
     cells = min(room, max(BLOCK_ROWS, BLOCK_CELLS // len(designs)))
+    cells = max(1, min(cells, chunk // len(designs)))
     split = len(kept) - 1
     while split > 0 and math.prod(kept[split:]) <= cells:
         split -= 1
@@ -169,9 +173,10 @@ def make_plan(
         step = math.ceil(kept[split] / math.ceil(kept[split] / longest))
     plan = Plan(axes, designs, max(split, 0), step, 1, 1)
     block = math.prod(plan.inner) * len(designs)
-    per_device = max(1, min(CALL_CELLS // block, math.ceil(plan.blocks / devices)))
+    per_device = min(CALL_CELLS // block, chunk // (block * devices), -(-plan.blocks // devices))
+    per_device = max(1, per_device)
     per_call = devices * per_device
-    calls = max(1, min(CHUNK_CELLS // (block * per_call), math.ceil(plan.blocks / per_call)))
+    calls = max(1, min(chunk // (block * per_call), math.ceil(plan.blocks / per_call)))
     return dataclasses.replace(plan, per_call=per_call, per_chunk=per_call * calls)
 
 

@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -137,10 +137,13 @@ def load_chunk(folder: Path, chunk: int) -> tuple[Tally, dict[str, np.ndarray]]:
     return tally, cells
 
 
-def finished(folder: Path, chunks: int) -> tuple[list[int], list[str]]:
-    """Chunks that are recorded and whole; and a line for each one that is damaged."""
+def finished(folder: Path, chunks: Sequence[int]) -> tuple[list[int], list[str]]:
+    """Which of some chunks are recorded and whole; and a line for each one that is damaged.
+
+    A damaged one is removed, so that nobody takes it for finished.
+    """
     done, damaged = [], []
-    for chunk in range(chunks):
+    for chunk in chunks:
         try:
             load_chunk(folder, chunk)
             done.append(chunk)
@@ -148,4 +151,5 @@ def finished(folder: Path, chunks: int) -> tuple[list[int], list[str]]:
             continue
         except DamagedChunkError as error:
             damaged.append(str(error))
+            chunk_path(folder, chunk).unlink()
     return done, damaged

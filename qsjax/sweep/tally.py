@@ -8,15 +8,8 @@ from jax.sharding import Mesh
 
 from qsjax.feasibility import REASONS
 from qsjax.search import TIE_TOLERANCE, levels
-from qsjax.sweep.engine import (
-    BINS,
-    Job,
-    Reduction,
-    bin_edges,
-    detail_one,
-    evaluate_blocks,
-    survivors_one,
-)
+from qsjax.sweep.engine import Job, evaluate_blocks
+from qsjax.sweep.kernels import BINS, Reduction, bin_edges, detail_one, survivors_one
 from qsjax.sweep.plan import Plan, winner_coordinates
 
 # Points of the front that the devices compare with; the exact front is kept on the host.

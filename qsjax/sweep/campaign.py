@@ -1,0 +1,174 @@
+"""A recorded sweep: what it is, what is done, the rest computed, the results written."""
+
+import dataclasses
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from qsjax import validate
+from qsjax.grid import Axes
+from qsjax.sweep import results, storage
+from qsjax.sweep.distributed import Processes, SignsOfLife
+from qsjax.sweep.engine import Job
+from qsjax.sweep.plan import Plan, make_plan
+from qsjax.sweep.run import Report, Wanted, cells_of, compute_chunks
+
+# Seconds that a process waits for process 0 to describe the sweep in the shared folder.
+WAIT = 300.0
+# Version of the folder's format: another one is another sweep.
+FORMAT = 1
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Campaign:
+    """A sweep and its folder."""
+
+    job: Job
+    plan: Plan
+    wanted: Wanted
+    folder: Path
+
+
+def _digest(*arrays: Any) -> str:
+    sha = hashlib.sha256()
+    for array in arrays:
+        sha.update(np.ascontiguousarray(np.asarray(array, np.float64)).tobytes())
+    return sha.hexdigest()[:16]
+
+
+def describe(job: Job, plan: Plan, content: dict[str, Any]) -> dict[str, Any]:
+    """What identifies a sweep: its file, the numbers behind its names, and how it is cut."""
+    return {
+        "format": FORMAT,
+        "spec": content,
+        "model numbers": _digest(*jax.tree.leaves(job.records.model)),
+        "hardware numbers": _digest(*jax.tree.leaves(job.records.hardware)),
+        "plan": {
+            "kept": list(plan.kept),
+            "designs": _digest(plan.designs),
+            "split": plan.split,
+            "step": plan.step,
+            "per_chunk": plan.per_chunk,
+        },
+    }
+
+
+def check(job: Job) -> None:
+    """Raise ValueError with the problems of the models and accelerators of a job."""
+    for name, record, rules in (
+        ("models", job.records.model, validate.model_problems),
+        ("hardware", job.records.hardware, validate.hardware_problems),
+    ):
+        values = {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
+        found = rules(values)
+        if found:
+            raise ValueError("\n".join([f"{name}:", *(f"  {k}: {v}" for k, v in found.items())]))
+
+
+def prepare(
+    job: Job,
+    axes: Axes,
+    wanted: Wanted,
+    content: dict[str, Any],
+    folder: Path,
+    *,
+    resume: bool,
+    skip_illegal: bool = True,
+    memory: float = 2.0**30,
+    chunk_cells: int | None = None,
+    is_first: bool = True,
+) -> Campaign:
+    """Plan a sweep, or take up the one that its folder holds.
+
+    Raises:
+        ValueError: the folder holds another sweep (with the differences), or one that was not to
+            be resumed.
+    """
+    devices = len(jax.local_devices())
+    wait = WAIT if not is_first else 0.0
+    while wait > 0 and storage.manifest(folder) is None:
+        time.sleep(0.2)
+        wait -= 0.2
+    plan = make_plan(
+        job.records,
+        axes,
+        job.convention,
+        skip_illegal=skip_illegal,
+        devices=devices,
+        memory=memory,
+        chunk_cells=chunk_cells,
+    )
+    old = storage.manifest(folder)
+    if old is not None and is_first and not resume:
+        raise ValueError(
+            f"{folder} holds a sweep already; add --resume to go on with it, or choose another "
+            "--out"
+        )
+    if old is not None:
+        cut = old.get("plan", {})
+        same = {k: cut.get(k) for k in ("split", "step", "per_chunk")}
+        if all(isinstance(value, int) for value in same.values()):
+            per_call = min(plan.per_call, same["per_chunk"])
+            plan = dataclasses.replace(plan, **same, per_call=max(devices, per_call))
+        changed = storage.differences(old, describe(job, plan, content))
+        if changed:
+            lines = "\n".join(f"  {line}" for line in changed)
+            raise ValueError(
+                f"{folder} holds another sweep:\n{lines}\nrestore the file, or choose another --out"
+            )
+    elif is_first:
+        text = json.dumps(describe(job, plan, content), indent=1)
+        storage.write(folder / storage.MANIFEST, text.encode())
+    return Campaign(job, plan, wanted, folder)
+
+
+def execute(
+    campaign: Campaign,
+    me: Processes,
+    start: Callable[[int, int], Report],
+    warn: Callable[[str], None],
+) -> dict[str, Any] | None:
+    """Compute what is missing, and in process 0 write the results.
+
+    Args:
+        campaign: the sweep.
+        me: this process.
+        start: called with the designs in all and those done; returns the progress report.
+        warn: called with a line for each damaged chunk.
+
+    Returns:
+        The summary in process 0, else None.
+
+    Raises:
+        HostLostError: another process is gone; what is finished is kept.
+    """
+    plan, folder = campaign.plan, campaign.folder
+    mine = me.share(list(range(plan.chunks)))
+    done, damaged = storage.finished(folder, mine)
+    for line in damaged:
+        warn(f"{line}; it is computed again")
+    report = start(cells_of(plan, mine), cells_of(plan, done))
+    rest = [chunk for chunk in mine if chunk not in set(done)]
+    if me.count == 1:
+        compute_chunks(campaign.job, plan, campaign.wanted, folder, rest, report)
+        return results.write(campaign.job, plan, campaign.wanted, folder)
+    with SignsOfLife(folder, me) as life:
+
+        def watched(cells: int) -> None:
+            report(cells)
+            life.check()
+
+        compute_chunks(campaign.job, plan, campaign.wanted, folder, rest, watched)
+        if me.rank:
+            life.say("done")
+            life.wait(lambda: life.state_of(0) == "done")
+            return None
+        others = [chunk for chunk in range(plan.chunks) if chunk not in set(mine)]
+        life.wait(lambda: all(storage.chunk_path(folder, c).exists() for c in others))
+        return results.write(campaign.job, plan, campaign.wanted, folder)

@@ -1,0 +1,180 @@
+"""A sweep on several hosts: JAX's own processes, a share of the chunks each, and signs of life.
+
+The processes exchange nothing while they compute: each takes every n-th chunk and records it in the
+shared folder. JAX finds coordinator, number and rank in the environment of SLURM, Open MPI,
+Kubernetes and TPU pods; here are only the variables that a plain launch sets.
+"""
+
+import dataclasses
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+# A process writes a sign of life every BEAT seconds; one that is silent for PATIENCE is lost.
+BEAT, PATIENCE, START_PATIENCE = 1.0, 20.0, 300.0
+_CLUSTERS = ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
+
+
+class HostLostError(RuntimeError):
+    """Another process of the sweep has died or does not answer."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Processes:
+    """How many processes share a sweep, which one this is, and a number that names this run."""
+
+    count: int = 1
+    rank: int = 0
+    run: int = 0
+
+    def share(self, chunks: list[int]) -> list[int]:
+        """The chunks of this process."""
+        return [chunk for chunk in chunks if chunk % self.count == self.rank]
+
+
+def _given(
+    environment: Mapping[str, str],
+    coordinator: str | None,
+    processes: int | None,
+    process_id: int | None,
+) -> tuple[str | None, int | None, int | None]:
+    def number(*names: str) -> int | None:
+        found = [int(environment[name]) for name in names if environment.get(name)]
+        return found[0] if found else None
+
+    return (
+        coordinator or environment.get("JAX_COORDINATOR_ADDRESS"),
+        processes if processes is not None else number("JAX_NUM_PROCESSES"),
+        process_id if process_id is not None else number("JAX_PROCESS_ID", "JOB_COMPLETION_INDEX"),
+    )
+
+
+def start(
+    coordinator: str | None = None,
+    processes: int | None = None,
+    process_id: int | None = None,
+    timeout: int = 300,
+) -> Processes:
+    """Join the processes of this sweep; a process on its own needs nothing.
+
+    Args:
+        coordinator: host:port of process 0; else JAX_COORDINATOR_ADDRESS.
+        processes: how many; else JAX_NUM_PROCESSES.
+        process_id: which one this is; else JAX_PROCESS_ID or JOB_COMPLETION_INDEX.
+        timeout: seconds to wait for the coordinator.
+
+    Raises:
+        ValueError: one of the three is missing.
+    """
+    given = _given(os.environ, coordinator, processes, process_id)
+    if given[1] == 1:
+        return Processes()
+    if all(value is None for value in given):
+        in_cluster = any(int(os.environ.get(name) or 1) > 1 for name in _CLUSTERS)
+        if not in_cluster:
+            return Processes()
+        jax.distributed.initialize(initialization_timeout=timeout)
+    else:
+        names = ("--coordinator", "--processes", "--process-id")
+        missing = [name for name, value in zip(names, given, strict=True) if value is None]
+        if missing:
+            raise ValueError(f"several processes need {', '.join(names)}; missing: {missing[0]}")
+        address, count, rank = given
+        jax.distributed.initialize(
+            address, count, rank, initialization_timeout=timeout, local_device_ids=None
+        )
+    # All are here before any goes on, and agree on a number: old signs of life are not theirs.
+    run = multihost_utils.broadcast_one_to_all(np.array(secrets.randbelow(2**31), np.int32))
+    return Processes(jax.process_count(), jax.process_index(), int(run))
+
+
+class SignsOfLife:
+    """Writes this process's sign of life and watches those of the others, in the shared folder."""
+
+    def __init__(self, folder: Path, me: Processes) -> None:
+        self.folder, self.me = folder / "alive", me
+        self._stop = threading.Event()
+        self._state = "running"
+        self._seen: dict[int, tuple[str, float]] = {}
+        self._started = time.monotonic()
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+
+    def _path(self, rank: int) -> Path:
+        return self.folder / f"{rank}.txt"
+
+    def _write(self) -> None:
+        temporary = self._path(self.me.rank).with_suffix(f".{os.getpid()}")
+        temporary.write_text(f"{self.me.run} {self._state} {time.time()}")
+        os.replace(temporary, self._path(self.me.rank))
+
+    def _beat(self) -> None:
+        while not self._stop.wait(BEAT):
+            try:
+                self._write()
+            except OSError:  # a full disk is reported where chunks are written
+                continue
+
+    def __enter__(self) -> "SignsOfLife":
+        """Begin to give signs of life."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._write()
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        """Say how it ended."""
+        self.say("failed" if kind else "done")
+        self._stop.set()
+        self._thread.join()
+
+    def say(self, state: str) -> None:
+        """Tell the others a state."""
+        self._state = state
+        try:
+            self._write()
+        except OSError:  # the error that ends this process matters more
+            return
+
+    def check(self) -> None:
+        """Raise HostLostError if another process has failed or fallen silent."""
+        now = time.monotonic()
+        for rank in range(self.me.count):
+            if rank == self.me.rank:
+                continue
+            content = self._read(rank)
+            before, since = self._seen.get(rank, ("", self._started))
+            if content != before:
+                self._seen[rank] = (content, now)
+                since = now
+            state = self.state_of(rank)
+            limit = PATIENCE if content else START_PATIENCE
+            if state == "failed" or (state != "done" and now - since > limit):
+                what = "has failed" if state == "failed" else f"is silent for {now - since:.0f} s"
+                raise HostLostError(
+                    f"process {rank} of {self.me.count} {what}; process {self.me.rank} stops. "
+                    "Finished chunks are kept: start all processes again with --resume"
+                )
+
+    def wait(self, is_ready: Callable[[], bool], pause: float = 0.2) -> None:
+        """Wait for a condition, as long as the others live."""
+        while not is_ready():
+            self.check()
+            time.sleep(pause)
+
+    def state_of(self, rank: int) -> str:
+        """Last state that a process told in this run."""
+        return (self._read(rank).split() or ["", ""])[1]
+
+    def _read(self, rank: int) -> str:
+        try:
+            content = self._path(rank).read_text()
+        except OSError:
+            return ""
+        return content if content.startswith(f"{self.me.run} ") else ""

@@ -1,0 +1,222 @@
+"""The files of a finished sweep: labelled winners, their table, top designs, front, summary."""
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qsjax.feasibility import REASONS
+from qsjax.grid import Axis, place
+from qsjax.search import evaluate
+from qsjax.specs import KV_MODES
+from qsjax.sweep import storage
+from qsjax.sweep.engine import Job
+from qsjax.sweep.plan import Plan, winner_coordinates
+from qsjax.sweep.run import Wanted, recorded
+from qsjax.sweep.tally import Designs, Tally, merge, new_tally, quantiles
+
+# Designs whose terms are evaluated at a time: one shape, one compilation.
+ROWS = 2**14
+# A table for spreadsheets beside the Parquet file, up to this many rows.
+CSV_ROWS = 100_000
+SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)
+METRICS = ("tpot", "tokens_per_s_per_gpu", "tokens_per_s_per_user")
+Columns = dict[str, np.ndarray]
+
+
+def _names(axis: Axis, values: np.ndarray) -> np.ndarray:
+    if axis.name == "kv_mode":
+        modes = {code: name for name, code in KV_MODES.items()}
+        return np.array([modes[float(v)] for v in values], dtype=object)
+    if not axis.names:
+        return values
+    return np.array([axis.names[int(v)] for v in values], dtype=object)
+
+
+def columns(job: Job, plan: Plan, cells: np.ndarray, positions: np.ndarray) -> Columns:
+    """Coordinates and metrics of designs, one row each."""
+    found: dict[str, list[np.ndarray]] = {}
+    axes = (*plan.axes.kept, *plan.axes.searched)
+    for start in range(0, max(1, len(cells)), ROWS):
+        part, at = cells[start : start + ROWS], positions[start : start + ROWS]
+        if len(part) == 0:
+            continue
+        padding = (0, ROWS - len(part))
+        coordinates = winner_coordinates(
+            plan, np.pad(part, padding, mode="edge"), np.pad(at, padding, mode="edge")
+        )
+        step = evaluate(place(job.records, coordinates, job.convention), job.convention)
+        values = {axis.name: _names(axis, coordinates[axis.name]) for axis in axes}
+        for name in METRICS:
+            values[name] = np.asarray(getattr(step, name), np.float64)
+        if "batch" not in values:
+            values["batch"] = np.asarray(step.capacity.batch, np.float64)
+        for name, column in values.items():
+            found.setdefault(name, []).append(np.broadcast_to(column, ROWS)[: len(part)])
+    return {name: np.concatenate(parts) for name, parts in found.items()}
+
+
+def csv_bytes(table: Mapping[str, np.ndarray]) -> bytes:
+    """Columns as CSV; whole numbers without a fraction, others in full."""
+    import csv
+    import io
+
+    def shown(value: Any) -> Any:
+        if isinstance(value, float | np.floating):
+            number = float(value)
+            return int(number) if number.is_integer() and abs(number) < 2**53 else number
+        return value
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(table)
+    writer.writerows([shown(x) for x in row] for row in zip(*table.values(), strict=True))
+    return text.getvalue().encode()
+
+
+def _of(job: Job, plan: Plan, designs: Designs) -> Columns:
+    table = columns(job, plan, designs.cell, designs.position)
+    return table | {"gpus_used": designs.gpus}
+
+
+def summary(job: Job, plan: Plan, tally: Tally) -> dict[str, Any]:
+    """Counts, and the range and quantiles of the metrics that were asked for."""
+    spread = {
+        name: {
+            "min": float(tally.low[k]),
+            "max": float(tally.high[k]),
+            **dict(
+                zip(
+                    [f"q{int(100 * s):02d}" for s in SHARES],
+                    map(float, quantiles(tally, k, np.array(SHARES))),
+                    strict=True,
+                )
+            ),
+        }
+        for k, name in enumerate(job.statistics)
+        if tally.feasible
+    }
+    return {
+        "designs_in_grid": plan.axes.cells,
+        "designs_computed": tally.computed,
+        "designs_feasible": tally.feasible,
+        "designs_with_reason": dict(zip(REASONS, map(int, tally.reasons), strict=True)),
+        "objective": job.objective,
+        "statistics": spread,
+    }
+
+
+def _tables(job: Job, plan: Plan, folder: Path) -> Iterator[tuple[Tally, Columns, int]]:
+    # Tally, table of the winners and first kept cell of each chunk, in order.
+    for tally, cells, (first, last) in recorded(folder, plan):
+        table: Columns = {}
+        if cells:
+            table = columns(job, plan, np.arange(first, last), cells["position"].astype(int))
+            is_feasible = cells["feasible"] > 0
+            kept = {axis.name for axis in plan.axes.kept}
+            for name in set(table) - kept:
+                nothing: Any = "" if table[name].dtype.kind == "O" else np.nan
+                table[name] = np.where(is_feasible, table[name], nothing)
+            table |= {"score": cells["score"].astype(np.float64), "feasible": cells["feasible"]}
+        yield tally, table, first
+
+
+def write(job: Job, plan: Plan, wanted: Wanted, folder: Path) -> dict[str, Any]:
+    """Merge the chunks and write every file of the result; returns the summary."""
+    tally = new_tally(len(job.statistics))
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".merge.") as scratch:
+        spool = Spool(Path(scratch))
+        for part, table, _ in _tables(job, plan, folder):
+            tally = merge(tally, part, wanted.top_k)
+            if wanted.winners:
+                spool.add(table)
+        if wanted.winners:
+            _write_dataset(plan, spool, folder)
+            os.replace(spool.close_table(), folder / "winners.parquet")
+            if spool.rows <= CSV_ROWS:
+                storage.write(folder / "winners.csv", csv_bytes(spool.columns()))
+    if wanted.top_k:
+        storage.write(folder / "top.csv", csv_bytes(_of(job, plan, tally.best)))
+    if wanted.pareto:
+        storage.write(folder / "front.csv", csv_bytes(_of(job, plan, tally.edge)))
+    found = summary(job, plan, tally)
+    text = json.dumps(found, indent=1, allow_nan=False)
+    storage.write(folder / "summary.json", text.encode())
+    return found
+
+
+class Spool:
+    """Columns appended to files chunk by chunk, so that memory does not grow with the cells."""
+
+    def __init__(self, scratch: Path) -> None:
+        self.scratch, self.rows = scratch, 0
+        self.kinds: dict[str, np.dtype[Any]] = {}
+        self._writer: Any = None
+
+    def add(self, table: Columns) -> None:
+        """Append rows."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        rows = pa.table(table)
+        if self._writer is None:
+            self._writer = pq.ParquetWriter(self.scratch / "winners.parquet", rows.schema)
+        self._writer.write_table(rows)
+        for name, column in table.items():
+            if name == "kv_mode":
+                column = np.array([KV_MODES.get(mode, np.nan) for mode in column])
+            if column.dtype.kind != "O":
+                self.kinds[name] = column.dtype
+                with open(self.scratch / f"{name}.bin", "ab") as file:
+                    column.tofile(file)
+        self.rows += len(next(iter(table.values())))
+
+    def column(self, name: str) -> np.ndarray:
+        """A column, mapped from its file."""
+        return np.memmap(self.scratch / f"{name}.bin", self.kinds[name], "r")
+
+    def close_table(self) -> Path:
+        """The finished Parquet file."""
+        self._writer.close()
+        return self.scratch / "winners.parquet"
+
+    def columns(self) -> Columns:
+        """All columns in memory; for small tables."""
+        import pyarrow.parquet as pq
+
+        table = pq.read_table(self.scratch.parent / "winners.parquet")
+        return {
+            name: np.array(table[name].to_pylist(), dtype=object) for name in table.schema.names
+        }
+
+
+def _write_dataset(plan: Plan, spool: Spool, folder: Path) -> None:
+    """The winners as netCDF over the kept axes, written piece by piece and moved into place."""
+    import h5netcdf
+    import h5py
+
+    path = spool.scratch / "winners.nc"
+    kept = plan.axes.kept
+    dims = [axis.name for axis in kept]
+    with h5netcdf.File(path, "w") as file:
+        file.dimensions = {axis.name: len(axis.values) for axis in kept}
+        for axis in kept:
+            values: Any = axis.values
+            kind: Any = np.float64
+            if axis.names:
+                values, kind = np.array(axis.names, dtype=object), h5py.string_dtype()
+            file.create_variable(axis.name, (axis.name,), kind, data=values)
+        for name, dtype in spool.kinds.items():
+            if name in dims:
+                continue
+            data = spool.column(name).reshape(plan.kept)
+            variable = file.create_variable(name, tuple(dims), dtype)
+            for at in range(plan.kept[0]):
+                variable[at] = data[at]
+            if name == "kv_mode":
+                variable.attrs["codes"] = ", ".join(f"{v:g} = {k}" for k, v in KV_MODES.items())
+    os.replace(path, folder / "winners.nc")

@@ -1,0 +1,277 @@
+"""A sweep as a TOML file: its schema, every mistake at its line, and the job that it asks for."""
+
+import dataclasses
+import difflib
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+
+from qsjax import validate
+from qsjax.cost.params import dense_twin
+from qsjax.grid import Axes, Records, make_axes, stack
+from qsjax.search import Objective
+from qsjax.specs import CONVENTIONS, KV_MODES, HardwareSpec, ModelSpec, Partition, Workload
+from qsjax.sweep.engine import Job, Precision
+from qsjax.sweep.kernels import Metric
+from qsjax.sweep.run import Wanted
+
+DEGREES = ("tp", "ep", "pp", "dp", "kvp")
+METRICS = get_args(Metric)
+_NAMES = "a list of names"
+# Table -> key -> what is allowed; the words are those of the messages.
+SCHEMA: dict[str, dict[str, str]] = {
+    "sweep": {
+        "models": _NAMES,
+        "hardware": _NAMES,
+        "twins": "a list of numbers",
+        "convention": "one of " + ", ".join(CONVENTIONS),
+        "objective": "one of " + ", ".join(get_args(Objective)),
+        "precision": "one of " + ", ".join(get_args(Precision)),
+        "skip_illegal": "true or false",
+    },
+    "axes": {},
+    "workload": {f.name: "a number" for f in dataclasses.fields(Workload)},
+    "constraints": {f"{side}_{m}": "a number" for m in METRICS for side in ("min", "max")},
+    "outputs": {
+        "winners": "true or false",
+        "top_k": "a whole number",
+        "pareto": "true or false",
+        "statistics": "a list of " + ", ".join(METRICS),
+    },
+}
+for _name in ("attn_dtype", "proj_dtype", "ffn_dtype", "head_dtype"):
+    SCHEMA["workload"][_name] = "one of bf16, fp8, fp4"
+_RANGES = ({"from", "to", "steps"}, {"from", "to", "steps", "scale"}, {"from", "to", "step"})
+_RANGE_HELP = (
+    'give a number, a list, {from, to, step}, or {from, to, steps} with scale = "linear" or "log"'
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Spec:
+    """A checked file: its tables as plain values, axes as lists of numbers."""
+
+    sweep: dict[str, Any]
+    axes: dict[str, list[Any]]
+    workload: dict[str, Any]
+    constraints: dict[str, float]
+    outputs: dict[str, Any]
+
+    def content(self) -> dict[str, Any]:
+        """What identifies the sweep."""
+        return dataclasses.asdict(self)
+
+
+def _line(text: str, table: str, key: str = "") -> int:
+    """Line of a key in a table, or of the table's header; 0 if it cannot be found."""
+    current = ""
+    for number, line in enumerate(text.splitlines(), 1):
+        header = re.match(r"\s*\[\s*([\w.-]+)\s*\]", line)
+        if header:
+            current = header.group(1)
+            if current == table and not key:
+                return number
+        here = re.match(r"""\s*["']?([\w-]+)["']?\s*=""", line)
+        if here and here.group(1) == key and current in (table, ""):
+            return number
+        if current == "" and re.match(rf"\s*{re.escape(table)}\s*\.\s*{re.escape(key)}\s*=", line):
+            return number
+    return 0
+
+
+def _near(name: str, known: Any) -> str:
+    close = difflib.get_close_matches(name, list(known), n=3)
+    return f"did you mean {', '.join(close)}?" if close else f"known: {', '.join(known)}"
+
+
+def _type_problem(value: Any, allowed: str) -> str | None:
+    """Why a value is not what the schema's words say."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if allowed.startswith("one of "):
+        choices = allowed.removeprefix("one of ").split(", ")
+        good = isinstance(value, str) and value in choices
+    elif allowed.startswith("a list of "):
+        items = value if isinstance(value, list) else []
+        good = bool(items)
+        if allowed == "a list of numbers":
+            good &= all(isinstance(x, int | float) and not isinstance(x, bool) for x in items)
+        else:
+            good &= all(isinstance(x, str) for x in items)
+            names = allowed.removeprefix("a list of ").split(", ")
+            good &= names == ["names"] or all(x in names for x in items)
+    elif allowed == "true or false":
+        good = isinstance(value, bool)
+    elif allowed == "a whole number":
+        good = isinstance(value, int) and is_number and value >= 0
+    else:
+        good = is_number
+    return None if good else f"{value!r} is not allowed; give {allowed}"
+
+
+def _range(name: str, value: Mapping[str, Any]) -> tuple[list[float], str | None]:
+    if set(value) not in _RANGES:
+        unknown = ", ".join(sorted(set(value))) or "nothing"
+        return [], f"{unknown} is no range; {_RANGE_HELP}"
+    numbers = [value[key] for key in value if key != "scale"]
+    if any(isinstance(x, bool) or not isinstance(x, int | float) for x in numbers):
+        return [], f"a range needs numbers; {_RANGE_HELP}"
+    low, high = float(value["from"]), float(value["to"])
+    if low > high:
+        return [], f"from {low:g} to {high:g} runs backwards; swap the two"
+    if "step" in value:
+        if value["step"] <= 0:
+            return [], f"step {value['step']:g} is not allowed; give a number above 0"
+        count = int(np.floor((high - low) / value["step"] * (1 + 1e-12))) + 1
+        return [low + k * float(value["step"]) for k in range(count)], None
+    steps, scale = value["steps"], value.get("scale", "linear")
+    if not isinstance(steps, int) or steps < 1:
+        return [], f"steps {steps!r} is not allowed; give a whole number of at least 1"
+    if scale not in ("linear", "log"):
+        return [], f'scale {scale!r} is not allowed; give "linear" or "log"'
+    if scale == "log" and low <= 0:
+        return [], f"a logarithmic range cannot start at {low:g}; give a number above 0"
+    values = np.geomspace(low, high, steps) if scale == "log" else np.linspace(low, high, steps)
+    rule = validate.AXIS_RULES.get(name)
+    if (rule is not None and rule.whole) or name == "context":
+        values = np.unique(values.round())
+    return [float(x) for x in values], None
+
+
+def _axis(name: str, value: Any, gpus: list[float]) -> tuple[list[Any], str | None]:
+    """Values of an axis, or what is wrong with it."""
+    if name == "kv_mode":
+        modes = value if isinstance(value, list) else [value]
+        wrong = [m for m in modes if m not in KV_MODES]
+        allowed = ", ".join(KV_MODES)
+        return modes, f"{wrong[0]!r} is not allowed; give some of {allowed}" if wrong else None
+    if value == "divisors":
+        if name not in DEGREES:
+            return [], f'"divisors" is for {", ".join(DEGREES)}; {_RANGE_HELP}'
+        counts = {int(n) for n in gpus}
+        if not counts:
+            return [], '"divisors" needs the axis gpus'
+        return sorted({float(d) for n in counts for d in range(1, n + 1) if n % d == 0}), None
+    problem: str | None = None
+    if isinstance(value, dict):
+        values, problem = _range(name, value)
+    else:
+        values = list(value) if isinstance(value, list) else [value]
+        if any(isinstance(x, bool | str) or not isinstance(x, int | float) for x in values):
+            return [], f"{value!r} is not a list of numbers; {_RANGE_HELP}"
+        values = [float(x) for x in values]
+        repeated = sorted({x for x in values if values.count(x) > 1})
+        if repeated:
+            problem = f"{repeated[0]:g} is there twice; give every value once"
+    if problem is None:
+        problem = validate.value_problem(validate.AXIS_RULES[name], np.array(values))
+    return values, problem
+
+
+def parse(text: str, source: str = "sweep") -> Spec:
+    """The checked content of a file.
+
+    Raises:
+        ValueError: with every mistake, each at its line and key.
+    """
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{source}: {error}") from error
+    problems: list[tuple[int, str]] = []
+
+    def blame(table: str, key: str, problem: str) -> None:
+        where = f"[{table}] {key}".strip()
+        problems.append((_line(text, table, key), f"{where}: {problem}"))
+
+    for table, content in raw.items():
+        if table not in SCHEMA:
+            blame(table, "", f"unknown table; {_near(table, SCHEMA)}")
+        elif not isinstance(content, dict):
+            blame(table, "", f"is no table; write [{table}] and its keys below")
+    tables = {t: raw.get(t, {}) if isinstance(raw.get(t, {}), dict) else {} for t in SCHEMA}
+    for table, keys in SCHEMA.items():
+        for key, value in tables[table].items() if table != "axes" else ():
+            if key not in keys:
+                blame(table, key, f"unknown key; {_near(key, keys)}")
+            elif (problem := _type_problem(value, keys[key])) is not None:
+                blame(table, key, problem)
+    for key in ("models", "hardware"):
+        if key not in tables["sweep"]:
+            blame("sweep", key, f"is missing; give {_NAMES}")
+    axes = _axes(tables["axes"], blame)
+    if "context" not in axes and "context" not in tables["workload"]:
+        blame("axes", "context", f"is missing; {_RANGE_HELP}")
+    for key in set(axes) & set(tables["workload"]):
+        blame("workload", key, "is an axis too; keep one of the two")
+    if problems:
+        lines = [f"line {n}: {what}" if n else what for n, what in sorted(problems)]
+        raise ValueError("\n".join([f"{source}:", *(f"  {line}" for line in lines)]))
+    return Spec(tables["sweep"], axes, tables["workload"], tables["constraints"], tables["outputs"])
+
+
+def _axes(table: Mapping[str, Any], blame: Callable[[str, str, str], None]) -> dict[str, list[Any]]:
+    gpus, problem = _axis("gpus", table["gpus"], []) if "gpus" in table else ([], None)
+    axes: dict[str, list[Any]] = {}
+    known = [n for n in validate.AXIS_RULES if n not in validate.CONVENTION_RULES]
+    for name, value in table.items():
+        if name not in known:
+            blame("axes", name, f"no such field; {_near(name, known)}")
+            continue
+        axes[name], problem = _axis(name, value, gpus)
+        if problem is not None:
+            blame("axes", name, problem)
+    if not gpus and not set(DEGREES) & set(table):
+        blame("axes", "gpus", "is missing; give GPU counts, or the degrees themselves")
+        return axes
+    for name in DEGREES:
+        if name not in axes:
+            axes[name] = _axis(name, "divisors", gpus)[0] if gpus else [1.0]
+    axes.setdefault("kv_mode", ["kvp", "cp"])
+    return axes
+
+
+def read(path: Path) -> Spec:
+    """The sweep in a file; errors as `parse`."""
+    return parse(path.read_text(), str(path))
+
+
+def build(
+    spec: Spec, model: Callable[[str], ModelSpec], hardware: Callable[[str], HardwareSpec]
+) -> tuple[Job, Axes, Wanted]:
+    """The job, the grid and what is kept, with models and accelerators looked up by name."""
+    rules = CONVENTIONS[spec.sweep.get("convention", "physical")]
+    labels: list[str] = []
+    specs: list[ModelSpec] = []
+    for name in spec.sweep["models"]:
+        labels.append(name)
+        specs.append(model(name))
+        for q in spec.sweep.get("twins", []):
+            labels.append(f"{name} dense q={q:g}")
+            specs.append(dense_twin(specs[labels.index(name)], float(q), rules.twin))
+    chips = [hardware(name) for name in spec.sweep["hardware"]]
+    values: dict[str, Any] = {"model": labels, "hardware": spec.sweep["hardware"], **spec.axes}
+    work = Workload(**{"context": 1.0, **spec.workload})
+    records = Records(stack(specs), stack(chips), Partition(), work, None)
+    bounds: dict[Any, tuple[float, float]] = {}
+    for key, value in spec.constraints.items():
+        side, _, metric = key.partition("_")
+        low, high = bounds.get(metric, (-np.inf, np.inf))
+        bounds[metric] = (float(value), high) if side == "min" else (low, float(value))
+    job = Job(
+        records,
+        rules,
+        spec.sweep.get("objective", "tokens_per_s_per_gpu"),
+        bounds,
+        tuple(spec.outputs.get("statistics", [])),
+        spec.sweep.get("precision", "float64"),
+    )
+    wanted = Wanted(
+        spec.outputs.get("winners", True),
+        spec.outputs.get("top_k", 10),
+        spec.outputs.get("pareto", False),
+    )
+    return job, make_axes(values), wanted
