@@ -83,6 +83,18 @@ def _line(text: str, table: str, key: str = "") -> int:
     return 0
 
 
+def _syntax(text: str, error: str) -> str:
+    """What TOML says, with the line itself; a key given twice is the commonest case."""
+    found = re.search(r"at line (\d+)", error)
+    if not found:
+        return error
+    number = int(found.group(1))
+    line = text.splitlines()[number - 1].strip()
+    if "overwrite" in error:
+        return f"line {number}: {line.partition('=')[0].strip()} is there twice; keep one"
+    return f"line {number}: {error}: {line}"
+
+
 def _near(name: str, known: Any) -> str:
     close = difflib.get_close_matches(name, list(known), n=3)
     return f"did you mean {', '.join(close)}?" if close else f"known: {', '.join(known)}"
@@ -180,7 +192,7 @@ def parse(text: str, source: str = "sweep") -> Spec:
     try:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{source}: {error}") from error
+        raise ValueError(f"{source}: {_syntax(text, str(error))}") from error
     problems: list[tuple[int, str]] = []
 
     def blame(table: str, key: str, problem: str) -> None:

@@ -1,0 +1,108 @@
+"""A sweep by several real processes on one machine, and one of them dying."""
+
+import socket
+import time
+
+import pytest
+import sweep_cases as cases
+
+from qsjax.sweep import distributed
+from qsjax.sweep.distributed import HostLostError, Processes, SignsOfLife
+
+pytestmark = pytest.mark.slow
+CHUNK = ("--chunk", "20000")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def group(spec, out, count, *flags, by_environment=False):
+    address = f"127.0.0.1:{free_port()}"
+    members = []
+    for rank in range(count):
+        where = ("--coordinator", address, "--processes", str(count), "--process-id", str(rank))
+        names = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+        options = dict(zip(names, where[1::2], strict=True)) if by_environment else {}
+        given = () if by_environment else where
+        members.append(cases.launch(spec, out, *CHUNK, *flags, *given, **options))
+    return members
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    home = tmp_path_factory.mktemp("hosts")
+    spec = home / "study.toml"
+    spec.write_text(cases.SPEC)
+    code, _, error = cases.run(spec, home / "alone", *CHUNK)
+    assert code == 0, error
+    return spec, cases.files(home / "alone")
+
+
+@pytest.mark.parametrize(("count", "by_environment"), [(2, False), (4, True)])
+def test_several_processes_find_what_one_finds(alone, tmp_path, count, by_environment):
+    spec, expected = alone
+    members = group(spec, tmp_path / "out", count, by_environment=by_environment)
+    ends = [member.communicate(timeout=240) for member in members]
+    assert [member.returncode for member in members] == [0] * count, ends
+    assert cases.files(tmp_path / "out") == expected
+    assert ["designs computed" in output for output, _ in ends] == [True] + [False] * (count - 1)
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_dead_process_stops_the_others_and_the_rest_resumes(alone, tmp_path, victim):
+    spec, expected = alone
+    out = tmp_path / "out"
+    members = group(spec, out, 2)
+    until = time.monotonic() + 200
+    while not (out / "alive" / f"{victim}.txt").exists():
+        assert time.monotonic() < until
+        assert all(member.poll() is None for member in members)
+        time.sleep(0.005)
+    members[victim].kill()
+    other = members[1 - victim]
+    _, error = other.communicate(timeout=120)
+    members[victim].communicate()
+    assert other.returncode != 0
+    assert "process" in error
+    assert "distributed" in error or "--resume" in error, error
+    code, _, error = cases.run(spec, out, *CHUNK, "--resume")
+    assert code == 0, error
+    assert cases.files(out) == expected
+
+
+def test_silence_failure_and_old_signs(tmp_path, monkeypatch):
+    monkeypatch.setattr(distributed, "BEAT", 0.05)
+    monkeypatch.setattr(distributed, "PATIENCE", 0.5)
+    monkeypatch.setattr(distributed, "START_PATIENCE", 0.5)
+    (tmp_path / "alive").mkdir()
+    (tmp_path / "alive" / "1.txt").write_text("99 failed 0")
+    with SignsOfLife(tmp_path, Processes(2, 0, run=5)) as life:
+        life.check()  # a failure of another run is none of this one
+        with SignsOfLife(tmp_path, Processes(2, 1, run=5)) as other:
+            for _ in range(20):
+                life.check()
+                time.sleep(0.05)
+            other.say("done")
+        time.sleep(0.7)
+        life.check()  # done is not lost
+        assert life.state_of(1) == "done"
+        (tmp_path / "alive" / "1.txt").write_text("5 running 0")
+        with pytest.raises(HostLostError, match=r"process 1 of 2 is silent.*--resume"):
+            life.wait(lambda: False, pause=0.05)
+        (tmp_path / "alive" / "1.txt").write_text("5 failed 0")
+        with pytest.raises(HostLostError, match="has failed"):
+            life.check()
+
+
+def test_the_environment_names_the_process(monkeypatch):
+    kubernetes = {"JAX_COORDINATOR_ADDRESS": "a:1", "JAX_NUM_PROCESSES": "4"}
+    given = distributed._given({**kubernetes, "JOB_COMPLETION_INDEX": "3"}, None, None, None)
+    assert given == ("a:1", 4, 3)
+    assert distributed._given(kubernetes, "b:2", 8, 0) == ("b:2", 8, 0)
+    monkeypatch.setenv("JAX_NUM_PROCESSES", "4")
+    with pytest.raises(ValueError, match="missing: --coordinator"):
+        distributed.start()
+    assert distributed.start(processes=1) == Processes()

@@ -1,0 +1,105 @@
+"""The file of a sweep: every mistake named at its line, and what a good one asks for."""
+
+import numpy as np
+import pytest
+
+from qsjax import catalog
+from qsjax.specs import PAPER
+from qsjax.sweep import spec
+
+GOOD = """\
+[sweep]
+models = ["mixtral-8x7b"]
+hardware = ["h100-sxm"]
+
+[axes]
+gpus = [8, 16]
+context = {from = 1024, to = 1048576, steps = 11, scale = "log"}
+q = {from = 2, to = 3, step = 0.25}
+"""
+
+
+def problems(text):
+    with pytest.raises(ValueError, match="study") as caught:
+        spec.parse(text, "study.toml")
+    return str(caught.value)
+
+
+def test_axes_are_lists_ranges_and_divisors():
+    axes = spec.parse(GOOD).axes
+    np.testing.assert_array_equal(axes["context"], 1024 * 2.0 ** np.arange(11))
+    assert axes["q"] == [2.0, 2.25, 2.5, 2.75, 3.0]
+    assert axes["tp"] == [1, 2, 4, 8, 16]
+    assert axes["kv_mode"] == ["kvp", "cp"]
+    assert spec.parse(GOOD + "tp = 4\n").axes["tp"] == [4.0]
+    linear = GOOD + "hbm_bw = {from = 1e12, to = 3e12, steps = 3}\n"
+    assert spec.parse(linear).axes["hbm_bw"] == [1e12, 2e12, 3e12]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("q =", "hbm_bandwidth =", ["line 8", "hbm_bandwidth", "did you mean hbm_bw"]),
+        ("models", "model", ["line 2", "[sweep] model", "did you mean models", "is missing"]),
+        ("[axes]", "[axis]", ["line 5", "unknown table", "did you mean axes"]),
+        ('["h100-sxm"]', "7", ["line 3", "7 is not allowed", "list of names"]),
+        ("from = 1024, to = 1048576", "from = 9, to = 3", ["line 7", "runs backwards", "swap"]),
+        ("step = 0.25", "step = 0", ["line 8", "step 0", "above 0"]),
+        ("steps = 11", "steps = 2.5", ["line 7", "steps 2.5", "whole number"]),
+        ('"log"', '"cubic"', ["line 7", "cubic", "linear"]),
+        ("from = 1024, to", "from = 0, to", ["line 7", "logarithmic", "0"]),
+        ("[8, 16]", "[8, 8]", ["line 6", "8 is there twice"]),
+        ("[8, 16]", "[8.5]", ["line 6", "8.5", "whole number"]),
+        ("[8, 16]", '["many"]', ["line 6", "many", "list of numbers"]),
+        ("q =", "gpus =", ["gpus is there twice", "line 8"]),
+        ("q =", "q = = ", ["line 8", "q = = "]),
+        ("step = 0.25", "stride = 0.25", ["line 8", "stride", "is no range"]),
+        ("context =", "batch =", ["context", "is missing"]),
+    ],
+)
+def test_a_mistake_is_named_at_its_line(old, new, said):
+    assert old in GOOD
+    message = problems(GOOD.replace(old, new, 1))
+    for part in said:
+        assert part in message, message
+
+
+def test_every_mistake_is_told_at_once():
+    text = GOOD.replace("[8, 16]", "[0]").replace("step = 0.25", "step = -1")
+    message = problems(text + "[outputs]\ntop_k = -3\n[constraints]\nmax_speed = 1\n")
+    assert [f"line {n}:" in message for n in (6, 8, 10, 12)] == [True] * 4, message
+    assert "known: min_tpot" in message
+
+
+def test_kv_modes_and_workload_are_checked():
+    assert "line 9" in problems(GOOD + 'kv_mode = ["ring"]\n')
+    message = problems(GOOD + '[workload]\nffn_dtype = "int4"\nbytes_kvs = 1\ncontext = 3\n')
+    for part in ("ffn_dtype", "fp8", "bytes_kvs", "bytes_kv", "is an axis too"):
+        assert part in message
+
+
+def test_what_a_file_asks_for():
+    text = GOOD.replace("q =", "hbm_bw =").replace(
+        "from = 2, to = 3, step = 0.25", "from = 1e12, to = 2e12, steps = 2"
+    )
+    text = text.replace(
+        "[axes]", 'twins = [3, 5]\nconvention = "paper"\nobjective = "tpot"\n[axes]'
+    )
+    text += (
+        "[constraints]\nmax_tpot = 0.1\nmin_tpot = 0.001\n[outputs]\ntop_k = 3\nwinners = false\n"
+    )
+    job, axes, wanted = spec.build(spec.parse(text), catalog.model, catalog.hardware)
+    assert job.convention == PAPER
+    assert job.objective == "tpot"
+    assert dict(job.bounds) == {"tpot": (0.001, 0.1)}
+    assert (wanted.top_k, wanted.winners, wanted.pareto) == (3, False, False)
+    names = {axis.name: axis.names for axis in axes.kept}
+    assert names["model"] == ("mixtral-8x7b", "mixtral-8x7b dense q=3", "mixtral-8x7b dense q=5")
+    assert np.asarray(job.records.model.experts).tolist() == [8.0, 1.0, 1.0]
+    assert {a.name for a in axes.searched} == {"tp", "ep", "pp", "dp", "kvp", "kv_mode"}
+
+
+def test_an_unknown_model_is_named():
+    text = GOOD.replace("mixtral-8x7b", "mixtrol-8x7b")
+    with pytest.raises(ValueError, match="mixtral-8x7b"):
+        spec.build(spec.parse(text), catalog.model, catalog.hardware)
