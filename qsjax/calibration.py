@@ -28,6 +28,9 @@ QUANTILE = 1.96
 WIDE, ALIKE = 2.0, 0.95
 # Derivatives of log prediction in log constant below this have no hold on it.
 NO_EFFECT = 1e-4
+# Eigenvalues of the normal matrix below this share of the largest are rounding; timers repeat to
+# about 0.1 %, so residuals are never taken as more exact than that.
+RANK_TOLERANCE, LEAST_VARIANCE = 1e-12, 1e-6
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,16 +243,18 @@ def _summarise(
     residuals, jacobian = problem.value(logs), root[:, None] * problem.jacobian(logs)
     spread = (root * residuals) ** 2
     freedom = max(1, len(residuals) - len(names))
-    covariance = np.linalg.pinv(jacobian.T @ jacobian) * (spread.sum() / freedom)
-    # A direction without any hold vanishes from the pseudo-inverse; its interval is unbounded.
-    norms = np.linalg.norm(jacobian, axis=0)
-    sigma = np.where(norms > 0, np.sqrt(np.diag(covariance)), np.inf)
+    # Directions without any hold keep a tiny eigenvalue, so that their intervals are wide.
+    eigenvalues, vectors = np.linalg.eigh(jacobian.T @ jacobian)
+    floor = RANK_TOLERANCE * eigenvalues.max()
+    variance = max(spread.sum() / freedom, LEAST_VARIANCE)
+    covariance = (vectors / np.maximum(eigenvalues, floor)) @ vectors.T * variance
+    sigma = np.sqrt(np.diag(covariance))
     constants = tuple(
         Constant(
             name=name,
             value=float(np.exp(x)),
-            low=float(np.exp(x - QUANTILE * s)),
-            high=float(np.exp(min(x + QUANTILE * s, 700.0))),
+            low=max(float(np.exp(x - QUANTILE * s)), PARAMETERS[name].low),
+            high=float(np.exp(min(x + QUANTILE * s, np.log(PARAMETERS[name].high)))),
             unit=PARAMETERS[name].unit,
         )
         for name, x, s in zip(names, logs, sigma, strict=True)
@@ -275,13 +280,12 @@ def _warnings(
         parameter = PARAMETERS[name]
         at_bound = min(x - np.log(parameter.low), np.log(parameter.high) - x) < 1e-3
         if at_bound:
-            found.append(
-                f"{name} ends at its bound: the measurements ask for more than is possible"
-            )
+            found.append(f"{name} ends at its bound: the measurements ask for what is not possible")
         elif QUANTILE * s > np.log(WIDE):
             found.append(
                 f"{name} is not identified: its interval spans a factor of "
-                f"{np.exp(QUANTILE * s):.1f} to each side; measure where it matters more"
+                f"{np.exp(min(QUANTILE * s, 7.0)):.1f} or more to each side; "
+                "measure where it matters more"
             )
     scale = np.sqrt(np.diag(covariance))
     for i, first in enumerate(names):

@@ -186,9 +186,12 @@ def read_cases(records: Sequence[Mapping[str, Any]]) -> list[Case | Skipped]:
         own = shared.setdefault(_publication(record), {})
         own.update({k: v for k, v in read.facts(record).items() if k in MEMORY_FACTS})
     found = []
-    for record in records:
+    for i, record in enumerate(records):
         lent = shared[_publication(record)].items()
-        found.append(read_case({**record, **{k: v for k, v in lent if record.get(k) is None}}))
+        full = {**record, **{k: v for k, v in lent if record.get(k) is None}}
+        if i and "same experiment as previous record" in str(record.get("notes")):
+            full["phase"] = records[i - 1].get("phase")
+        found.append(read_case(full))
     return found
 
 

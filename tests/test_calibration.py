@@ -1,0 +1,161 @@
+"""Fitting constants: known ones are found again, and what is not determined is said."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from qsjax.calibration import DEFAULT_FREE, PARAMETERS, _Problem, fit
+from qsjax.measurements import predict, read_cases, read_csv
+from qsjax.units import US
+
+HEAD = "model,hardware,tp,batch,context,tpot_ms,engine,weights,kv,isl,osl\n"
+ROWS = [
+    (model, hardware, tp, batch, context)
+    for model, hardware in (("llama-3.1-70b", "h100"), ("llama-3.1-8b", "h200"))
+    for tp in (1, 2, 8)
+    for batch, context in ((1, 1024), (64, 1024), (16, 8192), (512, 512))
+]
+TRUE = {
+    "eff_weight_read": 0.7,
+    "eff_gemm": 0.6,
+    "eff_allreduce": 0.3,
+    "layer_overhead": 40 * US,
+    "step_overhead": 500 * US,
+}
+
+
+def table(rows, tpot=1.0, tail=",,fp8,fp8,,"):
+    return HEAD + "".join(f"{','.join(map(str, row))},{tpot}{tail}\n" for row in rows)
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory):
+    path = tmp_path_factory.mktemp("csv") / "measured.csv"
+    path.write_text(table(ROWS))
+    return read_cases(read_csv(path))
+
+
+@pytest.fixture(scope="module")
+def exact(cases):
+    """The cases with times that the model itself gives at TRUE."""
+    return [
+        dataclasses.replace(case, measured=p.value)
+        for case, p in zip(cases, predict(cases, TRUE), strict=True)
+    ]
+
+
+def test_known_constants_are_found_again(exact):
+    found = fit(exact, tuple(TRUE))
+    assert found.values == pytest.approx(TRUE, rel=1e-3)
+    assert np.abs(found.errors).max() < 1e-5
+    for constant in found.constants:
+        assert constant.low <= TRUE[constant.name] <= constant.high
+
+
+def test_noise_widens_the_intervals(exact):
+    rng = np.random.default_rng(1)
+    noisy = [
+        dataclasses.replace(case, measured=case.measured * np.exp(rng.normal(0, 0.05)))
+        for case in exact
+    ]
+    found = fit(noisy, tuple(TRUE))
+    spans = {c.name: c.high / c.low for c in found.constants}
+    assert all(spans[c.name] > c.high / c.low for c in fit(exact, tuple(TRUE)).constants)
+    assert abs(found.values["layer_overhead"] / TRUE["layer_overhead"] - 1) < 0.5
+
+
+def test_derivatives_agree_with_differences(exact):
+    problem = _Problem(exact, tuple(TRUE), {})
+    at = np.log(list(TRUE.values())) + 0.1
+    slopes, step = problem.jacobian(at), 1e-5
+    for i in range(len(at)):
+        shift = step * np.eye(len(at))[i]
+        difference = (problem.value(at + shift) - problem.value(at - shift)) / (2 * step)
+        np.testing.assert_allclose(slopes[:, i], difference, rtol=1e-5, atol=1e-8)
+
+
+def test_constants_that_cannot_be_told_apart_are_named(exact):
+    # One model: launches of its layers and of its step are the same constant.
+    one = [case for case in exact if case.deployments[0].model_name == "llama-3.1-8b"]
+    found = fit(one, ("layer_overhead", "step_overhead"), TRUE)
+    assert any("cannot be told apart" in line for line in found.warnings)
+    assert any("not identified" in line for line in found.warnings)
+
+
+def test_constants_without_effect_are_held(exact):
+    found = fit(exact, ("layer_overhead", "latent_overhead"), TRUE)
+    assert found.held == ("latent_overhead",)
+    assert any("latent_overhead has no effect" in line for line in found.warnings)
+
+
+def test_a_constant_at_its_bound_is_named(exact):
+    fast = [dataclasses.replace(case, measured=case.measured / 3) for case in exact]
+    found = fit(fast, ("eff_weight_read",), {**TRUE, "layer_overhead": 1e-7, "step_overhead": 1e-7})
+    assert any("eff_weight_read ends at its bound" in line for line in found.warnings)
+    assert found.values["eff_weight_read"] <= PARAMETERS["eff_weight_read"].high + 1e-9
+
+
+def test_every_bound_is_physical():
+    for parameter in PARAMETERS.values():
+        assert 0 < parameter.low < parameter.start < parameter.high
+        assert parameter.unit == "us" or parameter.high <= 1.0
+    assert len(DEFAULT_FREE) <= 12
+
+
+def test_mistakes_of_a_call(exact):
+    with pytest.raises(ValueError, match="unknown constants eff_magic; known: eff_weight_read"):
+        fit(exact, ("eff_magic",))
+    with pytest.raises(ValueError, match="1 measurements cannot determine"):
+        fit(exact[:1], tuple(TRUE))
+    with pytest.raises(ValueError, match="no measurement of a time"):
+        fit([], tuple(TRUE))
+
+
+def run(*arguments):
+    command = [sys.executable, "-m", "qsjax", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_cli_prints_constants_and_writes_them(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text(table(ROWS, tpot=12.5))
+    out = tmp_path / "out"
+    names = "layer_overhead,eff_weight_read"
+    done = run("calibrate", path, "--fit", names, "--format", "json", "--out", out)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert set(answer["constants"]) == set(names.split(","))
+    assert answer["records"] == len(ROWS)
+    assert "layer_overhead_us = " in (out / "constants.toml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        (
+            "model,hardwre,tp,batch,context\nllama-3.1-8b,h100,1,1,1\n",
+            ["column 'hardware' is missing", "column 'tpot_ms' is missing", "column 'hardwre'"],
+        ),
+        (
+            table([("llama-3.1-8b", "h100", 1, 1, 128)], tpot=-3)
+            + table([("", "h100", "two", 1, 128)]).removeprefix(HEAD),
+            ["row 2: tpot_ms is -3", "row 3: tp is 'two'", "row 3: model is empty"],
+        ),
+        (HEAD, ["no rows"]),
+        (
+            table([("no-such-model", "h100", 1, 1, 128)]),
+            ["model 'no-such-model' is not in the catalogue"],
+        ),
+    ],
+)
+def test_every_mistake_of_a_file_is_told_at_once(tmp_path, text, wanted):
+    path = tmp_path / "bad.csv"
+    path.write_text(text)
+    done = run("calibrate", path)
+    assert done.returncode == 2
+    assert all(line in done.stderr for line in wanted), done.stderr
+    assert not done.stdout

@@ -1,0 +1,249 @@
+"""Shipped measurements, how they become deployments, and how well they are predicted."""
+
+import json
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from qsjax import catalog
+from qsjax.catalog import hardware_entry
+from qsjax.decode import decode_step
+from qsjax.measurements import Case, Skipped, load_records, read_case, read_cases, read_json
+from qsjax.specs import PHYSICAL, Partition, Workload
+from qsjax.units import MS
+from qsjax.validation import reason_of, validate
+
+SERVED = "inferencex_agg"
+EXAMPLE = {
+    "id": "mine-1", "category": "mine", "model": "meta-llama/Llama-3.1-70B", "gpu": "h100_sxm",
+    "weights_dtype": "fp8", "kv_dtype": "fp8", "n_gpus": 8, "tp": 8, "ep": 1, "dp": 1,
+    "concurrency": 16, "isl": 1024, "osl": 8192, "avg_context": 4608, "engine": "vllm 0.11",
+    "phase": "aggregated", "metric": "TPOT", "value": 11.58, "unit": "ms", "confidence": "high",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def records():
+    return load_records()
+
+
+@pytest.fixture(scope="module")
+def report(records):
+    quiet = ("inferencex_disagg_decode", "trtllm_static_batch")
+    return validate([r for r in records if r["category"] not in quiet])
+
+
+def errors(report, **wanted):
+    rows = [
+        row
+        for row in report.predicted
+        if all(row[name] in values for name, values in wanted.items())
+    ]
+    return np.array([row["error_pct"] for row in rows])
+
+
+def test_every_shipped_record_has_an_identity_a_source_and_a_confidence(records):
+    assert len(records) == 2927
+    assert len({record["id"] for record in records}) == len(records)
+    for record in records:
+        assert record["source"], record["id"]
+        assert record["confidence"] in ("high", "medium", "low")
+        assert record["value"] is not None
+        assert "notes" not in record
+
+
+def test_every_record_is_predicted_or_says_why_not(records, report):
+    for case in read_cases(records):
+        assert isinstance(case, Case) or len(case.because) > 5
+    for row in report.records:
+        assert ("error_pct" in row) != ("skipped_because" in row)
+
+
+def test_a_record_becomes_a_deployment():
+    case = read_case(EXAMPLE)
+    one = case.deployments[0]
+    assert (one.model_name, one.hardware_name, one.engine) == ("llama-3.1-70b", "h100-sxm", "vllm")
+    assert (one.partition.tp, one.partition.dp, one.workload.batch) == (8, 1, 16)
+    assert (one.workload.bytes_ffn_weight, one.workload.bytes_kv) == (1, 1)
+    assert (one.prompt, one.output, one.workload.context) == (1024, 8192, 4608)
+    assert (case.kind, case.unit) == ("served_tpot", MS)
+
+
+def test_attention_parallelism_divides_the_batch():
+    record = {**EXAMPLE, "model": "openai/gpt-oss-120b", "weights_dtype": "fp4", "n_gpus": 4}
+    one = read_case({**record, "tp": 1, "dp": 4, "ep": 2}).deployments[0]
+    assert (one.partition.dp, one.partition.ep, one.workload.batch) == (4, 2, 4)
+    # MXFP4 experts, padded from 2,880 to 3,072 columns; attention stays in BF16.
+    assert one.workload.bytes_ffn_weight == pytest.approx(0.53125 * 3072 / 2880)
+    assert one.workload.bytes_attn_weight == 2
+
+
+def test_remarks_are_read():
+    text = "MTP steps=1 draft_tokens=2, accept length 1.8-1.9; 256 (32 redundant)"
+    record = {**EXAMPLE, "phase": "decode-only with MTP, TBO on", "notes": text}
+    one = read_case({**record, "model": "DeepSeek-R1"}).deployments[0]
+    assert (one.workload.query_tokens, one.workload.tokens_per_step) == (2, pytest.approx(1.85))
+    assert one.partition.redundant_experts == 32
+    assert one.convention.two_batch_overlap
+
+
+@pytest.mark.parametrize(
+    ("change", "because"),
+    [
+        ({"concurrency": None}, "unknown batch"),
+        ({"avg_context": None, "isl": None}, "unknown context"),
+        ({"model": "unheard-of"}, "model 'unheard-of' is not in the catalogue"),
+        ({"gpu": "abacus"}, "accelerator 'abacus' is not in the catalogue"),
+        ({"saturated": True}, "saturated"),
+        ({"value": [1, 2]}, "not one number"),
+        ({"metric": "smoothness"}, "metric 'smoothness'"),
+        ({"category": "mlperf_v5.1"}, "unknown batch: mixed prefill"),
+        ({"weights_dtype": "nf3"}, "unknown precision of the weights 'nf3'"),
+        ({"notes": "SIMULATOR, not silicon"}, "simulated"),
+    ],
+)
+def test_why_a_record_is_not_predicted(change, because):
+    result = read_case({**EXAMPLE, **change})
+    assert isinstance(result, Skipped)
+    assert because in result.because
+
+
+def test_single_node_serving_on_the_fitted_accelerators(report):
+    error = errors(report, category=[SERVED], confidence=["high"])
+    assert len(error) == 333
+    assert np.median(np.abs(error)) <= 8
+    assert np.percentile(np.abs(error), 90) <= 20
+    assert abs(np.median(error)) <= 3
+
+
+def test_single_node_serving_on_accelerators_left_out_of_the_fit(report):
+    error = errors(report, category=[SERVED], confidence=["medium"], gpu=["h200-sxm", "b300-sxm"])
+    assert len(error) == 120
+    assert np.median(np.abs(error)) <= 10
+    assert np.percentile(np.abs(error), 90) <= 25
+
+
+def test_wide_expert_parallelism(report):
+    wide = errors(report, category=["deepseek_official"])
+    assert len(wide) == 2
+    h100 = errors(report, category=["wide_ep"], gpu=["h100-sxm"])
+    assert len(h100) == 2
+    assert np.abs(np.concatenate([wide, h100])).max() <= 20
+
+
+def test_one_gpu_decode_of_llama_8b(report):
+    fits = errors(report, category=["itl_linear_fit"], model=["llama-3.1-8b"])
+    assert len(fits) == 4
+    assert np.abs(fits).max() <= 15
+
+
+def test_context_parallelism_at_batch_one_slows_decode(report):
+    rows = [row for row in report.predicted if row["category"] == "kvp"]
+    times = {(row["context"], row["kvp"]): row["predicted"] for row in rows}
+    contexts = {context for context, _ in times}
+    assert len(contexts) == 3
+    for context in contexts:
+        assert times[context, 2.0] > times[context, 1.0]
+
+
+def test_shared_constants_are_physical():
+    spec = hardware_entry("h100").spec
+    for name in ("kv_read", "weight_read", "gemm", "attention", "link", "allreduce"):
+        assert 0 < getattr(spec, f"eff_{name}") <= 1
+    for name in ("layer", "latent", "expert", "sequence", "step", "prefill"):
+        assert getattr(spec, f"{name}_overhead") > 0
+    assert spec.intra_latency > 0
+    assert spec.inter_latency > 0
+
+
+def test_speed_of_light_of_an_independent_tool():
+    # NVIDIA AIConfigurator, speed-of-light mode: Llama-3.1-70B, H100, TP=8, BF16, 4096 tokens,
+    # 450 GB/s, no latency. Its attention at 64 sequences is 3.211 ms, and so on.
+    hardware = catalog.ideal(catalog.hardware("h100"))
+
+    def step(batch):
+        work = Workload(
+            context=4096.0, batch=batch, bytes_attn_weight=2.0, bytes_ffn_weight=2.0,
+            proj_dtype="bf16", ffn_dtype="bf16",
+        )  # fmt: skip
+        model = catalog.model("llama-3.1-70b")
+        return jax.jit(decode_step)(model, hardware, Partition(tp=8.0), work, PHYSICAL)
+
+    cost = step(64.0)
+    hbm = cost.hbm.phases()
+    expected = {
+        "attention": (hbm.attention, 3.211),
+        "qkv and projection": (hbm.projection, 0.530 + 0.429),
+        "gate, up and down": (hbm.ffn, 2.852 + 1.438),
+        "logits": (hbm.head, 0.079),
+        "all-reduce": (cost.exposed.tp, 2 * 0.326),
+    }
+    for name, (ours, theirs) in expected.items():
+        assert float(ours) / MS == pytest.approx(theirs, rel=0.02), name
+    # It also counts norms and element-wise kernels, which the terms above are without.
+    assert float(cost.tpot) / MS == pytest.approx(9.43, rel=0.04)
+    assert float(step(1.0).tpot) / MS == pytest.approx(5.25, rel=0.04)
+
+
+def test_known_reasons_stand_beside_large_errors(report):
+    worst = report.worst()
+    assert [abs(r["error_pct"]) for r in worst] == sorted(
+        (abs(r["error_pct"]) for r in worst), reverse=True
+    )
+    assert all(row["reason"] == reason_of(row) for row in worst)
+    assert sum(bool(row["reason"]) for row in worst) >= 5
+
+
+def test_summary_counts_every_record(report):
+    for name in ("category", "gpu", "regime"):
+        rows = report.by(name).values()
+        assert sum(row["predicted"] + row["skipped"] for row in rows) == len(report.records)
+
+
+def run(*arguments):
+    command = [sys.executable, "-m", "qsjax", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_cli_on_records_of_ones_own(tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps([EXAMPLE, {**EXAMPLE, "id": "mine-2", "concurrency": None}]))
+    out = tmp_path / "out"
+    done = run("validate", "--data", path, "--format", "json", "--out", out)
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    first, second = answer["records"]
+    assert first["id"] == "mine-1"
+    assert first["error_pct"] == pytest.approx(100 * (first["predicted"] / first["measured"] - 1))
+    assert second["skipped_because"] == "unknown batch"
+    assert answer["summary"]["mine"]["predicted"] == 1
+    assert {"records.csv", "validation.json", "parity.svg"} <= {f.name for f in out.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("{", ["not JSON"]),
+        ('{"a": 1}', ['a list "records"']),
+        ('[{"id": "x"}, 3]', ["x: category is missing", "x: gpu is missing", "record 2 is not"]),
+        (json.dumps([{**EXAMPLE, "value": -1}]), ["mine-1: value -1 is not a time"]),
+    ],
+)
+def test_mistakes_of_a_file(tmp_path, text, wanted):
+    path = tmp_path / "bad.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r".+\.json") as caught:
+        read_json(path)
+    assert all(line in str(caught.value) for line in wanted)
+
+
+def test_cli_mistakes_end_with_exit_code_2(tmp_path):
+    done = run("validate", "--data", tmp_path / "none.json")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "cannot be read" in done.stderr
+    done = run("validate", "--category", "horoscopes")
+    assert done.returncode == 2
+    assert "no records of horoscopes" in done.stderr
