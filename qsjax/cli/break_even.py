@@ -8,7 +8,7 @@ import click
 
 from qsjax import export
 from qsjax.breakeven import Roots, break_even, least_gpus, reach
-from qsjax.cli import common
+from qsjax.cli import common, session
 from qsjax.cli.cells import cell_name, inputs_text, settings_of
 from qsjax.search import Objective
 from qsjax.sensitivity import problem
@@ -77,7 +77,7 @@ def command(model: str, **flags: Any) -> None:
         export.write_atomically(out / "inputs.json", inputs)
         export.write_atomically(out / "result.json", json.dumps(export.finite(result), indent=1))
         export.write_atomically(out / "break-even.csv", export.csv_text([_flat(r) for r in rows]))
-        click.echo(f"Written to {out}: inputs.json, result.json, break-even.csv", err=True)
+        session.note(f"Written to {out}: inputs.json, result.json, break-even.csv")
 
 
 def _roots(settings: dict[str, Any], flags: dict[str, Any]) -> list[Roots]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from qsjax import export, measurements
 from qsjax.calibration import DEFAULT_FREE, PARAMETERS, Constant, Fit, fit
-from qsjax.cli import common
+from qsjax.cli import common, session
 from qsjax.measurements import Case, Skipped, read_cases
 from qsjax.units import US
 
@@ -107,4 +107,4 @@ def command(measured: Path, names: str | None, format_: str, out: Path | None) -
         out.mkdir(parents=True, exist_ok=True)
         export.write_json(out / "calibration.json", summary)
         export.write_atomically(out / "constants.toml", _toml(fitted))
-        click.echo(f"wrote calibration.json, constants.toml to {out}", err=True)
+        session.note(f"wrote calibration.json, constants.toml to {out}")

@@ -7,7 +7,7 @@ from typing import Any, get_args
 import click
 
 from qsjax import export
-from qsjax.cli import common
+from qsjax.cli import common, session
 from qsjax.cli.cells import cell_name, inputs_text, settings_of
 from qsjax.design import CostModel, Design, Price, best_hardware, cheapest_hardware
 from qsjax.search import Objective
@@ -76,7 +76,7 @@ def command(model: str, **flags: Any) -> None:
         export.write_atomically(out / "inputs.json", inputs_text("design", model, flags, settings))
         export.write_atomically(out / "result.json", json.dumps(export.finite(result), indent=1))
         export.write_atomically(out / "design.csv", export.csv_text(_rows(found)))
-        click.echo(f"Written to {out}: inputs.json, result.json, design.csv", err=True)
+        session.note(f"Written to {out}: inputs.json, result.json, design.csv")
 
 
 def _price(text: str) -> tuple[str, Price]:

@@ -13,7 +13,7 @@ import click
 import numpy as np
 
 from qsjax import catalog, export
-from qsjax.cli import common, figures
+from qsjax.cli import common, figures, session
 from qsjax.cost.memory import usable_bytes
 from qsjax.explore import CONTEXTS, Exploration, explore
 from qsjax.feasibility import MEMORY_REASONS, REASONS
@@ -202,7 +202,7 @@ def _write(
     export.write_dataset(out / "best.nc", export.to_dataset(exploration))
     names = ["inputs.json", "result.json", "best.csv", "best.nc"]
     names += figures.save(out, _drawings(rows, f"{model} on {flags['hardware']}"))
-    click.echo(f"Written to {out}: {', '.join(names)}", err=True)
+    session.note(f"Written to {out}: {', '.join(names)}")
 
 
 def _drawings(rows: list[dict[str, Any]], title: str) -> dict[str, Callable[[], Any]]:

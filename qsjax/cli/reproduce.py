@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from qsjax import catalog, export, paper
-from qsjax.cli import common, figures
+from qsjax.cli import common, figures, session
 
 COLUMNS = ("published", "paper", "error_pct", "beyond_rounding_pct", "physical")
 
@@ -80,7 +80,7 @@ def _write(out: Path, rows: list[dict[str, Any]], result: dict[str, Any]) -> Non
         for n, table in tables
     }
     names = ["reproduce.json", "reproduce.csv", "inputs.json", *figures.save(out, drawings)]
-    click.echo(f"Written to {out}: {', '.join(names)}", err=True)
+    session.note(f"Written to {out}: {', '.join(names)}")
 
 
 def by_table(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:

@@ -9,7 +9,7 @@ import click
 import numpy as np
 
 from qsjax import export
-from qsjax.cli import common, figures
+from qsjax.cli import common, figures, session
 from qsjax.cli.cells import cell_name, inputs_text, names, settings_of
 from qsjax.cli.slope_figures import drawings
 from qsjax.dependence import cell_rows, outcome_rows, slope_rows
@@ -193,4 +193,4 @@ def _write(
     export.write_atomically(out / "sensitivity.csv", export.csv_text(summary["cells"]))
     export.write_dataset(out / "sensitivity.nc", data)
     files = ["inputs.json", "result.json", "sensitivity.csv", "sensitivity.nc"]
-    click.echo(f"Written to {out}: {', '.join(files + figures.save(out, pictures))}", err=True)
+    session.note(f"Written to {out}: {', '.join(files + figures.save(out, pictures))}")

@@ -11,7 +11,7 @@ import click
 import jax
 
 from qsjax import catalog
-from qsjax.cli import common
+from qsjax.cli import common, session
 from qsjax.sweep import campaign, distributed, spec
 from qsjax.units import GIB
 
@@ -130,7 +130,7 @@ def command(file: Path, **flags: Any) -> None:
             f"{found['designs_computed']:,} designs computed of {found['designs_in_grid']:,} in "
             f"the grid, {found['designs_feasible']:,} feasible."
         )
-        click.echo(f"Written to {flags['out']}.", err=True)
+        session.note(f"Written to {flags['out']}.")
     if me.count > 1:
         jax.distributed.shutdown()
 

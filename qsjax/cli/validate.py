@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from qsjax import export, measurements
-from qsjax.cli import common, figures
+from qsjax.cli import common, figures, session
 from qsjax.validation import Report, validate
 
 COLUMNS = (
@@ -67,7 +67,7 @@ def _write(out: Path, report: Report, summary: dict[str, Any]) -> None:
         "residuals_by_regime": lambda: plotting.residuals(report.predicted, by="regime"),
     }
     names = figures.save(out, drawings)
-    click.echo(f"wrote records.csv, validation.json, {', '.join(names)} to {out}", err=True)
+    session.note(f"wrote records.csv, validation.json, {', '.join(names)} to {out}")
 
 
 def _plain(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
