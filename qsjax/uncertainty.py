@@ -233,10 +233,7 @@ def propagate(
         ValueError: wrong names, distributions or quantiles; the message lists all of them.
     """
     check(distributions)
-    if draws < 2 or draws & (draws - 1):
-        raise ValueError(f"draws={draws} is not a power of two; give for example {DRAWS}")
-    if not all(0 < p < 1 for p in quantiles):
-        raise ValueError(f"quantiles {tuple(quantiles)} must lie between 0 and 1")
+    _check_draws(draws, quantiles)
     names = tuple(distributions)
     fixed = {"alpha": KAPLAN_ALPHA, **(losses or {})}
     uses_losses = any(name in LOSSES for name in names)
@@ -245,8 +242,7 @@ def propagate(
         raise ValueError(f"q follows from both losses and the exponent; give {', '.join(missing)}")
     model = _Model(stated, names, fixed)
     shapes = [frozen(name, given) for name, given in distributions.items()]
-    uniform = stats.qmc.Sobol(len(names), rng=np.random.default_rng(seed)).random(draws)
-    values = np.stack([shape.ppf(column) for shape, column in zip(shapes, uniform.T, strict=True)])
+    values = _draw(shapes, draws, seed)
     logs, per = model(values), stated.cells // stated.shape[0]
     moe = np.tile(logs[:per], (stated.shape[0], 1))
     sign = -1.0 if stated.objective == "tpot" else 1.0
@@ -270,6 +266,19 @@ def propagate(
         first_order_verdict=np.where(twin, first_verdict, np.nan),
         scores=np.exp(logs).T,
     )
+
+
+def _check_draws(draws: int, quantiles: Sequence[float]) -> None:
+    if draws < 2 or draws & (draws - 1):
+        raise ValueError(f"draws={draws} is not a power of two; give for example {DRAWS}")
+    if not all(0 < p < 1 for p in quantiles):
+        raise ValueError(f"quantiles {tuple(quantiles)} must lie between 0 and 1")
+
+
+def _draw(shapes: Sequence[Any], draws: int, seed: int) -> np.ndarray:
+    """Scrambled Sobol points through the quantile functions, shape (input, draw)."""
+    uniform = stats.qmc.Sobol(len(shapes), rng=np.random.default_rng(seed)).random(draws)
+    return np.stack([shape.ppf(column) for shape, column in zip(shapes, uniform.T, strict=True)])
 
 
 def _quantiles(x: np.ndarray, quantiles: Sequence[float]) -> np.ndarray:

@@ -79,7 +79,7 @@ class Roots:
 Margin = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-def _roots(
+def find_roots(
     margin: Margin, cells: np.ndarray, low: float, high: float, points: int
 ) -> list[list[tuple[float, Kind, float, float]]]:
     """Roots of every cell: value, kind, and the margin just before and after."""
@@ -139,7 +139,7 @@ def collect(
     ends = margin(cells, np.full(len(cells), np.log(interval[0])))
     labels, results = cell_labels(stated), []
     for cell, found, first in zip(
-        cells, _roots(margin, cells, *interval, points), ends, strict=True
+        cells, find_roots(margin, cells, *interval, points), ends, strict=True
     ):
         sides = [side(found[0][2]) if found else side(first), *(side(f[3]) for f in found)]
         label = {k: v for k, v in labels[cell].items() if k != parameter}

@@ -1,6 +1,6 @@
 """One inverse problem, its exact search and its smooth refinement."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -126,50 +126,14 @@ def refine(
     designs = take(task.stated.designs, position)
     if batch is not None:
         designs = designs._replace(batch=batch)
-    winners = Winners(with_rounding(task.stated.inputs, "relaxed"), designs)
-    arguments = (task.quantities, task.metric)
-
-    def logs(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        value, fits = log_metrics(winners, jnp.asarray(x), *arguments)
-        return np.asarray(value), np.asarray(fits)
-
-    def slopes(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        value, fits = log_slopes(winners, jnp.asarray(x), *arguments)
-        return np.asarray(value), np.asarray(fits)
-
-    def mix_slope(x: np.ndarray) -> np.ndarray:
-        share = task.weights * np.exp(-logs(x)[0])
-        slope: np.ndarray = (share / share.sum()) @ slopes(x)[0]
-        return slope
-
-    exponent = np.array([price.exponent for price in task.cost.prices.values()])
-    price = np.array([p.cost for p in task.cost.prices.values()]) * exponent
-    log_cost = _log_cost(task)
-
-    def cost_slope(x: np.ndarray) -> np.ndarray:
-        slope: np.ndarray = price * np.exp(exponent * x) / np.exp(log_cost(x))
-        return slope
-
-    limits: list[dict[str, Any]] = [
-        {"type": "ineq", "fun": lambda x: logs(x)[1] - WHOLE, "jac": lambda x: slopes(x)[1]}
-    ]
+    smooth = _Smooth(task, Winners(with_rounding(task.stated.inputs, "relaxed"), designs))
+    limits: list[dict[str, Any]] = [{"type": "ineq", "fun": smooth.room, "jac": smooth.room_slope}]
     if task.targets is None:
-        ceiling = np.log(task.budget) if task.budget is not None else np.inf
-        goal: Callable[[np.ndarray], Any] = lambda x: -task.mix(logs(x)[0])  # noqa: E731
-        goal_slope: Callable[[np.ndarray], Any] = lambda x: -mix_slope(x)  # noqa: E731
-        limits.append(
-            {
-                "type": "ineq",
-                "fun": lambda x: ceiling - log_cost(x),
-                "jac": lambda x: -cost_slope(x),
-            }
-        )
+        goal, goal_slope = smooth.loss, smooth.loss_slope
+        limits.append({"type": "ineq", "fun": smooth.saved, "jac": smooth.saved_slope})
     else:
-        wanted = task.sign * np.log(task.targets)
-        goal, goal_slope = log_cost, cost_slope
-        limits.append(
-            {"type": "ineq", "fun": lambda x: logs(x)[0] - wanted, "jac": lambda x: slopes(x)[0]}
-        )
+        goal, goal_slope = smooth.log_cost, smooth.log_cost_slope
+        limits.append({"type": "ineq", "fun": smooth.excess, "jac": smooth.excess_slope})
     edge = np.log(SPAN)
     found = minimize(
         goal,
@@ -181,8 +145,64 @@ def refine(
         options={"maxiter": 300, "ftol": 1e-12},
     )
     held = designs.batch if designs.batch is not None else 1.0
-    return found.x, np.exp(logs(found.x)[1]) * np.asarray(held)
+    return found.x, np.exp(smooth.logs(found.x)[1]) * np.asarray(held)
 
 
-def _log_cost(task: Task) -> Callable[[np.ndarray], Any]:
-    return lambda x: np.log(cost_of(task.cost, np.exp(x)))
+class _Smooth:
+    """Goal and limits at fixed splits as functions of log factors, each with its slope."""
+
+    def __init__(self, task: Task, winners: Winners) -> None:
+        self.task, self.winners = task, winners
+        prices = list(task.cost.prices.values())
+        self.exponent = np.array([price.exponent for price in prices])
+        self.price = np.array([price.cost for price in prices]) * self.exponent
+        self.ceiling = np.log(task.budget) if task.budget is not None else np.inf
+        self.wanted = task.sign * np.log(task.targets) if task.targets is not None else None
+
+    def logs(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Log metric and log room of every workload."""
+        task = self.task
+        found = log_metrics(self.winners, jnp.asarray(x), task.quantities, task.metric)
+        return np.asarray(found[0]), np.asarray(found[1])
+
+    def slopes(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Slopes of both."""
+        task = self.task
+        found = log_slopes(self.winners, jnp.asarray(x), task.quantities, task.metric)
+        return np.asarray(found[0]), np.asarray(found[1])
+
+    def loss(self, x: np.ndarray) -> float:
+        """Minus the log of the mix."""
+        return -float(self.task.mix(self.logs(x)[0]))
+
+    def loss_slope(self, x: np.ndarray) -> Any:
+        share = self.task.weights * np.exp(-self.logs(x)[0])
+        return -(share / share.sum()) @ self.slopes(x)[0]
+
+    def room(self, x: np.ndarray) -> Any:
+        """Not negative where all batches fit."""
+        return self.logs(x)[1] - WHOLE
+
+    def room_slope(self, x: np.ndarray) -> Any:
+        return self.slopes(x)[1]
+
+    def log_cost(self, x: np.ndarray) -> float:
+        """Log of what the hardware costs."""
+        return float(np.log(cost_of(self.task.cost, np.exp(x))))
+
+    def log_cost_slope(self, x: np.ndarray) -> Any:
+        return self.price * np.exp(self.exponent * x) / np.exp(self.log_cost(x))
+
+    def saved(self, x: np.ndarray) -> float:
+        """Not negative within the budget."""
+        return self.ceiling - self.log_cost(x)
+
+    def saved_slope(self, x: np.ndarray) -> Any:
+        return -self.log_cost_slope(x)
+
+    def excess(self, x: np.ndarray) -> Any:
+        """Not negative where the targets are met."""
+        return self.logs(x)[0] - self.wanted
+
+    def excess_slope(self, x: np.ndarray) -> Any:
+        return self.slopes(x)[0]

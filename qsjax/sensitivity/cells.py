@@ -134,12 +134,9 @@ def step_of(winners: Winners) -> StepCost:
     )
 
 
-def _column(tree: Any) -> Any:
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf)[:, None], tree)
-
-
-def _row(tree: Any) -> Any:
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None, :], tree)
+def _shaped(tree: Any, axis: int) -> Any:
+    """Leaves as columns (axis 1) or rows (axis 0) of a table rows x designs."""
+    return jax.tree.map(lambda leaf: jnp.expand_dims(jnp.asarray(leaf), axis), tree)
 
 
 def _resource(winners: Winners) -> jax.Array:
@@ -158,7 +155,7 @@ def _resource(winners: Winners) -> jax.Array:
 @partial(jax.jit, static_argnames="objective")
 def _best(inputs: Inputs, designs: Designs, objective: Objective) -> Best:
     rows, count = inputs.q.shape[0], jnp.shape(designs.partition.tp)[0]
-    step = step_of(Winners(_column(inputs), _row(designs)))
+    step = step_of(Winners(_shaped(inputs, 1), _shaped(designs, 0)))
 
     def full(x: jax.Array) -> jax.Array:
         return jnp.broadcast_to(x, (rows, count))
@@ -211,7 +208,7 @@ def _rows(tree: Any, count: int) -> Any:
 
 @jax.jit
 def _is_legal(inputs: Inputs, partition: Partition) -> jax.Array:
-    inputs, partition = _column(inputs), _row(partition)
+    inputs, partition = _shaped(inputs, 1), _shaped(partition, 0)
     model, rules = served_model(inputs), inputs.convention
     lay, nothing = layout(model, partition, rules), Capacity(*(jnp.zeros(()),) * 5)
     bits = reasons(model, partition, inputs.workload, rules, lay, nothing, inputs.gpus)
