@@ -1,6 +1,5 @@
 """The tables cell by cell: printed, ours, error, and where the paper contradicts itself."""
 
-import dataclasses
 import math
 
 import numpy as np
@@ -9,6 +8,7 @@ from jax.typing import ArrayLike
 from qsjax import theory
 from qsjax.decode import StepCost
 from qsjax.numerics import scalar
+from qsjax.paper.cell import Cell, beyond_rounding_pct
 from qsjax.paper.evaluate import Results, compute
 from qsjax.paper.printed import (
     HEADLINE,
@@ -24,54 +24,6 @@ from qsjax.paper.printed import (
     throughput_points,
 )
 from qsjax.specs import HardwareSpec, ModelSpec
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
-    """One printed number beside ours.
-
-    Attributes:
-        table: `1`, `3`, `4`, `5`, `6` or `3.4`.
-        row: which row of it.
-        quantity: which column.
-        published: the printed number; None where the paper prints "infeasible".
-        decimals: digits after its point, which say how far it is rounded.
-        paper: our value under the paper's convention (infeasible: None).
-        physical: our value under the physical convention.
-        note: where the paper contradicts itself, or what stands behind the number.
-    """
-
-    table: str
-    row: str
-    quantity: str
-    published: float | None
-    decimals: int
-    paper: float | None
-    physical: float | None
-    note: str = ""
-
-
-def error_pct(cell: Cell) -> float | None:
-    """Ours over the printed number, less 1 [%]; None without both or with a printed 0."""
-    if not cell.published or cell.paper is None:
-        return None
-    return 100.0 * (cell.paper / cell.published - 1.0)
-
-
-def beyond_rounding_pct(cell: Cell) -> float | None:
-    """Error outside the interval that the printed digits allow [%]; 0 inside it.
-
-    A printed 0.2 stands for 0.15 to 0.25.
-    """
-    if cell.published is None or cell.paper is None:
-        return None
-    half = 0.5 * 10.0**-cell.decimals
-    low, high = cell.published - half, cell.published + half
-    slack = 1e-12 * abs(cell.published)
-    if low - slack <= cell.paper <= high + slack:
-        return 0.0
-    edge = high if cell.paper > high else low
-    return 100.0 * (cell.paper / edge - 1.0) if edge else math.inf
 
 
 def quality_cells() -> list[Cell]:
