@@ -6,6 +6,10 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import click
+
+from qsjax.cli import cli
+
 ROOT = Path(__file__).parent.parent
 _BLOCK = re.compile(r"^( *)```(\w+)[^\n]*\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"`(qsjax [^`]+)`")
@@ -43,8 +47,15 @@ def commands(markdown: str) -> list[str]:
     for block in blocks(markdown, "sh", "bash", "console"):
         joined = block.text.replace("\\\n", " ")
         lines += [line.removeprefix("$ ").split("  #")[0].strip() for line in joined.splitlines()]
-    lines += _INLINE.findall(markdown)
+    lines += [line for line in _INLINE.findall(markdown) if not _is_name(line)]
     return list(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
+
+
+def _is_name(line: str) -> bool:
+    """Whether `qsjax VERB` only names a verb: one that cannot run without arguments."""
+    _, verb, *rest = line.split()
+    command = cli.get_command(click.Context(cli), verb)
+    return not rest and command is not None and any(p.required for p in command.params)
 
 
 def words(command: str) -> list[str]:

@@ -140,6 +140,17 @@ class TestContent:
             "Throughput against interactivity",
         } <= titles
 
+    def test_the_folder_of_a_sweep_is_read_too(self, folder):
+        (folder / "result.json").unlink()
+        (folder / "inputs.json").unlink()
+        (folder / "summary.json").write_text(json.dumps({"designs_computed": 7}))
+        (folder / "sweep.json").write_text(json.dumps({"sweep": {"models": ["toy"]}}))
+        (folder / "winners.csv").write_text("context,batch\n4096,8\n")
+        found = report.read(folder)
+        assert found.summary == {"designs_computed": 7}
+        assert found.inputs == {"sweep": {"models": ["toy"]}}
+        assert found.tables == {"winners": [{"context": 4096, "batch": 8}]}
+
     def test_several_folders_stand_side_by_side(self, folder, tmp_path):
         second = tmp_path / "second"
         second.mkdir()
@@ -170,7 +181,7 @@ class TestMistakes:
         assert not (tmp_path / "report.html").exists()
 
     def test_an_empty_folder_says_how_to_fill_it(self, tmp_path):
-        with pytest.raises(ValueError, match=r"holds no result\.json, CSV or SVG.*qsjax explore"):
+        with pytest.raises(ValueError, match=r"holds no JSON, CSV or SVG.*qsjax explore"):
             report.read(tmp_path)
 
     def test_the_command_line_ends_with_code_2_and_one_message(self, tmp_path):

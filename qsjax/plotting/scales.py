@@ -60,8 +60,9 @@ def number_axis(axis: Axis) -> None:
 
     if axis.get_scale() == "log":
         low, high = sorted(axis.get_view_interval())
-        wide = low > 0 and high / low > 300
-        axis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0)))
+        span = high / low
+        steps = (1.0,) if span > 300 else (1.0, 2.0, 5.0) if span > 8 else (1.0, 1.5, 2, 3, 5, 7)
+        axis.set_major_locator(LogLocator(subs=steps))
         axis.set_minor_formatter(NullFormatter())
     axis.set_major_formatter(FuncFormatter(lambda value, _: quantity(value)))
 

@@ -103,7 +103,7 @@ def residuals(
     ax.set_yticks(range(len(names)), [f"{name}  (n={len(found[name])})" for name in names])
     ax.tick_params(axis="y", length=0)
     ax.set_ylim(-0.6, len(names) - 0.4)
-    ax.set_xlim(-reach * 1.04, reach * 1.5)
+    ax.set_xlim(-reach * 1.04, reach * 1.62)
     ax.set_xticks(np.linspace(-reach, reach, 7))
     style.grid(ax, "x")
     style.label(ax, title, "error, predicted over measured [%]")
@@ -127,8 +127,8 @@ def _strip(ax: Axes, y: int, errors: np.ndarray, look: style.Look, reach: float)
                 color=look.colour, markersize=5)  # fmt: skip
     low, middle, high = np.clip(np.quantile(errors, [0.1, 0.5, 0.9]), -reach, reach)
     ax.add_patch(_box(low, high, y))
-    ax.plot([middle] * 2, [y - 0.33, y + 0.33], color=style.ink().text, linewidth=2.2)
-    ax.annotate(f"median |e| {np.median(np.abs(errors)):.1f} %", (reach * 1.48, y), ha="right",
+    ax.plot([middle] * 2, [y - 0.33, y + 0.33], color=style.ink().text, linewidth=2.4, zorder=5)
+    ax.annotate(f"median |e| {np.median(np.abs(errors)):.1f} %", (reach * 1.6, y), ha="right",
                 va="center", fontsize=7.6, color=style.ink().text)  # fmt: skip
 
 

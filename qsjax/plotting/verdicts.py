@@ -56,7 +56,7 @@ def iso_throughput(
     if gradient is not None:
         _arrows(ax, xs, ys, gradient, np.isfinite(zs))
     if point is not None:
-        ax.plot(*point, "o", color="#f4f5f6", markeredgecolor="#f4f5f6", markersize=8, zorder=5)
+        ax.plot(*point, "*", color=DENSE[0].colour, markeredgecolor="#20242a", markersize=16)
     for axis in (ax.xaxis, ax.yaxis):
         scales.number_axis(axis)
     style.label(ax, title, x_label, y_label)
@@ -105,6 +105,7 @@ def verdict_fan(
     ax: Axes | None = None,
     *,
     probability: Sequence[float] | None = None,
+    probability_label: str = "P(dense wins)",
     title: str | None = None,
 ) -> Axes:
     """How sure the verdict is: quantiles of the dense twin's speed-up over the MoE.
@@ -114,6 +115,7 @@ def verdict_fan(
         quantiles: speed-up over contexts [1] by level, such as 0.05, 0.25, 0.5, 0.75, 0.95.
         ax: where to draw.
         probability: that the dense twin wins, over contexts [1]; written along the top.
+        probability_label: what stands beneath these numbers.
         title: what the picture shows.
     """
     ax = style.dressed(ax)
@@ -134,21 +136,23 @@ def verdict_fan(
     low, high = min(low, 0.8), max(high, 1.25)
     ax.set_ylim(low, high * (high / low) ** 0.14 if probability is not None else high)
     for text, offset, side in (("dense wins", 4, "bottom"), ("MoE wins", -4, "top")):
-        ax.annotate(text, (0.995, 1.0), xycoords=ax.get_yaxis_transform(), xytext=(0, offset),
-                    textcoords="offset points", va=side, ha="right", fontsize=8.5,
-                    color=style.ink().text)  # fmt: skip
+        ax.annotate(text, (1.01, 1.0), xycoords=ax.get_yaxis_transform(), xytext=(0, offset),
+                    textcoords="offset points", va=side, ha="left", fontsize=8.5,
+                    annotation_clip=False, color=style.ink().text)  # fmt: skip
     if probability is not None:
-        _probabilities(ax, contexts, probability)
+        _probabilities(ax, contexts, probability, probability_label)
     style.grid(ax)
     style.label(ax, title, "context [tokens]", METRICS["speedup_over_moe"])
     style.legend_above(ax, 4)
     return ax
 
 
-def _probabilities(ax: Axes, contexts: Sequence[float], probability: Sequence[float]) -> None:
+def _probabilities(
+    ax: Axes, contexts: Sequence[float], probability: Sequence[float], label: str
+) -> None:
     step = max(1, math.ceil(len(contexts) / 8))
     for context, share in list(zip(contexts, probability, strict=True))[::step]:
         ax.annotate(f"{100 * share:.0f} %", (context, 0.965), xycoords=ax.get_xaxis_transform(),
                     ha="center", va="top", fontsize=8, color=style.ink().text)  # fmt: skip
-    ax.annotate("P(dense wins)", (0.01, 0.915), xycoords="axes fraction", va="top", fontsize=8,
+    ax.annotate(label, (0.01, 0.915), xycoords="axes fraction", va="top", fontsize=8,
                 color=style.ink().text)  # fmt: skip

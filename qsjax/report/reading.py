@@ -10,6 +10,8 @@ from typing import Any
 
 # More rows would make the page slow to open; what is left out is said on the page.
 MOST_ROWS = 5000
+# Files that say what was asked; all others say what was found.
+INPUTS = ("inputs.json", "sweep.json")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,9 +20,9 @@ class Folder:
 
     Attributes:
         name: the folder's own name.
-        summary: the single values of `result.json`.
-        tables: rows by name: every list of objects in `result.json`, and every other CSV file.
-        inputs: `inputs.json`.
+        summary: the single values of the JSON files.
+        tables: rows by name: every list of objects in the JSON files, and every other CSV file.
+        inputs: what the run was asked, `inputs.json` or `sweep.json`.
         pictures: `data:` addresses of the SVG files by name.
     """
 
@@ -41,8 +43,11 @@ def read(path: Path) -> Folder:
     if not path.is_dir():
         raise ValueError(f"{path} is not a folder; give one that a verb wrote with --out")
     problems: list[str] = []
-    result = _json(path / "result.json", problems)
-    inputs = _json(path / "inputs.json", problems)
+    result: dict[str, Any] = {}
+    inputs: dict[str, Any] = {}
+    for file in sorted(path.glob("*.json")):
+        content = _json(file, problems)
+        (inputs if file.name in INPUTS else result).update(content)
     tables = _lists(result)
     for file in sorted(path.glob("*.csv")):
         if not any(name.split(".")[-1] == file.stem for name in tables):
@@ -52,7 +57,7 @@ def read(path: Path) -> Folder:
     pictures = {file.stem: _address(file) for file in sorted(path.glob("*.svg"))}
     if not (tables or result or pictures):
         raise ValueError(
-            f"{path} holds no result.json, CSV or SVG; write results into it first, for example "
+            f"{path} holds no JSON, CSV or SVG; write results into it first, for example "
             f"with `qsjax explore mixtral-8x7b --gpus 8 --out {path}`"
         )
     return Folder(
@@ -65,8 +70,6 @@ def read(path: Path) -> Folder:
 
 
 def _json(path: Path, problems: list[str]) -> dict[str, Any]:
-    if not path.exists():
-        return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
