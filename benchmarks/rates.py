@@ -33,6 +33,11 @@ def argmax_seconds(contexts: int, dtype: str, seconds: float = 1.5) -> tuple[flo
     return best_seconds(call, seconds), grid.cells
 
 
+def stream_grid() -> Axes:
+    """The grid of one streamed sweep of the headline: 34 M cells."""
+    return problem.axes(512)
+
+
 def stream_seconds(grid: Axes, precision: Precision, *, skip_illegal: bool) -> tuple[float, int]:
     """Seconds of a streamed sweep that keeps every winner, and the cells that it computes."""
     job = Job(problem.records(), PHYSICAL, problem.OBJECTIVE, precision=precision)

@@ -1,0 +1,88 @@
+"""`python -m benchmarks.run`: what its JSON holds, its counts, and the report made of it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from benchmarks import operations, report, scaling
+
+ROOT = Path(__file__).parent.parent
+PROMISED = (
+    *("argmax_f64_cells_per_s", "argmax_f32_cells_per_s", "numpy_f64_cells_per_s"),
+    *("gradient_f64_cells_per_s", "ceiling_fraction_f64", "ops_per_cell", "compile_s"),
+)
+
+
+@pytest.mark.slow
+def test_quick_prints_one_object_with_every_number():
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.run", "--quick", "--json", "--device", "cpu"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONWARNINGS": "error"},
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    for name in PROMISED:
+        assert found[name] > 0, name
+    assert found["machine"]["backend"] == "cpu"
+    assert found["ops_per_cell"] == sum(operations.by_hand().values())
+    # A search beyond the machine's ceiling would mean that one of the two is measured wrongly.
+    assert found["ceiling_fraction_f64"] < 1.2
+    text = report.text({"cpu": found})
+    assert "fused arg-max, float64" in text
+    assert found["command"] in text
+
+
+def test_operations_of_a_program_are_counted_by_kind():
+    def loop(x, y):
+        return jnp.sum(jnp.exp(jnp.maximum(x * y, 0.5) / (x + y)))
+
+    compiled = jax.jit(loop).lower(jnp.ones(1000), jnp.ones(1000)).compile()
+    found = operations.in_program(compiled.as_text(), 1000)
+    assert found == {"multiply_add": 2, "max_min": 1, "compare_select": 0, "divide": 1, "exp": 1}
+
+
+def test_the_search_does_at_least_the_operations_counted_by_hand():
+    """The table counts what the model needs; the compiled loop cannot do with fewer, but for sums
+    that a reduction adds up and products that XLA folds."""
+    compiled = operations.compiled_counts(8, "float64")["by_kind"]
+    needed = operations.by_hand()
+    assert compiled["divide"] == needed["divide"]
+    assert compiled["exp"] == needed["exp"]
+    for kind in ("multiply_add", "max_min", "compare_select"):
+        assert abs(compiled[kind] - needed[kind]) <= 0.3 * needed[kind] + 3, kind
+
+
+def test_the_ceiling_is_the_sum_of_the_units_times():
+    counts, rates = {"divide": 2, "exp": 1}, {"divide": 4.0, "exp": 2.0}
+    assert operations.cells_per_s_at_the_ceiling(counts, rates) == pytest.approx(1.0)
+    assert operations.share_of_time(counts, rates) == {"divide": 0.5, "exp": 0.5}
+
+
+def test_a_missed_target_says_by_how_much():
+    assert report._against("x", 120.0, 150.0, "{:.0f}")[-1] == "missed by 20%"
+    assert report._against("x", 150.0, 150.0, "{:.0f}")[-1] == "met"
+    assert report._against("x", 1.5, 1.0, "{:.1f}", at_most=True)[-1] == "missed by 50%"
+
+
+@pytest.mark.slow
+def test_a_measurement_in_its_own_process():
+    task = {"what": "cells", "sizes": [1e4, 1e5], "budget_s": 60.0}
+    rows = scaling.run_apart(task)["rows"]
+    assert [row["computed"] for row in rows] == [row["cells"] for row in rows]
+    assert all(0 < row["peak_rss_mb"] < 1000 for row in rows)
+
+
+def test_a_failed_measurement_is_an_error():
+    with pytest.raises(RuntimeError, match="exit code"):
+        scaling.run_apart({"what": "nothing"}, timeout=60.0)
