@@ -183,6 +183,8 @@ def test_two_limits_that_contradict_each_other_are_named(qsjax):
         (("--usd-per-hour", "0", "--max-usd", "1"), "--usd-per-hour"),
         (("--headroom", "1.5"), "min_headroom"),
         (("--gpus", "8", "--tp", "3"), "tp=3 does not divide"),
+        (("--gpus", "16,32", "--max-gpus", "8"), "--gpus 16,32 and --max-gpus 8 contradict"),
+        (("--tp", "8", "--max-tp", "4"), "--tp 8 and --max-tp 4 contradict"),
         (("--format", "xml"), "xml"),
     ],
 )

@@ -105,13 +105,14 @@ def _record(
 def _drawings(record: dict[str, Any], hardware: HardwareSpec, title: str) -> dict[str, Any]:
     from qsjax import plotting
 
+    variant = "moe" if record["is_moe"] else "dense"
     cases = {name: record[name] for name in ("stated", "best") if record[name]}
     ledgers = [
         {"label": name, "terms": case["memory_bytes"], "capacity": case["hbm_bytes"]}
         for name, case in cases.items()
     ]
     points = [
-        {"variant": "moe", "q": None, "phase": name, **roof}
+        {"variant": variant, "q": None, "phase": name, **roof}
         for name, roof in record["stated"]["roofline"].items()
     ]
     peaks = {name: scalar(getattr(hardware, f"flops_{name}")) for name in ("bf16", "fp8")}
@@ -162,7 +163,8 @@ def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> None:
     both = explain_both(spec, hardware, partition, work, flags["convention"])
     isl, osl = questions.one("isl", flags["isl"]), questions.one("osl", flags["osl"])
     requests = (isl, osl) if isl is not None and osl is not None else None
-    record = {"model": model, "hardware": flags["hardware"], "context": work.context}
+    record = {"model": model, "is_moe": is_moe, "hardware": flags["hardware"]}
+    record["context"] = work.context
     record |= _record(both, deployment, is_moe, economy, requests)
     title = f"{model} on {flags['hardware']}, context {work.context:,.0f}"
     if flags["format_"] == "table":

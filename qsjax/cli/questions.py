@@ -102,8 +102,28 @@ limit_options = options(
 )
 
 
+def _check_pairs(flags: dict[str, Any]) -> None:
+    """Raise `ValueError` with every flag whose values a limit all excludes."""
+    problems = []
+    for name in ("gpus", "tp", "ep", "pp", "dp", "kvp"):
+        values, most = flags.get(name), flags[f"max_{name}"]
+        if values and most is not None and min(values) > most:
+            listed = ",".join(f"{value:g}" for value in values)
+            problems.append(
+                f"--{name} {listed} and --max-{name} {most:g} contradict each other; raise the "
+                "limit or give a smaller value"
+            )
+    if problems:
+        raise ValueError("\n".join(problems))
+
+
 def limits_of(flags: dict[str, Any]) -> Limits:
-    """The limits that were given."""
+    """The limits that were given.
+
+    Raises:
+        ValueError: a limit excludes every value of the flag that it bounds.
+    """
+    _check_pairs(flags)
     names = ("max_tpot", "min_user_rate", "max_gpus", "max_usd", "max_joules")
     degrees = tuple(f"max_{name}" for name in ("tp", "ep", "pp", "dp", "kvp"))
     given = {n: flags[n] for n in (*names, *degrees) if flags[n] is not None}
