@@ -1,0 +1,163 @@
+"""Inverse design: limits kept, exact answers, and nothing better beside them."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from qsjax import catalog
+from qsjax.design import CostModel, Price, best_hardware, cheapest_hardware
+from qsjax.design.costs import affordable, cost_of
+from qsjax.sensitivity import of_variant, problem, solve
+
+COST = CostModel(
+    {"hbm_bytes": Price(30), "hbm_bw": Price(40), "flops": Price(25, 1.3), "intra_bw": Price(5)}
+)
+CONTEXTS = [4096.0, 32768.0]
+
+
+@pytest.fixture(scope="module")
+def hardware():
+    return catalog.hardware("h100-sxm")
+
+
+def cells(hardware, contexts=CONTEXTS):
+    model = catalog.model("mixtral-8x7b")
+    return of_variant(problem(model, hardware, gpus=[8], contexts=contexts, qs=[5.0]), 0)
+
+
+@pytest.fixture(scope="module")
+def stated(hardware):
+    return cells(hardware)
+
+
+@pytest.fixture(scope="module")
+def best(stated):
+    return best_hardware(stated, COST, 100.0)
+
+
+def mix(rates):
+    return 1 / np.mean(1 / np.asarray(rates), axis=-1)
+
+
+def rates_at(hardware, design):
+    return np.asarray(solve(cells(dataclasses.replace(hardware, **design))).best.score)
+
+
+def test_the_answer_is_what_a_fresh_search_finds(hardware, best):
+    rates = rates_at(hardware, best.hardware)
+    np.testing.assert_allclose(best.metrics, rates, rtol=1e-9)
+    assert best.objective == pytest.approx(mix(rates), rel=1e-9)
+    assert best.objective <= best.relaxed * (1 + 1e-9)
+
+
+def test_the_budget_is_spent_and_the_reference_beaten(best):
+    assert best.cost == pytest.approx(100.0, rel=1e-6)
+    assert best.cost <= 100.0 * (1 + 1e-9)
+    assert best.objective > 1.01 * best.reference
+
+
+def test_no_hardware_of_a_random_sample_is_better(hardware, stated, best):
+    rng = np.random.default_rng(1)
+    around = np.array(list(best.factors.values())) * np.exp(rng.normal(0, 0.1, (128, 4)))
+    anywhere = np.exp(rng.normal(0, 1.0, (128, 4)))
+    factors = affordable(COST, np.concatenate([around, anywhere]), 100.0)
+    inputs = stated.inputs
+    grown = [
+        dataclasses.replace(
+            inputs.hardware,
+            hbm_bytes=inputs.hardware.hbm_bytes * f[0],
+            hbm_bw=inputs.hardware.hbm_bw * f[1],
+            flops_bf16=inputs.hardware.flops_bf16 * f[2],
+            flops_fp8=inputs.hardware.flops_fp8 * f[2],
+            flops_fp4=inputs.hardware.flops_fp4 * f[2],
+            intra_bw=inputs.hardware.intra_bw * f[3],
+        )
+        for f in factors
+    ]
+    found = [
+        np.asarray(
+            solve(dataclasses.replace(stated, inputs=inputs._replace(hardware=h))).best.score
+        )
+        for h in grown
+    ]
+    with np.errstate(divide="ignore"):
+        others = np.array([mix(r) if np.isfinite(r).all() else 0.0 for r in found])
+    assert others.max() <= best.objective * (1 + 2e-3)
+    assert others.max() > 0.9 * best.objective
+
+
+def test_marginal_gains_are_close_where_the_optimum_is_inside(best):
+    inside = {k: v for k, v in best.marginal.items() if k not in best.at_bound}
+    assert set(inside) <= set(COST.prices)
+    assert all(gain > -1e-6 for gain in inside.values())
+
+
+def test_the_cheapest_hardware_meets_its_targets_and_costs_what_the_best_one_did(
+    hardware, stated, best
+):
+    targets = [0.98 * value for value in best.metrics]
+    found = cheapest_hardware(stated, COST, targets)
+    rates = rates_at(hardware, found.hardware)
+    assert np.all(rates >= np.array(targets) * (1 - 2e-9))
+    assert found.cost < best.cost
+    assert found.cost > 0.8 * best.cost
+
+
+def test_weights_shift_the_design(hardware, stated, best):
+    long = best_hardware(stated, COST, 100.0, weights=[0.01, 0.99])
+    assert long.metrics[1] >= best.metrics[1] * (1 - 1e-6)
+    assert long.factors["hbm_bytes"] != best.factors["hbm_bytes"]
+
+
+def test_times_are_made_small(hardware):
+    stated = cells(hardware, [4096.0])
+    cost = CostModel({"hbm_bw": Price(60), "intra_bw": Price(40)})
+    found = best_hardware(stated, cost, 100.0, metric="tpot")
+    assert found.objective == pytest.approx(found.metrics[0])
+    assert found.objective <= found.reference
+
+
+def test_the_cost_is_the_stated_power_law():
+    factors = np.array([2.0, 1.0, 4.0, 1.0])
+    assert cost_of(COST, factors) == pytest.approx(60 + 40 + 25 * 4**1.3 + 5)
+    scaled = affordable(COST, factors[None], 50.0)[0]
+    assert cost_of(COST, scaled) == pytest.approx(50.0)
+    np.testing.assert_allclose(scaled / scaled[1], factors)
+
+
+@pytest.mark.parametrize(
+    ("prices", "words"),
+    [
+        ({"hbm_bw": Price(0)}, "infinite hardware"),
+        ({"hbm_bw": Price(1, 0.0)}, "infinite hardware"),
+        ({"hbm_bw": Price(1, -1.0)}, "infinite hardware"),
+        ({"hbm_bandwith": Price(1)}, "nearest names: .*hbm_bw"),
+        ({"eff_gemm": Price(1)}, "not bought"),
+        ({"inter_latency": Price(1)}, "less of it is better"),
+        ({"flops": Price(1), "flops_fp8": Price(1)}, "priced twice"),
+        ({}, "no quantity"),
+    ],
+)
+def test_a_cost_that_does_not_bound_the_hardware_is_refused(stated, prices, words):
+    with pytest.raises(ValueError, match=words):
+        best_hardware(stated, CostModel(prices), 100.0)
+
+
+def test_a_budget_that_holds_nothing_says_what_would(stated):
+    with pytest.raises(ValueError, match=r"about \S+ would"):
+        best_hardware(stated, CostModel({"hbm_bytes": Price(100)}), 5.0)
+    with pytest.raises(ValueError, match="base cost"):
+        best_hardware(stated, CostModel({"hbm_bw": Price(1)}, base=10.0), 5.0)
+
+
+def test_an_impossible_target_says_what_can_be_had(stated):
+    with pytest.raises(ValueError, match="everything at the edge"):
+        cheapest_hardware(stated, CostModel({"hbm_bw": Price(1)}), 1e-9, metric="tpot")
+    with pytest.raises(ValueError, match="above 0"):
+        cheapest_hardware(stated, COST, -1.0)
+
+
+def test_wrong_weights_are_refused(stated):
+    with pytest.raises(ValueError, match="weights: give 2"):
+        best_hardware(stated, COST, 100.0, weights=[1.0, 2.0, 3.0])
