@@ -11,6 +11,7 @@ from qsjax import validate
 from qsjax.batches import Objective, score_candidates
 from qsjax.breakdown import Parts, take_apart
 from qsjax.candidates import Candidates, candidates, strong
+from qsjax.cost.params import dense_twin
 from qsjax.economics import Economy, economy_of
 from qsjax.explore import axis_values
 from qsjax.grid import Axes, Records, make_axes
@@ -117,6 +118,7 @@ def explain(
     partition: Partition,
     workload: Workload,
     convention: str = "physical",
+    q: float | None = None,
 ) -> Explanation:
     """Take one stated design apart, and look for a better one with as many GPUs.
 
@@ -126,6 +128,7 @@ def explain(
         partition: its degrees.
         workload: context, dtypes, and the batch of each attention replica (None: the largest).
         convention: name of the accounting.
+        q: if given, the model is the dense twin of `model` at this quality factor.
 
     Raises:
         ValueError: with every number out of its range. An illegal or too large design is no error:
@@ -136,6 +139,9 @@ def explain(
     validate.check_hardware(hardware)
     validate.check_partition(partition)
     validate.check_workload(workload)
+    if q is not None:
+        validate.check_axis("q", [q])
+        model = dense_twin(model, q, rules.twin)
     batch = None if workload.batch is None else float(np.asarray(workload.batch))
     records = Records(model, hardware, partition, workload)
     stated = case_of(records, rules, batch)
@@ -163,6 +169,7 @@ def explain_both(
     partition: Partition,
     workload: Workload,
     convention: str = "physical",
+    q: float | None = None,
 ) -> tuple[Explanation, Explanation]:
     """The explanation under `convention`, and under the other one beside it.
 
@@ -172,7 +179,7 @@ def explain_both(
     # Compilation dominates and releases the GIL: one thread for each convention.
     with ThreadPoolExecutor(2) as pool:
         first, second = pool.map(
-            lambda name: explain(model, hardware, partition, workload, name), (convention, other)
+            lambda name: explain(model, hardware, partition, workload, name, q), (convention, other)
         )
     return first, second
 

@@ -80,6 +80,14 @@ def test_explain_reads_engine_flags(qsjax):
     assert any("ep=8 here" in note for note in one["notes"])
 
 
+def test_explain_takes_a_dense_twin(qsjax):
+    options = ("--hardware", "h100-sxm", "--tp", "8", "--format", "json")
+    twin = as_json(qsjax("explain", "mixtral-8x7b:q=2", *options))
+    assert twin["stated"]["memory_bytes"]["weights: router"] == 0
+    assert twin["stated"]["tpot_ms"] != twin["beside"]["stated"]["tpot_ms"]
+    assert "no experts" in mistake(qsjax("explain", "llama-3.1-8b:q=2", *options, code=2))
+
+
 def test_explain_says_what_is_missing(qsjax):
     done = qsjax("explain", "deepseek-v3", "--hardware", "h100-sxm", "--tp", "8")
     assert "does not run" in done.stdout

@@ -33,24 +33,10 @@ def subject_of(text: str, flags: dict[str, Any]) -> Subject:
         ValueError: the text is not of this form, or a name is unknown.
     """
     named, _, device = text.partition("@")
-    model, _, twin = named.partition(":")
-    q = None
-    if twin:
-        try:
-            q = float(twin.removeprefix("q="))
-        except ValueError:
-            q = -1.0
-        if not 0 < q < float("inf") or not twin.startswith("q="):
-            raise ValueError(
-                f"{text!r}: what follows the colon names a dense twin; write for example "
-                f"{model}:q=5"
-            )
+    model, q = questions.model_and_q(named)
     device = device or flags["hardware"]
-    spec = catalog.model(model)
-    if q is not None and scalar(spec.experts) <= 1:
-        raise ValueError(f"{text!r}: {model} has no experts, so it has no dense twin; drop :{twin}")
     work = questions.workload_of(model, flags)
-    return Subject(text, spec, catalog.hardware(device), work, q)
+    return Subject(text, catalog.model(model), catalog.hardware(device), work, q)
 
 
 def _subjects(texts: tuple[str, ...], flags: dict[str, Any]) -> list[Subject]:

@@ -141,8 +141,9 @@ def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> None:
 
     Beside it stands the best design of as many GPUs, also as flags of vLLM and SGLang.
 
-    State the split by --tp, --ep, --pp, --dp, --kvp, or by the flags of vLLM or SGLang after `--`.
-    Without --batch it is the largest that fits.
+    MODEL:q=5 is the dense twin at that quality factor. State the split by --tp, --ep, --pp, --dp,
+    --kvp, or by the flags of vLLM or SGLang after `--`. Without --batch it is the largest that
+    fits.
 
     \b
     Examples:
@@ -152,21 +153,23 @@ def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> None:
         vllm serve deepseek-ai/DeepSeek-V3 --tensor-parallel-size 8 \
         --data-parallel-size 4 --enable-expert-parallel --max-num-seqs 128
     """
-    spec: ModelSpec = catalog.model(model)
-    is_moe = scalar(spec.experts) > 1
+    title = f"{model} on {flags['hardware']}"
+    name, q = questions.model_and_q(model)
+    spec: ModelSpec = catalog.model(name)
+    is_moe = q is None and scalar(spec.experts) > 1
     deployment = _deployment(engine_flags, flags, is_moe)
     weights = {"weights": flags["weights"] or deployment.weights}
-    work = questions.workload_of(model, flags | weights)
+    work = questions.workload_of(name, flags | weights)
     hardware = catalog.hardware(flags["hardware"])
     partition, hardware, work = _inputs(deployment, hardware, work, flags)
     economy = questions.economy_from(hardware, flags)
-    both = explain_both(spec, hardware, partition, work, flags["convention"])
+    both = explain_both(spec, hardware, partition, work, flags["convention"], q)
     isl, osl = questions.one("isl", flags["isl"]), questions.one("osl", flags["osl"])
     requests = (isl, osl) if isl is not None and osl is not None else None
     record = {"model": model, "is_moe": is_moe, "hardware": flags["hardware"]}
     record["context"] = work.context
     record |= _record(both, deployment, is_moe, economy, requests)
-    title = f"{model} on {flags['hardware']}, context {work.context:,.0f}"
+    title += f", context {work.context:,.0f}"
     if flags["format_"] == "table":
         explained.show(record, title)
     else:

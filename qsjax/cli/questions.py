@@ -10,6 +10,7 @@ from qsjax.cli import common
 from qsjax.cli.common import Numbers, options
 from qsjax.economics import Economy, economy_of
 from qsjax.limits import Limits
+from qsjax.numerics import scalar
 from qsjax.specs import CONVENTIONS, HardwareSpec, Workload
 from qsjax.units import MS, US
 
@@ -141,6 +142,28 @@ def economy_from(hardware: HardwareSpec, flags: dict[str, Any]) -> Economy:
         utilisation=flags["utilisation"],
         pue=flags["pue"],
     )
+
+
+def model_and_q(text: str) -> tuple[str, float | None]:
+    """`MODEL` or `MODEL:q=Q`, its dense twin at a quality factor: the name, and Q if given.
+
+    Raises:
+        ValueError: the text is not of this form, or the model has no experts to replace.
+    """
+    model, _, twin = text.partition(":")
+    if not twin:
+        return model, None
+    try:
+        q = float(twin.removeprefix("q="))
+    except ValueError:
+        q = 0.0
+    if not (twin.startswith("q=") and 0 < q < float("inf")):
+        raise ValueError(
+            f"{text!r}: what follows the colon names a dense twin; write for example {model}:q=5"
+        )
+    if scalar(catalog.model(model).experts) <= 1:
+        raise ValueError(f"{text!r}: {model} has no experts, so it has no dense twin; drop :{twin}")
+    return model, q
 
 
 def one(name: str, values: list[float] | None, default: float | None = None) -> float | None:
