@@ -4,12 +4,14 @@ Run `python -m benchmarks.fit_constants`. It prints the constants with their int
 on the accelerators that were fitted and on those left out, and fits made on fewer accelerators.
 """
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
 from qsjax.calibration import Fit, fit
 from qsjax.measurements import Case, load_records, predict, read_cases
+from qsjax.measurements.storage import Record
 from qsjax.units import US
 
 # Fitted: accelerators with high-confidence serving records, and the one with static batches.
@@ -27,8 +29,6 @@ FROM_KERNELS = {
     "inter_latency": 25 * US,
     "prefill_overhead": 10 * US,
 }
-
-Chosen = Callable[[Case], bool]
 
 
 def summary(cases: Sequence[Case], constants: dict[str, float]) -> str:
@@ -54,46 +54,81 @@ def show(fitted: Fit) -> None:
         print("  note:", line)
 
 
-def main() -> None:
-    """Fit, then report."""
-    records = load_records()
-    by_id = {record["id"]: record for record in records}
-    cases = [case for case in read_cases(records) if isinstance(case, Case)]
+@dataclasses.dataclass(frozen=True, slots=True)
+class Data:
+    """The shipped cases, with what their records say of themselves."""
 
-    def on(names: Sequence[str]) -> Chosen:
-        return lambda case: case.deployments[0].hardware_name.startswith(tuple(names))
+    cases: tuple[Case, ...]
+    by_id: dict[str, Record]
 
-    def confidence(case: Case) -> str:
-        return str(by_id[case.id]["confidence"])
+    def category(self, case: Case) -> str:
+        """Category of a case's record."""
+        return str(self.by_id[case.id]["category"])
 
-    def fit_on(names: Sequence[str]) -> Fit:
+    def confidence(self, case: Case) -> str:
+        """Confidence of a case's record."""
+        return str(self.by_id[case.id]["confidence"])
+
+    def fit_on(self, names: Sequence[str]) -> Fit:
+        """Constants from the records of some accelerators."""
         chosen = [
             case
-            for case in cases
-            if on(names)(case)
-            and by_id[case.id]["category"] in CATEGORIES
-            and confidence(case) in WEIGHTS
+            for case in self.cases
+            if is_on(case, names)
+            and self.category(case) in CATEGORIES
+            and self.confidence(case) in WEIGHTS
         ]
-        weights = [WEIGHTS[confidence(case)] for case in chosen]
+        weights = [WEIGHTS[self.confidence(case)] for case in chosen]
         return fit(chosen, fixed=FROM_KERNELS, weights=weights)
 
-    served = [case for case in cases if by_id[case.id]["category"] == SERVED]
+    def served(self, names: Sequence[str], level: str, is_in: bool) -> list[Case]:
+        """Aggregated serving on some accelerators, or on the others."""
+        return [
+            case
+            for case in self.cases
+            if self.category(case) == SERVED
+            and self.confidence(case) == level
+            and is_on(case, names) == is_in
+        ]
+
+    def served_errors(
+        self, names: Sequence[str], level: str, is_in: bool, constants: dict[str, float]
+    ) -> np.ndarray:
+        """Relative errors of those cases."""
+        found = predict(self.served(names, level, is_in), constants)
+        return np.array([p.value / p.case.measured - 1.0 for p in found])
+
+
+def is_on(case: Case, names: Sequence[str]) -> bool:
+    """Whether a case was measured on one of the accelerators, by the start of their names."""
+    return case.deployments[0].hardware_name.startswith(tuple(names))
+
+
+def load() -> Data:
+    """The shipped data."""
+    records = load_records()
+    cases = tuple(case for case in read_cases(records) if isinstance(case, Case))
+    return Data(cases, {str(record["id"]): record for record in records})
+
+
+def main() -> None:
+    """Fit, then report."""
+    data = load()
     for names in SPLITS:
-        fitted = fit_on(names)
+        fitted = data.fit_on(names)
         constants = {**FROM_KERNELS, **fitted.values}
         print(f"fitted on {', '.join(names)}: {fitted.records} records")
         show(fitted)
         for level in ("high", "medium"):
             for gpu in ("h100", "b200", "h200", "b300"):
-                some = [c for c in served if on((gpu,))(c) and confidence(c) == level]
                 mark = "fitted  " if gpu in names else "left out"
-                print(f"  {mark} {gpu} {level:<6} {summary(some, constants)}")
-            inside = [c for c in served if on(names)(c) and confidence(c) == level]
-            outside = [c for c in served if not on(names)(c) and confidence(c) == level]
-            print(f"  all fitted {level:<11} {summary(inside, constants)}")
-            print(f"  all left out {level:<9} {summary(outside, constants)}")
-        for category in sorted({by_id[case.id]["category"] for case in cases} - {SERVED}):
-            some = [c for c in cases if by_id[c.id]["category"] == category]
+                one = summary(data.served((gpu,), level, True), constants)
+                print(f"  {mark} {gpu} {level:<6} {one}")
+            for mark, is_in in (("fitted", True), ("left out", False)):
+                both = summary(data.served(names, level, is_in), constants)
+                print(f"  all {mark:<8} {level:<8} {both}")
+        for category in sorted({data.category(case) for case in data.cases} - {SERVED}):
+            some = [case for case in data.cases if data.category(case) == category]
             print(f"  {category:<26} {summary(some, constants)}")
 
 

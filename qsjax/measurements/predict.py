@@ -205,7 +205,17 @@ def usable_bytes(case: Case, default: float, weights: float) -> float:
     return usable - float(reserve_bytes(case.deployments[0].model, hardware))
 
 
+def absorbed_bytes(one: Deployment) -> float:
+    """Up-projections of latent attention that engines hold a second time, absorbed, in BF16 [B]."""
+    model, part = one.model, one.partition
+    width = jnp.asarray(model.qk_nope_dim) + model.v_head_dim
+    layers = jnp.asarray(model.layers) - model.linear_layers
+    copy = layers * model.kv_latent * model.heads * width / (jnp.asarray(part.tp) * part.pp)
+    return 2.0 * float(copy)
+
+
 def _capacity_value(case: Case, usable: float, weights: float, kv_per_token: float) -> float:
+    weights = weights + absorbed_bytes(case.deployments[0])
     free = usable_bytes(case, usable, weights) - weights
     return {"tokens": free / kv_per_token, "kv": free, "weights": weights}[case.kind]
 
