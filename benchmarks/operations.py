@@ -61,7 +61,11 @@ OPCODES = {
     "divide": ("divide", "remainder"),
     "exp": ("exponential", "log", "log-plus-one", "power", "exponential-minus-one"),
 }
-_INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?[\w.\-]+ = \w+\[([\d,]*)\]\S* ([\w\-]+)\(")
+_HEAD = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) \(.*\{$")
+_INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?[\w.\-]+ = (.*?) ([\w\-]+)\(")
+_DIMENSIONS = re.compile(r"^\w+\[([\d,]*)\]")
+_CALLED = re.compile(r"(?:calls|body|to_apply)=%?([\w.\-]+)")
+_TRIPS = re.compile(r'known_trip_count"?:\{"n":"(\d+)"')
 
 
 def by_hand() -> dict[str, int]:
@@ -69,20 +73,40 @@ def by_hand() -> dict[str, int]:
     return {kind: sum(getattr(term, kind) for term in BY_HAND) for kind in KINDS}
 
 
-def in_program(text: str, cells: int) -> dict[str, int]:
-    """Operations per cell by kind in optimised HLO: instructions whose result has every cell.
+def in_program(text: str) -> dict[str, float]:
+    """Element-wise operations that a run of a program executes, by kind, from its optimised HLO.
 
-    The steps of a reduction itself, whose result is smaller, are not among them.
+    Loops count as often as they turn, where XLA knows how often. The steps of a reduction itself
+    are not counted, nor what a fused loop computes again for every element that it writes.
     """
-    found: Counter[str] = Counter()
+    kind_of = {code: kind for kind, codes in OPCODES.items() for code in codes}
+    own: dict[str, Counter[str]] = {}
+    calls: dict[str, list[tuple[str, int]]] = {}
+    entry = name = ""
     for line in text.splitlines():
-        match = _INSTRUCTION.match(line)
-        if not match:
-            continue
-        size = math.prod(int(n) for n in match.group(1).split(",") if n)
-        if size == cells:
-            found[match.group(2)] += 1
-    return {kind: sum(found[code] for code in codes) for kind, codes in OPCODES.items()}
+        if head := _HEAD.match(line):
+            name = head.group(1)
+            own[name], calls[name] = Counter(), []
+            entry = name if line.startswith("ENTRY") else entry
+        elif found := _INSTRUCTION.match(line):
+            shape, code = _DIMENSIONS.match(found.group(1)), found.group(2)
+            if code in kind_of and shape:
+                size = math.prod(int(n) for n in shape.group(1).split(",") if n)
+                own[name][kind_of[code]] += size
+            elif code in ("fusion", "call", "while"):
+                trips = _TRIPS.search(line)
+                often = int(trips.group(1)) if trips else 1
+                calls[name] += [(called, often) for called in _CALLED.findall(line)]
+
+    def total(name: str) -> Counter[str]:
+        counted = Counter(own[name])
+        for called, often in calls[name]:
+            for kind, number in total(called).items():
+                counted[kind] += often * number
+        return counted
+
+    whole = total(entry)
+    return {kind: float(whole[kind]) for kind in OPCODES}
 
 
 def compiled_counts(contexts: int, dtype: str) -> dict[str, Any]:
@@ -95,7 +119,8 @@ def compiled_counts(contexts: int, dtype: str) -> dict[str, Any]:
     memory = program.memory_analysis()
     return {
         "cells": grid.cells,
-        "by_kind": in_program(program.as_text(), grid.cells),
+        "contexts": contexts,
+        "by_kind": {k: n / grid.cells for k, n in in_program(program.as_text()).items()},
         "cost_analysis_flops_per_cell": analysis.get("flops", math.nan) / grid.cells,
         "cost_analysis_exp_per_cell": analysis.get("transcendentals", math.nan) / grid.cells,
         "cost_analysis_bytes_per_cell": analysis.get("bytes accessed", math.nan) / grid.cells,

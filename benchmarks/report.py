@@ -88,10 +88,9 @@ def _causes(found: Found) -> list[str]:
     if "grids" in found:
         xla = found["grids"]["xla"]
         lines.append(
-            f"XLA counts {xla['cost_analysis_flops_per_cell']:.0f} operations and "
-            f"{xla['cost_analysis_bytes_per_cell']:.0f} bytes accessed per cell in the compiled program "
-            f"against {found['ops_per_cell']} operations by hand: what a block's designs share is "
-            "spread over few contexts there, and every pass over the scores counts."
+            f"XLA's own analysis of the compiled program: {xla['cost_analysis_flops_per_cell']:.0f}"
+            f" operations and {xla['cost_analysis_bytes_per_cell']:.0f} bytes accessed per cell "
+            f"(a loop counts as one turn), against {found['ops_per_cell']} operations by hand."
         )
         copy = limits["copy_bytes"] / xla["cost_analysis_bytes_per_cell"]
         lines.append(
@@ -153,8 +152,11 @@ def _operations(found: Found) -> str:
     text = _table(("term", *operations.KINDS, "what"), rows)
     if "grids" in found:
         compiled = found["grids"]["xla"]["by_kind"]
-        text += "\n\nIn the compiled program, instructions whose result has every cell: "
-        text += ", ".join(f"{kind} {count}" for kind, count in compiled.items()) + "."
+        text += (
+            f"\n\nThe compiled program of a block of {found['grids']['xla']['contexts']} contexts "
+        )
+        text += "executes, all ranks together and spread over its cells: "
+        text += ", ".join(f"{kind} {count:.1f}" for kind, count in compiled.items()) + "."
     units = [
         (kind, *(f"{found[f'ceilings_{short}'][kind] / 1e9:,.2f} G" for short in ("f64", "f32")))
         for kind in (*operations.KINDS, "copy_bytes")
@@ -229,8 +231,8 @@ def _rivals(found: Found) -> str:
         else:
             rows.append((name, f"not measured: {r['missing']}", "", ""))
     note = (
-        "One call of a rival answers one split, batch and context, as one cell does here. They look "
-        "up measured kernels or walk operators, so speed is all that is compared. To repeat:\n"
+        "One call of a rival answers one split, batch and context, as one cell does here. They "
+        "look up measured kernels or walk operators, so speed is all that is compared. To repeat:\n"
         "`python -m venv rivals && rivals/bin/pip install aiconfigurator llm-analysis genz-llm`, "
         "then `python -m benchmarks.run --rivals rivals/bin/python`."
     )
@@ -241,8 +243,8 @@ def _gpu(gpu: Found | None) -> str:
     if gpu is None:
         return (
             "Not measured yet: no GPU was at hand. `python -m benchmarks.run --device gpu` "
-            "measures the rates, ceilings and float32 error there and adds them here. The target is 20 G "
-            "cells/s float64 fused arg-max on an H100."
+            "measures the rates, ceilings and float32 error there and adds them here. The target "
+            "is 20 G cells/s float64 fused arg-max on an H100."
         )
     rate = gpu["argmax_f64_cells_per_s"]
     row = _against("fused arg-max, float64 [G cells/s]", rate / 1e9, 20.0, "{:.1f}")

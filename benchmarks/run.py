@@ -83,7 +83,7 @@ def _grids(budget: float) -> dict[str, Any]:
     )
     found["recompilations"] = rates.recompilations()
     found["float32"] = rates.float32_error(rates.GRID_CONTEXTS // 2)
-    found["xla"] = operations.compiled_counts(block, "float64")
+    found["xla"] = operations.compiled_counts(rates.GRID_CONTEXTS, "float64")
     legal = problem.axes_of(budget * 2e8)
     seconds, computed = rates.stream_seconds(legal, "float64", skip_illegal=True)
     found["stream_legal"] = {

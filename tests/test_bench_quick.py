@@ -43,24 +43,25 @@ def test_quick_prints_one_object_with_every_number():
     assert found["command"] in text
 
 
-def test_operations_of_a_program_are_counted_by_kind():
-    def loop(x, y):
-        return jnp.sum(jnp.exp(jnp.maximum(x * y, 0.5) / (x + y)))
+def test_operations_of_a_program_are_counted_by_kind_and_turn():
+    def turn(x, y):
+        return jnp.exp(jnp.maximum(x * y, 0.5) / (x + y))
 
-    compiled = jax.jit(loop).lower(jnp.ones(1000), jnp.ones(1000)).compile()
-    found = operations.in_program(compiled.as_text(), 1000)
-    assert found == {"multiply_add": 2, "max_min": 1, "compare_select": 0, "divide": 1, "exp": 1}
+    def program(x):
+        return jax.lax.fori_loop(0, 7, lambda _, y: turn(x, y), x)
+
+    compiled = jax.jit(program).lower(jnp.ones(1000)).compile()
+    found = operations.in_program(compiled.as_text())
+    assert found.pop("multiply_add") == pytest.approx(14000, rel=0.01)  # and the loop's counter
+    assert found["max_min"] == found["divide"] == found["exp"] == 7000
 
 
-def test_the_search_does_at_least_the_operations_counted_by_hand():
-    """The table counts what the model needs; the compiled loop cannot do with fewer, but for sums
-    that a reduction adds up and products that XLA folds."""
-    compiled = operations.compiled_counts(8, "float64")["by_kind"]
+def test_the_table_counts_what_the_search_executes():
+    """With many contexts the designs' own terms vanish and the innermost loop remains."""
+    compiled = operations.compiled_counts(64, "float64")["by_kind"]
     needed = operations.by_hand()
-    assert compiled["divide"] == needed["divide"]
-    assert compiled["exp"] == needed["exp"]
-    for kind in ("multiply_add", "max_min", "compare_select"):
-        assert abs(compiled[kind] - needed[kind]) <= 0.3 * needed[kind] + 3, kind
+    for kind, count in needed.items():
+        assert 0.5 * count <= compiled[kind] <= 1.5 * count + 3.0, (kind, compiled)
 
 
 def test_the_ceiling_is_the_sum_of_the_units_times():
