@@ -203,7 +203,8 @@ def _indices(
         found = stats.sobol_indices(
             func=both, n=draws, dists=list(distributions), rng=np.random.default_rng(seed)
         )
-    first = np.atleast_2d(found.first_order).T
+    # SciPy drops the axis of a single input or output.
+    first = np.reshape(found.first_order, (-1, len(distributions))).T
     first = np.where(np.isfinite(first), first, np.nan)
     half = first.shape[1] // 2
     return first[:, :half], first[:, half:]

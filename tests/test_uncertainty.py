@@ -45,6 +45,9 @@ def test_the_probability_that_dense_wins_is_that_of_q_below_break_even(stated):
         want = np.clip((root.value - 0.5) / 5.5, 0, 1)
         assert p == pytest.approx(want, abs=2e-3)
     assert np.isnan(found.p_dense_wins[:2]).all()
+    # A single input explains all of it.
+    np.testing.assert_allclose(found.first_order_verdict[:, 2:], 1, atol=0.05)
+    assert found.first_order.shape == (1, 4)
 
 
 def test_an_input_that_does_nothing_explains_nothing(outcome):

@@ -1,0 +1,106 @@
+"""The verbs sensitivity, break-even and design, end to end, with their mistakes."""
+
+import csv
+import io
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from qsjax.cli import cli
+
+SMALL = ["mixtral-8x7b", "--hardware", "h100-sxm", "--gpus", "8"]
+
+
+def run(*arguments, code=0):
+    done = CliRunner().invoke(cli, [*arguments])
+    assert done.exit_code == code, done.output
+    return done
+
+
+def test_sensitivity_prints_and_writes_its_cells(tmp_path):
+    names = "hbm_bw,hbm_bytes,q"
+    done = run(
+        *("sensitivity", *SMALL, "--context", "8k,32k", "--parameter", names, "--format", "json"),
+        *("--uncertain", "q=normal:5,1", "--draws", "16", "--out", str(tmp_path)),
+    )
+    result = json.loads(done.stdout)
+    assert len(result["cells"]) == 2 * 2 * 3
+    keys = {"model", "variant", "context", "q", "metric", "parameter", "elasticity", "left"}
+    keys |= {"right", "rounding", "switch_down", "switch_up"}
+    for cell in result["cells"]:
+        assert keys <= set(cell)
+        assert cell["left"] is not None
+    by_name = {(c["variant"], c["parameter"]): c["elasticity"] for c in result["cells"]}
+    assert by_name["moe", "q"] == 0 > by_name["dense", "q"]
+    assert len(result["uncertainty"]) == 4
+    figures = ["tornado", "stability", "elasticities-moe", "iso-throughput", "verdict-q5"]
+    files = [f"{name}.svg" for name in figures]
+    files += ["inputs.json", "result.json", "sensitivity.csv", "sensitivity.nc"]
+    assert all((tmp_path / name).stat().st_size > 100 for name in files)
+    assert json.loads((tmp_path / "result.json").read_text())["cells"] == result["cells"]
+
+
+def test_sensitivity_as_table_and_csv():
+    short = ["--context", "8k", "--parameter", "hbm_bw,context", "--span", "1"]
+    assert "hbm_bw" in run("sensitivity", *SMALL, *short).stdout
+    text = run("sensitivity", *SMALL, *short, "--format", "csv").stdout
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert {row["parameter"] for row in rows} == {"hbm_bw", "context"}
+
+
+def test_an_infeasible_cell_is_explained():
+    done = run(
+        *("sensitivity", "deepseek-v3", "--hardware", "h100-sxm", "--gpus", "8"),
+        *("--context", "8k", "--parameter", "hbm_bw", "--span", "1"),
+    )
+    assert "weights do not fit" in done.stdout
+    assert "fits from hbm_bytes" in done.stdout
+
+
+def test_break_even_solves_for_q_and_for_gpus(tmp_path):
+    done = run("break-even", *SMALL, "--context", "8k", "--format", "json", "--out", str(tmp_path))
+    (solution,) = json.loads(done.stdout)["solutions"]
+    assert [root["kind"] for root in solution["roots"]] == ["equal"]
+    assert solution["sides"] == ["dense", "moe"]
+    assert (tmp_path / "break-even.csv").read_text().count("\n") == 2
+    target = ["--parameter", "gpus", "--metric", "tpot", "--target", "1", "--context", "8k"]
+    done = run("break-even", *SMALL[:3], "--gpus", "1,2,4", *target, "--format", "json")
+    assert [s["gpus"] for s in json.loads(done.stdout)["solutions"]] == [2, 2]
+    text = run("break-even", *SMALL, "--context", "8k", "--low", "50").stdout
+    assert "none: the MoE is better everywhere for q in [50, 10000]" in text
+
+
+def test_design_spends_its_budget(tmp_path):
+    prices = ["--price", "hbm_bw=60", "--price", "hbm_bytes=40^1.2"]
+    done = run(
+        *("design", *SMALL, "--context", "8k", "--budget", "100", *prices),
+        *("--format", "json", "--out", str(tmp_path)),
+    )
+    result = json.loads(done.stdout)
+    assert result["cost"] == pytest.approx(100, rel=1e-5)
+    assert result["objective"] >= result["reference"]
+    assert (tmp_path / "inputs.json").exists()
+    assert "hbm_bw" in run("design", *SMALL, "--context", "8k", "--budget", "100", *prices).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["sensitivity", *SMALL, "--parameter", "hbm_bandwith"], "hbm_bw"),
+        (["sensitivity", *SMALL, "--parameter", "tp"], "qsjax explore --tp"),
+        (["sensitivity", *SMALL, "--metric", "tpots"], "tpot"),
+        (["sensitivity", *SMALL, "--uncertain", "q"], "NAME=KIND"),
+        (["sensitivity", *SMALL, "--span", "0.5"], "above 1"),
+        (["break-even", *SMALL, "--parameter", "gpus"], "--target"),
+        (["break-even", *SMALL, "--low", "7", "--high", "3"], "below high"),
+        (["break-even", "llama-3.1-70b", "--context", "8k"], "no experts"),
+        (["design", *SMALL], "no quantity|either --budget or --target"),
+        (["design", *SMALL, "--price", "hbm_bw=x", "--budget", "1"], "FIELD=COST"),
+        (["design", *SMALL, "--price", "hbm_bw=0", "--budget", "1"], "infinite hardware"),
+    ],
+)
+def test_mistakes_end_with_one_message(arguments, words):
+    done = run(*arguments, code=2)
+    assert any(word in done.output.replace("\n", " ") for word in words.split("|"))
+    assert "Traceback" not in done.output
