@@ -29,7 +29,8 @@ FLOPS = ("flops_bf16", "flops_fp8", "flops_fp4")
 RATES = ("hbm_bw", *FLOPS, *LINKS)
 TIMES = (
     *("intra_latency", "inter_latency"),
-    *("layer_overhead", "step_overhead", "expert_overhead", "sequence_overhead"),
+    *("layer_overhead", "step_overhead", "expert_overhead"),
+    *("latent_overhead", "sequence_overhead"),
 )
 WINDOWED = ("overlap_tp", "overlap_ep", "overlap_layout")
 ONE_LAYER = {
@@ -101,7 +102,7 @@ def test_largest_batch_falls_as_one_over_context(seed, factor):
 def test_the_unit_of_information_does_not_matter(seed, exponent):
     designs = drawn(seed)
     sizes = [name for name in designs.workload if "bytes" in name]
-    hardware = ["hbm_bytes", "reserve_bytes", "hbm_bw", *LINKS]
+    hardware = ["hbm_bytes", "reserve_bytes", "moe_reserve_bytes", "hbm_bw", *LINKS]
     other = scaled(designs, 2.0**exponent, workload=sizes, hardware=hardware)
     before, after = evaluated(designs), evaluated(other)
     np.testing.assert_array_equal(after.capacity.batch, before.capacity.batch)

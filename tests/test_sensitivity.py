@@ -137,7 +137,7 @@ def test_a_straight_through_slope_is_the_unrounded_one_over_the_whole_batch():
 def test_rates_and_delays_scale_throughput_together(given):
     """Euler: time is homogeneous of degree -1 in rates and 1 in delays."""
     winners = random_winners(6, PHYSICAL, given)
-    names = [*RATES, *DELAYS, "sequence_overhead", "expert_overhead"]
+    names = [*RATES, *DELAYS, "sequence_overhead", "expert_overhead", "latent_overhead"]
     slopes = slopes_at(winners, resolve(names), ["tokens_per_s_per_gpu"], one_sided=False)
     elasticity = slopes.elasticity[0]
     total = elasticity[: len(RATES)].sum(0) - elasticity[len(RATES) :].sum(0)
@@ -393,6 +393,14 @@ def test_a_wrong_metric_is_refused(optimum):
         sensitivity(optimum, ("hbm_bw",), ("tpott",))
     with pytest.raises(ValueError, match="speedup"):
         hessian_at(optimum.winners, HESSIAN, "speedup")
+
+
+def test_a_cost_without_a_price_is_refused():
+    free = dataclasses.replace(catalog.hardware("h100-sxm"), usd_per_hour=0.0)
+    model = catalog.model("mixtral-8x7b")
+    solution = solve(problem(model, free, gpus=[8], contexts=[8192.0], qs=[]))
+    with pytest.raises(ValueError, match="usd_per_hour above 0"):
+        sensitivity(solution, ("hbm_bw",), ("usd_per_million_tokens",))
 
 
 def test_wrong_cells_are_refused():
