@@ -14,9 +14,9 @@ GPU = catalog.hardware("h100-sxm")
 CONTEXT = 65536.0
 
 
-def problem(convention, gpus=(8,), contexts=(CONTEXT,), **overrides):
+def problem(convention, gpus=(8,), contexts=(CONTEXT,), models=2, **overrides):
     """Mixtral and a dense twin on one island: few partitions, batches of a few dozen."""
-    variants = variants_of(catalog.model("mixtral-8x7b"), [2.0], convention)
+    variants = variants_of(catalog.model("mixtral-8x7b"), [2.0], convention)[:models]
     axes = grid_of(variants, axis_values(gpus, contexts, overrides))
     specs = stack([variant.spec for variant in variants])
     return Records(specs, GPU, Partition(), Workload(context=1.0)), axes

@@ -71,7 +71,7 @@ def test_a_class_that_runs_nowhere_is_named():
 
 def test_limits_hold_for_every_class():
     free = solve(CLASSES)
-    bound = solve(CLASSES, limits=Limits(max_tpot=0.02, max_tp=2.0))
+    bound = solve(CLASSES, limits=Limits(min_headroom=0.2, max_tp=2.0))
     assert bound.design["tp"] <= 2
     assert bound.rate < free.rate
 

@@ -90,21 +90,27 @@ def test_a_limit_out_of_reach_is_reported_with_the_best_that_can_be_had():
 
 
 def test_two_limits_that_contradict_each_other_are_named_and_a_remedy_works():
-    records, axes = problem(PHYSICAL)
-    limits = Limits(max_tpot=0.0075, max_usd=7.0, max_pp=4.0)
-    for number, one in enumerate(serve(records, axes, PHYSICAL, limits)):
-        kinds = {refusal.kind: refusal for refusal in one.refusals}
-        assert one.best is None
-        assert "alone" not in kinds
-        assert kinds["together"].limits == ("max_tpot", "max_usd")
-        remedies = {r.limits[0]: r.possible for r in one.refusals if r.kind == "remedy"}
-        assert set(remedies) == {"max_tpot", "max_usd"}
-        for name, value in remedies.items():
-            other = {"max_tpot": 0.0075, "max_usd": 7.0, "max_pp": 4.0}
-            enough = Limits(**(other | {name: value * (1 + 1e-9)}))
-            assert serve(records, axes, PHYSICAL, enough)[number].best is not None
-            less = Limits(**(other | {name: value * 0.99}))
-            assert serve(records, axes, PHYSICAL, less)[number].best is None
+    records, axes = problem(PHYSICAL, models=1)
+    (fastest,) = serve(records, axes, PHYSICAL, objective="tpot")
+    (cheapest,) = serve(records, axes, PHYSICAL, objective="usd_per_million_tokens")
+    rate = cheapest.best.step.tokens_per_s_per_gpu
+    given = {
+        "max_tpot": 1.1 * fastest.best.step.tpot,
+        "max_usd": 1.05 * float(usd_per_million_tokens(rate, economy_of(GPU))),
+        "max_pp": 8.0,
+    }
+    (one,) = serve(records, axes, PHYSICAL, Limits(**given))
+    kinds = {refusal.kind: refusal for refusal in one.refusals}
+    assert one.best is None
+    assert "alone" not in kinds
+    assert kinds["together"].limits == ("max_tpot", "max_usd")
+    remedies = {r.limits[0]: r.possible for r in one.refusals if r.kind == "remedy"}
+    assert set(remedies) == {"max_tpot", "max_usd"}
+    for name, value in remedies.items():
+        enough = Limits(**(given | {name: value * (1 + 1e-9)}))
+        assert serve(records, axes, PHYSICAL, enough)[0].best is not None
+        less = Limits(**(given | {name: value * 0.99}))
+        assert serve(records, axes, PHYSICAL, less)[0].best is None
 
 
 def test_a_cell_in_which_nothing_fits_says_so():
