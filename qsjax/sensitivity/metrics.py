@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from qsjax.decode import StepCost
 from qsjax.sensitivity.parameters import Inputs
@@ -20,6 +21,10 @@ METRICS: dict[str, str] = {
     "usd_per_million_tokens": "USD per million tokens",
     "joules_per_token": "J",
 }
+
+
+# What a metric is proportional to; at 0 it has no logarithm.
+PRICES = {"usd_per_million_tokens": "usd_per_hour", "joules_per_token": "watts"}
 
 
 def metric_value(name: str, step: StepCost, inputs: Inputs) -> jax.Array:
@@ -43,3 +48,11 @@ def check_metrics(names: Sequence[str]) -> None:
         if name not in METRICS:
             near = difflib.get_close_matches(name, METRICS, n=2) or list(METRICS)
             raise ValueError(f"{name!r} is not a metric; nearest names: {', '.join(near)}")
+
+
+def check_prices(names: Sequence[str], inputs: Inputs) -> None:
+    """Raise `ValueError` for a cost or an energy of hardware without a price or power."""
+    for name in names:
+        field = PRICES.get(name)
+        if field is not None and not np.all(np.asarray(getattr(inputs.hardware, field)) > 0):
+            raise ValueError(f"{name} needs {field} above 0; the hardware has none: give it one")

@@ -12,7 +12,7 @@ from qsjax.ledger import RESOURCES
 from qsjax.numerics import Rounding
 from qsjax.sensitivity.cells import Best, Problem, Winners, best_of, winners_at
 from qsjax.sensitivity.gradients import Slopes, slopes_at, with_rounding
-from qsjax.sensitivity.metrics import METRICS, check_metrics
+from qsjax.sensitivity.metrics import METRICS, check_metrics, check_prices
 from qsjax.sensitivity.parameters import Parameter, read, resolve
 from qsjax.specs import KV_MODES
 
@@ -149,11 +149,12 @@ def sensitivity(
         one_sided: also evaluate both sides of kinks.
 
     Raises:
-        ValueError: a name is not a parameter or a metric, or is discrete.
+        ValueError: a name is not a parameter or a metric, or is discrete, or a cost has no price.
     """
     chosen = resolve(parameters)
     check_metrics(metrics)
     problem = solution.problem
+    check_prices(metrics, solution.winners.inputs)
     direct = tuple(dict.fromkeys(name for name in metrics if name != "speedup"))
     if "speedup" in metrics and "tokens_per_s_per_gpu" not in direct:
         direct = (*direct, "tokens_per_s_per_gpu")
