@@ -144,4 +144,6 @@ def test_hardware_json_has_every_number_and_its_source():
 def test_version_and_help():
     assert qsjax("--version").stdout.startswith("qsjax")
     assert "explore" in qsjax("--help").stdout
-    assert "Examples" in qsjax("explore", "--help").stdout
+    shown = qsjax("explore", "--help").stdout
+    assert "\\b" not in shown
+    assert "\n    qsjax explore deepseek-v3 --gpus 64\n" in shown

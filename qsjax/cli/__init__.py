@@ -46,6 +46,8 @@ class LazyGroup(click.Group):
         from qsjax.cli import session
 
         command: click.Command = session.give_verbosity(module.command)
+        # Docstrings are raw: the mark that keeps examples from being wrapped is still two letters.
+        command.help = (command.help or "").replace("\\b\n", "\b\n")
         return command
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
