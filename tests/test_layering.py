@@ -38,6 +38,7 @@ LAYERS = (
     ("sweep",),
     ("candidates", "breakdown"),
     ("search",),
+    ("reduction",),
     ("grid",),
     ("ledger", "prefill"),
     ("decode",),
@@ -50,7 +51,7 @@ LAYERS = (
     ("layout",),
     ("validate",),
     ("specs",),
-    ("numerics", "units"),
+    ("numerics", "units", "staging"),
 )
 # Imports limited further than the order of the layers does.
 ONLY = {"catalog": {"specs", "cost.params", "units", "validate"}}

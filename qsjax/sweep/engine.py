@@ -11,9 +11,9 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from qsjax.grid import Records, place
-from qsjax.search import WIDE, Objective
+from qsjax.reduction import WIDE, Objective
 from qsjax.specs import Convention
-from qsjax.sweep.kernels import Metric, Reduction, reduce_tiled
+from qsjax.sweep.kernels import Metric, Reduction, reduce_one
 from qsjax.sweep.plan import Plan, design_arrays, kept_arrays
 
 Precision = Literal["float64", "float32"]
@@ -93,7 +93,7 @@ def mesh_of(devices: Sequence[jax.Device] | None = None) -> Mesh:
 
 
 def evaluate_blocks(
-    job: Job, plan: Plan, blocks: np.ndarray, mesh: Mesh, kernel: Any = reduce_tiled, **limits: Any
+    job: Job, plan: Plan, blocks: np.ndarray, mesh: Mesh, kernel: Any = reduce_one, **limits: Any
 ) -> Any:
     """Results of `kernel` for some blocks, as NumPy arrays with the blocks along the first axis."""
     devices = mesh.devices.size

@@ -1,6 +1,5 @@
 """What a device does with one block: score every design once, and reduce the scores."""
 
-import math
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
@@ -10,12 +9,21 @@ import numpy as np
 
 from qsjax.decode import StepCost, decode_parts
 from qsjax.grid import Records
-from qsjax.search import Choice, Objective, Scored, choose, count_reasons, levels, scores_of
+from qsjax.reduction import (
+    Choice,
+    Objective,
+    Scored,
+    choose,
+    count_reasons,
+    levels,
+    of_shape,
+    scores_of,
+    sums,
+)
 from qsjax.specs import Convention
+from qsjax.staging import map_tiles, tiles_of
 
 Metric = Literal["tpot", "tokens_per_s", "tokens_per_s_per_gpu", "tokens_per_s_per_user"]
-# Designs of a tile: their scores and the coefficients of a row stay close to the core.
-TILE_CELLS = 2**14
 # Bins of the quantiles: 256 for each factor of two, so that a quantile is right to 0.4 %.
 _BINS_PER_OCTAVE, _LOWEST, _OCTAVES = 256, -40, 96
 BINS = _BINS_PER_OCTAVE * _OCTAVES
@@ -83,66 +91,24 @@ def reduce_one(
     statistics: tuple[Metric, ...],
     is_real: jax.Array,
 ) -> Reduction:
-    """One block: kept cells first, designs along the last axis."""
-    step, scored = _scored(records, (convention, objective), bounds)
-    score = jax.lax.optimization_barrier(jnp.broadcast_to(scored.score, shape))
-    _, illegal = levels(score.dtype)
+    """One block: kept cells first, designs along the last axis, in tiles of the designs."""
+    tiles = tiles_of(shape[-1])
+    part = (*shape[:-1], shape[-1] // tiles)
+
+    def one(own: Records, rules: Convention, limits: Any) -> Any:
+        step, scored = _scored(own, (rules, objective), limits)
+        metrics = [jnp.broadcast_to(getattr(step, name), part) for name in statistics]
+        scored = of_shape(scored, part)
+        return scored, sums(scored.score), metrics
+
+    scored, found, metrics = map_tiles(one, (records, convention, dict(bounds)), shape, tiles)
+    _, illegal = levels(scored.score.dtype)
     has_batch = records.workload.batch is not None
-    feasible, reasons = count_reasons(scored, score, has_batch=has_batch)
-    spread = tuple(_spread(getattr(step, name), (score > illegal) & is_real) for name in statistics)
-    return Reduction(choose(score, scored.gpus, illegal), feasible, reasons, spread)
-
-
-def tile_of(shape: tuple[int, ...]) -> tuple[int, int]:
-    """Kept axis along which a block is cut into tiles, and the coordinates of a tile."""
-    axis = next((k for k, n in enumerate(shape[:-1]) if n > 1), 0)
-    length, rest = shape[axis], math.prod(shape[axis + 1 :])
-    fitting = [n for n in range(1, length + 1) if length % n == 0 and n * rest <= TILE_CELLS]
-    return axis, max(fitting, default=1)
-
-
-def reduce_tiled(
-    records: Records,
-    bounds: Mapping[str, Any],
-    convention: Convention,
-    objective: Objective,
-    shape: tuple[int, ...],
-    statistics: tuple[Metric, ...],
-    is_real: jax.Array,
-) -> Reduction:
-    """`reduce_one` in a loop over tiles of a block.
-
-    What does not depend on the tile leaves the loop and is kept in memory; without a loop XLA would
-    recompute it for every design, as it fuses all that is cheap into the last expression.
-    """
-    axis, rows = tile_of(shape)
-    tiles = shape[axis] // rows
-    leaves, tree = jax.tree.flatten((records, is_real))
-    cut = [x.ndim == len(shape) and x.shape[axis] == shape[axis] and tiles > 1 for x in leaves]
-    # All axes before this one have length 1, so a reshape is all that cutting takes.
-    moving = [
-        x.reshape(tiles, *x.shape[:axis], rows, *x.shape[axis + 1 :])
-        for x, c in zip(leaves, cut, strict=True)
-        if c
-    ]
-    part_shape = (*shape[:axis], rows, *shape[axis + 1 :])
-
-    def one(parts: list[jax.Array]) -> Reduction:
-        each = iter(parts)
-        whole = [next(each) if c else x for x, c in zip(leaves, cut, strict=True)]
-        own, real = jax.tree.unflatten(tree, whole)
-        return reduce_one(own, bounds, convention, objective, part_shape, statistics, real)
-
-    if tiles == 1:
-        return reduce_one(records, bounds, convention, objective, shape, statistics, is_real)
-    found = jax.lax.map(one, moving)
-    kept = shape[:-1]
-    return Reduction(
-        Choice(*(x.reshape(kept) for x in found.best)),
-        found.feasible.reshape(kept),
-        jnp.moveaxis(found.reasons, 0, 1).reshape(-1, *kept),
-        tuple(Spread(s.low.min(), s.high.max(), s.bins.sum(0)) for s in found.spread),
-    )
+    feasible, reasons = count_reasons(scored, found, has_batch=has_batch)
+    is_counted = (scored.score > illegal) & is_real[None]
+    spread = tuple(_spread(values, is_counted) for values in metrics)
+    best = choose(scored.score, found.highest, scored.gpus, illegal)
+    return Reduction(best, feasible, reasons, spread)
 
 
 def detail_one(

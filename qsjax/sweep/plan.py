@@ -11,14 +11,16 @@ import numpy as np
 from qsjax.feasibility import Capacity, broken_rules
 from qsjax.grid import STACKED, Axes, Axis, Records, matrix_arrays, place
 from qsjax.layout import layout
-from qsjax.search import MEMORY_RULES
+from qsjax.reduction import MEMORY_RULES
 from qsjax.specs import Convention
 
 # Scores of one block stay in the second-level cache of a core; a call strings blocks together so
 # that its fixed cost disappears, and a chunk is what a killed run loses at most.
 BLOCK_CELLS = 2**17
 # Kept cells of a block at least, even beyond the cache: they share the designs' coefficients.
-BLOCK_ROWS = 32
+BLOCK_ROWS = 64
+# Designs come in multiples of this, so that tiles of any usual size divide them.
+MULTIPLE = 64
 CALL_CELLS = 2**23
 CHUNK_CELLS = 2**27
 # Scores, three temporaries of their size, and the coefficients of the designs.
@@ -117,11 +119,14 @@ def _legal(records: Records, convention: Convention, length: int) -> jax.Array:
 
 
 def legal_designs(records: Records, axes: Axes, convention: Convention) -> np.ndarray:
-    """Flat positions of the designs that are legal in at least one kept cell, memory apart."""
+    """Flat positions of the designs that some kept cell allows, memory apart, and few others."""
     placed = place(records, matrix_arrays(axes), convention)
     length = math.prod(len(axis.values) for axis in axes.searched)
-    found = np.flatnonzero(np.asarray(_legal(placed, convention, length)))
-    return found if len(found) else np.zeros(1, np.int64)
+    is_legal = np.asarray(_legal(placed, convention, length))
+    found = np.flatnonzero(is_legal)
+    # Filled up with others to a number that is cut into equal tiles; the mask holds for them too.
+    missing = -len(found) % min(MULTIPLE, length)
+    return np.sort(np.append(found, np.flatnonzero(~is_legal)[:missing]))
 
 
 def make_plan(

@@ -13,7 +13,7 @@ import numpy as np
 from qsjax import validate
 from qsjax.cost.params import dense_twin
 from qsjax.grid import Axes, Records, make_axes, stack
-from qsjax.search import Objective
+from qsjax.reduction import Objective
 from qsjax.specs import CONVENTIONS, KV_MODES, HardwareSpec, ModelSpec, Partition, Workload
 from qsjax.sweep.engine import Job, Precision
 from qsjax.sweep.kernels import Metric

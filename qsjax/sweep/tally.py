@@ -7,7 +7,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from qsjax.feasibility import REASONS
-from qsjax.search import TIE_TOLERANCE, levels
+from qsjax.reduction import TIE_TOLERANCE, levels
 from qsjax.sweep.engine import Job, evaluate_blocks
 from qsjax.sweep.kernels import BINS, Reduction, bin_edges, detail_one, survivors_one
 from qsjax.sweep.plan import Plan, winner_coordinates
