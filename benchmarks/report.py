@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from benchmarks import operations, problem, rates
+from benchmarks import operations, problem
 
 M = 1e6
 Found = dict[str, Any]
@@ -20,6 +20,11 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
 
 def _millions(rate: float) -> str:
     return f"{rate / M:,.1f} M" if rate < 1e9 else f"{rate / 1e9:,.2f} G"
+
+
+def _sizes(found: Found) -> list[str]:
+    """Cells of the smaller and of the larger grid of one call."""
+    return [_millions(n * problem.DESIGNS * problem.VARIANTS) for n in found["contexts"]]
 
 
 def _against(name: str, value: float, target: float, show: str, *, at_most: bool = False) -> Row:
@@ -97,9 +102,10 @@ def _causes(found: Found) -> list[str]:
             f"If all of those came from memory, the copy bandwidth would allow {_millions(copy)} "
             "cells/s: blocks larger than the caches are bound by it."
         )
+    block, grid = _sizes(found)
     small, large = found["argmax_block_f64_cells_per_s"], found["argmax_grid_f64_cells_per_s"]
     lines.append(
-        f"One call over 0.5 M cells runs at {_millions(small)}, one over 8.6 M cells at "
+        f"One call over {block} cells runs at {_millions(small)}, one over {grid} cells at "
         f"{_millions(large)}, and the same designs streamed in cache-sized blocks at "
         f"{_millions(found['stream_f64_cells_per_s'])} cells/s."
     )
@@ -107,12 +113,13 @@ def _causes(found: Found) -> list[str]:
 
 
 def _rates(found: Found) -> str:
+    block, grid = _sizes(found)
     rows = [
-        ("fused arg-max, one call of 0.5 M cells", "argmax_block_f64_cells_per_s", "float64"),
-        ("fused arg-max, one call of 8.6 M cells", "argmax_grid_f64_cells_per_s", "float64"),
+        (f"fused arg-max, one call of {block} cells", "argmax_block_f64_cells_per_s", "float64"),
+        (f"fused arg-max, one call of {grid} cells", "argmax_grid_f64_cells_per_s", "float64"),
         ("streamed, 34 M cells, every winner kept", "stream_f64_cells_per_s", "float64"),
-        ("fused arg-max, one call of 0.5 M cells", "argmax_block_f32_cells_per_s", "float32"),
-        ("fused arg-max, one call of 8.6 M cells", "argmax_grid_f32_cells_per_s", "float32"),
+        (f"fused arg-max, one call of {block} cells", "argmax_block_f32_cells_per_s", "float32"),
+        (f"fused arg-max, one call of {grid} cells", "argmax_grid_f32_cells_per_s", "float32"),
         ("streamed, 34 M cells, every winner kept", "stream_f32_cells_per_s", "float32"),
         ("gradient of every cell in all hardware numbers", "gradient_f64_cells_per_s", "float64"),
         ("NumPy, the same search", "numpy_f64_cells_per_s", "float64"),
@@ -263,7 +270,7 @@ def text(results: dict[str, Found]) -> str:
     """The whole report; `results` holds one run for each kind of device."""
     found = results["cpu"]
     about = found["machine"]
-    contexts = f"{rates.BLOCK_CONTEXTS} contexts in a block, {rates.GRID_CONTEXTS} in a grid"
+    contexts = "{} contexts in a block, {} in a grid".format(*found["contexts"])
     parts = [
         "# Measurements of speed",
         "Written by `python -m benchmarks.run` from `results.json`; do not edit.",

@@ -19,7 +19,7 @@ from importlib import metadata
 from typing import Any
 
 SECONDS = 2.0
-CONTEXT, BATCHES, TP = 4096, 32, 8
+CONTEXT, BATCHES, TP = 4096, 16, 8
 
 
 def aiconfigurator() -> tuple[str, Callable[[int], Any]]:
@@ -59,7 +59,7 @@ def llm_analysis() -> tuple[str, Callable[[int], Any]]:
     logging.disable(logging.CRITICAL)
     tool = LLMAnalysis(model, gpu, dtype, ParallelismConfig(tp_size=TP))
     return "dense 65B, one split, inference summary", lambda k: tool.inference(
-        batch_size_per_gpu=1 + k % BATCHES, seq_len=CONTEXT + k, num_tokens_to_generate=1
+        batch_size_per_gpu=1 + k % BATCHES, seq_len=CONTEXT + k % CONTEXT, num_tokens_to_generate=1
     )
 
 

@@ -45,19 +45,22 @@ def quick(seconds: float = 0.8) -> dict[str, Any]:
             limits = ceilings.ceilings(dtype)
             search = {
                 contexts: _rate(rates.argmax_seconds(contexts, dtype, seconds))
-                for contexts in (rates.BLOCK_CONTEXTS, rates.GRID_CONTEXTS)
+                for contexts in (rates.BLOCK_CONTEXTS, rates.grid_contexts())
             }
-        streamed = _rate(rates.stream_seconds(rates.stream_grid(), dtype, skip_illegal=False))
+        streamed = _rate(
+            rates.stream_seconds(rates.stream_grid(), dtype, skip_illegal=False, seconds=seconds)
+        )
         at_most = operations.cells_per_s_at_the_ceiling(counts, limits)
         best = max(*search.values(), streamed)
         found |= {
             f"argmax_{short}_cells_per_s": best,
             f"argmax_block_{short}_cells_per_s": search[rates.BLOCK_CONTEXTS],
-            f"argmax_grid_{short}_cells_per_s": search[rates.GRID_CONTEXTS],
+            f"argmax_grid_{short}_cells_per_s": search[rates.grid_contexts()],
             f"stream_{short}_cells_per_s": streamed,
             f"ceilings_{short}": limits,
             f"ceiling_{short}_cells_per_s": at_most,
             f"ceiling_fraction_{short}": best / at_most,
+            "contexts": list(search),
         }
     numpy_rate, numpy_contexts = rates.numpy_rate(seconds)
     gradient = _rate(rates.gradient_seconds(rates.BLOCK_CONTEXTS, "float64", seconds))
@@ -156,7 +159,8 @@ def main(
 
     start = time.perf_counter()
     found = quick() if is_quick else everything(budget, rivals)
-    found["command"] = " ".join(["python -m benchmarks.run", *sys.argv[1:]])
+    given = ["rivals/bin/python" if word == rivals else word for word in sys.argv[1:]]
+    found["command"] = " ".join(["python -m benchmarks.run", *given])
     found["seconds"] = time.perf_counter() - start
     text = json.dumps(found, indent=None if as_json else 2)
     if out:

@@ -5,6 +5,7 @@ import platform
 import resource
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -24,7 +25,14 @@ def best_seconds(call: Callable[[], Any], seconds: float = 1.5, least: int = 3) 
 
 
 def peak_rss_mb() -> float:
-    """Largest resident memory of this process so far [MB]; Linux counts in KiB, macOS in bytes."""
+    """Largest resident memory of this process so far [MB].
+
+    Linux keeps the parent's peak in `ru_maxrss` of a new program, but not in VmHWM.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
+        return float(line.split()[1]) * 1024 / 1e6
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1e6 if platform.system() == "Darwin" else peak * 1024 / 1e6
 
