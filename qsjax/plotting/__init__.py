@@ -11,9 +11,9 @@ from qsjax.plotting.principles import reuse_decomposition as reuse_decomposition
 from qsjax.plotting.principles import roofline as roofline
 from qsjax.plotting.rendering import render as render
 from qsjax.plotting.sensitivity import elasticity_bands as elasticity_bands
-from qsjax.plotting.sensitivity import stability_intervals as stability_intervals
 from qsjax.plotting.sensitivity import tornado as tornado
 from qsjax.plotting.serving import pareto_front as pareto_front
+from qsjax.plotting.stability import stability_intervals as stability_intervals
 from qsjax.plotting.style import figure as figure
 from qsjax.plotting.style import theme as theme
 from qsjax.plotting.tables import paper_table as paper_table

@@ -57,7 +57,7 @@ def roofline(
             fillstyle="full" if row["variant"] == "moe" else "left",
             markerfacecoloralt="#f4f5f6",
         )
-    _name_phases(ax, points, looks, bandwidth)
+    _name_phases(ax, points, looks, bandwidth, list(peaks.values()))
     for axis in (ax.xaxis, ax.yaxis):
         scales.number_axis(axis)
     style.grid(ax, "both")
@@ -74,7 +74,11 @@ def roofline(
 
 
 def _name_phases(
-    ax: Axes, points: Sequence[Row], looks: dict[str, style.Look], bandwidth: float
+    ax: Axes,
+    points: Sequence[Row],
+    looks: dict[str, style.Look],
+    bandwidth: float,
+    peaks: Sequence[float],
 ) -> None:
     names = []
     for row in points:
@@ -82,7 +86,12 @@ def _name_phases(
         text = f"{label} {row['phase']}"
         names.append(Name(row["intensity"], row["flops_per_s"], text, looks[label].colour))
     reach = np.geomspace(*ax.get_xlim(), 60)
-    name_points(ax, names, [(float(x), float(x * bandwidth)) for x in reach], 7.8)
+    roofs = [(float(x), float(x * bandwidth)) for x in reach]
+    for peak in peaks:
+        # The line, and the name that stands above its right end.
+        roofs += [(float(x), peak) for x in reach if x * bandwidth > peak]
+        roofs += [(float(x), 1.25 * peak) for x in reach[-20:]]
+    name_points(ax, names, roofs, 7.8)
 
 
 def _roofs(ax: Axes, peaks: Mapping[str, float], bandwidth: float, low: float, high: float) -> None:

@@ -7,7 +7,6 @@ from typing import Any, TypeGuard
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 from qsjax.plotting import scales, style
@@ -63,7 +62,7 @@ def tornado(
         most: parameters to show.
         title: what the picture shows.
     """
-    rows = [row for row in rows if _finite(row["elasticity"])]
+    rows = [row for row in rows if is_finite(row["elasticity"])]
     by_parameter = series(rows, lambda row: row["parameter"])
     size = {name: max(abs(r["elasticity"]) for r in found) for name, found in by_parameter.items()}
     names = sorted(size, key=lambda name: -size[name])[:most][::-1]
@@ -92,7 +91,8 @@ def tornado(
     return ax
 
 
-def _finite(value: Any) -> TypeGuard[float]:
+def is_finite(value: Any) -> TypeGuard[float]:
+    """Whether a cell of a row holds a number."""
     return value is not None and math.isfinite(value)
 
 
@@ -110,7 +110,7 @@ def _bar(ax: Axes, y: float, height: float, row: Row, look: Look) -> None:
     )
     ends = [value]
     left, right = row.get("left"), row.get("right")
-    if _finite(left) and _finite(right) and abs(left - right) > 1e-6:
+    if is_finite(left) and is_finite(right) and abs(left - right) > 1e-6:
         ends += [float(left), float(right)]
         ax.plot(ends[1:], [y, y], color=style.ink().text, marker="|", markersize=8, linewidth=1.0)
     edge = max(ends) if value >= 0 else min(ends)
@@ -128,7 +128,7 @@ def _bar(ax: Axes, y: float, height: float, row: Row, look: Look) -> None:
 
 @style.styled
 def elasticity_bands(
-    rows: Sequence[Row], ax: Axes | None = None, *, title: str | None = None
+    rows: Sequence[Row], ax: Axes | None = None, *, most: int = 9, title: str | None = None
 ) -> Axes:
     """Elasticities of one variant stacked over context, with what binds beneath.
 
@@ -138,6 +138,7 @@ def elasticity_bands(
     Args:
         rows: mappings with `context`, `parameter`, `elasticity` [1] and optionally `bound_by`.
         ax: where to draw.
+        most: parameters with a band of their own; the others are summed up.
         title: what the picture shows.
     """
     ax = style.dressed(ax, (7.4, 4.6))
@@ -150,7 +151,7 @@ def elasticity_bands(
         name: np.array([_number(found.get(context)) for context in contexts])
         for name, found in table.items()
     }
-    shown = {name: v for name, v in values.items() if np.nanmax(np.abs(v), initial=0) > 5e-3}
+    shown = _largest(values, most)
     for sign in (1.0, -1.0):
         base = np.zeros(len(contexts))
         for name, value in shown.items():
@@ -175,6 +176,18 @@ def elasticity_bands(
     return ax
 
 
+def _largest(values: dict[str, np.ndarray], most: int) -> dict[str, np.ndarray]:
+    """The largest bands in the given order, and the sum of those that are left."""
+    size = {name: float(np.nanmax(np.abs(v), initial=0.0)) for name, v in values.items()}
+    seen = [name for name in values if size[name] > 5e-3]
+    if len(seen) <= most:
+        return {name: values[name] for name in seen}
+    kept = set(sorted(seen, key=lambda name: -size[name])[:most])
+    rest = [values[name] for name in seen if name not in kept]
+    named = {name: values[name] for name in seen if name in kept}
+    return named | {f"{len(rest)} others": np.sum(rest, axis=0)}
+
+
 def _hatch_gaps(ax: Axes, contexts: Sequence[float], values: dict[str, np.ndarray]) -> None:
     missing = np.all([np.isnan(v) for v in values.values()], axis=0) if values else np.array([True])
     for is_missing, run in groupby(range(len(missing)), key=lambda k: bool(missing[k])):
@@ -187,7 +200,7 @@ def _hatch_gaps(ax: Axes, contexts: Sequence[float], values: dict[str, np.ndarra
 
 
 def _number(value: Any) -> float:
-    return float(value) if _finite(value) else math.nan
+    return float(value) if is_finite(value) else math.nan
 
 
 def _band_handles(rows: Sequence[Row], names: Sequence[str]) -> list[Patch]:
@@ -197,7 +210,7 @@ def _band_handles(rows: Sequence[Row], names: Sequence[str]) -> list[Patch]:
         for n in names
     ]  # fmt: skip
     binding = {row["bound_by"] for row in rows if row.get("bound_by")}
-    if any(not _finite(row["elasticity"]) for row in rows):
+    if any(not is_finite(row["elasticity"]) for row in rows):
         handles.append(Patch(facecolor="none", edgecolor=style.ink().quiet, hatch="////",
                              linewidth=0, label="infeasible"))  # fmt: skip
     return handles + [
@@ -220,65 +233,3 @@ def _binding_strip(
         look = RESOURCES[binds[context]]
         ax.add_patch(Rectangle((left, bottom), right - left, height, facecolor=look.colour,
                                hatch=look.hatch, edgecolor=style.EDGE, linewidth=0))  # fmt: skip
-
-
-@style.styled
-def stability_intervals(
-    rows: Sequence[Row], ax: Axes | None = None, *, reach: float = 16.0, title: str | None = None
-) -> Axes:
-    """For each parameter, the factors between which the optimum stays what it is.
-
-    An arrow says that nothing switches within `reach`.
-
-    Args:
-        rows: mappings with `variant`, `q`, `parameter`, `switch_down`, `switch_up`: factors below
-            and above 1, None where there is none; optionally `what` switches.
-        ax: where to draw.
-        reach: largest factor shown.
-        title: what the picture shows.
-    """
-    names = list(dict.fromkeys(row["parameter"] for row in rows))[::-1]
-    looks = style.variant_looks(rows)
-    kinds = list(dict.fromkeys(row.get("what") or "best partition" for row in rows))
-    lanes = [(label, kind) for label in looks for kind in kinds]
-    ax = style.dressed(ax, (7.4, 1.6 + len(names) * (0.13 + 0.105 * len(lanes))))
-    for row in rows:
-        label, kind = style.variant_label(row), row.get("what") or "best partition"
-        lane = (len(lanes) - 1) / 2 - lanes.index((label, kind))
-        y = names.index(row["parameter"]) + lane * 0.8 / len(lanes)
-        _interval(ax, y, row, looks[label], kinds.index(kind), reach)
-    ax.axvline(1.0, color=style.ink().text, linewidth=1.0)
-    ax.set_xscale("log")
-    ax.set_xlim(1 / reach / 1.15, reach * 1.15)
-    ticks = [2.0**k for k in range(-10, 11) if 1 / reach <= 2.0**k <= reach]
-    ax.set_xticks(ticks, [f"×{t:g}" if t >= 1 else f"÷{1 / t:g}" for t in ticks])
-    ax.set_xticks([], minor=True)
-    ax.set_yticks(range(len(names)), names)
-    ax.set_ylim(-0.6, len(names) - 0.4)
-    ax.tick_params(axis="y", length=0)
-    style.grid(ax, "x")
-    style.label(ax, title, "factor on the parameter at which the optimum changes [1]")
-    handles = [
-        *(Line2D([], [], color=look.colour, linestyle=look.line, linewidth=3, label=label)
-          for label, look in looks.items()),
-        *(Line2D([], [], color=style.ink().text, linestyle="none", marker=_KINDS[k % 4],
-                 label=f"{kind} changes") for k, kind in enumerate(kinds)),
-    ]  # fmt: skip
-    style.legend_above(ax, 3, handles=handles)
-    return ax
-
-
-_KINDS = ("|", "d", "o", "^")
-
-
-def _interval(ax: Axes, y: float, row: Row, look: Look, kind: int, reach: float) -> None:
-    down, up = row.get("switch_down"), row.get("switch_up")
-    low = float(down) if _finite(down) and down > 1 / reach else None
-    high = float(up) if _finite(up) and up < reach else None
-    ends = (low or 1 / reach, high or reach)
-    ax.plot(ends, [y, y], color=look.colour, linewidth=2.6, solid_capstyle="butt", zorder=2)
-    for end, known, arrow in ((ends[0], low, "<"), (ends[1], high, ">")):
-        marker = arrow if known is None else _KINDS[kind % 4]
-        ax.plot(end, y, marker=marker, color=look.colour, markersize=7 if known is None else 9,
-                markeredgewidth=2.0 if known is not None else 0.5, linestyle="none",
-                zorder=3)  # fmt: skip

@@ -32,8 +32,8 @@ def pareto_front(
         title: what the picture shows.
     """
     ax = style.dressed(ax, (7.4, 4.8))
-    fronts = series(rows, lambda row: row.get("label") or style.variant_label(row))
-    plain = any(row.get("label") for row in rows)
+    plain = any(row.get("label") not in (None, row.get("variant")) for row in rows)
+    fronts = series(rows, lambda row: row["label"] if plain else style.variant_label(row))
     looks = style.category_looks(list(fronts)) if plain else style.variant_looks(rows)
     if logarithmic:
         ax.set(xscale="log", yscale="log")
@@ -44,7 +44,7 @@ def pareto_front(
         look = looks[name]
         ax.step(x, y, where="pre", color=look.colour, linestyle=look.line, linewidth=1.6, zorder=2)
         ax.plot(x, y, linestyle="none", marker=look.marker, color=look.colour, markersize=4.2,
-                label=name, zorder=3)  # fmt: skip
+                markevery=max(1, len(x) // 40), label=name, zorder=3)  # fmt: skip
     if designs:
         _name_designs(ax, fronts, looks)
     for axis in (ax.xaxis, ax.yaxis):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
+from matplotlib.colors import BoundaryNorm
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike
@@ -70,9 +70,16 @@ def iso_throughput(
 def _contours(ax: Axes, xs: np.ndarray, ys: np.ndarray, known: Any, value_label: str) -> None:
     low, high = float(known.min()), float(known.max())
     high = max(high, 1.001 * low)
-    levels = np.geomspace(low, high, 9)
+    # As much ground for each colour, so that contours do not crowd where the slope is steep.
+    levels = np.unique(np.quantile(known.compressed(), np.linspace(0, 1, 9)))
+    levels = levels if len(levels) > 2 else np.geomspace(low, high, 3)
     filled = ax.contourf(
-        xs, ys, known, levels=levels, cmap=style.SEQUENTIAL, norm=LogNorm(low, high)
+        xs,
+        ys,
+        known,
+        levels=levels,
+        cmap=style.SEQUENTIAL,
+        norm=BoundaryNorm(levels, style.SEQUENTIAL.N),
     )
     lines = ax.contour(xs, ys, known, levels=levels[1:-1], colors="#f4f5f6", linewidths=0.8)
     for text in ax.clabel(lines, fmt=scales.quantity, fontsize=7.5, colors="#ffffff"):

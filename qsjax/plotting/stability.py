@@ -1,0 +1,91 @@
+"""How far a parameter may move before the optimum changes."""
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from qsjax.plotting import style
+from qsjax.plotting.rows import series
+from qsjax.plotting.sensitivity import is_finite
+from qsjax.plotting.style import Look, Row
+
+
+@style.styled
+def stability_intervals(
+    rows: Sequence[Row],
+    ax: Axes | None = None,
+    *,
+    reach: float = 16.0,
+    most: int = 15,
+    title: str | None = None,
+) -> Axes:
+    """For each parameter, the factors between which the optimum stays what it is.
+
+    An arrow says that nothing switches within `reach`.
+
+    Args:
+        rows: mappings with `variant`, `q`, `parameter`, `switch_down`, `switch_up`: factors below
+            and above 1, None where there is none; optionally `what` switches.
+        ax: where to draw.
+        reach: largest factor shown.
+        most: parameters to show, those with the narrowest interval first.
+        title: what the picture shows.
+    """
+    widths = {
+        name: min(_width(row, reach) for row in found)
+        for name, found in series(rows, lambda row: row["parameter"]).items()
+    }
+    names = sorted(widths, key=lambda name: widths[name])[:most][::-1]
+    rows = [row for row in rows if row["parameter"] in names]
+    looks = style.variant_looks(rows)
+    kinds = list(dict.fromkeys(row.get("what") or "best partition" for row in rows))
+    lanes = [(label, kind) for label in looks for kind in kinds]
+    ax = style.dressed(ax, (7.4, 1.6 + len(names) * (0.13 + 0.105 * len(lanes))))
+    for row in rows:
+        label, kind = style.variant_label(row), row.get("what") or "best partition"
+        lane = (len(lanes) - 1) / 2 - lanes.index((label, kind))
+        y = names.index(row["parameter"]) + lane * 0.8 / len(lanes)
+        _interval(ax, y, row, looks[label], kinds.index(kind), reach)
+    ax.axvline(1.0, color=style.ink().text, linewidth=1.0)
+    ax.set_xscale("log")
+    ax.set_xlim(1 / reach / 1.15, reach * 1.15)
+    ticks = [2.0**k for k in range(-10, 11) if 1 / reach <= 2.0**k <= reach]
+    ax.set_xticks(ticks, [f"×{t:g}" if t >= 1 else f"÷{1 / t:g}" for t in ticks])
+    ax.set_xticks([], minor=True)
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(-0.6, len(names) - 0.4)
+    ax.tick_params(axis="y", length=0)
+    style.grid(ax, "x")
+    style.label(ax, title, "factor on the parameter at which the optimum changes [1]")
+    handles = [
+        *(Line2D([], [], color=look.colour, linestyle=look.line, linewidth=3, label=label)
+          for label, look in looks.items()),
+        *(Line2D([], [], color=style.ink().text, linestyle="none", marker=_KINDS[k % 4],
+                 label=f"{kind} changes") for k, kind in enumerate(kinds)),
+    ]  # fmt: skip
+    style.legend_above(ax, 3, handles=handles)
+    return ax
+
+
+def _width(row: Row, reach: float) -> float:
+    """Factor between the two switches of a row; without one, up to the edge."""
+    low, high = row.get("switch_down"), row.get("switch_up")
+    bottom = max(low, 1 / reach) if is_finite(low) else 1 / reach
+    return (min(high, reach) if is_finite(high) else reach) / bottom
+
+
+_KINDS = ("|", "d", "o", "^")
+
+
+def _interval(ax: Axes, y: float, row: Row, look: Look, kind: int, reach: float) -> None:
+    down, up = row.get("switch_down"), row.get("switch_up")
+    low = float(down) if is_finite(down) and down > 1 / reach else None
+    high = float(up) if is_finite(up) and up < reach else None
+    ends = (low or 1 / reach, high or reach)
+    ax.plot(ends, [y, y], color=look.colour, linewidth=2.6, solid_capstyle="butt", zorder=2)
+    for end, known, arrow in ((ends[0], low, "<"), (ends[1], high, ">")):
+        marker = arrow if known is None else _KINDS[kind % 4]
+        ax.plot(end, y, marker=marker, color=look.colour, markersize=7 if known is None else 9,
+                markeredgewidth=2.0 if known is not None else 0.5, linestyle="none",
+                zorder=3)  # fmt: skip
