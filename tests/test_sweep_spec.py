@@ -1,5 +1,7 @@
 """The file of a sweep: every mistake named at its line, and what a good one asks for."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -103,3 +105,14 @@ def test_an_unknown_model_is_named():
     text = GOOD.replace("mixtral-8x7b", "mixtrol-8x7b")
     with pytest.raises(ValueError, match="mixtral-8x7b"):
         spec.build(spec.parse(text), catalog.model, catalog.hardware)
+
+
+def test_the_file_of_the_guide_is_valid():
+    guide = Path(__file__).parent.parent / "docs" / "guides" / "sweeps.md"
+    text = guide.read_text(encoding="utf-8").split("```toml\n")[1].split("```")[0]
+    asked = spec.parse(text)
+    assert set(spec.SCHEMA) == {"sweep", "axes", "workload", "constraints", "outputs"}
+    job, axes, wanted = spec.build(asked, catalog.model, catalog.hardware)
+    assert wanted.pareto
+    assert job.statistics == ("tpot",)
+    assert axes.cells > 10**9

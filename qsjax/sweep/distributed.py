@@ -19,7 +19,8 @@ from jax.experimental import multihost_utils
 
 # A process writes a sign of life every BEAT seconds; one that is silent for PATIENCE is lost.
 BEAT, PATIENCE, START_PATIENCE = 1.0, 20.0, 300.0
-_CLUSTERS = ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
+# Set in a step of several tasks, not in the shell that launches it.
+_CLUSTERS = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
 
 
 class HostLostError(RuntimeError):
@@ -78,7 +79,8 @@ def start(
         return Processes()
     if all(value is None for value in given):
         in_cluster = any(int(os.environ.get(name) or 1) > 1 for name in _CLUSTERS)
-        if not in_cluster:
+        is_pod = "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")
+        if not (in_cluster or is_pod):
             return Processes()
         jax.distributed.initialize(initialization_timeout=timeout)
     else:
