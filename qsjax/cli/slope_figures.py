@@ -8,6 +8,7 @@ import numpy as np
 
 from qsjax.cli.cells import variant_name
 from qsjax.dependence import throughput_map
+from qsjax.sensitivity import HARDWARE_PARAMETERS
 from qsjax.uncertainty import Outcome
 
 FIGURE_CONTEXT = 131072.0
@@ -33,10 +34,11 @@ def drawings(
     if any(row["elasticity"] is not None for row in at):
         found["tornado"] = partial(plotting.tornado, at, title=title)
     if any(row.get("switch_up") or row.get("switch_down") for row in at):
-        moving = [row for row in at if row["switch_up"] or row["switch_down"]]
+        what = {"what": "split, bottleneck or winner"}
+        moving = [{**row, **what} for row in at if row["switch_up"] or row["switch_down"]]
         found["stability"] = partial(plotting.stability_intervals, moving, reach=span, title=title)
     for label in dict.fromkeys(variant_name(row) for row in first):
-        own = [row for row in first if variant_name(row) == label]
+        own = _stackable([row for row in first if variant_name(row) == label])
         if len(contexts) > 1 and any(row["elasticity"] for row in own):
             name = f"elasticities-{label.replace(' ', '-').replace('=', '')}"
             found[name] = partial(plotting.elasticity_bands, own, title=f"{model}, {label}")
@@ -45,6 +47,7 @@ def drawings(
         gpus=settings["gpus"][:1],
         context=context,
     )
+    served = "the MoE" if rows[0]["variant"] == "moe" else "the model"
     found["iso-throughput"] = partial(
         plotting.iso_throughput,
         drawn.x,
@@ -52,11 +55,19 @@ def drawings(
         drawn.values,
         gradient=(drawn.x_elasticity, drawn.y_elasticity),
         point=drawn.today,
-        title=title,
+        title=f"{title}, {served}",
     )
     if outcome is not None and len(contexts) > 1:
         found |= _fans(model, outcome, rows[0]["gpus"])
     return found
+
+
+def _stackable(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of hardware and q without shares of another field, which would count it twice."""
+    own = [*HARDWARE_PARAMETERS, "q", "flops", "link_bw", "latency"]
+    names = [n for n in own if not n.startswith("eff_") and n != "usable_fraction"]
+    kept = [row for row in rows if row["parameter"] in names]
+    return kept or rows
 
 
 def _fans(model: str, outcome: Outcome, gpus: float) -> dict[str, Callable[[], Any]]:
