@@ -1,6 +1,7 @@
 """Which quantity of the model a record measures, or why none."""
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from qsjax.measurements.deployment import (
 )
 from qsjax.measurements.names import find_hardware
 from qsjax.specs import Workload
-from qsjax.units import GIB, MS
+from qsjax.units import GIB, MS, US
 
 Kind = Literal[
     "tpot", "served_tpot", "throughput", "static", "slope", "intercept", "tokens", "kv", "weights"
@@ -67,6 +68,7 @@ _NEVER = {
     "kernel": "a kernel by itself: used for the efficiencies, not as a deployment",
     "capacity_fact": "a size by definition, not a deployment",
 }
+_TIMES = {"s": 1.0, "ms": MS, "us": US}
 _KINDS: dict[str, tuple[Kind, float]] = {
     "TPOT": ("tpot", MS),
     "median_ITL": ("tpot", MS),
@@ -94,7 +96,8 @@ def _unpredictable(record: Mapping[str, Any]) -> str | None:
         "simulated, not measured": "simulat" in f"{record['metric']} {notes} {phase}".lower()
         or "sim-MTP" in phase,
         "not one number": not isinstance(record["value"], int | float)
-        or isinstance(record["value"], bool),
+        or isinstance(record["value"], bool)
+        or not math.isfinite(record["value"]),
         "a ratio of two deployments, of which one is not stated": record.get("unit") == "x",
         "capacity as planned, not as measured": "theoretical" in str(record["metric"]),
         "a setting that works, not the capacity": record["metric"] == "max_context_single_request",
@@ -123,10 +126,20 @@ def _throughput(record: Mapping[str, Any]) -> tuple[Kind, float] | None:
     return None
 
 
+def _time_unit(text: str) -> float:
+    """Seconds of a unit such as "ms" or "us/token"."""
+    name = text.split("/")[0].strip()
+    if name not in _TIMES:
+        raise UnusableError(f"unit {text!r} is not a time; known: {', '.join(_TIMES)}")
+    return _TIMES[name]
+
+
 def _kind(record: Mapping[str, Any]) -> tuple[Kind, float]:
     metric = str(record["metric"])
     if metric in _KINDS:
         kind, unit = _KINDS[metric]
+        if unit == MS:
+            unit = _time_unit(str(record["unit"]))
         if metric == "TPOT" and "aggregated" in str(record.get("phase") or ""):
             kind = "served_tpot"
         return kind, unit
@@ -218,8 +231,10 @@ def read_case(record: Mapping[str, Any]) -> Case | Skipped:
             raise UnusableError("unknown lengths of prompt and output")
         if kind == "served_tpot" and not deployments[0].output:
             raise UnusableError("unknown lengths of prompt and output")
-    except UnusableError as error:
+    except (TypeError, ValueError) as error:  # also fields that are no numbers
         return Skipped(id=name, because=str(error))
+    if record["value"] <= 0:
+        return Skipped(id=name, because="not above zero: an error relative to nothing")
     return Case(
         id=name,
         kind=kind,
