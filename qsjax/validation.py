@@ -25,12 +25,12 @@ REASONS: tuple[tuple[Callable[[Mapping[str, Any]], bool], str], ...] = (
         "what the engine keeps for activations and graphs is not stated",
     ),
     (
-        lambda row: "disagg" in row["category"],
+        lambda row: "disagg" in row["category"] and row["error_pct"] > 0,
         "concurrency also covers requests in prefill, so the batch is smaller; multi-token "
         "prediction is not labelled",
     ),
     (
-        lambda row: row["confidence"] == "low",
+        lambda row: row["confidence"] == "low" and row["error_pct"] > 0,
         "multi-token prediction may have been on; it is not labelled",
     ),
     (
@@ -43,7 +43,7 @@ REASONS: tuple[tuple[Callable[[Mapping[str, Any]], bool], str], ...] = (
         "kernels of 2023 (TensorRT-LLM 0.5 and 0.6); the constants are those of 2025",
     ),
     (
-        lambda row: row["gpu"] == "h20-96g",
+        lambda row: row["gpu"] == "h20-96g" and row["regime"] == "compute-bound",
         "a narrow GPU reaches a larger share of its small arithmetic peak than the shared constant",
     ),
     (
