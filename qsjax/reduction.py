@@ -11,7 +11,7 @@ from qsjax.decode import StepCost, decode_parts
 from qsjax.feasibility import REASONS
 from qsjax.grid import Records
 from qsjax.specs import Convention
-from qsjax.staging import map_tiles, tiles_of
+from qsjax.staging import map_tiles
 
 Objective = Literal["tokens_per_s_per_gpu", "tokens_per_s_per_user", "tokens_per_s", "tpot"]
 # Rules that need the batch, and those that need memory: the others hold for a partition as such.
@@ -117,10 +117,13 @@ def scores(records: Records, convention: Convention, objective: Objective) -> Sc
 
 
 def score_tiles(
-    records: Records, convention: Convention, objective: Objective, shape: tuple[int, ...]
+    records: Records,
+    convention: Convention,
+    objective: Objective,
+    shape: tuple[int, ...],
+    tiles: int,
 ) -> tuple[Scored, Sums]:
     """`scores` of a block of this shape in tiles of its designs, low-rank terms computed once."""
-    tiles = tiles_of(shape[-1])
     part = (*shape[:-1], shape[-1] // tiles)
 
     def one(own: Records, rules: Convention) -> tuple[Scored, Sums]:

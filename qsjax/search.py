@@ -21,9 +21,11 @@ from qsjax.reduction import pick_best as pick_best
 from qsjax.reduction import score_of as score_of
 from qsjax.reduction import scores as scores
 from qsjax.specs import Convention
+from qsjax.staging import tiles_of
 
-# A handful of winners is compiled quickly, not for speed.
+# Winners and small grids are compiled quickly instead of for speed.
 QUICK = {"xla_backend_optimization_level": 0}
+SMALL = 2**22  # designs
 
 
 class Reduced(NamedTuple):
@@ -63,18 +65,36 @@ class Optimum:
     reasons: dict[str, np.ndarray]
 
 
-@partial(jax.jit, static_argnames=("shape", "objective"), compiler_options=WIDE)
-def reduce_block(
-    records: Records, convention: Convention, shape: tuple[int, ...], objective: Objective
+def _reduce(
+    records: Records,
+    convention: Convention,
+    shape: tuple[int, ...],
+    objective: Objective,
+    tiles: int,
 ) -> Reduced:
-    """Evaluate a block, kept axes first and all designs along the last, and reduce the last."""
-    scored, found = score_tiles(records, convention, objective, shape)
+    scored, found = score_tiles(records, convention, objective, shape, tiles)
     score, has_batch = scored.score, records.workload.batch is not None
     feasible, reasons = count_reasons(scored, found, has_batch=has_batch)
     _, illegal = levels(score.dtype)
     best = choose(score, found.highest, scored.gpus, illegal)
     second = choose_second(score, found.highest, scored.gpus, illegal, best)
     return Reduced(best, second, feasible, reasons)
+
+
+@partial(jax.jit, static_argnames=("shape", "objective"), compiler_options=WIDE)
+def reduce_block(
+    records: Records, convention: Convention, shape: tuple[int, ...], objective: Objective
+) -> Reduced:
+    """Evaluate a block, kept axes first and all designs along the last, and reduce the last."""
+    return _reduce(records, convention, shape, objective, tiles_of(shape[-1]))
+
+
+@partial(jax.jit, static_argnames=("shape", "objective"), compiler_options=QUICK)
+def reduce_small(
+    records: Records, convention: Convention, shape: tuple[int, ...], objective: Objective
+) -> Reduced:
+    """`reduce_block` where compiling takes longer than computing: half of the one, slower in it."""
+    return _reduce(records, convention, shape, objective, 1)
 
 
 @partial(jax.jit, compiler_options=QUICK)
@@ -117,7 +137,8 @@ def search(
     """
     kept = tuple(len(axis.values) for axis in axes.kept)
     placed = place(records, matrix_arrays(axes), convention)
-    block = reduce_block(placed, convention, (*kept, axes.cells // math.prod(kept)), objective)
+    reduce = reduce_small if axes.cells <= SMALL else reduce_block
+    block = reduce(placed, convention, (*kept, axes.cells // math.prod(kept)), objective)
     block = jax.tree.map(np.asarray, block)
     at = place(records, winners(axes, block.best.position), convention)
     step = full(evaluate(at, convention), kept)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Literal, jaxpr_as_fun
 
 # Designs of a tile: their coefficients fill the second-level cache of a core, not more.
-TILE = 2048
+TILE = 2560
 _LEAST = 32
 
 

@@ -10,9 +10,10 @@ from tolerances import EXACT, SCALING
 from qsjax import catalog
 from qsjax.cost.params import dense_twin
 from qsjax.feasibility import REASONS
-from qsjax.grid import Records, axis_arrays, make_axes, place, stack
-from qsjax.search import evaluate, search
+from qsjax.grid import Records, axis_arrays, make_axes, matrix_arrays, place, stack
+from qsjax.search import evaluate, reduce_block, reduce_small, search
 from qsjax.specs import PAPER, PHYSICAL, Partition, Workload
+from qsjax.staging import tiles_of
 from qsjax.sweep import plan as planning
 from qsjax.sweep import tally as tallies
 from qsjax.sweep.engine import Job
@@ -208,3 +209,30 @@ def test_blocks_cover_every_kept_cell_once():
         assert starts[0] == 0
         np.testing.assert_array_equal(starts[1:], (starts + counts)[:-1])
         assert starts[-1] + counts[-1] == np.prod(plan.kept)
+
+
+@pytest.mark.parametrize("gpus", [None, 8.0], ids=["any", "prescribed"])
+def test_tiles_change_no_choice(gpus):
+    """Winner, runner-up and counts of a block in tiles and in one piece, with ties in it."""
+    axes = grid(dp=[1, 2, 4, 8])
+    placed = place(records()._replace(gpus=gpus), matrix_arrays(axes), PHYSICAL)
+    if gpus is None:
+        placed = placed._replace(gpus=None)
+    shape = (*(len(axis.values) for axis in axes.kept), 2 * 4**5)
+    assert tiles_of(shape[-1]) > 1
+    whole = reduce_small(placed, PHYSICAL, shape, "tokens_per_s_per_gpu")
+    tiled = reduce_block(placed, PHYSICAL, shape, "tokens_per_s_per_gpu")
+    assert int(whole.feasible.sum()) > 100
+    for path in ("best", "second"):
+        a, b = getattr(whole, path), getattr(tiled, path)
+        np.testing.assert_array_equal(a.position, b.position)
+        np.testing.assert_allclose(a.score, b.score, rtol=SCALING)
+    np.testing.assert_array_equal(whole.feasible, tiled.feasible)
+    np.testing.assert_array_equal(whole.reasons, tiled.reasons)
+    assert (np.asarray(whole.best.position) != np.asarray(whole.second.position)).any()
+
+
+def test_a_row_is_cut_into_equal_tiles_that_fit_the_cache():
+    assert [tiles_of(n) for n in (1, 63, 64, 784, 33614)] == [1, 1, 2, 2, 14]
+    assert tiles_of(2**20) == 2**20 // 2048
+    assert tiles_of(10007) == 1  # a prime: one piece
