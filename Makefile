@@ -35,10 +35,10 @@ notebooks: $(VENV)/.installed-dev
 	else echo "no notebooks"; fi
 
 docs: $(VENV)/.installed-dev
-	$(PY) -m pdoc --docformat google --output-directory build/docs qsjax
+	$(PY) -m sphinx -q -b html docs build/docs
 
 bench: $(VENV)/.installed-dev
-	@set -e; for script in benchmarks/bench_*.py; do echo "$$script"; $(PY) "$$script"; done
+	$(PY) -m benchmarks.run
 
 clean:
 	rm -rf $(VENV) build dist results/demo .mypy_cache .pytest_cache .ruff_cache .hypothesis
