@@ -71,7 +71,7 @@ def test_grid_agrees_with_a_scalar_loop(convention):
     names = [axis.name for axis in axes.searched]
     combos = list(itertools.product(*(axis.values for axis in axes.searched)))
     step_of = jax.jit(
-        lambda p, L: decode_step(mixtral(), h100(), p, Workload(context=L), convention, 8.0)
+        lambda p, n: decode_step(mixtral(), h100(), p, Workload(context=n), convention, 8.0)
     )
     for at, context in enumerate(axes.kept[0].values):
         scores, counts = [], dict.fromkeys(REASONS, 0)
