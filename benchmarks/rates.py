@@ -191,3 +191,22 @@ def float32_error(contexts: int) -> dict[str, float]:
         "median_relative_error": float(np.median(error)),
         "feasibility_changed": int((feasible != feasible_32).sum()),
     }
+
+
+def layout_seconds(contexts: int, designs: int, *, contexts_last: bool) -> tuple[float, int]:
+    """Seconds to score a tile of designs with either axis along the vectors, and its cells.
+
+    With the contexts last a design's coefficients are scalars of the innermost loop; with the
+    designs last they are arrays, read or computed again for every cell.
+    """
+    records, shape = problem.block(problem.axes(contexts), "float64")
+
+    def cut(leaf: np.ndarray) -> np.ndarray:
+        if leaf.ndim != len(shape):
+            return leaf
+        part = leaf[..., :designs] if leaf.shape[-1] == shape[-1] else leaf
+        return np.swapaxes(part, 1, 2) if contexts_last else part
+
+    tile = (shape[0], *((designs, contexts) if contexts_last else (contexts, designs)))
+    call = partial(_score, jax.device_put(jax.tree.map(cut, records)), tile)
+    return best_seconds(call, 0.5), shape[0] * contexts * designs

@@ -84,6 +84,10 @@ def _grids(budget: float) -> dict[str, Any]:
     found["optimum_gradient_f64_cells_per_s"] = _rate(
         rates.optimum_gradient_seconds(rates.GRID_CONTEXTS)
     )
+    for last in (False, True):
+        found[f"score_{'contexts' if last else 'designs'}_last_f64_cells_per_s"] = _rate(
+            rates.layout_seconds(512, 512, contexts_last=last)
+        )
     found["recompilations"] = rates.recompilations()
     found["float32"] = rates.float32_error(rates.GRID_CONTEXTS // 2)
     found["xla"] = operations.compiled_counts(rates.GRID_CONTEXTS, "float64")
