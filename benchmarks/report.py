@@ -106,7 +106,7 @@ def _causes(found: Found) -> list[str]:
             "Scores alone, 512 designs x 512 contexts, without any reduction: "
             f"{_millions(grids['score_designs_last_f64_cells_per_s'])} cells/s with the designs "
             f"along the vectors, {_millions(grids['score_contexts_last_f64_cells_per_s'])} with "
-            "the contexts along them, where the coefficients of a design are scalars of the inner loop."
+            "the contexts along them, where a design's coefficients are scalars of the inner loop."
         )
     block, grid = _sizes(found)
     small, large = found["argmax_block_f64_cells_per_s"], found["argmax_grid_f64_cells_per_s"]
