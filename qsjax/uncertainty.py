@@ -193,11 +193,13 @@ def _indices(
 ) -> tuple[np.ndarray, np.ndarray]:
     """First-order Sobol indices of log objective and of log speed-up, shape (input, cell)."""
 
+    undefined: list[np.ndarray] = []  # by call: rows that are infeasible in some of its draws
+
     def both(matrix: np.ndarray) -> np.ndarray:
         logs = model(matrix)
         outputs = np.concatenate([logs, logs - np.tile(logs[:per], (len(logs) // per, 1))])
-        # A cell that is infeasible in some draw has no variance to divide; its row is masked below.
-        return np.where(np.isnan(outputs).any(axis=1, keepdims=True), 0.0, outputs)
+        undefined.append(np.isnan(outputs).any(axis=1))
+        return np.where(undefined[-1][:, None], 0.0, outputs)
 
     with np.errstate(invalid="ignore", divide="ignore"):
         found = stats.sobol_indices(
@@ -205,7 +207,9 @@ def _indices(
         )
     # SciPy drops the axis of a single input or output.
     first = np.reshape(found.first_order, (-1, len(distributions))).T
-    first = np.where(np.isfinite(first), first, np.nan)
+    # A cell that is infeasible in any draw has no variance to share out.
+    is_defined = np.isfinite(first) & ~np.any(undefined, axis=0)
+    first = np.where(is_defined, first, np.nan)
     half = first.shape[1] // 2
     return first[:, :half], first[:, half:]
 
