@@ -192,7 +192,6 @@ def _indices(
     model: _Model, distributions: Sequence[Any], draws: int, seed: int, per: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """First-order Sobol indices of log objective and of log speed-up, shape (input, cell)."""
-
     undefined: list[np.ndarray] = []  # by call: rows that are infeasible in some of its draws
 
     def both(matrix: np.ndarray) -> np.ndarray:
