@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from qsjax.breakdown import communication
 from qsjax.decode import StepCost
 from qsjax.explore import DEGREES, Exploration
 from qsjax.feasibility import REASONS
@@ -81,6 +82,13 @@ def winner_terms(optimum: Optimum, convention: str) -> dict[str, np.ndarray]:
     return {name: np.broadcast_to(np.asarray(t), shape) for name, t in ledger.items()}
 
 
+def hidden_times(optimum: Optimum, convention: str) -> dict[str, np.ndarray]:
+    """Communication of the winners that overlap hides [s], by the name of its ledger term."""
+    messages = communication(optimum.step, optimum.records, CONVENTIONS[convention])
+    shape = optimum.is_feasible.shape
+    return {f"comm_{k}": np.broadcast_to(m.hidden, shape) for k, m in messages.items()}
+
+
 def bound_by(terms: Mapping[str, ArrayLike]) -> np.ndarray:
     """Name of the resource that takes the largest part of TPOT, per cell."""
     by_resource = resource_times(terms)
@@ -94,6 +102,7 @@ def best_rows(exploration: Exploration) -> list[dict[str, Any]]:
     optimum, beside = exploration.optimum, exploration.beside
     shape = optimum.is_feasible.shape
     terms = winner_terms(optimum, exploration.convention)
+    hidden = hidden_times(optimum, exploration.convention)
     binds = bound_by(terms)
     part = jax.tree.map(lambda x: np.broadcast_to(x, shape), optimum.records.partition)
     modes = {code: name for name, code in KV_MODES.items()}
@@ -123,6 +132,7 @@ def best_rows(exploration: Exploration) -> list[dict[str, Any]]:
                 "tokens_per_s": step.tokens_per_s,
                 "bound_by": str(binds[cell]),
                 "terms": {name: float(t[cell]) / MS for name, t in terms.items()},
+                "hidden": {name: float(t[cell]) / MS for name, t in hidden.items()},
                 "margin": float(optimum.margin[cell]),
                 "runner_up": {name: int(second[name][cell]) for name in DEGREES},
                 "speedup_over_moe": float(gain[cell]),

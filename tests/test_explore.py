@@ -1,5 +1,6 @@
 """The main job as a library call: rows, labels, ledgers, the empty result, bad input."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -44,6 +45,19 @@ def test_every_winner_uses_exactly_the_gpus(rows):
 def test_terms_sum_to_tpot(rows):
     for row in rows:
         assert sum(row["terms"].values()) == pytest.approx(row["tpot_ms"], rel=1e-12)
+
+
+def test_hidden_communication_is_what_overlap_takes_away():
+    arguments = {"gpus": [8], "contexts": [8192], "overrides": {"tp": [8]}}
+    model, plain = qsjax.model("llama-3.1-70b"), qsjax.hardware("paper-reference")
+    without = dataclasses.replace(plain, overlap_tp=0.0)
+    seen, hides = (
+        export.best_rows(qsjax.explore(model, chip, **arguments))[0] for chip in (without, plain)
+    )
+    assert set(seen["hidden"].values()) == {0.0}
+    assert hides["hidden"]["comm_tp"] > 0
+    both = hides["hidden"]["comm_tp"] + hides["terms"]["comm_tp"]
+    assert both == pytest.approx(seen["terms"]["comm_tp"], rel=1e-12)
 
 
 def test_rates_are_consistent(rows):
