@@ -108,19 +108,7 @@ system_options = options(
         help="GPU counts, each used exactly.",
     ),
 )
-workload_options = options(
-    click.option(
-        "--context",
-        type=Numbers(whole=True),
-        help="Context lengths, such as 1k,128k,1M.  [default: 1k to 16M by powers of two]",
-    ),
-    click.option(
-        "--q",
-        type=Numbers(),
-        default="5",
-        show_default=True,
-        help="Quality-equivalence factors of the dense twins.",
-    ),
+dtype_options = options(
     click.option(
         "--convention",
         type=click.Choice(list(CONVENTIONS)),
@@ -138,6 +126,21 @@ workload_options = options(
         type=click.Choice(list(_BYTES)),
         help="Dtype of the KV cache.  [default: as the model is published]",
     ),
+)
+workload_options = options(
+    click.option(
+        "--context",
+        type=Numbers(whole=True),
+        help="Context lengths, such as 1k,128k,1M.  [default: 1k to 16M by powers of two]",
+    ),
+    click.option(
+        "--q",
+        type=Numbers(),
+        default="5",
+        show_default=True,
+        help="Quality-equivalence factors of the dense twins.",
+    ),
+    dtype_options,
 )
 axis_options = options(
     *(

@@ -132,7 +132,7 @@ def _drawings(record: dict[str, Any], hardware: HardwareSpec, title: str) -> dic
 @click.option("--context", type=common.Numbers(whole=True), help="Context length.  [default: 8k]")
 @questions.request_options
 @common.axis_options
-@questions.dtype_options
+@common.dtype_options
 @questions.economy_options
 @common.output_options
 @common.input_errors

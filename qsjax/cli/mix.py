@@ -89,7 +89,7 @@ def _print(record: dict[str, Any], title: str) -> None:
     show_default=True,
     help="Quality-equivalence factors of the dense twins.",
 )
-@questions.dtype_options
+@common.dtype_options
 @questions.limit_options
 @questions.economy_options
 @common.output_options

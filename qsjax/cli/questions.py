@@ -11,7 +11,7 @@ from qsjax.cli.common import Numbers, options
 from qsjax.economics import Economy, economy_of
 from qsjax.limits import Limits
 from qsjax.numerics import scalar
-from qsjax.specs import CONVENTIONS, HardwareSpec, Workload
+from qsjax.specs import HardwareSpec, Workload
 from qsjax.units import MS, US
 
 _UNITS = {"us": US, "ms": MS, "s": 1.0}
@@ -43,25 +43,6 @@ class Duration(click.ParamType[float]):
         return seconds
 
 
-dtype_options = options(
-    click.option(
-        "--convention",
-        type=click.Choice(list(CONVENTIONS)),
-        default="physical",
-        show_default=True,
-        help="Accounting: physical, or what the paper's tables imply.",
-    ),
-    click.option(
-        "--weights",
-        type=click.Choice(["bf16", "fp8", "fp4"]),
-        help="Dtype of the weights.  [default: as the model is published]",
-    ),
-    click.option(
-        "--kv",
-        type=click.Choice(["bf16", "fp8", "fp4"]),
-        help="Dtype of the KV cache.  [default: as the model is published]",
-    ),
-)
 request_options = options(
     click.option("--isl", type=Numbers(whole=True), help="Input tokens of a request."),
     click.option(

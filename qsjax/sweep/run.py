@@ -1,7 +1,6 @@
 """A sweep from its first block to its last: chunks computed, recorded, and merged."""
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -131,8 +130,3 @@ def recorded(folder: Path, plan: Plan) -> Iterator[tuple[Tally, Cells, tuple[int
 def cells_of(plan: Plan, chunks: Sequence[int]) -> int:
     """Designs of some chunks."""
     return sum((b - a) * len(plan.designs) for a, b in (chunk_range(plan, c) for c in chunks))
-
-
-def kept_cells(plan: Plan) -> int:
-    """Number of kept cells."""
-    return math.prod(plan.kept)
