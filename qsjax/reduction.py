@@ -1,5 +1,6 @@
-"""A block of designs as a matrix: scored once, in tiles, and reduced by the tie rule."""
+"""Scores of designs with their feasibility, the tie rule, and the counts of reasons."""
 
+import math
 from typing import Literal, NamedTuple
 
 import jax
@@ -11,7 +12,7 @@ from qsjax.decode import StepCost, decode_parts
 from qsjax.feasibility import REASONS
 from qsjax.grid import Records
 from qsjax.specs import Convention
-from qsjax.staging import map_tiles
+from qsjax.staging import DESIGNS
 
 Objective = Literal["tokens_per_s_per_gpu", "tokens_per_s_per_user", "tokens_per_s", "tpot"]
 # Rules that need the batch, and those that need memory: the others hold for a partition as such.
@@ -31,29 +32,38 @@ class Choice(NamedTuple):
 
 
 class Scored(NamedTuple):
-    """A block as a matrix: kept axes, then all designs along the last.
+    """Scores of a block or of a part of it.
 
     Attributes:
         score: what is maximised; of an infeasible design one of three levels below every score:
             -infinity where no sequence fits, then `TOO_MANY`, then `ILLEGAL`.
         gpus: GPUs of each design, where they may differ within a kept cell.
         broken: where each reason holds that does not depend on the batch, on the axes of its own.
-
-    A block in tiles has the tiles along a further first axis of every array.
+        metrics: further numbers of each design that are asked for.
     """
 
     score: jax.Array
     gpus: jax.Array | None
     broken: dict[str, jax.Array]
+    metrics: tuple[jax.Array, ...] = ()
 
 
 class Sums(NamedTuple):
-    """Highest score over the designs; how many run, hold a sequence, hold less than the batch."""
+    """Highest score over the designs; how many run, hold a sequence, hold less than a batch."""
 
     highest: jax.Array
     feasible: jax.Array
     room: jax.Array
     too_many: jax.Array
+
+
+class Reduced(NamedTuple):
+    """What is kept of a block: choices and counts per kept cell; `second` only if asked for."""
+
+    best: Choice
+    second: Choice | None
+    feasible: jax.Array
+    reasons: jax.Array
 
 
 def score_of(step: StepCost, objective: Objective) -> jax.Array:
@@ -62,11 +72,16 @@ def score_of(step: StepCost, objective: Objective) -> jax.Array:
     return -value if objective == "tpot" else value
 
 
+def tolerance(dtype: jax.typing.DTypeLike) -> float:
+    """Relative difference up to which scores count as equal; float32 cannot tell less apart."""
+    return max(TIE_TOLERANCE, 4.0 * float(np.finfo(np.dtype(dtype)).eps))
+
+
 def pick_best(score: jax.Array, is_feasible: jax.Array, gpus: jax.Array) -> Choice:
     """Best feasible entry along the last axis, by the tie rule; index 0 where there is none."""
     masked = jnp.where(is_feasible, score, -jnp.inf)
     best = jnp.max(masked, axis=-1, keepdims=True)
-    is_tied = is_feasible & (masked >= best - TIE_TOLERANCE * jnp.abs(best))
+    is_tied = is_feasible & (masked >= best - tolerance(masked.dtype) * jnp.abs(best))
     cost = jnp.where(is_tied, gpus, jnp.inf)
     index = jnp.argmin(cost, axis=-1)
     return Choice(index, jnp.take_along_axis(masked, index[..., None], axis=-1)[..., 0])
@@ -87,7 +102,7 @@ def scores_of(
 ) -> Scored:
     """Score of every design, computed once, with its feasibility in the same number.
 
-    One number for each design is all that the reductions read again, so a block stays in the cache.
+    One number for each design is all that the reductions read.
 
     Args:
         step: costs of the block.
@@ -116,148 +131,58 @@ def scores(records: Records, convention: Convention, objective: Objective) -> Sc
     return scores_of(step, broken, records.gpus, objective)
 
 
-def score_tiles(
-    records: Records,
-    convention: Convention,
-    objective: Objective,
-    shape: tuple[int, ...],
-    tiles: int,
-) -> tuple[Scored, Sums]:
-    """`scores` of a block of this shape in tiles of its designs, low-rank terms computed once."""
-    part = (*shape[:-1], shape[-1] // tiles)
-
-    def one(own: Records, rules: Convention) -> tuple[Scored, Sums]:
-        scored = of_shape(scores(own, rules, objective), part)
-        return scored, sums(scored.score)
-
-    found: tuple[Scored, Sums] = map_tiles(one, (records, convention), shape, tiles)
-    return found
-
-
 def sums(score: jax.Array) -> Sums:
-    """Reductions of a tile while its scores are still close to the core."""
+    """Reductions over the designs, axis `DESIGNS`, all in one pass.
+
+    Three counts share one 32-bit number where they fit, which saves two of four reductions.
+    """
     too_many, illegal = levels(score.dtype)
-    return Sums(
-        jnp.max(score, axis=-1),
-        tally(score > illegal),
-        tally(score > -jnp.inf),
-        tally(score <= too_many),
-    )
+    highest = jnp.max(score, axis=DESIGNS)
+    width = score.shape[DESIGNS]
+    bits = width.bit_length()
+    if 3 * bits > 31:
+        flags = (score > illegal, score > -jnp.inf, score <= too_many)
+        return Sums(highest, *(jnp.sum(x, axis=DESIGNS, dtype=jnp.int32) for x in flags))
+    runs, has_room, is_over = 1, 1 << bits, 1 << 2 * bits
+    code = jnp.where(score > illegal, runs | has_room, has_room)
+    code = jnp.where(score > too_many, code, has_room | is_over)
+    code = jnp.where(score > -jnp.inf, code, is_over)
+    total = jnp.sum(code, axis=DESIGNS, dtype=jnp.int32)
+    mask = (1 << bits) - 1
+    return Sums(highest, total & mask, (total >> bits) & mask, total >> 2 * bits)
+
+
+def ranked(x: jax.Array, rank: int) -> jax.Array:
+    """`x` with axes of length 1 ahead, up to the rank."""
+    return x.reshape((1,) * (rank - x.ndim) + x.shape)
 
 
 def of_shape(scored: Scored, shape: tuple[int, ...]) -> Scored:
-    """The scores broadcast to the shape, all other arrays to its rank."""
-
-    def ranked(x: jax.Array) -> jax.Array:
-        return x.reshape((1,) * (len(shape) - x.ndim) + x.shape)
-
-    gpus = None if scored.gpus is None else ranked(scored.gpus)
-    broken = {name: ranked(x) for name, x in scored.broken.items()}
-    return Scored(jnp.broadcast_to(scored.score, shape), gpus, broken)
+    """The scores and metrics broadcast to the shape, all other arrays to its rank."""
+    gpus = None if scored.gpus is None else ranked(scored.gpus, len(shape))
+    broken = {name: ranked(x, len(shape)) for name, x in scored.broken.items()}
+    score, *metrics = (jnp.broadcast_to(x, shape) for x in (scored.score, *scored.metrics))
+    return Scored(score, gpus, broken, tuple(metrics))
 
 
-def positions(shape: tuple[int, ...]) -> jax.Array:
-    """Position of every design of a block in tiles (tiles, kept axes, designs of a tile)."""
-    tile = jax.lax.broadcasted_iota(jnp.int32, shape, 0)
-    return tile * shape[-1] + jax.lax.broadcasted_iota(jnp.int32, shape, len(shape) - 1)
-
-
-def choose(
-    score: jax.Array,
-    highest: jax.Array,
-    gpus: jax.Array | None,
-    illegal: float,
-    but: jax.Array | None = None,
-) -> Choice:
-    """`pick_best` on a block in tiles.
-
-    Where all designs of a kept cell have as many GPUs, only the first tile that holds a score
-    within the tolerance is read again.
-
-    Args:
-        score: (tiles, kept axes, designs of a tile).
-        highest: highest score of each tile, without the design `but`.
-        gpus: as in `Scored`.
-        illegal: level of illegal designs.
-        but: position that is left out.
-    """
-    tiles, width = score.shape[0], score.shape[-1]
-    best = jnp.max(highest, axis=0)
-    least = best - TIE_TOLERANCE * jnp.abs(best)
-    if gpus is not None:
-        return _choose_cheapest(score, least, gpus, illegal, but)
-    is_in = (highest >= least[None]) & (highest > illegal)
-    tile = jnp.min(jnp.where(is_in, _count(highest.shape, 0), tiles), axis=0)
-    row = _row(score, jnp.minimum(tile, tiles - 1), but)
-    is_tied = (row >= least[..., None]) & (row > illegal)
-    first = jnp.min(jnp.where(is_tied, _count(row.shape, -1), width), axis=-1)
-    has_any = (tile < tiles) & (first < width)
-    at = jnp.where(has_any, first, 0)
-    chosen = jnp.take_along_axis(row, at[..., None], axis=-1)[..., 0]
-    return Choice(jnp.where(has_any, tile * width + at, 0), jnp.where(has_any, chosen, -jnp.inf))
-
-
-def choose_second(
-    score: jax.Array, highest: jax.Array, gpus: jax.Array | None, illegal: float, best: Choice
-) -> Choice:
-    """The best of the other designs; arguments as for `choose`."""
-    tile = best.position // score.shape[-1]
-    left = jnp.max(_row(score, tile, best.position), axis=-1)
-    others = jnp.where(_count(highest.shape, 0) == tile[None], left[None], highest)
-    return choose(score, others, gpus, illegal, best.position)
-
-
-def _count(shape: tuple[int, ...], axis: int) -> jax.Array:
-    return jax.lax.broadcasted_iota(jnp.int32, shape, axis % len(shape))
-
-
-def _row(score: jax.Array, tile: jax.Array, but: jax.Array | None) -> jax.Array:
-    # One tile of each kept cell, the design `but` left out.
-    kept = jnp.indices(tile.shape, dtype=jnp.int32, sparse=True)
-    row = score[(tile, *kept)]
-    if but is None:
-        return row
-    position = tile[..., None] * score.shape[-1] + _count(row.shape, -1)
-    return jnp.where(position == but[..., None], -jnp.inf, row)
-
-
-def _choose_cheapest(
-    score: jax.Array, least: jax.Array, gpus: jax.Array, illegal: float, but: jax.Array | None
-) -> Choice:
-    position = _count(score.shape, 0) * score.shape[-1] + _count(score.shape, -1)
-    is_tied = (score >= least[None, ..., None]) & (score > illegal)
-    if but is not None:
-        is_tied = is_tied & (position != but[None, ..., None])
-    cost = jnp.where(is_tied, gpus, jnp.inf)
-    is_tied = is_tied & (cost == cost.min(-1, keepdims=True).min(0, keepdims=True))
-    none = score.shape[0] * score.shape[-1]
-    first = jnp.where(is_tied, position, none).min(-1).min(0)
-    at = jnp.where(first < none, first, 0)
-    row = _row(score, at // score.shape[-1], None)
-    chosen = jnp.take_along_axis(row, (at % score.shape[-1])[..., None], axis=-1)[..., 0]
-    return Choice(at, jnp.where(first < none, chosen, -jnp.inf))
-
-
-def tally(flag: jax.Array) -> jax.Array:
-    """True entries along the last axis; 32-bit counters fill a vector, 64-bit ones do not."""
-    return jnp.sum(flag, axis=-1, dtype=jnp.int32)
-
-
-def count_reasons(scored: Scored, sums: Sums, *, has_batch: bool) -> tuple[jax.Array, jax.Array]:
-    """Feasible designs and designs with each reason, per kept cell; each at its own rank."""
-    tiles, *kept, width = scored.score.shape
+def count_broken(scored: Scored, axes: tuple[int, ...]) -> dict[str, jax.Array]:
+    """Designs along `axes` with each reason that holds at any batch; counts keep their rank."""
 
     def count(flag: jax.Array) -> jax.Array:
-        repeats = width // flag.shape[-1]
-        total = jnp.sum(tally(flag), axis=0, dtype=jnp.int32)
-        return jnp.broadcast_to(repeats * total, tuple(kept))
+        repeats = math.prod(scored.score.shape[a] // flag.shape[a] for a in axes)
+        return repeats * jnp.sum(flag, axis=axes, dtype=jnp.int32)
 
-    feasible, have_room, too_many = (
-        jnp.sum(x, axis=0, dtype=jnp.int32) for x in (sums.feasible, sums.room, sums.too_many)
-    )
-    counts = {name: count(flag) for name, flag in scored.broken.items()}
-    counts["no sequence fits"] = tiles * width - counts["weights do not fit"] - have_room
+    return {name: count(flag) for name, flag in scored.broken.items()}
+
+
+def reasons_of(
+    found: Sums, broken: dict[str, jax.Array], designs: int, *, has_batch: bool
+) -> jax.Array:
+    """Designs with each reason of `REASONS`, along a new first axis, from the counts."""
+    shape = found.feasible.shape
+    counts = {name: jnp.broadcast_to(x, shape) for name, x in broken.items()}
+    counts["no sequence fits"] = designs - counts["weights do not fit"] - found.room
     if has_batch:
-        counts["batch does not fit"] = too_many
-    none = jnp.zeros(tuple(kept), jnp.int32)
-    return feasible, jnp.stack([counts.get(n, none) for n in REASONS])
+        counts["batch does not fit"] = found.too_many
+    none = jnp.zeros(shape, jnp.int32)
+    return jnp.stack([counts.get(name, none) for name in REASONS])

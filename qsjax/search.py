@@ -3,11 +3,12 @@
 import dataclasses
 import math
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
+from qsjax.blocks import Scorer, reduce_tiles, reduce_whole
 from qsjax.decode import StepCost, decode_step
 from qsjax.feasibility import REASONS
 from qsjax.grid import Axes, Records, matrix_arrays, place
@@ -15,26 +16,16 @@ from qsjax.reduction import TIE_TOLERANCE as TIE_TOLERANCE
 from qsjax.reduction import WIDE as WIDE
 from qsjax.reduction import Choice as Choice
 from qsjax.reduction import Objective as Objective
-from qsjax.reduction import choose, choose_second, count_reasons, score_tiles
+from qsjax.reduction import Reduced, Scored
 from qsjax.reduction import levels as levels
 from qsjax.reduction import pick_best as pick_best
 from qsjax.reduction import score_of as score_of
 from qsjax.reduction import scores as scores
 from qsjax.specs import Convention
-from qsjax.staging import tiles_of
 
 # Winners and small grids are compiled quickly instead of for speed.
 QUICK = {"xla_backend_optimization_level": 0}
 SMALL = 2**22  # designs
-
-
-class Reduced(NamedTuple):
-    """What a search keeps of a block: two choices and counts per kept cell."""
-
-    best: Choice
-    second: Choice
-    feasible: jax.Array
-    reasons: jax.Array
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -65,20 +56,11 @@ class Optimum:
     reasons: dict[str, np.ndarray]
 
 
-def _reduce(
-    records: Records,
-    convention: Convention,
-    shape: tuple[int, ...],
-    objective: Objective,
-    tiles: int,
-) -> Reduced:
-    scored, found = score_tiles(records, convention, objective, shape, tiles)
-    score, has_batch = scored.score, records.workload.batch is not None
-    feasible, reasons = count_reasons(scored, found, has_batch=has_batch)
-    _, illegal = levels(score.dtype)
-    best = choose(score, found.highest, scored.gpus, illegal)
-    second = choose_second(score, found.highest, scored.gpus, illegal, best)
-    return Reduced(best, second, feasible, reasons)
+def _scorer(objective: Objective) -> Scorer:
+    def score(records: Records, convention: Convention) -> Scored:
+        return scores(records, convention, objective)
+
+    return score
 
 
 @partial(jax.jit, static_argnames=("shape", "objective"), compiler_options=WIDE)
@@ -86,7 +68,12 @@ def reduce_block(
     records: Records, convention: Convention, shape: tuple[int, ...], objective: Objective
 ) -> Reduced:
     """Evaluate a block, kept axes first and all designs along the last, and reduce the last."""
-    return _reduce(records, convention, shape, objective, tiles_of(shape[-1]))
+    has_batch = records.workload.batch is not None
+    given = (records, convention)
+    reduced, _ = reduce_tiles(
+        _scorer(objective), given, shape, has_batch=has_batch, with_second=True
+    )
+    return reduced
 
 
 @partial(jax.jit, static_argnames=("shape", "objective"), compiler_options=QUICK)
@@ -94,7 +81,8 @@ def reduce_small(
     records: Records, convention: Convention, shape: tuple[int, ...], objective: Objective
 ) -> Reduced:
     """`reduce_block` where compiling takes longer than computing: half of the one, slower in it."""
-    return _reduce(records, convention, shape, objective, 1)
+    has_batch = records.workload.batch is not None
+    return reduce_whole(_scorer(objective), (records, convention), shape, has_batch=has_batch)
 
 
 @partial(jax.jit, compiler_options=QUICK)

@@ -38,6 +38,7 @@ LAYERS = (
     ("sweep",),
     ("candidates", "breakdown"),
     ("search",),
+    ("blocks",),
     ("reduction",),
     ("grid",),
     ("ledger", "prefill"),

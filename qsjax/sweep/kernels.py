@@ -7,21 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qsjax.decode import StepCost, decode_parts
+from qsjax.blocks import count_tiles, reduce_tiles
+from qsjax.decode import decode_parts
 from qsjax.grid import Records
-from qsjax.reduction import (
-    Choice,
-    Objective,
-    Scored,
-    choose,
-    count_reasons,
-    levels,
-    of_shape,
-    scores_of,
-    sums,
-)
+from qsjax.reduction import Choice, Objective, Scored, levels, of_shape, scores_of
 from qsjax.specs import Convention
-from qsjax.staging import map_tiles, tiles_of
 
 Metric = Literal["tpot", "tokens_per_s", "tokens_per_s_per_gpu", "tokens_per_s_per_user"]
 # Bins of the quantiles: 256 for each factor of two, so that a quantile is right to 0.4 %.
@@ -62,7 +52,6 @@ def bin_edges() -> np.ndarray:
 
 def _spread(values: jax.Array, is_feasible: jax.Array) -> Spread:
     flags = is_feasible.astype(jnp.int32).reshape(-1)
-    values = jnp.broadcast_to(values, is_feasible.shape)
     return Spread(
         jnp.min(jnp.where(is_feasible, values, jnp.inf)),
         jnp.max(jnp.where(is_feasible, values, -jnp.inf)),
@@ -71,15 +60,19 @@ def _spread(values: jax.Array, is_feasible: jax.Array) -> Spread:
 
 
 def _scored(
-    records: Records, job_rules: tuple[Convention, Objective], bounds: Mapping[str, Any]
-) -> tuple[StepCost, Scored]:
-    convention, objective = job_rules
+    records: Records,
+    convention: Convention,
+    bounds: Mapping[str, Any],
+    objective: Objective,
+    metrics: tuple[str, ...] = (),
+) -> Scored:
     step, broken = decode_parts(*records[:4], convention, records.gpus)
     is_allowed = jnp.ones((), bool)
     for name, (low, high) in bounds.items():
         value = getattr(step, name)
         is_allowed = is_allowed & (value >= low) & (value <= high)
-    return step, scores_of(step, broken, records.gpus, objective, is_allowed)
+    scored = scores_of(step, broken, records.gpus, objective, is_allowed)
+    return scored._replace(metrics=tuple(getattr(step, name) for name in metrics))
 
 
 def reduce_one(
@@ -91,24 +84,26 @@ def reduce_one(
     statistics: tuple[Metric, ...],
     is_real: jax.Array,
 ) -> Reduction:
-    """One block: kept cells first, designs along the last axis, in tiles of the designs."""
-    tiles = tiles_of(shape[-1])
-    part = (*shape[:-1], shape[-1] // tiles)
+    """One block: kept cells first, designs along the last axis."""
 
-    def one(own: Records, rules: Convention, limits: Any) -> Any:
-        step, scored = _scored(own, (rules, objective), limits)
-        metrics = [jnp.broadcast_to(getattr(step, name), part) for name in statistics]
-        scored = of_shape(scored, part)
-        return scored, sums(scored.score), metrics
+    def scorer(own: Records, rules: Convention, limits: Any, _: jax.Array) -> Scored:
+        return _scored(own, rules, limits, objective, statistics)
 
-    scored, found, metrics = map_tiles(one, (records, convention, dict(bounds)), shape, tiles)
-    _, illegal = levels(scored.score.dtype)
-    has_batch = records.workload.batch is not None
-    feasible, reasons = count_reasons(scored, found, has_batch=has_batch)
-    is_counted = (scored.score > illegal) & is_real[None]
-    spread = tuple(_spread(values, is_counted) for values in metrics)
-    best = choose(scored.score, found.highest, scored.gpus, illegal)
-    return Reduction(best, feasible, reasons, spread)
+    def spreads(scored: Scored, *own: Any) -> tuple[Spread, ...]:
+        _, illegal = levels(scored.score.dtype)
+        is_counted = (scored.score > illegal) & own[-1]
+        return tuple(_spread(values, is_counted) for values in scored.metrics)
+
+    found, spread = reduce_tiles(
+        scorer,
+        (records, convention, dict(bounds), is_real),
+        shape,
+        has_batch=records.workload.batch is not None,
+        with_second=False,
+        extra=spreads,
+    )
+    spread = tuple(Spread(x.low.min(0), x.high.max(0), x.bins.sum(0)) for x in spread)
+    return Reduction(found.best, found.feasible, found.reasons, spread)
 
 
 def detail_one(
@@ -121,9 +116,9 @@ def detail_one(
     is_real: jax.Array,
 ) -> tuple[jax.Array, ...]:
     """Every score of a block, and the two axes of the Pareto front."""
-    step, scored = _scored(records, (convention, objective), bounds)
-    parts = (scored.score, step.tokens_per_s_per_gpu, step.tokens_per_s_per_user)
-    return tuple(jnp.broadcast_to(x, shape) for x in parts)
+    axes = ("tokens_per_s_per_gpu", "tokens_per_s_per_user")
+    scored = of_shape(_scored(records, convention, bounds, objective, axes), shape)
+    return scored.score, *scored.metrics
 
 
 def survivors_one(
@@ -137,10 +132,16 @@ def survivors_one(
 ) -> jax.Array:
     """Feasible designs of a block that no point of a front (`bounds["front"]`) dominates."""
     own = {name: pair for name, pair in bounds.items() if name != "front"}
-    step, scored = _scored(records, (convention, objective), own)
-    _, illegal = levels(scored.score.dtype)
-    rate, speed = step.tokens_per_s_per_gpu, step.tokens_per_s_per_user
-    is_open = (scored.score > illegal) & is_real
-    for x, y in zip(*bounds["front"], strict=True):
-        is_open = is_open & ((rate > x) | (speed > y))
-    return jnp.sum(is_open, dtype=jnp.int32)
+    axes = ("tokens_per_s_per_gpu", "tokens_per_s_per_user")
+
+    def count(*given: Any) -> jax.Array:
+        own_records, rules, limits, is_own = given
+        scored = _scored(own_records, rules, limits, objective, axes)
+        _, illegal = levels(scored.score.dtype)
+        is_open = (scored.score > illegal) & is_own
+        rate, speed = scored.metrics
+        for x, y in zip(*bounds["front"], strict=True):
+            is_open = is_open & ((rate > x) | (speed > y))
+        return jnp.sum(is_open, dtype=jnp.int32)
+
+    return count_tiles(count, (records, convention, own, is_real), shape)

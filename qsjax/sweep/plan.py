@@ -14,16 +14,16 @@ from qsjax.layout import layout
 from qsjax.reduction import MEMORY_RULES
 from qsjax.specs import Convention
 
-# Scores of one block stay in the second-level cache of a core; a call strings blocks together so
-# that its fixed cost disappears, and a chunk is what a killed run loses at most.
-BLOCK_CELLS = 2**17
-# Kept cells of a block at least, even beyond the cache: they share the designs' coefficients.
-BLOCK_ROWS = 64
+# A block has so many cells that its fixed cost disappears; a call strings small ones together, and a
+# chunk is what a killed run loses at most.
+BLOCK_CELLS = 2**22
+# Kept cells of a block at least: they share what only the design decides.
+BLOCK_ROWS = 256
 # Designs come in multiples of this, so that tiles of any usual size divide them.
 MULTIPLE = 64
 CALL_CELLS = 2**23
 CHUNK_CELLS = 2**27
-# Scores, three temporaries of their size, and the coefficients of the designs.
+# Where every score of a block is wanted: three numbers and a temporary; coefficients of a design.
 BYTES_PER_CELL, COEFFICIENTS = 32, 80
 # Axes that change little of a design's cost come last: what does not depend on them is computed
 # once for all of their values.

@@ -1,0 +1,257 @@
+"""A block of designs scored in tiles and reduced by the tie rule, in two passes.
+
+The first pass keeps of every tile no more than its highest score and its counts, so that no score
+ever leaves the processor. The second scores again only the tiles that may hold the winner, a few of
+hundreds, and finds its place there; then the runner-up's.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from qsjax.reduction import (
+    Choice,
+    Reduced,
+    Scored,
+    Sums,
+    count_broken,
+    levels,
+    of_shape,
+    pick_best,
+    reasons_of,
+    sums,
+    tolerance,
+)
+from qsjax.staging import (
+    DESIGNS,
+    arrange,
+    arranged_shape,
+    map_tiles,
+    parts_of,
+    restore,
+    slice_tile,
+    tiles_of,
+)
+
+Scorer = Callable[..., Scored]
+# The axis of a tile's parts.
+PARTS = DESIGNS - 1
+
+
+class _Round(NamedTuple):
+    """What a search of the second pass goes by; rows are the axes before the designs, flat.
+
+    Attributes:
+        wanted: (tiles, rows) tiles that may hold the choice.
+        least: (rows, lanes) score from which designs count as equal to the best.
+        sure: (tiles, rows, lanes) tiles whose highest score reached `least` in the first pass.
+        but: (rows, lanes) position that is left out; -1 for none.
+    """
+
+    wanted: jax.Array
+    least: jax.Array
+    sure: jax.Array
+    but: jax.Array
+
+
+class _Found(NamedTuple):
+    """Choice of each cell so far, its GPUs (infinite: none yet), and the best score but its."""
+
+    gpus: jax.Array
+    position: jax.Array
+    score: jax.Array
+    others: jax.Array
+
+
+def _round(highest: jax.Array, best: jax.Array, but: jax.Array, read: jax.Array) -> _Round:
+    # `read`: tiles of which `best` is known from the second pass itself.
+    _, illegal = levels(highest.dtype)
+    least = best - tolerance(highest.dtype) * jnp.abs(best)
+    may = (highest >= least[None]) & (highest > illegal)
+    return _Round(jnp.any(may, axis=-1), least, may & ~read[..., None], but)
+
+
+def _look(scored: Scored, tile: jax.Array, row: jax.Array, go: _Round, found: _Found) -> _Found:
+    """What a tile changes in the choices of a row; `scored.score` is (designs, lanes)."""
+    score, width = scored.score, scored.score.shape[0]
+    _, illegal = levels(score.dtype)
+    index = jax.lax.broadcasted_iota(jnp.int32, score.shape, 0)
+    score = jnp.where(tile * width + index == go.but[row][None], -jnp.inf, score)
+    # The first pass may round otherwise than this one: what reached the score there, counts here.
+    here = jnp.max(score, axis=0)
+    least = jnp.where(go.sure[tile, row], jnp.minimum(go.least[row], here), go.least[row])
+    is_tied = (score >= least[None]) & (score > illegal)
+    cost = jnp.where(is_tied, 0.0 if scored.gpus is None else scored.gpus, jnp.inf)
+    fewest = jnp.min(cost, axis=0)
+    first = jnp.min(jnp.where(is_tied & (cost == fewest[None]), index, width), axis=0)
+    is_own = index == first[None]
+    value = jnp.max(jnp.where(is_own, score, -jnp.inf), axis=0)
+    rest = jnp.max(jnp.where(is_own, -jnp.inf, score), axis=0)
+    old = _Found(*(x[row] for x in found))
+    is_better = fewest < old.gpus
+    new = _Found(
+        jnp.where(is_better, fewest, old.gpus),
+        jnp.where(is_better, tile * width + first, old.position),
+        jnp.where(is_better, value, old.score),
+        jnp.maximum(jnp.maximum(old.others, rest), jnp.where(is_better, old.score, value)),
+    )
+    return _Found(*(x.at[row].set(y) for x, y in zip(found, new, strict=True)))
+
+
+def choose(
+    score: Callable[[jax.Array, jax.Array], Scored], highest: jax.Array, rounds: int
+) -> Choice:
+    """The best design of every cell, and in a second round the best of the others.
+
+    By the tie rule, from the tiles of a row that reach the highest score.
+
+    Args:
+        score: scores of a tile in a row, (designs, lanes).
+        highest: (tiles, rows, lanes) of the first pass.
+        rounds: 1, or 2 with the runner-up.
+
+    Returns:
+        Choices with the rounds along the first axis; position 0 and -infinity where there is none.
+    """
+    tiles, rows, lanes = highest.shape
+    none = jnp.full((rows, lanes), -jnp.inf, highest.dtype)
+    nobody = jnp.full((rows, lanes), -1, jnp.int32)
+    nothing = _Found(jnp.full((rows, lanes), jnp.inf, highest.dtype), nobody, none, none)
+
+    def one(go: _Round, _: None) -> tuple[_Round, Choice]:
+        order = jnp.nonzero(go.wanted.reshape(-1), size=tiles * rows)[0].astype(jnp.int32)
+
+        def look(at: jax.Array, found: _Found) -> _Found:
+            tile, row = order[at] // rows, order[at] % rows
+            return _look(score(tile, row), tile, row, go, found)
+
+        wanted = jnp.sum(go.wanted, dtype=jnp.int32)
+        found = jax.lax.fori_loop(jnp.int32(0), wanted, look, nothing)
+        unread = jnp.max(jnp.where(go.wanted[..., None], -jnp.inf, highest), axis=0)
+        rest = jnp.maximum(found.others, unread)
+        is_any = found.position >= 0
+        choice = Choice(jnp.where(is_any, found.position, 0), jnp.where(is_any, found.score, none))
+        return _round(highest, rest, found.position, go.wanted), choice
+
+    unread = jnp.zeros((tiles, rows), bool)
+    _, choices = jax.lax.scan(
+        one, _round(highest, jnp.max(highest, axis=0), nobody, unread), length=rounds
+    )
+    return choices
+
+
+class _Cut(NamedTuple):
+    """A block in the order of a tile: axes before the designs, the designs cut, lanes."""
+
+    whole: tuple[int, ...]
+    lead: tuple[int, ...]
+    tiles: int
+    parts: int
+    width: int
+    lanes: int
+
+
+def _cut(shape: tuple[int, ...]) -> _Cut:
+    whole = arranged_shape(shape)
+    tiles = tiles_of(shape[-1], math.prod(shape[:-1]))
+    parts = parts_of(shape[-1] // tiles)
+    width = shape[-1] // (tiles * parts)
+    return _Cut(whole, whole[:DESIGNS], tiles, parts, width, whole[-1])
+
+
+def _choices(
+    scorer: Scorer, arranged: Any, cut: _Cut, highest: jax.Array, rounds: int
+) -> list[Choice]:
+    """`choose` among the parts of the tiles; `highest` and the choices have the kept axes."""
+    tiles = cut.tiles * cut.parts
+
+    def score(tile: jax.Array, row: jax.Array) -> Scored:
+        own = slice_tile(arranged, cut.whole, tiles, tile, row)
+        scored = of_shape(scorer(*own), (*(1,) * len(cut.lead), cut.width, cut.lanes))
+        gpus = None if scored.gpus is None else scored.gpus.reshape(scored.gpus.shape[DESIGNS:])
+        return Scored(scored.score.reshape(cut.width, cut.lanes), gpus, {})
+
+    picked = choose(score, highest.reshape(tiles, -1, cut.lanes), rounds)
+    full = (rounds, *cut.lead, cut.lanes)
+    position, value = (x.reshape(full) for x in picked)
+    return [Choice(position[k], value[k]) for k in range(rounds)]
+
+
+def reduce_tiles(
+    scorer: Scorer,
+    arguments: tuple[Any, ...],
+    shape: tuple[int, ...],
+    *,
+    has_batch: bool,
+    with_second: bool,
+    extra: Callable[..., Any] | None = None,
+) -> tuple[Reduced, Any]:
+    """Reduce a block over its designs.
+
+    Args:
+        scorer: scores of `arguments`, or of a part of them.
+        arguments: pytrees whose leaves have the kept axes first and the designs last, or are
+            scalars.
+        shape: kept axes, then designs.
+        has_batch: whether the batch is prescribed.
+        with_second: look for the runner-up too.
+        extra: further results of a tile, from its scores and its arguments; they are returned with
+            the tiles along a new first axis.
+
+    Returns:
+        The reduction, shape of the kept axes, and what `extra` gave.
+    """
+    kept, cut = shape[:-1], _cut(shape)
+    arranged = arrange(arguments, kept)
+    full = (*cut.lead, cut.parts, cut.width, cut.lanes)
+
+    def first(*own: Any) -> tuple[Sums, dict[str, jax.Array], Any]:
+        scored = of_shape(scorer(*own), full)
+        further = None if extra is None else extra(scored, *own)
+        return sums(scored.score), count_broken(scored, (PARTS, DESIGNS)), further
+
+    found, broken, further = map_tiles(first, arranged, cut.whole, cut.tiles, cut.parts)
+    # From (tiles, axes before the designs, parts, lanes): each part is a tile of the second pass.
+    apart = (cut.tiles * cut.parts, *cut.lead, cut.lanes)
+    highest, *counts = (jnp.moveaxis(x, DESIGNS, 1).reshape(apart) for x in found)
+    totals = Sums(jnp.max(highest, 0), *(jnp.sum(x, 0, dtype=jnp.int32) for x in counts))
+    broken = {name: jnp.sum(x, axis=0, dtype=jnp.int32) for name, x in broken.items()}
+    reasons = reasons_of(totals, broken, shape[-1], has_batch=has_batch)
+    choices = _choices(scorer, arranged, cut, highest, 1 + with_second)
+    reduced = Reduced(choices[0], choices[-1] if with_second else None, totals.feasible, reasons)
+    return jax.tree.map(lambda x: restore(x, kept), reduced), further
+
+
+def count_tiles(
+    counter: Callable[..., jax.Array], arguments: tuple[Any, ...], shape: tuple[int, ...]
+) -> jax.Array:
+    """Sum over a block of what `counter` counts in a tile; arguments as for `reduce_tiles`."""
+    cut = _cut(shape)
+    arranged = arrange(arguments, shape[:-1])
+    counts = map_tiles(counter, arranged, cut.whole, cut.tiles, cut.parts)
+    return jnp.sum(counts, dtype=jnp.int32)
+
+
+def reduce_whole(
+    scorer: Scorer, arguments: tuple[Any, ...], shape: tuple[int, ...], *, has_batch: bool
+) -> Reduced:
+    """`reduce_tiles` with the runner-up, from scores that are all kept: half as much to compile."""
+    scored = of_shape(scorer(*arguments), shape)
+    column: Scored = jax.tree.map(lambda x: x[..., None], scored)
+    found = Sums(*(x[..., 0] for x in sums(column.score)))
+    broken = {name: x[..., 0] for name, x in count_broken(column, (DESIGNS,)).items()}
+    _, illegal = levels(scored.score.dtype)
+    is_feasible = scored.score > illegal
+    gpus = jnp.zeros(()) if scored.gpus is None else scored.gpus
+    best = pick_best(scored.score, is_feasible, gpus)
+    index = jax.lax.broadcasted_iota(best.position.dtype, shape, len(shape) - 1)
+    is_other = index != best.position[..., None]
+    return Reduced(
+        best=best,
+        second=pick_best(scored.score, is_feasible & is_other, gpus),
+        feasible=found.feasible,
+        reasons=reasons_of(found, broken, shape[-1], has_batch=has_batch),
+    )
