@@ -21,8 +21,12 @@ REASONS: tuple[tuple[Callable[[Mapping[str, Any]], bool], str], ...] = (
         "2411.01783, table 8); the model has their volume and one start-up of the fabric",
     ),
     (
+        lambda row: row["category"] == "kv_capacity" and row["confidence"] == "high",
+        "the share of the memory that the engine may take is not stated",
+    ),
+    (
         lambda row: row["category"] == "kv_capacity",
-        "what the engine keeps for activations and graphs is not stated",
+        "vLLM 0.5 counted all that the allocator had ever held as taken",
     ),
     (
         lambda row: "disagg" in row["category"] and row["error_pct"] > 0,

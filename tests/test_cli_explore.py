@@ -7,6 +7,9 @@ import sys
 
 import pytest
 
+from qsjax import catalog
+from qsjax.cli.common import workload
+
 
 def qsjax(*arguments, cwd=None):
     return subprocess.run(
@@ -147,3 +150,12 @@ def test_version_and_help():
     shown = qsjax("explore", "--help").stdout
     assert "\\b" not in shown
     assert "\n    qsjax explore deepseek-v3 --gpus 64\n" in shown
+
+
+@pytest.mark.parametrize(
+    ("model", "flag", "expected"),
+    [("gpt-oss-20b", None, 0.53125), ("gpt-oss-20b", "fp4", 0.5625), ("deepseek-v3", None, 1.0)],
+)
+def test_four_bit_weights_have_scales(model, flag, expected):
+    """MXFP4 has a scale for 32 elements, NVFP4 one for 16."""
+    assert workload(catalog.model_entry(model), flag, None).bytes_ffn_weight == expected

@@ -130,6 +130,8 @@ def test_quantisation(write, table, weights, attention, kv):
     assert imported.weight_dtype == weights
     assert imported.attn_weight_dtype == attention
     assert imported.kv_dtype == kv
+    is_mxfp4 = table is not None and table["quant_method"] == "mxfp4"
+    assert imported.weight_bytes == (0.53125 if is_mxfp4 else 0)
 
 
 def test_quantisation_beside_the_config_wins(write):

@@ -19,8 +19,9 @@ class Deviation:
 class ModelEntry:
     """A model: its record, the precisions it is published in, what its publisher says of it.
 
-    `weight_dtype` is that of the feed-forward networks. Published counts are in parameters and
-    None where there is none. `max_context` is in tokens, 0 where unknown.
+    `weight_dtype` is that of the feed-forward networks and `weight_bytes` what one of their weights
+    takes with its scales, 0 where `quantisation.STORED` says it by dtype. Published counts are in
+    parameters and None where there is none. `max_context` is in tokens, 0 where unknown.
     """
 
     name: str
@@ -32,6 +33,7 @@ class ModelEntry:
     published_active: float | None = None
     published_source: str = ""
     weight_dtype: Dtype = "bf16"
+    weight_bytes: float = 0.0
     attn_weight_dtype: Dtype = "bf16"
     kv_dtype: Dtype = "bf16"
     max_context: int = 0

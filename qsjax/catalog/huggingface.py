@@ -23,6 +23,7 @@ class HfModel:
     name: str
     spec: ModelSpec
     weight_dtype: Dtype
+    weight_bytes: float
     attn_weight_dtype: Dtype
     kv_dtype: Dtype
     max_context: int = 0
@@ -146,6 +147,7 @@ def load(path: str | Path) -> HfModel:
         name=path.resolve().parent.name if path.name == "config.json" else path.stem,
         spec=ModelSpec(**shape),
         weight_dtype=table.weights,
+        weight_bytes=table.weight_bytes,
         attn_weight_dtype=table.attention,
         kv_dtype=table.kv,
         max_context=max_context,
@@ -161,6 +163,7 @@ def entry_from(model: HfModel) -> ModelEntry:
         title=model.name,
         source="config.json",
         weight_dtype=model.weight_dtype,
+        weight_bytes=model.weight_bytes,
         attn_weight_dtype=model.attn_weight_dtype,
         kv_dtype=model.kv_dtype,
         max_context=model.max_context,

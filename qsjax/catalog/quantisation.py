@@ -9,6 +9,9 @@ from qsjax.specs import Dtype
 
 # By bits, as the cost laws only need bytes and the peak of the matching units.
 BY_BITS: dict[int, Dtype] = {16: "bf16", 8: "fp8", 4: "fp4"}
+# Bytes of an element with its scales. NVFP4 has a byte for 16 elements, MXFP4 one for 32.
+STORED: dict[Dtype, float] = {"bf16": 2.0, "fp8": 1.0, "fp4": 0.5625}
+MXFP4 = 0.53125
 # quant_method of transformers whose width needs no further key.
 METHODS: dict[str, Dtype] = {"fp8": "fp8", "fbgemm_fp8": "fp8", "mxfp4": "fp4"}
 # quant_algo and kv_cache_quant_algo of NVIDIA ModelOpt.
@@ -33,11 +36,15 @@ _EXEMPT = ("modules_to_not_convert", "ignore", "ignored_layers", "exclude_module
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Precisions:
-    """Precisions of the feed-forward weights, the attention weights and the cache."""
+    """Precisions of the feed-forward weights, the attention weights and the cache.
+
+    `weight_bytes` is what a feed-forward weight takes, 0 where STORED says it.
+    """
 
     weights: Dtype = "bf16"
     attention: Dtype = "bf16"
     kv: Dtype = "bf16"
+    weight_bytes: float = 0.0
 
 
 def _algorithm(name: Any, key: str, problems: list[str]) -> Dtype:
@@ -95,8 +102,11 @@ def precisions(quantisation: Any, problems: list[str]) -> Precisions:
     weights = _weights(quantisation, problems)
     exempt = [name for key in _EXEMPT for name in quantisation.get(key) or []]
     is_exempt = any("attn" in str(name) for name in exempt)
+    names = (quantisation.get("quant_method"), quantisation.get("quant_algo"))
+    is_mxfp4 = any(str(name).lower() == "mxfp4" for name in names)
     return Precisions(
         weights=weights,
+        weight_bytes=MXFP4 if is_mxfp4 else 0.0,
         attention="bf16" if is_exempt else weights,
         kv=_cache(quantisation, problems),
     )

@@ -21,7 +21,7 @@ SHAPE = {field.name: field for field in dataclasses.fields(ModelSpec)}
 REQUIRED = [name for name, field in SHAPE.items() if field.default is dataclasses.MISSING]
 TEXTS = ("title", "source", "published_source", "note", "extends")
 DTYPES = ("weight_dtype", "attn_weight_dtype", "kv_dtype")
-NUMBERS = ("published_total", "published_active", "max_context")
+NUMBERS = ("published_total", "published_active", "max_context", "weight_bytes")
 KEYS = (*TEXTS, *DTYPES, *NUMBERS, "aliases", "shape", "exception")
 
 
@@ -127,6 +127,7 @@ def entry_from(document: Document, name: str, parent: Callable[[str], ModelEntry
         "published_active": _number(document, "published_active"),
         "published_source": texts["published_source"],
         "weight_dtype": weights,
+        "weight_bytes": _number(document, "weight_bytes") or (base.weight_bytes if base else 0.0),
         "attn_weight_dtype": _dtype(document, "attn_weight_dtype", attention),
         "kv_dtype": _dtype(document, "kv_dtype", base.kv_dtype if base else "bf16"),
         "max_context": int(_number(document, "max_context") or (base.max_context if base else 0)),

@@ -12,12 +12,12 @@ import click
 
 from qsjax import catalog, export
 from qsjax.catalog import ModelEntry
+from qsjax.catalog.quantisation import STORED
 from qsjax.specs import CONVENTIONS, Dtype, Workload
 from qsjax.units import KIB, MIB
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-_BYTES = {"bf16": 2.0, "fp8": 1.0, "fp4": 0.5}
 _SUFFIXES = {"k": KIB, "m": MIB}
 
 
@@ -118,12 +118,12 @@ dtype_options = options(
     ),
     click.option(
         "--weights",
-        type=click.Choice(list(_BYTES)),
+        type=click.Choice(list(STORED)),
         help="Dtype of the weights.  [default: as the model is published]",
     ),
     click.option(
         "--kv",
-        type=click.Choice(list(_BYTES)),
+        type=click.Choice(list(STORED)),
         help="Dtype of the KV cache.  [default: as the model is published]",
     ),
 )
@@ -181,12 +181,13 @@ def workload(entry: ModelEntry, weights: Dtype | None, kv: Dtype | None) -> Work
     """
     ffn = weights or entry.weight_dtype
     attention = weights or entry.attn_weight_dtype
+    stored = STORED[weights] if weights else entry.weight_bytes or STORED[ffn]
     return Workload(
         context=1.0,
-        bytes_attn_weight=_BYTES[attention],
-        bytes_ffn_weight=_BYTES[ffn],
-        bytes_kv=_BYTES[kv or entry.kv_dtype],
-        bytes_dispatch=min(2.0, max(1.0, _BYTES[ffn])),
+        bytes_attn_weight=STORED[attention],
+        bytes_ffn_weight=stored,
+        bytes_kv=STORED[kv or entry.kv_dtype],
+        bytes_dispatch=min(2.0, max(1.0, stored)),
         proj_dtype=attention,
         ffn_dtype=ffn,
     )

@@ -75,7 +75,7 @@ BYTES_OF_CACHE = {
     "fp8": 1.0,
     "fp8_e4m3": 1.0,
     "fp8_e5m2": 1.0,
-    "fp4_e2m1": 0.5,
+    "fp4_e2m1": 0.5625,  # with a scale byte for 16 elements
 }
 DTYPE_OF_WEIGHTS = {
     "fp8": "fp8",

@@ -14,6 +14,7 @@ from qsjax.measurements.deployment import (
     deployment_of,
     partition_of,
 )
+from qsjax.measurements.memory import release_of
 from qsjax.measurements.names import find_hardware
 from qsjax.specs import Workload
 from qsjax.units import GIB, MS, US
@@ -24,7 +25,9 @@ Kind = Literal[
 # Contexts between which the published linear fits of the inter-token latency were made [tokens].
 SWEEP = (256.0, 125_000.0)
 GPUS_PER_NODE = 8.0
-MEMORY_FACTS = frozenset(("memory_utilisation", "static_fraction", "memory_gb"))
+MEMORY_FACTS = frozenset(
+    ("memory_utilisation", "static_fraction", "memory_gb", "memory_gib", "weights_gb")
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,6 +179,7 @@ def _capacity_case(
     length = (record.get("isl") or 0.0) + (record.get("osl") or 0.0)
     context = float(record.get("avg_context") or length or 1024.0)
     one = deployment_of({**record, "batch_total": 1.0, "batch_per_gpu": None}, context=context)
+    one = dataclasses.replace(one, release=release_of(record) if one.engine == "vllm" else "")
     remarks = f"{record.get('notes')} {record.get('phase')}"
     if re.search(r"without mla|pre-mla", remarks, re.IGNORECASE):
         one = dataclasses.replace(one, workload=_materialised(one))

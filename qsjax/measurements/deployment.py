@@ -20,7 +20,9 @@ from qsjax.specs import (
 )
 
 KV_BLOCK = 16.0  # tokens of a block in vLLM's paged cache
-MXFP4_TILE = 256.0  # to which MXFP4 kernels pad the width of an expert
+# To which MXFP4 kernels pad hidden size and width of an expert's shard: with native FP4 units
+# (FlashInfer), and without (Marlin). Source: vllm/model_executor/layers/quantization/mxfp4.py.
+MXFP4_TILES = {True: (256.0, 256.0), False: (256.0, 128.0)}
 
 
 class UnusableError(ValueError):
@@ -40,6 +42,7 @@ class Deployment:
         prompt: mean prompt length [tokens]; 0 where prompts are not part of the measurement.
         output: mean output length [tokens].
         engine: "trtllm", "vllm", "sglang" or "".
+        release: of vLLM, by `memory.release_of`; "" is the current one.
     """
 
     model: ModelSpec
@@ -52,6 +55,7 @@ class Deployment:
     prompt: float = 0.0
     output: float = 0.0
     engine: str = ""
+    release: str = ""
 
 
 def _count(record: Mapping[str, Any], name: str) -> float:
@@ -98,7 +102,29 @@ def engine_of(record: Mapping[str, Any]) -> str:
     return next((name for name in ("trtllm", "vllm", "sglang") if name in text), "")
 
 
-def _weights(record: Mapping[str, Any], model: ModelEntry) -> tuple[Precision, Precision]:
+def _padded(size: float, tile: float) -> float:
+    """Size with its padding, over the size [1]."""
+    return math.ceil(size / tile) * tile / size
+
+
+def _mxfp4(model: ModelEntry, hardware: HardwareEntry, partition: Partition) -> Precision:
+    """MXFP4 as kernels hold it: rows and columns padded to their tiles."""
+    hidden, width = float(model.spec.hidden), float(model.spec.expert_ff)  # type: ignore[arg-type]  # catalogue entries hold floats
+    stage = float(partition.dp) * float(partition.kvp) * float(partition.tp)  # type: ignore[arg-type]  # floats of partition_of
+    shard = width / max(1.0, stage / float(partition.ep))  # type: ignore[arg-type]  # floats of partition_of
+    across, along = MXFP4_TILES[has_fp4_units(hardware)]
+    padded = _padded(hidden, across) * _padded(shard, along)
+    return Precision(stored=PRECISIONS["mxfp4"].stored * padded, native="fp4")
+
+
+def has_fp4_units(hardware: HardwareEntry) -> bool:
+    """Whether the matrix units multiply FP4: their peak is above that of FP8."""
+    return float(hardware.spec.flops_fp4) > float(hardware.spec.flops_fp8)  # type: ignore[arg-type]  # catalogue entries hold floats
+
+
+def _weights(
+    record: Mapping[str, Any], model: ModelEntry, hardware: HardwareEntry, partition: Partition
+) -> tuple[Precision, Precision]:
     """Precision of the feed-forward and of the attention weights."""
     text = str(record.get("weights_dtype") or "bf16").lower()
     ffn = precision_of(text)
@@ -107,15 +133,12 @@ def _weights(record: Mapping[str, Any], model: ModelEntry) -> tuple[Precision, P
     if "awq" in text:
         return PRECISIONS["awq"], PRECISIONS["awq"]
     if model.weight_dtype == "fp4" and ffn.native == "fp4":
-        width = float(model.spec.expert_ff)  # type: ignore[arg-type]  # catalogue entries hold floats
-        padded = math.ceil(width / MXFP4_TILE) * MXFP4_TILE / width
-        ffn = Precision(stored=PRECISIONS["mxfp4"].stored * padded, native="fp4")
-    is_four_bit = ffn.stored < 1.0
-    if "bf16 att" in text:
+        ffn = _mxfp4(model, hardware, partition)
+    # Four-bit checkpoints of mixtures quantise the experts and leave attention in 16 bits:
+    # `exclude_modules` of nvidia/DeepSeek-V3-0324-NVFP4, `modules_to_not_convert` of gpt-oss.
+    is_mixture = float(model.spec.experts) > 1  # type: ignore[arg-type]  # catalogue entries hold floats
+    if "bf16 att" in text or (ffn.stored < 1.0 and is_mixture):
         return ffn, PRECISIONS["bf16"]
-    if is_four_bit and float(model.spec.experts) > 1:  # type: ignore[arg-type]  # catalogue entries hold floats
-        # Four-bit checkpoints of mixtures quantise the experts; attention stays as published.
-        return ffn, PRECISIONS[model.attn_weight_dtype]
     return ffn, ffn
 
 
@@ -175,7 +198,7 @@ def deployment_of(record: Mapping[str, Any], *, context: float | None = None) ->
     if not (context or own_context):
         raise UnusableError("unknown context")
     engine = engine_of(record)
-    ffn, attention = _weights(record, model)
+    ffn, attention = _weights(record, model, hardware, partition)
     run, accepted = read.speculation(record, found)
     workload = Workload(
         context=context or own_context,

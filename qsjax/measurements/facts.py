@@ -20,6 +20,11 @@ PATTERNS: dict[str, tuple[str, ...]] = {
     "peak_gib": (rf"peak torch {_NUMBER}",),
     "draft_tokens": (r"draft_tokens=(\d+)", r"verify (\d+) tokens/req"),
     "accepted": (rf"accept(?:ed)? len(?:gth)? {_NUMBER}", rf"accept ~{_NUMBER}"),
+    "weights_gb": (rf"weights/GPU ~{_NUMBER} ?GB",),
+    "max_model_len": (r"max[-_]model[-_]len (\d+)",),
+    "max_batched_tokens": (r"max[-_]num[-_]batched[-_]tokens (\d+)",),
+    "max_sequences": (r"max[-_]num[-_]seqs (\d+)",),
+    "max_total_tokens": (r"max[-_]total[-_]tokens (\d+)",),
     "redundant_experts": (r"\((\d+) redundant\)", r"\(\+(\d+) redundant\)"),
     "length_ratio": (rf"range-ratio {_NUMBER}",),
 }

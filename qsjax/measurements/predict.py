@@ -1,6 +1,7 @@
 """What the model says of cases: all deployments of a kind in one compiled call."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -9,14 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qsjax.cost.memory import reserve_bytes
 from qsjax.decode import decode_step
 from qsjax.ledger import resource_times, time_ledger
+from qsjax.measurements import memory
 from qsjax.measurements.cases import SWEEP, Case
 from qsjax.measurements.deployment import Deployment
 from qsjax.prefill import interleaved_wait, prefill_step
 from qsjax.specs import Convention, HardwareSpec, ModelSpec, Partition, Workload
-from qsjax.units import GB, GIB
+from qsjax.units import GB
 
 # Values of hardware fields that replace the catalogue's, and `trtllm_overhead`.
 Constants = Mapping[str, float | jax.Array]
@@ -55,7 +56,6 @@ class Outcome(NamedTuple):
     wait: jax.Array
     ttft: jax.Array
     tokens_per_s: jax.Array
-    usable: jax.Array
     weights: jax.Array
     kv_per_token: jax.Array
     resources: dict[str, jax.Array]
@@ -113,7 +113,6 @@ def evaluate(batch: Batch, constants: Constants, convention: Convention) -> Outc
         wait=interleaved_wait(first, step.capacity.batch, batch.output, batch.prompts),
         ttft=first.ttft,
         tokens_per_s=step.tokens_per_s,
-        usable=step.capacity.usable,
         weights=step.capacity.weights,
         kv_per_token=step.capacity.kv_per_sequence / work.context,
         resources=resource_times(ledger),
@@ -183,41 +182,15 @@ def time_values(cases: Sequence[Case], outcome: Outcome) -> jax.Array:
     return values
 
 
-def usable_bytes(case: Case, default: float, weights: float) -> float:
-    """HBM for weights and cache [B]: what the record states of it, or the catalogue's share."""
-    found, hardware = case.facts, case.deployments[0].hardware
-    total = float(hardware.hbm_bytes)  # type: ignore[arg-type]  # catalogue entries hold floats
-    total = found.get("memory_gb", total / GB) * GB
-    total = found.get("memory_gib", total / GIB) * GIB
-    if "static_fraction" in found:
-        # SGLang's share is of weights and cache alone.
-        return found["static_fraction"] * total
-    if "usable_gib" in found:
-        usable = found["usable_gib"] * GIB
-    elif "memory_utilisation" in found:
-        usable = found["memory_utilisation"] * total
-    else:
-        return default
-    if "peak_gib" in found:
-        return usable - found["peak_gib"] * GIB + weights
-    if "non_torch_gib" in found or "activation_gib" in found:
-        return usable - (found.get("non_torch_gib", 0.0) + found.get("activation_gib", 0.0)) * GIB
-    return usable - float(reserve_bytes(case.deployments[0].model, hardware))
-
-
-def absorbed_bytes(one: Deployment) -> float:
-    """Up-projections of latent attention that engines hold a second time, absorbed, in BF16 [B]."""
-    model, part = one.model, one.partition
-    width = jnp.asarray(model.qk_nope_dim) + model.v_head_dim
-    layers = jnp.asarray(model.layers) - model.linear_layers
-    copy = layers * model.kv_latent * model.heads * width / (jnp.asarray(part.tp) * part.pp)
-    return 2.0 * float(copy)
-
-
-def _capacity_value(case: Case, usable: float, weights: float, kv_per_token: float) -> float:
-    weights = weights + absorbed_bytes(case.deployments[0])
-    free = usable_bytes(case, usable, weights) - weights
-    return {"tokens": free / kv_per_token, "kv": free, "weights": weights}[case.kind]
+def _capacity_value(case: Case, weights: float, kv_per_token: float) -> float:
+    """Bytes of weights or cache, or tokens that the cache holds."""
+    one = case.deployments[0]
+    weights = weights + memory.unquantised_bytes(one)
+    if case.kind != "weights":
+        weights = case.facts.get("weights_gb", weights / GB) * GB
+    free = memory.usable_bytes(one, case.facts, weights, kv_per_token) - weights
+    tokens = min(free / kv_per_token, case.facts.get("max_total_tokens", math.inf))
+    return {"tokens": tokens, "kv": tokens * kv_per_token, "weights": weights}[case.kind]
 
 
 def _regime(shares: Mapping[str, float]) -> str:
@@ -239,8 +212,8 @@ def predict(cases: Sequence[Case], constants: Constants | None = None) -> list[P
     found, at = [], 0
     for case, time in zip(cases, times, strict=True):
         if case.kind in ("tokens", "kv", "weights"):
-            sizes = (outcome.usable[at], outcome.weights[at], outcome.kv_per_token[at])
-            value = _capacity_value(case, *map(float, sizes))
+            sizes = (float(outcome.weights[at]), float(outcome.kv_per_token[at]))
+            value = _capacity_value(case, *sizes)
             prediction = Prediction(case, value / case.unit, "memory", {})
         else:
             shares = {name: float(x[at]) for name, x in outcome.resources.items()}

@@ -4,6 +4,7 @@ import csv
 import functools
 import gzip
 import json
+import tomllib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -14,8 +15,8 @@ Record = dict[str, Any]
 # What a record must have; other fields may be missing or null.
 REQUIRED = ("id", "category", "metric", "value", "unit", "model", "gpu")
 _TEXTS = frozenset(
-    "id category model weights_dtype kv_dtype gpu phase engine metric unit source confidence notes"
-    .split()
+    "id category model weights_dtype kv_dtype gpu phase engine metric unit source confidence "
+    "notes remark".split()
 )  # fmt: skip
 _FLAGS = frozenset(("saturated", "outlier"))
 
@@ -41,6 +42,12 @@ def load_records() -> tuple[Record, ...]:
     rows = csv.DictReader(text.splitlines())
     records = [{name: _value(name, item) for name, item in row.items()} for row in rows]
     return tuple({**record, "source": sources[int(record["source"])]} for record in records)
+
+
+@functools.cache
+def load_engines() -> dict[str, dict[str, Any]]:
+    """How each engine divides an accelerator's memory; sizes in GiB, each table with its source."""
+    return tomllib.loads((resources.files("qsjax") / "data" / "engines.toml").read_text("utf-8"))
 
 
 def read_json(path: str | Path) -> tuple[Record, ...]:
