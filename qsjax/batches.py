@@ -6,7 +6,6 @@ always among those tried, and every cell of a block is a design that runs.
 
 import dataclasses
 from collections.abc import Iterator
-from functools import partial
 from typing import Literal, NamedTuple, get_args
 
 import jax
@@ -17,6 +16,7 @@ from qsjax.candidates import Candidates, strong
 from qsjax.decode import StepCost, decode_step
 from qsjax.economics import Economy, joules_per_token, usd_per_million_tokens
 from qsjax.grid import Records
+from qsjax.host import on_host
 from qsjax.limits import LIMITS, RISING, Limits, is_given, violations
 from qsjax.specs import Convention
 
@@ -40,12 +40,12 @@ DENSE, SPACING = 64, 0.02
 
 
 class Block(NamedTuple):
-    """A rectangle of designs, padded to one shape.
+    """A rectangle of designs.
 
     Attributes:
-        records: partition fields of shape (ROWS, 1), the rest scalars; no batch.
-        largest: largest batch of each row, (ROWS, 1); 0 in rows that only pad.
-        batches: (1, COLUMNS).
+        records: partition fields of shape (rows, 1), the rest scalars; no batch.
+        largest: largest batch of each row, (rows, 1); 0 in rows that only pad.
+        batches: (1, columns).
         rows: which candidates the rows are, without the padding.
     """
 
@@ -91,12 +91,8 @@ def clip_to(batches: np.ndarray, largest: np.ndarray) -> np.ndarray:
     return np.where(at > 0, batches[np.maximum(at - 1, 0)], 0.0)
 
 
-def _padded(values: np.ndarray, length: int) -> np.ndarray:
-    return np.concatenate([values, np.repeat(values[-1:], length - len(values), axis=0)])
-
-
-def blocks(found: Candidates, largest: np.ndarray, batches: np.ndarray) -> Iterator[Block]:
-    """Blocks that cover every candidate at every batch up to its own largest one.
+def rectangles(found: Candidates, largest: np.ndarray, batches: np.ndarray) -> Iterator[Block]:
+    """Blocks of ROWS that cover every candidate at every batch up to its own largest one.
 
     Args:
         found: candidates of a cell.
@@ -107,14 +103,28 @@ def blocks(found: Candidates, largest: np.ndarray, batches: np.ndarray) -> Itera
     order = order[largest[order] >= 1]
     for start in range(0, len(order), ROWS):
         rows = order[start : start + ROWS]
-        padded = _padded(rows, ROWS)
-        records = jax.tree.map(lambda x, at=padded: x[at] if x.ndim else x, found.records)
-        top = np.where(np.arange(ROWS) < len(rows), largest[padded], 0.0)[:, None]
+        records = jax.tree.map(lambda x, at=rows: x[at] if x.ndim else x, found.records)
         # The rows are sorted, so batches beyond the first row's repeat what was there before.
-        last = int(np.searchsorted(batches, top[0, 0])) + 1
-        for left in range(0, min(last, len(batches)), COLUMNS):
-            columns = _padded(batches[left : left + COLUMNS], COLUMNS)[None, :]
-            yield Block(records, top, columns, rows)
+        last = int(np.searchsorted(batches, largest[rows[0]])) + 1
+        yield Block(records, largest[rows][:, None], batches[None, :last], rows)
+
+
+def _padded(values: np.ndarray, length: int) -> np.ndarray:
+    return np.concatenate([values, np.repeat(values[-1:], length - len(values), axis=0)])
+
+
+def blocks(found: Candidates, largest: np.ndarray, batches: np.ndarray) -> Iterator[Block]:
+    """`rectangles` cut and padded to ROWS and COLUMNS, for compiled code: one shape, one program.
+
+    Arguments are those of `rectangles`.
+    """
+    for block in rectangles(found, largest, batches):
+        records = jax.tree.map(lambda x: _padded(x, ROWS) if x.ndim else x, block.records)
+        n = len(block.rows)
+        top = np.where(np.arange(ROWS)[:, None] < n, _padded(block.largest, ROWS), 0.0)
+        for left in range(0, block.batches.size, COLUMNS):
+            columns = _padded(block.batches[0, left : left + COLUMNS], COLUMNS)[None, :]
+            yield Block(records, top, columns, block.rows)
 
 
 def step_at(records: Records, batch: jax.Array, convention: Convention) -> StepCost:
@@ -144,42 +154,48 @@ def scores_of(step: StepCost, economy: Economy) -> dict[Objective, jax.Array]:
 class RowBest(NamedTuple):
     """Best batch of each row: its score (-inf if none is allowed), the batch, the GPUs."""
 
-    score: jax.Array
-    batch: jax.Array
+    score: np.ndarray
+    batch: np.ndarray
+    gpus: np.ndarray
+
+
+class Judged(NamedTuple):
+    """Designs at their batches: every objective turned so that more is better, limits broken."""
+
+    scores: dict[Objective, jax.Array]
+    rate: jax.Array
     gpus: jax.Array
+    broken: jax.Array
 
 
-@partial(jax.jit, static_argnames="convention")
+@on_host
+def _judge(
+    records: Records, batch: jax.Array, limits: Limits, economy: Economy, convention: Convention
+) -> Judged:
+    step = step_at(records, batch, convention)
+    broken = violations(limits, records, step, economy)
+    return Judged(scores_of(step, economy), step.tokens_per_s_per_gpu, step.gpus, broken)
+
+
 def best_batches(
-    records: Records,
-    largest: jax.Array,
-    batches: jax.Array,
+    block: Block,
     limits: Limits,
     economy: Economy,
     convention: Convention,
-    objective: jax.Array,
+    objective: Objective,
 ) -> RowBest:
-    """The best batch of each row of a block within the limits.
-
-    `objective` is a position in OBJECTIVES: traced, so that all of them are one compilation.
-    """
-    batch = jnp.minimum(batches, largest)
-    step = step_at(records, batch, convention)
-    allowed = (batch >= 1.0) & (violations(limits, records, step, economy) == 0)
-    every_score = scores_of(step, economy)
-    score = jnp.select(
-        [objective == code for code in range(len(OBJECTIVES))],
-        [jnp.broadcast_to(every_score[name], batch.shape) for name in OBJECTIVES],
-    )
-    masked = jnp.where(allowed, score, -jnp.inf)
+    """The best batch of each row of a block within the limits."""
+    batch = np.minimum(block.batches, block.largest)
+    judged = _judge(block.records, batch, limits, economy, convention)
+    allowed = (batch >= 1.0) & (np.asarray(judged.broken) == 0)
+    masked = np.where(allowed, judged.scores[objective], -np.inf)
     # Batches below the pipeline's depth share one TPOT; of equals, the one with most tokens wins.
-    is_best = masked == jnp.max(masked, axis=1, keepdims=True)
-    rate = jnp.broadcast_to(step.tokens_per_s_per_gpu, batch.shape)
-    at = jnp.argmax(jnp.where(is_best & allowed, rate, -jnp.inf), axis=1)[:, None]
+    is_best = masked == masked.max(axis=1, keepdims=True)
+    at = np.where(is_best & allowed, judged.rate, -np.inf).argmax(axis=1)[:, None]
     return RowBest(
-        jnp.take_along_axis(masked, at, axis=1)[:, 0],
-        jnp.take_along_axis(batch, at, axis=1)[:, 0],
-        jnp.broadcast_to(step.gpus, largest.shape)[:, 0],
+        np.take_along_axis(masked, at, axis=1)[:, 0],
+        np.take_along_axis(batch, at, axis=1)[:, 0],
+        np.broadcast_to(np.asarray(judged.gpus), block.largest.shape)[:, 0],
     )
 
 
@@ -211,10 +227,9 @@ def allowed_batches(
         middle = np.floor(0.5 * (low + high))
         keeps = np.zeros(len(middle), bool)
         # A list with nothing but a batch above all of them tries each row at its own `middle`.
-        for block in blocks(found, middle, np.full(1, np.inf)):
-            rows = (block.records, block.largest, block.batches)
-            best = best_batches(*rows, bounds, prices, convention, np.int32(0))
-            keeps[block.rows] = np.asarray(best.score)[: len(block.rows)] > -np.inf
+        for block in rectangles(found, middle, np.full(1, np.inf)):
+            best = best_batches(block, bounds, prices, convention, OBJECTIVES[0])
+            keeps[block.rows] = best.score > -np.inf
         low, high = np.where(keeps, middle, low), np.where(keeps, high, middle)
     return low
 
@@ -247,14 +262,8 @@ def score_candidates(
         steps, largest = np.sort(batches), clip_to(np.sort(batches), largest)
     else:
         steps = ladder(float(np.max(largest, initial=1.0)))
-    code = np.int32(OBJECTIVES.index(objective))
-    for block in blocks(found, largest, steps):
-        rows = (block.records, block.largest, block.batches)
-        best = best_batches(*rows, limits, economy, convention, code)
-        got, at_batch, of = (np.asarray(x)[: len(block.rows)] for x in best)
-        gpus[block.rows] = of
-        better = got > score[block.rows]
-        score[block.rows] = np.where(better, got, score[block.rows])
-        batch[block.rows] = np.where(better, at_batch, batch[block.rows])
-        tried += len(block.rows) * COLUMNS
+    for block in rectangles(found, largest, steps):
+        best = best_batches(block, limits, economy, convention, objective)
+        score[block.rows], batch[block.rows], gpus[block.rows] = best
+        tried += len(block.rows) * block.batches.size
     return Scores(score, batch, gpus, largest, tried)

@@ -1,7 +1,6 @@
 """One design taken apart: memory that sums to the capacity, phases under the roofline, messages."""
 
 import dataclasses
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -12,6 +11,7 @@ from qsjax.cost.compute import peak_flops
 from qsjax.decode import StepCost, decode_step
 from qsjax.feasibility import Capacity
 from qsjax.grid import Records
+from qsjax.host import on_host
 from qsjax.layout import layout
 from qsjax.ledger import time_ledger
 from qsjax.rates import Phases
@@ -184,9 +184,9 @@ class Parts(NamedTuple):
     roofs: dict[str, Roof]
 
 
-@partial(jax.jit, static_argnames="convention")
+@on_host
 def take_apart(records: Records, convention: Convention) -> Parts:
-    """Everything about a design whose batch is given; dicts come back in alphabetical order."""
+    """Everything about a design whose batch is given."""
     model, hardware, part, work, gpus = records
     step = decode_step(model, hardware, part, work, convention, gpus)
     return Parts(

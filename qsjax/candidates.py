@@ -6,15 +6,14 @@ dense tensor; only what is left (a few per cent) is evaluated, at every batch.
 
 import dataclasses
 from collections.abc import Iterator
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from qsjax.feasibility import REASONS, Capacity, capacity, reasons
 from qsjax.grid import Axes, Axis, Records, axis_arrays, place
+from qsjax.host import on_host
 from qsjax.layout import layout
 from qsjax.specs import Convention
 
@@ -49,15 +48,18 @@ class Candidates(NamedTuple):
     cells: int
 
 
-@partial(jax.jit, static_argnames="convention")
-def screen(records: Records, convention: Convention) -> Screened:
-    """Reasons and memory of broadcast records, without the cost of a step."""
+@on_host
+def _screen(records: Records, convention: Convention) -> Screened:
     model, hardware, partition, workload, gpus = records
     lay = layout(model, partition, convention)
     cap = capacity(model, hardware, partition, workload, convention, lay)
-    why = reasons(model, partition, workload, convention, lay, cap, gpus)
-    shape = jnp.broadcast_shapes(*(x.shape for x in (why, *cap)))
-    full: Screened = jax.tree.map(lambda x: jnp.broadcast_to(x, shape), Screened(why, cap))
+    return Screened(reasons(model, partition, workload, convention, lay, cap, gpus), cap)
+
+
+def screen(records: Records, convention: Convention) -> Screened:
+    """Reasons and memory of broadcast records, without the cost of a step."""
+    leaves, tree = jax.tree.flatten(_screen(records, convention))
+    full: Screened = jax.tree.unflatten(tree, np.broadcast_arrays(*leaves))
     return full
 
 

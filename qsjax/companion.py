@@ -1,7 +1,6 @@
 """Prefill beside decode: first token, the split of GPUs between the two, or both on the same."""
 
 import dataclasses
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +9,7 @@ from jax.typing import ArrayLike
 
 from qsjax.candidates import strong
 from qsjax.grid import Records
+from qsjax.host import on_host
 from qsjax.prefill import ContextParallel, interleaved_wait, prefill_step
 from qsjax.specs import PHYSICAL
 
@@ -38,12 +38,13 @@ class Companion:
     tokens_per_s_per_gpu_aggregated: float
 
 
-@partial(jax.jit, static_argnames="context_parallel")
+@on_host
 def _prefill(
     records: Records,
-    prompt: jax.Array,
-    output: jax.Array,
-    batch: jax.Array,
+    prompt: ArrayLike,
+    output: ArrayLike,
+    batch: ArrayLike,
+    *,
     context_parallel: ContextParallel,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     model, hardware, partition, workload, _ = records
@@ -83,7 +84,7 @@ def companion(
     """
     numbers = [np.asarray(x, np.float64) for x in (prompt, output, records.workload.batch)]
     plain = strong(records._replace(gpus=None))
-    found = _prefill(plain, *numbers, context_parallel)
+    found = _prefill(plain, *numbers, context_parallel=context_parallel)
     ttft, rate, wait = (float(x) for x in found)
     ratio = tokens_per_s_per_gpu * float(numbers[0]) / float(numbers[1]) / rate
     slower = tpot + wait

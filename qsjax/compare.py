@@ -12,9 +12,8 @@ import numpy as np
 
 from qsjax.batches import score_candidates
 from qsjax.candidates import candidates
-from qsjax.cost.params import dense_twin
 from qsjax.economics import economy_of
-from qsjax.explain import Case, best_case, partition_axes
+from qsjax.explain import Case, best_case, partition_axes, twin_of
 from qsjax.grid import Records
 from qsjax.ledger import RESOURCES
 from qsjax.limits import Limits
@@ -118,7 +117,7 @@ def table_5(case: Case) -> dict[str, float]:
 def _spec(subject: Subject, convention: Convention) -> ModelSpec:
     if subject.q is None:
         return subject.model
-    return dense_twin(subject.model, subject.q, convention.twin)
+    return twin_of(subject.model, subject.q, definition=convention.twin)
 
 
 def best_design(subject: Subject, gpus: int, context: float, convention: Convention) -> Case | None:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from qsjax.host import on_host
 from qsjax.specs import HardwareSpec
 from qsjax.units import HOUR
 
@@ -102,14 +103,35 @@ def joules_per_token(tokens_per_s_per_gpu: ArrayLike, economy: Economy) -> jax.A
     return jnp.asarray(economy.pue) * (jnp.asarray(economy.watts) * share) / made
 
 
+_usd, _joules = on_host(usd_per_million_tokens), on_host(joules_per_token)
+
+
 def costs(tokens_per_s_per_gpu: float, economy: Economy) -> dict[str, float | None]:
     """Price and energy of a token at a rate; None without a price or a power."""
-    usd = usd_per_million_tokens(tokens_per_s_per_gpu, economy)
-    joules = joules_per_token(tokens_per_s_per_gpu, economy)
+    usd, joules = (float(law(tokens_per_s_per_gpu, economy)) for law in (_usd, _joules))
     return {
-        "usd_per_million_tokens": float(usd) if np.all(np.asarray(economy.usd_per_hour)) else None,
-        "joules_per_token": float(joules) if np.all(np.asarray(economy.watts)) else None,
+        "usd_per_million_tokens": usd if np.all(np.asarray(economy.usd_per_hour)) else None,
+        "joules_per_token": joules if np.all(np.asarray(economy.watts)) else None,
     }
+
+
+@on_host
+def _slopes(
+    values: dict[str, jax.Array], rate: jax.Array
+) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+    """dy/dx x/y of price and energy for every input x."""
+
+    def slopes(law: Any) -> dict[str, jax.Array]:
+        def cost(at: dict[str, jax.Array]) -> jax.Array:
+            fields: dict[str, Any] = {name: x for name, x in at.items() if name != "rate"}
+            found: jax.Array = law(at["rate"], Economy(**fields))
+            return found
+
+        point = values | {"rate": rate}
+        y, steep = jax.value_and_grad(cost)(point)
+        return {name: steep[name] * x / y for name, x in point.items()}
+
+    return slopes(usd_per_million_tokens), slopes(joules_per_token)
 
 
 def elasticities(tokens_per_s_per_gpu: float, economy: Economy) -> dict[str, dict[str, float]]:
@@ -117,28 +139,17 @@ def elasticities(tokens_per_s_per_gpu: float, economy: Economy) -> dict[str, dic
 
     Exact derivatives d(ln y)/d(ln x); inputs at 0 have none and are left out.
     """
-    values = {
+    values: dict[str, Any] = {
         f.name: float(np.asarray(getattr(economy, f.name))) for f in dataclasses.fields(economy)
     }
-    logs = {name: jnp.log(value) for name, value in values.items() if value > 0}
-    rest = {name: value for name, value in values.items() if value <= 0}
+    usd, joules = _slopes(values, tokens_per_s_per_gpu)  # type: ignore[arg-type]  # a number
 
-    def slopes(law: Any, name: str) -> dict[str, float]:
-        if values[name] <= 0:
+    def kept(slopes: dict[str, jax.Array], needs: str) -> dict[str, float]:
+        if values[needs] <= 0:
             return {}
-
-        def log_of(at: dict[str, jax.Array]) -> jax.Array:
-            fields = {key: jnp.exp(value) for key, value in at.items() if key != "rate"}
-            return jnp.log(law(jnp.exp(at["rate"]), Economy(**fields, **rest)))
-
-        point = {**logs, "rate": jnp.log(tokens_per_s_per_gpu)}
-        return {
-            key: float(slope)
-            for key, slope in jax.grad(log_of)(point).items()
-            if abs(slope) > NO_SLOPE
-        }
+        return {name: float(x) for name, x in slopes.items() if abs(x) > NO_SLOPE}
 
     return {
-        "usd_per_million_tokens": slopes(usd_per_million_tokens, "usd_per_hour"),
-        "joules_per_token": slopes(joules_per_token, "watts"),
+        "usd_per_million_tokens": kept(usd, "usd_per_hour"),
+        "joules_per_token": kept(joules, "watts"),
     }

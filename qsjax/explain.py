@@ -1,7 +1,6 @@
 """One stated deployment: does it run, where do memory and time go, and what would be better."""
 
 import dataclasses
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -15,6 +14,7 @@ from qsjax.cost.params import dense_twin
 from qsjax.economics import Economy, economy_of
 from qsjax.explore import axis_values
 from qsjax.grid import Axes, Records, make_axes
+from qsjax.host import on_host
 from qsjax.ledger import RESOURCES
 from qsjax.limits import Limits
 from qsjax.serving import Relaxation, relax, winner
@@ -29,6 +29,8 @@ from qsjax.specs import (
     Workload,
 )
 from qsjax.units import MS
+
+twin_of = on_host(dense_twin)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -141,7 +143,7 @@ def explain(
     validate.check_workload(workload)
     if q is not None:
         validate.check_axis("q", [q])
-        model = dense_twin(model, q, rules.twin)
+        model = twin_of(model, q, definition=rules.twin)
     batch = None if workload.batch is None else float(np.asarray(workload.batch))
     records = Records(model, hardware, partition, workload)
     stated = case_of(records, rules, batch)
@@ -176,12 +178,10 @@ def explain_both(
     Arguments and errors are those of `explain`.
     """
     other = next(name for name in CONVENTIONS if name != convention)
-    # Compilation dominates and releases the GIL: one thread for each convention.
-    with ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(
-            lambda name: explain(model, hardware, partition, workload, name, q), (convention, other)
-        )
-    return first, second
+    return (
+        explain(model, hardware, partition, workload, convention, q),
+        explain(model, hardware, partition, workload, other, q),
+    )
 
 
 # Order in which the terms of the memory ledger are read.

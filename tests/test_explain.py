@@ -8,7 +8,7 @@ import pytest
 from serving_cases import brute_force
 from tolerances import CANCELLATION, EXACT
 
-from qsjax import catalog
+from qsjax import catalog, host
 from qsjax.companion import companion
 from qsjax.decode import decode_step
 from qsjax.explain import (
@@ -137,13 +137,11 @@ def test_bad_numbers_are_errors():
         explain(MODEL, GPU, Partition(), dataclasses.replace(WORK, context=-1.0))
 
 
-def test_scalars_compile_once_for_each_convention():
-    from qsjax.breakdown import take_apart
-
+def test_a_convention_is_traced_once():
     explain(MODEL, GPU, Partition(tp=4.0), WORK)
-    before = take_apart._cache_size()
+    before = host._tape.cache_info().misses
     explain(catalog.model("deepseek-v3"), catalog.hardware("h200-sxm"), Partition(tp=8.0), WORK)
-    assert take_apart._cache_size() == before
+    assert host._tape.cache_info().misses == before
 
 
 def test_prefill_supplies_decode():

@@ -52,7 +52,7 @@ LAYERS = (
     ("layout",),
     ("validate",),
     ("specs",),
-    ("numerics", "units", "staging"),
+    ("numerics", "units", "staging", "host"),
 )
 # Imports limited further than the order of the layers does.
 ONLY = {"catalog": {"specs", "cost.params", "units", "validate"}}
@@ -64,7 +64,7 @@ FILES = {
     *("sweep.storage", "sweep.results", "sweep.spec", "sweep.distributed"),
 }
 JIT = {
-    *("grid", "search", "candidates", "batches", "pareto", "breakdown", "companion", "sweep"),
+    *("grid", "search", "host", "pareto", "sweep"),
     *("sensitivity", "breakeven", "design", "uncertainty", "paper"),
     *("measurements.predict", "calibration"),
 }

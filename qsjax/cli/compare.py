@@ -1,7 +1,6 @@
 """`qsjax compare A B ...`: models, accelerators and conventions side by side."""
 
 import json
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -179,11 +178,7 @@ def command(subjects: tuple[str, ...], **flags: Any) -> None:
     count = questions.one("gpus", flags["gpus"])
     contexts = sorted(questions.contexts_of(flags, CONTEXTS))
     sides = _subjects(subjects, flags)
-    # Compilation dominates and releases the GIL: one thread for each convention.
-    with ThreadPoolExecutor(2) as pool:
-        both = list(
-            pool.map(lambda name: compare(sides, int(count or 1), contexts, name), (chosen, other))
-        )
+    both = [compare(sides, int(count or 1), contexts, name) for name in (chosen, other)]
     rows, others = (_rows(found) for found in both)
     turns = [{"convention": f.convention, **turn._asdict()} for f in both for turn in f.turns]
     result = {"rows": rows, "beside": others, "turns": turns}

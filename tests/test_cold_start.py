@@ -1,0 +1,66 @@
+"""Single questions from the prompt with nothing compiled before: no program, little time."""
+
+import os
+import resource
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from qsjax.cli import compare, explain
+
+# Processor time over that of importing the package alone: 2 to 4 today, 14 with compiled programs.
+MOST_OF_IMPORT = 6.0
+# Wall seconds: 3 is promised on two idle cores; shared machines are slower.
+MOST_SECONDS = 12.0
+LOGGED = "Finished XLA compilation"
+
+
+def examples():
+    """The commands in the help of the verbs."""
+    for module in (explain, compare):
+        text = module.command.help.partition("Examples:")[2].replace("\\\n", " ")
+        yield from (" ".join(line.split()) for line in text.splitlines() if "qsjax" in line)
+
+
+def timed(*arguments):
+    """Processor time of a new process with an empty cache [s], and what it wrote."""
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "QSJAX_CACHE": "off"}
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        env=environment | {"JAX_LOG_COMPILES": "1"},
+        timeout=MOST_SECONDS,
+        check=True,
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, done
+
+
+EXAMPLES = list(examples())
+
+
+@pytest.fixture(scope="module")
+def importing():
+    timed("-c", "import qsjax")  # so that its bytecode is there
+    return min(timed("-c", "import qsjax")[0] for _ in range(2))
+
+
+def test_there_are_examples():
+    assert len(EXAMPLES) >= 6
+
+
+@pytest.mark.parametrize("command", EXAMPLES)
+def test_nothing_is_compiled_and_little_time_taken(command, importing):
+    seconds, done = timed("-m", *shlex.split(command))
+    assert LOGGED not in done.stderr
+    assert done.stdout
+    assert seconds < MOST_OF_IMPORT * importing
+
+
+def test_a_compiled_program_would_be_seen():
+    program = "import qsjax, jax; jax.jit(lambda x: x + 1)(2.0).block_until_ready()"
+    assert LOGGED in timed("-c", program)[1].stderr

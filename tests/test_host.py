@@ -1,0 +1,151 @@
+"""Laws run by NumPy: equal to compiled code on any grid, and nothing is compiled."""
+
+import dataclasses
+import operator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from designs import random_designs, records
+from test_oracle import CASES, DESIGNS, disagreements, oracle_terms
+from tolerances import EXACT
+
+from qsjax import host
+from qsjax.decode import decode_step
+from qsjax.host import on_host
+from qsjax.prefill import prefill_step
+from qsjax.specs import PHYSICAL
+
+step_on_host = on_host(decode_step)
+# Zeros of both signs, halves, integers, and what is no number.
+VALUES = np.array([-np.inf, -2.5, -2.0, -0.5, -0.0, 0.0, 0.5, 1.5, 2.0, 3.7, np.inf, np.nan])
+UNARY = {
+    **{name: getattr(jnp, name) for name in ("floor", "ceil", "sqrt", "square", "round", "sign")},
+    **{name: getattr(jnp, name) for name in ("exp", "expm1", "log", "log1p", "abs", "negative")},
+    "cube": lambda x: x**3,
+    "cast": lambda x: jnp.where(jnp.isnan(x), 0.0, jnp.clip(x, -9, 9)).astype(jnp.int32),
+}
+BINARY = {
+    **{name: getattr(operator, name) for name in ("add", "sub", "mul", "truediv", "pow")},
+    **{name: getattr(operator, name) for name in ("eq", "ne", "lt", "le", "gt", "ge")},
+    **{name: getattr(jnp, name) for name in ("maximum", "minimum", "mod")},
+    "rem": jax.lax.rem,
+    "where": lambda x, y: jnp.where((x > y) & (x > 0) | ~(y < 1), x, y),
+}
+
+
+def equal(found, expected):
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    for ours, compiled in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert np.asarray(ours).dtype == compiled.dtype
+        full = np.broadcast_to(ours, compiled.shape)
+        np.testing.assert_allclose(full, compiled, rtol=EXACT)
+
+
+@pytest.mark.parametrize(("seed", "convention", "dtypes", "given"), CASES)
+def test_every_term_agrees_with_the_oracle(seed, convention, dtypes, given):
+    designs = random_designs(seed, convention, given, DESIGNS)
+    step = step_on_host(*records(designs, convention, dtypes))
+    assert not disagreements(step, oracle_terms(designs, convention, dtypes))
+
+
+@pytest.mark.parametrize("name", UNARY)
+def test_functions_of_one_number_are_those_of_jax(name):
+    equal(on_host(UNARY[name])(VALUES), jax.jit(UNARY[name])(VALUES))
+
+
+@pytest.mark.parametrize("name", BINARY)
+def test_functions_of_two_numbers_are_those_of_jax(name):
+    x, y = VALUES[:, None], VALUES[None, :]
+    dense = np.broadcast_arrays(x, y)
+    equal(on_host(BINARY[name])(x, y), jax.jit(BINARY[name])(*dense))
+
+
+def test_every_operation_of_the_tables_is_tested():
+    seen = set()
+    for functions, count in ((UNARY, 1), (BINARY, 2)):
+        for function in functions.values():
+            jaxpr = jax.make_jaxpr(function)(*[0.0] * count).jaxpr
+            seen |= names_in(jaxpr)
+    assert set(host._PLAIN) - seen <= {"add_any"}  # sums of derivatives, in test_economics
+
+
+def names_in(jaxpr):
+    found = set()
+    for eqn in jaxpr.eqns:
+        inner = eqn.params.get(host._NESTED.get(eqn.primitive.name, ""))
+        found |= names_in(inner.jaxpr) if inner else {eqn.primitive.name}
+    return found
+
+
+def test_a_term_keeps_to_the_axes_that_it_depends_on():
+    def law(x, y):
+        return x * 2.0, x + y
+
+    x, y = np.arange(3.0)[:, None], np.arange(4.0)[None, :]
+    sizes = [part.shape for part in on_host(law)(x, y)]
+    assert sizes == [(3, 1), (3, 4)]
+
+
+def test_one_trace_serves_every_shape():
+    def law(x, y):
+        return x * y
+
+    run = on_host(law)
+    before = host._tape.cache_info().misses
+    for shape in ((), (3,), (2, 1, 5)):
+        np.testing.assert_array_equal(run(np.full(shape, 3.0), 2.0), np.full(shape, 6.0))
+    assert host._tape.cache_info().misses == before + 1
+
+
+def test_options_choose_the_program():
+    def law(x, *, sign):
+        return x if sign == "plus" else -x
+
+    run = on_host(law)
+    assert (run(2.0, sign="plus"), run(2.0, sign="minus")) == (2.0, -2.0)
+
+
+def test_what_no_result_needs_is_not_computed(monkeypatch):
+    calls = []
+    monkeypatch.setitem(host._PLAIN, "exp", lambda x: calls.append(x) or np.exp(x))
+
+    def law(x):
+        jnp.exp(x)
+        return jnp.exp(2.0 * x) + jnp.exp(2.0 * x)
+
+    assert on_host(law)(0.0) == 2.0
+    assert len(calls) == 1  # nor what is known already
+
+
+def test_slots_are_freed_after_their_last_reader():
+    tape = host._tape(lambda x: (x + 1.0) * (x + 2.0), (), jax.tree.structure((0.0,)))
+    freed = [slot for step in tape.steps for slot in step.frees]
+    written = [step.writes for step in tape.steps if step.writes not in tape.results]
+    assert sorted(freed) == sorted([0, *tape.constants, *written])
+
+
+def test_an_unknown_operation_is_compiled_once():
+    def law(x, *, power):
+        return jnp.sin(x) ** power
+
+    run = on_host(law)
+    x = np.linspace(0.0, 1.0, 5)
+    np.testing.assert_allclose(run(x, power=2.0), np.sin(x) ** 2, rtol=EXACT)
+    compiled = host._compiled(law, (("power", 2.0),))
+    assert compiled._cache_size() == 1
+    run(2.0 * x, power=2.0)
+    assert compiled._cache_size() == 1
+
+
+def test_the_laws_need_no_compiler():
+    """No release of jax may silently send the laws back to the compiler."""
+    designs = random_designs(3, PHYSICAL, given=True, n=1)
+    dtypes = {}
+    model, hardware, partition, workload, convention, gpus = records(designs, PHYSICAL, dtypes)
+    arguments = (model, hardware, partition, workload, convention, gpus)
+    assert host._tape(decode_step, (), jax.tree.structure(arguments)) is not None
+    prompt = (model, hardware, partition, workload, convention, 100.0)
+    assert host._tape(prefill_step, (), jax.tree.structure(prompt)) is not None
+    assert dataclasses.is_dataclass(step_on_host(*arguments))
