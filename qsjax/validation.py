@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from qsjax.measurements import Case, Constants, Prediction, Skipped, predict, read_cases
+from qsjax.measurements import Case, Constants, Kernel, Prediction, Skipped, predict, read_cases
+from qsjax.measurements.kernels import CATEGORIES as KERNELS
+from qsjax.measurements.kernels import times
 
 Row = dict[str, Any]
 # By what errors are summed up.
@@ -73,10 +75,20 @@ class Report:
         """The rows with a prediction."""
         return [row for row in self.records if "error_pct" in row]
 
+    @property
+    def deployments(self) -> list[Row]:
+        """The rows with a prediction that are no kernels by themselves."""
+        return [row for row in self.predicted if row["category"] not in KERNELS]
+
     def by(self, name: str) -> dict[str, dict[str, float | int | None]]:
-        """Errors by a column of the rows [%]; records without a prediction are counted."""
+        """Errors by a column of the rows [%]; records without a prediction are counted.
+
+        Kernels by themselves count in their categories only.
+        """
         groups: dict[str, list[Row]] = {}
         for row in self.records:
+            if row["category"] in KERNELS and name != "category":
+                continue
             groups.setdefault(str(row.get(name) or "not stated"), []).append(row)
         return {key: _errors(rows) for key, rows in sorted(groups.items())}
 
@@ -92,8 +104,8 @@ class Report:
         return dict(sorted(counts.items(), key=lambda item: -item[1]))
 
     def worst(self, count: int = WORST) -> list[Row]:
-        """The rows with the largest error; at most one of each model, accelerator and category."""
-        ordered = sorted(self.predicted, key=lambda row: -abs(row["error_pct"]))
+        """The deployments with the largest error, one of each model, accelerator and category."""
+        ordered = sorted(self.deployments, key=lambda row: -abs(row["error_pct"]))
         seen: set[tuple[Any, ...]] = set()
         found = []
         for row in ordered:
@@ -123,8 +135,8 @@ def reason_of(row: Mapping[str, Any]) -> str:
     return next((text for concerns, text in REASONS if concerns(row)), "")
 
 
-def _row(record: Mapping[str, Any], result: Prediction | Skipped) -> Row:
-    shared = {
+def _shared(record: Mapping[str, Any]) -> Row:
+    return {
         "id": str(record["id"]),
         "category": record["category"],
         "model": record["model"],
@@ -135,6 +147,24 @@ def _row(record: Mapping[str, Any], result: Prediction | Skipped) -> Row:
         "unit": record["unit"],
         "source": record.get("source") or "",
     }
+
+
+def _kernel_row(record: Mapping[str, Any], kernel: Kernel, time: tuple[float, str]) -> Row:
+    return {
+        **_shared(record),
+        "unit": "us",
+        "model": kernel.one.model_name,
+        "gpu": kernel.one.hardware_name,
+        "measured": kernel.measured,
+        "predicted": time[0],
+        "error_pct": 100.0 * (time[0] / kernel.measured - 1.0),
+        "regime": time[1],
+        "shares": {},
+    }
+
+
+def _row(record: Mapping[str, Any], result: Prediction | Skipped) -> Row:
+    shared = _shared(record)
     if isinstance(result, Skipped):
         return {**shared, "measured": record["value"], "skipped_because": result.because}
     case = result.case
@@ -167,6 +197,12 @@ def validate(records: Sequence[Mapping[str, Any]], constants: Constants | None =
     """
     cases = read_cases(records)
     found = iter(predict([case for case in cases if isinstance(case, Case)], constants))
-    results = [next(found) if isinstance(case, Case) else case for case in cases]
-    pairs = zip(records, results, strict=True)
-    return Report([_row(record, result) for record, result in pairs])
+    lone = [case for case in cases if isinstance(case, Kernel)]
+    kernel_times = iter(times(lone, dict(constants or {})))
+    rows = []
+    for record, case in zip(records, cases, strict=True):
+        if isinstance(case, Kernel):
+            rows.append(_kernel_row(record, case, next(kernel_times)))
+        else:
+            rows.append(_row(record, next(found) if isinstance(case, Case) else case))
+    return Report(rows)

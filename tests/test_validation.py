@@ -13,7 +13,9 @@ from qsjax.catalog import hardware_entry
 from qsjax.decode import decode_step
 from qsjax.measurements import (
     Case,
+    Kernel,
     Skipped,
+    kernels,
     load_records,
     memory,
     predict,
@@ -66,7 +68,7 @@ def test_every_shipped_record_has_an_identity_a_source_and_a_confidence(records)
 
 def test_every_record_is_predicted_or_says_why_not(records, report):
     for case in read_cases(records):
-        assert isinstance(case, Case) or len(case.because) > 5
+        assert isinstance(case, Case | Kernel) or len(case.because) > 5
     for row in report.records:
         assert ("error_pct" in row) != ("skipped_because" in row)
 
@@ -294,9 +296,8 @@ def test_known_reasons_stand_beside_large_errors(report):
 
 
 def test_summary_counts_every_record(report):
-    for name in ("category", "gpu", "regime"):
-        rows = report.by(name).values()
-        assert sum(row["predicted"] + row["skipped"] for row in rows) == len(report.records)
+    rows = report.by("category").values()
+    assert sum(row["predicted"] + row["skipped"] for row in rows) == len(report.records)
 
 
 def run(*arguments):
@@ -343,3 +344,97 @@ def test_cli_mistakes_end_with_exit_code_2(tmp_path):
     done = run("validate", "--category", "horoscopes")
     assert done.returncode == 2
     assert "no records of horoscopes" in done.stderr
+
+
+KERNEL = {
+    "id": "kernel-1", "category": "kernel", "gpu": "H800",
+    "model": "MLA decode (128 heads, 512+64)", "kv_dtype": "bf16", "batch_total": 64,
+    "avg_context": 4096, "metric": "attention_latency",
+    "value": 100.0, "unit": "us",
+}  # fmt: skip
+EXCHANGE = {
+    "id": "a2a-1", "category": "moe_a2a", "model": "DeepSeek-V3 shape", "gpu": "GB200 NVL72",
+    "ep": 8, "batch_per_gpu": 512, "metric": "alltoall_dispatch_NVLinkTwoSided", "value": 50.0,
+    "unit": "us", "notes": "nvfp4",
+}  # fmt: skip
+
+
+def predicted(record):
+    (row,) = validate([record]).records
+    return row["predicted"]
+
+
+def test_a_kernel_takes_the_slower_of_arithmetic_and_bytes():
+    """By hand: 2(2 * 512 + 64) FLOP a head and token, 2 * 576 bytes a token."""
+    gpu = hardware_entry("h800").spec
+    flops = 64 * 4096 * 128 * 2 * (2 * 512 + 64) / (gpu.flops_bf16 * gpu.eff_attention)
+    assert predicted(KERNEL) == pytest.approx(flops * 1e6)
+    few = {**KERNEL, "model": "MLA decode (8 heads, 512+64)"}
+    cache = 64 * 4096 * 576 * 2 / (gpu.hbm_bw * gpu.eff_kv_read)
+    queries = 64 * 2 * 8 * (2 * 512 + 64) / (gpu.hbm_bw * gpu.eff_weight_read)
+    assert predicted(few) == pytest.approx((cache + queries) * 1e6)
+
+
+def test_experts_by_themselves():
+    """By hand: one of 256 experts, 256 tokens a GPU, so 2,048 tokens at it."""
+    record = {
+        **KERNEL, "model": "grouped GEMM E=256 local=1 topk=8 h=7168 f=2048", "ep": 256,
+        "batch_per_gpu": 256, "metric": "moe_up+down_latency", "value": [128.7, 67.2],
+    }  # fmt: skip
+    gpu = hardware_entry("h800").spec
+    flops = 2 * 2048 * 3 * 7168 * 2048 / (gpu.flops_fp8 * gpu.eff_gemm)
+    assert predicted(record) == pytest.approx(flops * 1e6)
+    assert validate([record]).records[0]["measured"] == pytest.approx(195.9)
+
+
+def test_an_exchange_by_itself():
+    """By hand: 512 tokens to 7 of 8 ranks, 8 experts each, 0.5625 bytes out and 2 back."""
+    gpu = hardware_entry("gb200").spec
+    out = 512 * 8 * 7 / 8 * 7168 * 0.5625 / (gpu.intra_bw * gpu.eff_link)
+    assert predicted(EXCHANGE) == pytest.approx((out + gpu.intra_latency) * 1e6)
+    back = {**EXCHANGE, "metric": "alltoall_combine_NVLinkTwoSided"}
+    assert predicted(back) == pytest.approx((out * 2 / 0.5625 + gpu.intra_latency) * 1e6)
+
+
+def test_a_collective_by_itself():
+    """By hand: all-gather of 1 MiB over 4 GPUs, and a curve that is read at 1 MiB."""
+    record = {
+        "id": "nccl-1", "category": "nccl", "model": "all_gather x4", "gpu": "H100", "n_gpus": 4,
+        "metric": "alpha_beta", "unit": "us, GB/s",
+        "value": {"alpha_us": 5.0, "algbw_GBps": 400.0},
+    }  # fmt: skip
+    gpu = hardware_entry("h100").spec
+    time = gpu.intra_latency + 2**20 * 3 / 4 / (gpu.intra_bw * gpu.eff_link)
+    (row,) = validate([record]).records
+    assert row["predicted"] == pytest.approx(time * 1e6)
+    assert row["measured"] == pytest.approx(5 + 2**20 / 400e3)
+    curve = {**record, "metric": "curve", "value": {"524288": 4.0, "1048576": 6.0, "4194304": 20.0}}
+    assert validate([curve]).records[0]["measured"] == 6
+
+
+@pytest.mark.parametrize(
+    ("record", "change", "because"),
+    [
+        (EXCHANGE, {"metric": "alltoall_prepare_NVLinkTwoSided"}, "no term"),
+        (EXCHANGE, {"batch_per_gpu": None}, "unknown batch"),
+        (EXCHANGE, {"gpu": "abacus"}, "not in the catalogue"),
+        (KERNEL, {"unit": "TFLOPS"}, "where the efficiencies come from"),
+        (KERNEL, {"model": "softmax"}, "no term"),
+        (KERNEL, {"category": "nccl"}, "without a size"),
+        (KERNEL, {"value": "fast"}, "could not convert"),
+    ],
+)
+def test_why_a_kernel_is_not_predicted(record, change, because):
+    result = read_case({**record, **change})
+    assert isinstance(result, Skipped)
+    assert because in result.because
+
+
+def test_kernels_count_in_their_categories_only(report):
+    assert report.summary["nccl"]["predicted"] == 81
+    assert report.summary["kernel"]["predicted"] > 100
+    assert report.summary["moe_a2a"]["predicted"] > 400
+    for name in ("gpu", "confidence", "model"):
+        rows = report.by(name).values()
+        assert sum(row["predicted"] for row in rows) == len(report.deployments)
+    assert all(row["category"] not in kernels.CATEGORIES for row in report.worst())

@@ -59,12 +59,12 @@ def _write(out: Path, report: Report, summary: dict[str, Any]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     export.write_atomically(out / "records.csv", export.csv_text(_plain(report.records)))
     export.write_json(out / "validation.json", summary)
-    times = [row for row in report.predicted if row["unit"] == "ms"]
+    times = [row for row in report.deployments if row["unit"] == "ms"]
     drawings = {
         "parity": lambda: plotting.parity(times),
-        "residuals_by_gpu": lambda: plotting.residuals(report.predicted),
-        "residuals_by_model": lambda: plotting.residuals(report.predicted, by="model"),
-        "residuals_by_regime": lambda: plotting.residuals(report.predicted, by="regime"),
+        "residuals_by_gpu": lambda: plotting.residuals(report.deployments),
+        "residuals_by_model": lambda: plotting.residuals(report.deployments, by="model"),
+        "residuals_by_regime": lambda: plotting.residuals(report.deployments, by="regime"),
     }
     names = figures.save(out, drawings)
     session.note(f"wrote records.csv, validation.json, {', '.join(names)} to {out}")

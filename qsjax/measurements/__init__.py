@@ -5,6 +5,7 @@ from qsjax.measurements.cases import Skipped as Skipped
 from qsjax.measurements.cases import read_case as read_case
 from qsjax.measurements.cases import read_cases as read_cases
 from qsjax.measurements.deployment import Deployment as Deployment
+from qsjax.measurements.kernels import Kernel as Kernel
 from qsjax.measurements.predict import Constants as Constants
 from qsjax.measurements.predict import Prediction as Prediction
 from qsjax.measurements.predict import predict as predict
@@ -16,6 +17,7 @@ __all__ = [
     "Case",
     "Constants",
     "Deployment",
+    "Kernel",
     "Prediction",
     "Skipped",
     "load_records",

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from qsjax.measurements import facts as read
+from qsjax.measurements import kernels
 from qsjax.measurements.deployment import (
     Deployment,
     UnusableError,
@@ -14,6 +15,7 @@ from qsjax.measurements.deployment import (
     deployment_of,
     partition_of,
 )
+from qsjax.measurements.kernels import Kernel
 from qsjax.measurements.memory import release_of
 from qsjax.measurements.names import find_hardware
 from qsjax.specs import Workload
@@ -66,9 +68,6 @@ _NEVER = {
     "mlperf_v5.1": "unknown batch: mixed prefill and decode under a load generator",
     "trtllm_maxthroughput": "unknown batch: the engine fills its memory, mixed prefill and decode",
     "helix_simulated": "simulated, not measured",
-    "moe_a2a": "a kernel by itself: the model predicts the exchange inside a layer",
-    "nccl": "a collective by itself: used for the link's efficiency, not as a deployment",
-    "kernel": "a kernel by itself: used for the efficiencies, not as a deployment",
     "capacity_fact": "a size by definition, not a deployment",
 }
 _TIMES = {"s": 1.0, "ms": MS, "us": US}
@@ -193,7 +192,7 @@ def _capacity_case(
     )
 
 
-def read_cases(records: Sequence[Mapping[str, Any]]) -> list[Case | Skipped]:
+def read_cases(records: Sequence[Mapping[str, Any]]) -> list[Case | Kernel | Skipped]:
     """Every record as a case, or why the model does not predict it.
 
     Records of one publication about one deployment share what it states of the memory.
@@ -216,9 +215,14 @@ def _publication(record: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(str(record.get(name)) for name in ("source", "model", "gpu", "n_gpus"))
 
 
-def read_case(record: Mapping[str, Any]) -> Case | Skipped:
+def read_case(record: Mapping[str, Any]) -> Case | Kernel | Skipped:
     """What a record measures, or why the model does not predict it."""
     name = str(record["id"])
+    if record["category"] in kernels.CATEGORIES:
+        try:
+            return kernels.read(record)
+        except (KeyError, TypeError, ValueError) as error:  # also values that are no numbers
+            return Skipped(id=name, because=str(error))
     reason = _unpredictable(record)
     if reason is not None:
         return Skipped(id=name, because=reason)

@@ -24,7 +24,7 @@ Constants = Mapping[str, float | jax.Array]
 
 # TensorRT-LLM fuses more of a layer into one launch than vLLM and SGLang do: its launch overheads
 # over theirs. Fitted with the other constants (benchmarks/fit_constants.py).
-TRTLLM_OVERHEAD = 0.71
+TRTLLM_OVERHEAD = 0.70
 OVERHEADS = tuple(f"{name}_overhead" for name in ("layer", "latent", "expert", "sequence", "step"))
 # Largest share of the step time by resource.
 REGIMES: dict[str, tuple[str, ...]] = {

@@ -16,7 +16,7 @@ Record = dict[str, Any]
 REQUIRED = ("id", "category", "metric", "value", "unit", "model", "gpu")
 _TEXTS = frozenset(
     "id category model weights_dtype kv_dtype gpu phase engine metric unit source confidence "
-    "notes remark".split()
+    "notes remark payload_dtype".split()
 )  # fmt: skip
 _FLAGS = frozenset(("saturated", "outlier"))
 
