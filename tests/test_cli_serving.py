@@ -223,9 +223,18 @@ def test_compare_shows_both_conventions_and_why(qsjax, tmp_path):
     assert result["rows"][2]["factor"] > 1  # more and faster memory
     assert {row["convention"] for row in result["beside"]} == {"paper"}
     assert (out / "compare.csv").exists()
+    for name in ("why", "throughput"):
+        assert (out / f"{name}.svg").read_text().count("</svg>") == 1
     text = qsjax("compare", *subjects, *options).stdout
     for words in ("physical", "paper", "table 5", "why", "leads"):
         assert words in text
+
+
+def test_compare_draws_also_where_nothing_runs(qsjax, tmp_path):
+    subjects = ("switch-c", "grok-1", "--hardware", "h100-sxm", "--gpus", "1")
+    done = qsjax("compare", *subjects, "--context", "8k,64k", "--out", str(tmp_path))
+    assert "nothing runs" in done.stdout
+    assert {path.name for path in tmp_path.iterdir()} == {"why.svg", "result.json", "compare.csv"}
 
 
 @pytest.mark.parametrize(

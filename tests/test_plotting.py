@@ -70,6 +70,22 @@ POINTS = [
     for variant, q in VARIANTS
     for phase, x in (("ffn", 9.0), ("head", 90.0))
 ]
+TIMES = {"compute": 1.0, "HBM KV": 2.0, "comm EP": 0.5}
+SUBJECTS = [
+    {"context": c, "subject": name, "is_feasible": (c, name) != (ONE, "B"),
+     "tokens_per_s_per_gpu": rate / k, "gpu_ms_per_token": {n: k * t for n, t in TIMES.items()}}
+    for c in CONTEXTS[:3] for name, rate, k in (("A", 1e3, 1.0), ("B", 1e3, 2.0), ("C", 1e3, 9.0))
+]  # fmt: skip
+ANSWERS = [
+    {"label": "8 GPUs", "low": 1e3, "high": 1e7, "roots": [2e4, 1.4e6, 2.2e6, 2.3e6, 2.4e6, 7e6],
+     "sides": ["moe", "dense", "moe", "dense", "moe", "dense", "neither feasible"]},
+    {"label": "16 GPUs", "low": 1e3, "high": 1e7, "roots": [], "sides": ["moe"]},
+]  # fmt: skip
+BOUGHT = [
+    {"quantity": "hbm_bw", "factor": 2.0, "value": "9.6 TB/s", "marginal": 0.4},
+    {"quantity": "link_bw", "factor": 0.3, "value": "270 GB/s, 15 GB/s", "marginal": 0.4,
+     "at_bound": True},
+]  # fmt: skip
 LEDGER = {
     "label": "MoE",
     "capacity": 8e10,
@@ -118,6 +134,14 @@ FIGURES = {
         [row("moe", None, ONE, 5e3 / k) | {"tokens_per_s_per_user": 10.0 * k} for k in range(1, 7)],
         ax,
     ),
+    "gpu_time": lambda ax=None: plotting.gpu_time(SUBJECTS, ax),
+    "lead_over_context": lambda ax=None: plotting.lead_over_context(
+        SUBJECTS, ax, turns=[{"context": 3000.0, "after": "B"}, {"context": 9e3, "after": "A"}]
+    ),
+    "turning_points": lambda ax=None: plotting.turning_points(
+        ANSWERS, ax, parameter="context [tokens]", tokens=True
+    ),
+    "chosen_hardware": lambda ax=None: plotting.chosen_hardware(BOUGHT, ax),
     "parity": lambda ax=None: plotting.parity(RECORDS, ax),
     "residuals": lambda ax=None: plotting.residuals(RECORDS, ax),
     "paper_table": lambda ax=None: plotting.paper_table(
@@ -166,7 +190,8 @@ class TestEveryFigure:
     def test_names_the_quantity_and_unit_of_numeric_axes(self, name):
         ax = FIGURES[name]()
         categorical = {"best_partition_map", "memory_ledger", "reuse_decomposition", "tornado",
-                       "stability_intervals", "residuals", "paper_table"}  # fmt: skip
+                       "stability_intervals", "residuals", "paper_table", "gpu_time",
+                       "turning_points", "chosen_hardware"}  # fmt: skip
         assert "[" in ax.get_xlabel() or name in {"tornado", "paper_table"}
         assert name in categorical or "[" in ax.get_ylabel()
 
@@ -303,6 +328,50 @@ class TestSensitivity:
                 if len(path.vertices) > 8 and path.vertices[:, 1].max() > 1e9:
                     assert path.vertices[:, 1].min() >= first * (1 - 1e-9)
         assert "no feasible design" in texts(ax)
+
+
+class TestAnswers:
+    def test_bars_are_relative_to_the_first_that_runs_and_cut_ones_say_so(self):
+        ax = plotting.gpu_time(SUBJECTS)
+        rows = {round(p.get_y() + p.get_height() / 2): 0.0 for p in ax.patches}
+        for patch in ax.patches:
+            rows[round(patch.get_y() + patch.get_height() / 2)] += patch.get_width()
+        runs = sorted(rows.values())
+        np.testing.assert_allclose(runs, [1.0, 1.0, 1.0, 2.0, 2.0, 6.0, 6.0, 6.0])
+        found = texts(ax)
+        assert "nothing runs" in found
+        assert found.count("bar 9 long   111") == 3
+        assert {t.get_text() for t in ax.texts if t.get_fontweight() == "bold"} == {"1k"}
+
+    def test_the_lead_is_named_where_it_changes(self):
+        ax = FIGURES["lead_over_context"]()
+        assert {"from 2.9k on: B", "from 8.8k on: A"} <= set(texts(ax))
+
+    def test_a_subject_that_never_runs_is_named_beside_its_crosses(self):
+        never = [row | {"is_feasible": row["subject"] == "A"} for row in SUBJECTS]
+        assert {"A", "B", "C"} <= set(texts(plotting.lead_over_context(never)))
+
+    def test_segments_end_at_the_roots_in_the_colour_of_the_better(self):
+        ax = plotting.turning_points(ANSWERS[:1])
+        bars = [(p.get_x(), p.get_x() + p.get_width()) for p in ax.patches]
+        ends = [1e3, *ANSWERS[0]["roots"], 1e7]
+        np.testing.assert_allclose(bars, list(itertools.pairwise(ends)))
+        assert to_rgb(ax.patches[0].get_facecolor()) == to_rgb(style.MOE.colour)
+        assert to_rgb(ax.patches[1].get_facecolor()) == to_rgb(style.DENSE[0].colour)
+
+    def test_above_a_least_count_nothing_is_claimed(self):
+        ax = plotting.turning_points(
+            [{"label": "x", "low": 0.8, "high": 80.0, "roots": [8], "sides": ["missed", ""]}]
+        )
+        (bar,) = ax.patches
+        assert bar.get_x() + bar.get_width() == 8
+        assert "least that meets the target" in texts(ax)
+
+    def test_hardware_bars_start_at_the_reference(self):
+        ax = plotting.chosen_hardware(BOUGHT)
+        ends = [sorted((p.get_x(), p.get_x() + p.get_width())) for p in ax.patches]
+        np.testing.assert_allclose(ends, [[1.0, 2.0], [0.3, 1.0]])
+        assert any("edge of the range" in text for text in texts(ax))
 
 
 class TestStyle:

@@ -64,9 +64,14 @@ def test_break_even_solves_for_q_and_for_gpus(tmp_path):
     assert [root["kind"] for root in solution["roots"]] == ["equal"]
     assert solution["sides"] == ["dense", "moe"]
     assert (tmp_path / "break-even.csv").read_text().count("\n") == 2
+    assert (tmp_path / "break-even.svg").exists()
     target = ["--parameter", "gpus", "--metric", "tpot", "--target", "1", "--context", "8k"]
-    done = run("break-even", *SMALL[:3], "--gpus", "1,2,4", *target, "--format", "json")
-    assert [s["gpus"] for s in json.loads(done.stdout)["solutions"]] == [2, 2]
+    out = tmp_path / "gpus"
+    counts = ("--gpus", "1,2,4", "--format", "json", "--out", str(out))
+    done = run("break-even", *SMALL[:3], *counts, *target)
+    solutions = json.loads(done.stdout)["solutions"]
+    assert [(s["gpus"], s["tried"]) for s in solutions] == [(2, [1, 2, 4])] * 2
+    assert (out / "break-even.svg").exists()
     text = run("break-even", *SMALL, "--context", "8k", "--low", "50").stdout
     assert "none: the MoE is better everywhere for q in [50, 10000]" in text
 
@@ -81,6 +86,7 @@ def test_design_spends_its_budget(tmp_path):
     assert result["cost"] == pytest.approx(100, rel=1e-5)
     assert result["objective"] >= result["reference"]
     assert (tmp_path / "inputs.json").exists()
+    assert (tmp_path / "design.svg").exists()
     assert "hbm_bw" in run("design", *SMALL, "--context", "8k", "--budget", "100", *prices).stdout
 
 

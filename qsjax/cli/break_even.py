@@ -2,14 +2,15 @@
 
 import dataclasses
 import json
+from functools import partial
 from typing import Any, get_args
 
 import click
 
 from qsjax import export
 from qsjax.breakeven import Roots, break_even, least_gpus, reach
-from qsjax.cli import common, session
-from qsjax.cli.cells import cell_name, inputs_text, settings_of
+from qsjax.cli import common, figures, session
+from qsjax.cli.cells import cell_name, inputs_text, settings_of, unit_of
 from qsjax.search import Objective
 from qsjax.sensitivity import problem
 
@@ -77,7 +78,40 @@ def command(model: str, **flags: Any) -> None:
         export.write_atomically(out / "inputs.json", inputs)
         export.write_atomically(out / "result.json", json.dumps(export.finite(result), indent=1))
         export.write_atomically(out / "break-even.csv", export.csv_text([_flat(r) for r in rows]))
-        session.note(f"Written to {out}: inputs.json, result.json, break-even.csv")
+        names = ["inputs.json", "result.json", "break-even.csv"]
+        names += figures.save(out, {"break-even": partial(_draw, model, rows, flags)})
+        session.note(f"Written to {out}: {', '.join(names)}")
+
+
+def _draw(model: str, rows: list[dict[str, Any]], flags: dict[str, Any]) -> Any:
+    from qsjax import plotting
+
+    name = flags["parameter"]
+    shown = [_counted(row) if name == "gpus" else _crossed(row) for row in rows]
+    title = f"{model}: {flags['metric']}, MoE against its twin"
+    if flags["target"] is not None:
+        unit = " s" if flags["metric"] == "tpot" else ""
+        title = f"{model}: where {flags['metric']} reaches {flags['target']:g}{unit}"
+    return plotting.turning_points(
+        shown,
+        parameter=f"{name} [{unit_of(name)}]",
+        tokens=name == "context",
+        title=title,
+    )
+
+
+def _crossed(row: dict[str, Any]) -> dict[str, Any]:
+    return {**row, "label": cell_name(row), "roots": [root["value"] for root in row["roots"]]}
+
+
+def _counted(row: dict[str, Any]) -> dict[str, Any]:
+    """What was tried below the least count missed the target; above it nothing was asked."""
+    tried, least = row["tried"], row.get("gpus")
+    label = cell_name({name: value for name, value in row.items() if name != "gpus"})
+    shown = {"label": label, "low": 0.8 * min(tried), "high": 1.25 * max(tried)}
+    if least is None:
+        return shown | {"roots": [], "sides": ["missed"]}
+    return shown | {"roots": [least], "sides": ["missed" if least > min(tried) else "", ""]}
 
 
 def _roots(settings: dict[str, Any], flags: dict[str, Any]) -> list[Roots]:
@@ -124,7 +158,7 @@ def _gpu_rows(settings: dict[str, Any], flags: dict[str, Any]) -> list[dict[str,
         plain.pop("model"), plain.pop("hardware"), counts, flags["metric"], flags["target"], **plain
     )
     for row in rows:
-        row["parameter"] = "gpus"
+        row |= {"parameter": "gpus", "tried": list(counts)}
         best = f"the best is {row['best']:.6g}" if row["best"] is not None else "none is feasible"
         row["message"] = (
             f"none of {', '.join(map(str, counts))} GPUs reaches {flags['target']:g}; {best}"

@@ -13,6 +13,24 @@ from qsjax.explore import CONTEXTS
 AXES = ("tp", "ep", "pp", "dp", "kvp", "kv_mode", "batch")
 
 
+# Units of fields, by the first part that their name contains.
+_UNITS = {
+    "_bw": "B/s",
+    "flops": "FLOP/s",
+    "latency": "s",
+    "overhead": "s",
+    "context": "tokens",
+    "bytes": "B",
+    "usd_per_hour": "USD/h",
+    "watts": "W",
+}
+
+
+def unit_of(name: str) -> str:
+    """Unit of a parameter; 1 for shares, factors and counts."""
+    return next((unit for part, unit in _UNITS.items() if part in name), "1")
+
+
 def names(text: str) -> list[str]:
     """Names of a comma-separated list."""
     return [name.strip() for name in text.split(",") if name.strip()]

@@ -1,13 +1,15 @@
 """`qsjax compare A B ...`: models, accelerators and conventions side by side."""
 
 import json
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from qsjax import catalog, export
-from qsjax.cli import common, questions, session
+from qsjax.cli import common, figures, questions, session
 from qsjax.compare import (
     Comparison,
     Subject,
@@ -194,8 +196,39 @@ def command(subjects: tuple[str, ...], **flags: Any) -> None:
         _write(flags["out"], result)
 
 
+def _panels(draw: Callable[..., Any], width: float, height: float, result: dict[str, Any]) -> Any:
+    """Both conventions beside each other; `draw` draws one of them."""
+    from qsjax import plotting
+
+    _, axes = plotting.figure(1, 2, size=(width, height))
+    for k, rows in enumerate((result["rows"], result["beside"])):
+        name = rows[0]["convention"]
+        turns = [turn for turn in result["turns"] if turn["convention"] == name]
+        draw(rows, axes[0, k], turns=turns, title=f"{name} accounting")
+    return axes[0, 0]
+
+
+def _drawings(result: dict[str, Any]) -> Mapping[str, Callable[[], Any]]:
+    from qsjax import plotting
+    from qsjax.plotting import comparison
+
+    named = comparison.used_resources([*result["rows"], *result["beside"]])
+
+    def why(rows: list[dict[str, Any]], ax: Any, *, turns: Any, title: str) -> None:
+        plotting.gpu_time(rows, ax, resources=named, title=title)
+
+    bars, contexts = len(result["rows"]), {row["context"] for row in result["rows"]}
+    tall = 2.4 + 0.26 * (bars + len(contexts))
+    found = {"why": partial(_panels, why, 12.5, tall, result)}
+    runs = [any(row["is_feasible"] for row in result[name]) for name in ("rows", "beside")]
+    if len(contexts) > 1 and all(runs):
+        found["throughput"] = partial(_panels, plotting.lead_over_context, 13.0, 4.6, result)
+    return found
+
+
 def _write(out: Path, result: dict[str, Any]) -> None:
     export.write_atomically(out / "result.json", json.dumps(export.finite(result), indent=1))
     rows = [*result["rows"], *result["beside"]]
     export.write_atomically(out / "compare.csv", export.csv_text(rows))
-    session.note(f"Written to {out}: result.json, compare.csv")
+    names = ["result.json", "compare.csv", *figures.save(out, _drawings(result))]
+    session.note(f"Written to {out}: {', '.join(names)}")

@@ -2,14 +2,16 @@
 
 import dataclasses
 import json
+from functools import partial
 from typing import Any, get_args
 
 import click
 
 from qsjax import export
-from qsjax.cli import common, session
-from qsjax.cli.cells import cell_name, inputs_text, settings_of
+from qsjax.cli import common, figures, session
+from qsjax.cli.cells import cell_name, inputs_text, settings_of, unit_of
 from qsjax.design import CostModel, Design, Price, best_hardware, cheapest_hardware
+from qsjax.design.costs import members
 from qsjax.search import Objective
 from qsjax.sensitivity import of_variant, problem
 
@@ -76,7 +78,9 @@ def command(model: str, **flags: Any) -> None:
         export.write_atomically(out / "inputs.json", inputs_text("design", model, flags, settings))
         export.write_atomically(out / "result.json", json.dumps(export.finite(result), indent=1))
         export.write_atomically(out / "design.csv", export.csv_text(_rows(found)))
-        session.note(f"Written to {out}: inputs.json, result.json, design.csv")
+        names = ["inputs.json", "result.json", "design.csv"]
+        names += figures.save(out, {"design": partial(_draw, model, found, flags["metric"])})
+        session.note(f"Written to {out}: {', '.join(names)}")
 
 
 def _price(text: str) -> tuple[str, Price]:
@@ -100,6 +104,22 @@ def _solve(stated: Any, cost: CostModel, flags: dict[str, Any]) -> Design:
         raise ValueError(f"--target: give one value, or {stated.cells}, one per workload")
     wanted = target if len(target) > 1 else target[0]
     return cheapest_hardware(stated, cost, wanted, metric=metric)
+
+
+def _draw(model: str, found: Design, metric: str) -> Any:
+    from qsjax import plotting
+    from qsjax.plotting import scales
+
+    rows = []
+    for row in _rows(found):
+        fields = {name: found.hardware[name] for name in members(row["quantity"])}
+        values = [scales.with_unit(x, unit_of(name)) for name, x in fields.items()]
+        is_bound = row["quantity"] in found.at_bound
+        # The dtypes of arithmetic scale together: the first stands for all.
+        text = ", ".join(dict.fromkeys(values)) if len(values) < 3 else f"{values[0]} in BF16"
+        rows.append({**row, "value": text, "at_bound": is_bound})
+    title = f"{model}: {metric} {found.objective:.4g} at a cost of {found.cost:.4g}"
+    return plotting.chosen_hardware(rows, title=title)
 
 
 def _rows(found: Design) -> list[dict[str, Any]]:

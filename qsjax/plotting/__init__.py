@@ -4,6 +4,8 @@ None of them computes, saves or shows. `render` turns a finished figure into byt
 panels in the same style, `theme` draws for a light or a dark page.
 """
 
+from qsjax.plotting.comparison import gpu_time as gpu_time
+from qsjax.plotting.comparison import lead_over_context as lead_over_context
 from qsjax.plotting.ledgers import memory_ledger as memory_ledger
 from qsjax.plotting.ledgers import time_breakdown as time_breakdown
 from qsjax.plotting.principles import qs_plane as qs_plane
@@ -13,6 +15,8 @@ from qsjax.plotting.rendering import render as render
 from qsjax.plotting.sensitivity import elasticity_bands as elasticity_bands
 from qsjax.plotting.sensitivity import tornado as tornado
 from qsjax.plotting.serving import pareto_front as pareto_front
+from qsjax.plotting.solutions import chosen_hardware as chosen_hardware
+from qsjax.plotting.solutions import turning_points as turning_points
 from qsjax.plotting.stability import stability_intervals as stability_intervals
 from qsjax.plotting.style import figure as figure
 from qsjax.plotting.style import theme as theme

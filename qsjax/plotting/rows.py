@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qsjax.plotting.style import Row, variant_label
+from qsjax.plotting.style import Look, Row, category_looks, variant_label, variant_looks
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -71,6 +71,13 @@ def series(rows: Sequence[Row], key: Callable[[Row], Any] = variant_label) -> di
     for row in rows:
         found.setdefault(key(row), []).append(row)
     return found
+
+
+def named(rows: Sequence[Row]) -> tuple[Callable[[Row], str], dict[str, Look]]:
+    """How each row is named, by `label` if rows have their own, else by variant; and the looks."""
+    if any(row.get("label") not in (None, row.get("variant")) for row in rows):
+        return lambda row: str(row["label"]), category_looks([str(row["label"]) for row in rows])
+    return variant_label, variant_looks(rows)
 
 
 def design(row: Row, separator: str = " ") -> str:

@@ -45,6 +45,16 @@ def quantity(value: float, digits: int = 3) -> str:
     return f"{value:.{digits}g}"
 
 
+def with_unit(value: float, unit: str) -> str:
+    """A number with an SI prefix and its unit.
+
+    >>> with_unit(9.23e12, "B/s"), with_unit(0.5, "s")
+    ('9.23 TB/s', '0.5 s')
+    """
+    text = quantity(value)
+    return f"{text[:-1]} {text[-1]}{unit}" if text[-1].isalpha() else f"{text} {unit}"
+
+
 def token_axis(axis: Axis, contexts: Sequence[float], most: int = 9) -> None:
     """Ticks at some of the given contexts on a base-2 axis, written 1k, 128k, 1M."""
     values = sorted(set(contexts))

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 
 from qsjax.plotting import scales, style
 from qsjax.plotting.labels import Name, name_points
-from qsjax.plotting.rows import METRICS, design, series
+from qsjax.plotting.rows import METRICS, design, named, series
 from qsjax.plotting.style import Row
 
 
@@ -32,9 +32,8 @@ def pareto_front(
         title: what the picture shows.
     """
     ax = style.dressed(ax, (7.4, 4.8))
-    plain = any(row.get("label") not in (None, row.get("variant")) for row in rows)
-    fronts = series(rows, lambda row: row["label"] if plain else style.variant_label(row))
-    looks = style.category_looks(list(fronts)) if plain else style.variant_looks(rows)
+    name_of, looks = named(rows)
+    fronts = series(rows, name_of)
     if logarithmic:
         ax.set(xscale="log", yscale="log")
     for name, members in fronts.items():

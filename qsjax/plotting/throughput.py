@@ -12,7 +12,7 @@ from matplotlib.patches import Patch, Rectangle
 
 from qsjax.plotting import scales, style
 from qsjax.plotting.labels import Name, name_points
-from qsjax.plotting.rows import METRICS, as_rows, design, series, why_infeasible
+from qsjax.plotting.rows import METRICS, as_rows, design, named, series, why_infeasible
 from qsjax.plotting.style import INFEASIBLE, RESOURCES, Row
 
 if TYPE_CHECKING:
@@ -51,7 +51,8 @@ def throughput_vs_context(
     """One line for each variant over context, crossovers with the MoE marked.
 
     Args:
-        data: rows of `export.best_rows` or the data set of `export.to_dataset`.
+        data: rows of `export.best_rows` (with a `label`, if lines are no variants) or the data set
+            of `export.to_dataset`.
         ax: where to draw.
         metric: which quantity of the rows.
         crossovers: whether to mark where a twin and the MoE change order.
@@ -59,9 +60,9 @@ def throughput_vs_context(
     """
     rows = as_rows(data)
     ax = style.dressed(ax)
-    looks = style.variant_looks(rows)
+    name_of, looks = named(rows)
     counts = sorted({row.get("gpus", 0) for row in rows})
-    lines = series(rows, lambda row: (style.variant_label(row), row.get("gpus", 0)))
+    lines = series(rows, lambda row: (name_of(row), row.get("gpus", 0)))
     ax.set_yscale("log")
     ends: list[tuple[float, float, str, str]] = []
     for (name, gpus), members in lines.items():
@@ -75,7 +76,7 @@ def throughput_vs_context(
     contexts = [row["context"] for row in rows]
     scales.token_axis(ax.xaxis, contexts)
     scales.number_axis(ax.yaxis)
-    _mark_infeasible(ax, lines, looks)
+    ends += _mark_infeasible(ax, lines, looks)
     _name_ends(ax, ends)
     if crossovers:
         _mark_crossings(ax, lines, metric)
@@ -99,9 +100,13 @@ def _line(ax: Axes, rows: Sequence[Row], metric: str, look: style.Look, shade: f
     )
 
 
-def _mark_infeasible(ax: Axes, lines: dict[Any, list[Row]], looks: dict[str, style.Look]) -> None:
+def _mark_infeasible(
+    ax: Axes, lines: dict[Any, list[Row]], looks: dict[str, style.Look]
+) -> list[tuple[float, float, str, str]]:
+    """Crosses along the bottom; the names of lines that are nothing else, as ends of lines."""
     if not any(not row["is_feasible"] for members in lines.values() for row in members):
-        return
+        return []
+    ends = []
     low, high = ax.get_ylim()
     ax.set_ylim(low * (low / high) ** (0.04 * len(lines)), high)  # room beneath the curves
     height = 0.02
@@ -119,10 +124,15 @@ def _mark_infeasible(ax: Axes, lines: dict[Any, list[Row]], looks: dict[str, sty
                 markeredgewidth=1.8,
                 clip_on=False,
             )
+            if len(missing) == len(members):
+                bottom, top = ax.get_ylim()
+                level = bottom * (top / bottom) ** height
+                ends.append((missing[-1], level, name, looks[name].colour))
             height += 0.04
     colour = style.ink().text
     mark = Line2D([], [], linestyle="none", marker="x", color=colour, label="infeasible")
     style.legend(ax, handles=[mark], loc="lower left", bbox_to_anchor=(0.0, height))
+    return ends
 
 
 def _name_ends(ax: Axes, ends: list[tuple[float, float, str, str]]) -> None:

@@ -1,0 +1,144 @@
+"""Who is ahead, by how much, and why: GPU time per token of several designs, by resource."""
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.patches import Patch
+
+from qsjax.plotting import scales, style
+from qsjax.plotting.rows import series
+from qsjax.plotting.style import INFEASIBLE, RESOURCES, Row
+from qsjax.plotting.throughput import throughput_vs_context
+
+# Bars are cut at MOST times the first subject's, and say so.
+MOST = 6.0
+_LANE = 1.0  # room between two groups, in bars
+
+
+@style.styled
+def lead_over_context(
+    rows: Sequence[Row],
+    ax: Axes | None = None,
+    *,
+    turns: Sequence[Row] = (),
+    title: str | None = None,
+) -> Axes:
+    """Tokens/s/GPU of every subject over context, and where the lead changes.
+
+    Args:
+        rows: mappings with `context`, `subject` and `is_feasible`; where a subject runs, also
+            `tokens_per_s_per_gpu`.
+        ax: where to draw.
+        turns: mappings with `context` and `after`, the subject that leads from there on.
+        title: what the picture shows.
+    """
+    named = [{**row, "label": row["subject"], "gpus": 0} for row in rows]
+    ax = throughput_vs_context(named, ax, crossovers=False, title=title)
+    low, high = ax.get_ylim()
+    ax.set_ylim(low, high * (high / low) ** (0.1 * len(turns)))
+    for k, turn in enumerate(turns):
+        ax.axvline(turn["context"], color=style.ink().quiet, linewidth=1.0,
+                   linestyle=(0, (4, 2)), zorder=1)  # fmt: skip
+        text = f"from {scales.about(turn['context'])} on: {turn['after']}"
+        left, right = ax.get_xlim()
+        is_late = turn["context"] ** 2 > left * right
+        ax.annotate(text, (turn["context"], 0.985 - 0.075 * k), xytext=(-4 if is_late else 4, 0),
+                    xycoords=ax.get_xaxis_transform(), textcoords="offset points", va="top",
+                    ha="right" if is_late else "left", fontsize=8.5,
+                    color=style.ink().text)  # fmt: skip
+    return ax
+
+
+def total(row: Row) -> float:
+    """GPU time per token of a row, all resources [ms]."""
+    return float(sum(row["gpu_ms_per_token"].values()))
+
+
+@style.styled
+def gpu_time(
+    rows: Sequence[Row],
+    ax: Axes | None = None,
+    *,
+    resources: Sequence[str] | None = None,
+    title: str | None = None,
+) -> Axes:
+    """GPU time per token of every subject at every context, by resource: shorter is better.
+
+    Bars are relative to the first subject that runs at a context, so that lengths compare. At the
+    right stand tokens/s/GPU, those of the leader in bold.
+
+    Args:
+        rows: mappings with `context`, `subject` and `is_feasible`; where a subject runs, also
+            `gpu_ms_per_token` by resource and `tokens_per_s_per_gpu`.
+        ax: where to draw.
+        resources: those to name in the legend; by default those that take time.
+        title: what the picture shows.
+    """
+    groups = series(rows, lambda row: row["context"])
+    ax = style.dressed(ax, (7.4, 1.7 + 0.26 * (len(rows) + _LANE * len(groups))))
+    places, names, y = [], [], 0.0
+    for context, members in groups.items():
+        running = [row for row in members if row["is_feasible"]]
+        unit = total(running[0]) if running else 1.0
+        best = max((row["tokens_per_s_per_gpu"] for row in running), default=0.0)
+        ax.annotate(f"{scales.tokens(context)} tokens", (0.0, y), xytext=(2, 0), fontsize=8.5,
+                    textcoords="offset points", va="center", color=style.ink().text)  # fmt: skip
+        for row in members:
+            y += 1.0
+            places.append(y)
+            names.append(row["subject"])
+            if row["is_feasible"]:
+                _bar(ax, y, row, unit, row["tokens_per_s_per_gpu"] == best)
+            else:
+                ax.annotate("nothing runs", (0.0, y), xytext=(4, 0), textcoords="offset points",
+                            va="center", fontsize=8, color=INFEASIBLE.colour)  # fmt: skip
+        y += _LANE
+    ax.axvline(1.0, color=style.ink().text, linewidth=1.0, linestyle=(0, (4, 2)), zorder=1)
+    longest = max((min(_length(row, groups), MOST) for row in rows), default=1.0)
+    ax.set_xlim(0, 1.22 * max(longest, 1.0))
+    ax.set_ylim(y - _LANE + 0.6, -0.7)
+    ax.set_yticks(places, names)
+    ax.tick_params(axis="y", length=0)
+    style.grid(ax, "x")
+    style.label(ax, title, "GPU time per token, first subject = 1 [1]; right: tokens/s/GPU")
+    style.legend_above(ax, 4, handles=_handles(used_resources(rows) if resources is None
+                                               else resources))  # fmt: skip
+    return ax
+
+
+def _length(row: Row, groups: dict[float, list[Row]]) -> float:
+    if not row["is_feasible"]:
+        return 0.0
+    first = next(other for other in groups[row["context"]] if other["is_feasible"])
+    return total(row) / total(first)
+
+
+def _bar(ax: Axes, y: float, row: Row, unit: float, is_best: bool) -> None:
+    left = 0.0
+    for name, look in RESOURCES.items():
+        size = min(row["gpu_ms_per_token"].get(name, 0.0) / unit, MOST - left)
+        ax.barh(y, size, 0.8, left=left, color=look.colour, hatch=look.hatch,
+                edgecolor=style.EDGE, linewidth=0.25, zorder=2)  # fmt: skip
+        left += size
+    length = total(row) / unit
+    text = scales.quantity(row["tokens_per_s_per_gpu"])
+    if length > MOST:
+        text = f"bar {length:.3g} long   {text}"
+    ax.annotate(text, (1.0, y), xycoords=ax.get_yaxis_transform(), va="center", ha="right",
+                fontsize=8, fontweight="bold" if is_best else "normal",
+                color=style.ink().text)  # fmt: skip
+
+
+def used_resources(rows: Sequence[Row]) -> list[str]:
+    """Resources that take time in any row, in the order of the ledger."""
+    running = [row["gpu_ms_per_token"] for row in rows if row["is_feasible"]]
+    return [name for name in RESOURCES if any(terms.get(name, 0.0) > 0 for terms in running)]
+
+
+def _handles(names: Sequence[str]) -> list[Patch]:
+    looks = [(name, RESOURCES[name]) for name in names]
+    return [
+        Patch(facecolor=look.colour, hatch=look.hatch, edgecolor=style.EDGE, linewidth=0.25,
+              label=name)
+        for name, look in looks
+    ]  # fmt: skip

@@ -1,0 +1,160 @@
+"""Answers of inverse questions: where an order turns, and the accelerator that was found."""
+
+import math
+from collections.abc import Callable, Sequence
+
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from qsjax.plotting import scales, style
+from qsjax.plotting.style import DENSE, INFEASIBLE, MOE, Look, Row
+
+# What holds between two roots, and how it is drawn; anything else is left empty.
+SIDES: dict[str, tuple[str, Look]] = {
+    "moe": ("MoE is better", MOE),
+    "dense": ("dense twin is better", Look(DENSE[0].colour, "////")),
+    "equal": ("equal", Look("#c9ccd1", "..")),
+    "met": ("target met", Look("#0b9e74", "")),
+    "missed": ("target missed", Look("#c9ccd1", "\\\\\\\\")),
+    "infeasible": ("no design is feasible", Look("none", INFEASIBLE.hatch)),
+    "neither feasible": ("neither is feasible", Look("none", INFEASIBLE.hatch)),
+}
+
+# Name of a mark beyond which nothing is known.
+LEAST = "least that meets the target"
+_GLYPH = 0.0125  # width of a glyph over that of the panel
+
+
+@style.styled
+def turning_points(
+    rows: Sequence[Row],
+    ax: Axes | None = None,
+    *,
+    parameter: str = "parameter [1]",
+    tokens: bool = False,
+    title: str | None = None,
+) -> Axes:
+    """For each cell, what holds where along a parameter, and the values at which it changes.
+
+    Args:
+        rows: mappings with `label`, `low`, `high`, `roots` (values in rising order) and `sides`
+            (keys of SIDES, one more than roots).
+        ax: where to draw.
+        parameter: its name and unit.
+        tokens: whether its values are token counts.
+        title: what the picture shows.
+    """
+    ax = style.dressed(ax, (7.4, 1.7 + 0.62 * len(rows)))
+    ax.set_xscale("log")
+    write = scales.about if tokens else scales.quantity
+    low, high = min(row["low"] for row in rows), max(row["high"] for row in rows)
+    for k, row in enumerate(rows):
+        y = len(rows) - 1 - k
+        ends = [row["low"], *row["roots"], row["high"]]
+        for side, left, right in zip(row["sides"], ends[:-1], ends[1:], strict=True):
+            if side in SIDES:
+                _segment(ax, y, left, right, SIDES[side][1])
+        for root in row["roots"]:
+            ax.plot([root] * 2, [y - 0.32, y + 0.32], color=style.ink().text, linewidth=1.8)
+        _name_roots(ax, y, row["roots"], (low, high), write)
+    ax.set_xlim(low, high)
+    ax.set_ylim(-0.55, len(rows) - 0.25)
+    ax.set_yticks(range(len(rows)), [str(row["label"]) for row in reversed(rows)])
+    ax.tick_params(axis="y", length=0)
+    if tokens:
+        powers = [2.0**k for k in range(60) if low <= 2.0**k <= high]
+        scales.token_axis(ax.xaxis, powers or [low, high])
+        ax.set_xlim(low, high)
+    else:
+        scales.number_axis(ax.xaxis)
+    style.grid(ax, "x")
+    style.label(ax, title, parameter)
+    used = [side for side in SIDES if any(side in row["sides"] for row in rows)]
+    handles: list[Artist] = [
+        Patch(facecolor=look.colour, hatch=look.hatch, linewidth=0.4, label=name,
+              edgecolor=_edge(look))
+        for name, look in dict.fromkeys(SIDES[side] for side in used)
+    ]  # fmt: skip
+    if any(side not in SIDES for row in rows for side in row["sides"]):
+        handles.append(Line2D([], [], color=style.ink().text, linewidth=1.8, label=LEAST))
+    style.legend_above(ax, 3, handles=handles)
+    return ax
+
+
+def _edge(look: Look) -> str:
+    return style.ink().quiet if look.colour == "none" else style.EDGE
+
+
+def _segment(ax: Axes, y: float, left: float, right: float, look: Look) -> None:
+    ax.barh(y, right - left, 0.42, left=left, color=look.colour, hatch=look.hatch,
+            edgecolor=_edge(look), linewidth=0.25, zorder=2)  # fmt: skip
+
+
+def _name_roots(
+    ax: Axes,
+    y: float,
+    roots: Sequence[float],
+    span: tuple[float, float],
+    write: Callable[[float], str],
+) -> None:
+    """Values above their marks, or below where there is no room; a crowd has its ends named."""
+    width = math.log(span[1] / span[0])
+    groups: list[list[float]] = []
+    for root in roots:
+        if groups and math.log(root / groups[-1][-1]) < 0.04 * width:
+            groups[-1].append(root)
+        else:
+            groups.append([root])
+    reached = {1: -1.0, -1: -1.0}
+    for group in groups:
+        text = " to ".join(dict.fromkeys(write(value) for value in (group[0], group[-1])))
+        text += f" ({len(group)} changes)" if len(group) > 2 else ""
+        place = math.log(math.sqrt(group[0] * group[-1]) / span[0]) / width
+        half = 0.5 * _GLYPH * len(text)
+        place = min(max(place, half), 1.0 - half)
+        free = [side for side in (1, -1) if reached[side] < place - half]
+        side = free[0] if free else 1
+        reached[side] = place + half
+        ax.annotate(text, (span[0] * math.exp(place * width), y + 0.32 * side),
+                    xytext=(0, side), textcoords="offset points", ha="center", fontsize=8,
+                    va="bottom" if side > 0 else "top", color=style.ink().text)  # fmt: skip
+
+
+@style.styled
+def chosen_hardware(
+    rows: Sequence[Row], ax: Axes | None = None, *, title: str | None = None
+) -> Axes:
+    """The accelerator that was found, quantity by quantity, over the reference.
+
+    Args:
+        rows: mappings with `quantity`, `factor` over the reference, `value` (the number in words)
+            and `marginal` (gain for 1 % more cost); `at_bound` where the search range ended.
+        ax: where to draw.
+        title: what the picture shows.
+    """
+    ax = style.dressed(ax, (7.4, 1.5 + 0.5 * len(rows)))
+    ax.set_xscale("log")
+    colour = style.CATEGORIES[0].colour
+    for k, row in enumerate(rows):
+        y, factor = len(rows) - 1 - k, row["factor"]
+        ax.barh(y, factor - 1.0, 0.5, left=1.0, color=colour, hatch="" if factor >= 1 else "////",
+                edgecolor=style.EDGE, linewidth=0.25, zorder=2)  # fmt: skip
+        text = f"×{factor:.3g}: {row['value']}; {row['marginal']:+.2f} % for 1 % more cost"
+        if row.get("at_bound"):
+            text += ", edge of the range"
+        ax.annotate(text, (max(factor, 1.0), y), xytext=(4, 0), textcoords="offset points",
+                    va="center", fontsize=8.5, color=style.ink().text)  # fmt: skip
+    factors = [row["factor"] for row in rows]
+    low, high = min(1.0, *factors), max(1.0, *factors)
+    # Half of the panel is for the texts.
+    ax.set_xlim(low / 1.25, high * max(3.0, 1.25 * high / low))
+    ax.axvline(1.0, color=style.ink().text, linewidth=1.2)
+    ax.set_ylim(-0.6, len(rows) - 0.4)
+    ax.set_yticks(range(len(rows)), [row["quantity"] for row in reversed(rows)])
+    ax.tick_params(axis="y", length=0)
+    scales.number_axis(ax.xaxis)
+    style.grid(ax, "x")
+    style.label(ax, title, "over the reference accelerator [1]")
+    return ax
