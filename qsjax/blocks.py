@@ -5,7 +5,6 @@ ever leaves the processor. The second scores again only the tiles that may hold 
 hundreds, and finds its place there; then the runner-up's.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -25,20 +24,11 @@ from qsjax.reduction import (
     sums,
     tolerance,
 )
-from qsjax.staging import (
-    DESIGNS,
-    arrange,
-    arranged_shape,
-    map_tiles,
-    parts_of,
-    restore,
-    slice_tile,
-    tiles_of,
-)
+from qsjax.staging import Cut, Staged, cut_of, restore
 
 Scorer = Callable[..., Scored]
-# The axis of a tile's parts.
-PARTS = DESIGNS - 1
+# With fewer kept cells than this to a design, two stages save nothing.
+_LANES = 3
 
 
 class _Round(NamedTuple):
@@ -143,39 +133,38 @@ def choose(
     return choices
 
 
-class _Cut(NamedTuple):
-    """A block in the order of a tile: axes before the designs, the designs cut, lanes."""
+def reduce_whole(
+    scorer: Scorer,
+    arguments: tuple[Any, ...],
+    shape: tuple[int, ...],
+    *,
+    has_batch: bool,
+    with_second: bool = True,
+    extra: Callable[[Scored], Any] | None = None,
+) -> tuple[Reduced, Any]:
+    """`reduce_tiles` from scores that are all kept: half as much to compile, and slower."""
+    scored = of_shape(scorer(*arguments), shape)
+    column: Scored = jax.tree.map(lambda x: x[..., None], scored)
+    found = Sums(*(x[..., 0] for x in sums(column.score)))
+    broken = {name: x[..., 0] for name, x in count_broken(column).items()}
+    _, illegal = levels(scored.score.dtype)
+    is_feasible = scored.score > illegal
+    gpus = jnp.zeros(()) if scored.gpus is None else scored.gpus
+    best = pick_best(scored.score, is_feasible, gpus)
+    second = None
+    if with_second:
+        index = jax.lax.broadcasted_iota(best.position.dtype, shape, len(shape) - 1)
+        is_other = is_feasible & (index != best.position[..., None])
+        second = pick_best(scored.score, is_other, gpus)
+    reasons = reasons_of(found, broken, shape[-1], has_batch=has_batch)
+    further = None if extra is None else extra(scored)
+    return Reduced(best, second, found.feasible, reasons), further
 
-    whole: tuple[int, ...]
-    lead: tuple[int, ...]
-    tiles: int
-    parts: int
-    width: int
-    lanes: int
 
-
-def _cut(shape: tuple[int, ...]) -> _Cut:
-    whole = arranged_shape(shape)
-    tiles = tiles_of(shape[-1], math.prod(shape[:-1]))
-    parts = parts_of(shape[-1] // tiles)
-    width = shape[-1] // (tiles * parts)
-    return _Cut(whole, whole[:DESIGNS], tiles, parts, width, whole[-1])
-
-
-def _choices(
-    scorer: Scorer, arranged: Any, cut: _Cut, highest: jax.Array, rounds: int
-) -> list[Choice]:
-    """`choose` among the parts of the tiles; `highest` and the choices have the kept axes."""
-    tiles = cut.tiles * cut.parts
-
-    def score(tile: jax.Array, row: jax.Array) -> Scored:
-        own = slice_tile(arranged, cut.whole, tiles, tile, row)
-        scored = of_shape(scorer(*own), (*(1,) * len(cut.lead), cut.width, cut.lanes))
-        gpus = None if scored.gpus is None else scored.gpus.reshape(scored.gpus.shape[DESIGNS:])
-        return Scored(scored.score.reshape(cut.width, cut.lanes), gpus, {})
-
-    picked = choose(score, highest.reshape(tiles, -1, cut.lanes), rounds)
-    full = (rounds, *cut.lead, cut.lanes)
+def _choices(staged: Staged, cut: Cut, highest: jax.Array, rounds: int) -> list[Choice]:
+    """`choose` among the parts; `highest` and the choices have the rows and lanes."""
+    picked = choose(staged.at, highest.reshape(cut.tiles * cut.parts, -1, cut.lanes), rounds)
+    full = (rounds, *cut.rows, cut.lanes)
     position, value = (x.reshape(full) for x in picked)
     return [Choice(position[k], value[k]) for k in range(rounds)]
 
@@ -187,7 +176,7 @@ def reduce_tiles(
     *,
     has_batch: bool,
     with_second: bool,
-    extra: Callable[..., Any] | None = None,
+    extra: Callable[[Scored], Any] | None = None,
 ) -> tuple[Reduced, Any]:
     """Reduce a block over its designs.
 
@@ -198,29 +187,33 @@ def reduce_tiles(
         shape: kept axes, then designs.
         has_batch: whether the batch is prescribed.
         with_second: look for the runner-up too.
-        extra: further results of a tile, from its scores and its arguments; they are returned with
-            the tiles along a new first axis.
+        extra: further results of a part, from its scores; they are returned with axes ahead that
+            run over all parts.
 
     Returns:
         The reduction, shape of the kept axes, and what `extra` gave.
     """
-    kept, cut = shape[:-1], _cut(shape)
-    arranged = arrange(arguments, kept)
-    full = (*cut.lead, cut.parts, cut.width, cut.lanes)
+    kept, cut = shape[:-1], cut_of(shape)
+    if cut.lanes < _LANES:
+        return reduce_whole(
+            scorer, arguments, shape, has_batch=has_batch, with_second=with_second, extra=extra
+        )
 
-    def first(*own: Any) -> tuple[Sums, dict[str, jax.Array], Any]:
-        scored = of_shape(scorer(*own), full)
-        further = None if extra is None else extra(scored, *own)
-        return sums(scored.score), count_broken(scored, (PARTS, DESIGNS)), further
+    def score(*own: Any) -> Scored:
+        return of_shape(scorer(*own), (cut.width, cut.lanes))
 
-    found, broken, further = map_tiles(first, arranged, cut.whole, cut.tiles, cut.parts)
-    # From (tiles, axes before the designs, parts, lanes): each part is a tile of the second pass.
-    apart = (cut.tiles * cut.parts, *cut.lead, cut.lanes)
-    highest, *counts = (jnp.moveaxis(x, DESIGNS, 1).reshape(apart) for x in found)
+    def finish(scored: Scored) -> tuple[Sums, dict[str, jax.Array], Any]:
+        further = None if extra is None else extra(scored)
+        return sums(scored.score), count_broken(scored), further
+
+    staged = Staged(score, arguments, kept, cut)
+    found, broken, further = staged.map(finish)
+    # Parts and tiles, first and last of the outer axes, become one.
+    highest, *counts = (jnp.moveaxis(x, -2, 1).reshape(-1, *cut.rows, cut.lanes) for x in found)
     totals = Sums(jnp.max(highest, 0), *(jnp.sum(x, 0, dtype=jnp.int32) for x in counts))
-    broken = {name: jnp.sum(x, axis=0, dtype=jnp.int32) for name, x in broken.items()}
+    broken = {name: jnp.sum(x, axis=(0, -2), dtype=jnp.int32) for name, x in broken.items()}
     reasons = reasons_of(totals, broken, shape[-1], has_batch=has_batch)
-    choices = _choices(scorer, arranged, cut, highest, 1 + with_second)
+    choices = _choices(staged, cut, highest, 1 + with_second)
     reduced = Reduced(choices[0], choices[-1] if with_second else None, totals.feasible, reasons)
     return jax.tree.map(lambda x: restore(x, kept), reduced), further
 
@@ -228,30 +221,12 @@ def reduce_tiles(
 def count_tiles(
     counter: Callable[..., jax.Array], arguments: tuple[Any, ...], shape: tuple[int, ...]
 ) -> jax.Array:
-    """Sum over a block of what `counter` counts in a tile; arguments as for `reduce_tiles`."""
-    cut = _cut(shape)
-    arranged = arrange(arguments, shape[:-1])
-    counts = map_tiles(counter, arranged, cut.whole, cut.tiles, cut.parts)
+    """Designs of a block for which `counter` is true; arguments as for `reduce_tiles`."""
+    cut = cut_of(shape)
+
+    def flags(*own: Any) -> jax.Array:
+        return jnp.broadcast_to(counter(*own), (cut.width, cut.lanes))
+
+    staged = Staged(flags, arguments, shape[:-1], cut)
+    counts = staged.map(lambda flag: jnp.sum(flag, dtype=jnp.int32))
     return jnp.sum(counts, dtype=jnp.int32)
-
-
-def reduce_whole(
-    scorer: Scorer, arguments: tuple[Any, ...], shape: tuple[int, ...], *, has_batch: bool
-) -> Reduced:
-    """`reduce_tiles` with the runner-up, from scores that are all kept: half as much to compile."""
-    scored = of_shape(scorer(*arguments), shape)
-    column: Scored = jax.tree.map(lambda x: x[..., None], scored)
-    found = Sums(*(x[..., 0] for x in sums(column.score)))
-    broken = {name: x[..., 0] for name, x in count_broken(column, (DESIGNS,)).items()}
-    _, illegal = levels(scored.score.dtype)
-    is_feasible = scored.score > illegal
-    gpus = jnp.zeros(()) if scored.gpus is None else scored.gpus
-    best = pick_best(scored.score, is_feasible, gpus)
-    index = jax.lax.broadcasted_iota(best.position.dtype, shape, len(shape) - 1)
-    is_other = index != best.position[..., None]
-    return Reduced(
-        best=best,
-        second=pick_best(scored.score, is_feasible & is_other, gpus),
-        feasible=found.feasible,
-        reasons=reasons_of(found, broken, shape[-1], has_batch=has_batch),
-    )

@@ -1,6 +1,6 @@
 """Scores of designs with their feasibility, the tie rule, and the counts of reasons."""
 
-import math
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import jax
@@ -12,7 +12,6 @@ from qsjax.decode import StepCost, decode_parts
 from qsjax.feasibility import REASONS
 from qsjax.grid import Records
 from qsjax.specs import Convention
-from qsjax.staging import DESIGNS
 
 Objective = Literal["tokens_per_s_per_gpu", "tokens_per_s_per_user", "tokens_per_s", "tpot"]
 # Rules that need the batch, and those that need memory: the others hold for a partition as such.
@@ -22,6 +21,8 @@ MEMORY_RULES = ("weights do not fit", *BATCH_RULES)
 WIDE = {"xla_cpu_prefer_vector_width": 512, "xla_cpu_enable_fast_min_max": True}
 # Scores this close (relative) count as equal; then fewest GPUs wins, then the lowest index.
 TIE_TOLERANCE = 1e-9
+# The axis of the designs, ahead of the kept axis along the vectors.
+DESIGNS = -2
 
 
 class Choice(NamedTuple):
@@ -131,25 +132,30 @@ def scores(records: Records, convention: Convention, objective: Objective) -> Sc
     return scores_of(step, broken, records.gpus, objective)
 
 
-def sums(score: jax.Array) -> Sums:
-    """Reductions over the designs, axis `DESIGNS`, all in one pass.
+def count_together(flags: Sequence[jax.Array]) -> list[jax.Array]:
+    """Designs for which each flag holds, along the axis `DESIGNS`; the flags have one shape.
 
-    Three counts share one 32-bit number where they fit, which saves two of four reductions.
+    Several counts share a 32-bit number where they fit: fewer reductions.
     """
+    bits = flags[0].shape[DESIGNS].bit_length()
+    fitting = max(1, 31 // bits)
+    counts: list[jax.Array] = []
+    for at in range(0, len(flags), fitting):
+        group = flags[at : at + fitting]
+        code = jnp.zeros(flags[0].shape, jnp.int32)
+        for k, flag in enumerate(group):
+            code = code | jnp.where(flag, jnp.int32(1 << k * bits), jnp.int32(0))
+        total = jnp.sum(code, axis=DESIGNS, dtype=jnp.int32)
+        mask = jnp.int32((1 << bits) - 1)
+        counts += [(total >> k * bits) & mask for k in range(len(group))]
+    return counts
+
+
+def sums(score: jax.Array) -> Sums:
+    """Reductions over the designs, axis `DESIGNS`."""
     too_many, illegal = levels(score.dtype)
-    highest = jnp.max(score, axis=DESIGNS)
-    width = score.shape[DESIGNS]
-    bits = width.bit_length()
-    if 3 * bits > 31:
-        flags = (score > illegal, score > -jnp.inf, score <= too_many)
-        return Sums(highest, *(jnp.sum(x, axis=DESIGNS, dtype=jnp.int32) for x in flags))
-    runs, has_room, is_over = 1, 1 << bits, 1 << 2 * bits
-    code = jnp.where(score > illegal, runs | has_room, has_room)
-    code = jnp.where(score > too_many, code, has_room | is_over)
-    code = jnp.where(score > -jnp.inf, code, is_over)
-    total = jnp.sum(code, axis=DESIGNS, dtype=jnp.int32)
-    mask = (1 << bits) - 1
-    return Sums(highest, total & mask, (total >> bits) & mask, total >> 2 * bits)
+    flags = (score > illegal, score > -jnp.inf, score <= too_many)
+    return Sums(jnp.max(score, axis=DESIGNS), *count_together(flags))
 
 
 def ranked(x: jax.Array, rank: int) -> jax.Array:
@@ -165,14 +171,16 @@ def of_shape(scored: Scored, shape: tuple[int, ...]) -> Scored:
     return Scored(score, gpus, broken, tuple(metrics))
 
 
-def count_broken(scored: Scored, axes: tuple[int, ...]) -> dict[str, jax.Array]:
-    """Designs along `axes` with each reason that holds at any batch; counts keep their rank."""
-
-    def count(flag: jax.Array) -> jax.Array:
-        repeats = math.prod(scored.score.shape[a] // flag.shape[a] for a in axes)
-        return repeats * jnp.sum(flag, axis=axes, dtype=jnp.int32)
-
-    return {name: count(flag) for name, flag in scored.broken.items()}
+def count_broken(scored: Scored) -> dict[str, jax.Array]:
+    """Designs with each reason that holds at any batch; the counts keep their own rank."""
+    designs = scored.score.shape[DESIGNS]
+    counts: dict[str, jax.Array] = {}
+    for shape in {flag.shape: None for flag in scored.broken.values()}:
+        names = [name for name, flag in scored.broken.items() if flag.shape == shape]
+        found = count_together([scored.broken[name] for name in names])
+        repeats = designs // shape[DESIGNS]
+        counts |= {name: repeats * count for name, count in zip(names, found, strict=True)}
+    return counts
 
 
 def reasons_of(

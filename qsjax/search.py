@@ -24,7 +24,7 @@ from qsjax.reduction import scores as scores
 from qsjax.specs import Convention
 
 # Winners and small grids are compiled quickly instead of for speed.
-QUICK = {"xla_backend_optimization_level": 0}
+QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
 SMALL = 2**22  # designs
 
 
@@ -82,7 +82,9 @@ def reduce_small(
 ) -> Reduced:
     """`reduce_block` where compiling takes longer than computing: half of the one, slower in it."""
     has_batch = records.workload.batch is not None
-    return reduce_whole(_scorer(objective), (records, convention), shape, has_batch=has_batch)
+    given = (records, convention)
+    reduced, _ = reduce_whole(_scorer(objective), given, shape, has_batch=has_batch)
+    return reduced
 
 
 @partial(jax.jit, compiler_options=QUICK)

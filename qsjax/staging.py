@@ -1,14 +1,19 @@
-"""A function of a matrix of designs in two stages: what few axes decide first, once, and kept.
+"""A function of a block of designs in two stages: what few axes decide first, once, and kept.
 
 XLA fuses every cheap expression into the last one and so computes again, for each cell, what only
 its row or column decides; an optimization barrier does not stop it on the CPU. A loop does: what it
 reads is in memory. So the low-rank stage runs before a loop over tiles of the designs, whose body
 has only the arithmetic that every cell needs, and reduces it at once: nothing of the size of the
 grid is ever written.
+
+A block is a matrix of designs and lanes (the kept axis along the vectors) for each row of the other
+kept axes. Its smallest unit is a part: some designs, all lanes, one row. The function is written
+for a part; tiles have several parts of every row.
 """
 
-from collections.abc import Callable
-from typing import Any
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,10 +21,23 @@ from jax.extend.core import ClosedJaxpr, Literal, jaxpr_as_fun
 
 # Cells of a tile: long enough that a turn of the loop costs little beside its work.
 TILE_CELLS = 2**17
-# Designs of a tile at least: the reduction over them is unrolled in vectors.
+# Designs of a part at least: fewer do not fill a processor's vectors and pipelines.
 _LEAST = 32
-# The axis of the designs; the kept axis after it lies along the vectors.
-DESIGNS = -2
+
+
+class Cut(NamedTuple):
+    """How a block is cut: `rows` are the kept axes but the one along the lanes."""
+
+    rows: tuple[int, ...]
+    tiles: int
+    parts: int
+    width: int
+    lanes: int
+
+    @property
+    def outer(self) -> tuple[int, ...]:
+        """Axes around a part, from the outermost."""
+        return (self.tiles, *self.rows, self.parts)
 
 
 def tiles_of(designs: int, kept: int = 1) -> int:
@@ -40,8 +58,41 @@ def parts_of(width: int) -> int:
     return next((n for n in counts if width % n == 0), 1)
 
 
-def _stages(closed: ClosedJaxpr, full: tuple[int, ...]) -> tuple[ClosedJaxpr, ClosedJaxpr]:
-    """The equations that lack one of the last axes `full`, and the others with what they read."""
+def vector_axis(kept: tuple[int, ...]) -> int:
+    """The longest kept axis: the one along the vectors."""
+    return max(range(len(kept)), key=lambda k: (kept[k], k), default=0)
+
+
+def cut_of(shape: tuple[int, ...]) -> Cut:
+    """How a block of kept axes, then designs, is cut."""
+    *kept, designs = shape
+    rows = list(kept)
+    lanes = rows.pop(vector_axis(tuple(kept))) if kept else 1
+    tiles = tiles_of(designs, math.prod(kept))
+    parts = parts_of(designs // tiles)
+    return Cut(tuple(rows), tiles, parts, designs // (tiles * parts), lanes)
+
+
+def restore(result: jax.Array, kept: tuple[int, ...]) -> jax.Array:
+    """A result over rows and lanes, brought into the order of the kept axes."""
+    return jnp.moveaxis(result, -1, vector_axis(kept) - len(kept)) if kept else result[..., 0]
+
+
+def _split(leaf: Any, kept: tuple[int, ...], cut: Cut) -> tuple[jax.Array, tuple[bool, ...]]:
+    """A leaf as the outer axes that it has, then (designs, lanes); and which ones it has."""
+    x = jnp.asarray(leaf)
+    if x.ndim != len(kept) + 1:
+        return x, (False,) * len(cut.outer)
+    x = jnp.moveaxis(x, vector_axis(kept), -1) if kept else x[:, None]
+    designs = cut.outer[:1] + cut.outer[-1:] + (cut.width,) if x.shape[-2] > 1 else (1, 1, 1)
+    x = x.reshape(*x.shape[:-2], *designs, x.shape[-1])
+    x = jnp.moveaxis(x, -4, 0)
+    has = tuple(n > 1 for n in x.shape[:-2])
+    return x.squeeze([axis for axis, own in enumerate(has) if not own]), has
+
+
+def _stages(closed: ClosedJaxpr, full: tuple[int, int]) -> tuple[ClosedJaxpr, ClosedJaxpr]:
+    """The equations of fewer cells than a part has, and the others with what they read."""
     jaxpr = closed.jaxpr
     live = {v for v in jaxpr.outvars if not isinstance(v, Literal)}
     needed = []
@@ -51,7 +102,7 @@ def _stages(closed: ClosedJaxpr, full: tuple[int, ...]) -> tuple[ClosedJaxpr, Cl
             live |= {v for v in eqn.invars if not isinstance(v, Literal)}
     low, high, made = [], [], set()
     for eqn in reversed(needed):
-        is_full = any(v.aval.shape[-len(full) :] == full for v in eqn.outvars)
+        is_full = full[1] > 1 and any(v.aval.shape == full for v in eqn.outvars)
         if is_full or any(v in made for v in eqn.invars if not isinstance(v, Literal)):
             high.append(eqn)
             made.update(eqn.outvars)
@@ -64,125 +115,120 @@ def _stages(closed: ClosedJaxpr, full: tuple[int, ...]) -> tuple[ClosedJaxpr, Cl
     return ClosedJaxpr(first, closed.consts), ClosedJaxpr(second, [])
 
 
-def has_designs(leaf: jax.Array, shape: tuple[int, ...]) -> bool:
-    """Whether a leaf of a block of this shape has the axis of the designs."""
-    return leaf.ndim == len(shape) and leaf.shape[DESIGNS] == shape[DESIGNS] > 1
+Axes = tuple[bool, ...]
 
 
-def map_tiles(
-    function: Callable[..., Any], arguments: Any, shape: tuple[int, ...], tiles: int, parts: int
-) -> Any:
-    """`function(*arguments)` tile by tile of the axis `DESIGNS`.
+def _reach(closed: ClosedJaxpr, has: Sequence[Axes]) -> list[Axes]:
+    """Which outer axes the results depend on, from those that the arguments have."""
+    nothing = (False,) * len(has[0])
+    known: dict[Any, Axes] = dict(zip(closed.jaxpr.invars, has, strict=True))
 
-    Args:
-        function: of a tile, whose axes are those of `shape` with the parts ahead of the designs;
-            its results are arrays.
-        arguments: a tuple of pytrees; leaves of the rank of `shape` are cut, others are scalars.
-        shape: of the whole.
-        tiles: how many; divides the designs.
-        parts: of a tile; divides its designs.
+    def union(values: Sequence[Any]) -> Axes:
+        own = [known.get(v, nothing) for v in values if not isinstance(v, Literal)]
+        return tuple(any(axis) for axis in zip(nothing, *own, strict=True))
 
-    Returns:
-        The results with a new first axis of tiles.
-    """
-    leaves, tree = jax.tree.flatten(arguments)
-    leaves = [jnp.asarray(x) for x in leaves]
-    width = shape[DESIGNS] // (tiles * parts)
-    is_cut = [has_designs(x, shape) for x in leaves]
-
-    def cut(x: jax.Array) -> jax.Array:
-        apart = x.reshape(*x.shape[:DESIGNS], tiles, parts, width, x.shape[-1])
-        return jnp.moveaxis(apart, DESIGNS - 2, 0)
-
-    def ranked(x: jax.Array) -> jax.Array:
-        return jnp.expand_dims(x, DESIGNS - 1) if x.ndim == len(shape) else x
-
-    moving = [cut(x) if c else ranked(x) for x, c in zip(leaves, is_cut, strict=True)]
-    one_tile = [x[0] if c else x for x, c in zip(moving, is_cut, strict=True)]
-
-    def flat(*values: jax.Array) -> Any:
-        return function(*jax.tree.unflatten(tree, values))
-
-    if tiles == 1:
-        return jax.tree.map(lambda x: x[None], flat(*one_tile))
-    closed, result = jax.make_jaxpr(flat, return_shape=True)(*one_tile)
-    first, second = _stages(closed, (parts, width, shape[-1]))
-    in_axes = [0 if c else None for c in is_cut]
-    kept = jax.vmap(jaxpr_as_fun(first), in_axes=in_axes)(*moving)
-    body = jaxpr_as_fun(second)
-    # A GPU wants every cell at once, and keeps what a barrier closes.
-    found = jax.lax.platform_dependent(
-        kept,
-        cpu=lambda given: jax.lax.map(lambda values: body(*values), given),
-        default=lambda given: jax.vmap(body)(*jax.lax.optimization_barrier(given)),
-    )
-    return jax.tree.unflatten(jax.tree.structure(result), found)
+    for eqn in closed.jaxpr.eqns:
+        known.update(dict.fromkeys(eqn.outvars, union(eqn.invars)))
+    return [union([v]) for v in closed.jaxpr.outvars]
 
 
-def slice_tile(arguments: Any, shape: tuple[int, ...], tiles: int, tile: Any, row: Any) -> Any:
-    """`arguments` of one tile of the designs and one place on the axes before them.
+def _over(function: Callable[..., Any], has: Sequence[Axes], sizes: tuple[int, ...]) -> Any:
+    """`function` of a part made one of arrays with outer axes; its results have all of them."""
+    used = [axis for axis in range(len(sizes)) if any(own[axis] for own in has)]
+    mapped = function
+    for axis in reversed(used):
+        mapped = jax.vmap(mapped, in_axes=tuple(0 if own[axis] else None for own in has))
+
+    def with_all(x: jax.Array) -> jax.Array:
+        x = jnp.expand_dims(x, [axis for axis in range(len(sizes)) if axis not in used])
+        return jnp.broadcast_to(x, (*sizes, *x.shape[len(sizes) :]))
+
+    return lambda *values: jax.tree.map(with_all, mapped(*values))
+
+
+class Staged:
+    """A function of a part, its low-rank stage evaluated for a whole block.
 
     Args:
-        arguments: as for `map_tiles`.
-        shape: of the whole.
-        tiles: how many.
-        tile: which tile.
-        row: flat index over the axes before `DESIGNS`.
-
-    Returns:
-        The pytree whose leaves broadcast to (1, ..., 1, designs of the tile, last axis).
+        function: of a part; its intermediate results broadcast to (designs, lanes), its results
+            are arrays.
+        arguments: a tuple of pytrees; leaves have the kept axes first and the designs last, or are
+            scalars.
+        kept: lengths of the kept axes.
+        cut: how the block is cut.
     """
-    width = shape[DESIGNS] // tiles
-    lead = shape[:DESIGNS]
-    at: list[Any] = []
-    for size in reversed(lead):
-        row, index = row // size, row % size
-        at.insert(0, index)
 
-    def cut(leaf: Any) -> jax.Array:
-        x = jnp.asarray(leaf)
-        if x.ndim != len(shape):
-            return x
-        for axis, index in enumerate(at):
-            if x.shape[axis] > 1:
-                x = jax.lax.dynamic_slice_in_dim(x, index, 1, axis)
-        if has_designs(jnp.asarray(leaf), shape):
-            x = jax.lax.dynamic_slice_in_dim(x, tile * width, width, len(lead))
-        return x
+    def __init__(
+        self, function: Callable[..., Any], arguments: Any, kept: tuple[int, ...], cut: Cut
+    ) -> None:
+        leaves, tree = jax.tree.flatten(arguments)
+        arrays, has = zip(*(_split(leaf, kept, cut) for leaf in leaves), strict=True)
 
-    return jax.tree.map(cut, arguments)
+        def flat(*values: jax.Array) -> Any:
+            return function(*jax.tree.unflatten(tree, values))
 
+        parts = [
+            jax.ShapeDtypeStruct(x.shape[sum(own) :], x.dtype)
+            for x, own in zip(arrays, has, strict=True)
+        ]
+        closed, result = jax.make_jaxpr(flat, return_shape=True)(*parts)
+        first, second = _stages(closed, (cut.width, cut.lanes))
+        low = _over(jaxpr_as_fun(first), has, cut.outer)(*arrays)
+        self._cut, self._tree = cut, jax.tree.structure(result)
+        self._has = _reach(first, has)
+        self._high = jaxpr_as_fun(second)
+        self._kept = [
+            x[tuple(slice(None) if axis else 0 for axis in own)]
+            for x, own in zip(low, self._has, strict=True)
+        ]
 
-def vector_axis(kept: tuple[int, ...]) -> int:
-    """The longest kept axis: the one along the vectors."""
-    return max(range(len(kept)), key=lambda k: (kept[k], k), default=0)
+    def _result(self, values: Sequence[jax.Array]) -> Any:
+        return jax.tree.unflatten(self._tree, self._high(*values))
 
+    def map(self, finish: Callable[[Any], Any]) -> Any:
+        """`finish` of the results of every part, with the outer axes ahead."""
+        rest = self._cut.outer[1:]
+        body = _over(lambda *own: finish(self._result(own)), [h[1:] for h in self._has], rest)
+        if self._cut.tiles == 1:
+            return jax.tree.map(lambda x: x[None], body(*self._kept))
 
-def arrange(arguments: Any, kept: tuple[int, ...]) -> Any:
-    """Leaves with the kept axes first and the designs last, brought into the order of a tile.
+        def one_tile(moving: Sequence[jax.Array]) -> Any:
+            own = iter(moving)
+            return body(
+                *(next(own) if has[0] else x for x, has in zip(self._kept, self._has, strict=True))
+            )
 
-    The longest kept axis moves behind the designs; a grid without kept axes gets one of length 1.
-    """
-    rank = len(kept) + 1
+        # A GPU wants every cell at once, and keeps what a barrier closes.
+        return jax.lax.platform_dependent(
+            [x for x, has in zip(self._kept, self._has, strict=True) if has[0]],
+            cpu=lambda moving: jax.lax.map(one_tile, moving),
+            default=lambda moving: jax.vmap(one_tile)(jax.lax.optimization_barrier(moving)),
+        )
 
-    def move(leaf: Any) -> jax.Array:
-        x = jnp.asarray(leaf)
-        if x.ndim != rank:
-            return x
-        return jnp.moveaxis(x, vector_axis(kept), -1) if kept else x[:, None]
+    def at(self, part: jax.Array, row: jax.Array) -> Any:
+        """Results of one part.
 
-    return jax.tree.map(move, arguments)
+        Args:
+            part: its index, of tiles * parts.
+            row: flat index over the rows.
+        """
+        at = [part % self._cut.parts]
+        for length in reversed(self._cut.rows):
+            row, index = row // length, row % length
+            at.insert(0, index)
+        at.insert(0, part // self._cut.parts)
 
+        # One flat index for all arrays with the same axes: fewer steps, and fewer to compile.
+        flat = {has: jnp.int32(0) for has in self._has}
+        for has in flat:
+            for own, length, place in zip(has, self._cut.outer, at, strict=True):
+                flat[has] = flat[has] * length + place if own else flat[has]
 
-def arranged_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Shape of `arrange`d arrays, from kept axes and designs."""
-    *kept, designs = shape
-    if not kept:
-        return (designs, 1)
-    along = kept.pop(vector_axis(tuple(kept)))
-    return (*kept, designs, along)
+        def pick(x: jax.Array, has: Axes) -> jax.Array:
+            if not any(has):
+                return x
+            apart = x.reshape(-1, *x.shape[sum(has) :])
+            picked: jax.Array = jax.lax.dynamic_index_in_dim(apart, flat[has], keepdims=False)
+            return picked
 
-
-def restore(result: jax.Array, kept: tuple[int, ...]) -> jax.Array:
-    """A result over the kept axes of `arrange`d arrays, with its last axis back in its place."""
-    return jnp.moveaxis(result, -1, vector_axis(kept) - len(kept)) if kept else result[..., 0]
+        return self._result([pick(x, h) for x, h in zip(self._kept, self._has, strict=True)])

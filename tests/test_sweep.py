@@ -13,7 +13,7 @@ from qsjax.feasibility import REASONS
 from qsjax.grid import Records, axis_arrays, make_axes, matrix_arrays, place, stack
 from qsjax.search import evaluate, reduce_block, reduce_small, search
 from qsjax.specs import PAPER, PHYSICAL, Partition, Workload
-from qsjax.staging import parts_of, tiles_of
+from qsjax.staging import tiles_of
 from qsjax.sweep import plan as planning
 from qsjax.sweep import tally as tallies
 from qsjax.sweep.engine import Job
@@ -230,11 +230,3 @@ def test_tiles_change_no_choice(gpus):
     np.testing.assert_array_equal(whole.feasible, tiled.feasible)
     np.testing.assert_array_equal(whole.reasons, tiled.reasons)
     assert (np.asarray(whole.best.position) != np.asarray(whole.second.position)).any()
-
-
-def test_a_row_is_cut_into_equal_tiles_that_fit_the_cache():
-    assert [tiles_of(n) for n in (1, 63, 64, 784, 33614)] == [1, 1, 2, 2, 2]
-    assert [tiles_of(n, 256) for n in (64, 784, 33614)] == [2, 2, 98]
-    assert tiles_of(2**20, 2**20) == 2**20 // 64
-    assert tiles_of(10007, 256) == 1  # a prime: one piece
-    assert [parts_of(n) for n in (31, 64, 343, 10007)] == [1, 2, 7, 1]

@@ -86,13 +86,16 @@ def reduce_one(
 ) -> Reduction:
     """One block: kept cells first, designs along the last axis."""
 
-    def scorer(own: Records, rules: Convention, limits: Any, _: jax.Array) -> Scored:
-        return _scored(own, rules, limits, objective, statistics)
+    def scorer(own: Records, rules: Convention, limits: Any, is_own: jax.Array) -> Scored:
+        scored = _scored(own, rules, limits, objective, statistics)
+        return scored._replace(metrics=(*scored.metrics, is_own)) if statistics else scored
 
-    def spreads(scored: Scored, *own: Any) -> tuple[Spread, ...]:
+    def spreads(scored: Scored) -> tuple[Spread, ...]:
+        if not scored.metrics:
+            return ()
+        *metrics, is_own = scored.metrics
         _, illegal = levels(scored.score.dtype)
-        is_counted = (scored.score > illegal) & own[-1]
-        return tuple(_spread(values, is_counted) for values in scored.metrics)
+        return tuple(_spread(values, (scored.score > illegal) & is_own) for values in metrics)
 
     found, spread = reduce_tiles(
         scorer,
@@ -102,7 +105,9 @@ def reduce_one(
         with_second=False,
         extra=spreads,
     )
-    spread = tuple(Spread(x.low.min(0), x.high.max(0), x.bins.sum(0)) for x in spread)
+    spread = tuple(
+        Spread(x.low.min(), x.high.max(), x.bins.reshape(-1, BINS).sum(0)) for x in spread
+    )
     return Reduction(found.best, found.feasible, found.reasons, spread)
 
 
@@ -134,14 +139,15 @@ def survivors_one(
     own = {name: pair for name, pair in bounds.items() if name != "front"}
     axes = ("tokens_per_s_per_gpu", "tokens_per_s_per_user")
 
-    def count(*given: Any) -> jax.Array:
-        own_records, rules, limits, is_own = given
+    def is_beyond(
+        own_records: Records, rules: Convention, limits: Any, is_own: jax.Array
+    ) -> jax.Array:
         scored = _scored(own_records, rules, limits, objective, axes)
         _, illegal = levels(scored.score.dtype)
         is_open = (scored.score > illegal) & is_own
         rate, speed = scored.metrics
         for x, y in zip(*bounds["front"], strict=True):
             is_open = is_open & ((rate > x) | (speed > y))
-        return jnp.sum(is_open, dtype=jnp.int32)
+        return is_open
 
-    return count_tiles(count, (records, convention, own, is_real), shape)
+    return count_tiles(is_beyond, (records, convention, own, is_real), shape)

@@ -14,7 +14,7 @@ from qsjax.layout import layout
 from qsjax.reduction import MEMORY_RULES
 from qsjax.specs import Convention
 
-# A block has so many cells that its fixed cost disappears; a call strings small ones together, and a
+# A block has so many cells that its fixed cost disappears; a call strings small ones together; a
 # chunk is what a killed run loses at most.
 BLOCK_CELLS = 2**22
 # Kept cells of a block at least: they share what only the design decides.

@@ -1,0 +1,133 @@
+"""The two-pass reduction of a block against a plain search of every cell, on scores made for it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tolerances import EXACT
+
+from qsjax.blocks import choose, count_tiles, reduce_tiles, reduce_whole
+from qsjax.feasibility import REASONS
+from qsjax.reduction import Scored, levels, tolerance
+from qsjax.staging import cut_of, parts_of, tiles_of
+
+TOO_MANY, ILLEGAL = levels(np.float64)
+# Kept axes and designs: one row, several rows with the lanes in the middle, few lanes, no tiles.
+SHAPES = [(70, 4096), (2, 65, 3, 2048), (2, 2, 512), (5, 10007), (4096,)]
+
+
+def made_up(shape, dtype="float64"):
+    """Scores with many near ties in every level, and GPUs, weights that do not fit, a mask."""
+    rng = np.random.default_rng(7)
+    score = rng.choice([1.0, 2.0, 3.0], shape, p=[0.9, 0.0999, 0.0001])
+    score *= 1.0 + tolerance(dtype) * rng.choice([0.0, 0.3, -0.3, 40.0], shape)
+    level = rng.choice([0, 1, 2, 3], shape, p=[0.7, 0.1, 0.1, 0.1])
+    illegal = levels(dtype)
+    score = np.choose(level, [score, -np.inf, *illegal]).astype(dtype)
+    # A kept cell without any design, one with a single one, one where all are the same.
+    flat = score.reshape(-1, shape[-1])
+    if len(flat) > 3:
+        flat[0], flat[1] = illegal[1], -np.inf
+        flat[1, -1] = 5.0
+        flat[2] = 1.0
+    ahead = (1,) * (len(shape) - 1)
+    gpus = rng.choice([8.0, 16.0, 64.0], (*ahead, shape[-1])).astype(dtype)
+    fits = rng.random((*ahead, shape[-1])) < 0.8
+    return score, gpus, fits
+
+
+def scorer(with_gpus):
+    def score(value, gpus, fits):
+        return Scored(value, gpus if with_gpus else None, {"weights do not fit": ~fits})
+
+    return score
+
+
+def plain(score, gpus, near):
+    """Best and next best of one kept cell, design by design."""
+    found = []
+    left = [k for k in range(len(score)) if score[k] > ILLEGAL]
+    for _ in range(2):
+        if not left:
+            found.append((0, -np.inf))
+            continue
+        best = max(score[k] for k in left)
+        tied = [k for k in left if score[k] >= best - near * abs(best)]
+        chosen = min(tied, key=lambda k: (gpus[k], k))
+        found.append((chosen, score[chosen]))
+        left.remove(chosen)
+    return found
+
+
+@pytest.mark.parametrize("with_gpus", [True, False], ids=["any", "prescribed"])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_choices_are_those_of_a_plain_search(shape, with_gpus):
+    score, gpus, fits = made_up(shape)
+    given = (score, gpus, fits)
+    reduce = jax.jit(
+        lambda *x: reduce_tiles(
+            scorer(with_gpus), x, shape, has_batch=True, with_second=True, extra=lambda s: s.score
+        )
+    )
+    found, seen = reduce(*given)
+    assert np.sort(np.asarray(seen).reshape(-1))[-1] == score.max()
+    count = np.broadcast_to(gpus, shape) if with_gpus else np.zeros(shape)
+    cells = [np.reshape(x, (-1, shape[-1])) for x in (score, count)]
+    wanted = [plain(s, g, tolerance("float64")) for s, g in zip(*cells, strict=True)]
+    for rank, choice in enumerate((found.best, found.second)):
+        assert choice.position.shape == shape[:-1]
+        position, value = zip(*(pair[rank] for pair in wanted), strict=True)
+        np.testing.assert_array_equal(np.reshape(choice.position, -1), position)
+        np.testing.assert_allclose(np.reshape(choice.score, -1), value, rtol=EXACT)
+    np.testing.assert_array_equal(found.feasible, (score > ILLEGAL).sum(-1))
+    reasons = dict(zip(REASONS, found.reasons, strict=True))
+    unfit = np.broadcast_to(~fits, shape).sum(-1)
+    np.testing.assert_array_equal(reasons["weights do not fit"], unfit)
+    np.testing.assert_array_equal(reasons["no sequence fits"], np.isneginf(score).sum(-1) - unfit)
+    np.testing.assert_array_equal(reasons["batch does not fit"], (score <= TOO_MANY).sum(-1))
+    counted = jax.jit(lambda *x: count_tiles(lambda s, g, f: (s > 0) & f, x, shape))(*given)
+    assert int(counted) == ((score > 0) & fits).sum()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_tiles_and_the_whole_choose_alike(dtype):
+    """float32 has a wider tolerance: two designs that round apart still count as equal."""
+    shape = (66, 2048)
+    given = made_up(shape, dtype)
+    both = []
+    for reduce in (reduce_tiles, reduce_whole):
+        program = jax.jit(
+            lambda *x, reduce=reduce: reduce(
+                scorer(True), x, shape, has_batch=False, with_second=True
+            )[0]
+        )
+        both.append(program(*given))
+    assert both[0].best.score.dtype == dtype
+    jax.tree.map(np.testing.assert_array_equal, *both)
+    assert (np.asarray(both[0].best.position) != 0).sum() > 50
+
+
+def test_a_choice_survives_rounding_between_the_passes():
+    """A tile whose second scores are lower than its first ones still gives its best design."""
+    score = np.random.default_rng(3).random((4, 1, 32, 8))
+    highest = score.max(axis=2) * (1.0 + 1e-6)
+
+    def lower(tile, row):
+        return Scored(jnp.asarray(score)[tile, row], None, {})
+
+    found = jax.jit(lambda h: choose(lower, h, 1))(highest)
+    designs = score.transpose(1, 3, 0, 2).reshape(8, -1)
+    np.testing.assert_array_equal(found.position[0, 0], designs.argmax(axis=1))
+
+
+def test_designs_are_cut_into_equal_tiles_and_parts():
+    assert [tiles_of(n) for n in (1, 63, 64, 784, 33614)] == [1, 1, 2, 2, 2]
+    assert [tiles_of(n, 256) for n in (64, 784, 33614)] == [2, 2, 98]
+    assert tiles_of(2**20, 2**20) == 2**20 // 64
+    assert tiles_of(10007, 256) == 1  # a prime: one piece
+    assert [parts_of(n) for n in (31, 64, 343, 10007)] == [1, 2, 7, 1]
+    for shape in SHAPES:
+        cut = cut_of(shape)
+        assert cut.tiles * cut.parts * cut.width == shape[-1]
+        assert np.prod(cut.rows) * cut.lanes == np.prod(shape[:-1])
+        assert all(cut.lanes >= length for length in cut.rows)
