@@ -27,6 +27,7 @@ FROM_KERNELS = {
     "eff_link": 0.75,
     "intra_latency": 3 * US,
     "inter_latency": 25 * US,
+    "exchange_overhead": 12 * US,
     "prefill_overhead": 10 * US,
 }
 

@@ -84,7 +84,8 @@ def _exchange(m: Any, hw: Any, p: Any, w: Any, lay: dict[str, Array]) -> tuple[A
     sent = sent / lay["phi"] * (w.bytes_dispatch + w.bytes_act) / p.ep * w.query_tokens
     inside = sent * (near - own) / hw.intra_bw
     outside = sent * (p.ep - near) / hw.inter_bw
-    start = np.where(p.ep > near, hw.inter_latency, np.where(near > own, hw.intra_latency, 0.0))
+    nearby = np.where(near > own, hw.intra_latency + hw.exchange_overhead, 0.0)
+    start = np.where(p.ep > near, hw.inter_latency, nearby)
     return start, np.maximum(inside, outside) / hw.eff_link
 
 

@@ -80,7 +80,8 @@ class HardwareSpec:
 
     Efficiencies are the reachable share of a peak; `eff_allreduce` is that of the link in the short
     all-reduces of tensor parallelism. An overlap fraction is the share of a phase's time in which a
-    communication family may run unseen. Overheads are per layer, and further per
+    communication family may run unseen. Overheads are per message of an expert exchange inside an
+    island (beyond its start-up), per layer, and further per
     layer with latent attention, per layer with experts whose kernels are not fused, per sequence of
     a replica, per layer of a prefill, and per step. `moe_reserve_bytes` is the further memory that
     engines keep free for the kernels of a mixture of experts.
@@ -105,6 +106,7 @@ class HardwareSpec:
     eff_attention: ArrayLike = 1.0
     eff_link: ArrayLike = 1.0
     eff_allreduce: ArrayLike = 1.0
+    exchange_overhead: ArrayLike = 0.0
     layer_overhead: ArrayLike = 0.0
     latent_overhead: ArrayLike = 0.0
     expert_overhead: ArrayLike = 0.0

@@ -103,6 +103,7 @@ def random_hardware(rng, n):
         "usable_fraction": rng.uniform(0.5, 1.0, n),
         "reserve_bytes": sometimes(rng, rng.uniform(0, 1e10, n)),
         "moe_reserve_bytes": sometimes(rng, rng.uniform(0, 1e10, n)),
+        "exchange_overhead": sometimes(rng, rng.uniform(0, 1e-4, n)),
         "layer_overhead": sometimes(rng, rng.uniform(0, 1e-5, n)),
         "step_overhead": sometimes(rng, rng.uniform(0, 1e-3, n)),
         "latent_overhead": sometimes(rng, rng.uniform(0, 1e-5, n)),

@@ -438,7 +438,8 @@ def expert_parallel(m, hw, p, w, convention, b):
         alpha_i, beta_i = fabric(hw, inside=True)
         alpha_o, beta_o = fabric(hw, inside=False)
         bandwidth = max(sent * near / beta_i, sent * far / beta_o)
-        startup = alpha_o if far > 0 else alpha_i if near > 0 else 0.0
+        # Ranks of an island synchronise in the kernel itself.
+        startup = alpha_o if far > 0 else alpha_i + hw.exchange_overhead if near > 0 else 0.0
     layers = (m.layers - m.dense_layers) / p.pp
     bandwidth *= convention.ep_exchange_volume
     return layers * load * bandwidth, layers * p.ep_messages * startup

@@ -28,7 +28,7 @@ LINKS = ("intra_bw", "inter_bw")
 FLOPS = ("flops_bf16", "flops_fp8", "flops_fp4")
 RATES = ("hbm_bw", *FLOPS, *LINKS)
 TIMES = (
-    *("intra_latency", "inter_latency"),
+    *("intra_latency", "inter_latency", "exchange_overhead"),
     *("layer_overhead", "step_overhead", "expert_overhead"),
     *("latent_overhead", "sequence_overhead"),
 )

@@ -391,9 +391,10 @@ def test_an_exchange_by_itself():
     """By hand: 512 tokens to 7 of 8 ranks, 8 experts each, 0.5625 bytes out and 2 back."""
     gpu = hardware_entry("gb200").spec
     out = 512 * 8 * 7 / 8 * 7168 * 0.5625 / (gpu.intra_bw * gpu.eff_link)
-    assert predicted(EXCHANGE) == pytest.approx((out + gpu.intra_latency) * 1e6)
+    startup = gpu.intra_latency + gpu.exchange_overhead
+    assert predicted(EXCHANGE) == pytest.approx((out + startup) * 1e6)
     back = {**EXCHANGE, "metric": "alltoall_combine_NVLinkTwoSided"}
-    assert predicted(back) == pytest.approx((out * 2 / 0.5625 + gpu.intra_latency) * 1e6)
+    assert predicted(back) == pytest.approx((out * 2 / 0.5625 + startup) * 1e6)
 
 
 def test_a_collective_by_itself():

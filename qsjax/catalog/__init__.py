@@ -83,6 +83,7 @@ def ideal(hardware: HardwareSpec) -> HardwareSpec:
         eff_allreduce=1.0,
         intra_latency=0.0,
         inter_latency=0.0,
+        exchange_overhead=0.0,
         layer_overhead=0.0,
         latent_overhead=0.0,
         expert_overhead=0.0,

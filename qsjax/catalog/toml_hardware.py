@@ -51,6 +51,7 @@ QUANTITIES: dict[str, Quantity] = {
     "inter_latency": Quantity("inter_latency", "time"),
     "reserve": Quantity("reserve_bytes", "capacity"),
     "moe_reserve": Quantity("moe_reserve_bytes", "capacity"),
+    "exchange_overhead": Quantity("exchange_overhead", "time"),
     "layer_overhead": Quantity("layer_overhead", "time"),
     "latent_overhead": Quantity("latent_overhead", "time"),
     "expert_overhead": Quantity("expert_overhead", "time"),

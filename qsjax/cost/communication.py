@@ -119,8 +119,11 @@ def _off_replica(ctx: Context) -> Cost:
     )
     inside = per_expert_rank * (near - own) / hardware.intra_bw
     outside = per_expert_rank * (ep - near) / hardware.inter_bw
+    # Exchange kernels synchronise all ranks, which takes longer than a start-up of the fabric;
+    # between islands it is part of the measured latency.
+    inside_latency = jnp.asarray(hardware.intra_latency) + hardware.exchange_overhead
     latency = jnp.where(
-        ep > near, hardware.inter_latency, jnp.where(near > own, hardware.intra_latency, 0.0)
+        ep > near, hardware.inter_latency, jnp.where(near > own, inside_latency, 0.0)
     )
     return Cost(latency, jnp.maximum(inside, outside) / hardware.eff_link)
 
