@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from qsjax.explore import CONTEXTS
+from qsjax.numerics import scalar
 from qsjax.sensitivity.cells import Designs, Problem, best_of, problem, take
 from qsjax.sensitivity.parameters import Inputs, read, write
 from qsjax.specs import CONVENTIONS, KV_CP, KV_HELIX, HardwareSpec, ModelSpec
@@ -215,11 +216,10 @@ def study(
     Raises:
         ValueError: wrong inputs, or a model without experts.
     """
-    dense = [name for name, model in models.items() if float(np.asarray(model.experts)) <= 1]
+    dense = [name for name, model in models.items() if scalar(model.experts) <= 1]
     if dense:
         raise ValueError(f"{', '.join(dense)}: no experts, so there is no twin to compare with")
-    rows: list[dict[str, Any]] = []
-    factorial: list[dict[str, Any]] = []
+    rows, factorial = list[dict[str, Any]](), list[dict[str, Any]]()
     for convention, (name, model) in product(conventions, models.items()):
         stated = problem(
             model, hardware, gpus=[gpus], contexts=contexts, qs=qs, convention=convention
@@ -253,28 +253,47 @@ def study(
 def summary(result: Study) -> list[dict[str, Any]]:
     """Per convention, dimension and value: how often the dense twin wins, and what flips.
 
-    `flips` counts cells (model, q, context) whose winner differs from the reference's; `where`
-    lists models with the contexts at which they do at the reference q.
+    `flips` counts cells (model, q, context) whose winner differs from the reference's, `to_dense`
+    those that the twin takes over; `where` lists models with the contexts at which they flip at
+    `q`: the reference 5, or the first q where that is not among them.
     """
+    qs = list(dict.fromkeys(row["q"] for row in result.rows))
+    shown = REFERENCE_Q if REFERENCE_Q in qs else next(iter(qs), REFERENCE_Q)
     groups: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
     for row in result.rows:
         groups[row["convention"], row["dimension"], row["value"]].append(row)
+    varied = [(name, value) for name, values in HARDWARE.items() for value in values]
+    varied += [(name, value) for name, values in SPLITS.items() for value in values]
+    order = [(name, *at) for name in CONVENTIONS for at in [(BASELINE, BASELINE), *varied]]
     found = []
-    for (convention, dimension, value), rows in groups.items():
-        decided = [row for row in rows if row["winner"] != "neither"]
+    for convention, dimension, value in sorted(groups, key=order.index):
+        rows = groups[convention, dimension, value]
         where: dict[str, list[float]] = defaultdict(list)
         for row in rows:
-            if row["flips"] and row["q"] == REFERENCE_Q:
+            if row["flips"] and row["q"] == shown:
                 where[row["model"]].append(row["context"])
         found.append(
             {
                 "convention": convention,
                 "dimension": dimension,
                 "value": value,
-                "cells": len(decided),
-                "dense_wins": sum(row["winner"] == "dense" for row in decided),
+                "cells": sum(row["winner"] != "neither" for row in rows),
+                "dense_wins": sum(row["winner"] == "dense" for row in rows),
                 "flips": sum(row["flips"] for row in rows),
+                "to_dense": sum(row["flips"] and row["winner"] == "dense" for row in rows),
+                "q": shown,
                 "where": dict(where),
             }
         )
     return found
+
+
+def steadiness(result: Study) -> dict[str, tuple[int, int]]:
+    """By convention: cells with one winner in all combinations of hardware, and cells with any."""
+    counts: dict[str, tuple[int, int]] = {}
+    for row in result.factorial:
+        steady, cells = counts.get(row["convention"], (0, 0))
+        decided = row["combinations"] > 0
+        agrees = decided and row["dense_share"] in (0.0, 1.0)
+        counts[row["convention"]] = steady + agrees, cells + decided
+    return counts

@@ -81,6 +81,10 @@ ANSWERS = [
      "sides": ["moe", "dense", "moe", "dense", "moe", "dense", "neither feasible"]},
     {"label": "16 GPUs", "low": 1e3, "high": 1e7, "roots": [], "sides": ["moe"]},
 ]  # fmt: skip
+SHIFTS = [
+    {"dimension": d, "value": v, "cells": 40, "flips": n, "to_dense": k}
+    for d, v, n, k in (("capacity", "-25 %", 10, 4), ("TP", "tp=4", 0, 0), ("TP", "tp=8", 2, 2))
+]
 BOUGHT = [
     {"quantity": "hbm_bw", "factor": 2.0, "value": "9.6 TB/s", "marginal": 0.4},
     {"quantity": "link_bw", "factor": 0.3, "value": "270 GB/s, 15 GB/s", "marginal": 0.4,
@@ -142,6 +146,7 @@ FIGURES = {
         ANSWERS, ax, parameter="context [tokens]", tokens=True
     ),
     "chosen_hardware": lambda ax=None: plotting.chosen_hardware(BOUGHT, ax),
+    "winner_shifts": lambda ax=None: plotting.winner_shifts(SHIFTS, ax),
     "parity": lambda ax=None: plotting.parity(RECORDS, ax),
     "residuals": lambda ax=None: plotting.residuals(RECORDS, ax),
     "paper_table": lambda ax=None: plotting.paper_table(
@@ -191,7 +196,7 @@ class TestEveryFigure:
         ax = FIGURES[name]()
         categorical = {"best_partition_map", "memory_ledger", "reuse_decomposition", "tornado",
                        "stability_intervals", "residuals", "paper_table", "gpu_time",
-                       "turning_points", "chosen_hardware"}  # fmt: skip
+                       "turning_points", "chosen_hardware", "winner_shifts"}  # fmt: skip
         assert "[" in ax.get_xlabel() or name in {"tornado", "paper_table"}
         assert name in categorical or "[" in ax.get_ylabel()
 
@@ -372,6 +377,13 @@ class TestAnswers:
         ends = [sorted((p.get_x(), p.get_x() + p.get_width())) for p in ax.patches]
         np.testing.assert_allclose(ends, [[1.0, 2.0], [0.3, 1.0]])
         assert any("edge of the range" in text for text in texts(ax))
+
+    def test_shifts_go_left_to_the_moe_and_right_to_the_twin(self):
+        ax = plotting.winner_shifts(SHIFTS)
+        assert [p.get_width() for p in ax.patches] == [-15.0, 10.0, 5.0]
+        assert to_rgb(ax.patches[0].get_facecolor()) == to_rgb(style.MOE.colour)
+        names = [t.get_text() for t in ax.get_yticklabels()]
+        assert names == ["capacity -25 %", "tp=4", "tp=8"]
 
 
 class TestStyle:

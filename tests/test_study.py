@@ -7,7 +7,7 @@ import pytest
 
 from qsjax import catalog
 from qsjax.sensitivity import problem, solve
-from qsjax.study import GPUS, HARDWARE, SPLITS, study, summary
+from qsjax.study import GPUS, HARDWARE, SPLITS, steadiness, study, summary
 
 CONTEXTS = [8192.0, 131072.0]
 QS = [2.0, 5.0]
@@ -103,6 +103,21 @@ def test_the_summary_counts_the_rows(result):
     (reference,) = find(found, convention="physical", dimension="reference")
     assert reference["flips"] == 0
     assert 0 < reference["dense_wins"] <= reference["cells"]
+    for row in found:
+        cells = find(result.rows, **{k: row[k] for k in ("convention", "dimension", "value")})
+        assert row["to_dense"] == sum(c["flips"] and c["winner"] == "dense" for c in cells)
+    assert 0 < sum(row["to_dense"] for row in found) < sum(row["flips"] for row in found)
+    names = [row["dimension"] for row in find(found, convention="paper")]
+    assert list(dict.fromkeys(names)) == ["reference", *HARDWARE, *SPLITS]
+
+
+def test_flips_are_listed_at_a_q_that_was_studied(result):
+    assert {row["q"] for row in summary(result)} == {5.0}
+    few = dataclasses.replace(result, rows=find(result.rows, q=2.0))
+    found = summary(few)
+    assert {row["q"] for row in found} == {2.0}
+    listed = sum(len(contexts) for row in found for contexts in row["where"].values())
+    assert listed == sum(row["flips"] for row in found)
 
 
 def test_all_combinations_of_the_hardware_dimensions_are_tried(result):
@@ -113,6 +128,10 @@ def test_all_combinations_of_the_hardware_dimensions_are_tried(result):
         assert not (sure and row["flipped_by"])
         assert all(0 < share <= 1 for share in row["flipped_by"].values())
     assert any(row["flipped_by"] for row in result.factorial)
+    for convention, (steady, cells) in steadiness(result).items():
+        own = find(result.factorial, convention=convention)
+        assert cells == len(own)
+        assert steady == sum(row["dense_share"] in (0.0, 1.0) for row in own)
 
 
 def test_a_dense_model_is_refused(hardware):

@@ -3,6 +3,7 @@
 import json
 import shlex
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -53,13 +54,23 @@ def settings_of(model: str, flags: dict[str, Any]) -> dict[str, Any]:
 
 def inputs_text(verb: str, model: str, flags: dict[str, Any], settings: dict[str, Any]) -> str:
     """Everything that the run depended on, so that it can be repeated."""
-    content = {
-        "qsjax": version("qsjax"),
-        "command": [verb, model],
-        "repeat": shlex.join(["qsjax", *sys.argv[1:]]),
-        "flags": {k: v for k, v in flags.items() if v is not None and k not in ("out", "format_")},
+    records = {
         "hardware": {"name": flags["hardware"], **export.spec_dict(settings["hardware"])},
         "model": {"name": model, **export.spec_dict(settings["model"])},
+    }
+    return run_text(verb, [model], flags, records)
+
+
+def run_text(
+    verb: str, words: Sequence[str], flags: dict[str, Any], records: dict[str, Any]
+) -> str:
+    """The command, its flags and the records that it read, as JSON."""
+    content = {
+        "qsjax": version("qsjax"),
+        "command": [verb, *words],
+        "repeat": shlex.join(["qsjax", *sys.argv[1:]]),
+        "flags": {k: v for k, v in flags.items() if v is not None and k not in ("out", "format_")},
+        **records,
     }
     return json.dumps(export.finite(content), indent=1, default=str)
 

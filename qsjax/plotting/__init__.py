@@ -15,6 +15,7 @@ from qsjax.plotting.rendering import render as render
 from qsjax.plotting.sensitivity import elasticity_bands as elasticity_bands
 from qsjax.plotting.sensitivity import tornado as tornado
 from qsjax.plotting.serving import pareto_front as pareto_front
+from qsjax.plotting.shifts import winner_shifts as winner_shifts
 from qsjax.plotting.solutions import chosen_hardware as chosen_hardware
 from qsjax.plotting.solutions import turning_points as turning_points
 from qsjax.plotting.stability import stability_intervals as stability_intervals

@@ -1,0 +1,57 @@
+"""What changes the winner: cells that a variation turns, one way and the other."""
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.patches import Patch
+
+from qsjax.plotting import style
+from qsjax.plotting.style import DENSE, MOE, Row
+
+
+@style.styled
+def winner_shifts(rows: Sequence[Row], ax: Axes | None = None, *, title: str | None = None) -> Axes:
+    """Share of cells whose winner each variation turns, to the MoE at the left, to dense right.
+
+    Args:
+        rows: mappings with `dimension`, `value`, `cells`, `flips` and `to_dense` of them.
+        ax: where to draw.
+        title: what the picture shows.
+    """
+    ax = style.dressed(ax, (7.4, 1.9 + 0.23 * len(rows)))
+    last, y, places = None, 0.0, []
+    for row in rows:
+        y += 1.0 if last in (None, row["dimension"]) else 1.4
+        last = row["dimension"]
+        places.append(y)
+        cells = max(1, row["cells"])
+        sides = ((row["flips"] - row["to_dense"], -1, MOE), (row["to_dense"], 1, DENSE[0]))
+        for count, side, look in sides:
+            if count:
+                share = 100.0 * count / cells
+                ax.barh(y, side * share, 0.8, color=look.colour, hatch="////" if side > 0 else "",
+                        edgecolor=style.EDGE, linewidth=0.25, zorder=2)  # fmt: skip
+                ax.annotate(f"{count}", (side * share, y), xytext=(3 * side, 0), va="center",
+                            textcoords="offset points", ha="left" if side > 0 else "right",
+                            fontsize=7.5, color=style.ink().text)  # fmt: skip
+    ax.axvline(0.0, color=style.ink().text, linewidth=1.0)
+    ax.margins(x=0.12)
+    ax.set_ylim(y + 0.8, 0.2)
+    ax.set_yticks(places, [_name(row) for row in rows])
+    ax.tick_params(axis="y", length=0)
+    ax.xaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
+    style.grid(ax, "x")
+    style.label(ax, title, "cells (model, q, context) whose winner changes [%]; numbers: cells")
+    handles = [
+        Patch(facecolor=look.colour, hatch=hatch, edgecolor=style.EDGE, linewidth=0.25, label=name)
+        for look, hatch, name in ((MOE, "", "to the MoE"), (DENSE[0], "////", "to the dense twin"))
+    ]
+    style.legend_above(ax, 2, handles=handles)
+    return ax
+
+
+def _name(row: Row) -> str:
+    """Dimension and value, or the value alone where it names its dimension."""
+    value = str(row["value"])
+    is_named = "=" in value or row["dimension"] in value or value.endswith("only")
+    return value if is_named else f"{row['dimension']} {value}"
