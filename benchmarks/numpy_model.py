@@ -155,7 +155,7 @@ def _rules(m: Any, p: Any, n: dict[str, Array], lay: dict[str, Array], gpus: Any
         "experts": np.round(m.experts * lay["chi"]) % p.ep != 0,
         "stage": lay["stage"] % p.ep != 0,
         "layers": p.pp > m.layers,
-        "gpus": lay["stage"] * p.pp != gpus,
+        "gpus": lay["stage"] * p.pp != (lay["stage"] * p.pp if gpus is None else gpus),
         "kv mode": np.where(p.kvp > 1, p.kv_mode == KV_NONE, p.kv_mode == KV_CP),
     }
 

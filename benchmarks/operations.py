@@ -47,9 +47,8 @@ BY_HAND = (
     Term("TPOT", 8, 0, 0, 0, 0, "four exposed, hand-over and host per sequence, per step"),
     Term("tokens/s/GPU", 1, 0, 0, 1, 0, "replicas per GPU x batch / TPOT"),
     Term("feasibility", 0, 0, 3, 0, 0, "legal or not; room for a sequence (compare, select)"),
-    Term("best", 0, 2, 4, 0, 0, "max; tied and real; its place, the first"),
-    Term("next best", 0, 2, 6, 0, 0, "the same without the best"),
-    Term("counts", 2, 0, 2, 0, 0, "feasible; has room for one sequence"),
+    Term("best", 0, 1, 0, 0, 0, "max; where it is, is looked up in few cells"),
+    Term("counts", 1, 0, 5, 0, 0, "feasible; has room for one sequence; both in one sum"),
 )
 KINDS = ("multiply_add", "max_min", "compare_select", "divide", "exp")
 

@@ -1,7 +1,7 @@
-"""The grid that every measurement evaluates: one model and its dense twin, all partitions."""
+"""The grids that the measurements evaluate: one model and its dense twin, many partitions."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -13,31 +13,45 @@ from qsjax.grid import Axes, Records, make_axes, matrix_arrays, place, stack
 from qsjax.search import Objective
 from qsjax.specs import PHYSICAL, Partition, Workload
 
-MODEL, HARDWARE, GPUS, Q = "deepseek-v3", "h100-sxm", 64.0, 5.0
+MODEL, HARDWARE, Q = "deepseek-v3", "h100-sxm", 5.0
 OBJECTIVE: Objective = "tokens_per_s_per_gpu"
-DEGREES = (1, 2, 4, 8, 16, 32, 64)
-# 7^5 partitions in two KV modes; nothing is left out, legal or not.
-DESIGNS = 2 * len(DEGREES) ** 5
 VARIANTS = 2
 CONTEXTS = (1024.0, 2.0**24)
+DEGREES = (1, 2, 4, 8, 16, 32, 64)
+# Every combination is legal for the model and for its twin, whatever its number of GPUs: no cell is
+# cheap because a rule excludes it.
+LEGAL = {
+    "tp": DEGREES,
+    "pp": DEGREES[:-1],
+    "dp": DEGREES,
+    "kvp": DEGREES[1:],
+    "kv_mode": ("kvp", "cp"),
+}
+DESIGNS = math.prod(len(values) for values in LEGAL.values())
+# What `qsjax explore --gpus 64` searches: 7^5 partitions in two KV modes, legal or not.
+EVERY = {**dict.fromkeys(("tp", "ep", "pp", "dp", "kvp"), DEGREES), "kv_mode": ("kvp", "cp")}
+EVERY_DESIGNS, GPUS = 2 * len(DEGREES) ** 5, 64.0
 
 
-def records() -> Records:
+def records(gpus: float | None = None) -> Records:
     """The model and its dense twin, stacked, on one accelerator; the batch is the largest."""
     model = catalog.model(MODEL)
     both = stack([model, dense_twin(model, Q)])
-    return Records(both, catalog.hardware(HARDWARE), Partition(), Workload(context=1.0), GPUS)
+    return Records(both, catalog.hardware(HARDWARE), Partition(), Workload(context=1.0), gpus)
 
 
-def axes(contexts: int, **further: Sequence[float] | np.ndarray) -> Axes:
-    """Two variants, `contexts` lengths, `further` kept axes, and every partition."""
+def axes(
+    contexts: int,
+    partitions: Mapping[str, Sequence[float | str]] = LEGAL,
+    **further: Sequence[float] | np.ndarray,
+) -> Axes:
+    """Two variants, `further` kept axes, `contexts` lengths, and the partitions."""
     return make_axes(
         {
             "model": ["moe", f"dense q={Q:g}"],
             **further,
             "context": np.geomspace(*CONTEXTS, contexts).round(),
-            **dict.fromkeys(("tp", "ep", "pp", "dp", "kvp"), DEGREES),
-            "kv_mode": ["kvp", "cp"],
+            **partitions,
         }
     )
 
@@ -51,19 +65,9 @@ def axes_of(cells: float) -> Axes:
     return axes(round(kept / bandwidths), hbm_bw=np.linspace(2e12, 8e12, bandwidths))
 
 
-def small_axes(cells: float) -> Axes:
-    """About `cells` cells of fewer degrees: grids smaller than one row of partitions."""
-    length = max(1, min(len(DEGREES), int((cells / 4) ** 0.2)))
-    degrees = dict.fromkeys(("tp", "ep", "pp", "dp", "kvp"), DEGREES[:length])
-    contexts = np.geomspace(*CONTEXTS, max(1, round(cells / (4 * length**5))))
-    return make_axes(
-        {"model": ["moe", "dense"], "context": contexts, **degrees, "kv_mode": ["kvp", "cp"]}
-    )
-
-
-def block(grid: Axes, dtype: str) -> tuple[Records, tuple[int, ...]]:
+def block(grid: Axes, dtype: str, gpus: float | None = None) -> tuple[Records, tuple[int, ...]]:
     """Records placed on the matrix of a grid, as arrays of `dtype`, and its shape."""
-    placed = place(records(), matrix_arrays(grid), PHYSICAL)
+    placed = place(records(gpus), matrix_arrays(grid), PHYSICAL)
     kept = tuple(len(axis.values) for axis in grid.kept)
     arrays: Any = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), placed)
     return arrays, (*kept, grid.cells // math.prod(kept))

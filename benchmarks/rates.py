@@ -11,18 +11,23 @@ import numpy as np
 
 from benchmarks import numpy_model, problem
 from benchmarks.timing import best_seconds
+from qsjax.blocks import reduce_tiles
 from qsjax.decode import decode_parts, decode_step
 from qsjax.grid import Axes, Records, place
+from qsjax.reduction import Scored
 from qsjax.search import WIDE, levels, reduce_block, scores, winners
 from qsjax.specs import PHYSICAL
 from qsjax.sweep.engine import Job, Precision
 from qsjax.sweep.plan import make_plan
 from qsjax.sweep.run import Wanted, sweep
 
-# Contexts of the grid in one call: 0.5 and 8.6 M cells with both variants; 69 M fill a GPU.
-BLOCK_CONTEXTS, GRID_CONTEXTS = 8, 128
-GPU_CONTEXTS = 1024
-NUMPY_CONTEXTS = (1, 8)
+# Contexts of the grid in one call: 0.5 and 7.2 M cells with both variants; 58 M fill a GPU.
+BLOCK_CONTEXTS, GRID_CONTEXTS = 72, 1024
+GPU_CONTEXTS = 8192
+# NumPy's blocks of 0.06 and 0.5 M cells: the smaller fits a processor's cache.
+NUMPY_CONTEXTS = (8, 72)
+# Contexts of the grid of every partition: those of `qsjax explore`, and enough to reduce in tiles.
+EVERY_CONTEXTS = (15, 128)
 
 
 def grid_contexts() -> int:
@@ -39,16 +44,35 @@ def argmax_seconds(contexts: int, dtype: str, seconds: float = 1.5) -> tuple[flo
     return best_seconds(call, seconds), grid.cells
 
 
+def every_seconds(contexts: int, dtype: str, seconds: float = 1.0) -> tuple[float, int]:
+    """Seconds of a fused search of every partition on 64 GPUs, most of them illegal; the cells."""
+    grid = problem.axes(contexts, problem.EVERY)
+    records, shape = problem.block(grid, dtype, problem.GPUS)
+    call = partial(reduce_block, jax.device_put(records), PHYSICAL, shape, problem.OBJECTIVE)
+    return best_seconds(call, seconds), grid.cells
+
+
 def stream_grid() -> Axes:
     """The grid of one streamed sweep of the headline: 34 M cells."""
-    return problem.axes(512)
+    return problem.axes_of(3.4e7)
+
+
+def stream_every(cells: float) -> Axes:
+    """A grid of every partition, about `cells` cells."""
+    contexts = max(1, round(cells / problem.EVERY_DESIGNS / problem.VARIANTS))
+    return problem.axes(contexts, problem.EVERY)
 
 
 def stream_seconds(
-    grid: Axes, precision: Precision, *, skip_illegal: bool, seconds: float = 1.0
+    grid: Axes,
+    precision: Precision,
+    *,
+    skip_illegal: bool,
+    seconds: float = 1.0,
+    gpus: float | None = None,
 ) -> tuple[float, int]:
     """Seconds of a streamed sweep that keeps every winner, and the cells that it computes."""
-    job = Job(problem.records(), PHYSICAL, problem.OBJECTIVE, precision=precision)
+    job = Job(problem.records(gpus), PHYSICAL, problem.OBJECTIVE, precision=precision)
     devices = jax.local_devices()
     plan = make_plan(job.records, grid, PHYSICAL, skip_illegal=skip_illegal, devices=len(devices))
     call = partial(sweep, job, plan, Wanted(top_k=0), devices)
@@ -193,20 +217,17 @@ def float32_error(contexts: int) -> dict[str, float]:
     }
 
 
-def layout_seconds(contexts: int, designs: int, *, contexts_last: bool) -> tuple[float, int]:
-    """Seconds to score a tile of designs with either axis along the vectors, and its cells.
+@partial(jax.jit, static_argnames="shape", compiler_options=WIDE)
+def _winners_only(records: Records, shape: tuple[int, ...]) -> Any:
+    def scorer(own: Records) -> Scored:
+        return scores(own, PHYSICAL, problem.OBJECTIVE)
 
-    With the contexts last a design's coefficients are scalars of the innermost loop; with the
-    designs last they are arrays, read or computed again for every cell.
-    """
-    records, shape = problem.block(problem.axes(contexts), "float64")
+    return reduce_tiles(scorer, (records,), shape, has_batch=False, with_second=False)[0]
 
-    def cut(leaf: np.ndarray) -> np.ndarray:
-        if leaf.ndim != len(shape):
-            return leaf
-        part = leaf[..., :designs] if leaf.shape[-1] == shape[-1] else leaf
-        return np.swapaxes(part, 1, 2) if contexts_last else part
 
-    tile = (shape[0], *((designs, contexts) if contexts_last else (contexts, designs)))
-    call = partial(_score, jax.device_put(jax.tree.map(cut, records)), tile)
-    return best_seconds(call, 0.5), shape[0] * contexts * designs
+def winners_only_seconds(contexts: int, dtype: str, seconds: float = 1.0) -> tuple[float, int]:
+    """Seconds of the fused search without the runner-up, as a sweep does it, and the cells."""
+    grid = problem.axes(contexts)
+    records, shape = problem.block(grid, dtype)
+    call = partial(_winners_only, jax.device_put(records), shape)
+    return best_seconds(call, seconds), grid.cells

@@ -100,20 +100,20 @@ def _causes(found: Found) -> list[str]:
         executed, grids = sum(xla["by_kind"].values()), found["grids"]
         lines.append(
             f"Counted over all turns of its loops the program executes {executed:.0f} operations a "
-            "cell: arithmetic beyond the count is not what is lost against the ceiling."
+            "cell."
         )
+        only = grids["winners_only_f64_cells_per_s"]
         lines.append(
-            "Scores alone, 512 designs x 512 contexts, without any reduction: "
-            f"{_millions(grids['score_designs_last_f64_cells_per_s'])} cells/s with the designs "
-            f"along the vectors, {_millions(grids['score_contexts_last_f64_cells_per_s'])} with "
-            "the contexts along them, where a design's coefficients are scalars of the inner loop."
+            f"Without the runner-up, as a sweep searches, the call does {_millions(only)}; the "
+            "difference is the second pass, which scores some tiles again to find their places."
         )
     block, grid = _sizes(found)
     small, large = found["argmax_block_f64_cells_per_s"], found["argmax_grid_f64_cells_per_s"]
     lines.append(
         f"One call over {block} cells runs at {_millions(small)}, one over {grid} cells at "
-        f"{_millions(large)}, and the same designs streamed in cache-sized blocks at "
-        f"{_millions(found['stream_f64_cells_per_s'])} cells/s."
+        f"{_millions(large)}, and the same designs streamed at "
+        f"{_millions(found['stream_f64_cells_per_s'])} cells/s: what the design alone decides is "
+        "computed once for all of its cells."
     )
     return lines
 
@@ -135,6 +135,15 @@ def _rates(found: Found) -> str:
         grids = found["grids"]
         lines += [
             (
+                f"fused arg-max, all {problem.EVERY_DESIGNS:,} partitions, {contexts} contexts",
+                dtype,
+                _millions(rate),
+            )
+            for dtype, short in (("float64", "f64"), ("float32", "f32"))
+            for contexts, rate in grids[f"every_{short}_cells_per_s"].items()
+        ]
+        lines += [
+            (
                 "tokens/s/GPU and reasons of every cell written",
                 "float64",
                 _millions(grids["dense_f64_cells_per_s"]),
@@ -145,12 +154,12 @@ def _rates(found: Found) -> str:
                 _millions(grids["optimum_gradient_f64_cells_per_s"]),
             ),
             (
-                "streamed, illegal designs left out: grid cells",
+                "streamed, all partitions, illegal ones left out: grid cells",
                 "float64",
                 _millions(grids["stream_legal"]["grid_cells_per_s"]),
             ),
             (
-                "streamed, illegal designs left out: designs evaluated",
+                "streamed, all partitions, illegal ones left out: cells computed",
                 "float64",
                 _millions(grids["stream_legal"]["computed_per_s"]),
             ),
@@ -286,9 +295,12 @@ def text(results: dict[str, Found]) -> str:
         "repeats; ratios are of this one run. `--quick` repeats the rates, ceilings and the NumPy "
         "comparison alone.",
         f"Grid: {problem.MODEL} and its dense twin (q={problem.Q:g}) on {problem.HARDWARE}, "
-        f"{problem.GPUS:g} GPUs, all {problem.DESIGNS:,} combinations of {len(problem.DEGREES)} "
-        f"values of tp, ep, pp, dp, kvp and two KV modes, legal or not; {contexts}. The physical "
-        "convention, every term, the largest batch, all reasons counted, winner and runner-up.",
+        f"{problem.DESIGNS:,} partitions (tp, pp, dp, kvp, two KV modes) that are all legal for "
+        f"both, on any number of GPUs; {contexts}. The physical convention, every term, largest "
+        "batch, all reasons counted, winner and runner-up. Illegal cells cost less, because the "
+        "compiler skips their arithmetic; so they are left out here, and the grid of `qsjax "
+        f"explore`, all {problem.EVERY_DESIGNS:,} partitions of 7 values each on "
+        f"{problem.GPUS:g} GPUs, has rows of its own.",
         "## Targets",
         _table(("target (two CPU cores)", "here", "target", ""), targets(found)),
         "### Where the time goes",

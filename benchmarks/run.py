@@ -76,6 +76,8 @@ def quick(seconds: float = 0.8) -> dict[str, Any]:
 
 
 def _grids(budget: float) -> dict[str, Any]:
+    import jax
+
     from benchmarks import operations, problem, rates
 
     block = rates.BLOCK_CONTEXTS
@@ -84,20 +86,25 @@ def _grids(budget: float) -> dict[str, Any]:
     found["optimum_gradient_f64_cells_per_s"] = _rate(
         rates.optimum_gradient_seconds(rates.GRID_CONTEXTS)
     )
-    for last in (False, True):
-        found[f"score_{'contexts' if last else 'designs'}_last_f64_cells_per_s"] = _rate(
-            rates.layout_seconds(512, 512, contexts_last=last)
-        )
+    for dtype, short in (("float64", "f64"), ("float32", "f32")):
+        with jax.enable_x64(dtype == "float64"):
+            found[f"winners_only_{short}_cells_per_s"] = _rate(
+                rates.winners_only_seconds(rates.GRID_CONTEXTS, dtype)
+            )
+            found[f"every_{short}_cells_per_s"] = {
+                contexts: _rate(rates.every_seconds(contexts, dtype))
+                for contexts in rates.EVERY_CONTEXTS
+            }
     found["recompilations"] = rates.recompilations()
-    found["float32"] = rates.float32_error(rates.GRID_CONTEXTS // 2)
+    found["float32"] = rates.float32_error(rates.GRID_CONTEXTS // 4)
     found["xla"] = operations.compiled_counts(rates.GRID_CONTEXTS, "float64")
-    legal = problem.axes_of(budget * 2e8)
-    seconds, computed = rates.stream_seconds(legal, "float64", skip_illegal=True)
+    grid = rates.stream_every(budget * 2e8)
+    seconds, computed = rates.stream_seconds(grid, "float64", skip_illegal=True, gpus=problem.GPUS)
     found["stream_legal"] = {
-        "grid_cells": legal.cells,
+        "grid_cells": grid.cells,
         "computed": computed,
         "computed_per_s": computed / seconds,
-        "grid_cells_per_s": legal.cells / seconds,
+        "grid_cells_per_s": grid.cells / seconds,
     }
     return found
 

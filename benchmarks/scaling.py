@@ -69,7 +69,7 @@ def _swept(cells: float, share: tuple[int, int] = (0, 1), precision: str = "floa
     from qsjax.sweep.run import Wanted, run_chunk
     from qsjax.sweep.tally import new_tally
 
-    grid = problem.axes_of(cells) if cells > problem.DESIGNS else problem.small_axes(cells)
+    grid = problem.axes_of(cells)
     job = Job(problem.records(), PHYSICAL, problem.OBJECTIVE, precision=precision)
     plan = make_plan(
         job.records, grid, PHYSICAL, skip_illegal=False, devices=len(jax.local_devices())

@@ -13,15 +13,15 @@ import jax.numpy as jnp
 
 from qsjax.reduction import (
     Choice,
+    Counts,
     Reduced,
     Scored,
-    Sums,
     count_broken,
+    highest_and_counts,
     levels,
     of_shape,
     pick_best,
     reasons_of,
-    sums,
     tolerance,
 )
 from qsjax.staging import Cut, Staged, cut_of, restore
@@ -145,7 +145,8 @@ def reduce_whole(
     """`reduce_tiles` from scores that are all kept: half as much to compile, and slower."""
     scored = of_shape(scorer(*arguments), shape)
     column: Scored = jax.tree.map(lambda x: x[..., None], scored)
-    found = Sums(*(x[..., 0] for x in sums(column.score)))
+    _, found = highest_and_counts(column.score, has_batch=has_batch)
+    found = jax.tree.map(lambda x: x[..., 0], found)
     broken = {name: x[..., 0] for name, x in count_broken(column).items()}
     _, illegal = levels(scored.score.dtype)
     is_feasible = scored.score > illegal
@@ -156,14 +157,16 @@ def reduce_whole(
         index = jax.lax.broadcasted_iota(best.position.dtype, shape, len(shape) - 1)
         is_other = is_feasible & (index != best.position[..., None])
         second = pick_best(scored.score, is_other, gpus)
-    reasons = reasons_of(found, broken, shape[-1], has_batch=has_batch)
+    reasons = reasons_of(found, broken, shape[-1])
     further = None if extra is None else extra(scored)
     return Reduced(best, second, found.feasible, reasons), further
 
 
 def _choices(staged: Staged, cut: Cut, highest: jax.Array, rounds: int) -> list[Choice]:
-    """`choose` among the parts; `highest` and the choices have the rows and lanes."""
-    picked = choose(staged.at, highest.reshape(cut.tiles * cut.parts, -1, cut.lanes), rounds)
+    """`choose` among the parts; `highest` has the outer axes and lanes, a choice the rows' ones."""
+    # Parts and tiles, first and last of the outer axes, become one.
+    by_part = jnp.moveaxis(highest, -2, 1).reshape(cut.tiles * cut.parts, -1, cut.lanes)
+    picked = choose(staged.at, by_part, rounds)
     full = (rounds, *cut.rows, cut.lanes)
     position, value = (x.reshape(full) for x in picked)
     return [Choice(position[k], value[k]) for k in range(rounds)]
@@ -202,17 +205,15 @@ def reduce_tiles(
     def score(*own: Any) -> Scored:
         return of_shape(scorer(*own), (cut.width, cut.lanes))
 
-    def finish(scored: Scored) -> tuple[Sums, dict[str, jax.Array], Any]:
-        further = None if extra is None else extra(scored)
-        return sums(scored.score), count_broken(scored), further
+    def finish(scored: Scored) -> tuple[jax.Array, Counts, dict[str, jax.Array], Any]:
+        highest, counts = highest_and_counts(scored.score, has_batch=has_batch)
+        return highest, counts, count_broken(scored), None if extra is None else extra(scored)
 
     staged = Staged(score, arguments, kept, cut)
-    found, broken, further = staged.map(finish)
-    # Parts and tiles, first and last of the outer axes, become one.
-    highest, *counts = (jnp.moveaxis(x, -2, 1).reshape(-1, *cut.rows, cut.lanes) for x in found)
-    totals = Sums(jnp.max(highest, 0), *(jnp.sum(x, 0, dtype=jnp.int32) for x in counts))
+    highest, counts, broken, further = staged.map(finish)
+    totals = jax.tree.map(lambda x: jnp.sum(x, axis=(0, -2), dtype=jnp.int32), counts)
     broken = {name: jnp.sum(x, axis=(0, -2), dtype=jnp.int32) for name, x in broken.items()}
-    reasons = reasons_of(totals, broken, shape[-1], has_batch=has_batch)
+    reasons = reasons_of(totals, broken, shape[-1])
     choices = _choices(staged, cut, highest, 1 + with_second)
     reduced = Reduced(choices[0], choices[-1] if with_second else None, totals.feasible, reasons)
     return jax.tree.map(lambda x: restore(x, kept), reduced), further

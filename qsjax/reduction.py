@@ -49,13 +49,12 @@ class Scored(NamedTuple):
     metrics: tuple[jax.Array, ...] = ()
 
 
-class Sums(NamedTuple):
-    """Highest score over the designs; how many run, hold a sequence, hold less than a batch."""
+class Counts(NamedTuple):
+    """Designs that run, that hold a sequence, that hold less than a prescribed batch (if any)."""
 
-    highest: jax.Array
     feasible: jax.Array
     room: jax.Array
-    too_many: jax.Array
+    too_many: jax.Array | None
 
 
 class Reduced(NamedTuple):
@@ -151,11 +150,14 @@ def count_together(flags: Sequence[jax.Array]) -> list[jax.Array]:
     return counts
 
 
-def sums(score: jax.Array) -> Sums:
+def highest_and_counts(score: jax.Array, *, has_batch: bool) -> tuple[jax.Array, Counts]:
     """Reductions over the designs, axis `DESIGNS`."""
     too_many, illegal = levels(score.dtype)
-    flags = (score > illegal, score > -jnp.inf, score <= too_many)
-    return Sums(jnp.max(score, axis=DESIGNS), *count_together(flags))
+    flags = [score > illegal, score > -jnp.inf]
+    if has_batch:
+        flags.append(score <= too_many)
+    runs, has_room, *is_over = count_together(flags)
+    return jnp.max(score, axis=DESIGNS), Counts(runs, has_room, is_over[0] if has_batch else None)
 
 
 def ranked(x: jax.Array, rank: int) -> jax.Array:
@@ -183,14 +185,12 @@ def count_broken(scored: Scored) -> dict[str, jax.Array]:
     return counts
 
 
-def reasons_of(
-    found: Sums, broken: dict[str, jax.Array], designs: int, *, has_batch: bool
-) -> jax.Array:
+def reasons_of(found: Counts, broken: dict[str, jax.Array], designs: int) -> jax.Array:
     """Designs with each reason of `REASONS`, along a new first axis, from the counts."""
     shape = found.feasible.shape
     counts = {name: jnp.broadcast_to(x, shape) for name, x in broken.items()}
     counts["no sequence fits"] = designs - counts["weights do not fit"] - found.room
-    if has_batch:
+    if found.too_many is not None:
         counts["batch does not fit"] = found.too_many
     none = jnp.zeros(shape, jnp.int32)
     return jnp.stack([counts.get(name, none) for name in REASONS])

@@ -12,7 +12,9 @@ from benchmarks import numpy_model, problem
 from qsjax import catalog
 from qsjax.cost.params import dense_twin
 from qsjax.decode import decode_step
+from qsjax.feasibility import REASONS
 from qsjax.grid import matrix_arrays, place, stack
+from qsjax.reduction import MEMORY_RULES
 from qsjax.search import reduce_block
 from qsjax.specs import PHYSICAL, HardwareSpec
 
@@ -24,12 +26,12 @@ def block(model, contexts=3, **fields):
     """Placed records of a model and its dense twin, and their shape."""
     one = catalog.model(model)
     both = stack([one, dense_twin(one, 3.0)])
-    given = problem.records()._replace(model=both)
+    given = problem.records(problem.GPUS)._replace(model=both)
     given = given._replace(workload=dataclasses.replace(given.workload, **fields))
-    grid = problem.axes(contexts)
+    grid = problem.axes(contexts, problem.EVERY)
     placed = place(given, matrix_arrays(grid), PHYSICAL)
     as_arrays = jax.tree.map(lambda x: np.asarray(x, np.float64), placed)
-    return as_arrays, (2, contexts, problem.DESIGNS)
+    return as_arrays, (2, contexts, problem.EVERY_DESIGNS)
 
 
 def compare(records, shape):
@@ -70,3 +72,13 @@ def test_numpy_agrees_in_every_number_of_hardware_and_workload():
         layout_messages=np.asarray(2.0),
     )
     compare(records._replace(hardware=hardware, partition=partition), shape)
+
+
+def test_every_cell_of_the_headline_is_legal_and_numpy_agrees():
+    records, shape = problem.block(problem.axes(5), "float64")
+    assert shape == (problem.VARIANTS, 5, problem.DESIGNS)
+    ours = reduce_block(records, PHYSICAL, shape, problem.OBJECTIVE)
+    by_memory = [k for k, name in enumerate(REASONS) if name in MEMORY_RULES]
+    others = np.delete(np.asarray(ours.reasons), by_memory, axis=0)
+    assert not others.any()
+    compare(records, shape)

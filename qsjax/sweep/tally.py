@@ -7,7 +7,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from qsjax.feasibility import REASONS
-from qsjax.reduction import TIE_TOLERANCE, levels
+from qsjax.reduction import TIE_TOLERANCE, levels, tolerance
 from qsjax.sweep.engine import Job, evaluate_blocks
 from qsjax.sweep.kernels import BINS, Reduction, bin_edges, detail_one, survivors_one
 from qsjax.sweep.plan import Plan, winner_coordinates
@@ -171,7 +171,7 @@ def add_best(
         threshold = -np.inf
         if len(tally.best.score) == count:
             last = tally.best.score[-1]
-            threshold = last - 2.0 * TIE_TOLERANCE * abs(last)
+            threshold = last - 2.0 * tolerance(found.best.score.dtype) * abs(last)
         if highest[at] <= illegal or highest[at] < threshold:
             return
         parts = evaluate_blocks(job, plan, blocks[[at]], mesh, detail_one)
