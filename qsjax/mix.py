@@ -34,11 +34,15 @@ MOST_CLASSES = 24  # lengths that are kept apart
 
 
 class Request(NamedTuple):
-    """Requests of one length: mean context while decoding, output tokens, and a batch if given."""
+    """Requests of one length: mean context while decoding, output tokens, and a batch if given.
+
+    `output` is what the context of each grows by, around its mean.
+    """
 
     context: float
     tokens: float
     batch: float | None = None
+    output: float = 0.0
 
 
 def _columns(header: Sequence[str], name: str) -> dict[str, int]:
@@ -81,7 +85,7 @@ def _row(columns: Mapping[str, int], cells: Sequence[str]) -> Request:
         return Request(values["context"], count, batch)
     # A sequence grows while it decodes: on average half of its output is there.
     context = max(1.0, values["isl"] + 0.5 * values["osl"])
-    return Request(context, count * values["osl"], batch)
+    return Request(context, count * values["osl"], batch, values["osl"])
 
 
 def read_requests(text: str, name: str = "requests") -> list[Request]:

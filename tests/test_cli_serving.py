@@ -268,6 +268,20 @@ def test_mix_finds_one_split_for_all(qsjax, tmp_path):
     assert (out / "mix.csv").read_text() == text.stdout
 
 
+def test_mix_together_is_one_batch_of_all_lengths(qsjax, tmp_path):
+    requests = tmp_path / "requests.csv"
+    requests.write_text("isl,osl,count\n4000,500,10\n32000,1000,2\n")
+    options = ("mix", "mixtral-8x7b", str(requests), "--hardware", "h100-sxm", "--gpus", "8")
+    found = as_json(qsjax(*options, "--together", "--format", "json"))
+    mean = (5000 * 4250 + 2000 * 32500) / 7000
+    for mix in found["mixes"]:
+        assert mix["together"]["mean_context"] == pytest.approx(mean)
+        assert mix["together"]["tokens_per_s_per_gpu"] > 0
+    assert "all lengths in one batch (mean context 12,321)" in qsjax(*options, "--together").stdout
+    requests.write_text("context,batch\n4000,4\n8000,8\n")
+    assert "several sizes at once" in mistake(qsjax(*options, "--together", code=2))
+
+
 def test_mix_names_bad_rows(qsjax, tmp_path):
     requests = tmp_path / "requests.csv"
     requests.write_text("isl,osl\n1,a\n5,5\n-1,5\n")

@@ -22,6 +22,7 @@ LAYERS = (
     ("paper",),
     ("validation", "calibration"),
     ("measurements",),
+    ("together",),
     ("compare", "mix"),
     ("explain", "remedies"),
     ("study", "dependence"),

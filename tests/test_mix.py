@@ -86,8 +86,8 @@ def test_a_given_batch_is_kept():
 def test_requests_are_read():
     assert read_requests("context\n100\n200\n") == [Request(100.0, 1.0), Request(200.0, 1.0)]
     rows = read_requests("ISL, osl ,count,batch\n1000,200,3,\n\n0,10,,8\n")
-    assert rows == [Request(1100.0, 600.0, None), Request(5.0, 10.0, 8.0)]
-    assert read_requests("prompt_tokens,completion_tokens\n4,2\n") == [Request(5.0, 2.0)]
+    assert rows == [Request(1100.0, 600.0, None, 200.0), Request(5.0, 10.0, 8.0, 10.0)]
+    assert read_requests("prompt_tokens,completion_tokens\n4,2\n") == [Request(5.0, 2.0, None, 2.0)]
 
 
 def test_every_bad_row_is_named_by_its_number():

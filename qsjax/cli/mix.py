@@ -11,7 +11,10 @@ from qsjax.cli import common, questions, session
 from qsjax.explore import variants_of
 from qsjax.limits import check_limits
 from qsjax.mix import ClassResult, Mix, best_for_mix, classes_of, read_requests
+from qsjax.numerics import scalar
 from qsjax.specs import CONVENTIONS
+from qsjax.together import Together, best_together
+from qsjax.units import MS
 
 DEGREES = ("tp", "ep", "pp", "dp", "kvp")
 
@@ -49,6 +52,33 @@ def _split(design: dict[str, Any]) -> str:
     return (" ".join(parts) or "one GPU") + mode
 
 
+def _one_batch(found: Together) -> dict[str, Any]:
+    step = found.step
+    return {
+        "is_feasible": step is not None,
+        "mean_context": found.context,
+        "design": found.design,
+        "batch": int(found.batch),
+        "tpot_ms": None if step is None else scalar(step.tpot) / MS,
+        "tokens_per_s_per_user": None if step is None else scalar(step.tokens_per_s_per_user),
+        "tokens_per_s_per_gpu": 0.0 if step is None else scalar(step.tokens_per_s_per_gpu),
+    }
+
+
+def _print_together(record: dict[str, Any]) -> None:
+    found = record.get("together")
+    if found is None:
+        return
+    if not found["is_feasible"]:
+        click.echo("  all lengths in one batch: no split holds the longest within the limits.")
+        return
+    click.echo(
+        f"  all lengths in one batch (mean context {found['mean_context']:,.0f}): "
+        f"{_split(found['design'])}, batch {found['batch']:,}, TPOT {found['tpot_ms']:,.2f} ms, "
+        f"{found['tokens_per_s_per_gpu']:,.1f} tokens/s/GPU."
+    )
+
+
 def _print(record: dict[str, Any], title: str) -> None:
     click.echo(f"{title}, {record['variant']}:")
     if not record["is_feasible"]:
@@ -56,12 +86,14 @@ def _print(record: dict[str, Any], title: str) -> None:
         listed = ", ".join(f"{context:,.0f}" for context in missing)
         reason = f"no split runs at {listed} tokens" if missing else "no split runs every class"
         click.echo(f"  {reason}; more GPUs, or a limit on the context, would help.")
+        _print_together(record)
         return
     click.echo(
         f"  best for the mix: {_split(record['design'])}, "
         f"{record['tokens_per_s_per_gpu']:,.1f} tokens/s/GPU; a split for each class would give "
         f"{record['tokens_per_s_per_gpu_of_own']:,.1f}, so one split costs {record['loss']:.1%}."
     )
+    _print_together(record)
     cells = [
         (
             f"{c['context']:,.0f}",
@@ -89,6 +121,11 @@ def _print(record: dict[str, Any], title: str) -> None:
     show_default=True,
     help="Quality-equivalence factors of the dense twins.",
 )
+@click.option(
+    "--together",
+    is_flag=True,
+    help="Also find the split for one batch that holds all lengths at once.",
+)
 @common.dtype_options
 @questions.limit_options
 @questions.economy_options
@@ -98,36 +135,31 @@ def command(model: str, requests: Path, **flags: Any) -> None:
     r"""Find the split of MODEL that is best for the whole distribution of lengths in REQUESTS.
 
     REQUESTS is a CSV file whose first row names its columns: context, or isl and osl (input and
-    output tokens), and optionally count and batch.
+    output tokens), and optionally count and batch. Each length is served in batches of its own;
+    --together adds one batch for the whole distribution, as continuous batching makes it.
 
     \b
     Examples:
       qsjax mix deepseek-v3 requests.csv --hardware h200-sxm --gpus 64
       qsjax mix mixtral-8x7b requests.csv --hardware h100-sxm --gpus 8 --max-tpot 30ms
+      qsjax mix gpt-oss-120b requests.csv --hardware h100-sxm --gpus 8 --together
     """
     text = requests.read_text(encoding="utf-8-sig")
-    classes = classes_of(read_requests(text, requests.name))
+    read = read_requests(text, requests.name)
+    classes = classes_of(read)
     rules, device = CONVENTIONS[flags["convention"]], catalog.hardware(flags["hardware"])
     count = questions.one("gpus", flags["gpus"])
     limits, economy = questions.limits_of(flags), questions.economy_from(device, flags)
     check_limits(limits, economy)
     work = questions.workload_of(model, flags)
-    found = [
-        _record(
-            variant.label,
-            best_for_mix(
-                variant.spec,
-                device,
-                work,
-                int(count or 1),
-                classes,
-                rules,
-                limits=limits,
-                economy=economy,
-            ),
-        )
-        for variant in variants_of(catalog.model(model), flags["q"], rules)
-    ]
+    found = []
+    for variant in variants_of(catalog.model(model), flags["q"], rules):
+        asked = (variant.spec, device, work, int(count or 1))
+        kept: dict[str, Any] = {"limits": limits, "economy": economy}
+        record = _record(variant.label, best_for_mix(*asked, classes, rules, **kept))
+        if flags["together"]:
+            record["together"] = _one_batch(best_together(*asked, read, rules, **kept))
+        found.append(record)
     result = {"model": model, "hardware": flags["hardware"], "convention": flags["convention"]}
     result |= {"gpus": count, "mixes": found}
     if flags["format_"] == "json":
