@@ -184,6 +184,7 @@ LLAMA_TOKEN = 2 * (3 * 14_336 + 3 * 4096) / GIB
     [
         # vLLM: 0.9 of 79.2 GiB less context, and the sampler over 1,024 rows of logits.
         ({}, 0.9 * 79.2 - 0.3 - 1024 * 128_256 * 38 / GIB),
+        ({"notes": "--gpu-memory-utilization 0.5"}, 0.5 * 79.2 - 0.3 - 1024 * 128_256 * 38 / GIB),
         ({"notes": "gmu 0.5"}, 0.5 * 79.2 - 0.3 - 1024 * 128_256 * 38 / GIB),
         ({"notes": "max-num-seqs 8"}, 0.9 * 79.2 - 0.3 - 8192 * LLAMA_TOKEN),
         # A100 and V0 have smaller defaults; V0 runs whole prompts.
@@ -195,6 +196,7 @@ LLAMA_TOKEN = 2 * (3 * 14_336 + 3 * 4096) / GIB
         ({"engine": "vLLM 0.6.1", "memory_gib": 24.0}, 0.9 * 24 - 0.3 - 32_768 * LLAMA_TOKEN),
         # SGLang: 9.5 GiB and half of one for the rank stay free of the 80.
         ({"engine": "sglang"}, (1 - 10 / 80) * (79.2 - 0.3)),
+        ({"engine": "sglang", "notes": "mem-fraction-static=0.8"}, 0.8 * (79.2 - 0.3)),
         ({"engine": "sglang", "static_fraction": 0.8}, 0.8 * (79.2 - 0.3)),
     ],
 )  # fmt: skip
@@ -221,6 +223,8 @@ def test_tensorrt_takes_a_share_of_what_is_free():
         ("vLLM", "https://github.com/vllm-project/vllm/pull/27508", "v1"),
         ("vLLM V1", "https://github.com/vllm-project/vllm/pull/12569", "v1_optional"),
         ("vLLM V0 0.9.1", "", "v0"),
+        ("vLLM V0.11.0", "", "v1"),
+        ("vLLM V1 (0.7.3)", "", "v1_optional"),
     ],
 )
 def test_which_engine_of_vllm(engine, source, release):

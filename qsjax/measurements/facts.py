@@ -10,8 +10,12 @@ from typing import Any
 _NUMBER = r"(\d*\.?\d+)"
 # Fact: patterns in the notes, of which the first that matches counts. Memory is in GiB.
 PATTERNS: dict[str, tuple[str, ...]] = {
-    "memory_utilisation": (rf"gmu {_NUMBER}",),
-    "static_fraction": (rf"mem_fraction_static {_NUMBER}",),
+    "memory_utilisation": (
+        rf"gmu {_NUMBER}",
+        rf"gpu[-_]memory[-_]utili[sz]ation[ =]{_NUMBER}",
+        rf"free_gpu_memory_fraction[ =]{_NUMBER}",
+    ),
+    "static_fraction": (rf"mem[-_]fraction[-_]static[ =]{_NUMBER}",),
     "memory_gib": (rf"total {_NUMBER} ?GiB",),
     "memory_gb": (rf"HBM {_NUMBER} ?GB\b",),
     "usable_gib": (rf"total {_NUMBER} usable", rf"usable {_NUMBER} \(gmu"),
@@ -21,10 +25,10 @@ PATTERNS: dict[str, tuple[str, ...]] = {
     "draft_tokens": (r"draft_tokens=(\d+)", r"verify (\d+) tokens/req"),
     "accepted": (rf"accept(?:ed)? len(?:gth)? {_NUMBER}", rf"accept ~{_NUMBER}"),
     "weights_gb": (rf"weights/GPU ~{_NUMBER} ?GB",),
-    "max_model_len": (r"max[-_]model[-_]len (\d+)",),
-    "max_batched_tokens": (r"max[-_]num[-_]batched[-_]tokens (\d+)",),
-    "max_sequences": (r"max[-_]num[-_]seqs (\d+)",),
-    "max_total_tokens": (r"max[-_]total[-_]tokens (\d+)",),
+    "max_model_len": (r"max[-_]model[-_]len[ =](\d+)",),
+    "max_batched_tokens": (r"max[-_]num[-_]batched[-_]tokens[ =](\d+)",),
+    "max_sequences": (r"max[-_]num[-_]seqs[ =](\d+)",),
+    "max_total_tokens": (r"max[-_]total[-_]tokens[ =](\d+)",),
     "redundant_experts": (r"\((\d+) redundant\)", r"\(\+(\d+) redundant\)"),
     "length_ratio": (rf"range-ratio {_NUMBER}",),
 }

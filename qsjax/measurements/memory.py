@@ -27,7 +27,9 @@ def release_of(record: Mapping[str, Any]) -> str:
         is_old = (int(version[1]), int(version[2])) < (0, 8)
     else:
         is_old = bool(issue) and int(issue[1]) < load_engines()["vllm"]["v0"]["first_default_issue"]  # type: ignore[index]  # bool(issue)
-    if "V0" in text or (is_old and "V1" not in text):
+    # "V0" names an engine, "V0.11" a version.
+    named = re.findall(r"\bV([01])\b(?!\.\d)", text)
+    if "0" in named or (is_old and "1" not in named):
         return "v0"
     return "v1_optional" if is_old else "v1"
 
