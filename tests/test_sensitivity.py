@@ -32,7 +32,7 @@ from qsjax.specs import PAPER, PHYSICAL, HardwareSpec, ModelSpec, Partition, Wor
 ROWS = 2048
 METRICS = ("tokens_per_s_per_gpu", "tpot", "max_batch")
 RATES = ("hbm_bw", "flops_bf16", "flops_fp8", "flops_fp4", "intra_bw", "inter_bw")
-DELAYS = ("intra_latency", "inter_latency", "layer_overhead", "step_overhead")
+DELAYS = ("intra_latency", "inter_latency", "exchange_overhead", "layer_overhead", "step_overhead")
 CHECKED = resolve(
     [
         *("hbm_bytes", "usable_fraction", "hbm_bw", "eff_gemm", "flops_bf16", "flops_fp8"),
