@@ -13,7 +13,8 @@ import numpy as np
 from qsjax.batches import score_candidates
 from qsjax.candidates import candidates
 from qsjax.economics import economy_of
-from qsjax.explain import Case, best_case, partition_axes, twin_of
+from qsjax.explain import Case, best_case, partition_axes
+from qsjax.explore import twin_of
 from qsjax.grid import Records
 from qsjax.ledger import RESOURCES
 from qsjax.limits import Limits

@@ -10,11 +10,9 @@ from qsjax import validate
 from qsjax.batches import Objective, score_candidates
 from qsjax.breakdown import Parts, take_apart
 from qsjax.candidates import Candidates, candidates, strong
-from qsjax.cost.params import dense_twin
 from qsjax.economics import Economy, economy_of
-from qsjax.explore import axis_values
+from qsjax.explore import axis_values, twin_of
 from qsjax.grid import Axes, Records, make_axes
-from qsjax.host import on_host
 from qsjax.ledger import RESOURCES
 from qsjax.limits import Limits
 from qsjax.serving import Relaxation, relax, winner
@@ -29,8 +27,6 @@ from qsjax.specs import (
     Workload,
 )
 from qsjax.units import MS
-
-twin_of = on_host(dense_twin)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

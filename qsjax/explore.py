@@ -11,6 +11,7 @@ import numpy as np
 from qsjax import validate
 from qsjax.cost.params import dense_twin
 from qsjax.grid import STACKED, Axes, Records, make_axes, stack
+from qsjax.host import on_host
 from qsjax.search import Objective, Optimum, search
 from qsjax.serving import Relaxation, relax
 from qsjax.specs import (
@@ -26,8 +27,11 @@ from qsjax.units import GIB
 
 CONTEXTS = tuple(1024.0 * 2**k for k in range(15))  # 1k to 16M tokens, the paper's range
 DEGREES = ("tp", "ep", "pp", "dp", "kvp")
-# Peak memory of a dense search, measured: score, reasons and masks of the widest step [B].
-BYTES_PER_CELL = 60.0
+# Peak memory of a search, measured: of a cell where every score is kept, and of a design at one
+# place of the kept axes but the longest [B].
+BYTES_PER_CELL, BYTES_PER_DESIGN = 150.0, 2048.0
+
+twin_of = on_host(dense_twin)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -70,7 +74,7 @@ def variants_of(model: ModelSpec, qs: Sequence[float], convention: Convention) -
     """The model and, if it has experts, its dense twins."""
     if float(np.asarray(model.experts)) <= 1:
         return [Variant("dense", None, model)]
-    twins = [Variant("dense", q, dense_twin(model, q, convention.twin)) for q in qs]
+    twins = [Variant("dense", q, twin_of(model, q, definition=convention.twin)) for q in qs]
     return [Variant("moe", None, model), *twins]
 
 
@@ -108,10 +112,17 @@ def grid_of(variants: Sequence[Variant], values: Mapping[str, Sequence[float | s
     return make_axes({"model": labels, **values}, searched=("batch",))
 
 
+def bytes_of(axes: Axes) -> float:
+    """Memory that a search takes, about [B]: large grids keep no scores (`qsjax.staging`)."""
+    every_score = axes.cells * BYTES_PER_CELL
+    lanes = max((len(axis.values) for axis in axes.kept), default=1)
+    return min(every_score, axes.cells / lanes * BYTES_PER_DESIGN + 0.5 * axes.cells)
+
+
 def check_size(axes: Axes) -> None:
     """Raise `ValueError` if a grid is too large to be evaluated in one piece."""
     free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
-    needed = axes.cells * BYTES_PER_CELL
+    needed = bytes_of(axes)
     if needed > 0.5 * free:
         lengths = " x ".join(f"{axis.name} {len(axis.values)}" for axis in axes.all)
         raise ValueError(

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
@@ -19,6 +18,7 @@ from qsjax.decode import StepCost
 from qsjax.explore import DEGREES, Exploration
 from qsjax.feasibility import REASONS
 from qsjax.grid import Axes, Axis, Records, axis_arrays, place
+from qsjax.host import on_host
 from qsjax.ledger import resource_times, time_ledger
 from qsjax.search import Optimum, evaluate, winners
 from qsjax.specs import CONVENTIONS, KV_MODES, Convention
@@ -68,15 +68,19 @@ def reason_names(bits: int) -> list[str]:
     return [name for name, bit in REASONS.items() if bits & bit]
 
 
+_ledger, _by_resource = on_host(time_ledger), on_host(resource_times)
+_communication = on_host(communication)
+
+
 def winner_terms(optimum: Optimum, convention: str) -> dict[str, np.ndarray]:
     """The time ledger of the winners [s], each term with the shape of the kept axes."""
     records = optimum.records
-    ledger = time_ledger(
+    ledger = _ledger(
         optimum.step,
         CONVENTIONS[convention],
         records.partition,
         records.workload,
-        jnp.asarray(records.hardware.step_overhead),
+        records.hardware.step_overhead,
     )
     shape = optimum.is_feasible.shape
     return {name: np.broadcast_to(np.asarray(t), shape) for name, t in ledger.items()}
@@ -84,14 +88,14 @@ def winner_terms(optimum: Optimum, convention: str) -> dict[str, np.ndarray]:
 
 def hidden_times(optimum: Optimum, convention: str) -> dict[str, np.ndarray]:
     """Communication of the winners that overlap hides [s], by the name of its ledger term."""
-    messages = communication(optimum.step, optimum.records, CONVENTIONS[convention])
+    messages = _communication(optimum.step, optimum.records, CONVENTIONS[convention])
     shape = optimum.is_feasible.shape
     return {f"comm_{k}": np.broadcast_to(m.hidden, shape) for k, m in messages.items()}
 
 
 def bound_by(terms: Mapping[str, ArrayLike]) -> np.ndarray:
     """Name of the resource that takes the largest part of TPOT, per cell."""
-    by_resource = resource_times(terms)
+    by_resource = _by_resource(terms)
     largest = np.argmax(np.stack([np.asarray(t) for t in by_resource.values()]), axis=0)
     names: np.ndarray = np.asarray(list(by_resource))[largest]
     return names

@@ -58,7 +58,7 @@ def time_ledger(
     convention: Convention,
     partition: Partition,
     workload: Workload,
-    overhead: float | jax.Array = 0.0,
+    overhead: ArrayLike = 0.0,
 ) -> dict[str, jax.Array]:
     """Terms that sum to TPOT [s].
 

@@ -8,10 +8,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from qsjax.blocks import Scorer, reduce_tiles, reduce_whole
+from qsjax.blocks import reduce_tiles
 from qsjax.decode import StepCost, decode_step
 from qsjax.feasibility import REASONS
 from qsjax.grid import Axes, Records, matrix_arrays, place
+from qsjax.host import on_host
 from qsjax.reduction import TIE_TOLERANCE as TIE_TOLERANCE
 from qsjax.reduction import WIDE as WIDE
 from qsjax.reduction import Choice as Choice
@@ -23,9 +24,8 @@ from qsjax.reduction import score_of as score_of
 from qsjax.reduction import scores as scores
 from qsjax.specs import Convention
 
-# Winners and small grids are compiled quickly instead of for speed.
-QUICK = {"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False}
-SMALL = 2**22  # designs
+# Cells up to which NumPy is done before a compiler would be: about 0.2 s for 2^20.
+SMALL = 2**21
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -56,41 +56,78 @@ class Optimum:
     reasons: dict[str, np.ndarray]
 
 
-def _scorer(objective: Objective) -> Scorer:
-    def score(records: Records, convention: Convention) -> Scored:
-        return scores(records, convention, objective)
-
-    return score
-
-
 @partial(jax.jit, static_argnames=("shape", "objective"), compiler_options=WIDE)
 def reduce_block(
     records: Records, convention: Convention, shape: tuple[int, ...], objective: Objective
 ) -> Reduced:
     """Evaluate a block, kept axes first and all designs along the last, and reduce the last."""
     has_batch = records.workload.batch is not None
+
+    def scorer(own: Records, rules: Convention) -> Scored:
+        return scores(own, rules, objective)
+
     given = (records, convention)
-    reduced, _ = reduce_tiles(
-        _scorer(objective), given, shape, has_batch=has_batch, with_second=True
-    )
+    reduced, _ = reduce_tiles(scorer, given, shape, has_batch=has_batch, with_second=True)
     return reduced
 
 
-@partial(jax.jit, static_argnames=("shape", "objective"), compiler_options=QUICK)
+_scores_on_host = on_host(scores)
+
+
+def _pick(score: Any, is_feasible: Any, gpus: Any) -> Choice:
+    # `pick_best` by NumPy.
+    masked: Any = np.where(is_feasible, score, -np.inf)
+    best = masked.max(axis=-1, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        is_tied = is_feasible & (masked >= best - TIE_TOLERANCE * np.abs(best))
+    position: Any = np.where(is_tied, gpus, np.inf).argmin(axis=-1)
+    value: Any = np.take_along_axis(masked, position[..., None], axis=-1)[..., 0]
+    return Choice(position, value)
+
+
 def reduce_small(
     records: Records, convention: Convention, shape: tuple[int, ...], objective: Objective
 ) -> Reduced:
-    """`reduce_block` where compiling takes longer than computing: half of the one, slower in it."""
-    has_batch = records.workload.batch is not None
-    given = (records, convention)
-    reduced, _ = reduce_whole(_scorer(objective), given, shape, has_batch=has_batch)
-    return reduced
+    """`reduce_block` by NumPy: nothing is compiled."""
+    scored: Any = _scores_on_host(records, convention, objective=objective)
+    too_many, illegal = levels(np.float64)
+    score = np.broadcast_to(scored.score, shape)
+    is_feasible = score > illegal
+    gpus = np.zeros(()) if scored.gpus is None else scored.gpus
+    best: Any = _pick(score, is_feasible, gpus)
+    is_other = is_feasible.copy()
+    np.put_along_axis(is_other, best.position[..., None], values=False, axis=-1)
+
+    def count(flag: Any) -> Any:
+        flag = np.reshape(flag, (1,) * (len(shape) - np.ndim(flag)) + np.shape(flag))
+        repeats = shape[-1] // flag.shape[-1]
+        return np.broadcast_to(repeats * np.count_nonzero(flag, axis=-1), shape[:-1])
+
+    counts = {name: count(flag) for name, flag in scored.broken.items()}
+    counts["no sequence fits"] = count(score == -np.inf) - counts["weights do not fit"]
+    if records.workload.batch is not None:
+        counts["batch does not fit"] = count(score <= too_many)
+    none = np.zeros(shape[:-1], int)
+    reasons: Any = np.stack([counts.get(name, none) for name in REASONS])
+    return Reduced(best, _pick(score, is_other, gpus), count(is_feasible), reasons)
 
 
-@partial(jax.jit, compiler_options=QUICK)
-def evaluate(records: Records, convention: Convention) -> StepCost:
-    """The decode step of broadcast records, compiled once for each convention and rank."""
+def _evaluate(records: Records, convention: Convention) -> StepCost:
     return decode_step(*records[:4], convention, records.gpus)
+
+
+_evaluate_on_host, _evaluate_compiled = (
+    on_host(_evaluate),
+    jax.jit(_evaluate, compiler_options=WIDE),
+)
+
+
+def evaluate(records: Records, convention: Convention) -> StepCost:
+    """The decode step of broadcast records: few by NumPy, many compiled."""
+    leaves = jax.tree.leaves(records)
+    cells = math.prod(np.broadcast_shapes(*(np.shape(leaf) for leaf in leaves)))
+    run = _evaluate_on_host if cells <= SMALL else _evaluate_compiled
+    return run(records, convention)
 
 
 def winners(axes: Axes, index: np.ndarray) -> dict[str, np.ndarray]:

@@ -8,7 +8,8 @@ import pytest
 
 import qsjax
 from qsjax import export
-from qsjax.explore import axis_values, divisors, grid_of, variants_of
+from qsjax.explore import axis_values, check_size, divisors, grid_of, variants_of
+from qsjax.grid import make_axes
 from qsjax.specs import PHYSICAL
 
 CONTEXTS = [8192, 131072]
@@ -222,3 +223,10 @@ def test_writing_is_atomic(tmp_path, monkeypatch):
         export.write_atomically(target, "new")
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_grid_beyond_memory_is_refused_before_it_is_computed():
+    degrees = dict.fromkeys(("tp", "ep", "pp", "dp", "kvp"), tuple(range(1, 65)))
+    axes = make_axes({"model": ["a"], "context": [1e3, 2e3], **degrees})
+    with pytest.raises(ValueError, match=r"2,147,483,648 cells .*qsjax sweep"):
+        check_size(axes)

@@ -213,7 +213,7 @@ def test_blocks_cover_every_kept_cell_once():
 
 @pytest.mark.parametrize("gpus", [None, 8.0], ids=["any", "prescribed"])
 def test_tiles_change_no_choice(gpus):
-    """Winner, runner-up and counts of a block in tiles and in one piece, with ties in it."""
+    """Winner, runner-up and counts of a block in tiles and by NumPy, with ties in it."""
     axes = grid(dp=[1, 2, 4, 8])
     placed = place(records()._replace(gpus=gpus), matrix_arrays(axes), PHYSICAL)
     if gpus is None:

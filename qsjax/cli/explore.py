@@ -17,6 +17,7 @@ from qsjax.cli import common, figures, session
 from qsjax.cost.memory import usable_bytes
 from qsjax.explore import CONTEXTS, Exploration, explore
 from qsjax.feasibility import MEMORY_REASONS, REASONS
+from qsjax.host import on_host
 from qsjax.numerics import scalar
 from qsjax.units import GIB
 
@@ -153,7 +154,7 @@ def _print(
     rows: list[dict[str, Any]],
     summary: dict[str, Any],
 ) -> None:
-    usable = scalar(usable_bytes(catalog.model(model), exploration.hardware))
+    usable = scalar(on_host(usable_bytes)(catalog.model(model), exploration.hardware))
     title = f"{model} on {flags['hardware']} ({usable / GIB:.0f} GiB usable), "
     _table(exploration, rows, title + f"{exploration.convention} convention")
     feasible = summary["cells_feasible"]
