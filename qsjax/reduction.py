@@ -153,11 +153,13 @@ def count_together(flags: Sequence[jax.Array]) -> list[jax.Array]:
 def highest_and_counts(score: jax.Array, *, has_batch: bool) -> tuple[jax.Array, Counts]:
     """Reductions over the designs, axis `DESIGNS`."""
     too_many, illegal = levels(score.dtype)
+    highest = jnp.max(score, axis=DESIGNS)
     flags = [score > illegal, score > -jnp.inf]
     if has_batch:
-        flags.append(score <= too_many)
-    runs, has_room, *is_over = count_together(flags)
-    return jnp.max(score, axis=DESIGNS), Counts(runs, has_room, is_over[0] if has_batch else None)
+        runs, has_room, is_over = count_together([*flags, score <= too_many])
+        return highest, Counts(runs, has_room, is_over)
+    runs, has_room = count_together(flags)
+    return highest, Counts(runs, has_room, None)
 
 
 def ranked(x: jax.Array, rank: int) -> jax.Array:

@@ -6,9 +6,10 @@ reads is in memory. So the low-rank stage runs before a loop over tiles of the d
 has only the arithmetic that every cell needs, and reduces it at once: nothing of the size of the
 grid is ever written.
 
-A block is a matrix of designs and lanes (the kept axis along the vectors) for each row of the other
-kept axes. Its smallest unit is a part: some designs, all lanes, one row. The function is written
-for a part; tiles have several parts of every row.
+The longest kept axis lies along the vectors; equal sections of it are the lanes. A block is a
+matrix of designs and lanes for each row: a place on the other kept axes, and a section. Its
+smallest unit is a part, some designs of one row. The function is written for a part; tiles have
+several parts of every row.
 """
 
 import math
@@ -23,10 +24,12 @@ from jax.extend.core import ClosedJaxpr, Literal, jaxpr_as_fun
 TILE_CELLS = 2**17
 # Designs of a part at least: fewer do not fill a processor's vectors and pipelines.
 _LEAST = 32
+# Lanes of a part at most: what is scored again for one cell is scored for all of its lanes.
+_LANES = 128
 
 
 class Cut(NamedTuple):
-    """How a block is cut: `rows` are the kept axes but the one along the lanes."""
+    """How a block is cut: `rows` are the kept axes but the longest, and the sections of that."""
 
     rows: tuple[int, ...]
     tiles: int
@@ -63,19 +66,27 @@ def vector_axis(kept: tuple[int, ...]) -> int:
     return max(range(len(kept)), key=lambda k: (kept[k], k), default=0)
 
 
+def lanes_of(length: int) -> int:
+    """Length of the equal sections of an axis; the whole where none is long enough."""
+    fitting = (n for n in range(min(length, _LANES), _LEAST - 1, -1) if length % n == 0)
+    return next(fitting, length)
+
+
 def cut_of(shape: tuple[int, ...]) -> Cut:
     """How a block of kept axes, then designs, is cut."""
     *kept, designs = shape
     rows = list(kept)
-    lanes = rows.pop(vector_axis(tuple(kept))) if kept else 1
+    length = rows.pop(vector_axis(tuple(kept))) if kept else 1
+    lanes = lanes_of(length)
     tiles = tiles_of(designs, math.prod(kept))
     parts = parts_of(designs // tiles)
-    return Cut(tuple(rows), tiles, parts, designs // (tiles * parts), lanes)
+    return Cut((*rows, length // lanes), tiles, parts, designs // (tiles * parts), lanes)
 
 
 def restore(result: jax.Array, kept: tuple[int, ...]) -> jax.Array:
-    """A result over rows and lanes, brought into the order of the kept axes."""
-    return jnp.moveaxis(result, -1, vector_axis(kept) - len(kept)) if kept else result[..., 0]
+    """A result over rows and lanes, its last axes, brought into the order of the kept axes."""
+    whole = result.reshape(*result.shape[:-2], -1)
+    return jnp.moveaxis(whole, -1, vector_axis(kept) - len(kept)) if kept else whole[..., 0]
 
 
 def _split(leaf: Any, kept: tuple[int, ...], cut: Cut) -> tuple[jax.Array, tuple[bool, ...]]:
@@ -84,9 +95,12 @@ def _split(leaf: Any, kept: tuple[int, ...], cut: Cut) -> tuple[jax.Array, tuple
     if x.ndim != len(kept) + 1:
         return x, (False,) * len(cut.outer)
     x = jnp.moveaxis(x, vector_axis(kept), -1) if kept else x[:, None]
-    designs = cut.outer[:1] + cut.outer[-1:] + (cut.width,) if x.shape[-2] > 1 else (1, 1, 1)
-    x = x.reshape(*x.shape[:-2], *designs, x.shape[-1])
-    x = jnp.moveaxis(x, -4, 0)
+    *rows, designs, length = x.shape
+    split = (cut.tiles, cut.parts, cut.width) if designs > 1 else (1, 1, 1)
+    lanes = (cut.rows[-1], cut.lanes) if length > 1 else (1, 1)
+    x = x.reshape(*rows, *split, *lanes)
+    # To tiles, rows, sections, parts, designs, lanes.
+    x = jnp.moveaxis(x, (-5, -2), (0, len(rows) + 1))
     has = tuple(n > 1 for n in x.shape[:-2])
     return x.squeeze([axis for axis, own in enumerate(has) if not own]), has
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from qsjax.cli import compare, explain
+from qsjax.cli import compare, explain, explore
 
 # Processor time over that of importing the package alone: 2 to 4 today, 14 with compiled programs.
 MOST_OF_IMPORT = 6.0
@@ -19,7 +19,7 @@ LOGGED = "Finished XLA compilation"
 
 def examples():
     """The commands in the help of the verbs."""
-    for module in (explain, compare):
+    for module in (explain, compare, explore):
         text = module.command.help.partition("Examples:")[2].replace("\\\n", " ")
         yield from (" ".join(line.split()) for line in text.splitlines() if "qsjax" in line)
 
@@ -50,7 +50,7 @@ def importing():
 
 
 def test_there_are_examples():
-    assert len(EXAMPLES) >= 6
+    assert len(EXAMPLES) >= 9
 
 
 @pytest.mark.parametrize("command", EXAMPLES)
