@@ -61,8 +61,7 @@ def axes_of(cells: float) -> Axes:
     kept = max(1, round(cells / DESIGNS / VARIANTS))
     if kept <= 512:
         return axes(kept)
-    bandwidths = math.ceil(kept / 512)
-    return axes(round(kept / bandwidths), hbm_bw=np.linspace(2e12, 8e12, bandwidths))
+    return axes(512, hbm_bw=np.linspace(2e12, 8e12, round(kept / 512)))
 
 
 def block(grid: Axes, dtype: str, gpus: float | None = None) -> tuple[Records, tuple[int, ...]]:

@@ -129,6 +129,16 @@ def legal_designs(records: Records, axes: Axes, convention: Convention) -> np.nd
     return np.sort(np.append(found, np.flatnonzero(~is_legal)[:missing]))
 
 
+def _step(length: int, longest: int, rows: int, devices: int) -> int:
+    """Coordinates of a block: the most for which padding, and devices without work, waste least."""
+
+    def waste(step: int) -> float:
+        blocks = rows * math.ceil(length / step)
+        return math.ceil(blocks / devices) * devices * step / (rows * length)
+
+    return min(range(longest, max(1, longest // 4) - 1, -1), key=waste)
+
+
 def make_plan(
     records: Records,
     axes: Axes,
@@ -175,7 +185,7 @@ def make_plan(
     step = 1
     if kept:
         longest = max(1, cells // math.prod(kept[split + 1 :]))
-        step = math.ceil(kept[split] / math.ceil(kept[split] / longest))
+        step = _step(kept[split], min(longest, kept[split]), math.prod(kept[:split]), devices)
     plan = Plan(axes, designs, max(split, 0), step, 1, 1)
     block = math.prod(plan.inner) * len(designs)
     per_device = min(CALL_CELLS // block, chunk // (block * devices), -(-plan.blocks // devices))
