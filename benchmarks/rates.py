@@ -14,7 +14,7 @@ from benchmarks.timing import best_seconds
 from qsjax.blocks import reduce_tiles
 from qsjax.decode import decode_parts, decode_step
 from qsjax.grid import Axes, Records, place
-from qsjax.reduction import Scored
+from qsjax.reduction import Scored, scores_of
 from qsjax.search import WIDE, levels, reduce_block, scores, winners
 from qsjax.specs import PHYSICAL
 from qsjax.sweep.engine import Job, Precision
@@ -197,9 +197,10 @@ def recompilations() -> int:
 
 
 @partial(jax.jit, static_argnames="shape", compiler_options=WIDE)
-def _score(records: Records, shape: tuple[int, ...]) -> jax.Array:
-    scored = scores(records, PHYSICAL, problem.OBJECTIVE)
-    return jnp.broadcast_to(scored.score, shape)
+def _score(records: Records, shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+    step, broken = decode_parts(*records[:4], PHYSICAL, records.gpus)
+    scored = scores_of(step, broken, records.gpus, problem.OBJECTIVE)
+    return jnp.broadcast_to(scored.score, shape), jnp.broadcast_to(step.capacity.max_batch, shape)
 
 
 def float32_error(contexts: int) -> dict[str, float]:
@@ -210,16 +211,17 @@ def float32_error(contexts: int) -> dict[str, float]:
         with jax.enable_x64(dtype == "float64"):
             records, shape = problem.block(grid, dtype)
             reduced = reduce_block(records, PHYSICAL, shape, problem.OBJECTIVE)
-            score = np.asarray(_score(records, shape), np.float64)
+            score, batch = (np.asarray(x, np.float64) for x in _score(records, shape))
             feasible = score > levels(np.dtype(dtype).type)[1]
-            found[dtype] = (np.asarray(reduced.best.position), score, feasible)
-    (exact, score, feasible), (rough, score_32, feasible_32) = found.values()
+            found[dtype] = (np.asarray(reduced.best.position), score, feasible, batch)
+    (exact, score, feasible, batch), (rough, score_32, feasible_32, batch_32) = found.values()
     has_any = feasible.any(axis=-1)
     both = feasible & feasible_32
     picked = [np.take_along_axis(score, p[..., None], axis=-1)[..., 0] for p in (exact, rough)]
     changed = has_any & (exact != rough)
     lost = 1.0 - picked[1][changed] / picked[0][changed]
     error = np.abs(score_32[both] / score[both] - 1.0)
+    is_other_batch = batch[both] != batch_32[both]
     return {
         "kept_cells": int(has_any.sum()),
         "winners_changed": int(changed.sum()),
@@ -227,5 +229,7 @@ def float32_error(contexts: int) -> dict[str, float]:
         "designs_compared": int(both.sum()),
         "largest_relative_error": float(error.max(initial=0.0)),
         "median_relative_error": float(np.median(error)),
+        "batches_changed": int(is_other_batch.sum()),
+        "largest_relative_error_at_the_same_batch": float(error[~is_other_batch].max(initial=0.0)),
         "feasibility_changed": int((feasible != feasible_32).sum()),
     }

@@ -242,7 +242,9 @@ def _float32(found: Found) -> str:
         f"{e['winners_changed']} of {e['kept_cells']} winners change (a changed winner is at most "
         f"{e['largest_loss_of_a_changed_winner']:.1e} worse in float64). Over "
         f"{e['designs_compared']:,} feasible designs the largest relative error of tokens/s/GPU is "
-        f"{e['largest_relative_error']:.1e}, the median {e['median_relative_error']:.1e}; "
+        f"{e['largest_relative_error']:.1e}, the median {e['median_relative_error']:.1e}; at "
+        f"{e['batches_changed']:,} of them one sequence more or less fits, at the others the "
+        f"largest is {e['largest_relative_error_at_the_same_batch']:.1e}; "
         f"{e['feasibility_changed']} designs change between feasible and not."
     )
 
