@@ -10,6 +10,7 @@ from benchmarks import operations, problem
 M = 1e6
 Found = dict[str, Any]
 Row = tuple[str, str, str, str]
+DTYPES = {"float64": "f64", "float32": "f32"}
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
@@ -111,6 +112,21 @@ def _causes(found: Found) -> list[str]:
         "In one call the cores wait for each other after every tile; a streamed sweep has a device "
         "for each core, and they wait only at the end."
     )
+    if "scaling" in found:
+        one, start = found["scaling"]["core"], found["scaling"]["first"]
+        gain = {d: found[f"stream_{s}_cells_per_s"] / one[d] for d, s in DTYPES.items()}
+        lines.append(
+            f"Pinned to one core the streamed sweep does {_millions(one['float64'])} cells/s in "
+            f"float64, {one['float32'] / one['float64']:.2f} times as many in float32; all cores "
+            f"do {gain['float64']:.2f} times as many in float64, {gain['float32']:.2f} times "
+            "in float32."
+        )
+        lines.append(
+            f"Until the first result of a sweep: {start['import_s']:.1f} s to start Python and "
+            f"import, {start['trace']:.1f} s to trace, {start['lower']:.1f} s to lower and "
+            f"{start['compile']:.1f} s for XLA to compile on all cores. `qsjax` keeps programs for "
+            "later runs (`QSJAX_CACHE`), so this is the very first."
+        )
     block, grid = _sizes(found)
     small, large = found["argmax_block_f64_cells_per_s"], found["argmax_grid_f64_cells_per_s"]
     lines.append(
@@ -145,7 +161,7 @@ def _rates(found: Found) -> str:
                 dtype,
                 _millions(rate),
             )
-            for dtype, short in (("float64", "f64"), ("float32", "f32"))
+            for dtype, short in DTYPES.items()
             for contexts, rate in grids[f"every_{short}_cells_per_s"].items()
         ]
         lines += [

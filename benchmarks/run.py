@@ -115,6 +115,7 @@ def _scaling(budget: float) -> dict[str, Any]:
     sizes = [1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10]
     tasks: dict[str, Callable[[], Any]] = {
         "first": lambda: scaling.run_apart({"what": "first", "cells": 1e10}, cores()),
+        "core": lambda: scaling.run_apart({"what": "core", "cells": 1e8}),
         "axes": lambda: scaling.run_apart({"what": "axes", "contexts": 64})["rows"],
         "devices": lambda: [
             scaling.run_apart({"what": "devices", "cells": 2e8}, count) for count in (1, 2, 8)

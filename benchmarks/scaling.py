@@ -120,8 +120,24 @@ def cells(sizes: list[float], budget_s: float, **_: Any) -> dict[str, Any]:
 
 
 def first(cells: float, started: float, **_: Any) -> dict[str, Any]:
-    """Seconds from the start of the process to the first winners of a grid."""
+    """Seconds from the start of the process to the first winners of a grid, and what took them."""
+    import jax
+
     found: list[float] = []
+    parts = dict.fromkeys(("trace", "lower", "compile"), 0.0)
+    events = {
+        "/jax/core/compile/jaxpr_trace_duration": "trace",
+        "/jax/core/compile/jaxpr_to_mlir_module_duration": "lower",
+        "/jax/core/compile/backend_compile_duration": "compile",
+    }
+
+    def listen(event: str, seconds: float, **_: Any) -> None:
+        if event in events:
+            # Programs inside others are traced within the time of these.
+            parts[events[event]] = max(parts[events[event]], seconds)
+
+    imported = time.time() - started
+    jax.monitoring.register_event_duration_secs_listener(listen)
 
     class DoneError(Exception):
         """The first result is there."""
@@ -133,7 +149,7 @@ def first(cells: float, started: float, **_: Any) -> dict[str, Any]:
     call, grid = _swept(cells)
     with contextlib.suppress(DoneError):
         call(report)
-    return {"cells": grid.cells, "first_result_s": found[0]}
+    return {"cells": grid.cells, "first_result_s": found[0], "import_s": imported, **parts}
 
 
 def devices(cells: float, **_: Any) -> dict[str, Any]:
@@ -146,6 +162,20 @@ def devices(cells: float, **_: Any) -> dict[str, Any]:
     computed = call()
     taken = time.perf_counter() - start
     return {"devices": jax.device_count(), "computed": computed, "cells_per_s": computed / taken}
+
+
+def core(cells: float, **_: Any) -> dict[str, Any]:
+    """Rates of a sweep that has one core of the processor, in both precisions."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    rates = {}
+    for precision in ("float64", "float32"):
+        call, _grid = _swept(cells, precision=precision)
+        call()
+        start = time.perf_counter()
+        computed = call()
+        rates[precision] = computed / (time.perf_counter() - start)
+    return rates
 
 
 def process(cells: float, index: int, count: int, **_: Any) -> dict[str, Any]:
@@ -191,7 +221,14 @@ def axes(contexts: int, **_: Any) -> dict[str, Any]:
     return {"rows": rows}
 
 
-TASKS = {"cells": cells, "first": first, "devices": devices, "process": process, "axes": axes}
+TASKS = {
+    "cells": cells,
+    "first": first,
+    "core": core,
+    "devices": devices,
+    "process": process,
+    "axes": axes,
+}
 
 
 def over_processes(cells: float, counts: tuple[int, ...] = (1, 2)) -> list[dict[str, Any]]:

@@ -94,8 +94,10 @@ def gpu_time(
                             va="center", fontsize=8, color=INFEASIBLE.colour)  # fmt: skip
         y += _LANE
     ax.axvline(1.0, color=style.ink().text, linewidth=1.0, linestyle=(0, (4, 2)), zorder=1)
-    longest = max((min(_length(row, groups), MOST) for row in rows), default=1.0)
-    ax.set_xlim(0, 1.22 * max(longest, 1.0))
+    longest = max((_length(row, groups) for row in rows), default=1.0)
+    # Room at the right for the throughput, and for the length of bars that are cut.
+    room = 1.22 if longest <= MOST else 1.55
+    ax.set_xlim(0, room * max(min(longest, MOST), 1.0))
     ax.set_ylim(y - _LANE + 0.6, -0.7)
     ax.set_yticks(places, names)
     ax.tick_params(axis="y", length=0)
