@@ -107,6 +107,29 @@ def test_tiles_and_the_whole_choose_alike(dtype):
     assert (np.asarray(both[0].best.position) != 0).sum() > 50
 
 
+def test_the_way_of_a_gpu_gives_the_same(monkeypatch):
+    """There all tiles are computed at once; here that branch is taken on the CPU."""
+    shape = (66, 2048)
+    given = made_up(shape)
+    assert cut_of(shape).tiles > 1
+
+    def reduced():
+        return jax.jit(
+            lambda *x: reduce_tiles(scorer(True), x, shape, has_batch=True, with_second=True)[0]
+        )(*given)
+
+    wanted = reduced()
+    taken = []
+
+    def take_default(*arguments, default, **others):
+        taken.append(set(others))
+        return default(*arguments)
+
+    monkeypatch.setattr(jax.lax, "platform_dependent", take_default)
+    jax.tree.map(np.testing.assert_array_equal, reduced(), wanted)
+    assert taken == [{"cpu"}]
+
+
 def test_a_choice_survives_rounding_between_the_passes():
     """A tile whose second scores are lower than its first ones still gives its best design."""
     score = np.random.default_rng(3).random((4, 1, 32, 8))
