@@ -13,7 +13,9 @@ import xarray as xr
 from qsjax.sweep import storage
 from qsjax.sweep.tally import new_tally
 
-CHUNK = ("--chunk", "20000")
+# Some 200 chunks within seconds, so that a signal after the first ones finds others left to do.
+CHUNK = ("--chunk", "4000")
+SPEC = cases.SPEC.replace("steps = 25", "steps = 100")
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +23,7 @@ def finished(tmp_path_factory):
     """A spec, and the folder of its uninterrupted sweep."""
     home = tmp_path_factory.mktemp("sweep")
     spec = home / "study.toml"
-    spec.write_text(cases.SPEC)
+    spec.write_text(SPEC)
     code, output, error = cases.run(spec, home / "whole", *CHUNK)
     assert code == 0, error
     assert "designs computed" in output
@@ -93,7 +95,7 @@ def test_a_damaged_chunk_is_named_and_computed_again(finished, tmp_path):
 def test_a_changed_file_is_refused_with_the_difference(finished, tmp_path):
     spec, whole = finished
     other = tmp_path / "other.toml"
-    other.write_text(cases.SPEC.replace("twins = [3]", "twins = [4]"))
+    other.write_text(SPEC.replace("twins = [3]", "twins = [4]"))
     code, _, error = cases.run(other, whole, *CHUNK, "--resume")
     assert code == 2
     assert "spec.sweep.twins: was [3], now [4]" in error
@@ -105,7 +107,7 @@ def test_a_changed_file_is_refused_with_the_difference(finished, tmp_path):
 def test_the_result_is_labelled(finished):
     _, whole = finished
     with xr.open_dataset(whole / "winners.nc", engine="h5netcdf") as data:
-        assert data.sizes == {"model": 2, "hardware": 1, "hbm_bw": 25, "gpus": 1, "context": 40}
+        assert data.sizes == {"model": 2, "hardware": 1, "hbm_bw": 100, "gpus": 1, "context": 40}
         assert list(data.model.values) == ["mixtral-8x7b", "mixtral-8x7b dense q=3"]
         moe = data.sel(model="mixtral-8x7b").isel(hardware=0, gpus=0, context=0)
         assert (np.diff(moe.tokens_per_s_per_gpu) >= 0).all()
