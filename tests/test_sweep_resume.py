@@ -60,7 +60,10 @@ def test_a_killed_sweep_resumes_to_identical_files(finished, tmp_path, count):
 @pytest.mark.slow
 def test_an_interrupted_sweep_says_so_and_keeps_its_chunks(finished, tmp_path):
     spec, _ = finished
+    # A shell's background jobs inherit that Ctrl-C is ignored; a handler of one's own undoes that.
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = cases.launch(spec, tmp_path / "out", *CHUNK)
+    signal.signal(signal.SIGINT, inherited)
     wait_for_chunks(process, tmp_path / "out", 1)
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
