@@ -128,6 +128,12 @@ def designs(axes: Axes, position: np.ndarray) -> dict[str, np.ndarray]:
     return {axis.name: np.array(axis.labels)[i] for axis, i in zip(axes.searched, at, strict=True)}
 
 
+def design_labels(axes: Axes, position: int) -> dict[str, float | str]:
+    """`designs` of a single position, as plain values."""
+    found = designs(axes, np.array([position]))
+    return {name: values[0].item() for name, values in found.items()}
+
+
 def candidates(
     records: Records, axes: Axes, cell: tuple[int, ...], convention: Convention
 ) -> Candidates:

@@ -13,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 
 from qsjax.batches import score_candidates
-from qsjax.candidates import candidates, designs, flat_records
+from qsjax.candidates import candidates, design_labels, flat_records
 from qsjax.economics import Economy
 from qsjax.explore import axis_values
-from qsjax.grid import Axes, Records, make_axes
+from qsjax.grid import Records, make_axes
 from qsjax.limits import Limits
 from qsjax.search import TIE_TOLERANCE
 from qsjax.specs import Convention, HardwareSpec, ModelSpec, Partition, Workload
@@ -194,11 +194,6 @@ def _harmonic(shares: np.ndarray, rates: np.ndarray) -> np.ndarray:
     return np.where(runs, 1.0 / time, 0.0)
 
 
-def _labels(axes: Axes, position: int) -> dict[str, float | str]:
-    found = designs(axes, np.array([position]))
-    return {name: values[0].item() for name, values in found.items()}
-
-
 def best_for_mix(
     model: ModelSpec,
     hardware: HardwareSpec,
@@ -240,7 +235,7 @@ def best_for_mix(
     at = flat_records(records, axes, (0, 0), np.asarray(best), convention)
     runs = bool(together[best] > 0)
     return Mix(
-        design=_labels(axes, best) if runs else {},
+        design=design_labels(axes, best) if runs else {},
         partition=at.partition if runs else None,
         rate=float(together[best]),
         rate_of_own=float(_harmonic(shares, rates.max(axis=1, keepdims=True))[0]),
@@ -250,7 +245,7 @@ def best_for_mix(
                 float(rates[k, best]) if runs else 0.0,
                 float(batches[k, best]) if runs else 0.0,
                 float(rates[k, own[k]]),
-                _labels(axes, int(own[k])) if possible[k] else {},
+                design_labels(axes, int(own[k])) if possible[k] else {},
             )
             for k, request in enumerate(requests)
         ),

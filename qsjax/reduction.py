@@ -1,7 +1,7 @@
 """Scores of designs with their feasibility, the tie rule, and the counts of reasons."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -77,14 +77,17 @@ def tolerance(dtype: jax.typing.DTypeLike) -> float:
     return max(TIE_TOLERANCE, 4.0 * float(np.finfo(np.dtype(dtype)).eps))
 
 
-def pick_best(score: jax.Array, is_feasible: jax.Array, gpus: jax.Array) -> Choice:
-    """Best feasible entry along the last axis, by the tie rule; index 0 where there is none."""
-    masked = jnp.where(is_feasible, score, -jnp.inf)
-    best = jnp.max(masked, axis=-1, keepdims=True)
-    is_tied = is_feasible & (masked >= best - tolerance(masked.dtype) * jnp.abs(best))
-    cost = jnp.where(is_tied, gpus, jnp.inf)
-    index = jnp.argmin(cost, axis=-1)
-    return Choice(index, jnp.take_along_axis(masked, index[..., None], axis=-1)[..., 0])
+def pick_best(score: Any, is_feasible: Any, gpus: Any, xp: Any = jnp) -> Choice:
+    """Best feasible entry along the last axis, by the tie rule; index 0 where there is none.
+
+    `xp` is the module that computes it, jax.numpy or numpy.
+    """
+    masked = xp.where(is_feasible, score, -xp.inf)
+    best = xp.max(masked, axis=-1, keepdims=True)
+    is_tied = is_feasible & (masked >= best - tolerance(masked.dtype) * xp.abs(best))
+    cost = xp.where(is_tied, gpus, xp.inf)
+    index = xp.argmin(cost, axis=-1)
+    return Choice(index, xp.take_along_axis(masked, index[..., None], axis=-1)[..., 0])
 
 
 def levels(dtype: jax.typing.DTypeLike) -> tuple[float, float]:
@@ -187,12 +190,12 @@ def count_broken(scored: Scored) -> dict[str, jax.Array]:
     return counts
 
 
-def reasons_of(found: Counts, broken: dict[str, jax.Array], designs: int) -> jax.Array:
-    """Designs with each reason of `REASONS`, along a new first axis, from the counts."""
+def reasons_of(found: Counts, broken: dict[str, Any], designs: int, xp: Any = jnp) -> Any:
+    """Designs with each reason of `REASONS`, along a new first axis; `xp` as for `pick_best`."""
     shape = found.feasible.shape
-    counts = {name: jnp.broadcast_to(x, shape) for name, x in broken.items()}
+    counts = {name: xp.broadcast_to(x, shape) for name, x in broken.items()}
     counts["no sequence fits"] = designs - counts["weights do not fit"] - found.room
     if found.too_many is not None:
         counts["batch does not fit"] = found.too_many
-    none = jnp.zeros(shape, jnp.int32)
-    return jnp.stack([counts.get(name, none) for name in REASONS])
+    none = xp.zeros(shape, xp.int32)
+    return xp.stack([counts.get(name, none) for name in REASONS])

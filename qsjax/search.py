@@ -16,8 +16,8 @@ from qsjax.host import on_host
 from qsjax.reduction import TIE_TOLERANCE as TIE_TOLERANCE
 from qsjax.reduction import WIDE as WIDE
 from qsjax.reduction import Choice as Choice
+from qsjax.reduction import Counts, Reduced, Scored, reasons_of
 from qsjax.reduction import Objective as Objective
-from qsjax.reduction import Reduced, Scored
 from qsjax.reduction import levels as levels
 from qsjax.reduction import pick_best as pick_best
 from qsjax.reduction import score_of as score_of
@@ -74,17 +74,6 @@ def reduce_block(
 _scores_on_host = on_host(scores)
 
 
-def _pick(score: Any, is_feasible: Any, gpus: Any) -> Choice:
-    # `pick_best` by NumPy.
-    masked: Any = np.where(is_feasible, score, -np.inf)
-    best = masked.max(axis=-1, keepdims=True)
-    with np.errstate(invalid="ignore"):
-        is_tied = is_feasible & (masked >= best - TIE_TOLERANCE * np.abs(best))
-    position: Any = np.where(is_tied, gpus, np.inf).argmin(axis=-1)
-    value: Any = np.take_along_axis(masked, position[..., None], axis=-1)[..., 0]
-    return Choice(position, value)
-
-
 def reduce_small(
     records: Records, convention: Convention, shape: tuple[int, ...], objective: Objective
 ) -> Reduced:
@@ -94,7 +83,7 @@ def reduce_small(
     score = np.broadcast_to(scored.score, shape)
     is_feasible = score > illegal
     gpus = np.zeros(()) if scored.gpus is None else scored.gpus
-    best: Any = _pick(score, is_feasible, gpus)
+    best: Any = pick_best(score, is_feasible, gpus, np)
     is_other = is_feasible.copy()
     np.put_along_axis(is_other, best.position[..., None], values=False, axis=-1)
 
@@ -103,23 +92,23 @@ def reduce_small(
         repeats = shape[-1] // flag.shape[-1]
         return np.broadcast_to(repeats * np.count_nonzero(flag, axis=-1), shape[:-1])
 
-    counts = {name: count(flag) for name, flag in scored.broken.items()}
-    counts["no sequence fits"] = count(score == -np.inf) - counts["weights do not fit"]
-    if records.workload.batch is not None:
-        counts["batch does not fit"] = count(score <= too_many)
-    none = np.zeros(shape[:-1], int)
-    reasons: Any = np.stack([counts.get(name, none) for name in REASONS])
-    return Reduced(best, _pick(score, is_other, gpus), count(is_feasible), reasons)
+    has_batch = records.workload.batch is not None
+    found = Counts(
+        count(is_feasible),
+        count(score > -np.inf),
+        count(score <= too_many) if has_batch else None,
+    )
+    broken = {name: count(flag) for name, flag in scored.broken.items()}
+    second = pick_best(score, is_other, gpus, np)
+    return Reduced(best, second, found.feasible, reasons_of(found, broken, shape[-1], np))
 
 
 def _evaluate(records: Records, convention: Convention) -> StepCost:
     return decode_step(*records[:4], convention, records.gpus)
 
 
-_evaluate_on_host, _evaluate_compiled = (
-    on_host(_evaluate),
-    jax.jit(_evaluate, compiler_options=WIDE),
-)
+_evaluate_on_host = on_host(_evaluate)
+_evaluate_compiled = jax.jit(_evaluate, compiler_options=WIDE)
 
 
 def evaluate(records: Records, convention: Convention) -> StepCost:

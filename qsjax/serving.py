@@ -22,13 +22,12 @@ from qsjax.candidates import (
     strong,
     without_batch,
 )
-from qsjax.decode import StepCost, decode_step
+from qsjax.decode import StepCost
 from qsjax.economics import Economy, economy_of
 from qsjax.grid import Axes, Records, axis_arrays, place
-from qsjax.host import on_host
 from qsjax.limits import Limits, check_limits
 from qsjax.refusals import Refusal, refusals
-from qsjax.search import TIE_TOLERANCE
+from qsjax.search import TIE_TOLERANCE, evaluate
 from qsjax.specs import KV_HELIX, Convention, HardwareSpec, Partition
 
 # GPU counts that `relax` tries: powers of two up to this one.
@@ -139,17 +138,12 @@ class Served:
     refusals: tuple[Refusal, ...]
 
 
-@on_host
-def _step(records: Records, convention: Convention) -> StepCost:
-    return decode_step(*records[:4], convention, records.gpus)
-
-
 def design_at(found: Candidates, row: int, batch: float, convention: Convention) -> Design:
     """The full cost of one candidate at a batch."""
     at = jax.tree.map(lambda x: x[row, 0] if x.ndim else x, found.records)
     workload = dataclasses.replace(at.workload, batch=np.asarray(batch, np.float64))
     at = at._replace(workload=workload, gpus=None)
-    step = jax.tree.map(lambda x: float(np.asarray(x)), _step(at, convention))
+    step = jax.tree.map(lambda x: float(np.asarray(x)), evaluate(at, convention))
     return Design(at, step)
 
 

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from qsjax.batches import score_candidates
-from qsjax.candidates import Candidates, candidates, designs
+from qsjax.candidates import Candidates, candidates, design_labels
 from qsjax.decode import StepCost
 from qsjax.economics import Economy
 from qsjax.explain import partition_axes
@@ -173,10 +173,9 @@ def best_together(
     if row is None:
         return Together(context, {}, None, 0.0, None)
     best = design_at(found, row, float(scores.batch[row]), convention)
-    labels = designs(axes, found.position[[row]])
     return Together(
         context=context,
-        design={name: values[0].item() for name, values in labels.items()},
+        design=design_labels(axes, int(found.position[row])),
         partition=best.records.partition,
         batch=float(scores.batch[row]),
         step=best.step,
