@@ -13,9 +13,11 @@ import jax.numpy as jnp
 
 from qsjax.reduction import (
     Choice,
+    Codes,
     Counts,
     Reduced,
     Scored,
+    apart,
     count_broken,
     highest_and_counts,
     levels,
@@ -111,15 +113,22 @@ def choose(
     nobody = jnp.full((rows, lanes), -1, jnp.int32)
     nothing = _Found(jnp.full((rows, lanes), jnp.inf, highest.dtype), nobody, none, none)
 
+    index = jnp.arange(tiles * rows, dtype=jnp.int32)
+
     def one(go: _Round, _: None) -> tuple[_Round, Choice]:
-        order = jnp.nonzero(go.wanted.reshape(-1), size=tiles * rows)[0].astype(jnp.int32)
+        wanted = go.wanted.reshape(-1)
 
-        def look(at: jax.Array, found: _Found) -> _Found:
-            tile, row = order[at] // rows, order[at] % rows
-            return _look(score(tile, row), tile, row, go, found)
+        def next_after(at: jax.Array) -> jax.Array:
+            return jnp.min(jnp.where(wanted & (index > at), index, tiles * rows))
 
-        wanted = jnp.sum(go.wanted, dtype=jnp.int32)
-        found = jax.lax.fori_loop(jnp.int32(0), wanted, look, nothing)
+        def look(state: tuple[jax.Array, _Found]) -> tuple[jax.Array, _Found]:
+            at, found = state
+            tile, row = at // rows, at % rows
+            return next_after(at), _look(score(tile, row), tile, row, go, found)
+
+        start = (next_after(jnp.int32(-1)), nothing)
+
+        found = jax.lax.while_loop(lambda state: state[0] < tiles * rows, look, start)[1]
         unread = jnp.max(jnp.where(go.wanted[..., None], -jnp.inf, highest), axis=0)
         rest = jnp.maximum(found.others, unread)
         is_any = found.position >= 0
@@ -131,6 +140,18 @@ def choose(
         one, _round(highest, jnp.max(highest, axis=0), nobody, unread), length=rounds
     )
     return choices
+
+
+def _totals(
+    codes: Codes, over: tuple[int, ...], width: int, designs: int
+) -> tuple[Counts, jax.Array]:
+    """Counts and reasons of all designs, from counts of parts of `width` along the axes `over`."""
+    totals: dict[str, jax.Array] = {}
+    for names, code in codes.items():
+        counts = jnp.sum(apart(code, len(names), width), axis=over, dtype=jnp.int32)
+        totals |= dict(zip(names, counts, strict=True))
+    found = Counts(*(totals.pop(name) for name in Counts._fields if name in totals))
+    return found, reasons_of(found, totals, designs)
 
 
 def reduce_whole(
@@ -145,9 +166,8 @@ def reduce_whole(
     """`reduce_tiles` from scores that are all kept: half as much to compile, and slower."""
     scored = of_shape(scorer(*arguments), shape)
     column: Scored = jax.tree.map(lambda x: x[..., None], scored)
-    _, found = highest_and_counts(column.score, has_batch=has_batch)
-    found = jax.tree.map(lambda x: x[..., 0], found)
-    broken = {name: x[..., 0] for name, x in count_broken(column).items()}
+    _, codes = highest_and_counts(column.score, has_batch=has_batch)
+    found, reasons = _totals(codes | count_broken(column), (-1,), shape[-1], shape[-1])
     _, illegal = levels(scored.score.dtype)
     is_feasible = scored.score > illegal
     gpus = jnp.zeros(()) if scored.gpus is None else scored.gpus
@@ -157,7 +177,6 @@ def reduce_whole(
         index = jax.lax.broadcasted_iota(best.position.dtype, shape, len(shape) - 1)
         is_other = is_feasible & (index != best.position[..., None])
         second = pick_best(scored.score, is_other, gpus)
-    reasons = reasons_of(found, broken, shape[-1])
     further = None if extra is None else extra(scored)
     return Reduced(best, second, found.feasible, reasons), further
 
@@ -166,7 +185,11 @@ def _choices(staged: Staged, cut: Cut, highest: jax.Array, rounds: int) -> list[
     """`choose` among the parts; `highest` has the outer axes and lanes, a choice the rows' ones."""
     # Parts and tiles, first and last of the outer axes, become one.
     by_part = jnp.moveaxis(highest, -2, 1).reshape(cut.tiles * cut.parts, -1, cut.lanes)
-    picked = choose(staged.at, by_part, rounds)
+
+    def score(part: jax.Array, row: jax.Array) -> Scored:
+        return of_shape(staged.at(part, row), (cut.width, cut.lanes))
+
+    picked = choose(score, by_part, rounds)
     full = (rounds, *cut.rows, cut.lanes)
     position, value = (x.reshape(full) for x in picked)
     return [Choice(position[k], value[k]) for k in range(rounds)]
@@ -184,14 +207,13 @@ def reduce_tiles(
     """Reduce a block over its designs.
 
     Args:
-        scorer: scores of `arguments`, or of a part of them.
+        scorer: scores of `arguments`, written as if of scalars.
         arguments: pytrees whose leaves have the kept axes first and the designs last, or are
             scalars.
         shape: kept axes, then designs.
         has_batch: whether the batch is prescribed.
         with_second: look for the runner-up too.
-        extra: further results of a part, from its scores; they are returned with axes ahead that
-            run over all parts.
+        extra: further results from the scores of a tile; they are returned with the tiles ahead.
 
     Returns:
         The reduction, shape of the kept axes, and what `extra` gave.
@@ -202,20 +224,25 @@ def reduce_tiles(
             scorer, arguments, shape, has_batch=has_batch, with_second=with_second, extra=extra
         )
 
-    def score(*own: Any) -> Scored:
-        return of_shape(scorer(*own), (cut.width, cut.lanes))
+    rest = cut.outer[1:]
 
-    def finish(scored: Scored) -> tuple[jax.Array, Counts, dict[str, jax.Array], Any]:
-        highest, counts = highest_and_counts(scored.score, has_batch=has_batch)
-        return highest, counts, count_broken(scored), None if extra is None else extra(scored)
+    def finish(found: Scored) -> tuple[jax.Array, Codes, Any]:
+        scored = of_shape(found, (*rest, cut.width, cut.lanes))
+        highest, codes = highest_and_counts(scored.score, has_batch=has_batch)
+        codes |= count_broken(scored)
+        # Each part counts, whether the rule varies between parts or not.
+        codes = {
+            names: jnp.broadcast_to(x, (*x.shape[:-2], cut.parts, x.shape[-1]))
+            for names, x in codes.items()
+        }
+        return highest, codes, None if extra is None else extra(scored)
 
-    staged = Staged(score, arguments, kept, cut)
-    highest, counts, broken, further = staged.map(finish)
-    totals = jax.tree.map(lambda x: jnp.sum(x, axis=(0, -2), dtype=jnp.int32), counts)
-    broken = {name: jnp.sum(x, axis=(0, -2), dtype=jnp.int32) for name, x in broken.items()}
-    reasons = reasons_of(totals, broken, shape[-1])
+    staged = Staged(scorer, arguments, kept, cut)
+    highest, codes, further = staged.map(finish)
+    codes = {names: jnp.moveaxis(x, 1, 0) for names, x in codes.items()}
+    found, reasons = _totals(codes, (1, -2), cut.width, shape[-1])
     choices = _choices(staged, cut, highest, 1 + with_second)
-    reduced = Reduced(choices[0], choices[-1] if with_second else None, totals.feasible, reasons)
+    reduced = Reduced(choices[0], choices[-1] if with_second else None, found.feasible, reasons)
     return jax.tree.map(lambda x: restore(x, kept), reduced), further
 
 
@@ -224,10 +251,10 @@ def count_tiles(
 ) -> jax.Array:
     """Designs of a block for which `counter` is true; arguments as for `reduce_tiles`."""
     cut = cut_of(shape)
+    tile = (*cut.outer[1:], cut.width, cut.lanes)
 
-    def flags(*own: Any) -> jax.Array:
-        return jnp.broadcast_to(counter(*own), (cut.width, cut.lanes))
+    def count(flag: jax.Array) -> jax.Array:
+        return jnp.sum(jnp.broadcast_to(flag, tile), dtype=jnp.int32)
 
-    staged = Staged(flags, arguments, shape[:-1], cut)
-    counts = staged.map(lambda flag: jnp.sum(flag, dtype=jnp.int32))
-    return jnp.sum(counts, dtype=jnp.int32)
+    staged = Staged(counter, arguments, shape[:-1], cut)
+    return jnp.sum(staged.map(count), dtype=jnp.int32)

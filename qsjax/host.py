@@ -1,9 +1,8 @@
-"""Laws run by NumPy: traced as scalars once, then broadcast over arrays of any shape.
+"""Laws run by NumPy, from their tapes (`qsjax.tape`).
 
 Compiling takes a second or two where the answer about few designs takes milliseconds, and a new
-process has nothing compiled. A law is written as if its arguments were scalars, so its trace is a
-list of scalar operations, and NumPy broadcasting them is the law on any grid: terms that depend on
-few axes stay small, and no shape is compiled for.
+process has nothing compiled. NumPy plays a law on any grid at once: terms that depend on few axes
+stay small, and no shape is compiled for.
 """
 
 from collections.abc import Callable
@@ -12,7 +11,8 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import jax
 import numpy as np
-from jax.extend.core import ClosedJaxpr, Literal
+
+from qsjax.tape import Tape, record
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -41,30 +41,17 @@ _PLAIN: dict[str, Operation] = {name: getattr(np, name) for name in _SAME_NAME} 
     "or": np.bitwise_or,
     "not": np.invert,
 }
-# Primitives that run a program of their own, and the parameter that holds it.
-_NESTED = {"jit": "jaxpr", "pjit": "jaxpr", "custom_jvp_call": "call_jaxpr"}
 
 
 class UnknownPrimitiveError(Exception):
     """A traced operation that has no NumPy function here."""
 
 
-class _Step(NamedTuple):
-    """An operation, the slots that it reads and writes, and those that nobody reads after it."""
+class _Player(NamedTuple):
+    """A tape, and the NumPy function of each of its steps."""
 
-    run: Operation
-    reads: tuple[int, ...]
-    writes: int
-    frees: tuple[int, ...] = ()
-
-
-class _Tape(NamedTuple):
-    """A trace as operations on numbered slots, of which the arguments are the first."""
-
-    constants: dict[int, np.ndarray]
-    steps: list[_Step]
-    results: list[int]
-    tree: Any
+    tape: Tape
+    operations: list[Operation]
 
 
 def _select(which: Any, otherwise: Any, chosen: Any) -> Any:
@@ -93,82 +80,15 @@ def _operation(eqn: Any) -> Operation:
     raise UnknownPrimitiveError(name)
 
 
-class _Writer:
-    """A tape while it is written; the same operation on the same slots is written once."""
-
-    def __init__(self, arguments: int) -> None:
-        self.next = arguments
-        self.slots: dict[Any, int] = {}
-        self.constants: dict[int, np.ndarray] = {}
-        self.steps: list[_Step] = []
-
-    def slot(self, key: Any) -> tuple[int, bool]:
-        """The slot of what `key` describes, and whether it is new."""
-        is_new = key not in self.slots
-        if is_new:
-            self.slots[key] = self.next
-            self.next += 1
-        return self.slots[key], is_new
-
-    def constant(self, value: Any, dtype: np.dtype) -> int:
-        """The slot of a number."""
-        array = np.asarray(value, dtype)
-        at, _ = self.slot((array.dtype.str, array.tobytes()))
-        self.constants[at] = array[()]
-        return at
-
-    def write(self, closed: ClosedJaxpr, arguments: list[int]) -> list[int]:
-        """Append a program that reads its arguments from slots; the slots of its results."""
-        jaxpr = closed.jaxpr
-        at: dict[Any, int] = dict(zip(jaxpr.invars, arguments, strict=True))
-        for var, value in zip(jaxpr.constvars, closed.consts, strict=True):
-            at[var] = self.constant(value, np.asarray(value).dtype)
-
-        def of(atom: Any) -> int:
-            if isinstance(atom, Literal):
-                aval: Any = atom.aval
-                return self.constant(atom.val, aval.dtype)
-            return at[atom]
-
-        for eqn in jaxpr.eqns:
-            reads = [of(atom) for atom in eqn.invars]
-            name = eqn.primitive.name
-            if name in _NESTED:
-                made = self.write(eqn.params[_NESTED[name]], reads)
-            else:
-                operation = _operation(eqn)
-                where, is_new = self.slot((name, str(eqn.params), *reads))
-                if is_new:
-                    self.steps.append(_Step(operation, tuple(reads), where))
-                made = [where]
-            at.update(zip(eqn.outvars, made, strict=True))
-        return [of(atom) for atom in jaxpr.outvars]
-
-
-def _pruned(steps: list[_Step], results: list[int]) -> list[_Step]:
-    """The steps that the results need, each with the slots that nothing needs after it."""
-    needed, kept = set(results), []
-    for step in reversed(steps):
-        if step.writes in needed:
-            frees = tuple(set(step.reads) - needed)
-            needed.update(step.reads)
-            kept.append(step._replace(frees=frees))
-    return kept[::-1]
-
-
 @lru_cache(maxsize=128)
-def _tape(function: Operation, options: Options, tree: Any) -> _Tape | None:
+def _player(function: Operation, options: Options, tree: Any) -> _Player | None:
     """The trace of a function of scalars; None if NumPy cannot run it."""
-    leaves = [jax.ShapeDtypeStruct((), np.float64)] * tree.num_leaves
-    made = jax.make_jaxpr(partial(function, **dict(options)), return_shape=True)
-    closed, result = made(*jax.tree.unflatten(tree, leaves))
-    writer = _Writer(tree.num_leaves)
+    law = partial(function, **dict(options))
+    tape = record(law, tree, [np.float64] * tree.num_leaves)
     try:
-        results = writer.write(closed, list(range(tree.num_leaves)))
+        return _Player(tape, [_operation(step.eqn) for step in tape.steps])
     except UnknownPrimitiveError:
         return None
-    steps = _pruned(writer.steps, results)
-    return _Tape(writer.constants, steps, results, jax.tree.structure(result))
 
 
 @lru_cache(maxsize=128)
@@ -176,12 +96,13 @@ def _compiled(function: Operation, options: Options) -> Operation:
     return jax.jit(partial(function, **dict(options)))
 
 
-def _play(tape: _Tape, leaves: list[np.ndarray]) -> list[Any]:
+def _play(player: _Player, leaves: list[np.ndarray]) -> list[Any]:
+    tape = player.tape
     slots: dict[int, Any] = dict(enumerate(leaves)) | tape.constants
     # Guarded divisions and logarithms compute the discarded side too, as compiled code does.
     with np.errstate(all="ignore"):
-        for step in tape.steps:
-            slots[step.writes] = step.run(*[slots[at] for at in step.reads])
+        for step, run in zip(tape.steps, player.operations, strict=True):
+            slots[step.writes] = run(*[slots[at] for at in step.reads])
             for at in step.frees:
                 del slots[at]
     return [slots[at] for at in tape.results]
@@ -204,11 +125,11 @@ def on_host(function: Callable[P, R]) -> Callable[P, R]:
         leaves, tree = jax.tree.flatten(args)
         values = [np.asarray(leaf, np.float64)[()] for leaf in leaves]
         chosen = tuple(sorted(options.items()))
-        tape = _tape(function, chosen, tree)
-        if tape is None:
+        player = _player(function, chosen, tree)
+        if player is None:
             found: R = _compiled(function, chosen)(*jax.tree.unflatten(tree, values))
         else:
-            found = jax.tree.unflatten(tape.tree, _play(tape, values))
+            found = jax.tree.unflatten(player.tape.tree, _play(player, values))
         return found
 
     return run

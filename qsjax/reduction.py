@@ -54,7 +54,11 @@ class Counts(NamedTuple):
 
     feasible: jax.Array
     room: jax.Array
-    too_many: jax.Array | None
+    too_many: jax.Array | None = None
+
+
+# Counts that `count_together` made, by the names of their flags.
+Codes = dict[tuple[str, ...], jax.Array]
 
 
 class Reduced(NamedTuple):
@@ -134,35 +138,42 @@ def scores(records: Records, convention: Convention, objective: Objective) -> Sc
     return scores_of(step, broken, records.gpus, objective)
 
 
-def count_together(flags: Sequence[jax.Array]) -> list[jax.Array]:
+def _fitting(designs: int) -> tuple[int, int]:
+    """Bits of a count of designs, and how many counts share a 32-bit number."""
+    bits = designs.bit_length()
+    return bits, max(1, 31 // bits)
+
+
+def count_together(flags: Sequence[jax.Array]) -> jax.Array:
     """Designs for which each flag holds, along the axis `DESIGNS`; the flags have one shape.
 
-    Several counts share a 32-bit number where they fit: fewer reductions.
+    Returns:
+        Counts along a new first axis, several in one number: `apart` takes them apart.
     """
-    bits = flags[0].shape[DESIGNS].bit_length()
-    fitting = max(1, 31 // bits)
-    counts: list[jax.Array] = []
+    bits, fitting = _fitting(flags[0].shape[DESIGNS])
+    codes = []
     for at in range(0, len(flags), fitting):
-        group = flags[at : at + fitting]
         code = jnp.zeros(flags[0].shape, jnp.int32)
-        for k, flag in enumerate(group):
+        for k, flag in enumerate(flags[at : at + fitting]):
             code = code | jnp.where(flag, jnp.int32(1 << k * bits), jnp.int32(0))
-        total = jnp.sum(code, axis=DESIGNS, dtype=jnp.int32)
-        mask = jnp.int32((1 << bits) - 1)
-        counts += [(total >> k * bits) & mask for k in range(len(group))]
-    return counts
+        codes.append(jnp.sum(code, axis=DESIGNS, dtype=jnp.int32))
+    return jnp.stack(codes)
 
 
-def highest_and_counts(score: jax.Array, *, has_batch: bool) -> tuple[jax.Array, Counts]:
-    """Reductions over the designs, axis `DESIGNS`."""
+def apart(codes: jax.Array, number: int, designs: int) -> jax.Array:
+    """The counts that `count_together` made of `number` flags of so many designs."""
+    bits, fitting = _fitting(designs)
+    shifts = (bits * jnp.arange(fitting, dtype=jnp.int32)).reshape(1, -1, *(1,) * (codes.ndim - 1))
+    counts: jax.Array = (codes[:, None] >> shifts) & jnp.int32((1 << bits) - 1)
+    return counts.reshape(-1, *codes.shape[1:])[:number]
+
+
+def highest_and_counts(score: jax.Array, *, has_batch: bool) -> tuple[jax.Array, Codes]:
+    """Reductions over the designs, axis `DESIGNS`: the highest score, and those of `Counts`."""
     too_many, illegal = levels(score.dtype)
-    highest = jnp.max(score, axis=DESIGNS)
-    flags = [score > illegal, score > -jnp.inf]
-    if has_batch:
-        runs, has_room, is_over = count_together([*flags, score <= too_many])
-        return highest, Counts(runs, has_room, is_over)
-    runs, has_room = count_together(flags)
-    return highest, Counts(runs, has_room, None)
+    flags = [score > illegal, score > -jnp.inf, score <= too_many][: 2 + has_batch]
+    names = Counts._fields[: len(flags)]
+    return jnp.max(score, axis=DESIGNS), {names: count_together(flags)}
 
 
 def ranked(x: jax.Array, rank: int) -> jax.Array:
@@ -178,15 +189,15 @@ def of_shape(scored: Scored, shape: tuple[int, ...]) -> Scored:
     return Scored(score, gpus, broken, tuple(metrics))
 
 
-def count_broken(scored: Scored) -> dict[str, jax.Array]:
-    """Designs with each reason that holds at any batch; the counts keep their own rank."""
+def count_broken(scored: Scored) -> Codes:
+    """Designs with each reason that holds at any batch."""
     designs = scored.score.shape[DESIGNS]
-    counts: dict[str, jax.Array] = {}
+    counts: Codes = {}
     for shape in {flag.shape: None for flag in scored.broken.values()}:
-        names = [name for name, flag in scored.broken.items() if flag.shape == shape]
-        found = count_together([scored.broken[name] for name in names])
-        repeats = designs // shape[DESIGNS]
-        counts |= {name: repeats * count for name, count in zip(names, found, strict=True)}
+        names = tuple(name for name, flag in scored.broken.items() if flag.shape == shape)
+        full = (*shape[:DESIGNS], designs, *shape[DESIGNS + 1 :])
+        flags = [jnp.broadcast_to(scored.broken[name], full) for name in names]
+        counts[names] = count_together(flags)
     return counts
 
 

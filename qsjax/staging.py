@@ -8,8 +8,7 @@ grid is ever written.
 
 The longest kept axis lies along the vectors; equal sections of it are the lanes. A block is a
 matrix of designs and lanes for each row: a place on the other kept axes, and a section. Its
-smallest unit is a part, some designs of one row. The function is written for a part; tiles have
-several parts of every row.
+smallest unit is a part, some designs of one row; tiles have several parts of every row.
 """
 
 import math
@@ -18,7 +17,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import ClosedJaxpr, Literal, jaxpr_as_fun
+import numpy as np
+
+from qsjax.tape import Step, record
 
 # Cells of a tile: long enough that a turn of the loop costs little beside its work.
 TILE_CELLS = 2**17
@@ -89,83 +90,48 @@ def restore(result: jax.Array, kept: tuple[int, ...]) -> jax.Array:
     return jnp.moveaxis(whole, -1, vector_axis(kept) - len(kept)) if kept else whole[..., 0]
 
 
-def _split(leaf: Any, kept: tuple[int, ...], cut: Cut) -> tuple[jax.Array, tuple[bool, ...]]:
-    """A leaf as the outer axes that it has, then (designs, lanes); and which ones it has."""
+def _split(leaf: Any, kept: tuple[int, ...], cut: Cut) -> jax.Array:
+    """A leaf as the outer axes, then (designs, lanes), of length 1 where it does not vary."""
     x = jnp.asarray(leaf)
     if x.ndim != len(kept) + 1:
-        return x, (False,) * len(cut.outer)
+        return x
     x = jnp.moveaxis(x, vector_axis(kept), -1) if kept else x[:, None]
     *rows, designs, length = x.shape
     split = (cut.tiles, cut.parts, cut.width) if designs > 1 else (1, 1, 1)
     lanes = (cut.rows[-1], cut.lanes) if length > 1 else (1, 1)
     x = x.reshape(*rows, *split, *lanes)
     # To tiles, rows, sections, parts, designs, lanes.
-    x = jnp.moveaxis(x, (-5, -2), (0, len(rows) + 1))
-    has = tuple(n > 1 for n in x.shape[:-2])
-    return x.squeeze([axis for axis, own in enumerate(has) if not own]), has
+    return jnp.moveaxis(x, (-5, -2), (0, len(rows) + 1))
 
 
-def _stages(closed: ClosedJaxpr, full: tuple[int, int]) -> tuple[ClosedJaxpr, ClosedJaxpr]:
-    """The equations of fewer cells than a part has, and the others with what they read."""
-    jaxpr = closed.jaxpr
-    live = {v for v in jaxpr.outvars if not isinstance(v, Literal)}
-    needed = []
-    for eqn in reversed(jaxpr.eqns):
-        if live.intersection(eqn.outvars):
-            needed.append(eqn)
-            live |= {v for v in eqn.invars if not isinstance(v, Literal)}
-    low, high, made = [], [], set()
-    for eqn in reversed(needed):
-        is_full = full[1] > 1 and any(v.aval.shape == full for v in eqn.outvars)
-        if is_full or any(v in made for v in eqn.invars if not isinstance(v, Literal)):
-            high.append(eqn)
-            made.update(eqn.outvars)
-        else:
-            low.append(eqn)
-    read = [v for eqn in high for v in eqn.invars] + list(jaxpr.outvars)
-    between = list(dict.fromkeys(v for v in read if not isinstance(v, Literal) and v not in made))
-    first = jaxpr.replace(eqns=low, outvars=between)
-    second = jaxpr.replace(constvars=[], invars=between, eqns=high)
-    return ClosedJaxpr(first, closed.consts), ClosedJaxpr(second, [])
+Slots = dict[int, Any]
 
 
-Axes = tuple[bool, ...]
+def _play(steps: Sequence[Step], slots: Slots) -> Slots:
+    """The slots after some steps, on arrays that broadcast."""
+    known, wide = dict(slots), {}
 
+    def widened(at: int, shape: tuple[int, ...]) -> Any:
+        x = known[at]
+        if np.shape(x) == shape:
+            return x
+        if (at, shape) not in wide:
+            axes = range(len(shape) - np.ndim(x), len(shape))
+            wide[at, shape] = jax.lax.broadcast_in_dim(x, shape, tuple(axes))
+        return wide[at, shape]
 
-def _reach(closed: ClosedJaxpr, has: Sequence[Axes]) -> list[Axes]:
-    """Which outer axes the results depend on, from those that the arguments have."""
-    nothing = (False,) * len(has[0])
-    known: dict[Any, Axes] = dict(zip(closed.jaxpr.invars, has, strict=True))
-
-    def union(values: Sequence[Any]) -> Axes:
-        own = [known.get(v, nothing) for v in values if not isinstance(v, Literal)]
-        return tuple(any(axis) for axis in zip(nothing, *own, strict=True))
-
-    for eqn in closed.jaxpr.eqns:
-        known.update(dict.fromkeys(eqn.outvars, union(eqn.invars)))
-    return [union([v]) for v in closed.jaxpr.outvars]
-
-
-def _over(function: Callable[..., Any], has: Sequence[Axes], sizes: tuple[int, ...]) -> Any:
-    """`function` of a part made one of arrays with outer axes; its results have all of them."""
-    used = [axis for axis in range(len(sizes)) if any(own[axis] for own in has)]
-    mapped = function
-    for axis in reversed(used):
-        mapped = jax.vmap(mapped, in_axes=tuple(0 if own[axis] else None for own in has))
-
-    def with_all(x: jax.Array) -> jax.Array:
-        x = jnp.expand_dims(x, [axis for axis in range(len(sizes)) if axis not in used])
-        return jnp.broadcast_to(x, (*sizes, *x.shape[len(sizes) :]))
-
-    return lambda *values: jax.tree.map(with_all, mapped(*values))
+    for step in steps:
+        shape = np.broadcast_shapes(*(np.shape(known[at]) for at in step.reads))
+        operands = [widened(at, shape) for at in step.reads]
+        known[step.writes] = step.eqn.primitive.bind(*operands, **step.eqn.params)
+    return known
 
 
 class Staged:
-    """A function of a part, its low-rank stage evaluated for a whole block.
+    """A law on a block, its low-rank stage evaluated.
 
     Args:
-        function: of a part; its intermediate results broadcast to (designs, lanes), its results
-            are arrays.
+        function: elementwise, as if of scalars; each result has the axes that it depends on.
         arguments: a tuple of pytrees; leaves have the kept axes first and the designs last, or are
             scalars.
         kept: lengths of the kept axes.
@@ -176,45 +142,53 @@ class Staged:
         self, function: Callable[..., Any], arguments: Any, kept: tuple[int, ...], cut: Cut
     ) -> None:
         leaves, tree = jax.tree.flatten(arguments)
-        arrays, has = zip(*(_split(leaf, kept, cut) for leaf in leaves), strict=True)
+        slots: Slots = dict(enumerate(_split(leaf, kept, cut) for leaf in leaves))
+        self._cut, self._tape = cut, record(function, tree, [x.dtype for x in slots.values()])
+        slots |= self._tape.constants
+        low, self._high = self._stages({at: np.shape(x) for at, x in slots.items()})
+        slots = _play(low, slots)
+        read = {at for step in self._high for at in step.reads} | set(self._tape.results)
+        self._kept = {at: x for at, x in slots.items() if at in read}
 
-        def flat(*values: jax.Array) -> Any:
-            return function(*jax.tree.unflatten(tree, values))
+    def _stages(self, shapes: dict[int, tuple[int, ...]]) -> tuple[list[Step], list[Step]]:
+        """The steps of fewer cells than a part has, and the others."""
+        full = (self._cut.width, self._cut.lanes)
+        low: list[Step] = []
+        high: list[Step] = []
+        made: set[int] = set()
+        for step in self._tape.steps:
+            shape = np.broadcast_shapes(*(shapes[at] for at in step.reads))
+            shapes[step.writes] = shape
+            if (full[1] > 1 and shape[-2:] == full) or made.intersection(step.reads):
+                high.append(step)
+                made.add(step.writes)
+            else:
+                low.append(step)
+        return low, high
 
-        parts = [
-            jax.ShapeDtypeStruct(x.shape[sum(own) :], x.dtype)
-            for x, own in zip(arrays, has, strict=True)
-        ]
-        closed, result = jax.make_jaxpr(flat, return_shape=True)(*parts)
-        first, second = _stages(closed, (cut.width, cut.lanes))
-        low = _over(jaxpr_as_fun(first), has, cut.outer)(*arrays)
-        self._cut, self._tree = cut, jax.tree.structure(result)
-        self._has = _reach(first, has)
-        self._high = jaxpr_as_fun(second)
-        self._kept = [
-            x[tuple(slice(None) if axis else 0 for axis in own)]
-            for x, own in zip(low, self._has, strict=True)
-        ]
-
-    def _result(self, values: Sequence[jax.Array]) -> Any:
-        return jax.tree.unflatten(self._tree, self._high(*values))
+    def _result(self, slots: Slots) -> Any:
+        found = _play(self._high, slots)
+        return jax.tree.unflatten(self._tape.tree, [found[at] for at in self._tape.results])
 
     def map(self, finish: Callable[[Any], Any]) -> Any:
-        """`finish` of the results of every part, with the outer axes ahead."""
-        rest = self._cut.outer[1:]
-        body = _over(lambda *own: finish(self._result(own)), [h[1:] for h in self._has], rest)
+        """`finish` of the results of every tile, with the tiles ahead.
+
+        Args:
+            finish: of results with the outer axes but the tiles ahead, of length 1 or none where
+                they do not vary.
+        """
+        outer = {at: x for at, x in self._kept.items() if np.ndim(x)}
+        moving = {at: x for at, x in outer.items() if x.shape[0] > 1}
+        fixed = self._kept | {at: x[0] for at, x in outer.items() if at not in moving}
+
+        def one_tile(own: Slots) -> Any:
+            return finish(self._result(fixed | own))
+
         if self._cut.tiles == 1:
-            return jax.tree.map(lambda x: x[None], body(*self._kept))
-
-        def one_tile(moving: Sequence[jax.Array]) -> Any:
-            own = iter(moving)
-            return body(
-                *(next(own) if has[0] else x for x, has in zip(self._kept, self._has, strict=True))
-            )
-
+            return jax.tree.map(lambda x: x[None], one_tile({}))
         # A GPU wants every cell at once, and keeps what a barrier closes.
         return jax.lax.platform_dependent(
-            [x for x, has in zip(self._kept, self._has, strict=True) if has[0]],
+            moving,
             cpu=lambda moving: jax.lax.map(one_tile, moving),
             default=lambda moving: jax.vmap(one_tile)(jax.lax.optimization_barrier(moving)),
         )
@@ -233,16 +207,17 @@ class Staged:
         at.insert(0, part // self._cut.parts)
 
         # One flat index for all arrays with the same axes: fewer steps, and fewer to compile.
-        flat = {has: jnp.int32(0) for has in self._has}
-        for has in flat:
-            for own, length, place in zip(has, self._cut.outer, at, strict=True):
-                flat[has] = flat[has] * length + place if own else flat[has]
+        flat: dict[tuple[bool, ...], Any] = {}
 
-        def pick(x: jax.Array, has: Axes) -> jax.Array:
-            if not any(has):
-                return x
-            apart = x.reshape(-1, *x.shape[sum(has) :])
-            picked: jax.Array = jax.lax.dynamic_index_in_dim(apart, flat[has], keepdims=False)
-            return picked
+        def pick(x: Any) -> Any:
+            *outer, designs, lanes = x.shape
+            has = tuple(length > 1 for length in outer)
+            if has not in flat:
+                index = jnp.int32(0)
+                for own, length, place in zip(has, self._cut.outer, at, strict=True):
+                    index = index * length + place if own else index
+                flat[has] = index
+            apart = x.reshape(-1, designs, lanes)
+            return jax.lax.dynamic_index_in_dim(apart, flat[has], keepdims=False)
 
-        return self._result([pick(x, h) for x, h in zip(self._kept, self._has, strict=True)])
+        return self._result({s: pick(x) if np.ndim(x) else x for s, x in self._kept.items()})

@@ -139,9 +139,9 @@ def test_bad_numbers_are_errors():
 
 def test_a_convention_is_traced_once():
     explain(MODEL, GPU, Partition(tp=4.0), WORK)
-    before = host._tape.cache_info().misses
+    before = host._player.cache_info().misses
     explain(catalog.model("deepseek-v3"), catalog.hardware("h200-sxm"), Partition(tp=8.0), WORK)
-    assert host._tape.cache_info().misses == before
+    assert host._player.cache_info().misses == before
 
 
 def test_prefill_supplies_decode():

@@ -11,11 +11,12 @@ from designs import random_designs, records
 from test_oracle import CASES, DESIGNS, disagreements, oracle_terms
 from tolerances import EXACT
 
-from qsjax import host
+from qsjax import host, tape
 from qsjax.decode import decode_step
 from qsjax.host import on_host
 from qsjax.prefill import prefill_step
 from qsjax.specs import PHYSICAL
+from qsjax.tape import record
 
 step_on_host = on_host(decode_step)
 # Zeros of both signs, halves, integers, and what is no number.
@@ -74,7 +75,7 @@ def test_every_operation_of_the_tables_is_tested():
 def names_in(jaxpr):
     found = set()
     for eqn in jaxpr.eqns:
-        inner = eqn.params.get(host._NESTED.get(eqn.primitive.name, ""))
+        inner = eqn.params.get(tape._NESTED.get(eqn.primitive.name, ""))
         found |= names_in(inner.jaxpr) if inner else {eqn.primitive.name}
     return found
 
@@ -93,10 +94,10 @@ def test_one_trace_serves_every_shape():
         return x * y
 
     run = on_host(law)
-    before = host._tape.cache_info().misses
+    before = host._player.cache_info().misses
     for shape in ((), (3,), (2, 1, 5)):
         np.testing.assert_array_equal(run(np.full(shape, 3.0), 2.0), np.full(shape, 6.0))
-    assert host._tape.cache_info().misses == before + 1
+    assert host._player.cache_info().misses == before + 1
 
 
 def test_options_choose_the_program():
@@ -120,10 +121,10 @@ def test_what_no_result_needs_is_not_computed(monkeypatch):
 
 
 def test_slots_are_freed_after_their_last_reader():
-    tape = host._tape(lambda x: (x + 1.0) * (x + 2.0), (), jax.tree.structure((0.0,)))
-    freed = [slot for step in tape.steps for slot in step.frees]
-    written = [step.writes for step in tape.steps if step.writes not in tape.results]
-    assert sorted(freed) == sorted([0, *tape.constants, *written])
+    found = record(lambda x: (x + 1.0) * (x + 2.0), jax.tree.structure((0.0,)), [float])
+    freed = [slot for step in found.steps for slot in step.frees]
+    written = [step.writes for step in found.steps if step.writes not in found.results]
+    assert sorted(freed) == sorted([0, *found.constants, *written])
 
 
 def test_an_unknown_operation_is_compiled_once():
@@ -145,7 +146,7 @@ def test_the_laws_need_no_compiler():
     dtypes = {}
     model, hardware, partition, workload, convention, gpus = records(designs, PHYSICAL, dtypes)
     arguments = (model, hardware, partition, workload, convention, gpus)
-    assert host._tape(decode_step, (), jax.tree.structure(arguments)) is not None
+    assert host._player(decode_step, (), jax.tree.structure(arguments)) is not None
     prompt = (model, hardware, partition, workload, convention, 100.0)
-    assert host._tape(prefill_step, (), jax.tree.structure(prompt)) is not None
+    assert host._player(prefill_step, (), jax.tree.structure(prompt)) is not None
     assert dataclasses.is_dataclass(step_on_host(*arguments))

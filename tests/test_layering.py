@@ -53,7 +53,8 @@ LAYERS = (
     ("layout",),
     ("validate",),
     ("specs",),
-    ("numerics", "units", "staging", "host"),
+    ("staging", "host"),
+    ("numerics", "units", "tape"),
 )
 # Imports limited further than the order of the layers does.
 ONLY = {"catalog": {"specs", "cost.params", "units", "validate"}}

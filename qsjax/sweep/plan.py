@@ -21,7 +21,7 @@ BLOCK_CELLS = 2**22
 BLOCK_ROWS = 256
 # Designs come in multiples of this, so that tiles of any usual size divide them.
 MULTIPLE = 64
-CALL_CELLS = 2**23
+CALL_CELLS = 2**22
 CHUNK_CELLS = 2**27
 # Where every score of a block is wanted: three numbers and a temporary; coefficients of a design.
 BYTES_PER_CELL, COEFFICIENTS = 32, 80
