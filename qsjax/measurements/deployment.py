@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from qsjax.catalog import HardwareEntry, ModelEntry
+from qsjax.measurements import experts
 from qsjax.measurements import facts as read
+from qsjax.measurements.experts import ExpertKernels
 from qsjax.measurements.names import PRECISIONS, Precision, find_hardware, find_model, precision_of
 from qsjax.specs import (
     KV_CP,
@@ -20,9 +22,6 @@ from qsjax.specs import (
 )
 
 KV_BLOCK = 16.0  # tokens of a block in vLLM's paged cache
-# To which MXFP4 kernels pad hidden size and width of an expert's shard: with native FP4 units
-# (FlashInfer), and without (Marlin). Source: vllm/model_executor/layers/quantization/mxfp4.py.
-MXFP4_TILES = {True: (256.0, 256.0), False: (256.0, 128.0)}
 
 
 class UnusableError(ValueError):
@@ -43,6 +42,7 @@ class Deployment:
         output: mean output length [tokens].
         engine: "trtllm", "vllm", "sglang" or "".
         release: of vLLM, by `memory.release_of`; "" is the current one.
+        expert_launches: of a layer with experts, beyond what the accelerator's overheads hold [s].
     """
 
     model: ModelSpec
@@ -56,6 +56,7 @@ class Deployment:
     output: float = 0.0
     engine: str = ""
     release: str = ""
+    expert_launches: float = 0.0
 
 
 def _count(record: Mapping[str, Any], name: str) -> float:
@@ -107,39 +108,34 @@ def _padded(size: float, tile: float) -> float:
     return math.ceil(size / tile) * tile / size
 
 
-def _mxfp4(model: ModelEntry, hardware: HardwareEntry, partition: Partition) -> Precision:
+def _mxfp4(model: ModelEntry, kernels: ExpertKernels, partition: Partition) -> Precision:
     """MXFP4 as kernels hold it: rows and columns padded to their tiles."""
     hidden, width = float(model.spec.hidden), float(model.spec.expert_ff)  # type: ignore[arg-type]  # catalogue entries hold floats
     stage = float(partition.dp) * float(partition.kvp) * float(partition.tp)  # type: ignore[arg-type]  # floats of partition_of
     shard = width / max(1.0, stage / float(partition.ep))  # type: ignore[arg-type]  # floats of partition_of
-    across, along = MXFP4_TILES[has_fp4_units(hardware)]
-    padded = _padded(hidden, across) * _padded(shard, along)
+    padded = _padded(hidden, kernels.across) * _padded(shard, kernels.along)
     return Precision(stored=PRECISIONS["mxfp4"].stored * padded, native="fp4")
 
 
-def has_fp4_units(hardware: HardwareEntry) -> bool:
-    """Whether the matrix units multiply FP4: their peak is above that of FP8."""
-    return float(hardware.spec.flops_fp4) > float(hardware.spec.flops_fp8)  # type: ignore[arg-type]  # catalogue entries hold floats
-
-
 def _weights(
-    record: Mapping[str, Any], model: ModelEntry, hardware: HardwareEntry, partition: Partition
-) -> tuple[Precision, Precision]:
-    """Precision of the feed-forward and of the attention weights."""
+    record: Mapping[str, Any], model: ModelEntry, kernels: ExpertKernels, partition: Partition
+) -> tuple[Precision, Precision, float]:
+    """Precision of the feed-forward and of the attention weights, and the experts' launches [s]."""
     text = str(record.get("weights_dtype") or "bf16").lower()
     ffn = precision_of(text)
     if ffn is None:
         raise UnusableError(f"unknown precision of the weights {text!r}")
     if "awq" in text:
-        return PRECISIONS["awq"], PRECISIONS["awq"]
+        return PRECISIONS["awq"], PRECISIONS["awq"], 0.0
+    launches = 0.0
     if model.weight_dtype == "fp4" and ffn.native == "fp4":
-        ffn = _mxfp4(model, hardware, partition)
+        ffn, launches = _mxfp4(model, kernels, partition), kernels.launches
     # Four-bit checkpoints of mixtures quantise the experts and leave attention in 16 bits:
     # `exclude_modules` of nvidia/DeepSeek-V3-0324-NVFP4, `modules_to_not_convert` of gpt-oss.
     is_mixture = float(model.spec.experts) > 1  # type: ignore[arg-type]  # catalogue entries hold floats
     if "bf16 att" in text or (ffn.stored < 1.0 and is_mixture):
-        return ffn, PRECISIONS["bf16"]
-    return ffn, ffn
+        return ffn, PRECISIONS["bf16"], launches
+    return ffn, ffn, launches
 
 
 def _kv_bytes(record: Mapping[str, Any], engine: str, ffn: Precision) -> float:
@@ -151,6 +147,17 @@ def _kv_bytes(record: Mapping[str, Any], engine: str, ffn: Precision) -> float:
     if precision is None:
         raise UnusableError(f"unknown precision of the cache {text!r}")
     return precision.stored
+
+
+def _model(record: Mapping[str, Any], spec: ModelSpec) -> ModelSpec:
+    """The model, with windows twice as long where they alone keep 16 bits in a cache of 8.
+
+    Twice the tokens at half the bytes are the same bytes; contexts are longer than two windows.
+    Source: `--kv-cache-dtype-skip-layers`, https://github.com/vllm-project/vllm/pull/33695.
+    """
+    if "skip-sw" not in str(record.get("kv_dtype") or "").lower():
+        return spec
+    return dataclasses.replace(spec, window=2.0 * float(spec.window))  # type: ignore[arg-type]  # catalogue entries hold floats
 
 
 def _convention(record: Mapping[str, Any]) -> Convention:
@@ -198,7 +205,8 @@ def deployment_of(record: Mapping[str, Any], *, context: float | None = None) ->
     if not (context or own_context):
         raise UnusableError("unknown context")
     engine = engine_of(record)
-    ffn, attention = _weights(record, model, hardware, partition)
+    kernels = experts.kernels_of(record, engine, hardware)
+    ffn, attention, launches = _weights(record, model, kernels, partition)
     run, accepted = read.speculation(record, found)
     workload = Workload(
         context=context or own_context,
@@ -214,7 +222,7 @@ def deployment_of(record: Mapping[str, Any], *, context: float | None = None) ->
         ffn_dtype=ffn.native,
     )
     return Deployment(
-        model=model.spec,
+        model=_model(record, model.spec),
         model_name=model.name,
         hardware=hardware.spec,
         hardware_name=hardware.name,
@@ -224,4 +232,5 @@ def deployment_of(record: Mapping[str, Any], *, context: float | None = None) ->
         prompt=prompt,
         output=output,
         engine=engine,
+        expert_launches=launches,
     )

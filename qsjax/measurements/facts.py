@@ -3,6 +3,7 @@
 A record may carry these facts as keys of their own; else they are read from its notes.
 """
 
+import datetime
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -64,3 +65,22 @@ def speculation(record: Mapping[str, Any], found: Mapping[str, float]) -> tuple[
     if span:
         return run, 0.5 * (float(span.group(1)) + float(span.group(2)))
     return run, found.get("accepted", 1.85)
+
+
+def version(record: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Release of the engine, major and minor; None if it is not stated."""
+    found = re.search(r"(\d+)\.(\d+)", str(record.get("engine") or ""))
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def issue(record: Mapping[str, Any]) -> int | None:
+    """Number of vLLM's issue or pull request that is the source; None for other sources."""
+    source = str(record.get("source") or "")
+    found = re.search(r"vllm-project/vllm/(?:issues|pull)/(\d+)", source)
+    return int(found[1]) if found else None
+
+
+def date(record: Mapping[str, Any]) -> datetime.date | None:
+    """Day of the source as its address tells it; None if it does not."""
+    found = re.search(r"\b(20\d\d)[/-](\d\d)[/-](\d\d)\b", str(record.get("source") or ""))
+    return datetime.date(int(found[1]), int(found[2]), int(found[3])) if found else None

@@ -7,6 +7,7 @@ from typing import Any
 
 from qsjax import catalog
 from qsjax.cost import params
+from qsjax.measurements import facts
 from qsjax.measurements.deployment import Deployment
 from qsjax.measurements.storage import load_engines
 from qsjax.specs import ModelSpec, Partition
@@ -20,15 +21,13 @@ def release_of(record: Mapping[str, Any]) -> str:
 
     By the version, else by the number of the issue or pull request that is the source.
     """
-    text = str(record.get("engine") or "")
-    version = re.search(r"(\d+)\.(\d+)", text)
-    issue = re.search(r"vllm-project/vllm/(?:issues|pull)/(\d+)", str(record.get("source") or ""))
-    if version:
-        is_old = (int(version[1]), int(version[2])) < (0, 8)
+    version, issue = facts.version(record), facts.issue(record)
+    if version is not None:
+        is_old = version < (0, 8)
     else:
-        is_old = bool(issue) and int(issue[1]) < load_engines()["vllm"]["v0"]["first_default_issue"]  # type: ignore[index]  # bool(issue)
+        is_old = issue is not None and issue < load_engines()["vllm"]["v0"]["first_default_issue"]
     # "V0" names an engine, "V0.11" a version.
-    named = re.findall(r"\bV([01])\b(?!\.\d)", text)
+    named = re.findall(r"\bV([01])\b(?!\.\d)", str(record.get("engine") or ""))
     if "0" in named or (is_old and "1" not in named):
         return "v0"
     return "v1_optional" if is_old else "v1"

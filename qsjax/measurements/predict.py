@@ -47,6 +47,7 @@ class Batch(NamedTuple):
     output: np.ndarray
     prompts: np.ndarray
     is_trtllm: np.ndarray
+    expert_launches: np.ndarray
 
 
 class Outcome(NamedTuple):
@@ -81,6 +82,12 @@ def with_constants(
     return dataclasses.replace(replaced, **scaled)
 
 
+def _launches_of_a_layer(one: Deployment) -> float:
+    """Launches of the experts beyond the accelerator's overheads, spread over all layers [s]."""
+    layers, dense = float(one.model.layers), float(one.model.dense_layers)  # type: ignore[arg-type]  # catalogue entries hold floats
+    return one.expert_launches * (layers - dense) / layers
+
+
 def stack(deployments: Sequence[Deployment], prompts: Sequence[float]) -> Batch:
     """One batch of deployments that share convention and dtypes."""
 
@@ -97,6 +104,7 @@ def stack(deployments: Sequence[Deployment], prompts: Sequence[float]) -> Batch:
         output=np.array([max(1.0, one.output) for one in deployments]),
         prompts=np.asarray(prompts, np.float64),
         is_trtllm=np.array([one.engine == "trtllm" for one in deployments]),
+        expert_launches=np.array([_launches_of_a_layer(one) for one in deployments]),
     )
 
 
@@ -104,6 +112,8 @@ def stack(deployments: Sequence[Deployment], prompts: Sequence[float]) -> Batch:
 def evaluate(batch: Batch, constants: Constants, convention: Convention) -> Outcome:
     """Decode step and prefill of every deployment of a batch."""
     hardware = with_constants(batch.hardware, constants, batch.is_trtllm)
+    launches = hardware.layer_overhead + batch.expert_launches
+    hardware = dataclasses.replace(hardware, layer_overhead=launches)
     work, part = batch.workload, batch.partition
     step = decode_step(batch.model, hardware, part, work, convention)
     first = prefill_step(batch.model, hardware, part, work, convention, batch.prompt, batch.prompts)

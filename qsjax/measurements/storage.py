@@ -46,7 +46,7 @@ def load_records() -> tuple[Record, ...]:
 
 @functools.cache
 def load_engines() -> dict[str, dict[str, Any]]:
-    """How each engine divides an accelerator's memory; sizes in GiB, each table with its source."""
+    """How each engine divides an accelerator's memory [GiB] and runs four-bit experts."""
     return tomllib.loads((resources.files("qsjax") / "data" / "engines.toml").read_text("utf-8"))
 
 
@@ -85,7 +85,7 @@ def _problems(index: int, record: Any) -> list[str]:
 
 # Columns of a user's CSV: what must be there, what may be, and what a field may not be below.
 CSV_REQUIRED = ("model", "hardware", "tp", "batch", "context", "tpot_ms")
-CSV_TEXTS = ("model", "hardware", "weights", "kv", "engine")
+CSV_TEXTS = ("model", "hardware", "weights", "kv", "engine", "expert_kernels")
 CSV_NUMBERS = ("tp", "pp", "dp", "ep", "kvp", "batch", "context", "isl", "osl", "tpot_ms")
 
 
@@ -159,6 +159,7 @@ def _csv_row(number: int, row: Mapping[str, str | None]) -> tuple[list[str], Rec
         "weights_dtype": texts["weights"],
         "kv_dtype": texts["kv"],
         "engine": texts["engine"],
+        "expert_kernels": texts["expert_kernels"],
         "n_gpus": gpus,
         "batch_total": values.get("batch", 1.0) * degrees["dp"],
         "avg_context": values.get("context"),
