@@ -68,8 +68,8 @@ exponentials of the tile 4 (16 per clock, arXiv 2407.08608, section 3): neither 
 two nor their sum explains both, and the sum would be 12 to 13 % too much for the BF16 slope and for
 both of Llama-3.1-8B. Cycles of other kernels do not carry over: FlashAttention-3's for heads of 128
 takes 17.7 on an H200 (tile-ai/TileOPs pull request 2132), and Llama's took 26 before its tile was
-changed. No independent measurement of this kernel was at hand (vLLM issue 24916 has some of the same
-authors). Windows that stay in BF16 (`fp8 skip-SW`) are predicted as such; they add 0.5 us.
+changed. No independent measurement of this kernel was at hand (vLLM issue 24916 has some by the
+same authors). Windows that stay in BF16 (`fp8 skip-SW`) are predicted as such; they add 0.5 us.
 """
 # gpt-oss-20b elsewhere, not shipped: what, accelerator, cache, metric, value, unit, source.
 ELSEWHERE = (
