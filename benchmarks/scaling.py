@@ -64,7 +64,7 @@ def _swept(cells: float, share: tuple[int, int] = (0, 1), precision: str = "floa
 
     from benchmarks import problem
     from qsjax.specs import PHYSICAL
-    from qsjax.sweep.engine import Job, mesh_of
+    from qsjax.sweep.engine import Engine, Job
     from qsjax.sweep.plan import make_plan
     from qsjax.sweep.run import Wanted, run_chunk
     from qsjax.sweep.tally import new_tally
@@ -74,14 +74,14 @@ def _swept(cells: float, share: tuple[int, int] = (0, 1), precision: str = "floa
     plan = make_plan(
         job.records, grid, PHYSICAL, skip_illegal=False, devices=len(jax.local_devices())
     )
-    mesh, wanted = mesh_of(), Wanted(winners=False, top_k=0)
+    engine, wanted = Engine(job, plan), Wanted(winners=False, top_k=0)
     index, count = share
     own = range(index, plan.chunks, count)
 
     def call(report: Any = lambda cells: None, most: int | None = None) -> int:
         computed = 0
         for chunk in own[:most]:
-            tally, _ = run_chunk(job, plan, chunk, wanted, new_tally(0), mesh, report)
+            tally, _ = run_chunk(engine, chunk, wanted, new_tally(0), report)
             computed += tally.computed
         return computed
 

@@ -2,13 +2,13 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from qsjax.grid import Records, place
 from qsjax.reduction import WIDE, Objective
@@ -43,110 +43,179 @@ class Job:
 
 @partial(
     jax.jit,
-    static_argnames=("tree", "varies", "objective", "shape", "statistics", "mesh", "kernel"),
+    static_argnames=("tree", "packs", "objective", "shape", "statistics", "mesh", "kernel"),
     compiler_options=WIDE,
 )
 def run_blocks(
-    leaves: list[jax.Array],
-    apart: tuple[jax.Array, jax.Array | None],
+    moving: tuple[list[jax.Array], jax.Array, jax.Array | None],
+    fixed: tuple[list[jax.Array], Convention],
     bounds: Any,
-    convention: Convention,
     tree: Any,
-    varies: tuple[bool, ...],
+    packs: tuple[tuple[int, ...], ...],
     objective: Objective,
     shape: tuple[int, ...],
     statistics: tuple[Metric, ...],
     mesh: Mesh,
     kernel: Any,
 ) -> Any:
-    """Every block of a call, spread over the devices of the mesh and one after another on each."""
-    along = PartitionSpec(BLOCKS)
-    specs = [along if v else PartitionSpec() for v in varies]
+    """Every block of a call, spread over the devices of the mesh and one after another on each.
 
-    def on_device(local: list[jax.Array], apart: Any, limits: Any, rules: Any) -> Any:
-        def one(moving: Any) -> Any:
-            own, (is_real, q) = moving
-            parts = iter(own)
-            whole = [
-                next(parts) if v else x.reshape(x.shape[1:]) if x.ndim > len(shape) else x
-                for x, v in zip(local, varies, strict=True)
-            ]
-            records = jax.tree.unflatten(tree, whole)
+    Args:
+        moving: what varies between blocks, with the blocks ahead: packs of leaves of the records
+            (of one shape, along a second axis), which coordinates are real, and the axis q.
+        fixed: packs of the other leaves, and the accounting.
+        bounds: limits of metrics.
+        tree: structure of the records.
+        packs: places of the leaves of each pack, moving ones first.
+        objective: what is maximised.
+        shape: kept cells of a block, then designs.
+        statistics: metrics whose spread is wanted.
+        mesh: the devices.
+        kernel: what is made of a block.
+    """
+    along, everywhere = PartitionSpec(BLOCKS), PartitionSpec()
+
+    def on_device(local: Any, fixed: Any, limits: Any) -> Any:
+        others, rules = fixed
+
+        def one(own: Any) -> Any:
+            packed, is_real, q = own
+            arrays = zip(packs, [*packed, *others], strict=True)
+            leaves = {at: x[k] for places, x in arrays for k, at in enumerate(places)}
+            records = jax.tree.unflatten(tree, [leaves[at] for at in range(tree.num_leaves)])
             if q is not None:
                 records = place(records, {"q": q}, rules)
             return kernel(records, limits, rules, objective, shape, statistics, is_real)
 
-        return jax.lax.map(one, ([x for x, v in zip(local, varies, strict=True) if v], apart))
+        return jax.lax.map(one, local)
 
     return jax.shard_map(
         on_device,
         mesh=mesh,
-        in_specs=(specs, along, PartitionSpec(), PartitionSpec()),
+        in_specs=(along, everywhere, everywhere),
         out_specs=along,
         check_vma=False,
-    )(leaves, apart, bounds, convention)
+    )(moving, fixed, bounds)
 
 
-def mesh_of(devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """A line of devices; by default those of this process."""
-    return Mesh(np.array(devices or jax.local_devices()), (BLOCKS,))
+class _Packs:
+    """Records of a job for the blocks of a plan; what is the same for all stays on the devices."""
+
+    def __init__(self, job: Job, plan: Plan, mesh: Mesh) -> None:
+        self._job, self._plan, self._devices = job, plan, mesh.devices.size
+        leaves, self.tree, _ = self._placed(np.zeros(2, int))
+        rank = len(plan.inner) + 2
+        groups: dict[tuple[bool, tuple[int, ...]], list[int]] = {}
+        for at, leaf in enumerate(leaves):
+            varies = leaf.ndim == rank and len(leaf) == 2
+            groups.setdefault((varies, leaf.shape), []).append(at)
+        self._moving = [tuple(own) for (varies, _), own in groups.items() if varies]
+        still = [tuple(own) for (varies, _), own in groups.items() if not varies]
+        self.places = (*self._moving, *still)
+        fixed = [np.stack([leaves[at] for at in own]) for own in still]
+        # Without the axis of the blocks, if they have it.
+        fixed = [x[:, 0] if x.ndim > rank else x for x in fixed]
+        with jax.enable_x64(job.precision == "float64"):
+            everywhere = NamedSharding(mesh, PartitionSpec())
+            self.fixed = jax.device_put((fixed, job.convention), everywhere)
+
+    def _placed(self, blocks: np.ndarray) -> tuple[list[np.ndarray], Any, np.ndarray | None]:
+        """Leaves of the records at the blocks, their structure, and the axis q."""
+        arrays = kept_arrays(self._plan, blocks) | design_arrays(self._plan)
+        q = arrays.pop("q", None)
+        records = place(self._job.records, arrays, self._job.convention)
+        leaves, tree = jax.tree.flatten(records)
+        return [np.asarray(leaf, self._job.precision) for leaf in leaves], tree, q
+
+    def moving(self, blocks: np.ndarray) -> tuple[Any, ...]:
+        """What varies between blocks; these are repeated until every device has as many."""
+        full = np.append(blocks, np.full(-len(blocks) % self._devices, blocks[-1]))
+        plan = self._plan
+        leaves, _, q = self._placed(full)
+        if q is not None:
+            q = np.broadcast_to(q, (len(full), *q.shape[1:]))
+        _, real = plan.ranges(full)
+        inner = int(np.prod(plan.inner[1:]))
+        is_real = np.arange(plan.step)[None, :] < (real // inner)[:, None]
+        is_real = is_real.reshape(*is_real.shape, *(1,) * len(plan.inner))
+        packed = [np.stack([leaves[at] for at in own], axis=1) for own in self._moving]
+        return packed, is_real, q
 
 
-def evaluate_blocks(
-    job: Job, plan: Plan, blocks: np.ndarray, mesh: Mesh, kernel: Any = reduce_one, **limits: Any
-) -> Any:
-    """Results of `kernel` for some blocks, as NumPy arrays with the blocks along the first axis."""
-    devices = mesh.devices.size
-    wanted = len(blocks)
-    full = np.append(blocks, np.full(-wanted % devices, blocks[-1]))
-    arrays = kept_arrays(plan, full) | design_arrays(plan)
-    rank = len(plan.inner) + 2
-    q = arrays.pop("q", None)
-    if q is not None:
-        q = np.broadcast_to(q, (len(full), *q.shape[1:]))
-    _, real = plan.ranges(full)
-    inner = int(np.prod(plan.inner[1:]))
-    is_real = np.arange(plan.step)[None, :] < (real // inner)[:, None]
-    is_real = is_real.reshape(*is_real.shape, *(1,) * (rank - 2))
-    leaves, tree = jax.tree.flatten(place(job.records, arrays, job.convention))
-    leaves = [np.asarray(leaf, job.precision) for leaf in leaves]
-    varies = tuple(leaf.ndim == rank and leaf.shape[0] == len(full) for leaf in leaves)
-    shape = (*plan.inner, len(plan.designs))
-    bounds = {name: tuple(map(float, pair)) for name, pair in job.bounds.items()} | limits
-    with jax.enable_x64(job.precision == "float64"):
-        found = run_blocks(
-            leaves,
-            (is_real, q),
-            bounds,
-            job.convention,
-            tree,
-            varies,
-            job.objective,
-            shape,
-            job.statistics,
-            mesh,
-            kernel,
-        )
-        return jax.tree.map(lambda x: np.asarray(x)[:wanted], found)
+class Engine:
+    """The devices of this process at work on a plan.
 
+    Args:
+        job: what is asked of every design.
+        plan: the blocks, from `make_plan`.
+        devices: devices of this process; all by default.
+    """
 
-def stream(
-    job: Job, plan: Plan, blocks: np.ndarray, mesh: Mesh
-) -> Iterator[tuple[np.ndarray, Reduction]]:
-    """Reductions of the blocks, in order, a call at a time; the next call runs meanwhile."""
-    calls = [blocks[i : i + plan.per_call] for i in range(0, len(blocks), plan.per_call)]
+    def __init__(self, job: Job, plan: Plan, devices: Sequence[jax.Device] | None = None) -> None:
+        self.job, self.plan = job, plan
+        self._devices = list(devices or jax.local_devices())
 
-    def run(call: np.ndarray) -> Reduction:
-        padded = np.append(call, np.full(plan.per_call - len(call), call[-1]))
-        found = evaluate_blocks(job, plan, padded, mesh)
-        result: Reduction = jax.tree.map(lambda x: x[: len(call)], found)
-        return result
+    @cached_property
+    def _all(self) -> tuple[Mesh, _Packs]:
+        mesh = Mesh(np.array(self._devices), (BLOCKS,))
+        return mesh, _Packs(self.job, self.plan, mesh)
 
-    # One call at a time: two on one CPU device take turns and are slower than one.
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(run, calls[0])
-        for at, call in enumerate(calls):
-            found = coming.result()
-            if at + 1 < len(calls):
-                coming = pool.submit(run, calls[at + 1])
-            yield call, found
+    @cached_property
+    def _one(self) -> tuple[Mesh, _Packs]:
+        mesh = Mesh(np.array(self._devices[:1]), (BLOCKS,))
+        return mesh, _Packs(self.job, self.plan, mesh)
+
+    def _run(
+        self, on: tuple[Mesh, _Packs], moving: tuple[Any, ...], kernel: Any, **limits: Any
+    ) -> Any:
+        job, plan, (mesh, packs) = self.job, self.plan, on
+        bounds = {name: tuple(map(float, pair)) for name, pair in job.bounds.items()}
+        with jax.enable_x64(job.precision == "float64"):
+            found = run_blocks(
+                moving,
+                packs.fixed,
+                bounds | limits,
+                packs.tree,
+                packs.places,
+                job.objective,
+                (*plan.inner, len(plan.designs)),
+                job.statistics,
+                mesh,
+                kernel,
+            )
+            return jax.tree.map(np.asarray, found)
+
+    def _padded(self, blocks: np.ndarray) -> np.ndarray:
+        """A call's blocks: as many as of any call, so that one program serves all."""
+        return np.append(blocks, np.full(self.plan.per_call - len(blocks), blocks[-1]))
+
+    def one(self, block: int, kernel: Any) -> Any:
+        """Results of `kernel` for one block."""
+        found = self._run(self._one, self._one[1].moving(np.array([block])), kernel)
+        return jax.tree.map(lambda x: x[0], found)
+
+    def call(self, blocks: np.ndarray, kernel: Any, **limits: Any) -> Any:
+        """Results of `kernel` for the blocks of a call, which come along the first axis."""
+        moving = self._all[1].moving(self._padded(blocks))
+        found = self._run(self._all, moving, kernel, **limits)
+        return jax.tree.map(lambda x: x[: len(blocks)], found)
+
+    def stream(self, blocks: np.ndarray) -> Iterator[tuple[np.ndarray, Reduction]]:
+        """Reductions of the blocks, in order, a call at a time; the next call runs meanwhile."""
+        size = self.plan.per_call
+        calls = [blocks[i : i + size] for i in range(0, len(blocks), size)]
+        packs = self._all[1]
+
+        def start(moving: tuple[Any, ...]) -> "Future[Reduction]":
+            return pool.submit(self._run, self._all, moving, reduce_one)
+
+        # One call at a time: two on one CPU device take turns and are slower than one.
+        with ThreadPoolExecutor(1) as pool:
+            coming = start(packs.moving(self._padded(calls[0])))
+            for at, call in enumerate(calls):
+                ready = [packs.moving(self._padded(one)) for one in calls[at + 1 : at + 2]]
+                found = coming.result()
+                for moving in ready:
+                    coming = start(moving)
+                own: Reduction = jax.tree.map(lambda x, call=call: x[: len(call)], found)
+                yield call, own

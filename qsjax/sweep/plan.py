@@ -14,14 +14,16 @@ from qsjax.layout import layout
 from qsjax.reduction import MEMORY_RULES
 from qsjax.specs import Convention
 
-# A block has so many cells that its fixed cost disappears; a call strings small ones together; a
-# chunk is what a killed run loses at most.
-BLOCK_CELLS = 2**22
+# A block has so many cells that its fixed cost disappears; a call strings small ones together (a
+# program of one block is the smaller one); a chunk is what a killed run loses at most.
+BLOCK_CELLS = 2**23
+# Share of the work that larger blocks may waste: what the host does for a call takes no less.
+WASTE = 0.02
 # Kept cells of a block at least: they share what only the design decides.
 BLOCK_ROWS = 256
 # Designs come in multiples of this, so that tiles of any usual size divide them.
 MULTIPLE = 64
-CALL_CELLS = 2**22
+CALL_CELLS = 2**21
 CHUNK_CELLS = 2**27
 # Where every score of a block is wanted: three numbers and a temporary; coefficients of a design.
 BYTES_PER_CELL, COEFFICIENTS = 32, 80
@@ -130,13 +132,15 @@ def legal_designs(records: Records, axes: Axes, convention: Convention) -> np.nd
 
 
 def _step(length: int, longest: int, rows: int, devices: int) -> int:
-    """Coordinates of a block: the most for which padding, and devices without work, waste least."""
+    """Coordinates of a block: the most that waste little by padding and by devices without work."""
 
     def waste(step: int) -> float:
         blocks = rows * math.ceil(length / step)
         return math.ceil(blocks / devices) * devices * step / (rows * length)
 
-    return min(range(longest, max(1, longest // 4) - 1, -1), key=waste)
+    steps = range(longest, max(1, longest // 4) - 1, -1)
+    least = min(map(waste, steps))
+    return next(step for step in steps if waste(step) <= least + WASTE)
 
 
 def make_plan(

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 
 from qsjax.sweep import storage
-from qsjax.sweep.engine import Job, mesh_of, stream
+from qsjax.sweep.engine import Engine, Job
 from qsjax.sweep.plan import Plan
 from qsjax.sweep.tally import Designs, Tally, add_best, add_front, add_sums, merge, new_tally
 
@@ -31,30 +30,29 @@ def _own(designs: Designs, first: int, last: int) -> Designs:
 
 
 def run_chunk(
-    job: Job,
-    plan: Plan,
+    engine: Engine,
     chunk: int,
     wanted: Wanted,
     known: Tally,
-    mesh: Mesh,
     report: Report = lambda cells: None,
 ) -> tuple[Tally, Cells]:
     """Evaluate one chunk.
 
     `known` only spares work: designs that cannot enter its top or its front are not looked for.
     """
+    plan = engine.plan
     blocks = np.arange(chunk * plan.per_chunk, min((chunk + 1) * plan.per_chunk, plan.blocks))
     starts, counts = plan.ranges(blocks)
     first, last = int(starts[0]), int(starts[-1] + counts[-1])
-    tally = new_tally(len(job.statistics))
+    tally = new_tally(len(engine.job.statistics))
     tally.best, tally.edge = known.best, known.edge
     parts: list[tuple[np.ndarray, ...]] = []
-    for call, found in stream(job, plan, blocks, mesh):
+    for call, found in engine.stream(blocks):
         add_sums(tally, plan, call, found)
         if wanted.top_k:
-            add_best(tally, job, plan, mesh, call, found, wanted.top_k)
+            add_best(tally, engine, call, found, wanted.top_k)
         if wanted.pareto:
-            add_front(tally, job, plan, mesh, call)
+            add_front(tally, engine, call)
         sizes = plan.ranges(call)[1]
         if wanted.winners:
             best = found.best
@@ -94,10 +92,10 @@ def sweep(
         The tally, and per kept cell (in the order of `plan.axes.kept`) the winner's `position` in
         `plan.designs`, its `score`, and the number of `feasible` designs.
     """
-    mesh = mesh_of(devices)
+    engine = Engine(job, plan, devices)
     tally, parts = new_tally(len(job.statistics)), []
     for chunk in range(plan.chunks):
-        part, cells = run_chunk(job, plan, chunk, wanted, tally, mesh, report)
+        part, cells = run_chunk(engine, chunk, wanted, tally, report)
         tally = merge(tally, part, wanted.top_k)
         parts.append(cells)
     shape = plan.kept
@@ -113,9 +111,9 @@ def compute_chunks(
     report: Report = lambda cells: None,
 ) -> None:
     """Compute some chunks and record each when it is done."""
-    mesh, known = mesh_of(), new_tally(len(job.statistics))
+    engine, known = Engine(job, plan), new_tally(len(job.statistics))
     for chunk in chunks:
-        tally, cells = run_chunk(job, plan, chunk, wanted, known, mesh, report)
+        tally, cells = run_chunk(engine, chunk, wanted, known, report)
         storage.save_chunk(folder, chunk, tally, cells)
         known = merge(known, tally, wanted.top_k)
 

@@ -4,11 +4,10 @@ import dataclasses
 from typing import Any
 
 import numpy as np
-from jax.sharding import Mesh
 
 from qsjax.feasibility import REASONS
 from qsjax.reduction import TIE_TOLERANCE, levels, tolerance
-from qsjax.sweep.engine import Job, evaluate_blocks
+from qsjax.sweep.engine import Engine
 from qsjax.sweep.kernels import BINS, Reduction, bin_edges, detail_one, survivors_one
 from qsjax.sweep.plan import Plan, winner_coordinates
 
@@ -162,7 +161,7 @@ def _designs_of(plan: Plan, block: int, parts: Any, threshold: float) -> Designs
 
 
 def add_best(
-    tally: Tally, job: Job, plan: Plan, mesh: Mesh, blocks: np.ndarray, found: Reduction, count: int
+    tally: Tally, engine: Engine, blocks: np.ndarray, found: Reduction, count: int
 ) -> None:
     """Let the blocks' designs into the top `count`, looking only into blocks that may hold some."""
     _, illegal = levels(found.best.score.dtype)
@@ -174,21 +173,20 @@ def add_best(
             threshold = last - 2.0 * tolerance(found.best.score.dtype) * abs(last)
         if highest[at] <= illegal or highest[at] < threshold:
             return
-        parts = evaluate_blocks(job, plan, blocks[[at]], mesh, detail_one)
-        new = _designs_of(plan, int(blocks[at]), [x[0] for x in parts], threshold)
+        parts = engine.one(blocks[at], detail_one)
+        new = _designs_of(engine.plan, int(blocks[at]), parts, threshold)
         tally.best = top(tally.best.join(new), count)
 
 
-def add_front(tally: Tally, job: Job, plan: Plan, mesh: Mesh, blocks: np.ndarray) -> None:
+def add_front(tally: Tally, engine: Engine, blocks: np.ndarray) -> None:
     """Let the blocks' designs into the front, looking only into blocks with some beyond it."""
     pair = np.zeros((2, FRONT_PROBES))
     if len(tally.edge.rate):
         at = np.linspace(0, len(tally.edge.rate) - 1, FRONT_PROBES).round().astype(int)
         pair = np.stack([tally.edge.rate[at], tally.edge.speed[at]])
     probes = tuple(tuple(map(float, row)) for row in pair)
-    padded = np.append(blocks, np.full(plan.per_call - len(blocks), blocks[-1]))
-    beyond = evaluate_blocks(job, plan, padded, mesh, survivors_one, front=probes)[: len(blocks)]
+    beyond = engine.call(blocks, survivors_one, front=probes)
     for block in blocks[beyond > 0]:
-        parts = evaluate_blocks(job, plan, np.array([block]), mesh, detail_one)
-        new = _designs_of(plan, int(block), [x[0] for x in parts], -np.inf)
+        parts = engine.one(block, detail_one)
+        new = _designs_of(engine.plan, int(block), parts, -np.inf)
         tally.edge = front(tally.edge.join(front(new)))
