@@ -12,18 +12,17 @@ import jax
 import jax.numpy as jnp
 
 from qsjax.reduction import (
+    DESIGNS,
+    FEASIBLE,
     Choice,
     Codes,
-    Counts,
     Reduced,
     Scored,
     apart,
-    count_broken,
-    highest_and_counts,
-    levels,
+    count_designs,
     of_shape,
     pick_best,
-    reasons_of,
+    stacked,
     tolerance,
 )
 from qsjax.staging import Cut, Staged, cut_of, restore
@@ -60,22 +59,20 @@ class _Found(NamedTuple):
 
 def _round(highest: jax.Array, best: jax.Array, but: jax.Array, read: jax.Array) -> _Round:
     # `read`: tiles of which `best` is known from the second pass itself.
-    _, illegal = levels(highest.dtype)
     least = best - tolerance(highest.dtype) * jnp.abs(best)
-    may = (highest >= least[None]) & (highest > illegal)
+    may = (highest >= least[None]) & (highest > -jnp.inf)
     return _Round(jnp.any(may, axis=-1), least, may & ~read[..., None], but)
 
 
 def _look(scored: Scored, tile: jax.Array, row: jax.Array, go: _Round, found: _Found) -> _Found:
     """What a tile changes in the choices of a row; `scored.score` is (designs, lanes)."""
     score, width = scored.score, scored.score.shape[0]
-    _, illegal = levels(score.dtype)
     index = jax.lax.broadcasted_iota(jnp.int32, score.shape, 0)
     score = jnp.where(tile * width + index == go.but[row][None], -jnp.inf, score)
     # The first pass may round otherwise than this one: what reached the score there, counts here.
     here = jnp.max(score, axis=0)
     least = jnp.where(go.sure[tile, row], jnp.minimum(go.least[row], here), go.least[row])
-    is_tied = (score >= least[None]) & (score > illegal)
+    is_tied = (score >= least[None]) & (score > -jnp.inf)
     cost = jnp.where(is_tied, 0.0 if scored.gpus is None else scored.gpus, jnp.inf)
     fewest = jnp.min(cost, axis=0)
     first = jnp.min(jnp.where(is_tied & (cost == fewest[None]), index, width), axis=0)
@@ -143,15 +140,14 @@ def choose(
 
 
 def _totals(
-    codes: Codes, over: tuple[int, ...], width: int, designs: int
-) -> tuple[Counts, jax.Array]:
-    """Counts and reasons of all designs, from counts of parts of `width` along the axes `over`."""
+    codes: Codes, over: tuple[int, ...], width: int, shape: tuple[int, ...]
+) -> tuple[jax.Array, jax.Array]:
+    """Feasible designs and reasons, from counts of parts of `width` along the axes `over`."""
     totals: dict[str, jax.Array] = {}
     for names, code in codes.items():
         counts = jnp.sum(apart(code, len(names), width), axis=over, dtype=jnp.int32)
         totals |= dict(zip(names, counts, strict=True))
-    found = Counts(*(totals.pop(name) for name in Counts._fields if name in totals))
-    return found, reasons_of(found, totals, designs)
+    return jnp.broadcast_to(totals[FEASIBLE], shape), stacked(totals, shape)
 
 
 def reduce_whole(
@@ -159,18 +155,15 @@ def reduce_whole(
     arguments: tuple[Any, ...],
     shape: tuple[int, ...],
     *,
-    has_batch: bool,
     with_second: bool = True,
     extra: Callable[[Scored], Any] | None = None,
 ) -> tuple[Reduced, Any]:
     """`reduce_tiles` from scores that are all kept: half as much to compile, and slower."""
     scored = of_shape(scorer(*arguments), shape)
     column: Scored = jax.tree.map(lambda x: x[..., None], scored)
-    _, codes = highest_and_counts(column.score, has_batch=has_batch)
-    found, reasons = _totals(codes | count_broken(column), (-1,), shape[-1], shape[-1])
-    _, illegal = levels(scored.score.dtype)
-    is_feasible = scored.score > illegal
+    feasible, reasons = _totals(count_designs(column), (-1,), shape[-1], shape[:-1])
     gpus = jnp.zeros(()) if scored.gpus is None else scored.gpus
+    is_feasible = jnp.broadcast_to(scored.feasible, shape)
     best = pick_best(scored.score, is_feasible, gpus)
     second = None
     if with_second:
@@ -178,7 +171,7 @@ def reduce_whole(
         is_other = is_feasible & (index != best.position[..., None])
         second = pick_best(scored.score, is_other, gpus)
     further = None if extra is None else extra(scored)
-    return Reduced(best, second, found.feasible, reasons), further
+    return Reduced(best, second, feasible, reasons), further
 
 
 def _choices(staged: Staged, cut: Cut, highest: jax.Array, rounds: int) -> list[Choice]:
@@ -200,7 +193,6 @@ def reduce_tiles(
     arguments: tuple[Any, ...],
     shape: tuple[int, ...],
     *,
-    has_batch: bool,
     with_second: bool,
     extra: Callable[[Scored], Any] | None = None,
 ) -> tuple[Reduced, Any]:
@@ -211,7 +203,6 @@ def reduce_tiles(
         arguments: pytrees whose leaves have the kept axes first and the designs last, or are
             scalars.
         shape: kept axes, then designs.
-        has_batch: whether the batch is prescribed.
         with_second: look for the runner-up too.
         extra: further results from the scores of a tile; they are returned with the tiles ahead.
 
@@ -220,29 +211,26 @@ def reduce_tiles(
     """
     kept, cut = shape[:-1], cut_of(shape)
     if cut.lanes < _LANES:
-        return reduce_whole(
-            scorer, arguments, shape, has_batch=has_batch, with_second=with_second, extra=extra
-        )
+        return reduce_whole(scorer, arguments, shape, with_second=with_second, extra=extra)
 
     rest = cut.outer[1:]
 
     def finish(found: Scored) -> tuple[jax.Array, Codes, Any]:
         scored = of_shape(found, (*rest, cut.width, cut.lanes))
-        highest, codes = highest_and_counts(scored.score, has_batch=has_batch)
-        codes |= count_broken(scored)
-        # Each part counts, whether the rule varies between parts or not.
+        # Each part counts, whether a flag varies between parts or not.
         codes = {
             names: jnp.broadcast_to(x, (*x.shape[:-2], cut.parts, x.shape[-1]))
-            for names, x in codes.items()
+            for names, x in count_designs(scored).items()
         }
+        highest = jnp.max(scored.score, axis=DESIGNS)
         return highest, codes, None if extra is None else extra(scored)
 
     staged = Staged(scorer, arguments, kept, cut)
     highest, codes, further = staged.map(finish)
     codes = {names: jnp.moveaxis(x, 1, 0) for names, x in codes.items()}
-    found, reasons = _totals(codes, (1, -2), cut.width, shape[-1])
+    feasible, reasons = _totals(codes, (1, -2), cut.width, (*cut.rows, cut.lanes))
     choices = _choices(staged, cut, highest, 1 + with_second)
-    reduced = Reduced(choices[0], choices[-1] if with_second else None, found.feasible, reasons)
+    reduced = Reduced(choices[0], choices[-1] if with_second else None, feasible, reasons)
     return jax.tree.map(lambda x: restore(x, kept), reduced), further
 
 

@@ -14,13 +14,14 @@ from qsjax.grid import Records
 from qsjax.specs import Convention
 
 Objective = Literal["tokens_per_s_per_gpu", "tokens_per_s_per_user", "tokens_per_s", "tpot"]
-# Rules that need the batch, and those that need memory: the others hold for a partition as such.
-BATCH_RULES = ("no sequence fits", "batch does not fit")
-MEMORY_RULES = ("weights do not fit", *BATCH_RULES)
+# Rules that need memory; the others hold for a partition as such.
+MEMORY_RULES = ("weights do not fit", "no sequence fits", "batch does not fit")
 # Grids run long, so their loops are compiled for the widest vectors.
 WIDE = {"xla_cpu_prefer_vector_width": 512, "xla_cpu_enable_fast_min_max": True}
 # Scores this close (relative) count as equal; then fewest GPUs wins, then the lowest index.
 TIE_TOLERANCE = 1e-9
+# The name of the count of feasible designs, beside those of `REASONS`.
+FEASIBLE = "feasible"
 # The axis of the designs, ahead of the kept axis along the vectors.
 DESIGNS = -2
 
@@ -36,25 +37,18 @@ class Scored(NamedTuple):
     """Scores of a block or of a part of it.
 
     Attributes:
-        score: what is maximised; of an infeasible design one of three levels below every score:
-            -infinity where no sequence fits, then `TOO_MANY`, then `ILLEGAL`.
+        score: what is maximised; -infinity where a design is infeasible.
         gpus: GPUs of each design, where they may differ within a kept cell.
-        broken: where each reason holds that does not depend on the batch, on the axes of its own.
+        feasible: where it runs, on the axes that this depends on.
+        broken: where each reason holds, likewise.
         metrics: further numbers of each design that are asked for.
     """
 
     score: jax.Array
     gpus: jax.Array | None
+    feasible: jax.Array
     broken: dict[str, jax.Array]
     metrics: tuple[jax.Array, ...] = ()
-
-
-class Counts(NamedTuple):
-    """Designs that run, that hold a sequence, that hold less than a prescribed batch (if any)."""
-
-    feasible: jax.Array
-    room: jax.Array
-    too_many: jax.Array | None = None
 
 
 # Counts that `count_together` made, by the names of their flags.
@@ -94,12 +88,6 @@ def pick_best(score: Any, is_feasible: Any, gpus: Any, xp: Any = jnp) -> Choice:
     return Choice(index, xp.take_along_axis(masked, index[..., None], axis=-1)[..., 0])
 
 
-def levels(dtype: jax.typing.DTypeLike) -> tuple[float, float]:
-    """Scores of designs whose batch does not fit, and of illegal ones: below any real score."""
-    lowest = float(np.finfo(np.dtype(dtype)).min)
-    return lowest, lowest / 4.0
-
-
 def scores_of(
     step: StepCost,
     broken: dict[str, jax.Array],
@@ -109,27 +97,21 @@ def scores_of(
 ) -> Scored:
     """Score of every design, computed once, with its feasibility in the same number.
 
-    One number for each design is all that the reductions read.
+    One number for each design is all that the choice reads; what is counted besides has the axes
+    that it depends on, often far fewer.
 
     Args:
         step: costs of the block.
         broken: rules that it breaks, from `decode_parts`.
         gpus: the GPU count if it is prescribed; all feasible designs have it then.
         objective: what is maximised.
-        is_allowed: further condition; designs that fail it count as illegal.
+        is_allowed: further condition on feasible designs.
     """
-    is_illegal = jnp.zeros((), bool) if is_allowed is None else ~is_allowed
-    for name, is_broken in broken.items():
-        if name not in MEMORY_RULES:
-            is_illegal = is_illegal | is_broken
-    value = score_of(step, objective)
-    too_many, illegal = levels(value.dtype)
-    value = jnp.where(is_illegal, illegal, value)
-    if "batch does not fit" in broken:
-        value = jnp.where(broken["batch does not fit"], too_many, value)
-    value = jnp.where(step.capacity.max_batch >= 1.0, value, -jnp.inf)
-    low = {name: x for name, x in broken.items() if name not in BATCH_RULES}
-    return Scored(value, step.gpus if gpus is None else None, low)
+    feasible = jnp.ones((), bool) if is_allowed is None else is_allowed
+    for is_broken in broken.values():
+        feasible = feasible & ~is_broken
+    score = jnp.where(feasible, score_of(step, objective), -jnp.inf)
+    return Scored(score, step.gpus if gpus is None else None, feasible, broken)
 
 
 def scores(records: Records, convention: Convention, objective: Objective) -> Scored:
@@ -168,14 +150,6 @@ def apart(codes: jax.Array, number: int, designs: int) -> jax.Array:
     return counts.reshape(-1, *codes.shape[1:])[:number]
 
 
-def highest_and_counts(score: jax.Array, *, has_batch: bool) -> tuple[jax.Array, Codes]:
-    """Reductions over the designs, axis `DESIGNS`: the highest score, and those of `Counts`."""
-    too_many, illegal = levels(score.dtype)
-    flags = [score > illegal, score > -jnp.inf, score <= too_many][: 2 + has_batch]
-    names = Counts._fields[: len(flags)]
-    return jnp.max(score, axis=DESIGNS), {names: count_together(flags)}
-
-
 def ranked(x: jax.Array, rank: int) -> jax.Array:
     """`x` with axes of length 1 ahead, up to the rank."""
     return x.reshape((1,) * (rank - x.ndim) + x.shape)
@@ -183,30 +157,25 @@ def ranked(x: jax.Array, rank: int) -> jax.Array:
 
 def of_shape(scored: Scored, shape: tuple[int, ...]) -> Scored:
     """The scores and metrics broadcast to the shape, all other arrays to its rank."""
-    gpus = None if scored.gpus is None else ranked(scored.gpus, len(shape))
-    broken = {name: ranked(x, len(shape)) for name, x in scored.broken.items()}
     score, *metrics = (jnp.broadcast_to(x, shape) for x in (scored.score, *scored.metrics))
-    return Scored(score, gpus, broken, tuple(metrics))
+    others = (scored.gpus, scored.feasible, scored.broken)
+    gpus, feasible, broken = jax.tree.map(lambda x: ranked(x, len(shape)), others)
+    return Scored(score, gpus, feasible, broken, tuple(metrics))
 
 
-def count_broken(scored: Scored) -> Codes:
-    """Designs with each reason that holds at any batch."""
+def count_designs(scored: Scored) -> Codes:
+    """Designs that are feasible (`FEASIBLE`), and with each reason, along the axis `DESIGNS`."""
+    flags = {FEASIBLE: scored.feasible, **scored.broken}
     designs = scored.score.shape[DESIGNS]
     counts: Codes = {}
-    for shape in {flag.shape: None for flag in scored.broken.values()}:
-        names = tuple(name for name, flag in scored.broken.items() if flag.shape == shape)
+    for shape in {flag.shape: None for flag in flags.values()}:
+        names = tuple(name for name, flag in flags.items() if flag.shape == shape)
         full = (*shape[:DESIGNS], designs, *shape[DESIGNS + 1 :])
-        flags = [jnp.broadcast_to(scored.broken[name], full) for name in names]
-        counts[names] = count_together(flags)
+        counts[names] = count_together([jnp.broadcast_to(flags[name], full) for name in names])
     return counts
 
 
-def reasons_of(found: Counts, broken: dict[str, Any], designs: int, xp: Any = jnp) -> Any:
-    """Designs with each reason of `REASONS`, along a new first axis; `xp` as for `pick_best`."""
-    shape = found.feasible.shape
-    counts = {name: xp.broadcast_to(x, shape) for name, x in broken.items()}
-    counts["no sequence fits"] = designs - counts["weights do not fit"] - found.room
-    if found.too_many is not None:
-        counts["batch does not fit"] = found.too_many
+def stacked(counts: dict[str, Any], shape: tuple[int, ...], xp: Any = jnp) -> Any:
+    """Counts of each reason of `REASONS`, along a new first axis; `xp` as for `pick_best`."""
     none = xp.zeros(shape, xp.int32)
-    return xp.stack([counts.get(name, none) for name in REASONS])
+    return xp.stack([xp.broadcast_to(counts.get(name, none), shape) for name in REASONS])

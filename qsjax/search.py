@@ -16,9 +16,8 @@ from qsjax.host import on_host
 from qsjax.reduction import TIE_TOLERANCE as TIE_TOLERANCE
 from qsjax.reduction import WIDE as WIDE
 from qsjax.reduction import Choice as Choice
-from qsjax.reduction import Counts, Reduced, Scored, reasons_of
 from qsjax.reduction import Objective as Objective
-from qsjax.reduction import levels as levels
+from qsjax.reduction import Reduced, Scored, stacked
 from qsjax.reduction import pick_best as pick_best
 from qsjax.reduction import score_of as score_of
 from qsjax.reduction import scores as scores
@@ -61,13 +60,11 @@ def reduce_block(
     records: Records, convention: Convention, shape: tuple[int, ...], objective: Objective
 ) -> Reduced:
     """Evaluate a block, kept axes first and all designs along the last, and reduce the last."""
-    has_batch = records.workload.batch is not None
 
     def scorer(own: Records, rules: Convention) -> Scored:
         return scores(own, rules, objective)
 
-    given = (records, convention)
-    reduced, _ = reduce_tiles(scorer, given, shape, has_batch=has_batch, with_second=True)
+    reduced, _ = reduce_tiles(scorer, (records, convention), shape, with_second=True)
     return reduced
 
 
@@ -79,9 +76,7 @@ def reduce_small(
 ) -> Reduced:
     """`reduce_block` by NumPy: nothing is compiled."""
     scored: Any = _scores_on_host(records, convention, objective=objective)
-    too_many, illegal = levels(np.float64)
-    score = np.broadcast_to(scored.score, shape)
-    is_feasible = score > illegal
+    score, is_feasible = (np.broadcast_to(x, shape) for x in (scored.score, scored.feasible))
     gpus = np.zeros(()) if scored.gpus is None else scored.gpus
     best: Any = pick_best(score, is_feasible, gpus, np)
     is_other = is_feasible.copy()
@@ -89,18 +84,12 @@ def reduce_small(
 
     def count(flag: Any) -> Any:
         flag = np.reshape(flag, (1,) * (len(shape) - np.ndim(flag)) + np.shape(flag))
-        repeats = shape[-1] // flag.shape[-1]
-        return np.broadcast_to(repeats * np.count_nonzero(flag, axis=-1), shape[:-1])
+        return shape[-1] // flag.shape[-1] * np.count_nonzero(flag, axis=-1)
 
-    has_batch = records.workload.batch is not None
-    found = Counts(
-        count(is_feasible),
-        count(score > -np.inf),
-        count(score <= too_many) if has_batch else None,
-    )
+    feasible: Any = np.broadcast_to(count(scored.feasible), shape[:-1])
     broken = {name: count(flag) for name, flag in scored.broken.items()}
     second = pick_best(score, is_other, gpus, np)
-    return Reduced(best, second, found.feasible, reasons_of(found, broken, shape[-1], np))
+    return Reduced(best, second, feasible, stacked(broken, shape[:-1], np))
 
 
 def _evaluate(records: Records, convention: Convention) -> StepCost:

@@ -10,7 +10,7 @@ import numpy as np
 from qsjax.blocks import count_tiles, reduce_tiles
 from qsjax.decode import decode_parts
 from qsjax.grid import Records
-from qsjax.reduction import Choice, Objective, Scored, levels, of_shape, scores_of
+from qsjax.reduction import Choice, Objective, Scored, of_shape, scores_of
 from qsjax.specs import Convention
 
 Metric = Literal["tpot", "tokens_per_s", "tokens_per_s_per_gpu", "tokens_per_s_per_user"]
@@ -94,14 +94,13 @@ def reduce_one(
         if not scored.metrics:
             return ()
         *metrics, is_own = scored.metrics
-        _, illegal = levels(scored.score.dtype)
-        return tuple(_spread(values, (scored.score > illegal) & is_own) for values in metrics)
+        counted = (scored.score > -jnp.inf) & is_own
+        return tuple(_spread(values, counted) for values in metrics)
 
     found, spread = reduce_tiles(
         scorer,
         (records, convention, dict(bounds), is_real),
         shape,
-        has_batch=records.workload.batch is not None,
         with_second=False,
         extra=spreads,
     )
@@ -143,8 +142,7 @@ def survivors_one(
         own_records: Records, rules: Convention, limits: Any, is_own: jax.Array
     ) -> jax.Array:
         scored = _scored(own_records, rules, limits, objective, axes)
-        _, illegal = levels(scored.score.dtype)
-        is_open = (scored.score > illegal) & is_own
+        is_open = scored.feasible & is_own
         rate, speed = scored.metrics
         for x, y in zip(*bounds["front"], strict=True):
             is_open = is_open & ((rate > x) | (speed > y))

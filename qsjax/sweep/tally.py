@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from qsjax.feasibility import REASONS
-from qsjax.reduction import TIE_TOLERANCE, levels, tolerance
+from qsjax.reduction import TIE_TOLERANCE, tolerance
 from qsjax.sweep.engine import Engine
 from qsjax.sweep.kernels import BINS, Reduction, bin_edges, detail_one, survivors_one
 from qsjax.sweep.plan import Plan, winner_coordinates
@@ -150,8 +150,7 @@ def _designs_of(plan: Plan, block: int, parts: Any, threshold: float) -> Designs
     # Feasible designs of one block with at least the score `threshold`.
     start, count = (int(x[0]) for x in plan.ranges(np.array([block])))
     score, rate, speed = (np.asarray(x, np.float64).reshape(-1, len(plan.designs)) for x in parts)
-    _, illegal = levels(parts[0].dtype)
-    row, position = np.nonzero((score[:count] > illegal) & (score[:count] >= threshold))
+    row, position = np.nonzero((score[:count] > -np.inf) & (score[:count] >= threshold))
     at = winner_coordinates(plan, start + row, position)
     degrees = [at[name] for name in ("tp", "pp", "dp", "kvp") if name in at]
     gpus = np.prod(degrees, axis=0) if degrees else np.ones(len(row))
@@ -164,14 +163,13 @@ def add_best(
     tally: Tally, engine: Engine, blocks: np.ndarray, found: Reduction, count: int
 ) -> None:
     """Let the blocks' designs into the top `count`, looking only into blocks that may hold some."""
-    _, illegal = levels(found.best.score.dtype)
     highest = found.best.score.reshape(len(blocks), -1).max(axis=1).astype(np.float64)
     for at in np.argsort(-highest, kind="stable"):
         threshold = -np.inf
         if len(tally.best.score) == count:
             last = tally.best.score[-1]
             threshold = last - 2.0 * tolerance(found.best.score.dtype) * abs(last)
-        if highest[at] <= illegal or highest[at] < threshold:
+        if highest[at] == -np.inf or highest[at] < threshold:
             return
         parts = engine.one(blocks[at], detail_one)
         new = _designs_of(engine.plan, int(blocks[at]), parts, threshold)
