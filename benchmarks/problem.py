@@ -8,8 +8,7 @@ import jax
 import numpy as np
 
 from qsjax import catalog
-from qsjax.cost.params import dense_twin
-from qsjax.grid import Axes, Records, make_axes, matrix_arrays, place, stack
+from qsjax.grid import Axes, Records, make_axes, matrix_arrays, place, stack, twin_of
 from qsjax.search import Objective
 from qsjax.specs import PHYSICAL, Partition, Workload
 
@@ -36,7 +35,7 @@ EVERY_DESIGNS, GPUS = 2 * len(DEGREES) ** 5, 64.0
 def records(gpus: float | None = None) -> Records:
     """The model and its dense twin, stacked, on one accelerator; the batch is the largest."""
     model = catalog.model(MODEL)
-    both = stack([model, dense_twin(model, Q)])
+    both = stack([model, twin_of(model, Q)])
     return Records(both, catalog.hardware(HARDWARE), Partition(), Workload(context=1.0), gpus)
 
 

@@ -87,7 +87,8 @@ def _look(scored: Scored, tile: jax.Array, row: jax.Array, go: _Round, found: _F
         jnp.where(is_better, value, old.score),
         jnp.maximum(jnp.maximum(old.others, rest), jnp.where(is_better, old.score, value)),
     )
-    return _Found(*(x.at[row].set(y) for x, y in zip(found, new, strict=True)))
+    put = jax.lax.dynamic_update_index_in_dim
+    return _Found(*(put(x, y, row, axis=0) for x, y in zip(found, new, strict=True)))
 
 
 def choose(

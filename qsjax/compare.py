@@ -14,8 +14,7 @@ from qsjax.batches import score_candidates
 from qsjax.candidates import candidates
 from qsjax.economics import economy_of
 from qsjax.explain import Case, best_case, partition_axes
-from qsjax.explore import twin_of
-from qsjax.grid import Records
+from qsjax.grid import Records, twin_of
 from qsjax.ledger import RESOURCES
 from qsjax.limits import Limits
 from qsjax.numerics import scalar

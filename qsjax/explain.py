@@ -11,8 +11,8 @@ from qsjax.batches import Objective, score_candidates
 from qsjax.breakdown import Parts, take_apart
 from qsjax.candidates import Candidates, candidates, strong
 from qsjax.economics import Economy, economy_of
-from qsjax.explore import axis_values, twin_of
-from qsjax.grid import Axes, Records, make_axes
+from qsjax.explore import axis_values
+from qsjax.grid import Axes, Records, make_axes, twin_of
 from qsjax.ledger import RESOURCES
 from qsjax.limits import Limits
 from qsjax.serving import Relaxation, relax, winner

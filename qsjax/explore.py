@@ -9,9 +9,7 @@ from functools import partial
 import numpy as np
 
 from qsjax import validate
-from qsjax.cost.params import dense_twin
-from qsjax.grid import STACKED, Axes, Records, make_axes, stack
-from qsjax.host import on_host
+from qsjax.grid import STACKED, Axes, Records, make_axes, stack, twin_of
 from qsjax.search import Objective, Optimum, search
 from qsjax.serving import Relaxation, relax
 from qsjax.specs import (
@@ -30,8 +28,6 @@ DEGREES = ("tp", "ep", "pp", "dp", "kvp")
 # Peak memory of a search, measured: of a cell where every score is kept, and of a design at one
 # place of the kept axes but the longest [B].
 BYTES_PER_CELL, BYTES_PER_DESIGN = 150.0, 2048.0
-
-twin_of = on_host(dense_twin)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

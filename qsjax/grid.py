@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from qsjax.cost.params import dense_twin
+from qsjax.host import on_host
 from qsjax.specs import KV_MODES, Convention, HardwareSpec, ModelSpec, Partition, Workload
 
 Record = TypeVar("Record", ModelSpec, HardwareSpec, Partition, Workload)
@@ -94,6 +95,10 @@ def make_axes(
         kept=tuple(_axis(name, values[name]) for name in kept),
         searched=tuple(_axis(name, values[name]) for name in reduced),
     )
+
+
+# The dense twin of a model, without compiling.
+twin_of = on_host(dense_twin)
 
 
 def stack(records: Sequence[Record]) -> Record:

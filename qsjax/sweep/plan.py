@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +9,7 @@ import numpy as np
 
 from qsjax.feasibility import Capacity, broken_rules
 from qsjax.grid import STACKED, Axes, Axis, Records, matrix_arrays, place
+from qsjax.host import on_host
 from qsjax.layout import layout
 from qsjax.reduction import MEMORY_RULES
 from qsjax.specs import Convention
@@ -105,8 +105,8 @@ def in_order(axes: Axes) -> Axes:
     return Axes(kept=tuple(sorted(axes.kept, key=weight)), searched=axes.searched)
 
 
-@partial(jax.jit, static_argnames="length")
-def _legal(records: Records, convention: Convention, length: int) -> jax.Array:
+@on_host
+def _legal(records: Records, convention: Convention) -> jax.Array:
     model, _, partition, workload, gpus = records
     nothing = Capacity(*(jnp.ones(()),) * 5)
     lay = layout(model, partition, convention)
@@ -115,16 +115,15 @@ def _legal(records: Records, convention: Convention, length: int) -> jax.Array:
     for name, is_broken in broken.items():
         if name not in MEMORY_RULES:
             is_legal = is_legal & ~is_broken
-    return jnp.any(is_legal.reshape(-1, is_legal.shape[-1] if is_legal.ndim else 1), axis=0) & (
-        jnp.ones(length, bool)
-    )
+    return is_legal
 
 
 def legal_designs(records: Records, axes: Axes, convention: Convention) -> np.ndarray:
     """Flat positions of the designs that some kept cell allows, memory apart, and few others."""
     placed = place(records, matrix_arrays(axes), convention)
     length = math.prod(len(axis.values) for axis in axes.searched)
-    is_legal = np.asarray(_legal(placed, convention, length))
+    allowed = np.atleast_1d(_legal(placed, convention))
+    is_legal = np.broadcast_to(allowed.any(axis=tuple(range(allowed.ndim - 1))), length)
     found = np.flatnonzero(is_legal)
     # Filled up with others to a number that is cut into equal tiles; the mask holds for them too.
     missing = -len(found) % min(MULTIPLE, length)

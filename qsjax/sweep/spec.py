@@ -11,8 +11,7 @@ from typing import Any, get_args
 import numpy as np
 
 from qsjax import validate
-from qsjax.cost.params import dense_twin
-from qsjax.grid import Axes, Records, make_axes, stack
+from qsjax.grid import Axes, Records, make_axes, stack, twin_of
 from qsjax.reduction import Objective
 from qsjax.specs import CONVENTIONS, KV_MODES, HardwareSpec, ModelSpec, Partition, Workload
 from qsjax.sweep.engine import Job, Precision
@@ -263,7 +262,7 @@ def build(
         specs.append(model(name))
         for q in spec.sweep.get("twins", []):
             labels.append(f"{name} dense q={q:g}")
-            specs.append(dense_twin(specs[labels.index(name)], float(q), rules.twin))
+            specs.append(twin_of(specs[labels.index(name)], float(q), definition=rules.twin))
     chips = [hardware(name) for name in spec.sweep["hardware"]]
     values: dict[str, Any] = {"model": labels, "hardware": spec.sweep["hardware"], **spec.axes}
     work = Workload(**{"context": 1.0, **spec.workload})
