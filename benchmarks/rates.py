@@ -40,7 +40,7 @@ def _winners(records: Records, shape: tuple[int, ...]) -> Any:
     def scorer(own: Records) -> Scored:
         return scores(own, PHYSICAL, problem.OBJECTIVE)
 
-    return reduce_tiles(scorer, (records,), shape, has_batch=False, with_second=False)[0]
+    return reduce_tiles(scorer, (records,), shape, with_second=False)[0]
 
 
 def argmax_seconds(contexts: int, dtype: str, seconds: float = 1.5) -> tuple[float, int]:

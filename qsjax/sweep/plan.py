@@ -24,6 +24,8 @@ BLOCK_ROWS = 256
 # Designs come in multiples of this, so that tiles of any usual size divide them.
 MULTIPLE = 64
 CALL_CELLS = 2**21
+# So few calls take less time than a loop over blocks takes to compile, half a second.
+FEW_CALLS = 500
 CHUNK_CELLS = 2**27
 # Where every score of a block is wanted: three numbers and a temporary; coefficients of a design.
 BYTES_PER_CELL, COEFFICIENTS = 32, 80
@@ -183,7 +185,9 @@ def make_plan(
     cells = min(room, max(BLOCK_ROWS, BLOCK_CELLS // len(designs)))
     cells = max(1, min(cells, chunk // len(designs)))
     split = len(kept) - 1
-    while split > 0 and math.prod(kept[split:]) <= cells:
+    # Models and accelerators stay apart: they share little, and more axes take longer to compile.
+    first = sum(axis.name in STACKED for axis in axes.kept)
+    while split > first and math.prod(kept[split:]) <= cells:
         split -= 1
     step = 1
     if kept:
@@ -191,8 +195,9 @@ def make_plan(
         step = _step(kept[split], min(longest, kept[split]), math.prod(kept[:split]), devices)
     plan = Plan(axes, designs, max(split, 0), step, 1, 1)
     block = math.prod(plan.inner) * len(designs)
-    per_device = min(CALL_CELLS // block, chunk // (block * devices), -(-plan.blocks // devices))
-    per_device = max(1, per_device)
+    shares = -(-plan.blocks // devices)
+    per_device = min(CALL_CELLS // block, chunk // (block * devices), shares)
+    per_device = max(1, per_device) if shares > FEW_CALLS else 1
     per_call = devices * per_device
     calls = max(1, min(chunk // (block * per_call), math.ceil(plan.blocks / per_call)))
     return dataclasses.replace(plan, per_call=per_call, per_chunk=per_call * calls)
