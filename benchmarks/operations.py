@@ -1,7 +1,7 @@
 """Operations per cell: counted by hand, counted in the compiled program, and what they allow.
 
-A cell is one design at one context. Everything that does not depend on both is computed at its own
-rank, so these are the operations of the innermost loop alone.
+A cell is one design at one context and one bandwidth. What does not depend on both the design and
+the kept cell is computed at its own rank, so these are the operations of the innermost loop alone.
 """
 
 import math
@@ -15,7 +15,10 @@ from qsjax.specs import PHYSICAL
 
 
 class Term(NamedTuple):
-    """Operations of one term of the model in one cell, and what they are."""
+    """Operations of one term of the model in one cell, what they are, and whether for each cell.
+
+    What the HBM bandwidth does not change is computed `once` for all bandwidths of a block.
+    """
 
     name: str
     multiply_add: int
@@ -24,31 +27,39 @@ class Term(NamedTuple):
     divide: int
     exp: int
     what: str
+    once: bool = False
 
 
 # Read off the formulas of docs/concepts/cost-model.md, physical convention, batch = largest.
 # A floor counts as one compare/select; a term that is the same for all contexts counts nothing.
 BY_HAND = (
-    Term("cache of a sequence", 4, 0, 0, 0, 0, "two products with the context, two sums"),
-    Term("largest batch", 0, 0, 1, 1, 0, "(room / sequence), floor; the room is the design's"),
-    Term("batch, microbatch", 1, 2, 0, 0, 0, "at least 1, over the stages, at least 1"),
-    Term("experts hit", 2, 0, 0, 0, 1, "1 - exp(tokens x log miss), tokens per sequence folded"),
-    Term("attention arithmetic", 2, 0, 0, 0, 0, "context part x share + state"),
+    Term("cache of a sequence", 4, 0, 0, 0, 0, "two products with the context, two sums", True),
+    Term(
+        "largest batch", 0, 0, 1, 1, 0, "(room / sequence), floor; the room is the design's", True
+    ),
+    Term("batch, microbatch", 1, 2, 0, 0, 0, "at least 1, over the stages, at least 1", True),
+    Term("experts hit", 2, 0, 0, 0, 1, "1 - exp(tokens x log miss), tokens folded", True),
+    Term("attention arithmetic", 2, 0, 0, 0, 0, "context part x share + state", True),
     Term("attention HBM", 4, 0, 0, 0, 0, "cache of full and indexed layers, state, activations"),
     Term("attention bound", 1, 1, 0, 0, 0, "slower side, times the microbatch"),
-    Term("projection bound", 3, 1, 0, 0, 0, "arithmetic; weights + activations"),
-    Term("FFN bound", 5, 1, 0, 0, 0, "arithmetic; pool x hit + weights + activations"),
-    Term("head bound", 3, 1, 0, 0, 0, "arithmetic; weights + activations"),
+    Term("projection arithmetic", 1, 0, 0, 0, 0, "tokens x share", True),
+    Term("projection bound", 2, 1, 0, 0, 0, "weights + activations; slower side"),
+    Term("FFN arithmetic", 2, 0, 0, 0, 0, "tokens x share + shared experts", True),
+    Term("FFN bound", 3, 1, 0, 0, 0, "pool x hit + weights + activations; slower side"),
+    Term("head arithmetic", 1, 0, 0, 0, 0, "tokens x share", True),
+    Term("head bound", 2, 1, 0, 0, 0, "weights + activations; slower side"),
     Term("sum of phases", 3, 0, 0, 0, 0, ""),
-    Term("tensor-parallel exposed", 4, 1, 0, 0, 0, "bandwidth part - overlap x (two phases)"),
-    Term("expert exchange exposed", 3, 1, 0, 0, 0, "bandwidth part - overlap x FFN"),
-    Term("layout exposed", 3, 1, 0, 0, 0, "bandwidth part - overlap x FFN"),
-    Term("KV exchange exposed", 4, 1, 0, 0, 0, "tail + the rest - overlap x attention, times b"),
+    Term("messages", 4, 0, 0, 0, 0, "bandwidth parts of four kinds", True),
+    Term("tensor-parallel exposed", 3, 1, 0, 0, 0, "bandwidth part - overlap x (two phases)"),
+    Term("expert exchange exposed", 2, 1, 0, 0, 0, "bandwidth part - overlap x FFN"),
+    Term("layout exposed", 2, 1, 0, 0, 0, "bandwidth part - overlap x FFN"),
+    Term("KV exchange exposed", 3, 1, 0, 0, 0, "tail + the rest - overlap x attention, times b"),
     Term("TPOT", 8, 0, 0, 0, 0, "four exposed, hand-over and host per sequence, per step"),
     Term("tokens/s/GPU", 1, 0, 0, 1, 0, "replicas per GPU x batch / TPOT"),
-    Term("feasibility", 0, 0, 3, 0, 0, "legal or not; room for a sequence (compare, select)"),
+    Term("feasibility", 0, 0, 2, 0, 0, "legal or not; room for a sequence", True),
+    Term("masked", 0, 0, 1, 0, 0, "no score where infeasible"),
     Term("best", 0, 1, 0, 0, 0, "max; where it is, is looked up in few cells"),
-    Term("counts", 1, 0, 5, 0, 0, "feasible; has room for one sequence; both in one sum"),
+    Term("counts", 1, 0, 5, 0, 0, "feasible; has room for one sequence; both in one sum", True),
 )
 KINDS = ("multiply_add", "max_min", "compare_select", "divide", "exp")
 
@@ -67,9 +78,12 @@ _CALLED = re.compile(r"(?:calls|body|to_apply)=%?([\w.\-]+)")
 _TRIPS = re.compile(r'known_trip_count"?:\{"n":"(\d+)"')
 
 
-def by_hand() -> dict[str, int]:
-    """Operations per cell by kind, from the table."""
-    return {kind: sum(getattr(term, kind) for term in BY_HAND) for kind in KINDS}
+def by_hand(bandwidths: int = 1) -> dict[str, float]:
+    """Operations per cell by kind, from the table, with so many bandwidths in a block."""
+    return {
+        kind: sum(getattr(term, kind) / (bandwidths if term.once else 1) for term in BY_HAND)
+        for kind in KINDS
+    }
 
 
 def in_program(text: str) -> dict[str, float]:
@@ -127,12 +141,12 @@ def compiled_counts(contexts: int, dtype: str) -> dict[str, Any]:
     }
 
 
-def cells_per_s_at_the_ceiling(counts: dict[str, int], rates: dict[str, float]) -> float:
+def cells_per_s_at_the_ceiling(counts: dict[str, float], rates: dict[str, float]) -> float:
     """Cells per second if every unit did its operations at its own ceiling, one after another."""
     return 1.0 / sum(count / rates[kind] for kind, count in counts.items())
 
 
-def share_of_time(counts: dict[str, int], rates: dict[str, float]) -> dict[str, float]:
+def share_of_time(counts: dict[str, float], rates: dict[str, float]) -> dict[str, float]:
     """Which part of that limit each kind of operation is."""
     seconds = {kind: count / rates[kind] for kind, count in counts.items()}
     return {kind: s / sum(seconds.values()) for kind, s in seconds.items()}

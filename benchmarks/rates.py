@@ -71,6 +71,18 @@ def stream_grid() -> Axes:
     return problem.axes_of(2.8e8)
 
 
+def stream_bandwidths() -> int:
+    """Bandwidths of a block of that sweep, which share what the bandwidth does not change."""
+    plan = make_plan(
+        problem.records(),
+        stream_grid(),
+        PHYSICAL,
+        skip_illegal=False,
+        devices=len(jax.local_devices()),
+    )
+    return plan.step
+
+
 def stream_every(cells: float) -> Axes:
     """A grid of every partition, about `cells` cells."""
     contexts = max(1, round(cells / problem.EVERY_DESIGNS / problem.VARIANTS))

@@ -81,7 +81,10 @@ def _causes(found: Found) -> list[str]:
     parts = ", ".join(f"{kind} {part:.0%}" for kind, part in share.items())
     lines = [
         f"At its ceilings this machine would do {_millions(found['ceiling_f64_cells_per_s'])} "
-        f"cells/s ({parts}); the search does {_millions(found['argmax_f64_cells_per_s'])}."
+        f"cells/s ({parts}); the search does {_millions(found['argmax_f64_cells_per_s'])}.",
+        f"{found['bandwidths_f64']} HBM bandwidths in a block share what they do not change. One "
+        f"alone, in one call, could do {_millions(found['ceiling_call_f64_cells_per_s'])} cells/s, "
+        f"and does {_millions(found['argmax_grid_f64_cells_per_s'])}.",
     ]
     limits_32 = found["ceilings_f32"]
     ratio = found["ceiling_f32_cells_per_s"] / found["ceiling_f64_cells_per_s"]
@@ -92,11 +95,11 @@ def _causes(found: Found) -> list[str]:
         f"exp {limits_32['exp'] / limits['exp']:.1f}x)."
     )
     if "grids" in found:
-        xla = found["grids"]["xla"]
+        xla, alone = found["grids"]["xla"], sum(operations.by_hand().values())
         lines.append(
             f"XLA's own analysis of the compiled program: {xla['cost_analysis_flops_per_cell']:.0f}"
             f" operations and {xla['cost_analysis_bytes_per_cell']:.0f} bytes accessed per cell "
-            f"(a loop counts as one turn), against {found['ops_per_cell']} operations by hand."
+            f"(a loop counts as one turn), against {alone:.0f} by hand."
         )
         executed = sum(xla["by_kind"].values())
         lines.append(
@@ -190,10 +193,15 @@ def _rates(found: Found) -> str:
 
 
 def _operations(found: Found) -> str:
-    rows = [(t.name, *t[1:6], t.what) for t in operations.BY_HAND]
-    total = found["ops_per_cell_by_kind"]
-    rows.append(("**all**", *total.values(), f"{found['ops_per_cell']} operations"))
-    text = _table(("term", *operations.KINDS, "what"), rows)
+    rows = [(t.name, *t[1:6], "once" if t.once else "", t.what) for t in operations.BY_HAND]
+    shared = found["bandwidths_f64"]
+    for count in dict.fromkeys((1, shared)):
+        total = operations.by_hand(count)
+        numbers = (f"{n:g}" for n in total.values())
+        rows.append(
+            (f"**all, {count} in a block**", *numbers, "", f"{sum(total.values()):g} operations")
+        )
+    text = _table(("term", *operations.KINDS, "bandwidths", "what"), rows)
     if "grids" in found:
         compiled = found["grids"]["xla"]["by_kind"]
         text += (

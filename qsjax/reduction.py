@@ -107,9 +107,12 @@ def scores_of(
         objective: what is maximised.
         is_allowed: further condition on feasible designs.
     """
-    feasible = jnp.ones((), bool) if is_allowed is None else is_allowed
-    for is_broken in broken.values():
-        feasible = feasible & ~is_broken
+    feasible = jnp.ones((), bool)
+    # Rules of few axes first: what they decide together then stays on these axes.
+    for name in sorted(broken, key=lambda name: name in MEMORY_RULES):
+        feasible = feasible & ~broken[name]
+    if is_allowed is not None:
+        feasible = feasible & is_allowed
     score = jnp.where(feasible, score_of(step, objective), -jnp.inf)
     return Scored(score, step.gpus if gpus is None else None, feasible, broken)
 
