@@ -204,18 +204,19 @@ class Engine:
         """Reductions of the blocks, in order, a call at a time; the next call runs meanwhile."""
         size = self.plan.per_call
         calls = [blocks[i : i + size] for i in range(0, len(blocks), size)]
-        packs = self._all[1]
+        # All at once: the host has no core for itself.
+        moving = self._all[1].moving(np.concatenate([self._padded(call) for call in calls]))
 
-        def start(moving: tuple[Any, ...]) -> "Future[Reduction]":
-            return pool.submit(self._run, self._all, moving, reduce_one)
+        def start(at: int) -> "Future[Reduction]":
+            own = jax.tree.map(lambda x: x[at * size : (at + 1) * size], moving)
+            return pool.submit(self._run, self._all, own, reduce_one)
 
         # One call at a time: two on one CPU device take turns and are slower than one.
         with ThreadPoolExecutor(1) as pool:
-            coming = start(packs.moving(self._padded(calls[0])))
+            coming = start(0)
             for at, call in enumerate(calls):
-                ready = [packs.moving(self._padded(one)) for one in calls[at + 1 : at + 2]]
                 found = coming.result()
-                for moving in ready:
-                    coming = start(moving)
+                if at + 1 < len(calls):
+                    coming = start(at + 1)
                 own: Reduction = jax.tree.map(lambda x, call=call: x[: len(call)], found)
                 yield call, own
