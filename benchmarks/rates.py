@@ -14,7 +14,7 @@ from benchmarks.timing import best_seconds
 from qsjax.blocks import reduce_tiles
 from qsjax.decode import decode_parts, decode_step
 from qsjax.grid import Axes, Records, place
-from qsjax.reduction import Scored, scores_of
+from qsjax.reduction import Scored, lowest, scores_of
 from qsjax.search import WIDE, reduce_block, scores, winners
 from qsjax.specs import PHYSICAL
 from qsjax.sweep.engine import Job, Precision
@@ -223,7 +223,7 @@ def float32_error(contexts: int) -> dict[str, float]:
             records, shape = problem.block(grid, dtype)
             reduced = reduce_block(records, PHYSICAL, shape, problem.OBJECTIVE)
             score, batch = (np.asarray(x, np.float64) for x in _score(records, shape))
-            feasible = score > -np.inf
+            feasible = score > lowest(dtype)
             found[dtype] = (np.asarray(reduced.best.position), score, feasible, batch)
     (exact, score, feasible, batch), (rough, score_32, feasible_32, batch_32) = found.values()
     has_any = feasible.any(axis=-1)

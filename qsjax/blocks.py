@@ -20,6 +20,7 @@ from qsjax.reduction import (
     Scored,
     apart,
     count_designs,
+    lowest,
     of_shape,
     pick_best,
     stacked,
@@ -60,7 +61,7 @@ class _Found(NamedTuple):
 def _round(highest: jax.Array, best: jax.Array, but: jax.Array, read: jax.Array) -> _Round:
     # `read`: tiles of which `best` is known from the second pass itself.
     least = best - tolerance(highest.dtype) * jnp.abs(best)
-    may = (highest >= least[None]) & (highest > -jnp.inf)
+    may = (highest >= least[None]) & (highest > lowest(highest.dtype))
     return _Round(jnp.any(may, axis=-1), least, may & ~read[..., None], but)
 
 
@@ -72,7 +73,7 @@ def _look(scored: Scored, tile: jax.Array, row: jax.Array, go: _Round, found: _F
     # The first pass may round otherwise than this one: what reached the score there, counts here.
     here = jnp.max(score, axis=0)
     least = jnp.where(go.sure[tile, row], jnp.minimum(go.least[row], here), go.least[row])
-    is_tied = (score >= least[None]) & (score > -jnp.inf)
+    is_tied = (score >= least[None]) & (score > lowest(score.dtype))
     cost = jnp.where(is_tied, 0.0 if scored.gpus is None else scored.gpus, jnp.inf)
     fewest = jnp.min(cost, axis=0)
     first = jnp.min(jnp.where(is_tied & (cost == fewest[None]), index, width), axis=0)

@@ -37,7 +37,7 @@ class Scored(NamedTuple):
     """Scores of a block or of a part of it.
 
     Attributes:
-        score: what is maximised; -infinity where a design is infeasible.
+        score: what is maximised; `lowest` or less where a design is infeasible.
         gpus: GPUs of each design, where they may differ within a kept cell.
         feasible: where it runs, on the axes that this depends on.
         broken: where each reason holds, likewise.
@@ -88,6 +88,11 @@ def pick_best(score: Any, is_feasible: Any, gpus: Any, xp: Any = jnp) -> Choice:
     return Choice(index, xp.take_along_axis(masked, index[..., None], axis=-1)[..., 0])
 
 
+def lowest(dtype: jax.typing.DTypeLike) -> float:
+    """Infeasible designs score this or less, feasible ones more."""
+    return float(np.finfo(np.dtype(dtype)).min)
+
+
 def scores_of(
     step: StepCost,
     broken: dict[str, jax.Array],
@@ -107,13 +112,20 @@ def scores_of(
         objective: what is maximised.
         is_allowed: further condition on feasible designs.
     """
-    feasible = jnp.ones((), bool)
-    # Rules of few axes first: what they decide together then stays on these axes.
-    for name in sorted(broken, key=lambda name: name in MEMORY_RULES):
-        feasible = feasible & ~broken[name]
+    is_legal = fits = jnp.ones((), bool)
+    for name, is_broken in broken.items():
+        if name in MEMORY_RULES:
+            fits = fits & ~is_broken
+        else:
+            is_legal = is_legal & ~is_broken
     if is_allowed is not None:
-        feasible = feasible & is_allowed
-    score = jnp.where(feasible, score_of(step, objective), -jnp.inf)
+        fits = fits & is_allowed
+    # Two numbers below every score, or XLA joins the conditions, and no arithmetic is skipped where
+    # the design alone is illegal.
+    score = score_of(step, objective)
+    score = jnp.where(is_legal, score, lowest(score.dtype))
+    score = jnp.where(fits, score, -jnp.inf)
+    feasible = is_legal & fits
     return Scored(score, step.gpus if gpus is None else None, feasible, broken)
 
 

@@ -23,10 +23,12 @@ from qsjax.tape import Step, record
 
 # Cells of a tile: long enough that a turn of the loop costs little beside its work.
 TILE_CELLS = 2**17
-# Designs of a part at least: fewer do not fill a processor's vectors and pipelines.
-_LEAST = 32
+# Designs of a part at least: XLA reduces up to 32 numbers one by one, more of them in vectors.
+_LEAST = 33
 # Lanes of a part at most: what is scored again for one cell is scored for all of its lanes.
-_LANES = 128
+LANES = 128
+# Numbers of a vector.
+_VECTOR = 8
 
 
 class Cut(NamedTuple):
@@ -68,9 +70,10 @@ def vector_axis(kept: tuple[int, ...]) -> int:
 
 
 def lanes_of(length: int) -> int:
-    """Length of the equal sections of an axis; the whole where none is long enough."""
-    fitting = (n for n in range(min(length, _LANES), _LEAST - 1, -1) if length % n == 0)
-    return next(fitting, length)
+    """Length of the equal sections of an axis: the longest that fills vectors, or the whole."""
+    sections = (n for n in range(min(length, LANES), LANES // 4 - 1, -1) if length % n == 0)
+    # What a vector leaves over runs one by one.
+    return next((n for n in sections if n // _VECTOR + n % _VECTOR <= 1.15 * n / _VECTOR), length)
 
 
 def cut_of(shape: tuple[int, ...]) -> Cut:

@@ -8,9 +8,10 @@ from tolerances import EXACT
 
 from qsjax.blocks import choose, count_tiles, reduce_tiles, reduce_whole
 from qsjax.feasibility import REASONS
-from qsjax.reduction import Scored, tolerance
-from qsjax.staging import cut_of, parts_of, tiles_of
+from qsjax.reduction import Scored, lowest, tolerance
+from qsjax.staging import cut_of, lanes_of, parts_of, tiles_of
 
+LOWEST = lowest("float64")
 # Kept axes and designs: one row, several rows with the lanes in the middle, few lanes, no tiles.
 SHAPES = [(70, 4096), (2, 65, 3, 2048), (2, 2, 512), (5, 10007), (4096,)]
 
@@ -20,11 +21,12 @@ def made_up(shape, dtype="float64"):
     rng = np.random.default_rng(7)
     score = rng.choice([1.0, 2.0, 3.0], shape, p=[0.9, 0.0999, 0.0001])
     score *= 1.0 + tolerance(dtype) * rng.choice([0.0, 0.3, -0.3, 40.0], shape)
-    score = np.where(rng.random(shape) < 0.7, score, -np.inf).astype(dtype)
+    level = rng.choice([0, 1, 2], shape, p=[0.7, 0.15, 0.15])
+    score = np.choose(level, [score, -np.inf, lowest(dtype)]).astype(dtype)
     # A kept cell without any design, one with a single one, one where all are the same.
     flat = score.reshape(-1, shape[-1])
     if len(flat) > 3:
-        flat[0], flat[1] = -np.inf, -np.inf
+        flat[0], flat[1] = lowest(dtype), -np.inf
         flat[1, -1] = 5.0
         flat[2] = 1.0
     ahead = (1,) * (len(shape) - 1)
@@ -36,7 +38,7 @@ def made_up(shape, dtype="float64"):
 def scorer(with_gpus):
     def score(value, gpus, fits):
         broken = {"weights do not fit": ~fits, "no sequence fits": value < 2.0}
-        return Scored(value, gpus if with_gpus else None, value > -jnp.inf, broken)
+        return Scored(value, gpus if with_gpus else None, value > lowest(value.dtype), broken)
 
     return score
 
@@ -44,7 +46,7 @@ def scorer(with_gpus):
 def plain(score, gpus, near):
     """Best and next best of one kept cell, design by design."""
     found = []
-    left = [k for k in range(len(score)) if score[k] > -np.inf]
+    left = [k for k in range(len(score)) if score[k] > LOWEST]
     for _ in range(2):
         if not left:
             found.append((0, -np.inf))
@@ -77,7 +79,7 @@ def test_choices_are_those_of_a_plain_search(shape, with_gpus):
         position, value = zip(*(pair[rank] for pair in wanted), strict=True)
         np.testing.assert_array_equal(np.reshape(choice.position, -1), position)
         np.testing.assert_allclose(np.reshape(choice.score, -1), value, rtol=EXACT)
-    np.testing.assert_array_equal(found.feasible, (score > -np.inf).sum(-1))
+    np.testing.assert_array_equal(found.feasible, (score > LOWEST).sum(-1))
     reasons = dict(zip(REASONS, found.reasons, strict=True))
     unfit = np.broadcast_to(~fits, shape).sum(-1)
     np.testing.assert_array_equal(reasons["weights do not fit"], unfit)
@@ -139,11 +141,13 @@ def test_a_choice_survives_rounding_between_the_passes():
 
 
 def test_designs_are_cut_into_equal_tiles_and_parts():
-    assert [tiles_of(n) for n in (1, 63, 64, 784, 33614)] == [1, 1, 2, 2, 2]
-    assert [tiles_of(n, 256) for n in (64, 784, 33614)] == [2, 2, 98]
+    assert [tiles_of(n) for n in (1, 64, 66, 784, 33614)] == [1, 1, 2, 2, 2]
+    assert [tiles_of(n, 256) for n in (64, 784, 33614)] == [1, 2, 98]
     assert tiles_of(2**20, 2**20) == 2**20 // 64
     assert tiles_of(10007, 256) == 1  # a prime: one piece
-    assert [parts_of(n) for n in (31, 64, 343, 10007)] == [1, 2, 7, 1]
+    assert [parts_of(n) for n in (31, 64, 343, 10007)] == [1, 1, 7, 1]
+    # Sections that fill vectors of eight, or the whole axis.
+    assert [lanes_of(n) for n in (5, 96, 512, 1000, 10082)] == [5, 96, 128, 40, 10082]
     for shape in SHAPES:
         cut = cut_of(shape)
         assert cut.tiles * cut.parts * cut.width == shape[-1]

@@ -10,7 +10,7 @@ import numpy as np
 from qsjax.blocks import count_tiles, reduce_tiles
 from qsjax.decode import decode_parts
 from qsjax.grid import Records
-from qsjax.reduction import Choice, Objective, Scored, of_shape, scores_of
+from qsjax.reduction import Choice, Objective, Scored, lowest, of_shape, scores_of
 from qsjax.specs import Convention
 
 Metric = Literal["tpot", "tokens_per_s", "tokens_per_s_per_gpu", "tokens_per_s_per_user"]
@@ -94,7 +94,7 @@ def reduce_one(
         if not scored.metrics:
             return ()
         *metrics, is_own = scored.metrics
-        counted = (scored.score > -jnp.inf) & is_own
+        counted = (scored.score > lowest(scored.score.dtype)) & is_own
         return tuple(_spread(values, counted) for values in metrics)
 
     found, spread = reduce_tiles(

@@ -13,6 +13,7 @@ from qsjax.host import on_host
 from qsjax.layout import layout
 from qsjax.reduction import MEMORY_RULES
 from qsjax.specs import Convention
+from qsjax.staging import LANES
 
 # A block has so many cells that its fixed cost disappears; a call strings small ones together (a
 # program of one block is the smaller one); a chunk is what a killed run loses at most.
@@ -141,7 +142,8 @@ def _step(length: int, longest: int, rows: int, devices: int) -> int:
 
     steps = range(longest, max(1, longest // 4) - 1, -1)
     least = min(map(waste, steps))
-    return next(step for step in steps if waste(step) <= least + WASTE)
+    good = [step for step in steps if waste(step) <= least + WASTE]
+    return next((step for step in good if step % LANES == 0), good[0])
 
 
 def make_plan(

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from qsjax.feasibility import REASONS
-from qsjax.reduction import TIE_TOLERANCE, tolerance
+from qsjax.reduction import TIE_TOLERANCE, lowest, tolerance
 from qsjax.sweep.engine import Engine
 from qsjax.sweep.kernels import BINS, Reduction, bin_edges, detail_one, survivors_one
 from qsjax.sweep.plan import Plan, winner_coordinates
@@ -150,7 +150,9 @@ def _designs_of(plan: Plan, block: int, parts: Any, threshold: float) -> Designs
     # Feasible designs of one block with at least the score `threshold`.
     start, count = (int(x[0]) for x in plan.ranges(np.array([block])))
     score, rate, speed = (np.asarray(x, np.float64).reshape(-1, len(plan.designs)) for x in parts)
-    row, position = np.nonzero((score[:count] > -np.inf) & (score[:count] >= threshold))
+    row, position = np.nonzero(
+        (score[:count] > lowest(parts[0].dtype)) & (score[:count] >= threshold)
+    )
     at = winner_coordinates(plan, start + row, position)
     degrees = [at[name] for name in ("tp", "pp", "dp", "kvp") if name in at]
     gpus = np.prod(degrees, axis=0) if degrees else np.ones(len(row))
@@ -169,7 +171,7 @@ def add_best(
         if len(tally.best.score) == count:
             last = tally.best.score[-1]
             threshold = last - 2.0 * tolerance(found.best.score.dtype) * abs(last)
-        if highest[at] == -np.inf or highest[at] < threshold:
+        if highest[at] <= lowest(found.best.score.dtype) or highest[at] < threshold:
             return
         parts = engine.one(blocks[at], detail_one)
         new = _designs_of(engine.plan, int(blocks[at]), parts, threshold)
