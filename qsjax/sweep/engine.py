@@ -1,9 +1,9 @@
 """Blocks evaluated and reduced on the devices, streamed in order: memory does not grow."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cached_property, partial
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 import jax
@@ -41,11 +41,6 @@ class Job:
     precision: Precision = "float64"
 
 
-@partial(
-    jax.jit,
-    static_argnames=("tree", "packs", "objective", "shape", "statistics", "mesh", "kernel"),
-    compiler_options=WIDE,
-)
 def run_blocks(
     moving: tuple[list[jax.Array], jax.Array, jax.Array | None],
     fixed: tuple[list[jax.Array], Convention],
@@ -96,6 +91,15 @@ def run_blocks(
         out_specs=along,
         check_vma=False,
     )(moving, fixed, bounds)
+
+
+@lru_cache
+def program_for(platform: str) -> Callable[..., Any]:
+    """`run_blocks` compiled for a platform."""
+    names = ("tree", "packs", "objective", "shape", "statistics", "mesh", "kernel")
+    # On a processor these passes cost 0.15 s of a first result and gain nothing.
+    brief = {"xla_llvm_disable_expensive_passes": True} if platform == "cpu" else {}
+    return jax.jit(run_blocks, static_argnames=names, compiler_options=WIDE | brief)
 
 
 class _Packs:
@@ -171,7 +175,7 @@ class Engine:
         job, plan, (mesh, packs) = self.job, self.plan, on
         bounds = {name: tuple(map(float, pair)) for name, pair in job.bounds.items()}
         with jax.enable_x64(job.precision == "float64"):
-            found = run_blocks(
+            found = program_for(mesh.devices.flat[0].platform)(
                 moving,
                 packs.fixed,
                 bounds | limits,
