@@ -107,6 +107,7 @@ class _Packs:
 
     def __init__(self, job: Job, plan: Plan, mesh: Mesh) -> None:
         self._job, self._plan, self._devices = job, plan, mesh.devices.size
+        self._designs = design_arrays(plan)
         leaves, self.tree, _ = self._placed(np.zeros(2, int))
         rank = len(plan.inner) + 2
         groups: dict[tuple[bool, tuple[int, ...]], list[int]] = {}
@@ -125,7 +126,7 @@ class _Packs:
 
     def _placed(self, blocks: np.ndarray) -> tuple[list[np.ndarray], Any, np.ndarray | None]:
         """Leaves of the records at the blocks, their structure, and the axis q."""
-        arrays = kept_arrays(self._plan, blocks) | design_arrays(self._plan)
+        arrays = kept_arrays(self._plan, blocks) | self._designs
         q = arrays.pop("q", None)
         records = place(self._job.records, arrays, self._job.convention)
         leaves, tree = jax.tree.flatten(records)
