@@ -95,6 +95,17 @@ def _causes(found: Found) -> list[str]:
         f"exp {limits_32['exp'] / limits['exp']:.1f}x)."
     )
     if "grids" in found:
+        own, single = (found["grids"]["kernels"][s] for s in ("f64", "f32"))
+        lines.append(
+            "What keeps float32 from that, by the profiler: a cell takes "
+            f"{own['others']:.2f} ns of a core in arithmetic and {own['reductions']:.2f} in "
+            f"reductions in float64, {single['others']:.2f} and {single['reductions']:.2f} in "
+            f"float32 ({own['others'] / single['others']:.1f}x and "
+            f"{own['reductions'] / single['reductions']:.1f}x). Most of the arithmetic is not "
+            "division, and every kernel sets up a design's numbers once, however many of its cells "
+            "a vector holds; XLA leaves float32 reductions to YNNPACK, which are slower than its "
+            "own in float64. The host's work for a call does not shrink either."
+        )
         xla, alone = found["grids"]["xla"], sum(operations.by_hand().values())
         lines.append(
             f"XLA's own analysis of the compiled program: {xla['cost_analysis_flops_per_cell']:.0f}"

@@ -83,7 +83,7 @@ def quick(seconds: float = 0.8) -> dict[str, Any]:
 def _grids(budget: float) -> dict[str, Any]:
     import jax
 
-    from benchmarks import operations, problem, rates
+    from benchmarks import kernels, operations, problem, rates
 
     block = rates.BLOCK_CONTEXTS
     found: dict[str, Any] = {}
@@ -97,6 +97,10 @@ def _grids(budget: float) -> dict[str, Any]:
                 contexts: _rate(rates.every_seconds(contexts, dtype))
                 for contexts in rates.EVERY_CONTEXTS
             }
+    found["kernels"] = {
+        short: kernels.core_ns_per_cell(dtype)
+        for dtype, short in (("float64", "f64"), ("float32", "f32"))
+    }
     found["recompilations"] = rates.recompilations()
     found["float32"] = rates.float32_error(rates.GRID_CONTEXTS // 4)
     found["xla"] = operations.compiled_counts(rates.GRID_CONTEXTS, "float64")
