@@ -135,6 +135,12 @@ def _causes(found: Found) -> list[str]:
             f"do {gain['float64']:.2f} times as many in float64, {gain['float32']:.2f} times "
             "in float32."
         )
+        least = next(r for r in found["scaling"]["cells"] if r["cells"] > 5e6)
+        lines.append(
+            f"{least['cells']:,} cells are one call of {1e3 * least['seconds']:.0f} ms: its start "
+            "and end overlap with nothing, and its three bandwidths share less than the four of a "
+            "block of the larger grids. The spread varies from run to run with this one."
+        )
         lines.append(
             f"Until the first result of a sweep: {start['import_s']:.1f} s to start Python and "
             f"import, {start['trace']:.1f} s to trace, {start['lower']:.1f} s to lower and "
