@@ -12,7 +12,6 @@ from benchmarks import problem, rates
 from qsjax.specs import PHYSICAL
 from qsjax.sweep.engine import Engine, Job, Precision
 from qsjax.sweep.kernels import reduce_one
-from qsjax.sweep.plan import make_plan
 
 # Kernels of XLA by name: what only passes on other kernels' time is left out.
 _KERNEL = re.compile(r"^(?!while|call|conditional|end)[a-z][a-z_\-]*[\w.\-]*$")
@@ -35,10 +34,7 @@ def _recorded(folder: Path) -> Counter[str]:
 def core_ns_per_cell(precision: Precision) -> dict[str, float]:
     """Nanoseconds of a core that each cell takes: in reductions, and in all other kernels."""
     job = Job(problem.records(), PHYSICAL, problem.OBJECTIVE, precision=precision)
-    devices = len(jax.local_devices())
-    plan = make_plan(
-        job.records, rates.stream_grid(), PHYSICAL, skip_illegal=False, devices=devices
-    )
+    plan = rates.stream_plan()
     engine, blocks = Engine(job, plan), np.arange(plan.per_call)
     engine.call(blocks, reduce_one)
     with tempfile.TemporaryDirectory() as folder:

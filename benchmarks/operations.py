@@ -31,13 +31,14 @@ class Term(NamedTuple):
 
 
 # Read off the formulas of docs/concepts/cost-model.md, physical convention, batch = largest.
-# A floor counts as one compare/select; a term that is the same for all contexts counts nothing.
+# A floor counts as one compare/select, "at least" as two (`numerics.at_least`); a term that is the
+# same for all contexts counts nothing.
 BY_HAND = (
     Term("cache of a sequence", 4, 0, 0, 0, 0, "two products with the context, two sums", True),
     Term(
         "largest batch", 0, 0, 1, 1, 0, "(room / sequence), floor; the room is the design's", True
     ),
-    Term("batch, microbatch", 1, 2, 0, 0, 0, "at least 1, over the stages, at least 1", True),
+    Term("batch, microbatch", 1, 0, 4, 0, 0, "at least 1, over the stages, at least 1", True),
     Term("experts hit", 2, 0, 0, 0, 1, "1 - exp(tokens x log miss), tokens folded", True),
     Term("attention arithmetic", 2, 0, 0, 0, 0, "context part x share + state", True),
     Term("attention HBM", 4, 0, 0, 0, 0, "cache of full and indexed layers, state, activations"),

@@ -18,7 +18,7 @@ from qsjax.reduction import Scored, lowest, scores_of
 from qsjax.search import WIDE, reduce_block, scores, winners
 from qsjax.specs import PHYSICAL
 from qsjax.sweep.engine import Job, Precision
-from qsjax.sweep.plan import make_plan
+from qsjax.sweep.plan import Plan, make_plan
 from qsjax.sweep.run import Wanted, sweep
 
 # Contexts of the grid in one call: 0.5 and 7.2 M cells with both variants; 58 M fill a GPU.
@@ -71,16 +71,15 @@ def stream_grid() -> Axes:
     return problem.axes_of(2.8e8)
 
 
-def stream_bandwidths() -> int:
-    """Bandwidths of a block of that sweep, which share what the bandwidth does not change."""
-    plan = make_plan(
+def stream_plan() -> Plan:
+    """Blocks of that sweep; its bandwidths are the axis that is cut, `step` of them to a block."""
+    return make_plan(
         problem.records(),
         stream_grid(),
         PHYSICAL,
         skip_illegal=False,
         devices=len(jax.local_devices()),
     )
-    return plan.step
 
 
 def stream_every(cells: float) -> Axes:

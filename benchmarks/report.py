@@ -138,8 +138,7 @@ def _causes(found: Found) -> list[str]:
         least = next(r for r in found["scaling"]["cells"] if r["cells"] > 5e6)
         lines.append(
             f"{least['cells']:,} cells are one call of {1e3 * least['seconds']:.0f} ms: its start "
-            "and end overlap with nothing, and its three bandwidths share less than the four of a "
-            "block of the larger grids. The spread varies from run to run with this one."
+            "and end overlap with nothing, so that the spread varies from run to run with this one."
         )
         lines.append(
             f"Until the first result of a sweep: {start['import_s']:.1f} s to start Python and "
@@ -214,9 +213,9 @@ def _operations(found: Found) -> str:
     shared = found["bandwidths_f64"]
     for count in dict.fromkeys((1, shared)):
         total = operations.by_hand(count)
-        numbers = (f"{n:g}" for n in total.values())
+        numbers = (f"{n:.3g}" for n in total.values())
         rows.append(
-            (f"**all, {count} in a block**", *numbers, "", f"{sum(total.values()):g} operations")
+            (f"**all, {count} in a block**", *numbers, "", f"{sum(total.values()):.3g} operations")
         )
     text = _table(("term", *operations.KINDS, "bandwidths", "what"), rows)
     if "grids" in found:

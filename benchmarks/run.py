@@ -33,15 +33,16 @@ def quick(seconds: float = 0.8) -> dict[str, Any]:
     import jax
 
     from benchmarks import ceilings, operations, rates
+    from benchmarks.report import DTYPES
     from benchmarks.timing import machine
 
     about = machine()
     found: dict[str, Any] = {"machine": about}
-    bandwidths = rates.stream_bandwidths()
+    bandwidths = rates.stream_plan().step  # of a block: they share what they do not change
     counts = {1: operations.by_hand(), bandwidths: operations.by_hand(bandwidths)}
     # Compilation first, while nothing is cached; the search right beside its own ceiling.
     found["compile_s"] = rates.compile_seconds(rates.BLOCK_CONTEXTS, "float64")
-    for dtype, short in (("float64", "f64"), ("float32", "f32")):
+    for dtype, short in DTYPES.items():
         with jax.enable_x64(dtype == "float64"):
             limits = ceilings.ceilings(dtype)
             search = {
@@ -84,6 +85,7 @@ def _grids(budget: float) -> dict[str, Any]:
     import jax
 
     from benchmarks import kernels, operations, problem, rates
+    from benchmarks.report import DTYPES
 
     block = rates.BLOCK_CONTEXTS
     found: dict[str, Any] = {}
@@ -91,16 +93,13 @@ def _grids(budget: float) -> dict[str, Any]:
     found["optimum_gradient_f64_cells_per_s"] = _rate(
         rates.optimum_gradient_seconds(rates.GRID_CONTEXTS)
     )
-    for dtype, short in (("float64", "f64"), ("float32", "f32")):
+    for dtype, short in DTYPES.items():
         with jax.enable_x64(dtype == "float64"):
             found[f"every_{short}_cells_per_s"] = {
                 contexts: _rate(rates.every_seconds(contexts, dtype))
                 for contexts in rates.EVERY_CONTEXTS
             }
-    found["kernels"] = {
-        short: kernels.core_ns_per_cell(dtype)
-        for dtype, short in (("float64", "f64"), ("float32", "f32"))
-    }
+    found["kernels"] = {short: kernels.core_ns_per_cell(dtype) for dtype, short in DTYPES.items()}
     found["recompilations"] = rates.recompilations()
     found["float32"] = rates.float32_error(rates.GRID_CONTEXTS // 4)
     found["xla"] = operations.compiled_counts(rates.GRID_CONTEXTS, "float64")

@@ -111,7 +111,6 @@ def choose(
     none = jnp.full((rows, lanes), -jnp.inf, highest.dtype)
     nobody = jnp.full((rows, lanes), -1, jnp.int32)
     nothing = _Found(jnp.full((rows, lanes), jnp.inf, highest.dtype), nobody, none, none)
-
     index = jnp.arange(tiles * rows, dtype=jnp.int32)
 
     def one(go: _Round, _: None) -> tuple[_Round, Choice]:
@@ -126,7 +125,6 @@ def choose(
             return next_after(at), _look(score(tile, row), tile, row, go, found)
 
         start = (next_after(jnp.int32(-1)), nothing)
-
         found = jax.lax.while_loop(lambda state: state[0] < tiles * rows, look, start)[1]
         unread = jnp.max(jnp.where(go.wanted[..., None], -jnp.inf, highest), axis=0)
         rest = jnp.maximum(found.others, unread)

@@ -17,7 +17,7 @@ from qsjax.reduction import TIE_TOLERANCE as TIE_TOLERANCE
 from qsjax.reduction import WIDE as WIDE
 from qsjax.reduction import Choice as Choice
 from qsjax.reduction import Objective as Objective
-from qsjax.reduction import Reduced, Scored, stacked
+from qsjax.reduction import Reduced, Scored, ranked, stacked
 from qsjax.reduction import pick_best as pick_best
 from qsjax.reduction import score_of as score_of
 from qsjax.reduction import scores as scores
@@ -83,7 +83,7 @@ def reduce_small(
     np.put_along_axis(is_other, best.position[..., None], values=False, axis=-1)
 
     def count(flag: Any) -> Any:
-        flag = np.reshape(flag, (1,) * (len(shape) - np.ndim(flag)) + np.shape(flag))
+        flag = ranked(flag, len(shape))
         return shape[-1] // flag.shape[-1] * np.count_nonzero(flag, axis=-1)
 
     feasible: Any = np.broadcast_to(count(scored.feasible), shape[:-1])

@@ -58,22 +58,19 @@ def test_operations_of_a_program_are_counted_by_kind_and_turn():
 
 
 def test_the_table_counts_what_the_search_executes():
-    """With many contexts the designs' own terms vanish and the innermost loop remains.
-
-    Comparisons are executed twice, for the scores and for the counts.
-    """
+    """With many contexts the designs' own terms vanish and the innermost loop remains."""
     compiled = operations.compiled_counts(256, "float64")["by_kind"]
     needed = operations.by_hand()
     for kind, count in needed.items():
-        most = (2.0 if kind == "compare_select" else 1.5) * count + 3.0
-        assert 0.5 * count <= compiled[kind] <= most, (kind, compiled)
+        assert 0.5 * count <= compiled[kind] <= 1.5 * count + 3.0, (kind, compiled)
 
 
 def test_bandwidths_of_a_block_share_what_they_do_not_change():
     alone, shared = operations.by_hand(), operations.by_hand(4)
     assert (alone["divide"], shared["divide"]) == (2.0, 1.25)  # the largest batch; tokens/s
     assert (alone["exp"], shared["exp"]) == (1.0, 0.25)
-    assert all(shared[kind] < alone[kind] for kind in alone)
+    assert alone["max_min"] == shared["max_min"]  # every bound has a side that reads the HBM
+    assert all(shared[kind] < alone[kind] for kind in ("multiply_add", "compare_select"))
 
 
 def test_the_ceiling_is_the_sum_of_the_units_times():

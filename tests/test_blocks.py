@@ -37,7 +37,11 @@ def made_up(shape, dtype="float64"):
 
 def scorer(with_gpus):
     def score(value, gpus, fits):
-        broken = {"weights do not fit": ~fits, "no sequence fits": value < 2.0}
+        broken = {
+            "weights do not fit": ~fits,
+            "no sequence fits": value < 2.0,
+            "batch does not fit": value > 2.5,
+        }
         return Scored(value, gpus if with_gpus else None, value > lowest(value.dtype), broken)
 
     return score
@@ -84,7 +88,8 @@ def test_choices_are_those_of_a_plain_search(shape, with_gpus):
     unfit = np.broadcast_to(~fits, shape).sum(-1)
     np.testing.assert_array_equal(reasons["weights do not fit"], unfit)
     np.testing.assert_array_equal(reasons["no sequence fits"], (score < 2.0).sum(-1))
-    np.testing.assert_array_equal(reasons["batch does not fit"], 0)
+    np.testing.assert_array_equal(reasons["batch does not fit"], (score > 2.5).sum(-1))
+    np.testing.assert_array_equal(reasons["wrong GPU count"], 0)  # no such flag
     counted = jax.jit(lambda *x: count_tiles(lambda s, g, f: (s > 0) & f, x, shape))(*given)
     assert int(counted) == ((score > 0) & fits).sum()
 

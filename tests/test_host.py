@@ -16,7 +16,6 @@ from qsjax.decode import decode_step
 from qsjax.host import on_host
 from qsjax.prefill import prefill_step
 from qsjax.specs import PHYSICAL
-from qsjax.tape import record
 
 step_on_host = on_host(decode_step)
 # Zeros of both signs, halves, integers, and what is no number.
@@ -121,7 +120,7 @@ def test_what_no_result_needs_is_not_computed(monkeypatch):
 
 
 def test_slots_are_freed_after_their_last_reader():
-    found = record(lambda x: (x + 1.0) * (x + 2.0), jax.tree.structure((0.0,)), [float])
+    found = tape.record(lambda x: (x + 1.0) * (x + 2.0), jax.tree.structure((0.0,)), [float])
     freed = [slot for step in found.steps for slot in step.frees]
     written = [step.writes for step in found.steps if step.writes not in found.results]
     assert sorted(freed) == sorted([0, *found.constants, *written])

@@ -40,7 +40,7 @@ def grid(**extra):
 def swept(axes, job, wanted=BEST, skip=True, devices=None, blocks=2**9, **options):
     """A sweep in small blocks, so that a small grid has several calls and chunks."""
     devices = devices or jax.local_devices()[:1]
-    sizes = {"BLOCK_CELLS": blocks, "BLOCK_ROWS": 1, "CALL_CELLS": 4 * blocks}
+    sizes = {"BLOCK_CELLS": blocks, "BLOCK_ROWS": 1, "CALL_CELLS": 4 * blocks, "FEW_CALLS": 0}
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {**sizes, "CHUNK_CELLS": 10 * blocks, **options}.items():
             patch.setattr(planning, name, value)
@@ -87,6 +87,20 @@ def test_skipping_computes_only_designs_that_some_cell_allows():
     assert tally.computed < grid().cells / 10
     every, _, _ = swept(grid(), Job(records(), PHYSICAL), skip=False)
     assert set(plan.designs) < set(every.designs)
+
+
+def test_a_plan_for_other_devices_runs_on_those_at_hand():
+    """A sweep may be resumed on another machine: its calls are no multiple of the devices then."""
+    job = Job(records(), PHYSICAL)
+    wanted = Wanted(top_k=3, pareto=True)
+    three = jax.local_devices()[:3]
+    plan, tally, cells = swept(grid(), job, wanted, devices=three, FEW_CALLS=10**9)
+    assert plan.per_call % 2 == 1
+    other, again = sweep(job, plan, wanted, jax.local_devices()[:2])
+    for name in ("position", "feasible"):
+        np.testing.assert_array_equal(cells[name], again[name])
+    np.testing.assert_array_equal(tally.reasons, other.reasons)
+    np.testing.assert_array_equal(tally.edge.position, other.edge.position)
 
 
 @pytest.mark.parametrize("devices", [1, 2, 8])

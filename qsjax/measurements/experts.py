@@ -3,7 +3,7 @@
 import dataclasses
 import datetime
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from qsjax.catalog import HardwareEntry
 from qsjax.measurements import facts
@@ -58,11 +58,11 @@ def name_of(record: Mapping[str, Any], engine: str, hardware: HardwareEntry) -> 
     rules = load_engines()["experts"]
     stated = record.get("expert_kernels")
     if stated is not None:
-        known: tuple[Kernels, ...] = ("flashinfer", "marlin", "triton")
-        found = next((name for name in known if name == stated), None)
-        if found is None:
-            raise ValueError(f"unknown kernels of the experts {stated!r}; use {', '.join(known)}")
-        return found
+        if stated not in get_args(Kernels):
+            known = ", ".join(get_args(Kernels))
+            raise ValueError(f"unknown kernels of the experts {stated!r}; use {known}")
+        name: Kernels = stated
+        return name
     if has_fp4_units(hardware):
         return "flashinfer"
     rule = rules["triton"]

@@ -106,7 +106,7 @@ class _Packs:
     """Records of a job for the blocks of a plan; what is the same for all stays on the devices."""
 
     def __init__(self, job: Job, plan: Plan, mesh: Mesh) -> None:
-        self._job, self._plan, self._devices = job, plan, mesh.devices.size
+        self._job, self._plan = job, plan
         self._designs = design_arrays(plan)
         leaves, self.tree, _ = self._placed(np.zeros(2, int))
         rank = len(plan.inner) + 2
@@ -133,13 +133,12 @@ class _Packs:
         return [np.asarray(leaf, self._job.precision) for leaf in leaves], tree, q
 
     def moving(self, blocks: np.ndarray) -> tuple[Any, ...]:
-        """What varies between blocks; these are repeated until every device has as many."""
-        full = np.append(blocks, np.full(-len(blocks) % self._devices, blocks[-1]))
+        """What varies between blocks, with the blocks ahead."""
         plan = self._plan
-        leaves, _, q = self._placed(full)
+        leaves, _, q = self._placed(blocks)
         if q is not None:
-            q = np.broadcast_to(q, (len(full), *q.shape[1:]))
-        _, real = plan.ranges(full)
+            q = np.broadcast_to(q, (len(blocks), *q.shape[1:]))
+        _, real = plan.ranges(blocks)
         inner = int(np.prod(plan.inner[1:]))
         is_real = np.arange(plan.step)[None, :] < (real // inner)[:, None]
         is_real = is_real.reshape(*is_real.shape, *(1,) * len(plan.inner))
@@ -160,15 +159,17 @@ class Engine:
         self.job, self.plan = job, plan
         self._devices = list(devices or jax.local_devices())
 
-    @cached_property
-    def _all(self) -> tuple[Mesh, _Packs]:
-        mesh = Mesh(np.array(self._devices), (BLOCKS,))
+    def _on(self, devices: Sequence[jax.Device]) -> tuple[Mesh, _Packs]:
+        mesh = Mesh(np.array(devices), (BLOCKS,))
         return mesh, _Packs(self.job, self.plan, mesh)
 
     @cached_property
+    def _all(self) -> tuple[Mesh, _Packs]:
+        return self._on(self._devices)
+
+    @cached_property
     def _one(self) -> tuple[Mesh, _Packs]:
-        mesh = Mesh(np.array(self._devices[:1]), (BLOCKS,))
-        return mesh, _Packs(self.job, self.plan, mesh)
+        return self._on(self._devices[:1])
 
     def _run(
         self, on: tuple[Mesh, _Packs], moving: tuple[Any, ...], kernel: Any, **limits: Any
@@ -191,8 +192,13 @@ class Engine:
             return jax.tree.map(np.asarray, found)
 
     def _padded(self, blocks: np.ndarray) -> np.ndarray:
-        """A call's blocks: as many as of any call, so that one program serves all."""
-        return np.append(blocks, np.full(self.plan.per_call - len(blocks), blocks[-1]))
+        """A call's blocks: as many as of any call, and for each device, so that one program serves.
+
+        A sweep may be resumed on another number of devices than its calls were made for.
+        """
+        devices = len(self._devices)
+        size = -(-self.plan.per_call // devices) * devices
+        return np.append(blocks, np.full(size - len(blocks), blocks[-1]))
 
     def one(self, block: int, kernel: Any) -> Any:
         """Results of `kernel` for one block."""
@@ -209,11 +215,13 @@ class Engine:
         """Reductions of the blocks, in order, a call at a time; the next call runs meanwhile."""
         size = self.plan.per_call
         calls = [blocks[i : i + size] for i in range(0, len(blocks), size)]
+        padded = [self._padded(call) for call in calls]
         # All at once: the host has no core for itself.
-        moving = self._all[1].moving(np.concatenate([self._padded(call) for call in calls]))
+        moving = self._all[1].moving(np.concatenate(padded))
 
         def start(at: int) -> "Future[Reduction]":
-            own = jax.tree.map(lambda x: x[at * size : (at + 1) * size], moving)
+            first = at * len(padded[0])
+            own = jax.tree.map(lambda x: x[first : first + len(padded[at])], moving)
             return pool.submit(self._run, self._all, own, reduce_one)
 
         # One call at a time: two on one CPU device take turns and are slower than one.
