@@ -28,7 +28,7 @@ def write(tmp_path):
         folder.mkdir(exist_ok=True)
         for name, data in {"config": config, **beside}.items():
             text = data if isinstance(data, str) else json.dumps(data)
-            (folder / f"{name}.json").write_text(text)
+            (folder / f"{name}.json").write_text(text, "utf-8")
         return folder
 
     return write
@@ -123,6 +123,18 @@ def test_what_is_left_out_is_noted(write):
             "fp8",
         ),
         (None, "bf16", "bf16", "bf16"),
+        ({"quant_method": "auto-round", "bits": 4, "group_size": 128}, "fp4", "fp4", "bf16"),
+        # Only the cache is quantised.
+        (
+            {
+                "quant_method": "compressed-tensors",
+                "config_groups": {},
+                "kv_cache_scheme": {"num_bits": 8, "type": "float"},
+            },
+            "bf16",
+            "bf16",
+            "fp8",
+        ),
     ],
 )
 def test_quantisation(write, table, weights, attention, kv):
@@ -134,13 +146,46 @@ def test_quantisation(write, table, weights, attention, kv):
     assert imported.weight_bytes == (0.53125 if is_mxfp4 else 0)
 
 
+@pytest.mark.parametrize(
+    ("exempt", "attention"),
+    [
+        (["re:.*lm_head", "re:.*self_attn", "re:.*router"], "bf16"),
+        (["re:.*self_attn.(q|k|v|o)_proj"], "bf16"),
+        ([f"model.layers.{i}.self_attn*" for i in range(4)], "bf16"),
+        ([f"model.layers.{i}.self_attn.{p}_proj" for i in range(4) for p in "qkvo"], "bf16"),
+        # Parts of an attention block whose projections are quantised.
+        ([f"model.layers.{i}.self_attn.{p}_norm" for i in range(4) for p in "qk"], "fp8"),
+        ([f"model.layers.{i}.linear_attn.conv1d" for i in range(4)], "fp8"),
+        (["model.layers.0.self_attn.indexer.weights_proj"], "fp8"),
+        (["re:.*self_attn.kv_b_proj"], "fp8"),
+        # The encoder of a multimodal model, and a module of its own for prediction.
+        (["vision_tower.vision_model.encoder.layers.0.self_attn.out_proj"], "fp8"),
+        (["visual.blocks.0.attn.proj", "mtp.layers.0.self_attn.o_proj"], "fp8"),
+        ([f"model.layers.{i}.self_attn*" for i in (0, 4, 5, 6)], "fp8"),
+    ],
+)
+def test_attention_is_exempt_where_its_projections_are(write, exempt, attention):
+    table = {"quant_method": "fp8", "modules_to_not_convert": exempt}
+    imported = catalog.load_hf(write(LLAMA | {"quantization_config": table}))
+    assert (imported.weight_dtype, imported.attn_weight_dtype) == ("fp8", attention)
+
+
+def test_the_older_key_of_compressed_tensors(write):
+    groups = {"group_0": {"weights": {"num_bits": 8}}, "group_1": {"weights": {"num_bits": 8}}}
+    table = {"quant_method": "compressed-tensors", "config_groups": groups}
+    assert catalog.load_hf(write(LLAMA | {"compression_config": table})).weight_dtype == "fp8"
+    groups["group_1"]["weights"]["num_bits"] = 4
+    (only,) = problems(write(LLAMA | {"compression_config": table}))
+    assert "differ between the groups; for any other" in only
+
+
 def test_quantisation_beside_the_config_wins(write):
     beside = {
         "producer": {"name": "modelopt"},
         "quantization": {
             "quant_algo": "NVFP4",
             "kv_cache_quant_algo": "FP8",
-            "exclude_modules": ["lm_head", "model.layers.0.self_attn*"],
+            "exclude_modules": ["lm_head", *(f"model.layers.{i}.self_attn*" for i in range(4))],
         },
     }
     config = LLAMA | {"quantization_config": {"quant_method": "fp8"}}
@@ -191,10 +236,60 @@ def test_heads_that_do_not_divide_the_hidden_size(write):
         ("[1, 2]", "not a JSON object"),
         ('{"model_type": "llama", "hidden_size": NaN}', 'missing "num_hidden_layers"'),
         ("{}", 'unknown architecture (no "model_type")'),
+        ("[" * 100_000, "not a config: nested too deeply"),
+        ('{"hidden_size": %s}' % ("9" * 5000), "not JSON: Exceeds the limit"),
+        ('{"architectures": [null, 3]}', "unknown architecture (None, 3)"),
+        ('{"architectures": 3, "model_type": []}', 'unknown architecture (no "model_type")'),
     ],
 )
 def test_broken_files(write, text, start):
     assert problems(write(text))[0].startswith(start)
+
+
+def test_what_follows_from_a_problem_is_none_of_its_own(write):
+    (only,) = problems(write(LLAMA | {"hidden_size": "512"}))
+    assert only == "\"hidden_size\" is '512', not a number"
+    (only,) = problems(write(LLAMA | {"num_attention_heads": -8}))
+    assert only.startswith('"num_attention_heads": -8 is not allowed')
+
+
+def test_a_byte_order_mark_is_no_problem(write):
+    assert catalog.load_hf(write("\ufeff" + json.dumps(LLAMA))).spec.layers == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "start"),
+    [
+        ({"num_hidden_layers": True}, '"num_hidden_layers" is true, not a number'),
+        ({"hidden_size": 10**400}, '"hidden_size" is too large; give at most 1e+24'),
+        ({"vocab_size": float("inf")}, '"vocab_size" is too large'),
+        (
+            {"quantization_config": {"quant_method": "awq", "bits": [4]}},
+            '"bits" is [4]; known: 16, 8, 4; for any other remove the table',
+        ),
+        (
+            {"quantization_config": {"quant_method": "fp8", "ignored_layers": 3}},
+            '"ignored_layers" is not a list of names',
+        ),
+        (
+            {"quantization_config": {"quant_method": "quark"}},
+            "unknown \"quant_method\" 'quark'; known: fp8, ",
+        ),
+    ],
+)
+def test_odd_values_are_problems(write, change, start):
+    (only,) = problems(write(LLAMA | change))
+    assert only.startswith(start)
+
+
+@pytest.mark.parametrize("name", ["deepseek-v3", "qwen3-30b-a3b"])
+def test_layers_are_counted_without_walking_them(write, name):
+    config = json.loads((CONFIGS[0].parent / f"{name}.json").read_text())
+    few, many = (
+        catalog.load_hf(write(config | {"num_hidden_layers": layers})).spec.dense_layers
+        for layers in (10, 10**15)
+    )
+    assert few == many == (3 if name == "deepseek-v3" else 0)
 
 
 def test_a_broken_quantisation_file_is_told_apart(write):
@@ -216,7 +311,7 @@ def test_missing_file(tmp_path):
 def test_impossible_steps_are_problems(write):
     config = json.loads((CONFIGS[0].parent / "qwen3-30b-a3b.json").read_text())
     (only,) = problems(write(config | {"decoder_sparse_step": 0}))
-    assert only.startswith('"decoder_sparse_step" is 0; give a number of at least 1')
+    assert only.startswith('"decoder_sparse_step" is 0; give a whole number of at least 1')
 
 
 @pytest.mark.parametrize(
@@ -236,7 +331,7 @@ def test_qwen_windows(write, change, windows):
 def test_qwen_layers_by_list(write):
     config = json.loads((CONFIGS[0].parent / "qwen3-30b-a3b.json").read_text())
     spec = catalog.load_hf(
-        write(config | {"mlp_only_layers": [0, 1], "decoder_sparse_step": 2})
+        write(config | {"mlp_only_layers": [0, 1, 1, 99], "decoder_sparse_step": 2})
     ).spec
     # Layers 1, 3, 5, ... are routed, but for layer 1.
     assert (spec.dense_layers, spec.dense_ff) == (25, 6144)

@@ -10,9 +10,11 @@ from qsjax import validate
 from qsjax.catalog.entries import ModelEntry
 from qsjax.catalog.families import FAMILIES, Family
 from qsjax.catalog.quantisation import Precisions, precisions
-from qsjax.catalog.reading import Reading, field, number
+from qsjax.catalog.reading import Reading, field, number, sources
 from qsjax.specs import Dtype, ModelSpec
 
+# Keys that count the layers of a multi-token-prediction module.
+_PREDICTION = ("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules")
 BY_HAND = "give its numbers by hand in a .toml file (docs/guides/your-own-model.md)"
 
 
@@ -32,12 +34,15 @@ class HfModel:
 
 def _json(path: Path, problems: list[str]) -> dict[str, Any]:
     try:
-        data = json.loads(path.read_text("utf-8"))
+        data = json.loads(path.read_text("utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         problems.append(f"cannot be read: {error}")
         return {}
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # also a whole number of thousands of digits
         problems.append(f"not JSON: {error}")
+        return {}
+    except RecursionError:
+        problems.append("not a config: nested too deeply")
         return {}
     if not isinstance(data, dict):
         problems.append("not a JSON object")
@@ -54,7 +59,8 @@ def _text_config(config: Mapping[str, Any]) -> dict[str, Any]:
 def _family(config: Mapping[str, Any], outer: Mapping[str, Any]) -> Family | str:
     """The family of a config, or what is wrong with it."""
     both = (config, outer)
-    listed = [name for one in both for name in one.get("architectures") or []]
+    lists = [one.get("architectures") for one in both]
+    listed = [str(name) for names in lists if isinstance(names, list) for name in names]
     named = [str(one["model_type"]) for one in both if one.get("model_type")]
     for name in (*listed, *named):
         for family in FAMILIES.values():
@@ -73,7 +79,7 @@ def _shape(family: Family, reading: Reading) -> dict[str, float]:
         before = len(reading.problems)
         shape[name] = field(reading, shape, rule)
         reading.keys[name] = rule.partition("=")[0].strip().split("|")[0]
-        if len(reading.problems) > before:
+        if len(reading.problems) > before or sources(reading, rule) & unread:
             unread.add(name)
     if unread:
         return {name: value for name, value in shape.items() if name not in unread}
@@ -90,28 +96,38 @@ def _notes(config: Mapping[str, Any]) -> tuple[str, ...]:
     notes = []
     if isinstance(config.get("vision_config"), Mapping):
         notes.append("the vision encoder is left out")
-    if config.get("num_nextn_predict_layers") or config.get("mtp_num_hidden_layers"):
+    if any(config.get(key) for key in _PREDICTION):
         notes.append("the multi-token-prediction module is left out")
     return tuple(notes)
 
 
-def _shape_problems(shape: Mapping[str, float], keys: Mapping[str, str]) -> list[str]:
-    """Problems of the fields that were read, with the defaults of those that no key gives."""
+def _shape_problems(family: Family, reading: Reading, shape: Mapping[str, float]) -> list[str]:
+    """Problems of the fields that were read, with the defaults of those that no key gives.
+
+    A field that is computed from one with a problem has none of its own.
+    """
+    keys = reading.keys
     defaults = {
         item.name: item.default
         for item in dataclasses.fields(ModelSpec)
         if item.default is not dataclasses.MISSING and item.name not in keys
     }
     found = validate.model_problems({**defaults, **shape})
-    return [f'"{keys.get(name) or name}": {problem}' for name, problem in found.items()]
+    rules = family.fields
+    own = [name for name in found if not sources(reading, rules.get(name, "")) & found.keys()]
+    return [f'"{keys.get(name) or name}": {found[name]}' for name in own]
 
 
-def _quantisation(config: Mapping[str, Any], beside: Path, problems: list[str]) -> Precisions:
+def _quantisation(
+    config: Mapping[str, Any], beside: Path, layers: float, problems: list[str]
+) -> Precisions:
     """From hf_quant_config.json beside the config if it is there, else from the config."""
     if not beside.is_file():
-        return precisions(config.get("quantization_config"), problems)
+        # Before transformers 4.45 compressed-tensors wrote `compression_config`.
+        given = config.get("quantization_config") or config.get("compression_config")
+        return precisions(given, layers, problems)
     found: list[str] = []
-    table = precisions(_json(beside, found).get("quantization"), found)
+    table = precisions(_json(beside, found).get("quantization"), layers, found)
     problems.extend(f"{beside.name}: {problem}" for problem in found)
     return table
 
@@ -138,8 +154,9 @@ def load(path: str | Path) -> HfModel:
             problems.append(family)
         else:
             shape = _shape(family, reading)
-            problems += _shape_problems(shape, reading.keys)
-        table = _quantisation(config, path.with_name("hf_quant_config.json"), problems)
+            problems += _shape_problems(family, reading, shape)
+        beside = path.with_name("hf_quant_config.json")
+        table = _quantisation(config, beside, shape.get("layers", 0.0), problems)
         max_context = int(number(reading, "max_position_embeddings|max_seq_len", 0.0))
     if problems:
         raise ValueError("\n".join([f"{path}:", *(f"  {problem}" for problem in problems)]))

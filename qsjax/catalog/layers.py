@@ -4,6 +4,7 @@ Each function takes a config and the shape read so far, and returns the fields t
 The rules are those of the `modeling_*.py` of each family in huggingface/transformers.
 """
 
+import math
 from collections.abc import Callable, Mapping
 
 from qsjax.catalog.reading import Reading, number, numbers, texts
@@ -13,29 +14,29 @@ Part = Callable[[Reading, Shape], dict[str, float]]
 
 
 def _step(reading: Reading, name: str, default: float) -> float:
-    """A number of layers to step by; one below 1 is a problem, and 1 stands in."""
+    """A number of layers to step by; one that cannot be is a problem, and 1 stands in."""
     step = number(reading, name, default)
-    if step < 1:
-        reading.problems.append(f'"{name}" is {step:g}; give a number of at least 1')
+    if step < 1 or step != int(step):
+        reading.problems.append(f'"{name}" is {step:g}; give a whole number of at least 1')
         return 1.0
     return step
 
 
 def first_layers_dense(reading: Reading, shape: Shape) -> dict[str, float]:
     """DeepSeek, Kimi, GLM: the first layers are dense, then every `moe_layer_freq`-th is routed."""
-    first = number(reading, "first_k_dense_replace", 0.0)
+    layers = shape["layers"]
+    first = min(layers, max(0.0, number(reading, "first_k_dense_replace", 0.0)))
     step = _step(reading, "moe_layer_freq", 1.0)
-    routed = sum(1 for i in range(int(shape["layers"])) if i >= first and i % step == 0)
-    return {"dense_layers": shape["layers"] - routed}
+    routed = math.ceil(layers / step) - math.ceil(first / step)
+    return {"dense_layers": layers - routed}
 
 
 def sparse_step(reading: Reading, shape: Shape) -> dict[str, float]:
     """Qwen: every `decoder_sparse_step`-th layer is routed unless `mlp_only_layers` lists it."""
     step = _step(reading, "decoder_sparse_step", 1.0)
-    dense = set(numbers(reading, "mlp_only_layers"))
-    layers = range(int(shape["layers"]))
-    routed = sum(1 for i in layers if i not in dense and (i + 1) % step == 0)
-    return {"dense_layers": shape["layers"] - routed}
+    dense, layers = set(numbers(reading, "mlp_only_layers")), shape["layers"]
+    listed = sum(1 for i in dense if 0 <= i < layers and (i + 1) % step == 0)
+    return {"dense_layers": layers - (layers // step - listed)}
 
 
 def interleaved(reading: Reading, shape: Shape) -> dict[str, float]:

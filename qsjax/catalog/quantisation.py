@@ -1,6 +1,7 @@
 """Precisions of a published model, from `quantization_config` or hf_quant_config.json."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,8 +31,15 @@ ALGORITHMS: dict[str, Dtype] = {
     "W4A8_AWQ": "fp4",
     "MXFP4": "fp4",
 }
-KNOWN_METHODS = (*METHODS, "awq", "gptq", "compressed-tensors", "modelopt", "bitsandbytes")
+BY_BIT_COUNT = ("awq", "gptq", "auto-round")
+KNOWN_METHODS = (*METHODS, *BY_BIT_COUNT, "compressed-tensors", "modelopt", "bitsandbytes")
+OTHERWISE = "for any other remove the table from a copy of the file and give --weights and --kv"
 _EXEMPT = ("modules_to_not_convert", "ignore", "ignored_layers", "exclude_modules")
+# A whole attention block, or its output projection, which every kind of attention has: norms,
+# gates, indexers and convolutions are exempt in many checkpoints whose projections are not.
+_ATTENTION = re.compile(r"attn(?:\W*$|.*\bo\b.*_proj|.*\b(?:o|o_b|out|c)_proj)")
+_NOT_TEXT = re.compile(r"vision|visual|audio|tower|mtp|indexer")
+_LAYER = re.compile(r"\b(?:layers|h|blocks)\.(\d+)\b")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,33 +60,48 @@ def _algorithm(name: Any, key: str, problems: list[str]) -> Dtype:
         return "bf16"
     if str(name).upper() in ALGORITHMS:
         return ALGORITHMS[str(name).upper()]
-    problems.append(f'unknown "{key}" {name!r}; known: {", ".join(ALGORITHMS)}')
+    problems.append(f'unknown "{key}" {name!r}; known: {", ".join(ALGORITHMS)}; {OTHERWISE}')
     return "bf16"
 
 
 def _bits(bits: Any, key: str, problems: list[str]) -> Dtype:
-    if bits in BY_BITS:
-        return BY_BITS[bits]
-    problems.append(f'"{key}" is {bits!r}; known: {", ".join(map(str, BY_BITS))}')
+    if isinstance(bits, int | float) and bits in BY_BITS:
+        return BY_BITS[int(bits)]
+    known = ", ".join(map(str, BY_BITS))
+    problems.append(f'"{key}" is {bits!r}; known: {known}; {OTHERWISE}')
     return "bf16"
+
+
+def _groups(quantisation: Mapping[str, Any], problems: list[str]) -> Dtype:
+    """Of compressed-tensors: the one width of all groups; no group means that only the cache is."""
+    groups = quantisation.get("config_groups")
+    tables = groups.values() if isinstance(groups, Mapping) else [None]
+    keys = "config_groups.*.weights.num_bits"
+    found = {
+        _bits(value_at({"group": one}, "group.weights.num_bits"), keys, problems)
+        for one in tables
+        # A group without weights is one of activations.
+        if not isinstance(one, Mapping) or one.get("weights") is not None
+    }
+    if len(found) > 1:
+        problems.append(f'"{keys}" differ between the groups; {OTHERWISE}')
+    return next(iter(found), "bf16")
 
 
 def _weights(quantisation: Mapping[str, Any], problems: list[str]) -> Dtype:
     method = str(quantisation.get("quant_method", "modelopt")).lower()
     if method in METHODS:
         return METHODS[method]
-    if method in ("awq", "gptq"):
+    if method in BY_BIT_COUNT:
         return _bits(quantisation.get("bits"), "bits", problems)
     if method == "bitsandbytes":
         return "fp4" if quantisation.get("load_in_4bit") else "fp8"
     if method == "compressed-tensors":
-        groups = quantisation.get("config_groups")
-        first = next(iter(groups.values()), None) if isinstance(groups, Mapping) else None
-        bits = value_at(first, "weights.num_bits") if isinstance(first, Mapping) else None
-        return _bits(bits, "config_groups.*.weights.num_bits", problems)
+        return _groups(quantisation, problems)
     if method == "modelopt":
         return _algorithm(quantisation.get("quant_algo"), "quant_algo", problems)
-    problems.append(f'unknown "quant_method" {method!r}; known: {", ".join(KNOWN_METHODS)}')
+    known = ", ".join(KNOWN_METHODS)
+    problems.append(f'unknown "quant_method" {method!r}; known: {known}; {OTHERWISE}')
     return "bf16"
 
 
@@ -89,10 +112,28 @@ def _cache(quantisation: Mapping[str, Any], problems: list[str]) -> Dtype:
     return _algorithm(quantisation.get("kv_cache_quant_algo"), "kv_cache_quant_algo", problems)
 
 
-def precisions(quantisation: Any, problems: list[str]) -> Precisions:
+def _exempts_attention(quantisation: Mapping[str, Any], layers: float, problems: list[str]) -> bool:
+    """Whether the attention projections of most layers, or of all at once, are left out."""
+    found: set[int] = set()
+    for key in _EXEMPT:
+        names = quantisation.get(key) or []
+        if not isinstance(names, list):
+            problems.append(f'"{key}" is not a list of names')
+            continue
+        for name in map(str, names):
+            if not _ATTENTION.search(name) or _NOT_TEXT.search(name):
+                continue
+            layer = _LAYER.search(name)
+            if layer is None:
+                return True
+            found.add(int(layer[1]))
+    return sum(layer < layers for layer in found) > layers / 2
+
+
+def precisions(quantisation: Any, layers: float, problems: list[str]) -> Precisions:
     """The precisions of a quantisation table; None means bf16 (fp16 and fp32 are served so).
 
-    Attention weights are bf16 where the table exempts modules with "attn" in their name.
+    Attention weights are bf16 where the table exempts the attention of most of the `layers`.
     """
     if quantisation is None:
         return Precisions()
@@ -100,8 +141,7 @@ def precisions(quantisation: Any, problems: list[str]) -> Precisions:
         problems.append('"quantization_config" is not an object')
         return Precisions()
     weights = _weights(quantisation, problems)
-    exempt = [name for key in _EXEMPT for name in quantisation.get(key) or []]
-    is_exempt = any("attn" in str(name) for name in exempt)
+    is_exempt = _exempts_attention(quantisation, layers, problems)
     names = (quantisation.get("quant_method"), quantisation.get("quant_algo"))
     is_mxfp4 = any(str(name).lower() == "mxfp4" for name in names)
     return Precisions(

@@ -1,9 +1,14 @@
 """Reads numbers out of a config.json and collects what is missing or malformed."""
 
 import dataclasses
-import math
+import re
 from collections.abc import Mapping
 from typing import Any
+
+# Keys that hold true or false; anywhere else these are no numbers.
+FLAGS = frozenset(("tie_word_embeddings", "use_sliding_window", "attn_output_gate", "residual_moe"))
+# Beyond this the products of a few sizes leave the range of floats.
+LARGEST = 1e24
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +30,18 @@ def value_at(config: Mapping[str, Any], path: str) -> Any:
     return value
 
 
+def _finite(value: Any, *, is_flag: bool) -> float | str:
+    """A value as a number, or what it is instead."""
+    if isinstance(value, bool) and not is_flag:
+        return f"{str(value).lower()}, not a number"
+    if not isinstance(value, int | float) or value != value:
+        return f"{value!r}, not a number"
+    # Compared as it is: a whole number of any length is valid JSON, but not a float.
+    if not -LARGEST <= value <= LARGEST:
+        return f"too large; give at most {LARGEST:g}"
+    return float(value)
+
+
 def number(reading: Reading, names: str, default: float | None = None) -> float:
     """The number at the first present of the keys "one|another"; null counts as absent.
 
@@ -34,9 +51,10 @@ def number(reading: Reading, names: str, default: float | None = None) -> float:
         value = value_at(reading.config, name)
         if value is None:
             continue
-        if isinstance(value, int | float) and math.isfinite(value):
-            return float(value)
-        reading.problems.append(f'"{name}" is {value!r}, not a number')
+        found = _finite(value, is_flag=name in FLAGS)
+        if isinstance(found, float):
+            return found
+        reading.problems.append(f'"{name}" is {found}')
         return 1.0
     if default is None:
         reading.problems.append(f'missing "{names.replace("|", chr(34) + " or " + chr(34))}"')
@@ -60,10 +78,13 @@ def numbers(reading: Reading, name: str) -> list[float]:
     value = value_at(reading.config, name)
     if value is None:
         return []
-    if not isinstance(value, list) or not all(isinstance(item, int | float) for item in value):
+    items = value if isinstance(value, list) else [None]
+    found = [_finite(item, is_flag=True) for item in items]
+    floats = [item for item in found if isinstance(item, float)]
+    if len(floats) < len(found):
         reading.problems.append(f'"{name}" is not a list of numbers')
         return []
-    return [float(item) for item in value]
+    return floats
 
 
 def field(reading: Reading, shape: Mapping[str, float], rule: str) -> float:
@@ -76,6 +97,14 @@ def field(reading: Reading, shape: Mapping[str, float], rule: str) -> float:
     if names:
         return number(reading, names, fallback)
     return 0.0 if fallback is None else fallback
+
+
+def sources(reading: Reading, rule: str) -> set[str]:
+    """The earlier fields that the value of a rule is computed from; none where a key gives it."""
+    names, _, default = (part.strip() for part in rule.partition("="))
+    if any(value_at(reading.config, name) is not None for name in names.split("|")):
+        return set()
+    return set(re.split(r"[/+]", default))
 
 
 def _evaluate(text: str, shape: Mapping[str, float]) -> float:
