@@ -35,6 +35,8 @@ class Rule:
         return f"{kind} {'above' if self.above else 'of at least'} {self.low:g}"
 
 
+# Beyond this the products of a few numbers leave the range of floats.
+LARGEST = 1e24
 _POSITIVE = Rule(above=True)
 _NOT_NEGATIVE = Rule()
 _COUNT = Rule(low=1.0, whole=True)
@@ -98,12 +100,14 @@ def value_problem(rule: Rule, value: Any) -> str | None:
     if numbers.size == 0:
         return f"no value was given; give at least one, each {rule}"
     too_low = numbers <= rule.low if rule.above else numbers < rule.low
-    bad = ~np.isfinite(numbers) | too_low | (numbers > rule.high)
+    bad = ~np.isfinite(numbers) | too_low | (numbers > min(rule.high, LARGEST))
     if rule.whole:
         bad |= numbers != np.floor(numbers)
     if not bad.any():
         return None
-    return f"{numbers[bad].flat[0]:g} is not allowed; give {rule}"
+    worst = float(numbers[bad].flat[0])
+    limit = f", at most {LARGEST:g}" if LARGEST < worst < math.inf else ""
+    return f"{worst:.12g} is not allowed; give {rule}{limit}"
 
 
 def _rule_problems(rules: Mapping[str, Rule], values: Values) -> dict[str, str]:

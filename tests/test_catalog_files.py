@@ -203,6 +203,64 @@ window_layers = 40
 
 
 @pytest.mark.parametrize("load", [catalog.model, catalog.hardware])
+def test_a_byte_order_mark_is_no_problem(load, write):
+    text = HARDWARE if load is catalog.hardware else MODEL
+    assert load(write("\ufeff" + text.replace("\n", "\r\n"))) == load(write(text, "plain.toml"))
+
+
+def test_extended_files_lie_beside_the_one_that_extends_them(write, tmp_path):
+    inner = tmp_path / "parts"
+    inner.mkdir()
+    (inner / "base.toml").write_text(HARDWARE)
+    (inner / "small.toml").write_text(MODEL)
+    more = write('extends = "parts/base.toml"\nisland_size = 32\n')
+    assert catalog.hardware(more).hbm_bytes == 96 * GB
+    shape = "[shape]\nlayers = 9\n"
+    assert catalog.model(write(f'extends = "parts/small.toml"\n{shape}')).hidden == 512
+
+
+@pytest.mark.parametrize("load", [catalog.model, catalog.hardware])
+def test_files_that_extend_themselves(load, write):
+    (only,) = problems(load, write('extends = "./mine.toml"\n'))
+    assert only.startswith("line 1: extends: ")
+    assert only.endswith("extends itself; name an entry of the catalogue or another file")
+    write('extends = "one.toml"\n', "two.toml")
+    found = problems(load, write('extends = "two.toml"\n', "one.toml"))
+    assert "extends itself" in found[-1]
+
+
+def test_repeated_and_unknown_tables(write):
+    text = f'extends = "llama-3.1-8b"\n{MODEL}[shape]\nheads = 8\nvocab = 5.5\n'
+    found = problems(catalog.model, write(text))
+    expected = [
+        "line 10: [shape]: given twice, first on line 2; keep one",
+        "line 11: heads: given twice, first on line 6; keep one",
+        "line 12: vocab: given twice, first on line 5; keep one",
+    ]
+    assert_start_with(found, expected)
+    found = problems(catalog.hardware, write('extends = "h100"\n[memory]\nhbm_capacity_gb = 80\n'))
+    assert found == [
+        "line 2: memory: an accelerator has no such table; write its keys at the top of the file"
+    ]
+
+
+def test_numbers_without_measure(write):
+    head = 'extends = "h100"\n'
+    text = f"{head}hbm_bandwidth_gb_per_s = 1e300\neff_gemm = 1.0000001\nisland_size = 1e30\n"
+    assert problems(catalog.hardware, write(text)) == [
+        "line 2: hbm_bandwidth_gb_per_s: 1e+300 is not allowed; give a number above 0, "
+        "at most 1e+24",
+        "line 3: eff_gemm: 1.0000001 is not allowed; give a number above 0 and up to 1",
+        "line 4: island_size: 1e+30 is not allowed; give a whole number of at least 1, "
+        "at most 1e+24",
+    ]
+    found = problems(catalog.model, write(f"max_context = 1e400\nweight_bytes = nan\n{MODEL}"))
+    assert_start_with(
+        found, ["line 1: max_context: inf is not", "line 2: weight_bytes: nan is not"]
+    )
+
+
+@pytest.mark.parametrize("load", [catalog.model, catalog.hardware])
 def test_broken_files_say_only_that(load, write, tmp_path):
     (only,) = problems(load, write("a = = 1\n"))
     assert only.startswith("not TOML: ")
@@ -224,6 +282,12 @@ def test_repeated_tables_are_no_repeated_keys(write):
 def test_malformed_tables_are_explained(write):
     found = problems(catalog.hardware, write(f'source = "a leaflet"\n{HARDWARE}'))
     assert found == ['line 1: source: write [[source]] tables: of = ["hbm_capacity"], at = "..."']
+    of_text = '[[source]]\nof = "hbm_capacity"\nat = "here"\n'
+    (only,) = problems(catalog.hardware, write(f"{HARDWARE}{of_text}"))
+    assert only.endswith('source: write [[source]] tables: of = ["hbm_capacity"], at = "..."')
+    ratio = '[[exception]]\nof = "total"\nratio = "x"\nreason = "y"\n'
+    (only,) = problems(catalog.model, write(f"{MODEL}{ratio}"))
+    assert "exception: write [[exception]] tables" in only
     found = problems(catalog.model, write("shape = 3\nexception = 1\naliases = [1]\n"))
     assert [line.split(": ")[1] for line in found if "line" in line] == [
         "shape",

@@ -6,6 +6,7 @@ import re
 import tomllib
 from collections.abc import Iterable
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 _HEADER = re.compile(r"^\[(\[?)\s*([A-Za-z0-9_.-]+)\s*\]?\]")
@@ -28,9 +29,10 @@ class Document:
 
 
 def _scan(text: str) -> tuple[dict[str, int], list[tuple[int, str, int]]]:
-    """Line of each key, and (line, key, line of the first) of each repeated one."""
+    """Line of each key and table, and (line, name, line of the first) of each repeated one."""
     lines: dict[str, int] = {}
     repeated: list[tuple[int, str, int]] = []
+    arrays: set[str] = set()
     table, inside = "", False
     for number, raw in enumerate(text.splitlines(), start=1):
         line, was_inside = raw.strip(), inside
@@ -38,9 +40,13 @@ def _scan(text: str) -> tuple[dict[str, int], list[tuple[int, str, int]]]:
         if was_inside:
             continue
         if header := _HEADER.match(line):
-            # Each [[table]] is a new one, told apart by its line.
-            table = f"{header[2]}:{number}." if header[1] else f"{header[2]}."
-            lines.setdefault(header[2], number)
+            name = header[2]
+            # Each [[table]] is a new one, told apart by its line, and so is each [table.below] it.
+            arrays |= {name} if header[1] else set()
+            if name in lines and name.partition(".")[0] not in arrays:
+                repeated.append((number, f"[{name}]", lines[name]))
+            table = f"{name}:{number}." if header[1] else f"{name}."
+            lines.setdefault(name, number)
         elif match := _KEY.match(line):
             key = table + match[1]
             if key in lines:
@@ -51,7 +57,7 @@ def _scan(text: str) -> tuple[dict[str, int], list[tuple[int, str, int]]]:
 
 
 def parse(text: str, label: str) -> Document:
-    """The document of a text; a key given twice is a problem, its first value is kept."""
+    """The document of a text; a key or table given twice is a problem, its first value is kept."""
     lines, repeated = _scan(text)
     problems = [
         (number, f"{key}: given twice, first on line {first}; keep one")
@@ -74,6 +80,18 @@ def complain(document: Document, key: str, problem: str) -> None:
     document.problems.append(
         (document.lines.get(key, 0), f"{shown}: {problem}" if key else problem)
     )
+
+
+def read(path: Path) -> Document:
+    """The document of a file, with or without a byte order mark.
+
+    Raises:
+        ValueError: If the file cannot be read.
+    """
+    try:
+        return parse(path.read_text("utf-8-sig"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: cannot be read: {error}") from error
 
 
 def raise_problems(document: Document) -> None:

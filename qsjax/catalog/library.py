@@ -122,11 +122,38 @@ def _path(name: str | Path, suffixes: tuple[str, ...]) -> Path | None:
     return None
 
 
-def _read(path: Path) -> files.Document:
-    try:
-        return files.parse(path.read_text("utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: cannot be read: {error}") from error
+def _beside(path: Path, other: Path, chain: tuple[Path, ...]) -> Path:
+    """The file that one extends: relative paths start at its folder."""
+    found = path.parent / other
+    if found.resolve() in (path.resolve(), *chain):
+        raise ValueError(f"{found} extends itself; name an entry of the catalogue or another file")
+    return found
+
+
+def _hardware_file(path: Path, chain: tuple[Path, ...] = ()) -> HardwareEntry:
+    """The entry of a file; `chain` are the files that extend it."""
+
+    def parent(name: str) -> HardwareEntry:
+        other = _path(name, (".toml",))
+        if other is None:
+            return hardware_entry(name)
+        return _hardware_file(_beside(path, other, chain), (*chain, path.resolve()))
+
+    return toml_hardware.entry_from(files.read(path), path.stem, _defaults(), parent)
+
+
+def _model_file(path: Path, chain: tuple[Path, ...] = ()) -> ModelEntry:
+    """The entry of a file; `chain` are the files that extend it."""
+
+    def parent(name: str) -> ModelEntry:
+        other = _path(name, (".toml", ".json"))
+        if other is None:
+            return model_entry(name)
+        return _model_file(_beside(path, other, chain), (*chain, path.resolve()))
+
+    if path.suffix.lower() == ".toml":
+        return toml_models.entry_from(files.read(path), path.stem, parent)
+    return huggingface.entry_from(huggingface.load(path))
 
 
 def hardware_entry(name: str | Path) -> HardwareEntry:
@@ -136,9 +163,7 @@ def hardware_entry(name: str | Path) -> HardwareEntry:
         ValueError: If the name is unknown, or with all problems of the file.
     """
     path = _path(name, (".toml",))
-    if path is not None:
-        return toml_hardware.entry_from(_read(path), path.stem, _defaults(), hardware_entry)
-    return _hardware(find("hardware", str(name)))
+    return _hardware(find("hardware", str(name))) if path is None else _hardware_file(path)
 
 
 def model_entry(name: str | Path) -> ModelEntry:
@@ -148,8 +173,4 @@ def model_entry(name: str | Path) -> ModelEntry:
         ValueError: If the name is unknown, or with all problems of the file.
     """
     path = _path(name, (".toml", ".json"))
-    if path is None:
-        return _model(find("models", str(name)))
-    if path.suffix.lower() == ".toml":
-        return toml_models.entry_from(_read(path), path.stem, model_entry)
-    return huggingface.entry_from(huggingface.load(path))
+    return _model(find("models", str(name))) if path is None else _model_file(path)

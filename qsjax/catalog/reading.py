@@ -5,10 +5,10 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from qsjax.validate import LARGEST
+
 # Keys that hold true or false; anywhere else these are no numbers.
 FLAGS = frozenset(("tie_word_embeddings", "use_sliding_window", "attn_output_gate", "residual_moe"))
-# Beyond this the products of a few sizes leave the range of floats.
-LARGEST = 1e24
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

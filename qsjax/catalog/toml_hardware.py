@@ -115,7 +115,9 @@ def values_of(document: Document) -> dict[str, float]:
             continue
         given = _resolve(key)
         if isinstance(given, str):
-            complain(document, key, given)
+            is_table = isinstance(raw, dict | list)
+            flat = "an accelerator has no such table; write its keys at the top of the file"
+            complain(document, key, flat if is_table else given)
             continue
         if given.field in first:
             complain(document, key, f"{first[given.field]} gives the same quantity; keep one")
@@ -142,10 +144,12 @@ def given_by(document: Document) -> tuple[str, ...]:
 def _sources(document: Document) -> tuple[Source, ...]:
     rows = document.table.get("source", [])
     try:
-        return tuple(Source(of=tuple(row["of"]), at=str(row["at"])) for row in rows)
+        if all(isinstance(row["of"], list) for row in rows):
+            return tuple(Source(of=tuple(row["of"]), at=str(row["at"])) for row in rows)
     except (KeyError, TypeError):
-        complain(document, "source", 'write [[source]] tables: of = ["hbm_capacity"], at = "..."')
-        return ()
+        pass
+    complain(document, "source", 'write [[source]] tables: of = ["hbm_capacity"], at = "..."')
+    return ()
 
 
 def _fill(values: dict[str, float]) -> tuple[str, ...]:
@@ -198,7 +202,7 @@ def entry_from(
             base = parent(texts["extends"])
         except ValueError as error:
             complain(document, "extends", str(error))
-    elif document.is_readable:
+    elif document.is_readable and "extends" not in document.table:
         _complain_of_missing(document)
     full = (_stated(base) if base else OPTIONAL | defaults) | values
     assumptions = _fill(full)

@@ -79,6 +79,7 @@ def _number(document: Document, key: str) -> float | None:
     problem = validate.value_problem(validate.Rule(above=True), float(number))
     if problem:
         complain(document, key, problem)
+        return None
     return float(number)
 
 
@@ -89,7 +90,7 @@ def _deviations(document: Document) -> tuple[Deviation, ...]:
             Deviation(of=row["of"], ratio=float(row["ratio"]), reason=str(row["reason"]))
             for row in rows
         )
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, ValueError):
         complain(document, "exception", 'write [[exception]] tables: of = "total", ratio, reason')
         return ()
 
