@@ -186,8 +186,9 @@ def test_unknown_axis_names_the_nearest():
 @given(st.floats(), st.sampled_from(sorted(validate.AXIS_RULES)))
 def test_a_value_is_refused_or_within_its_bounds(value, name):
     rule = validate.AXIS_RULES[name]
+    high = min(rule.high, validate.LARGEST)
     allowed = math.isfinite(value) and (
-        rule.low < value <= rule.high if rule.above else rule.low <= value <= rule.high
+        rule.low < value <= high if rule.above else rule.low <= value <= high
     )
     allowed = allowed and (not rule.whole or value == int(value))
     assert (validate.value_problem(rule, value) is None) == allowed
