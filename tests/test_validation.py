@@ -104,6 +104,32 @@ def test_remarks_are_read():
     assert one.convention.two_batch_overlap
 
 
+def test_files_of_ones_own_are_not_taken_for_what_their_name_contains(tmp_path):
+    gpu, model = tmp_path / "my-h100.toml", tmp_path / "my-mixtral.toml"
+    gpu.write_text('extends = "h100"\nhbm_bandwidth_tb_per_s = 1\n')
+    model.write_text('extends = "llama-3.1-8b"\n[shape]\nlayers = 16\n')
+    one = read_case({**EXAMPLE, "gpu": str(gpu), "model": str(model)}).deployments[0]
+    assert (one.hardware.hbm_bw, one.model.layers) == (1e12, 16)
+    gpu.write_text("island_size = 0\n")
+    result = read_case({**EXAMPLE, "gpu": str(gpu)})
+    assert "line 1: island_size: 0 is not allowed" in result.because
+
+
+@pytest.mark.parametrize(
+    ("name", "entry"),
+    [
+        ("meta-llama/Meta-Llama-3-8B-Instruct", "llama-3.1-8b"),
+        ("mistralai/Mistral-7B-Instruct-v0.2", "mistral-7b"),
+        ("deepseek-ai/DeepSeek-R1-Distill-Llama-70B", "llama-3.1-70b"),
+        ("Qwen/Qwen2.5-72B-Instruct-GPTQ-Int4", "qwen2.5-72b"),
+        ("RedHatAI/Llama-3.3-70B-Instruct-quantized.w8a8", "llama-3.1-70b"),
+        ("RedHatAI/Llama-3.1-8B-Instruct-FP8-dynamic", "llama-3.1-8b"),
+    ],
+)
+def test_checkpoints_of_a_shape(name, entry):
+    assert read_case({**EXAMPLE, "model": name}).deployments[0].model_name == entry
+
+
 def test_records_of_one_publication_share_their_setting():
     first = {**EXAMPLE, "phase": "decode-only TBO", "source": "post", "notes": "gmu .8"}
     second = {**EXAMPLE, "source": "post", "notes": "same experiment as previous record"}
@@ -125,7 +151,22 @@ def test_records_of_one_publication_share_their_setting():
         ({"value": float("nan")}, "not one number"),
         ({"value": 0}, "not above zero"),
         ({"unit": "fortnights"}, "unit 'fortnights' is not a time"),
-        ({"tp": "eight"}, "could not convert string to float: 'eight'"),
+        ({"tp": "eight", "isl": True}, "tp is 'eight', not a number; isl is True, not a number"),
+        ({"concurrency": -4}, "concurrency is out of range; give a number from 0 to 1e+24"),
+        ({"avg_context": float("inf")}, "avg_context is out of range"),
+        ({"memory_utilisation": "most"}, "memory_utilisation is 'most', not a number"),
+        ({"value": 10**400}, "not one number"),
+        ({"category": "kernel", "unit": "us", "value": 10**400}, "too large"),
+        ({"tp": 3, "n_gpus": 3}, "tp=3 does not divide 64 query heads"),
+        ({"tp": 2, "n_gpus": 3}, "dp: 1.5 is not allowed; give a whole number"),
+        ({"pp": 100, "n_gpus": None}, "pp=100 exceeds the 80 layers"),
+        ({"ep": 8}, "ep=8 exceeds the number of experts, 1"),
+        ({"model": "deepseek-v3", "ep": 7}, "ep=7 does not divide the 8 GPUs of a stage"),
+        ({"gpu": "A100-SXM4-40GB"}, "accelerator 'A100-SXM4-40GB' is not in the catalogue"),
+        ({"gpu": "NVIDIA H100 PCIe"}, "is not in the catalogue"),
+        ({"gpu": "H100 NVL"}, "is not in the catalogue"),
+        ({"gpu": "GH200 480GB"}, "is not in the catalogue"),
+        ({"gpu": "H20-3e 141GB"}, "is not in the catalogue"),
         ({"metric": "smoothness"}, "metric 'smoothness'"),
         ({"category": "mlperf_v5.1"}, "unknown batch: mixed prefill"),
         ({"weights_dtype": "nf3"}, "unknown precision of the weights 'nf3'"),
@@ -134,6 +175,7 @@ def test_records_of_one_publication_share_their_setting():
 )
 def test_why_a_record_is_not_predicted(change, because):
     result = read_case({**EXAMPLE, **change})
+    assert read_cases([{**EXAMPLE, **change}]) == [result]
     assert isinstance(result, Skipped)
     assert because in result.because
 
@@ -437,6 +479,12 @@ def test_cli_on_records_of_ones_own(tmp_path):
         ('{"a": 1}', ['a list "records"']),
         ('[{"id": "x"}, 3]', ["x: category is missing", "x: gpu is missing", "record 2 is not"]),
         (json.dumps([{**EXAMPLE, "value": -1}]), ["mine-1: value -1 is not a time"]),
+        (json.dumps([{**EXAMPLE, "value": -(10**400)}]), ["is not a time"]),
+        (
+            json.dumps([{**EXAMPLE, "category": [1], "model": 5}]),
+            ["mine-1: category is [1], not a text", "mine-1: model is 5, not a text"],
+        ),
+        ("[" * 100_000, ["not JSON"]),
     ],
 )
 def test_mistakes_of_a_file(tmp_path, text, wanted):

@@ -1,7 +1,6 @@
 """Which quantity of the model a record measures, or why none."""
 
 import dataclasses
-import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -20,6 +19,7 @@ from qsjax.measurements.memory import release_of
 from qsjax.measurements.names import find_hardware
 from qsjax.specs import Workload
 from qsjax.units import GIB, MS, US
+from qsjax.validate import LARGEST
 
 Kind = Literal[
     "tpot", "served_tpot", "throughput", "static", "slope", "intercept", "tokens", "kv", "weights"
@@ -99,7 +99,7 @@ def _unpredictable(record: Mapping[str, Any]) -> str | None:
         or "sim-MTP" in phase,
         "not one number": not isinstance(record["value"], int | float)
         or isinstance(record["value"], bool)
-        or not math.isfinite(record["value"]),
+        or not abs(record["value"]) <= LARGEST,
         "a ratio of two deployments, of which one is not stated": record.get("unit") == "x",
         "capacity as planned, not as measured": "theoretical" in str(record["metric"]),
         "a setting that works, not the capacity": record["metric"] == "max_context_single_request",
@@ -200,6 +200,8 @@ def read_cases(records: Sequence[Mapping[str, Any]]) -> list[Case | Kernel | Ski
     shared: dict[tuple[str, ...], dict[str, float]] = {}
     for record in records:
         own = shared.setdefault(_publication(record), {})
+        if read.malformed(record):
+            continue
         own.update({k: v for k, v in read.facts(record).items() if k in MEMORY_FACTS})
     found = []
     for i, record in enumerate(records):
@@ -218,10 +220,14 @@ def _publication(record: Mapping[str, Any]) -> tuple[str, ...]:
 def read_case(record: Mapping[str, Any]) -> Case | Kernel | Skipped:
     """What a record measures, or why the model does not predict it."""
     name = str(record["id"])
+    wrong = read.malformed(record)
+    if wrong is not None:
+        return Skipped(id=name, because=wrong)
     if record["category"] in kernels.CATEGORIES:
         try:
             return kernels.read(record)
-        except (KeyError, TypeError, ValueError) as error:  # also values that are no numbers
+        # Also values that are no numbers, or beyond all floats.
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             return Skipped(id=name, because=str(error))
     reason = _unpredictable(record)
     if reason is not None:

@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from qsjax import validate
 from qsjax.catalog import HardwareEntry, ModelEntry
 from qsjax.measurements import experts
 from qsjax.measurements import facts as read
@@ -78,6 +79,27 @@ def partition_of(record: Mapping[str, Any], found: Mapping[str, float]) -> Parti
     mode = KV_CP if kvp > 1 else KV_HELIX
     extra = found.get("redundant_experts", 0.0)
     return Partition(tp=tp, ep=ep, pp=pp, dp=dp, kvp=kvp, kv_mode=mode, redundant_experts=extra)
+
+
+def _check_partition(partition: Partition, model: ModelSpec) -> None:
+    """Refuse degrees that no engine would run.
+
+    Whether `ep` divides the experts is left open: copies of busy ones are often not stated.
+
+    Raises:
+        UnusableError: With every degree that is wrong.
+    """
+    try:
+        validate.check_partition(dataclasses.replace(partition, ep=1.0), model)
+    except ValueError as error:
+        lines = (line.strip() for line in str(error).splitlines()[1:])
+        raise UnusableError("; ".join(lines)) from error
+    ep, tp, dp, kvp = (float(getattr(partition, name)) for name in ("ep", "tp", "dp", "kvp"))
+    stage, experts_held = tp * dp * kvp, float(model.experts) + float(partition.redundant_experts)  # type: ignore[arg-type]  # catalogue entries hold floats
+    if ep > experts_held:
+        raise UnusableError(f"ep={ep:g} exceeds the number of experts, {experts_held:g}")
+    if stage % ep:
+        raise UnusableError(f"ep={ep:g} does not divide the {stage:g} GPUs of a stage")
 
 
 def batch_of(record: Mapping[str, Any], partition: Partition) -> float:
@@ -198,6 +220,7 @@ def deployment_of(record: Mapping[str, Any], *, context: float | None = None) ->
     model, hardware = entries_of(record)
     found = read.facts(record)
     partition = partition_of(record, found)
+    _check_partition(partition, model.spec)
     batch = batch_of(record, partition)
     if not batch:
         raise UnusableError("unknown batch")

@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from qsjax.validate import LARGEST
+
 _NUMBER = r"(\d*\.?\d+)"
 # Fact: patterns in the notes, of which the first that matches counts. Memory is in GiB.
 PATTERNS: dict[str, tuple[str, ...]] = {
@@ -33,6 +35,27 @@ PATTERNS: dict[str, tuple[str, ...]] = {
     "redundant_experts": (r"\((\d+) redundant\)", r"\(\+(\d+) redundant\)"),
     "length_ratio": (rf"range-ratio {_NUMBER}",),
 }
+
+
+# Fields of a deployment that are numbers, of which missing ones follow from the others.
+NUMBERS = (
+    *("n_gpus", "tp", "pp", "dp", "ep", "moe_tp", "kvp"),
+    *("batch_per_gpu", "batch_total", "concurrency", "isl", "osl", "avg_context"),
+)
+
+
+def malformed(record: Mapping[str, Any]) -> str | None:
+    """What is wrong with the numbers of a record, all of them; None if nothing is."""
+    found = []
+    for name in (*NUMBERS, *PATTERNS):
+        value = record.get(name)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+            found.append(f"{name} is {value!r}, not a number")
+        elif not 0 <= value <= LARGEST:
+            found.append(f"{name} is out of range; give a number from 0 to {LARGEST:g}")
+    return "; ".join(found) or None
 
 
 def facts(record: Mapping[str, Any]) -> dict[str, float]:

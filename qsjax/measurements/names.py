@@ -10,7 +10,7 @@ from qsjax.specs import Dtype
 # What a publication appends to the name of an architecture; removed one after another.
 _APPENDED = re.compile(
     r"[\s_-]+(\(.*\)|w8a8|bf16|fp8|nvfp4|awq|fp16|instruct|shape.*|h20|h800|671b|99(\.9)?|0528"
-    r"|fp4|int4|int8)$",
+    r"|fp4|int4|int8|gptq|dynamic|quantized\.w\d+a\d+)$",
     re.IGNORECASE,
 )
 _ALIASES = {
@@ -22,11 +22,24 @@ _ALIASES = {
     "llama-7b": "llama-2-7b",
     "llama2-70b": "llama-2-70b",
     "llama-3.3-70b": "llama-3.1-70b",
+    # Of the same shape.
+    "llama-3-8b": "llama-3.1-8b",
+    "llama-3-70b": "llama-3.1-70b",
+    "meta-llama-3-8b": "llama-3.1-8b",
+    "meta-llama-3-70b": "llama-3.1-70b",
+    "mistral-7b-v0.2": "mistral-7b",
+    "mistral-7b-instruct-v0.2": "mistral-7b",
+    "deepseek-r1-distill-llama-8b": "llama-3.1-8b",
+    "deepseek-r1-distill-llama-70b": "llama-3.1-70b",
+    "deepseek-r1-distill-qwen-7b": "qwen2.5-7b",
+    "deepseek-r1-distill-qwen-32b": "qwen2.5-32b",
 }
-# First match wins; the pattern is looked for anywhere in the lower-case name.
+# First match wins; the pattern is looked for anywhere in the lower-case name. Variants with another
+# memory than the catalogue's part are not that part.
 _HARDWARE = (
     (r"hbm2e", "h100-hbm2e-96g"),
     (r"rtx 3090|rtx 4090|24gb gpu", ""),
+    (r"gh200|a100.*\b40 ?g|(a100|h100|h800).*\bpcie|h100.*\bnvl\b|h20\b.*141|h20-3e", ""),
     (r"gb300", "gb300-nvl72"),
     (r"gb200", "gb200-nvl72"),
     (r"b300", "b300-sxm"),
@@ -72,10 +85,18 @@ def precision_of(name: str) -> Precision | None:
 
 
 def find_model(name: str) -> ModelEntry | None:
-    """The catalogue's entry for a published spelling, or None."""
+    """The catalogue's entry for a published spelling or of a file, or None.
+
+    Raises:
+        ValueError: With all problems of a file.
+    """
     text = name.strip()
+    if text.lower().endswith((".toml", ".json")):
+        return catalog.model_entry(text)
     while True:
-        for candidate in (_ALIASES.get(text.lower(), text), text):
+        low = text.lower()
+        alias = _ALIASES.get(low) or _ALIASES.get(low.rpartition("/")[2], text)
+        for candidate in (alias, text):
             try:
                 return catalog.model_entry(candidate)
             except ValueError:
@@ -87,8 +108,14 @@ def find_model(name: str) -> ModelEntry | None:
 
 
 def find_hardware(name: str) -> HardwareEntry | None:
-    """The catalogue's entry for a published spelling, or None."""
-    low = name.lower()
+    """The catalogue's entry for a published spelling or of a file, or None.
+
+    Raises:
+        ValueError: With all problems of a file.
+    """
+    low = name.strip().lower()
+    if low.endswith(".toml"):
+        return catalog.hardware_entry(name.strip())
     for pattern, entry in _HARDWARE:
         if re.search(pattern, low):
             return catalog.hardware_entry(entry) if entry else None

@@ -14,6 +14,7 @@ Record = dict[str, Any]
 
 # What a record must have; other fields may be missing or null.
 REQUIRED = ("id", "category", "metric", "value", "unit", "model", "gpu")
+_REQUIRED_TEXTS = ("category", "metric", "unit", "model", "gpu")
 _TEXTS = frozenset(
     "id category model weights_dtype kv_dtype gpu phase engine metric unit source confidence "
     "notes remark payload_dtype".split()
@@ -58,10 +59,10 @@ def read_json(path: str | Path) -> tuple[Record, ...]:
     """
     where = Path(path)
     try:
-        data = json.loads(where.read_text("utf-8"))
+        data = json.loads(where.read_text("utf-8-sig"))
     except OSError as error:
         raise ValueError(f"{where}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{where}: not JSON: {error}") from error
     records = data.get("records") if isinstance(data, Mapping) else data
     if not isinstance(records, list):
@@ -77,9 +78,14 @@ def _problems(index: int, record: Any) -> list[str]:
         return [f"record {index + 1} is not an object"]
     name = record.get("id", f"record {index + 1}")
     found = [f"{name}: {key} is missing" for key in REQUIRED if record.get(key) is None]
+    found += [
+        f"{name}: {key} is {record[key]!r}, not a text; put it in quotes"
+        for key in _REQUIRED_TEXTS
+        if not isinstance(record.get(key) or "", str)
+    ]
     value = record.get("value")
     if isinstance(value, int | float) and str(record.get("unit")) == "ms" and value <= 0:
-        found.append(f"{name}: value {value:g} is not a time; give milliseconds above 0")
+        found.append(f"{name}: value {value} is not a time; give milliseconds above 0")
     return found
 
 
