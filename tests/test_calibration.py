@@ -134,6 +134,33 @@ def test_cli_prints_constants_and_writes_them(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: "\ufeff" + text.replace("\n", "\r\n"),
+        lambda text: "\n \n" + text.replace("\n", "\n\n"),
+        lambda text: text.replace(",", ";"),
+        lambda text: text.replace(",", "\t"),
+        lambda text: text.replace(HEAD, HEAD.upper()),
+        lambda text: text + "," * HEAD.count(",") + "\n",
+        lambda text: text.replace("\n", ",,\n"),
+    ],
+)
+def test_files_as_spreadsheets_write_them(tmp_path, change):
+    plain, other = tmp_path / "plain.csv", tmp_path / "other.csv"
+    text = table([("llama-3.1-8b", "h100", 1, 1, 128), ("llama-3.1-8b", "h100", 1, 8, 128)])
+    plain.write_text(text, "utf-8")
+    other.write_bytes(change(text).encode())
+    without_ids = [[{**record, "id": ""} for record in read_csv(path)] for path in (plain, other)]
+    assert without_ids[0] == without_ids[1]
+
+
+def test_rows_are_named_by_their_line(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text(f"\n{HEAD}\n\nllama-3.1-8b,h100,1,1,128,7\n")
+    assert [record["id"] for record in read_csv(path)] == ["row 5"]
+
+
+@pytest.mark.parametrize(
     ("text", "wanted"),
     [
         (
@@ -146,6 +173,16 @@ def test_cli_prints_constants_and_writes_them(tmp_path):
             ["row 2: tpot_ms is -3", "row 3: tp is 'two'", "row 3: model is empty"],
         ),
         (HEAD, ["no rows"]),
+        ("", ["column 'model' is missing"]),
+        (HEAD.replace("tp,", "tp,tp,"), ["column 'tp' is given 2 times; keep one"]),
+        (
+            HEAD + "llama-3.1-8b,h100,1,1,128,7,5,,,,,9\n\nllama-3.1-8b,h100,1,1,128,,\n",
+            ["row 2: 12 cells for 11 columns; numbers", "row 4: tpot_ms is ''"],
+        ),
+        (
+            f"{HEAD}llama-3.1-8b,h100,1,1,128,7.5\n".replace(",", ";").replace(".5", ",5"),
+            ["row 2: tpot_ms is '7,5'; give a number with a decimal point"],
+        ),
         (
             table([("no-such-model", "h100", 1, 1, 128)]),
             ["model 'no-such-model' is not in the catalogue"],

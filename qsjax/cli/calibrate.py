@@ -65,6 +65,13 @@ def _print(fitted: Fit, skipped: list[Skipped], summary: dict[str, Any]) -> None
         click.echo(f"Not used: {one.id}: {one.because}.")
 
 
+def _named(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if not names:
+        raise ValueError(f"--fit {text!r} names no constant; known: {', '.join(PARAMETERS)}")
+    return names
+
+
 @click.command("calibrate")
 @click.argument("measured", type=click.Path(path_type=Path, dir_okay=False))
 @click.option(
@@ -93,7 +100,7 @@ def command(measured: Path, names: str | None, format_: str, out: Path | None) -
     if not used:
         reasons = "; ".join(f"{one.id}: {one.because}" for one in skipped)
         raise ValueError(f"{measured}: no row can be predicted: {reasons}")
-    free = DEFAULT_FREE if names is None else tuple(name.strip() for name in names.split(","))
+    free = DEFAULT_FREE if names is None else _named(names)
     fitted = fit(used, free)
     summary = _summary(fitted, skipped)
     if format_ == "json":

@@ -5,7 +5,7 @@ import functools
 import gzip
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -96,34 +96,36 @@ CSV_NUMBERS = ("tp", "pp", "dp", "ep", "kvp", "batch", "context", "isl", "osl", 
 
 
 def read_csv(path: str | Path) -> tuple[Record, ...]:
-    """Records of a user's CSV, one measured deployment a row.
+    """Records of a user's CSV, one measured deployment a row; also with semicolons or tabs.
 
-    `batch` counts the sequences of an attention replica. With `isl` and `osl` the measurement is
-    taken as aggregated serving, in which prompts interleave; else as decoding alone.
+    Rows are named by their line. `batch` counts the sequences of an attention replica. With `isl`
+    and `osl` the measurement is taken as aggregated serving, in which prompts interleave; else as
+    decoding alone.
 
     Raises:
-        ValueError: With every problem of the file: missing or unknown columns, and by row what is
-            no number or not above 0.
+        ValueError: With every problem of the file: missing, unknown or repeated columns, and by row
+            what is no number or not above 0, or in no column.
     """
     where = Path(path)
     try:
         text = where.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{where}: cannot be read: not UTF-8, save it so ({error})") from error
+    except OSError as error:
         raise ValueError(f"{where}: cannot be read: {error}") from error
-    reader = csv.DictReader(text.splitlines())
-    columns = [name.strip() for name in reader.fieldnames or ()]
+    lines = text.splitlines()
+    blank = next((i for i, line in enumerate(lines) if line.strip()), len(lines))
+    reader = csv.DictReader(lines[blank:], delimiter=_delimiter("".join(lines[blank : blank + 1])))
+    columns = [name.strip().lower() for name in reader.fieldnames or ()]
     reader.fieldnames = columns
-    known = {*CSV_REQUIRED, *CSV_TEXTS, *CSV_NUMBERS}
-    problems = [f"column {name!r} is missing" for name in CSV_REQUIRED if name not in columns]
-    problems += [
-        f"unknown column {name!r}; known: {', '.join(sorted(known))}"
-        for name in columns
-        if name not in known
-    ]
+    problems = _column_problems(columns)
     records: list[Record] = []
     if not problems:
-        for number, row in enumerate(reader, start=2):
-            found, record = _csv_row(number, row)
+        for row in reader:
+            # Spreadsheets write empty rows as separators, and such columns at the end of rows.
+            if not any(cell.strip() for cells in row.values() for cell in cells or ()):
+                continue
+            found, record = _csv_row(blank + reader.line_num, row)
             problems += found
             records.append(record)
         if not records:
@@ -133,8 +135,31 @@ def read_csv(path: str | Path) -> tuple[Record, ...]:
     return tuple(records)
 
 
-def _csv_row(number: int, row: Mapping[str, str | None]) -> tuple[list[str], Record]:
+def _delimiter(header: str) -> str:
+    """What divides the cells of a line: the most frequent of those that spreadsheets write."""
+    return max(",;\t", key=header.count)
+
+
+def _column_problems(columns: Sequence[str]) -> list[str]:
+    known = sorted({*CSV_REQUIRED, *CSV_TEXTS, *CSV_NUMBERS})
+    problems = [f"column {name!r} is missing" for name in CSV_REQUIRED if name not in columns]
+    for name in dict.fromkeys(filter(None, columns)):
+        if name not in known:
+            problems.append(f"unknown column {name!r}; known: {', '.join(known)}")
+        elif columns.count(name) > 1:
+            problems.append(f"column {name!r} is given {columns.count(name)} times; keep one")
+    return problems
+
+
+def _csv_row(number: int, row: Mapping[str | None, Any]) -> tuple[list[str], Record]:
     problems, values = [], dict[str, float]()
+    # csv puts what exceeds the columns under None.
+    beyond = row.get(None) or []
+    if any(cell.strip() for cell in beyond):
+        cells = len(row) - 1 + len(beyond)
+        problems.append(
+            f"row {number}: {cells} cells for {len(row) - 1} columns; numbers have a decimal point"
+        )
     for name in CSV_NUMBERS:
         text = (row.get(name) or "").strip()
         if not text and name not in CSV_REQUIRED:
@@ -142,7 +167,8 @@ def _csv_row(number: int, row: Mapping[str, str | None]) -> tuple[list[str], Rec
         try:
             values[name] = float(text)
         except ValueError:
-            problems.append(f"row {number}: {name} is {text!r}; give a number")
+            hint = " with a decimal point" if "," in text else ""
+            problems.append(f"row {number}: {name} is {text!r}; give a number{hint}")
             continue
         if not 0 < values[name] < float("inf"):
             problems.append(f"row {number}: {name} is {text}; give a number above 0")
