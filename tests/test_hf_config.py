@@ -8,6 +8,7 @@ import pytest
 from qsjax import catalog
 from qsjax.catalog import huggingface
 from qsjax.catalog.families import FAMILIES
+from qsjax.cost import params
 
 CONFIGS = sorted((Path(__file__).parent / "data" / "hf_configs").glob("*.json"))
 LLAMA = {
@@ -71,6 +72,39 @@ def test_the_guide_lists_every_type():
     assert missing == []
 
 
+@pytest.mark.parametrize(
+    ("path", "inner", "outer"),
+    [
+        ("qwen3-32b", "qwen3_vl_text", "Qwen3VLForConditionalGeneration"),
+        ("qwen3-235b-a22b", "qwen3_vl_moe_text", "Qwen3VLMoeForConditionalGeneration"),
+        ("qwen2.5-72b", "qwen2_5_vl_text", "Qwen2_5_VLForConditionalGeneration"),
+        ("glm-4.5-air", "glm4v_moe_text", "Glm4vMoeForConditionalGeneration"),
+    ],
+)
+def test_the_language_model_of_a_model_of_images(write, path, inner, outer):
+    config = json.loads((CONFIGS[0].parent / f"{path}.json").read_text())
+    nested = {**config, "architectures": None, "model_type": inner}
+    imported = catalog.load_hf(
+        write({"architectures": [outer], "text_config": nested, "vision_config": {}})
+    )
+    assert imported.spec == catalog.model(path)
+    assert imported.notes[0] == "the vision encoder is left out"
+
+
+def test_granite(write):
+    # ibm-granite/granite-3.1-3b-a800m-base: 3.3 B, of which 0.8 B active without embeddings.
+    mixture = {
+        "architectures": ["GraniteMoeForCausalLM"], "model_type": "granitemoe", "vocab_size": 49152,
+        "hidden_size": 1536, "intermediate_size": 512, "num_hidden_layers": 32,
+        "num_attention_heads": 24, "num_key_value_heads": 8, "num_local_experts": 40,
+        "num_experts_per_tok": 8, "tie_word_embeddings": True,
+    }  # fmt: skip
+    spec = catalog.load_hf(write(mixture)).spec
+    assert float(params.total_params(spec)) == pytest.approx(3.3e9, rel=0.01)
+    active = float(params.active_params(spec)) - float(params.embedding_params(spec))
+    assert active == pytest.approx(0.8e9, rel=0.02)
+
+
 def test_no_type_belongs_to_two_families():
     types = [name for family in FAMILIES.values() for name in family.types]
     assert len(types) == len(set(types))
@@ -123,7 +157,7 @@ def test_what_is_left_out_is_noted(write):
             "fp8",
         ),
         (None, "bf16", "bf16", "bf16"),
-        ({"quant_method": "auto-round", "bits": 4, "group_size": 128}, "fp4", "fp4", "bf16"),
+        ({"quant_method": "auto-round", "bits": 4}, "fp4", "fp4", "bf16"),
         # Only the cache is quantised.
         (
             {
@@ -144,6 +178,31 @@ def test_quantisation(write, table, weights, attention, kv):
     assert imported.kv_dtype == kv
     is_mxfp4 = table is not None and table["quant_method"] == "mxfp4"
     assert imported.weight_bytes == (0.53125 if is_mxfp4 else 0)
+
+
+def compressed(**weights):
+    groups = {"group_0": {"weights": {"num_bits": 4, **weights}}}
+    return {"quant_method": "compressed-tensors", "config_groups": groups}
+
+
+@pytest.mark.parametrize(
+    ("table", "stored"),
+    [
+        # Of 128 weights: a scale of two bytes, and with AWQ and GPTQ a zero of half a byte.
+        ({"quant_method": "awq", "bits": 4, "group_size": 128}, (64 + 2.5) / 128),
+        ({"quant_method": "gptq", "bits": 4, "group_size": -1}, 0.5),
+        ({"quant_method": "gptq", "bits": 8, "group_size": 128}, 0),
+        (compressed(type="int", group_size=128), (64 + 2) / 128),
+        (compressed(type="int", group_size=32), (16 + 2) / 32),
+        (compressed(type="float", group_size=16), 0),
+        (compressed(type="float", group_size=32), (16 + 1) / 32),
+        (compressed(type="int"), 0),
+        (compressed(type="int", group_size="128"), 0),
+    ],
+)
+def test_scales_of_four_bit_weights(write, table, stored):
+    imported = catalog.load_hf(write(LLAMA | {"quantization_config": table}))
+    assert imported.weight_bytes == stored
 
 
 @pytest.mark.parametrize(

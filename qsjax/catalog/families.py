@@ -76,10 +76,14 @@ _GEMMA3 = {
 }
 
 FAMILIES: dict[str, Family] = {
-    "llama": Family(types=("llama",), fields=_DENSE),
+    "llama": Family(types=("llama", "granite"), fields=_DENSE),
     "mistral": Family(types=("mistral",), fields=_DENSE, parts=(layers.window_everywhere,)),
     "phi3": Family(types=("phi3",), fields=_DENSE, parts=(layers.window_everywhere,)),
-    "qwen": Family(types=("qwen2", "qwen3"), fields=_DENSE, parts=(layers.window_from_a_layer_on,)),
+    "qwen": Family(
+        types=("qwen2", "qwen3", "qwen2_vl", "qwen2_5_vl", "qwen2_5_vl_text", "qwen3_vl_text"),
+        fields=_DENSE,
+        parts=(layers.window_from_a_layer_on,),
+    ),
     "gemma2": Family(types=("gemma2",), fields=_DENSE | _TIED, parts=(layers.window_every_other,)),
     "gemma3": Family(
         types=("gemma3", "gemma3_text"),
@@ -89,7 +93,7 @@ FAMILIES: dict[str, Family] = {
     "mixtral": Family(
         types=("mixtral", "phimoe"), fields=_ALL_ROUTED, parts=(layers.window_everywhere,)
     ),
-    "olmoe": Family(types=("olmoe",), fields=_ALL_ROUTED),
+    "olmoe": Family(types=("olmoe", "granitemoe"), fields=_ALL_ROUTED),
     "minimax": Family(
         types=("minimax_m2", "minimax_text_01", "minimax_m1", "minimax"),
         fields=_ALL_ROUTED,
@@ -107,7 +111,7 @@ FAMILIES: dict[str, Family] = {
         },
     ),
     "qwen_moe": Family(
-        types=("qwen2_moe", "qwen3_moe"),
+        types=("qwen2_moe", "qwen3_moe", "qwen3_vl_moe_text"),
         fields=_GROUPED | _FINE_GRAINED | _ONE_SHARED,
         parts=(layers.sparse_step, layers.one_shared_expert, layers.window_from_a_layer_on),
     ),
@@ -132,7 +136,7 @@ FAMILIES: dict[str, Family] = {
         parts=(layers.first_layers_dense, layers.sparse_index),
     ),
     "glm4_moe": Family(
-        types=("glm4_moe",),
+        types=("glm4_moe", "glm4v_moe_text"),
         fields=_GROUPED | _FINE_GRAINED | _SHARED_ALIKE,
         parts=(layers.first_layers_dense,),
     ),

@@ -13,6 +13,8 @@ BY_BITS: dict[int, Dtype] = {16: "bf16", 8: "fp8", 4: "fp4"}
 # Bytes of an element with its scales. NVFP4 has a byte for 16 elements, MXFP4 one for 32.
 STORED: dict[Dtype, float] = {"bf16": 2.0, "fp8": 1.0, "fp4": 0.5625}
 MXFP4 = 0.53125
+# Four-bit integers: a half and, for each group, a 16-bit scale and for some a four-bit zero.
+INTEGER, SCALE, SCALE_AND_ZERO = 0.5, 2.0, 2.5
 # quant_method of transformers whose width needs no further key.
 METHODS: dict[str, Dtype] = {"fp8": "fp8", "fbgemm_fp8": "fp8", "mxfp4": "fp4"}
 # quant_algo and kv_cache_quant_algo of NVIDIA ModelOpt.
@@ -130,6 +132,27 @@ def _exempts_attention(quantisation: Mapping[str, Any], layers: float, problems:
     return sum(layer < layers for layer in found) > layers / 2
 
 
+def _stored(quantisation: Mapping[str, Any]) -> float:
+    """Bytes of a four-bit weight with the scales of its group; 0 where STORED says it."""
+    names = (quantisation.get("quant_method"), quantisation.get("quant_algo"))
+    if any(str(name).lower() == "mxfp4" for name in names):
+        return MXFP4
+    group, scales = quantisation.get("group_size"), SCALE_AND_ZERO
+    if quantisation.get("quant_method") == "compressed-tensors":
+        groups = quantisation.get("config_groups")
+        tables = list(groups.values()) if isinstance(groups, Mapping) else []
+        first = {"group": tables[0] if tables else None}
+        group, scales = value_at(first, "group.weights.group_size"), SCALE
+        if value_at(first, "group.weights.type") == "float":
+            return MXFP4 if group == 32 else 0.0
+    elif quantisation.get("quant_method") not in BY_BIT_COUNT:
+        return 0.0
+    if not isinstance(group, int) or group == 0:
+        return 0.0
+    # One group for a whole row, written as -1, has scales of no weight.
+    return INTEGER + (scales / group if group > 0 else 0.0)
+
+
 def precisions(quantisation: Any, layers: float, problems: list[str]) -> Precisions:
     """The precisions of a quantisation table; None means bf16 (fp16 and fp32 are served so).
 
@@ -142,11 +165,9 @@ def precisions(quantisation: Any, layers: float, problems: list[str]) -> Precisi
         return Precisions()
     weights = _weights(quantisation, problems)
     is_exempt = _exempts_attention(quantisation, layers, problems)
-    names = (quantisation.get("quant_method"), quantisation.get("quant_algo"))
-    is_mxfp4 = any(str(name).lower() == "mxfp4" for name in names)
     return Precisions(
         weights=weights,
-        weight_bytes=MXFP4 if is_mxfp4 else 0.0,
+        weight_bytes=_stored(quantisation) if weights == "fp4" else 0.0,
         attention="bf16" if is_exempt else weights,
         kv=_cache(quantisation, problems),
     )
