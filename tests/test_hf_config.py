@@ -277,6 +277,19 @@ def test_all_problems_of_a_config_at_once(write):
     assert [pair for pair in pairs if not pair[0].startswith(pair[1])] == []
 
 
+def test_problems_have_the_line_of_their_key(write):
+    inner = LLAMA | {"hidden_size": "512", "vocab_size": -1, "quantization_config": {"bits": 4}}
+    del inner["num_hidden_layers"]
+    outer = {"vocab_size": 3, "quantization_config": {}, "text_config": inner}
+    found = problems(write(json.dumps(outer, indent=1)))
+    assert found == [
+        'missing "num_hidden_layers"',
+        # Given twice, so that its line is not certain.
+        '"vocab_size": -1 is not allowed; give a whole number of at least 1',
+        "line 9: \"hidden_size\" is '512', not a number",
+    ]
+
+
 def test_missing_key_names_its_alternatives(write):
     config = {**LLAMA, "model_type": "mixtral", "architectures": [], "num_experts_per_tok": 2}
     (only,) = problems(write(config))

@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +134,16 @@ def _quantisation(
     return table
 
 
+def _line(problem: str, path: Path) -> int:
+    """Line of the key that a problem starts with; 0 where the file has it never or repeatedly."""
+    key = re.match(r'(?:unknown )?"(?:[^"]*\.)?([^".]+)"', problem)
+    if key is None:
+        return 0
+    lines = path.read_text("utf-8-sig").splitlines()
+    here = [at for at, line in enumerate(lines, start=1) if f'"{key[1]}":' in line]
+    return here[0] if len(here) == 1 and len(lines) > 1 else 0
+
+
 def load(path: str | Path) -> HfModel:
     """The model of a config.json, or of the folder that holds it.
 
@@ -159,7 +171,9 @@ def load(path: str | Path) -> HfModel:
         table = _quantisation(config, beside, shape.get("layers", 0.0), problems)
         max_context = int(number(reading, "max_position_embeddings|max_seq_len", 0.0))
     if problems:
-        raise ValueError("\n".join([f"{path}:", *(f"  {problem}" for problem in problems)]))
+        found = sorted(((_line(text, path), text) for text in problems), key=itemgetter(0))
+        shown = (f"  line {line}: {text}" if line else f"  {text}" for line, text in found)
+        raise ValueError("\n".join([f"{path}:", *shown]))
     return HfModel(
         name=path.resolve().parent.name if path.name == "config.json" else path.stem,
         spec=ModelSpec(**shape),
