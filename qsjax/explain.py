@@ -86,7 +86,7 @@ def case_of(records: Records, convention: Convention, batch: float | None) -> Ca
     largest = float(parts.step.capacity.max_batch)
     if batch is None and largest > 1:
         placed, parts = at(largest)
-    return Case(placed, parts, tuple(shortcomings(placed, parts.step, batch)))
+    return Case(placed, parts, tuple(shortcomings(placed, parts.step, batch, convention)))
 
 
 def best_case(

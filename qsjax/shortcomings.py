@@ -7,6 +7,7 @@ import numpy as np
 from qsjax.decode import StepCost
 from qsjax.feasibility import REASONS
 from qsjax.grid import Records
+from qsjax.specs import Convention
 from qsjax.units import GIB
 
 
@@ -33,13 +34,27 @@ def _gib(size: float) -> str:
     return f"{size / GIB:,.2f} GiB"
 
 
-def shortcomings(records: Records, step: StepCost, batch: float | None) -> list[Shortcoming]:
+def _expert_ranks(ep: float, tp: float, stage: float, convention: Convention) -> str:
+    """Why the ranks of the experts do not divide a stage, and which ones would."""
+    whole = convention.ffn_sharding == "stage"
+    ranks = f"ep={ep:g}" if whole else f"ep={ep:g} times tp={tp:g}"
+    allowed = _divisors(stage if whole else stage / tp)
+    return (
+        f"{ranks} does not divide the {stage:g} GPUs of a pipeline stage; "
+        f"choose {'one' if whole else 'ep'} of {allowed}"
+    )
+
+
+def shortcomings(
+    records: Records, step: StepCost, batch: float | None, convention: Convention
+) -> list[Shortcoming]:
     """Every rule that a design of scalars breaks.
 
     Args:
         records: the design.
         step: its cost; the batch in it is at least 1.
         batch: sequences per attention replica that were asked for; None for the largest.
+        convention: the one that `step` was evaluated under.
     """
     model, part, cap = records.model, records.partition, step.capacity
     bits = int(step.reasons)
@@ -62,8 +77,7 @@ def shortcomings(records: Records, step: StepCost, batch: float | None) -> list[
         f"heads; choose one of {_divisors(heads)}",
         "ep exceeds or does not divide the experts": f"ep={ep:g} does not divide the {experts:g} "
         f"experts; choose one of {_divisors(experts)}",
-        "ep does not divide the stage": f"ep={ep:g} does not divide the {stage:g} GPUs of a "
-        f"pipeline stage; choose one of {_divisors(stage)}",
+        "ep does not divide the stage": _expert_ranks(ep, tp, stage, convention),
         "pp exceeds the layers": f"pp={pp:g} is more than the {layers:g} layers",
         "wrong GPU count": f"the degrees need {float(step.gpus):g} GPUs",
         "KV mode not applicable": "kv_mode none goes with kvp=1 only"

@@ -130,6 +130,14 @@ def test_an_illegal_split_says_what_would_be_legal(partition, reason, words):
     assert words in items[reason].text
 
 
+def test_a_split_that_one_convention_alone_refuses():
+    physical, paper = explain_both(MODEL, GPU, Partition(tp=4.0, ep=4.0, dp=2.0), WORK)
+    assert physical.stated.shortcomings == ()
+    assert [one.text for one in paper.stated.shortcomings] == [
+        "ep=4 times tp=4 does not divide the 8 GPUs of a pipeline stage; choose ep of 1, 2"
+    ]
+
+
 def test_bad_numbers_are_errors():
     with pytest.raises(ValueError, match="tp"):
         explain(MODEL, GPU, Partition(tp=0.0), WORK)
