@@ -25,6 +25,7 @@ from qsjax.measurements import (
     read_json,
 )
 from qsjax.measurements.deployment import engine_of, entries_of
+from qsjax.measurements.facts import facts
 from qsjax.measurements.storage import load_engines
 from qsjax.specs import PHYSICAL, Partition, Workload
 from qsjax.units import GIB, MS
@@ -102,6 +103,20 @@ def test_remarks_are_read():
     assert (one.workload.query_tokens, one.workload.tokens_per_step) == (2, pytest.approx(1.85))
     assert one.partition.redundant_experts == 32
     assert one.convention.two_batch_overlap
+
+
+@pytest.mark.parametrize("between", [" ", "=", ": ", " = "])
+def test_flags_in_remarks(between):
+    flags = ("--gpu-memory-utilization", "--mem-fraction-static", "--max-model-len")
+    notes = ", ".join(
+        f"{flag}{between}{x}" for flag, x in zip(flags, (0.95, 0.8, 4096), strict=True)
+    )
+    assert facts({"notes": notes}) == {
+        "memory_utilisation": 0.95,
+        "static_fraction": 0.8,
+        "max_model_len": 4096,
+    }
+    assert facts({"notes": f"gpu_memory_utilization{between}.9"}) == {"memory_utilisation": 0.9}
 
 
 def test_files_of_ones_own_are_not_taken_for_what_their_name_contains(tmp_path):

@@ -11,14 +11,15 @@ from typing import Any
 from qsjax.validate import LARGEST
 
 _NUMBER = r"(\d*\.?\d+)"
+_IS = "(?: ?[=:] ?| )"  # between a flag and its value
 # Fact: patterns in the notes, of which the first that matches counts. Memory is in GiB.
 PATTERNS: dict[str, tuple[str, ...]] = {
     "memory_utilisation": (
-        rf"gmu {_NUMBER}",
-        rf"gpu[-_]memory[-_]utili[sz]ation[ =]{_NUMBER}",
-        rf"free_gpu_memory_fraction[ =]{_NUMBER}",
+        rf"gmu{_IS}{_NUMBER}",
+        rf"gpu[-_ ]memory[-_ ]utili[sz]ation{_IS}{_NUMBER}",
+        rf"free_gpu_memory_fraction{_IS}{_NUMBER}",
     ),
-    "static_fraction": (rf"mem[-_]fraction[-_]static[ =]{_NUMBER}",),
+    "static_fraction": (rf"mem[-_]fraction[-_]static{_IS}{_NUMBER}",),
     "memory_gib": (rf"total {_NUMBER} ?GiB",),
     "memory_gb": (rf"HBM {_NUMBER} ?GB\b",),
     "usable_gib": (rf"total {_NUMBER} usable", rf"usable {_NUMBER} \(gmu"),
@@ -28,10 +29,10 @@ PATTERNS: dict[str, tuple[str, ...]] = {
     "draft_tokens": (r"draft_tokens=(\d+)", r"verify (\d+) tokens/req"),
     "accepted": (rf"accept(?:ed)? len(?:gth)? {_NUMBER}", rf"accept ~{_NUMBER}"),
     "weights_gb": (rf"weights/GPU ~{_NUMBER} ?GB",),
-    "max_model_len": (r"max[-_]model[-_]len[ =](\d+)",),
-    "max_batched_tokens": (r"max[-_]num[-_]batched[-_]tokens[ =](\d+)",),
-    "max_sequences": (r"max[-_]num[-_]seqs[ =](\d+)",),
-    "max_total_tokens": (r"max[-_]total[-_]tokens[ =](\d+)",),
+    "max_model_len": (rf"max[-_]model[-_]len{_IS}(\d+)",),
+    "max_batched_tokens": (rf"max[-_]num[-_]batched[-_]tokens{_IS}(\d+)",),
+    "max_sequences": (rf"max[-_]num[-_]seqs{_IS}(\d+)",),
+    "max_total_tokens": (rf"max[-_]total[-_]tokens{_IS}(\d+)",),
     "redundant_experts": (r"\((\d+) redundant\)", r"\(\+(\d+) redundant\)"),
     "length_ratio": (rf"range-ratio {_NUMBER}",),
 }
