@@ -103,8 +103,7 @@ def _causes(found: Found) -> list[str]:
             f"float32 ({own['others'] / single['others']:.1f}x and "
             f"{own['reductions'] / single['reductions']:.1f}x). Most of the arithmetic is not "
             "division, and every kernel sets up a design's numbers once, however many of its cells "
-            "a vector holds; XLA leaves float32 reductions to YNNPACK, which are slower than its "
-            "own in float64. The host's work for a call does not shrink either."
+            "a vector holds. The host's work for a call does not shrink either."
         )
         xla, alone = found["grids"]["xla"], sum(operations.by_hand().values())
         lines.append(

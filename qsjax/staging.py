@@ -13,6 +13,7 @@ smallest unit is a part, some designs of one row; tiles have several parts of ev
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import jax
@@ -23,8 +24,9 @@ from qsjax.tape import Step, record
 
 # Cells of a tile: long enough that a turn of the loop costs little beside its work.
 TILE_CELLS = 2**17
-# Designs of a part at least: XLA reduces up to 32 numbers one by one, more of them in vectors.
-_LEAST = 33
+# XLA reduces more than 32 numbers in vectors, by windows of 32, of which it runs the last one whole
+# too; so a part has up to two windows of designs, and the fuller the better.
+_WINDOW = 32
 # Lanes of a part at most: what is scored again for one cell is scored for all of its lanes.
 LANES = 128
 # Numbers of a vector.
@@ -46,6 +48,13 @@ class Cut(NamedTuple):
         return (self.tiles, *self.rows, self.parts)
 
 
+def part_of(designs: int) -> int:
+    """Designs of a part, a divisor: the most in two windows, else the fewest in more, else all."""
+    within = range(2 * _WINDOW, _WINDOW, -1)
+    above = range(2 * _WINDOW + 1, min(designs, TILE_CELLS) + 1)
+    return next((n for n in chain(within, above) if designs % n == 0), designs)
+
+
 def tiles_of(designs: int, kept: int = 1) -> int:
     """Tiles into which the designs are cut: equal ones, at least two; 1 if that cannot be.
 
@@ -53,15 +62,10 @@ def tiles_of(designs: int, kept: int = 1) -> int:
         designs: how many there are.
         kept: cells of each design.
     """
-    widest = max(2 * _LEAST, TILE_CELLS // kept)
-    counts = range(2, designs // _LEAST + 1)
-    return next((n for n in counts if designs % n == 0 and designs // n <= widest), 1)
-
-
-def parts_of(width: int) -> int:
-    """Equal parts of a tile, each of `_LEAST` designs or a little more; 1 if that cannot be."""
-    counts = range(width // _LEAST, 1, -1)
-    return next((n for n in counts if width % n == 0), 1)
+    part = part_of(designs)
+    parts = designs // part
+    most = min(max(1, TILE_CELLS // (part * kept)), parts // 2)
+    return next((parts // n for n in range(most, 0, -1) if parts % n == 0), 1)
 
 
 def vector_axis(kept: tuple[int, ...]) -> int:
@@ -82,9 +86,8 @@ def cut_of(shape: tuple[int, ...]) -> Cut:
     rows = list(kept)
     length = rows.pop(vector_axis(tuple(kept))) if kept else 1
     lanes = lanes_of(length)
-    tiles = tiles_of(designs, math.prod(kept))
-    parts = parts_of(designs // tiles)
-    return Cut((*rows, length // lanes), tiles, parts, designs // (tiles * parts), lanes)
+    tiles, width = tiles_of(designs, math.prod(kept)), part_of(designs)
+    return Cut((*rows, length // lanes), tiles, designs // (tiles * width), width, lanes)
 
 
 def restore(result: jax.Array, kept: tuple[int, ...]) -> jax.Array:

@@ -9,7 +9,7 @@ from tolerances import EXACT
 from qsjax.blocks import choose, count_tiles, reduce_tiles, reduce_whole
 from qsjax.feasibility import REASONS
 from qsjax.reduction import Scored, lowest, tolerance
-from qsjax.staging import cut_of, lanes_of, parts_of, tiles_of
+from qsjax.staging import cut_of, lanes_of, part_of, tiles_of
 
 LOWEST = lowest("float64")
 # Kept axes and designs: one row, several rows with the lanes in the middle, few lanes, no tiles.
@@ -131,6 +131,22 @@ def test_the_way_of_a_gpu_gives_the_same(monkeypatch):
     assert taken == [{"cpu"}]
 
 
+def test_only_the_program_for_a_cpu_loops_over_tiles():
+    """Programs for accelerators are made without one at hand, up to what their compilers take."""
+    shape = (66, 2048)
+    reduce = jax.jit(lambda *x: reduce_tiles(scorer(True), x, shape, with_second=True)[0])
+    traced = reduce.trace(*made_up(shape))
+
+    def seen(platform):
+        text = traced.lower(lowering_platforms=(platform,)).as_text()
+        return text.count("stablehlo.while"), text.count("stablehlo.optimization_barrier")
+
+    loops, barriers = seen("cpu")
+    assert barriers == 0
+    for platform in ("cuda", "rocm", "tpu"):
+        assert seen(platform) == (loops - 1, 1)
+
+
 def test_a_choice_survives_rounding_between_the_passes():
     """A tile whose second scores are lower than its first ones still gives its best design."""
     score = np.random.default_rng(3).random((4, 1, 32, 8))
@@ -150,7 +166,8 @@ def test_designs_are_cut_into_equal_tiles_and_parts():
     assert [tiles_of(n, 256) for n in (64, 784, 33614)] == [1, 2, 98]
     assert tiles_of(2**20, 2**20) == 2**20 // 64
     assert tiles_of(10007, 256) == 1  # a prime: one piece
-    assert [parts_of(n) for n in (31, 64, 343, 10007)] == [1, 1, 7, 1]
+    parts = [part_of(n) for n in (31, 64, 66, 343, 3528, 201, 10007)]
+    assert parts == [31, 64, 33, 49, 63, 67, 10007]
     # Sections that fill vectors of eight, or the whole axis.
     assert [lanes_of(n) for n in (5, 96, 512, 1000, 10082)] == [5, 96, 128, 40, 10082]
     for shape in SHAPES:

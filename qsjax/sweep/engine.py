@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property, lru_cache
 from typing import Any, Literal
 
@@ -146,6 +145,11 @@ class _Packs:
         return packed, is_real, q
 
 
+def _fetched(found: Any, count: int) -> Any:
+    """The first results of a call, on the host; waits for them."""
+    return jax.tree.map(lambda x: np.asarray(x)[:count], found)
+
+
 class Engine:
     """The devices of this process at work on a plan.
 
@@ -171,13 +175,14 @@ class Engine:
     def _one(self) -> tuple[Mesh, _Packs]:
         return self._on(self._devices[:1])
 
-    def _run(
+    def _start(
         self, on: tuple[Mesh, _Packs], moving: tuple[Any, ...], kernel: Any, **limits: Any
     ) -> Any:
+        """Results of a call that may still be running."""
         job, plan, (mesh, packs) = self.job, self.plan, on
         bounds = {name: tuple(map(float, pair)) for name, pair in job.bounds.items()}
         with jax.enable_x64(job.precision == "float64"):
-            found = program_for(mesh.devices.flat[0].platform)(
+            return program_for(mesh.devices.flat[0].platform)(
                 moving,
                 packs.fixed,
                 bounds | limits,
@@ -189,7 +194,6 @@ class Engine:
                 mesh,
                 kernel,
             )
-            return jax.tree.map(np.asarray, found)
 
     def _padded(self, blocks: np.ndarray) -> np.ndarray:
         """A call's blocks: as many as of any call, and for each device, so that one program serves.
@@ -202,14 +206,14 @@ class Engine:
 
     def one(self, block: int, kernel: Any) -> Any:
         """Results of `kernel` for one block."""
-        found = self._run(self._one, self._one[1].moving(np.array([block])), kernel)
-        return jax.tree.map(lambda x: x[0], found)
+        found = self._start(self._one, self._one[1].moving(np.array([block])), kernel)
+        return jax.tree.map(lambda x: np.asarray(x)[0], found)
 
     def call(self, blocks: np.ndarray, kernel: Any, **limits: Any) -> Any:
         """Results of `kernel` for the blocks of a call, which come along the first axis."""
         moving = self._all[1].moving(self._padded(blocks))
-        found = self._run(self._all, moving, kernel, **limits)
-        return jax.tree.map(lambda x: x[: len(blocks)], found)
+        found = self._start(self._all, moving, kernel, **limits)
+        return _fetched(found, len(blocks))
 
     def stream(self, blocks: np.ndarray) -> Iterator[tuple[np.ndarray, Reduction]]:
         """Reductions of the blocks, in order, a call at a time; the next call runs meanwhile."""
@@ -219,17 +223,16 @@ class Engine:
         # All at once: the host has no core for itself.
         moving = self._all[1].moving(np.concatenate(padded))
 
-        def start(at: int) -> "Future[Reduction]":
+        def start(at: int) -> Reduction:
             first = at * len(padded[0])
             own = jax.tree.map(lambda x: x[first : first + len(padded[at])], moving)
-            return pool.submit(self._run, self._all, own, reduce_one)
+            running: Reduction = self._start(self._all, own, reduce_one)
+            return running
 
         # One call at a time: two on one CPU device take turns and are slower than one.
-        with ThreadPoolExecutor(1) as pool:
-            coming = start(0)
-            for at, call in enumerate(calls):
-                found = coming.result()
-                if at + 1 < len(calls):
-                    coming = start(at + 1)
-                own: Reduction = jax.tree.map(lambda x, call=call: x[: len(call)], found)
-                yield call, own
+        coming = start(0)
+        for at, call in enumerate(calls):
+            found: Reduction = _fetched(coming, len(call))
+            if at + 1 < len(calls):
+                coming = start(at + 1)
+            yield call, found
