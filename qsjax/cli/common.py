@@ -13,6 +13,7 @@ import click
 from qsjax import catalog, export
 from qsjax.catalog import ModelEntry
 from qsjax.catalog.quantisation import STORED
+from qsjax.cli import tables
 from qsjax.specs import CONVENTIONS, Dtype, Workload
 from qsjax.units import KIB, MIB
 
@@ -215,7 +216,6 @@ def print_table(
     title: str, heads: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1
 ) -> None:
     """A table for people; the first `left` columns are text, the others numbers."""
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", header_style="bold")
@@ -223,7 +223,7 @@ def print_table(
         table.add_column(head, justify="left" if at < left else "right")
     for row in rows:
         table.add_row(*row)
-    Console(width=None if is_terminal() else 160).print(table)
+    tables.show(table, None if is_terminal() else 160)
 
 
 def print_rows(

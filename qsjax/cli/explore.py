@@ -13,7 +13,7 @@ import click
 import numpy as np
 
 from qsjax import catalog, export
-from qsjax.cli import common, figures, session
+from qsjax.cli import common, figures, session, tables
 from qsjax.cost.memory import usable_bytes
 from qsjax.explore import CONTEXTS, Exploration, explore
 from qsjax.feasibility import MEMORY_REASONS, REASONS
@@ -46,7 +46,6 @@ def _inputs(model: str, hardware: str, flags: dict[str, Any], exploration: Explo
 
 
 def _table(exploration: Exploration, rows: list[dict[str, Any]], title: str) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", header_style="bold")
@@ -71,7 +70,7 @@ def _table(exploration: Exploration, rows: list[dict[str, Any]], title: str) -> 
             table.add_section()
         last = (row["gpus"], row["context"])
         table.add_row(*_cells(row, exploration.other, several))
-    Console(width=None if common.is_terminal() else 140).print(table)
+    tables.show(table, None if common.is_terminal() else 140)
 
 
 def _cells(row: dict[str, Any], other: str, several: bool) -> list[str]:
