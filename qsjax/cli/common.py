@@ -62,6 +62,8 @@ def input_errors(command: Command) -> Command:
     def guarded(*args: Any, **kwargs: Any) -> Any:
         try:
             return command(*args, **kwargs)
+        except BrokenPipeError:  # `| head` has read enough: no mistake of the input
+            raise
         except (ValueError, OSError) as error:
             if "QSJAX_TRACEBACK" in os.environ:
                 raise
@@ -128,12 +130,15 @@ dtype_options = options(
         help="Dtype of the KV cache.  [default: as the model is published]",
     ),
 )
-workload_options = options(
-    click.option(
-        "--context",
-        type=Numbers(whole=True),
-        help="Context lengths, such as 1k,128k,1M.  [default: 1k to 16M by powers of two]",
-    ),
+
+
+def context_option(default: str) -> Callable[[Any], Any]:
+    """The flag for contexts; what is taken without it differs from verb to verb."""
+    text = f"Context lengths, such as 1k,128k,1M.  [default: {default}]"
+    return click.option("--context", type=Numbers(whole=True), help=text)
+
+
+quality_options = options(
     click.option(
         "--q",
         type=Numbers(),
@@ -143,6 +148,7 @@ workload_options = options(
     ),
     dtype_options,
 )
+workload_options = options(context_option("1k to 16M by powers of two"), quality_options)
 axis_options = options(
     *(
         click.option(f"--{name}", type=Numbers(whole=True), help=f"Values of the axis {name}.")
@@ -210,6 +216,11 @@ def print_json(value: Any) -> None:
 def is_terminal() -> bool:
     """Whether a person watches: colours and progress bars are for people."""
     return sys.stdout.isatty()
+
+
+def gpus(count: float) -> str:
+    """A number of GPUs in words."""
+    return "1 GPU" if count == 1 else f"{count:,.0f} GPUs"
 
 
 def print_table(

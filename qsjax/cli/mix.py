@@ -8,6 +8,7 @@ import click
 
 from qsjax import catalog, export
 from qsjax.cli import common, questions, session
+from qsjax.cli.cells import run_text
 from qsjax.explore import variants_of
 from qsjax.limits import check_limits
 from qsjax.mix import ClassResult, Mix, best_for_mix, classes_of, read_requests
@@ -171,9 +172,16 @@ def command(model: str, requests: Path, **flags: Any) -> None:
             _print(record, f"{model} on {count:g} x {flags['hardware']}")
     if flags["out"]:
         out: Path = flags["out"]
+        records = {
+            "requests": text,
+            "hardware": {"name": flags["hardware"], **export.spec_dict(device)},
+            "model": {"name": model, **export.spec_dict(catalog.model(model))},
+        }
+        inputs = run_text("mix", [model, str(requests)], flags, records)
+        export.write_atomically(out / "inputs.json", inputs)
         export.write_atomically(out / "result.json", json.dumps(export.finite(result), indent=1))
         export.write_atomically(out / "mix.csv", export.csv_text(_flat(found)))
-        session.note(f"Written to {out}: result.json, mix.csv")
+        session.note(f"Written to {out}: inputs.json, result.json, mix.csv")
 
 
 def _flat(found: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ _CELL_RULES, _TABLE_RULES = 3, 1  # characters that rules and padding take
 
 
 def _widths(column: "Column") -> tuple[int, int]:
-    """Least and natural width of a column [characters]: words stay whole, numbers with their unit."""
+    """Least and natural width of a column [characters]; words and numbers stay whole."""
     head, cells = str(column.header), [str(cell) for cell in column.cells]
     is_text = column.justify != "right"
     whole = [
