@@ -177,6 +177,12 @@ def _breakdown(rows: Sequence[Row], convention: str) -> list[Chart]:
     ]  # fmt: skip
 
 
+def _is_design(row: Row) -> bool:
+    """Whether a row may be a point of a front; winners of a sweep's cells have no variant."""
+    is_named = row.get("label") is not None or row.get("variant") is not None
+    return is_named and _has("tokens_per_s_per_user", "tokens_per_s_per_gpu")(row)
+
+
 def _front(rows: Sequence[Row], convention: str) -> list[Chart]:
     """Only where several designs stand for one variant and context: a front, not an optimum."""
     groups = series(rows, lambda row: (_label(row), row.get("context"), row.get("gpus")))
@@ -252,7 +258,7 @@ _KINDS: tuple[tuple[Callable[[Row], bool], Callable[[Sequence[Row], str], list[C
     (_has("subject", "context", "is_feasible"), _subjects),
     (_is_factor, _speedups),
     (_has("variant", "context", "terms", "tpot_ms"), _breakdown),
-    (_has("tokens_per_s_per_user", "tokens_per_s_per_gpu"), _front),
+    (_is_design, _front),
     (_has("variant", "parameter", "elasticity"), _elasticities),
     (_has("predicted", "measured"), _parity),
 )
