@@ -203,6 +203,7 @@ def explore(
         raise ValueError(f"unknown convention {convention!r}; give {' or '.join(CONVENTIONS)}")
     other = next(name for name in CONVENTIONS if name != convention)
     base = workload or Workload(context=1.0)
+    validate.check_lists({"gpus": gpus, "contexts": contexts, "qs": qs, **(overrides or {})})
     validate.check_axis("gpus", gpus)
     values = axis_values(gpus, contexts, overrides or {})
     check_inputs(model, hardware, {**values, "q": qs}, base, overrides or ())
