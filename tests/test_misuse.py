@@ -1,11 +1,14 @@
 """What a notebook user gets wrong: names for records, numbers for lists, unknown objectives."""
 
 import dataclasses
+import json
 
 import pytest
+from click.testing import CliRunner
 
 import qsjax
 from qsjax import explain, sensitivity
+from qsjax.cli import cli
 
 MODEL, GPU = qsjax.model("mixtral-8x7b"), qsjax.hardware("h100-sxm")
 RECORDS = qsjax.Records(MODEL, GPU, qsjax.Partition(), qsjax.Workload(context=1.0))
@@ -64,3 +67,23 @@ def test_ranges_tuples_and_arrays_are_lists():
     assert found.optimum.is_feasible.all()
     larger = dataclasses.replace(GPU, hbm_bytes=200e9)
     assert sensitivity.problem(MODEL, larger, gpus=[8], contexts=[8192.0], qs=()).cells == 1
+
+
+class TestWorkload:
+    def test_it_has_the_precisions_that_a_model_is_published_in(self):
+        assert qsjax.workload("mixtral-8x7b").bytes_ffn_weight == 2.0
+        assert qsjax.workload("mixtral-8x7b").ffn_dtype == "bf16"
+        assert qsjax.workload("deepseek-v3").bytes_ffn_weight == 1.0
+        assert qsjax.workload("mixtral-8x7b", weights="fp8", kv="fp8").bytes_kv == 1.0
+
+    def test_with_it_python_and_the_command_line_agree(self):
+        work = qsjax.workload("mixtral-8x7b")
+        asked = {"gpus": [8], "contexts": [8192.0]}
+        row = qsjax.best_rows(qsjax.explore(MODEL, GPU, **asked, workload=work))[0]
+        flags = ["--gpus", "8", "--context", "8k", "--hardware", "h100-sxm", "--format", "json"]
+        said = CliRunner().invoke(cli, ["explore", "mixtral-8x7b", *flags]).stdout
+        assert json.loads(said)["best"][0]["tpot_ms"] == row["tpot_ms"]
+
+    def test_an_unknown_dtype_is_told_with_the_known_ones(self):
+        with pytest.raises(ValueError, match="dtype 'int4' is unknown; give one of bf16, fp8, fp4"):
+            qsjax.workload("mixtral-8x7b", weights="int4")

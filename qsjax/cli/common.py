@@ -182,22 +182,8 @@ output_options = options(
 
 
 def workload(entry: ModelEntry, weights: Dtype | None, kv: Dtype | None) -> Workload:
-    """Workload at the dtypes of the flags, or those that the model is published in.
-
-    A flag sets the attention and FFN weights; embeddings and head stay in 16 bits, as engines do.
-    """
-    ffn = weights or entry.weight_dtype
-    attention = weights or entry.attn_weight_dtype
-    stored = STORED[weights] if weights else entry.weight_bytes or STORED[ffn]
-    return Workload(
-        context=1.0,
-        bytes_attn_weight=STORED[attention],
-        bytes_ffn_weight=stored,
-        bytes_kv=STORED[kv or entry.kv_dtype],
-        bytes_dispatch=min(2.0, max(1.0, stored)),
-        proj_dtype=attention,
-        ffn_dtype=ffn,
-    )
+    """Workload at the dtypes of the flags, or those that the model is published in."""
+    return catalog.workload_of(entry, weights, kv)
 
 
 def axis_overrides(**flags: Any) -> dict[str, Any]:
