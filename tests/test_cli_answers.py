@@ -1,5 +1,6 @@
 """What the verbs say to a person: names, units, notes, and nothing that was asked left out."""
 
+import json
 import subprocess
 import sys
 
@@ -108,6 +109,17 @@ def test_a_reader_that_has_enough_is_no_mistake():
         assert process.stderr is not None
         assert b"Error" not in process.stderr.read()
     assert process.returncode == 1
+
+
+def test_degrees_of_a_mix_are_whole_numbers(tmp_path):
+    (tmp_path / "requests.csv").write_text("isl,osl\n1000,500\n")
+    flags = ["--gpus", "4", "--hardware", "h100-sxm", "--format", "json"]
+    done = said("mix", "mixtral-8x7b", str(tmp_path / "requests.csv"), *flags)
+    (first, _) = json.loads(done.stdout)["mixes"]
+    for design in (first["design"], first["classes"][0]["own_design"]):
+        assert all(isinstance(design[name], int) for name in ("tp", "ep", "pp", "dp", "kvp"))
+        assert design["kvp"] == 1
+        assert design["kv_mode"] == "none"
 
 
 class TestRemarks:

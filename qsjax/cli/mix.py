@@ -28,16 +28,24 @@ def _class(result: ClassResult) -> dict[str, Any]:
         "batch": int(result.batch),
         "tokens_per_s_per_gpu": result.rate,
         "own_tokens_per_s_per_gpu": result.own_rate,
-        "own_design": result.own_design,
+        "own_design": _design(result.own_design),
         "loss": loss,
     }
+
+
+def _design(design: dict[str, Any]) -> dict[str, Any]:
+    """Degrees as whole numbers, and no KV mode where one rank holds a cache, as other verbs do."""
+    if not design:
+        return design
+    whole = {name: int(design[name]) for name in DEGREES}
+    return {**design, **whole, "kv_mode": design["kv_mode"] if whole["kvp"] > 1 else "none"}
 
 
 def _record(name: str, mix: Mix) -> dict[str, Any]:
     return {
         "variant": name,
         "is_feasible": mix.partition is not None,
-        "design": mix.design,
+        "design": _design(mix.design),
         "tokens_per_s_per_gpu": mix.rate,
         "tokens_per_s_per_gpu_of_own": mix.rate_of_own,
         "loss": mix.loss,
@@ -58,7 +66,7 @@ def _one_batch(found: Together) -> dict[str, Any]:
     return {
         "is_feasible": step is not None,
         "mean_context": found.context,
-        "design": found.design,
+        "design": _design(found.design),
         "batch": int(found.batch),
         "tpot_ms": None if step is None else scalar(step.tpot) / MS,
         "tokens_per_s_per_user": None if step is None else scalar(step.tokens_per_s_per_user),
