@@ -8,6 +8,7 @@ jax.config.update("jax_enable_x64", True)
 from qsjax.catalog import hardware as hardware
 from qsjax.catalog import ideal as ideal
 from qsjax.catalog import model as model
+from qsjax.catalog import workload as workload
 from qsjax.cost.params import active_params as active_params
 from qsjax.cost.params import dense_twin as dense_twin
 from qsjax.cost.params import total_params as total_params

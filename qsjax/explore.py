@@ -192,7 +192,8 @@ def explore(
         contexts: context lengths [tokens].
         qs: quality-equivalence factors of the dense twins (eq. 11, 21).
         convention: `physical` or `paper`; the other one is searched too, and shown beside.
-        workload: dtypes and batch; context is taken from `contexts`.
+        workload: dtypes and batch; context is taken from `contexts`. Without it weights are in FP8
+            and the cache in 16 bits; `qsjax.workload(name)` has what a model is published in.
         overrides: values of any axis, instead of its default.
         objective: what is maximised.
 
@@ -203,6 +204,7 @@ def explore(
         raise ValueError(f"unknown convention {convention!r}; give {' or '.join(CONVENTIONS)}")
     other = next(name for name in CONVENTIONS if name != convention)
     base = workload or Workload(context=1.0)
+    validate.check_lists({"gpus": gpus, "contexts": contexts, "qs": qs, **(overrides or {})})
     validate.check_axis("gpus", gpus)
     values = axis_values(gpus, contexts, overrides or {})
     check_inputs(model, hardware, {**values, "q": qs}, base, overrides or ())

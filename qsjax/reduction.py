@@ -1,7 +1,7 @@
 """Scores of designs with their feasibility, the tie rule, and the counts of reasons."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -65,7 +65,14 @@ class Reduced(NamedTuple):
 
 
 def score_of(step: StepCost, objective: Objective) -> jax.Array:
-    """What is maximised: the objective, or its negative where less is better."""
+    """What is maximised: the objective, or its negative where less is better.
+
+    Raises:
+        ValueError: no such objective.
+    """
+    known = get_args(Objective)
+    if objective not in known:
+        raise ValueError(f"objective {objective!r} is unknown; give one of {', '.join(known)}")
     value: jax.Array = getattr(step, objective)
     return -value if objective == "tpot" else value
 

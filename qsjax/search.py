@@ -139,6 +139,9 @@ def search(
         axes: the grid, from `grid.make_axes`; an axis `q` searches the dense twins.
         convention: accounting.
         objective: what is maximised (`tpot` is minimised).
+
+    Raises:
+        ValueError: no such objective.
     """
     kept = tuple(len(axis.values) for axis in axes.kept)
     placed = place(records, matrix_arrays(axes), convention)

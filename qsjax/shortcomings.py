@@ -1,14 +1,17 @@
-"""What a stated design lacks, in numbers: one finding for each rule that it breaks."""
+"""What a stated design lacks, in numbers: a finding for each rule that it breaks, and remarks."""
 
 import dataclasses
+from functools import partial
 
 import numpy as np
 
 from qsjax.decode import StepCost
 from qsjax.feasibility import REASONS
 from qsjax.grid import Records
+from qsjax.host import on_host
+from qsjax.layout import cache_layout
 from qsjax.specs import Convention
-from qsjax.units import GIB
+from qsjax.units import GB, GIB
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -97,3 +100,27 @@ def shortcomings(
         for name, bit in REASONS.items()
         if bits & bit and not (name == "batch does not fit" and float(cap.max_batch) < 1)
     ]
+
+
+def remarks(records: Records, convention: Convention) -> list[str]:
+    """What is legal about the tp of a design of scalars, but dear: the slow fabric, and copies."""
+    model, hardware = records.model, records.hardware
+    tp, island = float(np.asarray(records.partition.tp)), float(np.asarray(hardware.island_size))
+    found = []
+    if tp > island:
+        fast, slow = (float(np.asarray(bw)) / GB for bw in (hardware.intra_bw, hardware.inter_bw))
+        found.append(
+            f"tp={tp:g} leaves its island of {island:g} GPUs, so every all-reduce crosses the slow "
+            f"fabric ({slow:g} GB/s per GPU against {fast:g}); pp or dp keeps tp inside"
+        )
+    split = on_host(partial(cache_layout, mla_layout=convention.mla_cache))(model, tp)[1]
+    copies = tp / float(split)
+    if copies > 1:
+        shared = float(np.asarray(model.kv_latent)) > 0
+        heads = f"there are {float(np.asarray(model.kv_heads)):g} KV heads"
+        why = "all heads share its latent" if shared else heads
+        found.append(
+            f"tp={tp:g} holds the KV cache {copies:.3g} times over, as {why}; dp or kvp in place "
+            "of tp would not"
+        )
+    return found

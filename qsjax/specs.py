@@ -151,6 +151,8 @@ class Partition:
 class Workload:
     """What one decode step does. `batch` counts the sequences of an attention replica.
 
+    The dtypes are those of DeepSeek-V3 unless given: FP8 weights, a 16-bit cache. `qsjax.workload`
+    has those that a model of the catalogue is published in.
     `batch = None` stands for the largest batch that fits (B_max), the paper's operating point.
     With speculation a step runs `query_tokens` tokens of each sequence and `tokens_per_step` of
     them are accepted. `kv_scale_bytes` are the scales of a quantised cache, per token and layer.

@@ -218,18 +218,43 @@ def _raise_fields(subject: str, found: Mapping[str, str]) -> None:
         raise ValueError("\n".join([f"{subject}:", *lines]))
 
 
+def _expect(record: Any, kind: type, subject: str) -> None:
+    """Raise `ValueError` if something else stands where a record is due, such as its name."""
+    if isinstance(record, kind):
+        return
+    makers = {"model": "qsjax.model", "hardware": "qsjax.hardware"}
+    known = kind in (ModelSpec, HardwareSpec)
+    how = f"{makers[subject]}({record!r})" if known and isinstance(record, str) else kind.__name__
+    given = repr(record) if len(repr(record)) < 60 else f"a {type(record).__name__}"
+    raise ValueError(f"{subject}: {given} is no {kind.__name__}; give {how}")
+
+
+def check_lists(given: Mapping[str, Any]) -> None:
+    """Raise one `ValueError` that names all values that are no list, tuple or array of one axis."""
+    problems = []
+    for name, values in given.items():
+        if isinstance(values, str) or np.ndim(values) != 1:
+            how = f"give one, such as [{values!r}]" if np.ndim(values) == 0 else "give one axis"
+            problems.append(f"{name}: {values!r} is not a list; {how}")
+    if problems:
+        raise ValueError("\n".join(problems))
+
+
 def check_model(model: ModelSpec, name: str = "model") -> None:
     """Raise `ValueError` with every problem of a model's shapes."""
+    _expect(model, ModelSpec, "model")
     _raise_fields(name, model_problems(_values(model)))
 
 
 def check_hardware(hardware: HardwareSpec, name: str = "hardware") -> None:
     """Raise `ValueError` with every problem of an accelerator's numbers."""
+    _expect(hardware, HardwareSpec, "hardware")
     _raise_fields(name, hardware_problems(_values(hardware)))
 
 
 def check_workload(workload: Workload) -> None:
     """Raise `ValueError` with every problem of a workload; `batch` may be None."""
+    _expect(workload, Workload, "workload")
     given = {name: value for name, value in _values(workload).items() if value is not None}
     _raise_fields("workload", _rule_problems(WORKLOAD_RULES, given))
 
@@ -253,5 +278,8 @@ def check_partition(partition: Partition, model: ModelSpec | None = None) -> Non
 
     A grid does not call this with a model: there an illegal cell is a result with its reasons.
     """
+    _expect(partition, Partition, "partition")
+    if model is not None:
+        _expect(model, ModelSpec, "model")
     values = _values(partition) | ({} if model is None else _values(model))
     _raise_fields("partition", _problems(PARTITION_RULES, _partition_relations, values))

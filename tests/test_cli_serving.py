@@ -234,7 +234,8 @@ def test_compare_draws_also_where_nothing_runs(qsjax, tmp_path):
     subjects = ("switch-c", "grok-1", "--hardware", "h100-sxm", "--gpus", "1")
     done = qsjax("compare", *subjects, "--context", "8k,64k", "--out", str(tmp_path))
     assert "nothing runs" in done.stdout
-    assert {path.name for path in tmp_path.iterdir()} == {"why.svg", "result.json", "compare.csv"}
+    names = {"inputs.json", "why.svg", "result.json", "compare.csv"}
+    assert {path.name for path in tmp_path.iterdir()} == names
 
 
 @pytest.mark.parametrize(

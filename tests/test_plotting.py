@@ -251,6 +251,14 @@ class TestThroughput:
         assert [x.get_xdata()[0] for x in marks] == [CONTEXTS[2]]
         assert "infeasible" in texts(ax)
 
+    def test_panels_that_share_an_axis_hold_all_values(self):
+        _, panels = plotting.figure(1, 2, (9.0, 4.0), sharey=True)
+        plotting.throughput_vs_context(rows({CONTEXTS[2]}), panels[0, 0])
+        larger = [one | {"tokens_per_s_per_gpu": 1e4} for one in rows()]
+        ax = plotting.throughput_vs_context(larger, panels[0, 1])
+        assert ax.get_ylim()[0] < 1e6 / CONTEXTS[-1]
+        assert ax.get_ylim()[1] > 1e4
+
     def test_crossovers_stand_where_power_laws_cross(self):
         exact = (1e6 / 3e4) ** (1 / 0.4)
         (found,) = throughput.crossings(rows()[:6], rows()[6:], "tokens_per_s_per_gpu")

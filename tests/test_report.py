@@ -151,6 +151,15 @@ class TestContent:
         assert found.inputs == {"sweep": {"models": ["toy"]}}
         assert found.tables == {"winners": [{"context": 4096, "batch": 8}]}
 
+    def test_the_cells_of_a_sweep_are_a_table_without_a_front(self, tmp_path):
+        heads = "model,hardware,hbm_bw,context,tokens_per_s_per_gpu,tokens_per_s_per_user"
+        (tmp_path / "winners.csv").write_text(
+            f"{heads}\ntoy,h100,1e12,4096,9,8\ntoy,h100,2e12,4096,7,6\n"
+        )
+        data = embedded(report.html([report.read(tmp_path)]))
+        assert data["charts"] == []
+        assert [table["name"] for table in data["tables"]] == ["winners"]
+
     def test_several_folders_stand_side_by_side(self, folder, tmp_path):
         second = tmp_path / "second"
         second.mkdir()

@@ -15,7 +15,8 @@ from qsjax.catalog.huggingface import HfModel as HfModel
 from qsjax.catalog.huggingface import load as load_hf
 from qsjax.catalog.library import hardware_entry as hardware_entry
 from qsjax.catalog.library import model_entry as model_entry
-from qsjax.specs import HardwareSpec, ModelSpec
+from qsjax.catalog.quantisation import STORED
+from qsjax.specs import Dtype, HardwareSpec, ModelSpec, Workload
 
 __all__ = [
     "Deviation",
@@ -31,6 +32,8 @@ __all__ = [
     "model",
     "model_entry",
     "model_names",
+    "workload",
+    "workload_of",
 ]
 
 
@@ -90,4 +93,40 @@ def ideal(hardware: HardwareSpec) -> HardwareSpec:
         sequence_overhead=0.0,
         prefill_overhead=0.0,
         step_overhead=0.0,
+    )
+
+
+def workload(name: str | Path, weights: Dtype | None = None, kv: Dtype | None = None) -> Workload:
+    """The precisions that a model is published in, or others, as a workload of context 1.
+
+    Args:
+        name: as of `model`.
+        weights: dtype of the attention and FFN weights instead.
+        kv: dtype of the cache instead.
+
+    Raises:
+        ValueError: If the name or a dtype is unknown, or with all problems of the file.
+
+    >>> workload("mixtral-8x7b").bytes_ffn_weight, workload("deepseek-v3").bytes_ffn_weight
+    (2.0, 1.0)
+    """
+    return workload_of(model_entry(name), weights, kv)
+
+
+def workload_of(entry: ModelEntry, weights: Dtype | None, kv: Dtype | None) -> Workload:
+    """The workload of an entry; embeddings and head stay in 16 bits, as engines keep them."""
+    unknown = [dtype for dtype in (weights, kv) if dtype is not None and dtype not in STORED]
+    if unknown:
+        raise ValueError(f"dtype {unknown[0]!r} is unknown; give one of {', '.join(STORED)}")
+    ffn = weights or entry.weight_dtype
+    attention = weights or entry.attn_weight_dtype
+    stored = STORED[weights] if weights else entry.weight_bytes or STORED[ffn]
+    return Workload(
+        context=1.0,
+        bytes_attn_weight=STORED[attention],
+        bytes_ffn_weight=stored,
+        bytes_kv=STORED[kv or entry.kv_dtype],
+        bytes_dispatch=min(2.0, max(1.0, stored)),
+        proj_dtype=attention,
+        ffn_dtype=ffn,
     )

@@ -159,11 +159,15 @@ def _gpu_rows(settings: dict[str, Any], flags: dict[str, Any]) -> list[dict[str,
     )
     for row in rows:
         row |= {"parameter": "gpus", "tried": list(counts)}
-        best = f"the best is {row['best']:.6g}" if row["best"] is not None else "none is feasible"
+        unit = " s" if flags["metric"] == "tpot" else ""
+        wanted, metric = f"{flags['target']:g}{unit}", flags["metric"]
+        best = "none is feasible"
+        if row["best"] is not None:
+            best = f"the best is {row['best']:.6g}{unit}"
         row["message"] = (
-            f"none of {', '.join(map(str, counts))} GPUs reaches {flags['target']:g}; {best}"
+            f"none of {', '.join(map(str, counts))} GPUs reaches {metric} {wanted}; {best}"
             if row["gpus"] is None
-            else f"{row['gpus']} GPUs reach {row['value']:.6g}"
+            else f"{common.gpus(row['gpus'])} reach {metric} {row['value']:.6g}{unit}"
         )
         if row["gpus"] is None:
             del row["gpus"]

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 from qsjax import catalog, export
-from qsjax.cli import common
+from qsjax.cli import common, session
 from qsjax.explore import CONTEXTS
 
 AXES = ("tp", "ep", "pp", "dp", "kvp", "kv_mode", "batch")
@@ -40,6 +40,7 @@ def names(text: str) -> list[str]:
 def settings_of(model: str, flags: dict[str, Any]) -> dict[str, Any]:
     """Arguments of `sensitivity.problem` from the flags that explore has too."""
     entry = catalog.model_entry(model)
+    session.note_contexts(model, flags["context"])
     return {
         "model": entry.spec,
         "hardware": catalog.hardware(flags["hardware"]),

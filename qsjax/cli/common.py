@@ -13,6 +13,7 @@ import click
 from qsjax import catalog, export
 from qsjax.catalog import ModelEntry
 from qsjax.catalog.quantisation import STORED
+from qsjax.cli import tables
 from qsjax.specs import CONVENTIONS, Dtype, Workload
 from qsjax.units import KIB, MIB
 
@@ -61,6 +62,8 @@ def input_errors(command: Command) -> Command:
     def guarded(*args: Any, **kwargs: Any) -> Any:
         try:
             return command(*args, **kwargs)
+        except BrokenPipeError:  # `| head` has read enough: no mistake of the input
+            raise
         except (ValueError, OSError) as error:
             if "QSJAX_TRACEBACK" in os.environ:
                 raise
@@ -127,12 +130,15 @@ dtype_options = options(
         help="Dtype of the KV cache.  [default: as the model is published]",
     ),
 )
-workload_options = options(
-    click.option(
-        "--context",
-        type=Numbers(whole=True),
-        help="Context lengths, such as 1k,128k,1M.  [default: 1k to 16M by powers of two]",
-    ),
+
+
+def context_option(default: str) -> Callable[[Any], Any]:
+    """The flag for contexts; what is taken without it differs from verb to verb."""
+    text = f"Context lengths, such as 1k,128k,1M.  [default: {default}]"
+    return click.option("--context", type=Numbers(whole=True), help=text)
+
+
+quality_options = options(
     click.option(
         "--q",
         type=Numbers(),
@@ -142,6 +148,7 @@ workload_options = options(
     ),
     dtype_options,
 )
+workload_options = options(context_option("1k to 16M by powers of two"), quality_options)
 axis_options = options(
     *(
         click.option(f"--{name}", type=Numbers(whole=True), help=f"Values of the axis {name}.")
@@ -175,22 +182,8 @@ output_options = options(
 
 
 def workload(entry: ModelEntry, weights: Dtype | None, kv: Dtype | None) -> Workload:
-    """Workload at the dtypes of the flags, or those that the model is published in.
-
-    A flag sets the attention and FFN weights; embeddings and head stay in 16 bits, as engines do.
-    """
-    ffn = weights or entry.weight_dtype
-    attention = weights or entry.attn_weight_dtype
-    stored = STORED[weights] if weights else entry.weight_bytes or STORED[ffn]
-    return Workload(
-        context=1.0,
-        bytes_attn_weight=STORED[attention],
-        bytes_ffn_weight=stored,
-        bytes_kv=STORED[kv or entry.kv_dtype],
-        bytes_dispatch=min(2.0, max(1.0, stored)),
-        proj_dtype=attention,
-        ffn_dtype=ffn,
-    )
+    """Workload at the dtypes of the flags, or those that the model is published in."""
+    return catalog.workload_of(entry, weights, kv)
 
 
 def axis_overrides(**flags: Any) -> dict[str, Any]:
@@ -211,11 +204,15 @@ def is_terminal() -> bool:
     return sys.stdout.isatty()
 
 
+def gpus(count: float) -> str:
+    """A number of GPUs in words."""
+    return "1 GPU" if count == 1 else f"{count:,.0f} GPUs"
+
+
 def print_table(
     title: str, heads: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1
 ) -> None:
     """A table for people; the first `left` columns are text, the others numbers."""
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", header_style="bold")
@@ -223,7 +220,7 @@ def print_table(
         table.add_column(head, justify="left" if at < left else "right")
     for row in rows:
         table.add_row(*row)
-    Console(width=None if is_terminal() else 160).print(table)
+    tables.show(table, None if is_terminal() else 160)
 
 
 def print_rows(

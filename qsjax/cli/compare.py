@@ -10,6 +10,7 @@ import click
 
 from qsjax import catalog, export
 from qsjax.cli import common, figures, questions, session
+from qsjax.cli.cells import run_text
 from qsjax.compare import (
     Comparison,
     Subject,
@@ -152,13 +153,18 @@ def _say_turns(found: Comparison) -> None:
             f"{turn.context:,.0f} tokens."
         )
     if not found.turns:
-        click.echo(f"{found.convention}: the same subject leads at every context.")
+        leaders = [found.winner(k) for k in range(len(found.contexts))]
+        named = [found.subjects[i].label for i in leaders if i is not None]
+        where = "at every context" + (" at which something runs" if None in leaders else "")
+        says = f"{named[0]} leads {where}" if named else "nothing runs"
+        click.echo(f"{found.convention}: {says}.")
 
 
 @click.command("compare")
 @click.argument("subjects", nargs=-1, required=True, shell_complete=common.names_of("model"))
 @common.system_options
-@common.workload_options
+@common.context_option("1k,8k,32k,128k,1M")
+@common.quality_options
 @questions.request_options
 @common.output_options
 @common.input_errors
@@ -167,7 +173,8 @@ def command(subjects: tuple[str, ...], **flags: Any) -> None:
 
     A subject is MODEL[:q=Q][@ACCELERATOR]; :q=5 is the dense twin at that quality factor. One model
     with experts alone is compared with its twins at --q. Both conventions stand next to each other:
-    a factor means nothing without the accounting behind it.
+    a factor means nothing without the accounting behind it. Every design runs at its best batch;
+    `qsjax explore` takes the largest that fits, which the paper's accounting may punish.
 
     \b
     Examples:
@@ -180,6 +187,8 @@ def command(subjects: tuple[str, ...], **flags: Any) -> None:
     count = questions.one("gpus", flags["gpus"])
     contexts = sorted(questions.contexts_of(flags, CONTEXTS))
     sides = _subjects(subjects, flags)
+    for name in dict.fromkeys(side.label.partition("@")[0].partition(":")[0] for side in sides):
+        session.note_contexts(name, flags["context"])
     both = [compare(sides, int(count or 1), contexts, name) for name in (chosen, other)]
     rows, others = (_rows(found) for found in both)
     turns = [{"convention": f.convention, **turn._asdict()} for f in both for turn in f.turns]
@@ -193,7 +202,15 @@ def command(subjects: tuple[str, ...], **flags: Any) -> None:
         for found in both:
             _say_turns(found)
     if flags["out"]:
-        _write(flags["out"], result)
+        records = {
+            side.label: {
+                "model": export.spec_dict(side.model),
+                "hardware": export.spec_dict(side.hardware),
+            }
+            for side in sides
+        }
+        inputs = run_text("compare", subjects, flags, {"subjects": records})
+        _write(flags["out"], inputs, result)
 
 
 def _panels(draw: Callable[..., Any], width: float, height: float, result: dict[str, Any]) -> Any:
@@ -226,9 +243,10 @@ def _drawings(result: dict[str, Any]) -> Mapping[str, Callable[[], Any]]:
     return found
 
 
-def _write(out: Path, result: dict[str, Any]) -> None:
+def _write(out: Path, inputs: str, result: dict[str, Any]) -> None:
+    export.write_atomically(out / "inputs.json", inputs)
     export.write_atomically(out / "result.json", json.dumps(export.finite(result), indent=1))
     rows = [*result["rows"], *result["beside"]]
     export.write_atomically(out / "compare.csv", export.csv_text(rows))
-    names = ["result.json", "compare.csv", *figures.save(out, _drawings(result))]
+    names = ["inputs.json", "result.json", "compare.csv", *figures.save(out, _drawings(result))]
     session.note(f"Written to {out}: {', '.join(names)}")

@@ -131,16 +131,19 @@ def _rows(found: Design) -> list[dict[str, Any]]:
 
 def _tables(model: str, found: Design, metric: str) -> None:
     lines = [
-        (row["quantity"], f"x{row['factor']:.4g}", f"{row['marginal']:.3f}") for row in _rows(found)
+        (row["quantity"], f"x{row['factor']:.4g}", f"{row['marginal']:+.3f} %")
+        for row in _rows(found)
     ]
     heads = ("quantity", "over the reference", "gain for 1 % more cost")
     common.print_table(f"{model}: hardware that costs {found.cost:.6g}", heads, lines)
+    unit = " s" if metric == "tpot" else ""
     for label, value, design in zip(found.labels, found.metrics, found.designs, strict=True):
         split = " ".join(f"{name}={degree}" for name, degree in design.items())
-        click.echo(f"{cell_name(label)}: {metric} {value:.6g} with {split}")
+        click.echo(f"{cell_name(label)}: {metric} {value:.6g}{unit} with {split}")
     click.echo(
-        f"Mix {found.objective:.6g} with whole batches ({found.relaxed:.6g} with fractional ones); "
-        f"the reference, scaled to the same cost, reaches {found.reference:.6g}."
+        f"Mix {found.objective:.6g}{unit} with whole batches ({found.relaxed:.6g}{unit} with "
+        "fractional ones); the reference, scaled to the same cost, reaches "
+        f"{found.reference:.6g}{unit}."
     )
     if found.at_bound:
         click.echo(f"At the edge of the range searched: {', '.join(found.at_bound)}.")

@@ -10,12 +10,14 @@ import click
 
 from qsjax import catalog, engines, export
 from qsjax.cli import common, explained, figures, questions, session
+from qsjax.cli.cells import run_text
 from qsjax.companion import companion
 from qsjax.economics import Economy, costs, elasticities
 from qsjax.engines import Deployment, Engine
 from qsjax.explain import DEGREES, Case, Explanation, explain_both, explanation_record
 from qsjax.numerics import scalar
-from qsjax.specs import KV_MODES, HardwareSpec, ModelSpec, Partition, Workload
+from qsjax.shortcomings import remarks
+from qsjax.specs import CONVENTIONS, KV_MODES, HardwareSpec, ModelSpec, Partition, Workload
 
 CONTEXT = 8192.0  # where neither a flag nor the engine says one
 _ENGINES: tuple[Engine, ...] = ("vllm", "sglang")
@@ -92,7 +94,8 @@ def _record(
     record["cost_elasticities"] = elasticities(
         scalar(chosen.stated.parts.step.tokens_per_s_per_gpu), economy
     )
-    record["notes"] = list(deployment.notes)
+    rules = CONVENTIONS[chosen.convention]
+    record["notes"] = [*deployment.notes, *remarks(chosen.stated.records, rules)]
     record["replicas"] = deployment.replicas
     record["beside"] = explanation_record(beside)
     if requests and chosen.stated.is_feasible:
@@ -108,7 +111,11 @@ def _drawings(record: dict[str, Any], hardware: HardwareSpec, title: str) -> dic
     variant = "moe" if record["is_moe"] else "dense"
     cases = {name: record[name] for name in ("stated", "best") if record[name]}
     ledgers = [
-        {"label": name, "terms": case["memory_bytes"], "capacity": case["hbm_bytes"]}
+        {
+            "label": name,
+            "terms": explained.named(case["memory_bytes"], record["is_moe"]),
+            "capacity": case["hbm_bytes"],
+        }
         for name, case in cases.items()
     ]
     points = [
@@ -163,6 +170,7 @@ def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> None:
     hardware = catalog.hardware(flags["hardware"])
     partition, hardware, work = _inputs(deployment, hardware, work, flags)
     economy = questions.economy_from(hardware, flags)
+    session.note_contexts(name, [scalar(work.context)])
     both = explain_both(spec, hardware, partition, work, flags["convention"], q)
     isl, osl = questions.one("isl", flags["isl"]), questions.one("osl", flags["osl"])
     requests = (isl, osl) if isl is not None and osl is not None else None
@@ -175,10 +183,18 @@ def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> None:
     else:
         common.print_record(record, flags["format_"])
     if flags["out"]:
-        _write(flags["out"], record, hardware, title)
+        records = {
+            "hardware": {"name": flags["hardware"], **export.spec_dict(hardware)},
+            "model": {"name": name, **export.spec_dict(spec)},
+        }
+        inputs = run_text("explain", [model, *engine_flags], flags, records)
+        _write(flags["out"], inputs, record, hardware, title)
 
 
-def _write(out: Path, record: dict[str, Any], hardware: HardwareSpec, title: str) -> None:
+def _write(
+    out: Path, inputs: str, record: dict[str, Any], hardware: HardwareSpec, title: str
+) -> None:
+    export.write_atomically(out / "inputs.json", inputs)
     export.write_atomically(out / "result.json", json.dumps(export.finite(record), indent=1))
-    names = ["result.json", *figures.save(out, _drawings(record, hardware, title))]
+    names = ["inputs.json", "result.json", *figures.save(out, _drawings(record, hardware, title))]
     session.note(f"Written to {out}: {', '.join(names)}")

@@ -8,6 +8,14 @@ from qsjax.cli import common
 from qsjax.explain import DEGREES
 from qsjax.units import GIB, MS, TFLOP
 
+# To the laws a dense model is a mixture of one expert; to people it has an FFN.
+_DENSE_NAMES = {"weights: routed experts": "weights: FFN", "hbm_routed": "hbm_ffn"}
+
+
+def named(terms: dict[str, float], is_moe: bool) -> dict[str, float]:
+    """Terms of a ledger under the names that people expect of this kind of model."""
+    return terms if is_moe else {_DENSE_NAMES.get(name, name): x for name, x in terms.items()}
+
 
 def _degrees(case: dict[str, Any]) -> str:
     parts = [f"{name}={case[name]}" for name in DEGREES if case[name] > 1]
@@ -38,18 +46,21 @@ def _print_designs(record: dict[str, Any]) -> None:
     common.print_table("The design, and the best ones of as many GPUs", heads, rows, left=3)
 
 
-def _print_ledgers(case: dict[str, Any]) -> None:
+def _print_ledgers(case: dict[str, Any], is_moe: bool) -> None:
     capacity = case["hbm_bytes"]
+    if not case["is_feasible"]:
+        sequences = "1 sequence" if case["batch"] == 1 else f"{case['batch']:,} sequences"
+        click.echo(f"What follows is what it would take with {sequences} if it ran:")
     memory = [
         (name, f"{size / GIB:,.3f}", f"{100 * size / capacity:.1f}")
-        for name, size in case["memory_bytes"].items()
+        for name, size in named(case["memory_bytes"], is_moe).items()
         if size
     ]
     memory.append(("capacity", f"{capacity / GIB:,.3f}", "100.0"))
     common.print_table("Memory of one GPU", ("", "GiB", "%"), memory)
     time = [
         (name, f"{t:,.4f}", f"{100 * t / case['tpot_ms']:.1f}", _hidden(case, name))
-        for name, t in case["time_ms"].items()
+        for name, t in named(case["time_ms"], is_moe).items()
         if t or case["hidden_ms"].get(name)
     ]
     time.append(("TPOT", f"{case['tpot_ms']:,.4f}", "100.0", ""))
@@ -92,7 +103,7 @@ def show(record: dict[str, Any], title: str) -> None:
         click.echo(f"Under the {beside['convention']} convention: {item['text']}.")
     _print_designs(record)
     _print_costs(record)
-    _print_ledgers(stated)
+    _print_ledgers(stated, record["is_moe"])
     if "prefill" in record:
         _print_prefill(record["prefill"])
     best = record["best"]

@@ -13,7 +13,7 @@ import click
 import numpy as np
 
 from qsjax import catalog, export
-from qsjax.cli import common, figures, session
+from qsjax.cli import common, figures, session, tables
 from qsjax.cost.memory import usable_bytes
 from qsjax.explore import CONTEXTS, Exploration, explore
 from qsjax.feasibility import MEMORY_REASONS, REASONS
@@ -46,7 +46,6 @@ def _inputs(model: str, hardware: str, flags: dict[str, Any], exploration: Explo
 
 
 def _table(exploration: Exploration, rows: list[dict[str, Any]], title: str) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", header_style="bold")
@@ -62,7 +61,8 @@ def _table(exploration: Exploration, rows: list[dict[str, Any]], title: str) -> 
         "kvp",
     ):
         table.add_column(name, justify="left" if name == "variant" else "right")
-    for name in ("batch", "TPOT ms", "tok/s/GPU", "bound by", "vs MoE", f"({exploration.other})"):
+    factors = ["vs MoE", f"({exploration.other})"] if len(exploration.variants) > 1 else []
+    for name in ("batch", "TPOT ms", "tok/s/GPU", "bound by", *factors):
         table.add_column(name, justify="left" if name == "bound by" else "right")
     order = sorted(range(len(rows)), key=lambda i: (rows[i]["gpus"], rows[i]["context"], i))
     last = None
@@ -70,8 +70,9 @@ def _table(exploration: Exploration, rows: list[dict[str, Any]], title: str) -> 
         if last not in (None, (row["gpus"], row["context"])):
             table.add_section()
         last = (row["gpus"], row["context"])
-        table.add_row(*_cells(row, exploration.other, several))
-    Console(width=None if common.is_terminal() else 140).print(table)
+        cells = _cells(row, exploration.other, several)
+        table.add_row(*cells[: len(table.columns)])  # a dense model has no factors
+    tables.show(table, None if common.is_terminal() else 140)
 
 
 def _cells(row: dict[str, Any], other: str, several: bool) -> list[str]:
@@ -125,6 +126,7 @@ def command(model: str, **flags: Any) -> None:
         **{name: flags[name] for name in ("tp", "ep", "pp", "dp", "kvp", "kv_mode", "batch")}
     )
     entry = catalog.model_entry(model)
+    session.note_contexts(model, flags["context"])
     exploration = explore(
         entry.spec,
         catalog.hardware(flags["hardware"]),
@@ -168,7 +170,7 @@ def _print(
 
 
 def _where(row: dict[str, Any]) -> str:
-    return f"{_label(row)} at {_tokens(row['context'])} on {row['gpus']} GPUs"
+    return f"{_label(row)} at {_tokens(row['context'])} on {common.gpus(row['gpus'])}"
 
 
 def _label(row: dict[str, Any]) -> str:
@@ -176,7 +178,9 @@ def _label(row: dict[str, Any]) -> str:
 
 
 def _needs(row: dict[str, Any]) -> str:
-    gpus = f"{row['needs_gpus']:,.0f} GPUs of this kind" if np.isfinite(row["needs_gpus"]) else ""
+    gpus = (
+        f"{common.gpus(row['needs_gpus'])} of this kind" if np.isfinite(row["needs_gpus"]) else ""
+    )
     if np.isfinite(row["needs_hbm_bytes"]):
         hbm = f"{row['needs_hbm_bytes'] / GIB:,.1f} GiB of HBM on each GPU"
         return f"it would fit with {hbm}" + (f", or with {gpus}" if gpus else "")

@@ -8,6 +8,7 @@ import click
 
 from qsjax import catalog, export
 from qsjax.cli import common, questions, session
+from qsjax.cli.cells import run_text
 from qsjax.explore import variants_of
 from qsjax.limits import check_limits
 from qsjax.mix import ClassResult, Mix, best_for_mix, classes_of, read_requests
@@ -27,16 +28,24 @@ def _class(result: ClassResult) -> dict[str, Any]:
         "batch": int(result.batch),
         "tokens_per_s_per_gpu": result.rate,
         "own_tokens_per_s_per_gpu": result.own_rate,
-        "own_design": result.own_design,
+        "own_design": _design(result.own_design),
         "loss": loss,
     }
+
+
+def _design(design: dict[str, Any]) -> dict[str, Any]:
+    """Degrees as whole numbers, and no KV mode where one rank holds a cache, as other verbs do."""
+    if not design:
+        return design
+    whole = {name: int(design[name]) for name in DEGREES}
+    return {**design, **whole, "kv_mode": design["kv_mode"] if whole["kvp"] > 1 else "none"}
 
 
 def _record(name: str, mix: Mix) -> dict[str, Any]:
     return {
         "variant": name,
         "is_feasible": mix.partition is not None,
-        "design": mix.design,
+        "design": _design(mix.design),
         "tokens_per_s_per_gpu": mix.rate,
         "tokens_per_s_per_gpu_of_own": mix.rate_of_own,
         "loss": mix.loss,
@@ -57,7 +66,7 @@ def _one_batch(found: Together) -> dict[str, Any]:
     return {
         "is_feasible": step is not None,
         "mean_context": found.context,
-        "design": found.design,
+        "design": _design(found.design),
         "batch": int(found.batch),
         "tpot_ms": None if step is None else scalar(step.tpot) / MS,
         "tokens_per_s_per_user": None if step is None else scalar(step.tokens_per_s_per_user),
@@ -171,9 +180,16 @@ def command(model: str, requests: Path, **flags: Any) -> None:
             _print(record, f"{model} on {count:g} x {flags['hardware']}")
     if flags["out"]:
         out: Path = flags["out"]
+        records = {
+            "requests": text,
+            "hardware": {"name": flags["hardware"], **export.spec_dict(device)},
+            "model": {"name": model, **export.spec_dict(catalog.model(model))},
+        }
+        inputs = run_text("mix", [model, str(requests)], flags, records)
+        export.write_atomically(out / "inputs.json", inputs)
         export.write_atomically(out / "result.json", json.dumps(export.finite(result), indent=1))
         export.write_atomically(out / "mix.csv", export.csv_text(_flat(found)))
-        session.note(f"Written to {out}: result.json, mix.csv")
+        session.note(f"Written to {out}: inputs.json, result.json, mix.csv")
 
 
 def _flat(found: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ import click
 
 from qsjax import catalog, export
 from qsjax.cli import common, figures, questions, session
+from qsjax.cli.cells import run_text
 from qsjax.economics import Economy, costs
 from qsjax.explore import axis_values, check_inputs, grid_of, variants_of
 from qsjax.grid import Records, stack
@@ -144,6 +145,15 @@ def _money(value: float | None) -> str:
     return "-" if value is None else f"{value:,.3f}"
 
 
+def _say_designs(summary: dict[str, Any]) -> None:
+    lost = summary["largest_loss_between_batches"]
+    between = f" Between the batches tried at most {lost:.1%} of tokens/s/GPU is lost."
+    click.echo(
+        f"{summary['designs_decided']:,} designs decided, {summary['designs_evaluated']:,} of them "
+        f"evaluated.{between if lost else ''}"
+    )
+
+
 def _say_refused(item: dict[str, Any]) -> None:
     where = f"{item['model']} {item['variant']} on {item['gpus']:g} x {item['hardware']}"
     click.echo(f"Nothing for {where} at {item['context']:,.0f} tokens:")
@@ -159,15 +169,20 @@ def _say_refused(item: dict[str, Any]) -> None:
         )
         if found[key] == found[key]  # not NaN
     ]
-    click.echo(
-        f"  It would be possible with {', or with '.join(options) or 'none of what was tried'}."
-    )
+    if options:
+        click.echo(f"  It would be possible with {', or with '.join(options)}.")
+    else:
+        click.echo(
+            "  No shorter context, no number of GPUs and no faster accelerator that was tried "
+            "makes it possible."
+        )
 
 
 @click.command("pareto")
 @click.argument("models", nargs=-1, required=True, shell_complete=common.names_of("model"))
 @common.system_options
-@common.workload_options
+@common.context_option("8k")
+@common.quality_options
 @questions.request_options
 @common.axis_options
 @questions.limit_options
@@ -190,6 +205,8 @@ def command(models: tuple[str, ...], **flags: Any) -> None:
       qsjax pareto deepseek-v3 --hardware h200-sxm --max-tpot 20ms --max-usd 3 --usd-per-hour 2.5
     """
     devices = [name.strip() for name in flags["hardware"].split(",") if name.strip()]
+    for model in models:
+        session.note_contexts(model, questions.contexts_of(flags, (CONTEXT,)))
     found = [_series(model, device, flags) for model in models for device in devices]
     rows = _label([row for series in found for row in series.rows])
     refused = [item for series in found for item in series.refused]
@@ -204,22 +221,25 @@ def command(models: tuple[str, ...], **flags: Any) -> None:
     elif flags["format_"] == "csv":
         click.echo(export.csv_text(rows), nl=False)
     else:
-        _table(rows, flags["points"])
-        click.echo(
-            f"{summary['designs_decided']:,} designs decided, "
-            f"{summary['designs_evaluated']:,} of them evaluated. Between the batches tried "
-            f"at most {summary['largest_loss_between_batches']:.1%} of tokens/s/GPU is lost."
-        )
+        if rows:
+            _table(rows, flags["points"])
+        _say_designs(summary)
         for item in refused:
             _say_refused(item)
     if flags["out"]:
-        _write(flags["out"], {**summary, "front": rows, "refused": refused}, rows)
+        records = {
+            "models": {name: export.spec_dict(catalog.model(name)) for name in models},
+            "hardware": {name: export.spec_dict(catalog.hardware(name)) for name in devices},
+        }
+        inputs = run_text("pareto", models, flags, records)
+        _write(flags["out"], inputs, {**summary, "front": rows, "refused": refused}, rows)
 
 
-def _write(out: Path, result: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+def _write(out: Path, inputs: str, result: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    export.write_atomically(out / "inputs.json", inputs)
     export.write_atomically(out / "result.json", json.dumps(export.finite(result), indent=1))
     export.write_atomically(out / "pareto.csv", export.csv_text(rows))
-    names = ["result.json", "pareto.csv"]
+    names = ["inputs.json", "result.json", "pareto.csv"]
     if rows:
         from qsjax import plotting
 

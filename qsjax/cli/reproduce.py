@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from qsjax import catalog, export, paper
-from qsjax.cli import common, figures, session
+from qsjax.cli import common, figures, session, tables
 
 COLUMNS = ("published", "paper", "error_pct", "beyond_rounding_pct", "physical")
 
@@ -44,7 +44,6 @@ def _title(number: str) -> str:
 
 
 def _print_table(rows: list[dict[str, Any]], number: str) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(title=_title(number), title_justify="left", header_style="bold")
@@ -64,7 +63,7 @@ def _print_table(rows: list[dict[str, Any]], number: str) -> None:
             _number(row["physical"]),
             row["note"],
         )
-    Console(width=None if common.is_terminal() else 160).print(table)
+    tables.show(table, None if common.is_terminal() else 160)
 
 
 def _write(out: Path, rows: list[dict[str, Any]], result: dict[str, Any]) -> None:

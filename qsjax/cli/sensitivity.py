@@ -114,7 +114,7 @@ def command(model: str, **flags: Any) -> None:
     elif flags["format_"] == "csv":
         click.echo(export.csv_text(rows), nl=False)
     else:
-        _tables(model, summary)
+        _tables(model, summary, are_named=flags["parameter"] is not None)
     if flags["out"]:
         data = slopes_dataset(result)
         pictures = drawings(model, rows, settings, outcome, flags["span"])
@@ -145,7 +145,8 @@ def _factor(value: float | None) -> str:
     return "-" if value is None else f"x{value:.4g}"
 
 
-def _tables(model: str, summary: dict[str, Any]) -> None:
+def _tables(model: str, summary: dict[str, Any], are_named: bool) -> None:
+    """A table for each cell: every parameter that was named, else the largest ones."""
     rows = summary["cells"]
     cells: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
@@ -155,7 +156,9 @@ def _tables(model: str, summary: dict[str, Any]) -> None:
         if found[0]["elasticity"] is None:
             click.echo(f"{model}, {cell}: {found[0]['masked']}\n")
             continue
-        largest = sorted(found, key=lambda row: -abs(row["elasticity"]))[:SHOWN]
+        largest = sorted(found, key=lambda row: -abs(row["elasticity"]))
+        if not are_named:
+            largest = [row for row in largest[:SHOWN] if row["elasticity"] != 0]
         lines = [
             (
                 row["parameter"],
@@ -164,10 +167,14 @@ def _tables(model: str, summary: dict[str, Any]) -> None:
                 row.get("switch_up_what", ""),
             )
             for row in largest
-            if row["elasticity"] != 0
         ]
         bound = f", bound by {found[0]['bound_by']}"
         common.print_table(f"{model}, {cell}: {metric}{bound}", heads, lines)
+        if not are_named and len(found) > len(lines):
+            click.echo(
+                f"The largest {len(lines)} of {len(found)}; --parameter names others, and "
+                "--format csv has them all."
+            )
     for row in summary.get("uncertainty", []):
         if np.isfinite(row["p_dense_wins"]):
             causes = ", ".join(f"{k} {v:.2f}" for k, v in row["first_order_verdict"].items())

@@ -4,13 +4,14 @@ import hashlib
 import os
 import platform
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import click
 import jax
 
-from qsjax import __version__
+from qsjax import __version__, catalog
 
 # Compiled programs kept on disk [B]; the oldest go first.
 CACHE_BYTES = 256 * 2**20
@@ -21,6 +22,15 @@ def note(text: str) -> None:
     """A remark on standard error; `--quiet` leaves it out."""
     if not _settings().get("quiet"):
         click.echo(text, err=True)
+
+
+def note_contexts(model: str, contexts: Iterable[float] | None) -> None:
+    """Say which of the stated contexts are longer than `model` is published for."""
+    longest = catalog.model_entry(model).max_context
+    beyond = [f"{context:,.0f}" for context in contexts or () if context > longest > 0]
+    if beyond:
+        listed = ", ".join(beyond)
+        note(f"Note: {model} is published for up to {longest:,} tokens; {listed}: a what-if.")
 
 
 def detail(text: str) -> None:

@@ -76,6 +76,7 @@ def throughput_vs_context(
     contexts = [row["context"] for row in rows]
     scales.token_axis(ax.xaxis, contexts)
     scales.number_axis(ax.yaxis)
+    _make_room(ax, [row[metric] for row in rows if row["is_feasible"]])
     ends += _mark_infeasible(ax, lines, looks)
     _name_ends(ax, ends)
     if crossovers:
@@ -98,6 +99,13 @@ def _line(ax: Axes, rows: Sequence[Row], metric: str, look: style.Look, shade: f
         alpha=shade,
         zorder=3,
     )
+
+
+def _make_room(ax: Axes, values: Sequence[float]) -> None:
+    """Limits around all values, also where panels share an axis whose limits another has set."""
+    low, high = ax.get_ylim()
+    if values and not ax.get_autoscaley_on():
+        ax.set_ylim(min(low, min(values) / 1.3), max(high, max(values) * 1.3))
 
 
 def _mark_infeasible(

@@ -69,12 +69,17 @@ def _look(looks: dict[str, style.Look], name: str) -> dict[str, str]:
             "dash": _DASHES[at % len(_DASHES)]}  # fmt: skip
 
 
+def _named(row: Row) -> str | None:
+    """The name that the rows of some verbs carry; others are named by their variant."""
+    return row.get("label") or row.get("subject")
+
+
 def _label(row: Row) -> str:
-    return str(row.get("label") or style.variant_label(row))
+    return _named(row) or style.variant_label(row)
 
 
 def _looks(rows: Sequence[Row]) -> dict[str, style.Look]:
-    if any(row.get("label") for row in rows):
+    if any(_named(row) for row in rows):
         return style.category_looks([_label(row) for row in rows])
     return style.variant_looks(rows)
 
@@ -104,6 +109,20 @@ def _over_context(rows: Sequence[Row], convention: str) -> list[Chart]:
          "x": {"label": "context [tokens]", "scale": "tokens"},
          "y": {"label": METRICS["tokens_per_s_per_gpu"], "scale": "log"}}
     ]  # fmt: skip
+
+
+def _subjects(rows: Sequence[Row], convention: str) -> list[Chart]:
+    """A comparison: one table, and one figure, for each accounting."""
+    counted = str(rows[0].get("convention") or convention)
+    return [
+        chart | {"title": f"{chart['title']}, {counted} accounting"}
+        for chart in _over_context(rows, counted)
+    ]
+
+
+def _is_factor(row: Row) -> bool:
+    """Whether a row compares with the MoE in one number; draws have quantiles there."""
+    return _has("variant", "context")(row) and isinstance(row.get("speedup_over_moe"), int | float)
 
 
 def _speedups(rows: Sequence[Row], convention: str) -> list[Chart]:
@@ -156,6 +175,12 @@ def _breakdown(rows: Sequence[Row], convention: str) -> list[Chart]:
          "parts": colours, "x": {"label": "context [tokens]", "scale": "category"},
          "y": {"label": METRICS["tpot_ms"], "scale": "linear"}}
     ]  # fmt: skip
+
+
+def _is_design(row: Row) -> bool:
+    """Whether a row may be a point of a front; winners of a sweep's cells have no variant."""
+    is_named = row.get("label") is not None or row.get("variant") is not None
+    return is_named and _has("tokens_per_s_per_user", "tokens_per_s_per_gpu")(row)
 
 
 def _front(rows: Sequence[Row], convention: str) -> list[Chart]:
@@ -230,9 +255,10 @@ def _parity(rows: Sequence[Row], convention: str) -> list[Chart]:
 
 _KINDS: tuple[tuple[Callable[[Row], bool], Callable[[Sequence[Row], str], list[Chart]]], ...] = (
     (_has("variant", "context", "gpus", "cells_feasible"), _over_context),
-    (_has("variant", "context", "speedup_over_moe"), _speedups),
+    (_has("subject", "context", "is_feasible"), _subjects),
+    (_is_factor, _speedups),
     (_has("variant", "context", "terms", "tpot_ms"), _breakdown),
-    (_has("tokens_per_s_per_user", "tokens_per_s_per_gpu"), _front),
+    (_is_design, _front),
     (_has("variant", "parameter", "elasticity"), _elasticities),
     (_has("predicted", "measured"), _parity),
 )

@@ -21,7 +21,7 @@ class Folder:
     Attributes:
         name: the folder's own name.
         summary: the single values of the JSON files.
-        tables: rows by name: every list of objects in the JSON files, and every other CSV file.
+        tables: rows by name: every list of objects in the JSON files, and CSV files with others.
         inputs: what the run was asked, `inputs.json` or `sweep.json`.
         pictures: `data:` addresses of the SVG files by name.
     """
@@ -48,10 +48,13 @@ def read(path: Path) -> Folder:
     for file in sorted(path.glob("*.json")):
         content = _json(file, problems)
         (inputs if file.name in INPUTS else result).update(content)
-    tables = _lists(result)
+    listed = _lists(result)
+    tables = dict(listed)
     for file in sorted(path.glob("*.csv")):
-        if not any(name.split(".")[-1] == file.stem for name in tables):
-            tables[file.stem] = _csv(file, problems)
+        if not any(name.split(".")[-1] == file.stem for name in listed):
+            rows = _csv(file, problems)
+            if not _repeats(rows, listed):
+                tables[file.stem] = rows
     if problems:
         raise ValueError(f"{path}:\n" + "\n".join(f"  {problem}" for problem in problems))
     pictures = {file.stem: _address(file) for file in sorted(path.glob("*.svg"))}
@@ -94,6 +97,17 @@ def _csv(path: Path, problems: list[str]) -> list[dict[str, Any]]:
         problems.append(f"{path.name}: line {lines} has another number of columns than the header")
         return []
     return [{name: _value(text) for name, text in row.items()} for row in rows]
+
+
+def _repeats(rows: list[dict[str, Any]], listed: dict[str, list[dict[str, Any]]]) -> bool:
+    """Whether a CSV file has the rows of a list in the JSON files, or of several together."""
+    columns = set(rows[0]) if rows else set()
+    same = [len(found) for found in listed.values() if set().union(*_flat_keys(found)) <= columns]
+    return bool(same) and len(rows) in {*same, sum(same)}
+
+
+def _flat_keys(rows: Sequence[dict[str, Any]]) -> list[set[str]]:
+    return [set(_singles(row)) for row in rows]
 
 
 def _value(text: str) -> Any:

@@ -25,7 +25,7 @@ from qsjax.ledger import resource_times, time_ledger
 from qsjax.search import Objective, pick_best, score_of
 from qsjax.sensitivity.parameters import Inputs, write
 from qsjax.specs import CONVENTIONS, Convention, HardwareSpec, ModelSpec, Partition, Workload
-from qsjax.validate import check_axis
+from qsjax.validate import check_axis, check_lists
 
 # Reasons that continuous parameters can mend; all others are the design's own.
 CURABLE = MEMORY_REASONS | REASONS["batch does not fit"]
@@ -269,6 +269,7 @@ def problem(
     if base.batch is not None:
         given.setdefault("batch", np.ravel(base.batch).tolist())
         base = dataclasses.replace(base, batch=None)
+    check_lists({"gpus": gpus, "contexts": contexts, "qs": qs, **given})
     check_axis("gpus", gpus)
     values = axis_values(gpus, contexts, given)
     check_inputs(model, hardware, {**values, **({"q": qs} if len(qs) else {})}, base, given)

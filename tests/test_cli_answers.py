@@ -1,0 +1,143 @@
+"""What the verbs say to a person: names, units, notes, and nothing that was asked left out."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from qsjax import catalog
+from qsjax.cli import cli
+from qsjax.grid import Records
+from qsjax.shortcomings import remarks
+from qsjax.specs import PAPER, PHYSICAL, Partition, Workload
+
+
+def said(*words, code=0):
+    done = CliRunner().invoke(cli, list(words))
+    assert done.exit_code == code, done.output
+    return done
+
+
+def test_the_ffn_of_a_dense_model_is_not_called_experts():
+    text = said("explain", "llama-3.1-8b", "--hardware", "h100-sxm", "--tp", "2").stdout
+    assert "weights: FFN" in text
+    assert "hbm_ffn" in text
+    assert "routed" not in text
+
+
+def test_the_experts_of_a_mixture_are():
+    text = said("explain", "mixtral-8x7b", "--hardware", "h100-sxm", "--tp", "8").stdout
+    assert "weights: routed experts" in text
+    assert "if it ran" not in text
+
+
+def test_ledgers_of_a_design_that_does_not_run_say_so():
+    text = said("explain", "deepseek-v3", "--hardware", "h100-sxm", "--tp", "8").stdout
+    assert "does not run" in text
+    assert "what it would take with 1 sequence if it ran" in text
+
+
+def test_a_dense_model_is_not_compared_with_a_mixture():
+    flags = ("--gpus", "1", "--hardware", "h100-sxm", "--context", "8k")
+    assert "MoE" not in said("explore", "llama-3.1-8b", *flags).stdout
+    assert "vs MoE" in said("explore", "mixtral-8x7b", *flags, "--weights", "fp4").stdout
+
+
+def test_one_gpu_is_no_plural():
+    flags = ("--gpus", "1", "--hardware", "h100-sxm", "--context", "8k")
+    assert "on 1 GPU:" in said("explore", "llama-3.1-70b", *flags).stdout
+
+
+@pytest.mark.parametrize("verb", ["explore", "pareto", "compare", "explain", "sensitivity"])
+def test_contexts_beyond_the_published_ones_are_noted(verb):
+    flags = ["--hardware", "h100-sxm", *(["--tp", "8"] if verb == "explain" else ["--gpus", "8"])]
+    if verb == "sensitivity":
+        flags += ["--span", "1", "--parameter", "hbm_bw"]
+    long = said(verb, "mixtral-8x7b", *flags, "--context", "64k")
+    assert "published for up to 32,768 tokens; 65,536: a what-if" in long.stderr
+    assert not said(verb, "mixtral-8x7b", *flags, "--context", "32k").stderr
+    assert not said(verb, "mixtral-8x7b", *flags, "--context", "64k", "-q").stderr
+
+
+def test_a_parameter_without_effect_is_shown_if_it_was_named():
+    flags = ("--hardware", "h100-sxm", "--gpus", "8", "--context", "8k", "--span", "1")
+    asked = ("--metric", "max_batch", "--parameter", "hbm_bw,hbm_bytes")
+    text = said("sensitivity", "llama-3.1-70b", *flags, *asked).stdout
+    assert "hbm_bw" in text
+    assert "+0.000" in text
+    assert "The largest" not in text
+
+
+def test_parameters_that_the_table_leaves_out_are_counted():
+    flags = ("--hardware", "h100-sxm", "--gpus", "8", "--context", "8k", "--span", "1")
+    assert "The largest 8 of " in said("sensitivity", "llama-3.1-70b", *flags).stdout
+
+
+def test_a_comparison_without_a_turn_names_who_leads():
+    flags = ("--hardware", "h100-sxm", "--gpus", "8", "--context", "1k,2k")
+    text = said("compare", "mixtral-8x7b", *flags).stdout
+    assert "physical: mixtral-8x7b leads at every context." in text
+
+
+def test_a_front_without_points_is_no_empty_table():
+    flags = ("--hardware", "h100-sxm", "--gpus", "8", "--max-tpot", "1ms")
+    text = said("pareto", "llama-3.1-70b", *flags).stdout
+    assert "tok/s/user" not in text
+    assert "no faster accelerator that was tried" in text
+
+
+def test_times_of_a_target_have_their_unit():
+    flags = ("--hardware", "h100-sxm", "--parameter", "gpus", "--metric", "tpot", "--context", "8k")
+    text = said("break-even", "mixtral-8x7b", *flags, "--gpus", "8,16", "--target", "0.05").stdout
+    assert "GPUs reach tpot 0.0" in text
+    assert " s\n" in text
+
+
+@pytest.mark.parametrize(("verb", "default"), [("pareto", "8k"), ("compare", "1k,8k,32k,128k,1M")])
+def test_the_help_names_the_contexts_that_are_taken(verb, default):
+    text = " ".join(said(verb, "--help").stdout.split())
+    assert f"Context lengths, such as 1k,128k,1M. [default: {default}]" in text
+
+
+def test_a_reader_that_has_enough_is_no_mistake():
+    command = [sys.executable, "-m", "qsjax", "models", "--format", "csv"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        assert b"Error" not in process.stderr.read()
+    assert process.returncode == 1
+
+
+def test_degrees_of_a_mix_are_whole_numbers(tmp_path):
+    (tmp_path / "requests.csv").write_text("isl,osl\n1000,500\n")
+    flags = ["--gpus", "4", "--hardware", "h100-sxm", "--format", "json"]
+    done = said("mix", "mixtral-8x7b", str(tmp_path / "requests.csv"), *flags)
+    (first, _) = json.loads(done.stdout)["mixes"]
+    for design in (first["design"], first["classes"][0]["own_design"]):
+        assert all(isinstance(design[name], int) for name in ("tp", "ep", "pp", "dp", "kvp"))
+        assert design["kvp"] == 1
+        assert design["kv_mode"] == "none"
+
+
+class TestRemarks:
+    def of(self, model, convention=PHYSICAL, **degrees):
+        chip = catalog.hardware("h100-sxm")
+        part, work = Partition(**degrees), Workload(context=8192.0)
+        return remarks(Records(catalog.model(model), chip, part, work), convention)
+
+    def test_tp_inside_an_island_and_within_the_kv_heads_needs_none(self):
+        assert self.of("llama-3.1-70b", tp=8.0) == []
+
+    def test_tp_across_islands_names_both_fabrics(self):
+        across, copies = self.of("llama-3.1-70b", tp=16.0)
+        assert "tp=16 leaves its island of 8 GPUs" in across
+        assert "50 GB/s per GPU against 450" in across
+        assert "2 times over, as there are 8 KV heads" in copies
+
+    def test_a_latent_is_copied_by_every_rank(self):
+        (copies,) = self.of("deepseek-v3", tp=8.0)
+        assert "8 times over, as all heads share its latent" in copies
+        assert self.of("deepseek-v3", PAPER, tp=8.0) == []

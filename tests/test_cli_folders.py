@@ -1,0 +1,49 @@
+"""Every verb with `--out` leaves its inputs in the folder, and a page can be made of it."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from qsjax.cli import cli
+
+SMALL = ["--gpus", "4", "--hardware", "h100-sxm"]
+RUNS = {
+    "explore": ["mixtral-8x7b", "--context", "8k", *SMALL],
+    "explain": ["mixtral-8x7b", "--tp", "4", "--hardware", "h100-sxm"],
+    "compare": ["mixtral-8x7b", "--context", "8k,32k", *SMALL],
+    "pareto": ["mixtral-8x7b", "--context", "8k", *SMALL],
+    "mix": ["mixtral-8x7b", "requests.csv", *SMALL],
+    "sensitivity": ["mixtral-8x7b", "--context", "8k", "--parameter", "hbm_bw", "--span", "1",
+                    "--uncertain", "q=normal:5,1", "--draws", "4", *SMALL],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", list(RUNS))
+def test_a_folder_holds_its_inputs_and_becomes_a_page(verb, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "requests.csv").write_text("isl,osl\n1000,500\n8000,1000\n")
+    # Rich and click write to the standard output of the process, which the runner replaces.
+    done = CliRunner().invoke(cli, [verb, *RUNS[verb], "--out", "results"])
+    assert done.exit_code == 0, done.output
+    inputs = json.loads((tmp_path / "results" / "inputs.json").read_text())
+    assert inputs["command"][:2] == [verb, "mixtral-8x7b"]
+    text = json.dumps(inputs)
+    assert '"hbm_bw": 3350000000000.0' in text
+    assert '"expert_ff": 14336' in text
+    page = CliRunner().invoke(cli, ["report", "results"])
+    assert page.exception is None
+    assert page.exit_code == 0
+
+
+def test_a_comparison_is_drawn_once_for_each_accounting(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    CliRunner().invoke(cli, ["compare", *RUNS["compare"], "--out", "results"])
+    from qsjax.report.charts import charts
+    from qsjax.report.reading import read
+
+    titles = [chart["title"] for chart in charts(read(tmp_path / "results").tables, "physical", "")]
+    assert titles == [
+        f"Throughput of the best design over context, {name} accounting"
+        for name in ("physical", "paper")
+    ]

@@ -1,0 +1,52 @@
+"""Tables at every width of the terminal: text folds, rules go, numbers stay whole."""
+
+import pytest
+from rich.table import Table
+
+from qsjax.cli import tables
+
+NUMBERS = ("26.45", "1,815.0", "110.193", "+2.3 %", "429.7 *")
+WHY = "compute +189%, HBM weights -64%"
+
+
+def table():
+    found = Table(title="a title", title_justify="left")
+    found.add_column("series of designs")
+    for name in NUMBERS:
+        found.add_column(f"tok/s of {name[:2]}", justify="right")
+    found.add_column("why", justify="right")
+    found.add_row("h200-sxm, dense q=5", *NUMBERS, WHY)
+    found.add_section()
+    found.add_row("moe", *NUMBERS, "")
+    return found
+
+
+def printed(capsys, width):
+    tables.show(table(), width)
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("width", [20, 60, 80, 100, 120, 160])
+def test_no_number_is_cut_at_any_width(capsys, width):
+    text = printed(capsys, width)
+    assert "…" not in text
+    for number in NUMBERS:
+        assert text.count(number) == 2
+    for word in (*WHY.split(), "h200-sxm,", "dense", "series"):
+        assert word in text
+
+
+def test_a_wide_terminal_shows_rules_and_no_folds(capsys):
+    text = printed(capsys, 160)
+    assert WHY in text
+    assert "h200-sxm, dense q=5" in text
+    assert "┃" in text
+
+
+@pytest.mark.parametrize("width", [80, 100, 120])
+def test_lines_keep_to_the_terminal_where_that_is_possible(capsys, width):
+    assert max(len(line) for line in printed(capsys, width).splitlines()) <= width
+
+
+def test_rules_go_before_anything_is_wider_than_the_terminal(capsys):
+    assert "┃" not in printed(capsys, 60)
