@@ -1,7 +1,6 @@
 """The main question: which split is best for the MoE and for its dense twins, and by how much."""
 
 import dataclasses
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -10,6 +9,7 @@ import numpy as np
 
 from qsjax import validate
 from qsjax.grid import STACKED, Axes, Records, make_axes, stack, twin_of
+from qsjax.machine import free_memory
 from qsjax.search import Objective, Optimum, search
 from qsjax.serving import Relaxation, relax
 from qsjax.specs import (
@@ -117,8 +117,7 @@ def bytes_of(axes: Axes) -> float:
 
 def check_size(axes: Axes) -> None:
     """Raise `ValueError` if a grid is too large to be evaluated in one piece."""
-    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
-    needed = bytes_of(axes)
+    free, needed = free_memory(), bytes_of(axes)
     if needed > 0.5 * free:
         lengths = " x ".join(f"{axis.name} {len(axis.values)}" for axis in axes.all)
         raise ValueError(

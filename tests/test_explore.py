@@ -2,12 +2,13 @@
 
 import dataclasses
 import json
+import math
 
 import numpy as np
 import pytest
 
 import qsjax
-from qsjax import export
+from qsjax import export, machine
 from qsjax.explore import axis_values, check_size, divisors, grid_of, variants_of
 from qsjax.grid import make_axes
 from qsjax.specs import PHYSICAL
@@ -230,3 +231,25 @@ def test_a_grid_beyond_memory_is_refused_before_it_is_computed():
     axes = make_axes({"model": ["a"], "context": [1e3, 2e3], **degrees})
     with pytest.raises(ValueError, match=r"2,147,483,648 cells .*qsjax sweep"):
         check_size(axes)
+
+
+def test_cached_files_count_as_free_memory(monkeypatch, tmp_path):
+    told = tmp_path / "meminfo"
+    told.write_text("MemTotal:  64000 kB\nMemFree:  100 kB\nMemAvailable:  48000 kB\n")
+    monkeypatch.setattr(machine, "_MEMINFO", told)
+    assert machine.free_memory() == 48_000 * 1024
+
+
+@pytest.mark.parametrize(
+    ("pages", "expected"),
+    [
+        ({"SC_AVPHYS_PAGES": 3, "SC_PHYS_PAGES": 5, "SC_PAGE_SIZE": 4096}, 3 * 4096),
+        ({"SC_PHYS_PAGES": 5, "SC_PAGE_SIZE": 4096}, 5 * 4096),  # macOS
+        ({}, math.inf),  # Windows
+    ],
+)
+def test_free_memory_where_there_is_no_proc(pages, expected, monkeypatch, tmp_path):
+    monkeypatch.setattr(machine, "_MEMINFO", tmp_path / "absent")
+    monkeypatch.setattr(machine.os, "sysconf_names", pages)
+    monkeypatch.setattr(machine.os, "sysconf", pages.__getitem__)
+    assert machine.free_memory() == expected
