@@ -146,10 +146,24 @@ class TestContent:
         (folder / "summary.json").write_text(json.dumps({"designs_computed": 7}))
         (folder / "sweep.json").write_text(json.dumps({"sweep": {"models": ["toy"]}}))
         (folder / "winners.csv").write_text("context,batch\n4096,8\n")
+        rates = ",tokens_per_s_per_gpu,tokens_per_s_per_user\n"
+        (folder / "front.csv").write_text(f"model{rates}toy,1,2\ntoy,2,1\n")
+        assert embedded(report.html([report.read(folder)]))["charts"] == []
+        (folder / "front.csv").unlink()
         found = report.read(folder)
         assert found.summary == {"designs_computed": 7}
         assert found.inputs == {"sweep": {"models": ["toy"]}}
         assert found.tables == {"winners": [{"context": 4096, "batch": 8}]}
+
+    def test_a_comparison_is_read_too(self, folder):
+        row = {"subject": "toy", "context": 4096, "gpus": 8, "is_feasible": True}
+        row |= {"tokens_per_s_per_gpu": 1.0, "tokens_per_s_per_user": 2.0, "tpot_ms": 500.0}
+        (folder / "result.json").write_text(json.dumps({"rows": [row], "beside": [row]}))
+        data = embedded(report.html([report.read(folder)]))
+        assert (data["charts"], [table["name"] for table in data["tables"]]) == (
+            [],
+            ["rows", "beside"],
+        )
 
     def test_several_folders_stand_side_by_side(self, folder, tmp_path):
         second = tmp_path / "second"

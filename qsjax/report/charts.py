@@ -232,7 +232,7 @@ _KINDS: tuple[tuple[Callable[[Row], bool], Callable[[Sequence[Row], str], list[C
     (_has("variant", "context", "gpus", "cells_feasible"), _over_context),
     (_has("variant", "context", "speedup_over_moe"), _speedups),
     (_has("variant", "context", "terms", "tpot_ms"), _breakdown),
-    (_has("tokens_per_s_per_user", "tokens_per_s_per_gpu"), _front),
+    (_has("variant", "tokens_per_s_per_user", "tokens_per_s_per_gpu"), _front),
     (_has("variant", "parameter", "elasticity"), _elasticities),
     (_has("predicted", "measured"), _parity),
 )
