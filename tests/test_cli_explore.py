@@ -67,6 +67,8 @@ def test_the_folder_holds_data_tables_figures_and_inputs(run):
     assert inputs["command"] == ["explore", "deepseek-v3"]
     assert inputs["hardware"]["hbm_bytes"] == 180e9
     assert inputs["models"]["moe"]["experts"] == 256
+    assert inputs["workload"]["bytes_ffn_weight"] == 1
+    assert inputs["repeat"].startswith("qsjax explore deepseek-v3 --gpus 64")
 
 
 def test_the_table_names_the_winner_and_the_reasons():

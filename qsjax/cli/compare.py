@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from qsjax import catalog, export
-from qsjax.cli import common, figures, questions, session
+from qsjax.cli import common, figures, inputs, questions, session
 from qsjax.compare import (
     Comparison,
     Subject,
@@ -193,7 +193,8 @@ def command(subjects: tuple[str, ...], **flags: Any) -> None:
         for found in both:
             _say_turns(found)
     if flags["out"]:
-        _write(flags["out"], result)
+        records = {"subjects": [_inputs(side) for side in sides], "contexts": contexts}
+        _write(flags["out"], inputs.text("compare", subjects, flags, records), result)
 
 
 def _panels(draw: Callable[..., Any], width: float, height: float, result: dict[str, Any]) -> Any:
@@ -226,9 +227,20 @@ def _drawings(result: dict[str, Any]) -> Mapping[str, Callable[[], Any]]:
     return found
 
 
-def _write(out: Path, result: dict[str, Any]) -> None:
+def _inputs(subject: Subject) -> dict[str, Any]:
+    return {
+        "label": subject.label,
+        "q": subject.q,
+        "model": export.spec_dict(subject.model),
+        "hardware": export.spec_dict(subject.hardware),
+        "workload": inputs.of_workload(subject.workload),
+    }
+
+
+def _write(out: Path, asked: str, result: dict[str, Any]) -> None:
+    export.write_atomically(out / "inputs.json", asked)
     export.write_atomically(out / "result.json", json.dumps(export.finite(result), indent=1))
     rows = [*result["rows"], *result["beside"]]
     export.write_atomically(out / "compare.csv", export.csv_text(rows))
-    names = ["result.json", "compare.csv", *figures.save(out, _drawings(result))]
+    names = ["inputs.json", "result.json", "compare.csv", *figures.save(out, _drawings(result))]
     session.note(f"Written to {out}: {', '.join(names)}")

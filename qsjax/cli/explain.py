@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from qsjax import catalog, engines, export
-from qsjax.cli import common, explained, figures, questions, session
+from qsjax.cli import common, explained, figures, inputs, questions, session
 from qsjax.companion import companion
 from qsjax.economics import Economy, costs, elasticities
 from qsjax.engines import Deployment, Engine
@@ -175,10 +175,20 @@ def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> None:
     else:
         common.print_record(record, flags["format_"])
     if flags["out"]:
-        _write(flags["out"], record, hardware, title)
+        records = {
+            "model": {"name": model, **export.spec_dict(spec)},
+            "hardware": {"name": flags["hardware"], **export.spec_dict(hardware)},
+            "partition": export.spec_dict(partition),
+            "workload": export.spec_dict(work),
+        }
+        asked = inputs.text("explain", [model, *engine_flags], flags, records)
+        _write(flags["out"], asked, record, hardware, title)
 
 
-def _write(out: Path, record: dict[str, Any], hardware: HardwareSpec, title: str) -> None:
+def _write(
+    out: Path, asked: str, record: dict[str, Any], hardware: HardwareSpec, title: str
+) -> None:
+    export.write_atomically(out / "inputs.json", asked)
     export.write_atomically(out / "result.json", json.dumps(export.finite(record), indent=1))
-    names = ["result.json", *figures.save(out, _drawings(record, hardware, title))]
+    names = ["inputs.json", "result.json", *figures.save(out, _drawings(record, hardware, title))]
     session.note(f"Written to {out}: {', '.join(names)}")
