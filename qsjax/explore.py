@@ -198,8 +198,12 @@ def explore(
     Raises:
         ValueError: the input has mistakes; the message lists all of them.
     """
-    if convention not in CONVENTIONS:
-        raise ValueError(f"unknown convention {convention!r}; give {' or '.join(CONVENTIONS)}")
+    validate.named_convention(convention)
+    if no_axes := sorted(validate.CONVENTION_RULES.keys() & set(overrides or ())):
+        raise ValueError(
+            f"{', '.join(no_axes)}: factors of an accounting are no axes of a search; "
+            "`qsjax.sensitivity.problem` takes them"
+        )
     other = next(name for name in CONVENTIONS if name != convention)
     base = workload or Workload(context=1.0)
     validate.check_axis("gpus", gpus)

@@ -9,6 +9,8 @@ import pytest
 
 import qsjax
 from qsjax import export, machine
+from qsjax.compare import Subject, compare
+from qsjax.explain import explain
 from qsjax.explore import axis_values, check_size, divisors, grid_of, variants_of
 from qsjax.grid import make_axes
 from qsjax.specs import PHYSICAL
@@ -253,3 +255,29 @@ def test_free_memory_where_there_is_no_proc(pages, expected, monkeypatch, tmp_pa
     monkeypatch.setattr(machine.os, "sysconf_names", pages)
     monkeypatch.setattr(machine.os, "sysconf", pages.__getitem__)
     assert machine.free_memory() == expected
+
+
+def test_axes_are_checked_by_name_and_value():
+    with pytest.raises(ValueError, match="did you mean context") as caught:
+        make_axes({"contxt": [1e3], "tp": [0], "kv_mode": ["ring"], "hbm_bw": [1e12]})
+    assert "tp: 0 is not allowed" in str(caught.value)
+    assert "ring is not a KV mode" in str(caught.value)
+
+
+def test_factors_of_an_accounting_are_no_axes():
+    model, hardware = qsjax.model("mixtral-8x7b"), qsjax.hardware("h100-sxm")
+    with pytest.raises(ValueError, match=r"kv_overhead: .* no axes of a search"):
+        qsjax.explore(model, hardware, gpus=[8], overrides={"kv_overhead": [1.0, 1.2]})
+
+
+@pytest.mark.parametrize("ask", [qsjax.explore, explain, compare])
+def test_an_unknown_convention_is_named(ask):
+    model, hardware = qsjax.model("mixtral-8x7b"), qsjax.hardware("h100-sxm")
+    sides = [Subject(name, model, hardware, qsjax.Workload(context=1.0)) for name in "ab"]
+    arguments = {
+        qsjax.explore: (model, hardware),
+        explain: (model, hardware, qsjax.Partition(), qsjax.Workload(context=1e3)),
+        compare: (sides, 8, [1e3]),
+    }[ask]
+    with pytest.raises(ValueError, match="unknown convention 'mine'; give physical or paper"):
+        ask(*arguments, convention="mine")
