@@ -158,7 +158,8 @@ def check_inputs(
     checks += [
         partial(validate.check_partition, Partition(**{name: float(value)}), model)
         for name in ("tp", "ep", "pp")
-        if name in overridden
+        # Redundant experts change what ep must divide; then only the grid can tell.
+        if name in overridden and not (name == "ep" and "redundant_experts" in overridden)
         for value in axes[name]
     ]
     for check in checks:

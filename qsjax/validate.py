@@ -182,8 +182,12 @@ def _hardware_relations(v: Values) -> dict[str, str]:
     return {"overlap_tp": f"{windows} {share}, but their sum exceeds 1; lower one of them"}
 
 
-def _partition_relations(v: Values) -> dict[str, str]:
+def _partition_relations(given: Values) -> dict[str, str]:
     found: dict[str, str] = {}
+    v = dict(given)
+    if v.keys() >= {"experts", "redundant_experts"}:
+        experts = np.asarray(v["experts"], dtype=float)
+        v["experts"] = experts + np.where(experts > 1, v["redundant_experts"], 0.0)
     for degree, whole, what in (("tp", "heads", "query heads"), ("ep", "experts", "experts")):
         if _fails(lambda part, total: total % part == 0, v, f"{degree} {whole}"):
             part, total = _show(v[degree]), _show(v[whole])

@@ -14,6 +14,7 @@ from qsjax.explain import explain
 from qsjax.explore import axis_values, check_size, divisors, grid_of, variants_of
 from qsjax.grid import make_axes
 from qsjax.specs import PHYSICAL
+from qsjax.validate import check_partition
 
 CONTEXTS = [8192, 131072]
 
@@ -262,6 +263,16 @@ def test_axes_are_checked_by_name_and_value():
         make_axes({"contxt": [1e3], "tp": [0], "kv_mode": ["ring"], "hbm_bw": [1e12]})
     assert "tp: 0 is not allowed" in str(caught.value)
     assert "ring is not a KV mode" in str(caught.value)
+
+
+def test_redundant_experts_count_in_what_ep_divides():
+    model, hardware = qsjax.model("deepseek-v3"), qsjax.hardware("h200-sxm")
+    check_partition(qsjax.Partition(ep=48.0, redundant_experts=32.0), model)
+    with pytest.raises(ValueError, match="ep=5 does not divide 288 experts"):
+        check_partition(qsjax.Partition(ep=5.0, redundant_experts=32.0), model)
+    own = {"ep": [48], "redundant_experts": [32]}
+    found = qsjax.explore(model, hardware, gpus=[48], contexts=[8192], overrides=own)
+    assert found.optimum.is_feasible[0].all()
 
 
 def test_factors_of_an_accounting_are_no_axes():
