@@ -140,6 +140,8 @@ def check_inputs(
     axes an illegal degree is a cell with a reason.
     """
     problems = []
+    if taken := sorted({"q", *STACKED}.intersection(overridden)):
+        problems.append(f"{', '.join(taken)}: an argument of its own, not an axis to override")
     modes = axes.get("kv_mode", ())
     unknown = [mode for mode in modes if mode not in KV_MODES]
     if unknown or len(modes) == 0:

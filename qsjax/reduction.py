@@ -1,7 +1,7 @@
 """Scores of designs with their feasibility, the tie rule, and the counts of reasons."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -62,6 +62,13 @@ class Reduced(NamedTuple):
     second: Choice | None
     feasible: jax.Array
     reasons: jax.Array
+
+
+def check_objective(name: str) -> None:
+    """Raise `ValueError` for a name that is no objective."""
+    known = get_args(Objective)
+    if name not in known:
+        raise ValueError(f"unknown objective {name!r}; give one of {', '.join(known)}")
 
 
 def score_of(step: StepCost, objective: Objective) -> jax.Array:

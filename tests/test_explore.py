@@ -13,6 +13,7 @@ from qsjax.compare import Subject, compare
 from qsjax.explain import explain
 from qsjax.explore import axis_values, check_size, divisors, grid_of, variants_of
 from qsjax.grid import make_axes
+from qsjax.sensitivity import problem
 from qsjax.specs import PHYSICAL
 from qsjax.validate import check_partition
 
@@ -273,6 +274,15 @@ def test_redundant_experts_count_in_what_ep_divides():
     own = {"ep": [48], "redundant_experts": [32]}
     found = qsjax.explore(model, hardware, gpus=[48], contexts=[8192], overrides=own)
     assert found.optimum.is_feasible[0].all()
+
+
+@pytest.mark.parametrize("ask", [qsjax.explore, problem])
+def test_what_has_an_argument_is_no_override_and_objectives_are_named(ask):
+    model, hardware = qsjax.model("mixtral-8x7b"), qsjax.hardware("h100-sxm")
+    with pytest.raises(ValueError, match="model, q: an argument of its own"):
+        ask(model, hardware, gpus=[8], contexts=[1024], overrides={"q": [2.0], "model": ["a"]})
+    with pytest.raises(ValueError, match="unknown objective 't_stage'; give one of tokens_per_s"):
+        ask(model, hardware, gpus=[8], contexts=[1024], objective="t_stage")
 
 
 def test_factors_of_an_accounting_are_no_axes():

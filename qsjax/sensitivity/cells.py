@@ -22,7 +22,7 @@ from qsjax.feasibility import MEMORY_REASONS, REASONS, Capacity, reasons
 from qsjax.grid import PARTITION_AXES, Axis
 from qsjax.layout import layout
 from qsjax.ledger import resource_times, time_ledger
-from qsjax.search import Objective, pick_best, score_of
+from qsjax.search import Objective, check_objective, pick_best, score_of
 from qsjax.sensitivity.parameters import Inputs, write
 from qsjax.specs import Convention, HardwareSpec, ModelSpec, Partition, Workload
 from qsjax.validate import check_axis, named_convention
@@ -263,6 +263,7 @@ def problem(
         ValueError: the input has mistakes; the message lists all of them.
     """
     rules = named_convention(convention) if isinstance(convention, str) else convention
+    check_objective(objective)
     base, given = workload or Workload(context=1.0), dict(overrides or {})
     if base.batch is not None:
         given.setdefault("batch", np.ravel(base.batch).tolist())
