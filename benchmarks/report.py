@@ -1,31 +1,13 @@
 """RESULTS.md from results.json: every number with its target, and why one is missed."""
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from benchmarks import operations, problem
+from benchmarks.causes import causes
+from benchmarks.wording import DTYPES, Found, M, millions, sizes, table
 
-M = 1e6
-Found = dict[str, Any]
 Row = tuple[str, str, str, str]
-DTYPES = {"float64": "f64", "float32": "f32"}
-
-
-def _table(head: Iterable[str], rows: Iterable[Iterable[Any]]) -> str:
-    head = list(head)
-    lines = [head, ["---"] * len(head), *([str(x) for x in row] for row in rows)]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _millions(rate: float) -> str:
-    return f"{rate / M:,.1f} M" if rate < 1e9 else f"{rate / 1e9:,.2f} G"
-
-
-def _sizes(found: Found) -> list[str]:
-    """Cells of the smaller and of the larger grid of one call."""
-    return [_millions(n * problem.DESIGNS * problem.VARIANTS) for n in found["contexts"]]
 
 
 def _against(name: str, value: float, target: float, show: str, *, at_most: bool = False) -> Row:
@@ -75,89 +57,8 @@ def targets(found: Found) -> list[Row]:
     return rows
 
 
-def _causes(found: Found) -> list[str]:
-    counts, limits = found["ops_per_cell_by_kind"], found["ceilings_f64"]
-    share = operations.share_of_time(counts, limits)
-    parts = ", ".join(f"{kind} {part:.0%}" for kind, part in share.items())
-    lines = [
-        f"At its ceilings this machine would do {_millions(found['ceiling_f64_cells_per_s'])} "
-        f"cells/s ({parts}); the search does {_millions(found['argmax_f64_cells_per_s'])}.",
-        f"{found['bandwidths_f64']} HBM bandwidths in a block share what they do not change. One "
-        f"alone, in one call, could do {_millions(found['ceiling_call_f64_cells_per_s'])} cells/s, "
-        f"and does {_millions(found['argmax_grid_f64_cells_per_s'])}.",
-    ]
-    limits_32 = found["ceilings_f32"]
-    ratio = found["ceiling_f32_cells_per_s"] / found["ceiling_f64_cells_per_s"]
-    lines.append(
-        f"The same operations in float32 could be {ratio:.1f}x as fast on these units "
-        f"(multiply-add {limits_32['multiply_add'] / limits['multiply_add']:.1f}x, divide "
-        f"{limits_32['divide'] / limits['divide']:.1f}x, "
-        f"exp {limits_32['exp'] / limits['exp']:.1f}x)."
-    )
-    if "grids" in found:
-        own, single = (found["grids"]["kernels"][s] for s in ("f64", "f32"))
-        lines.append(
-            "What keeps float32 from that, by the profiler: a cell takes "
-            f"{own['others']:.2f} ns of a core in arithmetic and {own['reductions']:.2f} in "
-            f"reductions in float64, {single['others']:.2f} and {single['reductions']:.2f} in "
-            f"float32 ({own['others'] / single['others']:.1f}x and "
-            f"{own['reductions'] / single['reductions']:.1f}x). Most of the arithmetic is not "
-            "division, and every kernel sets up a design's numbers once, however many of its cells "
-            "a vector holds. The host's work for a call does not shrink either."
-        )
-        xla, alone = found["grids"]["xla"], sum(operations.by_hand().values())
-        lines.append(
-            f"XLA's own analysis of the compiled program: {xla['cost_analysis_flops_per_cell']:.0f}"
-            f" operations and {xla['cost_analysis_bytes_per_cell']:.0f} bytes accessed per cell "
-            f"(a loop counts as one turn), against {alone:.0f} by hand."
-        )
-        executed = sum(xla["by_kind"].values())
-        lines.append(
-            f"Counted over all turns of its loops the program executes {executed:.0f} operations a "
-            "cell."
-        )
-    both = _millions(found["runner_up_f64_cells_per_s"])
-    lines.append(
-        "Where the winner is, is found by scoring a few tiles again; with the runner-up, which is "
-        f"found the same way, one call does {both} cells/s."
-    )
-    lines.append(
-        "In one call the cores wait for each other after every tile; a streamed sweep has a device "
-        "for each core, and they wait only at the end."
-    )
-    if "scaling" in found:
-        one, start = found["scaling"]["core"], found["scaling"]["first"]
-        gain = {d: found[f"stream_{s}_cells_per_s"] / one[d] for d, s in DTYPES.items()}
-        lines.append(
-            f"Pinned to one core the streamed sweep does {_millions(one['float64'])} cells/s in "
-            f"float64, {one['float32'] / one['float64']:.2f} times as many in float32; all cores "
-            f"do {gain['float64']:.2f} times as many in float64, {gain['float32']:.2f} times "
-            "in float32."
-        )
-        least = next(r for r in found["scaling"]["cells"] if r["cells"] > 5e6)
-        lines.append(
-            f"{least['cells']:,} cells are one call of {1e3 * least['seconds']:.0f} ms: its start "
-            "and end overlap with nothing, so that the spread varies from run to run with this one."
-        )
-        lines.append(
-            f"Until the first result of a sweep: {start['import_s']:.1f} s to start Python and "
-            f"import, {start['trace']:.1f} s to trace, {start['lower']:.1f} s to lower and "
-            f"{start['compile']:.1f} s for XLA to compile on all cores. `qsjax` keeps programs for "
-            "later runs (`QSJAX_CACHE`), so this is the very first."
-        )
-    block, grid = _sizes(found)
-    small, large = found["argmax_block_f64_cells_per_s"], found["argmax_grid_f64_cells_per_s"]
-    lines.append(
-        f"One call over {block} cells runs at {_millions(small)}, one over {grid} cells at "
-        f"{_millions(large)}, and the same designs streamed at "
-        f"{_millions(found['stream_f64_cells_per_s'])} cells/s: what the design alone decides is "
-        "computed once for all of its cells."
-    )
-    return lines
-
-
 def _rates(found: Found) -> str:
-    block, grid = _sizes(found)
+    block, grid = sizes(found)
     rows = [
         (f"fused arg-max, one call of {block} cells", "argmax_block_f64_cells_per_s", "float64"),
         (f"fused arg-max, one call of {grid} cells", "argmax_grid_f64_cells_per_s", "float64"),
@@ -170,14 +71,14 @@ def _rates(found: Found) -> str:
         ("gradient of every cell in all hardware numbers", "gradient_f64_cells_per_s", "float64"),
         ("NumPy, the same search", "numpy_f64_cells_per_s", "float64"),
     ]
-    lines = [(name, dtype, _millions(found[key])) for name, key, dtype in rows]
+    lines = [(name, dtype, millions(found[key])) for name, key, dtype in rows]
     if "grids" in found:
         grids = found["grids"]
         lines += [
             (
                 f"fused arg-max, all {problem.EVERY_DESIGNS:,} partitions, {contexts} contexts",
                 dtype,
-                _millions(rate),
+                millions(rate),
             )
             for dtype, short in DTYPES.items()
             for contexts, rate in grids[f"every_{short}_cells_per_s"].items()
@@ -186,25 +87,25 @@ def _rates(found: Found) -> str:
             (
                 "tokens/s/GPU and reasons of every cell written",
                 "float64",
-                _millions(grids["dense_f64_cells_per_s"]),
+                millions(grids["dense_f64_cells_per_s"]),
             ),
             (
                 "search and gradient of every optimum",
                 "float64",
-                _millions(grids["optimum_gradient_f64_cells_per_s"]),
+                millions(grids["optimum_gradient_f64_cells_per_s"]),
             ),
             (
                 "streamed, all partitions, illegal ones left out: grid cells",
                 "float64",
-                _millions(grids["stream_legal"]["grid_cells_per_s"]),
+                millions(grids["stream_legal"]["grid_cells_per_s"]),
             ),
             (
                 "streamed, all partitions, illegal ones left out: cells computed",
                 "float64",
-                _millions(grids["stream_legal"]["computed_per_s"]),
+                millions(grids["stream_legal"]["computed_per_s"]),
             ),
         ]
-    return _table(("what", "dtype", "cells/s"), lines)
+    return table(("what", "dtype", "cells/s"), lines)
 
 
 def _operations(found: Found) -> str:
@@ -216,7 +117,7 @@ def _operations(found: Found) -> str:
         rows.append(
             (f"**all, {count} in a block**", *numbers, "", f"{sum(total.values()):.3g} operations")
         )
-    text = _table(("term", *operations.KINDS, "bandwidths", "what"), rows)
+    text = table(("term", *operations.KINDS, "bandwidths", "what"), rows)
     if "grids" in found:
         compiled = found["grids"]["xla"]["by_kind"]
         text += (
@@ -231,13 +132,13 @@ def _operations(found: Found) -> str:
     units.append(
         (
             "cells/s at these ceilings",
-            *(_millions(found[f"ceiling_{s}_cells_per_s"]) for s in ("f64", "f32")),
+            *(millions(found[f"ceiling_{s}_cells_per_s"]) for s in ("f64", "f32")),
         )
     )
     units.append(
         ("share reached", *(f"{found[f'ceiling_fraction_{s}']:.0%}" for s in ("f64", "f32")))
     )
-    return text + "\n\n" + _table(("per second", "float64", "float32"), units)
+    return text + "\n\n" + table(("per second", "float64", "float32"), units)
 
 
 def _scaling(found: Found) -> str:
@@ -254,21 +155,21 @@ def _scaling(found: Found) -> str:
         for r in scaling["cells"]
     ]
     axes = [
-        (r["axes"], f"{r['cells']:,}", _millions(r["cells_per_s"]), f"{r['compile_s']:.1f}")
+        (r["axes"], f"{r['cells']:,}", millions(r["cells_per_s"]), f"{r['compile_s']:.1f}")
         for r in scaling["axes"]
     ]
-    devices = [(r["devices"], _millions(r["cells_per_s"])) for r in scaling["devices"]]
-    processes = [(r["processes"], _millions(r["cells_per_s"])) for r in scaling["processes"]]
+    devices = [(r["devices"], millions(r["cells_per_s"])) for r in scaling["devices"]]
+    processes = [(r["processes"], millions(r["cells_per_s"])) for r in scaling["processes"]]
     return "\n\n".join(
         (
             "Streamed, one process with a device for each core, memory never given back:",
-            _table(("cells", "seconds", "ns per cell", "peak RSS [MB]"), cells),
+            table(("cells", "seconds", "ns per cell", "peak RSS [MB]"), cells),
             "Kept axes added, the cells staying the same:",
-            _table(("axes", "cells", "cells/s", "first call [s]"), axes),
+            table(("axes", "cells", "cells/s", "first call [s]"), axes),
             "Simulated CPU devices of one process (the cores stay the same: flat is the aim):",
-            _table(("devices", "cells/s"), devices),
+            table(("devices", "cells/s"), devices),
             "Processes that share the chunks of one sweep:",
-            _table(("processes", "cells/s"), processes),
+            table(("processes", "cells/s"), processes),
             f"First result of a grid of {scaling['first']['cells']:.1e} cells, from the start of "
             f"Python: {scaling['first']['first_result_s']:.1f} s.",
         )
@@ -305,7 +206,7 @@ def _rivals(found: Found) -> str:
         "`python -m venv rivals && rivals/bin/pip install aiconfigurator llm-analysis genz-llm`, "
         "then `python -m benchmarks.run --rivals rivals/bin/python`."
     )
-    return _table(("tool", "what", "configurations/s", "this search"), rows) + "\n\n" + note
+    return table(("tool", "what", "configurations/s", "this search"), rows) + "\n\n" + note
 
 
 def _gpu(gpu: Found | None) -> str:
@@ -321,7 +222,7 @@ def _gpu(gpu: Found | None) -> str:
     return "\n\n".join(
         (
             f"{about['device']}, jax {about['jax']}. Command: `{gpu['command']}`.",
-            _table(("target (H100)", "here", "target", ""), [row]),
+            table(("target (H100)", "here", "target", ""), [row]),
             _rates(gpu),
             _operations(gpu),
         )
@@ -349,9 +250,9 @@ def text(results: dict[str, Found]) -> str:
         f"explore`, all {problem.EVERY_DESIGNS:,} partitions of 7 values each on "
         f"{problem.GPUS:g} GPUs, has rows of its own.",
         "## Targets",
-        _table(("target (two CPU cores)", "here", "target", ""), targets(found)),
+        table(("target (two CPU cores)", "here", "target", ""), targets(found)),
         "### Where the time goes",
-        "\n".join(f"- {line}" for line in _causes(found)),
+        "\n".join(f"- {line}" for line in causes(found)),
         "## Rates",
         _rates(found),
         f"Compilation of the fused search: {found['compile_s']:.1f} s. NumPy runs "

@@ -33,8 +33,8 @@ def quick(seconds: float = 0.8) -> dict[str, Any]:
     import jax
 
     from benchmarks import ceilings, operations, rates
-    from benchmarks.report import DTYPES
     from benchmarks.timing import machine
+    from benchmarks.wording import DTYPES
 
     about = machine()
     found: dict[str, Any] = {"machine": about}
@@ -85,7 +85,7 @@ def _grids(budget: float) -> dict[str, Any]:
     import jax
 
     from benchmarks import kernels, operations, problem, rates
-    from benchmarks.report import DTYPES
+    from benchmarks.wording import DTYPES
 
     block = rates.BLOCK_CONTEXTS
     found: dict[str, Any] = {}

@@ -180,11 +180,6 @@ class _Problem:
         return np.asarray(self._jacobian(jnp.asarray(logs)))
 
 
-def usable(cases: Sequence[Case]) -> list[Case]:
-    """The cases that are times or rates: sizes say nothing of efficiencies."""
-    return [case for case in cases if case.kind not in ("tokens", "kv", "weights")]
-
-
 def fit(
     cases: Sequence[Case],
     free: Sequence[str] = DEFAULT_FREE,

@@ -18,7 +18,8 @@ from qsjax.grid import Records, twin_of
 from qsjax.ledger import RESOURCES
 from qsjax.limits import Limits
 from qsjax.numerics import scalar
-from qsjax.specs import CONVENTIONS, Convention, HardwareSpec, ModelSpec, Partition, Workload
+from qsjax.specs import Convention, HardwareSpec, ModelSpec, Partition, Workload
+from qsjax.validate import named_convention
 
 # Relative width to which a turning point is found.
 TURN_WIDTH = 0.02
@@ -165,14 +166,14 @@ def compare(
         convention: name of the accounting.
 
     Raises:
-        ValueError: fewer than two subjects, or two of the same name.
+        ValueError: fewer than two subjects, two of the same name, or an unknown convention.
     """
     labels = [subject.label for subject in subjects]
     if len(labels) < 2 or len(set(labels)) < len(labels):
         raise ValueError(
             f"a comparison needs at least two different subjects; given: {', '.join(labels)}"
         )
-    rules = CONVENTIONS[convention]
+    rules = named_convention(convention)
     cases = tuple(
         tuple(best_design(subject, gpus, context, rules) for context in contexts)
         for subject in subjects

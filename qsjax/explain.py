@@ -129,10 +129,10 @@ def explain(
         q: if given, the model is the dense twin of `model` at this quality factor.
 
     Raises:
-        ValueError: with every number out of its range. An illegal or too large design is no error:
-            the explanation says what it lacks.
+        ValueError: an unknown convention, or every number out of its range. An illegal or too large
+            design is no error: the explanation says what it lacks.
     """
-    rules = CONVENTIONS[convention]
+    rules = validate.named_convention(convention)
     validate.check_model(model)
     validate.check_hardware(hardware)
     validate.check_partition(partition)

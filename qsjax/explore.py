@@ -1,7 +1,6 @@
 """The main question: which split is best for the MoE and for its dense twins, and by how much."""
 
 import dataclasses
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -10,6 +9,7 @@ import numpy as np
 
 from qsjax import validate
 from qsjax.grid import STACKED, Axes, Records, make_axes, stack, twin_of
+from qsjax.machine import free_memory
 from qsjax.search import Objective, Optimum, search
 from qsjax.serving import Relaxation, relax
 from qsjax.specs import (
@@ -117,8 +117,7 @@ def bytes_of(axes: Axes) -> float:
 
 def check_size(axes: Axes) -> None:
     """Raise `ValueError` if a grid is too large to be evaluated in one piece."""
-    free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
-    needed = bytes_of(axes)
+    free, needed = free_memory(), bytes_of(axes)
     if needed > 0.5 * free:
         lengths = " x ".join(f"{axis.name} {len(axis.values)}" for axis in axes.all)
         raise ValueError(
@@ -141,6 +140,8 @@ def check_inputs(
     axes an illegal degree is a cell with a reason.
     """
     problems = []
+    if taken := sorted({"q", *STACKED}.intersection(overridden)):
+        problems.append(f"{', '.join(taken)}: an argument of its own, not an axis to override")
     modes = axes.get("kv_mode", ())
     unknown = [mode for mode in modes if mode not in KV_MODES]
     if unknown or len(modes) == 0:
@@ -159,7 +160,8 @@ def check_inputs(
     checks += [
         partial(validate.check_partition, Partition(**{name: float(value)}), model)
         for name in ("tp", "ep", "pp")
-        if name in overridden
+        # Redundant experts change what ep must divide; then only the grid can tell.
+        if name in overridden and not (name == "ep" and "redundant_experts" in overridden)
         for value in axes[name]
     ]
     for check in checks:
@@ -200,8 +202,12 @@ def explore(
     Raises:
         ValueError: the input has mistakes; the message lists all of them.
     """
-    if convention not in CONVENTIONS:
-        raise ValueError(f"unknown convention {convention!r}; give {' or '.join(CONVENTIONS)}")
+    validate.named_convention(convention)
+    if no_axes := sorted(validate.CONVENTION_RULES.keys() & set(overrides or ())):
+        raise ValueError(
+            f"{', '.join(no_axes)}: factors of an accounting are no axes of a search; "
+            "`qsjax.sensitivity.problem` takes them"
+        )
     other = next(name for name in CONVENTIONS if name != convention)
     base = workload or Workload(context=1.0)
     validate.check_lists({"gpus": gpus, "contexts": contexts, "qs": qs, **(overrides or {})})

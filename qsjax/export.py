@@ -168,7 +168,7 @@ def to_dataset(exploration: Exploration) -> "xr.Dataset":
 
     `term_*` are those of `time_ledger`, which sum to `tpot`; the others are `metrics_of` the step.
 
-    Infeasible cells are NaN; `reasons` counts the designs of each cell that fail for each reason.
+    Infeasible cells are NaN; `infeasible_reasons` counts the designs of each cell by reason.
     """
     import xarray as xr  # 1.4 s to import: only those who ask for it pay
 

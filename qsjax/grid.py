@@ -10,6 +10,7 @@ import numpy as np
 from qsjax.cost.params import dense_twin
 from qsjax.host import on_host
 from qsjax.specs import KV_MODES, Convention, HardwareSpec, ModelSpec, Partition, Workload
+from qsjax.validate import check_axis
 
 Record = TypeVar("Record", ModelSpec, HardwareSpec, Partition, Workload)
 
@@ -78,6 +79,21 @@ def _axis(name: str, values: Sequence[float | str] | np.ndarray) -> Axis:
     return Axis(name, np.asarray(values, dtype=np.float64).reshape(-1))
 
 
+def _check(values: Mapping[str, Sequence[float | str] | np.ndarray]) -> None:
+    problems = [
+        f"kv_mode: {mode} is not a KV mode; give some of {', '.join(KV_MODES)}"
+        for mode in values.get("kv_mode", ())
+        if mode not in KV_MODES
+    ]
+    for name in values.keys() - {"kv_mode", *STACKED}:
+        try:
+            check_axis(name, values[name])
+        except ValueError as error:
+            problems.append(str(error))
+    if problems:
+        raise ValueError("\n".join(sorted(problems)))
+
+
 def make_axes(
     values: Mapping[str, Sequence[float | str] | np.ndarray], searched: Sequence[str] = ()
 ) -> Axes:
@@ -88,7 +104,11 @@ def make_axes(
             `model` or `hardware` with one name for each record of a stack (see `stack`).
             Partition fields are searched over, all others kept.
         searched: further names to search over, such as `batch`.
+
+    Raises:
+        ValueError: names that are no field of a record, and values out of bounds, all at once.
     """
+    _check(values)
     reduced = [name for name in (*PARTITION_AXES, *searched) if name in values]
     kept = [name for name in values if name not in reduced]
     return Axes(

@@ -52,8 +52,6 @@ LIMITS: dict[str, int] = {
 }
 # A larger batch breaks these wherever a smaller one does: TPOT and memory rise with the batch.
 RISING = LIMITS["max_tpot"] | LIMITS["min_user_rate"] | LIMITS["min_headroom"]
-# Limits of a partition, whatever the batch.
-FIXED = sum(LIMITS[name] for name in ("max_gpus", "tp_in_island", *(f"max_{d}" for d in DEGREES)))
 
 
 def is_given(limits: Limits, name: str) -> bool:

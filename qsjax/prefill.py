@@ -115,13 +115,13 @@ def _phases(
     ctx: communication.Context,
     rate: Rates,
     tokens: jax.Array,
+    load: jax.Array,
     prompts: jax.Array,
     prompt: ArrayLike,
 ) -> tuple[Phases, Phases]:
-    """Arithmetic and HBM time of each phase [s]."""
+    """Arithmetic and HBM time of each phase [s]; `load` is that of the busiest expert rank."""
     model, hardware, part, work, conv, lay = ctx
     ranks, shards = jnp.asarray(part.kvp), jnp.asarray(part.tp) * part.pp * part.kvp
-    load = compute.expert_load(model, part, conv, tokens * lay.pool_replicas)
     peak = compute.peak_flops(hardware, work.attn_dtype, conv) * hardware.eff_attention
     arithmetic = Phases(
         attention=tokens * attention_flops_per_token(model, prompt) / (shards * peak),
@@ -150,6 +150,7 @@ def _communication(
     rate: Rates,
     ring: collectives.Cost,
     tokens: jax.Array,
+    load: jax.Array,
     bound: Phases,
 ) -> jax.Array:
     """What overlap leaves of every family [s]."""
@@ -158,7 +159,7 @@ def _communication(
     seen = (
         exposed_bandwidth(tokens * family.tp.bandwidth, around, hardware.overlap_tp)
         + exposed_bandwidth(ring.bandwidth, bound.attention, hardware.overlap_kv)
-        + exposed_bandwidth(tokens * family.ep.bandwidth, bound.ffn, hardware.overlap_ep)
+        + exposed_bandwidth(load * tokens * family.ep.bandwidth, bound.ffn, hardware.overlap_ep)
         + exposed_bandwidth(tokens * family.layout.bandwidth, bound.ffn, hardware.overlap_layout)
     )
     startups = family.tp.startup + ring.startup + family.ep.startup + family.layout.startup
@@ -209,11 +210,12 @@ def prefill_step(
     rate = rates(ctx._replace(workload=dataclasses.replace(ctx.workload, context=1.0)))
     pp, prompts = jnp.asarray(partition.pp), jnp.asarray(prompts)
     tokens = prompts * prompt
-    arithmetic, hbm = _phases(ctx, rate, tokens, prompts, prompt)
+    load = compute.expert_load(model, partition, convention, tokens * ctx.lay.pool_replicas)
+    arithmetic, hbm = _phases(ctx, rate, tokens, load, prompts, prompt)
     bound = Phases(*(jnp.maximum(c, h) for c, h in zip(arithmetic, hbm, strict=True)))
     ring = _ring(ctx, prompt, context_parallel)
     ring = ring._replace(bandwidth=prompts * ring.bandwidth)
-    comm = _communication(ctx, rate, ring, tokens, bound)
+    comm = _communication(ctx, rate, ring, tokens, load, bound)
     eager = jnp.asarray(hardware.prefill_overhead) * model.layers / pp
     overhead = launches.overhead(model, hardware, partition, workload) + eager
     p2p = rate.p2p.startup + tokens * rate.p2p.bandwidth

@@ -64,6 +64,13 @@ class Reduced(NamedTuple):
     reasons: jax.Array
 
 
+def check_objective(name: str) -> None:
+    """Raise `ValueError` for a name that is no objective."""
+    known = get_args(Objective)
+    if name not in known:
+        raise ValueError(f"unknown objective {name!r}; give one of {', '.join(known)}")
+
+
 def score_of(step: StepCost, objective: Objective) -> jax.Array:
     """What is maximised: the objective, or its negative where less is better.
 

@@ -18,6 +18,7 @@ from qsjax.reduction import WIDE as WIDE
 from qsjax.reduction import Choice as Choice
 from qsjax.reduction import Objective as Objective
 from qsjax.reduction import Reduced, Scored, ranked, stacked
+from qsjax.reduction import check_objective as check_objective
 from qsjax.reduction import pick_best as pick_best
 from qsjax.reduction import score_of as score_of
 from qsjax.reduction import scores as scores
@@ -141,8 +142,9 @@ def search(
         objective: what is maximised (`tpot` is minimised).
 
     Raises:
-        ValueError: no such objective.
+        ValueError: an unknown objective.
     """
+    check_objective(objective)
     kept = tuple(len(axis.values) for axis in axes.kept)
     placed = place(records, matrix_arrays(axes), convention)
     reduce = reduce_small if axes.cells <= SMALL else reduce_block

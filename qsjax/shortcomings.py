@@ -65,6 +65,8 @@ def shortcomings(
     heads, experts, layers = (
         float(np.asarray(getattr(model, name))) for name in ("heads", "experts", "layers")
     )
+    if experts > 1:
+        experts += float(np.asarray(part.redundant_experts))
     usable, weights, one = float(cap.usable), float(cap.weights), float(cap.kv_per_sequence)
     context = float(np.asarray(records.workload.context))
     stage = float(step.gpus) / pp

@@ -12,7 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from qsjax.specs import KV_MODES, Convention, HardwareSpec, ModelSpec, Partition, Workload
+from qsjax.specs import (
+    CONVENTIONS,
+    KV_MODES,
+    Convention,
+    HardwareSpec,
+    ModelSpec,
+    Partition,
+    Workload,
+)
 
 Values = Mapping[str, Any]
 Relations = Callable[[Values], dict[str, str]]
@@ -178,8 +186,12 @@ def _hardware_relations(v: Values) -> dict[str, str]:
     return {"overlap_tp": f"{windows} {share}, but their sum exceeds 1; lower one of them"}
 
 
-def _partition_relations(v: Values) -> dict[str, str]:
+def _partition_relations(given: Values) -> dict[str, str]:
     found: dict[str, str] = {}
+    v = dict(given)
+    if v.keys() >= {"experts", "redundant_experts"}:
+        experts = np.asarray(v["experts"], dtype=float)
+        v["experts"] = experts + np.where(experts > 1, v["redundant_experts"], 0.0)
     for degree, whole, what in (("tp", "heads", "query heads"), ("ep", "experts", "experts")):
         if _fails(lambda part, total: total % part == 0, v, f"{degree} {whole}"):
             part, total = _show(v[degree]), _show(v[whole])
@@ -262,6 +274,13 @@ def check_workload(workload: Workload) -> None:
 def check_convention(convention: Convention) -> None:
     """Raise `ValueError` with every problem of a convention's factors."""
     _raise_fields("convention", _rule_problems(CONVENTION_RULES, _values(convention)))
+
+
+def named_convention(name: str) -> Convention:
+    """The preset of a name; `ValueError` if there is none."""
+    if name not in CONVENTIONS:
+        raise ValueError(f"unknown convention {name!r}; give {' or '.join(CONVENTIONS)}")
+    return CONVENTIONS[name]
 
 
 def check_axis(name: str, values: Any) -> None:

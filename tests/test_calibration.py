@@ -131,6 +131,9 @@ def test_cli_prints_constants_and_writes_them(tmp_path):
     assert set(answer["constants"]) == set(names.split(","))
     assert answer["records"] == len(ROWS)
     assert "layer_overhead_us = " in (out / "constants.toml").read_text()
+    inputs = json.loads((out / "inputs.json").read_text())
+    assert inputs["flags"] == {"fit": names}
+    assert inputs["measured"]["name"] == "mine.csv"
 
 
 @pytest.mark.parametrize(

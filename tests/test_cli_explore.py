@@ -6,8 +6,10 @@ import subprocess
 import sys
 
 import pytest
+from click.testing import CliRunner
 
 from qsjax import catalog
+from qsjax.cli import cli
 from qsjax.cli.common import workload
 
 
@@ -65,6 +67,8 @@ def test_the_folder_holds_data_tables_figures_and_inputs(run):
     assert inputs["command"] == ["explore", "deepseek-v3"]
     assert inputs["hardware"]["hbm_bytes"] == 180e9
     assert inputs["models"]["moe"]["experts"] == 256
+    assert inputs["workload"]["bytes_ffn_weight"] == 1
+    assert inputs["repeat"].startswith("qsjax explore deepseek-v3 --gpus 64")
 
 
 def test_the_table_names_the_winner_and_the_reasons():
@@ -135,6 +139,15 @@ def test_models_json_has_the_counted_and_the_published_parameters():
     listed = json.loads(qsjax("models", "--format", "json").stdout)
     assert len(listed) >= 30
     assert {"deepseek-v3", "grok-1", "switch-c-2048"} <= {row["name"] for row in listed}
+
+
+@pytest.mark.parametrize(
+    "name", ["deepseek-v3.2", "llama-3.1-8b", "qwen3-next-80b-a3b", "gpt-3-175b"]
+)
+def test_the_parts_of_a_model_sum_to_its_total(name):
+    shown = json.loads(CliRunner().invoke(cli, ["models", "show", name, "--format", "json"]).stdout)
+    assert sum(shown["params_by_part"].values()) == shown["params_total"]
+    assert shown["params_by_part"]["attention"] > shown["params_norm"] > 0
 
 
 def test_hardware_json_has_every_number_and_its_source():

@@ -1,9 +1,11 @@
 """explain, pareto, compare, mix and completion, run as a user runs them, mistakes included."""
 
 import csv
+import hashlib
 import io
 import json
 import os
+import shlex
 import subprocess
 import sys
 
@@ -46,6 +48,11 @@ def mistake(done):
     return done.stderr
 
 
+def asked(out):
+    """What `inputs.json` of a folder says."""
+    return json.loads((out / "inputs.json").read_text(), parse_constant=pytest.fail)
+
+
 def test_explain_takes_a_design_apart(qsjax, tmp_path):
     arguments = ("--tp", "8", "--context", "32k", "--isl", "30000", "--osl", "2000")
     wrong = qsjax("explain", *SMALL, *arguments, code=2)
@@ -63,6 +70,12 @@ def test_explain_takes_a_design_apart(qsjax, tmp_path):
     assert record["prefill"]["ttft"] > 0
     assert "--tensor-parallel-size" in record["best"]["engine_flags"]["vllm"]["flags"]
     assert json.loads((out / "result.json").read_text()) == record
+    inputs = asked(out)
+    assert inputs["command"] == ["explain", "mixtral-8x7b"]
+    assert (inputs["partition"]["tp"], inputs["workload"]["context"]) == (8, 31000)
+    assert inputs["flags"]["isl"] == [30000]
+    assert inputs["model"]["experts"] == 8
+    assert inputs["hardware"]["name"] == "h100-sxm"
     for name in ("memory.svg", "roofline.svg"):
         assert (out / name).read_text().startswith("<?xml")
 
@@ -149,6 +162,10 @@ def test_pareto_gives_a_front_for_every_series(qsjax, tmp_path):
     assert 0 < result["largest_loss_between_batches"] <= 0.02
     assert "Written to" in done.stderr
     assert (out / "pareto.svg").exists()
+    inputs = asked(out)
+    assert [device["name"] for device in inputs["hardware"]] == ["h100-sxm", "h200-sxm"]
+    assert inputs["models"][0]["experts"] == 8
+    assert inputs["workloads"][0]["bytes_kv"] == 2
     with (out / "pareto.csv").open() as file:
         assert len(list(csv.DictReader(file))) == len(result["front"])
 
@@ -223,6 +240,11 @@ def test_compare_shows_both_conventions_and_why(qsjax, tmp_path):
     assert result["rows"][2]["factor"] > 1  # more and faster memory
     assert {row["convention"] for row in result["beside"]} == {"paper"}
     assert (out / "compare.csv").exists()
+    sides = asked(out)["subjects"]
+    assert [(side["label"], side["q"]) for side in sides] == list(
+        zip(subjects, (None, 2, None), strict=True)
+    )
+    assert sides[2]["hardware"]["hbm_bytes"] > sides[0]["hardware"]["hbm_bytes"]
     for name in ("why", "throughput"):
         assert (out / f"{name}.svg").read_text().count("</svg>") == 1
     text = qsjax("compare", *subjects, *options).stdout
@@ -267,6 +289,11 @@ def test_mix_finds_one_split_for_all(qsjax, tmp_path):
         "mix", "mixtral-8x7b", str(requests), *options, "--format", "csv", "--out", str(out)
     )
     assert (out / "mix.csv").read_text() == text.stdout
+    inputs = asked(out)
+    assert inputs["requests"]["sha256"] == hashlib.sha256(requests.read_bytes()).hexdigest()
+    first = {path.name: path.read_bytes() for path in out.iterdir()}
+    assert qsjax(*shlex.split(inputs["repeat"])[1:]).stdout == text.stdout
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == first
 
 
 def test_mix_together_is_one_batch_of_all_lengths(qsjax, tmp_path):

@@ -119,6 +119,11 @@ def test_a_batch_that_does_not_fit_says_how_many_do():
     [
         (Partition(tp=3.0), "tp does not divide the query heads", "1, 2, 4, 8, 16, 32"),
         (Partition(tp=3.0, ep=3.0), "ep exceeds or does not divide the experts", "1, 2, 4, 8"),
+        (
+            Partition(tp=3.0, ep=3.0, redundant_experts=2.0),
+            "ep exceeds or does not divide the experts",
+            "the 10 experts; choose one of 1, 2, 5, 10",
+        ),
         (Partition(tp=2.0, ep=8.0), "ep does not divide the stage", "1, 2"),
         (Partition(pp=64.0), "pp exceeds the layers", "32 layers"),
         (Partition(kvp=2.0, kv_mode=0.0), "KV mode not applicable", "kvp=1"),

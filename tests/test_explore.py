@@ -2,15 +2,20 @@
 
 import dataclasses
 import json
+import math
 
 import numpy as np
 import pytest
 
 import qsjax
-from qsjax import export
+from qsjax import export, machine
+from qsjax.compare import Subject, compare
+from qsjax.explain import explain
 from qsjax.explore import axis_values, check_size, divisors, grid_of, variants_of
 from qsjax.grid import make_axes
+from qsjax.sensitivity import problem
 from qsjax.specs import PHYSICAL
+from qsjax.validate import check_partition
 
 CONTEXTS = [8192, 131072]
 
@@ -230,3 +235,70 @@ def test_a_grid_beyond_memory_is_refused_before_it_is_computed():
     axes = make_axes({"model": ["a"], "context": [1e3, 2e3], **degrees})
     with pytest.raises(ValueError, match=r"2,147,483,648 cells .*qsjax sweep"):
         check_size(axes)
+
+
+def test_cached_files_count_as_free_memory(monkeypatch, tmp_path):
+    told = tmp_path / "meminfo"
+    told.write_text("MemTotal:  64000 kB\nMemFree:  100 kB\nMemAvailable:  48000 kB\n")
+    monkeypatch.setattr(machine, "_MEMINFO", told)
+    assert machine.free_memory() == 48_000 * 1024
+
+
+@pytest.mark.parametrize(
+    ("pages", "expected"),
+    [
+        ({"SC_AVPHYS_PAGES": 3, "SC_PHYS_PAGES": 5, "SC_PAGE_SIZE": 4096}, 3 * 4096),
+        ({"SC_PHYS_PAGES": 5, "SC_PAGE_SIZE": 4096}, 5 * 4096),  # macOS
+        ({}, math.inf),  # Windows
+    ],
+)
+def test_free_memory_where_there_is_no_proc(pages, expected, monkeypatch, tmp_path):
+    monkeypatch.setattr(machine, "_MEMINFO", tmp_path / "absent")
+    monkeypatch.setattr(machine.os, "sysconf_names", pages)
+    monkeypatch.setattr(machine.os, "sysconf", pages.__getitem__)
+    assert machine.free_memory() == expected
+
+
+def test_axes_are_checked_by_name_and_value():
+    with pytest.raises(ValueError, match="did you mean context") as caught:
+        make_axes({"contxt": [1e3], "tp": [0], "kv_mode": ["ring"], "hbm_bw": [1e12]})
+    assert "tp: 0 is not allowed" in str(caught.value)
+    assert "ring is not a KV mode" in str(caught.value)
+
+
+def test_redundant_experts_count_in_what_ep_divides():
+    model, hardware = qsjax.model("deepseek-v3"), qsjax.hardware("h200-sxm")
+    check_partition(qsjax.Partition(ep=48.0, redundant_experts=32.0), model)
+    with pytest.raises(ValueError, match="ep=5 does not divide 288 experts"):
+        check_partition(qsjax.Partition(ep=5.0, redundant_experts=32.0), model)
+    own = {"ep": [48], "redundant_experts": [32]}
+    found = qsjax.explore(model, hardware, gpus=[48], contexts=[8192], overrides=own)
+    assert found.optimum.is_feasible[0].all()
+
+
+@pytest.mark.parametrize("ask", [qsjax.explore, problem])
+def test_what_has_an_argument_is_no_override_and_objectives_are_named(ask):
+    model, hardware = qsjax.model("mixtral-8x7b"), qsjax.hardware("h100-sxm")
+    with pytest.raises(ValueError, match="model, q: an argument of its own"):
+        ask(model, hardware, gpus=[8], contexts=[1024], overrides={"q": [2.0], "model": ["a"]})
+    with pytest.raises(ValueError, match="unknown objective 't_stage'; give one of tokens_per_s"):
+        ask(model, hardware, gpus=[8], contexts=[1024], objective="t_stage")
+
+
+def test_factors_of_an_accounting_are_no_axes():
+    model, hardware = qsjax.model("mixtral-8x7b"), qsjax.hardware("h100-sxm")
+    with pytest.raises(ValueError, match=r"kv_overhead: .* no axes of a search"):
+        qsjax.explore(model, hardware, gpus=[8], overrides={"kv_overhead": [1.0, 1.2]})
+
+
+@pytest.mark.parametrize("ask", [qsjax.explore, explain, compare])
+def test_an_unknown_convention_is_named(ask):
+    model, hardware = qsjax.model("mixtral-8x7b"), qsjax.hardware("h100-sxm")
+    sides = [Subject(name, model, hardware, qsjax.Workload(context=1.0)) for name in "ab"]
+    arguments = {
+        qsjax.explore: (model, hardware),
+        explain: (model, hardware, qsjax.Partition(), qsjax.Workload(context=1e3)),
+        compare: (sides, 8, [1e3]),
+    }[ask]
+    with pytest.raises(ValueError, match="unknown convention 'mine'; give physical or paper"):
+        ask(*arguments, convention="mine")

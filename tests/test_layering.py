@@ -53,7 +53,7 @@ LAYERS = (
     ("layout",),
     ("validate",),
     ("specs",),
-    ("staging", "host"),
+    ("staging", "host", "machine"),
     ("numerics", "units", "tape"),
 )
 # Imports limited further than the order of the layers does.
@@ -62,7 +62,7 @@ ONLY = {"catalog": {"specs", "cost.params", "units", "validate"}}
 STRANGERS = {"cost"}
 MATPLOTLIB = {"plotting"}
 FILES = {
-    *("cli", "report", "export", "catalog", "measurements.storage"),
+    *("cli", "report", "export", "catalog", "machine", "measurements.storage"),
     *("sweep.storage", "sweep.results", "sweep.spec", "sweep.distributed"),
 }
 JIT = {

@@ -356,6 +356,13 @@ class TestAnswers:
         assert found.count("bar 9 long   111") == 3
         assert {t.get_text() for t in ax.texts if t.get_fontweight() == "bold"} == {"1k"}
 
+    def test_the_line_of_the_first_crosses_no_name_of_a_context(self):
+        ax = plotting.gpu_time(SUBJECTS)
+        names = [t.xy[1] for t in ax.texts if t.get_text().endswith(" tokens")]
+        spans = [line.get_ydata() for line in ax.lines]
+        assert len(names) == len(spans) == 3
+        assert not any(low < y < high for low, high in spans for y in names)
+
     def test_the_lead_is_named_where_it_changes(self):
         ax = FIGURES["lead_over_context"]()
         assert {"from 2.9k on: B", "from 8.8k on: A"} <= set(texts(ax))

@@ -51,6 +51,21 @@ def test_terms_by_hand():
     assert float(cost.tokens_per_s) == pytest.approx(PROMPT / (float(cost.ttft) - 1e-3))
 
 
+def test_the_busiest_rank_receives_its_load():
+    partition = Partition(ep=4.0, dp=4.0)
+    skewed = dataclasses.replace(PHYSICAL, expert_load_factor=1.5)
+    even, busy = (
+        prefill_step(MOE, HARDWARE, partition, WORKLOAD, rules, PROMPT)
+        for rules in (PHYSICAL, skewed)
+    )
+    # Of four expert ranks three are elsewhere; dispatch in one byte, combine in two.
+    exchange = 10 * PROMPT * 2 * 1024 * (1 + 2) * 3 / 4 / 1e11
+    assert float(busy.comm - even.comm) == pytest.approx(0.5 * exchange, rel=EXACT)
+    assert float(busy.compute.ffn - even.compute.ffn) == pytest.approx(
+        0.5 * 2 * PROMPT * 10 * 2 * 3 * 1024 * 4096 / (2e14 * 0.5), rel=EXACT
+    )
+
+
 def test_context_parallelism_divides_attention_and_sends_what_it_passes():
     one = step()
     four = {mode: step(kvp=4.0, mode=mode) for mode in ("pass_kv", "pass_q")}

@@ -146,6 +146,10 @@ class TestContent:
         (folder / "summary.json").write_text(json.dumps({"designs_computed": 7}))
         (folder / "sweep.json").write_text(json.dumps({"sweep": {"models": ["toy"]}}))
         (folder / "winners.csv").write_text("context,batch\n4096,8\n")
+        rates = ",tokens_per_s_per_gpu,tokens_per_s_per_user\n"
+        (folder / "front.csv").write_text(f"model{rates}toy,1,2\ntoy,2,1\n")
+        assert embedded(report.html([report.read(folder)]))["charts"] == []
+        (folder / "front.csv").unlink()
         found = report.read(folder)
         assert found.summary == {"designs_computed": 7}
         assert found.inputs == {"sweep": {"models": ["toy"]}}

@@ -1,12 +1,14 @@
 """A sweep by several real processes on one machine, and one of them dying."""
 
 import socket
+import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 import sweep_cases as cases
 
-from qsjax.sweep import distributed
+from qsjax.sweep import campaign, distributed, storage
 from qsjax.sweep.distributed import HostLostError, Processes, SignsOfLife
 
 pytestmark = pytest.mark.slow
@@ -95,6 +97,25 @@ def test_silence_failure_and_old_signs(tmp_path, monkeypatch):
         (tmp_path / "alive" / "1.txt").write_text("5 failed 0")
         with pytest.raises(HostLostError, match="has failed"):
             life.check()
+
+
+def test_results_wait_for_those_who_check_their_chunks(tmp_path, monkeypatch):
+    """Chunks of an earlier run are there at once, but may be damaged."""
+    sign = tmp_path / "alive" / "1.txt"
+    sign.parent.mkdir()
+    sign.write_text("5 running 0")
+    for chunk in range(2):
+        storage.write(storage.chunk_path(tmp_path, chunk), b"")
+    monkeypatch.setattr(storage, "finished", lambda *_: ([0], []))
+    monkeypatch.setattr(campaign, "cells_of", lambda *_: 0)
+    monkeypatch.setattr(campaign, "compute_chunks", lambda *_: None)
+    monkeypatch.setattr(campaign.results, "write", lambda *_: {"when": sign.read_text()})
+    mine = campaign.Campaign(None, SimpleNamespace(chunks=2), None, tmp_path)
+    later = threading.Timer(0.5, sign.write_text, ["5 done 0"])
+    later.start()
+    found = campaign.execute(mine, Processes(2, 0, run=5), lambda *_: None, pytest.fail)
+    later.join()
+    assert found == {"when": "5 done 0"}
 
 
 def test_the_environment_names_the_process(monkeypatch):

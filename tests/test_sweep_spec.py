@@ -57,6 +57,9 @@ def test_axes_are_lists_ranges_and_divisors():
         ("q =", "q = = ", ["line 8", "q = = "]),
         ("step = 0.25", "stride = 0.25", ["line 8", "stride", "is no range"]),
         ("context =", "batch =", ["context", "is missing"]),
+        ("step = 0.25", "step = inf", ["line 8", "finite numbers"]),
+        ("to = 3", "to = inf", ["line 8", "finite numbers"]),
+        ("[axes]", "twins = [-5]\n[axes]", ["line 5", "twins", "-5 is not allowed", "above 0"]),
     ],
 )
 def test_a_mistake_is_named_at_its_line(old, new, said):
@@ -78,6 +81,26 @@ def test_kv_modes_and_workload_are_checked():
     message = problems(GOOD + '[workload]\nffn_dtype = "int4"\nbytes_kvs = 1\ncontext = 3\n')
     for part in ("ffn_dtype", "fp8", "bytes_kvs", "bytes_kv", "is an axis too"):
         assert part in message
+
+
+def test_numbers_out_of_bounds_are_named():
+    text = GOOD + "[workload]\nbytes_kv = -1\nkv_block = 0\nquery_tokens = nan\n"
+    message = problems(text + "[constraints]\nmax_tpot = nan\n")
+    for part in ("line 10: [workload] bytes_kv", "line 11", "line 12", "line 14", "above 0"):
+        assert part in message, message
+
+
+def test_only_mixtures_of_experts_have_twins():
+    both = 'models = ["mixtral-8x7b", "llama-3.1-8b"]'
+    text = GOOD.replace('models = ["mixtral-8x7b"]', both)
+    with pytest.raises(ValueError, match=r"q: .* no experts .* llama-3.1-8b; drop"):
+        spec.build(spec.parse(text), catalog.model, catalog.hardware)
+    text = text.replace("q = {from = 2, to = 3, step = 0.25}", "").replace(
+        "[axes]", "twins = [3]\n[axes]"
+    )
+    _, axes, _ = spec.build(spec.parse(text), catalog.model, catalog.hardware)
+    named = next(axis.names for axis in axes.kept if axis.name == "model")
+    assert named == ("mixtral-8x7b", "mixtral-8x7b dense q=3", "llama-3.1-8b")
 
 
 def test_what_a_file_asks_for():

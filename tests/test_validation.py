@@ -485,6 +485,7 @@ def test_cli_on_records_of_ones_own(tmp_path):
     assert second["skipped_because"] == "unknown batch"
     assert answer["summary"]["mine"]["predicted"] == 1
     assert {"records.csv", "validation.json", "parity.svg"} <= {f.name for f in out.iterdir()}
+    assert json.loads((out / "inputs.json").read_text())["data"]["name"] == "mine.json"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from qsjax.breakeven.roots import ONE_SIDED, Roots, collect
-from qsjax.search import Objective
+from qsjax.search import Objective, check_objective
 from qsjax.sensitivity.cells import Problem, best_of, problem, take
 from qsjax.sensitivity.parameters import Parameter, bounds, read, resolve, write
 from qsjax.sensitivity.solution import cell_labels
@@ -148,10 +148,12 @@ def reach(
         points: values scanned.
 
     Raises:
-        ValueError: not a single continuous parameter, an empty interval, a target not above 0.
+        ValueError: not a single continuous parameter, an empty interval, a target not above 0,
+            an unknown metric.
     """
     chosen = _one_member(parameter)
     check_target(target)
+    check_objective(metric)
     wanted = dataclasses.replace(stated, objective=metric)
     interval = _interval(stated, chosen, low, high)
     goal = -target if metric in LEAST else target

@@ -8,7 +8,7 @@ import numpy as np
 
 from qsjax import export, measurements
 from qsjax.calibration import DEFAULT_FREE, PARAMETERS, Constant, Fit, fit
-from qsjax.cli import common, session
+from qsjax.cli import common, inputs, session
 from qsjax.measurements import Case, Skipped, read_cases
 from qsjax.units import US
 
@@ -111,7 +111,9 @@ def command(measured: Path, names: str | None, format_: str, out: Path | None) -
     else:
         _print(fitted, skipped, summary)
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
+        read = {"measured": inputs.of_file(measured)}
+        asked = inputs.text("calibrate", [str(measured)], {"fit": names}, read)
+        export.write_atomically(out / "inputs.json", asked)
         export.write_json(out / "calibration.json", summary)
         export.write_atomically(out / "constants.toml", _toml(fitted))
-        session.note(f"wrote calibration.json, constants.toml to {out}")
+        session.note(f"wrote inputs.json, calibration.json, constants.toml to {out}")

@@ -1,14 +1,9 @@
 """What the verbs of derivatives share: the cells that explore's flags state, and their inputs."""
 
-import json
-import shlex
-import sys
-from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Any
 
 from qsjax import catalog, export
-from qsjax.cli import common, session
+from qsjax.cli import common, inputs, session
 from qsjax.explore import CONTEXTS
 
 AXES = ("tp", "ep", "pp", "dp", "kvp", "kv_mode", "batch")
@@ -58,22 +53,9 @@ def inputs_text(verb: str, model: str, flags: dict[str, Any], settings: dict[str
     records = {
         "hardware": {"name": flags["hardware"], **export.spec_dict(settings["hardware"])},
         "model": {"name": model, **export.spec_dict(settings["model"])},
+        "workload": inputs.of_workload(settings["workload"]),
     }
-    return run_text(verb, [model], flags, records)
-
-
-def run_text(
-    verb: str, words: Sequence[str], flags: dict[str, Any], records: dict[str, Any]
-) -> str:
-    """The command, its flags and the records that it read, as JSON."""
-    content = {
-        "qsjax": version("qsjax"),
-        "command": [verb, *words],
-        "repeat": shlex.join(["qsjax", *sys.argv[1:]]),
-        "flags": {k: v for k, v in flags.items() if v is not None and k not in ("out", "format_")},
-        **records,
-    }
-    return json.dumps(export.finite(content), indent=1, default=str)
+    return inputs.text(verb, [model], flags, records)
 
 
 def variant_name(row: dict[str, Any]) -> str:

@@ -9,8 +9,7 @@ from typing import Any
 import click
 
 from qsjax import catalog, export
-from qsjax.cli import common, figures, questions, session
-from qsjax.cli.cells import run_text
+from qsjax.cli import common, figures, inputs, questions, session
 from qsjax.compare import (
     Comparison,
     Subject,
@@ -202,15 +201,8 @@ def command(subjects: tuple[str, ...], **flags: Any) -> None:
         for found in both:
             _say_turns(found)
     if flags["out"]:
-        records = {
-            side.label: {
-                "model": export.spec_dict(side.model),
-                "hardware": export.spec_dict(side.hardware),
-            }
-            for side in sides
-        }
-        inputs = run_text("compare", subjects, flags, {"subjects": records})
-        _write(flags["out"], inputs, result)
+        records = {"subjects": [_inputs(side) for side in sides], "contexts": contexts}
+        _write(flags["out"], inputs.text("compare", subjects, flags, records), result)
 
 
 def _panels(draw: Callable[..., Any], width: float, height: float, result: dict[str, Any]) -> Any:
@@ -243,8 +235,18 @@ def _drawings(result: dict[str, Any]) -> Mapping[str, Callable[[], Any]]:
     return found
 
 
-def _write(out: Path, inputs: str, result: dict[str, Any]) -> None:
-    export.write_atomically(out / "inputs.json", inputs)
+def _inputs(subject: Subject) -> dict[str, Any]:
+    return {
+        "label": subject.label,
+        "q": subject.q,
+        "model": export.spec_dict(subject.model),
+        "hardware": export.spec_dict(subject.hardware),
+        "workload": inputs.of_workload(subject.workload),
+    }
+
+
+def _write(out: Path, asked: str, result: dict[str, Any]) -> None:
+    export.write_atomically(out / "inputs.json", asked)
     export.write_atomically(out / "result.json", json.dumps(export.finite(result), indent=1))
     rows = [*result["rows"], *result["beside"]]
     export.write_atomically(out / "compare.csv", export.csv_text(rows))

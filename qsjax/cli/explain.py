@@ -9,8 +9,7 @@ from typing import Any
 import click
 
 from qsjax import catalog, engines, export
-from qsjax.cli import common, explained, figures, questions, session
-from qsjax.cli.cells import run_text
+from qsjax.cli import common, explained, figures, inputs, questions, session
 from qsjax.companion import companion
 from qsjax.economics import Economy, costs, elasticities
 from qsjax.engines import Deployment, Engine
@@ -184,17 +183,19 @@ def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> None:
         common.print_record(record, flags["format_"])
     if flags["out"]:
         records = {
+            "model": {"name": model, **export.spec_dict(spec)},
             "hardware": {"name": flags["hardware"], **export.spec_dict(hardware)},
-            "model": {"name": name, **export.spec_dict(spec)},
+            "partition": export.spec_dict(partition),
+            "workload": export.spec_dict(work),
         }
-        inputs = run_text("explain", [model, *engine_flags], flags, records)
-        _write(flags["out"], inputs, record, hardware, title)
+        asked = inputs.text("explain", [model, *engine_flags], flags, records)
+        _write(flags["out"], asked, record, hardware, title)
 
 
 def _write(
-    out: Path, inputs: str, record: dict[str, Any], hardware: HardwareSpec, title: str
+    out: Path, asked: str, record: dict[str, Any], hardware: HardwareSpec, title: str
 ) -> None:
-    export.write_atomically(out / "inputs.json", inputs)
+    export.write_atomically(out / "inputs.json", asked)
     export.write_atomically(out / "result.json", json.dumps(export.finite(record), indent=1))
     names = ["inputs.json", "result.json", *figures.save(out, _drawings(record, hardware, title))]
     session.note(f"Written to {out}: {', '.join(names)}")

@@ -1,11 +1,8 @@
 """`qsjax explore MODEL`: the main job."""
 
 import json
-import shlex
-import sys
 from collections.abc import Callable
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +10,7 @@ import click
 import numpy as np
 
 from qsjax import catalog, export
-from qsjax.cli import common, figures, session, tables
+from qsjax.cli import common, figures, inputs, session, tables
 from qsjax.cost.memory import usable_bytes
 from qsjax.explore import CONTEXTS, Exploration, explore
 from qsjax.feasibility import MEMORY_REASONS, REASONS
@@ -30,19 +27,6 @@ def _summary(exploration: Exploration) -> dict[str, Any]:
         "cells_feasible": int(optimum.feasible.sum()),
         "infeasible_reasons": {k: int(v.sum()) for k, v in optimum.reasons.items()},
     }
-
-
-def _inputs(model: str, hardware: str, flags: dict[str, Any], exploration: Exploration) -> str:
-    """Everything that the run depended on, so that it can be repeated."""
-    content = {
-        "qsjax": version("qsjax"),
-        "command": ["explore", model],
-        "repeat": shlex.join(["qsjax", *sys.argv[1:]]),
-        "flags": {name: value for name, value in flags.items() if value is not None},
-        "hardware": {"name": hardware, **export.spec_dict(exploration.hardware)},
-        "models": {v.label: export.spec_dict(v.spec) for v in exploration.variants},
-    }
-    return json.dumps(export.finite(content), indent=1)
 
 
 def _table(exploration: Exploration, rows: list[dict[str, Any]], title: str) -> None:
@@ -197,10 +181,15 @@ def _write(
     rows: list[dict[str, Any]],
     summary: dict[str, Any],
 ) -> None:
-    inputs = {name: value for name, value in flags.items() if name not in ("out", "format_")}
-    export.write_atomically(
-        out / "inputs.json", _inputs(model, flags["hardware"], inputs, exploration)
-    )
+    hardware = {"name": flags["hardware"], **export.spec_dict(exploration.hardware)}
+    work = common.workload(catalog.model_entry(model), flags["weights"], flags["kv"])
+    records = {
+        "hardware": hardware,
+        "models": {v.label: export.spec_dict(v.spec) for v in exploration.variants},
+        "workload": inputs.of_workload(work),
+    }
+    asked = inputs.text("explore", [model], flags, records)
+    export.write_atomically(out / "inputs.json", asked)
     result = json.dumps(export.finite({**summary, "best": rows}), indent=1)
     export.write_atomically(out / "result.json", result)
     export.write_atomically(out / "best.csv", export.csv_text(rows))

@@ -7,8 +7,7 @@ from typing import Any
 import click
 
 from qsjax import catalog, export
-from qsjax.cli import common, questions, session
-from qsjax.cli.cells import run_text
+from qsjax.cli import common, inputs, questions, session
 from qsjax.explore import variants_of
 from qsjax.limits import check_limits
 from qsjax.mix import ClassResult, Mix, best_for_mix, classes_of, read_requests
@@ -181,12 +180,13 @@ def command(model: str, requests: Path, **flags: Any) -> None:
     if flags["out"]:
         out: Path = flags["out"]
         records = {
-            "requests": text,
-            "hardware": {"name": flags["hardware"], **export.spec_dict(device)},
+            "requests": inputs.of_file(requests),
             "model": {"name": model, **export.spec_dict(catalog.model(model))},
+            "hardware": {"name": flags["hardware"], **export.spec_dict(device)},
+            "workload": inputs.of_workload(work),
         }
-        inputs = run_text("mix", [model, str(requests)], flags, records)
-        export.write_atomically(out / "inputs.json", inputs)
+        text = inputs.text("mix", [model, str(requests)], flags, records)
+        export.write_atomically(out / "inputs.json", text)
         export.write_atomically(out / "result.json", json.dumps(export.finite(result), indent=1))
         export.write_atomically(out / "mix.csv", export.csv_text(_flat(found)))
         session.note(f"Written to {out}: inputs.json, result.json, mix.csv")

@@ -32,14 +32,22 @@ def _row(entry: catalog.ModelEntry) -> dict[str, Any]:
 
 
 def _details(entry: catalog.ModelEntry) -> dict[str, Any]:
-    counted = {
-        name: float(getattr(params, f"{name}_params")(entry.spec))
-        for name in ("attention", "pool", "shared", "dense_ffn", "router", "embedding", "norm")
+    """Every number of a model; `params_by_part` sums to `params_total`, which leaves norms out."""
+    laws = {
+        "attention": params.all_attention_params,
+        "pool": params.pool_params,
+        "shared": params.shared_params,
+        "dense_ffn": params.dense_ffn_params,
+        "router": params.router_params,
+        "embedding": params.embedding_params,
     }
+    counted = {name: float(law(entry.spec)) for name, law in laws.items()}
+    counted["extra"] = scalar(entry.spec.extra_params)
     return {
         **_row(entry),
         "aliases": list(entry.aliases),
         "params_by_part": counted,
+        "params_norm": float(params.norm_params(entry.spec)),
         "shape": export.spec_dict(entry.spec),
         "source": entry.source,
         "published_source": entry.published_source,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,8 +10,7 @@ from typing import Any, NamedTuple
 import click
 
 from qsjax import catalog, export
-from qsjax.cli import common, figures, questions, session
-from qsjax.cli.cells import run_text
+from qsjax.cli import common, figures, inputs, questions, session
 from qsjax.economics import Economy, costs
 from qsjax.explore import axis_values, check_inputs, grid_of, variants_of
 from qsjax.grid import Records, stack
@@ -227,16 +227,20 @@ def command(models: tuple[str, ...], **flags: Any) -> None:
         for item in refused:
             _say_refused(item)
     if flags["out"]:
-        records = {
-            "models": {name: export.spec_dict(catalog.model(name)) for name in models},
-            "hardware": {name: export.spec_dict(catalog.hardware(name)) for name in devices},
-        }
-        inputs = run_text("pareto", models, flags, records)
-        _write(flags["out"], inputs, {**summary, "front": rows, "refused": refused}, rows)
+        asked = inputs.text("pareto", models, flags, _inputs(models, devices, flags))
+        _write(flags["out"], asked, {**summary, "front": rows, "refused": refused}, rows)
 
 
-def _write(out: Path, inputs: str, result: dict[str, Any], rows: list[dict[str, Any]]) -> None:
-    export.write_atomically(out / "inputs.json", inputs)
+def _inputs(models: Sequence[str], devices: Sequence[str], flags: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "models": [{"name": n, **export.spec_dict(catalog.model(n))} for n in models],
+        "hardware": [{"name": n, **export.spec_dict(catalog.hardware(n))} for n in devices],
+        "workloads": [inputs.of_workload(questions.workload_of(n, flags)) for n in models],
+    }
+
+
+def _write(out: Path, asked: str, result: dict[str, Any], rows: list[dict[str, Any]]) -> None:
+    export.write_atomically(out / "inputs.json", asked)
     export.write_atomically(out / "result.json", json.dumps(export.finite(result), indent=1))
     export.write_atomically(out / "pareto.csv", export.csv_text(rows))
     names = ["inputs.json", "result.json", "pareto.csv"]

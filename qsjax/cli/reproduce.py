@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from qsjax import catalog, export, paper
-from qsjax.cli import common, figures, session, tables
+from qsjax.cli import common, figures, inputs, session, tables
 
 COLUMNS = ("published", "paper", "error_pct", "beyond_rounding_pct", "physical")
 
@@ -69,8 +69,8 @@ def _print_table(rows: list[dict[str, Any]], number: str) -> None:
 def _write(out: Path, rows: list[dict[str, Any]], result: dict[str, Any]) -> None:
     export.write_json(out / "reproduce.json", result)
     export.write_atomically(out / "reproduce.csv", export.csv_text(rows))
-    inputs = {"command": ["reproduce"], "hardware": result["hardware"], "models": result["models"]}
-    export.write_json(out / "inputs.json", inputs)
+    records = {name: result[name] for name in ("hardware", "models")}
+    export.write_atomically(out / "inputs.json", inputs.text("reproduce", [], {}, records))
     from qsjax import plotting
 
     tables = by_table(rows).items()

@@ -8,8 +8,7 @@ from typing import Any
 import click
 
 from qsjax import catalog, export
-from qsjax.cli import common, figures, questions, session
-from qsjax.cli.cells import run_text
+from qsjax.cli import common, figures, inputs, questions, session
 from qsjax.explore import CONTEXTS
 from qsjax.specs import CONVENTIONS
 from qsjax.study import BASELINE, GPUS, QS, Study, steadiness, study, summary
@@ -116,7 +115,7 @@ def command(models: tuple[str, ...], **flags: Any) -> None:
             "hardware": {"name": flags["hardware"], **export.spec_dict(hardware)},
             "models": [{"name": n, **export.spec_dict(spec)} for n, spec in specs.items()],
         }
-        _write(flags["out"], rows, result, run_text("study", named, flags, records))
+        _write(flags["out"], rows, result, inputs.text("study", named, flags, records))
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
@@ -139,9 +138,9 @@ def _drawings(rows: list[dict[str, Any]]) -> Mapping[str, Callable[[], Any]]:
     return {"study": draw}
 
 
-def _write(out: Path, rows: list[dict[str, Any]], result: Study, inputs: str) -> None:
+def _write(out: Path, rows: list[dict[str, Any]], result: Study, asked: str) -> None:
     found = {"summary": rows, "combinations": result.factorial}
-    export.write_atomically(out / "inputs.json", inputs)
+    export.write_atomically(out / "inputs.json", asked)
     export.write_atomically(out / "result.json", json.dumps(export.finite(found), indent=1))
     export.write_atomically(out / "summary.csv", export.csv_text([_flat(row) for row in rows]))
     export.write_atomically(out / "study.csv", export.csv_text(result.rows))

@@ -1,6 +1,7 @@
 """`qsjax sweep SPEC`: a search of any size from a file, resumable, on one host or many."""
 
 import contextlib
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ import jax
 
 from qsjax import catalog
 from qsjax.cli import common, session
+from qsjax.machine import free_memory
 from qsjax.sweep import campaign, distributed, spec
 from qsjax.units import GIB
 
@@ -20,13 +22,10 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _free_memory() -> float:
-    """A quarter of what is free, at least 1 GiB."""
-    try:
-        free = float(os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    except (ValueError, OSError, AttributeError):
-        free = 4.0 * GIB
-    return max(1.0 * GIB, free / 4.0)
+def _memory() -> float:
+    """A quarter of what is free, 1 GiB at least and where that is not known."""
+    free = free_memory()
+    return max(1.0 * GIB, 0.25 * free) if math.isfinite(free) else 1.0 * GIB
 
 
 @contextlib.contextmanager
@@ -139,7 +138,7 @@ def _run(
     job: Any, axes: Any, wanted: Any, asked: Any, me: Any, flags: dict[str, Any]
 ) -> dict[str, Any] | None:
     folder = flags["out"]
-    memory = flags["memory"] * GIB if flags["memory"] else _free_memory() / me.count
+    memory = flags["memory"] * GIB if flags["memory"] else _memory() / me.count
     planned = campaign.prepare(
         job,
         axes,

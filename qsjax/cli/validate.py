@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from qsjax import export, measurements
-from qsjax.cli import common, figures, session
+from qsjax.cli import common, figures, inputs, session
 from qsjax.validation import Report, validate
 
 COLUMNS = (
@@ -53,10 +53,10 @@ def _print(report: Report) -> None:
     )
 
 
-def _write(out: Path, report: Report, summary: dict[str, Any]) -> None:
+def _write(out: Path, asked: str, report: Report, summary: dict[str, Any]) -> None:
     from qsjax import plotting
 
-    out.mkdir(parents=True, exist_ok=True)
+    export.write_atomically(out / "inputs.json", asked)
     export.write_atomically(out / "records.csv", export.csv_text(_plain(report.records)))
     export.write_json(out / "validation.json", summary)
     times = [row for row in report.deployments if row["unit"] == "ms"]
@@ -67,7 +67,7 @@ def _write(out: Path, report: Report, summary: dict[str, Any]) -> None:
         "residuals_by_regime": lambda: plotting.residuals(report.deployments, by="regime"),
     }
     names = figures.save(out, drawings)
-    session.note(f"wrote records.csv, validation.json, {', '.join(names)} to {out}")
+    session.note(f"wrote inputs.json, records.csv, validation.json, {', '.join(names)} to {out}")
 
 
 def _plain(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -113,4 +113,6 @@ def command(data: Path | None, category: str | None, format_: str, out: Path | N
     else:
         _print(report)
     if out is not None:
-        _write(out, report, summary)
+        read = {} if data is None else {"data": inputs.of_file(data)}
+        asked = inputs.text("validate", [], {"data": data, "category": category}, read)
+        _write(out, asked, report, summary)

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from qsjax.design.costs import CostModel, cost_of, members
-from qsjax.search import Objective
+from qsjax.search import Objective, check_objective
 from qsjax.sensitivity.cells import Best, Problem, Winners, best_of, step_of, take
 from qsjax.sensitivity.gradients import with_rounding
 from qsjax.sensitivity.parameters import read, write
@@ -63,6 +63,7 @@ class Task:
         budget: float | None,
         targets: np.ndarray | None,
     ) -> None:
+        check_objective(metric)
         self.stated, self.cost, self.metric = stated, cost, metric
         self.budget, self.targets = budget, targets
         given = np.ones(stated.cells) if weights is None else np.asarray(weights, float)

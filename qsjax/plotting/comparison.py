@@ -92,8 +92,10 @@ def gpu_time(
             else:
                 ax.annotate("nothing runs", (0.0, y), xytext=(4, 0), textcoords="offset points",
                             va="center", fontsize=8, color=INFEASIBLE.colour)  # fmt: skip
+        # Beside its bars only: in a narrow panel the name of the context reaches beyond 1.
+        ax.plot([1.0, 1.0], [y - len(members) + 0.4, y + 0.6], color=style.ink().text,
+                linewidth=1.0, linestyle=(0, (4, 2)), zorder=1)  # fmt: skip
         y += _LANE
-    ax.axvline(1.0, color=style.ink().text, linewidth=1.0, linestyle=(0, (4, 2)), zorder=1)
     longest = max((_length(row, groups) for row in rows), default=1.0)
     # Room at the right for the throughput, and for the length of bars that are cut.
     room = 1.22 if longest <= MOST else 1.55

@@ -90,11 +90,6 @@ INFEASIBLE = Look("#8a8f98", "//////", marker="x")
 SEQUENTIAL = LinearSegmentedColormap.from_list(
     "qsjax", ["#173a5e", "#1f6f94", "#1fa08a", "#8fc65a", "#f3dd6b"]
 )
-# Below 1 the first variant wins, above 1 the second: blue to orange through grey.
-DIVERGING = LinearSegmentedColormap.from_list(
-    "qsjax_diverging", [MOE.colour, "#9cc4e3", "#c9ccd1", "#eeb48f", DENSE[0].colour]
-)
-VERDICT_COLOURS = (MOE.colour, DENSE[0].colour)
 
 
 @contextlib.contextmanager

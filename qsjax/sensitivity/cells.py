@@ -22,10 +22,10 @@ from qsjax.feasibility import MEMORY_REASONS, REASONS, Capacity, reasons
 from qsjax.grid import PARTITION_AXES, Axis
 from qsjax.layout import layout
 from qsjax.ledger import resource_times, time_ledger
-from qsjax.search import Objective, pick_best, score_of
+from qsjax.search import Objective, check_objective, pick_best, score_of
 from qsjax.sensitivity.parameters import Inputs, write
-from qsjax.specs import CONVENTIONS, Convention, HardwareSpec, ModelSpec, Partition, Workload
-from qsjax.validate import check_axis, check_lists
+from qsjax.specs import Convention, HardwareSpec, ModelSpec, Partition, Workload
+from qsjax.validate import check_axis, check_lists, named_convention
 
 # Reasons that continuous parameters can mend; all others are the design's own.
 CURABLE = MEMORY_REASONS | REASONS["batch does not fit"]
@@ -262,9 +262,8 @@ def problem(
     Raises:
         ValueError: the input has mistakes; the message lists all of them.
     """
-    if isinstance(convention, str) and convention not in CONVENTIONS:
-        raise ValueError(f"unknown convention {convention!r}; give {' or '.join(CONVENTIONS)}")
-    rules = CONVENTIONS[convention] if isinstance(convention, str) else convention
+    rules = named_convention(convention) if isinstance(convention, str) else convention
+    check_objective(objective)
     base, given = workload or Workload(context=1.0), dict(overrides or {})
     if base.batch is not None:
         given.setdefault("batch", np.ravel(base.batch).tolist())

@@ -169,6 +169,8 @@ def execute(
             life.say("done")
             life.wait(lambda: life.state_of(0) == "done")
             return None
+        # A chunk of an earlier run may be damaged until its process has looked at it and says so.
+        life.wait(lambda: all(life.state_of(rank) == "done" for rank in range(1, me.count)))
         others = [chunk for chunk in range(plan.chunks) if chunk not in set(mine)]
         life.wait(lambda: all(storage.chunk_path(folder, c).exists() for c in others))
         return results.write(campaign.job, plan, campaign.wanted, folder)

@@ -1,49 +1,23 @@
-"""A sweep as a TOML file: its schema, every mistake at its line, and the job that it asks for."""
+"""A sweep as a TOML file: every mistake at its line, and the job that it asks for."""
 
 import dataclasses
-import difflib
 import re
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 
 from qsjax import validate
 from qsjax.grid import Axes, Records, make_axes, stack, twin_of
-from qsjax.reduction import Objective
+from qsjax.numerics import scalar
 from qsjax.specs import CONVENTIONS, KV_MODES, HardwareSpec, ModelSpec, Partition, Workload
-from qsjax.sweep.engine import Job, Precision
-from qsjax.sweep.kernels import Metric
+from qsjax.sweep.engine import Job
 from qsjax.sweep.run import Wanted
+from qsjax.sweep.schema import NAMES, SCHEMA, near, value_problem
 
 DEGREES = ("tp", "ep", "pp", "dp", "kvp")
-METRICS = get_args(Metric)
-_NAMES = "a list of names"
-# Table -> key -> what is allowed; the words are those of the messages.
-SCHEMA: dict[str, dict[str, str]] = {
-    "sweep": {
-        "models": _NAMES,
-        "hardware": _NAMES,
-        "twins": "a list of numbers",
-        "convention": "one of " + ", ".join(CONVENTIONS),
-        "objective": "one of " + ", ".join(get_args(Objective)),
-        "precision": "one of " + ", ".join(get_args(Precision)),
-        "skip_illegal": "true or false",
-    },
-    "axes": {},
-    "workload": {f.name: "a number" for f in dataclasses.fields(Workload)},
-    "constraints": {f"{side}_{m}": "a number" for m in METRICS for side in ("min", "max")},
-    "outputs": {
-        "winners": "true or false",
-        "top_k": "a whole number",
-        "pareto": "true or false",
-        "statistics": "a list of " + ", ".join(METRICS),
-    },
-}
-for _name in ("attn_dtype", "proj_dtype", "ffn_dtype", "head_dtype"):
-    SCHEMA["workload"][_name] = "one of bf16, fp8, fp4"
 _RANGES = ({"from", "to", "steps"}, {"from", "to", "steps", "scale"}, {"from", "to", "step"})
 _RANGE_HELP = (
     'give a number, a list, {from, to, step}, or {from, to, steps} with scale = "linear" or "log"'
@@ -94,42 +68,14 @@ def _syntax(text: str, error: str) -> str:
     return f"line {number}: {error}: {line}"
 
 
-def _near(name: str, known: Any) -> str:
-    close = difflib.get_close_matches(name, list(known), n=3)
-    return f"did you mean {', '.join(close)}?" if close else f"known: {', '.join(known)}"
-
-
-def _type_problem(value: Any, allowed: str) -> str | None:
-    """Why a value is not what the schema's words say."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if allowed.startswith("one of "):
-        choices = allowed.removeprefix("one of ").split(", ")
-        good = isinstance(value, str) and value in choices
-    elif allowed.startswith("a list of "):
-        items = value if isinstance(value, list) else []
-        good = bool(items)
-        if allowed == "a list of numbers":
-            good &= all(isinstance(x, int | float) and not isinstance(x, bool) for x in items)
-        else:
-            good &= all(isinstance(x, str) for x in items)
-            names = allowed.removeprefix("a list of ").split(", ")
-            good &= names == ["names"] or all(x in names for x in items)
-    elif allowed == "true or false":
-        good = isinstance(value, bool)
-    elif allowed == "a whole number":
-        good = isinstance(value, int) and is_number and value >= 0
-    else:
-        good = is_number
-    return None if good else f"{value!r} is not allowed; give {allowed}"
-
-
 def _range(name: str, value: Mapping[str, Any]) -> tuple[list[float], str | None]:
     if set(value) not in _RANGES:
         unknown = ", ".join(sorted(set(value))) or "nothing"
         return [], f"{unknown} is no range; {_RANGE_HELP}"
     numbers = [value[key] for key in value if key != "scale"]
-    if any(isinstance(x, bool) or not isinstance(x, int | float) for x in numbers):
-        return [], f"a range needs numbers; {_RANGE_HELP}"
+    is_number = (isinstance(x, int | float) and not isinstance(x, bool) for x in numbers)
+    if not (all(is_number) and np.isfinite(numbers).all()):
+        return [], f"a range needs finite numbers; {_RANGE_HELP}"
     low, high = float(value["from"]), float(value["to"])
     if low > high:
         return [], f"from {low:g} to {high:g} runs backwards; swap the two"
@@ -200,19 +146,19 @@ def parse(text: str, source: str = "sweep") -> Spec:
 
     for table, content in raw.items():
         if table not in SCHEMA:
-            blame(table, "", f"unknown table; {_near(table, SCHEMA)}")
+            blame(table, "", f"unknown table; {near(table, SCHEMA)}")
         elif not isinstance(content, dict):
             blame(table, "", f"is no table; write [{table}] and its keys below")
     tables = {t: raw.get(t, {}) if isinstance(raw.get(t, {}), dict) else {} for t in SCHEMA}
     for table, keys in SCHEMA.items():
         for key, value in tables[table].items() if table != "axes" else ():
             if key not in keys:
-                blame(table, key, f"unknown key; {_near(key, keys)}")
-            elif (problem := _type_problem(value, keys[key])) is not None:
+                blame(table, key, f"unknown key; {near(key, keys)}")
+            elif (problem := value_problem(table, key, value)) is not None:
                 blame(table, key, problem)
     for key in ("models", "hardware"):
         if key not in tables["sweep"]:
-            blame("sweep", key, f"is missing; give {_NAMES}")
+            blame("sweep", key, f"is missing; give {NAMES}")
     axes = _axes(tables["axes"], blame)
     if "context" not in axes and "context" not in tables["workload"]:
         blame("axes", "context", f"is missing; {_RANGE_HELP}")
@@ -230,7 +176,7 @@ def _axes(table: Mapping[str, Any], blame: Callable[[str, str, str], None]) -> d
     known = [n for n in validate.AXIS_RULES if n not in validate.CONVENTION_RULES]
     for name, value in table.items():
         if name not in known:
-            blame("axes", name, f"no such field; {_near(name, known)}")
+            blame("axes", name, f"no such field; {near(name, known)}")
             continue
         axes[name], problem = _axis(name, value, gpus)
         if problem is not None:
@@ -247,7 +193,7 @@ def _axes(table: Mapping[str, Any], blame: Callable[[str, str, str], None]) -> d
 
 def read(path: Path) -> Spec:
     """The sweep in a file; errors as `parse`."""
-    return parse(path.read_text(), str(path))
+    return parse(path.read_text("utf-8"), str(path))
 
 
 def build(
@@ -260,9 +206,15 @@ def build(
     for name in spec.sweep["models"]:
         labels.append(name)
         specs.append(model(name))
-        for q in spec.sweep.get("twins", []):
+        for q in spec.sweep.get("twins", []) if scalar(specs[-1].experts) > 1 else ():
             labels.append(f"{name} dense q={q:g}")
             specs.append(twin_of(specs[labels.index(name)], float(q), definition=rules.twin))
+    dense = [n for n, m in zip(labels, specs, strict=True) if scalar(m.experts) <= 1]
+    if "q" in spec.axes and dense:
+        raise ValueError(
+            "[axes] q: makes every model its dense twin, but there are no experts to replace in "
+            f"{', '.join(dense)}; drop the axis, or these"
+        )
     chips = [hardware(name) for name in spec.sweep["hardware"]]
     values: dict[str, Any] = {"model": labels, "hardware": spec.sweep["hardware"], **spec.axes}
     work = Workload(**{"context": 1.0, **spec.workload})
