@@ -77,9 +77,7 @@ def score_of(step: StepCost, objective: Objective) -> jax.Array:
     Raises:
         ValueError: no such objective.
     """
-    known = get_args(Objective)
-    if objective not in known:
-        raise ValueError(f"objective {objective!r} is unknown; give one of {', '.join(known)}")
+    check_objective(objective)
     value: jax.Array = getattr(step, objective)
     return -value if objective == "tpot" else value
 

@@ -144,7 +144,6 @@ def search(
     Raises:
         ValueError: an unknown objective.
     """
-    check_objective(objective)
     kept = tuple(len(axis.values) for axis in axes.kept)
     placed = place(records, matrix_arrays(axes), convention)
     reduce = reduce_small if axes.cells <= SMALL else reduce_block
