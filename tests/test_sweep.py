@@ -213,6 +213,23 @@ def test_memory_too_small_for_one_cell_is_said():
         planning.make_plan(records(), grid(), PHYSICAL, skip_illegal=False, memory=1e5)
 
 
+def test_a_list_of_designs_that_does_not_fit_is_said_before_it_is_made():
+    many = make_axes({n: np.arange(1.0, 1001.0) for n in ("tp", "ep", "pp", "dp", "kvp")})
+    with pytest.raises(ValueError, match=r"1,000,000,000,000,000 designs.*shorten a searched axis"):
+        planning.make_plan(records(), many, PHYSICAL)
+
+
+@pytest.mark.parametrize("degrees", [[3.0], [3.0, 5.0, 6.0, 7.0]], ids=["one", "more than a tile"])
+def test_a_grid_without_a_legal_design_is_an_answer(degrees):
+    axes = grid(**dict.fromkeys(("tp", "ep", "pp"), degrees))
+    axes = make_axes({a.name: a.labels for a in axes.all} | {"tp": degrees, "ep": degrees})
+    plan, tally, cells = swept(axes, Job(records(), PHYSICAL), Wanted(top_k=3, pareto=True))
+    assert len(plan.designs) > 0
+    assert tally.feasible == 0
+    assert len(tally.best.score) == len(tally.edge.rate) == 0
+    assert not cells["feasible"].any()
+
+
 def test_blocks_cover_every_kept_cell_once():
     for cells in (1, 7, 500, 10_000):
         with pytest.MonkeyPatch.context() as patch:

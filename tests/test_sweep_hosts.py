@@ -1,6 +1,8 @@
 """A sweep by several real processes on one machine, and one of them dying."""
 
 import socket
+import subprocess
+import sys
 import threading
 import time
 from types import SimpleNamespace
@@ -51,6 +53,42 @@ def test_several_processes_find_what_one_finds(alone, tmp_path, count, by_enviro
     assert [member.returncode for member in members] == [0] * count, ends
     assert cases.files(tmp_path / "out") == expected
     assert ["designs computed" in output for output, _ in ends] == [True] + [False] * (count - 1)
+
+
+def test_what_process_0_refuses_stops_all_at_once(alone, tmp_path):
+    spec, _ = alone
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "sweep.json").write_text("{}")
+    began = time.monotonic()
+    members = group(spec, tmp_path / "out", 2)
+    ends = [member.communicate(timeout=240) for member in members]
+    assert [member.returncode for member in members] == [2, 2], ends
+    assert "holds a sweep already" in ends[0][1]
+    assert "process 0 has refused the sweep" in ends[1][1]
+    assert time.monotonic() - began < 60
+
+
+def test_processes_that_never_meet_are_an_error_not_an_abort():
+    script = (
+        "from qsjax.sweep import distributed\n"
+        "import os\n"
+        f"where = '127.0.0.1:{free_port()}'\n"
+        "try:\n"
+        "    distributed.start(where, 2, 1, timeout=1)\n"
+        "except distributed.HostLostError as error:\n"
+        "    print(error, flush=True)\n"
+        "    os._exit(0)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script],
+        env=cases.environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 0, ended
+    assert "not all processes met at 127.0.0.1:" in ended.stdout
 
 
 @pytest.mark.parametrize("victim", [0, 1])
@@ -123,7 +161,13 @@ def test_the_environment_names_the_process(monkeypatch):
     given = distributed._given({**kubernetes, "JOB_COMPLETION_INDEX": "3"}, None, None, None)
     assert given == ("a:1", 4, 3)
     assert distributed._given(kubernetes, "b:2", 8, 0) == ("b:2", 8, 0)
+    wrong = {"JAX_COORDINATOR_ADDRESS": "node0", "JAX_NUM_PROCESSES": "two"}
+    with pytest.raises(ValueError, match="coordinator 'node0'") as caught:
+        distributed._given(wrong, None, None, None)
+    assert "JAX_NUM_PROCESSES='two' is not allowed; give a whole number" in str(caught.value)
+    with pytest.raises(ValueError, match=r"process id 4 of 4 processes .* give 0 to 3"):
+        distributed._given({}, "[::1]:4000", 4, 4)
     monkeypatch.setenv("JAX_NUM_PROCESSES", "4")
-    with pytest.raises(ValueError, match="missing: --coordinator"):
+    with pytest.raises(ValueError, match="missing: --coordinator, --process-id"):
         distributed.start()
     assert distributed.start(processes=1) == Processes()

@@ -3,6 +3,7 @@
 import errno
 import json
 import signal
+import subprocess
 import time
 
 import numpy as np
@@ -117,9 +118,118 @@ def test_the_result_is_labelled(finished):
         has_none = data.feasible.values == 0
         assert np.isnan(data.tp.values[has_none]).all()
         assert not np.isnan(data.tp.values[~has_none]).any()
+        units = {name: data[name].attrs["units"] for name in ("tpot", "score", "hbm_bw", "context")}
+        assert units == {"tpot": "s", "score": "tokens/s/GPU", "hbm_bw": "B/s", "context": "tokens"}
+    heads = [
+        (whole / f"{name}.csv").read_text().splitlines()[0].split(",")
+        for name in ("winners", "top")
+    ]
+    assert all("tokens_per_s" in head for head in heads)
     summary = json.loads((whole / "summary.json").read_text())
     assert summary["designs_computed"] < summary["designs_in_grid"]
     assert 0 < summary["designs_feasible"] < summary["designs_computed"]
+
+
+# A small disk of its own: a mount that only these processes see, full and then larger.
+FULL_DISK = """\
+set -e
+mount -t tmpfs -o size=$SIZE none $DISK
+mkdir $DISK/out
+if [ $KIND = results ]; then cp -r $WHOLE/sweep.json $WHOLE/chunks $DISK/out; fi
+code=0; "$@" --resume || code=$?
+ls -A $DISK/out
+ls -A $DISK/out/chunks | grep -v '^[0-9]*[.]chunk$' || true
+mount -o remount,size=200m $DISK
+"$@" --resume
+cp -r $DISK/out $COPY
+exit $code
+"""
+
+
+def small_disks():
+    """Why there are none here, or nothing."""
+    try:
+        tried = subprocess.run(
+            ["unshare", "-rm", "mount", "-t", "tmpfs", "none", "/mnt"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        return "no command `unshare`"
+    return tried.stderr.strip()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["chunks", "results"])
+def test_a_disk_that_is_really_full(finished, tmp_path, kind):
+    if refused := small_disks():
+        pytest.skip(f"a small disk cannot be mounted here: {refused}")
+    spec, whole = finished
+    disk, copy = tmp_path / "disk", tmp_path / "copy"
+    disk.mkdir()
+    pages = sum(-(-path.stat().st_size // 4096) for path in whole.glob("chunks/*"))
+    size = "1500k" if kind == "chunks" else f"{4 * pages + 900}k"
+    names = {"SIZE": size, "DISK": disk, "COPY": copy, "WHOLE": whole, "KIND": kind}
+    command = cases.command(spec, disk / "out", *CHUNK, "--devices", "2")
+    ended = subprocess.run(
+        ["unshare", "-rm", "bash", "-c", FULL_DISK, "bash", *command],
+        env=cases.environment(**{name: str(value) for name, value in names.items()}),
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert ended.returncode == 1, ended
+    assert ended.stderr.count("no space left") == 1, ended.stderr
+    assert "Finished chunks are kept; make room and run again with --resume" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert ended.stdout.splitlines()[:3] == [".lock", "chunks", "sweep.json"]
+    assert ended.stdout.count("designs computed") == 1
+    assert cases.files(copy) == cases.files(whole)
+
+
+@pytest.mark.slow
+def test_what_cannot_be_written_is_a_mistake_of_the_input(finished, tmp_path):
+    spec, _ = finished
+    (tmp_path / "file").write_text("")
+    code, output, error = cases.run(spec, tmp_path / "file" / "out", *CHUNK)
+    assert (code, output) == (2, "")
+    assert f"--out {tmp_path / 'file' / 'out'} cannot be written: Not a directory" in error
+
+
+def test_a_folder_is_for_one_run_at_a_time(tmp_path):
+    out = tmp_path / "out"
+    (out / ".merge.of-a-killed-run").mkdir(parents=True)
+    with storage.claim(out):
+        assert not list(out.glob(".merge*"))
+        with pytest.raises(ValueError, match="another run is at work"), storage.claim(out):
+            pass
+    with storage.claim(out):
+        pass
+
+
+def test_a_mistake_leaves_no_folder_behind(tmp_path):
+    with pytest.raises(ValueError, match="wrong"), storage.claim(tmp_path / "new"):
+        raise ValueError("wrong")
+    assert not (tmp_path / "new").exists()
+
+
+def test_chunks_of_another_sweep_are_not_taken_over(tmp_path):
+    storage.write(tmp_path / storage.MANIFEST, b'{"spec": 1}')
+    storage.save_chunk(tmp_path, 0, new_tally(0), {"score": np.ones(3)})
+    assert storage.finished(tmp_path, [0]) == ([0], [])
+    storage.write(tmp_path / storage.MANIFEST, b'{"spec": 2}')
+    done, damaged = storage.finished(tmp_path, [0])
+    assert done == []
+    assert "damaged or of another sweep" in damaged[0]
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", "\0" * 40])
+def test_a_damaged_description_is_said(tmp_path, content):
+    (tmp_path / storage.MANIFEST).write_text(content)
+    with pytest.raises(ValueError, match=r"sweep\.json is damaged"):
+        storage.manifest(tmp_path)
 
 
 def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 
 from qsjax import catalog
 from qsjax.specs import PAPER
-from qsjax.sweep import spec
+from qsjax.sweep import campaign, spec
 
 GOOD = """\
 [sweep]
@@ -57,9 +57,23 @@ def test_axes_are_lists_ranges_and_divisors():
         ("q =", "q = = ", ["line 8", "q = = "]),
         ("step = 0.25", "stride = 0.25", ["line 8", "stride", "is no range"]),
         ("context =", "batch =", ["context", "is missing"]),
-        ("step = 0.25", "step = inf", ["line 8", "finite numbers"]),
-        ("to = 3", "to = inf", ["line 8", "finite numbers"]),
-        ("[axes]", "twins = [-5]\n[axes]", ["line 5", "twins", "-5 is not allowed", "above 0"]),
+        ("[8, 16]", "[]", ["line 6", "no value was given"]),
+        ("[8, 16]", "1e12", ["line 6", "1e+12", "at most 1e+09"]),
+        ("step = 0.25", "step = 1e-9", ["line 8", "1,000,000,000 values", "fewer"]),
+        ("steps = 11", "steps = 1000000000000", ["line 7", "1,000,000,000,000 values"]),
+        ("to = 3", "to = inf", ["line 8", "finite"]),
+        ("from = 1024", "from = nan", ["line 7", "finite"]),
+        ("q =", "Q =", ["line 8", "did you mean q"]),
+        ("q =", 'kv_mode = [["kvp"]] #', ["line 8", "['kvp']", "none, kvp, cp"]),
+        ("q =", "kv_mode = [] #", ["line 8", "empty list"]),
+        ("q =", 'kv_mode = ["cp", "cp"] #', ["line 8", "'cp' is there twice"]),
+        ('["h100-sxm"]', '["h100-sxm", "h100-sxm"]', ["line 3", "'h100-sxm' is there twice"]),
+        ("[axes]", "twins = [3, 0]\n[axes]", ["line 5", "twins: 0", "above 0"]),
+        ("[axes]", "twins = [3, 3]\n[axes]", ["line 5", "3 is there twice"]),
+        ("[axes]", "[workload]\nbytes_kv = -1\n[axes]", ["line 6", "-1", "above 0"]),
+        ("[axes]", "[workload]\nbytes_kv = nan\n[axes]", ["line 6", "nan", "a number"]),
+        ("[axes]", "[constraints]\nmax_tpot = inf\n[axes]", ["line 6", "inf", "a number"]),
+        ("[axes]", "[outputs]\ntop_k = 1000000\n[axes]", ["line 6", "up to 100,000"]),
     ],
 )
 def test_a_mistake_is_named_at_its_line(old, new, said):
@@ -74,6 +88,53 @@ def test_every_mistake_is_told_at_once():
     message = problems(text + "[outputs]\ntop_k = -3\n[constraints]\nmax_speed = 1\n")
     assert [f"line {n}:" in message for n in (6, 8, 10, 12)] == [True] * 4, message
     assert "known: min_tpot" in message
+
+
+def test_no_design_can_keep_two_bounds_that_contradict_each_other():
+    message = problems(GOOD + "[constraints]\nmax_tpot = 0.01\nmin_tpot = 0.1\n")
+    assert "line 11: [constraints] min_tpot: 0.1 exceeds max_tpot = 0.01" in message
+
+
+def test_unknown_names_are_told_with_everything_else():
+    text = GOOD.replace("mixtral-8x7b", 'mixtrol-8x7b", "nowhere').replace("h100-sxm", "h100-smx")
+    text = text.replace("[8, 16]", "[0]")
+    readers = {"models": catalog.model, "hardware": catalog.hardware}
+    with pytest.raises(ValueError, match="did you mean mixtral-8x7b") as caught:
+        spec.parse(text, "study.toml", readers)
+    for part in ("line 2: [sweep] models: unknown", "'nowhere'", "line 3", "h100-sxm", "line 6"):
+        assert part in str(caught.value)
+
+
+def test_long_lists_are_read_at_once_and_ranges_of_one_number_are_one_value():
+    many = ", ".join(map(str, range(1, 100_001)))
+    axes = spec.parse(GOOD.replace("{from = 1024, to = 1048576, steps = 11", f"[{many}] #")).axes
+    assert len(axes["context"]) == 100_000
+    same = spec.parse(GOOD.replace("from = 2, to = 3, step = 0.25", "from=2, to=2, steps=5")).axes
+    assert same["q"] == [2.0]
+
+
+def test_divisors_of_many_gpus_are_quick():
+    assert len(spec.parse(GOOD.replace("[8, 16]", "[720720000]")).axes["tp"]) == 960
+
+
+def test_a_file_of_another_editor(tmp_path):
+    path = tmp_path / "study.toml"
+    path.write_bytes(b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode())
+    assert spec.read(path) == spec.parse(GOOD)
+    path.write_bytes(b"\xff\xfe no text")
+    with pytest.raises(ValueError, match=r"study\.toml: is not a text file"):
+        spec.read(path)
+
+
+def test_fields_that_contradict_each_other_where_axes_meet():
+    text = GOOD.replace("q =", "top_k = [2, 16] #") + "overlap_tp = 0.9\noverlap_ep = [0, 0.9]\n"
+    job, axes, _ = spec.build(spec.parse(text), catalog.model, catalog.hardware)
+    with pytest.raises(ValueError, match="where the values of the axes meet") as caught:
+        campaign.check(job, axes)
+    assert "top_k: 16 exceeds the 8 experts" in str(caught.value)
+    assert "sum exceeds 1" in str(caught.value)
+    good = spec.build(spec.parse(GOOD), catalog.model, catalog.hardware)
+    campaign.check(*good[:2])
 
 
 def test_kv_modes_and_workload_are_checked():

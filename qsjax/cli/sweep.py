@@ -14,7 +14,7 @@ import jax
 from qsjax import catalog
 from qsjax.cli import common, session
 from qsjax.machine import free_memory
-from qsjax.sweep import campaign, distributed, spec
+from qsjax.sweep import campaign, distributed, spec, storage
 from qsjax.units import GIB
 
 
@@ -107,12 +107,13 @@ def command(file: Path, **flags: Any) -> None:
       qsjax sweep study.toml --out /shared/study --coordinator node0:4000 \
         --processes 4 --process-id 0
     """
-    asked = spec.read(file)
+    asked = spec.read(file, {"models": catalog.model, "hardware": catalog.hardware})
     jax.config.update("jax_num_cpu_devices", flags["devices"] or _cores())
-    me = distributed.start(flags["coordinator"], flags["processes"], flags["process_id"])
-    job, axes, wanted = spec.build(asked, catalog.model, catalog.hardware)
-    campaign.check(job)
+    me = distributed.Processes()
     try:
+        me = distributed.start(flags["coordinator"], flags["processes"], flags["process_id"])
+        job, axes, wanted = spec.build(asked, catalog.model, catalog.hardware)
+        campaign.check(job, axes)
         found = _run(job, axes, wanted, asked, me, flags)
     except distributed.HostLostError as error:
         # Leaving in the usual way would wait for the process that is gone.
@@ -120,7 +121,8 @@ def command(file: Path, **flags: Any) -> None:
         sys.stderr.flush()
         os._exit(1)
     except OSError as error:
-        click.echo(f"Error: {error.strerror or error}", err=True)
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(f"Error: {where}{error.strerror or error}", err=True)
         if me.count > 1:
             os._exit(1)
         raise SystemExit(1) from error
@@ -139,24 +141,51 @@ def _run(
 ) -> dict[str, Any] | None:
     folder = flags["out"]
     memory = flags["memory"] * GIB if flags["memory"] else _memory() / me.count
-    planned = campaign.prepare(
-        job,
-        axes,
-        wanted,
-        asked.content(),
-        folder,
-        resume=flags["resume"],
-        skip_illegal=asked.sweep.get("skip_illegal", True),
-        memory=memory,
-        chunk_cells=flags["chunk"],
-        is_first=me.rank == 0,
-    )
 
     def warn(line: str) -> None:
         click.echo(line, err=True)
 
-    with _progress() as start:
+    with contextlib.ExitStack() as held:
+
+        def prepare() -> campaign.Campaign:
+            if me.rank == 0:
+                held.enter_context(storage.claim(folder))
+            return campaign.prepare(
+                job,
+                axes,
+                wanted,
+                asked.content(),
+                folder,
+                resume=flags["resume"],
+                skip_illegal=asked.sweep.get("skip_illegal", True),
+                memory=memory,
+                chunk_cells=flags["chunk"],
+                is_first=me.rank == 0,
+            )
+
+        planned = _in_turn(prepare, me, folder)
+        start = held.enter_context(_progress())
         return campaign.execute(planned, me, start if me.rank == 0 else _silent, warn)
+
+
+def _in_turn(
+    prepare: Callable[[], campaign.Campaign], me: distributed.Processes, folder: Path
+) -> campaign.Campaign:
+    """The sweep, prepared by process 0 and then by the others; all stop if one of them must."""
+    if me.rank:
+        distributed.agree(me, is_ready=True)
+    try:
+        planned = prepare()
+    except (ValueError, OSError) as error:
+        distributed.agree(me, is_ready=False)
+        if isinstance(error, OSError):
+            said = error.strerror or error
+            raise ValueError(f"--out {folder} cannot be written: {said}") from error
+        raise
+    distributed.agree(me, is_ready=True)
+    if not me.rank:  # the turn of the others
+        distributed.agree(me, is_ready=True)
+    return planned
 
 
 def _silent(total: int, done: int) -> Callable[[int], None]:

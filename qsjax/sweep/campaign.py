@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from qsjax import validate
-from qsjax.grid import Axes
+from qsjax.grid import Axes, axis_arrays, place
 from qsjax.sweep import results, storage
 from qsjax.sweep.distributed import Processes, SignsOfLife
 from qsjax.sweep.engine import Job
@@ -21,8 +21,10 @@ from qsjax.sweep.run import Report, Wanted, cells_of, compute_chunks
 
 # Seconds that a process waits for process 0 to describe the sweep in the shared folder.
 WAIT = 300.0
+# Damaged chunks that are named one by one.
+SAID = 5
 # Version of the folder's format: another one is another sweep.
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -59,16 +61,27 @@ def describe(job: Job, plan: Plan, content: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def check(job: Job) -> None:
-    """Raise ValueError with the problems of the models and accelerators of a job."""
+def check(job: Job, axes: Axes) -> None:
+    """Raise ValueError with the problems of models and accelerators, fields changed by axes too.
+
+    A design of more experts per token than experts, for example, has no cost, and no reason of the
+    grid names it: unlike a split that does not fit, it is a mistake of the file.
+    """
+    # The twins of an axis q are made of these models and have no problems of their own.
+    arrays = {name: x for name, x in axis_arrays(axes).items() if name != "q"}
+    placed = place(job.records, arrays, job.convention)
+    said: list[str] = []
     for name, record, rules in (
-        ("models", job.records.model, validate.model_problems),
-        ("hardware", job.records.hardware, validate.hardware_problems),
+        ("models", placed.model, validate.model_problems),
+        ("hardware", placed.hardware, validate.hardware_problems),
     ):
         values = {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
         found = rules(values)
         if found:
-            raise ValueError("\n".join([f"{name}:", *(f"  {k}: {v}" for k, v in found.items())]))
+            met = ", where the values of the axes meet" if any(f in arrays for f in values) else ""
+            said += [f"{name}{met}:", *(f"  {k}: {v}" for k, v in found.items())]
+    if said:
+        raise ValueError("\n".join(said))
 
 
 def prepare(
@@ -151,8 +164,10 @@ def execute(
     plan, folder = campaign.plan, campaign.folder
     mine = me.share(list(range(plan.chunks)))
     done, damaged = storage.finished(folder, mine)
-    for line in damaged:
+    for line in damaged[:SAID]:
         warn(f"{line}; it is computed again")
+    if damaged[SAID:]:
+        warn(f"so are {len(damaged) - SAID} more chunks")
     report = start(cells_of(plan, mine), cells_of(plan, done))
     rest = [chunk for chunk in mine if chunk not in set(done)]
     if me.count == 1:

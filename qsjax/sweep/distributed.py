@@ -24,7 +24,7 @@ _CLUSTERS = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
 
 
 class HostLostError(RuntimeError):
-    """Another process of the sweep has died or does not answer."""
+    """Another process of the sweep has died, does not answer, or never came."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -46,15 +46,63 @@ def _given(
     processes: int | None,
     process_id: int | None,
 ) -> tuple[str | None, int | None, int | None]:
-    def number(*names: str) -> int | None:
-        found = [int(environment[name]) for name in names if environment.get(name)]
-        return found[0] if found else None
+    problems: list[str] = []
 
-    return (
-        coordinator or environment.get("JAX_COORDINATOR_ADDRESS"),
-        processes if processes is not None else number("JAX_NUM_PROCESSES"),
-        process_id if process_id is not None else number("JAX_PROCESS_ID", "JOB_COMPLETION_INDEX"),
-    )
+    def number(given: int | None, *names: str) -> int | None:
+        found = next((name for name in names if environment.get(name)), None)
+        if given is not None or found is None:
+            return given
+        text = environment[found]
+        if not text.isdecimal():
+            problems.append(f"{found}={text!r} is not allowed; give a whole number")
+            return None
+        return int(text)
+
+    address = coordinator or environment.get("JAX_COORDINATOR_ADDRESS")
+    count = number(processes, "JAX_NUM_PROCESSES")
+    rank = number(process_id, "JAX_PROCESS_ID", "JOB_COMPLETION_INDEX")
+    _, _, port = (address or "host:1").rpartition(":")
+    if not (address or "host:1").rpartition(":")[0] or not _is_port(port):
+        problems.append(f"coordinator {address!r} is not allowed; give HOST:PORT, as node0:4000")
+    if count is not None and rank is not None and not rank < max(1, count):
+        most = max(1, count) - 1
+        problems.append(f"process id {rank} of {count} processes is not allowed; give 0 to {most}")
+    if count == 0:
+        problems.append("0 processes are not allowed; give 1 or more")
+    if problems:
+        raise ValueError("\n".join(problems))
+    return address, count, rank
+
+
+def _is_port(text: str) -> bool:
+    return text.isdecimal() and 0 < int(text) < 2**16
+
+
+def _join(
+    timeout: int, address: str | None = None, count: int | None = None, rank: int | None = None
+) -> None:
+    """`jax.distributed.initialize`, or an error after `timeout` seconds.
+
+    JAX itself aborts the process with a trace of its own, hence the longer time for it.
+    """
+    failed: list[Exception] = []
+
+    def initialize() -> None:
+        try:
+            jax.distributed.initialize(address, count, rank, initialization_timeout=timeout + 60)
+        except (RuntimeError, ValueError) as error:  # told in the thread that waits
+            failed.append(error)
+
+    thread = threading.Thread(target=initialize, daemon=True)
+    thread.start()
+    thread.join(timeout)
+    if thread.is_alive():
+        raise HostLostError(
+            f"not all processes met at {address or 'the coordinator'} within {timeout} s; start "
+            "all of them, each with a process id of its own, and give all the address of process 0"
+        )
+    if failed:
+        raise failed[0]
 
 
 def start(
@@ -72,7 +120,8 @@ def start(
         timeout: seconds to wait for the coordinator.
 
     Raises:
-        ValueError: one of the three is missing.
+        ValueError: one of the three is missing, or is not what it should be.
+        HostLostError: the processes did not meet in time.
     """
     given = _given(os.environ, coordinator, processes, process_id)
     if given[1] == 1:
@@ -82,19 +131,34 @@ def start(
         is_pod = "," in os.environ.get("TPU_WORKER_HOSTNAMES", "")
         if not (in_cluster or is_pod):
             return Processes()
-        jax.distributed.initialize(initialization_timeout=timeout)
+        _join(timeout)
     else:
         names = ("--coordinator", "--processes", "--process-id")
         missing = [name for name, value in zip(names, given, strict=True) if value is None]
         if missing:
-            raise ValueError(f"several processes need {', '.join(names)}; missing: {missing[0]}")
-        address, count, rank = given
-        jax.distributed.initialize(
-            address, count, rank, initialization_timeout=timeout, local_device_ids=None
-        )
+            raise ValueError(
+                f"several processes need {', '.join(names)}; missing: {', '.join(missing)}"
+            )
+        _join(timeout, *given)
     # All are here before any goes on, and agree on a number: old signs of life are not theirs.
     run = multihost_utils.broadcast_one_to_all(np.array(secrets.randbelow(2**31), np.int32))
     return Processes(jax.process_count(), jax.process_index(), int(run))
+
+
+def agree(me: Processes, is_ready: bool) -> None:
+    """Wait until every process has said whether it can go on.
+
+    A process that stopped alone would leave the others waiting for it, and be kept by them.
+
+    Raises:
+        ValueError: another process cannot.
+    """
+    if me.count == 1:
+        return
+    said = np.asarray(multihost_utils.process_allgather(np.array(is_ready))).reshape(-1)
+    others = [str(rank) for rank in np.flatnonzero(~said.astype(bool)) if rank != me.rank]
+    if others and is_ready:
+        raise ValueError(f"process {others[0]} has refused the sweep: its own message says why")
 
 
 class SignsOfLife:

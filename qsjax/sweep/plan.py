@@ -28,6 +28,8 @@ CALL_CELLS = 2**21
 # So few calls take less time than a loop over blocks takes to compile, half a second.
 FEW_CALLS = 500
 CHUNK_CELLS = 2**27
+# Listing a design takes so much beside its coordinates: the rules that it may break.
+LISTING = 8
 # Where every score of a block is wanted: three numbers and a temporary; coefficients of a design.
 BYTES_PER_CELL, COEFFICIENTS = 32, 80
 # Axes that change little of a design's cost come last: what does not depend on them is computed
@@ -129,7 +131,8 @@ def legal_designs(records: Records, axes: Axes, convention: Convention) -> np.nd
     is_legal = np.broadcast_to(allowed.any(axis=tuple(range(allowed.ndim - 1))), length)
     found = np.flatnonzero(is_legal)
     # Filled up with others to a number that is cut into equal tiles; the mask holds for them too.
-    missing = -len(found) % min(MULTIPLE, length)
+    # Where nothing is legal they are a block of such others: its counts say so.
+    missing = -max(1, len(found)) % min(MULTIPLE, length) + (len(found) == 0)
     return np.sort(np.append(found, np.flatnonzero(~is_legal)[:missing]))
 
 
@@ -144,6 +147,16 @@ def _step(length: int, longest: int, rows: int, devices: int) -> int:
     least = min(map(waste, steps))
     good = [step for step in steps if waste(step) <= least + WASTE]
     return next((step for step in good if step % LANES == 0), good[0])
+
+
+def _check_listing(length: int, axes: int, memory: float) -> None:
+    needed = 8.0 * length * (axes + LISTING)
+    if needed > memory:
+        raise ValueError(
+            f"memory: the searched axes have {length:,} designs, whose list needs "
+            f"{needed / 2**30:.2g} GiB, more than the {memory / 2**30:.2g} GiB allowed; raise the "
+            "limit, or shorten a searched axis"
+        )
 
 
 def make_plan(
@@ -168,10 +181,11 @@ def make_plan(
         chunk_cells: designs of a chunk, about; by default some seconds of work.
 
     Raises:
-        ValueError: one kept cell alone needs more.
+        ValueError: the list of the designs, or one kept cell alone, needs more.
     """
     axes = in_order(axes)
     length = math.prod(len(axis.values) for axis in axes.searched)
+    _check_listing(length, len(axes.searched), memory)
     designs = legal_designs(records, axes, convention) if skip_illegal else np.arange(length)
     kept = [len(axis.values) for axis in axes.kept]
     budget = memory / devices / (8.0 * len(designs))

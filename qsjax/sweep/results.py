@@ -1,9 +1,11 @@
 """The files of a finished sweep: labelled winners, their table, top designs, front, summary."""
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +25,28 @@ from qsjax.sweep.tally import Designs, Tally, merge, new_tally, quantiles
 ROWS = 2**14
 # A table for spreadsheets beside the Parquet file, up to this many rows.
 CSV_ROWS = 100_000
+# What netCDF takes beside the numbers: names, attributes, descriptions of the variables.
+_HEADER = 2**16
 SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)
-METRICS = ("tpot", "tokens_per_s_per_gpu", "tokens_per_s_per_user")
+METRICS = ("tpot", "tokens_per_s", "tokens_per_s_per_gpu", "tokens_per_s_per_user")
 Columns = dict[str, np.ndarray]
+# Units by the first part that a name contains; 1 for shares, factors and counts.
+UNITS = {
+    "tpot": "s",
+    "tokens_per_s_per_user": "tokens/s/user",
+    "tokens_per_s_per_gpu": "tokens/s/GPU",
+    "tokens_per_step": "tokens",
+    "tokens_per_s": "tokens/s",
+    "context": "tokens",
+    "batch": "sequences",
+    "_bw": "B/s",
+    "flops_": "FLOP/s",
+    "latency": "s",
+    "overhead": "s",
+    "bytes": "B",
+    "usd_per_hour": "USD/h",
+    "watts": "W",
+}
 
 
 def _names(axis: Axis, values: np.ndarray) -> np.ndarray:
@@ -39,12 +60,13 @@ def _names(axis: Axis, values: np.ndarray) -> np.ndarray:
 
 def columns(job: Job, plan: Plan, cells: np.ndarray, positions: np.ndarray) -> Columns:
     """Coordinates and metrics of designs, one row each."""
+    if len(cells) == 0:  # the columns of a table without rows are those of any design
+        some = columns(job, plan, np.zeros(1, int), np.zeros(1, int))
+        return {name: column[:0] for name, column in some.items()}
     found: dict[str, list[np.ndarray]] = {}
     axes = (*plan.axes.kept, *plan.axes.searched)
-    for start in range(0, max(1, len(cells)), ROWS):
+    for start in range(0, len(cells), ROWS):
         part, at = cells[start : start + ROWS], positions[start : start + ROWS]
-        if len(part) == 0:
-            continue
         padding = (0, ROWS - len(part))
         coordinates = winner_coordinates(
             plan, np.pad(part, padding, mode="edge"), np.pad(at, padding, mode="edge")
@@ -126,16 +148,31 @@ def _tables(job: Job, plan: Plan, folder: Path) -> Iterator[tuple[Tally, Columns
 
 
 def write(job: Job, plan: Plan, wanted: Wanted, folder: Path) -> dict[str, Any]:
-    """Merge the chunks and write every file of the result; returns the summary."""
+    """Merge the chunks and write every file of the result; returns the summary.
+
+    Raises:
+        OSError: with the space that is needed, if the disk is full; the chunks are kept.
+    """
+    try:
+        return _write(job, plan, wanted, folder)
+    except OSError as error:
+        if error.errno not in storage.FULL:
+            raise
+        # Spooled columns, the dataset of them, and the table, which is compressed.
+        row = 8 * (len(plan.axes.all) + len(METRICS) + 3)
+        raise storage.full_for_results(folder, 3 * row * math.prod(plan.kept)) from error
+
+
+def _write(job: Job, plan: Plan, wanted: Wanted, folder: Path) -> dict[str, Any]:
     tally = new_tally(len(job.statistics))
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".merge.") as scratch:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=storage.SCRATCH) as scratch:
         spool = Spool(Path(scratch))
         for part, table, _ in _tables(job, plan, folder):
             tally = merge(tally, part, wanted.top_k)
             if wanted.winners:
                 spool.add(table)
         if wanted.winners:
-            _write_dataset(plan, spool, folder)
+            _write_dataset(job, plan, spool, folder)
             os.replace(spool.close_table(), folder / "winners.parquet")
             if spool.rows <= CSV_ROWS:
                 storage.write(folder / "winners.csv", csv_bytes(spool.columns()))
@@ -172,7 +209,7 @@ class Spool:
             if column.dtype.kind != "O":
                 self.kinds[name] = column.dtype
                 with open(self.scratch / f"{name}.bin", "ab") as file:
-                    column.tofile(file)
+                    file.write(np.ascontiguousarray(column).data)  # `tofile` hides why it fails
         self.rows += len(next(iter(table.values())))
 
     def column(self, name: str) -> np.ndarray:
@@ -194,7 +231,12 @@ class Spool:
         }
 
 
-def _write_dataset(plan: Plan, spool: Spool, folder: Path) -> None:
+def unit_of(name: str) -> str:
+    """Unit of an axis or of a column."""
+    return next((unit for part, unit in UNITS.items() if part in name), "1")
+
+
+def _write_dataset(job: Job, plan: Plan, spool: Spool, folder: Path) -> None:
     """The winners as netCDF over the kept axes, written piece by piece and moved into place."""
     import h5netcdf
     import h5py
@@ -202,14 +244,24 @@ def _write_dataset(plan: Plan, spool: Spool, folder: Path) -> None:
     path = spool.scratch / "winners.nc"
     kept = plan.axes.kept
     dims = [axis.name for axis in kept]
+    lengths = [len(axis.values) for axis in kept]
+    # HDF5 takes the process down with it where it cannot write.
+    storage.reserve(
+        path,
+        _HEADER + spool.rows * sum(k.itemsize for k in spool.kinds.values()) + 8 * sum(lengths),
+    )
     with h5netcdf.File(path, "w") as file:
+        file.attrs["qsjax"] = version("qsjax")
+        file.attrs["objective"] = job.objective
         file.dimensions = {axis.name: len(axis.values) for axis in kept}
         for axis in kept:
-            values: Any = axis.values
+            coordinates: Any = axis.values
             kind: Any = np.float64
             if axis.names:
-                values, kind = np.array(axis.names, dtype=object), h5py.string_dtype()
-            file.create_variable(axis.name, (axis.name,), kind, data=values)
+                coordinates, kind = np.array(axis.names, dtype=object), h5py.string_dtype()
+            coordinate = file.create_variable(axis.name, (axis.name,), kind, data=coordinates)
+            if not axis.names:
+                coordinate.attrs["units"] = unit_of(axis.name)
         for name, dtype in spool.kinds.items():
             if name in dims:
                 continue
@@ -217,6 +269,7 @@ def _write_dataset(plan: Plan, spool: Spool, folder: Path) -> None:
             variable = file.create_variable(name, tuple(dims), dtype)
             for at in range(plan.kept[0]):
                 variable[at] = data[at]
+            variable.attrs["units"] = unit_of(job.objective if name == "score" else name)
             if name == "kv_mode":
                 variable.attrs["codes"] = ", ".join(f"{v:g} = {k}" for k, v in KV_MODES.items())
     os.replace(path, folder / "winners.nc")

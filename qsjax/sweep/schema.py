@@ -2,17 +2,22 @@
 
 import dataclasses
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, get_args
+
+import numpy as np
 
 from qsjax import validate
 from qsjax.reduction import Objective
 from qsjax.specs import CONVENTIONS, Workload
 from qsjax.sweep.engine import Precision
 from qsjax.sweep.kernels import Metric
+from qsjax.sweep.values import is_number, repeated
 
 METRICS = get_args(Metric)
 NAMES = "a list of names"
+# Top designs are rows in memory and in every chunk.
+_MOST_TOP = 100_000
 # Table -> key -> what is allowed; the words are those of the messages.
 SCHEMA: dict[str, dict[str, str]] = {
     "sweep": {
@@ -29,7 +34,7 @@ SCHEMA: dict[str, dict[str, str]] = {
     "constraints": {f"{side}_{m}": "a number" for m in METRICS for side in ("min", "max")},
     "outputs": {
         "winners": "true or false",
-        "top_k": "a whole number",
+        "top_k": f"a whole number up to {_MOST_TOP:,}",
         "pareto": "true or false",
         "statistics": "a list of " + ", ".join(METRICS),
     },
@@ -40,45 +45,56 @@ for _name in ("attn_dtype", "proj_dtype", "ffn_dtype", "head_dtype"):
 
 def near(name: str, known: Iterable[str]) -> str:
     """A hint for an unknown name: the nearest known ones, or all."""
-    close = difflib.get_close_matches(name, list(known), n=3)
+    close = difflib.get_close_matches(name.lower(), list(known), n=3)
     return f"did you mean {', '.join(close)}?" if close else f"known: {', '.join(known)}"
+
+
+def _list_problem(items: Any, allowed: str) -> str | None:
+    if not isinstance(items, list) or not items:
+        return f"{items!r} is not allowed; give {allowed}"
+    if allowed == "a list of numbers":
+        wrong = [x for x in items if not is_number(x)]
+    else:
+        names = allowed.removeprefix("a list of ").split(", ")
+        is_open = allowed == NAMES
+        wrong = [x for x in items if not isinstance(x, str) or not (is_open or x in names)]
+    return f"{wrong[0]!r} is not allowed; give {allowed}" if wrong else repeated(items)
 
 
 def _type_problem(value: Any, allowed: str) -> str | None:
     """Why a value is not what the schema's words say."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if allowed.startswith("a list of "):
+        return _list_problem(value, allowed)
     if allowed.startswith("one of "):
-        choices = allowed.removeprefix("one of ").split(", ")
-        good = isinstance(value, str) and value in choices
-    elif allowed.startswith("a list of "):
-        items = value if isinstance(value, list) else []
-        good = bool(items)
-        if allowed == "a list of numbers":
-            good &= all(isinstance(x, int | float) and not isinstance(x, bool) for x in items)
-        else:
-            good &= all(isinstance(x, str) for x in items)
-            names = allowed.removeprefix("a list of ").split(", ")
-            good &= names == ["names"] or all(x in names for x in items)
+        good = isinstance(value, str) and value in allowed.removeprefix("one of ").split(", ")
     elif allowed == "true or false":
         good = isinstance(value, bool)
-    elif allowed == "a whole number":
-        good = isinstance(value, int) and is_number and value >= 0
+    elif allowed.startswith("a whole number"):
+        good = isinstance(value, int) and is_number(value) and 0 <= value <= _MOST_TOP
     else:
-        good = is_number
+        good = is_number(value)
     return None if good else f"{value!r} is not allowed; give {allowed}"
 
 
 def _bound_problem(table: str, key: str, value: Any) -> str | None:
-    """Why a value of the right type is out of its bounds."""
-    rules = {
-        "sweep": {"twins": validate.AXIS_RULES["q"]},
-        "workload": validate.WORKLOAD_RULES,
-        "constraints": dict.fromkeys(SCHEMA["constraints"], validate.Rule()),
-    }
-    rule = rules.get(table, {}).get(key)
-    return None if rule is None else validate.value_problem(rule, value)
+    """Why a value of the right type is out of bounds."""
+    if table == "workload" and key in validate.WORKLOAD_RULES:
+        return validate.value_problem(validate.WORKLOAD_RULES[key], value)
+    if table == "constraints":
+        return validate.value_problem(validate.Rule(), value)
+    if key == "twins":
+        return validate.value_problem(validate.AXIS_RULES["q"], value)
+    return None
 
 
 def value_problem(table: str, key: str, value: Any) -> str | None:
     """What is wrong with the value of a key of `SCHEMA`, or None."""
     return _type_problem(value, SCHEMA[table][key]) or _bound_problem(table, key, value)
+
+
+def conflicts(constraints: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Lower bounds above the upper bound of the same metric."""
+    for metric in METRICS:
+        low, high = (constraints.get(f"{side}_{metric}", np.nan) for side in ("min", "max"))
+        if is_number(low) and is_number(high) and low > high:
+            yield f"min_{metric}", f"{low:g} exceeds max_{metric} = {high:g}; no design keeps both"

@@ -3,7 +3,7 @@
 import dataclasses
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,14 @@ import numpy as np
 from qsjax import validate
 from qsjax.grid import Axes, Records, make_axes, stack, twin_of
 from qsjax.numerics import scalar
-from qsjax.specs import CONVENTIONS, KV_MODES, HardwareSpec, ModelSpec, Partition, Workload
+from qsjax.specs import CONVENTIONS, HardwareSpec, ModelSpec, Partition, Workload
 from qsjax.sweep.engine import Job
 from qsjax.sweep.run import Wanted
-from qsjax.sweep.schema import NAMES, SCHEMA, near, value_problem
+from qsjax.sweep.schema import NAMES, SCHEMA, conflicts, near, value_problem
+from qsjax.sweep.values import DEGREES, RANGE_HELP, axis_values
 
-DEGREES = ("tp", "ep", "pp", "dp", "kvp")
-_RANGES = ({"from", "to", "steps"}, {"from", "to", "steps", "scale"}, {"from", "to", "step"})
-_RANGE_HELP = (
-    'give a number, a list, {from, to, step}, or {from, to, steps} with scale = "linear" or "log"'
-)
+# Reads a model or an accelerator by its name; ValueError says what is wrong with it.
+Reader = Callable[[str], Any]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -68,68 +66,14 @@ def _syntax(text: str, error: str) -> str:
     return f"line {number}: {error}: {line}"
 
 
-def _range(name: str, value: Mapping[str, Any]) -> tuple[list[float], str | None]:
-    if set(value) not in _RANGES:
-        unknown = ", ".join(sorted(set(value))) or "nothing"
-        return [], f"{unknown} is no range; {_RANGE_HELP}"
-    numbers = [value[key] for key in value if key != "scale"]
-    is_number = (isinstance(x, int | float) and not isinstance(x, bool) for x in numbers)
-    if not (all(is_number) and np.isfinite(numbers).all()):
-        return [], f"a range needs finite numbers; {_RANGE_HELP}"
-    low, high = float(value["from"]), float(value["to"])
-    if low > high:
-        return [], f"from {low:g} to {high:g} runs backwards; swap the two"
-    if "step" in value:
-        if value["step"] <= 0:
-            return [], f"step {value['step']:g} is not allowed; give a number above 0"
-        count = int(np.floor((high - low) / value["step"] * (1 + 1e-12))) + 1
-        return [low + k * float(value["step"]) for k in range(count)], None
-    steps, scale = value["steps"], value.get("scale", "linear")
-    if not isinstance(steps, int) or steps < 1:
-        return [], f"steps {steps!r} is not allowed; give a whole number of at least 1"
-    if scale not in ("linear", "log"):
-        return [], f'scale {scale!r} is not allowed; give "linear" or "log"'
-    if scale == "log" and low <= 0:
-        return [], f"a logarithmic range cannot start at {low:g}; give a number above 0"
-    values = np.geomspace(low, high, steps) if scale == "log" else np.linspace(low, high, steps)
-    rule = validate.AXIS_RULES.get(name)
-    if (rule is not None and rule.whole) or name == "context":
-        values = np.unique(values.round())
-    return [float(x) for x in values], None
-
-
-def _axis(name: str, value: Any, gpus: list[float]) -> tuple[list[Any], str | None]:
-    """Values of an axis, or what is wrong with it."""
-    if name == "kv_mode":
-        modes = value if isinstance(value, list) else [value]
-        wrong = [m for m in modes if m not in KV_MODES]
-        allowed = ", ".join(KV_MODES)
-        return modes, f"{wrong[0]!r} is not allowed; give some of {allowed}" if wrong else None
-    if value == "divisors":
-        if name not in DEGREES:
-            return [], f'"divisors" is for {", ".join(DEGREES)}; {_RANGE_HELP}'
-        counts = {int(n) for n in gpus}
-        if not counts:
-            return [], '"divisors" needs the axis gpus'
-        return sorted({float(d) for n in counts for d in range(1, n + 1) if n % d == 0}), None
-    problem: str | None = None
-    if isinstance(value, dict):
-        values, problem = _range(name, value)
-    else:
-        values = list(value) if isinstance(value, list) else [value]
-        if any(isinstance(x, bool | str) or not isinstance(x, int | float) for x in values):
-            return [], f"{value!r} is not a list of numbers; {_RANGE_HELP}"
-        values = [float(x) for x in values]
-        repeated = sorted({x for x in values if values.count(x) > 1})
-        if repeated:
-            problem = f"{repeated[0]:g} is there twice; give every value once"
-    if problem is None:
-        problem = validate.value_problem(validate.AXIS_RULES[name], np.array(values))
-    return values, problem
-
-
-def parse(text: str, source: str = "sweep") -> Spec:
+def parse(text: str, source: str = "sweep", readers: Mapping[str, Reader] = {}) -> Spec:
     """The checked content of a file.
+
+    Args:
+        text: the file, TOML.
+        source: its name, for messages.
+        readers: for `models` and `hardware`, what reads one by name, so that unknown names are
+            told with all other mistakes.
 
     Raises:
         ValueError: with every mistake, each at its line and key.
@@ -156,44 +100,64 @@ def parse(text: str, source: str = "sweep") -> Spec:
                 blame(table, key, f"unknown key; {near(key, keys)}")
             elif (problem := value_problem(table, key, value)) is not None:
                 blame(table, key, problem)
+            elif key in readers:
+                for said in _unreadable(readers[key], value):
+                    blame(table, key, said)
+    for key, problem in conflicts(tables["constraints"]):
+        blame("constraints", key, problem)
     for key in ("models", "hardware"):
         if key not in tables["sweep"]:
             blame("sweep", key, f"is missing; give {NAMES}")
     axes = _axes(tables["axes"], blame)
     if "context" not in axes and "context" not in tables["workload"]:
-        blame("axes", "context", f"is missing; {_RANGE_HELP}")
+        blame("axes", "context", f"is missing; {RANGE_HELP}")
     for key in set(axes) & set(tables["workload"]):
         blame("workload", key, "is an axis too; keep one of the two")
     if problems:
-        lines = [f"line {n}: {what}" if n else what for n, what in sorted(problems)]
+        found = sorted(problems, key=lambda problem: problem[0])
+        lines = [f"line {n}: {what}" if n else what for n, what in found]
         raise ValueError("\n".join([f"{source}:", *(f"  {line}" for line in lines)]))
     return Spec(tables["sweep"], axes, tables["workload"], tables["constraints"], tables["outputs"])
 
 
+def _unreadable(reader: Reader, names: list[str]) -> Iterator[str]:
+    for name in names:
+        try:
+            reader(name)
+        except ValueError as error:
+            yield str(error)
+
+
 def _axes(table: Mapping[str, Any], blame: Callable[[str, str, str], None]) -> dict[str, list[Any]]:
-    gpus, problem = _axis("gpus", table["gpus"], []) if "gpus" in table else ([], None)
+    gpus = axis_values("gpus", table["gpus"], [])[0] if "gpus" in table else []
     axes: dict[str, list[Any]] = {}
     known = [n for n in validate.AXIS_RULES if n not in validate.CONVENTION_RULES]
     for name, value in table.items():
         if name not in known:
             blame("axes", name, f"no such field; {near(name, known)}")
             continue
-        axes[name], problem = _axis(name, value, gpus)
+        axes[name], problem = axis_values(name, value, gpus)
         if problem is not None:
             blame("axes", name, problem)
-    if not gpus and not set(DEGREES) & set(table):
+    if "gpus" not in table and not set(DEGREES) & set(table):
         blame("axes", "gpus", "is missing; give GPU counts, or the degrees themselves")
-        return axes
     for name in DEGREES:
-        if name not in axes:
-            axes[name] = _axis(name, "divisors", gpus)[0] if gpus else [1.0]
+        axes.setdefault(name, axis_values(name, "divisors", gpus)[0] if gpus else [1.0])
     axes.setdefault("kv_mode", ["kvp", "cp"])
     return axes
 
 
-def read(path: Path) -> Spec:
-    """The sweep in a file; errors as `parse`."""
-    return parse(path.read_text("utf-8"), str(path))
+def read(path: Path, readers: Mapping[str, Reader] = {}) -> Spec:
+    """The sweep in a file; arguments and errors as `parse`.
+
+    Raises:
+        ValueError: also where the file is no text.
+    """
+    try:
+        text = path.read_text("utf-8-sig")  # Windows editors put a mark at the start
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: is not a text file in UTF-8 ({error})") from error
+    return parse(text, str(path), readers)
 
 
 def build(

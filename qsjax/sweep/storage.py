@@ -1,5 +1,6 @@
 """A sweep on disk: what it is, its finished chunks with a checksum each, every write atomic."""
 
+import contextlib
 import errno
 import hashlib
 import io
@@ -8,7 +9,7 @@ import os
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,11 @@ import numpy as np
 
 from qsjax.sweep.tally import Designs, Tally
 
-MANIFEST, CHUNKS = "sweep.json", "chunks"
+MANIFEST, CHUNKS, LOCK = "sweep.json", "chunks", ".lock"
+# Where results are made before they are moved into place.
+SCRATCH = ".merge."
+_KEPT = "Finished chunks are kept; make room and run again with --resume"
+FULL = (errno.ENOSPC, errno.EDQUOT)
 _DIGEST = hashlib.sha256().digest_size
 _SETS = ("best", "edge")
 _SUMS = ("computed", "feasible", "reasons", "low", "high", "bins")
@@ -43,19 +48,79 @@ def write(path: Path, data: bytes) -> None:
         os.replace(temporary, path)
     except BaseException as error:
         os.unlink(temporary)
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if isinstance(error, OSError) and error.errno in FULL:
             raise full_disk(path, len(data)) from error
         raise
+
+
+def reserve(path: Path, size: int) -> None:
+    """Try whether `size` bytes can be written at `path`; for libraries that crash where not.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    try:
+        with open(path, "wb") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+            elif shutil.disk_usage(path.parent).free < size:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def claim(folder: Path) -> Iterator[None]:
+    """Keep other runs out of a sweep's folder, and clear away what a killed one was merging.
+
+    The system frees the claim of a process that dies. Where it knows no such locks, none is taken.
+
+    Raises:
+        ValueError: another run is at work in the folder.
+        OSError: the folder cannot be made or written.
+    """
+    is_new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / LOCK, "ab") as file:
+        if not _lock(file.fileno()):
+            raise ValueError(
+                f"another run is at work in {folder}; wait for it, or choose another --out"
+            )
+        for rest in folder.glob(f"{SCRATCH}*"):
+            shutil.rmtree(rest, ignore_errors=True)
+        try:
+            yield
+        finally:
+            if is_new and [path.name for path in folder.iterdir()] == [LOCK]:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _lock(handle: int) -> bool:
+    """Whether a file is locked for this process; also where there are no locks."""
+    try:
+        import fcntl
+    except ImportError:  # not on Windows
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return True
+    return True
 
 
 def full_disk(path: Path, size: int) -> OSError:
     """The error of a full disk, with what was needed and what to do."""
     left = shutil.disk_usage(path.parent).free
-    return OSError(
-        errno.ENOSPC,
-        f"no space left: {path} needs {size:,} bytes and {left:,} are free. Finished chunks are "
-        "kept; make room and run again with --resume",
-    )
+    needs = f"{path} needs {size:,} bytes and {left:,} are free"
+    return OSError(errno.ENOSPC, f"no space left: {needs}. {_KEPT}")
+
+
+def full_for_results(folder: Path, size: int) -> OSError:
+    """The error of a disk that has room for the chunks, but not for merging them."""
+    what = f"the results in {folder} take some {size:,} bytes while they are made"
+    return OSError(errno.ENOSPC, f"no space left: {what}. {_KEPT}")
 
 
 def manifest(folder: Path) -> dict[str, Any] | None:
@@ -68,9 +133,11 @@ def manifest(folder: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        content: dict[str, Any] = json.loads(path.read_text())
+        content = json.loads(path.read_text("utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}); choose another folder") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} is damaged (no object); choose another folder")
     return content
 
 
@@ -100,6 +167,14 @@ def chunk_path(folder: Path, chunk: int) -> Path:
     return folder / CHUNKS / f"{chunk:06d}.chunk"
 
 
+def _checksum(folder: Path, body: bytes) -> bytes:
+    """Checksum of a chunk in this sweep: a chunk of another one does not fit."""
+    path = folder / MANIFEST
+    sha = hashlib.sha256(path.read_bytes() if path.exists() else b"")
+    sha.update(body)
+    return sha.digest()
+
+
 def save_chunk(folder: Path, chunk: int, tally: Tally, cells: Mapping[str, np.ndarray]) -> None:
     """Record a finished chunk: its tally and its kept cells."""
     arrays = {f"cells.{name}": array for name, array in cells.items()}
@@ -110,7 +185,7 @@ def save_chunk(folder: Path, chunk: int, tally: Tally, cells: Mapping[str, np.nd
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]  # the stub takes the names for flags
     body = buffer.getvalue()
-    write(chunk_path(folder, chunk), hashlib.sha256(body).digest() + body)
+    write(chunk_path(folder, chunk), _checksum(folder, body) + body)
 
 
 def load_chunk(folder: Path, chunk: int) -> tuple[Tally, dict[str, np.ndarray]]:
@@ -122,8 +197,8 @@ def load_chunk(folder: Path, chunk: int) -> tuple[Tally, dict[str, np.ndarray]]:
     """
     path = chunk_path(folder, chunk)
     data = path.read_bytes()
-    if hashlib.sha256(data[_DIGEST:]).digest() != data[:_DIGEST]:
-        raise DamagedChunkError(f"chunk {chunk} ({path}) is damaged")
+    if _checksum(folder, data[_DIGEST:]) != data[:_DIGEST]:
+        raise DamagedChunkError(f"chunk {chunk} ({path}) is damaged or of another sweep")
     try:
         with np.load(io.BytesIO(data[_DIGEST:]), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
@@ -151,5 +226,5 @@ def finished(folder: Path, chunks: Sequence[int]) -> tuple[list[int], list[str]]
             continue
         except DamagedChunkError as error:
             damaged.append(str(error))
-            chunk_path(folder, chunk).unlink()
+            chunk_path(folder, chunk).unlink(missing_ok=True)
     return done, damaged
