@@ -18,8 +18,14 @@ from qsjax.grid import Records, twin_of
 from qsjax.ledger import RESOURCES
 from qsjax.limits import Limits
 from qsjax.numerics import scalar
-from qsjax.specs import Convention, HardwareSpec, ModelSpec, Partition, Workload
-from qsjax.validate import named_convention
+from qsjax.specs import (
+    Convention,
+    HardwareSpec,
+    ModelSpec,
+    Partition,
+    Workload,
+    named_convention,
+)
 
 # Relative width to which a turning point is found.
 TURN_WIDTH = 0.02

@@ -25,6 +25,7 @@ from qsjax.specs import (
     ModelSpec,
     Partition,
     Workload,
+    named_convention,
 )
 from qsjax.units import MS
 
@@ -132,7 +133,7 @@ def explain(
         ValueError: an unknown convention, or every number out of its range. An illegal or too large
             design is no error: the explanation says what it lacks.
     """
-    rules = validate.named_convention(convention)
+    rules = named_convention(convention)
     validate.check_model(model)
     validate.check_hardware(hardware)
     validate.check_partition(partition)

@@ -20,6 +20,7 @@ from qsjax.specs import (
     ModelSpec,
     Partition,
     Workload,
+    named_convention,
 )
 from qsjax.units import GIB
 
@@ -202,7 +203,7 @@ def explore(
     Raises:
         ValueError: the input has mistakes; the message lists all of them.
     """
-    validate.named_convention(convention)
+    named_convention(convention)
     if no_axes := sorted(validate.CONVENTION_RULES.keys() & set(overrides or ())):
         raise ValueError(
             f"{', '.join(no_axes)}: factors of an accounting are no axes of a search; "

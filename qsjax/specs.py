@@ -232,3 +232,10 @@ PAPER = Convention(
     ep_exchange_volume=2.0,
 )
 CONVENTIONS: dict[str, Convention] = {"physical": PHYSICAL, "paper": PAPER}
+
+
+def named_convention(name: str) -> Convention:
+    """The preset of a name; `ValueError` if there is none."""
+    if name not in CONVENTIONS:
+        raise ValueError(f"unknown convention {name!r}; give {' or '.join(CONVENTIONS)}")
+    return CONVENTIONS[name]

@@ -12,15 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from qsjax.specs import (
-    CONVENTIONS,
-    KV_MODES,
-    Convention,
-    HardwareSpec,
-    ModelSpec,
-    Partition,
-    Workload,
-)
+from qsjax.specs import KV_MODES, Convention, HardwareSpec, ModelSpec, Partition, Workload
 
 Values = Mapping[str, Any]
 Relations = Callable[[Values], dict[str, str]]
@@ -274,13 +266,6 @@ def check_workload(workload: Workload) -> None:
 def check_convention(convention: Convention) -> None:
     """Raise `ValueError` with every problem of a convention's factors."""
     _raise_fields("convention", _rule_problems(CONVENTION_RULES, _values(convention)))
-
-
-def named_convention(name: str) -> Convention:
-    """The preset of a name; `ValueError` if there is none."""
-    if name not in CONVENTIONS:
-        raise ValueError(f"unknown convention {name!r}; give {' or '.join(CONVENTIONS)}")
-    return CONVENTIONS[name]
 
 
 def check_axis(name: str, values: Any) -> None:

@@ -51,15 +51,14 @@ def test_single_values_in_place_of_lists_are_told_together(ask):
 
 
 def test_an_unknown_objective_is_told_with_the_known_ones():
-    known = "'speed' is unknown; give one of tokens_per_s_per_gpu, .*tpot"
-    stated = sensitivity.problem(MODEL, GPU, gpus=[8], contexts=[8192.0], objective="speed")
+    known = "unknown objective 'speed'; give one of tokens_per_s_per_gpu, .*tpot"
     axes = qsjax.make_axes({"gpus": [8], "context": [8192.0], "dp": [8]})
     with pytest.raises(ValueError, match=known):
         qsjax.search(RECORDS, axes, qsjax.PHYSICAL, "speed")
     with pytest.raises(ValueError, match=known):
         qsjax.explore(MODEL, GPU, gpus=[8], contexts=[8192.0], objective="speed")
     with pytest.raises(ValueError, match=known):
-        sensitivity.solve(stated)
+        sensitivity.problem(MODEL, GPU, gpus=[8], contexts=[8192.0], objective="speed")
 
 
 def test_ranges_tuples_and_arrays_are_lists():

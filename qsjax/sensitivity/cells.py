@@ -24,8 +24,15 @@ from qsjax.layout import layout
 from qsjax.ledger import resource_times, time_ledger
 from qsjax.search import Objective, check_objective, pick_best, score_of
 from qsjax.sensitivity.parameters import Inputs, write
-from qsjax.specs import Convention, HardwareSpec, ModelSpec, Partition, Workload
-from qsjax.validate import check_axis, check_lists, named_convention
+from qsjax.specs import (
+    Convention,
+    HardwareSpec,
+    ModelSpec,
+    Partition,
+    Workload,
+    named_convention,
+)
+from qsjax.validate import check_axis, check_lists
 
 # Reasons that continuous parameters can mend; all others are the design's own.
 CURABLE = MEMORY_REASONS | REASONS["batch does not fit"]
@@ -124,14 +131,8 @@ def step_of(winners: Winners) -> StepCost:
     workload = inputs.workload
     if designs.batch is not None:
         workload = dataclasses.replace(workload, batch=designs.batch)
-    return decode_step(
-        served_model(inputs),
-        inputs.hardware,
-        designs.partition,
-        workload,
-        inputs.convention,
-        inputs.gpus,
-    )
+    others = (designs.partition, workload, inputs.convention, inputs.gpus)
+    return decode_step(served_model(inputs), inputs.hardware, *others)
 
 
 def _shaped(tree: Any, axis: int) -> Any:
