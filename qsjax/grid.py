@@ -21,7 +21,11 @@ PARTITION_AXES = tuple(field.name for field in dataclasses.fields(Partition))
 
 
 class Records(NamedTuple):
-    """The inputs of one evaluation; their fields broadcast against each other."""
+    """The inputs of one evaluation; their fields broadcast against each other.
+
+    Beside a stack of models the workload has one value for all of them, or one for each, in every
+    field by itself.
+    """
 
     model: ModelSpec
     hardware: HardwareSpec
@@ -156,14 +160,15 @@ def matrix_arrays(axes: Axes) -> dict[str, np.ndarray]:
 def place(records: Records, arrays: Mapping[str, np.ndarray], convention: Convention) -> Records:
     """`records` with every named field replaced by its coordinates.
 
-    `q` turns the model into its dense twin at those q; `model` and `hardware` pick from a stack.
+    `q` turns the model into its dense twin at those q; `model` and `hardware` pick from a stack,
+    `model` also the workload's values for each.
     Fields that no axis names keep their value.
     """
 
     def with_axes(record: Record, stacked: str = "") -> Record:
         if stacked in arrays:
             at = arrays[stacked].astype(np.int64)
-            record = jax.tree.map(lambda leaf: leaf[at], record)
+            record = jax.tree.map(lambda leaf: leaf[at] if np.ndim(leaf) else leaf, record)
         names = {field.name for field in dataclasses.fields(record)}
         fields: dict[str, Any] = {k: v for k, v in arrays.items() if k in names}
         return dataclasses.replace(record, **fields)
@@ -175,6 +180,6 @@ def place(records: Records, arrays: Mapping[str, np.ndarray], convention: Conven
         model=model,
         hardware=with_axes(records.hardware, "hardware"),
         partition=with_axes(records.partition),
-        workload=with_axes(records.workload),
+        workload=with_axes(records.workload, "model"),
         gpus=arrays.get("gpus", records.gpus),
     )

@@ -9,12 +9,14 @@ from tolerances import EXACT, SCALING
 
 from qsjax import catalog
 from qsjax.cost.params import dense_twin
+from qsjax.explore import explore
 from qsjax.feasibility import REASONS
 from qsjax.grid import Records, axis_arrays, make_axes, matrix_arrays, place, stack
 from qsjax.search import evaluate, reduce_block, reduce_small, search
 from qsjax.specs import PAPER, PHYSICAL, Partition, Workload
 from qsjax.staging import tiles_of
 from qsjax.sweep import plan as planning
+from qsjax.sweep import spec
 from qsjax.sweep import tally as tallies
 from qsjax.sweep.engine import Job
 from qsjax.sweep.run import Wanted, sweep
@@ -181,6 +183,29 @@ def test_an_axis_q_sweeps_the_dense_twins():
     expected = np.transpose(dense.step.tokens_per_s_per_gpu, (2, 1, 0))
     has = np.transpose(dense.is_feasible, (2, 1, 0))
     np.testing.assert_allclose(cells["score"][has], expected[has], rtol=EXACT)
+
+
+def test_every_model_keeps_the_precision_that_it_is_published_in():
+    """Rates of a sweep are those of `explore`, for experts of different sizes in one job."""
+    names, contexts = ("gpt-oss-20b", "kimi-k2.5"), [1024.0, 65536.0]
+    text = f"[sweep]\nmodels = {list(names)}\nhardware = ['h200-sxm']\n"
+    asked = spec.parse(f"{text}[axes]\ngpus = 16\ncontext = {contexts}\n")
+    job, axes, _ = spec.build(asked, catalog.model, catalog.hardware, catalog.workload)
+    assert np.asarray(job.records.workload.bytes_ffn_weight).tolist() == [0.53125, 0.5625]
+    assert job.records.workload.bytes_kv == 2.0
+    _, _, cells = swept(axes, job)
+    for name, rates in zip(names, cells["score"].reshape(2, -1), strict=True):
+        found = explore(
+            catalog.model(name),
+            catalog.hardware("h200-sxm"),
+            gpus=[16],
+            contexts=contexts,
+            qs=(),
+            workload=catalog.workload(name),
+        )
+        expected = found.optimum.step.tokens_per_s_per_gpu.reshape(-1)
+        assert (expected > 0).all()
+        np.testing.assert_allclose(rates, expected, rtol=EXACT)
 
 
 def test_float32_stays_within_its_published_error():

@@ -9,6 +9,7 @@ from qsjax import catalog
 from qsjax.specs import PAPER
 from qsjax.sweep import campaign, spec
 
+LIBRARY = (catalog.model, catalog.hardware, catalog.workload)
 GOOD = """\
 [sweep]
 models = ["mixtral-8x7b"]
@@ -128,12 +129,12 @@ def test_a_file_of_another_editor(tmp_path):
 
 def test_fields_that_contradict_each_other_where_axes_meet():
     text = GOOD.replace("q =", "top_k = [2, 16] #") + "overlap_tp = 0.9\noverlap_ep = [0, 0.9]\n"
-    job, axes, _ = spec.build(spec.parse(text), catalog.model, catalog.hardware)
+    job, axes, _ = spec.build(spec.parse(text), *LIBRARY)
     with pytest.raises(ValueError, match="where the values of the axes meet") as caught:
         campaign.check(job, axes)
     assert "top_k: 16 exceeds the 8 experts" in str(caught.value)
     assert "sum exceeds 1" in str(caught.value)
-    good = spec.build(spec.parse(GOOD), catalog.model, catalog.hardware)
+    good = spec.build(spec.parse(GOOD), *LIBRARY)
     campaign.check(*good[:2])
 
 
@@ -155,13 +156,32 @@ def test_only_mixtures_of_experts_have_twins():
     both = 'models = ["mixtral-8x7b", "llama-3.1-8b"]'
     text = GOOD.replace('models = ["mixtral-8x7b"]', both)
     with pytest.raises(ValueError, match=r"q: .* no experts .* llama-3.1-8b; drop"):
-        spec.build(spec.parse(text), catalog.model, catalog.hardware)
+        spec.build(spec.parse(text), *LIBRARY)
     text = text.replace("q = {from = 2, to = 3, step = 0.25}", "").replace(
         "[axes]", "twins = [3]\n[axes]"
     )
-    _, axes, _ = spec.build(spec.parse(text), catalog.model, catalog.hardware)
+    _, axes, _ = spec.build(spec.parse(text), *LIBRARY)
     named = next(axis.names for axis in axes.kept if axis.name == "model")
     assert named == ("mixtral-8x7b", "mixtral-8x7b dense q=3", "llama-3.1-8b")
+
+
+def test_precisions_are_those_of_the_model_or_those_stated():
+    def workload(text):
+        return spec.build(spec.parse(text), *LIBRARY)[0].records.workload
+
+    own = workload(GOOD)
+    assert (own.bytes_ffn_weight, own.ffn_dtype) == (2.0, "bf16")
+    stated = workload(GOOD + '[workload]\nweights = "fp8"\nkv = "fp8"\nbytes_act = 1\n')
+    assert (stated.bytes_ffn_weight, stated.bytes_attn_weight, stated.ffn_dtype) == (1, 1, "fp8")
+    assert (stated.bytes_kv, stated.bytes_act) == (1.0, 1.0)
+
+    two = GOOD.replace('["mixtral-8x7b"]', '["mixtral-8x7b", "deepseek-v3"]')
+    said = r"mixtral-8x7b in bf16, deepseek-v3 in fp8.*proj_dtype; set weights in \[workload\]"
+    with pytest.raises(ValueError, match=said):
+        workload(two)
+    assert workload(two + '[workload]\nweights = "fp8"\n').bytes_ffn_weight == 1.0
+    own_bytes = workload(two + '[workload]\nproj_dtype = "bf16"\nffn_dtype = "bf16"\n')
+    assert np.asarray(own_bytes.bytes_ffn_weight).tolist() == [2.0, 1.0]
 
 
 def test_what_a_file_asks_for():
@@ -174,7 +194,7 @@ def test_what_a_file_asks_for():
     text += (
         "[constraints]\nmax_tpot = 0.1\nmin_tpot = 0.001\n[outputs]\ntop_k = 3\nwinners = false\n"
     )
-    job, axes, wanted = spec.build(spec.parse(text), catalog.model, catalog.hardware)
+    job, axes, wanted = spec.build(spec.parse(text), *LIBRARY)
     assert job.convention == PAPER
     assert job.objective == "tpot"
     assert dict(job.bounds) == {"tpot": (0.001, 0.1)}
@@ -188,7 +208,7 @@ def test_what_a_file_asks_for():
 def test_an_unknown_model_is_named():
     text = GOOD.replace("mixtral-8x7b", "mixtrol-8x7b")
     with pytest.raises(ValueError, match="mixtral-8x7b"):
-        spec.build(spec.parse(text), catalog.model, catalog.hardware)
+        spec.build(spec.parse(text), *LIBRARY)
 
 
 def test_the_file_of_the_guide_is_valid():
@@ -196,7 +216,7 @@ def test_the_file_of_the_guide_is_valid():
     text = guide.read_text(encoding="utf-8").split("```toml\n")[1].split("```")[0]
     asked = spec.parse(text)
     assert set(spec.SCHEMA) == {"sweep", "axes", "workload", "constraints", "outputs"}
-    job, axes, wanted = spec.build(asked, catalog.model, catalog.hardware)
+    job, axes, wanted = spec.build(asked, *LIBRARY)
     assert wanted.pareto
     assert job.statistics == ("tpot",)
     assert axes.cells > 10**9

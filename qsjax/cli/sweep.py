@@ -112,7 +112,7 @@ def command(file: Path, **flags: Any) -> None:
     me = distributed.Processes()
     try:
         me = distributed.start(flags["coordinator"], flags["processes"], flags["process_id"])
-        job, axes, wanted = spec.build(asked, catalog.model, catalog.hardware)
+        job, axes, wanted = spec.build(asked, catalog.model, catalog.hardware, catalog.workload)
         campaign.check(job, axes)
         found = _run(job, axes, wanted, asked, me, flags)
     except distributed.HostLostError as error:

@@ -39,7 +39,10 @@ SCHEMA: dict[str, dict[str, str]] = {
         "statistics": "a list of " + ", ".join(METRICS),
     },
 }
-for _name in ("attn_dtype", "proj_dtype", "ffn_dtype", "head_dtype"):
+DTYPES = ("attn_dtype", "proj_dtype", "ffn_dtype", "head_dtype")
+# What models are published in, or these instead; the bytes and dtypes follow.
+STORED = ("weights", "kv")
+for _name in (*DTYPES, *STORED):
     SCHEMA["workload"][_name] = "one of bf16, fp8, fp4"
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from qsjax import validate
@@ -15,7 +16,7 @@ from qsjax.numerics import scalar
 from qsjax.specs import CONVENTIONS, HardwareSpec, ModelSpec, Partition, Workload
 from qsjax.sweep.engine import Job
 from qsjax.sweep.run import Wanted
-from qsjax.sweep.schema import NAMES, SCHEMA, conflicts, near, value_problem
+from qsjax.sweep.schema import DTYPES, NAMES, SCHEMA, STORED, conflicts, near, value_problem
 from qsjax.sweep.values import DEGREES, RANGE_HELP, axis_values
 
 # Reads a model or an accelerator by its name; ValueError says what is wrong with it.
@@ -160,19 +161,61 @@ def read(path: Path, readers: Mapping[str, Reader] = {}) -> Spec:
     return parse(text, str(path), readers)
 
 
+def _shared_workload(works: Mapping[str, Workload], stated: Mapping[str, Any]) -> Workload:
+    """One workload for models by name: their own values side by side, under what the file states.
+
+    Raises:
+        ValueError: they would multiply in different dtypes.
+    """
+    for field in DTYPES:
+        found: dict[str, str] = {}
+        for name, work in works.items():
+            found.setdefault(getattr(work, field), name)
+        if field not in stated and len(found) > 1:
+            said = ", ".join(f"{name} in {dtype}" for dtype, name in found.items())
+            raise ValueError(
+                f"[sweep] models: they are published in different precisions ({said}), and a sweep "
+                f"has one {field}; set weights in [workload] to one of them, or sweep them apart"
+            )
+    own = stack([dataclasses.replace(work, **stated) for work in works.values()])
+    leaves, tree = jax.tree.flatten(own)
+    shared: Workload = jax.tree.unflatten(tree, [x if np.ptp(x) else float(x[0]) for x in leaves])
+    return shared
+
+
 def build(
-    spec: Spec, model: Callable[[str], ModelSpec], hardware: Callable[[str], HardwareSpec]
+    spec: Spec,
+    model: Callable[[str], ModelSpec],
+    hardware: Callable[[str], HardwareSpec],
+    workload: Callable[..., Workload],
 ) -> tuple[Job, Axes, Wanted]:
-    """The job, the grid and what is kept, with models and accelerators looked up by name."""
+    """The job, the grid and what is kept.
+
+    Args:
+        spec: the file.
+        model: reads a model by its name.
+        hardware: reads an accelerator.
+        workload: the precisions that a model is published in, by its name and as keywords `weights`
+            and `kv` the dtypes that are taken instead, or None.
+
+    Raises:
+        ValueError: models without experts under the axis q, or in precisions that differ.
+    """
     rules = CONVENTIONS[spec.sweep.get("convention", "physical")]
+    stated = {name: value for name, value in spec.workload.items() if name not in STORED}
+    stored = {name: spec.workload.get(name) for name in STORED}
     labels: list[str] = []
     specs: list[ModelSpec] = []
+    works: dict[str, Workload] = {}
     for name in spec.sweep["models"]:
-        labels.append(name)
-        specs.append(model(name))
-        for q in spec.sweep.get("twins", []) if scalar(specs[-1].experts) > 1 else ():
-            labels.append(f"{name} dense q={q:g}")
-            specs.append(twin_of(specs[labels.index(name)], float(q), definition=rules.twin))
+        own, work = model(name), workload(name, **stored)
+        twins = spec.sweep.get("twins", []) if scalar(own.experts) > 1 else ()
+        named = {name: own} | {
+            f"{name} dense q={q:g}": twin_of(own, float(q), definition=rules.twin) for q in twins
+        }
+        labels += named
+        specs += named.values()
+        works |= dict.fromkeys(named, work)
     dense = [n for n, m in zip(labels, specs, strict=True) if scalar(m.experts) <= 1]
     if "q" in spec.axes and dense:
         raise ValueError(
@@ -181,7 +224,7 @@ def build(
         )
     chips = [hardware(name) for name in spec.sweep["hardware"]]
     values: dict[str, Any] = {"model": labels, "hardware": spec.sweep["hardware"], **spec.axes}
-    work = Workload(**{"context": 1.0, **spec.workload})
+    work = _shared_workload(works, stated)
     records = Records(stack(specs), stack(chips), Partition(), work, None)
     bounds: dict[Any, tuple[float, float]] = {}
     for key, value in spec.constraints.items():
