@@ -193,7 +193,7 @@ def explore(
         hardware: accelerator.
         gpus: GPU counts; every design uses exactly one of them.
         contexts: context lengths [tokens].
-        qs: quality-equivalence factors of the dense twins (eq. 11, 21).
+        qs: quality-equivalence factors of the dense twins (eq. 11, 21); none for the model alone.
         convention: `physical` or `paper`; the other one is searched too, and shown beside.
         workload: dtypes and batch; context is taken from `contexts`. Without it weights are in FP8
             and the cache in 16 bits; `qsjax.workload(name)` has what a model is published in.
@@ -214,7 +214,8 @@ def explore(
     validate.check_lists({"gpus": gpus, "contexts": contexts, "qs": qs, **(overrides or {})})
     validate.check_axis("gpus", gpus)
     values = axis_values(gpus, contexts, overrides or {})
-    check_inputs(model, hardware, {**values, "q": qs}, base, overrides or ())
+    twins = {"q": qs} if len(qs) else {}
+    check_inputs(model, hardware, {**values, **twins}, base, overrides or ())
 
     def run(name: str) -> tuple[list[Variant], Records, Optimum]:
         rules = CONVENTIONS[name]

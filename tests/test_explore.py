@@ -42,6 +42,19 @@ def test_a_row_for_every_variant_gpu_count_and_context(rows):
     assert ("dense", 4.0, 8, 131072) in keys
 
 
+def test_without_twins_the_model_stands_alone(exploration):
+    alone = qsjax.explore(
+        qsjax.model("mixtral-8x7b"),
+        qsjax.hardware("h100-sxm"),
+        gpus=[4, 8],
+        contexts=CONTEXTS,
+        qs=(),
+    )
+    assert [variant.label for variant in alone.variants] == ["moe"]
+    own = exploration.optimum.step.tokens_per_s_per_gpu[0]
+    np.testing.assert_array_equal(alone.optimum.step.tokens_per_s_per_gpu[0], own)
+
+
 def test_every_winner_uses_exactly_the_gpus(rows):
     for row in rows:
         assert row["is_feasible"]

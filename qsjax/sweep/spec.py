@@ -183,6 +183,15 @@ def _shared_workload(works: Mapping[str, Workload], stated: Mapping[str, Any]) -
     return shared
 
 
+def _bounds(constraints: Mapping[str, float]) -> dict[Any, tuple[float, float]]:
+    bounds: dict[Any, tuple[float, float]] = {}
+    for key, value in constraints.items():
+        side, _, metric = key.partition("_")
+        low, high = bounds.get(metric, (-np.inf, np.inf))
+        bounds[metric] = (float(value), high) if side == "min" else (low, float(value))
+    return bounds
+
+
 def build(
     spec: Spec,
     model: Callable[[str], ModelSpec],
@@ -226,16 +235,11 @@ def build(
     values: dict[str, Any] = {"model": labels, "hardware": spec.sweep["hardware"], **spec.axes}
     work = _shared_workload(works, stated)
     records = Records(stack(specs), stack(chips), Partition(), work, None)
-    bounds: dict[Any, tuple[float, float]] = {}
-    for key, value in spec.constraints.items():
-        side, _, metric = key.partition("_")
-        low, high = bounds.get(metric, (-np.inf, np.inf))
-        bounds[metric] = (float(value), high) if side == "min" else (low, float(value))
     job = Job(
         records,
         rules,
         spec.sweep.get("objective", "tokens_per_s_per_gpu"),
-        bounds,
+        _bounds(spec.constraints),
         tuple(spec.outputs.get("statistics", [])),
         spec.sweep.get("precision", "float64"),
     )
