@@ -160,6 +160,32 @@ def test_top_k_front_and_spread_are_those_of_the_dense_grid():
         np.testing.assert_allclose(tallies.quantiles(tally, k, shares), exact, rtol=0.004)
 
 
+@pytest.mark.parametrize("levels", [4, 10**6], ids=["ties", "apart"])
+def test_what_is_left_out_before_the_front_is_not_on_it(levels):
+    rng = np.random.default_rng(11)
+
+    def drawn(rows):
+        rate, speed = rng.integers(1, levels + 1, (2, rows, 70)).astype(float)
+        is_feasible = rng.random((rows, 70)) < 0.6
+        is_feasible[0] = False
+        return tallies._Scores(np.where(is_feasible, rate, -np.inf), rate, speed)
+
+    def designs(scores, row, position):
+        own = [x[row, position] for x in scores]
+        return tallies.Designs(row, position, position % 3, *own)
+
+    first, block = drawn(20), drawn(40)
+    edge = tallies.front(designs(first, *np.nonzero(np.isfinite(first.score))))
+    every = designs(block, *np.nonzero(np.isfinite(block.score)))
+    few = designs(block, *tallies._undominated(block, edge, -1e300))
+    assert len(few.cell) < 0.3 * len(every.cell)
+    wanted, found = (tallies.front(edge.join(own)) for own in (every, few))
+    for name in ("cell", "position", "rate", "speed"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
+    nothing = tallies._Scores(*(np.full((3, 5), -np.inf),) * 3)
+    assert len(tallies._undominated(nothing, edge, -1e300)[0]) == 0
+
+
 def test_bounds_hide_designs():
     axes = grid(batch=[1.0, 16.0, 256.0])
     limit = 0.03

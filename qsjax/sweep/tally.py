@@ -1,7 +1,7 @@
 """What a sweep keeps of its blocks, and how two parts of it become one: exact and orderless."""
 
 import dataclasses
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
@@ -146,36 +146,96 @@ def add_sums(tally: Tally, plan: Plan, blocks: np.ndarray, found: Reduction) -> 
         tally.bins[k] += spread.bins.sum(axis=0, dtype=np.int64)
 
 
-def _designs_of(plan: Plan, block: int, parts: Any, threshold: float) -> Designs:
-    # Feasible designs of one block with at least the score `threshold`.
-    start, count = (int(x[0]) for x in plan.ranges(np.array([block])))
-    score, rate, speed = (np.asarray(x, np.float64).reshape(-1, len(plan.designs)) for x in parts)
-    row, position = np.nonzero(
-        (score[:count] > lowest(parts[0].dtype)) & (score[:count] >= threshold)
-    )
+class _Scores(NamedTuple):
+    """Scores of a block and its two axes of the front, shape (kept cells, designs)."""
+
+    score: np.ndarray
+    rate: np.ndarray
+    speed: np.ndarray
+
+
+def _scores_of(engine: Engine, block: int) -> tuple[int, _Scores]:
+    """The first kept cell of a block, and the scores of those that are real."""
+    start, count = (int(x[0]) for x in engine.plan.ranges(np.array([block])))
+    parts = engine.one(block, detail_one)
+    designs = len(engine.plan.designs)
+    own = (np.asarray(x, np.float64).reshape(-1, designs)[:count] for x in parts)
+    return start, _Scores(*own)
+
+
+def _designs_at(
+    plan: Plan, start: int, scores: _Scores, row: np.ndarray, position: np.ndarray
+) -> Designs:
     at = winner_coordinates(plan, start + row, position)
     degrees = [at[name] for name in ("tp", "pp", "dp", "kvp") if name in at]
     gpus = np.prod(degrees, axis=0) if degrees else np.ones(len(row))
-    return Designs(
-        start + row, position, gpus, score[row, position], rate[row, position], speed[row, position]
-    )
+    return Designs(start + row, position, gpus, *(x[row, position] for x in scores))
+
+
+def _threshold(best: np.ndarray, known: Designs, count: int, near: float) -> float:
+    """Score below which no design can be among the top `count`.
+
+    Args:
+        best: the highest score of every kept cell of a call.
+        known: the top of what came before.
+        count: how many are wanted.
+        near: relative difference up to which scores count as equal.
+    """
+    found = []
+    if len(best) >= count:
+        found.append(np.partition(best, -count)[-count])
+    if len(known.score) == count:
+        found.append(known.score[-1])
+    least = max(found, default=-np.inf)
+    # Twice as wide as a tie: rounding may differ between two ways to the same score.
+    return float(least - 2.0 * near * abs(least)) if np.isfinite(least) else -np.inf
 
 
 def add_best(
     tally: Tally, engine: Engine, blocks: np.ndarray, found: Reduction, count: int
 ) -> None:
-    """Let the blocks' designs into the top `count`, looking only into blocks that may hold some."""
-    highest = found.best.score.reshape(len(blocks), -1).max(axis=1).astype(np.float64)
+    """Let the blocks' designs into the top `count`, looking only where some may be."""
+    best = found.best.score.reshape(len(blocks), -1).astype(np.float64)
+    sizes = engine.plan.ranges(blocks)[1]
+    none, near = lowest(found.best.score.dtype), tolerance(found.best.score.dtype)
+    real = np.concatenate([own[:size] for own, size in zip(best, sizes, strict=True)])
+    least = _threshold(real[real > none], tally.best, count, near)
+    highest = best.max(axis=1)
     for at in np.argsort(-highest, kind="stable"):
-        threshold = -np.inf
-        if len(tally.best.score) == count:
-            last = tally.best.score[-1]
-            threshold = last - 2.0 * tolerance(found.best.score.dtype) * abs(last)
-        if highest[at] <= lowest(found.best.score.dtype) or highest[at] < threshold:
+        if highest[at] <= none or highest[at] < least:
             return
-        parts = engine.one(blocks[at], detail_one)
-        new = _designs_of(engine.plan, int(blocks[at]), parts, threshold)
+        start, scores = _scores_of(engine, blocks[at])
+        rows = np.flatnonzero(best[at][: sizes[at]] >= least)
+        row, position = np.nonzero((scores.score[rows] >= least) & (scores.score[rows] > none))
+        new = _designs_at(engine.plan, start, scores, rows[row], position)
         tally.best = top(tally.best.join(new), count)
+        least = max(least, _threshold(np.zeros(0), tally.best, count, near))
+
+
+def _undominated(scores: _Scores, edge: Designs, none: float) -> tuple[np.ndarray, np.ndarray]:
+    """Kept cell and position of a block's designs that may be on the front.
+
+    They are compared with the front so far, and with those designs of every kept cell that are best
+    for the GPU and for the user.
+    """
+    is_feasible = scores.score > none
+    both = [np.where(is_feasible, x, -np.inf) for x in (scores.rate, scores.speed)]
+    ends = [x.argmax(axis=1)[:, None] for x in both]
+    best = [[np.take_along_axis(x, at, axis=1)[:, 0] for at in ends] for x in both]
+    rates = np.concatenate([*best[0], edge.rate])
+    order = np.argsort(rates)
+    rates, speeds = rates[order], np.concatenate([*best[1], edge.speed])[order]
+    # The fastest of those with at least a rate, by the rate's place among them.
+    fastest = np.append(np.maximum.accumulate(speeds[::-1])[::-1], -np.inf)
+
+    def is_open(rate: np.ndarray, speed: np.ndarray) -> np.ndarray:
+        found: np.ndarray = speed >= fastest[np.searchsorted(rates, rate)]
+        return found
+
+    # Of most cells not even the best of both together would be on the front.
+    rows = np.flatnonzero(is_open(best[0][0], best[1][1]))
+    row, position = np.nonzero(is_feasible[rows] & is_open(*(x[rows] for x in both)))
+    return rows[row], position
 
 
 def add_front(tally: Tally, engine: Engine, blocks: np.ndarray) -> None:
@@ -187,6 +247,7 @@ def add_front(tally: Tally, engine: Engine, blocks: np.ndarray) -> None:
     probes = tuple(tuple(map(float, row)) for row in pair)
     beyond = engine.call(blocks, survivors_one, front=probes)
     for block in blocks[beyond > 0]:
-        parts = engine.one(block, detail_one)
-        new = _designs_of(engine.plan, int(block), parts, -np.inf)
-        tally.edge = front(tally.edge.join(front(new)))
+        start, scores = _scores_of(engine, block)
+        open_at = _undominated(scores, tally.edge, lowest(engine.job.precision))
+        new = _designs_at(engine.plan, start, scores, *open_at)
+        tally.edge = front(tally.edge.join(new))
