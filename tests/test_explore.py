@@ -254,7 +254,23 @@ def test_cached_files_count_as_free_memory(monkeypatch, tmp_path):
     told = tmp_path / "meminfo"
     told.write_text("MemTotal:  64000 kB\nMemFree:  100 kB\nMemAvailable:  48000 kB\n")
     monkeypatch.setattr(machine, "_MEMINFO", told)
+    monkeypatch.setattr(machine, "_GROUPS", tmp_path / "absent")
     assert machine.free_memory() == 48_000 * 1024
+
+
+@pytest.mark.parametrize(("folder", "of"), [("", "max current"), ("memory", "limit usage")])
+def test_a_container_has_what_its_limit_leaves(folder, of, monkeypatch, tmp_path):
+    ending = "_in_bytes" if folder else ""
+    group = tmp_path / folder
+    group.mkdir(exist_ok=True)
+    limit, used = (group / f"memory.{name}{ending}" for name in of.split())
+    limit.write_text("9000000\n")
+    used.write_text("5000000\n")
+    (group / "memory.stat").write_text("anon 4000000\ninactive_file 1000000\n")
+    monkeypatch.setattr(machine, "_GROUPS", tmp_path)
+    assert machine.free_memory() == 5_000_000
+    limit.write_text("max\n")
+    assert machine.free_memory() > 5_000_000
 
 
 @pytest.mark.parametrize(
@@ -267,6 +283,7 @@ def test_cached_files_count_as_free_memory(monkeypatch, tmp_path):
 )
 def test_free_memory_where_there_is_no_proc(pages, expected, monkeypatch, tmp_path):
     monkeypatch.setattr(machine, "_MEMINFO", tmp_path / "absent")
+    monkeypatch.setattr(machine, "_GROUPS", tmp_path / "absent")
     monkeypatch.setattr(machine.os, "sysconf_names", pages)
     monkeypatch.setattr(machine.os, "sysconf", pages.__getitem__)
     assert machine.free_memory() == expected

@@ -87,16 +87,16 @@ def csv_bytes(table: Mapping[str, np.ndarray]) -> bytes:
     import csv
     import io
 
-    def shown(value: Any) -> Any:
-        if isinstance(value, float | np.floating):
-            number = float(value)
-            return int(number) if number.is_integer() and abs(number) < 2**53 else number
-        return value
+    def shown(column: np.ndarray) -> list[Any]:
+        return [
+            int(x) if isinstance(x, float) and x.is_integer() and abs(x) < 2**53 else x
+            for x in column.tolist()
+        ]
 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(table)
-    writer.writerows([shown(x) for x in row] for row in zip(*table.values(), strict=True))
+    writer.writerows(zip(*map(shown, table.values()), strict=True))
     return text.getvalue().encode()
 
 
