@@ -13,6 +13,8 @@ import time
 from functools import partial
 from typing import Any
 
+# Cold starts of a process, of which the fastest counts.
+STARTS = 3
 # Kept axes that are added one by one, in this order, with two values each.
 FURTHER = {
     "intra_bw": (3e11, 6e11),
