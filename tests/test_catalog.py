@@ -165,6 +165,8 @@ def test_published_precisions_are_kept():
 def test_extending_changes_only_what_is_given():
     assert catalog.model("kimi-k2.5") == catalog.model("kimi-k2")
     assert catalog.model_entry("kimi-k2.5").weight_dtype == "fp4"
+    assert catalog.workload("kimi-k2.5").ffn_dtype == "bf16"  # integers, dequantised
+    assert catalog.workload("gpt-oss-20b").ffn_dtype == "fp4"
 
 
 def test_importing_the_catalogue_makes_no_array():

@@ -205,6 +205,40 @@ def test_scales_of_four_bit_weights(write, table, stored):
     assert imported.weight_bytes == stored
 
 
+INT8 = {"num_bits": 8, "type": "int"}
+
+
+@pytest.mark.parametrize(
+    ("table", "multiply"),
+    [
+        (None, "bf16"),
+        ({"quant_method": "fp8"}, "fp8"),
+        ({"quant_method": "mxfp4"}, "fp4"),
+        ({"quant_method": "awq", "bits": 4, "group_size": 128}, "bf16"),
+        ({"quant_method": "gptq", "bits": 8, "group_size": 128}, "bf16"),
+        ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "bf16"),
+        ({"quant_method": "bitsandbytes", "load_in_8bit": True}, "fp8"),
+        ({"quant_method": "modelopt", "quant_algo": "W4A8_AWQ"}, "fp8"),
+        ({"quant_method": "modelopt", "quant_algo": "W4A16_AWQ"}, "bf16"),
+        ({"quant_method": "modelopt", "quant_algo": "NVFP4"}, "fp4"),
+        (compressed(type="int", group_size=128), "bf16"),
+        (
+            {
+                "quant_method": "compressed-tensors",
+                "config_groups": {"group_0": {"weights": INT8, "input_activations": INT8}},
+            },
+            "fp8",
+        ),
+    ],
+)
+def test_weights_under_wider_activations_multiply_in_those(write, table, multiply):
+    path = write(LLAMA | {"quantization_config": table})
+    work = catalog.workload(path)
+    assert (work.ffn_dtype, work.proj_dtype) == (multiply, multiply)
+    assert work.bytes_dispatch == (2.0 if multiply == "bf16" else 1.0)
+    assert catalog.workload(path, weights="fp4").ffn_dtype == "fp4"
+
+
 @pytest.mark.parametrize(
     ("exempt", "attention"),
     [

@@ -213,11 +213,11 @@ def test_an_axis_q_sweeps_the_dense_twins():
 
 def test_every_model_keeps_the_precision_that_it_is_published_in():
     """Rates of a sweep are those of `explore`, for experts of different sizes in one job."""
-    names, contexts = ("gpt-oss-20b", "kimi-k2.5"), [1024.0, 65536.0]
+    names, contexts = ("mixtral-8x7b", "kimi-k2.5"), [1024.0, 65536.0]
     text = f"[sweep]\nmodels = {list(names)}\nhardware = ['h200-sxm']\n"
     asked = spec.parse(f"{text}[axes]\ngpus = 16\ncontext = {contexts}\n")
     job, axes, _ = spec.build(asked, catalog.model, catalog.hardware, catalog.workload)
-    assert np.asarray(job.records.workload.bytes_ffn_weight).tolist() == [0.53125, 0.5625]
+    assert np.asarray(job.records.workload.bytes_ffn_weight).tolist() == [2.0, 0.5625]
     assert job.records.workload.bytes_kv == 2.0
     _, _, cells = swept(axes, job)
     for name, rates in zip(names, cells["score"].reshape(2, -1), strict=True):

@@ -121,12 +121,17 @@ def workload_of(entry: ModelEntry, weights: Dtype | None, kv: Dtype | None) -> W
     ffn = weights or entry.weight_dtype
     attention = weights or entry.attn_weight_dtype
     stored = STORED[weights] if weights else entry.weight_bytes or STORED[ffn]
+
+    def multiplied(dtype: Dtype) -> Dtype:
+        own = None if weights else entry.multiply_dtype
+        return dtype if dtype == "bf16" or own is None else own
+
     return Workload(
         context=1.0,
         bytes_attn_weight=STORED[attention],
         bytes_ffn_weight=stored,
         bytes_kv=STORED[kv or entry.kv_dtype],
-        bytes_dispatch=min(2.0, max(1.0, stored)),
-        proj_dtype=attention,
-        ffn_dtype=ffn,
+        bytes_dispatch=2.0 if multiplied(ffn) == "bf16" else 1.0,
+        proj_dtype=multiplied(attention),
+        ffn_dtype=multiplied(ffn),
     )

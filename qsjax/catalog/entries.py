@@ -20,8 +20,9 @@ class ModelEntry:
     """A model: its record, the precisions it is published in, what its publisher says of it.
 
     `weight_dtype` is that of the feed-forward networks and `weight_bytes` what one of their weights
-    takes with its scales, 0 where `quantisation.STORED` says it by dtype. Published counts are in
-    parameters and None where there is none. `max_context` is in tokens, 0 where unknown.
+    takes with its scales, 0 where `quantisation.STORED` says it by dtype. `multiply_dtype` is what
+    quantised weights are dequantised to, None where they multiply as they are. Published counts are
+    in parameters and None where there is none. `max_context` is in tokens, 0 where unknown.
     """
 
     name: str
@@ -35,6 +36,7 @@ class ModelEntry:
     weight_dtype: Dtype = "bf16"
     weight_bytes: float = 0.0
     attn_weight_dtype: Dtype = "bf16"
+    multiply_dtype: Dtype | None = None
     kv_dtype: Dtype = "bf16"
     max_context: int = 0
     note: str = ""

@@ -29,6 +29,7 @@ class HfModel:
     weight_dtype: Dtype
     weight_bytes: float
     attn_weight_dtype: Dtype
+    multiply_dtype: Dtype | None
     kv_dtype: Dtype
     max_context: int = 0
     notes: tuple[str, ...] = ()
@@ -180,6 +181,7 @@ def load(path: str | Path) -> HfModel:
         weight_dtype=table.weights,
         weight_bytes=table.weight_bytes,
         attn_weight_dtype=table.attention,
+        multiply_dtype=table.multiply,
         kv_dtype=table.kv,
         max_context=max_context,
         notes=_notes(config),
@@ -196,6 +198,7 @@ def entry_from(model: HfModel) -> ModelEntry:
         weight_dtype=model.weight_dtype,
         weight_bytes=model.weight_bytes,
         attn_weight_dtype=model.attn_weight_dtype,
+        multiply_dtype=model.multiply_dtype,
         kv_dtype=model.kv_dtype,
         max_context=model.max_context,
         note="; ".join(model.notes),

@@ -33,6 +33,15 @@ ALGORITHMS: dict[str, Dtype] = {
     "W4A8_AWQ": "fp4",
     "MXFP4": "fp4",
 }
+# Those of them whose weights are dequantised, and to what, before they meet the activations.
+DEQUANTISED: dict[str, Dtype] = {
+    "W8A16": "bf16",
+    "FP8_PB_WO": "bf16",
+    "W4A16": "bf16",
+    "W4A16_AWQ": "bf16",
+    "W4A8_AWQ": "fp8",
+}
+# Weights of so many bits under activations of 16.
 BY_BIT_COUNT = ("awq", "gptq", "auto-round")
 KNOWN_METHODS = (*METHODS, *BY_BIT_COUNT, "compressed-tensors", "modelopt", "bitsandbytes")
 OTHERWISE = "for any other remove the table from a copy of the file and give --weights and --kv"
@@ -48,13 +57,15 @@ _LAYER = re.compile(r"\b(?:layers|h|blocks)\.(\d+)\b")
 class Precisions:
     """Precisions of the feed-forward weights, the attention weights and the cache.
 
-    `weight_bytes` is what a feed-forward weight takes, 0 where STORED says it.
+    `weight_bytes` is what a feed-forward weight takes, 0 where STORED says it. `multiply` is the
+    dtype that engines dequantise weights to, None where they multiply as they are.
     """
 
     weights: Dtype = "bf16"
     attention: Dtype = "bf16"
     kv: Dtype = "bf16"
     weight_bytes: float = 0.0
+    multiply: Dtype | None = None
 
 
 def _algorithm(name: Any, key: str, problems: list[str]) -> Dtype:
@@ -153,6 +164,22 @@ def _stored(quantisation: Mapping[str, Any]) -> float:
     return INTEGER + (scales / group if group > 0 else 0.0)
 
 
+def _multiplied(quantisation: Mapping[str, Any]) -> Dtype | None:
+    """What the weights are dequantised to, None where they multiply as they are."""
+    method = str(quantisation.get("quant_method", "modelopt")).lower()
+    if method in BY_BIT_COUNT:
+        return "bf16"
+    if method == "bitsandbytes":
+        return "bf16" if quantisation.get("load_in_4bit") else None
+    if method == "modelopt":
+        return DEQUANTISED.get(str(quantisation.get("quant_algo")).upper())
+    groups = quantisation.get("config_groups")
+    tables = groups.values() if isinstance(groups, Mapping) else ()
+    weights = [one for one in tables if isinstance(one, Mapping) and one.get("weights")]
+    is_only = bool(weights) and not any(one.get("input_activations") for one in weights)
+    return "bf16" if is_only and method == "compressed-tensors" else None
+
+
 def precisions(quantisation: Any, layers: float, problems: list[str]) -> Precisions:
     """The precisions of a quantisation table; None means bf16 (fp16 and fp32 are served so).
 
@@ -168,6 +195,7 @@ def precisions(quantisation: Any, layers: float, problems: list[str]) -> Precisi
     return Precisions(
         weights=weights,
         weight_bytes=_stored(quantisation) if weights == "fp4" else 0.0,
+        multiply=_multiplied(quantisation) if weights != "bf16" else None,
         attention="bf16" if is_exempt else weights,
         kv=_cache(quantisation, problems),
     )

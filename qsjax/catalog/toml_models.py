@@ -20,7 +20,7 @@ from qsjax.specs import Dtype, ModelSpec
 SHAPE = {field.name: field for field in dataclasses.fields(ModelSpec)}
 REQUIRED = [name for name, field in SHAPE.items() if field.default is dataclasses.MISSING]
 TEXTS = ("title", "source", "published_source", "note", "extends")
-DTYPES = ("weight_dtype", "attn_weight_dtype", "kv_dtype")
+DTYPES = ("weight_dtype", "attn_weight_dtype", "multiply_dtype", "kv_dtype")
 NUMBERS = ("published_total", "published_active", "max_context", "weight_bytes")
 KEYS = (*TEXTS, *DTYPES, *NUMBERS, "aliases", "shape", "exception")
 
@@ -120,6 +120,9 @@ def entry_from(document: Document, name: str, parent: Callable[[str], ModelEntry
     shape = _shape(document, dataclasses.asdict(base.spec) if base else {}, bool(texts["extends"]))
     weights = _dtype(document, "weight_dtype", base.weight_dtype if base else "bf16")
     attention = base.attn_weight_dtype if base and weights == base.weight_dtype else weights
+    multiply = base.multiply_dtype if base and weights == base.weight_dtype else None
+    if "multiply_dtype" in document.table:
+        multiply = _dtype(document, "multiply_dtype", weights)
     details: dict[str, Any] = {
         "title": texts["title"] or name,
         "aliases": texts_of(document, "aliases"),
@@ -130,6 +133,7 @@ def entry_from(document: Document, name: str, parent: Callable[[str], ModelEntry
         "weight_dtype": weights,
         "weight_bytes": _number(document, "weight_bytes") or (base.weight_bytes if base else 0.0),
         "attn_weight_dtype": _dtype(document, "attn_weight_dtype", attention),
+        "multiply_dtype": multiply,
         "kv_dtype": _dtype(document, "kv_dtype", base.kv_dtype if base else "bf16"),
         "max_context": int(_number(document, "max_context") or (base.max_context if base else 0)),
         "note": texts["note"],

@@ -27,6 +27,7 @@ def _row(entry: catalog.ModelEntry) -> dict[str, Any]:
         "kv_bytes_per_token_bf16": 2.0 * elements,
         "kv_bytes_per_token_fp8": elements,
         "weight_dtype": entry.weight_dtype,
+        "multiply_dtype": entry.multiply_dtype or entry.weight_dtype,
         "max_context": entry.max_context or None,
     }
 
