@@ -196,6 +196,13 @@ def _partition_relations(given: Values) -> dict[str, str]:
     return found
 
 
+def _workload_relations(v: Values) -> dict[str, str]:
+    if not _fails(lambda accepted, run: accepted <= run, v, "tokens_per_step query_tokens"):
+        return {}
+    run = f"the {_show(v['query_tokens'])} query_tokens that a step runs; raise it"
+    return {"tokens_per_step": f"{_show(v['tokens_per_step'])} exceeds {run}"}
+
+
 def _problems(rules: dict[str, Rule], relations: Relations, values: Values) -> dict[str, str]:
     """Problems of single fields, and between those that have none."""
     found = _rule_problems(rules, values)
@@ -216,6 +223,12 @@ def _values(record: Any) -> dict[str, Any]:
     return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
 
 
+def workload_problems(values: Values) -> dict[str, str]:
+    """Problem by field of a set of `Workload` fields; those that are None count as absent."""
+    given = {name: value for name, value in values.items() if value is not None}
+    return _problems(WORKLOAD_RULES, _workload_relations, given)
+
+
 def _raise_fields(subject: str, found: Mapping[str, str]) -> None:
     if found:
         lines = (f"  {name}: {problem}" for name, problem in found.items())
@@ -226,9 +239,8 @@ def _expect(record: Any, kind: type, subject: str) -> None:
     """Raise `ValueError` if something else stands where a record is due, such as its name."""
     if isinstance(record, kind):
         return
-    makers = {"model": "qsjax.model", "hardware": "qsjax.hardware"}
-    known = kind in (ModelSpec, HardwareSpec)
-    how = f"{makers[subject]}({record!r})" if known and isinstance(record, str) else kind.__name__
+    is_name = isinstance(record, str) and kind in (ModelSpec, HardwareSpec)
+    how = f"qsjax.{subject}({record!r})" if is_name else kind.__name__
     given = repr(record) if len(repr(record)) < 60 else f"a {type(record).__name__}"
     raise ValueError(f"{subject}: {given} is no {kind.__name__}; give {how}")
 
@@ -259,8 +271,7 @@ def check_hardware(hardware: HardwareSpec, name: str = "hardware") -> None:
 def check_workload(workload: Workload) -> None:
     """Raise `ValueError` with every problem of a workload; `batch` may be None."""
     _expect(workload, Workload, "workload")
-    given = {name: value for name, value in _values(workload).items() if value is not None}
-    _raise_fields("workload", _rule_problems(WORKLOAD_RULES, given))
+    _raise_fields("workload", workload_problems(_values(workload)))
 
 
 def check_convention(convention: Convention) -> None:

@@ -134,6 +134,9 @@ def test_fields_that_contradict_each_other_where_axes_meet():
         campaign.check(job, axes)
     assert "top_k: 16 exceeds the 8 experts" in str(caught.value)
     assert "sum exceeds 1" in str(caught.value)
+    faster = GOOD + "query_tokens = 2\ntokens_per_step = [1, 2.5]\n"
+    with pytest.raises(ValueError, match=r"workload.*meet:\s+tokens_per_step: .*exceeds the 2"):
+        campaign.check(*spec.build(spec.parse(faster), *LIBRARY)[:2])
     good = spec.build(spec.parse(GOOD), *LIBRARY)
     campaign.check(*good[:2])
 

@@ -147,6 +147,10 @@ def test_partition_against_a_model():
         ({"context": 1024.0, "batch": 0.0}, "batch: 0 is not allowed; give a number of at least 1"),
         ({"context": 1024.0, "bytes_kv": 0.0}, "bytes_kv: 0 is not allowed"),
         ({"context": 1024.0, "tokens_per_step": 0.5}, "tokens_per_step: 0.5 is not allowed"),
+        (
+            {"context": 1024.0, "tokens_per_step": 2.5, "query_tokens": 2.0},
+            "tokens_per_step: 2.5 exceeds the 2 query_tokens that a step runs; raise it",
+        ),
     ],
 )
 def test_workload_problem(change, text):

@@ -74,6 +74,7 @@ def check(job: Job, axes: Axes) -> None:
     for name, record, rules in (
         ("models", placed.model, validate.model_problems),
         ("hardware", placed.hardware, validate.hardware_problems),
+        ("workload", placed.workload, validate.workload_problems),
     ):
         values = {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
         found = rules(values)
