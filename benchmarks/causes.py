@@ -51,11 +51,10 @@ def _kernels(grids: Found) -> list[str]:
         f"{own['others']:.2f} ns of a core in arithmetic and {own['reductions']:.2f} in "
         f"reductions in float64, {single['others']:.2f} and {single['reductions']:.2f} in "
         f"float32 ({own['others'] / single['others']:.1f}x and "
-        f"{own['reductions'] / single['reductions']:.1f}x). The longest kernel has one division "
-        "beside some forty other operations of a vector, which take as long in both precisions "
-        "and hide it: twice the lanes are twice the speed. Every kernel also sets up a design's "
-        "numbers once, however many of its cells a vector holds, and the host's work for a call "
-        "does not shrink.",
+        f"{own['reductions'] / single['reductions']:.1f}x). The arithmetic gains about what "
+        "multiply-adds gain: divisions, which gain more, run beside them and do not set the pace. "
+        "Every kernel also sets up a design's numbers once, however many of its cells a vector "
+        "holds, and the host's work for a call does not shrink.",
         f"XLA's own analysis of the compiled program: {xla['cost_analysis_flops_per_cell']:.0f}"
         f" operations and {xla['cost_analysis_bytes_per_cell']:.0f} bytes accessed per cell "
         f"(a loop counts as one turn), against {alone:.0f} by hand.",

@@ -19,6 +19,7 @@ from qsjax.serving import Relaxation, relax, winner
 from qsjax.shortcomings import Shortcoming, shortcomings
 from qsjax.specs import (
     CONVENTIONS,
+    DEGREES,
     KV_MODES,
     Convention,
     HardwareSpec,
@@ -197,7 +198,6 @@ MEMORY_TERMS = (
     "free",
 )
 TIME_TERMS = tuple(term for terms in RESOURCES.values() for term in terms)
-DEGREES = ("tp", "ep", "pp", "dp", "kvp")
 
 
 def case_record(case: Case) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from qsjax.search import Objective, Optimum, search
 from qsjax.serving import Relaxation, relax
 from qsjax.specs import (
     CONVENTIONS,
+    DEGREES,
     KV_MODES,
     Convention,
     HardwareSpec,
@@ -25,7 +26,6 @@ from qsjax.specs import (
 from qsjax.units import GIB
 
 CONTEXTS = tuple(1024.0 * 2**k for k in range(15))  # 1k to 16M tokens, the paper's range
-DEGREES = ("tp", "ep", "pp", "dp", "kvp")
 # Peak memory of a search, measured: of a cell where every score is kept, and of a design at one
 # place of the kept axes but the longest [B].
 BYTES_PER_CELL, BYTES_PER_DESIGN = 150.0, 2048.0

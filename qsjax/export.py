@@ -15,13 +15,13 @@ from jax.typing import ArrayLike
 
 from qsjax.breakdown import communication
 from qsjax.decode import StepCost
-from qsjax.explore import DEGREES, Exploration
+from qsjax.explore import Exploration
 from qsjax.feasibility import REASONS
 from qsjax.grid import Axes, Axis, Records, axis_arrays, place
 from qsjax.host import on_host
 from qsjax.ledger import resource_times, time_ledger
 from qsjax.search import Optimum, evaluate, winners
-from qsjax.specs import CONVENTIONS, KV_MODES, Convention
+from qsjax.specs import CONVENTIONS, DEGREES, KV_MODES, Convention
 from qsjax.units import MS
 
 if TYPE_CHECKING:

@@ -11,9 +11,8 @@ from jax.typing import ArrayLike
 from qsjax.decode import StepCost
 from qsjax.economics import Economy, joules_per_token, usd_per_million_tokens
 from qsjax.grid import Records
+from qsjax.specs import DEGREES
 from qsjax.units import MS
-
-DEGREES = ("tp", "ep", "pp", "dp", "kvp")
 
 
 @jax.tree_util.register_dataclass

@@ -20,6 +20,8 @@ FfnSharding = Literal["stage", "tp"]
 Bottleneck = Literal["per_phase", "global"]
 MlaLayout = Literal["latent", "latent_over_tp", "two_latents", "keys_and_values_over_tp"]
 
+# Degrees of parallelism, in the order in which designs are listed.
+DEGREES = ("tp", "ep", "pp", "dp", "kvp")
 KV_NONE, KV_HELIX, KV_CP = 0.0, 1.0, 2.0
 KV_MODES: dict[str, float] = {"none": KV_NONE, "kvp": KV_HELIX, "cp": KV_CP}
 

@@ -10,7 +10,6 @@ from click.testing import CliRunner
 
 from qsjax import catalog
 from qsjax.cli import cli
-from qsjax.cli.common import workload
 
 
 def qsjax(*arguments, cwd=None):
@@ -171,4 +170,4 @@ def test_version_and_help():
 )
 def test_four_bit_weights_have_scales(model, flag, expected):
     """MXFP4 has a scale for 32 elements, NVFP4 one for 16."""
-    assert workload(catalog.model_entry(model), flag, None).bytes_ffn_weight == expected
+    assert catalog.workload(model, flag).bytes_ffn_weight == expected

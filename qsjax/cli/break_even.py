@@ -10,9 +10,10 @@ import click
 from qsjax import export
 from qsjax.breakeven import Roots, break_even, least_gpus, reach
 from qsjax.cli import common, figures, session
-from qsjax.cli.cells import cell_name, inputs_text, settings_of, unit_of
+from qsjax.cli.cells import cell_name, inputs_text, settings_of
 from qsjax.search import Objective
 from qsjax.sensitivity import problem
+from qsjax.units import unit_of
 
 COUNTS = tuple(2**k for k in range(9))  # GPU counts tried for a target, 1 to 256
 

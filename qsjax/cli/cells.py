@@ -5,26 +5,9 @@ from typing import Any
 from qsjax import catalog, export
 from qsjax.cli import common, inputs, session
 from qsjax.explore import CONTEXTS
+from qsjax.specs import DEGREES
 
-AXES = ("tp", "ep", "pp", "dp", "kvp", "kv_mode", "batch")
-
-
-# Units of fields, by the first part that their name contains.
-_UNITS = {
-    "_bw": "B/s",
-    "flops": "FLOP/s",
-    "latency": "s",
-    "overhead": "s",
-    "context": "tokens",
-    "bytes": "B",
-    "usd_per_hour": "USD/h",
-    "watts": "W",
-}
-
-
-def unit_of(name: str) -> str:
-    """Unit of a parameter; 1 for shares, factors and counts."""
-    return next((unit for part, unit in _UNITS.items() if part in name), "1")
+AXES = (*DEGREES, "kv_mode", "batch")
 
 
 def names(text: str) -> list[str]:
@@ -43,7 +26,7 @@ def settings_of(model: str, flags: dict[str, Any]) -> dict[str, Any]:
         "contexts": flags["context"] or CONTEXTS,
         "qs": flags["q"],
         "convention": flags["convention"],
-        "workload": common.workload(entry, flags["weights"], flags["kv"]),
+        "workload": catalog.workload_of(entry, flags["weights"], flags["kv"]),
         "overrides": common.axis_overrides(**{name: flags[name] for name in AXES}),
     }
 

@@ -11,10 +11,9 @@ from typing import Any, TypeVar
 import click
 
 from qsjax import catalog, export
-from qsjax.catalog import ModelEntry
 from qsjax.catalog.quantisation import STORED
 from qsjax.cli import tables
-from qsjax.specs import CONVENTIONS, Dtype, Workload
+from qsjax.specs import CONVENTIONS, DEGREES
 from qsjax.units import KIB, MIB
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -152,7 +151,7 @@ workload_options = options(context_option("1k to 16M by powers of two"), quality
 axis_options = options(
     *(
         click.option(f"--{name}", type=Numbers(whole=True), help=f"Values of the axis {name}.")
-        for name in ("tp", "ep", "pp", "dp", "kvp")
+        for name in DEGREES
     ),
     click.option(
         "--kv-mode", help="KV parallelism: comma-separated none, kvp (Helix), cp (pass-Q)."
@@ -179,11 +178,6 @@ output_options = options(
         help="Folder for data, tables, figures and the exact inputs.",
     ),
 )
-
-
-def workload(entry: ModelEntry, weights: Dtype | None, kv: Dtype | None) -> Workload:
-    """Workload at the dtypes of the flags, or those that the model is published in."""
-    return catalog.workload_of(entry, weights, kv)
 
 
 def axis_overrides(**flags: Any) -> dict[str, Any]:

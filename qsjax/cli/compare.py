@@ -19,12 +19,18 @@ from qsjax.compare import (
     gpu_time,
     table_5,
 )
-from qsjax.explain import DEGREES, Case
+from qsjax.explain import Case
 from qsjax.numerics import scalar
-from qsjax.specs import CONVENTIONS, KV_MODES
+from qsjax.specs import CONVENTIONS, DEGREES, KV_MODES
 from qsjax.units import MS
 
 CONTEXTS = (1024.0, 8192.0, 32768.0, 131072.0, 1048576.0)
+
+
+def _named(text: str) -> tuple[str, float | None, str]:
+    """Model, q and accelerator of a subject as it is written."""
+    named, _, device = text.partition("@")
+    return *questions.model_and_q(named), device
 
 
 def subject_of(text: str, flags: dict[str, Any]) -> Subject:
@@ -33,8 +39,7 @@ def subject_of(text: str, flags: dict[str, Any]) -> Subject:
     Raises:
         ValueError: the text is not of this form, or a name is unknown.
     """
-    named, _, device = text.partition("@")
-    model, q = questions.model_and_q(named)
+    model, q, device = _named(text)
     device = device or flags["hardware"]
     work = questions.workload_of(model, flags)
     return Subject(text, catalog.model(model), catalog.hardware(device), work, q)
@@ -186,7 +191,7 @@ def command(subjects: tuple[str, ...], **flags: Any) -> None:
     count = questions.one("gpus", flags["gpus"])
     contexts = sorted(questions.contexts_of(flags, CONTEXTS))
     sides = _subjects(subjects, flags)
-    for name in dict.fromkeys(side.label.partition("@")[0].partition(":")[0] for side in sides):
+    for name in dict.fromkeys(_named(text)[0] for text in subjects):
         session.note_contexts(name, flags["context"])
     both = [compare(sides, int(count or 1), contexts, name) for name in (chosen, other)]
     rows, others = (_rows(found) for found in both)

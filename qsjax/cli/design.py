@@ -9,11 +9,12 @@ import click
 
 from qsjax import export
 from qsjax.cli import common, figures, session
-from qsjax.cli.cells import cell_name, inputs_text, settings_of, unit_of
+from qsjax.cli.cells import cell_name, inputs_text, settings_of
 from qsjax.design import CostModel, Design, Price, best_hardware, cheapest_hardware
 from qsjax.design.costs import members
 from qsjax.search import Objective
 from qsjax.sensitivity import of_variant, problem
+from qsjax.units import unit_of
 
 
 @click.command("design")

@@ -13,10 +13,10 @@ from qsjax.cli import common, explained, figures, inputs, questions, session
 from qsjax.companion import companion
 from qsjax.economics import Economy, costs, elasticities
 from qsjax.engines import Deployment, Engine
-from qsjax.explain import DEGREES, Case, Explanation, explain_both, explanation_record
+from qsjax.explain import Case, Explanation, explain_both, explanation_record
 from qsjax.numerics import scalar
 from qsjax.shortcomings import remarks
-from qsjax.specs import CONVENTIONS, KV_MODES, HardwareSpec, ModelSpec, Partition, Workload
+from qsjax.specs import CONVENTIONS, DEGREES, KV_MODES, HardwareSpec, ModelSpec, Partition, Workload
 
 CONTEXT = 8192.0  # where neither a flag nor the engine says one
 _ENGINES: tuple[Engine, ...] = ("vllm", "sglang")

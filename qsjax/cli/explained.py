@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from qsjax.cli import common
-from qsjax.explain import DEGREES
+from qsjax.specs import DEGREES
 from qsjax.units import GIB, MS, TFLOP
 
 # To the laws a dense model is a mixture of one expert; to people it has an FFN.

@@ -16,6 +16,7 @@ from qsjax.explore import CONTEXTS, Exploration, explore
 from qsjax.feasibility import MEMORY_REASONS, REASONS
 from qsjax.host import on_host
 from qsjax.numerics import scalar
+from qsjax.specs import DEGREES, Workload
 from qsjax.units import GIB
 
 
@@ -107,10 +108,11 @@ def command(model: str, **flags: Any) -> None:
       qsjax explore grok-1 --hardware paper-reference --convention paper --q 2,3,5
     """
     overrides = common.axis_overrides(
-        **{name: flags[name] for name in ("tp", "ep", "pp", "dp", "kvp", "kv_mode", "batch")}
+        **{name: flags[name] for name in (*DEGREES, "kv_mode", "batch")}
     )
     entry = catalog.model_entry(model)
     session.note_contexts(model, flags["context"])
+    work = catalog.workload_of(entry, flags["weights"], flags["kv"])
     exploration = explore(
         entry.spec,
         catalog.hardware(flags["hardware"]),
@@ -118,7 +120,7 @@ def command(model: str, **flags: Any) -> None:
         contexts=flags["context"] or CONTEXTS,
         qs=flags["q"],
         convention=flags["convention"],
-        workload=common.workload(entry, flags["weights"], flags["kv"]),
+        workload=work,
         overrides=overrides,
     )
     rows = [{"model": model, **row} for row in export.best_rows(exploration)]
@@ -130,7 +132,7 @@ def command(model: str, **flags: Any) -> None:
     else:
         _print(model, flags, exploration, rows, summary)
     if flags["out"]:
-        _write(flags["out"], model, flags, exploration, rows, summary)
+        _write(flags["out"], model, flags, work, exploration, rows, summary)
 
 
 def _print(
@@ -177,12 +179,12 @@ def _write(
     out: Path,
     model: str,
     flags: dict[str, Any],
+    work: Workload,
     exploration: Exploration,
     rows: list[dict[str, Any]],
     summary: dict[str, Any],
 ) -> None:
     hardware = {"name": flags["hardware"], **export.spec_dict(exploration.hardware)}
-    work = common.workload(catalog.model_entry(model), flags["weights"], flags["kv"])
     records = {
         "hardware": hardware,
         "models": {v.label: export.spec_dict(v.spec) for v in exploration.variants},

@@ -12,11 +12,9 @@ from qsjax.explore import variants_of
 from qsjax.limits import check_limits
 from qsjax.mix import ClassResult, Mix, best_for_mix, classes_of, read_requests
 from qsjax.numerics import scalar
-from qsjax.specs import CONVENTIONS
+from qsjax.specs import CONVENTIONS, DEGREES
 from qsjax.together import Together, best_together
 from qsjax.units import MS
-
-DEGREES = ("tp", "ep", "pp", "dp", "kvp")
 
 
 def _class(result: ClassResult) -> dict[str, Any]:

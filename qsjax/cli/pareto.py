@@ -17,11 +17,10 @@ from qsjax.grid import Records, stack
 from qsjax.pareto import Front, pareto
 from qsjax.remedies import remedies
 from qsjax.serving import serve
-from qsjax.specs import CONVENTIONS, Partition
+from qsjax.specs import CONVENTIONS, DEGREES, Partition
 from qsjax.units import MS
 
 CONTEXT = 8192.0
-DEGREES = ("tp", "ep", "pp", "dp", "kvp")
 
 
 class Series(NamedTuple):

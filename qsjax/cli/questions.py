@@ -6,12 +6,11 @@ from typing import Any
 import click
 
 from qsjax import catalog
-from qsjax.cli import common
 from qsjax.cli.common import Numbers, options
 from qsjax.economics import Economy, economy_of
 from qsjax.limits import Limits
 from qsjax.numerics import scalar
-from qsjax.specs import HardwareSpec, Workload
+from qsjax.specs import DEGREES, HardwareSpec, Workload
 from qsjax.units import MS, US
 
 _UNITS = {"us": US, "ms": MS, "s": 1.0}
@@ -76,10 +75,7 @@ limit_options = options(
     click.option("--headroom", type=float, help="Share of the usable memory that stays free."),
     click.option("--max-usd", type=float, help="Highest price of a million output tokens."),
     click.option("--max-joules", type=float, help="Highest energy of an output token [J]."),
-    *(
-        click.option(f"--max-{name}", type=float, help=f"Largest {name}.")
-        for name in ("tp", "ep", "pp", "dp", "kvp")
-    ),
+    *(click.option(f"--max-{name}", type=float, help=f"Largest {name}.") for name in DEGREES),
     click.option("--tp-in-island", is_flag=True, help="Keep tp within an island."),
 )
 
@@ -87,7 +83,7 @@ limit_options = options(
 def _check_pairs(flags: dict[str, Any]) -> None:
     """Raise `ValueError` with every flag whose values a limit all excludes."""
     problems = []
-    for name in ("gpus", "tp", "ep", "pp", "dp", "kvp"):
+    for name in ("gpus", *DEGREES):
         values, most = flags.get(name), flags[f"max_{name}"]
         if values and most is not None and min(values) > most:
             listed = ",".join(f"{value:g}" for value in values)
@@ -107,7 +103,7 @@ def limits_of(flags: dict[str, Any]) -> Limits:
     """
     _check_pairs(flags)
     names = ("max_tpot", "min_user_rate", "max_gpus", "max_usd", "max_joules")
-    degrees = tuple(f"max_{name}" for name in ("tp", "ep", "pp", "dp", "kvp"))
+    degrees = tuple(f"max_{name}" for name in DEGREES)
     given = {n: flags[n] for n in (*names, *degrees) if flags[n] is not None}
     if flags["headroom"] is not None:
         given["min_headroom"] = flags["headroom"]
@@ -179,4 +175,4 @@ def contexts_of(flags: dict[str, Any], default: tuple[float, ...]) -> list[float
 
 def workload_of(name: str, flags: dict[str, Any]) -> Workload:
     """Dtypes of the flags, or those that the model is published in."""
-    return common.workload(catalog.model_entry(name), flags["weights"], flags["kv"])
+    return catalog.workload(name, flags["weights"], flags["kv"])

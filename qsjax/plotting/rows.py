@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qsjax.plotting.style import Look, Row, category_looks, variant_label, variant_looks
+from qsjax.specs import DEGREES
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -24,7 +25,6 @@ METRICS: dict[str, str] = {
     "usd_per_million_tokens": "cost [USD per million tokens]",
     "joules_per_token": "energy [J/token]",
 }
-DEGREES = ("tp", "ep", "pp", "dp", "kvp")
 
 
 def as_rows(data: "Sequence[Row] | xr.Dataset") -> list[Row]:

@@ -5,9 +5,10 @@ from typing import Any
 
 from qsjax.plotting import style
 from qsjax.plotting.ledgers import by_resource
-from qsjax.plotting.rows import DEGREES, METRICS, design, series, why_infeasible
+from qsjax.plotting.rows import METRICS, design, series, why_infeasible
 from qsjax.plotting.scales import tokens
 from qsjax.plotting.style import Row
+from qsjax.specs import DEGREES
 
 Chart = dict[str, Any]
 Tip = list[tuple[str, str]]

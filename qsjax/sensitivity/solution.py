@@ -14,7 +14,7 @@ from qsjax.sensitivity.cells import Best, Problem, Winners, best_of, winners_at
 from qsjax.sensitivity.gradients import Slopes, slopes_at, with_rounding
 from qsjax.sensitivity.metrics import METRICS, check_metrics, check_prices
 from qsjax.sensitivity.parameters import Parameter, read, resolve
-from qsjax.specs import KV_MODES
+from qsjax.specs import DEGREES, KV_MODES
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -79,7 +79,7 @@ def design_label(problem: Problem, position: int) -> dict[str, Any]:
     """Degrees of a design by name; `kv_mode` in words, `batch` where it is given."""
     designs = problem.designs
     degrees = {name: float(getattr(designs.partition, name)[position]) for name in PARTITION_AXES}
-    label: dict[str, Any] = {name: int(degrees[name]) for name in ("tp", "ep", "pp", "dp", "kvp")}
+    label: dict[str, Any] = {name: int(degrees[name]) for name in DEGREES}
     modes = {code: name for name, code in KV_MODES.items()}
     label["kv_mode"] = modes[degrees["kv_mode"]] if label["kvp"] > 1 else "none"
     if designs.batch is not None:

@@ -20,6 +20,7 @@ from qsjax.sweep.engine import Job
 from qsjax.sweep.plan import Plan, winner_coordinates
 from qsjax.sweep.run import Wanted, recorded
 from qsjax.sweep.tally import Designs, Tally, merge, new_tally, quantiles
+from qsjax.units import unit_of
 
 # Designs whose terms are evaluated at a time: one shape, one compilation.
 ROWS = 2**14
@@ -30,23 +31,6 @@ _HEADER = 2**16
 SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)
 METRICS = ("tpot", "tokens_per_s", "tokens_per_s_per_gpu", "tokens_per_s_per_user")
 Columns = dict[str, np.ndarray]
-# Units by the first part that a name contains; 1 for shares, factors and counts.
-UNITS = {
-    "tpot": "s",
-    "tokens_per_s_per_user": "tokens/s/user",
-    "tokens_per_s_per_gpu": "tokens/s/GPU",
-    "tokens_per_step": "tokens",
-    "tokens_per_s": "tokens/s",
-    "context": "tokens",
-    "batch": "sequences",
-    "_bw": "B/s",
-    "flops_": "FLOP/s",
-    "latency": "s",
-    "overhead": "s",
-    "bytes": "B",
-    "usd_per_hour": "USD/h",
-    "watts": "W",
-}
 
 
 def _names(axis: Axis, values: np.ndarray) -> np.ndarray:
@@ -229,11 +213,6 @@ class Spool:
         return {
             name: np.array(table[name].to_pylist(), dtype=object) for name in table.schema.names
         }
-
-
-def unit_of(name: str) -> str:
-    """Unit of an axis or of a column."""
-    return next((unit for part, unit in UNITS.items() if part in name), "1")
 
 
 def _write_dataset(job: Job, plan: Plan, spool: Spool, folder: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from qsjax import validate
 from qsjax.reduction import Objective
-from qsjax.specs import CONVENTIONS, Workload
+from qsjax.specs import CONVENTIONS, Dtype, Workload
 from qsjax.sweep.engine import Precision
 from qsjax.sweep.kernels import Metric
 from qsjax.sweep.values import is_number, repeated
@@ -41,9 +41,9 @@ SCHEMA: dict[str, dict[str, str]] = {
 }
 DTYPES = ("attn_dtype", "proj_dtype", "ffn_dtype", "head_dtype")
 # What models are published in, or these instead; the bytes and dtypes follow.
-STORED = ("weights", "kv")
-for _name in (*DTYPES, *STORED):
-    SCHEMA["workload"][_name] = "one of bf16, fp8, fp4"
+PRECISIONS = ("weights", "kv")
+for _name in (*DTYPES, *PRECISIONS):
+    SCHEMA["workload"][_name] = "one of " + ", ".join(get_args(Dtype))
 
 
 def near(name: str, known: Iterable[str]) -> str:

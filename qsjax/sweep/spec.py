@@ -13,11 +13,11 @@ import numpy as np
 from qsjax import validate
 from qsjax.grid import Axes, Records, make_axes, stack, twin_of
 from qsjax.numerics import scalar
-from qsjax.specs import CONVENTIONS, HardwareSpec, ModelSpec, Partition, Workload
+from qsjax.specs import CONVENTIONS, DEGREES, HardwareSpec, ModelSpec, Partition, Workload
 from qsjax.sweep.engine import Job
 from qsjax.sweep.run import Wanted
-from qsjax.sweep.schema import DTYPES, NAMES, SCHEMA, STORED, conflicts, near, value_problem
-from qsjax.sweep.values import DEGREES, RANGE_HELP, axis_values
+from qsjax.sweep.schema import DTYPES, NAMES, PRECISIONS, SCHEMA, conflicts, near, value_problem
+from qsjax.sweep.values import RANGE_HELP, axis_values
 
 # Reads a model or an accelerator by its name; ValueError says what is wrong with it.
 Reader = Callable[[str], Any]
@@ -211,8 +211,8 @@ def build(
         ValueError: models without experts under the axis q, or in precisions that differ.
     """
     rules = CONVENTIONS[spec.sweep.get("convention", "physical")]
-    stated = {name: value for name, value in spec.workload.items() if name not in STORED}
-    stored = {name: spec.workload.get(name) for name in STORED}
+    stated = {name: value for name, value in spec.workload.items() if name not in PRECISIONS}
+    stored = {name: spec.workload.get(name) for name in PRECISIONS}
     labels: list[str] = []
     specs: list[ModelSpec] = []
     works: dict[str, Workload] = {}

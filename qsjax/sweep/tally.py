@@ -187,7 +187,7 @@ def _threshold(best: np.ndarray, known: Designs, count: int, near: float) -> flo
     if len(known.score) == count:
         found.append(known.score[-1])
     least = max(found, default=-np.inf)
-    # Twice as wide as a tie: rounding may differ between two ways to the same score.
+    # Twice as wide as a tie: the winner of a cell may score a tie less than its best design.
     return float(least - 2.0 * near * abs(least)) if np.isfinite(least) else -np.inf
 
 

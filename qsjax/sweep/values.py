@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from qsjax import validate
-from qsjax.specs import KV_MODES
+from qsjax.specs import DEGREES, KV_MODES
 
-DEGREES = ("tp", "ep", "pp", "dp", "kvp")
 # A typing error in a range shall not fill the memory; a sweep's axes are shorter by far.
 LONGEST = 1_000_000
 # Divisors are found by trying numbers up to the root.
