@@ -160,6 +160,18 @@ def _rules(m: Any, p: Any, n: dict[str, Array], lay: dict[str, Array], gpus: Any
     }
 
 
+def _attention(m: Any, hw: Any, p: Any, w: Any, n: dict[str, Array], per_head: Array) -> Array:
+    # Seconds of a sequence per token that its queries meet: products on whole tiles, and softmax.
+    kv_heads = np.where(n["is_mla"], 1.0, np.ceil(m.kv_heads / p.tp))
+    rows = m.heads / p.tp / kv_heads * w.query_tokens
+    tiles = np.ceil(rows / hw.query_tile)
+    products = per_head / (hw.flops_bf16 * hw.eff_attention)
+    has_rate = np.asarray(hw.flops_exp) > 0
+    softmax = np.where(has_rate, 1.0 / (np.where(has_rate, hw.flops_exp, 1.0) * hw.eff_exp), 0.0)
+    score = np.where(tiles > 1, np.maximum(products, softmax), products + softmax)
+    return w.query_tokens * m.heads * tiles * hw.query_tile / rows * score / (p.tp * p.pp * p.kvp)
+
+
 def _phases(
     m: Any, hw: Any, p: Any, w: Any, n: dict[str, Array], lay: dict[str, Array], held: Array
 ) -> tuple[dict[str, Array], dict[str, Array], dict[str, Array], Array]:
@@ -168,15 +180,15 @@ def _phases(
     seen = np.where(m.sparse_topk > 0, np.minimum(w.context, m.sparse_topk), w.context)
     tokens = n["l_f"] * seen + m.window_layers * np.minimum(w.context, m.window)
     per_head = np.where(n["is_mla"], 2 * (2 * m.kv_latent + m.rope_dim), 4 * m.head_dim)
-    products = per_head * m.heads * tokens
-    products = products + 2 * m.index_heads * m.index_dim * n["l_f"] * w.context
+    attention = _attention(m, hw, p, w, n, per_head) * tokens
+    indexer = 2 * m.index_heads * m.index_dim * n["l_f"] * w.context
     state = m.linear_state * m.linear_layers
     sparsity = m.top_k / m.experts
     always = (n["always"] / phi + n["router"]) / p.pp
     routed = sparsity * n["pool"] * p.dp / (shard * p.pp)
     q = w.query_tokens
     flops = {
-        "attention": q * (products / p.kvp + 4 * state) / (p.tp * p.pp),
+        "attention": q * (indexer / p.kvp + 4 * state) / (p.tp * p.pp),
         "projection": 2 * q * held,
         "ffn": 2 * q * (routed + always),
         "head": 2 * q * n["head"] / (p.tp * p.pp),
@@ -214,7 +226,9 @@ def _phases(
         "head": w.bytes_head_weight * n["head"] / (p.tp * p.pp) / stream,
     }
     pool = w.bytes_ffn_weight * lay["chi"] * n["pool"] / (shard * p.pp) / stream
-    return {k: flops[k] / peaks[k] for k in flops}, moving, fixed, pool
+    seconds = {k: flops[k] / peaks[k] for k in flops}
+    seconds["attention"] = seconds["attention"] + attention
+    return seconds, moving, fixed, pool
 
 
 def _layout(m: Any, p: Any, n: dict[str, Array]) -> dict[str, Array]:

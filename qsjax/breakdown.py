@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from qsjax.cost import memory, params
-from qsjax.cost.compute import peak_flops
+from qsjax.cost.compute import attention_flops, peak_flops
 from qsjax.decode import StepCost, decode_step
 from qsjax.feasibility import Capacity
 from qsjax.grid import Records
@@ -115,13 +115,17 @@ def roofline(step: StepCost, records: Records, convention: Convention) -> dict[s
     The two times of a phase are taken to overlap each other fully, so the phase takes the longer.
     """
     hardware = records.hardware
-    efficiency = Phases(hardware.eff_attention, *(hardware.eff_gemm,) * 3)  # type: ignore[arg-type]  # numbers, broadcast
+    work = records.workload
+    tokens = step.microbatch * work.query_tokens
     hbm_bytes, hbm = _phase_bytes(step, records), step.hbm.phases()
     found = {}
     for i, name in enumerate(Phases._fields):
-        peak = peak_flops(hardware, _dtypes(records.workload)[i], convention)  # type: ignore[arg-type]  # a Dtype
+        peak = peak_flops(hardware, _dtypes(work)[i], convention)  # type: ignore[arg-type]  # a Dtype
         time = jnp.maximum(step.compute[i], hbm[i])
-        flops = step.compute[i] * peak * efficiency[i]
+        flops = step.compute[i] * peak * hardware.eff_gemm
+        if name == "attention":
+            # Its time is also that of the softmax and of rows that only fill a tile.
+            flops = tokens * attention_flops(records.model, records.partition, work, convention)
         safe = jnp.where(time > 0, time, 1.0)
         reached = flops / safe
         found[name] = Roof(

@@ -68,6 +68,7 @@ PARAMETERS: dict[str, Parameter] = {
         _share("eff_kv_read", 0.87, high=0.95),
         _share("eff_gemm", 0.5),
         _share("eff_attention", 0.6),
+        _share("eff_exp", 0.5),
         _share("eff_link", 0.75),
         _share("eff_allreduce", 0.25),
         _time("intra_latency", 3.0),
@@ -85,6 +86,7 @@ PARAMETERS: dict[str, Parameter] = {
 DEFAULT_FREE = (
     "eff_weight_read",
     "eff_gemm",
+    "eff_exp",
     "eff_allreduce",
     "layer_overhead",
     "latent_overhead",

@@ -66,9 +66,7 @@ def _compute(ctx: communication.Context) -> tuple[Phases, jax.Array]:
     gemm = hardware.eff_gemm
     ffn = compute.peak_flops(hardware, work.ffn_dtype, conv) * gemm
     phases = Phases(
-        # Both factors may vary with the context: a product costs less there than a quotient.
-        attention=compute.attention_flops(model, part, work, conv, tokens)
-        * (1.0 / (compute.peak_flops(hardware, work.attn_dtype, conv) * hardware.eff_attention)),
+        attention=tokens * compute.attention_seconds(model, hardware, part, work, conv),
         projection=compute.projection_flops(model, part, conv, weights, tokens)
         / (compute.peak_flops(hardware, work.proj_dtype, conv) * gemm),
         ffn=compute.always_flops(model, part, conv, lay, tokens) / ffn,

@@ -14,7 +14,7 @@ from qsjax.limits import Limits
 from qsjax.specs import Convention, HardwareSpec, ModelSpec, Partition, Workload
 
 # What a faster accelerator of the same capacity has more of.
-RATES = ("hbm_bw", "flops_bf16", "flops_fp8", "flops_fp4", "intra_bw", "inter_bw")
+RATES = ("hbm_bw", "flops_bf16", "flops_fp8", "flops_fp4", "flops_exp", "intra_bw", "inter_bw")
 MOST_FACTOR, GPU_DOUBLINGS, HALVINGS = 1024.0, 3, 14
 
 

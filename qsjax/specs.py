@@ -81,7 +81,8 @@ class HardwareSpec:
     """One accelerator and its two fabrics. Bandwidths are per GPU and in one direction.
 
     Efficiencies are the reachable share of a peak; `eff_allreduce` is that of the link in the short
-    all-reduces of tensor parallelism. An overlap fraction is the share of a phase's time in which a
+    all-reduces of tensor parallelism, `eff_exp` that of `flops_exp`, exponentials per second (0:
+    the softmax takes no time). Attention kernels run `query_tile` query rows at once. An overlap fraction is the share of a phase's time in which a
     communication family may run unseen. Overheads are per message of an expert exchange inside an
     island (beyond its start-up), per layer, and further per
     layer with latent attention, per layer with experts whose kernels are not fused, per sequence of
@@ -97,6 +98,8 @@ class HardwareSpec:
     intra_bw: ArrayLike
     inter_bw: ArrayLike
     island_size: ArrayLike
+    flops_exp: ArrayLike = 0.0
+    query_tile: ArrayLike = 1.0
     intra_latency: ArrayLike = 2.0e-6
     inter_latency: ArrayLike = 5.0e-6
     usable_fraction: ArrayLike = 0.9
@@ -106,6 +109,7 @@ class HardwareSpec:
     eff_weight_read: ArrayLike = 1.0
     eff_gemm: ArrayLike = 1.0
     eff_attention: ArrayLike = 1.0
+    eff_exp: ArrayLike = 1.0
     eff_link: ArrayLike = 1.0
     eff_allreduce: ArrayLike = 1.0
     exchange_overhead: ArrayLike = 0.0
@@ -195,6 +199,7 @@ class Convention:
     expert_time_sharding: Literal["ep", "none"] = _static("ep")
     expert_exchange: Literal["off_replica", "every_token"] = _static("off_replica")
     attention_flops_over_kvp: bool = _static(True)
+    attention_tiles: bool = _static(True)
     mla_cache: MlaLayout = _static("latent")
     mla_read: MlaLayout = _static("latent")
     mla_projection: Literal["exact", "two_d_squared"] = _static("exact")
@@ -222,6 +227,7 @@ PAPER = Convention(
     expert_time_sharding="none",
     expert_exchange="every_token",
     attention_flops_over_kvp=False,
+    attention_tiles=False,
     mla_cache="keys_and_values_over_tp",
     mla_read="two_latents",
     mla_projection="two_d_squared",

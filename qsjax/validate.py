@@ -62,13 +62,13 @@ MODEL_RULES: dict[str, Rule] = {
 }
 HARDWARE_RULES: dict[str, Rule] = {
     **_each(_POSITIVE, "hbm_bytes hbm_bw flops_bf16 flops_fp8 flops_fp4 intra_bw inter_bw"),
-    **_each(_NOT_NEGATIVE, "intra_latency inter_latency reserve_bytes moe_reserve_bytes"),
+    **_each(_NOT_NEGATIVE, "intra_latency inter_latency reserve_bytes moe_reserve_bytes flops_exp"),
     **_each(_NOT_NEGATIVE, "exchange_overhead layer_overhead latent_overhead step_overhead"),
     **_each(_NOT_NEGATIVE, "expert_overhead sequence_overhead prefill_overhead usd_per_hour watts"),
     **_each(_EFFICIENCY, "usable_fraction eff_kv_read eff_weight_read eff_gemm eff_attention"),
-    **_each(_EFFICIENCY, "eff_link eff_allreduce"),
+    **_each(_EFFICIENCY, "eff_link eff_allreduce eff_exp"),
     **_each(_SHARE, "overlap_tp overlap_kv overlap_ep overlap_layout overlap_startup cp_ring_tail"),
-    "island_size": _COUNT,
+    **_each(_COUNT, "island_size query_tile"),
 }
 PARTITION_RULES: dict[str, Rule] = {
     **_each(_COUNT, "tp ep pp dp kvp"),

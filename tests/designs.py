@@ -8,7 +8,7 @@ import numpy as np
 
 from qsjax.specs import PAPER, PHYSICAL, HardwareSpec, ModelSpec, Partition, Workload
 
-EFFICIENCIES = ("kv_read", "weight_read", "gemm", "attention", "link", "allreduce")
+EFFICIENCIES = ("kv_read", "weight_read", "gemm", "attention", "exp", "link", "allreduce")
 OVERLAPS = ("tp", "kv", "ep", "layout", "startup")
 
 
@@ -98,6 +98,8 @@ def random_hardware(rng, n):
         "intra_bw": log_uniform(rng, 5e10, 2e12, n),
         "inter_bw": log_uniform(rng, 1e10, 5e11, n),
         "island_size": choose(rng, [1, 2, 4, 6, 8, 16, 72], n),
+        "flops_exp": sometimes(rng, log_uniform(rng, 1e12, 2e13, n)),
+        "query_tile": choose(rng, [1, 8, 16, 64], n),
         "intra_latency": log_uniform(rng, 1e-7, 1e-5, n),
         "inter_latency": log_uniform(rng, 1e-6, 1e-4, n),
         "usable_fraction": rng.uniform(0.5, 1.0, n),

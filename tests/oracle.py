@@ -227,8 +227,9 @@ def compute(m, hw, p, w, convention, b):
         a = 2 * m.heads * (2 * m.kv_latent + m.rope_dim)
     else:
         a = 4 * m.heads * m.head_dim
-    per_token = a * (l_f * read + m.window_layers * min(w.context, m.window))
-    per_token += 2 * m.index_heads * m.index_dim * l_f * w.context
+    scores = l_f * read + m.window_layers * min(w.context, m.window)
+    per_token = a * scores
+    indexer = 2 * m.index_heads * m.index_dim * l_f * w.context
     state = 4 * m.linear_state * m.linear_layers
     ways = p.kvp if convention.attention_flops_over_kvp else 1.0
 
@@ -244,7 +245,7 @@ def compute(m, hw, p, w, convention, b):
     ffn += 2 * b * (n["shared"] + n["dense"]) / (phi * p.pp)
     ffn += 2 * b * n["router"] / p.pp
     flops = {
-        "attention": b * (per_token / ways + state) / (p.tp * p.pp),
+        "attention": b * ((per_token + indexer) / ways + state) / (p.tp * p.pp),
         "projection": 2 * b * attention_weights_per_gpu(m, p, convention, att, rep),
         "ffn": ffn,
         "head": 2 * b * n["head"] / (p.tp * p.pp),
@@ -258,6 +259,19 @@ def compute(m, hw, p, w, convention, b):
         "ffn": flops["ffn"] / (peak[w.ffn_dtype] * hw.eff_gemm),
         "head": flops["head"] / (peak[w.head_dtype] * hw.eff_gemm),
     }
+    if convention.attention_tiles:
+        # Query rows that meet the same keys fill whole tiles; one tile cannot hide its softmax.
+        keys = 1 if m.kv_latent > 0 else math.ceil(m.kv_heads / p.tp)
+        rows = m.heads / p.tp / keys * w.query_tokens
+        tiles = math.ceil(rows / hw.query_tile)
+        share = b * tiles * hw.query_tile / rows / (ways * p.tp * p.pp)
+        products = share * per_token / (peak[w.attn_dtype] * hw.eff_attention)
+        softmax = 0.0
+        if hw.flops_exp > 0:
+            softmax = share * m.heads * scores / (hw.flops_exp * hw.eff_exp)
+        rest = b * (indexer / ways + state) / (p.tp * p.pp)
+        rest /= peak[w.attn_dtype] * hw.eff_attention
+        times["attention"] = rest + (products + softmax if tiles == 1 else max(products, softmax))
     return flops, times
 
 

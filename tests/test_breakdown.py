@@ -72,14 +72,16 @@ def test_time_sums_to_tpot_with_the_exposed_parts_of_the_messages(name):
 @EVERY
 def test_phases_keep_under_the_roof(name):
     at, rules, step = design(name)
-    for roof in roofline(step, at, rules).values():
+    for phase, roof in roofline(step, at, rules).items():
         compute, hbm = np.asarray(roof.compute), np.asarray(roof.hbm)
         assert (np.asarray(roof.flops_share) <= 1 + EXACT).all()
         assert (np.asarray(roof.bandwidth_share) <= 1 + EXACT).all()
         busy = (compute > 0) & (hbm > 0)
         share = np.where(compute >= hbm, roof.flops_share, roof.bandwidth_share)
-        # The binding side runs at its efficiency, which is at least 0.3 in these designs.
-        assert (share[busy] >= 0.3 - EXACT).all()
+        # The binding side runs at its efficiency, which is at least 0.3 in these designs; attention
+        # also spends time on its softmax and on tiles that it does not fill.
+        by_itself = busy & ((phase != "attention") | (compute < hbm))
+        assert (share[by_itself] >= 0.3 - EXACT).all()
         intensity = np.asarray(roof.flops / roof.hbm_bytes)[busy]
         np.testing.assert_allclose(np.asarray(roof.intensity)[busy], intensity, rtol=EXACT)
     assert busy.any() or name == "paper"
@@ -88,7 +90,8 @@ def test_phases_keep_under_the_roof(name):
 def test_an_ideal_gpu_meets_at_the_ridge():
     at, rules, _ = design("physical")
     ones = {f"eff_{x}": 1.0 for x in ("kv_read", "weight_read", "gemm", "attention", "link")}
-    at = at._replace(hardware=dataclasses.replace(at.hardware, **ones))
+    whole = {"flops_exp": 0.0, "query_tile": 1.0}
+    at = at._replace(hardware=dataclasses.replace(at.hardware, **ones, **whole))
     step = decode_step(*at[:4], rules)
     for roof in roofline(step, at, rules).values():
         above = np.asarray(roof.intensity >= roof.ridge)

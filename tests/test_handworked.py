@@ -126,6 +126,30 @@ def test_deepseek_v3_cache_of_one_token_per_rank(bytes_kv, expected):
     np.testing.assert_allclose(step.capacity.kv_per_sequence, expected, rtol=EXACT)
 
 
+# Model, tp, tokens a step runs; tiles of 64 rows per KV head, KV heads of a GPU, FLOP of a score.
+TILED = {
+    "one tile of 8 rows": (LLAMA_70B, 8, 1, 1, 1, 4 * 128),
+    "one tile of 32 rows": (LLAMA_70B, 2, 4, 1, 4, 4 * 128),
+    "one tile of 16 latent rows": (DEEPSEEK_V3, 8, 1, 1, 1, 2 * (2 * 512 + 64)),
+    "two tiles of a latent": (DEEPSEEK_V3, 1, 1, 2, 1, 2 * (2 * 512 + 64)),
+    "four tiles of a latent": (DEEPSEEK_V3, 1, 2, 4, 1, 2 * (2 * 512 + 64)),
+}
+
+
+@pytest.mark.parametrize("case", TILED)
+@pytest.mark.parametrize("rate", [3.9e12, 3.9e10])
+def test_attention_runs_whole_tiles_and_hides_a_softmax_behind_others(case, rate):
+    # FlashAttention-3, arXiv 2407.08608: 64 rows a tile, 3.9e12 exponentials a second on H100.
+    model, tp, tokens, tiles, kv_heads, score = TILED[case]
+    scores = tiles * 64 * kv_heads * 4096 * model.layers
+    products, softmax = scores * score / (989e12 * 0.6), scores / (rate * 0.5)
+    by_hand = products + softmax if tiles == 1 else max(products, softmax)
+    gpu = dataclasses.replace(H100, flops_exp=rate, query_tile=64, eff_attention=0.6, eff_exp=0.5)
+    work = dataclasses.replace(BF16, query_tokens=tokens)
+    step = compiled()(model, gpu, Partition(tp=tp), work, PHYSICAL)
+    np.testing.assert_allclose(step.compute.attention, by_hand, rtol=EXACT)
+
+
 @pytest.mark.parametrize(("batch", "printed"), [(1, 5.24), (64, 8.39)])
 def test_llama_70b_memory_time(batch, printed):
     # All weights but the input embedding once, and 4096 tokens of cache a sequence.

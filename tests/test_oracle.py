@@ -33,6 +33,7 @@ SWITCHES = {
     "expert_time_sharding": ("ep", "none"),
     "expert_exchange": ("off_replica", "every_token"),
     "attention_flops_over_kvp": (True, False),
+    "attention_tiles": (True, False),
     "mla_cache": ("latent", "latent_over_tp", "two_latents", "keys_and_values_over_tp"),
     "mla_read": ("latent", "latent_over_tp", "two_latents", "keys_and_values_over_tp"),
     "mla_projection": ("exact", "two_d_squared"),

@@ -25,7 +25,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 RELAXED = dataclasses.replace(PHYSICAL, rounding="relaxed")
 POISSON = dataclasses.replace(PHYSICAL, expert_balance="poisson", ffn_sharding="tp")
 LINKS = ("intra_bw", "inter_bw")
-FLOPS = ("flops_bf16", "flops_fp8", "flops_fp4")
+FLOPS = ("flops_bf16", "flops_fp8", "flops_fp4", "flops_exp")
 RATES = ("hbm_bw", *FLOPS, *LINKS)
 TIMES = (
     *("intra_latency", "inter_latency", "exchange_overhead"),

@@ -31,7 +31,7 @@ from qsjax.specs import PAPER, PHYSICAL, HardwareSpec, ModelSpec, Partition, Wor
 
 ROWS = 2048
 METRICS = ("tokens_per_s_per_gpu", "tpot", "max_batch")
-RATES = ("hbm_bw", "flops_bf16", "flops_fp8", "flops_fp4", "intra_bw", "inter_bw")
+RATES = ("hbm_bw", *(f"flops_{x}" for x in ("bf16", "fp8", "fp4", "exp")), "intra_bw", "inter_bw")
 DELAYS = ("intra_latency", "inter_latency", "exchange_overhead", "layer_overhead", "step_overhead")
 CHECKED = resolve(
     [

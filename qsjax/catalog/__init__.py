@@ -82,6 +82,7 @@ def ideal(hardware: HardwareSpec) -> HardwareSpec:
         eff_weight_read=1.0,
         eff_gemm=1.0,
         eff_attention=1.0,
+        eff_exp=1.0,
         eff_link=1.0,
         eff_allreduce=1.0,
         intra_latency=0.0,

@@ -45,6 +45,7 @@ QUANTITIES: dict[str, Quantity] = {
     "peak_bf16": Quantity("flops_bf16", "compute rate"),
     "peak_fp8": Quantity("flops_fp8", "compute rate"),
     "peak_fp4": Quantity("flops_fp4", "compute rate"),
+    "peak_exp": Quantity("flops_exp", "compute rate"),
     "intra_bandwidth": Quantity("intra_bw", "bandwidth"),
     "inter_bandwidth": Quantity("inter_bw", "bandwidth"),
     "intra_latency": Quantity("intra_latency", "time"),

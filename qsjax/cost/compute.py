@@ -1,5 +1,7 @@
 """Arithmetic of one microbatch on one GPU, per phase [FLOP] (paper 4.1)."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 
@@ -22,38 +24,95 @@ def attended_tokens(model: ModelSpec, workload: Workload) -> tuple[jax.Array, ja
     return full, jnp.minimum(context, jnp.asarray(model.window))
 
 
-def attention_flops_per_token(model: ModelSpec, workload: Workload) -> jax.Array:
-    """Scores and values of one token over the softmax layers, before any split [FLOP].
+def flops_per_score(model: ModelSpec) -> jax.Array:
+    """Product with a key and with a value, of one query row and one token [FLOP].
 
     MLA is counted in its absorbed form, where queries meet the latent itself.
     """
     latent = jnp.asarray(model.kv_latent)
     grouped = 4.0 * jnp.asarray(model.head_dim)
-    per_head = jnp.where(latent > 0, 2.0 * (2.0 * latent + model.rope_dim), grouped)
-    full, window = attended_tokens(model, workload)
-    full_layers = params.full_layers(model)
-    indexer = 2.0 * jnp.asarray(model.index_heads) * model.index_dim * workload.context
-    softmax = per_head * model.heads * (full_layers * full + model.window_layers * window)
-    return softmax + full_layers * indexer
+    return jnp.where(latent > 0, 2.0 * (2.0 * latent + model.rope_dim), grouped)
 
 
-def attention_flops(
-    model: ModelSpec,
-    partition: Partition,
-    workload: Workload,
-    convention: Convention,
-    microbatch: jax.Array,
-) -> jax.Array:
-    """Attention phase [FLOP]; the paper's tables do not divide it by kvp.
+def query_tiles(
+    model: ModelSpec, hardware: HardwareSpec, partition: Partition, workload: Workload
+) -> tuple[jax.Array, jax.Array]:
+    """Tiles that the query rows of one KV head fill, and rows of the tiles per row in use [1].
+
+    The rows that share a KV head (all those of a latent) are one operand of the matrix units, which
+    take `query_tile` rows at a time (FlashAttention-3, arXiv 2407.08608; 64 for Hopper's wgmma).
+    """
+    kv_heads = jnp.ceil(jnp.asarray(model.kv_heads) / partition.tp)
+    kv_heads = jnp.where(jnp.asarray(model.kv_latent) > 0, 1.0, kv_heads)
+    rows = jnp.asarray(model.heads) / partition.tp / kv_heads * workload.query_tokens
+    tiles = jnp.ceil(rows / hardware.query_tile)
+    return tiles, tiles * hardware.query_tile / rows
+
+
+class Attention(NamedTuple):
+    """What one token asks of a GPU in the attention phase of a stage.
+
+    Attributes:
+        rows: query rows: heads over every split.
+        attended: tokens that each of them meets, over the softmax layers.
+        other: arithmetic without a softmax: the indexer's scores and the states of linear layers
+            [FLOP].
+    """
+
+    rows: jax.Array
+    attended: jax.Array
+    other: jax.Array
+
+
+def attention_work(
+    model: ModelSpec, partition: Partition, workload: Workload, convention: Convention
+) -> Attention:
+    """Work of one token; the paper's tables do not divide it by kvp.
 
     The state of a linear layer has no sequence dimension that kvp could divide.
     """
-    shards = jnp.asarray(partition.tp) * partition.pp
-    if convention.attention_flops_over_kvp:
-        shards = shards * partition.kvp
-    linear = 4.0 * jnp.asarray(model.linear_state) * model.linear_layers
-    state = linear / (jnp.asarray(partition.tp) * partition.pp)
-    return microbatch * (attention_flops_per_token(model, workload) * (1.0 / shards) + state)
+    replica = jnp.asarray(partition.tp) * partition.pp
+    shards = replica * partition.kvp if convention.attention_flops_over_kvp else replica
+    full, window = attended_tokens(model, workload)
+    full_layers = params.full_layers(model)
+    index = 2.0 * jnp.asarray(model.index_heads) * model.index_dim * full_layers
+    state = 4.0 * jnp.asarray(model.linear_state) * model.linear_layers
+    return Attention(
+        rows=jnp.asarray(model.heads) / shards,
+        attended=full_layers * full + model.window_layers * window,
+        other=index / shards * workload.context + state / replica,
+    )
+
+
+def attention_flops(
+    model: ModelSpec, partition: Partition, workload: Workload, convention: Convention
+) -> jax.Array:
+    """Attention phase of one token, without what fills a tile [FLOP]."""
+    work = attention_work(model, partition, workload, convention)
+    return work.rows * flops_per_score(model) * work.attended + work.other
+
+
+def attention_seconds(
+    model: ModelSpec,
+    hardware: HardwareSpec,
+    partition: Partition,
+    workload: Workload,
+    convention: Convention,
+) -> jax.Array:
+    """Attention phase of one token: products on whole tiles, exponentials of the softmax [s].
+
+    A kernel with one tile per KV head has nothing to run beside its softmax, so both times add up;
+    with more of them the products of one hide the softmax of another (ping-pong scheduling,
+    arXiv 2407.08608, section 3.1). The paper's tables know neither tiles nor a softmax.
+    """
+    work = attention_work(model, partition, workload, convention)
+    flop = 1.0 / (peak_flops(hardware, workload.attn_dtype, convention) * hardware.eff_attention)
+    score = flops_per_score(model) * flop
+    if convention.attention_tiles:
+        tiles, padding = query_tiles(model, hardware, partition, workload)
+        softmax = safe_divide(1.0, jnp.asarray(hardware.flops_exp) * hardware.eff_exp)
+        score = padding * jnp.where(tiles > 1, jnp.maximum(score, softmax), score + softmax)
+    return work.rows * score * work.attended + work.other * flop
 
 
 def projection_flops(

@@ -48,6 +48,7 @@ DISCRETE: dict[str, str] = {
     "batch": "a search axis; `qsjax explore --batch 1,8,64` sweeps it",
     "gpus": "a count; `qsjax explore --gpus 8,16` sweeps it, `qsjax break-even` finds the least",
     "island_size": "a count; give explore an axis, overrides={'island_size': [8, 72]}",
+    "query_tile": "a count; give explore an axis, overrides={'query_tile': [8, 64]}",
     "kv_heads": "a count that is rounded up per GPU; compare two models with it changed",
     "tied_embeddings": "a flag; compare two models with it changed",
     "ffn_matrices": "2 or 3; compare two models with it changed",
