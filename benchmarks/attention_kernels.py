@@ -21,10 +21,10 @@ from qsjax.export import write_atomically
 from qsjax.specs import PHYSICAL, HardwareSpec, ModelSpec, Partition, Workload
 
 TABLE = Path(__file__).parent / "attention_kernels.csv"
-SOURCE = "aiconfigurator 0.12.0 (Apache-2.0), systems/data/*/attention/*/*/generation_attention_perf"
-# Name in the source: in the catalogue. The latter's KV heads of 64 and 128 are those of models.
+SOURCE = "aiconfigurator 0.12.0 (Apache-2.0), systems/data, generation_attention_perf"
+# Name in the source: name in the catalogue.
 ACCELERATORS = {"h100_sxm": "h100", "h200_sxm": "h200", "b200_sxm": "b200", "gb200": "gb200"}
-WIDTHS = (64, 128)
+WIDTHS = (64, 128)  # of heads, where all engines have kernels
 # Tokens times KV heads from which on launches, splits and the L2 cache no longer count.
 LARGE = 3_000_000
 PS = 1e-12
@@ -44,8 +44,11 @@ class Kernel:
     measurements: int
 
 
-def _marginal(rows: list[dict[str, Any]]) -> float | None:
-    # Time per token and KV head between the two longest contexts of one batch [ps].
+def marginal(rows: list[dict[str, Any]]) -> float | None:
+    """Time per token and KV head between the two longest contexts of one batch [ps].
+
+    None where there is but one, or where the batch is too small for its length to matter alone.
+    """
     by_context = {row["step"]: row for row in rows}
     if len(by_context) < 2:
         return None
@@ -61,7 +64,8 @@ def _collect(data: Path) -> Iterator[Kernel]:
     import pyarrow.parquet as parquet
 
     for name, accelerator in ACCELERATORS.items():
-        for path in sorted((data / name / "attention").glob("*/*/generation_attention_perf.parquet")):
+        files = (data / name / "attention").glob("*/*/generation_attention_perf.parquet")
+        for path in sorted(files):
             groups: dict[tuple[int, int], dict[tuple[Any, ...], list[dict[str, Any]]]] = {}
             for row in parquet.read_table(path).to_pylist():
                 if row["head_dim"] not in WIDTHS or row.get("window_size", 0):
@@ -71,7 +75,7 @@ def _collect(data: Path) -> Iterator[Kernel]:
                 shape = tuple(row[name] for name in names)
                 groups.setdefault(kind, {}).setdefault(shape, []).append(row)
             for (width, stored), shapes in sorted(groups.items()):
-                found = [t for rows in shapes.values() if (t := _marginal(rows)) is not None]
+                found = [t for rows in shapes.values() if (t := marginal(rows)) is not None]
                 yield Kernel(
                     accelerator=accelerator,
                     engine=path.parent.parent.name,

@@ -77,10 +77,10 @@ ELSEWHERE = (
     ("slope", "b200", "fp8", "ITL_slope_per_ctx_token", 2.06e-6, "ms/token", "vLLM blog"),
     ("intercept", "b200", "bf16", "ITL_intercept", 3.15, "ms", "vLLM blog"),
 )
-ATTENTION = """Time that one more token takes per KV head, in ps: medians over shapes and batches that
-NVIDIA measured for AIConfigurator (`python -m benchmarks.attention_kernels`; contexts and batches
-so large that launches do not count). "kernel" and "memory" are the two sides of the law, of which the larger
-counts. Nothing was fitted to these.
+ATTENTION = """Time that one more token takes per KV head, in ps: medians over shapes and batches
+that NVIDIA measured for AIConfigurator (`python -m benchmarks.attention_kernels`; contexts and
+batches so large that launches do not count). "kernel" and "memory" are the two sides of the law, of
+which the larger counts. Nothing was fitted to these.
 
 Where the memory binds, deployments reach 0.87 of it and kernels by themselves up to 0.95: 4 to
 12 % are expected. Where the kernel binds (Hopper with an FP8 cache), engines differ, and the last

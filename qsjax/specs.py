@@ -80,14 +80,14 @@ class ModelSpec:
 class HardwareSpec:
     """One accelerator and its two fabrics. Bandwidths are per GPU and in one direction.
 
-    Efficiencies are the reachable share of a peak; `eff_allreduce` is that of the link in the short
-    all-reduces of tensor parallelism, `eff_exp` that of `flops_exp`, exponentials per second (0:
-    the softmax takes no time). Attention kernels run `query_tile` query rows at once. An overlap fraction is the share of a phase's time in which a
-    communication family may run unseen. Overheads are per message of an expert exchange inside an
-    island (beyond its start-up), per layer, and further per
-    layer with latent attention, per layer with experts whose kernels are not fused, per sequence of
-    a replica, per layer of a prefill, and per step. `moe_reserve_bytes` is the further memory that
-    engines keep free for the kernels of a mixture of experts.
+    Efficiencies are the reachable share of a peak: `eff_allreduce` of the link in the short
+    all-reduces of tensor parallelism, `eff_exp` of `flops_exp`, the exponentials per second (0: the
+    softmax takes no time). Attention kernels run `query_tile` query rows at once. An overlap
+    fraction is the share of a phase's time in which a communication family may run unseen.
+    Overheads are per message of an expert exchange inside an island (beyond its start-up), per
+    layer, and further per layer with latent attention, per layer with experts whose kernels are not
+    fused, per sequence of a replica, per layer of a prefill, and per step. `moe_reserve_bytes` is
+    the further memory that engines keep free for the kernels of a mixture of experts.
     """
 
     hbm_bytes: ArrayLike

@@ -131,5 +131,7 @@ def test_a_map_is_the_search_at_each_of_its_points():
     bigger = dataclasses.replace(hardware, hbm_bw=drawn.x[2], hbm_bytes=drawn.y[0])
     best = solve(problem(model, bigger, gpus=[8], contexts=[8192.0])).best
     assert drawn.values[0, 2] == pytest.approx(best.score[0], rel=1e-12)
-    assert np.all(drawn.x_elasticity > 0)
+    # Where memory is twice as large and as fast, arithmetic and kernels bind.
+    assert np.all(drawn.x_elasticity[:, :2] > 0)
+    assert np.all(drawn.x_elasticity[:, 2] >= 0)
     assert drawn.today == (hardware.hbm_bw, hardware.hbm_bytes)

@@ -55,13 +55,14 @@ class Attention(NamedTuple):
     Attributes:
         rows: query rows: heads over every split.
         attended: tokens that each of them meets, over the softmax layers.
-        other: arithmetic without a softmax: the indexer's scores and the states of linear layers
-            [FLOP].
+        indexer: scores of the indexer (DeepSeek sparse attention) per token of context [FLOP].
+        state: states of linear layers [FLOP].
     """
 
     rows: jax.Array
     attended: jax.Array
-    other: jax.Array
+    indexer: jax.Array
+    state: jax.Array
 
 
 def attention_work(
@@ -75,12 +76,13 @@ def attention_work(
     shards = replica * partition.kvp if convention.attention_flops_over_kvp else replica
     full, window = attended_tokens(model, workload)
     full_layers = params.full_layers(model)
-    index = 2.0 * jnp.asarray(model.index_heads) * model.index_dim * full_layers
+    indexer = 2.0 * jnp.asarray(model.index_heads) * model.index_dim * full_layers
     state = 4.0 * jnp.asarray(model.linear_state) * model.linear_layers
     return Attention(
         rows=jnp.asarray(model.heads) / shards,
         attended=full_layers * full + model.window_layers * window,
-        other=index / shards * workload.context + state / replica,
+        indexer=indexer / shards,
+        state=state / replica,
     )
 
 
@@ -89,7 +91,8 @@ def attention_flops(
 ) -> jax.Array:
     """Attention phase of one token, without what fills a tile [FLOP]."""
     work = attention_work(model, partition, workload, convention)
-    return work.rows * flops_per_score(model) * work.attended + work.other
+    softmax = work.rows * flops_per_score(model) * work.attended
+    return softmax + work.indexer * workload.context + work.state
 
 
 def attention_seconds(
@@ -112,7 +115,9 @@ def attention_seconds(
         tiles, padding = query_tiles(model, hardware, partition, workload)
         softmax = safe_divide(1.0, jnp.asarray(hardware.flops_exp) * hardware.eff_exp)
         score = padding * jnp.where(tiles > 1, jnp.maximum(score, softmax), score + softmax)
-    return work.rows * score * work.attended + work.other * flop
+    # What depends on the design alone comes first: two multiply-adds are left for every context.
+    other = (work.indexer * flop) * workload.context + work.state * flop
+    return (work.rows * score) * work.attended + other
 
 
 def projection_flops(
