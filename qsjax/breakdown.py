@@ -14,6 +14,7 @@ from qsjax.grid import Records
 from qsjax.host import on_host
 from qsjax.layout import layout
 from qsjax.ledger import time_ledger
+from qsjax.numerics import safe_divide
 from qsjax.rates import Phases
 from qsjax.specs import Convention, Workload
 
@@ -79,6 +80,8 @@ class Roof(NamedTuple):
         flops_per_s: rate reached while the phase runs.
         flops_share: of the peak of its dtype, 0 to 1.
         bandwidth_share: of the HBM bandwidth, 0 to 1.
+        filled: share of the arithmetic time that the arithmetic needs; below 1 where attention
+            waits for its softmax or runs tiles that it does not fill.
     """
 
     compute: jax.Array
@@ -90,6 +93,14 @@ class Roof(NamedTuple):
     flops_per_s: jax.Array
     flops_share: jax.Array
     bandwidth_share: jax.Array
+    filled: jax.Array
+
+    @property
+    def bound(self) -> str:
+        """What sets the time of the phase: "HBM", "compute", or the "kernel" of attention."""
+        if self.compute < self.hbm:
+            return "HBM"
+        return "compute" if self.filled * self.compute >= self.hbm else "kernel"
 
 
 def _phase_bytes(step: StepCost, records: Records) -> Phases:
@@ -122,10 +133,10 @@ def roofline(step: StepCost, records: Records, convention: Convention) -> dict[s
     for i, name in enumerate(Phases._fields):
         peak = peak_flops(hardware, _dtypes(work)[i], convention)  # type: ignore[arg-type]  # a Dtype
         time = jnp.maximum(step.compute[i], hbm[i])
-        flops = step.compute[i] * peak * hardware.eff_gemm
+        flops, filled = step.compute[i] * peak * hardware.eff_gemm, jnp.ones(())
         if name == "attention":
-            # Its time is also that of the softmax and of rows that only fill a tile.
             flops = tokens * attention_flops(records.model, records.partition, work, convention)
+            filled = safe_divide(flops, step.compute[i] * peak * hardware.eff_attention, 1.0)
         safe = jnp.where(time > 0, time, 1.0)
         reached = flops / safe
         found[name] = Roof(
@@ -138,6 +149,7 @@ def roofline(step: StepCost, records: Records, convention: Convention) -> dict[s
             flops_per_s=reached,
             flops_share=reached / peak,
             bandwidth_share=hbm_bytes[i] / (safe * hardware.hbm_bw),
+            filled=filled,
         )
     return found
 

@@ -226,7 +226,7 @@ def case_record(case: Case) -> dict[str, Any]:
         "time_ms": {name: float(parts.time[name]) / MS for name in TIME_TERMS},
         "hidden_ms": hidden,
         "roofline": {
-            name: {key: float(x) for key, x in roof._asdict().items()}
+            name: {**{key: float(x) for key, x in roof._asdict().items()}, "bound": roof.bound}
             for name, roof in parts.roofs.items()
         },
     }

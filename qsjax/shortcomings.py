@@ -5,6 +5,8 @@ from functools import partial
 
 import numpy as np
 
+from qsjax.breakdown import Roof
+from qsjax.cost.compute import query_tiles
 from qsjax.decode import StepCost
 from qsjax.feasibility import REASONS
 from qsjax.grid import Records
@@ -104,8 +106,30 @@ def shortcomings(
     ]
 
 
-def remarks(records: Records, convention: Convention) -> list[str]:
-    """What is legal about the tp of a design of scalars, but dear: the slow fabric, and copies."""
+def _kernel_bound(records: Records, attention: Roof) -> str:
+    tiles, padding = on_host(query_tiles)(
+        records.model, records.hardware, records.partition, records.workload
+    )
+    tile = float(np.asarray(records.hardware.query_tile))
+    slower = float(attention.compute) / float(attention.hbm)
+    return (
+        f"attention waits for its kernel, not for the memory: {float(tiles * tile / padding):g} "
+        f"query rows of a KV head fill {100 / float(padding):.3g} % of {float(tiles):g} x {tile:g} "
+        f"rows, and with the softmax this takes {slower:.2f} times as long as reading the cache; "
+        "faster memory would not help, more tokens per step (speculation) cost less"
+    )
+
+
+def remarks(records: Records, convention: Convention, attention: Roof | None = None) -> list[str]:
+    """What is legal about a design of scalars, but dear.
+
+    The slow fabric and copies of the cache under its tp, and a kernel that memory waits for.
+
+    Args:
+        records: the design.
+        convention: the accounting.
+        attention: its attention phase under the roofline.
+    """
     model, hardware = records.model, records.hardware
     tp, island = float(np.asarray(records.partition.tp)), float(np.asarray(hardware.island_size))
     found = []
@@ -125,4 +149,6 @@ def remarks(records: Records, convention: Convention) -> list[str]:
             f"tp={tp:g} holds the KV cache {copies:.3g} times over, as {why}; dp or kvp in place "
             "of tp would not"
         )
+    if attention is not None and attention.bound == "kernel":
+        found.append(_kernel_bound(records, attention))
     return found

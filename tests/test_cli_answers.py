@@ -122,6 +122,22 @@ def test_degrees_of_a_mix_are_whole_numbers(tmp_path):
         assert design["kv_mode"] == "none"
 
 
+@pytest.mark.parametrize(("kv", "bound"), [("fp8", "kernel"), ("bf16", "HBM")])
+def test_a_kernel_that_the_memory_waits_for_is_told(kv, bound):
+    flags = ["--hardware", "h100", "--kv", kv, "--context", "128k", "--batch", "8"]
+    found = json.loads(said("explain", "gpt-oss-20b", *flags, "--format", "json").stdout)
+    roof = found["stated"]["roofline"]["attention"]
+    assert roof["bound"] == bound
+    # By hand: 8 of 64 rows, and of a score's time the part that is not its softmax.
+    chip = catalog.hardware("h100-sxm")
+    product = 4 * 64 / (chip.flops_bf16 * chip.eff_attention)
+    softmax = 1 / (chip.flops_exp * chip.eff_exp)
+    assert roof["filled"] == pytest.approx(8 / 64 * product / (product + softmax), rel=1e-12)
+    notes = " ".join(found["notes"])
+    told = "8 query rows of a KV head fill 12.5 % of 1 x 64 rows"
+    assert (told in notes) == (bound == "kernel")
+
+
 class TestRemarks:
     def of(self, model, convention=PHYSICAL, **degrees):
         chip = catalog.hardware("h100-sxm")

@@ -94,7 +94,8 @@ def _record(
         scalar(chosen.stated.parts.step.tokens_per_s_per_gpu), economy
     )
     rules = CONVENTIONS[chosen.convention]
-    record["notes"] = [*deployment.notes, *remarks(chosen.stated.records, rules)]
+    attention = chosen.stated.parts.roofs["attention"]
+    record["notes"] = [*deployment.notes, *remarks(chosen.stated.records, rules, attention)]
     record["replicas"] = deployment.replicas
     record["beside"] = explanation_record(beside)
     if requests and chosen.stated.is_feasible:

@@ -68,7 +68,7 @@ def _print_ledgers(case: dict[str, Any], is_moe: bool) -> None:
     roofs = [
         (
             name,
-            "compute" if roof["compute"] >= roof["hbm"] else "HBM",
+            roof["bound"],
             f"{roof['intensity']:,.1f}",
             f"{roof['ridge']:,.0f}",
             f"{roof['flops_per_s'] / TFLOP:,.1f}",
