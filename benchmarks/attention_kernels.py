@@ -24,21 +24,30 @@ TABLE = Path(__file__).parent / "attention_kernels.csv"
 SOURCE = "aiconfigurator 0.12.0 (Apache-2.0), systems/data, generation_attention_perf"
 # Name in the source: name in the catalogue.
 ACCELERATORS = {"h100_sxm": "h100", "h200_sxm": "h200", "b200_sxm": "b200", "gb200": "gb200"}
-WIDTHS = (64, 128)  # of heads, where all engines have kernels
+# What to take: the files of an operation, by the shapes in them.
+HEADS_OF, LATENT_HEADS = (64, 128), (16, 64, 128)
+LATENT, ROPE = 512, 64  # of DeepSeek-V3, which the source measured
 # Tokens times KV heads from which on launches, splits and the L2 cache no longer count.
 LARGE = 3_000_000
 PS = 1e-12
-COLUMNS = ("accelerator", "engine", "release", "head_dim", "kv_bytes", "ps", "measurements")
+COLUMNS = (
+    "accelerator", "engine", "release", "head_dim", "latent_heads", "kv_bytes", "ps",
+    "measurements",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Kernel:
-    """Median time that one more token of one KV head takes [ps]."""
+    """Median time that one more token of one KV head, or of a latent, takes [ps].
+
+    `latent_heads` is 0 for grouped queries, whose number does not matter below a tile.
+    """
 
     accelerator: str
     engine: str
     release: str
     head_dim: int
+    latent_heads: int
     kv_bytes: int
     ps: float
     measurements: int
@@ -53,34 +62,44 @@ def marginal(rows: list[dict[str, Any]]) -> float | None:
     if len(by_context) < 2:
         return None
     short, long = (by_context[step] for step in sorted(by_context)[-2:])
-    share = long["batch_size"] * long["num_key_value_heads"]
+    share = long["batch_size"] * long.get("num_key_value_heads", 1)
     if share * long["step"] < LARGE:
         return None
     taken = (long["latency"] - short["latency"]) * 1e-3 / (share * (long["step"] - short["step"]))
     return taken / PS if taken > 0 else None
 
 
+def _shape(row: dict[str, Any]) -> tuple[int, int] | None:
+    """Width of what is cached per token and heads of a latent; None for what is not taken."""
+    if "head_dim" in row:
+        taken = row["head_dim"] in HEADS_OF and not row.get("window_size", 0)
+        return (row["head_dim"], 0) if taken else None
+    heads = row["num_heads"]
+    return (LATENT + ROPE, heads) if heads in LATENT_HEADS else None
+
+
 def _collect(data: Path) -> Iterator[Kernel]:
     import pyarrow.parquet as parquet
 
+    names = ("kernel_source", "num_heads", "num_key_value_heads", "batch_size")
     for name, accelerator in ACCELERATORS.items():
-        files = (data / name / "attention").glob("*/*/generation_attention_perf.parquet")
-        for path in sorted(files):
-            groups: dict[tuple[int, int], dict[tuple[Any, ...], list[dict[str, Any]]]] = {}
+        files = (data / name).glob("*/*/*/generation_*_perf.parquet")
+        for path in sorted(path for path in files if path.parts[-4] in ("attention", "mla")):
+            groups: dict[tuple[int, ...], dict[tuple[Any, ...], list[dict[str, Any]]]] = {}
             for row in parquet.read_table(path).to_pylist():
-                if row["head_dim"] not in WIDTHS or row.get("window_size", 0):
-                    continue
-                kind = (row["head_dim"], 1 if row["kv_cache_dtype"] == "fp8" else 2)
-                names = ("kernel_source", "num_heads", "num_key_value_heads", "batch_size")
-                shape = tuple(row[name] for name in names)
-                groups.setdefault(kind, {}).setdefault(shape, []).append(row)
-            for (width, stored), shapes in sorted(groups.items()):
+                shape = _shape(row)
+                if shape is not None:
+                    kind = (*shape, 1 if row["kv_cache_dtype"] == "fp8" else 2)
+                    same = tuple(row.get(name) for name in names)
+                    groups.setdefault(kind, {}).setdefault(same, []).append(row)
+            for (width, latent_heads, stored), shapes in sorted(groups.items()):
                 found = [t for rows in shapes.values() if (t := marginal(rows)) is not None]
                 yield Kernel(
                     accelerator=accelerator,
-                    engine=path.parent.parent.name,
-                    release=path.parent.name,
+                    engine=path.parts[-3],
+                    release=path.parts[-2],
                     head_dim=width,
+                    latent_heads=latent_heads,
                     kv_bytes=stored,
                     ps=round(statistics.median(found), 2),
                     measurements=len(found),
@@ -97,6 +116,7 @@ def read() -> list[Kernel]:
             engine=row["engine"],
             release=row["release"],
             head_dim=int(row["head_dim"]),
+            latent_heads=int(row["latent_heads"]),
             kv_bytes=int(row["kv_bytes"]),
             ps=float(row["ps"]),
             measurements=int(row["measurements"]),
@@ -106,13 +126,15 @@ def read() -> list[Kernel]:
 
 
 def predicted(kernel: Kernel, hardware: HardwareSpec) -> tuple[float, float]:
-    """What the kernel and what the memory needs for one more token of a KV head [ps].
+    """What the kernel and what the memory needs for one more token of a KV head or latent [ps].
 
-    Up to `query_tile` queries share the head.
+    Of grouped queries up to `query_tile` share the head.
     """
+    heads = max(1.0, kernel.latent_heads)
+    is_latent = kernel.latent_heads > 0
     model = ModelSpec(
-        layers=1.0, hidden=1.0, vocab=1.0, heads=1.0, kv_heads=1.0, head_dim=kernel.head_dim,
-        expert_ff=1.0,
+        layers=1.0, hidden=1.0, vocab=1.0, heads=heads, kv_heads=heads, head_dim=kernel.head_dim,
+        expert_ff=1.0, kv_latent=LATENT * is_latent, rope_dim=ROPE * is_latent,
     )  # fmt: skip
     work = Workload(context=1.0, bytes_kv=kernel.kv_bytes)
     own = compute.attention_seconds(model, hardware, Partition(), work, PHYSICAL)
@@ -135,18 +157,19 @@ def rows() -> list[tuple[str, ...]]:
     for kernel in read():
         hardware = catalog.hardware(kernel.accelerator)
         own, memory = predicted(kernel, hardware)
+        is_told = own > memory and kernel.kv_bytes < 2 and not kernel.latent_heads
         lines.append(
             (
                 kernel.accelerator,
                 f"{kernel.engine} {kernel.release}",
-                str(kernel.head_dim),
+                f"MLA {kernel.latent_heads}" if kernel.latent_heads else str(kernel.head_dim),
                 "fp8" if kernel.kv_bytes == 1 else "bf16",
                 f"{kernel.ps:.1f}",
                 str(kernel.measurements),
                 f"{own:.1f}",
                 f"{memory:.1f}",
                 f"{100 * (max(own, memory) / kernel.ps - 1):+.0f} %",
-                f"{implied(kernel, hardware):.2f}" if own > memory and kernel.kv_bytes < 2 else "",
+                f"{implied(kernel, hardware):.2f}" if is_told else "",
             )
         )
     return lines

@@ -77,16 +77,23 @@ ELSEWHERE = (
     ("slope", "b200", "fp8", "ITL_slope_per_ctx_token", 2.06e-6, "ms/token", "vLLM blog"),
     ("intercept", "b200", "bf16", "ITL_intercept", 3.15, "ms", "vLLM blog"),
 )
-ATTENTION = """Time that one more token takes per KV head, in ps: medians over shapes and batches
-that NVIDIA measured for AIConfigurator (`python -m benchmarks.attention_kernels`; contexts and
-batches so large that launches do not count). "kernel" and "memory" are the two sides of the law, of
-which the larger counts. Nothing was fitted to these.
+ATTENTION = """Time that one more token takes per KV head (or latent, with so many heads), in ps:
+medians over shapes and batches that NVIDIA measured for AIConfigurator
+(`python -m benchmarks.attention_kernels`; contexts and batches so large that launches do not
+count). "kernel" and "memory" are the two sides of the law, of which the larger counts. Nothing was
+fitted to these.
 
-Where the memory binds, deployments reach 0.87 of it and kernels by themselves up to 0.95: 4 to
-12 % are expected. Where the kernel binds (Hopper with an FP8 cache), engines differ, and the last
-column says which `eff_exp` each would need. The fitted one is what vLLM 0.19 showed with a single
-sequence, which has to be split over all multiprocessors: large batches of heads of 64 are predicted
-too slow in this phase, by 37 to 41 % with vLLM and by more with TensorRT-LLM.
+- Where the memory binds, deployments reach 0.87 of it and kernels by themselves up to 0.95: 4 to
+  12 % are expected.
+- Tiles are real: on Hopper a latent takes the same time with 16 heads as with the 64 that fill a
+  tile, and up to twice that with 128. Times with an FP8 cache are those of H100 on H200 too.
+- Where the kernel binds a cache of 8 bits (Hopper), engines differ; the last column says which
+  `eff_exp` each would need. The fitted one is what vLLM 0.19 showed with a single sequence, which
+  has to be split over all multiprocessors: large batches of heads of 64 are predicted too slow in
+  this phase, by 37 to 41 % with vLLM and by more with TensorRT-LLM.
+- The law multiplies in `attn_dtype`, BF16 unless a workload says otherwise. TensorRT-LLM multiplies
+  FP8 latents as such, for which the law is 29 to 52 % too slow; SGLang's FlashAttention backend takes
+  some seven times as long with them.
 """
 ALONE = """Predicted from the same laws, so that they test the parts of a step. Only what an
 exchange inside an island takes beyond a start-up comes from these records (`exchange_overhead`).
