@@ -40,7 +40,7 @@ BY_HAND = (
     ),
     Term("batch, microbatch", 1, 0, 4, 0, 0, "at least 1, over the stages, at least 1", True),
     Term("experts hit", 2, 0, 0, 0, 1, "1 - exp(tokens x log miss), tokens folded", True),
-    Term("attention arithmetic", 2, 0, 0, 0, 0, "context part x share + state", True),
+    Term("attention arithmetic", 4, 0, 0, 0, 0, "scores x share + index x share + state", True),
     Term("attention HBM", 4, 0, 0, 0, 0, "cache of full and indexed layers, state, activations"),
     Term("attention bound", 1, 1, 0, 0, 0, "slower side, times the microbatch"),
     Term("projection arithmetic", 1, 0, 0, 0, 0, "tokens x share", True),

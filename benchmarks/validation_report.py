@@ -92,8 +92,8 @@ fitted to these.
   has to be split over all multiprocessors: large batches of heads of 64 are predicted too slow in
   this phase, by 37 to 41 % with vLLM and by more with TensorRT-LLM.
 - The law multiplies in `attn_dtype`, BF16 unless a workload says otherwise. TensorRT-LLM multiplies
-  FP8 latents as such, for which the law is 29 to 52 % too slow; SGLang's FlashAttention backend takes
-  some seven times as long with them.
+  FP8 latents as such, for which the law is 29 to 52 % too slow; SGLang's FlashAttention backend
+  takes some seven times as long with them.
 """
 ALONE = """Predicted from the same laws, so that they test the parts of a step. Only what an
 exchange inside an island takes beyond a start-up comes from these records (`exchange_overhead`).
