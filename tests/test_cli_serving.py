@@ -346,6 +346,9 @@ def test_mix_names_bad_rows(qsjax, tmp_path):
     message = mistake(qsjax("mix", "mixtral-8x7b", str(requests), code=2))
     assert "row 2: osl 'a' is not a number" in message
     assert "row 4: isl -1" in message
+    requests.write_bytes(b"\xff\xfeisl,osl")
+    message = mistake(qsjax("mix", "mixtral-8x7b", str(requests), code=2))
+    assert "requests.csv: is not a text file in UTF-8" in message
     missing = mistake(qsjax("mix", "mixtral-8x7b", str(tmp_path / "none.csv"), code=2))
     assert "does not exist" in missing
 
