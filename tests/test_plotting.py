@@ -445,6 +445,16 @@ def test_labels_cover_neither_points_nor_each_other():
     assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
 
 
+def test_a_map_without_a_feasible_design_is_hatched_and_has_no_arrows():
+    """The mean length of no arrows was a warning of NumPy's."""
+    nothing = np.full((3, 4), np.nan)
+    x, y = np.geomspace(1e12, 8e12, 4), np.geomspace(5e10, 2e11, 3)
+    ax = plotting.iso_throughput(x, y, nothing, gradient=(nothing, nothing), point=(2e12, 1e11))
+    ax.get_figure().canvas.draw()
+    assert ax.patch.get_hatch()
+    assert not ax.collections
+
+
 def test_names_of_designs_keep_clear_of_the_steps_of_every_front():
     """Fronts that end in long steep steps, one beside the other."""
     front = [
