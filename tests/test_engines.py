@@ -45,6 +45,13 @@ def test_everything_else_is_read():
     assert any("--trust-remote-code, --port" in note for note in got.notes)
 
 
+def test_a_command_line_may_be_one_quoted_word():
+    """It was taken for the program, and the deployment for one GPU."""
+    assert read(["vllm serve m --tensor-parallel-size 8"]).tp == 8
+    assert read(["sglang --tp 8"]).tp == 8
+    assert read("vllm serve m").tp == 1
+
+
 def test_the_shares_of_memory_are_two_quantities():
     """vLLM's holds its own buffers, SGLang's weights and cache alone."""
     got = read("sglang --tp 8 --mem-fraction-static 0.88")
@@ -89,6 +96,7 @@ def test_without_flags_a_quantity_is_left_open():
         ("sglang --tp 8 --dp 3 --enable-dp-attention --ep 5", ["--dp-size: 3", "--ep-size: 5"]),
         ("vllm serve m -tp 2.5", ["2.5 is not allowed"]),
         ("vllm serve m -tp inf", ["inf is not allowed"]),
+        ("tensor-parallel-size 8", ["no flag in 'tensor-parallel-size 8'"]),
     ],
 )
 def test_mistakes_are_all_named(flags, words):

@@ -128,6 +128,8 @@ WHOLE = ("tp_total", "pp", "dp_total", "dcp", "ep", "sequences", "kv_block")
 def split(flags: str | Sequence[str]) -> list[str]:
     """Words of a command line, less the program in front of the flags; `--a=b` becomes two."""
     words = shlex.split(flags) if isinstance(flags, str) else list(flags)
+    if len(words) == 1 and len(words[0].split()) > 1:  # a whole command line, quoted in the shell
+        words = shlex.split(words[0])
     out = []
     for word in words:
         if word.startswith("--") and "=" in word:
@@ -201,6 +203,8 @@ def parse(words: list[str], engine: Engine) -> tuple[dict[str, Any], list[str], 
         if at and words[at - 1] == "serve":
             found["model"] = words[at]
         at += 1
+    if words and at == len(words) and not any(name in word for name in SPELLINGS for word in words):
+        problems.append(f"no flag in {' '.join(words)!r}; flags start with a dash")
     if at < len(words) and words[at] == "-m":
         at += 2
     while at < len(words):
