@@ -21,6 +21,7 @@ from qsjax.sensitivity.solution import cell_labels, design_label
 from qsjax.specs import HardwareSpec, ModelSpec
 from qsjax.stability import KINDS, Switches
 from qsjax.uncertainty import Outcome
+from qsjax.units import GIB
 
 
 def _number(value: Any) -> float | None:
@@ -91,7 +92,7 @@ def _why(cell: dict[str, Any]) -> str:
     least = cell["least_hbm_bytes"]
     if least is None:
         return f"infeasible ({reasons}): no legal design at any capacity"
-    return f"infeasible ({reasons}): fits from hbm_bytes = {least:.6g}"
+    return f"infeasible ({reasons}): fits from hbm_bytes = {least:.6g} B ({least / GIB:,.1f} GiB)"
 
 
 def _switch_columns(found: Switches) -> list[list[dict[str, Any]]]:

@@ -279,6 +279,16 @@ def test_repeated_tables_are_no_repeated_keys(write):
     assert len(catalog.hardware_entry(write(HARDWARE + rows)).sources) == 2
 
 
+def test_a_replaced_number_does_not_keep_the_source_of_the_old_one(write):
+    """What a datasheet says of the H100's bandwidth is no source of a what-if."""
+    whole = {n for source in catalog.hardware_entry("h100").sources for n in source.of}
+    entry = catalog.hardware_entry(write('extends = "h100"\nhbm_bandwidth_tb_per_s = 16\n'))
+    assert {n for source in entry.sources for n in source.of} == whole - {"hbm_bandwidth"}
+    rows = '[[source]]\nof = ["peak_exp"]\nat = "a plan"\n'
+    entry = catalog.hardware_entry(write(f'extends = "h100"\npeak_exp_tflop_per_s = 8\n{rows}'))
+    assert [source.at for source in entry.sources if "peak_exp" in source.of] == ["a plan"]
+
+
 def test_malformed_tables_are_explained(write):
     found = problems(catalog.hardware, write(f'source = "a leaflet"\n{HARDWARE}'))
     assert found == ['line 1: source: write [[source]] tables: of = ["hbm_capacity"], at = "..."']

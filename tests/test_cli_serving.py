@@ -93,6 +93,36 @@ def test_explain_reads_engine_flags(qsjax):
     assert any("ep=8 here" in note for note in one["notes"])
 
 
+def test_the_static_share_of_sglang_leaves_its_buffers_out(qsjax):
+    """By hand: 0.85 of the 79.2 visible of 80 GiB, less 2.2 that NCCL and CUDA hold."""
+    flags = ("--", "sglang", "--tp-size", "8", "--mem-fraction-static", "0.85")
+    record = as_json(qsjax("explain", *SMALL, "--format", "json", *flags))
+    memory = record["stated"]["memory_bytes"]
+    outside = memory["reserve"] + memory["unused by engine"]
+    assert (80 - outside / 2**30) == pytest.approx(0.85 * (0.99 * 80 - 2.2))
+    written = record["best"]["engine_flags"]
+    assert "--mem-fraction-static 0.85" in written["sglang"]["flags"]
+    # vLLM's share also holds 4 GiB that it keeps, and 5.7 for a model with experts.
+    share = round((0.85 * (0.99 * 80 - 2.2) + 9.7) / 80, 4)
+    assert f"--gpu-memory-utilization {share}" in written["vllm"]["flags"]
+    fuller = as_json(qsjax("explain", *SMALL, "--format", "json", *flags[:-1], "0.98"))
+    assert "utilization" not in fuller["best"]["engine_flags"]["vllm"]["flags"]
+    assert any("keeps more" in n for n in fuller["best"]["engine_flags"]["vllm"]["notes"])
+
+
+def test_explain_says_that_the_flags_serve_another_model(qsjax):
+    served = ("--", "vllm", "serve", "{}", "-tp", "8")
+    for name, is_other in (("deepseek-ai/DeepSeek-V3", True), ("/models/Mixtral-8x7B", False)):
+        words = [word.format(name) for word in served]
+        record = as_json(qsjax("explain", *SMALL, "--format", "json", *words))
+        assert any(f"serve {name}" in note for note in record["notes"]) == is_other
+
+
+def test_explain_asks_for_the_model_in_front_of_the_flags(qsjax):
+    done = qsjax("explain", "--", "vllm", "serve", "m", "-tp", "8", code=2)
+    assert "MODEL is missing" in mistake(done)
+
+
 def test_explain_takes_a_dense_twin(qsjax):
     options = ("--hardware", "h100-sxm", "--tp", "8", "--format", "json")
     twin = as_json(qsjax("explain", "mixtral-8x7b:q=2", *options))
@@ -316,6 +346,9 @@ def test_mix_names_bad_rows(qsjax, tmp_path):
     message = mistake(qsjax("mix", "mixtral-8x7b", str(requests), code=2))
     assert "row 2: osl 'a' is not a number" in message
     assert "row 4: isl -1" in message
+    requests.write_bytes(b"\xff\xfeisl,osl")
+    message = mistake(qsjax("mix", "mixtral-8x7b", str(requests), code=2))
+    assert "requests.csv: is not a text file in UTF-8" in message
     missing = mistake(qsjax("mix", "mixtral-8x7b", str(tmp_path / "none.csv"), code=2))
     assert "does not exist" in missing
 

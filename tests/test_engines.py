@@ -45,6 +45,34 @@ def test_everything_else_is_read():
     assert any("--trust-remote-code, --port" in note for note in got.notes)
 
 
+def test_a_command_line_may_be_one_quoted_word():
+    """It was taken for the program, and the deployment for one GPU."""
+    assert read(["vllm serve m --tensor-parallel-size 8"]).tp == 8
+    assert read(["sglang --tp 8"]).tp == 8
+    assert read("vllm serve m").tp == 1
+
+
+def test_the_shares_of_memory_are_two_quantities():
+    """vLLM's holds its own buffers, SGLang's weights and cache alone."""
+    got = read("sglang --tp 8 --mem-fraction-static 0.88")
+    assert (got.static_fraction, got.usable_fraction) == (0.88, None)
+    assert write(Deployment(usable_fraction=0.9), "sglang").command == "--tp-size 1"
+
+
+def test_every_width_of_a_cache_is_written_as_it_is_read():
+    for width, flag in ((1.0, "fp8"), (0.5625, "fp4_e2m1")):
+        assert f"--kv-cache-dtype {flag}" in write(Deployment(bytes_kv=width), "sglang").command
+        assert read(f"sglang --tp 8 --kv-cache-dtype {flag}").bytes_kv == width
+
+
+def test_what_is_not_read_is_said_and_no_mistake():
+    draft = """--speculative-config '{"method": "mtp", "num_speculative_tokens": 1}'"""
+    got = read(f"vllm serve m -tp 8 -ep {draft} --swap-space 16 --enforce-eager -dp 2")
+    assert (got.tp, got.dp, got.ep) == (8, 2, 16)
+    assert any("not read" in n and "--speculative-config, --enforce-eager;" in n for n in got.notes)
+    assert any("without effect here: --swap-space" in note for note in got.notes)
+
+
 def test_without_flags_a_quantity_is_left_open():
     got = read("-tp 2", engine="vllm")
     assert (got.usable_fraction, got.bytes_kv, got.weights, got.context) == (None,) * 4
@@ -68,6 +96,7 @@ def test_without_flags_a_quantity_is_left_open():
         ("sglang --tp 8 --dp 3 --enable-dp-attention --ep 5", ["--dp-size: 3", "--ep-size: 5"]),
         ("vllm serve m -tp 2.5", ["2.5 is not allowed"]),
         ("vllm serve m -tp inf", ["inf is not allowed"]),
+        ("tensor-parallel-size 8", ["no flag in 'tensor-parallel-size 8'"]),
     ],
 )
 def test_mistakes_are_all_named(flags, words):
@@ -104,15 +133,17 @@ def test_written_flags_read_back_as_the_same_design(engine):
                 ep=ep,
                 batch=32.0,
                 usable_fraction=0.9,
+                static_fraction=0.85,
                 bytes_kv=1.0,
                 weights="fp8",
                 context=4096.0,
             )
             written = write(design, engine)
             got = read(written.flags, engine)
+            share = "usable_fraction" if engine == "vllm" else "static_fraction"
             same = all(
                 getattr(got, name) == getattr(design, name)
-                for name in ("tp", "dp", "pp", "kvp", "ep", "batch", "usable_fraction", "bytes_kv")
+                for name in ("tp", "dp", "pp", "kvp", "ep", "batch", share, "bytes_kv")
             )
             assert same == (not written.notes)
             assert got.gpus == design.gpus

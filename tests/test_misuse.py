@@ -36,6 +36,15 @@ def test_swapped_records_are_told_too():
         explain.explain(MODEL, GPU, 8, qsjax.Workload(context=8192.0))
 
 
+@pytest.mark.parametrize("ask", [qsjax.model, qsjax.hardware, qsjax.workload])
+def test_records_in_place_of_names_are_told(ask):
+    """The precisions of one's own model are a `Workload`, not `workload(model)`."""
+    with pytest.raises(ValueError, match="a ModelSpec is no name; give one of the catalogue"):
+        ask(MODEL)
+    with pytest.raises(ValueError, match="None is no name"):
+        ask(None)
+
+
 @pytest.mark.parametrize("ask", ASK)
 def test_single_values_in_place_of_lists_are_told_together(ask):
     with pytest.raises(ValueError, match=r".") as caught:

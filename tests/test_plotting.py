@@ -8,8 +8,11 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from matplotlib.cbook import pts_to_prestep
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.path import Path
+from matplotlib.text import Text
 
 import qsjax
 from qsjax import catalog, export, ledger, plotting
@@ -440,6 +443,35 @@ def test_labels_cover_neither_points_nor_each_other():
     boxes = [text.get_window_extent() for text in ax.texts]
     assert len(boxes) == 4
     assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+
+
+def test_a_map_without_a_feasible_design_is_hatched_and_has_no_arrows():
+    """The mean length of no arrows was a warning of NumPy's."""
+    nothing = np.full((3, 4), np.nan)
+    x, y = np.geomspace(1e12, 8e12, 4), np.geomspace(5e10, 2e11, 3)
+    ax = plotting.iso_throughput(x, y, nothing, gradient=(nothing, nothing), point=(2e12, 1e11))
+    ax.get_figure().canvas.draw()
+    assert ax.patch.get_hatch()
+    assert not ax.collections
+
+
+def test_names_of_designs_keep_clear_of_the_steps_of_every_front():
+    """Fronts that end in long steep steps, one beside the other."""
+    front = [
+        row("moe", None, ONE, 4e3 / 3.0**k) | {"label": label, "tokens_per_s_per_user": 50 * u}
+        for j, label in enumerate(("a", "b", "c"))
+        for k, u in enumerate((1.0, 1.8, 2.4, 2.8 + 0.03 * j, 3.0 + 0.03 * j))
+    ]
+    ax = plotting.pareto_front(front)
+    ax.get_figure().canvas.draw()
+    boxes = [Text.get_window_extent(text) for text in ax.texts]  # without the leader
+    assert boxes
+    for line in ax.lines[::2]:
+        corners = np.transpose(pts_to_prestep(line.get_xdata(), line.get_ydata()))
+        steps = Path(ax.transData.transform(corners))
+        assert not any(steps.intersects_bbox(box, filled=False) for box in boxes)
+    for marks in ax.lines[1::2]:
+        assert {0, len(marks.get_xdata()) - 1} <= set(marks.get_markevery())
 
 
 def test_real_results_draw_from_rows_and_from_a_data_set():

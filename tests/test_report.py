@@ -140,6 +140,23 @@ class TestContent:
             "Throughput against interactivity",
         } <= titles
 
+    def test_elasticities_of_several_metrics_and_gpu_counts_are_not_one_line(self, folder):
+        """One value a context on every line, and only the parameters that move the metric most."""
+        cells = [
+            {"variant": "moe", "q": None, "gpus": gpus, "context": c, "metric": metric,
+             "parameter": f"p{k}", "elasticity": 0.9 - 0.1 * k}
+            for metric in ("tpot", "speedup") for gpus in (8, 64)
+            for c in CONTEXTS for k in range(8)
+        ]  # fmt: skip
+        (folder / "result.json").write_text(json.dumps({"cells": cells}))
+        charts = embedded(report.html([report.read(folder)]))["charts"]
+        assert len(charts) == 4
+        assert {"Elasticities over context, speedup, 64 GPUs"} < {c["title"] for c in charts}
+        for chart in charts:
+            assert [s["name"] for s in chart["series"]] == [f"MoE: p{k}" for k in range(5)]
+            assert {len(s["points"]) for s in chart["series"]} == {len(CONTEXTS)}
+            assert len({s["mark"] for s in chart["series"]}) == 5
+
     def test_the_folder_of_a_sweep_is_read_too(self, folder):
         (folder / "result.json").unlink()
         (folder / "inputs.json").unlink()

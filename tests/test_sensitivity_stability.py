@@ -120,6 +120,7 @@ def test_rows_of_infeasible_cells_say_why():
     rows = slope_rows(sensitivity(solution, ["hbm_bw"], ["tpot", "speedup"]))
     assert [row["elasticity"] is None for row in rows] == [True, False, True, True]
     assert "fits from hbm_bytes" in rows[0]["masked"]
+    assert rows[0]["masked"].endswith(" GiB)")
     assert rows[3]["masked"] == "no feasible MoE to compare with"
     assert twin["is_feasible"]
 

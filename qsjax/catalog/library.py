@@ -113,7 +113,14 @@ def _model(name: str) -> ModelEntry:
 
 
 def _path(name: str | Path, suffixes: tuple[str, ...]) -> Path | None:
-    """The path that a user means, or None if it is a name."""
+    """The path that a user means, or None if it is a name.
+
+    Raises:
+        ValueError: If it is neither, such as a record in place of its name.
+    """
+    if not isinstance(name, str | Path):
+        given = "None" if name is None else f"a {type(name).__name__}"
+        raise ValueError(f"{given} is no name; give one of the catalogue or the path of a file")
     path = Path(name).expanduser()
     is_file_name = path.suffix.lower() in suffixes
     is_folder = ".json" in suffixes and (path / "config.json").is_file()

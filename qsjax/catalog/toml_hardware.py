@@ -153,6 +153,12 @@ def _sources(document: Document) -> tuple[Source, ...]:
     return ()
 
 
+def _inherited(sources: tuple[Source, ...], given: tuple[str, ...]) -> tuple[Source, ...]:
+    """Sources of an extended entry, less those of quantities that the extension replaces."""
+    kept = ((tuple(n for n in source.of if n not in given), source.at) for source in sources)
+    return tuple(Source(of=names, at=at) for names, at in kept if names)
+
+
 def _fill(values: dict[str, float]) -> tuple[str, ...]:
     """Put the stand-ins of missing peaks into `values`; returns what was assumed."""
     assumed = []
@@ -218,6 +224,6 @@ def entry_from(
         aliases=aliases,
         note=texts["note"],
         given=given,
-        sources=sources + (base.sources if base else ()),
+        sources=sources + (_inherited(base.sources, given) if base else ()),
         assumptions=assumptions,
     )

@@ -51,7 +51,7 @@ def cell_name(row: dict[str, Any]) -> str:
     """A cell in words, by the coordinates that the row has."""
     parts = [variant_name(row)]
     if "gpus" in row:
-        parts.append(f"{row['gpus']:g} GPUs")
+        parts.append(common.gpus(row["gpus"]))
     if "context" in row:
         parts.append(f"context {row['context']:,.0f}")
     return ", ".join(parts)

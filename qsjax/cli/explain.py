@@ -9,17 +9,43 @@ from typing import Any
 import click
 
 from qsjax import catalog, engines, export
+from qsjax.catalog import library
 from qsjax.cli import common, explained, figures, inputs, questions, session
 from qsjax.companion import companion
+from qsjax.cost.memory import reserve_bytes, usable_bytes
 from qsjax.economics import Economy, costs, elasticities
 from qsjax.engines import Deployment, Engine
 from qsjax.explain import Case, Explanation, explain_both, explanation_record
+from qsjax.grid import Records
+from qsjax.measurements.memory import static_base
 from qsjax.numerics import scalar
 from qsjax.shortcomings import remarks
 from qsjax.specs import CONVENTIONS, DEGREES, KV_MODES, HardwareSpec, ModelSpec, Partition, Workload
 
 CONTEXT = 8192.0  # where neither a flag nor the engine says one
-_ENGINES: tuple[Engine, ...] = ("vllm", "sglang")
+# The field of `Deployment` in which each engine's share of the memory stands.
+_ENGINES: dict[Engine, str] = {"vllm": "usable_fraction", "sglang": "static_fraction"}
+_PROGRAMS = ("vllm", "sglang", "python", "python3")
+
+
+def _check_model(model: str) -> None:
+    """Refuse a command line whose program stands where MODEL should."""
+    if model.startswith("-") or Path(model).name in _PROGRAMS:
+        raise ValueError(
+            f"MODEL is missing in front of `--`: {model!r} is a word of the engine's command line; "
+            "write qsjax explain MODEL [OPTIONS] -- COMMAND LINE"
+        )
+
+
+def _about_model(name: str, served: str | None) -> tuple[str, ...]:
+    """A note where the engine's command line serves another model of the catalogue."""
+    try:
+        own, other = (library.find("models", one) for one in (name, served or name))
+    except ValueError:  # a file of the user's, or a name that only the engine knows
+        return ()
+    if own == other:
+        return ()
+    return (f"the engine's flags serve {served}, but all that is said here is of {own}",)
 
 
 def _deployment(words: tuple[str, ...], flags: dict[str, Any], is_moe: bool) -> Deployment:
@@ -35,6 +61,26 @@ def _deployment(words: tuple[str, ...], flags: dict[str, Any], is_moe: bool) -> 
     return dataclasses.replace(read, **{n: v for n, v in own.items() if v is not None})
 
 
+def _ranks(deployment: Deployment) -> float:
+    return deployment.gpus / deployment.replicas
+
+
+def _shares(records: Records, own: HardwareSpec, ranks: float) -> dict[str, float | None]:
+    """The memory of a design as each engine's share; None where it would be above 1.
+
+    Args:
+        records: the design.
+        own: its accelerator, with the reserve that vLLM's share includes.
+        ranks: its GPUs.
+    """
+    capacity, room = scalar(own.hbm_bytes), scalar(usable_bytes(records.model, records.hardware))
+    shares = {
+        "usable_fraction": (room + scalar(reserve_bytes(records.model, own))) / capacity,
+        "static_fraction": room / static_base(capacity, ranks),
+    }
+    return {name: share if share <= 1 else None for name, share in shares.items()}
+
+
 def _inputs(
     deployment: Deployment, hardware: HardwareSpec, work: Workload, flags: dict[str, Any]
 ) -> tuple[Partition, HardwareSpec, Workload]:
@@ -42,6 +88,13 @@ def _inputs(
     degrees = {name: getattr(deployment, name) for name in (*DEGREES, "kv_mode")}
     if deployment.usable_fraction is not None:
         hardware = dataclasses.replace(hardware, usable_fraction=deployment.usable_fraction)
+    if deployment.static_fraction is not None:
+        # SGLang's share holds weights and cache alone: its buffers are what the share leaves.
+        capacity = scalar(hardware.hbm_bytes)
+        room = deployment.static_fraction * static_base(capacity, _ranks(deployment))
+        hardware = dataclasses.replace(
+            hardware, usable_fraction=room / capacity, reserve_bytes=0.0, moe_reserve_bytes=0.0
+        )
     context = questions.contexts_of(flags, (deployment.context or CONTEXT,))
     if deployment.context is not None and max(context) > deployment.context:
         raise ValueError(
@@ -57,27 +110,36 @@ def _inputs(
     return Partition(**degrees), hardware, dataclasses.replace(work, **changes)
 
 
-def _case_flags(case: Case, deployment: Deployment, is_moe: bool) -> dict[str, Any]:
+def _case_flags(
+    case: Case, deployment: Deployment, own: HardwareSpec, is_moe: bool
+) -> dict[str, Any]:
     """A design as flags of both engines."""
     records = case.records
     degrees: dict[str, Any] = {
         name: scalar(getattr(records.partition, name)) for name in (*DEGREES, "kv_mode")
     }
+    degrees |= _shares(records, own, _ranks(deployment))
     design = dataclasses.replace(
         deployment,
         **degrees,
         batch=scalar(case.parts.step.capacity.batch),
         context=scalar(records.workload.context),
-        usable_fraction=scalar(records.hardware.usable_fraction),
         bytes_kv=scalar(records.workload.bytes_kv),
     )
-    written = [engines.write(design, engine, is_moe) for engine in _ENGINES]
-    return {w.engine: {"flags": w.command, "notes": list(w.notes)} for w in written}
+    found: dict[str, Any] = {}
+    for engine, share in _ENGINES.items():
+        written = engines.write(design, engine, is_moe)
+        notes = list(written.notes)
+        if getattr(design, share) is None:
+            notes.append(f"{engine} keeps more memory for itself than this design leaves it")
+        found[engine] = {"flags": written.command, "notes": notes}
+    return found
 
 
 def _record(
     both: tuple[Explanation, Explanation],
     deployment: Deployment,
+    own: HardwareSpec,
     is_moe: bool,
     economy: Economy,
     requests: tuple[float, float] | None,
@@ -88,7 +150,7 @@ def _record(
         case: Case | None = getattr(chosen, name)
         if case is not None:
             rate = scalar(case.parts.step.tokens_per_s_per_gpu)
-            record[name]["engine_flags"] = _case_flags(case, deployment, is_moe)
+            record[name]["engine_flags"] = _case_flags(case, deployment, own, is_moe)
             record[name]["costs"] = costs(rate, economy)
     record["cost_elasticities"] = elasticities(
         scalar(chosen.stated.parts.step.tokens_per_s_per_gpu), economy
@@ -160,15 +222,18 @@ def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> None:
         vllm serve deepseek-ai/DeepSeek-V3 --tensor-parallel-size 8 \
         --data-parallel-size 4 --enable-expert-parallel --max-num-seqs 128
     """
+    _check_model(model)
     title = f"{model} on {flags['hardware']}"
     name, q = questions.model_and_q(model)
     spec: ModelSpec = catalog.model(name)
     is_moe = q is None and scalar(spec.experts) > 1
     deployment = _deployment(engine_flags, flags, is_moe)
+    about = _about_model(name, deployment.model)
+    deployment = dataclasses.replace(deployment, notes=(*about, *deployment.notes))
     weights = {"weights": flags["weights"] or deployment.weights}
     work = questions.workload_of(name, flags | weights)
-    hardware = catalog.hardware(flags["hardware"])
-    partition, hardware, work = _inputs(deployment, hardware, work, flags)
+    own = catalog.hardware(flags["hardware"])
+    partition, hardware, work = _inputs(deployment, own, work, flags)
     economy = questions.economy_from(hardware, flags)
     session.note_contexts(name, [scalar(work.context)])
     both = explain_both(spec, hardware, partition, work, flags["convention"], q)
@@ -176,7 +241,7 @@ def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> None:
     requests = (isl, osl) if isl is not None and osl is not None else None
     record = {"model": model, "is_moe": is_moe, "hardware": flags["hardware"]}
     record["context"] = work.context
-    record |= _record(both, deployment, is_moe, economy, requests)
+    record |= _record(both, deployment, own, is_moe, economy, requests)
     title += f", context {work.context:,.0f}"
     if flags["format_"] == "table":
         explained.show(record, title)

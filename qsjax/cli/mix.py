@@ -150,7 +150,10 @@ def command(model: str, requests: Path, **flags: Any) -> None:
       qsjax mix mixtral-8x7b requests.csv --hardware h100-sxm --gpus 8 --max-tpot 30ms
       qsjax mix gpt-oss-120b requests.csv --hardware h100-sxm --gpus 8 --together
     """
-    text = requests.read_text(encoding="utf-8-sig")
+    try:
+        text = requests.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{requests}: is not a text file in UTF-8 ({error})") from error
     read = read_requests(text, requests.name)
     classes = classes_of(read)
     rules, device = CONVENTIONS[flags["convention"]], catalog.hardware(flags["hardware"])

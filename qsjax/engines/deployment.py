@@ -19,7 +19,8 @@ class Deployment:
         replicas: separate copies of all this, with nothing between them.
         batch: sequences of an attention replica.
         context: longest context that the engine accepts [tokens].
-        usable_fraction: share of the HBM that the engine may fill.
+        usable_fraction: share of the HBM that the engine may fill, its own buffers included.
+        static_fraction: share of the free HBM that weights and cache alone may fill.
         bytes_kv: bytes of a cache element.
         weights: dtype of the weights.
         kv_block: tokens of a cache block.
@@ -37,6 +38,7 @@ class Deployment:
     batch: float | None = None
     context: float | None = None
     usable_fraction: float | None = None
+    static_fraction: float | None = None
     bytes_kv: float | None = None
     weights: str | None = None
     kv_block: float | None = None

@@ -26,7 +26,7 @@ SGLANG = {
     "pp": ("--pp-size", "--pipeline-parallel-size", "--pp"),
     "dp_total": ("--dp-size", "--data-parallel-size", "--dp"),
     "ep": ("--ep-size", "--expert-parallel-size", "--ep"),
-    "usable_fraction": ("--mem-fraction-static",),
+    "static_fraction": ("--mem-fraction-static",),
     "kv_dtype": ("--kv-cache-dtype",),
     "sequences": ("--max-running-requests",),
     "context": ("--context-length",),
@@ -35,7 +35,7 @@ SGLANG = {
     "model": ("--model-path", "--model"),
 }
 SWITCHES: dict[Engine, dict[str, str]] = {
-    "vllm": {"--enable-expert-parallel": "expert_parallel"},
+    "vllm": {"--enable-expert-parallel": "expert_parallel", "-ep": "expert_parallel"},
     "sglang": {"--enable-dp-attention": "dp_attention"},
 }
 SPELLINGS: dict[Engine, dict[str, tuple[str, ...]]] = {"vllm": VLLM, "sglang": SGLANG}
@@ -67,6 +67,41 @@ NO_EFFECT = {
     "--node-rank": 1,
     "--dist-init-addr": 1,
     "--enable-dp-lm-head": 0,
+    "--no-enable-chunked-prefill": 0,
+    "--no-trust-remote-code": 0,
+    "--swap-space": 1,
+    "--revision": 1,
+    "--tokenizer": 1,
+    "--tokenizer-path": 1,
+    "--tokenizer-mode": 1,
+    "--chat-template": 1,
+    "--generation-config": 1,
+    "--override-generation-config": 1,
+    "--disable-log-requests": 0,
+    "--disable-log-stats": 0,
+    "--log-level": 1,
+    "--all2all-backend": 1,
+    "--deepep-mode": 1,
+    "--data-parallel-size-local": 1,
+    "--data-parallel-address": 1,
+    "--data-parallel-rpc-port": 1,
+    "--data-parallel-backend": 1,
+}
+# Flags that change what is modelled, but do not say by how much: name -> number of values.
+UNREAD = {
+    "--speculative-config": 1,
+    "--speculative-algorithm": 1,
+    "--speculative-num-steps": 1,
+    "--speculative-eagle-topk": 1,
+    "--speculative-num-draft-tokens": 1,
+    "--speculative-draft-model-path": 1,
+    "--enforce-eager": 0,
+    "--disable-cuda-graph": 0,
+    "--enable-dbo": 0,
+    "--enable-two-batch-overlap": 0,
+    "--enable-eplb": 0,
+    "--eplb-config": 1,
+    "--ep-num-redundant-experts": 1,
 }
 BYTES_OF_CACHE = {
     "auto": 2.0,
@@ -93,6 +128,8 @@ WHOLE = ("tp_total", "pp", "dp_total", "dcp", "ep", "sequences", "kv_block")
 def split(flags: str | Sequence[str]) -> list[str]:
     """Words of a command line, less the program in front of the flags; `--a=b` becomes two."""
     words = shlex.split(flags) if isinstance(flags, str) else list(flags)
+    if len(words) == 1 and len(words[0].split()) > 1:  # a whole command line, quoted in the shell
+        words = shlex.split(words[0])
     out = []
     for word in words:
         if word.startswith("--") and "=" in word:
@@ -131,7 +168,7 @@ def _number(name: str, flag: str, text: str) -> float:
         value = float(text[:-1] if scale != 1.0 else text) * scale
     except ValueError:
         raise ValueError(f"{flag}: {text!r} is not a number") from None
-    if name == "usable_fraction":
+    if name in ("usable_fraction", "static_fraction"):
         if not 0 < value <= 1:
             raise ValueError(f"{flag}: {text} is not a share; give a number above 0, at most 1")
     elif not (value >= 1 and value < float("inf")) or (name in WHOLE and value != int(value)):
@@ -149,8 +186,8 @@ def _value(name: str, flag: str, text: str) -> Any:
     return text if name == "model" else _number(name, flag, text)
 
 
-def parse(words: list[str], engine: Engine) -> tuple[dict[str, Any], list[str]]:
-    """What the words say, by quantity, and the flags that change nothing modelled.
+def parse(words: list[str], engine: Engine) -> tuple[dict[str, Any], list[str], list[str]]:
+    """What the words say, by quantity; the flags that change nothing modelled; those not read.
 
     Raises:
         ValueError: with every unknown flag and bad value.
@@ -158,6 +195,7 @@ def parse(words: list[str], engine: Engine) -> tuple[dict[str, Any], list[str]]:
     by_flag = {flag: name for name, flags in SPELLINGS[engine].items() for flag in flags}
     found: dict[str, Any] = {}
     ignored: list[str] = []
+    unread: list[str] = []
     problems: list[str] = []
     at = 0
     # The program and, for `vllm serve`, the model stand in front of the flags.
@@ -165,6 +203,8 @@ def parse(words: list[str], engine: Engine) -> tuple[dict[str, Any], list[str]]:
         if at and words[at - 1] == "serve":
             found["model"] = words[at]
         at += 1
+    if words and at == len(words) and not any(name in word for name in SPELLINGS for word in words):
+        problems.append(f"no flag in {' '.join(words)!r}; flags start with a dash")
     if at < len(words) and words[at] == "-m":
         at += 2
     while at < len(words):
@@ -184,13 +224,16 @@ def parse(words: list[str], engine: Engine) -> tuple[dict[str, Any], list[str]]:
         elif flag in NO_EFFECT:
             ignored.append(flag)
             at += NO_EFFECT[flag]
+        elif flag in UNREAD:
+            unread.append(flag)
+            at += UNREAD[flag]
         else:
             problems.append(_unknown(flag, engine))
             while at < len(words) and not words[at].startswith("-"):
                 at += 1
     if problems:
         raise ValueError("\n".join([f"{engine} flags:", *(f"  {p}" for p in problems)]))
-    return found, ignored
+    return found, ignored, unread
 
 
 def _unknown(flag: str, engine: Engine) -> str:

@@ -110,15 +110,22 @@ def read(
     (4.0, 2.0, 4.0, 32.0, 32.0)
     """
     engine = engine or engine_of(flags)
-    found, ignored = parse(split(flags), engine)
+    found, ignored, unread = parse(split(flags), engine)
     meaning = _READERS[engine](found, is_moe)
     notes = meaning.pop("notes")
     if ignored:
         notes.append(f"not modelled, so without effect here: {', '.join(ignored)}")
+    if unread:
+        notes.append(
+            f"not read, though it changes memory or time: {', '.join(unread)}; all numbers are "
+            "without it (in Python: Workload.query_tokens and tokens_per_step, "
+            "Partition.redundant_experts, Convention.two_batch_overlap)"
+        )
     return Deployment(
         pp=found.get("pp", 1.0),
         context=found.get("context"),
         usable_fraction=found.get("usable_fraction"),
+        static_fraction=found.get("static_fraction"),
         bytes_kv=found.get("kv_dtype"),
         weights=found.get("weights"),
         model=found.get("model"),

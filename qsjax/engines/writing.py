@@ -27,19 +27,23 @@ class Written(NamedTuple):
         return " ".join(self.flags)
 
 
-_CACHE = {1.0: "fp8", 0.5: "fp4_e2m1"}
+_CACHE = {1.0: "fp8", 0.5625: "fp4_e2m1"}  # as `parsing.BYTES_OF_CACHE` reads them
 _WEIGHTS = {"fp8": "fp8", "fp4": "modelopt_fp4"}
 
 
 def _common(deployment: Deployment, names: dict[str, str]) -> list[str]:
-    """Flags that both engines have, under their own names."""
+    """Flags that both engines have, under their own names.
+
+    `share` names the field that `memory` writes: each engine counts its share of other bytes.
+    """
     flags = []
     if deployment.batch is not None:
         flags += [names["batch"], f"{deployment.batch:.0f}"]
     if deployment.context is not None:
         flags += [names["context"], f"{deployment.context:.0f}"]
-    if deployment.usable_fraction is not None:
-        flags += [names["memory"], f"{deployment.usable_fraction:g}"]
+    share = getattr(deployment, names["share"])
+    if share is not None:
+        flags += [names["memory"], f"{round(share, 4):g}"]
     if deployment.bytes_kv in _CACHE:
         flags += ["--kv-cache-dtype", _CACHE[deployment.bytes_kv]]
     if deployment.weights in _WEIGHTS:
@@ -72,6 +76,7 @@ def _vllm(deployment: Deployment, is_moe: bool) -> tuple[list[str], list[str]]:
         "batch": "--max-num-seqs",
         "context": "--max-model-len",
         "memory": "--gpu-memory-utilization",
+        "share": "usable_fraction",
     }
     return flags + _common(deployment, names), notes
 
@@ -99,6 +104,7 @@ def _sglang(deployment: Deployment, is_moe: bool) -> tuple[list[str], list[str]]
         "batch": "--max-running-requests",
         "context": "--context-length",
         "memory": "--mem-fraction-static",
+        "share": "static_fraction",
     }
     return flags + _common(dataclasses.replace(deployment, batch=batch), names), notes
 

@@ -134,9 +134,26 @@ def _taken(one: Deployment) -> float:
     engines, part = load_engines(), _floats(one.partition)
     release = engines["vllm"].get(one.release, {}) if one.release else {}
     context = float(release.get("context", engines["shared"]["context"]))
-    ranks = part["dp"] * part["kvp"] * part["tp"] * part["pp"]
-    communicators = float(engines["shared"]["communicators"]) if ranks > 1 else 0.0
+    return _held(context, part["dp"] * part["kvp"] * part["tp"] * part["pp"])
+
+
+def _held(context: float, ranks: float) -> float:
+    """What a process holds before the engine's own memory [B]; `context` in GiB."""
+    communicators = float(load_engines()["shared"]["communicators"]) if ranks > 1 else 0.0
     return (context + communicators) * GIB
+
+
+def static_base(capacity: float, ranks: float) -> float:
+    """What SGLang's --mem-fraction-static is a share of: HBM that is free at its start [B].
+
+    The share holds weights and cache alone; vLLM's holds the engine's own buffers too.
+
+    Args:
+        capacity: HBM of an accelerator [B].
+        ranks: accelerators that work together.
+    """
+    shared = load_engines()["shared"]
+    return float(shared["visible_share"] * capacity - _held(shared["context"], ranks))
 
 
 def usable_bytes(one: Deployment, found: Facts, weights: float, per_token: float) -> float:

@@ -187,7 +187,8 @@ def _largest(values: dict[str, np.ndarray], most: int) -> dict[str, np.ndarray]:
     kept = set(sorted(seen, key=lambda name: -size[name])[:most])
     rest = [values[name] for name in seen if name not in kept]
     named = {name: values[name] for name in seen if name in kept}
-    return named | {f"{len(rest)} others": np.sum(rest, axis=0)}
+    others = "1 other" if len(rest) == 1 else f"{len(rest)} others"
+    return named | {others: np.sum(rest, axis=0)}
 
 
 def _hatch_gaps(ax: Axes, contexts: Sequence[float], values: dict[str, np.ndarray]) -> None:

@@ -53,7 +53,7 @@ def iso_throughput(
         ax.patch.set(hatch="////", edgecolor=style.ink().quiet, alpha=0.4, linewidth=0)
     if known.count():
         _contours(ax, xs, ys, known, value_label)
-    if gradient is not None:
+    if known.count() and gradient is not None:
         _arrows(ax, xs, ys, gradient, np.isfinite(zs))
     if point is not None:
         ax.plot(*point, "*", color=DENSE[0].colour, markeredgecolor="#20242a", markersize=16)

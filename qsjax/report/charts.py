@@ -207,27 +207,48 @@ def _front(rows: Sequence[Row], convention: str) -> list[Chart]:
 
 
 def _elasticities(rows: Sequence[Row], convention: str) -> list[Chart]:
+    """A figure for each metric and number of GPUs."""
+    parts = series(rows, lambda row: (row.get("metric"), row.get("gpus")))
+    found = []
+    for (metric, gpus), cells in parts.items():
+        title = "Elasticities over context"
+        if len(parts) > 1:
+            title += "".join(f", {text}" for text in (metric, gpus and f"{gpus:g} GPUs") if text)
+        found.append(
+            {"title": title, "kind": "line", "reference": 0.0,
+             "series": _of_one_metric(cells, convention),
+             "x": {"label": "context [tokens]", "scale": "tokens"},
+             "y": {"label": f"elasticity of {metric or 'the metric'} [1]", "scale": "linear"}}
+        )  # fmt: skip
+    return found
+
+
+def _of_one_metric(rows: Sequence[Row], convention: str) -> list[Chart]:
+    """Lines of the parameters that move a metric most; colours tell variants apart, marks these."""
     looks, found = style.variant_looks(rows), []
-    groups = series(rows, lambda row: (style.variant_label(row), row["parameter"]))
-    for (label, parameter), members in groups.items():
+    usable = [row for row in rows if row["elasticity"] is not None]
+    groups = series(usable, lambda row: row["parameter"])
+    size = {name: max(abs(row["elasticity"]) for row in own) for name, own in groups.items()}
+    # As many as there are marks; the table has them all.
+    most = sorted((name for name in size if size[name] >= 5e-3), key=lambda n: -size[n])
+    most = most[: len(_MARKS)]
+    for (label, parameter), members in series(
+        usable, lambda row: (style.variant_label(row), row["parameter"])
+    ).items():
+        if parameter not in most:
+            continue
         points = [
             {"x": row.get("context", 1.0), "y": row["elasticity"],
              "tip": [("parameter", parameter), ("context", tokens(row.get("context", 1.0))),
                      ("elasticity", f"{row['elasticity']:+.3f}")]}
             for row in sorted(members, key=lambda r: r.get("context", 1.0))
-            if row["elasticity"] is not None
         ]  # fmt: skip
-        if max((abs(point["y"]) for point in points), default=0.0) < 5e-3:
-            continue
+        at = most.index(parameter)
         found.append({"name": f"{label}: {parameter}", "variant": label, "points": points,
                       "convention": members[0].get("convention") or convention,
-                      **_look(looks, label)})  # fmt: skip
-    return [
-        {"title": "Elasticities over context", "kind": "line", "series": found, "reference": 0.0,
-         "x": {"label": "context [tokens]", "scale": "tokens"},
-         "y": {"label": "% change of the metric for 1 % more of the parameter",
-               "scale": "linear"}}
-    ]  # fmt: skip
+                      "colour": looks[label].colour, "mark": _MARKS[at],
+                      "dash": _DASHES[at]})  # fmt: skip
+    return found
 
 
 def _parity(rows: Sequence[Row], convention: str) -> list[Chart]:
