@@ -5,10 +5,10 @@ attention_kernels.csv anew from the measurements in AIConfigurator's package, FO
 `aiconfigurator_core/systems/data`. Nothing is fitted to them.
 """
 
+import argparse
 import csv
 import dataclasses
 import statistics
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ SOURCE = "aiconfigurator 0.12.0 (Apache-2.0), systems/data, generation_attention
 # Name in the source: name in the catalogue.
 ACCELERATORS = {"h100_sxm": "h100", "h200_sxm": "h200", "b200_sxm": "b200", "gb200": "gb200"}
 # What to take: the files of an operation, by the shapes in them.
-HEADS_OF, LATENT_HEADS = (64, 128), (16, 64, 128)
+HEAD_DIMS, LATENT_HEADS = (64, 128), (16, 64, 128)
 LATENT, ROPE = 512, 64  # of DeepSeek-V3, which the source measured
 # Tokens times KV heads from which on launches, splits and the L2 cache no longer count.
 LARGE = 3_000_000
@@ -72,7 +72,7 @@ def marginal(rows: list[dict[str, Any]]) -> float | None:
 def _shape(row: dict[str, Any]) -> tuple[int, int] | None:
     """Width of what is cached per token and heads of a latent; None for what is not taken."""
     if "head_dim" in row:
-        taken = row["head_dim"] in HEADS_OF and not row.get("window_size", 0)
+        taken = row["head_dim"] in HEAD_DIMS and not row.get("window_size", 0)
         return (row["head_dim"], 0) if taken else None
     heads = row["num_heads"]
     return (LATENT + ROPE, heads) if heads in LATENT_HEADS else None
@@ -81,7 +81,7 @@ def _shape(row: dict[str, Any]) -> tuple[int, int] | None:
 def _collect(data: Path) -> Iterator[Kernel]:
     import pyarrow.parquet as parquet
 
-    names = ("kernel_source", "num_heads", "num_key_value_heads", "batch_size")
+    shape_keys = ("kernel_source", "num_heads", "num_key_value_heads", "batch_size")
     for name, accelerator in ACCELERATORS.items():
         files = (data / name).glob("*/*/*/generation_*_perf.parquet")
         for path in sorted(path for path in files if path.parts[-4] in ("attention", "mla")):
@@ -90,7 +90,7 @@ def _collect(data: Path) -> Iterator[Kernel]:
                 shape = _shape(row)
                 if shape is not None:
                     kind = (*shape, 1 if row["kv_cache_dtype"] == "fp8" else 2)
-                    same = tuple(row.get(name) for name in names)
+                    same = tuple(row.get(key) for key in shape_keys)
                     groups.setdefault(kind, {}).setdefault(same, []).append(row)
             for (width, latent_heads, stored), shapes in sorted(groups.items()):
                 found = [t for rows in shapes.values() if (t := marginal(rows)) is not None]
@@ -175,23 +175,29 @@ def rows() -> list[tuple[str, ...]]:
     return lines
 
 
-HEADS = (
+TITLES = (
     "accelerator", "engine", "head", "cache", "measured", "n", "kernel", "memory", "error",
     "its eff_exp",
 )  # fmt: skip
 
 
-def main(arguments: list[str]) -> None:
+def main() -> None:
     """Print the table; with `--collect FOLDER`, take its medians from there first."""
-    if arguments[:1] == ["--collect"]:
+    parser = argparse.ArgumentParser(description="Decode attention by itself, against the law.")
+    parser.add_argument("--collect", metavar="FOLDER", type=Path, help="take the medians from here")
+    folder = parser.parse_args().collect
+    if folder is not None:
+        kernels = list(_collect(folder))
+        if not kernels:
+            parser.error(f"{folder} has no measurements; give aiconfigurator_core/systems/data")
         lines = [f"# {SOURCE}", ",".join(COLUMNS)]
-        kernels = _collect(Path(arguments[1]))
         lines += [",".join(str(getattr(k, c)) for c in COLUMNS) for k in kernels]
         write_atomically(TABLE, "\n".join(lines) + "\n")
-    widths = [max(map(len, column)) for column in zip(HEADS, *rows(), strict=True)]
-    for line in (HEADS, *rows()):
+    table = (TITLES, *rows())
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for line in table:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -164,7 +164,7 @@ def _attention(m: Any, hw: Any, p: Any, w: Any, n: dict[str, Array], per_head: A
     # Seconds of a sequence per token that its queries meet: products on whole tiles, and softmax.
     kv_heads = np.where(n["is_mla"], 1.0, np.ceil(m.kv_heads / p.tp))
     rows = m.heads / p.tp / kv_heads * w.query_tokens
-    tiles = np.ceil(rows / hw.query_tile)
+    tiles = np.where(hw.query_tile > 1, np.ceil(rows / hw.query_tile), rows)
     products = per_head / (hw.flops_bf16 * hw.eff_attention)
     has_rate = np.asarray(hw.flops_exp) > 0
     softmax = np.where(has_rate, 1.0 / (np.where(has_rate, hw.flops_exp, 1.0) * hw.eff_exp), 0.0)

@@ -83,17 +83,18 @@ medians over shapes and batches that NVIDIA measured for AIConfigurator
 count). "kernel" and "memory" are the two sides of the law, of which the larger counts. Nothing was
 fitted to these.
 
-- Where the memory binds, deployments reach 0.87 of it and kernels by themselves up to 0.95: 4 to
-  12 % are expected.
+- Where the memory binds, deployments reach 0.87 of it and kernels for grouped queries by themselves
+  up to 0.95: 4 to 12 % are expected. Those for latents on Blackwell reach less.
 - Tiles are real: on Hopper a latent takes the same time with 16 heads as with the 64 that fill a
   tile, and up to twice that with 128. Times with an FP8 cache are those of H100 on H200 too.
 - Where the kernel binds a cache of 8 bits (Hopper), engines differ; the last column says which
   `eff_exp` each would need. The fitted one is what vLLM 0.19 showed with a single sequence, which
   has to be split over all multiprocessors: large batches of heads of 64 are predicted too slow in
   this phase, by 37 to 41 % with vLLM and by more with TensorRT-LLM.
-- The law multiplies in `attn_dtype`, BF16 unless a workload says otherwise. TensorRT-LLM multiplies
-  FP8 latents as such, for which the law is 29 to 52 % too slow; SGLang's FlashAttention backend
-  takes some seven times as long with them.
+- The law multiplies in `attn_dtype`, BF16 unless a workload says otherwise. Kernels that multiply
+  FP8 latents as such are faster: on Hopper the law is 29 to 52 % too slow for TensorRT-LLM's, on
+  Blackwell with 128 heads 52 to 109 % for both engines'. SGLang's FlashAttention backend takes four
+  to seven times as long with them on Hopper.
 """
 ALONE = """Predicted from the same laws, so that they test the parts of a step. Only what an
 exchange inside an island takes beyond a start-up comes from these records (`exchange_overhead`).
@@ -306,7 +307,7 @@ def main() -> None:
         "## Decode attention by itself\n\n"
         + ATTENTION
         + "\n"
-        + table(attention_kernels.HEADS, attention_kernels.rows()),
+        + table(attention_kernels.TITLES, attention_kernels.rows()),
         "## Kernels by themselves\n\n" + ALONE + "\n" + alone(report),
         "## Largest errors\n\nOne of each category, model and accelerator.\n\n"
         + table(("record", "model", "accelerator", "error", "known reason"), worst),

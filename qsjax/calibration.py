@@ -197,7 +197,7 @@ def fit(
         weights: of each case in the sum of squares; equal if not given.
 
     Raises:
-        ValueError: If a name is unknown, or there are fewer measurements than constants.
+        ValueError: If a name is unknown, none has an effect, or the measurements are too few.
     """
     unknown = [name for name in free if name not in PARAMETERS]
     if unknown:
@@ -211,6 +211,8 @@ def fit(
     start = np.log([PARAMETERS[name].start for name in free])
     reach = np.abs(_Problem(chosen, free, fixed or {}).jacobian(start)).max(axis=0)
     names = [name for name, hold in zip(free, reach, strict=True) if hold > NO_EFFECT]
+    if not names:
+        raise ValueError(f"the measurements do not depend on {', '.join(free)}; name others")
     if len(chosen) < len(names):
         raise ValueError(
             f"{len(chosen)} measurements cannot determine {len(names)} constants "

@@ -107,16 +107,22 @@ def shortcomings(
 
 
 def _kernel_bound(records: Records, attention: Roof) -> str:
-    tiles, padding = on_host(query_tiles)(
-        records.model, records.hardware, records.partition, records.workload
-    )
-    tile = float(np.asarray(records.hardware.query_tile))
+    """Why attention waits for its kernel, and what would shorten the wait."""
+    model, hardware, part, work, _ = records
+    tiles, padding = (float(x) for x in on_host(query_tiles)(model, hardware, part, work))
+    tile, rate = float(np.asarray(hardware.query_tile)), float(np.asarray(hardware.flops_exp))
+    one = "the latent" if float(np.asarray(model.kv_latent)) > 0 else "a KV head"
+    rows = f"{tiles * tile / padding:.3g} query rows of {one}"
+    if padding > 1:
+        softmax = ", and with the softmax" if rate > 0 else ":"
+        cause = f"{rows} fill {100 / padding:.3g} % of {tiles:g} x {tile:g} rows{softmax} this"
+        remedy = "more tokens per step (speculation) cost less"
+    else:
+        cause, remedy = f"the softmax of {rows}", "faster exponentials would"
     slower = float(attention.compute) / float(attention.hbm)
     return (
-        f"attention waits for its kernel, not for the memory: {float(tiles * tile / padding):g} "
-        f"query rows of a KV head fill {100 / float(padding):.3g} % of {float(tiles):g} x {tile:g} "
-        f"rows, and with the softmax this takes {slower:.2f} times as long as reading the cache; "
-        "faster memory would not help, more tokens per step (speculation) cost less"
+        f"attention waits for its kernel, not for the memory: {cause} takes {slower:.2f} times as "
+        f"long as reading the cache; faster memory would not help, {remedy}"
     )
 
 

@@ -40,10 +40,6 @@ REASONS: tuple[tuple[Callable[[Mapping[str, Any]], bool], str], ...] = (
         "multi-token prediction may have been on; it is not labelled",
     ),
     (
-        lambda row: row["model"] == "gpt-oss-20b" and row["error_pct"] < 0,
-        "FlashAttention's FP8 kernel for heads of 64 on Hopper is slower than its bytes",
-    ),
-    (
         lambda row: row["category"] == "trtllm_static_batch",
         "kernels of 2023 (TensorRT-LLM 0.5 and 0.6); the constants are those of 2025",
     ),

@@ -263,7 +263,7 @@ def compute(m, hw, p, w, convention, b):
         # Query rows that meet the same keys fill whole tiles; one tile cannot hide its softmax.
         keys = 1 if m.kv_latent > 0 else math.ceil(m.kv_heads / p.tp)
         rows = m.heads / p.tp / keys * w.query_tokens
-        tiles = math.ceil(rows / hw.query_tile)
+        tiles = math.ceil(rows / hw.query_tile) if hw.query_tile > 1 else rows
         share = b * tiles * hw.query_tile / rows / (ways * p.tp * p.pp)
         products = share * per_token / (peak[w.attn_dtype] * hw.eff_attention)
         softmax = 0.0
@@ -271,7 +271,7 @@ def compute(m, hw, p, w, convention, b):
             softmax = share * m.heads * scores / (hw.flops_exp * hw.eff_exp)
         rest = b * (indexer / ways + state) / (p.tp * p.pp)
         rest /= peak[w.attn_dtype] * hw.eff_attention
-        times["attention"] = rest + (products + softmax if tiles == 1 else max(products, softmax))
+        times["attention"] = rest + (products + softmax if tiles <= 1 else max(products, softmax))
     return flops, times
 
 

@@ -113,6 +113,8 @@ def test_mistakes_of_a_call(exact):
         fit(exact[:1], tuple(TRUE))
     with pytest.raises(ValueError, match="no measurement of a time"):
         fit([], tuple(TRUE))
+    with pytest.raises(ValueError, match="do not depend on latent_overhead, eff_exp; name others"):
+        fit(exact[:1], ("latent_overhead", "eff_exp"), {"eff_gemm": 0.5})
 
 
 def run(*arguments):

@@ -1,5 +1,6 @@
 """What the verbs say to a person: names, units, notes, and nothing that was asked left out."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from qsjax import catalog
+from qsjax.breakdown import take_apart
 from qsjax.cli import cli
 from qsjax.grid import Records
 from qsjax.shortcomings import remarks
@@ -136,6 +138,25 @@ def test_a_kernel_that_the_memory_waits_for_is_told(kv, bound):
     notes = " ".join(found["notes"])
     told = "8 query rows of a KV head fill 12.5 % of 1 x 64 rows"
     assert (told in notes) == (bound == "kernel")
+
+
+@pytest.mark.parametrize(
+    ("tokens", "changed", "told", "not_told"),
+    [
+        (1.0, {}, "8 query rows of a KV head fill 12.5 % of 1 x 64 rows, and with the", "matter"),
+        (1.0, {"flops_exp": 0.0, "query_tile": 128.0}, "of 1 x 128 rows: this takes", "softmax"),
+        # Full tiles: what else a step runs takes as long again.
+        (9.0, {"query_tile": 8.0}, "faster memory would not help, faster exponentials", "specul"),
+        (9.5, {"query_tile": 1.0}, "the softmax of 76 query rows of a KV head takes", "fill"),
+    ],
+)
+def test_what_a_kernel_waits_for(tokens, changed, told, not_told):
+    chip = dataclasses.replace(catalog.hardware("h100-sxm"), **changed)
+    work = Workload(context=131_072.0, batch=8.0, bytes_kv=1.0, query_tokens=tokens)
+    at = Records(catalog.model("gpt-oss-20b"), chip, Partition(), work, None)
+    (text,) = remarks(at, PHYSICAL, take_apart(at, PHYSICAL).roofs["attention"])
+    assert told in text
+    assert not_told not in text
 
 
 class TestRemarks:

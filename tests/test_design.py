@@ -105,9 +105,14 @@ def test_the_cheapest_hardware_meets_its_targets_and_costs_what_the_best_one_did
 
 
 def test_weights_shift_the_design(hardware, stated, best):
-    long = best_hardware(stated, COST, 100.0, weights=[0.01, 0.99])
+    long, short = (
+        best_hardware(stated, COST, 100.0, weights=weights)
+        for weights in ([0.01, 0.99], [0.99, 0.01])
+    )
     assert long.metrics[1] >= best.metrics[1] * (1 - 1e-6)
-    assert long.factors["hbm_bytes"] != best.factors["hbm_bytes"]
+    assert short.metrics[0] >= best.metrics[0] * (1 - 1e-6)
+    # Short contexts need less memory.
+    assert short.factors["hbm_bytes"] < 0.95 * long.factors["hbm_bytes"]
 
 
 def test_times_are_made_small(hardware):
@@ -159,5 +164,9 @@ def test_an_impossible_target_says_what_can_be_had(stated):
 
 
 def test_wrong_weights_are_refused(stated):
+    free = dataclasses.replace(catalog.hardware("h100"), flops_exp=0.0)
+    exponentials = CostModel({"hbm_bw": Price(40), "flops_exp": Price(5)})
+    with pytest.raises(ValueError, match="flops_exp: 0 on the reference hardware"):
+        best_hardware(cells(free), exponentials, 100.0)
     with pytest.raises(ValueError, match="weights: give 2"):
         best_hardware(stated, COST, 100.0, weights=[1.0, 2.0, 3.0])

@@ -150,6 +150,27 @@ def test_attention_runs_whole_tiles_and_hides_a_softmax_behind_others(case, rate
     np.testing.assert_allclose(step.compute.attention, by_hand, rtol=EXACT)
 
 
+def test_a_tile_of_one_row_pads_nothing():
+    # phi-4: 40 heads and 10 KV heads; a GPU of 8 has 5 heads and holds 2 KV heads.
+    model = dataclasses.replace(LLAMA_70B, heads=40, kv_heads=10)
+    by_hand = 5 * 4 * 128 * 4096 * model.layers / 989e12
+    step = compiled()(model, H100, TP8, BF16, PHYSICAL)
+    np.testing.assert_allclose(step.compute.attention, by_hand, rtol=EXACT)
+
+
+@pytest.mark.parametrize("tile", [1, 8, 64])
+def test_more_tokens_per_step_are_not_free_where_tiles_are_full(tile):
+    gpu = dataclasses.replace(H100, query_tile=tile, flops_exp=3.9e12)
+
+    def seconds(tokens):
+        work = dataclasses.replace(BF16, query_tokens=tokens)
+        return decode_step(DEEPSEEK_V3, gpu, Partition(), work, PHYSICAL).compute.attention
+
+    np.testing.assert_allclose(seconds(2.0), 2 * seconds(1.0), rtol=EXACT)
+    np.testing.assert_allclose(jax.grad(seconds)(1.0), seconds(1.0), rtol=EXACT)
+    np.testing.assert_allclose(jax.grad(jax.grad(seconds))(1.0), 0.0, atol=EXACT * seconds(1.0))
+
+
 @pytest.mark.parametrize(("batch", "printed"), [(1, 5.24), (64, 8.39)])
 def test_llama_70b_memory_time(batch, printed):
     # All weights but the input embedding once, and 4096 tokens of cache a sequence.

@@ -370,6 +370,15 @@ def test_the_table_of_attention_kernels_holds_marginal_times():
     assert attention_kernels.marginal([{**longest, **few}, {**shorter, **few}]) is None
 
 
+def test_a_wrong_folder_does_not_empty_the_table(tmp_path, monkeypatch, capsys):
+    before = attention_kernels.read()
+    monkeypatch.setattr("sys.argv", ["attention_kernels", "--collect", str(tmp_path)])
+    with pytest.raises(SystemExit):
+        attention_kernels.main()
+    assert "has no measurements" in capsys.readouterr().err
+    assert attention_kernels.read() == before
+
+
 OSS = {
     **EXAMPLE, "model": "openai/gpt-oss-20b", "weights_dtype": "mxfp4", "kv_dtype": "bf16",
     "n_gpus": 1, "tp": 1, "concurrency": 1, "isl": 260, "osl": 300, "avg_context": 410,

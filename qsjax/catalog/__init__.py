@@ -74,7 +74,8 @@ def hardware(name: str | Path) -> HardwareSpec:
 def ideal(hardware: HardwareSpec) -> HardwareSpec:
     """The same accelerator at the speed of light: efficiencies 1, no overheads, no latencies.
 
-    Capacity, what is reserved of it, and the overlap fractions stay.
+    Capacity, what is reserved of it, the overlap fractions and what attention kernels run at once
+    (`query_tile`) stay.
     """
     return dataclasses.replace(
         hardware,

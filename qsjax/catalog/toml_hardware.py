@@ -82,6 +82,12 @@ FALLBACKS = {
     "flops_fp4": ("flops_fp8", "no fp4 peak: the fp8 peak stands in (weights are dequantised)"),
 }
 
+# Fields that cost nothing unless a file gives them: the value that says so, and what it means.
+FREE = {
+    "flops_exp": (0.0, "no peak_exp: the softmax of attention takes no time"),
+    "query_tile": (1.0, "no query_tile: attention kernels pad no query rows"),
+}
+
 
 class _Given(NamedTuple):
     quantity: str
@@ -161,7 +167,7 @@ def _inherited(sources: tuple[Source, ...], given: tuple[str, ...]) -> tuple[Sou
 
 def _fill(values: dict[str, float]) -> tuple[str, ...]:
     """Put the stand-ins of missing peaks into `values`; returns what was assumed."""
-    assumed = []
+    assumed = [meaning for field, (free, meaning) in FREE.items() if values.get(field) == free]
     for field, (stand_in, reason) in FALLBACKS.items():
         if field not in values and stand_in in values:
             values[field] = values[stand_in]

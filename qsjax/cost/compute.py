@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from qsjax.cost import params
 from qsjax.layout import Layout
-from qsjax.numerics import safe_divide, safe_log, safe_sqrt
+from qsjax.numerics import ceil, safe_divide, safe_log, safe_sqrt
 from qsjax.specs import Convention, Dtype, HardwareSpec, ModelSpec, Partition, Workload
 
 
@@ -41,12 +41,15 @@ def query_tiles(
 
     The rows that share a KV head (all those of a latent) are one operand of the matrix units, which
     take `query_tile` rows at a time (FlashAttention-3, arXiv 2407.08608; 64 for Hopper's wgmma).
+    A tile of 1 pads nothing, also where KV heads that do not divide leave a broken number of rows.
     """
     kv_heads = jnp.ceil(jnp.asarray(model.kv_heads) / partition.tp)
     kv_heads = jnp.where(jnp.asarray(model.kv_latent) > 0, 1.0, kv_heads)
     rows = jnp.asarray(model.heads) / partition.tp / kv_heads * workload.query_tokens
-    tiles = jnp.ceil(rows / hardware.query_tile)
-    return tiles, tiles * hardware.query_tile / rows
+    tile = jnp.asarray(hardware.query_tile)
+    # Straight through: at full tiles, where most designs are, further rows are not free.
+    tiles = jnp.where(tile > 1, ceil(rows / tile), rows)
+    return tiles, tiles * tile / rows
 
 
 class Attention(NamedTuple):

@@ -71,6 +71,11 @@ class Task:
             raise ValueError(f"weights: give {stated.cells} numbers above 0, one per workload")
         self.weights = given / given.sum()
         self.quantities = tuple(cost.prices)
+        fields = [field for name in self.quantities for field in members(name)]
+        free = [field for field in fields if not np.any(read(stated.inputs, field))]
+        if free:
+            names = ", ".join(free)
+            raise ValueError(f"{names}: 0 on the reference hardware; price what it has")
         self.sign = -1.0 if metric in LEAST else 1.0
 
     def search(self, factors: np.ndarray) -> Best:
