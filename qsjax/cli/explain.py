@@ -157,7 +157,13 @@ def _record(
     )
     rules = CONVENTIONS[chosen.convention]
     attention = chosen.stated.parts.roofs["attention"]
-    record["notes"] = [*deployment.notes, *remarks(chosen.stated.records, rules, attention)]
+    stated = chosen.stated.records
+    record["notes"] = [*deployment.notes, *remarks(stated, rules, attention)]
+    if deployment.context == scalar(stated.workload.context):
+        record["notes"].append(
+            f"every sequence counts as long as the engine's limit of {deployment.context:,.0f} "
+            "tokens; --context, or --isl and --osl, say how long they are"
+        )
     record["replicas"] = deployment.replicas
     record["beside"] = explanation_record(beside)
     if requests and chosen.stated.is_feasible:
