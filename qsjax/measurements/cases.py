@@ -21,9 +21,10 @@ from qsjax.specs import Workload
 from qsjax.units import GIB, MS, US
 from qsjax.validate import LARGEST
 
-Kind = Literal[
-    "tpot", "served_tpot", "throughput", "static", "slope", "intercept", "tokens", "kv", "weights"
-]
+Kind = (
+    Literal["tpot", "served_tpot", "throughput", "served_throughput", "static"]
+    | Literal["slope", "intercept", "tokens", "kv", "weights"]
+)
 # Contexts between which the published linear fits of the inter-token latency were made [tokens].
 SWEEP = (256.0, 125_000.0)
 GPUS_PER_NODE = 8.0
@@ -38,7 +39,7 @@ class Case:
 
     Attributes:
         id: of the record.
-        kind: what is predicted: time per token without or with the prompts of others, tokens/s,
+        kind: what is predicted: time per token or tokens/s without or with the prompts of others,
             tokens/s of a static batch, slope and intercept of the time per token over the context,
             tokens that the cache holds, bytes of cache or weights per GPU.
         measured: in the unit of the record.
@@ -111,13 +112,26 @@ def _unpredictable(record: Mapping[str, Any]) -> str | None:
     return next((reason for reason, holds in checks.items() if holds), None)
 
 
+def _rate_unit(record: Mapping[str, Any]) -> str:
+    """The unit of a rate in the spelling "tok/s/gpu"; a server's own total is of the whole."""
+    unit = str(record.get("unit") or "").lower().replace("tokens", "tok").replace("token", "tok")
+    unit = re.sub(r" ?(?:/| per ) ?", "/", re.sub(r"^tps\b", "tok/s", unit))
+    unit = re.sub(r"/(?:sec|second)\b", "/s", unit)
+    # vLLM and SGLang print "Output token throughput (tok/s)".
+    return "tok/s (whole" if unit == "tok/s" and "output" in record["metric"].lower() else unit
+
+
 def _throughput(record: Mapping[str, Any]) -> tuple[Kind, float] | None:
     """Tokens/s: whole deployment per unit of the record."""
-    unit = str(record.get("unit") or "")
+    metric, phase = str(record["metric"]).lower(), str(record.get("phase") or "")
+    unit = _rate_unit(record)
+    if unit.startswith("tok/s") and re.search("total|input", metric) and "output" not in metric:
+        raise UnusableError(f"metric {record['metric']!r} may count prompts; give output tokens")
     partition = partition_of(record, {})
     gpus = float(partition.dp) * float(partition.tp) * float(partition.pp) * float(partition.kvp)  # type: ignore[arg-type]  # floats of partition_of
-    kind: Kind = "static" if "static" in str(record.get("phase") or "") else "throughput"
-    if unit.startswith("tok/s/GPU"):
+    kind: Kind = "served_throughput" if "aggregated" in phase else "throughput"
+    kind = "static" if "static" in phase else kind
+    if unit.startswith("tok/s/gpu"):
         return kind, gpus
     if unit.startswith("tok/s/node"):
         return kind, gpus / GPUS_PER_NODE
@@ -136,13 +150,28 @@ def _time_unit(text: str) -> float:
     return _TIMES[name]
 
 
+def _metric(record: Mapping[str, Any]) -> str:
+    """The metric by its name in `_KINDS`, also of benchmarks that say which mean they print.
+
+    A median between tokens has no prompts in it, a mean has.
+    """
+    name = str(record["metric"])
+    plain = re.sub(r"[ _]?\(?ms\)?$", "", name.lower()).replace(" ", "_")
+    if plain in ("median_itl", "p50_itl"):
+        return "median_ITL"
+    if re.sub(r"^(mean|median|avg|average|p50)_", "", plain) in ("tpot", "itl"):
+        return "TPOT"
+    return name
+
+
 def _kind(record: Mapping[str, Any]) -> tuple[Kind, float]:
-    metric = str(record["metric"])
+    metric = _metric(record)
     if metric in _KINDS:
         kind, unit = _KINDS[metric]
         if unit == MS:
             unit = _time_unit(str(record["unit"]))
-        if metric == "TPOT" and "aggregated" in str(record.get("phase") or ""):
+        phase = str(record.get("phase") or "")
+        if metric == "TPOT" and ("aggregated" in phase or phase.startswith("mixed")):
             kind = "served_tpot"
         return kind, unit
     found = _throughput(record)
@@ -195,18 +224,22 @@ def _capacity_case(
 def read_cases(records: Sequence[Mapping[str, Any]]) -> list[Case | Kernel | Skipped]:
     """Every record as a case, or why the model does not predict it.
 
-    Records of one publication about one deployment share what it states of the memory.
+    Records of one publication about one deployment share what it states of the memory, unless it
+    states several values.
     """
-    shared: dict[tuple[str, ...], dict[str, float]] = {}
+    shared: dict[tuple[str, ...], dict[str, set[float]]] = {}
     for record in records:
         own = shared.setdefault(_publication(record), {})
         if read.malformed(record):
             continue
-        own.update({k: v for k, v in read.facts(record).items() if k in MEMORY_FACTS})
+        for name, value in read.facts(record).items():
+            if name in MEMORY_FACTS:
+                own.setdefault(name, set()).add(value)
     found = []
     for i, record in enumerate(records):
-        lent = shared[_publication(record)].items()
-        full = {**record, **{k: v for k, v in lent if record.get(k) is None}}
+        stated = shared[_publication(record)].items()
+        lent = {name: min(values) for name, values in stated if len(values) == 1}
+        full = {**record, **{k: v for k, v in lent.items() if record.get(k) is None}}
         if i and "same experiment as previous record" in str(record.get("notes")):
             full["phase"] = records[i - 1].get("phase")
         found.append(read_case(full))
@@ -243,7 +276,7 @@ def read_case(record: Mapping[str, Any]) -> Case | Kernel | Skipped:
         deployments = tuple(deployment_of(record, context=context) for context in contexts)
         if kind == "static" and not deployments[0].prompt:
             raise UnusableError("unknown lengths of prompt and output")
-        if kind == "served_tpot" and not deployments[0].output:
+        if kind in ("served_tpot", "served_throughput") and not deployments[0].output:
             raise UnusableError("unknown lengths of prompt and output")
     except (TypeError, ValueError) as error:  # also fields that are no numbers
         return Skipped(id=name, because=str(error))

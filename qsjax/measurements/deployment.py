@@ -66,10 +66,22 @@ def _count(record: Mapping[str, Any], name: str) -> float:
 
 
 def partition_of(record: Mapping[str, Any], found: Mapping[str, float]) -> Partition:
-    """Parallel degrees; what a record leaves out follows from its GPU count."""
+    """Parallel degrees; what a record leaves out follows from its GPU count.
+
+    SGLang's flags count the GPUs of a stage as `tp`, of which attention replicas take `dp` parts:
+    --tp 8 --dp 8 --enable-dp-attention runs on 8 GPUs.
+
+    Raises:
+        UnusableError: If the degrees need more GPUs than the record has.
+    """
     tp, dp, kvp = (_count(record, name) for name in ("tp", "dp", "kvp"))
     gpus, pp = _count(record, "n_gpus"), _count(record, "pp") or 1.0
     kvp = kvp or 1.0
+    if gpus and tp * max(1.0, dp) * pp * kvp > gpus:
+        if engine_of(record) != "sglang" or tp * pp * kvp != gpus or tp % dp:
+            given = f"tp={tp:g}, dp={dp or 1:g}, pp={pp:g}, kvp={kvp:g}"
+            raise UnusableError(f"{given} take more than n_gpus={gpus:g}; tp counts one replica")
+        tp /= dp
     tp = tp or (gpus / (dp * pp * kvp) if dp and gpus else 1.0)
     dp = max(1.0, gpus / (tp * pp * kvp)) if gpus else dp or 1.0
     ep = _count(record, "ep")
@@ -162,7 +174,7 @@ def _weights(
 
 def _kv_bytes(record: Mapping[str, Any], engine: str, ffn: Precision) -> float:
     text = str(record.get("kv_dtype") or "")
-    if not text:
+    if text.lower() in ("", "auto"):
         # TensorRT-LLM checkpoints below 16 bits bring an FP8 cache; vLLM and SGLang keep BF16.
         return 1.0 if engine == "trtllm" and ffn.stored <= 1.0 else 2.0
     precision = precision_of(text)
