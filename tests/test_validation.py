@@ -214,6 +214,27 @@ def test_a_cache_that_follows_the_engine():
     assert read_case(engine).deployments[0].workload.bytes_kv == 1
 
 
+def test_the_cache_of_sparse_latent_attention():
+    """SGLang on B200 logs 54.52 GiB of 1,462,784 tokens, 656 B a layer, without a flag for FP8."""
+    sparse = {
+        **EXAMPLE,
+        "model": "deepseek-v3.2",
+        "gpu": "b200",
+        "engine": "sglang",
+        "kv_dtype": None,
+    }
+    work = read_case(sparse).deployments[0].workload
+    entry = work.bytes_kv * (512 + 64) + work.kv_scale_bytes
+    assert entry == 656 == round(54.52 * GIB / 1_462_784 / 61)
+    for change in ({"gpu": "h200"}, {"engine": "vllm"}, {"kv_dtype": "bf16"}):
+        other = read_case({**sparse, **change}).deployments[0].workload
+        assert (other.bytes_kv, other.kv_scale_bytes) == (2, 0), change
+    stated = read_case({**sparse, "engine": "vllm", "kv_dtype": "fp8"}).deployments[0].workload
+    assert (stated.bytes_kv, stated.kv_scale_bytes) == (1, 80)
+    dense = read_case({**sparse, "model": "deepseek-v3"}).deployments[0].workload
+    assert (dense.bytes_kv, dense.kv_scale_bytes) == (2, 0)
+
+
 def test_sglang_counts_attention_replicas_within_tp():
     record = {**EXAMPLE, "model": "DeepSeek-R1", "engine": "sglang", "dp": 4, "concurrency": 32}
     one = read_case(record).deployments[0]
