@@ -107,6 +107,20 @@ def test_remarks_are_read():
     assert one.convention.two_batch_overlap
 
 
+def test_schedules_under_the_names_of_both_engines():
+    for phase in ("decode-only TBO", "decode, DBO on", "dual-batch overlap", "two-batch overlap"):
+        assert read_case({**EXAMPLE, "phase": phase}).deployments[0].convention.two_batch_overlap
+    for flag in ("--enable-two-batch-overlap", "--enable-dbo"):
+        assert read_case({**EXAMPLE, "notes": flag}).deployments[0].convention.two_batch_overlap
+    for phase in ("decode, no TBO", "decode, no DBO", "decode"):
+        assert (
+            not read_case({**EXAMPLE, "phase": phase}).deployments[0].convention.two_batch_overlap
+        )
+    drafts = {**EXAMPLE, "phase": "decode-only EAGLE", "notes": "accept len: 2.5, draft_tokens=4"}
+    work = read_case(drafts).deployments[0].workload
+    assert (work.query_tokens, work.tokens_per_step) == (4, 2.5)
+
+
 @pytest.mark.parametrize("between", [" ", "=", ": ", " = "])
 def test_flags_in_remarks(between):
     flags = ("--gpu-memory-utilization", "--mem-fraction-static", "--max-model-len")
@@ -145,6 +159,9 @@ def test_flags_in_remarks(between):
         # Flags that the engines complete themselves.
         ("--mem-frac 0.87", {"static_fraction": 0.87}),
         ("--max-num-seq 30", {"max_sequences": 30}),
+        ("--speculative-num-draft-tokens 4", {"draft_tokens": 4}),
+        ("#running-req: 32, accept len: 1.93, cuda graph: True", {"accepted": 1.93}),
+        ("Mean acceptance length: 2.31", {"accepted": 2.31}),
     ],
 )  # fmt: skip
 def test_logs_in_remarks(log, found):
@@ -270,6 +287,13 @@ def test_metrics_as_benchmarks_name_them(metric, unit, kind, per_unit):
     # Prompts of others delay a mean and a rate, and not the median between two tokens.
     served = read_case({**EXAMPLE, "metric": metric, "unit": unit}).kind
     assert served == (kind if metric == "median_itl" else f"served_{kind}")
+
+
+def test_caches_as_logs_name_them():
+    cache = {**EXAMPLE, "unit": "tokens", "concurrency": None}
+    for metric in ("kv_tokens", "GPU KV cache size", "max_total_num_tokens"):
+        assert read_case({**cache, "metric": metric}).kind == "tokens"
+    assert read_case({**cache, "metric": "Available KV cache memory", "unit": "GiB"}).kind == "kv"
 
 
 def test_output_of_aggregated_serving():

@@ -16,7 +16,7 @@ from qsjax.measurements.deployment import (
 )
 from qsjax.measurements.kernels import Kernel
 from qsjax.measurements.memory import release_of
-from qsjax.measurements.names import find_hardware
+from qsjax.measurements.names import find_hardware, metric_of, rate_unit
 from qsjax.specs import Workload
 from qsjax.units import GIB, MS, US
 from qsjax.validate import LARGEST
@@ -112,19 +112,10 @@ def _unpredictable(record: Mapping[str, Any]) -> str | None:
     return next((reason for reason, holds in checks.items() if holds), None)
 
 
-def _rate_unit(record: Mapping[str, Any]) -> str:
-    """The unit of a rate in the spelling "tok/s/gpu"; a server's own total is of the whole."""
-    unit = str(record.get("unit") or "").lower().replace("tokens", "tok").replace("token", "tok")
-    unit = re.sub(r" ?(?:/| per ) ?", "/", re.sub(r"^tps\b", "tok/s", unit))
-    unit = re.sub(r"/(?:sec|second)\b", "/s", unit)
-    # vLLM and SGLang print "Output token throughput (tok/s)".
-    return "tok/s (whole" if unit == "tok/s" and "output" in record["metric"].lower() else unit
-
-
 def _throughput(record: Mapping[str, Any]) -> tuple[Kind, float] | None:
     """Tokens/s: whole deployment per unit of the record."""
     metric, phase = str(record["metric"]).lower(), str(record.get("phase") or "")
-    unit = _rate_unit(record)
+    unit = rate_unit(str(record.get("unit") or ""), metric)
     if unit.startswith("tok/s") and re.search("total|input", metric) and "output" not in metric:
         raise UnusableError(f"metric {record['metric']!r} may count prompts; give output tokens")
     partition = partition_of(record, {})
@@ -150,22 +141,8 @@ def _time_unit(text: str) -> float:
     return _TIMES[name]
 
 
-def _metric(record: Mapping[str, Any]) -> str:
-    """The metric by its name in `_KINDS`, also of benchmarks that say which mean they print.
-
-    A median between tokens has no prompts in it, a mean has.
-    """
-    name = str(record["metric"])
-    plain = re.sub(r"[ _]?\(?ms\)?$", "", name.lower()).replace(" ", "_")
-    if plain in ("median_itl", "p50_itl"):
-        return "median_ITL"
-    if re.sub(r"^(mean|median|avg|average|p50)_", "", plain) in ("tpot", "itl"):
-        return "TPOT"
-    return name
-
-
 def _kind(record: Mapping[str, Any]) -> tuple[Kind, float]:
-    metric = _metric(record)
+    metric = metric_of(str(record["metric"]))
     if metric in _KINDS:
         kind, unit = _KINDS[metric]
         if unit == MS:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -216,7 +217,10 @@ def _model(record: Mapping[str, Any], spec: ModelSpec) -> ModelSpec:
 
 def _convention(record: Mapping[str, Any]) -> Convention:
     text = str(record.get("phase") or "")
-    is_halved = ("TBO" in text and "no TBO" not in text) or "microbatch" in text
+    # vLLM says dual, SGLang two-batch overlap; the flags are those of both.
+    named = r"(?<!no )\b[TD]BO\b|(?:two|dual)-batch overlap|microbatch"
+    flags = "--enable-two-batch-overlap|--enable-dbo"
+    is_halved = bool(re.search(named, text) or re.search(flags, str(record.get("notes") or "")))
     # Context parallelism copies the weights to every KV rank; Helix divides them.
     is_copied = float(record.get("kvp") or 1.0) > 1
     return dataclasses.replace(

@@ -27,8 +27,12 @@ PATTERNS: dict[str, tuple[str, ...]] = {
     "non_torch_gib": (rf"non_torch(?:_memory)?(?:=| takes | ){_NUMBER}",),
     "activation_gib": (rf"activation (?:peak memory takes )?{_NUMBER}",),
     "peak_gib": (rf"peak torch {_NUMBER}", rf"peak_torch_memory={_NUMBER}"),
-    "draft_tokens": (r"draft_tokens=(\d+)", r"verify (\d+) tokens/req"),
-    "accepted": (rf"accept(?:ed)? len(?:gth)? {_NUMBER}", rf"accept ~{_NUMBER}"),
+    "draft_tokens": (
+        r"draft_tokens=(\d+)",
+        r"verify (\d+) tokens/req",
+        rf"speculative-num-draft-tokens{_IS}(\d+)",
+    ),
+    "accepted": (rf"accept(?:ed|ance)? len(?:gth)?:? {_NUMBER}", rf"accept ~{_NUMBER}"),
     "weights_gb": (rf"weights/GPU ~{_NUMBER} ?GB",),
     "max_model_len": (rf"max[-_]model[-_]len{_IS}(\d+)",),
     "max_batched_tokens": (rf"max[-_]num[-_]batched[-_]tokens{_IS}(\d+)",),
@@ -81,7 +85,7 @@ def mean_length(found: Mapping[str, float]) -> float:
 
 def speculation(record: Mapping[str, Any], found: Mapping[str, float]) -> tuple[float, float]:
     """Tokens that a step runs and tokens that it accepts, of each sequence."""
-    if "MTP" not in str(record.get("phase") or ""):
+    if not re.search("MTP|EAGLE|NEXTN", str(record.get("phase") or ""), re.IGNORECASE):
         return 1.0, 1.0
     run = found.get("draft_tokens", 2.0)
     # "accept length 1.8-1.9": the middle of the range that follows.

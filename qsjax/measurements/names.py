@@ -1,4 +1,4 @@
-"""How publications spell models, accelerators and precisions."""
+"""How publications spell models, accelerators, precisions, metrics and units."""
 
 import dataclasses
 import re
@@ -140,3 +140,36 @@ def find_hardware(name: str) -> HardwareEntry | None:
         return catalog.hardware_entry(name)
     except ValueError:
         return None
+
+
+# What benchmarks and logs call some metrics, in lower case.
+_METRICS = {
+    "median_itl": "median_ITL",
+    "p50_itl": "median_ITL",
+    "gpu_kv_cache_size": "kv_tokens",
+    "max_total_num_tokens": "kv_tokens",
+    "available_kv_cache_memory": "kv_gib_available",
+}
+
+
+def metric_of(name: str) -> str:
+    """The metric of a published name, also of benchmarks that say which mean they print.
+
+    A median between tokens has no prompts in it, a mean has. Other names stay as they are.
+    """
+    plain = re.sub(r"[ _]?\(?ms\)?$", "", name.lower()).replace(" ", "_")
+    if plain in _METRICS:
+        return _METRICS[plain]
+    bare = re.sub(r"^(mean|median|avg|average|p50)_", "", plain)
+    return "TPOT" if bare in ("tpot", "itl") else name
+
+
+def rate_unit(unit: str, metric: str) -> str:
+    """A rate in the spelling "tok/s/gpu"; a server's own total is "tok/s (whole".
+
+    vLLM and SGLang print "Output token throughput (tok/s)".
+    """
+    plain = unit.lower().replace("tokens", "tok").replace("token", "tok")
+    plain = re.sub(r" ?(?:/| per ) ?", "/", re.sub(r"^tps\b", "tok/s", plain))
+    plain = re.sub(r"/(?:sec|second)\b", "/s", plain)
+    return "tok/s (whole" if plain == "tok/s" and "output" in metric.lower() else plain
