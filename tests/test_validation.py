@@ -209,6 +209,13 @@ def test_records_of_one_publication_share_their_setting():
     # Of two settings neither is that of the record which states none.
     several = read_cases([first, {**first, "notes": "gmu .9"}, second])
     assert [c.facts.get("memory_utilisation") for c in several] == [0.8, 0.9, None]
+    # Another value of the same metric has another setting: here the engine's default.
+    default = {**first, "value": 12.0, "notes": "HBM 96 GB"}
+    lent = [
+        (c.facts.get("memory_utilisation"), c.facts["memory_gb"])
+        for c in read_cases([first, default])
+    ]
+    assert lent == [(0.8, 96), (None, 96)]
 
 
 @pytest.mark.parametrize(

@@ -28,9 +28,8 @@ Kind = (
 # Contexts between which the published linear fits of the inter-token latency were made [tokens].
 SWEEP = (256.0, 125_000.0)
 GPUS_PER_NODE = 8.0
-MEMORY_FACTS = frozenset(
-    ("memory_utilisation", "static_fraction", "memory_gb", "memory_gib", "weights_gb")
-)
+_SHARES = frozenset(("memory_utilisation", "static_fraction"))
+MEMORY_FACTS = _SHARES | {"memory_gb", "memory_gib", "weights_gb"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,26 +200,39 @@ def _capacity_case(
 def read_cases(records: Sequence[Mapping[str, Any]]) -> list[Case | Kernel | Skipped]:
     """Every record as a case, or why the model does not predict it.
 
-    Records of one publication about one deployment share what it states of the memory, unless it
-    states several values.
+    Records of one publication about one deployment share what it states of the memory.
     """
-    shared: dict[tuple[str, ...], dict[str, set[float]]] = {}
+    shared: dict[tuple[str, ...], list[tuple[Mapping[str, Any], dict[str, float]]]] = {}
     for record in records:
-        own = shared.setdefault(_publication(record), {})
-        if read.malformed(record):
-            continue
-        for name, value in read.facts(record).items():
-            if name in MEMORY_FACTS:
-                own.setdefault(name, set()).add(value)
+        wrong = read.malformed(record)
+        stated = (record, {} if wrong else read.facts(record))
+        shared.setdefault(_publication(record), []).append(stated)
     found = []
     for i, record in enumerate(records):
-        stated = shared[_publication(record)].items()
-        lent = {name: min(values) for name, values in stated if len(values) == 1}
+        lent = _lent(record, shared[_publication(record)])
         full = {**record, **{k: v for k, v in lent.items() if record.get(k) is None}}
         if i and "same experiment as previous record" in str(record.get("notes")):
             full["phase"] = records[i - 1].get("phase")
         found.append(read_case(full))
     return found
+
+
+def _lent(
+    record: Mapping[str, Any], others: Sequence[tuple[Mapping[str, Any], dict[str, float]]]
+) -> dict[str, float]:
+    """What a publication states of the memory of a record.
+
+    Two values of one metric are of two settings, so that neither lends the other its share; nor
+    does a publication that states several.
+    """
+    values: dict[str, set[float]] = {}
+    for other, stated in others:
+        is_another = other.get("metric") == record.get("metric") and other is not record
+        is_another = is_another and other.get("value") != record.get("value")
+        for name in MEMORY_FACTS & set(stated):
+            if not (is_another and name in _SHARES):
+                values.setdefault(name, set()).add(stated[name])
+    return {name: min(found) for name, found in values.items() if len(found) == 1}
 
 
 def _publication(record: Mapping[str, Any]) -> tuple[str, ...]:
