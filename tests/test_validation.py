@@ -27,6 +27,7 @@ from qsjax.measurements import (
 )
 from qsjax.measurements.deployment import engine_of, entries_of
 from qsjax.measurements.facts import facts
+from qsjax.measurements.names import precision_of
 from qsjax.measurements.storage import load_engines
 from qsjax.specs import PHYSICAL, Partition, Workload
 from qsjax.units import GIB, MS
@@ -106,6 +107,20 @@ def test_remarks_are_read():
     assert one.convention.two_batch_overlap
 
 
+def test_schedules_under_the_names_of_both_engines():
+    for phase in ("decode-only TBO", "decode, DBO on", "dual-batch overlap", "two-batch overlap"):
+        assert read_case({**EXAMPLE, "phase": phase}).deployments[0].convention.two_batch_overlap
+    for flag in ("--enable-two-batch-overlap", "--enable-dbo"):
+        assert read_case({**EXAMPLE, "notes": flag}).deployments[0].convention.two_batch_overlap
+    for phase in ("decode, no TBO", "decode, no DBO", "decode"):
+        assert (
+            not read_case({**EXAMPLE, "phase": phase}).deployments[0].convention.two_batch_overlap
+        )
+    drafts = {**EXAMPLE, "phase": "decode-only EAGLE", "notes": "accept len: 2.5, draft_tokens=4"}
+    work = read_case(drafts).deployments[0].workload
+    assert (work.query_tokens, work.tokens_per_step) == (4, 2.5)
+
+
 @pytest.mark.parametrize("between", [" ", "=", ": ", " = "])
 def test_flags_in_remarks(between):
     flags = ("--gpu-memory-utilization", "--mem-fraction-static", "--max-model-len")
@@ -118,6 +133,39 @@ def test_flags_in_remarks(between):
         "max_model_len": 4096,
     }
     assert facts({"notes": f"gpu_memory_utilization{between}.9"}) == {"memory_utilisation": 0.9}
+
+
+@pytest.mark.parametrize(
+    ("log", "found"),
+    [
+        # vLLM: the arguments that it prints, and two forms of its first engine's profiling.
+        (
+            "non-default args: {'max_model_len': 131072, 'gpu_memory_utilization': 0.65}",
+            {"max_model_len": 131072, "memory_utilisation": 0.65},
+        ),
+        (
+            "total_gpu_memory (23.58GiB) x gpu_memory_utilization (0.99) = 23.35GiB; model weights "
+            "take 21.21GiB; non_torch_memory takes 0.20GiB; PyTorch activation peak memory takes "
+            "0.37GiB",
+            {"memory_gib": 23.58, "memory_utilisation": 0.99, "non_torch_gib": 0.2,
+             "activation_gib": 0.37},
+        ),
+        (
+            "total_gpu_memory=23.58GiB initial_memory_usage=15.34GiB peak_torch_memory=17.06GiB "
+            "non_torch_memory=0.35GiB kv_cache_size=3.81GiB gpu_memory_utilization=0.90",
+            {"memory_gib": 23.58, "peak_gib": 17.06, "non_torch_gib": 0.35,
+             "memory_utilisation": 0.9},
+        ),
+        # Flags that the engines complete themselves.
+        ("--mem-frac 0.87", {"static_fraction": 0.87}),
+        ("--max-num-seq 30", {"max_sequences": 30}),
+        ("--speculative-num-draft-tokens 4", {"draft_tokens": 4}),
+        ("#running-req: 32, accept len: 1.93, cuda graph: True", {"accepted": 1.93}),
+        ("Mean acceptance length: 2.31", {"accepted": 2.31}),
+    ],
+)  # fmt: skip
+def test_logs_in_remarks(log, found):
+    assert facts({"notes": log}) == found
 
 
 def test_files_of_ones_own_are_not_taken_for_what_their_name_contains(tmp_path):
@@ -140,6 +188,11 @@ def test_files_of_ones_own_are_not_taken_for_what_their_name_contains(tmp_path):
         ("Qwen/Qwen2.5-72B-Instruct-GPTQ-Int4", "qwen2.5-72b"),
         ("RedHatAI/Llama-3.3-70B-Instruct-quantized.w8a8", "llama-3.1-70b"),
         ("RedHatAI/Llama-3.1-8B-Instruct-FP8-dynamic", "llama-3.1-8b"),
+        ("amd/Llama-3.1-405B-Instruct-FP8-KV", "llama-3.1-405b"),
+        ("nvidia/DeepSeek-R1-0528-NVFP4-v2", "deepseek-v3"),
+        ("DeepSeek-R1-0528-FP4-V2", "deepseek-v3"),
+        ("deepseek-ai/DeepSeek-V3.1-Terminus", "deepseek-v3"),
+        ("llama3-70b", "llama-3.1-70b"),
     ],
 )
 def test_checkpoints_of_a_shape(name, entry):
@@ -153,6 +206,112 @@ def test_records_of_one_publication_share_their_setting():
     cases = read_cases([first, second, other])
     assert [c.deployments[0].convention.two_batch_overlap for c in cases] == [True, True, False]
     assert [c.facts.get("memory_utilisation") for c in cases] == [0.8, 0.8, None]
+    # Of two settings neither is that of the record which states none.
+    several = read_cases([first, {**first, "notes": "gmu .9"}, second])
+    assert [c.facts.get("memory_utilisation") for c in several] == [0.8, 0.9, None]
+    # Another value of the same metric has another setting: here the engine's default.
+    default = {**first, "value": 12.0, "notes": "HBM 96 GB"}
+    lent = [
+        (c.facts.get("memory_utilisation"), c.facts["memory_gb"])
+        for c in read_cases([first, default])
+    ]
+    assert lent == [(0.8, 96), (None, 96)]
+
+
+@pytest.mark.parametrize(
+    ("text", "stored"),
+    [
+        *(("bfloat16", 2.0), ("float16", 2.0), ("torch.bfloat16", 2.0), ("half", 2.0)),
+        *(("float8_e4m3fn", 1.0), ("e4m3", 1.0), ("W8A8", 1.0), ("w8a8 smoothquant", 1.0)),
+        *(("W4A16", 0.5625), ("gptq", 0.5625), ("4 bits", None)),
+    ],
+)
+def test_spellings_of_precisions(text, stored):
+    found = precision_of(text)
+    assert (None if found is None else found.stored) == stored
+
+
+def test_a_cache_that_follows_the_engine():
+    for text in ("auto", "", None):
+        assert read_case({**EXAMPLE, "kv_dtype": text}).deployments[0].workload.bytes_kv == 2
+    engine = {**EXAMPLE, "kv_dtype": "auto", "engine": "TensorRT-LLM 1.0"}
+    assert read_case(engine).deployments[0].workload.bytes_kv == 1
+
+
+def test_the_cache_of_sparse_latent_attention():
+    """SGLang on B200 logs 54.52 GiB of 1,462,784 tokens, 656 B a layer, without a flag for FP8."""
+    sparse = {
+        **EXAMPLE,
+        "model": "deepseek-v3.2",
+        "gpu": "b200",
+        "engine": "sglang",
+        "kv_dtype": None,
+    }
+    work = read_case(sparse).deployments[0].workload
+    entry = work.bytes_kv * (512 + 64) + work.kv_scale_bytes
+    assert entry == 656 == round(54.52 * GIB / 1_462_784 / 61)
+    for change in ({"gpu": "h200"}, {"engine": "vllm"}, {"kv_dtype": "bf16"}):
+        other = read_case({**sparse, **change}).deployments[0].workload
+        assert (other.bytes_kv, other.kv_scale_bytes) == (2, 0), change
+    stated = read_case({**sparse, "engine": "vllm", "kv_dtype": "fp8"}).deployments[0].workload
+    assert (stated.bytes_kv, stated.kv_scale_bytes) == (1, 80)
+    dense = read_case({**sparse, "model": "deepseek-v3"}).deployments[0].workload
+    assert (dense.bytes_kv, dense.kv_scale_bytes) == (2, 0)
+
+
+def test_sglang_counts_attention_replicas_within_tp():
+    record = {**EXAMPLE, "model": "DeepSeek-R1", "engine": "sglang", "dp": 4, "concurrency": 32}
+    one = read_case(record).deployments[0]
+    assert (one.partition.tp, one.partition.dp, one.partition.ep) == (2, 4, 1)
+    assert one.workload.batch == 8
+    assert read_case({**record, "ep": 8}).deployments[0].partition.ep == 8
+    # What no flags of an engine mean is not read as something else.
+    for change in ({"engine": "vllm"}, {"dp": 3}, {"n_gpus": 4}):
+        wrong = read_case({**record, **change})
+        assert "pp=1, kvp=1 take more than n_gpus=" in wrong.because
+    # A replica that the record leaves out is one more of the same.
+    assert read_case({**EXAMPLE, "n_gpus": 16, "dp": 1}).deployments[0].partition.dp == 2
+
+
+@pytest.mark.parametrize(
+    ("metric", "unit", "kind", "per_unit"),
+    [
+        ("output_throughput", "tok/s", "throughput", 1),
+        ("Output token throughput", "tokens/s", "throughput", 1),
+        ("output_tput_per_gpu", "tokens/sec/GPU", "throughput", 8),
+        ("output_tput_per_gpu", "TPS/GPU", "throughput", 8),
+        ("output_throughput", "tokens/s per GPU", "throughput", 8),
+        ("tokens_per_second", "tok/s/user", "throughput", 16),
+        ("Mean TPOT (ms)", "ms", "tpot", MS),
+        ("mean_tpot_ms", "ms", "tpot", MS),
+        ("median_itl", "ms", "tpot", MS),
+        ("mean_ITL", "s", "tpot", 1),
+    ],
+)
+def test_metrics_as_benchmarks_name_them(metric, unit, kind, per_unit):
+    case = read_case({**EXAMPLE, "phase": "decode", "metric": metric, "unit": unit})
+    assert (case.kind, case.unit) == (kind, pytest.approx(per_unit))
+    # Prompts of others delay a mean and a rate, and not the median between two tokens.
+    served = read_case({**EXAMPLE, "metric": metric, "unit": unit}).kind
+    assert served == (kind if metric == "median_itl" else f"served_{kind}")
+
+
+def test_caches_as_logs_name_them():
+    cache = {**EXAMPLE, "unit": "tokens", "concurrency": None}
+    for metric in ("kv_tokens", "GPU KV cache size", "max_total_num_tokens"):
+        assert read_case({**cache, "metric": metric}).kind == "tokens"
+    assert read_case({**cache, "metric": "Available KV cache memory", "unit": "GiB"}).kind == "kv"
+
+
+def test_output_of_aggregated_serving():
+    """Every sequence makes a token in the time per token that the prompts of others lengthen."""
+    rate = {**EXAMPLE, "metric": "output_throughput", "unit": "tok/s"}
+    time, total = (one.value for one in predict([read_case(EXAMPLE), read_case(rate)]))
+    assert total == pytest.approx(16 / (time * MS))
+    assert total < predict([read_case({**rate, "phase": "decode"})])[0].value
+    assert predict([read_case(rate)])[0].shares["prefill"] > 0
+    mixed = read_case({**EXAMPLE, "phase": "mixed"})
+    assert predict([mixed])[0].value == pytest.approx(time)
 
 
 @pytest.mark.parametrize(
@@ -184,6 +343,9 @@ def test_records_of_one_publication_share_their_setting():
         ({"gpu": "GH200 480GB"}, "is not in the catalogue"),
         ({"gpu": "H20-3e 141GB"}, "is not in the catalogue"),
         ({"metric": "smoothness"}, "metric 'smoothness'"),
+        ({"metric": "throughput", "unit": "tok/s"}, "metric 'throughput' in 'tok/s'"),
+        ({"metric": "total_throughput", "unit": "tok/s/GPU"}, "may count prompts"),
+        ({"metric": "output_throughput", "unit": "tok/s", "osl": None}, "unknown lengths"),
         ({"category": "mlperf_v5.1"}, "unknown batch: mixed prefill"),
         ({"weights_dtype": "nf3"}, "unknown precision of the weights 'nf3'"),
         ({"notes": "SIMULATOR, not silicon"}, "simulated"),
@@ -402,6 +564,12 @@ OSS = {
         ({"source": "https://blog.vllm.ai/2025/08/05/gpt-oss.html"}, "marlin"),
         ({"source": "2025/08/05", "engine": "vllm 0.18.0"}, "triton"),
         ({"category": SERVED, "engine": "vllm 0.18.0"}, "marlin"),
+        ({"notes": "VLLM_MXFP4_USE_MARLIN=1 vllm serve"}, "marlin"),
+        ({"notes": "VLLM_MXFP4_USE_MARLIN=0 vllm serve"}, "triton"),
+        ({"notes": "--moe-backend marlin"}, "marlin"),
+        ({"notes": "--moe-backend triton", "engine": "vllm 0.11.0"}, "triton"),
+        ({"notes": "VLLM_MXFP4_USE_MARLIN=1", "expert_kernels": "triton"}, "triton"),
+        ({"source": "https://github.com/SemiAnalysisAI/InferenceX/issues/828"}, "marlin"),
         ({"expert_kernels": "marlin"}, "marlin"),
         ({"expert_kernels": "triton", "engine": "vllm 0.11.0"}, "triton"),
     ],

@@ -16,20 +16,20 @@ from qsjax.measurements.deployment import (
 )
 from qsjax.measurements.kernels import Kernel
 from qsjax.measurements.memory import release_of
-from qsjax.measurements.names import find_hardware
+from qsjax.measurements.names import find_hardware, metric_of, rate_unit
 from qsjax.specs import Workload
 from qsjax.units import GIB, MS, US
 from qsjax.validate import LARGEST
 
-Kind = Literal[
-    "tpot", "served_tpot", "throughput", "static", "slope", "intercept", "tokens", "kv", "weights"
-]
+Kind = (
+    Literal["tpot", "served_tpot", "throughput", "served_throughput", "static"]
+    | Literal["slope", "intercept", "tokens", "kv", "weights"]
+)
 # Contexts between which the published linear fits of the inter-token latency were made [tokens].
 SWEEP = (256.0, 125_000.0)
 GPUS_PER_NODE = 8.0
-MEMORY_FACTS = frozenset(
-    ("memory_utilisation", "static_fraction", "memory_gb", "memory_gib", "weights_gb")
-)
+_SHARES = frozenset(("memory_utilisation", "static_fraction"))
+MEMORY_FACTS = _SHARES | {"memory_gb", "memory_gib", "weights_gb"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class Case:
 
     Attributes:
         id: of the record.
-        kind: what is predicted: time per token without or with the prompts of others, tokens/s,
+        kind: what is predicted: time per token or tokens/s without or with the prompts of others,
             tokens/s of a static batch, slope and intercept of the time per token over the context,
             tokens that the cache holds, bytes of cache or weights per GPU.
         measured: in the unit of the record.
@@ -113,11 +113,15 @@ def _unpredictable(record: Mapping[str, Any]) -> str | None:
 
 def _throughput(record: Mapping[str, Any]) -> tuple[Kind, float] | None:
     """Tokens/s: whole deployment per unit of the record."""
-    unit = str(record.get("unit") or "")
+    metric, phase = str(record["metric"]).lower(), str(record.get("phase") or "")
+    unit = rate_unit(str(record.get("unit") or ""), metric)
+    if unit.startswith("tok/s") and re.search("total|input", metric) and "output" not in metric:
+        raise UnusableError(f"metric {record['metric']!r} may count prompts; give output tokens")
     partition = partition_of(record, {})
     gpus = float(partition.dp) * float(partition.tp) * float(partition.pp) * float(partition.kvp)  # type: ignore[arg-type]  # floats of partition_of
-    kind: Kind = "static" if "static" in str(record.get("phase") or "") else "throughput"
-    if unit.startswith("tok/s/GPU"):
+    kind: Kind = "served_throughput" if "aggregated" in phase else "throughput"
+    kind = "static" if "static" in phase else kind
+    if unit.startswith("tok/s/gpu"):
         return kind, gpus
     if unit.startswith("tok/s/node"):
         return kind, gpus / GPUS_PER_NODE
@@ -137,12 +141,13 @@ def _time_unit(text: str) -> float:
 
 
 def _kind(record: Mapping[str, Any]) -> tuple[Kind, float]:
-    metric = str(record["metric"])
+    metric = metric_of(str(record["metric"]))
     if metric in _KINDS:
         kind, unit = _KINDS[metric]
         if unit == MS:
             unit = _time_unit(str(record["unit"]))
-        if metric == "TPOT" and "aggregated" in str(record.get("phase") or ""):
+        phase = str(record.get("phase") or "")
+        if metric == "TPOT" and ("aggregated" in phase or phase.startswith("mixed")):
             kind = "served_tpot"
         return kind, unit
     found = _throughput(record)
@@ -197,20 +202,37 @@ def read_cases(records: Sequence[Mapping[str, Any]]) -> list[Case | Kernel | Ski
 
     Records of one publication about one deployment share what it states of the memory.
     """
-    shared: dict[tuple[str, ...], dict[str, float]] = {}
+    shared: dict[tuple[str, ...], list[tuple[Mapping[str, Any], dict[str, float]]]] = {}
     for record in records:
-        own = shared.setdefault(_publication(record), {})
-        if read.malformed(record):
-            continue
-        own.update({k: v for k, v in read.facts(record).items() if k in MEMORY_FACTS})
+        wrong = read.malformed(record)
+        stated = (record, {} if wrong else read.facts(record))
+        shared.setdefault(_publication(record), []).append(stated)
     found = []
     for i, record in enumerate(records):
-        lent = shared[_publication(record)].items()
-        full = {**record, **{k: v for k, v in lent if record.get(k) is None}}
+        lent = _lent(record, shared[_publication(record)])
+        full = {**record, **{k: v for k, v in lent.items() if record.get(k) is None}}
         if i and "same experiment as previous record" in str(record.get("notes")):
             full["phase"] = records[i - 1].get("phase")
         found.append(read_case(full))
     return found
+
+
+def _lent(
+    record: Mapping[str, Any], others: Sequence[tuple[Mapping[str, Any], dict[str, float]]]
+) -> dict[str, float]:
+    """What a publication states of the memory of a record.
+
+    Two values of one metric are of two settings, so that neither lends the other its share; nor
+    does a publication that states several.
+    """
+    values: dict[str, set[float]] = {}
+    for other, stated in others:
+        is_another = other.get("metric") == record.get("metric") and other is not record
+        is_another = is_another and other.get("value") != record.get("value")
+        for name in MEMORY_FACTS & set(stated):
+            if not (is_another and name in _SHARES):
+                values.setdefault(name, set()).add(stated[name])
+    return {name: min(found) for name, found in values.items() if len(found) == 1}
 
 
 def _publication(record: Mapping[str, Any]) -> tuple[str, ...]:
@@ -243,7 +265,7 @@ def read_case(record: Mapping[str, Any]) -> Case | Kernel | Skipped:
         deployments = tuple(deployment_of(record, context=context) for context in contexts)
         if kind == "static" and not deployments[0].prompt:
             raise UnusableError("unknown lengths of prompt and output")
-        if kind == "served_tpot" and not deployments[0].output:
+        if kind in ("served_tpot", "served_throughput") and not deployments[0].output:
             raise UnusableError("unknown lengths of prompt and output")
     except (TypeError, ValueError) as error:  # also fields that are no numbers
         return Skipped(id=name, because=str(error))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from qsjax.measurements import experts
 from qsjax.measurements import facts as read
 from qsjax.measurements.experts import ExpertKernels
 from qsjax.measurements.names import PRECISIONS, Precision, find_hardware, find_model, precision_of
+from qsjax.measurements.storage import load_engines
 from qsjax.specs import (
     KV_CP,
     KV_HELIX,
@@ -66,10 +68,22 @@ def _count(record: Mapping[str, Any], name: str) -> float:
 
 
 def partition_of(record: Mapping[str, Any], found: Mapping[str, float]) -> Partition:
-    """Parallel degrees; what a record leaves out follows from its GPU count."""
+    """Parallel degrees; what a record leaves out follows from its GPU count.
+
+    SGLang's flags count the GPUs of a stage as `tp`, of which attention replicas take `dp` parts:
+    --tp 8 --dp 8 --enable-dp-attention runs on 8 GPUs.
+
+    Raises:
+        UnusableError: If the degrees need more GPUs than the record has.
+    """
     tp, dp, kvp = (_count(record, name) for name in ("tp", "dp", "kvp"))
     gpus, pp = _count(record, "n_gpus"), _count(record, "pp") or 1.0
     kvp = kvp or 1.0
+    if gpus and tp * max(1.0, dp) * pp * kvp > gpus:
+        if engine_of(record) != "sglang" or tp * pp * kvp != gpus or tp % dp:
+            given = f"tp={tp:g}, dp={dp or 1:g}, pp={pp:g}, kvp={kvp:g}"
+            raise UnusableError(f"{given} take more than n_gpus={gpus:g}; tp counts one replica")
+        tp /= dp
     tp = tp or (gpus / (dp * pp * kvp) if dp and gpus else 1.0)
     dp = max(1.0, gpus / (tp * pp * kvp)) if gpus else dp or 1.0
     ep = _count(record, "ep")
@@ -160,15 +174,32 @@ def _weights(
     return ffn, ffn, launches
 
 
-def _kv_bytes(record: Mapping[str, Any], engine: str, ffn: Precision) -> float:
-    text = str(record.get("kv_dtype") or "")
-    if not text:
+def _kv_bytes(
+    record: Mapping[str, Any], engine: str, ffn: Precision, model: str, hardware: HardwareEntry
+) -> float:
+    text = str(record.get("kv_dtype") or "auto")
+    if text.lower() == "auto":
+        if engine == "sglang" and model in load_engines()[engine]["fp8_cache_with_fp4_units"]:
+            return 1.0 if experts.has_fp4_units(hardware) else 2.0
         # TensorRT-LLM checkpoints below 16 bits bring an FP8 cache; vLLM and SGLang keep BF16.
         return 1.0 if engine == "trtllm" and ffn.stored <= 1.0 else 2.0
     precision = precision_of(text)
     if precision is None:
         raise UnusableError(f"unknown precision of the cache {text!r}")
     return precision.stored
+
+
+def _kv_scales(engine: str, bytes_kv: float, spec: ModelSpec) -> float:
+    """What an entry of sparse latent attention holds beside 8-bit elements, by token and layer [B].
+
+    Four scales of 4 B, and the rotary part in BF16: 656 B, of which 576 are elements.
+    Source: `fp8_ds_mla` of vLLM; 54.52 GiB of 1,462,784 tokens in
+    https://github.com/sgl-project/sglang/pull/11309.
+    """
+    is_sparse = float(spec.index_dim) > 0 and float(spec.kv_latent) > 0  # type: ignore[arg-type]  # catalogue entries hold floats
+    if not (is_sparse and bytes_kv == 1.0 and engine in ("vllm", "sglang")):
+        return 0.0
+    return 16.0 + float(spec.rope_dim)  # type: ignore[arg-type]  # catalogue entries hold floats
 
 
 def _model(record: Mapping[str, Any], spec: ModelSpec) -> ModelSpec:
@@ -186,7 +217,10 @@ def _model(record: Mapping[str, Any], spec: ModelSpec) -> ModelSpec:
 
 def _convention(record: Mapping[str, Any]) -> Convention:
     text = str(record.get("phase") or "")
-    is_halved = ("TBO" in text and "no TBO" not in text) or "microbatch" in text
+    # vLLM says dual, SGLang two-batch overlap; the flags are those of both.
+    named = r"(?<!no )\b[TD]BO\b|(?:two|dual)-batch overlap|microbatch"
+    flags = "--enable-two-batch-overlap|--enable-dbo"
+    is_halved = bool(re.search(named, text) or re.search(flags, str(record.get("notes") or "")))
     # Context parallelism copies the weights to every KV rank; Helix divides them.
     is_copied = float(record.get("kvp") or 1.0) > 1
     return dataclasses.replace(
@@ -233,12 +267,14 @@ def deployment_of(record: Mapping[str, Any], *, context: float | None = None) ->
     kernels = experts.kernels_of(record, engine, hardware)
     ffn, attention, launches = _weights(record, model, kernels, partition)
     run, accepted = read.speculation(record, found)
+    bytes_kv = _kv_bytes(record, engine, ffn, model.name, hardware)
     workload = Workload(
         context=context or own_context,
         batch=batch,
         bytes_attn_weight=attention.stored,
         bytes_ffn_weight=ffn.stored,
-        bytes_kv=_kv_bytes(record, engine, ffn),
+        bytes_kv=bytes_kv,
+        kv_scale_bytes=_kv_scales(engine, bytes_kv, model.spec),
         bytes_dispatch=min(2.0, max(1.0, ffn.stored)),
         kv_block=KV_BLOCK,
         query_tokens=run,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import re
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
@@ -49,8 +50,25 @@ def _is_default(record: Mapping[str, Any], since: Mapping[str, Any]) -> bool:
     return date is None or date >= first
 
 
+def _asked_for(record: Mapping[str, Any], rule: Mapping[str, Any]) -> bool:
+    """Whether the scripts of a record's source are known to set what its remarks leave out."""
+    source = str(record.get("source") or "")
+    return record.get("category") in rule["chosen_by"] or any(
+        repository in source for repository in rule["chosen_at"]
+    )
+
+
+def _remarked(record: Mapping[str, Any]) -> Kernels | None:
+    """The kernels that vLLM's flags in the notes ask for."""
+    notes = str(record.get("notes") or "")
+    if re.search(r"VLLM_MXFP4_USE_MARLIN ?= ?(1|true)", notes, re.IGNORECASE):
+        return "marlin"
+    found = re.search(r"--moe-backend[ =](marlin|triton)\b", notes)
+    return None if found is None else "marlin" if found[1] == "marlin" else "triton"
+
+
 def name_of(record: Mapping[str, Any], engine: str, hardware: HardwareEntry) -> Kernels:
-    """The kernels of a record: as it states in `expert_kernels`, else its engine's default.
+    """The kernels of a record: as it states by field or by flag, else its engine's default.
 
     Raises:
         ValueError: If the record states kernels that have no rule.
@@ -63,13 +81,16 @@ def name_of(record: Mapping[str, Any], engine: str, hardware: HardwareEntry) -> 
             raise ValueError(f"unknown kernels of the experts {stated!r}; use {known}")
         name: Kernels = stated
         return name
+    remarked = _remarked(record)
+    if remarked is not None:
+        return remarked
     if has_fp4_units(hardware):
         return "flashinfer"
     rule = rules["triton"]
     runs_triton = (
         engine == "vllm"
         and hardware.name.startswith(tuple(rule["accelerators"]))
-        and record.get("category") not in rules["marlin"]["chosen_by"]
+        and not _asked_for(record, rules["marlin"])
         and _is_default(record, rule["since"])
     )
     return "triton" if runs_triton else "marlin"

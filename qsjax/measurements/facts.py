@@ -11,7 +11,8 @@ from typing import Any
 from qsjax.validate import LARGEST
 
 _NUMBER = r"(\d*\.?\d+)"
-_IS = "(?: ?[=:] ?| )"  # between a flag and its value
+# Between a flag and its value: "--flag 1", "flag=1", "'flag': 1", "flag (1)".
+_IS = r"['\"]?(?: ?[=:] ?| \(| )"
 # Fact: patterns in the notes, of which the first that matches counts. Memory is in GiB.
 PATTERNS: dict[str, tuple[str, ...]] = {
     "memory_utilisation": (
@@ -19,19 +20,23 @@ PATTERNS: dict[str, tuple[str, ...]] = {
         rf"gpu[-_ ]memory[-_ ]utili[sz]ation{_IS}{_NUMBER}",
         rf"free_gpu_memory_fraction{_IS}{_NUMBER}",
     ),
-    "static_fraction": (rf"mem[-_]fraction[-_]static{_IS}{_NUMBER}",),
-    "memory_gib": (rf"total {_NUMBER} ?GiB",),
+    "static_fraction": (rf"mem[-_]frac(?:tion)?(?:[-_]static)?{_IS}{_NUMBER}",),
+    "memory_gib": (rf"total {_NUMBER} ?GiB", rf"total_gpu_memory{_IS}{_NUMBER} ?GiB"),
     "memory_gb": (rf"HBM {_NUMBER} ?GB\b",),
     "usable_gib": (rf"total {_NUMBER} usable", rf"usable {_NUMBER} \(gmu"),
-    "non_torch_gib": (rf"non_torch {_NUMBER}",),
-    "activation_gib": (rf"activation {_NUMBER}",),
-    "peak_gib": (rf"peak torch {_NUMBER}",),
-    "draft_tokens": (r"draft_tokens=(\d+)", r"verify (\d+) tokens/req"),
-    "accepted": (rf"accept(?:ed)? len(?:gth)? {_NUMBER}", rf"accept ~{_NUMBER}"),
+    "non_torch_gib": (rf"non_torch(?:_memory)?(?:=| takes | ){_NUMBER}",),
+    "activation_gib": (rf"activation (?:peak memory takes )?{_NUMBER}",),
+    "peak_gib": (rf"peak torch {_NUMBER}", rf"peak_torch_memory={_NUMBER}"),
+    "draft_tokens": (
+        r"draft_tokens=(\d+)",
+        r"verify (\d+) tokens/req",
+        rf"speculative-num-draft-tokens{_IS}(\d+)",
+    ),
+    "accepted": (rf"accept(?:ed|ance)? len(?:gth)?:? {_NUMBER}", rf"accept ~{_NUMBER}"),
     "weights_gb": (rf"weights/GPU ~{_NUMBER} ?GB",),
     "max_model_len": (rf"max[-_]model[-_]len{_IS}(\d+)",),
     "max_batched_tokens": (rf"max[-_]num[-_]batched[-_]tokens{_IS}(\d+)",),
-    "max_sequences": (rf"max[-_]num[-_]seqs{_IS}(\d+)",),
+    "max_sequences": (rf"max[-_]num[-_]seqs?{_IS}(\d+)",),
     "max_total_tokens": (rf"max[-_]total[-_]tokens{_IS}(\d+)",),
     "redundant_experts": (r"\((\d+) redundant\)", r"\(\+(\d+) redundant\)"),
     "length_ratio": (rf"range-ratio {_NUMBER}",),
@@ -80,7 +85,7 @@ def mean_length(found: Mapping[str, float]) -> float:
 
 def speculation(record: Mapping[str, Any], found: Mapping[str, float]) -> tuple[float, float]:
     """Tokens that a step runs and tokens that it accepts, of each sequence."""
-    if "MTP" not in str(record.get("phase") or ""):
+    if not re.search("MTP|EAGLE|NEXTN", str(record.get("phase") or ""), re.IGNORECASE):
         return 1.0, 1.0
     run = found.get("draft_tokens", 2.0)
     # "accept length 1.8-1.9": the middle of the range that follows.

@@ -1,4 +1,4 @@
-"""How publications spell models, accelerators and precisions."""
+"""How publications spell models, accelerators, precisions, metrics and units."""
 
 import dataclasses
 import re
@@ -10,7 +10,7 @@ from qsjax.specs import Dtype
 # What a publication appends to the name of an architecture; removed one after another.
 _APPENDED = re.compile(
     r"[\s_-]+(\(.*\)|w8a8|bf16|fp8|nvfp4|awq|fp16|instruct|shape.*|h20|h800|671b|99(\.9)?|0528"
-    r"|fp4|int4|int8|gptq|dynamic|quantized\.w\d+a\d+)$",
+    r"|fp4|(nv)?fp4-v\d|mxfp4|fp8-kv|int4|int8|gptq|dynamic|terminus|quantized\.w\d+a\d+)$",
     re.IGNORECASE,
 )
 _ALIASES = {
@@ -25,6 +25,8 @@ _ALIASES = {
     # Of the same shape.
     "llama-3-8b": "llama-3.1-8b",
     "llama-3-70b": "llama-3.1-70b",
+    "llama3-8b": "llama-3.1-8b",
+    "llama3-70b": "llama-3.1-70b",
     "meta-llama-3-8b": "llama-3.1-8b",
     "meta-llama-3-70b": "llama-3.1-70b",
     "mistral-7b-v0.2": "mistral-7b",
@@ -77,11 +79,26 @@ PRECISIONS: dict[str, Precision] = {
     "int4": Precision(stored=0.5625, native="bf16"),
     "awq": Precision(stored=0.52, native="bf16"),
 }
+# As configurations, flags and checkpoints (bits of weights and activations) spell them.
+_SPELLINGS = {
+    "bfloat16": "bf16",
+    "float16": "fp16",
+    "half": "fp16",
+    "float8": "fp8",
+    "e4m3": "fp8",
+    "w8a8": "int8",
+    "w4a16": "int4",
+    "gptq": "int4",
+}
 
 
 def precision_of(name: str) -> Precision | None:
     """The precision that a text begins with ("fp8 FFN + bf16 attn" is fp8); None if unknown."""
-    return next((p for key, p in PRECISIONS.items() if name.lower().startswith(key)), None)
+    low = name.strip().lower().removeprefix("torch.")
+    for spelling, key in _SPELLINGS.items():
+        if low.startswith(spelling):
+            return PRECISIONS[key]
+    return next((p for key, p in PRECISIONS.items() if low.startswith(key)), None)
 
 
 def find_model(name: str) -> ModelEntry | None:
@@ -123,3 +140,36 @@ def find_hardware(name: str) -> HardwareEntry | None:
         return catalog.hardware_entry(name)
     except ValueError:
         return None
+
+
+# What benchmarks and logs call some metrics, in lower case.
+_METRICS = {
+    "median_itl": "median_ITL",
+    "p50_itl": "median_ITL",
+    "gpu_kv_cache_size": "kv_tokens",
+    "max_total_num_tokens": "kv_tokens",
+    "available_kv_cache_memory": "kv_gib_available",
+}
+
+
+def metric_of(name: str) -> str:
+    """The metric of a published name, also of benchmarks that say which mean they print.
+
+    A median between tokens has no prompts in it, a mean has. Other names stay as they are.
+    """
+    plain = re.sub(r"[ _]?\(?ms\)?$", "", name.lower()).replace(" ", "_")
+    if plain in _METRICS:
+        return _METRICS[plain]
+    bare = re.sub(r"^(mean|median|avg|average|p50)_", "", plain)
+    return "TPOT" if bare in ("tpot", "itl") else name
+
+
+def rate_unit(unit: str, metric: str) -> str:
+    """A rate in the spelling "tok/s/gpu"; a server's own total is "tok/s (whole".
+
+    vLLM and SGLang print "Output token throughput (tok/s)".
+    """
+    plain = unit.lower().replace("tokens", "tok").replace("token", "tok")
+    plain = re.sub(r" ?(?:/| per ) ?", "/", re.sub(r"^tps\b", "tok/s", plain))
+    plain = re.sub(r"/(?:sec|second)\b", "/s", plain)
+    return "tok/s (whole" if plain == "tok/s" and "output" in metric.lower() else plain

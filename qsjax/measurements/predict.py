@@ -181,6 +181,7 @@ def time_values(cases: Sequence[Case], outcome: Outcome) -> jax.Array:
         "tpot": outcome.tpot[first],
         "served_tpot": outcome.tpot[first] + outcome.wait[first],
         "throughput": outcome.tokens_per_s[first],
+        "served_throughput": tokens / (outcome.tpot[first] + outcome.wait[first]),
         "static": tokens * output / (outcome.ttft[first] + output * outcome.tpot[first]),
         "slope": slope,
         "intercept": outcome.tpot[first] - slope * SWEEP[0],
@@ -227,7 +228,7 @@ def predict(cases: Sequence[Case], constants: Constants | None = None) -> list[P
             prediction = Prediction(case, value / case.unit, "memory", {})
         else:
             shares = {name: float(x[at]) for name, x in outcome.resources.items()}
-            shares["prefill"] = float(outcome.wait[at]) if case.kind == "served_tpot" else 0.0
+            shares["prefill"] = float(outcome.wait[at]) if case.kind.startswith("served") else 0.0
             total = sum(shares.values())
             shares = {name: x / total for name, x in shares.items()}
             prediction = Prediction(case, float(time) / case.unit, _regime(shares), shares)
