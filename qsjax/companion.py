@@ -57,7 +57,7 @@ def _prefill(
         prompt,
         context_parallel=context_parallel,
     )
-    wait = interleaved_wait(cost, batch, output)
+    wait = interleaved_wait(cost, jnp.maximum(jnp.asarray(batch) - 1.0, 0.0), output)
     return cost.ttft, cost.tokens_per_s_per_gpu, jnp.asarray(wait)
 
 
@@ -87,7 +87,8 @@ def companion(
     found = _prefill(plain, *numbers, context_parallel=context_parallel)
     ttft, rate, wait = (float(x) for x in found)
     ratio = tokens_per_s_per_gpu * float(numbers[0]) / float(numbers[1]) / rate
-    slower = tpot + wait
+    # The GPUs also run the sequence's own prompt, for which none of its output tokens waits.
+    slower, own = tpot + wait, ttft / float(numbers[1])
     return Companion(
         ttft=ttft,
         prompt_tokens_per_s_per_gpu=rate,
@@ -95,5 +96,5 @@ def companion(
         tokens_per_s_per_gpu_disaggregated=tokens_per_s_per_gpu / (1.0 + ratio),
         wait=wait,
         tpot_aggregated=slower,
-        tokens_per_s_per_gpu_aggregated=tokens_per_s_per_gpu * tpot / slower,
+        tokens_per_s_per_gpu_aggregated=tokens_per_s_per_gpu * tpot / (slower + own),
     )

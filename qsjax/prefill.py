@@ -234,11 +234,12 @@ def prefill_step(
 
 
 def interleaved_wait(
-    prefill: PrefillCost, batch: ArrayLike, output_tokens: ArrayLike, prompts: ArrayLike = 1.0
+    prefill: PrefillCost, sequences: ArrayLike, output_tokens: ArrayLike, prompts: ArrayLike = 1.0
 ) -> jax.Array:
-    """Time that prompts of others add to each output token of aggregated serving [s].
+    """Time that the prompts of `sequences` add to each output token of aggregated serving [s].
 
-    In the time in which a sequence makes its output tokens every other of the `batch` sequences of
-    a replica is replaced once, so that B prompts are prefilled in between.
+    In the time in which a sequence makes its output tokens every other one of its replica is
+    replaced once. A sequence of B waits for the prompts of B - 1 others; the replica spends its
+    time on those of all B.
     """
-    return jnp.asarray(batch) * prefill.ttft / (jnp.asarray(output_tokens) * prompts)
+    return jnp.asarray(sequences) * prefill.ttft / (jnp.asarray(output_tokens) * prompts)

@@ -170,9 +170,13 @@ def test_prefill_supplies_decode():
     split = step.tokens_per_s_per_gpu / (1 + found.prefill_gpus_per_decode_gpu)
     assert found.tokens_per_s_per_gpu_disaggregated == pytest.approx(split, rel=EXACT)
     # Every other sequence of the replica is prefilled once in the time of 1024 tokens.
-    wait = step.capacity.batch * float(cost.ttft) / 1024.0
+    share = float(cost.ttft) / 1024.0
+    wait = (step.capacity.batch - 1.0) * share
     assert found.wait == pytest.approx(wait, rel=EXACT)
     assert found.tpot_aggregated == pytest.approx(step.tpot + wait, rel=EXACT)
+    # The GPUs run its own prompt too.
+    rate = step.tokens_per_s_per_gpu * step.tpot / (step.tpot + wait + share)
+    assert found.tokens_per_s_per_gpu_aggregated == pytest.approx(rate, rel=EXACT)
 
 
 def test_the_best_design_runs_as_it_is_recorded(both):

@@ -51,10 +51,14 @@ class Batch(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """Predictions of a batch, one for each deployment [s, tokens/s, B]."""
+    """Predictions of a batch, one for each deployment [s, tokens/s, B].
+
+    `wait` is what the prompts of others add to each output token, `prefills` what all prompts do.
+    """
 
     tpot: jax.Array
     wait: jax.Array
+    prefills: jax.Array
     ttft: jax.Array
     tokens_per_s: jax.Array
     weights: jax.Array
@@ -117,10 +121,13 @@ def evaluate(batch: Batch, constants: Constants, convention: Convention) -> Outc
     work, part = batch.workload, batch.partition
     step = decode_step(batch.model, hardware, part, work, convention)
     first = prefill_step(batch.model, hardware, part, work, convention, batch.prompt, batch.prompts)
+    sequences = step.capacity.batch
+    others = jnp.maximum(sequences - 1.0, 0.0)
     ledger = time_ledger(step, convention, part, work, jnp.asarray(hardware.step_overhead))
     return Outcome(
         tpot=step.tpot,
-        wait=interleaved_wait(first, step.capacity.batch, batch.output, batch.prompts),
+        wait=interleaved_wait(first, others, batch.output, batch.prompts),
+        prefills=interleaved_wait(first, sequences, batch.output, batch.prompts),
         ttft=first.ttft,
         tokens_per_s=step.tokens_per_s,
         weights=step.capacity.weights,
@@ -181,7 +188,7 @@ def time_values(cases: Sequence[Case], outcome: Outcome) -> jax.Array:
         "tpot": outcome.tpot[first],
         "served_tpot": outcome.tpot[first] + outcome.wait[first],
         "throughput": outcome.tokens_per_s[first],
-        "served_throughput": tokens / (outcome.tpot[first] + outcome.wait[first]),
+        "served_throughput": tokens / (outcome.tpot[first] + outcome.prefills[first]),
         "static": tokens * output / (outcome.ttft[first] + output * outcome.tpot[first]),
         "slope": slope,
         "intercept": outcome.tpot[first] - slope * SWEEP[0],
