@@ -18,7 +18,7 @@ import numpy as np
 from qsjax import catalog
 from qsjax.cost import compute, traffic
 from qsjax.export import write_atomically
-from qsjax.specs import PHYSICAL, HardwareSpec, ModelSpec, Partition, Workload
+from qsjax.specs import PHYSICAL, Dtype, HardwareSpec, ModelSpec, Partition, Workload
 
 TABLE = Path(__file__).parent / "attention_kernels.csv"
 SOURCE = "aiconfigurator 0.12.0 (Apache-2.0), systems/data, generation_attention_perf"
@@ -136,7 +136,9 @@ def predicted(kernel: Kernel, hardware: HardwareSpec) -> tuple[float, float]:
         layers=1.0, hidden=1.0, vocab=1.0, heads=heads, kv_heads=heads, head_dim=kernel.head_dim,
         expert_ff=1.0, kv_latent=LATENT * is_latent, rope_dim=ROPE * is_latent,
     )  # fmt: skip
-    work = Workload(context=1.0, bytes_kv=kernel.kv_bytes)
+    # As records of deployments are read: engines multiply FP8 latents as such.
+    dtype: Dtype = "fp8" if is_latent and kernel.kv_bytes == 1 else "bf16"
+    work = Workload(context=1.0, bytes_kv=kernel.kv_bytes, attn_dtype=dtype)
     own = compute.attention_seconds(model, hardware, Partition(), work, PHYSICAL)
     attended = compute.attended_tokens(model, work)
     read_bytes = traffic.kv_bytes(model, Partition(), work, PHYSICAL, attended, np.ones(()))

@@ -91,10 +91,9 @@ fitted to these.
   `eff_exp` each would need. The fitted one is what vLLM 0.19 showed with a single sequence, which
   has to be split over all multiprocessors: large batches of heads of 64 are predicted too slow in
   this phase, by 37 to 41 % with vLLM and by more with TensorRT-LLM.
-- The law multiplies in `attn_dtype`, BF16 unless a workload says otherwise. Kernels that multiply
-  FP8 latents as such are faster: on Hopper the law is 29 to 52 % too slow for TensorRT-LLM's, on
-  Blackwell with 128 heads 52 to 109 % for both engines'. SGLang's FlashAttention backend takes four
-  to seven times as long with them on Hopper.
+- Products are in BF16 but for FP8 latents, which engines multiply as such; with 128 heads they take
+  longer on Hopper than FP8 products would, by half. SGLang's FlashAttention backend takes nine to
+  twelve times as long with them there.
 """
 ALONE = """Predicted from the same laws, so that they test the parts of a step. Only what an
 exchange inside an island takes beyond a start-up comes from these records (`exchange_overhead`).

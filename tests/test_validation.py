@@ -304,11 +304,13 @@ def test_caches_as_logs_name_them():
 
 
 def test_output_of_aggregated_serving():
-    """Every sequence makes a token in the time per token that the prompts of others lengthen."""
+    """A token waits for the prompts of 15 others; the GPUs run those of all 16 sequences."""
     rate = {**EXAMPLE, "metric": "output_throughput", "unit": "tok/s"}
-    time, total = (one.value for one in predict([read_case(EXAMPLE), read_case(rate)]))
-    assert total == pytest.approx(16 / (time * MS))
-    assert total < predict([read_case({**rate, "phase": "decode"})])[0].value
+    alone = {**rate, "phase": "decode"}
+    cases = [read_case(record) for record in (EXAMPLE, rate, alone)]
+    time, total, decode = (one.value for one in predict(cases))
+    step = 16 / decode
+    assert total == pytest.approx(16 / (step + 16 * (time * MS - step) / 15))
     assert predict([read_case(rate)])[0].shares["prefill"] > 0
     mixed = read_case({**EXAMPLE, "phase": "mixed"})
     assert predict([mixed])[0].value == pytest.approx(time)
@@ -379,6 +381,18 @@ def test_wide_expert_parallelism(report):
     h100 = errors(report, category=["wide_ep"], gpu=["h100-sxm"])
     assert len(h100) == 2
     assert np.abs(np.concatenate([wide, h100])).max() <= 20
+    h20 = errors(report, category=["wide_ep"], gpu=["h20-96g"], confidence=["high"])
+    assert len(h20) == 11
+    assert np.median(np.abs(h20)) <= 10
+
+
+@pytest.mark.parametrize(
+    ("model", "kv", "dtype"),
+    [("deepseek-v3", "fp8", "fp8"), ("deepseek-v3", "bf16", "bf16"), ("qwen3-32b", "fp8", "bf16")],
+)
+def test_latents_of_8_bits_are_multiplied_as_such(model, kv, dtype):
+    (one,) = read_case({**EXAMPLE, "model": model, "kv_dtype": kv}).deployments
+    assert one.workload.attn_dtype == dtype
 
 
 def test_what_the_cache_holds(report):

@@ -268,6 +268,7 @@ def deployment_of(record: Mapping[str, Any], *, context: float | None = None) ->
     ffn, attention, launches = _weights(record, model, kernels, partition)
     run, accepted = read.speculation(record, found)
     bytes_kv = _kv_bytes(record, engine, ffn, model.name, hardware)
+    is_latent = float(model.spec.kv_latent) > 0  # type: ignore[arg-type]  # catalogue entries hold floats
     workload = Workload(
         context=context or own_context,
         batch=batch,
@@ -279,6 +280,9 @@ def deployment_of(record: Mapping[str, Any], *, context: float | None = None) ->
         kv_block=KV_BLOCK,
         query_tokens=run,
         tokens_per_step=accepted,
+        # Engines multiply FP8 latents as such: TensorRT-LLM (examples/models/core/deepseek_v3), and
+        # SGLang with FlashMLA-FP8 on H20 (https://lmsys.org/blog/2025-09-26-sglang-ant-group).
+        attn_dtype="fp8" if bytes_kv <= 1.0 and is_latent else "bf16",
         proj_dtype=attention.native,
         ffn_dtype=ffn.native,
     )
