@@ -98,9 +98,10 @@ class Roof(NamedTuple):
     @property
     def bound(self) -> str:
         """What sets the time of the phase: "HBM", "compute", or the "kernel" of attention."""
-        if self.compute < self.hbm:
+        compute, hbm, filled = (float(x) for x in (self.compute, self.hbm, self.filled))
+        if compute < hbm:
             return "HBM"
-        return "compute" if self.filled * self.compute >= self.hbm else "kernel"
+        return "compute" if filled * compute >= hbm else "kernel"
 
 
 def _phase_bytes(step: StepCost, records: Records) -> Phases:

@@ -17,6 +17,7 @@ from qsjax.economics import Economy, costs, elasticities
 from qsjax.engines import Deployment, Engine
 from qsjax.explain import Case, Explanation, explain_both, explanation_record
 from qsjax.grid import Records
+from qsjax.host import on_host
 from qsjax.measurements.memory import static_base
 from qsjax.numerics import scalar
 from qsjax.shortcomings import remarks
@@ -73,9 +74,11 @@ def _shares(records: Records, own: HardwareSpec, ranks: float) -> dict[str, floa
         own: its accelerator, with the reserve that vLLM's share includes.
         ranks: its GPUs.
     """
-    capacity, room = scalar(own.hbm_bytes), scalar(usable_bytes(records.model, records.hardware))
+    # On the host: nothing is compiled for two numbers.
+    room = scalar(on_host(usable_bytes)(records.model, records.hardware))
+    capacity, kept = scalar(own.hbm_bytes), scalar(on_host(reserve_bytes)(records.model, own))
     shares = {
-        "usable_fraction": (room + scalar(reserve_bytes(records.model, own))) / capacity,
+        "usable_fraction": (room + kept) / capacity,
         "static_fraction": room / static_base(capacity, ranks),
     }
     return {name: share if share <= 1 else None for name, share in shares.items()}

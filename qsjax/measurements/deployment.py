@@ -280,8 +280,7 @@ def deployment_of(record: Mapping[str, Any], *, context: float | None = None) ->
         kv_block=KV_BLOCK,
         query_tokens=run,
         tokens_per_step=accepted,
-        # Engines multiply FP8 latents as such: TensorRT-LLM (examples/models/core/deepseek_v3), and
-        # SGLang with FlashMLA-FP8 on H20 (https://lmsys.org/blog/2025-09-26-sglang-ant-group).
+        # TensorRT-LLM (examples/models/core/deepseek_v3) and FlashMLA-FP8 multiply in 8 bits.
         attn_dtype="fp8" if bytes_kv <= 1.0 and is_latent else "bf16",
         proj_dtype=attention.native,
         ffn_dtype=ffn.native,
