@@ -86,11 +86,12 @@ fitted to these.
 - Where the memory binds, deployments reach 0.87 of it and kernels for grouped queries by themselves
   up to 0.95: 4 to 12 % are expected. Those for latents on Blackwell reach less.
 - Tiles are real: on Hopper a latent takes the same time with 16 heads as with the 64 that fill a
-  tile, and up to twice that with 128. Times with an FP8 cache are those of H100 on H200 too.
+  tile, and up to twice that with 128. With an FP8 cache an H200 takes at most 15 % less time than
+  an H100, for 43 % more bandwidth.
 - Where the kernel binds a cache of 8 bits (Hopper), engines differ; the last column says which
-  `eff_exp` each would need. The fitted one is what vLLM 0.19 showed with a single sequence, which
-  has to be split over all multiprocessors: large batches of heads of 64 are predicted too slow in
-  this phase, by 37 to 41 % with vLLM and by more with TensorRT-LLM.
+  `eff_exp` each would need. The fitted one comes from deployments, gpt-oss-20b with a single
+  sequence among them: large batches of heads of 64 are predicted too slow in this phase, by 37 to
+  41 % with vLLM and by more with TensorRT-LLM.
 - Products are in BF16 but for FP8 latents, which engines multiply as such; with 128 heads they take
   longer on Hopper than FP8 products would, by half. SGLang's FlashAttention backend takes nine to
   twelve times as long with them there.

@@ -46,7 +46,7 @@ def _prefill(
     batch: ArrayLike,
     *,
     context_parallel: ContextParallel,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+) -> tuple[jax.Array, ...]:
     model, hardware, partition, workload, _ = records
     cost = prefill_step(
         model,
@@ -57,8 +57,9 @@ def _prefill(
         prompt,
         context_parallel=context_parallel,
     )
-    wait = interleaved_wait(cost, jnp.maximum(jnp.asarray(batch) - 1.0, 0.0), output)
-    return cost.ttft, cost.tokens_per_s_per_gpu, jnp.asarray(wait)
+    others = jnp.maximum(jnp.asarray(batch) - 1.0, 0.0)
+    waits = (interleaved_wait(cost, count, output) for count in (others, others + 1.0))
+    return cost.ttft, cost.tokens_per_s_per_gpu, *waits
 
 
 def companion(
@@ -85,16 +86,15 @@ def companion(
     numbers = [np.asarray(x, np.float64) for x in (prompt, output, records.workload.batch)]
     plain = strong(records._replace(gpus=None))
     found = _prefill(plain, *numbers, context_parallel=context_parallel)
-    ttft, rate, wait = (float(x) for x in found)
+    # A token waits for the prompts of others; the GPUs also run the sequence's own.
+    ttft, rate, wait, prefills = (float(x) for x in found)
     ratio = tokens_per_s_per_gpu * float(numbers[0]) / float(numbers[1]) / rate
-    # The GPUs also run the sequence's own prompt, for which none of its output tokens waits.
-    slower, own = tpot + wait, ttft / float(numbers[1])
     return Companion(
         ttft=ttft,
         prompt_tokens_per_s_per_gpu=rate,
         prefill_gpus_per_decode_gpu=ratio,
         tokens_per_s_per_gpu_disaggregated=tokens_per_s_per_gpu / (1.0 + ratio),
         wait=wait,
-        tpot_aggregated=slower,
-        tokens_per_s_per_gpu_aggregated=tokens_per_s_per_gpu * tpot / (slower + own),
+        tpot_aggregated=tpot + wait,
+        tokens_per_s_per_gpu_aggregated=tokens_per_s_per_gpu * tpot / (tpot + prefills),
     )

@@ -38,6 +38,8 @@ def test_errors_are_those_of_the_validation_page():
     worst = re.search(r"KV capacity.*?median ([\d.]+) %, worst ([\d.]+) %, n = (\d+)", page)
     expected = f"{worst[3]} measurements | median error {worst[1]} %, worst {float(worst[2]):.0f} %"
     assert expected in README
+    small = re.search(r"gpt-oss-20b on H100.*?worst ([\d.]+) %, n = (\d+)", page)
+    assert f"in the fit | {small[2]} measurements | worst {small[1]} %" in README
 
 
 def test_the_machine_readable_results_are_those_of_the_page():

@@ -47,7 +47,7 @@ def query_tiles(
     kv_heads = jnp.where(jnp.asarray(model.kv_latent) > 0, 1.0, kv_heads)
     rows = jnp.asarray(model.heads) / partition.tp / kv_heads * workload.query_tokens
     tile = jnp.asarray(hardware.query_tile)
-    # Straight through: at full tiles, where most designs are, further rows are not free.
+    # Straight through: at full tiles further rows are not free.
     tiles = jnp.where(tile > 1, ceil(rows / tile), rows)
     return tiles, tiles * tile / rows
 

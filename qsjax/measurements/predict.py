@@ -235,7 +235,8 @@ def predict(cases: Sequence[Case], constants: Constants | None = None) -> list[P
             prediction = Prediction(case, value / case.unit, "memory", {})
         else:
             shares = {name: float(x[at]) for name, x in outcome.resources.items()}
-            shares["prefill"] = float(outcome.wait[at]) if case.kind.startswith("served") else 0.0
+            prompts = {"served_tpot": outcome.wait, "served_throughput": outcome.prefills}
+            shares["prefill"] = float(prompts[case.kind][at]) if case.kind in prompts else 0.0
             total = sum(shares.values())
             shares = {name: x / total for name, x in shares.items()}
             prediction = Prediction(case, float(time) / case.unit, _regime(shares), shares)

@@ -33,7 +33,7 @@ RECORDS: dict[str, type] = {
     "workload": Workload,
     "convention": Convention,
 }
-# Several fields that are scaled together.
+# Several fields that are scaled together; "flops" are the matrix units, without `flops_exp`.
 GROUPS: dict[str, tuple[str, ...]] = {
     "flops": ("flops_bf16", "flops_fp8", "flops_fp4"),
     "link_bw": ("intra_bw", "inter_bw"),
