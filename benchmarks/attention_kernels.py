@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from qsjax import catalog
-from qsjax.cost import compute, traffic
-from qsjax.export import write_atomically
-from qsjax.specs import PHYSICAL, Dtype, HardwareSpec, ModelSpec, Partition, Workload
+from qsjax.cost.laws import compute, traffic
+from qsjax.output.files import write_atomically
+from qsjax.records.specs import PHYSICAL, Dtype, HardwareSpec, ModelSpec, Partition, Workload
 
 TABLE = Path(__file__).parent / "attention_kernels.csv"
 SOURCE = "aiconfigurator 0.12.0 (Apache-2.0), systems/data, generation_attention_perf"

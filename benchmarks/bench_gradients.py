@@ -14,13 +14,14 @@ import numpy as np
 
 import qsjax  # noqa: F401  # switches on 64-bit numbers
 from qsjax import catalog
-from qsjax.explore import axis_values, grid_of, variants_of
-from qsjax.grid import Records, stack
-from qsjax.search import search
-from qsjax.sensitivity import Designs, Winners, resolve, slopes_at
-from qsjax.sensitivity.cells import step_of, take
-from qsjax.sensitivity.parameters import Inputs, scaled, write
-from qsjax.specs import PHYSICAL, Partition, Workload
+from qsjax.grid.axes import stack
+from qsjax.grid.optimum import step_of, take
+from qsjax.grid.parameters import Inputs, scaled, write
+from qsjax.grid.problem import axis_values, grid_of, variants_of
+from qsjax.grid.search import search
+from qsjax.questions.sensitivity import Designs, Winners, resolve, slopes_at
+from qsjax.records.scenario import Records
+from qsjax.records.specs import PHYSICAL, Partition, Workload
 
 PARAMETERS = resolve(
     [

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from qsjax.calibration import Fit, fit
-from qsjax.measurements import Case, load_records, predict, read_cases
-from qsjax.measurements.storage import Record
-from qsjax.units import US
+from qsjax.evidence.calibration import Fit, fit
+from qsjax.evidence.measurements import Case, load_records, predict, read_cases
+from qsjax.evidence.measurements.storage import Record
+from qsjax.records.units import US
 
 # Fitted: accelerators with high-confidence serving records, and the one with static batches.
 FITTED = ("a100", "h100", "b200")

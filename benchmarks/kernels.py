@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from benchmarks import problem, rates
-from qsjax.specs import PHYSICAL
+from qsjax.records.specs import PHYSICAL
 from qsjax.sweep.engine import Engine, Job, Precision
 from qsjax.sweep.kernels import reduce_one
 

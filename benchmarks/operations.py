@@ -10,8 +10,8 @@ from collections import Counter
 from typing import Any, NamedTuple
 
 from benchmarks import problem
-from qsjax.search import reduce_block
-from qsjax.specs import PHYSICAL
+from qsjax.grid.search import reduce_block
+from qsjax.records.specs import PHYSICAL
 
 
 class Term(NamedTuple):

@@ -8,9 +8,10 @@ import jax
 import numpy as np
 
 from qsjax import catalog
-from qsjax.grid import Axes, Records, make_axes, matrix_arrays, place, stack, twin_of
-from qsjax.search import Objective
-from qsjax.specs import PHYSICAL, Partition, Workload
+from qsjax.grid.axes import Axes, make_axes, matrix_arrays, place, stack, twin_of
+from qsjax.grid.search import Objective
+from qsjax.records.scenario import Records
+from qsjax.records.specs import PHYSICAL, Partition, Workload
 
 MODEL, HARDWARE, Q = "deepseek-v3", "h100-sxm", 5.0
 OBJECTIVE: Objective = "tokens_per_s_per_gpu"

@@ -11,12 +11,13 @@ import numpy as np
 
 from benchmarks import numpy_model, problem
 from benchmarks.timing import best_seconds
-from qsjax.blocks import reduce_tiles
-from qsjax.decode import decode_parts, decode_step
-from qsjax.grid import Axes, Records, place
-from qsjax.reduction import Scored, lowest, scores_of
-from qsjax.search import WIDE, reduce_block, scores, winners
-from qsjax.specs import PHYSICAL
+from qsjax.cost.decode import decode_parts, decode_step
+from qsjax.grid.axes import Axes, place
+from qsjax.grid.scoring import Scored, lowest, scores_of
+from qsjax.grid.search import WIDE, reduce_block, scores, winners
+from qsjax.grid.tiles import reduce_tiles
+from qsjax.records.scenario import Records
+from qsjax.records.specs import PHYSICAL
 from qsjax.sweep.engine import Job, Precision
 from qsjax.sweep.plan import Plan, make_plan
 from qsjax.sweep.run import Wanted, sweep

@@ -65,11 +65,11 @@ def _swept(cells: float, share: tuple[int, int] = (0, 1), precision: str = "floa
     import jax
 
     from benchmarks import problem
-    from qsjax.specs import PHYSICAL
+    from qsjax.records.specs import PHYSICAL
+    from qsjax.sweep.aggregate import new_tally
     from qsjax.sweep.engine import Engine, Job
     from qsjax.sweep.plan import make_plan
     from qsjax.sweep.run import Wanted, run_chunk
-    from qsjax.sweep.tally import new_tally
 
     grid = problem.axes_of(cells)
     job = Job(problem.records(), PHYSICAL, problem.OBJECTIVE, precision=precision)
@@ -196,8 +196,8 @@ def axes(contexts: int, **_: Any) -> dict[str, Any]:
 
     from benchmarks import problem
     from benchmarks.timing import best_seconds
-    from qsjax.search import reduce_block
-    from qsjax.specs import PHYSICAL
+    from qsjax.grid.search import reduce_block
+    from qsjax.records.specs import PHYSICAL
 
     rows = []
     for number in range(len(FURTHER) + 1):

@@ -18,8 +18,8 @@ import numpy as np
 
 from benchmarks import problem
 from benchmarks.timing import machine, peak_rss_mb
-from qsjax.pareto import pareto
-from qsjax.specs import PHYSICAL
+from qsjax.questions.pareto import pareto
+from qsjax.records.specs import PHYSICAL
 
 CONTEXTS = (8, 80)  # 10^8 and 10^9 designs
 VERBS = {

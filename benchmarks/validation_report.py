@@ -12,11 +12,11 @@ import numpy as np
 from benchmarks import attention_kernels
 from benchmarks.fit_constants import FROM_KERNELS, SERVED, SPLITS, Data, load
 from qsjax.catalog import hardware_entry
-from qsjax.measurements import Case, load_records, predict, read_cases
-from qsjax.measurements.kernels import CATEGORIES as KERNELS
-from qsjax.measurements.memory import states_share
-from qsjax.units import US
-from qsjax.validation import Report, Row, validate
+from qsjax.engines.memory import states_share
+from qsjax.evidence.measurements import Case, load_records, predict, read_cases
+from qsjax.evidence.measurements.kernels import CATEGORIES as KERNELS
+from qsjax.evidence.validation import Report, Row, validate
+from qsjax.records.units import US
 
 PAGE = Path(__file__).parent.parent / "docs" / "validation.md"
 INTRO = """# Validation
@@ -31,7 +31,7 @@ medium), never to one record by itself.
 """
 
 
-CACHES = """Each engine's own rules decide what the cache gets (`qsjax/data/engines.toml`). Where
+CACHES = """Each engine's own rules decide what the cache gets (`qsjax/engines/engines.toml`). Where
 a record does not say which share of the memory the engine may take, its default counts; the last
 column but one says what 0.85 to 0.95 (vLLM) or 0.75 to 0.9 (SGLang) would make of the error.
 
@@ -45,9 +45,9 @@ EXPERTS = """One GPU, vLLM 0.19, MXFP4 experts; slopes and intercepts are those 
 between 256 and 125,000 tokens.
 
 **Kernels of the experts.** The 120b records that the constants fit ran Marlin, which their scripts
-ask for. vLLM's default on Hopper since 0.12 is OpenAI's triton_kernels; `qsjax/data/engines.toml`
-has the rules and their sources. What these take in a layer with experts comes from three pairs of
-runs of gpt-oss-120b that differ in the kernels only:
+ask for. vLLM's default on Hopper since 0.12 is OpenAI's triton_kernels;
+`qsjax/engines/engines.toml` has the rules and their sources. What these take in a layer with
+experts comes from three pairs of runs of gpt-oss-120b that differ in the kernels only:
 
 | vLLM pull request | accelerator | sequences | Marlin | Triton | a layer |
 | --- | --- | --- | --- | --- | --- |

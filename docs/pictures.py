@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 import qsjax
-from qsjax import catalog, paper, plotting
-from qsjax.explore import CONTEXTS
-from qsjax.export import best_rows, write_atomically
+from qsjax import catalog, plotting
+from qsjax.evidence import paper
+from qsjax.grid.problem import CONTEXTS
+from qsjax.output.files import best_rows, write_atomically
 from qsjax.plotting import scales, style
 
 HERE = Path(__file__).parent
@@ -94,7 +95,7 @@ def verdict(rows: list[dict[str, Any]], ax: Axes) -> Axes:
 
 def hero() -> Figure:
     """How much the verdict depends on the accounting, and where the time goes."""
-    found = qsjax.explore(
+    found = qsjax.questions.explore(
         qsjax.model(MODEL),
         qsjax.hardware("paper-reference"),
         gpus=(GPUS,),

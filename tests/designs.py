@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qsjax.specs import PAPER, PHYSICAL, HardwareSpec, ModelSpec, Partition, Workload
+from qsjax.records.specs import PAPER, PHYSICAL, HardwareSpec, ModelSpec, Partition, Workload
 
 EFFICIENCIES = ("kv_read", "weight_read", "gemm", "attention", "exp", "link", "allreduce")
 OVERLAPS = ("tp", "kv", "ep", "layout", "startup")

@@ -5,10 +5,11 @@ import dataclasses
 import numpy as np
 
 from qsjax import catalog
-from qsjax.explore import axis_values, grid_of, variants_of
-from qsjax.grid import Records, axis_arrays, make_axes, place, stack
-from qsjax.search import evaluate
-from qsjax.specs import Partition, Workload
+from qsjax.grid.axes import axis_arrays, make_axes, place, stack
+from qsjax.grid.problem import axis_values, grid_of, variants_of
+from qsjax.grid.search import evaluate
+from qsjax.records.scenario import Records
+from qsjax.records.specs import Partition, Workload
 
 GPU = catalog.hardware("h100-sxm")
 CONTEXT = 65536.0

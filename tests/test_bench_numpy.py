@@ -10,13 +10,13 @@ from tolerances import EXACT
 
 from benchmarks import numpy_model, problem
 from qsjax import catalog
-from qsjax.cost.params import dense_twin
-from qsjax.decode import decode_step
-from qsjax.feasibility import REASONS
-from qsjax.grid import matrix_arrays, place, stack
-from qsjax.reduction import MEMORY_RULES
-from qsjax.search import reduce_block
-from qsjax.specs import PHYSICAL, HardwareSpec
+from qsjax.cost.decode import decode_step
+from qsjax.cost.feasibility import REASONS
+from qsjax.cost.laws.params import dense_twin
+from qsjax.grid.axes import matrix_arrays, place, stack
+from qsjax.grid.scoring import MEMORY_RULES
+from qsjax.grid.search import reduce_block
+from qsjax.records.specs import PHYSICAL, HardwareSpec
 
 # Latent attention; grouped attention with windows; linear and shared; index selection.
 MODELS = ("deepseek-v3", "gpt-oss-120b", "qwen3-next-80b-a3b", "deepseek-v3.2")

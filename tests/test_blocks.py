@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from tolerances import EXACT
 
-from qsjax.blocks import choose, count_tiles, reduce_tiles, reduce_whole
-from qsjax.feasibility import REASONS
-from qsjax.reduction import Scored, lowest, tolerance
-from qsjax.staging import cut_of, lanes_of, part_of, tiles_of
+from qsjax.cost.feasibility import REASONS
+from qsjax.grid.scoring import Scored, lowest, tolerance
+from qsjax.grid.staging import cut_of, lanes_of, part_of, tiles_of
+from qsjax.grid.tiles import choose, count_tiles, reduce_tiles, reduce_whole
 
 LOWEST = lowest("float64")
 # Kept axes and designs: one row, several rows with the lanes in the middle, few lanes, no tiles.

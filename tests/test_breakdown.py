@@ -7,11 +7,11 @@ import pytest
 from designs import random_designs, records
 from tolerances import CANCELLATION, EXACT
 
-from qsjax.breakdown import communication, memory_ledger, roofline, weight_terms
-from qsjax.decode import decode_step
-from qsjax.grid import Records
-from qsjax.ledger import time_ledger
-from qsjax.specs import PAPER, PHYSICAL
+from qsjax.cost.decode import decode_step
+from qsjax.cost.ledger import time_ledger
+from qsjax.cost.roofline import communication, memory_ledger, roofline, weight_terms
+from qsjax.records.scenario import Records
+from qsjax.records.specs import PAPER, PHYSICAL
 
 CONVENTIONS = {
     "physical": PHYSICAL,

@@ -7,9 +7,9 @@ import pytest
 from tolerances import ROOT
 
 from qsjax import catalog
-from qsjax.breakeven import break_even, least_gpus, reach
-from qsjax.breakeven.roots import find_roots
-from qsjax.sensitivity import problem, solve
+from qsjax.questions.break_even import break_even, least_gpus, reach
+from qsjax.questions.break_even.roots import find_roots
+from qsjax.questions.sensitivity import problem, solve
 
 CELLS = {"gpus": [16], "contexts": [8192.0, 131072.0]}
 FIELDS = ("hbm_bw", "hbm_bytes", "inter_bw", "flops_fp8")

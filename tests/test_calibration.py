@@ -8,9 +8,9 @@ import sys
 import numpy as np
 import pytest
 
-from qsjax.calibration import DEFAULT_FREE, PARAMETERS, _Problem, fit
-from qsjax.measurements import predict, read_cases, read_csv
-from qsjax.units import US
+from qsjax.evidence.calibration import DEFAULT_FREE, PARAMETERS, _Problem, fit
+from qsjax.evidence.measurements import predict, read_cases, read_csv
+from qsjax.records.units import US
 
 HEAD = "model,hardware,tp,batch,context,tpot_ms,engine,weights,kv,isl,osl\n"
 ROWS = [

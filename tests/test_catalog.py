@@ -9,10 +9,11 @@ from pathlib import Path
 import jax
 import pytest
 
-from qsjax import catalog, validate
-from qsjax.catalog import library
-from qsjax.cost import params
-from qsjax.specs import ModelSpec
+from qsjax import catalog
+from qsjax.catalog import lookup
+from qsjax.cost.laws import params
+from qsjax.records import checks
+from qsjax.records.specs import ModelSpec
 
 DATA = Path(catalog.__file__).parent / "data"
 PUBLISHED = 0.01
@@ -73,7 +74,7 @@ def test_entry_is_complete(name):
     assert entry.published_source
     assert entry.max_context >= 512
     assert len({deviation.of for deviation in entry.deviations}) == len(entry.deviations)
-    validate.check_model(entry.spec, name)
+    checks.check_model(entry.spec, name)
 
 
 def test_every_shape_was_read_back_or_the_guide_says_that_it_was_not():
@@ -99,10 +100,10 @@ def test_there_are_enough_models():
 @pytest.mark.parametrize("kind", ["models", "hardware"])
 def test_no_two_entries_share_a_spelling(kind):
     owners = {}
-    for name in library.names(kind):
+    for name in lookup.names(kind):
         aliases = tomllib.loads((DATA / kind / f"{name}.toml").read_text()).get("aliases", [])
         for spelling in {name, *aliases, *(alias.rpartition("/")[2] for alias in aliases)}:
-            owners.setdefault(library.canonical(spelling), set()).add(name)
+            owners.setdefault(lookup.canonical(spelling), set()).add(name)
     assert {spelling: names for spelling, names in owners.items() if len(names) > 1} == {}
 
 

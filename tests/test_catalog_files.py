@@ -8,7 +8,7 @@ import pytest
 
 from qsjax import catalog
 from qsjax.catalog import toml_hardware
-from qsjax.units import GB, GIB, TB, TFLOP
+from qsjax.records.units import GB, GIB, TB, TFLOP
 
 GUIDES = Path(__file__).parent.parent / "docs" / "guides"
 HARDWARE = """\

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from qsjax import catalog, validate
-from qsjax.catalog import files, toml_hardware
-from qsjax.units import GB, GIB, MIB, PFLOP, TB, TFLOP
+from qsjax import catalog
+from qsjax.catalog import toml, toml_hardware
+from qsjax.records import checks
+from qsjax.records.units import GB, GIB, MIB, PFLOP, TB, TFLOP
 
 DATA = Path(catalog.__file__).parent / "data"
 EVERY = pytest.mark.parametrize("name", catalog.hardware_names())
@@ -58,7 +59,7 @@ def test_variant_changes_one_thing(variant, changed):
 @EVERY
 def test_entry_is_sound(name):
     entry = catalog.hardware_entry(name)
-    validate.check_hardware(entry.spec, name)
+    checks.check_hardware(entry.spec, name)
     assert entry.title
     assert all(type(value) is float for value in dataclasses.asdict(entry.spec).values())
     spec = entry.spec
@@ -80,7 +81,7 @@ def test_every_number_has_a_source(name):
 
 
 def test_every_default_has_a_source():
-    document = files.parse((DATA / "defaults.toml").read_text(), "defaults.toml")
+    document = toml.parse((DATA / "defaults.toml").read_text(), "defaults.toml")
     cited = {quantity for row in document.table["source"] for quantity in row["of"]}
     assert set(toml_hardware.given_by(document)) == cited
 

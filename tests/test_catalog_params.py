@@ -9,7 +9,7 @@ import pytest
 from tolerances import EXACT
 
 from qsjax import catalog
-from qsjax.cost import params
+from qsjax.cost.laws import params
 
 DENSE, GROUPED, LATENT, HYBRID = (
     catalog.model(name)

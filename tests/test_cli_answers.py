@@ -9,11 +9,11 @@ import pytest
 from click.testing import CliRunner
 
 from qsjax import catalog
-from qsjax.breakdown import take_apart
 from qsjax.cli import cli
-from qsjax.grid import Records
-from qsjax.shortcomings import remarks
-from qsjax.specs import PAPER, PHYSICAL, Partition, Workload
+from qsjax.cost.roofline import take_apart
+from qsjax.questions.diagnosis import remarks
+from qsjax.records.scenario import Records
+from qsjax.records.specs import PAPER, PHYSICAL, Partition, Workload
 
 
 def said(*words, code=0):

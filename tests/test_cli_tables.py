@@ -3,7 +3,7 @@
 import pytest
 from rich.table import Table
 
-from qsjax.cli import tables
+from qsjax.cli import printing
 
 NUMBERS = ("26.45", "1,815.0", "110.193", "+2.3 %", "429.7 *")
 WHY = "compute +189%, HBM weights -64%"
@@ -22,7 +22,7 @@ def table():
 
 
 def printed(capsys, width):
-    tables.show(table(), width)
+    printing.show(table(), width)
     return capsys.readouterr().out
 
 

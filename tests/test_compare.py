@@ -8,7 +8,8 @@ from serving_cases import brute_force
 from tolerances import CANCELLATION, EXACT
 
 from qsjax import catalog
-from qsjax.compare import (
+from qsjax.cost.laws.params import dense_twin
+from qsjax.questions.compare import (
     Comparison,
     Subject,
     attribution,
@@ -17,10 +18,9 @@ from qsjax.compare import (
     gpu_time,
     table_5,
 )
-from qsjax.cost.params import dense_twin
-from qsjax.explain import case_of, partition_axes
-from qsjax.grid import Records
-from qsjax.specs import CONVENTIONS, PHYSICAL, Partition, Workload
+from qsjax.questions.explain import case_of, partition_axes
+from qsjax.records.scenario import Records
+from qsjax.records.specs import CONVENTIONS, PHYSICAL, Partition, Workload
 
 GPU, WORK = catalog.hardware("h100-sxm"), Workload(context=1.0)
 MODEL = catalog.model("mixtral-8x7b")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from qsjax import catalog
-from qsjax.design import CostModel, Price, best_hardware, cheapest_hardware
-from qsjax.design.costs import affordable, cost_of
-from qsjax.sensitivity import of_variant, problem, solve
+from qsjax.questions.design import CostModel, Price, best_hardware, cheapest_hardware
+from qsjax.questions.design.costs import affordable, cost_of
+from qsjax.questions.sensitivity import of_variant, problem, solve
 
 COST = CostModel(
     {"hbm_bytes": Price(30), "hbm_bw": Price(40), "flops": Price(25, 1.3), "intra_bw": Price(5)}

@@ -153,7 +153,7 @@ class TestSite:
         assert "<math" in (html / "concepts" / "cost-model.html").read_text(encoding="utf-8")
         for folder, expected in pages.items():
             assert expected == {path.stem for path in (html / folder).glob("*.html")}
-        assert (html / "api" / "qsjax.decode.html").exists()
+        assert (html / "api" / "qsjax.cost.decode.html").exists()
 
 
 def test_notebook_metadata_names_the_kernel_that_ci_has():

@@ -7,7 +7,7 @@ import pytest
 from tolerances import EXACT, FINITE_DIFFERENCE
 
 from qsjax import catalog
-from qsjax.economics import (
+from qsjax.cost.metrics import (
     Economy,
     economy_of,
     elasticities,

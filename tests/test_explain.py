@@ -8,21 +8,22 @@ import pytest
 from serving_cases import brute_force
 from tolerances import CANCELLATION, EXACT
 
-from qsjax import catalog, host
-from qsjax.companion import companion
-from qsjax.decode import decode_step
-from qsjax.explain import (
+from qsjax import catalog
+from qsjax.cost.decode import decode_step
+from qsjax.cost.prefill import prefill_step
+from qsjax.grid.search import evaluate
+from qsjax.numerics import numpy_backend
+from qsjax.questions.disaggregation import companion
+from qsjax.questions.explain import (
     Explanation,
     explain,
     explain_both,
     explanation_record,
     partition_axes,
 )
-from qsjax.grid import Records
-from qsjax.prefill import prefill_step
-from qsjax.search import evaluate
-from qsjax.specs import CONVENTIONS, PHYSICAL, Partition, Workload
-from qsjax.units import GIB
+from qsjax.records.scenario import Records
+from qsjax.records.specs import CONVENTIONS, PHYSICAL, Partition, Workload
+from qsjax.records.units import GIB
 
 MODEL, GPU = catalog.model("mixtral-8x7b"), catalog.hardware("h100-sxm")
 CONTEXT = 65536.0
@@ -152,9 +153,9 @@ def test_bad_numbers_are_errors():
 
 def test_a_convention_is_traced_once():
     explain(MODEL, GPU, Partition(tp=4.0), WORK)
-    before = host._player.cache_info().misses
+    before = numpy_backend._player.cache_info().misses
     explain(catalog.model("deepseek-v3"), catalog.hardware("h200-sxm"), Partition(tp=8.0), WORK)
-    assert host._player.cache_info().misses == before
+    assert numpy_backend._player.cache_info().misses == before
 
 
 def test_prefill_supplies_decode():

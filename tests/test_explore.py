@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 import qsjax
-from qsjax import export, machine
-from qsjax.compare import Subject, compare
-from qsjax.explain import explain
-from qsjax.explore import axis_values, check_size, divisors, grid_of, variants_of
-from qsjax.grid import make_axes
-from qsjax.sensitivity import problem
-from qsjax.specs import PHYSICAL
-from qsjax.validate import check_partition
+from qsjax.grid import free_memory, make_axes
+from qsjax.grid.problem import axis_values, check_size, divisors, grid_of, variants_of
+from qsjax.output import files
+from qsjax.questions.compare import Subject, compare
+from qsjax.questions.explain import explain
+from qsjax.questions.sensitivity import problem
+from qsjax.records.checks import check_partition
+from qsjax.records.specs import PHYSICAL
 
 CONTEXTS = [8192, 131072]
 
@@ -33,7 +33,7 @@ def exploration():
 
 @pytest.fixture(scope="module")
 def rows(exploration):
-    return export.best_rows(exploration)
+    return files.best_rows(exploration)
 
 
 def test_a_row_for_every_variant_gpu_count_and_context(rows):
@@ -71,7 +71,7 @@ def test_hidden_communication_is_what_overlap_takes_away():
     model, plain = qsjax.model("llama-3.1-70b"), qsjax.hardware("paper-reference")
     without = dataclasses.replace(plain, overlap_tp=0.0)
     seen, hides = (
-        export.best_rows(qsjax.explore(model, chip, **arguments))[0] for chip in (without, plain)
+        files.best_rows(qsjax.explore(model, chip, **arguments))[0] for chip in (without, plain)
     )
     assert set(seen["hidden"].values()) == {0.0}
     assert hides["hidden"]["comm_tp"] > 0
@@ -96,7 +96,7 @@ def test_speedup_is_over_the_moe_of_the_same_cell(rows):
 
 
 def test_dataset_has_the_rows(exploration, rows):
-    data = export.to_dataset(exploration)
+    data = files.to_dataset(exploration)
     for row in rows:
         label = "moe" if row["q"] is None else f"dense q={row['q']:g}"
         cell = data.sel(variant=label, gpus=row["gpus"], context=row["context"])
@@ -109,8 +109,8 @@ def test_dataset_has_the_rows(exploration, rows):
 def test_dataset_survives_a_file(exploration, tmp_path):
     import xarray as xr
 
-    data = export.to_dataset(exploration)
-    export.write_dataset(tmp_path / "best.nc", data)
+    data = files.to_dataset(exploration)
+    files.write_dataset(tmp_path / "best.nc", data)
     with xr.open_dataset(tmp_path / "best.nc", engine="h5netcdf") as read:
         xr.testing.assert_identical(read.load(), data)
 
@@ -124,15 +124,15 @@ def test_every_cell_of_a_grid_with_every_metric():
         qsjax.Workload(context=1.0),
         8.0,
     )
-    data = export.grid_dataset(records, axes, PHYSICAL)
+    data = files.grid_dataset(records, axes, PHYSICAL)
     assert data.tpot.dims == ("context", "tp", "pp")
     assert {"capacity_weights", "compute_ffn", "comm_tp_startup", "exposed_kv"} <= set(data)
     # 4 x 1 and 8 x 2 are not 8 GPUs
     assert (data.reasons.values[0] == [[64, 0], [0, 64]]).all()
-    few = export.grid_dataset(records, axes, PHYSICAL, ["tpot"])
+    few = files.grid_dataset(records, axes, PHYSICAL, ["tpot"])
     assert set(few) == {"reasons", "tpot"}
     with pytest.raises(ValueError, match=r"no metric tpott; known: .*tpot"):
-        export.grid_dataset(records, axes, PHYSICAL, ["tpott"])
+        files.grid_dataset(records, axes, PHYSICAL, ["tpott"])
 
 
 def test_a_dense_model_is_explored_alone():
@@ -153,7 +153,7 @@ def test_nothing_fits_is_a_result_that_says_what_would():
     found = qsjax.explore(
         qsjax.model("deepseek-v3"), qsjax.hardware("h100-sxm"), gpus=[8], contexts=[8192]
     )
-    moe = export.best_rows(found)[0]
+    moe = files.best_rows(found)[0]
     assert not moe["is_feasible"]
     assert moe["reasons"]["weights do not fit"] > 0
     # 671 GB of FP8 weights on 8 GPUs are 84 GB each, above 80 GiB x 0.9 less the reserve
@@ -162,7 +162,7 @@ def test_nothing_fits_is_a_result_that_says_what_would():
     enough = qsjax.explore(
         qsjax.model("deepseek-v3"), qsjax.hardware("h100-sxm"), gpus=[16], contexts=[8192]
     )
-    assert export.best_rows(enough)[0]["is_feasible"]
+    assert files.best_rows(enough)[0]["is_feasible"]
 
 
 @pytest.mark.parametrize(
@@ -208,10 +208,10 @@ def test_further_axes_become_columns_and_dimensions():
         contexts=[8192],
         overrides={"hbm_bw": [2e12, 4e12]},
     )
-    rows = export.best_rows(found)
+    rows = files.best_rows(found)
     assert [row["hbm_bw"] for row in rows] == [2e12, 4e12]
     assert rows[1]["tpot_ms"] < rows[0]["tpot_ms"]
-    assert export.to_dataset(found).tpot.dims == ("variant", "gpus", "context", "hbm_bw")
+    assert files.to_dataset(found).tpot.dims == ("variant", "gpus", "context", "hbm_bw")
 
 
 def test_a_grid_beyond_memory_offers_streaming():
@@ -226,19 +226,19 @@ def test_a_grid_beyond_memory_offers_streaming():
 
 
 def test_json_has_no_nan(exploration):
-    json.dumps(export.finite(export.best_rows(exploration)), allow_nan=False)
+    json.dumps(files.finite(files.best_rows(exploration)), allow_nan=False)
 
 
 def test_writing_is_atomic(tmp_path, monkeypatch):
     target = tmp_path / "result.json"
-    export.write_atomically(target, "old")
+    files.write_atomically(target, "old")
 
     def broken(*_):
         raise OSError("disk full")
 
     monkeypatch.setattr("os.replace", broken)
     with pytest.raises(OSError, match="disk full"):
-        export.write_atomically(target, "new")
+        files.write_atomically(target, "new")
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
 
@@ -253,9 +253,9 @@ def test_a_grid_beyond_memory_is_refused_before_it_is_computed():
 def test_cached_files_count_as_free_memory(monkeypatch, tmp_path):
     told = tmp_path / "meminfo"
     told.write_text("MemTotal:  64000 kB\nMemFree:  100 kB\nMemAvailable:  48000 kB\n")
-    monkeypatch.setattr(machine, "_MEMINFO", told)
-    monkeypatch.setattr(machine, "_GROUPS", tmp_path / "absent")
-    assert machine.free_memory() == 48_000 * 1024
+    monkeypatch.setattr(free_memory, "_MEMINFO", told)
+    monkeypatch.setattr(free_memory, "_GROUPS", tmp_path / "absent")
+    assert free_memory.free_memory() == 48_000 * 1024
 
 
 @pytest.mark.parametrize(("folder", "of"), [("", "max current"), ("memory", "limit usage")])
@@ -267,10 +267,10 @@ def test_a_container_has_what_its_limit_leaves(folder, of, monkeypatch, tmp_path
     limit.write_text("9000000\n")
     used.write_text("5000000\n")
     (group / "memory.stat").write_text("anon 4000000\ninactive_file 1000000\n")
-    monkeypatch.setattr(machine, "_GROUPS", tmp_path)
-    assert machine.free_memory() == 5_000_000
+    monkeypatch.setattr(free_memory, "_GROUPS", tmp_path)
+    assert free_memory.free_memory() == 5_000_000
     limit.write_text("max\n")
-    assert machine.free_memory() > 5_000_000
+    assert free_memory.free_memory() > 5_000_000
 
 
 @pytest.mark.parametrize(
@@ -282,11 +282,11 @@ def test_a_container_has_what_its_limit_leaves(folder, of, monkeypatch, tmp_path
     ],
 )
 def test_free_memory_where_there_is_no_proc(pages, expected, monkeypatch, tmp_path):
-    monkeypatch.setattr(machine, "_MEMINFO", tmp_path / "absent")
-    monkeypatch.setattr(machine, "_GROUPS", tmp_path / "absent")
-    monkeypatch.setattr(machine.os, "sysconf_names", pages)
-    monkeypatch.setattr(machine.os, "sysconf", pages.__getitem__)
-    assert machine.free_memory() == expected
+    monkeypatch.setattr(free_memory, "_MEMINFO", tmp_path / "absent")
+    monkeypatch.setattr(free_memory, "_GROUPS", tmp_path / "absent")
+    monkeypatch.setattr(free_memory.os, "sysconf_names", pages)
+    monkeypatch.setattr(free_memory.os, "sysconf", pages.__getitem__)
+    assert free_memory.free_memory() == expected
 
 
 def test_axes_are_checked_by_name_and_value():
@@ -306,7 +306,7 @@ def test_redundant_experts_count_in_what_ep_divides():
     assert found.optimum.is_feasible[0].all()
 
 
-@pytest.mark.parametrize("ask", [qsjax.explore, problem])
+@pytest.mark.parametrize("ask", [qsjax.questions.explore, problem])
 def test_what_has_an_argument_is_no_override_and_objectives_are_named(ask):
     model, hardware = qsjax.model("mixtral-8x7b"), qsjax.hardware("h100-sxm")
     with pytest.raises(ValueError, match="model, q: an argument of its own"):
@@ -321,12 +321,12 @@ def test_factors_of_an_accounting_are_no_axes():
         qsjax.explore(model, hardware, gpus=[8], overrides={"kv_overhead": [1.0, 1.2]})
 
 
-@pytest.mark.parametrize("ask", [qsjax.explore, explain, compare])
+@pytest.mark.parametrize("ask", [qsjax.questions.explore, explain, compare])
 def test_an_unknown_convention_is_named(ask):
     model, hardware = qsjax.model("mixtral-8x7b"), qsjax.hardware("h100-sxm")
     sides = [Subject(name, model, hardware, qsjax.Workload(context=1.0)) for name in "ab"]
     arguments = {
-        qsjax.explore: (model, hardware),
+        qsjax.questions.explore: (model, hardware),
         explain: (model, hardware, qsjax.Partition(), qsjax.Workload(context=1e3)),
         compare: (sides, 8, [1e3]),
     }[ask]

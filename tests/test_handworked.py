@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from tolerances import EXACT, PRINTED_3_DIGITS
 
-from qsjax.cost import params
-from qsjax.decode import decode_step
-from qsjax.specs import PHYSICAL, HardwareSpec, ModelSpec, Partition, Workload
+from qsjax.cost.decode import decode_step
+from qsjax.cost.laws import params
+from qsjax.records.specs import PHYSICAL, HardwareSpec, ModelSpec, Partition, Workload
 
 HBM_BW = 3.35e12
 LLAMA_70B = ModelSpec(

@@ -8,7 +8,7 @@ import pytest
 from qsjax import catalog
 from qsjax.catalog import huggingface
 from qsjax.catalog.families import FAMILIES
-from qsjax.cost import params
+from qsjax.cost.laws import params
 
 CONFIGS = sorted((Path(__file__).parent / "data" / "hf_configs").glob("*.json"))
 LLAMA = {

@@ -11,11 +11,11 @@ from designs import random_designs, records
 from test_oracle import CASES, DESIGNS, disagreements, oracle_terms
 from tolerances import EXACT
 
-from qsjax import host, tape
-from qsjax.decode import decode_step
-from qsjax.host import on_host
-from qsjax.prefill import prefill_step
-from qsjax.specs import PHYSICAL
+from qsjax.cost.decode import decode_step
+from qsjax.cost.prefill import prefill_step
+from qsjax.numerics import jaxpr, numpy_backend
+from qsjax.numerics.numpy_backend import on_host
+from qsjax.records.specs import PHYSICAL
 
 step_on_host = on_host(decode_step)
 # Zeros of both signs, halves, integers, and what is no number.
@@ -68,13 +68,13 @@ def test_every_operation_of_the_tables_is_tested():
         for function in functions.values():
             jaxpr = jax.make_jaxpr(function)(*[0.0] * count).jaxpr
             seen |= names_in(jaxpr)
-    assert set(host._PLAIN) - seen <= {"add_any"}  # sums of derivatives, in test_economics
+    assert set(numpy_backend._PLAIN) - seen <= {"add_any"}  # sums of derivatives, in test_economics
 
 
 def names_in(jaxpr):
     found = set()
     for eqn in jaxpr.eqns:
-        inner = eqn.params.get(tape._NESTED.get(eqn.primitive.name, ""))
+        inner = eqn.params.get(jaxpr._NESTED.get(eqn.primitive.name, ""))
         found |= names_in(inner.jaxpr) if inner else {eqn.primitive.name}
     return found
 
@@ -93,10 +93,10 @@ def test_one_trace_serves_every_shape():
         return x * y
 
     run = on_host(law)
-    before = host._player.cache_info().misses
+    before = numpy_backend._player.cache_info().misses
     for shape in ((), (3,), (2, 1, 5)):
         np.testing.assert_array_equal(run(np.full(shape, 3.0), 2.0), np.full(shape, 6.0))
-    assert host._player.cache_info().misses == before + 1
+    assert numpy_backend._player.cache_info().misses == before + 1
 
 
 def test_options_choose_the_program():
@@ -109,7 +109,7 @@ def test_options_choose_the_program():
 
 def test_what_no_result_needs_is_not_computed(monkeypatch):
     calls = []
-    monkeypatch.setitem(host._PLAIN, "exp", lambda x: calls.append(x) or np.exp(x))
+    monkeypatch.setitem(numpy_backend._PLAIN, "exp", lambda x: calls.append(x) or np.exp(x))
 
     def law(x):
         jnp.exp(x)
@@ -120,7 +120,7 @@ def test_what_no_result_needs_is_not_computed(monkeypatch):
 
 
 def test_slots_are_freed_after_their_last_reader():
-    found = tape.record(lambda x: (x + 1.0) * (x + 2.0), jax.tree.structure((0.0,)), [float])
+    found = jaxpr.record(lambda x: (x + 1.0) * (x + 2.0), jax.tree.structure((0.0,)), [float])
     freed = [slot for step in found.steps for slot in step.frees]
     written = [step.writes for step in found.steps if step.writes not in found.results]
     assert sorted(freed) == sorted([0, *found.constants, *written])
@@ -133,7 +133,7 @@ def test_an_unknown_operation_is_compiled_once():
     run = on_host(law)
     x = np.linspace(0.0, 1.0, 5)
     np.testing.assert_allclose(run(x, power=2.0), np.sin(x) ** 2, rtol=EXACT)
-    compiled = host._compiled(law, (("power", 2.0),))
+    compiled = numpy_backend._compiled(law, (("power", 2.0),))
     assert compiled._cache_size() == 1
     run(2.0 * x, power=2.0)
     assert compiled._cache_size() == 1
@@ -145,7 +145,7 @@ def test_the_laws_need_no_compiler():
     dtypes = {}
     model, hardware, partition, workload, convention, gpus = records(designs, PHYSICAL, dtypes)
     arguments = (model, hardware, partition, workload, convention, gpus)
-    assert host._player(decode_step, (), jax.tree.structure(arguments)) is not None
+    assert numpy_backend._player(decode_step, (), jax.tree.structure(arguments)) is not None
     prompt = (model, hardware, partition, workload, convention, 100.0)
-    assert host._player(prefill_step, (), jax.tree.structure(prompt)) is not None
+    assert numpy_backend._player(prefill_step, (), jax.tree.structure(prompt)) is not None
     assert dataclasses.is_dataclass(step_on_host(*arguments))

@@ -6,12 +6,12 @@ from serving_cases import GPU, brute_force
 from tolerances import EXACT
 
 from qsjax import catalog
-from qsjax.economics import economy_of
-from qsjax.explain import partition_axes
-from qsjax.grid import Records
-from qsjax.limits import Limits
-from qsjax.mix import MOST_ERRORS, Request, best_for_mix, classes_of, read_requests
-from qsjax.specs import PAPER, PHYSICAL, Partition, Workload
+from qsjax.cost.metrics import economy_of
+from qsjax.grid.limits import Limits
+from qsjax.questions.explain import partition_axes
+from qsjax.questions.mix import MOST_ERRORS, Request, best_for_mix, classes_of, read_requests
+from qsjax.records.scenario import Records
+from qsjax.records.specs import PAPER, PHYSICAL, Partition, Workload
 
 MODEL, WORK = catalog.model("mixtral-8x7b"), Workload(context=1.0)
 CLASSES = [Request(32768.0, 0.5), Request(65536.0, 0.3), Request(131072.0, 0.2)]

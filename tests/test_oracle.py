@@ -17,11 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tolerances import CANCELLATION, EXACT
 
-from qsjax.cost import params
-from qsjax.decode import decode_step
-from qsjax.grid import Records, make_axes
-from qsjax.search import pick_best, search
-from qsjax.specs import PAPER, PHYSICAL, Convention, ModelSpec
+from qsjax.cost.decode import decode_step
+from qsjax.cost.laws import params
+from qsjax.grid.axes import make_axes
+from qsjax.grid.search import pick_best, search
+from qsjax.records.scenario import Records
+from qsjax.records.specs import PAPER, PHYSICAL, Convention, ModelSpec
 
 DESIGNS = 300
 DTYPES = ("bf16", "fp8", "fp4")

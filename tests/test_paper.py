@@ -2,7 +2,8 @@
 
 import pytest
 
-from qsjax import catalog, paper
+from qsjax import catalog
+from qsjax.evidence import paper
 
 
 @pytest.fixture(scope="module")

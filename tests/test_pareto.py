@@ -9,13 +9,13 @@ from designs import random_designs, records
 from serving_cases import brute_force, problem
 from tolerances import EXACT, MONOTONE
 
-from qsjax import pareto as pareto_module
-from qsjax.batches import DENSE, SPACING
-from qsjax.grid import Records
-from qsjax.limits import Limits
-from qsjax.pareto import Points, absorb, front_of, pareto
-from qsjax.search import evaluate
-from qsjax.specs import KV_MODES, PAPER, PHYSICAL, Partition
+from qsjax.grid.batches import DENSE, SPACING
+from qsjax.grid.limits import Limits
+from qsjax.grid.search import evaluate
+from qsjax.questions import pareto as pareto_module
+from qsjax.questions.pareto import Points, absorb, front_of, pareto
+from qsjax.records.scenario import Records
+from qsjax.records.specs import KV_MODES, PAPER, PHYSICAL, Partition
 
 CONVENTIONS = pytest.mark.parametrize("convention", [PHYSICAL, PAPER], ids=["physical", "paper"])
 LARGEST = 160

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from tolerances import EXACT
 
-from qsjax.prefill import interleaved_wait, mean_attended, prefill_step
-from qsjax.specs import PHYSICAL, HardwareSpec, ModelSpec, Partition, Workload
+from qsjax.cost.prefill import interleaved_wait, mean_attended, prefill_step
+from qsjax.records.specs import PHYSICAL, HardwareSpec, ModelSpec, Partition, Workload
 
 PROMPT = 4096.0
 DENSE = ModelSpec(

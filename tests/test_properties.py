@@ -15,10 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tolerances import EXACT, FINITE_DIFFERENCE, MONOTONE, SCALING
 
-from qsjax.cost import collectives, traffic
-from qsjax.cost.params import dense_twin
-from qsjax.decode import decode_step
-from qsjax.specs import PAPER, PHYSICAL, ModelSpec
+from qsjax.cost.decode import decode_step
+from qsjax.cost.laws import collectives, traffic
+from qsjax.cost.laws.params import dense_twin
+from qsjax.records.specs import PAPER, PHYSICAL, ModelSpec
 
 N = 64
 SEEDS = st.integers(0, 2**32 - 1)

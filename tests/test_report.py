@@ -11,7 +11,7 @@ import browser
 import matplotlib.pyplot as plt
 import pytest
 
-from qsjax import report
+from qsjax.output import report
 
 CONTEXTS = (4096, 32768, 1048576)
 

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from qsjax import catalog
-from qsjax.cost.params import dense_twin
-from qsjax.decode import decode_step
-from qsjax.feasibility import REASONS
-from qsjax.grid import Records, make_axes, stack
-from qsjax.search import pick_best, search
-from qsjax.specs import PAPER, PHYSICAL, Partition, Workload
+from qsjax.cost.decode import decode_step
+from qsjax.cost.feasibility import REASONS
+from qsjax.cost.laws.params import dense_twin
+from qsjax.grid.axes import make_axes, stack
+from qsjax.grid.search import pick_best, search
+from qsjax.records.scenario import Records
+from qsjax.records.specs import PAPER, PHYSICAL, Partition, Workload
 
 DEGREES = [1, 2, 4, 8]
 

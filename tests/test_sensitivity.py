@@ -9,13 +9,14 @@ from designs import random_designs
 from tolerances import EXACT, EXTRAPOLATED_DIFFERENCE, FINITE_DIFFERENCE
 
 from qsjax import catalog
-from qsjax.explore import explore
-from qsjax.sensitivity import (
+from qsjax.grid.optimum import best_of, step_of, take
+from qsjax.grid.parameters import GROUPS, Inputs, read, scaled
+from qsjax.questions.explore import explore
+from qsjax.questions.sensitivity import (
     DEFAULT_PARAMETERS,
     Designs,
     Parameter,
     Winners,
-    cells,
     hessian_at,
     problem,
     resolve,
@@ -25,9 +26,7 @@ from qsjax.sensitivity import (
     to_dataset,
     with_rounding,
 )
-from qsjax.sensitivity.cells import best_of, step_of, take
-from qsjax.sensitivity.parameters import GROUPS, Inputs, read, scaled
-from qsjax.specs import PAPER, PHYSICAL, HardwareSpec, ModelSpec, Partition, Workload
+from qsjax.records.specs import PAPER, PHYSICAL, HardwareSpec, ModelSpec, Partition, Workload
 
 ROWS = 2048
 METRICS = ("tokens_per_s_per_gpu", "tpot", "max_batch")
@@ -351,7 +350,7 @@ def test_the_optima_are_those_of_explore():
 
 def test_blocks_of_rows_do_not_change_the_best(small, monkeypatch):
     whole = best_of(small.inputs, small.designs, small.objective)
-    monkeypatch.setattr(cells, "SMALL_BLOCK", 4)
+    monkeypatch.setattr(optimum, "SMALL_BLOCK", 4)
     for got, want in zip(best_of(small.inputs, small.designs, small.objective), whole, strict=True):
         np.testing.assert_array_equal(got, want)
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from qsjax import catalog
-from qsjax.dependence import cell_rows, slope_rows, throughput_map
-from qsjax.sensitivity import problem, resolve, sensitivity, solve
-from qsjax.sensitivity.parameters import scaled
-from qsjax.stability import KINDS, switches
+from qsjax.grid.parameters import scaled
+from qsjax.questions.sensitivity import problem, resolve, sensitivity, solve
+from qsjax.questions.sensitivity.switching import KINDS, switches
+from qsjax.questions.sensitivity.tables import cell_rows, slope_rows, throughput_map
 
 NAMES = ("hbm_bytes", "hbm_bw", "flops", "eff_gemm", "q", "context", "overlap_tp")
 CELLS = {"gpus": [8], "contexts": [4096.0, 65536.0], "qs": [3.0]}

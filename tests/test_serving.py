@@ -5,12 +5,12 @@ import pytest
 from serving_cases import GPU, brute_force, problem
 from tolerances import EXACT
 
-from qsjax.batches import every, ladder, score_candidates, spacing_of
-from qsjax.candidates import candidates
-from qsjax.economics import Economy, economy_of, usd_per_million_tokens
-from qsjax.limits import LIMITS, Limits, describe
-from qsjax.serving import serve
-from qsjax.specs import PAPER, PHYSICAL
+from qsjax.cost.metrics import Economy, economy_of, usd_per_million_tokens
+from qsjax.grid.batches import every, ladder, score_candidates, spacing_of
+from qsjax.grid.limits import LIMITS, Limits, describe
+from qsjax.grid.screening import candidates
+from qsjax.questions.serving import serve
+from qsjax.records.specs import PAPER, PHYSICAL
 
 CASES = {
     "none": Limits(),

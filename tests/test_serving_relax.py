@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from qsjax import catalog
-from qsjax.explore import axis_values, grid_of, variants_of
-from qsjax.grid import Records, make_axes, stack
-from qsjax.search import evaluate, search
-from qsjax.serving import MOST_GPUS, _power_of_two_partitions, relax
-from qsjax.specs import PAPER, PHYSICAL, Partition, Workload
-from qsjax.units import GIB
+from qsjax.grid.axes import make_axes, stack
+from qsjax.grid.problem import axis_values, grid_of, variants_of
+from qsjax.grid.search import evaluate, search
+from qsjax.questions.serving import MOST_GPUS, _power_of_two_partitions, relax
+from qsjax.records.scenario import Records
+from qsjax.records.specs import PAPER, PHYSICAL, Partition, Workload
+from qsjax.records.units import GIB
 
 GPU = dataclasses.replace(catalog.hardware("h100-sxm"), reserve_bytes=1.5 * GIB)
 MODEL = catalog.model("deepseek-v3")

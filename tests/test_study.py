@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from qsjax import catalog
-from qsjax.sensitivity import problem, solve
-from qsjax.study import GPUS, HARDWARE, SPLITS, steadiness, study, summary
+from qsjax.evidence.paper.table_2 import GPUS, HARDWARE, SPLITS, steadiness, study, summary
+from qsjax.questions.sensitivity import problem, solve
 
 CONTEXTS = [8192.0, 131072.0]
 QS = [2.0, 5.0]

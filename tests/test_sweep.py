@@ -8,16 +8,17 @@ import pytest
 from tolerances import EXACT, SCALING
 
 from qsjax import catalog
-from qsjax.cost.params import dense_twin
-from qsjax.explore import explore
-from qsjax.feasibility import REASONS
-from qsjax.grid import Records, axis_arrays, make_axes, matrix_arrays, place, stack
-from qsjax.search import evaluate, reduce_block, reduce_small, search
-from qsjax.specs import PAPER, PHYSICAL, Partition, Workload
-from qsjax.staging import tiles_of
+from qsjax.cost.feasibility import REASONS
+from qsjax.cost.laws.params import dense_twin
+from qsjax.grid.axes import axis_arrays, make_axes, matrix_arrays, place, stack
+from qsjax.grid.search import evaluate, reduce_block, reduce_small, search
+from qsjax.grid.staging import tiles_of
+from qsjax.questions.explore import explore
+from qsjax.records.scenario import Records
+from qsjax.records.specs import PAPER, PHYSICAL, Partition, Workload
+from qsjax.sweep import aggregate as tallies
 from qsjax.sweep import plan as planning
 from qsjax.sweep import spec
-from qsjax.sweep import tally as tallies
 from qsjax.sweep.engine import Job
 from qsjax.sweep.run import Wanted, sweep
 

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 import sweep_cases as cases
 
-from qsjax.sweep import campaign, distributed, storage
-from qsjax.sweep.distributed import HostLostError, Processes, SignsOfLife
+from qsjax.sweep import campaign, hosts, store
+from qsjax.sweep.hosts import HostLostError, Processes, SignsOfLife
 
 pytestmark = pytest.mark.slow
 CHUNK = ("--chunk", "20000")
@@ -74,8 +74,8 @@ def test_processes_that_never_meet_are_an_error_not_an_abort():
         "import os\n"
         f"where = '127.0.0.1:{free_port()}'\n"
         "try:\n"
-        "    distributed.start(where, 2, 1, timeout=1)\n"
-        "except distributed.HostLostError as error:\n"
+        "    hosts.start(where, 2, 1, timeout=1)\n"
+        "except hosts.HostLostError as error:\n"
         "    print(error, flush=True)\n"
         "    os._exit(0)\n"
     )
@@ -114,9 +114,9 @@ def test_a_dead_process_stops_the_others_and_the_rest_resumes(alone, tmp_path, v
 
 
 def test_silence_failure_and_old_signs(tmp_path, monkeypatch):
-    monkeypatch.setattr(distributed, "BEAT", 0.05)
-    monkeypatch.setattr(distributed, "PATIENCE", 0.5)
-    monkeypatch.setattr(distributed, "START_PATIENCE", 0.5)
+    monkeypatch.setattr(hosts, "BEAT", 0.05)
+    monkeypatch.setattr(hosts, "PATIENCE", 0.5)
+    monkeypatch.setattr(hosts, "START_PATIENCE", 0.5)
     (tmp_path / "alive").mkdir()
     (tmp_path / "alive" / "1.txt").write_text("99 failed 0")
     with SignsOfLife(tmp_path, Processes(2, 0, run=5)) as life:
@@ -143,8 +143,8 @@ def test_results_wait_for_those_who_check_their_chunks(tmp_path, monkeypatch):
     sign.parent.mkdir()
     sign.write_text("5 running 0")
     for chunk in range(2):
-        storage.write(storage.chunk_path(tmp_path, chunk), b"")
-    monkeypatch.setattr(storage, "finished", lambda *_: ([0], []))
+        store.write(store.chunk_path(tmp_path, chunk), b"")
+    monkeypatch.setattr(store, "finished", lambda *_: ([0], []))
     monkeypatch.setattr(campaign, "cells_of", lambda *_: 0)
     monkeypatch.setattr(campaign, "compute_chunks", lambda *_: None)
     monkeypatch.setattr(campaign.results, "write", lambda *_: {"when": sign.read_text()})
@@ -158,16 +158,16 @@ def test_results_wait_for_those_who_check_their_chunks(tmp_path, monkeypatch):
 
 def test_the_environment_names_the_process(monkeypatch):
     kubernetes = {"JAX_COORDINATOR_ADDRESS": "a:1", "JAX_NUM_PROCESSES": "4"}
-    given = distributed._given({**kubernetes, "JOB_COMPLETION_INDEX": "3"}, None, None, None)
+    given = hosts._given({**kubernetes, "JOB_COMPLETION_INDEX": "3"}, None, None, None)
     assert given == ("a:1", 4, 3)
-    assert distributed._given(kubernetes, "b:2", 8, 0) == ("b:2", 8, 0)
+    assert hosts._given(kubernetes, "b:2", 8, 0) == ("b:2", 8, 0)
     wrong = {"JAX_COORDINATOR_ADDRESS": "node0", "JAX_NUM_PROCESSES": "two"}
     with pytest.raises(ValueError, match="coordinator 'node0'") as caught:
-        distributed._given(wrong, None, None, None)
+        hosts._given(wrong, None, None, None)
     assert "JAX_NUM_PROCESSES='two' is not allowed; give a whole number" in str(caught.value)
     with pytest.raises(ValueError, match=r"process id 4 of 4 processes .* give 0 to 3"):
-        distributed._given({}, "[::1]:4000", 4, 4)
+        hosts._given({}, "[::1]:4000", 4, 4)
     monkeypatch.setenv("JAX_NUM_PROCESSES", "4")
     with pytest.raises(ValueError, match="missing: --coordinator, --process-id"):
-        distributed.start()
-    assert distributed.start(processes=1) == Processes()
+        hosts.start()
+    assert hosts.start(processes=1) == Processes()

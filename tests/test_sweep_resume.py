@@ -11,8 +11,8 @@ import pytest
 import sweep_cases as cases
 import xarray as xr
 
-from qsjax.sweep import storage
-from qsjax.sweep.tally import new_tally
+from qsjax.sweep import store
+from qsjax.sweep.aggregate import new_tally
 
 # Some 200 chunks within seconds, so that a signal after the first ones finds others left to do.
 CHUNK = ("--chunk", "4000")
@@ -80,19 +80,19 @@ def test_a_damaged_chunk_is_named_and_computed_again(finished, tmp_path):
 
     out = tmp_path / "copy"
     shutil.copytree(whole, out)
-    first, second = (storage.chunk_path(out, k) for k in (0, 2))
+    first, second = (store.chunk_path(out, k) for k in (0, 2))
     content = bytearray(first.read_bytes())
     content[len(content) // 2] ^= 1
     first.write_bytes(content)
     second.write_bytes(second.read_bytes()[:100])
-    untouched = storage.chunk_path(out, 1).stat().st_mtime_ns
+    untouched = store.chunk_path(out, 1).stat().st_mtime_ns
     code, _, error = cases.run(spec, out, *CHUNK, "--resume")
     assert code == 0, error
     assert "chunk 0" in error
     assert "chunk 2" in error
     assert "computed again" in error
     assert cases.files(out) == cases.files(whole)
-    assert storage.chunk_path(out, 1).stat().st_mtime_ns == untouched
+    assert store.chunk_path(out, 1).stat().st_mtime_ns == untouched
 
 
 @pytest.mark.slow
@@ -201,35 +201,35 @@ def test_what_cannot_be_written_is_a_mistake_of_the_input(finished, tmp_path):
 def test_a_folder_is_for_one_run_at_a_time(tmp_path):
     out = tmp_path / "out"
     (out / ".merge.of-a-killed-run").mkdir(parents=True)
-    with storage.claim(out):
+    with store.claim(out):
         assert not list(out.glob(".merge*"))
-        with pytest.raises(ValueError, match="another run is at work"), storage.claim(out):
+        with pytest.raises(ValueError, match="another run is at work"), store.claim(out):
             pass
-    with storage.claim(out):
+    with store.claim(out):
         pass
 
 
 def test_a_mistake_leaves_no_folder_behind(tmp_path):
-    with pytest.raises(ValueError, match="wrong"), storage.claim(tmp_path / "new"):
+    with pytest.raises(ValueError, match="wrong"), store.claim(tmp_path / "new"):
         raise ValueError("wrong")
     assert not (tmp_path / "new").exists()
 
 
 def test_chunks_of_another_sweep_are_not_taken_over(tmp_path):
-    storage.write(tmp_path / storage.MANIFEST, b'{"spec": 1}')
-    storage.save_chunk(tmp_path, 0, new_tally(0), {"score": np.ones(3)})
-    assert storage.finished(tmp_path, [0]) == ([0], [])
-    storage.write(tmp_path / storage.MANIFEST, b'{"spec": 2}')
-    done, damaged = storage.finished(tmp_path, [0])
+    store.write(tmp_path / store.MANIFEST, b'{"spec": 1}')
+    store.save_chunk(tmp_path, 0, new_tally(0), {"score": np.ones(3)})
+    assert store.finished(tmp_path, [0]) == ([0], [])
+    store.write(tmp_path / store.MANIFEST, b'{"spec": 2}')
+    done, damaged = store.finished(tmp_path, [0])
     assert done == []
     assert "damaged or of another sweep" in damaged[0]
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", "\0" * 40])
 def test_a_damaged_description_is_said(tmp_path, content):
-    (tmp_path / storage.MANIFEST).write_text(content)
+    (tmp_path / store.MANIFEST).write_text(content)
     with pytest.raises(ValueError, match=r"sweep\.json is damaged"):
-        storage.manifest(tmp_path)
+        store.manifest(tmp_path)
 
 
 def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
@@ -237,10 +237,10 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     path = tmp_path / "chunks" / "0.chunk"
-    storage.write(path, b"old")
-    monkeypatch.setattr(storage.os, "fsync", full)
+    store.write(path, b"old")
+    monkeypatch.setattr(store.os, "fsync", full)
     with pytest.raises(OSError, match="--resume") as caught:
-        storage.write(path, b"new content")
+        store.write(path, b"new content")
     assert caught.value.errno == errno.ENOSPC
     assert path.read_bytes() == b"old"
     assert list(path.parent.iterdir()) == [path]
@@ -250,19 +250,19 @@ def test_chunks_survive_the_disk_and_every_flipped_bit_is_noticed(tmp_path):
     tally = new_tally(1)
     tally.feasible = 7
     cells = {"position": np.arange(5), "score": np.linspace(0, 1, 5)}
-    storage.save_chunk(tmp_path, 3, tally, cells)
-    again, found = storage.load_chunk(tmp_path, 3)
+    store.save_chunk(tmp_path, 3, tally, cells)
+    again, found = store.load_chunk(tmp_path, 3)
     assert again.feasible == 7
     np.testing.assert_array_equal(found["score"], cells["score"])
-    path = storage.chunk_path(tmp_path, 3)
+    path = store.chunk_path(tmp_path, 3)
     content = path.read_bytes()
     for at in range(0, len(content), max(1, len(content) // 50)):
         broken = bytearray(content)
         broken[at] ^= 0x10
         path.write_bytes(broken)
-        with pytest.raises(storage.DamagedChunkError, match="chunk 3"):
-            storage.load_chunk(tmp_path, 3)
-    done, damaged = storage.finished(tmp_path, [2, 3])
+        with pytest.raises(store.DamagedChunkError, match="chunk 3"):
+            store.load_chunk(tmp_path, 3)
+    done, damaged = store.finished(tmp_path, [2, 3])
     assert done == []
     assert "chunk 3" in damaged[0]
     assert not path.exists()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from qsjax import catalog
-from qsjax.specs import PAPER
+from qsjax.records.specs import PAPER
 from qsjax.sweep import campaign, spec
 
 LIBRARY = (catalog.model, catalog.hardware, catalog.workload)

@@ -3,7 +3,7 @@
 import jax
 import pytest
 
-from qsjax import theory
+from qsjax.cost.laws import closed_forms
 
 # Section 3.4 and table 3 of arXiv 2603.08960.
 DEEPSPEED = [(2.34, 2.12, 3.67), (2.60, 2.29, 5.31)]
@@ -11,39 +11,39 @@ DEEPSPEED = [(2.34, 2.12, 3.67), (2.60, 2.29, 5.31)]
 
 @pytest.mark.parametrize(("dense", "moe", "printed"), DEEPSPEED)
 def test_quality_multiplier_is_the_printed_one(dense, moe, printed):
-    assert float(theory.quality_multiplier(dense, moe)) == pytest.approx(printed, abs=0.005)
+    assert float(closed_forms.quality_multiplier(dense, moe)) == pytest.approx(printed, abs=0.005)
 
 
 def test_quality_multiplier_depends_on_the_exponent():
     # (1.1)^(1/0.1) = 1.1^10
-    assert float(theory.quality_multiplier(1.1, 1.0, alpha=0.1)) == pytest.approx(1.1**10)
+    assert float(closed_forms.quality_multiplier(1.1, 1.0, alpha=0.1)) == pytest.approx(1.1**10)
 
 
 def test_reuse_gap_is_routing_times_capacity():
     # DeepSeek-V3, 32 GPUs: 32.0 x 1.30 = 41.60 in table 3
-    s = theory.sparsity(8, 256)
+    s = closed_forms.sparsity(8, 256)
     assert float(s) == 0.03125
-    assert float(theory.routing_factor(s)) == 32.0
-    assert float(theory.capacity_factor(130, 100)) == pytest.approx(1.30)
-    assert float(theory.reuse_gap(130, 100, s)) == pytest.approx(41.60)
+    assert float(closed_forms.routing_factor(s)) == 32.0
+    assert float(closed_forms.capacity_factor(130, 100)) == pytest.approx(1.30)
+    assert float(closed_forms.reuse_gap(130, 100, s)) == pytest.approx(41.60)
 
 
 def test_expert_batch_of_table_3():
     # DeepSeek-V3, 64 GPUs: r_moe = 244 x 8/256 = 7.625, printed 7.63
-    assert float(theory.expert_batch(244, 8 / 256)) == pytest.approx(7.625)
+    assert float(closed_forms.expert_batch(244, 8 / 256)) == pytest.approx(7.625)
 
 
 def test_traffic_is_equal_at_break_even():
-    s = theory.sparsity(2, 8)
-    assert float(theory.traffic_ratio(theory.break_even_q(s), s)) == pytest.approx(1.0)
+    s = closed_forms.sparsity(2, 8)
+    assert float(closed_forms.traffic_ratio(closed_forms.break_even_q(s), s)) == pytest.approx(1.0)
     # half the pool streamed and 20 % more dense sequences: q* = 0.5 x 1.2 x 4
-    assert float(theory.break_even_q(s, capacity=1.2, coverage=0.5)) == pytest.approx(2.4)
+    assert float(closed_forms.break_even_q(s, capacity=1.2, coverage=0.5)) == pytest.approx(2.4)
 
 
 def test_ffn_time_is_the_slower_side():
     # 1 GB at 1 TB/s and reuse 10 is 0.1 ms
-    assert float(theory.ffn_time(5e-5, 1e9, 1e12, 10)) == pytest.approx(1e-4)
-    assert float(theory.ffn_time(5e-4, 1e9, 1e12, 10)) == pytest.approx(5e-4)
+    assert float(closed_forms.ffn_time(5e-5, 1e9, 1e12, 10)) == pytest.approx(1e-4)
+    assert float(closed_forms.ffn_time(5e-4, 1e9, 1e12, 10)) == pytest.approx(5e-4)
 
 
 def test_gradient_of_q_with_respect_to_the_exponent():
@@ -51,5 +51,5 @@ def test_gradient_of_q_with_respect_to_the_exponent():
     import math
 
     ratio, alpha = 2.34 / 2.12, 0.076
-    slope = jax.grad(lambda a: theory.quality_multiplier(2.34, 2.12, a))(alpha)
+    slope = jax.grad(lambda a: closed_forms.quality_multiplier(2.34, 2.12, a))(alpha)
     assert float(slope) == pytest.approx(-math.log(ratio) * ratio ** (1 / alpha) / alpha**2)

@@ -9,15 +9,15 @@ from serving_cases import GPU
 from tolerances import EXACT
 
 from qsjax import catalog
-from qsjax.batches import ladder
-from qsjax.cost import memory
-from qsjax.decode import decode_step
-from qsjax.economics import economy_of
-from qsjax.host import on_host
-from qsjax.limits import Limits
-from qsjax.mix import Request, best_for_mix
-from qsjax.specs import PAPER, PHYSICAL, Partition, Workload
-from qsjax.together import averaged, best_together, mean_of, mean_of_blocks
+from qsjax.cost.decode import decode_step
+from qsjax.cost.laws import memory
+from qsjax.cost.metrics import economy_of
+from qsjax.grid.batches import ladder
+from qsjax.grid.limits import Limits
+from qsjax.numerics.numpy_backend import on_host
+from qsjax.questions.continuous_batching import averaged, best_together, mean_of, mean_of_blocks
+from qsjax.questions.mix import Request, best_for_mix
+from qsjax.records.specs import PAPER, PHYSICAL, Partition, Workload
 
 REQUESTS = [Request(60.0, 4.0), Request(900.0, 3.0), Request(3000.0, 2.0), Request(50_000.0, 1.0)]
 MODELS = ("gpt-oss-120b", "deepseek-v3.2", "qwen3-next-80b-a3b", "deepseek-v3", "mixtral-8x7b")

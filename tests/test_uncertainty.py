@@ -5,9 +5,9 @@ import pytest
 from scipy import stats
 
 from qsjax import catalog
-from qsjax.breakeven import break_even
-from qsjax.sensitivity import problem, solve
-from qsjax.uncertainty import Distribution, check, frozen, parse, propagate
+from qsjax.questions.break_even import break_even
+from qsjax.questions.sensitivity import problem, solve
+from qsjax.questions.sensitivity.uncertainty import Distribution, check, frozen, parse, propagate
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qsjax import catalog, validate
-from qsjax.specs import (
+from qsjax import catalog
+from qsjax.records import checks
+from qsjax.records.specs import (
     CONVENTIONS,
     KV_MODES,
     PAPER,
@@ -32,11 +33,11 @@ def message(check, *arguments):
 @pytest.mark.parametrize(
     ("rules", "record"),
     [
-        (validate.MODEL_RULES, ModelSpec),
-        (validate.HARDWARE_RULES, HardwareSpec),
-        (validate.PARTITION_RULES, Partition),
-        (validate.WORKLOAD_RULES, Workload),
-        (validate.CONVENTION_RULES, Convention),
+        (checks.MODEL_RULES, ModelSpec),
+        (checks.HARDWARE_RULES, HardwareSpec),
+        (checks.PARTITION_RULES, Partition),
+        (checks.WORKLOAD_RULES, Workload),
+        (checks.CONVENTION_RULES, Convention),
     ],
 )
 def test_every_number_has_a_rule(rules, record):
@@ -47,20 +48,20 @@ def test_every_number_has_a_rule(rules, record):
 
 
 def test_sound_input_passes():
-    validate.check_model(MODEL)
-    validate.check_hardware(HARDWARE)
-    validate.check_partition(Partition(tp=8, ep=32, pp=1, dp=4), MODEL)
-    validate.check_workload(Workload(context=131072.0))
-    validate.check_workload(Workload(context=np.array([1024.0, 2048.0]), batch=1.0))
+    checks.check_model(MODEL)
+    checks.check_hardware(HARDWARE)
+    checks.check_partition(Partition(tp=8, ep=32, pp=1, dp=4), MODEL)
+    checks.check_workload(Workload(context=131072.0))
+    checks.check_workload(Workload(context=np.array([1024.0, 2048.0]), batch=1.0))
     for convention in CONVENTIONS.values():
-        validate.check_convention(convention)
+        checks.check_convention(convention)
     for name, values in {"tp": [1, 2, 4], "q": 5.0, "context": [1024], "hbm_bw": 8e12}.items():
-        validate.check_axis(name, values)
+        checks.check_axis(name, values)
 
 
 def test_all_problems_of_a_model_at_once():
     broken = dataclasses.replace(MODEL, layers=0.0, hidden=-1.0, top_k=300.0, vocab=math.nan)
-    lines = message(validate.check_model, broken, "mine").splitlines()
+    lines = message(checks.check_model, broken, "mine").splitlines()
     assert lines[0] == "mine:"
     assert [line.split(":")[0].strip() for line in lines[1:]] == [
         "layers",
@@ -89,12 +90,12 @@ def test_all_problems_of_a_model_at_once():
     ],
 )
 def test_model_problem(change, text):
-    assert text in message(validate.check_model, dataclasses.replace(MODEL, **change))
+    assert text in message(checks.check_model, dataclasses.replace(MODEL, **change))
 
 
 def test_heads_problem_lists_the_divisors():
     broken = dataclasses.replace(catalog.model("llama-3.1-8b"), kv_heads=5.0)
-    text = message(validate.check_model, broken)
+    text = message(checks.check_model, broken)
     assert "kv_heads: 5 does not divide 32 query heads; choose a divisor of 32: 1, 2, 4, 8" in text
 
 
@@ -117,17 +118,17 @@ def test_heads_problem_lists_the_divisors():
     ],
 )
 def test_hardware_problem(change, text):
-    assert text in message(validate.check_hardware, dataclasses.replace(HARDWARE, **change))
+    assert text in message(checks.check_hardware, dataclasses.replace(HARDWARE, **change))
 
 
 def test_overlaps_may_fill_the_window():
-    validate.check_hardware(
+    checks.check_hardware(
         dataclasses.replace(HARDWARE, overlap_tp=0.7, overlap_ep=0.2, overlap_layout=0.1)
     )
 
 
 def test_partition_against_a_model():
-    text = message(validate.check_partition, Partition(tp=3, ep=7, pp=62), MODEL)
+    text = message(checks.check_partition, Partition(tp=3, ep=7, pp=62), MODEL)
     assert text.splitlines() == [
         "partition:",
         "  tp: tp=3 does not divide 128 query heads; choose a divisor of 128: "
@@ -136,7 +137,7 @@ def test_partition_against_a_model():
         "1, 2, 4, 8, 16, 32, 64, 128, 256",
         "  pp: pp=62 exceeds the 61 layers; lower it",
     ]
-    validate.check_partition(Partition(tp=3))
+    checks.check_partition(Partition(tp=3))
 
 
 @pytest.mark.parametrize(
@@ -154,12 +155,12 @@ def test_partition_against_a_model():
     ],
 )
 def test_workload_problem(change, text):
-    assert text in message(validate.check_workload, Workload(**change))
+    assert text in message(checks.check_workload, Workload(**change))
 
 
 def test_convention_problem():
     broken = dataclasses.replace(PAPER, kv_overhead=0.5, ep_exchange_volume=-1.0)
-    text = message(validate.check_convention, broken)
+    text = message(checks.check_convention, broken)
     assert "kv_overhead: 0.5 is not allowed" in text
     assert "ep_exchange_volume: -1 is not allowed" in text
 
@@ -177,22 +178,22 @@ def test_convention_problem():
     ],
 )
 def test_axis_problem(name, values, text):
-    assert text in message(validate.check_axis, name, values)
+    assert text in message(checks.check_axis, name, values)
 
 
 def test_unknown_axis_names_the_nearest():
     with pytest.raises(ValueError, match=r"unknown axis 'hbm_bandwidth'; did you mean .*hbm_bw"):
-        validate.check_axis("hbm_bandwidth", [1.0])
+        checks.check_axis("hbm_bandwidth", [1.0])
     with pytest.raises(ValueError, match="known: layers, "):
-        validate.check_axis("zzzz", [1.0])
+        checks.check_axis("zzzz", [1.0])
 
 
-@given(st.floats(), st.sampled_from(sorted(validate.AXIS_RULES)))
+@given(st.floats(), st.sampled_from(sorted(checks.AXIS_RULES)))
 def test_a_value_is_refused_or_within_its_bounds(value, name):
-    rule = validate.AXIS_RULES[name]
-    high = min(rule.high, validate.LARGEST)
+    rule = checks.AXIS_RULES[name]
+    high = min(rule.high, checks.LARGEST)
     allowed = math.isfinite(value) and (
         rule.low < value <= high if rule.above else rule.low <= value <= high
     )
     allowed = allowed and (not rule.whole or value == int(value))
-    assert (validate.value_problem(rule, value) is None) == allowed
+    assert (checks.value_problem(rule, value) is None) == allowed

@@ -11,27 +11,27 @@ import pytest
 from benchmarks import attention_kernels
 from qsjax import catalog
 from qsjax.catalog import hardware_entry
-from qsjax.decode import decode_step
-from qsjax.measurements import (
+from qsjax.cost.decode import decode_step
+from qsjax.engines import kernels as expert_kernels
+from qsjax.engines import memory
+from qsjax.engines.releases import facts
+from qsjax.engines.rules import load_engines
+from qsjax.evidence.measurements import (
     Case,
     Kernel,
     Skipped,
-    experts,
     kernels,
     load_records,
-    memory,
     predict,
     read_case,
     read_cases,
     read_json,
 )
-from qsjax.measurements.deployment import engine_of, entries_of
-from qsjax.measurements.facts import facts
-from qsjax.measurements.names import precision_of
-from qsjax.measurements.storage import load_engines
-from qsjax.specs import PHYSICAL, Partition, Workload
-from qsjax.units import GIB, MS
-from qsjax.validation import reason_of, validate
+from qsjax.evidence.measurements.deployment import engine_of, entries_of
+from qsjax.evidence.measurements.names import precision_of
+from qsjax.evidence.validation import reason_of, validate
+from qsjax.records.specs import PHYSICAL, Partition, Workload
+from qsjax.records.units import GIB, MS
 
 SERVED = "inferencex_agg"
 EXAMPLE = {
@@ -590,7 +590,7 @@ OSS = {
 )
 def test_which_kernels_multiply_the_experts(change, name):
     record = {**OSS, **change}
-    found = experts.kernels_of(record, engine_of(record), entries_of(record)[1])
+    found = expert_kernels.kernels_of(record, engine_of(record), entries_of(record)[1])
     assert found.name == name
 
 

@@ -6,17 +6,17 @@ Every number has a source; docs/guides/your-own-model.md and your-own-hardware.m
 import dataclasses
 from pathlib import Path
 
-from qsjax.catalog import library
+from qsjax.catalog import lookup
 from qsjax.catalog.entries import Deviation as Deviation
 from qsjax.catalog.entries import HardwareEntry as HardwareEntry
 from qsjax.catalog.entries import ModelEntry as ModelEntry
 from qsjax.catalog.entries import Source as Source
 from qsjax.catalog.huggingface import HfModel as HfModel
 from qsjax.catalog.huggingface import load as load_hf
-from qsjax.catalog.library import hardware_entry as hardware_entry
-from qsjax.catalog.library import model_entry as model_entry
+from qsjax.catalog.lookup import hardware_entry as hardware_entry
+from qsjax.catalog.lookup import model_entry as model_entry
 from qsjax.catalog.quantisation import STORED
-from qsjax.specs import Dtype, HardwareSpec, ModelSpec, Workload
+from qsjax.records.specs import Dtype, HardwareSpec, ModelSpec, Workload
 
 __all__ = [
     "Deviation",
@@ -39,12 +39,12 @@ __all__ = [
 
 def model_names() -> tuple[str, ...]:
     """The names of all models, in alphabetical order."""
-    return library.names("models")
+    return lookup.names("models")
 
 
 def hardware_names() -> tuple[str, ...]:
     """The names of all accelerators, in alphabetical order."""
-    return library.names("hardware")
+    return lookup.names("hardware")
 
 
 def model(name: str | Path) -> ModelSpec:

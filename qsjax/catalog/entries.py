@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Literal
 
-from qsjax.specs import Dtype, HardwareSpec, ModelSpec
+from qsjax.records.specs import Dtype, HardwareSpec, ModelSpec
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,12 +8,12 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from qsjax import validate
 from qsjax.catalog.entries import ModelEntry
 from qsjax.catalog.families import FAMILIES, Family
 from qsjax.catalog.quantisation import Precisions, precisions
 from qsjax.catalog.reading import Reading, field, number, sources
-from qsjax.specs import Dtype, ModelSpec
+from qsjax.records import checks
+from qsjax.records.specs import Dtype, ModelSpec
 
 # Keys that count the layers of a multi-token-prediction module.
 _PREDICTION = ("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules")
@@ -115,7 +115,7 @@ def _shape_problems(family: Family, reading: Reading, shape: Mapping[str, float]
         for item in dataclasses.fields(ModelSpec)
         if item.default is not dataclasses.MISSING and item.name not in keys
     }
-    found = validate.model_problems({**defaults, **shape})
+    found = checks.model_problems({**defaults, **shape})
     rules = family.fields
     own = [name for name in found if not sources(reading, rules.get(name, "")) & found.keys()]
     return [f'"{keys.get(name) or name}": {found[name]}' for name in own]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from qsjax.catalog.reading import value_at
-from qsjax.specs import Dtype
+from qsjax.records.specs import Dtype
 
 # By bits, as the cost laws only need bytes and the peak of the matching units.
 BY_BITS: dict[int, Dtype] = {16: "bf16", 8: "fp8", 4: "fp4"}

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from qsjax.validate import LARGEST
+from qsjax.records.checks import LARGEST
 
 # Keys that hold true or false; anywhere else these are no numbers.
 FLAGS = frozenset(("tie_word_embeddings", "use_sliding_window", "attn_output_gate", "residual_moe"))

@@ -5,9 +5,8 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, NamedTuple
 
-from qsjax import validate
 from qsjax.catalog.entries import HardwareEntry, Source
-from qsjax.catalog.files import (
+from qsjax.catalog.toml import (
     Document,
     complain,
     nearest,
@@ -16,8 +15,9 @@ from qsjax.catalog.files import (
     text_of,
     texts_of,
 )
-from qsjax.specs import HardwareSpec
-from qsjax.units import GB, GIB, MIB, MS, PFLOP, TB, TFLOP, US
+from qsjax.records import checks
+from qsjax.records.specs import HardwareSpec
+from qsjax.records.units import GB, GIB, MIB, MS, PFLOP, TB, TFLOP, US
 
 BITS_PER_BYTE = 8
 
@@ -133,7 +133,7 @@ def values_of(document: Document) -> dict[str, float]:
         number = number_of(document, key, raw)
         if number is None:
             continue
-        problem = validate.value_problem(validate.HARDWARE_RULES[given.field], float(number))
+        problem = checks.value_problem(checks.HARDWARE_RULES[given.field], float(number))
         if problem:
             complain(document, key, problem)
         # Decimal arithmetic: 200 microseconds are 2e-4 s to the last bit.
@@ -220,7 +220,7 @@ def entry_from(
     full = (_stated(base) if base else OPTIONAL | defaults) | values
     assumptions = _fill(full)
     aliases, sources = texts_of(document, "aliases"), _sources(document)
-    for field, problem in validate.hardware_problems(full).items():
+    for field, problem in checks.hardware_problems(full).items():
         complain(document, field, problem)
     raise_problems(document)
     return HardwareEntry(

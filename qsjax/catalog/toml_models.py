@@ -4,9 +4,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, get_args
 
-from qsjax import validate
 from qsjax.catalog.entries import Deviation, ModelEntry
-from qsjax.catalog.files import (
+from qsjax.catalog.toml import (
     Document,
     complain,
     nearest,
@@ -15,7 +14,8 @@ from qsjax.catalog.files import (
     text_of,
     texts_of,
 )
-from qsjax.specs import Dtype, ModelSpec
+from qsjax.records import checks
+from qsjax.records.specs import Dtype, ModelSpec
 
 SHAPE = {field.name: field for field in dataclasses.fields(ModelSpec)}
 REQUIRED = [name for name, field in SHAPE.items() if field.default is dataclasses.MISSING]
@@ -55,7 +55,7 @@ def _shape(document: Document, inherited: dict[str, float], extends: bool) -> di
     optional = {name: field.default for name, field in SHAPE.items() if name not in REQUIRED}
     full = {**optional, **inherited, **given}
     sound = {key: value for key, value in full.items() if read.get(key, value) is not None}
-    for field, problem in validate.model_problems(sound).items():
+    for field, problem in checks.model_problems(sound).items():
         complain(document, f"shape.{field}", problem)
     return full
 
@@ -76,7 +76,7 @@ def _number(document: Document, key: str) -> float | None:
     number = number_of(document, key, document.table[key])
     if number is None:
         return None
-    problem = validate.value_problem(validate.Rule(above=True), float(number))
+    problem = checks.value_problem(checks.Rule(above=True), float(number))
     if problem:
         complain(document, key, problem)
         return None

@@ -7,22 +7,22 @@ from typing import Any, get_args
 
 import click
 
-from qsjax import export
-from qsjax.breakeven import Roots, break_even, least_gpus, reach
-from qsjax.cli import common, figures, session
-from qsjax.cli.cells import cell_name, inputs_text, settings_of
-from qsjax.search import Objective
-from qsjax.sensitivity import problem
-from qsjax.units import unit_of
+from qsjax.cli import figures, options, session
+from qsjax.cli.grid_options import cell_name, inputs_text, settings_of
+from qsjax.grid.search import Objective
+from qsjax.output import files
+from qsjax.questions.break_even import Roots, break_even, least_gpus, reach
+from qsjax.questions.sensitivity import problem
+from qsjax.records.units import unit_of
 
 COUNTS = tuple(2**k for k in range(9))  # GPU counts tried for a target, 1 to 256
 
 
 @click.command("break-even")
-@common.model_argument
-@common.system_options
-@common.workload_options
-@common.axis_options
+@options.model_argument
+@options.system_options
+@options.workload_options
+@options.axis_options
 @click.option(
     "--parameter",
     default="q",
@@ -43,8 +43,8 @@ COUNTS = tuple(2**k for k in range(9))  # GPU counts tried for a target, 1 to 25
     type=float,
     help="Solve for this value of the metric (tpot in seconds) instead of for equality.",
 )
-@common.output_options
-@common.input_errors
+@options.output_options
+@options.input_errors
 def command(model: str, **flags: Any) -> None:
     r"""Find every value of a parameter at which MODEL and its dense twin are equally good.
 
@@ -67,18 +67,18 @@ def command(model: str, **flags: Any) -> None:
     rows = [{"model": model, **row} for row in rows]
     result = {"convention": flags["convention"], "metric": flags["metric"], "solutions": rows}
     if flags["format_"] == "json":
-        common.print_json(result)
+        options.print_json(result)
     elif flags["format_"] == "csv":
-        click.echo(export.csv_text([_flat(row) for row in rows]), nl=False)
+        click.echo(files.csv_text([_flat(row) for row in rows]), nl=False)
     else:
         for row in rows:
             click.echo(f"{model}, {cell_name(row)}: {row['message']}")
     if flags["out"]:
         out = flags["out"]
         inputs = inputs_text("break-even", model, flags, settings)
-        export.write_atomically(out / "inputs.json", inputs)
-        export.write_atomically(out / "result.json", json.dumps(export.finite(result), indent=1))
-        export.write_atomically(out / "break-even.csv", export.csv_text([_flat(r) for r in rows]))
+        files.write_atomically(out / "inputs.json", inputs)
+        files.write_atomically(out / "result.json", json.dumps(files.finite(result), indent=1))
+        files.write_atomically(out / "break-even.csv", files.csv_text([_flat(r) for r in rows]))
         names = ["inputs.json", "result.json", "break-even.csv"]
         names += figures.save(out, {"break-even": partial(_draw, model, rows, flags)})
         session.note(f"Written to {out}: {', '.join(names)}")
@@ -168,7 +168,7 @@ def _gpu_rows(settings: dict[str, Any], flags: dict[str, Any]) -> list[dict[str,
         row["message"] = (
             f"none of {', '.join(map(str, counts))} GPUs reaches {metric} {wanted}; {best}"
             if row["gpus"] is None
-            else f"{common.gpus(row['gpus'])} reach {metric} {row['value']:.6g}{unit}"
+            else f"{options.gpus(row['gpus'])} reach {metric} {row['value']:.6g}{unit}"
         )
         if row["gpus"] is None:
             del row["gpus"]

@@ -6,11 +6,12 @@ from typing import Any
 import click
 import numpy as np
 
-from qsjax import export, measurements
-from qsjax.calibration import DEFAULT_FREE, PARAMETERS, Constant, Fit, fit
-from qsjax.cli import common, inputs, session
-from qsjax.measurements import Case, Skipped, read_cases
-from qsjax.units import US
+from qsjax.cli import options, session
+from qsjax.evidence import measurements
+from qsjax.evidence.calibration import DEFAULT_FREE, PARAMETERS, Constant, Fit, fit
+from qsjax.evidence.measurements import Case, Skipped, read_cases
+from qsjax.output import files, folder
+from qsjax.records.units import US
 
 # Keys of an accelerator's TOML file: times carry their unit.
 _KEYS = {"us": "_us", "": ""}
@@ -58,7 +59,7 @@ def _print(fitted: Fit, skipped: list[Skipped], summary: dict[str, Any]) -> None
         f"{fitted.records} measurements: median error {summary['median_abs_error_pct']:.1f} %, "
         f"90th percentile {summary['p90_abs_error_pct']:.1f} %, bias {summary['bias_pct']:+.1f} %"
     )
-    common.print_table(title, heads, rows, left=2)
+    options.print_table(title, heads, rows, left=2)
     for line in fitted.warnings:
         click.echo(f"Note: {line}.")
     for one in skipped:
@@ -79,8 +80,8 @@ def _named(text: str) -> tuple[str, ...]:
     "names",
     help="Comma-separated constants.  [default: those that served deployments determine]",
 )
-@common.output_options
-@common.input_errors
+@options.output_options
+@options.input_errors
 def command(measured: Path, names: str | None, format_: str, out: Path | None) -> None:
     r"""Fit efficiencies and overheads to your own measurements.
 
@@ -104,16 +105,16 @@ def command(measured: Path, names: str | None, format_: str, out: Path | None) -
     fitted = fit(used, free)
     summary = _summary(fitted, skipped)
     if format_ == "json":
-        common.print_json(summary)
+        options.print_json(summary)
     elif format_ == "csv":
         rows = [{"constant": k, **v} for k, v in summary["constants"].items()]
-        click.echo(export.csv_text(rows), nl=False)
+        click.echo(files.csv_text(rows), nl=False)
     else:
         _print(fitted, skipped, summary)
     if out is not None:
-        read = {"measured": inputs.of_file(measured)}
-        asked = inputs.text("calibrate", [str(measured)], {"fit": names}, read)
-        export.write_atomically(out / "inputs.json", asked)
-        export.write_json(out / "calibration.json", summary)
-        export.write_atomically(out / "constants.toml", _toml(fitted))
-        session.note(f"wrote inputs.json, calibration.json, constants.toml to {out}")
+        read = {"measured": folder.of_file(measured)}
+        asked = folder.text("calibrate", [str(measured)], {"fit": names}, read)
+        files.write_atomically(out / "folder.json", asked)
+        files.write_json(out / "calibration.json", summary)
+        files.write_atomically(out / "constants.toml", _toml(fitted))
+        session.note(f"wrote folder.json, calibration.json, constants.toml to {out}")

@@ -8,9 +8,11 @@ from typing import Any
 
 import click
 
-from qsjax import catalog, export
-from qsjax.cli import common, figures, inputs, questions, session
-from qsjax.compare import (
+from qsjax import catalog
+from qsjax.cli import figures, options, serving_options, session
+from qsjax.numerics.safe import scalar
+from qsjax.output import files, folder
+from qsjax.questions.compare import (
     Comparison,
     Subject,
     attribution,
@@ -19,10 +21,9 @@ from qsjax.compare import (
     gpu_time,
     table_5,
 )
-from qsjax.explain import Case
-from qsjax.numerics import scalar
-from qsjax.specs import CONVENTIONS, DEGREES, KV_MODES
-from qsjax.units import MS
+from qsjax.questions.explain import Case
+from qsjax.records.specs import CONVENTIONS, DEGREES, KV_MODES
+from qsjax.records.units import MS
 
 CONTEXTS = (1024.0, 8192.0, 32768.0, 131072.0, 1048576.0)
 
@@ -30,7 +31,7 @@ CONTEXTS = (1024.0, 8192.0, 32768.0, 131072.0, 1048576.0)
 def _named(text: str) -> tuple[str, float | None, str]:
     """Model, q and accelerator of a subject as it is written."""
     named, _, device = text.partition("@")
-    return *questions.model_and_q(named), device
+    return *serving_options.model_and_q(named), device
 
 
 def subject_of(text: str, flags: dict[str, Any]) -> Subject:
@@ -41,7 +42,7 @@ def subject_of(text: str, flags: dict[str, Any]) -> Subject:
     """
     model, q, device = _named(text)
     device = device or flags["hardware"]
-    work = questions.workload_of(model, flags)
+    work = serving_options.workload_of(model, flags)
     return Subject(text, catalog.model(model), catalog.hardware(device), work, q)
 
 
@@ -131,7 +132,7 @@ def _print(rows: list[dict[str, Any]], others: list[dict[str, Any]], title: str)
         )
     conventions = rows[0]["convention"], others[0]["convention"]
     heads = ("context", "subject", "split", "batch", "TPOT ms", "tok/s/GPU", *conventions)
-    common.print_table(title, (*heads, "why (share of the gap)"), cells, left=3)
+    options.print_table(title, (*heads, "why (share of the gap)"), cells, left=3)
     for side in (rows, others):
         parts = [
             (
@@ -147,7 +148,7 @@ def _print(rows: list[dict[str, Any]], others: list[dict[str, Any]], title: str)
             "communication; 1 = the first subject's compute at the first context (as table 5)"
         )
         columns = ("context", "subject", "HBM", "compute", "communication")
-        common.print_table(head, columns, parts, left=2)
+        options.print_table(head, columns, parts, left=2)
 
 
 def _say_turns(found: Comparison) -> None:
@@ -165,13 +166,13 @@ def _say_turns(found: Comparison) -> None:
 
 
 @click.command("compare")
-@click.argument("subjects", nargs=-1, required=True, shell_complete=common.names_of("model"))
-@common.system_options
-@common.context_option("1k,8k,32k,128k,1M")
-@common.quality_options
-@questions.request_options
-@common.output_options
-@common.input_errors
+@click.argument("subjects", nargs=-1, required=True, shell_complete=options.names_of("model"))
+@options.system_options
+@options.context_option("1k,8k,32k,128k,1M")
+@options.quality_options
+@serving_options.request_options
+@options.output_options
+@options.input_errors
 def command(subjects: tuple[str, ...], **flags: Any) -> None:
     r"""Put SUBJECTS side by side over contexts: who wins, by how much, where it turns, and why.
 
@@ -188,8 +189,8 @@ def command(subjects: tuple[str, ...], **flags: Any) -> None:
     """
     chosen = flags["convention"]
     other = next(name for name in CONVENTIONS if name != chosen)
-    count = questions.one("gpus", flags["gpus"])
-    contexts = sorted(questions.contexts_of(flags, CONTEXTS))
+    count = serving_options.one("gpus", flags["gpus"])
+    contexts = sorted(serving_options.contexts_of(flags, CONTEXTS))
     sides = _subjects(subjects, flags)
     for name in dict.fromkeys(_named(text)[0] for text in subjects):
         session.note_contexts(name, flags["context"])
@@ -198,16 +199,16 @@ def command(subjects: tuple[str, ...], **flags: Any) -> None:
     turns = [{"convention": f.convention, **turn._asdict()} for f in both for turn in f.turns]
     result = {"rows": rows, "beside": others, "turns": turns}
     if flags["format_"] == "json":
-        common.print_json(result)
+        options.print_json(result)
     elif flags["format_"] == "csv":
-        click.echo(export.csv_text([*rows, *others]), nl=False)
+        click.echo(files.csv_text([*rows, *others]), nl=False)
     else:
         _print(rows, others, f"{count:g} GPUs; * leads; factors are over {sides[0].label}")
         for found in both:
             _say_turns(found)
     if flags["out"]:
         records = {"subjects": [_inputs(side) for side in sides], "contexts": contexts}
-        _write(flags["out"], inputs.text("compare", subjects, flags, records), result)
+        _write(flags["out"], folder.text("compare", subjects, flags, records), result)
 
 
 def _panels(draw: Callable[..., Any], width: float, height: float, result: dict[str, Any]) -> Any:
@@ -244,16 +245,16 @@ def _inputs(subject: Subject) -> dict[str, Any]:
     return {
         "label": subject.label,
         "q": subject.q,
-        "model": export.spec_dict(subject.model),
-        "hardware": export.spec_dict(subject.hardware),
-        "workload": inputs.of_workload(subject.workload),
+        "model": files.spec_dict(subject.model),
+        "hardware": files.spec_dict(subject.hardware),
+        "workload": folder.of_workload(subject.workload),
     }
 
 
 def _write(out: Path, asked: str, result: dict[str, Any]) -> None:
-    export.write_atomically(out / "inputs.json", asked)
-    export.write_atomically(out / "result.json", json.dumps(export.finite(result), indent=1))
+    files.write_atomically(out / "folder.json", asked)
+    files.write_atomically(out / "result.json", json.dumps(files.finite(result), indent=1))
     rows = [*result["rows"], *result["beside"]]
-    export.write_atomically(out / "compare.csv", export.csv_text(rows))
-    names = ["inputs.json", "result.json", "compare.csv", *figures.save(out, _drawings(result))]
+    files.write_atomically(out / "compare.csv", files.csv_text(rows))
+    names = ["folder.json", "result.json", "compare.csv", *figures.save(out, _drawings(result))]
     session.note(f"Written to {out}: {', '.join(names)}")

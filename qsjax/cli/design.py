@@ -7,21 +7,21 @@ from typing import Any, get_args
 
 import click
 
-from qsjax import export
-from qsjax.cli import common, figures, session
-from qsjax.cli.cells import cell_name, inputs_text, settings_of
-from qsjax.design import CostModel, Design, Price, best_hardware, cheapest_hardware
-from qsjax.design.costs import members
-from qsjax.search import Objective
-from qsjax.sensitivity import of_variant, problem
-from qsjax.units import unit_of
+from qsjax.cli import figures, options, session
+from qsjax.cli.grid_options import cell_name, inputs_text, settings_of
+from qsjax.grid.search import Objective
+from qsjax.output import files
+from qsjax.questions.design import CostModel, Design, Price, best_hardware, cheapest_hardware
+from qsjax.questions.design.costs import members
+from qsjax.questions.sensitivity import of_variant, problem
+from qsjax.records.units import unit_of
 
 
 @click.command("design")
-@common.model_argument
-@common.system_options
-@common.workload_options
-@common.axis_options
+@options.model_argument
+@options.system_options
+@options.workload_options
+@options.axis_options
 @click.option(
     "--price",
     multiple=True,
@@ -33,7 +33,7 @@ from qsjax.units import unit_of
 @click.option("--budget", type=float, help="Find the best hardware that costs at most this.")
 @click.option(
     "--target",
-    type=common.Numbers(),
+    type=options.Numbers(),
     help="Find the cheapest hardware that reaches this, one value or one per workload "
     "(tpot in seconds).",
 )
@@ -44,10 +44,10 @@ from qsjax.units import unit_of
     show_default=True,
     help="What counts.",
 )
-@click.option("--weight", type=common.Numbers(), help="Shares of the workloads.  [default: equal]")
+@click.option("--weight", type=options.Numbers(), help="Shares of the workloads.  [default: equal]")
 @click.option("--dense", is_flag=True, help="Design for the first dense twin instead of the MoE.")
-@common.output_options
-@common.input_errors
+@options.output_options
+@options.input_errors
 def command(model: str, **flags: Any) -> None:
     r"""Find the best accelerator for MODEL under a budget, or the cheapest that meets targets.
 
@@ -69,16 +69,16 @@ def command(model: str, **flags: Any) -> None:
     found = _solve(stated, cost, flags)
     result = {"model": model, "convention": flags["convention"], **dataclasses.asdict(found)}
     if flags["format_"] == "json":
-        common.print_json(result)
+        options.print_json(result)
     elif flags["format_"] == "csv":
-        click.echo(export.csv_text(_rows(found)), nl=False)
+        click.echo(files.csv_text(_rows(found)), nl=False)
     else:
         _tables(model, found, flags["metric"])
     if flags["out"]:
         out = flags["out"]
-        export.write_atomically(out / "inputs.json", inputs_text("design", model, flags, settings))
-        export.write_atomically(out / "result.json", json.dumps(export.finite(result), indent=1))
-        export.write_atomically(out / "design.csv", export.csv_text(_rows(found)))
+        files.write_atomically(out / "inputs.json", inputs_text("design", model, flags, settings))
+        files.write_atomically(out / "result.json", json.dumps(files.finite(result), indent=1))
+        files.write_atomically(out / "design.csv", files.csv_text(_rows(found)))
         names = ["inputs.json", "result.json", "design.csv"]
         names += figures.save(out, {"design": partial(_draw, model, found, flags["metric"])})
         session.note(f"Written to {out}: {', '.join(names)}")
@@ -136,7 +136,7 @@ def _tables(model: str, found: Design, metric: str) -> None:
         for row in _rows(found)
     ]
     heads = ("quantity", "over the reference", "gain for 1 % more cost")
-    common.print_table(f"{model}: hardware that costs {found.cost:.6g}", heads, lines)
+    options.print_table(f"{model}: hardware that costs {found.cost:.6g}", heads, lines)
     unit = " s" if metric == "tpot" else ""
     for label, value, design in zip(found.labels, found.metrics, found.designs, strict=True):
         split = " ".join(f"{name}={degree}" for name, degree in design.items())

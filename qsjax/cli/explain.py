@@ -8,20 +8,29 @@ from typing import Any
 
 import click
 
-from qsjax import catalog, engines, export
-from qsjax.catalog import library
-from qsjax.cli import common, explained, figures, inputs, questions, session
-from qsjax.companion import companion
-from qsjax.cost.memory import reserve_bytes, usable_bytes
-from qsjax.economics import Economy, costs, elasticities
+from qsjax import catalog, engines
+from qsjax.catalog import lookup
+from qsjax.cli import explained, figures, options, serving_options, session
+from qsjax.cost.laws.memory import reserve_bytes, usable_bytes
+from qsjax.cost.metrics import Economy, costs, elasticities
 from qsjax.engines import Deployment, Engine
-from qsjax.explain import Case, Explanation, explain_both, explanation_record
-from qsjax.grid import Records
-from qsjax.host import on_host
-from qsjax.measurements.memory import static_base
-from qsjax.numerics import scalar
-from qsjax.shortcomings import remarks
-from qsjax.specs import CONVENTIONS, DEGREES, KV_MODES, HardwareSpec, ModelSpec, Partition, Workload
+from qsjax.engines.memory import static_base
+from qsjax.numerics.numpy_backend import on_host
+from qsjax.numerics.safe import scalar
+from qsjax.output import files, folder
+from qsjax.questions.diagnosis import remarks
+from qsjax.questions.disaggregation import companion
+from qsjax.questions.explain import Case, Explanation, explain_both, explanation_record
+from qsjax.records.scenario import Records
+from qsjax.records.specs import (
+    CONVENTIONS,
+    DEGREES,
+    KV_MODES,
+    HardwareSpec,
+    ModelSpec,
+    Partition,
+    Workload,
+)
 
 CONTEXT = 8192.0  # where neither a flag nor the engine says one
 # The field of `Deployment` in which each engine's share of the memory stands.
@@ -41,7 +50,7 @@ def _check_model(model: str) -> None:
 def _about_model(name: str, served: str | None) -> tuple[str, ...]:
     """A note where the engine's command line serves another model of the catalogue."""
     try:
-        own, other = (library.find("models", one) for one in (name, served or name))
+        own, other = (lookup.find("models", one) for one in (name, served or name))
     except ValueError:  # a file of the user's, or a name that only the engine knows
         return ()
     if own == other:
@@ -51,7 +60,9 @@ def _about_model(name: str, served: str | None) -> tuple[str, ...]:
 
 def _deployment(words: tuple[str, ...], flags: dict[str, Any], is_moe: bool) -> Deployment:
     """The engine's flags, overridden by this command's own."""
-    own: dict[str, Any] = {name: questions.one(name, flags[name]) for name in (*DEGREES, "batch")}
+    own: dict[str, Any] = {
+        name: serving_options.one(name, flags[name]) for name in (*DEGREES, "batch")
+    }
     if flags["kv_mode"] is not None:
         if flags["kv_mode"] not in KV_MODES:
             raise ValueError(
@@ -98,13 +109,13 @@ def _inputs(
         hardware = dataclasses.replace(
             hardware, usable_fraction=room / capacity, reserve_bytes=0.0, moe_reserve_bytes=0.0
         )
-    context = questions.contexts_of(flags, (deployment.context or CONTEXT,))
+    context = serving_options.contexts_of(flags, (deployment.context or CONTEXT,))
     if deployment.context is not None and max(context) > deployment.context:
         raise ValueError(
             f"the context of {max(context):g} tokens and the engine's limit of "
             f"{deployment.context:g} contradict each other; lower one or raise the other"
         )
-    changes: dict[str, Any] = {"context": questions.one("context", context)}
+    changes: dict[str, Any] = {"context": serving_options.one("context", context)}
     changes["batch"] = deployment.batch
     if deployment.kv_block is not None:
         changes["kv_block"] = deployment.kv_block
@@ -204,16 +215,16 @@ def _drawings(record: dict[str, Any], hardware: HardwareSpec, title: str) -> dic
 
 
 @click.command("explain")
-@common.model_argument
+@options.model_argument
 @click.argument("engine_flags", nargs=-1, type=click.UNPROCESSED)
-@common.hardware_option
-@click.option("--context", type=common.Numbers(whole=True), help="Context length.  [default: 8k]")
-@questions.request_options
-@common.axis_options
-@common.dtype_options
-@questions.economy_options
-@common.output_options
-@common.input_errors
+@options.hardware_option
+@click.option("--context", type=options.Numbers(whole=True), help="Context length.  [default: 8k]")
+@serving_options.request_options
+@options.axis_options
+@options.dtype_options
+@serving_options.economy_options
+@options.output_options
+@options.input_errors
 def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> None:
     r"""Take one deployment of MODEL apart: does it run, where do memory and time go.
 
@@ -233,20 +244,20 @@ def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> None:
     """
     _check_model(model)
     title = f"{model} on {flags['hardware']}"
-    name, q = questions.model_and_q(model)
+    name, q = serving_options.model_and_q(model)
     spec: ModelSpec = catalog.model(name)
     is_moe = q is None and scalar(spec.experts) > 1
     deployment = _deployment(engine_flags, flags, is_moe)
     about = _about_model(name, deployment.model)
     deployment = dataclasses.replace(deployment, notes=(*about, *deployment.notes))
     weights = {"weights": flags["weights"] or deployment.weights}
-    work = questions.workload_of(name, flags | weights)
+    work = serving_options.workload_of(name, flags | weights)
     own = catalog.hardware(flags["hardware"])
     partition, hardware, work = _inputs(deployment, own, work, flags)
-    economy = questions.economy_from(hardware, flags)
+    economy = serving_options.economy_from(hardware, flags)
     session.note_contexts(name, [scalar(work.context)])
     both = explain_both(spec, hardware, partition, work, flags["convention"], q)
-    isl, osl = questions.one("isl", flags["isl"]), questions.one("osl", flags["osl"])
+    isl, osl = serving_options.one("isl", flags["isl"]), serving_options.one("osl", flags["osl"])
     requests = (isl, osl) if isl is not None and osl is not None else None
     record = {"model": model, "is_moe": is_moe, "hardware": flags["hardware"]}
     record["context"] = work.context
@@ -255,22 +266,22 @@ def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> None:
     if flags["format_"] == "table":
         explained.show(record, title)
     else:
-        common.print_record(record, flags["format_"])
+        options.print_record(record, flags["format_"])
     if flags["out"]:
         records = {
-            "model": {"name": model, **export.spec_dict(spec)},
-            "hardware": {"name": flags["hardware"], **export.spec_dict(hardware)},
-            "partition": export.spec_dict(partition),
-            "workload": export.spec_dict(work),
+            "model": {"name": model, **files.spec_dict(spec)},
+            "hardware": {"name": flags["hardware"], **files.spec_dict(hardware)},
+            "partition": files.spec_dict(partition),
+            "workload": files.spec_dict(work),
         }
-        asked = inputs.text("explain", [model, *engine_flags], flags, records)
+        asked = folder.text("explain", [model, *engine_flags], flags, records)
         _write(flags["out"], asked, record, hardware, title)
 
 
 def _write(
     out: Path, asked: str, record: dict[str, Any], hardware: HardwareSpec, title: str
 ) -> None:
-    export.write_atomically(out / "inputs.json", asked)
-    export.write_atomically(out / "result.json", json.dumps(export.finite(record), indent=1))
-    names = ["inputs.json", "result.json", *figures.save(out, _drawings(record, hardware, title))]
+    files.write_atomically(out / "folder.json", asked)
+    files.write_atomically(out / "result.json", json.dumps(files.finite(record), indent=1))
+    names = ["folder.json", "result.json", *figures.save(out, _drawings(record, hardware, title))]
     session.note(f"Written to {out}: {', '.join(names)}")

@@ -4,9 +4,9 @@ from typing import Any
 
 import click
 
-from qsjax.cli import common
-from qsjax.specs import DEGREES
-from qsjax.units import GIB, MS, TFLOP
+from qsjax.cli import options
+from qsjax.records.specs import DEGREES
+from qsjax.records.units import GIB, MS, TFLOP
 
 # To the laws a dense model is a mixture of one expert; to people it has an FFN.
 _DENSE_NAMES = {"weights: routed experts": "weights: FFN", "hbm_routed": "hbm_ffn"}
@@ -43,7 +43,7 @@ def _print_designs(record: dict[str, Any]) -> None:
             shown = cells if runs else ("does not run", "", "", "", "")
             rows.append((side["convention"], label, _degrees(case), *shown))
     heads = ("convention", "design", "split", "batch", "TPOT ms", "tok/s/user", "tok/s/GPU", "gain")
-    common.print_table("The design, and the best ones of as many GPUs", heads, rows, left=3)
+    options.print_table("The design, and the best ones of as many GPUs", heads, rows, left=3)
 
 
 def _print_ledgers(case: dict[str, Any], is_moe: bool) -> None:
@@ -57,14 +57,14 @@ def _print_ledgers(case: dict[str, Any], is_moe: bool) -> None:
         if size
     ]
     memory.append(("capacity", f"{capacity / GIB:,.3f}", "100.0"))
-    common.print_table("Memory of one GPU", ("", "GiB", "%"), memory)
+    options.print_table("Memory of one GPU", ("", "GiB", "%"), memory)
     time = [
         (name, f"{t:,.4f}", f"{100 * t / case['tpot_ms']:.1f}", _hidden(case, name))
         for name, t in named(case["time_ms"], is_moe).items()
         if t or case["hidden_ms"].get(name)
     ]
     time.append(("TPOT", f"{case['tpot_ms']:,.4f}", "100.0", ""))
-    common.print_table("Time of one output token", ("", "ms", "%", "hidden ms"), time)
+    options.print_table("Time of one output token", ("", "ms", "%", "hidden ms"), time)
     roofs = [
         (
             name,
@@ -78,7 +78,7 @@ def _print_ledgers(case: dict[str, Any], is_moe: bool) -> None:
         for name, roof in case["roofline"].items()
     ]
     heads = ("phase", "bound", "FLOP/B", "ridge", "TFLOP/s", "% of peak", "% of HBM")
-    common.print_table("Phases under the roofline", heads, roofs, left=2)
+    options.print_table("Phases under the roofline", heads, roofs, left=2)
 
 
 def _hidden(case: dict[str, Any], name: str) -> str:

@@ -9,15 +9,17 @@ from typing import Any
 import click
 import numpy as np
 
-from qsjax import catalog, export
-from qsjax.cli import common, figures, inputs, session, tables
-from qsjax.cost.memory import usable_bytes
-from qsjax.explore import CONTEXTS, Exploration, explore
-from qsjax.feasibility import MEMORY_REASONS, REASONS
-from qsjax.host import on_host
-from qsjax.numerics import scalar
-from qsjax.specs import DEGREES, Workload
-from qsjax.units import GIB
+from qsjax import catalog
+from qsjax.cli import figures, options, printing, session
+from qsjax.cost.feasibility import MEMORY_REASONS, REASONS
+from qsjax.cost.laws.memory import usable_bytes
+from qsjax.grid.problem import CONTEXTS
+from qsjax.numerics.numpy_backend import on_host
+from qsjax.numerics.safe import scalar
+from qsjax.output import files, folder
+from qsjax.questions.explore import Exploration, explore
+from qsjax.records.specs import DEGREES, Workload
+from qsjax.records.units import GIB
 
 
 def _summary(exploration: Exploration) -> dict[str, Any]:
@@ -57,7 +59,7 @@ def _table(exploration: Exploration, rows: list[dict[str, Any]], title: str) -> 
         last = (row["gpus"], row["context"])
         cells = _cells(row, exploration.other, several)
         table.add_row(*cells[: len(table.columns)])  # a dense model has no factors
-    tables.show(table, None if common.is_terminal() else 140)
+    printing.show(table, None if options.is_terminal() else 140)
 
 
 def _cells(row: dict[str, Any], other: str, several: bool) -> list[str]:
@@ -91,11 +93,11 @@ def _tokens(count: int) -> str:
 
 @click.command("explore")
 @click.argument("model")
-@common.system_options
-@common.workload_options
-@common.axis_options
-@common.output_options
-@common.input_errors
+@options.system_options
+@options.workload_options
+@options.axis_options
+@options.output_options
+@options.input_errors
 def command(model: str, **flags: Any) -> None:
     r"""Find the best split of MODEL and of its dense twins, over every partition.
 
@@ -107,7 +109,7 @@ def command(model: str, **flags: Any) -> None:
       qsjax explore mixtral-8x7b --gpus 8,16 --hardware h200-sxm --context 8k,32k
       qsjax explore grok-1 --hardware paper-reference --convention paper --q 2,3,5
     """
-    overrides = common.axis_overrides(
+    overrides = options.axis_overrides(
         **{name: flags[name] for name in (*DEGREES, "kv_mode", "batch")}
     )
     entry = catalog.model_entry(model)
@@ -123,12 +125,12 @@ def command(model: str, **flags: Any) -> None:
         workload=work,
         overrides=overrides,
     )
-    rows = [{"model": model, **row} for row in export.best_rows(exploration)]
+    rows = [{"model": model, **row} for row in files.best_rows(exploration)]
     summary = _summary(exploration)
     if flags["format_"] == "json":
-        common.print_json({**summary, "best": rows})
+        options.print_json({**summary, "best": rows})
     elif flags["format_"] == "csv":
-        click.echo(export.csv_text(rows), nl=False)
+        click.echo(files.csv_text(rows), nl=False)
     else:
         _print(model, flags, exploration, rows, summary)
     if flags["out"]:
@@ -156,7 +158,7 @@ def _print(
 
 
 def _where(row: dict[str, Any]) -> str:
-    return f"{_label(row)} at {_tokens(row['context'])} on {common.gpus(row['gpus'])}"
+    return f"{_label(row)} at {_tokens(row['context'])} on {options.gpus(row['gpus'])}"
 
 
 def _label(row: dict[str, Any]) -> str:
@@ -165,7 +167,7 @@ def _label(row: dict[str, Any]) -> str:
 
 def _needs(row: dict[str, Any]) -> str:
     gpus = (
-        f"{common.gpus(row['needs_gpus'])} of this kind" if np.isfinite(row["needs_gpus"]) else ""
+        f"{options.gpus(row['needs_gpus'])} of this kind" if np.isfinite(row["needs_gpus"]) else ""
     )
     if np.isfinite(row["needs_hbm_bytes"]):
         hbm = f"{row['needs_hbm_bytes'] / GIB:,.1f} GiB of HBM on each GPU"
@@ -184,19 +186,19 @@ def _write(
     rows: list[dict[str, Any]],
     summary: dict[str, Any],
 ) -> None:
-    hardware = {"name": flags["hardware"], **export.spec_dict(exploration.hardware)}
+    hardware = {"name": flags["hardware"], **files.spec_dict(exploration.hardware)}
     records = {
         "hardware": hardware,
-        "models": {v.label: export.spec_dict(v.spec) for v in exploration.variants},
-        "workload": inputs.of_workload(work),
+        "models": {v.label: files.spec_dict(v.spec) for v in exploration.variants},
+        "workload": folder.of_workload(work),
     }
-    asked = inputs.text("explore", [model], flags, records)
-    export.write_atomically(out / "inputs.json", asked)
-    result = json.dumps(export.finite({**summary, "best": rows}), indent=1)
-    export.write_atomically(out / "result.json", result)
-    export.write_atomically(out / "best.csv", export.csv_text(rows))
-    export.write_dataset(out / "best.nc", export.to_dataset(exploration))
-    names = ["inputs.json", "result.json", "best.csv", "best.nc"]
+    asked = folder.text("explore", [model], flags, records)
+    files.write_atomically(out / "folder.json", asked)
+    result = json.dumps(files.finite({**summary, "best": rows}), indent=1)
+    files.write_atomically(out / "result.json", result)
+    files.write_atomically(out / "best.csv", files.csv_text(rows))
+    files.write_dataset(out / "best.nc", files.to_dataset(exploration))
+    names = ["folder.json", "result.json", "best.csv", "best.nc"]
     names += figures.save(out, _drawings(rows, f"{model} on {flags['hardware']}"))
     session.note(f"Written to {out}: {', '.join(names)}")
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from qsjax import export
+from qsjax.output import files
 
 
 def save(out: Path, drawings: Mapping[str, Callable[[], Any]]) -> list[str]:
@@ -13,6 +13,6 @@ def save(out: Path, drawings: Mapping[str, Callable[[], Any]]) -> list[str]:
 
     names = []
     for name, draw in drawings.items():
-        export.write_atomically(out / f"{name}.svg", plotting.render(draw()))
+        files.write_atomically(out / f"{name}.svg", plotting.render(draw()))
         names.append(f"{name}.svg")
     return names

@@ -4,9 +4,10 @@ from typing import Any
 
 import click
 
-from qsjax import catalog, export
-from qsjax.cli import common
-from qsjax.units import GB, GIB, TB, TFLOP
+from qsjax import catalog
+from qsjax.cli import options
+from qsjax.output import files
+from qsjax.records.units import GB, GIB, TB, TFLOP
 
 
 def _details(entry: catalog.HardwareEntry) -> dict[str, Any]:
@@ -14,7 +15,7 @@ def _details(entry: catalog.HardwareEntry) -> dict[str, Any]:
         "name": entry.name,
         "title": entry.title,
         "aliases": list(entry.aliases),
-        **export.spec_dict(entry.spec),
+        **files.spec_dict(entry.spec),
         "given": list(entry.given),
         "assumptions": list(entry.assumptions),
         "sources": [{"of": list(source.of), "at": source.at} for source in entry.sources],
@@ -24,7 +25,7 @@ def _details(entry: catalog.HardwareEntry) -> dict[str, Any]:
 
 def _print_list(rows: list[dict[str, Any]]) -> None:
     rates = ("HBM GiB", "TB/s", "BF16", "FP8", "FP4 TFLOP/s", "fast GB/s", "slow GB/s", "island")
-    common.print_table(
+    options.print_table(
         f"{len(rows)} accelerators; `qsjax hardware show NAME` gives every number and its source",
         ("name", "title", *rates),
         [
@@ -45,9 +46,9 @@ def _print_list(rows: list[dict[str, Any]]) -> None:
 
 
 @click.group("hardware", invoke_without_command=True)
-@common.format_option
+@options.format_option
 @click.pass_context
-@common.input_errors
+@options.input_errors
 def command(ctx: click.Context, format_: str) -> None:
     r"""List the accelerators of the catalogue.
 
@@ -61,13 +62,13 @@ def command(ctx: click.Context, format_: str) -> None:
     """
     if ctx.invoked_subcommand is None:
         rows = [_details(catalog.hardware_entry(name)) for name in catalog.hardware_names()]
-        common.print_rows(rows, format_, _print_list)
+        options.print_rows(rows, format_, _print_list)
 
 
 @command.command("show")
 @click.argument("name")
-@common.format_option
-@common.input_errors
+@options.format_option
+@options.input_errors
 def show(name: str, format_: str) -> None:
     """Show every number of one accelerator, by name or from a TOML file."""
-    common.print_record(_details(catalog.hardware_entry(name)), format_)
+    options.print_record(_details(catalog.hardware_entry(name)), format_)

@@ -6,15 +6,16 @@ from typing import Any
 
 import click
 
-from qsjax import catalog, export
-from qsjax.cli import common, inputs, questions, session
-from qsjax.explore import variants_of
-from qsjax.limits import check_limits
-from qsjax.mix import ClassResult, Mix, best_for_mix, classes_of, read_requests
-from qsjax.numerics import scalar
-from qsjax.specs import CONVENTIONS, DEGREES
-from qsjax.together import Together, best_together
-from qsjax.units import MS
+from qsjax import catalog
+from qsjax.cli import options, serving_options, session
+from qsjax.grid.limits import check_limits
+from qsjax.grid.problem import variants_of
+from qsjax.numerics.safe import scalar
+from qsjax.output import files, folder
+from qsjax.questions.continuous_batching import Together, best_together
+from qsjax.questions.mix import ClassResult, Mix, best_for_mix, classes_of, read_requests
+from qsjax.records.specs import CONVENTIONS, DEGREES
+from qsjax.records.units import MS
 
 
 def _class(result: ClassResult) -> dict[str, Any]:
@@ -113,16 +114,16 @@ def _print(record: dict[str, Any], title: str) -> None:
         for c in record["classes"]
     ]
     heads = ("context", "share", "batch", "tok/s/GPU", "own best", "loss", "own best split")
-    common.print_table("Classes of requests", heads, cells)
+    options.print_table("Classes of requests", heads, cells)
 
 
 @click.command("mix")
-@common.model_argument
+@options.model_argument
 @click.argument("requests", type=click.Path(path_type=Path, dir_okay=False, exists=True))
-@common.system_options
+@options.system_options
 @click.option(
     "--q",
-    type=common.Numbers(),
+    type=options.Numbers(),
     default="5",
     show_default=True,
     help="Quality-equivalence factors of the dense twins.",
@@ -132,11 +133,11 @@ def _print(record: dict[str, Any], title: str) -> None:
     is_flag=True,
     help="Also find the split for one batch that holds all lengths at once.",
 )
-@common.dtype_options
-@questions.limit_options
-@questions.economy_options
-@common.output_options
-@common.input_errors
+@options.dtype_options
+@serving_options.limit_options
+@serving_options.economy_options
+@options.output_options
+@options.input_errors
 def command(model: str, requests: Path, **flags: Any) -> None:
     r"""Find the split of MODEL that is best for the whole distribution of lengths in REQUESTS.
 
@@ -157,10 +158,10 @@ def command(model: str, requests: Path, **flags: Any) -> None:
     read = read_requests(text, requests.name)
     classes = classes_of(read)
     rules, device = CONVENTIONS[flags["convention"]], catalog.hardware(flags["hardware"])
-    count = questions.one("gpus", flags["gpus"])
-    limits, economy = questions.limits_of(flags), questions.economy_from(device, flags)
+    count = serving_options.one("gpus", flags["gpus"])
+    limits, economy = serving_options.limits_of(flags), serving_options.economy_from(device, flags)
     check_limits(limits, economy)
-    work = questions.workload_of(model, flags)
+    work = serving_options.workload_of(model, flags)
     found = []
     for variant in variants_of(catalog.model(model), flags["q"], rules):
         asked = (variant.spec, device, work, int(count or 1))
@@ -172,25 +173,25 @@ def command(model: str, requests: Path, **flags: Any) -> None:
     result = {"model": model, "hardware": flags["hardware"], "convention": flags["convention"]}
     result |= {"gpus": count, "mixes": found}
     if flags["format_"] == "json":
-        common.print_json(result)
+        options.print_json(result)
     elif flags["format_"] == "csv":
-        click.echo(export.csv_text(_flat(found)), nl=False)
+        click.echo(files.csv_text(_flat(found)), nl=False)
     else:
         for record in found:
             _print(record, f"{model} on {count:g} x {flags['hardware']}")
     if flags["out"]:
         out: Path = flags["out"]
         records = {
-            "requests": inputs.of_file(requests),
-            "model": {"name": model, **export.spec_dict(catalog.model(model))},
-            "hardware": {"name": flags["hardware"], **export.spec_dict(device)},
-            "workload": inputs.of_workload(work),
+            "requests": folder.of_file(requests),
+            "model": {"name": model, **files.spec_dict(catalog.model(model))},
+            "hardware": {"name": flags["hardware"], **files.spec_dict(device)},
+            "workload": folder.of_workload(work),
         }
-        text = inputs.text("mix", [model, str(requests)], flags, records)
-        export.write_atomically(out / "inputs.json", text)
-        export.write_atomically(out / "result.json", json.dumps(export.finite(result), indent=1))
-        export.write_atomically(out / "mix.csv", export.csv_text(_flat(found)))
-        session.note(f"Written to {out}: inputs.json, result.json, mix.csv")
+        text = folder.text("mix", [model, str(requests)], flags, records)
+        files.write_atomically(out / "folder.json", text)
+        files.write_atomically(out / "result.json", json.dumps(files.finite(result), indent=1))
+        files.write_atomically(out / "mix.csv", files.csv_text(_flat(found)))
+        session.note(f"Written to {out}: folder.json, result.json, mix.csv")
 
 
 def _flat(found: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -4,11 +4,12 @@ from typing import Any
 
 import click
 
-from qsjax import catalog, export
-from qsjax.cli import common
-from qsjax.cost import params
-from qsjax.numerics import scalar
-from qsjax.units import KIB
+from qsjax import catalog
+from qsjax.cli import options
+from qsjax.cost.laws import params
+from qsjax.numerics.safe import scalar
+from qsjax.output import files
+from qsjax.records.units import KIB
 
 
 def _row(entry: catalog.ModelEntry) -> dict[str, Any]:
@@ -49,7 +50,7 @@ def _details(entry: catalog.ModelEntry) -> dict[str, Any]:
         "aliases": list(entry.aliases),
         "params_by_part": counted,
         "params_norm": float(params.norm_params(entry.spec)),
-        "shape": export.spec_dict(entry.spec),
+        "shape": files.spec_dict(entry.spec),
         "source": entry.source,
         "published_source": entry.published_source,
         "deviations": [
@@ -65,7 +66,7 @@ def _count(value: float | None) -> str:
 
 def _print_list(rows: list[dict[str, Any]]) -> None:
     heads = ("name", "title", "total", "active", "experts", "top-k", "KV KiB/token (bf16)")
-    common.print_table(
+    options.print_table(
         f"{len(rows)} models; `qsjax models show NAME` gives every number and its source",
         heads,
         [
@@ -85,9 +86,9 @@ def _print_list(rows: list[dict[str, Any]]) -> None:
 
 
 @click.group("models", invoke_without_command=True)
-@common.format_option
+@options.format_option
 @click.pass_context
-@common.input_errors
+@options.input_errors
 def command(ctx: click.Context, format_: str) -> None:
     r"""List the models of the catalogue, with parameter totals and active counts.
 
@@ -99,13 +100,13 @@ def command(ctx: click.Context, format_: str) -> None:
     """
     if ctx.invoked_subcommand is None:
         rows = [_row(catalog.model_entry(name)) for name in catalog.model_names()]
-        common.print_rows(rows, format_, _print_list)
+        options.print_rows(rows, format_, _print_list)
 
 
 @command.command("show")
 @click.argument("name")
-@common.format_option
-@common.input_errors
+@options.format_option
+@options.input_errors
 def show(name: str, format_: str) -> None:
     """Show every number of one model: by name, Hugging Face config.json or TOML file."""
-    common.print_record(_details(catalog.model_entry(name)), format_)
+    options.print_record(_details(catalog.model_entry(name)), format_)

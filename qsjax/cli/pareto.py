@@ -9,16 +9,18 @@ from typing import Any, NamedTuple
 
 import click
 
-from qsjax import catalog, export
-from qsjax.cli import common, figures, inputs, questions, session
-from qsjax.economics import Economy, costs
-from qsjax.explore import axis_values, check_inputs, grid_of, variants_of
-from qsjax.grid import Records, stack
-from qsjax.pareto import Front, pareto
-from qsjax.remedies import remedies
-from qsjax.serving import serve
-from qsjax.specs import CONVENTIONS, DEGREES, Partition
-from qsjax.units import MS
+from qsjax import catalog
+from qsjax.cli import figures, options, serving_options, session
+from qsjax.cost.metrics import Economy, costs
+from qsjax.grid.axes import stack
+from qsjax.grid.problem import axis_values, check_inputs, grid_of, variants_of
+from qsjax.output import files, folder
+from qsjax.questions.pareto import Front, pareto
+from qsjax.questions.requirements import remedies
+from qsjax.questions.serving import serve
+from qsjax.records.scenario import Records
+from qsjax.records.specs import CONVENTIONS, DEGREES, Partition
+from qsjax.records.units import MS
 
 CONTEXT = 8192.0
 
@@ -52,18 +54,18 @@ def _rows(front: Front, fixed: dict[str, Any], economy: Economy) -> list[dict[st
 
 def _series(model: str, hardware: str, flags: dict[str, Any]) -> Series:
     rules, device = CONVENTIONS[flags["convention"]], catalog.hardware(hardware)
-    work = questions.workload_of(model, flags)
+    work = serving_options.workload_of(model, flags)
     variants = variants_of(catalog.model(model), flags["q"], rules)
-    overrides = common.axis_overrides(
+    overrides = options.axis_overrides(
         **{name: flags[name] for name in (*DEGREES, "kv_mode", "batch")}
     )
-    contexts = questions.contexts_of(flags, (CONTEXT,))
+    contexts = serving_options.contexts_of(flags, (CONTEXT,))
     counts = [int(count) for count in flags["gpus"]]
     values = axis_values(counts, contexts, overrides)
     check_inputs(catalog.model(model), device, values, work, overrides)
     axes = grid_of(variants, values)
     records = Records(stack([v.spec for v in variants]), device, Partition(), work)
-    limits, economy = questions.limits_of(flags), questions.economy_from(device, flags)
+    limits, economy = serving_options.limits_of(flags), serving_options.economy_from(device, flags)
     every = flags["every_batch"]
     fronts = pareto(records, axes, rules, limits=limits, economy=economy, every_batch=every)
     fixed = {"model": model, "hardware": hardware, "convention": flags["convention"]}
@@ -137,7 +139,7 @@ def _table(rows: list[dict[str, Any]], most: int) -> None:
     ]
     heads = ("series", "context", "GPUs", "split", "batch", "TPOT ms", "tok/s/user", "tok/s/GPU")
     title = "Designs that no other beats in both tokens/s/user and tokens/s/GPU"
-    common.print_table(title, (*heads, "USD/Mtok", "J/tok"), cells, left=4)
+    options.print_table(title, (*heads, "USD/Mtok", "J/tok"), cells, left=4)
 
 
 def _money(value: float | None) -> str:
@@ -178,18 +180,18 @@ def _say_refused(item: dict[str, Any]) -> None:
 
 
 @click.command("pareto")
-@click.argument("models", nargs=-1, required=True, shell_complete=common.names_of("model"))
-@common.system_options
-@common.context_option("8k")
-@common.quality_options
-@questions.request_options
-@common.axis_options
-@questions.limit_options
-@questions.economy_options
+@click.argument("models", nargs=-1, required=True, shell_complete=options.names_of("model"))
+@options.system_options
+@options.context_option("8k")
+@options.quality_options
+@serving_options.request_options
+@options.axis_options
+@serving_options.limit_options
+@serving_options.economy_options
 @click.option("--every-batch", is_flag=True, help="Try every batch, not a ladder of 2 % steps.")
 @click.option("--points", default=12, show_default=True, help="Points of each front in the table.")
-@common.output_options
-@common.input_errors
+@options.output_options
+@options.input_errors
 def command(models: tuple[str, ...], **flags: Any) -> None:
     r"""Trace tokens/s/GPU against tokens/s/user for MODELS and their dense twins.
 
@@ -205,7 +207,7 @@ def command(models: tuple[str, ...], **flags: Any) -> None:
     """
     devices = [name.strip() for name in flags["hardware"].split(",") if name.strip()]
     for model in models:
-        session.note_contexts(model, questions.contexts_of(flags, (CONTEXT,)))
+        session.note_contexts(model, serving_options.contexts_of(flags, (CONTEXT,)))
     found = [_series(model, device, flags) for model in models for device in devices]
     rows = _label([row for series in found for row in series.rows])
     refused = [item for series in found for item in series.refused]
@@ -216,9 +218,9 @@ def command(models: tuple[str, ...], **flags: Any) -> None:
         "largest_loss_between_batches": max(front.spacing for front in fronts),
     }
     if flags["format_"] == "json":
-        common.print_json({**summary, "front": rows, "refused": refused})
+        options.print_json({**summary, "front": rows, "refused": refused})
     elif flags["format_"] == "csv":
-        click.echo(export.csv_text(rows), nl=False)
+        click.echo(files.csv_text(rows), nl=False)
     else:
         if rows:
             _table(rows, flags["points"])
@@ -226,23 +228,23 @@ def command(models: tuple[str, ...], **flags: Any) -> None:
         for item in refused:
             _say_refused(item)
     if flags["out"]:
-        asked = inputs.text("pareto", models, flags, _inputs(models, devices, flags))
+        asked = folder.text("pareto", models, flags, _inputs(models, devices, flags))
         _write(flags["out"], asked, {**summary, "front": rows, "refused": refused}, rows)
 
 
 def _inputs(models: Sequence[str], devices: Sequence[str], flags: dict[str, Any]) -> dict[str, Any]:
     return {
-        "models": [{"name": n, **export.spec_dict(catalog.model(n))} for n in models],
-        "hardware": [{"name": n, **export.spec_dict(catalog.hardware(n))} for n in devices],
-        "workloads": [inputs.of_workload(questions.workload_of(n, flags)) for n in models],
+        "models": [{"name": n, **files.spec_dict(catalog.model(n))} for n in models],
+        "hardware": [{"name": n, **files.spec_dict(catalog.hardware(n))} for n in devices],
+        "workloads": [folder.of_workload(serving_options.workload_of(n, flags)) for n in models],
     }
 
 
 def _write(out: Path, asked: str, result: dict[str, Any], rows: list[dict[str, Any]]) -> None:
-    export.write_atomically(out / "inputs.json", asked)
-    export.write_atomically(out / "result.json", json.dumps(export.finite(result), indent=1))
-    export.write_atomically(out / "pareto.csv", export.csv_text(rows))
-    names = ["inputs.json", "result.json", "pareto.csv"]
+    files.write_atomically(out / "folder.json", asked)
+    files.write_atomically(out / "result.json", json.dumps(files.finite(result), indent=1))
+    files.write_atomically(out / "pareto.csv", files.csv_text(rows))
+    names = ["folder.json", "result.json", "pareto.csv"]
     if rows:
         from qsjax import plotting
 

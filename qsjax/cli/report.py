@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from qsjax.cli import common
+from qsjax.cli import options
 
 
 @click.command("report")
@@ -14,7 +14,7 @@ from qsjax.cli import common
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder for report.html.  [default: the first FOLDER]",
 )
-@common.input_errors
+@options.input_errors
 def command(folders: tuple[Path, ...], out: Path | None) -> None:
     r"""Write one self-contained HTML page from the result folders of other verbs.
 
@@ -27,7 +27,7 @@ def command(folders: tuple[Path, ...], out: Path | None) -> None:
       qsjax report results/physical
       qsjax report results/physical results/paper --out results
     """
-    from qsjax import report  # matplotlib's palette behind it takes half a second
+    from qsjax.output import report  # matplotlib's palette behind it takes half a second
 
     path = report.write(folders, out or folders[0])
     click.echo(f"Written: {path}")

@@ -6,8 +6,10 @@ from typing import Any
 
 import click
 
-from qsjax import catalog, export, paper
-from qsjax.cli import common, figures, inputs, session, tables
+from qsjax import catalog
+from qsjax.cli import figures, options, printing, session
+from qsjax.evidence import paper
+from qsjax.output import files, folder
 
 COLUMNS = ("published", "paper", "error_pct", "beyond_rounding_pct", "physical")
 
@@ -63,14 +65,14 @@ def _print_table(rows: list[dict[str, Any]], number: str) -> None:
             _number(row["physical"]),
             row["note"],
         )
-    tables.show(table, None if common.is_terminal() else 160)
+    printing.show(table, None if options.is_terminal() else 160)
 
 
 def _write(out: Path, rows: list[dict[str, Any]], result: dict[str, Any]) -> None:
-    export.write_json(out / "reproduce.json", result)
-    export.write_atomically(out / "reproduce.csv", export.csv_text(rows))
+    files.write_json(out / "reproduce.json", result)
+    files.write_atomically(out / "reproduce.csv", files.csv_text(rows))
     records = {name: result[name] for name in ("hardware", "models")}
-    export.write_atomically(out / "inputs.json", inputs.text("reproduce", [], {}, records))
+    files.write_atomically(out / "folder.json", folder.text("reproduce", [], {}, records))
     from qsjax import plotting
 
     tables = by_table(rows).items()
@@ -78,7 +80,7 @@ def _write(out: Path, rows: list[dict[str, Any]], result: dict[str, Any]) -> Non
         f"table-{n}": partial(plotting.paper_table, table, physical=True, title=_title(n))
         for n, table in tables
     }
-    names = ["reproduce.json", "reproduce.csv", "inputs.json", *figures.save(out, drawings)]
+    names = ["reproduce.json", "reproduce.csv", "folder.json", *figures.save(out, drawings)]
     session.note(f"Written to {out}: {', '.join(names)}")
 
 
@@ -89,8 +91,8 @@ def by_table(rows: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
 
 
 @click.command("reproduce")
-@common.output_options
-@common.input_errors
+@options.output_options
+@options.input_errors
 def command(format_: str, out: Path | None) -> None:
     r"""Recompute tables 1, 3, 4, 5, 6 and section 3.4 of the paper, cell by cell.
 
@@ -113,8 +115,8 @@ def command(format_: str, out: Path | None) -> None:
         "source": "arXiv 2603.08960",
         "rms_log_error_beyond_rounding": rms,
         "numbers_in_rms": count,
-        "hardware": export.spec_dict(hardware),
-        "models": {name: export.spec_dict(spec) for name, spec in models.items()},
+        "hardware": files.spec_dict(hardware),
+        "models": {name: files.spec_dict(spec) for name, spec in models.items()},
         "calibration": {
             f"{model} {gpus} GPUs": memory._asdict()
             for (model, gpus), memory in paper.CALIBRATION.items()
@@ -122,9 +124,9 @@ def command(format_: str, out: Path | None) -> None:
         "cells": rows,
     }
     if format_ == "json":
-        common.print_json(result)
+        options.print_json(result)
     elif format_ == "csv":
-        click.echo(export.csv_text(rows), nl=False)
+        click.echo(files.csv_text(rows), nl=False)
     else:
         for number, table in by_table(rows).items():
             _print_table(table, number)

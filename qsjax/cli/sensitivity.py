@@ -8,25 +8,32 @@ from typing import Any
 import click
 import numpy as np
 
-from qsjax import export
-from qsjax.cli import common, figures, session
-from qsjax.cli.cells import cell_name, inputs_text, names, settings_of
+from qsjax.cli import figures, options, session
+from qsjax.cli.grid_options import cell_name, inputs_text, names, settings_of
 from qsjax.cli.slope_figures import drawings
-from qsjax.dependence import cell_rows, outcome_rows, slope_rows
-from qsjax.sensitivity import DEFAULT_PARAMETERS, METRICS, problem, resolve, sensitivity, solve
-from qsjax.sensitivity import to_dataset as slopes_dataset
-from qsjax.sensitivity.metrics import check_metrics
-from qsjax.stability import SPAN, switches
-from qsjax.uncertainty import DRAWS, check, parse, propagate
+from qsjax.output import files
+from qsjax.questions.sensitivity import (
+    DEFAULT_PARAMETERS,
+    METRICS,
+    problem,
+    resolve,
+    sensitivity,
+    solve,
+)
+from qsjax.questions.sensitivity import to_dataset as slopes_dataset
+from qsjax.questions.sensitivity.metrics import check_metrics
+from qsjax.questions.sensitivity.switching import SPAN, switches
+from qsjax.questions.sensitivity.tables import cell_rows, outcome_rows, slope_rows
+from qsjax.questions.sensitivity.uncertainty import DRAWS, check, parse, propagate
 
 SHOWN = 8  # parameters of a cell in the table
 
 
 @click.command("sensitivity")
-@common.model_argument
-@common.system_options
-@common.workload_options
-@common.axis_options
+@options.model_argument
+@options.system_options
+@options.workload_options
+@options.axis_options
 @click.option(
     "--metric",
     default="tokens_per_s_per_gpu",
@@ -68,8 +75,8 @@ SHOWN = 8  # parameters of a cell in the table
 )
 @click.option("--draws", type=int, default=DRAWS, show_default=True, help="A power of two.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the draws.")
-@common.output_options
-@common.input_errors
+@options.output_options
+@options.input_errors
 def command(model: str, **flags: Any) -> None:
     r"""Say how much 1 % more of each parameter moves the optimum of MODEL, and for how long.
 
@@ -110,9 +117,9 @@ def command(model: str, **flags: Any) -> None:
         )
         summary["uncertainty"] = outcome_rows(outcome)
     if flags["format_"] == "json":
-        common.print_json(summary)
+        options.print_json(summary)
     elif flags["format_"] == "csv":
-        click.echo(export.csv_text(rows), nl=False)
+        click.echo(files.csv_text(rows), nl=False)
     else:
         _tables(model, summary, are_named=flags["parameter"] is not None)
     if flags["out"]:
@@ -169,7 +176,7 @@ def _tables(model: str, summary: dict[str, Any], are_named: bool) -> None:
             for row in largest
         ]
         bound = f", bound by {found[0]['bound_by']}"
-        common.print_table(f"{model}, {cell}: {metric}{bound}", heads, lines)
+        options.print_table(f"{model}, {cell}: {metric}{bound}", heads, lines)
         if not are_named and len(found) > len(lines):
             click.echo(
                 f"The largest {len(lines)} of {len(found)}; --parameter names others, and "
@@ -195,9 +202,9 @@ def _write(
     data: Any,
     pictures: dict[str, Callable[[], Any]],
 ) -> None:
-    export.write_atomically(out / "inputs.json", inputs)
-    export.write_atomically(out / "result.json", json.dumps(export.finite(summary), indent=1))
-    export.write_atomically(out / "sensitivity.csv", export.csv_text(summary["cells"]))
-    export.write_dataset(out / "sensitivity.nc", data)
-    files = ["inputs.json", "result.json", "sensitivity.csv", "sensitivity.nc"]
-    session.note(f"Written to {out}: {', '.join(files + figures.save(out, pictures))}")
+    files.write_atomically(out / "inputs.json", inputs)
+    files.write_atomically(out / "result.json", json.dumps(files.finite(summary), indent=1))
+    files.write_atomically(out / "sensitivity.csv", files.csv_text(summary["cells"]))
+    files.write_dataset(out / "sensitivity.nc", data)
+    names = ["inputs.json", "result.json", "sensitivity.csv", "sensitivity.nc"]
+    session.note(f"Written to {out}: {', '.join(names + figures.save(out, pictures))}")

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from qsjax.cli.cells import variant_name
-from qsjax.dependence import throughput_map
-from qsjax.sensitivity import HARDWARE_PARAMETERS
-from qsjax.uncertainty import Outcome
+from qsjax.cli.grid_options import variant_name
+from qsjax.questions.sensitivity import HARDWARE_PARAMETERS
+from qsjax.questions.sensitivity.tables import throughput_map
+from qsjax.questions.sensitivity.uncertainty import Outcome
 
 FIGURE_CONTEXT = 131072.0
 

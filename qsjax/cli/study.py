@@ -7,11 +7,12 @@ from typing import Any
 
 import click
 
-from qsjax import catalog, export
-from qsjax.cli import common, figures, inputs, questions, session
-from qsjax.explore import CONTEXTS
-from qsjax.specs import CONVENTIONS
-from qsjax.study import BASELINE, GPUS, QS, Study, steadiness, study, summary
+from qsjax import catalog
+from qsjax.cli import figures, options, serving_options, session
+from qsjax.evidence.paper.table_2 import BASELINE, GPUS, QS, Study, steadiness, study, summary
+from qsjax.grid.problem import CONTEXTS
+from qsjax.output import files, folder
+from qsjax.records.specs import CONVENTIONS
 
 MODELS = ("grok-1", "qwen3-235b-a22b", "deepseek-v3", "switch-c")
 
@@ -41,7 +42,7 @@ def _print(rows: list[dict[str, Any]], result: Study) -> None:
             )
             for row in own
         ]
-        common.print_table(f"{convention} accounting: who wins", heads, lines, left=2)
+        options.print_table(f"{convention} accounting: who wins", heads, lines, left=2)
         same, cells = steady[convention]
         click.echo(
             f"{convention}: in {same} of {cells} cells (model, q, context) one side wins in every "
@@ -50,23 +51,23 @@ def _print(rows: list[dict[str, Any]], result: Study) -> None:
 
 
 @click.command("study")
-@click.argument("models", nargs=-1, shell_complete=common.names_of("model"))
-@common.hardware_option
+@click.argument("models", nargs=-1, shell_complete=options.names_of("model"))
+@options.hardware_option
 @click.option(
     "--gpus",
-    type=common.Numbers(whole=True),
+    type=options.Numbers(whole=True),
     default=str(GPUS),
     show_default=True,
     help="GPUs of every deployment; the table's reference split needs 32.",
 )
 @click.option(
     "--context",
-    type=common.Numbers(whole=True),
+    type=options.Numbers(whole=True),
     help="Context lengths.  [default: 1k to 16M by powers of two]",
 )
 @click.option(
     "--q",
-    type=common.Numbers(),
+    type=options.Numbers(),
     default=",".join(f"{q:g}" for q in QS),
     show_default=True,
     help="Quality-equivalence factors of the dense twins.",
@@ -76,8 +77,8 @@ def _print(rows: list[dict[str, Any]], result: Study) -> None:
     type=click.Choice(list(CONVENTIONS)),
     help="Accounting.  [default: both]",
 )
-@common.output_options
-@common.input_errors
+@options.output_options
+@options.input_errors
 def command(models: tuple[str, ...], **flags: Any) -> None:
     r"""Vary every dimension of the paper's Table 2 and count where the winner changes.
 
@@ -101,21 +102,21 @@ def command(models: tuple[str, ...], **flags: Any) -> None:
         contexts=flags["context"] or CONTEXTS,
         qs=flags["q"],
         conventions=[chosen] if chosen else list(CONVENTIONS),
-        gpus=int(questions.one("gpus", flags["gpus"]) or GPUS),
+        gpus=int(serving_options.one("gpus", flags["gpus"]) or GPUS),
     )
     rows = summary(result)
     if flags["format_"] == "json":
-        common.print_json({"summary": rows, "combinations": result.factorial})
+        options.print_json({"summary": rows, "combinations": result.factorial})
     elif flags["format_"] == "csv":
-        click.echo(export.csv_text([_flat(row) for row in rows]), nl=False)
+        click.echo(files.csv_text([_flat(row) for row in rows]), nl=False)
     else:
         _print(rows, result)
     if flags["out"]:
         records = {
-            "hardware": {"name": flags["hardware"], **export.spec_dict(hardware)},
-            "models": [{"name": n, **export.spec_dict(spec)} for n, spec in specs.items()],
+            "hardware": {"name": flags["hardware"], **files.spec_dict(hardware)},
+            "models": [{"name": n, **files.spec_dict(spec)} for n, spec in specs.items()],
         }
-        _write(flags["out"], rows, result, inputs.text("study", named, flags, records))
+        _write(flags["out"], rows, result, folder.text("study", named, flags, records))
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
@@ -140,9 +141,9 @@ def _drawings(rows: list[dict[str, Any]]) -> Mapping[str, Callable[[], Any]]:
 
 def _write(out: Path, rows: list[dict[str, Any]], result: Study, asked: str) -> None:
     found = {"summary": rows, "combinations": result.factorial}
-    export.write_atomically(out / "inputs.json", asked)
-    export.write_atomically(out / "result.json", json.dumps(export.finite(found), indent=1))
-    export.write_atomically(out / "summary.csv", export.csv_text([_flat(row) for row in rows]))
-    export.write_atomically(out / "study.csv", export.csv_text(result.rows))
-    names = ["inputs.json", "result.json", "summary.csv", "study.csv"]
+    files.write_atomically(out / "folder.json", asked)
+    files.write_atomically(out / "result.json", json.dumps(files.finite(found), indent=1))
+    files.write_atomically(out / "summary.csv", files.csv_text([_flat(row) for row in rows]))
+    files.write_atomically(out / "study.csv", files.csv_text(result.rows))
+    names = ["folder.json", "result.json", "summary.csv", "study.csv"]
     session.note(f"Written to {out}: {', '.join(names + figures.save(out, _drawings(rows)))}")

@@ -12,10 +12,10 @@ import click
 import jax
 
 from qsjax import catalog
-from qsjax.cli import common, session
-from qsjax.machine import free_memory
-from qsjax.sweep import campaign, distributed, spec, storage
-from qsjax.units import GIB
+from qsjax.cli import options, session
+from qsjax.grid.free_memory import free_memory
+from qsjax.records.units import GIB
+from qsjax.sweep import campaign, hosts, spec, store
 
 
 def _cores() -> int:
@@ -92,7 +92,7 @@ def _progress() -> Iterator[Callable[[int, int], Callable[[int], None]]]:
 @click.option("--coordinator", metavar="HOST:PORT", help="Address of process 0.")
 @click.option("--processes", type=click.IntRange(min=1), help="Number of processes.")
 @click.option("--process-id", type=click.IntRange(min=0), help="Number of this process, from 0.")
-@common.input_errors
+@options.input_errors
 def command(file: Path, **flags: Any) -> None:
     r"""Search every design that SPEC describes, in constant memory.
 
@@ -109,13 +109,13 @@ def command(file: Path, **flags: Any) -> None:
     """
     asked = spec.read(file, {"models": catalog.model, "hardware": catalog.hardware})
     jax.config.update("jax_num_cpu_devices", flags["devices"] or _cores())
-    me = distributed.Processes()
+    me = hosts.Processes()
     try:
-        me = distributed.start(flags["coordinator"], flags["processes"], flags["process_id"])
+        me = hosts.start(flags["coordinator"], flags["processes"], flags["process_id"])
         job, axes, wanted = spec.build(asked, catalog.model, catalog.hardware, catalog.workload)
         campaign.check(job, axes)
         found = _run(job, axes, wanted, asked, me, flags)
-    except distributed.HostLostError as error:
+    except hosts.HostLostError as error:
         # Leaving in the usual way would wait for the process that is gone.
         click.echo(f"Error: {error}", err=True)
         sys.stderr.flush()
@@ -149,7 +149,7 @@ def _run(
 
         def prepare() -> campaign.Campaign:
             if me.rank == 0:
-                held.enter_context(storage.claim(folder))
+                held.enter_context(store.claim(folder))
             return campaign.prepare(
                 job,
                 axes,
@@ -169,22 +169,22 @@ def _run(
 
 
 def _in_turn(
-    prepare: Callable[[], campaign.Campaign], me: distributed.Processes, folder: Path
+    prepare: Callable[[], campaign.Campaign], me: hosts.Processes, folder: Path
 ) -> campaign.Campaign:
     """The sweep, prepared by process 0 and then by the others; all stop if one of them must."""
     if me.rank:
-        distributed.agree(me, is_ready=True)
+        hosts.agree(me, is_ready=True)
     try:
         planned = prepare()
     except (ValueError, OSError) as error:
-        distributed.agree(me, is_ready=False)
+        hosts.agree(me, is_ready=False)
         if isinstance(error, OSError):
             said = error.strerror or error
             raise ValueError(f"--out {folder} cannot be written: {said}") from error
         raise
-    distributed.agree(me, is_ready=True)
+    hosts.agree(me, is_ready=True)
     if not me.rank:  # the turn of the others
-        distributed.agree(me, is_ready=True)
+        hosts.agree(me, is_ready=True)
     return planned
 
 

@@ -5,9 +5,10 @@ from typing import Any
 
 import click
 
-from qsjax import export, measurements
-from qsjax.cli import common, figures, inputs, session
-from qsjax.validation import Report, validate
+from qsjax.cli import figures, options, session
+from qsjax.evidence import measurements
+from qsjax.evidence.validation import Report, validate
+from qsjax.output import files, folder
 
 COLUMNS = (
     ("predicted", "predicted"),
@@ -27,7 +28,7 @@ def _cell(value: float | int | None) -> str:
 
 def _print_groups(report: Report, name: str) -> None:
     groups = {key: row for key, row in report.by(name).items() if row["predicted"]}
-    common.print_table(
+    options.print_table(
         f"Errors by {name}",
         (name, *(head for head, _ in COLUMNS)),
         [(key, *(_cell(row[column]) for _, column in COLUMNS)) for key, row in groups.items()],
@@ -37,7 +38,7 @@ def _print_groups(report: Report, name: str) -> None:
 def _print(report: Report) -> None:
     for name in SHOWN:
         _print_groups(report, name)
-    common.print_table(
+    options.print_table(
         "Largest errors",
         ("record", "model", "accelerator", "error %", "known reason"),
         [
@@ -46,7 +47,7 @@ def _print(report: Report) -> None:
         ],
         left=3,
     )
-    common.print_table(
+    options.print_table(
         "Not predicted",
         ("reason", "records"),
         [(reason, f"{count:,}") for reason, count in report.skipped().items()],
@@ -56,9 +57,9 @@ def _print(report: Report) -> None:
 def _write(out: Path, asked: str, report: Report, summary: dict[str, Any]) -> None:
     from qsjax import plotting
 
-    export.write_atomically(out / "inputs.json", asked)
-    export.write_atomically(out / "records.csv", export.csv_text(_plain(report.records)))
-    export.write_json(out / "validation.json", summary)
+    files.write_atomically(out / "folder.json", asked)
+    files.write_atomically(out / "records.csv", files.csv_text(_plain(report.records)))
+    files.write_json(out / "validation.json", summary)
     times = [row for row in report.deployments if row["unit"] == "ms"]
     drawings = {
         "parity": lambda: plotting.parity(times),
@@ -67,7 +68,7 @@ def _write(out: Path, asked: str, report: Report, summary: dict[str, Any]) -> No
         "residuals_by_regime": lambda: plotting.residuals(report.deployments, by="regime"),
     }
     names = figures.save(out, drawings)
-    session.note(f"wrote inputs.json, records.csv, validation.json, {', '.join(names)} to {out}")
+    session.note(f"wrote folder.json, records.csv, validation.json, {', '.join(names)} to {out}")
 
 
 def _plain(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -83,8 +84,8 @@ def _plain(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     help="Records of your own, as JSON.  [default: those that ship with qsjax]",
 )
 @click.option("--category", help="Comma-separated categories to look at.  [default: all]")
-@common.output_options
-@common.input_errors
+@options.output_options
+@options.input_errors
 def command(data: Path | None, category: str | None, format_: str, out: Path | None) -> None:
     r"""Compare predictions with published measurements.
 
@@ -107,12 +108,12 @@ def command(data: Path | None, category: str | None, format_: str, out: Path | N
     report = validate(records)
     summary = {"records": report.records, "summary": report.summary}
     if format_ == "json":
-        common.print_json(summary)
+        options.print_json(summary)
     elif format_ == "csv":
-        click.echo(export.csv_text(_plain(report.records)), nl=False)
+        click.echo(files.csv_text(_plain(report.records)), nl=False)
     else:
         _print(report)
     if out is not None:
-        read = {} if data is None else {"data": inputs.of_file(data)}
-        asked = inputs.text("validate", [], {"data": data, "category": category}, read)
+        read = {} if data is None else {"data": folder.of_file(data)}
+        asked = folder.text("validate", [], {"data": data, "category": category}, read)
         _write(out, asked, report, summary)

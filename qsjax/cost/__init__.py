@@ -1,1 +1,1 @@
-"""The cost laws, one family a module. Laws are pure functions of the records in `qsjax.specs`."""
+"""The cost of one decode step and of a prefill: the laws composed, with every term visible."""

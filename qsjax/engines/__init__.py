@@ -7,8 +7,8 @@ https://docs.sglang.io/advanced_features/server_arguments.html.
 """
 
 from qsjax.engines.deployment import Deployment as Deployment
-from qsjax.engines.parsing import Engine as Engine
-from qsjax.engines.parsing import engine_of as engine_of
+from qsjax.engines.flags import Engine as Engine
+from qsjax.engines.flags import engine_of as engine_of
 from qsjax.engines.reading import read as read
 from qsjax.engines.writing import Written as Written
 from qsjax.engines.writing import write as write

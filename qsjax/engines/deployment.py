@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from qsjax.specs import KV_HELIX
+from qsjax.records.specs import KV_HELIX
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

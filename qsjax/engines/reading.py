@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from qsjax.engines.deployment import Deployment
-from qsjax.engines.parsing import Engine, engine_of, parse, split
+from qsjax.engines.flags import Engine, engine_of, parse, split
 
 
 def _vllm(found: dict[str, Any], is_moe: bool) -> dict[str, Any]:

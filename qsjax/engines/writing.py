@@ -4,8 +4,8 @@ import dataclasses
 from typing import NamedTuple
 
 from qsjax.engines.deployment import Deployment
-from qsjax.engines.parsing import Engine
-from qsjax.specs import KV_CP
+from qsjax.engines.flags import Engine
+from qsjax.records.specs import KV_CP
 
 
 class Written(NamedTuple):

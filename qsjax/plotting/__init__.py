@@ -4,10 +4,13 @@ None of them computes, saves or shows. `render` turns a finished figure into byt
 panels in the same style, `theme` draws for a light or a dark page.
 """
 
+from qsjax.plotting.break_even import chosen_hardware as chosen_hardware
+from qsjax.plotting.break_even import turning_points as turning_points
 from qsjax.plotting.comparison import gpu_time as gpu_time
 from qsjax.plotting.comparison import lead_over_context as lead_over_context
 from qsjax.plotting.ledgers import memory_ledger as memory_ledger
 from qsjax.plotting.ledgers import time_breakdown as time_breakdown
+from qsjax.plotting.paper import paper_table as paper_table
 from qsjax.plotting.principles import qs_plane as qs_plane
 from qsjax.plotting.principles import reuse_decomposition as reuse_decomposition
 from qsjax.plotting.principles import roofline as roofline
@@ -16,15 +19,12 @@ from qsjax.plotting.sensitivity import elasticity_bands as elasticity_bands
 from qsjax.plotting.sensitivity import tornado as tornado
 from qsjax.plotting.serving import pareto_front as pareto_front
 from qsjax.plotting.shifts import winner_shifts as winner_shifts
-from qsjax.plotting.solutions import chosen_hardware as chosen_hardware
-from qsjax.plotting.solutions import turning_points as turning_points
 from qsjax.plotting.stability import stability_intervals as stability_intervals
 from qsjax.plotting.style import figure as figure
 from qsjax.plotting.style import theme as theme
-from qsjax.plotting.tables import paper_table as paper_table
 from qsjax.plotting.throughput import best_partition_map as best_partition_map
 from qsjax.plotting.throughput import throughput_vs_context as throughput_vs_context
+from qsjax.plotting.uncertainty import iso_throughput as iso_throughput
+from qsjax.plotting.uncertainty import verdict_fan as verdict_fan
 from qsjax.plotting.validation import parity as parity
 from qsjax.plotting.validation import residuals as residuals
-from qsjax.plotting.verdicts import iso_throughput as iso_throughput
-from qsjax.plotting.verdicts import verdict_fan as verdict_fan

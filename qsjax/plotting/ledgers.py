@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
-from qsjax.ledger import RESOURCES as MEMBERS
+from qsjax.cost.ledger import RESOURCES as MEMBERS
 from qsjax.plotting import scales, style
 from qsjax.plotting.rows import as_rows, series
 from qsjax.plotting.style import RESOURCES, Look, Row
-from qsjax.units import GIB
+from qsjax.records.units import GIB
 
 if TYPE_CHECKING:
     import xarray as xr

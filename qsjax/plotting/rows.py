@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qsjax.plotting.style import Look, Row, category_looks, variant_label, variant_looks
-from qsjax.specs import DEGREES
+from qsjax.records.specs import DEGREES
 
 if TYPE_CHECKING:
     import xarray as xr

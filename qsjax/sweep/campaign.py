@@ -11,11 +11,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from qsjax import validate
-from qsjax.grid import Axes, axis_arrays, place
-from qsjax.sweep import results, storage
-from qsjax.sweep.distributed import Processes, SignsOfLife
+from qsjax.grid.axes import Axes, axis_arrays, place
+from qsjax.records import checks
+from qsjax.sweep import results, store
 from qsjax.sweep.engine import Job
+from qsjax.sweep.hosts import Processes, SignsOfLife
 from qsjax.sweep.plan import Plan, make_plan
 from qsjax.sweep.run import Report, Wanted, cells_of, compute_chunks
 
@@ -72,9 +72,9 @@ def check(job: Job, axes: Axes) -> None:
     placed = place(job.records, arrays, job.convention)
     said: list[str] = []
     for name, record, rules in (
-        ("models", placed.model, validate.model_problems),
-        ("hardware", placed.hardware, validate.hardware_problems),
-        ("workload", placed.workload, validate.workload_problems),
+        ("models", placed.model, checks.model_problems),
+        ("hardware", placed.hardware, checks.hardware_problems),
+        ("workload", placed.workload, checks.workload_problems),
     ):
         values = {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
         found = rules(values)
@@ -106,7 +106,7 @@ def prepare(
     """
     devices = len(jax.local_devices())
     wait = WAIT if not is_first else 0.0
-    while wait > 0 and storage.manifest(folder) is None:
+    while wait > 0 and store.manifest(folder) is None:
         time.sleep(0.2)
         wait -= 0.2
     plan = make_plan(
@@ -118,7 +118,7 @@ def prepare(
         memory=memory,
         chunk_cells=chunk_cells,
     )
-    old = storage.manifest(folder)
+    old = store.manifest(folder)
     if old is not None and is_first and not resume:
         raise ValueError(
             f"{folder} holds a sweep already; add --resume to go on with it, or choose another "
@@ -130,7 +130,7 @@ def prepare(
         if all(isinstance(value, int) for value in same.values()):
             per_call = min(plan.per_call, same["per_chunk"])
             plan = dataclasses.replace(plan, **same, per_call=max(devices, per_call))
-        changed = storage.differences(old, describe(job, plan, content))
+        changed = store.differences(old, describe(job, plan, content))
         if changed:
             lines = "\n".join(f"  {line}" for line in changed)
             raise ValueError(
@@ -138,7 +138,7 @@ def prepare(
             )
     elif is_first:
         text = json.dumps(describe(job, plan, content), indent=1)
-        storage.write(folder / storage.MANIFEST, text.encode())
+        store.write(folder / store.MANIFEST, text.encode())
     return Campaign(job, plan, wanted, folder)
 
 
@@ -164,7 +164,7 @@ def execute(
     """
     plan, folder = campaign.plan, campaign.folder
     mine = me.share(list(range(plan.chunks)))
-    done, damaged = storage.finished(folder, mine)
+    done, damaged = store.finished(folder, mine)
     for line in damaged[:SAID]:
         warn(f"{line}; it is computed again")
     if damaged[SAID:]:
@@ -188,5 +188,5 @@ def execute(
         # A chunk of an earlier run may be damaged until its process has looked at it and says so.
         life.wait(lambda: all(life.state_of(rank) == "done" for rank in range(1, me.count)))
         others = [chunk for chunk in range(plan.chunks) if chunk not in set(mine)]
-        life.wait(lambda: all(storage.chunk_path(folder, c).exists() for c in others))
+        life.wait(lambda: all(store.chunk_path(folder, c).exists() for c in others))
         return results.write(campaign.job, plan, campaign.wanted, folder)

@@ -9,9 +9,10 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from qsjax.grid import Records, place
-from qsjax.reduction import WIDE, Objective
-from qsjax.specs import Convention
+from qsjax.grid.axes import place
+from qsjax.grid.scoring import WIDE, Objective
+from qsjax.records.scenario import Records
+from qsjax.records.specs import Convention
 from qsjax.sweep.kernels import Metric, Reduction, reduce_one
 from qsjax.sweep.plan import Plan, design_arrays, kept_arrays
 

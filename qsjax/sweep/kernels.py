@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qsjax.blocks import count_tiles, reduce_tiles
-from qsjax.decode import decode_parts
-from qsjax.grid import Records
-from qsjax.reduction import Choice, Objective, Scored, lowest, of_shape, scores_of
-from qsjax.specs import Convention
+from qsjax.cost.decode import decode_parts
+from qsjax.grid.scoring import Choice, Objective, Scored, lowest, of_shape, scores_of
+from qsjax.grid.tiles import count_tiles, reduce_tiles
+from qsjax.records.scenario import Records
+from qsjax.records.specs import Convention
 
 Metric = Literal["tpot", "tokens_per_s", "tokens_per_s_per_gpu", "tokens_per_s_per_user"]
 # Bins of the quantiles: 256 for each factor of two, so that a quantile is right to 0.4 %.

@@ -7,13 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qsjax.feasibility import Capacity, broken_rules
-from qsjax.grid import STACKED, Axes, Axis, Records, matrix_arrays, place
-from qsjax.host import on_host
-from qsjax.layout import layout
-from qsjax.reduction import MEMORY_RULES
-from qsjax.specs import Convention
-from qsjax.staging import LANES
+from qsjax.cost.feasibility import Capacity, broken_rules
+from qsjax.cost.laws.sharding import layout
+from qsjax.grid.axes import STACKED, Axes, Axis, matrix_arrays, place
+from qsjax.grid.scoring import MEMORY_RULES
+from qsjax.grid.staging import LANES
+from qsjax.numerics.numpy_backend import on_host
+from qsjax.records.scenario import Records
+from qsjax.records.specs import Convention
 
 # A block has so many cells that its fixed cost disappears; a call strings small ones together (a
 # program of one block is the smaller one); a chunk is what a killed run loses at most.

@@ -11,16 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from qsjax.feasibility import REASONS
-from qsjax.grid import Axis, place
-from qsjax.search import evaluate
-from qsjax.specs import KV_MODES
-from qsjax.sweep import storage
+from qsjax.cost.feasibility import REASONS
+from qsjax.grid.axes import Axis, place
+from qsjax.grid.search import evaluate
+from qsjax.records.specs import KV_MODES
+from qsjax.records.units import unit_of
+from qsjax.sweep import store
+from qsjax.sweep.aggregate import Designs, Tally, merge, new_tally, quantiles
 from qsjax.sweep.engine import Job
 from qsjax.sweep.plan import Plan, winner_coordinates
 from qsjax.sweep.run import Wanted, recorded
-from qsjax.sweep.tally import Designs, Tally, merge, new_tally, quantiles
-from qsjax.units import unit_of
 
 # Designs whose terms are evaluated at a time: one shape, one compilation.
 ROWS = 2**14
@@ -140,16 +140,16 @@ def write(job: Job, plan: Plan, wanted: Wanted, folder: Path) -> dict[str, Any]:
     try:
         return _write(job, plan, wanted, folder)
     except OSError as error:
-        if error.errno not in storage.FULL:
+        if error.errno not in store.FULL:
             raise
         # Spooled columns, the dataset of them, and the table, which is compressed.
         row = 8 * (len(plan.axes.all) + len(METRICS) + 3)
-        raise storage.full_for_results(folder, 3 * row * math.prod(plan.kept)) from error
+        raise store.full_for_results(folder, 3 * row * math.prod(plan.kept)) from error
 
 
 def _write(job: Job, plan: Plan, wanted: Wanted, folder: Path) -> dict[str, Any]:
     tally = new_tally(len(job.statistics))
-    with tempfile.TemporaryDirectory(dir=folder, prefix=storage.SCRATCH) as scratch:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=store.SCRATCH) as scratch:
         spool = Spool(Path(scratch))
         for part, table, _ in _tables(job, plan, folder):
             tally = merge(tally, part, wanted.top_k)
@@ -159,14 +159,14 @@ def _write(job: Job, plan: Plan, wanted: Wanted, folder: Path) -> dict[str, Any]
             _write_dataset(job, plan, spool, folder)
             os.replace(spool.close_table(), folder / "winners.parquet")
             if spool.rows <= CSV_ROWS:
-                storage.write(folder / "winners.csv", csv_bytes(spool.columns()))
+                store.write(folder / "winners.csv", csv_bytes(spool.columns()))
     if wanted.top_k:
-        storage.write(folder / "top.csv", csv_bytes(_of(job, plan, tally.best)))
+        store.write(folder / "top.csv", csv_bytes(_of(job, plan, tally.best)))
     if wanted.pareto:
-        storage.write(folder / "front.csv", csv_bytes(_of(job, plan, tally.edge)))
+        store.write(folder / "front.csv", csv_bytes(_of(job, plan, tally.edge)))
     found = summary(job, plan, tally)
     text = json.dumps(found, indent=1, allow_nan=False)
-    storage.write(folder / "summary.json", text.encode())
+    store.write(folder / "summary.json", text.encode())
     return found
 
 
@@ -225,7 +225,7 @@ def _write_dataset(job: Job, plan: Plan, spool: Spool, folder: Path) -> None:
     dims = [axis.name for axis in kept]
     lengths = [len(axis.values) for axis in kept]
     # HDF5 takes the process down with it where it cannot write.
-    storage.reserve(
+    store.reserve(
         path,
         _HEADER + spool.rows * sum(k.itemsize for k in spool.kinds.values()) + 8 * sum(lengths),
     )

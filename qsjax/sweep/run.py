@@ -7,10 +7,10 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from qsjax.sweep import storage
+from qsjax.sweep import store
+from qsjax.sweep.aggregate import Designs, Tally, add_best, add_front, add_sums, merge, new_tally
 from qsjax.sweep.engine import Engine, Job
 from qsjax.sweep.plan import Plan
-from qsjax.sweep.tally import Designs, Tally, add_best, add_front, add_sums, merge, new_tally
 
 Cells = dict[str, np.ndarray]
 Report = Callable[[int], None]
@@ -114,14 +114,14 @@ def compute_chunks(
     engine, known = Engine(job, plan), new_tally(len(job.statistics))
     for chunk in chunks:
         tally, cells = run_chunk(engine, chunk, wanted, known, report)
-        storage.save_chunk(folder, chunk, tally, cells)
+        store.save_chunk(folder, chunk, tally, cells)
         known = merge(known, tally, wanted.top_k)
 
 
 def recorded(folder: Path, plan: Plan) -> Iterator[tuple[Tally, Cells, tuple[int, int]]]:
     """The recorded chunks in order, with the range of their kept cells."""
     for chunk in range(plan.chunks):
-        tally, cells = storage.load_chunk(folder, chunk)
+        tally, cells = store.load_chunk(folder, chunk)
         yield tally, cells, chunk_range(plan, chunk)
 
 

@@ -7,9 +7,9 @@ from typing import Any, get_args
 
 import numpy as np
 
-from qsjax import validate
-from qsjax.reduction import Objective
-from qsjax.specs import CONVENTIONS, Dtype, Workload
+from qsjax.grid.scoring import Objective
+from qsjax.records import checks
+from qsjax.records.specs import CONVENTIONS, Dtype, Workload
 from qsjax.sweep.engine import Precision
 from qsjax.sweep.kernels import Metric
 from qsjax.sweep.values import is_number, repeated
@@ -81,12 +81,12 @@ def _type_problem(value: Any, allowed: str) -> str | None:
 
 def _bound_problem(table: str, key: str, value: Any) -> str | None:
     """Why a value of the right type is out of bounds."""
-    if table == "workload" and key in validate.WORKLOAD_RULES:
-        return validate.value_problem(validate.WORKLOAD_RULES[key], value)
+    if table == "workload" and key in checks.WORKLOAD_RULES:
+        return checks.value_problem(checks.WORKLOAD_RULES[key], value)
     if table == "constraints":
-        return validate.value_problem(validate.Rule(), value)
+        return checks.value_problem(checks.Rule(), value)
     if key == "twins":
-        return validate.value_problem(validate.AXIS_RULES["q"], value)
+        return checks.value_problem(checks.AXIS_RULES["q"], value)
     return None
 
 

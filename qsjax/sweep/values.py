@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from qsjax import validate
-from qsjax.specs import DEGREES, KV_MODES
+from qsjax.records import checks
+from qsjax.records.specs import DEGREES, KV_MODES
 
 # A typing error in a range shall not fill the memory; a sweep's axes are shorter by far.
 LONGEST = 1_000_000
@@ -66,7 +66,7 @@ def _range(name: str, value: Mapping[str, Any]) -> tuple[list[float], str | None
     if scale == "log" and low <= 0:
         return [], f"a logarithmic range cannot start at {low:g}; give a number above 0"
     values = np.geomspace(low, high, steps) if scale == "log" else np.linspace(low, high, steps)
-    rule = validate.AXIS_RULES.get(name)
+    rule = checks.AXIS_RULES.get(name)
     if (rule is not None and rule.whole) or name == "context":
         values = values.round()
     # Steps closer than whole numbers, and a range from a number to itself, repeat values.
@@ -89,7 +89,7 @@ def axis_values(name: str, value: Any, gpus: list[float]) -> tuple[list[Any], st
     """Values of an axis, or what is wrong with it.
 
     Args:
-        name: the axis, one of `validate.AXIS_RULES`.
+        name: the axis, one of `checks.AXIS_RULES`.
         value: what the file gives.
         gpus: the GPU counts, whose divisors may be asked for.
     """
@@ -114,7 +114,7 @@ def axis_values(name: str, value: Any, gpus: list[float]) -> tuple[list[Any], st
         values = [float(x) for x in values]
         problem = repeated(values)
     if problem is None:
-        problem = validate.value_problem(validate.AXIS_RULES[name], np.array(values))
+        problem = checks.value_problem(checks.AXIS_RULES[name], np.array(values))
     if problem is None and name == "gpus" and max(values) > _MOST_GPUS:
         problem = f"{max(values):g} is not allowed; give at most {_MOST_GPUS:g}"
     return ([], problem) if problem else (values, None)

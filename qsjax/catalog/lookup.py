@@ -1,0 +1,183 @@
+"""Finds entries: by a forgiving name in the package's data, or in a file of the user's."""
+
+import difflib
+import re
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from qsjax.catalog import huggingface, toml, toml_hardware, toml_models
+from qsjax.catalog.entries import HardwareEntry, ModelEntry
+
+_DATA = resources.files("qsjax.catalog") / "data"
+_KINDS = {"models": "model", "hardware": "accelerator"}
+_OWN = {
+    "models": "a folder with a config.json, or a .toml file (docs/guides/your-own-model.md)",
+    "hardware": "a .toml file (docs/guides/your-own-hardware.md)",
+}
+# What publishers append to the name of one and the same architecture.
+_VARIANT = re.compile(r"(instruct|chat|base|thinking|hf|it|\d{4})$")
+
+
+def canonical(name: str) -> str:
+    """A name without case and separators: "DeepSeek-V3" and "deepseek_v3" are one."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _spellings(name: str, aliases: tuple[str, ...]) -> set[str]:
+    full = {canonical(text) for text in (name, *aliases)}
+    return full | {canonical(text.rpartition("/")[2]) for text in aliases}
+
+
+def _match(name: str, index: Mapping[str, str]) -> str | None:
+    """The entry of a name: as given, without the organisation, without variant suffixes."""
+    tail = canonical(name.rpartition("/")[2])
+    for candidate in (canonical(name), tail):
+        if candidate in index:
+            return index[candidate]
+    while (shorter := _VARIANT.sub("", tail)) != tail:
+        tail = shorter
+        if tail in index:
+            return index[tail]
+    return None
+
+
+@cache
+def _stored(kind: str) -> dict[str, toml.Document]:
+    """Name and document of every entry of a kind, in alphabetical order."""
+    found: dict[str, Traversable] = {
+        item.name.removesuffix(".toml"): item
+        for item in (_DATA / kind).iterdir()
+        if item.name.endswith(".toml")
+    }
+    return {name: toml.parse(found[name].read_text("utf-8"), name) for name in sorted(found)}
+
+
+@cache
+def _index(kind: str) -> dict[str, str]:
+    return {
+        spelling: name
+        for name, document in _stored(kind).items()
+        for spelling in _spellings(name, toml.texts_of(document, "aliases"))
+    }
+
+
+def names(kind: str) -> tuple[str, ...]:
+    """The names of all entries of a kind ("models" or "hardware"), in alphabetical order."""
+    return tuple(_stored(kind))
+
+
+def find(kind: str, name: str) -> str:
+    """The catalogue's name of an entry.
+
+    Raises:
+        ValueError: If there is none; with the nearest names and how to give one's own.
+    """
+    found = _match(name, _index(kind))
+    if found is not None:
+        return found
+    raise ValueError(
+        f"unknown {_KINDS[kind]} {name!r}; {_hint(kind, name)} To use your own, give {_OWN[kind]}."
+    )
+
+
+def _hint(kind: str, name: str) -> str:
+    for other in _KINDS.keys() - {kind}:
+        if _match(name, _index(other)):
+            return f"{name!r} names {'a model' if other == 'models' else 'an accelerator'}."
+    spellings = _index(kind)
+    near = difflib.get_close_matches(canonical(name.rpartition("/")[2]), spellings, n=5)
+    found = dict.fromkeys(spellings[spelling] for spelling in near)
+    return f"did you mean {' or '.join(found)}?" if found else f"known: {', '.join(names(kind))}."
+
+
+@cache
+def _defaults() -> dict[str, float]:
+    text = (_DATA / "defaults.toml").read_text("utf-8")
+    document = toml.parse(text, "defaults.toml")
+    values = toml_hardware.values_of(document)
+    toml.raise_problems(document)
+    return values
+
+
+@cache
+def _hardware(name: str) -> HardwareEntry:
+    return toml_hardware.entry_from(_stored("hardware")[name], name, _defaults(), hardware_entry)
+
+
+@cache
+def _model(name: str) -> ModelEntry:
+    return toml_models.entry_from(_stored("models")[name], name, model_entry)
+
+
+def _path(name: str | Path, suffixes: tuple[str, ...]) -> Path | None:
+    """The path that a user means, or None if it is a name.
+
+    Raises:
+        ValueError: If it is neither, such as a record in place of its name.
+    """
+    if not isinstance(name, str | Path):
+        given = "None" if name is None else f"a {type(name).__name__}"
+        raise ValueError(f"{given} is no name; give one of the catalogue or the path of a file")
+    path = Path(name).expanduser()
+    is_file_name = path.suffix.lower() in suffixes
+    is_folder = ".json" in suffixes and (path / "config.json").is_file()
+    if isinstance(name, Path) or is_file_name or is_folder or str(name).startswith((".", "/", "~")):
+        return path
+    return None
+
+
+def _beside(path: Path, other: Path, chain: tuple[Path, ...]) -> Path:
+    """The file that one extends: relative paths start at its folder."""
+    found = path.parent / other
+    if found.resolve() in (path.resolve(), *chain):
+        raise ValueError(f"{found} extends itself; name an entry of the catalogue or another file")
+    return found
+
+
+def _hardware_file(path: Path, chain: tuple[Path, ...] = ()) -> HardwareEntry:
+    """The entry of a file; `chain` are the files that extend it."""
+
+    def parent(name: str) -> HardwareEntry:
+        other = _path(name, (".toml",))
+        if other is None:
+            return hardware_entry(name)
+        return _hardware_file(_beside(path, other, chain), (*chain, path.resolve()))
+
+    return toml_hardware.entry_from(toml.read(path), path.stem, _defaults(), parent)
+
+
+def _model_file(path: Path, chain: tuple[Path, ...] = ()) -> ModelEntry:
+    """The entry of a file; `chain` are the files that extend it."""
+
+    def parent(name: str) -> ModelEntry:
+        other = _path(name, (".toml", ".json"))
+        if other is None:
+            return model_entry(name)
+        return _model_file(_beside(path, other, chain), (*chain, path.resolve()))
+
+    if path.suffix.lower() == ".toml":
+        return toml_models.entry_from(toml.read(path), path.stem, parent)
+    return huggingface.entry_from(huggingface.load(path))
+
+
+def hardware_entry(name: str | Path) -> HardwareEntry:
+    """The entry of an accelerator, by name or by the path of a .toml file.
+
+    Raises:
+        ValueError: If the name is unknown, or with all problems of the file.
+    """
+    path = _path(name, (".toml",))
+    return _hardware(find("hardware", str(name))) if path is None else _hardware_file(path)
+
+
+def model_entry(name: str | Path) -> ModelEntry:
+    """The entry of a model, by name or by the path of a .toml file, a config.json or its folder.
+
+    Raises:
+        ValueError: If the name is unknown, or with all problems of the file.
+    """
+    path = _path(name, (".toml", ".json"))
+    return _model(find("models", str(name))) if path is None else _model_file(path)

@@ -1,0 +1,178 @@
+"""Flags that the serving verbs share: dtypes, requests, limits and prices."""
+
+import re
+from typing import Any
+
+import click
+
+from qsjax import catalog
+from qsjax.cli.options import Numbers, options
+from qsjax.cost.metrics import Economy, economy_of
+from qsjax.grid.limits import Limits
+from qsjax.numerics.safe import scalar
+from qsjax.records.specs import DEGREES, HardwareSpec, Workload
+from qsjax.records.units import MS, US
+
+_UNITS = {"us": US, "ms": MS, "s": 1.0}
+
+
+class Duration(click.ParamType[float]):
+    """A time with its unit, such as 50ms; a bare number could be either milliseconds or seconds."""
+
+    name = "time"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Seconds."""
+        if not isinstance(value, str):
+            return float(value)
+        found = re.fullmatch(r"\s*([0-9.eE+-]+)\s*([a-zA-Zµ]*)\s*", value)
+        unit = found.group(2).replace("µ", "u") if found else ""
+        if found is None or (unit and unit not in _UNITS):
+            self.fail(f"{value!r} is not a time; write for example 50ms, 0.05s or 800us")
+        if not unit:
+            self.fail(f"{value!r} has no unit; write {value}ms or {value}s")
+        try:
+            seconds = float(found.group(1)) * _UNITS[unit]
+        except ValueError:
+            self.fail(f"{value!r} is not a time; write for example 50ms, 0.05s or 800us")
+        if not 0 < seconds < float("inf"):
+            self.fail(f"{value!r} is not allowed; give a time above 0")
+        return seconds
+
+
+request_options = options(
+    click.option("--isl", type=Numbers(whole=True), help="Input tokens of a request."),
+    click.option(
+        "--osl",
+        type=Numbers(whole=True),
+        help="Output tokens of a request; the context is then the input and half of the output.",
+    ),
+)
+economy_options = options(
+    click.option("--usd-per-hour", type=float, help="Price of a GPU-hour.  [default: catalogue]"),
+    click.option("--watts", type=float, help="Power of a GPU.  [default: catalogue]"),
+    click.option(
+        "--utilisation",
+        type=float,
+        default=1.0,
+        show_default=True,
+        help="Share of the paid time in which the GPUs serve.",
+    ),
+    click.option(
+        "--pue",
+        type=float,
+        default=1.0,
+        show_default=True,
+        help="Power of the facility over that of the GPUs.",
+    ),
+)
+limit_options = options(
+    click.option("--max-tpot", type=Duration(), help="Longest time per output token, as 50ms."),
+    click.option("--min-user-rate", type=float, help="Fewest tokens/s of each user."),
+    click.option("--max-gpus", type=float, help="Most GPUs."),
+    click.option("--headroom", type=float, help="Share of the usable memory that stays free."),
+    click.option("--max-usd", type=float, help="Highest price of a million output tokens."),
+    click.option("--max-joules", type=float, help="Highest energy of an output token [J]."),
+    *(click.option(f"--max-{name}", type=float, help=f"Largest {name}.") for name in DEGREES),
+    click.option("--tp-in-island", is_flag=True, help="Keep tp within an island."),
+)
+
+
+def _check_pairs(flags: dict[str, Any]) -> None:
+    """Raise `ValueError` with every flag whose values a limit all excludes."""
+    problems = []
+    for name in ("gpus", *DEGREES):
+        values, most = flags.get(name), flags[f"max_{name}"]
+        if values and most is not None and min(values) > most:
+            listed = ",".join(f"{value:g}" for value in values)
+            problems.append(
+                f"--{name} {listed} and --max-{name} {most:g} contradict each other; raise the "
+                "limit or give a smaller value"
+            )
+    if problems:
+        raise ValueError("\n".join(problems))
+
+
+def limits_of(flags: dict[str, Any]) -> Limits:
+    """The limits that were given.
+
+    Raises:
+        ValueError: a limit excludes every value of the flag that it bounds.
+    """
+    _check_pairs(flags)
+    names = ("max_tpot", "min_user_rate", "max_gpus", "max_usd", "max_joules")
+    degrees = tuple(f"max_{name}" for name in DEGREES)
+    given = {n: flags[n] for n in (*names, *degrees) if flags[n] is not None}
+    if flags["headroom"] is not None:
+        given["min_headroom"] = flags["headroom"]
+    return Limits(**given, tp_in_island=float(flags["tp_in_island"]))
+
+
+def economy_from(hardware: HardwareSpec, flags: dict[str, Any]) -> Economy:
+    """Price and power of the flags, and of the catalogue where they say nothing."""
+    return economy_of(
+        hardware,
+        usd_per_hour=flags["usd_per_hour"],
+        watts=flags["watts"],
+        utilisation=flags["utilisation"],
+        pue=flags["pue"],
+    )
+
+
+def model_and_q(text: str) -> tuple[str, float | None]:
+    """`MODEL` or `MODEL:q=Q`, its dense twin at a quality factor: the name, and Q if given.
+
+    Raises:
+        ValueError: the text is not of this form, or the model has no experts to replace.
+    """
+    model, _, twin = text.partition(":")
+    if not twin:
+        return model, None
+    try:
+        q = float(twin.removeprefix("q="))
+    except ValueError:
+        q = 0.0
+    if not (twin.startswith("q=") and 0 < q < float("inf")):
+        raise ValueError(
+            f"{text!r}: what follows the colon names a dense twin; write for example {model}:q=5"
+        )
+    if scalar(catalog.model(model).experts) <= 1:
+        raise ValueError(f"{text!r}: {model} has no experts, so it has no dense twin; drop :{twin}")
+    return model, q
+
+
+def one(name: str, values: list[float] | None, default: float | None = None) -> float | None:
+    """The single value of a flag that elsewhere takes several.
+
+    Raises:
+        ValueError: there are several.
+    """
+    if values is None:
+        return default
+    if len(values) > 1:
+        listed = ", ".join(f"{value:g}" for value in values)
+        raise ValueError(f"--{name}: {listed} were given, but one design has one; give one value")
+    return values[0]
+
+
+def contexts_of(flags: dict[str, Any], default: tuple[float, ...]) -> list[float]:
+    """Contexts of --context, or of --isl and --osl: the input and, on average, half the output.
+
+    Raises:
+        ValueError: both ways were used, or one half of the second.
+    """
+    isl, osl = one("isl", flags["isl"]), one("osl", flags["osl"])
+    if (isl is None) != (osl is None):
+        raise ValueError("--isl and --osl go together: give both, or --context")
+    if isl is None or osl is None:
+        return list(flags["context"] or default)
+    if flags["context"]:
+        raise ValueError("--context and --isl/--osl contradict each other: give one of them")
+    return [float(int(isl + 0.5 * osl))]
+
+
+def workload_of(name: str, flags: dict[str, Any]) -> Workload:
+    """Dtypes of the flags, or those that the model is published in."""
+    return catalog.workload(name, flags["weights"], flags["kv"])

@@ -1,0 +1,131 @@
+"""What a decode step costs before its batch is known: seconds per sequence, and fixed seconds.
+
+Every time of a step is `fixed + rate * microbatch`, up to a maximum here and there. The rates
+depend on fewer axes of a grid than the batch does, so a search computes them at their own rank and
+leaves only the arithmetic with the batch for every cell.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from qsjax.cost.laws import communication, compute, memory, traffic
+from qsjax.cost.laws.collectives import Cost
+
+
+class Phases(NamedTuple):
+    """One value for each phase of a layer, and for the output head [s]."""
+
+    attention: jax.Array
+    projection: jax.Array
+    ffn: jax.Array
+    head: jax.Array
+
+
+class Families(NamedTuple):
+    """Start-up and bandwidth part of each communication family of a layer [s]."""
+
+    tp: Cost
+    kv: Cost
+    ep: Cost
+    layout: Cost
+
+
+class Rates(NamedTuple):
+    """Seconds of one microbatch in one stage, per sequence unless said otherwise.
+
+    A sequence brings `query_tokens` tokens to a step (more than one with speculation); its cache is
+    read once for all of them.
+
+    Attributes:
+        compute: arithmetic, the routed experts left out.
+        compute_routed: arithmetic of the routed experts under an even load.
+        kv: reading the cache.
+        activations: inputs and outputs of the matrix products.
+        weights: reading the weights that every token uses, per microbatch.
+        pool: reading the whole expert pool once, per microbatch.
+        comm: start-ups per microbatch, and bandwidth parts (expert exchange: even load).
+        p2p: handing over to the next stage, as `comm`.
+    """
+
+    compute: Phases
+    compute_routed: jax.Array
+    kv: jax.Array
+    activations: Phases
+    weights: Phases
+    pool: jax.Array
+    comm: Families
+    p2p: Cost
+
+
+def _compute(ctx: communication.Context) -> tuple[Phases, jax.Array]:
+    model, hardware, part, work, conv, lay = ctx
+    tokens = jnp.asarray(work.query_tokens)
+    weights = memory.attention_weights_per_gpu(model, part, lay)
+    gemm = hardware.eff_gemm
+    ffn = compute.peak_flops(hardware, work.ffn_dtype, conv) * gemm
+    phases = Phases(
+        attention=tokens * compute.attention_seconds(model, hardware, part, work, conv),
+        projection=compute.projection_flops(model, part, conv, weights, tokens)
+        / (compute.peak_flops(hardware, work.proj_dtype, conv) * gemm),
+        ffn=compute.always_flops(model, part, conv, lay, tokens) / ffn,
+        head=compute.head_flops(model, part, conv, tokens)
+        / (compute.peak_flops(hardware, work.head_dtype, conv) * gemm),
+    )
+    return phases, compute.routed_flops(model, part, conv, lay, tokens, jnp.ones(())) / ffn
+
+
+def _activations(ctx: communication.Context, streaming: jax.Array) -> Phases:
+    model, _, part, work, conv, lay = ctx
+    tokens = jnp.asarray(work.query_tokens)
+    if conv.activations == "none":
+        return Phases(*(jnp.zeros(()),) * 4)
+    return Phases(
+        traffic.attention_activation_bytes(model, part, work, tokens) / streaming,
+        traffic.projection_activation_bytes(model, part, work, tokens) / streaming,
+        traffic.ffn_activation_bytes(model, part, work, conv, lay, tokens) / streaming,
+        traffic.head_activation_bytes(model, part, work, conv, tokens) / streaming,
+    )
+
+
+def _weights(ctx: communication.Context, streaming: jax.Array) -> Phases:
+    model, _, part, work, conv, lay = ctx
+    attention = jnp.zeros(())
+    if conv.scope == "full_model":
+        per_gpu = memory.attention_weights_per_gpu(model, part, lay)
+        attention = jnp.asarray(work.bytes_attn_weight) * per_gpu / streaming
+    return Phases(
+        attention=jnp.zeros(()),
+        projection=attention,
+        ffn=traffic.always_read_bytes(model, part, work, conv, lay) / streaming,
+        head=traffic.head_bytes(model, part, work, conv) / streaming,
+    )
+
+
+def rates(ctx: communication.Context) -> Rates:
+    """Every coefficient of a step, each with the axes that it depends on [s]."""
+    model, hardware, part, work, conv, lay = ctx
+    one, tokens = jnp.ones(()), jnp.asarray(work.query_tokens)
+    phases, routed = _compute(ctx)
+    bandwidth = jnp.asarray(hardware.hbm_bw)
+    streaming = bandwidth * hardware.eff_weight_read
+    attended = compute.attended_tokens(model, work)
+    kv = traffic.kv_bytes(model, part, work, conv, attended, one)
+    pool = compute.streamed_pool(model, conv)
+    p2p = communication.pipeline(ctx)
+    return Rates(
+        compute=phases,
+        compute_routed=routed,
+        kv=kv * (1.0 / (bandwidth * hardware.eff_kv_read)),
+        activations=_activations(ctx, streaming),
+        weights=_weights(ctx, streaming),
+        pool=traffic.routed_bytes(pool, part, work, lay, one) / streaming,
+        comm=Families(
+            tp=communication.tensor_parallel(ctx, tokens),
+            kv=communication.kv_parallel(ctx, tokens),
+            ep=communication.expert_parallel(ctx, tokens, one),
+            layout=communication.layout_transition(ctx, tokens),
+        ),
+        p2p=Cost(p2p.startup, tokens * p2p.bandwidth),
+    )

@@ -1,0 +1,277 @@
+"""One decode step: the laws composed, with every term left visible."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from qsjax.cost.coefficients import Families, Phases, Rates, rates
+from qsjax.cost.feasibility import Capacity, broken_rules, capacity, reason_bits
+from qsjax.cost.laws import communication, compute, overheads, traffic
+from qsjax.cost.laws.collectives import Cost
+from qsjax.cost.laws.overlap import exposed_bandwidth, exposed_startup
+from qsjax.cost.laws.sharding import layout
+from qsjax.numerics.safe import at_least
+from qsjax.records.specs import KV_CP, Convention, HardwareSpec, ModelSpec, Partition, Workload
+
+
+class Hbm(NamedTuple):
+    """HBM time by source of the bytes [s]."""
+
+    kv: jax.Array
+    attention_weights: jax.Array
+    routed: jax.Array
+    always: jax.Array
+    head: jax.Array
+    activations: Phases
+
+    def phases(self) -> Phases:
+        """The same seconds by phase."""
+        act = self.activations
+        return Phases(
+            attention=self.kv + act.attention,
+            projection=self.attention_weights + act.projection,
+            ffn=self.routed + self.always + act.ffn,
+            head=self.head + act.head,
+        )
+
+
+class Exposed(NamedTuple):
+    """What overlap leaves of each communication family [s]."""
+
+    tp: jax.Array
+    kv: jax.Array
+    ep: jax.Array
+    layout: jax.Array
+
+
+class Bound(NamedTuple):
+    """Time before communication, and the windows in which communication may hide [s]."""
+
+    t_bound: jax.Array
+    windows: Phases
+
+
+class Arithmetic(NamedTuple):
+    """A microbatch's sequences, the load of its busiest expert rank, and its share of the pool."""
+
+    microbatch: jax.Array
+    load: jax.Array
+    coverage: jax.Array
+
+
+def compute_times(rate: Rates, at: Arithmetic) -> Phases:
+    """Arithmetic time of each phase [s]."""
+    phases = rate.compute
+    return Phases(
+        attention=at.microbatch * phases.attention,
+        projection=at.microbatch * phases.projection,
+        ffn=at.microbatch * (at.load * rate.compute_routed + phases.ffn),
+        head=at.microbatch * phases.head,
+    )
+
+
+def hbm_times(rate: Rates, at: Arithmetic) -> Hbm:
+    """HBM time of each source [s]."""
+    return Hbm(
+        kv=at.microbatch * rate.kv,
+        attention_weights=rate.weights.projection,
+        routed=at.coverage * rate.pool,
+        always=rate.weights.ffn,
+        head=rate.weights.head,
+        activations=Phases(*(at.microbatch * x for x in rate.activations)),
+    )
+
+
+def phase_times(rate: Rates, at: Arithmetic) -> tuple[Phases, Phases]:
+    """Arithmetic and HBM time of each phase [s], with as few operations per design as possible."""
+    act, weights = rate.activations, rate.weights
+    hbm = Phases(
+        attention=at.microbatch * (rate.kv + act.attention),
+        projection=at.microbatch * act.projection + weights.projection,
+        ffn=at.coverage * rate.pool + (at.microbatch * act.ffn + weights.ffn),
+        head=at.microbatch * act.head + weights.head,
+    )
+    return compute_times(rate, at), hbm
+
+
+def bottleneck(rate: Rates, at: Arithmetic, convention: Convention) -> Bound:
+    """Slower of arithmetic and HBM: over the whole step (eq. 19) or in every phase [s]."""
+    arithmetic, hbm = phase_times(rate, at)
+    if convention.bottleneck == "global":
+        return Bound(jnp.maximum(sum(arithmetic), sum(hbm)), arithmetic)
+    # Attention has no fixed part: the slower side does not depend on the batch.
+    attention = at.microbatch * jnp.maximum(
+        rate.compute.attention, rate.kv + rate.activations.attention
+    )
+    others = (jnp.maximum(c, h) for c, h in zip(arithmetic[1:], hbm[1:], strict=True))
+    slower = Phases(attention, *others)
+    return Bound(sum(slower[1:], slower[0]), slower)
+
+
+def communication_times(rate: Rates, at: Arithmetic) -> Families:
+    """Every family of a microbatch, before overlap [s]."""
+    family, batch = rate.comm, at.microbatch
+    return Families(
+        tp=Cost(family.tp.startup, batch * family.tp.bandwidth),
+        kv=Cost(family.kv.startup, batch * family.kv.bandwidth),
+        ep=Cost(family.ep.startup, batch * (at.load * family.ep.bandwidth)),
+        layout=Cost(family.layout.startup, batch * family.layout.bandwidth),
+    )
+
+
+def exposed_times(
+    ctx: communication.Context, rate: Rates, comm: Families, at: Arithmetic, bound: Bound
+) -> tuple[Exposed, Exposed]:
+    """What overlap leaves of the bandwidth part and of the start-ups of every family [s]."""
+    hardware, windows = ctx.hardware, bound.windows
+    is_ring = jnp.where(jnp.equal(ctx.partition.kv_mode, KV_CP), 1.0, 0.0)
+    tail = is_ring * hardware.cp_ring_tail
+    attention = rate.compute.attention
+    if ctx.convention.bottleneck == "per_phase":
+        attention = jnp.maximum(attention, rate.kv + rate.activations.attention)
+    around_ffn = windows.projection + windows.ffn
+    seen = Exposed(
+        tp=exposed_bandwidth(comm.tp.bandwidth, around_ffn, hardware.overlap_tp),
+        kv=at.microbatch
+        * exposed_bandwidth(rate.comm.kv.bandwidth, attention, hardware.overlap_kv, tail),
+        ep=exposed_bandwidth(comm.ep.bandwidth, windows.ffn, hardware.overlap_ep),
+        layout=exposed_bandwidth(comm.layout.bandwidth, windows.ffn, hardware.overlap_layout),
+    )
+    startups = Exposed(*(exposed_startup(cost.startup, hardware.overlap_startup) for cost in comm))
+    if ctx.convention.two_batch_overlap:
+        # The exchange of one half of the batch runs, start-ups included, beside the other half.
+        exchange = comm.ep.bandwidth + comm.ep.startup
+        seen = seen._replace(ep=exposed_bandwidth(exchange, bound.t_bound, 1.0))
+        startups = startups._replace(ep=jnp.zeros(()))
+    return seen, startups
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class StepCost:
+    """Every term of one decode step.
+
+    Times are per microbatch and pipeline stage, except `tpot`: `t_stage` is `t_bound` plus the
+    four exposed families plus `t_overhead`.
+
+    Attributes:
+        reasons: bit set of `feasibility.REASONS`; 0 = feasible.
+        capacity: memory per GPU, B_max and the batch.
+        microbatch: sequences of an attention replica in a stage at a time.
+        gpus: GPUs of the design.
+        compute: arithmetic time by phase [s].
+        hbm: HBM time by source of the bytes [s].
+        comm: start-up and bandwidth part by family [s].
+        exposed: what overlap leaves of `comm` [s].
+        t_bound: bottleneck of arithmetic and HBM [s].
+        t_overhead: launch overhead of the layers, host work for the sequences [s].
+        t_p2p: hand-over to the next stage [s].
+        tpot: time per output token of a sequence [s].
+        tokens_per_s: of the whole design.
+        tokens_per_s_per_gpu: of each GPU.
+        tokens_per_s_per_user: of each sequence, 1/TPOT.
+    """
+
+    reasons: jax.Array
+    capacity: Capacity
+    microbatch: jax.Array
+    gpus: jax.Array
+    compute: Phases
+    hbm: Hbm
+    comm: Families
+    exposed: Exposed
+    t_bound: jax.Array
+    t_overhead: jax.Array
+    t_stage: jax.Array
+    t_p2p: jax.Array
+    tpot: jax.Array
+    tokens_per_s: jax.Array
+    tokens_per_s_per_gpu: jax.Array
+    tokens_per_s_per_user: jax.Array
+
+
+def decode_step(
+    model: ModelSpec,
+    hardware: HardwareSpec,
+    partition: Partition,
+    workload: Workload,
+    convention: Convention,
+    gpus: ArrayLike | None = None,
+) -> StepCost:
+    """Cost of one decode step, every term [s, B, tokens/s].
+
+    Pure and unchecked: fields of all records broadcast against each other, so one call serves a
+    scalar design as well as a dense grid, and it may be jitted, vmapped and differentiated.
+
+    Args:
+        model: shapes; a dense twin is a model like any other.
+        hardware: accelerator and fabrics.
+        partition: parallel degrees.
+        workload: context, dtypes and batch; `batch=None` takes the largest that fits.
+        convention: accounting, `PHYSICAL` or `PAPER` or any variation.
+        gpus: if given, designs of another GPU count carry the reason "wrong GPU count".
+    """
+    return decode_parts(model, hardware, partition, workload, convention, gpus)[0]
+
+
+def decode_parts(
+    model: ModelSpec,
+    hardware: HardwareSpec,
+    partition: Partition,
+    workload: Workload,
+    convention: Convention,
+    gpus: ArrayLike | None = None,
+) -> tuple[StepCost, dict[str, jax.Array]]:
+    """`decode_step`, and each rule that may make a design infeasible with the axes of its own.
+
+    Terms that do not depend on the batch are added up among themselves first, so that a grid spends
+    no operation per design on them.
+    """
+    lay = layout(model, partition, convention)
+    cap = capacity(model, hardware, partition, workload, convention, lay)
+    ctx = communication.Context(model, hardware, partition, workload, convention, lay)
+    rate = rates(ctx)
+    pp = jnp.asarray(partition.pp)
+    rounds = 2.0 * pp if convention.two_batch_overlap else pp
+    microbatch = at_least(cap.batch * (1.0 / rounds), 1.0)
+    tokens = microbatch * (lay.pool_replicas * workload.query_tokens)
+    at = Arithmetic(
+        microbatch,
+        compute.expert_load(model, partition, convention, tokens),
+        traffic.expert_traffic_factor(model, convention, tokens, microbatch, lay.expert_copies),
+    )
+    bound = bottleneck(rate, at, convention)
+    comm = communication_times(rate, at)
+    seen, startups = exposed_times(ctx, rate, comm, at, bound)
+    launched = overheads.overhead(model, hardware, partition, workload)
+    per_sequence = jnp.asarray(hardware.sequence_overhead)
+    fixed = sum(startups[1:], startups[0]) + launched
+    varying = bound.t_bound + (seen.tp + seen.ep + seen.layout + seen.kv)
+    per_token = rounds / workload.tokens_per_step
+    unhidden = per_token * (fixed + rate.p2p.startup)
+    unhidden = unhidden + jnp.asarray(hardware.step_overhead) / workload.tokens_per_step
+    tpot = per_token * (varying + microbatch * (rate.p2p.bandwidth + per_sequence)) + unhidden
+    replicas = jnp.asarray(partition.dp)
+    broken = broken_rules(model, partition, workload, convention, lay, cap, gpus)
+    step = StepCost(
+        reasons=reason_bits(broken),
+        capacity=cap,
+        microbatch=microbatch,
+        gpus=lay.gpus,
+        compute=compute_times(rate, at),
+        hbm=hbm_times(rate, at),
+        comm=comm,
+        exposed=Exposed(*(x + y for x, y in zip(seen, startups, strict=True))),
+        t_bound=bound.t_bound,
+        t_overhead=launched + microbatch * per_sequence,
+        t_stage=varying + fixed + microbatch * per_sequence,
+        t_p2p=rate.p2p.startup + microbatch * rate.p2p.bandwidth,
+        tpot=tpot,
+        tokens_per_s=replicas * cap.batch / tpot,
+        tokens_per_s_per_gpu=(replicas / lay.gpus) * cap.batch / tpot,
+        tokens_per_s_per_user=1.0 / tpot,
+    )
+    return step, broken

@@ -1,0 +1,122 @@
+"""Whether a design can run: what fits in memory, and every reason why a cell is infeasible."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from qsjax.cost.laws import memory
+from qsjax.cost.laws.sharding import Layout
+from qsjax.numerics.safe import at_least
+from qsjax.records.specs import (
+    KV_CP,
+    KV_NONE,
+    Convention,
+    HardwareSpec,
+    ModelSpec,
+    Partition,
+    Workload,
+)
+
+# Why a cell is infeasible: one bit each, so that a cell carries all its reasons.
+REASONS: dict[str, int] = {
+    "weights do not fit": 1,
+    "no sequence fits": 2,
+    "tp does not divide the query heads": 4,
+    "ep exceeds or does not divide the experts": 8,
+    "ep does not divide the stage": 16,
+    "pp exceeds the layers": 32,
+    "wrong GPU count": 64,
+    "KV mode not applicable": 128,
+    "batch does not fit": 256,
+}
+MEMORY_REASONS = REASONS["weights do not fit"] | REASONS["no sequence fits"]
+
+
+class Capacity(NamedTuple):
+    """Memory side of a step: bytes per GPU and the batches that follow [B, 1]."""
+
+    usable: jax.Array
+    weights: jax.Array
+    kv_per_sequence: jax.Array
+    max_batch: jax.Array
+    batch: jax.Array
+
+
+def capacity(
+    model: ModelSpec,
+    hardware: HardwareSpec,
+    partition: Partition,
+    workload: Workload,
+    convention: Convention,
+    lay: Layout,
+) -> Capacity:
+    """Weights, cache and batch of a partition; the batch is at least 1, to keep times finite."""
+    usable = memory.usable_bytes(model, hardware)
+    weights = memory.weights_bytes(model, partition, workload, lay)
+    per_sequence = memory.kv_bytes_per_sequence(model, partition, workload, convention)
+    largest = memory.max_batch(usable, weights, per_sequence, convention)
+    batch = largest if workload.batch is None else jnp.asarray(workload.batch)
+    return Capacity(usable, weights, per_sequence, largest, at_least(batch, 1.0))
+
+
+def _divides(divisor: ArrayLike, number: ArrayLike) -> jax.Array:
+    # Exact for whole numbers, and a tenth of the cost of a remainder.
+    number = jnp.asarray(number)
+    return jnp.equal(jnp.floor(number / divisor) * divisor, number)
+
+
+def broken_rules(
+    model: ModelSpec,
+    partition: Partition,
+    workload: Workload,
+    convention: Convention,
+    lay: Layout,
+    cap: Capacity,
+    gpus: ArrayLike | None,
+) -> dict[str, jax.Array]:
+    """Where each reason of `REASONS` holds; every array has only the axes that it depends on."""
+    part, fits = partition, cap.weights <= cap.usable
+    ep = jnp.asarray(part.ep)
+    pool = jnp.round(jnp.asarray(model.experts) * lay.expert_copies)
+    expert_ranks = ep if convention.ffn_sharding == "stage" else ep * part.tp
+    broken = {
+        "weights do not fit": ~fits,
+        "no sequence fits": fits & (cap.max_batch < 1),
+        "tp does not divide the query heads": ~_divides(part.tp, model.heads),
+        "ep exceeds or does not divide the experts": ~_divides(ep, pool),
+        "ep does not divide the stage": ~_divides(expert_ranks, lay.stage_gpus),
+        "pp exceeds the layers": jnp.asarray(part.pp) > model.layers,
+        "KV mode not applicable": jnp.where(
+            jnp.asarray(part.kvp) > 1,
+            jnp.equal(part.kv_mode, KV_NONE),
+            jnp.equal(part.kv_mode, KV_CP),
+        ),
+    }
+    if gpus is not None:
+        broken["wrong GPU count"] = ~jnp.equal(lay.gpus, gpus)
+    if workload.batch is not None:
+        broken["batch does not fit"] = jnp.asarray(workload.batch) > cap.max_batch
+    return broken
+
+
+def reason_bits(broken: dict[str, jax.Array]) -> jax.Array:
+    """Bit set of `REASONS` [int32]; 0 where the cell is feasible."""
+    bits = jnp.zeros((), jnp.int32)
+    for name, is_broken in broken.items():
+        bits = bits + jnp.where(is_broken, jnp.int32(REASONS[name]), jnp.int32(0))
+    return bits
+
+
+def reasons(
+    model: ModelSpec,
+    partition: Partition,
+    workload: Workload,
+    convention: Convention,
+    lay: Layout,
+    cap: Capacity,
+    gpus: ArrayLike | None,
+) -> jax.Array:
+    """Bit set of the reasons why a design is infeasible [int32]."""
+    return reason_bits(broken_rules(model, partition, workload, convention, lay, cap, gpus))

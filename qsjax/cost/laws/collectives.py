@@ -1,0 +1,99 @@
+"""Ring collectives over a node-local and an inter-node fabric (paper 4.3).
+
+Standard models: Thakur et al. 2005, Hoefler et al. 2007, Patarasuk and Yuan 2009. Every collective
+is a pair (start-up seconds, bandwidth seconds), because the two parts overlap differently.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from qsjax.records.specs import Convention, HardwareSpec
+
+
+class Cost(NamedTuple):
+    """Start-up and bandwidth part of a transfer [s]."""
+
+    startup: jax.Array
+    bandwidth: jax.Array
+
+
+class Group(NamedTuple):
+    """Ranks of a group inside one island, and islands that it spans; 1 and 1 is no group [1]."""
+
+    inner: jax.Array
+    outer: jax.Array
+
+
+def group(
+    size: ArrayLike, stride: ArrayLike, hardware: HardwareSpec, convention: Convention
+) -> Group:
+    """How `size` ranks placed `stride` GPUs apart meet the islands.
+
+    `hierarchical`: inside an island first, then between islands. `flat`: one ring, wholly on the
+    fabric that the group spans.
+    """
+    size, island = jnp.asarray(size), jnp.asarray(hardware.island_size)
+    if convention.topology == "flat":
+        fits = size * stride <= island
+        return Group(jnp.where(fits, size, 1.0), jnp.where(fits, 1.0, size))
+    inner = jnp.minimum(size, jnp.maximum(1.0, jnp.floor(island / stride)))
+    return Group(inner, jnp.ceil(size / inner))
+
+
+def _is_real(ranks: jax.Array) -> jax.Array:
+    return jnp.where(ranks > 1, 1.0, 0.0)
+
+
+def hops(ranks: jax.Array, convention: Convention) -> jax.Array:
+    """Start-ups of a half collective [1]: p-1 around a ring, one where all reach all directly."""
+    return ranks - 1.0 if convention.startup == "ring" else _is_real(ranks)
+
+
+def half_collective(
+    ranks: Group, message_bytes: ArrayLike, hardware: HardwareSpec, convention: Convention
+) -> Cost:
+    """All-gather or reduce-scatter of `message_bytes` in total per rank [s]; 0 for one rank."""
+    startup = (
+        hops(ranks.inner, convention) * hardware.intra_latency
+        + hops(ranks.outer, convention) * hardware.inter_latency
+    )
+    inner = (ranks.inner - 1.0) / (ranks.inner * hardware.intra_bw)
+    outer = (ranks.outer - 1.0) / (ranks.outer * ranks.inner * hardware.inter_bw)
+    return Cost(startup, jnp.asarray(message_bytes) * ((inner + outer) / hardware.eff_link))
+
+
+def all_to_all(
+    ranks: Group, message_bytes: ArrayLike, hardware: HardwareSpec, convention: Convention
+) -> Cost:
+    """Exchange of `message_bytes` per rank, equal parts to every rank of the group [s].
+
+    Unlike a reduction it cannot thin out inside an island: what is meant for other islands crosses
+    the slow fabric whole.
+    """
+    startup = half_collective(ranks, 0.0, hardware, convention).startup
+    size = ranks.inner * ranks.outer
+    inner = (ranks.inner - 1.0) / (size * hardware.intra_bw)
+    outer = (ranks.outer - 1.0) / (ranks.outer * hardware.inter_bw)
+    return Cost(startup, jnp.asarray(message_bytes) * ((inner + outer) / hardware.eff_link))
+
+
+def all_reduce(
+    ranks: Group, message_bytes: ArrayLike, hardware: HardwareSpec, convention: Convention
+) -> Cost:
+    """Reduce-scatter and all-gather of `message_bytes` [s].
+
+    The messages of a decode step are too short to fill the link: one-shot kernels move more bytes
+    than a ring, and `eff_allreduce` is the share of the reachable bandwidth that is left.
+    """
+    half = half_collective(ranks, message_bytes, hardware, convention)
+    return Cost(2.0 * half.startup, 2.0 / jnp.asarray(hardware.eff_allreduce) * half.bandwidth)
+
+
+def point_to_point(is_intra: jax.Array, message_bytes: ArrayLike, hardware: HardwareSpec) -> Cost:
+    """One message on the node-local (`is_intra`) or the inter-node fabric [s]."""
+    latency = jnp.where(is_intra, hardware.intra_latency, hardware.inter_latency)
+    bandwidth = jnp.where(is_intra, hardware.intra_bw, hardware.inter_bw)
+    return Cost(latency, jnp.asarray(message_bytes) / (bandwidth * hardware.eff_link))

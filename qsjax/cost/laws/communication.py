@@ -1,0 +1,171 @@
+"""The five communication families of one microbatch in one stage (paper 4.3)."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from qsjax.cost.laws import collectives, params
+from qsjax.cost.laws.collectives import Cost, Group
+from qsjax.cost.laws.sharding import Layout
+from qsjax.records.specs import KV_CP, Convention, HardwareSpec, ModelSpec, Partition, Workload
+
+
+class Context(NamedTuple):
+    """The records that every family needs."""
+
+    model: ModelSpec
+    hardware: HardwareSpec
+    partition: Partition
+    workload: Workload
+    convention: Convention
+    lay: Layout
+
+
+def _per_layer(cost: Cost, layers: jax.Array, launches: jax.Array | float) -> Cost:
+    return Cost(layers * launches * cost.startup, layers * cost.bandwidth)
+
+
+def _stage_layers(ctx: Context) -> jax.Array:
+    return jnp.asarray(ctx.model.layers) / ctx.partition.pp
+
+
+def _moe_stage_layers(ctx: Context) -> jax.Array:
+    return params.moe_layers(ctx.model) / ctx.partition.pp
+
+
+def _hidden_bytes(ctx: Context) -> jax.Array:
+    return jnp.asarray(ctx.model.hidden) * ctx.workload.bytes_act
+
+
+def tensor_parallel(ctx: Context, microbatch: jax.Array) -> Cost:
+    """Two all-reduces a layer [s]: over tp after attention, over the FFN's split after the FFN.
+
+    Under Helix the KV ranks hold different sequences after their exchange, so the first one
+    carries 1/kvp of the microbatch.
+    """
+    part = ctx.partition
+    message = _hidden_bytes(ctx)
+    is_stage = ctx.convention.ffn_sharding == "stage"
+    after_attention = collectives.all_reduce(
+        collectives.group(part.tp, 1.0, ctx.hardware, ctx.convention),
+        message / part.kvp if is_stage else message,
+        ctx.hardware,
+        ctx.convention,
+    )
+    after_ffn = collectives.all_reduce(
+        collectives.group(ctx.lay.ffn_tp, 1.0, ctx.hardware, ctx.convention),
+        message,
+        ctx.hardware,
+        ctx.convention,
+    )
+    layers = _stage_layers(ctx)
+    launches = 0.5 * jnp.asarray(part.tp_messages)
+    return Cost(
+        layers * launches * (after_attention.startup + after_ffn.startup),
+        microbatch * (layers * (after_attention.bandwidth + after_ffn.bandwidth)),
+    )
+
+
+def kv_parallel(ctx: Context, microbatch: jax.Array) -> Cost:
+    """Exchange of partial attention outputs over kvp [s] and, in pass-Q, the ring of queries.
+
+    Each head's output travels with its log-sum-exp. Sources: Helix, arXiv 2507.07120; context
+    parallelism with pass-Q, arXiv 2411.01783.
+    """
+    model, part, hardware = ctx.model, ctx.partition, ctx.hardware
+    latent, kvp = jnp.asarray(model.kv_latent), jnp.asarray(part.kvp)
+    output_dim = jnp.where(latent > 0, latent, model.head_dim)
+    query_dim = jnp.where(latent > 0, latent + model.rope_dim, model.head_dim)
+    per_dim = model.heads / jnp.asarray(part.tp) * ctx.workload.bytes_act
+    ranks = collectives.group(kvp, part.tp, hardware, ctx.convention)
+    exchange = collectives.all_to_all(ranks, per_dim * (output_dim + 1.0), hardware, ctx.convention)
+    ring = collectives.point_to_point(
+        ranks.outer <= 1, per_dim * query_dim * (kvp - 1.0) / kvp, hardware
+    )
+    is_ring = jnp.where(jnp.equal(part.kv_mode, KV_CP), 1.0, 0.0)
+    layers = params.softmax_layers(model) / part.pp
+    startup = part.kv_messages * exchange.startup + is_ring * (kvp - 1.0) * ring.startup
+    volume = ctx.convention.kv_exchange_volume * exchange.bandwidth + is_ring * ring.bandwidth
+    return Cost(layers * startup, microbatch * (layers * volume))
+
+
+def _every_token(ctx: Context) -> Cost:
+    # The paper's tables: a copy of each token for each expert, one start-up a message, one fabric.
+    part, hardware = ctx.partition, ctx.hardware
+    ep = jnp.asarray(part.ep)
+    is_intra = ctx.lay.expert_tp * ep <= hardware.island_size
+    message = 2.0 * jnp.asarray(ctx.model.top_k) * _hidden_bytes(ctx)
+    cost = collectives.point_to_point(is_intra, message, hardware)
+    is_spread = jnp.where(ep > 1, 1.0, 0.0)
+    return Cost(is_spread * cost.startup, is_spread * cost.bandwidth)
+
+
+def _off_replica(ctx: Context) -> Cost:
+    part, hardware = ctx.partition, ctx.hardware
+    ep = jnp.asarray(part.ep)
+    replica_ranks = jnp.asarray(part.kvp) * part.tp
+    # The replicas that share a pool hold equal parts of it, so each finds 1/replicas at home.
+    own = jnp.maximum(1.0, ep / ctx.lay.pool_replicas)
+    ranks = collectives.group(ep, ctx.lay.expert_tp, hardware, ctx.convention)
+    near = jnp.maximum(ranks.inner, own)
+    # Every rank of an expert's tensor-parallel group needs the tokens; across replicas it is the
+    # layout transition that gathers them.
+    receivers = jnp.minimum(ctx.lay.expert_tp, replica_ranks)
+    destinations = jnp.minimum(ctx.model.top_k, ep) * receivers
+    elements = destinations * jnp.asarray(ctx.model.hidden) / replica_ranks
+    per_expert_rank = (
+        elements * (jnp.asarray(ctx.workload.bytes_dispatch) + ctx.workload.bytes_act) / ep
+    )
+    inside = per_expert_rank * (near - own) / hardware.intra_bw
+    outside = per_expert_rank * (ep - near) / hardware.inter_bw
+    # Exchange kernels synchronise all ranks, which takes longer than a start-up of the fabric;
+    # between islands it is part of the measured latency.
+    inside_latency = jnp.asarray(hardware.intra_latency) + hardware.exchange_overhead
+    latency = jnp.where(
+        ep > near, hardware.inter_latency, jnp.where(near > own, inside_latency, 0.0)
+    )
+    return Cost(latency, jnp.maximum(inside, outside) / hardware.eff_link)
+
+
+def expert_parallel(ctx: Context, microbatch: jax.Array, load: jax.Array) -> Cost:
+    """Dispatch and combine of the tokens of the busiest rank [s].
+
+    The ranks of one attention replica hold the same tokens after their all-reduce, so in the
+    physical accounting only experts of other replicas cost a message, and at most ep of them.
+    """
+    is_physical = ctx.convention.expert_exchange == "off_replica"
+    one = _off_replica(ctx) if is_physical else _every_token(ctx)
+    layers = _moe_stage_layers(ctx)
+    volume = layers * ctx.convention.ep_exchange_volume * one.bandwidth
+    return Cost(layers * ctx.partition.ep_messages * one.startup, load * microbatch * volume)
+
+
+def layout_transition(ctx: Context, microbatch: jax.Array) -> Cost:
+    """From attention (tp x kvp) to FFN (its split x ep) and back [s]; none under `tp` sharding."""
+    if ctx.convention.ffn_sharding == "tp":
+        return Cost(jnp.zeros(()), jnp.zeros(()))
+    part = ctx.partition
+    message = _hidden_bytes(ctx)
+    replica_ranks = jnp.asarray(part.kvp) * part.tp
+    spanned = jnp.maximum(1.0, ctx.lay.expert_tp / replica_ranks)
+
+    def gather(ranks: Group, message_bytes: jax.Array) -> Cost:
+        return collectives.half_collective(ranks, message_bytes, ctx.hardware, ctx.convention)
+
+    kv_ranks = gather(collectives.group(part.kvp, part.tp, ctx.hardware, ctx.convention), message)
+    across = collectives.group(spanned, replica_ranks, ctx.hardware, ctx.convention)
+    replicas = gather(across, spanned * message)
+    launches = jnp.asarray(part.layout_messages)
+    every = _per_layer(kv_ranks, _stage_layers(ctx), launches)
+    moe = _per_layer(replicas, 2.0 * _moe_stage_layers(ctx), launches)
+    return Cost(every.startup + moe.startup, microbatch * (every.bandwidth + moe.bandwidth))
+
+
+def pipeline(ctx: Context) -> Cost:
+    """Hidden states of one sequence handed to the next stage [s]; 0 without pipeline stages."""
+    # The slowest hand-over sets the beat: one that leaves the island, if there is one.
+    is_intra = ctx.lay.gpus <= ctx.hardware.island_size
+    one = collectives.point_to_point(is_intra, _hidden_bytes(ctx), ctx.hardware)
+    is_piped = jnp.where(jnp.asarray(ctx.partition.pp) > 1, 1.0, 0.0)
+    return Cost(is_piped * one.startup, is_piped * one.bandwidth)

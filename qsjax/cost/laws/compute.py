@@ -1,0 +1,208 @@
+"""Arithmetic of one microbatch on one GPU, per phase [FLOP] (paper 4.1)."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from qsjax.cost.laws import params
+from qsjax.cost.laws.sharding import Layout
+from qsjax.numerics.safe import ceil, safe_divide, safe_log, safe_sqrt
+from qsjax.records.specs import Convention, Dtype, HardwareSpec, ModelSpec, Partition, Workload
+
+
+def peak_flops(hardware: HardwareSpec, dtype: Dtype, convention: Convention) -> jax.Array:
+    """Peak rate of the matrix units at `dtype` [FLOP/s]; BF16 for all in the paper's tables."""
+    name = "bf16" if convention.compute_dtype == "bf16" else dtype
+    return jnp.asarray(getattr(hardware, f"flops_{name}"))
+
+
+def attended_tokens(model: ModelSpec, workload: Workload) -> tuple[jax.Array, jax.Array]:
+    """Tokens that a query of a full layer and of a window layer attends to [1]."""
+    context, topk = jnp.asarray(workload.context), jnp.asarray(model.sparse_topk)
+    full = jnp.where(topk > 0, jnp.minimum(context, topk), context)
+    return full, jnp.minimum(context, jnp.asarray(model.window))
+
+
+def flops_per_score(model: ModelSpec) -> jax.Array:
+    """Product with a key and with a value, of one query row and one token [FLOP].
+
+    MLA is counted in its absorbed form, where queries meet the latent itself.
+    """
+    latent = jnp.asarray(model.kv_latent)
+    grouped = 4.0 * jnp.asarray(model.head_dim)
+    return jnp.where(latent > 0, 2.0 * (2.0 * latent + model.rope_dim), grouped)
+
+
+def query_tiles(
+    model: ModelSpec, hardware: HardwareSpec, partition: Partition, workload: Workload
+) -> tuple[jax.Array, jax.Array]:
+    """Tiles that the query rows of one KV head fill, and rows of the tiles per row in use [1].
+
+    The rows that share a KV head (all those of a latent) are one operand of the matrix units, which
+    take `query_tile` rows at a time (FlashAttention-3, arXiv 2407.08608; 64 for Hopper's wgmma).
+    A tile of 1 pads nothing, also where KV heads that do not divide leave a broken number of rows.
+    """
+    kv_heads = jnp.ceil(jnp.asarray(model.kv_heads) / partition.tp)
+    kv_heads = jnp.where(jnp.asarray(model.kv_latent) > 0, 1.0, kv_heads)
+    rows = jnp.asarray(model.heads) / partition.tp / kv_heads * workload.query_tokens
+    tile = jnp.asarray(hardware.query_tile)
+    # Straight through: at full tiles further rows are not free.
+    tiles = jnp.where(tile > 1, ceil(rows / tile), rows)
+    return tiles, tiles * tile / rows
+
+
+class Attention(NamedTuple):
+    """What one token asks of a GPU in the attention phase of a stage.
+
+    Attributes:
+        rows: query rows: heads over every split.
+        attended: tokens that each of them meets, over the softmax layers.
+        indexer: scores of the indexer (DeepSeek sparse attention) per token of context [FLOP].
+        state: states of linear layers [FLOP].
+    """
+
+    rows: jax.Array
+    attended: jax.Array
+    indexer: jax.Array
+    state: jax.Array
+
+
+def attention_work(
+    model: ModelSpec, partition: Partition, workload: Workload, convention: Convention
+) -> Attention:
+    """Work of one token; the paper's tables do not divide it by kvp.
+
+    The state of a linear layer has no sequence dimension that kvp could divide.
+    """
+    replica = jnp.asarray(partition.tp) * partition.pp
+    shards = replica * partition.kvp if convention.attention_flops_over_kvp else replica
+    full, window = attended_tokens(model, workload)
+    full_layers = params.full_layers(model)
+    indexer = 2.0 * jnp.asarray(model.index_heads) * model.index_dim * full_layers
+    state = 4.0 * jnp.asarray(model.linear_state) * model.linear_layers
+    return Attention(
+        rows=jnp.asarray(model.heads) / shards,
+        attended=full_layers * full + model.window_layers * window,
+        indexer=indexer / shards,
+        state=state / replica,
+    )
+
+
+def attention_flops(
+    model: ModelSpec, partition: Partition, workload: Workload, convention: Convention
+) -> jax.Array:
+    """Attention phase of one token, without what fills a tile [FLOP]."""
+    work = attention_work(model, partition, workload, convention)
+    softmax = work.rows * flops_per_score(model) * work.attended
+    return softmax + work.indexer * workload.context + work.state
+
+
+def attention_seconds(
+    model: ModelSpec,
+    hardware: HardwareSpec,
+    partition: Partition,
+    workload: Workload,
+    convention: Convention,
+) -> jax.Array:
+    """Attention phase of one token: products on whole tiles, exponentials of the softmax [s].
+
+    A kernel with one tile per KV head has nothing to run beside its softmax, so both times add up;
+    with more of them the products of one hide the softmax of another (ping-pong scheduling,
+    arXiv 2407.08608, section 3.1). The paper's tables know neither tiles nor a softmax.
+    """
+    work = attention_work(model, partition, workload, convention)
+    flop = 1.0 / (peak_flops(hardware, workload.attn_dtype, convention) * hardware.eff_attention)
+    score = flops_per_score(model) * flop
+    if convention.attention_tiles:
+        tiles, padding = query_tiles(model, hardware, partition, workload)
+        softmax = safe_divide(1.0, jnp.asarray(hardware.flops_exp) * hardware.eff_exp)
+        score = padding * jnp.where(tiles > 1, jnp.maximum(score, softmax), score + softmax)
+    # What depends on the design alone comes first: two multiply-adds are left for every context.
+    other = (work.indexer * flop) * workload.context + work.state * flop
+    return (work.rows * score) * work.attended + other
+
+
+def projection_flops(
+    model: ModelSpec,
+    partition: Partition,
+    convention: Convention,
+    exact_weights: jax.Array,
+    microbatch: jax.Array,
+) -> jax.Array:
+    """Projection phase [FLOP]: two per attention weight on this GPU (`exact_weights`)."""
+    weights = exact_weights
+    if convention.mla_projection == "two_d_squared":
+        shards = jnp.asarray(partition.tp) * partition.pp
+        other = jnp.asarray(model.linear_layers) * model.linear_params + model.extra_params
+        softmax = params.softmax_layers(model) * 2.0 * jnp.asarray(model.hidden) ** 2
+        simplified = (softmax + other) / shards
+        weights = jnp.where(jnp.asarray(model.kv_latent) > 0, simplified, weights)
+    return 2.0 * microbatch * weights
+
+
+def expert_load(
+    model: ModelSpec, partition: Partition, convention: Convention, routed_tokens: jax.Array
+) -> jax.Array:
+    """Tokens of the busiest expert rank over those of the mean rank [1]; 1 in a dense model.
+
+    `poisson` adds the expected maximum of `ep` Poisson loads of mean n, n + sqrt(2 n ln ep).
+    """
+    load = jnp.asarray(convention.expert_load_factor)
+    if convention.expert_balance == "poisson":
+        ep = jnp.asarray(partition.ep)
+        mean = routed_tokens * model.top_k / ep
+        load = load * (1.0 + safe_sqrt(safe_divide(2.0 * safe_log(ep), mean)))
+    return jnp.where(jnp.asarray(model.experts) > 1, load, 1.0)
+
+
+def streamed_pool(model: ModelSpec, convention: Convention) -> jax.Array:
+    """Parameters that the routed-FFN law moves and multiplies [1].
+
+    Under `scope="routed_ffn"` a dense model stands for one block of all its parameters: the
+    paper's tables charge eq. 21's total as FFN, but the MoE for its expert pool alone.
+    """
+    pool = params.pool_params(model)
+    if convention.scope == "full_model":
+        return pool
+    return jnp.where(jnp.asarray(model.experts) > 1, pool, params.total_params(model))
+
+
+def routed_flops(
+    model: ModelSpec,
+    partition: Partition,
+    convention: Convention,
+    lay: Layout,
+    microbatch: jax.Array,
+    load: jax.Array,
+) -> jax.Array:
+    """FFN phase, routed experts of the busiest rank [FLOP]."""
+    sparsity = jnp.asarray(model.top_k) / model.experts
+    factor = jnp.where(jnp.asarray(model.experts) > 1, 1.0, convention.dense_flops_factor)
+    active = factor * sparsity * streamed_pool(model, convention)
+    shards = lay.expert_time_shards * partition.pp
+    return 2.0 * load * microbatch * (active * lay.pool_replicas / shards)
+
+
+def always_flops(
+    model: ModelSpec,
+    partition: Partition,
+    convention: Convention,
+    lay: Layout,
+    microbatch: jax.Array,
+) -> jax.Array:
+    """FFN phase, what every token uses [FLOP]: shared experts, dense layers and router."""
+    if convention.scope == "routed_ffn":
+        return jnp.zeros(())
+    split = (params.shared_params(model) + params.dense_ffn_params(model)) / lay.ffn_tp
+    return 2.0 * microbatch * ((split + params.router_params(model)) / partition.pp)
+
+
+def head_flops(
+    model: ModelSpec, partition: Partition, convention: Convention, microbatch: jax.Array
+) -> jax.Array:
+    """Output head [FLOP], spread evenly over the stages."""
+    if convention.scope == "routed_ffn":
+        return jnp.zeros(())
+    shards = jnp.asarray(partition.tp) * partition.pp
+    return 2.0 * microbatch * (params.head_params(model) / shards)

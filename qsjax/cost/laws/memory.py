@@ -1,0 +1,80 @@
+"""Per-GPU memory: resident weights, KV cache of one sequence, and the largest batch (paper 4.2)."""
+
+import jax
+import jax.numpy as jnp
+
+from qsjax.cost.laws import params
+from qsjax.cost.laws.sharding import Layout, cache_layout
+from qsjax.numerics.safe import ceil, floor
+from qsjax.records.specs import Convention, HardwareSpec, ModelSpec, Partition, Workload
+
+
+def reserve_bytes(model: ModelSpec, hardware: HardwareSpec) -> jax.Array:
+    """HBM that an engine keeps for itself [B]; more for the kernels of a mixture of experts."""
+    moe = jnp.where(jnp.asarray(model.experts) > 1, hardware.moe_reserve_bytes, 0.0)
+    return jnp.asarray(hardware.reserve_bytes) + moe
+
+
+def usable_bytes(model: ModelSpec, hardware: HardwareSpec) -> jax.Array:
+    """HBM that an engine may fill [B]: its share of the capacity less its own reserve."""
+    share = jnp.asarray(hardware.usable_fraction) * hardware.hbm_bytes
+    return share - reserve_bytes(model, hardware)
+
+
+def attention_weights_per_gpu(model: ModelSpec, partition: Partition, lay: Layout) -> jax.Array:
+    """Elements of all attention matrices on one GPU [1].
+
+    Split over tp and pp, except the part that every tensor-parallel rank needs whole: KV heads
+    beyond their number, and the down-projections of MLA.
+    """
+    shared = params.replicated_attention_params(model)
+    split = params.attention_params(model) - shared
+    softmax = params.softmax_layers(model) * (split / partition.tp + shared / lay.kv_weight_split)
+    other = jnp.asarray(model.linear_layers) * model.linear_params + model.extra_params
+    return (softmax + other / partition.tp) / partition.pp
+
+
+def weights_bytes(
+    model: ModelSpec, partition: Partition, workload: Workload, lay: Layout
+) -> jax.Array:
+    """Resident weight bytes per GPU [B] (specification of the terms: docs, Memory)."""
+    pp = jnp.asarray(partition.pp)
+    experts = params.pool_params(model) * (lay.expert_copies / lay.expert_memory_shards)
+    always = (params.shared_params(model) + params.dense_ffn_params(model)) / lay.ffn_tp
+    ffn = (experts + always + params.router_params(model)) / pp
+    # The first stage holds the input embedding and the last one the head, so no GPU holds both.
+    copies = jnp.where(pp > 1, 1.0, 2.0 - jnp.asarray(model.tied_embeddings))
+    vocabulary = params.head_params(model) * copies / partition.tp
+    return (
+        jnp.asarray(workload.bytes_attn_weight) * attention_weights_per_gpu(model, partition, lay)
+        + workload.bytes_ffn_weight * ffn
+        + workload.bytes_head_weight * (vocabulary + params.norm_params(model) / pp)
+    )
+
+
+def kv_bytes_per_sequence(
+    model: ModelSpec, partition: Partition, workload: Workload, convention: Convention
+) -> jax.Array:
+    """Cache bytes that one sequence of `context` tokens holds on one GPU [B]."""
+    elements, split = cache_layout(model, partition.tp, convention.mla_cache)
+    block = jnp.asarray(workload.kv_block)
+    tokens = block * ceil(workload.context / block, convention.rounding)
+    full_layers = params.full_layers(model)
+    kept = full_layers * tokens + model.window_layers * jnp.minimum(
+        tokens, jnp.asarray(model.window)
+    )
+    overhead = jnp.asarray(convention.kv_overhead)
+    per_token = overhead * (workload.bytes_kv * elements + workload.kv_scale_bytes) / split
+    index = overhead * workload.bytes_kv * jnp.asarray(model.index_dim) * full_layers
+    pp = jnp.asarray(partition.pp)
+    state = jnp.asarray(workload.bytes_act) * jnp.asarray(model.linear_layers) * model.linear_state
+    # The context multiplies what the partition alone decides: one product for each of their pairs.
+    ranks = partition.kvp * pp
+    return per_token / ranks * kept + index / ranks * tokens + state / (partition.tp * pp)
+
+
+def max_batch(
+    usable: jax.Array, weights: jax.Array, kv_per_sequence: jax.Array, convention: Convention
+) -> jax.Array:
+    """Sequences that fit beside the weights, B_max (eq. 20); below 1 where none fits [1]."""
+    return floor((usable - weights) / kv_per_sequence, convention.rounding)

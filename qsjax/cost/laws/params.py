@@ -1,0 +1,199 @@
+"""Parameter counts of a model, and its quality-matched dense twin.
+
+Every function takes a `ModelSpec` whose fields may be numbers, arrays or tracers, and returns their
+broadcast. Only matrices are counted; `norm_params` has the vectors apart. The formulas are those of
+docs/concepts/cost-model.md, section "Parameters", where each symbol is defined.
+"""
+
+import dataclasses
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from qsjax.records.specs import ModelSpec
+
+TwinDefinition = Literal["active_ffn", "total"]
+
+
+def _arrays(*values: ArrayLike) -> tuple[jax.Array, ...]:
+    return tuple(jnp.asarray(value) for value in values)
+
+
+def moe_layers(model: ModelSpec) -> jax.Array:
+    """Layers with routed experts [layers]; in a dense model all layers, as `experts = 1`."""
+    layers, dense = _arrays(model.layers, model.dense_layers)
+    return layers - dense
+
+
+def softmax_layers(model: ModelSpec) -> jax.Array:
+    """Layers with softmax attention, windowed or not [layers]."""
+    layers, linear = _arrays(model.layers, model.linear_layers)
+    return layers - linear
+
+
+def full_layers(model: ModelSpec) -> jax.Array:
+    """Layers whose attention keeps every token of the context [layers]."""
+    return softmax_layers(model) - jnp.asarray(model.window_layers)
+
+
+def sparsity(model: ModelSpec) -> jax.Array:
+    """Share of the routed experts that one token uses, s = K/E [1]. Expects `experts >= 1`."""
+    experts, top_k = _arrays(model.experts, model.top_k)
+    return top_k / jnp.where(experts > 0, experts, 1.0)
+
+
+def replicated_attention_params(model: ModelSpec) -> jax.Array:
+    """Attention parameters per softmax layer that tensor parallelism may copy, P_rep [parameters].
+
+    Key and value projections, which split over the KV heads only; with multi-head latent attention
+    the down-projections, which every rank holds.
+
+    Source: shapes of grouped-query attention (Ainslie et al. 2023) and of multi-head latent
+    attention (DeepSeek-V2, arXiv 2405.04434, appendix C).
+    """
+    d, kv_heads, head_dim = _arrays(model.hidden, model.kv_heads, model.head_dim)
+    latent, rope, q_rank = _arrays(model.kv_latent, model.rope_dim, model.q_lora_rank)
+    return jnp.where(latent > 0, d * (latent + rope + q_rank), 2.0 * d * kv_heads * head_dim)
+
+
+def attention_params(model: ModelSpec) -> jax.Array:
+    """Attention parameters of one softmax-attention layer, P_att [parameters].
+
+    Includes `replicated_attention_params` and `attn_extra_params`.
+
+    Source: as `replicated_attention_params`.
+    """
+    d, h, head_dim = _arrays(model.hidden, model.heads, model.head_dim)
+    latent, rope, q_rank = _arrays(model.kv_latent, model.rope_dim, model.q_lora_rank)
+    nope, v_dim = _arrays(model.qk_nope_dim, model.v_head_dim)
+    query = jnp.where(q_rank > 0, q_rank, d) * h * (nope + rope)
+    latent_up = latent * h * (nope + v_dim) + h * v_dim * d
+    own = jnp.where(latent > 0, query + latent_up, 2.0 * d * h * head_dim)
+    return own + replicated_attention_params(model) + jnp.asarray(model.attn_extra_params)
+
+
+def all_attention_params(model: ModelSpec) -> jax.Array:
+    """Attention parameters of the whole model, softmax and linear layers [parameters]."""
+    linear, per_linear = _arrays(model.linear_layers, model.linear_params)
+    return softmax_layers(model) * attention_params(model) + linear * per_linear
+
+
+def expert_params(model: ModelSpec) -> jax.Array:
+    """Parameters of one routed expert in one layer [parameters]."""
+    matrices, d, width = _arrays(model.ffn_matrices, model.hidden, model.expert_ff)
+    return matrices * d * width
+
+
+def pool_params(model: ModelSpec) -> jax.Array:
+    """Parameters of all routed experts in all layers, P_pool [parameters]."""
+    return moe_layers(model) * jnp.asarray(model.experts) * expert_params(model)
+
+
+def shared_params(model: ModelSpec) -> jax.Array:
+    """Parameters of the shared experts in all layers, P_sh [parameters]."""
+    shared, width = _arrays(model.shared_experts, model.shared_ff)
+    matrices, d = _arrays(model.ffn_matrices, model.hidden)
+    return moe_layers(model) * shared * matrices * d * width
+
+
+def dense_ffn_params(model: ModelSpec) -> jax.Array:
+    """Parameters of the feed-forward networks of the dense layers, P_de [parameters]."""
+    dense, width = _arrays(model.dense_layers, model.dense_ff)
+    matrices, d = _arrays(model.ffn_matrices, model.hidden)
+    return dense * matrices * d * width
+
+
+def router_params(model: ModelSpec) -> jax.Array:
+    """Parameters of the routers of all layers, P_ro [parameters]; 0 where there is one expert."""
+    d, experts = _arrays(model.hidden, model.experts)
+    return jnp.where(experts > 1, moe_layers(model) * d * experts, 0.0)
+
+
+def head_params(model: ModelSpec) -> jax.Array:
+    """Parameters of the output head, P_head [parameters]."""
+    vocab, d = _arrays(model.vocab, model.hidden)
+    return vocab * d
+
+
+def embedding_params(model: ModelSpec) -> jax.Array:
+    """Parameters of the input embedding and the head together, P_emb [parameters].
+
+    One matrix where `tied_embeddings` is 1, else two.
+    """
+    return head_params(model) * (2.0 - jnp.asarray(model.tied_embeddings))
+
+
+def norm_params(model: ModelSpec) -> jax.Array:
+    """Parameters of the normalisation vectors, P_norm [parameters]; not in any total here.
+
+    Two vectors a layer and one at the end, each as wide as the model.
+    """
+    d, layers = _arrays(model.hidden, model.layers)
+    return d * (2.0 * layers + 1.0)
+
+
+def resident_params(model: ModelSpec) -> jax.Array:
+    """Parameters outside the routed pool [parameters]: every token uses them."""
+    blocks = all_attention_params(model) + shared_params(model) + dense_ffn_params(model)
+    ends = router_params(model) + embedding_params(model) + jnp.asarray(model.extra_params)
+    return blocks + ends
+
+
+def total_params(model: ModelSpec) -> jax.Array:
+    """Parameters of all matrices [parameters]."""
+    return resident_params(model) + pool_params(model)
+
+
+def active_params(model: ModelSpec) -> jax.Array:
+    """Parameters that one token uses, the input embedding included [parameters]."""
+    return resident_params(model) + sparsity(model) * pool_params(model)
+
+
+def kv_elements_per_token(model: ModelSpec) -> jax.Array:
+    """Elements that one token adds to the cache in all softmax layers [elements].
+
+    A windowed layer counts as a full one: it adds as much until its window is full. Latent
+    attention stores the latent and the rotary key once for all heads; sparse attention adds its
+    index keys. Linear layers add nothing.
+    """
+    kv_heads, head_dim = _arrays(model.kv_heads, model.head_dim)
+    latent, rope, index = _arrays(model.kv_latent, model.rope_dim, model.index_dim)
+    per_layer = jnp.where(latent > 0, latent + rope, 2.0 * kv_heads * head_dim)
+    return softmax_layers(model) * (per_layer + index)
+
+
+def dense_twin(
+    model: ModelSpec, q: ArrayLike, definition: TwinDefinition = "active_ffn"
+) -> ModelSpec:
+    """The dense model of equal quality, if a dense one needs q times the active parameters.
+
+    Args:
+        model: The mixture of experts.
+        q: Quality-equivalence factor [1]; broadcasts against the fields.
+        definition: `"active_ffn"` widens the one remaining expert to q*K*f_e and leaves all else as
+            it is, so that the pool becomes q*s times the old one. `"total"` gives every layer one
+            feed-forward network whose width makes the total q*s times the old total; the width is
+            never below zero, even if attention and embeddings alone exceed that.
+
+    Source: *The qs Inequality*, arXiv 2603.08960, eq. 11 (`active_ffn`) and eq. 21 (`total`).
+    """
+    q = jnp.asarray(q)
+    if definition == "active_ffn":
+        top_k, width = _arrays(model.top_k, model.expert_ff)
+        return dataclasses.replace(model, experts=1.0, top_k=1.0, expert_ff=q * top_k * width)
+    bare = dataclasses.replace(
+        model,
+        experts=1.0,
+        top_k=1.0,
+        expert_ff=0.0,
+        shared_experts=0.0,
+        shared_ff=0.0,
+        dense_layers=0.0,
+        dense_ff=0.0,
+    )
+    layers, matrices, d = _arrays(model.layers, model.ffn_matrices, model.hidden)
+    room = q * sparsity(model) * total_params(model) - total_params(bare)
+    width = jnp.maximum(room, 0.0) / (layers * matrices * d)
+    return dataclasses.replace(bare, expert_ff=width)

@@ -1,0 +1,88 @@
+"""How a partition divides a model: the shard counts that memory, time and messages share."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from qsjax.records.specs import Convention, MlaLayout, ModelSpec, Partition
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """Shard counts of one partition; every field broadcasts over the partition's axes.
+
+    `expert_tp` is the tensor parallelism inside an expert, `ffn_tp` that of dense FFN and shared
+    experts, `pool_replicas` the attention replicas whose tokens share one expert pool,
+    `expert_copies` the size of that pool, redundant experts included, over the model's own.
+    """
+
+    stage_gpus: jax.Array
+    gpus: jax.Array
+    kv_weight_split: jax.Array
+    expert_tp: jax.Array
+    ffn_tp: jax.Array
+    pool_replicas: jax.Array
+    expert_memory_shards: jax.Array
+    expert_time_shards: jax.Array
+    expert_copies: jax.Array
+
+
+def kv_head_split(model: ModelSpec, tp: ArrayLike) -> jax.Array:
+    """Ways in which the KV heads are really split over tp ranks [1].
+
+    Heads that do not divide are rounded up per GPU, and more ranks than heads hold copies.
+    """
+    heads = jnp.asarray(model.kv_heads)
+    return heads / jnp.ceil(heads / tp)
+
+
+def cache_layout(
+    model: ModelSpec, tp: ArrayLike, mla_layout: MlaLayout
+) -> tuple[jax.Array, jax.Array]:
+    """Cache elements per token and layer, and the number of tp ranks that share them.
+
+    The MLA latent belongs to all heads, so engines replicate it over tensor-parallel ranks; the
+    other layouts are what the paper's tables imply.
+    """
+    latent, rope = jnp.asarray(model.kv_latent), jnp.asarray(model.rope_dim)
+    elements = {
+        "latent": latent + rope,
+        "latent_over_tp": latent + rope,
+        "two_latents": 2.0 * (latent + rope),
+        "keys_and_values_over_tp": 2.0 * latent,
+    }[mla_layout]
+    split = jnp.asarray(tp) if mla_layout.endswith("over_tp") else jnp.ones(())
+    is_mla = latent > 0
+    grouped = 2.0 * jnp.asarray(model.kv_heads) * model.head_dim
+    return jnp.where(is_mla, elements, grouped), jnp.where(is_mla, split, kv_head_split(model, tp))
+
+
+def layout(model: ModelSpec, partition: Partition, convention: Convention) -> Layout:
+    """The shard counts of `partition` under the convention's FFN sharding."""
+    tp, ep, kvp, dp = (jnp.asarray(getattr(partition, n)) for n in ("tp", "ep", "kvp", "dp"))
+    stage_gpus = dp * kvp * tp
+    if convention.ffn_sharding == "stage":
+        expert_tp = jnp.maximum(1.0, stage_gpus / ep)
+        ffn_tp, pool_replicas = kvp * tp, dp
+    else:
+        expert_tp, ffn_tp = tp, tp
+        pool_replicas = jnp.maximum(1.0, ep / kvp)
+    expert_time_shards = ep * expert_tp
+    experts = jnp.asarray(model.experts)
+    redundant = jnp.where(experts > 1, partition.redundant_experts, 0.0)
+    if convention.expert_time_sharding == "none":
+        expert_time_shards, pool_replicas = expert_tp, jnp.ones(())
+    return Layout(
+        stage_gpus=stage_gpus,
+        gpus=stage_gpus * partition.pp,
+        kv_weight_split=jnp.where(jnp.asarray(model.kv_latent) > 0, 1.0, kv_head_split(model, tp)),
+        expert_tp=expert_tp,
+        ffn_tp=ffn_tp,
+        pool_replicas=pool_replicas,
+        expert_memory_shards=ep * expert_tp,
+        expert_time_shards=expert_time_shards,
+        expert_copies=1.0 + redundant / experts,
+    )

@@ -1,0 +1,164 @@
+"""HBM bytes that one microbatch moves on one GPU, per source [B] (paper 4.1)."""
+
+import jax
+import jax.numpy as jnp
+
+from qsjax.cost.laws import params
+from qsjax.cost.laws.sharding import Layout, cache_layout
+from qsjax.records.specs import Convention, ModelSpec, Partition, Workload
+
+# Logarithm of a chance that is zero in either precision for one token or more.
+_NEVER = -1.0e3
+
+
+def kv_bytes(
+    model: ModelSpec,
+    partition: Partition,
+    workload: Workload,
+    convention: Convention,
+    attended: tuple[jax.Array, jax.Array],
+    microbatch: jax.Array,
+) -> jax.Array:
+    """Cache bytes read per microbatch [B]; `attended` = tokens seen by a (full, window) layer."""
+    elements, split = cache_layout(model, partition.tp, convention.mla_read)
+    full, window = attended
+    full_layers = params.full_layers(model)
+    per_token = (workload.bytes_kv * elements + workload.kv_scale_bytes) / split
+    pp = jnp.asarray(partition.pp)
+    ranks = partition.kvp * pp
+    attended_tokens = full_layers * full + model.window_layers * window
+    indexed_tokens = full_layers * workload.context
+    # The context multiplies what the partition alone decides: one product for each of their pairs.
+    read = per_token / ranks * attended_tokens
+    indexer = workload.bytes_kv * jnp.asarray(model.index_dim) / ranks * indexed_tokens
+    state = 2.0 * workload.bytes_act * jnp.asarray(model.linear_layers) * model.linear_state
+    return microbatch * (read + indexer + state / (partition.tp * pp))
+
+
+def expert_traffic_factor(
+    model: ModelSpec,
+    convention: Convention,
+    routed_tokens: jax.Array,
+    microbatch: jax.Array,
+    copies: jax.Array,
+) -> jax.Array:
+    """Share of the expert pool, redundant `copies` included, that a microbatch streams [1].
+
+    `coverage`: expected share of experts that at least one of T tokens chooses, 1 - (1-s)^T with s
+    over the enlarged pool; s at T=1, 1 for a dense model. `full_pool`: what the paper's tables do,
+    per token the whole pool over the expert-local batch R = s*b, which is 1/s times the physical
+    amount. `all_experts` and `top_k` are the bounds that other simulators use.
+    """
+    sparsity = jnp.asarray(model.top_k) / model.experts
+    match convention.expert_traffic:
+        case "coverage":
+            chance = sparsity / copies
+            is_partial = chance < 1
+            log_miss = jnp.log1p(-jnp.where(is_partial, chance, 0.5))
+            # T >= 1 keeps the share at s or more, so that the difference loses no more than 1/s
+            # roundings; expm1 would cost three times as much. A dense model never misses.
+            return 1.0 - jnp.exp(routed_tokens * jnp.where(is_partial, log_miss, _NEVER))
+        case "full_pool":
+            reuse = microbatch * sparsity
+            return microbatch * jnp.minimum(1.0, reuse) / jnp.maximum(1.0, reuse)
+        case "all_experts":
+            return jnp.ones(())
+        case "top_k":
+            return sparsity
+
+
+def routed_bytes(
+    pool: jax.Array, partition: Partition, workload: Workload, lay: Layout, factor: jax.Array
+) -> jax.Array:
+    """Routed-expert weight bytes [B]: `factor` of the pool (parameters) over its shards."""
+    return (
+        jnp.asarray(workload.bytes_ffn_weight)
+        * (pool * lay.expert_copies / (lay.expert_time_shards * partition.pp))
+        * factor
+    )
+
+
+def always_read_bytes(
+    model: ModelSpec, partition: Partition, workload: Workload, convention: Convention, lay: Layout
+) -> jax.Array:
+    """Weight bytes of dense FFN layers, shared experts and router [B]."""
+    if convention.scope == "routed_ffn":
+        return jnp.zeros(())
+    split = (params.shared_params(model) + params.dense_ffn_params(model)) / lay.ffn_tp
+    return (
+        jnp.asarray(workload.bytes_ffn_weight)
+        * (split + params.router_params(model))
+        / partition.pp
+    )
+
+
+def head_bytes(
+    model: ModelSpec, partition: Partition, workload: Workload, convention: Convention
+) -> jax.Array:
+    """Weight bytes of the output head [B]; the input embedding is looked up, not streamed."""
+    if convention.scope == "routed_ffn":
+        return jnp.zeros(())
+    shards = jnp.asarray(partition.tp) * partition.pp
+    return jnp.asarray(workload.bytes_head_weight) * params.head_params(model) / shards
+
+
+def attention_activation_bytes(
+    model: ModelSpec, partition: Partition, workload: Workload, microbatch: jax.Array
+) -> jax.Array:
+    """Queries read and outputs written by the attention kernels [B]."""
+    latent, heads = jnp.asarray(model.kv_latent), jnp.asarray(model.heads)
+    width = jnp.where(latent > 0, 2.0 * latent + model.rope_dim, 2.0 * jnp.asarray(model.head_dim))
+    layers = params.softmax_layers(model) / partition.pp
+    return microbatch * (workload.bytes_act * layers * heads * width / partition.tp)
+
+
+def projection_activation_bytes(
+    model: ModelSpec, partition: Partition, workload: Workload, microbatch: jax.Array
+) -> jax.Array:
+    """Inputs and outputs of the projections around attention [B]."""
+    heads, latent = jnp.asarray(model.heads), jnp.asarray(model.kv_latent)
+    query_and_output = heads * (model.qk_nope_dim + jnp.asarray(model.rope_dim) + model.v_head_dim)
+    grouped = 2.0 * jnp.asarray(model.head_dim) * (heads + model.kv_heads)
+    is_mla = latent > 0
+    split = jnp.where(is_mla, query_and_output, grouped) / partition.tp
+    copied = 2.0 * jnp.asarray(model.hidden) + jnp.where(is_mla, latent + model.rope_dim, 0.0)
+    layers = params.softmax_layers(model) / partition.pp
+    return microbatch * (workload.bytes_act * layers * (copied + split))
+
+
+def ffn_activation_bytes(
+    model: ModelSpec,
+    partition: Partition,
+    workload: Workload,
+    convention: Convention,
+    lay: Layout,
+    microbatch: jax.Array,
+) -> jax.Array:
+    """Inputs, intermediates and outputs of the FFN products [B]."""
+    hidden, matrices = jnp.asarray(model.hidden), jnp.asarray(model.ffn_matrices)
+    moe_layers, top_k = params.moe_layers(model), jnp.asarray(model.top_k)
+    routed = (
+        lay.pool_replicas
+        * top_k
+        * (2.0 * hidden / partition.ep + matrices * model.expert_ff / lay.expert_time_shards)
+    )
+    per_token = moe_layers * routed
+    if convention.scope == "full_model":
+        shared = model.shared_experts * (2.0 * hidden + matrices * model.shared_ff / lay.ffn_tp)
+        dense = 2.0 * hidden + matrices * model.dense_ff / lay.ffn_tp
+        per_token = per_token + moe_layers * shared + model.dense_layers * dense
+    return microbatch * (workload.bytes_act * per_token / partition.pp)
+
+
+def head_activation_bytes(
+    model: ModelSpec,
+    partition: Partition,
+    workload: Workload,
+    convention: Convention,
+    microbatch: jax.Array,
+) -> jax.Array:
+    """Input of the head and the logits that it writes [B]."""
+    if convention.scope == "routed_ffn":
+        return jnp.zeros(())
+    per_token = jnp.asarray(model.hidden) + jnp.asarray(model.vocab) / partition.tp
+    return microbatch * (workload.bytes_act * per_token / partition.pp)

@@ -1,0 +1,94 @@
+"""Where the time of a step goes: terms that sum exactly to TPOT, and what binds."""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from qsjax.cost.decode import StepCost
+from qsjax.records.specs import Convention, Partition, Workload
+
+# What a term is bound by, for the one-word answer.
+RESOURCES: dict[str, tuple[str, ...]] = {
+    "compute": ("compute_attention", "compute_projection", "compute_ffn", "compute_head"),
+    "HBM KV": ("hbm_kv",),
+    "HBM weights": ("hbm_attention_weights", "hbm_routed", "hbm_always", "hbm_head"),
+    "HBM activations": ("hbm_activations",),
+    "comm TP": ("comm_tp",),
+    "comm KV": ("comm_kv",),
+    "comm EP": ("comm_ep",),
+    "comm layout": ("comm_layout",),
+    "comm PP": ("comm_pp",),
+    "overhead": ("overhead",),
+}
+
+
+def bound_terms(step: StepCost, convention: Convention) -> dict[str, jax.Array]:
+    """The terms of `t_bound` [s]: of every phase (or of the step) only the slower side counts."""
+    arithmetic, hbm = step.compute, step.hbm
+    phases = hbm.phases()
+    if convention.bottleneck == "global":
+        is_compute = jnp.asarray(sum(arithmetic)) >= jnp.asarray(sum(phases))
+        slower = [is_compute] * 4
+    else:
+        slower = [c >= h for c, h in zip(arithmetic, phases, strict=True)]
+    by_compute = [jnp.where(s, c, 0.0) for s, c in zip(slower, arithmetic, strict=True)]
+    attention, projection, ffn, head = (jnp.where(s, 0.0, 1.0) for s in slower)
+    act = hbm.activations
+    return {
+        "compute_attention": by_compute[0],
+        "compute_projection": by_compute[1],
+        "compute_ffn": by_compute[2],
+        "compute_head": by_compute[3],
+        "hbm_kv": attention * hbm.kv,
+        "hbm_attention_weights": projection * hbm.attention_weights,
+        "hbm_routed": ffn * hbm.routed,
+        "hbm_always": ffn * hbm.always,
+        "hbm_head": head * hbm.head,
+        "hbm_activations": attention * act.attention
+        + projection * act.projection
+        + ffn * act.ffn
+        + head * act.head,
+    }
+
+
+def time_ledger(
+    step: StepCost,
+    convention: Convention,
+    partition: Partition,
+    workload: Workload,
+    overhead: ArrayLike = 0.0,
+) -> dict[str, jax.Array]:
+    """Terms that sum to TPOT [s].
+
+    Args:
+        step: cost of the design.
+        convention: the accounting that `step` was computed with.
+        partition: its partition; a stage's terms count once for each of its pp stages, and twice
+            with two-batch overlap.
+        workload: its workload; a step makes `tokens_per_step` tokens.
+        overhead: the hardware's `step_overhead` [s].
+    """
+    seen = step.exposed
+    per_stage = bound_terms(step, convention) | {
+        "comm_tp": seen.tp,
+        "comm_kv": seen.kv,
+        "comm_ep": seen.ep,
+        "comm_layout": seen.layout,
+        "comm_pp": step.t_p2p,
+        "overhead": step.t_overhead,
+    }
+    halves = 2.0 if convention.two_batch_overlap else 1.0
+    times = halves * jnp.asarray(partition.pp) / workload.tokens_per_step
+    terms = {name: times * t for name, t in per_stage.items()}
+    terms["overhead"] = terms["overhead"] + jnp.asarray(overhead) / workload.tokens_per_step
+    return terms
+
+
+def resource_times(terms: Mapping[str, ArrayLike]) -> dict[str, jax.Array]:
+    """The ledger summed by resource [s]."""
+    return {
+        resource: jnp.asarray(sum(terms[name] for name in names))
+        for resource, names in RESOURCES.items()
+    }

@@ -1,0 +1,237 @@
+"""Prefill of the deployment that decodes: time to first token and prompt throughput.
+
+The laws are those of the decode step with a whole prompt as the tokens of a sequence. What differs:
+attention is causal and, for latent attention, not in its absorbed form; only the last token of a
+prompt meets the output head; context parallelism divides the tokens of a prompt over the KV ranks;
+messages are long, so that all-reduces fill the link. Formulas: docs/concepts/cost-model.md,
+section "Prefill".
+"""
+
+import dataclasses
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from qsjax.cost.coefficients import Phases, Rates, rates
+from qsjax.cost.laws import collectives, communication, compute, memory, overheads, params, traffic
+from qsjax.cost.laws.overlap import exposed_bandwidth, exposed_startup
+from qsjax.cost.laws.sharding import Layout, kv_head_split, layout
+from qsjax.records.specs import Convention, HardwareSpec, ModelSpec, Partition, Workload
+
+ContextParallel = Literal["pass_kv", "pass_q"]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PrefillCost:
+    """Every term of one forward pass over prompts; times are per pipeline stage.
+
+    Attributes:
+        compute: arithmetic time by phase [s].
+        hbm: HBM time by phase [s].
+        comm: exposed communication: tensor parallelism, context parallelism, experts, layout [s].
+        t_overhead: launch overhead [s].
+        t_stage: time of one stage, the slower of compute and HBM in every phase, and the rest [s].
+        ttft: time of the prompts through all stages, without queueing [s].
+        tokens_per_s: prompt tokens of the whole design, stages kept busy.
+        tokens_per_s_per_gpu: of each GPU.
+    """
+
+    compute: Phases
+    hbm: Phases
+    comm: jax.Array
+    t_overhead: jax.Array
+    t_stage: jax.Array
+    ttft: jax.Array
+    tokens_per_s: jax.Array
+    tokens_per_s_per_gpu: jax.Array
+
+
+def mean_attended(prompt: ArrayLike, limit: ArrayLike) -> jax.Array:
+    """Tokens that a token of a prompt attends to on average, at most `limit` of them [1].
+
+    Token i attends to min(i, limit), so the mean is limit - limit^2 / (2 prompt) once the prompt is
+    the longer of the two, and half of the prompt before.
+    """
+    reach = jnp.minimum(jnp.asarray(prompt), limit)
+    return reach - reach * reach / (2.0 * jnp.asarray(prompt))
+
+
+def attention_flops_per_token(model: ModelSpec, prompt: ArrayLike) -> jax.Array:
+    """Causal scores and values of a token, averaged over a prompt, before any split [FLOP].
+
+    Latent attention is counted with keys and values of every head, as prefill kernels run it.
+    """
+    topk = jnp.asarray(model.sparse_topk)
+    latent = jnp.asarray(model.kv_latent)
+    per_head = jnp.where(
+        latent > 0,
+        2.0 * (jnp.asarray(model.qk_nope_dim) + model.rope_dim + model.v_head_dim),
+        4.0 * jnp.asarray(model.head_dim),
+    )
+    full = mean_attended(prompt, jnp.where(topk > 0, topk, jnp.inf))
+    window = mean_attended(prompt, jnp.asarray(model.window, float))
+    layers = params.full_layers(model)
+    indexer = 2.0 * jnp.asarray(model.index_heads) * model.index_dim * jnp.asarray(prompt) / 2.0
+    softmax = per_head * model.heads * (layers * full + model.window_layers * window)
+    linear = 4.0 * jnp.asarray(model.linear_state) * model.linear_layers
+    return softmax + layers * indexer + linear
+
+
+def _ring(
+    ctx: communication.Context, prompt: ArrayLike, context_parallel: ContextParallel
+) -> collectives.Cost:
+    """Context parallelism of one prompt in one stage: keys and values, or queries, go round [s]."""
+    model, hardware, part, work, conv, _ = ctx
+    kvp, latent = jnp.asarray(part.kvp), jnp.asarray(model.kv_latent)
+    ranks = collectives.group(kvp, part.tp, hardware, conv)
+    share = jnp.asarray(prompt) * work.bytes_act * (kvp - 1.0) / kvp
+    heads = jnp.asarray(model.heads) / part.tp
+    if context_parallel == "pass_kv":
+        split = jnp.where(latent > 0, 1.0, kv_head_split(model, part.tp))
+        grouped = 2.0 * jnp.asarray(model.kv_heads) * model.head_dim
+        width = jnp.where(latent > 0, latent + model.rope_dim, grouped) / split
+    else:
+        query = jnp.asarray(model.qk_nope_dim) + model.rope_dim
+        query = jnp.where(latent > 0, query, model.head_dim)
+        output = jnp.where(latent > 0, model.v_head_dim, model.head_dim)
+        width = heads * (query + output + 1.0) / kvp
+    once = collectives.point_to_point(ranks.outer <= 1, share * width, hardware)
+    layers = params.softmax_layers(model) / part.pp
+    return collectives.Cost(layers * (kvp - 1.0) * once.startup, layers * once.bandwidth)
+
+
+def _phases(
+    ctx: communication.Context,
+    rate: Rates,
+    tokens: jax.Array,
+    load: jax.Array,
+    prompts: jax.Array,
+    prompt: ArrayLike,
+) -> tuple[Phases, Phases]:
+    """Arithmetic and HBM time of each phase [s]; `load` is that of the busiest expert rank."""
+    model, hardware, part, work, conv, lay = ctx
+    ranks, shards = jnp.asarray(part.kvp), jnp.asarray(part.tp) * part.pp * part.kvp
+    peak = compute.peak_flops(hardware, work.attn_dtype, conv) * hardware.eff_attention
+    arithmetic = Phases(
+        attention=tokens * attention_flops_per_token(model, prompt) / (shards * peak),
+        projection=tokens * rate.compute.projection / ranks,
+        ffn=tokens * (load * rate.compute_routed + rate.compute.ffn),
+        head=prompts * rate.compute.head,
+    )
+    written = memory.kv_bytes_per_sequence(
+        model, part, dataclasses.replace(work, context=prompt, kv_block=1.0), conv
+    )
+    routed = tokens * lay.pool_replicas
+    coverage = traffic.expert_traffic_factor(model, conv, routed, tokens, lay.expert_copies)
+    act, weights = rate.activations, rate.weights
+    cache = prompts * written / (jnp.asarray(hardware.hbm_bw) * hardware.eff_kv_read)
+    hbm = Phases(
+        attention=cache + tokens * act.attention / ranks,
+        projection=weights.projection + tokens * act.projection / ranks,
+        ffn=weights.ffn + coverage * rate.pool + tokens * act.ffn,
+        head=weights.head + prompts * act.head,
+    )
+    return arithmetic, hbm
+
+
+def _communication(
+    ctx: communication.Context,
+    rate: Rates,
+    ring: collectives.Cost,
+    tokens: jax.Array,
+    load: jax.Array,
+    bound: Phases,
+) -> jax.Array:
+    """What overlap leaves of every family [s]."""
+    hardware, family = ctx.hardware, rate.comm
+    around = bound.projection + bound.ffn
+    seen = (
+        exposed_bandwidth(tokens * family.tp.bandwidth, around, hardware.overlap_tp)
+        + exposed_bandwidth(ring.bandwidth, bound.attention, hardware.overlap_kv)
+        + exposed_bandwidth(load * tokens * family.ep.bandwidth, bound.ffn, hardware.overlap_ep)
+        + exposed_bandwidth(tokens * family.layout.bandwidth, bound.ffn, hardware.overlap_layout)
+    )
+    startups = family.tp.startup + ring.startup + family.ep.startup + family.layout.startup
+    return seen + exposed_startup(startups, hardware.overlap_startup)
+
+
+def _context(
+    model: ModelSpec,
+    hardware: HardwareSpec,
+    partition: Partition,
+    workload: Workload,
+    convention: Convention,
+) -> communication.Context:
+    lay: Layout = layout(model, partition, convention)
+    long = dataclasses.replace(hardware, eff_allreduce=1.0)
+    single = dataclasses.replace(workload, query_tokens=1.0)
+    return communication.Context(model, long, partition, single, convention, lay)
+
+
+def prefill_step(
+    model: ModelSpec,
+    hardware: HardwareSpec,
+    partition: Partition,
+    workload: Workload,
+    convention: Convention,
+    prompt: ArrayLike,
+    prompts: ArrayLike = 1.0,
+    context_parallel: ContextParallel = "pass_kv",
+) -> PrefillCost:
+    """Cost of one forward pass over whole prompts [s, tokens/s].
+
+    Pure and unchecked, and broadcasting like `decode_step`. Every attention replica runs its own
+    prompts at the same time. The workload gives dtypes; its context and batch are not looked at.
+
+    Args:
+        model: shapes.
+        hardware: accelerator and fabrics.
+        partition: parallel degrees; with kvp > 1 the tokens of a prompt are divided over the ranks.
+        workload: bytes per element and dtypes.
+        convention: accounting; the prefill exists in the physical one (full model, even stage).
+        prompt: tokens of a prompt.
+        prompts: prompts of an attention replica in one pass.
+        context_parallel: what goes round the ring of KV ranks: keys and values, or queries
+            (arXiv 2411.01783).
+    """
+    ctx = _context(model, hardware, partition, workload, convention)
+    # The context enters no rate that is used here.
+    rate = rates(ctx._replace(workload=dataclasses.replace(ctx.workload, context=1.0)))
+    pp, prompts = jnp.asarray(partition.pp), jnp.asarray(prompts)
+    tokens = prompts * prompt
+    load = compute.expert_load(model, partition, convention, tokens * ctx.lay.pool_replicas)
+    arithmetic, hbm = _phases(ctx, rate, tokens, load, prompts, prompt)
+    bound = Phases(*(jnp.maximum(c, h) for c, h in zip(arithmetic, hbm, strict=True)))
+    ring = _ring(ctx, prompt, context_parallel)
+    ring = ring._replace(bandwidth=prompts * ring.bandwidth)
+    comm = _communication(ctx, rate, ring, tokens, load, bound)
+    eager = jnp.asarray(hardware.prefill_overhead) * model.layers / pp
+    overhead = overheads.overhead(model, hardware, partition, workload) + eager
+    p2p = rate.p2p.startup + tokens * rate.p2p.bandwidth
+    t_stage = sum(bound[1:], bound[0]) + comm + overhead
+    rate_of_design = jnp.asarray(partition.dp) * tokens / (t_stage + p2p)
+    return PrefillCost(
+        compute=arithmetic,
+        hbm=hbm,
+        comm=comm,
+        t_overhead=overhead,
+        t_stage=t_stage,
+        ttft=pp * (t_stage + p2p) + hardware.step_overhead,
+        tokens_per_s=rate_of_design,
+        tokens_per_s_per_gpu=rate_of_design / ctx.lay.gpus,
+    )
+
+
+def interleaved_wait(
+    prefill: PrefillCost, sequences: ArrayLike, output_tokens: ArrayLike, prompts: ArrayLike = 1.0
+) -> jax.Array:
+    """Time that the prompts of `sequences` add to each output token of aggregated serving [s].
+
+    In the time in which a sequence makes its output tokens every other one of its replica is
+    replaced once. A sequence of B waits for the prompts of B - 1 others; the replica spends its
+    time on those of all B.
+    """
+    return jnp.asarray(sequences) * prefill.ttft / (jnp.asarray(output_tokens) * prompts)

@@ -1,0 +1,215 @@
+"""One design taken apart: memory that sums to the capacity, phases under the roofline, messages."""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from qsjax.cost.coefficients import Phases
+from qsjax.cost.decode import StepCost, decode_step
+from qsjax.cost.feasibility import Capacity
+from qsjax.cost.laws import memory, params
+from qsjax.cost.laws.compute import attention_flops, peak_flops
+from qsjax.cost.laws.sharding import layout
+from qsjax.cost.ledger import time_ledger
+from qsjax.numerics.numpy_backend import on_host
+from qsjax.numerics.safe import safe_divide
+from qsjax.records.scenario import Records
+from qsjax.records.specs import Convention, Workload
+
+
+def weight_terms(records: Records, convention: Convention) -> dict[str, jax.Array]:
+    """Weight bytes per GPU by kind [B]; their sum is `memory.weights_bytes`."""
+    model, _, part, work, _ = records
+    lay = layout(model, part, convention)
+    pp = jnp.asarray(part.pp)
+    copies = jnp.where(pp > 1, 1.0, 2.0 - jnp.asarray(model.tied_embeddings))
+    ffn, head = jnp.asarray(work.bytes_ffn_weight), jnp.asarray(work.bytes_head_weight)
+    always = params.shared_params(model), params.dense_ffn_params(model)
+    routed = params.pool_params(model) * (lay.expert_copies / lay.expert_memory_shards)
+    return {
+        "weights: attention": jnp.asarray(work.bytes_attn_weight)
+        * memory.attention_weights_per_gpu(model, part, lay),
+        "weights: routed experts": ffn * routed / pp,
+        "weights: shared experts": ffn * always[0] / (lay.ffn_tp * pp),
+        "weights: dense FFN": ffn * always[1] / (lay.ffn_tp * pp),
+        "weights: router": ffn * params.router_params(model) / pp,
+        "weights: embedding and head": head * params.head_params(model) * copies / part.tp,
+        "weights: norms": head * params.norm_params(model) / pp,
+    }
+
+
+def memory_ledger(records: Records, convention: Convention, cap: Capacity) -> dict[str, jax.Array]:
+    """Where the HBM of a GPU goes [B]; the terms sum to its capacity.
+
+    `free` is what the engine may still fill. It is negative by what is missing if the weights and
+    the batch do not fit.
+
+    Args:
+        records: the design.
+        convention: accounting.
+        cap: its memory and batch.
+    """
+    model, hardware, part, work, _ = records
+    plain = dataclasses.replace(work, kv_block=1.0)
+    bare = dataclasses.replace(convention, kv_overhead=1.0)
+    used = cap.batch * memory.kv_bytes_per_sequence(model, part, plain, bare)
+    held = cap.batch * memory.kv_bytes_per_sequence(model, part, work, convention)
+    capacity = jnp.asarray(hardware.hbm_bytes)
+    terms = {
+        **weight_terms(records, convention),
+        "KV cache": used,
+        "KV block waste": held - used,
+        "reserve": memory.reserve_bytes(model, hardware),
+        "unused by engine": (1.0 - jnp.asarray(hardware.usable_fraction)) * capacity,
+    }
+    return {**terms, "free": capacity - jnp.asarray(sum(terms.values()))}
+
+
+class Roof(NamedTuple):
+    """A phase under the roofline, per microbatch and stage, on one GPU.
+
+    Attributes:
+        compute: arithmetic time [s].
+        hbm: time of its HBM traffic [s].
+        flops: arithmetic [FLOP].
+        hbm_bytes: traffic [B].
+        intensity: FLOP per byte.
+        ridge: intensity at which both times are equal [FLOP/B].
+        flops_per_s: rate reached while the phase runs.
+        flops_share: of the peak of its dtype, 0 to 1.
+        bandwidth_share: of the HBM bandwidth, 0 to 1.
+        filled: share of the arithmetic time that the arithmetic needs; below 1 where attention
+            waits for its softmax or runs tiles that it does not fill.
+    """
+
+    compute: jax.Array
+    hbm: jax.Array
+    flops: jax.Array
+    hbm_bytes: jax.Array
+    intensity: jax.Array
+    ridge: jax.Array
+    flops_per_s: jax.Array
+    flops_share: jax.Array
+    bandwidth_share: jax.Array
+    filled: jax.Array
+
+    @property
+    def bound(self) -> str:
+        """What sets the time of the phase: "HBM", "compute", or the "kernel" of attention."""
+        compute, hbm, filled = (float(x) for x in (self.compute, self.hbm, self.filled))
+        if compute < hbm:
+            return "HBM"
+        return "compute" if filled * compute >= hbm else "kernel"
+
+
+def _phase_bytes(step: StepCost, records: Records) -> Phases:
+    hardware, hbm = records.hardware, step.hbm
+    streaming = jnp.asarray(hardware.hbm_bw) * hardware.eff_weight_read
+    cache = jnp.asarray(hardware.hbm_bw) * hardware.eff_kv_read
+    phases = hbm.phases()
+    return Phases(
+        attention=hbm.kv * cache + hbm.activations.attention * streaming,
+        projection=phases.projection * streaming,
+        ffn=phases.ffn * streaming,
+        head=phases.head * streaming,
+    )
+
+
+def _dtypes(work: Workload) -> Phases:
+    return Phases(work.attn_dtype, work.proj_dtype, work.ffn_dtype, work.head_dtype)  # type: ignore[arg-type]  # names, in the order of the phases
+
+
+def roofline(step: StepCost, records: Records, convention: Convention) -> dict[str, Roof]:
+    """Every phase under the roofline: what binds it and how close it comes to the roof.
+
+    The two times of a phase are taken to overlap each other fully, so the phase takes the longer.
+    """
+    hardware = records.hardware
+    work = records.workload
+    tokens = step.microbatch * work.query_tokens
+    hbm_bytes, hbm = _phase_bytes(step, records), step.hbm.phases()
+    found = {}
+    for i, name in enumerate(Phases._fields):
+        peak = peak_flops(hardware, _dtypes(work)[i], convention)  # type: ignore[arg-type]  # a Dtype
+        time = jnp.maximum(step.compute[i], hbm[i])
+        flops, filled = step.compute[i] * peak * hardware.eff_gemm, jnp.ones(())
+        if name == "attention":
+            flops = tokens * attention_flops(records.model, records.partition, work, convention)
+            filled = safe_divide(flops, step.compute[i] * peak * hardware.eff_attention, 1.0)
+        safe = jnp.where(time > 0, time, 1.0)
+        reached = flops / safe
+        found[name] = Roof(
+            compute=step.compute[i],
+            hbm=hbm[i],
+            flops=flops,
+            hbm_bytes=hbm_bytes[i],
+            intensity=flops / jnp.where(hbm_bytes[i] > 0, hbm_bytes[i], jnp.inf),
+            ridge=peak / hardware.hbm_bw,
+            flops_per_s=reached,
+            flops_share=reached / peak,
+            bandwidth_share=hbm_bytes[i] / (safe * hardware.hbm_bw),
+            filled=filled,
+        )
+    return found
+
+
+class Messages(NamedTuple):
+    """A communication family per output token [s]: what it takes, what is seen and what is not."""
+
+    startup: jax.Array
+    bandwidth: jax.Array
+    exposed: jax.Array
+    hidden: jax.Array
+
+
+def communication(step: StepCost, records: Records, convention: Convention) -> dict[str, Messages]:
+    """Every family, its time split into an exposed and a hidden part [s].
+
+    The exposed parts are the terms `comm_*` of the time ledger; hidden time runs beside a phase.
+    """
+    halves = 2.0 if convention.two_batch_overlap else 1.0
+    times = halves * jnp.asarray(records.partition.pp) / records.workload.tokens_per_step
+    found = {}
+    for name in step.exposed._fields:
+        cost, seen = getattr(step.comm, name), getattr(step.exposed, name)
+        found[name] = Messages(
+            startup=times * cost.startup,
+            bandwidth=times * cost.bandwidth,
+            exposed=times * seen,
+            hidden=times * (cost.startup + cost.bandwidth - seen),
+        )
+    return found
+
+
+class Parts(NamedTuple):
+    """A design taken apart, every part with its own sum.
+
+    Attributes:
+        step: the step itself.
+        memory: sums to the capacity [B].
+        time: sums to TPOT [s].
+        messages: exposed and hidden communication [s].
+        roofs: the phases under the roofline.
+    """
+
+    step: StepCost
+    memory: dict[str, jax.Array]
+    time: dict[str, jax.Array]
+    messages: dict[str, Messages]
+    roofs: dict[str, Roof]
+
+
+@on_host
+def take_apart(records: Records, convention: Convention) -> Parts:
+    """Everything about a design whose batch is given."""
+    model, hardware, part, work, gpus = records
+    step = decode_step(model, hardware, part, work, convention, gpus)
+    return Parts(
+        step=step,
+        memory=memory_ledger(records, convention, step.capacity),
+        time=time_ledger(step, convention, part, work, jnp.asarray(hardware.step_overhead)),
+        messages=communication(step, records, convention),
+        roofs=roofline(step, records, convention),
+    )

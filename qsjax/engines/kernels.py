@@ -1,0 +1,105 @@
+"""Which kernels multiply four-bit experts, and their launches, by data/engines.toml."""
+
+import dataclasses
+import datetime
+import re
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+from qsjax.catalog import HardwareEntry
+from qsjax.engines import releases
+from qsjax.engines.rules import load_engines
+from qsjax.records.units import US
+
+Kernels = Literal["flashinfer", "marlin", "triton"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ExpertKernels:
+    """How a kernel holds MXFP4 experts, and its launches.
+
+    Attributes:
+        name: the kernels.
+        across: hidden size is padded to a multiple of this.
+        along: width of an expert's shard is padded to a multiple of this.
+        launches: of a layer with experts, beyond those of Marlin [s].
+    """
+
+    name: Kernels
+    across: float
+    along: float
+    launches: float
+
+
+def has_fp4_units(hardware: HardwareEntry) -> bool:
+    """Whether the matrix units multiply FP4: their peak is above that of FP8."""
+    return float(hardware.spec.flops_fp4) > float(hardware.spec.flops_fp8)  # type: ignore[arg-type]  # catalogue entries hold floats
+
+
+def _is_default(record: Mapping[str, Any], since: Mapping[str, Any]) -> bool:
+    """Whether a record speaks of a release from `since` on: by version, else issue, else date.
+
+    One that says none of them is recent.
+    """
+    version, issue, date = releases.version(record), releases.issue(record), releases.date(record)
+    if version is not None:
+        return version >= tuple(since["release"])
+    if issue is not None:
+        return issue >= int(since["issue"])
+    first: datetime.date = since["date"]
+    return date is None or date >= first
+
+
+def _asked_for(record: Mapping[str, Any], rule: Mapping[str, Any]) -> bool:
+    """Whether the scripts of a record's source are known to set what its remarks leave out."""
+    source = str(record.get("source") or "")
+    return record.get("category") in rule["chosen_by"] or any(
+        repository in source for repository in rule["chosen_at"]
+    )
+
+
+def _remarked(record: Mapping[str, Any]) -> Kernels | None:
+    """The kernels that vLLM's flags in the notes ask for."""
+    notes = str(record.get("notes") or "")
+    if re.search(r"VLLM_MXFP4_USE_MARLIN ?= ?(1|true)", notes, re.IGNORECASE):
+        return "marlin"
+    found = re.search(r"--moe-backend[ =](marlin|triton)\b", notes)
+    return None if found is None else "marlin" if found[1] == "marlin" else "triton"
+
+
+def name_of(record: Mapping[str, Any], engine: str, hardware: HardwareEntry) -> Kernels:
+    """The kernels of a record: as it states by field or by flag, else its engine's default.
+
+    Raises:
+        ValueError: If the record states kernels that have no rule.
+    """
+    rules = load_engines()["experts"]
+    stated = record.get("expert_kernels")
+    if stated is not None:
+        if stated not in get_args(Kernels):
+            known = ", ".join(get_args(Kernels))
+            raise ValueError(f"unknown kernels of the experts {stated!r}; use {known}")
+        name: Kernels = stated
+        return name
+    remarked = _remarked(record)
+    if remarked is not None:
+        return remarked
+    if has_fp4_units(hardware):
+        return "flashinfer"
+    rule = rules["triton"]
+    runs_triton = (
+        engine == "vllm"
+        and hardware.name.startswith(tuple(rule["accelerators"]))
+        and not _asked_for(record, rules["marlin"])
+        and _is_default(record, rule["since"])
+    )
+    return "triton" if runs_triton else "marlin"
+
+
+def kernels_of(record: Mapping[str, Any], engine: str, hardware: HardwareEntry) -> ExpertKernels:
+    """The kernels of a record with their tiles and launches; errors as `name_of`."""
+    name = name_of(record, engine, hardware)
+    rule = load_engines()["experts"][name]
+    across, along = map(float, rule["tile"])
+    launches = float(rule["launches_us"]) * US
+    return ExpertKernels(name=name, across=across, along=along, launches=launches)

@@ -1,0 +1,191 @@
+"""What an engine leaves for weights and cache, by the rules of that engine (data/engines.toml)."""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from qsjax import catalog
+from qsjax.cost.laws import params
+from qsjax.engines import releases
+from qsjax.engines.operating_point import OperatingPoint
+from qsjax.engines.rules import load_engines
+from qsjax.records.specs import ModelSpec, Partition
+from qsjax.records.units import GB, GIB
+
+Facts = Mapping[str, float]
+
+
+def release_of(record: Mapping[str, Any]) -> str:
+    """Which of vLLM's engines a record speaks of: "v0", "v1_optional" or "v1".
+
+    By the version, else by the number of the issue or pull request that is the source.
+    """
+    version, issue = releases.version(record), releases.issue(record)
+    if version is not None:
+        is_old = version < (0, 8)
+    else:
+        is_old = issue is not None and issue < load_engines()["vllm"]["v0"]["first_default_issue"]
+    # "V0" names an engine, "V0.11" a version.
+    named = re.findall(r"\bV([01])\b(?!\.\d)", str(record.get("engine") or ""))
+    if "0" in named or (is_old and "1" not in named):
+        return "v0"
+    return "v1_optional" if is_old else "v1"
+
+
+def _floats(record: ModelSpec | Partition) -> dict[str, float]:
+    return {field.name: float(getattr(record, field.name)) for field in dataclasses.fields(record)}
+
+
+def unquantised_bytes(one: OperatingPoint) -> float:
+    """What quantised checkpoints hold besides the sizes of the cost law [B].
+
+    The router stays in 16 bits, and engines hold the up-projections of latent attention a second
+    time, absorbed, in BF16.
+
+    Source: `exclude_modules` of nvidia/DeepSeek-V3-0324-NVFP4 (mlp.gate), and the 21.21 GiB of
+    https://github.com/vllm-project/vllm/pull/14447.
+    """
+    model, part = _floats(one.model), _floats(one.partition)
+    softmax = model["layers"] - model["linear_layers"]
+    width = model["kv_latent"] * model["heads"] * (model["qk_nope_dim"] + model["v_head_dim"])
+    router = float(params.router_params(one.model))
+    missing = max(0.0, 2.0 - float(one.workload.bytes_ffn_weight))  # type: ignore[arg-type]  # floats of deployment_of
+    return (2.0 * softmax * width / part["tp"] + missing * router) / part["pp"]
+
+
+def forward_bytes(one: OperatingPoint, tokens: float) -> float:
+    """Peak of the activations of a forward pass [B].
+
+    The residual stream, its copy and the input of a layer beside the widest intermediate: gate, up
+    and their product in a dense layer; in one with experts, the copies of the tokens or the gate
+    and up that replace them, and their product. Checked against vLLM's log for Llama 3.1 8B, 110.6
+    kB a token (https://github.com/vllm-project/vllm/issues/10517: 0.92 GiB for 9,000 tokens).
+    """
+    model, part = _floats(one.model), _floats(one.partition)
+    stage = part["dp"] * part["kvp"] * part["tp"]
+    split, expert_split = part["kvp"] * part["tp"], max(1.0, stage / part["ep"])
+    hidden, expert = model["hidden"], model["expert_ff"] / expert_split
+    widths = [3.0 * model["dense_ff"] / split]
+    if model["experts"] > 1:
+        widths.append(model["top_k"] * (max(2.0 * expert, hidden) + expert))
+    else:
+        widths.append(3.0 * model["expert_ff"] / split)
+    return tokens * float(one.workload.bytes_act) * (3.0 * hidden + max(widths))  # type: ignore[arg-type]  # floats of deployment_of
+
+
+def _whole_prompt(one: OperatingPoint, found: Facts, room: float, per_token: float) -> float:
+    """Longest prompt that vLLM's first engine profiles whole [tokens]; 0 where it runs in chunks.
+
+    Without a stated length it is the model's own, which turns chunks on above a limit. A cache that
+    cannot hold it refuses to start, so that the length must have been cut to the limit or below.
+    """
+    limit = float(load_engines()["vllm"]["v0"]["chunked_above"])
+    longest = float(catalog.model_entry(one.model_name).max_context)
+    if longest > limit and longest * per_token > room:
+        longest = limit
+    longest = found.get("max_model_len", longest)
+    return longest if longest <= limit else 0.0
+
+
+def _vllm_peak(one: OperatingPoint, found: Facts, room: float, per_token: float) -> float:
+    """Larger of vLLM's profiled peaks: forward pass and sampler [B]; `room` beside weights."""
+    rules = load_engines()["vllm"]
+    own = rules[one.release or "v1"]
+    is_large = _total(one, found)[0] >= rules["large"] * GIB
+    is_large = is_large and not one.hardware_name.startswith("a100")
+    suffix = "_large" if is_large and "tokens_large" in own else ""
+    tokens, sequences = own[f"tokens{suffix}"], own.get(f"sequences{suffix}", 0.0)
+    if one.release == "v0":
+        whole = _whole_prompt(one, found, room, per_token)
+        tokens = max(tokens, whole) if whole else own["chunk"]
+    tokens = found.get("max_batched_tokens", tokens)
+    rows = found.get("max_sequences", sequences or tokens)
+    logits = rows * float(one.model.vocab) * own.get("logit_bytes", rules["logit_bytes"])  # type: ignore[arg-type]  # catalogue entries hold floats
+    return float(max(forward_bytes(one, tokens), logits))
+
+
+def _sglang_fraction(one: OperatingPoint, capacity: float) -> float:
+    """SGLang's own share of the memory for weights and cache [1]."""
+    rules, part = load_engines()["sglang"], _floats(one.partition)
+    ranks = part["dp"] * part["kvp"] * part["tp"] * part["pp"]
+    steps = zip(rules["reserve_below"], rules["reserve"], rules["reserve_per_rank"], strict=True)
+    reserve = next(
+        (base + each * ranks for below, base, each in steps if capacity < below * GIB),
+        rules["reserve_above"],
+    )
+    reserve += rules["reserve_attention_dp"] * (part["dp"] > 1)
+    reserve += rules["reserve_draft"] * (float(one.workload.query_tokens) > 1)  # type: ignore[arg-type]  # floats of deployment_of
+    return float(1.0 - reserve * GIB / capacity)
+
+
+def _total(one: OperatingPoint, found: Facts) -> tuple[float, float]:
+    """Capacity, and what of it CUDA reports [B]: as the record states them, or the catalogue's."""
+    capacity = float(one.hardware.hbm_bytes)  # type: ignore[arg-type]  # catalogue entries hold floats
+    if "memory_gib" in found:
+        return (found["memory_gib"] * GIB,) * 2
+    if "memory_gb" in found:
+        return (found["memory_gb"] * GB,) * 2
+    return capacity, capacity * load_engines()["shared"]["visible_share"]
+
+
+def _taken(one: OperatingPoint) -> float:
+    """CUDA context and communicators [B]."""
+    engines, part = load_engines(), _floats(one.partition)
+    release = engines["vllm"].get(one.release, {}) if one.release else {}
+    context = float(release.get("context", engines["shared"]["context"]))
+    return _held(context, part["dp"] * part["kvp"] * part["tp"] * part["pp"])
+
+
+def _held(context: float, ranks: float) -> float:
+    """What a process holds before the engine's own memory [B]; `context` in GiB."""
+    communicators = float(load_engines()["shared"]["communicators"]) if ranks > 1 else 0.0
+    return (context + communicators) * GIB
+
+
+def static_base(capacity: float, ranks: float) -> float:
+    """What SGLang's --mem-fraction-static is a share of: HBM that is free at its start [B].
+
+    The share holds weights and cache alone; vLLM's holds the engine's own buffers too.
+
+    Args:
+        capacity: HBM of an accelerator [B].
+        ranks: accelerators that work together.
+    """
+    shared = load_engines()["shared"]
+    return float(shared["visible_share"] * capacity - _held(shared["context"], ranks))
+
+
+def usable_bytes(one: OperatingPoint, found: Facts, weights: float, per_token: float) -> float:
+    """HBM for weights and cache [B], by the rules of the engine.
+
+    Args:
+        one: the deployment; an engine that is not stated counts as vLLM.
+        found: what the record states: `memory_utilisation` (vLLM's share of all memory, SGLang's
+            and TensorRT-LLM's of theirs), `static_fraction`, sizes, limits of a batch.
+        weights: resident weights [B].
+        per_token: cache of a token [B].
+    """
+    capacity, visible = _total(one, found)
+    taken, stated = _taken(one), found.get("memory_utilisation")
+    if "static_fraction" in found or one.engine == "sglang":
+        own = _sglang_fraction(one, capacity) if stated is None else stated
+        return found.get("static_fraction", own) * (visible - taken)
+    engine = load_engines()[one.engine or "vllm"]
+    if one.engine == "trtllm":
+        free = visible - weights - taken - forward_bytes(one, engine["tokens"])
+        return weights + float(engine["fraction"] if stated is None else stated) * free
+    share = float(engine["utilisation"] if stated is None else stated)
+    usable = found["usable_gib"] * GIB if "usable_gib" in found else share * visible
+    taken = found.get("non_torch_gib", taken / GIB) * GIB
+    if "peak_gib" in found:
+        return usable - found["peak_gib"] * GIB - taken + weights
+    if "activation_gib" in found:
+        return usable - found["activation_gib"] * GIB - taken
+    return usable - taken - _vllm_peak(one, found, usable - taken - weights, per_token)
+
+
+def states_share(found: Facts) -> bool:
+    """Whether a record says how much of the memory the engine may take."""
+    names = ("memory_utilisation", "static_fraction", "usable_gib", "max_total_tokens")
+    return any(name in found for name in names)

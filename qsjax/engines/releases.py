@@ -1,0 +1,115 @@
+"""What the remarks of a record say about its deployment, as numbers.
+
+A record may carry these facts as keys of their own; else they are read from its notes.
+"""
+
+import datetime
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from qsjax.records.checks import LARGEST
+
+_NUMBER = r"(\d*\.?\d+)"
+# Between a flag and its value: "--flag 1", "flag=1", "'flag': 1", "flag (1)".
+_IS = r"['\"]?(?: ?[=:] ?| \(| )"
+# Fact: patterns in the notes, of which the first that matches counts. Memory is in GiB.
+PATTERNS: dict[str, tuple[str, ...]] = {
+    "memory_utilisation": (
+        rf"gmu{_IS}{_NUMBER}",
+        rf"gpu[-_ ]memory[-_ ]utili[sz]ation{_IS}{_NUMBER}",
+        rf"free_gpu_memory_fraction{_IS}{_NUMBER}",
+    ),
+    "static_fraction": (rf"mem[-_]frac(?:tion)?(?:[-_]static)?{_IS}{_NUMBER}",),
+    "memory_gib": (rf"total {_NUMBER} ?GiB", rf"total_gpu_memory{_IS}{_NUMBER} ?GiB"),
+    "memory_gb": (rf"HBM {_NUMBER} ?GB\b",),
+    "usable_gib": (rf"total {_NUMBER} usable", rf"usable {_NUMBER} \(gmu"),
+    "non_torch_gib": (rf"non_torch(?:_memory)?(?:=| takes | ){_NUMBER}",),
+    "activation_gib": (rf"activation (?:peak memory takes )?{_NUMBER}",),
+    "peak_gib": (rf"peak torch {_NUMBER}", rf"peak_torch_memory={_NUMBER}"),
+    "draft_tokens": (
+        r"draft_tokens=(\d+)",
+        r"verify (\d+) tokens/req",
+        rf"speculative-num-draft-tokens{_IS}(\d+)",
+    ),
+    "accepted": (rf"accept(?:ed|ance)? len(?:gth)?:? {_NUMBER}", rf"accept ~{_NUMBER}"),
+    "weights_gb": (rf"weights/GPU ~{_NUMBER} ?GB",),
+    "max_model_len": (rf"max[-_]model[-_]len{_IS}(\d+)",),
+    "max_batched_tokens": (rf"max[-_]num[-_]batched[-_]tokens{_IS}(\d+)",),
+    "max_sequences": (rf"max[-_]num[-_]seqs?{_IS}(\d+)",),
+    "max_total_tokens": (rf"max[-_]total[-_]tokens{_IS}(\d+)",),
+    "redundant_experts": (r"\((\d+) redundant\)", r"\(\+(\d+) redundant\)"),
+    "length_ratio": (rf"range-ratio {_NUMBER}",),
+}
+
+
+# Fields of a deployment that are numbers, of which missing ones follow from the others.
+NUMBERS = (
+    *("n_gpus", "tp", "pp", "dp", "ep", "moe_tp", "kvp"),
+    *("batch_per_gpu", "batch_total", "concurrency", "isl", "osl", "avg_context"),
+)
+
+
+def malformed(record: Mapping[str, Any]) -> str | None:
+    """What is wrong with the numbers of a record, all of them; None if nothing is."""
+    found = []
+    for name in (*NUMBERS, *PATTERNS):
+        value = record.get(name)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+            found.append(f"{name} is {value!r}, not a number")
+        elif not 0 <= value <= LARGEST:
+            found.append(f"{name} is out of range; give a number from 0 to {LARGEST:g}")
+    return "; ".join(found) or None
+
+
+def facts(record: Mapping[str, Any]) -> dict[str, float]:
+    """Every fact that a record states."""
+    notes = str(record.get("notes") or "")
+    found: dict[str, float] = {}
+    for name, patterns in PATTERNS.items():
+        if record.get(name) is not None:
+            found[name] = float(record[name])
+            continue
+        match = next((m for p in patterns if (m := re.search(p, notes))), None)
+        if match:
+            found[name] = float(match.group(1))
+    return found
+
+
+def mean_length(found: Mapping[str, float]) -> float:
+    """Mean over nominal length of requests drawn evenly between ratio and 1 times the nominal."""
+    return 0.5 * (1.0 + found.get("length_ratio", 1.0))
+
+
+def speculation(record: Mapping[str, Any], found: Mapping[str, float]) -> tuple[float, float]:
+    """Tokens that a step runs and tokens that it accepts, of each sequence."""
+    if not re.search("MTP|EAGLE|NEXTN", str(record.get("phase") or ""), re.IGNORECASE):
+        return 1.0, 1.0
+    run = found.get("draft_tokens", 2.0)
+    # "accept length 1.8-1.9": the middle of the range that follows.
+    text = str(record.get("notes") or "")
+    span = re.search(rf"accept length {_NUMBER}-{_NUMBER}", text)
+    if span:
+        return run, 0.5 * (float(span.group(1)) + float(span.group(2)))
+    return run, found.get("accepted", 1.85)
+
+
+def version(record: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Release of the engine, major and minor; None if it is not stated."""
+    found = re.search(r"(\d+)\.(\d+)", str(record.get("engine") or ""))
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def issue(record: Mapping[str, Any]) -> int | None:
+    """Number of vLLM's issue or pull request that is the source; None for other sources."""
+    source = str(record.get("source") or "")
+    found = re.search(r"vllm-project/vllm/(?:issues|pull)/(\d+)", source)
+    return int(found[1]) if found else None
+
+
+def date(record: Mapping[str, Any]) -> datetime.date | None:
+    """Day of the source as its address tells it; None if it does not."""
+    found = re.search(r"\b(20\d\d)[/-](\d\d)[/-](\d\d)\b", str(record.get("source") or ""))
+    return datetime.date(int(found[1]), int(found[2]), int(found[3])) if found else None

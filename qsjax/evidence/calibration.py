@@ -1,0 +1,298 @@
+"""Fits the constants of an accelerator to measurements, by gradient.
+
+The constants are few, shared by all records and physical: shares of a peak in (0, 1] and times
+above zero. Residuals are logarithms of predicted over measured, so that a record counts by its
+relative error; scipy's least squares gets their exact derivatives from JAX.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.optimize import least_squares
+
+from qsjax.evidence.measurements import Case
+from qsjax.evidence.measurements.predict import Batch, batches, outcomes, time_values
+from qsjax.records.specs import Convention
+from qsjax.records.units import US
+
+# Residuals beyond this count linearly: a single odd record cannot carry the fit.
+SOFT = 0.1
+# Two-sided 95 % of a normal distribution.
+QUANTILE = 1.96
+# Intervals wider than this factor, and pairs closer than this correlation, are reported.
+WIDE, ALIKE = 2.0, 0.95
+# Derivatives of log prediction in log constant below this have no hold on it.
+NO_EFFECT = 1e-4
+# Eigenvalues of the normal matrix below this share of the largest are rounding; timers repeat to
+# about 0.1 %, so residuals are never taken as more exact than that.
+RANK_TOLERANCE, LEAST_VARIANCE = 1e-12, 1e-6
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Parameter:
+    """A constant that may be fitted.
+
+    Attributes:
+        name: a field of HardwareSpec, or "trtllm_overhead".
+        start: first guess.
+        low: bound.
+        high: bound.
+        unit: "us" or "" for a share; values are in SI.
+    """
+
+    name: str
+    start: float
+    low: float
+    high: float
+    unit: str = ""
+
+
+def _share(name: str, start: float, high: float = 1.0) -> Parameter:
+    return Parameter(name=name, start=start, low=0.05, high=high)
+
+
+def _time(name: str, start_us: float, low_us: float = 0.1) -> Parameter:
+    return Parameter(name=name, start=start_us * US, low=low_us * US, high=1e-2, unit="us")
+
+
+# Copy kernels reach about 92 % of the HBM's peak: no kernel reads weights faster.
+PARAMETERS: dict[str, Parameter] = {
+    parameter.name: parameter
+    for parameter in (
+        _share("eff_weight_read", 0.85, high=0.92),
+        _share("eff_kv_read", 0.87, high=0.95),
+        _share("eff_gemm", 0.5),
+        _share("eff_attention", 0.6),
+        _share("eff_exp", 0.5),
+        _share("eff_link", 0.75),
+        _share("eff_allreduce", 0.25),
+        _time("intra_latency", 3.0),
+        _time("inter_latency", 25.0),
+        _time("layer_overhead", 50.0),
+        _time("latent_overhead", 30.0),
+        _time("expert_overhead", 30.0),
+        _time("sequence_overhead", 5.0),
+        _time("step_overhead", 200.0, low_us=50.0),
+        _time("prefill_overhead", 50.0, low_us=10.0),
+        _share("trtllm_overhead", 0.75),
+    )
+}
+# What served deployments determine; the others come from kernels measured by themselves.
+DEFAULT_FREE = (
+    "eff_weight_read",
+    "eff_gemm",
+    "eff_exp",
+    "eff_allreduce",
+    "layer_overhead",
+    "latent_overhead",
+    "expert_overhead",
+    "sequence_overhead",
+    "step_overhead",
+    "trtllm_overhead",
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Constant:
+    """A fitted constant in SI units, with the ends of its 95 % interval."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    unit: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """Constants, how well they are known, and what they leave.
+
+    Attributes:
+        constants: those that were fitted.
+        held: those that were not, as they have no effect on these measurements.
+        warnings: constants that the measurements do not determine, in words.
+        records: measurements that were used.
+        errors: relative error of each of them.
+    """
+
+    constants: tuple[Constant, ...]
+    held: tuple[str, ...]
+    warnings: tuple[str, ...]
+    records: int
+    errors: np.ndarray
+
+    @property
+    def values(self) -> dict[str, float]:
+        """The constants by name, as `measurements.predict` takes them."""
+        return {constant.name: constant.value for constant in self.constants}
+
+
+@partial(jax.jit, static_argnames=("names", "layout", "conventions"))
+def _residuals(
+    logs: jax.Array,
+    names: tuple[str, ...],
+    layout: "_Layout",
+    conventions: tuple[Convention, ...],
+    data: tuple[tuple[Batch, ...], np.ndarray],
+    fixed: Mapping[str, float],
+) -> jax.Array:
+    built, position = data
+    constants: dict[str, float | jax.Array] = dict(fixed)
+    constants.update({name: jnp.exp(logs[i]) for i, name in enumerate(names)})
+    outcome = outcomes(list(zip(built, conventions, strict=True)), position, constants)
+    return jnp.log(time_values(layout.cases, outcome)) - jnp.asarray(layout.targets)
+
+
+class _Layout:
+    """The cases, compared by identity so that one fit compiles once."""
+
+    def __init__(self, cases: Sequence[Case]) -> None:
+        self.cases = cases
+        self.targets = np.log([case.measured * case.unit for case in cases])
+
+
+class _Problem:
+    """Residuals and their Jacobian in the logarithms of the free constants."""
+
+    def __init__(
+        self, cases: Sequence[Case], names: Sequence[str], fixed: Mapping[str, float]
+    ) -> None:
+        built, position = batches(cases)
+        self.names = tuple(names)
+        keywords: dict[str, Any] = {
+            "layout": _Layout(cases),
+            "conventions": tuple(convention for _, convention in built),
+            "data": (tuple(batch for batch, _ in built), position),
+            "fixed": {name: value for name, value in fixed.items() if name not in names},
+        }
+        self.residuals = partial(_residuals, names=self.names, **keywords)
+        self._jacobian = jax.jit(jax.jacfwd(self.residuals))
+
+    def value(self, logs: np.ndarray) -> np.ndarray:
+        """Residuals at the logarithms of the constants."""
+        return np.asarray(self.residuals(jnp.asarray(logs)))
+
+    def jacobian(self, logs: np.ndarray) -> np.ndarray:
+        """Derivatives of the residuals."""
+        return np.asarray(self._jacobian(jnp.asarray(logs)))
+
+
+def fit(
+    cases: Sequence[Case],
+    free: Sequence[str] = DEFAULT_FREE,
+    fixed: Mapping[str, float] | None = None,
+    weights: Sequence[float] | None = None,
+) -> Fit:
+    """The constants that fit the cases best.
+
+    Args:
+        cases: measurements, from `measurements.read_case`; sizes are left out.
+        free: names in PARAMETERS; those without effect on the cases are held.
+        fixed: values of others; else the catalogue's.
+        weights: of each case in the sum of squares; equal if not given.
+
+    Raises:
+        ValueError: If a name is unknown, none has an effect, or the measurements are too few.
+    """
+    unknown = [name for name in free if name not in PARAMETERS]
+    if unknown:
+        known = ", ".join(PARAMETERS)
+        raise ValueError(f"unknown constants {', '.join(unknown)}; known: {known}")
+    pairs = list(zip(cases, weights if weights is not None else [1.0] * len(cases), strict=True))
+    kept = [(c, w) for c, w in pairs if c.kind not in ("tokens", "kv", "weights")]
+    chosen, root = [c for c, _ in kept], np.sqrt([w for _, w in kept])
+    if not chosen:
+        raise ValueError("no measurement of a time or a rate; give at least one for each constant")
+    start = np.log([PARAMETERS[name].start for name in free])
+    reach = np.abs(_Problem(chosen, free, fixed or {}).jacobian(start)).max(axis=0)
+    names = [name for name, hold in zip(free, reach, strict=True) if hold > NO_EFFECT]
+    if not names:
+        raise ValueError(f"the measurements do not depend on {', '.join(free)}; name others")
+    if len(chosen) < len(names):
+        raise ValueError(
+            f"{len(chosen)} measurements cannot determine {len(names)} constants "
+            f"({', '.join(names)}); give more measurements, or name fewer constants"
+        )
+    problem = _Problem(chosen, names, fixed or {})
+    bounds = np.log([[PARAMETERS[n].low for n in names], [PARAMETERS[n].high for n in names]])
+    found = least_squares(
+        lambda logs: root * problem.value(logs),
+        np.log([PARAMETERS[name].start for name in names]),
+        jac=lambda logs: root[:, None] * problem.jacobian(logs),
+        bounds=tuple(bounds),
+        loss="soft_l1",
+        f_scale=SOFT,
+    )
+    held = tuple(name for name in free if name not in names)
+    return _summarise(names, held, found.x, problem, root)
+
+
+def _summarise(
+    names: Sequence[str],
+    held: tuple[str, ...],
+    logs: np.ndarray,
+    problem: _Problem,
+    root: np.ndarray,
+) -> Fit:
+    residuals, jacobian = problem.value(logs), root[:, None] * problem.jacobian(logs)
+    spread = (root * residuals) ** 2
+    freedom = max(1, len(residuals) - len(names))
+    # Directions without any hold keep a tiny eigenvalue, so that their intervals are wide.
+    eigenvalues, vectors = np.linalg.eigh(jacobian.T @ jacobian)
+    floor = RANK_TOLERANCE * eigenvalues.max()
+    variance = max(spread.sum() / freedom, LEAST_VARIANCE)
+    covariance = (vectors / np.maximum(eigenvalues, floor)) @ vectors.T * variance
+    sigma = np.sqrt(np.diag(covariance))
+    constants = tuple(
+        Constant(
+            name=name,
+            value=float(np.exp(x)),
+            low=max(float(np.exp(x - QUANTILE * s)), PARAMETERS[name].low),
+            high=float(np.exp(min(x + QUANTILE * s, np.log(PARAMETERS[name].high)))),
+            unit=PARAMETERS[name].unit,
+        )
+        for name, x, s in zip(names, logs, sigma, strict=True)
+    )
+    return Fit(
+        constants=constants,
+        held=held,
+        warnings=_warnings(names, logs, sigma, covariance, held),
+        records=len(residuals),
+        errors=np.expm1(residuals),
+    )
+
+
+def _warnings(
+    names: Sequence[str],
+    logs: np.ndarray,
+    sigma: np.ndarray,
+    covariance: np.ndarray,
+    held: tuple[str, ...],
+) -> tuple[str, ...]:
+    found = [f"{name} has no effect on these measurements and keeps its value" for name in held]
+    for name, x, s in zip(names, logs, sigma, strict=True):
+        parameter = PARAMETERS[name]
+        at_bound = min(x - np.log(parameter.low), np.log(parameter.high) - x) < 1e-3
+        if at_bound:
+            found.append(f"{name} ends at its bound: the measurements ask for what is not possible")
+        elif QUANTILE * s > np.log(WIDE):
+            found.append(
+                f"{name} is not identified: its interval spans a factor of "
+                f"{np.exp(min(QUANTILE * s, 7.0)):.1f} or more to each side; "
+                "measure where it matters more"
+            )
+    scale = np.sqrt(np.diag(covariance))
+    for i, first in enumerate(names):
+        for j in range(i):
+            both = scale[i] * scale[j]
+            if both > 0 and abs(covariance[i, j]) / both > ALIKE:
+                found.append(
+                    f"{names[j]} and {first} cannot be told apart (correlation "
+                    f"{covariance[i, j] / both:+.2f}); hold one of them"
+                )
+    return tuple(found)

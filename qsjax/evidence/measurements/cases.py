@@ -1,0 +1,281 @@
+"""Which quantity of the model a record measures, or why none."""
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from qsjax.engines import releases as read
+from qsjax.engines.memory import release_of
+from qsjax.engines.operating_point import OperatingPoint
+from qsjax.evidence.measurements import kernels
+from qsjax.evidence.measurements.deployment import (
+    UnusableError,
+    batch_of,
+    deployment_of,
+    partition_of,
+)
+from qsjax.evidence.measurements.kernels import Kernel
+from qsjax.evidence.measurements.names import find_hardware, metric_of, rate_unit
+from qsjax.records.checks import LARGEST
+from qsjax.records.specs import Workload
+from qsjax.records.units import GIB, MS, US
+
+Kind = (
+    Literal["tpot", "served_tpot", "throughput", "served_throughput", "static"]
+    | Literal["slope", "intercept", "tokens", "kv", "weights"]
+)
+# Contexts between which the published linear fits of the inter-token latency were made [tokens].
+SWEEP = (256.0, 125_000.0)
+GPUS_PER_NODE = 8.0
+_SHARES = frozenset(("memory_utilisation", "static_fraction"))
+MEMORY_FACTS = _SHARES | {"memory_gb", "memory_gib", "weights_gb"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One number of a record and the deployments that predict it.
+
+    Attributes:
+        id: of the record.
+        kind: what is predicted: time per token or tokens/s without or with the prompts of others,
+            tokens/s of a static batch, slope and intercept of the time per token over the context,
+            tokens that the cache holds, bytes of cache or weights per GPU.
+        measured: in the unit of the record.
+        unit: one unit of the record in SI.
+        deployments: one, or two at the ends of a sweep.
+        facts: what the record states besides its fields.
+    """
+
+    id: str
+    kind: Kind
+    measured: float
+    unit: float
+    deployments: tuple[OperatingPoint, ...]
+    facts: dict[str, float]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """A record without a prediction."""
+
+    id: str
+    because: str
+
+
+# Categories that the step-time model has nothing to say of.
+_NEVER = {
+    "mlperf_v5.1": "unknown batch: mixed prefill and decode under a load generator",
+    "trtllm_maxthroughput": "unknown batch: the engine fills its memory, mixed prefill and decode",
+    "helix_simulated": "simulated, not measured",
+    "capacity_fact": "a size by definition, not a deployment",
+}
+_TIMES = {"s": 1.0, "ms": MS, "us": US}
+_KINDS: dict[str, tuple[Kind, float]] = {
+    "TPOT": ("tpot", MS),
+    "median_ITL": ("tpot", MS),
+    "TTIT": ("tpot", MS),
+    "ITL_slope_per_ctx_token": ("slope", MS),
+    "ITL_intercept": ("intercept", MS),
+    "kv_tokens": ("tokens", 1.0),
+    "kv_tokens_per_gpu_from_log": ("tokens", 1.0),
+    "max_decode_batch_per_gpu_practical": ("tokens", 0.0),
+    "max_batch_per_gpu_kv_full": ("tokens", 0.0),
+    "kv_gib_available": ("kv", GIB),
+    "weights_gib_per_gpu": ("weights", GIB),
+}
+
+
+def _unpredictable(record: Mapping[str, Any]) -> str | None:
+    """Why a record as a whole says nothing of the model; None if it may."""
+    phase, notes = str(record.get("phase") or ""), str(record.get("notes") or "")
+    checks = {
+        _NEVER.get(str(record["category"]), ""): record["category"] in _NEVER,
+        "saturated: requests queue, fewer are in flight than the concurrency says": record.get(
+            "saturated"
+        ),
+        "an outlier against repeated runs": record.get("outlier"),
+        "simulated, not measured": "simulat" in f"{record['metric']} {notes} {phase}".lower()
+        or "sim-MTP" in phase,
+        "not one number": not isinstance(record["value"], int | float)
+        or isinstance(record["value"], bool)
+        or not abs(record["value"]) <= LARGEST,
+        "a ratio of two deployments, of which one is not stated": record.get("unit") == "x",
+        "capacity as planned, not as measured": "theoretical" in str(record["metric"]),
+        "a setting that works, not the capacity": record["metric"] == "max_context_single_request",
+        "no cache fits: an error relative to nothing": record["metric"] == "kv_gib_available"
+        and isinstance(record["value"], int | float)
+        and record["value"] <= 0,
+        "prefill": phase.startswith("prefill") or "prefill" in str(record["metric"]),
+    }
+    return next((reason for reason, holds in checks.items() if holds), None)
+
+
+def _throughput(record: Mapping[str, Any]) -> tuple[Kind, float] | None:
+    """Tokens/s: whole deployment per unit of the record."""
+    metric, phase = str(record["metric"]).lower(), str(record.get("phase") or "")
+    unit = rate_unit(str(record.get("unit") or ""), metric)
+    if unit.startswith("tok/s") and re.search("total|input", metric) and "output" not in metric:
+        raise UnusableError(f"metric {record['metric']!r} may count prompts; give output tokens")
+    partition = partition_of(record, {})
+    gpus = float(partition.dp) * float(partition.tp) * float(partition.pp) * float(partition.kvp)  # type: ignore[arg-type]  # floats of partition_of
+    kind: Kind = "served_throughput" if "aggregated" in phase else "throughput"
+    kind = "static" if "static" in phase else kind
+    if unit.startswith("tok/s/gpu"):
+        return kind, gpus
+    if unit.startswith("tok/s/node"):
+        return kind, gpus / GPUS_PER_NODE
+    if unit.startswith("tok/s (whole"):
+        return kind, 1.0
+    if unit == "tok/s/user":
+        return kind, float(partition.dp) * batch_of(record, partition)  # type: ignore[arg-type]  # floats of partition_of
+    return None
+
+
+def _time_unit(text: str) -> float:
+    """Seconds of a unit such as "ms" or "us/token"."""
+    name = text.split("/")[0].strip()
+    if name not in _TIMES:
+        raise UnusableError(f"unit {text!r} is not a time; known: {', '.join(_TIMES)}")
+    return _TIMES[name]
+
+
+def _kind(record: Mapping[str, Any]) -> tuple[Kind, float]:
+    metric = metric_of(str(record["metric"]))
+    if metric in _KINDS:
+        kind, unit = _KINDS[metric]
+        if unit == MS:
+            unit = _time_unit(str(record["unit"]))
+        phase = str(record.get("phase") or "")
+        if metric == "TPOT" and ("aggregated" in phase or phase.startswith("mixed")):
+            kind = "served_tpot"
+        return kind, unit
+    found = _throughput(record)
+    if found is None or not found[1]:
+        raise UnusableError(f"metric {metric!r} in {record.get('unit')!r} is not predicted")
+    if str(record.get("phase") or "").startswith("mixed"):
+        raise UnusableError("mixed prefill and decode at an unknown ratio")
+    if "e2e" in metric:
+        raise UnusableError("end to end over prefill and decode GPUs whose numbers are not stated")
+    return found
+
+
+def _materialised(one: OperatingPoint) -> Workload:
+    """The cache of an engine without latent attention: keys and values of every head."""
+    model = one.model
+    width = float(model.qk_nope_dim) + float(model.rope_dim)  # type: ignore[arg-type]  # catalogue entries hold floats
+    heads = float(model.heads) / float(one.partition.tp)  # type: ignore[arg-type]  # floats
+    latent = float(model.kv_latent) + float(model.rope_dim)  # type: ignore[arg-type]  # floats
+    per_element = float(one.workload.bytes_kv) * 2.0 * heads * width / latent  # type: ignore[arg-type]  # floats
+    return dataclasses.replace(one.workload, bytes_kv=per_element)
+
+
+def _capacity_case(
+    record: Mapping[str, Any], kind: Kind, unit: float, found: dict[str, float]
+) -> Case:
+    """Sizes need no batch, and tokens no context.
+
+    An accelerator that the catalogue lacks will do if the record states the memory it has.
+    """
+    if kind == "weights" or {"usable_gib", "memory_gib"} & set(found):
+        known = find_hardware(str(record["gpu"])) is not None
+        record = record if known else {**record, "gpu": "h100"}
+    length = (record.get("isl") or 0.0) + (record.get("osl") or 0.0)
+    context = float(record.get("avg_context") or length or 1024.0)
+    one = deployment_of({**record, "batch_total": 1.0, "batch_per_gpu": None}, context=context)
+    one = dataclasses.replace(one, release=release_of(record) if one.engine == "vllm" else "")
+    remarks = f"{record.get('notes')} {record.get('phase')}"
+    if re.search(r"without mla|pre-mla", remarks, re.IGNORECASE):
+        one = dataclasses.replace(one, workload=_materialised(one))
+    return Case(
+        id=str(record["id"]),
+        kind=kind,
+        measured=float(record["value"]),
+        unit=unit or context,
+        deployments=(one,),
+        facts=found,
+    )
+
+
+def read_cases(records: Sequence[Mapping[str, Any]]) -> list[Case | Kernel | Skipped]:
+    """Every record as a case, or why the model does not predict it.
+
+    Records of one publication about one deployment share what it states of the memory.
+    """
+    shared: dict[tuple[str, ...], list[tuple[Mapping[str, Any], dict[str, float]]]] = {}
+    for record in records:
+        wrong = read.malformed(record)
+        stated = (record, {} if wrong else read.facts(record))
+        shared.setdefault(_publication(record), []).append(stated)
+    found = []
+    for i, record in enumerate(records):
+        lent = _lent(record, shared[_publication(record)])
+        full = {**record, **{k: v for k, v in lent.items() if record.get(k) is None}}
+        if i and "same experiment as previous record" in str(record.get("notes")):
+            full["phase"] = records[i - 1].get("phase")
+        found.append(read_case(full))
+    return found
+
+
+def _lent(
+    record: Mapping[str, Any], others: Sequence[tuple[Mapping[str, Any], dict[str, float]]]
+) -> dict[str, float]:
+    """What a publication states of the memory of a record.
+
+    Two values of one metric are of two settings, so that neither lends the other its share; nor
+    does a publication that states several.
+    """
+    values: dict[str, set[float]] = {}
+    for other, stated in others:
+        is_another = other.get("metric") == record.get("metric") and other is not record
+        is_another = is_another and other.get("value") != record.get("value")
+        for name in MEMORY_FACTS & set(stated):
+            if not (is_another and name in _SHARES):
+                values.setdefault(name, set()).add(stated[name])
+    return {name: min(found) for name, found in values.items() if len(found) == 1}
+
+
+def _publication(record: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(str(record.get(name)) for name in ("source", "model", "gpu", "n_gpus"))
+
+
+def read_case(record: Mapping[str, Any]) -> Case | Kernel | Skipped:
+    """What a record measures, or why the model does not predict it."""
+    name = str(record["id"])
+    wrong = read.malformed(record)
+    if wrong is not None:
+        return Skipped(id=name, because=wrong)
+    if record["category"] in kernels.CATEGORIES:
+        try:
+            return kernels.read(record)
+        # Also values that are no numbers, or beyond all floats.
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            return Skipped(id=name, because=str(error))
+    reason = _unpredictable(record)
+    if reason is not None:
+        return Skipped(id=name, because=reason)
+    found = read.facts(record)
+    try:
+        kind, unit = _kind(record)
+        if kind in ("tokens", "kv", "weights"):
+            return _capacity_case(record, kind, unit, found)
+        contexts: tuple[float | None, ...] = (None,)
+        if kind in ("slope", "intercept"):
+            contexts = SWEEP
+        deployments = tuple(deployment_of(record, context=context) for context in contexts)
+        if kind == "static" and not deployments[0].prompt:
+            raise UnusableError("unknown lengths of prompt and output")
+        if kind in ("served_tpot", "served_throughput") and not deployments[0].output:
+            raise UnusableError("unknown lengths of prompt and output")
+    except (TypeError, ValueError) as error:  # also fields that are no numbers
+        return Skipped(id=name, because=str(error))
+    if record["value"] <= 0:
+        return Skipped(id=name, because="not above zero: an error relative to nothing")
+    return Case(
+        id=name,
+        kind=kind,
+        measured=float(record["value"]),
+        unit=unit,
+        deployments=deployments,
+        facts=found,
+    )

@@ -1,0 +1,275 @@
+"""From the fields of a record to the records that the cost model takes."""
+
+import dataclasses
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from qsjax.catalog import HardwareEntry, ModelEntry
+from qsjax.engines import kernels
+from qsjax.engines import releases as read
+from qsjax.engines.kernels import ExpertKernels
+from qsjax.engines.operating_point import OperatingPoint
+from qsjax.engines.rules import load_engines
+from qsjax.evidence.measurements.names import (
+    PRECISIONS,
+    Precision,
+    find_hardware,
+    find_model,
+    precision_of,
+)
+from qsjax.records import checks
+from qsjax.records.specs import (
+    KV_CP,
+    KV_HELIX,
+    PHYSICAL,
+    Convention,
+    ModelSpec,
+    Partition,
+    Workload,
+)
+
+KV_BLOCK = 16.0  # tokens of a block in vLLM's paged cache
+
+
+class UnusableError(ValueError):
+    """Why a record says too little, or something else than what the model predicts."""
+
+
+def _count(record: Mapping[str, Any], name: str) -> float:
+    value = record.get(name)
+    return float(value) if value else 0.0
+
+
+def partition_of(record: Mapping[str, Any], found: Mapping[str, float]) -> Partition:
+    """Parallel degrees; what a record leaves out follows from its GPU count.
+
+    SGLang's flags count the GPUs of a stage as `tp`, of which attention replicas take `dp` parts:
+    --tp 8 --dp 8 --enable-dp-attention runs on 8 GPUs.
+
+    Raises:
+        UnusableError: If the degrees need more GPUs than the record has.
+    """
+    tp, dp, kvp = (_count(record, name) for name in ("tp", "dp", "kvp"))
+    gpus, pp = _count(record, "n_gpus"), _count(record, "pp") or 1.0
+    kvp = kvp or 1.0
+    if gpus and tp * max(1.0, dp) * pp * kvp > gpus:
+        if engine_of(record) != "sglang" or tp * pp * kvp != gpus or tp % dp:
+            given = f"tp={tp:g}, dp={dp or 1:g}, pp={pp:g}, kvp={kvp:g}"
+            raise UnusableError(f"{given} take more than n_gpus={gpus:g}; tp counts one replica")
+        tp /= dp
+    tp = tp or (gpus / (dp * pp * kvp) if dp and gpus else 1.0)
+    dp = max(1.0, gpus / (tp * pp * kvp)) if gpus else dp or 1.0
+    ep = _count(record, "ep")
+    if not ep:
+        moe_tp = _count(record, "moe_tp")
+        ep = dp * tp * kvp / moe_tp if moe_tp else 1.0
+    mode = KV_CP if kvp > 1 else KV_HELIX
+    extra = found.get("redundant_experts", 0.0)
+    return Partition(tp=tp, ep=ep, pp=pp, dp=dp, kvp=kvp, kv_mode=mode, redundant_experts=extra)
+
+
+def _check_partition(partition: Partition, model: ModelSpec) -> None:
+    """Refuse degrees that no engine would run.
+
+    Whether `ep` divides the experts is left open: copies of busy ones are often not stated.
+
+    Raises:
+        UnusableError: With every degree that is wrong.
+    """
+    try:
+        checks.check_partition(dataclasses.replace(partition, ep=1.0), model)
+    except ValueError as error:
+        lines = (line.strip() for line in str(error).splitlines()[1:])
+        raise UnusableError("; ".join(lines)) from error
+    ep, tp, dp, kvp = (float(getattr(partition, name)) for name in ("ep", "tp", "dp", "kvp"))
+    stage, experts_held = tp * dp * kvp, float(model.experts) + float(partition.redundant_experts)  # type: ignore[arg-type]  # catalogue entries hold floats
+    if ep > experts_held:
+        raise UnusableError(f"ep={ep:g} exceeds the number of experts, {experts_held:g}")
+    if stage % ep:
+        raise UnusableError(f"ep={ep:g} does not divide the {stage:g} GPUs of a stage")
+
+
+def batch_of(record: Mapping[str, Any], partition: Partition) -> float:
+    """Sequences of an attention replica; 0 where no field gives them."""
+    dp = float(partition.dp)  # type: ignore[arg-type]  # a float of this module
+    if record.get("batch_per_gpu"):
+        gpus = _count(record, "n_gpus")
+        return float(record["batch_per_gpu"]) * (gpus / dp if gpus else 1.0)
+    return (_count(record, "batch_total") or _count(record, "concurrency")) / dp
+
+
+def lengths_of(record: Mapping[str, Any], found: Mapping[str, float]) -> tuple[float, float, float]:
+    """Mean context, prompt and output [tokens]; 0 where unknown."""
+    ratio = read.mean_length(found)
+    prompt, output = ratio * _count(record, "isl"), ratio * _count(record, "osl")
+    context = _count(record, "avg_context") or (prompt + output / 2 if prompt else 0.0)
+    return context, prompt, output
+
+
+def engine_of(record: Mapping[str, Any]) -> str:
+    """The engine's family."""
+    text = str(record.get("engine") or "").lower().replace("tensorrt-llm", "trtllm")
+    return next((name for name in ("trtllm", "vllm", "sglang") if name in text), "")
+
+
+def _padded(size: float, tile: float) -> float:
+    """Size with its padding, over the size [1]."""
+    return math.ceil(size / tile) * tile / size
+
+
+def _mxfp4(model: ModelEntry, kernels: ExpertKernels, partition: Partition) -> Precision:
+    """MXFP4 as kernels hold it: rows and columns padded to their tiles."""
+    hidden, width = float(model.spec.hidden), float(model.spec.expert_ff)  # type: ignore[arg-type]  # catalogue entries hold floats
+    stage = float(partition.dp) * float(partition.kvp) * float(partition.tp)  # type: ignore[arg-type]  # floats of partition_of
+    shard = width / max(1.0, stage / float(partition.ep))  # type: ignore[arg-type]  # floats of partition_of
+    padded = _padded(hidden, kernels.across) * _padded(shard, kernels.along)
+    return Precision(stored=PRECISIONS["mxfp4"].stored * padded, native="fp4")
+
+
+def _weights(
+    record: Mapping[str, Any], model: ModelEntry, kernels: ExpertKernels, partition: Partition
+) -> tuple[Precision, Precision, float]:
+    """Precision of the feed-forward and of the attention weights, and the experts' launches [s]."""
+    text = str(record.get("weights_dtype") or "bf16").lower()
+    ffn = precision_of(text)
+    if ffn is None:
+        raise UnusableError(f"unknown precision of the weights {text!r}")
+    if "awq" in text:
+        return PRECISIONS["awq"], PRECISIONS["awq"], 0.0
+    launches = 0.0
+    if model.weight_dtype == "fp4" and ffn.native == "fp4":
+        ffn, launches = _mxfp4(model, kernels, partition), kernels.launches
+    # Four-bit checkpoints of mixtures quantise the experts and leave attention in 16 bits:
+    # `exclude_modules` of nvidia/DeepSeek-V3-0324-NVFP4, `modules_to_not_convert` of gpt-oss.
+    is_mixture = float(model.spec.experts) > 1  # type: ignore[arg-type]  # catalogue entries hold floats
+    if "bf16 att" in text or (ffn.stored < 1.0 and is_mixture):
+        return ffn, PRECISIONS["bf16"], launches
+    return ffn, ffn, launches
+
+
+def _kv_bytes(
+    record: Mapping[str, Any], engine: str, ffn: Precision, model: str, hardware: HardwareEntry
+) -> float:
+    text = str(record.get("kv_dtype") or "auto")
+    if text.lower() == "auto":
+        if engine == "sglang" and model in load_engines()[engine]["fp8_cache_with_fp4_units"]:
+            return 1.0 if kernels.has_fp4_units(hardware) else 2.0
+        # TensorRT-LLM checkpoints below 16 bits bring an FP8 cache; vLLM and SGLang keep BF16.
+        return 1.0 if engine == "trtllm" and ffn.stored <= 1.0 else 2.0
+    precision = precision_of(text)
+    if precision is None:
+        raise UnusableError(f"unknown precision of the cache {text!r}")
+    return precision.stored
+
+
+def _kv_scales(engine: str, bytes_kv: float, spec: ModelSpec) -> float:
+    """What an entry of sparse latent attention holds beside 8-bit elements, by token and layer [B].
+
+    Four scales of 4 B, and the rotary part in BF16: 656 B, of which 576 are elements.
+    Source: `fp8_ds_mla` of vLLM; 54.52 GiB of 1,462,784 tokens in
+    https://github.com/sgl-project/sglang/pull/11309.
+    """
+    is_sparse = float(spec.index_dim) > 0 and float(spec.kv_latent) > 0  # type: ignore[arg-type]  # catalogue entries hold floats
+    if not (is_sparse and bytes_kv == 1.0 and engine in ("vllm", "sglang")):
+        return 0.0
+    return 16.0 + float(spec.rope_dim)  # type: ignore[arg-type]  # catalogue entries hold floats
+
+
+def _model(record: Mapping[str, Any], spec: ModelSpec) -> ModelSpec:
+    """The model, with windows twice as long where they alone keep 16 bits in a cache of 8.
+
+    Twice the tokens at half the bytes are the same bytes; contexts are longer than two windows. A
+    kernel that the memory does not bind takes twice the time for them: 0.9 us a step too much for
+    gpt-oss-20b on H100.
+    Source: `--kv-cache-dtype-skip-layers`, https://github.com/vllm-project/vllm/pull/33695.
+    """
+    if "skip-sw" not in str(record.get("kv_dtype") or "").lower():
+        return spec
+    return dataclasses.replace(spec, window=2.0 * float(spec.window))  # type: ignore[arg-type]  # catalogue entries hold floats
+
+
+def _convention(record: Mapping[str, Any]) -> Convention:
+    text = str(record.get("phase") or "")
+    # vLLM says dual, SGLang two-batch overlap; the flags are those of both.
+    named = r"(?<!no )\b[TD]BO\b|(?:two|dual)-batch overlap|microbatch"
+    flags = "--enable-two-batch-overlap|--enable-dbo"
+    is_halved = bool(re.search(named, text) or re.search(flags, str(record.get("notes") or "")))
+    # Context parallelism copies the weights to every KV rank; Helix divides them.
+    is_copied = float(record.get("kvp") or 1.0) > 1
+    return dataclasses.replace(
+        PHYSICAL, two_batch_overlap=is_halved, ffn_sharding="tp" if is_copied else "stage"
+    )
+
+
+def entries_of(record: Mapping[str, Any]) -> tuple[ModelEntry, HardwareEntry]:
+    """The catalogue's entries of a record.
+
+    Raises:
+        UnusableError: If the catalogue lacks one of them.
+    """
+    model = find_model(str(record["model"]))
+    if model is None:
+        raise UnusableError(f"model {record['model']!r} is not in the catalogue")
+    hardware = find_hardware(str(record["gpu"]))
+    if hardware is None:
+        raise UnusableError(f"accelerator {record['gpu']!r} is not in the catalogue")
+    return model, hardware
+
+
+def deployment_of(record: Mapping[str, Any], *, context: float | None = None) -> OperatingPoint:
+    """What a record deployed.
+
+    Args:
+        record: fields as in the shipped data; missing ones are unknown.
+        context: replaces the record's own context [tokens].
+
+    Raises:
+        UnusableError: If model, accelerator, precision, batch or context are unknown.
+    """
+    model, hardware = entries_of(record)
+    found = read.facts(record)
+    partition = partition_of(record, found)
+    _check_partition(partition, model.spec)
+    batch = batch_of(record, partition)
+    if not batch:
+        raise UnusableError("unknown batch")
+    own_context, prompt, output = lengths_of(record, found)
+    if not (context or own_context):
+        raise UnusableError("unknown context")
+    engine = engine_of(record)
+    run_by = kernels.kernels_of(record, engine, hardware)
+    ffn, attention, launches = _weights(record, model, run_by, partition)
+    run, accepted = read.speculation(record, found)
+    bytes_kv = _kv_bytes(record, engine, ffn, model.name, hardware)
+    is_latent = float(model.spec.kv_latent) > 0  # type: ignore[arg-type]  # catalogue entries hold floats
+    workload = Workload(
+        context=context or own_context,
+        batch=batch,
+        bytes_attn_weight=attention.stored,
+        bytes_ffn_weight=ffn.stored,
+        bytes_kv=bytes_kv,
+        kv_scale_bytes=_kv_scales(engine, bytes_kv, model.spec),
+        bytes_dispatch=min(2.0, max(1.0, ffn.stored)),
+        kv_block=KV_BLOCK,
+        query_tokens=run,
+        tokens_per_step=accepted,
+        # TensorRT-LLM (examples/models/core/deepseek_v3) and FlashMLA-FP8 multiply in 8 bits.
+        attn_dtype="fp8" if bytes_kv <= 1.0 and is_latent else "bf16",
+        proj_dtype=attention.native,
+        ffn_dtype=ffn.native,
+    )
+    return OperatingPoint(
+        model=_model(record, model.spec),
+        model_name=model.name,
+        hardware=hardware.spec,
+        hardware_name=hardware.name,
+        partition=partition,
+        workload=workload,
+        convention=_convention(record),
+        prompt=prompt,
+        output=output,
+        engine=engine,
+        expert_launches=launches,
+    )

@@ -1,0 +1,227 @@
+"""Kernels and collectives measured by themselves, predicted from the building blocks of a step.
+
+Nothing is fitted to them, and what a launch costs is not part of the laws: short ones are predicted
+too fast.
+"""
+
+import dataclasses
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from qsjax.catalog import HardwareEntry
+from qsjax.cost.decode import StepCost, decode_step
+from qsjax.cost.laws import collectives, compute
+from qsjax.cost.laws.sharding import layout
+from qsjax.engines.operating_point import OperatingPoint
+from qsjax.evidence.measurements.deployment import UnusableError
+from qsjax.evidence.measurements.names import PRECISIONS, find_hardware, find_model
+from qsjax.records.specs import PHYSICAL, HardwareSpec, ModelSpec, Partition, Workload
+from qsjax.records.units import US
+
+Part = Literal["attention", "experts", "dispatch", "combine", "exchange"]
+CATEGORIES = ("kernel", "moe_a2a", "nccl")
+# A curve over message sizes is read where decode works: 64 tokens of 8,192 elements in BF16 [B].
+MESSAGE = 2.0**20
+_MLA = re.compile(r"MLA decode \((\d+) heads, (\d+)\+(\d+)\)")
+_GEMM = re.compile(r"grouped GEMM E=(\d+) local=\d+ topk=(\d+) h=(\d+) f=(\d+)")
+_COLLECTIVE = re.compile(r"(all_gather|reduce_scatter|all_reduce|alltoall) x(\d+)")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Kernel:
+    """One kernel or collective and what was measured of it.
+
+    Attributes:
+        id: of the record.
+        part: of a decode step, or the name of a collective.
+        measured: time [us].
+        one: what runs it; of a collective only the accelerator.
+        ranks: of a collective.
+    """
+
+    id: str
+    part: str
+    measured: float
+    one: OperatingPoint
+    ranks: float = 1.0
+
+
+def read(record: Mapping[str, Any]) -> Kernel:
+    """The kernel of a record.
+
+    Raises:
+        UnusableError: Why the model has nothing to say of it.
+    """
+    name, value = str(record["model"]), record["value"]
+    hardware = find_hardware(str(record["gpu"]))
+    if hardware is None:
+        raise UnusableError(f"accelerator {record['gpu']!r} is not in the catalogue")
+    if record["category"] == "nccl":
+        found = _COLLECTIVE.search(name)
+        if found is None or not isinstance(value, Mapping):
+            raise UnusableError("a collective without a size or a curve")
+        one = _deployment(_LAYER, name, hardware, Partition(), Workload(context=1.0, batch=1.0))
+        return Kernel(
+            id=str(record["id"]),
+            part=found[1],
+            measured=_at_message(value),
+            one=one,
+            ranks=float(found[2]),
+        )
+    if not str(record.get("unit") or "").startswith("us"):
+        raise UnusableError("a rate of a kernel by itself: where the efficiencies come from")
+    measured = float(sum(value)) if isinstance(value, list) else float(value)
+    part, one = (
+        _moe_a2a(record, hardware) if "a2a" in record["category"] else _kernel(record, hardware)
+    )
+    return Kernel(id=str(record["id"]), part=part, measured=measured, one=one)
+
+
+# One layer with experts and latent attention; the shapes of a record replace its own.
+_LAYER = ModelSpec(
+    layers=1.0, hidden=7168.0, vocab=1.0, heads=128.0, kv_heads=128.0, head_dim=192.0,
+    expert_ff=2048.0, experts=256.0, top_k=8.0, kv_latent=512.0, rope_dim=64.0, qk_nope_dim=128.0,
+    v_head_dim=128.0,
+)  # fmt: skip
+
+
+def _deployment(
+    model: ModelSpec, name: str, hardware: HardwareEntry, partition: Partition, workload: Workload
+) -> OperatingPoint:
+    return OperatingPoint(
+        model=model,
+        model_name=name,
+        hardware=hardware.spec,
+        hardware_name=hardware.name,
+        partition=partition,
+        workload=workload,
+    )
+
+
+def _at_message(curve: Mapping[str, Any]) -> float:
+    """Time at MESSAGE of a curve in us by bytes, or of a start-up and a bandwidth [us]."""
+    if "alpha_us" in curve:
+        return float(curve["alpha_us"]) + MESSAGE / (float(curve["algbw_GBps"]) * 1e9) / US
+    sizes = np.array([float(size) for size in curve])
+    times = np.array([float(time) for time in curve.values()])
+    order = np.argsort(sizes)
+    return float(np.interp(MESSAGE, sizes[order], times[order]))
+
+
+def _batch(record: Mapping[str, Any]) -> float:
+    batch = record.get("batch_per_gpu") or record.get("batch_total")
+    if not batch:
+        raise UnusableError("unknown batch")
+    return float(batch)
+
+
+def _kernel(record: Mapping[str, Any], hardware: HardwareEntry) -> tuple[Part, OperatingPoint]:
+    name = str(record["model"])
+    if found := _MLA.search(name):
+        heads, latent, rope = map(float, found.groups())
+        model = dataclasses.replace(
+            _LAYER, heads=heads, kv_heads=heads, kv_latent=latent, rope_dim=rope
+        )
+        stored = PRECISIONS[str(record.get("kv_dtype") or "bf16")].stored
+        work = Workload(
+            context=float(record.get("avg_context") or 0.0), batch=_batch(record), bytes_kv=stored
+        )
+        return "attention", _deployment(model, name, hardware, Partition(), work)
+    if found := _GEMM.search(name):
+        experts, top_k, hidden, width = map(float, found.groups())
+        model = dataclasses.replace(
+            _LAYER, experts=experts, top_k=top_k, hidden=hidden, expert_ff=width
+        )
+        ep = float(record.get("ep") or 1.0)
+        work = Workload(context=1.0, batch=_batch(record))
+        return "experts", _deployment(model, name, hardware, Partition(ep=ep, dp=ep), work)
+    raise UnusableError("a kernel by itself for which the model has no term")
+
+
+def _moe_a2a(record: Mapping[str, Any], hardware: HardwareEntry) -> tuple[Part, OperatingPoint]:
+    metric, model = str(record["metric"]), find_model(str(record["model"]).split(" shape")[0])
+    if "prepare" in metric:
+        raise UnusableError("no term: the exchange of indices before a dispatch")
+    if "low_precision" in metric or model is None:
+        raise UnusableError("an exchange whose payload is not stated")
+    both = isinstance(record["value"], list)
+    part: Part = "exchange" if both else "dispatch" if "dispatch" in metric else "combine"
+    text = f"{record.get('payload_dtype') or ''} {record.get('notes') or ''}".lower()
+    # Low-latency kernels dispatch in FP8 unless they say otherwise, and combine in BF16.
+    stated = next((p for key, p in PRECISIONS.items() if key in text.replace("bfloat", "bf")), None)
+    stored = (stated or PRECISIONS["fp8"]).stored
+    spec = dataclasses.replace(_LAYER, hidden=model.spec.hidden, top_k=model.spec.top_k)
+    ep = float(record.get("ep") or 1.0)
+    work = Workload(context=1.0, batch=_batch(record), bytes_dispatch=stored)
+    partition = Partition(ep=ep, dp=ep)
+    return part, _deployment(spec, model.name, hardware, partition, work)
+
+
+def _collective(kernel: Kernel, hardware: HardwareSpec) -> float:
+    """Time of a collective over MESSAGE [s]."""
+    law = {"all_reduce": collectives.all_reduce, "alltoall": collectives.all_to_all}
+    ranks = collectives.group(kernel.ranks, 1.0, hardware, PHYSICAL)
+    cost = law.get(kernel.part, collectives.half_collective)(ranks, MESSAGE, hardware, PHYSICAL)
+    return float(cost.startup + cost.bandwidth)
+
+
+def _step_part(part: str, records: Any, step: StepCost) -> tuple[ArrayLike, ArrayLike]:
+    """Arithmetic and bytes of a part of a layer, start-ups and bytes of an exchange [s]."""
+    model, hardware, partition, work = records
+    if part == "attention":
+        return step.compute.attention, step.hbm.kv + step.hbm.activations.attention
+    if part == "experts":
+        lay = layout(model, partition, PHYSICAL)
+        flops = compute.routed_flops(model, partition, PHYSICAL, lay, step.microbatch, jnp.ones(()))
+        peak = compute.peak_flops(hardware, work.ffn_dtype, PHYSICAL) * hardware.eff_gemm
+        return flops / peak, step.hbm.routed + step.hbm.activations.ffn
+    exchange, payload = step.comm.ep, work.bytes_dispatch / (work.bytes_dispatch + work.bytes_act)
+    if part == "exchange":
+        return exchange.startup, exchange.bandwidth
+    share = payload if part == "dispatch" else 1.0 - payload
+    return 0.5 * exchange.startup, share * exchange.bandwidth
+
+
+def times(kernels: Sequence[Kernel], constants: Mapping[str, Any]) -> list[tuple[float, str]]:
+    """Predicted time [us] and what bounds it, of each kernel.
+
+    Args:
+        kernels: from `read`.
+        constants: hardware fields that replace the catalogue's.
+    """
+    found: dict[int, tuple[float, str]] = {}
+    fields = {name: value for name, value in constants.items() if name != "trtllm_overhead"}
+    for i, kernel in enumerate(kernels):
+        if kernel.part in ("all_reduce", "all_gather", "reduce_scatter", "alltoall"):
+            hardware = dataclasses.replace(kernel.one.hardware, **fields)
+            found[i] = _collective(kernel, hardware) / US, "communication-bound"
+    for part in ("attention", "experts", "dispatch", "combine", "exchange"):
+        chosen = [i for i, kernel in enumerate(kernels) if kernel.part == part]
+        if chosen:
+            predicted = _together([kernels[i].one for i in chosen], part, fields)
+            found.update(zip(chosen, predicted, strict=True))
+    return [found[i] for i in range(len(kernels))]
+
+
+def _together(ones: Sequence[OperatingPoint], part: str, fields: Any) -> list[tuple[float, str]]:
+    def leaves(name: str) -> Any:
+        records = [getattr(one, name) for one in ones]
+        return jax.tree.map(lambda *x: np.asarray(x, np.float64), *records)
+
+    hardware = dataclasses.replace(leaves("hardware"), **fields)
+    records = (leaves("model"), hardware, leaves("partition"), leaves("workload"))
+    step = decode_step(*records, PHYSICAL)
+    first, second = (np.asarray(x) + np.zeros(len(ones)) for x in _step_part(part, records, step))
+    if part in ("attention", "experts"):
+        slower = np.maximum(first, second)
+        names = np.where(first > second, "compute-bound", "bandwidth-bound")
+    else:
+        slower = first + second
+        names = np.where(first > second, "latency-bound", "communication-bound")
+    return [(float(t) / US, str(name)) for t, name in zip(slower, names, strict=True)]

@@ -1,0 +1,175 @@
+"""How publications spell models, accelerators, precisions, metrics and units."""
+
+import dataclasses
+import re
+
+from qsjax import catalog
+from qsjax.catalog import HardwareEntry, ModelEntry
+from qsjax.records.specs import Dtype
+
+# What a publication appends to the name of an architecture; removed one after another.
+_APPENDED = re.compile(
+    r"[\s_-]+(\(.*\)|w8a8|bf16|fp8|nvfp4|awq|fp16|instruct|shape.*|h20|h800|671b|99(\.9)?|0528"
+    r"|fp4|(nv)?fp4-v\d|mxfp4|fp8-kv|int4|int8|gptq|dynamic|terminus|quantized\.w\d+a\d+)$",
+    re.IGNORECASE,
+)
+_ALIASES = {
+    "deepseek-v3/r1": "deepseek-v3",
+    "deepseek-r1/v3": "deepseek-v3",
+    "deepseek-r1": "deepseek-v3",
+    "kimi-k2.6": "kimi-k2.5",
+    "llama-3-405b": "llama-3.1-405b",
+    "llama-7b": "llama-2-7b",
+    "llama2-70b": "llama-2-70b",
+    "llama-3.3-70b": "llama-3.1-70b",
+    # Of the same shape.
+    "llama-3-8b": "llama-3.1-8b",
+    "llama-3-70b": "llama-3.1-70b",
+    "llama3-8b": "llama-3.1-8b",
+    "llama3-70b": "llama-3.1-70b",
+    "meta-llama-3-8b": "llama-3.1-8b",
+    "meta-llama-3-70b": "llama-3.1-70b",
+    "mistral-7b-v0.2": "mistral-7b",
+    "mistral-7b-instruct-v0.2": "mistral-7b",
+    "deepseek-r1-distill-llama-8b": "llama-3.1-8b",
+    "deepseek-r1-distill-llama-70b": "llama-3.1-70b",
+    "deepseek-r1-distill-qwen-7b": "qwen2.5-7b",
+    "deepseek-r1-distill-qwen-32b": "qwen2.5-32b",
+}
+# First match wins; the pattern is looked for anywhere in the lower-case name. Variants with another
+# memory than the catalogue's part are not that part.
+_HARDWARE = (
+    (r"hbm2e", "h100-hbm2e-96g"),
+    (r"rtx 3090|rtx 4090|24gb gpu", ""),
+    (r"gh200|a100.*\b40 ?g|(a100|h100|h800).*\bpcie|h100.*\bnvl\b|h20\b.*141|h20-3e", ""),
+    (r"gb300", "gb300-nvl72"),
+    (r"gb200", "gb200-nvl72"),
+    (r"b300", "b300-sxm"),
+    (r"b200", "b200-sxm"),
+    (r"h800", "h800-sxm"),
+    (r"h20\b|h20-", "h20-96g"),
+    (r"h200[_ -]?(sxm)?", "h200-sxm"),
+    (r"h100", "h100-sxm"),
+    (r"a100", "a100-sxm"),
+    (r"mi300x", "mi300x"),
+    (r"mi325x", "mi325x"),
+    (r"mi355x", "mi355x"),
+    (r"l40s", "l40s"),
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Precision:
+    """Bytes of an element as stored, scales included, and the units that multiply it."""
+
+    stored: float
+    native: Dtype
+
+
+# MXFP4 has a scale byte for 32 elements, NVFP4 one for 16; int4 two
+# bytes for a group of 32, AWQ two and a half for one of 128.
+PRECISIONS: dict[str, Precision] = {
+    "bf16": Precision(stored=2.0, native="bf16"),
+    "fp16": Precision(stored=2.0, native="bf16"),
+    "fp8": Precision(stored=1.0, native="fp8"),
+    "int8": Precision(stored=1.0, native="fp8"),
+    "mxfp4": Precision(stored=0.53125, native="fp4"),
+    "nvfp4": Precision(stored=0.5625, native="fp4"),
+    "fp4": Precision(stored=0.5625, native="fp4"),
+    "int4": Precision(stored=0.5625, native="bf16"),
+    "awq": Precision(stored=0.52, native="bf16"),
+}
+# As configurations, flags and checkpoints (bits of weights and activations) spell them.
+_SPELLINGS = {
+    "bfloat16": "bf16",
+    "float16": "fp16",
+    "half": "fp16",
+    "float8": "fp8",
+    "e4m3": "fp8",
+    "w8a8": "int8",
+    "w4a16": "int4",
+    "gptq": "int4",
+}
+
+
+def precision_of(name: str) -> Precision | None:
+    """The precision that a text begins with ("fp8 FFN + bf16 attn" is fp8); None if unknown."""
+    low = name.strip().lower().removeprefix("torch.")
+    for spelling, key in _SPELLINGS.items():
+        if low.startswith(spelling):
+            return PRECISIONS[key]
+    return next((p for key, p in PRECISIONS.items() if low.startswith(key)), None)
+
+
+def find_model(name: str) -> ModelEntry | None:
+    """The catalogue's entry for a published spelling or of a file, or None.
+
+    Raises:
+        ValueError: With all problems of a file.
+    """
+    text = name.strip()
+    if text.lower().endswith((".toml", ".json")):
+        return catalog.model_entry(text)
+    while True:
+        low = text.lower()
+        alias = _ALIASES.get(low) or _ALIASES.get(low.rpartition("/")[2], text)
+        for candidate in (alias, text):
+            try:
+                return catalog.model_entry(candidate)
+            except ValueError:
+                continue
+        shorter = _APPENDED.sub("", text)
+        if shorter == text:
+            return None
+        text = shorter
+
+
+def find_hardware(name: str) -> HardwareEntry | None:
+    """The catalogue's entry for a published spelling or of a file, or None.
+
+    Raises:
+        ValueError: With all problems of a file.
+    """
+    low = name.strip().lower()
+    if low.endswith(".toml"):
+        return catalog.hardware_entry(name.strip())
+    for pattern, entry in _HARDWARE:
+        if re.search(pattern, low):
+            return catalog.hardware_entry(entry) if entry else None
+    try:
+        return catalog.hardware_entry(name)
+    except ValueError:
+        return None
+
+
+# What benchmarks and logs call some metrics, in lower case.
+_METRICS = {
+    "median_itl": "median_ITL",
+    "p50_itl": "median_ITL",
+    "gpu_kv_cache_size": "kv_tokens",
+    "max_total_num_tokens": "kv_tokens",
+    "available_kv_cache_memory": "kv_gib_available",
+}
+
+
+def metric_of(name: str) -> str:
+    """The metric of a published name, also of benchmarks that say which mean they print.
+
+    A median between tokens has no prompts in it, a mean has. Other names stay as they are.
+    """
+    plain = re.sub(r"[ _]?\(?ms\)?$", "", name.lower()).replace(" ", "_")
+    if plain in _METRICS:
+        return _METRICS[plain]
+    bare = re.sub(r"^(mean|median|avg|average|p50)_", "", plain)
+    return "TPOT" if bare in ("tpot", "itl") else name
+
+
+def rate_unit(unit: str, metric: str) -> str:
+    """A rate in the spelling "tok/s/gpu"; a server's own total is "tok/s (whole".
+
+    vLLM and SGLang print "Output token throughput (tok/s)".
+    """
+    plain = unit.lower().replace("tokens", "tok").replace("token", "tok")
+    plain = re.sub(r" ?(?:/| per ) ?", "/", re.sub(r"^tps\b", "tok/s", plain))
+    plain = re.sub(r"/(?:sec|second)\b", "/s", plain)
+    return "tok/s (whole" if plain == "tok/s" and "output" in metric.lower() else plain

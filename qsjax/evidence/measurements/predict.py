@@ -1,0 +1,245 @@
+"""What the model says of cases: all deployments of a kind in one compiled call."""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from qsjax.cost.decode import decode_step
+from qsjax.cost.ledger import resource_times, time_ledger
+from qsjax.cost.prefill import interleaved_wait, prefill_step
+from qsjax.engines import memory
+from qsjax.engines.operating_point import OperatingPoint
+from qsjax.evidence.measurements.cases import SWEEP, Case
+from qsjax.records.specs import Convention, HardwareSpec, ModelSpec, Partition, Workload
+from qsjax.records.units import GB
+
+# Values of hardware fields that replace the catalogue's, and `trtllm_overhead`.
+Constants = Mapping[str, float | jax.Array]
+
+# TensorRT-LLM fuses more of a layer into one launch than vLLM and SGLang do: its launch overheads
+# over theirs. Fitted with the other constants (benchmarks/fit_constants.py).
+TRTLLM_OVERHEAD = 0.70
+OVERHEADS = tuple(f"{name}_overhead" for name in ("layer", "latent", "expert", "sequence", "step"))
+# Largest share of the step time by resource.
+REGIMES: dict[str, tuple[str, ...]] = {
+    "bandwidth-bound": ("HBM KV", "HBM weights", "HBM activations"),
+    "compute-bound": ("compute",),
+    "latency-bound": ("overhead",),
+    "communication-bound": ("comm TP", "comm KV", "comm EP", "comm layout", "comm PP"),
+    "prefill-bound": ("prefill",),
+}
+
+
+class Batch(NamedTuple):
+    """Deployments of one convention and set of dtypes; every leaf has their axis."""
+
+    model: ModelSpec
+    hardware: HardwareSpec
+    partition: Partition
+    workload: Workload
+    prompt: np.ndarray
+    output: np.ndarray
+    prompts: np.ndarray
+    is_trtllm: np.ndarray
+    expert_launches: np.ndarray
+
+
+class Outcome(NamedTuple):
+    """Predictions of a batch, one for each deployment [s, tokens/s, B].
+
+    `wait` is what the prompts of others add to each output token, `prefills` what all prompts do.
+    """
+
+    tpot: jax.Array
+    wait: jax.Array
+    prefills: jax.Array
+    ttft: jax.Array
+    tokens_per_s: jax.Array
+    weights: jax.Array
+    kv_per_token: jax.Array
+    resources: dict[str, jax.Array]
+
+
+class Prediction(NamedTuple):
+    """What the model says of a case, in the unit of the record."""
+
+    case: Case
+    value: float
+    regime: str
+    shares: dict[str, float]
+
+
+def with_constants(
+    hardware: HardwareSpec, constants: Constants, is_trtllm: np.ndarray | jax.Array
+) -> HardwareSpec:
+    """The hardware with the given constants, and with an engine's share of the overheads."""
+    fields: dict[str, Any] = {k: v for k, v in constants.items() if k != "trtllm_overhead"}
+    replaced = dataclasses.replace(hardware, **fields)
+    factor = jnp.where(is_trtllm, constants.get("trtllm_overhead", TRTLLM_OVERHEAD), 1.0)
+    scaled: dict[str, Any] = {name: factor * getattr(replaced, name) for name in OVERHEADS}
+    return dataclasses.replace(replaced, **scaled)
+
+
+def _launches_of_a_layer(one: OperatingPoint) -> float:
+    """Launches of the experts beyond the accelerator's overheads, spread over all layers [s]."""
+    layers, dense = float(one.model.layers), float(one.model.dense_layers)  # type: ignore[arg-type]  # catalogue entries hold floats
+    return one.expert_launches * (layers - dense) / layers
+
+
+def stack(deployments: Sequence[OperatingPoint], prompts: Sequence[float]) -> Batch:
+    """One batch of deployments that share convention and dtypes."""
+
+    def leaves(name: str) -> Any:
+        records = [getattr(one, name) for one in deployments]
+        return jax.tree.map(lambda *x: np.asarray(x, np.float64), *records)
+
+    return Batch(
+        model=leaves("model"),
+        hardware=leaves("hardware"),
+        partition=leaves("partition"),
+        workload=leaves("workload"),
+        prompt=np.array([max(1.0, one.prompt) for one in deployments]),
+        output=np.array([max(1.0, one.output) for one in deployments]),
+        prompts=np.asarray(prompts, np.float64),
+        is_trtllm=np.array([one.engine == "trtllm" for one in deployments]),
+        expert_launches=np.array([_launches_of_a_layer(one) for one in deployments]),
+    )
+
+
+@partial(jax.jit, static_argnames="convention")
+def evaluate(batch: Batch, constants: Constants, convention: Convention) -> Outcome:
+    """Decode step and prefill of every deployment of a batch."""
+    hardware = with_constants(batch.hardware, constants, batch.is_trtllm)
+    launches = hardware.layer_overhead + batch.expert_launches
+    hardware = dataclasses.replace(hardware, layer_overhead=launches)
+    work, part = batch.workload, batch.partition
+    step = decode_step(batch.model, hardware, part, work, convention)
+    first = prefill_step(batch.model, hardware, part, work, convention, batch.prompt, batch.prompts)
+    sequences = step.capacity.batch
+    others = jnp.maximum(sequences - 1.0, 0.0)
+    ledger = time_ledger(step, convention, part, work, jnp.asarray(hardware.step_overhead))
+    return Outcome(
+        tpot=step.tpot,
+        wait=interleaved_wait(first, others, batch.output, batch.prompts),
+        prefills=interleaved_wait(first, sequences, batch.output, batch.prompts),
+        ttft=first.ttft,
+        tokens_per_s=step.tokens_per_s,
+        weights=step.capacity.weights,
+        kv_per_token=step.capacity.kv_per_sequence / work.context,
+        resources=resource_times(ledger),
+    )
+
+
+def _key(one: OperatingPoint) -> tuple[Any, ...]:
+    work = one.workload
+    return (one.convention, work.attn_dtype, work.proj_dtype, work.ffn_dtype, work.head_dtype)
+
+
+def batches(cases: Sequence[Case]) -> tuple[list[tuple[Batch, Convention]], np.ndarray]:
+    """The deployments of all cases by convention and dtypes, and where each one ended up.
+
+    The position counts over the batches in their order, and the deployments are those of the
+    cases in theirs.
+    """
+    flat = [(one, case.kind) for case in cases for one in case.deployments]
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for i, (one, _) in enumerate(flat):
+        groups.setdefault(_key(one), []).append(i)
+    built = []
+    for members in groups.values():
+        ones = [flat[i][0] for i in members]
+        # A static batch prefills all its prompts at once.
+        prompts = [
+            float(flat[i][0].workload.batch) if flat[i][1] == "static" else 1.0  # type: ignore[arg-type]  # floats of deployment_of
+            for i in members
+        ]
+        built.append((stack(ones, prompts), ones[0].convention))
+    order = np.array([i for members in groups.values() for i in members])
+    position = np.empty(len(flat), np.int64)
+    position[order] = np.arange(len(flat))
+    return built, position
+
+
+def outcomes(
+    built: Sequence[tuple[Batch, Convention]], position: np.ndarray, constants: Constants
+) -> Outcome:
+    """Outcomes of all deployments, in the order of the cases."""
+    parts = [evaluate(batch, constants, convention) for batch, convention in built]
+    joined: Outcome = jax.tree.map(lambda *x: jnp.concatenate(x)[position], *parts)
+    return joined
+
+
+def time_values(cases: Sequence[Case], outcome: Outcome) -> jax.Array:
+    """Predictions of the cases that are times or rates, in SI units; others are not meaningful."""
+    counts = np.array([len(case.deployments) for case in cases])
+    first = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    last = first + counts - 1
+    deployments = [case.deployments[0] for case in cases]
+    output = np.array([max(1.0, one.output) for one in deployments])
+    tokens = np.array([float(one.workload.batch) * float(one.partition.dp) for one in deployments])  # type: ignore[arg-type]  # floats of deployment_of
+    slope = (outcome.tpot[last] - outcome.tpot[first]) / (SWEEP[1] - SWEEP[0])
+    by_kind = {
+        "tpot": outcome.tpot[first],
+        "served_tpot": outcome.tpot[first] + outcome.wait[first],
+        "throughput": outcome.tokens_per_s[first],
+        "served_throughput": tokens / (outcome.tpot[first] + outcome.prefills[first]),
+        "static": tokens * output / (outcome.ttft[first] + output * outcome.tpot[first]),
+        "slope": slope,
+        "intercept": outcome.tpot[first] - slope * SWEEP[0],
+    }
+    values = outcome.tpot[first]
+    kinds = np.array([case.kind for case in cases])
+    for kind, value in by_kind.items():
+        values = jnp.where(kinds == kind, value, values)
+    return values
+
+
+def _capacity_value(case: Case, weights: float, kv_per_token: float) -> float:
+    """Bytes of weights or cache, or tokens that the cache holds."""
+    one = case.deployments[0]
+    weights = weights + memory.unquantised_bytes(one)
+    if case.kind != "weights":
+        weights = case.facts.get("weights_gb", weights / GB) * GB
+    free = memory.usable_bytes(one, case.facts, weights, kv_per_token) - weights
+    tokens = min(free / kv_per_token, case.facts.get("max_total_tokens", math.inf))
+    return {"tokens": tokens, "kv": tokens * kv_per_token, "weights": weights}[case.kind]
+
+
+def _regime(shares: Mapping[str, float]) -> str:
+    return max(REGIMES, key=lambda name: sum(shares.get(part, 0.0) for part in REGIMES[name]))
+
+
+def predict(cases: Sequence[Case], constants: Constants | None = None) -> list[Prediction]:
+    """Predictions of all cases, in the units of their records.
+
+    Args:
+        cases: from `read_case`.
+        constants: hardware fields that replace the catalogue's, and `trtllm_overhead`.
+    """
+    if not cases:
+        return []
+    built, position = batches(cases)
+    outcome = jax.tree.map(np.asarray, outcomes(built, position, dict(constants or {})))
+    times = np.asarray(time_values(cases, outcome))
+    found, at = [], 0
+    for case, time in zip(cases, times, strict=True):
+        if case.kind in ("tokens", "kv", "weights"):
+            sizes = (float(outcome.weights[at]), float(outcome.kv_per_token[at]))
+            value = _capacity_value(case, *sizes)
+            prediction = Prediction(case, value / case.unit, "memory", {})
+        else:
+            shares = {name: float(x[at]) for name, x in outcome.resources.items()}
+            prompts = {"served_tpot": outcome.wait, "served_throughput": outcome.prefills}
+            shares["prefill"] = float(prompts[case.kind][at]) if case.kind in prompts else 0.0
+            total = sum(shares.values())
+            shares = {name: x / total for name, x in shares.items()}
+            prediction = Prediction(case, float(time) / case.unit, _regime(shares), shares)
+        found.append(prediction)
+        at += len(case.deployments)
+    return found

@@ -1,0 +1,299 @@
+"""The paper's Table 2 as one study: what is varied there, and whether it changes who wins.
+
+Source of the dimensions: *The qs Inequality*, arXiv 2603.08960, Table 2 and section 4.5. Latencies,
+overlap fractions and the ring's tail have no printed values; those here span none to much.
+"""
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import Any
+
+import jax
+import numpy as np
+
+from qsjax.grid.optimum import Designs, Problem, best_of, problem, take
+from qsjax.grid.parameters import Inputs, read, write
+from qsjax.grid.problem import CONTEXTS
+from qsjax.numerics.safe import scalar
+from qsjax.records.specs import CONVENTIONS, KV_CP, KV_HELIX, HardwareSpec, ModelSpec
+from qsjax.records.units import GB, US
+
+GPUS = 32  # tp 8 x kvp 4, the table's reference split
+REFERENCE_SPLIT = {"tp": 8.0, "ep": 4.0, "pp": 1.0, "kvp": 4.0}
+QS = (2.0, 3.0, 5.0, 8.0)
+REFERENCE_Q = 5.0
+BASELINE = "reference"
+OVERLAPS = ("overlap_tp", "overlap_kv", "overlap_ep", "overlap_layout")
+# Designs are filled up to a multiple of this, so that one compilation serves several models.
+DESIGN_BLOCK = 256
+
+# Dimension -> label of a value -> what it does to hardware fields: ("scale" or "set", number).
+Change = Mapping[str, tuple[str, float]]
+HARDWARE: dict[str, dict[str, Change]] = {
+    "capacity": {
+        "-25 %": {"hbm_bytes": ("scale", 0.75)},
+        "+25 %": {"hbm_bytes": ("scale", 1.25)},
+    },
+    "bandwidth": {
+        "-25 %": {"hbm_bw": ("scale", 0.75)},
+        "+25 %": {"hbm_bw": ("scale", 1.25)},
+    },
+    "interconnect": {
+        "448 GB/s": {"intra_bw": ("set", 448 * GB), "inter_bw": ("set", 448 * GB)},
+    },
+    "latency": {
+        "0": {"intra_latency": ("set", 0.0), "inter_latency": ("set", 0.0)},
+        "20 us": {"intra_latency": ("set", 20 * US), "inter_latency": ("set", 20 * US)},
+    },
+    "overlap": {
+        "0": dict.fromkeys(OVERLAPS, ("set", 0.0)),
+        "0.3": dict.fromkeys(OVERLAPS, ("set", 0.3)),
+    },
+    "CP ring tail": {
+        "0": {"cp_ring_tail": ("set", 0.0)},
+        "0.5": {"cp_ring_tail": ("set", 0.5)},
+    },
+}
+# Dimension -> label -> degrees that designs must have; all others are searched.
+SPLITS: dict[str, dict[str, dict[str, float]]] = {
+    "split": {"reference split": REFERENCE_SPLIT},
+    "TP": {f"tp={k}": {"tp": float(k)} for k in (1, 2, 4, 8, 16)},
+    "EP": {f"ep={k}": {"ep": float(k)} for k in (1, 4, 8, 16, 32)},
+    "PP": {f"pp={k}": {"pp": float(k)} for k in (1, 2, 4)},
+    "KV": {
+        **{f"kvp={k}": {"kvp": float(k)} for k in (1, 2, 4, 8)},
+        "Helix only": {"kv_mode": KV_HELIX},
+        "pass-Q only": {"kv_mode": KV_CP},
+    },
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Study:
+    """Who wins under every variation.
+
+    Attributes:
+        rows: one per (convention, model, dimension, value, q, context): `speedup` of the twin over
+            the MoE (None where either is infeasible), `winner` (`dense`, `moe`, `neither`), the
+            `reference_winner` of the same cell, and whether it `flips`.
+        factorial: one per (convention, model, q, context): over all combinations of the hardware
+            dimensions, `combinations` with a winner, `dense_share` of them that the twin wins, and
+            `flipped_by`: by how much the share of flips is larger with a dimension's value than
+            with its reference value.
+    """
+
+    rows: list[dict[str, Any]]
+    factorial: list[dict[str, Any]]
+
+
+def _changed(inputs: Inputs, change: Change) -> Inputs:
+    fields = {}
+    for name, (how, number) in change.items():
+        value = np.asarray(read(inputs, name))
+        fields[name] = value * number if how == "scale" else np.full_like(value, number)
+    return write(inputs, fields)
+
+
+def _stacked(parts: Sequence[Inputs]) -> Inputs:
+    stacked: Inputs = jax.tree.map(lambda *x: np.concatenate(x), *parts)
+    return stacked
+
+
+def _filled(designs: Designs, keep: np.ndarray, count: int) -> Designs:
+    """The kept designs, repeated up to `count`: the same shape for every subset."""
+    at = np.flatnonzero(keep)
+    filled: Designs = take(designs, np.concatenate([at, np.full(count - len(at), at[0])]))
+    return filled
+
+
+def _subset(designs: Designs, degrees: Mapping[str, float]) -> np.ndarray:
+    columns = [np.asarray(getattr(designs.partition, name)) == v for name, v in degrees.items()]
+    kept: np.ndarray = np.logical_and.reduce(columns)
+    if set(degrees) == {"kv_mode"} and degrees["kv_mode"] == KV_CP:  # at kvp = 1 there is no ring
+        kept = kept | (np.asarray(designs.partition.kvp) == 1)
+    return kept
+
+
+def _verdicts(score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Speed-up (NaN where undefined) and winner of every twin, from scores (..., variant, cell)."""
+    moe, dense = score[..., :1, :], score[..., 1:, :]
+    with np.errstate(invalid="ignore"):
+        gain = np.where(np.isfinite(moe) & np.isfinite(dense), dense / moe, np.nan)
+        names = np.where(dense > moe, "dense", "moe")
+    return gain, np.where(np.isfinite(moe) | np.isfinite(dense), names, "neither")
+
+
+def _one_at_a_time(
+    stated: Problem, designs: Designs, count: int
+) -> tuple[list[tuple[str, str]], np.ndarray]:
+    """Labels (dimension, value) and scores (scenario, variant, context), the reference first."""
+    everything = _filled(designs, np.ones(len(np.asarray(designs.partition.tp)), bool), count)
+    labels = [(BASELINE, BASELINE)]
+    scenarios: list[Change] = [{}]
+    for dimension, values in HARDWARE.items():
+        labels += [(dimension, value) for value in values]
+        scenarios += values.values()
+    rows = _stacked([_changed(stated.inputs, change) for change in scenarios])
+    score = np.asarray(best_of(rows, everything, stated.objective).score)
+    scores = [score.reshape(len(scenarios), -1)]
+    for dimension, choices in SPLITS.items():
+        for value, degrees in choices.items():
+            # A twin has one expert: what the degree asks of the mixture is 1 for it.
+            of_twins = {**degrees, "ep": 1.0} if "ep" in degrees else degrees
+            keeps = _subset(designs, degrees), _subset(designs, of_twins)
+            if not all(keep.any() for keep in keeps):
+                continue
+            moe, twins = (
+                best_of(stated.inputs, _filled(designs, keep, count), stated.objective).score
+                for keep in keeps
+            )
+            labels.append((dimension, value))
+            scores.append(np.where(np.asarray(stated.inputs.q) > 0, twins, moe)[None])
+    return labels, np.concatenate(scores).reshape(len(labels), stated.shape[0], -1)
+
+
+def _factorial(
+    stated: Problem, designs: Designs, count: int, winners: np.ndarray
+) -> list[dict[str, Any]]:
+    """Every combination of the hardware dimensions, reference values included, per twin cell."""
+    choices = [[BASELINE, *values] for values in HARDWARE.values()]
+    combinations = list(product(*choices))
+    parts = []
+    for combination in combinations:
+        change: dict[str, tuple[str, float]] = {}
+        for dimension, value in zip(HARDWARE, combination, strict=True):
+            change |= HARDWARE[dimension].get(value, {})
+        parts.append(_changed(stated.inputs, change))
+    everything = _filled(designs, np.ones(len(np.asarray(designs.partition.tp)), bool), count)
+    score = np.asarray(best_of(_stacked(parts), everything, stated.objective).score)
+    _, names = _verdicts(score.reshape(len(combinations), stated.shape[0], -1))
+    table = np.array(combinations)
+    rows = []
+    for twin, cell in np.ndindex(names.shape[1:]):
+        own, usual = names[:, twin, cell], winners[twin, cell]
+        valid = (own != "neither") & (usual != "neither")
+        flips = valid & (own != usual)
+        by: dict[str, float] = {}
+        for k, (dimension, values) in enumerate(HARDWARE.items()):
+            usually = flips[table[:, k] == BASELINE].mean()
+            more = {value: float(flips[table[:, k] == value].mean() - usually) for value in values}
+            by |= {f"{dimension} {value}": share for value, share in more.items() if share > 0}
+        rows.append(
+            {
+                "q": stated.variants[twin + 1].q,
+                "context": float(stated.axes[2].values[cell]),
+                "reference_winner": str(usual),
+                "combinations": int((own != "neither").sum()),
+                "dense_share": float((own == "dense").sum() / max(1, (own != "neither").sum())),
+                "flipped_by": by,
+            }
+        )
+    return rows
+
+
+def study(
+    models: Mapping[str, ModelSpec],
+    hardware: HardwareSpec,
+    *,
+    contexts: Sequence[float] = CONTEXTS,
+    qs: Sequence[float] = QS,
+    conventions: Sequence[str] = tuple(CONVENTIONS),
+    gpus: int = GPUS,
+) -> Study:
+    """Vary every dimension of the paper's Table 2, one at a time and in all combinations.
+
+    Args:
+        models: mixtures of experts by name; the paper's are Grok-1, Qwen3-235B, DeepSeek-V3 and
+            Switch-C.
+        hardware: the reference accelerator.
+        contexts: lengths [tokens]; the dimension "context".
+        qs: quality factors of the twins; the dimension "q".
+        conventions: names of the accountings.
+        gpus: GPUs of every deployment.
+
+    Raises:
+        ValueError: wrong inputs, or a model without experts.
+    """
+    dense = [name for name, model in models.items() if scalar(model.experts) <= 1]
+    if dense:
+        raise ValueError(f"{', '.join(dense)}: no experts, so there is no twin to compare with")
+    rows, factorial = list[dict[str, Any]](), list[dict[str, Any]]()
+    for convention, (name, model) in product(conventions, models.items()):
+        stated = problem(
+            model, hardware, gpus=[gpus], contexts=contexts, qs=qs, convention=convention
+        )
+        count = len(np.asarray(stated.designs.partition.tp))
+        padded = DESIGN_BLOCK * -(-count // DESIGN_BLOCK)
+        labels, score = _one_at_a_time(stated, stated.designs, padded)
+        gain, winner = _verdicts(score)
+        head = {"convention": convention, "model": name}
+        for at in np.ndindex(gain.shape):
+            scenario, twin, cell = at
+            dimension, value = labels[scenario]
+            rows.append(
+                {
+                    **head,
+                    "dimension": dimension,
+                    "value": value,
+                    "q": stated.variants[twin + 1].q,
+                    "context": float(stated.axes[2].values[cell]),
+                    "speedup": float(gain[at]) if np.isfinite(gain[at]) else None,
+                    "winner": str(winner[at]),
+                    "reference_winner": str(winner[0, twin, cell]),
+                    "flips": {str(winner[at]), str(winner[0, twin, cell])} == {"dense", "moe"},
+                }
+            )
+        found = _factorial(stated, stated.designs, padded, winner[0])
+        factorial += [{**head, **row} for row in found]
+    return Study(rows, factorial)
+
+
+def summary(result: Study) -> list[dict[str, Any]]:
+    """Per convention, dimension and value: how often the dense twin wins, and what flips.
+
+    `flips` counts cells (model, q, context) whose winner differs from the reference's, `to_dense`
+    those that the twin takes over; `where` lists models with the contexts at which they flip at
+    `q`: the reference 5, or the first q where that is not among them.
+    """
+    qs = list(dict.fromkeys(row["q"] for row in result.rows))
+    shown = REFERENCE_Q if REFERENCE_Q in qs else next(iter(qs), REFERENCE_Q)
+    groups: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
+    for row in result.rows:
+        groups[row["convention"], row["dimension"], row["value"]].append(row)
+    varied = [(name, value) for name, values in HARDWARE.items() for value in values]
+    varied += [(name, value) for name, values in SPLITS.items() for value in values]
+    order = [(name, *at) for name in CONVENTIONS for at in [(BASELINE, BASELINE), *varied]]
+    found = []
+    for convention, dimension, value in sorted(groups, key=order.index):
+        rows = groups[convention, dimension, value]
+        where: dict[str, list[float]] = defaultdict(list)
+        for row in rows:
+            if row["flips"] and row["q"] == shown:
+                where[row["model"]].append(row["context"])
+        found.append(
+            {
+                "convention": convention,
+                "dimension": dimension,
+                "value": value,
+                "cells": sum(row["winner"] != "neither" for row in rows),
+                "dense_wins": sum(row["winner"] == "dense" for row in rows),
+                "flips": sum(row["flips"] for row in rows),
+                "to_dense": sum(row["flips"] and row["winner"] == "dense" for row in rows),
+                "q": shown,
+                "where": dict(where),
+            }
+        )
+    return found
+
+
+def steadiness(result: Study) -> dict[str, tuple[int, int]]:
+    """By convention: cells with one winner in all combinations of hardware, and cells with any."""
+    counts: dict[str, tuple[int, int]] = {}
+    for row in result.factorial:
+        steady, cells = counts.get(row["convention"], (0, 0))
+        decided = row["combinations"] > 0
+        agrees = decided and row["dense_share"] in (0.0, 1.0)
+        counts[row["convention"]] = steady + agrees, cells + decided
+    return counts

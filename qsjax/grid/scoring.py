@@ -1,0 +1,208 @@
+"""Scores of designs with their feasibility, the tie rule, and the counts of reasons."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from qsjax.cost.decode import StepCost, decode_parts
+from qsjax.cost.feasibility import REASONS
+from qsjax.records.scenario import Records
+from qsjax.records.specs import Convention
+
+Objective = Literal["tokens_per_s_per_gpu", "tokens_per_s_per_user", "tokens_per_s", "tpot"]
+# Rules that need memory; the others hold for a partition as such.
+MEMORY_RULES = ("weights do not fit", "no sequence fits", "batch does not fit")
+# Grids run long, so their loops are compiled for the widest vectors.
+WIDE = {"xla_cpu_prefer_vector_width": 512, "xla_cpu_enable_fast_min_max": True}
+# Scores this close (relative) count as equal; then fewest GPUs wins, then the lowest index.
+TIE_TOLERANCE = 1e-9
+# The name of the count of feasible designs, beside those of `REASONS`.
+FEASIBLE = "feasible"
+# The axis of the designs, ahead of the kept axis along the vectors.
+DESIGNS = -2
+
+
+class Choice(NamedTuple):
+    """One design per kept cell: flat position over the searched axes, and its score."""
+
+    position: jax.Array
+    score: jax.Array
+
+
+class Scored(NamedTuple):
+    """Scores of a block or of a part of it.
+
+    Attributes:
+        score: what is maximised; `lowest` or less where a design is infeasible.
+        gpus: GPUs of each design, where they may differ within a kept cell.
+        feasible: where it runs, on the axes that this depends on.
+        broken: where each reason holds, likewise.
+        metrics: further numbers of each design that are asked for.
+    """
+
+    score: jax.Array
+    gpus: jax.Array | None
+    feasible: jax.Array
+    broken: dict[str, jax.Array]
+    metrics: tuple[jax.Array, ...] = ()
+
+
+# Counts that `count_together` made, by the names of their flags.
+Codes = dict[tuple[str, ...], jax.Array]
+
+
+class Reduced(NamedTuple):
+    """What is kept of a block: choices and counts per kept cell; `second` only if asked for."""
+
+    best: Choice
+    second: Choice | None
+    feasible: jax.Array
+    reasons: jax.Array
+
+
+def check_objective(name: str) -> None:
+    """Raise `ValueError` for a name that is no objective."""
+    known = get_args(Objective)
+    if name not in known:
+        raise ValueError(f"unknown objective {name!r}; give one of {', '.join(known)}")
+
+
+def score_of(step: StepCost, objective: Objective) -> jax.Array:
+    """What is maximised: the objective, or its negative where less is better.
+
+    Raises:
+        ValueError: no such objective.
+    """
+    check_objective(objective)
+    value: jax.Array = getattr(step, objective)
+    return -value if objective == "tpot" else value
+
+
+def tolerance(dtype: jax.typing.DTypeLike) -> float:
+    """Relative difference up to which scores count as equal; float32 cannot tell less apart."""
+    return max(TIE_TOLERANCE, 4.0 * float(np.finfo(np.dtype(dtype)).eps))
+
+
+def pick_best(score: Any, is_feasible: Any, gpus: Any, xp: Any = jnp) -> Choice:
+    """Best feasible entry along the last axis, by the tie rule; index 0 where there is none.
+
+    `xp` is the module that computes it, jax.numpy or numpy.
+    """
+    masked = xp.where(is_feasible, score, -xp.inf)
+    best = xp.max(masked, axis=-1, keepdims=True)
+    is_tied = is_feasible & (masked >= best - tolerance(masked.dtype) * xp.abs(best))
+    cost = xp.where(is_tied, gpus, xp.inf)
+    index = xp.argmin(cost, axis=-1)
+    return Choice(index, xp.take_along_axis(masked, index[..., None], axis=-1)[..., 0])
+
+
+def lowest(dtype: jax.typing.DTypeLike) -> float:
+    """Infeasible designs score this or less, feasible ones more."""
+    return float(np.finfo(np.dtype(dtype)).min)
+
+
+def scores_of(
+    step: StepCost,
+    broken: dict[str, jax.Array],
+    gpus: ArrayLike | None,
+    objective: Objective,
+    is_allowed: jax.Array | None = None,
+) -> Scored:
+    """Score of every design, computed once, with its feasibility in the same number.
+
+    One number for each design is all that the choice reads; what is counted besides has the axes
+    that it depends on, often far fewer.
+
+    Args:
+        step: costs of the block.
+        broken: rules that it breaks, from `decode_parts`.
+        gpus: the GPU count if it is prescribed; all feasible designs have it then.
+        objective: what is maximised.
+        is_allowed: further condition on feasible designs.
+    """
+    is_legal = fits = jnp.ones((), bool)
+    for name, is_broken in broken.items():
+        if name in MEMORY_RULES:
+            fits = fits & ~is_broken
+        else:
+            is_legal = is_legal & ~is_broken
+    if is_allowed is not None:
+        fits = fits & is_allowed
+    # Two numbers below every score, or XLA joins the conditions, and no arithmetic is skipped where
+    # the design alone is illegal.
+    score = score_of(step, objective)
+    score = jnp.where(is_legal, score, lowest(score.dtype))
+    score = jnp.where(fits, score, -jnp.inf)
+    feasible = is_legal & fits
+    return Scored(score, step.gpus if gpus is None else None, feasible, broken)
+
+
+def scores(records: Records, convention: Convention, objective: Objective) -> Scored:
+    """`scores_of` of broadcast records."""
+    step, broken = decode_parts(*records[:4], convention, records.gpus)
+    return scores_of(step, broken, records.gpus, objective)
+
+
+def _fitting(designs: int) -> tuple[int, int]:
+    """Bits of a count of designs, and how many counts share a 32-bit number."""
+    bits = designs.bit_length()
+    return bits, max(1, 31 // bits)
+
+
+def count_together(flags: Sequence[jax.Array]) -> jax.Array:
+    """Designs for which each flag holds, along the axis `DESIGNS`; the flags have one shape.
+
+    Returns:
+        Counts along a new first axis, several in one number: `apart` takes them apart.
+    """
+    bits, fitting = _fitting(flags[0].shape[DESIGNS])
+    codes = []
+    for at in range(0, len(flags), fitting):
+        code = jnp.zeros(flags[0].shape, jnp.int32)
+        for k, flag in enumerate(flags[at : at + fitting]):
+            code = code | jnp.where(flag, jnp.int32(1 << k * bits), jnp.int32(0))
+        codes.append(jnp.sum(code, axis=DESIGNS, dtype=jnp.int32))
+    return jnp.stack(codes)
+
+
+def apart(codes: jax.Array, number: int, designs: int) -> jax.Array:
+    """The counts that `count_together` made of `number` flags of so many designs."""
+    bits, fitting = _fitting(designs)
+    shifts = (bits * jnp.arange(fitting, dtype=jnp.int32)).reshape(1, -1, *(1,) * (codes.ndim - 1))
+    counts: jax.Array = (codes[:, None] >> shifts) & jnp.int32((1 << bits) - 1)
+    return counts.reshape(-1, *codes.shape[1:])[:number]
+
+
+def ranked(x: jax.Array, rank: int) -> jax.Array:
+    """`x` with axes of length 1 ahead, up to the rank."""
+    return x.reshape((1,) * (rank - x.ndim) + x.shape)
+
+
+def of_shape(scored: Scored, shape: tuple[int, ...]) -> Scored:
+    """The scores and metrics broadcast to the shape, all other arrays to its rank."""
+    score, *metrics = (jnp.broadcast_to(x, shape) for x in (scored.score, *scored.metrics))
+    others = (scored.gpus, scored.feasible, scored.broken)
+    gpus, feasible, broken = jax.tree.map(lambda x: ranked(x, len(shape)), others)
+    return Scored(score, gpus, feasible, broken, tuple(metrics))
+
+
+def count_designs(scored: Scored) -> Codes:
+    """Designs that are feasible (`FEASIBLE`), and with each reason, along the axis `DESIGNS`."""
+    flags = {FEASIBLE: scored.feasible, **scored.broken}
+    designs = scored.score.shape[DESIGNS]
+    counts: Codes = {}
+    for shape in {flag.shape: None for flag in flags.values()}:
+        names = tuple(name for name, flag in flags.items() if flag.shape == shape)
+        full = (*shape[:DESIGNS], designs, *shape[DESIGNS + 1 :])
+        counts[names] = count_together([jnp.broadcast_to(flags[name], full) for name in names])
+    return counts
+
+
+def stacked(counts: dict[str, Any], shape: tuple[int, ...], xp: Any = jnp) -> Any:
+    """Counts of each reason of `REASONS`, along a new first axis; `xp` as for `pick_best`."""
+    none = xp.zeros(shape, xp.int32)
+    return xp.stack([xp.broadcast_to(counts.get(name, none), shape) for name in REASONS])

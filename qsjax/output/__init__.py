@@ -1,0 +1,1 @@
+"""Results as files, folders and a page."""

@@ -1,0 +1,286 @@
+"""Interactive figures as data: what stands where, and what a pointer over it says."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from qsjax.plotting import style
+from qsjax.plotting.ledgers import by_resource
+from qsjax.plotting.rows import METRICS, design, series, why_infeasible
+from qsjax.plotting.scales import tokens
+from qsjax.plotting.style import Row
+from qsjax.records.specs import DEGREES
+
+Chart = dict[str, Any]
+Tip = list[tuple[str, str]]
+
+_DASHES = ("", "7 3", "2 2", "8 3 2 3", "4 2 1 2")
+_MARKS = ("circle", "square", "triangle", "diamond", "down")
+CONVENTION_DASH = {"physical": "", "paper": "6 4"}
+
+
+def charts(tables: dict[str, list[dict[str, Any]]], convention: str, tag: str) -> list[Chart]:
+    """Every figure that the rows of a folder allow.
+
+    Args:
+        tables: rows by name.
+        convention: the accounting of the folder's results.
+        tag: tells folders apart in titles; empty if there is one.
+    """
+    found: list[Chart] = []
+    for rows in tables.values():
+        for fits, draw in _KINDS:
+            usable = [row for row in rows if fits(row)]
+            if usable and len(usable) >= len(rows) // 2:
+                found += [chart for chart in draw(rows, convention) if chart["series"]]
+    for chart in found:
+        chart["title"] += f" ({tag})" if tag else ""
+    return found
+
+
+def _has(*names: str) -> Callable[[Row], bool]:
+    return lambda row: all(row.get(name) is not None for name in names)
+
+
+def _tip(row: Row, *extra: tuple[str, str]) -> Tip:
+    """The design behind a point, as lines of a tooltip."""
+    lines: Tip = [*extra]
+    if any(row.get(name) for name in DEGREES):
+        lines.append(("design", design(row) + (" cp" if row.get("kv_mode") == "cp" else "")))
+    known = {
+        "batch": "batch per replica",
+        "tpot_ms": "TPOT [ms]",
+        "tokens_per_s_per_gpu": "tokens/s/GPU",
+        "tokens_per_s_per_user": "tokens/s/user",
+        "bound_by": "bound by",
+        "usd_per_million_tokens": "USD per million tokens",
+    }
+    lines += [(text, _text(row[name])) for name, text in known.items() if row.get(name) is not None]
+    return lines
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
+    return str(value)
+
+
+def _look(looks: dict[str, style.Look], name: str) -> dict[str, str]:
+    at = list(looks).index(name)
+    return {"colour": looks[name].colour, "mark": _MARKS[at % len(_MARKS)],
+            "dash": _DASHES[at % len(_DASHES)]}  # fmt: skip
+
+
+def _named(row: Row) -> str | None:
+    """The name that the rows of some verbs carry; others are named by their variant."""
+    return row.get("label") or row.get("subject")
+
+
+def _label(row: Row) -> str:
+    return _named(row) or style.variant_label(row)
+
+
+def _looks(rows: Sequence[Row]) -> dict[str, style.Look]:
+    if any(_named(row) for row in rows):
+        return style.category_looks([_label(row) for row in rows])
+    return style.variant_looks(rows)
+
+
+def _over_context(rows: Sequence[Row], convention: str) -> list[Chart]:
+    looks, found = _looks(rows), []
+    counts = sorted({row.get("gpus") or 0 for row in rows})
+    for (label, gpus), members in series(rows, lambda r: (_label(r), r.get("gpus"))).items():
+        points = []
+        for row in sorted(members, key=lambda r: r["context"]):
+            where = ("context", tokens(row["context"]))
+            if row.get("is_feasible", True) and row.get("tokens_per_s_per_gpu") is not None:
+                points.append({"x": row["context"], "y": row["tokens_per_s_per_gpu"],
+                               "tip": _tip(row, where)})  # fmt: skip
+            else:
+                why = why_infeasible(row).replace("\n", " ")
+                points.append({"x": row["context"], "y": None,
+                               "tip": [where, ("infeasible", why)]})  # fmt: skip
+        line = {"name": label, "variant": label, "convention": convention, "points": points}
+        line |= _look(looks, label)
+        if len(counts) > 1:
+            dash = _DASHES[counts.index(gpus or 0) % len(_DASHES)]
+            line |= {"name": f"{label}, {gpus} GPUs", "dash": dash}
+        found.append(line)
+    return [
+        {"title": "Throughput of the best design over context", "kind": "line", "series": found,
+         "x": {"label": "context [tokens]", "scale": "tokens"},
+         "y": {"label": METRICS["tokens_per_s_per_gpu"], "scale": "log"}}
+    ]  # fmt: skip
+
+
+def _subjects(rows: Sequence[Row], convention: str) -> list[Chart]:
+    """A comparison: one table, and one figure, for each accounting."""
+    counted = str(rows[0].get("convention") or convention)
+    return [
+        chart | {"title": f"{chart['title']}, {counted} accounting"}
+        for chart in _over_context(rows, counted)
+    ]
+
+
+def _is_factor(row: Row) -> bool:
+    """Whether a row compares with the MoE in one number; draws have quantiles there."""
+    return _has("variant", "context")(row) and isinstance(row.get("speedup_over_moe"), int | float)
+
+
+def _speedups(rows: Sequence[Row], convention: str) -> list[Chart]:
+    looks, found = _looks(rows), []
+    head = "speedup_over_moe"
+    keys = {
+        key: key.removeprefix(head).lstrip("_") or convention
+        for row in rows for key in row if key.startswith(head)
+    }  # fmt: skip
+    twins = [row for row in rows if row["variant"] != "moe" and row.get("is_feasible", True)]
+    several = len({row.get("gpus") for row in rows}) > 1
+    for (label, gpus), members in series(twins, lambda r: (_label(r), r.get("gpus"))).items():
+        for key, name in keys.items():
+            points = [
+                {"x": row["context"], "y": row[key],
+                 "tip": _tip(row, ("context", tokens(row["context"])),
+                             (f"over the MoE, {name}", f"{row[key]:.3g}x"))}
+                for row in sorted(members, key=lambda r: r["context"]) if row.get(key)
+            ]  # fmt: skip
+            text = f"{label}, {gpus} GPUs, {name}" if several else f"{label}, {name}"
+            found.append({"name": text, "variant": label, "convention": name, "points": points,
+                          **_look(looks, label),
+                          "dash": CONVENTION_DASH.get(name, "2 2")})  # fmt: skip
+    return [
+        {"title": "Dense twin over MoE, under both accountings", "kind": "line", "series": found,
+         "x": {"label": "context [tokens]", "scale": "tokens"},
+         "y": {"label": METRICS[head], "scale": "log"}, "reference": 1.0}
+    ]  # fmt: skip
+
+
+def _breakdown(rows: Sequence[Row], convention: str) -> list[Chart]:
+    usable = [row for row in rows if row.get("terms") and row.get("is_feasible", True)]
+    several = len({row.get("gpus") for row in usable}) > 1
+    bars = []
+    for row in sorted(usable, key=lambda r: (r.get("gpus") or 0, r["context"])):
+        label = _label(row)
+        place = tokens(row["context"]) + (f" · {row['gpus']} GPUs" if several else "")
+        for resource, value in by_resource(row["terms"]).items():
+            share = f"{value:.3g} ms, {100 * value / row['tpot_ms']:.0f} % of TPOT"
+            bars.append({"place": place, "variant": label, "part": resource, "y": value,
+                         "tip": [(resource, share), *_tip(row)]})  # fmt: skip
+    colours = {name: look.colour for name, look in style.RESOURCES.items()}
+    found = [
+        {"name": label, "variant": label, "convention": convention, "colour": "#888", "mark": "",
+         "dash": "", "points": points}
+        for label, points in series(bars, lambda bar: bar["variant"]).items()
+    ]  # fmt: skip
+    return [
+        {"title": "Where the time of a token goes", "kind": "stack", "series": found,
+         "parts": colours, "x": {"label": "context [tokens]", "scale": "category"},
+         "y": {"label": METRICS["tpot_ms"], "scale": "linear"}}
+    ]  # fmt: skip
+
+
+def _is_design(row: Row) -> bool:
+    """Whether a row may be a point of a front; winners of a sweep's cells have no variant."""
+    is_named = row.get("label") is not None or row.get("variant") is not None
+    return is_named and _has("tokens_per_s_per_user", "tokens_per_s_per_gpu")(row)
+
+
+def _front(rows: Sequence[Row], convention: str) -> list[Chart]:
+    """Only where several designs stand for one variant and context: a front, not an optimum."""
+    groups = series(rows, lambda row: (_label(row), row.get("context"), row.get("gpus")))
+    if max(len(members) for members in groups.values()) < 2:
+        return []
+    looks, found = _looks(rows), []
+    several = len({row.get("context") for row in rows}) > 1
+    for (label, context, _), members in groups.items():
+        points = [
+            {"x": row["tokens_per_s_per_user"], "y": row["tokens_per_s_per_gpu"], "tip": _tip(row)}
+            for row in sorted(members, key=lambda r: r["tokens_per_s_per_user"])
+        ]
+        name = f"{label}, {tokens(context)}" if several and context else label
+        found.append({"name": name, "variant": label, "convention": convention, "points": points,
+                      **_look(looks, label)})  # fmt: skip
+    return [
+        {"title": "Throughput against interactivity", "kind": "step", "series": found,
+         "x": {"label": METRICS["tokens_per_s_per_user"], "scale": "log"},
+         "y": {"label": METRICS["tokens_per_s_per_gpu"], "scale": "log"}}
+    ]  # fmt: skip
+
+
+def _elasticities(rows: Sequence[Row], convention: str) -> list[Chart]:
+    """A figure for each metric and number of GPUs."""
+    parts = series(rows, lambda row: (row.get("metric"), row.get("gpus")))
+    found = []
+    for (metric, gpus), cells in parts.items():
+        title = "Elasticities over context"
+        if len(parts) > 1:
+            title += "".join(f", {text}" for text in (metric, gpus and f"{gpus:g} GPUs") if text)
+        found.append(
+            {"title": title, "kind": "line", "reference": 0.0,
+             "series": _of_one_metric(cells, convention),
+             "x": {"label": "context [tokens]", "scale": "tokens"},
+             "y": {"label": f"elasticity of {metric or 'the metric'} [1]", "scale": "linear"}}
+        )  # fmt: skip
+    return found
+
+
+def _of_one_metric(rows: Sequence[Row], convention: str) -> list[Chart]:
+    """Lines of the parameters that move a metric most; colours tell variants apart, marks these."""
+    looks, found = style.variant_looks(rows), []
+    usable = [row for row in rows if row["elasticity"] is not None]
+    groups = series(usable, lambda row: row["parameter"])
+    size = {name: max(abs(row["elasticity"]) for row in own) for name, own in groups.items()}
+    # As many as there are marks; the table has them all.
+    most = sorted((name for name in size if size[name] >= 5e-3), key=lambda n: -size[n])
+    most = most[: len(_MARKS)]
+    for (label, parameter), members in series(
+        usable, lambda row: (style.variant_label(row), row["parameter"])
+    ).items():
+        if parameter not in most:
+            continue
+        points = [
+            {"x": row.get("context", 1.0), "y": row["elasticity"],
+             "tip": [("parameter", parameter), ("context", tokens(row.get("context", 1.0))),
+                     ("elasticity", f"{row['elasticity']:+.3f}")]}
+            for row in sorted(members, key=lambda r: r.get("context", 1.0))
+        ]  # fmt: skip
+        at = most.index(parameter)
+        found.append({"name": f"{label}: {parameter}", "variant": label, "points": points,
+                      "convention": members[0].get("convention") or convention,
+                      "colour": looks[label].colour, "mark": _MARKS[at],
+                      "dash": _DASHES[at]})  # fmt: skip
+    return found
+
+
+def _parity(rows: Sequence[Row], convention: str) -> list[Chart]:
+    usable = [row for row in rows if row.get("predicted") and row.get("measured")]
+    key = next((k for k in ("gpu", "hardware", "category") if usable and usable[0].get(k)), "id")
+    groups = series(usable, lambda row: str(row.get(key)))
+    looks = style.category_looks(sorted(groups))
+    shown = ("id", "model", "gpu", "category", "error_pct")
+    found = [
+        {"name": f"{name} ({len(groups[name])})", "variant": name, "convention": convention,
+         "points": [
+             {"x": row["measured"], "y": row["predicted"],
+              "tip": [*((k, _text(row[k])) for k in shown if row.get(k) is not None),
+                      ("measured", _text(row["measured"])),
+                      ("predicted", _text(row["predicted"]))]}
+             for row in groups[name]
+         ], **_look(looks, name)}
+        for name in looks
+    ]  # fmt: skip
+    return [
+        {"title": "Predicted against measured", "kind": "points", "series": found, "parity": True,
+         "x": {"label": "measured (in each record's unit)", "scale": "log"},
+         "y": {"label": "predicted (in the same unit)", "scale": "log"}}
+    ]  # fmt: skip
+
+
+_KINDS: tuple[tuple[Callable[[Row], bool], Callable[[Sequence[Row], str], list[Chart]]], ...] = (
+    (_has("variant", "context", "gpus", "cells_feasible"), _over_context),
+    (_has("subject", "context", "is_feasible"), _subjects),
+    (_is_factor, _speedups),
+    (_has("variant", "context", "terms", "tpot_ms"), _breakdown),
+    (_is_design, _front),
+    (_has("variant", "parameter", "elasticity"), _elasticities),
+    (_has("predicted", "measured"), _parity),
+)

@@ -1,0 +1,97 @@
+"""The page: data, style and script in one file."""
+
+import json
+from collections.abc import Sequence
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from qsjax.output.files import finite, write_atomically
+from qsjax.output.report.charts import charts
+from qsjax.output.report.reading import MOST_ROWS, Folder, flat, read
+from qsjax.plotting import style
+from qsjax.records.specs import CONVENTIONS
+
+
+def _convention(folder: Folder) -> str:
+    named = folder.summary.get("convention") or folder.inputs.get("flags", {}).get("convention")
+    return str(named or next(iter(CONVENTIONS)))
+
+
+def _table(folder: str, name: str, rows: Sequence[dict[str, Any]], convention: str) -> Any:
+    shown = flat(rows)
+    columns = list(dict.fromkeys(key for row in shown for key in row))
+    # Terms and reasons are the fine print; they fold away behind one button.
+    fine = [column for column in columns if "." in column]
+    variants = [style.variant_label(row) if "variant" in row else None for row in shown]
+    return {
+        "name": name,
+        "folder": folder,
+        "columns": columns,
+        "fine": fine if len(fine) < len(columns) else [],
+        "rows": [[row.get(column) for column in columns] for row in shown],
+        "variants": variants,
+        "convention": convention,
+        "left_out": max(0, len(rows) - MOST_ROWS),
+    }
+
+
+def payload(folders: Sequence[Folder]) -> dict[str, Any]:
+    """Everything that the page shows, as JSON knows it."""
+    several = len(folders) > 1
+    content: dict[str, Any] = {
+        "version": version("qsjax"),
+        "folders": [],
+        "charts": [],
+        "tables": [],
+    }
+    for folder in folders:
+        convention = _convention(folder)
+        command = [str(word) for word in folder.inputs.get("command", [])]
+        content["folders"].append(
+            {
+                "name": folder.name,
+                "command": " ".join(["qsjax", *command]) if command else "",
+                "summary": folder.summary,
+                "inputs": folder.inputs,
+                "pictures": folder.pictures,
+            }
+        )
+        content["charts"] += charts(folder.tables, convention, folder.name if several else "")
+        content["tables"] += [
+            _table(folder.name if several else "", name, rows, convention)
+            for name, rows in folder.tables.items()
+        ]
+    cleaned: dict[str, Any] = finite(content)
+    return cleaned
+
+
+def html(folders: Sequence[Folder]) -> str:
+    """One HTML page that needs no network: it holds its data, style and script."""
+    assets = files("qsjax.output.report") / "assets"
+    # "<" could end the script element early; JSON allows it written as an escape.
+    data = json.dumps(payload(folders), allow_nan=False).replace("<", "\\u003c")
+    page = (assets / "page.html").read_text(encoding="utf-8")
+    for name in ("report.css", "report.js"):
+        page = page.replace(f"/*{name}*/", (assets / name).read_text(encoding="utf-8"))
+    return page.replace("/*data*/", data)
+
+
+def write(folders: Sequence[Path], out: Path) -> Path:
+    """Write the page of `folders` to `out`/report.html, in one step; its path.
+
+    Raises:
+        ValueError: a folder cannot be read; the message lists all problems of all folders.
+    """
+    found, problems = [], []
+    for folder in folders:
+        try:
+            found.append(read(folder))
+        except ValueError as error:
+            problems.append(str(error))
+    if problems:
+        raise ValueError("\n".join(problems))
+    target = out / "report.html"
+    write_atomically(target, html(found))
+    return target

@@ -1,0 +1,91 @@
+"""What hardware costs: a sum of power laws that must grow with everything that may be chosen."""
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+
+import numpy as np
+
+from qsjax.grid.parameters import GROUPS, HARDWARE_PARAMETERS, bounds
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Price:
+    """Cost of one quantity: `cost` at the reference value, growing with value^`exponent`."""
+
+    cost: float
+    exponent: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CostModel:
+    """Cost of hardware in any unit (USD, W, mm2): a sum of power laws.
+
+    Attributes:
+        prices: by hardware field or group (`flops`, `link_bw`), each relative to the reference
+            hardware; these are the quantities that the design may choose.
+        base: cost that does not depend on them.
+    """
+
+    prices: Mapping[str, Price]
+    base: float = 0.0
+
+
+def members(quantity: str) -> tuple[str, ...]:
+    """Hardware fields that a quantity scales."""
+    return GROUPS.get(quantity, (quantity,))
+
+
+def check_cost(model: CostModel, budget: float | None = None) -> None:
+    """Raise one `ValueError` with everything that makes a cost model unusable.
+
+    A quantity whose cost does not grow with it would become infinite.
+    """
+    found = []
+    known = [*HARDWARE_PARAMETERS, "flops", "link_bw"]
+    for name, price in model.prices.items():
+        if name not in known or any(m not in HARDWARE_PARAMETERS for m in members(name)):
+            near = difflib.get_close_matches(name, known, n=3) or known[:4]
+            found.append(f"{name}: not a hardware quantity; nearest names: {', '.join(near)}")
+        elif bounds(members(name)[0])[1] <= 1.0:
+            found.append(f"{name}: a share between 0 and 1 is not bought; choose capacity or rates")
+        elif name.endswith(("latency", "overhead")) or "reserve" in name:
+            found.append(f"{name}: less of it is better, so a cost that grows with it is no limit")
+        elif not (np.isfinite(price.cost) and price.cost > 0):
+            found.append(
+                f"{name}: cost {price.cost:g} allows infinite hardware; give a number above 0"
+            )
+        elif not (np.isfinite(price.exponent) and price.exponent > 0):
+            found.append(
+                f"{name}: exponent {price.exponent:g} allows infinite hardware, as its cost does "
+                "not grow; give an exponent above 0"
+            )
+    scaled = [m for name in model.prices for m in members(name)]
+    twice = sorted({m for m in scaled if scaled.count(m) > 1})
+    if twice:
+        found.append(f"{', '.join(twice)}: priced twice; price the group or its members")
+    if not model.prices:
+        found.append("no quantity has a price; give for example hbm_bw=1")
+    if budget is not None and not budget > model.base:
+        found.append(f"budget {budget:g} does not exceed the base cost {model.base:g}")
+    if found:
+        raise ValueError("cost model:\n" + "\n".join(f"  {line}" for line in found))
+
+
+def cost_of(model: CostModel, factors: np.ndarray) -> np.ndarray:
+    """Cost of hardware factors, shape (..., quantity)."""
+    cost = np.array([price.cost for price in model.prices.values()])
+    exponent = np.array([price.exponent for price in model.prices.values()])
+    total: np.ndarray = model.base + (cost * factors**exponent).sum(axis=-1)
+    return total
+
+
+def affordable(model: CostModel, factors: np.ndarray, budget: float) -> np.ndarray:
+    """`factors` scaled together so that they cost exactly the budget (bisection in log scale)."""
+    low, high = np.full(factors.shape[:-1], -20.0), np.full(factors.shape[:-1], 20.0)
+    for _ in range(60):
+        middle = 0.5 * (low + high)
+        is_cheap = cost_of(model, factors * np.exp(middle)[..., None]) <= budget
+        low, high = np.where(is_cheap, middle, low), np.where(is_cheap, high, middle)
+    scaled: np.ndarray = factors * np.exp(low)[..., None]
+    return scaled

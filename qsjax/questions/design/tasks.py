@@ -1,0 +1,214 @@
+"""One inverse problem, its exact search and its smooth refinement."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.optimize import minimize
+
+from qsjax.grid.optimum import Best, Problem, Winners, best_of, step_of, take
+from qsjax.grid.parameters import read, write
+from qsjax.grid.search import Objective, check_objective
+from qsjax.questions.design.costs import CostModel, cost_of, members
+from qsjax.questions.sensitivity.gradients import with_rounding
+
+SPAN = 100.0  # hardware is sought within this factor of the reference, both ways
+LEAST = {"tpot"}
+WHOLE = 1e-9  # slack (log) by which batches fit, so that rounding cannot lose a whole one
+MET = 1e-9  # relative distance by which a target still counts as met
+
+
+@partial(jax.jit, static_argnames=("quantities", "metric"))
+def log_metrics(
+    winners: Winners, x: jax.Array, quantities: tuple[str, ...], metric: Objective
+) -> tuple[jax.Array, jax.Array]:
+    """Log metric (larger is better) and log of B_max over the least batch, at log factors x."""
+    fields = {
+        field: read(winners.inputs, field) * jnp.exp(x[k])
+        for k, name in enumerate(quantities)
+        for field in members(name)
+    }
+    step = step_of(winners._replace(inputs=write(winners.inputs, fields)))
+    value = jnp.log(getattr(step, metric))
+    batch = winners.designs.batch
+    room = step.capacity.max_batch / (1.0 if batch is None else jnp.asarray(batch))
+    # Linear below what must fit, so that the constraint has a slope where nothing fits yet.
+    fits = jnp.where(room > 1, jnp.log(jnp.where(room > 1, room, 1.0)), room - 1.0)
+    return (-value if metric in LEAST else value), fits
+
+
+@partial(jax.jit, static_argnames=("quantities", "metric"))
+def log_slopes(
+    winners: Winners, x: jax.Array, quantities: tuple[str, ...], metric: Objective
+) -> tuple[jax.Array, jax.Array]:
+    """Slopes of both logs in every log factor, shape (row, quantity)."""
+    slopes: tuple[jax.Array, jax.Array] = jax.jacfwd(
+        lambda y: log_metrics(winners, y, quantities, metric)
+    )(x)
+    return slopes
+
+
+class Task:
+    """One inverse problem: workloads, weights, cost, and what is sought."""
+
+    def __init__(
+        self,
+        stated: Problem,
+        cost: CostModel,
+        weights: Sequence[float] | None,
+        metric: Objective,
+        budget: float | None,
+        targets: np.ndarray | None,
+    ) -> None:
+        check_objective(metric)
+        self.stated, self.cost, self.metric = stated, cost, metric
+        self.budget, self.targets = budget, targets
+        given = np.ones(stated.cells) if weights is None else np.asarray(weights, float)
+        if given.shape != (stated.cells,) or not (np.isfinite(given) & (given > 0)).all():
+            raise ValueError(f"weights: give {stated.cells} numbers above 0, one per workload")
+        self.weights = given / given.sum()
+        self.quantities = tuple(cost.prices)
+        fields = [field for name in self.quantities for field in members(name)]
+        free = [field for field in fields if not np.any(read(stated.inputs, field))]
+        if free:
+            names = ", ".join(free)
+            raise ValueError(f"{names}: 0 on the reference hardware; price what it has")
+        self.sign = -1.0 if metric in LEAST else 1.0
+
+    def search(self, factors: np.ndarray) -> Best:
+        """Exact best designs, shape (hardware, workload), of several hardware factors."""
+        count, cells = len(factors), self.stated.cells
+        rows = take(self.stated.inputs, np.tile(np.arange(cells), count))
+        scale = np.repeat(factors, cells, axis=0)
+        fields = {
+            field: np.asarray(read(rows, field)) * scale[:, k]
+            for k, name in enumerate(self.quantities)
+            for field in members(name)
+        }
+        best = best_of(write(rows, fields), self.stated.designs, self.metric)
+        return Best(*(np.asarray(x).reshape(*np.shape(x)[:-1], count, cells) for x in best))
+
+    def mix(self, log_metric: np.ndarray) -> np.ndarray:
+        """Log of the mix over the last axis: harmonic mean of rates, mean of times.
+
+        `log_metric` is the log of a rate, or minus the log of a time.
+        """
+        total: np.ndarray = -np.log((self.weights * np.exp(-log_metric)).sum(axis=-1))
+        return total
+
+    def exact(self, best: Best) -> np.ndarray:
+        """Log of the mix per hardware; -inf where a workload does not fit."""
+        score = np.asarray(best.score)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            logs = self.sign * np.log(np.abs(score))
+            mixed: np.ndarray = np.where(np.isfinite(score).all(-1), self.mix(logs), -np.inf)
+        return mixed
+
+    def misses(self, best: Best) -> np.ndarray:
+        """Whether any workload of each hardware is infeasible or misses its target."""
+        score = np.asarray(best.score)
+        if self.targets is None:
+            met = np.isfinite(score)
+        else:
+            met = score >= self.sign * self.targets * (1 - self.sign * MET)
+        missed: np.ndarray = ~met.all(axis=-1)
+        return missed
+
+
+def refine(
+    task: Task, position: np.ndarray, start: np.ndarray, batch: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Log factors and largest (fractional) batches from SLSQP at fixed splits.
+
+    Args:
+        task: what is sought.
+        position: split of every workload.
+        start: log factors to begin with.
+        batch: batches to hold, instead of the largest that fit.
+    """
+    designs = take(task.stated.designs, position)
+    if batch is not None:
+        designs = designs._replace(batch=batch)
+    smooth = _Smooth(task, Winners(with_rounding(task.stated.inputs, "relaxed"), designs))
+    limits: list[dict[str, Any]] = [{"type": "ineq", "fun": smooth.room, "jac": smooth.room_slope}]
+    if task.targets is None:
+        goal, goal_slope = smooth.loss, smooth.loss_slope
+        limits.append({"type": "ineq", "fun": smooth.saved, "jac": smooth.saved_slope})
+    else:
+        goal, goal_slope = smooth.log_cost, smooth.log_cost_slope
+        limits.append({"type": "ineq", "fun": smooth.excess, "jac": smooth.excess_slope})
+    edge = np.log(SPAN)
+    found = minimize(
+        goal,
+        start,
+        jac=goal_slope,
+        bounds=[(-edge, edge)] * len(start),
+        constraints=limits,
+        method="SLSQP",
+        options={"maxiter": 300, "ftol": 1e-12},
+    )
+    held = designs.batch if designs.batch is not None else 1.0
+    return found.x, np.exp(smooth.logs(found.x)[1]) * np.asarray(held)
+
+
+class _Smooth:
+    """Goal and limits at fixed splits as functions of log factors, each with its slope."""
+
+    def __init__(self, task: Task, winners: Winners) -> None:
+        self.task, self.winners = task, winners
+        prices = list(task.cost.prices.values())
+        self.exponent = np.array([price.exponent for price in prices])
+        self.price = np.array([price.cost for price in prices]) * self.exponent
+        self.ceiling = np.log(task.budget) if task.budget is not None else np.inf
+        self.wanted = task.sign * np.log(task.targets) if task.targets is not None else None
+
+    def logs(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Log metric and log room of every workload."""
+        task = self.task
+        found = log_metrics(self.winners, jnp.asarray(x), task.quantities, task.metric)
+        return np.asarray(found[0]), np.asarray(found[1])
+
+    def slopes(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Slopes of both."""
+        task = self.task
+        found = log_slopes(self.winners, jnp.asarray(x), task.quantities, task.metric)
+        return np.asarray(found[0]), np.asarray(found[1])
+
+    def loss(self, x: np.ndarray) -> float:
+        """Minus the log of the mix."""
+        return -float(self.task.mix(self.logs(x)[0]))
+
+    def loss_slope(self, x: np.ndarray) -> Any:
+        share = self.task.weights * np.exp(-self.logs(x)[0])
+        return -(share / share.sum()) @ self.slopes(x)[0]
+
+    def room(self, x: np.ndarray) -> Any:
+        """Not negative where all batches fit."""
+        return self.logs(x)[1] - WHOLE
+
+    def room_slope(self, x: np.ndarray) -> Any:
+        return self.slopes(x)[1]
+
+    def log_cost(self, x: np.ndarray) -> float:
+        """Log of what the hardware costs."""
+        return float(np.log(cost_of(self.task.cost, np.exp(x))))
+
+    def log_cost_slope(self, x: np.ndarray) -> Any:
+        return self.price * np.exp(self.exponent * x) / np.exp(self.log_cost(x))
+
+    def saved(self, x: np.ndarray) -> float:
+        """Not negative within the budget."""
+        return self.ceiling - self.log_cost(x)
+
+    def saved_slope(self, x: np.ndarray) -> Any:
+        return -self.log_cost_slope(x)
+
+    def excess(self, x: np.ndarray) -> Any:
+        """Not negative where the targets are met."""
+        return self.logs(x)[0] - self.wanted
+
+    def excess_slope(self, x: np.ndarray) -> Any:
+        return self.slopes(x)[0]

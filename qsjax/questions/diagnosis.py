@@ -1,0 +1,160 @@
+"""What a stated design lacks, in numbers: a finding for each rule that it breaks, and remarks."""
+
+import dataclasses
+from functools import partial
+
+import numpy as np
+
+from qsjax.cost.decode import StepCost
+from qsjax.cost.feasibility import REASONS
+from qsjax.cost.laws.compute import query_tiles
+from qsjax.cost.laws.sharding import cache_layout
+from qsjax.cost.roofline import Roof
+from qsjax.numerics.numpy_backend import on_host
+from qsjax.records.scenario import Records
+from qsjax.records.specs import Convention
+from qsjax.records.units import GB, GIB
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Shortcoming:
+    """A rule that a design breaks.
+
+    Attributes:
+        reason: name in `feasibility.REASONS`.
+        missing: what is missing on each GPU [B]; 0 where the rule is not about memory.
+        text: the finding, with its numbers and what would mend it.
+    """
+
+    reason: str
+    missing: float
+    text: str
+
+
+def _divisors(number: float) -> str:
+    return ", ".join(f"{k}" for k in range(1, int(number) + 1) if number % k == 0)
+
+
+def _gib(size: float) -> str:
+    return f"{size / GIB:,.2f} GiB"
+
+
+def _expert_ranks(ep: float, tp: float, stage: float, convention: Convention) -> str:
+    """Why the ranks of the experts do not divide a stage, and which ones would."""
+    whole = convention.ffn_sharding == "stage"
+    ranks = f"ep={ep:g}" if whole else f"ep={ep:g} times tp={tp:g}"
+    allowed = _divisors(stage if whole else stage / tp)
+    return (
+        f"{ranks} does not divide the {stage:g} GPUs of a pipeline stage; "
+        f"choose {'one' if whole else 'ep'} of {allowed}"
+    )
+
+
+def shortcomings(
+    records: Records, step: StepCost, batch: float | None, convention: Convention
+) -> list[Shortcoming]:
+    """Every rule that a design of scalars breaks.
+
+    Args:
+        records: the design.
+        step: its cost; the batch in it is at least 1.
+        batch: sequences per attention replica that were asked for; None for the largest.
+        convention: the one that `step` was evaluated under.
+    """
+    model, part, cap = records.model, records.partition, step.capacity
+    bits = int(step.reasons)
+    tp, ep, pp, kvp = (float(np.asarray(getattr(part, name))) for name in ("tp", "ep", "pp", "kvp"))
+    heads, experts, layers = (
+        float(np.asarray(getattr(model, name))) for name in ("heads", "experts", "layers")
+    )
+    if experts > 1:
+        experts += float(np.asarray(part.redundant_experts))
+    usable, weights, one = float(cap.usable), float(cap.weights), float(cap.kv_per_sequence)
+    context = float(np.asarray(records.workload.context))
+    stage = float(step.gpus) / pp
+    asked = max(1.0, batch or 1.0)
+    over = max(0.0, weights + asked * one - usable)
+    texts = {
+        "weights do not fit": f"the weights take {_gib(weights)} of each GPU, but "
+        f"{_gib(usable)} are usable: {_gib(weights - usable)} too much",
+        "no sequence fits": f"beside the weights {_gib(usable - weights)} are left on each GPU, "
+        f"but one sequence of {context:,.0f} tokens takes {_gib(one)}: "
+        f"{_gib(weights + one - usable)} are missing",
+        "tp does not divide the query heads": f"tp={tp:g} does not divide the {heads:g} query "
+        f"heads; choose one of {_divisors(heads)}",
+        "ep exceeds or does not divide the experts": f"ep={ep:g} does not divide the {experts:g} "
+        f"experts; choose one of {_divisors(experts)}",
+        "ep does not divide the stage": _expert_ranks(ep, tp, stage, convention),
+        "pp exceeds the layers": f"pp={pp:g} is more than the {layers:g} layers",
+        "wrong GPU count": f"the degrees need {float(step.gpus):g} GPUs",
+        "KV mode not applicable": "kv_mode none goes with kvp=1 only"
+        if kvp > 1
+        else "kv_mode cp needs kvp above 1",
+        "batch does not fit": f"{asked:g} sequences take {_gib(asked * one)} beside the weights, "
+        f"but {_gib(usable - weights)} are left: at most {max(0.0, float(cap.max_batch)):g} fit, "
+        f"{_gib(over)} are missing",
+    }
+    memory = {
+        "weights do not fit": weights - usable,
+        "no sequence fits": weights + one - usable,
+        "batch does not fit": over,
+    }
+    return [
+        Shortcoming(name, memory.get(name, 0.0), texts[name])
+        for name, bit in REASONS.items()
+        if bits & bit and not (name == "batch does not fit" and float(cap.max_batch) < 1)
+    ]
+
+
+def _kernel_bound(records: Records, attention: Roof) -> str:
+    """Why attention waits for its kernel, and what would shorten the wait."""
+    model, hardware, part, work, _ = records
+    tiles, padding = (float(x) for x in on_host(query_tiles)(model, hardware, part, work))
+    tile, rate = float(np.asarray(hardware.query_tile)), float(np.asarray(hardware.flops_exp))
+    one = "the latent" if float(np.asarray(model.kv_latent)) > 0 else "a KV head"
+    rows = f"{tiles * tile / padding:.3g} query rows of {one}"
+    if padding > 1:
+        softmax = ", and with the softmax" if rate > 0 else ":"
+        cause = f"{rows} fill {100 / padding:.3g} % of {tiles:g} x {tile:g} rows{softmax} this"
+        remedy = "more tokens per step (speculation) cost less"
+    else:
+        cause, remedy = f"the softmax of {rows}", "faster exponentials would"
+    slower = float(attention.compute) / float(attention.hbm)
+    return (
+        f"attention waits for its kernel, not for the memory: {cause} takes {slower:.2f} times as "
+        f"long as reading the cache; faster memory would not help, {remedy}"
+    )
+
+
+def remarks(records: Records, convention: Convention, attention: Roof | None = None) -> list[str]:
+    """What is legal about a design of scalars, but dear.
+
+    The slow fabric and copies of the cache under its tp, and a kernel that memory waits for.
+
+    Args:
+        records: the design.
+        convention: the accounting.
+        attention: its attention phase under the roofline.
+    """
+    model, hardware = records.model, records.hardware
+    tp, island = float(np.asarray(records.partition.tp)), float(np.asarray(hardware.island_size))
+    found = []
+    if tp > island:
+        fast, slow = (float(np.asarray(bw)) / GB for bw in (hardware.intra_bw, hardware.inter_bw))
+        found.append(
+            f"tp={tp:g} leaves its island of {island:g} GPUs, so every all-reduce crosses the slow "
+            f"fabric ({slow:g} GB/s per GPU against {fast:g}); pp or dp keeps tp inside"
+        )
+    split = on_host(partial(cache_layout, mla_layout=convention.mla_cache))(model, tp)[1]
+    copies = tp / float(split)
+    if copies > 1:
+        shared = float(np.asarray(model.kv_latent)) > 0
+        heads = f"there are {float(np.asarray(model.kv_heads)):g} KV heads"
+        why = "all heads share its latent" if shared else heads
+        found.append(
+            f"tp={tp:g} holds the KV cache {copies:.3g} times over, as {why}; dp or kvp in place "
+            "of tp would not"
+        )
+    if attention is not None and attention.bound == "kernel":
+        found.append(_kernel_bound(records, attention))
+    return found

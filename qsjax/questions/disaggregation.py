@@ -1,0 +1,100 @@
+"""Prefill beside decode: first token, the split of GPUs between the two, or both on the same."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from qsjax.cost.prefill import ContextParallel, interleaved_wait, prefill_step
+from qsjax.grid.screening import strong
+from qsjax.numerics.numpy_backend import on_host
+from qsjax.records.scenario import Records
+from qsjax.records.specs import PHYSICAL
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Companion:
+    """What prompts cost a deployment that decodes; rates are per GPU.
+
+    Attributes:
+        ttft: time to first token of one prompt, without queueing [s].
+        prompt_tokens_per_s_per_gpu: prefill throughput of each GPU.
+        prefill_gpus_per_decode_gpu: GPUs of prefill, split as the decode design, that keep one GPU
+            of decode supplied (disaggregated serving).
+        tokens_per_s_per_gpu_disaggregated: output tokens of each GPU, those of prefill counted.
+        wait: what prompts of others add to each output token if the same GPUs do both [s].
+        tpot_aggregated: time per output token then [s].
+        tokens_per_s_per_gpu_aggregated: output tokens of each GPU then.
+    """
+
+    ttft: float
+    prompt_tokens_per_s_per_gpu: float
+    prefill_gpus_per_decode_gpu: float
+    tokens_per_s_per_gpu_disaggregated: float
+    wait: float
+    tpot_aggregated: float
+    tokens_per_s_per_gpu_aggregated: float
+
+
+@on_host
+def _prefill(
+    records: Records,
+    prompt: ArrayLike,
+    output: ArrayLike,
+    batch: ArrayLike,
+    *,
+    context_parallel: ContextParallel,
+) -> tuple[jax.Array, ...]:
+    model, hardware, partition, workload, _ = records
+    cost = prefill_step(
+        model,
+        hardware,
+        partition,
+        workload,
+        PHYSICAL,
+        prompt,
+        context_parallel=context_parallel,
+    )
+    others = jnp.maximum(jnp.asarray(batch) - 1.0, 0.0)
+    waits = (interleaved_wait(cost, count, output) for count in (others, others + 1.0))
+    return cost.ttft, cost.tokens_per_s_per_gpu, *waits
+
+
+def companion(
+    records: Records,
+    tpot: float,
+    tokens_per_s_per_gpu: float,
+    prompt: ArrayLike,
+    output: ArrayLike,
+    context_parallel: ContextParallel = "pass_kv",
+) -> Companion:
+    """Prefill of the deployment that decodes, in the physical accounting.
+
+    A request brings `prompt` tokens and takes `output` tokens, so r output tokens/s need
+    r * prompt / output prompt tokens/s.
+
+    Args:
+        records: the design, all scalars, with its batch.
+        tpot: its time per output token [s].
+        tokens_per_s_per_gpu: its output rate.
+        prompt: tokens of a request's prompt.
+        output: tokens that a request is given.
+        context_parallel: what goes round the KV ranks in prefill.
+    """
+    numbers = [np.asarray(x, np.float64) for x in (prompt, output, records.workload.batch)]
+    plain = strong(records._replace(gpus=None))
+    found = _prefill(plain, *numbers, context_parallel=context_parallel)
+    # A token waits for the prompts of others; the GPUs also run the sequence's own.
+    ttft, rate, wait, prefills = (float(x) for x in found)
+    ratio = tokens_per_s_per_gpu * float(numbers[0]) / float(numbers[1]) / rate
+    return Companion(
+        ttft=ttft,
+        prompt_tokens_per_s_per_gpu=rate,
+        prefill_gpus_per_decode_gpu=ratio,
+        tokens_per_s_per_gpu_disaggregated=tokens_per_s_per_gpu / (1.0 + ratio),
+        wait=wait,
+        tpot_aggregated=tpot + wait,
+        tokens_per_s_per_gpu_aggregated=tokens_per_s_per_gpu * tpot / (tpot + prefills),
+    )

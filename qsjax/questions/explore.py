@@ -1,0 +1,112 @@
+"""The main question: which split is best for the MoE and for its dense twins, and by how much."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from qsjax.grid.axes import stack
+from qsjax.grid.problem import (
+    CONTEXTS,
+    Variant,
+    axis_values,
+    check_inputs,
+    check_size,
+    grid_of,
+    variants_of,
+)
+from qsjax.grid.search import Objective, Optimum, search
+from qsjax.questions.serving import Relaxation, relax
+from qsjax.records import checks
+from qsjax.records.scenario import Records
+from qsjax.records.specs import (
+    CONVENTIONS,
+    HardwareSpec,
+    ModelSpec,
+    Partition,
+    Workload,
+    named_convention,
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Exploration:
+    """The optimum of every (variant, GPU count, context), under two conventions.
+
+    Attributes:
+        variants: along the first axis of every array.
+        hardware: the accelerator.
+        convention: name of the chosen convention; `other` of the one shown beside it.
+        optimum: best designs under the chosen convention, kept axes (model, gpus, context).
+        beside: the same search under `other`.
+        needs: what the infeasible cells would need; None if there are none.
+    """
+
+    variants: tuple[Variant, ...]
+    hardware: HardwareSpec
+    convention: str
+    other: str
+    optimum: Optimum
+    beside: Optimum
+    needs: Relaxation | None = None
+
+
+def explore(
+    model: ModelSpec,
+    hardware: HardwareSpec,
+    *,
+    gpus: Sequence[int] = (64,),
+    contexts: Sequence[float] = CONTEXTS,
+    qs: Sequence[float] = (5.0,),
+    convention: str = "physical",
+    workload: Workload | None = None,
+    overrides: Mapping[str, Sequence[float | str]] | None = None,
+    objective: Objective = "tokens_per_s_per_gpu",
+) -> Exploration:
+    """Search every split for the model and its dense twins, at every GPU count and context.
+
+    Args:
+        model: any model; a dense one is searched alone.
+        hardware: accelerator.
+        gpus: GPU counts; every design uses exactly one of them.
+        contexts: context lengths [tokens].
+        qs: quality-equivalence factors of the dense twins (eq. 11, 21); none for the model alone.
+        convention: `physical` or `paper`; the other one is searched too, and shown beside.
+        workload: dtypes and batch; context is taken from `contexts`. Without it weights are in FP8
+            and the cache in 16 bits; `qsjax.workload(name)` has what a model is published in.
+        overrides: values of any axis, instead of its default.
+        objective: what is maximised.
+
+    Raises:
+        ValueError: the input has mistakes; the message lists all of them.
+    """
+    named_convention(convention)
+    if no_axes := sorted(checks.CONVENTION_RULES.keys() & set(overrides or ())):
+        raise ValueError(
+            f"{', '.join(no_axes)}: factors of an accounting are no axes of a search; "
+            "`qsjax.questions.sensitivity.problem` takes them"
+        )
+    other = next(name for name in CONVENTIONS if name != convention)
+    base = workload or Workload(context=1.0)
+    checks.check_lists({"gpus": gpus, "contexts": contexts, "qs": qs, **(overrides or {})})
+    checks.check_axis("gpus", gpus)
+    values = axis_values(gpus, contexts, overrides or {})
+    twins = {"q": qs} if len(qs) else {}
+    check_inputs(model, hardware, {**values, **twins}, base, overrides or ())
+
+    def run(name: str) -> tuple[list[Variant], Records, Optimum]:
+        rules = CONVENTIONS[name]
+        variants = variants_of(model, qs, rules)
+        axes = grid_of(variants, values)
+        check_size(axes)
+        specs = stack([variant.spec for variant in variants])
+        records = Records(specs, hardware, Partition(), base)
+        return variants, records, search(records, axes, rules, objective)
+
+    # Compilation dominates the wall time and releases the GIL: one thread for each convention.
+    with ThreadPoolExecutor(2) as pool:
+        (variants, records, optimum), (_, _, beside) = pool.map(run, (convention, other))
+    needs = None
+    if not optimum.is_feasible.all():
+        where = ~optimum.is_feasible
+        needs = relax(records, optimum.axes, CONVENTIONS[convention], where)
+    return Exploration(tuple(variants), hardware, convention, other, optimum, beside, needs)

@@ -1,0 +1,231 @@
+"""Derivatives at fixed designs: elasticities, one-sided slopes at kinks, second derivatives.
+
+At an optimum over designs the design itself has no slope (envelope theorem), so the derivative of
+the best value is the derivative of one evaluation at the winner. The model is elementwise over
+rows: one reverse pass over the sum of a metric gives its slopes in every parameter of every row.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from qsjax.cost.decode import StepCost
+from qsjax.grid.optimum import Designs, Winners, step_of, take
+from qsjax.grid.parameters import Inputs, Parameter, members_of, read, write
+from qsjax.numerics.safe import Rounding, safe_log
+from qsjax.questions.sensitivity.metrics import METRICS, metric_value
+
+# Half-width of the neighbourhood (relative) in which a slope is asked for left and right.
+SIDE_STEP = 1e-7
+# Left and right slopes this close to the slope itself are the same: no kink.
+KINK_TOLERANCE = 1e-5
+BLOCK_ROWS = 2**14  # rows differentiated at a time
+
+Values = tuple[jax.Array, ...]
+
+
+class Slopes(NamedTuple):
+    """Slopes of log metrics at fixed designs, shape (metric, parameter, row).
+
+    Attributes:
+        value: the metrics, shape (metric, row).
+        elasticity: d log metric / d log parameter; 0 where the parameter is 0.
+        derivative: d metric / d parameter; of a group, all members raised by the same amount.
+        left: elasticity just below the parameter's value.
+        right: elasticity just above it; both equal `elasticity` away from kinks.
+    """
+
+    value: np.ndarray
+    elasticity: np.ndarray
+    derivative: np.ndarray
+    left: np.ndarray
+    right: np.ndarray
+
+
+def with_rounding(inputs: Inputs, rounding: Rounding) -> Inputs:
+    """`inputs` whose batch and cache blocks round by this rule."""
+    return inputs._replace(convention=dataclasses.replace(inputs.convention, rounding=rounding))
+
+
+def _held_step(winners: Winners, offset: jax.Array) -> StepCost:
+    """The step with the largest batch moving smoothly from its rounded value, or not at all.
+
+    A rounded batch jumps where a parameter is nudged across a step; the jump is not a slope.
+    `offset` is the rounded batch less the unrounded one, or the rounded batch itself where its
+    derivative is 0.
+    """
+    inputs, designs = winners
+    moves = inputs.convention.rounding != "floor"
+    smooth = with_rounding(inputs, "relaxed")
+    largest = offset
+    if moves:
+        largest = largest + step_of(Winners(smooth, designs)).capacity.max_batch
+    batch = largest if designs.batch is None else designs.batch
+    step = step_of(Winners(smooth, Designs(designs.partition, batch)))
+    capacity = step.capacity._replace(max_batch=largest)
+    return dataclasses.replace(step, capacity=capacity)
+
+
+def _offset(winners: Winners) -> jax.Array:
+    rounded = step_of(winners).capacity.max_batch
+    if winners.inputs.convention.rounding == "floor":
+        return rounded
+    smooth = winners._replace(inputs=with_rounding(winners.inputs, "relaxed"))
+    return rounded - step_of(smooth).capacity.max_batch
+
+
+def _log_metrics(
+    winners: Winners,
+    members: tuple[str, ...],
+    metrics: tuple[str, ...],
+    offset: jax.Array | None = None,
+) -> Callable[[Values], jax.Array]:
+    """Function from the members' values to log metrics (metric, row), 0 where not positive."""
+    rows = winners.inputs.q.shape
+
+    def of(values: Values) -> jax.Array:
+        inputs = write(winners.inputs, dict(zip(members, values, strict=True)))
+        changed = winners._replace(inputs=inputs)
+        step = step_of(changed) if offset is None else _held_step(changed, offset)
+        logs = [safe_log(metric_value(name, step, inputs)) for name in metrics]
+        return jnp.stack([jnp.broadcast_to(log, rows) for log in logs])
+
+    return of
+
+
+def _values(inputs: Inputs, members: tuple[str, ...]) -> Values:
+    rows = inputs.q.shape
+    return tuple(jnp.broadcast_to(jnp.asarray(read(inputs, name)), rows) for name in members)
+
+
+@partial(jax.jit, static_argnames=("members", "metrics"))
+def _reverse(
+    winners: Winners, members: tuple[str, ...], metrics: tuple[str, ...]
+) -> tuple[jax.Array, Values]:
+    """Logs (metric, row) and, for every member, their slopes in it (metric, row)."""
+    values = _values(winners.inputs, members)
+    logs, back = jax.vjp(_log_metrics(winners, members, metrics), values)
+    seeds = jnp.broadcast_to(jnp.eye(len(metrics))[:, :, None], (len(metrics), *logs.shape))
+    # A loop over the metrics compiles, and runs, twice as fast as a batch of them.
+    slopes: Values = jax.lax.map(lambda seed: back(seed)[0], seeds)
+    return logs, slopes
+
+
+@partial(jax.jit, static_argnames=("members", "metrics"))
+def _kinks(
+    winners: Winners, masks: np.ndarray, members: tuple[str, ...], metrics: tuple[str, ...]
+) -> jax.Array:
+    """What elasticities change by just left and right, shape (parameter, 2, metric, row)."""
+    values = _values(winners.inputs, members)
+    logs_of = _log_metrics(winners, members, metrics, _offset(winners))
+
+    def slope(mask: jax.Array, side: jax.Array) -> jax.Array:
+        at = tuple(v * (1.0 + side * SIDE_STEP * m) for v, m in zip(values, mask, strict=True))
+        direction = tuple(v * m for v, m in zip(values, mask, strict=True))
+        tangent: jax.Array = jax.jvp(logs_of, (at,), (direction,))[1]
+        return tangent
+
+    def sides(mask: jax.Array) -> jax.Array:
+        left, here, right = jax.lax.map(partial(slope, mask), jnp.array([-1.0, 0.0, 1.0]))
+        return jnp.stack([left - here, right - here])
+
+    changes: jax.Array = jax.lax.map(sides, jnp.asarray(masks))
+    return changes
+
+
+@partial(jax.jit, static_argnames=("members", "metric"))
+def _second(
+    winners: Winners, masks: np.ndarray, members: tuple[str, ...], metric: str
+) -> jax.Array:
+    values, logs_of = _values(winners.inputs, members), _log_metrics(winners, members, (metric,))
+
+    def log_metric(exponents: Values) -> jax.Array:
+        at = tuple(v * jnp.exp(x) for v, x in zip(values, exponents, strict=True))
+        return logs_of(at)[0]
+
+    origin = tuple(jnp.zeros_like(v) for v in values)
+
+    def along(mask: jax.Array) -> Values:
+        return tuple(m * x for m, x in zip(mask, map(jnp.ones_like, origin), strict=True))
+
+    # Forward over forward: a loop over pairs compiles several times faster than a reverse pass.
+    def entry(pair: jax.Array) -> jax.Array:
+        one, other = along(pair[0]), along(pair[1])
+
+        def slope(x: Values) -> jax.Array:
+            inner: jax.Array = jax.jvp(log_metric, (x,), (other,))[1]
+            return inner
+
+        outer: jax.Array = jax.jvp(slope, (origin,), (one,))[1]
+        return outer
+
+    first, second = np.indices((len(masks), len(masks))).reshape(2, -1)
+    pairs = jnp.stack([jnp.asarray(masks)[first], jnp.asarray(masks)[second]], axis=1)
+    entries: jax.Array = jax.lax.map(entry, pairs)
+    return entries.reshape(len(masks), len(masks), -1)
+
+
+def _masks(parameters: Sequence[Parameter], members: tuple[str, ...]) -> np.ndarray:
+    return np.array([[float(name in p.members) for name in members] for p in parameters])
+
+
+def _blocks(rows: int) -> list[slice]:
+    return [slice(k, min(k + BLOCK_ROWS, rows)) for k in range(0, rows, BLOCK_ROWS)]
+
+
+def slopes_at(
+    winners: Winners,
+    parameters: Sequence[Parameter],
+    metrics: Sequence[str],
+    *,
+    one_sided: bool = True,
+) -> Slopes:
+    """Slopes of every metric in every parameter at one fixed design per row.
+
+    Finite in every row, feasible or not. The rounding of the batch is that of the rows' convention
+    (see `with_rounding`).
+
+    Args:
+        winners: inputs and designs, one per row.
+        parameters: from `resolve`.
+        metrics: names of METRICS other than `speedup`, which compares rows.
+        one_sided: also evaluate both sides of every kink; else left = right = elasticity.
+    """
+    members, masks = members_of(parameters), _masks(parameters, members_of(parameters))
+    names = tuple(metrics)
+    parts: list[Slopes] = []
+    for block in _blocks(len(winners.inputs.q)):
+        some = take(winners, block)
+        # Compilation dominates small problems and releases the GIL: one thread for each function.
+        with ThreadPoolExecutor(2) as pool:
+            kinks = pool.submit(_kinks, some, masks, members, names) if one_sided else None
+            logs, by_member = jax.tree.map(np.asarray, _reverse(some, members, names))
+        slopes = np.stack(by_member, axis=1)
+        values = np.stack([np.asarray(read(some.inputs, name)) for name in members])
+        elasticity = np.einsum("pm,kmr->kpr", masks, slopes * values)
+        left = right = elasticity
+        if kinks is not None:
+            change = np.asarray(kinks.result()).transpose(1, 2, 0, 3)
+            is_kink = np.abs(change) > KINK_TOLERANCE * np.maximum(1.0, np.abs(elasticity))
+            left, right = (elasticity + side for side in np.where(is_kink, change, 0.0))
+        value = np.exp(logs)
+        derivative = value[:, None] * np.einsum("pm,kmr->kpr", masks, slopes)
+        parts.append(Slopes(value, elasticity, derivative, left, right))
+    return Slopes(*(np.concatenate(column, axis=-1) for column in zip(*parts, strict=True)))
+
+
+def hessian_at(
+    winners: Winners, parameters: Sequence[Parameter], metric: str = "tokens_per_s_per_gpu"
+) -> np.ndarray:
+    """Second derivatives of log metric in log parameters, shape (row, parameter, parameter)."""
+    if metric not in METRICS or metric == "speedup":
+        raise ValueError(f"no second derivatives of {metric!r}; give one of {', '.join(METRICS)}")
+    members = members_of(parameters)
+    second = np.asarray(_second(winners, _masks(parameters, members), members, metric))
+    return second.transpose(2, 0, 1)

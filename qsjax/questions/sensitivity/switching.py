@@ -1,0 +1,232 @@
+"""How far each parameter may move before the best split, its bottleneck or the winner changes.
+
+A derivative holds for the design that is best now. These factors say for how long it is.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from qsjax.cost.ledger import RESOURCES
+from qsjax.grid.optimum import Problem, best_of, take
+from qsjax.grid.parameters import Inputs, Parameter, factor_bounds, read, resolve, write
+from qsjax.questions.sensitivity.solution import Solution, design_label
+
+KINDS = ("partition", "resource", "winner")
+SPAN = 16.0
+SCAN_STEPS = 16  # factors tried on each side: a change and its return between two are not seen
+BISECTIONS = 24
+# No law of the step depends on them, so nothing can switch.
+INERT = ("usd_per_hour", "watts")
+
+
+class State(NamedTuple):
+    """What may change, per row: winner's position (-1: none feasible), resource, verdict."""
+
+    partition: np.ndarray
+    resource: np.ndarray
+    winner: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Switches:
+    """Factors on each parameter at which something changes, shape (kind, parameter, cell).
+
+    Attributes:
+        solution: the optima that are varied.
+        parameters: along the second axis.
+        down: largest factor below 1 at which the kind changes; NaN if it does not down to `low`.
+        up: smallest factor above 1, likewise.
+        down_to: what it changes to: position of the design (-1: infeasible), index of the
+            resource, 1 where the twin wins and 0 where the MoE does (-1: neither is feasible).
+        up_to: likewise.
+        low: least factor tried, per parameter; physical limits such as efficiency 1 end it earlier.
+        high: largest factor tried.
+    """
+
+    solution: Solution
+    parameters: tuple[Parameter, ...]
+    down: np.ndarray
+    up: np.ndarray
+    down_to: np.ndarray
+    up_to: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+    def nearest(self) -> tuple[np.ndarray, np.ndarray]:
+        """Nearest factor of any kind below and above 1, shape (parameter, cell); NaN if none."""
+        down = np.where(np.isnan(self.down), -np.inf, self.down).max(axis=0)
+        up = np.where(np.isnan(self.up), np.inf, self.up).min(axis=0)
+        return np.where(np.isfinite(down), down, np.nan), np.where(np.isfinite(up), up, np.nan)
+
+    def describe(self, kind: str, to: int) -> str:
+        """What a kind changes to, in words."""
+        if kind == "resource":
+            return list(RESOURCES)[to]
+        if kind == "winner":
+            return {-1: "neither feasible", 0: "moe", 1: "dense"}[to]
+        if to < 0:
+            return "infeasible"
+        label = design_label(self.solution.problem, to)
+        return " ".join(f"{name}={value}" for name, value in label.items())
+
+
+class _Varier:
+    """States of cells under scaled parameters."""
+
+    def __init__(self, problem: Problem, parameters: tuple[Parameter, ...]) -> None:
+        self.problem, self.parameters = problem, parameters
+        self.partner_of = np.arange(problem.cells) % (problem.cells // problem.shape[0])
+
+    def inputs(self, cell: np.ndarray, which: np.ndarray, factor: np.ndarray) -> Inputs:
+        """One row per item: a cell whose parameter `which` is scaled by `factor`."""
+        rows: Inputs = take(self.problem.inputs, cell)
+        changed: dict[str, np.ndarray] = {}
+        for k, parameter in enumerate(self.parameters):
+            for name in parameter.members:
+                value = changed.get(name, np.asarray(read(rows, name)))
+                changed[name] = np.where(which == k, value * factor, value)
+        return write(rows, changed)
+
+    def _best(
+        self, cell: np.ndarray, which: np.ndarray, factor: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        rows = self.inputs(cell, which, factor)
+        best = best_of(rows, self.problem.designs, self.problem.objective)
+        return np.asarray(best.position), np.asarray(best.resource), np.asarray(best.score)
+
+    def states(
+        self, cell: np.ndarray, which: np.ndarray, factor: np.ndarray, *, verdict: bool
+    ) -> State:
+        """States of the items; the verdict costs a second search, of the MoE beside each twin."""
+        position, resource, score = self._best(cell, which, factor)
+        other = self._best(self.partner_of[cell], which, factor)[2] if verdict else score
+        return _state(position, resource, score, other)
+
+    def scan(self, which: np.ndarray, factor: np.ndarray) -> State:
+        """States of all cells at every (parameter, factor), shape (tries, cells)."""
+        cells, tries = self.problem.cells, len(which)
+        found = self._best(
+            np.tile(np.arange(cells), tries), np.repeat(which, cells), np.repeat(factor, cells)
+        )
+        position, resource, score = (x.reshape(tries, cells) for x in found)
+        return _state(position, resource, score, score[:, self.partner_of])
+
+
+def _state(
+    position: np.ndarray, resource: np.ndarray, score: np.ndarray, other: np.ndarray
+) -> State:
+    is_feasible = np.isfinite(score)
+    winner = np.where(is_feasible | np.isfinite(other), score > other, -1)
+    return State(np.where(is_feasible, position, -1), np.where(is_feasible, resource, -1), winner)
+
+
+def _tries(
+    solution: Solution, parameters: tuple[Parameter, ...], limits: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Parameter, side (0 down, 1 up) and factors (run, step) of every scan that can change any."""
+    runs, factors = [], []
+    for which, parameter in enumerate(parameters):
+        values = [np.asarray(read(solution.winners.inputs, name)) for name in parameter.members]
+        for side, end in enumerate(limits[which]):
+            if end != 1.0 and parameter.name not in INERT and np.any(values):
+                runs.append((which, side))
+                factors.append(np.geomspace(1.0, end, SCAN_STEPS + 1)[1:])
+    found = np.array(runs, dtype=int).reshape(-1, 2)
+    return found[:, 0], found[:, 1], np.array(factors).reshape(-1, SCAN_STEPS)
+
+
+def _first_changes(
+    varier: _Varier, base: State, tries: tuple[np.ndarray, np.ndarray, np.ndarray]
+) -> list[np.ndarray]:
+    """Kind, parameter, side, cell, and the factors before and at the first change of each scan."""
+    which, side, factors = tries
+    state = varier.scan(np.repeat(which, SCAN_STEPS), factors.ravel())
+    per = varier.problem.cells // varier.problem.shape[0]
+    items: list[tuple[np.ndarray, ...]] = []
+    for kind, name in enumerate(KINDS):
+        now = state[kind].reshape(len(which), SCAN_STEPS, -1)
+        changed = now != base[kind]
+        if name == "winner":
+            changed[..., :per] = False  # the MoE against itself
+        if name == "resource":  # an infeasible cell has no bottleneck: that is its partition
+            changed &= now >= 0
+        run, cell = np.nonzero(changed.any(axis=1))
+        first = changed.argmax(axis=1)[run, cell]
+        before = np.where(first > 0, factors[run, np.maximum(first - 1, 0)], 1.0)
+        after = factors[run, first]
+        items.append((np.full(len(run), kind), which[run], side[run], cell, before, after))
+    return [np.concatenate(column) for column in zip(*items, strict=True)]
+
+
+def switches(solution: Solution, parameters: Sequence[str], span: float = SPAN) -> Switches:
+    """Factors at which the best design, its binding resource, or the winner changes.
+
+    The winner is tokens/s/GPU (or the objective) of a dense twin against the MoE, each at its own
+    best design; for the MoE's own cells it is the nearest change against any twin. Each side is
+    scanned in steps of span^(1/16) and the first change is bisected to 1e-8.
+
+    Args:
+        solution: from `solve`.
+        parameters: names as for `sensitivity`.
+        span: factors from 1/span to span are tried, within the fields' allowed values.
+
+    Raises:
+        ValueError: a name is not a parameter, or `span` is not above 1.
+    """
+    if not span > 1.0:
+        raise ValueError(f"span={span:g} leaves nothing to vary; give a factor above 1, such as 16")
+    chosen, problem = resolve(parameters), solution.problem
+    varier, cells = _Varier(problem, chosen), problem.cells
+    base = State(*(x[0] for x in varier.scan(np.zeros(1, int), np.ones(1))))
+    limits = np.array([factor_bounds(solution.winners.inputs, p, span) for p in chosen])
+    tries = _tries(solution, chosen, limits)
+    factors = np.full((2, len(KINDS), len(chosen), cells), np.nan)
+    to = np.full(factors.shape, -1)
+    if len(tries[0]):
+        items = _first_changes(varier, base, tries)
+        index = (items[2], items[0], items[1], items[3])
+        factors[index], to[index] = _bisect(varier, base, items)
+    _winner_of_the_moe(factors, to, problem)
+    return Switches(solution, chosen, factors[0], factors[1], to[0], to[1], *limits.T)
+
+
+def _bisect(
+    varier: _Varier,
+    base: State,
+    items: list[np.ndarray],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Factor at which each item changes, and what to: all items at once, in log factor."""
+    kind, which, _, cell, before, after = items
+    is_winner = kind == KINDS.index("winner")
+    to = np.full(len(kind), -1)
+    low, high = np.log(before), np.log(after)
+    for last in [False] * BISECTIONS + [True]:
+        middle = high if last else 0.5 * (low + high)
+        state = np.empty(len(kind), dtype=int)
+        for verdict in (False, True):
+            own = is_winner == verdict
+            if own.any():
+                found = varier.states(cell[own], which[own], np.exp(middle[own]), verdict=verdict)
+                state[own] = np.stack(found)[kind[own], np.arange(own.sum())]
+        if last:
+            to = state
+            break
+        has_changed = state != np.stack(base)[kind, cell]
+        low, high = np.where(has_changed, low, middle), np.where(has_changed, middle, high)
+    return np.exp(high), to
+
+
+def _winner_of_the_moe(factors: np.ndarray, to: np.ndarray, problem: Problem) -> None:
+    """Fill in the MoE's cells: the nearest change of its order with any twin."""
+    variants, kind = problem.shape[0], KINDS.index("winner")
+    if variants < 2:
+        return
+    by_variant = factors[:, kind].reshape(2, -1, variants, problem.cells // variants)
+    to_variant = to[:, kind].reshape(by_variant.shape)
+    distance = np.abs(np.log(by_variant[:, :, 1:]))
+    nearest = np.where(np.isnan(distance), np.inf, distance).argmin(axis=2)[:, :, None]
+    for target in (by_variant, to_variant):
+        target[:, :, :1] = np.take_along_axis(target[:, :, 1:], nearest, axis=2)

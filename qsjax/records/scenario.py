@@ -1,0 +1,21 @@
+"""The inputs of one evaluation, together."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from qsjax.records.specs import HardwareSpec, ModelSpec, Partition, Workload
+
+
+class Records(NamedTuple):
+    """The inputs of one evaluation; their fields broadcast against each other.
+
+    Beside a stack of models the workload has one value for all of them, or one for each, in every
+    field by itself.
+    """
+
+    model: ModelSpec
+    hardware: HardwareSpec
+    partition: Partition
+    workload: Workload
+    gpus: np.ndarray | float | None = None
