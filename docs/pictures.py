@@ -29,11 +29,11 @@ FORMATS: tuple[Literal["svg", "png"], ...] = ("svg", "png")
 # Title, the module that ends the band (reading LAYERS downwards), colour.
 BANDS = (
     ("entry points", "__init__", style.CATEGORIES[0].colour),
-    ("results", "export", style.CATEGORIES[4].colour),
-    ("questions", "serving", style.CATEGORIES[1].colour),
+    ("results", "output", style.CATEGORIES[4].colour),
+    ("questions", "questions", style.CATEGORIES[1].colour),
     ("search", "grid", style.CATEGORIES[3].colour),
-    ("cost model", "layout", style.CATEGORIES[2].colour),
-    ("records, checks", "units", style.CATEGORIES[7].colour),
+    ("cost model, catalogue", "cost.laws.sharding", style.CATEGORIES[2].colour),
+    ("records, checks", "numerics", style.CATEGORIES[7].colour),
 )
 
 
@@ -95,7 +95,7 @@ def verdict(rows: list[dict[str, Any]], ax: Axes) -> Axes:
 
 def hero() -> Figure:
     """How much the verdict depends on the accounting, and where the time goes."""
-    found = qsjax.questions.explore(
+    found = qsjax.explore(
         qsjax.model(MODEL),
         qsjax.hardware("paper-reference"),
         gpus=(GPUS,),

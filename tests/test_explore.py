@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import qsjax
-from qsjax.grid import free_memory, make_axes
+from qsjax.grid import free_memory
+from qsjax.grid.axes import make_axes
 from qsjax.grid.problem import axis_values, check_size, divisors, grid_of, variants_of
 from qsjax.output import files
 from qsjax.questions.compare import Subject, compare
@@ -306,7 +307,7 @@ def test_redundant_experts_count_in_what_ep_divides():
     assert found.optimum.is_feasible[0].all()
 
 
-@pytest.mark.parametrize("ask", [qsjax.questions.explore, problem])
+@pytest.mark.parametrize("ask", [qsjax.explore, problem])
 def test_what_has_an_argument_is_no_override_and_objectives_are_named(ask):
     model, hardware = qsjax.model("mixtral-8x7b"), qsjax.hardware("h100-sxm")
     with pytest.raises(ValueError, match="model, q: an argument of its own"):
@@ -321,7 +322,7 @@ def test_factors_of_an_accounting_are_no_axes():
         qsjax.explore(model, hardware, gpus=[8], overrides={"kv_overhead": [1.0, 1.2]})
 
 
-@pytest.mark.parametrize("ask", [qsjax.questions.explore, explain, compare])
+@pytest.mark.parametrize("ask", [qsjax.explore, explain, compare])
 def test_an_unknown_convention_is_named(ask):
     model, hardware = qsjax.model("mixtral-8x7b"), qsjax.hardware("h100-sxm")
     sides = [Subject(name, model, hardware, qsjax.Workload(context=1.0)) for name in "ab"]

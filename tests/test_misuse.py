@@ -12,7 +12,7 @@ from qsjax.questions import explain, sensitivity
 
 MODEL, GPU = qsjax.model("mixtral-8x7b"), qsjax.hardware("h100-sxm")
 RECORDS = qsjax.Records(MODEL, GPU, qsjax.Partition(), qsjax.Workload(context=1.0))
-ASK = [qsjax.questions.explore, sensitivity.problem]
+ASK = [qsjax.explore, sensitivity.problem]
 
 
 @pytest.mark.parametrize("ask", ASK)
@@ -29,7 +29,7 @@ def test_names_in_place_of_records_are_told_together(ask):
 
 def test_swapped_records_are_told_too():
     with pytest.raises(ValueError, match="model: a HardwareSpec is no ModelSpec; give ModelSpec"):
-        qsjax.questions.explore(GPU, MODEL, gpus=[8])
+        qsjax.explore(GPU, MODEL, gpus=[8])
     with pytest.raises(ValueError, match="workload: 8192 is no Workload; give Workload"):
         explain.explain(MODEL, GPU, qsjax.Partition(tp=8.0), 8192)
     with pytest.raises(ValueError, match="partition: 8 is no Partition; give Partition"):
@@ -63,15 +63,15 @@ def test_an_unknown_objective_is_told_with_the_known_ones():
     known = "unknown objective 'speed'; give one of tokens_per_s_per_gpu, .*tpot"
     axes = qsjax.make_axes({"gpus": [8], "context": [8192.0], "dp": [8]})
     with pytest.raises(ValueError, match=known):
-        qsjax.grid.search(RECORDS, axes, qsjax.PHYSICAL, "speed")
+        qsjax.search(RECORDS, axes, qsjax.PHYSICAL, "speed")
     with pytest.raises(ValueError, match=known):
-        qsjax.questions.explore(MODEL, GPU, gpus=[8], contexts=[8192.0], objective="speed")
+        qsjax.explore(MODEL, GPU, gpus=[8], contexts=[8192.0], objective="speed")
     with pytest.raises(ValueError, match=known):
         sensitivity.problem(MODEL, GPU, gpus=[8], contexts=[8192.0], objective="speed")
 
 
 def test_ranges_tuples_and_arrays_are_lists():
-    found = qsjax.questions.explore(MODEL, GPU, gpus=range(8, 9), contexts=(8192,), qs=(3.0,))
+    found = qsjax.explore(MODEL, GPU, gpus=range(8, 9), contexts=(8192,), qs=(3.0,))
     assert found.optimum.is_feasible.all()
     larger = dataclasses.replace(GPU, hbm_bytes=200e9)
     assert sensitivity.problem(MODEL, larger, gpus=[8], contexts=[8192.0], qs=()).cells == 1
@@ -87,7 +87,7 @@ class TestWorkload:
     def test_with_it_python_and_the_command_line_agree(self):
         work = qsjax.workload("mixtral-8x7b")
         asked = {"gpus": [8], "contexts": [8192.0]}
-        row = qsjax.best_rows(qsjax.questions.explore(MODEL, GPU, **asked, workload=work))[0]
+        row = qsjax.best_rows(qsjax.explore(MODEL, GPU, **asked, workload=work))[0]
         flags = ["--gpus", "8", "--context", "8k", "--hardware", "h100-sxm", "--format", "json"]
         said = CliRunner().invoke(cli, ["explore", "mixtral-8x7b", *flags]).stdout
         assert json.loads(said)["best"][0]["tpot_ms"] == row["tpot_ms"]

@@ -477,7 +477,7 @@ def test_names_of_designs_keep_clear_of_the_steps_of_every_front():
 
 
 def test_real_results_draw_from_rows_and_from_a_data_set():
-    found = qsjax.questions.explore(
+    found = qsjax.explore(
         catalog.model("mixtral-8x7b"),
         catalog.hardware("h100-sxm"),
         gpus=(4,),

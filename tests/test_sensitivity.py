@@ -9,6 +9,7 @@ from designs import random_designs
 from tolerances import EXACT, EXTRAPOLATED_DIFFERENCE, FINITE_DIFFERENCE
 
 from qsjax import catalog
+from qsjax.grid import optimum as optimum_module
 from qsjax.grid.optimum import best_of, step_of, take
 from qsjax.grid.parameters import GROUPS, Inputs, read, scaled
 from qsjax.questions.explore import explore
@@ -350,7 +351,7 @@ def test_the_optima_are_those_of_explore():
 
 def test_blocks_of_rows_do_not_change_the_best(small, monkeypatch):
     whole = best_of(small.inputs, small.designs, small.objective)
-    monkeypatch.setattr(optimum, "SMALL_BLOCK", 4)
+    monkeypatch.setattr(optimum_module, "SMALL_BLOCK", 4)
     for got, want in zip(best_of(small.inputs, small.designs, small.objective), whole, strict=True):
         np.testing.assert_array_equal(got, want)
 

@@ -70,7 +70,7 @@ def test_what_process_0_refuses_stops_all_at_once(alone, tmp_path):
 
 def test_processes_that_never_meet_are_an_error_not_an_abort():
     script = (
-        "from qsjax.sweep import distributed\n"
+        "from qsjax.sweep import hosts\n"
         "import os\n"
         f"where = '127.0.0.1:{free_port()}'\n"
         "try:\n"

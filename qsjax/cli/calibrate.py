@@ -114,7 +114,7 @@ def command(measured: Path, names: str | None, format_: str, out: Path | None) -
     if out is not None:
         read = {"measured": folder.of_file(measured)}
         asked = folder.text("calibrate", [str(measured)], {"fit": names}, read)
-        files.write_atomically(out / "folder.json", asked)
+        files.write_atomically(out / "inputs.json", asked)
         files.write_json(out / "calibration.json", summary)
         files.write_atomically(out / "constants.toml", _toml(fitted))
         session.note(f"wrote folder.json, calibration.json, constants.toml to {out}")

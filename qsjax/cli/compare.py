@@ -252,9 +252,9 @@ def _inputs(subject: Subject) -> dict[str, Any]:
 
 
 def _write(out: Path, asked: str, result: dict[str, Any]) -> None:
-    files.write_atomically(out / "folder.json", asked)
+    files.write_atomically(out / "inputs.json", asked)
     files.write_atomically(out / "result.json", json.dumps(files.finite(result), indent=1))
     rows = [*result["rows"], *result["beside"]]
     files.write_atomically(out / "compare.csv", files.csv_text(rows))
-    names = ["folder.json", "result.json", "compare.csv", *figures.save(out, _drawings(result))]
+    names = ["inputs.json", "result.json", "compare.csv", *figures.save(out, _drawings(result))]
     session.note(f"Written to {out}: {', '.join(names)}")

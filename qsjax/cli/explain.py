@@ -281,7 +281,7 @@ def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> None:
 def _write(
     out: Path, asked: str, record: dict[str, Any], hardware: HardwareSpec, title: str
 ) -> None:
-    files.write_atomically(out / "folder.json", asked)
+    files.write_atomically(out / "inputs.json", asked)
     files.write_atomically(out / "result.json", json.dumps(files.finite(record), indent=1))
-    names = ["folder.json", "result.json", *figures.save(out, _drawings(record, hardware, title))]
+    names = ["inputs.json", "result.json", *figures.save(out, _drawings(record, hardware, title))]
     session.note(f"Written to {out}: {', '.join(names)}")

@@ -193,12 +193,12 @@ def _write(
         "workload": folder.of_workload(work),
     }
     asked = folder.text("explore", [model], flags, records)
-    files.write_atomically(out / "folder.json", asked)
+    files.write_atomically(out / "inputs.json", asked)
     result = json.dumps(files.finite({**summary, "best": rows}), indent=1)
     files.write_atomically(out / "result.json", result)
     files.write_atomically(out / "best.csv", files.csv_text(rows))
     files.write_dataset(out / "best.nc", files.to_dataset(exploration))
-    names = ["folder.json", "result.json", "best.csv", "best.nc"]
+    names = ["inputs.json", "result.json", "best.csv", "best.nc"]
     names += figures.save(out, _drawings(rows, f"{model} on {flags['hardware']}"))
     session.note(f"Written to {out}: {', '.join(names)}")
 

@@ -188,7 +188,7 @@ def command(model: str, requests: Path, **flags: Any) -> None:
             "workload": folder.of_workload(work),
         }
         text = folder.text("mix", [model, str(requests)], flags, records)
-        files.write_atomically(out / "folder.json", text)
+        files.write_atomically(out / "inputs.json", text)
         files.write_atomically(out / "result.json", json.dumps(files.finite(result), indent=1))
         files.write_atomically(out / "mix.csv", files.csv_text(_flat(found)))
         session.note(f"Written to {out}: folder.json, result.json, mix.csv")

@@ -241,10 +241,10 @@ def _inputs(models: Sequence[str], devices: Sequence[str], flags: dict[str, Any]
 
 
 def _write(out: Path, asked: str, result: dict[str, Any], rows: list[dict[str, Any]]) -> None:
-    files.write_atomically(out / "folder.json", asked)
+    files.write_atomically(out / "inputs.json", asked)
     files.write_atomically(out / "result.json", json.dumps(files.finite(result), indent=1))
     files.write_atomically(out / "pareto.csv", files.csv_text(rows))
-    names = ["folder.json", "result.json", "pareto.csv"]
+    names = ["inputs.json", "result.json", "pareto.csv"]
     if rows:
         from qsjax import plotting
 

@@ -72,7 +72,7 @@ def _write(out: Path, rows: list[dict[str, Any]], result: dict[str, Any]) -> Non
     files.write_json(out / "reproduce.json", result)
     files.write_atomically(out / "reproduce.csv", files.csv_text(rows))
     records = {name: result[name] for name in ("hardware", "models")}
-    files.write_atomically(out / "folder.json", folder.text("reproduce", [], {}, records))
+    files.write_atomically(out / "inputs.json", folder.text("reproduce", [], {}, records))
     from qsjax import plotting
 
     tables = by_table(rows).items()
@@ -80,7 +80,7 @@ def _write(out: Path, rows: list[dict[str, Any]], result: dict[str, Any]) -> Non
         f"table-{n}": partial(plotting.paper_table, table, physical=True, title=_title(n))
         for n, table in tables
     }
-    names = ["reproduce.json", "reproduce.csv", "folder.json", *figures.save(out, drawings)]
+    names = ["reproduce.json", "reproduce.csv", "inputs.json", *figures.save(out, drawings)]
     session.note(f"Written to {out}: {', '.join(names)}")
 
 

@@ -141,9 +141,9 @@ def _drawings(rows: list[dict[str, Any]]) -> Mapping[str, Callable[[], Any]]:
 
 def _write(out: Path, rows: list[dict[str, Any]], result: Study, asked: str) -> None:
     found = {"summary": rows, "combinations": result.factorial}
-    files.write_atomically(out / "folder.json", asked)
+    files.write_atomically(out / "inputs.json", asked)
     files.write_atomically(out / "result.json", json.dumps(files.finite(found), indent=1))
     files.write_atomically(out / "summary.csv", files.csv_text([_flat(row) for row in rows]))
     files.write_atomically(out / "study.csv", files.csv_text(result.rows))
-    names = ["folder.json", "result.json", "summary.csv", "study.csv"]
+    names = ["inputs.json", "result.json", "summary.csv", "study.csv"]
     session.note(f"Written to {out}: {', '.join(names + figures.save(out, _drawings(rows)))}")

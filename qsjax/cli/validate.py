@@ -57,7 +57,7 @@ def _print(report: Report) -> None:
 def _write(out: Path, asked: str, report: Report, summary: dict[str, Any]) -> None:
     from qsjax import plotting
 
-    files.write_atomically(out / "folder.json", asked)
+    files.write_atomically(out / "inputs.json", asked)
     files.write_atomically(out / "records.csv", files.csv_text(_plain(report.records)))
     files.write_json(out / "validation.json", summary)
     times = [row for row in report.deployments if row["unit"] == "ms"]
