@@ -327,7 +327,7 @@ def test_an_unknown_convention_is_named(ask):
     model, hardware = qsjax.model("mixtral-8x7b"), qsjax.hardware("h100-sxm")
     sides = [Subject(name, model, hardware, qsjax.Workload(context=1.0)) for name in "ab"]
     arguments = {
-        qsjax.questions.explore: (model, hardware),
+        qsjax.explore: (model, hardware),
         explain: (model, hardware, qsjax.Partition(), qsjax.Workload(context=1e3)),
         compare: (sides, 8, [1e3]),
     }[ask]
