@@ -139,6 +139,13 @@ def test_explain_keeps_the_dtype_of_the_model_under_a_loader(qsjax):
     assert same[0] == same[1]
 
 
+def test_explain_warns_of_a_split_that_engines_refuse(qsjax):
+    flags = ("--hardware", "h200-sxm", "--format", "json", "--tp", "32")
+    for more, is_broken in (((), True), (("--weights", "bf16"), False)):
+        notes = as_json(qsjax("explain", "deepseek-v3", *flags, *more))["notes"]
+        assert any("refuse this split" in note and "are 576" in note for note in notes) == is_broken
+
+
 def test_explain_asks_for_the_model_in_front_of_the_flags(qsjax):
     done = qsjax("explain", "--", "vllm", "serve", "m", "-tp", "8", code=2)
     assert "MODEL is missing" in mistake(done)

@@ -2,10 +2,12 @@
 
 import pytest
 
+from qsjax import catalog
 from qsjax.engines import engine_of, read
 from qsjax.engines.flags import ENGINES, table
-from qsjax.engines.precision import weights_of
+from qsjax.engines.precision import about_name, broken_blocks, weights_of
 from qsjax.engines.rules import load_flags
+from qsjax.records.specs import Partition
 
 VLLM, SGLANG, TRT = (
     "vllm serve m ",
@@ -269,3 +271,39 @@ def test_a_loader_is_no_dtype(own, quantization, dtype, words):
     assert got == dtype
     assert words in " ".join(notes)
     assert bool(notes) == bool(words)
+
+
+@pytest.mark.parametrize(
+    ("name", "degrees", "block", "words"),
+    [
+        ("qwen3-235b-a22b", {"tp": 8.0}, 128, "routed experts of width 1,536 over 8 GPUs are 192"),
+        ("qwen3-235b-a22b", {"tp": 4.0}, 128, ""),
+        ("qwen3-235b-a22b", {"tp": 8.0, "ep": 8.0}, 128, ""),
+        ("qwen3-235b-a22b", {"tp": 8.0}, 0, ""),
+        ("qwen3-30b-a3b", {"tp": 4.0}, 128, "width 768 over 4 GPUs are 192"),
+        ("deepseek-v3", {"tp": 32.0}, 128, "dense layers of width 18,432 over 32 GPUs are 576"),
+        ("deepseek-v3", {"tp": 16.0}, 128, ""),
+        ("deepseek-v3", {"tp": 32.0, "ep": 32.0}, 128, "shared experts of width 2,048"),
+        ("deepseek-v3", {"dp": 32.0, "ep": 32.0}, 128, ""),
+        ("llama-3.1-8b", {"tp": 8.0}, 128, ""),
+        ("qwen3-32b", {"tp": 8.0}, 256, "feed-forward layers of width 25,600 over 8 GPUs"),
+    ],
+)
+def test_a_split_that_cuts_a_block_is_said(name, degrees, block, words):
+    """By division; the second to sixth are what vLLM and SGLang start or refuse."""
+    found = " ".join(broken_blocks(catalog.model(name), Partition(**degrees), block))
+    assert words in found
+    assert bool(found) == bool(words)
+
+
+def test_published_fp8_models_have_their_block():
+    for name in ("deepseek-v3", "deepseek-v3.2", "kimi-k2", "minimax-m2.5"):
+        assert catalog.model_entry(name).weight_block == 128
+    assert catalog.model_entry("llama-3.1-8b").weight_block == 0
+
+
+def test_the_name_of_a_checkpoint_tells_its_quantisation():
+    for name in ("Qwen/Qwen3-235B-A22B-FP8", "nvidia/Llama-3.3-70B-Instruct-NVFP4", "x/y_awq"):
+        assert "by its name" in about_name(name, "bf16")[0]
+        assert about_name(name, "fp8") == ()
+    assert about_name("Qwen/Qwen3-235B-A22B", "bf16") == about_name(None, "bf16") == ()

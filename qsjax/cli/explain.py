@@ -16,7 +16,7 @@ from qsjax.cost.laws.sharding import layout
 from qsjax.cost.metrics import Economy, costs, elasticities
 from qsjax.engines import Deployment, WrittenEngine
 from qsjax.engines.memory import static_base
-from qsjax.engines.precision import weights_of
+from qsjax.engines.precision import about_name, broken_blocks, weights_of
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.output import files, folder
@@ -77,11 +77,13 @@ def _deployment(words: tuple[str, ...], flags: dict[str, Any], is_moe: bool) -> 
     return dataclasses.replace(read, **{n: v for n, v in own.items() if v is not None})
 
 
-def _over_kvp(
-    spec: ModelSpec, partition: Partition, work: Workload, convention: str
+def _of_split(
+    spec: ModelSpec, partition: Partition, work: Workload, convention: str, is_vllm: bool
 ) -> tuple[str, ...]:
-    """What vLLM's context parallelism would save: it splits all weights over tp times kvp."""
+    """What vLLM's context parallelism saves: it splits all weights over tp times kvp."""
     ranks = scalar(partition.kvp)
+    if ranks <= 1 or not is_vllm:
+        return ()
     whole = dataclasses.replace(partition, tp=scalar(partition.tp) * ranks, kvp=1.0)
     here, there = (
         scalar(on_host(_weights)(spec, one, work, CONVENTIONS[convention]))
@@ -258,8 +260,7 @@ def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> None:
 
     MODEL:q=5 is the dense twin at that quality factor. State the split by --tp, --ep, --pp, --dp,
     --kvp, or by the command line of an engine (vLLM, SGLang, TensorRT-LLM) after `--`. Without
-    --batch it is the largest that
-    fits.
+    --batch it is the largest that fits.
 
     \b
     Examples:
@@ -276,16 +277,19 @@ def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> None:
     is_moe = q is None and scalar(spec.experts) > 1
     deployment = _deployment(engine_flags, flags, is_moe)
     about = _about_model(name, deployment.model)
-    dtype, of_weights = weights_of(catalog.model_entry(name).weight_dtype, deployment)
-    notes = (*about, *deployment.notes, *(() if flags["weights"] else of_weights))
+    entry = catalog.model_entry(name)
+    dtype, of_weights = weights_of(entry.weight_dtype, deployment)
+    served = about_name(deployment.model, flags["weights"] or dtype or entry.weight_dtype)
+    notes = (*about, *deployment.notes, *(() if flags["weights"] else of_weights), *served)
     deployment = dataclasses.replace(deployment, notes=notes, weights=dtype)
     weights = {"weights": flags["weights"] or dtype}
     work = serving_options.workload_of(name, flags | weights)
     own = catalog.hardware(flags["hardware"])
     partition, hardware, work = _inputs(deployment, own, work, flags)
-    if engine_flags and scalar(partition.kvp) > 1:
-        more = _over_kvp(spec, partition, work, flags["convention"])
-        deployment = dataclasses.replace(deployment, notes=(*deployment.notes, *more))
+    about = _of_split(spec, partition, work, flags["convention"], bool(engine_flags))
+    if is_moe == (scalar(spec.experts) > 1) and not (flags["weights"] or dtype):  # no twin
+        about = (*broken_blocks(spec, partition, entry.weight_block), *about)
+    deployment = dataclasses.replace(deployment, notes=(*about, *deployment.notes))
     economy = serving_options.economy_from(hardware, flags)
     session.note_contexts(name, [scalar(work.context)])
     both = explain_both(spec, hardware, partition, work, flags["convention"], q)

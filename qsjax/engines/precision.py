@@ -1,7 +1,13 @@
-"""Which dtype weights have when a flag names a quantisation and the model's own config another."""
+"""Quantised weights under an engine: which dtype they have, and which splits break their blocks."""
+
+import re
 
 from qsjax.engines.deployment import Deployment
 from qsjax.engines.rules import load_flags
+from qsjax.numerics.safe import scalar
+from qsjax.records.specs import ModelSpec, Partition
+
+_QUANTISED = re.compile(r"[-_](nv|mx)?fp[48]\b|[-_](awq|gptq|w4a16|w8a8|int[48]|bnb)\b", re.I)
 
 
 def weights_of(own: str, deployment: Deployment) -> tuple[str | None, tuple[str, ...]]:
@@ -38,4 +44,49 @@ def weights_of(own: str, deployment: Deployment) -> tuple[str | None, tuple[str,
     return None, (
         f"the weights stay in {own}, as the model's own config says: --quantization {loader} does "
         "not change them",
+    )
+
+
+def about_name(served: str | None, dtype: str) -> tuple[str, ...]:
+    """A note where the served checkpoint's name tells a quantisation and `dtype` is 16 bits.
+
+    >>> about_name("Qwen/Qwen3-235B-A22B-FP8", "fp8")
+    ()
+    """
+    named = _QUANTISED.search(served or "")
+    if named is None or dtype != "bf16":
+        return ()
+    return (
+        f"{served} is by its name a checkpoint in {named[0][1:].upper()}, but the weights count as "
+        "bf16 here; --weights, or its config.json as MODEL, says what they are",
+    )
+
+
+def broken_blocks(model: ModelSpec, partition: Partition, block: int) -> tuple[str, ...]:
+    """The feed-forward shards that are no multiple of a block of weights: engines refuse them.
+
+    Sources: https://github.com/vllm-project/vllm/issues/17569 (1536 / 8 = 192) and
+    https://github.com/sgl-project/sglang/issues/3345 (18432 / 32 = 576), both with blocks of 128.
+    """
+    if not block:
+        return ()
+    tp, ep, dp, kvp = (scalar(getattr(partition, name)) for name in ("tp", "ep", "dp", "kvp"))
+    ranks = tp * kvp
+    parts = {
+        "routed experts": (model.expert_ff, max(1.0, ranks * dp / ep)),
+        "shared experts": (model.shared_ff if scalar(model.shared_experts) else 0.0, ranks),
+        "dense layers": (model.dense_ff if scalar(model.dense_layers) else 0.0, ranks),
+    }
+    if scalar(model.experts) <= 1:
+        parts = {"feed-forward layers": (model.expert_ff, ranks)}
+    broken = [
+        f"{name} of width {scalar(width):,.0f} over {split:g} GPUs are {scalar(width) / split:g}"
+        for name, (width, split) in parts.items()
+        if scalar(width) / split % block
+    ]
+    if not broken:
+        return ()
+    return (
+        f"engines refuse this split: every shard must be a multiple of the {block} weights that "
+        f"share a scale, but {'; '.join(broken)}; lower tp, or raise dp or ep",
     )
