@@ -82,6 +82,11 @@ COMMANDS = {
         "tp": 8,
         "b": 32,
     },
+    "docker run --gpus all --name vllm vllm/vllm-openai:v0 bash -lc 'pip install -U vllm && \\\n"
+    "  vllm serve m --tensor-parallel-size 8 --served-model-name m-fp8'": {"tp": 8},
+    "export VLLM_USE_V1=1\nvllm serve m -tp 8\n# vllm serve m -tp 4": {"tp": 8},
+    "vllm bench throughput --model m -tp 4 --input-len 1024": {"tp": 4},
+    "vllm serve --omni m --no-brand-new -tp 2": {"tp": 2},
     "/opt/venv/bin/vllm serve m -tp 8": {"tp": 8},
     "python3 -m dynamo.vllm --model m --tensor-parallel-size 8 -ep": {"tp": 8, "ep": 8},
     # SGLang
@@ -122,6 +127,12 @@ COMMANDS = {
     "python3 -m dynamo.sglang --model-path m --tp-size 8 --ep-size 8": {"tp": 8, "ep": 8},
     # TensorRT-LLM
     TRT + "--tp_size 8": {"tp": 8},
+    TRT + "--port=8888 --trust_remote_code --backend=pytorch --max_seq_len=9300 "
+    "--max_num_tokens=8192 --tp_size=4 --ep_size=4 > server.log 2>&1 &": {
+        "tp": 4,
+        "ep": 4,
+        "c": 9300,
+    },
     TRT + "--tp_size 8 --ep_size 8 --pp_size 2 --max_batch_size 128 --max_num_tokens 8192 "
     "--max_seq_len 9216 --kv_cache_free_gpu_memory_fraction 0.8": {
         "tp": 8,
@@ -181,6 +192,10 @@ def test_the_table_is_long_and_names_every_engine():
         ("lmdeploy serve api_server m --tp 8", "'lmdeploy' is no engine"),
         ("python -m mlc_llm.serve m --tp 8", "'mlc_llm.serve' is no engine"),
         ("text-generation-launcher --model-id m", "is no engine"),
+        ("vllm bench serve --model m --request-rate 10", "is a client"),
+        ("python3 -m sglang_router.launch_router --policy x", "is no engine"),
+        (TRT + "--enable_attention_dp=$DP", "neither true nor false"),
+        (VLLM + "-tp 8 --compilation-config '{", "close every quotation mark"),
         (VLLM + "-tp $TP", "variable of a shell"),
         (VLLM + "--max-num 8", "--max-num-seqs"),
         (VLLM + "--config missing.yaml", "missing.yaml: cannot be read"),

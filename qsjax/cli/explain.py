@@ -80,7 +80,11 @@ def _deployment(words: tuple[str, ...], flags: dict[str, Any], is_moe: bool) -> 
 def _of_split(
     spec: ModelSpec, partition: Partition, work: Workload, convention: str, is_vllm: bool
 ) -> tuple[str, ...]:
-    """What vLLM's context parallelism saves: it splits all weights over tp times kvp."""
+    """What vLLM's context parallelism saves: it splits all weights over tp times kvp.
+
+    Source: https://github.com/vllm-project/recipes/blob/main/moonshotai/Kimi-K2-Think.md, whose
+    logs leave 46.80 GiB for the cache at TP 8 with and without DCP 8.
+    """
     ranks = scalar(partition.kvp)
     if ranks <= 1 or not is_vllm:
         return ()

@@ -30,16 +30,23 @@ class Command(NamedTuple):
     words: list[str]
 
 
+def _shell(line: str) -> list[str]:
+    try:
+        return shlex.split(line.replace("\\\n", " "))
+    except ValueError as error:
+        raise ValueError(f"flags:\n  {error} in {line!r}; close every quotation mark") from None
+
+
 def _words(flags: str | Sequence[str]) -> list[str]:
     words = [flags] if isinstance(flags, str) else list(flags)
     if len(words) == 1:  # a whole command line, quoted in the shell
-        words = shlex.split(words[0].replace("\\\n", " "))
+        words = _shell(words[0])
     # `bash -c "vllm serve ..."`
     quoted = [
         word for word in words if re.search(r"\S*(vllm|sglang|trtllm)\S*\s.*\s-", word, re.DOTALL)
     ]
     if quoted and not quoted[0].startswith("-"):
-        words = shlex.split(quoted[0].replace("\\\n", " "))
+        words = _shell(quoted[0])
     return [word for word in words if word.strip() and word != "\\"]
 
 
@@ -59,13 +66,16 @@ def _start(words: list[str]) -> tuple[Engine | None, int]:
         module = _module(after) if word == "-m" else None
         if module:
             return module, at + 2
-        # A path may be a model's or an option's; a program stands first or in front of `serve`.
+        # A path may be a model's or an option's: a program stands in front of `serve`, or first.
         if program and (after == "serve" or word.endswith("trtllm-serve")):
             return program, at + 1 + (after == "serve")
         if word.endswith(".py") and _module(word):
             return _module(word), at + 1
-        if program and not any(one.startswith("-") for one in words[:at]):
-            return program, at + 1
+    for at, word in enumerate(words):
+        if word.startswith("-"):
+            break
+        if PurePosixPath(word).name in NAMES:
+            return NAMES[PurePosixPath(word).name], at + 1
     is_container = any(PurePosixPath(word).name in _CONTAINERS for word in words[:3])
     for at, word in enumerate(words if is_container else ()):
         image = _IMAGE.match(word)
@@ -96,5 +106,11 @@ def split(flags: str | Sequence[str]) -> Command:
             f"flags:\n  {Path(module).name!r} is no engine whose flags are read; give the command "
             "line of vllm serve, sglang serve (or their Python modules) or trtllm-serve"
         )
+    if engine == "vllm" and rest[:1] == ["bench"]:
+        if rest[1:2] == ["serve"]:
+            raise ValueError(
+                "flags:\n  `vllm bench serve` is a client; give the command line of its server"
+            )
+        rest = rest[2:]
     ends = [i for i, word in enumerate(rest) if _END.match(word)]
     return Command(engine, rest[: ends[0]] if ends else rest)

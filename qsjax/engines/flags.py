@@ -14,6 +14,7 @@ from qsjax.engines.rules import load_flags
 
 ENGINES: tuple[Engine, ...] = ("vllm", "sglang", "trtllm")
 _MANY = 1_000
+_SWITCHED = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 WHOLE = ("tp_total", "pp", "dp_total", "dcp", "ep", "sequences", "kv_block")
 
 
@@ -165,8 +166,10 @@ def _note(parsed: Parsed, word: str, flag: Flag, values: list[str], is_off: bool
     if flag.effect != "read":
         (parsed.ignored if flag.effect == "none" else parsed.unread).append(name)
     elif flag.values == 0:
-        on = not is_off and (not values or values[0].lower() not in ("false", "0"))
-        parsed.said[flag.quantity] = on
+        given = values[0].lower() if values else "true"
+        if given not in _SWITCHED:
+            parsed.problems.append(f"{name}: {values[0]!r} is neither true nor false")
+        parsed.said[flag.quantity] = not is_off and _SWITCHED.get(given, False)
     elif not values:
         parsed.problems.append(f"{name}: its value is missing")
     else:
@@ -249,4 +252,4 @@ def _unknown(name: str, engine: Engine) -> Flag:
     near = difflib.get_close_matches(name, known, n=2, cutoff=0.85)
     if near:
         raise ValueError(f"{name}: unknown flag; did you mean {' or '.join(near)}?")
-    return Flag(name, "unread", _MANY)
+    return Flag(name, "unread", 0 if name.startswith("--no-") else _MANY)
