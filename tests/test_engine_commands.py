@@ -318,7 +318,14 @@ def test_published_fp8_models_have_their_block():
 
 
 def test_the_name_of_a_checkpoint_tells_its_quantisation():
-    for name in ("Qwen/Qwen3-235B-A22B-FP8", "nvidia/Llama-3.3-70B-Instruct-NVFP4", "x/y_awq"):
+    for name, own in (
+        ("Qwen/Qwen3-235B-A22B-FP8", "fp8"),
+        ("nvidia/Llama-3.3-70B-Instruct-NVFP4", "fp4"),
+        ("nvidia/DeepSeek-R1-0528-FP4", "fp4"),
+        ("x/y_awq", "fp4"),
+        ("x/y-GPTQ-Int8", "fp8"),
+    ):
         assert "by its name" in about_name(name, "bf16")[0]
-        assert about_name(name, "fp8") == ()
+        assert about_name(name, own) == ()
+    assert "count as fp8" in about_name("nvidia/DeepSeek-R1-0528-FP4", "fp8")[0]
     assert about_name("Qwen/Qwen3-235B-A22B", "bf16") == about_name(None, "bf16") == ()

@@ -7,7 +7,11 @@ from qsjax.engines.rules import load_flags
 from qsjax.numerics.safe import scalar
 from qsjax.records.specs import ModelSpec, Partition
 
-_QUANTISED = re.compile(r"[-_](nv|mx)?fp[48]\b|[-_](awq|gptq|w4a16|w8a8|int[48]|bnb)\b", re.I)
+# Dtypes by what stands in names of checkpoints; eight bits count as FP8, four as FP4.
+_QUANTISED = {
+    "fp4": re.compile(r"[-_]((?:nv|mx)?fp4|awq|gptq|w4a\d+|int4|bnb|4bit)\b", re.IGNORECASE),
+    "fp8": re.compile(r"[-_](fp8|w8a8|int8|8bit)\b", re.IGNORECASE),
+}
 
 
 def weights_of(own: str, deployment: Deployment) -> tuple[str | None, tuple[str, ...]]:
@@ -48,17 +52,18 @@ def weights_of(own: str, deployment: Deployment) -> tuple[str | None, tuple[str,
 
 
 def about_name(served: str | None, dtype: str) -> tuple[str, ...]:
-    """A note where the served checkpoint's name tells a quantisation and `dtype` is 16 bits.
+    """A note where the served checkpoint's name tells a quantisation, and `dtype` is none of it.
 
     >>> about_name("Qwen/Qwen3-235B-A22B-FP8", "fp8")
     ()
     """
-    named = _QUANTISED.search(served or "")
-    if named is None or dtype != "bf16":
+    named = {own: name.search(served or "") for own, name in _QUANTISED.items()}
+    told = [match[1].upper() for match in named.values() if match]
+    if not told or named.get(dtype):
         return ()
     return (
-        f"{served} is by its name a checkpoint in {named[0][1:].upper()}, but the weights count as "
-        "bf16 here; --weights, or its config.json as MODEL, says what they are",
+        f"{served} is by its name a checkpoint in {told[0]}, but the weights count as {dtype} "
+        "here; --weights, or its config.json as MODEL, says what they are",
     )
 
 
