@@ -118,6 +118,34 @@ def test_explain_says_that_the_flags_serve_another_model(qsjax):
         assert any(f"serve {name}" in note for note in record["notes"]) == is_other
 
 
+def test_explain_says_what_context_parallelism_of_vllm_holds(qsjax):
+    """By hand: 8 ranks share what kvp=8 holds 8 times, so tp=8 holds 70.2 GiB, not 82.6."""
+    flags = ("--hardware", "b200-sxm", "--format", "json", "--")
+    words = ("vllm", "serve", "moonshotai/Kimi-K2.5", "-tp", "8")
+    record = as_json(qsjax("explain", "kimi-k2.5", *flags, *words, "-dcp", "8"))
+    assert any("70.2 GiB of weights" in n and "82.6 GiB that" in n for n in record["notes"])
+    memory = as_json(qsjax("explain", "kimi-k2.5", *flags, *words))["stated"]["memory_bytes"]
+    weights = sum(size for name, size in memory.items() if name.startswith("weights"))
+    assert weights / 2**30 == pytest.approx(70.2, abs=0.05)
+
+
+def test_explain_keeps_the_dtype_of_the_model_under_a_loader(qsjax):
+    flags = ("--hardware", "b200-sxm", "--format", "json")
+    sglang = ("--", "python3", "-m", "sglang.launch_server", "--model", "m", "--tp", "8")
+    same = [
+        as_json(qsjax("explain", "kimi-k2.5", *flags, *sglang, *more))["stated"]["memory_bytes"]
+        for more in ((), ("--quantization", "compressed-tensors"))
+    ]
+    assert same[0] == same[1]
+
+
+def test_explain_warns_of_a_split_that_engines_refuse(qsjax):
+    flags = ("--hardware", "h200-sxm", "--format", "json", "--tp", "32")
+    for more, is_broken in (((), True), (("--weights", "bf16"), False)):
+        notes = as_json(qsjax("explain", "deepseek-v3", *flags, *more))["notes"]
+        assert any("refuse this split" in note and "are 576" in note for note in notes) == is_broken
+
+
 def test_explain_asks_for_the_model_in_front_of_the_flags(qsjax):
     done = qsjax("explain", "--", "vllm", "serve", "m", "-tp", "8", code=2)
     assert "MODEL is missing" in mistake(done)

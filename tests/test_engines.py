@@ -84,8 +84,8 @@ def test_without_flags_a_quantity_is_left_open():
     ("flags", "words"),
     [
         (
-            "vllm serve m --tensor-parallel 8",
-            ["--tensor-parallel: unknown", "--tensor-parallel-size"],
+            "vllm serve m --tensor-paralel-size 8",
+            ["--tensor-paralel-size: unknown", "--tensor-parallel-size"],
         ),
         ("vllm serve m --mem-fraction-static 0.8", ["a flag of sglang"]),
         ("vllm serve m -tp x --pp 2 -dp 0", ["'x' is not a number", "--pp", "at least 1"]),

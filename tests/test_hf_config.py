@@ -180,6 +180,30 @@ def test_quantisation(write, table, weights, attention, kv):
     assert imported.weight_bytes == (0.53125 if is_mxfp4 else 0)
 
 
+@pytest.mark.parametrize(
+    ("table", "block"),
+    [
+        ({"quant_method": "fp8", "weight_block_size": [128, 128]}, 128),
+        ({"quant_method": "fp8"}, 0),
+        ({"quant_method": "awq", "bits": 4, "group_size": 64}, 64),
+        ({"quant_method": "gptq", "bits": 4, "group_size": -1}, 0),
+        ({"quant_method": "mxfp4"}, 0),  # its kernels pad
+    ],
+)
+def test_blocks_that_no_split_may_cut(write, table, block):
+    imported = catalog.load_hf(write(LLAMA | {"quantization_config": table}))
+    assert imported.weight_block == block
+
+
+def test_blocks_of_compressed_tensors(write):
+    weights = {"num_bits": 8, "type": "float", "strategy": "block", "block_structure": [128, 128]}
+    table = {
+        "quant_method": "compressed-tensors",
+        "config_groups": {"group_0": {"weights": weights}},
+    }
+    assert catalog.load_hf(write(LLAMA | {"quantization_config": table})).weight_block == 128
+
+
 def compressed(**weights):
     groups = {"group_0": {"weights": {"num_bits": 4, **weights}}}
     return {"quant_method": "compressed-tensors", "config_groups": groups}

@@ -23,6 +23,8 @@ class ModelEntry:
     takes with its scales, 0 where `quantisation.STORED` says it by dtype. `multiply_dtype` is what
     quantised weights are dequantised to, None where they multiply as they are. Published counts are
     in parameters and None where there is none. `max_context` is in tokens, 0 where unknown.
+    `weight_block` is how many weights in a row or column share a scale, of which engines want whole
+    multiples on every GPU; 0 where any split will do.
     """
 
     name: str
@@ -39,6 +41,7 @@ class ModelEntry:
     multiply_dtype: Dtype | None = None
     kv_dtype: Dtype = "bf16"
     max_context: int = 0
+    weight_block: int = 0
     note: str = ""
     deviations: tuple[Deviation, ...] = ()
 

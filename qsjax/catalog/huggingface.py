@@ -32,6 +32,7 @@ class HfModel:
     multiply_dtype: Dtype | None
     kv_dtype: Dtype
     max_context: int = 0
+    weight_block: int = 0
     notes: tuple[str, ...] = ()
 
 
@@ -184,6 +185,7 @@ def load(path: str | Path) -> HfModel:
         multiply_dtype=table.multiply,
         kv_dtype=table.kv,
         max_context=max_context,
+        weight_block=table.weight_block,
         notes=_notes(config),
     )
 
@@ -201,5 +203,6 @@ def entry_from(model: HfModel) -> ModelEntry:
         multiply_dtype=model.multiply_dtype,
         kv_dtype=model.kv_dtype,
         max_context=model.max_context,
+        weight_block=model.weight_block,
         note="; ".join(model.notes),
     )

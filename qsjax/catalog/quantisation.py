@@ -58,7 +58,8 @@ class Precisions:
     """Precisions of the feed-forward weights, the attention weights and the cache.
 
     `weight_bytes` is what a feed-forward weight takes, 0 where STORED says it. `multiply` is the
-    dtype that engines dequantise weights to, None where they multiply as they are.
+    dtype that engines dequantise weights to, None where they multiply as they are. `weight_block`
+    is how many weights share a scale where engines split no such block, 0 where they may.
     """
 
     weights: Dtype = "bf16"
@@ -66,6 +67,7 @@ class Precisions:
     kv: Dtype = "bf16"
     weight_bytes: float = 0.0
     multiply: Dtype | None = None
+    weight_block: int = 0
 
 
 def _algorithm(name: Any, key: str, problems: list[str]) -> Dtype:
@@ -164,6 +166,20 @@ def _stored(quantisation: Mapping[str, Any]) -> float:
     return INTEGER + (scales / group if group > 0 else 0.0)
 
 
+def _block(quantisation: Mapping[str, Any]) -> int:
+    """Weights of a block or group that engines keep whole on one GPU; 0 where there is none."""
+    method = str(quantisation.get("quant_method")).lower()
+    blocks = [quantisation.get("weight_block_size")]
+    groups = quantisation.get("config_groups")
+    for group in groups.values() if isinstance(groups, Mapping) else ():
+        blocks.append(value_at({"group": group}, "group.weights.block_structure"))
+    for block in blocks:
+        if isinstance(block, list) and block and isinstance(block[0], int):
+            return max(0, block[0])
+    group = quantisation.get("group_size") if method in ("awq", "gptq") else 0
+    return max(0, group) if isinstance(group, int) else 0
+
+
 def _multiplied(quantisation: Mapping[str, Any]) -> Dtype | None:
     """What the weights are dequantised to, None where they multiply as they are."""
     method = str(quantisation.get("quant_method", "modelopt")).lower()
@@ -198,4 +214,5 @@ def precisions(quantisation: Any, layers: float, problems: list[str]) -> Precisi
         multiply=_multiplied(quantisation) if weights != "bf16" else None,
         attention="bf16" if is_exempt else weights,
         kv=_cache(quantisation, problems),
+        weight_block=_block(quantisation),
     )

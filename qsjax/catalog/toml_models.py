@@ -21,7 +21,7 @@ SHAPE = {field.name: field for field in dataclasses.fields(ModelSpec)}
 REQUIRED = [name for name, field in SHAPE.items() if field.default is dataclasses.MISSING]
 TEXTS = ("title", "source", "published_source", "note", "extends")
 DTYPES = ("weight_dtype", "attn_weight_dtype", "multiply_dtype", "kv_dtype")
-NUMBERS = ("published_total", "published_active", "max_context", "weight_bytes")
+NUMBERS = ("published_total", "published_active", "max_context", "weight_bytes", "weight_block")
 KEYS = (*TEXTS, *DTYPES, *NUMBERS, "aliases", "shape", "exception")
 
 
@@ -120,6 +120,7 @@ def entry_from(document: Document, name: str, parent: Callable[[str], ModelEntry
     shape = _shape(document, dataclasses.asdict(base.spec) if base else {}, bool(texts["extends"]))
     weights = _dtype(document, "weight_dtype", base.weight_dtype if base else "bf16")
     attention = base.attn_weight_dtype if base and weights == base.weight_dtype else weights
+    block = base.weight_block if base and weights == base.weight_dtype else 0
     multiply = base.multiply_dtype if base and weights == base.weight_dtype else None
     if "multiply_dtype" in document.table:
         multiply = _dtype(document, "multiply_dtype", weights)
@@ -136,6 +137,7 @@ def entry_from(document: Document, name: str, parent: Callable[[str], ModelEntry
         "multiply_dtype": multiply,
         "kv_dtype": _dtype(document, "kv_dtype", base.kv_dtype if base else "bf16"),
         "max_context": int(_number(document, "max_context") or (base.max_context if base else 0)),
+        "weight_block": int(_number(document, "weight_block") or block),
         "note": texts["note"],
         "deviations": _deviations(document),
     }

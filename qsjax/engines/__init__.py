@@ -1,6 +1,6 @@
-"""Deployments as vLLM and SGLang spell them: flags in, flags out.
+"""Deployments as vLLM, SGLang and TensorRT-LLM spell them: flags in, flags out (of the first two).
 
-The two engines and this package divide GPUs differently; `read` and `write` translate, and say in
+The engines and this package divide GPUs differently; `read` and `write` translate, and say in
 notes what does not carry over. Sources: the engines' documentation of their arguments,
 https://docs.vllm.ai/en/latest/configuration/engine_args.html and
 https://docs.sglang.io/advanced_features/server_arguments.html.
@@ -11,4 +11,5 @@ from qsjax.engines.flags import Engine as Engine
 from qsjax.engines.flags import engine_of as engine_of
 from qsjax.engines.reading import read as read
 from qsjax.engines.writing import Written as Written
+from qsjax.engines.writing import WrittenEngine as WrittenEngine
 from qsjax.engines.writing import write as write

@@ -1,4 +1,4 @@
-"""A deployment in this package's terms, between the two engines."""
+"""A deployment in this package's terms, between the engines."""
 
 import dataclasses
 
@@ -22,7 +22,8 @@ class Deployment:
         usable_fraction: share of the HBM that the engine may fill, its own buffers included.
         static_fraction: share of the free HBM that weights and cache alone may fill.
         bytes_kv: bytes of a cache element.
-        weights: dtype of the weights.
+        weights: dtype of the weights, of a model whose own config says none.
+        loader: what `--quantization` names; `precision.weights_of` weighs it with the config.
         kv_block: tokens of a cache block.
         model: name or path of the model.
         notes: what the flags mean differently here, one sentence each.
@@ -41,6 +42,7 @@ class Deployment:
     static_fraction: float | None = None
     bytes_kv: float | None = None
     weights: str | None = None
+    loader: str | None = None
     kv_block: float | None = None
     model: str | None = None
     notes: tuple[str, ...] = ()

@@ -1,142 +1,65 @@
-"""Flags of vLLM and SGLang: how they are spelled, and what they say."""
+"""Flags of engines: how they are spelled (`flags.toml`), and what they say."""
 
+import dataclasses
 import difflib
-import shlex
+import functools
+import re
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-Engine = Literal["vllm", "sglang"]
+from qsjax.engines import settings
+from qsjax.engines.command_line import Engine as Engine
+from qsjax.engines.command_line import split as split
+from qsjax.engines.rules import load_flags
 
-# Field of `Deployment` (or an intermediate number) by spelling.
-VLLM = {
-    "tp_total": ("--tensor-parallel-size", "-tp"),
-    "pp": ("--pipeline-parallel-size", "-pp"),
-    "dp_total": ("--data-parallel-size", "-dp"),
-    "dcp": ("--decode-context-parallel-size", "-dcp"),
-    "usable_fraction": ("--gpu-memory-utilization",),
-    "kv_dtype": ("--kv-cache-dtype",),
-    "sequences": ("--max-num-seqs",),
-    "context": ("--max-model-len",),
-    "weights": ("--quantization", "-q"),
-    "kv_block": ("--block-size",),
-    "model": ("--model",),
-}
-SGLANG = {
-    "tp_total": ("--tp-size", "--tensor-parallel-size", "--tp"),
-    "pp": ("--pp-size", "--pipeline-parallel-size", "--pp"),
-    "dp_total": ("--dp-size", "--data-parallel-size", "--dp"),
-    "ep": ("--ep-size", "--expert-parallel-size", "--ep"),
-    "static_fraction": ("--mem-fraction-static",),
-    "kv_dtype": ("--kv-cache-dtype",),
-    "sequences": ("--max-running-requests",),
-    "context": ("--context-length",),
-    "weights": ("--quantization",),
-    "kv_block": ("--page-size",),
-    "model": ("--model-path", "--model"),
-}
-SWITCHES: dict[Engine, dict[str, str]] = {
-    "vllm": {"--enable-expert-parallel": "expert_parallel", "-ep": "expert_parallel"},
-    "sglang": {"--enable-dp-attention": "dp_attention"},
-}
-SPELLINGS: dict[Engine, dict[str, tuple[str, ...]]] = {"vllm": VLLM, "sglang": SGLANG}
-# Flags that change nothing that is modelled: name -> number of values.
-NO_EFFECT = {
-    "--trust-remote-code": 0,
-    "--host": 1,
-    "--port": 1,
-    "--served-model-name": 1,
-    "--dtype": 1,
-    "--load-format": 1,
-    "--download-dir": 1,
-    "--seed": 1,
-    "--api-key": 1,
-    "--enable-chunked-prefill": 0,
-    "--enable-prefix-caching": 0,
-    "--no-enable-prefix-caching": 0,
-    "--disable-radix-cache": 0,
-    "--tool-call-parser": 1,
-    "--reasoning-parser": 1,
-    "--enable-auto-tool-choice": 0,
-    "--distributed-executor-backend": 1,
-    "--attention-backend": 1,
-    "--moe-a2a-backend": 1,
-    "--max-num-batched-tokens": 1,
-    "--chunked-prefill-size": 1,
-    "--cuda-graph-max-bs": 1,
-    "--nnodes": 1,
-    "--node-rank": 1,
-    "--dist-init-addr": 1,
-    "--enable-dp-lm-head": 0,
-    "--no-enable-chunked-prefill": 0,
-    "--no-trust-remote-code": 0,
-    "--swap-space": 1,
-    "--revision": 1,
-    "--tokenizer": 1,
-    "--tokenizer-path": 1,
-    "--tokenizer-mode": 1,
-    "--chat-template": 1,
-    "--generation-config": 1,
-    "--override-generation-config": 1,
-    "--disable-log-requests": 0,
-    "--disable-log-stats": 0,
-    "--log-level": 1,
-    "--all2all-backend": 1,
-    "--deepep-mode": 1,
-    "--data-parallel-size-local": 1,
-    "--data-parallel-address": 1,
-    "--data-parallel-rpc-port": 1,
-    "--data-parallel-backend": 1,
-}
-# Flags that change what is modelled, but do not say by how much: name -> number of values.
-UNREAD = {
-    "--speculative-config": 1,
-    "--speculative-algorithm": 1,
-    "--speculative-num-steps": 1,
-    "--speculative-eagle-topk": 1,
-    "--speculative-num-draft-tokens": 1,
-    "--speculative-draft-model-path": 1,
-    "--enforce-eager": 0,
-    "--disable-cuda-graph": 0,
-    "--enable-dbo": 0,
-    "--enable-two-batch-overlap": 0,
-    "--enable-eplb": 0,
-    "--eplb-config": 1,
-    "--ep-num-redundant-experts": 1,
-}
-BYTES_OF_CACHE = {
-    "auto": 2.0,
-    "bf16": 2.0,
-    "bfloat16": 2.0,
-    "fp8": 1.0,
-    "fp8_e4m3": 1.0,
-    "fp8_e5m2": 1.0,
-    "fp4_e2m1": 0.5625,  # with a scale byte for 16 elements
-}
-DTYPE_OF_WEIGHTS = {
-    "fp8": "fp8",
-    "modelopt": "fp8",
-    "w8a8_fp8": "fp8",
-    "compressed-tensors": "fp8",
-    "modelopt_fp4": "fp4",
-    "nvfp4": "fp4",
-    "petit_nvfp4": "fp4",
-    "mxfp4": "fp4",
-}
+ENGINES: tuple[Engine, ...] = ("vllm", "sglang", "trtllm")
+_MANY = 1_000
+_SWITCHED = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 WHOLE = ("tp_total", "pp", "dp_total", "dcp", "ep", "sequences", "kv_block")
 
 
-def split(flags: str | Sequence[str]) -> list[str]:
-    """Words of a command line, less the program in front of the flags; `--a=b` becomes two."""
-    words = shlex.split(flags) if isinstance(flags, str) else list(flags)
-    if len(words) == 1 and len(words[0].split()) > 1:  # a whole command line, quoted in the shell
-        words = shlex.split(words[0])
-    out = []
-    for word in words:
-        if word.startswith("--") and "=" in word:
-            out += word.split("=", 1)
-        elif word != "\\":
-            out.append(word)
-    return out
+class Flag(NamedTuple):
+    """What a flag does here: the quantity that it sets, its effect, the values it takes."""
+
+    name: str
+    effect: Literal["read", "none", "unread"]
+    values: int
+    quantity: str = ""
+
+
+@dataclasses.dataclass(slots=True)
+class Parsed:
+    """What a command line says: by quantity, flags without effect, flags not read."""
+
+    said: dict[str, Any] = dataclasses.field(default_factory=dict)
+    ignored: list[str] = dataclasses.field(default_factory=list)
+    unread: list[str] = dataclasses.field(default_factory=list)
+    problems: list[str] = dataclasses.field(default_factory=list)
+
+
+def _dashed(name: str) -> tuple[str, ...]:
+    """`-tp` and `--tp`: both are accepted of a short name."""
+    return (f"-{name}", f"--{name}") if len(name) <= 3 else (f"--{name}",)
+
+
+@functools.cache
+def table(engine: Engine) -> dict[str, Flag]:
+    """Every known flag of an engine, by spelling."""
+    known: dict[str, Flag] = {}
+    rules = load_flags()[engine]
+    for kind, values in (("reads", 1), ("switches", 0)):
+        for quantity, spellings in rules[kind].items():
+            for name in spellings.split():
+                # vLLM's short names have one dash; the others' have two.
+                short = len(name) <= 3 and (engine == "vllm")
+                known[f"-{name}" if short else f"--{name}"] = Flag(name, "read", values, quantity)
+    for effect in ("none", "unread"):
+        group = rules["no_effect" if effect == "none" else "unread"]
+        for kind, values in (("values", 1), ("many", _MANY), ("switches", 0)):
+            for name in group[kind].split():
+                for spelled in _dashed(name):
+                    known[spelled] = Flag(name, effect, values)
+    return known
 
 
 def engine_of(flags: str | Sequence[str]) -> Engine:
@@ -147,25 +70,55 @@ def engine_of(flags: str | Sequence[str]) -> Engine:
     >>> engine_of("--tp-size 8 --enable-dp-attention")
     'sglang'
     """
-    words = split(flags)
-    if any("sglang" in word for word in words[:3]):
-        return "sglang"
-    if any("vllm" in word for word in words[:3]):
-        return "vllm"
-    own: dict[Engine, set[str]] = {
-        engine: {s for names in spellings.values() for s in names} | set(SWITCHES[engine])
-        for engine, spellings in SPELLINGS.items()
-    }
-    only_sglang = sum(word in own["sglang"] - own["vllm"] for word in words)
-    only_vllm = sum(word in own["vllm"] - own["sglang"] for word in words)
-    return "sglang" if only_sglang > only_vllm else "vllm"
+    engine, words = split(flags)
+    if engine:
+        return engine
+    names = [_name(word) for word in words if word.startswith("-")]
+    spelled = {one: [flag for flag in names if flag in table(one)] for one in ENGINES}
+    # `--tp_size` is SGLang's and TensorRT-LLM's; the first of equals wins.
+    return max(ENGINES, key=lambda one: len(spelled[one]))
 
 
-def _number(name: str, flag: str, text: str) -> float:
-    suffixes = {"k": 1e3, "K": 1024.0, "m": 1e6, "M": 1024.0**2} if name == "context" else {}
-    scale = suffixes.get(text[-1:], 1.0)
+def _name(word: str) -> str:
+    """A flag without its value, with dashes."""
+    return word.split("=", 1)[0].replace("_", "-")
+
+
+def _resolve(name: str, engine: Engine) -> tuple[Flag | None, bool]:
+    """The flag that a spelling means, and whether a `--no-` turns it off.
+
+    Raises:
+        ValueError: the name is short for several flags.
+    """
+    known = table(engine)
+    base = name.split(".", 1)[0]
+    if re.fullmatch(r"-O\d", name):
+        return Flag("O", "unread", 0), False
+    for spelled in (name, base):
+        if spelled in known:
+            return known[spelled], False
+        if spelled.startswith("--no-") and f"--{spelled[5:]}" in known:
+            return known[f"--{spelled[5:]}"]._replace(values=0), True
+    if not name.startswith("--") or len(base) < 4:
+        return None, False
+    longer = {flag for spelled, flag in known.items() if spelled.startswith(base)}
+    meanings = {(flag.effect, flag.quantity, flag.values) for flag in longer}
+    if len(meanings) > 1:
+        names = ", ".join(sorted(f"--{flag.name}" for flag in longer))
+        raise ValueError(f"{name}: short for several flags: {names}; give one of them")
+    return next(iter(longer), None), False
+
+
+def _number(name: str, flag: str, text: str) -> float | None:
+    if name == "context" and text in ("auto", "-1"):
+        return None  # the longest that the engine finds room for
+    if "$" in text:
+        raise ValueError(f"{flag}: {text!r} is a variable of a shell; give its value")
+    powers = {"k": 1, "m": 2, "g": 3} if name == "context" else {}
+    power = powers.get(text[-1:].lower(), 0)
+    scale = (1000.0 if text[-1:].islower() else 1024.0) ** power
     try:
-        value = float(text[:-1] if scale != 1.0 else text) * scale
+        value = float(text[:-1] if power else text) * scale
     except ValueError:
         raise ValueError(f"{flag}: {text!r} is not a number") from None
     if name in ("usable_fraction", "static_fraction"):
@@ -177,72 +130,126 @@ def _number(name: str, flag: str, text: str) -> float:
 
 
 def _value(name: str, flag: str, text: str) -> Any:
-    tables: dict[str, dict[str, Any]] = {"kv_dtype": BYTES_OF_CACHE, "weights": DTYPE_OF_WEIGHTS}
-    if name in tables:
-        if text not in tables[name]:
-            known = ", ".join(tables[name])
+    rules = load_flags()
+    allowed: dict[str, dict[str, Any]] = {
+        "kv_dtype": rules["bytes_of_cache"],
+        "quantization": rules["dtype_of_weights"] | rules["loaders"],
+    }
+    if name in allowed:
+        if text.lower() in ("none", "auto"):
+            return None
+        if text.lower() not in allowed[name]:
+            known = ", ".join(allowed[name])
             raise ValueError(f"{flag}: {text!r} is not modelled; known: {known}")
-        return tables[name][text]
-    return text if name == "model" else _number(name, flag, text)
+        return text.lower() if name == "quantization" else float(allowed[name][text.lower()])
+    if name in ("model", "expert_backend", "dtype"):
+        return text
+    return _number(name, flag, text)
 
 
-def parse(words: list[str], engine: Engine) -> tuple[dict[str, Any], list[str], list[str]]:
-    """What the words say, by quantity; the flags that change nothing modelled; those not read.
+def _is_value(word: str) -> bool:
+    return not word.startswith("-") or re.match(r"-\d", word) is not None
+
+
+def _take(words: list[str], at: int, most: int) -> list[str]:
+    """The values that follow a flag, at most so many."""
+    values: list[str] = []
+    while at < len(words) and len(values) < most and _is_value(words[at]):
+        values.append(words[at])
+        at += 1
+    return values
+
+
+def _note(parsed: Parsed, word: str, flag: Flag, values: list[str], is_off: bool) -> None:
+    """Enter one known flag."""
+    name = _name(word)
+    if flag.effect != "read":
+        (parsed.ignored if flag.effect == "none" else parsed.unread).append(name)
+    elif flag.values == 0:
+        given = values[0].lower() if values else "true"
+        if given not in _SWITCHED:
+            parsed.problems.append(f"{name}: {values[0]!r} is neither true nor false")
+        parsed.said[flag.quantity] = not is_off and _SWITCHED.get(given, False)
+    elif not values:
+        parsed.problems.append(f"{name}: its value is missing")
+    else:
+        try:
+            parsed.said[flag.quantity] = _value(flag.quantity, name, values[0])
+        except ValueError as error:
+            parsed.problems.append(str(error))
+
+
+def _with_settings(words: list[str], engine: Engine) -> list[str]:
+    """The words, with those of a settings file, which TensorRT-LLM lets win."""
+    known = table(engine)
+    for at, word in enumerate(words):
+        flag = known.get(_name(word))
+        if flag is not None and flag.quantity == "config":
+            inline = word.split("=", 1)[1:]
+            path = inline or words[at + 1 : at + 2]
+            rest = words[:at] + words[at + 1 + (not inline) :]
+            if not path:
+                raise ValueError(f"{word}: its value is missing; give a YAML file")
+            more = settings.read(path[0])
+            return rest + more if engine == "trtllm" else _after_model(rest, more)
+    return words
+
+
+def _after_model(words: list[str], more: list[str]) -> list[str]:
+    """Flags of a file in front of those of the line, which win, but behind the model."""
+    lead = 1 if words and not words[0].startswith("-") else 0
+    return words[:lead] + more + words[lead:]
+
+
+def parse(words: list[str], engine: Engine) -> Parsed:
+    """What the words after the program say.
 
     Raises:
-        ValueError: with every unknown flag and bad value.
+        ValueError: with every misspelt flag and bad value.
     """
-    by_flag = {flag: name for name, flags in SPELLINGS[engine].items() for flag in flags}
-    found: dict[str, Any] = {}
-    ignored: list[str] = []
-    unread: list[str] = []
-    problems: list[str] = []
+    parsed = Parsed()
+    try:
+        words = _with_settings(words, engine)
+    except ValueError as error:
+        parsed.problems.append(str(error))
     at = 0
-    # The program and, for `vllm serve`, the model stand in front of the flags.
-    while at < len(words) and not words[at].startswith("-"):
-        if at and words[at - 1] == "serve":
-            found["model"] = words[at]
-        at += 1
-    if words and at == len(words) and not any(name in word for name in SPELLINGS for word in words):
-        problems.append(f"no flag in {' '.join(words)!r}; flags start with a dash")
-    if at < len(words) and words[at] == "-m":
-        at += 2
     while at < len(words):
-        flag = words[at]
+        word = words[at]
         at += 1
-        if flag in SWITCHES[engine]:
-            found[SWITCHES[engine][flag]] = True
-        elif flag in by_flag:
-            if at >= len(words) or (words[at].startswith("--")):
-                problems.append(f"{flag}: its value is missing")
-                continue
-            try:
-                found[by_flag[flag]] = _value(by_flag[flag], flag, words[at])
-            except ValueError as error:
-                problems.append(str(error))
-            at += 1
-        elif flag in NO_EFFECT:
-            ignored.append(flag)
-            at += NO_EFFECT[flag]
-        elif flag in UNREAD:
-            unread.append(flag)
-            at += UNREAD[flag]
-        else:
-            problems.append(_unknown(flag, engine))
-            while at < len(words) and not words[at].startswith("-"):
-                at += 1
-    if problems:
-        raise ValueError("\n".join([f"{engine} flags:", *(f"  {p}" for p in problems)]))
-    return found, ignored, unread
+        if not word.startswith("-"):
+            if "model" in parsed.said:
+                parsed.unread.append(word)
+            parsed.said.setdefault("model", word)
+            continue
+        name, inline = _name(word), word.split("=", 1)[1:]
+        try:
+            flag, is_off = _resolve(name, engine)
+            if flag is None:
+                flag = _unknown(name, engine)
+        except ValueError as error:
+            parsed.problems.append(str(error))
+            at += len(_take(words, at, _MANY))
+            continue
+        values = inline or _take(words, at, flag.values)
+        at += 0 if inline else len(values)
+        _note(parsed, word, flag, values, is_off)
+    if parsed.problems:
+        raise ValueError("\n".join([f"{engine} flags:", *(f"  {p}" for p in parsed.problems)]))
+    return parsed
 
 
-def _unknown(flag: str, engine: Engine) -> str:
-    known = [f for names in SPELLINGS[engine].values() for f in names] + list(SWITCHES[engine])
-    others: list[Engine] = [name for name in SPELLINGS if name != engine]
+def _unknown(name: str, engine: Engine) -> Flag:
+    """An unknown flag is one that is not read.
+
+    Raises:
+        ValueError: it looks like one that is read, or is one of another engine.
+    """
+    others = [one for one in ENGINES if one != engine and name in table(one)]
     for other in others:
-        spelled = {f for names in SPELLINGS[other].values() for f in names} | set(SWITCHES[other])
-        if flag in spelled:
-            return f"{flag}: a flag of {other}, not of {engine}"
-    near = difflib.get_close_matches(flag, known, n=2, cutoff=0.6)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
-    return f"{flag}: unknown flag; {hint}"
+        if table(other)[name].effect == "read":
+            raise ValueError(f"{name}: a flag of {other}, not of {engine}")
+    known = [spelled for spelled, flag in table(engine).items() if flag.effect == "read"]
+    near = difflib.get_close_matches(name, known, n=2, cutoff=0.85)
+    if near:
+        raise ValueError(f"{name}: unknown flag; did you mean {' or '.join(near)}?")
+    return Flag(name, "unread", 0 if name.startswith("--no-") else _MANY)

@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from qsjax.engines.deployment import Deployment
-from qsjax.engines.flags import Engine, engine_of, parse, split
+from qsjax.engines.flags import ENGINES, Engine, Parsed, engine_of, parse, split
+from qsjax.engines.rules import load_flags
 
 
 def _vllm(found: dict[str, Any], is_moe: bool) -> dict[str, Any]:
@@ -48,7 +49,15 @@ def _vllm(found: dict[str, Any], is_moe: bool) -> dict[str, Any]:
 
 def _sglang(found: dict[str, Any], is_moe: bool) -> dict[str, Any]:
     tp, dp, ep = (found.get(name, 1.0) for name in ("tp_total", "dp_total", "ep"))
-    shared, notes, problems = found.get("dp_attention", False), [], []
+    shared, notes, problems = found.get("dp_attention", False) and dp > 1, [], []
+    backend = found.get("expert_backend", "none")
+    if backend in load_flags()["sglang"]["expert_backends"] or found.get("expert_parallel"):
+        if ep != tp and is_moe:
+            notes.append(
+                f"SGLang sets --ep-size to --tp-size with an all-to-all backend or "
+                f"--enable-ep-moe: ep={tp:g} here"
+            )
+        ep = tp
     if shared and tp % dp:
         problems.append(
             f"--dp-size: {dp:g} does not divide the {tp:g} ranks of --tp-size, which "
@@ -58,7 +67,7 @@ def _sglang(found: dict[str, Any], is_moe: bool) -> dict[str, Any]:
         problems.append(f"--ep-size: {ep:g} does not divide the {tp:g} ranks of --tp-size")
     if problems:
         raise ValueError("\n".join(["sglang flags:", *(f"  {p}" for p in problems)]))
-    if shared and dp > 1:
+    if shared:
         notes.append(
             f"with --enable-dp-attention SGLang's tp={tp:g} counts all GPUs of a stage: "
             f"tp={tp / dp:g} x dp={dp:g} here"
@@ -71,7 +80,7 @@ def _sglang(found: dict[str, Any], is_moe: bool) -> dict[str, Any]:
     if ep > 1 and not is_moe:
         notes.append("--ep-size does nothing for a dense model")
     sequences = found.get("sequences")
-    if sequences is not None and shared and dp > 1:
+    if sequences is not None and shared:
         notes.append("--max-running-requests is divided over the attention replicas")
         sequences = max(1.0, float(int(sequences / dp)))
     return {
@@ -85,10 +94,68 @@ def _sglang(found: dict[str, Any], is_moe: bool) -> dict[str, Any]:
     }
 
 
+def _trtllm(found: dict[str, Any], is_moe: bool) -> dict[str, Any]:
+    tp, ep = found.get("tp_total", 1.0), found.get("ep", 1.0)
+    shared, notes = found.get("dp_attention", False), []
+    if tp % ep:
+        raise ValueError(
+            f"trtllm flags:\n  --ep_size: {ep:g} does not divide the {tp:g} ranks of --tp_size"
+        )
+    if shared and tp > 1:
+        notes.append(
+            f"with attention data parallelism every one of the {tp:g} ranks of TensorRT-LLM holds "
+            f"all of attention: tp=1 x dp={tp:g} here"
+        )
+    return {
+        "tp": 1.0 if shared else tp,
+        "dp": tp if shared else 1.0,
+        "ep": ep if is_moe else 1.0,
+        "batch": found.get("sequences"),
+        "kv_block": found.get("kv_block", 32.0),
+        "notes": notes,
+    }
+
+
 _READERS: dict[Engine, Callable[[dict[str, Any], bool], dict[str, Any]]] = {
     "vllm": _vllm,
     "sglang": _sglang,
+    "trtllm": _trtllm,
 }
+
+
+# Where Python has what a flag says, by a part of the flag's name.
+_IN_PYTHON = {
+    "speculative": "Workload.query_tokens and tokens_per_step",
+    "eplb": "Partition.redundant_experts",
+    "redundant": "Partition.redundant_experts",
+    "dbo": "Convention.two_batch_overlap",
+    "two-batch": "Convention.two_batch_overlap",
+}
+
+
+def _remarks(parsed: Parsed) -> list[str]:
+    """One note for flags without effect, one for those not read."""
+    if parsed.said.get("dtype") in ("float32", "float"):
+        parsed.unread.append("--dtype")
+    elif "dtype" in parsed.said:
+        parsed.ignored.append("--dtype")
+    notes = []
+    if parsed.ignored:
+        notes.append(f"without effect here: {', '.join(dict.fromkeys(parsed.ignored))}")
+    if parsed.unread:
+        names = ", ".join(dict.fromkeys(parsed.unread))
+        fields = [field for part, field in _IN_PYTHON.items() if part in names]
+        hint = f" (in Python: {', '.join(dict.fromkeys(fields))})" if fields else ""
+        notes.append(
+            f"not read, though it may change memory or time: {names}; all numbers are without "
+            f"it{hint}"
+        )
+    if "context" in parsed.said and parsed.said["context"] is None:
+        notes.append(
+            "the longest context that fits is left to the engine; --context says how long "
+            "sequences are"
+        )
+    return notes
 
 
 def read(
@@ -110,25 +177,21 @@ def read(
     (4.0, 2.0, 4.0, 32.0, 32.0)
     """
     engine = engine or engine_of(flags)
-    found, ignored, unread = parse(split(flags), engine)
-    meaning = _READERS[engine](found, is_moe)
-    notes = meaning.pop("notes")
-    if ignored:
-        notes.append(f"not modelled, so without effect here: {', '.join(ignored)}")
-    if unread:
-        notes.append(
-            f"not read, though it changes memory or time: {', '.join(unread)}; all numbers are "
-            "without it (in Python: Workload.query_tokens and tokens_per_step, "
-            "Partition.redundant_experts, Convention.two_batch_overlap)"
-        )
+    if engine not in ENGINES:
+        raise ValueError(f"engine {engine!r} is not known; give one of {', '.join(ENGINES)}")
+    parsed = parse(split(flags).words, engine)
+    said, meaning = parsed.said, _READERS[engine](parsed.said, is_moe)
+    notes = [*meaning.pop("notes"), *_remarks(parsed)]
+    rules, named = load_flags(), said.get("quantization") or ""
     return Deployment(
-        pp=found.get("pp", 1.0),
-        context=found.get("context"),
-        usable_fraction=found.get("usable_fraction"),
-        static_fraction=found.get("static_fraction"),
-        bytes_kv=found.get("kv_dtype"),
-        weights=found.get("weights"),
-        model=found.get("model"),
+        pp=said.get("pp", 1.0),
+        context=said.get("context"),
+        usable_fraction=said.get("usable_fraction"),
+        static_fraction=said.get("static_fraction"),
+        bytes_kv=said.get("kv_dtype") or None,
+        weights=(rules["dtype_of_weights"] | rules["loaders"]).get(named) or None,
+        loader=named or None,
+        model=said.get("model"),
         notes=tuple(notes),
         **meaning,
     )

@@ -1,4 +1,4 @@
-"""The rules of engines: memory, releases, kernels (`engines.toml`, with sources)."""
+"""The rules of engines: memory, releases, kernels (`engines.toml`), flags (`flags.toml`)."""
 
 import functools
 import tomllib
@@ -10,3 +10,9 @@ from typing import Any
 def load_engines() -> dict[str, dict[str, Any]]:
     """How each engine divides an accelerator's memory [GiB] and runs four-bit experts."""
     return tomllib.loads((resources.files("qsjax.engines") / "engines.toml").read_text("utf-8"))
+
+
+@functools.cache
+def load_flags() -> dict[str, dict[str, Any]]:
+    """Flags by engine: which are read, which have no effect, which are not read."""
+    return tomllib.loads((resources.files("qsjax.engines") / "flags.toml").read_text("utf-8"))

@@ -1,11 +1,12 @@
 """From a deployment to engine flags, with a note for everything that an engine cannot express."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from qsjax.engines.deployment import Deployment
-from qsjax.engines.flags import Engine
 from qsjax.records.specs import KV_CP
+
+WrittenEngine = Literal["vllm", "sglang"]
 
 
 class Written(NamedTuple):
@@ -17,7 +18,7 @@ class Written(NamedTuple):
         notes: what the flags do not say, or say differently; empty if they describe the design.
     """
 
-    engine: Engine
+    engine: WrittenEngine
     flags: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -27,7 +28,7 @@ class Written(NamedTuple):
         return " ".join(self.flags)
 
 
-_CACHE = {1.0: "fp8", 0.5625: "fp4_e2m1"}  # as `parsing.BYTES_OF_CACHE` reads them
+_CACHE = {1.0: "fp8", 0.5625: "fp4_e2m1"}  # as `flags.toml` reads them
 _WEIGHTS = {"fp8": "fp8", "fp4": "modelopt_fp4"}
 
 
@@ -109,7 +110,7 @@ def _sglang(deployment: Deployment, is_moe: bool) -> tuple[list[str], list[str]]
     return flags + _common(dataclasses.replace(deployment, batch=batch), names), notes
 
 
-def write(deployment: Deployment, engine: Engine, is_moe: bool = True) -> Written:
+def write(deployment: Deployment, engine: WrittenEngine, is_moe: bool = True) -> Written:
     """The flags that start `deployment`, as near as the engine can come to it.
 
     >>> write(Deployment(tp=4.0, kvp=2.0, dp=2.0, ep=16.0, batch=64.0), "vllm").command

@@ -1,0 +1,116 @@
+"""A command line in parts: which engine's program it starts, and the words after it."""
+
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Literal, NamedTuple
+
+Engine = Literal["vllm", "sglang", "trtllm"]
+# What names a program, a module or an image of each engine.
+NAMES: dict[str, Engine] = {
+    "vllm": "vllm",
+    "sglang": "sglang",
+    "trtllm": "trtllm",
+    "trtllm-serve": "trtllm",
+    "tensorrt_llm": "trtllm",
+}
+_CONTAINERS = ("docker", "podman", "nerdctl")
+_IMAGE = re.compile(
+    r"^(?=.*/)(?:.*/)?[\w.-]*?(vllm|sglang|tensorrt-llm|trtllm)[^/:]*(/[\w.-]+)?([:@][^/]*)?$"
+)
+_BEFORE_NO_IMAGE = ("-v", "--volume", "-e", "--env", "--name", "--mount", "-w", "--network")
+_END = re.compile(r"(\d?>>?.*|&>.*|\|\|?|&&?|;|#.*)$")  # what the shell does after the program
+
+
+class Command(NamedTuple):
+    """One command: the engine of its program, None without one, and the words after that."""
+
+    engine: Engine | None
+    words: list[str]
+
+
+def _shell(line: str) -> list[str]:
+    try:
+        return shlex.split(line.replace("\\\n", " "))
+    except ValueError as error:
+        raise ValueError(f"flags:\n  {error} in {line!r}; close every quotation mark") from None
+
+
+def _words(flags: str | Sequence[str]) -> list[str]:
+    words = [flags] if isinstance(flags, str) else list(flags)
+    if len(words) == 1:  # a whole command line, quoted in the shell
+        words = _shell(words[0])
+    # `bash -c "vllm serve ..."`
+    quoted = [
+        word for word in words if re.search(r"\S*(vllm|sglang|trtllm)\S*\s.*\s-", word, re.DOTALL)
+    ]
+    if quoted and not quoted[0].startswith("-"):
+        words = _shell(quoted[0])
+    return [word for word in words if word.strip() and word != "\\"]
+
+
+def _module(word: str) -> Engine | None:
+    """Engine of `python -m WORD` or of a script; `dynamo.vllm` passes its flags on to vLLM."""
+    for part in re.split(r"[./]", word):
+        if part in NAMES:
+            return NAMES[part]
+    return None
+
+
+def _start(words: list[str]) -> tuple[Engine | None, int]:
+    """The engine and the place of the first word after its program."""
+    for at, word in enumerate(words):
+        after = words[at + 1] if at + 1 < len(words) else ""
+        program = NAMES.get(PurePosixPath(word).name)
+        module = _module(after) if word == "-m" else None
+        if module:
+            return module, at + 2
+        # A path may be a model's or an option's: a program stands in front of `serve`, or first.
+        if program and (after == "serve" or word.endswith("trtllm-serve")):
+            return program, at + 1 + (after == "serve")
+        if word.endswith(".py") and _module(word):
+            return _module(word), at + 1
+    for at, word in enumerate(words):
+        if word.startswith("-"):
+            break
+        if PurePosixPath(word).name in NAMES:
+            return NAMES[PurePosixPath(word).name], at + 1
+    is_container = any(PurePosixPath(word).name in _CONTAINERS for word in words[:3])
+    for at, word in enumerate(words if is_container else ()):
+        image = _IMAGE.match(word)
+        if image and words[at - 1] not in _BEFORE_NO_IMAGE and not word.startswith(("-", "/", "~")):
+            return NAMES[image[1].replace("tensorrt-llm", "tensorrt_llm")], at + 1
+    return None, 0
+
+
+def split(flags: str | Sequence[str]) -> Command:
+    """The engine and flags of a command line; variables, launchers and containers are dropped.
+
+    Raises:
+        ValueError: the program is none of an engine that is read.
+
+    >>> split("VLLM_USE_V1=1 vllm serve m -tp 8 > log")
+    Command(engine='vllm', words=['m', '-tp', '8'])
+    """
+    words = _words(flags)
+    engine, at = _start(words)
+    while engine is None and at < len(words) and re.match(r"[A-Za-z_]\w*=", words[at]):
+        at += 1
+    rest = words[at:]
+    if engine is None and rest and not rest[0].startswith("-"):
+        if not any(word.startswith("-") for word in rest):
+            raise ValueError(f"flags:\n  no flag in {' '.join(rest)!r}; flags start with a dash")
+        module = rest[2] if rest[1:2] == ["-m"] and len(rest) > 2 else rest[0]
+        raise ValueError(
+            f"flags:\n  {Path(module).name!r} is no engine whose flags are read; give the command "
+            "line of vllm serve, sglang serve (or their Python modules) or trtllm-serve"
+        )
+    if engine == "vllm" and rest[:1] == ["bench"]:
+        if rest[1:2] == ["serve"]:
+            raise ValueError(
+                "flags:\n  `vllm bench serve` is a client; give the command line of its server"
+            )
+        rest = rest[2:]
+    ends = [i for i, word in enumerate(rest) if _END.match(word)]
+    return Command(engine, rest[: ends[0]] if ends else rest)

@@ -1,0 +1,97 @@
+"""Quantised weights under an engine: which dtype they have, and which splits break their blocks."""
+
+import re
+
+from qsjax.engines.deployment import Deployment
+from qsjax.engines.rules import load_flags
+from qsjax.numerics.safe import scalar
+from qsjax.records.specs import ModelSpec, Partition
+
+# Dtypes by what stands in names of checkpoints; eight bits count as FP8, four as FP4.
+_QUANTISED = {
+    "fp4": re.compile(r"[-_]((?:nv|mx)?fp4|awq|gptq|w4a\d+|int4|bnb|4bit)\b", re.IGNORECASE),
+    "fp8": re.compile(r"[-_](fp8|w8a8|int8|8bit)\b", re.IGNORECASE),
+}
+
+
+def weights_of(own: str, deployment: Deployment) -> tuple[str | None, tuple[str, ...]]:
+    """The dtype that replaces the model's own, None to keep it; and what to say of it.
+
+    A loader's name (`modelopt`, `compressed-tensors`) is no dtype: it loads what the config says. A
+    name of a width is that of a checkpoint: the narrower of the two is what is served, for engines
+    quantise BF16 and FP8 weights and never widen.
+
+    >>> weights_of("fp4", Deployment(loader="modelopt", weights="fp8"))[0] is None
+    True
+    >>> weights_of("bf16", Deployment(loader="fp8", weights="fp8"))
+    ('fp8', ())
+    """
+    asked, loader = deployment.weights, deployment.loader
+    if loader is None:
+        return asked, ()
+    is_loader = loader in load_flags()["loaders"]
+    if asked is None and own == "bf16":
+        return None, (
+            f"--quantization {loader} names a loader, and the model's config no quantisation: its "
+            "weights count as bf16; --weights says what they are",
+        )
+    if own == "bf16":
+        kind = " or what a checkpoint of that kind has" if is_loader else ""
+        return asked, ((f"--quantization {loader} reads as {asked}{kind}",) if kind else ())
+    if asked == own:
+        return None, ()
+    if not is_loader and (asked, own) == ("fp4", "fp8"):
+        return asked, (
+            f"the model's own weights are {own}, but --quantization {loader} serves a checkpoint "
+            f"in {asked}",
+        )
+    return None, (
+        f"the weights stay in {own}, as the model's own config says: --quantization {loader} does "
+        "not change them",
+    )
+
+
+def about_name(served: str | None, dtype: str) -> tuple[str, ...]:
+    """A note where the served checkpoint's name tells a quantisation, and `dtype` is none of it.
+
+    >>> about_name("Qwen/Qwen3-235B-A22B-FP8", "fp8")
+    ()
+    """
+    named = {own: name.search(served or "") for own, name in _QUANTISED.items()}
+    told = [match[1].upper() for match in named.values() if match]
+    if not told or named.get(dtype):
+        return ()
+    return (
+        f"{served} is by its name a checkpoint in {told[0]}, but the weights count as {dtype} "
+        "here; --weights, or its config.json as MODEL, says what they are",
+    )
+
+
+def broken_blocks(model: ModelSpec, partition: Partition, block: int) -> tuple[str, ...]:
+    """The feed-forward shards that are no multiple of a block of weights: engines refuse them.
+
+    Sources: https://github.com/vllm-project/vllm/issues/17569 (1536 / 8 = 192) and
+    https://github.com/sgl-project/sglang/issues/3345 (18432 / 32 = 576), both with blocks of 128.
+    """
+    if not block:
+        return ()
+    tp, ep, dp, kvp = (scalar(getattr(partition, name)) for name in ("tp", "ep", "dp", "kvp"))
+    ranks = tp * kvp
+    parts = {
+        "routed experts": (model.expert_ff, max(1.0, ranks * dp / ep)),
+        "shared experts": (model.shared_ff if scalar(model.shared_experts) else 0.0, ranks),
+        "dense layers": (model.dense_ff if scalar(model.dense_layers) else 0.0, ranks),
+    }
+    if scalar(model.experts) <= 1:
+        parts = {"feed-forward layers": (model.expert_ff, ranks)}
+    broken = [
+        f"{name} of width {scalar(width):,.0f} over {split:g} GPUs are {scalar(width) / split:g}"
+        for name, (width, split) in parts.items()
+        if scalar(width) / split % block
+    ]
+    if not broken:
+        return ()
+    return (
+        f"engines refuse this split: every shard must be a multiple of the {block} weights that "
+        f"share a scale, but {'; '.join(broken)}; lower tp, or raise dp or ep",
+    )

@@ -1,0 +1,331 @@
+"""Command lines as people publish them: what each says, and what is said of the rest."""
+
+import pytest
+
+from qsjax import catalog
+from qsjax.engines import engine_of, read
+from qsjax.engines.flags import ENGINES, table
+from qsjax.engines.precision import about_name, broken_blocks, weights_of
+from qsjax.engines.rules import load_flags
+from qsjax.records.specs import Partition
+
+VLLM, SGLANG, TRT = (
+    "vllm serve m ",
+    "python3 -m sglang.launch_server --model-path m ",
+    "trtllm-serve m ",
+)
+# Command line -> what it says, beside one GPU and nothing else: tp, ep, pp, dp, kvp, n(replicas),
+# b(atch), c(ontext), w(eights), kv (bytes), u(sable), s(tatic).
+COMMANDS = {
+    # vLLM: spellings
+    VLLM + "--tensor-parallel-size 8": {"tp": 8},
+    VLLM + "--tensor-parallel-size=8": {"tp": 8},
+    VLLM + "--tensor_parallel_size 8 --max_model_len 4096": {"tp": 8, "c": 4096},
+    VLLM + "--tensor-par 8": {"tp": 8},
+    VLLM + "-tp=8 -pp=2": {"tp": 8, "pp": 2},
+    "vllm serve --model m -tp 4": {"tp": 4},
+    "vllm serve --trust-remote-code m -tp 4": {"tp": 4},
+    "vllm serve -tp 4 m": {"tp": 4},
+    VLLM + "-tp 2 \\\n  --max-num-seqs 64 \\\n  --port 8000": {"tp": 2, "b": 64},
+    # vLLM: context
+    VLLM + "--max-model-len 8k": {"c": 8000},
+    VLLM + "--max-model-len 1M": {"c": 2**20},
+    VLLM + "--max-model-len 25.6k": {"c": 25600},
+    VLLM + "--max-model-len auto": {},
+    VLLM + "--max-model-len -1": {},
+    # vLLM: cache and weights
+    VLLM + "--kv-cache-dtype auto": {},
+    VLLM + "--kv-cache-dtype fp8_e5m2": {"kv": 1},
+    VLLM + "--kv-cache-dtype fp8_ds_mla": {"kv": 656 / 576},
+    VLLM + "--kv-cache-dtype nvfp4": {"kv": 0.5625},
+    VLLM + "--quantization fp8 --kv-cache-dtype fp8": {"w": "fp8", "kv": 1},
+    VLLM + "-q awq_marlin --dtype half": {"w": "fp4"},
+    VLLM + "--quantization compressed-tensors": {},
+    VLLM + "--quantization bitsandbytes --load-format bitsandbytes": {"w": "fp4"},
+    # vLLM: expert and data parallelism
+    VLLM + "-tp 8 --enable-expert-parallel": {"tp": 8, "ep": 8},
+    VLLM + "-dp 8 --enable-expert-parallel": {"dp": 8, "ep": 8},
+    VLLM + "--data-parallel-size 8 -ep --data-parallel-hybrid-lb": {"dp": 8, "ep": 8},
+    VLLM + "-dp 16 -ep --data-parallel-size-local 8 --data-parallel-address 10.0.0.1 "
+    "--data-parallel-rpc-port 13345 --headless": {"dp": 16, "ep": 16},
+    VLLM + "-tp 4 -dp 2 -ep --all2all-backend deepep_low_latency": {"tp": 4, "dp": 2, "ep": 8},
+    VLLM + "-tp 4 -dp 2": {"tp": 4, "dp": 2},
+    VLLM + "-tp 8 --no-enable-expert-parallel": {"tp": 8},
+    VLLM + "-tp 8 -dcp 4": {"tp": 2, "kvp": 4},
+    VLLM + "-tp 8 --nnodes 2 --node-rank 0 --master-addr head -pp 2": {"tp": 8, "pp": 2},
+    # vLLM: what is named only
+    VLLM + "-tp 8 --speculative-config.method mtp --speculative-config.num_speculative_tokens 2": {
+        "tp": 8
+    },
+    VLLM + """--speculative-config '{"method": "eagle3", "num_speculative_tokens": 3}'""": {},
+    VLLM + """-O3 -tp 2 --compilation-config '{"cudagraph_mode": "FULL_DECODE_ONLY"}'""": {"tp": 2},
+    VLLM + "-O.mode=3 -cc.cudagraph_mode PIECEWISE --enforce-eager": {},
+    VLLM + "--cuda-graph-sizes 1 2 4 8 --served-model-name a b -tp 2": {"tp": 2},
+    VLLM + "--async-scheduling --no-enable-prefix-caching --disable-log-requests -tp 8 "
+    "--max-num-batched-tokens 8192 --max-num-seqs 512 --gpu-memory-utilization 0.95 "
+    "--stream-interval 20": {"tp": 8, "b": 512, "u": 0.95},
+    VLLM + "--tool-call-parser kimi_k2 --enable-auto-tool-choice --reasoning-parser kimi_k2 "
+    "--mm-encoder-tp-mode data --trust-remote-code -tp 8": {"tp": 8},
+    VLLM + "--brand-new-option 3 -tp 8 --seed -1": {"tp": 8},
+    VLLM + "--swap-space=64 --max-seq-len-to-capture 10240 --block-size=64 -tp 8": {"tp": 8},
+    # vLLM: what stands in front and behind
+    "VLLM_USE_V1=1 VLLM_ATTENTION_BACKEND=FLASHMLA vllm serve m -tp 8": {"tp": 8},
+    "env CUDA_VISIBLE_DEVICES=0,1 nohup vllm serve m -tp 2 > log.txt 2>&1 &": {"tp": 2},
+    "python -m vllm.entrypoints.openai.api_server --model m -tp 4 | tee log": {"tp": 4},
+    "numactl --cpunodebind=0 python3 -m vllm.entrypoints.openai.api_server --model=m -tp 8": {
+        "tp": 8
+    },
+    "docker run --gpus all -v ~/.cache/vllm:/root -p 8000:8000 --ipc=host "
+    "vllm/vllm-openai:v0.11.0 --model m --tensor-parallel-size 8": {"tp": 8},
+    "docker run --runtime nvidia --name vllm -e VLLM_USE_V1=1 vllm/vllm-openai m -tp 2": {"tp": 2},
+    "docker run --gpus all image bash -c 'vllm serve m -tp 8 --max-num-seqs 32'": {
+        "tp": 8,
+        "b": 32,
+    },
+    "docker run --gpus all --name vllm vllm/vllm-openai:v0 bash -lc 'pip install -U vllm && \\\n"
+    "  vllm serve m --tensor-parallel-size 8 --served-model-name m-fp8'": {"tp": 8},
+    "export VLLM_USE_V1=1\nvllm serve m -tp 8\n# vllm serve m -tp 4": {"tp": 8},
+    "vllm bench throughput --model m -tp 4 --input-len 1024": {"tp": 4},
+    "vllm serve --omni m --no-brand-new -tp 2": {"tp": 2},
+    "/opt/venv/bin/vllm serve m -tp 8": {"tp": 8},
+    "python3 -m dynamo.vllm --model m --tensor-parallel-size 8 -ep": {"tp": 8, "ep": 8},
+    # SGLang
+    SGLANG + "--tp 8": {"tp": 8},
+    SGLANG + "--tp-size=8 --context-len 32768": {"tp": 8, "c": 32768},
+    "sglang serve --model-path m --tp 8 --mem-fraction-static 0.85": {"tp": 8, "s": 0.85},
+    SGLANG + "--tp 8 --dp 8 --enable-dp-attention --moe-a2a-backend deepep": {"dp": 8, "ep": 8},
+    SGLANG + "--tp 16 --dp 16 --enable-dp-attention --moe-a2a-backend mooncake": {
+        "dp": 16,
+        "ep": 16,
+    },
+    SGLANG + "--tp 8 --moe-a2a-backend none": {"tp": 8},
+    SGLANG + "--tp 8 --ep 2 --moe-a2a-backend=deepep --deepep-mode normal": {"tp": 8, "ep": 8},
+    SGLANG + "--tp 8 --enable-deepep-moe --dp 4 --enable-dp-attention": {"tp": 2, "dp": 4, "ep": 8},
+    SGLANG + "--tp 8 --enable-dp-attention": {"tp": 8},
+    SGLANG + "--tp 4 --dp 2": {"tp": 4, "n": 2},
+    SGLANG + "--tp 8 --dp 8 --enable-dp-attention --max-running-requests 1024 "
+    "--cuda-graph-bs 1 2 4 8 --disaggregation-mode decode --disable-radix-cache": {
+        "dp": 8,
+        "b": 128,
+    },
+    SGLANG + "--tp 8 --speculative-algo EAGLE --speculative-num-steps 3 "
+    "--speculative-eagle-topk 1 --speculative-num-draft-tokens 4": {"tp": 8},
+    SGLANG + "--tp 8 --quantization modelopt_fp4 --kv-cache-dtype fp8_e4m3 "
+    "--attention-backend trtllm_mla --moe-runner-backend flashinfer_trtllm "
+    "--chunked-prefill-size 16384 --enable-flashinfer-allreduce-fusion": {
+        "tp": 8,
+        "w": "fp4",
+        "kv": 1,
+    },
+    SGLANG + "--tp 16 --nnodes 2 --node-rank 0 --dist-init-addr 10.0.0.1:5000": {"tp": 16},
+    SGLANG + "--tp 8 --moe-dense-tp-size 1 --enable-dp-lm-head --enable-two-batch-overlap "
+    "--ep-num-redundant-experts 32 --disable-radix": {"tp": 8},
+    "SGLANG_USE_AITER=1 python3 -m sglang.launch_server --model m --tensor-parallel-size 8 "
+    "--num-continuous-decode-steps 4 --max-prefill-tokens 131072": {"tp": 8},
+    "docker run --gpus all --shm-size 32g lmsysorg/sglang:latest python3 -m "
+    "sglang.launch_server --model-path m --tp 2": {"tp": 2},
+    "python3 -m dynamo.sglang --model-path m --tp-size 8 --ep-size 8": {"tp": 8, "ep": 8},
+    # TensorRT-LLM
+    TRT + "--tp_size 8": {"tp": 8},
+    TRT + "--port=8888 --trust_remote_code --backend=pytorch --max_seq_len=9300 "
+    "--max_num_tokens=8192 --tp_size=4 --ep_size=4 > server.log 2>&1 &": {
+        "tp": 4,
+        "ep": 4,
+        "c": 9300,
+    },
+    TRT + "--tp_size 8 --ep_size 8 --pp_size 2 --max_batch_size 128 --max_num_tokens 8192 "
+    "--max_seq_len 9216 --kv_cache_free_gpu_memory_fraction 0.8": {
+        "tp": 8,
+        "ep": 8,
+        "pp": 2,
+        "b": 128,
+        "c": 9216,
+    },
+    "trtllm-serve serve m --tp_size=4 --backend pytorch --host 0.0.0.0": {"tp": 4},
+    "mpirun -n 1 --oversubscribe --allow-run-as-root trtllm-serve m --tp_size 8": {"tp": 8},
+    "trtllm-llmapi-launch trtllm-serve m --tp_size 16 --ep_size 4 --trust_remote_code": {
+        "tp": 16,
+        "ep": 4,
+    },
+    TRT + "--tp_size 8 --ep_size 8 --enable_attention_dp --kv_cache_dtype fp8": {
+        "dp": 8,
+        "ep": 8,
+        "kv": 1,
+    },
+}
+_NAMES = {
+    "n": "replicas",
+    "b": "batch",
+    "c": "context",
+    "w": "weights",
+    "kv": "bytes_kv",
+    "u": "usable_fraction",
+    "s": "static_fraction",
+}
+
+
+def _said(got):
+    """What a deployment says beside one GPU and nothing else."""
+    degrees = {name: getattr(got, name) for name in ("tp", "ep", "pp", "dp", "kvp")}
+    degrees["n"] = got.replicas
+    rest = {short: getattr(got, name) for short, name in _NAMES.items() if short != "n"}
+    return {name: x for name, x in degrees.items() if x != 1} | {
+        name: x for name, x in rest.items() if x is not None
+    }
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_published_command_lines_are_read(command):
+    got = read(command)
+    assert _said(got) == pytest.approx(COMMANDS[command])
+    assert got.model == "m"
+
+
+def test_the_table_is_long_and_names_every_engine():
+    assert len(COMMANDS) >= 60
+    assert {engine_of(command) for command in COMMANDS} == set(ENGINES)
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("lmdeploy serve api_server m --tp 8", "'lmdeploy' is no engine"),
+        ("python -m mlc_llm.serve m --tp 8", "'mlc_llm.serve' is no engine"),
+        ("text-generation-launcher --model-id m", "is no engine"),
+        ("vllm bench serve --model m --request-rate 10", "is a client"),
+        ("python3 -m sglang_router.launch_router --policy x", "is no engine"),
+        (TRT + "--enable_attention_dp=$DP", "neither true nor false"),
+        (VLLM + "-tp 8 --compilation-config '{", "close every quotation mark"),
+        (VLLM + "-tp $TP", "variable of a shell"),
+        (VLLM + "--max-num 8", "--max-num-seqs"),
+        (VLLM + "--config missing.yaml", "missing.yaml: cannot be read"),
+        (VLLM + "--quantization fp7", "'fp7' is not modelled"),
+        (TRT + "--tp_size 8 --ep_size 3", "3 does not divide"),
+        (SGLANG + "--tp 8 --max-running-request-s 8", "did you mean --max-running-requests"),
+    ],
+)
+def test_what_cannot_be_read_is_refused_by_name(command, words):
+    with pytest.raises(ValueError, match="flags:") as caught:
+        read(command)
+    assert words in str(caught.value)
+
+
+def test_flags_are_sorted_by_what_they_can_change():
+    """One line for those without effect, one for those that may have one; the result goes on."""
+    got = read(VLLM + "--port 1 --enforce-eager --brand-new 3 4 --seed 0 --async-scheduling")
+    assert got.notes == (
+        "without effect here: --port, --seed",
+        "not read, though it may change memory or time: --enforce-eager, --brand-new, "
+        "--async-scheduling; all numbers are without it",
+    )
+    got = read(VLLM + "--dtype float32 --speculative-config.num_speculative_tokens 2")
+    assert "--speculative-config.num-speculative-tokens, --dtype;" in got.notes[0]
+    assert "Workload.query_tokens" in got.notes[0]
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_no_flag_is_listed_twice(engine):
+    rules = load_flags()[engine]
+    groups = [rules[kind].values() for kind in ("reads", "switches", "no_effect", "unread")]
+    names = [name for group in groups for text in group for name in text.split()]
+    assert len(names) == len(set(names))
+    assert len(table(engine)) >= len(names)
+
+
+def test_a_settings_file_gives_way_to_the_line(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "# comment\nmodel: m\ntensor-parallel-size: 4\nmax_model_len: 10240  # tokens\n"
+        "no-enable-prefix-caching: true\nenable-expert-parallel: false\nasync-scheduling: true\n"
+        "compilation-config: '{\"mode\": 3}'\nlora-modules:\n  - a\n  - b\nport: null\n",
+        encoding="utf-8",
+    )
+    got = read(f"vllm serve --config {path} -tp 8")
+    assert _said(got) == {"tp": 8, "c": 10240}
+    assert got.model == "m"
+    assert "--async-scheduling, --compilation-config" in got.notes[-1]
+    assert read(f"vllm serve other --config={path}").tp == 4
+    path.write_text("tensor-parallel-size 4\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="line 1: 'tensor-parallel-size 4' is not `key: value`"):
+        read(f"vllm serve m --config {path}")
+
+
+def test_the_settings_of_tensorrt_llm_win_over_the_line(tmp_path):
+    path = tmp_path / "extra.yaml"
+    path.write_text(
+        "enable_attention_dp: true\nmax_batch_size: 64\nkv_cache_config:\n"
+        "  dtype: fp8\n  free_gpu_memory_fraction: 0.85\n  enable_block_reuse: false\n"
+        "cuda_graph_config:\n  enable_padding: true\n  batch_sizes: [1, 2,\n    4]\n",
+        encoding="utf-8",
+    )
+    got = read(f"{TRT} --tp_size 8 --ep_size 8 --max_batch_size 8 --extra_llm_api_options {path}")
+    assert _said(got) == {"dp": 8, "ep": 8, "b": 64, "kv": 1}
+    assert "--kv-cache-config.free-gpu-memory-fraction" in got.notes[-1]
+
+
+@pytest.mark.parametrize(
+    ("own", "quantization", "dtype", "words"),
+    [
+        ("bf16", "fp8", "fp8", ""),
+        ("bf16", "awq", "fp4", ""),
+        ("bf16", "modelopt", "fp8", "checkpoint of that kind"),
+        ("bf16", "compressed-tensors", None, "names a loader"),
+        ("fp8", "fp8", None, ""),
+        ("fp8", "modelopt", None, ""),
+        ("fp8", "modelopt_fp4", "fp4", "serves a checkpoint in fp4"),
+        ("fp8", "compressed-tensors", None, "stay in fp8"),
+        ("fp4", "modelopt", None, "stay in fp4"),
+        ("fp4", "compressed-tensors", None, "stay in fp4"),
+        ("fp4", "fp8", None, "stay in fp4"),
+        ("fp4", "mxfp4", None, ""),
+        ("fp4", "awq_marlin", None, ""),
+    ],
+)
+def test_a_loader_is_no_dtype(own, quantization, dtype, words):
+    got, notes = weights_of(own, read(VLLM + f"--quantization {quantization}"))
+    assert got == dtype
+    assert words in " ".join(notes)
+    assert bool(notes) == bool(words)
+
+
+@pytest.mark.parametrize(
+    ("name", "degrees", "block", "words"),
+    [
+        ("qwen3-235b-a22b", {"tp": 8.0}, 128, "routed experts of width 1,536 over 8 GPUs are 192"),
+        ("qwen3-235b-a22b", {"tp": 4.0}, 128, ""),
+        ("qwen3-235b-a22b", {"tp": 8.0, "ep": 8.0}, 128, ""),
+        ("qwen3-235b-a22b", {"tp": 8.0}, 0, ""),
+        ("qwen3-30b-a3b", {"tp": 4.0}, 128, "width 768 over 4 GPUs are 192"),
+        ("deepseek-v3", {"tp": 32.0}, 128, "dense layers of width 18,432 over 32 GPUs are 576"),
+        ("deepseek-v3", {"tp": 16.0}, 128, ""),
+        ("deepseek-v3", {"tp": 32.0, "ep": 32.0}, 128, "shared experts of width 2,048"),
+        ("deepseek-v3", {"dp": 32.0, "ep": 32.0}, 128, ""),
+        ("llama-3.1-8b", {"tp": 8.0}, 128, ""),
+        ("qwen3-32b", {"tp": 8.0}, 256, "feed-forward layers of width 25,600 over 8 GPUs"),
+    ],
+)
+def test_a_split_that_cuts_a_block_is_said(name, degrees, block, words):
+    """By division; the second to sixth are what vLLM and SGLang start or refuse."""
+    found = " ".join(broken_blocks(catalog.model(name), Partition(**degrees), block))
+    assert words in found
+    assert bool(found) == bool(words)
+
+
+def test_published_fp8_models_have_their_block():
+    for name in ("deepseek-v3", "deepseek-v3.2", "kimi-k2", "minimax-m2.5"):
+        assert catalog.model_entry(name).weight_block == 128
+    assert catalog.model_entry("llama-3.1-8b").weight_block == 0
+
+
+def test_the_name_of_a_checkpoint_tells_its_quantisation():
+    for name, own in (
+        ("Qwen/Qwen3-235B-A22B-FP8", "fp8"),
+        ("nvidia/Llama-3.3-70B-Instruct-NVFP4", "fp4"),
+        ("nvidia/DeepSeek-R1-0528-FP4", "fp4"),
+        ("x/y_awq", "fp4"),
+        ("x/y-GPTQ-Int8", "fp8"),
+    ):
+        assert "by its name" in about_name(name, "bf16")[0]
+        assert about_name(name, own) == ()
+    assert "count as fp8" in about_name("nvidia/DeepSeek-R1-0528-FP4", "fp8")[0]
+    assert about_name("Qwen/Qwen3-235B-A22B", "bf16") == about_name(None, "bf16") == ()
