@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ from click.testing import CliRunner
 
 from qsjax import catalog
 from qsjax.cli import cli
+from qsjax.grid.problem import divisors
 
 
 def qsjax(*arguments, cwd=None):
@@ -171,3 +173,16 @@ def test_version_and_help():
 def test_four_bit_weights_have_scales(model, flag, expected):
     """MXFP4 has a scale for 32 elements, NVFP4 one for 16."""
     assert catalog.workload(model, flag).bytes_ffn_weight == expected
+
+
+def test_a_batch_that_does_not_fit_makes_no_split_illegal():
+    split = "--tp 2 --ep 1 --pp 1 --dp 1 --kvp 1 --context 8k --batch 4096"
+    arguments = ["explore", "mixtral-8x7b", "--gpus", "3", *split.split()]
+    output = CliRunner().invoke(cli, arguments).output
+    illegal = re.findall(r"is legal \(([^)]*)\)", output)
+    assert illegal
+    assert all("wrong GPU count" in why and "batch" not in why for why in illegal)
+
+
+def test_divisors_of_large_counts_end_at_once():
+    assert len(divisors(963_761_198_400)) == 6_720

@@ -334,3 +334,17 @@ class TestBrowser:
         wanted = [(0x2B, 0x8C, 0xD6), (0xE0, 0x69, 0x2A)]  # the MoE's blue, the twin's orange
         assert all(any(max(abs(a - b) for a, b in zip(c, w, strict=True)) < 4 for c in colours)
                    for w in wanted)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("deep.json", "[" * 200_000, "write the results again"),
+        ("wide.csv", "a,b\n1," + "x" * 140_000 + "\n", "write the results again"),
+        ("twice.csv", "a,b,a\n1,2,3\n", "column a stands twice"),
+    ],
+)
+def test_hostile_files_are_told(tmp_path, name, content, words):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError, match=words):
+        report.read(tmp_path)

@@ -1,6 +1,7 @@
 """The parts of a problem: variants of a model, values of axes, and the checks of both."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
@@ -56,7 +57,8 @@ def divisors(number: int) -> list[int]:
     >>> divisors(12)
     [1, 2, 3, 4, 6, 12]
     """
-    return [k for k in range(1, number + 1) if number % k == 0]
+    low = [k for k in range(1, math.isqrt(number) + 1) if number % k == 0]
+    return sorted({*low, *(number // k for k in low)})
 
 
 def axis_values(
