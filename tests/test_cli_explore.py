@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from qsjax import catalog
 from qsjax.cli import cli
 from qsjax.grid.problem import divisors
+from qsjax.output import files
 
 
 def qsjax(*arguments, cwd=None):
@@ -186,3 +187,19 @@ def test_a_batch_that_does_not_fit_makes_no_split_illegal():
 
 def test_divisors_of_large_counts_end_at_once():
     assert len(divisors(963_761_198_400)) == 6_720
+
+
+@pytest.mark.parametrize(
+    ("gpus", "words"),
+    [("1e6k", "a whole number from 1 to 1e+09"), ("8,,16", "not a list of numbers")],
+)
+@pytest.mark.parametrize("verb", ["explore", "pareto", "sensitivity"])
+def test_counts_beyond_reason_and_gaps_in_lists_are_told(verb, gpus, words):
+    result = CliRunner().invoke(cli, [verb, "mixtral-8x7b", "--gpus", gpus])
+    assert result.exit_code == 2
+    assert words in result.output
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@x"])
+def test_no_text_in_csv_is_a_formula(name):
+    assert files.csv_text([{"model": name, "gain": -1.5}]) == f"model,gain\n'{name},-1.5\n"

@@ -69,7 +69,11 @@ def axis_values(
     """GPU counts, contexts, and the full tp x ep x pp x dp x kvp x KV-mode tensor below them.
 
     Degrees range over the divisors of the GPU counts unless `overrides` names them.
+
+    Raises:
+        ValueError: a GPU count is out of bounds, before its divisors are enumerated.
     """
+    checks.check_axis("gpus", gpus)
     default = sorted({d for count in gpus for d in divisors(int(count))})
     return {
         "gpus": list(gpus),
