@@ -348,3 +348,13 @@ def test_hostile_files_are_told(tmp_path, name, content, words):
     (tmp_path / name).write_text(content)
     with pytest.raises(ValueError, match=words):
         report.read(tmp_path)
+
+
+def test_only_pages_of_qsjax_are_overwritten(tmp_path):
+    (tmp_path / "rows.csv").write_text("a,b\n1,2\n")
+    page = report.write([tmp_path], tmp_path)
+    assert report.write([tmp_path], tmp_path) == page
+    page.write_text("<title>My thesis</title>")
+    with pytest.raises(ValueError, match="was not written by qsjax"):
+        report.write([tmp_path], tmp_path)
+    assert page.read_text() == "<title>My thesis</title>"
