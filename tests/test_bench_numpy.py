@@ -11,10 +11,9 @@ from tolerances import EXACT
 from benchmarks import numpy_model, problem
 from qsjax import catalog
 from qsjax.cost.decode import decode_step
-from qsjax.cost.feasibility import REASONS
+from qsjax.cost.feasibility import MEMORY_RULES, REASONS
 from qsjax.cost.laws.params import dense_twin
 from qsjax.grid.axes import matrix_arrays, place, stack
-from qsjax.grid.scoring import MEMORY_RULES
 from qsjax.grid.search import reduce_block
 from qsjax.records.specs import PHYSICAL, HardwareSpec
 

@@ -326,3 +326,13 @@ def test_the_guide_lists_every_hardware_key():
         assert f"`{name}`" in text, name
     for units in toml_hardware.UNITS.values():
         assert all(f"`{unit}`" in text for unit in units)
+
+
+def test_deep_nesting_and_unknown_users_are_told(tmp_path):
+    path = tmp_path / "deep.toml"
+    path.write_text("title = " + "[" * 20_000 + "]" * 20_000)
+    for load in (catalog.model_entry, catalog.hardware):
+        with pytest.raises(ValueError, match="not TOML"):
+            load(str(path))
+        with pytest.raises(ValueError, match="give the path in full"):
+            load("~no-such-user-here/x.toml")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -10,6 +11,8 @@ from click.testing import CliRunner
 
 from qsjax import catalog
 from qsjax.cli import cli
+from qsjax.grid.problem import divisors
+from qsjax.output import files
 
 
 def qsjax(*arguments, cwd=None):
@@ -171,3 +174,32 @@ def test_version_and_help():
 def test_four_bit_weights_have_scales(model, flag, expected):
     """MXFP4 has a scale for 32 elements, NVFP4 one for 16."""
     assert catalog.workload(model, flag).bytes_ffn_weight == expected
+
+
+def test_a_batch_that_does_not_fit_makes_no_split_illegal():
+    split = "--tp 2 --ep 1 --pp 1 --dp 1 --kvp 1 --context 8k --batch 4096"
+    arguments = ["explore", "mixtral-8x7b", "--gpus", "3", *split.split()]
+    output = CliRunner().invoke(cli, arguments).output
+    illegal = re.findall(r"is legal \(([^)]*)\)", output)
+    assert illegal
+    assert all("wrong GPU count" in why and "batch" not in why for why in illegal)
+
+
+def test_divisors_of_large_counts_end_at_once():
+    assert len(divisors(963_761_198_400)) == 6_720
+
+
+@pytest.mark.parametrize(
+    ("gpus", "words"),
+    [("1e6k", "a whole number from 1 to 1e+09"), ("8,,16", "not a list of numbers")],
+)
+@pytest.mark.parametrize("verb", ["explore", "pareto", "sensitivity"])
+def test_counts_beyond_reason_and_gaps_in_lists_are_told(verb, gpus, words):
+    result = CliRunner().invoke(cli, [verb, "mixtral-8x7b", "--gpus", gpus])
+    assert result.exit_code == 2
+    assert words in result.output
+
+
+@pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@x"])
+def test_no_text_in_csv_is_a_formula(name):
+    assert files.csv_text([{"model": name, "gain": -1.5}]) == f"model,gain\n'{name},-1.5\n"

@@ -334,3 +334,27 @@ class TestBrowser:
         wanted = [(0x2B, 0x8C, 0xD6), (0xE0, 0x69, 0x2A)]  # the MoE's blue, the twin's orange
         assert all(any(max(abs(a - b) for a, b in zip(c, w, strict=True)) < 4 for c in colours)
                    for w in wanted)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("deep.json", "[" * 200_000, "write the results again"),
+        ("wide.csv", "a,b\n1," + "x" * 140_000 + "\n", "write the results again"),
+        ("twice.csv", "a,b,a\n1,2,3\n", "column a stands twice"),
+    ],
+)
+def test_hostile_files_are_told(tmp_path, name, content, words):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError, match=words):
+        report.read(tmp_path)
+
+
+def test_only_pages_of_qsjax_are_overwritten(tmp_path):
+    (tmp_path / "rows.csv").write_text("a,b\n1,2\n")
+    page = report.write([tmp_path], tmp_path)
+    assert report.write([tmp_path], tmp_path) == page
+    page.write_text("<title>My thesis</title>")
+    with pytest.raises(ValueError, match="was not written by qsjax"):
+        report.write([tmp_path], tmp_path)
+    assert page.read_text() == "<title>My thesis</title>"

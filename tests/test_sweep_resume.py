@@ -225,7 +225,17 @@ def test_chunks_of_another_sweep_are_not_taken_over(tmp_path):
     assert "damaged or of another sweep" in damaged[0]
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{", "\0" * 40])
+def test_a_chunk_copied_over_another_is_noticed(tmp_path):
+    for chunk in (0, 1):
+        store.save_chunk(tmp_path, chunk, new_tally(0), {"score": np.full(3, chunk)})
+    copied = store.chunk_path(tmp_path, 0).read_bytes()
+    store.chunk_path(tmp_path, 1).write_bytes(copied)
+    done, damaged = store.finished(tmp_path, [0, 1])
+    assert done == [0]
+    assert "chunk 1" in damaged[0]
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", "\0" * 40, "[" * 200_000])
 def test_a_damaged_description_is_said(tmp_path, content):
     (tmp_path / store.MANIFEST).write_text(content)
     with pytest.raises(ValueError, match=r"sweep\.json is damaged"):

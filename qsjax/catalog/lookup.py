@@ -112,6 +112,13 @@ def _model(name: str) -> ModelEntry:
     return toml_models.entry_from(_stored("models")[name], name, model_entry)
 
 
+def _expanded(name: str | Path) -> Path:
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as error:  # ~somebody
+        raise ValueError(f"{name}: {error}; give the path in full") from error
+
+
 def _path(name: str | Path, suffixes: tuple[str, ...]) -> Path | None:
     """The path that a user means, or None if it is a name.
 
@@ -121,7 +128,7 @@ def _path(name: str | Path, suffixes: tuple[str, ...]) -> Path | None:
     if not isinstance(name, str | Path):
         given = "None" if name is None else f"a {type(name).__name__}"
         raise ValueError(f"{given} is no name; give one of the catalogue or the path of a file")
-    path = Path(name).expanduser()
+    path = _expanded(name)
     is_file_name = path.suffix.lower() in suffixes
     is_folder = ".json" in suffixes and (path / "config.json").is_file()
     if isinstance(name, Path) or is_file_name or is_folder or str(name).startswith((".", "/", "~")):

@@ -68,7 +68,7 @@ def parse(text: str, label: str) -> Document:
         rows[number - 1] = ""
     try:
         table = tomllib.loads("\n".join(rows), parse_float=Decimal)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         problems.append((0, f"not TOML: {error}"))
         return Document(label=label, table={}, lines=lines, problems=problems, is_readable=False)
     return Document(label=label, table=table, lines=lines, problems=problems)

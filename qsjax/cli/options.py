@@ -43,7 +43,7 @@ class Numbers(click.ParamType[list[float]]):
         if not isinstance(value, str):
             return list(value)
         try:
-            numbers = [_number(part) for part in value.split(",") if part.strip()]
+            numbers = [_number(part) for part in value.split(",")] if value.strip() else []
         except ValueError:
             self.fail(f"{value!r} is not a list of numbers; write for example 1,2,4 or 1k,128k,1M")
         if not numbers:

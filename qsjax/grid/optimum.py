@@ -34,8 +34,6 @@ from qsjax.records.specs import (
     named_convention,
 )
 
-# Reasons that continuous parameters can mend; all others are the design's own.
-CURABLE = MEMORY_REASONS | REASONS["batch does not fit"]
 SMALL_BLOCK = 64  # rows evaluated at a time: one compilation for every solver's few rows
 MANY_ROWS = 2**13  # from here on a second compilation for larger blocks pays off
 LARGE_BLOCK = 2**21  # designs evaluated at a time: bounds the memory of a large problem
@@ -169,7 +167,7 @@ def _best(inputs: Inputs, designs: Designs, objective: Objective) -> Best:
     cap = step.capacity
     sequences = 1.0 if designs.batch is None else cap.batch
     needed = full(cap.weights + sequences * cap.kv_per_sequence - cap.usable)
-    least = jnp.min(jnp.where((why & ~CURABLE) == 0, needed, jnp.inf), axis=-1)
+    least = jnp.min(jnp.where((why & ~MEMORY_REASONS) == 0, needed, jnp.inf), axis=-1)
     counts = jnp.stack([jnp.sum((why & bit) != 0, axis=-1) for bit in REASONS.values()])
     feasible = jnp.sum(why == 0, axis=-1)
     at = jax.tree.map(lambda leaf: jnp.asarray(leaf)[best.position], designs)
@@ -213,7 +211,7 @@ def _is_legal(inputs: Inputs, partition: Partition) -> jax.Array:
     model, rules = served_model(inputs), inputs.convention
     lay, nothing = layout(model, partition, rules), Capacity(*(jnp.zeros(()),) * 5)
     bits = reasons(model, partition, inputs.workload, rules, lay, nothing, inputs.gpus)
-    return jnp.any((bits & ~CURABLE) == 0, axis=0)
+    return jnp.any((bits & ~MEMORY_REASONS) == 0, axis=0)
 
 
 def legal_designs(inputs: Inputs, axes: Sequence[Axis]) -> Designs:

@@ -1,6 +1,7 @@
 """The parts of a problem: variants of a model, values of axes, and the checks of both."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
@@ -56,7 +57,8 @@ def divisors(number: int) -> list[int]:
     >>> divisors(12)
     [1, 2, 3, 4, 6, 12]
     """
-    return [k for k in range(1, number + 1) if number % k == 0]
+    low = [k for k in range(1, math.isqrt(number) + 1) if number % k == 0]
+    return sorted({*low, *(number // k for k in low)})
 
 
 def axis_values(
@@ -67,7 +69,11 @@ def axis_values(
     """GPU counts, contexts, and the full tp x ep x pp x dp x kvp x KV-mode tensor below them.
 
     Degrees range over the divisors of the GPU counts unless `overrides` names them.
+
+    Raises:
+        ValueError: a GPU count is out of bounds, before its divisors are enumerated.
     """
+    checks.check_axis("gpus", gpus)
     default = sorted({d for count in gpus for d in divisors(int(count))})
     return {
         "gpus": list(gpus),

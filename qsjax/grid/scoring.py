@@ -9,13 +9,11 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from qsjax.cost.decode import StepCost, decode_parts
-from qsjax.cost.feasibility import REASONS
+from qsjax.cost.feasibility import MEMORY_RULES, REASONS
 from qsjax.records.scenario import Records
 from qsjax.records.specs import Convention
 
 Objective = Literal["tokens_per_s_per_gpu", "tokens_per_s_per_user", "tokens_per_s", "tpot"]
-# Rules that need memory; the others hold for a partition as such.
-MEMORY_RULES = ("weights do not fit", "no sequence fits", "batch does not fit")
 # Grids run long, so their loops are compiled for the widest vectors.
 WIDE = {"xla_cpu_prefer_vector_width": 512, "xla_cpu_enable_fast_min_max": True}
 # Scores this close (relative) count as equal; then fewest GPUs wins, then the lowest index.

@@ -11,17 +11,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from qsjax.cost.feasibility import REASONS, Capacity, capacity, reasons
+from qsjax.cost.feasibility import MEMORY_REASONS, REASONS, Capacity, capacity, reasons
 from qsjax.cost.laws.sharding import layout
 from qsjax.grid.axes import Axes, Axis, axis_arrays, place
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.records.scenario import Records
 from qsjax.records.specs import Convention
-
-# Reasons that depend on memory and batch; the others say that a partition is no partition.
-FIT_BITS = sum(
-    REASONS[name] for name in ("weights do not fit", "no sequence fits", "batch does not fit")
-)
 
 
 class Screened(NamedTuple):
@@ -66,7 +61,7 @@ def screen(records: Records, convention: Convention) -> Screened:
 
 def is_legal(screened: Screened) -> np.ndarray:
     """Which designs are partitions at all, whatever the memory."""
-    return np.asarray((screened.reasons & ~FIT_BITS) == 0)
+    return np.asarray((screened.reasons & ~MEMORY_REASONS) == 0)
 
 
 def strong(tree: Any) -> Any:

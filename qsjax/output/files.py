@@ -254,6 +254,12 @@ def write_dataset(path: Path, dataset: "xr.Dataset") -> None:
     write_atomically(path, bytes(dataset.to_netcdf(engine="h5netcdf")))
 
 
+def _plain(value: Any) -> Any:
+    """A cell that no spreadsheet takes for a formula: such a text gets an apostrophe ahead."""
+    is_formula = isinstance(value, str) and value.startswith(("=", "+", "-", "@"))
+    return f"'{value}" if is_formula else value
+
+
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
     """Rows as CSV; a nested mapping becomes one column for each key."""
     import csv
@@ -266,6 +272,7 @@ def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
         }
         for row in rows
     ]
+    flat = [{name: _plain(value) for name, value in row.items()} for row in flat]
     columns = list(dict.fromkeys(name for row in flat for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")

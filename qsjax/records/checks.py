@@ -41,6 +41,7 @@ _POSITIVE = Rule(above=True)
 _NOT_NEGATIVE = Rule()
 _COUNT = Rule(low=1.0, whole=True)
 _COUNT_OR_NONE = Rule(whole=True)
+_MOST_GPUS = 1e9  # every divisor is enumerated
 _SHARE = Rule(high=1.0)
 _EFFICIENCY = Rule(high=1.0, above=True)
 _FLAG = Rule(high=1.0, whole=True)
@@ -88,7 +89,10 @@ CONVENTION_RULES: dict[str, Rule] = {
     **_each(Rule(low=1.0), "kv_overhead expert_load_factor"),
 }
 _RECORDS = MODEL_RULES | HARDWARE_RULES | PARTITION_RULES | WORKLOAD_RULES | CONVENTION_RULES
-AXIS_RULES: dict[str, Rule] = _RECORDS | {"q": _POSITIVE, "gpus": _COUNT}
+AXIS_RULES: dict[str, Rule] = _RECORDS | {
+    "q": _POSITIVE,
+    "gpus": Rule(low=1.0, high=_MOST_GPUS, whole=True),
+}
 
 
 def value_problem(rule: Rule, value: Any) -> str | None:

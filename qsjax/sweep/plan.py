@@ -7,10 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qsjax.cost.feasibility import Capacity, broken_rules
+from qsjax.cost.feasibility import MEMORY_RULES, Capacity, broken_rules
 from qsjax.cost.laws.sharding import layout
 from qsjax.grid.axes import STACKED, Axes, Axis, matrix_arrays, place
-from qsjax.grid.scoring import MEMORY_RULES
 from qsjax.grid.staging import LANES
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.records.scenario import Records

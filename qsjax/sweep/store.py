@@ -134,7 +134,7 @@ def manifest(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         content = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged ({error}); choose another folder") from error
     if not isinstance(content, dict):
         raise ValueError(f"{path} is damaged (no object); choose another folder")
@@ -167,10 +167,11 @@ def chunk_path(folder: Path, chunk: int) -> Path:
     return folder / CHUNKS / f"{chunk:06d}.chunk"
 
 
-def _checksum(folder: Path, body: bytes) -> bytes:
-    """Checksum of a chunk in this sweep: a chunk of another one does not fit."""
+def _checksum(folder: Path, chunk: int, body: bytes) -> bytes:
+    """Checksum of a chunk at its place in this sweep: no other chunk, nor another sweep's, fits."""
     path = folder / MANIFEST
     sha = hashlib.sha256(path.read_bytes() if path.exists() else b"")
+    sha.update(f"chunk {chunk}:".encode())
     sha.update(body)
     return sha.digest()
 
@@ -185,7 +186,7 @@ def save_chunk(folder: Path, chunk: int, tally: Tally, cells: Mapping[str, np.nd
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]  # the stub takes the names for flags
     body = buffer.getvalue()
-    write(chunk_path(folder, chunk), _checksum(folder, body) + body)
+    write(chunk_path(folder, chunk), _checksum(folder, chunk, body) + body)
 
 
 def load_chunk(folder: Path, chunk: int) -> tuple[Tally, dict[str, np.ndarray]]:
@@ -197,8 +198,8 @@ def load_chunk(folder: Path, chunk: int) -> tuple[Tally, dict[str, np.ndarray]]:
     """
     path = chunk_path(folder, chunk)
     data = path.read_bytes()
-    if _checksum(folder, data[_DIGEST:]) != data[:_DIGEST]:
-        raise DamagedChunkError(f"chunk {chunk} ({path}) is damaged or of another sweep")
+    if _checksum(folder, chunk, data[_DIGEST:]) != data[:_DIGEST]:
+        raise DamagedChunkError(f"chunk {chunk} ({path}) is damaged or of another sweep or place")
     try:
         with np.load(io.BytesIO(data[_DIGEST:]), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}

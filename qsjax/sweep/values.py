@@ -13,7 +13,6 @@ from qsjax.records.specs import DEGREES, KV_MODES
 # A typing error in a range shall not fill the memory; a sweep's axes are shorter by far.
 LONGEST = 1_000_000
 # Divisors are found by trying numbers up to the root.
-_MOST_GPUS = 10**9
 _RANGES = ({"from", "to", "steps"}, {"from", "to", "steps", "scale"}, {"from", "to", "step"})
 RANGE_HELP = (
     'give a number, a list, {from, to, step}, or {from, to, steps} with scale = "linear" or "log"'
@@ -115,6 +114,4 @@ def axis_values(name: str, value: Any, gpus: list[float]) -> tuple[list[Any], st
         problem = repeated(values)
     if problem is None:
         problem = checks.value_problem(checks.AXIS_RULES[name], np.array(values))
-    if problem is None and name == "gpus" and max(values) > _MOST_GPUS:
-        problem = f"{max(values):g} is not allowed; give at most {_MOST_GPUS:g}"
     return ([], problem) if problem else (values, None)

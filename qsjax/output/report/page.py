@@ -13,6 +13,9 @@ from qsjax.output.report.reading import MOST_ROWS, Folder, flat, read
 from qsjax.plotting import style
 from qsjax.records.specs import CONVENTIONS
 
+# What tells a page of qsjax, of any version, from other files.
+_TITLE = b"<title>qsjax report</title>"
+
 
 def _convention(folder: Folder) -> str:
     named = folder.summary.get("convention") or folder.inputs.get("flags", {}).get("convention")
@@ -82,7 +85,8 @@ def write(folders: Sequence[Path], out: Path) -> Path:
     """Write the page of `folders` to `out`/report.html, in one step; its path.
 
     Raises:
-        ValueError: a folder cannot be read; the message lists all problems of all folders.
+        ValueError: a folder cannot be read, or the file there is not a page of qsjax; the message
+            lists all problems.
     """
     found, problems = [], []
     for folder in folders:
@@ -90,8 +94,10 @@ def write(folders: Sequence[Path], out: Path) -> Path:
             found.append(read(folder))
         except ValueError as error:
             problems.append(str(error))
+    target = out / "report.html"
+    if target.exists() and _TITLE not in target.read_bytes():
+        problems.append(f"{target} was not written by qsjax; move it, or choose another --out")
     if problems:
         raise ValueError("\n".join(problems))
-    target = out / "report.html"
     write_atomically(target, html(found))
     return target

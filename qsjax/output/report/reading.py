@@ -75,7 +75,7 @@ def read(path: Path) -> Folder:
 def _json(path: Path, problems: list[str]) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         problems.append(f"{path.name}: {error}; write the results again")
         return {}
     if not isinstance(content, dict):
@@ -87,9 +87,15 @@ def _json(path: Path, problems: list[str]) -> dict[str, Any]:
 def _csv(path: Path, problems: list[str]) -> list[dict[str, Any]]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file, strict=True))
+            reader = csv.DictReader(file, strict=True)
+            rows = list(reader)
     except (ValueError, csv.Error, OSError) as error:
         problems.append(f"{path.name}: {error}; write the results again")
+        return []
+    heads = reader.fieldnames or []
+    twice = sorted({head for head in heads if heads.count(head) > 1})
+    if twice:
+        problems.append(f"{path.name}: column {', '.join(twice)} stands twice; keep one")
         return []
     ragged = [k for k, row in enumerate(rows, 2) if None in row or None in row.values()]
     if ragged:
