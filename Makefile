@@ -46,7 +46,7 @@ clean:
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(create_venv)
-	$(PY) -m pip install --quiet -c constraints.txt -e '.[storage]'
+	$(PY) -m pip install --quiet -c constraints.txt -e .
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt

@@ -4,8 +4,10 @@ import dataclasses
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import qsjax
 from qsjax import catalog
 from qsjax.catalog import toml_hardware
 from qsjax.records.units import GB, GIB, TB, TFLOP
@@ -336,3 +338,45 @@ def test_deep_nesting_and_unknown_users_are_told(tmp_path):
             load(str(path))
         with pytest.raises(ValueError, match="give the path in full"):
             load("~no-such-user-here/x.toml")
+
+
+OWN_KEYS = {
+    "hbm_capacity_gb": 96,
+    "hbm_bandwidth_tb_per_s": 4.1,
+    "peak_bf16_tflop_per_s": 900,
+    "intra_bandwidth_gb_per_s": np.float64(450),
+    "inter_bandwidth_gbit_per_s": np.int32(400),
+    "island_size": 8,
+}
+
+
+def test_hardware_from_keywords_is_hardware_from_a_file(tmp_path):
+    path = tmp_path / "own.toml"
+    path.write_text("\n".join(f"{key} = {value}" for key, value in OWN_KEYS.items()))
+    assert qsjax.hardware(**OWN_KEYS) == qsjax.hardware(path)
+
+
+def test_keywords_replace_numbers_of_a_named_accelerator(tmp_path):
+    path = tmp_path / "own.toml"
+    path.write_text('extends = "h200-sxm"\nhbm_bandwidth_tb_per_s = 6\n')
+    changed = qsjax.hardware("h200-sxm", hbm_bandwidth_tb_per_s=6)
+    assert changed == qsjax.hardware(path)
+    assert changed.hbm_bw == 6e12
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "parts"),
+    [
+        ((), {"hbm_capacity": 96, "island": 8}, ["hbm_capacity_gb", "island_size", "peak_bf16"]),
+        (("h200-sxm",), {"hbm_bandwidth_tb_per_s": "6"}, ["not a number"]),
+        (("h200-sxm",), {"hbm_bandwidth_tb_per_s": float("nan")}, ["hbm_bandwidth_tb_per_s"]),
+        (("h200-sxm",), {"island_size": True}, ["not a number"]),
+        (("h20-sxmm",), {"price_usd_per_hour": -1}, ["did you mean", "price_usd_per_hour"]),
+        (("",), {"island_size": 8}, ["unknown accelerator"]),
+        (("h200-sxm",), {"extends": "h100-sxm"}, ["extends", "keep one"]),
+    ],
+)
+def test_wrong_keywords_of_hardware_are_told_together(name, keys, parts):
+    with pytest.raises(ValueError) as error:  # noqa: PT011
+        qsjax.hardware(*name, **keys)
+    assert all(part in str(error.value) for part in parts), error.value

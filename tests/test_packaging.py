@@ -51,6 +51,11 @@ def test_import_switches_x64_on():
     assert jnp.zeros(1).dtype == jnp.float64
 
 
+@pytest.mark.parametrize("name", ["h5netcdf", "h5py", "pyarrow"])
+def test_documented_commands_need_no_extra(name):
+    assert name in {Requirement(line).name for line in PROJECT["dependencies"]}
+
+
 @pytest.mark.parametrize("name", ["jax", "jaxlib"])
 def test_bad_jax_releases_are_excluded(name):
     requirements = map(Requirement, PROJECT["dependencies"])

@@ -5,6 +5,7 @@ Every number has a source; docs/guides/your-own-model.md and your-own-hardware.m
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 from qsjax.catalog import lookup
 from qsjax.catalog.entries import Deviation as Deviation
@@ -59,16 +60,23 @@ def model(name: str | Path) -> ModelSpec:
     return model_entry(name).spec
 
 
-def hardware(name: str | Path) -> HardwareSpec:
-    """The numbers of an accelerator: by name, or from a .toml file.
+def hardware(name: str | Path | None = None, **keys: Any) -> HardwareSpec:
+    """The numbers of an accelerator: by name, from a .toml file, or from keys of such a file.
+
+    Args:
+        name: A name of the catalogue or the path of a .toml file.
+        keys: Keys of a .toml file with their values; they replace those of `name`, without which
+            the defaults of a file hold.
 
     Raises:
-        ValueError: If the name is unknown, or with all problems of the file.
+        ValueError: If the name is unknown, or with all problems of the file or the keys.
 
     >>> hardware("h100").intra_bw
     450000000000.0
+    >>> hardware("h100", hbm_bandwidth_tb_per_s=6).hbm_bw
+    6000000000000.0
     """
-    return hardware_entry(name).spec
+    return (lookup.hardware_from(name, keys) if keys else hardware_entry(name)).spec
 
 
 def ideal(hardware: HardwareSpec) -> HardwareSpec:

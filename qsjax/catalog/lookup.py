@@ -7,6 +7,7 @@ from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import Any
 
 from qsjax.catalog import huggingface, toml, toml_hardware, toml_models
 from qsjax.catalog.entries import HardwareEntry, ModelEntry
@@ -119,7 +120,7 @@ def _expanded(name: str | Path) -> Path:
         raise ValueError(f"{name}: {error}; give the path in full") from error
 
 
-def _path(name: str | Path, suffixes: tuple[str, ...]) -> Path | None:
+def _path(name: str | Path | None, suffixes: tuple[str, ...]) -> Path | None:
     """The path that a user means, or None if it is a name.
 
     Raises:
@@ -170,7 +171,7 @@ def _model_file(path: Path, chain: tuple[Path, ...] = ()) -> ModelEntry:
     return huggingface.entry_from(huggingface.load(path))
 
 
-def hardware_entry(name: str | Path) -> HardwareEntry:
+def hardware_entry(name: str | Path | None) -> HardwareEntry:
     """The entry of an accelerator, by name or by the path of a .toml file.
 
     Raises:
@@ -178,6 +179,22 @@ def hardware_entry(name: str | Path) -> HardwareEntry:
     """
     path = _path(name, (".toml",))
     return _hardware(find("hardware", str(name))) if path is None else _hardware_file(path)
+
+
+def hardware_from(name: str | Path | None, keys: Mapping[str, Any]) -> HardwareEntry:
+    """The entry of keys as in a .toml file, which extend the accelerator `name` if one is given.
+
+    Raises:
+        ValueError: With all problems of the name and the keys.
+    """
+    table = {key: toml.exact(value) for key, value in keys.items()}
+    document = toml.Document(label="hardware", table=table, lines={}, problems=[])
+    if name is None:
+        return toml_hardware.entry_from(document, "own", _defaults(), hardware_entry)
+    if "extends" in keys:
+        toml.complain(document, "extends", f"{name!r} is given as well; keep one")
+    table["extends"] = repr(name)
+    return toml_hardware.entry_from(document, "own", _defaults(), lambda _: hardware_entry(name))
 
 
 def model_entry(name: str | Path) -> ModelEntry:

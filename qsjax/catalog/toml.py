@@ -6,6 +6,7 @@ import re
 import tomllib
 from collections.abc import Iterable
 from decimal import Decimal
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,13 @@ def texts_of(document: Document, key: str) -> tuple[str, ...]:
         complain(document, key, 'give a list of texts, such as ["one", "two"]')
         return ()
     return tuple(value)
+
+
+def exact(value: Any) -> Any:
+    """A value of Python as a parsed file holds it: real numbers to the digits that they print."""
+    if isinstance(value, Real) and not isinstance(value, bool | int):
+        return Decimal(repr(float(value)))
+    return value
 
 
 def number_of(document: Document, key: str, value: Any) -> Decimal | None:

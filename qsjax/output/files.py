@@ -250,7 +250,7 @@ def spec_dict(record: Any) -> dict[str, Any]:
 
 
 def write_dataset(path: Path, dataset: "xr.Dataset") -> None:
-    """`dataset` as a netCDF file, written in one step (the extra `storage` has the library)."""
+    """`dataset` as a netCDF file, written in one step."""
     write_atomically(path, bytes(dataset.to_netcdf(engine="h5netcdf")))
 
 
