@@ -20,7 +20,7 @@ from qsjax.records.scenario import Records
 from qsjax.records.specs import PHYSICAL
 from qsjax.sweep.engine import Job, Precision
 from qsjax.sweep.plan import Plan, make_plan
-from qsjax.sweep.run import Wanted, sweep
+from qsjax.sweep.run import Outputs, sweep
 
 # Contexts of the grid in one call: 0.5 and 7.2 M cells with both variants; 58 M fill a GPU.
 BLOCK_CONTEXTS, GRID_CONTEXTS = 72, 1024
@@ -101,7 +101,7 @@ def stream_seconds(
     job = Job(problem.records(gpus), PHYSICAL, problem.OBJECTIVE, precision=precision)
     devices = jax.local_devices()
     plan = make_plan(job.records, grid, PHYSICAL, skip_illegal=skip_illegal, devices=len(devices))
-    call = partial(sweep, job, plan, Wanted(top_k=0), devices)
+    call = partial(sweep, job, plan, Outputs(top_k=0), devices)
     return best_seconds(call, seconds, least=2), plan.cells_computed
 
 

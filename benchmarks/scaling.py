@@ -69,14 +69,14 @@ def _swept(cells: float, share: tuple[int, int] = (0, 1), precision: str = "floa
     from qsjax.sweep.aggregate import new_tally
     from qsjax.sweep.engine import Engine, Job
     from qsjax.sweep.plan import make_plan
-    from qsjax.sweep.run import Wanted, run_chunk
+    from qsjax.sweep.run import Outputs, run_chunk
 
     grid = problem.axes_of(cells)
     job = Job(problem.records(), PHYSICAL, problem.OBJECTIVE, precision=precision)
     plan = make_plan(
         job.records, grid, PHYSICAL, skip_illegal=False, devices=len(jax.local_devices())
     )
-    engine, wanted = Engine(job, plan), Wanted(winners=False, top_k=0)
+    engine, wanted = Engine(job, plan), Outputs(winners=False, top_k=0)
     index, count = share
     own = range(index, plan.chunks, count)
 

@@ -7,7 +7,7 @@ import pytest
 from tolerances import ROOT
 
 from qsjax import catalog
-from qsjax.questions.break_even import break_even, least_gpus, reach
+from qsjax.questions.break_even import break_even, min_gpus, solve_for
 from qsjax.questions.break_even.roots import find_roots
 from qsjax.questions.sensitivity import problem, solve
 
@@ -103,7 +103,7 @@ def test_where_one_side_stops_fitting_is_a_root_of_its_own(model, hardware):
 def test_a_target_is_met_exactly_at_the_root(model, hardware):
     stated = problem(model, hardware, gpus=[16], contexts=[8192.0], qs=[])
     (now,) = best(model, hardware, gpus=[16], contexts=[8192.0], qs=[])
-    (result,) = reach(stated, "hbm_bw", "tokens_per_s_per_gpu", 1.1 * now)
+    (result,) = solve_for(stated, "hbm_bw", "tokens_per_s_per_gpu", 1.1 * now)
     assert result.sides == ("missed", "met")
     faster = dataclasses.replace(hardware, hbm_bw=result.roots[0].value)
     (reached,) = best(model, faster, gpus=[16], contexts=[8192.0], qs=[])
@@ -112,7 +112,7 @@ def test_a_target_is_met_exactly_at_the_root(model, hardware):
 
 def test_an_unreachable_target_reports_the_best(model, hardware):
     stated = problem(model, hardware, gpus=[16], contexts=[8192.0], qs=[])
-    (result,) = reach(stated, "hbm_bw", "tpot", 1e-6)
+    (result,) = solve_for(stated, "hbm_bw", "tpot", 1e-6)
     assert result.roots == ()
     assert "missed everywhere" in result.message
     assert 0 < result.best < 1
@@ -120,7 +120,7 @@ def test_an_unreachable_target_reports_the_best(model, hardware):
 
 def test_the_least_gpu_count_is_the_first_that_reaches(model, hardware):
     counts = [4, 8, 16, 32]
-    rows = least_gpus(model, hardware, counts, "tpot", 0.03, contexts=[8192.0], qs=[4.0])
+    rows = min_gpus(model, hardware, counts, "tpot", 0.03, contexts=[8192.0], qs=[4.0])
     assert [row["variant"] for row in rows] == ["moe", "dense"]
     cells = {"contexts": [8192.0], "qs": [4.0], "objective": "tpot"}
     scores = best(model, hardware, gpus=counts, **cells).reshape(2, -1)
@@ -171,4 +171,4 @@ def test_a_dense_model_has_no_break_even(hardware):
 
 def test_a_target_must_be_positive(model, hardware):
     with pytest.raises(ValueError, match="target=-1"):
-        reach(problem(model, hardware, **CELLS), "hbm_bw", "tpot", -1.0)
+        solve_for(problem(model, hardware, **CELLS), "hbm_bw", "tpot", -1.0)

@@ -89,7 +89,7 @@ def test_a_turn_is_where_the_lead_changes():
     subjects = [Subject("quick", MODEL, quick, WORK), MOE]
     result = compare(subjects, 8, (128.0, 131072.0))
     assert [result.winner(0), result.winner(1)] == [0, 1]
-    (turn,) = result.turns
+    (turn,) = result.crossovers
     assert (turn.before, turn.after) == ("quick", "moe")
     assert 128 < turn.context < 131072
     after = [best_rate(subject, 8, turn.context, PHYSICAL) for subject in subjects]
@@ -103,7 +103,7 @@ def test_nothing_runs_is_a_result():
     assert result.cases == ((None,), (None,))
     assert result.winner(0) is None
     assert result.rate(0, 0) == 0
-    assert result.turns == ()
+    assert result.crossovers == ()
 
 
 @pytest.mark.parametrize("subjects", [[], [MOE], [MOE, MOE]])

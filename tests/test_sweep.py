@@ -20,10 +20,10 @@ from qsjax.sweep import aggregate as tallies
 from qsjax.sweep import plan as planning
 from qsjax.sweep import spec
 from qsjax.sweep.engine import Job
-from qsjax.sweep.run import Wanted, sweep
+from qsjax.sweep.run import Outputs, sweep
 
 DEGREES = [1, 2, 4, 8]
-BEST = Wanted()
+BEST = Outputs()
 CONTEXTS = np.geomspace(1024, 2**24, 13).round()
 
 
@@ -95,7 +95,7 @@ def test_skipping_computes_only_designs_that_some_cell_allows():
 def test_a_plan_for_other_devices_runs_on_those_at_hand():
     """A sweep may be resumed on another machine: its calls are no multiple of the devices then."""
     job = Job(records(), PHYSICAL)
-    wanted = Wanted(top_k=3, pareto=True)
+    wanted = Outputs(top_k=3, pareto=True)
     three = jax.local_devices()[:3]
     plan, tally, cells = swept(grid(), job, wanted, devices=three, FEW_CALLS=10**9)
     assert plan.per_call % 2 == 1
@@ -109,7 +109,7 @@ def test_a_plan_for_other_devices_runs_on_those_at_hand():
 @pytest.mark.parametrize("devices", [1, 2, 8])
 def test_the_number_of_devices_changes_nothing(devices):
     job = Job(records(), PHYSICAL, statistics=("tpot",))
-    wanted = Wanted(top_k=7, pareto=True)
+    wanted = Outputs(top_k=7, pareto=True)
     _, one, alone = swept(grid(), job, wanted)
     _, several, cells = swept(grid(), job, wanted, devices=jax.local_devices()[:devices])
     for name in ("position", "feasible"):
@@ -134,7 +134,7 @@ def dense_points(axes, convention):
 def test_top_k_front_and_spread_are_those_of_the_dense_grid():
     axes = grid(batch=[1.0, 16.0, 256.0])
     job = Job(records(), PHYSICAL, statistics=("tpot", "tokens_per_s_per_user"))
-    plan, tally, _ = swept(axes, job, Wanted(top_k=25, pareto=True))
+    plan, tally, _ = swept(axes, job, Outputs(top_k=25, pareto=True))
     step, is_feasible = dense_points(axes, PHYSICAL)
     rate, speed = (x[is_feasible] for x in (step.tokens_per_s_per_gpu, step.tokens_per_s_per_user))
 
@@ -275,7 +275,7 @@ def test_a_list_of_designs_that_does_not_fit_is_said_before_it_is_made():
 def test_a_grid_without_a_legal_design_is_an_answer(degrees):
     axes = grid(**dict.fromkeys(("tp", "ep", "pp"), degrees))
     axes = make_axes({a.name: a.labels for a in axes.all} | {"tp": degrees, "ep": degrees})
-    plan, tally, cells = swept(axes, Job(records(), PHYSICAL), Wanted(top_k=3, pareto=True))
+    plan, tally, cells = swept(axes, Job(records(), PHYSICAL), Outputs(top_k=3, pareto=True))
     assert len(plan.designs) > 0
     assert tally.feasible == 0
     assert len(tally.best.score) == len(tally.edge.rate) == 0

@@ -11,7 +11,7 @@ import pytest
 import sweep_cases as cases
 
 from qsjax.sweep import campaign, hosts, store
-from qsjax.sweep.hosts import HostLostError, Processes, SignsOfLife
+from qsjax.sweep.hosts import Heartbeat, HostLostError, Processes
 
 pytestmark = pytest.mark.slow
 CHUNK = ("--chunk", "20000")
@@ -119,9 +119,9 @@ def test_silence_failure_and_old_signs(tmp_path, monkeypatch):
     monkeypatch.setattr(hosts, "START_PATIENCE", 0.5)
     (tmp_path / "alive").mkdir()
     (tmp_path / "alive" / "1.txt").write_text("99 failed 0")
-    with SignsOfLife(tmp_path, Processes(2, 0, run=5)) as life:
+    with Heartbeat(tmp_path, Processes(2, 0, run=5)) as life:
         life.check()  # a failure of another run is none of this one
-        with SignsOfLife(tmp_path, Processes(2, 1, run=5)) as other:
+        with Heartbeat(tmp_path, Processes(2, 1, run=5)) as other:
             for _ in range(20):
                 life.check()
                 time.sleep(0.05)
@@ -148,7 +148,7 @@ def test_results_wait_for_those_who_check_their_chunks(tmp_path, monkeypatch):
     monkeypatch.setattr(campaign, "cells_of", lambda *_: 0)
     monkeypatch.setattr(campaign, "compute_chunks", lambda *_: None)
     monkeypatch.setattr(campaign.results, "write", lambda *_: {"when": sign.read_text()})
-    mine = campaign.Campaign(None, SimpleNamespace(chunks=2), None, tmp_path)
+    mine = campaign.SweepRun(None, SimpleNamespace(chunks=2), None, tmp_path)
     later = threading.Timer(0.5, sign.write_text, ["5 done 0"])
     later.start()
     found = campaign.execute(mine, Processes(2, 0, run=5), lambda *_: None, pytest.fail)

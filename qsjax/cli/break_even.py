@@ -11,7 +11,7 @@ from qsjax.cli import figures, options, session
 from qsjax.cli.grid_options import cell_name, inputs_text, settings_of
 from qsjax.grid.search import Objective
 from qsjax.output import files
-from qsjax.questions.break_even import Roots, break_even, least_gpus, reach
+from qsjax.questions.break_even import Roots, break_even, min_gpus, solve_for
 from qsjax.questions.sensitivity import problem
 from qsjax.records.units import unit_of
 
@@ -120,7 +120,7 @@ def _roots(settings: dict[str, Any], flags: dict[str, Any]) -> list[Roots]:
     stated = problem(**settings, objective=flags["metric"])
     if flags["target"] is None:
         return break_even(stated, name, *interval)
-    return reach(stated, name, flags["metric"], flags["target"], *interval)
+    return solve_for(stated, name, flags["metric"], flags["target"], *interval)
 
 
 def _row(found: Roots) -> dict[str, Any]:
@@ -155,7 +155,7 @@ def _gpu_rows(settings: dict[str, Any], flags: dict[str, Any]) -> list[dict[str,
     is_default = given is not None and given.name == "DEFAULT"
     counts = COUNTS if is_default else settings["gpus"]
     plain = {name: value for name, value in settings.items() if name != "gpus"}
-    rows = least_gpus(
+    rows = min_gpus(
         plain.pop("model"), plain.pop("hardware"), counts, flags["metric"], flags["target"], **plain
     )
     for row in rows:

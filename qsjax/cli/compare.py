@@ -152,12 +152,12 @@ def _print(rows: list[dict[str, Any]], others: list[dict[str, Any]], title: str)
 
 
 def _say_turns(found: Comparison) -> None:
-    for turn in found.turns:
+    for turn in found.crossovers:
         click.echo(
             f"{found.convention}: {turn.after} overtakes {turn.before} at about "
             f"{turn.context:,.0f} tokens."
         )
-    if not found.turns:
+    if not found.crossovers:
         leaders = [found.winner(k) for k in range(len(found.contexts))]
         named = [found.subjects[i].label for i in leaders if i is not None]
         where = "at every context" + (" at which something runs" if None in leaders else "")
@@ -196,7 +196,7 @@ def command(subjects: tuple[str, ...], **flags: Any) -> None:
         session.note_contexts(name, flags["context"])
     both = [compare(sides, int(count or 1), contexts, name) for name in (chosen, other)]
     rows, others = (_rows(found) for found in both)
-    turns = [{"convention": f.convention, **turn._asdict()} for f in both for turn in f.turns]
+    turns = [{"convention": f.convention, **turn._asdict()} for f in both for turn in f.crossovers]
     result = {"rows": rows, "beside": others, "turns": turns}
     if flags["format_"] == "json":
         options.print_json(result)

@@ -147,7 +147,7 @@ def _run(
 
     with contextlib.ExitStack() as held:
 
-        def prepare() -> campaign.Campaign:
+        def prepare() -> campaign.SweepRun:
             if me.rank == 0:
                 held.enter_context(store.claim(folder))
             return campaign.prepare(
@@ -169,8 +169,8 @@ def _run(
 
 
 def _in_turn(
-    prepare: Callable[[], campaign.Campaign], me: hosts.Processes, folder: Path
-) -> campaign.Campaign:
+    prepare: Callable[[], campaign.SweepRun], me: hosts.Processes, folder: Path
+) -> campaign.SweepRun:
     """The sweep, prepared by process 0 and then by the others; all stop if one of them must."""
     if me.rank:
         hosts.agree(me, is_ready=True)

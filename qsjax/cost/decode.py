@@ -54,7 +54,7 @@ class Bound(NamedTuple):
     windows: Phases
 
 
-class Arithmetic(NamedTuple):
+class BatchState(NamedTuple):
     """A microbatch's sequences, the load of its busiest expert rank, and its share of the pool."""
 
     microbatch: jax.Array
@@ -62,7 +62,7 @@ class Arithmetic(NamedTuple):
     coverage: jax.Array
 
 
-def compute_times(rate: Rates, at: Arithmetic) -> Phases:
+def compute_times(rate: Rates, at: BatchState) -> Phases:
     """Arithmetic time of each phase [s]."""
     phases = rate.compute
     return Phases(
@@ -73,7 +73,7 @@ def compute_times(rate: Rates, at: Arithmetic) -> Phases:
     )
 
 
-def hbm_times(rate: Rates, at: Arithmetic) -> Hbm:
+def hbm_times(rate: Rates, at: BatchState) -> Hbm:
     """HBM time of each source [s]."""
     return Hbm(
         kv=at.microbatch * rate.kv,
@@ -85,7 +85,7 @@ def hbm_times(rate: Rates, at: Arithmetic) -> Hbm:
     )
 
 
-def phase_times(rate: Rates, at: Arithmetic) -> tuple[Phases, Phases]:
+def phase_times(rate: Rates, at: BatchState) -> tuple[Phases, Phases]:
     """Arithmetic and HBM time of each phase [s], with as few operations per design as possible."""
     act, weights = rate.activations, rate.weights
     hbm = Phases(
@@ -97,7 +97,7 @@ def phase_times(rate: Rates, at: Arithmetic) -> tuple[Phases, Phases]:
     return compute_times(rate, at), hbm
 
 
-def bottleneck(rate: Rates, at: Arithmetic, convention: Convention) -> Bound:
+def bottleneck(rate: Rates, at: BatchState, convention: Convention) -> Bound:
     """Slower of arithmetic and HBM: over the whole step (eq. 19) or in every phase [s]."""
     arithmetic, hbm = phase_times(rate, at)
     if convention.bottleneck == "global":
@@ -111,7 +111,7 @@ def bottleneck(rate: Rates, at: Arithmetic, convention: Convention) -> Bound:
     return Bound(sum(slower[1:], slower[0]), slower)
 
 
-def communication_times(rate: Rates, at: Arithmetic) -> Families:
+def communication_times(rate: Rates, at: BatchState) -> Families:
     """Every family of a microbatch, before overlap [s]."""
     family, batch = rate.comm, at.microbatch
     return Families(
@@ -123,7 +123,7 @@ def communication_times(rate: Rates, at: Arithmetic) -> Families:
 
 
 def exposed_times(
-    ctx: communication.Context, rate: Rates, comm: Families, at: Arithmetic, bound: Bound
+    ctx: communication.Context, rate: Rates, comm: Families, at: BatchState, bound: Bound
 ) -> tuple[Exposed, Exposed]:
     """What overlap leaves of the bandwidth part and of the start-ups of every family [s]."""
     hardware, windows = ctx.hardware, bound.windows
@@ -238,7 +238,7 @@ def decode_parts(
     rounds = 2.0 * pp if convention.two_batch_overlap else pp
     microbatch = at_least(cap.batch * (1.0 / rounds), 1.0)
     tokens = microbatch * (lay.pool_replicas * workload.query_tokens)
-    at = Arithmetic(
+    at = BatchState(
         microbatch,
         compute.expert_load(model, partition, convention, tokens),
         traffic.expert_traffic_factor(model, convention, tokens, microbatch, lay.expert_copies),

@@ -15,7 +15,7 @@ import numpy as np
 from qsjax.cost.decode import StepCost, decode_step
 from qsjax.cost.metrics import Economy, joules_per_token, usd_per_million_tokens
 from qsjax.grid.limits import LIMITS, RISING, Limits, is_given, violations
-from qsjax.grid.screening import Candidates, strong
+from qsjax.grid.screening import Candidates, as_float64
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.records.scenario import Records
 from qsjax.records.specs import Convention
@@ -219,8 +219,8 @@ def allowed_batches(
     rising = [name for name, bit in LIMITS.items() if bit & RISING and is_given(limits, name)]
     if not rising:
         return found.largest
-    bounds = strong(Limits(**{name: getattr(limits, name) for name in rising}))
-    prices = strong(economy)
+    bounds = as_float64(Limits(**{name: getattr(limits, name) for name in rising}))
+    prices = as_float64(economy)
     # `low` keeps the limits (0 stands for no batch at all), `high` breaks them.
     low, high = np.zeros_like(found.largest), found.largest + 1.0
     while (high - low > 1.0).any():
@@ -253,7 +253,7 @@ def score_candidates(
         batches: those to try; others are left out, also the largest. If None: the ladder, and of
             each partition the largest batch that the limits allow.
     """
-    limits, economy = strong(limits), strong(economy)
+    limits, economy = as_float64(limits), as_float64(economy)
     largest = allowed_batches(found, limits, economy, convention)
     n = len(largest)
     score, batch, gpus = np.full(n, -np.inf), np.zeros(n), np.zeros(n)

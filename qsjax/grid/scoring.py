@@ -155,7 +155,7 @@ def count_together(flags: Sequence[jax.Array]) -> jax.Array:
     """Designs for which each flag holds, along the axis `DESIGNS`; the flags have one shape.
 
     Returns:
-        Counts along a new first axis, several in one number: `apart` takes them apart.
+        Counts along a new first axis, several in one number: `unpack_counts` takes them apart.
     """
     bits, fitting = _fitting(flags[0].shape[DESIGNS])
     codes = []
@@ -167,7 +167,7 @@ def count_together(flags: Sequence[jax.Array]) -> jax.Array:
     return jnp.stack(codes)
 
 
-def apart(codes: jax.Array, number: int, designs: int) -> jax.Array:
+def unpack_counts(codes: jax.Array, number: int, designs: int) -> jax.Array:
     """The counts that `count_together` made of `number` flags of so many designs."""
     bits, fitting = _fitting(designs)
     shifts = (bits * jnp.arange(fitting, dtype=jnp.int32)).reshape(1, -1, *(1,) * (codes.ndim - 1))

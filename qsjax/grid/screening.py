@@ -64,7 +64,7 @@ def is_legal(screened: Screened) -> np.ndarray:
     return np.asarray((screened.reasons & ~MEMORY_REASONS) == 0)
 
 
-def strong(tree: Any) -> Any:
+def as_float64(tree: Any) -> Any:
     """Every leaf as a float64 array: calls differ in their numbers only, one compilation."""
     return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), tree)
 
@@ -113,7 +113,7 @@ def flat_records(
     at = np.unravel_index(index, lengths) if lengths else ()
     values = {axis.name: axis.values[i] for axis, i in zip(axes.kept, cell, strict=True)}
     values |= {axis.name: axis.values[i] for axis, i in zip(axes.searched, at, strict=True)}
-    placed: Records = strong(place(records, values, convention))
+    placed: Records = as_float64(place(records, values, convention))
     return placed
 
 
@@ -143,7 +143,7 @@ def candidates(
     """
     one = cell_axes(axes, cell)
     free = records._replace(workload=dataclasses.replace(records.workload, batch=None))
-    screened = screen(strong(place(free, axis_arrays(one), convention)), convention)
+    screened = screen(as_float64(place(free, axis_arrays(one), convention)), convention)
     shape = one.shape
     why = np.broadcast_to(np.asarray(screened.reasons), shape).reshape(-1)
     largest = np.broadcast_to(np.asarray(screened.capacity.max_batch), shape).reshape(-1)

@@ -18,13 +18,13 @@ from qsjax.grid.scoring import (
     Codes,
     Reduced,
     Scored,
-    apart,
     count_designs,
     lowest,
     of_shape,
     pick_best,
     stacked,
     tolerance,
+    unpack_counts,
 )
 from qsjax.grid.staging import Cut, Staged, cut_of, restore
 
@@ -158,7 +158,7 @@ def _totals(
     """Feasible designs and reasons, from counts of parts of `width` along the axes `over`."""
     totals: dict[str, jax.Array] = {}
     for names, code in codes.items():
-        counts = jnp.sum(apart(code, len(names), width), axis=over, dtype=jnp.int32)
+        counts = jnp.sum(unpack_counts(code, len(names), width), axis=over, dtype=jnp.int32)
         totals |= dict(zip(names, counts, strict=True))
     return jnp.broadcast_to(totals[FEASIBLE], shape), stacked(totals, shape)
 

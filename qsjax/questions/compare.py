@@ -42,7 +42,7 @@ class Subject(NamedTuple):
     q: float | None = None
 
 
-class Turn(NamedTuple):
+class Crossover(NamedTuple):
     """A context at which two subjects change places: `after` is ahead from there on."""
 
     context: float
@@ -60,7 +60,7 @@ class Comparison:
         subjects: along the first axis.
         contexts: along the second axis [tokens].
         cases: best designs; None where nothing runs.
-        turns: where the order of two neighbours at the top changes, in order of context.
+        crossovers: where the order of two neighbours at the top changes, in order of context.
     """
 
     convention: str
@@ -68,7 +68,7 @@ class Comparison:
     subjects: tuple[Subject, ...]
     contexts: tuple[float, ...]
     cases: tuple[tuple[Case | None, ...], ...]
-    turns: tuple[Turn, ...]
+    crossovers: tuple[Crossover, ...]
 
     def rate(self, subject: int, context: int) -> float:
         """Tokens/s/GPU of a cell; 0 where nothing runs."""
@@ -186,12 +186,12 @@ def compare(
         for subject in subjects
     )
     plain = Comparison(convention, gpus, tuple(subjects), tuple(contexts), cases, ())
-    turns = []
+    crossovers = []
     for k in range(len(contexts) - 1):
         before, after = plain.winner(k), plain.winner(k + 1)
         if before is None or after is None or before == after:
             continue
         pair = subjects[before], subjects[after]
         at = _turn(pair, gpus, contexts[k], contexts[k + 1], rules)
-        turns.append(Turn(at, pair[0].label, pair[1].label))
-    return dataclasses.replace(plain, turns=tuple(turns))
+        crossovers.append(Crossover(at, pair[0].label, pair[1].label))
+    return dataclasses.replace(plain, crossovers=tuple(crossovers))

@@ -13,7 +13,7 @@ from qsjax.grid.axes import Axes, make_axes, twin_of
 from qsjax.grid.batches import Objective, score_candidates
 from qsjax.grid.limits import Limits
 from qsjax.grid.problem import axis_values
-from qsjax.grid.screening import Candidates, candidates, strong
+from qsjax.grid.screening import Candidates, as_float64, candidates
 from qsjax.questions.diagnosis import Shortcoming, shortcomings
 from qsjax.questions.serving import Relaxation, relax, winner
 from qsjax.records import checks
@@ -81,7 +81,7 @@ def case_of(records: Records, convention: Convention, batch: float | None) -> Ca
 
     def at(sequences: float) -> tuple[Records, Parts]:
         workload = dataclasses.replace(records.workload, batch=sequences)
-        placed = strong(records._replace(workload=workload, gpus=None))
+        placed = as_float64(records._replace(workload=workload, gpus=None))
         return placed, _floats(take_apart(placed, convention))
 
     # B_max does not depend on the batch, so one program serves both questions.

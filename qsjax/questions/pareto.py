@@ -23,12 +23,12 @@ from qsjax.grid.batches import (
 from qsjax.grid.limits import Limits, check_limits, violations
 from qsjax.grid.screening import (
     Candidates,
+    as_float64,
     batches_asked,
     candidates,
     cells,
     designs,
     labels_of,
-    strong,
     without_batch,
 )
 from qsjax.records.scenario import Records
@@ -193,7 +193,7 @@ def pareto(
         found = candidates(records, axes, cell, convention)
         own = economy or economy_of(found.records.hardware)
         check_limits(limits, own)
-        bounds, prices = strong(limits), strong(own)
+        bounds, prices = as_float64(limits), as_float64(own)
         largest = allowed_batches(found, bounds, prices, convention)
         most = float(np.max(largest, initial=1.0))
         if asked is not None:

@@ -15,6 +15,7 @@ from qsjax.grid.limits import Limits, check_limits
 from qsjax.grid.screening import (
     Candidates,
     Screened,
+    as_float64,
     batches_asked,
     candidates,
     cell_axes,
@@ -23,7 +24,6 @@ from qsjax.grid.screening import (
     is_legal,
     labels_of,
     screen,
-    strong,
     without_batch,
 )
 from qsjax.grid.search import TIE_TOLERANCE, evaluate
@@ -100,12 +100,12 @@ def relax(
     for cell in cells(axes):
         if where is not None and not where[cell]:
             continue
-        dense = strong(place(free, axis_arrays(cell_axes(axes, cell)), convention))
+        dense = as_float64(place(free, axis_arrays(cell_axes(axes, cell)), convention))
         one = flat_records(free, axes, cell, np.zeros((), np.int64), convention)
         least = _least_capacity(screen(dense, convention), batch, one.hardware)
         if np.isfinite(least):
             hbm[cell] = np.ceil(least) + 1.0  # a whole byte more than rounding can take away
-        screened = screen(one._replace(partition=strong(powers), gpus=None), convention)
+        screened = screen(one._replace(partition=as_float64(powers), gpus=None), convention)
         fits = is_legal(screened) & (np.asarray(screened.capacity.max_batch) >= batch)
         if fits.any():
             gpus[cell] = counts[fits[:, 0]].min()

@@ -15,9 +15,9 @@ from qsjax.grid.axes import Axes, axis_arrays, place
 from qsjax.records import checks
 from qsjax.sweep import results, store
 from qsjax.sweep.engine import Job
-from qsjax.sweep.hosts import Processes, SignsOfLife
+from qsjax.sweep.hosts import Heartbeat, Processes
 from qsjax.sweep.plan import Plan, make_plan
-from qsjax.sweep.run import Report, Wanted, cells_of, compute_chunks
+from qsjax.sweep.run import Outputs, Report, cells_of, compute_chunks
 
 # Seconds that a process waits for process 0 to describe the sweep in the shared folder.
 WAIT = 300.0
@@ -28,12 +28,12 @@ FORMAT = 2
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Campaign:
+class SweepRun:
     """A sweep and its folder."""
 
     job: Job
     plan: Plan
-    wanted: Wanted
+    wanted: Outputs
     folder: Path
 
 
@@ -88,7 +88,7 @@ def check(job: Job, axes: Axes) -> None:
 def prepare(
     job: Job,
     axes: Axes,
-    wanted: Wanted,
+    wanted: Outputs,
     content: dict[str, Any],
     folder: Path,
     *,
@@ -97,7 +97,7 @@ def prepare(
     memory: float = 2.0**30,
     chunk_cells: int | None = None,
     is_first: bool = True,
-) -> Campaign:
+) -> SweepRun:
     """Plan a sweep, or take up the one that its folder holds.
 
     Raises:
@@ -139,11 +139,11 @@ def prepare(
     elif is_first:
         text = json.dumps(describe(job, plan, content), indent=1)
         store.write(folder / store.MANIFEST, text.encode())
-    return Campaign(job, plan, wanted, folder)
+    return SweepRun(job, plan, wanted, folder)
 
 
 def execute(
-    campaign: Campaign,
+    campaign: SweepRun,
     me: Processes,
     start: Callable[[int, int], Report],
     warn: Callable[[str], None],
@@ -174,7 +174,7 @@ def execute(
     if me.count == 1:
         compute_chunks(campaign.job, plan, campaign.wanted, folder, rest, report)
         return results.write(campaign.job, plan, campaign.wanted, folder)
-    with SignsOfLife(folder, me) as life:
+    with Heartbeat(folder, me) as life:
 
         def watched(cells: int) -> None:
             report(cells)

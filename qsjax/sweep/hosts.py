@@ -161,7 +161,7 @@ def agree(me: Processes, is_ready: bool) -> None:
         raise ValueError(f"process {others[0]} has refused the sweep: its own message says why")
 
 
-class SignsOfLife:
+class Heartbeat:
     """Writes this process's sign of life and watches those of the others, in the shared folder."""
 
     def __init__(self, folder: Path, me: Processes) -> None:
@@ -187,7 +187,7 @@ class SignsOfLife:
             except OSError:  # a full disk is reported where chunks are written
                 continue
 
-    def __enter__(self) -> "SignsOfLife":
+    def __enter__(self) -> "Heartbeat":
         """Begin to give signs of life."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self._write()

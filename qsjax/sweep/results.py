@@ -20,7 +20,7 @@ from qsjax.sweep import store
 from qsjax.sweep.aggregate import Designs, Tally, merge, new_tally, quantiles
 from qsjax.sweep.engine import Job
 from qsjax.sweep.plan import Plan, winner_coordinates
-from qsjax.sweep.run import Wanted, recorded
+from qsjax.sweep.run import Outputs, recorded
 
 # Designs whose terms are evaluated at a time: one shape, one compilation.
 ROWS = 2**14
@@ -131,7 +131,7 @@ def _tables(job: Job, plan: Plan, folder: Path) -> Iterator[tuple[Tally, Columns
         yield tally, table, first
 
 
-def write(job: Job, plan: Plan, wanted: Wanted, folder: Path) -> dict[str, Any]:
+def write(job: Job, plan: Plan, wanted: Outputs, folder: Path) -> dict[str, Any]:
     """Merge the chunks and write every file of the result; returns the summary.
 
     Raises:
@@ -147,7 +147,7 @@ def write(job: Job, plan: Plan, wanted: Wanted, folder: Path) -> dict[str, Any]:
         raise store.full_for_results(folder, 3 * row * math.prod(plan.kept)) from error
 
 
-def _write(job: Job, plan: Plan, wanted: Wanted, folder: Path) -> dict[str, Any]:
+def _write(job: Job, plan: Plan, wanted: Outputs, folder: Path) -> dict[str, Any]:
     tally = new_tally(len(job.statistics))
     with tempfile.TemporaryDirectory(dir=folder, prefix=store.SCRATCH) as scratch:
         spool = Spool(Path(scratch))

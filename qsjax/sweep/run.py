@@ -17,7 +17,7 @@ Report = Callable[[int], None]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Wanted:
+class Outputs:
     """What a sweep keeps besides its sums: the best of each kept cell, the top k, the front."""
 
     winners: bool = True
@@ -32,7 +32,7 @@ def _own(designs: Designs, first: int, last: int) -> Designs:
 def run_chunk(
     engine: Engine,
     chunk: int,
-    wanted: Wanted,
+    wanted: Outputs,
     known: Tally,
     report: Report = lambda cells: None,
 ) -> tuple[Tally, Cells]:
@@ -75,7 +75,7 @@ def chunk_range(plan: Plan, chunk: int) -> tuple[int, int]:
 def sweep(
     job: Job,
     plan: Plan,
-    wanted: Wanted = Wanted(),
+    wanted: Outputs = Outputs(),
     devices: Sequence[jax.Device] | None = None,
     report: Report = lambda cells: None,
 ) -> tuple[Tally, Cells]:
@@ -105,7 +105,7 @@ def sweep(
 def compute_chunks(
     job: Job,
     plan: Plan,
-    wanted: Wanted,
+    wanted: Outputs,
     folder: Path,
     chunks: Sequence[int],
     report: Report = lambda cells: None,

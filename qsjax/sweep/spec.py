@@ -16,7 +16,7 @@ from qsjax.records import checks
 from qsjax.records.scenario import Records
 from qsjax.records.specs import CONVENTIONS, DEGREES, HardwareSpec, ModelSpec, Partition, Workload
 from qsjax.sweep.engine import Job
-from qsjax.sweep.run import Wanted
+from qsjax.sweep.run import Outputs
 from qsjax.sweep.schema import DTYPES, NAMES, PRECISIONS, SCHEMA, conflicts, near, value_problem
 from qsjax.sweep.values import RANGE_HELP, axis_values
 
@@ -198,7 +198,7 @@ def build(
     model: Callable[[str], ModelSpec],
     hardware: Callable[[str], HardwareSpec],
     workload: Callable[..., Workload],
-) -> tuple[Job, Axes, Wanted]:
+) -> tuple[Job, Axes, Outputs]:
     """The job, the grid and what is kept.
 
     Args:
@@ -244,7 +244,7 @@ def build(
         tuple(spec.outputs.get("statistics", [])),
         spec.sweep.get("precision", "float64"),
     )
-    wanted = Wanted(
+    wanted = Outputs(
         spec.outputs.get("winners", True),
         spec.outputs.get("top_k", 10),
         spec.outputs.get("pareto", False),

@@ -3,5 +3,5 @@
 from qsjax.questions.break_even.roots import Root as Root
 from qsjax.questions.break_even.roots import Roots as Roots
 from qsjax.questions.break_even.solvers import break_even as break_even
-from qsjax.questions.break_even.solvers import least_gpus as least_gpus
-from qsjax.questions.break_even.solvers import reach as reach
+from qsjax.questions.break_even.solvers import min_gpus as min_gpus
+from qsjax.questions.break_even.solvers import solve_for as solve_for

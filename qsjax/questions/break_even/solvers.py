@@ -127,7 +127,7 @@ def _log_ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return difference
 
 
-def reach(
+def solve_for(
     stated: Problem,
     parameter: str,
     metric: Objective,
@@ -179,7 +179,7 @@ def check_target(target: float) -> None:
         raise ValueError(f"target={target:g} must be a finite number above 0, in SI units")
 
 
-def least_gpus(
+def min_gpus(
     model: ModelSpec,
     hardware: HardwareSpec,
     counts: Sequence[int],
