@@ -8,6 +8,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from qsjax.numerics.safe import Rounding
 from qsjax.records.checks import AXIS_RULES
 from qsjax.records.specs import Convention, HardwareSpec, ModelSpec, Partition, Workload
 
@@ -155,3 +156,8 @@ def factor_bounds(inputs: Inputs, parameter: Parameter, span: float) -> tuple[fl
             least, most = bounds(name)
             low, high = max(low, least / value.min()), min(high, most / value.max())
     return min(low, 1.0), max(high, 1.0)
+
+
+def with_rounding(inputs: Inputs, rounding: Rounding) -> Inputs:
+    """`inputs` whose batch and cache blocks round by this rule."""
+    return inputs._replace(convention=dataclasses.replace(inputs.convention, rounding=rounding))

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.optimize import elementwise
 
 from qsjax.grid.optimum import Problem
-from qsjax.questions.sensitivity.solution import cell_labels
+from qsjax.grid.solution import cell_labels
 
 # Stands for the log ratio where only one side is feasible: larger than any real one.
 ONE_SIDED = 1e3

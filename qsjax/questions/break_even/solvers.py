@@ -12,8 +12,8 @@ import numpy as np
 from qsjax.grid.optimum import Problem, best_of, problem, take
 from qsjax.grid.parameters import Parameter, bounds, read, resolve, write
 from qsjax.grid.search import Objective, check_objective
+from qsjax.grid.solution import cell_labels
 from qsjax.questions.break_even.roots import ONE_SIDED, Roots, collect
-from qsjax.questions.sensitivity.solution import cell_labels
 from qsjax.records.specs import HardwareSpec, ModelSpec
 
 SCAN_POINTS = 129

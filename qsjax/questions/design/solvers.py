@@ -13,12 +13,11 @@ import numpy as np
 from scipy.stats import qmc
 
 from qsjax.grid.optimum import Best, Problem, Winners, take
-from qsjax.grid.parameters import read
+from qsjax.grid.parameters import read, with_rounding
 from qsjax.grid.search import Objective
+from qsjax.grid.solution import cell_labels, design_label
 from qsjax.questions.design.costs import CostModel, affordable, check_cost, cost_of, members
 from qsjax.questions.design.tasks import LEAST, SPAN, Task, log_metrics, log_slopes, refine
-from qsjax.questions.sensitivity.gradients import with_rounding
-from qsjax.questions.sensitivity.solution import cell_labels, design_label
 
 SAMPLES = 64  # hardware on which promising splits are looked for
 SAMPLE_SPAN = 10.0

@@ -10,10 +10,9 @@ import numpy as np
 from scipy.optimize import minimize
 
 from qsjax.grid.optimum import Best, Problem, Winners, best_of, step_of, take
-from qsjax.grid.parameters import read, write
+from qsjax.grid.parameters import read, with_rounding, write
 from qsjax.grid.search import Objective, check_objective
 from qsjax.questions.design.costs import CostModel, cost_of, members
-from qsjax.questions.sensitivity.gradients import with_rounding
 
 SPAN = 100.0  # hardware is sought within this factor of the reference, both ways
 LEAST = {"tpot"}

@@ -17,8 +17,8 @@ import numpy as np
 
 from qsjax.cost.decode import StepCost
 from qsjax.grid.optimum import Designs, Winners, step_of, take
-from qsjax.grid.parameters import Inputs, Parameter, members_of, read, write
-from qsjax.numerics.safe import Rounding, safe_log
+from qsjax.grid.parameters import Inputs, Parameter, members_of, read, with_rounding, write
+from qsjax.numerics.safe import safe_log
 from qsjax.questions.sensitivity.metrics import METRICS, metric_value
 
 # Half-width of the neighbourhood (relative) in which a slope is asked for left and right.
@@ -46,11 +46,6 @@ class Slopes(NamedTuple):
     derivative: np.ndarray
     left: np.ndarray
     right: np.ndarray
-
-
-def with_rounding(inputs: Inputs, rounding: Rounding) -> Inputs:
-    """`inputs` whose batch and cache blocks round by this rule."""
-    return inputs._replace(convention=dataclasses.replace(inputs.convention, rounding=rounding))
 
 
 def _held_step(winners: Winners, offset: jax.Array) -> StepCost:

@@ -12,7 +12,7 @@ import numpy as np
 from qsjax.cost.ledger import RESOURCES
 from qsjax.grid.optimum import Problem, best_of, take
 from qsjax.grid.parameters import Inputs, Parameter, factor_bounds, read, resolve, write
-from qsjax.questions.sensitivity.solution import Solution, design_label
+from qsjax.grid.solution import Solution, design_label
 
 KINDS = ("partition", "resource", "winner")
 SPAN = 16.0

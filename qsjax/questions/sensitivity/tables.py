@@ -9,6 +9,7 @@ import numpy as np
 from qsjax.cost.feasibility import REASONS
 from qsjax.cost.ledger import RESOURCES
 from qsjax.grid.parameters import read, resolve
+from qsjax.grid.solution import cell_labels, design_label
 from qsjax.questions.sensitivity import (
     Sensitivity,
     Solution,
@@ -17,7 +18,6 @@ from qsjax.questions.sensitivity import (
     sensitivity,
     solve,
 )
-from qsjax.questions.sensitivity.solution import cell_labels, design_label
 from qsjax.questions.sensitivity.switching import KINDS, Switches
 from qsjax.questions.sensitivity.uncertainty import Outcome
 from qsjax.records.specs import HardwareSpec, ModelSpec

@@ -15,7 +15,7 @@ from scipy import stats
 from qsjax.cost.laws.closed_forms import KAPLAN_ALPHA, quality_multiplier
 from qsjax.grid.optimum import Problem, best_of, take
 from qsjax.grid.parameters import bounds, resolve, write
-from qsjax.questions.sensitivity.solution import cell_labels
+from qsjax.grid.solution import cell_labels
 
 DRAWS = 1024
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
