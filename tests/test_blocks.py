@@ -175,3 +175,15 @@ def test_designs_are_cut_into_equal_tiles_and_parts():
         assert cut.tiles * cut.parts * cut.width == shape[-1]
         assert np.prod(cut.rows) * cut.lanes == np.prod(shape[:-1])
         assert all(cut.lanes >= length for length in cut.rows)
+
+
+def test_the_runner_up_may_lie_in_a_tile_that_the_winner_left_unread():
+    scores = jnp.array([[10.0, 1.0], [9.0, 2.0]])  # (tiles, designs)
+
+    def score(tile, row):
+        own = scores[tile][:, None]
+        return Scored(own, None, jnp.ones_like(own, bool), {})
+
+    found = choose(score, scores.max(axis=1)[:, None, None], 2)
+    np.testing.assert_array_equal(found.position.reshape(-1), [0, 2])
+    np.testing.assert_array_equal(found.score.reshape(-1), [10.0, 9.0])
