@@ -201,3 +201,10 @@ def test_every_mistake_of_a_file_is_told_at_once(tmp_path, text, wanted):
     assert done.returncode == 2
     assert all(line in done.stderr for line in wanted), done.stderr
     assert not done.stdout
+
+
+def test_a_cell_without_end_is_told_by_its_line(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text('model,gpu,tpot_ms\n"' + "x" * 140_000 + "\n")
+    with pytest.raises(ValueError, match=r"mine\.csv: after line 1: .*close its quotation mark"):
+        read_csv(path)

@@ -64,3 +64,10 @@ def test_nothing_is_compiled_and_little_time_taken(command, importing):
 def test_a_compiled_program_would_be_seen():
     program = "import qsjax, jax; jax.jit(lambda x: x + 1)(2.0).block_until_ready()"
     assert LOGGED in timed("-c", program)[1].stderr
+
+
+@pytest.mark.parametrize("stream", ["1", "2"])
+def test_a_closed_stream_is_no_mistake(stream):
+    command = f'"{sys.executable}" -m qsjax models {stream}>&-'
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

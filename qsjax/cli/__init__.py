@@ -6,6 +6,7 @@ mistake in the input: one message on standard error, nothing written.
 
 import importlib
 import os
+import sys
 
 import click
 from click.shell_completion import CompletionItem
@@ -71,6 +72,9 @@ def cli() -> None:
 
 def main() -> None:
     """Run the command line; mistakes of the user end with one message and exit code 2."""
+    # Python has no streams where a shell closed them (`>&-`): what is printed goes nowhere.
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     if "_QSJAX_COMPLETE" not in os.environ:
         from qsjax.cli import session
 

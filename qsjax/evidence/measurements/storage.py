@@ -109,16 +109,23 @@ def read_csv(path: str | Path) -> tuple[Record, ...]:
     lines = text.splitlines()
     blank = next((i for i, line in enumerate(lines) if line.strip()), len(lines))
     reader = csv.DictReader(lines[blank:], delimiter=_delimiter("".join(lines[blank : blank + 1])))
-    columns = [name.strip().lower() for name in reader.fieldnames or ()]
-    reader.fieldnames = columns
+    try:
+        columns = [name.strip().lower() for name in reader.fieldnames or ()]
+        reader.fieldnames = columns
+        rows = [(blank + reader.line_num, row) for row in reader]
+    except csv.Error as error:  # a cell without end, most often an open quotation mark
+        line = blank + reader.line_num
+        raise ValueError(
+            f"{where}: after line {line}: {error}; close its quotation mark"
+        ) from error
     problems = _column_problems(columns)
     records: list[Record] = []
     if not problems:
-        for row in reader:
+        for number, row in rows:
             # Spreadsheets write empty rows as separators, and such columns at the end of rows.
             if not any(cell.strip() for cells in row.values() for cell in cells or ()):
                 continue
-            found, record = _csv_row(blank + reader.line_num, row)
+            found, record = _csv_row(number, row)
             problems += found
             records.append(record)
         if not records:
