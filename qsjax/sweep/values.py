@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from math import isfinite, isqrt
+from math import isfinite
 from typing import Any
 
 import numpy as np
 
+from qsjax.grid.problem import divisors
 from qsjax.records import checks
 from qsjax.records.specs import DEGREES, KV_MODES
 
@@ -77,10 +78,7 @@ def _divisors(name: str, gpus: list[float]) -> tuple[list[Any], str | None]:
         return [], f'"divisors" is for {", ".join(DEGREES)}; {RANGE_HELP}'
     if not gpus:
         return [], '"divisors" needs the axis gpus'
-    found: set[int] = set()
-    for count in {int(n) for n in gpus}:
-        small = [d for d in range(1, isqrt(count) + 1) if count % d == 0]
-        found.update(small, (count // d for d in small))
+    found = {d for count in gpus for d in divisors(int(count))}
     return sorted(map(float, found)), None
 
 
