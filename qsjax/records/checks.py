@@ -72,7 +72,7 @@ HARDWARE_RULES: dict[str, Rule] = {
     **_each(_COUNT, "island_size query_tile"),
 }
 PARTITION_RULES: dict[str, Rule] = {
-    **_each(_COUNT, "tp ep pp dp kvp"),
+    **_each(_COUNT, "tp ep pp dp kvp replicas"),
     **_each(_NOT_NEGATIVE, "tp_messages kv_messages ep_messages layout_messages"),
     "kv_mode": Rule(high=max(KV_MODES.values()), whole=True),
     "redundant_experts": _COUNT_OR_NONE,
@@ -300,5 +300,6 @@ def check_partition(partition: Partition, model: ModelSpec | None = None) -> Non
     _expect(partition, Partition, "partition")
     if model is not None:
         _expect(model, ModelSpec, "model")
-    values = _values(partition) | ({} if model is None else _values(model))
+    own = {name: value for name, value in _values(partition).items() if value is not None}
+    values = own | ({} if model is None else _values(model))
     _raise_fields("partition", _problems(PARTITION_RULES, _partition_relations, values))
