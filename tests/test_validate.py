@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from qsjax import catalog
 from qsjax.records import checks
+from qsjax.records.fields import defaults_of, facts_of
 from qsjax.records.specs import (
     CONVENTIONS,
     KV_MODES,
@@ -30,21 +31,27 @@ def message(check, *arguments):
     return str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("rules", "record"),
-    [
-        (checks.MODEL_RULES, ModelSpec),
-        (checks.HARDWARE_RULES, HardwareSpec),
-        (checks.PARTITION_RULES, Partition),
-        (checks.WORKLOAD_RULES, Workload),
-        (checks.CONVENTION_RULES, Convention),
-    ],
-)
-def test_every_number_has_a_rule(rules, record):
+RECORDS = (ModelSpec, HardwareSpec, Partition, Workload, Convention)
+
+
+@pytest.mark.parametrize("record", RECORDS)
+def test_every_number_has_its_facts(record):
     fields = {
-        field.name for field in dataclasses.fields(record) if not field.metadata.get("static")
+        field.name
+        for field in dataclasses.fields(record)
+        if not field.metadata.get("static") and field.name not in ("precision", "label")
     }
-    assert rules.keys() == fields
+    facts = facts_of(record)
+    assert facts.keys() == fields
+    assert all(fact.meaning and fact.unit for fact in facts.values())
+    assert len({fact.meaning for fact in facts.values()}) == len(facts)
+
+
+@pytest.mark.parametrize("record", RECORDS)
+def test_every_default_is_within_its_bounds(record):
+    for name, default in defaults_of(record).items():
+        if default is not None:
+            assert checks.value_problem(facts_of(record)[name].rule, default) is None, name
 
 
 def test_sound_input_passes():
@@ -145,7 +152,10 @@ def test_partition_against_a_model():
     [
         ({"context": 0.0}, "context: 0 is not allowed; give a number above 0"),
         ({"context": -5.0}, "context: -5 is not allowed"),
-        ({"context": 1024.0, "batch": 0.0}, "batch: 0 is not allowed; give a number of at least 1"),
+        (
+            {"context": 1024.0, "batch": 0.0},
+            "batch: 0 is not allowed; give a number from 1 to 1,000,000,000",
+        ),
         ({"context": 1024.0, "bytes_kv": 0.0}, "bytes_kv: 0 is not allowed"),
         ({"context": 1024.0, "tokens_per_step": 0.5}, "tokens_per_step: 0.5 is not allowed"),
         (
@@ -168,7 +178,7 @@ def test_convention_problem():
 @pytest.mark.parametrize(
     ("name", "values", "text"),
     [
-        ("tp", [1, 2, 2.5], "tp: 2.5 is not allowed; give a whole number of at least 1"),
+        ("tp", [1, 2, 2.5], "tp: 2.5 is not allowed; give a whole number from 1 to 1,000,000,000"),
         ("ep", [0], "ep: 0 is not allowed"),
         ("pp", [], "pp: no value was given; give at least one"),
         ("q", [1.0, 0.0], "q: 0 is not allowed; give a number above 0"),

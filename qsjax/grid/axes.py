@@ -10,6 +10,7 @@ import numpy as np
 from qsjax.cost.laws.params import dense_twin
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.records.checks import check_axis
+from qsjax.records.fields import facts_of
 from qsjax.records.scenario import Records
 from qsjax.records.specs import KV_MODES, Convention, HardwareSpec, ModelSpec, Partition, Workload
 
@@ -18,7 +19,7 @@ Record = TypeVar("Record", ModelSpec, HardwareSpec, Partition, Workload)
 # Axes along which whole records change, not one field.
 STACKED = ("model", "hardware")
 # The axes over which a search takes the best, in the order in which ties are broken.
-PARTITION_AXES = tuple(field.name for field in dataclasses.fields(Partition))
+PARTITION_AXES = tuple(facts_of(Partition))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -113,7 +114,15 @@ twin_of = on_host(dense_twin)
 
 
 def stack(records: Sequence[Record]) -> Record:
-    """One record whose leaves hold those of all `records`, for an axis `model` or `hardware`."""
+    """One record whose leaves hold those of all `records`, for an axis `model` or `hardware`.
+
+    Models of different dtypes lose their precision: a stack has one dtype for all, a workload's.
+    """
+    if len({jax.tree.structure(record) for record in records}) > 1:
+        records = [
+            dataclasses.replace(r, precision=None) if isinstance(r, ModelSpec) else r
+            for r in records
+        ]
     stacked: Record = jax.tree.map(lambda *x: np.asarray(x, dtype=np.float64), *records)
     return stacked
 
@@ -156,7 +165,7 @@ def place(records: Records, arrays: Mapping[str, np.ndarray], convention: Conven
         if stacked in arrays:
             at = arrays[stacked].astype(np.int64)
             record = jax.tree.map(lambda leaf: leaf[at] if np.ndim(leaf) else leaf, record)
-        names = {field.name for field in dataclasses.fields(record)}
+        names = facts_of(type(record))
         fields: dict[str, Any] = {k: v for k, v in arrays.items() if k in names}
         return dataclasses.replace(record, **fields)
 

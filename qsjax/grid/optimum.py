@@ -24,7 +24,8 @@ from qsjax.grid.axes import PARTITION_AXES, Axis
 from qsjax.grid.parameters import Inputs, write
 from qsjax.grid.problem import CONTEXTS, Variant, axis_values, check_inputs, grid_of, variants_of
 from qsjax.grid.search import Objective, check_objective, pick_best, score_of
-from qsjax.records.checks import check_axis, check_lists
+from qsjax.records.checks import check_axis, check_lists, check_records
+from qsjax.records.precision import workload_of
 from qsjax.records.specs import (
     Convention,
     HardwareSpec,
@@ -254,7 +255,7 @@ def problem(
         contexts: context lengths [tokens].
         qs: quality-equivalence factors of the dense twins; none for the model alone.
         convention: `physical`, `paper`, or a `Convention`.
-        workload: dtypes and batch; context is taken from `contexts`.
+        workload: batch, and dtypes other than the published ones; its context is not used.
         overrides: values of search axes, or of any continuous field as a further axis.
         objective: what the best design maximises.
 
@@ -263,7 +264,8 @@ def problem(
     """
     rules = named_convention(convention) if isinstance(convention, str) else convention
     check_objective(objective)
-    base, given = workload or Workload(context=1.0), dict(overrides or {})
+    check_records(model=model, hardware=hardware)
+    base, given = workload or workload_of(model, context=1.0), dict(overrides or {})
     if base.batch is not None:
         given.setdefault("batch", np.ravel(base.batch).tolist())
         base = dataclasses.replace(base, batch=None)

@@ -17,9 +17,12 @@ from qsjax.grid.problem import (
 from qsjax.grid.search import Objective, Optimum, search
 from qsjax.questions.serving import Relaxation, relax
 from qsjax.records import checks
+from qsjax.records.fields import facts_of
+from qsjax.records.precision import workload_of
 from qsjax.records.scenario import Records
 from qsjax.records.specs import (
     CONVENTIONS,
+    Convention,
     HardwareSpec,
     ModelSpec,
     Partition,
@@ -71,8 +74,7 @@ def explore(
         contexts: context lengths [tokens].
         qs: quality-equivalence factors of the dense twins (eq. 11, 21); none for the model alone.
         convention: `physical` or `paper`; the other one is searched too, and shown beside.
-        workload: dtypes and batch; context is taken from `contexts`. Without it weights are in FP8
-            and the cache in 16 bits; `qsjax.workload(name)` has what a model is published in.
+        workload: batch, and dtypes other than the published ones; its context is not used.
         overrides: values of any axis, instead of its default.
         objective: what is maximised.
 
@@ -80,13 +82,14 @@ def explore(
         ValueError: the input has mistakes; the message lists all of them.
     """
     named_convention(convention)
-    if no_axes := sorted(checks.CONVENTION_RULES.keys() & set(overrides or ())):
+    if no_axes := sorted(facts_of(Convention).keys() & set(overrides or ())):
         raise ValueError(
             f"{', '.join(no_axes)}: factors of an accounting are no axes of a search; "
             "`qsjax.questions.sensitivity.problem` takes them"
         )
+    checks.check_records(model=model, hardware=hardware)
     other = next(name for name in CONVENTIONS if name != convention)
-    base = workload or Workload(context=1.0)
+    base = workload or workload_of(model, context=1.0)
     checks.check_lists({"gpus": gpus, "contexts": contexts, "qs": qs, **(overrides or {})})
     checks.check_axis("gpus", gpus)
     values = axis_values(gpus, contexts, overrides or {})

@@ -1,10 +1,9 @@
 """Checks of what a user gives, on the host and before any jit.
 
 Each check raises one `ValueError` with all problems of its input: what was given, what is allowed,
-how to mend it. Bounds of fields are the tables `*_RULES`, conditions between fields are functions.
+how to mend it. Bounds of a field are among its facts, conditions between fields are functions.
 """
 
-import dataclasses
 import difflib
 import math
 from collections.abc import Callable, Mapping
@@ -12,87 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from qsjax.records.specs import KV_MODES, Convention, HardwareSpec, ModelSpec, Partition, Workload
+from qsjax.records import quantities
+from qsjax.records.fields import Rule, facts_of, numbers_of
+from qsjax.records.specs import Convention, HardwareSpec, ModelSpec, Partition, Workload
 
 Values = Mapping[str, Any]
 Relations = Callable[[Values], dict[str, str]]
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
-    """Bounds of a number; `low` and `high` are allowed values unless `above` is set."""
-
-    low: float = 0.0
-    high: float = math.inf
-    above: bool = False
-    whole: bool = False
-
-    def __str__(self) -> str:
-        kind = "a whole number" if self.whole else "a number"
-        if math.isfinite(self.high):
-            start = f"above {self.low:g} and up" if self.above else f"from {self.low:g}"
-            return f"{kind} {start} to {self.high:g}"
-        return f"{kind} {'above' if self.above else 'of at least'} {self.low:g}"
-
-
 # Beyond this the products of a few numbers leave the range of floats.
 LARGEST = 1e24
-_POSITIVE = Rule(above=True)
-_NOT_NEGATIVE = Rule()
-_COUNT = Rule(low=1.0, whole=True)
-_COUNT_OR_NONE = Rule(whole=True)
-_MOST_GPUS = 1e9  # every divisor is enumerated
-_SHARE = Rule(high=1.0)
-_EFFICIENCY = Rule(high=1.0, above=True)
-_FLAG = Rule(high=1.0, whole=True)
-
-
-def _each(rule: Rule, names: str) -> dict[str, Rule]:
-    return dict.fromkeys(names.split(), rule)
-
-
-MODEL_RULES: dict[str, Rule] = {
-    **_each(_COUNT, "layers hidden vocab heads kv_heads head_dim experts top_k"),
-    **_each(_COUNT_OR_NONE, "shared_experts dense_layers window_layers linear_layers"),
-    **_each(_COUNT_OR_NONE, "window sparse_topk index_heads index_dim"),
-    **_each(_COUNT_OR_NONE, "kv_latent rope_dim q_lora_rank qk_nope_dim v_head_dim"),
-    **_each(_NOT_NEGATIVE, "expert_ff shared_ff dense_ff linear_params linear_state"),
-    **_each(_NOT_NEGATIVE, "attn_extra_params extra_params"),
-    "ffn_matrices": Rule(low=2.0, high=3.0, whole=True),
-    "tied_embeddings": _FLAG,
-}
-HARDWARE_RULES: dict[str, Rule] = {
-    **_each(_POSITIVE, "hbm_bytes hbm_bw flops_bf16 flops_fp8 flops_fp4 intra_bw inter_bw"),
-    **_each(_NOT_NEGATIVE, "intra_latency inter_latency reserve_bytes moe_reserve_bytes flops_exp"),
-    **_each(_NOT_NEGATIVE, "exchange_overhead layer_overhead latent_overhead step_overhead"),
-    **_each(_NOT_NEGATIVE, "expert_overhead sequence_overhead prefill_overhead usd_per_hour watts"),
-    **_each(_EFFICIENCY, "usable_fraction eff_kv_read eff_weight_read eff_gemm eff_attention"),
-    **_each(_EFFICIENCY, "eff_link eff_allreduce eff_exp"),
-    **_each(_SHARE, "overlap_tp overlap_kv overlap_ep overlap_layout overlap_startup cp_ring_tail"),
-    **_each(_COUNT, "island_size query_tile"),
-}
-PARTITION_RULES: dict[str, Rule] = {
-    **_each(_COUNT, "tp ep pp dp kvp"),
-    **_each(_NOT_NEGATIVE, "tp_messages kv_messages ep_messages layout_messages"),
-    "kv_mode": Rule(high=max(KV_MODES.values()), whole=True),
-    "redundant_experts": _COUNT_OR_NONE,
-}
-WORKLOAD_RULES: dict[str, Rule] = {
-    **_each(_POSITIVE, "context bytes_attn_weight bytes_ffn_weight bytes_head_weight"),
-    **_each(_POSITIVE, "bytes_kv bytes_act bytes_dispatch"),
-    **_each(Rule(low=1.0), "kv_block query_tokens tokens_per_step batch"),
-    "kv_scale_bytes": _NOT_NEGATIVE,
-}
-CONVENTION_RULES: dict[str, Rule] = {
-    **_each(_NOT_NEGATIVE, "kv_exchange_volume ep_exchange_volume"),
-    **_each(_POSITIVE, "dense_flops_factor"),
-    **_each(Rule(low=1.0), "kv_overhead expert_load_factor"),
-}
-_RECORDS = MODEL_RULES | HARDWARE_RULES | PARTITION_RULES | WORKLOAD_RULES | CONVENTION_RULES
-AXIS_RULES: dict[str, Rule] = _RECORDS | {
-    "q": _POSITIVE,
-    "gpus": Rule(low=1.0, high=_MOST_GPUS, whole=True),
-}
+AXIS_RULES: dict[str, Rule] = {name: facts.rule for name, facts in quantities.FIELDS.items()}
 
 
 def value_problem(rule: Rule, value: Any) -> str | None:
@@ -114,8 +43,12 @@ def value_problem(rule: Rule, value: Any) -> str | None:
     return f"{worst:.12g} is not allowed; give {rule}{limit}"
 
 
-def _rule_problems(rules: Mapping[str, Rule], values: Values) -> dict[str, str]:
-    found = {name: value_problem(rules[name], values[name]) for name in rules if name in values}
+def _rule_problems(record: type, values: Values) -> dict[str, str]:
+    found = {
+        name: value_problem(facts.rule, values[name])
+        for name, facts in facts_of(record).items()
+        if name in values
+    }
     return {name: problem for name, problem in found.items() if problem is not None}
 
 
@@ -207,30 +140,26 @@ def _workload_relations(v: Values) -> dict[str, str]:
     return {"tokens_per_step": f"{_show(v['tokens_per_step'])} exceeds {run}"}
 
 
-def _problems(rules: dict[str, Rule], relations: Relations, values: Values) -> dict[str, str]:
+def _problems(record: type, relations: Relations, values: Values) -> dict[str, str]:
     """Problems of single fields, and between those that have none."""
-    found = _rule_problems(rules, values)
+    found = _rule_problems(record, values)
     return found | relations({name: values[name] for name in values if name not in found})
 
 
 def model_problems(values: Values) -> dict[str, str]:
     """Problem by field of a set of `ModelSpec` fields, not necessarily all of them."""
-    return _problems(MODEL_RULES, _model_relations, values)
+    return _problems(ModelSpec, _model_relations, values)
 
 
 def hardware_problems(values: Values) -> dict[str, str]:
     """Problem by field of a set of `HardwareSpec` fields, not necessarily all of them."""
-    return _problems(HARDWARE_RULES, _hardware_relations, values)
-
-
-def _values(record: Any) -> dict[str, Any]:
-    return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+    return _problems(HardwareSpec, _hardware_relations, values)
 
 
 def workload_problems(values: Values) -> dict[str, str]:
     """Problem by field of a set of `Workload` fields; those that are None count as absent."""
     given = {name: value for name, value in values.items() if value is not None}
-    return _problems(WORKLOAD_RULES, _workload_relations, given)
+    return _problems(Workload, _workload_relations, given)
 
 
 def _raise_fields(subject: str, found: Mapping[str, str]) -> None:
@@ -260,27 +189,48 @@ def check_lists(given: Mapping[str, Any]) -> None:
         raise ValueError("\n".join(problems))
 
 
+_KINDS: dict[str, type] = {
+    "model": ModelSpec,
+    "hardware": HardwareSpec,
+    "partition": Partition,
+    "workload": Workload,
+    "convention": Convention,
+}
+
+
+def check_records(**given: Any) -> None:
+    """Raise one `ValueError` that names all arguments that are not the record that is due."""
+    problems = []
+    for name, record in given.items():
+        try:
+            _expect(record, _KINDS[name], name)
+        except ValueError as error:
+            problems.append(str(error))
+    if problems:
+        raise ValueError("\n".join(problems))
+
+
 def check_model(model: ModelSpec, name: str = "model") -> None:
     """Raise `ValueError` with every problem of a model's shapes."""
     _expect(model, ModelSpec, "model")
-    _raise_fields(name, model_problems(_values(model)))
+    _raise_fields(name, model_problems(numbers_of(model)))
 
 
 def check_hardware(hardware: HardwareSpec, name: str = "hardware") -> None:
     """Raise `ValueError` with every problem of an accelerator's numbers."""
     _expect(hardware, HardwareSpec, "hardware")
-    _raise_fields(name, hardware_problems(_values(hardware)))
+    _raise_fields(name, hardware_problems(numbers_of(hardware)))
 
 
 def check_workload(workload: Workload) -> None:
     """Raise `ValueError` with every problem of a workload; `batch` may be None."""
     _expect(workload, Workload, "workload")
-    _raise_fields("workload", workload_problems(_values(workload)))
+    _raise_fields("workload", workload_problems(numbers_of(workload)))
 
 
 def check_convention(convention: Convention) -> None:
     """Raise `ValueError` with every problem of a convention's factors."""
-    _raise_fields("convention", _rule_problems(CONVENTION_RULES, _values(convention)))
+    _raise_fields("convention", _rule_problems(Convention, numbers_of(convention)))
 
 
 def check_axis(name: str, values: Any) -> None:
@@ -289,7 +239,8 @@ def check_axis(name: str, values: Any) -> None:
         near = difflib.get_close_matches(name, AXIS_RULES, n=3)
         hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(AXIS_RULES)}"
         raise ValueError(f"unknown axis {name!r}; {hint}")
-    _raise_fields("axes", _rule_problems(AXIS_RULES, {name: values}))
+    problem = value_problem(AXIS_RULES[name], values)
+    _raise_fields("axes", {} if problem is None else {name: problem})
 
 
 def check_partition(partition: Partition, model: ModelSpec | None = None) -> None:
@@ -300,5 +251,5 @@ def check_partition(partition: Partition, model: ModelSpec | None = None) -> Non
     _expect(partition, Partition, "partition")
     if model is not None:
         _expect(model, ModelSpec, "model")
-    values = _values(partition) | ({} if model is None else _values(model))
-    _raise_fields("partition", _problems(PARTITION_RULES, _partition_relations, values))
+    values = numbers_of(partition) | ({} if model is None else numbers_of(model))
+    _raise_fields("partition", _problems(Partition, _partition_relations, values))

@@ -13,6 +13,7 @@ import numpy as np
 
 from qsjax.grid.axes import Axes, axis_arrays, place
 from qsjax.records import checks
+from qsjax.records.fields import numbers_of
 from qsjax.sweep import results, store
 from qsjax.sweep.engine import Job
 from qsjax.sweep.hosts import Heartbeat, Processes
@@ -76,7 +77,7 @@ def check(job: Job, axes: Axes) -> None:
         ("hardware", placed.hardware, checks.hardware_problems),
         ("workload", placed.workload, checks.workload_problems),
     ):
-        values = {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
+        values = numbers_of(record)
         found = rules(values)
         if found:
             met = ", where the values of the axes meet" if any(f in arrays for f in values) else ""
