@@ -281,7 +281,8 @@ def problem(
     at = {axis.name: grid.ravel() for axis, grid in zip(kept, mesh, strict=True)}
     factors = np.array([variant.q or 0.0 for variant in variants])
     zeros = np.zeros(cells)
-    inputs = _rows(Inputs(model, hardware, base, rules, zeros, zeros), cells)
+    shapes = dataclasses.replace(model, precision=None)
+    inputs = _rows(Inputs(shapes, hardware, base, rules, zeros, zeros), cells)
     inputs = inputs._replace(q=factors[at["variant"].astype(int)], gpus=at["gpus"])
     inputs = write(inputs, {name: at[name] for name in at if name not in ("variant", "gpus")})
     return Problem(kept, tuple(variants), inputs, legal_designs(inputs, axes.searched), objective)
