@@ -74,7 +74,7 @@ def test_entry_is_complete(name):
     assert entry.published_source
     assert entry.max_context >= 512
     assert len({deviation.of for deviation in entry.deviations}) == len(entry.deviations)
-    checks.check_model(entry.spec, name)
+    checks.check_records(model=entry.spec)
 
 
 def test_every_shape_was_read_back_or_the_guide_says_that_it_was_not():

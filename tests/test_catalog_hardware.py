@@ -58,7 +58,7 @@ def test_variant_changes_one_thing(variant, changed):
 @EVERY
 def test_entry_is_sound(name):
     entry = catalog.hardware_entry(name)
-    checks.check_hardware(entry.spec, name)
+    checks.check_records(hardware=entry.spec)
     assert entry.title
     assert all(type(value) is float for value in numbers_of(entry.spec).values())
     assert entry.spec.label == name

@@ -114,7 +114,7 @@ def _shape_problems(family: Family, reading: Reading, shape: Mapping[str, float]
     """
     keys = reading.keys
     defaults = {k: v for k, v in defaults_of(ModelSpec).items() if k not in keys}
-    found = checks.model_problems({**defaults, **shape})
+    found = checks.problems_of(ModelSpec, {**defaults, **shape})
     rules = family.fields
     own = [name for name in found if not sources(reading, rules.get(name, "")) & found.keys()]
     return [f'"{keys.get(name) or name}": {found[name]}' for name in own]

@@ -181,7 +181,7 @@ def entry_from(
     full = (_stated(base) if base else dict(OPTIONAL)) | values
     assumptions = _fill(full)
     aliases, sources = texts_of(document, "aliases"), _sources(document)
-    for field, problem in checks.hardware_problems(full).items():
+    for field, problem in checks.problems_of(HardwareSpec, full).items():
         complain(document, field, problem)
     raise_problems(document)
     return HardwareEntry(

@@ -56,7 +56,7 @@ def _shape(document: Document, inherited: dict[str, float], extends: bool) -> di
         complain(document, "", f"[shape] lacks {', '.join(missing)}")
     full = {**OPTIONAL, **inherited, **given}
     sound = {key: value for key, value in full.items() if read.get(key, value) is not None}
-    for field, problem in checks.model_problems(sound).items():
+    for field, problem in checks.problems_of(ModelSpec, sound).items():
         complain(document, f"shape.{field}", problem)
     return full
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from qsjax.cost.laws.params import dense_twin
 from qsjax.numerics.numpy_backend import on_host
-from qsjax.records.checks import check_axis
+from qsjax.records.checks import check_axes
 from qsjax.records.fields import facts_of
 from qsjax.records.scenario import Records
 from qsjax.records.specs import KV_MODES, Convention, HardwareSpec, ModelSpec, Partition, Workload
@@ -71,21 +71,6 @@ def _axis(name: str, values: Sequence[float | str] | np.ndarray) -> Axis:
     return Axis(name, np.asarray(values, dtype=np.float64).reshape(-1))
 
 
-def _check(values: Mapping[str, Sequence[float | str] | np.ndarray]) -> None:
-    problems = [
-        f"kv_mode: {mode} is not a KV mode; give some of {', '.join(KV_MODES)}"
-        for mode in values.get("kv_mode", ())
-        if mode not in KV_MODES
-    ]
-    for name in values.keys() - {"kv_mode", *STACKED}:
-        try:
-            check_axis(name, values[name])
-        except ValueError as error:
-            problems.append(str(error))
-    if problems:
-        raise ValueError("\n".join(sorted(problems)))
-
-
 def make_axes(
     values: Mapping[str, Sequence[float | str] | np.ndarray], searched: Sequence[str] = ()
 ) -> Axes:
@@ -100,7 +85,8 @@ def make_axes(
     Raises:
         ValueError: names that are no field of a record, and values out of bounds, all at once.
     """
-    _check(values)
+    named = {name: given for name, given in values.items() if name not in STACKED}
+    values = {**values, **check_axes(named)}
     reduced = [name for name in (*PARTITION_AXES, *searched) if name in values]
     kept = [name for name in values if name not in reduced]
     return Axes(

@@ -24,7 +24,7 @@ from qsjax.grid.axes import PARTITION_AXES, Axis
 from qsjax.grid.parameters import Inputs, write
 from qsjax.grid.problem import CONTEXTS, Variant, axis_values, check_inputs, grid_of, variants_of
 from qsjax.grid.search import Objective, check_objective, pick_best, score_of
-from qsjax.records.checks import check_axis, check_lists, check_records
+from qsjax.records.checks import check_axes, check_records
 from qsjax.records.precision import workload_of
 from qsjax.records.specs import (
     Convention,
@@ -263,16 +263,19 @@ def problem(
         ValueError: the input has mistakes; the message lists all of them.
     """
     rules = named_convention(convention) if isinstance(convention, str) else convention
+    (rules,) = check_records(convention=rules)
     check_objective(objective)
-    check_records(model=model, hardware=hardware)
-    base, given = workload or workload_of(model, context=1.0), dict(overrides or {})
+    given = dict(overrides or {})
+    stated = {"gpus": gpus, "context": contexts, **given} | ({"q": qs} if np.size(qs) else {})
+    check_inputs(model, hardware, stated, workload, given)
+    base = workload_of(model, context=1.0) if workload is None else workload
     if base.batch is not None:
-        given.setdefault("batch", np.ravel(base.batch).tolist())
+        stated.setdefault("batch", np.ravel(base.batch).tolist())
         base = dataclasses.replace(base, batch=None)
-    check_lists({"gpus": gpus, "contexts": contexts, "qs": qs, **given})
-    check_axis("gpus", gpus)
-    values = axis_values(gpus, contexts, given)
-    check_inputs(model, hardware, {**values, **({"q": qs} if len(qs) else {})}, base, given)
+    model, hardware, base = check_records(model=model, hardware=hardware, workload=base)
+    read = check_axes(stated)
+    qs = read.pop("q", ())
+    values = axis_values(read.pop("gpus"), read.pop("context"), read)
     variants = variants_of(model, qs, rules)
     axes = grid_of(variants, values)
     kept = (dataclasses.replace(axes.kept[0], name="variant"), *axes.kept[1:])

@@ -9,8 +9,8 @@ import jax
 import numpy as np
 
 from qsjax.numerics.safe import Rounding
-from qsjax.records.checks import AXIS_RULES
 from qsjax.records.fields import facts_of, groups_of
+from qsjax.records.quantities import FIELDS
 from qsjax.records.specs import Convention, HardwareSpec, ModelSpec, Partition, Workload
 
 
@@ -135,7 +135,7 @@ def scaled(inputs: Inputs, parameter: Parameter, factor: jax.Array | np.ndarray)
 
 def bounds(name: str) -> tuple[float, float]:
     """Least and largest allowed value of a field, as the checks of user input have it."""
-    rule = AXIS_RULES[name]
+    rule = FIELDS[name].rule
     return rule.low, rule.high
 
 

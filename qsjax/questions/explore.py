@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
+
 from qsjax.grid.axes import stack
 from qsjax.grid.problem import (
     CONTEXTS,
@@ -87,22 +89,22 @@ def explore(
             f"{', '.join(no_axes)}: factors of an accounting are no axes of a search; "
             "`qsjax.questions.sensitivity.problem` takes them"
         )
-    checks.check_records(model=model, hardware=hardware)
     other = next(name for name in CONVENTIONS if name != convention)
-    base = workload or workload_of(model, context=1.0)
-    checks.check_lists({"gpus": gpus, "contexts": contexts, "qs": qs, **(overrides or {})})
-    checks.check_axis("gpus", gpus)
-    values = axis_values(gpus, contexts, overrides or {})
-    twins = {"q": qs} if len(qs) else {}
-    check_inputs(model, hardware, {**values, **twins}, base, overrides or ())
+    given = {"gpus": gpus, "context": contexts, **(overrides or {})}
+    given |= {"q": qs} if np.size(qs) else {}
+    check_inputs(model, hardware, given, workload, overrides or ())
+    base = workload_of(model, context=1.0) if workload is None else workload
+    model, hardware, base = checks.check_records(model=model, hardware=hardware, workload=base)
+    read = checks.check_axes(given)
+    qs = read.pop("q", ())
+    values = axis_values(read.pop("gpus"), read.pop("context"), read)
 
     def run(name: str) -> tuple[list[Variant], Records, Optimum]:
         rules = CONVENTIONS[name]
         variants = variants_of(model, qs, rules)
         axes = grid_of(variants, values)
         check_size(axes)
-        specs = stack([variant.spec for variant in variants])
-        records = Records(specs, hardware, Partition(), base)
+        records = Records(stack([v.spec for v in variants]), hardware, Partition(), base)
         return variants, records, search(records, axes, rules, objective)
 
     # Compilation dominates the wall time and releases the GIL: one thread for each convention.

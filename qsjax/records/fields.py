@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from functools import cache
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args
 
 _FACTS = "facts"
 
@@ -64,6 +64,11 @@ class Facts:
     ideal: float | None = None
     source: str = ""
 
+    @property
+    def is_flag(self) -> bool:
+        """Whether the number says yes or no."""
+        return self.rule == FLAG
+
 
 def number(
     meaning: str,
@@ -91,6 +96,15 @@ def _facts_of(record: Any) -> Mapping[str, Facts]:
 def facts_of(record: type) -> Mapping[str, Facts]:
     """Name and facts of every number of a record, in the order of its fields."""
     return _facts_of(record)
+
+
+def choices_of(record: type) -> dict[str, tuple[Any, ...]]:
+    """Name and allowed values of every closed choice of a record."""
+    return {
+        field.name: get_args(field.type) or (True, False)
+        for field in dataclasses.fields(record)
+        if field.metadata.get("static")
+    }
 
 
 def numbers_of(record: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 from qsjax.grid.scoring import Objective
 from qsjax.records import checks
 from qsjax.records.fields import NOT_NEGATIVE, facts_of
+from qsjax.records.quantities import FIELDS
 from qsjax.records.specs import CONVENTIONS, Dtype, Workload
 from qsjax.sweep.engine import Precision
 from qsjax.sweep.kernels import Metric
@@ -87,7 +88,7 @@ def _bound_problem(table: str, key: str, value: Any) -> str | None:
     if table == "constraints":
         return checks.value_problem(NOT_NEGATIVE, value)
     if key == "twins":
-        return checks.value_problem(checks.AXIS_RULES["q"], value)
+        return checks.value_problem(FIELDS["q"].rule, value)
     return None
 
 
