@@ -12,7 +12,6 @@ Construction checks nothing, as transforms rebuild records with tracers: entry p
 import dataclasses
 import difflib
 import numbers
-import sys
 from typing import Any, Literal, TypeVar
 
 import jax
@@ -86,10 +85,13 @@ def _register_labelled(record: type[Record]) -> type[Record]:
 
 def _shown(name: str, value: Any) -> str:
     """`hbm_bw=6e12`; the name alone where the value is traced or an array."""
-    if not isinstance(value, numbers.Real) or abs(value) > sys.float_info.max:
+    if not isinstance(value, numbers.Real):
         return name
-    digits = f"{float(value):.6g}".replace("e+0", "e").replace("e+", "e").replace("e-0", "e-")
-    return f"{name}={digits}"
+    try:
+        digits = f"{float(value):.6g}"
+    except OverflowError:
+        return name
+    return f"{name}={digits.replace('e+0', 'e').replace('e+', 'e').replace('e-0', 'e-')}"
 
 
 def replace(record: Record, /, **changes: Any) -> Record:
