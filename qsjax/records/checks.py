@@ -83,8 +83,7 @@ def _numbers(kind: type, values: Values) -> tuple[dict[str, Any], dict[str, str]
     numbers: dict[str, Any] = {}
     problems: dict[str, str] = {}
     for name, facts in facts_of(kind).items():
-        # No batch stands for the largest that fits.
-        if name not in values or (name == "batch" and values[name] is None):
+        if name not in values or (values[name] is None and facts.may_be_none):
             continue
         number, problem = _number(name, facts, values[name])
         if problem is None:

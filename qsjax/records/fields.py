@@ -54,6 +54,7 @@ class Facts:
         group: name of the parameter that scales it together with its like; "" if there is none.
         ideal: its value in an accelerator without losses; None where that says nothing of it.
         source: where the default comes from; "" where it is neutral.
+        may_be_none: whether None stands for what the laws choose.
     """
 
     meaning: str
@@ -63,6 +64,7 @@ class Facts:
     group: str = ""
     ideal: float | None = None
     source: str = ""
+    may_be_none: bool = False
 
     @property
     def is_flag(self) -> bool:
@@ -86,7 +88,9 @@ def number(
 def _facts_of(record: Any) -> Mapping[str, Facts]:
     return MappingProxyType(
         {
-            field.name: dataclasses.replace(facts, key=facts.key or field.name)
+            field.name: dataclasses.replace(
+                facts, key=facts.key or field.name, may_be_none=field.default is None
+            )
             for field in dataclasses.fields(record)
             if (facts := field.metadata.get(_FACTS)) is not None
         }
