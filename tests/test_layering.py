@@ -21,7 +21,7 @@ LAYERS = (
     ("output",),
     ("evidence",),
     ("questions",),
-    ("sweep",),
+    ("streaming",),
     ("grid",),
     ("engines",),
     ("catalog",),
@@ -53,10 +53,10 @@ NOT_YET_PEERS = {
 MATPLOTLIB = {"plotting"}
 FILES = {
     *("cli", "output", "catalog", "grid.free_memory", "engines", "evidence.measurements.storage"),
-    *("sweep.store", "sweep.results", "sweep.spec", "sweep.hosts"),
+    *("streaming.store", "streaming.results", "streaming.spec", "streaming.hosts"),
 }
 JIT = {
-    *("grid", "numerics.numpy_backend", "sweep", "questions", "evidence"),
+    *("grid", "numerics.numpy_backend", "streaming", "questions", "evidence"),
 }
 
 DYNAMIC_IMPORTS = {"cli"}  # loads its verbs late; only __main__ is above it
@@ -234,7 +234,7 @@ def test_a_violation_is_caught(module, source):
         ),
         ("plotting.heatmap", "import matplotlib\nfrom ..output import files"),
         ("grid.search", "import jax\nf = jax.jit(abs)"),
-        ("sweep.store", "from qsjax.sweep.run import chunks\npath.write_text('')"),
+        ("streaming.store", "from qsjax.streaming.run import chunks\npath.write_text('')"),
     ],
 )
 def test_a_lawful_module_passes(module, source):

@@ -5,22 +5,22 @@ import logging
 import jax
 import numpy as np
 import pytest
+from qsjax.grid.search import evaluate, reduce_block, reduce_small, search
 from tolerances import EXACT, SCALING
 
 from qsjax import catalog
 from qsjax.cost.feasibility import REASONS
 from qsjax.cost.laws.params import dense_twin
 from qsjax.grid.axes import axis_arrays, make_axes, matrix_arrays, place, stack
-from qsjax.grid.search import evaluate, reduce_block, reduce_small, search
 from qsjax.grid.staging import tiles_of
 from qsjax.questions.explore import explore
 from qsjax.records.scenario import Records
 from qsjax.records.specs import PAPER, PHYSICAL, Partition, Workload
-from qsjax.sweep import aggregate as tallies
-from qsjax.sweep import plan as planning
-from qsjax.sweep import spec
-from qsjax.sweep.engine import Job
-from qsjax.sweep.run import Outputs, sweep
+from qsjax.streaming import aggregate as tallies
+from qsjax.streaming import plan as planning
+from qsjax.streaming import spec
+from qsjax.streaming.engine import Job
+from qsjax.streaming.run import Outputs, sweep
 
 DEGREES = [1, 2, 4, 8]
 BEST = Outputs()

@@ -11,8 +11,8 @@ import pytest
 import sweep_cases as cases
 import xarray as xr
 
-from qsjax.sweep import store
-from qsjax.sweep.aggregate import new_tally
+from qsjax.streaming import store
+from qsjax.streaming.aggregate import new_tally
 
 # Some 200 chunks within seconds, so that a signal after the first ones finds others left to do.
 CHUNK = ("--chunk", "4000")

@@ -7,7 +7,7 @@ import pytest
 
 from qsjax import catalog
 from qsjax.records.specs import PAPER
-from qsjax.sweep import campaign, spec
+from qsjax.streaming import campaign, spec
 
 LIBRARY = (catalog.model, catalog.hardware, catalog.workload)
 GOOD = """\

@@ -4,34 +4,18 @@ A batch above a partition's largest one is replaced by that one, so the largest 
 always among those tried, and every cell of a block is a design that runs.
 """
 
-import dataclasses
 from collections.abc import Iterator
-from typing import Literal, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qsjax.cost.decode import StepCost, decode_step
-from qsjax.cost.metrics import Economy, joules_per_token, usd_per_million_tokens
+from qsjax.cost.decode import StepCost
+from qsjax.cost.metrics import Economy, Objective, score_of
+from qsjax.grid.cells import Winners, step_of
 from qsjax.grid.limits import LIMITS, RISING, Limits, is_given, violations
-from qsjax.grid.screening import Candidates, as_float64
 from qsjax.numerics.numpy_backend import on_host
-from qsjax.records.scenario import Records
-from qsjax.records.specs import Convention
-
-Objective = Literal[
-    "tokens_per_s_per_gpu",
-    "tokens_per_s_per_user",
-    "tokens_per_s",
-    "tpot",
-    "usd_per_million_tokens",
-    "joules_per_token",
-    "gpus",
-    "headroom",
-]
-OBJECTIVES = get_args(Objective)
-MINIMISED = ("tpot", "usd_per_million_tokens", "joules_per_token", "gpus")
 
 # Shape of a block: partitions times batches. One shape is one compilation.
 ROWS, COLUMNS = 128, 128
@@ -39,17 +23,42 @@ ROWS, COLUMNS = 128, 128
 DENSE, SPACING = 64, 0.02
 
 
+class Candidates(NamedTuple):
+    """Designs that run with one sequence, each in the row of its cell.
+
+    Attributes:
+        winners: inputs and partition of each, of shape (n, 1); no batch.
+        economy: price and power, of shape (n, 1).
+        row: whose cell it is, shape (n,).
+        position: which design, shape (n,).
+        largest: B_max, shape (n,).
+    """
+
+    winners: Winners
+    economy: Economy
+    row: np.ndarray
+    position: np.ndarray
+    largest: np.ndarray
+
+    def at(self, rows: Any) -> "Candidates":
+        """Some of the candidates."""
+        found: Candidates = jax.tree.map(lambda x: np.asarray(x)[rows], self)
+        return found
+
+
 class Block(NamedTuple):
     """A rectangle of designs.
 
     Attributes:
-        records: partition fields of shape (rows, 1), the rest scalars; no batch.
+        winners: inputs and partition of the candidates, (rows, 1); no batch.
+        economy: price and power, (rows, 1).
         largest: largest batch of each row, (rows, 1); 0 in rows that only pad.
         batches: (1, columns).
         rows: which candidates the rows are, without the padding.
     """
 
-    records: Records
+    winners: Winners
+    economy: Economy
     largest: np.ndarray
     batches: np.ndarray
     rows: np.ndarray
@@ -95,7 +104,7 @@ def rectangles(found: Candidates, largest: np.ndarray, batches: np.ndarray) -> I
     """Blocks of ROWS that cover every candidate at every batch up to its own largest one.
 
     Args:
-        found: candidates of a cell.
+        found: candidates.
         largest: largest batch allowed for each of them, at most B_max; 0 excludes it.
         batches: in rising order, up to at least the largest of all.
     """
@@ -103,10 +112,10 @@ def rectangles(found: Candidates, largest: np.ndarray, batches: np.ndarray) -> I
     order = order[largest[order] >= 1]
     for start in range(0, len(order), ROWS):
         rows = order[start : start + ROWS]
-        records = jax.tree.map(lambda x, at=rows: x[at] if x.ndim else x, found.records)
+        own = found.at(rows)
         # The rows are sorted, so batches beyond the first row's repeat what was there before.
         last = int(np.searchsorted(batches, largest[rows[0]])) + 1
-        yield Block(records, largest[rows][:, None], batches[None, :last], rows)
+        yield Block(own.winners, own.economy, largest[rows][:, None], batches[None, :last], rows)
 
 
 def _padded(values: np.ndarray, length: int) -> np.ndarray:
@@ -119,36 +128,38 @@ def blocks(found: Candidates, largest: np.ndarray, batches: np.ndarray) -> Itera
     Arguments are those of `rectangles`.
     """
     for block in rectangles(found, largest, batches):
-        records = jax.tree.map(lambda x: _padded(x, ROWS) if x.ndim else x, block.records)
+        winners, economy = jax.tree.map(lambda x: _padded(x, ROWS), (block.winners, block.economy))
         n = len(block.rows)
         top = np.where(np.arange(ROWS)[:, None] < n, _padded(block.largest, ROWS), 0.0)
         for left in range(0, block.batches.size, COLUMNS):
             columns = _padded(block.batches[0, left : left + COLUMNS], COLUMNS)[None, :]
-            yield Block(records, top, columns, block.rows)
+            yield Block(winners, economy, top, columns, block.rows)
 
 
-def step_at(records: Records, batch: jax.Array, convention: Convention) -> StepCost:
+def step_at(winners: Winners, batch: jax.Array) -> StepCost:
     """The step of designs at the given batches."""
-    workload = dataclasses.replace(records.workload, batch=jnp.maximum(batch, 1.0))
-    return decode_step(
-        records.model, records.hardware, records.partition, workload, convention, None
-    )
+    designs = winners.designs._replace(batch=jnp.maximum(batch, 1.0))
+    return step_of(winners._replace(designs=designs))
 
 
-def scores_of(step: StepCost, economy: Economy) -> dict[Objective, jax.Array]:
-    """Every objective, turned so that more is better."""
-    cap, rate = step.capacity, step.tokens_per_s_per_gpu
-    values: dict[Objective, jax.Array] = {
-        "tokens_per_s_per_gpu": rate,
-        "tokens_per_s_per_user": step.tokens_per_s_per_user,
-        "tokens_per_s": step.tokens_per_s,
-        "tpot": step.tpot,
-        "usd_per_million_tokens": usd_per_million_tokens(rate, economy),
-        "joules_per_token": joules_per_token(rate, economy),
-        "gpus": step.gpus,
-        "headroom": 1.0 - (cap.weights + cap.batch * cap.kv_per_sequence) / cap.usable,
-    }
-    return {name: -x if name in MINIMISED else x for name, x in values.items()}
+class Judged(NamedTuple):
+    """Designs at their batches: the objective turned so that more is better, limits broken."""
+
+    score: jax.Array
+    rate: jax.Array
+    gpus: jax.Array
+    broken: jax.Array
+
+
+@on_host
+def _judge(
+    winners: Winners, economy: Economy, batch: jax.Array, limits: Limits, *, objective: Objective
+) -> Judged:
+    step = step_at(winners, batch)
+    inputs, designs = winners
+    broken = violations(limits, designs.partition, inputs.hardware, step, economy)
+    score = score_of(objective, step, economy)
+    return Judged(score, step.tokens_per_s_per_gpu, step.gpus, broken)
 
 
 class RowBest(NamedTuple):
@@ -159,36 +170,12 @@ class RowBest(NamedTuple):
     gpus: np.ndarray
 
 
-class Judged(NamedTuple):
-    """Designs at their batches: every objective turned so that more is better, limits broken."""
-
-    scores: dict[Objective, jax.Array]
-    rate: jax.Array
-    gpus: jax.Array
-    broken: jax.Array
-
-
-@on_host
-def _judge(
-    records: Records, batch: jax.Array, limits: Limits, economy: Economy, convention: Convention
-) -> Judged:
-    step = step_at(records, batch, convention)
-    broken = violations(limits, records, step, economy)
-    return Judged(scores_of(step, economy), step.tokens_per_s_per_gpu, step.gpus, broken)
-
-
-def best_batches(
-    block: Block,
-    limits: Limits,
-    economy: Economy,
-    convention: Convention,
-    objective: Objective,
-) -> RowBest:
+def best_batches(block: Block, limits: Limits, objective: Objective) -> RowBest:
     """The best batch of each row of a block within the limits."""
     batch = np.minimum(block.batches, block.largest)
-    judged = _judge(block.records, batch, limits, economy, convention)
+    judged = _judge(block.winners, block.economy, batch, limits, objective=objective)
     allowed = (batch >= 1.0) & (np.asarray(judged.broken) == 0)
-    masked = np.where(allowed, judged.scores[objective], -np.inf)
+    masked = np.where(allowed, judged.score, -np.inf)
     # Batches below the pipeline's depth share one TPOT; of equals, the one with most tokens wins.
     is_best = masked == masked.max(axis=1, keepdims=True)
     at = np.where(is_best & allowed, judged.rate, -np.inf).argmax(axis=1)[:, None]
@@ -209,9 +196,7 @@ class Scores(NamedTuple):
     tried: int
 
 
-def allowed_batches(
-    found: Candidates, limits: Limits, economy: Economy, convention: Convention
-) -> np.ndarray:
+def allowed_batches(found: Candidates, limits: Limits) -> np.ndarray:
     """Largest batch of each candidate that keeps the limits on TPOT and memory, shape (n,).
 
     Bisection over whole numbers, since neither TPOT nor memory falls with the batch.
@@ -219,8 +204,7 @@ def allowed_batches(
     rising = [name for name, bit in LIMITS.items() if bit & RISING and is_given(limits, name)]
     if not rising:
         return found.largest
-    bounds = as_float64(Limits(**{name: getattr(limits, name) for name in rising}))
-    prices = as_float64(economy)
+    bounds = Limits(**{name: getattr(limits, name) for name in rising})
     # `low` keeps the limits (0 stands for no batch at all), `high` breaks them.
     low, high = np.zeros_like(found.largest), found.largest + 1.0
     while (high - low > 1.0).any():
@@ -228,7 +212,7 @@ def allowed_batches(
         keeps = np.zeros(len(middle), bool)
         # A list with nothing but a batch above all of them tries each row at its own `middle`.
         for block in rectangles(found, middle, np.full(1, np.inf)):
-            best = best_batches(block, bounds, prices, convention, OBJECTIVES[0])
+            best = best_batches(block, bounds, "tokens_per_s_per_gpu")
             keeps[block.rows] = best.score > -np.inf
         low, high = np.where(keeps, middle, low), np.where(keeps, high, middle)
     return low
@@ -237,24 +221,19 @@ def allowed_batches(
 def score_candidates(
     found: Candidates,
     limits: Limits,
-    economy: Economy,
-    convention: Convention,
     objective: Objective = "tokens_per_s_per_gpu",
     batches: np.ndarray | None = None,
 ) -> Scores:
     """The best batch of every candidate within the limits.
 
     Args:
-        found: candidates of a cell.
+        found: candidates.
         limits: what a design must keep.
-        economy: price and power.
-        convention: accounting.
         objective: what is maximised (times, price and energy are minimised).
         batches: those to try; others are left out, also the largest. If None: the ladder, and of
             each partition the largest batch that the limits allow.
     """
-    limits, economy = as_float64(limits), as_float64(economy)
-    largest = allowed_batches(found, limits, economy, convention)
+    largest = allowed_batches(found, limits)
     n = len(largest)
     score, batch, gpus = np.full(n, -np.inf), np.zeros(n), np.zeros(n)
     tried = 0
@@ -263,7 +242,7 @@ def score_candidates(
     else:
         steps = ladder(float(np.max(largest, initial=1.0)))
     for block in rectangles(found, largest, steps):
-        best = best_batches(block, limits, economy, convention, objective)
+        best = best_batches(block, limits, objective)
         score[block.rows], batch[block.rows], gpus[block.rows] = best
         tried += len(block.rows) * block.batches.size
     return Scores(score, batch, gpus, largest, tried)

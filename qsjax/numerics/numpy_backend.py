@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 import jax
 import numpy as np
 
+from qsjax.numerics.float64 import in_float64
 from qsjax.numerics.jaxpr import Tape, record
 
 P = ParamSpec("P")
@@ -83,7 +84,7 @@ def _operation(eqn: Any) -> Operation:
 @lru_cache(maxsize=128)
 def _player(function: Operation, options: Options, tree: Any) -> _Player | None:
     """The trace of a function of scalars; None if NumPy cannot run it."""
-    law = partial(function, **dict(options))
+    law = in_float64(partial(function, **dict(options)))
     tape = record(law, tree, [np.float64] * tree.num_leaves)
     try:
         return _Player(tape, [_operation(step.eqn) for step in tape.steps])
@@ -93,7 +94,7 @@ def _player(function: Operation, options: Options, tree: Any) -> _Player | None:
 
 @lru_cache(maxsize=128)
 def _compiled(function: Operation, options: Options) -> Operation:
-    return jax.jit(partial(function, **dict(options)))
+    return in_float64(jax.jit(partial(function, **dict(options))))
 
 
 def _play(player: _Player, leaves: list[np.ndarray]) -> list[Any]:

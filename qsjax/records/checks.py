@@ -293,6 +293,11 @@ def check_partition(partition: Partition, model: ModelSpec) -> None:
         raise ValueError("\n".join(_listed("partition", problems)))
 
 
+def read_field(name: str, value: Any) -> tuple[Any, str | None]:
+    """A value of a field, of `q` or of `gpus` in float64, and what is wrong with it."""
+    return _number(name, FIELDS[name], value)
+
+
 def _axis_problem(name: str) -> str | None:
     if name in FIELDS:
         return None
@@ -301,10 +306,18 @@ def _axis_problem(name: str) -> str | None:
     return f"unknown axis {name!r}; {hint}"
 
 
-def _axis(name: str, values: Any) -> tuple[np.ndarray, str | None]:
-    """The values of a known axis, from one number, a text such as "8k,128k" or a list."""
+def read_axis(name: str, values: Any) -> tuple[Any, str | None]:
+    """The values of an axis, from one number, a text such as "8k,128k" or a list.
+
+    Returns:
+        A float64 array of one axis or the names of KV modes, and what is wrong with them.
+    """
+    if name == "kv_mode":
+        return _modes(values)
+    if stranger := _axis_problem(name):
+        return np.empty(0), stranger
     given = values.split(",") if isinstance(values, str) else values
-    numbers, problem = _number(name, FIELDS[name], given)
+    numbers, problem = read_field(name, given)
     if problem is None and _is_traced(numbers):
         problem = "a traced value is no axis; give numbers, and trace a field of a record"
     if problem is None and np.ndim(numbers) > 1:
@@ -335,16 +348,9 @@ def check_axes(given: Values) -> dict[str, Any]:
     Raises:
         ValueError: with every unknown name, empty list and value out of bounds.
     """
-    read: dict[str, Any] = {}
-    problems: dict[str, str] = {}
-    unknown: list[str] = []
-    for name, values in given.items():
-        if stranger := _axis_problem(name):
-            unknown.append(stranger)
-            continue
-        read[name], problem = _modes(values) if name == "kv_mode" else _axis(name, values)
-        if problem is not None:
-            problems[name] = problem
+    read = {name: read_axis(name, values) for name, values in given.items()}
+    unknown = [problem for name, (_, problem) in read.items() if name not in FIELDS]
+    problems = {k: problem for k, (_, problem) in read.items() if k in FIELDS and problem}
     if unknown or problems:
-        raise ValueError("\n".join([*unknown, *_listed("axes", problems)]))
-    return read
+        raise ValueError("\n".join([*filter(None, unknown), *_listed("axes", problems)]))
+    return {name: values for name, (values, _) in read.items()}

@@ -13,14 +13,14 @@ import numpy as np
 
 from qsjax.cost.feasibility import REASONS
 from qsjax.grid.axes import Axis, place
-from qsjax.grid.search import evaluate
+from qsjax.grid.evaluation import evaluate
 from qsjax.records.quantities import unit_of
 from qsjax.records.specs import KV_MODES
-from qsjax.sweep import store
-from qsjax.sweep.aggregate import Designs, Tally, merge, new_tally, quantiles
-from qsjax.sweep.engine import Job
-from qsjax.sweep.plan import Plan, winner_coordinates
-from qsjax.sweep.run import Outputs, recorded
+from qsjax.streaming import store
+from qsjax.streaming.aggregate import Designs, Tally, merge, new_tally, quantiles
+from qsjax.streaming.engine import Job
+from qsjax.streaming.plan import Plan, winner_coordinates
+from qsjax.streaming.run import Outputs, recorded
 
 # Designs whose terms are evaluated at a time: one shape, one compilation.
 ROWS = 2**14
