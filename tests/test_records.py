@@ -15,6 +15,7 @@ from qsjax.cost.laws.params import total_params
 from qsjax.cost.meanings import attributes_of, meaning_of
 from qsjax.grid.axes import stack
 from qsjax.grid.problem import Problem
+from qsjax.questions.explore import explore
 from qsjax.questions.step import decode
 from qsjax.records.checks import check_axes, check_records
 from qsjax.records.fields import facts_of, numbers_of
@@ -329,6 +330,15 @@ def test_counts_beyond_reason_end_at_once(name, count):
     with pytest.raises(ValueError, match=f"{name}: "):
         Problem("mixtral-8x7b", H200, **given)
     assert time.perf_counter() - start < 1.0
+
+
+@pytest.mark.parametrize("gpus", [10**6, 10**9, 720_720_000])
+def test_more_designs_than_can_be_listed_end_at_once(gpus):
+    """720,720,000 has 960 divisors."""
+    start = time.perf_counter()
+    with pytest.raises(ValueError, match="designs: give fewer values"):
+        explore(Problem("mixtral-8x7b", H200, gpus=gpus, context=8192))
+    assert time.perf_counter() - start < 5.0
 
 
 def test_axes_that_are_no_list_are_told():

@@ -32,12 +32,13 @@ from qsjax.grid.problem import (
     variants_of,
 )
 from qsjax.numerics.numpy_backend import on_host
-from qsjax.records.specs import Convention, ModelSpec, Partition
+from qsjax.records.specs import DEGREES, Convention, ModelSpec, Partition
 
 Array = jax.Array | np.ndarray
 # Degrees whose product is the number of GPUs of one copy of a deployment.
 GPU_DEGREES = ("tp", "pp", "dp", "kvp")
 MOST_DESIGNS = 2**22
+LEFT_OUT = 4  # at most so many times as many are built before those that fit no count are left out
 WRONG_COUNT = "wrong GPU count"
 
 
@@ -149,6 +150,15 @@ def _legality(inputs: Inputs, partition: Partition) -> jax.Array:
     return reasons(model, partition, inputs.workload, rules, lay, nothing, inputs.gpus)
 
 
+def _too_many(axes: Sequence[Axis]) -> ValueError:
+    lengths = " x ".join(f"{axis.name} {len(axis.values)}" for axis in axes)
+    names = ", ".join(axis.name for axis in axes if axis.name in DEGREES)
+    return ValueError(
+        f"the searched axes ({lengths}) have more than {MOST_DESIGNS:,} designs: give fewer "
+        f"values, such as [1, 2, 4, 8] for each of {names}"
+    )
+
+
 def _listed(axes: Sequence[Axis], counts: np.ndarray) -> tuple[Designs, int]:
     """Combinations of the searched axes, the last one changing fastest, and how many were left out.
 
@@ -161,6 +171,8 @@ def _listed(axes: Sequence[Axis], counts: np.ndarray) -> tuple[Designs, int]:
     used = np.ones(1)
     for axis in axes:
         count = len(axis.values)
+        if len(used) * count > LEFT_OUT * MOST_DESIGNS:
+            raise _too_many(axes)
         columns = {name: np.repeat(column, count) for name, column in columns.items()}
         columns[axis.name] = np.tile(axis.values, len(used))
         used = np.repeat(used, count)
@@ -170,11 +182,7 @@ def _listed(axes: Sequence[Axis], counts: np.ndarray) -> tuple[Designs, int]:
             if fits.any():
                 used, columns = used[fits], {name: x[fits] for name, x in columns.items()}
         if len(used) > MOST_DESIGNS:
-            lengths = " x ".join(f"{a.name} {len(a.values)}" for a in axes)
-            raise ValueError(
-                f"the searched axes ({lengths}) have more than {MOST_DESIGNS:,} designs: give "
-                "fewer values of some of them, such as tp=[1, 2, 4, 8]"
-            )
+            raise _too_many(axes)
     degrees = {name: columns[name] for name in PARTITION_AXES if name in columns}
     total = math.prod(len(axis.values) for axis in axes)
     partition = as_rows(Partition(**degrees), len(used))
