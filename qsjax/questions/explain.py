@@ -139,6 +139,8 @@ def explain(
     model, hardware, partition, workload = checks.check_records(
         model=model, hardware=hardware, partition=partition, workload=workload, single=True
     )
+    # Of no further use, and each of its dtypes would be traced anew.
+    model = dataclasses.replace(model, precision=None)
     if q is not None:
         checks.check_axes({"q": q})
         model = twin_of(model, q, definition=rules.twin)
