@@ -316,6 +316,22 @@ class TestEntry:
             jax.jit(lambda x: check_axes({"hbm_bw": x}))(jnp.ones(3))
 
 
+def test_swapped_records_and_names_are_told():
+    model = catalog.model("mixtral-8x7b")
+    both = r"model: a HardwareSpec is no ModelSpec(.|\n)*hardware: a ModelSpec is no HardwareSpec"
+    for ask in (Problem, functools.partial(decode, context=8192)):
+        with pytest.raises(ValueError, match="model: a HardwareSpec is no ModelSpec"):
+            ask(H200, model)
+        with pytest.raises(ValueError, match="'h200' names an accelerator"):
+            ask("h200", "mixtral-8x7b")
+    with pytest.raises(ValueError, match=both):
+        Problem(H200, model)
+    with pytest.raises(ValueError, match="partition: 8 is no Partition; give Partition"):
+        decode(model, H200, 8, context=8192)
+    with pytest.raises(ValueError, match="workload: 8 is no Workload; give Workload"):
+        decode(model, H200, context=8192, workload=8)
+
+
 BEYOND = ["999999999999", "1e15", 1e12, 10**30, [1, 1e12]]
 
 

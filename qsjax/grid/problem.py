@@ -140,7 +140,7 @@ def as_served(
     Raises:
         ValueError: with what is wrong with it.
     """
-    if not isinstance(model, ModelSpec):
+    if not checks.is_record(model):
         entry = model if isinstance(model, catalog.ModelEntry) else catalog.model_entry(model)
         model = entry.spec
     (spec,) = checks.check_records(model=model)
@@ -156,7 +156,7 @@ def as_accelerator(hardware: Any) -> Accelerator:
     Raises:
         ValueError: with what is wrong with it.
     """
-    if not isinstance(hardware, HardwareSpec):
+    if not checks.is_record(hardware):
         is_entry = isinstance(hardware, catalog.HardwareEntry)
         hardware = (hardware if is_entry else catalog.hardware_entry(hardware)).spec
     (spec,) = checks.check_records(hardware=hardware)

@@ -236,6 +236,11 @@ def _shown(value: Any) -> str:
     return text if len(text) < _SHORT else f"a {type(value).__name__}"
 
 
+def is_record(value: Any) -> bool:
+    """Whether a value is a record, perhaps not the one that is due."""
+    return isinstance(value, tuple(KINDS.values()))
+
+
 def _stranger(name: str, value: Any, given: Values) -> str | None:
     """What is wrong where something else stands in place of a record, such as its name."""
     kind = KINDS[name]
