@@ -9,11 +9,11 @@ import click
 
 from qsjax.cli import figures, options, session
 from qsjax.cli.grid_options import cell_name, inputs_text, settings_of
+from qsjax.cost.meanings import meaning_of
 from qsjax.grid.search import Objective
 from qsjax.output import files
 from qsjax.questions.break_even import Roots, break_even, min_gpus, solve_for
 from qsjax.questions.sensitivity import problem
-from qsjax.records.units import unit_of
 
 COUNTS = tuple(2**k for k in range(9))  # GPU counts tried for a target, 1 to 256
 
@@ -95,7 +95,7 @@ def _draw(model: str, rows: list[dict[str, Any]], flags: dict[str, Any]) -> Any:
         title = f"{model}: where {flags['metric']} reaches {flags['target']:g}{unit}"
     return plotting.turning_points(
         shown,
-        parameter=f"{name} [{unit_of(name)}]",
+        parameter=f"{name} [{meaning_of(name).units}]",
         tokens=name == "context",
         title=title,
     )

@@ -9,12 +9,12 @@ import click
 
 from qsjax.cli import figures, options, session
 from qsjax.cli.grid_options import cell_name, inputs_text, settings_of
+from qsjax.cost.meanings import meaning_of
 from qsjax.grid.search import Objective
 from qsjax.output import files
 from qsjax.questions.design import CostModel, Design, Price, best_hardware, cheapest_hardware
 from qsjax.questions.design.costs import members
 from qsjax.questions.sensitivity import of_variant, problem
-from qsjax.records.units import unit_of
 
 
 @click.command("design")
@@ -114,7 +114,7 @@ def _draw(model: str, found: Design, metric: str) -> Any:
     rows = []
     for row in _rows(found):
         fields = {name: found.hardware[name] for name in members(row["quantity"])}
-        values = [scales.with_unit(x, unit_of(name)) for name, x in fields.items()]
+        values = [scales.with_unit(x, meaning_of(name).units) for name, x in fields.items()]
         is_bound = row["quantity"] in found.at_bound
         # The dtypes of arithmetic scale together: the first stands for all.
         text = ", ".join(dict.fromkeys(values)) if len(values) < 3 else f"{values[0]} in BF16"

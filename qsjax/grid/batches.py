@@ -128,9 +128,7 @@ def blocks(found: Candidates, largest: np.ndarray, batches: np.ndarray) -> Itera
     Arguments are those of `rectangles`.
     """
     for block in rectangles(found, largest, batches):
-        winners, economy = jax.tree.map(
-            lambda x: _padded(x, ROWS), (block.winners, block.economy)
-        )
+        winners, economy = jax.tree.map(lambda x: _padded(x, ROWS), (block.winners, block.economy))
         n = len(block.rows)
         top = np.where(np.arange(ROWS)[:, None] < n, _padded(block.largest, ROWS), 0.0)
         for left in range(0, block.batches.size, COLUMNS):
