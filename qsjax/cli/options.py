@@ -15,7 +15,7 @@ from qsjax.cli import printing
 from qsjax.output import files
 from qsjax.records.precision import STORED
 from qsjax.records.specs import CONVENTIONS, DEGREES
-from qsjax.records.units import number
+from qsjax.records.conversion import number_of_text
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -35,7 +35,7 @@ class Numbers(click.ParamType[list[float]]):
         if not isinstance(value, str):
             return list(value)
         try:
-            numbers = [number(part) for part in value.split(",")] if value.strip() else []
+            numbers = [number_of_text(part) for part in value.split(",")] if value.strip() else []
         except ValueError:
             self.fail(f"{value!r} is not a list of numbers; write for example 1,2,4 or 1k,128k,1M")
         if not numbers:
