@@ -102,10 +102,11 @@ def test_the_static_share_of_sglang_leaves_its_buffers_out(qsjax):
     assert (80 - outside / 2**30) == pytest.approx(0.85 * (0.99 * 80 - 2.2))
     written = record["best"]["engine_flags"]
     assert "--mem-fraction-static 0.85" in written["sglang"]["flags"]
-    # vLLM's share also holds 4 GiB that it keeps, and 5.7 for a model with experts.
-    share = round((0.85 * (0.99 * 80 - 2.2) + 9.7) / 80, 4)
+    # vLLM's share also holds those 2.2, and 1,024 rows of logits.
+    logits = 1024 * 32000 * 38 / 2**30
+    share = round((0.85 * (0.99 * 80 - 2.2) + 2.2 + logits) / (0.99 * 80), 4)
     assert f"--gpu-memory-utilization {share}" in written["vllm"]["flags"]
-    fuller = as_json(qsjax("explain", *SMALL, "--format", "json", *flags[:-1], "0.98"))
+    fuller = as_json(qsjax("explain", *SMALL, "--format", "json", *flags[:-1], "1"))
     assert "utilization" not in fuller["best"]["engine_flags"]["vllm"]["flags"]
     assert any("keeps more" in n for n in fuller["best"]["engine_flags"]["vllm"]["notes"])
 

@@ -36,7 +36,7 @@ COMMANDS = {
     # vLLM: cache and weights
     VLLM + "--kv-cache-dtype auto": {},
     VLLM + "--kv-cache-dtype fp8_e5m2": {"kv": 1},
-    VLLM + "--kv-cache-dtype fp8_ds_mla": {"kv": 656 / 576},
+    VLLM + "--kv-cache-dtype fp8_ds_mla": {"kv": 1},
     VLLM + "--kv-cache-dtype nvfp4": {"kv": 0.5625},
     VLLM + "--quantization fp8 --kv-cache-dtype fp8": {"w": "fp8", "kv": 1},
     VLLM + "-q awq_marlin --dtype half": {"w": "fp4"},
@@ -260,7 +260,8 @@ def test_the_settings_of_tensorrt_llm_win_over_the_line(tmp_path):
     )
     got = read(f"{TRT} --tp_size 8 --ep_size 8 --max_batch_size 8 --extra_llm_api_options {path}")
     assert _said(got) == {"dp": 8, "ep": 8, "b": 64, "kv": 1}
-    assert "--kv-cache-config.free-gpu-memory-fraction" in got.notes[-1]
+    assert got.free_fraction == 0.85
+    assert "--cuda-graph-config.enable-padding" in got.notes[-1]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import dataclasses
 import json
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -15,7 +15,8 @@ from qsjax.cost.laws.memory import reserve_bytes, usable_bytes, weights_bytes
 from qsjax.cost.laws.sharding import layout
 from qsjax.cost.metrics import Economy, costs, elasticities
 from qsjax.engines import Deployment, WrittenEngine
-from qsjax.engines.memory import static_base
+from qsjax.engines.held import held
+from qsjax.engines.memory import static_base, visible_bytes
 from qsjax.engines.precision import about_name, broken_blocks, weights_of
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
@@ -105,42 +106,38 @@ def _weights(spec: ModelSpec, part: Partition, work: Workload, rules: Convention
     return weights_bytes(spec, part, work, layout(spec, part, rules))
 
 
-def _ranks(deployment: Deployment) -> float:
-    return deployment.gpus / deployment.replicas
+class Own(NamedTuple):
+    """What engines' shares of the memory hold besides the weights and cache of the laws [B].
 
-
-def _shares(records: Records, own: HardwareSpec, ranks: float) -> dict[str, float | None]:
-    """The memory of a design as each engine's share; None where it would be above 1.
-
-    Args:
-        records: the design.
-        own: its accelerator, with the reserve that vLLM's share includes.
-        ranks: its GPUs.
+    Attributes:
+        beside: weights.
+        kept: vLLM's own buffers, in its share.
+        visible: what vLLM's share is one of.
+        ranks: GPUs of the design.
     """
-    # On the host: nothing is compiled for two numbers.
-    room = scalar(on_host(usable_bytes)(records.model, records.hardware))
-    capacity, kept = scalar(own.hbm_bytes), scalar(on_host(reserve_bytes)(records.model, own))
+
+    beside: float
+    kept: float
+    visible: float
+    ranks: float
+
+
+def _shares(records: Records, own: Own) -> dict[str, float | None]:
+    """The memory of a design as each engine's share; None where it would be above 1."""
+    # On the host: nothing is compiled for a number.
+    room = scalar(on_host(usable_bytes)(records.model, records.hardware)) + own.beside
     shares = {
-        "usable_fraction": (room + kept) / capacity,
-        "static_fraction": room / static_base(capacity, ranks),
+        "usable_fraction": (room + own.kept) / own.visible,
+        "static_fraction": room / static_base(scalar(records.hardware.hbm_bytes), own.ranks),
     }
     return {name: share if share <= 1 else None for name, share in shares.items()}
 
 
 def _inputs(
-    deployment: Deployment, hardware: HardwareSpec, work: Workload, flags: dict[str, Any]
-) -> tuple[Partition, HardwareSpec, Workload]:
+    deployment: Deployment, work: Workload, flags: dict[str, Any]
+) -> tuple[Partition, Workload]:
     """The records of a deployment; what its flags leave open is the catalogue's or a default."""
     degrees = {name: getattr(deployment, name) for name in (*DEGREES, "kv_mode")}
-    if deployment.usable_fraction is not None:
-        hardware = dataclasses.replace(hardware, usable_fraction=deployment.usable_fraction)
-    if deployment.static_fraction is not None:
-        # SGLang's share holds weights and cache alone: its buffers are what the share leaves.
-        capacity = scalar(hardware.hbm_bytes)
-        room = deployment.static_fraction * static_base(capacity, _ranks(deployment))
-        hardware = dataclasses.replace(
-            hardware, usable_fraction=room / capacity, reserve_bytes=0.0, moe_reserve_bytes=0.0
-        )
     context = serving_options.contexts_of(flags, (deployment.context or CONTEXT,))
     if deployment.context is not None and max(context) > deployment.context:
         raise ValueError(
@@ -153,18 +150,35 @@ def _inputs(
         changes["kv_block"] = deployment.kv_block
     if deployment.bytes_kv is not None and flags["kv"] is None:
         changes["bytes_kv"] = deployment.bytes_kv
-    return Partition(**degrees), hardware, dataclasses.replace(work, **changes)
+    return Partition(**degrees), dataclasses.replace(work, **changes)
 
 
-def _case_flags(
-    case: Case, deployment: Deployment, own: HardwareSpec, is_moe: bool
-) -> dict[str, Any]:
+def _held(
+    deployment: Deployment,
+    entry: catalog.ModelEntry,
+    partition: Partition,
+    work: Workload,
+    flags: dict[str, Any],
+) -> tuple[ModelSpec, HardwareSpec, Workload, Own, tuple[str, ...]]:
+    """The records as the engine of the command line holds them; without one as they are."""
+    hardware = catalog.hardware_entry(flags["hardware"])
+    capacity, ranks = scalar(hardware.spec.hbm_bytes), deployment.gpus / deployment.replicas
+    if deployment.engine is None:
+        kept = scalar(on_host(reserve_bytes)(entry.spec, hardware.spec))
+        return entry.spec, hardware.spec, work, Own(0.0, kept, capacity, ranks), ()
+    is_given = deployment.bytes_kv is not None or flags["kv"] is not None
+    found = held(deployment, entry, hardware, partition, work, is_cache_given=is_given)
+    own = Own(found.beside, found.kept, visible_bytes(capacity), ranks)
+    return found.model, found.hardware, found.workload, own, found.notes
+
+
+def _case_flags(case: Case, deployment: Deployment, own: Own, is_moe: bool) -> dict[str, Any]:
     """A design as flags of both engines."""
     records = case.records
     degrees: dict[str, Any] = {
         name: scalar(getattr(records.partition, name)) for name in (*DEGREES, "kv_mode")
     }
-    degrees |= _shares(records, own, _ranks(deployment))
+    degrees |= _shares(records, own)
     design = dataclasses.replace(
         deployment,
         **degrees,
@@ -185,7 +199,7 @@ def _case_flags(
 def _record(
     both: tuple[Explanation, Explanation],
     deployment: Deployment,
-    own: HardwareSpec,
+    own: Own,
     is_moe: bool,
     economy: Economy,
     requests: tuple[float, float] | None,
@@ -288,12 +302,12 @@ def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> None:
     deployment = dataclasses.replace(deployment, notes=notes, weights=dtype)
     weights = {"weights": flags["weights"] or dtype}
     work = serving_options.workload_of(name, flags | weights)
-    own = catalog.hardware(flags["hardware"])
-    partition, hardware, work = _inputs(deployment, own, work, flags)
+    partition, work = _inputs(deployment, work, flags)
+    spec, hardware, work, own, held_notes = _held(deployment, entry, partition, work, flags)
     about = _of_split(spec, partition, work, flags["convention"], bool(engine_flags))
     if is_moe == (scalar(spec.experts) > 1) and not (flags["weights"] or dtype):  # no twin
         about = (*broken_blocks(spec, partition, entry.weight_block), *about)
-    deployment = dataclasses.replace(deployment, notes=(*about, *deployment.notes))
+    deployment = dataclasses.replace(deployment, notes=(*held_notes, *about, *deployment.notes))
     economy = serving_options.economy_from(hardware, flags)
     session.note_contexts(name, [scalar(work.context)])
     both = explain_both(spec, hardware, partition, work, flags["convention"], q)

@@ -15,7 +15,7 @@ from qsjax.engines.rules import load_flags
 ENGINES: tuple[Engine, ...] = ("vllm", "sglang", "trtllm")
 _MANY = 1_000
 _SWITCHED = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-WHOLE = ("tp_total", "pp", "dp_total", "dcp", "ep", "sequences", "kv_block")
+WHOLE = ("tp_total", "pp", "dp_total", "dcp", "ep", "sequences", "kv_block", "batched_tokens")
 
 
 class Flag(NamedTuple):
@@ -121,7 +121,7 @@ def _number(name: str, flag: str, text: str) -> float | None:
         value = float(text[:-1] if power else text) * scale
     except ValueError:
         raise ValueError(f"{flag}: {text!r} is not a number") from None
-    if name in ("usable_fraction", "static_fraction"):
+    if name.endswith("_fraction"):
         if not 0 < value <= 1:
             raise ValueError(f"{flag}: {text} is not a share; give a number above 0, at most 1")
     elif not (value >= 1 and value < float("inf")) or (name in WHOLE and value != int(value)):
