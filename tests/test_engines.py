@@ -108,7 +108,10 @@ def test_mistakes_are_all_named(flags, words):
 
 def test_what_the_engines_mean_differently_is_said():
     assert "ep=16 here" in read("vllm serve m -tp 8 -dp 2 --enable-expert-parallel").notes[0]
-    assert "tp=2 x kvp=4" in read("vllm serve m -tp 8 -dcp 4").notes[0]
+    gathered = read("vllm serve m -tp 8 -dcp 4")
+    assert "tp=2 x kvp=4" in gathered.notes[0]
+    assert gathered.gathers_queries
+    assert not read("vllm serve m -tp 8").gathers_queries
     assert "separate replicas" in read("sglang --tp 8 --dp 2").notes[0]
     assert "tp=4 x dp=2" in read("sglang --tp 8 --dp 2 --enable-dp-attention").notes[0]
     assert "dense" in read("vllm serve m -tp 8 --enable-expert-parallel", is_moe=False).notes[0]

@@ -5,8 +5,10 @@ import dataclasses
 import pytest
 
 from qsjax import catalog
+from qsjax.cost.decode import decode_step
 from qsjax.cost.laws.memory import kv_bytes_per_sequence, usable_bytes, weights_bytes
 from qsjax.cost.laws.sharding import layout
+from qsjax.cost.prefill import prefill_step
 from qsjax.engines import read
 from qsjax.engines.held import held
 from qsjax.records.specs import PHYSICAL, Partition
@@ -130,3 +132,29 @@ def test_launches_of_the_kernels_are_counted():
     for words, more in (("vllm serve m", 50e-6), ("VLLM_MXFP4_USE_MARLIN=1 vllm serve m", 0.0)):
         found, _ = _held(words, "gpt-oss-20b")
         assert found.hardware.layer_overhead == pytest.approx(own + more)
+
+
+def test_what_gathered_queries_hold_and_move():
+    """By hand: twice as many KV ranks share the projections; their all-reduce spans all ranks."""
+    model, work = catalog.model("llama-3.1-70b"), catalog.workload("llama-3.1-70b")
+    work = dataclasses.replace(work, context=4096.0, batch=8.0)
+    whole, copied = Partition(tp=8.0), Partition(tp=4.0, kvp=2.0)
+    shared = dataclasses.replace(copied, gathers_queries=True)
+    step = {
+        name: decode_step(model, H100.spec, part, work, PHYSICAL)
+        for name, part in (("whole", whole), ("copied", copied), ("shared", shared))
+    }
+    held_by = {name: float(one.capacity.weights) for name, one in step.items()}
+    assert held_by["shared"] == held_by["whole"] < held_by["copied"]
+    cache = {name: float(one.capacity.kv_per_sequence) for name, one in step.items()}
+    assert cache["shared"] == cache["copied"] == cache["whole"]  # 8 heads over 8, or 4 x 2 ranks
+    assert step["shared"].comm.tp == step["whole"].comm.tp
+    queries = 80 * 8 * 64 / 4 * 128 * 2 * 0.5 / (H100.spec.intra_bw * H100.spec.eff_link)
+    more = float(step["shared"].comm.kv.bandwidth - step["copied"].comm.kv.bandwidth)
+    assert more == pytest.approx(queries)
+    assert float(step["shared"].comm.layout.bandwidth) == 0 < step["copied"].comm.layout.bandwidth
+    first = [
+        float(prefill_step(model, H100.spec, part, work, PHYSICAL, 4096.0).compute.projection)
+        for part in (whole, shared)
+    ]
+    assert first[0] == pytest.approx(first[1])

@@ -11,13 +11,12 @@ import click
 from qsjax import catalog, engines
 from qsjax.catalog import lookup
 from qsjax.cli import explained, figures, options, serving_options, session
-from qsjax.cost.laws.memory import reserve_bytes, usable_bytes, weights_bytes
-from qsjax.cost.laws.sharding import layout
+from qsjax.cost.laws.memory import reserve_bytes, usable_bytes
 from qsjax.cost.metrics import Economy, costs, elasticities
 from qsjax.engines import Deployment, WrittenEngine
 from qsjax.engines.held import held
 from qsjax.engines.memory import static_base, visible_bytes
-from qsjax.engines.precision import about_name, broken_blocks, weights_of
+from qsjax.engines.precision import REFUSING, about_name, broken_blocks, weights_of
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.output import files, folder
@@ -29,13 +28,11 @@ from qsjax.records.specs import (
     CONVENTIONS,
     DEGREES,
     KV_MODES,
-    Convention,
     HardwareSpec,
     ModelSpec,
     Partition,
     Workload,
 )
-from qsjax.records.units import GIB
 
 CONTEXT = 8192.0  # where neither a flag nor the engine says one
 # The field of `Deployment` in which each engine's share of the memory stands.
@@ -76,34 +73,6 @@ def _deployment(words: tuple[str, ...], flags: dict[str, Any], is_moe: bool) -> 
         own["kv_mode"] = KV_MODES[flags["kv_mode"]]
     read = engines.read(words, is_moe=is_moe) if words else Deployment()
     return dataclasses.replace(read, **{n: v for n, v in own.items() if v is not None})
-
-
-def _of_split(
-    spec: ModelSpec, partition: Partition, work: Workload, convention: str, is_vllm: bool
-) -> tuple[str, ...]:
-    """What vLLM's context parallelism saves: it splits all weights over tp times kvp.
-
-    Source: https://github.com/vllm-project/recipes/blob/main/moonshotai/Kimi-K2-Think.md, whose
-    logs leave 46.80 GiB for the cache at TP 8 with and without DCP 8.
-    """
-    ranks = scalar(partition.kvp)
-    if ranks <= 1 or not is_vllm:
-        return ()
-    whole = dataclasses.replace(partition, tp=scalar(partition.tp) * ranks, kvp=1.0)
-    here, there = (
-        scalar(on_host(_weights)(spec, one, work, CONVENTIONS[convention]))
-        for one in (partition, whole)
-    )
-    return (
-        f"vLLM splits attention and vocabulary over all {scalar(whole.tp):g} ranks of tensor "
-        f"parallelism also under context parallelism: it holds {there / GIB:,.1f} GiB of weights "
-        f"on a GPU, not the {here / GIB:,.1f} GiB that are counted here, so more cache fits and a "
-        "step reads less",
-    )
-
-
-def _weights(spec: ModelSpec, part: Partition, work: Workload, rules: Convention) -> Any:
-    return weights_bytes(spec, part, work, layout(spec, part, rules))
 
 
 class Own(NamedTuple):
@@ -150,7 +119,8 @@ def _inputs(
         changes["kv_block"] = deployment.kv_block
     if deployment.bytes_kv is not None and flags["kv"] is None:
         changes["bytes_kv"] = deployment.bytes_kv
-    return Partition(**degrees), dataclasses.replace(work, **changes)
+    partition = Partition(**degrees, gathers_queries=deployment.gathers_queries)
+    return partition, dataclasses.replace(work, **changes)
 
 
 def _held(
@@ -233,6 +203,25 @@ def _record(
     return record
 
 
+def _refuse(record: dict[str, Any], found: Explanation, deployment: Deployment, block: int) -> None:
+    """Say of every design whether engines refuse its split; a stated one of theirs does not run."""
+    for name in ("stated", "best", "best_as_fast"):
+        case: Case | None = getattr(found, name)
+        if case is None:
+            continue
+        broken = broken_blocks(case.records.model, case.records.partition, block)
+        for text in broken:
+            if name == "stated" and deployment.engine in REFUSING:
+                lacks = {"reason": "the engine refuses the split", "missing": 0.0, "text": text}
+                record[name]["shortcomings"].append(lacks)
+                record[name]["is_feasible"] = False
+            elif name == "stated":
+                record["notes"].insert(0, text)
+            else:
+                for engine in _ENGINES:
+                    record[name]["engine_flags"][engine]["notes"].append(text)
+
+
 def _drawings(record: dict[str, Any], hardware: HardwareSpec, title: str) -> dict[str, Any]:
     from qsjax import plotting
 
@@ -304,10 +293,9 @@ def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> None:
     work = serving_options.workload_of(name, flags | weights)
     partition, work = _inputs(deployment, work, flags)
     spec, hardware, work, own, held_notes = _held(deployment, entry, partition, work, flags)
-    about = _of_split(spec, partition, work, flags["convention"], bool(engine_flags))
-    if is_moe == (scalar(spec.experts) > 1) and not (flags["weights"] or dtype):  # no twin
-        about = (*broken_blocks(spec, partition, entry.weight_block), *about)
-    deployment = dataclasses.replace(deployment, notes=(*held_notes, *about, *deployment.notes))
+    deployment = dataclasses.replace(deployment, notes=(*held_notes, *deployment.notes))
+    # A twin, or other weights, have no blocks.
+    block = entry.weight_block if q is None and not (flags["weights"] or dtype) else 0
     economy = serving_options.economy_from(hardware, flags)
     session.note_contexts(name, [scalar(work.context)])
     both = explain_both(spec, hardware, partition, work, flags["convention"], q)
@@ -316,6 +304,7 @@ def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> None:
     record = {"model": model, "is_moe": is_moe, "hardware": flags["hardware"]}
     record["context"] = work.context
     record |= _record(both, deployment, own, is_moe, economy, requests)
+    _refuse(record, both[0], deployment, block)
     title += f", context {work.context:,.0f}"
     if flags["format_"] == "table":
         explained.show(record, title)

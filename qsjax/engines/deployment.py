@@ -16,6 +16,7 @@ class Deployment:
         dp: attention replicas that share one expert pool.
         kvp: ranks that split a sequence's cache.
         kv_mode: code of `specs.KV_MODES`.
+        gathers_queries: the ranks of `kvp` share the weights, as `Partition` says.
         replicas: separate copies of all this, with nothing between them.
         batch: sequences of an attention replica.
         context: longest context that the engine accepts [tokens].
@@ -39,6 +40,7 @@ class Deployment:
     dp: float = 1.0
     kvp: float = 1.0
     kv_mode: float = KV_HELIX
+    gathers_queries: bool = False
     replicas: float = 1.0
     batch: float | None = None
     context: float | None = None

@@ -7,9 +7,11 @@ from typing import Any
 
 from qsjax import catalog
 from qsjax.cost.laws import params
+from qsjax.cost.laws.sharding import weight_ranks
 from qsjax.engines import releases
 from qsjax.engines.operating_point import OperatingPoint
 from qsjax.engines.rules import load_engines
+from qsjax.numerics.safe import scalar
 from qsjax.records.specs import ModelSpec, Partition
 from qsjax.records.units import GB, GIB
 
@@ -51,7 +53,8 @@ def unquantised_bytes(one: OperatingPoint) -> float:
     width = model["kv_latent"] * model["heads"] * (model["qk_nope_dim"] + model["v_head_dim"])
     router = float(params.router_params(one.model))
     missing = max(0.0, 2.0 - float(one.workload.bytes_ffn_weight))  # type: ignore[arg-type]  # floats of deployment_of
-    return (2.0 * softmax * width / part["tp"] + missing * router) / part["pp"]
+    ranks = scalar(weight_ranks(one.partition))
+    return (2.0 * softmax * width / ranks + missing * router) / part["pp"]
 
 
 def forward_bytes(one: OperatingPoint, tokens: float) -> float:

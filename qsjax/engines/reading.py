@@ -20,7 +20,7 @@ def _vllm(found: dict[str, Any], is_moe: bool) -> dict[str, Any]:
     if dcp > 1:
         notes.append(
             f"vLLM's context parallelism uses the GPUs of tensor parallelism: {tp:g} ranks are "
-            f"tp={tp / dcp:g} x kvp={dcp:g} here"
+            f"tp={tp / dcp:g} x kvp={dcp:g} here, which share the weights and gather the queries"
         )
     if expert_parallel and is_moe:
         notes.append(
@@ -38,6 +38,7 @@ def _vllm(found: dict[str, Any], is_moe: bool) -> dict[str, Any]:
     return {
         "tp": tp / dcp,
         "kvp": dcp,
+        "gathers_queries": dcp > 1,
         "dp": dp if is_moe else 1.0,
         "replicas": 1.0 if is_moe else dp,
         "ep": tp * dp if expert_parallel and is_moe else 1.0,

@@ -140,7 +140,7 @@ def check_inputs(
         ),
     ]
     todo += [
-        partial(checks.check_partition, Partition(**{name: float(value)}), model)
+        partial(checks.check_partition, Partition(**{name: float(value)}), model)  # type: ignore[arg-type]  # a degree
         for name in ("tp", "ep", "pp")
         # Redundant experts change what ep must divide; then only the grid can tell.
         if name in overridden and not (name == "ep" and "redundant_experts" in overridden)

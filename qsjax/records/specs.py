@@ -136,7 +136,9 @@ class Partition:
 
     A message count says how many launches a layer's payload of that family is divided into:
     start-ups scale with it, bytes do not. `redundant_experts` are copies of busy experts that a
-    load balancer adds to the pool of each layer.
+    load balancer adds to the pool of each layer. KV ranks hold copies of attention's weights and of
+    the vocabulary; with `gathers_queries` they share them and gather the queries of all heads
+    before they attend (vLLM's decode context parallelism).
     """
 
     tp: ArrayLike = 1.0
@@ -150,6 +152,7 @@ class Partition:
     ep_messages: ArrayLike = 2.0
     layout_messages: ArrayLike = 1.0
     redundant_experts: ArrayLike = 0.0
+    gathers_queries: bool = _static(False)
 
 
 @jax.tree_util.register_dataclass
