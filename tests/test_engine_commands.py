@@ -125,6 +125,20 @@ COMMANDS = {
     "docker run --gpus all --shm-size 32g lmsysorg/sglang:latest python3 -m "
     "sglang.launch_server --model-path m --tp 2": {"tp": 2},
     "python3 -m dynamo.sglang --model-path m --tp-size 8 --ep-size 8": {"tp": 8, "ep": 8},
+    SGLANG + "--tp 8 --attn-dp-size 8 --ep 8": {"dp": 8, "ep": 8},
+    SGLANG + "--tp 16 --attention-data-parallel-size 4 --dp 2": {"tp": 4, "dp": 4, "n": 2},
+    SGLANG + "--tp 8 --dcp-size 8": {"kvp": 8},
+    SGLANG + "--tp 8 --attn-dp-size 2 --dcp-size 2": {"tp": 2, "dp": 2, "kvp": 2},
+    # What stands in front gives variables their values; a shell's defaults count.
+    "export TP=8 EP=4\npython3 -m sglang.launch_server --model-path m --tp $TP --ep ${EP}": {
+        "tp": 8,
+        "ep": 4,
+    },
+    "MODEL=m TP=2\n# a comment's lone quote\nvllm serve $MODEL -tp ${TP:-4} \\\n"
+    "  --max-num-seqs ${CONC:-64} \\ \n  --max-model-len 8192 \\": {"tp": 2, "b": 64, "c": 8192},
+    VLLM + "--quantization fp8_per_block --device-memory-utilization 0.8": {"w": "fp8", "u": 0.8},
+    VLLM + "-dpl 8 -dp 16 -ep -dpa 10.0.0.1 -dpp 13345 -dpb ray -n 2 -r 0": {"dp": 16, "ep": 16},
+    VLLM + "--compilation_config.pass_config.fuse_allreduce_rms true -tp 8": {"tp": 8},
     # TensorRT-LLM
     TRT + "--tp_size 8": {"tp": 8},
     TRT + "--port=8888 --trust_remote_code --backend=pytorch --max_seq_len=9300 "
@@ -194,9 +208,8 @@ def test_the_table_is_long_and_names_every_engine():
         ("text-generation-launcher --model-id m", "is no engine"),
         ("vllm bench serve --model m --request-rate 10", "is a client"),
         ("python3 -m sglang_router.launch_router --policy x", "is no engine"),
-        (TRT + "--enable_attention_dp=$DP", "neither true nor false"),
+        (TRT + "--enable_attention_dp=perhaps", "neither true nor false"),
         (VLLM + "-tp 8 --compilation-config '{", "close every quotation mark"),
-        (VLLM + "-tp $TP", "variable of a shell"),
         (VLLM + "--max-num 8", "--max-num-seqs"),
         (VLLM + "--config missing.yaml", "missing.yaml: cannot be read"),
         (VLLM + "--quantization fp7", "'fp7' is not modelled"),
@@ -208,6 +221,14 @@ def test_what_cannot_be_read_is_refused_by_name(command, words):
     with pytest.raises(ValueError, match="flags:") as caught:
         read(command)
     assert words in str(caught.value)
+
+
+def test_what_a_reader_fills_in_counts_as_not_given():
+    got = read(VLLM + "-tp $TP --max-num-seqs <concurrency> --kv-cache-dtype {dtype} -ep")
+    assert _said(got) == {}
+    assert "-tp $TP, --max-num-seqs <concurrency>, --kv-cache-dtype {dtype};" in got.notes[-1]
+    got = read(TRT + "--tp_size=$TP --enable_attention_dp=$DP")
+    assert "--tp-size $TP, --enable-attention-dp $DP;" in got.notes[-1]
 
 
 def test_flags_are_sorted_by_what_they_can_change():

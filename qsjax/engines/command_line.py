@@ -31,8 +31,10 @@ class Command(NamedTuple):
 
 
 def _shell(line: str) -> list[str]:
+    lines = [one for one in line.splitlines() if not one.lstrip().startswith("#")]
+    joined = re.sub(r"\\[ \t]*(\n|$)", " ", "\n".join(lines))
     try:
-        return shlex.split(line.replace("\\\n", " "))
+        return shlex.split(joined)
     except ValueError as error:
         raise ValueError(f"flags:\n  {error} in {line!r}; close every quotation mark") from None
 
@@ -48,6 +50,17 @@ def _words(flags: str | Sequence[str]) -> list[str]:
     if quoted and not quoted[0].startswith("-"):
         words = _shell(quoted[0])
     return [word for word in words if word.strip() and word != "\\"]
+
+
+def _expanded(words: list[str], before: list[str]) -> list[str]:
+    """The words with the variables that stand in front of the program, and with stated defaults."""
+    values = dict(word.split("=", 1) for word in before if re.match(r"[A-Za-z_]\w*=", word))
+
+    def value(found: re.Match[str]) -> str:
+        name, default = found[1] or found[3], found[2]
+        return values.get(name) or (found[0] if default is None else default)
+
+    return [re.sub(r"\$(?:\{(\w+)(?::?-([^{}]*))?\}|(\w+))", value, word) for word in words]
 
 
 def _module(word: str) -> Engine | None:
@@ -113,4 +126,4 @@ def split(flags: str | Sequence[str]) -> Command:
             )
         rest = rest[2:]
     ends = [i for i, word in enumerate(rest) if _END.match(word)]
-    return Command(engine, rest[: ends[0]] if ends else rest)
+    return Command(engine, _expanded(rest[: ends[0]] if ends else rest, words[:at]))

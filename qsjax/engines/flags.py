@@ -15,7 +15,19 @@ from qsjax.engines.rules import load_flags
 ENGINES: tuple[Engine, ...] = ("vllm", "sglang", "trtllm")
 _MANY = 1_000
 _SWITCHED = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-WHOLE = ("tp_total", "pp", "dp_total", "dcp", "ep", "sequences", "kv_block", "batched_tokens")
+# What a reader fills in: a variable of a shell without a value, <a number>, {a number}.
+_OPEN = re.compile(r"\$[\w{(]|^<.*>$|^\{.*\}$")
+WHOLE = (
+    "tp_total",
+    "pp",
+    "dp_total",
+    "attention_dp",
+    "dcp",
+    "ep",
+    "sequences",
+    "kv_block",
+    "batched_tokens",
+)
 
 
 class Flag(NamedTuple):
@@ -112,8 +124,6 @@ def _resolve(name: str, engine: Engine) -> tuple[Flag | None, bool]:
 def _number(name: str, flag: str, text: str) -> float | None:
     if name == "context" and text in ("auto", "-1"):
         return None  # the longest that the engine finds room for
-    if "$" in text:
-        raise ValueError(f"{flag}: {text!r} is a variable of a shell; give its value")
     powers = {"k": 1, "m": 2, "g": 3} if name == "context" else {}
     power = powers.get(text[-1:].lower(), 0)
     scale = (1000.0 if text[-1:].islower() else 1024.0) ** power
@@ -163,7 +173,9 @@ def _take(words: list[str], at: int, most: int) -> list[str]:
 def _note(parsed: Parsed, word: str, flag: Flag, values: list[str], is_off: bool) -> None:
     """Enter one known flag."""
     name = _name(word)
-    if flag.effect != "read":
+    if flag.effect == "read" and flag.quantity != "model" and _OPEN.search(" ".join(values)):
+        parsed.unread.append(f"{name} {' '.join(values)}")
+    elif flag.effect != "read":
         (parsed.ignored if flag.effect == "none" else parsed.unread).append(name)
     elif flag.values == 0:
         given = values[0].lower() if values else "true"
@@ -172,6 +184,8 @@ def _note(parsed: Parsed, word: str, flag: Flag, values: list[str], is_off: bool
         parsed.said[flag.quantity] = not is_off and _SWITCHED.get(given, False)
     elif not values:
         parsed.problems.append(f"{name}: its value is missing")
+    elif flag.quantity == "config":
+        pass  # its flags stand among the words, or why it cannot be read among the problems
     else:
         try:
             parsed.said[flag.quantity] = _value(flag.quantity, name, values[0])
@@ -188,6 +202,8 @@ def _with_settings(words: list[str], engine: Engine) -> list[str]:
             inline = word.split("=", 1)[1:]
             path = inline or words[at + 1 : at + 2]
             rest = words[:at] + words[at + 1 + (not inline) :]
+            if path and _OPEN.search(path[0]):
+                return words
             if not path:
                 raise ValueError(f"{word}: its value is missing; give a YAML file")
             more = settings.read(path[0])
