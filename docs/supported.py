@@ -17,9 +17,9 @@ PAGE = Path(__file__).parent / "supported.md"
 INTRODUCTION = """\
 # What is read
 
-This page is written from the tables that the code reads, at each build of the site. A `config.json` of
-another family is refused by name. A flag that no table has counts as not read: it is named, and the
-result goes on without it.
+This page is written from the tables that the code reads, at each build of the site. A `config.json`
+of another family is refused by name. A flag that no table has counts as not read: it is named, and
+the result goes on without it.
 """
 # Quantities of a deployment, as people call them.
 QUANTITIES = {

@@ -223,6 +223,50 @@ def test_what_cannot_be_read_is_refused_by_name(command, words):
     assert words in str(caught.value)
 
 
+def test_a_script_that_writes_its_settings_is_read_with_them():
+    script = (
+        "CONF=extra.yml; CONC=64\n# the server's settings\ncat > $CONF << EOF\n"
+        "enable_attention_dp: true\nkv_cache_config:\n    dtype: fp8\n"
+        "    free_gpu_memory_fraction: 0.85\nmax_batch_size: $CONC\nEOF\n"
+        "cat << 'END' >> extra.yml\nattention_dp_config:\n    enable_balance: true\nEND\n"
+        "mpirun -n 1 trtllm-serve m --tp_size=8 --ep_size=8 \\\n"
+        "  --extra_llm_api_options=$CONF > log 2>&1 &\n"
+    )
+    got = read(script)
+    assert _said(got) == {"dp": 8, "ep": 8, "b": 64, "kv": 1}
+    assert (got.model, got.free_fraction) == ("m", 0.85)
+    assert "--attention-dp-config.enable-balance" in got.notes[-1]
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        (
+            'CMD="python3 -m sglang.launch_server --model-path m --port 1"\n'
+            'CMD+=" --tp 8 --ep-size 4"\nCMD+=" --max-running-requests 256"\n$CMD > log &',
+            {"tp": 8, "ep": 4, "b": 256},
+        ),
+        (
+            'CMD=(\n  vllm serve m\n  # a note on what\'s below\n  "${MORE[@]}"\n'
+            '  -tp 8\n)\nprintf "%q " "${CMD[@]}"',
+            {"tp": 8},
+        ),
+        (
+            "args=$(echo -m sglang.launch_server --model-path m --nccl-init $HEAD:$PORT \\\n"
+            "  --nnodes 2 --node-rank $RANK --tp 16 --dp 2 --enable-dp-attention\n)\nargs=($args)",
+            {"tp": 8, "dp": 2},
+        ),
+        ("vllm serve serve m -tp 8", {"tp": 8}),
+        ("docker run -d vllm/vllm-openai:v1 --model m -tp 2 ${VLLM_ARGS:-}", {"tp": 2}),
+    ],
+)
+def test_commands_in_scripts(script, said):
+    got = read(script)
+    assert _said(got) == said
+    assert got.model == "m"
+    assert "time: ;" not in " ".join(got.notes)
+
+
 def test_what_a_reader_fills_in_counts_as_not_given():
     got = read(VLLM + "-tp $TP --max-num-seqs <concurrency> --kv-cache-dtype {dtype} -ep")
     assert _said(got) == {}

@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from qsjax.engines import settings
@@ -82,7 +82,7 @@ def engine_of(flags: str | Sequence[str]) -> Engine:
     >>> engine_of("--tp-size 8 --enable-dp-attention")
     'sglang'
     """
-    engine, words = split(flags)
+    engine, words, _ = split(flags)
     if engine:
         return engine
     names = [_name(word) for word in words if word.startswith("-")]
@@ -193,7 +193,7 @@ def _note(parsed: Parsed, word: str, flag: Flag, values: list[str], is_off: bool
             parsed.problems.append(str(error))
 
 
-def _with_settings(words: list[str], engine: Engine) -> list[str]:
+def _with_settings(words: list[str], engine: Engine, files: Mapping[str, str]) -> list[str]:
     """The words, with those of a settings file, which TensorRT-LLM lets win."""
     known = table(engine)
     for at, word in enumerate(words):
@@ -206,7 +206,7 @@ def _with_settings(words: list[str], engine: Engine) -> list[str]:
                 return words
             if not path:
                 raise ValueError(f"{word}: its value is missing; give a YAML file")
-            more = settings.read(path[0])
+            more = settings.read(path[0], files.get(path[0]))
             return rest + more if engine == "trtllm" else _after_model(rest, more)
     return words
 
@@ -217,15 +217,15 @@ def _after_model(words: list[str], more: list[str]) -> list[str]:
     return words[:lead] + more + words[lead:]
 
 
-def parse(words: list[str], engine: Engine) -> Parsed:
-    """What the words after the program say.
+def parse(words: list[str], engine: Engine, files: Mapping[str, str] | None = None) -> Parsed:
+    """What the words after the program say; `files` are settings beside those on the disk.
 
     Raises:
         ValueError: with every misspelt flag and bad value.
     """
     parsed = Parsed()
     try:
-        words = _with_settings(words, engine)
+        words = _with_settings(words, engine, files or {})
     except ValueError as error:
         parsed.problems.append(str(error))
     at = 0

@@ -192,7 +192,8 @@ def read(
     engine = engine or engine_of(flags)
     if engine not in ENGINES:
         raise ValueError(f"engine {engine!r} is not known; give one of {', '.join(ENGINES)}")
-    parsed = parse(split(flags).words, engine)
+    command = split(flags)
+    parsed = parse(command.words, engine, command.files)
     said, meaning = parsed.said, _READERS[engine](parsed.said, is_moe)
     notes = [*meaning.pop("notes"), *_remarks(parsed)]
     rules, named = load_flags(), said.get("quantization") or ""
