@@ -6,11 +6,12 @@ import pytest
 
 from qsjax import catalog
 from qsjax.cost.decode import decode_step
+from qsjax.cost.laws import params
 from qsjax.cost.laws.memory import kv_bytes_per_sequence, usable_bytes, weights_bytes
 from qsjax.cost.laws.sharding import layout
 from qsjax.cost.prefill import prefill_step
 from qsjax.engines import read
-from qsjax.engines.held import held
+from qsjax.engines.held import cache_bytes_per_token, held
 from qsjax.records.specs import PHYSICAL, Partition
 from qsjax.records.units import GIB
 
@@ -158,3 +159,15 @@ def test_what_gathered_queries_hold_and_move():
         for part in (whole, shared)
     ]
     assert first[0] == pytest.approx(first[1])
+
+
+def test_the_cache_of_a_token_of_every_model():
+    """Sparse latent attention as engines lay it out; of all others the elements by their bytes."""
+    assert cache_bytes_per_token(catalog.model("deepseek-v3.2")) == {"bf16": 78_324, "fp8": 48_068}
+    for name in catalog.model_names():
+        model = catalog.model(name)
+        if model.sparse_topk:
+            continue
+        elements = float(params.kv_elements_per_token(model))
+        expected = pytest.approx({"bf16": 2 * elements, "fp8": elements})
+        assert cache_bytes_per_token(model) == expected, name

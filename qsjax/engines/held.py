@@ -8,7 +8,7 @@ import jax
 
 from qsjax.catalog import HardwareEntry, ModelEntry
 from qsjax.catalog.quantisation import MXFP4
-from qsjax.cost.laws.memory import weights_bytes
+from qsjax.cost.laws.memory import kv_bytes_per_sequence, weights_bytes
 from qsjax.cost.laws.sharding import layout
 from qsjax.engines import kernels, memory
 from qsjax.engines.deployment import Deployment
@@ -40,14 +40,11 @@ def is_sparse(model: ModelSpec) -> bool:
     return scalar(model.index_dim) > 0 and scalar(model.kv_latent) > 0
 
 
-def own_cache(
-    engine: str, model: ModelSpec, bytes_weight: float, hardware: HardwareEntry
-) -> float | None:
+def own_cache(engine: str, model: ModelSpec, hardware: HardwareEntry) -> float | None:
     """Bytes of a cache element where no flag says them; None for those of the model."""
     if is_sparse(model) and load_engines().get(engine, {}).get("fp8_sparse_cache_with_fp4_units"):
         return 1.0 if kernels.has_fp4_units(hardware) else 2.0
-    # TensorRT-LLM checkpoints below 16 bits bring an FP8 cache; vLLM and SGLang keep BF16.
-    return 1.0 if engine == "trtllm" and bytes_weight <= 1.0 else None
+    return None
 
 
 def attention_dtype(bytes_kv: float, model: ModelSpec) -> Dtype:
@@ -83,6 +80,23 @@ def with_index(engine: str, bytes_kv: float, model: ModelSpec) -> ModelSpec:
         return model
     keys = scalar(model.index_dim)
     return dataclasses.replace(model, index_dim=(keys + 4.0 * math.ceil(keys / 128)) / bytes_kv)
+
+
+def cache_bytes_per_token(model: ModelSpec) -> dict[str, float]:
+    """What a token adds to the caches of vLLM and SGLang, by the dtype of an element [B]."""
+
+    def size(context: float, bytes_kv: float) -> float:
+        work = Workload(
+            context=context, bytes_kv=bytes_kv, kv_scale_bytes=scales("vllm", bytes_kv, model)
+        )
+        held = with_index("vllm", bytes_kv, model)
+        return scalar(on_host(_cache)(held, Partition(), work))
+
+    return {name: size(2.0, x) - size(1.0, x) for name, x in (("bf16", 2.0), ("fp8", 1.0))}
+
+
+def _cache(model: ModelSpec, part: Partition, work: Workload) -> jax.Array:
+    return kv_bytes_per_sequence(model, part, work, PHYSICAL)
 
 
 class Held(NamedTuple):
@@ -190,7 +204,7 @@ def held(
     weight = scalar(workload.bytes_ffn_weight)
     weight, spec, notes = _experts(deployment, entry, hardware, partition, weight)
     bytes_kv = scalar(workload.bytes_kv)
-    own = own_cache(engine, entry.spec, weight, hardware)
+    own = own_cache(engine, entry.spec, hardware)
     if own is not None and not is_cache_given and own != bytes_kv:
         bytes_kv = own
         width = "FP8" if own == 1.0 else "BF16"

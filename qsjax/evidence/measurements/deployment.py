@@ -139,7 +139,10 @@ def _kv_bytes(
 ) -> float:
     text = str(record.get("kv_dtype") or "auto")
     if text.lower() == "auto":
-        return held.own_cache(engine_of(record), model, ffn.stored, hardware) or 2.0
+        engine = engine_of(record)
+        # TensorRT-LLM checkpoints below 16 bits bring an FP8 cache; vLLM and SGLang keep BF16.
+        default = 1.0 if engine == "trtllm" and ffn.stored <= 1.0 else 2.0
+        return held.own_cache(engine, model, hardware) or default
     precision = precision_of(text)
     if precision is None:
         raise UnusableError(f"unknown precision of the cache {text!r}")
