@@ -7,10 +7,10 @@ from typing import Any
 
 from qsjax import catalog
 from qsjax.cost.laws import params
-from qsjax.cost.laws.sharding import weight_ranks
 from qsjax.engines import releases
 from qsjax.engines.operating_point import OperatingPoint
 from qsjax.engines.rules import load_engines
+from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.records.specs import ModelSpec, Partition
 from qsjax.records.units import GB, GIB
@@ -51,9 +51,9 @@ def unquantised_bytes(one: OperatingPoint) -> float:
     model, part = _floats(one.model), _floats(one.partition)
     softmax = model["layers"] - model["linear_layers"]
     width = model["kv_latent"] * model["heads"] * (model["qk_nope_dim"] + model["v_head_dim"])
-    router = float(params.router_params(one.model))
+    router = scalar(on_host(params.router_params)(one.model))
     missing = max(0.0, 2.0 - float(one.workload.bytes_ffn_weight))  # type: ignore[arg-type]  # floats of deployment_of
-    ranks = scalar(weight_ranks(one.partition))
+    ranks = part["tp"] * (part["kvp"] if one.partition.gathers_queries else 1.0)
     return (2.0 * softmax * width / ranks + missing * router) / part["pp"]
 
 

@@ -18,7 +18,9 @@ Record = TypeVar("Record", ModelSpec, HardwareSpec, Partition, Workload)
 # Axes along which whole records change, not one field.
 STACKED = ("model", "hardware")
 # The axes over which a search takes the best, in the order in which ties are broken.
-PARTITION_AXES = tuple(field.name for field in dataclasses.fields(Partition))
+PARTITION_AXES = tuple(
+    field.name for field in dataclasses.fields(Partition) if not field.metadata.get("static")
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
