@@ -124,7 +124,9 @@ def test_each_engine_has_its_own_reserve_on_a_small_card():
 def test_four_bits_multiply_in_sixteen_where_no_unit_has_four():
     hopper, _ = _held("vllm serve m", "gpt-oss-120b")
     assert hopper.hardware.flops_fp4 == hopper.hardware.flops_bf16
+    assert any("multiply in 16 bits" in note for note in hopper.notes)
     blackwell, _ = _held("vllm serve m", "gpt-oss-120b", catalog.hardware_entry("b200-sxm"))
+    assert not any("multiply in 16 bits" in note for note in blackwell.notes)
     assert blackwell.hardware.flops_fp4 == catalog.hardware("b200-sxm").flops_fp4
 
 

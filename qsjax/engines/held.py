@@ -219,6 +219,7 @@ def held(
     if work.ffn_dtype == "fp4" and not kernels.has_fp4_units(hardware):
         # Marlin and Triton's kernels dequantise; the units that multiply are those of 16 bits.
         spec = dataclasses.replace(spec, flops_fp4=spec.flops_bf16)
+        notes += (f"{hardware.name} has no units of four bits: the weights multiply in 16 bits",)
     one = OperatingPoint(
         model=entry.spec,
         model_name=entry.name,
