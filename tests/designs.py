@@ -187,13 +187,13 @@ def rows(fields, n, **static):
         yield types.SimpleNamespace(**values, **static)
 
 
-def records(designs, convention, dtypes):
+def records(designs, convention, dtypes, gathers=False):
     """The package's records with a leading axis of designs."""
     models, hardware, partitions, workloads, numbers, gpus = designs
     return (
         ModelSpec(**models),
         HardwareSpec(**hardware),
-        Partition(**partitions),
+        Partition(**partitions, gathers_queries=gathers),
         Workload(**workloads, **dtypes),
         dataclasses.replace(convention, **numbers),
         gpus,

@@ -339,7 +339,9 @@ class Partition:
     start-ups scale with it, bytes do not. `redundant_experts` are copies of busy experts that a
     load balancer adds to the pool of each layer. `replicas` are independent copies of the whole
     deployment; None stands for as many as the GPU count that is prescribed has room for (one if
-    none is), as `Workload.batch` None stands for the largest batch.
+    none is), as `Workload.batch` None stands for the largest batch. KV ranks hold copies of
+    attention's weights and of the vocabulary; with `gathers_queries` they share them and gather the
+    queries of all heads before they attend (vLLM's decode context parallelism).
     """
 
     tp: ArrayLike = number("tensor parallelism", rule=DEGREE, default=1.0)
@@ -360,6 +362,7 @@ class Partition:
     redundant_experts: ArrayLike = number(
         "redundant experts of a layer", rule=COUNT_OR_NONE, default=0.0
     )
+    gathers_queries: bool = _static(False)
 
     replace = replace
 
