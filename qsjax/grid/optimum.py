@@ -15,7 +15,6 @@ import numpy as np
 from qsjax.cost.feasibility import MEMORY_REASONS, REASONS
 from qsjax.cost.ledger import resource_times, time_ledger
 from qsjax.cost.metrics import Economy, Objective, score_of
-from qsjax.grid.batches import Candidates, score_candidates
 from qsjax.grid.cells import (
     Cells,
     Designs,
@@ -25,6 +24,7 @@ from qsjax.grid.cells import (
     take,
 )
 from qsjax.grid.limits import LIMITS, Limits, is_given, violations
+from qsjax.grid.pairs import Candidates, score_candidates
 from qsjax.grid.parameters import Inputs
 from qsjax.grid.scoring import pick_best
 from qsjax.numerics.numpy_backend import on_host
