@@ -34,6 +34,8 @@ from qsjax.numerics.numpy_backend import on_host
 SMALL = 2**21
 SMALL_BLOCK = 64  # rows compiled at a time: one compilation for every solver's few rows
 MANY_ROWS = 2**13  # from here on a second compilation for larger blocks pays off
+# Objectives of one user: a smaller batch is never worse.
+FAST = ("tpot", "tokens_per_s_per_user")
 LARGE_BLOCK = 2**21  # designs evaluated at a time: bounds the memory of a large problem
 
 
@@ -133,7 +135,7 @@ def _reduce(table: _Table, shape: tuple[int, int], xp: Any) -> Best:
     )
 
 
-_table_on_host = on_host(_table)
+_table_on_host, _step_on_host = on_host(_table), on_host(step_of)
 
 
 @partial(jax.jit, static_argnames=("objective", "is_limited"))
@@ -190,8 +192,15 @@ def best_of(
     rows = cells.inputs if inputs is None else inputs
     if economy is None:
         economy = cells.economy if inputs is None else prices_of(cells, rows)
+    if cells.any_batch and _is_fastest_with_one(cells):
+        return _best_with_one(cells, rows, economy)
     if cells.any_batch:
         return _best_batches(cells, rows, economy)
+    return _best_listed(cells, rows, economy)
+
+
+def _best_listed(cells: Cells, rows: Inputs, economy: Economy) -> Best:
+    """The best design of every row at the batches that the designs have, or the largest."""
     is_limited = any(is_given(cells.limits, name) for name in LIMITS)
     count = len(rows.q)
     if count * cells.count <= SMALL:
@@ -282,6 +291,31 @@ def candidates_of(cells: Cells, inputs: Inputs, economy: Economy) -> tuple[Candi
         largest=largest,
     )
     return pairs, _reduce(table, shape, np)
+
+
+def _is_fastest_with_one(cells: Cells) -> bool:
+    """Whether no batch is better than one sequence: TPOT does not fall with the batch.
+
+    A limit on price or energy may need more, and one on memory fewer than a pipeline has stages.
+    """
+    others = any(is_given(cells.limits, n) for n in ("max_usd", "max_joules", "min_headroom"))
+    return cells.objective in FAST and not others
+
+
+def _best_with_one(cells: Cells, inputs: Inputs, economy: Economy) -> Best:
+    """`_best_batches` of an objective that one sequence serves best, without a ladder.
+
+    A pipeline's stages hold a sequence each at the TPOT of one: of these batches the largest wins.
+    """
+    ones = cells.designs._replace(batch=np.ones(cells.count))
+    best = _best_listed(dataclasses.replace(cells, designs=ones), inputs, economy)
+    largest = take(cells.designs, best.position)._replace(batch=None)
+    most = np.asarray(_step_on_host(Winners(inputs, largest)).capacity.max_batch)
+    rules = inputs.convention
+    rounds = np.asarray(largest.partition.pp) * (2.0 if rules.two_batch_overlap else 1.0)
+    why = best.reasons.copy()
+    why[list(REASONS).index("batch does not fit")] = 0  # told by "no sequence fits"
+    return best._replace(batch=np.maximum(1.0, np.minimum(rounds, most)), reasons=why)
 
 
 def _best_batches(cells: Cells, inputs: Inputs, economy: Economy) -> Best:
