@@ -17,7 +17,6 @@ from qsjax.cost.ledger import resource_times, time_ledger
 from qsjax.cost.metrics import Economy, Objective, score_of
 from qsjax.grid.batches import Candidates, score_candidates
 from qsjax.grid.cells import (
-    Array,
     Cells,
     Designs,
     Winners,
@@ -25,8 +24,9 @@ from qsjax.grid.cells import (
     step_of,
     take,
 )
-from qsjax.grid.limits import LIMITS, Limits, is_given, violations
+from qsjax.grid.limits import LIMITS, RISING, Limits, is_given, violations
 from qsjax.grid.parameters import Inputs
+from qsjax.grid.problem import Problem
 from qsjax.grid.scoring import pick_best
 from qsjax.numerics.numpy_backend import on_host
 
@@ -235,6 +235,19 @@ def prices_of(cells: Cells, rows: Inputs) -> Economy:
         if np.array_equal(getattr(cells.economy, name), of_hardware):
             own[name] = getattr(rows.hardware, name)
     return dataclasses.replace(prices, **own)
+
+
+def searching_batches(problem: Problem) -> Problem:
+    """The problem with its batch searched where the largest one that fits may not be the best.
+
+    That is so for what one user sees, and within limits that a smaller batch keeps. Batches that
+    were prescribed stay.
+    """
+    limits = problem.limits
+    rising = any(bit & RISING and is_given(limits, name) for name, bit in LIMITS.items())
+    if problem.stated.batches is None and (rising or problem.objective in FAST):
+        return dataclasses.replace(problem, batch="best")
+    return problem
 
 
 @on_host
