@@ -23,9 +23,10 @@ from qsjax.grid.cells import (
     step_of,
     take,
 )
-from qsjax.grid.limits import LIMITS, Limits, is_given, violations
+from qsjax.grid.limits import LIMITS, RISING, Limits, is_given, violations
 from qsjax.grid.pairs import Candidates, score_candidates
 from qsjax.grid.parameters import Inputs
+from qsjax.grid.problem import Problem
 from qsjax.grid.scoring import pick_best
 from qsjax.numerics.numpy_backend import on_host
 
@@ -33,6 +34,8 @@ from qsjax.numerics.numpy_backend import on_host
 SMALL = 2**21
 SMALL_BLOCK = 64  # rows compiled at a time: one compilation for every solver's few rows
 MANY_ROWS = 2**13  # from here on a second compilation for larger blocks pays off
+# Objectives of one user: a smaller batch is never worse.
+FAST = ("tpot", "tokens_per_s_per_user")
 LARGE_BLOCK = 2**21  # designs evaluated at a time: bounds the memory of a large problem
 
 
@@ -132,7 +135,7 @@ def _reduce(table: _Table, shape: tuple[int, int], xp: Any) -> Best:
     )
 
 
-_table_on_host = on_host(_table)
+_table_on_host, _step_on_host = on_host(_table), on_host(step_of)
 
 
 @partial(jax.jit, static_argnames=("objective", "is_limited"))
@@ -187,8 +190,15 @@ def best_of(cells: Cells, inputs: Inputs | None = None, economy: Economy | None 
     rows = cells.inputs if inputs is None else inputs
     if economy is None:
         economy = cells.economy if inputs is None else prices_of(cells, rows)
+    if cells.any_batch and _is_fastest_with_one(cells):
+        return _best_with_one(cells, rows, economy)
     if cells.any_batch:
         return _best_batches(cells, rows, economy)
+    return _best_listed(cells, rows, economy)
+
+
+def _best_listed(cells: Cells, rows: Inputs, economy: Economy) -> Best:
+    """The best design of every row at the batches that the designs have, or the largest."""
     is_limited = any(is_given(cells.limits, name) for name in LIMITS)
     count = len(rows.q)
     if count * cells.count <= SMALL:
@@ -223,6 +233,19 @@ def prices_of(cells: Cells, rows: Inputs) -> Economy:
         if np.array_equal(getattr(cells.economy, name), of_hardware):
             own[name] = getattr(rows.hardware, name)
     return dataclasses.replace(prices, **own)
+
+
+def searching_batches(problem: Problem) -> Problem:
+    """The problem with its batch searched where the largest one that fits may not be the best.
+
+    That is so for what one user sees, and within limits that a smaller batch keeps. Batches that
+    were prescribed stay.
+    """
+    limits = problem.limits
+    rising = any(bit & RISING and is_given(limits, name) for name, bit in LIMITS.items())
+    if problem.stated.batches is None and (rising or problem.objective in FAST):
+        return dataclasses.replace(problem, batch="best")
+    return problem
 
 
 @on_host
@@ -277,6 +300,31 @@ def candidates_of(cells: Cells, inputs: Inputs, economy: Economy) -> tuple[Candi
         largest=largest,
     )
     return pairs, _reduce(table, shape, np)
+
+
+def _is_fastest_with_one(cells: Cells) -> bool:
+    """Whether no batch is better than one sequence: TPOT does not fall with the batch.
+
+    A limit on price or energy may need more, and one on memory fewer than a pipeline has stages.
+    """
+    others = any(is_given(cells.limits, n) for n in ("max_usd", "max_joules", "min_headroom"))
+    return cells.objective in FAST and not others
+
+
+def _best_with_one(cells: Cells, inputs: Inputs, economy: Economy) -> Best:
+    """`_best_batches` of an objective that one sequence serves best, without a ladder.
+
+    A pipeline's stages hold a sequence each at the TPOT of one: of these batches the largest wins.
+    """
+    ones = cells.designs._replace(batch=np.ones(cells.count))
+    best = _best_listed(dataclasses.replace(cells, designs=ones), inputs, economy)
+    largest = take(cells.designs, best.position)._replace(batch=None)
+    most = np.asarray(_step_on_host(Winners(inputs, largest)).capacity.max_batch)
+    rules = inputs.convention
+    rounds = np.asarray(largest.partition.pp) * (2.0 if rules.two_batch_overlap else 1.0)
+    why = best.reasons.copy()
+    why[list(REASONS).index("batch does not fit")] = 0  # told by "no sequence fits"
+    return best._replace(batch=np.maximum(1.0, np.minimum(rounds, most)), reasons=why)
 
 
 def _best_batches(cells: Cells, inputs: Inputs, economy: Economy) -> Best:
