@@ -10,8 +10,8 @@ import numpy as np
 from scipy.optimize import minimize
 
 from qsjax.cost.metrics import METRICS, Economy, Objective, score_of
-from qsjax.grid.cells import Cells, Designs, Winners, step_of, take
-from qsjax.grid.optimum import Best, best_of, prices_of
+from qsjax.grid.cells import Cells, Winners, step_of, take
+from qsjax.grid.optimum import Best, best_of
 from qsjax.grid.parameters import read, with_rounding, write
 from qsjax.questions.design.costs import CostModel, cost_of, members
 
@@ -173,13 +173,17 @@ class _Smooth:
     def logs(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Log metric and log room of every workload."""
         task = self.task
-        found = log_metrics(self.winners, task.stated.economy, jnp.asarray(x), task.quantities, task.metric)
+        found = log_metrics(
+            self.winners, task.stated.economy, jnp.asarray(x), task.quantities, task.metric
+        )
         return np.asarray(found[0]), np.asarray(found[1])
 
     def slopes(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Slopes of both."""
         task = self.task
-        found = log_slopes(self.winners, task.stated.economy, jnp.asarray(x), task.quantities, task.metric)
+        found = log_slopes(
+            self.winners, task.stated.economy, jnp.asarray(x), task.quantities, task.metric
+        )
         return np.asarray(found[0]), np.asarray(found[1])
 
     def loss(self, x: np.ndarray) -> float:
