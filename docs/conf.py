@@ -1,5 +1,6 @@
 """Sphinx settings: `make docs` builds the site into build/docs, without any network."""
 
+import runpy
 import shutil
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -87,13 +88,19 @@ def copy_notebooks(app: Sphinx) -> None:
         shutil.copy(path, NOTEBOOKS)
 
 
+def write_supported(app: Sphinx) -> None:
+    """Write the page of families, flags and quantisations from the tables that the code reads."""
+    runpy.run_path(str(HERE / "supported.py"))["write"]()
+
+
 def skip(app: Sphinx, what: str, name: str, found: object, skipped: bool, options: object) -> bool:
     """Leave out what Python itself writes about the fields of a named tuple."""
     return skipped or str(getattr(found, "__doc__", "")).startswith("Alias for field number")
 
 
 def setup(app: Sphinx) -> None:
-    """Register the formula renderer and the copying of notebooks."""
+    """Register the formula renderer, the copying of notebooks and the page of what is read."""
     app.add_html_math_renderer("mathml", (inline, None), (block, None))
     app.connect("builder-inited", copy_notebooks)
+    app.connect("builder-inited", write_supported)
     app.connect("autodoc-skip-member", skip)

@@ -111,6 +111,7 @@ def random_hardware(rng, n):
         "latent_overhead": sometimes(rng, rng.uniform(0, 1e-5, n)),
         "expert_overhead": sometimes(rng, rng.uniform(0, 1e-5, n)),
         "sequence_overhead": sometimes(rng, rng.uniform(0, 1e-4, n)),
+        "prefill_overhead": np.zeros(n),
         "cp_ring_tail": sometimes(rng, rng.random(n)),
         **share,
         **hidden,
@@ -186,13 +187,13 @@ def rows(fields, n, **static):
         yield types.SimpleNamespace(**values, **static)
 
 
-def records(designs, convention, dtypes):
+def records(designs, convention, dtypes, gathers=False):
     """The package's records with a leading axis of designs."""
     models, hardware, partitions, workloads, numbers, gpus = designs
     return (
         ModelSpec(**models),
         HardwareSpec(**hardware),
-        Partition(**partitions),
+        Partition(**partitions, gathers_queries=gathers),
         Workload(**workloads, **dtypes),
         dataclasses.replace(convention, **numbers),
         gpus,

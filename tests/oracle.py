@@ -119,6 +119,11 @@ def ffn_layout(p, convention):
     return p.tp, p.tp, max(1.0, p.ep / p.kvp)
 
 
+def weight_ranks(p):
+    """Ranks that share attention's weights and the vocabulary: table "Layout"."""
+    return p.tp * p.kvp if p.gathers_queries else p.tp
+
+
 def pool_growth(m, p):
     """Expert pool with its redundant copies over the model's own: table "Symbols"."""
     return 1 + p.redundant_experts / m.experts if m.experts > 1 else 1.0
@@ -128,15 +133,16 @@ def weight_split(m, p, convention):
     """Ways the replicated part of an attention layer is split: section "Memory"."""
     if m.kv_latent > 0:
         return 1.0
-    return m.kv_heads / ceil(m.kv_heads / p.tp, convention)
+    ranks = weight_ranks(p)
+    return m.kv_heads / ceil(m.kv_heads / ranks, convention)
 
 
 def attention_weights_per_gpu(m, p, convention, att, rep):
     """Attention parameters of one GPU; Q of section "Compute" and the bracket of W."""
     softmax = (m.layers - m.linear_layers) * (
-        (att - rep) / p.tp + rep / weight_split(m, p, convention)
+        (att - rep) / weight_ranks(p) + rep / weight_split(m, p, convention)
     )
-    other = (m.linear_layers * m.linear_params + m.extra_params) / p.tp
+    other = (m.linear_layers * m.linear_params + m.extra_params) / weight_ranks(p)
     return (softmax + other) / p.pp
 
 
@@ -155,7 +161,7 @@ def memory(m, hw, p, w, convention):
     m_e = 2 - m.tied_embeddings if p.pp == 1 else 1.0
     weights = w.bytes_attn_weight * attention
     weights += w.bytes_ffn_weight / p.pp * ffn
-    weights += w.bytes_head_weight * (n["head"] / p.tp * m_e + n["norm"] / p.pp)
+    weights += w.bytes_head_weight * (n["head"] / weight_ranks(p) * m_e + n["norm"] / p.pp)
 
     c, sigma = kv_elements(m, p.tp, convention.mla_cache, convention)
     l_f = m.layers - m.window_layers - m.linear_layers
@@ -164,7 +170,7 @@ def memory(m, hw, p, w, convention):
     kept = (w.bytes_kv * c + w.kv_scale_bytes) / sigma * tokens
     kept += w.bytes_kv * m.index_dim * l_f * blocks
     kv = convention.kv_overhead / (p.kvp * p.pp) * kept
-    kv += w.bytes_act * m.linear_layers * m.linear_state / (p.tp * p.pp)
+    kv += w.bytes_act * m.linear_layers * m.linear_state / (weight_ranks(p) * p.pp)
 
     usable = hw.usable_fraction * hw.hbm_bytes - hw.reserve_bytes
     usable -= hw.moe_reserve_bytes if m.experts > 1 else 0.0
@@ -184,7 +190,7 @@ def reasons(m, p, w, convention, mem, gpus):
     facts = (
         not weights_fit,
         weights_fit and mem["max_batch"] < 1,
-        m.heads % p.tp != 0,
+        m.heads % weight_ranks(p) != 0,
         (m.experts + p.redundant_experts if m.experts > 1 else 1.0) % p.ep != 0,
         stage % ranks != 0,
         p.pp > m.layers,
@@ -245,10 +251,10 @@ def compute(m, hw, p, w, convention, b):
     ffn += 2 * b * (n["shared"] + n["dense"]) / (phi * p.pp)
     ffn += 2 * b * n["router"] / p.pp
     flops = {
-        "attention": b * ((per_token + indexer) / ways + state) / (p.tp * p.pp),
+        "attention": b * ((per_token + indexer) / (ways * p.tp) + state / weight_ranks(p)) / p.pp,
         "projection": 2 * b * attention_weights_per_gpu(m, p, convention, att, rep),
         "ffn": ffn,
-        "head": 2 * b * n["head"] / (p.tp * p.pp),
+        "head": 2 * b * n["head"] / (weight_ranks(p) * p.pp),
     }
     peak = {"bf16": hw.flops_bf16, "fp8": hw.flops_fp8, "fp4": hw.flops_fp4}
     if convention.compute_dtype == "bf16":
@@ -269,7 +275,7 @@ def compute(m, hw, p, w, convention, b):
         softmax = 0.0
         if hw.flops_exp > 0:
             softmax = share * m.heads * scores / (hw.flops_exp * hw.eff_exp)
-        rest = b * (indexer / ways + state) / (p.tp * p.pp)
+        rest = b * (indexer / (ways * p.tp) + state / weight_ranks(p)) / p.pp
         rest /= peak[w.attn_dtype] * hw.eff_attention
         times["attention"] = rest + (products + softmax if tiles <= 1 else max(products, softmax))
     return flops, times
@@ -297,7 +303,7 @@ def stream_bytes(m, p, w, convention, b, tokens_b):
     kv = per_token * (l_f * read + m.window_layers * min(w.context, m.window))
     kv += w.bytes_kv * m.index_dim * l_f * w.context
     kv *= b / (p.kvp * p.pp)
-    kv += 2 * b * w.bytes_act * m.linear_layers * m.linear_state / (p.tp * p.pp)
+    kv += 2 * b * w.bytes_act * m.linear_layers * m.linear_state / (weight_ranks(p) * p.pp)
 
     _, phi, _ = ffn_layout(p, convention)
     shard, tokens, _ = expert_group(m, p, tokens_b, convention)
@@ -316,7 +322,7 @@ def stream_bytes(m, p, w, convention, b, tokens_b):
         * n["pool"]
         / (shard * p.pp)
         * expert_share(m, p, b, tokens, convention),
-        "head": w.bytes_head_weight * n["head"] / (p.tp * p.pp),
+        "head": w.bytes_head_weight * n["head"] / (weight_ranks(p) * p.pp),
     }
 
 
@@ -331,16 +337,17 @@ def activation_bytes(m, p, w, convention, b):
         o_q = m.heads * (m.kv_latent + m.rope_dim)
         o_v = m.heads * m.kv_latent
         projection = 2 * d
-        projection += (m.heads * (m.qk_nope_dim + m.rope_dim) + m.heads * m.v_head_dim) / p.tp
+        width = m.heads * (m.qk_nope_dim + m.rope_dim) + m.heads * m.v_head_dim
+        projection += width / weight_ranks(p)
         projection += m.kv_latent + m.rope_dim
     else:
         o_q = o_v = m.heads * m.head_dim
-        projection = 2 * d + (m.heads + 2 * m.kv_heads) * m.head_dim / p.tp
-        projection += m.heads * m.head_dim / p.tp
+        projection = 2 * d + (m.heads + 2 * m.kv_heads) * m.head_dim / weight_ranks(p)
+        projection += m.heads * m.head_dim / weight_ranks(p)
     _, phi, _ = ffn_layout(p, convention)
     shard, tokens, _ = expert_group(m, p, b, convention)
     ffn = l_m * (tokens * m.top_k / p.ep * 2 * d + tokens * m.top_k / shard * g * m.expert_ff)
-    head = b * (d + m.vocab / p.tp)
+    head = b * (d + m.vocab / weight_ranks(p))
     if convention.scope == "full_model":
         shared_width = m.shared_experts * m.shared_ff
         ffn += b * l_m * (2 * d * m.shared_experts + g * shared_width / phi)
@@ -379,8 +386,9 @@ def tensor_parallel(m, hw, p, w, convention, b):
     """Two all-reduces a layer."""
     _, phi, _ = ffn_layout(p, convention)
     m_2 = b * m.hidden * w.bytes_act
-    m_1 = m_2 / p.kvp if convention.ffn_sharding == "stage" else m_2
-    bw_1, start_1 = half(hw, convention, p.tp, 1.0, m_1)
+    is_divided = convention.ffn_sharding == "stage" and not p.gathers_queries
+    m_1 = m_2 / p.kvp if is_divided else m_2
+    bw_1, start_1 = half(hw, convention, weight_ranks(p), 1.0, m_1)
     bw_2, start_2 = half(hw, convention, phi, 1.0, m_2)
     layers = m.layers / p.pp
     return layers * 2 / hw.eff_allreduce * (bw_1 + bw_2), layers * p.tp_messages / 2 * 2 * (
@@ -413,6 +421,10 @@ def kv_parallel(m, hw, p, w, convention, b):
         alpha, beta = fabric(hw, inside=n_o <= 1)
         bandwidth += (p.kvp - 1) / p.kvp * b * heads * d_q * w.bytes_act / beta
         startup += (p.kvp - 1) * alpha
+    if p.gathers_queries:
+        queries = b * heads * d_q * w.bytes_act
+        bw_q, start_q = half(hw, convention, p.kvp, p.tp, queries)
+        bandwidth, startup = bandwidth + bw_q, startup + start_q
     layers = (m.layers - m.linear_layers) / p.pp
     return layers * bandwidth, layers * startup
 
@@ -467,6 +479,8 @@ def layout_change(m, hw, p, w, convention, b):
     replica = p.kvp * p.tp
     tokens = b * m.hidden * w.bytes_act
     bw_v, start_v = half(hw, convention, p.kvp, p.tp, tokens)
+    if p.gathers_queries:
+        bw_v, start_v = 0.0, 0.0
     y = max(1.0, tau / replica)
     bw_y, start_y = half(hw, convention, y, replica, y * tokens)
     every, moe = m.layers / p.pp, (m.layers - m.dense_layers) / p.pp

@@ -203,6 +203,20 @@ def test_every_mistake_of_a_file_is_told_at_once(tmp_path, text, wanted):
     assert not done.stdout
 
 
+def test_one_bad_row_is_one_skipped_row(tmp_path):
+    """Rows with isl and osl need no context, and a file with them no such column."""
+    path = tmp_path / "mine.csv"
+    path.write_text(
+        "model,hardware,tp,batch,isl,osl,tpot_ms\nllama-3.1-8b,h100,1,1,1024,512,7\n"
+        "llama-3.1-8b,h100,one,1,1024,512,7\nllama-3.1-8b,h100,1,1,1024,,7\n"
+    )
+    good, bad, short = read_cases(read_csv(path))
+    assert float(good.deployments[0].workload.context) == 1024 + 256
+    assert bad.id == "row 3"
+    assert "tp is 'one'" in bad.because
+    assert "context is empty; give it, or isl and osl" in short.because
+
+
 def test_a_cell_without_end_is_told_by_its_line(tmp_path):
     path = tmp_path / "mine.csv"
     path.write_text('model,gpu,tpot_ms\n"' + "x" * 140_000 + "\n")

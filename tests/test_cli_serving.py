@@ -102,10 +102,11 @@ def test_the_static_share_of_sglang_leaves_its_buffers_out(qsjax):
     assert (80 - outside / 2**30) == pytest.approx(0.85 * (0.99 * 80 - 2.2))
     written = record["best"]["engine_flags"]
     assert "--mem-fraction-static 0.85" in written["sglang"]["flags"]
-    # vLLM's share also holds 4 GiB that it keeps, and 5.7 for a model with experts.
-    share = round((0.85 * (0.99 * 80 - 2.2) + 9.7) / 80, 4)
+    # vLLM's share also holds those 2.2, and 1,024 rows of logits.
+    logits = 1024 * 32000 * 38 / 2**30
+    share = round((0.85 * (0.99 * 80 - 2.2) + 2.2 + logits) / (0.99 * 80), 4)
     assert f"--gpu-memory-utilization {share}" in written["vllm"]["flags"]
-    fuller = as_json(qsjax("explain", *SMALL, "--format", "json", *flags[:-1], "0.98"))
+    fuller = as_json(qsjax("explain", *SMALL, "--format", "json", *flags[:-1], "1"))
     assert "utilization" not in fuller["best"]["engine_flags"]["vllm"]["flags"]
     assert any("keeps more" in n for n in fuller["best"]["engine_flags"]["vllm"]["notes"])
 
@@ -122,11 +123,15 @@ def test_explain_says_what_context_parallelism_of_vllm_holds(qsjax):
     """By hand: 8 ranks share what kvp=8 holds 8 times, so tp=8 holds 70.2 GiB, not 82.6."""
     flags = ("--hardware", "b200-sxm", "--format", "json", "--")
     words = ("vllm", "serve", "moonshotai/Kimi-K2.5", "-tp", "8")
-    record = as_json(qsjax("explain", "kimi-k2.5", *flags, *words, "-dcp", "8"))
-    assert any("70.2 GiB of weights" in n and "82.6 GiB that" in n for n in record["notes"])
-    memory = as_json(qsjax("explain", "kimi-k2.5", *flags, *words))["stated"]["memory_bytes"]
-    weights = sum(size for name, size in memory.items() if name.startswith("weights"))
-    assert weights / 2**30 == pytest.approx(70.2, abs=0.05)
+    sizes = []
+    for more in (("-dcp", "8"), ()):
+        record = as_json(qsjax("explain", "kimi-k2.5", *flags, *words, *more))
+        memory = record["stated"]["memory_bytes"]
+        weights = sum(size for name, size in memory.items() if name.startswith("weights"))
+        assert weights / 2**30 == pytest.approx(70.2, abs=0.05)
+        sizes.append(record["stated"]["max_batch"])
+    # The latent cache is divided, where tensor parallelism copies it.
+    assert sizes[0] == pytest.approx(8 * sizes[1], rel=0.1)
 
 
 def test_explain_keeps_the_dtype_of_the_model_under_a_loader(qsjax):
@@ -144,6 +149,29 @@ def test_explain_warns_of_a_split_that_engines_refuse(qsjax):
     for more, is_broken in (((), True), (("--weights", "bf16"), False)):
         notes = as_json(qsjax("explain", "deepseek-v3", *flags, *more))["notes"]
         assert any("refuse this split" in note and "are 576" in note for note in notes) == is_broken
+
+
+@pytest.mark.parametrize(
+    ("model", "command", "words"),
+    [
+        # https://github.com/vllm-project/vllm/issues/17569: 1536 / 8
+        ("own", "vllm serve m -tp 8", "are 192"),
+        ("own", "vllm serve m -tp 8 --enable-expert-parallel", ""),
+        # https://github.com/sgl-project/sglang/issues/3345: 18432 / 32
+        ("deepseek-v3", "python3 -m sglang.launch_server --model-path m --tp 32", "are 576"),
+    ],
+)
+def test_a_split_that_the_engine_refuses_does_not_run(qsjax, tmp_path, model, command, words):
+    if model == "own":
+        path = tmp_path / "qwen3-fp8.toml"
+        text = 'extends = "qwen3-235b-a22b"\nweight_dtype = "fp8"\nweight_block = 128\n'
+        path.write_text(text, encoding="utf-8")
+        model = str(path)
+    flags = ("--hardware", "h200-sxm", "--format", "json", "--")
+    stated = as_json(qsjax("explain", model, *flags, *command.split()))["stated"]
+    assert stated["is_feasible"] == (not words)
+    texts = [lacks["text"] for lacks in stated["shortcomings"]]
+    assert [words in text for text in texts] == ([True] if words else [])
 
 
 def test_explain_asks_for_the_model_in_front_of_the_flags(qsjax):

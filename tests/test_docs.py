@@ -14,6 +14,10 @@ from snippets import ROOT, blocks, broken_links, commands, files, words
 
 import qsjax
 from qsjax import catalog
+from qsjax.catalog.families import FAMILIES
+from qsjax.engines.flags import ENGINES, table
+from qsjax.engines.held import NAMES
+from qsjax.engines.rules import load_flags
 
 DOCS = ROOT / "docs"
 PAGES = sorted(
@@ -59,6 +63,25 @@ def test_examples_run(name, tmp_path):
         assert ended.returncode == 0, ended.stderr[-3000:]
 
 
+def test_the_page_of_what_is_read_names_every_entry():
+    """By the tables themselves; each build of the site writes it."""
+    page = runpy.run_path(str(DOCS / "supported.py"))["page"]()
+    for family in FAMILIES.values():
+        assert all(f"`{name}`" in page for name in family.types)
+    flags = load_flags()
+    for names in ("dtype_of_weights", "loaders", "bytes_of_cache"):
+        assert all(f"| `{name}` |" in page for name in flags[names])
+    for engine in ENGINES:
+        section = page.split(f"### {NAMES[engine]}\n")[1].split("\n#")[0]
+        read, ignored, unread = re.split(r"Without effect: |Not read: ", section)
+        parts = {"read": read, "none": ignored, "unread": unread}
+        for spelled, flag in table(engine).items():
+            name = spelled if flag.effect == "read" else flag.name
+            assert f"`{name}`" in parts[flag.effect], name
+    assert "supported" in (DOCS / "index.md").read_text().split()
+    assert "supported.md" in (DOCS / ".gitignore").read_text().split()
+
+
 class TestContributing:
     def test_every_file_that_it_names_is_there(self):
         named = re.findall(r"`((?:[\w.-]+/)+[\w.*-]+)`", CONTRIBUTING)
@@ -96,6 +119,12 @@ class TestContributing:
         shown = [name for members in pictures["bands"]().values() for name in members]
         assert sorted(shown) == sorted(n for row in layers for n in row if "." not in n)
         assert all(pictures["bands"]().values())
+
+
+def test_the_page_of_fields_says_what_the_fields_do():
+    """`python docs/fields.py` writes it."""
+    written = runpy.run_path(str(DOCS / "fields.py"))["page"]()
+    assert (DOCS / "fields.md").read_text("utf-8") == written
 
 
 @needs_sphinx

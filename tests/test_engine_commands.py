@@ -36,7 +36,7 @@ COMMANDS = {
     # vLLM: cache and weights
     VLLM + "--kv-cache-dtype auto": {},
     VLLM + "--kv-cache-dtype fp8_e5m2": {"kv": 1},
-    VLLM + "--kv-cache-dtype fp8_ds_mla": {"kv": 656 / 576},
+    VLLM + "--kv-cache-dtype fp8_ds_mla": {"kv": 1},
     VLLM + "--kv-cache-dtype nvfp4": {"kv": 0.5625},
     VLLM + "--quantization fp8 --kv-cache-dtype fp8": {"w": "fp8", "kv": 1},
     VLLM + "-q awq_marlin --dtype half": {"w": "fp4"},
@@ -125,6 +125,20 @@ COMMANDS = {
     "docker run --gpus all --shm-size 32g lmsysorg/sglang:latest python3 -m "
     "sglang.launch_server --model-path m --tp 2": {"tp": 2},
     "python3 -m dynamo.sglang --model-path m --tp-size 8 --ep-size 8": {"tp": 8, "ep": 8},
+    SGLANG + "--tp 8 --attn-dp-size 8 --ep 8": {"dp": 8, "ep": 8},
+    SGLANG + "--tp 16 --attention-data-parallel-size 4 --dp 2": {"tp": 4, "dp": 4, "n": 2},
+    SGLANG + "--tp 8 --dcp-size 8": {"kvp": 8},
+    SGLANG + "--tp 8 --attn-dp-size 2 --dcp-size 2": {"tp": 2, "dp": 2, "kvp": 2},
+    # What stands in front gives variables their values; a shell's defaults count.
+    "export TP=8 EP=4\npython3 -m sglang.launch_server --model-path m --tp $TP --ep ${EP}": {
+        "tp": 8,
+        "ep": 4,
+    },
+    "MODEL=m TP=2\n# a comment's lone quote\nvllm serve $MODEL -tp ${TP:-4} \\\n"
+    "  --max-num-seqs ${CONC:-64} \\ \n  --max-model-len 8192 \\": {"tp": 2, "b": 64, "c": 8192},
+    VLLM + "--quantization fp8_per_block --device-memory-utilization 0.8": {"w": "fp8", "u": 0.8},
+    VLLM + "-dpl 8 -dp 16 -ep -dpa 10.0.0.1 -dpp 13345 -dpb ray -n 2 -r 0": {"dp": 16, "ep": 16},
+    VLLM + "--compilation_config.pass_config.fuse_allreduce_rms true -tp 8": {"tp": 8},
     # TensorRT-LLM
     TRT + "--tp_size 8": {"tp": 8},
     TRT + "--port=8888 --trust_remote_code --backend=pytorch --max_seq_len=9300 "
@@ -194,9 +208,8 @@ def test_the_table_is_long_and_names_every_engine():
         ("text-generation-launcher --model-id m", "is no engine"),
         ("vllm bench serve --model m --request-rate 10", "is a client"),
         ("python3 -m sglang_router.launch_router --policy x", "is no engine"),
-        (TRT + "--enable_attention_dp=$DP", "neither true nor false"),
+        (TRT + "--enable_attention_dp=perhaps", "neither true nor false"),
         (VLLM + "-tp 8 --compilation-config '{", "close every quotation mark"),
-        (VLLM + "-tp $TP", "variable of a shell"),
         (VLLM + "--max-num 8", "--max-num-seqs"),
         (VLLM + "--config missing.yaml", "missing.yaml: cannot be read"),
         (VLLM + "--quantization fp7", "'fp7' is not modelled"),
@@ -208,6 +221,58 @@ def test_what_cannot_be_read_is_refused_by_name(command, words):
     with pytest.raises(ValueError, match="flags:") as caught:
         read(command)
     assert words in str(caught.value)
+
+
+def test_a_script_that_writes_its_settings_is_read_with_them():
+    script = (
+        "CONF=extra.yml; CONC=64\n# the server's settings\ncat > $CONF << EOF\n"
+        "enable_attention_dp: true\nkv_cache_config:\n    dtype: fp8\n"
+        "    free_gpu_memory_fraction: 0.85\nmax_batch_size: $CONC\nEOF\n"
+        "cat << 'END' >> extra.yml\nattention_dp_config:\n    enable_balance: true\nEND\n"
+        "mpirun -n 1 trtllm-serve m --tp_size=8 --ep_size=8 \\\n"
+        "  --extra_llm_api_options=$CONF > log 2>&1 &\n"
+    )
+    got = read(script)
+    assert _said(got) == {"dp": 8, "ep": 8, "b": 64, "kv": 1}
+    assert (got.model, got.free_fraction) == ("m", 0.85)
+    assert "--attention-dp-config.enable-balance" in got.notes[-1]
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        (
+            'CMD="python3 -m sglang.launch_server --model-path m --port 1"\n'
+            'CMD+=" --tp 8 --ep-size 4"\nCMD+=" --max-running-requests 256"\n$CMD > log &',
+            {"tp": 8, "ep": 4, "b": 256},
+        ),
+        (
+            'CMD=(\n  vllm serve m\n  # a note on what\'s below\n  "${MORE[@]}"\n'
+            '  -tp 8\n)\nprintf "%q " "${CMD[@]}"',
+            {"tp": 8},
+        ),
+        (
+            "args=$(echo -m sglang.launch_server --model-path m --nccl-init $HEAD:$PORT \\\n"
+            "  --nnodes 2 --node-rank $RANK --tp 16 --dp 2 --enable-dp-attention\n)\nargs=($args)",
+            {"tp": 8, "dp": 2},
+        ),
+        ("vllm serve serve m -tp 8", {"tp": 8}),
+        ("docker run -d vllm/vllm-openai:v1 --model m -tp 2 ${VLLM_ARGS:-}", {"tp": 2}),
+    ],
+)
+def test_commands_in_scripts(script, said):
+    got = read(script)
+    assert _said(got) == said
+    assert got.model == "m"
+    assert "time: ;" not in " ".join(got.notes)
+
+
+def test_what_a_reader_fills_in_counts_as_not_given():
+    got = read(VLLM + "-tp $TP --max-num-seqs <concurrency> --kv-cache-dtype {dtype} -ep")
+    assert _said(got) == {}
+    assert "-tp $TP, --max-num-seqs <concurrency>, --kv-cache-dtype {dtype};" in got.notes[-1]
+    got = read(TRT + "--tp_size=$TP --enable_attention_dp=$DP")
+    assert "--tp-size $TP, --enable-attention-dp $DP;" in got.notes[-1]
 
 
 def test_flags_are_sorted_by_what_they_can_change():
@@ -260,7 +325,8 @@ def test_the_settings_of_tensorrt_llm_win_over_the_line(tmp_path):
     )
     got = read(f"{TRT} --tp_size 8 --ep_size 8 --max_batch_size 8 --extra_llm_api_options {path}")
     assert _said(got) == {"dp": 8, "ep": 8, "b": 64, "kv": 1}
-    assert "--kv-cache-config.free-gpu-memory-fraction" in got.notes[-1]
+    assert got.free_fraction == 0.85
+    assert "--cuda-graph-config.enable-padding" in got.notes[-1]
 
 
 @pytest.mark.parametrize(

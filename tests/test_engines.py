@@ -108,7 +108,10 @@ def test_mistakes_are_all_named(flags, words):
 
 def test_what_the_engines_mean_differently_is_said():
     assert "ep=16 here" in read("vllm serve m -tp 8 -dp 2 --enable-expert-parallel").notes[0]
-    assert "tp=2 x kvp=4" in read("vllm serve m -tp 8 -dcp 4").notes[0]
+    gathered = read("vllm serve m -tp 8 -dcp 4")
+    assert "tp=2 x kvp=4" in gathered.notes[0]
+    assert gathered.gathers_queries
+    assert not read("vllm serve m -tp 8").gathers_queries
     assert "separate replicas" in read("sglang --tp 8 --dp 2").notes[0]
     assert "tp=4 x dp=2" in read("sglang --tp 8 --dp 2 --enable-dp-attention").notes[0]
     assert "dense" in read("vllm serve m -tp 8 --enable-expert-parallel", is_moe=False).notes[0]
@@ -130,6 +133,7 @@ def test_written_flags_read_back_as_the_same_design(engine):
                 dp=dp,
                 pp=pp,
                 kvp=kvp,
+                gathers_queries=kvp > 1,
                 ep=ep,
                 batch=32.0,
                 usable_fraction=0.9,
@@ -143,17 +147,23 @@ def test_written_flags_read_back_as_the_same_design(engine):
             share = "usable_fraction" if engine == "vllm" else "static_fraction"
             same = all(
                 getattr(got, name) == getattr(design, name)
-                for name in ("tp", "dp", "pp", "kvp", "ep", "batch", share, "bytes_kv")
+                for name in (
+                    *("tp", "dp", "pp", "kvp", "gathers_queries", "ep", "batch", share),
+                    "bytes_kv",
+                )
             )
-            assert same == (not written.notes)
+            assert same
+            assert not written.notes
             assert got.gpus == design.gpus
             assert got.weights == "fp8"
             assert got.context == 4096
-            assert same or (engine == "sglang" and kvp > 1)
 
 
 def test_what_cannot_be_written_is_said():
     assert "ep=4 cannot be written" in write(Deployment(tp=8.0, ep=4.0), "vllm").notes[0]
-    assert "kvp=2 cannot be written" in write(Deployment(tp=4.0, kvp=2.0), "sglang").notes[0]
-    assert "ring" in write(Deployment(tp=4.0, kvp=2.0, kv_mode=2.0), "vllm").notes[0]
+    for engine in ("vllm", "sglang"):
+        copied = Deployment(tp=4.0, kvp=2.0)
+        assert "has no copies of attention's weights" in write(copied, engine).notes[0]
+        ring = Deployment(tp=4.0, kvp=2.0, kv_mode=2.0)
+        assert "has no ring of queries" in write(ring, engine).notes[0]
     assert "replicas" in write(Deployment(dp=2.0), "vllm", is_moe=False).notes[0]

@@ -95,7 +95,7 @@ def phase_dtypes(dtypes):
 CASES = cases()
 
 
-def oracle_terms(designs, convention, dtypes):
+def oracle_terms(designs, convention, dtypes, gathers=False):
     """The oracle's dicts, turned into arrays by name."""
     n = DESIGNS
     models, hardware, partitions, workloads, numbers, gpus = designs
@@ -105,7 +105,7 @@ def oracle_terms(designs, convention, dtypes):
         for *records, g in zip(
             rows(models, n),
             rows(hardware, n),
-            rows(partitions, n),
+            rows(partitions, n, gathers_queries=gathers),
             rows(workloads, n, **dtypes),
             rows(numbers, n, **static),
             itertools.repeat(None, n) if gpus is None else gpus.tolist(),
@@ -137,6 +137,15 @@ def test_every_term_agrees_with_the_oracle(seed, convention, dtypes, given):
     step = jax.jit(decode_step)(*records(designs, convention, dtypes))
     expected = oracle_terms(designs, convention, dtypes)
     assert not disagreements(step, expected)
+
+
+@pytest.mark.parametrize("at", [0, 2, 5, 9])
+def test_gathered_queries_agree_with_the_oracle(at):
+    """vLLM's decode context parallelism: KV ranks share attention's weights and the vocabulary."""
+    seed, convention, dtypes, given = CASES[at].values
+    designs = random_designs(seed, convention, given, DESIGNS)
+    step = jax.jit(decode_step)(*records(designs, convention, dtypes, gathers=True))
+    assert not disagreements(step, oracle_terms(designs, convention, dtypes, gathers=True))
 
 
 def test_vmap_agrees_with_the_oracle():
@@ -207,7 +216,7 @@ def test_search_agrees_with_loops(convention):
     axes = make_axes({"context": CONTEXTS, "model": range(n), **DEGREES})
     found = search(Records(model, hardware, partition, workload), axes, convention)
 
-    hw, p = first_row(drawn.hardware), first_row(drawn.partition)
+    hw, p = first_row(drawn.hardware), first_row(drawn.partition, gathers_queries=False)
     w = first_row(drawn.workload, **dtypes)
     models = list(rows(drawn.model, n))
     for i, j in np.ndindex(len(CONTEXTS), n):

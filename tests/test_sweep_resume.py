@@ -120,6 +120,9 @@ def test_the_result_is_labelled(finished):
         assert not np.isnan(data.tp.values[~has_none]).any()
         units = {name: data[name].attrs["units"] for name in ("tpot", "score", "hbm_bw", "context")}
         assert units == {"tpot": "s", "score": "tokens/s/GPU", "hbm_bw": "B/s", "context": "tokens"}
+        named = (data[name] for name in data.variables if data[name].dtype.kind == "f")
+        assert all(array.attrs["long_name"] for array in named)
+        assert data.hbm_bw.attrs["long_name"] == "HBM bandwidth"
     heads = [
         (whole / f"{name}.csv").read_text().splitlines()[0].split(",")
         for name in ("winners", "top")

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -597,7 +598,7 @@ def test_which_kernels_multiply_the_experts(change, name):
 def test_experts_as_their_kernels_hold_them():
     """By hand: width 2,880 is 45 tiles of 64, 22.5 of 128, 11.25 of 256; so is the hidden size."""
     sizes = {
-        "triton": 0.53125,
+        "triton": 0.53125 * (3072 / 2880),
         "marlin": 0.53125 * (3072 / 2880) * (2944 / 2880),
         "flashinfer": 0.53125 * (3072 / 2880) ** 2,
     }
@@ -612,13 +613,13 @@ def test_experts_as_their_kernels_hold_them():
 
 
 def test_launches_of_the_experts():
-    """By hand: 50 us in each of 24 layers, less the padding of four experts and the router."""
+    """By hand: 50 us in each of 24 layers, less Marlin's padding of four experts and the router."""
     slow, fast = (
         predict([read_case({**OSS, "expert_kernels": name})])[0].value
         for name in ("triton", "marlin")
     )
     gpu = hardware_entry("h100").spec
-    padding = 0.53125 * ((3072 / 2880) * (2944 / 2880) - 1)
+    padding = 0.53125 * (3072 / 2880) * (2944 / 2880 - 1)
     read = 24 * (4 * 3 * 2880 + 32) * 2880 * padding / (gpu.hbm_bw * gpu.eff_weight_read)
     assert slow - fast == pytest.approx(1e3 * (24 * 50e-6 - read), rel=1e-6)
 
@@ -753,6 +754,35 @@ def test_mistakes_of_a_file(tmp_path, text, wanted):
     with pytest.raises(ValueError, match=r".+\.json") as caught:
         read_json(path)
     assert all(line in str(caught.value) for line in wanted)
+
+
+def test_one_bad_record_is_one_skipped_record(tmp_path):
+    path = tmp_path / "some.json"
+    odd = [{"id": "x"}, 3, {**EXAMPLE, "id": "y", "value": -1}, {**EXAMPLE, "id": "z", "tp": "a"}]
+    path.write_text(json.dumps([*odd, EXAMPLE]))
+    rows = validate(read_json(path)).records
+    assert [row["id"] for row in rows] == ["x", "record 2", "y", "z", "mine-1"]
+    told = [row.get("skipped_because", "") for row in rows]
+    for text, words in zip(told, ("category is missing", "not an object", "is not a time", "tp is"),
+                           strict=False):  # fmt: skip
+        assert words in text
+    assert "predicted" in rows[-1]
+
+
+def test_a_config_json_is_a_model(tmp_path):
+    """By file and by folder, as by name; a broken one is a skipped record."""
+    config = Path(__file__).parent / "data" / "hf_configs" / "llama-3.1-70b.json"
+    (tmp_path / "config.json").write_text(config.read_text())
+    broken = tmp_path / "broken.json"
+    broken.write_text("{}")
+    (tmp_path / "empty").mkdir()
+    files = ("config.json", "", "broken.json", "empty")
+    names = ("llama-3.1-70b", *(str(tmp_path / name) for name in files))
+    found = validate([{**EXAMPLE, "id": name, "model": name} for name in names]).records
+    values = [row.get("predicted") for row in found]
+    assert values[0] == pytest.approx(values[1]) == pytest.approx(values[2])
+    assert "broken.json" in found[3]["skipped_because"]
+    assert "empty" in found[4]["skipped_because"]
 
 
 def test_cli_mistakes_end_with_exit_code_2(tmp_path):

@@ -86,8 +86,9 @@ def command(measured: Path, names: str | None, format_: str, out: Path | None) -
     r"""Fit efficiencies and overheads to your own measurements.
 
     MEASURED is a CSV with the columns model, hardware, tp, batch (sequences per attention replica),
-    context and tpot_ms; and where they apply pp, dp, ep, kvp, isl, osl, weights, kv, engine. Every
-    constant gets its 95 % interval, and a note if the measurements do not determine it.
+    context (or isl and osl) and tpot_ms; and where they apply pp, dp, ep, kvp, isl, osl, weights,
+    kv, engine. A row that cannot be predicted is left out, with the reason. Every constant gets its
+    95 % interval, and a note if the measurements do not determine it.
 
     \b
     Examples:

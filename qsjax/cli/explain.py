@@ -4,19 +4,19 @@ import dataclasses
 import json
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
 from qsjax import catalog, engines
 from qsjax.catalog import lookup
 from qsjax.cli import explained, figures, options, serving_options, session
-from qsjax.cost.laws.memory import reserve_bytes, usable_bytes, weights_bytes
-from qsjax.cost.laws.sharding import layout
+from qsjax.cost.laws.memory import reserve_bytes, usable_bytes
 from qsjax.cost.metrics import Economy, costs, elasticities
 from qsjax.engines import Deployment, WrittenEngine
-from qsjax.engines.memory import static_base
-from qsjax.engines.precision import about_name, broken_blocks, weights_of
+from qsjax.engines.held import held
+from qsjax.engines.memory import static_base, visible_bytes
+from qsjax.engines.precision import REFUSING, about_name, broken_blocks, weights_of
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.output import files, folder
@@ -28,13 +28,11 @@ from qsjax.records.specs import (
     CONVENTIONS,
     DEGREES,
     KV_MODES,
-    Convention,
     HardwareSpec,
     ModelSpec,
     Partition,
     Workload,
 )
-from qsjax.records.units import GIB
 
 CONTEXT = 8192.0  # where neither a flag nor the engine says one
 # The field of `Deployment` in which each engine's share of the memory stands.
@@ -77,70 +75,38 @@ def _deployment(words: tuple[str, ...], flags: dict[str, Any], is_moe: bool) -> 
     return dataclasses.replace(read, **{n: v for n, v in own.items() if v is not None})
 
 
-def _of_split(
-    spec: ModelSpec, partition: Partition, work: Workload, convention: str, is_vllm: bool
-) -> tuple[str, ...]:
-    """What vLLM's context parallelism saves: it splits all weights over tp times kvp.
+class Own(NamedTuple):
+    """What engines' shares of the memory hold besides the weights and cache of the laws [B].
 
-    Source: https://github.com/vllm-project/recipes/blob/main/moonshotai/Kimi-K2-Think.md, whose
-    logs leave 46.80 GiB for the cache at TP 8 with and without DCP 8.
+    Attributes:
+        beside: weights.
+        kept: vLLM's own buffers, in its share.
+        visible: what vLLM's share is one of.
+        ranks: GPUs of the design.
     """
-    ranks = scalar(partition.kvp)
-    if ranks <= 1 or not is_vllm:
-        return ()
-    whole = dataclasses.replace(partition, tp=scalar(partition.tp) * ranks, kvp=1.0)
-    here, there = (
-        scalar(on_host(_weights)(spec, one, work, CONVENTIONS[convention]))
-        for one in (partition, whole)
-    )
-    return (
-        f"vLLM splits attention and vocabulary over all {scalar(whole.tp):g} ranks of tensor "
-        f"parallelism also under context parallelism: it holds {there / GIB:,.1f} GiB of weights "
-        f"on a GPU, not the {here / GIB:,.1f} GiB that are counted here, so more cache fits and a "
-        "step reads less",
-    )
+
+    beside: float
+    kept: float
+    visible: float
+    ranks: float
 
 
-def _weights(spec: ModelSpec, part: Partition, work: Workload, rules: Convention) -> Any:
-    return weights_bytes(spec, part, work, layout(spec, part, rules))
-
-
-def _ranks(deployment: Deployment) -> float:
-    return deployment.gpus / deployment.replicas
-
-
-def _shares(records: Records, own: HardwareSpec, ranks: float) -> dict[str, float | None]:
-    """The memory of a design as each engine's share; None where it would be above 1.
-
-    Args:
-        records: the design.
-        own: its accelerator, with the reserve that vLLM's share includes.
-        ranks: its GPUs.
-    """
-    # On the host: nothing is compiled for two numbers.
-    room = scalar(on_host(usable_bytes)(records.model, records.hardware))
-    capacity, kept = scalar(own.hbm_bytes), scalar(on_host(reserve_bytes)(records.model, own))
+def _shares(records: Records, own: Own) -> dict[str, float | None]:
+    """The memory of a design as each engine's share; None where it would be above 1."""
+    # On the host: nothing is compiled for a number.
+    room = scalar(on_host(usable_bytes)(records.model, records.hardware)) + own.beside
     shares = {
-        "usable_fraction": (room + kept) / capacity,
-        "static_fraction": room / static_base(capacity, ranks),
+        "usable_fraction": (room + own.kept) / own.visible,
+        "static_fraction": room / static_base(scalar(records.hardware.hbm_bytes), own.ranks),
     }
     return {name: share if share <= 1 else None for name, share in shares.items()}
 
 
 def _inputs(
-    deployment: Deployment, hardware: HardwareSpec, work: Workload, flags: dict[str, Any]
-) -> tuple[Partition, HardwareSpec, Workload]:
+    deployment: Deployment, work: Workload, flags: dict[str, Any]
+) -> tuple[Partition, Workload]:
     """The records of a deployment; what its flags leave open is the catalogue's or a default."""
     degrees = {name: getattr(deployment, name) for name in (*DEGREES, "kv_mode")}
-    if deployment.usable_fraction is not None:
-        hardware = dataclasses.replace(hardware, usable_fraction=deployment.usable_fraction)
-    if deployment.static_fraction is not None:
-        # SGLang's share holds weights and cache alone: its buffers are what the share leaves.
-        capacity = scalar(hardware.hbm_bytes)
-        room = deployment.static_fraction * static_base(capacity, _ranks(deployment))
-        hardware = dataclasses.replace(
-            hardware, usable_fraction=room / capacity, reserve_bytes=0.0, moe_reserve_bytes=0.0
-        )
     context = serving_options.contexts_of(flags, (deployment.context or CONTEXT,))
     if deployment.context is not None and max(context) > deployment.context:
         raise ValueError(
@@ -153,18 +119,36 @@ def _inputs(
         changes["kv_block"] = deployment.kv_block
     if deployment.bytes_kv is not None and flags["kv"] is None:
         changes["bytes_kv"] = deployment.bytes_kv
-    return Partition(**degrees), hardware, dataclasses.replace(work, **changes)
+    partition = Partition(**degrees, gathers_queries=deployment.gathers_queries)
+    return partition, dataclasses.replace(work, **changes)
 
 
-def _case_flags(
-    case: Case, deployment: Deployment, own: HardwareSpec, is_moe: bool
-) -> dict[str, Any]:
+def _held(
+    deployment: Deployment,
+    entry: catalog.ModelEntry,
+    partition: Partition,
+    work: Workload,
+    flags: dict[str, Any],
+) -> tuple[ModelSpec, HardwareSpec, Workload, Own, tuple[str, ...]]:
+    """The records as the engine of the command line holds them; without one as they are."""
+    hardware = catalog.hardware_entry(flags["hardware"])
+    capacity, ranks = scalar(hardware.spec.hbm_bytes), deployment.gpus / deployment.replicas
+    if deployment.engine is None:
+        kept = scalar(on_host(reserve_bytes)(entry.spec, hardware.spec))
+        return entry.spec, hardware.spec, work, Own(0.0, kept, capacity, ranks), ()
+    is_given = deployment.bytes_kv is not None or flags["kv"] is not None
+    found = held(deployment, entry, hardware, partition, work, is_cache_given=is_given)
+    own = Own(found.beside, found.kept, visible_bytes(capacity), ranks)
+    return found.model, found.hardware, found.workload, own, found.notes
+
+
+def _case_flags(case: Case, deployment: Deployment, own: Own, is_moe: bool) -> dict[str, Any]:
     """A design as flags of both engines."""
     records = case.records
     degrees: dict[str, Any] = {
         name: scalar(getattr(records.partition, name)) for name in (*DEGREES, "kv_mode")
     }
-    degrees |= _shares(records, own, _ranks(deployment))
+    degrees |= _shares(records, own)
     design = dataclasses.replace(
         deployment,
         **degrees,
@@ -185,7 +169,7 @@ def _case_flags(
 def _record(
     both: tuple[Explanation, Explanation],
     deployment: Deployment,
-    own: HardwareSpec,
+    own: Own,
     is_moe: bool,
     economy: Economy,
     requests: tuple[float, float] | None,
@@ -217,6 +201,25 @@ def _record(
         rates = float(step.tpot), float(step.tokens_per_s_per_gpu)
         record["prefill"] = dataclasses.asdict(companion(chosen.stated.records, *rates, *requests))
     return record
+
+
+def _refuse(record: dict[str, Any], found: Explanation, deployment: Deployment, block: int) -> None:
+    """Say of every design whether engines refuse its split; a stated one of theirs does not run."""
+    for name in ("stated", "best", "best_as_fast"):
+        case: Case | None = getattr(found, name)
+        if case is None:
+            continue
+        broken = broken_blocks(case.records.model, case.records.partition, block)
+        for text in broken:
+            if name == "stated" and deployment.engine in REFUSING:
+                lacks = {"reason": "the engine refuses the split", "missing": 0.0, "text": text}
+                record[name]["shortcomings"].append(lacks)
+                record[name]["is_feasible"] = False
+            elif name == "stated":
+                record["notes"].insert(0, text)
+            else:
+                for engine in _ENGINES:
+                    record[name]["engine_flags"][engine]["notes"].append(text)
 
 
 def _drawings(record: dict[str, Any], hardware: HardwareSpec, title: str) -> dict[str, Any]:
@@ -288,12 +291,11 @@ def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> None:
     deployment = dataclasses.replace(deployment, notes=notes, weights=dtype)
     weights = {"weights": flags["weights"] or dtype}
     work = serving_options.workload_of(name, flags | weights)
-    own = catalog.hardware(flags["hardware"])
-    partition, hardware, work = _inputs(deployment, own, work, flags)
-    about = _of_split(spec, partition, work, flags["convention"], bool(engine_flags))
-    if is_moe == (scalar(spec.experts) > 1) and not (flags["weights"] or dtype):  # no twin
-        about = (*broken_blocks(spec, partition, entry.weight_block), *about)
-    deployment = dataclasses.replace(deployment, notes=(*about, *deployment.notes))
+    partition, work = _inputs(deployment, work, flags)
+    spec, hardware, work, own, held_notes = _held(deployment, entry, partition, work, flags)
+    deployment = dataclasses.replace(deployment, notes=(*held_notes, *deployment.notes))
+    # A twin, or other weights, have no blocks.
+    block = entry.weight_block if q is None and not (flags["weights"] or dtype) else 0
     economy = serving_options.economy_from(hardware, flags)
     session.note_contexts(name, [scalar(work.context)])
     both = explain_both(spec, hardware, partition, work, flags["convention"], q)
@@ -302,6 +304,7 @@ def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> None:
     record = {"model": model, "is_moe": is_moe, "hardware": flags["hardware"]}
     record["context"] = work.context
     record |= _record(both, deployment, own, is_moe, economy, requests)
+    _refuse(record, both[0], deployment, block)
     title += f", context {work.context:,.0f}"
     if flags["format_"] == "table":
         explained.show(record, title)

@@ -7,6 +7,7 @@ import click
 from qsjax import catalog
 from qsjax.cli import options
 from qsjax.cost.laws import params
+from qsjax.engines.held import cache_bytes_per_token
 from qsjax.numerics.safe import scalar
 from qsjax.output import files
 from qsjax.records.units import KIB
@@ -14,7 +15,7 @@ from qsjax.records.units import KIB
 
 def _row(entry: catalog.ModelEntry) -> dict[str, Any]:
     total, active = float(params.total_params(entry.spec)), float(params.active_params(entry.spec))
-    elements = float(params.kv_elements_per_token(entry.spec))
+    cache = cache_bytes_per_token(entry.spec)
     return {
         "name": entry.name,
         "title": entry.title,
@@ -25,8 +26,8 @@ def _row(entry: catalog.ModelEntry) -> dict[str, Any]:
         "experts": scalar(entry.spec.experts),
         "top_k": scalar(entry.spec.top_k),
         "s": float(params.sparsity(entry.spec)),
-        "kv_bytes_per_token_bf16": 2.0 * elements,
-        "kv_bytes_per_token_fp8": elements,
+        "kv_bytes_per_token_bf16": cache["bf16"],
+        "kv_bytes_per_token_fp8": cache["fp8"],
         "weight_dtype": entry.weight_dtype,
         "multiply_dtype": entry.multiply_dtype or entry.weight_dtype,
         "max_context": entry.max_context or None,

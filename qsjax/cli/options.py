@@ -11,21 +11,13 @@ from typing import Any, TypeVar
 import click
 
 from qsjax import catalog
-from qsjax.catalog.quantisation import STORED
 from qsjax.cli import printing
 from qsjax.output import files
+from qsjax.records.precision import STORED
 from qsjax.records.specs import CONVENTIONS, DEGREES
-from qsjax.records.units import KIB, MIB
+from qsjax.records.conversion import number_of_text
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-_SUFFIXES = {"k": KIB, "m": MIB}
-
-
-def _number(text: str) -> float:
-    suffix = text[-1:].lower()
-    scale = _SUFFIXES.get(suffix, 1.0)
-    return float(text[:-1] if suffix in _SUFFIXES else text) * scale
 
 
 class Numbers(click.ParamType[list[float]]):
@@ -43,7 +35,7 @@ class Numbers(click.ParamType[list[float]]):
         if not isinstance(value, str):
             return list(value)
         try:
-            numbers = [_number(part) for part in value.split(",")] if value.strip() else []
+            numbers = [number_of_text(part) for part in value.split(",")] if value.strip() else []
         except ValueError:
             self.fail(f"{value!r} is not a list of numbers; write for example 1,2,4 or 1k,128k,1M")
         if not numbers:
@@ -153,6 +145,11 @@ axis_options = options(
     *(
         click.option(f"--{name}", type=Numbers(whole=True), help=f"Values of the axis {name}.")
         for name in DEGREES
+    ),
+    click.option(
+        "--replicas",
+        type=Numbers(whole=True),
+        help="Independent copies of the deployment.  [default: as many as the GPUs have room for]",
     ),
     click.option(
         "--kv-mode", help="KV parallelism: comma-separated none, kvp (Helix), cp (pass-Q)."

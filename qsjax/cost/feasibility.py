@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from qsjax.cost.laws import memory
-from qsjax.cost.laws.sharding import Layout
+from qsjax.cost.laws.sharding import Layout, weight_ranks
 from qsjax.numerics.safe import at_least
 from qsjax.records.specs import (
     KV_CP,
@@ -104,7 +104,7 @@ def broken_rules(
     broken = {
         "weights do not fit": ~fits,
         "no sequence fits": fits & (cap.max_batch < 1),
-        "tp does not divide the query heads": ~_divides(part.tp, model.heads),
+        "tp does not divide the query heads": ~_divides(weight_ranks(part), model.heads),
         "ep exceeds or does not divide the experts": ~_divides(ep, pool),
         "ep does not divide the stage": ~_divides(expert_ranks, lay.stage_gpus),
         "pp exceeds the layers": jnp.asarray(part.pp) > model.layers,

@@ -85,6 +85,8 @@ def _ring(
 ) -> collectives.Cost:
     """Context parallelism of one prompt in one stage: keys and values, or queries, go round [s]."""
     model, hardware, part, work, conv, _ = ctx
+    if part.gathers_queries:  # every rank has the keys and values of its heads
+        return collectives.Cost(jnp.zeros(()), jnp.zeros(()))
     kvp, latent = jnp.asarray(part.kvp), jnp.asarray(model.kv_latent)
     ranks = collectives.group(kvp, part.tp, hardware, conv)
     share = jnp.asarray(prompt) * work.bytes_act * (kvp - 1.0) / kvp
@@ -114,10 +116,12 @@ def _phases(
     """Arithmetic and HBM time of each phase [s]; `load` is that of the busiest expert rank."""
     model, hardware, part, work, conv, lay = ctx
     ranks, shards = jnp.asarray(part.kvp), jnp.asarray(part.tp) * part.pp * part.kvp
+    # Ranks that share the weights project all tokens of a prompt, each to its own heads.
+    own = jnp.ones(()) if part.gathers_queries else ranks
     peak = compute.peak_flops(hardware, work.attn_dtype, conv) * hardware.eff_attention
     arithmetic = Phases(
         attention=tokens * attention_flops_per_token(model, prompt) / (shards * peak),
-        projection=tokens * rate.compute.projection / ranks,
+        projection=tokens * rate.compute.projection / own,
         ffn=tokens * (load * rate.compute_routed + rate.compute.ffn),
         head=prompts * rate.compute.head,
     )
@@ -130,7 +134,7 @@ def _phases(
     cache = prompts * written / (jnp.asarray(hardware.hbm_bw) * hardware.eff_kv_read)
     hbm = Phases(
         attention=cache + tokens * act.attention / ranks,
-        projection=weights.projection + tokens * act.projection / ranks,
+        projection=weights.projection + tokens * act.projection / own,
         ffn=weights.ffn + coverage * rate.pool + tokens * act.ffn,
         head=weights.head + prompts * act.head,
     )

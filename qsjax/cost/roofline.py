@@ -11,7 +11,7 @@ from qsjax.cost.decode import StepCost, decode_step
 from qsjax.cost.feasibility import Capacity
 from qsjax.cost.laws import memory, params
 from qsjax.cost.laws.compute import attention_flops, peak_flops
-from qsjax.cost.laws.sharding import layout
+from qsjax.cost.laws.sharding import layout, weight_ranks
 from qsjax.cost.ledger import time_ledger
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import safe_divide
@@ -28,6 +28,7 @@ def weight_terms(records: Records, convention: Convention) -> dict[str, jax.Arra
     ffn, head = jnp.asarray(work.bytes_ffn_weight), jnp.asarray(work.bytes_head_weight)
     always = params.shared_params(model), params.dense_ffn_params(model)
     routed = params.pool_params(model) * (lay.expert_copies / lay.expert_memory_shards)
+    split = weight_ranks(part)
     return {
         "weights: attention": jnp.asarray(work.bytes_attn_weight)
         * memory.attention_weights_per_gpu(model, part, lay),
@@ -35,7 +36,7 @@ def weight_terms(records: Records, convention: Convention) -> dict[str, jax.Arra
         "weights: shared experts": ffn * always[0] / (lay.ffn_tp * pp),
         "weights: dense FFN": ffn * always[1] / (lay.ffn_tp * pp),
         "weights: router": ffn * params.router_params(model) / pp,
-        "weights: embedding and head": head * params.head_params(model) * copies / part.tp,
+        "weights: embedding and head": head * params.head_params(model) * copies / split,
         "weights: norms": head * params.norm_params(model) / pp,
     }
 

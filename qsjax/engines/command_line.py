@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal, NamedTuple
 
@@ -20,34 +20,75 @@ _IMAGE = re.compile(
     r"^(?=.*/)(?:.*/)?[\w.-]*?(vllm|sglang|tensorrt-llm|trtllm)[^/:]*(/[\w.-]+)?([:@][^/]*)?$"
 )
 _BEFORE_NO_IMAGE = ("-v", "--volume", "-e", "--env", "--name", "--mount", "-w", "--network")
-_END = re.compile(r"(\d?>>?.*|&>.*|\|\|?|&&?|;|#.*)$")  # what the shell does after the program
+_END = re.compile(r"(\d?>>?.*|&>.*|\|\|?|&&?|;|\)|#.*)$")  # what the shell does after the program
+
+
+# `cat > FILE << EOF`, in any order
+_HERE = re.compile(
+    r"^(?P<line>[^\n]*)<<-?\s*(?P<q>['\"]?)(?P<end>\w+)(?P=q)(?P<rest>[^\n]*)\n(?P<text>.*?)\n"
+    r"[ \t]*(?P=end)[ \t]*(?:\n|$)",
+    re.DOTALL | re.MULTILINE,
+)
+_WRITTEN = re.compile(r"(?:>>?|\btee(?: -a)?)\s*['\"]?([^\s|;&<>'\"]+)")
 
 
 class Command(NamedTuple):
-    """One command: the engine of its program, None without one, and the words after that."""
+    """One command: the engine of its program, None without one, and the words after that.
+
+    `files` are the settings that the same script writes, by path.
+    """
 
     engine: Engine | None
     words: list[str]
+    files: Mapping[str, str]
 
 
 def _shell(line: str) -> list[str]:
+    lines = [one for one in line.splitlines() if not one.lstrip().startswith("#")]
+    joined = re.sub(r"\\[ \t]*(\n|$)", " ", "\n".join(lines))
     try:
-        return shlex.split(line.replace("\\\n", " "))
+        return shlex.split(joined)
     except ValueError as error:
         raise ValueError(f"flags:\n  {error} in {line!r}; close every quotation mark") from None
 
 
-def _words(flags: str | Sequence[str]) -> list[str]:
-    words = [flags] if isinstance(flags, str) else list(flags)
-    if len(words) == 1:  # a whole command line, quoted in the shell
-        words = _shell(words[0])
+def _files(text: str) -> tuple[str, list[tuple[str, str]]]:
+    """A script without the files that it writes in place, and those: path and what is appended."""
+    found = [
+        (path[1], here["text"])
+        for here in _HERE.finditer(text)
+        if (path := _WRITTEN.search(f"{here['line']} {here['rest']}"))
+    ]
+    return _HERE.sub("\n", text), found
+
+
+def _words(words: list[str]) -> list[str]:
     # `bash -c "vllm serve ..."`
     quoted = [
         word for word in words if re.search(r"\S*(vllm|sglang|trtllm)\S*\s.*\s-", word, re.DOTALL)
     ]
     if quoted and not quoted[0].startswith("-"):
-        words = _shell(quoted[0])
+        # `CMD="vllm serve ..."`, `CMD+=" ..."`
+        name = re.match(r"\w+(?==)", quoted[0])
+        more = [word for word in words if name and word.startswith(f"{name[0]}+=")]
+        words = [
+            *words[: words.index(quoted[0])],
+            *_shell(" ".join([quoted[0], *(word.split("=", 1)[1] for word in more)])),
+        ]
     return [word for word in words if word.strip() and word != "\\"]
+
+
+def _expanded(words: list[str], before: list[str]) -> list[str]:
+    """The words with the variables that stand in front of the program, and with stated defaults."""
+    values = dict(word.split("=", 1) for word in before if re.match(r"[A-Za-z_]\w*=", word))
+    values = {name: value.rstrip(";") for name, value in values.items()}
+
+    def value(found: re.Match[str]) -> str:
+        name, default = found[1] or found[3], found[2]
+        return values.get(name) or (found[0] if default is None else default)
+
+    full = [re.sub(r"\$(?:\{(\w+)(?::?-([^{}]*))?\}|(\w+))", value, word) for word in words]
+    return [word for word in full if word]
 
 
 def _module(word: str) -> Engine | None:
@@ -68,7 +109,7 @@ def _start(words: list[str]) -> tuple[Engine | None, int]:
             return module, at + 2
         # A path may be a model's or an option's: a program stands in front of `serve`, or first.
         if program and (after == "serve" or word.endswith("trtllm-serve")):
-            return program, at + 1 + (after == "serve")
+            return program, at + 1 + (after == "serve") + (words[at + 1 : at + 3] == ["serve"] * 2)
         if word.endswith(".py") and _module(word):
             return _module(word), at + 1
     for at, word in enumerate(words):
@@ -91,9 +132,14 @@ def split(flags: str | Sequence[str]) -> Command:
         ValueError: the program is none of an engine that is read.
 
     >>> split("VLLM_USE_V1=1 vllm serve m -tp 8 > log")
-    Command(engine='vllm', words=['m', '-tp', '8'])
+    Command(engine='vllm', words=['m', '-tp', '8'], files={})
     """
-    words = _words(flags)
+    words: list[str] = [flags] if isinstance(flags, str) else list(flags)
+    written: list[tuple[str, str]] = []
+    if len(words) == 1:  # a whole command line, quoted in the shell
+        text, written = _files(words[0])
+        words = _shell(text)
+    words = _words(words)
     engine, at = _start(words)
     while engine is None and at < len(words) and re.match(r"[A-Za-z_]\w*=", words[at]):
         at += 1
@@ -113,4 +159,9 @@ def split(flags: str | Sequence[str]) -> Command:
             )
         rest = rest[2:]
     ends = [i for i, word in enumerate(rest) if _END.match(word)]
-    return Command(engine, rest[: ends[0]] if ends else rest)
+    rest = _expanded(rest[: ends[0]] if ends else rest, words[:at])
+    texts: dict[str, str] = {}
+    for path, text in written:
+        name, *lines = _expanded([path, *text.splitlines()], words[:at])
+        texts[name] = "\n".join([texts.get(name, ""), *lines])
+    return Command(engine, rest, texts)

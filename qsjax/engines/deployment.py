@@ -16,16 +16,21 @@ class Deployment:
         dp: attention replicas that share one expert pool.
         kvp: ranks that split a sequence's cache.
         kv_mode: code of `specs.KV_MODES`.
+        gathers_queries: the ranks of `kvp` share the weights, as `Partition` says.
         replicas: separate copies of all this, with nothing between them.
         batch: sequences of an attention replica.
         context: longest context that the engine accepts [tokens].
         usable_fraction: share of the HBM that the engine may fill, its own buffers included.
         static_fraction: share of the free HBM that weights and cache alone may fill.
+        free_fraction: share of the HBM that is free beside the weights that the cache may fill.
+        batched_tokens: tokens of a forward pass that the engine makes room for.
         bytes_kv: bytes of a cache element.
         weights: dtype of the weights, of a model whose own config says none.
         loader: what `--quantization` names; `precision.weights_of` weighs it with the config.
         kv_block: tokens of a cache block.
         model: name or path of the model.
+        engine: whose command line it is.
+        words: the command line itself: variables and flags tell the kernels.
         notes: what the flags mean differently here, one sentence each.
     """
 
@@ -35,16 +40,21 @@ class Deployment:
     dp: float = 1.0
     kvp: float = 1.0
     kv_mode: float = KV_HELIX
+    gathers_queries: bool = False
     replicas: float = 1.0
     batch: float | None = None
     context: float | None = None
     usable_fraction: float | None = None
     static_fraction: float | None = None
+    free_fraction: float | None = None
+    batched_tokens: float | None = None
     bytes_kv: float | None = None
     weights: str | None = None
     loader: str | None = None
     kv_block: float | None = None
     model: str | None = None
+    engine: str | None = None
+    words: str = ""
     notes: tuple[str, ...] = ()
 
     @property

@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from qsjax.engines import settings
@@ -15,7 +15,19 @@ from qsjax.engines.rules import load_flags
 ENGINES: tuple[Engine, ...] = ("vllm", "sglang", "trtllm")
 _MANY = 1_000
 _SWITCHED = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-WHOLE = ("tp_total", "pp", "dp_total", "dcp", "ep", "sequences", "kv_block")
+# What a reader fills in: a variable of a shell without a value, <a number>, {a number}.
+_OPEN = re.compile(r"\$[\w{(]|^<.*>$|^\{.*\}$")
+WHOLE = (
+    "tp_total",
+    "pp",
+    "dp_total",
+    "attention_dp",
+    "dcp",
+    "ep",
+    "sequences",
+    "kv_block",
+    "batched_tokens",
+)
 
 
 class Flag(NamedTuple):
@@ -70,7 +82,7 @@ def engine_of(flags: str | Sequence[str]) -> Engine:
     >>> engine_of("--tp-size 8 --enable-dp-attention")
     'sglang'
     """
-    engine, words = split(flags)
+    engine, words, _ = split(flags)
     if engine:
         return engine
     names = [_name(word) for word in words if word.startswith("-")]
@@ -112,8 +124,6 @@ def _resolve(name: str, engine: Engine) -> tuple[Flag | None, bool]:
 def _number(name: str, flag: str, text: str) -> float | None:
     if name == "context" and text in ("auto", "-1"):
         return None  # the longest that the engine finds room for
-    if "$" in text:
-        raise ValueError(f"{flag}: {text!r} is a variable of a shell; give its value")
     powers = {"k": 1, "m": 2, "g": 3} if name == "context" else {}
     power = powers.get(text[-1:].lower(), 0)
     scale = (1000.0 if text[-1:].islower() else 1024.0) ** power
@@ -121,7 +131,7 @@ def _number(name: str, flag: str, text: str) -> float | None:
         value = float(text[:-1] if power else text) * scale
     except ValueError:
         raise ValueError(f"{flag}: {text!r} is not a number") from None
-    if name in ("usable_fraction", "static_fraction"):
+    if name.endswith("_fraction"):
         if not 0 < value <= 1:
             raise ValueError(f"{flag}: {text} is not a share; give a number above 0, at most 1")
     elif not (value >= 1 and value < float("inf")) or (name in WHOLE and value != int(value)):
@@ -163,7 +173,9 @@ def _take(words: list[str], at: int, most: int) -> list[str]:
 def _note(parsed: Parsed, word: str, flag: Flag, values: list[str], is_off: bool) -> None:
     """Enter one known flag."""
     name = _name(word)
-    if flag.effect != "read":
+    if flag.effect == "read" and flag.quantity != "model" and _OPEN.search(" ".join(values)):
+        parsed.unread.append(f"{name} {' '.join(values)}")
+    elif flag.effect != "read":
         (parsed.ignored if flag.effect == "none" else parsed.unread).append(name)
     elif flag.values == 0:
         given = values[0].lower() if values else "true"
@@ -172,6 +184,8 @@ def _note(parsed: Parsed, word: str, flag: Flag, values: list[str], is_off: bool
         parsed.said[flag.quantity] = not is_off and _SWITCHED.get(given, False)
     elif not values:
         parsed.problems.append(f"{name}: its value is missing")
+    elif flag.quantity == "config":
+        pass  # its flags stand among the words, or why it cannot be read among the problems
     else:
         try:
             parsed.said[flag.quantity] = _value(flag.quantity, name, values[0])
@@ -179,7 +193,7 @@ def _note(parsed: Parsed, word: str, flag: Flag, values: list[str], is_off: bool
             parsed.problems.append(str(error))
 
 
-def _with_settings(words: list[str], engine: Engine) -> list[str]:
+def _with_settings(words: list[str], engine: Engine, files: Mapping[str, str]) -> list[str]:
     """The words, with those of a settings file, which TensorRT-LLM lets win."""
     known = table(engine)
     for at, word in enumerate(words):
@@ -188,9 +202,11 @@ def _with_settings(words: list[str], engine: Engine) -> list[str]:
             inline = word.split("=", 1)[1:]
             path = inline or words[at + 1 : at + 2]
             rest = words[:at] + words[at + 1 + (not inline) :]
+            if path and _OPEN.search(path[0]):
+                return words
             if not path:
                 raise ValueError(f"{word}: its value is missing; give a YAML file")
-            more = settings.read(path[0])
+            more = settings.read(path[0], files.get(path[0]))
             return rest + more if engine == "trtllm" else _after_model(rest, more)
     return words
 
@@ -201,15 +217,15 @@ def _after_model(words: list[str], more: list[str]) -> list[str]:
     return words[:lead] + more + words[lead:]
 
 
-def parse(words: list[str], engine: Engine) -> Parsed:
-    """What the words after the program say.
+def parse(words: list[str], engine: Engine, files: Mapping[str, str] | None = None) -> Parsed:
+    """What the words after the program say; `files` are settings beside those on the disk.
 
     Raises:
         ValueError: with every misspelt flag and bad value.
     """
     parsed = Parsed()
     try:
-        words = _with_settings(words, engine)
+        words = _with_settings(words, engine, files or {})
     except ValueError as error:
         parsed.problems.append(str(error))
     at = 0

@@ -1,6 +1,5 @@
 """What an engine leaves for weights and cache, by the rules of that engine (data/engines.toml)."""
 
-import dataclasses
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +9,9 @@ from qsjax.cost.laws import params
 from qsjax.engines import releases
 from qsjax.engines.operating_point import OperatingPoint
 from qsjax.engines.rules import load_engines
+from qsjax.numerics.numpy_backend import on_host
+from qsjax.numerics.safe import scalar
+from qsjax.records.fields import numbers_of
 from qsjax.records.specs import ModelSpec, Partition
 from qsjax.records.units import GB, GIB
 
@@ -34,7 +36,7 @@ def release_of(record: Mapping[str, Any]) -> str:
 
 
 def _floats(record: ModelSpec | Partition) -> dict[str, float]:
-    return {field.name: float(getattr(record, field.name)) for field in dataclasses.fields(record)}
+    return {name: float(value) for name, value in numbers_of(record).items()}
 
 
 def unquantised_bytes(one: OperatingPoint) -> float:
@@ -49,9 +51,10 @@ def unquantised_bytes(one: OperatingPoint) -> float:
     model, part = _floats(one.model), _floats(one.partition)
     softmax = model["layers"] - model["linear_layers"]
     width = model["kv_latent"] * model["heads"] * (model["qk_nope_dim"] + model["v_head_dim"])
-    router = float(params.router_params(one.model))
+    router = scalar(on_host(params.router_params)(one.model))
     missing = max(0.0, 2.0 - float(one.workload.bytes_ffn_weight))  # type: ignore[arg-type]  # floats of deployment_of
-    return (2.0 * softmax * width / part["tp"] + missing * router) / part["pp"]
+    ranks = part["tp"] * (part["kvp"] if one.partition.gathers_queries else 1.0)
+    return (2.0 * softmax * width / ranks + missing * router) / part["pp"]
 
 
 def forward_bytes(one: OperatingPoint, tokens: float) -> float:
@@ -105,6 +108,19 @@ def _vllm_peak(one: OperatingPoint, found: Facts, room: float, per_token: float)
     return float(max(forward_bytes(one, tokens), logits))
 
 
+def vllm_kept(one: OperatingPoint, found: Facts, weights: float) -> float:
+    """What vLLM's share holds besides weights and cache: context, communicators, peak [B]."""
+    capacity = _total(one, found)[1]
+    stated = found.get("memory_utilisation", load_engines()["vllm"]["utilisation"])
+    room = stated * capacity - _taken(one)
+    return _taken(one) + _vllm_peak(one, found, room - weights, 0.0)
+
+
+def visible_bytes(capacity: float) -> float:
+    """What CUDA reports of a capacity [B], of which vLLM's --gpu-memory-utilization is a share."""
+    return float(load_engines()["shared"]["visible_share"]) * capacity
+
+
 def _sglang_fraction(one: OperatingPoint, capacity: float) -> float:
     """SGLang's own share of the memory for weights and cache [1]."""
     rules, part = load_engines()["sglang"], _floats(one.partition)
@@ -126,7 +142,7 @@ def _total(one: OperatingPoint, found: Facts) -> tuple[float, float]:
         return (found["memory_gib"] * GIB,) * 2
     if "memory_gb" in found:
         return (found["memory_gb"] * GB,) * 2
-    return capacity, capacity * load_engines()["shared"]["visible_share"]
+    return capacity, visible_bytes(capacity)
 
 
 def _taken(one: OperatingPoint) -> float:
@@ -152,8 +168,8 @@ def static_base(capacity: float, ranks: float) -> float:
         capacity: HBM of an accelerator [B].
         ranks: accelerators that work together.
     """
-    shared = load_engines()["shared"]
-    return float(shared["visible_share"] * capacity - _held(shared["context"], ranks))
+    context = load_engines()["shared"]["context"]
+    return visible_bytes(capacity) - _held(context, ranks)
 
 
 def usable_bytes(one: OperatingPoint, found: Facts, weights: float, per_token: float) -> float:
@@ -173,7 +189,8 @@ def usable_bytes(one: OperatingPoint, found: Facts, weights: float, per_token: f
         return found.get("static_fraction", own) * (visible - taken)
     engine = load_engines()[one.engine or "vllm"]
     if one.engine == "trtllm":
-        free = visible - weights - taken - forward_bytes(one, engine["tokens"])
+        tokens = found.get("max_batched_tokens", engine["tokens"])
+        free = visible - weights - taken - forward_bytes(one, tokens)
         return weights + float(engine["fraction"] if stated is None else stated) * free
     share = float(engine["utilisation"] if stated is None else stated)
     usable = found["usable_gib"] * GIB if "usable_gib" in found else share * visible

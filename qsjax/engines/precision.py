@@ -7,6 +7,8 @@ from qsjax.engines.rules import load_flags
 from qsjax.numerics.safe import scalar
 from qsjax.records.specs import ModelSpec, Partition
 
+# Engines that refuse to start where a shard is no multiple of a block (sources: `broken_blocks`).
+REFUSING = ("vllm", "sglang")
 # Dtypes by what stands in names of checkpoints; eight bits count as FP8, four as FP4.
 _QUANTISED = {
     "fp4": re.compile(r"[-_]((?:nv|mx)?fp4|awq|gptq|w4a\d+|int4|bnb|4bit)\b", re.IGNORECASE),

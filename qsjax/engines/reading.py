@@ -8,6 +8,13 @@ from qsjax.engines.flags import ENGINES, Engine, Parsed, engine_of, parse, split
 from qsjax.engines.rules import load_flags
 
 
+def _gathered(engine: str, ranks: float, dcp: float) -> str:
+    return (
+        f"{engine}'s context parallelism uses the GPUs of tensor parallelism: {ranks:g} ranks are "
+        f"tp={ranks / dcp:g} x kvp={dcp:g} here, which share the weights and gather the queries"
+    )
+
+
 def _vllm(found: dict[str, Any], is_moe: bool) -> dict[str, Any]:
     tp, dcp = found.get("tp_total", 1.0), found.get("dcp", 1.0)
     dp, expert_parallel = found.get("dp_total", 1.0), found.get("expert_parallel", False)
@@ -18,10 +25,7 @@ def _vllm(found: dict[str, Any], is_moe: bool) -> dict[str, Any]:
         )
     notes = []
     if dcp > 1:
-        notes.append(
-            f"vLLM's context parallelism uses the GPUs of tensor parallelism: {tp:g} ranks are "
-            f"tp={tp / dcp:g} x kvp={dcp:g} here"
-        )
+        notes.append(_gathered("vLLM", tp, dcp))
     if expert_parallel and is_moe:
         notes.append(
             f"vLLM's expert parallelism spans tensor times data parallelism: ep={tp * dp:g} here"
@@ -38,6 +42,7 @@ def _vllm(found: dict[str, Any], is_moe: bool) -> dict[str, Any]:
     return {
         "tp": tp / dcp,
         "kvp": dcp,
+        "gathers_queries": dcp > 1,
         "dp": dp if is_moe else 1.0,
         "replicas": 1.0 if is_moe else dp,
         "ep": tp * dp if expert_parallel and is_moe else 1.0,
@@ -48,8 +53,11 @@ def _vllm(found: dict[str, Any], is_moe: bool) -> dict[str, Any]:
 
 
 def _sglang(found: dict[str, Any], is_moe: bool) -> dict[str, Any]:
-    tp, dp, ep = (found.get(name, 1.0) for name in ("tp_total", "dp_total", "ep"))
-    shared, notes, problems = found.get("dp_attention", False) and dp > 1, [], []
+    tp, ep, dcp = (found.get(name, 1.0) for name in ("tp_total", "ep", "dcp"))
+    replicas, dp = found.get("dp_total", 1.0), found.get("attention_dp", 1.0)
+    if found.get("dp_attention", False) and dp == 1:
+        replicas, dp = 1.0, replicas
+    shared, notes, problems = dp > 1, [], []
     backend = found.get("expert_backend", "none")
     if backend in load_flags()["sglang"]["expert_backends"] or found.get("expert_parallel"):
         if ep != tp and is_moe:
@@ -58,10 +66,11 @@ def _sglang(found: dict[str, Any], is_moe: bool) -> dict[str, Any]:
                 f"--enable-ep-moe: ep={tp:g} here"
             )
         ep = tp
-    if shared and tp % dp:
+    if tp % (dp * dcp):
+        degree = "--dp-size" if shared else "--dcp-size"
         problems.append(
-            f"--dp-size: {dp:g} does not divide the {tp:g} ranks of --tp-size, which "
-            "--enable-dp-attention divides; choose a divisor"
+            f"{degree}: {dp * dcp:g} does not divide the {tp:g} ranks of --tp-size, which "
+            "attention's data and context parallelism divide; choose a divisor"
         )
     if tp % ep:
         problems.append(f"--ep-size: {ep:g} does not divide the {tp:g} ranks of --tp-size")
@@ -70,13 +79,15 @@ def _sglang(found: dict[str, Any], is_moe: bool) -> dict[str, Any]:
     if shared:
         notes.append(
             f"with --enable-dp-attention SGLang's tp={tp:g} counts all GPUs of a stage: "
-            f"tp={tp / dp:g} x dp={dp:g} here"
+            f"tp={tp / dp / dcp:g} x dp={dp:g} here"
         )
-    if not shared and dp > 1:
+    if replicas > 1:
         notes.append(
-            f"without --enable-dp-attention --dp-size {dp:g} is as many separate replicas, which "
-            "share no experts"
+            f"without --enable-dp-attention --dp-size {replicas:g} is as many separate replicas, "
+            "which share no experts"
         )
+    if dcp > 1:
+        notes.append(_gathered("SGLang", tp / dp, dcp))
     if ep > 1 and not is_moe:
         notes.append("--ep-size does nothing for a dense model")
     sequences = found.get("sequences")
@@ -84,9 +95,11 @@ def _sglang(found: dict[str, Any], is_moe: bool) -> dict[str, Any]:
         notes.append("--max-running-requests is divided over the attention replicas")
         sequences = max(1.0, float(int(sequences / dp)))
     return {
-        "tp": tp / dp if shared else tp,
-        "dp": dp if shared else 1.0,
-        "replicas": 1.0 if shared else dp,
+        "tp": tp / (dp * dcp),
+        "kvp": dcp,
+        "gathers_queries": dcp > 1,
+        "dp": dp,
+        "replicas": replicas,
         "ep": ep if is_moe else 1.0,
         "batch": sequences,
         "kv_block": found.get("kv_block", 1.0),
@@ -179,7 +192,8 @@ def read(
     engine = engine or engine_of(flags)
     if engine not in ENGINES:
         raise ValueError(f"engine {engine!r} is not known; give one of {', '.join(ENGINES)}")
-    parsed = parse(split(flags).words, engine)
+    command = split(flags)
+    parsed = parse(command.words, engine, command.files)
     said, meaning = parsed.said, _READERS[engine](parsed.said, is_moe)
     notes = [*meaning.pop("notes"), *_remarks(parsed)]
     rules, named = load_flags(), said.get("quantization") or ""
@@ -188,10 +202,14 @@ def read(
         context=said.get("context"),
         usable_fraction=said.get("usable_fraction"),
         static_fraction=said.get("static_fraction"),
+        free_fraction=said.get("free_fraction"),
+        batched_tokens=said.get("batched_tokens"),
         bytes_kv=said.get("kv_dtype") or None,
         weights=(rules["dtype_of_weights"] | rules["loaders"]).get(named) or None,
         loader=named or None,
         model=said.get("model"),
+        engine=engine,
+        words=flags if isinstance(flags, str) else " ".join(flags),
         notes=tuple(notes),
         **meaning,
     )

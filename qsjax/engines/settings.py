@@ -14,14 +14,18 @@ def _scalar(text: str) -> str:
     return re.split(r"\s+#", text)[0].strip()
 
 
-def read(path: str) -> list[str]:
+def read(path: str, text: str | None = None) -> list[str]:
     """Flags of a file of `key: value` lines: `--key=value`, `--outer.key=value` where nested.
+
+    Args:
+        path: the file.
+        text: what it holds, if it is not on this disk.
 
     Raises:
         ValueError: the file cannot be read, or a line is neither that nor an item of a list.
     """
     try:
-        lines = Path(path).read_text("utf-8").splitlines()
+        lines = (Path(path).read_text("utf-8") if text is None else text).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: cannot be read ({error}); give a YAML file") from None
     flags: list[str] = []

@@ -52,6 +52,17 @@ def _common(deployment: Deployment, names: dict[str, str]) -> list[str]:
     return flags
 
 
+def _context(deployment: Deployment, engine: str) -> list[str]:
+    """What an engine's context parallelism does otherwise than the design."""
+    if deployment.gathers_queries:
+        return []
+    own = "ring of queries" if deployment.kv_mode == KV_CP else "copies of attention's weights"
+    return [
+        f"{engine} has no {own}: its context parallelism shares attention's weights and gathers "
+        "the queries, which holds less and moves more"
+    ]
+
+
 def _vllm(deployment: Deployment, is_moe: bool) -> tuple[list[str], list[str]]:
     tp, kvp, dp = deployment.tp * deployment.kvp, deployment.kvp, deployment.dp
     stage, notes = tp * dp, []
@@ -62,8 +73,7 @@ def _vllm(deployment: Deployment, is_moe: bool) -> tuple[list[str], list[str]]:
         flags += ["--data-parallel-size", f"{dp * deployment.replicas:.0f}"]
     if kvp > 1:
         flags += ["--decode-context-parallel-size", f"{kvp:.0f}"]
-        if deployment.kv_mode == KV_CP:
-            notes.append("vLLM has no ring of queries: its context parallelism gathers them")
+        notes += _context(deployment, "vLLM")
     if is_moe and deployment.ep > 1:
         flags.append("--enable-expert-parallel")
         if deployment.ep != stage:
@@ -94,10 +104,8 @@ def _sglang(deployment: Deployment, is_moe: bool) -> tuple[list[str], list[str]]
     if is_moe and deployment.ep > 1:
         flags += ["--ep-size", f"{deployment.ep:.0f}"]
     if deployment.kvp > 1:
-        notes.append(
-            f"kvp={deployment.kvp:.0f} cannot be written: SGLang has no context parallelism in "
-            "decode, so these ranks become tensor-parallel ones that hold copies of the cache"
-        )
+        flags += ["--dcp-size", f"{deployment.kvp:.0f}"]
+        notes += _context(deployment, "SGLang")
     if not is_moe and dp > 1:
         notes.append("--enable-dp-attention serves models with latent attention or experts")
     batch = None if deployment.batch is None else deployment.batch * dp

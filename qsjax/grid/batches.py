@@ -4,18 +4,24 @@ A batch above a partition's largest one is replaced by that one, so the largest 
 always among those tried, and every cell of a block is a design that runs.
 """
 
+import dataclasses
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qsjax.cost.decode import StepCost
-from qsjax.cost.metrics import Economy, Objective, score_of
-from qsjax.grid.cells import Winners, step_of
+from qsjax.cost.decode import StepCost, decode_step
+from qsjax.cost.metrics import METRICS, Economy, Objective, score_of
 from qsjax.grid.limits import LIMITS, RISING, Limits, is_given, violations
+from qsjax.grid.screening import Candidates, as_float64
 from qsjax.numerics.numpy_backend import on_host
+from qsjax.records.scenario import Records
+from qsjax.records.specs import Convention
+
+OBJECTIVES = tuple(METRICS)
+MINIMISED = tuple(name for name, metric in METRICS.items() if metric.less_is_better)
 
 # Shape of a block: partitions times batches. One shape is one compilation.
 ROWS, COLUMNS = 128, 128
@@ -23,42 +29,17 @@ ROWS, COLUMNS = 128, 128
 DENSE, SPACING = 64, 0.02
 
 
-class Candidates(NamedTuple):
-    """Designs that run with one sequence, each in the row of its cell.
-
-    Attributes:
-        winners: inputs and partition of each, of shape (n, 1); no batch.
-        economy: price and power, of shape (n, 1).
-        row: whose cell it is, shape (n,).
-        position: which design, shape (n,).
-        largest: B_max, shape (n,).
-    """
-
-    winners: Winners
-    economy: Economy
-    row: np.ndarray
-    position: np.ndarray
-    largest: np.ndarray
-
-    def at(self, rows: Any) -> "Candidates":
-        """Some of the candidates."""
-        found: Candidates = jax.tree.map(lambda x: np.asarray(x)[rows], self)
-        return found
-
-
 class Block(NamedTuple):
     """A rectangle of designs.
 
     Attributes:
-        winners: inputs and partition of the candidates, (rows, 1); no batch.
-        economy: price and power, (rows, 1).
+        records: partition fields of shape (rows, 1), the rest scalars; no batch.
         largest: largest batch of each row, (rows, 1); 0 in rows that only pad.
         batches: (1, columns).
         rows: which candidates the rows are, without the padding.
     """
 
-    winners: Winners
-    economy: Economy
+    records: Records
     largest: np.ndarray
     batches: np.ndarray
     rows: np.ndarray
@@ -104,7 +85,7 @@ def rectangles(found: Candidates, largest: np.ndarray, batches: np.ndarray) -> I
     """Blocks of ROWS that cover every candidate at every batch up to its own largest one.
 
     Args:
-        found: candidates.
+        found: candidates of a cell.
         largest: largest batch allowed for each of them, at most B_max; 0 excludes it.
         batches: in rising order, up to at least the largest of all.
     """
@@ -112,10 +93,10 @@ def rectangles(found: Candidates, largest: np.ndarray, batches: np.ndarray) -> I
     order = order[largest[order] >= 1]
     for start in range(0, len(order), ROWS):
         rows = order[start : start + ROWS]
-        own = found.at(rows)
+        records = jax.tree.map(lambda x, at=rows: x[at] if x.ndim else x, found.records)
         # The rows are sorted, so batches beyond the first row's repeat what was there before.
         last = int(np.searchsorted(batches, largest[rows[0]])) + 1
-        yield Block(own.winners, own.economy, largest[rows][:, None], batches[None, :last], rows)
+        yield Block(records, largest[rows][:, None], batches[None, :last], rows)
 
 
 def _padded(values: np.ndarray, length: int) -> np.ndarray:
@@ -128,40 +109,25 @@ def blocks(found: Candidates, largest: np.ndarray, batches: np.ndarray) -> Itera
     Arguments are those of `rectangles`.
     """
     for block in rectangles(found, largest, batches):
-        winners, economy = jax.tree.map(
-            lambda x: _padded(x, ROWS), (block.winners, block.economy)
-        )
+        records = jax.tree.map(lambda x: _padded(x, ROWS) if x.ndim else x, block.records)
         n = len(block.rows)
         top = np.where(np.arange(ROWS)[:, None] < n, _padded(block.largest, ROWS), 0.0)
         for left in range(0, block.batches.size, COLUMNS):
             columns = _padded(block.batches[0, left : left + COLUMNS], COLUMNS)[None, :]
-            yield Block(winners, economy, top, columns, block.rows)
+            yield Block(records, top, columns, block.rows)
 
 
-def step_at(winners: Winners, batch: jax.Array) -> StepCost:
+def step_at(records: Records, batch: jax.Array, convention: Convention) -> StepCost:
     """The step of designs at the given batches."""
-    designs = winners.designs._replace(batch=jnp.maximum(batch, 1.0))
-    return step_of(winners._replace(designs=designs))
+    workload = dataclasses.replace(records.workload, batch=jnp.maximum(batch, 1.0))
+    return decode_step(
+        records.model, records.hardware, records.partition, workload, convention, None
+    )
 
 
-class Judged(NamedTuple):
-    """Designs at their batches: the objective turned so that more is better, limits broken."""
-
-    score: jax.Array
-    rate: jax.Array
-    gpus: jax.Array
-    broken: jax.Array
-
-
-@on_host
-def _judge(
-    winners: Winners, economy: Economy, batch: jax.Array, limits: Limits, *, objective: Objective
-) -> Judged:
-    step = step_at(winners, batch)
-    inputs, designs = winners
-    broken = violations(limits, designs.partition, inputs.hardware, step, economy)
-    score = score_of(objective, step, economy)
-    return Judged(score, step.tokens_per_s_per_gpu, step.gpus, broken)
+def scores_of(step: StepCost, economy: Economy) -> dict[Objective, jax.Array]:
+    """Every objective, turned so that more is better."""
+    return {name: score_of(name, step, economy) for name in METRICS}
 
 
 class RowBest(NamedTuple):
@@ -172,12 +138,36 @@ class RowBest(NamedTuple):
     gpus: np.ndarray
 
 
-def best_batches(block: Block, limits: Limits, objective: Objective) -> RowBest:
+class Judged(NamedTuple):
+    """Designs at their batches: every objective turned so that more is better, limits broken."""
+
+    scores: dict[Objective, jax.Array]
+    rate: jax.Array
+    gpus: jax.Array
+    broken: jax.Array
+
+
+@on_host
+def _judge(
+    records: Records, batch: jax.Array, limits: Limits, economy: Economy, convention: Convention
+) -> Judged:
+    step = step_at(records, batch, convention)
+    broken = violations(limits, records.partition, records.hardware, step, economy)
+    return Judged(scores_of(step, economy), step.tokens_per_s_per_gpu, step.gpus, broken)
+
+
+def best_batches(
+    block: Block,
+    limits: Limits,
+    economy: Economy,
+    convention: Convention,
+    objective: Objective,
+) -> RowBest:
     """The best batch of each row of a block within the limits."""
     batch = np.minimum(block.batches, block.largest)
-    judged = _judge(block.winners, block.economy, batch, limits, objective=objective)
+    judged = _judge(block.records, batch, limits, economy, convention)
     allowed = (batch >= 1.0) & (np.asarray(judged.broken) == 0)
-    masked = np.where(allowed, judged.score, -np.inf)
+    masked = np.where(allowed, judged.scores[objective], -np.inf)
     # Batches below the pipeline's depth share one TPOT; of equals, the one with most tokens wins.
     is_best = masked == masked.max(axis=1, keepdims=True)
     at = np.where(is_best & allowed, judged.rate, -np.inf).argmax(axis=1)[:, None]
@@ -198,7 +188,9 @@ class Scores(NamedTuple):
     tried: int
 
 
-def allowed_batches(found: Candidates, limits: Limits) -> np.ndarray:
+def allowed_batches(
+    found: Candidates, limits: Limits, economy: Economy, convention: Convention
+) -> np.ndarray:
     """Largest batch of each candidate that keeps the limits on TPOT and memory, shape (n,).
 
     Bisection over whole numbers, since neither TPOT nor memory falls with the batch.
@@ -206,7 +198,8 @@ def allowed_batches(found: Candidates, limits: Limits) -> np.ndarray:
     rising = [name for name, bit in LIMITS.items() if bit & RISING and is_given(limits, name)]
     if not rising:
         return found.largest
-    bounds = Limits(**{name: getattr(limits, name) for name in rising})
+    bounds = as_float64(Limits(**{name: getattr(limits, name) for name in rising}))
+    prices = as_float64(economy)
     # `low` keeps the limits (0 stands for no batch at all), `high` breaks them.
     low, high = np.zeros_like(found.largest), found.largest + 1.0
     while (high - low > 1.0).any():
@@ -214,7 +207,7 @@ def allowed_batches(found: Candidates, limits: Limits) -> np.ndarray:
         keeps = np.zeros(len(middle), bool)
         # A list with nothing but a batch above all of them tries each row at its own `middle`.
         for block in rectangles(found, middle, np.full(1, np.inf)):
-            best = best_batches(block, bounds, "tokens_per_s_per_gpu")
+            best = best_batches(block, bounds, prices, convention, OBJECTIVES[0])
             keeps[block.rows] = best.score > -np.inf
         low, high = np.where(keeps, middle, low), np.where(keeps, high, middle)
     return low
@@ -223,19 +216,24 @@ def allowed_batches(found: Candidates, limits: Limits) -> np.ndarray:
 def score_candidates(
     found: Candidates,
     limits: Limits,
+    economy: Economy,
+    convention: Convention,
     objective: Objective = "tokens_per_s_per_gpu",
     batches: np.ndarray | None = None,
 ) -> Scores:
     """The best batch of every candidate within the limits.
 
     Args:
-        found: candidates.
+        found: candidates of a cell.
         limits: what a design must keep.
+        economy: price and power.
+        convention: accounting.
         objective: what is maximised (times, price and energy are minimised).
         batches: those to try; others are left out, also the largest. If None: the ladder, and of
             each partition the largest batch that the limits allow.
     """
-    largest = allowed_batches(found, limits)
+    limits, economy = as_float64(limits), as_float64(economy)
+    largest = allowed_batches(found, limits, economy, convention)
     n = len(largest)
     score, batch, gpus = np.full(n, -np.inf), np.zeros(n), np.zeros(n)
     tried = 0
@@ -244,7 +242,7 @@ def score_candidates(
     else:
         steps = ladder(float(np.max(largest, initial=1.0)))
     for block in rectangles(found, largest, steps):
-        best = best_batches(block, limits, objective)
+        best = best_batches(block, limits, economy, convention, objective)
         score[block.rows], batch[block.rows], gpus[block.rows] = best
         tried += len(block.rows) * block.batches.size
     return Scores(score, batch, gpus, largest, tried)

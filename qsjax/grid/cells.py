@@ -32,12 +32,13 @@ from qsjax.grid.problem import (
     variants_of,
 )
 from qsjax.numerics.numpy_backend import on_host
-from qsjax.records.specs import Convention, ModelSpec, Partition
+from qsjax.records.specs import DEGREES, Convention, ModelSpec, Partition
 
 Array = jax.Array | np.ndarray
 # Degrees whose product is the number of GPUs of one copy of a deployment.
 GPU_DEGREES = ("tp", "pp", "dp", "kvp")
 MOST_DESIGNS = 2**22
+LEFT_OUT = 4  # at most so many times as many are built before those that fit no count are left out
 WRONG_COUNT = "wrong GPU count"
 
 
@@ -149,6 +150,15 @@ def _legality(inputs: Inputs, partition: Partition) -> jax.Array:
     return reasons(model, partition, inputs.workload, rules, lay, nothing, inputs.gpus)
 
 
+def _too_many(axes: Sequence[Axis]) -> ValueError:
+    lengths = " x ".join(f"{axis.name} {len(axis.values)}" for axis in axes)
+    names = ", ".join(axis.name for axis in axes if axis.name in DEGREES)
+    return ValueError(
+        f"the searched axes ({lengths}) have more than {MOST_DESIGNS:,} designs: give fewer "
+        f"values, such as [1, 2, 4, 8] for each of {names}"
+    )
+
+
 def _listed(axes: Sequence[Axis], counts: np.ndarray) -> tuple[Designs, int]:
     """Combinations of the searched axes, the last one changing fastest, and how many were left out.
 
@@ -161,6 +171,8 @@ def _listed(axes: Sequence[Axis], counts: np.ndarray) -> tuple[Designs, int]:
     used = np.ones(1)
     for axis in axes:
         count = len(axis.values)
+        if len(used) * count > LEFT_OUT * MOST_DESIGNS:
+            raise _too_many(axes)
         columns = {name: np.repeat(column, count) for name, column in columns.items()}
         columns[axis.name] = np.tile(axis.values, len(used))
         used = np.repeat(used, count)
@@ -170,11 +182,7 @@ def _listed(axes: Sequence[Axis], counts: np.ndarray) -> tuple[Designs, int]:
             if fits.any():
                 used, columns = used[fits], {name: x[fits] for name, x in columns.items()}
         if len(used) > MOST_DESIGNS:
-            lengths = " x ".join(f"{a.name} {len(a.values)}" for a in axes)
-            raise ValueError(
-                f"the searched axes ({lengths}) have more than {MOST_DESIGNS:,} designs: give "
-                "fewer values of some of them, such as tp=[1, 2, 4, 8]"
-            )
+            raise _too_many(axes)
     degrees = {name: columns[name] for name in PARTITION_AXES if name in columns}
     total = math.prod(len(axis.values) for axis in axes)
     partition = as_rows(Partition(**degrees), len(used))
@@ -187,15 +195,11 @@ def _distinct(inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
     varied = [leaf for leaf in leaves if np.ptp(leaf) > 0]
     if not varied:
         return np.zeros(1, int), np.zeros(len(inputs.q), int)
-    _, first, inverse = np.unique(
-        np.stack(varied), axis=1, return_index=True, return_inverse=True
-    )
+    _, first, inverse = np.unique(np.stack(varied), axis=1, return_index=True, return_inverse=True)
     return first, np.ravel(inverse)
 
 
-def _legal_designs(
-    inputs: Inputs, designs: Designs, left_out: int
-) -> tuple[Designs, np.ndarray]:
+def _legal_designs(inputs: Inputs, designs: Designs, left_out: int) -> tuple[Designs, np.ndarray]:
     """The designs that are legal in at least one row, and the reasons of the others by row.
 
     If none is legal, all are kept, so that the result says why.
@@ -247,9 +251,7 @@ def cells_of(
     prices = economy_of(problem, device)
     if problem.economy is None:
         of_rows = inputs.hardware
-        prices = dataclasses.replace(
-            prices, usd_per_hour=of_rows.usd_per_hour, watts=of_rows.watts
-        )
+        prices = dataclasses.replace(prices, usd_per_hour=of_rows.usd_per_hour, watts=of_rows.watts)
     return Cells(
         model=served,
         hardware=device,

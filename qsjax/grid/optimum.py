@@ -15,7 +15,6 @@ import numpy as np
 from qsjax.cost.feasibility import MEMORY_REASONS, REASONS
 from qsjax.cost.ledger import resource_times, time_ledger
 from qsjax.cost.metrics import Economy, Objective, score_of
-from qsjax.grid.batches import Candidates, score_candidates
 from qsjax.grid.cells import (
     Cells,
     Designs,
@@ -25,6 +24,7 @@ from qsjax.grid.cells import (
     take,
 )
 from qsjax.grid.limits import LIMITS, RISING, Limits, is_given, violations
+from qsjax.grid.pairs import Candidates, score_candidates
 from qsjax.grid.parameters import Inputs
 from qsjax.grid.problem import Problem
 from qsjax.grid.scoring import pick_best
@@ -179,9 +179,7 @@ def _small(cells: Cells, inputs: Inputs, economy: Economy, is_limited: bool) -> 
     return _reduce(table, (len(inputs.q), cells.count), np)
 
 
-def best_of(
-    cells: Cells, inputs: Inputs | None = None, economy: Economy | None = None
-) -> Best:
+def best_of(cells: Cells, inputs: Inputs | None = None, economy: Economy | None = None) -> Best:
     """The best design of every row.
 
     Args:
@@ -295,9 +293,7 @@ def candidates_of(cells: Cells, inputs: Inputs, economy: Economy) -> tuple[Candi
     own, prices = take((inputs, economy), row)
     partition = take(cells.designs.partition, position)
     pairs = Candidates(
-        winners=Winners(
-            *jax.tree.map(lambda x: x[:, None], (own, Designs(partition, None)))
-        ),
+        winners=Winners(*jax.tree.map(lambda x: x[:, None], (own, Designs(partition, None)))),
         economy=jax.tree.map(lambda x: x[:, None], prices),
         row=row,
         position=position,

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,13 +12,13 @@ import numpy as np
 from qsjax import catalog
 from qsjax.cost.metrics import Economy, Objective, check_economy, check_metrics, check_prices
 from qsjax.cost.metrics import economy_of as economy_of_hardware
-from qsjax.grid.axes import PARTITION_AXES, STACKED, twin_of
+from qsjax.grid.axes import PARTITION_AXES, STACKED, Axes, make_axes, twin_of
 from qsjax.grid.limits import Limits, check_limits
 from qsjax.records import checks
+from qsjax.records.precision import workload_of
 from qsjax.records.specs import (
     CONVENTIONS,
     DEGREES,
-    KV_MODES,
     Convention,
     HardwareSpec,
     ModelSpec,
@@ -25,7 +26,6 @@ from qsjax.records.specs import (
     Workload,
     named_convention,
 )
-from qsjax.records.units import number
 
 CONTEXTS = tuple(1024.0 * 2**k for k in range(15))  # 1k to 16M tokens, the paper's range
 # What is stacked along axes of its own, and has an argument of its own.
@@ -92,7 +92,7 @@ def axis_values(
     Raises:
         ValueError: a GPU count is out of bounds, before its divisors are enumerated.
     """
-    checks.check_axis("gpus", gpus)
+    gpus = checks.check_axes({"gpus": gpus})["gpus"]
     default = sorted({d for count in gpus for d in divisors(int(count))})
     return {
         "gpus": list(gpus),
@@ -101,6 +101,12 @@ def axis_values(
         "kv_mode": ["kvp", "cp"],
         **overrides,
     }
+
+
+def grid_of(variants: Sequence[Variant], values: Mapping[str, Sequence[float | str]]) -> Axes:
+    """The axes of an exploration: variant, GPU count and context kept, the partition searched."""
+    labels = [variant.label for variant in variants]
+    return make_axes({"model": labels, **values}, searched=("batch",))
 
 
 def _several(value: Any) -> tuple[list[Any], bool]:
@@ -115,33 +121,52 @@ def numbers(name: str, value: Any) -> tuple[list[float], bool]:
     """Numbers of an argument that takes one or several ("8k" is 8,192), and whether it was one.
 
     Raises:
-        ValueError: something else than numbers.
+        ValueError: something else than numbers, or numbers out of their bounds.
     """
-    if isinstance(value, str):
-        parts = [part for part in value.split(",") if part.strip()]
-        return [number(part, name) for part in parts], len(parts) == 1
-    if np.ndim(value) > 1:
-        raise ValueError(f"{name}: an array of {np.ndim(value)} axes; give one number or a list")
-    if np.ndim(value) == 0:
-        return [number(value, name)], True
-    return [number(item, name) for item in value], False
+    if name == "twins" and np.size(value) == 0:
+        return [], False
+    values, problem = checks.read_axis("q" if name == "twins" else name, value)
+    if problem is not None:
+        raise ValueError(problem if problem.startswith("unknown axis") else f"{name}: {problem}")
+    listed = list(values)
+    return listed, len(listed) == 1 if isinstance(value, str) else np.ndim(value) == 0
 
 
-def as_served(model: Any, weights: Any = None, kv: Any = None) -> Served:
-    """A model from its name, a file, the dict of a config.json, its entry or its shapes alone."""
-    if isinstance(model, ModelSpec):
-        return Served(UNNAMED, model, Workload(context=1.0))
-    entry = model if isinstance(model, catalog.ModelEntry) else catalog.model_entry(model)
-    return Served(entry.name, entry.spec, catalog.workload_of(entry, weights, kv))
+def as_served(
+    model: Any, weights: Any = None, kv: Any = None, workload: Workload | None = None
+) -> Served:
+    """A model from its name, a file, the dict of a config.json, its entry or its shapes.
+
+    Args:
+        model: any of these.
+        weights: dtype in place of that which it is published in.
+        kv: likewise, of the cache.
+        workload: all precisions, in place of them.
+
+    Raises:
+        ValueError: with what is wrong with it.
+    """
+    if not checks.is_record(model):
+        entry = model if isinstance(model, catalog.ModelEntry) else catalog.model_entry(model)
+        model = entry.spec
+    (spec,) = checks.check_records(model=model)
+    if workload is None:
+        workload = workload_of(spec, weights=weights, kv=kv, context=1.0)
+    # The workload has the precisions now; without them models of any stack up.
+    return Served(spec.label or UNNAMED, dataclasses.replace(spec, precision=None), workload)
 
 
 def as_accelerator(hardware: Any) -> Accelerator:
-    """An accelerator from its name, a file, its entry or its numbers alone."""
-    if isinstance(hardware, HardwareSpec):
-        return Accelerator(UNNAMED, hardware)
-    if not isinstance(hardware, catalog.HardwareEntry):
-        hardware = catalog.hardware_entry(hardware)
-    return Accelerator(hardware.name, hardware.spec)
+    """An accelerator from its name, a file, its entry or its numbers.
+
+    Raises:
+        ValueError: with what is wrong with it.
+    """
+    if not checks.is_record(hardware):
+        is_entry = isinstance(hardware, catalog.HardwareEntry)
+        hardware = (hardware if is_entry else catalog.hardware_entry(hardware)).spec
+    (spec,) = checks.check_records(hardware=hardware)
+    return Accelerator(spec.label or UNNAMED, spec)
 
 
 def _unique(items: Sequence[Any]) -> list[Any]:
@@ -203,13 +228,15 @@ class _Problems(list[str]):
 
 def _named_rules(convention: str | Convention) -> tuple[Convention, str]:
     if isinstance(convention, Convention):
-        checks.check_convention(convention)
-        names = [name for name, preset in CONVENTIONS.items() if preset == convention]
-        return convention, names[0] if names else UNNAMED
+        rules: Convention = checks.check_records(convention=convention)[0]
+        names = [name for name, preset in CONVENTIONS.items() if preset == rules]
+        return rules, names[0] if names else UNNAMED
     return named_convention(convention), convention
 
 
-def _split_axes(given: Mapping[str, Any], wrong: _Problems) -> tuple[dict[str, Any], dict[str, list[float]]]:
+def _split_axes(
+    given: Mapping[str, Any], wrong: _Problems
+) -> tuple[dict[str, Any], dict[str, list[float]]]:
     """The partition axes, and the others."""
     searched: dict[str, list[float | str]] = {}
     kept: dict[str, list[float]] = {}
@@ -219,18 +246,11 @@ def _split_axes(given: Mapping[str, Any], wrong: _Problems) -> tuple[dict[str, A
         if name in taken:
             continue
         if name == "kv_mode":
-            modes = [value] if isinstance(value, str) else list(value)
-            unknown = [mode for mode in modes if mode not in KV_MODES]
-            if unknown or not modes:
-                listed = ", ".join(map(str, unknown)) or "nothing"
-                wrong.append(
-                    f"kv_mode: {listed} is not a KV mode; give some of {', '.join(KV_MODES)}"
-                )
-            searched[name] = modes
+            searched[name], problem = checks.read_axis(name, value)
+            if problem is not None:
+                wrong.append(f"{name}: {problem}")
             continue
         values, _ = wrong.run(numbers, name, value, default=([], False))
-        if values or np.size(value) == 0:
-            wrong.run(checks.check_axis, name, values)
         (searched if name in PARTITION_AXES else kept)[name] = values
     return searched, kept
 
@@ -310,21 +330,17 @@ class Problem:
 def _records(problem: Problem, wrong: _Problems) -> tuple[Any, Any, set[str]]:
     models, one_model = _several(problem.model)
     devices, one_device = _several(problem.hardware)
-    served = [wrong.run(as_served, item, problem.weights, problem.kv) for item in models]
+    asked = (problem.weights, problem.kv, problem.workload)
+    served = [wrong.run(as_served, item, *asked) for item in models]
     found = [wrong.run(as_accelerator, item) for item in devices]
     served = [item for item in served if item is not None]
     found = [item for item in found if item is not None]
     for what, given in (("model", models), ("hardware", devices)):
         if not given:
             wrong.append(f"{what}: nothing was given; give at least one")
-    for model in served:
-        wrong.run(checks.check_model, model.spec)
-    for device in found:
-        wrong.run(checks.check_hardware, device.spec)
     if problem.workload is not None:
-        wrong.run(checks.check_workload, problem.workload)
-        if isinstance(problem.workload, Workload):
-            served = [item._replace(workload=problem.workload) for item in served]
+        checked = wrong.run(partial(checks.check_records, workload=problem.workload))
+        served = [item._replace(workload=checked[0]) for item in served] if checked else []
     single = {"model"} if one_model else set()
     single |= {"hardware"} if one_device else set()
     return _unique(served), _unique(found), single
@@ -339,7 +355,6 @@ def _batches(problem: Problem, wrong: _Problems) -> tuple[float, ...] | None:
     if isinstance(batch, str) and batch in ("largest", "best"):
         return None
     values, _ = wrong.run(numbers, "batch", batch, default=([], False))
-    wrong.run(checks.check_axis, "batch", values)
     return tuple(dict.fromkeys(values))
 
 
@@ -353,13 +368,9 @@ def _state(problem: Problem) -> Stated:
     served, devices, single = _records(problem, wrong)
     lists: dict[str, tuple[float, ...]] = {}
     for name in ("gpus", "context", "twins"):
-        values, is_one = wrong.run(
-            numbers, name, getattr(problem, name), default=([], False)
-        )
+        values, is_one = wrong.run(numbers, name, getattr(problem, name), default=([], False))
         single |= {name} if is_one else set()
         lists[name] = tuple(dict.fromkeys(values))
-        if values or name != "twins":
-            wrong.run(checks.check_axis, "q" if name == "twins" else name, values)
     rules, label = wrong.run(
         _named_rules, problem.convention, default=(CONVENTIONS["physical"], "physical")
     )

@@ -9,9 +9,9 @@ import numpy as np
 from qsjax.cost.decode import StepCost
 from qsjax.cost.feasibility import REASONS
 from qsjax.cost.ledger import RESOURCES, time_ledger
+from qsjax.cost.meanings import attributes_of
 from qsjax.cost.metrics import METRICS, PRICES, Economy, metric_value
 from qsjax.cost.roofline import communication
-from qsjax.grid.axes import PARTITION_AXES
 from qsjax.grid.cells import Cells, Winners, blocks_of, served_model, step_of
 from qsjax.grid.limits import LIMITS, describe, is_given
 from qsjax.grid.optimum import Best, best_of, binding_resource, winners_at
@@ -19,7 +19,6 @@ from qsjax.grid.problem import Problem
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.records.scenario import Records
 from qsjax.records.specs import DEGREES, KV_MODES, Convention
-from qsjax.records.units import unit_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -28,19 +27,6 @@ Row = dict[str, Any]
 Arrays = dict[str, np.ndarray]
 # Degrees of a design in the order in which they are read, with how many copies serve.
 DESIGN = (*DEGREES, "kv_mode", "replicas", "batch")
-# What an array of a result is, where its name is no metric, term or field.
-MEANINGS: dict[str, tuple[str, str]] = {
-    "batch": ("sequences", "sequences of an attention replica"),
-    "replicas": ("1", "independent copies of the deployment"),
-    "margin": ("1", "winner's objective over the runner-up's, less 1"),
-    "designs_feasible": ("1", "designs that run and keep the limits"),
-    "is_feasible": ("1", "whether any design runs and keeps the limits"),
-    "least_hbm_bytes": ("B", "HBM of each GPU from which a design would fit"),
-    "kv_mode": ("1", "KV parallelism: 0 none, 1 Helix, 2 context-parallel ring"),
-    "bound_by": ("1", "resource with the largest part of TPOT"),
-    "speedup_over_moe": ("1", "throughput of each GPU over that of the MoE"),
-    "infeasible_reasons": ("1", "designs with each reason"),
-}
 _on_host_step, _on_host_ledger = on_host(step_of), on_host(time_ledger)
 _on_host_messages, _on_host_model = on_host(communication), on_host(served_model)
 
@@ -249,19 +235,6 @@ def rows_of(solution: Solution) -> list[Row]:
     return rows
 
 
-def _attributes(name: str) -> dict[str, str]:
-    """Unit and meaning of an array of a result."""
-    if name in MEANINGS:
-        unit, meaning = MEANINGS[name]
-    elif name in METRICS:
-        unit, meaning = METRICS[name].unit, METRICS[name].meaning  # type: ignore[index]
-    elif name.startswith("term_"):
-        unit, meaning = "s", f"part of TPOT: {name.removeprefix('term_').replace('_', ' ')}"
-    else:
-        unit, meaning = unit_of(name), name.replace("_", " ")
-    return {"units": unit, "long_name": meaning}
-
-
 def dataset_of(solution: Solution, extra: Arrays | None = None) -> "xr.Dataset":
     """The winners of one model on one accelerator over (variant, gpus, context, ...)."""
     import xarray as xr  # 1.4 s to import: only those who ask for it pay
@@ -308,7 +281,7 @@ def joined(
     data = _concatenated(by_model, "model", [model.name for model in stated.models])
     data = data.isel({name: 0 for name in stated.single if name in data.dims})
     for name in (*data.data_vars, *data.coords):
-        data[name].attrs |= _attributes(str(name))
+        data[name].attrs |= attributes_of(str(name))
     from importlib.metadata import version
 
     head = {"qsjax": version("qsjax"), "convention": stated.convention}

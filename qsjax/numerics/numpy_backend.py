@@ -84,8 +84,8 @@ def _operation(eqn: Any) -> Operation:
 @lru_cache(maxsize=128)
 def _player(function: Operation, options: Options, tree: Any) -> _Player | None:
     """The trace of a function of scalars; None if NumPy cannot run it."""
-    law = in_float64(partial(function, **dict(options)))
-    tape = record(law, tree, [np.float64] * tree.num_leaves)
+    law = partial(function, **dict(options))
+    tape = in_float64(record)(law, tree, [np.float64] * tree.num_leaves)
     try:
         return _Player(tape, [_operation(step.eqn) for step in tape.steps])
     except UnknownPrimitiveError:

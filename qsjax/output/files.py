@@ -46,12 +46,17 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def spec_dict(record: Any) -> dict[str, Any]:
-    """A record's fields as plain numbers and strings."""
+    """A record's fields as plain numbers and strings, without its label.
+
+    The precision of a model is left out: a workload says in which it is counted.
+    """
 
     def plain(value: Any) -> Any:
         return value if isinstance(value, str | bool | None) else np.asarray(value).tolist()
 
-    return {f.name: plain(getattr(record, f.name)) for f in dataclasses.fields(record)}
+    names = (field.name for field in dataclasses.fields(record))
+    kept = (name for name in names if name not in ("label", "precision"))
+    return {name: plain(getattr(record, name)) for name in kept}
 
 
 def write_dataset(path: Path, dataset: "xr.Dataset") -> None:

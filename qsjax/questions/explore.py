@@ -85,8 +85,7 @@ class Exploration(Result):
     def summary(self) -> str:
         """What was asked, and how many designs there are and fit."""
         return (
-            f"{describe(self.problem)}: {self.cells:,} designs decided, "
-            f"{self.feasible:,} feasible"
+            f"{describe(self.problem)}: {self.cells:,} designs decided, {self.feasible:,} feasible"
         )
 
     def record(self) -> Row:
@@ -133,9 +132,7 @@ class Exploration(Result):
                 end = f"-{count}-gpus" if len(counts) > 1 else ""
                 head = f"{title}, {count} GPUs" if end else title
                 found[f"partition{end}"] = partial(plotting.best_partition_map, part, title=head)
-                found[f"time{end}"] = partial(
-                    plotting.time_breakdown, part, share=True, title=head
-                )
+                found[f"time{end}"] = partial(plotting.time_breakdown, part, share=True, title=head)
         return found
 
 
@@ -189,5 +186,3 @@ def explore(problem: Problem) -> Exploration:
     beside = tuple(map(tuple, solve_all(problem, CONVENTIONS[other])))
     least = tuple(tuple(_needs(own) for own in row) for row in solutions)
     return Exploration(problem, solutions, other, beside, least)
-
-

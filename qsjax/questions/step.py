@@ -10,15 +10,14 @@ from jax.typing import ArrayLike
 
 from qsjax.cost.decode import StepCost, decode_step
 from qsjax.cost.feasibility import reason_names
-from qsjax.cost.ledger import time_ledger
 from qsjax.cost.laws.params import dense_twin
+from qsjax.cost.ledger import time_ledger
 from qsjax.cost.prefill import PrefillCost, prefill_step
 from qsjax.grid.problem import as_accelerator, as_served
 from qsjax.numerics.float64 import in_float64
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.records import checks
 from qsjax.records.specs import Convention, Partition, Workload, named_convention
-from qsjax.records.units import number
 
 ContextParallel = Literal["pass_kv", "pass_q"]
 
@@ -92,9 +91,7 @@ def _is_traced(tree: Any) -> bool:
 def _decode(records: Any, convention: Convention, gpus: Any) -> Decode:
     model, hardware, partition, workload = records
     step = decode_step(model, hardware, partition, workload, convention, gpus)
-    ledger = time_ledger(
-        step, convention, partition, workload, jnp.asarray(hardware.step_overhead)
-    )
+    ledger = time_ledger(step, convention, partition, workload, jnp.asarray(hardware.step_overhead))
     fits = step.reasons == 0
     # A product, since a selected constant would have the slope 0 and not NaN.
     known = jnp.where(fits, 1.0, jnp.nan)
@@ -116,17 +113,6 @@ def _decode(records: Any, convention: Convention, gpus: Any) -> Decode:
 _decode_on_host = on_host(_decode)
 
 
-def _as_float64(tree: Any) -> Any:
-    """Leaves as 64-bit numbers: integers of 32 bits overflow, and floats of 32 lose bytes."""
-
-    def convert(leaf: Any) -> Any:
-        if isinstance(leaf, jax.Array):
-            return leaf.astype(jnp.float64)
-        return np.asarray(leaf, np.float64)
-
-    return jax.tree.map(convert, tree)
-
-
 def _answer(found: Any, is_wide: bool) -> Any:
     """Floats as the user's process has them: 64 bits, or 32 where a transformation asks."""
     if is_wide:
@@ -142,40 +128,39 @@ def _rules(convention: str | Convention) -> Convention:
     return convention if isinstance(convention, Convention) else named_convention(convention)
 
 
-def _given(value: Any, name: str) -> Any:
-    """A number or array, also "8k"; what is traced stays as it is."""
-    return number(value, name) if isinstance(value, str) else value
+# The field whose bounds an argument of another name has.
+_AS = {"prompts": "batch"}
 
 
-def _check(records: Any, q: Any) -> None:
-    """Raise one `ValueError` with every problem of records that are not traced."""
-    model, hardware, partition, workload = records
+def _checked(records: Any, rules: Convention, **others: Any) -> tuple[Any, ...]:
+    """Records, accounting and the other arguments in float64.
+
+    Raises:
+        ValueError: with every problem of what is not traced.
+    """
+    names = ("model", "hardware", "partition", "workload", "convention")
     problems = []
-    for check, record in (
-        (checks.check_model, model),
-        (checks.check_hardware, hardware),
-        (checks.check_partition, partition),
-        (checks.check_workload, workload),
-    ):
-        try:
-            check(record)
-        except ValueError as error:
-            problems.append(str(error))
-    if q is not None:
-        try:
-            checks.check_axis("q", np.ravel(q))
-        except ValueError as error:
-            problems.append(str(error))
+    try:
+        named = dict(zip(names, (*records, rules), strict=True))
+        *records, rules = checks.check_records(**named)
+    except ValueError as error:
+        problems.append(str(error))
+    for name, value in others.items():
+        if value is not None:
+            others[name], problem = checks.read_field(_AS.get(name, name), value)
+            problems += [] if problem is None else [f"{name}: {problem}"]
     if problems:
         raise ValueError("\n".join(problems))
+    return records, rules, *others.values()
 
 
 def _records(
     model: Any, hardware: Any, partition: Any, workload: Workload | None, changes: dict[str, Any]
 ) -> tuple[Any, ...]:
-    served, device = as_served(model), as_accelerator(hardware)
-    base = served.workload if workload is None else workload
-    return served.spec, device.spec, partition, dataclasses.replace(base, **changes)
+    served, device = as_served(model, workload=workload), as_accelerator(hardware)
+    if not isinstance(served.workload, Workload):
+        checks.check_records(workload=served.workload)
+    return served.spec, device.spec, partition, dataclasses.replace(served.workload, **changes)
 
 
 def decode(
@@ -214,13 +199,13 @@ def decode(
         ValueError: a number is out of its range; the message lists all of them.
 
     >>> from qsjax.records.specs import Partition
-    >>> decode("deepseek-v3", "h200-sxm", Partition(tp=8, ep=8), context="8k", batch=64).fits
+    >>> bool(decode("deepseek-v3", "h200-sxm", Partition(tp=8, ep=8), context="8k", batch=64).fits)
     True
     >>> decode("deepseek-v3", "h200-sxm", context=8192).reasons
     ('weights do not fit',)
     """
     partition, rules = partition or Partition(), _rules(convention)
-    changes = {"context": _given(context, "context"), "batch": batch}
+    changes = {"context": context, "batch": batch}
     records = _records(model, hardware, partition, workload, changes)
     return _evaluated(records, rules, gpus, q)
 
@@ -228,9 +213,7 @@ def decode(
 @in_float64
 def _evaluated_wide(records: Any, rules: Convention, gpus: Any, q: Any) -> Decode:
     is_traced = _is_traced((records, rules, gpus, q))
-    if not is_traced:
-        _check(records, q)
-    records, gpus, q = _as_float64((records, gpus, q))
+    records, rules, gpus, q = _checked(records, rules, gpus=gpus, q=q)
     if q is not None:
         twin = dense_twin if is_traced else on_host(dense_twin)
         keywords = {"definition": rules.twin}
@@ -281,17 +264,15 @@ def prefill(
     True
     """
     partition = partition or Partition()
-    length = _given(prompt, "prompt")
-    changes = {"context": length, "batch": None}
+    changes = {"context": prompt, "batch": None}
     records = _records(model, hardware, partition, workload, changes)
     is_traced = _is_traced((records, prompts))
     is_wide = bool(jax.config.jax_enable_x64) or not is_traced
     rules = named_convention("physical")
     with jax.enable_x64(True):
-        if not is_traced:
-            _check(records, None)
-        own, length, count = _as_float64((records, length, prompts))
+        own, rules, count = _checked(records, rules, prompts=prompts)
         run = prefill_step if is_traced else _prefill_on_host
+        length = own[-1].context
         found = run(*own, rules, length, count, context_parallel=context_parallel)
         answer: PrefillCost = _answer(found, is_wide)
     return answer

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from qsjax.cost.decode import decode_parts
-from qsjax.grid.scoring import Choice, StepObjective, Scored, lowest, of_shape, scores_of
+from qsjax.grid.scoring import Choice, Scored, StepObjective, lowest, of_shape, scores_of
 from qsjax.grid.tiles import count_tiles, reduce_tiles
 from qsjax.records.scenario import Records
 from qsjax.records.specs import Convention

@@ -8,7 +8,15 @@ import jax
 import numpy as np
 
 from qsjax.streaming import store
-from qsjax.streaming.aggregate import Designs, Tally, add_best, add_front, add_sums, merge, new_tally
+from qsjax.streaming.aggregate import (
+    Designs,
+    Tally,
+    add_best,
+    add_front,
+    add_sums,
+    merge,
+    new_tally,
+)
 from qsjax.streaming.engine import Engine, Job
 from qsjax.streaming.plan import Plan
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from qsjax.cost.laws import collectives, params
 from qsjax.cost.laws.collectives import Cost, Group
-from qsjax.cost.laws.sharding import Layout
+from qsjax.cost.laws.sharding import Layout, weight_ranks
 from qsjax.records.specs import KV_CP, Convention, HardwareSpec, ModelSpec, Partition, Workload
 
 
@@ -42,14 +42,14 @@ def tensor_parallel(ctx: Context, microbatch: jax.Array) -> Cost:
     """Two all-reduces a layer [s]: over tp after attention, over the FFN's split after the FFN.
 
     Under Helix the KV ranks hold different sequences after their exchange, so the first one
-    carries 1/kvp of the microbatch.
+    carries 1/kvp of the microbatch. Ranks that gather queries hold heads, and it spans them all.
     """
     part = ctx.partition
     message = _hidden_bytes(ctx)
-    is_stage = ctx.convention.ffn_sharding == "stage"
+    is_divided = ctx.convention.ffn_sharding == "stage" and not part.gathers_queries
     after_attention = collectives.all_reduce(
-        collectives.group(part.tp, 1.0, ctx.hardware, ctx.convention),
-        message / part.kvp if is_stage else message,
+        collectives.group(weight_ranks(part), 1.0, ctx.hardware, ctx.convention),
+        message / part.kvp if is_divided else message,
         ctx.hardware,
         ctx.convention,
     )
@@ -70,8 +70,9 @@ def tensor_parallel(ctx: Context, microbatch: jax.Array) -> Cost:
 def kv_parallel(ctx: Context, microbatch: jax.Array) -> Cost:
     """Exchange of partial attention outputs over kvp [s] and, in pass-Q, the ring of queries.
 
-    Each head's output travels with its log-sum-exp. Sources: Helix, arXiv 2507.07120; context
-    parallelism with pass-Q, arXiv 2411.01783.
+    Each head's output travels with its log-sum-exp. Ranks that share the weights gather the queries
+    of all their heads first. Sources: Helix, arXiv 2507.07120; context parallelism with pass-Q,
+    arXiv 2411.01783; vLLM, https://docs.vllm.ai/en/latest/serving/context_parallel_deployment.html.
     """
     model, part, hardware = ctx.model, ctx.partition, ctx.hardware
     latent, kvp = jnp.asarray(model.kv_latent), jnp.asarray(part.kvp)
@@ -87,6 +88,9 @@ def kv_parallel(ctx: Context, microbatch: jax.Array) -> Cost:
     layers = params.softmax_layers(model) / part.pp
     startup = part.kv_messages * exchange.startup + is_ring * (kvp - 1.0) * ring.startup
     volume = ctx.convention.kv_exchange_volume * exchange.bandwidth + is_ring * ring.bandwidth
+    if part.gathers_queries:
+        gather = collectives.half_collective(ranks, per_dim * query_dim, hardware, ctx.convention)
+        startup, volume = startup + gather.startup, volume + gather.bandwidth
     return Cost(layers * startup, microbatch * (layers * volume))
 
 
@@ -143,9 +147,9 @@ def expert_parallel(ctx: Context, microbatch: jax.Array, load: jax.Array) -> Cos
 
 def layout_transition(ctx: Context, microbatch: jax.Array) -> Cost:
     """From attention (tp x kvp) to FFN (its split x ep) and back [s]; none under `tp` sharding."""
+    part = ctx.partition
     if ctx.convention.ffn_sharding == "tp":
         return Cost(jnp.zeros(()), jnp.zeros(()))
-    part = ctx.partition
     message = _hidden_bytes(ctx)
     replica_ranks = jnp.asarray(part.kvp) * part.tp
     spanned = jnp.maximum(1.0, ctx.lay.expert_tp / replica_ranks)
@@ -158,6 +162,8 @@ def layout_transition(ctx: Context, microbatch: jax.Array) -> Cost:
     replicas = gather(across, spanned * message)
     launches = jnp.asarray(part.layout_messages)
     every = _per_layer(kv_ranks, _stage_layers(ctx), launches)
+    if part.gathers_queries:  # after their all-reduce the ranks hold all tokens
+        every = Cost(jnp.zeros(()), jnp.zeros(()))
     moe = _per_layer(replicas, 2.0 * _moe_stage_layers(ctx), launches)
     return Cost(every.startup + moe.startup, microbatch * (every.bandwidth + moe.bandwidth))
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from qsjax.cost.laws import params
-from qsjax.cost.laws.sharding import Layout
+from qsjax.cost.laws.sharding import Layout, weight_ranks
 from qsjax.numerics.safe import ceil, safe_divide, safe_log, safe_sqrt
 from qsjax.records.specs import Convention, Dtype, HardwareSpec, ModelSpec, Partition, Workload
 
@@ -85,7 +85,7 @@ def attention_work(
         rows=jnp.asarray(model.heads) / shards,
         attended=full_layers * full + model.window_layers * window,
         indexer=indexer / shards,
-        state=state / replica,
+        state=state / (weight_ranks(partition) * partition.pp),
     )
 
 
@@ -133,7 +133,7 @@ def projection_flops(
     """Projection phase [FLOP]: two per attention weight on this GPU (`exact_weights`)."""
     weights = exact_weights
     if convention.mla_projection == "two_d_squared":
-        shards = jnp.asarray(partition.tp) * partition.pp
+        shards = weight_ranks(partition) * partition.pp
         other = jnp.asarray(model.linear_layers) * model.linear_params + model.extra_params
         softmax = params.softmax_layers(model) * 2.0 * jnp.asarray(model.hidden) ** 2
         simplified = (softmax + other) / shards
@@ -204,5 +204,5 @@ def head_flops(
     """Output head [FLOP], spread evenly over the stages."""
     if convention.scope == "routed_ffn":
         return jnp.zeros(())
-    shards = jnp.asarray(partition.tp) * partition.pp
+    shards = weight_ranks(partition) * partition.pp
     return 2.0 * microbatch * (params.head_params(model) / shards)

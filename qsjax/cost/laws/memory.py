@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from qsjax.cost.laws import params
-from qsjax.cost.laws.sharding import Layout, cache_layout
+from qsjax.cost.laws.sharding import Layout, cache_layout, weight_ranks
 from qsjax.numerics.safe import ceil, floor
 from qsjax.records.specs import Convention, HardwareSpec, ModelSpec, Partition, Workload
 
@@ -24,14 +24,15 @@ def usable_bytes(model: ModelSpec, hardware: HardwareSpec) -> jax.Array:
 def attention_weights_per_gpu(model: ModelSpec, partition: Partition, lay: Layout) -> jax.Array:
     """Elements of all attention matrices on one GPU [1].
 
-    Split over tp and pp, except the part that every tensor-parallel rank needs whole: KV heads
+    Split over `weight_ranks` and pp, except the part that every one of them needs whole: KV heads
     beyond their number, and the down-projections of MLA.
     """
     shared = params.replicated_attention_params(model)
     split = params.attention_params(model) - shared
-    softmax = params.softmax_layers(model) * (split / partition.tp + shared / lay.kv_weight_split)
+    ranks = weight_ranks(partition)
+    softmax = params.softmax_layers(model) * (split / ranks + shared / lay.kv_weight_split)
     other = jnp.asarray(model.linear_layers) * model.linear_params + model.extra_params
-    return (softmax + other / partition.tp) / partition.pp
+    return (softmax + other / ranks) / partition.pp
 
 
 def weights_bytes(
@@ -44,7 +45,7 @@ def weights_bytes(
     ffn = (experts + always + params.router_params(model)) / pp
     # The first stage holds the input embedding and the last one the head, so no GPU holds both.
     copies = jnp.where(pp > 1, 1.0, 2.0 - jnp.asarray(model.tied_embeddings))
-    vocabulary = params.head_params(model) * copies / partition.tp
+    vocabulary = params.head_params(model) * copies / weight_ranks(partition)
     return (
         jnp.asarray(workload.bytes_attn_weight) * attention_weights_per_gpu(model, partition, lay)
         + workload.bytes_ffn_weight * ffn
@@ -70,7 +71,8 @@ def kv_bytes_per_sequence(
     state = jnp.asarray(workload.bytes_act) * jnp.asarray(model.linear_layers) * model.linear_state
     # The context multiplies what the partition alone decides: one product for each of their pairs.
     ranks = partition.kvp * pp
-    return per_token / ranks * kept + index / ranks * tokens + state / (partition.tp * pp)
+    state = state / (weight_ranks(partition) * pp)
+    return per_token / ranks * kept + index / ranks * tokens + state
 
 
 def max_batch(

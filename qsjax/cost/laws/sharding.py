@@ -39,6 +39,15 @@ def kv_head_split(model: ModelSpec, tp: ArrayLike) -> jax.Array:
     return heads / jnp.ceil(heads / tp)
 
 
+def weight_ranks(partition: Partition) -> jax.Array:
+    """Ranks of a stage that split attention's weights and the vocabulary [1].
+
+    KV ranks hold copies of them unless they gather queries.
+    """
+    tp = jnp.asarray(partition.tp)
+    return tp * partition.kvp if partition.gathers_queries else tp
+
+
 def cache_layout(
     model: ModelSpec, tp: ArrayLike, mla_layout: MlaLayout
 ) -> tuple[jax.Array, jax.Array]:
@@ -85,7 +94,9 @@ def layout(model: ModelSpec, partition: Partition, convention: Convention) -> La
     return Layout(
         stage_gpus=stage_gpus,
         gpus=stage_gpus * partition.pp,
-        kv_weight_split=jnp.where(jnp.asarray(model.kv_latent) > 0, 1.0, kv_head_split(model, tp)),
+        kv_weight_split=jnp.where(
+            jnp.asarray(model.kv_latent) > 0, 1.0, kv_head_split(model, weight_ranks(partition))
+        ),
         expert_tp=expert_tp,
         ffn_tp=ffn_tp,
         pool_replicas=pool_replicas,

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from qsjax.cost.laws import params
-from qsjax.cost.laws.sharding import Layout, cache_layout
+from qsjax.cost.laws.sharding import Layout, cache_layout, weight_ranks
 from qsjax.records.specs import Convention, ModelSpec, Partition, Workload
 
 # Logarithm of a chance that is zero in either precision for one token or more.
@@ -32,7 +32,7 @@ def kv_bytes(
     read = per_token / ranks * attended_tokens
     indexer = workload.bytes_kv * jnp.asarray(model.index_dim) / ranks * indexed_tokens
     state = 2.0 * workload.bytes_act * jnp.asarray(model.linear_layers) * model.linear_state
-    return microbatch * (read + indexer + state / (partition.tp * pp))
+    return microbatch * (read + indexer + state / (weight_ranks(partition) * pp))
 
 
 def expert_traffic_factor(
@@ -98,7 +98,7 @@ def head_bytes(
     """Weight bytes of the output head [B]; the input embedding is looked up, not streamed."""
     if convention.scope == "routed_ffn":
         return jnp.zeros(())
-    shards = jnp.asarray(partition.tp) * partition.pp
+    shards = weight_ranks(partition) * partition.pp
     return jnp.asarray(workload.bytes_head_weight) * params.head_params(model) / shards
 
 
@@ -120,7 +120,7 @@ def projection_activation_bytes(
     query_and_output = heads * (model.qk_nope_dim + jnp.asarray(model.rope_dim) + model.v_head_dim)
     grouped = 2.0 * jnp.asarray(model.head_dim) * (heads + model.kv_heads)
     is_mla = latent > 0
-    split = jnp.where(is_mla, query_and_output, grouped) / partition.tp
+    split = jnp.where(is_mla, query_and_output, grouped) / weight_ranks(partition)
     copied = 2.0 * jnp.asarray(model.hidden) + jnp.where(is_mla, latent + model.rope_dim, 0.0)
     layers = params.softmax_layers(model) / partition.pp
     return microbatch * (workload.bytes_act * layers * (copied + split))
@@ -160,5 +160,5 @@ def head_activation_bytes(
     """Input of the head and the logits that it writes [B]."""
     if convention.scope == "routed_ffn":
         return jnp.zeros(())
-    per_token = jnp.asarray(model.hidden) + jnp.asarray(model.vocab) / partition.tp
+    per_token = jnp.asarray(model.hidden) + jnp.asarray(model.vocab) / weight_ranks(partition)
     return microbatch * (workload.bytes_act * per_token / partition.pp)

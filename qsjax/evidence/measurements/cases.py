@@ -204,7 +204,7 @@ def read_cases(records: Sequence[Mapping[str, Any]]) -> list[Case | Kernel | Ski
     """
     shared: dict[tuple[str, ...], list[tuple[Mapping[str, Any], dict[str, float]]]] = {}
     for record in records:
-        wrong = read.malformed(record)
+        wrong = record.get("unusable") or read.malformed(record)
         stated = (record, {} if wrong else read.facts(record))
         shared.setdefault(_publication(record), []).append(stated)
     found = []
@@ -242,7 +242,7 @@ def _publication(record: Mapping[str, Any]) -> tuple[str, ...]:
 def read_case(record: Mapping[str, Any]) -> Case | Kernel | Skipped:
     """What a record measures, or why the model does not predict it."""
     name = str(record["id"])
-    wrong = read.malformed(record)
+    wrong = record.get("unusable") or read.malformed(record)
     if wrong is not None:
         return Skipped(id=name, because=wrong)
     if record["category"] in kernels.CATEGORIES:

@@ -1,17 +1,15 @@
 """From the fields of a record to the records that the cost model takes."""
 
 import dataclasses
-import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from qsjax.catalog import HardwareEntry, ModelEntry
-from qsjax.engines import kernels
+from qsjax.engines import held, kernels
 from qsjax.engines import releases as read
 from qsjax.engines.kernels import ExpertKernels
 from qsjax.engines.operating_point import OperatingPoint
-from qsjax.engines.rules import load_engines
 from qsjax.evidence.measurements.names import (
     PRECISIONS,
     Precision,
@@ -114,20 +112,6 @@ def engine_of(record: Mapping[str, Any]) -> str:
     return next((name for name in ("trtllm", "vllm", "sglang") if name in text), "")
 
 
-def _padded(size: float, tile: float) -> float:
-    """Size with its padding, over the size [1]."""
-    return math.ceil(size / tile) * tile / size
-
-
-def _mxfp4(model: ModelEntry, kernels: ExpertKernels, partition: Partition) -> Precision:
-    """MXFP4 as kernels hold it: rows and columns padded to their tiles."""
-    hidden, width = float(model.spec.hidden), float(model.spec.expert_ff)  # type: ignore[arg-type]  # catalogue entries hold floats
-    stage = float(partition.dp) * float(partition.kvp) * float(partition.tp)  # type: ignore[arg-type]  # floats of partition_of
-    shard = width / max(1.0, stage / float(partition.ep))  # type: ignore[arg-type]  # floats of partition_of
-    padded = _padded(hidden, kernels.across) * _padded(shard, kernels.along)
-    return Precision(stored=PRECISIONS["mxfp4"].stored * padded, native="fp4")
-
-
 def _weights(
     record: Mapping[str, Any], model: ModelEntry, kernels: ExpertKernels, partition: Partition
 ) -> tuple[Precision, Precision, float]:
@@ -140,7 +124,8 @@ def _weights(
         return PRECISIONS["awq"], PRECISIONS["awq"], 0.0
     launches = 0.0
     if model.weight_dtype == "fp4" and ffn.native == "fp4":
-        ffn, launches = _mxfp4(model, kernels, partition), kernels.launches
+        stored = PRECISIONS["mxfp4"].stored * held.padding(model.spec, kernels, partition)
+        ffn, launches = Precision(stored=stored, native="fp4"), kernels.launches
     # Four-bit checkpoints of mixtures quantise the experts and leave attention in 16 bits:
     # `exclude_modules` of nvidia/DeepSeek-V3-0324-NVFP4, `modules_to_not_convert` of gpt-oss.
     is_mixture = float(model.spec.experts) > 1  # type: ignore[arg-type]  # catalogue entries hold floats
@@ -150,31 +135,18 @@ def _weights(
 
 
 def _kv_bytes(
-    record: Mapping[str, Any], engine: str, ffn: Precision, model: str, hardware: HardwareEntry
+    record: Mapping[str, Any], ffn: Precision, model: ModelSpec, hardware: HardwareEntry
 ) -> float:
     text = str(record.get("kv_dtype") or "auto")
     if text.lower() == "auto":
-        if engine == "sglang" and model in load_engines()[engine]["fp8_cache_with_fp4_units"]:
-            return 1.0 if kernels.has_fp4_units(hardware) else 2.0
+        engine = engine_of(record)
         # TensorRT-LLM checkpoints below 16 bits bring an FP8 cache; vLLM and SGLang keep BF16.
-        return 1.0 if engine == "trtllm" and ffn.stored <= 1.0 else 2.0
+        default = 1.0 if engine == "trtllm" and ffn.stored <= 1.0 else 2.0
+        return held.own_cache(engine, model, hardware) or default
     precision = precision_of(text)
     if precision is None:
         raise UnusableError(f"unknown precision of the cache {text!r}")
     return precision.stored
-
-
-def _kv_scales(engine: str, bytes_kv: float, spec: ModelSpec) -> float:
-    """What an entry of sparse latent attention holds beside 8-bit elements, by token and layer [B].
-
-    Four scales of 4 B, and the rotary part in BF16: 656 B, of which 576 are elements.
-    Source: `fp8_ds_mla` of vLLM; 54.52 GiB of 1,462,784 tokens in
-    https://github.com/sgl-project/sglang/pull/11309.
-    """
-    is_sparse = float(spec.index_dim) > 0 and float(spec.kv_latent) > 0  # type: ignore[arg-type]  # catalogue entries hold floats
-    if not (is_sparse and bytes_kv == 1.0 and engine in ("vllm", "sglang")):
-        return 0.0
-    return 16.0 + float(spec.rope_dim)  # type: ignore[arg-type]  # catalogue entries hold floats
 
 
 def _model(record: Mapping[str, Any], spec: ModelSpec) -> ModelSpec:
@@ -242,26 +214,24 @@ def deployment_of(record: Mapping[str, Any], *, context: float | None = None) ->
     run_by = kernels.kernels_of(record, engine, hardware)
     ffn, attention, launches = _weights(record, model, run_by, partition)
     run, accepted = read.speculation(record, found)
-    bytes_kv = _kv_bytes(record, engine, ffn, model.name, hardware)
-    is_latent = float(model.spec.kv_latent) > 0  # type: ignore[arg-type]  # catalogue entries hold floats
+    bytes_kv = _kv_bytes(record, ffn, model.spec, hardware)
     workload = Workload(
         context=context or own_context,
         batch=batch,
         bytes_attn_weight=attention.stored,
         bytes_ffn_weight=ffn.stored,
         bytes_kv=bytes_kv,
-        kv_scale_bytes=_kv_scales(engine, bytes_kv, model.spec),
+        kv_scale_bytes=held.scales(engine, bytes_kv, model.spec),
         bytes_dispatch=min(2.0, max(1.0, ffn.stored)),
         kv_block=KV_BLOCK,
         query_tokens=run,
         tokens_per_step=accepted,
-        # TensorRT-LLM (examples/models/core/deepseek_v3) and FlashMLA-FP8 multiply in 8 bits.
-        attn_dtype="fp8" if bytes_kv <= 1.0 and is_latent else "bf16",
+        attn_dtype=held.attention_dtype(bytes_kv, model.spec),
         proj_dtype=attention.native,
         ffn_dtype=ffn.native,
     )
     return OperatingPoint(
-        model=_model(record, model.spec),
+        model=held.with_index(engine, bytes_kv, _model(record, model.spec)),
         model_name=model.name,
         hardware=hardware.spec,
         hardware_name=hardware.name,

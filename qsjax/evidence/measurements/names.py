@@ -102,13 +102,13 @@ def precision_of(name: str) -> Precision | None:
 
 
 def find_model(name: str) -> ModelEntry | None:
-    """The catalogue's entry for a published spelling or of a file, or None.
+    """The catalogue's entry for a published spelling or of a file or folder, or None.
 
     Raises:
         ValueError: With all problems of a file.
     """
     text = name.strip()
-    if text.lower().endswith((".toml", ".json")):
+    if text.lower().endswith((".toml", ".json")) or text.startswith((".", "/", "~")):
         return catalog.model_entry(text)
     while True:
         low = text.lower()

@@ -47,8 +47,10 @@ def load_records() -> tuple[Record, ...]:
 def read_json(path: str | Path) -> tuple[Record, ...]:
     """Records of a user's file: a JSON list of objects, or an object with a list `records`.
 
+    A record with missing fields or the like stays as one that is not predicted, and says why.
+
     Raises:
-        ValueError: With every problem of the file: not JSON, no list, fields that are missing.
+        ValueError: With every problem of the file: not JSON, no list, no usable record.
     """
     where = Path(path)
     try:
@@ -60,9 +62,28 @@ def read_json(path: str | Path) -> tuple[Record, ...]:
     records = data.get("records") if isinstance(data, Mapping) else data
     if not isinstance(records, list):
         raise ValueError(f'{where}: give a list of records, or an object with a list "records"')
-    problems = [line for i, record in enumerate(records) for line in _problems(i, record)]
-    if problems:
-        raise ValueError("\n".join([f"{where}:", *(f"  {line}" for line in problems)]))
+    return _usable(where, [(record, _problems(i, record)) for i, record in enumerate(records)])
+
+
+def _usable(where: Path, found: Sequence[tuple[Any, list[str]]]) -> tuple[Record, ...]:
+    """The records, of which those with problems carry them as `unusable`.
+
+    Raises:
+        ValueError: none is left without; with all problems.
+    """
+    if found and all(problems for _, problems in found):
+        lines = [line for _, problems in found for line in problems]
+        raise ValueError("\n".join([f"{where}:", *(f"  {line}" for line in lines)]))
+    records = []
+    for number, (record, problems) in enumerate(found, 1):
+        if problems:
+            own = record if isinstance(record, Mapping) else {}
+            texts = {name: own.get(name) for name in _REQUIRED_TEXTS}
+            named = {name: x if isinstance(x, str) else "" for name, x in texts.items()}
+            name = str(own.get("id", f"record {number}"))
+            told = "; ".join(line.removeprefix(f"{name}: ") for line in problems)
+            record = {**named, "id": name, "value": None, "unusable": told}
+        records.append(record)
     return tuple(records)
 
 
@@ -83,7 +104,7 @@ def _problems(index: int, record: Any) -> list[str]:
 
 
 # Columns of a user's CSV: what must be there, what may be, and what a field may not be below.
-CSV_REQUIRED = ("model", "hardware", "tp", "batch", "context", "tpot_ms")
+CSV_REQUIRED = ("model", "hardware", "tp", "batch", "tpot_ms")
 CSV_TEXTS = ("model", "hardware", "weights", "kv", "engine", "expert_kernels")
 CSV_NUMBERS = ("tp", "pp", "dp", "ep", "kvp", "batch", "context", "isl", "osl", "tpot_ms")
 
@@ -93,11 +114,12 @@ def read_csv(path: str | Path) -> tuple[Record, ...]:
 
     Rows are named by their line. `batch` counts the sequences of an attention replica. With `isl`
     and `osl` the measurement is taken as aggregated serving, in which prompts interleave; else as
-    decoding alone.
+    decoding alone, at `context` tokens. A row with what is no number, not above 0 or in no column
+    stays as one that is not predicted, and says why.
 
     Raises:
-        ValueError: With every problem of the file: missing, unknown or repeated columns, and by row
-            what is no number or not above 0, or in no column.
+        ValueError: With every problem of the file: missing, unknown or repeated columns, no usable
+            row.
     """
     where = Path(path)
     try:
@@ -119,20 +141,13 @@ def read_csv(path: str | Path) -> tuple[Record, ...]:
             f"{where}: after line {line}: {error}; close its quotation mark"
         ) from error
     problems = _column_problems(columns)
-    records: list[Record] = []
-    if not problems:
-        for number, row in rows:
-            # Spreadsheets write empty rows as separators, and such columns at the end of rows.
-            if not any(cell.strip() for cells in row.values() for cell in cells or ()):
-                continue
-            found, record = _csv_row(number, row)
-            problems += found
-            records.append(record)
-        if not records:
-            problems.append("no rows; give one measured deployment a row")
+    # Spreadsheets write empty rows as separators, and such columns at the end of rows.
+    full = [row for row in rows if any(c.strip() for cells in row[1].values() for c in cells or ())]
+    if not problems and not full:
+        problems.append("no rows; give one measured deployment a row")
     if problems:
         raise ValueError("\n".join([f"{where}:", *(f"  {line}" for line in problems)]))
-    return tuple(records)
+    return _usable(where, [_csv_row(number, row) for number, row in full])
 
 
 def _delimiter(header: str) -> str:
@@ -143,6 +158,8 @@ def _delimiter(header: str) -> str:
 def _column_problems(columns: Sequence[str]) -> list[str]:
     known = sorted({*CSV_REQUIRED, *CSV_TEXTS, *CSV_NUMBERS})
     problems = [f"column {name!r} is missing" for name in CSV_REQUIRED if name not in columns]
+    if "context" not in columns and not {"isl", "osl"} <= set(columns):
+        problems.append("column 'context' is missing, or both 'isl' and 'osl'")
     for name in dict.fromkeys(filter(None, columns)):
         if name not in known:
             problems.append(f"unknown column {name!r}; known: {', '.join(known)}")
@@ -151,7 +168,7 @@ def _column_problems(columns: Sequence[str]) -> list[str]:
     return problems
 
 
-def _csv_row(number: int, row: Mapping[str | None, Any]) -> tuple[list[str], Record]:
+def _csv_row(number: int, row: Mapping[str | None, Any]) -> tuple[Record, list[str]]:
     problems, values = [], dict[str, float]()
     # csv puts what exceeds the columns under None.
     beyond = row.get(None) or []
@@ -177,6 +194,8 @@ def _csv_row(number: int, row: Mapping[str | None, Any]) -> tuple[list[str], Rec
         f"row {number}: {name} is empty" for name in ("model", "hardware") if not texts[name]
     ]
     served = "isl" in values and "osl" in values
+    if not served and not (row.get("context") or "").strip():
+        problems.append(f"row {number}: context is empty; give it, or isl and osl")
     degrees = {name: values.get(name, 1.0) for name in ("tp", "pp", "dp", "ep", "kvp")}
     gpus = degrees["tp"] * degrees["pp"] * degrees["dp"] * degrees["kvp"]
     record: Record = {
@@ -199,4 +218,4 @@ def _csv_row(number: int, row: Mapping[str | None, Any]) -> tuple[list[str], Rec
         "osl": values.get("osl"),
         "phase": "aggregated" if served else "decode-only",
     }
-    return problems, record
+    return record, problems

@@ -8,7 +8,7 @@ from qsjax.grid.problem import Problem, describe
 from qsjax.output.labels import cell_name
 from qsjax.output.result import Drawing, Result, Row, inputs_of, plain
 from qsjax.questions.design.costs import CostModel, members
-from qsjax.records.units import unit_of
+from qsjax.cost.meanings import meaning_of
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ def _draw(rows: list[Row], title: str, ax: Any = None) -> Any:
 def _shown(row: Row) -> Row:
     from qsjax.plotting import scales
 
-    values = [scales.with_unit(x, unit_of(name)) for name, x in row["fields"].items()]
+    values = [scales.with_unit(x, meaning_of(name).units) for name, x in row["fields"].items()]
     # The dtypes of arithmetic scale together: the first stands for all.
     text = ", ".join(dict.fromkeys(values)) if len(values) < 3 else f"{values[0]} in BF16"
     return row | {"value": text}

@@ -1,0 +1,149 @@
+"""Writes the page of what is read: `python docs/supported.py`, and each build of the site.
+
+Families, engine flags and quantisations stand in tables that the code reads; the page is those.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from qsjax import catalog
+from qsjax.catalog import families, quantisation
+from qsjax.engines.flags import ENGINES, Engine, table
+from qsjax.engines.held import NAMES
+from qsjax.engines.rules import load_engines, load_flags
+from qsjax.output.files import write_atomically
+
+PAGE = Path(__file__).parent / "supported.md"
+INTRODUCTION = """\
+# What is read
+
+This page is written from the tables that the code reads, at each build of the site. A `config.json`
+of another family is refused by name. A flag that no table has counts as not read: it is named, and
+the result goes on without it.
+"""
+# Quantities of a deployment, as people call them.
+QUANTITIES = {
+    "tp_total": "tensor parallelism",
+    "pp": "pipeline stages",
+    "dp_total": "data parallelism",
+    "attention_dp": "data parallelism of attention",
+    "dcp": "decode context parallelism",
+    "ep": "expert parallelism",
+    "expert_parallel": "expert parallelism over all GPUs of a stage",
+    "expert_backend": "expert parallelism that the backend sets",
+    "dp_attention": "attention replicas that share the experts",
+    "usable_fraction": "share of the memory, buffers included",
+    "static_fraction": "share of the memory for weights and cache",
+    "free_fraction": "share of the free memory for the cache",
+    "batched_tokens": "tokens of a forward pass, for which memory is kept",
+    "sequences": "batch",
+    "context": "longest context",
+    "kv_dtype": "dtype of the cache",
+    "kv_block": "tokens of a cache block",
+    "quantization": "dtype of the weights, or a loader",
+    "dtype": "16 bits; float32 is not read",
+    "model": "the model that is served",
+    "config": "a YAML file of further flags",
+}
+
+
+def code(names: Iterable[str]) -> str:
+    """Names as code, in one paragraph."""
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def rows(heads: tuple[str, ...], cells: Iterable[tuple[str, ...]]) -> list[str]:
+    """A Markdown table."""
+    lines = [heads, ("---",) * len(heads), *cells]
+    return [f"| {' | '.join(line)} |" for line in lines] + [""]
+
+
+def layer_kinds(family: families.Family) -> str:
+    """What a family has besides dense layers with attention over the whole context."""
+    found = ["latent attention"] if "kv_latent" in family.fields else []
+    found += ["experts"] if "experts" in family.fields else []
+    found += [part.__name__.strip("_").replace("_", " ") for part in family.parts]
+    return ", ".join(found) or "-"
+
+
+def family_lines() -> list[str]:
+    """Every family of `config.json`."""
+    cells = rows(
+        ("`model_type`, or a name in `architectures`", "besides dense layers"),
+        ((code(family.types), layer_kinds(family)) for family in families.FAMILIES.values()),
+    )
+    return ["## Families of config.json", "", *cells]
+
+
+def flag_lines(engine: Engine) -> list[str]:
+    """Every flag of an engine by status."""
+    rules = load_flags()[engine]
+    spelled: dict[str, list[str]] = {
+        quantity: [] for quantity in (*rules["reads"], *rules["switches"])
+    }
+    for name, flag in table(engine).items():
+        if flag.effect == "read":
+            spelled[flag.quantity].append(name)
+    cells = [(code(names), QUANTITIES[quantity]) for quantity, names in spelled.items()]
+    lines = [f"### {NAMES[engine]}", "", f"Derived: {rules['derives']}.", ""]
+    lines += rows(("read", "sets"), cells)
+    for title, group in (("Without effect", "no_effect"), ("Not read", "unread")):
+        names = sorted(name for text in rules[group].values() for name in text.split())
+        lines += [f"{title}: {code(names)}.", ""]
+    return lines
+
+
+def quantisation_lines() -> list[str]:
+    """Every quantisation, of configs and of flags."""
+    flags = load_flags()
+    methods = [(f"`{name}`", "quant_method") for name in quantisation.KNOWN_METHODS]
+    methods += [(f"`{name}`", "quant_algo") for name in quantisation.ALGORITHMS]
+    asked = [(f"`{name}`", dtype) for name, dtype in flags["dtype_of_weights"].items()]
+    asked += [(f"`{name}`", "what the config says") for name in flags["loaders"]]
+    cache = [
+        (f"`{name}`", f"{size:g}" if size else "the model's own")
+        for name, size in flags["bytes_of_cache"].items()
+    ]
+    kernels = [
+        (name, *(f"{tile:g}" for tile in rule["tile"]), f"{rule['launches_us']:g}")
+        for name, rule in load_engines()["experts"].items()
+        if isinstance(rule, dict)
+    ]
+    return [
+        "## Quantisations",
+        "",
+        "Of a checkpoint:",
+        "",
+        *rows(("name", "key of its config"), methods),
+        "Of `--quantization`:",
+        "",
+        *rows(("name", "weights"), asked),
+        "Of `--kv-cache-dtype`:",
+        "",
+        *rows(("name", "bytes of an element"), cache),
+        "Kernels of MXFP4 experts, and what they pad to:",
+        "",
+        *rows(("kernels", "rows", "columns", "launches of a layer [us]"), kernels),
+    ]
+
+
+def page() -> str:
+    """The whole page."""
+    models = f"{len(catalog.model_names())} models and {len(catalog.hardware_names())} accelerators"
+    lines = [
+        INTRODUCTION,
+        f"By name the catalogue has {models} (`qsjax models`, `qsjax hardware`).",
+    ]
+    lines += ["", *family_lines(), "## Flags of engines", ""]
+    for engine in ENGINES:
+        lines += flag_lines(engine)
+    return "\n".join([*lines, *quantisation_lines()])
+
+
+def write() -> None:
+    """Write the page beside this script."""
+    write_atomically(PAGE, page())
+
+
+if __name__ == "__main__":
+    write()

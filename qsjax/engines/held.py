@@ -1,0 +1,234 @@
+"""What engines hold on a GPU: weights padded to the tiles of kernels, entries of a cache."""
+
+import dataclasses
+import math
+from typing import NamedTuple
+
+import jax
+
+from qsjax.catalog import HardwareEntry, ModelEntry
+from qsjax.catalog.quantisation import MXFP4
+from qsjax.cost.laws.memory import kv_bytes_per_sequence, weights_bytes
+from qsjax.cost.laws.sharding import layout
+from qsjax.engines import kernels, memory
+from qsjax.engines.deployment import Deployment
+from qsjax.engines.kernels import ExpertKernels
+from qsjax.engines.operating_point import OperatingPoint
+from qsjax.engines.rules import load_engines
+from qsjax.numerics.numpy_backend import on_host
+from qsjax.numerics.safe import scalar
+from qsjax.records.specs import PHYSICAL, Dtype, HardwareSpec, ModelSpec, Partition, Workload
+from qsjax.records.units import GIB, US
+
+NAMES = {"vllm": "vLLM", "sglang": "SGLang", "trtllm": "TensorRT-LLM"}
+
+
+def padding(model: ModelSpec, rule: ExpertKernels, partition: Partition) -> float:
+    """What kernels hold of MXFP4 experts over what the checkpoint holds [1]: rows and columns."""
+    stage = scalar(partition.dp) * scalar(partition.kvp) * scalar(partition.tp)
+    hidden = scalar(model.hidden)
+    shard = scalar(model.expert_ff) / max(1.0, stage / scalar(partition.ep))
+
+    def padded(size: float, tile: float) -> float:
+        return math.ceil(size / tile) * tile / size
+
+    return padded(hidden, rule.across) * padded(shard, rule.along)
+
+
+def is_sparse(model: ModelSpec) -> bool:
+    """Whether an indexer chooses the tokens of latent attention (DeepSeek sparse attention)."""
+    return scalar(model.index_dim) > 0 and scalar(model.kv_latent) > 0
+
+
+def own_cache(engine: str, model: ModelSpec, hardware: HardwareEntry) -> float | None:
+    """Bytes of a cache element where no flag says them; None for those of the model."""
+    if is_sparse(model) and load_engines().get(engine, {}).get("fp8_sparse_cache_with_fp4_units"):
+        return 1.0 if kernels.has_fp4_units(hardware) else 2.0
+    return None
+
+
+def attention_dtype(bytes_kv: float, model: ModelSpec) -> Dtype:
+    """What multiplies in attention: latents of 8 bits meet queries of 8 bits.
+
+    Sources: TensorRT-LLM, examples/models/core/deepseek_v3; FlashMLA-FP8,
+    https://lmsys.org/blog/2025-09-26-sglang-ant-group.
+    """
+    return "fp8" if bytes_kv <= 1.0 and scalar(model.kv_latent) > 0 else "bf16"
+
+
+def scales(engine: str, bytes_kv: float, model: ModelSpec) -> float:
+    """What an entry of sparse latent attention holds beside 8-bit elements, by token and layer [B].
+
+    Four scales of 4 B, and the rotary part in BF16: 656 B, of which 576 are elements.
+    Source: `fp8_ds_mla` of vLLM; 54.52 GiB of 1,462,784 tokens in
+    https://github.com/sgl-project/sglang/pull/11309.
+    """
+    if not (is_sparse(model) and bytes_kv == 1.0 and engine in ("vllm", "sglang")):
+        return 0.0
+    return 16.0 + scalar(model.rope_dim)
+
+
+def with_index(engine: str, bytes_kv: float, model: ModelSpec) -> ModelSpec:
+    """The model with index keys of the bytes that engines hold, in elements of the cache.
+
+    They are FP8 with a scale of 4 B for 128 elements, whatever the cache is: 132 B a token and
+    layer. As many elements of the cache's width are the same bytes; at 16 bits they are half as
+    many products, which is what FP8 units take for all of them.
+    Source: `indexer_k_cache` of vLLM and SGLang, https://github.com/sgl-project/sglang/pull/11309.
+    """
+    if not (is_sparse(model) and engine in ("vllm", "sglang")):
+        return model
+    keys = scalar(model.index_dim)
+    return dataclasses.replace(model, index_dim=(keys + 4.0 * math.ceil(keys / 128)) / bytes_kv)
+
+
+def cache_bytes_per_token(model: ModelSpec) -> dict[str, float]:
+    """What a token adds to the caches of vLLM and SGLang, by the dtype of an element [B]."""
+
+    def size(context: float, bytes_kv: float) -> float:
+        work = Workload(
+            context=context, bytes_kv=bytes_kv, kv_scale_bytes=scales("vllm", bytes_kv, model)
+        )
+        held = with_index("vllm", bytes_kv, model)
+        return scalar(on_host(_cache)(held, Partition(), work))
+
+    return {name: size(2.0, x) - size(1.0, x) for name, x in (("bf16", 2.0), ("fp8", 1.0))}
+
+
+def _cache(model: ModelSpec, part: Partition, work: Workload) -> jax.Array:
+    return kv_bytes_per_sequence(model, part, work, PHYSICAL)
+
+
+class Held(NamedTuple):
+    """A deployment's records as its engine holds them.
+
+    Attributes:
+        model: with its cache's entries.
+        hardware: with the engine's own division of the memory.
+        workload: with padded weights and the cache's dtype.
+        beside: weights that no law counts [B].
+        kept: what vLLM's share of the memory would hold besides weights and cache [B].
+        notes: one sentence each.
+    """
+
+    model: ModelSpec
+    hardware: HardwareSpec
+    workload: Workload
+    beside: float
+    kept: float
+    notes: tuple[str, ...]
+
+
+def _experts(
+    deployment: Deployment, entry: ModelEntry, hardware: HardwareEntry, part: Partition, own: float
+) -> tuple[float, HardwareSpec, tuple[str, ...]]:
+    """Bytes of an expert's weight with the kernels' padding, their launches, a note of both."""
+    model, spec = entry.spec, hardware.spec
+    if own != MXFP4 or scalar(model.experts) <= 1:
+        return own, spec, ()
+    record = {"notes": deployment.words}
+    rule = kernels.kernels_of(record, deployment.engine or "", hardware)
+    factor = padding(model, rule, part)
+    share = 1.0 - scalar(model.dense_layers) / scalar(model.layers)
+    launches = scalar(spec.layer_overhead) + rule.launches * share
+    note = f"the experts' kernels are those of {rule.name}"
+    if factor > 1:
+        note += f", which pad MXFP4 weights by {100 * (factor - 1):.1f} %"
+    if rule.launches:
+        note += f" and take {rule.launches / US:.0f} us more in a layer"
+    return own * factor, dataclasses.replace(spec, layer_overhead=launches), (note,)
+
+
+def _facts(deployment: Deployment) -> dict[str, float]:
+    """What the command line says of the memory, as `memory.usable_bytes` reads it."""
+    said = {
+        "memory_utilisation": deployment.free_fraction or deployment.usable_fraction,
+        "static_fraction": deployment.static_fraction,
+        "max_batched_tokens": deployment.batched_tokens,
+        "max_sequences": deployment.batch,
+        "max_model_len": deployment.context,
+    }
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def _divided(
+    deployment: Deployment, one: OperatingPoint
+) -> tuple[HardwareSpec, float, float, tuple[str, ...]]:
+    """The accelerator as its engine divides it, and the last three fields of `Held`."""
+    facts, beside = _facts(deployment), memory.unquantised_bytes(one)
+    weights = scalar(on_host(_weights)(one.model, one.partition, one.workload)) + beside
+    kept = memory.vllm_kept(one, facts, weights)
+    room = memory.usable_bytes(one, facts, weights, 0.0) - beside
+    capacity = scalar(one.hardware.hbm_bytes)
+    # What vLLM keeps is in its share; the others' shares are of weights and cache alone.
+    reserve = kept + beside if one.engine == "vllm" else 0.0
+    hardware = dataclasses.replace(
+        one.hardware,
+        usable_fraction=(room + reserve) / capacity,
+        reserve_bytes=reserve,
+        moe_reserve_bytes=0.0,
+    )
+    note = (
+        f"memory by {NAMES[one.engine]}'s own rules: {room / GIB:,.2f} GiB of the "
+        f"{capacity / GIB:,.0f} GiB are left for weights and cache at this split"
+    )
+    return hardware, beside, kept, (note,)
+
+
+def _weights(model: ModelSpec, part: Partition, work: Workload) -> jax.Array:
+    return weights_bytes(model, part, work, layout(model, part, PHYSICAL))
+
+
+def held(
+    deployment: Deployment,
+    entry: ModelEntry,
+    hardware: HardwareEntry,
+    partition: Partition,
+    workload: Workload,
+    *,
+    is_cache_given: bool = False,
+) -> Held:
+    """What the engine of a deployment holds: padded weights, its cache's entries, its own share.
+
+    The same rules predict the sizes that engines log (`qsjax validate`).
+
+    Args:
+        deployment: the engine's command line, read.
+        entry: the model.
+        hardware: the accelerator.
+        partition: the degrees that memory is divided by.
+        workload: dtypes and lengths, before the engine's own.
+        is_cache_given: the workload's cache dtype was asked for.
+    """
+    engine = deployment.engine or ""
+    weight = scalar(workload.bytes_ffn_weight)
+    weight, spec, notes = _experts(deployment, entry, hardware, partition, weight)
+    bytes_kv = scalar(workload.bytes_kv)
+    own = own_cache(engine, entry.spec, hardware)
+    if own is not None and not is_cache_given and own != bytes_kv:
+        bytes_kv = own
+        width = "FP8" if own == 1.0 else "BF16"
+        notes += (f"{NAMES[engine]} keeps this model's cache in {width} unless a flag says else",)
+    work = dataclasses.replace(
+        workload,
+        bytes_ffn_weight=weight,
+        bytes_kv=bytes_kv,
+        kv_scale_bytes=scales(engine, bytes_kv, entry.spec),
+        attn_dtype=attention_dtype(bytes_kv, entry.spec),
+    )
+    if work.ffn_dtype == "fp4" and not kernels.has_fp4_units(hardware):
+        # Marlin and Triton's kernels dequantise; the units that multiply are those of 16 bits.
+        spec = dataclasses.replace(spec, flops_fp4=spec.flops_bf16)
+        notes += (f"{hardware.name} has no units of four bits: the weights multiply in 16 bits",)
+    one = OperatingPoint(
+        model=entry.spec,
+        model_name=entry.name,
+        hardware=spec,
+        hardware_name=hardware.name,
+        partition=partition,
+        workload=work,
+        engine=engine,
+    )
+    model = with_index(engine, bytes_kv, entry.spec)
+    spec, beside, kept, about = _divided(deployment, one)
+    return Held(model, spec, work, beside, kept, (*notes, *about))

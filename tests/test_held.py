@@ -1,0 +1,175 @@
+"""What engines hold, as they log it: padded weights, entries of the cache, room for it."""
+
+import dataclasses
+
+import pytest
+
+from qsjax import catalog
+from qsjax.cost.decode import decode_step
+from qsjax.cost.laws import params
+from qsjax.cost.laws.memory import kv_bytes_per_sequence, usable_bytes, weights_bytes
+from qsjax.cost.laws.sharding import layout
+from qsjax.cost.prefill import prefill_step
+from qsjax.engines import read
+from qsjax.engines.held import cache_bytes_per_token, held
+from qsjax.records.specs import PHYSICAL, Partition
+from qsjax.records.units import GIB
+
+H100 = catalog.hardware_entry("h100-sxm")
+
+
+def _held(command, model, hardware=H100, part=None, weights=None):
+    deployment = read(command)
+    if part is None:
+        part = Partition(tp=deployment.tp, dp=deployment.dp, ep=deployment.ep)
+    work = catalog.workload(model, weights)
+    if deployment.bytes_kv is not None:
+        work = dataclasses.replace(work, bytes_kv=deployment.bytes_kv)
+    entry = catalog.model_entry(model)
+    is_given = deployment.bytes_kv is not None
+    return held(deployment, entry, hardware, part, work, is_cache_given=is_given), part
+
+
+def _sizes(found, part):
+    """Weights, and what they leave of the engine's share [GiB]."""
+    model, hardware, work = found.model, found.hardware, found.workload
+    weights = float(weights_bytes(model, part, work, layout(model, part, PHYSICAL)))
+    room = float(usable_bytes(model, hardware)) - weights
+    return (weights + found.beside) / GIB, room / GIB
+
+
+@pytest.mark.parametrize(
+    ("words", "weights", "cache"),
+    [
+        # https://github.com/vllm-project/vllm/issues/23278 and 27508: Marlin
+        ("VLLM_MXFP4_USE_MARLIN=1 vllm serve m", 65.9651, -2.14),
+        (
+            "VLLM_MXFP4_USE_MARLIN=1 vllm serve m --gpu-memory-utilization 0.95 "
+            "--max-num-batched-tokens 1024",
+            65.9651,
+            1.71,
+        ),
+        # https://github.com/vllm-project/vllm/issues/33155: Triton's kernels; out of memory
+        ("vllm serve m", 64.38, None),
+    ],
+)
+def test_gpt_oss_on_one_h100_is_what_vllm_logs(words, weights, cache):
+    found, part = _held(words, "gpt-oss-120b")
+    held_weights, room = _sizes(found, part)
+    assert held_weights == pytest.approx(weights, rel=0.003)
+    if cache is None:
+        assert room < 0
+    else:
+        assert room == pytest.approx(cache, abs=0.15)
+
+
+@pytest.mark.parametrize(
+    ("words", "hardware", "size"),
+    [
+        ("vllm serve m -tp 8 --kv-cache-dtype fp8", "h200-sxm", 48_068),
+        ("vllm serve m -tp 8 --kv-cache-dtype fp8_ds_mla", "h200-sxm", 48_068),
+        ("vllm serve m -tp 8", "h200-sxm", 78_324),
+        ("vllm serve m -tp 8 --kv-cache-dtype bfloat16", "b200-sxm", 78_324),
+        ("sglang --tp 8", "h200-sxm", 78_324),
+        ("sglang --tp 8", "b200-sxm", 48_068),  # its own default with FP4 units
+        ("sglang --tp 8 --kv-cache-dtype bf16", "b200-sxm", 78_324),
+    ],
+)
+def test_the_cache_of_a_token_of_sparse_latent_attention(words, hardware, size):
+    """By hand: 61 layers of 656 or 1,152 B, and 128 B of index keys with a scale of 4."""
+    found, part = _held(words, "deepseek-v3.2", catalog.hardware_entry(hardware))
+    work = dataclasses.replace(found.workload, context=4096.0)
+    cache = float(kv_bytes_per_sequence(found.model, part, work, PHYSICAL))
+    assert cache / 4096 == pytest.approx(size)
+
+
+def test_other_caches_are_left_alone():
+    for model in ("deepseek-v3", "llama-3.1-70b"):
+        found, _ = _held("sglang --tp 8", model, catalog.hardware_entry("b200-sxm"))
+        assert found.model == catalog.model(model)
+        assert (found.workload.bytes_kv, found.workload.kv_scale_bytes) == (2, 0)
+
+
+def test_latents_of_eight_bits_multiply_in_eight():
+    for model, dtype in (("deepseek-v3", "fp8"), ("llama-3.1-70b", "bf16")):
+        found, _ = _held("vllm serve m -tp 8 --kv-cache-dtype fp8", model)
+        assert found.workload.attn_dtype == dtype
+
+
+def test_each_engine_has_its_own_reserve_on_a_small_card():
+    """By hand, Qwen3-1.7B on 24 GiB: not the 4 GiB that an accelerator keeps by default."""
+    small = dataclasses.replace(
+        H100, name="small", spec=dataclasses.replace(H100.spec, hbm_bytes=24 * GIB)
+    )
+    visible = 0.99 * 24
+    logits = 256 * 151_936 * 38 / GIB
+    # A forward pass of 8,192 tokens: residual stream, copy and input, gate, up and product.
+    forward = 8192 * 2 * (3 * 2048 + 3 * 6144) / GIB
+    weights = _sizes(*_held("vllm serve m", "qwen3-1.7b", small))[0]
+    for words, room in (
+        ("vllm serve m", 0.9 * visible - 0.3 - logits),
+        ("vllm serve m --gpu-memory-utilization 0.95", 0.95 * visible - 0.3 - logits),
+        ("sglang --tp 1", (1 - 2.9 / 24) * (visible - 0.3)),
+        ("sglang --tp 1 --mem-fraction-static 0.8", 0.8 * (visible - 0.3)),
+        ("trtllm-serve m", weights + 0.9 * (visible - 0.3 - forward - weights)),
+        (
+            "trtllm-serve m --kv_cache_free_gpu_memory_fraction 0.5",
+            weights + 0.5 * (visible - 0.3 - forward - weights),
+        ),
+    ):
+        found, part = _held(words, "qwen3-1.7b", small)
+        assert sum(_sizes(found, part)) == pytest.approx(room, abs=1e-6), words
+
+
+def test_four_bits_multiply_in_sixteen_where_no_unit_has_four():
+    hopper, _ = _held("vllm serve m", "gpt-oss-120b")
+    assert hopper.hardware.flops_fp4 == hopper.hardware.flops_bf16
+    assert any("multiply in 16 bits" in note for note in hopper.notes)
+    blackwell, _ = _held("vllm serve m", "gpt-oss-120b", catalog.hardware_entry("b200-sxm"))
+    assert not any("multiply in 16 bits" in note for note in blackwell.notes)
+    assert blackwell.hardware.flops_fp4 == catalog.hardware("b200-sxm").flops_fp4
+
+
+def test_launches_of_the_kernels_are_counted():
+    own = H100.spec.layer_overhead
+    for words, more in (("vllm serve m", 50e-6), ("VLLM_MXFP4_USE_MARLIN=1 vllm serve m", 0.0)):
+        found, _ = _held(words, "gpt-oss-20b")
+        assert found.hardware.layer_overhead == pytest.approx(own + more)
+
+
+def test_what_gathered_queries_hold_and_move():
+    """By hand: twice as many KV ranks share the projections; their all-reduce spans all ranks."""
+    model, work = catalog.model("llama-3.1-70b"), catalog.workload("llama-3.1-70b")
+    work = dataclasses.replace(work, context=4096.0, batch=8.0)
+    whole, copied = Partition(tp=8.0), Partition(tp=4.0, kvp=2.0)
+    shared = dataclasses.replace(copied, gathers_queries=True)
+    step = {
+        name: decode_step(model, H100.spec, part, work, PHYSICAL)
+        for name, part in (("whole", whole), ("copied", copied), ("shared", shared))
+    }
+    held_by = {name: float(one.capacity.weights) for name, one in step.items()}
+    assert held_by["shared"] == held_by["whole"] < held_by["copied"]
+    cache = {name: float(one.capacity.kv_per_sequence) for name, one in step.items()}
+    assert cache["shared"] == cache["copied"] == cache["whole"]  # 8 heads over 8, or 4 x 2 ranks
+    assert step["shared"].comm.tp == step["whole"].comm.tp
+    queries = 80 * 8 * 64 / 4 * 128 * 2 * 0.5 / (H100.spec.intra_bw * H100.spec.eff_link)
+    more = float(step["shared"].comm.kv.bandwidth - step["copied"].comm.kv.bandwidth)
+    assert more == pytest.approx(queries)
+    assert float(step["shared"].comm.layout.bandwidth) == 0 < step["copied"].comm.layout.bandwidth
+    first = [
+        float(prefill_step(model, H100.spec, part, work, PHYSICAL, 4096.0).compute.projection)
+        for part in (whole, shared)
+    ]
+    assert first[0] == pytest.approx(first[1])
+
+
+def test_the_cache_of_a_token_of_every_model():
+    """Sparse latent attention as engines lay it out; of all others the elements by their bytes."""
+    assert cache_bytes_per_token(catalog.model("deepseek-v3.2")) == {"bf16": 78_324, "fp8": 48_068}
+    for name in catalog.model_names():
+        model = catalog.model(name)
+        if model.sparse_topk:
+            continue
+        elements = float(params.kv_elements_per_token(model))
+        expected = pytest.approx({"bf16": 2 * elements, "fp8": elements})
+        assert cache_bytes_per_token(model) == expected, name
