@@ -3,12 +3,12 @@
 import dataclasses
 from functools import partial
 
+from qsjax.cost.meanings import meaning_of
 from qsjax.cost.metrics import METRICS, Objective
 from qsjax.grid.problem import Problem, describe
 from qsjax.output.labels import cell_name
 from qsjax.output.result import Drawing, Result, Row, inputs_of
 from qsjax.questions.break_even.roots import Roots
-from qsjax.cost.meanings import meaning_of
 
 
 def in_unit(value: float, metric: Objective) -> str:

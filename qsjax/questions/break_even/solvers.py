@@ -111,7 +111,9 @@ def break_even(
         problem = dataclasses.replace(problem, twins=(1.0,))  # any: q is what is sought
     asked = searching_batches(problem)
     blocks = [cells for row in blocks_of(asked) for cells in row]
-    dense = [cells.model.name for cells in blocks if float(cells.inputs.model.experts[0]) <= 1]
+    dense = [
+        cells.model.name for cells in blocks if float(np.asarray(cells.model.spec.experts)) <= 1
+    ]
     if dense:
         raise ValueError(
             f"{', '.join(dict.fromkeys(dense))}: no experts, so there is no dense twin to compare "

@@ -4,11 +4,11 @@ import dataclasses
 from functools import partial
 from typing import Any
 
+from qsjax.cost.meanings import meaning_of
 from qsjax.grid.problem import Problem, describe
 from qsjax.output.labels import cell_name
 from qsjax.output.result import Drawing, Result, Row, inputs_of, plain
 from qsjax.questions.design.costs import CostModel, members
-from qsjax.cost.meanings import meaning_of
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -71,7 +71,8 @@ def design(
         if weights is not None:
             raise ValueError("weights mix workloads for a budget; every target holds by itself")
         check_metrics(list(targets), TARGETS)
-        problem = dataclasses.replace(problem, objective=next(iter(targets)))
+        (metric,) = targets
+        problem = dataclasses.replace(problem, objective=metric)  # type: ignore[arg-type]  # checked
     asked = searching_batches(problem)
     answers = []
     for cells in (cells for line in blocks_of(asked) for cells in line):

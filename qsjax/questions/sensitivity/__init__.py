@@ -6,7 +6,6 @@ Elasticities, one-sided slopes at kinks, second derivatives, switches, and sprea
 from qsjax.grid.parameters import DEFAULT_PARAMETERS as DEFAULT_PARAMETERS
 from qsjax.grid.parameters import GROUPS as GROUPS
 from qsjax.grid.parameters import HARDWARE_PARAMETERS as HARDWARE_PARAMETERS
-from qsjax.questions.sensitivity.answers import METRIC_NAMES as METRIC_NAMES
 from qsjax.questions.sensitivity.answers import Hessian as Hessian
 from qsjax.questions.sensitivity.answers import Sensitivity as Sensitivity
 from qsjax.questions.sensitivity.answers import Switching as Switching
@@ -20,3 +19,4 @@ from qsjax.questions.sensitivity.distributions import triangular as triangular
 from qsjax.questions.sensitivity.distributions import uniform as uniform
 from qsjax.questions.sensitivity.draws import Uncertainty as Uncertainty
 from qsjax.questions.sensitivity.draws import uncertainty as uncertainty
+from qsjax.questions.sensitivity.slopes import METRIC_NAMES as METRIC_NAMES

@@ -152,7 +152,7 @@ def _dataset(result: CellSlopes) -> "xr.Dataset":
     data = {name: slope(getattr(result.slopes, name)) for name in list(MEANINGS)[:4]}
     data["value"] = (("metric", *dims), value.reshape(-1, *cells.shape))
     data["at"] = (("parameter", *dims), np.stack(at).reshape(-1, *cells.shape))
-    units = [METRICS[n].unit if n in METRICS else "1" for n in result.metrics]  # type: ignore[index]
+    units = [METRICS[n].unit if n in METRICS else "1" for n in result.metrics]
     coords = {
         "metric": list(result.metrics),
         "parameter": [parameter.name for parameter in result.parameters],

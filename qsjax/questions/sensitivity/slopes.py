@@ -57,7 +57,7 @@ def _over_first_variant(slopes: Slopes, of: int, cells: int, variants: int) -> S
 
 
 def priced_winners(solution: Solution, rounding: Rounding) -> Winners:
-    """The winners with the rounding of slopes, and with the price and power that they are billed."""
+    """The winners with the rounding of slopes, and with the price and power of the problem."""
     economy = solution.cells.economy
     prices = {name: np.asarray(getattr(economy, name)) for name in ("usd_per_hour", "watts")}
     inputs = write(with_rounding(solution.winners.inputs, rounding), prices)

@@ -145,7 +145,7 @@ def throughput_map(
     down, along = slopes.elasticity[0]
     # Axes that the problem has keep their place, which may turn the two.
     names = [axis.name for axis in solution.cells.axes]
-    maps = [shown(x_) for x_ in (slopes.value[0], along, down)]
+    value, right, up = (shown(numbers) for numbers in (slopes.value[0], along, down))
     if names.index(x) < names.index(y):
-        maps = [found.T for found in maps]
-    return Map(x, y, values[1], values[0], *maps, (today[1], today[0]))
+        value, right, up = value.T, right.T, up.T
+    return Map(x, y, values[1], values[0], value, right, up, (today[1], today[0]))
