@@ -298,7 +298,7 @@ def main() -> None:
     sections = [
         INTRO,
         "## Targets\n\n" + goals(report),
-        f"The catalogue's constants ({shares} and so on: `qsjax/catalog/data/defaults.toml`) are "
+        f"The catalogue's constants ({shares} and so on: `qsjax/records/specs.py`) are "
         "the first fit below, rounded; it does not determine `sequence_overhead` (3.2 us).\n",
         *(f"## By {n}\n\n{groups(report, n)}" for n in ("category", "confidence", "gpu", "model")),
         "## By regime\n\n" + groups(report, "regime"),

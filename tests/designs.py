@@ -111,6 +111,7 @@ def random_hardware(rng, n):
         "latent_overhead": sometimes(rng, rng.uniform(0, 1e-5, n)),
         "expert_overhead": sometimes(rng, rng.uniform(0, 1e-5, n)),
         "sequence_overhead": sometimes(rng, rng.uniform(0, 1e-4, n)),
+        "prefill_overhead": np.zeros(n),
         "cp_ring_tail": sometimes(rng, rng.random(n)),
         **share,
         **hidden,

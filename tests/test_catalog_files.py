@@ -9,8 +9,9 @@ import pytest
 
 import qsjax
 from qsjax import catalog
-from qsjax.catalog import toml_hardware
-from qsjax.records.units import GB, GIB, TB, TFLOP
+from qsjax.records.fields import facts_of
+from qsjax.records.specs import HardwareSpec
+from qsjax.records.units import DIMENSIONS, GB, GIB, TB, TFLOP
 
 GUIDES = Path(__file__).parent.parent / "docs" / "guides"
 HARDWARE = """\
@@ -324,10 +325,10 @@ def test_examples_of_the_guides_work(load, block, write):
 
 def test_the_guide_lists_every_hardware_key():
     text = (GUIDES / "your-own-hardware.md").read_text()
-    for name in (*toml_hardware.QUANTITIES, *toml_hardware.PLAIN):
-        assert f"`{name}`" in text, name
-    for units in toml_hardware.UNITS.values():
-        assert all(f"`{unit}`" in text for unit in units)
+    for fact in facts_of(HardwareSpec).values():
+        assert f"`{fact.key}`" in text, fact.key
+    for dimension in DIMENSIONS.values():
+        assert all(f"`{unit}`" in text for unit in dimension.units)
 
 
 def test_deep_nesting_and_unknown_users_are_told(tmp_path):

@@ -1,16 +1,15 @@
 """The catalogue's accelerators: datasheet values, sources, defaults, variants."""
 
 import dataclasses
-from pathlib import Path
 
 import pytest
 
 from qsjax import catalog
-from qsjax.catalog import toml, toml_hardware
 from qsjax.records import checks
+from qsjax.records.fields import defaults_of, facts_of, numbers_of
+from qsjax.records.specs import HardwareSpec
 from qsjax.records.units import GB, GIB, MIB, PFLOP, TB, TFLOP
 
-DATA = Path(catalog.__file__).parent / "data"
 EVERY = pytest.mark.parametrize("name", catalog.hardware_names())
 VARIANTS = [name for name in catalog.hardware_names() if name.startswith("paper-reference-")]
 
@@ -59,9 +58,10 @@ def test_variant_changes_one_thing(variant, changed):
 @EVERY
 def test_entry_is_sound(name):
     entry = catalog.hardware_entry(name)
-    checks.check_hardware(entry.spec, name)
+    checks.check_records(hardware=entry.spec)
     assert entry.title
-    assert all(type(value) is float for value in dataclasses.asdict(entry.spec).values())
+    assert all(type(value) is float for value in numbers_of(entry.spec).values())
+    assert entry.spec.label == name
     spec = entry.spec
     assert spec.flops_bf16 <= spec.flops_fp8 <= spec.flops_fp4
     # Gigabytes per second against bits, one direction against two: a slip is a factor of 8 or 1000.
@@ -76,14 +76,43 @@ def test_every_number_has_a_source(name):
     cited = {quantity for source in entry.sources for quantity in source.of}
     assert set(entry.given) <= cited
     assert all(source.at for source in entry.sources)
-    known = {*toml_hardware.QUANTITIES, *toml_hardware.PLAIN}
+    known = {fact.key for fact in facts_of(HardwareSpec).values()}
     assert cited <= known
 
 
-def test_every_default_has_a_source():
-    document = toml.parse((DATA / "defaults.toml").read_text(), "defaults.toml")
-    cited = {quantity for row in document.table["source"] for quantity in row["of"]}
-    assert set(toml_hardware.given_by(document)) == cited
+def test_every_default_that_is_not_neutral_has_a_source():
+    """Neutral: no price, no power, nothing hidden, no padding, a softmax that takes no time."""
+    facts = facts_of(HardwareSpec)
+    neutral = {"flops_exp", "query_tile", "cp_ring_tail", "usd_per_hour", "watts"}
+    neutral |= {name for name in facts if name.startswith("overlap_")}
+    defaults = defaults_of(HardwareSpec)
+    assert {name for name in defaults if facts[name].source} == defaults.keys() - neutral
+    assert all(defaults[name] == (name == "query_tile") for name in neutral)
+    assert len(defaults) - len(neutral) == 19
+
+
+def test_python_has_the_defaults_of_a_file():
+    keys = {
+        "hbm_capacity_gb": 192,
+        "hbm_bandwidth_tb_per_s": 8,
+        "peak_bf16_tflop_per_s": 2500,
+        "peak_fp8_tflop_per_s": 5000,
+        "peak_fp4_tflop_per_s": 1e4,
+        "intra_bandwidth_gb_per_s": 900,
+        "inter_bandwidth_gb_per_s": 100,
+        "island_size": 72,
+    }
+    spec = HardwareSpec(
+        hbm_bytes=192 * GB,
+        hbm_bw=8 * TB,
+        flops_bf16=2.5 * PFLOP,
+        flops_fp8=5 * PFLOP,
+        flops_fp4=10 * PFLOP,
+        intra_bw=900 * GB,
+        inter_bw=100 * GB,
+        island_size=72.0,
+    )
+    assert catalog.hardware(**keys) == spec
 
 
 def test_defaults_hold_for_real_accelerators_only():
@@ -106,7 +135,7 @@ def test_a_missing_peak_is_replaced_and_said():
 
 def losses(spec):
     """Efficiencies that are not 1, overheads and latencies that are not 0."""
-    values = dataclasses.asdict(spec).items()
+    values = numbers_of(spec).items()
     ideal = {name: 1.0 if name.startswith("eff_") else 0.0 for name, _ in values}
     kinds = ("eff_", "overhead", "latency")
     return {n for n, v in values if any(kind in n for kind in kinds) and v != ideal[n]}

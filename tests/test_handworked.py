@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from tolerances import EXACT, PRINTED_3_DIGITS
 
+from qsjax.catalog import ideal
 from qsjax.cost.decode import decode_step
 from qsjax.cost.laws import params
 from qsjax.records.specs import PHYSICAL, HardwareSpec, ModelSpec, Partition, Workload
@@ -57,17 +58,19 @@ DEEPSEEK_V3 = ModelSpec(
     qk_nope_dim=128,
     v_head_dim=128,
 )
-H100 = HardwareSpec(
-    hbm_bytes=80e9,
-    hbm_bw=HBM_BW,
-    flops_bf16=989e12,
-    flops_fp8=1979e12,
-    flops_fp4=1979e12,
-    intra_bw=450e9,
-    inter_bw=50e9,
-    island_size=8,
-    intra_latency=0.0,
-    inter_latency=0.0,
+H100 = ideal(
+    HardwareSpec(
+        hbm_bytes=80e9,
+        hbm_bw=HBM_BW,
+        flops_bf16=989e12,
+        flops_fp8=1979e12,
+        flops_fp4=1979e12,
+        intra_bw=450e9,
+        inter_bw=50e9,
+        island_size=8,
+        reserve_bytes=0.0,
+        moe_reserve_bytes=0.0,
+    )
 )
 TP8 = Partition(tp=8)
 BF16 = Workload(

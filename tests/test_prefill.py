@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from tolerances import EXACT
 
+from qsjax.catalog import ideal
 from qsjax.cost.prefill import interleaved_wait, mean_attended, prefill_step
 from qsjax.records.specs import PHYSICAL, HardwareSpec, ModelSpec, Partition, Workload
 
@@ -18,8 +19,11 @@ DENSE = ModelSpec(
 MOE = dataclasses.replace(DENSE, experts=8.0, top_k=2.0)
 HARDWARE = HardwareSpec(
     hbm_bytes=8e10, hbm_bw=1e12, flops_bf16=1e14, flops_fp8=2e14, flops_fp4=4e14, intra_bw=1e11,
-    inter_bw=1e10, island_size=8.0, eff_gemm=0.5, eff_attention=0.5, step_overhead=1e-3,
-    layer_overhead=1e-5, intra_latency=1e-5, eff_allreduce=0.1,
+    inter_bw=1e10, island_size=8.0, reserve_bytes=0.0, moe_reserve_bytes=0.0,
+)  # fmt: skip
+HARDWARE = dataclasses.replace(
+    ideal(HARDWARE), eff_gemm=0.5, eff_attention=0.5, step_overhead=1e-3, layer_overhead=1e-5,
+    intra_latency=1e-5, inter_latency=5e-6, eff_allreduce=0.1,
 )  # fmt: skip
 WORKLOAD = Workload(context=1.0)
 

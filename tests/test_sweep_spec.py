@@ -59,7 +59,7 @@ def test_axes_are_lists_ranges_and_divisors():
         ("step = 0.25", "stride = 0.25", ["line 8", "stride", "is no range"]),
         ("context =", "batch =", ["context", "is missing"]),
         ("[8, 16]", "[]", ["line 6", "no value was given"]),
-        ("[8, 16]", "1e12", ["line 6", "1e+12", "from 1 to 1e+09"]),
+        ("[8, 16]", "1e12", ["line 6", "1e+12", "from 1 to 1,000,000,000"]),
         ("step = 0.25", "step = 1e-9", ["line 8", "1,000,000,000 values", "fewer"]),
         ("steps = 11", "steps = 1000000000000", ["line 7", "1,000,000,000,000 values"]),
         ("to = 3", "to = inf", ["line 8", "finite"]),

@@ -16,7 +16,8 @@ from qsjax.catalog.huggingface import HfModel as HfModel
 from qsjax.catalog.huggingface import load as load_hf
 from qsjax.catalog.lookup import hardware_entry as hardware_entry
 from qsjax.catalog.lookup import model_entry as model_entry
-from qsjax.catalog.quantisation import STORED
+from qsjax.records import precision
+from qsjax.records.fields import facts_of
 from qsjax.records.specs import Dtype, HardwareSpec, ModelSpec, Workload
 
 __all__ = [
@@ -85,25 +86,9 @@ def ideal(hardware: HardwareSpec) -> HardwareSpec:
     Capacity, what is reserved of it, the overlap fractions and what attention kernels run at once
     (`query_tile`) stay.
     """
-    return dataclasses.replace(
-        hardware,
-        eff_kv_read=1.0,
-        eff_weight_read=1.0,
-        eff_gemm=1.0,
-        eff_attention=1.0,
-        eff_exp=1.0,
-        eff_link=1.0,
-        eff_allreduce=1.0,
-        intra_latency=0.0,
-        inter_latency=0.0,
-        exchange_overhead=0.0,
-        layer_overhead=0.0,
-        latent_overhead=0.0,
-        expert_overhead=0.0,
-        sequence_overhead=0.0,
-        prefill_overhead=0.0,
-        step_overhead=0.0,
-    )
+    facts = facts_of(HardwareSpec).items()
+    lossless: dict[str, Any] = {n: fact.ideal for n, fact in facts if fact.ideal is not None}
+    return dataclasses.replace(hardware, **lossless)
 
 
 def workload(name: str | Path, weights: Dtype | None = None, kv: Dtype | None = None) -> Workload:
@@ -125,23 +110,4 @@ def workload(name: str | Path, weights: Dtype | None = None, kv: Dtype | None = 
 
 def workload_of(entry: ModelEntry, weights: Dtype | None, kv: Dtype | None) -> Workload:
     """The workload of an entry; embeddings and head stay in 16 bits, as engines keep them."""
-    unknown = [dtype for dtype in (weights, kv) if dtype is not None and dtype not in STORED]
-    if unknown:
-        raise ValueError(f"dtype {unknown[0]!r} is unknown; give one of {', '.join(STORED)}")
-    ffn = weights or entry.weight_dtype
-    attention = weights or entry.attn_weight_dtype
-    stored = STORED[weights] if weights else entry.weight_bytes or STORED[ffn]
-
-    def multiplied(dtype: Dtype) -> Dtype:
-        own = None if weights else entry.multiply_dtype
-        return dtype if dtype == "bf16" or own is None else own
-
-    return Workload(
-        context=1.0,
-        bytes_attn_weight=STORED[attention],
-        bytes_ffn_weight=stored,
-        bytes_kv=STORED[kv or entry.kv_dtype],
-        bytes_dispatch=2.0 if multiplied(ffn) == "bf16" else 1.0,
-        proj_dtype=multiplied(attention),
-        ffn_dtype=multiplied(ffn),
-    )
+    return precision.workload_of(entry.spec, weights=weights, kv=kv, context=1.0)

@@ -13,6 +13,8 @@ from qsjax.catalog.families import FAMILIES, Family
 from qsjax.catalog.quantisation import Precisions, precisions
 from qsjax.catalog.reading import Reading, field, number, sources
 from qsjax.records import checks
+from qsjax.records.fields import defaults_of
+from qsjax.records.precision import precision_of
 from qsjax.records.specs import Dtype, ModelSpec
 
 # Keys that count the layers of a multi-token-prediction module.
@@ -111,12 +113,8 @@ def _shape_problems(family: Family, reading: Reading, shape: Mapping[str, float]
     A field that is computed from one with a problem has none of its own.
     """
     keys = reading.keys
-    defaults = {
-        item.name: item.default
-        for item in dataclasses.fields(ModelSpec)
-        if item.default is not dataclasses.MISSING and item.name not in keys
-    }
-    found = checks.model_problems({**defaults, **shape})
+    defaults = {k: v for k, v in defaults_of(ModelSpec).items() if k not in keys}
+    found = checks.problems_of(ModelSpec, {**defaults, **shape})
     rules = family.fields
     own = [name for name in found if not sources(reading, rules.get(name, "")) & found.keys()]
     return [f'"{keys.get(name) or name}": {found[name]}' for name in own]
@@ -176,9 +174,17 @@ def load(path: str | Path) -> HfModel:
         found = sorted(((_line(text, path), text) for text in problems), key=itemgetter(0))
         shown = (f"  line {line}: {text}" if line else f"  {text}" for line, text in found)
         raise ValueError("\n".join([f"{path}:", *shown]))
+    name = path.resolve().parent.name if path.name == "config.json" else path.stem
+    precision = precision_of(
+        table.weights,
+        table.attention,
+        table.kv,
+        weight_bytes=table.weight_bytes,
+        multiply=table.multiply,
+    )
     return HfModel(
-        name=path.resolve().parent.name if path.name == "config.json" else path.stem,
-        spec=ModelSpec(**shape),
+        name=name,
+        spec=ModelSpec(**shape, precision=precision, label=name),
         weight_dtype=table.weights,
         weight_bytes=table.weight_bytes,
         attn_weight_dtype=table.attention,

@@ -95,17 +95,8 @@ def _hint(kind: str, name: str) -> str:
 
 
 @cache
-def _defaults() -> dict[str, float]:
-    text = (_DATA / "defaults.toml").read_text("utf-8")
-    document = toml.parse(text, "defaults.toml")
-    values = toml_hardware.values_of(document)
-    toml.raise_problems(document)
-    return values
-
-
-@cache
 def _hardware(name: str) -> HardwareEntry:
-    return toml_hardware.entry_from(_stored("hardware")[name], name, _defaults(), hardware_entry)
+    return toml_hardware.entry_from(_stored("hardware")[name], name, hardware_entry)
 
 
 @cache
@@ -154,7 +145,7 @@ def _hardware_file(path: Path, chain: tuple[Path, ...] = ()) -> HardwareEntry:
             return hardware_entry(name)
         return _hardware_file(_beside(path, other, chain), (*chain, path.resolve()))
 
-    return toml_hardware.entry_from(toml.read(path), path.stem, _defaults(), parent)
+    return toml_hardware.entry_from(toml.read(path), path.stem, parent)
 
 
 def _model_file(path: Path, chain: tuple[Path, ...] = ()) -> ModelEntry:
@@ -190,11 +181,11 @@ def hardware_from(name: str | Path | None, keys: Mapping[str, Any]) -> HardwareE
     table = {key: toml.exact(value) for key, value in keys.items()}
     document = toml.Document(label="hardware", table=table, lines={}, problems=[])
     if name is None:
-        return toml_hardware.entry_from(document, "own", _defaults(), hardware_entry)
+        return toml_hardware.entry_from(document, "own", hardware_entry)
     if "extends" in keys:
         toml.complain(document, "extends", f"{name!r} is given as well; keep one")
     table["extends"] = repr(name)
-    return toml_hardware.entry_from(document, "own", _defaults(), lambda _: hardware_entry(name))
+    return toml_hardware.entry_from(document, "own", lambda _: hardware_entry(name))
 
 
 def model_entry(name: str | Path) -> ModelEntry:

@@ -10,8 +10,7 @@ from qsjax.records.specs import Dtype
 
 # By bits, as the cost laws only need bytes and the peak of the matching units.
 BY_BITS: dict[int, Dtype] = {16: "bf16", 8: "fp8", 4: "fp4"}
-# Bytes of an element with its scales. NVFP4 has a byte for 16 elements, MXFP4 one for 32.
-STORED: dict[Dtype, float] = {"bf16": 2.0, "fp8": 1.0, "fp4": 0.5625}
+# Bytes of an element with its scales: a byte for 32 elements.
 MXFP4 = 0.53125
 # Four-bit integers: a half and, for each group, a 16-bit scale and for some a four-bit zero.
 INTEGER, SCALE, SCALE_AND_ZERO = 0.5, 2.0, 2.5

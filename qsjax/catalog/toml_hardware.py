@@ -1,6 +1,5 @@
 """Accelerators from TOML: the unit stands in the key, every problem of a file in one message."""
 
-import dataclasses
 from collections.abc import Callable
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -16,66 +15,15 @@ from qsjax.catalog.toml import (
     texts_of,
 )
 from qsjax.records import checks
+from qsjax.records.fields import defaults_of, facts_of, numbers_of
 from qsjax.records.specs import HardwareSpec
-from qsjax.records.units import GB, GIB, MIB, MS, PFLOP, TB, TFLOP, US
+from qsjax.records.units import DIMENSIONS
 
-BITS_PER_BYTE = 8
-
-# Of each kind of quantity, the units a key may end in and what one is in SI.
-UNITS: dict[str, dict[str, float]] = {
-    "capacity": {"gb": GB, "gib": GIB, "mib": MIB, "tb": TB},
-    "bandwidth": {"gb_per_s": GB, "tb_per_s": TB, "gbit_per_s": GB / BITS_PER_BYTE},
-    "compute rate": {"tflop_per_s": TFLOP, "pflop_per_s": PFLOP},
-    "time": {"us": US, "ms": MS},
-    "price": {"usd_per_hour": 1.0},
-    "power": {"watts": 1.0},
-}
-
-
-class Quantity(NamedTuple):
-    """A field of `HardwareSpec` that a file gives in a unit."""
-
-    field: str
-    kind: str
-
-
-QUANTITIES: dict[str, Quantity] = {
-    "hbm_capacity": Quantity("hbm_bytes", "capacity"),
-    "hbm_bandwidth": Quantity("hbm_bw", "bandwidth"),
-    "peak_bf16": Quantity("flops_bf16", "compute rate"),
-    "peak_fp8": Quantity("flops_fp8", "compute rate"),
-    "peak_fp4": Quantity("flops_fp4", "compute rate"),
-    "peak_exp": Quantity("flops_exp", "compute rate"),
-    "intra_bandwidth": Quantity("intra_bw", "bandwidth"),
-    "inter_bandwidth": Quantity("inter_bw", "bandwidth"),
-    "intra_latency": Quantity("intra_latency", "time"),
-    "inter_latency": Quantity("inter_latency", "time"),
-    "reserve": Quantity("reserve_bytes", "capacity"),
-    "moe_reserve": Quantity("moe_reserve_bytes", "capacity"),
-    "exchange_overhead": Quantity("exchange_overhead", "time"),
-    "layer_overhead": Quantity("layer_overhead", "time"),
-    "latent_overhead": Quantity("latent_overhead", "time"),
-    "expert_overhead": Quantity("expert_overhead", "time"),
-    "sequence_overhead": Quantity("sequence_overhead", "time"),
-    "prefill_overhead": Quantity("prefill_overhead", "time"),
-    "step_overhead": Quantity("step_overhead", "time"),
-    "price": Quantity("usd_per_hour", "price"),
-    "power": Quantity("watts", "power"),
-}
-# Fields without a unit are keys as they are.
-PLAIN = sorted(
-    {field.name for field in dataclasses.fields(HardwareSpec)}
-    - {quantity.field for quantity in QUANTITIES.values()}
-)
-REQUIRED = "hbm_capacity hbm_bandwidth peak_bf16 intra_bandwidth inter_bandwidth island_size"
-OPTIONAL: dict[str, Any] = {
-    field.name: field.default
-    for field in dataclasses.fields(HardwareSpec)
-    if field.default is not dataclasses.MISSING
-}
+FACTS = facts_of(HardwareSpec)
+OPTIONAL = defaults_of(HardwareSpec)
+FIELDS = {facts.key: name for name, facts in FACTS.items()}
 TEXTS = ("title", "note", "extends")
 OTHER = (*TEXTS, "aliases", "source")
-KEYS = (*(f"{name}_{u}" for name, q in QUANTITIES.items() for u in UNITS[q.kind]), *PLAIN, *OTHER)
 
 FALLBACKS = {
     "flops_fp8": ("flops_bf16", "no fp8 peak: the bf16 peak stands in (weights are dequantised)"),
@@ -89,28 +37,44 @@ FREE = {
 }
 
 
+REQUIRED = [name for name in FACTS if name not in OPTIONAL and name not in FALLBACKS]
+
+
 class _Given(NamedTuple):
     quantity: str
     field: str
     factor: float
 
 
+def keys_of(field: str) -> dict[str, float]:
+    """The keys that give a field, and what one is in SI: the unit stands in the key."""
+    facts = FACTS[field]
+    if facts.unit not in DIMENSIONS:
+        return {facts.key: 1.0}
+    units = DIMENSIONS[facts.unit].units
+    return {f"{facts.key}_{unit}": factor for unit, factor in units.items()}
+
+
+KEYS = (*(key for field in FACTS for key in keys_of(field)), *OTHER)
+
+
 def _resolve(key: str) -> _Given | str:
     """Which field a key gives and in which unit, or what is wrong with the key."""
-    if key in PLAIN:
-        return _Given(key, key, 1.0)
-    name = max((n for n in QUANTITIES if key == n or key.startswith(n + "_")), key=len, default="")
+    name = max((n for n in FIELDS if key == n or key.startswith(n + "_")), key=len, default="")
     if not name:
         return f"unknown key; {nearest(key, KEYS)}"
-    field, kind = QUANTITIES[name]
-    unit = key[len(name) + 1 :]
-    if unit in UNITS[kind]:
-        return _Given(name, field, UNITS[kind][unit])
-    allowed = " or ".join(f"{name}_{u}" for u in UNITS[kind])
-    other = next((k for k, units in UNITS.items() if unit in units), "")
+    field = FIELDS[name]
+    allowed = keys_of(field)
+    if key in allowed:
+        return _Given(name, field, allowed[key])
+    if name in allowed:
+        return f"unknown key; {nearest(key, KEYS)}"
+    unit, kind = key[len(name) + 1 :], DIMENSIONS[FACTS[field].unit].name
+    write = f"write {' or '.join(allowed)}"
+    other = next((d.name for d in DIMENSIONS.values() if unit in d.units), "")
     if other:
-        return f"{unit!r} is a unit of {other}, but {name} is a {kind}; write {allowed}"
-    return f"{f'unknown unit {unit!r}' if unit else 'the unit is missing'}; write {allowed}"
+        return f"{unit!r} is a unit of {other}, but {name} is a {kind}; {write}"
+    return f"{f'unknown unit {unit!r}' if unit else 'the unit is missing'}; {write}"
 
 
 def values_of(document: Document) -> dict[str, float]:
@@ -133,7 +97,7 @@ def values_of(document: Document) -> dict[str, float]:
         number = number_of(document, key, raw)
         if number is None:
             continue
-        problem = checks.value_problem(checks.HARDWARE_RULES[given.field], float(number))
+        problem = checks.value_problem(FACTS[given.field].rule, float(number))
         if problem:
             complain(document, key, problem)
         # Decimal arithmetic: 200 microseconds are 2e-4 s to the last bit.
@@ -178,21 +142,18 @@ def _fill(values: dict[str, float]) -> tuple[str, ...]:
 def _stated(entry: HardwareEntry) -> dict[str, Any]:
     """The fields of an entry without its stand-ins: those follow the peaks of the extension."""
     assumed = {f for f, (_, reason) in FALLBACKS.items() if reason in entry.assumptions}
-    return {f: value for f, value in dataclasses.asdict(entry.spec).items() if f not in assumed}
+    return {f: value for f, value in numbers_of(entry.spec).items() if f not in assumed}
 
 
 def _complain_of_missing(document: Document) -> None:
-    for key in REQUIRED.split():
-        if not any(name.startswith(key) for name in document.table):
-            units = UNITS[QUANTITIES[key].kind] if key in QUANTITIES else ()
-            names = " or ".join(f"{key}_{unit}" for unit in units) or key
-            complain(document, "", f"{names} is missing")
+    for field in REQUIRED:
+        if not any(name.startswith(FACTS[field].key) for name in document.table):
+            complain(document, "", f"{' or '.join(keys_of(field))} is missing")
 
 
 def entry_from(
     document: Document,
     name: str,
-    defaults: dict[str, float],
     parent: Callable[[str], HardwareEntry],
 ) -> HardwareEntry:
     """The accelerator of a document.
@@ -200,8 +161,8 @@ def entry_from(
     Args:
         document: The parsed file.
         name: Its name in the catalogue.
-        defaults: Fields that a file need not give, in SI units.
-        parent: Finds the entry named by `extends`, whose numbers then replace the defaults.
+        parent: Finds the entry named by `extends`, whose numbers then replace the defaults of
+            `HardwareSpec`.
 
     Raises:
         ValueError: With all problems of the file and their lines.
@@ -217,15 +178,15 @@ def entry_from(
             complain(document, "extends", str(error))
     elif document.is_readable and "extends" not in document.table:
         _complain_of_missing(document)
-    full = (_stated(base) if base else OPTIONAL | defaults) | values
+    full = (_stated(base) if base else dict(OPTIONAL)) | values
     assumptions = _fill(full)
     aliases, sources = texts_of(document, "aliases"), _sources(document)
-    for field, problem in checks.hardware_problems(full).items():
+    for field, problem in checks.problems_of(HardwareSpec, full).items():
         complain(document, field, problem)
     raise_problems(document)
     return HardwareEntry(
         name=name,
-        spec=HardwareSpec(**full),
+        spec=HardwareSpec(**full, label=name),
         title=texts["title"] or name,
         aliases=aliases,
         note=texts["note"],

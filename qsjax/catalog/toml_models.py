@@ -1,6 +1,5 @@
 """Models from TOML: `[shape]` holds the fields of `ModelSpec`, the rest describes the model."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any, get_args
 
@@ -15,10 +14,13 @@ from qsjax.catalog.toml import (
     texts_of,
 )
 from qsjax.records import checks
+from qsjax.records.fields import FLAG, POSITIVE, defaults_of, facts_of, numbers_of
+from qsjax.records.precision import precision_of
 from qsjax.records.specs import Dtype, ModelSpec
 
-SHAPE = {field.name: field for field in dataclasses.fields(ModelSpec)}
-REQUIRED = [name for name, field in SHAPE.items() if field.default is dataclasses.MISSING]
+SHAPE = facts_of(ModelSpec)
+OPTIONAL = defaults_of(ModelSpec)
+REQUIRED = [name for name in SHAPE if name not in OPTIONAL]
 TEXTS = ("title", "source", "published_source", "note", "extends")
 DTYPES = ("weight_dtype", "attn_weight_dtype", "multiply_dtype", "kv_dtype")
 NUMBERS = ("published_total", "published_active", "max_context", "weight_bytes", "weight_block")
@@ -39,7 +41,7 @@ def _field(document: Document, key: str, raw: Any) -> float | None:
     if key not in SHAPE:
         complain(document, path, f"unknown field; {nearest(key, SHAPE)}")
         return None
-    is_flag = key == "tied_embeddings" and isinstance(raw, bool)
+    is_flag = SHAPE[key].rule == FLAG and isinstance(raw, bool)
     number = number_of(document, path, int(raw) if is_flag else raw)
     return None if number is None else float(number)
 
@@ -52,10 +54,9 @@ def _shape(document: Document, inherited: dict[str, float], extends: bool) -> di
     missing = [name for name in REQUIRED if name not in table]
     if missing and document.is_readable and not extends:
         complain(document, "", f"[shape] lacks {', '.join(missing)}")
-    optional = {name: field.default for name, field in SHAPE.items() if name not in REQUIRED}
-    full = {**optional, **inherited, **given}
+    full = {**OPTIONAL, **inherited, **given}
     sound = {key: value for key, value in full.items() if read.get(key, value) is not None}
-    for field, problem in checks.model_problems(sound).items():
+    for field, problem in checks.problems_of(ModelSpec, sound).items():
         complain(document, f"shape.{field}", problem)
     return full
 
@@ -76,7 +77,7 @@ def _number(document: Document, key: str) -> float | None:
     number = number_of(document, key, document.table[key])
     if number is None:
         return None
-    problem = checks.value_problem(checks.Rule(above=True), float(number))
+    problem = checks.value_problem(POSITIVE, float(number))
     if problem:
         complain(document, key, problem)
         return None
@@ -117,7 +118,7 @@ def entry_from(document: Document, name: str, parent: Callable[[str], ModelEntry
             base = parent(texts["extends"])
         except ValueError as error:
             complain(document, "extends", str(error))
-    shape = _shape(document, dataclasses.asdict(base.spec) if base else {}, bool(texts["extends"]))
+    shape = _shape(document, numbers_of(base.spec) if base else {}, bool(texts["extends"]))
     weights = _dtype(document, "weight_dtype", base.weight_dtype if base else "bf16")
     attention = base.attn_weight_dtype if base and weights == base.weight_dtype else weights
     block = base.weight_block if base and weights == base.weight_dtype else 0
@@ -142,4 +143,12 @@ def entry_from(document: Document, name: str, parent: Callable[[str], ModelEntry
         "deviations": _deviations(document),
     }
     raise_problems(document)
-    return ModelEntry(name=name, spec=ModelSpec(**shape), **details)
+    precision = precision_of(
+        weights,
+        details["attn_weight_dtype"],
+        details["kv_dtype"],
+        weight_bytes=details["weight_bytes"],
+        multiply=multiply,
+    )
+    spec = ModelSpec(**shape, precision=precision, label=name)
+    return ModelEntry(name=name, spec=spec, **details)

@@ -13,7 +13,7 @@ from qsjax.grid.search import Objective
 from qsjax.output import files
 from qsjax.questions.break_even import Roots, break_even, min_gpus, solve_for
 from qsjax.questions.sensitivity import problem
-from qsjax.records.units import unit_of
+from qsjax.records.quantities import unit_of
 
 COUNTS = tuple(2**k for k in range(9))  # GPU counts tried for a target, 1 to 256
 

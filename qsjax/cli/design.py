@@ -14,7 +14,7 @@ from qsjax.output import files
 from qsjax.questions.design import CostModel, Design, Price, best_hardware, cheapest_hardware
 from qsjax.questions.design.costs import members
 from qsjax.questions.sensitivity import of_variant, problem
-from qsjax.records.units import unit_of
+from qsjax.records.quantities import unit_of
 
 
 @click.command("design")

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import click
 
 from qsjax import catalog
-from qsjax.catalog.quantisation import STORED
 from qsjax.cli import printing
 from qsjax.output import files
+from qsjax.records.precision import STORED
 from qsjax.records.specs import CONVENTIONS, DEGREES
 from qsjax.records.units import KIB, MIB
 

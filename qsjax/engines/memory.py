@@ -1,6 +1,5 @@
 """What an engine leaves for weights and cache, by the rules of that engine (data/engines.toml)."""
 
-import dataclasses
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +11,7 @@ from qsjax.engines.operating_point import OperatingPoint
 from qsjax.engines.rules import load_engines
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
+from qsjax.records.fields import numbers_of
 from qsjax.records.specs import ModelSpec, Partition
 from qsjax.records.units import GB, GIB
 
@@ -36,7 +36,7 @@ def release_of(record: Mapping[str, Any]) -> str:
 
 
 def _floats(record: ModelSpec | Partition) -> dict[str, float]:
-    return {field.name: float(getattr(record, field.name)) for field in dataclasses.fields(record)}
+    return {name: float(value) for name, value in numbers_of(record).items()}
 
 
 def unquantised_bytes(one: OperatingPoint) -> float:

@@ -9,7 +9,8 @@ import numpy as np
 
 from qsjax.cost.laws.params import dense_twin
 from qsjax.numerics.numpy_backend import on_host
-from qsjax.records.checks import check_axis
+from qsjax.records.checks import check_axes
+from qsjax.records.fields import facts_of
 from qsjax.records.scenario import Records
 from qsjax.records.specs import KV_MODES, Convention, HardwareSpec, ModelSpec, Partition, Workload
 
@@ -18,9 +19,7 @@ Record = TypeVar("Record", ModelSpec, HardwareSpec, Partition, Workload)
 # Axes along which whole records change, not one field.
 STACKED = ("model", "hardware")
 # The axes over which a search takes the best, in the order in which ties are broken.
-PARTITION_AXES = tuple(
-    field.name for field in dataclasses.fields(Partition) if not field.metadata.get("static")
-)
+PARTITION_AXES = tuple(facts_of(Partition))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -72,21 +71,6 @@ def _axis(name: str, values: Sequence[float | str] | np.ndarray) -> Axis:
     return Axis(name, np.asarray(values, dtype=np.float64).reshape(-1))
 
 
-def _check(values: Mapping[str, Sequence[float | str] | np.ndarray]) -> None:
-    problems = [
-        f"kv_mode: {mode} is not a KV mode; give some of {', '.join(KV_MODES)}"
-        for mode in values.get("kv_mode", ())
-        if mode not in KV_MODES
-    ]
-    for name in values.keys() - {"kv_mode", *STACKED}:
-        try:
-            check_axis(name, values[name])
-        except ValueError as error:
-            problems.append(str(error))
-    if problems:
-        raise ValueError("\n".join(sorted(problems)))
-
-
 def make_axes(
     values: Mapping[str, Sequence[float | str] | np.ndarray], searched: Sequence[str] = ()
 ) -> Axes:
@@ -101,7 +85,8 @@ def make_axes(
     Raises:
         ValueError: names that are no field of a record, and values out of bounds, all at once.
     """
-    _check(values)
+    named = {name: given for name, given in values.items() if name not in STACKED}
+    values = {**values, **check_axes(named)}
     reduced = [name for name in (*PARTITION_AXES, *searched) if name in values]
     kept = [name for name in values if name not in reduced]
     return Axes(
@@ -115,7 +100,15 @@ twin_of = on_host(dense_twin)
 
 
 def stack(records: Sequence[Record]) -> Record:
-    """One record whose leaves hold those of all `records`, for an axis `model` or `hardware`."""
+    """One record whose leaves hold those of all `records`, for an axis `model` or `hardware`.
+
+    Models of different dtypes lose their precision: a stack has one dtype for all, a workload's.
+    """
+    if len({jax.tree.structure(record) for record in records}) > 1:
+        records = [
+            dataclasses.replace(r, precision=None) if isinstance(r, ModelSpec) else r
+            for r in records
+        ]
     stacked: Record = jax.tree.map(lambda *x: np.asarray(x, dtype=np.float64), *records)
     return stacked
 
@@ -158,7 +151,7 @@ def place(records: Records, arrays: Mapping[str, np.ndarray], convention: Conven
         if stacked in arrays:
             at = arrays[stacked].astype(np.int64)
             record = jax.tree.map(lambda leaf: leaf[at] if np.ndim(leaf) else leaf, record)
-        names = {field.name for field in dataclasses.fields(record)}
+        names = facts_of(type(record))
         fields: dict[str, Any] = {k: v for k, v in arrays.items() if k in names}
         return dataclasses.replace(record, **fields)
 

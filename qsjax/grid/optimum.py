@@ -24,7 +24,8 @@ from qsjax.grid.axes import PARTITION_AXES, Axis
 from qsjax.grid.parameters import Inputs, write
 from qsjax.grid.problem import CONTEXTS, Variant, axis_values, check_inputs, grid_of, variants_of
 from qsjax.grid.search import Objective, check_objective, pick_best, score_of
-from qsjax.records.checks import check_axis, check_lists
+from qsjax.records.checks import check_axes, check_records
+from qsjax.records.precision import workload_of
 from qsjax.records.specs import (
     Convention,
     HardwareSpec,
@@ -254,7 +255,7 @@ def problem(
         contexts: context lengths [tokens].
         qs: quality-equivalence factors of the dense twins; none for the model alone.
         convention: `physical`, `paper`, or a `Convention`.
-        workload: dtypes and batch; context is taken from `contexts`.
+        workload: batch, and dtypes other than the published ones; its context is not used.
         overrides: values of search axes, or of any continuous field as a further axis.
         objective: what the best design maximises.
 
@@ -262,15 +263,19 @@ def problem(
         ValueError: the input has mistakes; the message lists all of them.
     """
     rules = named_convention(convention) if isinstance(convention, str) else convention
+    (rules,) = check_records(convention=rules)
     check_objective(objective)
-    base, given = workload or Workload(context=1.0), dict(overrides or {})
+    given = dict(overrides or {})
+    stated = {"gpus": gpus, "context": contexts, **given} | ({"q": qs} if np.size(qs) else {})
+    check_inputs(model, hardware, stated, workload, given)
+    base = workload_of(model, context=1.0) if workload is None else workload
     if base.batch is not None:
-        given.setdefault("batch", np.ravel(base.batch).tolist())
+        stated.setdefault("batch", np.ravel(base.batch).tolist())
         base = dataclasses.replace(base, batch=None)
-    check_lists({"gpus": gpus, "contexts": contexts, "qs": qs, **given})
-    check_axis("gpus", gpus)
-    values = axis_values(gpus, contexts, given)
-    check_inputs(model, hardware, {**values, **({"q": qs} if len(qs) else {})}, base, given)
+    model, hardware, base = check_records(model=model, hardware=hardware, workload=base)
+    read = check_axes(stated)
+    qs = read.pop("q", ())
+    values = axis_values(read.pop("gpus"), read.pop("context"), read)
     variants = variants_of(model, qs, rules)
     axes = grid_of(variants, values)
     kept = (dataclasses.replace(axes.kept[0], name="variant"), *axes.kept[1:])
@@ -279,7 +284,8 @@ def problem(
     at = {axis.name: grid.ravel() for axis, grid in zip(kept, mesh, strict=True)}
     factors = np.array([variant.q or 0.0 for variant in variants])
     zeros = np.zeros(cells)
-    inputs = _rows(Inputs(model, hardware, base, rules, zeros, zeros), cells)
+    shapes = dataclasses.replace(model, precision=None)
+    inputs = _rows(Inputs(shapes, hardware, base, rules, zeros, zeros), cells)
     inputs = inputs._replace(q=factors[at["variant"].astype(int)], gpus=at["gpus"])
     inputs = write(inputs, {name: at[name] for name in at if name not in ("variant", "gpus")})
     return Problem(kept, tuple(variants), inputs, legal_designs(inputs, axes.searched), objective)

@@ -9,7 +9,8 @@ import jax
 import numpy as np
 
 from qsjax.numerics.safe import Rounding
-from qsjax.records.checks import AXIS_RULES
+from qsjax.records.fields import facts_of, groups_of
+from qsjax.records.quantities import FIELDS
 from qsjax.records.specs import Convention, HardwareSpec, ModelSpec, Partition, Workload
 
 
@@ -35,14 +36,8 @@ RECORDS: dict[str, type] = {
     "convention": Convention,
 }
 # Several fields that are scaled together; "flops" are the matrix units, without `flops_exp`.
-GROUPS: dict[str, tuple[str, ...]] = {
-    "flops": ("flops_bf16", "flops_fp8", "flops_fp4"),
-    "link_bw": ("intra_bw", "inter_bw"),
-    "latency": ("intra_latency", "inter_latency"),
-    "overlap": ("overlap_tp", "overlap_kv", "overlap_ep", "overlap_layout", "overlap_startup"),
-    "weight_bytes": ("bytes_attn_weight", "bytes_ffn_weight", "bytes_head_weight"),
-}
-_PARTITION = tuple(field.name for field in dataclasses.fields(Partition))
+GROUPS = groups_of(HardwareSpec, Workload)
+_PARTITION = tuple(facts_of(Partition))
 # Whole numbers and flags: what they are, and what varies them instead.
 DISCRETE: dict[str, str] = {
     **dict.fromkeys(_PARTITION, "a search axis; `qsjax explore --tp 1,2,4` sweeps it"),
@@ -60,8 +55,7 @@ DISCRETE: dict[str, str] = {
 
 
 def _numeric_fields(record: type) -> list[str]:
-    fields = dataclasses.fields(record)
-    return [f.name for f in fields if not f.metadata.get("static") and f.name not in DISCRETE]
+    return [name for name in facts_of(record) if name not in DISCRETE]
 
 
 # Continuous field -> the record that holds it.
@@ -127,8 +121,7 @@ def write(inputs: Inputs, values: Mapping[str, jax.Array | np.ndarray]) -> Input
     """`inputs` with these fields replaced, whatever record they live in."""
     changed = inputs
     for where, kind in RECORDS.items():
-        fields = {field.name for field in dataclasses.fields(kind)}
-        own = {name: value for name, value in values.items() if name in fields}
+        own = {name: value for name, value in values.items() if name in facts_of(kind)}
         if own:
             record = dataclasses.replace(getattr(inputs, where), **own)
             changed = changed._replace(**{where: record})
@@ -142,7 +135,7 @@ def scaled(inputs: Inputs, parameter: Parameter, factor: jax.Array | np.ndarray)
 
 def bounds(name: str) -> tuple[float, float]:
     """Least and largest allowed value of a field, as the checks of user input have it."""
-    rule = AXIS_RULES[name]
+    rule = FIELDS[name].rule
     return rule.low, rule.high
 
 

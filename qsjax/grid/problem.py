@@ -4,6 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +13,6 @@ from qsjax.grid.free_memory import free_memory
 from qsjax.records import checks
 from qsjax.records.specs import (
     DEGREES,
-    KV_MODES,
     Convention,
     HardwareSpec,
     ModelSpec,
@@ -73,7 +73,7 @@ def axis_values(
     Raises:
         ValueError: a GPU count is out of bounds, before its divisors are enumerated.
     """
-    checks.check_axis("gpus", gpus)
+    gpus = checks.check_axes({"gpus": gpus})["gpus"]
     default = sorted({d for count in gpus for d in divisors(int(count))})
     return {
         "gpus": list(gpus),
@@ -109,11 +109,17 @@ def check_size(axes: Axes) -> None:
         )
 
 
+def _check_degrees(name: str, values: Any, model: ModelSpec) -> None:
+    """Raise `ValueError` if a stated degree is illegal for a model."""
+    for value in checks.check_axes({name: values})[name]:
+        checks.check_partition(Partition(**{name: value}), model)
+
+
 def check_inputs(
     model: ModelSpec,
     hardware: HardwareSpec,
     axes: Mapping[str, Sequence[float | str]],
-    workload: Workload,
+    workload: Workload | None,
     overridden: Iterable[str],
 ) -> None:
     """Raise one `ValueError` with every problem of an exploration's inputs.
@@ -124,28 +130,18 @@ def check_inputs(
     problems = []
     if taken := sorted({"q", *STACKED}.intersection(overridden)):
         problems.append(f"{', '.join(taken)}: an argument of its own, not an axis to override")
-    modes = axes.get("kv_mode", ())
-    unknown = [mode for mode in modes if mode not in KV_MODES]
-    if unknown or len(modes) == 0:
-        given = ", ".join(map(str, unknown)) or "nothing"
-        problems.append(f"kv_mode: {given} is not a KV mode; give some of {', '.join(KV_MODES)}")
-    todo: list[Callable[[], None]] = [
-        partial(checks.check_model, model),
-        partial(checks.check_hardware, hardware),
-        partial(checks.check_workload, workload),
-        *(
-            partial(checks.check_axis, name, values)
-            for name, values in axes.items()
-            if name not in ("kv_mode", *STACKED)
-        ),
+    named = {name: values for name, values in axes.items() if name not in STACKED}
+    records: dict[str, Any] = {"model": model, "hardware": hardware}
+    records |= {} if workload is None else {"workload": workload}
+    todo: list[Callable[[], Any]] = [
+        partial(checks.check_records, **records),
+        partial(checks.check_axes, named),
     ]
-    todo += [
-        partial(checks.check_partition, Partition(**{name: float(value)}), model)  # type: ignore[arg-type]  # a degree
-        for name in ("tp", "ep", "pp")
-        # Redundant experts change what ep must divide; then only the grid can tell.
-        if name in overridden and not (name == "ep" and "redundant_experts" in overridden)
-        for value in axes[name]
-    ]
+    # Redundant experts change what ep must divide; then only the grid can tell.
+    stated = {"tp", "ep", "pp"}.intersection(overridden)
+    stated -= {"ep"} if "redundant_experts" in overridden else set()
+    if isinstance(model, ModelSpec):
+        todo += [partial(_check_degrees, name, axes[name], model) for name in sorted(stated)]
     for check in todo:
         try:
             check()

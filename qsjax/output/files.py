@@ -241,12 +241,15 @@ def grid_dataset(
 
 
 def spec_dict(record: Any) -> dict[str, Any]:
-    """A record's fields as plain numbers and strings."""
+    """A record's fields as plain numbers and strings, without its label."""
 
     def plain(value: Any) -> Any:
+        if dataclasses.is_dataclass(value):
+            return spec_dict(value)
         return value if isinstance(value, str | bool | None) else np.asarray(value).tolist()
 
-    return {f.name: plain(getattr(record, f.name)) for f in dataclasses.fields(record)}
+    compared = (field.name for field in dataclasses.fields(record) if field.compare)
+    return {name: plain(getattr(record, name)) for name in compared}
 
 
 def write_dataset(path: Path, dataset: "xr.Dataset") -> None:

@@ -136,12 +136,11 @@ def explain(
             design is no error: the explanation says what it lacks.
     """
     rules = named_convention(convention)
-    checks.check_model(model)
-    checks.check_hardware(hardware)
-    checks.check_partition(partition)
-    checks.check_workload(workload)
+    model, hardware, partition, workload = checks.check_records(
+        model=model, hardware=hardware, partition=partition, workload=workload, single=True
+    )
     if q is not None:
-        checks.check_axis("q", [q])
+        checks.check_axes({"q": q})
         model = twin_of(model, q, definition=rules.twin)
     batch = None if workload.batch is None else float(np.asarray(workload.batch))
     records = Records(model, hardware, partition, workload)

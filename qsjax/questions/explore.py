@@ -4,6 +4,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
+
 from qsjax.grid.axes import stack
 from qsjax.grid.problem import (
     CONTEXTS,
@@ -17,9 +19,12 @@ from qsjax.grid.problem import (
 from qsjax.grid.search import Objective, Optimum, search
 from qsjax.questions.serving import Relaxation, relax
 from qsjax.records import checks
+from qsjax.records.fields import facts_of
+from qsjax.records.precision import workload_of
 from qsjax.records.scenario import Records
 from qsjax.records.specs import (
     CONVENTIONS,
+    Convention,
     HardwareSpec,
     ModelSpec,
     Partition,
@@ -71,8 +76,7 @@ def explore(
         contexts: context lengths [tokens].
         qs: quality-equivalence factors of the dense twins (eq. 11, 21); none for the model alone.
         convention: `physical` or `paper`; the other one is searched too, and shown beside.
-        workload: dtypes and batch; context is taken from `contexts`. Without it weights are in FP8
-            and the cache in 16 bits; `qsjax.workload(name)` has what a model is published in.
+        workload: batch, and dtypes other than the published ones; its context is not used.
         overrides: values of any axis, instead of its default.
         objective: what is maximised.
 
@@ -80,26 +84,27 @@ def explore(
         ValueError: the input has mistakes; the message lists all of them.
     """
     named_convention(convention)
-    if no_axes := sorted(checks.CONVENTION_RULES.keys() & set(overrides or ())):
+    if no_axes := sorted(facts_of(Convention).keys() & set(overrides or ())):
         raise ValueError(
             f"{', '.join(no_axes)}: factors of an accounting are no axes of a search; "
             "`qsjax.questions.sensitivity.problem` takes them"
         )
     other = next(name for name in CONVENTIONS if name != convention)
-    base = workload or Workload(context=1.0)
-    checks.check_lists({"gpus": gpus, "contexts": contexts, "qs": qs, **(overrides or {})})
-    checks.check_axis("gpus", gpus)
-    values = axis_values(gpus, contexts, overrides or {})
-    twins = {"q": qs} if len(qs) else {}
-    check_inputs(model, hardware, {**values, **twins}, base, overrides or ())
+    given = {"gpus": gpus, "context": contexts, **(overrides or {})}
+    given |= {"q": qs} if np.size(qs) else {}
+    check_inputs(model, hardware, given, workload, overrides or ())
+    base = workload_of(model, context=1.0) if workload is None else workload
+    model, hardware, base = checks.check_records(model=model, hardware=hardware, workload=base)
+    read = checks.check_axes(given)
+    qs = read.pop("q", ())
+    values = axis_values(read.pop("gpus"), read.pop("context"), read)
 
     def run(name: str) -> tuple[list[Variant], Records, Optimum]:
         rules = CONVENTIONS[name]
         variants = variants_of(model, qs, rules)
         axes = grid_of(variants, values)
         check_size(axes)
-        specs = stack([variant.spec for variant in variants])
-        records = Records(specs, hardware, Partition(), base)
+        records = Records(stack([v.spec for v in variants]), hardware, Partition(), base)
         return variants, records, search(records, axes, rules, objective)
 
     # Compilation dominates the wall time and releases the GIL: one thread for each convention.

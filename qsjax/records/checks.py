@@ -1,106 +1,55 @@
 """Checks of what a user gives, on the host and before any jit.
 
 Each check raises one `ValueError` with all problems of its input: what was given, what is allowed,
-how to mend it. Bounds of fields are the tables `*_RULES`, conditions between fields are functions.
+how to mend it. Bounds of a field are among its facts, conditions between fields are functions. What
+passes comes back in float64 (`records.conversion`).
 """
 
 import dataclasses
 import difflib
 import math
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
-from qsjax.records.specs import KV_MODES, Convention, HardwareSpec, ModelSpec, Partition, Workload
+from qsjax.records.conversion import NoNumberError, as_float64, read_number
+from qsjax.records.fields import Facts, Rule, choices_of, facts_of, numbers_of
+from qsjax.records.quantities import FIELDS
+from qsjax.records.specs import (
+    KV_MODES,
+    Convention,
+    HardwareSpec,
+    ModelSpec,
+    Partition,
+    Precision,
+    Workload,
+)
 
 Values = Mapping[str, Any]
 Relations = Callable[[Values], dict[str, str]]
 
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
-    """Bounds of a number; `low` and `high` are allowed values unless `above` is set."""
-
-    low: float = 0.0
-    high: float = math.inf
-    above: bool = False
-    whole: bool = False
-
-    def __str__(self) -> str:
-        kind = "a whole number" if self.whole else "a number"
-        if math.isfinite(self.high):
-            start = f"above {self.low:g} and up" if self.above else f"from {self.low:g}"
-            return f"{kind} {start} to {self.high:g}"
-        return f"{kind} {'above' if self.above else 'of at least'} {self.low:g}"
-
-
 # Beyond this the products of a few numbers leave the range of floats.
 LARGEST = 1e24
-_POSITIVE = Rule(above=True)
-_NOT_NEGATIVE = Rule()
-_COUNT = Rule(low=1.0, whole=True)
-_COUNT_OR_NONE = Rule(whole=True)
-_MOST_GPUS = 1e9  # every divisor is enumerated
-_SHARE = Rule(high=1.0)
-_EFFICIENCY = Rule(high=1.0, above=True)
-_FLAG = Rule(high=1.0, whole=True)
-
-
-def _each(rule: Rule, names: str) -> dict[str, Rule]:
-    return dict.fromkeys(names.split(), rule)
-
-
-MODEL_RULES: dict[str, Rule] = {
-    **_each(_COUNT, "layers hidden vocab heads kv_heads head_dim experts top_k"),
-    **_each(_COUNT_OR_NONE, "shared_experts dense_layers window_layers linear_layers"),
-    **_each(_COUNT_OR_NONE, "window sparse_topk index_heads index_dim"),
-    **_each(_COUNT_OR_NONE, "kv_latent rope_dim q_lora_rank qk_nope_dim v_head_dim"),
-    **_each(_NOT_NEGATIVE, "expert_ff shared_ff dense_ff linear_params linear_state"),
-    **_each(_NOT_NEGATIVE, "attn_extra_params extra_params"),
-    "ffn_matrices": Rule(low=2.0, high=3.0, whole=True),
-    "tied_embeddings": _FLAG,
-}
-HARDWARE_RULES: dict[str, Rule] = {
-    **_each(_POSITIVE, "hbm_bytes hbm_bw flops_bf16 flops_fp8 flops_fp4 intra_bw inter_bw"),
-    **_each(_NOT_NEGATIVE, "intra_latency inter_latency reserve_bytes moe_reserve_bytes flops_exp"),
-    **_each(_NOT_NEGATIVE, "exchange_overhead layer_overhead latent_overhead step_overhead"),
-    **_each(_NOT_NEGATIVE, "expert_overhead sequence_overhead prefill_overhead usd_per_hour watts"),
-    **_each(_EFFICIENCY, "usable_fraction eff_kv_read eff_weight_read eff_gemm eff_attention"),
-    **_each(_EFFICIENCY, "eff_link eff_allreduce eff_exp"),
-    **_each(_SHARE, "overlap_tp overlap_kv overlap_ep overlap_layout overlap_startup cp_ring_tail"),
-    **_each(_COUNT, "island_size query_tile"),
-}
-PARTITION_RULES: dict[str, Rule] = {
-    **_each(_COUNT, "tp ep pp dp kvp"),
-    **_each(_NOT_NEGATIVE, "tp_messages kv_messages ep_messages layout_messages"),
-    "kv_mode": Rule(high=max(KV_MODES.values()), whole=True),
-    "redundant_experts": _COUNT_OR_NONE,
-}
-WORKLOAD_RULES: dict[str, Rule] = {
-    **_each(_POSITIVE, "context bytes_attn_weight bytes_ffn_weight bytes_head_weight"),
-    **_each(_POSITIVE, "bytes_kv bytes_act bytes_dispatch"),
-    **_each(Rule(low=1.0), "kv_block query_tokens tokens_per_step batch"),
-    "kv_scale_bytes": _NOT_NEGATIVE,
-}
-CONVENTION_RULES: dict[str, Rule] = {
-    **_each(_NOT_NEGATIVE, "kv_exchange_volume ep_exchange_volume"),
-    **_each(_POSITIVE, "dense_flops_factor"),
-    **_each(Rule(low=1.0), "kv_overhead expert_load_factor"),
-}
-_RECORDS = MODEL_RULES | HARDWARE_RULES | PARTITION_RULES | WORKLOAD_RULES | CONVENTION_RULES
-AXIS_RULES: dict[str, Rule] = _RECORDS | {
-    "q": _POSITIVE,
-    "gpus": Rule(low=1.0, high=_MOST_GPUS, whole=True),
+_SHORT = 60  # characters of a value that a message shows
+# The record that an argument of this name is.
+KINDS: dict[str, type] = {
+    "model": ModelSpec,
+    "hardware": HardwareSpec,
+    "partition": Partition,
+    "workload": Workload,
+    "convention": Convention,
 }
 
 
 def value_problem(rule: Rule, value: Any) -> str | None:
     """What is wrong with a number or an array of numbers under a rule, or None."""
     try:
-        numbers = np.asarray(value, dtype=float)
-    except (TypeError, ValueError):
-        return f"{value!r} is not a number; give {rule}"
+        numbers = np.asarray(as_float64(value))
+    except NoNumberError as error:
+        return f"{error}; give {rule}"
     if numbers.size == 0:
         return f"no value was given; give at least one, each {rule}"
     too_low = numbers <= rule.low if rule.above else numbers < rule.low
@@ -114,9 +63,34 @@ def value_problem(rule: Rule, value: Any) -> str | None:
     return f"{worst:.12g} is not allowed; give {rule}{limit}"
 
 
-def _rule_problems(rules: Mapping[str, Rule], values: Values) -> dict[str, str]:
-    found = {name: value_problem(rules[name], values[name]) for name in rules if name in values}
-    return {name: problem for name, problem in found.items() if problem is not None}
+def _is_traced(value: Any) -> bool:
+    return isinstance(value, jax.core.Tracer)
+
+
+def _number(name: str, facts: Facts, value: Any) -> tuple[Any, str | None]:
+    """A value of a field in float64, and what is wrong with it; traced ones have no bounds."""
+    if name == "kv_mode" and isinstance(value, str) and value in KV_MODES:
+        return KV_MODES[value], None
+    try:
+        number = read_number(facts, value)
+    except NoNumberError as error:
+        return value, f"{error}; give {facts.rule}"
+    return number, None if _is_traced(number) else value_problem(facts.rule, number)
+
+
+def _numbers(kind: type, values: Values) -> tuple[dict[str, Any], dict[str, str]]:
+    """The sound numbers of a record's fields, and the problems of the others."""
+    numbers: dict[str, Any] = {}
+    problems: dict[str, str] = {}
+    for name, facts in facts_of(kind).items():
+        if name not in values or (values[name] is None and facts.may_be_none):
+            continue
+        number, problem = _number(name, facts, values[name])
+        if problem is None:
+            numbers[name] = number
+        else:
+            problems[name] = problem
+    return numbers, problems
 
 
 def _show(value: Any) -> str:
@@ -207,98 +181,170 @@ def _workload_relations(v: Values) -> dict[str, str]:
     return {"tokens_per_step": f"{_show(v['tokens_per_step'])} exceeds {run}"}
 
 
-def _problems(rules: dict[str, Rule], relations: Relations, values: Values) -> dict[str, str]:
-    """Problems of single fields, and between those that have none."""
-    found = _rule_problems(rules, values)
-    return found | relations({name: values[name] for name in values if name not in found})
+_RELATIONS: dict[type, Relations] = {
+    ModelSpec: _model_relations,
+    HardwareSpec: _hardware_relations,
+    Partition: _partition_relations,
+    Workload: _workload_relations,
+}
 
 
-def model_problems(values: Values) -> dict[str, str]:
-    """Problem by field of a set of `ModelSpec` fields, not necessarily all of them."""
-    return _problems(MODEL_RULES, _model_relations, values)
+def _contradictions(kind: type, numbers: Values) -> dict[str, str]:
+    """Problems between fields that have none of their own and are not traced."""
+    known = {name: number for name, number in numbers.items() if not _is_traced(number)}
+    return _RELATIONS[kind](known) if kind in _RELATIONS else {}
 
 
-def hardware_problems(values: Values) -> dict[str, str]:
-    """Problem by field of a set of `HardwareSpec` fields, not necessarily all of them."""
-    return _problems(HARDWARE_RULES, _hardware_relations, values)
+def problems_of(kind: type, values: Values) -> dict[str, str]:
+    """Problem by field of a set of a record's fields, not necessarily all of them."""
+    numbers, problems = _numbers(kind, values)
+    return problems | _contradictions(kind, numbers)
 
 
-def _values(record: Any) -> dict[str, Any]:
-    return {field.name: getattr(record, field.name) for field in dataclasses.fields(record)}
+def _choice_problem(value: Any, allowed: tuple[Any, ...]) -> str | None:
+    if any(type(value) is type(one) and value == one for one in allowed):
+        return None
+    near = difflib.get_close_matches(str(value), [str(one) for one in allowed], n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return f"{value!r} is not allowed; give one of {', '.join(map(str, allowed))}{hint}"
 
 
-def workload_problems(values: Values) -> dict[str, str]:
-    """Problem by field of a set of `Workload` fields; those that are None count as absent."""
-    given = {name: value for name, value in values.items() if value is not None}
-    return _problems(WORKLOAD_RULES, _workload_relations, given)
+def _checked(record: Any, single: bool) -> tuple[Any, dict[str, str]]:
+    """A record in float64, and its problems by field."""
+    kind = type(record)
+    numbers, problems = _numbers(kind, numbers_of(record))
+    for name, number in numbers.items():
+        if single and np.ndim(number):
+            problems[name] = f"{_shown(getattr(record, name))} is a list; give one number"
+    for name, allowed in choices_of(kind).items():
+        problem = _choice_problem(getattr(record, name), allowed)
+        if problem is not None:
+            problems[name] = problem
+    problems |= _contradictions(kind, {k: v for k, v in numbers.items() if k not in problems})
+    changes: dict[str, Any] = dict(numbers)
+    precision = getattr(record, "precision", None)
+    if isinstance(precision, Precision):
+        changes["precision"], inner = _checked(precision, single)
+        problems |= {f"precision.{name}": problem for name, problem in inner.items()}
+    elif precision is not None:
+        problems["precision"] = f"{_shown(precision)} is no Precision; give Precision(...)"
+    return dataclasses.replace(record, **changes), problems
 
 
-def _raise_fields(subject: str, found: Mapping[str, str]) -> None:
-    if found:
-        lines = (f"  {name}: {problem}" for name, problem in found.items())
-        raise ValueError("\n".join([f"{subject}:", *lines]))
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) < _SHORT else f"a {type(value).__name__}"
 
 
-def _expect(record: Any, kind: type, subject: str) -> None:
-    """Raise `ValueError` if something else stands where a record is due, such as its name."""
-    if isinstance(record, kind):
-        return
-    is_name = isinstance(record, str) and kind in (ModelSpec, HardwareSpec)
-    how = f"qsjax.{subject}({record!r})" if is_name else kind.__name__
-    given = repr(record) if len(repr(record)) < 60 else f"a {type(record).__name__}"
-    raise ValueError(f"{subject}: {given} is no {kind.__name__}; give {how}")
+def _stranger(name: str, value: Any, given: Values) -> str | None:
+    """What is wrong where something else stands in place of a record, such as its name."""
+    kind = KINDS[name]
+    if isinstance(value, kind):
+        return None
+    if isinstance(value, str | Path) and kind in (ModelSpec, HardwareSpec):
+        how = f"give qsjax.{name}({str(value)!r})"
+    elif swapped := [other for other, record in given.items() if isinstance(record, kind)]:
+        how = f"{swapped[0]} is one: swap the two"
+    else:
+        how = f"give {kind.__name__}"
+    return f"{name}: {_shown(value)} is no {kind.__name__}; {how}"
 
 
-def check_lists(given: Mapping[str, Any]) -> None:
-    """Raise one `ValueError` that names all values that are no list, tuple or array of one axis."""
-    problems = []
-    for name, values in given.items():
-        if isinstance(values, str) or np.ndim(values) != 1:
-            how = f"give one, such as [{values!r}]" if np.ndim(values) == 0 else "give one axis"
-            problems.append(f"{name}: {values!r} is not a list; {how}")
-    if problems:
-        raise ValueError("\n".join(problems))
+def check_records(*, single: bool = False, **given: Any) -> tuple[Any, ...]:
+    """The records with their numbers in float64, in the order given.
 
+    Args:
+        single: whether every field must be one number.
+        given: records by what they are: `model`, `hardware`, `partition`, `workload`,
+            `convention`.
 
-def check_model(model: ModelSpec, name: str = "model") -> None:
-    """Raise `ValueError` with every problem of a model's shapes."""
-    _expect(model, ModelSpec, "model")
-    _raise_fields(name, model_problems(_values(model)))
-
-
-def check_hardware(hardware: HardwareSpec, name: str = "hardware") -> None:
-    """Raise `ValueError` with every problem of an accelerator's numbers."""
-    _expect(hardware, HardwareSpec, "hardware")
-    _raise_fields(name, hardware_problems(_values(hardware)))
-
-
-def check_workload(workload: Workload) -> None:
-    """Raise `ValueError` with every problem of a workload; `batch` may be None."""
-    _expect(workload, Workload, "workload")
-    _raise_fields("workload", workload_problems(_values(workload)))
-
-
-def check_convention(convention: Convention) -> None:
-    """Raise `ValueError` with every problem of a convention's factors."""
-    _raise_fields("convention", _rule_problems(CONVENTION_RULES, _values(convention)))
-
-
-def check_axis(name: str, values: Any) -> None:
-    """Raise `ValueError` if the values of a named axis are empty, not finite or out of bounds."""
-    if name not in AXIS_RULES:
-        near = difflib.get_close_matches(name, AXIS_RULES, n=3)
-        hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(AXIS_RULES)}"
-        raise ValueError(f"unknown axis {name!r}; {hint}")
-    _raise_fields("axes", _rule_problems(AXIS_RULES, {name: values}))
-
-
-def check_partition(partition: Partition, model: ModelSpec | None = None) -> None:
-    """Raise `ValueError` with every problem of one explicit partition, also against a model.
-
-    A grid does not call this with a model: there an illegal cell is a result with its reasons.
+    Raises:
+        ValueError: with every problem of all of them: something else in place of a record, numbers
+            out of their bounds, closed choices that do not exist, fields that contradict.
     """
-    _expect(partition, Partition, "partition")
-    if model is not None:
-        _expect(model, ModelSpec, "model")
-    values = _values(partition) | ({} if model is None else _values(model))
-    _raise_fields("partition", _problems(PARTITION_RULES, _partition_relations, values))
+    lines: list[str] = []
+    checked: list[Any] = []
+    for name, value in given.items():
+        stranger = _stranger(name, value, given)
+        if stranger is not None:
+            lines.append(stranger)
+            continue
+        record, problems = _checked(value, single)
+        checked.append(record)
+        lines += _listed(name, problems)
+    if lines:
+        raise ValueError("\n".join(lines))
+    return tuple(checked)
+
+
+def _listed(subject: str, problems: Mapping[str, str]) -> list[str]:
+    lines = (f"  {name}: {problem}" for name, problem in problems.items())
+    return [f"{subject}:", *lines] if problems else []
+
+
+def check_partition(partition: Partition, model: ModelSpec) -> None:
+    """Raise `ValueError` with every problem of one explicit partition against a model.
+
+    A grid does not call this: there an illegal cell is a result with its reasons.
+    """
+    model, partition = check_records(model=model, partition=partition)
+    problems = _contradictions(Partition, numbers_of(partition) | numbers_of(model))
+    if problems:
+        raise ValueError("\n".join(_listed("partition", problems)))
+
+
+def _axis_problem(name: str) -> str | None:
+    if name in FIELDS:
+        return None
+    near = difflib.get_close_matches(name, FIELDS, n=3)
+    hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(FIELDS)}"
+    return f"unknown axis {name!r}; {hint}"
+
+
+def _axis(name: str, values: Any) -> tuple[np.ndarray, str | None]:
+    """The values of a known axis, from one number, a text such as "8k,128k" or a list."""
+    given = values.split(",") if isinstance(values, str) else values
+    numbers, problem = _number(name, FIELDS[name], given)
+    if problem is None and _is_traced(numbers):
+        problem = "a traced value is no axis; give numbers, and trace a field of a record"
+    if problem is None and np.ndim(numbers) > 1:
+        problem = f"an array of {np.ndim(numbers)} dimensions is no list; give one of them"
+    return (np.empty(0), problem) if problem else (np.atleast_1d(numbers), None)
+
+
+def _modes(values: Any) -> tuple[list[str], str | None]:
+    """The KV modes of an axis, from a text such as "kvp,cp" or a list of names."""
+    allowed = ", ".join(KV_MODES)
+    names = [part.strip() for part in values.split(",")] if isinstance(values, str) else values
+    try:
+        modes = [str(mode) for mode in names]
+    except TypeError:
+        modes = [str(names)]
+    unknown = [mode for mode in modes if mode not in KV_MODES]
+    if modes and not unknown:
+        return modes, None
+    shown = ", ".join(unknown) or "nothing"
+    return [], f"{shown} is not a KV mode; give some of {allowed}"
+
+
+def check_axes(given: Values) -> dict[str, Any]:
+    """The values of axes: float64 arrays of one axis, names of KV modes.
+
+    One number and a text such as "8k,128k" count as lists.
+
+    Raises:
+        ValueError: with every unknown name, empty list and value out of bounds.
+    """
+    read: dict[str, Any] = {}
+    problems: dict[str, str] = {}
+    unknown: list[str] = []
+    for name, values in given.items():
+        if stranger := _axis_problem(name):
+            unknown.append(stranger)
+            continue
+        read[name], problem = _modes(values) if name == "kv_mode" else _axis(name, values)
+        if problem is not None:
+            problems[name] = problem
+    if unknown or problems:
+        raise ValueError("\n".join([*unknown, *_listed("axes", problems)]))
+    return read

@@ -2,17 +2,37 @@
 
 Every field that a user may sweep or differentiate is a traced leaf: a number or an array that
 broadcasts against the others. Closed choices are static metadata, and each of their values is one
-compilation. Names of models and accelerators are not fields: they would make two models two
-compilations and forbid a batch of them, so they ride beside the records as labels.
+compilation. Labels of models and accelerators are no part of the pytree: they would make two models
+two compilations and forbid a batch of them.
+
+Construction checks nothing, as transforms rebuild records with tracers: entry points call
+`records.checks`.
 """
 
 import dataclasses
-from typing import Any, Literal
+import difflib
+import numbers
+from typing import Any, Literal, TypeVar
 
 import jax
 from jax.typing import ArrayLike
 
 from qsjax.numerics.safe import Rounding
+from qsjax.records.fields import (
+    AT_LEAST_ONE,
+    BATCH,
+    CONTEXT,
+    COUNT,
+    COUNT_OR_NONE,
+    DEGREE,
+    EFFICIENCY,
+    FLAG,
+    POSITIVE,
+    SHARE,
+    Rule,
+    number,
+)
+from qsjax.records.units import GIB
 
 Dtype = Literal["bf16", "fp8", "fp4"]
 ExpertTraffic = Literal["coverage", "full_pool", "all_experts", "top_k"]
@@ -26,11 +46,90 @@ KV_NONE, KV_HELIX, KV_CP = 0.0, 1.0, 2.0
 KV_MODES: dict[str, float] = {"none": KV_NONE, "kvp": KV_HELIX, "cp": KV_CP}
 
 
+Record = TypeVar("Record")
+
+AICONFIGURATOR = "NVIDIA AIConfigurator (https://github.com/ai-dynamo/aiconfigurator)"
+FITTED = "fitted: docs/validation.md gives the 95 % intervals and the errors"
+
+
 def _static(default: Any) -> Any:
     return dataclasses.field(default=default, metadata={"static": True})
 
 
+def _label() -> Any:
+    return dataclasses.field(default="", compare=False)
+
+
+def _bytes(what: str, default: float, group: str = "") -> Any:
+    return number(f"bytes of a {what}", "B", POSITIVE, default, group=group)
+
+
+def _efficiency(meaning: str, default: float, source: str = FITTED) -> Any:
+    return number(meaning, rule=EFFICIENCY, default=default, ideal=1.0, source=source)
+
+
+def _overhead(meaning: str, default: float, source: str = FITTED) -> Any:
+    return number(meaning, "s", default=default, ideal=0.0, source=source)
+
+
+def _overlap(meaning: str) -> Any:
+    return number(meaning, rule=SHARE, default=0.0, group="overlap")
+
+
+def _register_labelled(record: type[Record]) -> type[Record]:
+    """Make a record without static fields a pytree whose label transforms drop."""
+    known = [field.name for field in dataclasses.fields(record)]  # type: ignore[arg-type]  # a dataclass
+    known.remove("label")
+    return jax.tree_util.register_dataclass(record, known, [], ["label"])
+
+
+def _shown(name: str, value: Any) -> str:
+    """`hbm_bw=6e12`; the name alone where the value is traced or an array."""
+    if not isinstance(value, numbers.Real):
+        return name
+    try:
+        digits = f"{float(value):.6g}"
+    except OverflowError:
+        return name
+    return f"{name}={digits.replace('e+0', 'e').replace('e+', 'e').replace('e-0', 'e-')}"
+
+
+def replace(record: Record, /, **changes: Any) -> Record:
+    """`record` with these fields changed; its label says so.
+
+    Raises:
+        ValueError: a name is no field of the record.
+    """
+    known = [field.name for field in dataclasses.fields(record)]  # type: ignore[arg-type]  # a dataclass
+    for name in changes.keys() - known:
+        near = difflib.get_close_matches(name, known, n=3)
+        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+        raise ValueError(f"{type(record).__name__} has no field {name!r}; {hint}")
+    label = getattr(record, "label", "")
+    if label and "label" not in changes:
+        kept = [part for part in label.split(", ") if part.partition("=")[0] not in changes]
+        changes["label"] = ", ".join([*kept, *(_shown(n, v) for n, v in changes.items())])
+    return dataclasses.replace(record, **changes)  # type: ignore[type-var]  # a dataclass
+
+
 @jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Precision:
+    """What a model's weights and cache are stored and multiplied in; 16 bits unless given.
+
+    The fields are those of the same name of `Workload`. Embeddings and head stay in 16 bits, as
+    engines keep them.
+    """
+
+    bytes_attn_weight: ArrayLike = _bytes("attention weight", 2.0)
+    bytes_ffn_weight: ArrayLike = _bytes("feed-forward weight", 2.0)
+    bytes_kv: ArrayLike = _bytes("cache element", 2.0)
+    bytes_dispatch: ArrayLike = _bytes("dispatched activation", 2.0)
+    proj_dtype: Dtype = _static("bf16")
+    ffn_dtype: Dtype = _static("bf16")
+
+
+@_register_labelled
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSpec:
     """Shapes of a decoder. A dense model is the record with `experts = top_k = 1`.
@@ -38,95 +137,196 @@ class ModelSpec:
     Layers are of two kinds by their feed-forward network (`dense_layers` with width `dense_ff`,
     the others with `experts` experts of width `expert_ff`) and of three kinds by their attention
     (full, `window_layers` that keep `window` tokens, `linear_layers` that keep a fixed state).
+
+    `precision` is what the model is published in, None in a stack of models that differ in it;
+    laws take the precisions of the `Workload`. The `label` is no part of the pytree: inside
+    transforms it is empty.
     """
 
-    layers: ArrayLike
-    hidden: ArrayLike
-    vocab: ArrayLike
-    heads: ArrayLike
-    kv_heads: ArrayLike
-    head_dim: ArrayLike
-    expert_ff: ArrayLike
-    experts: ArrayLike = 1.0
-    top_k: ArrayLike = 1.0
-    shared_experts: ArrayLike = 0.0
-    shared_ff: ArrayLike = 0.0
-    dense_layers: ArrayLike = 0.0
-    dense_ff: ArrayLike = 0.0
-    ffn_matrices: ArrayLike = 3.0
-    tied_embeddings: ArrayLike = 0.0
+    layers: ArrayLike = number("layers", rule=COUNT)
+    hidden: ArrayLike = number("width of the residual stream", rule=COUNT)
+    vocab: ArrayLike = number("entries of the vocabulary", rule=COUNT)
+    heads: ArrayLike = number("query heads", rule=COUNT)
+    kv_heads: ArrayLike = number("key and value heads", rule=COUNT)
+    head_dim: ArrayLike = number("width of a head", rule=COUNT)
+    expert_ff: ArrayLike = number("width of an expert")
+    experts: ArrayLike = number("routed experts of a layer", rule=COUNT, default=1.0)
+    top_k: ArrayLike = number("routed experts of a token", rule=COUNT, default=1.0)
+    shared_experts: ArrayLike = number("shared experts", rule=COUNT_OR_NONE, default=0.0)
+    shared_ff: ArrayLike = number("width of a shared expert", default=0.0)
+    dense_layers: ArrayLike = number("layers without experts", rule=COUNT_OR_NONE, default=0.0)
+    dense_ff: ArrayLike = number("width of a layer without experts", default=0.0)
+    ffn_matrices: ArrayLike = number(
+        "matrices of a feed-forward network", rule=Rule(low=2.0, high=3.0, whole=True), default=3.0
+    )
+    tied_embeddings: ArrayLike = number("head shares the embedding", rule=FLAG, default=0.0)
     # Multi-head latent attention; kv_latent = 0 says that the model does not have it.
-    kv_latent: ArrayLike = 0.0
-    rope_dim: ArrayLike = 0.0
-    q_lora_rank: ArrayLike = 0.0
-    qk_nope_dim: ArrayLike = 0.0
-    v_head_dim: ArrayLike = 0.0
+    kv_latent: ArrayLike = number("width of the KV latent", rule=COUNT_OR_NONE, default=0.0)
+    rope_dim: ArrayLike = number("width of the rotary key", rule=COUNT_OR_NONE, default=0.0)
+    q_lora_rank: ArrayLike = number("rank of the query latent", rule=COUNT_OR_NONE, default=0.0)
+    qk_nope_dim: ArrayLike = number(
+        "width of a key without position", rule=COUNT_OR_NONE, default=0.0
+    )
+    v_head_dim: ArrayLike = number("width of a value", rule=COUNT_OR_NONE, default=0.0)
     # Layers with a window, with linear attention, or with a learned selection of tokens.
-    window_layers: ArrayLike = 0.0
-    window: ArrayLike = 0.0
-    linear_layers: ArrayLike = 0.0
-    linear_params: ArrayLike = 0.0
-    linear_state: ArrayLike = 0.0
-    sparse_topk: ArrayLike = 0.0
-    index_heads: ArrayLike = 0.0
-    index_dim: ArrayLike = 0.0
-    # Matrices that no other field describes: per softmax-attention layer, and in the whole model.
-    attn_extra_params: ArrayLike = 0.0
-    extra_params: ArrayLike = 0.0
+    window_layers: ArrayLike = number("layers with a window", rule=COUNT_OR_NONE, default=0.0)
+    window: ArrayLike = number("attention window", "tokens", COUNT_OR_NONE, 0.0)
+    linear_layers: ArrayLike = number(
+        "layers with linear attention", rule=COUNT_OR_NONE, default=0.0
+    )
+    linear_params: ArrayLike = number("parameters of a linear layer", default=0.0)
+    linear_state: ArrayLike = number("state elements of a linear layer", default=0.0)
+    sparse_topk: ArrayLike = number(
+        "tokens that sparse attention reads", "tokens", COUNT_OR_NONE, 0.0
+    )
+    index_heads: ArrayLike = number("heads of the indexer", rule=COUNT_OR_NONE, default=0.0)
+    index_dim: ArrayLike = number("width of an indexer head", rule=COUNT_OR_NONE, default=0.0)
+    # Matrices that no other field describes.
+    attn_extra_params: ArrayLike = number(
+        "further parameters of a softmax-attention layer", default=0.0
+    )
+    extra_params: ArrayLike = number("further parameters of the model", default=0.0)
+    precision: Precision | None = Precision()
+    label: str = _label()
+
+    replace = replace
 
 
-@jax.tree_util.register_dataclass
+@_register_labelled
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class HardwareSpec:
     """One accelerator and its two fabrics. Bandwidths are per GPU and in one direction.
 
     Efficiencies are the reachable share of a peak: `eff_allreduce` of the link in the short
     all-reduces of tensor parallelism, `eff_exp` of `flops_exp`, the exponentials per second (0: the
-    softmax takes no time). Attention kernels run `query_tile` query rows at once. An overlap
-    fraction is the share of a phase's time in which a communication family may run unseen.
-    Overheads are per message of an expert exchange inside an island (beyond its start-up), per
-    layer, and further per layer with latent attention, per layer with experts whose kernels are not
-    fused, per sequence of a replica, per layer of a prefill, and per step. `moe_reserve_bytes` is
-    the further memory that engines keep free for the kernels of a mixture of experts.
+    softmax takes no time). An overlap fraction is the share of a phase's time in which a
+    communication family may run unseen. `moe_reserve_bytes` is the further memory that engines keep
+    free for the kernels of a mixture of experts.
+
+    What is left out takes the defaults of a TOML file, so that the same numbers give the same
+    answers in both; `qsjax.ideal` makes an accelerator without losses of any other. Defaults that
+    no source states are fitted to published serving measurements on A100, H100 and B200:
+    `python -m benchmarks.fit_constants`, results in docs/validation.md. The `label` is no part of
+    the pytree: inside transforms it is empty.
     """
 
-    hbm_bytes: ArrayLike
-    hbm_bw: ArrayLike
-    flops_bf16: ArrayLike
-    flops_fp8: ArrayLike
-    flops_fp4: ArrayLike
-    intra_bw: ArrayLike
-    inter_bw: ArrayLike
-    island_size: ArrayLike
-    flops_exp: ArrayLike = 0.0
-    query_tile: ArrayLike = 1.0
-    intra_latency: ArrayLike = 2.0e-6
-    inter_latency: ArrayLike = 5.0e-6
-    usable_fraction: ArrayLike = 0.9
-    reserve_bytes: ArrayLike = 0.0
-    moe_reserve_bytes: ArrayLike = 0.0
-    eff_kv_read: ArrayLike = 1.0
-    eff_weight_read: ArrayLike = 1.0
-    eff_gemm: ArrayLike = 1.0
-    eff_attention: ArrayLike = 1.0
-    eff_exp: ArrayLike = 1.0
-    eff_link: ArrayLike = 1.0
-    eff_allreduce: ArrayLike = 1.0
-    exchange_overhead: ArrayLike = 0.0
-    layer_overhead: ArrayLike = 0.0
-    latent_overhead: ArrayLike = 0.0
-    expert_overhead: ArrayLike = 0.0
-    sequence_overhead: ArrayLike = 0.0
-    prefill_overhead: ArrayLike = 0.0
-    step_overhead: ArrayLike = 0.0
-    overlap_tp: ArrayLike = 0.0
-    overlap_kv: ArrayLike = 0.0
-    overlap_ep: ArrayLike = 0.0
-    overlap_layout: ArrayLike = 0.0
-    overlap_startup: ArrayLike = 0.0
-    cp_ring_tail: ArrayLike = 0.0
-    usd_per_hour: ArrayLike = 0.0
-    watts: ArrayLike = 0.0
+    hbm_bytes: ArrayLike = number("HBM capacity", "B", POSITIVE, key="hbm_capacity")
+    hbm_bw: ArrayLike = number("HBM bandwidth", "B/s", POSITIVE, key="hbm_bandwidth")
+    flops_bf16: ArrayLike = number("bf16 peak", "FLOP/s", POSITIVE, key="peak_bf16", group="flops")
+    flops_fp8: ArrayLike = number("fp8 peak", "FLOP/s", POSITIVE, key="peak_fp8", group="flops")
+    flops_fp4: ArrayLike = number("fp4 peak", "FLOP/s", POSITIVE, key="peak_fp4", group="flops")
+    intra_bw: ArrayLike = number(
+        "bandwidth inside an island", "B/s", POSITIVE, key="intra_bandwidth", group="link_bw"
+    )
+    inter_bw: ArrayLike = number(
+        "bandwidth between islands", "B/s", POSITIVE, key="inter_bandwidth", group="link_bw"
+    )
+    island_size: ArrayLike = number("GPUs of an island", rule=COUNT)
+    flops_exp: ArrayLike = number("exponentials", "FLOP/s", default=0.0, key="peak_exp")
+    query_tile: ArrayLike = number(
+        "query rows that attention kernels run at once", rule=COUNT, default=1.0
+    )
+    intra_latency: ArrayLike = number(
+        "start-up of a message inside an island",
+        "s",
+        default=3e-6,
+        group="latency",
+        ideal=0.0,
+        source="half of a short all-reduce in a captured graph, 2.7 to 7.4 us on H100 and B200 "
+        f"({AICONFIGURATOR}, systems/data/*/comm/*/custom_allreduce_perf.parquet)",
+    )
+    inter_latency: ArrayLike = number(
+        "start-up of a message between islands",
+        "s",
+        default=25e-6,
+        group="latency",
+        ideal=0.0,
+        source="DeepEP low-latency dispatch and combine of two tokens over 2 to 8 nodes, 22 to 31 "
+        f"us ({AICONFIGURATOR}, systems/data/h200_sxm/comm/sglang/0.5.6.post2)",
+    )
+    usable_fraction: ArrayLike = number(
+        "share of the HBM that engines use",
+        rule=EFFICIENCY,
+        default=0.9,
+        source="default of vLLM's --gpu-memory-utilization, https://docs.vllm.ai",
+    )
+    reserve_bytes: ArrayLike = number(
+        "memory that the runtime keeps",
+        "B",
+        default=4 * GIB,
+        key="reserve",
+        source=f"{AICONFIGURATOR} at 095f58a, systems/*.yaml: 3.5 GiB besides weights and cache, "
+        "0.4 GiB for NCCL; cache of Llama 3.1 70B int8 on one 80 GB GPU to 0.2 % "
+        "(https://github.com/vllm-project/vllm/pull/12569)",
+    )
+    moe_reserve_bytes: ArrayLike = number(
+        "memory kept for the kernels of experts",
+        "B",
+        default=5.7 * GIB,
+        key="moe_reserve",
+        source="fitted to the cache that vLLM reports for gpt-oss-120b, Qwen3-235B-A22B and "
+        "DeepSeek-V3 on H100 and H200 (https://github.com/vllm-project/vllm/issues/27508 and "
+        "21348, https://blog.vllm.ai/2025/12/17/large-scale-serving.html)",
+    )
+    eff_kv_read: ArrayLike = _efficiency(
+        "reached share of the HBM bandwidth, cache",
+        0.87,
+        "0.895 of the memory bandwidth: FlashMLA dense decode on H800 "
+        "(https://github.com/deepseek-ai/FlashMLA), and the slope of Llama 3.1 8B attention on "
+        "H100 (vLLM blog on fp8 KV cache, derived; 0.825 with fp8 KV)",
+    )
+    eff_weight_read: ArrayLike = _efficiency(
+        "reached share of the HBM bandwidth, weights",
+        0.92,
+        f"{FITTED}; held at 0.92, what copies reach",
+    )
+    eff_gemm: ArrayLike = _efficiency("reached share of the peak, matrices", 0.51)
+    eff_attention: ArrayLike = _efficiency(
+        "reached share of the peak, attention",
+        0.60,
+        "FlashMLA decode kernels where they are compute-bound: 0.53 to 0.67 of the peak on H800, "
+        "0.58 to 0.62 on H20 (https://github.com/deepseek-ai/FlashMLA; "
+        "https://github.com/alibaba/InferSim, bench_data/mla)",
+    )
+    eff_exp: ArrayLike = _efficiency("reached share of the exponentials", 0.38)
+    eff_link: ArrayLike = _efficiency(
+        "reached share of the links",
+        0.75,
+        "large all-reduces of nccl-tests on H100, H200, B200 and GB200 reach 0.72 to 0.80 of "
+        f"NVLink ({AICONFIGURATOR}, systems/data/*/comm/nccl); 0.80 in InferSim",
+    )
+    eff_allreduce: ArrayLike = _efficiency("reached share of the links, short all-reduces", 0.19)
+    exchange_overhead: ArrayLike = _overhead(
+        "overhead of a message of an expert exchange inside an island",
+        12e-6,
+        "dispatch or combine of one or two tokens inside an island, 11 to 22 us, median 15, less "
+        "intra_latency: DeepEP low-latency kernels on H100, H200, B200 and GB200 and "
+        f"TensorRT-LLM's NVLink exchange on GB200 ({AICONFIGURATOR}, systems/data/*/comm)",
+    )
+    layer_overhead: ArrayLike = _overhead("overhead of a layer", 63e-6)
+    latent_overhead: ArrayLike = _overhead("further overhead of a layer, latent attention", 40e-6)
+    expert_overhead: ArrayLike = _overhead("further overhead of a layer, experts not fused", 30e-6)
+    sequence_overhead: ArrayLike = _overhead("overhead of a sequence of a replica", 3.2e-6)
+    prefill_overhead: ArrayLike = _overhead(
+        "overhead of a layer of a prefill",
+        10e-6,
+        "assumed: the launches of an eager layer less those of a captured one; served measurements "
+        "do not determine it",
+    )
+    step_overhead: ArrayLike = _overhead("overhead of a step", 50e-6)
+    overlap_tp: ArrayLike = _overlap("hidden share, tensor parallelism")
+    overlap_kv: ArrayLike = _overlap("hidden share, KV parallelism")
+    overlap_ep: ArrayLike = _overlap("hidden share, expert exchange")
+    overlap_layout: ArrayLike = _overlap("hidden share, change of layout")
+    overlap_startup: ArrayLike = _overlap("hidden share, start-ups")
+    cp_ring_tail: ArrayLike = number(
+        "seen share of a context-parallel ring", rule=SHARE, default=0.0
+    )
+    usd_per_hour: ArrayLike = number("price of a GPU", "USD/h", default=0.0, key="price")
+    watts: ArrayLike = number("power of a GPU", "W", default=0.0, key="power")
+    label: str = _label()
+
+    replace = replace
 
 
 @jax.tree_util.register_dataclass
@@ -141,18 +341,26 @@ class Partition:
     before they attend (vLLM's decode context parallelism).
     """
 
-    tp: ArrayLike = 1.0
-    ep: ArrayLike = 1.0
-    pp: ArrayLike = 1.0
-    dp: ArrayLike = 1.0
-    kvp: ArrayLike = 1.0
-    kv_mode: ArrayLike = KV_HELIX
-    tp_messages: ArrayLike = 2.0
-    kv_messages: ArrayLike = 1.0
-    ep_messages: ArrayLike = 2.0
-    layout_messages: ArrayLike = 1.0
-    redundant_experts: ArrayLike = 0.0
+    tp: ArrayLike = number("tensor parallelism", rule=DEGREE, default=1.0)
+    ep: ArrayLike = number("expert parallelism", rule=DEGREE, default=1.0)
+    pp: ArrayLike = number("pipeline stages", rule=DEGREE, default=1.0)
+    dp: ArrayLike = number("data parallelism", rule=DEGREE, default=1.0)
+    kvp: ArrayLike = number("KV parallelism", rule=DEGREE, default=1.0)
+    kv_mode: ArrayLike = number(
+        "kind of KV parallelism",
+        rule=Rule(high=max(KV_MODES.values()), whole=True),
+        default=KV_HELIX,
+    )
+    tp_messages: ArrayLike = number("messages of tensor parallelism in a layer", default=2.0)
+    kv_messages: ArrayLike = number("messages of KV parallelism in a layer", default=1.0)
+    ep_messages: ArrayLike = number("messages of the expert exchange in a layer", default=2.0)
+    layout_messages: ArrayLike = number("messages of a change of layout in a layer", default=1.0)
+    redundant_experts: ArrayLike = number(
+        "redundant experts of a layer", rule=COUNT_OR_NONE, default=0.0
+    )
     gathers_queries: bool = _static(False)
+
+    replace = replace
 
 
 @jax.tree_util.register_dataclass
@@ -160,29 +368,31 @@ class Partition:
 class Workload:
     """What one decode step does. `batch` counts the sequences of an attention replica.
 
-    The dtypes are those of DeepSeek-V3 unless given: FP8 weights, a 16-bit cache. `qsjax.workload`
-    has those that a model of the catalogue is published in.
+    The dtypes are those of DeepSeek-V3 unless given: FP8 weights, a 16-bit cache.
+    `records.precision.workload_of` takes those that a model is published in.
     `batch = None` stands for the largest batch that fits (B_max), the paper's operating point.
     With speculation a step runs `query_tokens` tokens of each sequence and `tokens_per_step` of
     them are accepted. `kv_scale_bytes` are the scales of a quantised cache, per token and layer.
     """
 
-    context: ArrayLike
-    batch: ArrayLike | None = None
-    bytes_attn_weight: ArrayLike = 1.0
-    bytes_ffn_weight: ArrayLike = 1.0
-    bytes_head_weight: ArrayLike = 2.0
-    bytes_kv: ArrayLike = 2.0
-    bytes_act: ArrayLike = 2.0
-    bytes_dispatch: ArrayLike = 1.0
-    kv_scale_bytes: ArrayLike = 0.0
-    kv_block: ArrayLike = 1.0
-    query_tokens: ArrayLike = 1.0
-    tokens_per_step: ArrayLike = 1.0
+    context: ArrayLike = number("context", "tokens", CONTEXT)
+    batch: ArrayLike | None = number("sequences of a replica", "sequences", BATCH, None)
+    bytes_attn_weight: ArrayLike = _bytes("attention weight", 1.0, group="weight_bytes")
+    bytes_ffn_weight: ArrayLike = _bytes("feed-forward weight", 1.0, group="weight_bytes")
+    bytes_head_weight: ArrayLike = _bytes("head weight", 2.0, group="weight_bytes")
+    bytes_kv: ArrayLike = _bytes("cache element", 2.0)
+    bytes_act: ArrayLike = _bytes("activation", 2.0)
+    bytes_dispatch: ArrayLike = _bytes("dispatched activation", 1.0)
+    kv_scale_bytes: ArrayLike = number("bytes of cache scales, token and layer", "B", default=0.0)
+    kv_block: ArrayLike = number("tokens of a cache block", "tokens", AT_LEAST_ONE, 1.0)
+    query_tokens: ArrayLike = number("tokens that a step runs", "tokens", AT_LEAST_ONE, 1.0)
+    tokens_per_step: ArrayLike = number("tokens that a step yields", "tokens", AT_LEAST_ONE, 1.0)
     attn_dtype: Dtype = _static("bf16")
     proj_dtype: Dtype = _static("fp8")
     ffn_dtype: Dtype = _static("fp8")
     head_dtype: Dtype = _static("bf16")
+
+    replace = replace
 
 
 @jax.tree_util.register_dataclass
@@ -213,11 +423,15 @@ class Convention:
     compute_dtype: Literal["per_phase", "bf16"] = _static("per_phase")
     two_batch_overlap: bool = _static(False)
     rounding: Rounding = _static("straight_through")
-    dense_flops_factor: ArrayLike = 1.0
-    kv_overhead: ArrayLike = 1.0
-    kv_exchange_volume: ArrayLike = 1.0
-    ep_exchange_volume: ArrayLike = 1.0
-    expert_load_factor: ArrayLike = 1.0
+    dense_flops_factor: ArrayLike = number("arithmetic of dense twins", rule=POSITIVE, default=1.0)
+    kv_overhead: ArrayLike = number("cache over its own size", rule=AT_LEAST_ONE, default=1.0)
+    kv_exchange_volume: ArrayLike = number("volume of the KV exchange", default=1.0)
+    ep_exchange_volume: ArrayLike = number("volume of the expert exchange", default=1.0)
+    expert_load_factor: ArrayLike = number(
+        "load of the busiest expert over the mean", rule=AT_LEAST_ONE, default=1.0
+    )
+
+    replace = replace
 
 
 PHYSICAL = Convention()

@@ -13,6 +13,7 @@ import numpy as np
 
 from qsjax.grid.axes import Axes, axis_arrays, place
 from qsjax.records import checks
+from qsjax.records.fields import numbers_of
 from qsjax.sweep import results, store
 from qsjax.sweep.engine import Job
 from qsjax.sweep.hosts import Heartbeat, Processes
@@ -71,13 +72,13 @@ def check(job: Job, axes: Axes) -> None:
     arrays = {name: x for name, x in axis_arrays(axes).items() if name != "q"}
     placed = place(job.records, arrays, job.convention)
     said: list[str] = []
-    for name, record, rules in (
-        ("models", placed.model, checks.model_problems),
-        ("hardware", placed.hardware, checks.hardware_problems),
-        ("workload", placed.workload, checks.workload_problems),
+    for name, record in (
+        ("models", placed.model),
+        ("hardware", placed.hardware),
+        ("workload", placed.workload),
     ):
-        values = {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
-        found = rules(values)
+        values = numbers_of(record)
+        found = checks.problems_of(type(record), values)
         if found:
             met = ", where the values of the axes meet" if any(f in arrays for f in values) else ""
             said += [f"{name}{met}:", *(f"  {k}: {v}" for k, v in found.items())]

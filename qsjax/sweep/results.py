@@ -14,8 +14,8 @@ import numpy as np
 from qsjax.cost.feasibility import REASONS
 from qsjax.grid.axes import Axis, place
 from qsjax.grid.search import evaluate
+from qsjax.records.quantities import unit_of
 from qsjax.records.specs import KV_MODES
-from qsjax.records.units import unit_of
 from qsjax.sweep import store
 from qsjax.sweep.aggregate import Designs, Tally, merge, new_tally, quantiles
 from qsjax.sweep.engine import Job

@@ -9,6 +9,8 @@ import numpy as np
 
 from qsjax.grid.scoring import Objective
 from qsjax.records import checks
+from qsjax.records.fields import NOT_NEGATIVE, facts_of
+from qsjax.records.quantities import FIELDS
 from qsjax.records.specs import CONVENTIONS, Dtype, Workload
 from qsjax.sweep.engine import Precision
 from qsjax.sweep.kernels import Metric
@@ -81,12 +83,12 @@ def _type_problem(value: Any, allowed: str) -> str | None:
 
 def _bound_problem(table: str, key: str, value: Any) -> str | None:
     """Why a value of the right type is out of bounds."""
-    if table == "workload" and key in checks.WORKLOAD_RULES:
-        return checks.value_problem(checks.WORKLOAD_RULES[key], value)
+    if table == "workload" and key in facts_of(Workload):
+        return checks.value_problem(facts_of(Workload)[key].rule, value)
     if table == "constraints":
-        return checks.value_problem(checks.Rule(), value)
+        return checks.value_problem(NOT_NEGATIVE, value)
     if key == "twins":
-        return checks.value_problem(checks.AXIS_RULES["q"], value)
+        return checks.value_problem(FIELDS["q"].rule, value)
     return None
 
 

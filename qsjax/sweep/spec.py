@@ -12,9 +12,18 @@ import numpy as np
 
 from qsjax.grid.axes import Axes, make_axes, stack, twin_of
 from qsjax.numerics.safe import scalar
-from qsjax.records import checks
+from qsjax.records.fields import facts_of
+from qsjax.records.quantities import FIELDS
 from qsjax.records.scenario import Records
-from qsjax.records.specs import CONVENTIONS, DEGREES, HardwareSpec, ModelSpec, Partition, Workload
+from qsjax.records.specs import (
+    CONVENTIONS,
+    DEGREES,
+    Convention,
+    HardwareSpec,
+    ModelSpec,
+    Partition,
+    Workload,
+)
 from qsjax.sweep.engine import Job
 from qsjax.sweep.run import Outputs
 from qsjax.sweep.schema import DTYPES, NAMES, PRECISIONS, SCHEMA, conflicts, near, value_problem
@@ -133,7 +142,7 @@ def _unreadable(reader: Reader, names: list[str]) -> Iterator[str]:
 def _axes(table: Mapping[str, Any], blame: Callable[[str, str, str], None]) -> dict[str, list[Any]]:
     gpus = axis_values("gpus", table["gpus"], [])[0] if "gpus" in table else []
     axes: dict[str, list[Any]] = {}
-    known = [n for n in checks.AXIS_RULES if n not in checks.CONVENTION_RULES]
+    known = [n for n in FIELDS if n not in facts_of(Convention)]
     for name, value in table.items():
         if name not in known:
             blame("axes", name, f"no such field; {near(name, known)}")

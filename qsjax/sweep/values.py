@@ -9,10 +9,10 @@ import numpy as np
 
 from qsjax.grid.problem import divisors
 from qsjax.records import checks
+from qsjax.records.conversion import LONGEST
+from qsjax.records.quantities import FIELDS
 from qsjax.records.specs import DEGREES, KV_MODES
 
-# A typing error in a range shall not fill the memory; a sweep's axes are shorter by far.
-LONGEST = 1_000_000
 # Divisors are found by trying numbers up to the root.
 _RANGES = ({"from", "to", "steps"}, {"from", "to", "steps", "scale"}, {"from", "to", "step"})
 RANGE_HELP = (
@@ -66,8 +66,7 @@ def _range(name: str, value: Mapping[str, Any]) -> tuple[list[float], str | None
     if scale == "log" and low <= 0:
         return [], f"a logarithmic range cannot start at {low:g}; give a number above 0"
     values = np.geomspace(low, high, steps) if scale == "log" else np.linspace(low, high, steps)
-    rule = checks.AXIS_RULES.get(name)
-    if (rule is not None and rule.whole) or name == "context":
+    if (name in FIELDS and FIELDS[name].rule.whole) or name == "context":
         values = values.round()
     # Steps closer than whole numbers, and a range from a number to itself, repeat values.
     return [float(x) for x in np.unique(values)], None
@@ -86,7 +85,7 @@ def axis_values(name: str, value: Any, gpus: list[float]) -> tuple[list[Any], st
     """Values of an axis, or what is wrong with it.
 
     Args:
-        name: the axis, one of `checks.AXIS_RULES`.
+        name: the axis, one of `quantities.FIELDS`.
         value: what the file gives.
         gpus: the GPU counts, whose divisors may be asked for.
     """
@@ -111,5 +110,5 @@ def axis_values(name: str, value: Any, gpus: list[float]) -> tuple[list[Any], st
         values = [float(x) for x in values]
         problem = repeated(values)
     if problem is None:
-        problem = checks.value_problem(checks.AXIS_RULES[name], np.array(values))
+        problem = checks.value_problem(FIELDS[name].rule, np.array(values))
     return ([], problem) if problem else (values, None)

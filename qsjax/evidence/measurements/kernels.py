@@ -9,7 +9,6 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
@@ -21,6 +20,7 @@ from qsjax.cost.laws.sharding import layout
 from qsjax.engines.operating_point import OperatingPoint
 from qsjax.evidence.measurements.deployment import UnusableError
 from qsjax.evidence.measurements.names import PRECISIONS, find_hardware, find_model
+from qsjax.grid.axes import stack
 from qsjax.records.specs import PHYSICAL, HardwareSpec, ModelSpec, Partition, Workload
 from qsjax.records.units import US
 
@@ -211,8 +211,7 @@ def times(kernels: Sequence[Kernel], constants: Mapping[str, Any]) -> list[tuple
 
 def _together(ones: Sequence[OperatingPoint], part: str, fields: Any) -> list[tuple[float, str]]:
     def leaves(name: str) -> Any:
-        records = [getattr(one, name) for one in ones]
-        return jax.tree.map(lambda *x: np.asarray(x, np.float64), *records)
+        return stack([getattr(one, name) for one in ones])
 
     hardware = dataclasses.replace(leaves("hardware"), **fields)
     records = (leaves("model"), hardware, leaves("partition"), leaves("workload"))

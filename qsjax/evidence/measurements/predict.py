@@ -16,6 +16,7 @@ from qsjax.cost.prefill import interleaved_wait, prefill_step
 from qsjax.engines import memory
 from qsjax.engines.operating_point import OperatingPoint
 from qsjax.evidence.measurements.cases import SWEEP, Case
+from qsjax.grid import axes
 from qsjax.records.specs import Convention, HardwareSpec, ModelSpec, Partition, Workload
 from qsjax.records.units import GB
 
@@ -96,8 +97,7 @@ def stack(deployments: Sequence[OperatingPoint], prompts: Sequence[float]) -> Ba
     """One batch of deployments that share convention and dtypes."""
 
     def leaves(name: str) -> Any:
-        records = [getattr(one, name) for one in deployments]
-        return jax.tree.map(lambda *x: np.asarray(x, np.float64), *records)
+        return axes.stack([getattr(one, name) for one in deployments])
 
     return Batch(
         model=leaves("model"),

@@ -1,0 +1,114 @@
+"""Numbers as users give them, in float64 before any arithmetic: text, lists, arrays, tracers."""
+
+from collections.abc import Iterable, Sized
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from qsjax.records.fields import Facts
+from qsjax.records.units import KIB, MIB
+
+# A mistyped range shall not fill the memory; axes are shorter by far.
+LONGEST = 1_000_000
+_SUFFIXES = {"k": KIB, "m": MIB}
+# Units of what is counted: only counts may end in k or M.
+_COUNTED = ("1", "tokens", "sequences")
+_SHORT = 60  # characters of a value that a message shows
+_SMALL = 4  # bytes of a float below which the numbers of an accelerator overflow
+
+
+class NoNumberError(ValueError):
+    """A value that is no number, with the reason."""
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHORT else f"{text[: _SHORT - 3]}..."
+
+
+def number_of_text(text: str) -> float:
+    """The number of a text; k and M are 1024 and 1024^2.
+
+    Raises:
+        ValueError: It is no number.
+
+    >>> number_of_text("8k"), number_of_text("1.5M"), number_of_text("6e12")
+    (8192.0, 1572864.0, 6000000000000.0)
+    """
+    scale = _SUFFIXES.get(text.strip()[-1:].lower())
+    return float(text) if scale is None else float(text.strip()[:-1]) * scale
+
+
+def _of_text(text: str, unit: str) -> float:
+    try:
+        return number_of_text(text) if unit in _COUNTED else float(text)
+    except ValueError as error:
+        raise NoNumberError(f"{_shown(text)} is not a number") from error
+
+
+def _of_array(value: Any) -> Any:
+    """A value with a dtype, NumPy's or traced, as float64."""
+    kind = jnp.issubdtype
+    if kind(value.dtype, jnp.floating) and value.dtype.itemsize < _SMALL:
+        raise NoNumberError(f"{value.dtype} cannot hold such numbers; use float64")
+    if not (kind(value.dtype, jnp.floating) or kind(value.dtype, jnp.integer)):
+        raise NoNumberError(f"{_shown(value)} is not a number")
+    if isinstance(value, jax.core.Tracer):
+        return value.astype(jnp.result_type(float))
+    found = np.asarray(value).astype(np.float64)
+    return found if found.ndim else float(found)
+
+
+def _of_list(value: list[Any] | tuple[Any, ...] | range, unit: str) -> Any:
+    items = [as_float64(item, unit) for item in value]
+    if any(isinstance(item, jax.core.Tracer) for item in items):
+        return jnp.stack(items)
+    try:
+        return np.asarray(items, dtype=np.float64)
+    except ValueError as error:
+        raise NoNumberError("its rows differ in length") from error
+
+
+def as_float64(value: Any, unit: str = "1") -> Any:
+    """A number as a Python float, several as a float64 array; tracers stay traced.
+
+    Args:
+        value: a number, its text, a list, or an array of any library.
+        unit: of the quantity; texts of counts may end in k or M.
+
+    Raises:
+        NoNumberError: It is no number, or one of a type that cannot hold it.
+    """
+    if type(value) is float:
+        return value
+    if isinstance(value, str):
+        return _of_text(value, unit)
+    if isinstance(value, Sized) and not hasattr(value, "dtype") and len(value) > LONGEST:
+        raise NoNumberError(f"{len(value):,} values are given, at most {LONGEST:,} are allowed")
+    if isinstance(value, list | tuple | range):
+        return _of_list(value, unit)
+    if not hasattr(value, "dtype"):
+        if isinstance(value, bool | bytes):
+            raise NoNumberError(f"{_shown(value)} is not a number")
+        if isinstance(value, Iterable):
+            raise NoNumberError(f"a {type(value).__name__} is no list of numbers")
+        try:
+            return float(value)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise NoNumberError(f"{_shown(value)} is not a number") from error
+    if isinstance(value, np.ndarray) and value.dtype.kind in "OU":
+        return as_float64(value.tolist(), unit)
+    return _of_array(value)
+
+
+def read_number(facts: Facts, value: Any) -> Any:
+    """A value of a field as float64; a flag may be True or False.
+
+    Raises:
+        NoNumberError: as of `as_float64`.
+    """
+    if isinstance(value, bool | np.bool_) and facts.is_flag:
+        return float(value)
+    return as_float64(value, facts.unit)

@@ -1,0 +1,137 @@
+"""What is known of a field, once: its meaning, unit, bounds and name in files, as its metadata."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from functools import cache
+from types import MappingProxyType
+from typing import Any, get_args
+
+_FACTS = "facts"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """Bounds of a number; `low` and `high` are allowed values unless `above` is set."""
+
+    low: float = 0.0
+    high: float = math.inf
+    above: bool = False
+    whole: bool = False
+
+    def __str__(self) -> str:
+        kind = "a whole number" if self.whole else "a number"
+        if math.isfinite(self.high):
+            start = f"above {self.low:g} and up" if self.above else f"from {self.low:g}"
+            return f"{kind} {start} to {self.high:,.12g}"
+        return f"{kind} {'above' if self.above else 'of at least'} {self.low:g}"
+
+
+POSITIVE = Rule(above=True)
+NOT_NEGATIVE = Rule()
+AT_LEAST_ONE = Rule(low=1.0)
+COUNT = Rule(low=1.0, whole=True)
+COUNT_OR_NONE = Rule(whole=True)
+SHARE = Rule(high=1.0)
+EFFICIENCY = Rule(high=1.0, above=True)
+FLAG = Rule(high=1.0, whole=True)
+# Counts beyond reason are mistakes: divisors are enumerated, products of degrees stay exact.
+DEGREE = Rule(low=1.0, high=1e9, whole=True)
+GPUS = Rule(low=1.0, high=1e9, whole=True)
+BATCH = Rule(low=1.0, high=1e9)
+CONTEXT = Rule(above=True, high=1e12)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What is known of a number.
+
+    Attributes:
+        meaning: in a few words, as the label of an axis.
+        unit: SI; "1" for counts, shares and factors.
+        rule: its bounds.
+        key: its name in TOML files, without the unit.
+        group: name of the parameter that scales it together with its like; "" if there is none.
+        ideal: its value in an accelerator without losses; None where that says nothing of it.
+        source: where the default comes from; "" where it is neutral.
+        may_be_none: whether None stands for what the laws choose.
+    """
+
+    meaning: str
+    unit: str = "1"
+    rule: Rule = NOT_NEGATIVE
+    key: str = ""
+    group: str = ""
+    ideal: float | None = None
+    source: str = ""
+    may_be_none: bool = False
+
+    @property
+    def is_flag(self) -> bool:
+        """Whether the number says yes or no."""
+        return self.rule == FLAG
+
+
+def number(
+    meaning: str,
+    unit: str = "1",
+    rule: Rule = NOT_NEGATIVE,
+    default: Any = dataclasses.MISSING,
+    **facts: Any,
+) -> Any:
+    """A field of a record that holds a number, with its `Facts`; required without a default."""
+    known = Facts(meaning=meaning, unit=unit, rule=rule, **facts)
+    return dataclasses.field(default=default, metadata={_FACTS: known})
+
+
+@cache
+def _facts_of(record: Any) -> Mapping[str, Facts]:
+    return MappingProxyType(
+        {
+            field.name: dataclasses.replace(
+                facts, key=facts.key or field.name, may_be_none=field.default is None
+            )
+            for field in dataclasses.fields(record)
+            if (facts := field.metadata.get(_FACTS)) is not None
+        }
+    )
+
+
+def facts_of(record: type) -> Mapping[str, Facts]:
+    """Name and facts of every number of a record, in the order of its fields."""
+    return _facts_of(record)
+
+
+def choices_of(record: type) -> dict[str, tuple[Any, ...]]:
+    """Name and allowed values of every closed choice of a record."""
+    return {
+        field.name: get_args(field.type) or (True, False)
+        for field in dataclasses.fields(record)
+        if field.metadata.get("static")
+    }
+
+
+def numbers_of(record: Any) -> dict[str, Any]:
+    """Name and value of every number of a record."""
+    return {name: getattr(record, name) for name in facts_of(type(record))}
+
+
+def defaults_of(record: type) -> Mapping[str, Any]:
+    """Name and default of every number of a record that need not be given."""
+    return MappingProxyType(
+        {
+            field.name: field.default
+            for field in dataclasses.fields(record)
+            if field.name in facts_of(record) and field.default is not dataclasses.MISSING
+        }
+    )
+
+
+def groups_of(*records: type) -> Mapping[str, tuple[str, ...]]:
+    """Name and members of every group of fields that are scaled together."""
+    found: dict[str, tuple[str, ...]] = {}
+    for record in records:
+        for name, facts in facts_of(record).items():
+            if facts.group:
+                found[facts.group] = (*found.get(facts.group, ()), name)
+    return MappingProxyType(found)
