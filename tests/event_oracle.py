@@ -1,7 +1,8 @@
 """Serving step by step in plain Python: every request an object, every step a loop. No jax.
 
-Written from the rules in docs/guides/simulation.md, without the simulator's code: it does one engine step at
-a time, adds contexts up anew in each, and looks costs up in the same tables by its own interpolation.
+Written from the rules in docs/guides/simulation.md, without the simulator's code: it does one
+engine step at a time, adds contexts up anew in each, and looks costs up in the same tables by its
+own interpolation.
 """
 
 import math

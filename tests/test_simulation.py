@@ -19,7 +19,7 @@ ITERATIONS = 512
 
 
 def table_of(linear=0.0, decode=0.0, per_token=0.0, attention=0.0, cache=1e9, **fields):
-    """Tables of plain laws: a pass takes `linear` a token, a step `decode` and `per_token` context."""
+    """Tables of plain laws: `linear` a token, `decode` a step, `per_token` of its mean context."""
     tokens, contexts = steps.TOKEN_KNOTS, steps.CONTEXT_KNOTS
     values = {
         "decode": decode + per_token * tokens[:, None] * contexts,
@@ -59,8 +59,8 @@ def test_a_schedule_worked_by_hand():
     table = table_of(linear=1.0, decode=10.0)
     work = requests([0.0, 1.0], [12.0, 4.0], [3.0, 2.0])
     times, seen = run(table, Scheduler(budget=8.0), work)
-    # 8 tokens to 8 s; 4 of the first and 4 of the second prompt to 16 s; one step with both to 26 s,
-    # after which the second has its 2 tokens; one more for the first to 36 s.
+    # 8 tokens to 8 s; 4 of the first and 4 of the second prompt to 16 s; one step with both to
+    # 26 s, after which the second has its 2 tokens; one more for the first to 36 s.
     np.testing.assert_allclose(times.first, [16.0, 16.0])
     np.testing.assert_allclose(times.finish, [36.0, 26.0])
     np.testing.assert_allclose(np.asarray(seen.chunk)[np.asarray(seen.chunk) > 0], [8.0, 8.0])
@@ -94,8 +94,8 @@ def test_eviction_by_hand():
     table = table_of(linear=1.0, decode=10.0, cache=10.0)
     work = requests([0.0, 0.0], [4.0, 4.0], [4.0, 4.0])
     times, seen = run(table, Scheduler(budget=8.0), work)
-    # Both prompts to 8 s, one step to 18 s (10 tokens held). The second goes; the first runs 2 steps
-    # to 38 s, holding 7. Again: 4 + 2 tokens read to 44 s, which makes its third token; one step.
+    # Both prompts to 8 s, one step to 18 s (10 tokens held). The second goes; the first runs 2
+    # steps to 38 s, holding 7. Again: 4 + 2 tokens read to 44 s, its third token; one step.
     np.testing.assert_allclose(times.first, [8.0, 8.0])
     np.testing.assert_allclose(times.finish, [38.0, 54.0])
     assert int(np.asarray(seen.evicted).sum()) == 1

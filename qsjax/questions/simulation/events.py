@@ -1,9 +1,10 @@
 """The simulator: one pure scan over events, for any number of deployments at once.
 
-Between two events (an arrival, a prompt chunk, the end of an answer, a full cache) the batch is fixed
-and every context grows alike, so that any number of decode steps is one sum. An iteration does one of:
-let a finished sequence go; evict one for want of cache; add a prompt's chunk to the step that is being
-filled; run that step; run decode steps up to the next event; wait for an arrival.
+Between two events (an arrival, a prompt chunk, the end of an answer, a full cache) the batch is
+fixed and every context grows alike, so that any number of decode steps is one sum. An iteration
+does one of: let a finished sequence go; evict one for want of cache; add a prompt's chunk to the
+step that is being filled; run that step; run decode steps up to the next event; wait for an
+arrival.
 """
 
 from functools import partial
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from qsjax.engines.schedulers import Scheduler
 from qsjax.questions.simulation.steps import (
@@ -22,6 +24,7 @@ from qsjax.questions.simulation.steps import (
 )
 from qsjax.questions.simulation.traffic import Traffic
 
+MOST = 2**31 - 1  # no index of a request is as large
 NEVER = jnp.inf  # a slot that does not decode finishes never
 
 
@@ -87,6 +90,7 @@ class Event(NamedTuple):
         evicted: whether a request lost its cache.
         ran: whether steps were run.
         steps: how many.
+        seconds: time of them all [s].
         decoding: sequences that made tokens in them.
         chunk: prompt tokens of the step.
         gap: time between the tokens of those at the first of the steps [s], for `had` sequences.
@@ -100,6 +104,7 @@ class Event(NamedTuple):
     evicted: jax.Array
     ran: jax.Array
     steps: jax.Array
+    seconds: jax.Array
     decoding: jax.Array
     chunk: jax.Array
     gap: jax.Array
@@ -120,7 +125,7 @@ def start(slots: int) -> State:
     return State(zero, jnp.int32(0), *(zero,) * 9, empty, filling)
 
 
-def _put(slots: Slots, at: jax.Array, holds: jax.Array, **values: jax.Array) -> Slots:
+def _put(slots: Slots, at: jax.Array, holds: jax.Array, **values: ArrayLike) -> Slots:
     """The slots with one of them changed where `holds`."""
     here = (jnp.arange(slots.request.shape[0]) == at) & holds
     return slots._replace(
@@ -183,7 +188,7 @@ def _left(state: State, lane: Lane) -> jax.Array:
     """Tokens that the step being filled has room for."""
     rules, table = lane.scheduler, lane.table
     answers = jnp.asarray(rules.mixed) * state.decoding * table.query_tokens
-    return rules.budget * table.stages - answers - state.filling.chunk
+    return jnp.asarray(rules.budget) * table.stages - answers - state.filling.chunk
 
 
 def _admit(state: State, lane: Lane, acts: jax.Array) -> State:
@@ -191,11 +196,13 @@ def _admit(state: State, lane: Lane, acts: jax.Array) -> State:
     slots, fill, table, rules, work = state.slots, state.filling, *lane
     again = state.evicted > 0
     waits = (slots.request >= 0) & (slots.finish == NEVER)
-    place = jnp.argmin(jnp.where(waits, slots.request, jnp.iinfo(jnp.int32).max))
+    place = jnp.argmin(jnp.where(waits, slots.request, MOST))
     count = work.arrival.shape[0]
     at = jnp.minimum(state.head, count - 1)
     in_flight = jnp.asarray(work.users) + state.completed
-    is_there = jnp.where(work.users > 0, at.astype(float) < in_flight, work.arrival[at] <= state.now)
+    is_there = jnp.where(
+        work.users > 0, at.astype(float) < in_flight, work.arrival[at] <= state.now
+    )
     fresh = ~again & (state.head < count) & is_there
     request = jnp.where(again, slots.request[place], at)
     request = jnp.maximum(request, 0)
@@ -237,7 +244,9 @@ def _read(state: State, lane: Lane, acts: jax.Array) -> tuple[State, jax.Array, 
     missing = fill.total - fill.done
     fits_whole = (missing <= left) | ((fill.chunk == 0) & (left > 0))
     whole = jnp.where(fits_whole, missing, 0.0)
-    chunk = jnp.where(rules.whole > 0, whole, jnp.clip(missing, 0.0, jnp.maximum(left, 0.0)))
+    chunk = jnp.where(
+        jnp.asarray(rules.whole) > 0, whole, jnp.clip(missing, 0.0, jnp.maximum(left, 0.0))
+    )
     chunk = jnp.where(acts & (fill.request >= 0), chunk, 0.0)
     done = fill.done + chunk
     ends = (chunk > 0) & (done >= fill.total)
@@ -395,6 +404,7 @@ def event(lane: Lane, state: State) -> tuple[State, Event]:
         evicted=evicts,
         ran=did,
         steps=jnp.where(did, run.steps, 0.0),
+        seconds=jnp.where(did, run.seconds, 0.0),
         decoding=decoding,
         chunk=chunk,
         gap=gap,

@@ -1,10 +1,10 @@
-"""Seconds of any engine step as three tables: decode, linear part of a pass, attention of prompts.
+"""Seconds of any engine step as three tables: decode, linear part of a pass, prompt attention.
 
-The laws are evaluated once for each deployment, at knots of tokens and of contexts; a simulated step
-is then a few interpolations. A step without prompts costs what the decode law says of its sequences at
-their mean context. A step with prompts reads its weights once: it costs the linear part of a prefill
-pass over all of its tokens, the attention of its chunks, and what the context adds to the decoding
-sequences in it. Formulas and errors: docs/guides/simulation.md.
+The laws are evaluated once for each deployment, at knots of tokens and of contexts; a simulated
+step is then a few interpolations. A step without prompts costs what the decode law says of its
+sequences at their mean context. A step with prompts reads its weights once: it costs the linear
+part of a prefill pass over all of its tokens, the attention of its chunks, and what the context
+adds to the decoding sequences in it. Formulas and errors: docs/guides/simulation.md.
 """
 
 import dataclasses
@@ -13,6 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from qsjax.cost.decode import decode_step
 from qsjax.cost.prefill import prefill_step
@@ -66,14 +67,12 @@ def _decode(records: Records, *, convention: Convention) -> _Laws:
     model, hardware, partition, workload, _ = records
     step = decode_step(model, hardware, partition, workload, convention)
     cap = step.capacity
-    return _Laws(
-        step.tpot * workload.tokens_per_step, cap.usable, cap.weights, cap.kv_per_sequence
-    )
+    return _Laws(step.tpot * workload.tokens_per_step, cap.usable, cap.weights, cap.kv_per_sequence)
 
 
 @on_host
 def _prefill(
-    records: Records, prompt: jax.Array, *, convention: Convention
+    records: Records, prompt: ArrayLike, *, convention: Convention
 ) -> tuple[jax.Array, jax.Array]:
     """A pass over one prompt, and the attention of a stage in it [s]."""
     model, hardware, partition, workload, _ = records
@@ -83,7 +82,10 @@ def _prefill(
 
 def _ahead(tree: Records, axes: int) -> Records:
     """The records with so many axes behind those of their fields."""
-    return jax.tree.map(lambda x: x[(...,) + (None,) * axes] if x.ndim else x, as_float64(tree))
+    ahead: Records = jax.tree.map(
+        lambda x: x[(..., *(None,) * axes)] if x.ndim else x, as_float64(tree)
+    )
+    return ahead
 
 
 def _knots(values: np.ndarray, axes: int, designs: int) -> np.ndarray:
@@ -119,9 +121,9 @@ def step_table(
     decode = np.broadcast_to(laws.step, (*shape, len(TOKEN_KNOTS), len(CONTEXT_KNOTS)))
     one = _ahead(plain, 1)
     long, attention = _prefill(one, _knots(LENGTH_KNOTS, 0, designs), convention=convention)
-    long, attention = (np.broadcast_to(x, (*shape, len(LENGTH_KNOTS))) for x in (long, attention))
+    passes, looks = (np.broadcast_to(x, (*shape, len(LENGTH_KNOTS))) for x in (long, attention))
     stages = np.asarray(one.partition.pp)
-    linear = (long - stages * attention)[..., : len(TOKEN_KNOTS)]
+    linear = (passes - stages * looks)[..., : len(TOKEN_KNOTS)]
     cache, each = _cache(plain, convention, lengths, shape)
     full = [np.broadcast_to(np.asarray(x, np.float64), shape) for x in (
         plain.workload.query_tokens, plain.workload.tokens_per_step, plain.partition.pp
@@ -129,7 +131,7 @@ def step_table(
     # Half a block of each sequence is empty on average.
     each = each + 0.5 * (block - 1.0)
     return StepTable(
-        *(jnp.asarray(x) for x in (decode, linear, attention / LENGTH_KNOTS, *full, cache, each))
+        *(jnp.asarray(x) for x in (decode, linear, looks / LENGTH_KNOTS, *full, cache, each))
     )
 
 
@@ -164,8 +166,8 @@ def _linear(x: jax.Array, low: jax.Array, high: jax.Array, y: jax.Array, z: jax.
 def interpolate(values: jax.Array, x: jax.Array) -> jax.Array:
     """A table over powers of sqrt(2) at x >= 1, linear between knots and beyond the last two."""
     low, high = _between(PER_OCTAVE * jnp.log2(jnp.maximum(x, 1.0)) + 1e-12, values.shape[-1])
-    ends = (jnp.exp2(at.astype(x.dtype) / PER_OCTAVE) for at in (low, high))
-    return _linear(x, *ends, values[low], values[high])
+    left, right = (jnp.exp2(at.astype(x.dtype) / PER_OCTAVE) for at in (low, high))
+    return _linear(x, left, right, values[low], values[high])
 
 
 def context_segment(context: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -190,8 +192,8 @@ def decode_line(
     left, right = (jnp.exp2(at.astype(sequences.dtype) / PER_OCTAVE) for at in (below, above))
 
     def at(context: jax.Array) -> jax.Array:
-        values = table.decode[below, context], table.decode[above, context]
-        return _linear(sequences, left, right, *values)
+        y, z = table.decode[below, context], table.decode[above, context]
+        return _linear(sequences, left, right, y, z)
 
     first = CONTEXT_KNOTS[0] * jnp.exp2(low.astype(sequences.dtype))
     start, end = at(low), at(low + jnp.int32(1))

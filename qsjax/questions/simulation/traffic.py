@@ -89,6 +89,45 @@ def _requests(
     return prompt, output, np.minimum(np.floor(cached * prompt), prompt - 1.0)
 
 
+class Demand(NamedTuple):
+    """What requests look like, whenever they come.
+
+    Attributes:
+        isl: tokens of the prompts, as `draw_lengths` reads them.
+        osl: tokens of the answers.
+        cached: share of each prompt whose cache is there already.
+        requests: how many are simulated.
+        seed: of lengths and arrivals.
+    """
+
+    isl: str | float
+    osl: str | float
+    cached: float = 0.0
+    requests: int = 1000
+    seed: int = 0
+
+
+def traffic_of(
+    demand: Demand, *, users: float | None = None, rate: float | None = None, replicas: int = 1
+) -> Traffic:
+    """The requests of one of `replicas` that share users, or a rate [requests/s], evenly.
+
+    The replica with the most users is taken: an even deal leaves it ceil(users / replicas). Of
+    arrivals dealt at random each replica sees a Poisson process of its own.
+
+    Raises:
+        ValueError: with everything that is out of range, or not exactly one of the two is given.
+    """
+    isl, osl, cached, count, seed = demand
+    if (users is None) == (rate is None):
+        raise ValueError("give either users (a closed loop) or a rate of requests, not both")
+    if users is not None:
+        mine = int(np.ceil(users / replicas)) if users >= 1 else 0
+        return closed_loop(mine, isl, osl, count, cached=cached, seed=seed)
+    assert rate is not None
+    return open_loop(rate / replicas, isl, osl, count, cached=cached, seed=seed)
+
+
 def closed_loop(
     users: int,
     isl: str | float,
@@ -213,15 +252,8 @@ def read_trace(text: str, name: str = "trace") -> Traffic:
 
 
 def dealt(traffic: Traffic, replicas: int, seed: int = 0) -> Traffic:
-    """What one of `replicas` gets of requests that are dealt at random, or its share of the users.
-
-    The replica with the most users is taken: an even deal leaves it ceil(users / replicas).
-    """
-    users = float(traffic.users)
-    if users > 0:
-        return traffic._replace(users=np.array(float(np.ceil(users / replicas))))
+    """What one of `replicas` gets of a trace that is dealt at random."""
     keep = np.random.default_rng([seed, 2]).integers(replicas, size=len(traffic.arrival)) == 0
-    if not keep.any():
-        keep[0] = True
-    one = [x[keep] for x in traffic[:4]]
-    return Traffic(*one, traffic.users)
+    keep[0] = keep[0] or not keep.any()
+    arrival, prompt, output, cached = (x[keep] for x in traffic[:4])
+    return Traffic(arrival, prompt, output, cached, traffic.users)
