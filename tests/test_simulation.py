@@ -1,5 +1,7 @@
 """The simulator of serving over time: against hand, against plain Python, and in its limits."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -195,7 +197,6 @@ def test_no_load_latency_is_the_laws():
     times, _ = run(table, rules, requests([0.0, 100.0], [2048.0, 2048.0], [1.0, 129.0]))
     ttft = float(prefill_step(model, hardware, part, work, PHYSICAL, 2048.0).ttft)
     np.testing.assert_allclose(times.first - times.arrival, ttft, rtol=tolerances.EXACT)
-    import dataclasses
 
     at = dataclasses.replace(work, context=2048.0 + 63.5, batch=1.0)
     tpot = float(decode_step(model, hardware, part, at, PHYSICAL).tpot)

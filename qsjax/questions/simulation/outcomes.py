@@ -103,10 +103,24 @@ class Outcome:
 
     @property
     def window(self) -> tuple[float, float]:
-        """First and last time of the measurement [s]: between ends of answers."""
-        ends = np.sort(self.finish)
-        begin = ends[self.cut - 1] if self.cut else 0.0
-        return float(begin), float(ends[len(ends) - 1 - self.cut])
+        """First and last time of the measurement [s].
+
+        In a closed loop between two ends of answers; where requests come by the clock from the
+        first arrival that is measured to the last answer.
+        """
+        if self.traffic.users > 0:
+            ends = np.sort(self.finish)
+            begin = ends[self.cut - 1] if self.cut else 0.0
+            return float(begin), float(ends[len(ends) - 1 - self.cut])
+        return float(self.arrival[self.measured].min()), float(self.finish[self.measured].max())
+
+    @property
+    def counted(self) -> np.ndarray:
+        """Which answers count for rates: those that end in the window, or those measured."""
+        if self.traffic.users > 0:
+            begin, end = self.window
+            return (self.finish > begin) & (self.finish <= end)
+        return self.measured
 
     def latencies(self, metric: str) -> tuple[np.ndarray, np.ndarray]:
         """Values of a metric [s] and the weight of each.
@@ -155,14 +169,13 @@ class Outcome:
     def requests_per_s(self) -> float:
         """Answers a second."""
         begin, end = self.window
-        return float(np.sum((self.finish > begin) & (self.finish <= end)) / (end - begin))
+        return float(self.counted.sum() / (end - begin))
 
     @property
     def tokens_per_s(self) -> float:
         """Output tokens a second."""
         begin, end = self.window
-        inside = (self.finish > begin) & (self.finish <= end)
-        return float(self.traffic.output[inside].sum() / (end - begin))
+        return float(self.traffic.output[self.counted].sum() / (end - begin))
 
     def goodput(self, ttft: float = math.inf, tpot: float = math.inf) -> float:
         """Answers a second that keep both limits."""

@@ -39,6 +39,8 @@ DESIGNS, LEVELS, ROUNDS = 12, 8, 6
 MOST_REPLICAS = 1_000_000
 # The screening is trusted this far: fewer GPUs than this share of what it says are not looked for.
 TRUST = 0.9
+# Prompts that one waits for at most, before its own, where the batch is not full.
+QUEUE = 4.0
 
 
 class Target(NamedTuple):
@@ -193,7 +195,9 @@ def _best_case(
     lone = float(column[0]) / accepted
     if not allowed.any():
         return alone, lone, 0.0, 0.0
-    users = batches + rates * target.ttft
+    # Requests wait for each other's prompts; for room they wait only where the batch is full.
+    wait = np.where(batches < fits, min(target.ttft, QUEUE * alone), target.ttft)
+    users = batches + rates * wait
     return alone, lone, float(rates[allowed].max()), float(users[allowed].max())
 
 
@@ -247,7 +251,7 @@ def least_replicas(option: Option, target: Target) -> float:
     """Replicas that keep the limits by the step costs alone; infinite where no number does."""
     asked, served = (target.users, option.users) if target.users else (target.rate, option.rate)
     assert asked is not None
-    return math.ceil(asked / served - 1e-9) if served > 0 else math.inf
+    return max(1, math.ceil(asked / served - 1e-9)) if served > 0 else math.inf
 
 
 def _deployment(
