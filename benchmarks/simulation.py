@@ -41,9 +41,7 @@ def speed() -> dict[str, float]:
     bases = []
     for model in MODELS:
         work = catalog.workload(model)
-        records = Records(
-            catalog.model(model), catalog.hardware("h200-sxm"), Partition(), work
-        )
+        records = Records(catalog.model(model), catalog.hardware("h200-sxm"), Partition(), work)
         some = traffic.closed_loop(1, "800-1024", "800-1024", REQUESTS)
         bases.append(serving.deploy(records, PHYSICAL, rules, some))
 
@@ -146,7 +144,9 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         groups["all"].append(row)
         groups["isl/osl >= 4" if row["long"] else "isl/osl < 4"].append(row)
         groups[f"{row['engine']} on {row['gpu']}"].append(row)
-        groups[f"users to {4 ** int(np.ceil(np.log(max(row['users'], 1)) / np.log(4)))}"].append(row)
+        groups[f"users to {4 ** int(np.ceil(np.log(max(row['users'], 1)) / np.log(4)))}"].append(
+            row
+        )
     names = ("ttft_pct", "ttft_mean_pct", "ttft_all_pct", "tpot_pct", "steady_pct")
     return {key: {name: _errors(some, name) for name in names} for key, some in groups.items()}
 

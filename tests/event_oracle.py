@@ -75,6 +75,8 @@ class Engine:
     query: float = 1.0
     accepted: float = 1.0
     users: int = 0
+    think: float = 0.0
+    frontend: float = 0.0
     now: float = 0.0
     running: list = field(default_factory=list)
     log: list = field(default_factory=list)  # (decoding, chunk) of every step
@@ -106,7 +108,7 @@ class Engine:
                 r.finish = self.now
                 self.done += 1
                 if self.users and self.to_come:
-                    self.to_come.pop(0).arrival = self.now
+                    self.to_come.pop(0).arrival = self.now + self.think
 
     def evict(self):
         while (
@@ -129,7 +131,7 @@ class Engine:
         if self.again:
             r, total = self.again[0], None
             total = r.prompt + r.answer - r.rest
-        elif self.waiting and self.waiting[0].arrival <= self.now:
+        elif self.waiting and self.waiting[0].arrival + self.frontend <= self.now:
             r = self.waiting[0]
             # Answers are whole numbers of accepted tokens after the first.
             r.answer = r.rest = r.output
@@ -184,7 +186,7 @@ class Engine:
     def run(self, chunk, attention):
         some = self.running
         if not chunk and not some:
-            self.now = max(self.now, self.waiting[0].arrival)
+            self.now = max(self.now, self.waiting[0].arrival + self.frontend)
             return
         count = len(some)
         full, short = 0.0, 0.0

@@ -51,9 +51,9 @@ def run(table, rules, work, iterations=ITERATIONS, slots=16):
     return jax.tree.map(lambda x: np.asarray(x[0]), times), jax.tree.map(lambda x: x[:, 0], seen)
 
 
-def requests(arrival, prompt, output, users=0.0, cached=0.0):
+def requests(arrival, prompt, output, users=0.0, cached=0.0, think=0.0):
     full = [np.broadcast_to(np.asarray(x, float), len(arrival)) for x in (prompt, output, cached)]
-    return Traffic(np.asarray(arrival, float), *full, np.asarray(users))
+    return Traffic(np.asarray(arrival, float), *full, np.asarray(users), np.asarray(think))
 
 
 def test_a_schedule_worked_by_hand():
@@ -123,6 +123,8 @@ def oracle(table, rules, work):
         query=float(table.query_tokens),
         accepted=float(table.tokens_per_step),
         users=int(work.users),
+        think=float(work.think),
+        frontend=rules.frontend,
     )
     rows = zip(work.arrival, work.prompt, work.output, work.cached, strict=True)
     asked = [event_oracle.Request(i, *map(float, row)) for i, row in enumerate(rows)]
@@ -161,7 +163,8 @@ def test_the_schedule_is_that_of_plain_python(rules, seed):
     prompt, output = rng.integers(1, 400, count), rng.integers(1, 120, count)
     arrival = np.cumsum(rng.exponential(0.05, count))
     cached = np.floor(prompt * rng.uniform(0.0, 0.9)) * (seed % 3 == 2)
-    work = requests(arrival, prompt, output, users, cached)
+    work = requests(arrival, prompt, output, users, cached, 0.02 * (seed % 4 >= 2))
+    rules = dataclasses.replace(rules, frontend=[0.0, 0.0137][seed // 3 % 2])
     times, seen = run(table, rules, work)
     expected, engine = oracle(table, rules, work)
     np.testing.assert_allclose(times.first, [r.first for r in expected], rtol=tolerances.EXACT)

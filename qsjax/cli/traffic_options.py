@@ -25,6 +25,12 @@ demand_options = options(
         show_default=True,
         help="Share of each prompt whose cache is there already (a shared prefix).",
     ),
+    click.option(
+        "--think",
+        type=Duration(),
+        default=0.0,
+        help="Time that a user takes from an answer to the next request, as 5s.  [default: none]",
+    ),
     click.option("--seed", type=int, default=0, show_default=True, help="Of lengths and arrivals."),
 )
 limit_options = options(
@@ -58,7 +64,9 @@ def demand_of(flags: dict[str, Any], requests: int) -> Demand:
     missing = [f"--{name}" for name in ("isl", "osl") if flags[name] is None]
     if missing:
         raise ValueError(f"{' and '.join(missing)} must say how long requests are: {LENGTH}")
-    return Demand(flags["isl"], flags["osl"], flags["cached"], requests, flags["seed"])
+    return Demand(
+        flags["isl"], flags["osl"], flags["cached"], requests, flags["think"], flags["seed"]
+    )
 
 
 def scheduler_of(flags: dict[str, Any]) -> Scheduler:

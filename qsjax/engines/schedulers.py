@@ -27,6 +27,8 @@ class Scheduler:
         reserve: share of the answer that must find room in the cache at admission; what is not
             reserved may run out, and the latest request then starts anew.
         block: tokens of a block of cache; half of one is lost to each sequence on average.
+        frontend: time from a request's arrival until the scheduler sees it [s]: the web server,
+            the tokeniser, the way to the engine's process.
     """
 
     budget: ArrayLike = 8192.0
@@ -35,6 +37,7 @@ class Scheduler:
     whole: ArrayLike = 0.0
     reserve: ArrayLike = 0.0
     block: ArrayLike = 16.0
+    frontend: ArrayLike = 0.0
 
 
 @functools.cache
@@ -86,5 +89,8 @@ def check_scheduler(scheduler: Scheduler) -> None:
     reserve = np.asarray(scheduler.reserve, np.float64)
     if not np.all((reserve >= 0) & (reserve <= 1)):
         problems.append(f"  reserve: {reserve} is not allowed; give a share from 0 to 1")
+    frontend = np.asarray(scheduler.frontend, np.float64)
+    if not np.all((frontend >= 0) & np.isfinite(frontend)):
+        problems.append(f"  frontend: {frontend} is not allowed; give seconds of at least 0")
     if problems:
         raise ValueError("\n".join(["scheduler:", *problems]))

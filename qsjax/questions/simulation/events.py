@@ -76,6 +76,7 @@ class State(NamedTuple):
     evicted: jax.Array  # requests that wait for a second start
     last_tick: jax.Array  # time of the last decode step
     new: jax.Array  # sequences that came since
+    returns: jax.Array  # in a closed loop: when the next requests of the last users come, a ring
     slots: Slots
     filling: Filling
 
@@ -122,7 +123,7 @@ def start(slots: int) -> State:
         rest=jnp.zeros(slots),
     )
     filling = Filling(none, *(zero,) * 8)
-    return State(zero, jnp.int32(0), *(zero,) * 9, empty, filling)
+    return State(zero, jnp.int32(0), *(zero,) * 9, jnp.zeros(slots), empty, filling)
 
 
 def _put(slots: Slots, at: jax.Array, holds: jax.Array, **values: ArrayLike) -> Slots:
@@ -143,7 +144,11 @@ def _pop(state: State, lane: Lane, holds: jax.Array, at: jax.Array) -> State:
     slots = state.slots
     context = jnp.where(holds, slots.final[at], 0.0)
     one = jnp.where(holds, 1.0, 0.0)
+    size = state.returns.shape[0]
+    here = (jnp.arange(size) == jnp.mod(state.completed, size).astype(int)) & holds
+    again = state.now + lane.traffic.think + lane.scheduler.frontend
     return state._replace(
+        returns=jnp.where(here, again, state.returns),
         completed=state.completed + one,
         decoding=state.decoding - one,
         context=state.context - context,
@@ -191,19 +196,27 @@ def _left(state: State, lane: Lane) -> jax.Array:
     return jnp.asarray(rules.budget) * table.stages - answers - state.filling.chunk
 
 
+def _next_arrival(state: State, lane: Lane) -> jax.Array:
+    """When the next request that was not admitted yet reaches the engine [s]; NEVER for none."""
+    work, frontend = lane.traffic, jnp.asarray(lane.scheduler.frontend)
+    count, size = work.arrival.shape[0], state.returns.shape[0]
+    behind = state.head.astype(float) - work.users  # whose answer lets it in
+    back = state.returns[jnp.mod(behind, size).astype(int)]
+    closed = jnp.where(behind < state.completed, back, NEVER)
+    closed = jnp.where(behind < 0, frontend, closed)
+    by_clock = work.arrival[jnp.minimum(state.head, count - 1)] + frontend
+    arrival = jnp.where(work.users > 0, closed, by_clock)
+    return jnp.where(state.head < count, arrival, NEVER)
+
+
 def _admit(state: State, lane: Lane, acts: jax.Array) -> State:
     """Begin with the next prompt: evicted requests first, then by arrival, if there is room."""
     slots, fill, table, rules, work = state.slots, state.filling, *lane
     again = state.evicted > 0
     waits = (slots.request >= 0) & (slots.finish == NEVER)
     place = jnp.argmin(jnp.where(waits, slots.request, MOST))
-    count = work.arrival.shape[0]
-    at = jnp.minimum(state.head, count - 1)
-    in_flight = jnp.asarray(work.users) + state.completed
-    is_there = jnp.where(
-        work.users > 0, at.astype(float) < in_flight, work.arrival[at] <= state.now
-    )
-    fresh = ~again & (state.head < count) & is_there
+    at = jnp.minimum(state.head, work.arrival.shape[0] - 1)
+    fresh = ~again & (_next_arrival(state, lane) <= state.now)
     request = jnp.where(again, slots.request[place], at)
     request = jnp.maximum(request, 0)
     rest = jnp.where(again, slots.rest[place], work.output[request])
@@ -300,7 +313,7 @@ class _Run(NamedTuple):
 
 def _steps(state: State, lane: Lane, next_finish: jax.Array) -> _Run:
     """The filled step, or decode steps to the next event."""
-    fill, (table, rules, work) = state.filling, lane
+    fill, (table, rules, _) = state.filling, lane
     decoding = jnp.maximum(state.decoding, 1.0)
     mean = state.context / decoding
     low, knot = context_segment(mean)
@@ -313,10 +326,8 @@ def _steps(state: State, lane: Lane, next_finish: jax.Array) -> _Run:
     prompts = interpolate(table.linear, tokens) + fill.attention * table.stages / filled
     prompts = prompts + mixed * (first - short)
     # Decode steps: up to a finish, a full cache, a knot of the table, or an arrival.
-    at = jnp.minimum(state.head, work.arrival.shape[0] - 1)
-    wait = work.arrival[at] - state.now
-    watches = (work.users == 0) & (state.head < work.arrival.shape[0]) & (wait > 0)
-    watches = watches & (fill.request < 0) & (state.evicted == 0)
+    wait = _next_arrival(state, lane) - state.now
+    watches = (wait > 0) & (wait < NEVER) & (fill.request < 0) & (state.evicted == 0)
     to_arrival = _steps_within(jnp.where(watches, wait, 1.0), first, growth)
     limits = (
         next_finish - state.tick,
@@ -337,11 +348,10 @@ def _steps(state: State, lane: Lane, next_finish: jax.Array) -> _Run:
 
 def _advance(state: State, lane: Lane, run: _Run, runs: jax.Array, idles: jax.Array) -> State:
     """The state after the steps, or after the wait for an arrival."""
-    fill, (table, rules, work) = state.filling, lane
-    at = jnp.minimum(state.head, work.arrival.shape[0] - 1)
-    waits = idles & (work.users == 0) & (state.head < work.arrival.shape[0])
+    fill, (table, rules, _) = state.filling, lane
+    arrival = _next_arrival(state, lane)
     now = jnp.where(runs, state.now + run.seconds, state.now)
-    now = jnp.where(waits, jnp.maximum(now, work.arrival[at]), now)
+    now = jnp.where(idles & (arrival < NEVER), jnp.maximum(now, arrival), now)
     has_prompts = fill.chunk > 0
     ticks = jnp.where(has_prompts, jnp.asarray(rules.mixed), run.steps)
     ticks = jnp.where(runs, ticks, 0.0)
@@ -460,7 +470,7 @@ def times_of(traffic: Traffic, events: Event) -> Times:
         ended = jnp.sort(ended)[:count]
         ended = jnp.pad(ended, (0, max(0, count - ended.shape[0])), constant_values=last)
         nth = jnp.arange(count, dtype=jnp.int32) - work.users.astype(jnp.int32)
-        let_in = jnp.where(nth < 0, 0.0, moment[ended[jnp.maximum(nth, 0)]])
+        let_in = jnp.where(nth < 0, 0.0, moment[ended[jnp.maximum(nth, 0)]] + work.think)
         return Times(jnp.where(work.users > 0, let_in, work.arrival), first, finish)
 
     return jax.vmap(one, in_axes=(0, 1))(traffic, events)

@@ -74,12 +74,11 @@ def check_fits(table: StepTable, traffic: Traffic) -> None:
 
 
 def _slots(one: Deployment) -> int:
-    """Room for all requests that run at a time, a power of four, so that few sizes compile."""
+    """Room for all that are in flight, a power of four, so that few sizes compile."""
     count, users = len(one.traffic.arrival), int(one.traffic.users)
     least = float(np.min(one.traffic.prompt)) + scalar(one.table.cache_each)
     most = min(count, scalar(one.scheduler.sequences), max(1.0, scalar(one.table.cache) // least))
-    most = min(most, users) if users else most
-    return int(max(FEWEST_SLOTS, 4 ** np.ceil(np.log2(most) / 2.0)))
+    return int(max(FEWEST_SLOTS, 4 ** np.ceil(np.log2(users or most) / 2.0)))
 
 
 def _stack(ones: Sequence[Deployment]) -> events.Lane:

@@ -28,6 +28,7 @@ class Traffic(NamedTuple):
         cached: tokens of the prompt whose cache is there already (a shared prefix).
         users: requests in flight in a closed loop, in which each answer lets the next request in;
             0 says that they arrive by the clock.
+        think: time from an answer to the request that it lets in [s].
     """
 
     arrival: np.ndarray
@@ -35,6 +36,7 @@ class Traffic(NamedTuple):
     output: np.ndarray
     cached: np.ndarray
     users: np.ndarray
+    think: np.ndarray
 
 
 def draw_lengths(spec: str | float, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -97,6 +99,7 @@ class Demand(NamedTuple):
         osl: tokens of the answers.
         cached: share of each prompt whose cache is there already.
         requests: how many are simulated.
+        think: time that a user takes from an answer to the next request [s].
         seed: of lengths and arrivals.
     """
 
@@ -104,6 +107,7 @@ class Demand(NamedTuple):
     osl: str | float
     cached: float = 0.0
     requests: int = 1000
+    think: float = 0.0
     seed: int = 0
 
 
@@ -118,12 +122,12 @@ def traffic_of(
     Raises:
         ValueError: with everything that is out of range, or not exactly one of the two is given.
     """
-    isl, osl, cached, count, seed = demand
+    isl, osl, cached, count, think, seed = demand
     if (users is None) == (rate is None):
         raise ValueError("give either users (a closed loop) or a rate of requests, not both")
     if users is not None:
         mine = int(np.ceil(users / replicas)) if users >= 1 else 0
-        return closed_loop(mine, isl, osl, count, cached=cached, seed=seed)
+        return closed_loop(mine, isl, osl, count, cached=cached, think=think, seed=seed)
     assert rate is not None
     return open_loop(rate / replicas, isl, osl, count, cached=cached, seed=seed)
 
@@ -135,6 +139,7 @@ def closed_loop(
     count: int,
     *,
     cached: float = 0.0,
+    think: float = 0.0,
     seed: int = 0,
 ) -> Traffic:
     """Requests of `users` who each send the next one when an answer is there.
@@ -145,6 +150,7 @@ def closed_loop(
         osl: tokens of the answers.
         count: requests in all.
         cached: share of each prompt whose cache is there already.
+        think: time from an answer to the next request [s].
         seed: of the lengths.
 
     Raises:
@@ -152,9 +158,11 @@ def closed_loop(
     """
     if users < 1:
         raise ValueError(f"users: {users} is not allowed; give at least 1")
+    if not 0 <= think < np.inf:
+        raise ValueError(f"think time: {think:g} s is not allowed; give at least 0")
     rng = np.random.default_rng(seed)
     prompt, output, hit = _requests(isl, osl, count, cached, rng)
-    return Traffic(np.zeros(count), prompt, output, hit, np.array(float(users)))
+    return Traffic(np.zeros(count), prompt, output, hit, np.array(float(users)), np.array(think))
 
 
 def open_loop(
@@ -176,7 +184,7 @@ def open_loop(
     lengths, gaps = (np.random.default_rng([seed, stream]) for stream in (0, 1))
     prompt, output, hit = _requests(isl, osl, count, cached, lengths)
     arrival = np.cumsum(gaps.exponential(size=count)) / rate
-    return Traffic(arrival, prompt, output, hit, np.array(0.0))
+    return Traffic(arrival, prompt, output, hit, np.array(0.0), np.array(0.0))
 
 
 def _columns(header: Sequence[str], name: str) -> dict[str, int]:
@@ -248,7 +256,7 @@ def read_trace(text: str, name: str = "trace") -> Traffic:
     if not rows:
         raise ValueError(f"{name}: there is no row below the heading; give at least one request")
     arrival, prompt, output, cached = np.array(sorted(rows, key=lambda row: row[0])).T
-    return Traffic(arrival - arrival[0], prompt, output, cached, np.array(0.0))
+    return Traffic(arrival - arrival[0], prompt, output, cached, np.array(0.0), np.array(0.0))
 
 
 def dealt(traffic: Traffic, replicas: int, seed: int = 0) -> Traffic:
@@ -256,4 +264,4 @@ def dealt(traffic: Traffic, replicas: int, seed: int = 0) -> Traffic:
     keep = np.random.default_rng([seed, 2]).integers(replicas, size=len(traffic.arrival)) == 0
     keep[0] = keep[0] or not keep.any()
     arrival, prompt, output, cached = (x[keep] for x in traffic[:4])
-    return Traffic(arrival, prompt, output, cached, traffic.users)
+    return Traffic(arrival, prompt, output, cached, traffic.users, traffic.think)
