@@ -10,7 +10,7 @@ import pytest
 from qsjax import catalog
 from qsjax.cost.decode import decode_step
 from qsjax.cost.prefill import prefill_step
-from qsjax.engines.schedulers import Scheduler, default_scheduler
+from qsjax.engines.schedulers import Scheduler
 from qsjax.questions.simulation import events, steps, traffic
 from qsjax.questions.simulation.traffic import Traffic
 from qsjax.records.scenario import Records
@@ -196,7 +196,7 @@ def test_no_load_latency_is_the_laws():
     work, part = catalog.workload("llama-3.1-8b"), Partition()
     records = Records(model, hardware, part, work)
     table = steps.step_table(records, PHYSICAL, (2048.0, 4096.0))
-    rules = default_scheduler("vllm", 80e9)
+    rules = Scheduler()
     times, _ = run(table, rules, requests([0.0, 100.0], [2048.0, 2048.0], [1.0, 129.0]))
     ttft = float(prefill_step(model, hardware, part, work, PHYSICAL, 2048.0).ttft)
     np.testing.assert_allclose(times.first - times.arrival, ttft, rtol=tolerances.EXACT)

@@ -56,7 +56,7 @@ def deploy(
         records,
         convention,
         (float(np.mean(traffic.prompt)), longest),
-        scalar(scheduler.block),
+        scheduler,
     )
     check_fits(table, traffic)
     return Deployment(table, scheduler, traffic)

@@ -166,6 +166,7 @@ def _reading(table: StepTable, rules: Scheduler, mean: _Usual) -> tuple[float, f
     per_token = float(np.min((linear / TOKEN_KNOTS)[2.0 * budget >= TOKEN_KNOTS]))
     chunks = missing / budget if missing < budget else math.ceil(missing / budget)
     steps = chunks / stages * scalar(rules.mixed)
+    alone += scalar(rules.frontend)
     return alone + stages * attention, missing * per_token / stages + attention, steps
 
 
@@ -230,9 +231,7 @@ def options(
         flat = jax.tree.map(
             lambda x: x[:, 0] if np.ndim(x) == 2 else np.reshape(x, ()), legal.records
         )
-        tables = step_table(
-            flat._replace(gpus=None), convention, (mean.prompt, longest), scalar(rules.block)
-        )
+        tables = step_table(flat._replace(gpus=None), convention, (mean.prompt, longest), rules)
         for at, position in enumerate(legal.position):
             table = jax.tree.map(lambda x, at=at: np.asarray(x)[at], tables)
             if longest + scalar(table.tokens_per_step) > scalar(table.cache) - scalar(

@@ -17,6 +17,7 @@ from jax.typing import ArrayLike
 
 from qsjax.cost.decode import decode_step
 from qsjax.cost.prefill import prefill_step
+from qsjax.engines.schedulers import Scheduler
 from qsjax.grid.screening import as_float64
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.records.scenario import Records
@@ -94,7 +95,10 @@ def _knots(values: np.ndarray, axes: int, designs: int) -> np.ndarray:
 
 
 def step_table(
-    records: Records, convention: Convention, lengths: tuple[float, float], block: float = 16.0
+    records: Records,
+    convention: Convention,
+    lengths: tuple[float, float],
+    rules: Scheduler = Scheduler(),  # noqa: B008  # frozen
 ) -> StepTable:
     """The tables of deployments, whose fields are scalars or have one axis.
 
@@ -103,7 +107,7 @@ def step_table(
         convention: accounting.
         lengths: a usual and the longest context [tokens]; the cache of a sequence is taken to be
             linear between them.
-        block: tokens of a block of cache.
+        rules: of the engine: its blocks of cache, and what a layer takes beyond the law.
     """
     plain = records._replace(
         gpus=None,
@@ -129,7 +133,8 @@ def step_table(
         plain.workload.query_tokens, plain.workload.tokens_per_step, plain.partition.pp
     )]  # fmt: skip
     # Half a block of each sequence is empty on average.
-    each = each + 0.5 * (block - 1.0)
+    each = each + 0.5 * (np.asarray(rules.block) - 1.0)
+    linear = linear + np.asarray(rules.prompt_launch) * np.asarray(one.model.layers)
     return StepTable(
         *(jnp.asarray(x) for x in (decode, linear, looks / LENGTH_KNOTS, *full, cache, each))
     )
