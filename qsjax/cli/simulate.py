@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from qsjax import catalog
-from qsjax.cli import options, serving_options, session, traffic_options
+from qsjax.cli import figures, options, serving_options, session, traffic_options
 from qsjax.output import files, folder
 from qsjax.questions.simulation import loads
 from qsjax.questions.simulation.traffic import read_trace
@@ -58,6 +58,13 @@ def _sentence(row: dict[str, Any], title: str) -> str:
         f"{_text(row['tpot_mean_ms'])} ms on average; "
         f"{_text(row['requests_per_s'], 2)} requests/s; time: {shares}."
     )
+
+
+def _drawing(found: loads.Loads, title: str) -> Any:
+    from qsjax import plotting
+
+    knee = f"{title} sustains {found.largest_rate:.3g} requests/s"
+    return plotting.latency_against_load(found.rows, title=knee)
 
 
 @click.command("simulate")
@@ -146,4 +153,7 @@ def command(model: str, **flags: Any) -> None:
         files.write_atomically(out / "result.json", json.dumps(files.finite(found.rows), indent=1))
         files.write_atomically(out / "simulate.csv", files.csv_text(found.rows))
         files.write_atomically(out / "requests.csv", files.csv_text(found.requests))
-        session.note(f"Written to {out}: inputs.json, result.json, simulate.csv, requests.csv")
+        names = ["inputs.json", "result.json", "simulate.csv", "requests.csv"]
+        if len(found.rows) > 1:
+            names += figures.save(out, {"latency_against_load": lambda: _drawing(found, title)})
+        session.note(f"Written to {out}: {', '.join(names)}")
