@@ -17,7 +17,7 @@ from qsjax.records.scenario import Records
 from qsjax.records.specs import Convention
 
 # Deployments that run side by side, and events between two looks at whether all are done.
-LANES, ITERATIONS = 512, 256
+LANES, ITERATIONS = 256, 256
 FEWEST_SLOTS = 64
 # Requests of the run without pauses that tells the largest rate.
 SATURATING = 400
