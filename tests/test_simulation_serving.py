@@ -13,7 +13,7 @@ from qsjax.cli import cli
 from qsjax.cost.decode import decode_step
 from qsjax.engines import schedulers
 from qsjax.engines.schedulers import Scheduler, check_scheduler, default_scheduler
-from qsjax.questions.simulation import loads, serving, sizing, steps, traffic
+from qsjax.questions.simulation import loads, serving, sizing, slopes, steps, traffic
 from qsjax.questions.simulation.outcomes import check_quantile, needed_for
 from qsjax.questions.simulation.traffic import Demand
 from qsjax.records.scenario import Records
@@ -342,3 +342,23 @@ def test_size_says_what_is_out_of_reach():
     done = call(*SIZE, "--users", 2, "--tpot", "1us", "--quantile", 0.5, "--replica-gpus", 1)
     assert done.exit_code == 0
     assert "no number of GPUs" in done.output
+
+
+# Derivatives.
+def test_elasticities_are_those_of_finite_differences():
+    one, work = records(), traffic.closed_loop(6, 400, 40, 24)
+    fields = ("hbm_bw", "flops_bf16", "layer_overhead")
+    found = slopes.elasticities(one, PHYSICAL, RULES, work, fields)
+
+    def mean_e2e(name, factor):
+        value = float(getattr(one.hardware, name)) * factor
+        changed = one._replace(hardware=dataclasses.replace(one.hardware, **{name: value}))
+        seen = serving.simulate([serving.deploy(changed, PHYSICAL, RULES, work)])[0]
+        return float(np.mean(seen.finish - seen.arrival))
+
+    step = 1e-5
+    for name in fields:
+        up, down = mean_e2e(name, 1 + step), mean_e2e(name, 1 - step)
+        difference = (math.log(up) - math.log(down)) / (2 * step)
+        np.testing.assert_allclose(found["e2e"][name], difference, rtol=1e-4, atol=1e-8)
+    assert found["e2e"]["hbm_bw"] < 0 < found["requests_per_s"]["hbm_bw"]

@@ -73,7 +73,7 @@ def check_fits(table: StepTable, traffic: Traffic) -> None:
         )
 
 
-def _slots(one: Deployment) -> int:
+def slots_of(one: Deployment) -> int:
     """Room for all that are in flight, a power of four, so that few sizes compile."""
     count, users = len(one.traffic.arrival), int(one.traffic.users)
     least = float(np.min(one.traffic.prompt)) + scalar(one.table.cache_each)
@@ -144,7 +144,7 @@ def simulate(deployments: Sequence[Deployment], lanes: int = LANES) -> list[Outc
     """
     groups: dict[tuple[int, int], list[int]] = {}
     for at, one in enumerate(deployments):
-        groups.setdefault((len(one.traffic.arrival), _slots(one)), []).append(at)
+        groups.setdefault((len(one.traffic.arrival), slots_of(one)), []).append(at)
     outcomes: dict[int, Outcome] = {}
     for (_, slots), members in groups.items():
         for begin in range(0, len(members), lanes):

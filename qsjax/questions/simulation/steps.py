@@ -8,7 +8,8 @@ adds to the decoding sequences in it. Formulas and errors: docs/guides/simulatio
 """
 
 import dataclasses
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +19,6 @@ from jax.typing import ArrayLike
 from qsjax.cost.decode import decode_step
 from qsjax.cost.prefill import prefill_step
 from qsjax.engines.schedulers import Scheduler
-from qsjax.grid.screening import as_float64
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.records.scenario import Records
 from qsjax.records.specs import Convention
@@ -63,7 +63,6 @@ class _Laws(NamedTuple):
     held: jax.Array
 
 
-@on_host
 def _decode(records: Records, *, convention: Convention) -> _Laws:
     model, hardware, partition, workload, _ = records
     step = decode_step(model, hardware, partition, workload, convention)
@@ -71,7 +70,6 @@ def _decode(records: Records, *, convention: Convention) -> _Laws:
     return _Laws(step.tpot * workload.tokens_per_step, cap.usable, cap.weights, cap.kv_per_sequence)
 
 
-@on_host
 def _prefill(
     records: Records, prompt: ArrayLike, *, convention: Convention
 ) -> tuple[jax.Array, jax.Array]:
@@ -81,11 +79,25 @@ def _prefill(
     return cost.ttft, jnp.maximum(cost.compute.attention, cost.hbm.attention)
 
 
+class _How(NamedTuple):
+    """How the laws are evaluated: at once by NumPy, or traced, to be differentiated."""
+
+    decode: Callable[..., _Laws]
+    prefill: Callable[..., tuple[Any, Any]]
+    xp: Any
+
+    def floats(self, tree: Any) -> Any:
+        """Every leaf as an array of floats."""
+        return jax.tree.map(lambda x: self.xp.asarray(x, float), tree)
+
+
+_AT_ONCE = _How(on_host(_decode), on_host(_prefill), np)
+_TRACED = _How(_decode, _prefill, jnp)
+
+
 def _ahead(tree: Records, axes: int) -> Records:
     """The records with so many axes behind those of their fields."""
-    ahead: Records = jax.tree.map(
-        lambda x: x[(..., *(None,) * axes)] if x.ndim else x, as_float64(tree)
-    )
+    ahead: Records = jax.tree.map(lambda x: x[(..., *(None,) * axes)] if x.ndim else x, tree)
     return ahead
 
 
@@ -99,6 +111,8 @@ def step_table(
     convention: Convention,
     lengths: tuple[float, float],
     rules: Scheduler = Scheduler(),  # noqa: B008  # frozen
+    *,
+    traced: bool = False,
 ) -> StepTable:
     """The tables of deployments, whose fields are scalars or have one axis.
 
@@ -108,53 +122,60 @@ def step_table(
         lengths: a usual and the longest context [tokens]; the cache of a sequence is taken to be
             linear between them.
         rules: of the engine: its blocks of cache, and what a layer takes beyond the law.
+        traced: whether the fields may be tracers, so that the tables are differentiated.
     """
+    how = _TRACED if traced else _AT_ONCE
+    xp = how.xp
     plain = records._replace(
         gpus=None,
         workload=dataclasses.replace(records.workload, context=1.0, batch=1.0, kv_block=1.0),
     )
-    designs = max((np.ndim(x) for x in jax.tree.leaves(plain)), default=0)
+    plain = how.floats(plain)
+    designs = max((x.ndim for x in jax.tree.leaves(plain)), default=0)
     many = _ahead(plain, 2)
     workload = dataclasses.replace(
         many.workload,
         context=_knots(CONTEXT_KNOTS, 0, designs + 1),
         batch=_knots(TOKEN_KNOTS, 1, designs),
     )
-    laws = _decode(many._replace(workload=workload), convention=convention)
+    laws = how.decode(many._replace(workload=workload), convention=convention)
     shape = np.broadcast_shapes(*(np.shape(x) for x in jax.tree.leaves(plain)))
-    decode = np.broadcast_to(laws.step, (*shape, len(TOKEN_KNOTS), len(CONTEXT_KNOTS)))
+    decode = xp.broadcast_to(laws.step, (*shape, len(TOKEN_KNOTS), len(CONTEXT_KNOTS)))
     one = _ahead(plain, 1)
-    long, attention = _prefill(one, _knots(LENGTH_KNOTS, 0, designs), convention=convention)
-    passes, looks = (np.broadcast_to(x, (*shape, len(LENGTH_KNOTS))) for x in (long, attention))
-    stages = np.asarray(one.partition.pp)
-    linear = (passes - stages * looks)[..., : len(TOKEN_KNOTS)]
-    cache, each = _cache(plain, convention, lengths, shape)
-    full = [np.broadcast_to(np.asarray(x, np.float64), shape) for x in (
+    long, attention = how.prefill(one, _knots(LENGTH_KNOTS, 0, designs), convention=convention)
+    passes, looks = (xp.broadcast_to(x, (*shape, len(LENGTH_KNOTS))) for x in (long, attention))
+    linear = (passes - one.partition.pp * looks)[..., : len(TOKEN_KNOTS)]
+    cache, each = _cache(how, plain, convention, lengths, shape)
+    full = [xp.broadcast_to(x, shape) for x in (
         plain.workload.query_tokens, plain.workload.tokens_per_step, plain.partition.pp
     )]  # fmt: skip
     # Half a block of each sequence is empty on average.
-    each = each + 0.5 * (np.asarray(rules.block) - 1.0)
-    linear = linear + np.asarray(rules.prompt_launch) * np.asarray(one.model.layers)
+    each = each + 0.5 * (xp.asarray(rules.block) - 1.0)
+    linear = linear + xp.asarray(rules.prompt_launch) * one.model.layers
     return StepTable(
         *(jnp.asarray(x) for x in (decode, linear, looks / LENGTH_KNOTS, *full, cache, each))
     )
 
 
 def _cache(
-    plain: Records, convention: Convention, lengths: tuple[float, float], shape: tuple[int, ...]
-) -> tuple[np.ndarray, np.ndarray]:
+    how: _How,
+    plain: Records,
+    convention: Convention,
+    lengths: tuple[float, float],
+    shape: tuple[int, ...],
+) -> tuple[Any, Any]:
     """Cache of a replica, and what a sequence holds whatever its length [tokens]."""
     low, high = max(1.0, lengths[0]), max(lengths[1], 2.0 * max(1.0, lengths[0]))
     held = []
     for length in (low, high):
-        work = dataclasses.replace(plain.workload, context=np.asarray(length))
-        laws = _decode(as_float64(plain._replace(workload=work)), convention=convention)
-        held.append(np.broadcast_to(laws.held, shape))
-    free = np.broadcast_to(np.asarray(laws.usable) - laws.weights, shape)
+        work = dataclasses.replace(plain.workload, context=how.xp.asarray(length, float))
+        laws = how.decode(plain._replace(workload=work), convention=convention)
+        held.append(how.xp.broadcast_to(laws.held, shape))
+    free = how.xp.broadcast_to(laws.usable - laws.weights, shape)
     # A model without a growing cache: its state counts, and a token counts next to nothing.
-    slope = np.maximum((held[1] - held[0]) / (high - low), 1e-6 * held[1] / high)
-    each = np.maximum(held[0] - slope * low, 0.0)
-    return np.maximum(free, 0.0) / slope, each / slope
+    slope = how.xp.maximum((held[1] - held[0]) / (high - low), 1e-6 * held[1] / high)
+    each = how.xp.maximum(held[0] - slope * low, 0.0)
+    return how.xp.maximum(free, 0.0) / slope, each / slope
 
 
 def _between(position: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
