@@ -2,12 +2,15 @@ r"""`python -m benchmarks.simulation`: how fast serving is simulated, and how ne
 
 \b
     python -m benchmarks.simulation                    speed: 1,000 deployments of 1,000 requests
+    python -m benchmarks.simulation --vidur PYTHON     beside Vidur's loop, in its environment
     python -m benchmarks.simulation --records FILE     records with `ttft_ms` against the simulation
 """
 
 import dataclasses
 import json
+import subprocess
 import sys
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -67,6 +70,17 @@ def speed() -> dict[str, float]:
         "peak_mb": peak_rss_mb(),
         "cores": float(cores()),
     }
+
+
+def vidur(python: Path) -> dict[str, Any]:
+    """Requests a second of Vidur's loop, one replica, run by an interpreter that has it."""
+    script = Path(__file__).with_name("vidur_loop.py")
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [str(python), str(script)], cwd=folder, capture_output=True, text=True, check=True
+        )
+    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return found
 
 
 def _deployment(one: OperatingPoint, record: Mapping[str, Any]) -> serving.Deployment:
@@ -159,16 +173,21 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help="JSON list of records with `ttft_ms`.",
 )
+@click.option("--vidur", "python", type=click.Path(path_type=Path), help="Python with Vidur.")
 @click.option("--rows", type=click.Path(path_type=Path), help="File for one JSON row a record.")
-def main(records: Path | None, rows: Path | None) -> None:
+def main(records: Path | None, python: Path | None, rows: Path | None) -> None:
     """Measure the speed, or compare with records."""
     if records is None:
-        json.dump(speed(), sys.stdout, indent=1)
+        found = speed()
+        if python is not None:
+            found["vidur_requests_per_s"] = vidur(python)["requests_per_s"]
+            found["ratio"] = found["requests_per_s"] / found["vidur_requests_per_s"]
+        json.dump(found, sys.stdout, indent=1)
         return
-    found = truth(json.loads(records.read_text()))
+    compared = truth(json.loads(records.read_text()))
     if rows is not None:
-        rows.write_text(json.dumps(found, indent=1))
-    json.dump(summary(found), sys.stdout, indent=1)
+        rows.write_text(json.dumps(compared, indent=1))
+    json.dump(summary(compared), sys.stdout, indent=1)
 
 
 if __name__ == "__main__":
