@@ -288,6 +288,8 @@ def test_simulate_reads_a_trace(tmp_path):
     done = call(*SIMULATE, "--trace", path)
     assert done.exit_code == 2
     assert "row 3" in done.output
+    path.write_bytes(b"\xff\xfe\x00")
+    assert "UTF-8" in call(*SIMULATE, "--trace", path).output
 
 
 @pytest.mark.parametrize(

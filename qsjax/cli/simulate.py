@@ -123,7 +123,11 @@ def command(model: str, **flags: Any) -> None:
     if flags["trace"]:
         if flags["isl"] or flags["osl"]:
             raise ValueError("--trace has lengths of its own; leave --isl and --osl out")
-        read = read_trace(flags["trace"].read_text("utf-8-sig"), flags["trace"].name)
+        try:
+            text = flags["trace"].read_text("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{flags['trace']}: is not a text file in UTF-8 ({error})") from error
+        read = read_trace(text, flags["trace"].name)
         found = loads.at_trace(*rest, read, **limits)
     else:
         demand = traffic_options.demand_of(flags, flags["requests"])

@@ -70,11 +70,15 @@ def _sentences(record: dict[str, Any], title: str, target: sizing.Target) -> lis
     design = record["design"]
     split = " ".join(f"{name}={design[name]:g}" for name in DEGREES if design[name] > 1)
     of = f"{record['replicas']} x {options.gpus(record['replica_gpus'])} ({split or 'unsplit'})"
+    times = ", ".join(
+        f"{name.upper()} {record[f'{name}_at_quantile_ms']:,.2f} ms"
+        for name in ("ttft", "tpot")
+        if math.isfinite(record[f"{name}_at_quantile_ms"])
+    )
     lines = [
-        f"{title}: {record['gpus']} GPUs, {of}, serve {load} with {_limits(target)}.",
-        f"  TTFT {record['ttft_at_quantile_ms']:,.1f} ms, TPOT "
-        f"{record['tpot_at_quantile_ms']:,.2f} ms at that share; {record['requests_per_s']:,.2f} "
-        f"requests/s, {record['tokens_per_s_per_gpu']:,.1f} tokens/s/GPU.",
+        f"{title}: {options.gpus(record['gpus'])}, {of}, serve {load} with {_limits(target)}.",
+        f"  {times} at that share; {record['requests_per_s']:,.2f} requests/s, "
+        f"{record['tokens_per_s_per_gpu']:,.1f} tokens/s/GPU.",
     ]
     if record["binds"]:
         lines.append(f"  One replica less would break: {', '.join(record['binds'])}.")

@@ -105,22 +105,29 @@ class Outcome:
     def window(self) -> tuple[float, float]:
         """First and last time of the measurement [s].
 
-        In a closed loop between two ends of answers; where requests come by the clock from the
-        first arrival that is measured to the last answer.
+        In a closed loop between two ends of answers; where requests come by the clock while those
+        that are measured arrive.
         """
         if self.traffic.users > 0:
             ends = np.sort(self.finish)
             begin = ends[self.cut - 1] if self.cut else 0.0
             return float(begin), float(ends[len(ends) - 1 - self.cut])
-        return float(self.arrival[self.measured].min()), float(self.finish[self.measured].max())
+        came = self.arrival[self.measured]
+        return float(came.min()), float(came.max())
 
-    @property
-    def counted(self) -> np.ndarray:
-        """Which answers count for rates: those that end in the window, or those measured."""
+    def _per_s(self, amounts: np.ndarray) -> float:
+        """An amount of each request, by the time that it takes to serve them [1/s].
+
+        Of a short rush most answers end after the last arrival: there the measured requests count,
+        until the last of their answers.
+        """
+        begin, end = self.window
+        inside = (self.finish > begin) & (self.finish <= end)
+        steady = float(amounts[inside].sum()) / (end - begin) if end > begin else 0.0
         if self.traffic.users > 0:
-            begin, end = self.window
-            return (self.finish > begin) & (self.finish <= end)
-        return self.measured
+            return steady
+        whole = float(amounts[self.measured].sum())
+        return max(steady, whole / (float(self.finish[self.measured].max()) - begin))
 
     def latencies(self, metric: str) -> tuple[np.ndarray, np.ndarray]:
         """Values of a metric [s] and the weight of each.
@@ -168,14 +175,12 @@ class Outcome:
     @property
     def requests_per_s(self) -> float:
         """Answers a second."""
-        begin, end = self.window
-        return float(self.counted.sum() / (end - begin))
+        return self._per_s(np.ones(len(self.finish)))
 
     @property
     def tokens_per_s(self) -> float:
         """Output tokens a second."""
-        begin, end = self.window
-        return float(self.traffic.output[self.counted].sum() / (end - begin))
+        return self._per_s(self.traffic.output)
 
     def goodput(self, ttft: float = math.inf, tpot: float = math.inf) -> float:
         """Answers a second that keep both limits."""

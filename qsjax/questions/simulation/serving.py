@@ -98,6 +98,10 @@ def _run(ones: Sequence[Deployment], slots: int) -> tuple[events.Times, Any]:
     while True:
         states, more = events.run_block(lanes, states, iterations=ITERATIONS)
         seen.append(jax.tree.map(np.asarray, more))
+        if not np.all(np.isfinite(seen[-1].now)):
+            raise ValueError(
+                "a step takes no finite time on a design here; check the numbers of its accelerator"
+            )
         if float(states.completed.min()) >= count:
             break
     # A power of two of blocks, the last ones without events, so that few lengths compile.

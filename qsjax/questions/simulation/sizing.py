@@ -41,6 +41,8 @@ MOST_REPLICAS = 1_000_000
 TRUST = 0.9
 # Prompts that one waits for at most, before its own, where the batch is not full.
 QUEUE = 4.0
+# Measured requests at least where they arrive by chance.
+ARRIVALS = 400
 
 
 class Target(NamedTuple):
@@ -371,8 +373,11 @@ def _search(
 
 
 def requests_for(target: Target, largest: float) -> int:
-    """Requests of a simulation that tells the quantile where a replica has so many users."""
-    measured = needed_for(target.quantile)
+    """Requests of a simulation that tells the quantile where a replica has so many users.
+
+    Of arrivals by chance more: their rate itself varies by the root of their number.
+    """
+    measured = max(needed_for(target.quantile), ARRIVALS if target.rate else 0)
     return math.ceil(max(measured / (1.0 - 2.0 * CUT), measured + 2.0 * largest)) + 2
 
 

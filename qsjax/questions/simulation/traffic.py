@@ -239,16 +239,20 @@ def read_trace(text: str, name: str = "trace") -> Traffic:
     Raises:
         ValueError: with the number of every bad row (the heading is row 1).
     """
-    reader = csv.reader(io.StringIO(text))
-    columns = _columns(next(reader, []), name)
+    reader = csv.reader(io.StringIO(text), strict=True)
     rows, problems = [], []
-    for cells in reader:
+    try:
+        columns = _columns(next(reader, []), name)
+        lines = [(reader.line_num, cells) for cells in reader]
+    except csv.Error as error:
+        raise ValueError(f"{name}: row {reader.line_num}: {error}; mend the quotes") from error
+    for number, cells in lines:
         if not any(cell.strip() for cell in cells):
             continue
         try:
             rows.append(_row(columns, cells))
         except ValueError as error:
-            problems.append(f"  row {reader.line_num}: {error}")
+            problems.append(f"  row {number}: {error}")
     if problems:
         more = len(problems) - MOST_ERRORS
         rest = [f"  and {more} more rows"] if more > 0 else []
