@@ -181,6 +181,14 @@ def test_no_number_of_gpus_beats_the_lone_sequence():
     assert found.best_tpot > 1e-5
 
 
+def test_arrivals_have_the_rate_asked_for():
+    work = traffic.open_loop(4.0, 10, 10, 50, seed=5)
+    assert np.all(np.diff(work.arrival) > 0)
+    assert work.arrival[-1] < 50 / 4.0 < work.arrival[-1] + 2.0
+    seen = outcome(traffic.open_loop(1.0, 200, 20, 300, seed=5))
+    np.testing.assert_allclose(seen.requests_per_s, 1.0, rtol=0.1)
+
+
 # Bad input.
 TRACE = "arrival,isl,osl\n0,100,10\n1,abc,10\n2,100,0\n-1,100,10\n3,100,1.5\n"
 

@@ -174,8 +174,9 @@ def open_loop(
     cached: float = 0.0,
     seed: int = 0,
 ) -> Traffic:
-    """Requests that arrive by chance, `rate` of them a second (a Poisson process).
+    """Requests that arrive by chance, `rate` of them a second: a Poisson process, given its number.
 
+    All come within exactly count / rate seconds, so that a short run has the rate asked for.
     Arguments and errors are those of `closed_loop`. Gaps and lengths come from streams of their
     own, so that two rates with one seed differ in nothing but the clock.
     """
@@ -183,7 +184,8 @@ def open_loop(
         raise ValueError(f"rate: {rate:g} is not allowed; give requests/s above 0")
     lengths, gaps = (np.random.default_rng([seed, stream]) for stream in (0, 1))
     prompt, output, hit = _requests(isl, osl, count, cached, lengths)
-    arrival = np.cumsum(gaps.exponential(size=count)) / rate
+    moments = np.cumsum(gaps.exponential(size=count + 1))
+    arrival = moments[:-1] / moments[-1] * (count / rate)
     return Traffic(arrival, prompt, output, hit, np.array(0.0), np.array(0.0))
 
 
