@@ -3,10 +3,12 @@ r"""`python -m benchmarks.simulation`: how fast serving is simulated, and how ne
 \b
     python -m benchmarks.simulation                    speed: 1,000 deployments of 1,000 requests
     python -m benchmarks.simulation --vidur PYTHON     beside Vidur's loop, in its environment
+    python -m benchmarks.simulation --mixed            steps with prompts against the laws by phase
     python -m benchmarks.simulation --records FILE     records with `ttft_ms` against the simulation
 """
 
 import dataclasses
+import itertools
 import json
 import subprocess
 import sys
@@ -22,11 +24,13 @@ import numpy as np
 
 from benchmarks.timing import cores, peak_rss_mb
 from qsjax import catalog
+from qsjax.cost.decode import decode_step
+from qsjax.cost.prefill import prefill_step
 from qsjax.engines.schedulers import default_scheduler
 from qsjax.evidence.measurements import Case, OperatingPoint, predict, read_case
 from qsjax.evidence.measurements.predict import with_constants
 from qsjax.numerics.safe import scalar
-from qsjax.questions.simulation import serving, traffic
+from qsjax.questions.simulation import serving, steps, traffic
 from qsjax.records.scenario import Records
 from qsjax.records.specs import PHYSICAL, Partition
 from qsjax.records.units import MS
@@ -81,6 +85,53 @@ def vidur(python: Path) -> dict[str, Any]:
         )
     found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return found
+
+
+def mixed() -> list[dict[str, float]]:
+    """Steps of Llama 3.1 8B on one H100 with a prompt's first chunk, against the laws by phase.
+
+    The laws: in every phase the slower of the arithmetic of answers and chunk, and of what both
+    read, the weights once. `added_pct` is the error of a decode step and a prefill one after the
+    other.
+    """
+    records = Records(
+        catalog.model("llama-3.1-8b"),
+        catalog.hardware("h100-sxm"),
+        Partition(),
+        catalog.workload("llama-3.1-8b"),
+    )
+    table = steps.step_table(records, PHYSICAL, (2000.0, 3000.0))
+    rows = []
+    for sequences, chunk, context in itertools.product(
+        (4.0, 16.0, 64.0, 256.0), (128.0, 512.0, 2048.0, 7936.0), (500.0, 4000.0)
+    ):
+        work = dataclasses.replace(records.workload, context=context, batch=sequences, kv_block=1.0)
+        answers = decode_step(*records[:3], work, PHYSICAL)
+        prompt = prefill_step(*records[:3], records.workload, PHYSICAL, chunk)
+        once = answers.hbm
+        weights = (0.0, once.attention_weights, once.always + once.routed, once.head)
+        arithmetic = [a + b for a, b in zip(answers.compute, prompt.compute, strict=True)]
+        read = [a + b - c for a, b, c in zip(once.phases(), prompt.hbm, weights, strict=True)]
+        law = sum(max(float(a), float(b)) for a, b in zip(arithmetic, read, strict=True))
+        hardware = records.hardware
+        law += float(prompt.t_overhead) + scalar(hardware.step_overhead)
+        law += sequences * scalar(hardware.sequence_overhead)
+        low, _ = steps.context_segment(np.asarray(context))
+        short, base, slope = steps.decode_line(table, np.asarray(sequences), low)
+        seconds = steps.interpolate(table.linear, np.asarray(chunk + sequences))
+        seconds += steps.prompt_attention(table, np.asarray(chunk))
+        seconds += base + slope * context - short
+        rows.append(
+            {
+                "sequences": sequences,
+                "chunk": chunk,
+                "context": context,
+                "law_ms": law / MS,
+                "error_pct": 100.0 * (float(seconds) / law - 1.0),
+                "added_pct": 100.0 * (float(answers.tpot + prompt.ttft) / law - 1.0),
+            }
+        )
+    return rows
 
 
 def _deployment(one: OperatingPoint, record: Mapping[str, Any]) -> serving.Deployment:
@@ -174,9 +225,13 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     help="JSON list of records with `ttft_ms`.",
 )
 @click.option("--vidur", "python", type=click.Path(path_type=Path), help="Python with Vidur.")
+@click.option("--mixed", "by_phase", is_flag=True, help="Steps with prompts against the laws.")
 @click.option("--rows", type=click.Path(path_type=Path), help="File for one JSON row a record.")
-def main(records: Path | None, python: Path | None, rows: Path | None) -> None:
-    """Measure the speed, or compare with records."""
+def main(records: Path | None, python: Path | None, by_phase: bool, rows: Path | None) -> None:
+    """Measure the speed, or compare with records or with the laws."""
+    if by_phase:
+        json.dump(mixed(), sys.stdout, indent=1)
+        return
     if records is None:
         found = speed()
         if python is not None:
