@@ -195,6 +195,30 @@ def test_every_public_figure_is_tested():
     }  # fmt: skip
 
 
+ODD = ["a$b_c$d", "$\\frac$", "5% {x} ^2", "two\nlines", "a\\b", "a$b"]
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_odd_names_are_written_as_they_are(odd):
+    drawn = [
+        plotting.throughput_vs_context(rows(), title=odd),
+        plotting.memory_ledger([LEDGER | {"label": odd}]),
+        plotting.gpu_time(
+            [subject | {"subject": f"{subject['subject']} {odd}"} for subject in SUBJECTS]
+        ),
+        plotting.qs_plane([{"model": odd, "s": 0.03, "q": 5.0}]),
+        plotting.reuse_decomposition(
+            [{"label": odd, "routing": 9.0, "capacity": 1.3, "gap": 11.7}]
+        ),
+        plotting.turning_points([ANSWERS[0] | {"label": odd}], parameter=odd),
+        plotting.parity([record | {"gpu": odd} for record in RECORDS]),
+    ]
+    for ax in drawn:
+        assert any(odd in text for text in texts(ax)), texts(ax)
+        for form in ("svg", "png", "pdf"):
+            assert plotting.render(ax, form)
+
+
 @pytest.mark.parametrize("name", FIGURES)
 class TestEveryFigure:
     def test_draws_on_the_given_axes_and_returns_them(self, name):
@@ -203,6 +227,14 @@ class TestEveryFigure:
         assert not panels[0, 0].has_data()
         assert panels[0, 1].has_data() or panels[0, 1].patches
         plotting.render(fig, "png")
+
+    def test_takes_no_text_for_a_formula(self, name):
+        """Names may hold dollars; what the package writes itself holds none."""
+        for ax in (FIGURES[name](), FIGURES[name](plt.figure().add_subplot())):
+            plotting.render(ax, "png")
+            written = [t for t in ax.findobj(Text) if t.get_text() and t.get_visible()]
+            assert written
+            assert not any(t.get_parse_math() or "$" in t.get_text() for t in written)
 
     def test_leaves_the_settings_of_the_caller_alone(self, name):
         before = dict(mpl.rcParams)

@@ -19,6 +19,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 P = ParamSpec("P")
 Row = Mapping[str, Any]
@@ -120,6 +121,7 @@ def settings() -> Any:  # matplotlib types the keys as hundreds of literals
         "font.family": "DejaVu Sans",
         "font.size": 9.5,
         "text.color": colours.text,
+        "text.parse_math": False,  # a $ in the name of a model is no formula
         "axes.labelcolor": colours.text,
         "axes.edgecolor": colours.quiet,
         "axes.titlecolor": colours.text,
@@ -176,7 +178,12 @@ def styled(draw: Callable[P, Axes]) -> Callable[P, Axes]:
     @functools.wraps(draw)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> Axes:
         with in_force():
-            return draw(*args, **kwargs)
+            ax = draw(*args, **kwargs)
+        # Ticks of axes that the caller made carry our names too.
+        for axis in (ax.xaxis, ax.yaxis):
+            for text in axis.findobj(Text):
+                text.set_parse_math(False)
+        return ax
 
     return wrapped
 
