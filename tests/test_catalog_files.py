@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import qsjax
 from qsjax import catalog
 from qsjax.records.fields import facts_of
 from qsjax.records.specs import HardwareSpec
@@ -354,14 +353,14 @@ OWN_KEYS = {
 def test_hardware_from_keywords_is_hardware_from_a_file(tmp_path):
     path = tmp_path / "own.toml"
     path.write_text("\n".join(f"{key} = {value}" for key, value in OWN_KEYS.items()))
-    assert qsjax.hardware(**OWN_KEYS) == qsjax.hardware(path)
+    assert catalog.hardware(**OWN_KEYS) == catalog.hardware(path)
 
 
 def test_keywords_replace_numbers_of_a_named_accelerator(tmp_path):
     path = tmp_path / "own.toml"
     path.write_text('extends = "h200-sxm"\nhbm_bandwidth_tb_per_s = 6\n')
-    changed = qsjax.hardware("h200-sxm", hbm_bandwidth_tb_per_s=6)
-    assert changed == qsjax.hardware(path)
+    changed = catalog.hardware("h200-sxm", hbm_bandwidth_tb_per_s=6)
+    assert changed == catalog.hardware(path)
     assert changed.hbm_bw == 6e12
 
 
@@ -379,5 +378,5 @@ def test_keywords_replace_numbers_of_a_named_accelerator(tmp_path):
 )
 def test_wrong_keywords_of_hardware_are_told_together(name, keys, parts):
     with pytest.raises(ValueError) as error:  # noqa: PT011
-        qsjax.hardware(*name, **keys)
+        catalog.hardware(*name, **keys)
     assert all(part in str(error.value) for part in parts), error.value

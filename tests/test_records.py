@@ -76,6 +76,11 @@ class TestReplace:
         assert catalog.model("mixtral-8x7b").replace(layers=16).label == "mixtral-8x7b, layers=16"
         assert qsjax.Partition().replace(tp=8).tp == 8
 
+    def test_keys_of_a_file_are_told_in_the_label_too(self):
+        assert catalog.hardware("h200", hbm_bandwidth_tb_per_s=6).label == (
+            "h200-sxm, hbm_bandwidth_tb_per_s=6"
+        )
+
     def test_an_unknown_field_is_told_with_the_nearest(self):
         with pytest.raises(ValueError, match="HardwareSpec has no field 'hbm_bandwith'; did you"):
             H200.replace(hbm_bandwith=1e12)

@@ -1,5 +1,6 @@
 """Finds entries: by a forgiving name in the package's data, or in a file of the user's."""
 
+import dataclasses
 import difflib
 import re
 from collections.abc import Mapping
@@ -185,7 +186,11 @@ def hardware_from(name: str | Path | None, keys: Mapping[str, Any]) -> HardwareE
     if "extends" in keys:
         toml.complain(document, "extends", f"{name!r} is given as well; keep one")
     table["extends"] = repr(name)
-    return toml_hardware.entry_from(document, "own", lambda _: hardware_entry(name))
+    entry = toml_hardware.entry_from(document, "own", lambda _: hardware_entry(name))
+    given = (f"{key}={value}" for key, value in keys.items())
+    label = ", ".join([hardware_entry(name).name, *given])
+    spec = dataclasses.replace(entry.spec, label=label)
+    return dataclasses.replace(entry, name=label, spec=spec)
 
 
 def model_entry(name: str | Path) -> ModelEntry:
