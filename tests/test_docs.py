@@ -121,6 +121,12 @@ class TestContributing:
         assert all(pictures["bands"]().values())
 
 
+def test_the_page_of_fields_says_what_the_fields_do():
+    """`python docs/fields.py` writes it."""
+    written = runpy.run_path(str(DOCS / "fields.py"))["page"]()
+    assert (DOCS / "fields.md").read_text("utf-8") == written
+
+
 @needs_sphinx
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 def test_formulas_become_mathml(path):
