@@ -241,15 +241,17 @@ def grid_dataset(
 
 
 def spec_dict(record: Any) -> dict[str, Any]:
-    """A record's fields as plain numbers and strings, without its label."""
+    """A record's fields as plain numbers and strings, without its label.
+
+    The precision of a model is left out: a workload says in which it is counted.
+    """
 
     def plain(value: Any) -> Any:
-        if dataclasses.is_dataclass(value):
-            return spec_dict(value)
         return value if isinstance(value, str | bool | None) else np.asarray(value).tolist()
 
-    compared = (field.name for field in dataclasses.fields(record) if field.compare)
-    return {name: plain(getattr(record, name)) for name in compared}
+    names = (field.name for field in dataclasses.fields(record))
+    kept = (name for name in names if name not in ("label", "precision"))
+    return {name: plain(getattr(record, name)) for name in kept}
 
 
 def write_dataset(path: Path, dataset: "xr.Dataset") -> None:
