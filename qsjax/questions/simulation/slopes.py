@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -48,7 +49,7 @@ def elasticities(
     lengths = (float(np.mean(traffic.prompt)), float(np.max(traffic.prompt + traffic.output)))
 
     def means(values: list[jax.Array]) -> jax.Array:
-        changed = dict(zip(fields, values, strict=True))
+        changed: dict[str, Any] = dict(zip(fields, values, strict=True))
         hardware = dataclasses.replace(records.hardware, **changed)
         table = step_table(
             records._replace(hardware=hardware), convention, lengths, scheduler, traced=True
