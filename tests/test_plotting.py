@@ -143,6 +143,18 @@ FIGURES = {
         [row("moe", None, ONE, 5e3 / k) | {"tokens_per_s_per_user": 10.0 * k} for k in range(1, 7)],
         ax,
     ),
+    "latency_against_load": lambda ax=None: plotting.latency_against_load(
+        [
+            {"load": float(k), "load_unit": "req/s"}
+            | {
+                f"{m}_{q}_ms": 20.0 * k * (2 + n)
+                for n, m in enumerate(("ttft", "tpot", "e2e"))
+                for q in ("p50", "p95")
+            }
+            for k in range(1, 5)
+        ],
+        ax,
+    ),
     "gpu_time": lambda ax=None: plotting.gpu_time(SUBJECTS, ax),
     "lead_over_context": lambda ax=None: plotting.lead_over_context(
         SUBJECTS, ax, turns=[{"context": 3000.0, "after": "B"}, {"context": 9e3, "after": "A"}]
