@@ -106,11 +106,6 @@ class TestReplace:
             "h200-sxm, hbm_bandwidth_tb_per_s=6"
         )
 
-    def test_keys_of_a_file_are_told_in_the_label_too(self):
-        assert catalog.hardware("h200", hbm_bandwidth_tb_per_s=6).label == (
-            "h200-sxm, hbm_bandwidth_tb_per_s=6"
-        )
-
     def test_an_unknown_field_is_told_with_the_nearest(self):
         with pytest.raises(ValueError, match="HardwareSpec has no field 'hbm_bandwith'; did you"):
             H200.replace(hbm_bandwith=1e12)
