@@ -11,7 +11,7 @@ from qsjax import catalog
 from qsjax.cli import figures, options, serving_options, session, traffic_options
 from qsjax.output import files, folder
 from qsjax.questions.simulation import loads
-from qsjax.questions.simulation.traffic import read_trace
+from qsjax.questions.simulation.traffic import Traffic, read_trace
 from qsjax.records import checks
 from qsjax.records.scenario import Records
 from qsjax.records.specs import CONVENTIONS, DEGREES, Partition
@@ -65,6 +65,14 @@ def _drawing(found: loads.Loads, title: str) -> Any:
 
     knee = f"{title} sustains {found.largest_rate:.3g} requests/s"
     return plotting.latency_against_load(found.rows, title=knee)
+
+
+def _trace(path: Path) -> Traffic:
+    try:
+        text = path.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: is not a text file in UTF-8 ({error})") from error
+    return read_trace(text, path.name)
 
 
 @click.command("simulate")
@@ -123,11 +131,7 @@ def command(model: str, **flags: Any) -> None:
     if flags["trace"]:
         if flags["isl"] or flags["osl"]:
             raise ValueError("--trace has lengths of its own; leave --isl and --osl out")
-        try:
-            text = flags["trace"].read_text("utf-8-sig")
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{flags['trace']}: is not a text file in UTF-8 ({error})") from error
-        read = read_trace(text, flags["trace"].name)
+        read = _trace(flags["trace"])
         found = loads.at_trace(*rest, read, **limits)
     else:
         demand = traffic_options.demand_of(flags, flags["requests"])
