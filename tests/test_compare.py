@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from serving_cases import brute_force
+from listed_cases import brute_force
 from tolerances import CANCELLATION, EXACT
 
 from qsjax import catalog

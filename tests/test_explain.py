@@ -5,7 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from serving_cases import brute_force
+from listed_cases import brute_force
 from tolerances import CANCELLATION, EXACT
 
 from qsjax import catalog

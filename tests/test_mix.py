@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from serving_cases import GPU, brute_force
+from listed_cases import GPU, brute_force
 from tolerances import EXACT
 
 from qsjax import catalog

@@ -2,22 +2,24 @@
 
 import dataclasses
 
-import jax
 import numpy as np
 import pytest
 from designs import random_designs, records
-from serving_cases import brute_force, problem
+from serving_cases import CONTEXT, GPU, MODEL, WORK, brute_force, problem, specs_of
 from tolerances import EXACT, MONOTONE
 
 from qsjax.grid.batches import DENSE, SPACING
+from qsjax.grid.evaluation import evaluate
+from qsjax.grid.infeasibility import RATES
 from qsjax.grid.limits import Limits
-from qsjax.grid.search import evaluate
+from qsjax.grid.problem import Problem
 from qsjax.questions import pareto as pareto_module
 from qsjax.questions.pareto import Points, absorb, front_of, pareto
 from qsjax.records.scenario import Records
-from qsjax.records.specs import KV_MODES, PAPER, PHYSICAL, Partition
+from qsjax.records.specs import CONVENTIONS as CONVENTIONS_BY_NAME
+from qsjax.records.specs import DEGREES, KV_MODES, Partition
 
-CONVENTIONS = pytest.mark.parametrize("convention", [PHYSICAL, PAPER], ids=["physical", "paper"])
+CONVENTIONS = pytest.mark.parametrize("convention", ["physical", "paper"])
 LARGEST = 160
 
 
@@ -31,38 +33,42 @@ def undominated(user, gpu):
 
 @CONVENTIONS
 def test_the_front_is_that_of_brute_force(convention):
-    problem_records, axes = problem(convention)
-    found, runs = brute_force(problem_records, axes, convention, np.arange(1.0, LARGEST + 1))
-    assert found["batch"][runs].max() < LARGEST  # every batch that fits is among them
-    fronts = pareto(problem_records, axes, convention, every_batch=True)
-    for front, cell in zip(fronts, np.ndindex(runs.shape[:-1]), strict=True):
-        rates = (found[f"tokens_per_s_per_{x}"][cell][runs[cell]] for x in ("user", "gpu"))
-        expected = undominated(*rates)
+    asked = problem(convention)
+    found, runs = brute_force(asked, np.arange(1.0, LARGEST + 1))
+    answer = pareto(asked, every_batch=True)
+    for front, row, run in zip(answer.fronts, found, runs, strict=True):
+        assert row["batch"][run].max() < LARGEST  # every batch that fits is among them
+        expected = undominated(*(row[f"tokens_per_s_per_{x}"][run] for x in ("user", "gpu")))
         assert len(front.user) > 10
         np.testing.assert_allclose(np.stack([front.user, front.gpu], 1), expected, rtol=EXACT)
         assert front.spacing == 0.0
         assert front.evaluated <= front.decided
+    assert answer.refused == ()
 
 
 @CONVENTIONS
-def test_every_point_is_the_design_behind_it(convention):
-    problem_records, axes = problem(convention)
-    for front, i in zip(pareto(problem_records, axes, convention), range(2), strict=True):
-        modes = np.array([KV_MODES[mode] for mode in front.design["kv_mode"]])
-        partition = Partition(**(front.design | {"kv_mode": modes}))
-        model = jax.tree.map(lambda x, at=i: x[at], problem_records.model)
-        workload = dataclasses.replace(problem_records.workload, context=65536.0, batch=front.batch)
-        at = Records(model, problem_records.hardware, partition, workload, front.gpus)
-        step = evaluate(at, convention)
+def test_every_row_is_the_design_behind_its_point(convention):
+    asked = problem(convention)
+    rows = pareto(asked).rows()
+    assert {row["label"] for row in rows} == {"moe", "dense q=2"}
+    for spec, label in zip(specs_of(asked), ("moe", "dense q=2"), strict=True):
+        own = [row for row in rows if row["label"] == label]
+        column = {name: np.array([row[name] for row in own], float) for name in (*DEGREES, "batch")}
+        modes = np.array([KV_MODES["kvp" if r["kvp"] == 1 else r["kv_mode"]] for r in own])
+        batch = column.pop("batch")
+        part, work = Partition(**column, kv_mode=modes), WORK.replace(context=CONTEXT, batch=batch)
+        at = Records(spec, GPU, part, work, np.full(len(own), 8.0))
+        step = evaluate(at, CONVENTIONS_BY_NAME[convention])
         assert (np.asarray(step.reasons) == 0).all()
-        np.testing.assert_allclose(step.tokens_per_s_per_user, front.user, rtol=EXACT)
-        np.testing.assert_allclose(step.tokens_per_s_per_gpu, front.gpu, rtol=EXACT)
+        for name in ("tpot", "tokens_per_s_per_user", "tokens_per_s_per_gpu", "replicas"):
+            told = [row[name] for row in own]
+            np.testing.assert_allclose(getattr(step, name), told, rtol=EXACT)
 
 
 def test_the_ladder_loses_no_more_than_its_spacing():
-    problem_records, axes = problem(PHYSICAL, contexts=(2048.0,))
-    whole = pareto(problem_records, axes, PHYSICAL, every_batch=True)
-    for front, full in zip(pareto(problem_records, axes, PHYSICAL), whole, strict=True):
+    asked = problem(context=2048.0)
+    whole = pareto(asked, every_batch=True).fronts
+    for front, full in zip(pareto(asked).fronts, whole, strict=True):
         assert 0 < front.spacing <= max(SPACING, 1 / DENSE)
         assert front.decided < full.decided
         for user, gpu in zip(full.user, full.gpu, strict=True):
@@ -72,29 +78,26 @@ def test_the_ladder_loses_no_more_than_its_spacing():
 
 
 def test_a_list_of_batches_is_taken_as_it_is():
-    problem_records, axes = problem(PHYSICAL, batch=[4.0, 9.0])
-    for front in pareto(problem_records, axes, PHYSICAL):
+    for front in pareto(problem(batch=[4.0, 9.0])).fronts:
         assert set(front.batch) <= {4.0, 9.0}
-    fixed = dataclasses.replace(problem_records.workload, batch=5.0)
-    for front in pareto(problem_records._replace(workload=fixed), problem(PHYSICAL)[1], PHYSICAL):
+        assert len(front.user) > 0
+    for front in pareto(problem(workload=WORK.replace(batch=5.0))).fronts:
         assert set(front.batch) == {5.0}
 
 
 def test_limits_cut_the_front():
-    problem_records, axes = problem(PHYSICAL)
-    slowest = 2.0 / min(front.user.max() for front in pareto(problem_records, axes, PHYSICAL))
+    slowest = 2.0 / min(front.user.max() for front in pareto(problem()).fronts)
     limit = Limits(max_tpot=slowest, max_pp=1.0)
-    for front in pareto(problem_records, axes, PHYSICAL, limits=limit, every_batch=True):
+    for front in pareto(problem(limits=limit), every_batch=True).fronts:
         assert len(front.user) > 0
         assert (1 / front.user <= slowest).all()
-        assert (front.design["pp"] == 1).all()
+        assert all(row["pp"] == 1 for row in front.rows())
 
 
 def test_a_front_with_more_points_than_room_is_done_again(monkeypatch):
-    problem_records, axes = problem(PHYSICAL)
-    expected = pareto(problem_records, axes, PHYSICAL)
+    expected = pareto(problem()).fronts
     monkeypatch.setattr(pareto_module, "CAPACITY", 16)
-    for small, front in zip(pareto(problem_records, axes, PHYSICAL), expected, strict=True):
+    for small, front in zip(pareto(problem()).fronts, expected, strict=True):
         assert (small.user == front.user).all()
         assert (small.batch == front.batch).all()
 
@@ -110,17 +113,34 @@ def test_of_equal_points_the_one_with_fewest_gpus_stays():
 
 
 def test_cells_of_all_kinds_share_one_compilation():
-    problem_records, axes = problem(PHYSICAL, contexts=(4096.0, 32768.0))
     before = absorb._cache_size()
-    pareto(problem_records, axes, PHYSICAL)
-    more, other = problem(PHYSICAL, gpus=(4, 8), contexts=(8192.0,))
-    pareto(more, other, PHYSICAL, limits=Limits(max_tpot=0.1))
+    pareto(problem(context=[4096.0, 32768.0]))
+    pareto(problem(gpus=[4, 8], context=8192.0, limits=Limits(max_tpot=0.1)))
     assert absorb._cache_size() <= before + 1
+
+
+def test_prices_are_those_of_the_problem():
+    economy = {"usd_per_hour": 2.0, "utilisation": 0.5}
+    for row in pareto(problem(economy=economy, twins=())).rows():
+        rate = row["tokens_per_s_per_gpu"]
+        assert row["usd_per_million_tokens"] == pytest.approx(1e6 * 2 / 3600 / rate / 0.5)
+        assert row["joules_per_token"] == pytest.approx(GPU.watts / rate)
+    with pytest.raises(ValueError, match="economy: usd is not known; give some of usd_per_hour"):
+        problem(economy={"usd": 2.0})
+
+
+def test_an_answer_has_units_and_a_picture(tmp_path):
+    answer = pareto(problem(twins=()))
+    assert answer.dataset.tpot.attrs["units"] == "s"
+    assert answer.dataset.sizes == {"row": len(answer.rows())}
+    names = {path.name for path in answer.save(tmp_path)}
+    assert names == {"inputs.json", "result.json", "pareto.csv", "pareto.nc", "pareto.svg"}
 
 
 @CONVENTIONS
 def test_tpot_does_not_fall_with_the_batch(convention):
     # The bound of the ladder and the bisection under a TPOT limit rest on it.
+    convention = CONVENTIONS_BY_NAME[convention]
     designs = random_designs(7, convention, True, 4000)
     model, hardware, partition, workload, _, _ = records(designs, convention, {})
     low = dataclasses.replace(workload, batch=np.maximum(1.0, np.floor(designs.workload["batch"])))
@@ -133,8 +153,27 @@ def test_tpot_does_not_fall_with_the_batch(convention):
     assert (second > first).any()
 
 
-def test_an_empty_cell_has_an_empty_front():
-    problem_records, axes = problem(PHYSICAL, contexts=(2.0**40,))
-    for front in pareto(problem_records, axes, PHYSICAL):
-        assert len(front.user) == 0
-        assert front.decided > 0
+def test_an_empty_cell_has_an_empty_front_and_says_why():
+    answer = pareto(problem(context=2.0**39))
+    assert answer.rows() == []
+    assert answer.drawings() == {}
+    assert all(front.decided > 0 for front in answer.fronts)
+    assert [item.why[0].kind for item in answer.refused] == ["memory", "memory"]
+    assert all("no sequence fits" in item.why[0].text for item in answer.refused)
+
+
+def test_what_would_help_helps():
+    limits = Limits(max_tpot=0.0068)
+    (item,) = pareto(problem(context=2.0**18, gpus=4, twins=(), limits=limits)).refused
+    found = item.would_help
+    assert found.context < 2.0**18
+    assert found.gpus > 4
+    assert found.speed > 1
+    for more in ({"context": found.context}, {"gpus": found.gpus}):
+        asked = {"context": 2.0**18, "gpus": 4, "twins": (), "limits": limits} | more
+        assert pareto(problem(**asked)).refused == ()
+    for factor, helps in ((found.speed, True), (found.speed / 1.02, False)):
+        rates = {name: factor * getattr(GPU, name) for name in RATES}
+        chip = GPU.replace(**rates)
+        asked = Problem(MODEL, chip, gpus=4, context=2.0**18, workload=WORK, limits=limits)
+        assert (pareto(asked).refused == ()) == helps

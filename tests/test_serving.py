@@ -6,12 +6,15 @@ from serving_cases import GPU, brute_force, problem
 from tolerances import EXACT
 
 from qsjax.cost.metrics import Economy, economy_of, usd_per_million_tokens
-from qsjax.grid.batches import every, ladder, score_candidates, spacing_of
+from qsjax.grid.batches import every, ladder, spacing_of
+from qsjax.grid.cells import cells_of
+from qsjax.grid.infeasibility import refusals
 from qsjax.grid.limits import LIMITS, Limits, describe
-from qsjax.grid.screening import candidates
-from qsjax.questions.serving import serve
-from qsjax.records.specs import PAPER, PHYSICAL
+from qsjax.grid.optimum import any_batch, candidates_of
+from qsjax.grid.pairs import score_candidates
+from qsjax.grid.solution import solve
 
+BATCHES = np.arange(1.0, 161.0)
 CASES = {
     "none": Limits(),
     "tpot": Limits(max_tpot=0.011),
@@ -21,6 +24,17 @@ CASES = {
     "price": Limits(max_usd=16.0),
     "all": Limits(max_tpot=0.02, min_headroom=0.1, max_ep=4.0, max_kvp=1.0, max_usd=30.0),
 }
+
+
+def best(*args, **more):
+    """The solution of a problem with every batch."""
+    return solve(cells_of(problem(*args, batch="best", **more)))
+
+
+def refused(row=0, **more):
+    """Why a cell has no design."""
+    free, asked = any_batch(problem(**more))
+    return refusals(cells_of(free), row, asked)
 
 
 def broken(limits, found, economy):
@@ -33,7 +47,7 @@ def broken(limits, found, economy):
     )
 
 
-@pytest.mark.parametrize("convention", [PHYSICAL, PAPER], ids=["physical", "paper"])
+@pytest.mark.parametrize("convention", ["physical", "paper"])
 @pytest.mark.parametrize("case", CASES)
 def test_the_winner_is_that_of_brute_force(convention, case):
     limits, economy = CASES[case], economy_of(GPU)
@@ -41,84 +55,81 @@ def test_the_winner_is_that_of_brute_force(convention, case):
     for name in ("tp", "ep", "pp", "dp", "kvp"):
         most = float(getattr(limits, f"max_{name}"))
         degrees[name] = [d for d in (1.0, 2.0, 4.0, 8.0) if d <= most]
-    records, restricted = problem(convention, **degrees)
-    found, runs = brute_force(records, restricted, convention, np.arange(1.0, 161.0))
-    runs = runs & ~broken(limits, found, economy)
-    served = serve(records, problem(convention)[1], convention, limits, economy)
-    for one, cell in zip(served, np.ndindex(runs.shape[:-1]), strict=True):
-        assert (one.best is not None) == runs[cell].any()
-        if one.best is not None:
-            best = found["tokens_per_s_per_gpu"][cell][runs[cell]].max()
-            np.testing.assert_allclose(one.best.step.tokens_per_s_per_gpu, best, rtol=EXACT)
-            assert one.refusals == ()
+    rows, masks = brute_force(problem(convention, axes=degrees), BATCHES)
+    solution = best(convention, limits=limits)
+    for k, (found, runs) in enumerate(zip(rows, masks, strict=True)):
+        allowed = runs & ~broken(limits, found, economy)
+        assert solution.is_feasible[k] == allowed.any()
+        if allowed.any():
+            rate = found["tokens_per_s_per_gpu"][allowed].max()
+            np.testing.assert_allclose(solution.step.tokens_per_s_per_gpu[k], rate, rtol=EXACT)
         else:
-            assert one.refusals
+            assert refused(k, convention=convention, limits=limits)
 
 
 def test_every_objective_finds_its_own_optimum():
-    records, axes = problem(PHYSICAL)
-    economy = economy_of(GPU)
-    found, runs = brute_force(records, axes, PHYSICAL, np.arange(1.0, 161.0))
-    for objective, name, best in (
-        ("tpot", "tpot", np.min),
-        ("tokens_per_s_per_user", "tokens_per_s_per_user", np.max),
-        ("tokens_per_s_per_gpu", "tokens_per_s_per_gpu", np.max),
-        ("headroom", "headroom", np.max),
+    rows, masks = brute_force(problem(), BATCHES)
+    for objective, extreme in (
+        ("tpot", np.min),
+        ("tokens_per_s_per_user", np.max),
+        ("tokens_per_s_per_gpu", np.max),
+        ("headroom", np.max),
     ):
-        served = serve(records, axes, PHYSICAL, economy=economy, objective=objective)
-        for one, cell in zip(served, np.ndindex(runs.shape[:-1]), strict=True):
-            step = one.best.step
-            cap = step.capacity
-            own = 1 - (cap.weights + cap.batch * cap.kv_per_sequence) / cap.usable
-            value = own if name == "headroom" else getattr(step, name)
-            np.testing.assert_allclose(value, best(found[name][cell][runs[cell]]), rtol=EXACT)
-    cheapest = serve(records, axes, PHYSICAL, economy=economy, objective="usd_per_million_tokens")
-    fastest = serve(records, axes, PHYSICAL, economy=economy)
-    assert [x.best.step.tpot for x in cheapest] == [x.best.step.tpot for x in fastest]
+        solution = best(objective=objective)
+        cap = solution.step.capacity
+        own = {"headroom": 1 - (cap.weights + cap.batch * cap.kv_per_sequence) / cap.usable}
+        value = own[objective] if objective in own else getattr(solution.step, objective)
+        wanted = [extreme(f[objective][r]) for f, r in zip(rows, masks, strict=True)]
+        np.testing.assert_allclose(value, wanted, rtol=EXACT)
+    cheapest, fastest = best(objective="usd_per_million_tokens"), best()
+    assert (cheapest.step.tpot == fastest.step.tpot).all()
 
 
 def test_a_limit_out_of_reach_is_reported_with_the_best_that_can_be_had():
-    records, axes = problem(PHYSICAL)
-    found, runs = brute_force(records, axes, PHYSICAL, np.arange(1.0, 161.0))
-    served = serve(records, axes, PHYSICAL, Limits(max_tpot=1e-4))
-    for one, cell in zip(served, np.ndindex(runs.shape[:-1]), strict=True):
-        (refusal,) = one.refusals
+    rows, masks = brute_force(problem(), BATCHES)
+    for k, (found, runs) in enumerate(zip(rows, masks, strict=True)):
+        (refusal,) = refused(k, limits=Limits(max_tpot=1e-4))
         assert (refusal.kind, refusal.limits) == ("alone", ("max_tpot",))
-        least = found["tpot"][cell][runs[cell]].min()
+        least = found["tpot"][runs].min()
         np.testing.assert_allclose(refusal.possible, least, rtol=EXACT)
-        assert serve(records, axes, PHYSICAL, Limits(max_tpot=least * 1.0001))[cell[0]].best
+        assert best(limits=Limits(max_tpot=least * 1.0001)).is_feasible[k]
 
 
 def test_two_limits_that_contradict_each_other_are_named_and_a_remedy_works():
-    records, axes = problem(PHYSICAL, models=1)
-    (fastest,) = serve(records, axes, PHYSICAL, objective="tpot")
-    (cheapest,) = serve(records, axes, PHYSICAL, objective="usd_per_million_tokens")
-    rate = cheapest.best.step.tokens_per_s_per_gpu
+    fastest = best(twins=(), objective="tpot")
+    cheapest = best(twins=(), objective="usd_per_million_tokens")
+    rate = cheapest.step.tokens_per_s_per_gpu[0]
     given = {
-        "max_tpot": 1.1 * fastest.best.step.tpot,
+        "max_tpot": 1.1 * float(fastest.step.tpot[0]),
         "max_usd": 1.05 * float(usd_per_million_tokens(rate, economy_of(GPU))),
         "max_pp": 8.0,
     }
-    (one,) = serve(records, axes, PHYSICAL, Limits(**given))
-    kinds = {refusal.kind: refusal for refusal in one.refusals}
-    assert one.best is None
+    assert not best(twins=(), limits=Limits(**given)).is_feasible[0]
+    found = refused(twins=(), limits=Limits(**given))
+    kinds = {refusal.kind: refusal for refusal in found}
     assert "alone" not in kinds
     assert kinds["together"].limits == ("max_tpot", "max_usd")
-    remedies = {r.limits[0]: r.possible for r in one.refusals if r.kind == "remedy"}
+    remedies = {r.limits[0]: r.possible for r in found if r.kind == "remedy"}
     assert set(remedies) == {"max_tpot", "max_usd"}
     for name, value in remedies.items():
         enough = Limits(**(given | {name: value * (1 + 1e-9)}))
-        assert serve(records, axes, PHYSICAL, enough)[0].best is not None
+        assert best(twins=(), limits=enough).is_feasible[0]
         less = Limits(**(given | {name: value * 0.99}))
-        assert serve(records, axes, PHYSICAL, less)[0].best is None
+        assert not best(twins=(), limits=less).is_feasible[0]
 
 
 def test_a_cell_in_which_nothing_fits_says_so():
-    records, axes = problem(PHYSICAL, contexts=(2.0**40,))
-    for one in serve(records, axes, PHYSICAL, Limits(max_tpot=1.0)):
-        (refusal,) = one.refusals
+    for k in range(2):
+        (refusal,) = refused(k, context=2.0**39, limits=Limits(max_tpot=1.0))
         assert refusal.kind == "memory"
         assert "no sequence fits" in refusal.text
+
+
+def test_batches_that_are_prescribed_are_the_only_ones():
+    least = best(twins=(), objective="tpot").step.tpot[0]
+    assert best(twins=(), limits=Limits(max_tpot=1.01 * least)).is_feasible[0]
+    (refusal,) = refused(twins=(), batch=[64.0], limits=Limits(max_tpot=1.01 * least))
+    assert refusal.possible > 1.01 * least
 
 
 @pytest.mark.parametrize(
@@ -128,14 +139,13 @@ def test_a_cell_in_which_nothing_fits_says_so():
         (Limits(max_gpus=0.0), "max_gpus"),
         (Limits(min_headroom=1.0), "min_headroom"),
         (Limits(min_user_rate=float("nan")), "min_user_rate"),
-        (Limits(max_usd=1.0), "usd-per-hour"),
+        (Limits(max_usd=1.0), "--usd-per-hour"),
         (Limits(max_joules=1.0), "--watts"),
     ],
 )
 def test_a_bad_limit_is_refused(limits, message):
-    records, axes = problem(PHYSICAL)
     with pytest.raises(ValueError, match=message):
-        serve(records, axes, PHYSICAL, limits, Economy(usd_per_hour=0.0, watts=0.0))
+        problem(limits=limits, economy=Economy(usd_per_hour=0.0, watts=0.0))
 
 
 def test_every_limit_has_words():
@@ -154,13 +164,12 @@ def test_the_ladder_is_dense_at_first_and_ends_at_the_largest(largest):
 
 
 def test_a_batch_between_two_steps_of_the_ladder_is_found_under_a_limit():
-    records, axes = problem(PHYSICAL, contexts=(1024.0,))
-    free = serve(records, axes, PHYSICAL)[0]
-    found = candidates(records, axes, (0, 0, 0), PHYSICAL)
+    cells = cells_of(problem(context=1024.0, twins=(), batch="best"))
+    found, _ = candidates_of(cells, cells.inputs, cells.economy)
     batch = 997.0
     assert batch not in ladder(float(found.largest.max()))
-    fixed = score_candidates(found, Limits(), economy_of(GPU), PHYSICAL, "tpot", np.array([batch]))
+    fixed = score_candidates(found, Limits(), "tpot", np.array([batch]))
     tpot = -float(fixed.score.max())
-    scores = score_candidates(found, Limits(max_tpot=tpot * (1 + 1e-12)), economy_of(GPU), PHYSICAL)
+    scores = score_candidates(found, Limits(max_tpot=tpot * (1 + 1e-12)))
     assert scores.largest[np.argmax(fixed.score)] == batch
-    assert free.best.step.tpot > tpot
+    assert solve(cells).step.tpot[0] > tpot

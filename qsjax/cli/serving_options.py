@@ -1,14 +1,17 @@
 """Flags that the serving verbs share: dtypes, requests, limits and prices."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
 from qsjax import catalog
+from qsjax.cli import grid_options
 from qsjax.cli.options import Numbers, options
 from qsjax.cost.metrics import Economy, economy_of
 from qsjax.grid.limits import Limits
+from qsjax.grid.problem import Problem
 from qsjax.numerics.safe import scalar
 from qsjax.records.specs import DEGREES, HardwareSpec, Workload
 from qsjax.records.units import MS, US
@@ -108,6 +111,29 @@ def limits_of(flags: dict[str, Any]) -> Limits:
     if flags["headroom"] is not None:
         given["min_headroom"] = flags["headroom"]
     return Limits(**given, tp_in_island=float(flags["tp_in_island"]))
+
+
+def economy_flags(flags: dict[str, Any]) -> dict[str, float]:
+    """Price, power and shares that were given, by name of field; the catalogue has the rest."""
+    names = ("usd_per_hour", "watts", "utilisation", "pue")
+    return {name: flags[name] for name in names if flags[name] is not None}
+
+
+def problem_of(
+    models: str | Sequence[str], flags: dict[str, Any], contexts: tuple[float, ...], **more: Any
+) -> Problem:
+    """The problem of a serving verb: with the contexts of requests, with limits and prices.
+
+    Args:
+        models: one or several.
+        flags: of `grid_options.problem_of`, and those of this module that the verb has.
+        contexts: those without any flag.
+        **more: further arguments of `Problem`, or others in place of those of the flags.
+    """
+    given = flags | {"context": contexts_of(flags, ()) or None}
+    if "max_tpot" in flags:
+        more = {"limits": limits_of(flags), "economy": economy_flags(flags)} | more
+    return grid_options.problem_of(models, given, contexts, **more)
 
 
 def economy_from(hardware: HardwareSpec, flags: dict[str, Any]) -> Economy:

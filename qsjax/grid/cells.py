@@ -249,9 +249,10 @@ def cells_of(
     listed, left_out = _listed(axes.searched, np.unique(inputs.gpus))
     designs, illegal = _legal_designs(inputs, listed, left_out)
     prices = economy_of(problem, device)
-    if problem.economy is None:
-        of_rows = inputs.hardware
-        prices = dataclasses.replace(prices, usd_per_hour=of_rows.usd_per_hour, watts=of_rows.watts)
+    if not isinstance(problem.economy, Economy):
+        own = {"usd_per_hour", "watts"}.difference(problem.economy or {})
+        of_rows: dict[str, Any] = {name: getattr(inputs.hardware, name) for name in own}
+        prices = dataclasses.replace(prices, **of_rows)
     return Cells(
         model=served,
         hardware=device,

@@ -250,6 +250,15 @@ def searching_batches(problem: Problem) -> Problem:
     return problem
 
 
+def any_batch(problem: Problem) -> tuple[Problem, np.ndarray | None]:
+    """The problem with its batch searched, and the batches that it prescribes, in rising order."""
+    work, asked = problem.workload, problem.stated.batches
+    if work is not None:
+        work = dataclasses.replace(work, batch=None)
+    free = dataclasses.replace(problem, batch="best", workload=work)
+    return free, None if asked is None else np.sort(asked)
+
+
 @on_host
 def _resources(winners: Winners) -> dict[str, jax.Array]:
     inputs, designs = winners

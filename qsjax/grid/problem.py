@@ -288,7 +288,8 @@ class Problem:
         batch: sequences of an attention replica: `largest` that fits, the `best` within the
             limits, or numbers to choose from.
         limits: what a design must keep.
-        economy: price and power; of the hardware unless given.
+        economy: price and power, whole or by name of field, such as `{"utilisation": 0.6}`; of the
+            hardware unless given.
         objective: a name of `metrics.METRICS`: what is best.
         convention: `physical`, `paper`, or a `Convention`.
         workload: precisions in place of those that the model is published in.
@@ -311,7 +312,7 @@ class Problem:
     twins: Any = ()
     batch: Any = "largest"
     limits: Limits = Limits()
-    economy: Economy | None = None
+    economy: Economy | Mapping[str, float] | None = None
     objective: Objective = "tokens_per_s_per_gpu"
     convention: str | Convention = "physical"
     workload: Workload | None = None
@@ -406,10 +407,17 @@ def economy_of(problem: Problem, device: Accelerator) -> Economy:
     Raises:
         ValueError: a number is out of its range.
     """
-    if problem.economy is None:
-        return economy_of_hardware(device.spec)
-    check_economy(problem.economy)
-    return problem.economy
+    given = problem.economy
+    if isinstance(given, Economy):
+        check_economy(given)
+        return given
+    named = dict(given or {})
+    known = [field.name for field in dataclasses.fields(Economy)]
+    if unknown := [name for name in named if name not in known]:
+        raise ValueError(
+            f"economy: {', '.join(map(str, unknown))} is not known; give some of {', '.join(known)}"
+        )
+    return economy_of_hardware(device.spec, **named)
 
 
 def listed(values: Sequence[float], most: int = 3) -> str:

@@ -18,7 +18,7 @@ from qsjax.grid.optimum import Best, best_of, binding_resource, winners_at
 from qsjax.grid.problem import Problem
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.records.scenario import Records
-from qsjax.records.specs import DEGREES, KV_MODES, Convention
+from qsjax.records.specs import DEGREES, KV_MODES, Convention, Partition
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -166,29 +166,34 @@ def bound_by(solution: Solution) -> np.ndarray:
     return names
 
 
-def metrics_of(solution: Solution) -> Arrays:
-    """Every metric of `METRICS` that the hardware has a price or a power for."""
-    economy = solution.cells.economy
+def metrics_of(step: StepCost, economy: Economy) -> Arrays:
+    """Every metric of `METRICS` that the hardware has a price or a power for, one a row."""
     known = [
         name
         for name in METRICS
         if name not in PRICES or np.all(np.asarray(getattr(economy, PRICES[name])) > 0)
     ]
-    shape = solution.cells.cells
-    found = _on_host_metrics(solution.step, economy)
+    shape = np.shape(step.tpot)
+    found = _on_host_metrics(step, economy)
     return {name: np.broadcast_to(np.asarray(found[name]), shape) for name in known}
 
 
-def design_of(solution: Solution) -> Arrays:
-    """Degrees, copies and batch of the winners."""
-    part = solution.winners.designs.partition
+def design_of(part: Partition, step: StepCost) -> Arrays:
+    """Degrees, copies and batch of designs, one a row."""
     degrees = {name: np.asarray(getattr(part, name)) for name in DEGREES}
     mode = np.where(degrees["kvp"] > 1, np.asarray(part.kv_mode), KV_MODES["none"])
     return degrees | {
         "kv_mode": mode,
-        "replicas": np.asarray(solution.step.replicas),
-        "batch": np.asarray(solution.step.capacity.batch),
+        "replicas": np.asarray(step.replicas),
+        "batch": np.asarray(step.capacity.batch),
     }
+
+
+def design_row(design: Arrays, metrics: Arrays, at: int) -> Row:
+    """One of many designs, with `kv_mode` in words, and its metrics."""
+    row: Row = {name: plain(x[at]) for name, x in design.items()}
+    row["kv_mode"] = kv_mode_name(float(design["kv_mode"][at]), row["kvp"])
+    return row | {name: float(x[at]) for name, x in metrics.items() if name != "gpus"}
 
 
 def limits_broken(solution: Solution) -> list[Row]:
@@ -204,7 +209,8 @@ def limits_broken(solution: Solution) -> list[Row]:
 
 def rows_of(solution: Solution) -> list[Row]:
     """One row for each cell: the winner, or why there is none. Times in s."""
-    metrics, design = metrics_of(solution), design_of(solution)
+    metrics = metrics_of(solution.step, solution.cells.economy)
+    design = design_of(solution.winners.designs.partition, solution.step)
     terms, hidden, binds = terms_of(solution), hidden_of(solution), bound_by(solution)
     reasons, broken = solution.reasons, limits_broken(solution)
     margin, least, feasible = solution.margin, solution.least_hbm_bytes, solution.is_feasible
@@ -218,9 +224,7 @@ def rows_of(solution: Solution) -> list[Row]:
             "cells_feasible": int(solution.best.feasible[cell]),
         }
         if row["is_feasible"]:
-            row |= {name: plain(x[cell]) for name, x in design.items()}
-            row["kv_mode"] = kv_mode_name(float(design["kv_mode"][cell]), row["kvp"])
-            row |= {name: float(x[cell]) for name, x in metrics.items() if name != "gpus"}
+            row |= design_row(design, metrics, cell)
             row |= {
                 "bound_by": str(binds[cell]),
                 "terms": {name: float(t[cell]) for name, t in terms.items()},
@@ -249,7 +253,8 @@ def dataset_of(solution: Solution, extra: Arrays | None = None) -> "xr.Dataset":
     def masked(x: Any) -> tuple[tuple[str, ...], np.ndarray]:
         return dims, np.where(feasible, np.reshape(x, cells.shape), np.nan)
 
-    found = metrics_of(solution) | design_of(solution) | {"margin": solution.margin}
+    found = metrics_of(solution.step, cells.economy) | {"margin": solution.margin}
+    found |= design_of(solution.winners.designs.partition, solution.step)
     found |= {f"term_{name}": t for name, t in terms_of(solution).items()} | (extra or {})
     data: dict[str, Any] = {name: masked(x) for name, x in found.items() if name not in dims}
     data |= {

@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from qsjax.grid.problem import Problem
+from qsjax.records.specs import DEGREES
+
 
 def variant_name(row: Mapping[str, Any]) -> str:
     """`moe`, `dense`, or `dense q=5`."""
@@ -23,3 +26,35 @@ def cell_name(row: Mapping[str, Any]) -> str:
     if "context" in row:
         parts.append(f"context {row['context']:,.0f}")
     return ", ".join(parts)
+
+
+def series_name(problem: Problem, row: Mapping[str, Any], *axes: str) -> str:
+    """What names the line of a row: its variant, and what else the problem has several of.
+
+    Args:
+        problem: what was asked.
+        row: a cell of it.
+        *axes: of `gpus` and `context`, those that are no axis of the picture.
+    """
+    stated = problem.stated
+    parts = [] if len(stated.models) == 1 else [str(row["model"])]
+    parts += [] if len(stated.accelerators) == 1 else [str(row["hardware"])]
+    if not parts or stated.twins:
+        parts.append(variant_name(row))
+    if "gpus" in axes and len(stated.gpus) > 1:
+        parts.append(f"{row['gpus']:g} GPUs")
+    if "context" in axes and len(stated.contexts) > 1:
+        parts.append(f"{row['context']:,.0f} tokens")
+    return ", ".join([*parts, *(f"{field} {row[field]:g}" for field in stated.kept)])
+
+
+def split_name(row: Mapping[str, Any]) -> str:
+    """The split of a design in a few words: degrees above 1, and whole copies.
+
+    >>> split_name({"tp": 8, "ep": 1, "pp": 1, "dp": 1, "kvp": 2, "kv_mode": "cp", "replicas": 2})
+    '2 x tp=8 kvp=2 cp'
+    """
+    parts = [f"{name}={row[name]}" for name in DEGREES if row[name] > 1]
+    one = (" ".join(parts) or "one GPU") + (" cp" if row["kv_mode"] == "cp" else "")
+    copies = row.get("replicas", 1)
+    return one if copies == 1 else f"{copies} x {one}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qsjax.cost.meanings import attributes_of
 from qsjax.grid.problem import Problem
 from qsjax.output import files
 
@@ -68,11 +69,17 @@ class Result:
 
     @property
     def dataset(self) -> "xr.Dataset":
-        """The numbers over named axes, each with its unit and what it is."""
+        """The numbers, each with its unit and what it is; over `row` where there are no axes."""
         import xarray as xr
 
-        data: xr.Dataset = xr.Dataset.from_dataframe(self.frame())
-        return data
+        table = self.frame()
+        data = {}
+        for name in map(str, table.columns):
+            column = table[name]
+            if column.dtype == object:
+                column = column.fillna("") if column.notna().any() else column.astype(float)
+            data[name] = ("row", column.to_numpy(), attributes_of(name))
+        return xr.Dataset(data)
 
     def frame(self) -> "pd.DataFrame":
         """The rows as a pandas data frame, one scalar a column."""
@@ -188,6 +195,7 @@ def inputs_of(problem: Problem) -> Row:
         "twins": list(stated.twins),
         "batch": problem.batch if isinstance(problem.batch, str) else list(stated.batches or ()),
         "limits": plain(problem.limits),
+        "economy": plain(problem.economy),
         "objective": problem.objective,
         "convention": plain(stated.rules),
         "axes": stated.searched | stated.kept,

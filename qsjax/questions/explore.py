@@ -11,6 +11,7 @@ from qsjax.grid.needs import least_gpus
 from qsjax.grid.problem import Problem, describe
 from qsjax.grid.solution import Arrays, Solution, dataset_of, joined, rows_of, solve_all
 from qsjax.numerics.float64 import in_float64
+from qsjax.output.labels import series_name
 from qsjax.output.result import Drawing, Result, Row, inputs_of
 from qsjax.records.specs import CONVENTIONS
 
@@ -118,7 +119,7 @@ class Exploration(Result):
 
         from qsjax import plotting
 
-        rows = [row | {"label": _label(self.problem, row)} for row in self.rows()]
+        rows = [row | {"label": series_name(self.problem, row)} for row in self.rows()]
         if not any(row["is_feasible"] for row in rows):
             return {}
         title = describe(self.problem)
@@ -134,18 +135,6 @@ class Exploration(Result):
                 found[f"partition{end}"] = partial(plotting.best_partition_map, part, title=head)
                 found[f"time{end}"] = partial(plotting.time_breakdown, part, share=True, title=head)
         return found
-
-
-def _label(problem: Problem, row: Row) -> str:
-    """What names the line of a row: its variant, and what else the problem has several of."""
-    stated = problem.stated
-    name = row["variant"] if row["q"] is None else f"{row['variant']} q={row['q']:g}"
-    parts = [] if len(stated.models) == 1 else [row["model"]]
-    parts += [] if len(stated.accelerators) == 1 else [row["hardware"]]
-    if not parts or stated.twins:
-        parts.append(name)
-    parts += [f"{field} {row[field]:g}" for field in stated.kept]
-    return ", ".join(parts)
 
 
 def _gains(own: Solution, other: Solution, name: str) -> Arrays:

@@ -8,26 +8,21 @@ import jax
 import numpy as np
 
 from qsjax.cost.decode import StepCost
-from qsjax.cost.metrics import Economy, Objective, economy_of
 from qsjax.grid.axes import Axes, axis_arrays, place
-from qsjax.grid.batches import Scores, score_candidates
-from qsjax.grid.limits import Limits, check_limits
+from qsjax.grid.batches import Scores
 from qsjax.grid.screening import (
     Candidates,
     Screened,
     as_float64,
     batches_asked,
-    candidates,
     cell_axes,
     cells,
     flat_records,
     is_legal,
-    labels_of,
     screen,
     without_batch,
 )
 from qsjax.grid.search import TIE_TOLERANCE, evaluate
-from qsjax.questions.infeasibility import Refusal, refusals
 from qsjax.records.scenario import Records
 from qsjax.records.specs import KV_HELIX, Convention, HardwareSpec, Partition
 
@@ -120,25 +115,6 @@ class Design:
     step: StepCost
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Served:
-    """The best design of one kept cell within the limits.
-
-    Attributes:
-        labels: coordinates of the cell by axis.
-        best: the winner; None if no design keeps the limits.
-        found: the candidates: legal, with room for one sequence.
-        scores: best allowed batch of each of them.
-        refusals: if there is no winner, why and what would be one; else empty.
-    """
-
-    labels: dict[str, str | float]
-    best: Design | None
-    found: Candidates
-    scores: Scores
-    refusals: tuple[Refusal, ...]
-
-
 def design_at(found: Candidates, row: int, batch: float, convention: Convention) -> Design:
     """The full cost of one candidate at a batch."""
     at = jax.tree.map(lambda x: x[row, 0] if x.ndim else x, found.records)
@@ -155,49 +131,3 @@ def winner(scores: Scores) -> int | None:
         return None
     tied = scores.score >= best - TIE_TOLERANCE * abs(best)
     return int(np.argmin(np.where(tied, scores.gpus, np.inf)))
-
-
-def serve(
-    records: Records,
-    axes: Axes,
-    convention: Convention,
-    limits: Limits | None = None,
-    economy: Economy | None = None,
-    objective: Objective = "tokens_per_s_per_gpu",
-) -> list[Served]:
-    """The best design within the limits for each kept cell, over all partitions and batches.
-
-    Args:
-        records: inputs.
-        axes: the grid; batches are searched: those of an axis `batch` or of the workload if there
-            is one, else all (see `batches.ladder`).
-        convention: accounting.
-        limits: what a design must keep.
-        economy: price and power; the accelerator's own if None.
-        objective: what is best.
-
-    Raises:
-        ValueError: a limit is out of range, or cannot be judged without a price or a power.
-    """
-    limits = limits or Limits()
-    given = batches_asked(records, axes)
-    axes = without_batch(axes)
-    served = []
-    for cell in cells(axes):
-        found = candidates(records, axes, cell, convention)
-        own = economy or economy_of(found.records.hardware)
-        check_limits(limits, own)
-        scores = score_candidates(found, limits, own, convention, objective, given)
-        row = winner(scores)
-        served.append(
-            Served(
-                labels=labels_of(axes, cell),
-                best=None
-                if row is None
-                else design_at(found, row, float(scores.batch[row]), convention),
-                found=found,
-                scores=scores,
-                refusals=() if row is not None else refusals(found, limits, own, convention, given),
-            )
-        )
-    return served
