@@ -186,6 +186,12 @@ def axis_overrides(**flags: Any) -> dict[str, Any]:
     return given
 
 
+def is_default(name: str) -> bool:
+    """Whether a flag of the running command was left as it is."""
+    given = click.get_current_context().get_parameter_source(name)
+    return given is not None and given.name == "DEFAULT"
+
+
 def print_json(value: Any) -> None:
     """One JSON object on standard output; NaN and infinity become null."""
     click.echo(json.dumps(files.finite(value), indent=1, allow_nan=False))

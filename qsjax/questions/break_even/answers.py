@@ -3,12 +3,12 @@
 import dataclasses
 from functools import partial
 
+from qsjax.cost.meanings import meaning_of
 from qsjax.cost.metrics import METRICS, Objective
 from qsjax.grid.problem import Problem, describe
 from qsjax.output.labels import cell_name
 from qsjax.output.result import Drawing, Result, Row, inputs_of
 from qsjax.questions.break_even.roots import Roots
-from qsjax.records.units import unit_of
 
 
 def in_unit(value: float, metric: Objective) -> str:
@@ -64,7 +64,7 @@ class Turning(Result):
         title = f"{', '.join(m.name for m in models)}: {metric}, MoE against its twin"
         if self.target is not None:
             title = f"{models[0].name}: where {metric} reaches {in_unit(self.target, metric)}"
-        axis = f"{self.parameter} [{unit_of(self.parameter)}]"
+        axis = f"{self.parameter} [{meaning_of(self.parameter).units}]"
         draw = partial(
             plotting.turning_points,
             self.shown(),

@@ -14,6 +14,7 @@ from qsjax.grid.parameters import Parameter, bounds, read, resolve, write
 from qsjax.grid.problem import Problem
 from qsjax.grid.solution import cell_labels
 from qsjax.numerics.float64 import in_float64
+from qsjax.numerics.safe import scalar
 from qsjax.output.result import Row
 from qsjax.questions.break_even.answers import Crossings, LeastGpus
 from qsjax.questions.break_even.roots import ONE_SIDED, Roots, collect
@@ -111,7 +112,7 @@ def break_even(
         problem = dataclasses.replace(problem, twins=(1.0,))  # any: q is what is sought
     asked = searching_batches(problem)
     blocks = [cells for row in blocks_of(asked) for cells in row]
-    dense = [cells.model.name for cells in blocks if float(cells.inputs.model.experts[0]) <= 1]
+    dense = [own.name for own in asked.stated.models if scalar(own.spec.experts) <= 1]
     if dense:
         raise ValueError(
             f"{', '.join(dict.fromkeys(dense))}: no experts, so there is no dense twin to compare "
