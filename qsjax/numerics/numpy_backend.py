@@ -94,7 +94,7 @@ def _player(function: Operation, options: Options, tree: Any) -> _Player | None:
 
 @lru_cache(maxsize=128)
 def _compiled(function: Operation, options: Options) -> Operation:
-    return in_float64(jax.jit(partial(function, **dict(options))))
+    return jax.jit(partial(function, **dict(options)))
 
 
 def _play(player: _Player, leaves: list[np.ndarray]) -> list[Any]:
@@ -128,7 +128,8 @@ def on_host(function: Callable[P, R]) -> Callable[P, R]:
         chosen = tuple(sorted(options.items()))
         player = _player(function, chosen, tree)
         if player is None:
-            found: R = _compiled(function, chosen)(*jax.tree.unflatten(tree, values))
+            program = in_float64(_compiled(function, chosen))
+            found: R = program(*jax.tree.unflatten(tree, values))
         else:
             found = jax.tree.unflatten(player.tape.tree, _play(player, values))
         return found
