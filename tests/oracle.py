@@ -197,9 +197,7 @@ def reasons(m, p, w, convention, mem, gpus):
         p.pp > m.layers,
         gpus is not None
         and (
-            gpus % (stage * p.pp) != 0
-            if p.replicas is None
-            else gpus != stage * p.pp * p.replicas
+            gpus % (stage * p.pp) != 0 if p.replicas is None else gpus != stage * p.pp * p.replicas
         ),
         (p.kv_mode == KV_NONE and p.kvp > 1) or (p.kv_mode == KV_CP and p.kvp == 1),
         w.batch is not None and w.batch > mem["max_batch"],

@@ -15,7 +15,7 @@ from matplotlib.path import Path
 from matplotlib.text import Text
 
 import qsjax
-from qsjax import catalog, plotting
+from qsjax import plotting
 from qsjax.cost import ledger
 from qsjax.output import files
 from qsjax.plotting import labels, scales, style, throughput
@@ -141,6 +141,18 @@ FIGURES = {
     ),
     "pareto_front": lambda ax=None: plotting.pareto_front(
         [row("moe", None, ONE, 5e3 / k) | {"tokens_per_s_per_user": 10.0 * k} for k in range(1, 7)],
+        ax,
+    ),
+    "latency_against_load": lambda ax=None: plotting.latency_against_load(
+        [
+            {"load": float(k), "load_unit": "req/s"}
+            | {
+                f"{m}_{q}_ms": 20.0 * k * (2 + n)
+                for n, m in enumerate(("ttft", "tpot", "e2e"))
+                for q in ("p50", "p95")
+            }
+            for k in range(1, 5)
+        ],
         ax,
     ),
     "gpu_time": lambda ax=None: plotting.gpu_time(SUBJECTS, ax),
@@ -509,13 +521,9 @@ def test_names_of_designs_keep_clear_of_the_steps_of_every_front():
 
 
 def test_real_results_draw_from_rows_and_from_a_data_set():
-    found = qsjax.explore(
-        catalog.model("mixtral-8x7b"),
-        catalog.hardware("h100-sxm"),
-        gpus=(4,),
-        contexts=(4096.0, 2.0**24),
-    )
-    direct, data = files.best_rows(found), as_rows(files.to_dataset(found))
+    asked = qsjax.Problem("mixtral-8x7b", "h100-sxm", gpus=(4,), context=(4096.0, 2.0**24), twins=5)
+    found = qsjax.explore(asked)
+    direct, data = as_rows(found.rows()), as_rows(found.dataset)
     assert [r["is_feasible"] for r in data] == [r["is_feasible"] for r in direct]
     assert {True, False} == {r["is_feasible"] for r in direct}
     for ours, theirs in zip(data, direct, strict=True):

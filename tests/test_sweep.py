@@ -5,13 +5,13 @@ import logging
 import jax
 import numpy as np
 import pytest
-from qsjax.grid.search import evaluate, reduce_block, reduce_small, search
 from tolerances import EXACT, SCALING
 
 from qsjax import catalog
 from qsjax.cost.feasibility import REASONS
 from qsjax.cost.laws.params import dense_twin
 from qsjax.grid.axes import axis_arrays, make_axes, matrix_arrays, place, stack
+from qsjax.grid.search import evaluate, reduce_block, reduce_small, search
 from qsjax.grid.staging import tiles_of
 from qsjax.questions.explore import explore
 from qsjax.records.scenario import Records

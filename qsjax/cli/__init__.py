@@ -22,6 +22,8 @@ VERBS: dict[str, str] = {
     "design": "The best accelerator under a budget, the cheapest that meets targets.",
     "sweep": "Grids of any size from a file: streamed, resumable, on many hosts.",
     "mix": "The split that is best for a distribution of contexts.",
+    "simulate": "One deployment under load: queues, quantiles of latency, preemptions.",
+    "size": "The fewest GPUs for users or a rate of requests within limits.",
     "study": "The paper's Table 2: which of its dimensions change the winner.",
     "reproduce": "The paper's tables: published, ours, error.",
     "validate": "Predictions against published measurements.",

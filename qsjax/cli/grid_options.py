@@ -36,8 +36,8 @@ def problem_of(
         **more: further arguments of `Problem`, or others in place of those of the flags.
     """
     given = [models] if isinstance(models, str) else list(models)
-    for model in given:
-        session.note_contexts(model, flags["context"])
+    for name in given:
+        session.note_contexts(name, flags["context"])
     arguments: dict[str, Any] = {
         "gpus": [int(count) for count in flags["gpus"]],
         "context": flags["context"] or list(contexts),
@@ -48,7 +48,7 @@ def problem_of(
         "kv": flags["kv"],
         "axes": options.axis_overrides(**{name: flags.get(name) for name in AXES}),
     }
-    model = given[0] if len(given) == 1 else given
+    model: Any = given[0] if len(given) == 1 else given
     return Problem(model, several(flags["hardware"]), **(arguments | more))
 
 

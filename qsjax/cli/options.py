@@ -13,9 +13,9 @@ import click
 from qsjax import catalog
 from qsjax.cli import printing
 from qsjax.output import files
+from qsjax.records.conversion import number_of_text
 from qsjax.records.precision import STORED
 from qsjax.records.specs import CONVENTIONS, DEGREES
-from qsjax.records.conversion import number_of_text
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

@@ -117,7 +117,7 @@ def broken_rules(
     if gpus is not None and part.replicas is None:
         broken["wrong GPU count"] = ~_divides(lay.gpus, gpus)
     elif gpus is not None:
-        broken["wrong GPU count"] = ~jnp.equal(lay.gpus * part.replicas, gpus)
+        broken["wrong GPU count"] = ~jnp.equal(lay.gpus * jnp.asarray(part.replicas), gpus)
     if workload.batch is not None:
         broken["batch does not fit"] = jnp.asarray(workload.batch) > cap.max_batch
     return broken

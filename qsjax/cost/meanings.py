@@ -24,7 +24,7 @@ _OTHERS: Mapping[str, Meaning] = {
     "replicas": Meaning("independent copies of the deployment"),
     "kv_mode": Meaning("KV parallelism: 0 none, 1 Helix, 2 context-parallel ring"),
     "margin": Meaning("winner's objective over the runner-up's, less 1"),
-    "designs_feasible": Meaning("designs that run and keep the limits"),
+    "cells_feasible": Meaning("designs that run and keep the limits"),
     "is_feasible": Meaning("whether any design runs and keeps the limits"),
     "infeasible_reasons": Meaning("designs with each reason"),
     "reasons": Meaning("reasons why a design cannot run, as bits"),

@@ -121,7 +121,7 @@ def step_at(records: Records, batch: jax.Array, convention: Convention) -> StepC
     """The step of designs at the given batches."""
     workload = dataclasses.replace(records.workload, batch=jnp.maximum(batch, 1.0))
     return decode_step(
-        records.model, records.hardware, records.partition, workload, convention, None
+        records.model, records.hardware, records.partition, workload, convention, records.gpus
     )
 
 

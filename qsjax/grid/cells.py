@@ -185,7 +185,7 @@ def _listed(axes: Sequence[Axis], counts: np.ndarray) -> tuple[Designs, int]:
             raise _too_many(axes)
     degrees = {name: columns[name] for name in PARTITION_AXES if name in columns}
     total = math.prod(len(axis.values) for axis in axes)
-    partition = as_rows(Partition(**degrees), len(used))
+    partition = as_rows(Partition(**degrees), len(used))  # type: ignore[arg-type]  # degrees
     return Designs(partition, columns.get("batch")), total - len(used)
 
 
@@ -207,7 +207,7 @@ def _legal_designs(inputs: Inputs, designs: Designs, left_out: int) -> tuple[Des
     first, of_row = _distinct(inputs)
     columns = jax.tree.map(lambda leaf: leaf[:, None], take(inputs, first))
     bits = np.asarray(_legality(columns, designs.partition)).astype(np.int32) & ~MEMORY_REASONS
-    bits = np.broadcast_to(bits, (len(first), len(designs.partition.tp)))
+    bits = np.broadcast_to(bits, (len(first), len(np.asarray(designs.partition.tp))))
     is_legal = (bits == 0).any(axis=0)
     is_legal |= not is_legal.any()
     dropped = bits[:, ~is_legal]

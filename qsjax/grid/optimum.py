@@ -115,9 +115,9 @@ def _reduce(table: _Table, shape: tuple[int, int], xp: Any) -> Best:
     score, gpus = full(table.score), full(table.gpus)
     runs = why == 0
     allowed = runs & (broken == 0)
-    best = pick_best(score, allowed, gpus, xp)
+    best: Any = pick_best(score, allowed, gpus, xp)
     is_other = xp.arange(shape[1])[None, :] != best.position[:, None]
-    second = pick_best(score, allowed & is_other, gpus, xp)
+    second: Any = pick_best(score, allowed & is_other, gpus, xp)
     needed = xp.where((why & ~MEMORY_REASONS) == 0, full(table.lacking), xp.inf)
 
     def count(bits: Any, names: Any, where: Any) -> Any:
@@ -125,8 +125,10 @@ def _reduce(table: _Table, shape: tuple[int, int], xp: Any) -> Best:
 
     at = best.position[:, None]
     return Best(
-        *best,
-        *second,
+        position=best.position,
+        score=best.score,
+        second=second.position,
+        second_score=second.score,
         batch=xp.take_along_axis(full(table.batch), at, axis=-1)[:, 0],
         feasible=xp.sum(allowed, axis=-1),
         reasons=count(why, REASONS, xp.ones((), bool)),
@@ -226,7 +228,7 @@ def _best_listed(cells: Cells, rows: Inputs, economy: Economy) -> Best:
 
 def prices_of(cells: Cells, rows: Inputs) -> Economy:
     """Price and power of rows with their own hardware, with the cells' shares."""
-    prices = jax.tree.map(lambda x: np.broadcast_to(x[:1], rows.q.shape), cells.economy)
+    prices: Economy = jax.tree.map(lambda x: np.broadcast_to(x[:1], rows.q.shape), cells.economy)
     given = np.asarray(cells.inputs.hardware.usd_per_hour), np.asarray(cells.inputs.hardware.watts)
     own: dict[str, Any] = {}
     for name, of_hardware in zip(("usd_per_hour", "watts"), given, strict=True):
@@ -345,6 +347,6 @@ def _best_batches(cells: Cells, inputs: Inputs, economy: Economy) -> Best:
         score=np.asarray(best.score),
         second=np.asarray(second.position),
         second_score=np.asarray(second.score),
-        batch=np.take_along_axis(batch, best.position[:, None], axis=1)[:, 0],
+        batch=np.take_along_axis(batch, np.asarray(best.position)[:, None], axis=1)[:, 0],
         feasible=allowed.sum(axis=1),
     )

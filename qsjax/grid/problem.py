@@ -264,9 +264,9 @@ def _check_degrees(
         if name == "ep" and "redundant_experts" in searched:
             continue
         for value in searched.get(name, ()):
-            own = _Problems()
+            own, degree = _Problems(), Partition().replace(**{name: float(value)})
             for model in models:
-                own.run(checks.check_partition, Partition(**{name: float(value)}), model.spec)
+                own.run(checks.check_partition, degree, model.spec)
             if models and len(own) == len(models):
                 wrong.append(own[0])
 

@@ -79,7 +79,8 @@ class Solution:
     @property
     def reasons(self) -> np.ndarray:
         """Designs with each of `REASONS`, shape (reason, cell)."""
-        return self.best.reasons + self.cells.illegal
+        counts: np.ndarray = self.best.reasons + self.cells.illegal
+        return counts
 
 
 def solve(cells: Cells) -> Solution:
@@ -131,7 +132,9 @@ def design_label(cells: Cells, position: int) -> Row:
 def _records(solution: Solution) -> Records:
     inputs, designs = solution.winners
     model = _on_host_model(inputs)
-    return Records(model, inputs.hardware, designs.partition, inputs.workload, inputs.gpus)
+    return Records(
+        model, inputs.hardware, designs.partition, inputs.workload, np.asarray(inputs.gpus)
+    )
 
 
 def terms_of(solution: Solution) -> Arrays:
@@ -212,7 +215,7 @@ def rows_of(solution: Solution) -> list[Row]:
             "hardware": solution.cells.hardware.name,
             **label,
             "is_feasible": bool(feasible[cell]),
-            "designs_feasible": int(solution.best.feasible[cell]),
+            "cells_feasible": int(solution.best.feasible[cell]),
         }
         if row["is_feasible"]:
             row |= {name: plain(x[cell]) for name, x in design.items()}
@@ -252,7 +255,7 @@ def dataset_of(solution: Solution, extra: Arrays | None = None) -> "xr.Dataset":
     data |= {
         "bound_by": (dims, np.where(feasible, bound_by(solution).reshape(cells.shape), "")),
         "least_hbm_bytes": (dims, np.reshape(solution.least_hbm_bytes, cells.shape)),
-        "designs_feasible": (dims, solution.best.feasible.reshape(cells.shape)),
+        "cells_feasible": (dims, solution.best.feasible.reshape(cells.shape)),
         "is_feasible": (dims, feasible),
         "infeasible_reasons": (
             ("reason", *dims),
@@ -290,18 +293,19 @@ def joined(
 
 
 def _concatenated(parts: list["xr.Dataset"], name: str, labels: list[str]) -> "xr.Dataset":
+    import pandas as pd
     import xarray as xr
 
-    whole = xr.concat(
+    whole: xr.Dataset = xr.concat(
         parts,
-        xr.IndexVariable(name, labels),
+        pd.Index(labels, name=name),
         join="outer",
         data_vars="all",
         coords="different",
         compat="equals",
     )
     # Where one model has a variant that another lacks, nothing is feasible.
-    filled = {"is_feasible": False, "designs_feasible": 0, "infeasible_reasons": 0, "bound_by": ""}
+    filled = {"is_feasible": False, "cells_feasible": 0, "infeasible_reasons": 0, "bound_by": ""}
     for field, value in filled.items():
         if field in whole and whole[field].isnull().any():
             whole[field] = whole[field].fillna(value).astype(parts[0][field].dtype)

@@ -84,6 +84,11 @@ class Decode:
         )
 
 
+def _is_wide() -> bool:
+    """Whether the process computes with 64 bits."""
+    return bool(jnp.result_type(float) == jnp.float64)
+
+
 def _is_traced(tree: Any) -> bool:
     return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
 
@@ -225,7 +230,7 @@ def _evaluated_wide(records: Any, rules: Convention, gpus: Any, q: Any) -> Decod
 
 
 def _evaluated(records: Any, rules: Convention, gpus: Any, q: Any) -> Decode:
-    is_wide = bool(jax.config.jax_enable_x64) or not _is_traced((records, rules, gpus, q))
+    is_wide = _is_wide() or not _is_traced((records, rules, gpus, q))
     found = _evaluated_wide(records, rules, gpus, q)
     with jax.enable_x64(True):
         answer: Decode = _answer(found, is_wide)
@@ -267,11 +272,11 @@ def prefill(
     changes = {"context": prompt, "batch": None}
     records = _records(model, hardware, partition, workload, changes)
     is_traced = _is_traced((records, prompts))
-    is_wide = bool(jax.config.jax_enable_x64) or not is_traced
+    is_wide = _is_wide() or not is_traced
     rules = named_convention("physical")
     with jax.enable_x64(True):
         own, rules, count = _checked(records, rules, prompts=prompts)
-        run = prefill_step if is_traced else _prefill_on_host
+        run: Any = prefill_step if is_traced else _prefill_on_host
         length = own[-1].context
         found = run(*own, rules, length, count, context_parallel=context_parallel)
         answer: PrefillCost = _answer(found, is_wide)

@@ -1,0 +1,249 @@
+r"""`python -m benchmarks.simulation`: how fast serving is simulated, and how near measurements.
+
+\b
+    python -m benchmarks.simulation                    speed: 1,000 deployments of 1,000 requests
+    python -m benchmarks.simulation --vidur PYTHON     beside Vidur's loop, in its environment
+    python -m benchmarks.simulation --mixed            steps with prompts against the laws by phase
+    python -m benchmarks.simulation --records FILE     records with `ttft_ms` against the simulation
+"""
+
+import dataclasses
+import itertools
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from benchmarks.timing import cores, peak_rss_mb
+from qsjax import catalog
+from qsjax.cost.decode import decode_step
+from qsjax.cost.prefill import prefill_step
+from qsjax.engines.schedulers import default_scheduler
+from qsjax.evidence.measurements import Case, OperatingPoint, predict, read_case
+from qsjax.evidence.measurements.predict import with_constants
+from qsjax.numerics.safe import scalar
+from qsjax.questions.simulation import serving, steps, traffic
+from qsjax.records.scenario import Records
+from qsjax.records.specs import PHYSICAL, Partition
+from qsjax.records.units import MS
+
+DEPLOYMENTS, REQUESTS = 1_000, 1_000
+MODELS = ("qwen3-8b", "llama-3.1-8b", "gpt-oss-20b", "mistral-nemo-12b")
+# Requests of a record, as the benchmark sends them; fewer of very many users.
+PER_USER, MANY_USERS, PER_MANY_USERS = 10, 64, 4
+LONG_PROMPTS = 4.0  # input over output tokens from which prompts dominate
+
+
+def speed() -> dict[str, float]:
+    """Deployments of four models, users from 8 to 64, all seeds their own."""
+    rules = default_scheduler("vllm", 141e9)
+    bases = []
+    for model in MODELS:
+        work = catalog.workload(model)
+        records = Records(catalog.model(model), catalog.hardware("h200-sxm"), Partition(), work)
+        some = traffic.closed_loop(1, "800-1024", "800-1024", REQUESTS)
+        bases.append(serving.deploy(records, PHYSICAL, rules, some))
+
+    def build(seed: int) -> list[serving.Deployment]:
+        return [
+            serving.with_traffic(
+                bases[at % len(bases)],
+                traffic.closed_loop(8 + at % 57, "800-1024", "800-1024", REQUESTS, seed=seed + at),
+            )
+            for at in range(DEPLOYMENTS)
+        ]
+
+    times = []
+    for seed in (0, DEPLOYMENTS):
+        some = build(seed)
+        start = time.perf_counter()
+        serving.simulate(some)
+        times.append(time.perf_counter() - start)
+    return {
+        "first_s": times[0],
+        "again_s": times[1],
+        "requests_per_s": DEPLOYMENTS * REQUESTS / times[1],
+        "peak_mb": peak_rss_mb(),
+        "cores": float(cores()),
+    }
+
+
+def vidur(python: Path) -> dict[str, Any]:
+    """Requests a second of Vidur's loop, one replica, run by an interpreter that has it."""
+    script = Path(__file__).with_name("vidur_loop.py")
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [str(python), str(script)], cwd=folder, capture_output=True, text=True, check=True
+        )
+    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return found
+
+
+def mixed() -> list[dict[str, float]]:
+    """Steps of Llama 3.1 8B on one H100 with a prompt's first chunk, against the laws by phase.
+
+    The laws: in every phase the slower of the arithmetic of answers and chunk, and of what both
+    read, the weights once. `added_pct` is the error of a decode step and a prefill one after the
+    other.
+    """
+    records = Records(
+        catalog.model("llama-3.1-8b"),
+        catalog.hardware("h100-sxm"),
+        Partition(),
+        catalog.workload("llama-3.1-8b"),
+    )
+    table = steps.step_table(records, PHYSICAL, (2000.0, 3000.0))
+    rows = []
+    for sequences, chunk, context in itertools.product(
+        (4.0, 16.0, 64.0, 256.0), (128.0, 512.0, 2048.0, 7936.0), (500.0, 4000.0)
+    ):
+        work = dataclasses.replace(records.workload, context=context, batch=sequences, kv_block=1.0)
+        answers = decode_step(*records[:3], work, PHYSICAL)
+        prompt = prefill_step(*records[:3], records.workload, PHYSICAL, chunk)
+        once = answers.hbm
+        weights = (0.0, once.attention_weights, once.always + once.routed, once.head)
+        arithmetic = [a + b for a, b in zip(answers.compute, prompt.compute, strict=True)]
+        read = [a + b - c for a, b, c in zip(once.phases(), prompt.hbm, weights, strict=True)]
+        law = sum(max(float(a), float(b)) for a, b in zip(arithmetic, read, strict=True))
+        hardware = records.hardware
+        law += float(prompt.t_overhead) + scalar(hardware.step_overhead)
+        law += sequences * scalar(hardware.sequence_overhead)
+        low, _ = steps.context_segment(np.asarray(context))
+        short, base, slope = steps.decode_line(table, np.asarray(sequences), low)
+        seconds = steps.interpolate(table.linear, np.asarray(chunk + sequences))
+        seconds += steps.prompt_attention(table, np.asarray(chunk))
+        seconds += base + slope * context - short
+        rows.append(
+            {
+                "sequences": sequences,
+                "chunk": chunk,
+                "context": context,
+                "law_ms": law / MS,
+                "error_pct": 100.0 * (float(seconds) / law - 1.0),
+                "added_pct": 100.0 * (float(answers.tpot + prompt.ttft) / law - 1.0),
+            }
+        )
+    return rows
+
+
+def _deployment(one: OperatingPoint, record: Mapping[str, Any]) -> serving.Deployment:
+    """A record as a closed loop of its concurrency with lengths of 0.8 to 1.0 of the nominal."""
+    users = max(1, round(scalar(one.workload.batch)))
+    hardware = with_constants(one.hardware, {}, np.array(one.engine == "trtllm"))
+    layers, dense = scalar(one.model.layers), scalar(one.model.dense_layers)
+    extra = one.expert_launches * (layers - dense) / layers
+    hardware = dataclasses.replace(hardware, layer_overhead=hardware.layer_overhead + extra)
+    rules = default_scheduler(
+        one.engine or "vllm", scalar(one.hardware.hbm_bytes), one.hardware_name
+    )
+    per_user = PER_USER if users <= MANY_USERS else PER_MANY_USERS
+    isl, osl = (f"{int(0.8 * record[n])}-{int(record[n])}" for n in ("isl", "osl"))
+    work = traffic.closed_loop(users, isl, osl, users * per_user)
+    records = Records(one.model, hardware, one.partition, one.workload)
+    return serving.deploy(records, one.convention, rules, work)
+
+
+def _errors(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, float]:
+    error = np.array([row[name] for row in rows])
+    return {
+        "records": len(rows),
+        "median_abs_pct": float(np.median(np.abs(error))),
+        "p90_abs_pct": float(np.percentile(np.abs(error), 90)),
+        "bias_pct": float(np.median(error)),
+    }
+
+
+def truth(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Errors of the simulation and of the steady average, one row for each record."""
+    kept: list[tuple[Mapping[str, Any], Case, serving.Deployment]] = []
+    skipped = 0
+    for record in records:
+        if not record.get("ttft_ms"):
+            continue
+        case = read_case(record)
+        if not isinstance(case, Case) or case.kind != "served_tpot":
+            continue
+        try:
+            kept.append((record, case, _deployment(case.deployments[0], record)))
+        except ValueError:  # the longest request does not fit, by the accelerator's own reserve
+            skipped += 1
+    click.echo(f"{len(kept)} records, {skipped} do not fit", err=True)
+    outcomes = serving.simulate([one for _, _, one in kept])
+    steady = predict([case for _, case, _ in kept])
+    rows = []
+    for (record, case, one), seen, average in zip(kept, outcomes, steady, strict=True):
+        measured = case.measured * case.unit
+        # The benchmark averages over all requests, the first of every user too.
+        ttft = float(np.mean(seen.first - seen.arrival))
+        tokens = np.maximum(seen.traffic.output - 1.0, 1.0)
+        tpot = float(np.mean((seen.finish - seen.first) / tokens))
+        rows.append(
+            {
+                "id": case.id,
+                "gpu": case.deployments[0].hardware_name,
+                "model": case.deployments[0].model_name,
+                "engine": case.deployments[0].engine,
+                "users": int(one.traffic.users),
+                "isl": record["isl"],
+                "osl": record["osl"],
+                "long": record["isl"] / record["osl"] >= LONG_PROMPTS,
+                "tpot_pct": 100.0 * (tpot / measured - 1.0),
+                "steady_pct": 100.0 * (average.value / case.measured - 1.0),
+                "ttft_pct": 100.0 * (ttft / (record["ttft_ms"] * MS) - 1.0),
+                "ttft_ms": record["ttft_ms"],
+            }
+        )
+    return rows
+
+
+def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Errors of all rows, of those with long prompts, and by accelerator and engine."""
+    groups: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for row in rows:
+        groups["all"].append(row)
+        groups["isl/osl >= 4" if row["long"] else "isl/osl < 4"].append(row)
+        groups[f"{row['engine']} on {row['gpu']}"].append(row)
+        groups[f"users to {4 ** int(np.ceil(np.log(max(row['users'], 1)) / np.log(4)))}"].append(
+            row
+        )
+    names = ("ttft_pct", "tpot_pct", "steady_pct")
+    return {key: {name: _errors(some, name) for name in names} for key, some in groups.items()}
+
+
+@click.command()
+@click.option(
+    "--records",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="JSON list of records with `ttft_ms`.",
+)
+@click.option("--vidur", "python", type=click.Path(path_type=Path), help="Python with Vidur.")
+@click.option("--mixed", "by_phase", is_flag=True, help="Steps with prompts against the laws.")
+@click.option("--rows", type=click.Path(path_type=Path), help="File for one JSON row a record.")
+def main(records: Path | None, python: Path | None, by_phase: bool, rows: Path | None) -> None:
+    """Measure the speed, or compare with records or with the laws."""
+    if by_phase:
+        json.dump(mixed(), sys.stdout, indent=1)
+        return
+    if records is None:
+        found = speed()
+        if python is not None:
+            found["vidur_requests_per_s"] = vidur(python)["requests_per_s"]
+            found["ratio"] = found["requests_per_s"] / found["vidur_requests_per_s"]
+        json.dump(found, sys.stdout, indent=1)
+        return
+    compared = truth(json.loads(records.read_text()))
+    if rows is not None:
+        rows.write_text(json.dumps(compared, indent=1))
+    json.dump(summary(compared), sys.stdout, indent=1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""How engines fill a step: token budget, running requests, prompts among answers, admission."""
+
+import dataclasses
+import functools
+import tomllib
+from importlib import resources
+from typing import Any
+
+import jax
+import numpy as np
+from jax.typing import ArrayLike
+
+from qsjax.engines.flags import ENGINES, Engine
+from qsjax.records.units import GIB, MS, US
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Scheduler:
+    """The rules by which an attention replica fills its steps; the defaults are those of vLLM.
+
+    Attributes:
+        budget: most tokens of a step, prompts and answers together.
+        sequences: most running requests.
+        mixed: 1 if prompts ride in decode steps, 0 if decoding waits for them.
+        whole: 1 if prompts are never cut; one beyond the budget then has a step of its own.
+        reserve: share of the answer that must find room in the cache at admission; what is not
+            reserved may run out, and the latest request then starts anew.
+        block: tokens of a block of cache; half of one is lost to each sequence on average.
+        frontend: time from a request's arrival until the scheduler sees it [s]: the web server,
+            the tokeniser, the way to the engine's process.
+        prompt_launch: what each layer takes in a step with prompts beyond the law of prefill, for
+            such steps run outside of captured graphs [s].
+    """
+
+    budget: ArrayLike = 8192.0
+    sequences: ArrayLike = 1024.0
+    mixed: ArrayLike = 1.0
+    whole: ArrayLike = 0.0
+    reserve: ArrayLike = 0.0
+    block: ArrayLike = 16.0
+    frontend: ArrayLike = 0.0
+    prompt_launch: ArrayLike = 0.0
+
+
+@functools.cache
+def load_schedulers() -> dict[str, dict[str, Any]]:
+    """The default rules of each engine (`schedulers.toml`)."""
+    return tomllib.loads((resources.files("qsjax.engines") / "schedulers.toml").read_text("utf-8"))
+
+
+def default_scheduler(engine: Engine, hbm_bytes: float, hardware_name: str = "") -> Scheduler:
+    """The rules that an engine starts with on an accelerator.
+
+    Args:
+        engine: "vllm", "sglang" or "trtllm".
+        hbm_bytes: its memory [B].
+        hardware_name: its name; engines treat some by name.
+
+    Raises:
+        ValueError: the engine is unknown.
+
+    >>> default_scheduler("vllm", 80 * GIB).budget
+    8192.0
+    """
+    if engine not in ENGINES:
+        raise ValueError(f"unknown engine {engine!r}; give {', '.join(ENGINES)}")
+    rules = load_schedulers()[engine]
+    tier = int(np.searchsorted(rules["below"], hbm_bytes / GIB, side="right"))
+    if hardware_name.startswith(tuple(rules["small"])):
+        tier = 0
+    return Scheduler(
+        budget=float(rules["budget"][tier]),
+        sequences=float(rules["sequences"][tier]),
+        mixed=float(rules["mixed"]),
+        whole=float(rules["whole"]),
+        reserve=float(rules["reserve"]),
+        frontend=float(rules["frontend_ms"]) * MS,
+        prompt_launch=float(rules["prompt_launch_us"]) * US,
+    )
+
+
+def check_scheduler(scheduler: Scheduler) -> None:
+    """Raise `ValueError` with every rule that is out of its range."""
+    problems = []
+    for name in ("budget", "sequences", "block"):
+        value = np.asarray(getattr(scheduler, name), np.float64)
+        if not np.all((value >= 1) & (value == np.floor(value)) & np.isfinite(value)):
+            problems.append(f"  {name}: {value} is not allowed; give a whole number of at least 1")
+    for name in ("mixed", "whole"):
+        value = np.asarray(getattr(scheduler, name), np.float64)
+        if not np.all((value == 0) | (value == 1)):
+            problems.append(f"  {name}: {value} is not allowed; give 0 or 1")
+    reserve = np.asarray(scheduler.reserve, np.float64)
+    if not np.all((reserve >= 0) & (reserve <= 1)):
+        problems.append(f"  reserve: {reserve} is not allowed; give a share from 0 to 1")
+    for name in ("frontend", "prompt_launch"):
+        value = np.asarray(getattr(scheduler, name), np.float64)
+        if not np.all((value >= 0) & np.isfinite(value)):
+            problems.append(f"  {name}: {value} is not allowed; give seconds of at least 0")
+    if problems:
+        raise ValueError("\n".join(["scheduler:", *problems]))

@@ -1,0 +1,1 @@
+"""Serving over time: requests that arrive, wait, share steps and leave, for many deployments."""

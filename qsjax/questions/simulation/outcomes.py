@@ -1,0 +1,242 @@
+"""What a simulated deployment served: latencies as quantiles, rates, and where its time went."""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from qsjax.questions.simulation.traffic import Traffic
+from qsjax.records.units import MS
+
+# Requests beyond a quantile that an estimate of it needs.
+TAIL = 10
+QUANTILES = (0.5, 0.9, 0.95, 0.99)
+# Share of the requests that is left out at each end, where the deployment fills and empties.
+CUT = 0.1
+METRICS = ("ttft", "tpot", "itl", "e2e")
+
+
+def needed_for(quantile: float) -> int:
+    """Requests that an estimate of a quantile needs: ten beyond it.
+
+    >>> needed_for(0.99)
+    1000
+    """
+    return math.ceil(round(TAIL / (1.0 - quantile), 6))
+
+
+def check_quantile(quantile: float, requests: int) -> None:
+    """Raise `ValueError` where so few requests say nothing of a quantile."""
+    if not 0 < quantile < 1:
+        raise ValueError(
+            f"quantile {quantile:g} is not allowed; give a share between 0 and 1, such as 0.95"
+        )
+    if requests < needed_for(quantile):
+        raise ValueError(
+            f"{requests:,} measured requests are too few for the quantile {quantile:g}; simulate "
+            f"so many that {needed_for(quantile):,} are measured, or ask for a lower quantile"
+        )
+
+
+def cut_of(traffic: Traffic) -> int:
+    """Requests that are not measured at each end: a tenth, and in a closed loop all first ones."""
+    count = len(traffic.arrival)
+    cut = max(math.ceil(CUT * count), int(traffic.users))
+    return cut if count - 2 * cut >= TAIL else 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Steps:
+    """The steps of a deployment, in order; arrays of one length.
+
+    Attributes:
+        end: time after them [s].
+        seconds: time of them all [s].
+        count: steps run at once, alike.
+        decoding: sequences that made tokens in each.
+        chunk: prompt tokens of each.
+        gap: time between tokens at the first of them [s], for `had` sequences.
+        had: sequences that made a token before.
+        later: mean time of the further ones [s].
+    """
+
+    end: np.ndarray
+    seconds: np.ndarray
+    count: np.ndarray
+    decoding: np.ndarray
+    chunk: np.ndarray
+    gap: np.ndarray
+    had: np.ndarray
+    later: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one attention replica did with its requests.
+
+    The first and last requests, `cut` of each, are not measured: there the deployment fills and
+    empties. Times of requests cover all of them.
+
+    Attributes:
+        traffic: the requests.
+        arrival: when each came; in a closed loop when the answer that let it in was there [s].
+        first: when its first token came [s].
+        finish: when its answer was there [s].
+        steps: what was run.
+        evictions: requests that lost their cache and started anew.
+        cut: requests left out at each end.
+    """
+
+    traffic: Traffic
+    arrival: np.ndarray
+    first: np.ndarray
+    finish: np.ndarray
+    steps: Steps
+    evictions: int
+    cut: int
+
+    @property
+    def measured(self) -> np.ndarray:
+        """Which requests are measured."""
+        at = np.arange(len(self.arrival))
+        return (at >= self.cut) & (at < len(self.arrival) - self.cut)
+
+    @property
+    def window(self) -> tuple[float, float]:
+        """First and last time of the measurement [s].
+
+        In a closed loop between two ends of answers; where requests come by the clock while those
+        that are measured arrive.
+        """
+        if self.traffic.users > 0:
+            ends = np.sort(self.finish)
+            begin = ends[self.cut - 1] if self.cut else 0.0
+            return float(begin), float(ends[len(ends) - 1 - self.cut])
+        came = self.arrival[self.measured]
+        return float(came.min()), float(came.max())
+
+    def _per_s(self, amounts: np.ndarray) -> float:
+        """An amount of each request, by the time that it takes to serve them [1/s].
+
+        Of a short rush most answers end after the last arrival: there the measured requests count,
+        until the last of their answers.
+        """
+        begin, end = self.window
+        inside = (self.finish > begin) & (self.finish <= end)
+        steady = float(amounts[inside].sum()) / (end - begin) if end > begin else 0.0
+        if self.traffic.users > 0:
+            return steady
+        whole = float(amounts[self.measured].sum())
+        return max(steady, whole / (float(self.finish[self.measured].max()) - begin))
+
+    def latencies(self, metric: str) -> tuple[np.ndarray, np.ndarray]:
+        """Values of a metric [s] and the weight of each.
+
+        `ttft` is the time from arrival to the first token, `tpot` the mean time between the tokens
+        of a request, `e2e` the time from arrival to the last token; `itl` are all times between
+        tokens, of which the first ones after a prompt are left out where prompts run alone.
+        """
+        if metric == "itl":
+            begin, end = self.window
+            inside = (self.steps.end > begin) & (self.steps.end <= end)
+            further = self.steps.decoding * (self.steps.count - 1.0)
+            values = np.concatenate([self.steps.gap[inside], self.steps.later[inside]])
+            return values, np.concatenate([self.steps.had[inside], further[inside]])
+        output = self.traffic.output
+        values = {
+            "ttft": self.first - self.arrival,
+            "tpot": (self.finish - self.first) / np.maximum(output - 1.0, 1.0),
+            "e2e": self.finish - self.arrival,
+        }[metric]
+        keep = self.measured & ((output > 1) | (metric != "tpot"))
+        return values[keep], np.ones(int(keep.sum()))
+
+    def mean(self, metric: str) -> float:
+        """Mean of a metric [s]; NaN if no request has it."""
+        values, weights = self.latencies(metric)
+        return float(np.sum(values * weights) / weights.sum()) if weights.sum() else math.nan
+
+    def quantile(self, metric: str, quantile: float) -> float:
+        """Smallest value that a share of the requests keeps [s]; NaN if no request has it."""
+        values, weights = self.latencies(metric)
+        if not weights.sum():
+            return math.nan
+        order = np.argsort(values)
+        reached = np.cumsum(weights[order]) / weights.sum()
+        at = min(int(np.searchsorted(reached, quantile - 1e-12)), len(order) - 1)
+        return float(values[order][at])
+
+    def attained(self, ttft: float = math.inf, tpot: float = math.inf) -> float:
+        """Share of the requests that keep both limits [1]."""
+        output = np.maximum(self.traffic.output - 1.0, 1.0)
+        keeps = (self.first - self.arrival <= ttft) & ((self.finish - self.first) / output <= tpot)
+        return float(np.mean(keeps[self.measured]))
+
+    @property
+    def requests_per_s(self) -> float:
+        """Answers a second."""
+        return self._per_s(np.ones(len(self.finish)))
+
+    @property
+    def tokens_per_s(self) -> float:
+        """Output tokens a second."""
+        return self._per_s(self.traffic.output)
+
+    def goodput(self, ttft: float = math.inf, tpot: float = math.inf) -> float:
+        """Answers a second that keep both limits."""
+        return self.attained(ttft, tpot) * self.requests_per_s
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Share of the whole time in steps with prompts, in decode steps, and without work."""
+        duration = self.steps.seconds
+        with_prompts = float(duration[self.steps.chunk > 0].sum())
+        total = float(self.finish.max())
+        busy = float(duration.sum())
+        return {
+            "prompts": with_prompts / total,
+            "decode": (busy - with_prompts) / total,
+            "idle": max(0.0, total - busy) / total,
+        }
+
+    @property
+    def in_flight(self) -> dict[str, float]:
+        """Mean number of requests that wait for their first token, and that decode."""
+        span = float(self.finish.max())
+        return {
+            "waiting": float(np.sum(self.first - self.arrival)) / span,
+            "decoding": float(np.sum(self.finish - self.first)) / span,
+        }
+
+
+def row_of(
+    outcome: Outcome,
+    *,
+    replicas: int = 1,
+    gpus: float = 1.0,
+    ttft: float = math.inf,
+    tpot: float = math.inf,
+) -> dict[str, float | int | None]:
+    """One row of numbers for a deployment of `replicas` attention replicas on `gpus` GPUs.
+
+    Latencies are in ms; a quantile that the requests do not tell is None.
+    """
+    measured = int(outcome.measured.sum())
+    row: dict[str, float | int | None] = {"measured_requests": measured}
+    for metric in METRICS:
+        row[f"{metric}_mean_ms"] = outcome.mean(metric) / MS
+        for quantile in QUANTILES:
+            known = measured >= needed_for(quantile)
+            name = f"{metric}_p{100 * quantile:g}_ms"
+            row[name] = outcome.quantile(metric, quantile) / MS if known else None
+    row |= {
+        "requests_per_s": replicas * outcome.requests_per_s,
+        "tokens_per_s": replicas * outcome.tokens_per_s,
+        "tokens_per_s_per_gpu": replicas * outcome.tokens_per_s / gpus,
+        "attained": outcome.attained(ttft, tpot),
+        "goodput_per_s": replicas * outcome.goodput(ttft, tpot),
+        "waiting": replicas * outcome.in_flight["waiting"],
+        "decoding": replicas * outcome.in_flight["decoding"],
+        "evictions": outcome.evictions,
+    }
+    return row | {f"share_{name}": share for name, share in outcome.shares.items()}

@@ -1,0 +1,184 @@
+"""Deployments with their requests, simulated together: from records to outcomes."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from qsjax.engines.schedulers import Scheduler, check_scheduler
+from qsjax.numerics.safe import scalar
+from qsjax.questions.simulation import events
+from qsjax.questions.simulation.outcomes import Outcome, Steps, cut_of
+from qsjax.questions.simulation.steps import StepTable, step_table
+from qsjax.questions.simulation.traffic import Traffic, closed_loop
+from qsjax.records.scenario import Records
+from qsjax.records.specs import Convention
+
+# Deployments that run side by side, and events between two looks at whether all are done.
+LANES, ITERATIONS = 256, 256
+FEWEST_SLOTS = 64
+# Requests of the run without pauses that tells the largest rate.
+SATURATING = 400
+# An iteration in which nothing happens, by the fields of `Event`.
+_NOTHING = (0.0, -1, -1, False, False, *(0.0,) * 7)
+
+
+class Deployment(NamedTuple):
+    """One attention replica: its step costs, its engine's rules, its requests."""
+
+    table: StepTable
+    scheduler: Scheduler
+    traffic: Traffic
+
+
+def deploy(
+    records: Records, convention: Convention, scheduler: Scheduler, traffic: Traffic
+) -> Deployment:
+    """An attention replica of a design, with requests of its own.
+
+    Replicas of one design (`dp`) that share their experts run in step; the others are taken to
+    carry the same load, as in the law of a decode step.
+
+    Args:
+        records: the design; context and batch of the workload are not looked at.
+        convention: accounting.
+        scheduler: rules of its engine.
+        traffic: the requests of one replica.
+
+    Raises:
+        ValueError: rules out of range, or requests that the cache does not hold.
+    """
+    check_scheduler(scheduler)
+    longest = float(np.max(traffic.prompt + traffic.output))
+    table = step_table(
+        records,
+        convention,
+        (float(np.mean(traffic.prompt)), longest),
+        scheduler,
+    )
+    check_fits(table, traffic)
+    return Deployment(table, scheduler, traffic)
+
+
+def check_fits(table: StepTable, traffic: Traffic) -> None:
+    """Raise `ValueError` where the cache of a replica does not hold the longest request."""
+    longest = float(np.max(traffic.prompt + traffic.output))
+    held = max(0.0, scalar(table.cache) - scalar(table.cache_each))
+    if longest + scalar(table.tokens_per_step) > held:
+        raise ValueError(
+            f"the longest request has {longest:,.0f} tokens, and the cache of a replica holds "
+            f"{held:,.0f}; give more GPUs to a replica, a smaller cache type or shorter requests"
+        )
+
+
+def slots_of(one: Deployment) -> int:
+    """Room for all that are in flight, a power of four, so that few sizes compile."""
+    count, users = len(one.traffic.arrival), int(one.traffic.users)
+    least = float(np.min(one.traffic.prompt)) + scalar(one.table.cache_each)
+    most = min(count, scalar(one.scheduler.sequences), max(1.0, scalar(one.table.cache) // least))
+    return int(max(FEWEST_SLOTS, 4 ** np.ceil(np.log2(users or most) / 2.0)))
+
+
+def _stack(ones: Sequence[Deployment]) -> events.Lane:
+    """Deployments along one axis."""
+    lanes = [events.Lane(*one) for one in ones]
+    stacked: events.Lane = jax.tree.map(
+        lambda *x: jnp.asarray(np.stack([np.asarray(y, np.float64) for y in x])), *lanes
+    )
+    return stacked
+
+
+def _run(ones: Sequence[Deployment], slots: int) -> tuple[events.Times, Any]:
+    """Times of the requests, and all events, of deployments with as many requests each."""
+    lanes = _stack(ones)
+    states = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(ones), *x.shape)), events.start(slots))
+    count, seen = len(ones[0].traffic.arrival), []
+    while True:
+        states, more = events.run_block(lanes, states, iterations=ITERATIONS)
+        seen.append(jax.tree.map(np.asarray, more))
+        if not np.all(np.isfinite(seen[-1].now)):
+            raise ValueError(
+                "a step takes no finite time on a design here; check the numbers of its accelerator"
+            )
+        if float(states.completed.min()) >= count:
+            break
+    # A power of two of blocks, the last ones without events, so that few lengths compile.
+    blocks = int(2 ** np.ceil(np.log2(len(seen))))
+    none = events.Event(*(np.full_like(x, fill) for x, fill in zip(seen[0], _NOTHING, strict=True)))
+    joined = jax.tree.map(lambda *x: np.concatenate(x), *seen, *[none] * (blocks - len(seen)))
+    return jax.tree.map(np.asarray, events.block_times(lanes.traffic, joined)), joined
+
+
+def _outcome(one: Deployment, times: events.Times, seen: events.Event, lane: int) -> Outcome:
+    ran = seen.ran[:, lane]
+
+    def of_steps(values: Any) -> np.ndarray:
+        kept: np.ndarray = values[:, lane][ran]
+        return kept
+
+    steps = Steps(
+        end=of_steps(seen.now),
+        seconds=of_steps(seen.seconds),
+        count=of_steps(seen.steps),
+        decoding=of_steps(seen.decoding),
+        chunk=of_steps(seen.chunk),
+        gap=of_steps(seen.gap),
+        had=of_steps(seen.had),
+        later=of_steps(seen.later),
+    )
+    return Outcome(
+        traffic=one.traffic,
+        arrival=np.asarray(times.arrival[lane]),
+        first=np.asarray(times.first[lane]),
+        finish=np.asarray(times.finish[lane]),
+        steps=steps,
+        evictions=int(np.sum(seen.evicted[:, lane])),
+        cut=cut_of(one.traffic),
+    )
+
+
+def simulate(deployments: Sequence[Deployment], lanes: int = LANES) -> list[Outcome]:
+    """What each deployment did with its requests; many run side by side.
+
+    Args:
+        deployments: as `deploy` gives them; designs, rates and seeds may all differ.
+        lanes: how many run side by side; the outcomes do not depend on it.
+    """
+    groups: dict[tuple[int, int], list[int]] = {}
+    for at, one in enumerate(deployments):
+        groups.setdefault((len(one.traffic.arrival), slots_of(one)), []).append(at)
+    outcomes: dict[int, Outcome] = {}
+    for (_, slots), members in groups.items():
+        for begin in range(0, len(members), lanes):
+            block = members[begin : begin + lanes]
+            some = [deployments[at] for at in block]
+            times, seen = _run(some, slots)
+            for lane, at in enumerate(block):
+                outcomes[at] = _outcome(deployments[at], times, seen, lane)
+    return [outcomes[at] for at in range(len(deployments))]
+
+
+def saturated(one: Deployment) -> Deployment:
+    """The deployment with as many users as it can run at a time: it never waits for requests."""
+    work = one.traffic
+    mean = float(np.mean(work.prompt + work.output)) + scalar(one.table.cache_each)
+    running = min(scalar(one.scheduler.sequences), max(1.0, scalar(one.table.cache) // mean))
+    users = int(min(running, SATURATING)) + 1
+    rng = np.random.default_rng(0)
+    pick = rng.integers(len(work.arrival), size=max(SATURATING, 4 * users))
+    many = [x[pick] for x in (work.prompt, work.output, work.cached)]
+    base = closed_loop(users, 1, 1, len(pick))
+    return one._replace(traffic=base._replace(prompt=many[0], output=many[1], cached=many[2]))
+
+
+def largest_rate(one: Deployment) -> float:
+    """Requests a second that a replica serves when it never waits for any [1/s]."""
+    return simulate([saturated(one)])[0].requests_per_s
+
+
+def with_traffic(one: Deployment, traffic: Traffic) -> Deployment:
+    """The same deployment with other requests, which must fit."""
+    check_fits(one.table, traffic)
+    return one._replace(traffic=traffic)

@@ -1,0 +1,454 @@
+"""The fewest GPUs for a number of users or a rate of requests within limits of latency.
+
+Every partition of every replica size is screened by what its step tables allow at best; those that
+need the fewest GPUs at best are simulated at several numbers of replicas, until none that is left
+could need fewer than what was found. What is found is simulated once more with other requests.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from qsjax.engines.schedulers import Scheduler, check_scheduler
+from qsjax.grid.axes import make_axes
+from qsjax.grid.batches import ladder
+from qsjax.grid.problem import axis_values
+from qsjax.grid.screening import candidates, design_labels
+from qsjax.numerics.safe import scalar
+from qsjax.questions.simulation.outcomes import CUT, Outcome, check_quantile, needed_for
+from qsjax.questions.simulation.serving import Deployment, simulate
+from qsjax.questions.simulation.steps import (
+    CONTEXT_KNOTS,
+    LENGTH_KNOTS,
+    TOKEN_KNOTS,
+    StepTable,
+    step_table,
+)
+from qsjax.questions.simulation.traffic import Demand, traffic_of
+from qsjax.records.scenario import Records
+from qsjax.records.specs import Convention, HardwareSpec, ModelSpec, Partition, Workload
+
+# Sizes of a replica that are tried [GPUs].
+REPLICA_GPUS = (1, 2, 4, 8, 16, 32, 64)
+# Designs simulated at a time, numbers of replicas of each in a round, and rounds at most.
+DESIGNS, LEVELS, ROUNDS = 12, 8, 6
+MOST_REPLICAS = 1_000_000
+# The screening is trusted this far: fewer GPUs than this share of what it says are not looked for.
+TRUST = 0.9
+# Prompts that one waits for at most, before its own, where the batch is not full.
+QUEUE = 4.0
+# Measured requests at least where they arrive by chance.
+ARRIVALS = 400
+
+
+class Target(NamedTuple):
+    """What must be served, and how fast.
+
+    Attributes:
+        users: requests in flight; None if a rate is given.
+        rate: requests a second; None if users are given.
+        ttft: longest time to first token [s].
+        tpot: longest time per output token of a request [s].
+        quantile: share of the requests that must keep each limit.
+    """
+
+    users: float | None = None
+    rate: float | None = None
+    ttft: float = math.inf
+    tpot: float = math.inf
+    quantile: float = 0.95
+
+
+class Option(NamedTuple):
+    """One partition of a replica, and what it does at best.
+
+    Attributes:
+        gpus: of a replica.
+        design: values of the searched axes.
+        partition: the same as a record.
+        table: its step costs.
+        ttft: without load [s].
+        tpot: of a lone sequence [s].
+        rate: requests a second of a replica, at most.
+        users: of a replica within the limits, at most.
+    """
+
+    gpus: int
+    design: dict[str, float | str]
+    partition: Partition
+    table: StepTable
+    ttft: float
+    tpot: float
+    rate: float
+    users: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sizing:
+    """The fewest GPUs, or why no number is enough.
+
+    Attributes:
+        gpus: in all; None if no number is enough.
+        replicas: of the design.
+        replica_gpus: of each.
+        design: values of the searched axes; empty then.
+        partition: the same as a record; None then.
+        outcome: of the busiest attention replica, with requests that the search did not see.
+        attention_replicas: `dp` of all replicas together.
+        binds: limits that one replica less would break.
+        least: GPUs that the best design would need at best, by its step costs alone.
+        best_ttft: shortest time to first token of any design without load [s]; NaN if nothing runs.
+        best_tpot: shortest time per token of a lone sequence of any design [s].
+        screened: designs that hold a request; `simulated` of them were simulated.
+    """
+
+    gpus: int | None
+    replicas: int
+    replica_gpus: int
+    design: dict[str, float | str]
+    partition: Partition | None
+    outcome: Outcome | None
+    attention_replicas: int
+    binds: tuple[str, ...]
+    least: int
+    best_ttft: float
+    best_tpot: float
+    screened: int
+    simulated: int
+
+
+def check_target(target: Target, requests: int) -> None:
+    """Raise `ValueError` with everything in `target` that is out of range."""
+    problems = []
+    if (target.users is None) == (target.rate is None):
+        problems.append("  give either users or a rate, not both")
+    for name in ("users", "rate", "ttft", "tpot"):
+        value = getattr(target, name)
+        if value is not None and not value > 0:
+            problems.append(f"  {name}: {value:g} is not allowed; give a number above 0")
+    if target.users is not None and target.users != int(target.users):
+        problems.append(f"  users: {target.users:g} is not a whole number")
+    try:
+        check_quantile(target.quantile, requests)
+    except ValueError as error:
+        problems.append(f"  {error}")
+    if problems:
+        raise ValueError("\n".join(["size:", *problems]))
+
+
+def _at(knots: np.ndarray, values: np.ndarray, x: float) -> float:
+    """A table at x, linear between knots."""
+    return float(np.interp(x, knots, values))
+
+
+class _Usual(NamedTuple):
+    """Mean lengths of the requests [tokens]."""
+
+    prompt: float
+    output: float
+    cached: float
+
+
+def _reading(table: StepTable, rules: Scheduler, mean: _Usual) -> tuple[float, float, float]:
+    """A usual prompt: seconds alone, seconds of a replica at best, and steps that it rides in."""
+    linear, stages = np.asarray(table.linear), scalar(table.stages)
+    budget, missing = scalar(rules.budget), mean.prompt - mean.cached
+
+    def looks(tokens: float) -> float:
+        return tokens * _at(LENGTH_KNOTS, np.asarray(table.attention), tokens)
+
+    attention = looks(mean.prompt) - looks(mean.cached)
+    whole, rest = divmod(missing, budget)
+    alone = whole * _at(TOKEN_KNOTS, linear, budget)
+    alone += _at(TOKEN_KNOTS, linear, rest) if rest else 0.0
+    per_token = float(np.min((linear / TOKEN_KNOTS)[2.0 * budget >= TOKEN_KNOTS]))
+    chunks = missing / budget if missing < budget else math.ceil(missing / budget)
+    steps = chunks / stages * scalar(rules.mixed)
+    alone += scalar(rules.frontend)
+    return alone + stages * attention, missing * per_token / stages + attention, steps
+
+
+def _best_case(
+    table: StepTable, rules: Scheduler, mean: _Usual, target: Target
+) -> tuple[float, float, float, float]:
+    """No-load TTFT and TPOT [s], and the largest rate [1/s] and users of an attention replica.
+
+    A batch of B makes B tokens a step. Of every second, prompts take their time of passes over
+    full chunks, and where they ride in decode steps these steps make tokens too. No queue, no
+    chance: a screening that simulations follow.
+    """
+    alone, reading, rides = _reading(table, rules, mean)
+    stages, accepted = scalar(table.stages), scalar(table.tokens_per_step)
+    context = mean.prompt + 0.5 * mean.output
+    column = np.array([_at(CONTEXT_KNOTS, row, context) for row in np.asarray(table.decode)])
+    held = context + scalar(table.cache_each)
+    most = scalar(rules.budget) * stages / scalar(table.query_tokens)
+    fits = max(1.0, min(scalar(rules.sequences), scalar(table.cache) / held, most))
+    batches = np.append(ladder(math.floor(fits)), fits)
+    steps = np.interp(batches, TOKEN_KNOTS, column)
+    needed = max(mean.output - 1.0, 0.0) / accepted / batches
+    busy = np.maximum(steps * needed + reading - np.minimum(rides, needed) * steps, reading)
+    rates = 1.0 / busy
+    tpot = np.where(needed > 0, 1.0 / (rates * np.maximum(needed, 1e-300) * accepted), 0.0)
+    allowed = (tpot <= target.tpot) & (alone <= target.ttft)
+    lone = float(column[0]) / accepted
+    if not allowed.any():
+        return alone, lone, 0.0, 0.0
+    # Requests wait for each other's prompts; for room they wait only where the batch is full.
+    wait = np.where(batches < fits, min(target.ttft, QUEUE * alone), target.ttft)
+    users = batches + rates * wait
+    return alone, lone, float(rates[allowed].max()), float(users[allowed].max())
+
+
+def _row(tree: Any, at: int) -> Any:
+    return jax.tree.map(lambda x: x[at] if np.ndim(x) else x, tree)
+
+
+def options(
+    model: ModelSpec,
+    hardware: HardwareSpec,
+    workload: Workload,
+    convention: Convention,
+    rules: Scheduler,
+    demand: Demand,
+    target: Target,
+    replica_gpus: Sequence[int] = REPLICA_GPUS,
+    degrees: Mapping[str, Any] | None = None,
+) -> list[Option]:
+    """Every partition of every replica size that holds the longest request, with its best case."""
+    some = traffic_of(demand, users=1.0)
+    longest = float(np.max(some.prompt + some.output))
+    mean = _Usual(*(float(np.mean(x)) for x in (some.prompt, some.output, some.cached)))
+    found = []
+    for count in replica_gpus:
+        axes = make_axes(axis_values([count], [longest], dict(degrees or {})))
+        records = Records(model, hardware, Partition(), workload)
+        legal = candidates(records, axes, (0, 0), convention)
+        if not len(legal.position):
+            continue
+        flat = jax.tree.map(
+            lambda x: x[:, 0] if np.ndim(x) == 2 else np.reshape(x, ()), legal.records
+        )
+        tables = step_table(flat._replace(gpus=None), convention, (mean.prompt, longest), rules)
+        for at, position in enumerate(legal.position):
+            table = jax.tree.map(lambda x, at=at: np.asarray(x)[at], tables)
+            if longest + scalar(table.tokens_per_step) > scalar(table.cache) - scalar(
+                table.cache_each
+            ):
+                continue
+            partition = _row(flat.partition, at)
+            dp = scalar(partition.dp)
+            ttft, tpot, rate, users = _best_case(table, rules, mean, target)
+            design = design_labels(axes, int(position))
+            found.append(Option(count, design, partition, table, ttft, tpot, rate * dp, users * dp))
+    return found
+
+
+def least_replicas(option: Option, target: Target) -> float:
+    """Replicas that keep the limits by the step costs alone; infinite where no number does."""
+    asked, served = (target.users, option.users) if target.users else (target.rate, option.rate)
+    assert asked is not None
+    return max(1, math.ceil(asked / served - 1e-9)) if served > 0 else math.inf
+
+
+def _deployment(
+    option: Option, rules: Scheduler, demand: Demand, target: Target, replicas: int
+) -> Deployment:
+    count = replicas * int(scalar(option.partition.dp))
+    work = traffic_of(demand, users=target.users, rate=target.rate, replicas=count)
+    return Deployment(option.table, rules, work)
+
+
+def broken(outcome: Outcome, target: Target) -> tuple[str, ...]:
+    """Limits that more than the allowed share of the requests misses."""
+    limits = {"ttft": target.ttft, "tpot": target.tpot}
+    found = [
+        name
+        for name, limit in limits.items()
+        if outcome.quantile(name, target.quantile) > limit * (1.0 + 1e-12)
+    ]
+    if target.rate is not None and _falls_behind(outcome):
+        found.append("rate")
+    return tuple(found)
+
+
+def _falls_behind(outcome: Outcome) -> bool:
+    """Whether more requests come than are served: the last ones wait far longer than the first."""
+    wait = (outcome.first - outcome.arrival)[outcome.measured]
+    third = max(1, len(wait) // 3)
+    grows = wait[-third:].mean() - wait[:third].mean()
+    return bool(grows > 0.1 * (outcome.arrival[-1] - outcome.arrival[0]))
+
+
+class _Bracket(NamedTuple):
+    """Numbers of replicas between which the least lies: `low` is not enough, `high` is."""
+
+    option: Option
+    low: int
+    high: float
+
+
+def _levels(bracket: _Bracket, most: int) -> list[int]:
+    """Numbers of replicas to try between the ends."""
+    high = int(min(bracket.high - 1, most))
+    if high <= bracket.low:
+        return []
+    if high - bracket.low <= LEVELS:
+        return list(range(bracket.low + 1, high + 1))
+    if math.isfinite(bracket.high):
+        return sorted({int(x) for x in np.rint(np.linspace(bracket.low + 1, high, LEVELS))})
+    ahead = bracket.low + 1 + np.append(0, 2 ** np.arange(LEVELS - 2)) * max(1, bracket.low // 8)
+    return sorted({*(int(x) for x in ahead if x < high), high})
+
+
+def _tighten(
+    brackets: list[_Bracket], rules: Scheduler, demand: Demand, target: Target, best: float
+) -> list[_Bracket]:
+    """One round: every bracket at several levels, all simulated together."""
+    tries = []
+    for place, bracket in enumerate(brackets):
+        most = int(min(_most(bracket.option, target), (best - 1) // bracket.option.gpus))
+        tries += [(place, level) for level in _levels(bracket, most)]
+    outcomes = simulate(
+        [_deployment(brackets[at].option, rules, demand, target, n) for at, n in tries]
+    )
+    out = list(brackets)
+    for (place, level), outcome in zip(tries, outcomes, strict=True):
+        one = out[place]
+        if broken(outcome, target):
+            out[place] = one._replace(low=max(one.low, level))
+        else:
+            out[place] = one._replace(high=min(one.high, level))
+    # More replicas are not worse: a level that failed above one that passed was bad luck.
+    return [one._replace(low=min(one.low, int(min(one.high - 1, 1e18)))) for one in out]
+
+
+def _most(option: Option, target: Target) -> int:
+    """Replicas beyond which none carries less: one user each, or hardly any load."""
+    dp = int(scalar(option.partition.dp))
+    if target.users is not None:
+        return max(1, math.ceil(target.users / dp))
+    return int(min(MOST_REPLICAS, max(1.0, 64.0 * least_replicas(option, target))))
+
+
+def _search(
+    found: list[Option], rules: Scheduler, demand: Demand, target: Target
+) -> tuple[Option | None, int, int]:
+    """The option and replicas with the fewest GPUs, and how many options were simulated."""
+
+    def screened(option: Option) -> float:
+        return option.gpus * least_replicas(option, target)
+
+    def at_best(option: Option) -> float:
+        return option.gpus * math.ceil(TRUST * least_replicas(option, target))
+
+    order = sorted((x for x in found if math.isfinite(screened(x))),
+                   key=lambda x: (screened(x), x.gpus, x.ttft))  # fmt: skip
+    best: float = math.inf
+    winner, replicas, simulated = None, 0, 0
+    for begin in range(0, len(order), DESIGNS):
+        some = [x for x in order[begin : begin + DESIGNS] if at_best(x) < best]
+        if not some:
+            continue
+        simulated += len(some)
+        brackets = [_Bracket(x, int(at_best(x)) // x.gpus - 1, math.inf) for x in some]
+        for _ in range(ROUNDS):
+            brackets = _tighten(brackets, rules, demand, target, best)
+            for one in brackets:
+                if one.option.gpus * one.high < best:
+                    best, winner = one.option.gpus * one.high, one.option
+                    replicas = int(one.high)
+            brackets = [
+                x
+                for x in brackets
+                if (x.low + 1) * x.option.gpus < best and _levels(x, _most(x.option, target))
+            ]
+            if not brackets:
+                break
+    return winner, replicas, simulated
+
+
+def requests_for(target: Target, largest: float) -> int:
+    """Requests of a simulation that tells the quantile where a replica has so many users.
+
+    Of arrivals by chance more: their rate itself varies by the root of their number.
+    """
+    measured = max(needed_for(target.quantile), ARRIVALS if target.rate else 0)
+    return math.ceil(max(measured / (1.0 - 2.0 * CUT), measured + 2.0 * largest)) + 2
+
+
+def size(
+    model: ModelSpec,
+    hardware: HardwareSpec,
+    workload: Workload,
+    convention: Convention,
+    rules: Scheduler,
+    demand: Demand,
+    target: Target,
+    replica_gpus: Sequence[int] = REPLICA_GPUS,
+    degrees: Mapping[str, Any] | None = None,
+) -> Sizing:
+    """The fewest GPUs that serve `target`, in whole replicas of one partition.
+
+    Args:
+        model: shapes.
+        hardware: accelerator.
+        workload: dtypes; context and batch are not looked at.
+        convention: accounting.
+        rules: of the engine.
+        demand: lengths of the requests; as many are simulated as the quantile needs.
+        target: what must be served.
+        replica_gpus: sizes of a replica that are tried.
+        degrees: values of axes of the partition that are allowed; all where one is not named.
+
+    Raises:
+        ValueError: with everything that is out of range.
+    """
+    check_scheduler(rules)
+    check_target(target, needed_for(target.quantile) if 0 < target.quantile < 1 else 0)
+    found = options(
+        model, hardware, workload, convention, rules, demand, target, replica_gpus, degrees
+    )
+    largest = max((min(x.users, target.users or 0.0) / scalar(x.partition.dp) for x in found),
+                  default=0.0)  # fmt: skip
+    demand = demand._replace(requests=requests_for(target, math.ceil(largest)))
+    option, replicas, simulated = _search(found, rules, demand, target)
+    least = min((x.gpus * least_replicas(x, target) for x in found), default=math.inf)
+    shared: dict[str, Any] = {
+        "least": int(least) if math.isfinite(least) else 0,
+        "best_ttft": min((x.ttft for x in found), default=math.nan),
+        "best_tpot": min((x.tpot for x in found), default=math.nan),
+        "screened": len(found),
+        "simulated": simulated,
+    }
+    if option is None:
+        return Sizing(None, 0, 0, {}, None, None, 0, (), **shared)
+    fresh = demand._replace(seed=demand.seed + 1)
+    replicas, outcome, binds = _confirm(option, rules, fresh, target, replicas)
+    return Sizing(
+        gpus=replicas * option.gpus,
+        replicas=replicas,
+        replica_gpus=option.gpus,
+        design=option.design,
+        partition=option.partition,
+        outcome=outcome,
+        attention_replicas=replicas * int(scalar(option.partition.dp)),
+        binds=binds,
+        **shared,
+    )
+
+
+def _confirm(
+    option: Option, rules: Scheduler, demand: Demand, target: Target, replicas: int
+) -> tuple[int, Outcome, tuple[str, ...]]:
+    """Replicas that keep the limits with these requests too, and what one less would break."""
+    while True:
+        counts = [n for n in (replicas - 1, replicas) if n > 0]
+        seen = simulate([_deployment(option, rules, demand, target, n) for n in counts])
+        if not broken(seen[-1], target) or replicas >= _most(option, target):
+            return replicas, seen[-1], broken(seen[0], target) if len(seen) > 1 else ()
+        replicas += 1

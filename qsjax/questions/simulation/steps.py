@@ -1,0 +1,232 @@
+"""Seconds of any engine step as three tables: decode, linear part of a pass, prompt attention.
+
+The laws are evaluated once for each deployment, at knots of tokens and of contexts; a simulated
+step is then a few interpolations. A step without prompts costs what the decode law says of its
+sequences at their mean context. A step with prompts reads its weights once: it costs the linear
+part of a prefill pass over all of its tokens, the attention of its chunks, and what the context
+adds to the decoding sequences in it. Formulas and errors: docs/guides/simulation.md.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from qsjax.cost.decode import decode_step
+from qsjax.cost.prefill import prefill_step
+from qsjax.engines.schedulers import Scheduler
+from qsjax.numerics.numpy_backend import on_host
+from qsjax.records.scenario import Records
+from qsjax.records.specs import Convention
+
+# Knots of tokens or sequences, two in every doubling, and of contexts, one in every doubling.
+PER_OCTAVE = 2
+TOKEN_KNOTS = 2.0 ** (np.arange(2 * 18 + 1) / PER_OCTAVE)  # to 262,144 tokens of a step
+LENGTH_KNOTS = 2.0 ** (np.arange(2 * 22 + 1) / PER_OCTAVE)  # to 4,194,304 tokens of a prompt
+CONTEXT_KNOTS = 2.0 ** np.arange(4, 23)  # 16 to 4,194,304 tokens
+
+
+class StepTable(NamedTuple):
+    """What steps of deployments cost; a leading axis, if any, counts deployments.
+
+    Attributes:
+        decode: a decode step at TOKEN_KNOTS sequences and CONTEXT_KNOTS mean context [s].
+        linear: a pass over TOKEN_KNOTS prompt tokens without the attention among them [s].
+        attention: attention of a prompt of LENGTH_KNOTS tokens, for each of its tokens [s].
+        query_tokens: tokens of a decoding sequence in a step.
+        tokens_per_step: of them accepted.
+        stages: pipeline stages; each holds a microbatch of its own.
+        cache: tokens of cache of an attention replica.
+        cache_each: what a sequence holds whatever its length, in tokens of cache.
+    """
+
+    decode: jax.Array
+    linear: jax.Array
+    attention: jax.Array
+    query_tokens: jax.Array
+    tokens_per_step: jax.Array
+    stages: jax.Array
+    cache: jax.Array
+    cache_each: jax.Array
+
+
+class _Laws(NamedTuple):
+    """What the laws say at the knots."""
+
+    step: jax.Array
+    usable: jax.Array
+    weights: jax.Array
+    held: jax.Array
+
+
+def _decode(records: Records, *, convention: Convention) -> _Laws:
+    model, hardware, partition, workload, _ = records
+    step = decode_step(model, hardware, partition, workload, convention)
+    cap = step.capacity
+    return _Laws(step.tpot * workload.tokens_per_step, cap.usable, cap.weights, cap.kv_per_sequence)
+
+
+def _prefill(
+    records: Records, prompt: ArrayLike, *, convention: Convention
+) -> tuple[jax.Array, jax.Array]:
+    """A pass over one prompt, and the attention of a stage in it [s]."""
+    model, hardware, partition, workload, _ = records
+    cost = prefill_step(model, hardware, partition, workload, convention, prompt)
+    return cost.ttft, jnp.maximum(cost.compute.attention, cost.hbm.attention)
+
+
+class _How(NamedTuple):
+    """How the laws are evaluated: at once by NumPy, or traced, to be differentiated."""
+
+    decode: Callable[..., _Laws]
+    prefill: Callable[..., tuple[Any, Any]]
+    xp: Any
+
+    def floats(self, tree: Any) -> Any:
+        """Every leaf as an array of floats."""
+        return jax.tree.map(lambda x: self.xp.asarray(x, float), tree)
+
+
+_AT_ONCE = _How(on_host(_decode), on_host(_prefill), np)
+_TRACED = _How(_decode, _prefill, jnp)
+
+
+def _ahead(tree: Records, axes: int) -> Records:
+    """The records with so many axes behind those of their fields."""
+    ahead: Records = jax.tree.map(lambda x: x[(..., *(None,) * axes)] if x.ndim else x, tree)
+    return ahead
+
+
+def _knots(values: np.ndarray, axes: int, designs: int) -> np.ndarray:
+    """Values along the last but `axes` axis, behind the axes of the designs."""
+    return values[(None,) * designs + (slice(None),) + (None,) * axes]
+
+
+def step_table(
+    records: Records,
+    convention: Convention,
+    lengths: tuple[float, float],
+    rules: Scheduler = Scheduler(),  # noqa: B008  # frozen
+    *,
+    traced: bool = False,
+) -> StepTable:
+    """The tables of deployments, whose fields are scalars or have one axis.
+
+    Args:
+        records: deployments; context and batch of the workload are not looked at.
+        convention: accounting.
+        lengths: a usual and the longest context [tokens]; the cache of a sequence is taken to be
+            linear between them.
+        rules: of the engine: its blocks of cache, and what a layer takes beyond the law.
+        traced: whether the fields may be tracers, so that the tables are differentiated.
+    """
+    how = _TRACED if traced else _AT_ONCE
+    xp = how.xp
+    plain = records._replace(
+        gpus=None,
+        workload=dataclasses.replace(records.workload, context=1.0, batch=1.0, kv_block=1.0),
+    )
+    plain = how.floats(plain)
+    designs = max((x.ndim for x in jax.tree.leaves(plain)), default=0)
+    many = _ahead(plain, 2)
+    workload = dataclasses.replace(
+        many.workload,
+        context=_knots(CONTEXT_KNOTS, 0, designs + 1),
+        batch=_knots(TOKEN_KNOTS, 1, designs),
+    )
+    laws = how.decode(many._replace(workload=workload), convention=convention)
+    shape = np.broadcast_shapes(*(np.shape(x) for x in jax.tree.leaves(plain)))
+    decode = xp.broadcast_to(laws.step, (*shape, len(TOKEN_KNOTS), len(CONTEXT_KNOTS)))
+    one = _ahead(plain, 1)
+    long, attention = how.prefill(one, _knots(LENGTH_KNOTS, 0, designs), convention=convention)
+    passes, looks = (xp.broadcast_to(x, (*shape, len(LENGTH_KNOTS))) for x in (long, attention))
+    linear = (passes - one.partition.pp * looks)[..., : len(TOKEN_KNOTS)]
+    cache, each = _cache(how, plain, convention, lengths, shape)
+    full = [xp.broadcast_to(x, shape) for x in (
+        plain.workload.query_tokens, plain.workload.tokens_per_step, plain.partition.pp
+    )]  # fmt: skip
+    # Half a block of each sequence is empty on average.
+    each = each + 0.5 * (xp.asarray(rules.block) - 1.0)
+    linear = linear + xp.asarray(rules.prompt_launch) * one.model.layers
+    return StepTable(
+        *(jnp.asarray(x) for x in (decode, linear, looks / LENGTH_KNOTS, *full, cache, each))
+    )
+
+
+def _cache(
+    how: _How,
+    plain: Records,
+    convention: Convention,
+    lengths: tuple[float, float],
+    shape: tuple[int, ...],
+) -> tuple[Any, Any]:
+    """Cache of a replica, and what a sequence holds whatever its length [tokens]."""
+    low, high = max(1.0, lengths[0]), max(lengths[1], 2.0 * max(1.0, lengths[0]))
+    held = []
+    for length in (low, high):
+        work = dataclasses.replace(plain.workload, context=how.xp.asarray(length, float))
+        laws = how.decode(plain._replace(workload=work), convention=convention)
+        held.append(how.xp.broadcast_to(laws.held, shape))
+    free = how.xp.broadcast_to(laws.usable - laws.weights, shape)
+    # A model without a growing cache: its state counts, and a token counts next to nothing.
+    slope = how.xp.maximum((held[1] - held[0]) / (high - low), 1e-6 * held[1] / high)
+    each = how.xp.maximum(held[0] - slope * low, 0.0)
+    return how.xp.maximum(free, 0.0) / slope, each / slope
+
+
+def _between(position: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
+    """The knot below a position on a logarithmic axis, one that has a knot above it."""
+    at = jax.lax.stop_gradient(jnp.clip(jnp.floor(position), 0.0, count - 2.0)).astype(jnp.int32)
+    return at, at + jnp.int32(1)
+
+
+def _linear(x: jax.Array, low: jax.Array, high: jax.Array, y: jax.Array, z: jax.Array) -> jax.Array:
+    """The line through (low, y) and (high, z) at x."""
+    return y + (z - y) * ((x - low) / (high - low))
+
+
+def interpolate(values: jax.Array, x: jax.Array) -> jax.Array:
+    """A table over powers of sqrt(2) at x >= 1, linear between knots and beyond the last two."""
+    low, high = _between(PER_OCTAVE * jnp.log2(jnp.maximum(x, 1.0)) + 1e-12, values.shape[-1])
+    left, right = (jnp.exp2(at.astype(x.dtype) / PER_OCTAVE) for at in (low, high))
+    return _linear(x, left, right, values[low], values[high])
+
+
+def context_segment(context: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Index of the knot of contexts below, and the next knot [tokens]."""
+    first = float(np.log2(CONTEXT_KNOTS[0]))
+    position = jnp.log2(jnp.maximum(context, 1.0)) - first + 1e-12
+    low, high = _between(position, len(CONTEXT_KNOTS))
+    last = high == len(CONTEXT_KNOTS) - 1
+    return low, jnp.where(last, jnp.inf, jnp.exp2(high.astype(context.dtype) + first))
+
+
+def decode_line(
+    table: StepTable, sequences: jax.Array, low: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """A decode step as a line over the mean context, from knot `low` to the next one.
+
+    Returns:
+        Seconds at the shortest knot, seconds at context 0 of the line, and seconds per token.
+    """
+    count = table.decode.shape[-2]
+    below, above = _between(PER_OCTAVE * jnp.log2(jnp.maximum(sequences, 1.0)) + 1e-12, count)
+    left, right = (jnp.exp2(at.astype(sequences.dtype) / PER_OCTAVE) for at in (below, above))
+
+    def at(context: jax.Array) -> jax.Array:
+        y, z = table.decode[below, context], table.decode[above, context]
+        return _linear(sequences, left, right, y, z)
+
+    first = CONTEXT_KNOTS[0] * jnp.exp2(low.astype(sequences.dtype))
+    start, end = at(low), at(low + jnp.int32(1))
+    slope = (end - start) / first  # knots double: the next one is as far away as this one is long
+    return at(jnp.int32(0)), start - slope * first, slope
+
+
+def prompt_attention(table: StepTable, done: jax.Array) -> jax.Array:
+    """Attention of the first `done` tokens of a prompt in one stage [s]; 0 for none."""
+    return done * interpolate(table.attention, jnp.maximum(done, 1.0))

@@ -1,0 +1,273 @@
+"""Requests over time: when they arrive, and how long their prompts and answers are."""
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+# Accepted headings of each column of a trace.
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "arrival": ("arrival", "arrival_s", "arrived_at", "timestamp", "time"),
+    "isl": ("isl", "input_tokens", "prompt_tokens", "input_length", "num_prefill_tokens"),
+    "osl": ("osl", "output_tokens", "completion_tokens", "output_length", "num_decode_tokens"),
+    "cached": ("cached", "cached_tokens"),
+}
+MOST_ERRORS = 20  # rows named in one message
+
+
+class Traffic(NamedTuple):
+    """Requests to one attention replica, in order of arrival; arrays have shape (requests,).
+
+    Attributes:
+        arrival: time of arrival [s]; not looked at in a closed loop.
+        prompt: tokens of the prompt.
+        output: tokens of the answer, the first one included.
+        cached: tokens of the prompt whose cache is there already (a shared prefix).
+        users: requests in flight in a closed loop, in which each answer lets the next request in;
+            0 says that they arrive by the clock.
+        think: time from an answer to the request that it lets in [s].
+    """
+
+    arrival: np.ndarray
+    prompt: np.ndarray
+    output: np.ndarray
+    cached: np.ndarray
+    users: np.ndarray
+    think: np.ndarray
+
+
+def draw_lengths(spec: str | float, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Lengths of `count` requests [tokens], whole numbers of at least 1.
+
+    Args:
+        spec: a number; "800-1000" for all between with equal chances; "lognormal:1000:0.5" for a
+            median and the standard deviation of the logarithm.
+        count: requests.
+        rng: source of chance.
+
+    Raises:
+        ValueError: the text is none of these.
+    """
+    text = str(spec).strip()
+    number = r"(\d+(?:\.\d+)?)"
+    if re.fullmatch(number, text) and float(text) >= 1:
+        return np.full(count, np.rint(float(text)))
+    between = re.fullmatch(rf"{number}\s*-\s*{number}", text)
+    if between:
+        low, high = (int(float(x)) for x in between.groups())
+        if 1 <= low <= high:
+            return rng.integers(low, high + 1, count).astype(np.float64)
+    spread = re.fullmatch(rf"lognormal:{number}:{number}", text)
+    if spread and float(spread[1]) >= 1:
+        drawn = float(spread[1]) * np.exp(float(spread[2]) * rng.standard_normal(count))
+        return np.maximum(1.0, np.rint(drawn))
+    raise ValueError(
+        f"length {text!r} is not allowed; give a number of at least 1, a range such as 800-1000, "
+        "or lognormal:MEDIAN:SIGMA such as lognormal:1000:0.5"
+    )
+
+
+def _requests(
+    isl: str | float, osl: str | float, count: int, cached: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    problems = []
+    if count < 1:
+        problems.append(f"  requests: {count} is not allowed; give at least 1")
+    if not 0 <= cached < 1:
+        problems.append(f"  cached share: {cached:g} is not allowed; give a share below 1")
+    lengths = []
+    for spec in (isl, osl):
+        try:
+            lengths.append(draw_lengths(spec, max(count, 1), rng))
+        except ValueError as error:
+            problems.append(f"  {error}")
+    if problems:
+        raise ValueError("\n".join(["traffic:", *problems]))
+    prompt, output = lengths
+    # The last token of a prompt is always computed: it makes the first token of the answer.
+    return prompt, output, np.minimum(np.floor(cached * prompt), prompt - 1.0)
+
+
+class Demand(NamedTuple):
+    """What requests look like, whenever they come.
+
+    Attributes:
+        isl: tokens of the prompts, as `draw_lengths` reads them.
+        osl: tokens of the answers.
+        cached: share of each prompt whose cache is there already.
+        requests: how many are simulated.
+        think: time that a user takes from an answer to the next request [s].
+        seed: of lengths and arrivals.
+    """
+
+    isl: str | float
+    osl: str | float
+    cached: float = 0.0
+    requests: int = 1000
+    think: float = 0.0
+    seed: int = 0
+
+
+def traffic_of(
+    demand: Demand, *, users: float | None = None, rate: float | None = None, replicas: int = 1
+) -> Traffic:
+    """The requests of one of `replicas` that share users, or a rate [requests/s], evenly.
+
+    The replica with the most users is taken: an even deal leaves it ceil(users / replicas). Of
+    arrivals dealt at random each replica sees a Poisson process of its own.
+
+    Raises:
+        ValueError: with everything that is out of range, or not exactly one of the two is given.
+    """
+    isl, osl, cached, count, think, seed = demand
+    if (users is None) == (rate is None):
+        raise ValueError("give either users (a closed loop) or a rate of requests, not both")
+    if users is not None:
+        mine = int(np.ceil(users / replicas)) if users >= 1 else 0
+        return closed_loop(mine, isl, osl, count, cached=cached, think=think, seed=seed)
+    assert rate is not None
+    return open_loop(rate / replicas, isl, osl, count, cached=cached, seed=seed)
+
+
+def closed_loop(
+    users: int,
+    isl: str | float,
+    osl: str | float,
+    count: int,
+    *,
+    cached: float = 0.0,
+    think: float = 0.0,
+    seed: int = 0,
+) -> Traffic:
+    """Requests of `users` who each send the next one when an answer is there.
+
+    Args:
+        users: requests in flight.
+        isl: tokens of the prompts, as `draw_lengths` reads them.
+        osl: tokens of the answers.
+        count: requests in all.
+        cached: share of each prompt whose cache is there already.
+        think: time from an answer to the next request [s].
+        seed: of the lengths.
+
+    Raises:
+        ValueError: with everything that is out of range.
+    """
+    if users < 1:
+        raise ValueError(f"users: {users} is not allowed; give at least 1")
+    if not 0 <= think < np.inf:
+        raise ValueError(f"think time: {think:g} s is not allowed; give at least 0")
+    rng = np.random.default_rng(seed)
+    prompt, output, hit = _requests(isl, osl, count, cached, rng)
+    return Traffic(np.zeros(count), prompt, output, hit, np.array(float(users)), np.array(think))
+
+
+def open_loop(
+    rate: float,
+    isl: str | float,
+    osl: str | float,
+    count: int,
+    *,
+    cached: float = 0.0,
+    seed: int = 0,
+) -> Traffic:
+    """Requests that arrive by chance, `rate` of them a second: a Poisson process, given its number.
+
+    All come within exactly count / rate seconds, so that a short run has the rate asked for.
+    Arguments and errors are those of `closed_loop`. Gaps and lengths come from streams of their
+    own, so that two rates with one seed differ in nothing but the clock.
+    """
+    if not 0 < rate < np.inf:
+        raise ValueError(f"rate: {rate:g} is not allowed; give requests/s above 0")
+    lengths, gaps = (np.random.default_rng([seed, stream]) for stream in (0, 1))
+    prompt, output, hit = _requests(isl, osl, count, cached, lengths)
+    moments = np.cumsum(gaps.exponential(size=count + 1))
+    arrival = moments[:-1] / moments[-1] * (count / rate)
+    return Traffic(arrival, prompt, output, hit, np.array(0.0), np.array(0.0))
+
+
+def _columns(header: Sequence[str], name: str) -> dict[str, int]:
+    lowered = [heading.strip().lower() for heading in header]
+    at = {
+        column: lowered.index(heading)
+        for column, headings in COLUMNS.items()
+        for heading in reversed(headings)
+        if heading in lowered
+    }
+    missing = [column for column in ("arrival", "isl", "osl") if column not in at]
+    if missing:
+        raise ValueError(
+            f"{name}: the first row must name the columns arrival [s], isl and osl, and if wanted "
+            f"cached; it lacks {', '.join(missing)} and has {', '.join(header) or 'nothing'}"
+        )
+    return at
+
+
+def _row(columns: dict[str, int], cells: Sequence[str]) -> tuple[float, float, float, float]:
+    values = {"cached": 0.0}
+    for column, at in columns.items():
+        text = cells[at].strip() if at < len(cells) else ""
+        if not text and column == "cached":
+            continue
+        try:
+            value = float(text)
+        except ValueError:
+            raise ValueError(f"{column} {text!r} is not a number") from None
+        least = 1.0 if column in ("isl", "osl") else 0.0
+        if not least <= value < np.inf:
+            raise ValueError(f"{column} {text} is not allowed; give at least {least:g}")
+        if column != "arrival" and value != int(value):
+            raise ValueError(f"{column} {text} is not a whole number of tokens")
+        values[column] = value
+    if values["cached"] >= values["isl"]:
+        raise ValueError(
+            f"cached {values['cached']:g} is not below isl {values['isl']:g}; the last token of a "
+            "prompt is always computed"
+        )
+    return values["arrival"], values["isl"], values["osl"], values["cached"]
+
+
+def read_trace(text: str, name: str = "trace") -> Traffic:
+    """Requests from CSV: columns arrival [s], isl, osl, and if wanted cached [tokens].
+
+    Args:
+        text: content of the file; the first row names the columns. Rows are sorted by arrival, and
+            the first one arrives at 0.
+        name: what messages call it.
+
+    Raises:
+        ValueError: with the number of every bad row (the heading is row 1).
+    """
+    reader = csv.reader(io.StringIO(text), strict=True)
+    rows, problems = [], []
+    try:
+        columns = _columns(next(reader, []), name)
+        lines = [(reader.line_num, cells) for cells in reader]
+    except csv.Error as error:
+        raise ValueError(f"{name}: row {reader.line_num}: {error}; mend the quotes") from error
+    for number, cells in lines:
+        if not any(cell.strip() for cell in cells):
+            continue
+        try:
+            rows.append(_row(columns, cells))
+        except ValueError as error:
+            problems.append(f"  row {number}: {error}")
+    if problems:
+        more = len(problems) - MOST_ERRORS
+        rest = [f"  and {more} more rows"] if more > 0 else []
+        raise ValueError("\n".join([f"{name}:", *problems[:MOST_ERRORS], *rest]))
+    if not rows:
+        raise ValueError(f"{name}: there is no row below the heading; give at least one request")
+    arrival, prompt, output, cached = np.array(sorted(rows, key=lambda row: row[0])).T
+    return Traffic(arrival - arrival[0], prompt, output, cached, np.array(0.0), np.array(0.0))
+
+
+def dealt(traffic: Traffic, replicas: int, seed: int = 0) -> Traffic:
+    """What one of `replicas` gets of a trace that is dealt at random."""
+    keep = np.random.default_rng([seed, 2]).integers(replicas, size=len(traffic.arrival)) == 0
+    keep[0] = keep[0] or not keep.any()
+    arrival, prompt, output, cached = (x[keep] for x in traffic[:4])
+    return Traffic(arrival, prompt, output, cached, traffic.users, traffic.think)

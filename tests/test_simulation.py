@@ -1,0 +1,241 @@
+"""The simulator of serving over time: against hand, against plain Python, and in its limits."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from qsjax import catalog
+from qsjax.cost.decode import decode_step
+from qsjax.cost.prefill import prefill_step
+from qsjax.engines.schedulers import Scheduler
+from qsjax.questions.simulation import events, steps, traffic
+from qsjax.questions.simulation.traffic import Traffic
+from qsjax.records.scenario import Records
+from qsjax.records.specs import PHYSICAL, Partition
+from tests import event_oracle, tolerances
+
+ITERATIONS = 512
+
+
+def table_of(linear=0.0, decode=0.0, per_token=0.0, attention=0.0, cache=1e9, **fields):
+    """Tables of plain laws: `linear` a token, `decode` a step, `per_token` of its mean context."""
+    tokens, contexts = steps.TOKEN_KNOTS, steps.CONTEXT_KNOTS
+    values = {
+        "decode": decode + per_token * tokens[:, None] * contexts,
+        "linear": linear * tokens,
+        "attention": attention * steps.LENGTH_KNOTS,
+        "query_tokens": 1.0,
+        "tokens_per_step": 1.0,
+        "stages": 1.0,
+        "cache": cache,
+        "cache_each": 0.0,
+    }
+    return steps.StepTable(**{k: jnp.asarray(v) for k, v in {**values, **fields}.items()})
+
+
+def batched(*lanes):
+    return jax.tree.map(lambda *x: jnp.stack([jnp.asarray(y, float) for y in x]), *lanes)
+
+
+def run(table, rules, work, iterations=ITERATIONS, slots=16):
+    lanes = batched(events.Lane(table, rules, work))
+    states = jax.tree.map(lambda x: x[None], events.start(slots))
+    state, seen = events.run_block(lanes, states, iterations=iterations)
+    while float(state.completed[0]) < len(work.arrival):
+        state, more = events.run_block(lanes, state, iterations=iterations)
+        seen = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), seen, more)
+    times = events.block_times(lanes.traffic, seen)
+    return jax.tree.map(lambda x: np.asarray(x[0]), times), jax.tree.map(lambda x: x[:, 0], seen)
+
+
+def requests(arrival, prompt, output, users=0.0, cached=0.0, think=0.0):
+    full = [np.broadcast_to(np.asarray(x, float), len(arrival)) for x in (prompt, output, cached)]
+    return Traffic(np.asarray(arrival, float), *full, np.asarray(users), np.asarray(think))
+
+
+def test_a_schedule_worked_by_hand():
+    # A token of a prompt takes 1 s, a decode step 10 s; 8 tokens a step.
+    table = table_of(linear=1.0, decode=10.0)
+    work = requests([0.0, 1.0], [12.0, 4.0], [3.0, 2.0])
+    times, seen = run(table, Scheduler(budget=8.0), work)
+    # 8 tokens to 8 s; 4 of the first and 4 of the second prompt to 16 s; one step with both to
+    # 26 s, after which the second has its 2 tokens; one more for the first to 36 s.
+    np.testing.assert_allclose(times.first, [16.0, 16.0])
+    np.testing.assert_allclose(times.finish, [36.0, 26.0])
+    np.testing.assert_allclose(np.asarray(seen.chunk)[np.asarray(seen.chunk) > 0], [8.0, 8.0])
+
+
+def test_answers_take_room_of_prompts_in_a_mixed_step():
+    table = table_of(linear=1.0, decode=10.0)
+    work = requests([0.0, 2.5], [2.0, 14.0], [9.0, 1.0])
+    times, seen = run(table, Scheduler(budget=8.0), work)
+    # 2 tokens to 2 s, a decode step to 12 s; then 7 + 1 tokens twice, to 20 and 28 s.
+    np.testing.assert_allclose(times.first, [2.0, 28.0])
+    assert float(times.finish[1]) == 28.0
+    # 3 of 8 later tokens are there; 5 further steps.
+    np.testing.assert_allclose(times.finish[0], 28.0 + 5 * 10.0)
+    mixed = np.asarray(seen.chunk) == 7.0
+    np.testing.assert_array_equal(np.asarray(seen.decoding)[mixed], [1.0, 1.0])
+
+
+def test_prompts_alone_stall_decoding():
+    table = table_of(linear=1.0, decode=10.0)
+    work = requests([0.0, 2.5], [2.0, 14.0], [3.0, 1.0])
+    times, seen = run(table, Scheduler(budget=8.0, mixed=0.0), work)
+    # Prompt to 2, decode to 12, prompts of 8 and 6 to 26, decode to 36: a gap of 24 s.
+    np.testing.assert_allclose(times.first, [2.0, 26.0])
+    np.testing.assert_allclose(times.finish, [36.0, 26.0])
+    assert 24.0 in np.asarray(seen.gap)[np.asarray(seen.had) > 0]
+
+
+def test_eviction_by_hand():
+    # 10 tokens of cache: two prompts of 4 leave room for one step; the second then starts anew.
+    table = table_of(linear=1.0, decode=10.0, cache=10.0)
+    work = requests([0.0, 0.0], [4.0, 4.0], [4.0, 4.0])
+    times, seen = run(table, Scheduler(budget=8.0), work)
+    # Both prompts to 8 s, one step to 18 s (10 tokens held). The second goes; the first runs 2
+    # steps to 38 s, holding 7. Again: 4 + 2 tokens read to 44 s, its third token; one step.
+    np.testing.assert_allclose(times.first, [8.0, 8.0])
+    np.testing.assert_allclose(times.finish, [38.0, 54.0])
+    assert int(np.asarray(seen.evicted).sum()) == 1
+
+
+def costs_of(table):
+    plain = [np.asarray(x).tolist() for x in (table.decode, table.linear, table.attention)]
+    knots = (steps.TOKEN_KNOTS, steps.LENGTH_KNOTS, steps.CONTEXT_KNOTS)
+    return event_oracle.Costs(*(x.tolist() for x in knots), *plain)
+
+
+def oracle(table, rules, work):
+    engine = event_oracle.Engine(
+        costs=costs_of(table),
+        budget=rules.budget,
+        sequences=rules.sequences,
+        mixed=bool(rules.mixed),
+        whole=bool(rules.whole),
+        reserve=rules.reserve,
+        cache=float(table.cache),
+        each=float(table.cache_each),
+        stages=float(table.stages),
+        query=float(table.query_tokens),
+        accepted=float(table.tokens_per_step),
+        users=int(work.users),
+        think=float(work.think),
+        frontend=rules.frontend,
+    )
+    rows = zip(work.arrival, work.prompt, work.output, work.cached, strict=True)
+    asked = [event_oracle.Request(i, *map(float, row)) for i, row in enumerate(rows)]
+    return engine.serve(asked), engine
+
+
+def real_table(**fields):
+    """Tables of a real deployment, with a window, so that contexts cross knots."""
+    model, hardware = catalog.model("gpt-oss-20b"), catalog.hardware("h100-sxm")
+    records = Records(model, hardware, Partition(), catalog.workload("gpt-oss-20b"))
+    table = steps.step_table(records, PHYSICAL, (300.0, 600.0))
+    return table._replace(**{k: jnp.asarray(v) for k, v in fields.items()})
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize(
+    "rules",
+    [
+        Scheduler(budget=256.0, sequences=8.0),
+        Scheduler(budget=64.0, sequences=12.0, reserve=0.5),
+        Scheduler(budget=128.0, sequences=8.0, mixed=0.0, reserve=0.7),
+        Scheduler(budget=256.0, sequences=8.0, whole=1.0, reserve=1.0),
+    ],
+    ids=["mixed", "small budget", "prompts first", "whole prompts"],
+)
+def test_the_schedule_is_that_of_plain_python(rules, seed):
+    rng = np.random.default_rng(seed)
+    count = 40
+    users = 0.0 if seed % 2 else float(rng.integers(1, 14))
+    table = real_table(
+        cache=float(rng.integers(700, 3000)),
+        tokens_per_step=[1.0, 1.5][seed // 2 % 2],
+        query_tokens=[1.0, 2.0][seed // 2 % 2],
+        stages=[1.0, 2.0][seed // 4 % 2],
+    )
+    prompt, output = rng.integers(1, 400, count), rng.integers(1, 120, count)
+    arrival = np.cumsum(rng.exponential(0.05, count))
+    cached = np.floor(prompt * rng.uniform(0.0, 0.9)) * (seed % 3 == 2)
+    work = requests(arrival, prompt, output, users, cached, 0.02 * (seed % 4 >= 2))
+    rules = dataclasses.replace(rules, frontend=[0.0, 0.0137][seed // 3 % 2])
+    times, seen = run(table, rules, work)
+    expected, engine = oracle(table, rules, work)
+    np.testing.assert_allclose(times.first, [r.first for r in expected], rtol=tolerances.EXACT)
+    np.testing.assert_allclose(times.finish, [r.finish for r in expected], rtol=tolerances.EXACT)
+    assert int(np.asarray(seen.evicted).sum()) == sum(r.evictions for r in expected)
+    ran = np.asarray(seen.ran)
+    each = [
+        (d, c)
+        for d, c, n in zip(*(np.asarray(x)[ran] for x in (seen.decoding, seen.chunk, seen.steps)),
+                           strict=True)
+        for _ in range(int(n))
+    ]  # fmt: skip
+    np.testing.assert_allclose(each, engine.log)
+    if users == 0:
+        np.testing.assert_allclose(times.arrival, work.arrival)
+
+
+def test_evictions_are_among_the_random_workloads():
+    rng = np.random.default_rng(0)
+    rules = Scheduler(budget=256.0, sequences=8.0)
+    work = requests(np.zeros(40), rng.integers(1, 400, 40), rng.integers(60, 120, 40))
+    _, seen = run(real_table(cache=900.0), rules, work)
+    assert int(np.asarray(seen.evicted).sum()) > 3
+
+
+# Limits.
+def test_no_load_latency_is_the_laws():
+    model, hardware = catalog.model("llama-3.1-8b"), catalog.hardware("h100-sxm")
+    work, part = catalog.workload("llama-3.1-8b"), Partition()
+    records = Records(model, hardware, part, work)
+    table = steps.step_table(records, PHYSICAL, (2048.0, 4096.0))
+    rules = Scheduler()
+    times, _ = run(table, rules, requests([0.0, 100.0], [2048.0, 2048.0], [1.0, 129.0]))
+    ttft = float(prefill_step(model, hardware, part, work, PHYSICAL, 2048.0).ttft)
+    np.testing.assert_allclose(times.first - times.arrival, ttft, rtol=tolerances.EXACT)
+
+    at = dataclasses.replace(work, context=2048.0 + 63.5, batch=1.0)
+    tpot = float(decode_step(model, hardware, part, at, PHYSICAL).tpot)
+    got = (times.finish[1] - times.first[1]) / 128
+    np.testing.assert_allclose(got, tpot, rtol=1e-6)
+
+
+def test_one_server_of_fixed_service_is_an_m_d_1_queue():
+    # One request at a time, 1 s each: the mean wait is rho / (2 (1 - rho)) (Pollaczek, Khinchine).
+    table = table_of(linear=1.0 / 64.0)
+    rules = Scheduler(budget=64.0, sequences=1.0)
+    work = traffic.open_loop(0.5, 64, 1, 20_000, seed=3)
+    lanes = batched(events.Lane(table, rules, work))
+    states = jax.tree.map(lambda x: x[None], events.start(1))
+    _, seen = events.run_block(lanes, states, iterations=80_000)
+    times = jax.tree.map(lambda x: np.asarray(x[0]), events.block_times(lanes.traffic, seen))
+    wait = times.first - times.arrival - 1.0
+    # A new step takes up whoever is there, so that service starts at once: no slack for steps.
+    np.testing.assert_allclose(wait.mean(), 0.5, rtol=0.05)
+
+
+def test_derivatives_are_those_of_finite_differences():
+    rules, work = Scheduler(budget=256.0, sequences=8.0), traffic.closed_loop(6, 300, 40, 30)
+
+    def mean_latency(bandwidth):
+        model, hardware = catalog.model("llama-3.1-8b"), catalog.hardware("h100-sxm")
+        scale = 1.0 / bandwidth
+        table = real_table()
+        table = table._replace(decode=table.decode * scale, linear=table.linear * (1 + scale))
+        del model, hardware
+        lanes = jax.tree.map(lambda x: jnp.asarray(x, float)[None], events.Lane(table, rules, work))
+        times = events.latencies(lanes, slots=8, iterations=256)
+        return jnp.mean(times.finish - times.arrival)
+
+    slope = float(jax.grad(mean_latency)(1.0))
+    step = 1e-5
+    difference = (mean_latency(1.0 + step) - mean_latency(1.0 - step)) / (2 * step)
+    np.testing.assert_allclose(slope, float(difference), rtol=tolerances.FINITE_DIFFERENCE)
+    assert slope < 0

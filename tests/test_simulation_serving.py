@@ -1,0 +1,374 @@
+"""Outcomes of simulated deployments, sizing, traffic, the engines' rules, and the two verbs."""
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from qsjax import catalog
+from qsjax.cli import cli
+from qsjax.cost.decode import decode_step
+from qsjax.engines import schedulers
+from qsjax.engines.schedulers import Scheduler, check_scheduler, default_scheduler
+from qsjax.questions.simulation import loads, serving, sizing, slopes, steps, traffic
+from qsjax.questions.simulation.outcomes import check_quantile, needed_for
+from qsjax.questions.simulation.traffic import Demand
+from qsjax.records.scenario import Records
+from qsjax.records.specs import PHYSICAL, Partition
+from qsjax.records.units import GIB
+from tests import tolerances
+
+RULES = Scheduler()
+
+
+def records(model="llama-3.1-8b", hardware="h100-sxm", **degrees):
+    work = catalog.workload(model)
+    return Records(catalog.model(model), catalog.hardware(hardware), Partition(**degrees), work)
+
+
+def outcome(work, rules=RULES, model="llama-3.1-8b"):
+    return serving.simulate([serving.deploy(records(model), PHYSICAL, rules, work)])[0]
+
+
+@pytest.fixture(scope="module")
+def busy():
+    return outcome(traffic.open_loop(4.0, "500-2000", "50-400", 400, seed=1))
+
+
+# Conservation.
+def test_every_token_is_made_once(busy):
+    work, made = busy.traffic, busy.steps
+    assert busy.evictions == 0
+    np.testing.assert_allclose(made.chunk.sum(), work.prompt.sum(), rtol=tolerances.EXACT)
+    np.testing.assert_allclose(
+        (made.count * made.decoding).sum(), (work.output - 1).sum(), rtol=tolerances.EXACT
+    )
+
+
+def test_every_request_is_served_in_order(busy):
+    assert np.all(busy.arrival < busy.first)
+    assert np.all(busy.first < busy.finish)
+    assert np.all(np.diff(busy.first) >= 0)
+
+
+def test_shares_of_time_sum_to_one(busy):
+    np.testing.assert_allclose(sum(busy.shares.values()), 1.0, rtol=tolerances.EXACT)
+
+
+def test_littles_law_holds_between_steps_and_requests(busy):
+    # Sequences that decode, summed over the steps, are the times that requests decode.
+    in_steps = (busy.steps.seconds * busy.steps.decoding).sum()
+    in_requests = (busy.finish - busy.first).sum()
+    np.testing.assert_allclose(in_steps, in_requests, rtol=1e-6)
+
+
+def test_littles_law_holds_for_users():
+    seen = outcome(traffic.closed_loop(12, "500-1500", "100-300", 600))
+    in_flight = seen.requests_per_s * seen.mean("e2e")
+    np.testing.assert_allclose(in_flight, 12.0, rtol=0.02)
+
+
+def test_a_long_answer_agrees_with_the_steady_state():
+    users, isl, osl = 32, 100, 4000
+    seen = outcome(traffic.closed_loop(users, isl, osl, 5 * users))
+    one = records()
+
+    work = dataclasses.replace(one.workload, context=isl + osl / 2.0, batch=float(users))
+    steady = decode_step(*one[:3], work, PHYSICAL)
+    np.testing.assert_allclose(seen.mean("tpot"), float(steady.tpot), rtol=0.02)
+    np.testing.assert_allclose(seen.tokens_per_s, float(steady.tokens_per_s), rtol=0.02)
+
+
+def test_a_measured_case_of_long_prompts_and_short_answers():
+    # Qwen3-8B on one H200, 9,000 in and 30 out, 64 in flight: 308.8 ms between tokens measured.
+    # The steady average says 637.7, since nothing bounds what it adds for prompts.
+    work = traffic.closed_loop(64, 9000, 30, 640)
+    one = records("qwen3-8b", "h200-sxm")
+    rules = default_scheduler("vllm", float(one.hardware.hbm_bytes))
+    seen = serving.simulate([serving.deploy(one, PHYSICAL, rules, work)])[0]
+    assert abs(seen.mean("tpot") / 0.3088 - 1.0) < 0.15
+
+
+def test_latency_rises_with_the_rate():
+    demand = Demand("200-800", "20-80", requests=200)
+    rates = (0.5, 4.0, 16.0, 64.0)
+    found = loads.at_loads(records(), PHYSICAL, RULES, demand, rates=rates)
+    for metric in ("ttft", "tpot", "e2e"):
+        assert np.all(np.diff([seen.mean(metric) for seen in found.outcomes]) > 0)
+
+
+def test_a_cached_prefix_shortens_the_first_token():
+    plain, cached = (
+        outcome(traffic.closed_loop(1, 4000, 50, 30, cached=share)).mean("ttft")
+        for share in (0.0, 0.5)
+    )
+    assert cached < 0.7 * plain
+
+
+def test_outcomes_do_not_depend_on_the_blocks():
+    one = serving.deploy(records(), PHYSICAL, RULES, traffic.closed_loop(4, 300, 20, 60))
+    some = [
+        serving.with_traffic(one, traffic.closed_loop(4, "100-300", "5-20", 60, seed=seed))
+        for seed in range(7)
+    ]
+    together, apart = serving.simulate(some), serving.simulate(some, lanes=2)
+    for a, b in zip(together, apart, strict=True):
+        np.testing.assert_allclose(a.finish, b.finish, rtol=tolerances.EXACT)
+
+
+def test_a_rate_beyond_capacity_says_what_would_do():
+    demand = Demand(2000, 100, requests=100)
+    found = loads.at_loads(records(), PHYSICAL, RULES, demand, rates=[1.0, 500.0])
+    assert len(found.notes) == 1
+    replicas = math.ceil(500.0 / found.largest_rate)
+    assert f"{replicas} of it would do" in found.notes[0]
+    assert found.outcomes[1].requests_per_s <= 1.05 * found.largest_rate
+
+
+def test_tables_hold_the_laws_at_their_knots_and_between():
+    one = records("gpt-oss-120b")
+    table = steps.step_table(one, PHYSICAL, (4000.0, 5000.0))
+    worst = 0.0
+
+    for batch in (1.0, 3.0, 11.0, 50.0, 170.0):
+        for context in (64.0, 700.0, 5000.0, 90_000.0):
+            work = dataclasses.replace(one.workload, context=context, batch=batch, kv_block=1.0)
+            law = float(decode_step(*one[:3], work, PHYSICAL).tpot)
+            low, _ = steps.context_segment(np.asarray(context))
+            _, base, slope = steps.decode_line(table, np.asarray(batch), low)
+            worst = max(worst, abs(float(base + slope * context) / law - 1.0))
+    assert worst < 0.01
+
+
+# Sizing.
+@pytest.mark.slow
+def test_the_fewest_gpus_keep_the_limits_and_one_replica_less_does_not():
+    one = records()
+    target = sizing.Target(users=60.0, ttft=1.0, tpot=0.0125, quantile=0.9)
+    demand = Demand("1500-2500", "100-300")
+    found = sizing.size(
+        one.model, one.hardware, one.workload, PHYSICAL, RULES, demand, target, [1, 2]
+    )
+    assert found.gpus == found.replicas * found.replica_gpus
+    assert sizing.broken(found.outcome, target) == ()
+    assert found.replicas > 1
+    assert set(found.binds) <= {"ttft", "tpot"}
+    assert found.binds
+    assert found.outcome.quantile("tpot", 0.9) <= target.tpot
+
+
+def test_looser_limits_and_fewer_users_need_no_more_gpus():
+    one, demand = records(), Demand(2000, 200)
+
+    def gpus(users, tpot):
+        target = sizing.Target(users=users, ttft=2.0, tpot=tpot, quantile=0.5)
+        found = sizing.size(*one[:2], one.workload, PHYSICAL, RULES, demand, target, [1])
+        return found.gpus
+
+    tight = gpus(60.0, 0.012)
+    assert gpus(60.0, 0.03) <= tight
+    assert gpus(20.0, 0.012) <= tight
+
+
+def test_no_number_of_gpus_beats_the_lone_sequence():
+    one = records()
+    target = sizing.Target(users=2.0, tpot=1e-5, quantile=0.5)
+    found = sizing.size(*one[:2], one.workload, PHYSICAL, RULES, Demand(500, 50), target, [1])
+    assert found.gpus is None
+    assert found.best_tpot > 1e-5
+
+
+def test_arrivals_have_the_rate_asked_for():
+    work = traffic.open_loop(4.0, 10, 10, 50, seed=5)
+    assert np.all(np.diff(work.arrival) > 0)
+    assert work.arrival[-1] < 50 / 4.0 < work.arrival[-1] + 2.0
+    seen = outcome(traffic.open_loop(1.0, 200, 20, 300, seed=5))
+    np.testing.assert_allclose(seen.requests_per_s, 1.0, rtol=0.1)
+
+
+# Bad input.
+TRACE = "arrival,isl,osl\n0,100,10\n1,abc,10\n2,100,0\n-1,100,10\n3,100,1.5\n"
+
+
+def test_bad_rows_of_a_trace_are_named():
+    with pytest.raises(ValueError, match="trace") as told:
+        traffic.read_trace(TRACE)
+    text = str(told.value)
+    for row in (3, 4, 5, 6):
+        assert f"row {row}:" in text
+    assert "row 2:" not in text
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("isl,osl\n1,2\n", "lacks arrival"),
+        ("arrival,isl,osl\n", "no row"),
+        ("", "nothing"),
+        ("arrival,isl,osl,cached\n0,10,1,10\n", "row 2"),
+        ("arrival,isl,osl\n0,10\n", "row 2"),
+        ('arrival,isl,osl\n0,10,1\n0,"10,1\n', "row 3"),
+    ],
+)
+def test_traces_that_cannot_be_read(text, says):
+    with pytest.raises(ValueError, match=says):
+        traffic.read_trace(text)
+
+
+def test_a_trace_is_sorted_and_begins_at_zero():
+    read = traffic.read_trace("timestamp,input_tokens,output_tokens\n9,7,3\n\n4,5,2\n")
+    np.testing.assert_array_equal(read.arrival, [0.0, 5.0])
+    np.testing.assert_array_equal(read.prompt, [5.0, 7.0])
+
+
+@pytest.mark.parametrize("spec", ["0", "5-2", "abc", "lognormal:10", "-3", "1e400"])
+def test_bad_lengths(spec):
+    with pytest.raises(ValueError, match="length"):
+        traffic.closed_loop(1, spec, 1, 5)
+
+
+def test_quantiles_need_requests():
+    assert needed_for(0.9) == 100
+    with pytest.raises(ValueError, match="1,000"):
+        check_quantile(0.99, 400)
+
+
+def test_a_request_beyond_the_cache_is_refused():
+    with pytest.raises(ValueError, match="longest request"):
+        outcome(traffic.closed_loop(1, 900_000, 10, 5))
+
+
+def test_rules_out_of_range_are_all_told():
+    with pytest.raises(ValueError, match="budget") as told:
+        check_scheduler(Scheduler(budget=0.0, mixed=0.5, reserve=2.0))
+    assert all(name in str(told.value) for name in ("budget", "mixed", "reserve"))
+
+
+def test_targets_are_checked():
+    with pytest.raises(ValueError, match="not both"):
+        sizing.check_target(sizing.Target(users=1.0, rate=1.0), 1000)
+
+
+# The engines' rules.
+def test_defaults_of_the_engines():
+    assert default_scheduler("vllm", 80 * GIB).budget == 8192
+    assert default_scheduler("vllm", 80 * GIB, "a100-80g").budget == 2048
+    assert default_scheduler("vllm", 24 * GIB).sequences == 256
+    assert default_scheduler("sglang", 141 * GIB).budget == 8192
+    assert default_scheduler("sglang", 192 * GIB).budget == 16_384
+    assert default_scheduler("sglang", 80 * GIB).mixed == 0
+    assert default_scheduler("trtllm", 80 * GIB).reserve == 1
+    for rules in schedulers.load_schedulers().values():
+        assert rules["source"]
+        assert len(rules["budget"]) == len(rules["sequences"]) == len(rules["below"]) + 1
+    with pytest.raises(ValueError, match="unknown engine"):
+        default_scheduler("ollama", 80 * GIB)
+
+
+# The verbs.
+def call(*words):
+    return CliRunner().invoke(cli, [str(word) for word in words])
+
+
+SIMULATE = ("simulate", "llama-3.1-8b", "--hardware", "h100-sxm", "--requests", 60)
+
+
+def test_simulate_prints_and_writes(tmp_path):
+    words = (*SIMULATE, "--users", "1,4", "--isl", 500, "--osl", 20, "--out", tmp_path / "o")
+    done = call(*words)
+    assert done.exit_code == 0, done.output
+    assert "at 4 users: first token after" in done.output
+    rows = json.loads((tmp_path / "o" / "result.json").read_text())
+    assert [row["load"] for row in rows] == [1.0, 4.0]
+    assert (tmp_path / "o" / "requests.csv").read_text().count("\n") == 121
+
+
+def test_simulate_reads_a_trace(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("arrival,isl,osl\n0,100,10\n1,200,10\n")
+    done = call(*SIMULATE, "--trace", path, "--format", "json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.output)[0]["measured_requests"] == 2
+    path.write_text(TRACE)
+    done = call(*SIMULATE, "--trace", path)
+    assert done.exit_code == 2
+    assert "row 3" in done.output
+    path.write_bytes(b"\xff\xfe\x00")
+    assert "UTF-8" in call(*SIMULATE, "--trace", path).output
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ((), "exactly one of"),
+        (("--users", 4), "--isl and --osl"),
+        (("--users", 4, "--rate", 1, "--isl", 5, "--osl", 5), "exactly one of"),
+        (("--users", 4, "--isl", "x", "--osl", 5), "length"),
+        (("--users", 4, "--isl", 5, "--osl", 5, "--tp", 3), "tp"),
+        (("--users", 4, "--isl", 5, "--osl", 5, "--cached", 1.5), "cached"),
+        (("--users", 4, "--isl", 5, "--osl", 5, "--budget", 0.5), "budget"),
+        (("--users", 4, "--isl", 900_000, "--osl", 5), "longest request"),
+    ],
+)
+def test_mistakes_of_simulate(words, says):
+    done = call(*SIMULATE, *words)
+    assert done.exit_code == 2
+    assert says in done.output
+    assert "Traceback" not in done.output
+
+
+SIZE = ("size", "llama-3.1-8b", "--hardware", "h100-sxm", "--isl", 1000, "--osl", 100)
+
+
+def test_size_prints_and_writes(tmp_path):
+    words = (*SIZE, "--users", 20, "--tpot", "20ms", "--quantile", 0.5, "--replica-gpus", 1)
+    done = call(*words, "--out", tmp_path / "o")
+    assert done.exit_code == 0, done.output
+    record = json.loads((tmp_path / "o" / "result.json").read_text())
+    assert f"{record['gpus']} GPU" in done.output
+    assert record["usd_per_million_tokens"] > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--tpot", "20ms"), "either users or a rate"),
+        (("--users", 0), "users"),
+        (("--users", 2.5), "whole number"),
+        (("--users", 2, "--quantile", 2), "quantile"),
+        (("--users", 2, "--tp", 0), "positive"),
+    ],
+)
+def test_mistakes_of_size(words, says):
+    done = call(*SIZE, *words)
+    assert done.exit_code == 2
+    assert says in done.output
+
+
+def test_size_says_what_is_out_of_reach():
+    done = call(*SIZE, "--users", 2, "--tpot", "1us", "--quantile", 0.5, "--replica-gpus", 1)
+    assert done.exit_code == 0
+    assert "no number of GPUs" in done.output
+
+
+# Derivatives.
+def test_elasticities_are_those_of_finite_differences():
+    one, work = records(), traffic.closed_loop(6, 400, 40, 24)
+    fields = ("hbm_bw", "flops_bf16", "layer_overhead")
+    found = slopes.elasticities(one, PHYSICAL, RULES, work, fields)
+
+    def mean_e2e(name, factor):
+        value = float(getattr(one.hardware, name)) * factor
+        changed = one._replace(hardware=dataclasses.replace(one.hardware, **{name: value}))
+        seen = serving.simulate([serving.deploy(changed, PHYSICAL, RULES, work)])[0]
+        return float(np.mean(seen.finish - seen.arrival))
+
+    step = 1e-5
+    for name in fields:
+        up, down = mean_e2e(name, 1 + step), mean_e2e(name, 1 - step)
+        difference = (math.log(up) - math.log(down)) / (2 * step)
+        np.testing.assert_allclose(found["e2e"][name], difference, rtol=1e-4, atol=1e-8)
+    assert found["e2e"]["hbm_bw"] < 0 < found["requests_per_s"]["hbm_bw"]
