@@ -10,7 +10,7 @@ from qsjax.cost.ledger import RESOURCES as MEMBERS
 from qsjax.plotting import scales, style
 from qsjax.plotting.rows import as_rows, series
 from qsjax.plotting.style import RESOURCES, Look, Row
-from qsjax.records.units import GIB, MS
+from qsjax.records.units import GIB
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -59,7 +59,7 @@ def time_breakdown(
     time of its own.
 
     Args:
-        data: rows with `tpot` and `terms` [s] and, if known, `hidden` [s] by communication term.
+        data: rows with `terms` [ms] and, if known, `hidden` [ms] by communication term.
         ax: where to draw.
         share: draw shares of TPOT [%] instead of milliseconds.
         title: what the picture shows.
@@ -72,19 +72,19 @@ def time_breakdown(
         ax, (min(11.5, max(7.4, 1.6 + 0.3 * len(contexts) * (len(names) + 0.6))), 4.4)
     )
     width = 0.8 / len(names)
-    tallest = max((row["tpot"] / MS for row in rows), default=1.0)
+    tallest = max((row["tpot_ms"] for row in rows), default=1.0)
     for (context, name), members in series(
         rows, lambda row: (row["context"], style.variant_label(row))
     ).items():
         x = contexts.index(context) + (names.index(name) - (len(names) - 1) / 2) * width
         row = members[0]
-        scale = 100.0 / row["tpot"] if share else 1.0 / MS
+        scale = 100.0 / row["tpot_ms"] if share else 1.0
         room = 0.66 if row.get("hidden") else 0.88
         top = _bar(ax, x, room * width, row, scale)
         _hidden(ax, x + 0.36 * width, 0.2 * width, row, scale)
         if not share and len(rows) <= 18:
             ax.annotate(
-                scales.quantity(row["tpot"] / MS),
+                scales.quantity(row["tpot_ms"]),
                 (x, top),
                 xytext=(0, 2),
                 textcoords="offset points",

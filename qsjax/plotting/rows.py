@@ -19,7 +19,7 @@ METRICS: dict[str, str] = {
     "tokens_per_s_per_gpu": "throughput [tokens/s/GPU]",
     "tokens_per_s_per_user": "interactivity [tokens/s/user]",
     "tokens_per_s": "throughput of the design [tokens/s]",
-    "tpot": "time per output token [s]",
+    "tpot_ms": "time per output token [ms]",
     "batch": "batch [sequences per attention replica]",
     "speedup_over_moe": "tokens/s/GPU over the MoE's [1]",
     "usd_per_million_tokens": "cost [USD per million tokens]",
@@ -67,13 +67,13 @@ def _row(data: "xr.Dataset", cell: tuple[int, ...]) -> dict[str, Any]:
         )
         return row | {"reasons": {k: v for k, v in counts.items() if v}}
     names = [str(name) for name in at.data_vars if str(name).startswith("term_")]
-    terms = {name.removeprefix("term_"): float(at[name]) for name in names}
+    terms = {name.removeprefix("term_"): float(at[name]) * 1e3 for name in names}
     metrics = [name for name in METRICS if name in at]
     return (
         row
         | {name: float(at[name]) for name in metrics}
         | {name: int(at[name]) for name in DEGREES}
-        | {"terms": terms}
+        | {"tpot_ms": float(at["tpot"]) * 1e3, "terms": terms}
     )
 
 
