@@ -134,3 +134,23 @@ def test_every_question_answers_alike_with_64_bits_on_and_off():
         for which in ("wide", "narrow")
     )
     assert json.loads(wide) == json.loads(narrow)
+
+
+def test_the_content_of_a_config_is_a_model():
+    config = {
+        "model_type": "llama",
+        "num_hidden_layers": 32,
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "vocab_size": 128256,
+        "torch_dtype": "bfloat16",
+    }
+    own, listed = (
+        float(qs.decode(m, "h100-sxm", context=8192, batch=8).tpot)
+        for m in (config, "llama-3.1-8b")
+    )
+    assert own == pytest.approx(listed, rel=1e-12)
+    with pytest.raises(ValueError, match="hidden_size"):
+        qs.model({**config, "hidden_size": -1})
