@@ -27,40 +27,66 @@ from qsjax.records.specs import (
 )
 
 __version__ = "0.1.0"
+# Questions and rooms that are imported when they are first named: SciPy and matplotlib take a
+# second each.
+_LATE = {
+    "qsjax": ("engines", "plotting"),
+    "qsjax.questions.sensitivity": (
+        *("sensitivity", "switching", "uncertainty", "hessian"),
+        *("normal", "lognormal", "uniform", "triangular"),
+    ),
+    "qsjax.questions.break_even": ("break_even", "solve_for"),
+    "qsjax.questions.design": ("design", "CostModel", "Price"),
+}
+_HOME = {name: home for home, names in _LATE.items() for name in names}
 __all__ = [
     "PAPER",
     "PHYSICAL",
     "Convention",
+    "CostModel",
     "Economy",
     "HardwareSpec",
     "Limits",
     "ModelSpec",
     "Partition",
+    "Price",
     "Problem",
     "Workload",
     "active_params",
+    "break_even",
     "decode",
     "dense_twin",
+    "design",
     "engines",
     "explore",
     "hardware",
     "hardware_names",
+    "hessian",
     "ideal",
+    "lognormal",
     "model",
     "model_names",
+    "normal",
     "plotting",
     "prefill",
+    "sensitivity",
+    "solve_for",
+    "switching",
     "total_params",
+    "triangular",
+    "uncertainty",
+    "uniform",
     "workload",
 ]
-# Rooms that are public as they are, imported when they are first named.
-_ROOMS = ("engines", "plotting")
 
 
 def __getattr__(name: str) -> Any:
-    if name in _ROOMS:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'qsjax' has no attribute {name!r}")
+    if home == "qsjax":
         return importlib.import_module(f"qsjax.{name}")
-    raise AttributeError(f"module 'qsjax' has no attribute {name!r}")
+    return getattr(importlib.import_module(home), name)
 
 
 def __dir__() -> list[str]:

@@ -129,7 +129,7 @@ def command(file: Path, **flags: Any) -> None:
     if found is not None:
         click.echo(
             f"{found['designs_computed']:,} designs computed of {found['designs_in_grid']:,} in "
-            f"the grid, {found['cells_feasible']:,} feasible."
+            f"the grid, {found['designs_feasible']:,} feasible."
         )
         session.note(f"Written to {flags['out']}.")
     if me.count > 1:

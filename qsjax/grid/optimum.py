@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from qsjax.cost.feasibility import MEMORY_REASONS, REASONS
-from qsjax.cost.ledger import resource_times, time_ledger
+from qsjax.cost.ledger import RESOURCES, resource_times, time_ledger
 from qsjax.cost.metrics import Economy, Objective, score_of
 from qsjax.grid.cells import (
     Cells,
@@ -275,7 +275,8 @@ def _resources(winners: Winners) -> dict[str, jax.Array]:
 def binding_resource(winners: Winners) -> np.ndarray:
     """Index in `ledger.RESOURCES` of the largest part of the TPOT of every row."""
     rows = np.shape(winners.inputs.q)
-    times = [np.broadcast_to(t, rows) for t in _resources(winners).values()]
+    found = _resources(winners)  # whose keys a pytree has sorted
+    times = [np.broadcast_to(found[name], rows) for name in RESOURCES]
     largest: np.ndarray = np.argmax(np.stack(times), axis=0)
     return largest
 

@@ -119,7 +119,9 @@ class Exploration(Result):
 
         from qsjax import plotting
 
-        rows = [row | {"label": series_name(self.problem, row)} for row in self.rows()]
+        rows = self.rows()
+        if _has_several(self.problem):  # else the figures name variants, and ring their crossings
+            rows = [row | {"label": series_name(self.problem, row)} for row in rows]
         if not any(row["is_feasible"] for row in rows):
             return {}
         title = describe(self.problem)
@@ -135,6 +137,11 @@ class Exploration(Result):
                 found[f"partition{end}"] = partial(plotting.best_partition_map, part, title=head)
                 found[f"time{end}"] = partial(plotting.time_breakdown, part, share=True, title=head)
         return found
+
+
+def _has_several(problem: Problem) -> bool:
+    stated = problem.stated
+    return len(stated.models) > 1 or len(stated.accelerators) > 1 or bool(stated.kept)
 
 
 def _gains(own: Solution, other: Solution, name: str) -> Arrays:
