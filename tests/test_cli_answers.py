@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from qsjax import catalog
 from qsjax.cli import cli
 from qsjax.cost.roofline import take_apart
-from qsjax.questions.diagnosis import remarks
+from qsjax.grid.diagnosis import remarks
 from qsjax.records.scenario import Records
 from qsjax.records.specs import PAPER, PHYSICAL, Partition, Workload
 

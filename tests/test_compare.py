@@ -4,41 +4,43 @@ import dataclasses
 
 import numpy as np
 import pytest
-from listed_cases import brute_force
+from serving_cases import GPU, MODEL, WORK, brute_force, problem
 from tolerances import CANCELLATION, EXACT
 
-from qsjax import catalog
 from qsjax.cost.laws.params import dense_twin
-from qsjax.questions.compare import (
-    Comparison,
-    Subject,
-    attribution,
-    best_rate,
-    compare,
-    gpu_time,
-    table_5,
-)
-from qsjax.questions.explain import case_of, partition_axes
+from qsjax.grid.case import case_of, gpu_time
+from qsjax.grid.limits import Limits
+from qsjax.grid.problem import Problem
+from qsjax.questions.compare import Subject, attribution, compare, table_5
+from qsjax.questions.explain import explain
 from qsjax.records.scenario import Records
-from qsjax.records.specs import CONVENTIONS, PHYSICAL, Partition, Workload
+from qsjax.records.specs import CONVENTIONS, PHYSICAL, Partition
 
-GPU, WORK = catalog.hardware("h100-sxm"), Workload(context=1.0)
-MODEL = catalog.model("mixtral-8x7b")
-MOE = Subject("moe", MODEL, GPU, WORK)
-TWIN = Subject("twin", MODEL, GPU, WORK, 2.0)
-CONTEXTS = (1024.0, 16384.0, 131072.0)
+CONTEXTS = [1024.0, 16384.0, 131072.0]
 
 
-@pytest.fixture(scope="module", params=["physical", "paper"])
-def found(request) -> Comparison:
-    return compare([MOE, TWIN], 8, CONTEXTS, request.param)
+@pytest.fixture(scope="module")
+def answer():
+    return compare(problem(context=CONTEXTS))
+
+
+@pytest.fixture(params=["own", "beside"])
+def found(request, answer):
+    return getattr(answer, request.param)
+
+
+def test_both_accountings_stand_beside_each_other(answer):
+    assert (answer.own.convention, answer.beside.convention) == ("physical", "paper")
+    assert answer.own.subjects == ("moe", "dense q=2")
 
 
 def test_every_cell_is_the_best_by_brute_force(found):
     rules = CONVENTIONS[found.convention]
-    records = Records(dense_twin(MODEL, 2.0, rules.twin), GPU, Partition(), WORK)
-    cells, runs = brute_force(records, partition_axes(8, CONTEXTS[2]), rules, np.arange(1.0, 200.0))
-    best = cells["tokens_per_s_per_gpu"][runs].max()
+    asked = problem(found.convention, context=CONTEXTS[2])
+    (cell,), (runs,) = brute_force(
+        asked, np.arange(1.0, 200.0), spec=dense_twin(MODEL, 2.0, rules.twin)
+    )
+    best = cell["tokens_per_s_per_gpu"][runs].max()
     assert found.rate(1, 2) == pytest.approx(best, rel=EXACT)
 
 
@@ -71,7 +73,7 @@ def test_a_gap_of_one_term_is_all_its_own():
 def test_table_5_is_the_time_per_token_of_the_phases(found):
     case = found.cases[0][1]
     step, part = case.parts.step, case.records.partition
-    tokens = float(part.dp) * step.capacity.batch
+    tokens = step.replicas * float(part.dp) * step.capacity.batch
     time = table_5(case)
     whole = sum(step.compute) * float(part.pp) * step.gpus / tokens
     assert time["compute"] == pytest.approx(whole, rel=EXACT)
@@ -85,28 +87,68 @@ def test_table_5_is_the_time_per_token_of_the_phases(found):
 def test_a_turn_is_where_the_lead_changes():
     # More arithmetic and less bandwidth: ahead where the cache is short, behind where it is long.
     rates = {name: 4.0 * getattr(GPU, name) for name in ("flops_bf16", "flops_fp8", "flops_fp4")}
-    quick = dataclasses.replace(GPU, hbm_bw=0.5 * GPU.hbm_bw, **rates)
-    subjects = [Subject("quick", MODEL, quick, WORK), MOE]
-    result = compare(subjects, 8, (128.0, 131072.0))
+    quick = dataclasses.replace(GPU, hbm_bw=0.5 * GPU.hbm_bw, label="quick", **rates)
+
+    def ranked(*contexts):
+        asked = Problem(MODEL, [quick, GPU], gpus=8, context=list(contexts), workload=WORK)
+        return compare(asked).own
+
+    result = ranked(128.0, 131072.0)
     assert [result.winner(0), result.winner(1)] == [0, 1]
     (turn,) = result.crossovers
-    assert (turn.before, turn.after) == ("quick", "moe")
+    assert (turn.before, turn.after) == ("quick", "h100-sxm")
     assert 128 < turn.context < 131072
-    after = [best_rate(subject, 8, turn.context, PHYSICAL) for subject in subjects]
-    before = [best_rate(subject, 8, round(turn.context / 1.03), PHYSICAL) for subject in subjects]
-    assert after[1] > after[0]
-    assert before[0] >= before[1]
+    around = ranked(round(turn.context / 1.03), turn.context)
+    assert [around.winner(0), around.winner(1)] == [0, 1]
 
 
 def test_nothing_runs_is_a_result():
-    result = compare([MOE, TWIN], 1, (2.0**26,))
-    assert result.cases == ((None,), (None,))
-    assert result.winner(0) is None
-    assert result.rate(0, 0) == 0
-    assert result.crossovers == ()
+    answer = compare(problem(gpus=1, context=2.0**26))
+    assert answer.own.cases == ((None,), (None,))
+    assert answer.own.winner(0) is None
+    assert answer.own.rate(0, 0) == 0
+    assert answer.own.crossovers == ()
+    assert answer.leads() == ["physical: nothing runs.", "paper: nothing runs."]
 
 
-@pytest.mark.parametrize("subjects", [[], [MOE], [MOE, MOE]])
-def test_one_subject_is_no_comparison(subjects):
-    with pytest.raises(ValueError, match="at least two different subjects"):
-        compare(subjects, 8, CONTEXTS)
+def test_limits_and_batches_of_the_problem_hold():
+    free = compare(problem()).own
+    tpot = 0.8 * min(case.parts.step.tpot for (case,) in free.cases)
+    bound = compare(problem(limits=Limits(max_tpot=tpot))).own
+    for (case,), (before,) in zip(bound.cases, free.cases, strict=True):
+        assert case.parts.step.tpot <= tpot
+        assert case.rate < before.rate
+    for (case,) in compare(problem(batch=4)).own.cases:
+        assert case.parts.step.capacity.batch == 4
+
+
+def test_subjects_may_be_some_of_the_problem():
+    asked = Problem(MODEL, ["h100-sxm", "h200-sxm"], gpus=8, context=8192, twins=[2, 5])
+    some = compare(asked, {"a": Subject(0, 0), "b": Subject(0, 1, 5.0)})
+    whole = compare(asked)
+    names = list(whole.own.subjects)
+    assert len(names) == 6
+    assert some.own.rate(1, 0) == whole.own.rate(names.index("h200-sxm, dense q=5"), 0)
+
+
+def test_an_answer_has_axes_and_pictures(answer):
+    data = answer.dataset
+    assert dict(data.sizes) == {"convention": 2, "subject": 2, "context": 3}
+    cell = data.sel(convention="physical", subject="moe", context=16384)
+    assert float(cell.tokens_per_s_per_gpu) == answer.own.rate(0, 1)
+    assert list(data.subject.values) == ["moe", "dense q=2"]
+    assert data.tpot.attrs["units"] == "s"
+    assert set(answer.drawings()) == {"why", "throughput"}
+
+
+def test_a_comparison_agrees_with_an_explanation(answer):
+    for k, context in enumerate(CONTEXTS):
+        found = explain(problem(context=context, twins=(), batch="best"))
+        assert found.stated.rate == pytest.approx(answer.own.rate(0, k), rel=EXACT)
+
+
+def test_what_is_no_comparison_is_refused():
+    with pytest.raises(ValueError, match="at least two different subjects; given: h100-sxm|moe"):
+        compare(problem(twins=()))
+    with pytest.raises(ValueError, match=r"give one value: gpus \(2 values\)"):
+        compare(problem(gpus=[4, 8]))

@@ -5,34 +5,35 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from listed_cases import brute_force
+from serving_cases import CONTEXT, GPU, MODEL, WORK, brute_force, problem
 from tolerances import CANCELLATION, EXACT
 
-from qsjax import catalog
 from qsjax.cost.decode import decode_step
+from qsjax.cost.disaggregation import companion
 from qsjax.cost.prefill import prefill_step
-from qsjax.grid.search import evaluate
+from qsjax.grid.case import case_record
+from qsjax.grid.evaluation import evaluate
+from qsjax.grid.limits import Limits
+from qsjax.grid.problem import Problem
 from qsjax.numerics import numpy_backend
-from qsjax.questions.disaggregation import companion
-from qsjax.questions.explain import (
-    Explanation,
-    explain,
-    explain_both,
-    explanation_record,
-    partition_axes,
-)
-from qsjax.records.scenario import Records
-from qsjax.records.specs import CONVENTIONS, PHYSICAL, Partition, Workload
+from qsjax.questions.explain import Explanation, explain
+from qsjax.records.specs import CONVENTIONS, PHYSICAL, Partition
 from qsjax.records.units import GIB
 
-MODEL, GPU = catalog.model("mixtral-8x7b"), catalog.hardware("h100-sxm")
-CONTEXT = 65536.0
-WORK = Workload(context=CONTEXT)
+
+def explained(partition=None, convention="physical", **more):
+    """A design of Mixtral on 8 H100."""
+    return explain(problem(convention, **({"twins": ()} | more)), partition)
 
 
 @pytest.fixture(scope="module")
-def both() -> tuple[Explanation, Explanation]:
-    return explain_both(MODEL, GPU, Partition(tp=4.0, dp=2.0, ep=1.0), WORK)
+def answer() -> Explanation:
+    return explained(Partition(tp=4.0, dp=2.0, ep=1.0))
+
+
+@pytest.fixture(scope="module")
+def both(answer):
+    return answer.own, answer.beside
 
 
 def test_both_conventions_stand_next_to_each_other(both):
@@ -47,14 +48,15 @@ def test_ledgers_sum_to_their_totals(both):
             parts = case.parts
             assert sum(parts.memory.values()) == pytest.approx(GPU.hbm_bytes, rel=CANCELLATION)
             assert sum(parts.time.values()) == pytest.approx(parts.step.tpot, rel=CANCELLATION)
-            record = explanation_record(explanation)["stated"]
-            assert sum(record["time_ms"].values()) == pytest.approx(record["tpot_ms"], rel=EXACT)
+            record = case_record(case)
+            assert sum(record["terms"].values()) == pytest.approx(record["tpot"], rel=EXACT)
             assert sum(record["memory_bytes"].values()) == pytest.approx(record["hbm_bytes"])
 
 
 def test_the_stated_design_is_what_was_stated(both):
     stated = both[0].stated
-    workload = dataclasses.replace(WORK, batch=stated.parts.step.capacity.batch)
+    batch = stated.parts.step.capacity.batch
+    workload = dataclasses.replace(WORK, context=CONTEXT, batch=batch)
     step = decode_step(MODEL, GPU, Partition(tp=4.0, dp=2.0, ep=1.0), workload, PHYSICAL)
     assert stated.is_feasible
     assert float(step.tpot) == pytest.approx(stated.parts.step.tpot, rel=EXACT)
@@ -64,33 +66,102 @@ def test_the_stated_design_is_what_was_stated(both):
 @pytest.mark.parametrize("name", CONVENTIONS)
 def test_the_alternatives_are_those_of_brute_force(name):
     # A small batch: then its TPOT keeps the best design out.
-    work = dataclasses.replace(WORK, batch=2.0)
-    explanation = explain(MODEL, GPU, Partition(tp=4.0, dp=2.0), work, name)
-    records = Records(MODEL, GPU, Partition(), WORK)
-    axes = partition_axes(8, CONTEXT)
-    found, runs = brute_force(records, axes, CONVENTIONS[name], np.arange(1.0, 161.0))
+    side = explained(Partition(tp=4.0, dp=2.0), name, batch=2).own
+    (found,), (runs,) = brute_force(problem(name, twins=()), np.arange(1.0, 161.0))
     rate, tpot = found["tokens_per_s_per_gpu"], found["tpot"]
-    best, as_fast = explanation.best.parts.step, explanation.best_as_fast.parts.step
+    best, as_fast = side.best.parts.step, side.best_as_fast.parts.step
     assert best.tokens_per_s_per_gpu == pytest.approx(rate[runs].max(), rel=EXACT)
-    limit = explanation.stated.parts.step.tpot * (1 + 1e-9)
+    limit = side.stated.parts.step.tpot * (1 + 1e-9)
     expected = rate[runs & (tpot <= limit)].max()
     assert as_fast.tokens_per_s_per_gpu == pytest.approx(expected, rel=EXACT)
     assert as_fast.tpot <= limit < best.tpot
 
 
+def test_limits_of_the_problem_hold_for_the_alternatives():
+    free = explained(Partition(tp=4.0, dp=2.0)).own.best
+    bound = explained(Partition(tp=4.0, dp=2.0), limits=Limits(max_tp=1.0, min_headroom=0.1)).own
+    assert bound.best.records.partition.tp == 1
+    assert bound.best.rate < free.rate
+
+
 def test_beside_an_infeasible_design_nothing_is_as_fast():
-    explanation = explain(MODEL, GPU, Partition(tp=4.0, dp=3.0, ep=5.0), WORK)
-    assert not explanation.stated.is_feasible
-    assert explanation.best_as_fast is None
+    side = explained(Partition(tp=4.0, dp=3.0, ep=5.0), gpus=12).own
+    assert not side.stated.is_feasible
+    assert side.best_as_fast is None
 
 
-def finding(partition, workload=WORK, model=MODEL):
-    found = explain(model, GPU, partition, workload)
-    return found, {item.reason: item for item in found.stated.shortcomings}
+def test_what_the_degrees_leave_copies_fill():
+    one = explained(Partition(tp=4.0), gpus=4).stated.parts.step
+    two = explained(Partition(tp=4.0)).stated.parts.step
+    assert (two.replicas, two.gpus) == (2, 8)
+    assert two.tokens_per_s == 2 * one.tokens_per_s
+    assert two.tokens_per_s_per_gpu == one.tokens_per_s_per_gpu
+    dense = Problem("llama-3.1-8b", GPU, gpus=8, context=8192)
+    copies, ranks = (explain(dense, Partition(dp=n)).stated for n in (1.0, 8.0))
+    assert copies.parts.step.replicas == 8
+    assert copies.rate == pytest.approx(ranks.rate, rel=EXACT)
+
+
+def test_copies_that_do_not_fill_the_gpus_are_told():
+    (item,) = explained(Partition(tp=4.0), gpus=10).stated.shortcomings
+    assert item.reason == "wrong GPU count"
+    assert "takes 4 GPUs, and whole copies do not fill 10; give 8 or 12 GPUs" in item.text
+    (item,) = explained(Partition(tp=4.0, replicas=3.0)).stated.shortcomings
+    assert "3 of them are not 8" in item.text
+
+
+def test_without_a_partition_the_best_one_is_explained():
+    answer = explained()
+    assert answer.stated.is_feasible
+    assert answer.own.best.rate >= answer.stated.rate
+    batch = answer.stated.parts.step.capacity.batch
+    assert answer.beside.stated.parts.step.capacity.batch == batch
+    best = explained(batch="best")
+    assert best.stated.rate == pytest.approx(answer.own.best.rate, rel=EXACT)
+    with pytest.raises(ValueError, match="no design runs within the limits"):
+        explained(limits=Limits(max_tpot=1e-5), batch="best")
+
+
+def test_only_one_cell_is_explained():
+    with pytest.raises(ValueError, match=r"gpus \(2 values\), twins \(2 values\)"):
+        explain(problem(gpus=[4, 8], twins=[2, 5]), Partition())
+
+
+def test_the_only_twin_is_what_is_explained():
+    twin = explain(problem(twins=2.0), Partition(tp=8.0))
+    assert not twin.is_moe
+    assert twin.stated.records.model.experts == 1
+    # The two accountings mean different twins.
+    own, paper = (
+        side.stated.parts.memory["weights: routed experts"] for side in (twin.own, twin.beside)
+    )
+    assert own != paper
+
+
+def test_an_answer_is_saved_with_its_pictures(answer, tmp_path):
+    names = {path.name for path in answer.save(tmp_path)}
+    assert names >= {"result.json", "explain.csv", "explain.nc", "memory.svg", "roofline.svg"}
+    rows = answer.rows()
+    assert [row["design"] for row in rows[:3]] == ["stated", "best", "best_as_fast"]
+    for row in rows:
+        assert sum(row["terms"].values()) == pytest.approx(row["tpot"], rel=EXACT)
+    assert answer.dataset.tpot.attrs["units"] == "s"
+
+
+def finding(partition, **more):
+    gpus = np.prod([getattr(partition, n) for n in ("tp", "pp", "dp", "kvp")])
+    side = explained(partition, **({"gpus": float(gpus)} | more)).own
+    return side, {item.reason: item for item in side.stated.shortcomings}
+
+
+def big(partition):
+    asked = Problem("deepseek-v3", GPU, gpus=1, context=CONTEXT)
+    side = explain(asked, partition).own
+    return side, {item.reason: item for item in side.stated.shortcomings}
 
 
 def test_weights_that_do_not_fit_are_counted():
-    found, items = finding(Partition(), model=catalog.model("deepseek-v3"))
+    found, items = big(Partition())
     cap = found.stated.parts.step.capacity
     item = items["weights do not fit"]
     assert item.missing == cap.weights - cap.usable > 0
@@ -100,7 +171,7 @@ def test_weights_that_do_not_fit_are_counted():
 
 
 def test_a_sequence_that_does_not_fit_is_counted():
-    found, items = finding(Partition(tp=2.0), dataclasses.replace(WORK, context=2.0**21))
+    found, items = finding(Partition(tp=2.0), context=2.0**21)
     cap = found.stated.parts.step.capacity
     missing = items["no sequence fits"].missing
     assert missing == cap.weights + cap.kv_per_sequence - cap.usable > 0
@@ -108,7 +179,7 @@ def test_a_sequence_that_does_not_fit_is_counted():
 
 
 def test_a_batch_that_does_not_fit_says_how_many_do():
-    found, items = finding(Partition(tp=8.0), dataclasses.replace(WORK, batch=4096.0))
+    found, items = finding(Partition(tp=8.0), batch=4096.0)
     cap = found.stated.parts.step.capacity
     item = items["batch does not fit"]
     assert f"at most {cap.max_batch:g} fit" in item.text
@@ -137,32 +208,44 @@ def test_an_illegal_split_says_what_would_be_legal(partition, reason, words):
 
 
 def test_a_split_that_one_convention_alone_refuses():
-    physical, paper = explain_both(MODEL, GPU, Partition(tp=4.0, ep=4.0, dp=2.0), WORK)
-    assert physical.stated.shortcomings == ()
-    assert [one.text for one in paper.stated.shortcomings] == [
+    answer = explained(Partition(tp=4.0, ep=4.0, dp=2.0))
+    assert answer.own.stated.shortcomings == ()
+    assert [one.text for one in answer.beside.stated.shortcomings] == [
         "ep=4 times tp=4 does not divide the 8 GPUs of a pipeline stage; choose ep of 1, 2"
     ]
 
 
+def test_what_would_be_needed_is_enough():
+    side, _ = big(Partition())
+    needs = side.needs
+    for chip, gpus in ((GPU.replace(hbm_bytes=needs.hbm_bytes), 1), (GPU, needs.gpus)):
+        assert explain(Problem("deepseek-v3", chip, gpus=gpus, context=CONTEXT)).stated.is_feasible
+
+
 def test_bad_numbers_are_errors():
     with pytest.raises(ValueError, match="tp"):
-        explain(MODEL, GPU, Partition(tp=0.0), WORK)
+        explained(Partition(tp=0.0))
     with pytest.raises(ValueError, match="context"):
-        explain(MODEL, GPU, Partition(), dataclasses.replace(WORK, context=-1.0))
+        explained(Partition(), context=-1.0)
 
 
 def test_a_convention_is_traced_once():
-    explain(MODEL, GPU, Partition(tp=4.0), WORK)
+    other = Problem("deepseek-v3", "h200-sxm", gpus=8, context=CONTEXT, workload=WORK)
+    explain(other, Partition(tp=8.0))  # its kernels wait, which is told by one law more
     before = numpy_backend._player.cache_info().misses
-    explain(catalog.model("deepseek-v3"), catalog.hardware("h200-sxm"), Partition(tp=8.0), WORK)
+    explained(Partition(tp=4.0))
     assert numpy_backend._player.cache_info().misses == before
 
 
 def test_prefill_supplies_decode():
-    stated = explain(MODEL, GPU, Partition(tp=4.0, dp=2.0), WORK).stated
+    requests = (65024.0, 1024.0)
+    answer = explain(problem(twins=()), Partition(tp=4.0, dp=2.0), requests=requests)
+    stated = answer.stated
     step = stated.parts.step
     found = companion(stated.records, step.tpot, step.tokens_per_s_per_gpu, 65024.0, 1024.0)
-    cost = prefill_step(MODEL, GPU, Partition(tp=4.0, dp=2.0), WORK, PHYSICAL, 65024.0)
+    assert answer.prefill == found
+    work = dataclasses.replace(WORK, context=CONTEXT)
+    cost = prefill_step(MODEL, GPU, Partition(tp=4.0, dp=2.0), work, PHYSICAL, 65024.0)
     assert found.ttft == pytest.approx(float(cost.ttft), rel=EXACT)
     # Prompt tokens needed by one GPU of decode are those that its share of prefill GPUs makes.
     needed = step.tokens_per_s_per_gpu * 65024.0 / 1024.0

@@ -39,15 +39,6 @@ ONLY = {"catalog": {"records", "cost.laws.params"}}
 STRANGERS = {"cost.laws"}
 # Rooms whose parts are peers: `questions.mix` may not reach into `questions.explain`.
 PEERS = {"questions"}
-# Pairs of peers that still know each other. Take pairs out; put none in.
-NOT_YET_PEERS = {
-    ("compare", "explain"),
-    ("continuous_batching", "explain"),
-    ("continuous_batching", "mix"),
-    ("continuous_batching", "serving"),
-    ("explain", "diagnosis"),
-    ("explain", "serving"),
-}
 MATPLOTLIB = {"plotting"}
 FILES = {
     *("cli", "output", "catalog", "grid.free_memory", "engines", "evidence.measurements.storage"),
@@ -107,9 +98,8 @@ def layer_problem(module, target):
     if other is None:
         return f"{target} is in no layer"
     if own == other and own in PEERS:
-        pair = tuple(name.removeprefix(f"{own}.").split(".")[0] for name in (module, target))
-        peers = pair[0] != pair[1] and pair not in NOT_YET_PEERS
-        return f"{pair[0]} and {pair[1]} are peers" if peers else None
+        pair = [name.removeprefix(f"{own}.").split(".")[0] for name in (module, target)]
+        return f"{pair[0]} and {pair[1]} are peers" if pair[0] != pair[1] else None
     if own == other:
         stranger = own in STRANGERS and not module.endswith("__init__")
         return f"modules of {own} do not import each other" if stranger else None
@@ -173,17 +163,6 @@ def test_the_package_is_found():
 def test_module(module):
     found = problems(module, MODULES[module].read_text())
     assert not found, "\n".join([f"qsjax/{module.replace('.', '/')}.py", *found])
-
-
-def test_peers_that_no_longer_meet_leave_the_list():
-    met = {
-        (module.split(".")[1], name.removeprefix("qsjax.questions.").split(".")[0])
-        for module, path in MODULES.items()
-        if module.startswith("questions.")
-        for _, name in imports(module, ast.parse(path.read_text()))
-        if name.startswith("qsjax.questions.")
-    }
-    assert met >= NOT_YET_PEERS
 
 
 @pytest.mark.parametrize(

@@ -2,85 +2,80 @@
 
 import numpy as np
 import pytest
-from listed_cases import GPU, brute_force
+from serving_cases import brute_force, problem
 from tolerances import EXACT
 
-from qsjax import catalog
-from qsjax.cost.metrics import economy_of
 from qsjax.grid.limits import Limits
-from qsjax.questions.explain import partition_axes
-from qsjax.questions.mix import MOST_ERRORS, Request, best_for_mix, classes_of, read_requests
-from qsjax.records.scenario import Records
-from qsjax.records.specs import PAPER, PHYSICAL, Partition, Workload
+from qsjax.questions.mix import Request, mix
+from qsjax.questions.mix.requests import MOST_ERRORS, classes_of, read_requests, requests_of
 
-MODEL, WORK = catalog.model("mixtral-8x7b"), Workload(context=1.0)
 CLASSES = [Request(32768.0, 0.5), Request(65536.0, 0.3), Request(131072.0, 0.2)]
 
 
-def solve(classes, convention=PHYSICAL, limits=None):
-    return best_for_mix(
-        MODEL, GPU, WORK, 8, classes, convention, limits=limits or Limits(), economy=economy_of(GPU)
-    )
+def solve(classes, convention="physical", **more):
+    """The mixture of Mixtral alone."""
+    (found,) = mix(problem(convention, twins=(), **more), classes).mixtures
+    return found
 
 
-@pytest.mark.parametrize("convention", [PHYSICAL, PAPER], ids=["physical", "paper"])
+@pytest.mark.parametrize("convention", ["physical", "paper"])
 def test_the_split_is_that_of_brute_force(convention):
     time = 0.0
     own = 0.0
     for request in CLASSES:
-        axes = partition_axes(8, request.context)
-        records = Records(MODEL, GPU, Partition(), WORK)
         batches = np.arange(1.0, 351.0)
-        found, runs = brute_force(records, axes, convention, batches)
-        rate = np.where(runs, found["tokens_per_s_per_gpu"], 0.0)[0, 0].reshape(-1, len(batches))
+        asked = problem(convention, twins=(), context=request.context)
+        (found,), (runs,) = brute_force(asked, batches)
+        rate = np.where(runs, found["tokens_per_s_per_gpu"], 0.0).reshape(-1, len(batches))
         assert found["batch"][runs].max() < batches[-1]
         best = rate.max(axis=1)
         with np.errstate(divide="ignore"):
             time = time + request.tokens / best
         own += request.tokens / best.max()
-    mix = solve(CLASSES, convention)
+    found = solve(CLASSES, convention)
     # The ladder may leave out a batch that is best by a hair; its bound is 2 %.
-    assert mix.rate == pytest.approx(1 / time.min(), rel=0.02)
-    assert mix.rate <= (1 + EXACT) / time.min()
-    assert mix.rate_of_own == pytest.approx(1 / own, rel=0.02)
-    assert 0 <= mix.loss < 1
-    assert mix.loss == pytest.approx(1 - mix.rate / mix.rate_of_own)
+    assert found.rate == pytest.approx(1 / time.min(), rel=0.02)
+    assert found.rate <= (1 + EXACT) / time.min()
+    assert found.rate_of_own == pytest.approx(1 / own, rel=0.02)
+    assert 0 <= found.loss < 1
+    assert found.loss == pytest.approx(1 - found.rate / found.rate_of_own)
 
 
 def test_one_class_loses_nothing():
-    mix = solve(CLASSES[:1])
-    assert mix.loss == pytest.approx(0.0, abs=1e-12)
-    assert mix.design == mix.classes[0].own_design
-    assert float(mix.partition.tp) == mix.design["tp"]
+    found = solve(CLASSES[:1])
+    assert found.loss == pytest.approx(0.0, abs=1e-12)
+    assert found.design == found.classes[0].own_design
+    rows = mix(problem(twins=()), CLASSES[:1]).rows()
+    assert [row["loss"] for row in rows] == pytest.approx([0.0], abs=1e-12)
 
 
 def test_shares_weigh_the_classes():
-    mix = solve(CLASSES)
-    time = sum(c.request.tokens / c.rate for c in mix.classes)
-    assert mix.rate == pytest.approx(1 / time, rel=EXACT)
-    assert all(c.rate <= c.own_rate * (1 + EXACT) for c in mix.classes)
+    found = solve(CLASSES)
+    time = sum(c.request.tokens / c.rate for c in found.classes)
+    assert found.rate == pytest.approx(1 / time, rel=EXACT)
+    assert all(c.rate <= c.own_rate * (1 + EXACT) for c in found.classes)
 
 
 def test_a_class_that_runs_nowhere_is_named():
-    mix = solve([*CLASSES, Request(2.0**30, 0.1)])
-    assert mix.partition is None
-    assert mix.rate == mix.rate_of_own == 0
-    assert mix.is_possible == (True, True, True, False)
-    assert mix.loss == 0
+    found = solve([*CLASSES, Request(2.0**30, 0.1)])
+    assert found.design == {}
+    assert found.rate == found.rate_of_own == 0
+    assert found.is_possible == (True, True, True, False)
+    assert found.loss == 0
 
 
 def test_limits_hold_for_every_class():
     free = solve(CLASSES)
     bound = solve(CLASSES, limits=Limits(min_headroom=0.2, max_tp=2.0))
     assert bound.design["tp"] <= 2
-    assert bound.rate < free.rate
+    assert 0 < bound.rate < free.rate
 
 
 def test_a_given_batch_is_kept():
     given = [request._replace(batch=4.0) for request in CLASSES]
-    mix = solve(given)
-    assert {c.batch for c in mix.classes} == {4.0}
-    assert mix.rate < solve(CLASSES).rate
+    found = solve(given)
+    assert {c.batch for c in found.classes} == {4.0}
+    assert found.rate < solve(CLASSES).rate
 
 
 def test_requests_are_read():
@@ -88,6 +83,41 @@ def test_requests_are_read():
     rows = read_requests("ISL, osl ,count,batch\n1000,200,3,\n\n0,10,,8\n")
     assert rows == [Request(1100.0, 600.0, None, 200.0), Request(5.0, 10.0, 8.0, 10.0)]
     assert read_requests("prompt_tokens,completion_tokens\n4,2\n") == [Request(5.0, 2.0, None, 2.0)]
+
+
+def test_requests_come_from_text_files_and_lists(tmp_path):
+    wanted = [Request(1100.0, 200.0, None, 200.0), Request(5.0, 10.0, None, 10.0)]
+    text = "isl,osl\n1000,200\n0,10\n"
+    (tmp_path / "r.csv").write_text(text)
+    for given in (
+        text,
+        tmp_path / "r.csv",
+        str(tmp_path / "r.csv"),
+        [(1000, 200), (0, 10)],
+        wanted,
+    ):
+        assert requests_of(given) == wanted
+    with pytest.raises(ValueError, match=r"row 2: osl 0 is not allowed(.|\n)*row 3: .*neither"):
+        requests_of([(1000, 200), (0, 0), 7])
+    with pytest.raises(ValueError, match="row 1: context -3"):
+        requests_of([Request(-3.0, 1.0)])
+    with pytest.raises(ValueError, match="at least one request"):
+        requests_of([])
+    with pytest.raises(OSError, match=r"none\.csv"):
+        requests_of(tmp_path / "none.csv")
+    (tmp_path / "r.csv").write_text('isl,osl\n"1,2\n')
+    with pytest.raises(ValueError, match=r"r\.csv: row 2: .*mend the quotes"):
+        requests_of(tmp_path / "r.csv")
+
+
+def test_models_twins_and_counts_are_mixtures_of_their_own(tmp_path):
+    answer = mix(problem(gpus=[4, 8]), CLASSES)
+    labels = [(one.label["variant"], one.label["gpus"]) for one in answer.mixtures]
+    assert labels == [("moe", 4), ("moe", 8), ("dense", 4), ("dense", 8)]
+    assert answer.mixtures[1].rate == solve(CLASSES).rate
+    assert len(answer.rows()) == 4 * 3
+    assert answer.dataset.tokens_per_s_per_gpu.attrs["units"] == "tokens/s/GPU"
+    assert {path.name for path in answer.save(tmp_path)} >= {"mix.csv", "mix.nc", "inputs.json"}
 
 
 def test_every_bad_row_is_named_by_its_number():

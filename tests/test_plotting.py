@@ -78,7 +78,7 @@ POINTS = [
 TIMES = {"compute": 1.0, "HBM KV": 2.0, "comm EP": 0.5}
 SUBJECTS = [
     {"context": c, "subject": name, "is_feasible": (c, name) != (ONE, "B"),
-     "tokens_per_s_per_gpu": rate / k, "gpu_ms_per_token": {n: k * t for n, t in TIMES.items()}}
+     "tokens_per_s_per_gpu": rate / k, "gpu_time": {n: k * t for n, t in TIMES.items()}}
     for c in CONTEXTS[:3] for name, rate, k in (("A", 1e3, 1.0), ("B", 1e3, 2.0), ("C", 1e3, 9.0))
 ]  # fmt: skip
 ANSWERS = [

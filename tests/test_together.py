@@ -5,18 +5,20 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
-from listed_cases import GPU
+from serving_cases import GPU
 from tolerances import EXACT
 
 from qsjax import catalog
 from qsjax.cost.decode import decode_step
 from qsjax.cost.laws import memory
-from qsjax.cost.metrics import economy_of
 from qsjax.grid.batches import ladder
+from qsjax.grid.cells import as_rows, take
 from qsjax.grid.limits import Limits
+from qsjax.grid.parameters import Inputs
+from qsjax.grid.problem import Problem
 from qsjax.numerics.numpy_backend import on_host
-from qsjax.questions.continuous_batching import averaged, best_together, mean_of, mean_of_blocks
-from qsjax.questions.mix import Request, best_for_mix
+from qsjax.questions.mix import Request, mix
+from qsjax.questions.mix.averages import averaged, mean_of, mean_of_blocks
 from qsjax.records.specs import PAPER, PHYSICAL, Partition, Workload
 
 REQUESTS = [Request(60.0, 4.0), Request(900.0, 3.0), Request(3000.0, 2.0), Request(50_000.0, 1.0)]
@@ -32,6 +34,14 @@ def terms(model, workload, convention):
     return {jax.tree_util.keystr(path): float(np.asarray(x)) for path, x in leaves}
 
 
+def mean_records(model, workload, requests=None):
+    """The model and workload whose single context stands for the requests."""
+    zero = np.zeros(())
+    row = as_rows(Inputs(model, GPU, workload, PHYSICAL, zero, zero), 1)
+    found = take(averaged(row, requests or REQUESTS), 0)
+    return found.model, found.workload
+
+
 LINEAR = (".hbm.kv", ".compute.attention", ".capacity.kv_per_sequence")
 
 
@@ -43,7 +53,7 @@ def test_a_batch_costs_the_mean_of_its_sequences(name, convention):
     apart = [
         terms(model, dataclasses.replace(WORK, context=r.context), convention) for r in REQUESTS
     ]
-    spec, work = averaged(model, WORK, REQUESTS)
+    spec, work = mean_records(model, WORK)
     whole = terms(spec, dataclasses.replace(work, batch=WORK.batch), convention)
     for term in LINEAR:
         mean = np.average([found[term] for found in apart], weights=share)
@@ -57,7 +67,7 @@ def test_a_batch_costs_the_mean_of_its_sequences(name, convention):
 def test_the_mean_context_alone_would_be_wrong_where_terms_saturate():
     for name in ("gpt-oss-120b", "deepseek-v3.2"):
         model = catalog.model(name)
-        spec, work = averaged(model, WORK, REQUESTS)
+        spec, work = mean_records(model, WORK)
         plain = dataclasses.replace(WORK, context=mean_of(REQUESTS))
         right = terms(spec, dataclasses.replace(work, batch=WORK.batch), PHYSICAL)
         wrong = terms(model, plain, PHYSICAL)
@@ -78,7 +88,7 @@ def test_growing_contexts_are_averaged_over_their_growth(limit):
 def test_cache_is_held_in_whole_blocks():
     model, block = catalog.model("deepseek-v3"), 64.0
     work = dataclasses.replace(WORK, kv_block=block)
-    spec, mean = averaged(model, work, REQUESTS)
+    spec, mean = mean_records(model, work)
 
     @on_host
     def held(model, workload, convention):
@@ -89,32 +99,33 @@ def test_cache_is_held_in_whole_blocks():
     assert held(spec, mean, PHYSICAL) == pytest.approx(want, rel=EXACT)
 
 
+def both(name, requests, **limits):
+    """The mixture of a model, with one batch of all lengths."""
+    limit, work = Limits(**limits), Workload(context=1.0)
+    asked = Problem(catalog.model(name), GPU, gpus=8, workload=work, limits=limit)
+    return mix(asked, requests, together=True).mixtures[0]
+
+
 def solve(name, requests, **limits):
-    model, economy = catalog.model(name), economy_of(GPU)
-    work = Workload(context=1.0)
-    return best_together(
-        model, GPU, work, 8, requests, PHYSICAL, limits=Limits(**limits), economy=economy
-    )
+    return both(name, requests, **limits).together
 
 
 def test_one_length_is_the_mix_of_one_class():
-    request = Request(30_000.0, 1.0)
-    alone = best_for_mix(
-        catalog.model("gpt-oss-120b"), GPU, Workload(context=1.0), 8, [request], PHYSICAL,
-        limits=Limits(), economy=economy_of(GPU),
-    )  # fmt: skip
-    found = solve("gpt-oss-120b", [request])
-    assert found.design == alone.design
-    assert found.batch == alone.classes[0].batch
-    assert float(found.step.tokens_per_s_per_gpu) == pytest.approx(alone.rate, rel=EXACT)
+    found = both("gpt-oss-120b", [Request(30_000.0, 1.0)])
+    assert found.together.design == found.design
+    assert found.together.batch == found.classes[0].batch
+    assert found.together.step.tokens_per_s_per_gpu == pytest.approx(found.rate, rel=EXACT)
 
 
 def test_the_batch_is_the_best_of_all_for_its_split():
     found = solve("gpt-oss-120b", REQUESTS)
-    spec, work = averaged(catalog.model("gpt-oss-120b"), Workload(context=1.0), REQUESTS)
+    spec, work = mean_records(catalog.model("gpt-oss-120b"), Workload(context=1.0))
     most = float(found.step.capacity.max_batch)
     tries = dataclasses.replace(work, batch=ladder(most))
-    rates = step(spec, GPU, found.partition, tries, PHYSICAL).tokens_per_s_per_gpu
+    degrees = {name: float(found.design[name]) for name in ("tp", "ep", "pp", "dp", "kvp")}
+    split = Partition(**degrees)
+    assert found.design["kv_mode"] == "none"
+    rates = step(spec, GPU, split, tries, PHYSICAL).tokens_per_s_per_gpu
     assert float(found.step.tokens_per_s_per_gpu) == pytest.approx(rates.max(), rel=EXACT)
     assert found.batch <= most
     kept = solve("gpt-oss-120b", REQUESTS, max_tpot=0.9 * float(found.step.tpot))
@@ -135,7 +146,7 @@ def test_the_longest_request_must_fit_alone():
     one = solve("mixtral-8x7b", [long])
     mixed = solve("mixtral-8x7b", [Request(1000.0, 1.0), long])
     free = solve("mixtral-8x7b", [Request(1000.0 + 3.0, 1.0)])
-    assert one.partition is not None
+    assert one.design
     assert float(mixed.step.tokens_per_s_per_gpu) < float(free.step.tokens_per_s_per_gpu)
     growing = solve("mixtral-8x7b", [Request(1000.0, 1.0), Request(2e6, 1e-6, output=2e6)])
     assert growing.design == mixed.design
@@ -144,5 +155,5 @@ def test_the_longest_request_must_fit_alone():
 
 def test_where_nothing_runs_there_is_no_design():
     found = solve("gpt-oss-120b", [Request(2.0**39, 1.0)])
-    assert (found.step, found.partition, found.design) == (None, None, {})
+    assert (found.step, found.design) == (None, {})
     assert found.context == 2.0**39

@@ -3,24 +3,13 @@
 from typing import Any
 
 import click
+import numpy as np
 
 from qsjax.cli import options
-from qsjax.records.specs import DEGREES
+from qsjax.grid.problem import describe
+from qsjax.output.labels import split_name
+from qsjax.questions.explain import Explanation, for_people
 from qsjax.records.units import GIB, MS, TFLOP
-
-# To the laws a dense model is a mixture of one expert; to people it has an FFN.
-_DENSE_NAMES = {"weights: routed experts": "weights: FFN", "hbm_routed": "hbm_ffn"}
-
-
-def named(terms: dict[str, float], is_moe: bool) -> dict[str, float]:
-    """Terms of a ledger under the names that people expect of this kind of model."""
-    return terms if is_moe else {_DENSE_NAMES.get(name, name): x for name, x in terms.items()}
-
-
-def _degrees(case: dict[str, Any]) -> str:
-    parts = [f"{name}={case[name]}" for name in DEGREES if case[name] > 1]
-    mode = " cp" if case["kv_mode"] == "cp" and case["kvp"] > 1 else ""
-    return (" ".join(parts) or "one GPU") + mode
 
 
 def _print_designs(record: dict[str, Any]) -> None:
@@ -35,13 +24,13 @@ def _print_designs(record: dict[str, Any]) -> None:
             runs = case["is_feasible"]
             cells = (
                 f"{case['batch']:,}",
-                f"{case['tpot_ms']:,.2f}",
+                f"{case['tpot'] / MS:,.2f}",
                 f"{case['tokens_per_s_per_user']:,.1f}",
                 f"{case['tokens_per_s_per_gpu']:,.1f}",
                 gain,
             )
             shown = cells if runs else ("does not run", "", "", "", "")
-            rows.append((side["convention"], label, _degrees(case), *shown))
+            rows.append((side["convention"], label, split_name(case), *shown))
     heads = ("convention", "design", "split", "batch", "TPOT ms", "tok/s/user", "tok/s/GPU", "gain")
     options.print_table("The design, and the best ones of as many GPUs", heads, rows, left=3)
 
@@ -53,17 +42,17 @@ def _print_ledgers(case: dict[str, Any], is_moe: bool) -> None:
         click.echo(f"What follows is what it would take with {sequences} if it ran:")
     memory = [
         (name, f"{size / GIB:,.3f}", f"{100 * size / capacity:.1f}")
-        for name, size in named(case["memory_bytes"], is_moe).items()
+        for name, size in for_people(case["memory_bytes"], is_moe).items()
         if size
     ]
     memory.append(("capacity", f"{capacity / GIB:,.3f}", "100.0"))
     options.print_table("Memory of one GPU", ("", "GiB", "%"), memory)
     time = [
-        (name, f"{t:,.4f}", f"{100 * t / case['tpot_ms']:.1f}", _hidden(case, name))
-        for name, t in named(case["time_ms"], is_moe).items()
-        if t or case["hidden_ms"].get(name)
+        (name, f"{t / MS:,.4f}", f"{100 * t / case['tpot']:.1f}", _hidden(case, name))
+        for name, t in for_people(case["terms"], is_moe).items()
+        if t or case["hidden"].get(name)
     ]
-    time.append(("TPOT", f"{case['tpot_ms']:,.4f}", "100.0", ""))
+    time.append(("TPOT", f"{case['tpot'] / MS:,.4f}", "100.0", ""))
     options.print_table("Time of one output token", ("", "ms", "%", "hidden ms"), time)
     roofs = [
         (
@@ -82,17 +71,18 @@ def _print_ledgers(case: dict[str, Any], is_moe: bool) -> None:
 
 
 def _hidden(case: dict[str, Any], name: str) -> str:
-    hidden = case["hidden_ms"].get(name, 0.0)
-    return f"{hidden:,.4f}" if hidden else ""
+    hidden = case["hidden"].get(name, 0.0)
+    return f"{hidden / MS:,.4f}" if hidden else ""
 
 
-def show(record: dict[str, Any], title: str) -> None:
+def show(found: Explanation) -> None:
     """The whole explanation: verdict, designs, ledgers, prefill and engine flags."""
+    record, title = found.record(), describe(found.problem)
     stated = record["stated"]
     verdict = "runs" if stated["is_feasible"] else "does not run"
-    click.echo(f"{title}: {_degrees(stated)} {verdict} ({record['convention']} convention).")
-    if record["replicas"] > 1:
-        click.echo(f"Per replica; there are {record['replicas']:g} with nothing between them.")
+    click.echo(f"{title}: {split_name(stated)} {verdict} ({record['convention']} convention).")
+    if stated["replicas"] > 1:
+        click.echo(f"These are {stated['replicas']} copies with nothing between them.")
     for item in stated["shortcomings"]:
         click.echo(f"  - {item['text']}")
     needs = record["needs"]
@@ -104,7 +94,7 @@ def show(record: dict[str, Any], title: str) -> None:
     _print_designs(record)
     _print_costs(record)
     _print_ledgers(stated, record["is_moe"])
-    if "prefill" in record:
+    if record["prefill"] is not None:
         _print_prefill(record["prefill"])
     best = record["best"]
     if best is not None:
@@ -119,9 +109,9 @@ def show(record: dict[str, Any], title: str) -> None:
 
 def _needs(needs: dict[str, float]) -> str:
     found = []
-    if needs["hbm_bytes"] == needs["hbm_bytes"]:  # not NaN
+    if np.isfinite(needs["hbm_bytes"]):
         found.append(f"{needs['hbm_bytes'] / GIB:,.1f} GiB of HBM on each GPU with another split")
-    if needs["gpus"] == needs["gpus"]:
+    if np.isfinite(needs["gpus"]):
         found.append(f"{needs['gpus']:,.0f} GPUs of this kind")
     return f"It takes {', or '.join(found)}." if found else "No number of GPUs is enough."
 

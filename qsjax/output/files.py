@@ -29,6 +29,19 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         raise
 
 
+def content_of(path: Path) -> str:
+    """Content of a text file.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no text.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: is not a text file in UTF-8 ({error})") from error
+
+
 def finite(value: Any) -> Any:
     """`value` with numbers that JSON does not know replaced by None."""
     if isinstance(value, dict):

@@ -46,6 +46,8 @@ class Result:
     stem = "result"
     # Columns of the printed table, in order; those that rows lack are left out.
     columns: tuple[str, ...] = ()
+    # Columns whose values are the axes of the data set; over `row` without them.
+    index: tuple[str, ...] = ()
 
     def rows(self) -> list[Row]:
         """One row for each cell, in the units of `dataset`."""
@@ -69,17 +71,21 @@ class Result:
 
     @property
     def dataset(self) -> "xr.Dataset":
-        """The numbers, each with its unit and what it is; over `row` where there are no axes."""
+        """The numbers over named axes, each with its unit and what it is."""
         import xarray as xr
 
         table = self.frame()
-        data = {}
-        for name in map(str, table.columns):
+        for name in table.columns:
             column = table[name]
             if column.dtype == object:
-                column = column.fillna("") if column.notna().any() else column.astype(float)
-            data[name] = ("row", column.to_numpy(), attributes_of(name))
-        return xr.Dataset(data)
+                has_none = not column.notna().any()
+                table[name] = column.astype(float) if has_none else column.fillna("")
+        order = {name: list(dict.fromkeys(table[name])) for name in self.index if len(table)}
+        table = table.set_index(list(order)) if order else table.rename_axis("row")
+        data: xr.Dataset = xr.Dataset.from_dataframe(table).sel(order)
+        for name in (*data.data_vars, *data.coords):
+            data[name].attrs |= attributes_of(str(name))
+        return data
 
     def frame(self) -> "pd.DataFrame":
         """The rows as a pandas data frame, one scalar a column."""

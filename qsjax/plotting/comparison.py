@@ -50,8 +50,8 @@ def lead_over_context(
 
 
 def total(row: Row) -> float:
-    """GPU time per token of a row, all resources [ms]."""
-    return float(sum(row["gpu_ms_per_token"].values()))
+    """GPU time per token of a row, all resources [s]."""
+    return float(sum(row["gpu_time"].values()))
 
 
 @style.styled
@@ -69,7 +69,7 @@ def gpu_time(
 
     Args:
         rows: mappings with `context`, `subject` and `is_feasible`; where a subject runs, also
-            `gpu_ms_per_token` by resource and `tokens_per_s_per_gpu`.
+            `gpu_time` by resource and `tokens_per_s_per_gpu`.
         ax: where to draw.
         resources: those to name in the legend; by default those that take time.
         title: what the picture shows.
@@ -120,7 +120,7 @@ def _length(row: Row, groups: dict[float, list[Row]]) -> float:
 def _bar(ax: Axes, y: float, row: Row, unit: float, is_best: bool) -> None:
     left = 0.0
     for name, look in RESOURCES.items():
-        size = min(row["gpu_ms_per_token"].get(name, 0.0) / unit, MOST - left)
+        size = min(row["gpu_time"].get(name, 0.0) / unit, MOST - left)
         ax.barh(y, size, 0.8, left=left, color=look.colour, hatch=look.hatch,
                 edgecolor=style.EDGE, linewidth=0.25, zorder=2)  # fmt: skip
         left += size
@@ -135,7 +135,7 @@ def _bar(ax: Axes, y: float, row: Row, unit: float, is_best: bool) -> None:
 
 def used_resources(rows: Sequence[Row]) -> list[str]:
     """Resources that take time in any row, in the order of the ledger."""
-    running = [row["gpu_ms_per_token"] for row in rows if row["is_feasible"]]
+    running = [row["gpu_time"] for row in rows if row["is_feasible"]]
     return [name for name in RESOURCES if any(terms.get(name, 0.0) > 0 for terms in running)]
 
 

@@ -5,40 +5,32 @@ terms, so the gap between two designs divides exactly into the gaps of their ter
 """
 
 import dataclasses
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from qsjax.cost.ledger import RESOURCES
-from qsjax.cost.metrics import economy_of
-from qsjax.grid.axes import twin_of
-from qsjax.grid.batches import score_candidates
-from qsjax.grid.limits import Limits
-from qsjax.grid.screening import candidates
+from qsjax.grid.case import Case, best_case, by_resource, design_record, gpu_time
+from qsjax.grid.cells import Cells, cells_of, of_variant, take
+from qsjax.grid.optimum import best_of
+from qsjax.grid.parameters import write
+from qsjax.grid.problem import Problem, describe, variants_of
+from qsjax.numerics.float64 import in_float64
 from qsjax.numerics.safe import scalar
-from qsjax.questions.explain import Case, best_case, partition_axes
-from qsjax.records.scenario import Records
-from qsjax.records.specs import (
-    Convention,
-    HardwareSpec,
-    ModelSpec,
-    Partition,
-    Workload,
-    named_convention,
-)
+from qsjax.output.labels import series_name
+from qsjax.output.result import Drawing, Result, Row, inputs_of
+from qsjax.records.specs import CONVENTIONS, Convention
 
 # Relative width to which a turning point is found.
 TURN_WIDTH = 0.02
 
 
 class Subject(NamedTuple):
-    """One side of a comparison; `q` makes it the dense twin of its model."""
+    """One side of a comparison: places in the problem's lists; `q` makes it that dense twin."""
 
-    label: str
-    model: ModelSpec
-    hardware: HardwareSpec
-    workload: Workload
+    model: int = 0
+    hardware: int = 0
     q: float | None = None
 
 
@@ -51,49 +43,162 @@ class Crossover(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Comparison:
+class Ranking:
     """The best design of every subject at every context, under one convention.
 
     Attributes:
         convention: name of the accounting.
-        gpus: GPUs of every design.
-        subjects: along the first axis.
+        subjects: names, along the first axis.
         contexts: along the second axis [tokens].
         cases: best designs; None where nothing runs.
         crossovers: where the order of two neighbours at the top changes, in order of context.
     """
 
     convention: str
-    gpus: int
-    subjects: tuple[Subject, ...]
+    subjects: tuple[str, ...]
     contexts: tuple[float, ...]
     cases: tuple[tuple[Case | None, ...], ...]
-    crossovers: tuple[Crossover, ...]
+    crossovers: tuple[Crossover, ...] = ()
 
     def rate(self, subject: int, context: int) -> float:
         """Tokens/s/GPU of a cell; 0 where nothing runs."""
         case = self.cases[subject][context]
-        return 0.0 if case is None else scalar(case.parts.step.tokens_per_s_per_gpu)
+        return 0.0 if case is None else case.rate
 
     def winner(self, context: int) -> int | None:
         """The subject with the most tokens/s/GPU; None where nothing runs."""
         rates = [self.rate(i, context) for i in range(len(self.subjects))]
         return int(np.argmax(rates)) if max(rates) > 0 else None
 
+    def rows(self) -> list[Row]:
+        """One row for each subject at each context, with the factor over the first one and why."""
+        running = [case for row in self.cases for case in row if case is not None]
+        unit = table_5(running[0])["compute"] if running else None
+        found: list[Row] = []
+        for k, context in enumerate(self.contexts):
+            best, first = self.winner(k), self.cases[0][k]
+            for i, subject in enumerate(self.subjects):
+                case = self.cases[i][k]
+                row: Row = {
+                    "convention": self.convention,
+                    "context": int(context),
+                    "subject": subject,
+                    "is_feasible": case is not None,
+                    "is_winner": i == best,
+                }
+                if case is not None:
+                    row |= design_record(case)
+                    row["gpu_time"] = by_resource(gpu_time(case))
+                    row["table_5"] = {
+                        n: t / unit if unit else None for n, t in table_5(case).items()
+                    }
+                if case is not None and first is not None:
+                    row["factor"] = self.rate(i, k) / self.rate(0, k)
+                    row |= {"attribution": attribution(first, case)} if i else {}
+                found.append(row)
+        return found
 
-def gpu_time(case: Case) -> dict[str, float]:
-    """GPU-seconds of one output token by term [s]; their sum is 1 / (tokens/s/GPU)."""
-    step, part = case.parts.step, case.records.partition
-    share = scalar(step.gpus) / (
-        scalar(step.replicas) * scalar(part.dp) * scalar(step.capacity.batch)
+
+@dataclasses.dataclass(frozen=True, slots=True, repr=False)
+class Comparison(Result):
+    """Subjects side by side under two accountings: a factor means nothing without its accounting.
+
+    Attributes:
+        problem: what was asked.
+        subjects: by name.
+        own: under its accounting.
+        beside: under the other one.
+    """
+
+    problem: Problem
+    subjects: Mapping[str, Subject]
+    own: Ranking
+    beside: Ranking
+
+    stem = "compare"
+    columns = (
+        *("convention", "context", "subject", "tp", "ep", "pp", "dp", "kvp", "replicas", "batch"),
+        *("tpot", "tokens_per_s_per_gpu", "factor", "is_winner"),
     )
-    # TPOT is per accepted token, and so are the terms of its ledger.
-    return {name: share * scalar(term) for name, term in case.parts.time.items()}
+    index = ("convention", "subject", "context")
 
+    def rows(self) -> list[Row]:
+        """One row for each subject at each context under each accounting."""
+        return [*self.own.rows(), *self.beside.rows()]
 
-def by_resource(terms: dict[str, float]) -> dict[str, float]:
-    """Terms of a time ledger summed by resource."""
-    return {name: sum(terms[term] for term in members) for name, members in RESOURCES.items()}
+    def leads(self) -> list[str]:
+        """Who overtakes whom and where, or who leads, by accounting."""
+        found = []
+        for side in (self.own, self.beside):
+            for turn in side.crossovers:
+                about = f"at about {turn.context:,.0f} tokens"
+                found.append(f"{side.convention}: {turn.after} overtakes {turn.before} {about}.")
+            if not side.crossovers:
+                leaders = [side.winner(k) for k in range(len(side.contexts))]
+                named = [side.subjects[i] for i in leaders if i is not None]
+                where = "at every context" + (" at which something runs" if None in leaders else "")
+                says = f"{named[0]} leads {where}" if named else "nothing runs"
+                found.append(f"{side.convention}: {says}.")
+        return found
+
+    def summary(self) -> str:
+        """What was asked, and who leads where."""
+        return "\n".join([describe(self.problem), *self.leads()])
+
+    def turns(self) -> list[Row]:
+        """Where the lead changes, under both accountings."""
+        return [
+            {"convention": side.convention, **turn._asdict()}
+            for side in (self.own, self.beside)
+            for turn in side.crossovers
+        ]
+
+    def record(self) -> Row:
+        """Rows of both accountings, and where the lead changes."""
+        return {"rows": self.own.rows(), "beside": self.beside.rows(), "turns": self.turns()}
+
+    def inputs(self) -> Row:
+        """The problem's records as plain numbers, and the subjects."""
+        stated = self.problem.stated
+        sides = [
+            {
+                "label": name,
+                "model": stated.models[one.model].name,
+                "hardware": stated.accelerators[one.hardware].name,
+                "q": one.q,
+            }
+            for name, one in self.subjects.items()
+        ]
+        return inputs_of(self.problem) | {"subjects": sides}
+
+    def drawings(self) -> dict[str, Drawing]:
+        """Why each is as fast as it is, and throughput over context; both accountings."""
+        from qsjax import plotting
+        from qsjax.plotting.comparison import used_resources
+
+        sides = self.own.rows(), self.beside.rows()
+        named = used_resources(self.rows())
+        contexts = {row["context"] for row in sides[0]}
+        tall = 2.4 + 0.26 * (len(sides[0]) + len(contexts))
+
+        def why(rows: list[Row], ax: Any, *, turns: list[Row], title: str) -> None:
+            plotting.gpu_time(rows, ax, resources=named, title=title)
+
+        found: dict[str, Drawing] = {"why": partial(self._panels, why, tall)}
+        if len(contexts) > 1 and all(any(row["is_feasible"] for row in side) for side in sides):
+            found["throughput"] = partial(self._panels, plotting.lead_over_context, 4.6)
+        return found
+
+    def _panels(self, draw: Any, tall: float, ax: Any = None) -> Any:
+        """Both accountings beside each other; on `ax`, if it is given, the problem's own."""
+        from qsjax import plotting
+
+        sides = (self.own,) if ax is not None else (self.own, self.beside)
+        axes = [ax] if ax is not None else plotting.figure(1, 2, size=(12.8, tall))[1][0]
+        for panel, side in zip(axes, sides, strict=True):
+            turns = [turn for turn in self.turns() if turn["convention"] == side.convention]
+            draw(side.rows(), panel, turns=turns, title=f"{side.convention} accounting")
+        return axes[0]
 
 
 def attribution(first: Case, second: Case) -> dict[str, float]:
@@ -124,76 +229,105 @@ def table_5(case: Case) -> dict[str, float]:
     }
 
 
-def _spec(subject: Subject, convention: Convention) -> ModelSpec:
-    if subject.q is None:
-        return subject.model
-    return twin_of(subject.model, subject.q, definition=convention.twin)
+def _named(problem: Problem, subjects: Mapping[str, Subject] | None) -> dict[str, Subject]:
+    """The subjects by name: those given, or every model, accelerator and twin of the problem."""
+    stated = problem.stated
+    several = [
+        f"{name} ({len(values)} values)"
+        for name, values in {"gpus": stated.gpus, **stated.kept}.items()
+        if len(values) > 1
+    ]
+    if several:
+        raise ValueError(f"a comparison is over contexts, so give one value: {', '.join(several)}")
+    found = dict(subjects or {})
+    if subjects is None:
+        for m, model in enumerate(stated.models):
+            for h, device in enumerate(stated.accelerators):
+                for variant in variants_of(model.spec, stated.twins, stated.rules):
+                    row = {"model": model.name, "hardware": device.name, **stated.kept}
+                    row |= {"variant": variant.name, "q": variant.q}
+                    found[series_name(problem, row)] = Subject(m, h, variant.q)
+    if len(found) < 2:
+        raise ValueError(
+            f"a comparison needs at least two different subjects; given: {', '.join(found)}"
+        )
+    return found
 
 
-def best_design(subject: Subject, gpus: int, context: float, convention: Convention) -> Case | None:
-    """The design of a subject with the most tokens/s/GPU, over all splits and batches."""
-    model = _spec(subject, convention)
-    records = Records(model, subject.hardware, Partition(), subject.workload)
-    found = candidates(records, partition_axes(gpus, context), (0, 0), convention)
-    return best_case(found, Limits(), economy_of(subject.hardware), convention)
+def _cells(problem: Problem, subject: Subject, rules: Convention) -> Cells:
+    cells = cells_of(problem, subject.model, subject.hardware, rules)
+    return of_variant(cells, [variant.q for variant in cells.variants].index(subject.q))
 
 
-def best_rate(subject: Subject, gpus: int, context: float, convention: Convention) -> float:
-    """Tokens/s/GPU of `best_design`; 0 if nothing runs."""
-    model = _spec(subject, convention)
-    records = Records(model, subject.hardware, Partition(), subject.workload)
-    found = candidates(records, partition_axes(gpus, context), (0, 0), convention)
-    scores = score_candidates(found, Limits(), economy_of(subject.hardware), convention)
-    return max(0.0, float(np.max(scores.score, initial=0.0)))
+def best_rates(cells: Cells, contexts: Sequence[float]) -> np.ndarray:
+    """Tokens/s/GPU of a subject's best designs at other contexts; 0 where nothing runs."""
+    rows = take(cells.inputs, np.zeros(len(contexts), int))
+    score = best_of(cells, write(rows, {"context": np.asarray(contexts, float)})).score
+    return np.maximum(score, 0.0)
 
 
-def _turn(
-    pair: tuple[Subject, Subject], gpus: int, low: float, high: float, rules: Convention
-) -> float:
-    """Context between two at which the second of the pair gets ahead [tokens]."""
+def _turn(first: Cells, second: Cells, low: float, high: float) -> float:
+    """Context between two at which the second subject gets ahead [tokens]."""
     while high / low > 1.0 + TURN_WIDTH:
         middle = float(np.round(np.sqrt(low * high)))
         if middle in (low, high):
             break
-        first, second = (best_rate(subject, gpus, middle, rules) for subject in pair)
-        low, high = (low, middle) if second > first else (middle, high)
+        rates = [best_rates(cells, [middle])[0] for cells in (first, second)]
+        low, high = (low, middle) if rates[1] > rates[0] else (middle, high)
     return high
 
 
-def compare(
-    subjects: Sequence[Subject],
-    gpus: int,
-    contexts: Sequence[float],
-    convention: str = "physical",
-) -> Comparison:
-    """The best design of every subject at every context, and where the lead changes.
-
-    Args:
-        subjects: at least two.
-        gpus: GPUs of every design.
-        contexts: context lengths [tokens], in rising order.
-        convention: name of the accounting.
-
-    Raises:
-        ValueError: fewer than two subjects, two of the same name, or an unknown convention.
-    """
-    labels = [subject.label for subject in subjects]
-    if len(labels) < 2 or len(set(labels)) < len(labels):
-        raise ValueError(
-            f"a comparison needs at least two different subjects; given: {', '.join(labels)}"
-        )
-    rules = named_convention(convention)
-    cases = tuple(
-        tuple(best_design(subject, gpus, context, rules) for context in contexts)
-        for subject in subjects
-    )
-    plain = Comparison(convention, gpus, tuple(subjects), tuple(contexts), cases, ())
+def _ranking(
+    problem: Problem, subjects: Mapping[str, Subject], convention: str, rules: Convention
+) -> Ranking:
+    contexts = problem.stated.contexts
+    sides = [_cells(problem, subject, rules) for subject in subjects.values()]
+    cases = []
+    for cells in sides:
+        best = best_of(cells)
+        cases.append(tuple(best_case(cells, k, best) for k in range(len(contexts))))
+    plain = Ranking(convention, tuple(subjects), contexts, tuple(cases))
     crossovers = []
     for k in range(len(contexts) - 1):
         before, after = plain.winner(k), plain.winner(k + 1)
         if before is None or after is None or before == after:
             continue
-        pair = subjects[before], subjects[after]
-        at = _turn(pair, gpus, contexts[k], contexts[k + 1], rules)
-        crossovers.append(Crossover(at, pair[0].label, pair[1].label))
+        at = _turn(sides[before], sides[after], contexts[k], contexts[k + 1])
+        crossovers.append(Crossover(at, plain.subjects[before], plain.subjects[after]))
     return dataclasses.replace(plain, crossovers=tuple(crossovers))
+
+
+@in_float64
+def compare(problem: Problem, subjects: Mapping[str, Subject] | None = None) -> Comparison:
+    """The best design of every subject at every context, and where the lead changes.
+
+    Best is what makes the most tokens/s/GPU within the problem's limits, at its best batch unless
+    the problem prescribes some. The other accounting stands beside the problem's own.
+
+    Args:
+        problem: its models, accelerators and twins are the subjects; at one GPU count.
+        subjects: some of them, by the names that they shall have.
+
+    Raises:
+        ValueError: fewer than two subjects, or several values of something else.
+
+    >>> from qsjax.grid.problem import Problem
+    >>> found = compare(Problem("mixtral-8x7b", ["h100-sxm", "h200-sxm"], gpus=8, context="8k"))
+    >>> found.leads()[0]
+    'physical: h200-sxm leads at every context.'
+    """
+    stated = problem.stated
+    arguments: dict[str, Any] = {
+        "objective": "tokens_per_s_per_gpu",
+        "context": sorted(stated.contexts),
+    }
+    arguments |= {"batch": "best"} if stated.batches is None else {}
+    asked = dataclasses.replace(problem, **arguments)
+    named = _named(asked, subjects)
+    other = next(name for name in CONVENTIONS if name != stated.convention)
+    return Comparison(
+        asked,
+        named,
+        _ranking(asked, named, stated.convention, stated.rules),
+        _ranking(asked, named, other, CONVENTIONS[other]),
+    )

@@ -1,254 +1,291 @@
 """One stated deployment: does it run, where do memory and time go, and what would be better."""
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
-from qsjax.cost.ledger import RESOURCES
-from qsjax.cost.metrics import Economy, Objective, economy_of
-from qsjax.cost.roofline import Parts, take_apart
-from qsjax.grid.axes import Axes, make_axes, twin_of
-from qsjax.grid.batches import score_candidates
+from qsjax.cost.disaggregation import Companion, companion
+from qsjax.cost.metrics import Economy, costs, elasticities
+from qsjax.grid.case import Case, best_case, case_at, case_record
+from qsjax.grid.cells import Cells, cells_of, of_variant
+from qsjax.grid.diagnosis import remarks
 from qsjax.grid.limits import Limits
-from qsjax.grid.problem import axis_values
-from qsjax.grid.screening import Candidates, as_float64, candidates
-from qsjax.questions.diagnosis import Shortcoming, shortcomings
-from qsjax.questions.serving import Relaxation, relax, winner
+from qsjax.grid.needs import least_gpus
+from qsjax.grid.optimum import any_batch
+from qsjax.grid.problem import Problem, describe
+from qsjax.grid.solution import solve
+from qsjax.numerics.float64 import in_float64
+from qsjax.numerics.safe import scalar
+from qsjax.output.result import Drawing, Result, Row, inputs_of, plain
 from qsjax.records import checks
-from qsjax.records.scenario import Records
-from qsjax.records.specs import (
-    CONVENTIONS,
-    DEGREES,
-    KV_MODES,
-    Convention,
-    HardwareSpec,
-    ModelSpec,
-    Partition,
-    Workload,
-    named_convention,
-)
-from qsjax.records.units import MS
+from qsjax.records.specs import CONVENTIONS, Convention, Partition
+
+# To the laws a dense model is a mixture of one expert; to people it has an FFN.
+_DENSE_NAMES = {"weights: routed experts": "weights: FFN", "hbm_routed": "hbm_ffn"}
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Case:
-    """A design under one convention, taken apart; all leaves are floats.
+class Needs(NamedTuple):
+    """What a cell would need to run; NaN or infinite where no value is enough.
 
     Attributes:
-        records: the design with its batch.
-        parts: its cost; of an infeasible design that at a batch of at least 1.
-        shortcomings: what it lacks; empty if it runs.
+        hbm_bytes: HBM of each GPU from which another split of as many GPUs fits [B].
+        gpus: smallest power of two of these GPUs that holds it.
     """
 
-    records: Records
-    parts: Parts
-    shortcomings: tuple[Shortcoming, ...] = ()
-
-    @property
-    def is_feasible(self) -> bool:
-        """Whether the design runs."""
-        return not self.shortcomings
+    hbm_bytes: float
+    gpus: float
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Explanation:
+class Side:
     """A stated design under one convention, and better ones of as many GPUs.
 
     Attributes:
         convention: name of the accounting.
         stated: the design itself.
-        best: the one with the most tokens/s/GPU, at any batch; None if nothing runs.
+        best: the best one within the problem's limits, at any batch; None if nothing runs.
         best_as_fast: the same among those whose TPOT is not longer than the stated one's; None if
             the stated design does not run.
-        needs: memory and GPUs with which something runs; None if the stated design runs.
+        needs: with what something would run; None if the stated design runs.
     """
 
     convention: str
     stated: Case
     best: Case | None
     best_as_fast: Case | None
-    needs: Relaxation | None
+    needs: Needs | None
+
+    def cases(self) -> dict[str, Case]:
+        """The designs that there are, by name."""
+        names = ("stated", "best", "best_as_fast")
+        return {name: case for name in names if (case := getattr(self, name)) is not None}
 
 
-def _floats(tree: Any) -> Any:
-    return jax.tree.map(lambda x: float(np.asarray(x)), tree)
+@dataclasses.dataclass(frozen=True, slots=True, repr=False)
+class Explanation(Result):
+    """A stated design under two accountings.
+
+    Attributes:
+        problem: what was asked.
+        own: under the problem's accounting.
+        beside: under the other one.
+        economy: price and power.
+        prefill: what prompts cost beside it; None unless requests were given and it runs.
+        notes: what is legal about it, but dear, and what else is to be said.
+        more: further facts of the designs, by their name, such as flags of engines.
+    """
+
+    problem: Problem
+    own: Side
+    beside: Side
+    economy: Economy
+    prefill: Companion | None
+    notes: tuple[str, ...]
+    more: Mapping[str, Row] = dataclasses.field(default_factory=dict)
+
+    stem = "explain"
+    columns = (
+        *("convention", "design", "is_feasible", "tp", "ep", "pp", "dp", "kvp", "replicas"),
+        *("batch", "tpot", "tokens_per_s_per_user", "tokens_per_s_per_gpu"),
+    )
+
+    @property
+    def stated(self) -> Case:
+        """The design under the problem's accounting."""
+        return self.own.stated
+
+    @property
+    def is_moe(self) -> bool:
+        """Whether what is served has experts."""
+        return scalar(self.stated.records.model.experts) > 1
+
+    def rows(self) -> list[Row]:
+        """One row for each design under each accounting."""
+        names = ("roofline", "shortcomings", "memory_bytes", "terms", "hidden")
+        return [
+            {"convention": side.convention, "design": name}
+            | {key: x for key, x in case_record(case).items() if key not in names}
+            | {"terms": case_record(case)["terms"]}
+            for side in (self.own, self.beside)
+            for name, case in side.cases().items()
+        ]
+
+    def summary(self) -> str:
+        """Whether it runs, and what it lacks."""
+        verdict = "runs" if self.stated.is_feasible else "does not run"
+        lines = [f"{describe(self.problem)}: the design {verdict}"]
+        lines += [f"  {item.text}" for item in self.stated.shortcomings]
+        return "\n".join([*lines, *(f"Note: {note}." for note in self.notes)])
+
+    def record(self) -> Row:
+        """Both sides, prices, prefill and notes; what there is none of is None."""
+        stated = self.problem.stated
+        found: Row = {
+            "model": stated.models[0].name,
+            "hardware": stated.accelerators[0].name,
+            "is_moe": self.is_moe,
+            "context": stated.contexts[0],
+            **_side_record(self.own),
+            "beside": _side_record(self.beside),
+            "prefill": None if self.prefill is None else dataclasses.asdict(self.prefill),
+            "notes": list(self.notes),
+            "cost_elasticities": elasticities(self.stated.rate, self.economy),
+        }
+        for name, case in self.own.cases().items():
+            found[name] |= {"costs": costs(case.rate, self.economy), **self.more.get(name, {})}
+        return found
+
+    def inputs(self) -> Row:
+        """The problem's records, and the design, as plain numbers."""
+        partition, batch = self.stated.records.partition, self.stated.records.workload.batch
+        return inputs_of(self.problem) | {"partition": plain(partition), "batch_stated": batch}
+
+    def drawings(self) -> dict[str, Drawing]:
+        """Phases under the roofline, and what fills the memory."""
+        from qsjax import plotting
+
+        title, chip = describe(self.problem), self.stated.records.hardware
+        cases = {n: case_record(c) for n, c in self.own.cases().items() if n != "best_as_fast"}
+        points = [
+            {"variant": "moe" if self.is_moe else "dense", "q": None, "phase": name, **roof}
+            for name, roof in cases["stated"]["roofline"].items()
+        ]
+        peaks = {name: scalar(getattr(chip, f"flops_{name}")) for name in ("bf16", "fp8")}
+        roofs = {"hbm_bw": scalar(chip.hbm_bw), "peaks": peaks}
+        found: dict[str, Drawing] = {
+            "roofline": partial(plotting.roofline, points, roofs, title=title)
+        }
+        ledgers = [
+            {
+                "label": name,
+                "terms": for_people(case["memory_bytes"], self.is_moe),
+                "capacity": case["hbm_bytes"],
+            }
+            for name, case in cases.items()
+        ]
+        if all(min(ledger["terms"].values()) >= 0 for ledger in ledgers):
+            found["memory"] = partial(plotting.memory_ledger, ledgers, title=title)
+        return found
 
 
-def case_of(records: Records, convention: Convention, batch: float | None) -> Case:
-    """One design of scalars taken apart, at a batch or at the largest that fits."""
-
-    def at(sequences: float) -> tuple[Records, Parts]:
-        workload = dataclasses.replace(records.workload, batch=sequences)
-        placed = as_float64(records._replace(workload=workload))
-        return placed, _floats(take_apart(placed, convention))
-
-    # B_max does not depend on the batch, so one program serves both questions.
-    placed, parts = at(1.0 if batch is None else batch)
-    largest = float(parts.step.capacity.max_batch)
-    if batch is None and largest > 1:
-        placed, parts = at(largest)
-    return Case(placed, parts, tuple(shortcomings(placed, parts.step, batch, convention)))
+def for_people(terms: Mapping[str, float], is_moe: bool) -> dict[str, float]:
+    """Terms of a ledger under the names that people expect of this kind of model."""
+    return {_DENSE_NAMES.get(n, n) if not is_moe else n: x for n, x in terms.items()}
 
 
-def best_case(
-    found: Candidates,
-    limits: Limits,
-    economy: Economy,
-    convention: Convention,
-    objective: Objective = "tokens_per_s_per_gpu",
-) -> Case | None:
-    """The best candidate within limits, taken apart."""
-    scores = score_candidates(found, limits, economy, convention, objective)
-    row = winner(scores)
-    if row is None:
-        return None
-    at = jax.tree.map(lambda x: x[row, 0] if x.ndim else x, found.records)
-    return case_of(at, convention, float(scores.batch[row]))
+def _side_record(side: Side) -> Row:
+    found: Row = {"convention": side.convention, "best": None, "best_as_fast": None}
+    for name, case in side.cases().items():
+        found[name] = case_record(case)
+        if name != "stated" and side.stated.is_feasible:
+            found[name]["gain"] = case.rate / side.stated.rate
+    return found | {"needs": None if side.needs is None else side.needs._asdict()}
 
 
-def partition_axes(gpus: float, context: float) -> Axes:
-    """Every partition of that many GPUs, searched."""
-    return make_axes(axis_values([int(gpus)], [context], {}))
-
-
-def explain(
-    model: ModelSpec,
-    hardware: HardwareSpec,
-    partition: Partition,
-    workload: Workload,
-    convention: str = "physical",
-    q: float | None = None,
-) -> Explanation:
-    """Take one stated design apart, and look for a better one with as many GPUs.
-
-    Args:
-        model: shapes.
-        hardware: accelerator.
-        partition: its degrees.
-        workload: context, dtypes, and the batch of each attention replica (None: the largest).
-        convention: name of the accounting.
-        q: if given, the model is the dense twin of `model` at this quality factor.
+def _one_cell(problem: Problem, rules: Convention | None = None) -> Cells:
+    """The only cell of a problem, or that of its only twin.
 
     Raises:
-        ValueError: an unknown convention, or every number out of its range. An illegal or too large
-            design is no error: the explanation says what it lacks.
+        ValueError: the problem has several.
     """
-    rules = named_convention(convention)
-    model, hardware, partition, workload = checks.check_records(
-        model=model, hardware=hardware, partition=partition, workload=workload, single=True
-    )
-    # Of no further use, and each of its dtypes would be traced anew.
-    model = dataclasses.replace(model, precision=None)
-    if q is not None:
-        checks.check_axes({"q": q})
-        model = twin_of(model, q, definition=rules.twin)
-    batch = None if workload.batch is None else float(np.asarray(workload.batch))
-    records = Records(model, hardware, partition, workload)
-    stated = case_of(records, rules, batch)
-    axes = partition_axes(float(stated.parts.step.gpus), float(np.asarray(workload.context)))
-    found = candidates(records, axes, (0, 0), rules)
-    economy = economy_of(hardware)
-    best = best_case(found, Limits(), economy, rules)
-    as_fast = None
-    if stated.is_feasible:
-        # A hair more than its own TPOT, so that rounding does not exclude the design itself.
-        limit = Limits(max_tpot=stated.parts.step.tpot * (1.0 + 1e-9))
-        as_fast = best_case(found, limit, economy, rules)
-    return Explanation(
-        convention=convention,
-        stated=stated,
-        best=best,
-        best_as_fast=as_fast,
-        needs=None if stated.is_feasible else relax(records, axes, rules),
-    )
-
-
-def explain_both(
-    model: ModelSpec,
-    hardware: HardwareSpec,
-    partition: Partition,
-    workload: Workload,
-    convention: str = "physical",
-    q: float | None = None,
-) -> tuple[Explanation, Explanation]:
-    """The explanation under `convention`, and under the other one beside it.
-
-    Arguments and errors are those of `explain`.
-    """
-    other = next(name for name in CONVENTIONS if name != convention)
-    return (
-        explain(model, hardware, partition, workload, convention, q),
-        explain(model, hardware, partition, workload, other, q),
-    )
-
-
-# Order in which the terms of the memory ledger are read.
-MEMORY_TERMS = (
-    "weights: attention",
-    "weights: routed experts",
-    "weights: shared experts",
-    "weights: dense FFN",
-    "weights: router",
-    "weights: embedding and head",
-    "weights: norms",
-    "KV cache",
-    "KV block waste",
-    "reserve",
-    "unused by engine",
-    "free",
-)
-TIME_TERMS = tuple(term for terms in RESOURCES.values() for term in terms)
-
-
-def case_record(case: Case) -> dict[str, Any]:
-    """A case as plain numbers: degrees, rates, and ledgers in the order in which they are read.
-
-    Times are in ms, memory in bytes, rates in tokens/s.
-    """
-    step, parts = case.parts.step, case.parts
-    modes = {code: name for name, code in KV_MODES.items()}
-    design = {name: int(np.asarray(getattr(case.records.partition, name))) for name in DEGREES}
-    hidden = {f"comm_{name}": float(m.hidden) / MS for name, m in parts.messages.items()}
-    return {
-        **design,
-        "kv_mode": modes[float(np.asarray(case.records.partition.kv_mode))],
-        "gpus": int(step.gpus),
-        "replicas": int(step.replicas),
-        "batch": int(step.capacity.batch),
-        "max_batch": int(step.capacity.max_batch),
-        "is_feasible": case.is_feasible,
-        "shortcomings": [dataclasses.asdict(item) for item in case.shortcomings],
-        "tpot_ms": float(step.tpot) / MS,
-        "tokens_per_s": float(step.tokens_per_s),
-        "tokens_per_s_per_gpu": float(step.tokens_per_s_per_gpu),
-        "tokens_per_s_per_user": float(step.tokens_per_s_per_user),
-        "memory_bytes": {name: float(parts.memory[name]) for name in MEMORY_TERMS},
-        "hbm_bytes": float(np.asarray(case.records.hardware.hbm_bytes)),
-        "time_ms": {name: float(parts.time[name]) / MS for name in TIME_TERMS},
-        "hidden_ms": hidden,
-        "roofline": {
-            name: {**{key: float(x) for key, x in roof._asdict().items()}, "bound": roof.bound}
-            for name, roof in parts.roofs.items()
-        },
+    stated = problem.stated
+    lengths = {
+        "model": len(stated.models),
+        "hardware": len(stated.accelerators),
+        "gpus": len(stated.gpus),
+        "context": len(stated.contexts),
+        "twins": len(stated.twins),
+        "batch": len(stated.batches or ()),
+        **{name: len(values) for name, values in stated.kept.items()},
     }
+    several = [f"{name} ({count} values)" for name, count in lengths.items() if count > 1]
+    if several:
+        raise ValueError(f"one design is explained, so give one value for: {', '.join(several)}")
+    cells = cells_of(problem, rules=rules)
+    return of_variant(cells, len(cells.variants) - 1)
 
 
-def explanation_record(explanation: Explanation) -> dict[str, Any]:
-    """An explanation as plain numbers (see `case_record`); what there is none of is None."""
-    stated, needs = explanation.stated, explanation.needs
-    rate = float(stated.parts.step.tokens_per_s_per_gpu)
-    record: dict[str, Any] = {
-        "convention": explanation.convention,
-        "stated": case_record(stated),
-        "needs": None
-        if needs is None
-        else {"hbm_bytes": float(needs.hbm_bytes.flat[0]), "gpus": float(needs.gpus.flat[0])},
+def _side(
+    problem: Problem, partition: Partition | None, convention: str, rules: Convention
+) -> Side:
+    cells = _one_cell(problem, rules)
+    free = _one_cell(any_batch(problem)[0], rules)
+    if partition is None:
+        stated = best_case(cells, 0)
+        if stated is None:
+            raise ValueError(
+                f"{describe(problem)}: no design runs within the limits, so none can be explained; "
+                "give a partition, or ask pareto what is in the way"
+            )
+    else:
+        asked = problem.stated.batches
+        stated = case_at(cells, 0, partition, None if asked is None else asked[0])
+    if not stated.is_feasible:
+        whole = dataclasses.replace(cells, limits=Limits())
+        hbm = float(solve(whole).least_hbm_bytes[0])
+        needs = Needs(hbm, float(least_gpus(cells, np.ones(1, bool))[0]))
+        return Side(convention, stated, best_case(free, 0), None, needs)
+    # A hair more than its own TPOT, so that rounding does not exclude the design itself.
+    own = stated.parts.step.tpot * (1.0 + 1e-9)
+    limits = problem.limits
+    fast = dataclasses.replace(limits, max_tpot=min(own, float(np.asarray(limits.max_tpot))))
+    as_fast = best_case(dataclasses.replace(free, limits=fast), 0)
+    return Side(convention, stated, best_case(free, 0), as_fast, None)
+
+
+@in_float64
+def explain(
+    problem: Problem,
+    partition: Partition | None = None,
+    *,
+    requests: tuple[float, float] | None = None,
+) -> Explanation:
+    """Take one design apart, and look for better ones with as many GPUs, under both accountings.
+
+    An illegal or too large design is no error: the explanation says what it lacks.
+
+    Args:
+        problem: one cell: a single model, accelerator, GPU count and context. With one of `twins`,
+            that dense twin is explained. Its batch is that of the design (the largest that fits
+            unless given); better ones have any.
+        partition: the design; the best one of the problem if None. What its degrees leave of the
+            GPUs, copies fill.
+        requests: input and output tokens of a request, for prefill beside decode.
+
+    Raises:
+        ValueError: the problem has several cells, a number is out of its range, or no partition is
+            given and nothing runs.
+
+    >>> from qsjax.grid.problem import Problem
+    >>> found = explain(Problem("mixtral-8x7b", "h100-sxm", gpus=8, context="8k"), Partition(tp=4))
+    >>> found.stated.is_feasible, int(found.stated.parts.step.replicas)
+    (True, 2)
+    """
+    stated = problem.stated
+    if partition is not None:
+        (partition,) = checks.check_records(partition=partition, single=True)
+    other = next(name for name in CONVENTIONS if name != stated.convention)
+    own = _side(problem, partition, stated.convention, stated.rules)
+    if partition is None:
+        partition = own.stated.records.partition
+        batch = scalar(own.stated.records.workload.batch)
+        problem = dataclasses.replace(any_batch(problem)[0], batch=[batch])
+    beside = _side(problem, partition, other, CONVENTIONS[other])
+    economy = _scalars(_one_cell(problem).economy)
+    case = own.stated
+    prefill = None
+    if requests is not None and case.is_feasible:
+        step = case.parts.step
+        prefill = companion(case.records, step.tpot, case.rate, *requests)
+    notes = tuple(remarks(case.records, case.rules, case.parts.roofs["attention"]))
+    return Explanation(problem, own, beside, economy, prefill, notes)
+
+
+def _scalars(economy: Economy) -> Economy:
+    fields: dict[str, Any] = {
+        f.name: float(np.asarray(getattr(economy, f.name))[0]) for f in dataclasses.fields(economy)
     }
-    for name in ("best", "best_as_fast"):
-        case: Case | None = getattr(explanation, name)
-        record[name] = None if case is None else case_record(case)
-        if case is not None and stated.is_feasible:
-            record[name]["gain"] = float(case.parts.step.tokens_per_s_per_gpu) / rate
-    return record
+    return Economy(**fields)

@@ -5,12 +5,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from qsjax.cost.decode import StepCost, decode_step
 from qsjax.cost.feasibility import REASONS
 from qsjax.engines.schedulers import Scheduler
-from qsjax.grid.screening import as_float64
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.questions.simulation.outcomes import Outcome, row_of
@@ -73,7 +73,8 @@ def gpus_of(records: Records, convention: Convention) -> float:
         ValueError: it cannot run, with every reason.
     """
     work = dataclasses.replace(records.workload, context=1.0, batch=1.0)
-    plain = as_float64(records._replace(workload=work, gpus=None))
+    asked = records._replace(workload=work, gpus=None)
+    plain = jax.tree.map(lambda x: np.asarray(x, np.float64), asked)
     step = _step(plain, convention=convention)
     bits = int(np.asarray(step.reasons))
     broken = [f"  {text}" for text, bit in REASONS.items() if bits & bit]

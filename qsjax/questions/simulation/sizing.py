@@ -14,10 +14,11 @@ import jax
 import numpy as np
 
 from qsjax.engines.schedulers import Scheduler, check_scheduler
-from qsjax.grid.axes import make_axes
 from qsjax.grid.batches import ladder
-from qsjax.grid.problem import axis_values
-from qsjax.grid.screening import candidates, design_labels
+from qsjax.grid.cells import cells_of
+from qsjax.grid.optimum import candidates_of
+from qsjax.grid.problem import Problem
+from qsjax.grid.solution import design_label
 from qsjax.numerics.safe import scalar
 from qsjax.questions.simulation.outcomes import CUT, Outcome, check_quantile, needed_for
 from qsjax.questions.simulation.serving import Deployment, simulate
@@ -224,26 +225,31 @@ def options(
     longest = float(np.max(some.prompt + some.output))
     mean = _Usual(*(float(np.mean(x)) for x in (some.prompt, some.output, some.cached)))
     found = []
+    asked: dict[str, Any] = {"context": longest, "batch": "best", "convention": convention}
     for count in replica_gpus:
-        axes = make_axes(axis_values([count], [longest], dict(degrees or {})))
-        records = Records(model, hardware, Partition(), workload)
-        legal = candidates(records, axes, (0, 0), convention)
+        problem = Problem(
+            model, hardware, gpus=count, workload=workload, axes=dict(degrees or {}), **asked
+        )
+        cells = cells_of(problem)
+        legal, _ = candidates_of(cells, cells.inputs, cells.economy)
         if not len(legal.position):
             continue
-        flat = jax.tree.map(
-            lambda x: x[:, 0] if np.ndim(x) == 2 else np.reshape(x, ()), legal.records
-        )
-        tables = step_table(flat._replace(gpus=None), convention, (mean.prompt, longest), rules)
+        _, designs = jax.tree.map(lambda x: x[:, 0], legal.winners)
+        part = designs.partition
+        flat = Records(model, hardware, part, workload)
+        # A smaller deployment, copied, is an option of its own count.
+        fills = part.tp * part.pp * part.dp * part.kvp == count
+        tables = step_table(flat, convention, (mean.prompt, longest), rules)
         for at, position in enumerate(legal.position):
             table = jax.tree.map(lambda x, at=at: np.asarray(x)[at], tables)
-            if longest + scalar(table.tokens_per_step) > scalar(table.cache) - scalar(
-                table.cache_each
-            ):
+            if not fills[at] or longest + scalar(table.tokens_per_step) > scalar(
+                table.cache
+            ) - scalar(table.cache_each):
                 continue
             partition = _row(flat.partition, at)
             dp = scalar(partition.dp)
             ttft, tpot, rate, users = _best_case(table, rules, mean, target)
-            design = design_labels(axes, int(position))
+            design = design_label(cells, int(position))
             found.append(Option(count, design, partition, table, ttft, tpot, rate * dp, users * dp))
     return found
 

@@ -8,7 +8,6 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from qsjax.cost.prefill import ContextParallel, interleaved_wait, prefill_step
-from qsjax.grid.screening import as_float64
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.records.scenario import Records
 from qsjax.records.specs import PHYSICAL
@@ -84,7 +83,7 @@ def companion(
         context_parallel: what goes round the KV ranks in prefill.
     """
     numbers = [np.asarray(x, np.float64) for x in (prompt, output, records.workload.batch)]
-    plain = as_float64(records._replace(gpus=None))
+    plain = jax.tree.map(lambda x: np.asarray(x, np.float64), records._replace(gpus=None))
     found = _prefill(plain, *numbers, context_parallel=context_parallel)
     # A token waits for the prompts of others; the GPUs also run the sequence's own.
     ttft, rate, wait, prefills = (float(x) for x in found)

@@ -1,7 +1,6 @@
 """What a stated design lacks, in numbers: a finding for each rule that it breaks, and remarks."""
 
 import dataclasses
-from functools import partial
 
 import numpy as np
 
@@ -11,9 +10,12 @@ from qsjax.cost.laws.compute import query_tiles
 from qsjax.cost.laws.sharding import cache_layout
 from qsjax.cost.roofline import Roof
 from qsjax.numerics.numpy_backend import on_host
+from qsjax.numerics.safe import scalar
 from qsjax.records.scenario import Records
 from qsjax.records.specs import Convention
 from qsjax.records.units import GB, GIB
+
+_cache_layout = on_host(cache_layout)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -50,6 +52,16 @@ def _expert_ranks(ep: float, tp: float, stage: float, convention: Convention) ->
     )
 
 
+def _copies(copy: float, replicas: float, records: Records) -> str:
+    """Why whole copies do not make up the GPUs asked for."""
+    asked = scalar(copy * replicas if records.gpus is None else records.gpus)
+    own = f"a copy of the deployment takes {copy:g} GPUs"
+    if records.partition.replicas is not None:
+        return f"{own}, and {replicas:g} of them are not {asked:g}; drop replicas, or change one"
+    near = f"{copy * max(1.0, asked // copy):g} or {copy * (asked // copy + 1):g}"
+    return f"{own}, and whole copies do not fill {asked:g}; give {near} GPUs, or other degrees"
+
+
 def shortcomings(
     records: Records, step: StepCost, batch: float | None, convention: Convention
 ) -> list[Shortcoming]:
@@ -71,7 +83,8 @@ def shortcomings(
         experts += float(np.asarray(part.redundant_experts))
     usable, weights, one = float(cap.usable), float(cap.weights), float(cap.kv_per_sequence)
     context = float(np.asarray(records.workload.context))
-    stage = float(step.gpus) / pp
+    copy = float(step.gpus) / float(step.replicas)
+    stage = copy / pp
     asked = max(1.0, batch or 1.0)
     over = max(0.0, weights + asked * one - usable)
     texts = {
@@ -86,7 +99,7 @@ def shortcomings(
         f"experts; choose one of {_divisors(experts)}",
         "ep does not divide the stage": _expert_ranks(ep, tp, stage, convention),
         "pp exceeds the layers": f"pp={pp:g} is more than the {layers:g} layers",
-        "wrong GPU count": f"the degrees need {float(step.gpus):g} GPUs",
+        "wrong GPU count": _copies(copy, float(step.replicas), records),
         "KV mode not applicable": "kv_mode none goes with kvp=1 only"
         if kvp > 1
         else "kv_mode cp needs kvp above 1",
@@ -145,7 +158,7 @@ def remarks(records: Records, convention: Convention, attention: Roof | None = N
             f"tp={tp:g} leaves its island of {island:g} GPUs, so every all-reduce crosses the slow "
             f"fabric ({slow:g} GB/s per GPU against {fast:g}); pp or dp keeps tp inside"
         )
-    split = on_host(partial(cache_layout, mla_layout=convention.mla_cache))(model, tp)[1]
+    split = _cache_layout(model, tp, mla_layout=convention.mla_cache)[1]
     copies = tp / float(split)
     if copies > 1:
         shared = float(np.asarray(model.kv_latent)) > 0

@@ -1,0 +1,249 @@
+"""What an engine's command line and the flags of `explain` state: a problem and a partition."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from qsjax import catalog, engines
+from qsjax.catalog import lookup
+from qsjax.cli import serving_options, session
+from qsjax.cost.laws.memory import reserve_bytes, usable_bytes
+from qsjax.engines import Deployment, WrittenEngine
+from qsjax.engines.held import held
+from qsjax.engines.memory import static_base, visible_bytes
+from qsjax.engines.precision import REFUSING, about_name, broken_blocks, weights_of
+from qsjax.grid.case import Case
+from qsjax.grid.diagnosis import Shortcoming
+from qsjax.grid.problem import Problem
+from qsjax.numerics.numpy_backend import on_host
+from qsjax.numerics.safe import scalar
+from qsjax.output.result import Row
+from qsjax.questions.explain import Explanation
+from qsjax.records.scenario import Records
+from qsjax.records.specs import (
+    DEGREES,
+    KV_MODES,
+    HardwareSpec,
+    ModelSpec,
+    Partition,
+    Workload,
+)
+
+CONTEXT = 8192.0  # where neither a flag nor the engine says one
+# The field of `Deployment` in which each engine's share of the memory stands.
+_ENGINES: dict[WrittenEngine, str] = {"vllm": "usable_fraction", "sglang": "static_fraction"}
+_PROGRAMS = ("vllm", "sglang", "python", "python3")
+
+
+def check_model(model: str) -> None:
+    """Refuse a command line whose program stands where MODEL should."""
+    if model.startswith("-") or Path(model).name in _PROGRAMS:
+        raise ValueError(
+            f"MODEL is missing in front of `--`: {model!r} is a word of the engine's command line; "
+            "write qsjax explain MODEL [OPTIONS] -- COMMAND LINE"
+        )
+
+
+def _about_model(name: str, served: str | None) -> tuple[str, ...]:
+    """A note where the engine's command line serves another model of the catalogue."""
+    try:
+        own, other = (lookup.find("models", one) for one in (name, served or name))
+    except ValueError:  # a file of the user's, or a name that only the engine knows
+        return ()
+    if own == other:
+        return ()
+    return (f"the engine's flags serve {served}, but all that is said here is of {own}",)
+
+
+def _deployment(words: tuple[str, ...], flags: dict[str, Any], is_moe: bool) -> Deployment:
+    """The engine's flags, overridden by this command's own."""
+    own: dict[str, Any] = {
+        name: serving_options.one(name, flags[name]) for name in (*DEGREES, "batch")
+    }
+    if flags["kv_mode"] is not None:
+        if flags["kv_mode"] not in KV_MODES:
+            raise ValueError(
+                f"--kv-mode: {flags['kv_mode']!r} is not one mode; give {', '.join(KV_MODES)}"
+            )
+        own["kv_mode"] = KV_MODES[flags["kv_mode"]]
+    read = engines.read(words, is_moe=is_moe) if words else Deployment()
+    return dataclasses.replace(read, **{n: v for n, v in own.items() if v is not None})
+
+
+class Own(NamedTuple):
+    """What engines' shares of the memory hold besides the weights and cache of the laws [B].
+
+    Attributes:
+        beside: weights.
+        kept: vLLM's own buffers, in its share.
+        visible: what vLLM's share is one of.
+        ranks: GPUs of the design.
+    """
+
+    beside: float
+    kept: float
+    visible: float
+    ranks: float
+
+
+def _shares(records: Records, own: Own) -> dict[str, float | None]:
+    """The memory of a design as each engine's share; None where it would be above 1."""
+    # On the host: nothing is compiled for a number.
+    room = scalar(on_host(usable_bytes)(records.model, records.hardware)) + own.beside
+    shares = {
+        "usable_fraction": (room + own.kept) / own.visible,
+        "static_fraction": room / static_base(scalar(records.hardware.hbm_bytes), own.ranks),
+    }
+    return {name: share if share <= 1 else None for name, share in shares.items()}
+
+
+def _inputs(
+    deployment: Deployment, work: Workload, flags: dict[str, Any]
+) -> tuple[Partition, Workload]:
+    """The records of a deployment; what its flags leave open is the catalogue's or a default."""
+    degrees = {name: getattr(deployment, name) for name in (*DEGREES, "kv_mode")}
+    context = serving_options.contexts_of(flags, (deployment.context or CONTEXT,))
+    if deployment.context is not None and max(context) > deployment.context:
+        raise ValueError(
+            f"the context of {max(context):g} tokens and the engine's limit of "
+            f"{deployment.context:g} contradict each other; lower one or raise the other"
+        )
+    changes: dict[str, Any] = {"context": serving_options.one("context", context)}
+    changes["batch"] = deployment.batch
+    if deployment.kv_block is not None:
+        changes["kv_block"] = deployment.kv_block
+    if deployment.bytes_kv is not None and flags["kv"] is None:
+        changes["bytes_kv"] = deployment.bytes_kv
+    partition = Partition(**degrees, gathers_queries=deployment.gathers_queries)
+    return partition, dataclasses.replace(work, **changes)
+
+
+def _held(
+    deployment: Deployment,
+    entry: catalog.ModelEntry,
+    partition: Partition,
+    work: Workload,
+    flags: dict[str, Any],
+) -> tuple[ModelSpec, HardwareSpec, Workload, Own, tuple[str, ...]]:
+    """The records as the engine of the command line holds them; without one as they are."""
+    hardware = catalog.hardware_entry(flags["hardware"])
+    capacity, ranks = scalar(hardware.spec.hbm_bytes), deployment.gpus / deployment.replicas
+    if deployment.engine is None:
+        kept = scalar(on_host(reserve_bytes)(entry.spec, hardware.spec))
+        return entry.spec, hardware.spec, work, Own(0.0, kept, capacity, ranks), ()
+    is_given = deployment.bytes_kv is not None or flags["kv"] is not None
+    found = held(deployment, entry, hardware, partition, work, is_cache_given=is_given)
+    own = Own(found.beside, found.kept, visible_bytes(capacity), ranks)
+    return found.model, found.hardware, found.workload, own, found.notes
+
+
+class Stated(NamedTuple):
+    """A deployment as it was stated.
+
+    Attributes:
+        problem: its one cell.
+        partition: its degrees.
+        deployment: what the engine's flags say, with notes.
+        own: what engines' shares of the memory hold besides.
+        block: elements of a block of quantised weights; 0 without.
+    """
+
+    problem: Problem
+    partition: Partition
+    deployment: Deployment
+    own: Own
+    block: int
+
+
+def read(model: str, words: tuple[str, ...], flags: dict[str, Any]) -> Stated:
+    """What MODEL, the words of an engine and the flags state.
+
+    Raises:
+        ValueError: with what is wrong with them.
+    """
+    name, q = serving_options.model_and_q(model)
+    entry = catalog.model_entry(name)
+    deployment = _deployment(words, flags, q is None and scalar(entry.spec.experts) > 1)
+    dtype, of_weights = weights_of(entry.weight_dtype, deployment)
+    stored = flags["weights"] or dtype
+    notes = (
+        *_about_model(name, deployment.model),
+        *deployment.notes,
+        *(() if flags["weights"] else of_weights),
+        *about_name(deployment.model, stored or entry.weight_dtype),
+    )
+    work = serving_options.workload_of(name, flags | {"weights": stored})
+    partition, work = _inputs(deployment, work, flags)
+    spec, hardware, work, own, more = _held(deployment, entry, partition, work, flags)
+    session.note_contexts(name, [scalar(work.context)])
+    problem = Problem(
+        spec,
+        hardware,
+        gpus=deployment.gpus,
+        context=scalar(work.context),
+        twins=() if q is None else q,
+        batch=deployment.batch or "largest",
+        economy=serving_options.economy_flags(flags),
+        convention=flags["convention"],
+        workload=dataclasses.replace(work, batch=None),
+    )
+    deployment = dataclasses.replace(deployment, notes=(*more, *notes), weights=dtype)
+    # A twin, or other weights, have no blocks.
+    block = entry.weight_block if q is None and not stored else 0
+    return Stated(problem, partition, deployment, own, block)
+
+
+def engine_flags(case: Case, stated: Stated, is_moe: bool) -> Row:
+    """A design as flags of both engines."""
+    part, step, deployment = case.records.partition, case.parts.step, stated.deployment
+    degrees: dict[str, Any] = {n: scalar(getattr(part, n)) for n in (*DEGREES, "kv_mode")}
+    copies = scalar(step.replicas)
+    if not is_moe and case.rules.dense_replicas == "whole":
+        copies, degrees["dp"] = copies * degrees["dp"], 1.0
+    design = dataclasses.replace(
+        deployment,
+        **degrees,
+        **_shares(case.records, stated.own),
+        replicas=copies,
+        batch=scalar(step.capacity.batch),
+        context=scalar(case.records.workload.context),
+        bytes_kv=scalar(case.records.workload.bytes_kv),
+    )
+    found: Row = {}
+    for engine, share in _ENGINES.items():
+        # vLLM's data parallelism of a mixture shares the experts; SGLang's does beside its own.
+        is_apart = is_moe and (engine == "vllm" or degrees["dp"] > 1)
+        one = dataclasses.replace(design, replicas=1.0) if is_apart else design
+        written = engines.write(one, engine, is_moe)
+        notes = list(written.notes)
+        if is_apart and copies > 1:
+            notes.append(f"start {copies:g} of these, with nothing between them")
+        if getattr(design, share) is None:
+            notes.append(f"{engine} keeps more memory for itself than this design leaves it")
+        notes += broken_blocks(case.records.model, part, stated.block)
+        found[engine] = {"flags": written.command, "notes": notes}
+    return found
+
+
+def with_engines(found: Explanation, stated: Stated) -> Explanation:
+    """The explanation with what engines make of it: flags, notes, and splits that they refuse."""
+    deployment, case = stated.deployment, found.stated
+    broken = broken_blocks(case.records.model, case.records.partition, stated.block)
+    notes = [*deployment.notes, *found.notes]
+    if deployment.engine in REFUSING:
+        lacks = [Shortcoming("the engine refuses the split", 0.0, text) for text in broken]
+        case = dataclasses.replace(case, shortcomings=(*case.shortcomings, *lacks))
+    else:
+        notes = [*broken, *notes]
+    context = found.problem.stated.contexts[0]
+    if deployment.context == context:
+        notes.append(
+            f"every sequence counts as long as the engine's limit of {context:,.0f} tokens; "
+            "--context, or --isl and --osl, say how long they are"
+        )
+    more = {
+        name: {"engine_flags": engine_flags(own, stated, found.is_moe)}
+        for name, own in found.own.cases().items()
+    }
+    side = dataclasses.replace(found.own, stated=case)
+    return dataclasses.replace(found, own=side, notes=tuple(notes), more=more)

@@ -1,0 +1,165 @@
+"""One design taken apart: its cost, what it lacks, and how its numbers read."""
+
+import dataclasses
+from typing import Any
+
+import jax
+import numpy as np
+
+from qsjax.cost.ledger import RESOURCES
+from qsjax.cost.roofline import Parts, take_apart
+from qsjax.grid.cells import Cells, served_model, take
+from qsjax.grid.diagnosis import Shortcoming, shortcomings
+from qsjax.grid.optimum import Best, best_of
+from qsjax.grid.solution import Row, kv_mode_name
+from qsjax.numerics.numpy_backend import on_host
+from qsjax.numerics.safe import scalar
+from qsjax.records.scenario import Records
+from qsjax.records.specs import DEGREES, Convention, Partition
+
+# Order in which the terms of the memory ledger are read.
+MEMORY_TERMS = (
+    "weights: attention",
+    "weights: routed experts",
+    "weights: shared experts",
+    "weights: dense FFN",
+    "weights: router",
+    "weights: embedding and head",
+    "weights: norms",
+    "KV cache",
+    "KV block waste",
+    "reserve",
+    "unused by engine",
+    "free",
+)
+TIME_TERMS = tuple(term for terms in RESOURCES.values() for term in terms)
+_model_on_host = on_host(served_model)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Case:
+    """A design under one convention, taken apart; all leaves are floats.
+
+    Attributes:
+        records: the design with its batch.
+        rules: the accounting.
+        parts: its cost; of an infeasible design that at a batch of at least 1.
+        shortcomings: what it lacks; empty if it runs.
+    """
+
+    records: Records
+    rules: Convention
+    parts: Parts
+    shortcomings: tuple[Shortcoming, ...] = ()
+
+    @property
+    def is_feasible(self) -> bool:
+        """Whether the design runs."""
+        return not self.shortcomings
+
+    @property
+    def rate(self) -> float:
+        """Tokens/s/GPU."""
+        return scalar(self.parts.step.tokens_per_s_per_gpu)
+
+
+def _floats(tree: Any) -> Any:
+    return jax.tree.map(lambda x: float(np.asarray(x)), tree)
+
+
+def case_of(records: Records, convention: Convention, batch: float | None) -> Case:
+    """One design of scalars taken apart, at a batch or at the largest that fits."""
+
+    def at(sequences: float) -> tuple[Records, Parts]:
+        workload = dataclasses.replace(records.workload, batch=sequences)
+        placed = _floats(records._replace(workload=workload))
+        as_arrays = jax.tree.map(lambda x: np.asarray(x, np.float64), placed)
+        return placed, _floats(take_apart(as_arrays, convention))
+
+    # B_max does not depend on the batch, so one program serves both questions.
+    placed, parts = at(1.0 if batch is None else batch)
+    largest = float(parts.step.capacity.max_batch)
+    if batch is None and largest > 1:
+        placed, parts = at(largest)
+    lacks = tuple(shortcomings(placed, parts.step, batch, convention))
+    return Case(placed, convention, parts, lacks)
+
+
+def case_at(cells: Cells, cell: int, partition: Partition, batch: float | None) -> Case:
+    """A design, stated or chosen, in a cell."""
+    inputs = take(cells.inputs, cell)
+    records = Records(
+        _model_on_host(inputs), inputs.hardware, partition, inputs.workload, inputs.gpus
+    )
+    return case_of(records, inputs.convention, batch)
+
+
+def best_case(cells: Cells, cell: int, best: Best | None = None) -> Case | None:
+    """The best design of a cell, taken apart; None where there is none.
+
+    Args:
+        cells: the cells.
+        cell: which of them.
+        best: of all of them, if it is known.
+    """
+    if best is None:
+        found, at = best_of(cells, *take((cells.inputs, cells.economy), [cell])), 0
+    else:
+        found, at = best, cell
+    if found.feasible[at] == 0:
+        return None
+    partition = take(cells.designs.partition, int(found.position[at]))
+    return case_at(cells, cell, partition, float(found.batch[at]))
+
+
+def gpu_time(case: Case) -> dict[str, float]:
+    """GPU-seconds of one output token by term [s]; their sum is 1 / (tokens/s/GPU)."""
+    step, part = case.parts.step, case.records.partition
+    tokens = scalar(step.replicas) * scalar(part.dp) * scalar(step.capacity.batch)
+    share = scalar(step.gpus) / tokens
+    # TPOT is per accepted token, and so are the terms of its ledger.
+    return {name: share * scalar(term) for name, term in case.parts.time.items()}
+
+
+def by_resource(terms: dict[str, float]) -> dict[str, float]:
+    """Terms of a time ledger summed by resource."""
+    return {name: sum(terms[term] for term in members) for name, members in RESOURCES.items()}
+
+
+def design_record(case: Case) -> Row:
+    """Degrees, copies, batch and rates of a design. Times in s."""
+    step, part = case.parts.step, case.records.partition
+    design: Row = {name: int(scalar(getattr(part, name))) for name in DEGREES}
+    return {
+        **design,
+        "kv_mode": kv_mode_name(scalar(part.kv_mode), design["kvp"]),
+        "replicas": int(step.replicas),
+        "gpus": int(step.gpus),
+        "batch": int(step.capacity.batch),
+        "tpot": float(step.tpot),
+        "tokens_per_s": float(step.tokens_per_s),
+        "tokens_per_s_per_gpu": float(step.tokens_per_s_per_gpu),
+        "tokens_per_s_per_user": float(step.tokens_per_s_per_user),
+    }
+
+
+def case_record(case: Case) -> Row:
+    """A case as plain numbers: degrees, rates, and ledgers in the order in which they are read.
+
+    Times are in s, memory in bytes, rates in tokens/s.
+    """
+    parts = case.parts
+    return {
+        **design_record(case),
+        "max_batch": int(parts.step.capacity.max_batch),
+        "is_feasible": case.is_feasible,
+        "shortcomings": [dataclasses.asdict(item) for item in case.shortcomings],
+        "memory_bytes": {name: float(parts.memory[name]) for name in MEMORY_TERMS},
+        "hbm_bytes": scalar(case.records.hardware.hbm_bytes),
+        "terms": {name: float(parts.time[name]) for name in TIME_TERMS},
+        "hidden": {f"comm_{name}": float(m.hidden) for name, m in parts.messages.items()},
+        "roofline": {
+            name: {**{key: float(x) for key, x in roof._asdict().items()}, "bound": roof.bound}
+            for name, roof in parts.roofs.items()
+        },
+    }

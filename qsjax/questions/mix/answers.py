@@ -1,0 +1,336 @@
+"""The split that is best for a whole distribution of contexts.
+
+Requests of similar length are served in batches of their own, and the design is the same for all.
+With shares w_i of the output tokens and rates r_i, the whole makes 1 / sum(w_i / r_i) tokens/s/GPU.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from qsjax.cost.decode import StepCost
+from qsjax.grid.cells import Cells, Designs, Winners, blocks_of, step_of, take
+from qsjax.grid.optimum import any_batch, candidates_of
+from qsjax.grid.pairs import score_candidates
+from qsjax.grid.parameters import Inputs, write
+from qsjax.grid.problem import Problem, describe
+from qsjax.grid.scoring import pick_best
+from qsjax.grid.solution import cell_labels, design_label
+from qsjax.numerics.float64 import in_float64
+from qsjax.numerics.numpy_backend import on_host
+from qsjax.numerics.safe import scalar
+from qsjax.output.labels import cell_name, split_name
+from qsjax.output.result import Result, Row, inputs_of
+from qsjax.questions.mix.averages import averaged, spans
+from qsjax.questions.mix.requests import Request, classes_of, requests_of
+
+_step_on_host = on_host(step_of)
+
+
+class ClassResult(NamedTuple):
+    """One class under the common design and under its own best one.
+
+    Attributes:
+        request: the class; `tokens` is its share.
+        rate: tokens/s/GPU with the common design; `batch` its batch there.
+        own_rate: tokens/s/GPU with the best design for this class alone.
+        own_design: that design; empty if none runs.
+    """
+
+    request: Request
+    rate: float
+    batch: float
+    own_rate: float
+    own_design: Row
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Together:
+    """The best split for one batch of all requests.
+
+    Attributes:
+        context: mean over the slots of the batch [tokens].
+        design: its degrees; empty if nothing runs.
+        batch: sequences per attention replica.
+        step: cost of the step; None if nothing runs.
+    """
+
+    context: float
+    design: Row
+    batch: float
+    step: StepCost | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Mixture:
+    """The best split of one cell for all classes together.
+
+    Attributes:
+        label: model, accelerator and coordinates of the cell, but its context.
+        design: its degrees; empty if no split runs every class.
+        rate: output tokens/s/GPU over all classes; 0 then.
+        rate_of_own: the same if every class had its own best split: an upper bound.
+        classes: each class, in order of context.
+        is_possible: for each class, whether any split runs it.
+        together: one batch for all lengths, if it was asked for.
+    """
+
+    label: Row
+    design: Row
+    rate: float
+    rate_of_own: float
+    classes: tuple[ClassResult, ...]
+    is_possible: tuple[bool, ...]
+    together: Together | None
+
+    @property
+    def loss(self) -> float:
+        """Share of the throughput that one common split costs, against a split for each class."""
+        return 1.0 - self.rate / self.rate_of_own if self.rate_of_own > 0 else 0.0
+
+    def class_rows(self) -> list[Row]:
+        """One row for each class."""
+        return [
+            {
+                "context": one.request.context,
+                "share": one.request.tokens,
+                "batch": int(one.batch),
+                "tokens_per_s_per_gpu": one.rate,
+                "own_tokens_per_s_per_gpu": one.own_rate,
+                "own_design": one.own_design,
+                "loss": 1.0 - one.rate / one.own_rate if one.own_rate else None,
+            }
+            for one in self.classes
+        ]
+
+    def record(self) -> Row:
+        """The mixture as plain numbers."""
+        found = {
+            **self.label,
+            "is_feasible": bool(self.design),
+            "design": self.design,
+            "tokens_per_s_per_gpu": self.rate,
+            "tokens_per_s_per_gpu_of_own": self.rate_of_own,
+            "loss": self.loss,
+            "classes": self.class_rows(),
+        }
+        return found if self.together is None else found | {"together": _one_batch(self.together)}
+
+
+def _one_batch(found: Together) -> Row:
+    step = found.step
+    rates = ("tpot", "tokens_per_s_per_user", "tokens_per_s_per_gpu")
+    return {
+        "is_feasible": step is not None,
+        "mean_context": found.context,
+        "design": found.design,
+        "batch": int(found.batch),
+        **{name: None if step is None else scalar(getattr(step, name)) for name in rates},
+    }
+
+
+@dataclasses.dataclass(frozen=True, slots=True, repr=False)
+class Mix(Result):
+    """The best split of every cell for a distribution of contexts.
+
+    Attributes:
+        problem: what was asked; its contexts are those of the classes.
+        requests: as given.
+        mixtures: one for each model (outer), accelerator and cell.
+    """
+
+    problem: Problem
+    requests: tuple[Request, ...]
+    mixtures: tuple[Mixture, ...]
+
+    stem = "mix"
+    columns = (
+        *("variant", "q", "gpus", "design", "context", "share", "batch"),
+        *("tokens_per_s_per_gpu", "own_tokens_per_s_per_gpu", "loss"),
+    )
+
+    def rows(self) -> list[Row]:
+        """One row for each class of each cell."""
+        return [
+            {**one.label, "design": split_name(one.design) if one.design else "", **row}
+            for one in self.mixtures
+            for row in one.class_rows()
+        ]
+
+    def summary(self) -> str:
+        """What was asked, and the split of each cell."""
+        lines = [
+            f"{cell_name(one.label)}: {split_name(one.design)}, {one.rate:,.1f} tokens/s/GPU; one "
+            f"split costs {one.loss:.1%}"
+            if one.design
+            else f"{cell_name(one.label)}: no split runs every class"
+            for one in self.mixtures
+        ]
+        return "\n".join([describe(self.problem), *lines])
+
+    def record(self) -> Row:
+        """Every cell with its classes."""
+        convention = self.problem.stated.convention
+        return {"convention": convention, "mixes": [one.record() for one in self.mixtures]}
+
+    def inputs(self) -> Row:
+        """The problem's records and the requests as plain numbers."""
+        return inputs_of(self.problem) | {"requests": [one._asdict() for one in self.requests]}
+
+
+def _harmonic(shares: np.ndarray, rates: np.ndarray) -> np.ndarray:
+    """Rate of a mix [tokens/s/GPU] over the first axis; 0 where a class does not run."""
+    runs = (rates > 0).all(axis=0)
+    time = np.sum(shares[:, None] / np.where(rates > 0, rates, 1.0), axis=0)
+    return np.where(runs, 1.0 / time, 0.0)
+
+
+def _design(cells: Cells, cell: int, position: int) -> Row:
+    """Degrees of a design, and its copies."""
+    label = design_label(cells, position)
+    own = label["tp"] * label["pp"] * label["dp"] * label["kvp"]
+    return label | {"replicas": int(scalar(cells.inputs.gpus[cell])) // own}
+
+
+def _scores(
+    cells: Cells, cell: int, row: Inputs, batch: float | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens/s/GPU of every design in one row at its best batch (0 where none), and that batch."""
+    found, _ = candidates_of(cells, row, take(cells.economy, [cell]))
+    given = None if batch is None else np.array([batch])
+    scores = score_candidates(found, cells.limits, batches=given)
+    rates, batches = np.zeros((2, cells.count))
+    rates[found.position] = np.maximum(scores.score, 0.0)
+    batches[found.position] = scores.batch
+    return rates, batches
+
+
+def _best(rates: np.ndarray) -> int:
+    return int(pick_best(rates, rates > 0, np.zeros(len(rates)), np).position)
+
+
+def best_for_classes(cells: Cells, cell: int, classes: Sequence[Request]) -> Mixture:
+    """The split of a cell with the most tokens/s/GPU over all classes, each at its own batch."""
+    own: Inputs = take(cells.inputs, [cell])
+    tables = [
+        _scores(cells, cell, write(own, {"context": np.full(1, one.context)}), one.batch)
+        for one in classes
+    ]
+    rates, batches = (np.stack(column) for column in zip(*tables, strict=True))
+    shares = np.array([one.tokens for one in classes])
+    together = _harmonic(shares, rates)
+    best, alone = _best(together), [_best(row) for row in rates]
+    possible, runs = rates.max(axis=1) > 0, bool(together[best] > 0)
+    names = {"model": cells.model.name, "hardware": cells.hardware.name}
+    label = {k: v for k, v in cell_labels(cells)[cell].items() if k != "context"}
+    return Mixture(
+        label=names | label,
+        design=_design(cells, cell, best) if runs else {},
+        rate=float(together[best]),
+        rate_of_own=float(_harmonic(shares, rates.max(axis=1, keepdims=True))[0]),
+        classes=tuple(
+            ClassResult(
+                one,
+                float(rates[k, best]) if runs else 0.0,
+                float(batches[k, best]) if runs else 0.0,
+                float(rates[k, alone[k]]),
+                _design(cells, cell, alone[k]) if possible[k] else {},
+            )
+            for k, one in enumerate(classes)
+        ),
+        is_possible=tuple(bool(x) for x in possible),
+        together=None,
+    )
+
+
+def _one_size(requests: Sequence[Request]) -> float | None:
+    """The batch that all requests ask for, if they do.
+
+    Raises:
+        ValueError: they ask for batches of several sizes.
+    """
+    asked = sorted({one.batch for one in requests if one.batch is not None})
+    if len(asked) > 1 or (asked and any(one.batch is None for one in requests)):
+        listed = ", ".join(f"{batch:g}" for batch in asked)
+        raise ValueError(
+            f"one batch for all lengths cannot have several sizes at once ({listed}); give all "
+            "rows the same batch, or none"
+        )
+    return asked[0] if asked else None
+
+
+def best_together(cells: Cells, cell: int, requests: Sequence[Request]) -> Together:
+    """The split and batch of a cell with the most tokens/s/GPU for one batch of all requests.
+
+    The batch is taken to be large enough to hold its mean: with few sequences the cache that is
+    needed varies around it, and an engine then preempts some of them. The longest request must fit
+    on its own.
+
+    Raises:
+        ValueError: the requests ask for batches of several sizes.
+    """
+    size, own = _one_size(requests), take(cells.inputs, [cell])
+    row = averaged(own, requests)
+    context = scalar(row.workload.context[0])
+    rates, batches = _scores(cells, cell, row, size)
+    # The mean may fit where the longest sequence alone does not.
+    longest = write(own, {"context": np.full(1, spans(requests)[2].max())})
+    alone, _ = candidates_of(cells, longest, take(cells.economy, [cell]))
+    rates[~np.isin(np.arange(cells.count), alone.position)] = 0.0
+    best = _best(rates)
+    if rates[best] == 0:
+        return Together(context, {}, 0.0, None)
+    designs = Designs(take(cells.designs.partition, [best]), batches[[best]])
+    return Together(
+        context=context,
+        design=_design(cells, cell, best),
+        batch=float(batches[best]),
+        step=_scalars(_step_on_host(Winners(row, designs))),
+    )
+
+
+def _scalars(step: StepCost) -> StepCost:
+    found: StepCost = jax.tree.map(lambda x: float(np.ravel(np.asarray(x))[0]), step)
+    return found
+
+
+@in_float64
+def mix(problem: Problem, requests: Any, *, together: bool = False) -> Mix:
+    """The split of every cell that makes the most tokens/s/GPU over all requests.
+
+    Every class of similar lengths is served at its own best batch, within the problem's limits.
+
+    Args:
+        problem: what is asked; contexts and batches come from the requests instead.
+        requests: path or text of a CSV file with the columns context, or isl and osl, and if
+            wanted count and batch; or a list of `Request`, or of (input, output) tokens.
+        together: also find the split for one batch that holds all lengths at once.
+
+    Raises:
+        ValueError: with the number of every bad row; or one batch is to have several sizes.
+
+    >>> from qsjax.grid.problem import Problem
+    >>> found = mix(Problem("mixtral-8x7b", "h100-sxm", gpus=8), [(4000, 500), (32000, 1000)])
+    >>> found.mixtures[0].loss < 0.1
+    True
+    """
+    read = requests_of(requests)
+    classes = classes_of(read)
+    if together:
+        _one_size(read)
+    free, _ = any_batch(problem)
+    first = classes[0].context
+    mixtures = []
+    for line in blocks_of(dataclasses.replace(free, context=first)):
+        for cells in line:
+            for cell in range(cells.cells):
+                found = best_for_classes(cells, cell, classes)
+                if together:
+                    one = best_together(cells, cell, read)
+                    found = dataclasses.replace(found, together=one)
+                mixtures.append(found)
+    told = dataclasses.replace(free, context=sorted({one.context for one in classes}))
+    return Mix(told, tuple(read), tuple(mixtures))

@@ -1,0 +1,183 @@
+"""Requests of many lengths: read, checked, and merged into few classes."""
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from qsjax.output import files
+
+# Accepted headings of each column.
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "context": ("context", "context_tokens"),
+    "isl": ("isl", "input_tokens", "prompt_tokens", "input_length", "num_prefill_tokens"),
+    "osl": ("osl", "output_tokens", "completion_tokens", "output_length", "num_decode_tokens"),
+    "count": ("count", "requests", "weight"),
+    "batch": ("batch",),
+}
+MOST_ERRORS = 20  # rows named in one message
+MOST_CLASSES = 24  # lengths that are kept apart
+
+
+class Request(NamedTuple):
+    """Requests of one length: mean context while decoding, output tokens, and a batch if given.
+
+    `output` is what the context of each grows by, around its mean.
+    """
+
+    context: float
+    tokens: float
+    batch: float | None = None
+    output: float = 0.0
+
+
+def _columns(header: Sequence[str], name: str) -> dict[str, int]:
+    lowered = [heading.strip().lower() for heading in header]
+    found = {
+        column: lowered.index(heading)
+        for column, headings in COLUMNS.items()
+        for heading in headings
+        if heading in lowered
+    }
+    if "context" not in found and not {"isl", "osl"} <= set(found):
+        raise ValueError(
+            f"{name}: the first row must name the columns: context, or isl and osl, and if wanted "
+            f"count and batch; it has {', '.join(header) or 'nothing'}"
+        )
+    if "context" in found and {"isl", "osl"} & set(found):
+        raise ValueError(f"{name}: context and isl/osl contradict each other; keep one of them")
+    return found
+
+
+def _number(column: str, text: str) -> float:
+    """A cell of the file.
+
+    Raises:
+        ValueError: it is no number that the column may have.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(f"{column} {text!r} is not a number") from None
+    least = 0.0 if column == "isl" else 1.0
+    if column == "count":
+        least = np.nextafter(0.0, 1.0)
+    if not (least <= value < np.inf):
+        allowed = "above 0" if column == "count" else f"of at least {least:g}"
+        raise ValueError(f"{column} {text} is not allowed; give a number {allowed}")
+    return value
+
+
+def _row(cells: Mapping[str, str]) -> Request:
+    """A request from the cells of its columns; count and batch may be empty."""
+    values = {
+        column: _number(column, text)
+        for column, text in cells.items()
+        if text or column not in ("count", "batch")
+    }
+    count, batch = values.get("count", 1.0), values.get("batch")
+    if "context" in values:
+        return Request(values["context"], count, batch)
+    # A sequence grows while it decodes: on average half of its output is there.
+    context = max(1.0, values["isl"] + 0.5 * values["osl"])
+    return Request(context, count * values["osl"], batch, values["osl"])
+
+
+def _gathered(rows: Iterable[tuple[int, Callable[[], Request]]], name: str) -> list[Request]:
+    """The requests of all rows.
+
+    Raises:
+        ValueError: with the number of every bad row, or there is none.
+    """
+    found, problems = [], []
+    for number, read in rows:
+        try:
+            found.append(read())
+        except ValueError as error:
+            problems.append(f"  row {number}: {error}")
+    if problems:
+        more = len(problems) - MOST_ERRORS
+        rest = [f"  and {more} more rows"] if more > 0 else []
+        raise ValueError("\n".join([f"{name}:", *problems[:MOST_ERRORS], *rest]))
+    if not found:
+        raise ValueError(f"{name}: there is no row below the heading; give at least one request")
+    return found
+
+
+def read_requests(text: str, name: str = "requests") -> list[Request]:
+    """Requests from CSV: columns context, or isl and osl, and optionally count and batch.
+
+    Args:
+        text: content of the file; the first row names the columns.
+        name: what messages call it.
+
+    Raises:
+        ValueError: with the number of every bad row (the heading is row 1).
+    """
+    reader = csv.reader(io.StringIO(text), strict=True)
+    try:
+        columns = _columns(next(reader, []), name)
+        lines = [(reader.line_num, cells) for cells in reader]
+    except csv.Error as error:
+        raise ValueError(f"{name}: row {reader.line_num}: {error}; mend the quotes") from error
+
+    def request(cells: Sequence[str]) -> Request:
+        return _row({c: cells[k].strip() if k < len(cells) else "" for c, k in columns.items()})
+
+    filled = [(number, cells) for number, cells in lines if any(cell.strip() for cell in cells)]
+    return _gathered(((number, partial(request, cells)) for number, cells in filled), name)
+
+
+def requests_of(given: Any) -> list[Request]:
+    """Requests from a CSV file, from its text, or from a list of `Request` or (input, output).
+
+    Raises:
+        ValueError: with the number of every bad row.
+    """
+    if isinstance(given, Path) or (isinstance(given, str) and "\n" not in given):
+        return read_requests(files.content_of(Path(given)), Path(given).name)
+    if isinstance(given, str):
+        return read_requests(given)
+
+    def request(item: Any) -> Request:
+        if isinstance(item, Request):
+            cells = {"context": item.context, "count": item.tokens, "batch": item.batch}
+            _row({name: "" if value is None else f"{value}" for name, value in cells.items()})
+            return item
+        if np.shape(item) != (2,):
+            raise ValueError(f"{item!r} is neither a Request nor a pair of input and output tokens")
+        return _row(dict(zip(("isl", "osl"), map(str, item), strict=True)))
+
+    rows = ((k, partial(request, item)) for k, item in enumerate(given, start=1))
+    return _gathered(rows, "requests")
+
+
+def classes_of(requests: Sequence[Request], most: int = MOST_CLASSES) -> list[Request]:
+    """At most `most` classes of requests per batch, by rising context; `tokens` become shares.
+
+    Lengths are merged between steps of one ratio, at their mean weighted with tokens: the times of
+    a step are piecewise linear in the context, so the mean stands for its class.
+    """
+    total = sum(request.tokens for request in requests)
+    out = []
+    batches: list[float | None] = list(dict.fromkeys(request.batch for request in requests))
+    for batch in batches:
+        part = [request for request in requests if request.batch == batch]
+        context = np.array([request.context for request in part])
+        tokens = np.array([request.tokens for request in part])
+        low, high = float(context.min()), float(context.max())
+        if len(np.unique(context)) > most:
+            edges = np.geomspace(low, high, most + 1)
+        else:
+            edges = np.unique(np.append(context, np.inf))
+        at = np.clip(np.searchsorted(edges, context, side="right") - 1, 0, max(0, len(edges) - 2))
+        for k in np.unique(at):
+            own = at == k
+            share = tokens[own].sum()
+            mean = float(np.sum(context[own] * tokens[own]) / share)
+            out.append(Request(mean, float(share / total), batch))
+    return sorted(out, key=lambda request: request.context)
