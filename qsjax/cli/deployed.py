@@ -197,13 +197,13 @@ def engine_flags(case: Case, stated: Stated, is_moe: bool) -> Row:
     """A design as flags of both engines."""
     part, step, deployment = case.records.partition, case.parts.step, stated.deployment
     degrees: dict[str, Any] = {n: scalar(getattr(part, n)) for n in (*DEGREES, "kv_mode")}
+    degrees |= _shares(case.records, stated.own)
     copies = scalar(step.replicas)
     if not is_moe and case.rules.dense_replicas == "whole":
         copies, degrees["dp"] = copies * degrees["dp"], 1.0
     design = dataclasses.replace(
         deployment,
         **degrees,
-        **_shares(case.records, stated.own),
         replicas=copies,
         batch=scalar(step.capacity.batch),
         context=scalar(case.records.workload.context),

@@ -244,7 +244,8 @@ def _named(problem: Problem, subjects: Mapping[str, Subject] | None) -> dict[str
         for m, model in enumerate(stated.models):
             for h, device in enumerate(stated.accelerators):
                 for variant in variants_of(model.spec, stated.twins, stated.rules):
-                    row = {"model": model.name, "hardware": device.name, **stated.kept}
+                    row: Row = {name: values[0] for name, values in stated.kept.items()}
+                    row |= {"model": model.name, "hardware": device.name}
                     row |= {"variant": variant.name, "q": variant.q}
                     found[series_name(problem, row)] = Subject(m, h, variant.q)
     if len(found) < 2:
@@ -263,7 +264,8 @@ def best_rates(cells: Cells, contexts: Sequence[float]) -> np.ndarray:
     """Tokens/s/GPU of a subject's best designs at other contexts; 0 where nothing runs."""
     rows = take(cells.inputs, np.zeros(len(contexts), int))
     score = best_of(cells, write(rows, {"context": np.asarray(contexts, float)})).score
-    return np.maximum(score, 0.0)
+    rates: np.ndarray = np.maximum(score, 0.0)
+    return rates
 
 
 def _turn(first: Cells, second: Cells, low: float, high: float) -> float:

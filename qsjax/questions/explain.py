@@ -229,9 +229,9 @@ def _side(
         needs = Needs(hbm, float(least_gpus(cells, np.ones(1, bool))[0]))
         return Side(convention, stated, best_case(free, 0), None, needs)
     # A hair more than its own TPOT, so that rounding does not exclude the design itself.
-    own = stated.parts.step.tpot * (1.0 + 1e-9)
+    own = scalar(stated.parts.step.tpot) * (1.0 + 1e-9)
     limits = problem.limits
-    fast = dataclasses.replace(limits, max_tpot=min(own, float(np.asarray(limits.max_tpot))))
+    fast = dataclasses.replace(limits, max_tpot=min(own, scalar(limits.max_tpot)))
     as_fast = best_case(dataclasses.replace(free, limits=fast), 0)
     return Side(convention, stated, best_case(free, 0), as_fast, None)
 
@@ -271,15 +271,14 @@ def explain(
     own = _side(problem, partition, stated.convention, stated.rules)
     if partition is None:
         partition = own.stated.records.partition
-        batch = scalar(own.stated.records.workload.batch)
+        batch = scalar(own.stated.parts.step.capacity.batch)
         problem = dataclasses.replace(any_batch(problem)[0], batch=[batch])
     beside = _side(problem, partition, other, CONVENTIONS[other])
     economy = _scalars(_one_cell(problem).economy)
     case = own.stated
     prefill = None
     if requests is not None and case.is_feasible:
-        step = case.parts.step
-        prefill = companion(case.records, step.tpot, case.rate, *requests)
+        prefill = companion(case.records, scalar(case.parts.step.tpot), case.rate, *requests)
     notes = tuple(remarks(case.records, case.rules, case.parts.roofs["attention"]))
     return Explanation(problem, own, beside, economy, prefill, notes)
 

@@ -274,7 +274,7 @@ def best_together(cells: Cells, cell: int, requests: Sequence[Request]) -> Toget
     """
     size, own = _one_size(requests), take(cells.inputs, [cell])
     row = averaged(own, requests)
-    context = scalar(row.workload.context[0])
+    context = float(np.asarray(row.workload.context)[0])
     rates, batches = _scores(cells, cell, row, size)
     # The mean may fit where the longest sequence alone does not.
     longest = write(own, {"context": np.full(1, spans(requests)[2].max())})
