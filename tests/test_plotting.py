@@ -17,7 +17,6 @@ from matplotlib.text import Text
 import qsjax
 from qsjax import plotting
 from qsjax.cost import ledger
-from qsjax.output import files
 from qsjax.plotting import labels, scales, style, throughput
 from qsjax.plotting.rows import as_rows
 
@@ -532,5 +531,5 @@ def test_real_results_draw_from_rows_and_from_a_data_set():
             assert math.isclose(sum(ours["terms"].values()), theirs["tpot_ms"], rel_tol=1e-9)
             assert ours["tp"] == theirs["tp"]
     for draw in (plotting.throughput_vs_context, plotting.time_breakdown):
-        assert isinstance(draw(files.to_dataset(found)).get_figure(), Figure)
+        assert isinstance(draw(found.dataset).get_figure(), Figure)
     plotting.best_partition_map(direct)

@@ -16,7 +16,14 @@ Answer = TypeVar("Answer", bound=Result)
 
 def asked(flags: Mapping[str, Any]) -> dict[str, Any]:
     """The command as it was given, for `inputs.json`."""
+    context = click.get_current_context()
+    words: list[str] = []
+    for parameter in context.command.params:
+        given = context.params.get(parameter.name or "")
+        if isinstance(parameter, click.Argument) and given is not None:
+            words += map(str, given) if isinstance(given, tuple) else [str(given)]
     return {
+        "command": [context.info_name, *words],
         "repeat": shlex.join(["qsjax", *sys.argv[1:]]),
         "flags": {k: v for k, v in flags.items() if v is not None and k not in ("out", "format_")},
     }

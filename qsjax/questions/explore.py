@@ -124,7 +124,11 @@ class Exploration(Result):
             rows = [row | {"label": series_name(self.problem, row)} for row in rows]
         if not any(row["is_feasible"] for row in rows):
             return {}
-        title = describe(self.problem)
+        stated = self.problem.stated
+        models, devices = (
+            ", ".join(item.name for item in items) for items in (stated.models, stated.accelerators)
+        )
+        title = f"{models} on {devices}"
         found: dict[str, Drawing] = {
             "throughput": partial(plotting.throughput_vs_context, rows, title=title)
         }
@@ -133,7 +137,7 @@ class Exploration(Result):
             part = [row for row in rows if row["gpus"] == count]
             if any(row["is_feasible"] for row in part):
                 end = f"-{count}-gpus" if len(counts) > 1 else ""
-                head = f"{title}, {count} GPUs" if end else title
+                head = f"{title}, {count} GPUs"
                 found[f"partition{end}"] = partial(plotting.best_partition_map, part, title=head)
                 found[f"time{end}"] = partial(plotting.time_breakdown, part, share=True, title=head)
         return found
