@@ -18,8 +18,8 @@ import numpy as np
 
 from benchmarks import problem
 from benchmarks.timing import machine, peak_rss_mb
+from qsjax.grid.problem import Problem
 from qsjax.questions.pareto import pareto
-from qsjax.records.specs import PHYSICAL
 
 CONTEXTS = (8, 80)  # 10^8 and 10^9 designs
 VERBS = {
@@ -28,12 +28,20 @@ VERBS = {
 }
 
 
+def asked(contexts: int) -> Problem:
+    """The model and its twin on 64 GPUs at so many contexts."""
+    lengths = np.geomspace(*problem.CONTEXTS, contexts).round().tolist()
+    return Problem(
+        problem.MODEL, problem.HARDWARE, gpus=problem.GPUS, context=lengths, twins=problem.Q
+    )
+
+
 def front(contexts: int) -> dict[str, Any]:
     """Seconds, designs and memory of the fronts of both variants at so many contexts."""
-    axes, records = problem.axes(contexts), problem.records()
+    grid = asked(contexts)
     before = peak_rss_mb()
     start = time.perf_counter()
-    fronts = pareto(records, axes, PHYSICAL)
+    fronts = pareto(grid).fronts
     seconds = time.perf_counter() - start
     decided = sum(one.decided for one in fronts)
     return {
@@ -67,7 +75,7 @@ def verb(name: str, arguments: str, repeats: int = 5) -> dict[str, float]:
 def main() -> None:
     """Measure and print one JSON object."""
     start = time.perf_counter()
-    pareto(problem.records(), problem.axes(1), PHYSICAL)
+    pareto(asked(1))
     found: dict[str, Any] = {"machine": machine(), "first_call_s": time.perf_counter() - start}
     for contexts in CONTEXTS:
         found[f"pareto_{contexts}_contexts"] = front(contexts)
