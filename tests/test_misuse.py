@@ -9,21 +9,34 @@ from click.testing import CliRunner
 
 import qsjax
 from qsjax.cli import cli
-from qsjax.questions import explain
+from qsjax.records.checks import check_records
 
 MODEL, GPU = qsjax.model("mixtral-8x7b"), qsjax.hardware("h100-sxm")
+
+QUESTIONS = (
+    *("explore", "pareto", "compare", "explain", "sensitivity", "switching", "hessian"),
+    *("break_even",),
+)
 
 
 def test_swapped_records_are_told():
     swap = "model: a HardwareSpec is no ModelSpec; hardware is one: swap the two"
     with pytest.raises(ValueError, match=swap):
-        explain.explain(GPU, MODEL, qsjax.Partition(tp=8.0), qsjax.Workload(context=8192.0))
+        check_records(model=GPU, hardware=MODEL)
     with pytest.raises(ValueError, match="workload: 8192 is no Workload; give Workload"):
-        explain.explain(MODEL, GPU, qsjax.Partition(tp=8.0), 8192)
+        qsjax.Problem(MODEL, GPU, workload=8192)
     with pytest.raises(ValueError, match="partition: 8 is no Partition; give Partition"):
-        explain.explain(MODEL, GPU, 8, qsjax.Workload(context=8192.0))
+        qsjax.explain(qsjax.Problem(MODEL, GPU, gpus=8, context=8192), 8)
     with pytest.raises(ValueError, match="a HardwareSpec is no ModelSpec"):
         qsjax.Problem(GPU, MODEL, gpus=[8])
+
+
+@pytest.mark.parametrize("ask", QUESTIONS)
+def test_a_question_of_no_problem_is_told(ask):
+    with pytest.raises(ValueError, match=r"'mixtral-8x7b' is no Problem; give qsjax\.Problem"):
+        getattr(qsjax, ask)("mixtral-8x7b")
+    with pytest.raises(ValueError, match="problem: a ModelSpec is no Problem"):
+        getattr(qsjax, ask)(MODEL)
 
 
 @pytest.mark.parametrize("ask", [qsjax.model, qsjax.hardware, qsjax.workload])

@@ -103,6 +103,8 @@ def test_requests_come_from_text_files_and_lists(tmp_path):
         requests_of([Request(-3.0, 1.0)])
     with pytest.raises(ValueError, match="at least one request"):
         requests_of([])
+    with pytest.raises(ValueError, match="requests: a int was given; give a file or a list"):
+        requests_of(7)
     with pytest.raises(OSError, match=r"none\.csv"):
         requests_of(tmp_path / "none.csv")
     (tmp_path / "r.csv").write_text('isl,osl\n"1,2\n')

@@ -2,10 +2,10 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial, wraps
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from qsjax.cost.metrics import Economy, Objective, check_economy, check_metrics,
 from qsjax.cost.metrics import economy_of as economy_of_hardware
 from qsjax.grid.axes import PARTITION_AXES, STACKED, Axes, make_axes, twin_of
 from qsjax.grid.limits import Limits, check_limits
+from qsjax.numerics.float64 import in_float64
 from qsjax.records import checks
 from qsjax.records.precision import workload_of
 from qsjax.records.specs import (
@@ -445,3 +446,24 @@ def describe(problem: Problem) -> str:
     if stated.convention != "physical":
         line += f", {stated.convention} convention"
     return line
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def question(function: Callable[P, R]) -> Callable[P, R]:
+    """A question of a problem, its first argument: with 64-bit numbers, and of nothing else."""
+    answer = in_float64(function)
+
+    @wraps(function)
+    def ask(*args: P.args, **kwargs: P.kwargs) -> R:
+        given = args[0] if args else kwargs.get("problem")
+        if not isinstance(given, Problem) and (args or "problem" in kwargs):
+            name = repr(given) if isinstance(given, str) else f"a {type(given).__name__}"
+            raise ValueError(
+                f"problem: {name} is no Problem; give qsjax.Problem(model, hardware, gpus=8), say"
+            )
+        return answer(*args, **kwargs)
+
+    return ask

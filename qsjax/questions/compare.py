@@ -15,8 +15,7 @@ from qsjax.grid.case import Case, best_case, by_resource, design_record, gpu_tim
 from qsjax.grid.cells import Cells, cells_of, of_variant, take
 from qsjax.grid.optimum import best_of
 from qsjax.grid.parameters import write
-from qsjax.grid.problem import Problem, describe, variants_of
-from qsjax.numerics.float64 import in_float64
+from qsjax.grid.problem import Problem, describe, question, variants_of
 from qsjax.numerics.safe import scalar
 from qsjax.output.labels import series_name
 from qsjax.output.result import Drawing, Result, Row, inputs_of
@@ -299,7 +298,7 @@ def _ranking(
     return dataclasses.replace(plain, crossovers=tuple(crossovers))
 
 
-@in_float64
+@question
 def compare(problem: Problem, subjects: Mapping[str, Subject] | None = None) -> Comparison:
     """The best design of every subject at every context, and where the lead changes.
 

@@ -15,9 +15,8 @@ from qsjax.grid.diagnosis import remarks
 from qsjax.grid.limits import Limits
 from qsjax.grid.needs import least_gpus
 from qsjax.grid.optimum import any_batch
-from qsjax.grid.problem import Problem, describe
+from qsjax.grid.problem import Problem, describe, question
 from qsjax.grid.solution import solve
-from qsjax.numerics.float64 import in_float64
 from qsjax.numerics.safe import scalar
 from qsjax.output.result import Drawing, Result, Row, inputs_of, plain
 from qsjax.records import checks
@@ -236,7 +235,7 @@ def _side(
     return Side(convention, stated, best_case(free, 0), as_fast, None)
 
 
-@in_float64
+@question
 def explain(
     problem: Problem,
     partition: Partition | None = None,

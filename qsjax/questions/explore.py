@@ -8,9 +8,8 @@ import numpy as np
 from qsjax.cost.feasibility import REASONS
 from qsjax.grid.cells import Cells
 from qsjax.grid.needs import least_gpus
-from qsjax.grid.problem import Problem, describe
+from qsjax.grid.problem import Problem, describe, question
 from qsjax.grid.solution import Arrays, Solution, dataset_of, joined, rows_of, solve_all
-from qsjax.numerics.float64 import in_float64
 from qsjax.output.labels import series_name
 from qsjax.output.result import Drawing, Result, Row, inputs_of
 from qsjax.records.specs import CONVENTIONS
@@ -168,7 +167,7 @@ def _needs(solution: Solution) -> np.ndarray:
     return least_gpus(cells, where) if where.any() else np.full(cells.cells, np.nan)
 
 
-@in_float64
+@question
 def explore(problem: Problem) -> Exploration:
     """The best design of every cell, under the problem's accounting and another beside it.
 

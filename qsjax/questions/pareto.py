@@ -16,9 +16,8 @@ from qsjax.grid.infeasibility import Refusal, Remedies, refusals, remedies
 from qsjax.grid.limits import Limits, violations
 from qsjax.grid.optimum import any_batch, candidates_of
 from qsjax.grid.pairs import Block, Candidates, allowed_batches, blocks, step_at
-from qsjax.grid.problem import Problem, describe
+from qsjax.grid.problem import Problem, describe, question
 from qsjax.grid.solution import cell_labels, design_of, design_row, metrics_of
-from qsjax.numerics.float64 import in_float64
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.output.labels import series_name
 from qsjax.output.result import Drawing, Result, Row, inputs_of
@@ -268,7 +267,7 @@ def _front(cells: Cells, cell: int, asked: np.ndarray | None, every_batch: bool)
     )
 
 
-@in_float64
+@question
 def pareto(problem: Problem, every_batch: bool = False) -> Pareto:
     """The front of each cell over all partitions and batches that keep the problem's limits.
 

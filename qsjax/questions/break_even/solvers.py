@@ -11,9 +11,8 @@ from qsjax.cost.metrics import METRICS, Objective, check_metrics
 from qsjax.grid.cells import Cells, blocks_of, take
 from qsjax.grid.optimum import best_of, searching_batches
 from qsjax.grid.parameters import Parameter, bounds, read, resolve, write
-from qsjax.grid.problem import Problem
+from qsjax.grid.problem import Problem, question
 from qsjax.grid.solution import cell_labels
-from qsjax.numerics.float64 import in_float64
 from qsjax.numerics.safe import scalar
 from qsjax.output.result import Row
 from qsjax.questions.break_even.answers import Crossings, LeastGpus
@@ -83,7 +82,7 @@ def _distinct_cells(stated: Cells, name: str) -> np.ndarray:
     return np.flatnonzero(keep)
 
 
-@in_float64
+@question
 def break_even(
     problem: Problem,
     parameter: str = "q",
@@ -151,7 +150,7 @@ def _log_ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return difference
 
 
-@in_float64
+@question
 def solve_for(
     problem: Problem,
     parameter: str,

@@ -15,9 +15,8 @@ from qsjax.cost.metrics import METRICS, check_metrics
 from qsjax.grid.cells import Cells, Winners, blocks_of, of_variant, take
 from qsjax.grid.optimum import Best, searching_batches
 from qsjax.grid.parameters import read, with_rounding
-from qsjax.grid.problem import Problem
+from qsjax.grid.problem import Problem, question
 from qsjax.grid.solution import cell_labels, design_label
-from qsjax.numerics.float64 import in_float64
 from qsjax.questions.design.answers import Design, HardwareDesign
 from qsjax.questions.design.costs import CostModel, affordable, check_cost, cost_of, members
 from qsjax.questions.design.tasks import SPAN, Task, log_metrics, log_slopes, refine
@@ -31,7 +30,7 @@ ROUNDS = 3  # refinements of the split that the exact grid prefers
 SCALINGS = 24  # bisections of the factor by which a sample must grow to meet the targets
 
 
-@in_float64
+@question
 def design(
     problem: Problem,
     cost: CostModel,

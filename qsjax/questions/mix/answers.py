@@ -16,10 +16,9 @@ from qsjax.grid.cells import Cells, Designs, Winners, blocks_of, step_of, take
 from qsjax.grid.optimum import any_batch, candidates_of
 from qsjax.grid.pairs import score_candidates
 from qsjax.grid.parameters import Inputs, write
-from qsjax.grid.problem import Problem, describe
+from qsjax.grid.problem import Problem, describe, question
 from qsjax.grid.scoring import pick_best
 from qsjax.grid.solution import cell_labels, design_label
-from qsjax.numerics.float64 import in_float64
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.output.labels import cell_name, split_name
@@ -297,7 +296,7 @@ def _scalars(step: StepCost) -> StepCost:
     return found
 
 
-@in_float64
+@question
 def mix(problem: Problem, requests: Any, *, together: bool = False) -> Mix:
     """The split of every cell that makes the most tokens/s/GPU over all requests.
 

@@ -152,6 +152,8 @@ def requests_of(given: Any) -> list[Request]:
             raise ValueError(f"{item!r} is neither a Request nor a pair of input and output tokens")
         return _row(dict(zip(("isl", "osl"), map(str, item), strict=True)))
 
+    if not isinstance(given, Sequence | np.ndarray):
+        raise ValueError(f"requests: a {type(given).__name__} was given; give a file or a list")
     rows = ((k, partial(request, item)) for k, item in enumerate(given, start=1))
     return _gathered(rows, "requests")
 

@@ -16,9 +16,8 @@ from qsjax.grid.parameters import (
     read,
     resolve,
 )
-from qsjax.grid.problem import Problem, describe
+from qsjax.grid.problem import Problem, describe, question
 from qsjax.grid.solution import Solution, cell_labels, dataset_of, joined, rows_of, solve, solve_all
-from qsjax.numerics.float64 import in_float64
 from qsjax.numerics.safe import Rounding
 from qsjax.output.labels import cell_name, variant_name
 from qsjax.output.result import Drawing, Result, Row, inputs_of
@@ -209,7 +208,7 @@ def _stackable(rows: list[Row]) -> list[Row]:
     return kept or rows
 
 
-@in_float64
+@question
 def sensitivity(
     problem: Problem,
     parameters: Sequence[str] = DEFAULT_PARAMETERS,
@@ -305,7 +304,7 @@ class Switching(Result):
         return found
 
 
-@in_float64
+@question
 def switching(
     problem: Problem, parameters: Sequence[str] = DEFAULT_PARAMETERS, span: float = SPAN
 ) -> Switching:
@@ -368,7 +367,7 @@ class Hessian(Result):
         return inputs_of(self.problem)
 
 
-@in_float64
+@question
 def hessian(
     problem: Problem,
     parameters: Sequence[str],

@@ -17,9 +17,8 @@ from qsjax.cost.metrics import METRICS
 from qsjax.grid.cells import Cells, blocks_of, take
 from qsjax.grid.optimum import best_of
 from qsjax.grid.parameters import write
-from qsjax.grid.problem import Problem, describe
+from qsjax.grid.problem import Problem, describe, question
 from qsjax.grid.solution import cell_labels, joined
-from qsjax.numerics.float64 import in_float64
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.output.labels import cell_name
 from qsjax.output.result import Drawing, Result, Row, inputs_of
@@ -298,7 +297,7 @@ class Uncertainty(Result):
         return found
 
 
-@in_float64
+@question
 def uncertainty(
     problem: Problem,
     distributions: Mapping[str, Distribution],

@@ -7,9 +7,8 @@ import numpy as np
 
 from qsjax.grid.cells import cells_of, of_variant
 from qsjax.grid.parameters import read, resolve
-from qsjax.grid.problem import Problem
+from qsjax.grid.problem import Problem, question
 from qsjax.grid.solution import cell_labels, rows_of, solve
-from qsjax.numerics.float64 import in_float64
 from qsjax.questions.sensitivity.slopes import CellSlopes, slopes_of
 from qsjax.questions.sensitivity.switching import KINDS, Switches
 from qsjax.records.units import GIB
@@ -107,7 +106,7 @@ class Map:
     today: tuple[float, float]
 
 
-@in_float64
+@question
 def throughput_map(
     problem: Problem,
     *,
