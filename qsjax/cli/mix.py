@@ -191,7 +191,7 @@ def command(model: str, requests: Path, **flags: Any) -> None:
         files.write_atomically(out / "inputs.json", text)
         files.write_atomically(out / "result.json", json.dumps(files.finite(result), indent=1))
         files.write_atomically(out / "mix.csv", files.csv_text(_flat(found)))
-        session.note(f"Written to {out}: folder.json, result.json, mix.csv")
+        session.note(f"Written to {out}: inputs.json, result.json, mix.csv")
 
 
 def _flat(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
