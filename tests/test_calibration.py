@@ -136,6 +136,7 @@ def test_cli_prints_constants_and_writes_them(tmp_path):
     inputs = json.loads((out / "inputs.json").read_text())
     assert inputs["flags"] == {"fit": names}
     assert inputs["measured"]["name"] == "mine.csv"
+    assert all(file.name in done.stderr for file in out.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,8 @@ def test_a_folder_holds_its_inputs_and_becomes_a_page(verb, tmp_path, monkeypatc
     # Rich and click write to the standard output of the process, which the runner replaces.
     done = CliRunner().invoke(cli, [verb, *RUNS[verb], "--out", "results"])
     assert done.exit_code == 0, done.output
+    _, _, said = done.stderr.strip().rpartition("Written to results: ")
+    assert set(said.split(", ")) == {path.name for path in (tmp_path / "results").iterdir()}
     inputs = json.loads((tmp_path / "results" / "inputs.json").read_text())
     assert inputs["command"][:2] == [verb, "mixtral-8x7b"]
     text = json.dumps(inputs)

@@ -731,6 +731,7 @@ def test_cli_on_records_of_ones_own(tmp_path):
     assert answer["summary"]["mine"]["predicted"] == 1
     assert {"records.csv", "validation.json", "parity.svg"} <= {f.name for f in out.iterdir()}
     assert json.loads((out / "inputs.json").read_text())["data"]["name"] == "mine.json"
+    assert all(file.name in done.stderr for file in out.iterdir())
 
 
 @pytest.mark.parametrize(

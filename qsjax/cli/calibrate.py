@@ -118,4 +118,4 @@ def command(measured: Path, names: str | None, format_: str, out: Path | None) -
         files.write_atomically(out / "inputs.json", asked)
         files.write_json(out / "calibration.json", summary)
         files.write_atomically(out / "constants.toml", _toml(fitted))
-        session.note(f"wrote folder.json, calibration.json, constants.toml to {out}")
+        session.note(f"wrote inputs.json, calibration.json, constants.toml to {out}")

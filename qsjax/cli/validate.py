@@ -68,7 +68,7 @@ def _write(out: Path, asked: str, report: Report, summary: dict[str, Any]) -> No
         "residuals_by_regime": lambda: plotting.residuals(report.deployments, by="regime"),
     }
     names = figures.save(out, drawings)
-    session.note(f"wrote folder.json, records.csv, validation.json, {', '.join(names)} to {out}")
+    session.note(f"wrote inputs.json, records.csv, validation.json, {', '.join(names)} to {out}")
 
 
 def _plain(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -108,12 +108,18 @@ def _vllm_peak(one: OperatingPoint, found: Facts, room: float, per_token: float)
     return float(max(forward_bytes(one, tokens), logits))
 
 
+def _vllm_share(one: OperatingPoint, found: Facts) -> tuple[float, float]:
+    """vLLM's share of the memory, and what of it its context and communicators take [B]."""
+    stated = found.get("memory_utilisation", load_engines()["vllm"]["utilisation"])
+    share = float(stated) * _total(one, found)[1]
+    usable = found["usable_gib"] * GIB if "usable_gib" in found else share
+    return usable, found.get("non_torch_gib", _taken(one) / GIB) * GIB
+
+
 def vllm_kept(one: OperatingPoint, found: Facts, weights: float) -> float:
     """What vLLM's share holds besides weights and cache: context, communicators, peak [B]."""
-    capacity = _total(one, found)[1]
-    stated = found.get("memory_utilisation", load_engines()["vllm"]["utilisation"])
-    room = stated * capacity - _taken(one)
-    return _taken(one) + _vllm_peak(one, found, room - weights, 0.0)
+    usable, taken = _vllm_share(one, found)
+    return taken + _vllm_peak(one, found, usable - taken - weights, 0.0)
 
 
 def visible_bytes(capacity: float) -> float:
@@ -187,14 +193,12 @@ def usable_bytes(one: OperatingPoint, found: Facts, weights: float, per_token: f
     if "static_fraction" in found or one.engine == "sglang":
         own = _sglang_fraction(one, capacity) if stated is None else stated
         return found.get("static_fraction", own) * (visible - taken)
-    engine = load_engines()[one.engine or "vllm"]
     if one.engine == "trtllm":
+        engine = load_engines()["trtllm"]
         tokens = found.get("max_batched_tokens", engine["tokens"])
         free = visible - weights - taken - forward_bytes(one, tokens)
         return weights + float(engine["fraction"] if stated is None else stated) * free
-    share = float(engine["utilisation"] if stated is None else stated)
-    usable = found["usable_gib"] * GIB if "usable_gib" in found else share * visible
-    taken = found.get("non_torch_gib", taken / GIB) * GIB
+    usable, taken = _vllm_share(one, found)
     if "peak_gib" in found:
         return usable - found["peak_gib"] * GIB - taken + weights
     if "activation_gib" in found:

@@ -13,7 +13,6 @@ from qsjax.records.conversion import LONGEST
 from qsjax.records.quantities import FIELDS
 from qsjax.records.specs import DEGREES, KV_MODES
 
-# Divisors are found by trying numbers up to the root.
 _RANGES = ({"from", "to", "steps"}, {"from", "to", "steps", "scale"}, {"from", "to", "step"})
 RANGE_HELP = (
     'give a number, a list, {from, to, step}, or {from, to, steps} with scale = "linear" or "log"'
