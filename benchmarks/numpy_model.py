@@ -64,6 +64,10 @@ def _params(m: Any) -> dict[str, Array]:
     }
 
 
+def _state(m: Any, w: Any) -> Array:
+    return m.linear_layers * (w.bytes_state * m.linear_state + w.bytes_act * m.linear_tail)
+
+
 def _half(n: Array, stride: Array, hw: Any) -> tuple[Array, Array, Array, Array]:
     # Seconds per byte of a half and of an all-to-all, start-ups, islands of a group.
     inner = np.minimum(n, np.maximum(1.0, np.floor(hw.island_size / stride)))
@@ -143,8 +147,8 @@ def _memory(
     tokens = w.kv_block * np.ceil(w.context / w.kv_block)
     kept = n["l_f"] * tokens + m.window_layers * np.minimum(tokens, m.window)
     per_token = (w.bytes_kv * lay["c"] + w.kv_scale_bytes) / lay["split"]
-    cache = per_token * kept + w.bytes_kv * m.index_dim * n["l_f"] * tokens
-    state = w.bytes_act * m.linear_layers * m.linear_state / (p.tp * p.pp)
+    cache = per_token * kept + w.bytes_kv * m.index_dim * m.index_layers * tokens
+    state = _state(m, w) / (p.tp * p.pp)
     return usable, weights, cache / (p.kvp * p.pp) + state, attention
 
 
@@ -181,7 +185,7 @@ def _phases(
     tokens = n["l_f"] * seen + m.window_layers * np.minimum(w.context, m.window)
     per_head = np.where(n["is_mla"], 2 * (2 * m.kv_latent + m.rope_dim), 4 * m.head_dim)
     attention = _attention(m, hw, p, w, n, per_head) * tokens
-    indexer = 2 * m.index_heads * m.index_dim * n["l_f"] * w.context
+    indexer = 2 * m.index_heads * m.index_dim * m.index_layers * w.context
     state = m.linear_state * m.linear_layers
     sparsity = m.top_k / m.experts
     always = (n["always"] / phi + n["router"]) / p.pp
@@ -201,8 +205,8 @@ def _phases(
     peaks["head"] = hw.flops_bf16 * hw.eff_gemm
     stream = hw.hbm_bw * hw.eff_weight_read
     cache = (w.bytes_kv * lay["c"] + w.kv_scale_bytes) / lay["split"] * tokens
-    cache = cache + w.bytes_kv * m.index_dim * n["l_f"] * w.context
-    cache = cache / (p.kvp * p.pp) + 2 * w.bytes_act * state / (p.tp * p.pp)
+    cache = cache + w.bytes_kv * m.index_dim * m.index_layers * w.context
+    cache = cache / (p.kvp * p.pp) + 2 * _state(m, w) / (p.tp * p.pp)
     latent = 2 * m.kv_latent + m.rope_dim
     width = m.heads * np.where(n["is_mla"], latent, 2 * m.head_dim) / p.tp
     inner = m.heads * (m.qk_nope_dim + m.rope_dim + m.v_head_dim)

@@ -76,7 +76,9 @@ def random_models(rng, n):
         "linear_layers": linear_layers,
         "linear_params": sometimes(rng, log_uniform(rng, 1e6, 1e9, n)),
         "linear_state": log_uniform(rng, 1e4, 1e7, n),
+        "linear_tail": sometimes(rng, log_uniform(rng, 1e3, 1e5, n)),
         "sparse_topk": np.where(sparse, choose(rng, [512, 2048], n), 0.0),
+        "index_layers": np.where(sparse, np.ceil(layers * rng.random(n)), 0.0),
         "index_heads": np.where(sparse, 64.0, 0.0),
         "index_dim": np.where(sparse, 128.0, 0.0),
         "attn_extra_params": sometimes(rng, log_uniform(rng, 1e3, 1e7, n)),
@@ -143,7 +145,7 @@ def random_partitions(rng, n, models):
 
 def random_workloads(rng, n, given):
     """Contexts of 1 to 10^7 tokens; the batch drawn, or left to be the largest that fits."""
-    element = ("attn_weight", "ffn_weight", "head_weight", "kv", "act", "dispatch")
+    element = ("attn_weight", "ffn_weight", "head_weight", "kv", "state", "act", "dispatch")
     sizes = {f"bytes_{name}": choose(rng, [0.5, 0.5625, 1, 2], n) for name in element}
     batch = np.ceil(log_uniform(rng, 0.01, 5e3, n)) if given else None
     return {

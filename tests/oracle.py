@@ -93,8 +93,8 @@ def dense_twin(m, q, definition):
 MODEL_FIELDS = (
     "layers hidden vocab heads kv_heads head_dim expert_ff experts top_k shared_experts shared_ff "
     "dense_layers dense_ff ffn_matrices tied_embeddings kv_latent rope_dim q_lora_rank qk_nope_dim "
-    "v_head_dim window_layers window linear_layers linear_params linear_state sparse_topk "
-    "index_heads index_dim attn_extra_params extra_params"
+    "v_head_dim window_layers window linear_layers linear_params linear_state linear_tail "
+    "sparse_topk index_layers index_heads index_dim attn_extra_params extra_params"
 ).split()
 
 
@@ -168,9 +168,10 @@ def memory(m, hw, p, w, convention):
     blocks = w.kv_block * ceil(w.context / w.kv_block, convention)
     tokens = l_f * blocks + m.window_layers * min(blocks, m.window)
     kept = (w.bytes_kv * c + w.kv_scale_bytes) / sigma * tokens
-    kept += w.bytes_kv * m.index_dim * l_f * blocks
+    kept += w.bytes_kv * m.index_dim * m.index_layers * blocks
     kv = convention.kv_overhead / (p.kvp * p.pp) * kept
-    kv += w.bytes_act * m.linear_layers * m.linear_state / (weight_ranks(p) * p.pp)
+    state = w.bytes_state * m.linear_state + w.bytes_act * m.linear_tail
+    kv += m.linear_layers * state / (weight_ranks(p) * p.pp)
 
     usable = hw.usable_fraction * hw.hbm_bytes - hw.reserve_bytes
     usable -= hw.moe_reserve_bytes if m.experts > 1 else 0.0
@@ -235,7 +236,7 @@ def compute(m, hw, p, w, convention, b):
         a = 4 * m.heads * m.head_dim
     scores = l_f * read + m.window_layers * min(w.context, m.window)
     per_token = a * scores
-    indexer = 2 * m.index_heads * m.index_dim * l_f * w.context
+    indexer = 2 * m.index_heads * m.index_dim * m.index_layers * w.context
     state = 4 * m.linear_state * m.linear_layers
     ways = p.kvp if convention.attention_flops_over_kvp else 1.0
 
@@ -301,9 +302,10 @@ def stream_bytes(m, p, w, convention, b, tokens_b):
     read = min(w.context, m.sparse_topk) if m.sparse_topk > 0 else w.context
     per_token = (w.bytes_kv * c + w.kv_scale_bytes) / sigma
     kv = per_token * (l_f * read + m.window_layers * min(w.context, m.window))
-    kv += w.bytes_kv * m.index_dim * l_f * w.context
+    kv += w.bytes_kv * m.index_dim * m.index_layers * w.context
     kv *= b / (p.kvp * p.pp)
-    kv += 2 * b * w.bytes_act * m.linear_layers * m.linear_state / (weight_ranks(p) * p.pp)
+    state = w.bytes_state * m.linear_state + w.bytes_act * m.linear_tail
+    kv += 2 * b * m.linear_layers * state / (weight_ranks(p) * p.pp)
 
     _, phi, _ = ffn_layout(p, convention)
     shard, tokens, _ = expert_group(m, p, tokens_b, convention)

@@ -8,7 +8,12 @@ import pytest
 from qsjax import catalog
 from qsjax.catalog import huggingface
 from qsjax.catalog.families import FAMILIES
+from qsjax.cost.decode import decode_step
 from qsjax.cost.laws import params
+from qsjax.cost.laws.memory import kv_bytes_per_sequence
+from qsjax.engines.held import with_index
+from qsjax.records import precision
+from qsjax.records.specs import PHYSICAL, Partition
 
 CONFIGS = sorted((Path(__file__).parent / "data" / "hf_configs").glob("*.json"))
 LLAMA = {
@@ -465,3 +470,49 @@ def test_qwen_layers_by_list(write):
     ).spec
     # Layers 1, 3, 5, ... are routed, but for layer 1.
     assert (spec.dense_layers, spec.dense_ff) == (25, 6144)
+
+
+def test_recurrent_states_have_a_dtype_of_their_own(write):
+    config = json.loads((CONFIGS[0].parent / "qwen3.5-397b-a17b.json").read_text())
+    spec = catalog.load_hf(write(config)).spec
+    # 64 value heads of 128 x 128, and three inputs of a convolution over 12,288 channels.
+    assert (spec.linear_state, spec.linear_tail) == (64 * 128 * 128, 3 * 12_288)
+    work = precision.workload_of(spec, context=1.0)
+    held = float(params.state_bytes(spec, work)) / spec.linear_layers
+    assert held == 4 * 64 * 128 * 128 + 2 * 3 * 12_288
+    assert precision.workload_of(spec, weights="fp8", context=1.0).bytes_state == 4
+    for given, expected in (("bfloat16", 2), ("torch.float16", 2), ("float32", 4), (None, 4)):
+        imported = catalog.load_hf(write(config | {"mamba_ssm_dtype": given}))
+        assert imported.spec.precision.bytes_state == expected
+    (only,) = problems(write(config | {"mamba_ssm_dtype": "int8"}))
+    assert only.endswith("\"mamba_ssm_dtype\" is 'int8'; known: float32, bfloat16, float16")
+
+
+def test_the_state_of_lightning_attention_is_of_the_models_dtype():
+    assert catalog.model("minimax-text-01").precision.bytes_state == 2
+    assert catalog.load_hf(CONFIGS[0].parent / "minimax-text-01.json").state_bytes == 2
+
+
+def test_layers_that_share_the_choice_of_an_indexer(write):
+    # GLM-5.2: layers 0, 1, 2, 6, 10, ..., 74 have an indexer.
+    config = json.loads((CONFIGS[0].parent / "glm-5.json").read_text())
+    kinds = ["full" if i < 3 or i % 4 == 2 else "shared" for i in range(78)]
+    every, some = (
+        catalog.load_hf(write(config | change)).spec for change in ({}, {"indexer_types": kinds})
+    )
+    assert (every.index_layers, some.index_layers) == (78, 21)
+    assert float(params.kv_elements_per_token(some)) == 78 * 576 + 21 * 128
+    gap = params.total_params(every) - params.total_params(some)
+    assert float(gap) == pytest.approx(57 * (2048 * 32 * 128 + 6144 * (128 + 32)), rel=1e-6)
+    # FP8, with index keys of 128 B and a scale of 4 B.
+    work = precision.workload_of(some, kv="fp8", context=1000.0)
+    held = with_index("vllm", 1.0, some)
+    size = kv_bytes_per_sequence(held, Partition(), work, PHYSICAL) / 1000
+    assert float(size) == pytest.approx(47_702, rel=1e-4)
+
+
+def test_batch_of_a_model_with_recurrent_states():
+    model, part = catalog.model("qwen3.5-397b-a17b"), Partition(dp=8.0, ep=8.0)
+    work = precision.workload_of(model, weights="fp4", kv="fp8", context=8192.0)
+    cost = decode_step(model, catalog.hardware("b200"), part, work, PHYSICAL)
+    assert float(cost.capacity.max_batch) == 402

@@ -24,7 +24,8 @@ class ModelEntry:
     quantised weights are dequantised to, None where they multiply as they are. Published counts are
     in parameters and None where there is none. `max_context` is in tokens, 0 where unknown.
     `weight_block` is how many weights in a row or column share a scale, of which engines want whole
-    multiples on every GPU; 0 where any split will do.
+    multiples on every GPU; 0 where any split will do. `state_bytes` is what an element of a
+    recurrent state takes, 0 where there is none or engines take 4.
     """
 
     name: str
@@ -42,6 +43,7 @@ class ModelEntry:
     kv_dtype: Dtype = "bf16"
     max_context: int = 0
     weight_block: int = 0
+    state_bytes: float = 0.0
     note: str = ""
     deviations: tuple[Deviation, ...] = ()
 

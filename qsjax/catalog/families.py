@@ -17,11 +17,13 @@ class Family:
     """Names of one family's fields, and the parts that decide the kinds of its layers.
 
     `types` are values of `model_type`, or names in `architectures`, which take precedence.
+    `state_bytes` is what engines take for an element of its recurrent state where no key says so.
     """
 
     types: tuple[str, ...]
     fields: Mapping[str, str]
     parts: tuple[Part, ...] = ()
+    state_bytes: float = 4.0
 
 
 _SIZES = {
@@ -62,6 +64,7 @@ _SHARED_ALIKE = {
 }
 _ONE_SHARED = {"shared_ff": "shared_expert_intermediate_size = 0"}
 _INDEXED = {
+    "index_layers": "= layers",
     "sparse_topk": "index_topk",
     "index_heads": "index_n_heads",
     "index_dim": "index_head_dim",
@@ -98,6 +101,8 @@ FAMILIES: dict[str, Family] = {
         types=("minimax_m2", "minimax_text_01", "minimax_m1", "minimax"),
         fields=_ALL_ROUTED,
         parts=(layers.lightning,),
+        # vLLM, `linear_attention_state_dtype`: that of the model, and float32 is refused.
+        state_bytes=2.0,
     ),
     "gpt_oss": Family(types=("gpt_oss",), fields=_ALL_ROUTED, parts=(layers.window_every_other,)),
     "grok-1": Family(types=("Grok1ModelForCausalLM", "grok-1"), fields=_ALL_ROUTED | _TIED),

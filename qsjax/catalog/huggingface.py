@@ -17,6 +17,8 @@ from qsjax.records.fields import defaults_of
 from qsjax.records.precision import precision_of
 from qsjax.records.specs import Dtype, ModelSpec
 
+# Bytes of the dtypes of recurrent states.
+_STATES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
 # Keys that count the layers of a multi-token-prediction module.
 _PREDICTION = ("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules")
 BY_HAND = "give its numbers by hand in a .toml file (docs/guides/your-own-model.md)"
@@ -35,6 +37,7 @@ class HfModel:
     kv_dtype: Dtype
     max_context: int = 0
     weight_block: int = 0
+    state_bytes: float = 0.0
     notes: tuple[str, ...] = ()
 
 
@@ -134,6 +137,21 @@ def _quantisation(
     return table
 
 
+def _state_bytes(reading: Reading, family: Family, shape: Mapping[str, float]) -> float:
+    """Bytes of an element of the recurrent state; 0 in a model without one."""
+    if not shape.get("linear_state"):
+        return 0.0
+    for key in ("mamba_ssm_dtype", "mamba_ssm_cache_dtype"):
+        given = reading.config.get(key)
+        if given is not None:
+            name = str(given).removeprefix("torch.")
+            if name not in _STATES:
+                problem = f'"{key}" is {given!r}; known: {", ".join(_STATES)}'
+                reading.problems.append(problem)
+            return _STATES.get(name, family.state_bytes)
+    return family.state_bytes
+
+
 def _line(problem: str, path: Path) -> int:
     """Line of the key that a problem starts with; 0 where the file has it never or repeatedly."""
     key = re.match(r'(?:unknown )?"(?:[^"]*\.)?([^".]+)"', problem)
@@ -160,6 +178,7 @@ def load(path: str | Path) -> HfModel:
     config = _text_config(outer)
     reading = Reading(config=config, problems=problems, keys={})
     shape: dict[str, float] = {}
+    state_bytes = 0.0
     if not problems:
         family = _family(config, outer)
         if isinstance(family, str):
@@ -167,6 +186,7 @@ def load(path: str | Path) -> HfModel:
         else:
             shape = _shape(family, reading)
             problems += _shape_problems(family, reading, shape)
+            state_bytes = _state_bytes(reading, family, shape)
         beside = path.with_name("hf_quant_config.json")
         table = _quantisation(config, beside, shape.get("layers", 0.0), problems)
         max_context = int(number(reading, "max_position_embeddings|max_seq_len", 0.0))
@@ -181,6 +201,7 @@ def load(path: str | Path) -> HfModel:
         table.kv,
         weight_bytes=table.weight_bytes,
         multiply=table.multiply,
+        state_bytes=state_bytes,
     )
     return HfModel(
         name=name,
@@ -192,6 +213,7 @@ def load(path: str | Path) -> HfModel:
         kv_dtype=table.kv,
         max_context=max_context,
         weight_block=table.weight_block,
+        state_bytes=state_bytes,
         notes=_notes(config),
     )
 
@@ -210,5 +232,6 @@ def entry_from(model: HfModel) -> ModelEntry:
         kv_dtype=model.kv_dtype,
         max_context=model.max_context,
         weight_block=model.weight_block,
+        state_bytes=model.state_bytes,
         note="; ".join(model.notes),
     )

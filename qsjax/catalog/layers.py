@@ -98,11 +98,16 @@ def sparse_index(reading: Reading, shape: Shape) -> dict[str, float]:
     """DeepSeek sparse attention: the indexer's query, key and weight projections.
 
     Its queries come from the low-rank query, its one key and the head weights from the hidden
-    state. Source: DeepSeek-V3.2 `inference/model.py`, class Indexer.
+    state. Layers that `indexer_types` calls shared have none and take the choice of the layer
+    before (GLM-5.2). Source: DeepSeek-V3.2 `inference/model.py`, class Indexer.
     """
     heads, width = shape["index_heads"], shape["index_dim"]
     from_query = shape["q_lora_rank"] * heads * width
-    return {"attn_extra_params": from_query + shape["hidden"] * (width + heads)}
+    layers = shape["layers"]
+    kinds = texts(reading, "indexer_types")
+    own = float(kinds.count("full")) if kinds else layers
+    weights = from_query + shape["hidden"] * (width + heads)
+    return {"index_layers": own, "attn_extra_params": weights * own / layers}
 
 
 def output_gate(reading: Reading, shape: Shape) -> dict[str, float]:
@@ -130,7 +135,8 @@ def gated_delta_net(reading: Reading, shape: Shape) -> dict[str, float]:
         if kinds
         else layers - layers // every,
         "linear_params": projections + channels * kernel + values * value_dim * d,
-        "linear_state": values * key_dim * value_dim + channels * (kernel - 1.0),
+        "linear_state": values * key_dim * value_dim,
+        "linear_tail": channels * (kernel - 1.0),
     }
 
 

@@ -23,7 +23,14 @@ OPTIONAL = defaults_of(ModelSpec)
 REQUIRED = [name for name in SHAPE if name not in OPTIONAL]
 TEXTS = ("title", "source", "published_source", "note", "extends")
 DTYPES = ("weight_dtype", "attn_weight_dtype", "multiply_dtype", "kv_dtype")
-NUMBERS = ("published_total", "published_active", "max_context", "weight_bytes", "weight_block")
+NUMBERS = (
+    "published_total",
+    "published_active",
+    "max_context",
+    "weight_bytes",
+    "weight_block",
+    "state_bytes",
+)
 KEYS = (*TEXTS, *DTYPES, *NUMBERS, "aliases", "shape", "exception")
 
 
@@ -139,6 +146,7 @@ def entry_from(document: Document, name: str, parent: Callable[[str], ModelEntry
         "kv_dtype": _dtype(document, "kv_dtype", base.kv_dtype if base else "bf16"),
         "max_context": int(_number(document, "max_context") or (base.max_context if base else 0)),
         "weight_block": int(_number(document, "weight_block") or block),
+        "state_bytes": _number(document, "state_bytes") or (base.state_bytes if base else 0.0),
         "note": texts["note"],
         "deviations": _deviations(document),
     }
@@ -149,6 +157,7 @@ def entry_from(document: Document, name: str, parent: Callable[[str], ModelEntry
         details["kv_dtype"],
         weight_bytes=details["weight_bytes"],
         multiply=multiply,
+        state_bytes=details["state_bytes"],
     )
     spec = ModelSpec(**shape, precision=precision, label=name)
     return ModelEntry(name=name, spec=spec, **details)

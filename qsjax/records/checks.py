@@ -119,6 +119,7 @@ _GOES_WITH: dict[str, str] = {
     "v_head_dim": "qk_nope_dim",
     "q_lora_rank": "kv_latent",
     "index_heads": "index_dim",
+    "index_dim": "index_layers",
 }
 
 

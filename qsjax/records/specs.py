@@ -117,13 +117,14 @@ def replace(record: Record, /, **changes: Any) -> Record:
 class Precision:
     """What a model's weights and cache are stored and multiplied in; 16 bits unless given.
 
-    The fields are those of the same name of `Workload`. Embeddings and head stay in 16 bits, as
-    engines keep them.
+    The fields are those of the same name of `Workload`. Embeddings and head stay in 16 bits and
+    recurrent states in 32, as engines keep them.
     """
 
     bytes_attn_weight: ArrayLike = _bytes("attention weight", 2.0)
     bytes_ffn_weight: ArrayLike = _bytes("feed-forward weight", 2.0)
     bytes_kv: ArrayLike = _bytes("cache element", 2.0)
+    bytes_state: ArrayLike = _bytes("recurrent state's element", 4.0)
     bytes_dispatch: ArrayLike = _bytes("dispatched activation", 2.0)
     proj_dtype: Dtype = _static("bf16")
     ffn_dtype: Dtype = _static("bf16")
@@ -136,7 +137,9 @@ class ModelSpec:
 
     Layers are of two kinds by their feed-forward network (`dense_layers` with width `dense_ff`,
     the others with `experts` experts of width `expert_ff`) and of three kinds by their attention
-    (full, `window_layers` that keep `window` tokens, `linear_layers` that keep a fixed state).
+    (full, `window_layers` that keep `window` tokens, `linear_layers` that keep a fixed state: a
+    recurrent one in `bytes_state` and a convolution's last inputs in `bytes_act`). Of the full ones
+    `index_layers` choose tokens by an indexer of their own; the others take a neighbour's choice.
 
     `precision` is what the model is published in, None in a stack of models that differ in it;
     laws take the precisions of the `Workload`. The `label` is no part of the pytree: inside
@@ -176,9 +179,11 @@ class ModelSpec:
     )
     linear_params: ArrayLike = number("parameters of a linear layer", default=0.0)
     linear_state: ArrayLike = number("state elements of a linear layer", default=0.0)
+    linear_tail: ArrayLike = number("elements that a linear layer's convolution keeps", default=0.0)
     sparse_topk: ArrayLike = number(
         "tokens that sparse attention reads", "tokens", COUNT_OR_NONE, 0.0
     )
+    index_layers: ArrayLike = number("layers with an indexer", rule=COUNT_OR_NONE, default=0.0)
     index_heads: ArrayLike = number("heads of the indexer", rule=COUNT_OR_NONE, default=0.0)
     index_dim: ArrayLike = number("width of an indexer head", rule=COUNT_OR_NONE, default=0.0)
     # Matrices that no other field describes.
@@ -381,6 +386,7 @@ class Workload:
     bytes_ffn_weight: ArrayLike = _bytes("feed-forward weight", 1.0, group="weight_bytes")
     bytes_head_weight: ArrayLike = _bytes("head weight", 2.0, group="weight_bytes")
     bytes_kv: ArrayLike = _bytes("cache element", 2.0)
+    bytes_state: ArrayLike = _bytes("recurrent state's element", 4.0)
     bytes_act: ArrayLike = _bytes("activation", 2.0)
     bytes_dispatch: ArrayLike = _bytes("dispatched activation", 1.0)
     kv_scale_bytes: ArrayLike = number("bytes of cache scales, token and layer", "B", default=0.0)

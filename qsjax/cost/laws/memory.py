@@ -60,18 +60,16 @@ def kv_bytes_per_sequence(
     elements, split = cache_layout(model, partition.tp, convention.mla_cache)
     block = jnp.asarray(workload.kv_block)
     tokens = block * ceil(workload.context / block, convention.rounding)
-    full_layers = params.full_layers(model)
-    kept = full_layers * tokens + model.window_layers * jnp.minimum(
+    kept = params.full_layers(model) * tokens + model.window_layers * jnp.minimum(
         tokens, jnp.asarray(model.window)
     )
     overhead = jnp.asarray(convention.kv_overhead)
     per_token = overhead * (workload.bytes_kv * elements + workload.kv_scale_bytes) / split
-    index = overhead * workload.bytes_kv * jnp.asarray(model.index_dim) * full_layers
+    index = overhead * workload.bytes_kv * jnp.asarray(model.index_dim) * model.index_layers
     pp = jnp.asarray(partition.pp)
-    state = jnp.asarray(workload.bytes_act) * jnp.asarray(model.linear_layers) * model.linear_state
     # The context multiplies what the partition alone decides: one product for each of their pairs.
     ranks = partition.kvp * pp
-    state = state / (weight_ranks(partition) * pp)
+    state = params.state_bytes(model, workload) / (weight_ranks(partition) * pp)
     return per_token / ranks * kept + index / ranks * tokens + state
 
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from qsjax.records.specs import ModelSpec
+from qsjax.records.specs import ModelSpec, Workload
 
 TwinDefinition = Literal["active_ffn", "total"]
 
@@ -36,6 +36,13 @@ def softmax_layers(model: ModelSpec) -> jax.Array:
 def full_layers(model: ModelSpec) -> jax.Array:
     """Layers whose attention keeps every token of the context [layers]."""
     return softmax_layers(model) - jnp.asarray(model.window_layers)
+
+
+def state_bytes(model: ModelSpec, workload: Workload) -> jax.Array:
+    """What the linear layers keep of a sequence, whatever its length [B]."""
+    state, tail = _arrays(model.linear_state, model.linear_tail)
+    per_layer = workload.bytes_state * state + workload.bytes_act * tail
+    return jnp.asarray(model.linear_layers) * per_layer
 
 
 def sparsity(model: ModelSpec) -> jax.Array:
@@ -161,7 +168,7 @@ def kv_elements_per_token(model: ModelSpec) -> jax.Array:
     kv_heads, head_dim = _arrays(model.kv_heads, model.head_dim)
     latent, rope, index = _arrays(model.kv_latent, model.rope_dim, model.index_dim)
     per_layer = jnp.where(latent > 0, latent + rope, 2.0 * kv_heads * head_dim)
-    return softmax_layers(model) * (per_layer + index)
+    return softmax_layers(model) * per_layer + jnp.asarray(model.index_layers) * index
 
 
 def dense_twin(

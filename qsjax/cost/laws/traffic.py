@@ -22,16 +22,15 @@ def kv_bytes(
     """Cache bytes read per microbatch [B]; `attended` = tokens seen by a (full, window) layer."""
     elements, split = cache_layout(model, partition.tp, convention.mla_read)
     full, window = attended
-    full_layers = params.full_layers(model)
     per_token = (workload.bytes_kv * elements + workload.kv_scale_bytes) / split
     pp = jnp.asarray(partition.pp)
     ranks = partition.kvp * pp
-    attended_tokens = full_layers * full + model.window_layers * window
-    indexed_tokens = full_layers * workload.context
+    attended_tokens = params.full_layers(model) * full + model.window_layers * window
+    indexed_tokens = jnp.asarray(model.index_layers) * workload.context
     # The context multiplies what the partition alone decides: one product for each of their pairs.
     read = per_token / ranks * attended_tokens
     indexer = workload.bytes_kv * jnp.asarray(model.index_dim) / ranks * indexed_tokens
-    state = 2.0 * workload.bytes_act * jnp.asarray(model.linear_layers) * model.linear_state
+    state = 2.0 * params.state_bytes(model, workload)
     return microbatch * (read + indexer + state / (weight_ranks(partition) * pp))
 
 
