@@ -148,6 +148,7 @@ def random_workloads(rng, n, given):
     element = ("attn_weight", "ffn_weight", "head_weight", "kv", "state", "act", "dispatch")
     sizes = {f"bytes_{name}": choose(rng, [0.5, 0.5625, 1, 2], n) for name in element}
     batch = np.ceil(log_uniform(rng, 0.01, 5e3, n)) if given else None
+    sizes["bytes_shared_weight"] = choose(rng, [0.5625, 1, 2], n) if given else None
     return {
         "context": np.ceil(log_uniform(rng, 1, 1e7, n)),
         "batch": batch,

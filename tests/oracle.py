@@ -146,6 +146,11 @@ def attention_weights_per_gpu(m, p, convention, att, rep):
     return (softmax + other) / p.pp
 
 
+def shared_weight_bytes(w):
+    """Bytes of a weight of shared experts and dense layers: table "Symbols"."""
+    return w.bytes_ffn_weight if w.bytes_shared_weight is None else w.bytes_shared_weight
+
+
 def memory(m, hw, p, w, convention):
     """Bytes of weights and of a sequence on one GPU, and the largest batch: section "Memory"."""
     n = params(m)
@@ -153,14 +158,11 @@ def memory(m, hw, p, w, convention):
     attention = attention_weights_per_gpu(
         m, p, convention, n["per_attention_layer"], n["replicated"]
     )
-    ffn = (
-        pool_growth(m, p) * n["pool"] / (p.ep * tau)
-        + (n["shared"] + n["dense"]) / phi
-        + n["router"]
-    )
+    ffn = pool_growth(m, p) * n["pool"] / (p.ep * tau) + n["router"]
     m_e = 2 - m.tied_embeddings if p.pp == 1 else 1.0
     weights = w.bytes_attn_weight * attention
     weights += w.bytes_ffn_weight / p.pp * ffn
+    weights += shared_weight_bytes(w) / p.pp * (n["shared"] + n["dense"]) / phi
     weights += w.bytes_head_weight * (n["head"] / weight_ranks(p) * m_e + n["norm"] / p.pp)
 
     c, sigma = kv_elements(m, p.tp, convention.mla_cache, convention)
@@ -317,8 +319,8 @@ def stream_bytes(m, p, w, convention, b, tokens_b):
     return {
         "kv": kv,
         "attn_weights": w.bytes_attn_weight * q_exact,
-        "shared": w.bytes_ffn_weight
-        * ((n["shared"] + n["dense"]) / (phi * p.pp) + n["router"] / p.pp),
+        "shared": shared_weight_bytes(w) * (n["shared"] + n["dense"]) / (phi * p.pp)
+        + w.bytes_ffn_weight * n["router"] / p.pp,
         "routed": w.bytes_ffn_weight
         * pool_growth(m, p)
         * n["pool"]

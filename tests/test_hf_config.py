@@ -1,5 +1,6 @@
 """Hugging Face configs of every family give the catalogue's shapes; broken ones say why."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from qsjax.catalog import huggingface
 from qsjax.catalog.families import FAMILIES
 from qsjax.cost.decode import decode_step
 from qsjax.cost.laws import params
-from qsjax.cost.laws.memory import kv_bytes_per_sequence
+from qsjax.cost.laws.memory import kv_bytes_per_sequence, weights_bytes
+from qsjax.cost.laws.sharding import layout
 from qsjax.engines.held import with_index
 from qsjax.records import precision
 from qsjax.records.specs import PHYSICAL, Partition
@@ -220,9 +222,10 @@ def compressed(**weights):
         # Of 128 weights: a scale of two bytes, and with AWQ and GPTQ a zero of half a byte.
         ({"quant_method": "awq", "bits": 4, "group_size": 128}, (64 + 2.5) / 128),
         ({"quant_method": "gptq", "bits": 4, "group_size": -1}, 0.5),
-        ({"quant_method": "gptq", "bits": 8, "group_size": 128}, 0),
+        ({"quant_method": "gptq", "bits": 8, "group_size": 128}, (128 + 3) / 128),
         (compressed(type="int", group_size=128), (64 + 2) / 128),
-        (compressed(type="int", group_size=32), (16 + 2) / 32),
+        (compressed(type="int", group_size=32), 0),  # (16 + 2) / 32, as of NVFP4
+        (compressed(type="int", group_size=64), (32 + 2) / 64),
         (compressed(type="float", group_size=16), 0),
         (compressed(type="float", group_size=32), (16 + 1) / 32),
         (compressed(type="int"), 0),
@@ -298,7 +301,7 @@ def test_the_older_key_of_compressed_tensors(write):
     assert catalog.load_hf(write(LLAMA | {"compression_config": table})).weight_dtype == "fp8"
     groups["group_1"]["weights"]["num_bits"] = 4
     (only,) = problems(write(LLAMA | {"compression_config": table}))
-    assert "differ between the groups; for any other" in only
+    assert only.startswith('"config_groups" keep Linear in two formats; for any other')
 
 
 def test_quantisation_beside_the_config_wins(write):
@@ -400,15 +403,15 @@ def test_a_byte_order_mark_is_no_problem(write):
         ({"vocab_size": float("inf")}, '"vocab_size" is too large'),
         (
             {"quantization_config": {"quant_method": "awq", "bits": [4]}},
-            '"bits" is [4]; known: 16, 8, 4; for any other remove the table',
+            '"bits" is [4], not a number above 0; for any other remove the table',
         ),
         (
             {"quantization_config": {"quant_method": "fp8", "ignored_layers": 3}},
             '"ignored_layers" is not a list of names',
         ),
         (
-            {"quantization_config": {"quant_method": "quark"}},
-            "unknown \"quant_method\" 'quark'; known: fp8, ",
+            {"quantization_config": {"quant_method": "spqr"}},
+            "unknown \"quant_method\" 'spqr'; known: fp8, ",
         ),
     ],
 )
@@ -516,3 +519,266 @@ def test_batch_of_a_model_with_recurrent_states():
     work = precision.workload_of(model, weights="fp4", kv="fp8", context=8192.0)
     cost = decode_step(model, catalog.hardware("b200"), part, work, PHYSICAL)
     assert float(cost.capacity.max_batch) == 402
+
+
+def with_experts(name, **changes):
+    return json.loads((CONFIGS[0].parent / f"{name}.json").read_text()) | changes
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"architectures": ["LlamaForCausalLMEagle3"]}, "LlamaForCausalLMEagle3"),
+        ({"architectures": ["EagleLlamaForCausalLM"]}, "EagleLlamaForCausalLM"),
+        ({"architectures": ["LlamaForCausalLM"], "draft_vocab_size": 32000}, '"draft_vocab_size"'),
+        ({"architectures": ["DeepSeekMTPModel"]}, "DeepSeekMTPModel"),
+        ({"architectures": ["DFlashDraftModel"], "model_type": "qwen3"}, "DFlashDraftModel"),
+        ({"model_type": "medusa"}, "medusa"),
+    ],
+)
+def test_draft_heads_are_no_models(write, change, named):
+    (only,) = problems(write(LLAMA | change))
+    assert only.startswith(f"{named} is of a draft head, not of a model: give the config of")
+
+
+def test_configs_of_transformers_5(write):
+    config = with_experts("qwen3-30b-a3b")
+    config["num_local_experts"] = config.pop("num_experts")
+    config["dtype"] = config.pop("torch_dtype", "bfloat16")
+    assert catalog.load_hf(write(config)).spec == catalog.model("qwen3-30b-a3b")
+    listed = with_experts("deepseek-v3", mlp_layer_types=["dense"] * 3 + ["sparse"] * 58)
+    del listed["first_k_dense_replace"]
+    assert catalog.load_hf(write(listed)).spec.dense_layers == 3
+
+
+@pytest.mark.parametrize("inner", ["text_config", "llm_config", "language_config"])
+def test_the_language_model_may_be_anywhere(write, inner):
+    assert catalog.load_hf(write({"model_type": "vlm", inner: LLAMA})).spec.layers == 4
+    omni = {"model_type": "omni", "thinker_config": {inner: LLAMA, "hidden_size": 7}}
+    assert catalog.load_hf(write(omni)).spec.hidden == 512
+
+
+@pytest.mark.parametrize("given", [0, [], False, "fp8", {}])
+@pytest.mark.parametrize("key", ["quantization_config", "compression_config"])
+def test_a_quantisation_that_is_none_is_told(write, key, given):
+    (only,) = problems(write(LLAMA | {key: given}))
+    start = 'missing "quant_method"' if given == {} else f'"quantization_config" is {given!r}, not'
+    assert only.startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({"num_hidden_layers": 4.5}, '"num_hidden_layers": 4.5 is not allowed'),
+        ({"intermediate_size": -2048}, '"intermediate_size": -2048 is not allowed'),
+        ({"intermediate_size": 2048.5}, '"intermediate_size": 2048.5 is not allowed'),
+        ({"max_position_embeddings": -1}, '"max_position_embeddings": -1 is not allowed'),
+    ],
+)
+def test_counts_that_are_none(write, change, found):
+    (only,) = problems(write(LLAMA | change))
+    assert only.startswith(found)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("first_k_dense_replace", -1),
+        ("first_k_dense_replace", 2.5),
+        ("n_shared_experts", -1),
+        ("moe_intermediate_size", 0.5),
+    ],
+)
+def test_counts_of_layers_that_are_none(write, key, value):
+    (only,) = problems(write(with_experts("deepseek-v3", **{key: value})))
+    assert only.startswith(f'"{key}": {value:g} is not allowed; give a whole number of at least 0')
+
+
+MIXED = {
+    "quant_method": "compressed-tensors",
+    "config_groups": {
+        "group_0": {
+            "targets": ["re:.*mlp.experts.*"],
+            "weights": {"num_bits": 4, "type": "float", "group_size": 16},
+            "input_activations": {"num_bits": 4, "type": "float"},
+        },
+        "group_1": {
+            "targets": ["Linear"],
+            "weights": {"num_bits": 8, "type": "float"},
+            "input_activations": {"num_bits": 8, "type": "float"},
+        },
+    },
+    "ignore": ["lm_head", "re:.*mlp.shared_experts.*", "model.layers.0.mlp.down_proj"],
+}
+QUARK = {
+    "quant_method": "quark",
+    "global_quant_config": {
+        "weight": {"dtype": "fp4", "qscheme": "per_group", "group_size": 32},
+        "input_tensors": {"dtype": "fp4"},
+    },
+    "layer_quant_config": {
+        "*self_attn*": {"weight": {"dtype": "fp8_e4m3"}, "input_tensors": {"dtype": "fp8_e4m3"}}
+    },
+    "exclude": ["lm_head", *(f"model.layers.{i}.mlp.shared_experts.down_proj" for i in range(61))],
+}
+LISTED = {
+    "quant_method": "modelopt",
+    "quant_algo": "MIXED_PRECISION",
+    "kv_cache_quant_algo": "FP8",
+    "quantized_layers": {
+        f"model.layers.{i}.{name}": {"quant_algo": algorithm}
+        for i in range(61)
+        for name, algorithm in (
+            ("self_attn.o_proj", "FP8"),
+            ("mlp.down_proj" if i < 3 else "mlp.experts.0.down_proj", "NVFP4"),
+        )
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("table", "modules"),
+    [
+        (MIXED, "attention fp8, output fp8, routed fp4, shared bf16, dense fp8"),
+        (QUARK, "attention fp8, output fp8, routed fp4, shared bf16, dense fp4"),
+        (LISTED, "attention bf16, output fp8, routed fp4, shared bf16, dense fp4"),
+    ],
+)
+def test_modules_of_different_precisions(write, table, modules):
+    imported = catalog.load_hf(write(with_experts("deepseek-v3", quantization_config=table)))
+    names = ("attention", "attention output", "routed experts", "shared experts", "dense layers")
+    shown = [
+        f"{name.split()[-1 if 'output' in name else 0]} {imported.modules[name]}" for name in names
+    ]
+    assert ", ".join(shown) == modules
+
+
+def test_attention_of_which_only_the_output_is_quantised(write):
+    # nvidia/DeepSeek-V3.1-NVFP4 and V3.2: q, kv projections in 16 bits, o_proj in NVFP4.
+    names = ("q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj")
+    exempt = [f"model.layers.{i}.self_attn.{name}" for i in range(61) for name in names]
+    table = {"quant_method": "modelopt", "quant_algo": "NVFP4", "ignore": [*exempt, "lm_head"]}
+    imported = catalog.load_hf(write(with_experts("deepseek-v3", quantization_config=table)))
+    output = 128 * 128 * 7168
+    rest = 7168 * 1536 + 1536 * 128 * 192 + 7168 * 576 + 512 * 128 * 256
+    mean = (2 * rest + 0.5625 * output) / (rest + output)
+    assert imported.spec.precision.bytes_attn_weight == pytest.approx(mean)
+    assert imported.modules["attention output"] == "fp4"
+    assert imported.spec.precision.bytes_shared_weight is None
+
+
+def test_experts_that_stay_whole_weigh_so():
+    # Kimi K2.5: at dp 8 and ep 8 each of 8 GPUs holds 60 shared experts and a dense layer in BF16.
+    model = catalog.model("kimi-k2.5")
+    assert model.precision.bytes_shared_weight == 2
+    work, part = precision.workload_of(model, context=1.0), Partition(dp=8.0, ep=8.0)
+    lay = layout(model, part, PHYSICAL)
+    plain = dataclasses.replace(work, bytes_shared_weight=None)
+    gap = weights_bytes(model, part, work, lay) - weights_bytes(model, part, plain, lay)
+    whole = 3 * 7168 * (60 * 2048 + 18432)
+    assert float(gap) == pytest.approx((2 - 0.5625) * whole, rel=1e-3)
+    assert float(gap) / 2**30 == pytest.approx(4.1, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("table", "dtype", "stored", "multiply"),
+    [
+        ({"bits": 4, "group_size": 64}, "fp4", 0.5 + 4 / 64, "bf16"),
+        ({"bits": 8, "group_size": 32, "mode": "mxfp8"}, "fp8", 1.03125, "bf16"),
+        ({"quant_method": "gptq", "bits": 3, "group_size": 128}, "fp4", (48 + 2.375) / 128, "bf16"),
+        ({"quant_method": "auto_round", "bits": 4, "group_size": 128}, "fp4", 66.5 / 128, "bf16"),
+        ({"quant_method": "inc", "bits": 2, "group_size": 32}, "fp4", 10.25 / 32, "bf16"),
+        ({"quant_method": "mxfp8"}, "fp8", 1.03125, "fp8"),
+        ({"quant_method": "modelopt", "quant_algo": "MXFP8"}, "fp8", 1.03125, "fp8"),
+        ({"quant_method": "modelopt_fp4", "quant_algo": "NVFP4"}, "fp4", 0.5625, "fp4"),
+        ({"quant_method": "torchao", "quant_type": "int8_weight_only"}, "fp8", 1, "bf16"),
+        (
+            {
+                "quant_method": "torchao",
+                "quant_type": {
+                    "default": {"_type": "Int4WeightOnlyConfig", "_data": {"group_size": 128}}
+                },
+            },
+            "fp4",
+            66.5 / 128,
+            "bf16",
+        ),
+        (
+            {
+                "quant_method": "torchao",
+                "quant_type": {"default": {"_type": "Float8DynamicActivationFloat8WeightConfig"}},
+            },
+            "fp8",
+            1,
+            "fp8",
+        ),
+        (
+            {
+                "quant_method": "torchao",
+                "quant_type": {"default": {"_type": "Int8DynamicActivationInt4WeightConfig"}},
+            },
+            "fp4",
+            66.5 / 128,
+            "fp8",
+        ),
+        (
+            {
+                "quant_method": "hqq",
+                "quant_config": {"weight_quant_params": {"nbits": 4, "group_size": 64}},
+            },
+            "fp4",
+            34.5 / 64,
+            "bf16",
+        ),
+        (
+            {
+                "quant_method": "aqlm",
+                "num_codebooks": 1,
+                "nbits_per_codebook": 16,
+                "in_group_size": 8,
+            },
+            "fp4",
+            0.25,
+            "bf16",
+        ),
+        ({"quant_method": "quark", "global_quant_config": {"weight": {"dtype": "fp8_e4m3"},
+          "input_tensors": {"dtype": "fp8_e4m3"}}}, "fp8", 1, "fp8"),
+    ],
+)  # fmt: skip
+def test_formats(write, table, dtype, stored, multiply):
+    key = "quantization_config" if "quant_method" in table else "quantization"
+    imported = catalog.load_hf(write(LLAMA | {key: table}))
+    assert (imported.weight_dtype, imported.attn_weight_dtype) == (dtype, dtype)
+    own = imported.spec.precision
+    assert own.bytes_ffn_weight == own.bytes_attn_weight == pytest.approx(stored)
+    assert own.ffn_dtype == multiply
+
+
+def test_some_modules_of_mlx_and_gptq(write):
+    mlx = {"bits": 4, "group_size": 64, "model.layers.0.mlp.down_proj": {"bits": 8}}
+    mlx |= {f"model.layers.{i}.self_attn.o_proj": False for i in range(4)}
+    found = catalog.load_hf(write(LLAMA | {"quantization": mlx}))
+    assert found.modules["attention output"] == "bf16"
+    assert found.weight_bytes == pytest.approx((3 * 0.5625 + 1.0625) / 4)
+    gptq = {"quant_method": "gptq", "bits": 4, "group_size": 128, "dynamic": {"-:.*attn.*": {}}}
+    assert catalog.load_hf(write(LLAMA | {"quantization_config": gptq})).attn_weight_dtype == "bf16"
+
+
+@pytest.mark.parametrize(
+    ("table", "start"),
+    [
+        ({"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION"}, '"quant_algo" is MIXED'),
+        ({"quant_method": "gptq", "bits": True}, '"bits" is True'),
+        ({"quant_method": "gptq", "bits": 32}, '"bits" is 32; give at most 16'),
+        ({"quant_method": "torchao", "quant_type": "autoquant"}, 'unknown "quant_type"'),
+        ({"quant_method": "hqq", "quant_config": {}}, '"quant_config" has no'),
+        (
+            {"quant_method": "quark", "global_quant_config": {"weight": {}}},
+            '"weight.dtype" is None',
+        ),
+        ({"quant_method": "compressed-tensors", "config_groups": 3}, '"config_groups" is 3, not'),
+    ],
+)
+def test_formats_that_are_none(write, table, start):
+    (only,) = problems(write(LLAMA | {"quantization_config": table}))
+    assert only.startswith(start)

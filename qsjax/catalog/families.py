@@ -54,7 +54,7 @@ _ALL_ROUTED = _GROUPED | {
 }
 _FINE_GRAINED = {
     "expert_ff": "moe_intermediate_size",
-    "experts": "n_routed_experts|num_experts",
+    "experts": "n_routed_experts|num_experts|num_local_experts",
     "top_k": "num_experts_per_tok",
     "dense_ff": "intermediate_size = 0",
 }

@@ -17,6 +17,14 @@ from qsjax.records.fields import defaults_of
 from qsjax.records.precision import precision_of
 from qsjax.records.specs import Dtype, ModelSpec
 
+# Where multimodal models keep the language model, the outer ones first.
+_INNER = ("thinker_config", "llm_config", "language_config", "text_config")
+# Heads that guess tokens for a model: their configs say the shape of that model.
+_DRAFT = re.compile(r"eagle|medusa|mtp|dflash|speculator|draft", re.IGNORECASE)
+_DRAFT_KEYS = ("draft_vocab_size", "speculators_model_type", "eagle_config", "dflash_config")
+# Where a quantisation stands: before transformers 4.45 compressed-tensors wrote its own key, and
+# MLX has one.
+_TABLES = ("quantization_config", "compression_config", "quantization")
 # Bytes of the dtypes of recurrent states.
 _STATES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
 # Keys that count the layers of a multi-token-prediction module.
@@ -32,12 +40,15 @@ class HfModel:
     spec: ModelSpec
     weight_dtype: Dtype
     weight_bytes: float
+    attn_bytes: float
+    shared_bytes: float
     attn_weight_dtype: Dtype
     multiply_dtype: Dtype | None
     kv_dtype: Dtype
     max_context: int = 0
     weight_block: int = 0
     state_bytes: float = 0.0
+    modules: Mapping[str, Dtype] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -61,8 +72,12 @@ def _json(path: Path, problems: list[str]) -> dict[str, Any]:
 
 def _text_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """The language model of a multimodal config, on top of the outer keys."""
-    inner = config.get("text_config")
-    return {**config, **inner} if isinstance(inner, Mapping) else dict(config)
+    merged = dict(config)
+    for key in _INNER:
+        inner = merged.get(key)
+        if isinstance(inner, Mapping):
+            merged |= {name: value for name, value in inner.items() if value is not None}
+    return merged
 
 
 def _family(config: Mapping[str, Any], outer: Mapping[str, Any]) -> Family | str:
@@ -71,6 +86,13 @@ def _family(config: Mapping[str, Any], outer: Mapping[str, Any]) -> Family | str
     lists = [one.get("architectures") for one in both]
     listed = [str(name) for names in lists if isinstance(names, list) for name in names]
     named = [str(one["model_type"]) for one in both if one.get("model_type")]
+    drafts = [name for name in (*listed, *named) if _DRAFT.search(name)]
+    drafts += [f'"{key}"' for key in _DRAFT_KEYS if config.get(key) is not None]
+    if drafts:
+        return (
+            f"{drafts[0]} is of a draft head, not of a model: give the config of the model that it "
+            "drafts for, and its gain as query_tokens and tokens_per_step of the workload"
+        )
     for name in (*listed, *named):
         for family in FAMILIES.values():
             if name in family.types:
@@ -86,7 +108,7 @@ def _shape(family: Family, reading: Reading) -> dict[str, float]:
     unread: set[str] = set()
     for name, rule in family.fields.items():
         before = len(reading.problems)
-        shape[name] = field(reading, shape, rule)
+        shape[name] = field(reading, shape, name, rule)
         reading.keys[name] = rule.partition("=")[0].strip().split("|")[0]
         if len(reading.problems) > before or sources(reading, rule) & unread:
             unread.add(name)
@@ -124,15 +146,17 @@ def _shape_problems(family: Family, reading: Reading, shape: Mapping[str, float]
 
 
 def _quantisation(
-    config: Mapping[str, Any], beside: Path, layers: float, problems: list[str]
+    config: Mapping[str, Any], beside: Path, shape: Mapping[str, float], problems: list[str]
 ) -> Precisions:
     """From hf_quant_config.json beside the config if it is there, else from the config."""
     if not beside.is_file():
-        # Before transformers 4.45 compressed-tensors wrote `compression_config`.
-        given = config.get("quantization_config") or config.get("compression_config")
-        return precisions(given, layers, problems)
+        tables = (config[key] for key in _TABLES if config.get(key) is not None)
+        return precisions(next(tables, None), shape, problems)
     found: list[str] = []
-    table = precisions(_json(beside, found).get("quantization"), layers, found)
+    given = _json(beside, found).get("quantization")
+    if isinstance(given, Mapping):
+        given = {"quant_method": "modelopt", **given}
+    table = precisions(given, shape, found)
     problems.extend(f"{beside.name}: {problem}" for problem in found)
     return table
 
@@ -188,10 +212,11 @@ def load(path: str | Path) -> HfModel:
             problems += _shape_problems(family, reading, shape)
             state_bytes = _state_bytes(reading, family, shape)
         beside = path.with_name("hf_quant_config.json")
-        table = _quantisation(config, beside, shape.get("layers", 0.0), problems)
+        table = _quantisation(config, beside, {} if problems else shape, problems)
         max_context = int(number(reading, "max_position_embeddings|max_seq_len", 0.0))
     if problems:
-        found = sorted(((_line(text, path), text) for text in problems), key=itemgetter(0))
+        told = dict.fromkeys(problems)
+        found = sorted(((_line(text, path), text) for text in told), key=itemgetter(0))
         shown = (f"  line {line}: {text}" if line else f"  {text}" for line, text in found)
         raise ValueError("\n".join([f"{path}:", *shown]))
     name = path.resolve().parent.name if path.name == "config.json" else path.stem
@@ -200,6 +225,8 @@ def load(path: str | Path) -> HfModel:
         table.attention,
         table.kv,
         weight_bytes=table.weight_bytes,
+        attn_bytes=table.attn_bytes,
+        shared_bytes=table.shared_bytes,
         multiply=table.multiply,
         state_bytes=state_bytes,
     )
@@ -208,6 +235,9 @@ def load(path: str | Path) -> HfModel:
         spec=ModelSpec(**shape, precision=precision, label=name),
         weight_dtype=table.weights,
         weight_bytes=table.weight_bytes,
+        attn_bytes=table.attn_bytes,
+        shared_bytes=table.shared_bytes,
+        modules=table.modules,
         attn_weight_dtype=table.attention,
         multiply_dtype=table.multiply,
         kv_dtype=table.kv,
@@ -227,6 +257,9 @@ def entry_from(model: HfModel) -> ModelEntry:
         source="config.json",
         weight_dtype=model.weight_dtype,
         weight_bytes=model.weight_bytes,
+        attn_bytes=model.attn_bytes,
+        shared_bytes=model.shared_bytes,
+        modules=model.modules,
         attn_weight_dtype=model.attn_weight_dtype,
         multiply_dtype=model.multiply_dtype,
         kv_dtype=model.kv_dtype,

@@ -24,6 +24,9 @@ def _step(reading: Reading, name: str, default: float) -> float:
 
 def first_layers_dense(reading: Reading, shape: Shape) -> dict[str, float]:
     """DeepSeek, Kimi, GLM: the first layers are dense, then every `moe_layer_freq`-th is routed."""
+    kinds = texts(reading, "mlp_layer_types")
+    if kinds:  # what transformers 5 writes
+        return {"dense_layers": float(kinds.count("dense"))}
     layers = shape["layers"]
     first = min(layers, max(0.0, number(reading, "first_k_dense_replace", 0.0)))
     step = _step(reading, "moe_layer_freq", 1.0)

@@ -5,7 +5,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from qsjax.records.checks import LARGEST
+from qsjax.records.checks import LARGEST, value_problem
+from qsjax.records.fields import COUNT_OR_NONE, Rule, facts_of
+from qsjax.records.specs import ModelSpec
 
 # Keys that hold true or false; anywhere else these are no numbers.
 FLAGS = frozenset(("tie_word_embeddings", "use_sliding_window", "attn_output_gate", "residual_moe"))
@@ -42,20 +44,27 @@ def _finite(value: Any, *, is_flag: bool) -> float | str:
     return float(value)
 
 
-def number(reading: Reading, names: str, default: float | None = None) -> float:
-    """The number at the first present of the keys "one|another"; null counts as absent.
+def number(
+    reading: Reading, names: str, default: float | None = None, rule: Rule = COUNT_OR_NONE
+) -> float:
+    """The count at the first present of the keys "one|another"; null counts as absent.
 
-    Without a default a missing key is a problem, and 1 stands in so that reading can go on.
+    What is no whole number or outside the rule is a problem. Without a default so is a missing key,
+    and 1 stands in so that reading can go on.
     """
     for name in names.split("|"):
         value = value_at(reading.config, name)
         if value is None:
             continue
         found = _finite(value, is_flag=name in FLAGS)
-        if isinstance(found, float):
-            return found
-        reading.problems.append(f'"{name}" is {found}')
-        return 1.0
+        if not isinstance(found, float):
+            reading.problems.append(f'"{name}" is {found}')
+            return 1.0
+        problem = value_problem(rule, found)
+        if problem is not None:
+            reading.problems.append(f'"{name}": {problem}')
+            return 1.0
+        return found
     if default is None:
         reading.problems.append(f'missing "{names.replace("|", chr(34) + " or " + chr(34))}"')
         return 1.0
@@ -87,15 +96,16 @@ def numbers(reading: Reading, name: str) -> list[float]:
     return floats
 
 
-def field(reading: Reading, shape: Mapping[str, float], rule: str) -> float:
-    """The value of a rule "key|other key = default"; "= default" alone is a constant.
+def field(reading: Reading, shape: Mapping[str, float], name: str, rule: str) -> float:
+    """The value of a field's rule "key|other key = default"; "= default" alone is a constant.
 
     A default is a number, an earlier field, or two of them as "hidden/heads" or "a+b".
     """
     names, _, default = (part.strip() for part in rule.partition("="))
     fallback = _evaluate(default, shape) if default else None
     if names:
-        return number(reading, names, fallback)
+        bounds = facts_of(ModelSpec)[name].rule
+        return number(reading, names, fallback, bounds if bounds.whole else COUNT_OR_NONE)
     return 0.0 if fallback is None else fallback
 
 

@@ -15,6 +15,8 @@ def precision_of(
     kv: Dtype,
     *,
     weight_bytes: float = 0.0,
+    attn_bytes: float = 0.0,
+    shared_bytes: float = 0.0,
     multiply: Dtype | None = None,
     state_bytes: float = 0.0,
 ) -> Precision:
@@ -25,6 +27,8 @@ def precision_of(
         attention: of the attention weights.
         kv: of the cache.
         weight_bytes: of a feed-forward weight with its scales, 0 where `STORED` says it.
+        attn_bytes: of an attention weight, likewise.
+        shared_bytes: of a weight of shared experts and dense layers, 0 for those of the others.
         state_bytes: of an element of a recurrent state, 0 for the 4 that engines take.
         multiply: what quantised weights are dequantised to, None where they multiply as they are.
     """
@@ -33,8 +37,9 @@ def precision_of(
         return dtype if dtype == "bf16" or multiply is None else multiply
 
     return Precision(
-        bytes_attn_weight=STORED[attention],
+        bytes_attn_weight=attn_bytes or STORED[attention],
         bytes_ffn_weight=weight_bytes or STORED[weights],
+        bytes_shared_weight=shared_bytes or None,
         bytes_kv=STORED[kv],
         bytes_state=state_bytes or 4.0,
         bytes_dispatch=2.0 if multiplied(weights) == "bf16" else 1.0,

@@ -42,13 +42,14 @@ def weights_bytes(
     pp = jnp.asarray(partition.pp)
     experts = params.pool_params(model) * (lay.expert_copies / lay.expert_memory_shards)
     always = (params.shared_params(model) + params.dense_ffn_params(model)) / lay.ffn_tp
-    ffn = (experts + always + params.router_params(model)) / pp
+    ffn = (experts + params.router_params(model)) / pp
     # The first stage holds the input embedding and the last one the head, so no GPU holds both.
     copies = jnp.where(pp > 1, 1.0, 2.0 - jnp.asarray(model.tied_embeddings))
     vocabulary = params.head_params(model) * copies / weight_ranks(partition)
     return (
         jnp.asarray(workload.bytes_attn_weight) * attention_weights_per_gpu(model, partition, lay)
         + workload.bytes_ffn_weight * ffn
+        + params.shared_weight_bytes(workload) * (always / pp)
         + workload.bytes_head_weight * (vocabulary + params.norm_params(model) / pp)
     )
 

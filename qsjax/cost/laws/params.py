@@ -45,6 +45,12 @@ def state_bytes(model: ModelSpec, workload: Workload) -> jax.Array:
     return jnp.asarray(model.linear_layers) * per_layer
 
 
+def shared_weight_bytes(workload: Workload) -> jax.Array:
+    """Bytes of a weight of the shared experts and of the layers without experts [B]."""
+    own = workload.bytes_shared_weight
+    return jnp.asarray(workload.bytes_ffn_weight if own is None else own)
+
+
 def sparsity(model: ModelSpec) -> jax.Array:
     """Share of the routed experts that one token uses, s = K/E [1]. Expects `experts >= 1`."""
     experts, top_k = _arrays(model.experts, model.top_k)

@@ -84,11 +84,8 @@ def always_read_bytes(
     if convention.scope == "routed_ffn":
         return jnp.zeros(())
     split = (params.shared_params(model) + params.dense_ffn_params(model)) / lay.ffn_tp
-    return (
-        jnp.asarray(workload.bytes_ffn_weight)
-        * (split + params.router_params(model))
-        / partition.pp
-    )
+    router = jnp.asarray(workload.bytes_ffn_weight) * params.router_params(model)
+    return (params.shared_weight_bytes(workload) * split + router) / partition.pp
 
 
 def head_bytes(
