@@ -139,7 +139,8 @@ def _memory(
     split_w = np.where(n["is_mla"], 1.0, lay["sigma"])
     attention = n["l_a"] * (n["own"] / p.tp + n["copied"] / split_w) + n["other"] / p.tp
     attention = attention / p.pp
-    ffn = lay["chi"] * n["pool"] / (p.ep * lay["tau"]) + n["always"] / lay["phi"] + n["router"]
+    ffn = lay["chi"] * n["pool"] / (p.ep * lay["tau"]) + n["router"]
+    ffn = ffn + w.shared_weight_ratio * n["always"] / lay["phi"]
     copies = np.where(p.pp > 1, 1.0, 2 - m.tied_embeddings)
     head = n["head"] * copies / p.tp + n["norm"] / p.pp
     weights = w.bytes_attn_weight * attention + w.bytes_ffn_weight * ffn / p.pp
@@ -189,6 +190,7 @@ def _phases(
     state = m.linear_state * m.linear_layers
     sparsity = m.top_k / m.experts
     always = (n["always"] / phi + n["router"]) / p.pp
+    kept = (w.shared_weight_ratio * n["always"] / phi + n["router"]) / p.pp
     routed = sparsity * n["pool"] * p.dp / (shard * p.pp)
     q = w.query_tokens
     flops = {
@@ -226,7 +228,7 @@ def _phases(
     fixed = {
         "attention": np.zeros(()),
         "projection": w.bytes_attn_weight * held / stream,
-        "ffn": w.bytes_ffn_weight * always / stream,
+        "ffn": w.bytes_ffn_weight * kept / stream,
         "head": w.bytes_head_weight * n["head"] / (p.tp * p.pp) / stream,
     }
     pool = w.bytes_ffn_weight * lay["chi"] * n["pool"] / (shard * p.pp) / stream

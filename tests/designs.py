@@ -148,10 +148,10 @@ def random_workloads(rng, n, given):
     element = ("attn_weight", "ffn_weight", "head_weight", "kv", "state", "act", "dispatch")
     sizes = {f"bytes_{name}": choose(rng, [0.5, 0.5625, 1, 2], n) for name in element}
     batch = np.ceil(log_uniform(rng, 0.01, 5e3, n)) if given else None
-    sizes["bytes_shared_weight"] = choose(rng, [0.5625, 1, 2], n) if given else None
     return {
         "context": np.ceil(log_uniform(rng, 1, 1e7, n)),
         "batch": batch,
+        "shared_weight_ratio": choose(rng, [1, 1, 2, 3.5], n),
         "kv_block": choose(rng, [1, 16, 64], n),
         "tokens_per_step": choose(rng, [1, 1, 1.7, 3], n),
         "query_tokens": choose(rng, [1, 1, 2, 4], n),

@@ -148,7 +148,7 @@ def attention_weights_per_gpu(m, p, convention, att, rep):
 
 def shared_weight_bytes(w):
     """Bytes of a weight of shared experts and dense layers: table "Symbols"."""
-    return w.bytes_ffn_weight if w.bytes_shared_weight is None else w.bytes_shared_weight
+    return w.bytes_ffn_weight * w.shared_weight_ratio
 
 
 def memory(m, hw, p, w, convention):

@@ -173,6 +173,5 @@ def test_extending_changes_only_what_is_given():
 def test_importing_the_catalogue_makes_no_array():
     assert not any(isinstance(value, jax.Array) for value in vars(catalog).values())
     leaves = jax.tree.leaves(catalog.model("deepseek-v3"))
-    # `bytes_shared_weight` is None: shared experts weigh what the others do.
-    assert len(leaves) == len(facts_of(ModelSpec)) + len(facts_of(Precision)) - 1
+    assert len(leaves) == len(facts_of(ModelSpec)) + len(facts_of(Precision))
     assert not any(isinstance(leaf, jax.Array) for leaf in leaves)

@@ -664,16 +664,16 @@ def test_attention_of_which_only_the_output_is_quantised(write):
     mean = (2 * rest + 0.5625 * output) / (rest + output)
     assert imported.spec.precision.bytes_attn_weight == pytest.approx(mean)
     assert imported.modules["attention output"] == "fp4"
-    assert imported.spec.precision.bytes_shared_weight is None
+    assert imported.spec.precision.shared_weight_ratio == 1
 
 
 def test_experts_that_stay_whole_weigh_so():
     # Kimi K2.5: at dp 8 and ep 8 each of 8 GPUs holds 60 shared experts and a dense layer in BF16.
     model = catalog.model("kimi-k2.5")
-    assert model.precision.bytes_shared_weight == 2
+    assert model.precision.shared_weight_ratio * model.precision.bytes_ffn_weight == 2
     work, part = precision.workload_of(model, context=1.0), Partition(dp=8.0, ep=8.0)
     lay = layout(model, part, PHYSICAL)
-    plain = dataclasses.replace(work, bytes_shared_weight=None)
+    plain = dataclasses.replace(work, shared_weight_ratio=1.0)
     gap = weights_bytes(model, part, work, lay) - weights_bytes(model, part, plain, lay)
     whole = 3 * 7168 * (60 * 2048 + 18432)
     assert float(gap) == pytest.approx((2 - 0.5625) * whole, rel=1e-3)

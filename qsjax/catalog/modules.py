@@ -163,6 +163,8 @@ def _mixed(means: _Means, parts: Iterable[tuple[str, float, float]]) -> Format:
     if not total:
         return means.default
     main = max(weights, key=lambda form: weights[form])
+    if len({form.stored for form, weight in weights.items() if weight}) == 1:
+        return main  # without roundings
     return main._replace(stored=sum(form.stored * w for form, w in weights.items()) / total)
 
 

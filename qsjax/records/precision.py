@@ -36,10 +36,11 @@ def precision_of(
     def multiplied(dtype: Dtype) -> Dtype:
         return dtype if dtype == "bf16" or multiply is None else multiply
 
+    stored = weight_bytes or STORED[weights]
     return Precision(
         bytes_attn_weight=attn_bytes or STORED[attention],
-        bytes_ffn_weight=weight_bytes or STORED[weights],
-        bytes_shared_weight=shared_bytes or None,
+        bytes_ffn_weight=stored,
+        shared_weight_ratio=shared_bytes / stored if shared_bytes else 1.0,
         bytes_kv=STORED[kv],
         bytes_state=state_bytes or 4.0,
         bytes_dispatch=2.0 if multiplied(weights) == "bf16" else 1.0,

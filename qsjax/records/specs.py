@@ -60,8 +60,16 @@ def _label() -> Any:
     return dataclasses.field(default="", compare=False)
 
 
-def _bytes(what: str, default: float | None, group: str = "") -> Any:
+def _bytes(what: str, default: float, group: str = "") -> Any:
     return number(f"bytes of a {what}", "B", POSITIVE, default, group=group)
+
+
+def _shared_ratio() -> Any:
+    return number(
+        "bytes of a weight of shared experts and dense layers over one of the others",
+        rule=POSITIVE,
+        default=1.0,
+    )
 
 
 def _efficiency(meaning: str, default: float, source: str = FITTED) -> Any:
@@ -123,7 +131,7 @@ class Precision:
 
     bytes_attn_weight: ArrayLike = _bytes("attention weight", 2.0)
     bytes_ffn_weight: ArrayLike = _bytes("feed-forward weight", 2.0)
-    bytes_shared_weight: ArrayLike | None = _bytes("shared-expert or dense-layer weight", None)
+    shared_weight_ratio: ArrayLike = _shared_ratio()
     bytes_kv: ArrayLike = _bytes("cache element", 2.0)
     bytes_state: ArrayLike = _bytes("recurrent state's element", 4.0)
     bytes_dispatch: ArrayLike = _bytes("dispatched activation", 2.0)
@@ -378,15 +386,14 @@ class Workload:
     `records.precision.workload_of` takes those that a model is published in.
     `batch = None` stands for the largest batch that fits (B_max), the paper's operating point.
     With speculation a step runs `query_tokens` tokens of each sequence and `tokens_per_step` of
-    them are accepted. `bytes_shared_weight = None` stands for `bytes_ffn_weight`. `kv_scale_bytes`
-    are the scales of a quantised cache, per token and layer.
+    them are accepted. `kv_scale_bytes` are the scales of a quantised cache, per token and layer.
     """
 
     context: ArrayLike = number("context", "tokens", CONTEXT)
     batch: ArrayLike | None = number("sequences of a replica", "sequences", BATCH, None)
     bytes_attn_weight: ArrayLike = _bytes("attention weight", 1.0, group="weight_bytes")
     bytes_ffn_weight: ArrayLike = _bytes("feed-forward weight", 1.0, group="weight_bytes")
-    bytes_shared_weight: ArrayLike | None = _bytes("shared-expert or dense-layer weight", None)
+    shared_weight_ratio: ArrayLike = _shared_ratio()
     bytes_head_weight: ArrayLike = _bytes("head weight", 2.0, group="weight_bytes")
     bytes_kv: ArrayLike = _bytes("cache element", 2.0)
     bytes_state: ArrayLike = _bytes("recurrent state's element", 4.0)

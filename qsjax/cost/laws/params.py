@@ -47,8 +47,7 @@ def state_bytes(model: ModelSpec, workload: Workload) -> jax.Array:
 
 def shared_weight_bytes(workload: Workload) -> jax.Array:
     """Bytes of a weight of the shared experts and of the layers without experts [B]."""
-    own = workload.bytes_shared_weight
-    return jnp.asarray(workload.bytes_ffn_weight if own is None else own)
+    return jnp.asarray(workload.bytes_ffn_weight) * workload.shared_weight_ratio
 
 
 def sparsity(model: ModelSpec) -> jax.Array:
