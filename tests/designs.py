@@ -64,6 +64,7 @@ def random_models(rng, n):
         "shared_ff": choose(rng, [1024, 2048], n),
         "dense_layers": dense_layers,
         "dense_ff": choose(rng, [12288, 18432], n),
+        "bare_layers": sometimes(rng, np.floor((layers - dense_layers) * rng.random(n)), 0.2),
         "ffn_matrices": choose(rng, [2, 3], n),
         "tied_embeddings": choose(rng, [0, 1], n),
         "kv_latent": np.where(is_mla, choose(rng, [256, 512], n), 0.0),
@@ -73,6 +74,9 @@ def random_models(rng, n):
         "v_head_dim": np.where(is_mla, choose(rng, [128, 192], n), 0.0),
         "window_layers": window_layers,
         "window": choose(rng, [128, 1024, 4096], n),
+        "window_cache": choose(rng, [1, 1, 0.5, 2], n),
+        "window_params": sometimes(rng, log_uniform(rng, 1e6, 1e8, n), 0.2),
+        "shared_kv_layers": sometimes(rng, np.floor((layers - linear_layers) * rng.random(n)), 0.2),
         "linear_layers": linear_layers,
         "linear_params": sometimes(rng, log_uniform(rng, 1e6, 1e9, n)),
         "linear_state": log_uniform(rng, 1e4, 1e7, n),
@@ -83,6 +87,7 @@ def random_models(rng, n):
         "index_dim": np.where(sparse, 128.0, 0.0),
         "attn_extra_params": sometimes(rng, log_uniform(rng, 1e3, 1e7, n)),
         "extra_params": sometimes(rng, log_uniform(rng, 1e6, 1e10, n)),
+        "lookup_params": sometimes(rng, log_uniform(rng, 1e6, 1e10, n), 0.2),
     }
 
 

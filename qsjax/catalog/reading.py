@@ -10,7 +10,14 @@ from qsjax.records.fields import COUNT_OR_NONE, Rule, facts_of
 from qsjax.records.specs import ModelSpec
 
 # Keys that hold true or false; anywhere else these are no numbers.
-FLAGS = frozenset(("tie_word_embeddings", "use_sliding_window", "attn_output_gate", "residual_moe"))
+FLAGS = frozenset(
+    (
+        *("tie_word_embeddings", "use_sliding_window", "attn_output_gate", "residual_moe"),
+        *("multi_query", "new_decoder_architecture", "learned_pos_emb", "attention_k_eq_v"),
+        *("use_double_wide_mlp", "enable_moe_block", "block_auto_adjust_ff_dim"),
+        *("use_head_wise_attn_gate",),
+    )
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +63,8 @@ def number(
         value = value_at(reading.config, name)
         if value is None:
             continue
+        if isinstance(value, list) and value and all(item == value[0] for item in value):
+            value = value[0]  # said once for every layer
         found = _finite(value, is_flag=name in FLAGS)
         if not isinstance(found, float):
             reading.problems.append(f'"{name}" is {found}')
@@ -99,7 +108,7 @@ def numbers(reading: Reading, name: str) -> list[float]:
 def field(reading: Reading, shape: Mapping[str, float], name: str, rule: str) -> float:
     """The value of a field's rule "key|other key = default"; "= default" alone is a constant.
 
-    A default is a number, an earlier field, or two of them as "hidden/heads" or "a+b".
+    A default is a number, an earlier field, or two of them as "hidden/heads", "a+b" or "a*b".
     """
     names, _, default = (part.strip() for part in rule.partition("="))
     fallback = _evaluate(default, shape) if default else None
@@ -114,14 +123,20 @@ def sources(reading: Reading, rule: str) -> set[str]:
     names, _, default = (part.strip() for part in rule.partition("="))
     if any(value_at(reading.config, name) is not None for name in names.split("|")):
         return set()
-    return set(re.split(r"[/+]", default))
+    return set(re.split(r"[/+*]", default))
 
 
 def _evaluate(text: str, shape: Mapping[str, float]) -> float:
-    if "/" in text:
-        above, below = text.split("/")
-        return shape[above] / shape[below] if shape[below] else 0.0
-    if "+" in text:
-        first, second = text.split("+")
-        return shape[first] + shape[second]
-    return shape[text] if text in shape else float(text)
+    first, *rest = re.split(r"([/+*])", text)
+    value = shape[first] if first in shape else float(first)
+    if not rest:
+        return value
+    sign, name = rest
+    other = shape[name] if name in shape else float(name)
+    match sign:
+        case "/":
+            return value / other if other else 0.0
+        case "+":
+            return value + other
+        case _:
+            return value * other

@@ -37,7 +37,9 @@ def weight_terms(records: Records, convention: Convention) -> dict[str, jax.Arra
         "weights: shared experts": shared * always[0] / (lay.ffn_tp * pp),
         "weights: dense FFN": shared * always[1] / (lay.ffn_tp * pp),
         "weights: router": ffn * params.router_params(model) / pp,
-        "weights: embedding and head": head * params.head_params(model) * copies / split,
+        "weights: embedding and head": head
+        * (params.head_params(model) * copies + model.lookup_params / pp)
+        / split,
         "weights: norms": head * params.norm_params(model) / pp,
     }
 

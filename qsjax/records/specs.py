@@ -64,14 +64,6 @@ def _bytes(what: str, default: float, group: str = "") -> Any:
     return number(f"bytes of a {what}", "B", POSITIVE, default, group=group)
 
 
-def _shared_ratio() -> Any:
-    return number(
-        "bytes of a weight of shared experts and dense layers over one of the others",
-        rule=POSITIVE,
-        default=1.0,
-    )
-
-
 def _efficiency(meaning: str, default: float, source: str = FITTED) -> Any:
     return number(meaning, rule=EFFICIENCY, default=default, ideal=1.0, source=source)
 
@@ -131,7 +123,11 @@ class Precision:
 
     bytes_attn_weight: ArrayLike = _bytes("attention weight", 2.0)
     bytes_ffn_weight: ArrayLike = _bytes("feed-forward weight", 2.0)
-    shared_weight_ratio: ArrayLike = _shared_ratio()
+    shared_weight_ratio: ArrayLike = number(
+        "bytes of a weight of shared experts and dense layers over one of the others",
+        rule=POSITIVE,
+        default=1.0,
+    )
     bytes_kv: ArrayLike = _bytes("cache element", 2.0)
     bytes_state: ArrayLike = _bytes("recurrent state's element", 4.0)
     bytes_dispatch: ArrayLike = _bytes("dispatched activation", 2.0)
@@ -144,11 +140,12 @@ class Precision:
 class ModelSpec:
     """Shapes of a decoder. A dense model is the record with `experts = top_k = 1`.
 
-    Layers are of two kinds by their feed-forward network (`dense_layers` with width `dense_ff`,
-    the others with `experts` experts of width `expert_ff`) and of three kinds by their attention
-    (full, `window_layers` that keep `window` tokens, `linear_layers` that keep a fixed state: a
-    recurrent one in `bytes_state` and a convolution's last inputs in `bytes_act`). Of the full ones
-    `index_layers` choose tokens by an indexer of their own; the others take a neighbour's choice.
+    Layers are of three kinds by their feed-forward network (`dense_layers` with width `dense_ff`,
+    `bare_layers` with none, the others with `experts` experts of width `expert_ff`) and of three by
+    their attention (full, `window_layers` that keep `window` tokens, `linear_layers` that keep a
+    fixed state: a recurrent one in `bytes_state` and a convolution's last inputs in `bytes_act`).
+    Of the full ones `index_layers` choose tokens by an indexer of their own; the others take a
+    neighbour's choice.
 
     `precision` is what the model is published in, None in a stack of models that differ in it;
     laws take the precisions of the `Workload`. The `label` is no part of the pytree: inside
@@ -168,6 +165,9 @@ class ModelSpec:
     shared_ff: ArrayLike = number("width of a shared expert", default=0.0)
     dense_layers: ArrayLike = number("layers without experts", rule=COUNT_OR_NONE, default=0.0)
     dense_ff: ArrayLike = number("width of a layer without experts", default=0.0)
+    bare_layers: ArrayLike = number(
+        "layers without a feed-forward network", rule=COUNT_OR_NONE, default=0.0
+    )
     ffn_matrices: ArrayLike = number(
         "matrices of a feed-forward network", rule=Rule(low=2.0, high=3.0, whole=True), default=3.0
     )
@@ -183,6 +183,15 @@ class ModelSpec:
     # Layers with a window, with linear attention, or with a learned selection of tokens.
     window_layers: ArrayLike = number("layers with a window", rule=COUNT_OR_NONE, default=0.0)
     window: ArrayLike = number("attention window", "tokens", COUNT_OR_NONE, 0.0)
+    window_cache: ArrayLike = number(
+        "cache of a layer with a window over that of one without", rule=POSITIVE, default=1.0
+    )
+    window_params: ArrayLike = number(
+        "attention parameters of a layer with a window, 0 for those of the others", default=0.0
+    )
+    shared_kv_layers: ArrayLike = number(
+        "softmax layers that read the cache of another", rule=COUNT_OR_NONE, default=0.0
+    )
     linear_layers: ArrayLike = number(
         "layers with linear attention", rule=COUNT_OR_NONE, default=0.0
     )
@@ -200,6 +209,7 @@ class ModelSpec:
         "further parameters of a softmax-attention layer", default=0.0
     )
     extra_params: ArrayLike = number("further parameters of the model", default=0.0)
+    lookup_params: ArrayLike = number("further embeddings, which are looked up", default=0.0)
     precision: Precision | None = Precision()
     label: str = _label()
 
@@ -393,7 +403,11 @@ class Workload:
     batch: ArrayLike | None = number("sequences of a replica", "sequences", BATCH, None)
     bytes_attn_weight: ArrayLike = _bytes("attention weight", 1.0, group="weight_bytes")
     bytes_ffn_weight: ArrayLike = _bytes("feed-forward weight", 1.0, group="weight_bytes")
-    shared_weight_ratio: ArrayLike = _shared_ratio()
+    shared_weight_ratio: ArrayLike = number(
+        "bytes of a weight of shared experts and dense layers over one of the others",
+        rule=POSITIVE,
+        default=1.0,
+    )
     bytes_head_weight: ArrayLike = _bytes("head weight", 2.0, group="weight_bytes")
     bytes_kv: ArrayLike = _bytes("cache element", 2.0)
     bytes_state: ArrayLike = _bytes("recurrent state's element", 4.0)

@@ -25,7 +25,8 @@ def kv_bytes(
     per_token = (workload.bytes_kv * elements + workload.kv_scale_bytes) / split
     pp = jnp.asarray(partition.pp)
     ranks = partition.kvp * pp
-    attended_tokens = params.full_layers(model) * full + model.window_layers * window
+    windowed = jnp.asarray(model.window_layers) * model.window_cache
+    attended_tokens = params.full_layers(model) * full + windowed * window
     indexed_tokens = jnp.asarray(model.index_layers) * workload.context
     # The context multiplies what the partition alone decides: one product for each of their pairs.
     read = per_token / ranks * attended_tokens
