@@ -8,7 +8,7 @@ import pytest
 
 from qsjax import catalog
 from qsjax.catalog import huggingface
-from qsjax.catalog.families import FAMILIES
+from qsjax.catalog.families import FAMILIES, REFUSED
 from qsjax.cost.decode import decode_step
 from qsjax.cost.laws import params
 from qsjax.cost.laws.memory import kv_bytes_per_sequence, weights_bytes
@@ -27,6 +27,98 @@ LLAMA = {
     "num_attention_heads": 8,
     "intermediate_size": 2048,
 }
+
+# Keys as published, where transformers' own configs have others, and totals as published.
+MIMO = {
+    "model_type": "mimo_v2_flash", "vocab_size": 152576, "hidden_size": 4096,
+    "intermediate_size": 16384, "num_hidden_layers": 48, "num_attention_heads": 64,
+    "num_key_value_heads": 4, "head_dim": 192, "v_head_dim": 128, "swa_num_key_value_heads": 8,
+    "hybrid_layer_pattern": [0, *([1] * 4 + [0]), *([1] * 5 + [0]) * 7],
+    "sliding_window_size": 128, "moe_layer_freq": [0, *[1] * 47], "moe_intermediate_size": 2048,
+    "n_routed_experts": 256, "num_experts_per_tok": 8, "n_shared_experts": None,
+    "max_position_embeddings": 262144,
+}  # fmt: skip
+KIMI_LINEAR = {
+    "model_type": "kimi_linear", "vocab_size": 163840, "hidden_size": 2304, "num_hidden_layers": 27,
+    "num_attention_heads": 32, "num_key_value_heads": 32, "intermediate_size": 9216,
+    "moe_intermediate_size": 1024, "num_experts": 256, "num_experts_per_token": 8,
+    "num_shared_experts": 1, "first_k_dense_replace": 1, "kv_lora_rank": 512, "q_lora_rank": None,
+    "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128,
+    "linear_attn_config": {
+        "full_attn_layers": [4, 8, 12, 16, 20, 24, 27], "head_dim": 128, "num_heads": 32,
+        "kda_layers": [i for i in range(1, 28) if i not in (4, 8, 12, 16, 20, 24, 27)],
+        "short_conv_kernel_size": 4,
+    },
+}  # fmt: skip
+NEMOTRON_3 = {
+    "model_type": "nemotron_h", "vocab_size": 131072, "hidden_size": 2688, "num_hidden_layers": 52,
+    "hybrid_override_pattern": "MEMEM*EMEMEM*EMEMEM*EMEMEM*EMEMEM*EMEMEMEM*EMEMEMEME",
+    "num_attention_heads": 32, "num_key_value_heads": 2, "head_dim": 128, "intermediate_size": 1856,
+    "mamba_num_heads": 64, "mamba_head_dim": 64, "n_groups": 8, "ssm_state_size": 128,
+    "conv_kernel": 4, "expand": 2, "n_routed_experts": 128, "num_experts_per_tok": 6,
+    "n_shared_experts": 1, "moe_intermediate_size": 1856,
+    "moe_shared_expert_intermediate_size": 3712, "tie_word_embeddings": False,
+    "mamba_ssm_cache_dtype": "float32",
+}  # fmt: skip
+STEP = {
+    "model_type": "step3p5", "vocab_size": 128896, "hidden_size": 4096, "num_hidden_layers": 45,
+    "num_attention_heads": 64, "num_attention_groups": 8, "head_dim": 128,
+    "intermediate_size": 11264, "moe_intermediate_size": 1280, "share_expert_dim": 1280,
+    "moe_num_experts": 288, "moe_top_k": 8,
+    "moe_layers_enum": ",".join(str(i) for i in range(3, 45)), "sliding_window": 512,
+    "layer_types": ["full_attention", *["sliding_attention"] * 3] * 11 + ["full_attention"],
+    "attention_other_setting": {"num_attention_heads": 96, "num_attention_groups": 8},
+    "use_head_wise_attn_gate": True, "max_position_embeddings": 262144,
+}  # fmt: skip
+HUNYUAN = {
+    "model_type": "hunyuan_v1_moe", "vocab_size": 128167, "hidden_size": 4096,
+    "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128,
+    "intermediate_size": 3072, "moe_intermediate_size": [3072] * 32, "num_experts": 64,
+    "moe_topk": [8] * 32, "num_shared_expert": [1] * 32, "tie_word_embeddings": True,
+}  # fmt: skip
+LING = {
+    "model_type": "bailing_moe_v2", "vocab_size": 157184, "hidden_size": 4096,
+    "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 4, "head_dim": 128,
+    "intermediate_size": 9216, "moe_intermediate_size": 1024, "num_experts": 256,
+    "num_experts_per_tok": 8, "num_shared_experts": 1, "first_k_dense_replace": 1,
+}  # fmt: skip
+LONGCAT = {
+    "model_type": "longcat_flash", "vocab_size": 131072, "hidden_size": 6144, "num_layers": 28,
+    "num_attention_heads": 64, "ffn_hidden_size": 12288, "q_lora_rank": 1536, "kv_lora_rank": 512,
+    "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128, "moe_topk": 12,
+    "n_routed_experts": 512, "zero_expert_num": 256, "expert_ffn_hidden_size": 2048,
+}  # fmt: skip
+CHATGLM = {
+    "model_type": "chatglm", "padded_vocab_size": 151552, "hidden_size": 4096, "num_layers": 40,
+    "num_attention_heads": 32, "multi_query_group_num": 2, "kv_channels": 128,
+    "ffn_hidden_size": 13696,
+}  # fmt: skip
+MLLAMA = {
+    "model_type": "mllama_text_model", "vocab_size": 128256, "hidden_size": 4096,
+    "num_hidden_layers": 40, "num_attention_heads": 32, "num_key_value_heads": 8,
+    "intermediate_size": 14336, "cross_attention_layers": [3, 8, 13, 18, 23, 28, 33, 38],
+}  # fmt: skip
+GEMMA_4 = {
+    "model_type": "gemma4_text", "vocab_size": 262144, "hidden_size": 5376, "num_hidden_layers": 60,
+    "intermediate_size": 21504, "num_attention_heads": 32, "num_key_value_heads": 16,
+    "num_global_key_value_heads": 4, "head_dim": 256, "global_head_dim": 512,
+    "attention_k_eq_v": True, "hidden_size_per_layer_input": 0, "sliding_window": 1024,
+    "layer_types": [*["sliding_attention"] * 5, "full_attention"] * 10,
+    "max_position_embeddings": 262144,
+}  # fmt: skip
+SUPER = {
+    "model_type": "nemotron-nas", "architectures": ["DeciLMForCausalLM"], "vocab_size": 128256,
+    "hidden_size": 8192, "num_hidden_layers": 4, "num_attention_heads": 64,
+    "block_configs": [
+        {"attention": {"n_heads_in_group": 8}, "ffn": {"ffn_mult": 5.25}},
+        {"attention": {"no_op": True, "n_heads_in_group": None}, "ffn": {"ffn_mult": 2.625}},
+        {"attention": {"replace_with_linear": True}, "ffn": {"no_op": True}},
+        {"attention": {"n_heads_in_group": 8}, "ffn": {"ffn_mult": 1.3125}},
+    ],
+}  # fmt: skip
+PUBLISHED = (
+    MIMO, KIMI_LINEAR, NEMOTRON_3, STEP, HUNYUAN, LING, LONGCAT, CHATGLM, MLLAMA, GEMMA_4, SUPER,
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -64,8 +156,9 @@ def test_config_gives_the_catalogues_model(path):
 
 def test_every_family_has_a_config():
     seen = set()
-    for path in CONFIGS:
-        outer = json.loads(path.read_text())
+    counted = json.loads((CONFIGS[0].parent.parent / "transformers_counts.json").read_text())
+    built = [found["config"] for found in counted["counts"].values() if "config" in found]
+    for outer in [*(json.loads(path.read_text()) for path in CONFIGS), *built, *PUBLISHED]:
         family = huggingface._family(huggingface._text_config(outer), outer)
         seen |= {name for name, one in FAMILIES.items() if one is family}
     assert seen == set(FAMILIES)
@@ -73,7 +166,9 @@ def test_every_family_has_a_config():
 
 def test_the_guide_lists_every_type():
     guide = Path(__file__).parent.parent / "docs" / "guides" / "your-own-model.md"
-    named = guide.read_text() + "`grok-1``Grok1ModelForCausalLM``Grok1ForCausalLM`"
+    named = (
+        guide.read_text() + "`grok-1``Grok1ModelForCausalLM``Grok1ForCausalLM``DeciLMForCausalLM`"
+    )
     types = [name for family in FAMILIES.values() for name in family.types]
     missing = [name for name in types if f"`{name.removesuffix('_text')}`" not in named]
     assert missing == []
@@ -349,7 +444,7 @@ def test_problems_have_the_line_of_their_key(write):
     outer = {"vocab_size": 3, "quantization_config": {}, "text_config": inner}
     found = problems(write(json.dumps(outer, indent=1)))
     assert found == [
-        'missing "num_hidden_layers"',
+        'missing "num_hidden_layers" or "num_layers" or "n_layer" or "n_layers"',
         # Given twice, so that its line is not certain.
         '"vocab_size": -1 is not allowed; give a whole number of at least 1',
         "line 9: \"hidden_size\" is '512', not a number",
@@ -436,9 +531,27 @@ def test_a_broken_quantisation_file_is_told_apart(write):
 
 
 def test_unknown_architecture_says_what_to_do(write):
-    (only,) = problems(write({"model_type": "mamba2", "architectures": ["Mamba2ForCausalLM"]}))
-    assert only.startswith("unknown architecture (mamba2, Mamba2ForCausalLM); known: llama, ")
+    (only,) = problems(write({"model_type": "zyx", "architectures": ["ZyxForCausalLM"]}))
+    assert only.startswith("unknown architecture (zyx, ZyxForCausalLM); known: llama, ")
     assert "docs/guides/your-own-model.md" in only
+
+
+def test_the_nearest_family_of_one_that_is_not_read(write):
+    (only,) = problems(write(LLAMA | {"model_type": "deepseek_v4", "architectures": []}))
+    assert only.startswith("architecture deepseek_v4 is not read: nearest is deepseek_v32, but its")
+    (only,) = problems(write({"model_type": "qwen3_7", "hidden_size": 64}))
+    assert only.startswith(
+        "unknown architecture (qwen3_7); nearest is qwen3, and the file lacks num_hidden_layers, "
+        "vocab_size, num_attention_heads, intermediate_size; known: "
+    )
+    (only,) = problems(write({"model_type": "t5", "is_encoder_decoder": True}))
+    assert only.startswith("unknown architecture (t5): an encoder with a decoder; known: ")
+
+
+def test_what_is_refused_is_not_known():
+    types = {name for family in FAMILIES.values() for name in family.types}
+    assert types.isdisjoint(REFUSED)
+    assert {near for near, _ in REFUSED.values()} <= types
 
 
 def test_missing_file(tmp_path):
@@ -782,3 +895,62 @@ def test_some_modules_of_mlx_and_gptq(write):
 def test_formats_that_are_none(write, table, start):
     (only,) = problems(write(LLAMA | {"quantization_config": table}))
     assert only.startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("config", "total", "active"),
+    [
+        # By the model card of each; active ones with the embeddings.
+        (MIMO, 309e9, 15e9),
+        (KIMI_LINEAR, 49.1e9, None),
+        (NEMOTRON_3, 31.6e9, 3.6e9),
+        (STEP, 196.8e9, None),
+        (HUNYUAN, 80.4e9, 13e9),
+        (LING, 103e9, 6.1e9),
+        (LONGCAT, 560e9, None),
+        (CHATGLM, 9.4e9, None),
+        (MLLAMA, 9.775e9, None),  # with the vision encoder 10.6 B
+        (GEMMA_4, 30.7e9, None),
+    ],
+    ids=lambda value: value["model_type"] if isinstance(value, dict) else "",
+)
+def test_configs_as_published(write, config, total, active):
+    spec = catalog.load_hf(write(config)).spec
+    assert float(params.total_params(spec)) == pytest.approx(total, rel=0.01)
+    if active:
+        assert float(params.active_params(spec)) == pytest.approx(active, rel=0.1)
+
+
+def test_blocks_without_attention_or_network(write):
+    spec = catalog.load_hf(write(SUPER)).spec
+    assert (spec.kv_heads, spec.linear_layers, spec.bare_layers) == (8, 2, 1)
+    # Widths of 2/3 of the multiple, rounded up to 256: 28,672, 14,336 and 7,168.
+    assert spec.expert_ff == pytest.approx((28672 + 14336 + 7168) / 3)
+    attention = 2 * (2 * 8192 * 8192 + 2 * 8192 * 1024) + 8192 * 8192
+    expected = attention + 3 * 8192 * (28672 + 14336 + 7168) + 2 * 128256 * 8192
+    assert float(params.total_params(spec)) == pytest.approx(expected)
+
+
+def test_caches_of_layers_that_differ(write):
+    def cache(config, context):
+        spec = catalog.load_hf(write(config)).spec
+        work = precision.workload_of(spec, context=context)
+        return float(kv_bytes_per_sequence(spec, Partition(), work, PHYSICAL))
+
+    # MiMo: 9 layers of 4 heads of 192 + 128 keep all, 39 of 8 heads the last 128 tokens.
+    step = cache(MIMO, 2e5) - cache(MIMO, 1e5)
+    assert step == pytest.approx(1e5 * 9 * 4 * 320 * 2)
+    assert cache(MIMO, 1e5) - step == pytest.approx(39 * 128 * 8 * 320 * 2)
+    # Gemma 4 31B: 10 layers of 4 heads of 512, 50 of 16 heads of 256 the last 1,024.
+    assert cache(GEMMA_4, 2e5) - cache(GEMMA_4, 1e5) == pytest.approx(1e5 * 10 * 2 * 4 * 512 * 2)
+    # Gemma 3n: 4 of 7 full layers and 16 of 28 windowed ones have a cache of their own.
+    built = json.loads((CONFIGS[0].parent.parent / "transformers_counts.json").read_text())
+    small = built["counts"]["gemma3n_text"]["config"]
+    assert cache(small, 2e4) - cache(small, 1e4) == pytest.approx(1e4 * 4 * 2 * 2 * 256 * 2)
+    # Falcon-H1: a state in every layer beside its cache.
+    both = catalog.load_hf(write(built["counts"]["falcon_h1"]["config"])).spec
+    assert (both.layers, both.linear_layers, both.bare_layers) == (64, 32, 32)
+    # Nemotron 3 Nano: 23 mixers keep 64 heads of 64 x 128 in 32 bits.
+    nano = catalog.load_hf(write(NEMOTRON_3)).spec
+    assert (nano.layers, nano.linear_layers, nano.bare_layers) == (29, 23, 6)
+    assert nano.linear_state == 64 * 64 * 128

@@ -127,7 +127,7 @@ FAMILIES: dict[str, Family] = {
         | {"kv_heads": "attn_config.kv_n_heads = heads", "expert_ff": "= hidden*4"},
     ),
     "falcon": Family(
-        types=("falcon", "RefinedWeb", "RefinedWebModel"),
+        types=("falcon",),
         fields=_PLAIN_FOUR_WIDE | _TIED,
         parts=(layers.falcon_heads,),
     ),
@@ -212,7 +212,7 @@ FAMILIES: dict[str, Family] = {
         parts=(layers.first_layers_dense, mixers.kimi_linear),
     ),
     "bailing_hybrid": Family(
-        types=("bailing_hybrid", "bailing_moe_v2_5"),
+        types=("bailing_hybrid",),
         fields=_LATENT | _FINE_GRAINED | _SHARED_ALIKE,
         parts=(layers.first_layers_dense, mixers.bailing_hybrid),
     ),
@@ -262,7 +262,7 @@ FAMILIES: dict[str, Family] = {
         parts=(layers.first_layers_named, mixers.short_convolution),
     ),
     "mimo_v2": Family(
-        types=("mimo_v2_flash", "mimo_v2"),
+        types=("mimo_v2_flash",),
         fields=_GROUPED | _FINE_GRAINED | _SHARED_ALIKE,
         parts=(layers.listed_as_routed, layers.mimo_window),
     ),
@@ -375,4 +375,29 @@ FAMILIES: dict[str, Family] = {
             "top_k": "ffn_config.moe_top_k",
         },
     ),
+}
+
+# Models that no family reads: the nearest one, and what differs.
+REFUSED: dict[str, tuple[str, str]] = {
+    "deepseek_v4": (
+        "deepseek_v32",
+        "its caches keep one entry for 4 or 128 tokens, beside a window",
+    ),
+    "bailing_moe_v2_5": ("bailing_hybrid", "its linear layers have lightning attention"),
+    **dict.fromkeys(
+        ("RefinedWeb", "RefinedWebModel"), ("falcon", "it says otherwise how many KV heads it has")
+    ),
+    **dict.fromkeys(
+        ("minimax_m3", "minimax_m3_vl", "minimax_m3_vl_text"),
+        ("minimax_m2", "an indexer chooses blocks of tokens in some of its layers"),
+    ),
+    "kimi_k3": ("kimi_linear", "its experts work on a projection, its residuals attend layers"),
+    **dict.fromkeys(
+        ("zamba", "zamba2"), ("bamba", "its attention layers have one set of weights together")
+    ),
+    "hunyuan": ("hunyuan_v1_moe", "some of its layers take keys and values of others"),
+    "recurrent_gemma": ("gemma2", "most of its layers have a gated linear recurrence"),
+    "jetmoe": ("mixtral", "its attention has experts too"),
+    "switch_transformers": ("mixtral", "it is an encoder with a decoder"),
+    "phi3small": ("phi3", "its attention skips blocks"),
 }

@@ -1,6 +1,7 @@
 """Models from a Hugging Face config.json."""
 
 import dataclasses
+import difflib
 import json
 import re
 from collections.abc import Mapping
@@ -9,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from qsjax.catalog.entries import ModelEntry
-from qsjax.catalog.families import FAMILIES, Family
+from qsjax.catalog.families import FAMILIES, REFUSED, Family
 from qsjax.catalog.quantisation import Precisions, precisions
-from qsjax.catalog.reading import Reading, field, number, sources
+from qsjax.catalog.reading import Reading, field, number, sources, value_at
 from qsjax.records import checks
 from qsjax.records.fields import defaults_of
 from qsjax.records.precision import precision_of
@@ -97,9 +98,35 @@ def _family(config: Mapping[str, Any], outer: Mapping[str, Any]) -> Family | str
         for family in FAMILIES.values():
             if name in family.types:
                 return family
-    known = [name for family in FAMILIES.values() for name in family.types]
-    given = ", ".join(dict.fromkeys((*named, *listed))) or 'no "model_type"'
-    return f"unknown architecture ({given}); known: {', '.join(known)}. For any other {BY_HAND}"
+    return _unknown(config, (*named, *listed))
+
+
+def _unknown(config: Mapping[str, Any], names: tuple[str, ...]) -> str:
+    """What is said of an architecture without a family: the nearest one, and what differs."""
+    types = {name: family for family in FAMILIES.values() for name in family.types}
+    given = ", ".join(dict.fromkeys(names)) or 'no "model_type"'
+    refused = [REFUSED[name] for name in names if name in REFUSED]
+    if refused:
+        near, differs = refused[0]
+        return f"architecture {given} is not read: nearest is {near}, but {differs}; {BY_HAND}"
+    near = next((found for name in names for found in _alike(name, types)), "")
+    known = f"known: {', '.join(types)}. For any other {BY_HAND}"
+    if config.get("is_encoder_decoder"):
+        return f"unknown architecture ({given}): an encoder with a decoder; {known}"
+    if not near:
+        return f"unknown architecture ({given}); {known}"
+    keys = [rule.partition("=") for rule in types[near].fields.values()]
+    needed = [names.strip() for names, _, default in keys if names.strip() and not default]
+    lacks = [one for one in needed if all(value_at(config, key) is None for key in one.split("|"))]
+    differs = f"lacks {', '.join(one.split('|')[0] for one in lacks)}" if lacks else "has its keys"
+    return f"unknown architecture ({given}); nearest is {near}, and the file {differs}; {known}"
+
+
+def _alike(name: str, types: Mapping[str, Family]) -> list[str]:
+    """Types whose names are like one, or are how it begins; the longest first."""
+    plain = re.sub(r"(ForCausalLM|ForConditionalGeneration)$", "", name).lower()
+    start = [one for one in types if plain.startswith(one.lower()) or one.startswith(plain)]
+    return sorted(start, key=len, reverse=True) or difflib.get_close_matches(plain, types, n=1)
 
 
 def _shape(family: Family, reading: Reading) -> dict[str, float]:

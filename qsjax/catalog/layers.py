@@ -6,13 +6,14 @@ The rules are those of the `modeling_*.py` of each family in huggingface/transfo
 
 import math
 from collections.abc import Callable, Mapping
+
 from qsjax.catalog.reading import Reading, number, numbers, texts, value_at
 
 Shape = Mapping[str, float]
 Part = Callable[[Reading, Shape], dict[str, float]]
 
 
-def step(reading: Reading, name: str, default: float) -> float:
+def step_of(reading: Reading, name: str, default: float) -> float:
     """A number of layers to step by; one that cannot be is a problem, and 1 stands in."""
     step = number(reading, name, default)
     if step < 1 or step != int(step):
@@ -28,14 +29,14 @@ def first_layers_dense(reading: Reading, shape: Shape) -> dict[str, float]:
         return {"dense_layers": float(kinds.count("dense"))}
     layers = shape["layers"]
     first = min(layers, max(0.0, number(reading, "first_k_dense_replace", 0.0)))
-    step = step(reading, "moe_layer_freq", 1.0)
+    step = step_of(reading, "moe_layer_freq", 1.0)
     routed = math.ceil(layers / step) - math.ceil(first / step)
     return {"dense_layers": layers - routed}
 
 
-def sparsestep(reading: Reading, shape: Shape) -> dict[str, float]:
+def sparse_step(reading: Reading, shape: Shape) -> dict[str, float]:
     """Qwen: every `decoder_sparse_step`-th layer is routed unless `mlp_only_layers` lists it."""
-    step = step(reading, "decoder_sparse_step", 1.0)
+    step = step_of(reading, "decoder_sparse_step", 1.0)
     dense, layers = set(numbers(reading, "mlp_only_layers")), shape["layers"]
     listed = sum(1 for i in dense if 0 <= i < layers and (i + 1) % step == 0)
     return {"dense_layers": layers - (layers // step - listed)}
@@ -43,7 +44,7 @@ def sparsestep(reading: Reading, shape: Shape) -> dict[str, float]:
 
 def interleaved(reading: Reading, shape: Shape) -> dict[str, float]:
     """Llama 4: the last of every `interleave_moe_layer_step` layers is routed."""
-    step = step(reading, "interleave_moe_layer_step", 1.0)
+    step = step_of(reading, "interleave_moe_layer_step", 1.0)
     return {"dense_layers": shape["layers"] - shape["layers"] // step}
 
 
@@ -66,7 +67,7 @@ def between(reading: Reading, shape: Shape) -> dict[str, float]:
     start = number(reading, "moe_layer_start_index", 0.0)
     end = reading.config.get("moe_layer_end_index")
     stop = last if end in (None, -1) else min(last, number(reading, "moe_layer_end_index"))
-    step = step(reading, "moe_layer_interval", 1.0)
+    step = step_of(reading, "moe_layer_interval", 1.0)
     # Of the layers i with (i + 1) a multiple of the step.
     routed = (stop + 1.0) // step - start // step if stop >= start else 0.0
     return {"dense_layers": shape["layers"] - routed}
@@ -117,7 +118,7 @@ def window_every_other(reading: Reading, shape: Shape) -> dict[str, float]:
 
 def window_but_every_nth(reading: Reading, shape: Shape) -> dict[str, float]:
     """Gemma 3: the last of every `sliding_window_pattern` layers sees the whole context."""
-    full = shape["layers"] // step(reading, "sliding_window_pattern", 6.0)
+    full = shape["layers"] // step_of(reading, "sliding_window_pattern", 6.0)
     return _windows(reading, shape, shape["layers"] - full, "sliding_window")
 
 
@@ -132,7 +133,7 @@ def window_but_every_fourth(reading: Reading, shape: Shape) -> dict[str, float]:
         local = [pattern[i % len(pattern)] == "L" for i in range(int(min(layers, 1e4)))]
         return _windows(reading, shape, float(sum(local)), "sliding_window")
     key = "sliding_window_pattern" if pattern is not None else "global_attn_every_n_layers"
-    full = layers // step(reading, key, 4.0)
+    full = layers // step_of(reading, key, 4.0)
     return _windows(reading, shape, layers - full, "sliding_window")
 
 
@@ -144,7 +145,7 @@ def window_where_listed(reading: Reading, shape: Shape) -> dict[str, float]:
 def chunks_but_every_nth(reading: Reading, shape: Shape) -> dict[str, float]:
     """Llama 4: the last of every four layers sees the whole context, the others their chunk."""
     rotary = numbers(reading, "no_rope_layers")
-    full = shape["layers"] // step(reading, "no_rope_layer_interval", 4.0)
+    full = shape["layers"] // step_of(reading, "no_rope_layer_interval", 4.0)
     count = sum(rotary) if rotary else shape["layers"] - full
     return _windows(reading, shape, count, "attention_chunk_size")
 
@@ -279,6 +280,8 @@ def gemma_layers(reading: Reading, shape: Shape) -> dict[str, float]:
     if windowed:
         found["window_cache"] = kv * width / (full_kv * wide)
         found["window_params"] = (exact - (layers - windowed) * base) / windowed
+    else:
+        found["attn_extra_params"] = max(0.0, exact / layers - base)
     if number(reading, "use_double_wide_mlp", 0.0):
         found |= {"dense_layers": shared, "dense_ff": 2.0 * shape["expert_ff"]}
     return found

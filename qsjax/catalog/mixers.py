@@ -1,4 +1,4 @@
-"""The mixers of layers without softmax attention: what they weigh and keep, and which layers have them.
+"""Mixers of layers without softmax attention: which layers have them, what they weigh and keep.
 
 Each function takes a config and the shape read so far, and returns the fields that it decides.
 The rules are those of the `modeling_*.py` of each family in huggingface/transformers.
@@ -6,7 +6,7 @@ The rules are those of the `modeling_*.py` of each family in huggingface/transfo
 
 import math
 
-from qsjax.catalog.layers import Shape, step
+from qsjax.catalog.layers import Shape, step_of
 from qsjax.catalog.reading import Reading, number, numbers, texts
 
 
@@ -23,7 +23,7 @@ def gated_delta_net(reading: Reading, shape: Shape) -> dict[str, float]:
     channels = 2.0 * keys * key_dim + values * value_dim
     projections = d * (channels + values * value_dim) + d * 2.0 * values
     kinds = texts(reading, "layer_types")
-    every = step(reading, "full_attention_interval", 4.0)
+    every = step_of(reading, "full_attention_interval", 4.0)
     return {
         "linear_layers": float(kinds.count("linear_attention"))
         if kinds
@@ -153,12 +153,12 @@ def jamba(reading: Reading, shape: Shape) -> dict[str, float]:
     layers = shape["layers"]
     softmax = _every(
         layers,
-        step(reading, "attn_layer_period", 8.0),
+        step_of(reading, "attn_layer_period", 8.0),
         number(reading, "attn_layer_offset", 4.0),
     )
     routed = _every(
         layers,
-        step(reading, "expert_layer_period", 2.0),
+        step_of(reading, "expert_layer_period", 2.0),
         number(reading, "expert_layer_offset", 1.0),
     )
     dense = layers - routed if shape["experts"] > 1 else 0.0
@@ -243,7 +243,7 @@ def kimi_linear(reading: Reading, shape: Shape) -> dict[str, float]:
 
 def bailing_hybrid(reading: Reading, shape: Shape) -> dict[str, float]:
     """Ling 2.6: delta attention but in the last of every group of layers, with whole gates."""
-    full = shape["layers"] // step(reading, "layer_group_size", 6.0)
+    full = shape["layers"] // step_of(reading, "layer_group_size", 6.0)
     count = _linear_layers(reading, shape, shape["layers"] - full)
     gate = {"attn_extra_params": shape["hidden"] * shape["heads"]}
     return {"linear_layers": count} | gate | _delta_attention(reading, shape, 2.0)
