@@ -71,7 +71,8 @@ _INDEXED = {
 }
 _PLAIN = {"ffn_matrices": "= 2"}
 _PLAIN_FOUR_WIDE = _DENSE | _PLAIN | {"expert_ff": "n_inner|ffn_hidden_size|ffn_dim = hidden*4"}
-_NO_HEADS = {"heads": "= 1", "kv_heads": "= 1", "head_dim": "= 1", "expert_ff": "= 0"}
+# Without attention heads say how far channels may be split.
+_NO_HEADS = {"heads": "= hidden", "kv_heads": "= 1", "head_dim": "= 1", "expert_ff": "= 0"}
 _TIED = {"tied_embeddings": "tie_word_embeddings = 1"}
 # Gemma 3 configs leave out what equals the defaults of Gemma3TextConfig.
 _GEMMA3 = {
@@ -245,7 +246,11 @@ FAMILIES: dict[str, Family] = {
         fields=_SIZES | _TIED | _NO_HEADS,
         parts=(mixers.mamba_only,),
     ),
-    "mamba2": Family(types=("mamba2",), fields=_SIZES | _NO_HEADS, parts=(mixers.mamba2_only,)),
+    "mamba2": Family(
+        types=("mamba2",),
+        fields=_SIZES | _NO_HEADS | {"heads": "num_heads"},
+        parts=(mixers.mamba2_only,),
+    ),
     "nemotron_h": Family(
         types=("nemotron_h",),
         fields=_DENSE | _PLAIN | {"layers": "num_hidden_layers = 1"},
