@@ -1,6 +1,6 @@
-"""Slopes at every optimum of a sweep beside the sweep itself and beside finite differences.
+"""Slopes at every optimum of a problem beside the search itself and beside finite differences.
 
-Prints JSON. The sweep is `search` over the full partition tensor of 10^7 designs; its optima are
+Prints JSON. The search is `solve` over the full partition tensor of 10^7 designs; its optima are
 differentiated in 15 parameters, exactly and by central differences, in the same run.
 
     python benchmarks/bench_gradients.py
@@ -12,16 +12,12 @@ import time
 import jax
 import numpy as np
 
-import qsjax  # noqa: F401  # switches on 64-bit numbers
-from qsjax import catalog
-from qsjax.grid.axes import stack
-from qsjax.grid.optimum import step_of, take
-from qsjax.grid.parameters import Inputs, scaled, write
-from qsjax.grid.problem import axis_values, grid_of, variants_of
-from qsjax.grid.search import search
-from qsjax.questions.sensitivity import Designs, Winners, resolve, slopes_at
-from qsjax.records.scenario import Records
-from qsjax.records.specs import PHYSICAL, Partition, Workload
+from qsjax.grid.cells import cells_of, step_of
+from qsjax.grid.parameters import resolve, scaled, with_rounding
+from qsjax.grid.problem import Problem
+from qsjax.grid.solution import solve
+from qsjax.numerics.float64 import in_float64
+from qsjax.questions.sensitivity.gradients import slopes_at
 
 PARAMETERS = resolve(
     [
@@ -52,24 +48,6 @@ def best_time(run):
     return times[0], min(times[1:])
 
 
-def winners_of(optimum, model, qs):
-    """The optima as rows that can be differentiated, q included."""
-    shape = optimum.is_feasible.shape
-    count = int(np.prod(shape))
-
-    def rows(tree):
-        return jax.tree.map(
-            lambda x: np.broadcast_to(np.asarray(x, np.float64), shape).reshape(count), tree
-        )
-
-    hardware, workload = rows(optimum.records.hardware), rows(optimum.records.workload)
-    q = np.broadcast_to(np.asarray(qs).reshape(-1, 1, 1), shape).reshape(count)
-    rules = jax.tree.map(lambda x: np.full(count, x, np.float64), PHYSICAL)
-    base = jax.tree.map(lambda x: np.full(count, x, np.float64), model)
-    inputs = Inputs(base, hardware, workload, rules, q, rows(optimum.records.gpus))
-    return Winners(write(inputs, {}), Designs(rows(optimum.records.partition), None))
-
-
 def differences(winners):
     """Elasticities by central differences, two evaluations for each parameter."""
     slopes = []
@@ -82,25 +60,20 @@ def differences(winners):
     return np.stack(slopes)
 
 
+@in_float64
 def measure():
-    """One sweep, its exact slopes and the differences, as a dict of plain numbers."""
-    model, hardware = catalog.model("deepseek-v3"), catalog.hardware("paper-reference")
-    variants = variants_of(model, [5.0], PHYSICAL)
-    axes = grid_of(variants, axis_values([64], CONTEXTS.tolist(), {}))
-    records = Records(stack([v.spec for v in variants]), hardware, Partition(), Workload(context=1))
+    """One search, its exact slopes and the differences, as a dict of plain numbers."""
+    problem = Problem("deepseek-v3", "paper-reference", gpus=64, context=CONTEXTS, twins=[5])
     found = {}
 
     def sweep():
-        found["optimum"] = search(records, axes, PHYSICAL)
+        found["solution"] = solve(cells_of(problem))
 
     sweep_first, sweep_time = best_time(sweep)
-    optimum = found["optimum"]
-    winners = winners_of(optimum, model, [0.0, 5.0])
-    relaxed = take(winners, optimum.is_feasible.ravel())
+    solution = found["solution"]
+    winners = solution.winners._replace(inputs=with_rounding(solution.winners.inputs, "relaxed"))
+    relaxed = jax.tree.map(lambda x: np.asarray(x)[solution.is_feasible], winners)
     inputs = relaxed.inputs
-    rules = inputs.convention.__class__(rounding="relaxed")
-    rules = jax.tree.map(lambda x: np.full(len(inputs.q), x, np.float64), rules)
-    relaxed = relaxed._replace(inputs=inputs._replace(convention=rules))
 
     def exact(one_sided):
         return slopes_at(relaxed, PARAMETERS, [METRIC], one_sided=one_sided)
@@ -111,7 +84,7 @@ def measure():
     gap = np.abs(exact(False).elasticity[0] - differences(relaxed))
     return {
         "benchmark": "gradients",
-        "designs": axes.cells,
+        "designs": solution.cells.cells * solution.cells.enumerated,
         "optima": len(inputs.q),
         "parameters": len(PARAMETERS),
         "sweep_s": sweep_time,

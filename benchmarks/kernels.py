@@ -10,8 +10,8 @@ import numpy as np
 
 from benchmarks import problem, rates
 from qsjax.records.specs import PHYSICAL
-from qsjax.sweep.engine import Engine, Job, Precision
-from qsjax.sweep.kernels import reduce_one
+from qsjax.streaming.engine import Engine, Job, Precision
+from qsjax.streaming.kernels import reduce_one
 
 # Kernels of XLA by name: what only passes on other kernels' time is left out.
 _KERNEL = re.compile(r"^(?!while|call|conditional|end)[a-z][a-z_\-]*[\w.\-]*$")

@@ -9,12 +9,12 @@ import numpy as np
 
 from qsjax import catalog
 from qsjax.grid.axes import Axes, make_axes, matrix_arrays, place, stack, twin_of
-from qsjax.grid.search import Objective
+from qsjax.grid.scoring import StepObjective
 from qsjax.records.scenario import Records
 from qsjax.records.specs import PHYSICAL, Partition, Workload
 
 MODEL, HARDWARE, Q = "deepseek-v3", "h100-sxm", 5.0
-OBJECTIVE: Objective = "tokens_per_s_per_gpu"
+OBJECTIVE: StepObjective = "tokens_per_s_per_gpu"
 VARIANTS = 2
 CONTEXTS = (1024.0, 2.0**24)
 DEGREES = (1, 2, 4, 8, 16, 32, 64)

@@ -18,9 +18,9 @@ from qsjax.grid.search import WIDE, reduce_block, scores, winners
 from qsjax.grid.tiles import reduce_tiles
 from qsjax.records.scenario import Records
 from qsjax.records.specs import PHYSICAL
-from qsjax.sweep.engine import Job, Precision
-from qsjax.sweep.plan import Plan, make_plan
-from qsjax.sweep.run import Outputs, sweep
+from qsjax.streaming.engine import Job, Precision
+from qsjax.streaming.plan import Plan, make_plan
+from qsjax.streaming.run import Outputs, sweep
 
 # Contexts of the grid in one call: 0.5 and 7.2 M cells with both variants; 58 M fill a GPU.
 BLOCK_CONTEXTS, GRID_CONTEXTS = 72, 1024

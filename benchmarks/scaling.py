@@ -66,10 +66,10 @@ def _swept(cells: float, share: tuple[int, int] = (0, 1), precision: str = "floa
 
     from benchmarks import problem
     from qsjax.records.specs import PHYSICAL
-    from qsjax.sweep.aggregate import new_tally
-    from qsjax.sweep.engine import Engine, Job
-    from qsjax.sweep.plan import make_plan
-    from qsjax.sweep.run import Outputs, run_chunk
+    from qsjax.streaming.aggregate import new_tally
+    from qsjax.streaming.engine import Engine, Job
+    from qsjax.streaming.plan import make_plan
+    from qsjax.streaming.run import Outputs, run_chunk
 
     grid = problem.axes_of(cells)
     job = Job(problem.records(), PHYSICAL, problem.OBJECTIVE, precision=precision)

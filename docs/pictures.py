@@ -13,7 +13,7 @@ import qsjax
 from qsjax import catalog, plotting
 from qsjax.evidence import paper
 from qsjax.grid.problem import CONTEXTS
-from qsjax.output.files import best_rows, write_atomically
+from qsjax.output.files import write_atomically
 from qsjax.plotting import scales, style
 
 HERE = Path(__file__).parent
@@ -26,14 +26,14 @@ RING: dict[str, Any] = {
     "markerfacecolor": "none",
 }
 FORMATS: tuple[Literal["svg", "png"], ...] = ("svg", "png")
-# Title, the module that ends the band (reading LAYERS downwards), colour.
+# Title, the modules of which the first one begins the band (reading LAYERS downwards), colour.
 BANDS = (
-    ("entry points", "__init__", style.CATEGORIES[0].colour),
-    ("results", "output", style.CATEGORIES[4].colour),
-    ("questions", "questions", style.CATEGORIES[1].colour),
-    ("search", "grid", style.CATEGORIES[3].colour),
-    ("cost model, catalogue", "cost.laws.sharding", style.CATEGORIES[2].colour),
-    ("records, checks", "numerics", style.CATEGORIES[7].colour),
+    ("entry points", ("__main__",), style.CATEGORIES[0].colour),
+    ("questions", ("evidence", "questions"), style.CATEGORIES[1].colour),
+    ("results", ("output", "plotting"), style.CATEGORIES[4].colour),
+    ("search", ("grid",), style.CATEGORIES[3].colour),
+    ("cost model, catalogue", ("engines", "catalog"), style.CATEGORIES[2].colour),
+    ("records, checks", ("records",), style.CATEGORIES[7].colour),
 )
 
 
@@ -95,14 +95,7 @@ def verdict(rows: list[dict[str, Any]], ax: Axes) -> Axes:
 
 def hero() -> Figure:
     """How much the verdict depends on the accounting, and where the time goes."""
-    found = qsjax.explore(
-        qsjax.model(MODEL),
-        qsjax.hardware("paper-reference"),
-        gpus=(GPUS,),
-        contexts=CONTEXTS,
-        qs=(Q,),
-    )
-    rows = best_rows(found)
+    rows = qsjax.explore(qsjax.Problem(MODEL, "paper-reference", gpus=GPUS, twins=Q)).rows()
     figure, panels = plotting.figure(1, 2, (13.2, 5.0), gridspec_kw={"width_ratios": (1.15, 1)})
     verdict(rows, panels[0, 0])
     some = [row for row in rows if row["context"] in SHOWN]
@@ -115,13 +108,11 @@ def bands() -> dict[str, list[str]]:
     """Modules by band, top to bottom, read from the layering test."""
     rows = runpy.run_path(str(HERE.parent / "tests" / "test_layering.py"))["LAYERS"]
     found: dict[str, list[str]] = {title: [] for title, _, _ in BANDS}
-    last = {name: title for title, name, _ in BANDS}
-    titles = iter(found)
-    title = next(titles)
+    begins = {name: title for title, names, _ in BANDS for name in names}
+    title = BANDS[0][0]
     for row in rows:
+        title = next((begins[name] for name in row if name in begins), title)
         found[title] += [name for name in row if "." not in name]
-        if any(last.get(name) == title for name in row):
-            title = next(titles, title)
     return found
 
 

@@ -1,36 +1,93 @@
-"""qsjax: every way of serving a language model, evaluated at once and differentiated."""
+"""qsjax: every way of serving a language model, evaluated at once and differentiated.
 
-import jax
+`Problem` says what is asked: models, accelerators, GPU counts, contexts, limits. A question is a
+function of it (`explore`, `pareto`, `sensitivity`, ...); its result has `dataset`, `frame()`,
+`plot()` and `save()`. `decode` and `prefill` are one step of one design, for `jax.jit`, `jax.vmap`
+and `jax.grad`.
+"""
 
-# float64 is the reference precision: byte counts reach 1e15, and floor() of a batch must not flip.
-jax.config.update("jax_enable_x64", True)
+import importlib
+from typing import Any
 
-from qsjax.catalog import hardware as hardware
-from qsjax.catalog import ideal as ideal
-from qsjax.catalog import model as model
-from qsjax.catalog import workload as workload
-from qsjax.cost.decode import StepCost as StepCost
-from qsjax.cost.decode import decode_step as decode_step
-from qsjax.cost.laws.params import active_params as active_params
-from qsjax.cost.laws.params import dense_twin as dense_twin
-from qsjax.cost.laws.params import total_params as total_params
-from qsjax.cost.ledger import time_ledger as time_ledger
-from qsjax.grid.axes import make_axes as make_axes
-from qsjax.grid.axes import stack as stack
-from qsjax.grid.search import Optimum as Optimum
-from qsjax.grid.search import search as search
-from qsjax.output.files import best_rows as best_rows
-from qsjax.output.files import grid_dataset as grid_dataset
-from qsjax.output.files import to_dataset as to_dataset
-from qsjax.questions.explore import Exploration as Exploration
-from qsjax.questions.explore import explore as explore
-from qsjax.records.scenario import Records as Records
-from qsjax.records.specs import PAPER as PAPER
-from qsjax.records.specs import PHYSICAL as PHYSICAL
-from qsjax.records.specs import Convention as Convention
-from qsjax.records.specs import HardwareSpec as HardwareSpec
-from qsjax.records.specs import ModelSpec as ModelSpec
-from qsjax.records.specs import Partition as Partition
-from qsjax.records.specs import Workload as Workload
+from qsjax.catalog import hardware, hardware_names, ideal, model, model_names, workload
+from qsjax.cost.laws.params import active_params, dense_twin, total_params
+from qsjax.cost.metrics import Economy
+from qsjax.grid.limits import Limits
+from qsjax.grid.problem import Problem
+from qsjax.questions.explore import explore
+from qsjax.questions.step import decode, prefill
+from qsjax.records.specs import (
+    PAPER,
+    PHYSICAL,
+    Convention,
+    HardwareSpec,
+    ModelSpec,
+    Partition,
+    Workload,
+)
 
 __version__ = "0.1.0"
+# Questions and rooms that are imported when they are first named: SciPy and matplotlib take a
+# second each.
+_LATE = {
+    "qsjax": ("engines", "plotting"),
+    "qsjax.questions.sensitivity": (
+        *("sensitivity", "switching", "uncertainty", "hessian"),
+        *("normal", "lognormal", "uniform", "triangular"),
+    ),
+    "qsjax.questions.break_even": ("break_even", "solve_for"),
+    "qsjax.questions.design": ("design", "CostModel", "Price"),
+}
+_HOME = {name: home for home, names in _LATE.items() for name in names}
+__all__ = [
+    "PAPER",
+    "PHYSICAL",
+    "Convention",
+    "CostModel",
+    "Economy",
+    "HardwareSpec",
+    "Limits",
+    "ModelSpec",
+    "Partition",
+    "Price",
+    "Problem",
+    "Workload",
+    "active_params",
+    "break_even",
+    "decode",
+    "dense_twin",
+    "design",
+    "engines",
+    "explore",
+    "hardware",
+    "hardware_names",
+    "hessian",
+    "ideal",
+    "lognormal",
+    "model",
+    "model_names",
+    "normal",
+    "plotting",
+    "prefill",
+    "sensitivity",
+    "solve_for",
+    "switching",
+    "total_params",
+    "triangular",
+    "uncertainty",
+    "uniform",
+    "workload",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'qsjax' has no attribute {name!r}")
+    if home == "qsjax":
+        return importlib.import_module(f"qsjax.{name}")
+    return getattr(importlib.import_module(home), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -145,6 +145,7 @@ def random_partitions(rng, n, models):
         "ep_messages": choose(rng, [2, 4], n),
         "layout_messages": choose(rng, [1, 3], n),
         "redundant_experts": choose(rng, [0, 0, 8, 32], n),
+        "replicas": choose(rng, [1, 1, 2, 5], n) if rng.random() < 0.5 else None,
     }
 
 
@@ -183,6 +184,8 @@ def random_designs(seed, convention, given, n):
     if convention in (PHYSICAL, PAPER):
         numbers = {name: np.full(n, getattr(convention, name)) for name in numbers}
     true_gpus = partitions["tp"] * partitions["pp"] * partitions["dp"] * partitions["kvp"]
+    if partitions["replicas"] is not None:
+        true_gpus = true_gpus * partitions["replicas"]
     gpus = np.where(rng.random(n) < 0.8, true_gpus, 64.0) if given else None
     workloads = random_workloads(rng, n, given)
     return Designs(models, random_hardware(rng, n), partitions, workloads, numbers, gpus)

@@ -114,11 +114,12 @@ def kv_elements(m, tp, layout, convention):
     }[layout]
 
 
-def ffn_layout(p, convention):
+def ffn_layout(m, p, convention):
     """Expert tensor parallelism, dense split, and replicas sharing a pool: table "Layout"."""
-    stage = p.dp * p.kvp * p.tp
     if convention.ffn_sharding == "stage":
-        return max(1.0, stage / p.ep), p.kvp * p.tp, p.dp
+        copies = m.experts <= 1 and convention.dense_replicas == "whole"
+        sharing = 1.0 if copies else p.dp
+        return max(1.0, sharing * p.kvp * p.tp / p.ep), p.kvp * p.tp, sharing
     return p.tp, p.tp, max(1.0, p.ep / p.kvp)
 
 
@@ -157,7 +158,7 @@ def shared_weight_bytes(w):
 def memory(m, hw, p, w, convention):
     """Bytes of weights and of a sequence on one GPU, and the largest batch: section "Memory"."""
     n = params(m)
-    tau, phi, _ = ffn_layout(p, convention)
+    tau, phi, _ = ffn_layout(m, p, convention)
     attention = attention_weights_per_gpu(
         m, p, convention, n["per_attention_layer"], n["replicated"], m.window_params
     )
@@ -203,7 +204,10 @@ def reasons(m, p, w, convention, mem, gpus):
         (m.experts + p.redundant_experts if m.experts > 1 else 1.0) % p.ep != 0,
         stage % ranks != 0,
         p.pp > m.layers,
-        gpus is not None and stage * p.pp != gpus,
+        gpus is not None
+        and (
+            gpus % (stage * p.pp) != 0 if p.replicas is None else gpus != stage * p.pp * p.replicas
+        ),
         (p.kv_mode == KV_NONE and p.kvp > 1) or (p.kv_mode == KV_CP and p.kvp == 1),
         w.batch is not None and w.batch > mem["max_batch"],
     )
@@ -222,7 +226,7 @@ def scoped_params(m, convention):
 
 def expert_group(m, p, b, convention):
     """Expert shard in time, tokens over one pool, and load of the busiest rank."""
-    tau, _, rho = ffn_layout(p, convention)
+    tau, _, rho = ffn_layout(m, p, convention)
     if convention.expert_time_sharding == "none":
         shard, tokens = tau, b
     else:
@@ -252,7 +256,7 @@ def compute(m, hw, p, w, convention, b):
     if convention.mla_projection == "two_d_squared" and m.kv_latent > 0:
         att, rep, own = 2 * m.hidden**2, 0.0, 0.0
 
-    _, phi, _ = ffn_layout(p, convention)
+    _, phi, _ = ffn_layout(m, p, convention)
     shard, tokens, load = expert_group(m, p, b, convention)
     factor = convention.dense_flops_factor if m.experts == 1 else 1.0
     s = m.top_k / m.experts
@@ -315,7 +319,7 @@ def stream_bytes(m, p, w, convention, b, tokens_b):
     state = w.bytes_state * m.linear_state + w.bytes_act * m.linear_tail
     kv += 2 * b * m.linear_layers * state / (weight_ranks(p) * p.pp)
 
-    _, phi, _ = ffn_layout(p, convention)
+    _, phi, _ = ffn_layout(m, p, convention)
     shard, tokens, _ = expert_group(m, p, tokens_b, convention)
     q_exact = attention_weights_per_gpu(
         m, p, convention, exact["per_attention_layer"], exact["replicated"], m.window_params
@@ -354,7 +358,7 @@ def activation_bytes(m, p, w, convention, b):
         o_q = o_v = m.heads * m.head_dim
         projection = 2 * d + (m.heads + 2 * m.kv_heads) * m.head_dim / weight_ranks(p)
         projection += m.heads * m.head_dim / weight_ranks(p)
-    _, phi, _ = ffn_layout(p, convention)
+    _, phi, _ = ffn_layout(m, p, convention)
     shard, tokens, _ = expert_group(m, p, b, convention)
     ffn = l_m * (tokens * m.top_k / p.ep * 2 * d + tokens * m.top_k / shard * g * m.expert_ff)
     head = b * (d + m.vocab / weight_ranks(p))
@@ -394,7 +398,7 @@ def half(hw, convention, n, stride, m_bytes):
 
 def tensor_parallel(m, hw, p, w, convention, b):
     """Two all-reduces a layer."""
-    _, phi, _ = ffn_layout(p, convention)
+    _, phi, _ = ffn_layout(m, p, convention)
     m_2 = b * m.hidden * w.bytes_act
     is_divided = convention.ffn_sharding == "stage" and not p.gathers_queries
     m_1 = m_2 / p.kvp if is_divided else m_2
@@ -448,7 +452,7 @@ def fabric(hw, inside):
 
 def expert_parallel(m, hw, p, w, convention, b):
     """Dispatch to and combine from the experts."""
-    tau, _, rho = ffn_layout(p, convention)
+    tau, _, rho = ffn_layout(m, p, convention)
     if convention.expert_time_sharding == "none":
         rho = 1
     _, _, load = expert_group(m, p, b, convention)
@@ -485,7 +489,7 @@ def layout_change(m, hw, p, w, convention, b):
     """Collectives that bring tokens from the attention layout to the FFN layout."""
     if convention.ffn_sharding != "stage":
         return 0.0, 0.0
-    tau, _, _ = ffn_layout(p, convention)
+    tau, _, _ = ffn_layout(m, p, convention)
     replica = p.kvp * p.tp
     tokens = b * m.hidden * w.bytes_act
     bw_v, start_v = half(hw, convention, p.kvp, p.tp, tokens)
@@ -569,8 +573,12 @@ def evaluate(m, hw, p, w, convention, gpus=None):
     overhead += sequences * hw.sequence_overhead
     t_stage = t_bound + sum(seen.values()) + overhead
     tpot = (halves * p.pp * (t_stage + t_p2p) + hw.step_overhead) / w.tokens_per_step
-    n_gpus = p.dp * p.pp * p.kvp * p.tp
-    tokens_per_s = p.dp * batch / tpot
+    one_copy = p.dp * p.pp * p.kvp * p.tp
+    copies = p.replicas
+    if copies is None:
+        copies = 1.0 if gpus is None else max(1.0, gpus // one_copy)
+    n_gpus = one_copy * copies
+    tokens_per_s = copies * p.dp * batch / tpot
     given_fits = w.batch is None or 1 <= w.batch <= mem["max_batch"]
     return {
         "total_params": n["total"],

@@ -6,10 +6,12 @@ import pytest
 
 from qsjax import catalog
 from qsjax.grid.problem import Problem
+from qsjax.questions.explore import explore
 from qsjax.records.checks import check_axes, check_partition, check_records, value_problem
 from qsjax.records.fields import choices_of, facts_of
 from qsjax.records.precision import workload_of
 from qsjax.records.specs import (
+    DEGREES,
     PHYSICAL,
     Convention,
     HardwareSpec,
@@ -132,3 +134,13 @@ def test_counts_are_read_however_they_are_given(gpus):
     stated = Problem("mixtral-8x7b", "h100-sxm", gpus=gpus, context="8k").stated
     assert stated.gpus[0] == 8.0
     assert stated.contexts == (8192.0,)
+
+
+def test_the_axes_that_are_advised_can_be_searched():
+    asked = {"gpus": 10**6, "context": 8192}
+    text = said(explore, Problem("mixtral-8x7b", "h100-sxm", **asked))
+    names = re.search(r"such as \[1, 2, 4, 8\] for each of (.*)", text)[1].split(", ")
+    assert names == list(DEGREES)
+    axes = {name: [1, 2, 4, 8] for name in names}
+    stated = Problem("mixtral-8x7b", "h100-sxm", axes=axes, **asked)
+    assert explore(stated).rows()[0]["is_feasible"]

@@ -8,8 +8,10 @@ from designs import random_designs, records
 from tolerances import CANCELLATION, EXACT
 
 from qsjax.cost.decode import decode_step
-from qsjax.cost.ledger import time_ledger
+from qsjax.cost.ledger import RESOURCES, time_ledger
 from qsjax.cost.roofline import communication, memory_ledger, roofline, weight_terms
+from qsjax.grid.problem import Problem
+from qsjax.questions.explore import explore
 from qsjax.records.scenario import Records
 from qsjax.records.specs import PAPER, PHYSICAL
 
@@ -100,3 +102,14 @@ def test_an_ideal_gpu_meets_at_the_ridge():
         assert (above == is_compute)[~near].all()
         lower = np.minimum(roof.flops_share, roof.bandwidth_share)
         assert (lower < 1).any()
+
+
+def test_a_row_is_bound_by_the_resource_that_takes_the_most_of_its_time():
+    problem = Problem(["mixtral-8x7b", "llama-3.1-8b"], "h100-sxm", gpus=8, twins=3)
+    seen = set()
+    for row in explore(problem).rows():
+        if row["is_feasible"]:
+            parts = {n: sum(row["terms"][t] for t in own) for n, own in RESOURCES.items()}
+            assert row["bound_by"] == max(parts, key=parts.get)
+            seen.add(row["bound_by"])
+    assert {"compute", "HBM KV"} <= seen

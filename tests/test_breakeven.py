@@ -7,11 +7,14 @@ import pytest
 from tolerances import ROOT
 
 from qsjax import catalog
-from qsjax.questions.break_even import break_even, min_gpus, solve_for
+from qsjax.grid.limits import Limits
+from qsjax.grid.problem import Problem
+from qsjax.grid.solution import solve_all
+from qsjax.numerics.float64 import in_float64
+from qsjax.questions.break_even import break_even, solve_for
 from qsjax.questions.break_even.roots import find_roots
-from qsjax.questions.sensitivity import problem, solve
 
-CELLS = {"gpus": [16], "contexts": [8192.0, 131072.0]}
+CELLS = {"gpus": [16], "context": [8192.0, 131072.0]}
 FIELDS = ("hbm_bw", "hbm_bytes", "inter_bw", "flops_fp8")
 
 
@@ -25,27 +28,29 @@ def model():
     return catalog.model("deepseek-v3")
 
 
+@in_float64
 def best(model, hardware, **cells):
     """Best score of every cell by a fresh search; 0 where infeasible."""
-    scores = np.asarray(solve(problem(model, hardware, **cells)).best.score)
+    ((found,),) = solve_all(Problem(model, hardware, **cells))
+    scores = np.asarray(found.best.score)
     return np.where(np.isfinite(scores), np.abs(scores), 0.0)
 
 
 def ratio(model, hardware, q, **cells):
     """Dense over MoE; NaN or infinite where one is infeasible."""
-    moe, dense = best(model, hardware, qs=[q], **cells)
+    moe, dense = best(model, hardware, twins=[q], **cells)
     with np.errstate(divide="ignore", invalid="ignore"):
         return dense / moe
 
 
 def test_at_the_break_even_q_both_are_equal(model, hardware):
-    found = break_even(problem(model, hardware, **CELLS), "q")
-    assert [r.cell["context"] for r in found] == CELLS["contexts"]
+    found = break_even(Problem(model, hardware, **CELLS), "q").cells
+    assert [r.cell["context"] for r in found] == CELLS["context"]
     kinds = set()
     for result in found:
         (root,) = result.roots
         assert result.sides == ("dense", "moe")
-        at = {"gpus": [16], "contexts": [result.cell["context"]]}
+        at = {"gpus": [16], "context": [result.cell["context"]]}
         if root.kind == "equal":
             assert ratio(model, hardware, root.value, **at) == pytest.approx(1, rel=ROOT)
         assert ratio(model, hardware, root.value * (1 - ROOT), **at) > 1
@@ -55,22 +60,22 @@ def test_at_the_break_even_q_both_are_equal(model, hardware):
 
 
 def test_every_crossing_of_context_is_found(model, hardware):
-    stated = problem(model, hardware, gpus=[16], contexts=[8192.0, 16384.0], qs=[4.0])
-    (result,) = break_even(stated, "context", low=2048.0, high=1048576.0)
+    stated = Problem(model, hardware, gpus=[16], context=[8192.0, 16384.0], twins=[4.0])
+    (result,) = break_even(stated, "context", low=2048.0, high=1048576.0).cells
     assert "context" not in result.cell
     edges = [2048.0, *(root.value for root in result.roots), 1048576.0]
     assert len(edges) > 2
     for side, low, high in zip(result.sides, edges[:-1], edges[1:], strict=True):
         middle = np.sqrt(low * high)
-        wins = ratio(model, hardware, 4.0, gpus=[16], contexts=[middle]) > 1
+        wins = ratio(model, hardware, 4.0, gpus=[16], context=[middle]) > 1
         assert wins == (side == "dense"), (side, middle)
 
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_the_order_of_a_hardware_field_is_as_stated(model, hardware, name):
-    stated = problem(model, hardware, gpus=[16], contexts=[8192.0], qs=[5.0])
-    (result,) = break_even(stated, name, points=65)
-    at = {"gpus": [16], "contexts": [8192.0]}
+    stated = Problem(model, hardware, gpus=[16], context=[8192.0], twins=[5.0])
+    (result,) = break_even(stated, name, points=65).cells
+    at = {"gpus": [16], "context": [8192.0]}
     edges = [result.low, *(root.value for root in result.roots), result.high]
     for side, low, high in zip(result.sides, edges[:-1], edges[1:], strict=True):
         middle = dataclasses.replace(hardware, **{name: float(np.sqrt(low * high))})
@@ -80,39 +85,39 @@ def test_the_order_of_a_hardware_field_is_as_stated(model, hardware, name):
 
 
 def test_without_a_root_the_answer_says_who_wins(model, hardware):
-    stated = problem(model, hardware, gpus=[16], contexts=[8192.0])
-    (result,) = break_even(stated, "q", low=100.0, high=200.0)
+    stated = Problem(model, hardware, gpus=[16], context=[8192.0])
+    (result,) = break_even(stated, "q", low=100.0, high=200.0).cells
     assert result.roots == ()
     assert result.message == "none: the MoE is better everywhere for q in [100, 200]"
-    small = problem(model, hardware, gpus=[1], contexts=[8192.0])
-    (result,) = break_even(small, "q", low=6.0, high=10.0)
+    small = Problem(model, hardware, gpus=[1], context=[8192.0])
+    (result,) = break_even(small, "q", low=6.0, high=10.0).cells
     assert "neither is feasible anywhere" in result.message
 
 
 def test_where_one_side_stops_fitting_is_a_root_of_its_own(model, hardware):
-    stated = problem(model, hardware, gpus=[16], contexts=[8192.0], qs=[2.0])
-    (result,) = break_even(stated, "hbm_bytes", low=1e9, high=1e11)
+    stated = Problem(model, hardware, gpus=[16], context=[8192.0], twins=[2.0])
+    (result,) = break_even(stated, "hbm_bytes", low=1e9, high=1e11).cells
     assert result.sides[0] == "neither feasible"
     assert result.roots[0].kind == "feasibility"
     for factor, fits in ((1 + 1e-9, True), (1 - 1e-9, False)):
         sized = dataclasses.replace(hardware, hbm_bytes=result.roots[0].value * factor)
-        scores = best(model, sized, gpus=[16], contexts=[8192.0], qs=[2.0])
+        scores = best(model, sized, gpus=[16], context=[8192.0], twins=[2.0])
         assert scores.any() == fits
 
 
 def test_a_target_is_met_exactly_at_the_root(model, hardware):
-    stated = problem(model, hardware, gpus=[16], contexts=[8192.0], qs=[])
-    (now,) = best(model, hardware, gpus=[16], contexts=[8192.0], qs=[])
-    (result,) = solve_for(stated, "hbm_bw", "tokens_per_s_per_gpu", 1.1 * now)
+    stated = Problem(model, hardware, gpus=[16], context=[8192.0], twins=[])
+    (now,) = best(model, hardware, gpus=[16], context=[8192.0], twins=[])
+    (result,) = solve_for(stated, "hbm_bw", tokens_per_s_per_gpu=1.1 * now).cells
     assert result.sides == ("missed", "met")
     faster = dataclasses.replace(hardware, hbm_bw=result.roots[0].value)
-    (reached,) = best(model, faster, gpus=[16], contexts=[8192.0], qs=[])
+    (reached,) = best(model, faster, gpus=[16], context=[8192.0], twins=[])
     assert reached == pytest.approx(1.1 * now, rel=ROOT)
 
 
 def test_an_unreachable_target_reports_the_best(model, hardware):
-    stated = problem(model, hardware, gpus=[16], contexts=[8192.0], qs=[])
-    (result,) = solve_for(stated, "hbm_bw", "tpot", 1e-6)
+    stated = Problem(model, hardware, gpus=[16], context=[8192.0], twins=[])
+    (result,) = solve_for(stated, "hbm_bw", tpot=1e-6).cells
     assert result.roots == ()
     assert "missed everywhere" in result.message
     assert 0 < result.best < 1
@@ -120,9 +125,10 @@ def test_an_unreachable_target_reports_the_best(model, hardware):
 
 def test_the_least_gpu_count_is_the_first_that_reaches(model, hardware):
     counts = [4, 8, 16, 32]
-    rows = min_gpus(model, hardware, counts, "tpot", 0.03, contexts=[8192.0], qs=[4.0])
+    asked = Problem(model, hardware, gpus=counts, context=[8192.0], twins=[4.0])
+    rows = solve_for(asked, "gpus", tpot=0.03).rows()
     assert [row["variant"] for row in rows] == ["moe", "dense"]
-    cells = {"contexts": [8192.0], "qs": [4.0], "objective": "tpot"}
+    cells = {"context": [8192.0], "twins": [4.0], "objective": "tpot", "batch": "best"}
     scores = best(model, hardware, gpus=counts, **cells).reshape(2, -1)
     for variant, row in enumerate(rows):
         values = np.where(scores[variant] > 0, scores[variant], np.inf).tolist()
@@ -160,15 +166,63 @@ def test_a_root_on_a_scanned_value_is_found_once():
 )
 def test_wrong_intervals_and_parameters_are_refused(model, hardware, arguments, words):
     with pytest.raises(ValueError, match=words):
-        break_even(problem(model, hardware, **CELLS), **arguments)
+        break_even(Problem(model, hardware, twins=[5], **CELLS), **arguments)
 
 
 def test_a_dense_model_has_no_break_even(hardware):
-    stated = problem(catalog.model("llama-3.1-70b"), hardware, **CELLS)
+    stated = Problem(catalog.model("llama-3.1-70b"), hardware, **CELLS)
     with pytest.raises(ValueError, match="no experts"):
         break_even(stated, "q")
 
 
 def test_a_target_must_be_positive(model, hardware):
-    with pytest.raises(ValueError, match="target=-1"):
-        solve_for(problem(model, hardware, **CELLS), "hbm_bw", "tpot", -1.0)
+    with pytest.raises(ValueError, match="tpot=-1"):
+        solve_for(Problem(model, hardware, **CELLS), "hbm_bw", tpot=-1.0)
+
+
+def test_a_target_on_time_may_be_met_by_a_smaller_batch_than_the_largest():
+    asked = Problem(
+        "deepseek-v3", "h200-sxm", gpus=[2**k for k in range(9)], context="32k", twins=[5]
+    )
+    found = solve_for(asked, "gpus", tpot=0.03)
+    assert [row["gpus"] for row in found.rows()] == [8, 2]
+    dense = found.rows()[1]
+    assert dense["value"] < 0.03
+    # With the largest batch that fits no count at all reaches it.
+    counts = asked.stated.gpus
+    largest = best(
+        "deepseek-v3", "h200-sxm", gpus=counts, context="32k", twins=[5], objective="tpot"
+    )
+    dense_largest = largest.reshape(2, -1)[1]
+    assert np.all((dense_largest == 0) | (dense_largest > 0.03))
+
+
+def test_limits_that_a_smaller_batch_keeps_do_not_rule_a_design_out(model, hardware):
+    limits = Limits(max_tpot=0.03)
+    asked = Problem(model, hardware, gpus=[32], context=[32768.0], limits=limits)
+    (result,) = break_even(asked, "q", low=1.0, high=10.0, points=9).cells
+    assert "neither feasible" not in result.sides
+
+
+def test_prescribed_batches_stay(model, hardware):
+    asked = Problem(model, hardware, gpus=[32], context=[8192.0], batch=[64.0])
+    found = solve_for(asked, "gpus", tpot=10.0)
+    assert found.problem.stated.batches == (64.0,)
+    (row,) = found.rows()
+    (want,) = best(
+        model, hardware, gpus=[32], context=[8192.0], batch=[64.0], objective="tpot"
+    ).ravel()
+    assert row["value"] == pytest.approx(want)
+
+
+def test_results_are_tables_figures_and_files(model, hardware, tmp_path):
+    found = break_even(Problem(model, hardware, **CELLS))
+    assert "break-even.csv" in {path.name for path in found.save(tmp_path)}
+    assert found.record()["solutions"] == found.rows()
+    assert "[" in repr(found)
+
+
+@pytest.mark.parametrize("target", [{}, {"tpot": 1.0, "tokens_per_s": 1.0}, {"tpots": 1.0}])
+def test_not_one_known_target_is_refused(model, hardware, target):
+    with pytest.raises(ValueError, match=r"one target|nearest names"):
+        solve_for(Problem(model, hardware, **CELLS), "hbm_bw", **target)

@@ -38,8 +38,8 @@ def test_the_study_is_printed_and_written(tmp_path):
     assert reference["cells"] == 2
     assert len(found["combinations"]) == 4
     inputs = json.loads((tmp_path / "inputs.json").read_text())
-    assert inputs["command"] == ["study", "mixtral-8x7b"]
-    assert inputs["models"][0]["experts"] == 8
+    assert "study mixtral-8x7b" in inputs["repeat"]
+    assert inputs["models"]["mixtral-8x7b"]["experts"] == 8
     assert json.loads((tmp_path / "result.json").read_text()) == found
     rows = list(csv.DictReader(io.StringIO((tmp_path / "study.csv").read_text())))
     assert len(rows) == 2 * len(found["summary"])  # two contexts

@@ -6,9 +6,13 @@ import numpy as np
 import pytest
 
 from qsjax import catalog
-from qsjax.questions.design import CostModel, Price, best_hardware, cheapest_hardware
+from qsjax.grid.cells import cells_of
+from qsjax.grid.optimum import best_of
+from qsjax.grid.problem import Problem
+from qsjax.grid.solution import solve_all
+from qsjax.numerics.float64 import in_float64
+from qsjax.questions.design import CostModel, Price, design
 from qsjax.questions.design.costs import affordable, cost_of
-from qsjax.questions.sensitivity import of_variant, problem, solve
 
 COST = CostModel(
     {"hbm_bytes": Price(30), "hbm_bw": Price(40), "flops": Price(25, 1.3), "intra_bw": Price(5)}
@@ -21,14 +25,18 @@ def hardware():
     return catalog.hardware("h100-sxm")
 
 
-def cells(hardware, contexts=CONTEXTS):
-    model = catalog.model("mixtral-8x7b")
-    return of_variant(problem(model, hardware, gpus=[8], contexts=contexts, qs=[5.0]), 0)
+def asked(hardware, contexts=CONTEXTS, **more):
+    return Problem("mixtral-8x7b", hardware, gpus=[8], context=contexts, **more)
+
+
+def best_hardware(stated, cost, budget, **how):
+    (answer,) = design(stated, cost, budget=budget, **how).answers
+    return answer
 
 
 @pytest.fixture(scope="module")
 def stated(hardware):
-    return cells(hardware)
+    return asked(hardware)
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +48,10 @@ def mix(rates):
     return 1 / np.mean(1 / np.asarray(rates), axis=-1)
 
 
-def rates_at(hardware, design):
-    return np.asarray(solve(cells(dataclasses.replace(hardware, **design))).best.score)
+@in_float64
+def rates_at(hardware, fields, **more):
+    ((solution,),) = solve_all(asked(dataclasses.replace(hardware, **fields), **more))
+    return np.asarray(solution.best.score)
 
 
 def test_the_answer_is_what_a_fresh_search_finds(hardware, best):
@@ -62,25 +72,18 @@ def test_no_hardware_of_a_random_sample_is_better(hardware, stated, best):
     around = np.array(list(best.factors.values())) * np.exp(rng.normal(0, 0.1, (128, 4)))
     anywhere = np.exp(rng.normal(0, 1.0, (128, 4)))
     factors = affordable(COST, np.concatenate([around, anywhere]), 100.0)
-    inputs = stated.inputs
-    grown = [
-        dataclasses.replace(
-            inputs.hardware,
-            hbm_bytes=inputs.hardware.hbm_bytes * f[0],
-            hbm_bw=inputs.hardware.hbm_bw * f[1],
-            flops_bf16=inputs.hardware.flops_bf16 * f[2],
-            flops_fp8=inputs.hardware.flops_fp8 * f[2],
-            flops_fp4=inputs.hardware.flops_fp4 * f[2],
-            intra_bw=inputs.hardware.intra_bw * f[3],
-        )
-        for f in factors
-    ]
-    found = [
-        np.asarray(
-            solve(dataclasses.replace(stated, inputs=inputs._replace(hardware=h))).best.score
-        )
-        for h in grown
-    ]
+    cells = in_float64(cells_of)(stated)
+    inputs = cells.inputs
+    fields = [("hbm_bytes",), ("hbm_bw",), ("flops_bf16", "flops_fp8", "flops_fp4"), ("intra_bw",)]
+    found = []
+    for factor in factors:
+        grown = {
+            name: getattr(inputs.hardware, name) * f
+            for names, f in zip(fields, factor, strict=True)
+            for name in names
+        }
+        rows = inputs._replace(hardware=dataclasses.replace(inputs.hardware, **grown))
+        found.append(in_float64(best_of)(cells, rows).score)
     with np.errstate(divide="ignore"):
         others = np.array([mix(r) if np.isfinite(r).all() else 0.0 for r in found])
     assert others.max() <= best.objective * (1 + 2e-3)
@@ -97,7 +100,7 @@ def test_the_cheapest_hardware_meets_its_targets_and_costs_what_the_best_one_did
     hardware, stated, best
 ):
     targets = [0.98 * value for value in best.metrics]
-    found = cheapest_hardware(stated, COST, targets)
+    (found,) = design(stated, COST, tokens_per_s_per_gpu=targets).answers
     rates = rates_at(hardware, found.hardware)
     assert np.all(rates >= np.array(targets) * (1 - 2e-9))
     assert found.cost < best.cost
@@ -116,9 +119,9 @@ def test_weights_shift_the_design(hardware, stated, best):
 
 
 def test_times_are_made_small(hardware):
-    stated = cells(hardware, [4096.0])
+    stated = asked(hardware, [4096.0], objective="tpot")
     cost = CostModel({"hbm_bw": Price(60), "intra_bw": Price(40)})
-    found = best_hardware(stated, cost, 100.0, metric="tpot")
+    found = best_hardware(stated, cost, 100.0)
     assert found.objective == pytest.approx(found.metrics[0])
     assert found.objective <= found.reference
 
@@ -158,15 +161,46 @@ def test_a_budget_that_holds_nothing_says_what_would(stated):
 
 def test_an_impossible_target_says_what_can_be_had(stated):
     with pytest.raises(ValueError, match="everything at the edge"):
-        cheapest_hardware(stated, CostModel({"hbm_bw": Price(1)}), 1e-9, metric="tpot")
+        design(stated, CostModel({"hbm_bw": Price(1)}), tpot=1e-9)
     with pytest.raises(ValueError, match="above 0"):
-        cheapest_hardware(stated, COST, -1.0)
+        design(stated, COST, tokens_per_s_per_gpu=-1.0)
 
 
 def test_wrong_weights_are_refused(stated):
     free = dataclasses.replace(catalog.hardware("h100"), flops_exp=0.0)
     exponentials = CostModel({"hbm_bw": Price(40), "flops_exp": Price(5)})
     with pytest.raises(ValueError, match="flops_exp: 0 on the reference hardware"):
-        best_hardware(cells(free), exponentials, 100.0)
+        best_hardware(asked(free), exponentials, 100.0)
     with pytest.raises(ValueError, match="weights: give 2"):
         best_hardware(stated, COST, 100.0, weights=[1.0, 2.0, 3.0])
+
+
+def test_a_target_on_time_is_met_by_a_smaller_batch(hardware):
+    stated = asked(hardware, [4096.0])
+    cost = CostModel({"hbm_bw": Price(60), "intra_bw": Price(40)})
+    (found,) = design(stated, cost, tpot=0.005).answers
+    (reached,) = -rates_at(hardware, found.hardware, contexts=[4096.0], objective="tpot",
+                           batch="best")  # fmt: skip
+    assert reached == pytest.approx(found.metrics[0], rel=1e-9)
+    assert reached <= 0.005 * (1 + 2e-9)
+    # With the largest batch that fits it would be missed.
+    assert -rates_at(hardware, found.hardware, contexts=[4096.0], objective="tpot")[0] > 0.005
+
+
+def test_answers_are_tables_figures_and_files(hardware, tmp_path):
+    stated = asked(hardware, [4096.0], twins=[2.0])
+    cost = CostModel({"hbm_bw": Price(60), "intra_bw": Price(40)})
+    found = design(stated, cost, budget=100.0, variant=1)
+    assert {row["variant"] for row in found.rows()} == {"dense"}
+    assert "design.svg" in {path.name for path in found.save(tmp_path)}
+    assert found.record()["cost"] == pytest.approx(100.0)
+    with pytest.raises(ValueError, match="give twins"):
+        design(asked(hardware), cost, budget=100.0, variant=1)
+
+
+@pytest.mark.parametrize(
+    "how", [{}, {"budget": 9.0, "tpot": 1.0}, {"tpot": 1.0, "tokens_per_s": 1.0}, {"tpots": 1.0}]
+)
+def test_neither_or_two_goals_are_refused(stated, how):
+    with pytest.raises(ValueError, match=r"either a budget|one metric|nearest names"):
+        design(stated, COST, **how)

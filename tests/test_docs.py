@@ -52,15 +52,25 @@ def test_python_blocks_are_python(path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["start", "guides/figures", "guides/report"])
+@pytest.mark.parametrize("name", ["start", "guides/eight-tasks", "guides/figures", "guides/report"])
 def test_examples_run(name, tmp_path):
     page = (DOCS / f"{name}.md").read_text(encoding="utf-8")
     wanted = [words(c) for c in commands(page) if c.startswith("qsjax ") and "results/ph" not in c]
-    wanted += [[sys.executable, "-W", "error", "-c", b.text] for b in blocks(page, "python")]
+    if code := "\n".join(block.text for block in blocks(page, "python")):
+        wanted.append([sys.executable, "-W", "error", "-c", code])
     assert wanted
     for command in wanted:
         ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
         assert ended.returncode == 0, ended.stderr[-3000:]
+
+
+def test_each_of_the_eight_tasks_takes_at_most_five_lines():
+    page = (DOCS / "guides/eight-tasks.md").read_text(encoding="utf-8")
+    _, *tasks = page.split("\n## ")
+    for task in tasks:
+        (block,) = blocks(task, "python")
+        assert 1 <= len(list(filter(str.strip, block.text.splitlines()))) <= 5, task
+    assert len(tasks) == 8
 
 
 def test_the_page_of_what_is_read_names_every_entry():

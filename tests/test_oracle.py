@@ -29,6 +29,7 @@ DTYPES = ("bf16", "fp8", "fp4")
 SWITCHES = {
     "expert_traffic": ("coverage", "full_pool", "all_experts", "top_k"),
     "ffn_sharding": ("stage", "tp"),
+    "dense_replicas": ("whole", "sharded"),
     "bottleneck": ("per_phase", "global"),
     "scope": ("full_model", "routed_ffn"),
     "expert_time_sharding": ("ep", "none"),

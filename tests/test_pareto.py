@@ -134,7 +134,7 @@ def test_tpot_does_not_fall_with_the_batch(convention):
 
 
 def test_an_empty_cell_has_an_empty_front():
-    problem_records, axes = problem(PHYSICAL, contexts=(2.0**40,))
+    problem_records, axes = problem(PHYSICAL, contexts=(2.0**39,))
     for front in pareto(problem_records, axes, PHYSICAL):
         assert len(front.user) == 0
         assert front.decided > 0

@@ -15,9 +15,8 @@ from matplotlib.path import Path
 from matplotlib.text import Text
 
 import qsjax
-from qsjax import catalog, plotting
+from qsjax import plotting
 from qsjax.cost import ledger
-from qsjax.output import files
 from qsjax.plotting import labels, scales, style, throughput
 from qsjax.plotting.rows import as_rows
 
@@ -521,13 +520,9 @@ def test_names_of_designs_keep_clear_of_the_steps_of_every_front():
 
 
 def test_real_results_draw_from_rows_and_from_a_data_set():
-    found = qsjax.explore(
-        catalog.model("mixtral-8x7b"),
-        catalog.hardware("h100-sxm"),
-        gpus=(4,),
-        contexts=(4096.0, 2.0**24),
-    )
-    direct, data = files.best_rows(found), as_rows(files.to_dataset(found))
+    asked = qsjax.Problem("mixtral-8x7b", "h100-sxm", gpus=(4,), context=(4096.0, 2.0**24), twins=5)
+    found = qsjax.explore(asked)
+    direct, data = as_rows(found.rows()), as_rows(found.dataset)
     assert [r["is_feasible"] for r in data] == [r["is_feasible"] for r in direct]
     assert {True, False} == {r["is_feasible"] for r in direct}
     for ours, theirs in zip(data, direct, strict=True):
@@ -536,5 +531,5 @@ def test_real_results_draw_from_rows_and_from_a_data_set():
             assert math.isclose(sum(ours["terms"].values()), theirs["tpot_ms"], rel_tol=1e-9)
             assert ours["tp"] == theirs["tp"]
     for draw in (plotting.throughput_vs_context, plotting.time_breakdown):
-        assert isinstance(draw(files.to_dataset(found)).get_figure(), Figure)
+        assert isinstance(draw(found.dataset).get_figure(), Figure)
     plotting.best_partition_map(direct)

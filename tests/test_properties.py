@@ -175,7 +175,10 @@ def test_coverage_is_one_for_a_dense_model(tokens):
 @few
 @given(seed=SEEDS)
 def test_twin_at_break_even_streams_the_same_ffn_bytes(seed):
-    convention = dataclasses.replace(PHYSICAL, expert_traffic="all_experts")
+    # Of equal splits: the twin's networks are sharded over the same GPUs as the experts.
+    convention = dataclasses.replace(
+        PHYSICAL, expert_traffic="all_experts", dense_replicas="sharded"
+    )
     designs = drawn(seed, given=True)
     designs.partition["ep"][:] = 1.0
     designs.partition["redundant_experts"][:] = 0.0

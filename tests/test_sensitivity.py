@@ -9,24 +9,25 @@ from designs import random_designs
 from tolerances import EXACT, EXTRAPOLATED_DIFFERENCE, FINITE_DIFFERENCE
 
 from qsjax import catalog
+from qsjax.cost.metrics import Economy
 from qsjax.grid import optimum as optimum_module
-from qsjax.grid.optimum import best_of, step_of, take
-from qsjax.grid.parameters import GROUPS, Inputs, read, scaled
-from qsjax.questions.explore import explore
-from qsjax.questions.sensitivity import (
+from qsjax.grid.cells import Designs, Winners, cells_of, step_of, take
+from qsjax.grid.optimum import best_of
+from qsjax.grid.parameters import (
     DEFAULT_PARAMETERS,
-    Designs,
+    GROUPS,
+    Inputs,
     Parameter,
-    Winners,
-    hessian_at,
-    problem,
+    read,
     resolve,
-    sensitivity,
-    slopes_at,
-    solve,
-    to_dataset,
+    scaled,
     with_rounding,
 )
+from qsjax.grid.problem import Problem
+from qsjax.grid.solution import solve
+from qsjax.questions.explore import explore
+from qsjax.questions.sensitivity import hessian, sensitivity
+from qsjax.questions.sensitivity.gradients import hessian_at, slopes_at
 from qsjax.records.specs import PAPER, PHYSICAL, HardwareSpec, ModelSpec, Partition, Workload
 
 ROWS = 2048
@@ -40,6 +41,12 @@ CHECKED = resolve(
         *("bytes_kv", "bytes_ffn_weight", "hidden", "expert_ff", "top_k", "kv_overhead"),
     ]
 )
+
+
+@pytest.fixture(autouse=True)
+def float64():
+    with jax.enable_x64(True):
+        yield
 
 
 def random_winners(seed, convention, given=False, rows=ROWS):
@@ -254,33 +261,43 @@ def test_second_derivatives_pass_through_the_rounded_batch():
 @pytest.fixture(scope="module")
 def small():
     relaxed = dataclasses.replace(PHYSICAL, rounding="relaxed")
-    return problem(
+    return Problem(
         catalog.model("mixtral-8x7b"),
         catalog.hardware("h100-sxm"),
         gpus=[8],
-        contexts=[1024, 16384, 2.0**22],
-        qs=[2.0, 5.0],
+        context=[1024, 16384, 2.0**22],
+        twins=[2.0, 5.0],
         convention=relaxed,
     )
 
 
 @pytest.fixture(scope="module")
-def optimum(small):
-    return solve(small)
+def cells(small):
+    with jax.enable_x64(True):
+        return cells_of(small)
 
 
-def test_the_slope_of_the_winner_is_the_slope_of_the_optimum(small, optimum):
+@pytest.fixture(scope="module")
+def optimum(cells):
+    with jax.enable_x64(True):
+        return solve(cells)
+
+
+def slopes_of(asked, *arguments, **how):
+    """The slopes of one model on one accelerator."""
+    ((found,),) = sensitivity(asked, *arguments, **how).blocks
+    return found
+
+
+def test_the_slope_of_the_winner_is_the_slope_of_the_optimum(small, cells, optimum):
     names = ("hbm_bytes", "hbm_bw", "flops", "q", "context")
-    result = sensitivity(optimum, names, rounding="relaxed", one_sided=False)
+    result = slopes_of(small, names, rounding="relaxed", one_sided=False)
     h, compared = 1e-5, 0
     for k, parameter in enumerate(result.parameters):
-        up, down = (
-            best_of(scaled(small.inputs, parameter, np.exp(s * h)), small.designs, small.objective)
-            for s in (1, -1)
-        )
-        stays = (up.position == down.position)[: small.cells] & optimum.is_feasible
+        up, down = (best_of(cells, scaled(cells.inputs, parameter, np.exp(s * h))) for s in (1, -1))
+        stays = (up.position == down.position)[: cells.cells] & optimum.is_feasible
         with np.errstate(invalid="ignore", divide="ignore"):
-            want = (np.log(up.score) - np.log(down.score))[: small.cells] / (2 * h)
+            want = (np.log(up.score) - np.log(down.score))[: cells.cells] / (2 * h)
         np.testing.assert_allclose(
             result.slopes.elasticity[0, k][stays], want[stays], atol=FINITE_DIFFERENCE
         )
@@ -288,10 +305,10 @@ def test_the_slope_of_the_winner_is_the_slope_of_the_optimum(small, optimum):
     assert compared > 20
 
 
-def test_speedup_slopes_compare_a_twin_with_the_moe(optimum):
-    result = sensitivity(optimum, ("hbm_bw", "q"), ("tokens_per_s_per_gpu", "speedup"))
+def test_speedup_slopes_compare_a_twin_with_the_moe(small, optimum):
+    result = slopes_of(small, ("hbm_bw", "q"), ("tokens_per_s_per_gpu", "speedup"))
     rate, gain = result.slopes.elasticity
-    per = optimum.problem.cells // 3
+    per = optimum.cells.cells // 3
     np.testing.assert_allclose(gain, rate - np.tile(rate[:, :per], 3), atol=EXACT)
     assert np.all(rate[1, :per] == 0)
     assert np.all(rate[1, per:][optimum.is_feasible[per:]] < 0)
@@ -299,32 +316,32 @@ def test_speedup_slopes_compare_a_twin_with_the_moe(optimum):
     np.testing.assert_allclose(value[1] * np.tile(value[0, :per], 3), value[0], rtol=EXACT)
 
 
-def test_a_group_sums_its_members(optimum):
-    result = sensitivity(optimum, ("flops", *GROUPS["flops"]), one_sided=False)
+def test_a_group_sums_its_members(small, optimum):
+    result = slopes_of(small, ("flops", *GROUPS["flops"]), one_sided=False)
     slopes = result.slopes.elasticity[0]
     np.testing.assert_allclose(slopes[0], slopes[1:].sum(0), atol=EXACT)
 
 
-def test_costs_fall_as_throughput_rises(optimum):
+def test_costs_fall_as_throughput_rises(small, optimum):
     names = ("hbm_bw", "usd_per_hour")
     metrics = ("tokens_per_s_per_gpu", "usd_per_million_tokens")
-    slopes = sensitivity(optimum, names, metrics, one_sided=False).slopes.elasticity
+    slopes = slopes_of(small, names, metrics, one_sided=False).slopes.elasticity
     np.testing.assert_allclose(slopes[1, 0], -slopes[0, 0], atol=EXACT)
     np.testing.assert_allclose(slopes[1, 1], 1.0, atol=EXACT)
 
 
-def test_a_parameter_at_zero_has_no_elasticity_but_a_slope(optimum):
-    result = sensitivity(optimum, ("overlap_tp",), ("tpot",), one_sided=False)
+def test_a_parameter_at_zero_has_no_elasticity_but_a_slope(small, optimum):
+    result = slopes_of(small, ("overlap_tp",), ("tpot",), one_sided=False)
     assert np.all(result.slopes.elasticity == 0)
     assert np.any(result.slopes.derivative < 0)
 
 
 def test_infeasible_cells_are_masked_with_the_capacity_that_would_do():
     model, hardware = catalog.model("deepseek-v3"), catalog.hardware("h100-sxm")
-    stated = {"gpus": [8], "contexts": [8192.0], "qs": [5.0]}
-    solution = solve(problem(model, hardware, **stated))
+    stated = {"gpus": [8], "context": [8192.0], "twins": [5.0]}
+    solution = solve(cells_of(Problem(model, hardware, **stated)))
     assert solution.is_feasible.tolist() == [False, True]
-    data = to_dataset(sensitivity(solution, ("hbm_bw",)))
+    data = sensitivity(Problem(model, hardware, **stated), ("hbm_bw",)).dataset
     assert np.isnan(data.elasticity.sel(variant="moe")).all()
     assert np.isfinite(data.elasticity.sel(variant="dense q=5")).all()
     assert data.attrs["rounding"] == "straight_through"
@@ -332,38 +349,27 @@ def test_infeasible_cells_are_masked_with_the_capacity_that_would_do():
     least = data.least_hbm_bytes.sel(variant="moe").item()
     for factor, fits in ((1 + 1e-9, True), (1 - 1e-9, False)):
         enough = dataclasses.replace(hardware, hbm_bytes=least * factor)
-        assert solve(problem(model, enough, **stated)).is_feasible[0] == fits
+        assert solve(cells_of(Problem(model, enough, **stated))).is_feasible[0] == fits
 
 
 def test_the_optima_are_those_of_explore():
-    model, hardware = catalog.model("deepseek-v3"), catalog.hardware("h100-sxm")
-    stated = {"gpus": [16, 32], "contexts": [4096.0, 262144.0], "qs": [3.0]}
-    dense = explore(model, hardware, **stated).optimum
-    solution = solve(problem(model, hardware, **stated))
-    np.testing.assert_array_equal(solution.is_feasible, dense.is_feasible.ravel())
-    score = np.where(dense.is_feasible, dense.step.tokens_per_s_per_gpu, -np.inf).ravel()
-    np.testing.assert_allclose(solution.best.score, score, rtol=EXACT)
-    chosen, feasible = solution.winners.designs.partition, solution.is_feasible
-    for name in ("tp", "ep", "pp", "dp", "kvp"):
-        want = np.broadcast_to(getattr(dense.records.partition, name), dense.index.shape).ravel()
-        np.testing.assert_array_equal(getattr(chosen, name)[feasible], want[feasible])
+    asked = Problem("deepseek-v3", "h100-sxm", gpus=[16, 32], context=[4096, 2**18], twins=[3])
+    optima = sensitivity(asked, ("hbm_bw",)).record()["optima"]
+    for own, row in zip(optima, explore(asked).rows(), strict=True):
+        assert own == {name: row[name] for name in own}
 
 
-def test_blocks_of_rows_do_not_change_the_best(small, monkeypatch):
-    whole = best_of(small.inputs, small.designs, small.objective)
+def test_blocks_of_rows_do_not_change_the_best(cells, monkeypatch):
+    monkeypatch.setattr(optimum_module, "SMALL", 0)
+    whole = best_of(cells)
     monkeypatch.setattr(optimum_module, "SMALL_BLOCK", 4)
-    for got, want in zip(best_of(small.inputs, small.designs, small.objective), whole, strict=True):
+    for got, want in zip(best_of(cells), whole, strict=True):
         np.testing.assert_array_equal(got, want)
 
 
 def test_further_axes_may_be_any_field():
-    stated = problem(
-        catalog.model("mixtral-8x7b"),
-        catalog.hardware("h100-sxm"),
-        gpus=[8],
-        contexts=[8192.0],
-        overrides={"hbm_bw": [1e12, 4e12]},
-    )
+    axes = {"hbm_bw": [1e12, 4e12]}
+    stated = cells_of(Problem("mixtral-8x7b", "h100-sxm", gpus=[8], context=[8192.0], axes=axes))
     assert [axis.name for axis in stated.axes] == ["variant", "gpus", "context", "hbm_bw"]
     rates = np.asarray(solve(stated).best.score).reshape(stated.shape)
     assert np.all(rates[..., 1] > rates[..., 0])
@@ -375,7 +381,7 @@ def test_further_axes_may_be_any_field():
         ("hbm_bandwith", "nearest names: .*hbm_bw"),
         ("tp", "no derivative.*qsjax explore --tp"),
         ("gpus", "no derivative.*qsjax break-even"),
-        ("island_size", "overrides"),
+        ("island_size", "axes"),
     ],
 )
 def test_a_wrong_parameter_is_refused(name, words):
@@ -388,9 +394,9 @@ def test_all_wrong_parameters_are_named_at_once():
         resolve(["flopz", "hbm_bw", "tp"])
 
 
-def test_a_wrong_metric_is_refused(optimum):
+def test_a_wrong_metric_is_refused(small, optimum):
     with pytest.raises(ValueError, match="nearest names: tpot"):
-        sensitivity(optimum, ("hbm_bw",), ("tpott",))
+        sensitivity(small, ("hbm_bw",), ("tpott",))
     with pytest.raises(ValueError, match="speedup"):
         hessian_at(optimum.winners, HESSIAN, "speedup")
 
@@ -398,17 +404,17 @@ def test_a_wrong_metric_is_refused(optimum):
 def test_a_cost_without_a_price_is_refused():
     free = dataclasses.replace(catalog.hardware("h100-sxm"), usd_per_hour=0.0)
     model = catalog.model("mixtral-8x7b")
-    solution = solve(problem(model, free, gpus=[8], contexts=[8192.0], qs=[]))
+    asked = Problem(model, free, gpus=[8], context=[8192.0])
     with pytest.raises(ValueError, match="usd_per_hour above 0"):
-        sensitivity(solution, ("hbm_bw",), ("usd_per_million_tokens",))
+        sensitivity(asked, ("hbm_bw",), ("usd_per_million_tokens",))
 
 
 def test_wrong_cells_are_refused():
     model, hardware = catalog.model("mixtral-8x7b"), catalog.hardware("h100-sxm")
     with pytest.raises(ValueError, match="physical or paper"):
-        problem(model, hardware, convention="phsical")
-    with pytest.raises(ValueError, match=r"(?s)context.*q|q.*context"):
-        problem(model, hardware, contexts=[-1.0], qs=[0.0])
+        Problem(model, hardware, convention="phsical")
+    with pytest.raises(ValueError, match=r"(?s)context.*twins"):
+        Problem(model, hardware, context=[-1.0], twins=[0.0])
 
 
 def test_every_default_parameter_resolves():
@@ -416,3 +422,34 @@ def test_every_default_parameter_resolves():
     assert all(isinstance(p, Parameter) for p in resolved)
     assert {"q", "context", "hbm_bw", "overlap_ep", "bytes_kv"} <= {p.name for p in resolved}
     assert take({"x": np.arange(3)}, 1) == {"x": 1}
+
+
+def test_prices_of_the_problem_are_those_that_are_differentiated():
+    economy = Economy(usd_per_hour=7.0, watts=500.0, utilisation=0.5)
+    asked = Problem("mixtral-8x7b", "h100-sxm", gpus=8, context=8192, economy=economy)
+    found = slopes_of(asked, ["usd_per_hour", "hbm_bw"], ["usd_per_million_tokens"])
+    rate = found.solution.step.tokens_per_s_per_gpu[0]
+    assert found.slopes.value[0, 0] == pytest.approx(7.0 / 3600 / (0.5 * rate) * 1e6)
+    assert found.slopes.elasticity[0, 0, 0] == pytest.approx(1.0)
+
+
+def test_several_models_and_accelerators_are_axes():
+    asked = Problem(
+        ["mixtral-8x7b", "llama-3.1-8b"], ["h100-sxm", "h200-sxm"], gpus=8, context=8192
+    )
+    found = sensitivity(asked, ["hbm_bw"])
+    assert len(found.rows()) == 4
+    assert found.dataset.elasticity.sizes == {
+        "model": 2, "hardware": 2, "metric": 1, "parameter": 1,
+    }  # fmt: skip
+    assert found.dataset.elasticity.notnull().all()
+    assert found.dataset.derivative.attrs["units"]
+
+
+def test_curvature_is_asked_of_a_problem(small, optimum):
+    found = hessian(small, ["hbm_bw", "q"])
+    assert len(found.rows()) == 4 * optimum.cells.cells
+    second = np.array([row["second"] for row in found.rows()]).reshape(-1, 2, 2)
+    feasible = optimum.is_feasible
+    assert np.isnan(second[~feasible]).all()
+    np.testing.assert_allclose(second[feasible, 0, 1], second[feasible, 1, 0], atol=1e-9)

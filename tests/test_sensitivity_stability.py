@@ -2,23 +2,39 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 
 from qsjax import catalog
-from qsjax.grid.parameters import scaled
-from qsjax.questions.sensitivity import problem, resolve, sensitivity, solve
+from qsjax.grid.cells import cells_of
+from qsjax.grid.optimum import best_of, binding_resource, winners_at
+from qsjax.grid.parameters import resolve, scaled
+from qsjax.grid.problem import Problem
+from qsjax.grid.solution import rows_of, solve
+from qsjax.questions.sensitivity import sensitivity, switching
 from qsjax.questions.sensitivity.switching import KINDS, switches
-from qsjax.questions.sensitivity.tables import cell_rows, slope_rows, throughput_map
+from qsjax.questions.sensitivity.tables import throughput_map
 
 NAMES = ("hbm_bytes", "hbm_bw", "flops", "eff_gemm", "q", "context", "overlap_tp")
-CELLS = {"gpus": [8], "contexts": [4096.0, 65536.0], "qs": [3.0]}
+CELLS = {"gpus": [8], "context": [4096.0, 65536.0], "twins": [3.0]}
+
+
+@pytest.fixture(autouse=True)
+def float64():
+    with jax.enable_x64(True):
+        yield
+
+
+def solved(*arguments, **stated):
+    with jax.enable_x64(True):
+        return solve(cells_of(Problem(*arguments, **stated)))
 
 
 @pytest.fixture(scope="module")
 def solution():
     model, hardware = catalog.model("mixtral-8x7b"), catalog.hardware("h100-sxm")
-    return solve(problem(model, hardware, **CELLS))
+    return solved(model, hardware, **CELLS)
 
 
 @pytest.fixture(scope="module")
@@ -28,12 +44,13 @@ def found(solution):
 
 def state(solution, name, factor):
     """Winner's position, its resource, and whether each cell's twin beats its MoE."""
-    stated = solution.problem
-    moved = dataclasses.replace(stated, inputs=scaled(stated.inputs, resolve([name])[0], factor))
-    best = solve(moved).best
+    stated = solution.cells
+    rows = scaled(stated.inputs, resolve([name])[0], factor)
+    best = best_of(stated, rows)
     per = stated.cells // 2
     wins = best.score[per:] > best.score[:per]
-    return best.position, best.resource, np.tile(wins, 2)
+    resource = binding_resource(winners_at(stated, rows, best))
+    return best.position, resource, np.tile(wins, 2)
 
 
 def test_each_kind_changes_at_its_factor_and_not_before(solution, found):
@@ -98,9 +115,10 @@ def test_a_span_below_one_is_refused(solution):
         switches(solution, NAMES, span=1.0)
 
 
-def test_rows_carry_slopes_and_switches(solution, found):
-    rows = slope_rows(sensitivity(solution, NAMES, ("tpot", "speedup")), found)
-    assert len(rows) == 2 * len(NAMES) * solution.problem.cells
+def test_rows_carry_slopes_and_switches(solution):
+    asked = Problem("mixtral-8x7b", "h100-sxm", **CELLS)
+    rows = sensitivity(asked, NAMES, ("tpot", "speedup"), span=16.0).rows()
+    assert len(rows) == 2 * len(NAMES) * solution.cells.cells
     keys = {"variant", "context", "q", "metric", "parameter", "elasticity", "left", "right"}
     keys |= {"rounding", "switch_down", "switch_up", "switch_up_what", "winner_up", "bound_by"}
     assert all(keys <= set(row) for row in rows)
@@ -112,12 +130,13 @@ def test_rows_carry_slopes_and_switches(solution, found):
 
 def test_rows_of_infeasible_cells_say_why():
     model, hardware = catalog.model("deepseek-v3"), catalog.hardware("h100-sxm")
-    solution = solve(problem(model, hardware, gpus=[8], contexts=[4096.0], qs=[2.0]))
-    moe, twin = cell_rows(solution)
+    asked = Problem(model, hardware, gpus=[8], context=[4096.0], twins=[2.0])
+    solution = solve(cells_of(asked))
+    moe, twin = rows_of(solution)
     assert not moe["is_feasible"]
     assert moe["reasons"]["weights do not fit"] > 0
     assert moe["least_hbm_bytes"] > hardware.hbm_bytes
-    rows = slope_rows(sensitivity(solution, ["hbm_bw"], ["tpot", "speedup"]))
+    rows = sensitivity(asked, ["hbm_bw"], ["tpot", "speedup"]).rows()
     assert [row["elasticity"] is None for row in rows] == [True, False, True, True]
     assert "fits from hbm_bytes" in rows[0]["masked"]
     assert rows[0]["masked"].endswith(" GiB)")
@@ -127,12 +146,28 @@ def test_rows_of_infeasible_cells_say_why():
 
 def test_a_map_is_the_search_at_each_of_its_points():
     model, hardware = catalog.model("mixtral-8x7b"), catalog.hardware("h100-sxm")
-    drawn = throughput_map(model, hardware, context=8192.0, points=3, gpus=[8], span=2.0)
+    drawn = throughput_map(Problem(model, hardware, context=8192.0, gpus=[8]), points=3, span=2.0)
     assert drawn.values.shape == (3, 3)
     bigger = dataclasses.replace(hardware, hbm_bw=drawn.x[2], hbm_bytes=drawn.y[0])
-    best = solve(problem(model, bigger, gpus=[8], contexts=[8192.0])).best
+    best = solved(model, bigger, gpus=[8], context=[8192.0]).best
     assert drawn.values[0, 2] == pytest.approx(best.score[0], rel=1e-12)
     # Where memory is twice as large and as fast, arithmetic and kernels bind.
     assert np.all(drawn.x_elasticity[:, :2] > 0)
     assert np.all(drawn.x_elasticity[:, 2] >= 0)
     assert drawn.today == (hardware.hbm_bw, hardware.hbm_bytes)
+
+
+def test_a_map_keeps_its_axes_where_the_problem_has_them():
+    asked = Problem("mixtral-8x7b", "h100-sxm", gpus=8, context=8192)
+    want = throughput_map(asked, points=3, span=2.0)
+    axes = {"hbm_bw": [3e12, 4e12], "hbm_bytes": [8e10]}
+    turned = Problem("mixtral-8x7b", "h100-sxm", gpus=8, context=8192, axes=axes)
+    np.testing.assert_array_equal(throughput_map(turned, points=3, span=2.0).values, want.values)
+
+
+def test_switching_tells_the_nearest_change():
+    found = switching(Problem("mixtral-8x7b", "h100-sxm", **CELLS), ["hbm_bw"], span=4.0)
+    rows = found.rows()
+    assert {row["parameter"] for row in rows} == {"hbm_bw"}
+    assert any(row["switch_up"] for row in rows)
+    assert found.drawings()

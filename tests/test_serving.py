@@ -114,7 +114,7 @@ def test_two_limits_that_contradict_each_other_are_named_and_a_remedy_works():
 
 
 def test_a_cell_in_which_nothing_fits_says_so():
-    records, axes = problem(PHYSICAL, contexts=(2.0**40,))
+    records, axes = problem(PHYSICAL, contexts=(2.0**39,))
     for one in serve(records, axes, PHYSICAL, Limits(max_tpot=1.0)):
         (refusal,) = one.refusals
         assert refusal.kind == "memory"

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from qsjax import catalog
-from qsjax.evidence.paper.table_2 import GPUS, HARDWARE, SPLITS, steadiness, study, summary
-from qsjax.questions.sensitivity import problem, solve
+from qsjax.evidence.paper.table_2 import GPUS, HARDWARE, SPLITS, study
+from qsjax.grid.problem import Problem
+from qsjax.grid.solution import solve_all
+from qsjax.numerics.float64 import in_float64
 
 CONTEXTS = [8192.0, 131072.0]
 QS = [2.0, 5.0]
@@ -21,7 +23,13 @@ def hardware():
 
 @pytest.fixture(scope="module")
 def result(hardware):
-    return study({name: catalog.model(name) for name in MODELS}, hardware, contexts=CONTEXTS, qs=QS)
+    return study(Problem(MODELS, hardware, gpus=GPUS, context=CONTEXTS, twins=QS))
+
+
+@in_float64
+def scores(*arguments, **stated):
+    ((solution,),) = solve_all(Problem(*arguments, **stated))
+    return solution.best.score
 
 
 def find(rows, **keys):
@@ -32,13 +40,13 @@ def test_every_dimension_is_varied_under_both_conventions(result):
     for convention in ("physical", "paper"):
         for dimension, values in {**HARDWARE, **SPLITS}.items():
             for model in MODELS:
-                got = {r["value"] for r in find(result.rows, convention=convention, model=model,
+                got = {r["value"] for r in find(result.cases, convention=convention, model=model,
                                                 dimension=dimension)}  # fmt: skip
                 missing = set(values) - got
                 assert missing <= {"ep=16", "ep=32"}, (dimension, missing)
                 assert not missing or model == "mixtral-8x7b"  # it has 8 experts
     cells = len(QS) * len(CONTEXTS)
-    assert len(find(result.rows, convention="paper", model="deepseek-v3", value="tp=4")) == cells
+    assert len(find(result.cases, convention="paper", model="deepseek-v3", value="tp=4")) == cells
 
 
 @pytest.mark.parametrize(
@@ -58,17 +66,17 @@ def test_every_dimension_is_varied_under_both_conventions(result):
 def test_a_row_is_the_search_that_it_names(
     result, hardware, convention, dimension, value, changes, overrides
 ):
-    stated = problem(
+    stated = scores(
         catalog.model("deepseek-v3"),
         dataclasses.replace(hardware, **changes),
         gpus=[GPUS],
-        contexts=CONTEXTS,
-        qs=QS,
+        context=CONTEXTS,
+        twins=QS,
         convention=convention,
-        overrides=overrides,
+        axes=overrides,
     )
-    score = np.asarray(solve(stated).best.score).reshape(3, -1)
-    rows = find(result.rows, convention=convention, model="deepseek-v3",
+    score = stated.reshape(3, -1)
+    rows = find(result.cases, convention=convention, model="deepseek-v3",
                 dimension=dimension, value=value)  # fmt: skip
     want = (score[1:] / score[0]).ravel()
     np.testing.assert_allclose([row["speedup"] for row in rows], want, rtol=1e-9)
@@ -76,35 +84,35 @@ def test_a_row_is_the_search_that_it_names(
 
 
 def test_a_degree_of_experts_binds_the_mixture_alone(result, hardware):
-    rows = find(result.rows, convention="physical", model="deepseek-v3", value="ep=4")
-    cells = {"gpus": [GPUS], "contexts": CONTEXTS, "qs": QS}
+    rows = find(result.cases, convention="physical", model="deepseek-v3", value="ep=4")
+    cells = {"gpus": [GPUS], "context": CONTEXTS, "twins": QS}
     model = catalog.model("deepseek-v3")
-    moe = solve(problem(model, hardware, overrides={"ep": [4]}, **cells)).best.score[:2]
-    twin = solve(problem(model, hardware, **cells)).best.score[2:].reshape(2, 2)
+    moe = scores(model, hardware, axes={"ep": [4]}, **cells)[:2]
+    twin = scores(model, hardware, **cells)[2:].reshape(2, 2)
     np.testing.assert_allclose([r["speedup"] for r in rows], (twin / moe).ravel(), rtol=1e-9)
 
 
 def test_flips_compare_with_the_reference(result):
-    for row in result.rows:
+    for row in result.cases:
         (reference,) = find(
-            result.rows,
+            result.cases,
             dimension="reference",
             **{name: row[name] for name in ("convention", "model", "q", "context")},
         )
         assert row["reference_winner"] == reference["winner"]
         both = {row["winner"], reference["winner"]}
         assert row["flips"] == (both == {"dense", "moe"})
-    assert any(row["flips"] for row in result.rows)
+    assert any(row["flips"] for row in result.cases)
 
 
 def test_the_summary_counts_the_rows(result):
-    found = summary(result)
-    assert sum(row["flips"] for row in found) == sum(row["flips"] for row in result.rows)
+    found = result.rows()
+    assert sum(row["flips"] for row in found) == sum(row["flips"] for row in result.cases)
     (reference,) = find(found, convention="physical", dimension="reference")
     assert reference["flips"] == 0
     assert 0 < reference["dense_wins"] <= reference["cells"]
     for row in found:
-        cells = find(result.rows, **{k: row[k] for k in ("convention", "dimension", "value")})
+        cells = find(result.cases, **{k: row[k] for k in ("convention", "dimension", "value")})
         assert row["to_dense"] == sum(c["flips"] and c["winner"] == "dense" for c in cells)
     assert 0 < sum(row["to_dense"] for row in found) < sum(row["flips"] for row in found)
     names = [row["dimension"] for row in find(found, convention="paper")]
@@ -112,9 +120,9 @@ def test_the_summary_counts_the_rows(result):
 
 
 def test_flips_are_listed_at_a_q_that_was_studied(result):
-    assert {row["q"] for row in summary(result)} == {5.0}
-    few = dataclasses.replace(result, rows=find(result.rows, q=2.0))
-    found = summary(few)
+    assert {row["q"] for row in result.rows()} == {5.0}
+    few = dataclasses.replace(result, cases=find(result.cases, q=2.0))
+    found = few.rows()
     assert {row["q"] for row in found} == {2.0}
     listed = sum(len(contexts) for row in found for contexts in row["where"].values())
     assert listed == sum(row["flips"] for row in found)
@@ -128,12 +136,19 @@ def test_all_combinations_of_the_hardware_dimensions_are_tried(result):
         assert not (sure and row["flipped_by"])
         assert all(0 < share <= 1 for share in row["flipped_by"].values())
     assert any(row["flipped_by"] for row in result.factorial)
-    for convention, (steady, cells) in steadiness(result).items():
+    for convention, (steady, cells) in result.steadiness().items():
         own = find(result.factorial, convention=convention)
         assert cells == len(own)
         assert steady == sum(row["dense_share"] in (0.0, 1.0) for row in own)
 
 
 def test_a_dense_model_is_refused(hardware):
-    with pytest.raises(ValueError, match=r"llama-3\.1-8b: no experts"):
-        study({"llama-3.1-8b": catalog.model("llama-3.1-8b")}, hardware)
+    with pytest.raises(ValueError, match=r"(?s)llama-3\.1-8b: no experts.*give one value"):
+        study(Problem("llama-3.1-8b", hardware, gpus=[8, 16]))
+
+
+def test_the_study_is_files_and_a_figure(result, tmp_path):
+    names = {path.name for path in result.save(tmp_path)}
+    assert {"summary.csv", "study.csv", "study.svg", "result.json"} <= names
+    assert set(result.record()) == {"summary", "combinations"}
+    assert "one side wins" in result.summary()

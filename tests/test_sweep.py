@@ -16,11 +16,11 @@ from qsjax.grid.staging import tiles_of
 from qsjax.questions.explore import explore
 from qsjax.records.scenario import Records
 from qsjax.records.specs import PAPER, PHYSICAL, Partition, Workload
-from qsjax.sweep import aggregate as tallies
-from qsjax.sweep import plan as planning
-from qsjax.sweep import spec
-from qsjax.sweep.engine import Job
-from qsjax.sweep.run import Outputs, sweep
+from qsjax.streaming import aggregate as tallies
+from qsjax.streaming import plan as planning
+from qsjax.streaming import spec
+from qsjax.streaming.engine import Job
+from qsjax.streaming.run import Outputs, sweep
 
 DEGREES = [1, 2, 4, 8]
 BEST = Outputs()

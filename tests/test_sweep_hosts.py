@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 import sweep_cases as cases
 
-from qsjax.sweep import campaign, hosts, store
-from qsjax.sweep.hosts import Heartbeat, HostLostError, Processes
+from qsjax.streaming import campaign, hosts, store
+from qsjax.streaming.hosts import Heartbeat, HostLostError, Processes
 
 pytestmark = pytest.mark.slow
 CHUNK = ("--chunk", "20000")
@@ -70,7 +70,7 @@ def test_what_process_0_refuses_stops_all_at_once(alone, tmp_path):
 
 def test_processes_that_never_meet_are_an_error_not_an_abort():
     script = (
-        "from qsjax.sweep import hosts\n"
+        "from qsjax.streaming import hosts\n"
         "import os\n"
         f"where = '127.0.0.1:{free_port()}'\n"
         "try:\n"

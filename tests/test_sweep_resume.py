@@ -11,8 +11,8 @@ import pytest
 import sweep_cases as cases
 import xarray as xr
 
-from qsjax.sweep import store
-from qsjax.sweep.aggregate import new_tally
+from qsjax.streaming import store
+from qsjax.streaming.aggregate import new_tally
 
 # Some 200 chunks within seconds, so that a signal after the first ones finds others left to do.
 CHUNK = ("--chunk", "4000")
@@ -120,6 +120,9 @@ def test_the_result_is_labelled(finished):
         assert not np.isnan(data.tp.values[~has_none]).any()
         units = {name: data[name].attrs["units"] for name in ("tpot", "score", "hbm_bw", "context")}
         assert units == {"tpot": "s", "score": "tokens/s/GPU", "hbm_bw": "B/s", "context": "tokens"}
+        named = (data[name] for name in data.variables if data[name].dtype.kind == "f")
+        assert all(array.attrs["long_name"] for array in named)
+        assert data.hbm_bw.attrs["long_name"] == "HBM bandwidth"
     heads = [
         (whole / f"{name}.csv").read_text().splitlines()[0].split(",")
         for name in ("winners", "top")

@@ -7,7 +7,7 @@ import pytest
 
 from qsjax import catalog
 from qsjax.records.specs import PAPER
-from qsjax.sweep import campaign, spec
+from qsjax.streaming import campaign, spec
 
 LIBRARY = (catalog.model, catalog.hardware, catalog.workload)
 GOOD = """\
@@ -59,7 +59,7 @@ def test_axes_are_lists_ranges_and_divisors():
         ("step = 0.25", "stride = 0.25", ["line 8", "stride", "is no range"]),
         ("context =", "batch =", ["context", "is missing"]),
         ("[8, 16]", "[]", ["line 6", "no value was given"]),
-        ("[8, 16]", "1e12", ["line 6", "1e+12", "from 1 to 1,000,000,000"]),
+        ("[8, 16]", "1e12", ["line 6", "1e+12", "from 1 to 1e+09"]),
         ("step = 0.25", "step = 1e-9", ["line 8", "1,000,000,000 values", "fewer"]),
         ("steps = 11", "steps = 1000000000000", ["line 7", "1,000,000,000,000 values"]),
         ("to = 3", "to = inf", ["line 8", "finite"]),
@@ -88,7 +88,7 @@ def test_every_mistake_is_told_at_once():
     text = GOOD.replace("[8, 16]", "[0]").replace("step = 0.25", "step = -1")
     message = problems(text + "[outputs]\ntop_k = -3\n[constraints]\nmax_speed = 1\n")
     assert [f"line {n}:" in message for n in (6, 8, 10, 12)] == [True] * 4, message
-    assert "known: min_tpot" in message
+    assert "known: min_tokens_per_s_per_gpu" in message
 
 
 def test_no_design_can_keep_two_bounds_that_contradict_each_other():

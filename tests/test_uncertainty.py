@@ -5,15 +5,32 @@ import pytest
 from scipy import stats
 
 from qsjax import catalog
+from qsjax.grid.problem import Problem
+from qsjax.grid.solution import solve_all
+from qsjax.numerics.float64 import in_float64
 from qsjax.questions.break_even import break_even
-from qsjax.questions.sensitivity import problem, solve
-from qsjax.questions.sensitivity.uncertainty import Distribution, check, frozen, parse, propagate
+from qsjax.questions.sensitivity import (
+    Distribution,
+    lognormal,
+    normal,
+    triangular,
+    uncertainty,
+    uniform,
+)
+from qsjax.questions.sensitivity.distributions import check, frozen, parse
+from qsjax.questions.sensitivity.draws import QUANTILES
 
 
 @pytest.fixture(scope="module")
 def stated():
     model, hardware = catalog.model("mixtral-8x7b"), catalog.hardware("h100-sxm")
-    return problem(model, hardware, gpus=[8], contexts=[8192.0, 131072.0], qs=[3.0])
+    return Problem(model, hardware, gpus=[8], context=[8192.0, 131072.0], twins=[3.0])
+
+
+def propagate(stated, given, **how):
+    """The one outcome of one model on one accelerator."""
+    ((outcome,),) = uncertainty(stated, given, **how).outcomes
+    return outcome
 
 
 @pytest.fixture(scope="module")
@@ -31,13 +48,13 @@ def test_the_same_seed_gives_the_same_result(stated, outcome):
 
 
 def test_quantiles_are_those_of_the_draws(outcome):
-    want = np.exp(np.quantile(np.log(outcome.scores), outcome.quantiles, axis=0))
+    want = np.exp(np.quantile(np.log(outcome.scores), QUANTILES, axis=0))
     np.testing.assert_allclose(outcome.throughput, want, rtol=1e-9)
     assert np.all(np.diff(outcome.throughput, axis=0) >= 0)
 
 
 def test_the_probability_that_dense_wins_is_that_of_q_below_break_even(stated):
-    roots = break_even(stated, "q")
+    roots = break_even(stated, "q").cells
     given = {"q": parse("uniform:0.5,6")}
     found = propagate(stated, given, draws=1024)
     for result, p in zip(roots, found.p_dense_wins[2:], strict=True):
@@ -69,7 +86,8 @@ def test_first_order_shares_of_a_sum_are_its_variances(stated):
 
 
 def test_narrow_distributions_give_the_deterministic_optimum(stated):
-    now = np.asarray(solve(stated).best.score)
+    ((solution,),) = in_float64(solve_all)(stated)
+    now = np.asarray(solution.best.score)
     found = propagate(stated, {"hbm_bw": parse("normal:3.35e12,1")}, draws=16)
     np.testing.assert_allclose(found.throughput[2], now, rtol=1e-6)
     np.testing.assert_array_equal(found.p_feasible, 1.0)
@@ -146,3 +164,18 @@ def test_unreadable_numbers_and_missing_losses_are_refused(stated):
         propagate(stated, {"q": parse("normal:5,1")}, draws=100)
     with pytest.raises(ValueError, match="between 0 and 1"):
         propagate(stated, {"q": parse("normal:5,1")}, quantiles=(0.5, 1.5))
+
+
+def test_constructors_are_what_the_texts_say():
+    assert normal(5, 1) == parse("normal:5,1")
+    assert lognormal(5, 1) == parse("lognormal:5,1")
+    assert uniform(1, 5) == parse("uniform:1,5")
+    assert triangular(1, 2, 5) == parse("triangular:1,2,5")
+
+
+def test_an_uncertain_q_needs_no_twin_of_its_own():
+    asked = Problem("mixtral-8x7b", "h100-sxm", gpus=8, context=[8192, 16384])
+    found = uncertainty(asked, {"q": normal(5, 1)}, draws=16)
+    assert [row["variant"] for row in found.rows()] == ["moe", "moe", "dense", "dense"]
+    assert list(found.drawings()) == ["verdict-q1"]
+    assert found.dataset.objective.attrs["units"] == "tokens/s/GPU"

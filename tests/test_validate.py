@@ -158,7 +158,7 @@ def test_partition_against_a_model():
         ({"context": -5.0}, "context: -5 is not allowed"),
         (
             {"context": 1024.0, "batch": 0.0},
-            "batch: 0 is not allowed; give a number from 1 to 1,000,000,000",
+            "batch: 0 is not allowed; give a number from 1 to 1e+09",
         ),
         ({"context": 1024.0, "bytes_kv": 0.0}, "bytes_kv: 0 is not allowed"),
         ({"context": 1024.0, "tokens_per_step": 0.5}, "tokens_per_step: 0.5 is not allowed"),
@@ -182,7 +182,7 @@ def test_convention_problem():
 @pytest.mark.parametrize(
     ("name", "values", "text"),
     [
-        ("tp", [1, 2, 2.5], "tp: 2.5 is not allowed; give a whole number from 1 to 1,000,000,000"),
+        ("tp", [1, 2, 2.5], "tp: 2.5 is not allowed; give a whole number from 1 to 1e+09"),
         ("ep", [0], "ep: 0 is not allowed"),
         ("pp", [], "pp: no value was given; give at least one"),
         ("q", [1.0, 0.0], "q: 0 is not allowed; give a number above 0"),

@@ -4,6 +4,7 @@ Every number has a source; docs/guides/your-own-model.md and your-own-hardware.m
 """
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,8 @@ def hardware_names() -> tuple[str, ...]:
     return lookup.names("hardware")
 
 
-def model(name: str | Path) -> ModelSpec:
-    """The shape of a model: by name, Hugging Face id, config.json, its folder, or .toml file.
+def model(name: str | Path | Mapping[str, Any]) -> ModelSpec:
+    """The shape of a model: by name, Hugging Face id, config.json (or content), or .toml file.
 
     Raises:
         ValueError: If the name is unknown, or with all problems of the file.

@@ -203,29 +203,39 @@ def _state_bytes(reading: Reading, family: Family, shape: Mapping[str, float]) -
     return family.state_bytes
 
 
-def _line(problem: str, path: Path) -> int:
+def _line(problem: str, path: Path | None) -> int:
     """Line of the key that a problem starts with; 0 where the file has it never or repeatedly."""
     key = re.match(r'(?:unknown )?"(?:[^"]*\.)?([^".]+)"', problem)
-    if key is None:
+    if key is None or path is None:
         return 0
     lines = path.read_text("utf-8-sig").splitlines()
     here = [at for at, line in enumerate(lines, start=1) if f'"{key[1]}":' in line]
     return here[0] if len(here) == 1 and len(lines) > 1 else 0
 
 
-def load(path: str | Path) -> HfModel:
-    """The model of a config.json, or of the folder that holds it.
+def load(source: str | Path | Mapping[str, Any]) -> HfModel:
+    """The model of a config.json, of the folder that holds it, or of its content.
 
-    The name is the folder's, or the file's own if it is not called config.json.
+    The name is the folder's, or the file's own if it is not called config.json; of a content it is
+    what `_name_or_path` says.
 
     Raises:
         ValueError: With all problems of the file and the keys concerned.
     """
-    path = Path(path).expanduser()
+    if isinstance(source, Mapping):
+        name = str(source.get("_name_or_path") or "config")
+        return _model(source, None, name, [])
+    path = Path(source).expanduser()
     if path.is_dir():
         path = path / "config.json"
     problems: list[str] = []
     outer = _json(path, problems)
+    name = path.resolve().parent.name if path.name == "config.json" else path.stem
+    return _model(outer, path, name, problems)
+
+
+def _model(outer: Mapping[str, Any], path: Path | None, name: str, problems: list[str]) -> HfModel:
+    """The model of a content, or one `ValueError` with its problems and those found before."""
     config = _text_config(outer)
     reading = Reading(config=config, problems=problems, keys={})
     shape: dict[str, float] = {}
@@ -238,15 +248,14 @@ def load(path: str | Path) -> HfModel:
             shape = _shape(family, reading)
             problems += _shape_problems(family, reading, shape)
             state_bytes = _state_bytes(reading, family, shape)
-        beside = path.with_name("hf_quant_config.json")
+        beside = path.with_name("hf_quant_config.json") if path else Path()
         table = _quantisation(config, beside, {} if problems else shape, problems)
         max_context = int(number(reading, "max_position_embeddings|max_seq_len", 0.0))
     if problems:
         told = dict.fromkeys(problems)
         found = sorted(((_line(text, path), text) for text in told), key=itemgetter(0))
         shown = (f"  line {line}: {text}" if line else f"  {text}" for line, text in found)
-        raise ValueError("\n".join([f"{path}:", *shown]))
-    name = path.resolve().parent.name if path.name == "config.json" else path.stem
+        raise ValueError("\n".join([f"{path or name}:", *shown]))
     precision = precision_of(
         table.weights,
         table.attention,

@@ -193,11 +193,15 @@ def hardware_from(name: str | Path | None, keys: Mapping[str, Any]) -> HardwareE
     return dataclasses.replace(entry, name=label, spec=spec)
 
 
-def model_entry(name: str | Path) -> ModelEntry:
-    """The entry of a model, by name or by the path of a .toml file, a config.json or its folder.
+def model_entry(name: str | Path | Mapping[str, Any]) -> ModelEntry:
+    """The entry of a model, by name, by the path of a .toml file, a config.json or its folder.
+
+    The content of a config.json will do too.
 
     Raises:
         ValueError: If the name is unknown, or with all problems of the file.
     """
+    if isinstance(name, Mapping):
+        return huggingface.entry_from(huggingface.load(name))
     path = _path(name, (".toml", ".json"))
     return _model(find("models", str(name))) if path is None else _model_file(path)

@@ -1,14 +1,13 @@
-"""What the verbs of derivatives share: the cells that explore's flags state, and their inputs."""
+"""The problem that a verb's flags state, and how its cells are called."""
 
+from collections.abc import Sequence
 from typing import Any
 
-from qsjax import catalog
 from qsjax.cli import options, session
-from qsjax.grid.problem import CONTEXTS
-from qsjax.output import files, folder
+from qsjax.grid.problem import CONTEXTS, Problem
 from qsjax.records.specs import DEGREES
 
-AXES = (*DEGREES, "kv_mode", "batch")
+AXES = (*DEGREES, "kv_mode", "replicas")
 
 
 def names(text: str) -> list[str]:
@@ -16,30 +15,41 @@ def names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
-def settings_of(model: str, flags: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of `sensitivity.problem` from the flags that explore has too."""
-    entry = catalog.model_entry(model)
-    session.note_contexts(model, flags["context"])
-    return {
-        "model": entry.spec,
-        "hardware": catalog.hardware(flags["hardware"]),
+def several(text: str) -> Any:
+    """One name, or the list of several that commas separate."""
+    found = names(text)
+    return found if len(found) > 1 else text
+
+
+def problem_of(
+    models: str | Sequence[str],
+    flags: dict[str, Any],
+    contexts: Sequence[float] = CONTEXTS,
+    **more: Any,
+) -> Problem:
+    """The problem of the flags that verbs share.
+
+    Args:
+        models: one or several.
+        flags: of `options.system_options`, `workload_options` and `axis_options`.
+        contexts: those without --context.
+        **more: further arguments of `Problem`, or others in place of those of the flags.
+    """
+    given = [models] if isinstance(models, str) else list(models)
+    for name in given:
+        session.note_contexts(name, flags["context"])
+    arguments: dict[str, Any] = {
         "gpus": [int(count) for count in flags["gpus"]],
-        "contexts": flags["context"] or CONTEXTS,
-        "qs": flags["q"],
+        "context": flags["context"] or list(contexts),
+        "twins": flags["q"],
+        "batch": flags.get("batch") or "largest",
         "convention": flags["convention"],
-        "workload": catalog.workload_of(entry, flags["weights"], flags["kv"]),
-        "overrides": options.axis_overrides(**{name: flags[name] for name in AXES}),
+        "weights": flags["weights"],
+        "kv": flags["kv"],
+        "axes": options.axis_overrides(**{name: flags.get(name) for name in AXES}),
     }
-
-
-def inputs_text(verb: str, model: str, flags: dict[str, Any], settings: dict[str, Any]) -> str:
-    """Everything that the run depended on, so that it can be repeated."""
-    records = {
-        "hardware": {"name": flags["hardware"], **files.spec_dict(settings["hardware"])},
-        "model": {"name": model, **files.spec_dict(settings["model"])},
-        "workload": folder.of_workload(settings["workload"]),
-    }
-    return folder.text(verb, [model], flags, records)
+    model: Any = given[0] if len(given) == 1 else given
+    return Problem(model, several(flags["hardware"]), **(arguments | more))
 
 
 def variant_name(row: dict[str, Any]) -> str:

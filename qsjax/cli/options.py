@@ -13,19 +13,11 @@ import click
 from qsjax import catalog
 from qsjax.cli import printing
 from qsjax.output import files
+from qsjax.records.conversion import number_of_text
 from qsjax.records.precision import STORED
 from qsjax.records.specs import CONVENTIONS, DEGREES
-from qsjax.records.units import KIB, MIB
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-
-_SUFFIXES = {"k": KIB, "m": MIB}
-
-
-def _number(text: str) -> float:
-    suffix = text[-1:].lower()
-    scale = _SUFFIXES.get(suffix, 1.0)
-    return float(text[:-1] if suffix in _SUFFIXES else text) * scale
 
 
 class Numbers(click.ParamType[list[float]]):
@@ -43,7 +35,7 @@ class Numbers(click.ParamType[list[float]]):
         if not isinstance(value, str):
             return list(value)
         try:
-            numbers = [_number(part) for part in value.split(",")] if value.strip() else []
+            numbers = [number_of_text(part) for part in value.split(",")] if value.strip() else []
         except ValueError:
             self.fail(f"{value!r} is not a list of numbers; write for example 1,2,4 or 1k,128k,1M")
         if not numbers:
@@ -155,6 +147,11 @@ axis_options = options(
         for name in DEGREES
     ),
     click.option(
+        "--replicas",
+        type=Numbers(whole=True),
+        help="Independent copies of the deployment.  [default: as many as the GPUs have room for]",
+    ),
+    click.option(
         "--kv-mode", help="KV parallelism: comma-separated none, kvp (Helix), cp (pass-Q)."
     ),
     click.option(
@@ -187,6 +184,12 @@ def axis_overrides(**flags: Any) -> dict[str, Any]:
     if "kv_mode" in given:
         given["kv_mode"] = [mode.strip() for mode in given["kv_mode"].split(",") if mode.strip()]
     return given
+
+
+def is_default(name: str) -> bool:
+    """Whether a flag of the running command was left as it is."""
+    given = click.get_current_context().get_parameter_source(name)
+    return given is not None and given.name == "DEFAULT"
 
 
 def print_json(value: Any) -> None:

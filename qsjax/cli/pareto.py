@@ -13,7 +13,7 @@ from qsjax import catalog
 from qsjax.cli import figures, options, serving_options, session
 from qsjax.cost.metrics import Economy, costs
 from qsjax.grid.axes import stack
-from qsjax.grid.problem import axis_values, check_inputs, grid_of, variants_of
+from qsjax.grid.problem import Problem, axis_values, grid_of, variants_of
 from qsjax.output import files, folder
 from qsjax.questions.pareto import Front, pareto
 from qsjax.questions.requirements import remedies
@@ -62,7 +62,7 @@ def _series(model: str, hardware: str, flags: dict[str, Any]) -> Series:
     contexts = serving_options.contexts_of(flags, (CONTEXT,))
     counts = [int(count) for count in flags["gpus"]]
     values = axis_values(counts, contexts, overrides)
-    check_inputs(catalog.model(model), device, values, work, overrides)
+    Problem(model, device, gpus=counts, context=contexts, twins=flags["q"], axes=overrides)
     axes = grid_of(variants, values)
     records = Records(stack([v.spec for v in variants]), device, Partition(), work)
     limits, economy = serving_options.limits_of(flags), serving_options.economy_from(device, flags)

@@ -1,17 +1,13 @@
 """`qsjax study`: the dimensions of the paper's Table 2, and which of them change the winner."""
 
-import json
-from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import click
 
-from qsjax import catalog
-from qsjax.cli import figures, options, serving_options, session
-from qsjax.evidence.paper.table_2 import BASELINE, GPUS, QS, Study, steadiness, study, summary
-from qsjax.grid.problem import CONTEXTS
-from qsjax.output import files, folder
+from qsjax.cli import options, session
+from qsjax.cli.emit import emit
+from qsjax.evidence.paper.table_2 import GPUS, QS, Study, study
+from qsjax.grid.problem import CONTEXTS, Problem
 from qsjax.records.specs import CONVENTIONS
 
 MODELS = ("grok-1", "qwen3-235b-a22b", "deepseek-v3", "switch-c")
@@ -27,9 +23,9 @@ def _where(row: dict[str, Any]) -> str:
     )
 
 
-def _print(rows: list[dict[str, Any]], result: Study) -> None:
-    steady = steadiness(result)
-    for convention in dict.fromkeys(row["convention"] for row in rows):
+def _tell(found: Study) -> None:
+    rows = found.rows()
+    for convention, verdict in found.verdicts().items():
         own = [row for row in rows if row["convention"] == convention]
         heads = ("dimension", "value", "cells", "dense wins", "flips", "to dense",
                  f"flips at q={own[0]['q']:g}")  # fmt: skip
@@ -43,11 +39,7 @@ def _print(rows: list[dict[str, Any]], result: Study) -> None:
             for row in own
         ]
         options.print_table(f"{convention} accounting: who wins", heads, lines, left=2)
-        same, cells = steady[convention]
-        click.echo(
-            f"{convention}: in {same} of {cells} cells (model, q, context) one side wins in every "
-            "combination of the hardware dimensions.\n"
-        )
+        click.echo(f"{verdict}\n")
 
 
 @click.command("study")
@@ -93,57 +85,14 @@ def command(models: tuple[str, ...], **flags: Any) -> None:
       qsjax study mixtral-8x7b --gpus 8 --convention physical --format csv
     """
     named = list(models) or list(MODELS)
-    specs = {name: catalog.model(name) for name in named}
-    hardware = catalog.hardware(flags["hardware"])
+    for model in named:
+        session.note_contexts(model, flags["context"])
     chosen = flags["convention"]
-    result = study(
-        specs,
-        hardware,
-        contexts=flags["context"] or CONTEXTS,
-        qs=flags["q"],
-        conventions=[chosen] if chosen else list(CONVENTIONS),
-        gpus=int(serving_options.one("gpus", flags["gpus"]) or GPUS),
+    problem = Problem(
+        named,
+        flags["hardware"],
+        gpus=flags["gpus"],
+        context=flags["context"] or CONTEXTS,
+        twins=flags["q"],
     )
-    rows = summary(result)
-    if flags["format_"] == "json":
-        options.print_json({"summary": rows, "combinations": result.factorial})
-    elif flags["format_"] == "csv":
-        click.echo(files.csv_text([_flat(row) for row in rows]), nl=False)
-    else:
-        _print(rows, result)
-    if flags["out"]:
-        records = {
-            "hardware": {"name": flags["hardware"], **files.spec_dict(hardware)},
-            "models": [{"name": n, **files.spec_dict(spec)} for n, spec in specs.items()],
-        }
-        _write(flags["out"], rows, result, folder.text("study", named, flags, records))
-
-
-def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    return {**row, "where": _where(row)}
-
-
-def _drawings(rows: list[dict[str, Any]]) -> Mapping[str, Callable[[], Any]]:
-    from qsjax import plotting
-
-    def draw() -> Any:
-        conventions = list(dict.fromkeys(row["convention"] for row in rows))
-        tall = 1.9 + 0.25 * len(rows) / len(conventions)
-        _, axes = plotting.figure(1, len(conventions), size=(6.6 * len(conventions), tall))
-        for ax, convention in zip(axes[0], conventions, strict=True):
-            own = [row for row in rows if row["convention"] == convention]
-            varied = [row for row in own if row["dimension"] != BASELINE]
-            plotting.winner_shifts(varied, ax, title=f"{convention} accounting")
-        return axes[0, 0]
-
-    return {"study": draw}
-
-
-def _write(out: Path, rows: list[dict[str, Any]], result: Study, asked: str) -> None:
-    found = {"summary": rows, "combinations": result.factorial}
-    files.write_atomically(out / "inputs.json", asked)
-    files.write_atomically(out / "result.json", json.dumps(files.finite(found), indent=1))
-    files.write_atomically(out / "summary.csv", files.csv_text([_flat(row) for row in rows]))
-    files.write_atomically(out / "study.csv", files.csv_text(result.rows))
-    names = ["inputs.json", "result.json", "summary.csv", "study.csv"]
-    session.note(f"Written to {out}: {', '.join(names + figures.save(out, _drawings(rows)))}")
+    emit(study(problem, [chosen] if chosen else list(CONVENTIONS)), flags, _tell)

@@ -15,7 +15,7 @@ from qsjax import catalog
 from qsjax.cli import options, session
 from qsjax.grid.free_memory import free_memory
 from qsjax.records.units import GIB
-from qsjax.sweep import campaign, hosts, spec, store
+from qsjax.streaming import campaign, hosts, spec, store
 
 
 def _cores() -> int:

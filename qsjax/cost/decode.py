@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from qsjax.cost.coefficients import Families, Phases, Rates, rates
-from qsjax.cost.feasibility import Capacity, broken_rules, capacity, reason_bits
+from qsjax.cost.feasibility import Capacity, broken_rules, capacity, reason_bits, replicas_of
 from qsjax.cost.laws import communication, compute, overheads, traffic
 from qsjax.cost.laws.collectives import Cost
 from qsjax.cost.laws.overlap import exposed_bandwidth, exposed_startup
@@ -161,7 +161,8 @@ class StepCost:
         reasons: bit set of `feasibility.REASONS`; 0 = feasible.
         capacity: memory per GPU, B_max and the batch.
         microbatch: sequences of an attention replica in a stage at a time.
-        gpus: GPUs of the design.
+        gpus: GPUs of the design, of all its copies.
+        replicas: independent copies of the deployment.
         compute: arithmetic time by phase [s].
         hbm: HBM time by source of the bytes [s].
         comm: start-up and bandwidth part by family [s].
@@ -179,6 +180,7 @@ class StepCost:
     capacity: Capacity
     microbatch: jax.Array
     gpus: jax.Array
+    replicas: jax.Array
     compute: Phases
     hbm: Hbm
     comm: Families
@@ -212,7 +214,8 @@ def decode_step(
         partition: parallel degrees.
         workload: context, dtypes and batch; `batch=None` takes the largest that fits.
         convention: accounting, `PHYSICAL` or `PAPER` or any variation.
-        gpus: if given, designs of another GPU count carry the reason "wrong GPU count".
+        gpus: if given, whole copies of the design must fill them, or it carries the reason
+            "wrong GPU count".
     """
     return decode_parts(model, hardware, partition, workload, convention, gpus)[0]
 
@@ -254,13 +257,14 @@ def decode_parts(
     unhidden = per_token * (fixed + rate.p2p.startup)
     unhidden = unhidden + jnp.asarray(hardware.step_overhead) / workload.tokens_per_step
     tpot = per_token * (varying + microbatch * (rate.p2p.bandwidth + per_sequence)) + unhidden
-    replicas = jnp.asarray(partition.dp)
+    copies, streams = replicas_of(partition, lay, gpus), jnp.asarray(partition.dp)
     broken = broken_rules(model, partition, workload, convention, lay, cap, gpus)
     step = StepCost(
         reasons=reason_bits(broken),
         capacity=cap,
         microbatch=microbatch,
-        gpus=lay.gpus,
+        gpus=lay.gpus * copies,
+        replicas=copies,
         compute=compute_times(rate, at),
         hbm=hbm_times(rate, at),
         comm=comm,
@@ -270,8 +274,8 @@ def decode_parts(
         t_stage=varying + fixed + microbatch * per_sequence,
         t_p2p=rate.p2p.startup + microbatch * rate.p2p.bandwidth,
         tpot=tpot,
-        tokens_per_s=replicas * cap.batch / tpot,
-        tokens_per_s_per_gpu=(replicas / lay.gpus) * cap.batch / tpot,
+        tokens_per_s=(streams * copies) * cap.batch / tpot,
+        tokens_per_s_per_gpu=(streams / lay.gpus) * cap.batch / tpot,
         tokens_per_s_per_user=1.0 / tpot,
     )
     return step, broken

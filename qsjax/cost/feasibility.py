@@ -78,6 +78,15 @@ def _divides(divisor: ArrayLike, number: ArrayLike) -> jax.Array:
     return jnp.equal(jnp.floor(number / divisor) * divisor, number)
 
 
+def replicas_of(partition: Partition, lay: Layout, gpus: ArrayLike | None) -> jax.Array:
+    """Independent copies of a deployment: as given, or as many as the GPUs have room for [1]."""
+    if partition.replicas is not None:
+        return jnp.asarray(partition.replicas)
+    if gpus is None:
+        return jnp.ones(())
+    return at_least(jnp.floor(jnp.asarray(gpus) / lay.gpus), 1.0)
+
+
 def broken_rules(
     model: ModelSpec,
     partition: Partition,
@@ -105,8 +114,10 @@ def broken_rules(
             jnp.equal(part.kv_mode, KV_CP),
         ),
     }
-    if gpus is not None:
-        broken["wrong GPU count"] = ~jnp.equal(lay.gpus, gpus)
+    if gpus is not None and part.replicas is None:
+        broken["wrong GPU count"] = ~_divides(lay.gpus, gpus)
+    elif gpus is not None:
+        broken["wrong GPU count"] = ~jnp.equal(lay.gpus * jnp.asarray(part.replicas), gpus)
     if workload.batch is not None:
         broken["batch does not fit"] = jnp.asarray(workload.batch) > cap.max_batch
     return broken
@@ -131,3 +142,12 @@ def reasons(
 ) -> jax.Array:
     """Bit set of the reasons why a design is infeasible [int32]."""
     return reason_bits(broken_rules(model, partition, workload, convention, lay, cap, gpus))
+
+
+def reason_names(bits: int) -> list[str]:
+    """Names of the reasons in a bit set.
+
+    >>> reason_names(1 | 64)
+    ['weights do not fit', 'wrong GPU count']
+    """
+    return [name for name, bit in REASONS.items() if bits & bit]

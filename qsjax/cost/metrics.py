@@ -1,13 +1,16 @@
-"""What a token costs, in money and in energy: price, power and how much of the time is used."""
+"""What a design is judged by: the list of metrics, and what a token costs in money and energy."""
 
 import dataclasses
-from typing import Any
+import difflib
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from qsjax.cost.decode import StepCost
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.records.specs import HardwareSpec
 from qsjax.records.units import HOUR
@@ -101,6 +104,84 @@ def joules_per_token(tokens_per_s_per_gpu: ArrayLike, economy: Economy) -> jax.A
     share = economy.busy_power * used + economy.idle_power * (1.0 - used)
     made = jnp.asarray(tokens_per_s_per_gpu) * used
     return jnp.asarray(economy.pue) * (jnp.asarray(economy.watts) * share) / made
+
+
+class Metric(NamedTuple):
+    """A figure of merit of a design: its unit, what it is, and which way is better."""
+
+    unit: str
+    meaning: str
+    less_is_better: bool = False
+
+
+Objective = Literal[
+    "tokens_per_s_per_gpu",
+    "tokens_per_s_per_user",
+    "tokens_per_s",
+    "tpot",
+    "usd_per_million_tokens",
+    "joules_per_token",
+    "gpus",
+    "headroom",
+    "max_batch",
+]
+METRICS: dict[Objective, Metric] = {
+    "tokens_per_s_per_gpu": Metric("tokens/s/GPU", "throughput of each GPU"),
+    "tokens_per_s_per_user": Metric("tokens/s/user", "rate of each sequence"),
+    "tokens_per_s": Metric("tokens/s", "throughput of all GPUs together"),
+    "tpot": Metric("s", "time per output token", less_is_better=True),
+    "usd_per_million_tokens": Metric(
+        "USD per million tokens", "price of output tokens", less_is_better=True
+    ),
+    "joules_per_token": Metric("J", "energy of an output token", less_is_better=True),
+    "gpus": Metric("GPUs", "GPUs of the design", less_is_better=True),
+    "headroom": Metric("1", "share of the usable memory that stays free"),
+    "max_batch": Metric("sequences", "largest batch of an attention replica that fits"),
+}
+# What a metric is proportional to; without it there is none.
+PRICES = {"usd_per_million_tokens": "usd_per_hour", "joules_per_token": "watts"}
+
+
+def metric_value(name: str, step: StepCost, economy: Economy) -> jax.Array:
+    """A metric of `METRICS` of every design, in its unit."""
+    cap, rate = step.capacity, step.tokens_per_s_per_gpu
+    match name:
+        case "usd_per_million_tokens":
+            return usd_per_million_tokens(rate, economy)
+        case "joules_per_token":
+            return joules_per_token(rate, economy)
+        case "headroom":
+            return 1.0 - (cap.weights + cap.batch * cap.kv_per_sequence) / cap.usable
+        case "max_batch":
+            return cap.max_batch
+        case _:
+            value: jax.Array = getattr(step, name)
+            return value
+
+
+def score_of(name: str, step: StepCost, economy: Economy) -> jax.Array:
+    """A metric turned so that more is better."""
+    value = metric_value(name, step, economy)
+    return -value if METRICS[name].less_is_better else value  # type: ignore[index]  # checked
+
+
+def check_metrics(names: Sequence[str], allowed: Sequence[str] = get_args(Objective)) -> None:
+    """Raise `ValueError` with every name that is no metric, and the nearest ones."""
+    problems = []
+    for name in names:
+        if name not in allowed:
+            near = difflib.get_close_matches(str(name), allowed, n=2) or allowed
+            problems.append(f"{name!r} is not a metric; nearest names: {', '.join(near)}")
+    if problems:
+        raise ValueError("\n".join(problems))
+
+
+def check_prices(names: Sequence[str], economy: Economy) -> None:
+    """Raise `ValueError` for a cost or an energy of hardware without a price or power."""
+    for name in names:
+        field = PRICES.get(name)
+        if field is not None and not np.all(np.asarray(getattr(economy, field)) > 0):
+            raise ValueError(f"{name} needs {field} above 0; the hardware has none: give it one")
 
 
 _usd, _joules = on_host(usd_per_million_tokens), on_host(joules_per_token)

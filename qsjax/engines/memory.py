@@ -36,7 +36,7 @@ def release_of(record: Mapping[str, Any]) -> str:
 
 
 def _floats(record: ModelSpec | Partition) -> dict[str, float]:
-    return {name: float(value) for name, value in numbers_of(record).items()}
+    return {n: float(value) for n, value in numbers_of(record).items() if value is not None}
 
 
 def unquantised_bytes(one: OperatingPoint) -> float:

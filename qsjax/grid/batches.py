@@ -6,32 +6,22 @@ always among those tried, and every cell of a block is a design that runs.
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from qsjax.cost.decode import StepCost, decode_step
-from qsjax.cost.metrics import Economy, joules_per_token, usd_per_million_tokens
+from qsjax.cost.metrics import METRICS, Economy, Objective, score_of
 from qsjax.grid.limits import LIMITS, RISING, Limits, is_given, violations
 from qsjax.grid.screening import Candidates, as_float64
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.records.scenario import Records
 from qsjax.records.specs import Convention
 
-Objective = Literal[
-    "tokens_per_s_per_gpu",
-    "tokens_per_s_per_user",
-    "tokens_per_s",
-    "tpot",
-    "usd_per_million_tokens",
-    "joules_per_token",
-    "gpus",
-    "headroom",
-]
-OBJECTIVES = get_args(Objective)
-MINIMISED = ("tpot", "usd_per_million_tokens", "joules_per_token", "gpus")
+OBJECTIVES = tuple(METRICS)
+MINIMISED = tuple(name for name, metric in METRICS.items() if metric.less_is_better)
 
 # Shape of a block: partitions times batches. One shape is one compilation.
 ROWS, COLUMNS = 128, 128
@@ -131,24 +121,13 @@ def step_at(records: Records, batch: jax.Array, convention: Convention) -> StepC
     """The step of designs at the given batches."""
     workload = dataclasses.replace(records.workload, batch=jnp.maximum(batch, 1.0))
     return decode_step(
-        records.model, records.hardware, records.partition, workload, convention, None
+        records.model, records.hardware, records.partition, workload, convention, records.gpus
     )
 
 
 def scores_of(step: StepCost, economy: Economy) -> dict[Objective, jax.Array]:
     """Every objective, turned so that more is better."""
-    cap, rate = step.capacity, step.tokens_per_s_per_gpu
-    values: dict[Objective, jax.Array] = {
-        "tokens_per_s_per_gpu": rate,
-        "tokens_per_s_per_user": step.tokens_per_s_per_user,
-        "tokens_per_s": step.tokens_per_s,
-        "tpot": step.tpot,
-        "usd_per_million_tokens": usd_per_million_tokens(rate, economy),
-        "joules_per_token": joules_per_token(rate, economy),
-        "gpus": step.gpus,
-        "headroom": 1.0 - (cap.weights + cap.batch * cap.kv_per_sequence) / cap.usable,
-    }
-    return {name: -x if name in MINIMISED else x for name, x in values.items()}
+    return {name: score_of(name, step, economy) for name in METRICS}
 
 
 class RowBest(NamedTuple):
@@ -173,7 +152,7 @@ def _judge(
     records: Records, batch: jax.Array, limits: Limits, economy: Economy, convention: Convention
 ) -> Judged:
     step = step_at(records, batch, convention)
-    broken = violations(limits, records, step, economy)
+    broken = violations(limits, records.partition, records.hardware, step, economy)
     return Judged(scores_of(step, economy), step.tokens_per_s_per_gpu, step.gpus, broken)
 
 

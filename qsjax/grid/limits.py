@@ -10,8 +10,7 @@ from jax.typing import ArrayLike
 
 from qsjax.cost.decode import StepCost
 from qsjax.cost.metrics import Economy, joules_per_token, usd_per_million_tokens
-from qsjax.records.scenario import Records
-from qsjax.records.specs import DEGREES
+from qsjax.records.specs import DEGREES, HardwareSpec, Partition
 from qsjax.records.units import MS
 
 
@@ -107,9 +106,11 @@ def check_limits(limits: Limits, economy: Economy) -> None:
         raise ValueError("\n".join(["limits:", *(f"  {problem}" for problem in problems)]))
 
 
-def violations(limits: Limits, records: Records, step: StepCost, economy: Economy) -> jax.Array:
+def violations(
+    limits: Limits, part: Partition, hardware: HardwareSpec, step: StepCost, economy: Economy
+) -> jax.Array:
     """Bit set of `LIMITS` that each design breaks [int32]; 0 where it keeps all of them."""
-    cap, part, rate = step.capacity, records.partition, step.tokens_per_s_per_gpu
+    cap, rate = step.capacity, step.tokens_per_s_per_gpu
     filled = cap.weights + cap.batch * cap.kv_per_sequence
     broken = {
         "max_tpot": step.tpot > limits.max_tpot,
@@ -119,7 +120,7 @@ def violations(limits: Limits, records: Records, step: StepCost, economy: Econom
         "max_usd": usd_per_million_tokens(rate, economy) > limits.max_usd,
         "max_joules": joules_per_token(rate, economy) > limits.max_joules,
         "tp_in_island": (jnp.asarray(limits.tp_in_island) > 0)
-        & (jnp.asarray(part.tp) > records.hardware.island_size),
+        & (jnp.asarray(part.tp) > hardware.island_size),
     }
     for degree in DEGREES:
         limit = getattr(limits, f"max_{degree}")

@@ -1,81 +1,42 @@
-"""Cells to optimise and the legal designs to choose from: rows x designs instead of a full tensor.
+"""The optimiser: the best design of every row, by one tie rule, whatever asks for it.
 
-A derivative, a root or an inverse design asks for the optimum of the same cells over and over, at
-slightly other parameters. Which splits are legal does not depend on those, so illegal ones are
-dropped once, and every continuous parameter is an array over the rows: one compilation serves all.
+Few cells are evaluated by NumPy, many by compiled blocks of rows; where the batch is searched too,
+the designs that run are tried at every batch of a ladder.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
 from functools import partial
-from itertools import product
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qsjax.cost.decode import StepCost, decode_step
-from qsjax.cost.feasibility import MEMORY_REASONS, REASONS, Capacity, reasons
-from qsjax.cost.laws.params import dense_twin
-from qsjax.cost.laws.sharding import layout
-from qsjax.cost.ledger import resource_times, time_ledger
-from qsjax.grid.axes import PARTITION_AXES, Axis
-from qsjax.grid.parameters import Inputs, write
-from qsjax.grid.problem import CONTEXTS, Variant, axis_values, check_inputs, grid_of, variants_of
-from qsjax.grid.search import Objective, check_objective, pick_best, score_of
-from qsjax.records.checks import check_axes, check_records
-from qsjax.records.precision import workload_of
-from qsjax.records.specs import (
-    Convention,
-    HardwareSpec,
-    ModelSpec,
-    Partition,
-    Workload,
-    named_convention,
+from qsjax.cost.feasibility import MEMORY_REASONS, REASONS
+from qsjax.cost.ledger import RESOURCES, resource_times, time_ledger
+from qsjax.cost.metrics import Economy, Objective, score_of
+from qsjax.grid.cells import (
+    Cells,
+    Designs,
+    Winners,
+    shaped,
+    step_of,
+    take,
 )
+from qsjax.grid.limits import LIMITS, RISING, Limits, is_given, violations
+from qsjax.grid.pairs import Candidates, score_candidates
+from qsjax.grid.parameters import Inputs
+from qsjax.grid.problem import Problem
+from qsjax.grid.scoring import pick_best
+from qsjax.numerics.numpy_backend import on_host
 
-SMALL_BLOCK = 64  # rows evaluated at a time: one compilation for every solver's few rows
+# Cells up to which NumPy is done before a compiler would be: about 0.2 s for 2^20.
+SMALL = 2**21
+SMALL_BLOCK = 64  # rows compiled at a time: one compilation for every solver's few rows
 MANY_ROWS = 2**13  # from here on a second compilation for larger blocks pays off
+# Objectives of one user: a smaller batch is never worse.
+FAST = ("tpot", "tokens_per_s_per_user")
 LARGE_BLOCK = 2**21  # designs evaluated at a time: bounds the memory of a large problem
-
-Array = jax.Array | np.ndarray
-
-
-class Designs(NamedTuple):
-    """Designs to choose from: leaves of shape (designs,); `batch` None takes the largest."""
-
-    partition: Partition
-    batch: Array | None
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Problem:
-    """Cells, their inputs, and the designs that each may choose.
-
-    Attributes:
-        axes: the axes of the cells, `variant` first; cells are flat in their order.
-        variants: of the axis `variant`: the model and its dense twins.
-        inputs: one row per cell.
-        designs: every split that is legal in at least one cell.
-        objective: what the best design maximises.
-    """
-
-    axes: tuple[Axis, ...]
-    variants: tuple[Variant, ...]
-    inputs: Inputs
-    designs: Designs
-    objective: Objective = "tokens_per_s_per_gpu"
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Lengths of the axes."""
-        return tuple(len(axis.values) for axis in self.axes)
-
-    @property
-    def cells(self) -> int:
-        """Number of cells."""
-        return int(np.prod(self.shape, dtype=np.int64))
 
 
 class Best(NamedTuple):
@@ -83,63 +44,214 @@ class Best(NamedTuple):
 
     Attributes:
         position: of the winner among the designs; 0 where no design is feasible.
-        score: its objective; -inf where none is feasible.
+        score: its objective, turned so that more is better; -inf where none is feasible.
         second: position of the runner-up; `second_score` is -inf without one.
         second_score: its objective.
+        batch: sequences per attention replica of the winner.
         feasible: number of feasible designs.
         reasons: designs with each of `REASONS`, shape (reason, row).
-        resource: index in `ledger.RESOURCES` of the largest part of the winner's TPOT.
+        limits: designs that run but break each of `LIMITS`, shape (limit, row).
         shortfall: usable bytes per GPU that the least demanding legal design lacks for its
             weights and one sequence (or its batch) [B]; negative where it fits, infinite without
             a legal design.
     """
 
-    position: Array
-    score: Array
-    second: Array
-    second_score: Array
-    feasible: Array
-    reasons: Array
-    resource: Array
-    shortfall: Array
+    position: np.ndarray
+    score: np.ndarray
+    second: np.ndarray
+    second_score: np.ndarray
+    batch: np.ndarray
+    feasible: np.ndarray
+    reasons: np.ndarray
+    limits: np.ndarray
+    shortfall: np.ndarray
 
 
-class Winners(NamedTuple):
-    """One design per row with its inputs: what is differentiated."""
+class _Table(NamedTuple):
+    """Rows x designs: what a choice reads."""
 
-    inputs: Inputs
-    designs: Designs
-
-
-def served_model(inputs: Inputs) -> ModelSpec:
-    """The model of every row: the mixture itself, or its dense twin where q > 0."""
-    is_twin = jnp.greater(inputs.q, 0)
-    q = jnp.where(is_twin, inputs.q, 1.0)
-    twin = dense_twin(inputs.model, q, inputs.convention.twin)
-
-    def choose(own: jax.Array, other: jax.Array) -> jax.Array:
-        return own if other is own else jnp.where(is_twin, other, own)
-
-    served: ModelSpec = jax.tree.map(choose, inputs.model, twin)
-    return served
+    score: jax.Array
+    gpus: jax.Array
+    batch: jax.Array
+    reasons: jax.Array
+    broken: jax.Array
+    lacking: jax.Array
 
 
-def step_of(winners: Winners) -> StepCost:
-    """The decode step of every row."""
-    inputs, designs = winners
-    workload = inputs.workload
-    if designs.batch is not None:
-        workload = dataclasses.replace(workload, batch=designs.batch)
-    others = (designs.partition, workload, inputs.convention, inputs.gpus)
-    return decode_step(served_model(inputs), inputs.hardware, *others)
+def _table(
+    inputs: Inputs,
+    designs: Designs,
+    limits: Limits,
+    economy: Economy,
+    *,
+    objective: Objective,
+    is_limited: bool,
+) -> _Table:
+    """Scores of designs, and what they break; every argument broadcasts against the others."""
+    step = step_of(Winners(inputs, designs))
+    cap = step.capacity
+    has_batch = designs.batch is not None or inputs.workload.batch is not None
+    sequences = cap.batch if has_batch else 1.0
+    broken = jnp.zeros((), jnp.int32)
+    if is_limited:
+        broken = violations(limits, designs.partition, inputs.hardware, step, economy)
+    return _Table(
+        score=score_of(objective, step, economy),
+        gpus=step.gpus,
+        batch=cap.batch,
+        reasons=step.reasons,
+        broken=broken,
+        lacking=cap.weights + sequences * cap.kv_per_sequence - cap.usable,
+    )
 
 
-def _shaped(tree: Any, axis: int) -> Any:
-    """Leaves as columns (axis 1) or rows (axis 0) of a table rows x designs."""
-    return jax.tree.map(lambda leaf: jnp.expand_dims(jnp.asarray(leaf), axis), tree)
+def _reduce(table: _Table, shape: tuple[int, int], xp: Any) -> Best:
+    """The choice of every row; `xp` is the module that computes it, jax.numpy or numpy."""
+
+    def full(x: Any) -> Any:
+        return xp.broadcast_to(x, shape)
+
+    why, broken = full(table.reasons).astype(xp.int32), full(table.broken).astype(xp.int32)
+    score, gpus = full(table.score), full(table.gpus)
+    runs = why == 0
+    allowed = runs & (broken == 0)
+    best: Any = pick_best(score, allowed, gpus, xp)
+    is_other = xp.arange(shape[1])[None, :] != best.position[:, None]
+    second: Any = pick_best(score, allowed & is_other, gpus, xp)
+    needed = xp.where((why & ~MEMORY_REASONS) == 0, full(table.lacking), xp.inf)
+
+    def count(bits: Any, names: Any, where: Any) -> Any:
+        return xp.stack([xp.sum(((bits & bit) != 0) & where, axis=-1) for bit in names.values()])
+
+    at = best.position[:, None]
+    return Best(
+        position=best.position,
+        score=best.score,
+        second=second.position,
+        second_score=second.score,
+        batch=xp.take_along_axis(full(table.batch), at, axis=-1)[:, 0],
+        feasible=xp.sum(allowed, axis=-1),
+        reasons=count(why, REASONS, xp.ones((), bool)),
+        limits=count(broken, LIMITS, runs),
+        shortfall=xp.min(needed, axis=-1),
+    )
 
 
-def _resource(winners: Winners) -> jax.Array:
+_table_on_host, _step_on_host = on_host(_table), on_host(step_of)
+
+
+@partial(jax.jit, static_argnames=("objective", "is_limited"))
+def _best(
+    inputs: Inputs,
+    designs: Designs,
+    limits: Limits,
+    economy: Economy,
+    *,
+    objective: Objective,
+    is_limited: bool,
+) -> Best:
+    shape = inputs.q.shape[0], jnp.shape(designs.partition.tp)[0]
+    table = _table(
+        shaped(inputs, 1),
+        shaped(designs, 0),
+        limits,
+        shaped(economy, 1),
+        objective=objective,
+        is_limited=is_limited,
+    )
+    return _reduce(table, shape, jnp)
+
+
+def _small(cells: Cells, inputs: Inputs, economy: Economy, is_limited: bool) -> Best:
+    """`_best` by NumPy: nothing is compiled."""
+
+    def column(tree: Any) -> Any:
+        """Values that all rows share are one: NumPy then computes what follows from them once."""
+        return jax.tree.map(lambda x: x[:1, None] if np.ptp(x) == 0 else x[:, None], tree)
+
+    designs = jax.tree.map(lambda x: x[0] if np.ptp(x) == 0 else x, cells.designs)
+    table = _table_on_host(
+        column(inputs),
+        designs,
+        cells.limits,
+        column(economy),
+        objective=cells.objective,
+        is_limited=is_limited,
+    )
+    return _reduce(table, (len(inputs.q), cells.count), np)
+
+
+def best_of(cells: Cells, inputs: Inputs | None = None, economy: Economy | None = None) -> Best:
+    """The best design of every row.
+
+    Args:
+        cells: designs to choose from, objective and limits.
+        inputs: rows in place of the cells' own: draws, roots, variants.
+        economy: price and power of those rows; of their hardware unless given.
+    """
+    rows = cells.inputs if inputs is None else inputs
+    if economy is None:
+        economy = cells.economy if inputs is None else prices_of(cells, rows)
+    if cells.any_batch and _is_fastest_with_one(cells):
+        return _best_with_one(cells, rows, economy)
+    if cells.any_batch:
+        return _best_batches(cells, rows, economy)
+    return _best_listed(cells, rows, economy)
+
+
+def _best_listed(cells: Cells, rows: Inputs, economy: Economy) -> Best:
+    """The best design of every row at the batches that the designs have, or the largest."""
+    is_limited = any(is_given(cells.limits, name) for name in LIMITS)
+    count = len(rows.q)
+    if count * cells.count <= SMALL:
+        return _small(cells, rows, economy, is_limited)
+    block = SMALL_BLOCK
+    if count > MANY_ROWS:
+        block = max(block, 2 ** int(np.log2(max(1, LARGE_BLOCK // cells.count))))
+    at = np.pad(np.arange(count), (0, -count % block), mode="edge")
+    parts: list[Best] = []
+    for k in range(0, len(at), block):
+        own, prices = take((rows, economy), at[k : k + block])
+        found = _best(
+            own,
+            cells.designs,
+            cells.limits,
+            prices,
+            objective=cells.objective,
+            is_limited=is_limited,
+        )
+        parts.append(jax.tree.map(np.asarray, found))
+    return Best(
+        *(np.concatenate(column, axis=-1)[..., :count] for column in zip(*parts, strict=True))
+    )
+
+
+def prices_of(cells: Cells, rows: Inputs) -> Economy:
+    """Price and power of rows with their own hardware, with the cells' shares."""
+    prices: Economy = jax.tree.map(lambda x: np.broadcast_to(x[:1], rows.q.shape), cells.economy)
+    given = np.asarray(cells.inputs.hardware.usd_per_hour), np.asarray(cells.inputs.hardware.watts)
+    own: dict[str, Any] = {}
+    for name, of_hardware in zip(("usd_per_hour", "watts"), given, strict=True):
+        if np.array_equal(getattr(cells.economy, name), of_hardware):
+            own[name] = getattr(rows.hardware, name)
+    return dataclasses.replace(prices, **own)
+
+
+def searching_batches(problem: Problem) -> Problem:
+    """The problem with its batch searched where the largest one that fits may not be the best.
+
+    That is so for what one user sees, and within limits that a smaller batch keeps. Batches that
+    were prescribed stay.
+    """
+    limits = problem.limits
+    rising = any(bit & RISING and is_given(limits, name) for name, bit in LIMITS.items())
+    if problem.stated.batches is None and (rising or problem.objective in FAST):
+        return dataclasses.replace(problem, batch="best")
+    return problem
+
+
+@on_host
+def _resources(winners: Winners) -> dict[str, jax.Array]:
     inputs, designs = winners
     ledger = time_ledger(
         step_of(winners),
@@ -148,157 +260,93 @@ def _resource(winners: Winners) -> jax.Array:
         inputs.workload,
         jnp.asarray(inputs.hardware.step_overhead),
     )
-    times = [jnp.broadcast_to(t, inputs.q.shape) for t in resource_times(ledger).values()]
-    return jnp.argmax(jnp.stack(times), axis=0)
+    return resource_times(ledger)
 
 
-@partial(jax.jit, static_argnames="objective")
-def _best(inputs: Inputs, designs: Designs, objective: Objective) -> Best:
-    rows, count = inputs.q.shape[0], jnp.shape(designs.partition.tp)[0]
-    step = step_of(Winners(_shaped(inputs, 1), _shaped(designs, 0)))
-
-    def full(x: jax.Array) -> jax.Array:
-        return jnp.broadcast_to(x, (rows, count))
-
-    why = full(step.reasons)
-    score, gpus = full(score_of(step, objective)), full(step.gpus)
-    best = pick_best(score, why == 0, gpus)
-    is_best = jax.lax.broadcasted_iota(best.position.dtype, (rows, count), 1)
-    second = pick_best(score, (why == 0) & (is_best != best.position[:, None]), gpus)
-    cap = step.capacity
-    sequences = 1.0 if designs.batch is None else cap.batch
-    needed = full(cap.weights + sequences * cap.kv_per_sequence - cap.usable)
-    least = jnp.min(jnp.where((why & ~MEMORY_REASONS) == 0, needed, jnp.inf), axis=-1)
-    counts = jnp.stack([jnp.sum((why & bit) != 0, axis=-1) for bit in REASONS.values()])
-    feasible = jnp.sum(why == 0, axis=-1)
-    at = jax.tree.map(lambda leaf: jnp.asarray(leaf)[best.position], designs)
-    return Best(*best, *second, feasible, counts, _resource(Winners(inputs, at)), least)
+def binding_resource(winners: Winners) -> np.ndarray:
+    """Index in `ledger.RESOURCES` of the largest part of the TPOT of every row."""
+    rows = np.shape(winners.inputs.q)
+    found = _resources(winners)  # whose keys a pytree has sorted
+    times = [np.broadcast_to(found[name], rows) for name in RESOURCES]
+    largest: np.ndarray = np.argmax(np.stack(times), axis=0)
+    return largest
 
 
-def best_of(inputs: Inputs, designs: Designs, objective: Objective) -> Best:
-    """The best design of every row (NumPy), block by block; the last block is filled up."""
-    rows, count = len(inputs.q), len(np.asarray(designs.partition.tp))
-    block = SMALL_BLOCK
-    if rows > MANY_ROWS:
-        block = max(block, 2 ** int(np.log2(max(1, LARGE_BLOCK // count))))
-    at = np.pad(np.arange(rows), (0, -rows % block), mode="edge")
-    parts: list[Best] = [
-        jax.tree.map(np.asarray, _best(take(inputs, at[k : k + block]), designs, objective))
-        for k in range(0, len(at), block)
-    ]
-    return Best(
-        *(np.concatenate(column, axis=-1)[..., :rows] for column in zip(*parts, strict=True))
+def winners_at(cells: Cells, inputs: Inputs, best: Best) -> Winners:
+    """Every row with its best design."""
+    partition = take(cells.designs.partition, best.position)
+    has_batch = cells.any_batch or cells.designs.batch is not None
+    return Winners(inputs, Designs(partition, best.batch if has_batch else None))
+
+
+def candidates_of(cells: Cells, inputs: Inputs, economy: Economy) -> tuple[Candidates, Best]:
+    """The designs that run in each row with one sequence, and the counts of the others."""
+    shape = len(inputs.q), cells.count
+    table = _table_on_host(
+        jax.tree.map(lambda x: x[:, None], inputs),
+        cells.designs._replace(batch=None),
+        Limits(),
+        jax.tree.map(lambda x: x[:, None], economy),
+        objective="tokens_per_s_per_gpu",
+        is_limited=False,
     )
+    why = np.broadcast_to(table.reasons, shape)
+    row, position = np.nonzero(why == 0)
+    largest = np.broadcast_to(table.batch, shape)[row, position]
+    own, prices = take((inputs, economy), row)
+    partition = take(cells.designs.partition, position)
+    pairs = Candidates(
+        winners=Winners(*jax.tree.map(lambda x: x[:, None], (own, Designs(partition, None)))),
+        economy=jax.tree.map(lambda x: x[:, None], prices),
+        row=row,
+        position=position,
+        largest=largest,
+    )
+    return pairs, _reduce(table, shape, np)
 
 
-def take(tree: Any, at: Any) -> Any:
-    """Rows `at` of every leaf."""
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[at], tree)
+def _is_fastest_with_one(cells: Cells) -> bool:
+    """Whether no batch is better than one sequence: TPOT does not fall with the batch.
 
-
-def winners_at(inputs: Inputs, designs: Designs, position: np.ndarray) -> Winners:
-    """Every row with the design at its position."""
-    return Winners(inputs, take(designs, position))
-
-
-def _rows(tree: Any, count: int) -> Any:
-    """Leaves as float64 of shape (count,)."""
-    return jax.tree.map(lambda x: np.broadcast_to(np.asarray(x, np.float64), count).copy(), tree)
-
-
-@jax.jit
-def _is_legal(inputs: Inputs, partition: Partition) -> jax.Array:
-    inputs, partition = _shaped(inputs, 1), _shaped(partition, 0)
-    model, rules = served_model(inputs), inputs.convention
-    lay, nothing = layout(model, partition, rules), Capacity(*(jnp.zeros(()),) * 5)
-    bits = reasons(model, partition, inputs.workload, rules, lay, nothing, inputs.gpus)
-    return jnp.any((bits & ~MEMORY_REASONS) == 0, axis=0)
-
-
-def legal_designs(inputs: Inputs, axes: Sequence[Axis]) -> Designs:
-    """Every combination of the searched axes that is legal in at least one row.
-
-    If none is, all are returned, so that the result says why.
+    A limit on price or energy may need more, and one on memory fewer than a pipeline has stages.
     """
-    columns = np.array(list(product(*(axis.values for axis in axes))), dtype=np.float64).T
-    named = dict(zip((axis.name for axis in axes), columns, strict=True))
-    degrees = {name: named[name] for name in PARTITION_AXES if name in named}
-    used = np.prod([degrees.get(name, 1.0) for name in ("tp", "pp", "dp", "kvp")], axis=0)
-    counts = np.unique(inputs.gpus)
-    right = np.isin(np.broadcast_to(used, columns.shape[1]), counts)
-    keep = right if right.any() else np.ones_like(right)
-    chosen = {name: values[keep] for name, values in named.items()}
-    partition = Partition(**{name: chosen[name] for name in degrees})
-    designs = Designs(_rows(partition, int(keep.sum())), chosen.get("batch"))
-    is_legal = np.asarray(_is_legal(inputs, designs.partition))
-    return take(designs, is_legal) if is_legal.any() else designs
+    others = any(is_given(cells.limits, n) for n in ("max_usd", "max_joules", "min_headroom"))
+    return cells.objective in FAST and not others
 
 
-def problem(
-    model: ModelSpec,
-    hardware: HardwareSpec,
-    *,
-    gpus: Sequence[int] = (64,),
-    contexts: Sequence[float] = CONTEXTS,
-    qs: Sequence[float] = (5.0,),
-    convention: str | Convention = "physical",
-    workload: Workload | None = None,
-    overrides: Mapping[str, Sequence[float | str]] | None = None,
-    objective: Objective = "tokens_per_s_per_gpu",
-) -> Problem:
-    """The cells (variant, gpus, context, further axes) and their legal designs.
+def _best_with_one(cells: Cells, inputs: Inputs, economy: Economy) -> Best:
+    """`_best_batches` of an objective that one sequence serves best, without a ladder.
 
-    Args:
-        model: any model; a dense one has no twins.
-        hardware: accelerator.
-        gpus: GPU counts, each used exactly.
-        contexts: context lengths [tokens].
-        qs: quality-equivalence factors of the dense twins; none for the model alone.
-        convention: `physical`, `paper`, or a `Convention`.
-        workload: batch, and dtypes other than the published ones; its context is not used.
-        overrides: values of search axes, or of any continuous field as a further axis.
-        objective: what the best design maximises.
-
-    Raises:
-        ValueError: the input has mistakes; the message lists all of them.
+    A pipeline's stages hold a sequence each at the TPOT of one: of these batches the largest wins.
     """
-    rules = named_convention(convention) if isinstance(convention, str) else convention
-    (rules,) = check_records(convention=rules)
-    check_objective(objective)
-    given = dict(overrides or {})
-    stated = {"gpus": gpus, "context": contexts, **given} | ({"q": qs} if np.size(qs) else {})
-    check_inputs(model, hardware, stated, workload, given)
-    base = workload_of(model, context=1.0) if workload is None else workload
-    if base.batch is not None:
-        stated.setdefault("batch", np.ravel(base.batch).tolist())
-        base = dataclasses.replace(base, batch=None)
-    model, hardware, base = check_records(model=model, hardware=hardware, workload=base)
-    read = check_axes(stated)
-    qs = read.pop("q", ())
-    values = axis_values(read.pop("gpus"), read.pop("context"), read)
-    variants = variants_of(model, qs, rules)
-    axes = grid_of(variants, values)
-    kept = (dataclasses.replace(axes.kept[0], name="variant"), *axes.kept[1:])
-    cells = int(np.prod([len(axis.values) for axis in kept], dtype=np.int64))
-    mesh = np.meshgrid(*(axis.values for axis in kept), indexing="ij")
-    at = {axis.name: grid.ravel() for axis, grid in zip(kept, mesh, strict=True)}
-    factors = np.array([variant.q or 0.0 for variant in variants])
-    zeros = np.zeros(cells)
-    shapes = dataclasses.replace(model, precision=None)
-    inputs = _rows(Inputs(shapes, hardware, base, rules, zeros, zeros), cells)
-    inputs = inputs._replace(q=factors[at["variant"].astype(int)], gpus=at["gpus"])
-    inputs = write(inputs, {name: at[name] for name in at if name not in ("variant", "gpus")})
-    return Problem(kept, tuple(variants), inputs, legal_designs(inputs, axes.searched), objective)
+    ones = cells.designs._replace(batch=np.ones(cells.count))
+    best = _best_listed(dataclasses.replace(cells, designs=ones), inputs, economy)
+    largest = take(cells.designs, best.position)._replace(batch=None)
+    most = np.asarray(_step_on_host(Winners(inputs, largest)).capacity.max_batch)
+    rules = inputs.convention
+    rounds = np.asarray(largest.partition.pp) * (2.0 if rules.two_batch_overlap else 1.0)
+    why = best.reasons.copy()
+    why[list(REASONS).index("batch does not fit")] = 0  # told by "no sequence fits"
+    return best._replace(batch=np.maximum(1.0, np.minimum(rounds, most)), reasons=why)
 
 
-def of_variant(stated: Problem, index: int) -> Problem:
-    """The cells of one variant alone."""
-    per = stated.cells // stated.shape[0]
-    first = stated.axes[0]
-    axis = Axis(first.name, np.zeros(1), (stated.variants[index].label,))
-    return dataclasses.replace(
-        stated,
-        axes=(axis, *stated.axes[1:]),
-        variants=(stated.variants[index],),
-        inputs=take(stated.inputs, slice(index * per, (index + 1) * per)),
+def _best_batches(cells: Cells, inputs: Inputs, economy: Economy) -> Best:
+    """The best design of every row over all batches that the limits allow."""
+    found, counted = candidates_of(cells, inputs, economy)
+    scores = score_candidates(found, cells.limits, cells.objective)
+    shape = len(inputs.q), cells.count
+    score, batch, gpus = np.full(shape, -np.inf), np.ones(shape), np.ones(shape)
+    at = found.row, found.position
+    score[at], batch[at], gpus[at] = scores.score, scores.batch, scores.gpus
+    allowed = score > -np.inf
+    best = pick_best(score, allowed, gpus, np)
+    is_other = np.arange(shape[1])[None, :] != best.position[:, None]
+    second = pick_best(score, allowed & is_other, gpus, np)
+    return counted._replace(
+        position=np.asarray(best.position),
+        score=np.asarray(best.score),
+        second=np.asarray(second.position),
+        second_score=np.asarray(second.score),
+        batch=np.take_along_axis(batch, np.asarray(best.position)[:, None], axis=1)[:, 0],
+        feasible=allowed.sum(axis=1),
     )

@@ -1,32 +1,36 @@
-"""The parts of a problem: variants of a model, values of axes, and the checks of both."""
+"""The noun of every question: which models, on which accelerators, how many, and within what."""
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from qsjax.grid.axes import STACKED, Axes, make_axes, twin_of
-from qsjax.grid.free_memory import free_memory
+from qsjax import catalog
+from qsjax.cost.metrics import Economy, Objective, check_economy, check_metrics, check_prices
+from qsjax.cost.metrics import economy_of as economy_of_hardware
+from qsjax.grid.axes import PARTITION_AXES, STACKED, Axes, make_axes, twin_of
+from qsjax.grid.limits import Limits, check_limits
 from qsjax.records import checks
+from qsjax.records.precision import workload_of
 from qsjax.records.specs import (
+    CONVENTIONS,
     DEGREES,
     Convention,
     HardwareSpec,
     ModelSpec,
     Partition,
     Workload,
+    named_convention,
 )
-from qsjax.records.units import GIB
 
 CONTEXTS = tuple(1024.0 * 2**k for k in range(15))  # 1k to 16M tokens, the paper's range
-
-
-# Peak memory of a search, measured: of a cell where every score is kept, and of a design at one
-# place of the kept axes but the longest [B].
-BYTES_PER_CELL, BYTES_PER_DESIGN = 150.0, 2048.0
+# What is stacked along axes of its own, and has an argument of its own.
+ARGUMENTS = ("model", "hardware", "gpus", "context", "q")
+UNNAMED = "own"  # label of a record that has no name
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -43,6 +47,21 @@ class Variant:
         return self.name if self.q is None else f"{self.name} q={self.q:g}"
 
 
+class Served(NamedTuple):
+    """A model with what is stored and multiplied in which precision, under its name."""
+
+    name: str
+    spec: ModelSpec
+    workload: Workload
+
+
+class Accelerator(NamedTuple):
+    """Hardware under its name."""
+
+    name: str
+    spec: HardwareSpec
+
+
 def variants_of(model: ModelSpec, qs: Sequence[float], convention: Convention) -> list[Variant]:
     """The model and, if it has experts, its dense twins."""
     if float(np.asarray(model.experts)) <= 1:
@@ -51,18 +70,18 @@ def variants_of(model: ModelSpec, qs: Sequence[float], convention: Convention) -
     return [Variant("moe", None, model), *twins]
 
 
-def divisors(number: int) -> list[int]:
+def divisors(count: int) -> list[int]:
     """All divisors in order.
 
     >>> divisors(12)
     [1, 2, 3, 4, 6, 12]
     """
-    low = [k for k in range(1, math.isqrt(number) + 1) if number % k == 0]
-    return sorted({*low, *(number // k for k in low)})
+    low = [k for k in range(1, math.isqrt(count) + 1) if count % k == 0]
+    return sorted({*low, *(count // k for k in low)})
 
 
 def axis_values(
-    gpus: Sequence[int],
+    gpus: Sequence[float],
     contexts: Sequence[float],
     overrides: Mapping[str, Sequence[float | str]],
 ) -> dict[str, Sequence[float | str]]:
@@ -90,62 +109,331 @@ def grid_of(variants: Sequence[Variant], values: Mapping[str, Sequence[float | s
     return make_axes({"model": labels, **values}, searched=("batch",))
 
 
-def bytes_of(axes: Axes) -> float:
-    """Memory that a search takes, about [B]: large grids keep no scores (`qsjax.grid.staging`)."""
-    every_score = axes.cells * BYTES_PER_CELL
-    lanes = max((len(axis.values) for axis in axes.kept), default=1)
-    return min(every_score, axes.cells / lanes * BYTES_PER_DESIGN + 0.5 * axes.cells)
+def _several(value: Any) -> tuple[list[Any], bool]:
+    """The values of an argument that takes one or several, and whether it was one."""
+    is_one = isinstance(value, str | Path | Mapping | ModelSpec | HardwareSpec) or (
+        not hasattr(value, "__iter__") or hasattr(value, "spec")
+    )
+    return ([value], True) if is_one else (list(value), False)
 
 
-def check_size(axes: Axes) -> None:
-    """Raise `ValueError` if a grid is too large to be evaluated in one piece."""
-    free, needed = free_memory(), bytes_of(axes)
-    if needed > 0.5 * free:
-        lengths = " x ".join(f"{axis.name} {len(axis.values)}" for axis in axes.all)
-        raise ValueError(
-            f"the grid has {axes.cells:,} cells ({lengths}) and would take about "
-            f"{needed / GIB:,.1f} GiB, but {free / GIB:,.1f} GiB are free: give fewer values of "
-            "some axes, or stream it in constant memory with `qsjax sweep`"
-        )
+def numbers(name: str, value: Any) -> tuple[list[float], bool]:
+    """Numbers of an argument that takes one or several ("8k" is 8,192), and whether it was one.
 
-
-def _check_degrees(name: str, values: Any, model: ModelSpec) -> None:
-    """Raise `ValueError` if a stated degree is illegal for a model."""
-    for value in checks.check_axes({name: values})[name]:
-        checks.check_partition(Partition(**{name: value}), model)
-
-
-def check_inputs(
-    model: ModelSpec,
-    hardware: HardwareSpec,
-    axes: Mapping[str, Sequence[float | str]],
-    workload: Workload | None,
-    overridden: Iterable[str],
-) -> None:
-    """Raise one `ValueError` with every problem of an exploration's inputs.
-
-    Degrees of axes that the user wrote down (`overridden`) must be legal for the model; of default
-    axes an illegal degree is a cell with a reason.
+    Raises:
+        ValueError: something else than numbers, or numbers out of their bounds.
     """
-    problems = []
-    if taken := sorted({"q", *STACKED}.intersection(overridden)):
-        problems.append(f"{', '.join(taken)}: an argument of its own, not an axis to override")
-    named = {name: values for name, values in axes.items() if name not in STACKED}
-    records: dict[str, Any] = {"model": model, "hardware": hardware}
-    records |= {} if workload is None else {"workload": workload}
-    todo: list[Callable[[], Any]] = [
-        partial(checks.check_records, **records),
-        partial(checks.check_axes, named),
-    ]
-    # Redundant experts change what ep must divide; then only the grid can tell.
-    stated = {"tp", "ep", "pp"}.intersection(overridden)
-    stated -= {"ep"} if "redundant_experts" in overridden else set()
-    if isinstance(model, ModelSpec):
-        todo += [partial(_check_degrees, name, axes[name], model) for name in sorted(stated)]
-    for check in todo:
+    if name == "twins" and np.size(value) == 0:
+        return [], False
+    values, problem = checks.read_axis("q" if name == "twins" else name, value)
+    if problem is not None:
+        raise ValueError(problem if problem.startswith("unknown axis") else f"{name}: {problem}")
+    listed = list(values)
+    return listed, len(listed) == 1 if isinstance(value, str) else np.ndim(value) == 0
+
+
+def as_served(
+    model: Any, weights: Any = None, kv: Any = None, workload: Workload | None = None
+) -> Served:
+    """A model from its name, a file, the dict of a config.json, its entry or its shapes.
+
+    Args:
+        model: any of these.
+        weights: dtype in place of that which it is published in.
+        kv: likewise, of the cache.
+        workload: all precisions, in place of them.
+
+    Raises:
+        ValueError: with what is wrong with it.
+    """
+    if not checks.is_record(model):
+        entry = model if isinstance(model, catalog.ModelEntry) else catalog.model_entry(model)
+        model = entry.spec
+    (spec,) = checks.check_records(model=model)
+    if workload is None:
+        workload = workload_of(spec, weights=weights, kv=kv, context=1.0)
+    # The workload has the precisions now; without them models of any stack up.
+    return Served(spec.label or UNNAMED, dataclasses.replace(spec, precision=None), workload)
+
+
+def as_accelerator(hardware: Any) -> Accelerator:
+    """An accelerator from its name, a file, its entry or its numbers.
+
+    Raises:
+        ValueError: with what is wrong with it.
+    """
+    if not checks.is_record(hardware):
+        is_entry = isinstance(hardware, catalog.HardwareEntry)
+        hardware = (hardware if is_entry else catalog.hardware_entry(hardware)).spec
+    (spec,) = checks.check_records(hardware=hardware)
+    return Accelerator(spec.label or UNNAMED, spec)
+
+
+def _unique(items: Sequence[Any]) -> list[Any]:
+    """Named items with a number behind a name that comes twice."""
+    seen: dict[str, int] = {}
+    for item in items:
+        seen[item.name] = seen.get(item.name, 0) + 1
+    left = {name: 0 for name, count in seen.items() if count > 1}
+    found = []
+    for item in items:
+        if item.name in left:
+            left[item.name] += 1
+            item = item._replace(name=f"{item.name} {left[item.name]}")
+        found.append(item)
+    return found
+
+
+class Stated(NamedTuple):
+    """A problem's arguments in one form: lists of numbers and of named records.
+
+    Attributes:
+        models: one or several.
+        accelerators: likewise.
+        gpus: GPU counts.
+        contexts: context lengths [tokens].
+        twins: quality factors of the dense twins.
+        batches: batches to choose from; None for the largest that fits, or for all of them.
+        searched: values of partition axes that are not searched in full.
+        kept: further axes of the result.
+        rules: the accounting.
+        convention: its name.
+        single: arguments that were one value: no axis of the result.
+    """
+
+    models: tuple[Served, ...]
+    accelerators: tuple[Accelerator, ...]
+    gpus: tuple[float, ...]
+    contexts: tuple[float, ...]
+    twins: tuple[float, ...]
+    batches: tuple[float, ...] | None
+    searched: dict[str, list[float | str]]
+    kept: dict[str, list[float]]
+    rules: Convention
+    convention: str
+    single: frozenset[str]
+
+
+class _Problems(list[str]):
+    """Messages of what is wrong, gathered: one call tells all of them."""
+
+    def run(self, check: Any, *args: Any, default: Any = None) -> Any:
+        """What `check` returns; the default, and one message more, where it raises."""
         try:
-            check()
+            return check(*args)
         except ValueError as error:
-            problems.append(str(error))
-    if problems:
-        raise ValueError("\n".join(dict.fromkeys(problems)))
+            self.append(str(error))
+            return default
+
+
+def _named_rules(convention: str | Convention) -> tuple[Convention, str]:
+    if isinstance(convention, Convention):
+        rules: Convention = checks.check_records(convention=convention)[0]
+        names = [name for name, preset in CONVENTIONS.items() if preset == rules]
+        return rules, names[0] if names else UNNAMED
+    return named_convention(convention), convention
+
+
+def _split_axes(
+    given: Mapping[str, Any], wrong: _Problems
+) -> tuple[dict[str, Any], dict[str, list[float]]]:
+    """The partition axes, and the others."""
+    searched: dict[str, list[float | str]] = {}
+    kept: dict[str, list[float]] = {}
+    if taken := sorted({*ARGUMENTS, *STACKED, "twins"}.intersection(given)):
+        wrong.append(f"{', '.join(taken)}: an argument of its own, not an axis to override")
+    for name, value in given.items():
+        if name in taken:
+            continue
+        if name == "kv_mode":
+            searched[name], problem = checks.read_axis(name, value)
+            if problem is not None:
+                wrong.append(f"{name}: {problem}")
+            continue
+        values, _ = wrong.run(numbers, name, value, default=([], False))
+        (searched if name in PARTITION_AXES else kept)[name] = values
+    return searched, kept
+
+
+def _check_degrees(
+    searched: Mapping[str, Sequence[Any]], models: Sequence[Served], wrong: _Problems
+) -> None:
+    """Degrees that the user wrote down must be legal for some of the models."""
+    for name in ("tp", "ep", "pp"):
+        # Redundant experts change what ep must divide; then only the grid can tell.
+        if name == "ep" and "redundant_experts" in searched:
+            continue
+        for value in searched.get(name, ()):
+            own, degree = _Problems(), Partition().replace(**{name: float(value)})
+            for model in models:
+                own.run(checks.check_partition, degree, model.spec)
+            if models and len(own) == len(models):
+                wrong.append(own[0])
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class Problem:
+    """What is asked: models, accelerators, GPU counts, contexts, and what a design must keep.
+
+    An argument that is given a list is an axis of the result. Partition degrees are searched over
+    all divisors of the GPU counts, unless `axes` names their values; any other field of any record
+    in `axes` is a further axis of the result.
+
+    Attributes:
+        model: a name, Hugging Face id, config.json or its dict, .toml file, `ModelSpec`, or a list.
+        hardware: a name, .toml file, `HardwareSpec`, or a list.
+        gpus: GPU counts, each used exactly; what a deployment leaves, its copies fill.
+        context: context lengths [tokens]; 1k to 16M by powers of two unless given.
+        twins: quality factors q of the dense twins that are searched as well (eq. 11, 21).
+        batch: sequences of an attention replica: `largest` that fits, the `best` within the
+            limits, or numbers to choose from.
+        limits: what a design must keep.
+        economy: price and power; of the hardware unless given.
+        objective: a name of `metrics.METRICS`: what is best.
+        convention: `physical`, `paper`, or a `Convention`.
+        workload: precisions in place of those that the model is published in.
+        weights: dtype of the weights instead.
+        kv: dtype of the cache instead.
+        axes: values by name of field.
+
+    Raises:
+        ValueError: the arguments have mistakes; the message lists all of them.
+
+    >>> Problem("mixtral-8x7b", "h100-sxm", gpus=8, context="32k", twins=[2, 5])
+    Problem: mixtral-8x7b with twins q=2, 5 on 8 h100-sxm at 32,768 tokens
+    """
+
+    model: Any
+    hardware: Any
+    _: dataclasses.KW_ONLY
+    gpus: Any = 64
+    context: Any = CONTEXTS
+    twins: Any = ()
+    batch: Any = "largest"
+    limits: Limits = Limits()
+    economy: Economy | None = None
+    objective: Objective = "tokens_per_s_per_gpu"
+    convention: str | Convention = "physical"
+    workload: Workload | None = None
+    weights: Any = None
+    kv: Any = None
+    axes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    stated: Stated = dataclasses.field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stated", _state(self))
+
+    def __repr__(self) -> str:
+        return f"Problem: {describe(self)}"
+
+
+def _records(problem: Problem, wrong: _Problems) -> tuple[Any, Any, set[str]]:
+    models, one_model = _several(problem.model)
+    devices, one_device = _several(problem.hardware)
+    asked = (problem.weights, problem.kv, problem.workload)
+    served = [wrong.run(as_served, item, *asked) for item in models]
+    found = [wrong.run(as_accelerator, item) for item in devices]
+    served = [item for item in served if item is not None]
+    found = [item for item in found if item is not None]
+    for what, given in (("model", models), ("hardware", devices)):
+        if not given:
+            wrong.append(f"{what}: nothing was given; give at least one")
+    if problem.workload is not None:
+        checked = wrong.run(partial(checks.check_records, workload=problem.workload))
+        served = [item._replace(workload=checked[0]) for item in served] if checked else []
+    single = {"model"} if one_model else set()
+    single |= {"hardware"} if one_device else set()
+    return _unique(served), _unique(found), single
+
+
+def _batches(problem: Problem, wrong: _Problems) -> tuple[float, ...] | None:
+    batch = problem.batch
+    if isinstance(problem.workload, Workload) and problem.workload.batch is not None:
+        if not isinstance(batch, str):
+            wrong.append("batch: given twice, and in the workload; keep one")
+        batch = np.ravel(problem.workload.batch).tolist()
+    if isinstance(batch, str) and batch in ("largest", "best"):
+        return None
+    values, _ = wrong.run(numbers, "batch", batch, default=([], False))
+    return tuple(dict.fromkeys(values))
+
+
+def _state(problem: Problem) -> Stated:
+    """The arguments in one form.
+
+    Raises:
+        ValueError: with all their mistakes.
+    """
+    wrong = _Problems()
+    served, devices, single = _records(problem, wrong)
+    lists: dict[str, tuple[float, ...]] = {}
+    for name in ("gpus", "context", "twins"):
+        values, is_one = wrong.run(numbers, name, getattr(problem, name), default=([], False))
+        single |= {name} if is_one else set()
+        lists[name] = tuple(dict.fromkeys(values))
+    rules, label = wrong.run(
+        _named_rules, problem.convention, default=(CONVENTIONS["physical"], "physical")
+    )
+    searched, kept = _split_axes(problem.axes, wrong)
+    _check_degrees(searched, served, wrong)
+    wrong.run(check_metrics, [problem.objective])
+    for device in devices:
+        economy = wrong.run(economy_of, problem, device)
+        if economy is not None:
+            wrong.run(check_limits, problem.limits, economy)
+            wrong.run(check_prices, [problem.objective], economy)
+    batches = _batches(problem, wrong)
+    if wrong:
+        raise ValueError("\n".join(dict.fromkeys(wrong)))
+    return Stated(
+        tuple(served),
+        tuple(devices),
+        lists["gpus"],
+        lists["context"],
+        lists["twins"],
+        batches,
+        searched,
+        kept,
+        rules,
+        label,
+        frozenset(single),
+    )
+
+
+def economy_of(problem: Problem, device: Accelerator) -> Economy:
+    """Price and power of a problem's hardware.
+
+    Raises:
+        ValueError: a number is out of its range.
+    """
+    if problem.economy is None:
+        return economy_of_hardware(device.spec)
+    check_economy(problem.economy)
+    return problem.economy
+
+
+def listed(values: Sequence[float], most: int = 3) -> str:
+    """Numbers in words: all of a few, the ends of many.
+
+    >>> listed([1024, 2048, 4096, 8192])
+    '1,024 to 8,192'
+    """
+    if len(values) > most:
+        return f"{min(values):,.10g} to {max(values):,.10g}"
+    return ", ".join(f"{value:,.10g}" for value in values)
+
+
+def describe(problem: Problem) -> str:
+    """A problem in one line."""
+    stated = problem.stated
+    models = ", ".join(model.name for model in stated.models)
+    if stated.twins:
+        models += f" with twins q={listed(stated.twins)}"
+    devices = ", ".join(device.name for device in stated.accelerators)
+    line = f"{models} on {listed(stated.gpus)} {devices} at {listed(stated.contexts)} tokens"
+    for name, values in (stated.kept | stated.searched).items():
+        texts = [value for value in values if isinstance(value, str)]
+        line += f", {name} {', '.join(texts) or listed(values)}"  # type: ignore[arg-type]
+    if stated.convention != "physical":
+        line += f", {stated.convention} convention"
+    return line

@@ -1,7 +1,7 @@
 """Scores of designs with their feasibility, the tie rule, and the counts of reasons."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,10 +10,12 @@ from jax.typing import ArrayLike
 
 from qsjax.cost.decode import StepCost, decode_parts
 from qsjax.cost.feasibility import MEMORY_RULES, REASONS
+from qsjax.cost.metrics import METRICS
 from qsjax.records.scenario import Records
 from qsjax.records.specs import Convention
 
-Objective = Literal["tokens_per_s_per_gpu", "tokens_per_s_per_user", "tokens_per_s", "tpot"]
+# What a streamed grid reduces: metrics of a step alone.
+StepObjective = Literal["tokens_per_s_per_gpu", "tokens_per_s_per_user", "tokens_per_s", "tpot"]
 # Grids run long, so their loops are compiled for the widest vectors.
 WIDE = {"xla_cpu_prefer_vector_width": 512, "xla_cpu_enable_fast_min_max": True}
 # Scores this close (relative) count as equal; then fewest GPUs wins, then the lowest index.
@@ -62,24 +64,6 @@ class Reduced(NamedTuple):
     reasons: jax.Array
 
 
-def check_objective(name: str) -> None:
-    """Raise `ValueError` for a name that is no objective."""
-    known = get_args(Objective)
-    if name not in known:
-        raise ValueError(f"unknown objective {name!r}; give one of {', '.join(known)}")
-
-
-def score_of(step: StepCost, objective: Objective) -> jax.Array:
-    """What is maximised: the objective, or its negative where less is better.
-
-    Raises:
-        ValueError: no such objective.
-    """
-    check_objective(objective)
-    value: jax.Array = getattr(step, objective)
-    return -value if objective == "tpot" else value
-
-
 def tolerance(dtype: jax.typing.DTypeLike) -> float:
     """Relative difference up to which scores count as equal; float32 cannot tell less apart."""
     return max(TIE_TOLERANCE, 4.0 * float(np.finfo(np.dtype(dtype)).eps))
@@ -107,7 +91,7 @@ def scores_of(
     step: StepCost,
     broken: dict[str, jax.Array],
     gpus: ArrayLike | None,
-    objective: Objective,
+    objective: StepObjective,
     is_allowed: jax.Array | None = None,
 ) -> Scored:
     """Score of every design, computed once, with its feasibility in the same number.
@@ -132,14 +116,15 @@ def scores_of(
         fits = fits & is_allowed
     # Two numbers below every score, or XLA joins the conditions, and no arithmetic is skipped where
     # the design alone is illegal.
-    score = score_of(step, objective)
+    value: jax.Array = getattr(step, objective)
+    score = -value if METRICS[objective].less_is_better else value
     score = jnp.where(is_legal, score, lowest(score.dtype))
     score = jnp.where(fits, score, -jnp.inf)
     feasible = is_legal & fits
     return Scored(score, step.gpus if gpus is None else None, feasible, broken)
 
 
-def scores(records: Records, convention: Convention, objective: Objective) -> Scored:
+def scores(records: Records, convention: Convention, objective: StepObjective) -> Scored:
     """`scores_of` of broadcast records."""
     step, broken = decode_parts(*records[:4], convention, records.gpus)
     return scores_of(step, broken, records.gpus, objective)

@@ -8,25 +8,23 @@ from typing import Any
 import jax
 import numpy as np
 
-from qsjax.cost.decode import StepCost, decode_step
+from qsjax.cost.decode import StepCost
 from qsjax.cost.feasibility import REASONS
 from qsjax.grid.axes import Axes, matrix_arrays, place
+from qsjax.grid.evaluation import evaluate as evaluate
+from qsjax.grid.evaluation import full as full
+from qsjax.grid.optimum import SMALL
 from qsjax.grid.scoring import TIE_TOLERANCE as TIE_TOLERANCE
 from qsjax.grid.scoring import WIDE as WIDE
 from qsjax.grid.scoring import Choice as Choice
-from qsjax.grid.scoring import Objective as Objective
-from qsjax.grid.scoring import Reduced, Scored, ranked, stacked
-from qsjax.grid.scoring import check_objective as check_objective
+from qsjax.grid.scoring import Reduced, Scored, StepObjective, ranked, stacked
 from qsjax.grid.scoring import pick_best as pick_best
-from qsjax.grid.scoring import score_of as score_of
 from qsjax.grid.scoring import scores as scores
 from qsjax.grid.tiles import reduce_tiles
+from qsjax.numerics.float64 import in_float64
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.records.scenario import Records
 from qsjax.records.specs import Convention
-
-# Cells up to which NumPy is done before a compiler would be: about 0.2 s for 2^20.
-SMALL = 2**21
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -57,9 +55,10 @@ class Optimum:
     reasons: dict[str, np.ndarray]
 
 
+@in_float64
 @partial(jax.jit, static_argnames=("shape", "objective"), compiler_options=WIDE)
 def reduce_block(
-    records: Records, convention: Convention, shape: tuple[int, ...], objective: Objective
+    records: Records, convention: Convention, shape: tuple[int, ...], objective: StepObjective
 ) -> Reduced:
     """Evaluate a block, kept axes first and all designs along the last, and reduce the last."""
 
@@ -74,7 +73,7 @@ _scores_on_host = on_host(scores)
 
 
 def reduce_small(
-    records: Records, convention: Convention, shape: tuple[int, ...], objective: Objective
+    records: Records, convention: Convention, shape: tuple[int, ...], objective: StepObjective
 ) -> Reduced:
     """`reduce_block` by NumPy: nothing is compiled."""
     scored: Any = _scores_on_host(records, convention, objective=objective)
@@ -94,22 +93,6 @@ def reduce_small(
     return Reduced(best, second, feasible, stacked(broken, shape[:-1], np))
 
 
-def _evaluate(records: Records, convention: Convention) -> StepCost:
-    return decode_step(*records[:4], convention, records.gpus)
-
-
-_evaluate_on_host = on_host(_evaluate)
-_evaluate_compiled = jax.jit(_evaluate, compiler_options=WIDE)
-
-
-def evaluate(records: Records, convention: Convention) -> StepCost:
-    """The decode step of broadcast records: few by NumPy, many compiled."""
-    leaves = jax.tree.leaves(records)
-    cells = math.prod(np.broadcast_shapes(*(np.shape(leaf) for leaf in leaves)))
-    run = _evaluate_on_host if cells <= SMALL else _evaluate_compiled
-    return run(records, convention)
-
-
 def winners(axes: Axes, index: np.ndarray) -> dict[str, np.ndarray]:
     """Coordinates at the given flat indices over the searched axes, and those of the kept axes."""
     rank = len(axes.kept)
@@ -123,16 +106,11 @@ def winners(axes: Axes, index: np.ndarray) -> dict[str, np.ndarray]:
     return {**kept, **chosen}
 
 
-def full(tree: Any, shape: tuple[int, ...]) -> Any:
-    """Every leaf as a NumPy array of `shape`."""
-    return jax.tree.map(lambda leaf: np.broadcast_to(np.asarray(leaf), shape), tree)
-
-
 def search(
     records: Records,
     axes: Axes,
     convention: Convention,
-    objective: Objective = "tokens_per_s_per_gpu",
+    objective: StepObjective = "tokens_per_s_per_gpu",
 ) -> Optimum:
     """Best design over the searched axes for each cell of the kept ones.
 

@@ -1,80 +1,312 @@
-"""The optimum of every cell of a problem, and how its cells and designs are labelled."""
+"""The optimum of every cell of a problem, as labelled arrays and rows."""
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
 
-from qsjax.grid.axes import PARTITION_AXES
-from qsjax.grid.optimum import Best, Problem, Winners, best_of, winners_at
-from qsjax.records.specs import DEGREES, KV_MODES
+from qsjax.cost.decode import StepCost
+from qsjax.cost.feasibility import REASONS
+from qsjax.cost.ledger import RESOURCES, time_ledger
+from qsjax.cost.meanings import attributes_of
+from qsjax.cost.metrics import METRICS, PRICES, Economy, metric_value
+from qsjax.cost.roofline import communication
+from qsjax.grid.cells import Cells, Winners, blocks_of, served_model, step_of
+from qsjax.grid.limits import LIMITS, describe, is_given
+from qsjax.grid.optimum import Best, best_of, binding_resource, winners_at
+from qsjax.grid.problem import Problem
+from qsjax.numerics.numpy_backend import on_host
+from qsjax.records.scenario import Records
+from qsjax.records.specs import DEGREES, KV_MODES, Convention
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Row = dict[str, Any]
+Arrays = dict[str, np.ndarray]
+# Degrees of a design in the order in which they are read, with how many copies serve.
+DESIGN = (*DEGREES, "kv_mode", "replicas", "batch")
+_on_host_step, _on_host_ledger = on_host(step_of), on_host(time_ledger)
+_on_host_messages, _on_host_model = on_host(communication), on_host(served_model)
+
+
+@on_host
+def _on_host_metrics(step: StepCost, economy: Economy) -> dict[str, jax.Array]:
+    return {name: metric_value(name, step, economy) for name in METRICS}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Solution:
-    """A problem with its best designs; arrays over the cells.
+    """The cells of one model on one accelerator with their best designs.
 
     Attributes:
-        problem: what was solved.
+        cells: what was solved.
         best: winners, runners-up and counts per cell.
         winners: inputs and designs of the winners, one row per cell.
+        step: their cost, every term of shape (cells,).
     """
 
-    problem: Problem
+    cells: Cells
     best: Best
     winners: Winners
+    step: StepCost
 
     @property
     def is_feasible(self) -> np.ndarray:
-        """Whether any design of the cell is feasible."""
+        """Whether any design of the cell runs and keeps the limits."""
         return np.asarray(self.best.feasible) > 0
 
     @property
     def margin(self) -> np.ndarray:
         """Score of the winner over that of the runner-up, less 1; NaN without a runner-up."""
-        first, second = np.asarray(self.best.score), np.asarray(self.best.second_score)
-        has_second = np.isfinite(second)
+        first, second = self.best.score, self.best.second_score
+        has_second = np.isfinite(second) & (second != 0)
         ratio: np.ndarray = np.abs(first / np.where(has_second, second, 1.0) - 1.0)
         return np.where(has_second, ratio, np.nan)
 
     @property
     def least_hbm_bytes(self) -> np.ndarray:
-        """HBM capacity from which the cell has a feasible design [B]; inf if none would do."""
+        """HBM of each GPU from which a legal design would fit [B]; inf if none is legal.
+
+        A whole byte more than rounding can take away.
+        """
         hardware = self.winners.inputs.hardware
-        lacking = np.asarray(self.best.shortfall) / np.asarray(hardware.usable_fraction)
-        least: np.ndarray = np.asarray(hardware.hbm_bytes) + lacking
+        lacking = self.best.shortfall / np.asarray(hardware.usable_fraction)
+        least: np.ndarray = np.ceil(np.asarray(hardware.hbm_bytes) + lacking) + 1.0
         return least
 
+    @property
+    def reasons(self) -> np.ndarray:
+        """Designs with each of `REASONS`, shape (reason, cell)."""
+        counts: np.ndarray = self.best.reasons + self.cells.illegal
+        return counts
 
-def solve(problem: Problem) -> Solution:
+
+def solve(cells: Cells) -> Solution:
     """The best design of every cell."""
-    best = best_of(problem.inputs, problem.designs, problem.objective)
-    chosen = winners_at(problem.inputs, problem.designs, np.asarray(best.position))
-    return Solution(problem, best, chosen)
+    best = best_of(cells)
+    chosen = winners_at(cells, cells.inputs, best)
+    full: StepCost = jax.tree.map(
+        lambda x: np.broadcast_to(np.asarray(x), cells.cells), _on_host_step(chosen)
+    )
+    return Solution(cells, best, chosen, full)
 
 
-def _plain(value: float) -> float | int:
+def solve_all(problem: Problem, rules: Convention | None = None) -> list[list[Solution]]:
+    """The solutions of every model (outer list) on every accelerator."""
+    return [[solve(cells) for cells in row] for row in blocks_of(problem, rules)]
+
+
+def plain(value: float) -> float | int:
+    """A whole number as an int."""
     return int(value) if value == int(value) and abs(value) < 2**53 else float(value)
 
 
-def cell_labels(problem: Problem) -> list[dict[str, Any]]:
+def cell_labels(cells: Cells) -> list[Row]:
     """Coordinates of every cell by name, with the variant's q."""
     labels = []
-    for at in np.ndindex(problem.shape):
-        variant = problem.variants[at[0]]
-        cell: dict[str, Any] = {"variant": variant.name, "q": variant.q}
-        pairs = zip(problem.axes[1:], at[1:], strict=True)
-        labels.append(cell | {axis.name: _plain(axis.values[k]) for axis, k in pairs})
+    for at in np.ndindex(cells.shape):
+        variant = cells.variants[at[0]]
+        cell: Row = {"variant": variant.name, "q": variant.q}
+        pairs = zip(cells.axes[1:], at[1:], strict=True)
+        labels.append(cell | {axis.name: plain(axis.values[k]) for axis, k in pairs})
     return labels
 
 
-def design_label(problem: Problem, position: int) -> dict[str, Any]:
+def kv_mode_name(code: float, kvp: float) -> str:
+    """A KV mode in words; without KV parallelism there is none."""
+    return next(name for name, own in KV_MODES.items() if own == code) if kvp > 1 else "none"
+
+
+def design_label(cells: Cells, position: int) -> Row:
     """Degrees of a design by name; `kv_mode` in words, `batch` where it is given."""
-    designs = problem.designs
-    degrees = {name: float(getattr(designs.partition, name)[position]) for name in PARTITION_AXES}
-    label: dict[str, Any] = {name: int(degrees[name]) for name in DEGREES}
-    modes = {code: name for name, code in KV_MODES.items()}
-    label["kv_mode"] = modes[degrees["kv_mode"]] if label["kvp"] > 1 else "none"
-    if designs.batch is not None:
-        label["batch"] = int(designs.batch[position])
+    part = cells.designs.partition
+    label: Row = {name: int(np.asarray(getattr(part, name))[position]) for name in DEGREES}
+    label["kv_mode"] = kv_mode_name(float(np.asarray(part.kv_mode)[position]), label["kvp"])
+    if cells.designs.batch is not None:
+        label["batch"] = int(np.asarray(cells.designs.batch)[position])
     return label
+
+
+def _records(solution: Solution) -> Records:
+    inputs, designs = solution.winners
+    model = _on_host_model(inputs)
+    return Records(
+        model, inputs.hardware, designs.partition, inputs.workload, np.asarray(inputs.gpus)
+    )
+
+
+def terms_of(solution: Solution) -> Arrays:
+    """The time ledger of the winners [s], which sums to `tpot`; each of shape (cells,)."""
+    inputs, designs = solution.winners
+    ledger = _on_host_ledger(
+        solution.step,
+        inputs.convention,
+        designs.partition,
+        inputs.workload,
+        inputs.hardware.step_overhead,
+    )
+    shape = solution.cells.cells
+    return {name: np.broadcast_to(np.asarray(t), shape) for name, t in ledger.items()}
+
+
+def hidden_of(solution: Solution) -> Arrays:
+    """Communication of the winners that overlap hides [s], by the name of its ledger term."""
+    messages = _on_host_messages(
+        solution.step, _records(solution), solution.winners.inputs.convention
+    )
+    shape = solution.cells.cells
+    return {f"comm_{k}": np.broadcast_to(m.hidden, shape) for k, m in messages.items()}
+
+
+def bound_by(solution: Solution) -> np.ndarray:
+    """Name of the resource that takes the largest part of TPOT, per cell."""
+    names: np.ndarray = np.array(list(RESOURCES))[binding_resource(solution.winners)]
+    return names
+
+
+def metrics_of(solution: Solution) -> Arrays:
+    """Every metric of `METRICS` that the hardware has a price or a power for."""
+    economy = solution.cells.economy
+    known = [
+        name
+        for name in METRICS
+        if name not in PRICES or np.all(np.asarray(getattr(economy, PRICES[name])) > 0)
+    ]
+    shape = solution.cells.cells
+    found = _on_host_metrics(solution.step, economy)
+    return {name: np.broadcast_to(np.asarray(found[name]), shape) for name in known}
+
+
+def design_of(solution: Solution) -> Arrays:
+    """Degrees, copies and batch of the winners."""
+    part = solution.winners.designs.partition
+    degrees = {name: np.asarray(getattr(part, name)) for name in DEGREES}
+    mode = np.where(degrees["kvp"] > 1, np.asarray(part.kv_mode), KV_MODES["none"])
+    return degrees | {
+        "kv_mode": mode,
+        "replicas": np.asarray(solution.step.replicas),
+        "batch": np.asarray(solution.step.capacity.batch),
+    }
+
+
+def limits_broken(solution: Solution) -> list[Row]:
+    """Per cell, designs that run but break each limit that was given, in words."""
+    limits = solution.cells.limits
+    given = [name for name in LIMITS if is_given(limits, name)]
+    counts = dict(zip(LIMITS, solution.best.limits, strict=True))
+    return [
+        {describe(limits, name): int(counts[name][cell]) for name in given if counts[name][cell]}
+        for cell in range(solution.cells.cells)
+    ]
+
+
+def rows_of(solution: Solution) -> list[Row]:
+    """One row for each cell: the winner, or why there is none. Times in s."""
+    metrics, design = metrics_of(solution), design_of(solution)
+    terms, hidden, binds = terms_of(solution), hidden_of(solution), bound_by(solution)
+    reasons, broken = solution.reasons, limits_broken(solution)
+    margin, least, feasible = solution.margin, solution.least_hbm_bytes, solution.is_feasible
+    rows = []
+    for cell, label in enumerate(cell_labels(solution.cells)):
+        row: Row = {
+            "model": solution.cells.model.name,
+            "hardware": solution.cells.hardware.name,
+            **label,
+            "is_feasible": bool(feasible[cell]),
+            "cells_feasible": int(solution.best.feasible[cell]),
+        }
+        if row["is_feasible"]:
+            row |= {name: plain(x[cell]) for name, x in design.items()}
+            row["kv_mode"] = kv_mode_name(float(design["kv_mode"][cell]), row["kvp"])
+            row |= {name: float(x[cell]) for name, x in metrics.items() if name != "gpus"}
+            row |= {
+                "bound_by": str(binds[cell]),
+                "terms": {name: float(t[cell]) for name, t in terms.items()},
+                "hidden": {name: float(t[cell]) for name, t in hidden.items()},
+                "margin": float(margin[cell]),
+            }
+            if np.isfinite(margin[cell]):
+                row["runner_up"] = design_label(solution.cells, int(solution.best.second[cell]))
+        else:
+            counts = dict(zip(REASONS, reasons[:, cell].tolist(), strict=True))
+            row["reasons"] = {name: count for name, count in counts.items() if count}
+            row["reasons"] |= broken[cell]
+            row["least_hbm_bytes"] = float(least[cell])
+        rows.append(row)
+    return rows
+
+
+def dataset_of(solution: Solution, extra: Arrays | None = None) -> "xr.Dataset":
+    """The winners of one model on one accelerator over (variant, gpus, context, ...)."""
+    import xarray as xr  # 1.4 s to import: only those who ask for it pay
+
+    cells = solution.cells
+    dims = tuple(axis.name for axis in cells.axes)
+    feasible = solution.is_feasible.reshape(cells.shape)
+
+    def masked(x: Any) -> tuple[tuple[str, ...], np.ndarray]:
+        return dims, np.where(feasible, np.reshape(x, cells.shape), np.nan)
+
+    found = metrics_of(solution) | design_of(solution) | {"margin": solution.margin}
+    found |= {f"term_{name}": t for name, t in terms_of(solution).items()} | (extra or {})
+    data: dict[str, Any] = {name: masked(x) for name, x in found.items() if name not in dims}
+    data |= {
+        "bound_by": (dims, np.where(feasible, bound_by(solution).reshape(cells.shape), "")),
+        "least_hbm_bytes": (dims, np.reshape(solution.least_hbm_bytes, cells.shape)),
+        "cells_feasible": (dims, solution.best.feasible.reshape(cells.shape)),
+        "is_feasible": (dims, feasible),
+        "infeasible_reasons": (
+            ("reason", *dims),
+            solution.reasons.reshape(-1, *cells.shape),
+        ),
+    }
+    coords: dict[str, Any] = {axis.name: axis.values for axis in cells.axes}
+    coords |= {"variant": [variant.label for variant in cells.variants], "reason": list(REASONS)}
+    return xr.Dataset(data, coords)
+
+
+def joined(
+    problem: Problem, blocks: list[list["xr.Dataset"]], attributes: Row | None = None
+) -> "xr.Dataset":
+    """The data sets of all models and accelerators over axes of their own, with units.
+
+    What was asked with one value is a coordinate without an axis.
+    """
+    import xarray as xr
+
+    stated = problem.stated
+    names = [device.name for device in stated.accelerators]
+    if not stated.twins:
+        blocks = [[block.isel(variant=0) for block in row] for row in blocks]
+    by_model = [_concatenated(row, "hardware", names) for row in blocks]
+    data = _concatenated(by_model, "model", [model.name for model in stated.models])
+    data = data.isel({name: 0 for name in stated.single if name in data.dims})
+    for name in (*data.data_vars, *data.coords):
+        data[name].attrs |= attributes_of(str(name))
+    from importlib.metadata import version
+
+    head = {"qsjax": version("qsjax"), "convention": stated.convention}
+    found: xr.Dataset = data.assign_attrs(head | (attributes or {}))
+    return found
+
+
+def _concatenated(parts: list["xr.Dataset"], name: str, labels: list[str]) -> "xr.Dataset":
+    import pandas as pd
+    import xarray as xr
+
+    whole: xr.Dataset = xr.concat(
+        parts,
+        pd.Index(labels, name=name),
+        join="outer",
+        data_vars="all",
+        coords="different",
+        compat="equals",
+    )
+    # Where one model has a variant that another lacks, nothing is feasible.
+    filled = {"is_feasible": False, "cells_feasible": 0, "infeasible_reasons": 0, "bound_by": ""}
+    for field, value in filled.items():
+        if field in whole and whole[field].isnull().any():
+            whole[field] = whole[field].fillna(value).astype(parts[0][field].dtype)
+    return whole

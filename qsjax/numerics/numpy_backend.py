@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, ParamSpec, TypeVar
 import jax
 import numpy as np
 
+from qsjax.numerics.float64 import in_float64
 from qsjax.numerics.jaxpr import Tape, record
 
 P = ParamSpec("P")
@@ -84,7 +85,7 @@ def _operation(eqn: Any) -> Operation:
 def _player(function: Operation, options: Options, tree: Any) -> _Player | None:
     """The trace of a function of scalars; None if NumPy cannot run it."""
     law = partial(function, **dict(options))
-    tape = record(law, tree, [np.float64] * tree.num_leaves)
+    tape = in_float64(record)(law, tree, [np.float64] * tree.num_leaves)
     try:
         return _Player(tape, [_operation(step.eqn) for step in tape.steps])
     except UnknownPrimitiveError:
@@ -127,7 +128,8 @@ def on_host(function: Callable[P, R]) -> Callable[P, R]:
         chosen = tuple(sorted(options.items()))
         player = _player(function, chosen, tree)
         if player is None:
-            found: R = _compiled(function, chosen)(*jax.tree.unflatten(tree, values))
+            program = in_float64(_compiled(function, chosen))
+            found: R = program(*jax.tree.unflatten(tree, values))
         else:
             found = jax.tree.unflatten(player.tape.tree, _play(player, values))
         return found

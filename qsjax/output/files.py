@@ -1,29 +1,14 @@
-"""Results with labels: rows for people, xarray for notebooks, and files written in one step."""
+"""Files that hold the old content or the new, never a part: JSON, CSV, netCDF, pictures."""
 
 import dataclasses
 import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
-from jax.typing import ArrayLike
-
-from qsjax.cost.decode import StepCost
-from qsjax.cost.feasibility import REASONS
-from qsjax.cost.ledger import resource_times, time_ledger
-from qsjax.cost.roofline import communication
-from qsjax.grid.axes import Axes, Axis, axis_arrays, place
-from qsjax.grid.search import Optimum, evaluate, winners
-from qsjax.numerics.numpy_backend import on_host
-from qsjax.questions.explore import Exploration
-from qsjax.records.scenario import Records
-from qsjax.records.specs import CONVENTIONS, DEGREES, KV_MODES, Convention
-from qsjax.records.units import MS
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -57,187 +42,7 @@ def finite(value: Any) -> Any:
 
 def write_json(path: Path, value: Any) -> None:
     """`value` as a JSON file, written in one step; NaN and infinity become null."""
-    write_atomically(path, json.dumps(finite(value), indent=1) + "\n")
-
-
-def reason_names(bits: int) -> list[str]:
-    """Names of the reasons in a bit set.
-
-    >>> reason_names(1 | 64)
-    ['weights do not fit', 'wrong GPU count']
-    """
-    return [name for name, bit in REASONS.items() if bits & bit]
-
-
-_ledger, _by_resource = on_host(time_ledger), on_host(resource_times)
-_communication = on_host(communication)
-
-
-def winner_terms(optimum: Optimum, convention: str) -> dict[str, np.ndarray]:
-    """The time ledger of the winners [s], each term with the shape of the kept axes."""
-    records = optimum.records
-    ledger = _ledger(
-        optimum.step,
-        CONVENTIONS[convention],
-        records.partition,
-        records.workload,
-        records.hardware.step_overhead,
-    )
-    shape = optimum.is_feasible.shape
-    return {name: np.broadcast_to(np.asarray(t), shape) for name, t in ledger.items()}
-
-
-def hidden_times(optimum: Optimum, convention: str) -> dict[str, np.ndarray]:
-    """Communication of the winners that overlap hides [s], by the name of its ledger term."""
-    messages = _communication(optimum.step, optimum.records, CONVENTIONS[convention])
-    shape = optimum.is_feasible.shape
-    return {f"comm_{k}": np.broadcast_to(m.hidden, shape) for k, m in messages.items()}
-
-
-def bound_by(terms: Mapping[str, ArrayLike]) -> np.ndarray:
-    """Name of the resource that takes the largest part of TPOT, per cell."""
-    by_resource = _by_resource(terms)
-    largest = np.argmax(np.stack([np.asarray(t) for t in by_resource.values()]), axis=0)
-    names: np.ndarray = np.asarray(list(by_resource))[largest]
-    return names
-
-
-def best_rows(exploration: Exploration) -> list[dict[str, Any]]:
-    """One row per (variant, GPU count, context, ...): the winner, or why there is none."""
-    optimum, beside = exploration.optimum, exploration.beside
-    shape = optimum.is_feasible.shape
-    terms = winner_terms(optimum, exploration.convention)
-    hidden = hidden_times(optimum, exploration.convention)
-    binds = bound_by(terms)
-    part = jax.tree.map(lambda x: np.broadcast_to(x, shape), optimum.records.partition)
-    modes = {code: name for name, code in KV_MODES.items()}
-    _, *axes = optimum.axes.kept
-    second = winners(optimum.axes, optimum.runner_up)
-    second = {name: np.broadcast_to(second.get(name, 1.0), shape) for name in DEGREES}
-    gain, gain_beside = speedup(optimum), speedup(beside)
-    rows = []
-    for cell in np.ndindex(shape):
-        variant = exploration.variants[cell[0]]
-        step = jax.tree.map(lambda x, at=cell: float(x[at]), optimum.step)
-        row: dict[str, Any] = {
-            "variant": variant.name,
-            "q": variant.q,
-            **{axis.name: _coordinate(axis, at) for axis, at in zip(axes, cell[1:], strict=True)},
-            "is_feasible": bool(optimum.is_feasible[cell]),
-            "cells_feasible": int(optimum.feasible[cell]),
-        }
-        if row["is_feasible"]:
-            row |= {name: int(getattr(part, name)[cell]) for name in DEGREES}
-            row["kv_mode"] = modes[float(part.kv_mode[cell])] if row["kvp"] > 1 else "none"
-            row |= {
-                "batch": int(step.capacity.batch),
-                "tpot_ms": step.tpot / MS,
-                "tokens_per_s_per_gpu": step.tokens_per_s_per_gpu,
-                "tokens_per_s_per_user": step.tokens_per_s_per_user,
-                "tokens_per_s": step.tokens_per_s,
-                "bound_by": str(binds[cell]),
-                "terms": {name: float(t[cell]) / MS for name, t in terms.items()},
-                "hidden": {name: float(t[cell]) / MS for name, t in hidden.items()},
-                "margin": float(optimum.margin[cell]),
-                "runner_up": {name: int(second[name][cell]) for name in DEGREES},
-                "speedup_over_moe": float(gain[cell]),
-                f"speedup_over_moe_{exploration.other}": float(gain_beside[cell]),
-            }
-        else:
-            counts = {name: int(count[cell]) for name, count in optimum.reasons.items()}
-            row["reasons"] = {name: count for name, count in counts.items() if count}
-            if exploration.needs is not None:
-                row["needs_hbm_bytes"] = float(exploration.needs.hbm_bytes[cell])
-                row["needs_gpus"] = float(exploration.needs.gpus[cell])
-        rows.append(row)
-    return rows
-
-
-def _coordinate(axis: Axis, at: int) -> float | int:
-    value = float(axis.values[at])
-    return int(value) if value.is_integer() else value
-
-
-def speedup(optimum: Optimum) -> np.ndarray:
-    """Tokens/s/GPU of each variant over the first one's [1]; NaN where either is infeasible."""
-    rate = np.where(optimum.is_feasible, optimum.step.tokens_per_s_per_gpu, np.nan)
-    return rate / rate[:1]
-
-
-def to_dataset(exploration: Exploration) -> "xr.Dataset":
-    """The winners as labelled arrays over (variant, gpus, context, ...): metrics and terms.
-
-    `term_*` are those of `time_ledger`, which sum to `tpot`; the others are `metrics_of` the step.
-
-    Infeasible cells are NaN; `infeasible_reasons` counts the designs of each cell by reason.
-    """
-    import xarray as xr  # 1.4 s to import: only those who ask for it pay
-
-    optimum = exploration.optimum
-    _, *axes = optimum.axes.kept
-    dims = ("variant", *(axis.name for axis in axes))
-    coords: dict[str, Any] = {
-        "variant": [variant.label for variant in exploration.variants],
-        **{axis.name: axis.values for axis in axes},
-        "reason": list(REASONS),
-    }
-    shape, step = optimum.is_feasible.shape, optimum.step
-
-    def masked(x: Any) -> tuple[tuple[str, ...], np.ndarray]:
-        return dims, np.where(optimum.is_feasible, np.broadcast_to(np.asarray(x), shape), np.nan)
-
-    data: dict[str, Any] = {
-        **{k: masked(v) for k, v in metrics_of(step).items() if k not in ("reasons", *coords)},
-        "batch": masked(step.capacity.batch),
-        "speedup_over_moe": masked(speedup(optimum)),
-        f"speedup_over_moe_{exploration.other}": masked(speedup(exploration.beside)),
-        "margin": masked(optimum.margin),
-        "cells_feasible": (dims, optimum.feasible),
-        "is_feasible": (dims, optimum.is_feasible),
-        "infeasible_reasons": (("reason", *dims), np.stack(list(optimum.reasons.values()))),
-    }
-    part = optimum.records.partition
-    data |= {name: masked(getattr(part, name)) for name in (*DEGREES, "kv_mode")}
-    terms = winner_terms(optimum, exploration.convention)
-    data |= {f"term_{name}": masked(t) for name, t in terms.items()}
-    attrs = {"qsjax": version("qsjax"), "convention": exploration.convention}
-    return xr.Dataset(data, coords, attrs)
-
-
-def metrics_of(step: StepCost) -> dict[str, Any]:
-    """Every leaf of a step by a flat name: `tpot`, `compute_ffn`, `comm_tp_startup`, ..."""
-    leaves = jax.tree_util.tree_leaves_with_path(step)
-    return {"_".join(key.name for key in path): leaf for path, leaf in leaves}
-
-
-def grid_dataset(
-    records: Records, axes: Axes, convention: Convention, metrics: Sequence[str] = ()
-) -> "xr.Dataset":
-    """Every cell of a grid, not only the winners, as labelled arrays over all its axes.
-
-    Args:
-        records: model, hardware, partition, workload and GPU count; axes replace their fields.
-        axes: the grid; its size is the memory that each metric takes.
-        convention: accounting.
-        metrics: names of `metrics_of`; all of them if none are named. `reasons` is always there.
-
-    Raises:
-        ValueError: a metric has no such name.
-    """
-    import xarray as xr
-
-    step = evaluate(place(records, axis_arrays(axes), convention), convention)
-    known = metrics_of(step)
-    unknown = [name for name in metrics if name not in known]
-    if unknown:
-        raise ValueError(f"no metric {', '.join(unknown)}; known: {', '.join(known)}")
-    dims = [axis.name for axis in axes.all]
-    data = {
-        name: (dims, np.broadcast_to(np.asarray(known[name]), axes.shape))
-        for name in dict.fromkeys(["reasons", *(metrics or known)])
-    }
-    attrs = {"qsjax": version("qsjax")}
-    return xr.Dataset(data, {axis.name: axis.labels for axis in axes.all}, attrs)
+    write_atomically(path, json.dumps(finite(value), indent=1, default=str) + "\n")
 
 
 def spec_dict(record: Any) -> dict[str, Any]:
@@ -284,3 +89,14 @@ def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
     writer.writeheader()
     writer.writerows(flat)
     return text.getvalue()
+
+
+def draw(folder: Path, drawings: Mapping[str, Any]) -> list[str]:
+    """Draw (each callable returns its Axes) and write every picture as SVG; the file names."""
+    from qsjax import plotting  # a second to import: only who wants pictures pays
+
+    names = []
+    for name, drawing in drawings.items():
+        write_atomically(folder / f"{name}.svg", plotting.render(drawing()))
+        names.append(f"{name}.svg")
+    return names

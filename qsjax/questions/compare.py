@@ -84,7 +84,9 @@ class Comparison:
 def gpu_time(case: Case) -> dict[str, float]:
     """GPU-seconds of one output token by term [s]; their sum is 1 / (tokens/s/GPU)."""
     step, part = case.parts.step, case.records.partition
-    share = scalar(step.gpus) / (scalar(part.dp) * scalar(step.capacity.batch))
+    share = scalar(step.gpus) / (
+        scalar(step.replicas) * scalar(part.dp) * scalar(step.capacity.batch)
+    )
     # TPOT is per accepted token, and so are the terms of its ledger.
     return {name: share * scalar(term) for name, term in case.parts.time.items()}
 
@@ -112,7 +114,7 @@ def table_5(case: Case) -> dict[str, float]:
     designs of one split, as in the paper, ratios are those of its times per token.
     """
     step, part = case.parts.step, case.records.partition
-    tokens = scalar(part.dp) * scalar(step.capacity.batch)
+    tokens = scalar(step.replicas) * scalar(part.dp) * scalar(step.capacity.batch)
     share = scalar(part.pp) * scalar(step.gpus) / tokens
     share /= scalar(case.records.workload.tokens_per_step)
     return {

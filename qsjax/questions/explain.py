@@ -7,10 +7,10 @@ import jax
 import numpy as np
 
 from qsjax.cost.ledger import RESOURCES
-from qsjax.cost.metrics import Economy, economy_of
+from qsjax.cost.metrics import Economy, Objective, economy_of
 from qsjax.cost.roofline import Parts, take_apart
 from qsjax.grid.axes import Axes, make_axes, twin_of
-from qsjax.grid.batches import Objective, score_candidates
+from qsjax.grid.batches import score_candidates
 from qsjax.grid.limits import Limits
 from qsjax.grid.problem import axis_values
 from qsjax.grid.screening import Candidates, as_float64, candidates
@@ -81,7 +81,7 @@ def case_of(records: Records, convention: Convention, batch: float | None) -> Ca
 
     def at(sequences: float) -> tuple[Records, Parts]:
         workload = dataclasses.replace(records.workload, batch=sequences)
-        placed = as_float64(records._replace(workload=workload, gpus=None))
+        placed = as_float64(records._replace(workload=workload))
         return placed, _floats(take_apart(placed, convention))
 
     # B_max does not depend on the batch, so one program serves both questions.
@@ -139,6 +139,8 @@ def explain(
     model, hardware, partition, workload = checks.check_records(
         model=model, hardware=hardware, partition=partition, workload=workload, single=True
     )
+    # Of no further use, and each of its dtypes would be traced anew.
+    model = dataclasses.replace(model, precision=None)
     if q is not None:
         checks.check_axes({"q": q})
         model = twin_of(model, q, definition=rules.twin)
@@ -213,6 +215,7 @@ def case_record(case: Case) -> dict[str, Any]:
         **design,
         "kv_mode": modes[float(np.asarray(case.records.partition.kv_mode))],
         "gpus": int(step.gpus),
+        "replicas": int(step.replicas),
         "batch": int(step.capacity.batch),
         "max_batch": int(step.capacity.max_batch),
         "is_feasible": case.is_feasible,

@@ -1,117 +1,199 @@
-"""The main question: which split is best for the MoE and for its dense twins, and by how much."""
+"""The main question: the best design of every cell, and what it gains over another accounting."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qsjax.grid.axes import stack
-from qsjax.grid.problem import (
-    CONTEXTS,
-    Variant,
-    axis_values,
-    check_inputs,
-    check_size,
-    grid_of,
-    variants_of,
-)
-from qsjax.grid.search import Objective, Optimum, search
-from qsjax.questions.serving import Relaxation, relax
-from qsjax.records import checks
-from qsjax.records.fields import facts_of
-from qsjax.records.precision import workload_of
-from qsjax.records.scenario import Records
-from qsjax.records.specs import (
-    CONVENTIONS,
-    Convention,
-    HardwareSpec,
-    ModelSpec,
-    Partition,
-    Workload,
-    named_convention,
-)
+from qsjax.cost.feasibility import REASONS
+from qsjax.grid.cells import Cells
+from qsjax.grid.needs import least_gpus
+from qsjax.grid.problem import Problem, describe
+from qsjax.grid.solution import Arrays, Solution, dataset_of, joined, rows_of, solve_all
+from qsjax.numerics.float64 import in_float64
+from qsjax.output.result import Drawing, Result, Row, inputs_of
+from qsjax.records.specs import CONVENTIONS
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Exploration:
-    """The optimum of every (variant, GPU count, context), under two conventions.
+@dataclasses.dataclass(frozen=True, slots=True, repr=False)
+class Exploration(Result):
+    """The best design of every cell of a problem.
 
     Attributes:
-        variants: along the first axis of every array.
-        hardware: the accelerator.
-        convention: name of the chosen convention; `other` of the one shown beside it.
-        optimum: best designs under the chosen convention, kept axes (model, gpus, context).
-        beside: the same search under `other`.
-        needs: what the infeasible cells would need; None if there are none.
+        problem: what was asked.
+        solutions: one for each model (outer) and accelerator.
+        other: name of the accounting shown beside the problem's own.
+        beside: the same cells under it.
+        least_gpus: by solution, the fewest GPUs (a power of two) that hold each infeasible cell;
+            NaN where it is feasible or none do.
     """
 
-    variants: tuple[Variant, ...]
-    hardware: HardwareSpec
-    convention: str
+    problem: Problem
+    solutions: tuple[tuple[Solution, ...], ...]
     other: str
-    optimum: Optimum
-    beside: Optimum
-    needs: Relaxation | None = None
+    beside: tuple[tuple[Solution, ...], ...]
+    least_gpus: tuple[tuple[np.ndarray, ...], ...]
+
+    stem = "best"
+    columns = (
+        *("model", "hardware", "variant", "q", "gpus", "context"),
+        *("tp", "ep", "pp", "dp", "kvp", "kv_mode", "replicas", "batch"),
+        *("tpot", "tokens_per_s_per_gpu", "bound_by"),
+    )
+
+    def rows(self) -> list[Row]:
+        """One row for each cell: the winner, or why there is none and what it would need."""
+        found: list[Row] = []
+        for own, other, least in self._blocks():
+            gain = _gains(own, other, self.other)
+            for cell, row in enumerate(rows_of(own)):
+                if row["is_feasible"]:
+                    row |= {name: float(x[cell]) for name, x in gain.items()}
+                else:
+                    row["least_gpus"] = float(least[cell])
+                found.append(row)
+        return found
+
+    def _blocks(self) -> list[tuple[Solution, Solution, np.ndarray]]:
+        tables = zip(self.solutions, self.beside, self.least_gpus, strict=True)
+        return [block for rows in tables for block in zip(*rows, strict=True)]
+
+    @property
+    def cells(self) -> int:
+        """Designs decided: legal or not, of every cell."""
+        blocks = [own.cells for row in self.solutions for own in row]
+        return sum(block.cells * block.enumerated for block in blocks)
+
+    @property
+    def feasible(self) -> int:
+        """Designs that run and keep the limits."""
+        return sum(int(own.best.feasible.sum()) for row in self.solutions for own in row)
+
+    def counts(self) -> Row:
+        """Designs decided, feasible, and with each reason."""
+        total = sum(own.reasons.sum(axis=1) for row in self.solutions for own in row)
+        return {
+            "convention": self.problem.stated.convention,
+            "cells_evaluated": self.cells,
+            "cells_feasible": self.feasible,
+            "infeasible_reasons": dict(zip(REASONS, np.asarray(total).tolist(), strict=True)),
+        }
+
+    def summary(self) -> str:
+        """What was asked, and how many designs there are and fit."""
+        return (
+            f"{describe(self.problem)}: {self.cells:,} designs decided, {self.feasible:,} feasible"
+        )
+
+    def record(self) -> Row:
+        """Counts and rows."""
+        return {**self.counts(), "best": self.rows()}
+
+    def inputs(self) -> Row:
+        """The problem's records as plain numbers."""
+        return inputs_of(self.problem)
+
+    @property
+    def dataset(self) -> "xr.Dataset":
+        """The winners over (model, hardware, variant, gpus, context, ...), with units.
+
+        `term_*` sum to `tpot`. Infeasible cells are NaN; `infeasible_reasons` counts the designs of
+        each cell by reason.
+        """
+        blocks = [
+            [
+                dataset_of(own, _gains(own, other, self.other))
+                for own, other in zip(row, others, strict=True)
+            ]
+            for row, others in zip(self.solutions, self.beside, strict=True)
+        ]
+        return joined(self.problem, blocks, {"objective": self.problem.objective})
+
+    def drawings(self) -> dict[str, Drawing]:
+        """Throughput over context, the map of the winners, and where their time goes."""
+        from functools import partial
+
+        from qsjax import plotting
+
+        rows = self.rows()
+        if _has_several(self.problem):  # else the figures name variants, and ring their crossings
+            rows = [row | {"label": _label(self.problem, row)} for row in rows]
+        if not any(row["is_feasible"] for row in rows):
+            return {}
+        stated = self.problem.stated
+        models, devices = (
+            ", ".join(item.name for item in items) for items in (stated.models, stated.accelerators)
+        )
+        title = f"{models} on {devices}"
+        found: dict[str, Drawing] = {
+            "throughput": partial(plotting.throughput_vs_context, rows, title=title)
+        }
+        counts = list(dict.fromkeys(row["gpus"] for row in rows))
+        for count in counts:
+            part = [row for row in rows if row["gpus"] == count]
+            if any(row["is_feasible"] for row in part):
+                end = f"-{count}-gpus" if len(counts) > 1 else ""
+                head = f"{title}, {count} GPUs"
+                found[f"partition{end}"] = partial(plotting.best_partition_map, part, title=head)
+                found[f"time{end}"] = partial(plotting.time_breakdown, part, share=True, title=head)
+        return found
 
 
-def explore(
-    model: ModelSpec,
-    hardware: HardwareSpec,
-    *,
-    gpus: Sequence[int] = (64,),
-    contexts: Sequence[float] = CONTEXTS,
-    qs: Sequence[float] = (5.0,),
-    convention: str = "physical",
-    workload: Workload | None = None,
-    overrides: Mapping[str, Sequence[float | str]] | None = None,
-    objective: Objective = "tokens_per_s_per_gpu",
-) -> Exploration:
-    """Search every split for the model and its dense twins, at every GPU count and context.
+def _has_several(problem: Problem) -> bool:
+    stated = problem.stated
+    return len(stated.models) > 1 or len(stated.accelerators) > 1 or bool(stated.kept)
+
+
+def _label(problem: Problem, row: Row) -> str:
+    """What names the line of a row: its variant, and what else the problem has several of."""
+    stated = problem.stated
+    name = row["variant"] if row["q"] is None else f"{row['variant']} q={row['q']:g}"
+    parts = [] if len(stated.models) == 1 else [row["model"]]
+    parts += [] if len(stated.accelerators) == 1 else [row["hardware"]]
+    if not parts or stated.twins:
+        parts.append(name)
+    parts += [f"{field} {row[field]:g}" for field in stated.kept]
+    return ", ".join(parts)
+
+
+def _gains(own: Solution, other: Solution, name: str) -> Arrays:
+    """Tokens/s/GPU over the first variant's, under both accountings; NaN where infeasible."""
+    if len(own.cells.variants) < 2:
+        return {}
+
+    def gain(found: Solution) -> np.ndarray:
+        rate = np.where(found.is_feasible, found.step.tokens_per_s_per_gpu, np.nan)
+        table = rate.reshape(found.cells.shape)
+        ratio: np.ndarray = (table / table[:1]).ravel()
+        return ratio
+
+    return {"speedup_over_moe": gain(own), f"speedup_over_moe_{name}": gain(other)}
+
+
+def _needs(solution: Solution) -> np.ndarray:
+    cells: Cells = solution.cells
+    where = ~solution.is_feasible
+    return least_gpus(cells, where) if where.any() else np.full(cells.cells, np.nan)
+
+
+@in_float64
+def explore(problem: Problem) -> Exploration:
+    """The best design of every cell, under the problem's accounting and another beside it.
 
     Args:
-        model: any model; a dense one is searched alone.
-        hardware: accelerator.
-        gpus: GPU counts; every design uses exactly one of them.
-        contexts: context lengths [tokens].
-        qs: quality-equivalence factors of the dense twins (eq. 11, 21); none for the model alone.
-        convention: `physical` or `paper`; the other one is searched too, and shown beside.
-        workload: batch, and dtypes other than the published ones; its context is not used.
-        overrides: values of any axis, instead of its default.
-        objective: what is maximised.
+        problem: what is asked.
 
-    Raises:
-        ValueError: the input has mistakes; the message lists all of them.
+    >>> from qsjax.grid.problem import Problem
+    >>> found = explore(Problem("mixtral-8x7b", "h100-sxm", gpus=8, context="32k"))
+    >>> found.rows()[0]["replicas"]
+    1
     """
-    named_convention(convention)
-    if no_axes := sorted(facts_of(Convention).keys() & set(overrides or ())):
-        raise ValueError(
-            f"{', '.join(no_axes)}: factors of an accounting are no axes of a search; "
-            "`qsjax.questions.sensitivity.problem` takes them"
-        )
-    other = next(name for name in CONVENTIONS if name != convention)
-    given = {"gpus": gpus, "context": contexts, **(overrides or {})}
-    given |= {"q": qs} if np.size(qs) else {}
-    check_inputs(model, hardware, given, workload, overrides or ())
-    base = workload_of(model, context=1.0) if workload is None else workload
-    model, hardware, base = checks.check_records(model=model, hardware=hardware, workload=base)
-    read = checks.check_axes(given)
-    qs = read.pop("q", ())
-    values = axis_values(read.pop("gpus"), read.pop("context"), read)
-
-    def run(name: str) -> tuple[list[Variant], Records, Optimum]:
-        rules = CONVENTIONS[name]
-        variants = variants_of(model, qs, rules)
-        axes = grid_of(variants, values)
-        check_size(axes)
-        records = Records(stack([v.spec for v in variants]), hardware, Partition(), base)
-        return variants, records, search(records, axes, rules, objective)
-
-    # Compilation dominates the wall time and releases the GIL: one thread for each convention.
-    with ThreadPoolExecutor(2) as pool:
-        (variants, records, optimum), (_, _, beside) = pool.map(run, (convention, other))
-    needs = None
-    if not optimum.is_feasible.all():
-        where = ~optimum.is_feasible
-        needs = relax(records, optimum.axes, CONVENTIONS[convention], where)
-    return Exploration(tuple(variants), hardware, convention, other, optimum, beside, needs)
+    name = problem.stated.convention
+    other = "paper" if name == "physical" else "physical"
+    solutions = tuple(map(tuple, solve_all(problem)))
+    beside = tuple(map(tuple, solve_all(problem, CONVENTIONS[other])))
+    least = tuple(tuple(_needs(own) for own in row) for row in solutions)
+    return Exploration(problem, solutions, other, beside, least)

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from qsjax.cost.metrics import Economy
-from qsjax.grid.batches import MINIMISED, Objective, score_candidates
+from qsjax.cost.metrics import Economy, Objective
+from qsjax.grid.batches import MINIMISED, score_candidates
 from qsjax.grid.limits import LIMITS, Limits, describe, is_given
 from qsjax.grid.screening import Candidates
 from qsjax.records.specs import Convention

@@ -88,7 +88,9 @@ def absorb(
     records, largest, batches, rows = block
     batch = jnp.minimum(batches, largest)
     step = step_at(records, batch, convention)
-    allowed = (batch >= 1.0) & (violations(limits, records, step, economy) == 0)
+    allowed = (batch >= 1.0) & (
+        violations(limits, records.partition, records.hardware, step, economy) == 0
+    )
 
     def flat(x: jax.Array) -> jax.Array:
         return jnp.where(allowed, jnp.broadcast_to(x, batch.shape), -jnp.inf).reshape(-1)

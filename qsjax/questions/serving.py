@@ -8,9 +8,9 @@ import jax
 import numpy as np
 
 from qsjax.cost.decode import StepCost
-from qsjax.cost.metrics import Economy, economy_of
+from qsjax.cost.metrics import Economy, Objective, economy_of
 from qsjax.grid.axes import Axes, axis_arrays, place
-from qsjax.grid.batches import Objective, Scores, score_candidates
+from qsjax.grid.batches import Scores, score_candidates
 from qsjax.grid.limits import Limits, check_limits
 from qsjax.grid.screening import (
     Candidates,
@@ -143,7 +143,7 @@ def design_at(found: Candidates, row: int, batch: float, convention: Convention)
     """The full cost of one candidate at a batch."""
     at = jax.tree.map(lambda x: x[row, 0] if x.ndim else x, found.records)
     workload = dataclasses.replace(at.workload, batch=np.asarray(batch, np.float64))
-    at = at._replace(workload=workload, gpus=None)
+    at = at._replace(workload=workload)
     step = jax.tree.map(lambda x: float(np.asarray(x)), evaluate(at, convention))
     return Design(at, step)
 

@@ -245,6 +245,11 @@ def _shown(value: Any) -> str:
     return text if len(text) < _SHORT else f"a {type(value).__name__}"
 
 
+def is_record(value: Any) -> bool:
+    """Whether a value is a record, perhaps not the one that is due."""
+    return isinstance(value, tuple(KINDS.values()))
+
+
 def _stranger(name: str, value: Any, given: Values) -> str | None:
     """What is wrong where something else stands in place of a record, such as its name."""
     kind = KINDS[name]
@@ -302,6 +307,11 @@ def check_partition(partition: Partition, model: ModelSpec) -> None:
         raise ValueError("\n".join(_listed("partition", problems)))
 
 
+def read_field(name: str, value: Any) -> tuple[Any, str | None]:
+    """A value of a field, of `q` or of `gpus` in float64, and what is wrong with it."""
+    return _number(name, FIELDS[name], value)
+
+
 def _axis_problem(name: str) -> str | None:
     if name in FIELDS:
         return None
@@ -310,10 +320,18 @@ def _axis_problem(name: str) -> str | None:
     return f"unknown axis {name!r}; {hint}"
 
 
-def _axis(name: str, values: Any) -> tuple[np.ndarray, str | None]:
-    """The values of a known axis, from one number, a text such as "8k,128k" or a list."""
+def read_axis(name: str, values: Any) -> tuple[Any, str | None]:
+    """The values of an axis, from one number, a text such as "8k,128k" or a list.
+
+    Returns:
+        A float64 array of one axis or the names of KV modes, and what is wrong with them.
+    """
+    if name == "kv_mode":
+        return _modes(values)
+    if stranger := _axis_problem(name):
+        return np.empty(0), stranger
     given = values.split(",") if isinstance(values, str) else values
-    numbers, problem = _number(name, FIELDS[name], given)
+    numbers, problem = read_field(name, given)
     if problem is None and _is_traced(numbers):
         problem = "a traced value is no axis; give numbers, and trace a field of a record"
     if problem is None and np.ndim(numbers) > 1:
@@ -344,16 +362,9 @@ def check_axes(given: Values) -> dict[str, Any]:
     Raises:
         ValueError: with every unknown name, empty list and value out of bounds.
     """
-    read: dict[str, Any] = {}
-    problems: dict[str, str] = {}
-    unknown: list[str] = []
-    for name, values in given.items():
-        if stranger := _axis_problem(name):
-            unknown.append(stranger)
-            continue
-        read[name], problem = _modes(values) if name == "kv_mode" else _axis(name, values)
-        if problem is not None:
-            problems[name] = problem
+    read = {name: read_axis(name, values) for name, values in given.items()}
+    unknown = [problem for name, (_, problem) in read.items() if name not in FIELDS]
+    problems = {k: problem for k, (_, problem) in read.items() if k in FIELDS and problem}
     if unknown or problems:
-        raise ValueError("\n".join([*unknown, *_listed("axes", problems)]))
-    return read
+        raise ValueError("\n".join([*filter(None, unknown), *_listed("axes", problems)]))
+    return {name: values for name, (values, _) in read.items()}

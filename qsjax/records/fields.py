@@ -23,7 +23,7 @@ class Rule:
         kind = "a whole number" if self.whole else "a number"
         if math.isfinite(self.high):
             start = f"above {self.low:g} and up" if self.above else f"from {self.low:g}"
-            return f"{kind} {start} to {self.high:,.12g}"
+            return f"{kind} {start} to {self.high:g}"
         return f"{kind} {'above' if self.above else 'of at least'} {self.low:g}"
 
 

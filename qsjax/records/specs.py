@@ -37,6 +37,7 @@ from qsjax.records.units import GIB
 Dtype = Literal["bf16", "fp8", "fp4"]
 ExpertTraffic = Literal["coverage", "full_pool", "all_experts", "top_k"]
 FfnSharding = Literal["stage", "tp"]
+DenseReplicas = Literal["whole", "sharded"]
 Bottleneck = Literal["per_phase", "global"]
 MlaLayout = Literal["latent", "latent_over_tp", "two_latents", "keys_and_values_over_tp"]
 
@@ -360,9 +361,11 @@ class Partition:
 
     A message count says how many launches a layer's payload of that family is divided into:
     start-ups scale with it, bytes do not. `redundant_experts` are copies of busy experts that a
-    load balancer adds to the pool of each layer. KV ranks hold copies of attention's weights and of
-    the vocabulary; with `gathers_queries` they share them and gather the queries of all heads
-    before they attend (vLLM's decode context parallelism).
+    load balancer adds to the pool of each layer. `replicas` are independent copies of the whole
+    deployment; None stands for as many as the GPU count that is prescribed has room for (one if
+    none is), as `Workload.batch` None stands for the largest batch. KV ranks hold copies of
+    attention's weights and of the vocabulary; with `gathers_queries` they share them and gather the
+    queries of all heads before they attend (vLLM's decode context parallelism).
     """
 
     tp: ArrayLike = number("tensor parallelism", rule=DEGREE, default=1.0)
@@ -375,6 +378,7 @@ class Partition:
         rule=Rule(high=max(KV_MODES.values()), whole=True),
         default=KV_HELIX,
     )
+    replicas: ArrayLike | None = number("copies of the deployment", rule=DEGREE, default=None)
     tp_messages: ArrayLike = number("messages of tensor parallelism in a layer", default=2.0)
     kv_messages: ArrayLike = number("messages of KV parallelism in a layer", default=1.0)
     ep_messages: ArrayLike = number("messages of the expert exchange in a layer", default=2.0)
@@ -436,6 +440,7 @@ class Convention:
 
     expert_traffic: ExpertTraffic = _static("coverage")
     ffn_sharding: FfnSharding = _static("stage")
+    dense_replicas: DenseReplicas = _static("whole")
     bottleneck: Bottleneck = _static("per_phase")
     twin: Literal["active_ffn", "total"] = _static("active_ffn")
     scope: Literal["full_model", "routed_ffn"] = _static("full_model")

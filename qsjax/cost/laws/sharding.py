@@ -70,12 +70,19 @@ def cache_layout(
 
 
 def layout(model: ModelSpec, partition: Partition, convention: Convention) -> Layout:
-    """The shard counts of `partition` under the convention's FFN sharding."""
+    """The shard counts of `partition` under the convention's FFN sharding.
+
+    The attention replicas of a dense model are whole copies of it, as engines run them, unless the
+    convention shards its feed-forward networks over them; those of a mixture share its experts.
+    """
     tp, ep, kvp, dp = (jnp.asarray(getattr(partition, n)) for n in ("tp", "ep", "kvp", "dp"))
     stage_gpus = dp * kvp * tp
     if convention.ffn_sharding == "stage":
-        expert_tp = jnp.maximum(1.0, stage_gpus / ep)
-        ffn_tp, pool_replicas = kvp * tp, dp
+        sharing = dp
+        if convention.dense_replicas == "whole":
+            sharing = jnp.where(jnp.asarray(model.experts) > 1, dp, 1.0)
+        expert_tp = jnp.maximum(1.0, sharing * kvp * tp / ep)
+        ffn_tp, pool_replicas = kvp * tp, sharing
     else:
         expert_tp, ffn_tp = tp, tp
         pool_replicas = jnp.maximum(1.0, ep / kvp)

@@ -15,7 +15,7 @@ from qsjax.cost.decode import StepCost
 from qsjax.cost.laws.params import dense_twin
 from qsjax.evidence.paper.printed import CALIBRATION, Point, all_points
 from qsjax.grid.axes import stack
-from qsjax.grid.search import evaluate, full
+from qsjax.grid.evaluation import evaluate, full
 from qsjax.records.scenario import Records
 from qsjax.records.specs import (
     PAPER,

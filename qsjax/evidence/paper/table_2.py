@@ -8,16 +8,21 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from qsjax.grid.optimum import Designs, Problem, best_of, problem, take
+from qsjax.grid.cells import Cells, Designs, cells_of, take
+from qsjax.grid.optimum import best_of
 from qsjax.grid.parameters import Inputs, read, write
-from qsjax.grid.problem import CONTEXTS
+from qsjax.grid.problem import Problem, describe
+from qsjax.numerics.float64 import in_float64
 from qsjax.numerics.safe import scalar
-from qsjax.records.specs import CONVENTIONS, KV_CP, KV_HELIX, HardwareSpec, ModelSpec
+from qsjax.output import files
+from qsjax.output.result import Drawing, Result, Row, inputs_of
+from qsjax.records.specs import CONVENTIONS, KV_CP, KV_HELIX
 from qsjax.records.units import GB, US
 
 GPUS = 32  # tp 8 x kvp 4, the table's reference split
@@ -70,12 +75,13 @@ SPLITS: dict[str, dict[str, dict[str, float]]] = {
 }
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Study:
+@dataclasses.dataclass(frozen=True, slots=True, repr=False)
+class Study(Result):
     """Who wins under every variation.
 
     Attributes:
-        rows: one per (convention, model, dimension, value, q, context): `speedup` of the twin over
+        problem: what was varied.
+        cases: one per (convention, model, dimension, value, q, context): `speedup` of the twin over
             the MoE (None where either is infeasible), `winner` (`dense`, `moe`, `neither`), the
             `reference_winner` of the same cell, and whether it `flips`.
         factorial: one per (convention, model, q, context): over all combinations of the hardware
@@ -84,8 +90,76 @@ class Study:
             with its reference value.
     """
 
-    rows: list[dict[str, Any]]
-    factorial: list[dict[str, Any]]
+    problem: Problem
+    cases: list[Row]
+    factorial: list[Row]
+
+    stem = "summary"
+
+    def rows(self) -> list[Row]:
+        """Per convention, dimension and value: how often the dense twin wins, and what flips.
+
+        `flips` counts cells (model, q, context) whose winner differs from the reference's,
+        `to_dense` those that the twin takes over; `where` lists models with the contexts at which
+        they flip at `q`: the reference 5, or the first q where that is not among them.
+        """
+        return _summary(self.cases)
+
+    def summary(self) -> str:
+        """What was varied, and how many cells keep their winner."""
+        return "\n".join([describe(self.problem), *self.verdicts().values()])
+
+    def verdicts(self) -> dict[str, str]:
+        """By convention, in how many cells one side always wins."""
+        return {
+            name: f"{name}: in {same} of {cells} cells (model, q, context) one side wins in every "
+            "combination of the hardware dimensions."
+            for name, (same, cells) in self.steadiness().items()
+        }
+
+    def steadiness(self) -> dict[str, tuple[int, int]]:
+        """By convention: cells with one winner in all combinations, and cells with any."""
+        counts: dict[str, tuple[int, int]] = {}
+        for row in self.factorial:
+            steady, cells = counts.get(row["convention"], (0, 0))
+            decided = row["combinations"] > 0
+            agrees = decided and row["dense_share"] in (0.0, 1.0)
+            counts[row["convention"]] = steady + agrees, cells + decided
+        return counts
+
+    def record(self) -> Row:
+        """The summary, and all combinations."""
+        return {"summary": self.rows(), "combinations": self.factorial}
+
+    def inputs(self) -> Row:
+        """The problem's records as plain numbers."""
+        return inputs_of(self.problem)
+
+    def save(self, folder: str | Path, asked: Mapping[str, Any] | None = None) -> list[Path]:
+        """Files as of every result, and all cases in `study.csv`."""
+        written = Result.save(self, folder, asked)
+        path = Path(folder) / "study.csv"
+        files.write_atomically(path, files.csv_text(self.cases))
+        return [*written, path]
+
+    def drawings(self) -> dict[str, Drawing]:
+        """Where the winner changes, for each convention (the first name shows all)."""
+        rows = [row for row in self.rows() if row["dimension"] != BASELINE]
+
+        def draw(ax: Any = None) -> Any:
+            from qsjax import plotting
+
+            names = list(dict.fromkeys(row["convention"] for row in rows))
+            axes = [ax] * len(names)
+            if ax is None:
+                size = (6.6 * len(names), 1.9 + 0.25 * (1 + len(rows) / len(names)))
+                axes = list(plotting.figure(1, len(names), size=size)[1][0])
+            for panel, name in zip(axes, names, strict=True):
+                own = [row for row in rows if row["convention"] == name]
+                plotting.winner_shifts(own, panel, title=f"{name} accounting")
+            return axes[0]
+
+        return {"study": draw}
 
 
 def _changed(inputs: Inputs, change: Change) -> Inputs:
@@ -108,6 +182,10 @@ def _filled(designs: Designs, keep: np.ndarray, count: int) -> Designs:
     return filled
 
 
+def _choosing(stated: Cells, designs: Designs) -> Cells:
+    return dataclasses.replace(stated, designs=designs)
+
+
 def _subset(designs: Designs, degrees: Mapping[str, float]) -> np.ndarray:
     columns = [np.asarray(getattr(designs.partition, name)) == v for name, v in degrees.items()]
     kept: np.ndarray = np.logical_and.reduce(columns)
@@ -126,7 +204,7 @@ def _verdicts(score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _one_at_a_time(
-    stated: Problem, designs: Designs, count: int
+    stated: Cells, designs: Designs, count: int
 ) -> tuple[list[tuple[str, str]], np.ndarray]:
     """Labels (dimension, value) and scores (scenario, variant, context), the reference first."""
     everything = _filled(designs, np.ones(len(np.asarray(designs.partition.tp)), bool), count)
@@ -136,7 +214,7 @@ def _one_at_a_time(
         labels += [(dimension, value) for value in values]
         scenarios += values.values()
     rows = _stacked([_changed(stated.inputs, change) for change in scenarios])
-    score = np.asarray(best_of(rows, everything, stated.objective).score)
+    score = np.asarray(best_of(_choosing(stated, everything), rows).score)
     scores = [score.reshape(len(scenarios), -1)]
     for dimension, choices in SPLITS.items():
         for value, degrees in choices.items():
@@ -146,8 +224,7 @@ def _one_at_a_time(
             if not all(keep.any() for keep in keeps):
                 continue
             moe, twins = (
-                best_of(stated.inputs, _filled(designs, keep, count), stated.objective).score
-                for keep in keeps
+                best_of(_choosing(stated, _filled(designs, keep, count))).score for keep in keeps
             )
             labels.append((dimension, value))
             scores.append(np.where(np.asarray(stated.inputs.q) > 0, twins, moe)[None])
@@ -155,7 +232,7 @@ def _one_at_a_time(
 
 
 def _factorial(
-    stated: Problem, designs: Designs, count: int, winners: np.ndarray
+    stated: Cells, designs: Designs, count: int, winners: np.ndarray
 ) -> list[dict[str, Any]]:
     """Every combination of the hardware dimensions, reference values included, per twin cell."""
     choices = [[BASELINE, *values] for values in HARDWARE.values()]
@@ -167,7 +244,7 @@ def _factorial(
             change |= HARDWARE[dimension].get(value, {})
         parts.append(_changed(stated.inputs, change))
     everything = _filled(designs, np.ones(len(np.asarray(designs.partition.tp)), bool), count)
-    score = np.asarray(best_of(_stacked(parts), everything, stated.objective).score)
+    score = np.asarray(best_of(_choosing(stated, everything), _stacked(parts)).score)
     _, names = _verdicts(score.reshape(len(combinations), stated.shape[0], -1))
     table = np.array(combinations)
     rows = []
@@ -193,74 +270,70 @@ def _factorial(
     return rows
 
 
-def study(
-    models: Mapping[str, ModelSpec],
-    hardware: HardwareSpec,
-    *,
-    contexts: Sequence[float] = CONTEXTS,
-    qs: Sequence[float] = QS,
-    conventions: Sequence[str] = tuple(CONVENTIONS),
-    gpus: int = GPUS,
-) -> Study:
+@in_float64
+def study(problem: Problem, conventions: Sequence[str] = tuple(CONVENTIONS)) -> Study:
     """Vary every dimension of the paper's Table 2, one at a time and in all combinations.
 
     Args:
-        models: mixtures of experts by name; the paper's are Grok-1, Qwen3-235B, DeepSeek-V3 and
-            Switch-C.
-        hardware: the reference accelerator.
-        contexts: lengths [tokens]; the dimension "context".
-        qs: quality factors of the twins; the dimension "q".
+        problem: mixtures of experts (the paper's are Grok-1, Qwen3-235B, DeepSeek-V3 and
+            Switch-C), one reference accelerator and GPU count (GPUS), contexts and twins (QS).
         conventions: names of the accountings.
-        gpus: GPUs of every deployment.
 
     Raises:
-        ValueError: wrong inputs, or a model without experts.
+        ValueError: a model without experts, no twins, several accelerators or GPU counts.
     """
-    dense = [name for name, model in models.items() if scalar(model.experts) <= 1]
+    stated = problem.stated
+    dense = [own.name for own in stated.models if scalar(own.spec.experts) <= 1]
+    wrong = []
     if dense:
-        raise ValueError(f"{', '.join(dense)}: no experts, so there is no twin to compare with")
-    rows, factorial = list[dict[str, Any]](), list[dict[str, Any]]()
-    for convention, (name, model) in product(conventions, models.items()):
-        stated = problem(
-            model, hardware, gpus=[gpus], contexts=contexts, qs=qs, convention=convention
+        wrong.append(f"{', '.join(dense)}: no experts, so there is no twin to compare with")
+    if not stated.twins:
+        wrong.append("twins: none; give quality factors, such as twins=[2, 3, 5, 8]")
+    for name, given in (("gpus", stated.gpus), ("hardware", stated.accelerators)):
+        if len(given) > 1:
+            wrong.append(f"{name}: {len(given)} values; give one value")
+    if stated.kept:
+        wrong.append(f"axes: {', '.join(stated.kept)} is varied already or cannot be; leave it out")
+    if wrong:
+        raise ValueError("\n".join(wrong))
+    cases, factorial = list[Row](), list[Row]()
+    for convention, (m, own) in product(conventions, enumerate(stated.models)):
+        cells = cells_of(problem, m, 0, CONVENTIONS[convention])
+        head = {"convention": convention, "model": own.name}
+        found, combined = _study_of(cells)
+        cases += [head | row for row in found]
+        factorial += [head | row for row in combined]
+    return Study(problem, cases, factorial)
+
+
+def _study_of(cells: Cells) -> tuple[list[Row], list[Row]]:
+    padded = DESIGN_BLOCK * -(-cells.count // DESIGN_BLOCK)
+    labels, score = _one_at_a_time(cells, cells.designs, padded)
+    gain, winner = _verdicts(score)
+    rows = []
+    for at in np.ndindex(gain.shape):
+        scenario, twin, cell = at
+        dimension, value = labels[scenario]
+        rows.append(
+            {
+                "dimension": dimension,
+                "value": value,
+                "q": cells.variants[twin + 1].q,
+                "context": float(cells.axes[2].values[cell]),
+                "speedup": float(gain[at]) if np.isfinite(gain[at]) else None,
+                "winner": str(winner[at]),
+                "reference_winner": str(winner[0, twin, cell]),
+                "flips": {str(winner[at]), str(winner[0, twin, cell])} == {"dense", "moe"},
+            }
         )
-        count = len(np.asarray(stated.designs.partition.tp))
-        padded = DESIGN_BLOCK * -(-count // DESIGN_BLOCK)
-        labels, score = _one_at_a_time(stated, stated.designs, padded)
-        gain, winner = _verdicts(score)
-        head = {"convention": convention, "model": name}
-        for at in np.ndindex(gain.shape):
-            scenario, twin, cell = at
-            dimension, value = labels[scenario]
-            rows.append(
-                {
-                    **head,
-                    "dimension": dimension,
-                    "value": value,
-                    "q": stated.variants[twin + 1].q,
-                    "context": float(stated.axes[2].values[cell]),
-                    "speedup": float(gain[at]) if np.isfinite(gain[at]) else None,
-                    "winner": str(winner[at]),
-                    "reference_winner": str(winner[0, twin, cell]),
-                    "flips": {str(winner[at]), str(winner[0, twin, cell])} == {"dense", "moe"},
-                }
-            )
-        found = _factorial(stated, stated.designs, padded, winner[0])
-        factorial += [{**head, **row} for row in found]
-    return Study(rows, factorial)
+    return rows, _factorial(cells, cells.designs, padded, winner[0])
 
 
-def summary(result: Study) -> list[dict[str, Any]]:
-    """Per convention, dimension and value: how often the dense twin wins, and what flips.
-
-    `flips` counts cells (model, q, context) whose winner differs from the reference's, `to_dense`
-    those that the twin takes over; `where` lists models with the contexts at which they flip at
-    `q`: the reference 5, or the first q where that is not among them.
-    """
-    qs = list(dict.fromkeys(row["q"] for row in result.rows))
+def _summary(cases: list[Row]) -> list[Row]:
+    qs = list(dict.fromkeys(row["q"] for row in cases))
     shown = REFERENCE_Q if REFERENCE_Q in qs else next(iter(qs), REFERENCE_Q)
     groups: dict[tuple[str, str, str], list[dict[str, Any]]] = defaultdict(list)
-    for row in result.rows:
+    for row in cases:
         groups[row["convention"], row["dimension"], row["value"]].append(row)
     varied = [(name, value) for name, values in HARDWARE.items() for value in values]
     varied += [(name, value) for name, values in SPLITS.items() for value in values]
@@ -286,14 +359,3 @@ def summary(result: Study) -> list[dict[str, Any]]:
             }
         )
     return found
-
-
-def steadiness(result: Study) -> dict[str, tuple[int, int]]:
-    """By convention: cells with one winner in all combinations of hardware, and cells with any."""
-    counts: dict[str, tuple[int, int]] = {}
-    for row in result.factorial:
-        steady, cells = counts.get(row["convention"], (0, 0))
-        decided = row["combinations"] > 0
-        agrees = decided and row["dense_share"] in (0.0, 1.0)
-        counts[row["convention"]] = steady + agrees, cells + decided
-    return counts

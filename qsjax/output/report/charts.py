@@ -5,7 +5,7 @@ from typing import Any
 
 from qsjax.plotting import style
 from qsjax.plotting.ledgers import by_resource
-from qsjax.plotting.rows import METRICS, design, series, why_infeasible
+from qsjax.plotting.rows import METRICS, design, in_ms, series, why_infeasible
 from qsjax.plotting.scales import tokens
 from qsjax.plotting.style import Row
 from qsjax.records.specs import DEGREES
@@ -27,7 +27,7 @@ def charts(tables: dict[str, list[dict[str, Any]]], convention: str, tag: str) -
         tag: tells folders apart in titles; empty if there is one.
     """
     found: list[Chart] = []
-    for rows in tables.values():
+    for rows in ([in_ms(row) for row in table] for table in tables.values()):
         for fits, draw in _KINDS:
             usable = [row for row in rows if fits(row)]
             if usable and len(usable) >= len(rows) // 2:

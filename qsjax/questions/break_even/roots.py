@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 from scipy.optimize import elementwise
 
-from qsjax.grid.optimum import Problem
+from qsjax.grid.cells import Cells
 from qsjax.grid.solution import cell_labels
 
 # Stands for the log ratio where only one side is feasible: larger than any real one.
@@ -123,7 +123,7 @@ def find_roots(
 
 
 def collect(
-    stated: Problem,
+    stated: Cells,
     parameter: str,
     interval: tuple[float, float],
     cells: np.ndarray,
@@ -137,7 +137,8 @@ def collect(
         return words[3] if np.isnan(value) else words[int(np.sign(value)) + 1]
 
     ends = margin(cells, np.full(len(cells), np.log(interval[0])))
-    labels, results = cell_labels(stated), []
+    head = {"model": stated.model.name, "hardware": stated.hardware.name}
+    labels, results = [head | label for label in cell_labels(stated)], []
     for cell, found, first in zip(
         cells, find_roots(margin, cells, *interval, points), ends, strict=True
     ):

@@ -1,29 +1,37 @@
 """Where MoE and dense twin are equal, and what reaches a target: every root in an interval.
 
-Both sides are re-optimised over all designs at every value that is tried.
+Both sides are re-optimised over all designs, and batches where these matter, at every value tried.
 """
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from qsjax.grid.optimum import Problem, best_of, problem, take
+from qsjax.cost.metrics import METRICS, Objective, check_metrics
+from qsjax.grid.cells import Cells, blocks_of, take
+from qsjax.grid.optimum import best_of, searching_batches
 from qsjax.grid.parameters import Parameter, bounds, read, resolve, write
-from qsjax.grid.search import Objective, check_objective
+from qsjax.grid.problem import Problem
 from qsjax.grid.solution import cell_labels
+from qsjax.numerics.float64 import in_float64
+from qsjax.numerics.safe import scalar
+from qsjax.output.result import Row
+from qsjax.questions.break_even.answers import Crossings, LeastGpus
 from qsjax.questions.break_even.roots import ONE_SIDED, Roots, collect
-from qsjax.records.specs import HardwareSpec, ModelSpec
 
 SCAN_POINTS = 129
 SPAN = 100.0
 RANGES: dict[str, tuple[float, float]] = {"q": (0.1, 1e4), "context": (1024.0, 2.0**24)}
-LEAST = {"tpot"}  # metrics of which less is better
+# Metrics that may be 0 or are no outcome have no target.
+TARGETS = tuple(name for name in METRICS if name not in ("gpus", "headroom"))
+NO_GPUS = (
+    "gpus counts whole GPUs, which have no equality: give a target (solve_for, or --metric and "
+    "--target), or compare counts with explore"
+)
 
 
 def _interval(
-    stated: Problem, parameter: Parameter, low: float | None, high: float | None
+    stated: Cells, parameter: Parameter, low: float | None, high: float | None
 ) -> tuple[float, float]:
     """The interval to search: as given, or a default around the present value."""
     name = parameter.members[0]
@@ -55,16 +63,15 @@ def _one_member(name: str) -> Parameter:
     return parameter
 
 
-def _scores(stated: Problem, name: str, cell: np.ndarray, value: np.ndarray) -> np.ndarray:
+def _scores(stated: Cells, name: str, cell: np.ndarray, value: np.ndarray) -> np.ndarray:
     """Best objective of each item: a cell with the field `name` at `value`; -inf if infeasible."""
     rows = take(stated.inputs, cell)
     if name == "q":  # the mixture itself has none
         value = np.where(np.asarray(rows.q) > 0, value, 0.0)
-    rows = write(rows, {name: value})
-    return np.asarray(best_of(rows, stated.designs, stated.objective).score)
+    return np.asarray(best_of(stated, write(rows, {name: value})).score)
 
 
-def _distinct_cells(stated: Problem, name: str) -> np.ndarray:
+def _distinct_cells(stated: Cells, name: str) -> np.ndarray:
     """Cells that differ in something else than the varied parameter."""
     at = np.array(list(np.ndindex(stated.shape)))
     keep = np.ones(len(at), dtype=bool)
@@ -76,37 +83,54 @@ def _distinct_cells(stated: Problem, name: str) -> np.ndarray:
     return np.flatnonzero(keep)
 
 
+@in_float64
 def break_even(
-    stated: Problem,
+    problem: Problem,
     parameter: str = "q",
     low: float | None = None,
     high: float | None = None,
+    *,
     points: int = SCAN_POINTS,
-) -> list[Roots]:
+) -> Crossings:
     """Every value of a parameter at which the dense twin and the MoE are equally good.
 
     Args:
-        stated: cells from `sensitivity.problem`; an axis of the parameter itself is ignored.
+        problem: what is asked; an axis of the parameter itself is ignored.
         parameter: `q`, `context`, or any continuous field.
         low: start of the interval; by default 1/100 of the present value (q: 0.1, context: 1k).
         high: its end; by default 100 times the present value (q: 10^4, context: 16M), or the
             largest value that is allowed.
         points: values scanned; two roots within one step of them are not seen.
 
-    Returns:
-        One `Roots` for every cell of a twin.
-
     Raises:
         ValueError: not a single continuous parameter, an empty interval, or no twin to compare.
     """
-    chosen = _one_member(parameter)
-    if stated.shape[0] < 2:
-        raise ValueError("the model has no experts, so there is no dense twin to compare it with")
-    interval = _interval(stated, chosen, low, high)
-    per = stated.cells // stated.shape[0]
+    if parameter == "gpus":
+        raise ValueError(NO_GPUS)
+    chosen, stated = _one_member(parameter), problem.stated
+    if parameter == "q" and not stated.twins:
+        problem = dataclasses.replace(problem, twins=(1.0,))  # any: q is what is sought
+    asked = searching_batches(problem)
+    blocks = [cells for row in blocks_of(asked) for cells in row]
+    dense = [own.name for own in asked.stated.models if scalar(own.spec.experts) <= 1]
+    if dense:
+        raise ValueError(
+            f"{', '.join(dict.fromkeys(dense))}: no experts, so there is no dense twin to compare "
+            "with"
+        )
+    if not asked.stated.twins:
+        raise ValueError("there is no dense twin to compare with: give twins, such as twins=[5]")
+    found = [r for cells in blocks for r in _equalities(cells, chosen, low, high, points)]
+    return Crossings(asked, parameter, None, tuple(found))
+
+
+def _equalities(
+    stated: Cells, chosen: Parameter, low: float | None, high: float | None, points: int
+) -> list[Roots]:
+    name, per = chosen.name, stated.cells // stated.shape[0]
 
     def margin(cell: np.ndarray, x: np.ndarray) -> np.ndarray:
-        both = _scores(stated, parameter, np.concatenate([cell, cell % per]), np.tile(np.exp(x), 2))
+        both = _scores(stated, name, np.concatenate([cell, cell % per]), np.tile(np.exp(x), 2))
         dense, moe = both[: len(cell)], both[len(cell) :]
         feasible = np.isfinite(dense), np.isfinite(moe)
         safe = (np.where(ok, s, 1.0) for ok, s in zip(feasible, (dense, moe), strict=True))
@@ -115,10 +139,10 @@ def break_even(
         ratio = np.where(feasible[1] & ~feasible[0], -ONE_SIDED, ratio)
         return np.where(feasible[0] | feasible[1], ratio, np.nan)
 
-    cells = _distinct_cells(stated, parameter)
-    cells = cells[cells >= per]
+    cells = _distinct_cells(stated, name)
     words = ("moe", "equal", "dense", "neither feasible")
-    return collect(stated, parameter, interval, cells, margin, words, points)
+    interval = _interval(stated, chosen, low, high)
+    return collect(stated, name, interval, cells[cells >= per], margin, words, points)
 
 
 def _log_ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -127,94 +151,99 @@ def _log_ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return difference
 
 
+@in_float64
 def solve_for(
-    stated: Problem,
+    problem: Problem,
     parameter: str,
-    metric: Objective,
-    target: float,
     low: float | None = None,
     high: float | None = None,
+    *,
     points: int = SCAN_POINTS,
-) -> list[Roots]:
+    **target: float,
+) -> Crossings | LeastGpus:
     """Every value of a parameter at which the best design of a cell just meets a target.
 
     Args:
-        stated: cells; their objective is replaced by the metric.
-        parameter: a continuous field, such as `hbm_bw` or `inter_bw`.
-        metric: what must be reached: at least `target`, or at most for `tpot` [s].
-        target: in the metric's unit.
+        problem: what is asked; the metric of the target is its objective.
+        parameter: a continuous field, such as `hbm_bw` or `inter_bw`; or `gpus`, for the least of
+            the problem's GPU counts.
         low: start of the interval, as for `break_even`.
         high: its end.
         points: values scanned.
+        **target: one metric and what it must reach, in its unit: `tpot=0.02` for at most 20 ms.
 
     Raises:
-        ValueError: not a single continuous parameter, an empty interval, a target not above 0,
+        ValueError: not a single continuous parameter, an empty interval, not one target above 0,
             an unknown metric.
     """
+    metric, wanted = check_target(target)
+    asked = searching_batches(dataclasses.replace(problem, objective=metric))
+    if parameter == "gpus":
+        counts = sorted(n for n in asked.stated.gpus if (low or 0) <= n <= (high or np.inf))
+        if not counts:
+            raise ValueError(f"gpus: no count of the problem lies in [{low}, {high}]; give others")
+        asked = dataclasses.replace(asked, gpus=counts)
+        rows = [r for line in blocks_of(asked) for cells in line for r in _least(cells, wanted)]
+        return LeastGpus(asked, parameter, wanted, tuple(rows))
     chosen = _one_member(parameter)
-    check_target(target)
-    check_objective(metric)
-    wanted = dataclasses.replace(stated, objective=metric)
-    interval = _interval(stated, chosen, low, high)
-    goal = -target if metric in LEAST else target
+    found = [
+        root
+        for line in blocks_of(asked)
+        for cells in line
+        for root in _targets(cells, chosen, _interval(cells, chosen, low, high), wanted, points)
+    ]
+    return Crossings(asked, parameter, wanted, tuple(found))
+
+
+def check_target(target: dict[str, float]) -> tuple[Objective, float]:
+    """The metric and the number of the one target.
+
+    Raises:
+        ValueError: there is not one, it is unknown, or not a finite number above zero.
+    """
+    if len(target) != 1:
+        raise ValueError(f"give one target, such as tpot=0.02; got {', '.join(target) or 'none'}")
+    ((metric, wanted),) = target.items()
+    check_metrics([metric], TARGETS)
+    if not (np.isfinite(wanted) and wanted > 0):
+        raise ValueError(f"target {metric}={wanted:g} must be a finite number above 0, in SI units")
+    return metric, wanted  # type: ignore[return-value]  # checked
+
+
+def _targets(
+    stated: Cells, chosen: Parameter, interval: tuple[float, float], target: float, points: int
+) -> list[Roots]:
+    goal = -target if METRICS[stated.objective].less_is_better else target
 
     def margin(cell: np.ndarray, x: np.ndarray) -> np.ndarray:
-        score = _scores(wanted, parameter, cell, np.exp(x))
+        score = _scores(stated, chosen.name, cell, np.exp(x))
         is_feasible = np.isfinite(score)
         ratio = _log_ratio(np.where(is_feasible, score, goal), np.full(len(score), goal))
         return np.where(is_feasible, ratio, np.nan)
 
-    cells = _distinct_cells(stated, parameter)
+    cells = _distinct_cells(stated, chosen.name)
     words = ("missed", "met", "met", "infeasible")
-    found = collect(wanted, parameter, interval, cells, margin, words, points)
+    found = collect(stated, chosen.name, interval, cells, margin, words, points)
     grid = np.geomspace(*interval, points)
-    scores = _scores(wanted, parameter, np.tile(cells, points), np.repeat(grid, len(cells)))
+    scores = _scores(stated, chosen.name, np.tile(cells, points), np.repeat(grid, len(cells)))
     best = np.abs(scores.reshape(points, -1).max(axis=0))
     return [dataclasses.replace(r, best=float(b)) for r, b in zip(found, best, strict=True)]
 
 
-def check_target(target: float) -> None:
-    """Raise `ValueError` unless a target is finite and above zero."""
-    if not (np.isfinite(target) and target > 0):
-        raise ValueError(f"target={target:g} must be a finite number above 0, in SI units")
-
-
-def min_gpus(
-    model: ModelSpec,
-    hardware: HardwareSpec,
-    counts: Sequence[int],
-    metric: Objective,
-    target: float,
-    **settings: Any,
-) -> list[dict[str, Any]]:
-    """Smallest GPU count whose best design meets a target, for every other cell.
-
-    Args:
-        model: as for `sensitivity.problem`.
-        hardware: likewise.
-        counts: GPU counts to try.
-        metric: at least `target`, or at most for `tpot` [s].
-        target: in the metric's unit.
-        **settings: further arguments of `sensitivity.problem`.
-
-    Returns:
-        One row per cell: coordinates, `gpus` (None if no count does), `value` of the metric there,
-        and `best` over all counts.
-    """
-    check_target(target)
-    stated = problem(model, hardware, gpus=sorted(counts), objective=metric, **settings)
-    score = np.asarray(best_of(stated.inputs, stated.designs, metric).score)
-    value = np.where(np.isfinite(score), np.abs(score), np.nan)
-    with np.errstate(invalid="ignore"):
-        is_met = np.isfinite(score) & ((value <= target) if metric in LEAST else (value >= target))
+def _least(stated: Cells, target: float) -> list[Row]:
+    """The first GPU count of each other cell that meets a target."""
+    score = np.asarray(best_of(stated).score)
+    is_less = METRICS[stated.objective].less_is_better
+    is_met = np.isfinite(score) & (score >= (-target if is_less else target))
+    at = [axis.name for axis in stated.axes].index("gpus")
     labels, rows = np.array(cell_labels(stated), dtype=object), []
-    grid = [np.moveaxis(x.reshape(stated.shape), 1, -1) for x in (labels, value, is_met, score)]
-    for at in np.ndindex(grid[0].shape[:-1]):
-        cell, values, met, scores = (x[at] for x in grid)
-        first = int(np.argmax(met))
-        row = {name: number for name, number in cell[0].items() if name != "gpus"}
-        best = float(values[np.argmax(scores)]) if np.isfinite(scores).any() else None
-        row |= {"gpus": int(cell[first]["gpus"]) if met.any() else None, "best": best}
-        row["value"] = float(values[first]) if met.any() else None
+    grid = [np.moveaxis(x.reshape(stated.shape), at, -1) for x in (labels, score, is_met)]
+    for index in np.ndindex(grid[0].shape[:-1]):
+        cell, scores, met = (x[index] for x in grid)
+        first, any_fits = int(np.argmax(met)), bool(np.isfinite(scores).any())
+        row: Row = {"model": stated.model.name, "hardware": stated.hardware.name, **cell[0]}
+        row["gpus"] = int(cell[first]["gpus"]) if met.any() else None
+        row["value"] = float(abs(scores[first])) if met.any() else None
+        row["best"] = float(abs(scores.max())) if any_fits else None
         rows.append(row)
     return rows

@@ -5,8 +5,11 @@ import difflib
 from collections.abc import Mapping
 
 import numpy as np
+from scipy.optimize import elementwise
 
 from qsjax.grid.parameters import GROUPS, HARDWARE_PARAMETERS, bounds
+
+LOG_SCALE = 20.0  # hardware is scaled by at most e^20 to cost a budget
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -81,11 +84,14 @@ def cost_of(model: CostModel, factors: np.ndarray) -> np.ndarray:
 
 
 def affordable(model: CostModel, factors: np.ndarray, budget: float) -> np.ndarray:
-    """`factors` scaled together so that they cost exactly the budget (bisection in log scale)."""
-    low, high = np.full(factors.shape[:-1], -20.0), np.full(factors.shape[:-1], 20.0)
-    for _ in range(60):
-        middle = 0.5 * (low + high)
-        is_cheap = cost_of(model, factors * np.exp(middle)[..., None]) <= budget
-        low, high = np.where(is_cheap, middle, low), np.where(is_cheap, high, middle)
-    scaled: np.ndarray = factors * np.exp(low)[..., None]
+    """`factors` scaled together so that they cost exactly the budget."""
+
+    def excess(log_scale: np.ndarray, *own: np.ndarray) -> np.ndarray:
+        return cost_of(model, np.stack(own, axis=-1) * np.exp(log_scale)[..., None]) - budget
+
+    edge = np.full(factors.shape[:-1], LOG_SCALE)
+    exact = {"xatol": 1e-15, "xrtol": 1e-15, "fatol": 0.0, "frtol": 0.0}
+    columns = tuple(np.moveaxis(factors, -1, 0))
+    found = elementwise.find_root(excess, (-edge, edge), args=columns, tolerances=exact)
+    scaled: np.ndarray = factors * np.exp(found.x)[..., None]
     return scaled

@@ -7,18 +7,23 @@ affordable hardware. The answer is then searched on the exact grid, with whole b
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from scipy.stats import qmc
 
-from qsjax.grid.optimum import Best, Problem, Winners, take
+from qsjax.cost.metrics import METRICS, check_metrics
+from qsjax.grid.cells import Cells, Winners, blocks_of, of_variant, take
+from qsjax.grid.optimum import Best, searching_batches
 from qsjax.grid.parameters import read, with_rounding
-from qsjax.grid.search import Objective
+from qsjax.grid.problem import Problem
 from qsjax.grid.solution import cell_labels, design_label
+from qsjax.numerics.float64 import in_float64
+from qsjax.questions.design.answers import Design, HardwareDesign
 from qsjax.questions.design.costs import CostModel, affordable, check_cost, cost_of, members
-from qsjax.questions.design.tasks import LEAST, SPAN, Task, log_metrics, log_slopes, refine
+from qsjax.questions.design.tasks import SPAN, Task, log_metrics, log_slopes, refine
 
+# Metrics that may be 0 or are no outcome have no target.
+TARGETS = tuple(name for name in METRICS if name not in ("gpus", "headroom"))
 SAMPLES = 64  # hardware on which promising splits are looked for
 SAMPLE_SPAN = 10.0
 STARTS = 12  # most promising splits that are refined
@@ -26,112 +31,93 @@ ROUNDS = 3  # refinements of the split that the exact grid prefers
 SCALINGS = 24  # bisections of the factor by which a sample must grow to meet the targets
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Design:
-    """Hardware found, and how it does on the exact grid.
-
-    Attributes:
-        factors: by quantity, over the reference hardware.
-        hardware: the chosen fields, in SI units.
-        cost: in the cost model's unit.
-        objective: the mix (see `best_hardware`) with whole batches: the exact answer.
-        relaxed: the mix with fractional batches at the same hardware, an upper estimate.
-        reference_cost: cost of the reference hardware.
-        reference: mix of the reference hardware, scaled as a whole to the same cost; NaN where it
-            does not fit.
-        metrics: per workload, the exact metric.
-        designs: per workload, the exact best split.
-        labels: per workload, its coordinates.
-        marginal: by quantity, d log mix / d log cost with fractional batches: all are equal where
-            the design is optimal and neither a bound nor a whole batch holds it.
-        at_bound: quantities that ended at the edge of the range that was searched.
-        starts: splits from which the optimiser was started.
-    """
-
-    factors: dict[str, float]
-    hardware: dict[str, float]
-    cost: float
-    objective: float
-    relaxed: float
-    reference_cost: float
-    reference: float
-    metrics: list[float]
-    designs: list[dict[str, Any]]
-    labels: list[dict[str, Any]]
-    marginal: dict[str, float]
-    at_bound: list[str]
-    starts: int
-
-
-def best_hardware(
-    stated: Problem,
+@in_float64
+def design(
+    problem: Problem,
     cost: CostModel,
-    budget: float,
     *,
+    budget: float | None = None,
     weights: Sequence[float] | None = None,
-    metric: Objective = "tokens_per_s_per_gpu",
+    variant: int = 0,
     seed: int = 0,
-) -> Design:
-    """The hardware that serves the workloads best among all that cost at most `budget`.
+    **targets: float | Sequence[float],
+) -> HardwareDesign:
+    """The best hardware that costs at most a budget, or the cheapest that meets targets.
+
+    Every cell (context, GPU count) is a workload. Each model on each accelerator, which is the
+    reference of the prices, has a design of its own.
 
     Args:
-        stated: one cell per workload (a single variant and GPU count, or as many as wanted).
+        problem: what is served; its objective is what a budget maximises.
         cost: what may be chosen, and its price.
         budget: in the cost model's unit.
         weights: share of each workload, in tokens; equal by default. A mix counts as the harmonic
             mean of rates, what a GPU reaches that serves them in turn, or as the mean of times.
-        metric: what is maximised (`tpot` is minimised).
+        variant: 0 for the model itself, 1 for its first dense twin.
         seed: of the sample of hardware on which promising splits are looked for.
+        **targets: instead of a budget one metric and what it must reach, one number or one per
+            workload: `tpot=0.02` for at most 20 ms.
 
     Raises:
-        ValueError: a cost model that allows infinite hardware, a budget that holds no design.
+        ValueError: a cost model that allows infinite hardware, a budget that holds no design, or
+            targets out of reach of any hardware within a factor of 100 of the reference.
     """
     check_cost(cost, budget)
-    task = Task(stated, cost, weights, metric, budget, None)
+    if (budget is None) == (not targets):
+        raise ValueError("give either a budget or targets, such as tpot=0.02")
+    if targets:
+        if len(targets) > 1:
+            raise ValueError(f"targets of one metric, not of {', '.join(targets)}")
+        if weights is not None:
+            raise ValueError("weights mix workloads for a budget; every target holds by itself")
+        check_metrics(list(targets), TARGETS)
+        (metric,) = targets
+        problem = dataclasses.replace(problem, objective=metric)  # type: ignore[arg-type]  # checked
+    asked = searching_batches(problem)
+    answers = []
+    for cells in (cells for line in blocks_of(asked) for cells in line):
+        if not 0 <= variant < len(cells.variants):
+            raise ValueError(
+                f"variant={variant}: {cells.model.name} has {len(cells.variants)}; give twins"
+            )
+        own = of_variant(cells, variant)
+        if budget is not None:
+            answers.append(_best(Task(own, cost, weights, budget, None), seed))
+        else:
+            answers.append(_cheapest(own, cost, next(iter(targets.values())), seed))
+    return HardwareDesign(asked, cost, tuple(answers))
+
+
+def _best(task: Task, seed: int) -> Design:
+    cost, budget = task.cost, task.budget or 0.0
     sample = affordable(cost, _sample(task, seed), budget)
     found = task.search(sample)
     merit = task.exact(found)
     if not np.isfinite(merit).any():
-        least = _cheapest(task, _sample(task, seed))
+        fitted = _scaled_to_targets(task, _sample(task, seed))
         raise ValueError(
             f"budget {budget:g} buys no hardware that holds the workloads; "
-            + (f"about {least:g} would" if np.isfinite(least) else "no budget would")
+            + (f"about {cost_of(cost, fitted).min():g} would" if len(fitted) else "no budget would")
         )
     return _answer(task, *_improve(task, sample, found, merit))
 
 
-def cheapest_hardware(
-    stated: Problem,
-    cost: CostModel,
-    targets: float | Sequence[float],
-    *,
-    metric: Objective = "tokens_per_s_per_gpu",
-    seed: int = 0,
+def _cheapest(
+    stated: Cells, cost: CostModel, targets: float | Sequence[float], seed: int
 ) -> Design:
-    """The cheapest hardware on which every workload meets its target.
-
-    Args:
-        stated: one cell per workload.
-        cost: what may be chosen, and its price.
-        targets: of the metric, one or one per workload: at least, or at most for `tpot` [s].
-        metric: what must be reached.
-        seed: of the sample of hardware.
-
-    Raises:
-        ValueError: a wrong cost model or target, or a target out of reach of any hardware within
-            a factor of 100 of the reference.
-    """
-    check_cost(cost)
-    wanted = np.broadcast_to(np.asarray(targets, float), stated.cells)
+    given = np.asarray(targets, float)
+    if given.size not in (1, stated.cells):
+        raise ValueError(f"targets: give one value, or {stated.cells}, one per workload")
+    wanted = np.broadcast_to(given, stated.cells)
     if not (np.isfinite(wanted) & (wanted > 0)).all():
         raise ValueError(f"targets {targets} must be finite numbers above 0, in SI units")
-    task = Task(stated, cost, None, metric, None, wanted)
+    task = Task(stated, cost, None, None, wanted)
     sample = _scaled_to_targets(task, _sample(task, seed))
     if not len(sample):
         most = task.search(np.full((1, len(task.quantities)), SPAN))
         reached = ", ".join(f"{abs(score):.6g}" for score in np.asarray(most.score)[0])
         raise ValueError(
-            f"no hardware within a factor {SPAN:g} of the reference meets {metric} "
+            f"no hardware within a factor {SPAN:g} of the reference meets {task.metric} "
             f"{targets}; with everything at the edge it is {reached}"
         )
     merit = -cost_of(cost, sample)
@@ -159,12 +145,6 @@ def _scaled_to_targets(task: Task, factors: np.ndarray) -> np.ndarray:
     return scaled
 
 
-def _cheapest(task: Task, factors: np.ndarray) -> float:
-    """Least cost of the sample scaled until all workloads fit; inf if none ever does."""
-    fitted = _scaled_to_targets(task, factors)
-    return float(cost_of(task.cost, fitted).min()) if len(fitted) else np.inf
-
-
 def _merit(task: Task, factors: np.ndarray, found: Best) -> np.ndarray:
     """What is maximised, exactly; -inf where limits are broken."""
     spent = cost_of(task.cost, factors)
@@ -173,14 +153,20 @@ def _merit(task: Task, factors: np.ndarray, found: Best) -> np.ndarray:
     return np.where(spent <= task.budget * (1 + 1e-9), task.exact(found), -np.inf)
 
 
+def _splits(task: Task, found: Best) -> list[tuple[int, ...]]:
+    """Best split of every workload, by hardware, and the batches where these are searched."""
+    numbers = [found.position, *([found.batch] if task.stated.any_batch else [])]
+    return [tuple(int(x) for x in row) for row in np.concatenate(numbers, axis=-1)]
+
+
 def _improve(
     task: Task, sample: np.ndarray, found: Best, merit: np.ndarray
 ) -> tuple[np.ndarray, int]:
     """Best factors of the sample and of what SLSQP makes of its best splits, and the starts."""
-    pool, positions = [sample], np.asarray(found.position)
+    pool, splits = [sample], _splits(task, found)
     tried: dict[tuple[int, ...], np.ndarray] = {}
     for k in np.argsort(-merit):
-        split = tuple(int(p) for p in positions[k])
+        split = splits[k]
         if np.isfinite(merit[k]) and split not in tried and len(tried) < STARTS:
             tried[split] = np.log(sample[k])
     starts = len(tried)
@@ -188,18 +174,17 @@ def _improve(
     for _ in range(1 + ROUNDS):
         fresh = []
         for split, start in queue:
-            position = np.array(split)
-            x, room = refine(task, position, start)
+            position, held = np.array(split[: task.stated.cells]), split[task.stated.cells :]
+            x, room = refine(task, position, start, np.array(held, float) if held else None)
             fresh.append(x)
-            if task.stated.designs.batch is None:
+            if task.stated.designs.batch is None and not held:
                 for batch in (np.floor(room), np.ceil(room)):
                     fresh.append(refine(task, position, x, np.maximum(batch, 1.0))[0])
         factors = np.exp(np.array(fresh))
         pool.append(factors)
         # Where the exact grid prefers another split, that one is refined in the next round.
-        preferred = np.asarray(task.search(factors).position)
         queue = []
-        for x, split in zip(fresh, map(tuple, preferred.tolist()), strict=True):
+        for x, split in zip(fresh, _splits(task, task.search(factors)), strict=True):
             if split not in tried:
                 tried[split] = x
                 queue.append((split, x))
@@ -217,23 +202,25 @@ def _answer(task: Task, factors: np.ndarray, starts: int) -> Design:
     position = np.asarray(found.position)[0]
     spent = float(cost_of(cost, factors))
     same_cost = affordable(cost, np.ones((1, len(factors))), spent)
-    relaxed = Winners(with_rounding(stated.inputs, "relaxed"), take(stated.designs, position))
+    designs = take(stated.designs, position)
+    if stated.any_batch:
+        designs = designs._replace(batch=found.batch[0])
+    relaxed = Winners(with_rounding(stated.inputs, "relaxed"), designs)
     x = np.log(factors)
-    logs = np.asarray(log_metrics(relaxed, x, task.quantities, task.metric)[0])
-    slopes = np.asarray(log_slopes(relaxed, x, task.quantities, task.metric)[0])
+    logs = np.asarray(log_metrics(relaxed, stated.economy, x, task.quantities, task.metric)[0])
+    slopes = np.asarray(log_slopes(relaxed, stated.economy, x, task.quantities, task.metric)[0])
     share = task.weights * np.exp(-logs)
     gain = (share / share.sum()) @ slopes
     prices = list(cost.prices.values())
     growth = [
         p.exponent * p.cost * f**p.exponent / spent for p, f in zip(prices, factors, strict=True)
     ]
-    direction = -1.0 if task.metric in LEAST else 1.0
 
     def plain(log_mix: np.ndarray) -> float:
-        return float(np.exp(direction * log_mix)) if np.isfinite(log_mix) else float("nan")
+        return float(np.exp(task.sign * log_mix)) if np.isfinite(log_mix) else float("nan")
 
-    names = task.quantities
-    inputs = stated.inputs
+    names, inputs = task.quantities, stated.inputs
+    head = {"model": stated.model.name, "hardware": stated.hardware.name}
     return Design(
         factors=dict(zip(names, map(float, factors), strict=True)),
         hardware={
@@ -247,8 +234,11 @@ def _answer(task: Task, factors: np.ndarray, starts: int) -> Design:
         reference_cost=float(cost_of(cost, np.ones(len(factors)))),
         reference=plain(task.exact(task.search(same_cost))[0]),
         metrics=[float(abs(score)) for score in np.asarray(found.score)[0]],
-        designs=[design_label(stated, int(p)) for p in position],
-        labels=cell_labels(stated),
+        designs=[
+            design_label(stated, int(p)) | {"batch": int(b)}
+            for p, b in zip(position, found.batch[0], strict=True)
+        ],
+        labels=[head | label for label in cell_labels(stated)],
         marginal={n: float(g / c) for n, g, c in zip(names, gain, growth, strict=True)},
         at_bound=[n for n, v in zip(names, x, strict=True) if abs(v) > np.log(SPAN) * (1 - 1e-6)],
         starts=starts,

@@ -9,20 +9,24 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import minimize
 
-from qsjax.grid.optimum import Best, Problem, Winners, best_of, step_of, take
+from qsjax.cost.metrics import METRICS, Economy, Objective, score_of
+from qsjax.grid.cells import Cells, Winners, step_of, take
+from qsjax.grid.optimum import Best, best_of
 from qsjax.grid.parameters import read, with_rounding, write
-from qsjax.grid.search import Objective, check_objective
 from qsjax.questions.design.costs import CostModel, cost_of, members
 
 SPAN = 100.0  # hardware is sought within this factor of the reference, both ways
-LEAST = {"tpot"}
 WHOLE = 1e-9  # slack (log) by which batches fit, so that rounding cannot lose a whole one
 MET = 1e-9  # relative distance by which a target still counts as met
 
 
 @partial(jax.jit, static_argnames=("quantities", "metric"))
 def log_metrics(
-    winners: Winners, x: jax.Array, quantities: tuple[str, ...], metric: Objective
+    winners: Winners,
+    economy: Economy,
+    x: jax.Array,
+    quantities: tuple[str, ...],
+    metric: Objective,
 ) -> tuple[jax.Array, jax.Array]:
     """Log metric (larger is better) and log of B_max over the least batch, at log factors x."""
     fields = {
@@ -31,21 +35,25 @@ def log_metrics(
         for field in members(name)
     }
     step = step_of(winners._replace(inputs=write(winners.inputs, fields)))
-    value = jnp.log(getattr(step, metric))
+    value = jnp.log(jnp.abs(score_of(metric, step, economy)))
     batch = winners.designs.batch
     room = step.capacity.max_batch / (1.0 if batch is None else jnp.asarray(batch))
     # Linear below what must fit, so that the constraint has a slope where nothing fits yet.
     fits = jnp.where(room > 1, jnp.log(jnp.where(room > 1, room, 1.0)), room - 1.0)
-    return (-value if metric in LEAST else value), fits
+    return (-value if METRICS[metric].less_is_better else value), fits
 
 
 @partial(jax.jit, static_argnames=("quantities", "metric"))
 def log_slopes(
-    winners: Winners, x: jax.Array, quantities: tuple[str, ...], metric: Objective
+    winners: Winners,
+    economy: Economy,
+    x: jax.Array,
+    quantities: tuple[str, ...],
+    metric: Objective,
 ) -> tuple[jax.Array, jax.Array]:
     """Slopes of both logs in every log factor, shape (row, quantity)."""
     slopes: tuple[jax.Array, jax.Array] = jax.jacfwd(
-        lambda y: log_metrics(winners, y, quantities, metric)
+        lambda y: log_metrics(winners, economy, y, quantities, metric)
     )(x)
     return slopes
 
@@ -55,15 +63,13 @@ class Task:
 
     def __init__(
         self,
-        stated: Problem,
+        stated: Cells,
         cost: CostModel,
         weights: Sequence[float] | None,
-        metric: Objective,
         budget: float | None,
         targets: np.ndarray | None,
     ) -> None:
-        check_objective(metric)
-        self.stated, self.cost, self.metric = stated, cost, metric
+        self.stated, self.cost, self.metric = stated, cost, stated.objective
         self.budget, self.targets = budget, targets
         given = np.ones(stated.cells) if weights is None else np.asarray(weights, float)
         if given.shape != (stated.cells,) or not (np.isfinite(given) & (given > 0)).all():
@@ -75,7 +81,7 @@ class Task:
         if free:
             names = ", ".join(free)
             raise ValueError(f"{names}: 0 on the reference hardware; price what it has")
-        self.sign = -1.0 if metric in LEAST else 1.0
+        self.sign = -1.0 if METRICS[stated.objective].less_is_better else 1.0
 
     def search(self, factors: np.ndarray) -> Best:
         """Exact best designs, shape (hardware, workload), of several hardware factors."""
@@ -87,7 +93,7 @@ class Task:
             for k, name in enumerate(self.quantities)
             for field in members(name)
         }
-        best = best_of(write(rows, fields), self.stated.designs, self.metric)
+        best = best_of(self.stated, write(rows, fields))
         return Best(*(np.asarray(x).reshape(*np.shape(x)[:-1], count, cells) for x in best))
 
     def mix(self, log_metric: np.ndarray) -> np.ndarray:
@@ -167,13 +173,17 @@ class _Smooth:
     def logs(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Log metric and log room of every workload."""
         task = self.task
-        found = log_metrics(self.winners, jnp.asarray(x), task.quantities, task.metric)
+        found = log_metrics(
+            self.winners, task.stated.economy, jnp.asarray(x), task.quantities, task.metric
+        )
         return np.asarray(found[0]), np.asarray(found[1])
 
     def slopes(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Slopes of both."""
         task = self.task
-        found = log_slopes(self.winners, jnp.asarray(x), task.quantities, task.metric)
+        found = log_slopes(
+            self.winners, task.stated.economy, jnp.asarray(x), task.quantities, task.metric
+        )
         return np.asarray(found[0]), np.asarray(found[1])
 
     def loss(self, x: np.ndarray) -> float:

@@ -16,10 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from qsjax.cost.decode import StepCost
-from qsjax.grid.optimum import Designs, Winners, step_of, take
+from qsjax.cost.metrics import METRICS, Economy, check_metrics, metric_value
+from qsjax.grid.cells import Designs, Winners, as_rows, step_of, take
 from qsjax.grid.parameters import Inputs, Parameter, members_of, read, with_rounding, write
+from qsjax.numerics.float64 import in_float64
 from qsjax.numerics.safe import safe_log
-from qsjax.questions.sensitivity.metrics import METRICS, metric_value
 
 # Half-width of the neighbourhood (relative) in which a slope is asked for left and right.
 SIDE_STEP = 1e-7
@@ -79,6 +80,7 @@ def _log_metrics(
     winners: Winners,
     members: tuple[str, ...],
     metrics: tuple[str, ...],
+    economy: Economy,
     offset: jax.Array | None = None,
 ) -> Callable[[Values], jax.Array]:
     """Function from the members' values to log metrics (metric, row), 0 where not positive."""
@@ -88,7 +90,9 @@ def _log_metrics(
         inputs = write(winners.inputs, dict(zip(members, values, strict=True)))
         changed = winners._replace(inputs=inputs)
         step = step_of(changed) if offset is None else _held_step(changed, offset)
-        logs = [safe_log(metric_value(name, step, inputs)) for name in metrics]
+        own = inputs.hardware
+        prices = dataclasses.replace(economy, usd_per_hour=own.usd_per_hour, watts=own.watts)
+        logs = [safe_log(metric_value(name, step, prices)) for name in metrics]
         return jnp.stack([jnp.broadcast_to(log, rows) for log in logs])
 
     return of
@@ -101,11 +105,11 @@ def _values(inputs: Inputs, members: tuple[str, ...]) -> Values:
 
 @partial(jax.jit, static_argnames=("members", "metrics"))
 def _reverse(
-    winners: Winners, members: tuple[str, ...], metrics: tuple[str, ...]
+    winners: Winners, economy: Economy, members: tuple[str, ...], metrics: tuple[str, ...]
 ) -> tuple[jax.Array, Values]:
     """Logs (metric, row) and, for every member, their slopes in it (metric, row)."""
     values = _values(winners.inputs, members)
-    logs, back = jax.vjp(_log_metrics(winners, members, metrics), values)
+    logs, back = jax.vjp(_log_metrics(winners, members, metrics, economy), values)
     seeds = jnp.broadcast_to(jnp.eye(len(metrics))[:, :, None], (len(metrics), *logs.shape))
     # A loop over the metrics compiles, and runs, twice as fast as a batch of them.
     slopes: Values = jax.lax.map(lambda seed: back(seed)[0], seeds)
@@ -114,11 +118,15 @@ def _reverse(
 
 @partial(jax.jit, static_argnames=("members", "metrics"))
 def _kinks(
-    winners: Winners, masks: np.ndarray, members: tuple[str, ...], metrics: tuple[str, ...]
+    winners: Winners,
+    economy: Economy,
+    masks: np.ndarray,
+    members: tuple[str, ...],
+    metrics: tuple[str, ...],
 ) -> jax.Array:
     """What elasticities change by just left and right, shape (parameter, 2, metric, row)."""
     values = _values(winners.inputs, members)
-    logs_of = _log_metrics(winners, members, metrics, _offset(winners))
+    logs_of = _log_metrics(winners, members, metrics, economy, _offset(winners))
 
     def slope(mask: jax.Array, side: jax.Array) -> jax.Array:
         at = tuple(v * (1.0 + side * SIDE_STEP * m) for v, m in zip(values, mask, strict=True))
@@ -136,9 +144,10 @@ def _kinks(
 
 @partial(jax.jit, static_argnames=("members", "metric"))
 def _second(
-    winners: Winners, masks: np.ndarray, members: tuple[str, ...], metric: str
+    winners: Winners, economy: Economy, masks: np.ndarray, members: tuple[str, ...], metric: str
 ) -> jax.Array:
-    values, logs_of = _values(winners.inputs, members), _log_metrics(winners, members, (metric,))
+    values = _values(winners.inputs, members)
+    logs_of = _log_metrics(winners, members, (metric,), economy)
 
     def log_metric(exponents: Values) -> jax.Array:
         at = tuple(v * jnp.exp(x) for v, x in zip(values, exponents, strict=True))
@@ -170,14 +179,25 @@ def _masks(parameters: Sequence[Parameter], members: tuple[str, ...]) -> np.ndar
     return np.array([[float(name in p.members) for name in members] for p in parameters])
 
 
+def _prices(winners: Winners, economy: Economy | None) -> Economy:
+    prices: Economy = as_rows(economy or Economy(usd_per_hour=0.0, watts=0.0), _rows(winners))
+    return prices
+
+
+def _rows(winners: Winners) -> int:
+    return len(np.asarray(winners.inputs.q))
+
+
 def _blocks(rows: int) -> list[slice]:
     return [slice(k, min(k + BLOCK_ROWS, rows)) for k in range(0, rows, BLOCK_ROWS)]
 
 
+@in_float64
 def slopes_at(
     winners: Winners,
     parameters: Sequence[Parameter],
     metrics: Sequence[str],
+    economy: Economy | None = None,
     *,
     one_sided: bool = True,
 ) -> Slopes:
@@ -189,18 +209,21 @@ def slopes_at(
     Args:
         winners: inputs and designs, one per row.
         parameters: from `resolve`.
-        metrics: names of METRICS other than `speedup`, which compares rows.
+        metrics: names of METRICS.
+        economy: utilisation and power shares; price and power are those of the rows' hardware.
         one_sided: also evaluate both sides of every kink; else left = right = elasticity.
     """
     members, masks = members_of(parameters), _masks(parameters, members_of(parameters))
-    names = tuple(metrics)
+    names, prices = tuple(metrics), _prices(winners, economy)
     parts: list[Slopes] = []
-    for block in _blocks(len(winners.inputs.q)):
-        some = take(winners, block)
+    for block in _blocks(_rows(winners)):
+        some, own = take((winners, prices), block)
         # Compilation dominates small problems and releases the GIL: one thread for each function.
         with ThreadPoolExecutor(2) as pool:
-            kinks = pool.submit(_kinks, some, masks, members, names) if one_sided else None
-            logs, by_member = jax.tree.map(np.asarray, _reverse(some, members, names))
+            sides = (some, own, masks, members, names)
+            # The 64-bit switch is one of the thread that submits, not of the one that runs.
+            kinks = pool.submit(in_float64(_kinks), *sides) if one_sided else None
+            logs, by_member = jax.tree.map(np.asarray, _reverse(some, own, members, names))
         slopes = np.stack(by_member, axis=1)
         values = np.stack([np.asarray(read(some.inputs, name)) for name in members])
         elasticity = np.einsum("pm,kmr->kpr", masks, slopes * values)
@@ -215,12 +238,16 @@ def slopes_at(
     return Slopes(*(np.concatenate(column, axis=-1) for column in zip(*parts, strict=True)))
 
 
+@in_float64
 def hessian_at(
-    winners: Winners, parameters: Sequence[Parameter], metric: str = "tokens_per_s_per_gpu"
+    winners: Winners,
+    parameters: Sequence[Parameter],
+    metric: str = "tokens_per_s_per_gpu",
+    economy: Economy | None = None,
 ) -> np.ndarray:
     """Second derivatives of log metric in log parameters, shape (row, parameter, parameter)."""
-    if metric not in METRICS or metric == "speedup":
-        raise ValueError(f"no second derivatives of {metric!r}; give one of {', '.join(METRICS)}")
+    check_metrics([metric], tuple(METRICS))
     members = members_of(parameters)
-    second = np.asarray(_second(winners, _masks(parameters, members), members, metric))
+    masks, prices = _masks(parameters, members), _prices(winners, economy)
+    second = np.asarray(_second(winners, prices, masks, members, metric))
     return second.transpose(2, 0, 1)

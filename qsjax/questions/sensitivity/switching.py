@@ -10,9 +10,11 @@ from typing import NamedTuple
 import numpy as np
 
 from qsjax.cost.ledger import RESOURCES
-from qsjax.grid.optimum import Problem, best_of, take
+from qsjax.grid.cells import Cells, take
+from qsjax.grid.optimum import best_of, binding_resource, winners_at
 from qsjax.grid.parameters import Inputs, Parameter, factor_bounds, read, resolve, write
 from qsjax.grid.solution import Solution, design_label
+from qsjax.numerics.float64 import in_float64
 
 KINDS = ("partition", "resource", "winner")
 SPAN = 16.0
@@ -69,20 +71,20 @@ class Switches:
             return {-1: "neither feasible", 0: "moe", 1: "dense"}[to]
         if to < 0:
             return "infeasible"
-        label = design_label(self.solution.problem, to)
+        label = design_label(self.solution.cells, to)
         return " ".join(f"{name}={value}" for name, value in label.items())
 
 
 class _Varier:
     """States of cells under scaled parameters."""
 
-    def __init__(self, problem: Problem, parameters: tuple[Parameter, ...]) -> None:
-        self.problem, self.parameters = problem, parameters
-        self.partner_of = np.arange(problem.cells) % (problem.cells // problem.shape[0])
+    def __init__(self, stated: Cells, parameters: tuple[Parameter, ...]) -> None:
+        self.stated, self.parameters = stated, parameters
+        self.partner_of = np.arange(stated.cells) % (stated.cells // stated.shape[0])
 
     def inputs(self, cell: np.ndarray, which: np.ndarray, factor: np.ndarray) -> Inputs:
         """One row per item: a cell whose parameter `which` is scaled by `factor`."""
-        rows: Inputs = take(self.problem.inputs, cell)
+        rows: Inputs = take(self.stated.inputs, cell)
         changed: dict[str, np.ndarray] = {}
         for k, parameter in enumerate(self.parameters):
             for name in parameter.members:
@@ -94,8 +96,9 @@ class _Varier:
         self, cell: np.ndarray, which: np.ndarray, factor: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rows = self.inputs(cell, which, factor)
-        best = best_of(rows, self.problem.designs, self.problem.objective)
-        return np.asarray(best.position), np.asarray(best.resource), np.asarray(best.score)
+        best = best_of(self.stated, rows)
+        resource = binding_resource(winners_at(self.stated, rows, best))
+        return best.position, resource, best.score
 
     def states(
         self, cell: np.ndarray, which: np.ndarray, factor: np.ndarray, *, verdict: bool
@@ -107,7 +110,7 @@ class _Varier:
 
     def scan(self, which: np.ndarray, factor: np.ndarray) -> State:
         """States of all cells at every (parameter, factor), shape (tries, cells)."""
-        cells, tries = self.problem.cells, len(which)
+        cells, tries = self.stated.cells, len(which)
         found = self._best(
             np.tile(np.arange(cells), tries), np.repeat(which, cells), np.repeat(factor, cells)
         )
@@ -144,7 +147,7 @@ def _first_changes(
     """Kind, parameter, side, cell, and the factors before and at the first change of each scan."""
     which, side, factors = tries
     state = varier.scan(np.repeat(which, SCAN_STEPS), factors.ravel())
-    per = varier.problem.cells // varier.problem.shape[0]
+    per = varier.stated.cells // varier.stated.shape[0]
     items: list[tuple[np.ndarray, ...]] = []
     for kind, name in enumerate(KINDS):
         now = state[kind].reshape(len(which), SCAN_STEPS, -1)
@@ -161,6 +164,13 @@ def _first_changes(
     return [np.concatenate(column) for column in zip(*items, strict=True)]
 
 
+def check_span(span: float) -> None:
+    """Raise `ValueError` unless there is something to vary."""
+    if not span > 1.0:
+        raise ValueError(f"span={span:g} leaves nothing to vary; give a factor above 1, such as 16")
+
+
+@in_float64
 def switches(solution: Solution, parameters: Sequence[str], span: float = SPAN) -> Switches:
     """Factors at which the best design, its binding resource, or the winner changes.
 
@@ -176,10 +186,9 @@ def switches(solution: Solution, parameters: Sequence[str], span: float = SPAN) 
     Raises:
         ValueError: a name is not a parameter, or `span` is not above 1.
     """
-    if not span > 1.0:
-        raise ValueError(f"span={span:g} leaves nothing to vary; give a factor above 1, such as 16")
-    chosen, problem = resolve(parameters), solution.problem
-    varier, cells = _Varier(problem, chosen), problem.cells
+    check_span(span)
+    chosen, stated = resolve(parameters), solution.cells
+    varier, cells = _Varier(stated, chosen), stated.cells
     base = State(*(x[0] for x in varier.scan(np.zeros(1, int), np.ones(1))))
     limits = np.array([factor_bounds(solution.winners.inputs, p, span) for p in chosen])
     tries = _tries(solution, chosen, limits)
@@ -189,7 +198,7 @@ def switches(solution: Solution, parameters: Sequence[str], span: float = SPAN) 
         items = _first_changes(varier, base, tries)
         index = (items[2], items[0], items[1], items[3])
         factors[index], to[index] = _bisect(varier, base, items)
-    _winner_of_the_moe(factors, to, problem)
+    _winner_of_the_moe(factors, to, stated)
     return Switches(solution, chosen, factors[0], factors[1], to[0], to[1], *limits.T)
 
 
@@ -219,12 +228,12 @@ def _bisect(
     return np.exp(high), to
 
 
-def _winner_of_the_moe(factors: np.ndarray, to: np.ndarray, problem: Problem) -> None:
+def _winner_of_the_moe(factors: np.ndarray, to: np.ndarray, stated: Cells) -> None:
     """Fill in the MoE's cells: the nearest change of its order with any twin."""
-    variants, kind = problem.shape[0], KINDS.index("winner")
+    variants, kind = stated.shape[0], KINDS.index("winner")
     if variants < 2:
         return
-    by_variant = factors[:, kind].reshape(2, -1, variants, problem.cells // variants)
+    by_variant = factors[:, kind].reshape(2, -1, variants, stated.cells // variants)
     to_variant = to[:, kind].reshape(by_variant.shape)
     distance = np.abs(np.log(by_variant[:, :, 1:]))
     nearest = np.where(np.isnan(distance), np.inf, distance).argmin(axis=2)[:, :, None]

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from qsjax.sweep.aggregate import Designs, Tally
+from qsjax.streaming.aggregate import Designs, Tally
 
 MANIFEST, CHUNKS, LOCK = "sweep.json", "chunks", ".lock"
 # Where results are made before they are moved into place.

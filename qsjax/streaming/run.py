@@ -7,10 +7,18 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from qsjax.sweep import store
-from qsjax.sweep.aggregate import Designs, Tally, add_best, add_front, add_sums, merge, new_tally
-from qsjax.sweep.engine import Engine, Job
-from qsjax.sweep.plan import Plan
+from qsjax.streaming import store
+from qsjax.streaming.aggregate import (
+    Designs,
+    Tally,
+    add_best,
+    add_front,
+    add_sums,
+    merge,
+    new_tally,
+)
+from qsjax.streaming.engine import Engine, Job
+from qsjax.streaming.plan import Plan
 
 Cells = dict[str, np.ndarray]
 Report = Callable[[int], None]

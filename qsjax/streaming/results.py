@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 
 from qsjax.cost.feasibility import REASONS
+from qsjax.cost.meanings import attributes_of
 from qsjax.grid.axes import Axis, place
-from qsjax.grid.search import evaluate
-from qsjax.records.quantities import unit_of
+from qsjax.grid.evaluation import evaluate
 from qsjax.records.specs import KV_MODES
-from qsjax.sweep import store
-from qsjax.sweep.aggregate import Designs, Tally, merge, new_tally, quantiles
-from qsjax.sweep.engine import Job
-from qsjax.sweep.plan import Plan, winner_coordinates
-from qsjax.sweep.run import Outputs, recorded
+from qsjax.streaming import store
+from qsjax.streaming.aggregate import Designs, Tally, merge, new_tally, quantiles
+from qsjax.streaming.engine import Job
+from qsjax.streaming.plan import Plan, winner_coordinates
+from qsjax.streaming.run import Outputs, recorded
 
 # Designs whose terms are evaluated at a time: one shape, one compilation.
 ROWS = 2**14
@@ -240,7 +240,7 @@ def _write_dataset(job: Job, plan: Plan, spool: Spool, folder: Path) -> None:
                 coordinates, kind = np.array(axis.names, dtype=object), h5py.string_dtype()
             coordinate = file.create_variable(axis.name, (axis.name,), kind, data=coordinates)
             if not axis.names:
-                coordinate.attrs["units"] = unit_of(axis.name)
+                coordinate.attrs.update(attributes_of(axis.name))
         for name, dtype in spool.kinds.items():
             if name in dims:
                 continue
@@ -248,7 +248,7 @@ def _write_dataset(job: Job, plan: Plan, spool: Spool, folder: Path) -> None:
             variable = file.create_variable(name, tuple(dims), dtype)
             for at in range(plan.kept[0]):
                 variable[at] = data[at]
-            variable.attrs["units"] = unit_of(job.objective if name == "score" else name)
+            variable.attrs.update(attributes_of(job.objective if name == "score" else name))
             if name == "kv_mode":
                 variable.attrs["codes"] = ", ".join(f"{v:g} = {k}" for k, v in KV_MODES.items())
     os.replace(path, folder / "winners.nc")

@@ -24,10 +24,10 @@ from qsjax.records.specs import (
     Partition,
     Workload,
 )
-from qsjax.sweep.engine import Job
-from qsjax.sweep.run import Outputs
-from qsjax.sweep.schema import DTYPES, NAMES, PRECISIONS, SCHEMA, conflicts, near, value_problem
-from qsjax.sweep.values import RANGE_HELP, axis_values
+from qsjax.streaming.engine import Job
+from qsjax.streaming.run import Outputs
+from qsjax.streaming.schema import DTYPES, NAMES, PRECISIONS, SCHEMA, conflicts, near, value_problem
+from qsjax.streaming.values import RANGE_HELP, axis_values
 
 # Reads a model or an accelerator by its name; ValueError says what is wrong with it.
 Reader = Callable[[str], Any]

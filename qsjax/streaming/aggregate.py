@@ -7,9 +7,9 @@ import numpy as np
 
 from qsjax.cost.feasibility import REASONS
 from qsjax.grid.scoring import TIE_TOLERANCE, lowest, tolerance
-from qsjax.sweep.engine import Engine
-from qsjax.sweep.kernels import BINS, Reduction, bin_edges, detail_one, survivors_one
-from qsjax.sweep.plan import Plan, winner_coordinates
+from qsjax.streaming.engine import Engine
+from qsjax.streaming.kernels import BINS, Reduction, bin_edges, detail_one, survivors_one
+from qsjax.streaming.plan import Plan, winner_coordinates
 
 # Points of the front that the devices compare with; the exact front is kept on the host.
 FRONT_PROBES = 8

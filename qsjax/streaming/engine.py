@@ -10,11 +10,11 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from qsjax.grid.axes import place
-from qsjax.grid.scoring import WIDE, Objective
+from qsjax.grid.scoring import WIDE, StepObjective
 from qsjax.records.scenario import Records
 from qsjax.records.specs import Convention
-from qsjax.sweep.kernels import Metric, Reduction, reduce_one
-from qsjax.sweep.plan import Plan, design_arrays, kept_arrays
+from qsjax.streaming.kernels import Metric, Reduction, reduce_one
+from qsjax.streaming.plan import Plan, design_arrays, kept_arrays
 
 Precision = Literal["float64", "float32"]
 BLOCKS = "blocks"
@@ -35,7 +35,7 @@ class Job:
 
     records: Records
     convention: Convention
-    objective: Objective = "tokens_per_s_per_gpu"
+    objective: StepObjective = "tokens_per_s_per_gpu"
     bounds: Mapping[Metric, tuple[float, float]] = dataclasses.field(default_factory=dict)
     statistics: tuple[Metric, ...] = ()
     precision: Precision = "float64"
@@ -47,7 +47,7 @@ def run_blocks(
     bounds: Any,
     tree: Any,
     packs: tuple[tuple[int, ...], ...],
-    objective: Objective,
+    objective: StepObjective,
     shape: tuple[int, ...],
     statistics: tuple[Metric, ...],
     mesh: Mesh,

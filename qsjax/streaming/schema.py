@@ -7,14 +7,14 @@ from typing import Any, get_args
 
 import numpy as np
 
-from qsjax.grid.scoring import Objective
+from qsjax.grid.scoring import StepObjective
 from qsjax.records import checks
 from qsjax.records.fields import NOT_NEGATIVE, facts_of
 from qsjax.records.quantities import FIELDS
 from qsjax.records.specs import CONVENTIONS, Dtype, Workload
-from qsjax.sweep.engine import Precision
-from qsjax.sweep.kernels import Metric
-from qsjax.sweep.values import is_number, repeated
+from qsjax.streaming.engine import Precision
+from qsjax.streaming.kernels import Metric
+from qsjax.streaming.values import is_number, repeated
 
 METRICS = get_args(Metric)
 NAMES = "a list of names"
@@ -27,7 +27,7 @@ SCHEMA: dict[str, dict[str, str]] = {
         "hardware": NAMES,
         "twins": "a list of numbers",
         "convention": "one of " + ", ".join(CONVENTIONS),
-        "objective": "one of " + ", ".join(get_args(Objective)),
+        "objective": "one of " + ", ".join(get_args(StepObjective)),
         "precision": "one of " + ", ".join(get_args(Precision)),
         "skip_illegal": "true or false",
     },

@@ -14,11 +14,11 @@ import numpy as np
 from qsjax.grid.axes import Axes, axis_arrays, place
 from qsjax.records import checks
 from qsjax.records.fields import numbers_of
-from qsjax.sweep import results, store
-from qsjax.sweep.engine import Job
-from qsjax.sweep.hosts import Heartbeat, Processes
-from qsjax.sweep.plan import Plan, make_plan
-from qsjax.sweep.run import Outputs, Report, cells_of, compute_chunks
+from qsjax.streaming import results, store
+from qsjax.streaming.engine import Job
+from qsjax.streaming.hosts import Heartbeat, Processes
+from qsjax.streaming.plan import Plan, make_plan
+from qsjax.streaming.run import Outputs, Report, cells_of, compute_chunks
 
 # Seconds that a process waits for process 0 to describe the sweep in the shared folder.
 WAIT = 300.0

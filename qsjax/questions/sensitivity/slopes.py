@@ -1,23 +1,24 @@
-"""Slopes at the optimum of every cell, with labels."""
+"""Slopes at the optimum of every cell of one model on one accelerator."""
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import get_args
 
 import numpy as np
 
-from qsjax.cost.feasibility import REASONS
-from qsjax.cost.ledger import RESOURCES
-from qsjax.grid.optimum import Winners
-from qsjax.grid.parameters import Parameter, read, resolve, with_rounding
+from qsjax.cost.metrics import Objective, check_metrics, check_prices
+from qsjax.grid.cells import Winners
+from qsjax.grid.parameters import Parameter, resolve, with_rounding, write
 from qsjax.grid.solution import Solution
 from qsjax.numerics.safe import Rounding
 from qsjax.questions.sensitivity.gradients import Slopes, slopes_at
-from qsjax.questions.sensitivity.metrics import METRICS, check_metrics, check_prices
+
+# `speedup` compares tokens/s/GPU with that of the first variant.
+METRIC_NAMES: tuple[str, ...] = (*get_args(Objective), "speedup")
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Sensitivity:
+class CellSlopes:
     """Slopes at the optimum of every cell.
 
     Attributes:
@@ -55,18 +56,26 @@ def _over_first_variant(slopes: Slopes, of: int, cells: int, variants: int) -> S
     return Slopes(value, less(slopes.elasticity), derivative, *sides)
 
 
-def sensitivity(
+def priced_winners(solution: Solution, rounding: Rounding) -> Winners:
+    """The winners with the rounding of slopes, and with the price and power of the problem."""
+    economy = solution.cells.economy
+    prices = {name: np.asarray(getattr(economy, name)) for name in ("usd_per_hour", "watts")}
+    inputs = write(with_rounding(solution.winners.inputs, rounding), prices)
+    return Winners(inputs, solution.winners.designs)
+
+
+def slopes_of(
     solution: Solution,
     parameters: Sequence[str],
     metrics: Sequence[str] = ("tokens_per_s_per_gpu",),
     rounding: Rounding = "straight_through",
     *,
     one_sided: bool = True,
-) -> Sensitivity:
+) -> CellSlopes:
     """Elasticities of every metric in every parameter at the best design of every cell.
 
     By the envelope theorem they are also the slopes of the optimum itself, wherever the winner is
-    unique (`stability.switches` says how far that holds).
+    unique (`switching` says how far that holds).
 
     Args:
         solution: from `solve`.
@@ -81,72 +90,23 @@ def sensitivity(
         ValueError: a name is not a parameter or a metric, or is discrete, or a cost has no price.
     """
     chosen = resolve(parameters)
-    check_metrics(metrics)
-    problem = solution.problem
-    check_prices(metrics, solution.winners.inputs)
+    check_metrics(metrics, METRIC_NAMES)
+    cells = solution.cells
+    check_prices(metrics, cells.economy)
     direct = tuple(dict.fromkeys(name for name in metrics if name != "speedup"))
     if "speedup" in metrics and "tokens_per_s_per_gpu" not in direct:
         direct = (*direct, "tokens_per_s_per_gpu")
-    inputs = with_rounding(solution.winners.inputs, rounding)
     slopes = slopes_at(
-        Winners(inputs, solution.winners.designs), chosen, direct, one_sided=one_sided
+        priced_winners(solution, rounding), chosen, direct, cells.economy, one_sided=one_sided
     )
     columns, defined = [], []
-    moe = np.tile(solution.is_feasible[: problem.cells // len(problem.variants)], problem.shape[0])
+    moe = np.tile(solution.is_feasible[: cells.cells // cells.shape[0]], cells.shape[0])
     for name in metrics:
         if name == "speedup":
             of = direct.index("tokens_per_s_per_gpu")
-            columns.append(_over_first_variant(slopes, of, problem.cells, problem.shape[0]))
+            columns.append(_over_first_variant(slopes, of, cells.cells, cells.shape[0]))
         else:
             columns.append(Slopes(*(x[direct.index(name)] for x in slopes)))
         defined.append(solution.is_feasible & (moe | (name != "speedup")))
     stacked = Slopes(*(np.stack(x) for x in zip(*columns, strict=True)))
-    return Sensitivity(solution, chosen, tuple(metrics), rounding, stacked, np.stack(defined))
-
-
-def to_dataset(result: Sensitivity) -> Any:
-    """The slopes as an `xarray.Dataset` over (metric, parameter, variant, gpus, context, ...).
-
-    NaN where a cell is infeasible; `infeasible_reasons` counts its designs by reason, and
-    `least_hbm_bytes` is the capacity from which it has a feasible one.
-    """
-    import xarray as xr  # 1.4 s to import: only those who ask for it pay
-
-    solution, problem = result.solution, result.solution.problem
-    cell_dims = tuple(axis.name for axis in problem.axes)
-    dims = ("metric", "parameter", *cell_dims)
-
-    def cells(x: Any) -> Any:
-        return cell_dims, np.reshape(np.asarray(x), problem.shape)
-
-    def slope(x: np.ndarray) -> Any:
-        masked = np.where(result.is_defined[:, None], x, np.nan)
-        return dims, masked.reshape(*x.shape[:2], *problem.shape)
-
-    values = [np.asarray(read(solution.winners.inputs, p.members[0])) for p in result.parameters]
-    metric = np.where(result.is_defined, result.slopes.value, np.nan)
-    best = solution.best
-    data = {
-        "elasticity": slope(result.slopes.elasticity),
-        "left": slope(result.slopes.left),
-        "right": slope(result.slopes.right),
-        "derivative": slope(result.slopes.derivative),
-        "value": (("metric", *cell_dims), metric.reshape(-1, *problem.shape)),
-        "at": (("parameter", *cell_dims), np.stack(values).reshape(-1, *problem.shape)),
-        "bound_by": cells(np.array(list(RESOURCES))[np.asarray(best.resource)]),
-        "margin": cells(solution.margin),
-        "is_feasible": cells(solution.is_feasible),
-        "least_hbm_bytes": cells(solution.least_hbm_bytes),
-        "infeasible_reasons": (
-            ("reason", *cell_dims),
-            np.asarray(best.reasons).reshape(-1, *problem.shape),
-        ),
-    }
-    coords: dict[str, Any] = {axis.name: axis.labels for axis in problem.axes}
-    coords |= {
-        "metric": list(result.metrics),
-        "parameter": [parameter.name for parameter in result.parameters],
-        "reason": list(REASONS),
-        "unit": ("metric", [METRICS[name] for name in result.metrics]),
-    }
-    return xr.Dataset(data, coords, {"rounding": result.rounding, "objective": problem.objective})
+    return CellSlopes(solution, chosen, tuple(metrics), rounding, stacked, np.stack(defined))

@@ -1,19 +1,19 @@
 """What a device does with one block: score every design once, and reduce the scores."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from qsjax.cost.decode import decode_parts
-from qsjax.grid.scoring import Choice, Objective, Scored, lowest, of_shape, scores_of
+from qsjax.grid.scoring import Choice, Scored, StepObjective, lowest, of_shape, scores_of
 from qsjax.grid.tiles import count_tiles, reduce_tiles
 from qsjax.records.scenario import Records
 from qsjax.records.specs import Convention
 
-Metric = Literal["tpot", "tokens_per_s", "tokens_per_s_per_gpu", "tokens_per_s_per_user"]
+Metric = StepObjective
 # Bins of the quantiles: 256 for each factor of two, so that a quantile is right to 0.4 %.
 _BINS_PER_OCTAVE, _LOWEST, _OCTAVES = 256, -40, 96
 BINS = _BINS_PER_OCTAVE * _OCTAVES
@@ -63,7 +63,7 @@ def _scored(
     records: Records,
     convention: Convention,
     bounds: Mapping[str, Any],
-    objective: Objective,
+    objective: StepObjective,
     metrics: tuple[str, ...] = (),
 ) -> Scored:
     step, broken = decode_parts(*records[:4], convention, records.gpus)
@@ -79,7 +79,7 @@ def reduce_one(
     records: Records,
     bounds: Mapping[str, Any],
     convention: Convention,
-    objective: Objective,
+    objective: StepObjective,
     shape: tuple[int, ...],
     statistics: tuple[Metric, ...],
     is_real: jax.Array,
@@ -114,7 +114,7 @@ def detail_one(
     records: Records,
     bounds: Mapping[str, Any],
     convention: Convention,
-    objective: Objective,
+    objective: StepObjective,
     shape: tuple[int, ...],
     statistics: tuple[Metric, ...],
     is_real: jax.Array,
@@ -129,7 +129,7 @@ def survivors_one(
     records: Records,
     bounds: Mapping[str, Any],
     convention: Convention,
-    objective: Objective,
+    objective: StepObjective,
     shape: tuple[int, ...],
     statistics: tuple[Metric, ...],
     is_real: jax.Array,

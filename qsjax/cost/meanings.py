@@ -1,0 +1,80 @@
+"""Unit and meaning of everything that a result names: fields, axes, metrics, parts of a step."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from qsjax.cost.metrics import METRICS
+from qsjax.records.quantities import FIELDS
+
+
+class Meaning(NamedTuple):
+    """What a named array holds, in a few words, and its unit."""
+
+    long_name: str
+    units: str = "1"
+
+
+_OTHERS: Mapping[str, Meaning] = {
+    "score": Meaning("objective"),
+    "model": Meaning("model"),
+    "hardware": Meaning("accelerator"),
+    "variant": Meaning("the model or its dense twin"),
+    "reason": Meaning("reason why a design cannot run"),
+    "batch": Meaning("sequences of an attention replica", "sequences"),
+    "replicas": Meaning("independent copies of the deployment"),
+    "kv_mode": Meaning("KV parallelism: 0 none, 1 Helix, 2 context-parallel ring"),
+    "margin": Meaning("winner's objective over the runner-up's, less 1"),
+    "cells_feasible": Meaning("designs that run and keep the limits"),
+    "is_feasible": Meaning("whether any design runs and keeps the limits"),
+    "infeasible_reasons": Meaning("designs with each reason"),
+    "reasons": Meaning("reasons why a design cannot run, as bits"),
+    "bound_by": Meaning("resource with the largest part of TPOT"),
+    "speedup_over_moe": Meaning("throughput of each GPU over that of the MoE"),
+    "least_hbm_bytes": Meaning("HBM of each GPU from which a design would fit", "B"),
+    "capacity_usable": Meaning("usable memory of a GPU", "B"),
+    "capacity_weights": Meaning("weights of a GPU", "B"),
+    "capacity_kv_per_sequence": Meaning("cache of a sequence on a GPU", "B"),
+    "capacity_max_batch": Meaning("largest batch of an attention replica that fits", "sequences"),
+    "capacity_batch": Meaning("sequences of an attention replica", "sequences"),
+    "microbatch": Meaning("sequences of a microbatch", "sequences"),
+    "t_bound": Meaning("time before communication", "s"),
+    "t_overhead": Meaning("overheads of a stage", "s"),
+    "t_stage": Meaning("time of a stage", "s"),
+    "t_p2p": Meaning("time between stages", "s"),
+}
+# By the first part of a name.
+_PARTS: Mapping[str, Meaning] = {
+    "term": Meaning("part of TPOT", "s"),
+    "compute": Meaning("arithmetic time", "s"),
+    "hbm": Meaning("HBM time", "s"),
+    "comm": Meaning("communication time", "s"),
+    "exposed": Meaning("communication time that overlap leaves", "s"),
+    "speedup": Meaning("throughput of each GPU over that of the model"),
+}
+
+
+def meaning_of(name: str) -> Meaning:
+    """Meaning and unit of a name; the name itself and "1" where nothing is known of it.
+
+    >>> meaning_of("hbm_bw")
+    Meaning(long_name='HBM bandwidth', units='B/s')
+    >>> meaning_of("term_hbm_kv")
+    Meaning(long_name='part of TPOT: hbm kv', units='s')
+    """
+    if name in _OTHERS:
+        return _OTHERS[name]
+    if name in METRICS:
+        metric = METRICS[name]
+        return Meaning(metric.meaning, metric.unit)
+    if name in FIELDS:
+        return Meaning(FIELDS[name].meaning, FIELDS[name].unit)
+    part, _, rest = name.partition("_")
+    words = rest.replace("_", " ")
+    if part in _PARTS:
+        return Meaning(f"{_PARTS[part].long_name}: {words}", _PARTS[part].units)
+    return Meaning(name.replace("_", " "))
+
+
+def attributes_of(name: str) -> dict[str, str]:
+    """Attributes of an array of this name in a data set: `units` and `long_name`."""
+    return meaning_of(name)._asdict()

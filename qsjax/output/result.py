@@ -1,0 +1,194 @@
+"""What every question returns: labelled numbers, a table, a figure, and files."""
+
+import dataclasses
+import html
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qsjax.grid.problem import Problem
+from qsjax.output import files
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+Row = dict[str, Any]
+Drawing = Callable[..., Any]
+SHOWN = 8  # rows of a printed result
+
+
+def flat(row: Mapping[str, Any]) -> Row:
+    """A row with one scalar a column: mappings by dotted names, lists as text."""
+    found: Row = {}
+    for name, value in row.items():
+        if isinstance(value, Mapping):
+            found |= {f"{name}.{key}": item for key, item in flat(value).items()}
+        elif isinstance(value, list | tuple):
+            found[name] = " ".join(map(str, value))
+        else:
+            found[name] = value
+    return found
+
+
+class Result:
+    """The answer to a question.
+
+    A question's own result says what its rows and drawings are; the rest follows.
+    """
+
+    __slots__ = ()
+    # Stem of the files that hold the rows.
+    stem = "result"
+    # Columns of the printed table, in order; those that rows lack are left out.
+    columns: tuple[str, ...] = ()
+
+    def rows(self) -> list[Row]:
+        """One row for each cell, in the units of `dataset`."""
+        raise NotImplementedError
+
+    def summary(self) -> str:
+        """What was asked and found, in a line or two."""
+        raise NotImplementedError
+
+    def record(self) -> Row:
+        """Everything as plain numbers, for `result.json`."""
+        return {"summary": self.summary(), "rows": self.rows()}
+
+    def inputs(self) -> Row:
+        """What was asked, as plain numbers, for `inputs.json`."""
+        return {}
+
+    def drawings(self) -> dict[str, Drawing]:
+        """Figures by name, the first one the most telling; each takes an optional `ax`."""
+        return {}
+
+    @property
+    def dataset(self) -> "xr.Dataset":
+        """The numbers over named axes, each with its unit and what it is."""
+        import xarray as xr
+
+        data: xr.Dataset = xr.Dataset.from_dataframe(self.frame())
+        return data
+
+    def frame(self) -> "pd.DataFrame":
+        """The rows as a pandas data frame, one scalar a column."""
+        import pandas as pd  # comes with xarray
+
+        return pd.DataFrame([flat(row) for row in self.rows()])
+
+    def plot(self, name: str | None = None, ax: Any = None) -> Any:
+        """A figure of the result, on `ax` if one is given; the matplotlib Axes.
+
+        Raises:
+            ValueError: there is no figure of this name, or nothing to draw.
+        """
+        found = self.drawings()
+        if not found:
+            raise ValueError("there is nothing to draw: no cell has a design")
+        if name is not None and name not in found:
+            raise ValueError(f"no figure {name!r}; give one of {', '.join(found)}")
+        return found[name or next(iter(found))](ax=ax)
+
+    def save(self, folder: str | Path, asked: Mapping[str, Any] | None = None) -> list[Path]:
+        """Write data, figures and inputs into a folder, each file in one step; their paths.
+
+        Args:
+            folder: made if it is not there.
+            asked: what else `inputs.json` says, such as the command.
+
+        Raises:
+            OSError: the folder cannot be written.
+        """
+        out = Path(folder)
+        rows = self.rows()
+        head = {"qsjax": version("qsjax"), **(asked or {})}
+        files.write_json(out / "inputs.json", {**head, **self.inputs()})
+        files.write_json(out / "result.json", self.record())
+        files.write_atomically(out / f"{self.stem}.csv", files.csv_text([flat(r) for r in rows]))
+        written = ["inputs.json", "result.json", f"{self.stem}.csv"]
+        data = self.dataset
+        if data.sizes:
+            files.write_dataset(out / f"{self.stem}.nc", data)
+            written.append(f"{self.stem}.nc")
+        written += files.draw(out, self.drawings())
+        return [out / name for name in written]
+
+    def _table(self) -> tuple[list[str], list[list[str]], int]:
+        """Heads and cells of the printed table, and how many rows it leaves out."""
+        rows = [flat(row) for row in self.rows()]
+        known = dict.fromkeys(name for row in rows for name in row)
+        heads = [name for name in self.columns or known if name in known]
+        shown = rows[:SHOWN]
+        return heads, [[text(row.get(name)) for name in heads] for row in shown], len(rows) - SHOWN
+
+    def __repr__(self) -> str:
+        heads, cells, more = self._table()
+        lines = [self.summary()]
+        if heads:
+            columns = list(zip(heads, *cells, strict=True))
+            widths = [max(map(len, column)) for column in columns]
+            lines += [
+                "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+                for row in [heads, *cells]
+            ]
+        return "\n".join([*lines, *([f"... and {more} rows more"] if more > 0 else [])])
+
+    def _repr_html_(self) -> str:
+        heads, cells, more = self._table()
+
+        def line(tag: str, row: list[str]) -> str:
+            return "<tr>" + "".join(f"<{tag}>{html.escape(x)}</{tag}>" for x in row) + "</tr>"
+
+        body = "".join([line("th", heads), *(line("td", row) for row in cells)])
+        rest = f"<p>... and {more} rows more</p>" if more > 0 else ""
+        return f"<p>{html.escape(self.summary())}</p><table>{body}</table>{rest}"
+
+
+def text(value: Any) -> str:
+    """A cell of a table as people read it."""
+    if value is None or (isinstance(value, float) and not np.isfinite(value)):
+        return "-"
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if isinstance(value, float) and not value.is_integer():
+        return f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+    if isinstance(value, int | float):
+        return f"{value:,.0f}"
+    return str(value)
+
+
+def plain(record: Any) -> Any:
+    """A record as JSON knows it: dataclasses and named tuples as mappings, arrays as lists."""
+    if dataclasses.is_dataclass(record) and not isinstance(record, type):
+        return {f.name: plain(getattr(record, f.name)) for f in dataclasses.fields(record)}
+    if isinstance(record, tuple) and hasattr(record, "_asdict"):
+        return {name: plain(value) for name, value in record._asdict().items()}
+    if isinstance(record, Mapping):
+        return {str(name): plain(value) for name, value in record.items()}
+    if isinstance(record, list | tuple):
+        return [plain(item) for item in record]
+    if isinstance(record, str | bool | None):
+        return record
+    return np.asarray(record).tolist()
+
+
+def inputs_of(problem: Problem) -> Row:
+    """A problem as plain numbers, for `inputs.json`."""
+    stated = problem.stated
+    return {
+        "models": {m.name: plain(m.spec) for m in stated.models},
+        "workloads": {m.name: plain(m.workload) for m in stated.models},
+        "hardware": {h.name: plain(h.spec) for h in stated.accelerators},
+        "gpus": list(stated.gpus),
+        "contexts": list(stated.contexts),
+        "twins": list(stated.twins),
+        "batch": problem.batch if isinstance(problem.batch, str) else list(stated.batches or ()),
+        "limits": plain(problem.limits),
+        "objective": problem.objective,
+        "convention": plain(stated.rules),
+        "axes": stated.searched | stated.kept,
+    }

@@ -1,0 +1,395 @@
+"""The questions about slopes, and their answers."""
+
+import dataclasses
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qsjax.cost.metrics import METRICS, check_metrics
+from qsjax.grid.cells import blocks_of
+from qsjax.grid.parameters import (
+    DEFAULT_PARAMETERS,
+    HARDWARE_PARAMETERS,
+    Parameter,
+    read,
+    resolve,
+)
+from qsjax.grid.problem import Problem, describe
+from qsjax.grid.solution import Solution, cell_labels, dataset_of, joined, rows_of, solve, solve_all
+from qsjax.numerics.float64 import in_float64
+from qsjax.numerics.safe import Rounding
+from qsjax.output.labels import cell_name, variant_name
+from qsjax.output.result import Drawing, Result, Row, inputs_of
+from qsjax.questions.sensitivity.draws import Uncertainty
+from qsjax.questions.sensitivity.gradients import hessian_at
+from qsjax.questions.sensitivity.slopes import (
+    METRIC_NAMES,
+    CellSlopes,
+    priced_winners,
+    slopes_of,
+)
+from qsjax.questions.sensitivity.switching import SPAN, Switches, check_span, switches
+from qsjax.questions.sensitivity.tables import slope_rows, switch_columns, throughput_map
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+FIGURE_CONTEXT = 131072.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, repr=False)
+class Sensitivity(Result):
+    """Slopes at the optimum of every cell.
+
+    Attributes:
+        problem: what was asked.
+        blocks: slopes, one for each model (outer) and accelerator.
+        switches: how far they hold, likewise; None if it was not asked.
+        span: factors to both sides within which that was sought.
+        uncertainty: what uncertain inputs do to the same problem, if that was asked too.
+    """
+
+    problem: Problem
+    blocks: tuple[tuple[CellSlopes, ...], ...]
+    switches: tuple[tuple[Switches, ...], ...] | None
+    span: float | None
+    uncertainty: Uncertainty | None = None
+
+    stem = "sensitivity"
+    columns = (
+        *("model", "hardware", "variant", "q", "gpus", "context", "metric", "parameter"),
+        *("elasticity", "left", "right", "switch_down", "switch_up", "switch_up_what"),
+    )
+
+    def rows(self) -> list[Row]:
+        """One row for each (metric, parameter, cell); None where a cell is infeasible."""
+        return [row for own, found in self._pairs() for row in slope_rows(own, found)]
+
+    def _pairs(self) -> list[tuple[CellSlopes, Switches | None]]:
+        blocks = [own for line in self.blocks for own in line]
+        found: list[Any] = [None] * len(blocks)
+        if self.switches is not None:
+            found = [own for line in self.switches for own in line]
+        return list(zip(blocks, found, strict=True))
+
+    def summary(self) -> str:
+        """What was asked, and what was differentiated."""
+        first = self.blocks[0][0]
+        return (
+            f"{describe(self.problem)}: slopes of {', '.join(first.metrics)} "
+            f"in {len(first.parameters)} parameters"
+        )
+
+    def record(self) -> Row:
+        """Optima, slopes, and the spread of uncertain inputs."""
+        optima = [row for own, _ in self._pairs() for row in rows_of(own.solution)]
+        found: Row = {
+            "convention": self.problem.stated.convention,
+            "rounding": self.blocks[0][0].rounding,
+            "optima": optima,
+            "cells": self.rows(),
+        }
+        if self.uncertainty is not None:
+            found["uncertainty"] = self.uncertainty.rows()
+        return found
+
+    def inputs(self) -> Row:
+        """The problem's records as plain numbers."""
+        return inputs_of(self.problem)
+
+    @property
+    def dataset(self) -> "xr.Dataset":
+        """The slopes over (metric, parameter, model, hardware, variant, gpus, ...), with units.
+
+        NaN where a cell is infeasible.
+        """
+        first = self.blocks[0][0]
+        attributes = {"rounding": first.rounding, "objective": self.problem.objective}
+        data = joined(
+            self.problem, [[_dataset(b) for b in line] for line in self.blocks], attributes
+        )
+        for name, meaning in MEANINGS.items():
+            data[name].attrs |= {"units": meaning[0], "long_name": meaning[1]}
+        return data
+
+    def drawings(self) -> dict[str, Drawing]:
+        """Tornado, stability, elasticities over context, throughput over memory, and verdicts."""
+        rows = self.rows()
+        first = [row for row in rows if all(row[n] == rows[0][n] for n in ("model", "hardware"))]
+        first = [row for row in first if all(row[n] == rows[0][n] for n in ("metric", "gpus"))]
+        found = _slope_drawings(first, self.span)
+        contexts = {row["context"] for row in first}
+        context = min(contexts, key=lambda c: abs(np.log(c / FIGURE_CONTEXT)))
+        found["iso-throughput"] = partial(
+            _draw_map, dataclasses.replace(self.problem, context=context)
+        )
+        return found | (self.uncertainty.drawings() if self.uncertainty is not None else {})
+
+
+MEANINGS = {
+    "elasticity": ("1", "d log metric / d log parameter at the best design"),
+    "left": ("1", "elasticity just below the parameter's value"),
+    "right": ("1", "elasticity just above the parameter's value"),
+    "derivative": ("metric's unit / parameter's unit", "d metric / d parameter"),
+    "value": ("the metric's own, see `unit`", "the metric"),
+    "at": ("SI", "value of the parameter, of a group its first member's"),
+}
+
+
+def _dataset(result: CellSlopes) -> "xr.Dataset":
+    cells, defined = result.solution.cells, result.is_defined
+    dims = tuple(axis.name for axis in cells.axes)
+
+    def slope(x: np.ndarray) -> Any:
+        masked = np.where(defined[:, None], x, np.nan)
+        return ("metric", "parameter", *dims), masked.reshape(*x.shape[:2], *cells.shape)
+
+    inputs = result.solution.winners.inputs
+    at = [np.asarray(read(inputs, p.members[0])) for p in result.parameters]
+    value = np.where(defined, result.slopes.value, np.nan)
+    data = {name: slope(getattr(result.slopes, name)) for name in list(MEANINGS)[:4]}
+    data["value"] = (("metric", *dims), value.reshape(-1, *cells.shape))
+    data["at"] = (("parameter", *dims), np.stack(at).reshape(-1, *cells.shape))
+    units = [METRICS[n].unit if n in METRICS else "1" for n in result.metrics]
+    coords = {
+        "metric": list(result.metrics),
+        "parameter": [parameter.name for parameter in result.parameters],
+        "unit": ("metric", units),
+    }
+    return dataset_of(result.solution).assign(data).assign_coords(coords)
+
+
+def _slope_drawings(rows: list[Row], span: float | None) -> dict[str, Drawing]:
+    from qsjax import plotting
+
+    found: dict[str, Drawing] = {}
+    contexts = sorted({row["context"] for row in rows})
+    context = min(contexts, key=lambda c: abs(np.log(c / FIGURE_CONTEXT)))
+    at, model = [row for row in rows if row["context"] == context], rows[0]["model"]
+    title = f"{model}, context {context:,.0f}"
+    if any(row["elasticity"] is not None for row in at):
+        found["tornado"] = partial(plotting.tornado, at, title=title)
+    what = {"what": "split, bottleneck or winner"}
+    moving = [row | what for row in at if row.get("switch_up") or row.get("switch_down")]
+    if moving:
+        reach = span or SPAN
+        found["stability"] = partial(plotting.stability_intervals, moving, reach=reach, title=title)
+    for label in dict.fromkeys(variant_name(row) for row in rows):
+        own = _stackable([row for row in rows if variant_name(row) == label])
+        if len(contexts) > 1 and any(row["elasticity"] for row in own):
+            name = f"elasticities-{label.replace(' ', '-').replace('=', '')}"
+            found[name] = partial(plotting.elasticity_bands, own, title=f"{model}, {label}")
+    return found
+
+
+def _draw_map(problem: Problem, ax: Any = None) -> Any:
+    from qsjax import plotting
+
+    drawn = throughput_map(problem)
+    model, context = problem.stated.models[0], problem.stated.contexts[0]
+    served = "the MoE" if float(np.asarray(model.spec.experts)) > 1 else "the model"
+    return plotting.iso_throughput(
+        drawn.x,
+        drawn.y,
+        drawn.values,
+        ax=ax,
+        gradient=(drawn.x_elasticity, drawn.y_elasticity),
+        point=drawn.today,
+        title=f"{model.name}, context {context:,.0f}, {served}",
+    )
+
+
+def _stackable(rows: list[Row]) -> list[Row]:
+    """Rows of hardware and q without shares of another field, which would count it twice."""
+    own = [*HARDWARE_PARAMETERS, "q", "flops", "link_bw", "latency"]
+    names = [n for n in own if not n.startswith("eff_") and n != "usable_fraction"]
+    kept = [row for row in rows if row["parameter"] in names]
+    return kept or rows
+
+
+@in_float64
+def sensitivity(
+    problem: Problem,
+    parameters: Sequence[str] = DEFAULT_PARAMETERS,
+    metrics: Sequence[str] = ("tokens_per_s_per_gpu",),
+    rounding: Rounding = "straight_through",
+    span: float | None = None,
+    *,
+    one_sided: bool = True,
+) -> Sensitivity:
+    """Elasticities of every metric in every parameter at the best design of every cell.
+
+    By the envelope theorem they are also the slopes of the optimum itself, wherever the winner is
+    unique (`switching`, or a span, says how far that holds).
+
+    Args:
+        problem: what is asked.
+        parameters: names of continuous fields of any record, `q`, or groups of fields.
+        metrics: names of `METRIC_NAMES`; `speedup` is tokens/s/GPU over the first variant's.
+        rounding: `straight_through` (value of the whole batch, slope of the unrounded one),
+            `floor` (slope of the whole batch: none between steps), or `relaxed` (fractional
+            batches, in the value too). The winner is always that of whole batches.
+        span: factor to both sides within which changes of the best design are sought too.
+        one_sided: also evaluate both sides of kinks.
+
+    Raises:
+        ValueError: a name is not a parameter or a metric, or is discrete, or a cost has no price.
+    """
+    resolve(parameters)
+    check_metrics(metrics, METRIC_NAMES)
+    if span is not None:
+        check_span(span)
+    solutions = solve_all(problem)
+    blocks = tuple(
+        tuple(slopes_of(s, parameters, metrics, rounding, one_sided=one_sided) for s in line)
+        for line in solutions
+    )
+    found = None
+    if span is not None:
+        found = tuple(tuple(switches(s, parameters, span) for s in line) for line in solutions)
+    return Sensitivity(problem, blocks, found, span)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, repr=False)
+class Switching(Result):
+    """How far each parameter may move before the best split, its bottleneck or the winner changes.
+
+    Attributes:
+        problem: what was asked.
+        blocks: one for each model (outer) and accelerator.
+    """
+
+    problem: Problem
+    blocks: tuple[tuple[Switches, ...], ...]
+
+    stem = "switching"
+    columns = (
+        *("model", "hardware", "variant", "q", "gpus", "context", "parameter"),
+        *("switch_down", "switch_down_what", "switch_up", "switch_up_what"),
+    )
+
+    def rows(self) -> list[Row]:
+        """One row for each (parameter, cell): the nearest factors, of any kind and of each."""
+        rows = []
+        for found in (own for line in self.blocks for own in line):
+            cells = found.solution.cells
+            labels, columns = cell_labels(cells), switch_columns(found)
+            head = {"model": cells.model.name, "hardware": cells.hardware.name}
+            for parameter, column in zip(found.parameters, columns, strict=True):
+                for label, row in zip(labels, column, strict=True):
+                    rows.append({**head, **label, "parameter": parameter.name, **row})
+        return rows
+
+    def summary(self) -> str:
+        """What was asked."""
+        return f"{describe(self.problem)}: factors at which the best design changes"
+
+    def inputs(self) -> Row:
+        """The problem's records as plain numbers."""
+        return inputs_of(self.problem)
+
+    def drawings(self) -> dict[str, Drawing]:
+        """The factors of each cell between which nothing changes."""
+        from qsjax import plotting
+
+        found: dict[str, Drawing] = {}
+        what, rows = {"what": "split, bottleneck or winner"}, self.rows()
+        moving = [row | what for row in rows if row["switch_up"] or row["switch_down"]]
+        cells = {cell_name(row): row for row in moving}
+        for n, name in enumerate(cells):
+            own = [row for row in moving if cell_name(row) == name]
+            end = f"-{n + 1}" if len(cells) > 1 else ""
+            found[f"stability{end}"] = partial(plotting.stability_intervals, own, title=name)
+        return found
+
+
+@in_float64
+def switching(
+    problem: Problem, parameters: Sequence[str] = DEFAULT_PARAMETERS, span: float = SPAN
+) -> Switching:
+    """Factors on each parameter at which the best design, its bottleneck or the winner changes.
+
+    Args:
+        problem: what is asked.
+        parameters: names as for `sensitivity`.
+        span: factors from 1/span to span are tried, within the fields' allowed values.
+
+    Raises:
+        ValueError: a name is not a parameter, or `span` is not above 1.
+    """
+    resolve(parameters)
+    check_span(span)
+    blocks = tuple(
+        tuple(switches(own, parameters, span) for own in line) for line in solve_all(problem)
+    )
+    return Switching(problem, blocks)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, repr=False)
+class Hessian(Result):
+    """Second derivatives of a log metric in log parameters.
+
+    Attributes:
+        problem: what was asked.
+        parameters: along both axes.
+        metric: what is differentiated.
+        blocks: solution and derivatives (cell, parameter, parameter), one for each model and
+            accelerator.
+    """
+
+    problem: Problem
+    parameters: tuple[Parameter, ...]
+    metric: str
+    blocks: tuple[tuple[Solution, np.ndarray], ...]
+
+    stem = "hessian"
+
+    def rows(self) -> list[Row]:
+        """One row for each (cell, parameter, other parameter); NaN where infeasible."""
+        rows, names = [], [parameter.name for parameter in self.parameters]
+        for solution, second in self.blocks:
+            cells = solution.cells
+            head = {"model": cells.model.name, "hardware": cells.hardware.name}
+            for cell, label in enumerate(cell_labels(cells)):
+                for i, j in np.ndindex(len(names), len(names)):
+                    value = second[cell, i, j] if solution.is_feasible[cell] else np.nan
+                    pair = {"metric": self.metric, "parameter": names[i], "other": names[j]}
+                    rows.append({**head, **label, **pair, "second": float(value)})
+        return rows
+
+    def summary(self) -> str:
+        """What was asked."""
+        return f"{describe(self.problem)}: second derivatives of log {self.metric}"
+
+    def inputs(self) -> Row:
+        """The problem's records as plain numbers."""
+        return inputs_of(self.problem)
+
+
+@in_float64
+def hessian(
+    problem: Problem,
+    parameters: Sequence[str],
+    metric: str = "tokens_per_s_per_gpu",
+    rounding: Rounding = "straight_through",
+) -> Hessian:
+    """Second derivatives of a log metric in log parameters at the best design of every cell.
+
+    Args:
+        problem: what is asked.
+        parameters: names as for `sensitivity`.
+        metric: one of `METRICS`.
+        rounding: as for `sensitivity`.
+
+    Raises:
+        ValueError: a name is not a parameter or a metric.
+    """
+    chosen = resolve(parameters)
+    check_metrics([metric])
+    blocks = []
+    for solution in (solve(cells) for line in blocks_of(problem) for cells in line):
+        winners = priced_winners(solution, rounding)
+        blocks.append((solution, hessian_at(winners, chosen, metric, solution.cells.economy)))
+    return Hessian(problem, chosen, metric, tuple(blocks))

@@ -1,0 +1,339 @@
+"""What uncertain inputs do to throughput and to the verdict: quantiles, probabilities, and why.
+
+Draws come from a fixed seed. For every draw each cell is re-optimised over all its designs, so the
+spread is that of the best deployment, not that of one design.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import stats
+
+from qsjax.cost.laws.closed_forms import KAPLAN_ALPHA, quality_multiplier
+from qsjax.cost.metrics import METRICS
+from qsjax.grid.cells import Cells, blocks_of, take
+from qsjax.grid.optimum import best_of
+from qsjax.grid.parameters import write
+from qsjax.grid.problem import Problem, describe
+from qsjax.grid.solution import cell_labels, joined
+from qsjax.numerics.float64 import in_float64
+from qsjax.numerics.numpy_backend import on_host
+from qsjax.output.labels import cell_name
+from qsjax.output.result import Drawing, Result, Row, inputs_of
+from qsjax.questions.sensitivity.distributions import LOSSES, Distribution, check, frozen
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+DRAWS = 1024
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+_q_of = on_host(quality_multiplier)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Outcome:
+    """Draws and what they give, per cell.
+
+    Attributes:
+        labels: coordinates of the cells.
+        cells: what was solved.
+        throughput: quantiles of the objective, shape (quantile, cell), over the draws that are
+            feasible; NaN where none is.
+        p_feasible: share of draws with a feasible design, per cell.
+        p_dense_wins: share of the draws, among those where either is feasible, in which the twin
+            beats the MoE; NaN for the MoE's own cells.
+        speedup: quantiles of the twin over the MoE, shape (quantile, cell); NaN likewise.
+        first_order: share of the variance of log objective that each input explains alone,
+            shape (input, cell); NaN where the objective does not vary or is not always feasible.
+        first_order_verdict: the same of log speed-up.
+        scores: the draws of the objective themselves, shape (draw, cell); NaN where infeasible.
+    """
+
+    labels: list[dict[str, Any]]
+    cells: Cells
+    throughput: np.ndarray
+    p_feasible: np.ndarray
+    p_dense_wins: np.ndarray
+    speedup: np.ndarray
+    first_order: np.ndarray
+    first_order_verdict: np.ndarray
+    scores: np.ndarray
+
+
+class _Model:
+    """Log objective of every cell for a matrix of draws, shape (input, draw) -> (cell, draw)."""
+
+    def __init__(self, stated: Cells, names: tuple[str, ...], fixed: Mapping[str, float]) -> None:
+        self.stated, self.names, self.fixed = stated, names, fixed
+
+    def __call__(self, draws: np.ndarray) -> np.ndarray:
+        stated, count = self.stated, draws.shape[1]
+        values = dict(zip(self.names, draws, strict=True))
+        if any(name in values for name in LOSSES):
+            losses = {**self.fixed, **{k: values.pop(k) for k in LOSSES if k in values}}
+            values["q"] = np.asarray(_q_of(*(losses[name] for name in LOSSES)))
+        rows = take(stated.inputs, np.tile(np.arange(stated.cells), count))
+        fields = {name: np.repeat(draw, stated.cells) for name, draw in values.items()}
+        if "q" in fields:  # the mixture itself has none
+            fields["q"] = np.where(np.asarray(rows.q) > 0, fields["q"], 0.0)
+        rows = write(rows, fields)
+        score = np.asarray(best_of(stated, rows).score)
+        score = score.reshape(count, stated.cells).T
+        with np.errstate(invalid="ignore"):
+            return np.where(np.isfinite(score), np.log(np.abs(score)), np.nan)
+
+
+def _indices(
+    model: _Model, distributions: Sequence[Any], draws: int, seed: int, per: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """First-order Sobol indices of log objective and of log speed-up, shape (input, cell)."""
+    undefined: list[np.ndarray] = []  # by call: rows that are infeasible in some of its draws
+
+    def both(matrix: np.ndarray) -> np.ndarray:
+        logs = model(matrix)
+        outputs = np.concatenate([logs, logs - np.tile(logs[:per], (len(logs) // per, 1))])
+        undefined.append(np.isnan(outputs).any(axis=1))
+        return np.where(undefined[-1][:, None], 0.0, outputs)
+
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = stats.sobol_indices(
+            func=both, n=draws, dists=list(distributions), rng=np.random.default_rng(seed)
+        )
+    # SciPy drops the axis of a single input or output.
+    first = np.reshape(found.first_order, (-1, len(distributions))).T
+    # A cell that is infeasible in any draw has no variance to share out.
+    is_defined = np.isfinite(first) & ~np.any(undefined, axis=0)
+    first = np.where(is_defined, first, np.nan)
+    half = first.shape[1] // 2
+    return first[:, :half], first[:, half:]
+
+
+def _propagate(
+    stated: Cells,
+    distributions: Mapping[str, Distribution],
+    draws: int,
+    seed: int,
+    quantiles: Sequence[float],
+    fixed: Mapping[str, float],
+) -> Outcome:
+    """Quantiles of the optimum and of the verdict of one model on one accelerator."""
+    names = tuple(distributions)
+    model = _Model(stated, names, fixed)
+    shapes = [frozen(name, given) for name, given in distributions.items()]
+    values = _draw(shapes, draws, seed)
+    logs, per = model(values), stated.cells // stated.shape[0]
+    moe = np.tile(logs[:per], (stated.shape[0], 1))
+    sign = -1.0 if METRICS[stated.objective].less_is_better else 1.0
+    gain = sign * (logs - moe)
+    either = np.isfinite(logs) | np.isfinite(moe)
+    wins = np.where(np.isfinite(logs) & np.isfinite(moe), gain > 0, np.isfinite(logs))
+    twin = np.arange(stated.cells) >= per
+    compared = np.where(twin, either.sum(1), 0)
+    p_dense = (wins & either).sum(1) / np.where(compared > 0, compared, 1)
+    first, first_verdict = _indices(model, shapes, draws, seed, per)
+    return Outcome(
+        labels=cell_labels(stated),
+        cells=stated,
+        throughput=np.exp(_quantiles(logs, quantiles)),
+        p_feasible=np.isfinite(logs).mean(1),
+        p_dense_wins=np.where(compared > 0, p_dense, np.nan),
+        speedup=np.where(twin, np.exp(_quantiles(gain, quantiles)), np.nan),
+        first_order=first,
+        first_order_verdict=np.where(twin, first_verdict, np.nan),
+        scores=np.exp(logs).T,
+    )
+
+
+def _check_draws(draws: int, quantiles: Sequence[float]) -> None:
+    if draws < 2 or draws & (draws - 1):
+        raise ValueError(f"draws={draws} is not a power of two; give for example {DRAWS}")
+    if not all(0 < p < 1 for p in quantiles):
+        raise ValueError(f"quantiles {tuple(quantiles)} must lie between 0 and 1")
+
+
+def _draw(shapes: Sequence[Any], draws: int, seed: int) -> np.ndarray:
+    """Scrambled Sobol points through the quantile functions, shape (input, draw)."""
+    uniform = stats.qmc.Sobol(len(shapes), rng=np.random.default_rng(seed)).random(draws)
+    return np.stack([shape.ppf(column) for shape, column in zip(shapes, uniform.T, strict=True)])
+
+
+def _quantiles(x: np.ndarray, quantiles: Sequence[float]) -> np.ndarray:
+    """Quantiles over the draws that are not NaN, shape (quantile, cell)."""
+    out = np.full((len(quantiles), len(x)), np.nan)
+    for k, row in enumerate(x):
+        known = row[np.isfinite(row)]
+        if known.size:
+            out[:, k] = np.quantile(known, quantiles)
+    return out
+
+
+@dataclasses.dataclass(frozen=True, slots=True, repr=False)
+class Uncertainty(Result):
+    """What uncertain inputs do to the optimum and to the verdict.
+
+    Attributes:
+        problem: what was asked.
+        distributions: of the uncertain inputs.
+        seed: of the draws.
+        quantiles: probabilities that are reported.
+        outcomes: one for each model (outer) and accelerator.
+    """
+
+    problem: Problem
+    distributions: Mapping[str, Distribution]
+    seed: int
+    quantiles: tuple[float, ...]
+    outcomes: tuple[tuple[Outcome, ...], ...]
+
+    stem = "uncertainty"
+    columns = (
+        *("model", "hardware", "variant", "q", "gpus", "context", "objective.p5"),
+        *("objective.p50", "objective.p95", "p_feasible", "p_dense_wins"),
+    )
+
+    def rows(self) -> list[Row]:
+        """One row for each cell: quantiles, probabilities and first-order shares by name."""
+        levels = [f"p{100 * level:g}" for level in self.quantiles]
+        names, rows = tuple(self.distributions), []
+        for outcome in (own for line in self.outcomes for own in line):
+            cells = outcome.cells
+            named = {
+                "objective": (levels, outcome.throughput),
+                "speedup_over_moe": (levels, outcome.speedup),
+                "first_order": (names, outcome.first_order),
+                "first_order_verdict": (names, outcome.first_order_verdict),
+            }
+            for cell, label in enumerate(outcome.labels):
+                row: Row = {"model": cells.model.name, "hardware": cells.hardware.name, **label}
+                row |= {
+                    "seed": self.seed,
+                    "p_feasible": float(outcome.p_feasible[cell]),
+                    "p_dense_wins": float(outcome.p_dense_wins[cell]),
+                }
+                row |= {
+                    name: dict(zip(keys, x[:, cell].tolist(), strict=True))
+                    for name, (keys, x) in named.items()
+                }
+                rows.append(row)
+        return rows
+
+    def summary(self) -> str:
+        """What was asked, and how sure the verdict is in each cell."""
+        lines = [f"{describe(self.problem)}, uncertain {', '.join(self.distributions)}"]
+        for row in self.rows():
+            if np.isfinite(row["p_dense_wins"]):
+                spread = row["speedup_over_moe"].items()
+                lines.append(
+                    f"{cell_name(row)}: the twin wins with probability {row['p_dense_wins']:.3f}; "
+                    f"speed-up {', '.join(f'{name} {value:.3g}' for name, value in spread)}; "
+                    "variance from "
+                    + ", ".join(f"{k} {v:.2f}" for k, v in row["first_order_verdict"].items())
+                )
+        return "\n".join(lines)
+
+    def inputs(self) -> Row:
+        """Records and distributions."""
+        drawn = {k: [v.kind, *v.numbers] for k, v in self.distributions.items()}
+        return {**inputs_of(self.problem), "distributions": drawn, "seed": self.seed}
+
+    @property
+    def dataset(self) -> "xr.Dataset":
+        """Quantiles, probabilities and shares over the cells' axes, with units."""
+        blocks = [[self._block(outcome) for outcome in line] for line in self.outcomes]
+        data = joined(self.problem, blocks, {"objective": self.problem.objective})
+        data["objective"].attrs |= {"units": METRICS[self.problem.objective].unit}
+        return data
+
+    def _block(self, outcome: Outcome) -> "xr.Dataset":
+        import xarray as xr
+
+        cells = outcome.cells
+        dims = tuple(axis.name for axis in cells.axes)
+
+        def over(name: str, x: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
+            return (name, *dims), x.reshape(-1, *cells.shape)
+
+        data: dict[str, Any] = {
+            "objective": over("quantile", outcome.throughput),
+            "speedup": over("quantile", outcome.speedup),
+            "first_order": over("input", outcome.first_order),
+            "first_order_verdict": over("input", outcome.first_order_verdict),
+            "p_feasible": (dims, outcome.p_feasible.reshape(cells.shape)),
+            "p_dense_wins": (dims, outcome.p_dense_wins.reshape(cells.shape)),
+        }
+        coords: dict[str, Any] = {axis.name: axis.values for axis in cells.axes}
+        coords |= {"variant": [variant.label for variant in cells.variants]}
+        coords |= {"quantile": list(self.quantiles), "input": list(self.distributions)}
+        return xr.Dataset(data, coords)
+
+    def drawings(self) -> dict[str, Drawing]:
+        """The spread of the verdict over context, for every twin of the first model."""
+        from qsjax import plotting
+
+        found: dict[str, Drawing] = {}
+        outcome, title = self.outcomes[0][0], describe(self.problem)
+        first = outcome.labels[0]
+        for q in dict.fromkeys(label["q"] for label in outcome.labels if label["q"] is not None):
+            cells = [
+                k
+                for k, label in enumerate(outcome.labels)
+                if label
+                == {**first, **{name: label[name] for name in ("variant", "context")}, "q": q}
+                and np.isfinite(outcome.speedup[:, k]).all()
+            ]
+            if len(cells) > 1:
+                spread = {
+                    p: outcome.speedup[n, cells].tolist() for n, p in enumerate(self.quantiles)
+                }
+                found[f"verdict-q{q:g}"] = partial(
+                    plotting.verdict_fan,
+                    [outcome.labels[k]["context"] for k in cells],
+                    spread,
+                    probability=outcome.p_dense_wins[cells].tolist(),
+                    title=f"{title}, uncertain {', '.join(self.distributions)}",
+                )
+        return found
+
+
+@in_float64
+def uncertainty(
+    problem: Problem,
+    distributions: Mapping[str, Distribution],
+    *,
+    draws: int = DRAWS,
+    seed: int = 0,
+    quantiles: Sequence[float] = QUANTILES,
+    losses: Mapping[str, float] | None = None,
+) -> Uncertainty:
+    """Quantiles of the optimum and of the verdict under uncertain inputs, and their causes.
+
+    Args:
+        problem: what is asked. With an uncertain q every twin has the drawn one.
+        distributions: by name of a continuous field, `q`, or `loss_dense`, `loss_moe` and `alpha`,
+            from which q = (loss_dense/loss_moe)^(1/alpha) follows (eq. 12 to 14); each of `normal`,
+            `lognormal`, `uniform`, `triangular`.
+        draws: a power of two.
+        seed: of the draws; the same seed gives the same result.
+        quantiles: probabilities to report.
+        losses: fixed values of the losses and the exponent that have no distribution.
+
+    Raises:
+        ValueError: wrong names, distributions or quantiles; the message lists all of them.
+    """
+    check(distributions)
+    _check_draws(draws, quantiles)
+    fixed = {"alpha": KAPLAN_ALPHA, **(losses or {})}
+    uses_losses = any(name in LOSSES for name in distributions)
+    missing = [n for n in LOSSES if uses_losses and n not in fixed and n not in distributions]
+    if missing:
+        raise ValueError(f"q follows from both losses and the exponent; give {', '.join(missing)}")
+    if not problem.stated.twins and (uses_losses or "q" in distributions):
+        problem = dataclasses.replace(problem, twins=(1.0,))  # any: each draw has its own
+    outcomes = tuple(
+        tuple(_propagate(cells, distributions, draws, seed, quantiles, fixed) for cells in line)
+        for line in blocks_of(problem)
+    )
+    return Uncertainty(problem, dict(distributions), seed, tuple(quantiles), outcomes)

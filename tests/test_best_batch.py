@@ -1,0 +1,53 @@
+"""The batch that is best for one user, against every batch of the ladder."""
+
+import jax
+import numpy as np
+import pytest
+
+from qsjax.grid import optimum
+from qsjax.grid.cells import cells_of
+from qsjax.grid.limits import Limits
+from qsjax.grid.optimum import best_of
+from qsjax.grid.problem import Problem
+
+
+@pytest.fixture(autouse=True)
+def float64():
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.mark.parametrize("objective", ["tpot", "tokens_per_s_per_user"])
+@pytest.mark.parametrize("convention", ["physical", "paper"])
+@pytest.mark.parametrize("limits", [Limits(), Limits(max_tpot=0.02, max_pp=2)])
+def test_one_sequence_is_as_good_as_the_best_of_all_batches(
+    monkeypatch, objective, convention, limits
+):
+    problem = Problem(
+        "deepseek-v3",
+        "h200-sxm",
+        gpus=[16, 32],
+        context=[1024, 32768],
+        twins=[3],
+        batch="best",
+        objective=objective,
+        limits=limits,
+        convention=convention,
+    )
+    cells = cells_of(problem)
+    found = best_of(cells)
+    monkeypatch.setattr(optimum, "FAST", ())
+    want = best_of(cells)
+    for name in ("position", "score", "second_score", "batch", "feasible", "reasons"):
+        np.testing.assert_allclose(getattr(found, name), getattr(want, name), rtol=1e-12)
+    assert (found.feasible > 0).any()
+
+
+def test_compiled_blocks_agree(monkeypatch):
+    problem = Problem("mixtral-8x7b", "h100-sxm", gpus=[8], batch="best", objective="tpot")
+    cells = cells_of(problem)
+    found = best_of(cells)
+    monkeypatch.setattr(optimum, "SMALL", 0)
+    again = best_of(cells)
+    np.testing.assert_allclose(again.score, found.score, rtol=1e-12)
+    np.testing.assert_array_equal(again.batch, found.batch)

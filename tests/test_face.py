@@ -1,0 +1,156 @@
+"""The public face: its names, one design by hand, results, and the user's own process."""
+
+import json
+import math
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import qsjax as qs
+
+SPLIT = qs.Partition(tp=8, ep=8)
+HBM = 4.8e12
+
+
+def tpot(bandwidth, partition=SPLIT, batch=64.0):
+    hardware = qs.hardware("h200-sxm").replace(hbm_bw=bandwidth)
+    return qs.decode("deepseek-v3", hardware, partition, context=8192, batch=batch).tpot
+
+
+def test_the_names_are_public_ones_and_all_exist():
+    assert set(dir(qs)) == {*qs.__all__, "__version__"}
+    assert all(getattr(qs, name) is not None for name in qs.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'explor'"):
+        _ = qs.explor
+
+
+def test_transformations_of_a_design_agree_with_it():
+    plain = float(tpot(HBM))
+    assert float(jax.jit(tpot)(HBM)) == pytest.approx(plain, rel=1e-12)
+    some = jnp.linspace(2e12, 8e12, 5)
+    each = [float(tpot(float(x))) for x in some]
+    np.testing.assert_allclose(jax.vmap(tpot)(some), each, rtol=1e-12)
+    step = 1e-4 * HBM
+    slope = (float(tpot(HBM + step)) - float(tpot(HBM - step))) / (2 * step)
+    assert float(jax.grad(tpot)(HBM)) == pytest.approx(slope, rel=1e-5)
+    assert float(jax.hessian(tpot)(HBM)) > 0
+
+
+def test_terms_of_a_design_sum_to_its_tpot():
+    found = qs.decode("deepseek-v3", "h200-sxm", SPLIT, context="8k", batch=64)
+    assert sum(map(float, found.ledger().values())) == pytest.approx(float(found.tpot), rel=1e-12)
+    assert found.fits
+    assert found.reasons == ()
+
+
+def test_a_design_that_cannot_run_is_nan_with_its_reasons():
+    """DeepSeek-V3 on one H200 gave 280 tokens/s/GPU before."""
+    found = qs.decode("deepseek-v3", "h200-sxm", context=8192)
+    assert not found.fits
+    assert found.reasons == ("weights do not fit",)
+    assert math.isnan(found.tpot)
+    assert math.isnan(found.tokens_per_s_per_gpu)
+
+    def alone(bandwidth):
+        return tpot(bandwidth, qs.Partition(), None)
+
+    assert math.isnan(jax.jit(alone)(HBM))
+    assert math.isnan(jax.grad(alone)(HBM))
+    assert np.isnan(jax.vmap(alone)(jnp.linspace(2e12, 8e12, 3))).all()
+
+
+def test_only_the_designs_that_run_have_numbers():
+    found = qs.decode("deepseek-v3", "h200-sxm", SPLIT, context="8k", batch=np.array([8.0, 1e6]))
+    assert found.fits.tolist() == [True, False]
+    assert np.isnan(found.tpot).tolist() == [False, True]
+    assert found.reasons.tolist() == [(), ("batch does not fit",)]
+
+
+def test_a_context_must_be_given_and_bad_numbers_are_told_together():
+    with pytest.raises(TypeError, match="context"):
+        qs.decode("deepseek-v3", "h200-sxm", SPLIT)
+    with pytest.raises(ValueError, match="tp") as caught:
+        qs.decode("deepseek-v3", "h200-sxm", qs.Partition(tp=-1), context=0)
+    assert "context" in str(caught.value)
+
+
+def test_a_prefill_is_faster_on_a_faster_accelerator():
+    slow, fast = (
+        float(qs.prefill("llama-3.1-8b", name, prompt="4k").ttft)
+        for name in ("h100-sxm", "b200-sxm")
+    )
+    assert 0 < fast < slow
+
+
+def test_a_heat_map_of_two_models_has_axes_with_units():
+    axes = {"hbm_bw": np.linspace(2e12, 8e12, 3), "hbm_bytes": np.array([80e9, 160e9])}
+    problem = qs.Problem(
+        ["llama-3.1-8b", "mixtral-8x7b"], "h100-sxm", gpus=8, context=8192, axes=axes
+    )
+    data = qs.explore(problem).dataset
+    assert dict(data.tpot.sizes) == {"model": 2, "hbm_bw": 3, "hbm_bytes": 2}
+    assert data.tpot.attrs["units"] == "s"
+    assert data.hbm_bw.attrs["units"] == "B/s"
+    assert all({"units", "long_name"} <= data[name].attrs.keys() for name in data.data_vars)
+
+
+def test_a_result_prints_in_ten_lines_and_is_saved(tmp_path):
+    found = qs.explore(qs.Problem("mixtral-8x7b", "h100-sxm", gpus=8, twins=5))
+    assert len(repr(found).splitlines()) <= 11
+    assert "<table>" in found._repr_html_()
+    assert len(found.frame()) == 30
+    written = found.save(tmp_path)
+    assert {"inputs.json", "result.json", "best.csv", "best.nc"} <= {p.name for p in written}
+    assert json.loads((tmp_path / "result.json").read_text())["best"]
+
+
+QUESTIONS = """
+import jax, jax.numpy as jnp, json, sys
+jax.config.update("jax_enable_x64", sys.argv[1] == "wide")
+import qsjax as qs
+assert jnp.ones(3).dtype == (jnp.float64 if sys.argv[1] == "wide" else jnp.float32)
+p = qs.Problem("mixtral-8x7b", "h100-sxm", gpus=8, context=[8192, 32768], twins=5)
+found = {
+    "explore": [row["tpot"] for row in qs.explore(p).rows()],
+    "sensitivity": [row["elasticity"] for row in qs.sensitivity(p, ["hbm_bw"]).rows()],
+    "break_even": [row["roots"] for row in qs.break_even(p).rows()],
+    "switching": qs.switching(p, ["hbm_bw"]).rows(),
+    "uncertainty": qs.uncertainty(p, {"q": qs.normal(5, 1)}, draws=64).rows(),
+    "decode": float(qs.decode("mixtral-8x7b", "h100-sxm", qs.Partition(tp=8), context=8192).tpot),
+}
+print(json.dumps(found, default=str))
+"""
+
+
+def test_every_question_answers_alike_with_64_bits_on_and_off():
+    wide, narrow = (
+        subprocess.run(
+            [sys.executable, "-c", QUESTIONS, which], capture_output=True, text=True, check=True
+        ).stdout
+        for which in ("wide", "narrow")
+    )
+    assert json.loads(wide) == json.loads(narrow)
+
+
+def test_the_content_of_a_config_is_a_model():
+    config = {
+        "model_type": "llama",
+        "num_hidden_layers": 32,
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "vocab_size": 128256,
+        "torch_dtype": "bfloat16",
+    }
+    own, listed = (
+        float(qs.decode(m, "h100-sxm", context=8192, batch=8).tpot)
+        for m in (config, "llama-3.1-8b")
+    )
+    assert own == pytest.approx(listed, rel=1e-12)
+    with pytest.raises(ValueError, match="hidden_size"):
+        qs.model({**config, "hidden_size": -1})
