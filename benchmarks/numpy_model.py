@@ -64,6 +64,10 @@ def _params(m: Any) -> dict[str, Array]:
     }
 
 
+def _state(m: Any, w: Any) -> Array:
+    return m.linear_layers * (w.bytes_state * m.linear_state + w.bytes_act * m.linear_tail)
+
+
 def _half(n: Array, stride: Array, hw: Any) -> tuple[Array, Array, Array, Array]:
     # Seconds per byte of a half and of an all-to-all, start-ups, islands of a group.
     inner = np.minimum(n, np.maximum(1.0, np.floor(hw.island_size / stride)))
@@ -135,7 +139,8 @@ def _memory(
     split_w = np.where(n["is_mla"], 1.0, lay["sigma"])
     attention = n["l_a"] * (n["own"] / p.tp + n["copied"] / split_w) + n["other"] / p.tp
     attention = attention / p.pp
-    ffn = lay["chi"] * n["pool"] / (p.ep * lay["tau"]) + n["always"] / lay["phi"] + n["router"]
+    ffn = lay["chi"] * n["pool"] / (p.ep * lay["tau"]) + n["router"]
+    ffn = ffn + w.shared_weight_ratio * n["always"] / lay["phi"]
     copies = np.where(p.pp > 1, 1.0, 2 - m.tied_embeddings)
     head = n["head"] * copies / p.tp + n["norm"] / p.pp
     weights = w.bytes_attn_weight * attention + w.bytes_ffn_weight * ffn / p.pp
@@ -143,8 +148,8 @@ def _memory(
     tokens = w.kv_block * np.ceil(w.context / w.kv_block)
     kept = n["l_f"] * tokens + m.window_layers * np.minimum(tokens, m.window)
     per_token = (w.bytes_kv * lay["c"] + w.kv_scale_bytes) / lay["split"]
-    cache = per_token * kept + w.bytes_kv * m.index_dim * n["l_f"] * tokens
-    state = w.bytes_act * m.linear_layers * m.linear_state / (p.tp * p.pp)
+    cache = per_token * kept + w.bytes_kv * m.index_dim * m.index_layers * tokens
+    state = _state(m, w) / (p.tp * p.pp)
     return usable, weights, cache / (p.kvp * p.pp) + state, attention
 
 
@@ -181,10 +186,11 @@ def _phases(
     tokens = n["l_f"] * seen + m.window_layers * np.minimum(w.context, m.window)
     per_head = np.where(n["is_mla"], 2 * (2 * m.kv_latent + m.rope_dim), 4 * m.head_dim)
     attention = _attention(m, hw, p, w, n, per_head) * tokens
-    indexer = 2 * m.index_heads * m.index_dim * n["l_f"] * w.context
+    indexer = 2 * m.index_heads * m.index_dim * m.index_layers * w.context
     state = m.linear_state * m.linear_layers
     sparsity = m.top_k / m.experts
     always = (n["always"] / phi + n["router"]) / p.pp
+    kept = (w.shared_weight_ratio * n["always"] / phi + n["router"]) / p.pp
     routed = sparsity * n["pool"] * p.dp / (shard * p.pp)
     q = w.query_tokens
     flops = {
@@ -201,8 +207,8 @@ def _phases(
     peaks["head"] = hw.flops_bf16 * hw.eff_gemm
     stream = hw.hbm_bw * hw.eff_weight_read
     cache = (w.bytes_kv * lay["c"] + w.kv_scale_bytes) / lay["split"] * tokens
-    cache = cache + w.bytes_kv * m.index_dim * n["l_f"] * w.context
-    cache = cache / (p.kvp * p.pp) + 2 * w.bytes_act * state / (p.tp * p.pp)
+    cache = cache + w.bytes_kv * m.index_dim * m.index_layers * w.context
+    cache = cache / (p.kvp * p.pp) + 2 * _state(m, w) / (p.tp * p.pp)
     latent = 2 * m.kv_latent + m.rope_dim
     width = m.heads * np.where(n["is_mla"], latent, 2 * m.head_dim) / p.tp
     inner = m.heads * (m.qk_nope_dim + m.rope_dim + m.v_head_dim)
@@ -222,7 +228,7 @@ def _phases(
     fixed = {
         "attention": np.zeros(()),
         "projection": w.bytes_attn_weight * held / stream,
-        "ffn": w.bytes_ffn_weight * always / stream,
+        "ffn": w.bytes_ffn_weight * kept / stream,
         "head": w.bytes_head_weight * n["head"] / (p.tp * p.pp) / stream,
     }
     pool = w.bytes_ffn_weight * lay["chi"] * n["pool"] / (shard * p.pp) / stream

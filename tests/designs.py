@@ -64,6 +64,7 @@ def random_models(rng, n):
         "shared_ff": choose(rng, [1024, 2048], n),
         "dense_layers": dense_layers,
         "dense_ff": choose(rng, [12288, 18432], n),
+        "bare_layers": sometimes(rng, np.floor((layers - dense_layers) * rng.random(n)), 0.2),
         "ffn_matrices": choose(rng, [2, 3], n),
         "tied_embeddings": choose(rng, [0, 1], n),
         "kv_latent": np.where(is_mla, choose(rng, [256, 512], n), 0.0),
@@ -73,14 +74,20 @@ def random_models(rng, n):
         "v_head_dim": np.where(is_mla, choose(rng, [128, 192], n), 0.0),
         "window_layers": window_layers,
         "window": choose(rng, [128, 1024, 4096], n),
+        "window_cache": choose(rng, [1, 1, 0.5, 2], n),
+        "window_params": sometimes(rng, log_uniform(rng, 1e6, 1e8, n), 0.2),
+        "shared_kv_layers": sometimes(rng, np.floor((layers - linear_layers) * rng.random(n)), 0.2),
         "linear_layers": linear_layers,
         "linear_params": sometimes(rng, log_uniform(rng, 1e6, 1e9, n)),
         "linear_state": log_uniform(rng, 1e4, 1e7, n),
+        "linear_tail": sometimes(rng, log_uniform(rng, 1e3, 1e5, n)),
         "sparse_topk": np.where(sparse, choose(rng, [512, 2048], n), 0.0),
+        "index_layers": np.where(sparse, np.ceil(layers * rng.random(n)), 0.0),
         "index_heads": np.where(sparse, 64.0, 0.0),
         "index_dim": np.where(sparse, 128.0, 0.0),
         "attn_extra_params": sometimes(rng, log_uniform(rng, 1e3, 1e7, n)),
         "extra_params": sometimes(rng, log_uniform(rng, 1e6, 1e10, n)),
+        "lookup_params": sometimes(rng, log_uniform(rng, 1e6, 1e10, n), 0.2),
     }
 
 
@@ -144,12 +151,13 @@ def random_partitions(rng, n, models):
 
 def random_workloads(rng, n, given):
     """Contexts of 1 to 10^7 tokens; the batch drawn, or left to be the largest that fits."""
-    element = ("attn_weight", "ffn_weight", "head_weight", "kv", "act", "dispatch")
+    element = ("attn_weight", "ffn_weight", "head_weight", "kv", "state", "act", "dispatch")
     sizes = {f"bytes_{name}": choose(rng, [0.5, 0.5625, 1, 2], n) for name in element}
     batch = np.ceil(log_uniform(rng, 0.01, 5e3, n)) if given else None
     return {
         "context": np.ceil(log_uniform(rng, 1, 1e7, n)),
         "batch": batch,
+        "shared_weight_ratio": choose(rng, [1, 1, 2, 3.5], n),
         "kv_block": choose(rng, [1, 16, 64], n),
         "tokens_per_step": choose(rng, [1, 1, 1.7, 3], n),
         "query_tokens": choose(rng, [1, 1, 2, 4], n),

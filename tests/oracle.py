@@ -35,7 +35,7 @@ def floor(x, convention):
 
 def params(m):
     """Parameter counts: section "Parameters"."""
-    l_m = m.layers - m.dense_layers
+    l_m = m.layers - m.dense_layers - m.bare_layers
     l_a = m.layers - m.linear_layers
     s = m.top_k / m.experts
     if m.kv_latent > 0:
@@ -51,13 +51,15 @@ def params(m):
     else:
         rep = 2 * m.hidden * m.kv_heads * m.head_dim
         att = 2 * m.hidden * m.heads * m.head_dim + rep + m.attn_extra_params
-    attention = l_a * att + m.linear_layers * m.linear_params
+    own = m.window_params if m.window_params > 0 else att
+    attention = (l_a - m.window_layers) * att + m.window_layers * own
+    attention += m.linear_layers * m.linear_params
     pool = l_m * m.experts * m.ffn_matrices * m.hidden * m.expert_ff
     shared = l_m * m.shared_experts * m.ffn_matrices * m.hidden * m.shared_ff
     dense = m.dense_layers * m.ffn_matrices * m.hidden * m.dense_ff
     router = l_m * m.hidden * m.experts if m.experts > 1 else 0.0
     embeddings = m.vocab * m.hidden * (2 - m.tied_embeddings)
-    others = attention + shared + dense + router + embeddings + m.extra_params
+    others = attention + shared + dense + router + embeddings + m.extra_params + m.lookup_params
     return {
         "replicated": rep,
         "per_attention_layer": att,
@@ -85,7 +87,7 @@ def dense_twin(m, q, definition):
     not_ffn = n["total"] - n["pool"] - n["shared"] - n["dense"] - n["router"]
     fields["dense_layers"] = 0.0
     fields["shared_experts"] = 0.0
-    per_width = m.layers * m.ffn_matrices * m.hidden
+    per_width = max(1.0, m.layers - m.bare_layers) * m.ffn_matrices * m.hidden
     fields["expert_ff"] = max(0.0, wanted - not_ffn) / per_width
     return fields
 
@@ -93,8 +95,9 @@ def dense_twin(m, q, definition):
 MODEL_FIELDS = (
     "layers hidden vocab heads kv_heads head_dim expert_ff experts top_k shared_experts shared_ff "
     "dense_layers dense_ff ffn_matrices tied_embeddings kv_latent rope_dim q_lora_rank qk_nope_dim "
-    "v_head_dim window_layers window linear_layers linear_params linear_state sparse_topk "
-    "index_heads index_dim attn_extra_params extra_params"
+    "v_head_dim window_layers window linear_layers linear_params linear_state linear_tail "
+    "sparse_topk index_layers index_heads index_dim attn_extra_params extra_params "
+    "lookup_params bare_layers window_cache window_params shared_kv_layers"
 ).split()
 
 
@@ -138,13 +141,18 @@ def weight_split(m, p, convention):
     return m.kv_heads / ceil(m.kv_heads / ranks, convention)
 
 
-def attention_weights_per_gpu(m, p, convention, att, rep):
+def attention_weights_per_gpu(m, p, convention, att, rep, own):
     """Attention parameters of one GPU; Q of section "Compute" and the bracket of W."""
-    softmax = (m.layers - m.linear_layers) * (
-        (att - rep) / weight_ranks(p) + rep / weight_split(m, p, convention)
-    )
+    layer = (att - rep) / weight_ranks(p) + rep / weight_split(m, p, convention)
+    own = own / weight_ranks(p) if own > 0 else layer
+    softmax = (m.layers - m.linear_layers - m.window_layers) * layer + m.window_layers * own
     other = (m.linear_layers * m.linear_params + m.extra_params) / weight_ranks(p)
     return (softmax + other) / p.pp
+
+
+def shared_weight_bytes(w):
+    """Bytes of a weight of shared experts and dense layers: table "Symbols"."""
+    return w.bytes_ffn_weight * w.shared_weight_ratio
 
 
 def memory(m, hw, p, w, convention):
@@ -152,26 +160,27 @@ def memory(m, hw, p, w, convention):
     n = params(m)
     tau, phi, _ = ffn_layout(m, p, convention)
     attention = attention_weights_per_gpu(
-        m, p, convention, n["per_attention_layer"], n["replicated"]
+        m, p, convention, n["per_attention_layer"], n["replicated"], m.window_params
     )
-    ffn = (
-        pool_growth(m, p) * n["pool"] / (p.ep * tau)
-        + (n["shared"] + n["dense"]) / phi
-        + n["router"]
-    )
+    ffn = pool_growth(m, p) * n["pool"] / (p.ep * tau) + n["router"]
     m_e = 2 - m.tied_embeddings if p.pp == 1 else 1.0
     weights = w.bytes_attn_weight * attention
     weights += w.bytes_ffn_weight / p.pp * ffn
+    weights += shared_weight_bytes(w) / p.pp * (n["shared"] + n["dense"]) / phi
     weights += w.bytes_head_weight * (n["head"] / weight_ranks(p) * m_e + n["norm"] / p.pp)
+    weights += w.bytes_head_weight * m.lookup_params / (weight_ranks(p) * p.pp)
 
     c, sigma = kv_elements(m, p.tp, convention.mla_cache, convention)
     l_f = m.layers - m.window_layers - m.linear_layers
     blocks = w.kv_block * ceil(w.context / w.kv_block, convention)
-    tokens = l_f * blocks + m.window_layers * min(blocks, m.window)
+    tokens = l_f * blocks + m.window_layers * m.window_cache * min(blocks, m.window)
+    if m.layers > m.linear_layers:
+        tokens *= 1 - m.shared_kv_layers / (m.layers - m.linear_layers)
     kept = (w.bytes_kv * c + w.kv_scale_bytes) / sigma * tokens
-    kept += w.bytes_kv * m.index_dim * l_f * blocks
+    kept += w.bytes_kv * m.index_dim * m.index_layers * blocks
     kv = convention.kv_overhead / (p.kvp * p.pp) * kept
-    kv += w.bytes_act * m.linear_layers * m.linear_state / (weight_ranks(p) * p.pp)
+    state = w.bytes_state * m.linear_state + w.bytes_act * m.linear_tail
+    kv += m.linear_layers * state / (weight_ranks(p) * p.pp)
 
     usable = hw.usable_fraction * hw.hbm_bytes - hw.reserve_bytes
     usable -= hw.moe_reserve_bytes if m.experts > 1 else 0.0
@@ -239,13 +248,13 @@ def compute(m, hw, p, w, convention, b):
         a = 4 * m.heads * m.head_dim
     scores = l_f * read + m.window_layers * min(w.context, m.window)
     per_token = a * scores
-    indexer = 2 * m.index_heads * m.index_dim * l_f * w.context
+    indexer = 2 * m.index_heads * m.index_dim * m.index_layers * w.context
     state = 4 * m.linear_state * m.linear_layers
     ways = p.kvp if convention.attention_flops_over_kvp else 1.0
 
-    att, rep = n["per_attention_layer"], n["replicated"]
+    att, rep, own = n["per_attention_layer"], n["replicated"], m.window_params
     if convention.mla_projection == "two_d_squared" and m.kv_latent > 0:
-        att, rep = 2 * m.hidden**2, 0.0
+        att, rep, own = 2 * m.hidden**2, 0.0, 0.0
 
     _, phi, _ = ffn_layout(m, p, convention)
     shard, tokens, load = expert_group(m, p, b, convention)
@@ -256,7 +265,7 @@ def compute(m, hw, p, w, convention, b):
     ffn += 2 * b * n["router"] / p.pp
     flops = {
         "attention": b * ((per_token + indexer) / (ways * p.tp) + state / weight_ranks(p)) / p.pp,
-        "projection": 2 * b * attention_weights_per_gpu(m, p, convention, att, rep),
+        "projection": 2 * b * attention_weights_per_gpu(m, p, convention, att, rep, own),
         "ffn": ffn,
         "head": 2 * b * n["head"] / (weight_ranks(p) * p.pp),
     }
@@ -304,23 +313,24 @@ def stream_bytes(m, p, w, convention, b, tokens_b):
     l_f = m.layers - m.window_layers - m.linear_layers
     read = min(w.context, m.sparse_topk) if m.sparse_topk > 0 else w.context
     per_token = (w.bytes_kv * c + w.kv_scale_bytes) / sigma
-    kv = per_token * (l_f * read + m.window_layers * min(w.context, m.window))
-    kv += w.bytes_kv * m.index_dim * l_f * w.context
+    kv = per_token * (l_f * read + m.window_layers * m.window_cache * min(w.context, m.window))
+    kv += w.bytes_kv * m.index_dim * m.index_layers * w.context
     kv *= b / (p.kvp * p.pp)
-    kv += 2 * b * w.bytes_act * m.linear_layers * m.linear_state / (weight_ranks(p) * p.pp)
+    state = w.bytes_state * m.linear_state + w.bytes_act * m.linear_tail
+    kv += 2 * b * m.linear_layers * state / (weight_ranks(p) * p.pp)
 
     _, phi, _ = ffn_layout(m, p, convention)
     shard, tokens, _ = expert_group(m, p, tokens_b, convention)
     q_exact = attention_weights_per_gpu(
-        m, p, convention, exact["per_attention_layer"], exact["replicated"]
+        m, p, convention, exact["per_attention_layer"], exact["replicated"], m.window_params
     )
     if convention.scope == "routed_ffn":
         q_exact = 0.0  # the tables stream the cache and the routed pool, and nothing else
     return {
         "kv": kv,
         "attn_weights": w.bytes_attn_weight * q_exact,
-        "shared": w.bytes_ffn_weight
-        * ((n["shared"] + n["dense"]) / (phi * p.pp) + n["router"] / p.pp),
+        "shared": shared_weight_bytes(w) * (n["shared"] + n["dense"]) / (phi * p.pp)
+        + w.bytes_ffn_weight * n["router"] / p.pp,
         "routed": w.bytes_ffn_weight
         * pool_growth(m, p)
         * n["pool"]
@@ -334,7 +344,7 @@ def activation_bytes(m, p, w, convention, b):
     """Bytes that matrix products read and write, by phase: section "HBM traffic"."""
     if convention.activations == "none":
         return {"attention": 0.0, "projection": 0.0, "ffn": 0.0, "head": 0.0}
-    l_m, l_d = m.layers - m.dense_layers, m.dense_layers
+    l_m, l_d = m.layers - m.dense_layers - m.bare_layers, m.dense_layers
     l_a = m.layers - m.linear_layers
     d, g = m.hidden, m.ffn_matrices
     if m.kv_latent > 0:
@@ -470,7 +480,7 @@ def expert_parallel(m, hw, p, w, convention, b):
         bandwidth = max(sent * near / beta_i, sent * far / beta_o)
         # Ranks of an island synchronise in the kernel itself.
         startup = alpha_o if far > 0 else alpha_i + hw.exchange_overhead if near > 0 else 0.0
-    layers = (m.layers - m.dense_layers) / p.pp
+    layers = (m.layers - m.dense_layers - m.bare_layers) / p.pp
     bandwidth *= convention.ep_exchange_volume
     return layers * load * bandwidth, layers * p.ep_messages * startup
 
@@ -487,7 +497,8 @@ def layout_change(m, hw, p, w, convention, b):
         bw_v, start_v = 0.0, 0.0
     y = max(1.0, tau / replica)
     bw_y, start_y = half(hw, convention, y, replica, y * tokens)
-    every, moe = m.layers / p.pp, (m.layers - m.dense_layers) / p.pp
+    every = m.layers / p.pp
+    moe = (m.layers - m.dense_layers - m.bare_layers) / p.pp
     bandwidth = every * bw_v + moe * 2 * bw_y
     startup = every * start_v + moe * 2 * start_y
     return bandwidth, p.layout_messages * startup
@@ -557,7 +568,7 @@ def evaluate(m, hw, p, w, convention, gpus=None):
     if m.kv_latent > 0:
         overhead += (m.layers - m.linear_layers) * hw.latent_overhead
     if m.experts > 1 and w.ffn_dtype != "fp4":
-        overhead += (m.layers - m.dense_layers) * hw.expert_overhead
+        overhead += (m.layers - m.dense_layers - m.bare_layers) * hw.expert_overhead
     overhead /= p.pp
     overhead += sequences * hw.sequence_overhead
     t_stage = t_bound + sum(seen.values()) + overhead

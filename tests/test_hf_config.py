@@ -1,5 +1,6 @@
 """Hugging Face configs of every family give the catalogue's shapes; broken ones say why."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -7,8 +8,14 @@ import pytest
 
 from qsjax import catalog
 from qsjax.catalog import huggingface
-from qsjax.catalog.families import FAMILIES
+from qsjax.catalog.families import FAMILIES, REFUSED
+from qsjax.cost.decode import decode_step
 from qsjax.cost.laws import params
+from qsjax.cost.laws.memory import kv_bytes_per_sequence, weights_bytes
+from qsjax.cost.laws.sharding import layout
+from qsjax.engines.held import with_index
+from qsjax.records import precision
+from qsjax.records.specs import PHYSICAL, Partition
 
 CONFIGS = sorted((Path(__file__).parent / "data" / "hf_configs").glob("*.json"))
 LLAMA = {
@@ -20,6 +27,98 @@ LLAMA = {
     "num_attention_heads": 8,
     "intermediate_size": 2048,
 }
+
+# Keys as published, where transformers' own configs have others, and totals as published.
+MIMO = {
+    "model_type": "mimo_v2_flash", "vocab_size": 152576, "hidden_size": 4096,
+    "intermediate_size": 16384, "num_hidden_layers": 48, "num_attention_heads": 64,
+    "num_key_value_heads": 4, "head_dim": 192, "v_head_dim": 128, "swa_num_key_value_heads": 8,
+    "hybrid_layer_pattern": [0, *([1] * 4 + [0]), *([1] * 5 + [0]) * 7],
+    "sliding_window_size": 128, "moe_layer_freq": [0, *[1] * 47], "moe_intermediate_size": 2048,
+    "n_routed_experts": 256, "num_experts_per_tok": 8, "n_shared_experts": None,
+    "max_position_embeddings": 262144,
+}  # fmt: skip
+KIMI_LINEAR = {
+    "model_type": "kimi_linear", "vocab_size": 163840, "hidden_size": 2304, "num_hidden_layers": 27,
+    "num_attention_heads": 32, "num_key_value_heads": 32, "intermediate_size": 9216,
+    "moe_intermediate_size": 1024, "num_experts": 256, "num_experts_per_token": 8,
+    "num_shared_experts": 1, "first_k_dense_replace": 1, "kv_lora_rank": 512, "q_lora_rank": None,
+    "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128,
+    "linear_attn_config": {
+        "full_attn_layers": [4, 8, 12, 16, 20, 24, 27], "head_dim": 128, "num_heads": 32,
+        "kda_layers": [i for i in range(1, 28) if i not in (4, 8, 12, 16, 20, 24, 27)],
+        "short_conv_kernel_size": 4,
+    },
+}  # fmt: skip
+NEMOTRON_3 = {
+    "model_type": "nemotron_h", "vocab_size": 131072, "hidden_size": 2688, "num_hidden_layers": 52,
+    "hybrid_override_pattern": "MEMEM*EMEMEM*EMEMEM*EMEMEM*EMEMEM*EMEMEMEM*EMEMEMEME",
+    "num_attention_heads": 32, "num_key_value_heads": 2, "head_dim": 128, "intermediate_size": 1856,
+    "mamba_num_heads": 64, "mamba_head_dim": 64, "n_groups": 8, "ssm_state_size": 128,
+    "conv_kernel": 4, "expand": 2, "n_routed_experts": 128, "num_experts_per_tok": 6,
+    "n_shared_experts": 1, "moe_intermediate_size": 1856,
+    "moe_shared_expert_intermediate_size": 3712, "tie_word_embeddings": False,
+    "mamba_ssm_cache_dtype": "float32",
+}  # fmt: skip
+STEP = {
+    "model_type": "step3p5", "vocab_size": 128896, "hidden_size": 4096, "num_hidden_layers": 45,
+    "num_attention_heads": 64, "num_attention_groups": 8, "head_dim": 128,
+    "intermediate_size": 11264, "moe_intermediate_size": 1280, "share_expert_dim": 1280,
+    "moe_num_experts": 288, "moe_top_k": 8,
+    "moe_layers_enum": ",".join(str(i) for i in range(3, 45)), "sliding_window": 512,
+    "layer_types": ["full_attention", *["sliding_attention"] * 3] * 11 + ["full_attention"],
+    "attention_other_setting": {"num_attention_heads": 96, "num_attention_groups": 8},
+    "use_head_wise_attn_gate": True, "max_position_embeddings": 262144,
+}  # fmt: skip
+HUNYUAN = {
+    "model_type": "hunyuan_v1_moe", "vocab_size": 128167, "hidden_size": 4096,
+    "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 128,
+    "intermediate_size": 3072, "moe_intermediate_size": [3072] * 32, "num_experts": 64,
+    "moe_topk": [8] * 32, "num_shared_expert": [1] * 32, "tie_word_embeddings": True,
+}  # fmt: skip
+LING = {
+    "model_type": "bailing_moe_v2", "vocab_size": 157184, "hidden_size": 4096,
+    "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 4, "head_dim": 128,
+    "intermediate_size": 9216, "moe_intermediate_size": 1024, "num_experts": 256,
+    "num_experts_per_tok": 8, "num_shared_experts": 1, "first_k_dense_replace": 1,
+}  # fmt: skip
+LONGCAT = {
+    "model_type": "longcat_flash", "vocab_size": 131072, "hidden_size": 6144, "num_layers": 28,
+    "num_attention_heads": 64, "ffn_hidden_size": 12288, "q_lora_rank": 1536, "kv_lora_rank": 512,
+    "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128, "moe_topk": 12,
+    "n_routed_experts": 512, "zero_expert_num": 256, "expert_ffn_hidden_size": 2048,
+}  # fmt: skip
+CHATGLM = {
+    "model_type": "chatglm", "padded_vocab_size": 151552, "hidden_size": 4096, "num_layers": 40,
+    "num_attention_heads": 32, "multi_query_group_num": 2, "kv_channels": 128,
+    "ffn_hidden_size": 13696,
+}  # fmt: skip
+MLLAMA = {
+    "model_type": "mllama_text_model", "vocab_size": 128256, "hidden_size": 4096,
+    "num_hidden_layers": 40, "num_attention_heads": 32, "num_key_value_heads": 8,
+    "intermediate_size": 14336, "cross_attention_layers": [3, 8, 13, 18, 23, 28, 33, 38],
+}  # fmt: skip
+GEMMA_4 = {
+    "model_type": "gemma4_text", "vocab_size": 262144, "hidden_size": 5376, "num_hidden_layers": 60,
+    "intermediate_size": 21504, "num_attention_heads": 32, "num_key_value_heads": 16,
+    "num_global_key_value_heads": 4, "head_dim": 256, "global_head_dim": 512,
+    "attention_k_eq_v": True, "hidden_size_per_layer_input": 0, "sliding_window": 1024,
+    "layer_types": [*["sliding_attention"] * 5, "full_attention"] * 10,
+    "max_position_embeddings": 262144,
+}  # fmt: skip
+SUPER = {
+    "model_type": "nemotron-nas", "architectures": ["DeciLMForCausalLM"], "vocab_size": 128256,
+    "hidden_size": 8192, "num_hidden_layers": 4, "num_attention_heads": 64,
+    "block_configs": [
+        {"attention": {"n_heads_in_group": 8}, "ffn": {"ffn_mult": 5.25}},
+        {"attention": {"no_op": True, "n_heads_in_group": None}, "ffn": {"ffn_mult": 2.625}},
+        {"attention": {"replace_with_linear": True}, "ffn": {"no_op": True}},
+        {"attention": {"n_heads_in_group": 8}, "ffn": {"ffn_mult": 1.3125}},
+    ],
+}  # fmt: skip
+PUBLISHED = (
+    MIMO, KIMI_LINEAR, NEMOTRON_3, STEP, HUNYUAN, LING, LONGCAT, CHATGLM, MLLAMA, GEMMA_4, SUPER,
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -57,8 +156,9 @@ def test_config_gives_the_catalogues_model(path):
 
 def test_every_family_has_a_config():
     seen = set()
-    for path in CONFIGS:
-        outer = json.loads(path.read_text())
+    counted = json.loads((CONFIGS[0].parent.parent / "transformers_counts.json").read_text())
+    built = [found["config"] for found in counted["counts"].values() if "config" in found]
+    for outer in [*(json.loads(path.read_text()) for path in CONFIGS), *built, *PUBLISHED]:
         family = huggingface._family(huggingface._text_config(outer), outer)
         seen |= {name for name, one in FAMILIES.items() if one is family}
     assert seen == set(FAMILIES)
@@ -66,7 +166,9 @@ def test_every_family_has_a_config():
 
 def test_the_guide_lists_every_type():
     guide = Path(__file__).parent.parent / "docs" / "guides" / "your-own-model.md"
-    named = guide.read_text() + "`grok-1``Grok1ModelForCausalLM``Grok1ForCausalLM`"
+    named = (
+        guide.read_text() + "`grok-1``Grok1ModelForCausalLM``Grok1ForCausalLM``DeciLMForCausalLM`"
+    )
     types = [name for family in FAMILIES.values() for name in family.types]
     missing = [name for name in types if f"`{name.removesuffix('_text')}`" not in named]
     assert missing == []
@@ -215,9 +317,10 @@ def compressed(**weights):
         # Of 128 weights: a scale of two bytes, and with AWQ and GPTQ a zero of half a byte.
         ({"quant_method": "awq", "bits": 4, "group_size": 128}, (64 + 2.5) / 128),
         ({"quant_method": "gptq", "bits": 4, "group_size": -1}, 0.5),
-        ({"quant_method": "gptq", "bits": 8, "group_size": 128}, 0),
+        ({"quant_method": "gptq", "bits": 8, "group_size": 128}, (128 + 3) / 128),
         (compressed(type="int", group_size=128), (64 + 2) / 128),
-        (compressed(type="int", group_size=32), (16 + 2) / 32),
+        (compressed(type="int", group_size=32), 0),  # (16 + 2) / 32, as of NVFP4
+        (compressed(type="int", group_size=64), (32 + 2) / 64),
         (compressed(type="float", group_size=16), 0),
         (compressed(type="float", group_size=32), (16 + 1) / 32),
         (compressed(type="int"), 0),
@@ -293,7 +396,7 @@ def test_the_older_key_of_compressed_tensors(write):
     assert catalog.load_hf(write(LLAMA | {"compression_config": table})).weight_dtype == "fp8"
     groups["group_1"]["weights"]["num_bits"] = 4
     (only,) = problems(write(LLAMA | {"compression_config": table}))
-    assert "differ between the groups; for any other" in only
+    assert only.startswith('"config_groups" keep Linear in two formats; for any other')
 
 
 def test_quantisation_beside_the_config_wins(write):
@@ -341,7 +444,7 @@ def test_problems_have_the_line_of_their_key(write):
     outer = {"vocab_size": 3, "quantization_config": {}, "text_config": inner}
     found = problems(write(json.dumps(outer, indent=1)))
     assert found == [
-        'missing "num_hidden_layers"',
+        'missing "num_hidden_layers" or "num_layers" or "n_layer" or "n_layers"',
         # Given twice, so that its line is not certain.
         '"vocab_size": -1 is not allowed; give a whole number of at least 1',
         "line 9: \"hidden_size\" is '512', not a number",
@@ -395,15 +498,15 @@ def test_a_byte_order_mark_is_no_problem(write):
         ({"vocab_size": float("inf")}, '"vocab_size" is too large'),
         (
             {"quantization_config": {"quant_method": "awq", "bits": [4]}},
-            '"bits" is [4]; known: 16, 8, 4; for any other remove the table',
+            '"bits" is [4], not a number above 0; for any other remove the table',
         ),
         (
             {"quantization_config": {"quant_method": "fp8", "ignored_layers": 3}},
             '"ignored_layers" is not a list of names',
         ),
         (
-            {"quantization_config": {"quant_method": "quark"}},
-            "unknown \"quant_method\" 'quark'; known: fp8, ",
+            {"quantization_config": {"quant_method": "spqr"}},
+            "unknown \"quant_method\" 'spqr'; known: fp8, ",
         ),
     ],
 )
@@ -428,9 +531,27 @@ def test_a_broken_quantisation_file_is_told_apart(write):
 
 
 def test_unknown_architecture_says_what_to_do(write):
-    (only,) = problems(write({"model_type": "mamba2", "architectures": ["Mamba2ForCausalLM"]}))
-    assert only.startswith("unknown architecture (mamba2, Mamba2ForCausalLM); known: llama, ")
+    (only,) = problems(write({"model_type": "zyx", "architectures": ["ZyxForCausalLM"]}))
+    assert only.startswith("unknown architecture (zyx, ZyxForCausalLM); known: llama, ")
     assert "docs/guides/your-own-model.md" in only
+
+
+def test_the_nearest_family_of_one_that_is_not_read(write):
+    (only,) = problems(write(LLAMA | {"model_type": "deepseek_v4", "architectures": []}))
+    assert only.startswith("architecture deepseek_v4 is not read: nearest is deepseek_v32, but its")
+    (only,) = problems(write({"model_type": "qwen3_7", "hidden_size": 64}))
+    assert only.startswith(
+        "unknown architecture (qwen3_7); nearest is qwen3, and the file lacks num_hidden_layers, "
+        "vocab_size, num_attention_heads, intermediate_size; known: "
+    )
+    (only,) = problems(write({"model_type": "t5", "is_encoder_decoder": True}))
+    assert only.startswith("unknown architecture (t5): an encoder with a decoder; known: ")
+
+
+def test_what_is_refused_is_not_known():
+    types = {name for family in FAMILIES.values() for name in family.types}
+    assert types.isdisjoint(REFUSED)
+    assert {near for near, _ in REFUSED.values()} <= types
 
 
 def test_missing_file(tmp_path):
@@ -465,3 +586,371 @@ def test_qwen_layers_by_list(write):
     ).spec
     # Layers 1, 3, 5, ... are routed, but for layer 1.
     assert (spec.dense_layers, spec.dense_ff) == (25, 6144)
+
+
+def test_recurrent_states_have_a_dtype_of_their_own(write):
+    config = json.loads((CONFIGS[0].parent / "qwen3.5-397b-a17b.json").read_text())
+    spec = catalog.load_hf(write(config)).spec
+    # 64 value heads of 128 x 128, and three inputs of a convolution over 12,288 channels.
+    assert (spec.linear_state, spec.linear_tail) == (64 * 128 * 128, 3 * 12_288)
+    work = precision.workload_of(spec, context=1.0)
+    held = float(params.state_bytes(spec, work)) / spec.linear_layers
+    assert held == 4 * 64 * 128 * 128 + 2 * 3 * 12_288
+    assert precision.workload_of(spec, weights="fp8", context=1.0).bytes_state == 4
+    for given, expected in (("bfloat16", 2), ("torch.float16", 2), ("float32", 4), (None, 4)):
+        imported = catalog.load_hf(write(config | {"mamba_ssm_dtype": given}))
+        assert imported.spec.precision.bytes_state == expected
+    (only,) = problems(write(config | {"mamba_ssm_dtype": "int8"}))
+    assert only.endswith("\"mamba_ssm_dtype\" is 'int8'; known: float32, bfloat16, float16")
+
+
+def test_the_state_of_lightning_attention_is_of_the_models_dtype():
+    assert catalog.model("minimax-text-01").precision.bytes_state == 2
+    assert catalog.load_hf(CONFIGS[0].parent / "minimax-text-01.json").state_bytes == 2
+
+
+def test_layers_that_share_the_choice_of_an_indexer(write):
+    # GLM-5.2: layers 0, 1, 2, 6, 10, ..., 74 have an indexer.
+    config = json.loads((CONFIGS[0].parent / "glm-5.json").read_text())
+    kinds = ["full" if i < 3 or i % 4 == 2 else "shared" for i in range(78)]
+    every, some = (
+        catalog.load_hf(write(config | change)).spec for change in ({}, {"indexer_types": kinds})
+    )
+    assert (every.index_layers, some.index_layers) == (78, 21)
+    assert float(params.kv_elements_per_token(some)) == 78 * 576 + 21 * 128
+    gap = params.total_params(every) - params.total_params(some)
+    assert float(gap) == pytest.approx(57 * (2048 * 32 * 128 + 6144 * (128 + 32)), rel=1e-6)
+    # FP8, with index keys of 128 B and a scale of 4 B.
+    work = precision.workload_of(some, kv="fp8", context=1000.0)
+    held = with_index("vllm", 1.0, some)
+    size = kv_bytes_per_sequence(held, Partition(), work, PHYSICAL) / 1000
+    assert float(size) == pytest.approx(47_702, rel=1e-4)
+
+
+def test_batch_of_a_model_with_recurrent_states():
+    model, part = catalog.model("qwen3.5-397b-a17b"), Partition(dp=8.0, ep=8.0)
+    work = precision.workload_of(model, weights="fp4", kv="fp8", context=8192.0)
+    cost = decode_step(model, catalog.hardware("b200"), part, work, PHYSICAL)
+    assert float(cost.capacity.max_batch) == 402
+
+
+def with_experts(name, **changes):
+    return json.loads((CONFIGS[0].parent / f"{name}.json").read_text()) | changes
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"architectures": ["LlamaForCausalLMEagle3"]}, "LlamaForCausalLMEagle3"),
+        ({"architectures": ["EagleLlamaForCausalLM"]}, "EagleLlamaForCausalLM"),
+        ({"architectures": ["LlamaForCausalLM"], "draft_vocab_size": 32000}, '"draft_vocab_size"'),
+        ({"architectures": ["DeepSeekMTPModel"]}, "DeepSeekMTPModel"),
+        ({"architectures": ["DFlashDraftModel"], "model_type": "qwen3"}, "DFlashDraftModel"),
+        ({"model_type": "medusa"}, "medusa"),
+    ],
+)
+def test_draft_heads_are_no_models(write, change, named):
+    (only,) = problems(write(LLAMA | change))
+    assert only.startswith(f"{named} is of a draft head, not of a model: give the config of")
+
+
+def test_configs_of_transformers_5(write):
+    config = with_experts("qwen3-30b-a3b")
+    config["num_local_experts"] = config.pop("num_experts")
+    config["dtype"] = config.pop("torch_dtype", "bfloat16")
+    assert catalog.load_hf(write(config)).spec == catalog.model("qwen3-30b-a3b")
+    listed = with_experts("deepseek-v3", mlp_layer_types=["dense"] * 3 + ["sparse"] * 58)
+    del listed["first_k_dense_replace"]
+    assert catalog.load_hf(write(listed)).spec.dense_layers == 3
+
+
+@pytest.mark.parametrize("inner", ["text_config", "llm_config", "language_config"])
+def test_the_language_model_may_be_anywhere(write, inner):
+    assert catalog.load_hf(write({"model_type": "vlm", inner: LLAMA})).spec.layers == 4
+    omni = {"model_type": "omni", "thinker_config": {inner: LLAMA, "hidden_size": 7}}
+    assert catalog.load_hf(write(omni)).spec.hidden == 512
+
+
+@pytest.mark.parametrize("given", [0, [], False, "fp8", {}])
+@pytest.mark.parametrize("key", ["quantization_config", "compression_config"])
+def test_a_quantisation_that_is_none_is_told(write, key, given):
+    (only,) = problems(write(LLAMA | {key: given}))
+    start = 'missing "quant_method"' if given == {} else f'"quantization_config" is {given!r}, not'
+    assert only.startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({"num_hidden_layers": 4.5}, '"num_hidden_layers": 4.5 is not allowed'),
+        ({"intermediate_size": -2048}, '"intermediate_size": -2048 is not allowed'),
+        ({"intermediate_size": 2048.5}, '"intermediate_size": 2048.5 is not allowed'),
+        ({"max_position_embeddings": -1}, '"max_position_embeddings": -1 is not allowed'),
+    ],
+)
+def test_counts_that_are_none(write, change, found):
+    (only,) = problems(write(LLAMA | change))
+    assert only.startswith(found)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("first_k_dense_replace", -1),
+        ("first_k_dense_replace", 2.5),
+        ("n_shared_experts", -1),
+        ("moe_intermediate_size", 0.5),
+    ],
+)
+def test_counts_of_layers_that_are_none(write, key, value):
+    (only,) = problems(write(with_experts("deepseek-v3", **{key: value})))
+    assert only.startswith(f'"{key}": {value:g} is not allowed; give a whole number of at least 0')
+
+
+MIXED = {
+    "quant_method": "compressed-tensors",
+    "config_groups": {
+        "group_0": {
+            "targets": ["re:.*mlp.experts.*"],
+            "weights": {"num_bits": 4, "type": "float", "group_size": 16},
+            "input_activations": {"num_bits": 4, "type": "float"},
+        },
+        "group_1": {
+            "targets": ["Linear"],
+            "weights": {"num_bits": 8, "type": "float"},
+            "input_activations": {"num_bits": 8, "type": "float"},
+        },
+    },
+    "ignore": ["lm_head", "re:.*mlp.shared_experts.*", "model.layers.0.mlp.down_proj"],
+}
+QUARK = {
+    "quant_method": "quark",
+    "global_quant_config": {
+        "weight": {"dtype": "fp4", "qscheme": "per_group", "group_size": 32},
+        "input_tensors": {"dtype": "fp4"},
+    },
+    "layer_quant_config": {
+        "*self_attn*": {"weight": {"dtype": "fp8_e4m3"}, "input_tensors": {"dtype": "fp8_e4m3"}}
+    },
+    "exclude": ["lm_head", *(f"model.layers.{i}.mlp.shared_experts.down_proj" for i in range(61))],
+}
+LISTED = {
+    "quant_method": "modelopt",
+    "quant_algo": "MIXED_PRECISION",
+    "kv_cache_quant_algo": "FP8",
+    "quantized_layers": {
+        f"model.layers.{i}.{name}": {"quant_algo": algorithm}
+        for i in range(61)
+        for name, algorithm in (
+            ("self_attn.o_proj", "FP8"),
+            ("mlp.down_proj" if i < 3 else "mlp.experts.0.down_proj", "NVFP4"),
+        )
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("table", "modules"),
+    [
+        (MIXED, "attention fp8, output fp8, routed fp4, shared bf16, dense fp8"),
+        (QUARK, "attention fp8, output fp8, routed fp4, shared bf16, dense fp4"),
+        (LISTED, "attention bf16, output fp8, routed fp4, shared bf16, dense fp4"),
+    ],
+)
+def test_modules_of_different_precisions(write, table, modules):
+    imported = catalog.load_hf(write(with_experts("deepseek-v3", quantization_config=table)))
+    names = ("attention", "attention output", "routed experts", "shared experts", "dense layers")
+    shown = [
+        f"{name.split()[-1 if 'output' in name else 0]} {imported.modules[name]}" for name in names
+    ]
+    assert ", ".join(shown) == modules
+
+
+def test_attention_of_which_only_the_output_is_quantised(write):
+    # nvidia/DeepSeek-V3.1-NVFP4 and V3.2: q, kv projections in 16 bits, o_proj in NVFP4.
+    names = ("q_a_proj", "q_b_proj", "kv_a_proj_with_mqa", "kv_b_proj")
+    exempt = [f"model.layers.{i}.self_attn.{name}" for i in range(61) for name in names]
+    table = {"quant_method": "modelopt", "quant_algo": "NVFP4", "ignore": [*exempt, "lm_head"]}
+    imported = catalog.load_hf(write(with_experts("deepseek-v3", quantization_config=table)))
+    output = 128 * 128 * 7168
+    rest = 7168 * 1536 + 1536 * 128 * 192 + 7168 * 576 + 512 * 128 * 256
+    mean = (2 * rest + 0.5625 * output) / (rest + output)
+    assert imported.spec.precision.bytes_attn_weight == pytest.approx(mean)
+    assert imported.modules["attention output"] == "fp4"
+    assert imported.spec.precision.shared_weight_ratio == 1
+
+
+def test_experts_that_stay_whole_weigh_so():
+    # Kimi K2.5: at dp 8 and ep 8 each of 8 GPUs holds 60 shared experts and a dense layer in BF16.
+    model = catalog.model("kimi-k2.5")
+    assert model.precision.shared_weight_ratio * model.precision.bytes_ffn_weight == 2
+    work, part = precision.workload_of(model, context=1.0), Partition(dp=8.0, ep=8.0)
+    lay = layout(model, part, PHYSICAL)
+    plain = dataclasses.replace(work, shared_weight_ratio=1.0)
+    gap = weights_bytes(model, part, work, lay) - weights_bytes(model, part, plain, lay)
+    whole = 3 * 7168 * (60 * 2048 + 18432)
+    assert float(gap) == pytest.approx((2 - 0.5625) * whole, rel=1e-3)
+    assert float(gap) / 2**30 == pytest.approx(4.1, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("table", "dtype", "stored", "multiply"),
+    [
+        ({"bits": 4, "group_size": 64}, "fp4", 0.5 + 4 / 64, "bf16"),
+        ({"bits": 8, "group_size": 32, "mode": "mxfp8"}, "fp8", 1.03125, "bf16"),
+        ({"quant_method": "gptq", "bits": 3, "group_size": 128}, "fp4", (48 + 2.375) / 128, "bf16"),
+        ({"quant_method": "auto_round", "bits": 4, "group_size": 128}, "fp4", 66.5 / 128, "bf16"),
+        ({"quant_method": "inc", "bits": 2, "group_size": 32}, "fp4", 10.25 / 32, "bf16"),
+        ({"quant_method": "mxfp8"}, "fp8", 1.03125, "fp8"),
+        ({"quant_method": "modelopt", "quant_algo": "MXFP8"}, "fp8", 1.03125, "fp8"),
+        ({"quant_method": "modelopt_fp4", "quant_algo": "NVFP4"}, "fp4", 0.5625, "fp4"),
+        ({"quant_method": "torchao", "quant_type": "int8_weight_only"}, "fp8", 1, "bf16"),
+        (
+            {
+                "quant_method": "torchao",
+                "quant_type": {
+                    "default": {"_type": "Int4WeightOnlyConfig", "_data": {"group_size": 128}}
+                },
+            },
+            "fp4",
+            66.5 / 128,
+            "bf16",
+        ),
+        (
+            {
+                "quant_method": "torchao",
+                "quant_type": {"default": {"_type": "Float8DynamicActivationFloat8WeightConfig"}},
+            },
+            "fp8",
+            1,
+            "fp8",
+        ),
+        (
+            {
+                "quant_method": "torchao",
+                "quant_type": {"default": {"_type": "Int8DynamicActivationInt4WeightConfig"}},
+            },
+            "fp4",
+            66.5 / 128,
+            "fp8",
+        ),
+        (
+            {
+                "quant_method": "hqq",
+                "quant_config": {"weight_quant_params": {"nbits": 4, "group_size": 64}},
+            },
+            "fp4",
+            34.5 / 64,
+            "bf16",
+        ),
+        (
+            {
+                "quant_method": "aqlm",
+                "num_codebooks": 1,
+                "nbits_per_codebook": 16,
+                "in_group_size": 8,
+            },
+            "fp4",
+            0.25,
+            "bf16",
+        ),
+        ({"quant_method": "quark", "global_quant_config": {"weight": {"dtype": "fp8_e4m3"},
+          "input_tensors": {"dtype": "fp8_e4m3"}}}, "fp8", 1, "fp8"),
+    ],
+)  # fmt: skip
+def test_formats(write, table, dtype, stored, multiply):
+    key = "quantization_config" if "quant_method" in table else "quantization"
+    imported = catalog.load_hf(write(LLAMA | {key: table}))
+    assert (imported.weight_dtype, imported.attn_weight_dtype) == (dtype, dtype)
+    own = imported.spec.precision
+    assert own.bytes_ffn_weight == own.bytes_attn_weight == pytest.approx(stored)
+    assert own.ffn_dtype == multiply
+
+
+def test_some_modules_of_mlx_and_gptq(write):
+    mlx = {"bits": 4, "group_size": 64, "model.layers.0.mlp.down_proj": {"bits": 8}}
+    mlx |= {f"model.layers.{i}.self_attn.o_proj": False for i in range(4)}
+    found = catalog.load_hf(write(LLAMA | {"quantization": mlx}))
+    assert found.modules["attention output"] == "bf16"
+    assert found.weight_bytes == pytest.approx((3 * 0.5625 + 1.0625) / 4)
+    gptq = {"quant_method": "gptq", "bits": 4, "group_size": 128, "dynamic": {"-:.*attn.*": {}}}
+    assert catalog.load_hf(write(LLAMA | {"quantization_config": gptq})).attn_weight_dtype == "bf16"
+
+
+@pytest.mark.parametrize(
+    ("table", "start"),
+    [
+        ({"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION"}, '"quant_algo" is MIXED'),
+        ({"quant_method": "gptq", "bits": True}, '"bits" is True'),
+        ({"quant_method": "gptq", "bits": 32}, '"bits" is 32; give at most 16'),
+        ({"quant_method": "torchao", "quant_type": "autoquant"}, 'unknown "quant_type"'),
+        ({"quant_method": "hqq", "quant_config": {}}, '"quant_config" has no'),
+        (
+            {"quant_method": "quark", "global_quant_config": {"weight": {}}},
+            '"weight.dtype" is None',
+        ),
+        ({"quant_method": "compressed-tensors", "config_groups": 3}, '"config_groups" is 3, not'),
+    ],
+)
+def test_formats_that_are_none(write, table, start):
+    (only,) = problems(write(LLAMA | {"quantization_config": table}))
+    assert only.startswith(start)
+
+
+@pytest.mark.parametrize(
+    ("config", "total", "active"),
+    [
+        # By the model card of each; active ones with the embeddings.
+        (MIMO, 309e9, 15e9),
+        (KIMI_LINEAR, 49.1e9, None),
+        (NEMOTRON_3, 31.6e9, 3.6e9),
+        (STEP, 196.8e9, None),
+        (HUNYUAN, 80.4e9, 13e9),
+        (LING, 103e9, 6.1e9),
+        (LONGCAT, 560e9, None),
+        (CHATGLM, 9.4e9, None),
+        (MLLAMA, 9.775e9, None),  # with the vision encoder 10.6 B
+        (GEMMA_4, 30.7e9, None),
+    ],
+    ids=lambda value: value["model_type"] if isinstance(value, dict) else "",
+)
+def test_configs_as_published(write, config, total, active):
+    spec = catalog.load_hf(write(config)).spec
+    assert float(params.total_params(spec)) == pytest.approx(total, rel=0.01)
+    if active:
+        assert float(params.active_params(spec)) == pytest.approx(active, rel=0.1)
+
+
+def test_blocks_without_attention_or_network(write):
+    spec = catalog.load_hf(write(SUPER)).spec
+    assert (spec.kv_heads, spec.linear_layers, spec.bare_layers) == (8, 2, 1)
+    # Widths of 2/3 of the multiple, rounded up to 256: 28,672, 14,336 and 7,168.
+    assert spec.expert_ff == pytest.approx((28672 + 14336 + 7168) / 3)
+    attention = 2 * (2 * 8192 * 8192 + 2 * 8192 * 1024) + 8192 * 8192
+    expected = attention + 3 * 8192 * (28672 + 14336 + 7168) + 2 * 128256 * 8192
+    assert float(params.total_params(spec)) == pytest.approx(expected)
+
+
+def test_caches_of_layers_that_differ(write):
+    def cache(config, context):
+        spec = catalog.load_hf(write(config)).spec
+        work = precision.workload_of(spec, context=context)
+        return float(kv_bytes_per_sequence(spec, Partition(), work, PHYSICAL))
+
+    # MiMo: 9 layers of 4 heads of 192 + 128 keep all, 39 of 8 heads the last 128 tokens.
+    step = cache(MIMO, 2e5) - cache(MIMO, 1e5)
+    assert step == pytest.approx(1e5 * 9 * 4 * 320 * 2)
+    assert cache(MIMO, 1e5) - step == pytest.approx(39 * 128 * 8 * 320 * 2)
+    # Gemma 4 31B: 10 layers of 4 heads of 512, 50 of 16 heads of 256 the last 1,024.
+    assert cache(GEMMA_4, 2e5) - cache(GEMMA_4, 1e5) == pytest.approx(1e5 * 10 * 2 * 4 * 512 * 2)
+    # Gemma 3n: 4 of 7 full layers and 16 of 28 windowed ones have a cache of their own.
+    built = json.loads((CONFIGS[0].parent.parent / "transformers_counts.json").read_text())
+    small = built["counts"]["gemma3n_text"]["config"]
+    assert cache(small, 2e4) - cache(small, 1e4) == pytest.approx(1e4 * 4 * 2 * 2 * 256 * 2)
+    # Falcon-H1: a state in every layer beside its cache.
+    both = catalog.load_hf(write(built["counts"]["falcon_h1"]["config"])).spec
+    assert (both.layers, both.linear_layers, both.bare_layers) == (64, 32, 32)
+    # Nemotron 3 Nano: 23 mixers keep 64 heads of 64 x 128 in 32 bits.
+    nano = catalog.load_hf(write(NEMOTRON_3)).spec
+    assert (nano.layers, nano.linear_layers, nano.bare_layers) == (29, 23, 6)
+    assert nano.linear_state == 64 * 64 * 128

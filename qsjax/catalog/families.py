@@ -8,7 +8,7 @@ key the rule is a constant.
 import dataclasses
 from collections.abc import Mapping
 
-from qsjax.catalog import layers
+from qsjax.catalog import layers, mixers
 from qsjax.catalog.layers import Part
 
 
@@ -17,18 +17,20 @@ class Family:
     """Names of one family's fields, and the parts that decide the kinds of its layers.
 
     `types` are values of `model_type`, or names in `architectures`, which take precedence.
+    `state_bytes` is what engines take for an element of its recurrent state where no key says so.
     """
 
     types: tuple[str, ...]
     fields: Mapping[str, str]
     parts: tuple[Part, ...] = ()
+    state_bytes: float = 4.0
 
 
 _SIZES = {
-    "layers": "num_hidden_layers",
-    "hidden": "hidden_size",
-    "vocab": "vocab_size",
-    "heads": "num_attention_heads",
+    "layers": "num_hidden_layers|num_layers|n_layer|n_layers",
+    "hidden": "hidden_size|n_embd|d_model",
+    "vocab": "vocab_size|padded_vocab_size",
+    "heads": "num_attention_heads|n_head|n_heads",
     "tied_embeddings": "tie_word_embeddings = 0",
 }
 _GROUPED = _SIZES | {
@@ -52,20 +54,25 @@ _ALL_ROUTED = _GROUPED | {
 }
 _FINE_GRAINED = {
     "expert_ff": "moe_intermediate_size",
-    "experts": "n_routed_experts|num_experts",
-    "top_k": "num_experts_per_tok",
+    "experts": "n_routed_experts|num_experts|num_local_experts",
+    "top_k": "num_experts_per_tok|num_experts_per_token|moe_topk",
     "dense_ff": "intermediate_size = 0",
 }
 _SHARED_ALIKE = {
-    "shared_experts": "n_shared_experts = 0",
-    "shared_ff": "moe_intermediate_size",
+    "shared_experts": "n_shared_experts|num_shared_experts|moe_num_shared_experts = 0",
+    "shared_ff": "moe_shared_expert_intermediate_size|moe_intermediate_size",
 }
 _ONE_SHARED = {"shared_ff": "shared_expert_intermediate_size = 0"}
 _INDEXED = {
+    "index_layers": "= layers",
     "sparse_topk": "index_topk",
     "index_heads": "index_n_heads",
     "index_dim": "index_head_dim",
 }
+_PLAIN = {"ffn_matrices": "= 2"}
+_PLAIN_FOUR_WIDE = _DENSE | _PLAIN | {"expert_ff": "n_inner|ffn_hidden_size|ffn_dim = hidden*4"}
+# Without attention heads say how far channels may be split.
+_NO_HEADS = {"heads": "= hidden", "kv_heads": "= 1", "head_dim": "= 1", "expert_ff": "= 0"}
 _TIED = {"tied_embeddings": "tie_word_embeddings = 1"}
 # Gemma 3 configs leave out what equals the defaults of Gemma3TextConfig.
 _GEMMA3 = {
@@ -76,8 +83,64 @@ _GEMMA3 = {
 }
 
 FAMILIES: dict[str, Family] = {
-    "llama": Family(types=("llama", "granite"), fields=_DENSE),
-    "mistral": Family(types=("mistral",), fields=_DENSE, parts=(layers.window_everywhere,)),
+    "llama": Family(
+        types=(
+            *("llama", "granite", "glm", "glm4", "glm4v_text", "seed_oss", "olmo", "olmo2"),
+            *("exaone", "ministral3", "hunyuan_v1_dense", "mimo", "solar", "stablelm", "helium"),
+            *("internlm2", "internlm3", "hyperclovax", "qwen2_5_omni_text", "cwm"),
+        ),
+        fields=_DENSE,
+    ),
+    "gemma": Family(types=("gemma", "ernie4_5", "cohere"), fields=_DENSE | _TIED),
+    "smollm3": Family(
+        types=("smollm3",), fields=_DENSE | _TIED, parts=(layers.window_from_a_layer_on,)
+    ),
+    "chatglm": Family(
+        types=("chatglm",),
+        fields=_DENSE
+        | {
+            "kv_heads": "multi_query_group_num = heads",
+            "head_dim": "kv_channels = hidden/heads",
+            "expert_ff": "ffn_hidden_size",
+        },
+    ),
+    "plain": Family(
+        types=("arcee", "apertus", "nemotron", "phi", "gpt_neox", "persimmon"),
+        fields=_DENSE | _PLAIN,
+    ),
+    "starcoder2": Family(
+        types=("starcoder2",),
+        fields=_DENSE | _PLAIN | _TIED,
+        parts=(layers.window_everywhere,),
+    ),
+    "gpt2": Family(
+        types=("gpt2", "gpt_bigcode"),
+        fields=_PLAIN_FOUR_WIDE | _TIED | {"kv_heads": "num_key_value_heads = heads"},
+        parts=(layers.one_head_of_keys, layers.positions),
+    ),
+    "gptj": Family(types=("gptj", "codegen"), fields=_PLAIN_FOUR_WIDE),
+    "opt": Family(types=("opt",), fields=_PLAIN_FOUR_WIDE | _TIED, parts=(layers.positions,)),
+    "bloom": Family(types=("bloom",), fields=_PLAIN_FOUR_WIDE | _TIED),
+    "mpt": Family(
+        types=("mpt",),
+        fields=_PLAIN_FOUR_WIDE
+        | _TIED
+        | {"kv_heads": "attn_config.kv_n_heads = heads", "expert_ff": "= hidden*4"},
+    ),
+    "falcon": Family(
+        types=("falcon",),
+        fields=_PLAIN_FOUR_WIDE | _TIED,
+        parts=(layers.falcon_heads,),
+    ),
+    "nemotron_nas": Family(
+        types=("nemotron-nas", "DeciLMForCausalLM"),
+        fields=_GROUPED | {"kv_heads": "= heads", "expert_ff": "= 0"},
+        parts=(layers.pruned_blocks,),
+    ),
+    "mllama": Family(types=("mllama_text_model",), fields=_DENSE, parts=(mixers.cross_attention,)),
+    "mistral": Family(
+        types=("mistral", "ministral"), fields=_DENSE, parts=(layers.window_everywhere,)
+    ),
     "phi3": Family(types=("phi3",), fields=_DENSE, parts=(layers.window_everywhere,)),
     "qwen": Family(
         types=("qwen2", "qwen3", "qwen2_vl", "qwen2_5_vl", "qwen2_5_vl_text", "qwen3_vl_text"),
@@ -90,14 +153,27 @@ FAMILIES: dict[str, Family] = {
         fields=_DENSE | _TIED | _GEMMA3,
         parts=(layers.window_but_every_nth,),
     ),
+    "cohere2": Family(
+        types=("cohere2",), fields=_DENSE | _TIED, parts=(layers.window_but_every_fourth,)
+    ),
+    "exaone4": Family(
+        types=("exaone4", "olmo3"), fields=_DENSE, parts=(layers.window_but_every_fourth,)
+    ),
+    "gemma3n": Family(
+        types=("gemma3n_text", "gemma4_text", "gemma4_unified_text"),
+        fields=_DENSE | _TIED,
+        parts=(layers.gemma_layers, layers.gemma_experts),
+    ),
     "mixtral": Family(
         types=("mixtral", "phimoe"), fields=_ALL_ROUTED, parts=(layers.window_everywhere,)
     ),
-    "olmoe": Family(types=("olmoe", "granitemoe"), fields=_ALL_ROUTED),
+    "olmoe": Family(types=("olmoe", "granitemoe", "flex_olmo"), fields=_ALL_ROUTED),
     "minimax": Family(
         types=("minimax_m2", "minimax_text_01", "minimax_m1", "minimax"),
         fields=_ALL_ROUTED,
-        parts=(layers.lightning,),
+        parts=(mixers.lightning,),
+        # vLLM, `linear_attention_state_dtype`: that of the model, and float32 is refused.
+        state_bytes=2.0,
     ),
     "gpt_oss": Family(types=("gpt_oss",), fields=_ALL_ROUTED, parts=(layers.window_every_other,)),
     "grok-1": Family(types=("Grok1ModelForCausalLM", "grok-1"), fields=_ALL_ROUTED | _TIED),
@@ -111,7 +187,7 @@ FAMILIES: dict[str, Family] = {
         },
     ),
     "qwen_moe": Family(
-        types=("qwen2_moe", "qwen3_moe", "qwen3_vl_moe_text"),
+        types=("qwen2_moe", "qwen3_moe", "qwen3_vl_moe_text", "qwen3_omni_moe_text"),
         fields=_GROUPED | _FINE_GRAINED | _ONE_SHARED,
         parts=(layers.sparse_step, layers.one_shared_expert, layers.window_from_a_layer_on),
     ),
@@ -122,11 +198,147 @@ FAMILIES: dict[str, Family] = {
             layers.sparse_step,
             layers.one_shared_expert,
             layers.output_gate,
-            layers.gated_delta_net,
+            mixers.gated_delta_net,
         ),
     ),
+    "qwen3_5": Family(
+        types=("qwen3_5", "qwen3_5_text"),
+        fields=_DENSE,
+        parts=(layers.output_gate, mixers.gated_delta_net),
+    ),
+    "olmo_hybrid": Family(types=("olmo_hybrid",), fields=_DENSE, parts=(mixers.gated_delta_net,)),
+    "kimi_linear": Family(
+        types=("kimi_linear",),
+        fields=_LATENT | _FINE_GRAINED | _SHARED_ALIKE,
+        parts=(layers.first_layers_dense, mixers.kimi_linear),
+    ),
+    "bailing_hybrid": Family(
+        types=("bailing_hybrid",),
+        fields=_LATENT | _FINE_GRAINED | _SHARED_ALIKE,
+        parts=(layers.first_layers_dense, mixers.bailing_hybrid),
+    ),
+    "longcat_flash": Family(
+        types=("longcat_flash",),
+        fields=_LATENT
+        | {
+            "expert_ff": "expert_ffn_hidden_size",
+            "experts": "n_routed_experts",
+            "top_k": "moe_topk",
+            "dense_ff": "ffn_hidden_size",
+        },
+        parts=(layers.twice_a_layer,),
+    ),
+    "minicpm3": Family(
+        types=("minicpm3",), fields=_LATENT | _TIED | {"expert_ff": "intermediate_size"}
+    ),
+    "bamba": Family(types=("bamba",), fields=_DENSE, parts=(mixers.mamba2_but_attention,)),
+    "granite_hybrid": Family(
+        types=("granitemoehybrid", "granitemoeshared"),
+        fields=_ALL_ROUTED,
+        parts=(layers.one_shared_of_all, mixers.mamba2_where_listed),
+    ),
+    "falcon_h1": Family(
+        types=("falcon_h1",), fields=_DENSE, parts=(mixers.mamba2_beside_attention,)
+    ),
+    "jamba": Family(types=("jamba",), fields=_ALL_ROUTED, parts=(mixers.jamba,)),
+    "mamba": Family(
+        types=("mamba", "falcon_mamba"),
+        fields=_SIZES | _TIED | _NO_HEADS,
+        parts=(mixers.mamba_only,),
+    ),
+    "mamba2": Family(
+        types=("mamba2",),
+        fields=_SIZES | _NO_HEADS | {"heads": "num_heads"},
+        parts=(mixers.mamba2_only,),
+    ),
+    "nemotron_h": Family(
+        types=("nemotron_h",),
+        fields=_DENSE | _PLAIN | {"layers": "num_hidden_layers = 1"},
+        parts=(mixers.nemotron_h,),
+    ),
+    "lfm2": Family(
+        types=("lfm2",),
+        fields=_DENSE | _TIED | {"expert_ff": "block_ff_dim|intermediate_size"},
+        parts=(layers.adjusted_width, mixers.short_convolution),
+    ),
+    "lfm2_moe": Family(
+        types=("lfm2_moe",),
+        fields=_GROUPED | _FINE_GRAINED | _TIED,
+        parts=(layers.first_layers_named, mixers.short_convolution),
+    ),
+    "mimo_v2": Family(
+        types=("mimo_v2_flash",),
+        fields=_GROUPED | _FINE_GRAINED | _SHARED_ALIKE,
+        parts=(layers.listed_as_routed, layers.mimo_window),
+    ),
+    "step3p5": Family(
+        types=("step3p5",),
+        fields=_GROUPED
+        | _FINE_GRAINED
+        | {
+            "kv_heads": "num_attention_groups|num_key_value_heads",
+            "experts": "moe_num_experts|n_routed_experts",
+            "top_k": "moe_top_k|num_experts_per_tok",
+            "shared_experts": "= 1",
+            "shared_ff": "share_expert_dim|share_expert_dims",
+        },
+        parts=(layers.step_experts, layers.step_window),
+    ),
+    "ernie4_5_moe": Family(
+        types=("ernie4_5_moe",),
+        fields=_GROUPED
+        | _FINE_GRAINED
+        | _SHARED_ALIKE
+        | _TIED
+        | {"experts": "moe_num_experts", "top_k": "moe_k"},
+        parts=(layers.between,),
+    ),
+    "hunyuan_moe": Family(
+        types=("hunyuan_v1_moe",),
+        fields=_GROUPED
+        | {
+            "expert_ff": "moe_intermediate_size|intermediate_size",
+            "experts": "num_experts",
+            "top_k": "moe_topk",
+            "shared_experts": "num_shared_expert = 1",
+            "shared_ff": "intermediate_size",
+        },
+    ),
+    "afmoe": Family(
+        types=("afmoe",),
+        fields=_GROUPED | _FINE_GRAINED | _SHARED_ALIKE,
+        parts=(
+            layers.first_layers_named,
+            layers.output_gate,
+            layers.window_but_every_fourth,
+        ),
+    ),
+    "exaone_moe": Family(
+        types=("exaone_moe",),
+        fields=_GROUPED | _FINE_GRAINED | _SHARED_ALIKE,
+        parts=(layers.first_layers_dense, layers.window_but_every_fourth),
+    ),
+    "cohere2_moe": Family(
+        types=("cohere2_moe",),
+        fields=_ALL_ROUTED
+        | _TIED
+        | {
+            "shared_experts": "num_shared_experts = 0",
+            "shared_ff": "intermediate_size",
+            "dense_ff": "prefix_dense_intermediate_size = 0",
+        },
+        parts=(layers.first_layers_dense, layers.window_but_every_fourth),
+    ),
+    "dots1": Family(
+        types=("dots1",),
+        fields=_GROUPED | _FINE_GRAINED | _SHARED_ALIKE,
+        parts=(layers.first_layers_dense, layers.window_where_listed),
+    ),
     "deepseek": Family(
-        types=("deepseek_v2", "deepseek_v3", "kimi_k2", "kimi_k25"),
+        types=(
+            *("deepseek_v2", "deepseek_v3", "kimi_k2", "kimi_k25", "glm4_moe_lite", "mistral4"),
+            "sarvam_mla",
+        ),
         fields=_LATENT | _FINE_GRAINED | _SHARED_ALIKE,
         parts=(layers.first_layers_dense,),
     ),
@@ -136,7 +348,10 @@ FAMILIES: dict[str, Family] = {
         parts=(layers.first_layers_dense, layers.sparse_index),
     ),
     "glm4_moe": Family(
-        types=("glm4_moe", "glm4v_moe_text"),
+        types=(
+            *("glm4_moe", "glm4v_moe_text", "solar_open", "hy_v3", "bailing_moe"),
+            *("bailing_moe_v2", "deepseek", "sarvam_moe"),
+        ),
         fields=_GROUPED | _FINE_GRAINED | _SHARED_ALIKE,
         parts=(layers.first_layers_dense,),
     ),
@@ -165,4 +380,29 @@ FAMILIES: dict[str, Family] = {
             "top_k": "ffn_config.moe_top_k",
         },
     ),
+}
+
+# Models that no family reads: the nearest one, and what differs.
+REFUSED: dict[str, tuple[str, str]] = {
+    "deepseek_v4": (
+        "deepseek_v32",
+        "its caches keep one entry for 4 or 128 tokens, beside a window",
+    ),
+    "bailing_moe_v2_5": ("bailing_hybrid", "its linear layers have lightning attention"),
+    **dict.fromkeys(
+        ("RefinedWeb", "RefinedWebModel"), ("falcon", "it says otherwise how many KV heads it has")
+    ),
+    **dict.fromkeys(
+        ("minimax_m3", "minimax_m3_vl", "minimax_m3_vl_text"),
+        ("minimax_m2", "an indexer chooses blocks of tokens in some of its layers"),
+    ),
+    "kimi_k3": ("kimi_linear", "its experts work on a projection, its residuals attend layers"),
+    **dict.fromkeys(
+        ("zamba", "zamba2"), ("bamba", "its attention layers have one set of weights together")
+    ),
+    "hunyuan": ("hunyuan_v1_moe", "some of its layers take keys and values of others"),
+    "recurrent_gemma": ("gemma2", "most of its layers have a gated linear recurrence"),
+    "jetmoe": ("mixtral", "its attention has experts too"),
+    "switch_transformers": ("mixtral", "it is an encoder with a decoder"),
+    "phi3small": ("phi3", "its attention skips blocks"),
 }

@@ -1,6 +1,7 @@
 """Models from a Hugging Face config.json."""
 
 import dataclasses
+import difflib
 import json
 import re
 from collections.abc import Mapping
@@ -9,14 +10,24 @@ from pathlib import Path
 from typing import Any
 
 from qsjax.catalog.entries import ModelEntry
-from qsjax.catalog.families import FAMILIES, Family
+from qsjax.catalog.families import FAMILIES, REFUSED, Family
 from qsjax.catalog.quantisation import Precisions, precisions
-from qsjax.catalog.reading import Reading, field, number, sources
+from qsjax.catalog.reading import Reading, field, number, sources, value_at
 from qsjax.records import checks
 from qsjax.records.fields import defaults_of
 from qsjax.records.precision import precision_of
 from qsjax.records.specs import Dtype, ModelSpec
 
+# Where multimodal models keep the language model, the outer ones first.
+_INNER = ("thinker_config", "llm_config", "language_config", "text_config")
+# Heads that guess tokens for a model: their configs say the shape of that model.
+_DRAFT = re.compile(r"eagle|medusa|mtp|dflash|speculator|draft", re.IGNORECASE)
+_DRAFT_KEYS = ("draft_vocab_size", "speculators_model_type", "eagle_config", "dflash_config")
+# Where a quantisation stands: before transformers 4.45 compressed-tensors wrote its own key, and
+# MLX has one.
+_TABLES = ("quantization_config", "compression_config", "quantization")
+# Bytes of the dtypes of recurrent states.
+_STATES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
 # Keys that count the layers of a multi-token-prediction module.
 _PREDICTION = ("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules")
 BY_HAND = "give its numbers by hand in a .toml file (docs/guides/your-own-model.md)"
@@ -30,11 +41,15 @@ class HfModel:
     spec: ModelSpec
     weight_dtype: Dtype
     weight_bytes: float
+    attn_bytes: float
+    shared_bytes: float
     attn_weight_dtype: Dtype
     multiply_dtype: Dtype | None
     kv_dtype: Dtype
     max_context: int = 0
     weight_block: int = 0
+    state_bytes: float = 0.0
+    modules: Mapping[str, Dtype] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
 
@@ -58,8 +73,12 @@ def _json(path: Path, problems: list[str]) -> dict[str, Any]:
 
 def _text_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """The language model of a multimodal config, on top of the outer keys."""
-    inner = config.get("text_config")
-    return {**config, **inner} if isinstance(inner, Mapping) else dict(config)
+    merged = dict(config)
+    for key in _INNER:
+        inner = merged.get(key)
+        if isinstance(inner, Mapping):
+            merged |= {name: value for name, value in inner.items() if value is not None}
+    return merged
 
 
 def _family(config: Mapping[str, Any], outer: Mapping[str, Any]) -> Family | str:
@@ -68,13 +87,46 @@ def _family(config: Mapping[str, Any], outer: Mapping[str, Any]) -> Family | str
     lists = [one.get("architectures") for one in both]
     listed = [str(name) for names in lists if isinstance(names, list) for name in names]
     named = [str(one["model_type"]) for one in both if one.get("model_type")]
+    drafts = [name for name in (*listed, *named) if _DRAFT.search(name)]
+    drafts += [f'"{key}"' for key in _DRAFT_KEYS if config.get(key) is not None]
+    if drafts:
+        return (
+            f"{drafts[0]} is of a draft head, not of a model: give the config of the model that it "
+            "drafts for, and its gain as query_tokens and tokens_per_step of the workload"
+        )
     for name in (*listed, *named):
         for family in FAMILIES.values():
             if name in family.types:
                 return family
-    known = [name for family in FAMILIES.values() for name in family.types]
-    given = ", ".join(dict.fromkeys((*named, *listed))) or 'no "model_type"'
-    return f"unknown architecture ({given}); known: {', '.join(known)}. For any other {BY_HAND}"
+    return _unknown(config, (*named, *listed))
+
+
+def _unknown(config: Mapping[str, Any], names: tuple[str, ...]) -> str:
+    """What is said of an architecture without a family: the nearest one, and what differs."""
+    types = {name: family for family in FAMILIES.values() for name in family.types}
+    given = ", ".join(dict.fromkeys(names)) or 'no "model_type"'
+    refused = [REFUSED[name] for name in names if name in REFUSED]
+    if refused:
+        near, differs = refused[0]
+        return f"architecture {given} is not read: nearest is {near}, but {differs}; {BY_HAND}"
+    near = next((found for name in names for found in _alike(name, types)), "")
+    known = f"known: {', '.join(types)}. For any other {BY_HAND}"
+    if config.get("is_encoder_decoder"):
+        return f"unknown architecture ({given}): an encoder with a decoder; {known}"
+    if not near:
+        return f"unknown architecture ({given}); {known}"
+    keys = [rule.partition("=") for rule in types[near].fields.values()]
+    needed = [names.strip() for names, _, default in keys if names.strip() and not default]
+    lacks = [one for one in needed if all(value_at(config, key) is None for key in one.split("|"))]
+    differs = f"lacks {', '.join(one.split('|')[0] for one in lacks)}" if lacks else "has its keys"
+    return f"unknown architecture ({given}); nearest is {near}, and the file {differs}; {known}"
+
+
+def _alike(name: str, types: Mapping[str, Family]) -> list[str]:
+    """Types whose names are like one, or are how it begins; the longest first."""
+    plain = re.sub(r"(ForCausalLM|ForConditionalGeneration)$", "", name).lower()
+    start = [one for one in types if plain.startswith(one.lower()) or one.startswith(plain)]
+    return sorted(start, key=len, reverse=True) or difflib.get_close_matches(plain, types, n=1)
 
 
 def _shape(family: Family, reading: Reading) -> dict[str, float]:
@@ -83,7 +135,7 @@ def _shape(family: Family, reading: Reading) -> dict[str, float]:
     unread: set[str] = set()
     for name, rule in family.fields.items():
         before = len(reading.problems)
-        shape[name] = field(reading, shape, rule)
+        shape[name] = field(reading, shape, name, rule)
         reading.keys[name] = rule.partition("=")[0].strip().split("|")[0]
         if len(reading.problems) > before or sources(reading, rule) & unread:
             unread.add(name)
@@ -121,17 +173,34 @@ def _shape_problems(family: Family, reading: Reading, shape: Mapping[str, float]
 
 
 def _quantisation(
-    config: Mapping[str, Any], beside: Path, layers: float, problems: list[str]
+    config: Mapping[str, Any], beside: Path, shape: Mapping[str, float], problems: list[str]
 ) -> Precisions:
     """From hf_quant_config.json beside the config if it is there, else from the config."""
     if not beside.is_file():
-        # Before transformers 4.45 compressed-tensors wrote `compression_config`.
-        given = config.get("quantization_config") or config.get("compression_config")
-        return precisions(given, layers, problems)
+        tables = (config[key] for key in _TABLES if config.get(key) is not None)
+        return precisions(next(tables, None), shape, problems)
     found: list[str] = []
-    table = precisions(_json(beside, found).get("quantization"), layers, found)
+    given = _json(beside, found).get("quantization")
+    if isinstance(given, Mapping):
+        given = {"quant_method": "modelopt", **given}
+    table = precisions(given, shape, found)
     problems.extend(f"{beside.name}: {problem}" for problem in found)
     return table
+
+
+def _state_bytes(reading: Reading, family: Family, shape: Mapping[str, float]) -> float:
+    """Bytes of an element of the recurrent state; 0 in a model without one."""
+    if not shape.get("linear_state"):
+        return 0.0
+    for key in ("mamba_ssm_dtype", "mamba_ssm_cache_dtype"):
+        given = reading.config.get(key)
+        if given is not None:
+            name = str(given).removeprefix("torch.")
+            if name not in _STATES:
+                problem = f'"{key}" is {given!r}; known: {", ".join(_STATES)}'
+                reading.problems.append(problem)
+            return _STATES.get(name, family.state_bytes)
+    return family.state_bytes
 
 
 def _line(problem: str, path: Path | None) -> int:
@@ -170,6 +239,7 @@ def _model(outer: Mapping[str, Any], path: Path | None, name: str, problems: lis
     config = _text_config(outer)
     reading = Reading(config=config, problems=problems, keys={})
     shape: dict[str, float] = {}
+    state_bytes = 0.0
     if not problems:
         family = _family(config, outer)
         if isinstance(family, str):
@@ -177,11 +247,13 @@ def _model(outer: Mapping[str, Any], path: Path | None, name: str, problems: lis
         else:
             shape = _shape(family, reading)
             problems += _shape_problems(family, reading, shape)
+            state_bytes = _state_bytes(reading, family, shape)
         beside = path.with_name("hf_quant_config.json") if path else Path()
-        table = _quantisation(config, beside, shape.get("layers", 0.0), problems)
+        table = _quantisation(config, beside, {} if problems else shape, problems)
         max_context = int(number(reading, "max_position_embeddings|max_seq_len", 0.0))
     if problems:
-        found = sorted(((_line(text, path), text) for text in problems), key=itemgetter(0))
+        told = dict.fromkeys(problems)
+        found = sorted(((_line(text, path), text) for text in told), key=itemgetter(0))
         shown = (f"  line {line}: {text}" if line else f"  {text}" for line, text in found)
         raise ValueError("\n".join([f"{path or name}:", *shown]))
     precision = precision_of(
@@ -189,18 +261,25 @@ def _model(outer: Mapping[str, Any], path: Path | None, name: str, problems: lis
         table.attention,
         table.kv,
         weight_bytes=table.weight_bytes,
+        attn_bytes=table.attn_bytes,
+        shared_bytes=table.shared_bytes,
         multiply=table.multiply,
+        state_bytes=state_bytes,
     )
     return HfModel(
         name=name,
         spec=ModelSpec(**shape, precision=precision, label=name),
         weight_dtype=table.weights,
         weight_bytes=table.weight_bytes,
+        attn_bytes=table.attn_bytes,
+        shared_bytes=table.shared_bytes,
+        modules=table.modules,
         attn_weight_dtype=table.attention,
         multiply_dtype=table.multiply,
         kv_dtype=table.kv,
         max_context=max_context,
         weight_block=table.weight_block,
+        state_bytes=state_bytes,
         notes=_notes(config),
     )
 
@@ -214,10 +293,14 @@ def entry_from(model: HfModel) -> ModelEntry:
         source="config.json",
         weight_dtype=model.weight_dtype,
         weight_bytes=model.weight_bytes,
+        attn_bytes=model.attn_bytes,
+        shared_bytes=model.shared_bytes,
+        modules=model.modules,
         attn_weight_dtype=model.attn_weight_dtype,
         multiply_dtype=model.multiply_dtype,
         kv_dtype=model.kv_dtype,
         max_context=model.max_context,
         weight_block=model.weight_block,
+        state_bytes=model.state_bytes,
         note="; ".join(model.notes),
     )

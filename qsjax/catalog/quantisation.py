@@ -2,216 +2,496 @@
 
 import dataclasses
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
+from qsjax.catalog.modules import ALL_ATTENTION, WHOLE, Format, Rules, formats
 from qsjax.catalog.reading import value_at
+from qsjax.records.precision import STORED
 from qsjax.records.specs import Dtype
 
-# By bits, as the cost laws only need bytes and the peak of the matching units.
-BY_BITS: dict[int, Dtype] = {16: "bf16", 8: "fp8", 4: "fp4"}
-# Bytes of an element with its scales: a byte for 32 elements.
 MXFP4 = 0.53125
-# Four-bit integers: a half and, for each group, a 16-bit scale and for some a four-bit zero.
-INTEGER, SCALE, SCALE_AND_ZERO = 0.5, 2.0, 2.5
-# quant_method of transformers whose width needs no further key.
-METHODS: dict[str, Dtype] = {"fp8": "fp8", "fbgemm_fp8": "fp8", "mxfp4": "fp4"}
-# quant_algo and kv_cache_quant_algo of NVIDIA ModelOpt.
-ALGORITHMS: dict[str, Dtype] = {
-    "FP8": "fp8",
-    "FP8_PB_WO": "fp8",
-    "FP8_PB_REAL": "fp8",
-    "FP8_PER_CHANNEL_PER_TOKEN": "fp8",
-    "INT8": "fp8",
-    "W8A16": "fp8",
-    "W8A8_SQ_PER_CHANNEL": "fp8",
-    "NVFP4": "fp4",
-    "NVFP4_AWQ": "fp4",
-    "W4A16": "fp4",
-    "W4A16_AWQ": "fp4",
-    "W4A8_AWQ": "fp4",
-    "MXFP4": "fp4",
-}
-# Those of them whose weights are dequantised, and to what, before they meet the activations.
-DEQUANTISED: dict[str, Dtype] = {
-    "W8A16": "bf16",
-    "FP8_PB_WO": "bf16",
-    "W4A16": "bf16",
-    "W4A16_AWQ": "bf16",
-    "W4A8_AWQ": "fp8",
-}
-# Weights of so many bits under activations of 16.
-BY_BIT_COUNT = ("awq", "gptq", "auto-round")
-KNOWN_METHODS = (*METHODS, *BY_BIT_COUNT, "compressed-tensors", "modelopt", "bitsandbytes")
+# Bytes of a group's 16-bit scale.
+_SCALE = 2.0
 OTHERWISE = "for any other remove the table from a copy of the file and give --weights and --kv"
-_EXEMPT = ("modules_to_not_convert", "ignore", "ignored_layers", "exclude_modules")
-# A whole attention block, or its output projection, which every kind of attention has: norms,
-# gates, indexers and convolutions are exempt in many checkpoints whose projections are not.
-_ATTENTION = re.compile(r"attn(?:\W*$|.*\bo\b.*_proj|.*\b(?:o|o_b|out|c)_proj)")
-_NOT_TEXT = re.compile(r"vision|visual|audio|tower|mtp|indexer")
-_LAYER = re.compile(r"\b(?:layers|h|blocks)\.(\d+)\b")
+_EXEMPT = (
+    "modules_to_not_convert",
+    "ignore",
+    "ignored_layers",
+    "exclude_modules",
+    "exclude",
+    "llm_int8_skip_modules",
+    "skip_modules",
+    "linear_weights_not_to_quantize",
+)
+Table = Mapping[str, Any]
+
+
+def _own(dtype: Dtype, stored: float = 0.0, multiply: Dtype | None = None) -> Format:
+    return Format(dtype, stored or STORED[dtype], multiply)
+
+
+# quant_algo and kv_cache_quant_algo of NVIDIA ModelOpt.
+ALGORITHMS: dict[str, Format] = {
+    "FP8": _own("fp8"),
+    "FP8_PB_WO": _own("fp8", multiply="bf16"),
+    "FP8_PB_REAL": _own("fp8"),
+    "FP8_PER_CHANNEL_PER_TOKEN": _own("fp8"),
+    "INT8": _own("fp8"),
+    "W8A16": _own("fp8", multiply="bf16"),
+    "W8A8_SQ_PER_CHANNEL": _own("fp8"),
+    "MXFP8": _own("fp8", 1.03125),
+    "NVFP4": _own("fp4"),
+    "NVFP4_AWQ": _own("fp4"),
+    "W4A16_NVFP4": _own("fp4", multiply="bf16"),
+    "W4A16": _own("fp4", multiply="bf16"),
+    "W4A16_AWQ": _own("fp4", multiply="bf16"),
+    "W4A8_AWQ": _own("fp4", multiply="fp8"),
+    "W4A8_NVFP4_FP8": _own("fp4", multiply="fp8"),
+    "W4A8_MXFP4_FP8": _own("fp4", MXFP4, "fp8"),
+    "W4A16_MXFP4": _own("fp4", MXFP4, "bf16"),
+    "MXFP4": _own("fp4", MXFP4),
+}
+MIXED = "MIXED_PRECISION"
+# quant_method whose format needs no further key.
+METHODS: dict[str, Format] = {
+    "fp8": _own("fp8"),
+    "fbgemm-fp8": _own("fp8"),
+    "w8a8-fp8": _own("fp8"),
+    "w8a8-int8": _own("fp8"),
+    "mxfp4": _own("fp4", MXFP4),
+    "mxfp8": _own("fp8", 1.03125),
+    "eetq": _own("fp8", multiply="bf16"),
+    "experts-int8": _own("fp8", multiply="bf16"),
+    "w4afp8": _own("fp4", multiply="fp8"),
+}
+# Formats that torchao, quark and MLX name: bits of a weight, and what its scales add to a byte.
+_FLOATS: dict[str, Format] = {
+    "float8": _own("fp8"),
+    "fp8": _own("fp8"),
+    "mxfp8": _own("fp8", 1.03125),
+    "nvfp4": _own("fp4"),
+    "mxfp4": _own("fp4", MXFP4),
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Precisions:
     """Precisions of the feed-forward weights, the attention weights and the cache.
 
-    `weight_bytes` is what a feed-forward weight takes, 0 where STORED says it. `multiply` is the
-    dtype that engines dequantise weights to, None where they multiply as they are. `weight_block`
-    is how many weights share a scale where engines split no such block, 0 where they may.
+    `weights` are those of the routed experts, or of a dense model's networks. Bytes are those of a
+    weight with its scales, in the mean of all modules of the kind; those of the experts and of
+    attention are 0 where STORED says them, those of shared experts and dense layers where they are
+    like the routed ones. `multiply` is the dtype that engines dequantise weights to, None where
+    they multiply as they are. `weight_block` is how many weights share a scale where engines split
+    no such block, 0 where they may. `modules` has the dtype of every kind of module.
     """
 
     weights: Dtype = "bf16"
     attention: Dtype = "bf16"
     kv: Dtype = "bf16"
     weight_bytes: float = 0.0
+    attn_bytes: float = 0.0
+    shared_bytes: float = 0.0
     multiply: Dtype | None = None
     weight_block: int = 0
+    modules: Mapping[str, Dtype] = dataclasses.field(default_factory=dict)
 
 
-def _algorithm(name: Any, key: str, problems: list[str]) -> Dtype:
-    if name in (None, "", "null"):
+class Scheme(NamedTuple):
+    """What a table says: the format of most weights, and of the modules that differ."""
+
+    default: Format
+    rules: Rules = ()
+
+
+def _spelt(name: Any) -> str:
+    """A method without the ways to spell it: `modelopt_fp4` and `intel/auto-round` are old ones."""
+    plain = str(name).lower().replace("_", "-").rpartition("/")[2]
+    return {"inc": "auto-round", "gptqmodel": "gptq", "llm-compressor": "compressed-tensors"}.get(
+        plain, re.sub(r"^(modelopt|gptq|awq)-.*", r"\1", plain)
+    )
+
+
+def _number(table: Table, key: str, problems: list[str], default: Any = None) -> float:
+    """A positive number of a table; a problem and 0 where it is none."""
+    value = value_at(table, key)
+    value = default if value is None else value
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e9:
+        return float(value)
+    problems.append(f'"{key}" is {value!r}, not a number above 0; {OTHERWISE}')
+    return 0.0
+
+
+def _bits(table: Table, key: str, problems: list[str]) -> float:
+    bits = _number(table, key, problems)
+    if bits > 16:
+        problems.append(f'"{key}" is {bits:g}; give at most 16; {OTHERWISE}')
+        return 0.0
+    return bits
+
+
+def _integer(bits: float, group: Any, multiply: Dtype | None, zero: bool) -> Format:
+    """Integers with a scale, and some with a zero, for each group; one of a row weighs nothing."""
+    if not 0 < bits < 16:
+        return WHOLE
+    dtype: Dtype = "fp8" if bits > 4 else "fp4"
+    if not isinstance(group, int) or isinstance(group, bool) or group == 0:
+        return Format(dtype, STORED[dtype] if bits in (4, 8) else bits / 8, multiply)
+    beside = (_SCALE + (bits / 8 if zero else 0.0)) / group if group > 0 else 0.0
+    return Format(dtype, bits / 8 + beside, multiply)
+
+
+def _wider(bits: Any, weight_bits: float) -> Dtype | None:
+    """What weights of some bits are widened to under activations of others; None for neither."""
+    if not isinstance(bits, int | float) or bits >= 16:
         return "bf16"
+    if bits <= weight_bits:
+        return None
+    return "fp8" if bits > 4 else "fp4"
+
+
+def _algorithm(name: Any, key: str, problems: list[str]) -> Format:
+    if name in (None, "", "null"):
+        return WHOLE
     if str(name).upper() in ALGORITHMS:
         return ALGORITHMS[str(name).upper()]
     problems.append(f'unknown "{key}" {name!r}; known: {", ".join(ALGORITHMS)}; {OTHERWISE}')
-    return "bf16"
+    return WHOLE
 
 
-def _bits(bits: Any, key: str, problems: list[str]) -> Dtype:
-    if isinstance(bits, int | float) and bits in BY_BITS:
-        return BY_BITS[int(bits)]
-    known = ", ".join(map(str, BY_BITS))
-    problems.append(f'"{key}" is {bits!r}; known: {known}; {OTHERWISE}')
-    return "bf16"
+def _modelopt(table: Table, problems: list[str]) -> Scheme:
+    if str(table.get("quant_algo")).upper() != MIXED:
+        return Scheme(_algorithm(table.get("quant_algo"), "quant_algo", problems))
+    layers = table.get("quantized_layers")
+    if not isinstance(layers, Mapping) or not layers:
+        problems.append(f'"quant_algo" is {MIXED}, but no "quantized_layers" say what is mixed')
+        return Scheme(WHOLE)
+    known = {str(value_at({"m": one}, "m.quant_algo")) for one in layers.values()}
+    read = {name: _algorithm(name, "quantized_layers.*.quant_algo", problems) for name in known}
+    return Scheme(
+        WHOLE,
+        [(name, read[str(value_at({"m": one}, "m.quant_algo"))]) for name, one in layers.items()],
+    )
 
 
-def _groups(quantisation: Mapping[str, Any], problems: list[str]) -> Dtype:
-    """Of compressed-tensors: the one width of all groups; no group means that only the cache is."""
-    groups = quantisation.get("config_groups")
-    tables = groups.values() if isinstance(groups, Mapping) else [None]
-    keys = "config_groups.*.weights.num_bits"
-    found = {
-        _bits(value_at({"group": one}, "group.weights.num_bits"), keys, problems)
-        for one in tables
-        # A group without weights is one of activations.
-        if not isinstance(one, Mapping) or one.get("weights") is not None
+def _one_group(group: Any, problems: list[str]) -> Format:
+    """A group of compressed-tensors; one without weights is one of activations."""
+    table = {"config_groups": {"*": group}}
+    if isinstance(group, Mapping) and group.get("weights") is None:
+        return WHOLE
+    bits = _bits(table, "config_groups.*.weights.num_bits", problems)
+    size = value_at(table, "config_groups.*.weights.group_size")
+    given = value_at(table, "config_groups.*.input_activations")
+    active = value_at(table, "config_groups.*.input_activations.num_bits") if given else 16
+    wide = _wider(active, bits)
+    if value_at(table, "config_groups.*.weights.type") == "float":
+        if bits == 4:
+            return Format("fp4", MXFP4 if size == 32 else STORED["fp4"], wide)
+        return Format("fp8", 1.03125 if size == 32 else 1.0, wide) if bits == 8 else WHOLE
+    return _integer(bits, size, wide, zero=False)
+
+
+def _compressed(table: Table, problems: list[str]) -> Scheme:
+    """Groups of compressed-tensors by their targets; no group means that only the cache is."""
+    groups = table.get("config_groups")
+    if not isinstance(groups, Mapping):
+        problems.append(f'"config_groups" is {groups!r}, not an object; {OTHERWISE}')
+        return Scheme(WHOLE)
+    rules: list[tuple[str, Format]] = []
+    default = WHOLE
+    for group in groups.values():
+        form = _one_group(group, problems)
+        if form == WHOLE:
+            continue
+        targets = value_at({"group": group}, "group.targets")
+        names = [str(name) for name in targets] if isinstance(targets, list) else ["Linear"]
+        for name in names:
+            # A class of modules, such as Linear, is all of them.
+            if name.isidentifier() and name[0].isupper():
+                if default not in (WHOLE, form):
+                    problems.append(f'"config_groups" keep {name} in two formats; {OTHERWISE}')
+                default = form
+            else:
+                rules.append((name, form))
+    return Scheme(default, rules)
+
+
+def _bit_count(table: Table, problems: list[str]) -> Scheme:
+    """AWQ, GPTQ, AutoRound: so many bits, with a scale and a zero for a group."""
+    bits = _bits(table, "bits", problems)
+    wide = _wider(table.get("act_bits", 16), bits)
+    data = str(table.get("data_type", "int"))
+    if data.startswith(("mx_fp", "nv_fp", "mxfp", "nvfp", "fp8")):
+        name = {"mx": "mxfp", "nv": "nvfp"}.get(data[:2], "fp") + f"{bits:g}"
+        return Scheme(_FLOATS.get(name, WHOLE)._replace(multiply=wide))
+    own = _integer(bits, table.get("group_size"), wide, zero=True)
+    rules: list[tuple[str, Format]] = []
+    dynamic, extra = table.get("dynamic"), table.get("extra_config")
+    for name, one in dynamic.items() if isinstance(dynamic, Mapping) else ():
+        form = WHOLE if name.startswith("-:") or not isinstance(one, Mapping) else own
+        if form is own and one.get("bits"):
+            group = one.get("group_size", table.get("group_size"))
+            form = _integer(_bits(one, "bits", problems), group, wide, zero=True)
+        rules.append((f"re:{name.removeprefix('-:').removeprefix('+:')}", form))
+    for name, one in extra.items() if isinstance(extra, Mapping) else ():
+        if isinstance(one, Mapping) and one.get("bits"):
+            group = one.get("group_size", table.get("group_size"))
+            rules.append((name, _integer(_bits(one, "bits", problems), group, wide, zero=True)))
+    return Scheme(own, rules)
+
+
+def _bitsandbytes(table: Table, problems: list[str]) -> Scheme:
+    if not table.get("load_in_4bit"):
+        return Scheme(_own("fp8"))
+    # A 32-bit scale for 64 weights, or for 256 of their scales, which are then of 8 bits.
+    twice = bool(table.get("bnb_4bit_use_double_quant"))
+    return Scheme(_own("fp4", 0.5 + (1 + 4 / 256) / 64 if twice else 0.5625, "bf16"))
+
+
+def _quark_weight(one: Any, problems: list[str]) -> Format:
+    """A layer's table of AMD Quark."""
+    weight = value_at({"one": one}, "one.weight")
+    if isinstance(weight, list):  # in two steps, of which the last is stored
+        weight = weight[-1] if weight else None
+    if not isinstance(weight, Mapping):
+        return WHOLE
+    name, size = str(weight.get("dtype")), weight.get("group_size")
+    active = value_at({"one": one}, "one.input_tensors.dtype")
+    bits = re.search(r"\d+", name)
+    if name == "None" or bits is None:
+        problems.append(f'"weight.dtype" is {weight.get("dtype")!r}; {OTHERWISE}')
+        return WHOLE
+    count = float(bits[0])
+    found = re.search(r"\d+", str(active)) if active is not None else None
+    wide = _wider(float(found[0]) if found else 16, count)
+    if "int" in name:
+        return _integer(count, size, wide, zero=name.startswith("uint"))
+    if count == 4:
+        return Format("fp4", MXFP4 if size == 32 else STORED["fp4"], wide)
+    if count == 8:
+        return Format("fp8", 1.03125 if size == 32 else 1.0, wide)
+    return WHOLE if count >= 16 else Format("fp8", count / 8 + 1 / 32, wide)
+
+
+def _quark(table: Table, problems: list[str]) -> Scheme:
+    layers = table.get("layer_quant_config")
+    rules = [
+        (name, _quark_weight(one, problems))
+        for name, one in (layers.items() if isinstance(layers, Mapping) else ())
+    ]
+    return Scheme(_quark_weight(table.get("global_quant_config"), problems), rules)
+
+
+def _torchao_type(kind: Any, problems: list[str]) -> Format:
+    """One of torchao's classes of configuration, or its name in small letters."""
+    name = kind.get("_type", kind) if isinstance(kind, Mapping) else kind
+    size = value_at({"kind": kind}, "kind._data.group_size")
+    plain = re.sub(r"[^a-z0-9]", "", str(name).lower())
+    weight = re.search(r"(u?int|float|nvfp|mxfp|mx)(\d?)(?:w|weight)", plain)
+    if weight is None or weight[1] == "mx" or not weight[2]:
+        weight = re.search(r"(u?int|float|nvfp|mxfp)(\d)", plain)
+    if weight is None:
+        problems.append(f'unknown "quant_type" {str(name)[:60]!r}; {OTHERWISE}')
+        return WHOLE
+    bits = float(weight[2])
+    active = re.search(
+        r"(?:int|float)(\d)dynamicactivation|dynamicactivation(?:int|float)(\d)", plain
+    )
+    acts = float(next(filter(None, active.groups()))) if active else 16.0
+    wide = _wider(acts, bits)
+    if weight[1].endswith("int"):
+        group = size if isinstance(size, int) else (128 if bits == 4 else None)
+        return _integer(bits, group, wide, zero=bits == 4)
+    own = _FLOATS.get(f"{weight[1]}{weight[2]}", WHOLE)
+    return own if weight[1] in ("nvfp", "mxfp") else own._replace(multiply=wide)
+
+
+def _torchao(table: Table, problems: list[str]) -> Scheme:
+    kind = table.get("quant_type")
+    if isinstance(kind, Mapping) and "default" in kind:
+        kind = kind["default"]
+    each = value_at({"kind": kind}, "kind._data.module_fqn_to_config")
+    if not isinstance(each, Mapping):
+        return Scheme(_torchao_type(kind, problems))
+    read = {
+        name: WHOLE if one is None else _torchao_type(one, problems) for name, one in each.items()
     }
-    if len(found) > 1:
-        problems.append(f'"{keys}" differ between the groups; {OTHERWISE}')
-    return next(iter(found), "bf16")
+    default = read.pop("_default", WHOLE)
+    return Scheme(default, list(read.items()))
 
 
-def _weights(quantisation: Mapping[str, Any], problems: list[str]) -> Dtype:
-    method = str(quantisation.get("quant_method", "modelopt")).lower()
+def _hqq(table: Table, problems: list[str]) -> Scheme:
+    inner = table.get("quant_config", table)
+    own = value_at({"own": inner}, "own.weight_quant_params")
+    if isinstance(own, Mapping):
+        group = own.get("group_size", 64)
+        return Scheme(_integer(_bits(own, "nbits", problems), group, "bf16", zero=True))
+    rules = []
+    for name, one in inner.items() if isinstance(inner, Mapping) else ():
+        params = value_at({"one": one}, "one.weight_quant_params") or one
+        if isinstance(params, Mapping) and "nbits" in params:
+            bits = _bits(params, "nbits", problems)
+            rules.append((name, _integer(bits, params.get("group_size", 64), "bf16", zero=True)))
+    if not rules:
+        problems.append(f'"quant_config" has no "weight_quant_params"; {OTHERWISE}')
+    return Scheme(WHOLE, rules)
+
+
+def _aqlm(table: Table, problems: list[str]) -> Scheme:
+    keys = ("num_codebooks", "nbits_per_codebook", "in_group_size")
+    books, bits, group = (_number(table, key, problems) for key in keys)
+    stored = books * bits / (8 * group) if group else 0.5
+    return Scheme(_own("fp4" if stored <= 0.5625 else "fp8", stored, "bf16"))
+
+
+def _mlx(table: Table, problems: list[str]) -> Scheme:
+    """MLX writes its options without a method, and those of a module under the module's name."""
+    mode = str(table.get("mode", "affine"))
+
+    def one(options: Table) -> Format:
+        if mode in _FLOATS:
+            return _FLOATS[mode]._replace(multiply="bf16")
+        bits, group = _bits(options, "bits", problems), options.get("group_size", 64)
+        own = _integer(bits, group, "bf16", zero=False)
+        # Beside the scale of a group stands a bias of as many bits.
+        beside = _SCALE / group if isinstance(group, int) and group > 0 else 0.0
+        return own._replace(stored=own.stored + beside) if own != WHOLE else own
+
+    rules = [
+        (name, one(options) if isinstance(options, Mapping) else WHOLE)
+        for name, options in table.items()
+        if isinstance(options, Mapping) or (options is False and "." in name)
+    ]
+    return Scheme(one(table), rules)
+
+
+_READERS: dict[str, Callable[[Table, list[str]], Scheme]] = {
+    "awq": _bit_count,
+    "gptq": _bit_count,
+    "auto-round": _bit_count,
+    "compressed-tensors": _compressed,
+    "modelopt": _modelopt,
+    "bitsandbytes": _bitsandbytes,
+    "quark": _quark,
+    "torchao": _torchao,
+    "hqq": _hqq,
+    "aqlm": _aqlm,
+    "mlx": _mlx,
+}
+KNOWN_METHODS = (*METHODS, *_READERS)
+
+
+def _method(table: Table, problems: list[str]) -> str:
+    """The method of a table, which ModelOpt and MLX leave out."""
+    if table.get("quant_method") is not None:
+        return _spelt(table["quant_method"])
+    if "bits" in table and "quant_algo" not in table:
+        return "mlx"
+    if table.keys() & {"quant_algo", "kv_cache_quant_algo", "quantized_layers", "producer"}:
+        return "modelopt"
+    problems.append(f'missing "quant_method"; known: {", ".join(KNOWN_METHODS)}; {OTHERWISE}')
+    return "none"
+
+
+def _scheme(table: Table, method: str, problems: list[str]) -> Scheme:
+    if method == "none":
+        return Scheme(WHOLE)
     if method in METHODS:
-        return METHODS[method]
-    if method in BY_BIT_COUNT:
-        return _bits(quantisation.get("bits"), "bits", problems)
-    if method == "bitsandbytes":
-        return "fp4" if quantisation.get("load_in_4bit") else "fp8"
-    if method == "compressed-tensors":
-        return _groups(quantisation, problems)
-    if method == "modelopt":
-        return _algorithm(quantisation.get("quant_algo"), "quant_algo", problems)
+        return Scheme(METHODS[method])
+    if method in _READERS:
+        return _READERS[method](table, problems)
     known = ", ".join(KNOWN_METHODS)
     problems.append(f'unknown "quant_method" {method!r}; known: {known}; {OTHERWISE}')
-    return "bf16"
+    return Scheme(WHOLE)
 
 
-def _cache(quantisation: Mapping[str, Any], problems: list[str]) -> Dtype:
-    if quantisation.get("kv_cache_scheme"):
-        bits = value_at(quantisation, "kv_cache_scheme.num_bits")
-        return _bits(bits, "kv_cache_scheme.num_bits", problems)
-    return _algorithm(quantisation.get("kv_cache_quant_algo"), "kv_cache_quant_algo", problems)
-
-
-def _exempts_attention(quantisation: Mapping[str, Any], layers: float, problems: list[str]) -> bool:
-    """Whether the attention projections of most layers, or of all at once, are left out."""
-    found: set[int] = set()
+def _exempt(table: Table, problems: list[str]) -> list[tuple[str, Format]]:
+    found: list[tuple[str, Format]] = []
     for key in _EXEMPT:
-        names = quantisation.get(key) or []
+        names = table.get(key)
+        if names is None:
+            continue
         if not isinstance(names, list):
             problems.append(f'"{key}" is not a list of names')
             continue
-        for name in map(str, names):
-            if not _ATTENTION.search(name) or _NOT_TEXT.search(name):
-                continue
-            layer = _LAYER.search(name)
-            if layer is None:
-                return True
-            found.add(int(layer[1]))
-    return sum(layer < layers for layer in found) > layers / 2
+        found += [(str(name), WHOLE) for name in names]
+    return found
 
 
-def _stored(quantisation: Mapping[str, Any]) -> float:
-    """Bytes of a four-bit weight with the scales of its group; 0 where STORED says it."""
-    names = (quantisation.get("quant_method"), quantisation.get("quant_algo"))
-    if any(str(name).lower() == "mxfp4" for name in names):
-        return MXFP4
-    group, scales = quantisation.get("group_size"), SCALE_AND_ZERO
-    if quantisation.get("quant_method") == "compressed-tensors":
-        groups = quantisation.get("config_groups")
-        tables = list(groups.values()) if isinstance(groups, Mapping) else []
-        first = {"group": tables[0] if tables else None}
-        group, scales = value_at(first, "group.weights.group_size"), SCALE
-        if value_at(first, "group.weights.type") == "float":
-            return MXFP4 if group == 32 else 0.0
-    elif quantisation.get("quant_method") not in BY_BIT_COUNT:
-        return 0.0
-    if not isinstance(group, int) or group == 0:
-        return 0.0
-    # One group for a whole row, written as -1, has scales of no weight.
-    return INTEGER + (scales / group if group > 0 else 0.0)
+def _cache(table: Table, problems: list[str]) -> Dtype:
+    key = "kv_cache_scheme.num_bits"
+    if isinstance(table.get("kv_cache_scheme"), Mapping):
+        bits = _bits(table, key, problems)
+        return "bf16" if bits >= 16 or not bits else ("fp8" if bits > 4 else "fp4")
+    if table.get("kv_cache_group"):
+        layers = table.get("layer_quant_config")
+        each = layers.values() if isinstance(layers, Mapping) else ()
+        names = [str(value_at({"one": one}, "one.output_tensors.dtype")) for one in each]
+        return "fp8" if any("8" in name for name in names) else "bf16"
+    name = table.get("kv_cache_scheme") or table.get("kv_cache_quant_algo")
+    return _algorithm(name, "kv_cache_quant_algo", problems).dtype
 
 
-def _block(quantisation: Mapping[str, Any]) -> int:
+def _block(table: Table, method: str) -> int:
     """Weights of a block or group that engines keep whole on one GPU; 0 where there is none."""
-    method = str(quantisation.get("quant_method")).lower()
-    blocks = [quantisation.get("weight_block_size")]
-    groups = quantisation.get("config_groups")
+    blocks = [table.get("weight_block_size")]
+    groups = table.get("config_groups")
     for group in groups.values() if isinstance(groups, Mapping) else ():
         blocks.append(value_at({"group": group}, "group.weights.block_structure"))
     for block in blocks:
         if isinstance(block, list) and block and isinstance(block[0], int):
             return max(0, block[0])
-    group = quantisation.get("group_size") if method in ("awq", "gptq") else 0
+    group = table.get("group_size") if method in ("awq", "gptq") else 0
     return max(0, group) if isinstance(group, int) else 0
 
 
-def _multiplied(quantisation: Mapping[str, Any]) -> Dtype | None:
-    """What the weights are dequantised to, None where they multiply as they are."""
-    method = str(quantisation.get("quant_method", "modelopt")).lower()
-    if method in BY_BIT_COUNT:
-        return "bf16"
-    if method == "bitsandbytes":
-        return "bf16" if quantisation.get("load_in_4bit") else None
-    if method == "modelopt":
-        return DEQUANTISED.get(str(quantisation.get("quant_algo")).upper())
-    groups = quantisation.get("config_groups")
-    tables = groups.values() if isinstance(groups, Mapping) else ()
-    weights = [one for one in tables if isinstance(one, Mapping) and one.get("weights")]
-    is_only = bool(weights) and not any(one.get("input_activations") for one in weights)
-    return "bf16" if is_only and method == "compressed-tensors" else None
+def _special(form: Format) -> float:
+    """Bytes of a weight, 0 where its dtype says them."""
+    return 0.0 if form.stored == STORED[form.dtype] else form.stored
 
 
-def precisions(quantisation: Any, layers: float, problems: list[str]) -> Precisions:
+def precisions(quantisation: Any, shape: Mapping[str, float], problems: list[str]) -> Precisions:
     """The precisions of a quantisation table; None means bf16 (fp16 and fp32 are served so).
 
-    Attention weights are bf16 where the table exempts the attention of most of the `layers`.
+    Args:
+        quantisation: the table.
+        shape: fields of the model, by which modules weigh; only the cache is read without them.
+        problems: grows.
     """
     if quantisation is None:
         return Precisions()
     if not isinstance(quantisation, Mapping):
-        problems.append('"quantization_config" is not an object')
+        problems.append(f'"quantization_config" is {quantisation!r}, not an object')
         return Precisions()
-    weights = _weights(quantisation, problems)
-    is_exempt = _exempts_attention(quantisation, layers, problems)
+    before = len(problems)
+    method = _method(quantisation, problems)
+    scheme = _scheme(quantisation, method, problems)
+    rules = [*_exempt(quantisation, problems), *scheme.rules]
+    kv = _cache(quantisation, problems)
+    if len(problems) > before or not shape:
+        return Precisions(kv=kv)
+    found = formats(rules, scheme.default, shape)
+    main = found.get("routed experts") or found["feed-forward"]
+    attention = found.pop(ALL_ATTENTION)
+    always = [found[name].stored for name in ("shared experts", "dense layers") if name in found]
+    sizes = (
+        (shape["layers"] - shape.get("dense_layers", 0.0))
+        * shape.get("shared_experts", 0.0)
+        * shape.get("shared_ff", 0.0),
+        shape.get("dense_layers", 0.0) * shape.get("dense_ff", 0.0),
+    )
+    weighed = list(zip(always, [size for size in sizes if size], strict=True))
+    total = sum(size for _, size in weighed)
+    mean = sum(stored * size for stored, size in weighed) / total if total else main.stored
     return Precisions(
-        weights=weights,
-        weight_bytes=_stored(quantisation) if weights == "fp4" else 0.0,
-        multiply=_multiplied(quantisation) if weights != "bf16" else None,
-        attention="bf16" if is_exempt else weights,
-        kv=_cache(quantisation, problems),
-        weight_block=_block(quantisation),
+        weights=main.dtype,
+        weight_bytes=_special(main),
+        attn_bytes=_special(attention),
+        shared_bytes=0.0 if mean == main.stored else mean,
+        multiply=main.multiply if main != WHOLE else attention.multiply,
+        attention=attention.dtype,
+        kv=kv,
+        weight_block=_block(quantisation, method),
+        modules={name: form.dtype for name, form in found.items()},
     )

@@ -5,10 +5,19 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from qsjax.records.checks import LARGEST
+from qsjax.records.checks import LARGEST, value_problem
+from qsjax.records.fields import COUNT_OR_NONE, Rule, facts_of
+from qsjax.records.specs import ModelSpec
 
 # Keys that hold true or false; anywhere else these are no numbers.
-FLAGS = frozenset(("tie_word_embeddings", "use_sliding_window", "attn_output_gate", "residual_moe"))
+FLAGS = frozenset(
+    (
+        *("tie_word_embeddings", "use_sliding_window", "attn_output_gate", "residual_moe"),
+        *("multi_query", "new_decoder_architecture", "learned_pos_emb", "attention_k_eq_v"),
+        *("use_double_wide_mlp", "enable_moe_block", "block_auto_adjust_ff_dim"),
+        *("use_head_wise_attn_gate",),
+    )
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,20 +51,29 @@ def _finite(value: Any, *, is_flag: bool) -> float | str:
     return float(value)
 
 
-def number(reading: Reading, names: str, default: float | None = None) -> float:
-    """The number at the first present of the keys "one|another"; null counts as absent.
+def number(
+    reading: Reading, names: str, default: float | None = None, rule: Rule = COUNT_OR_NONE
+) -> float:
+    """The count at the first present of the keys "one|another"; null counts as absent.
 
-    Without a default a missing key is a problem, and 1 stands in so that reading can go on.
+    What is no whole number or outside the rule is a problem. Without a default so is a missing key,
+    and 1 stands in so that reading can go on.
     """
     for name in names.split("|"):
         value = value_at(reading.config, name)
         if value is None:
             continue
+        if isinstance(value, list) and value and all(item == value[0] for item in value):
+            value = value[0]  # said once for every layer
         found = _finite(value, is_flag=name in FLAGS)
-        if isinstance(found, float):
-            return found
-        reading.problems.append(f'"{name}" is {found}')
-        return 1.0
+        if not isinstance(found, float):
+            reading.problems.append(f'"{name}" is {found}')
+            return 1.0
+        problem = value_problem(rule, found)
+        if problem is not None:
+            reading.problems.append(f'"{name}": {problem}')
+            return 1.0
+        return found
     if default is None:
         reading.problems.append(f'missing "{names.replace("|", chr(34) + " or " + chr(34))}"')
         return 1.0
@@ -87,15 +105,16 @@ def numbers(reading: Reading, name: str) -> list[float]:
     return floats
 
 
-def field(reading: Reading, shape: Mapping[str, float], rule: str) -> float:
-    """The value of a rule "key|other key = default"; "= default" alone is a constant.
+def field(reading: Reading, shape: Mapping[str, float], name: str, rule: str) -> float:
+    """The value of a field's rule "key|other key = default"; "= default" alone is a constant.
 
-    A default is a number, an earlier field, or two of them as "hidden/heads" or "a+b".
+    A default is a number, an earlier field, or two of them as "hidden/heads", "a+b" or "a*b".
     """
     names, _, default = (part.strip() for part in rule.partition("="))
     fallback = _evaluate(default, shape) if default else None
     if names:
-        return number(reading, names, fallback)
+        bounds = facts_of(ModelSpec)[name].rule
+        return number(reading, names, fallback, bounds if bounds.whole else COUNT_OR_NONE)
     return 0.0 if fallback is None else fallback
 
 
@@ -104,14 +123,20 @@ def sources(reading: Reading, rule: str) -> set[str]:
     names, _, default = (part.strip() for part in rule.partition("="))
     if any(value_at(reading.config, name) is not None for name in names.split("|")):
         return set()
-    return set(re.split(r"[/+]", default))
+    return set(re.split(r"[/+*]", default))
 
 
 def _evaluate(text: str, shape: Mapping[str, float]) -> float:
-    if "/" in text:
-        above, below = text.split("/")
-        return shape[above] / shape[below] if shape[below] else 0.0
-    if "+" in text:
-        first, second = text.split("+")
-        return shape[first] + shape[second]
-    return shape[text] if text in shape else float(text)
+    first, *rest = re.split(r"([/+*])", text)
+    value = shape[first] if first in shape else float(first)
+    if not rest:
+        return value
+    sign, name = rest
+    other = shape[name] if name in shape else float(name)
+    match sign:
+        case "/":
+            return value / other if other else 0.0
+        case "+":
+            return value + other
+        case _:
+            return value * other

@@ -23,8 +23,15 @@ OPTIONAL = defaults_of(ModelSpec)
 REQUIRED = [name for name in SHAPE if name not in OPTIONAL]
 TEXTS = ("title", "source", "published_source", "note", "extends")
 DTYPES = ("weight_dtype", "attn_weight_dtype", "multiply_dtype", "kv_dtype")
-NUMBERS = ("published_total", "published_active", "max_context", "weight_bytes", "weight_block")
-KEYS = (*TEXTS, *DTYPES, *NUMBERS, "aliases", "shape", "exception")
+NUMBERS = (
+    "published_total",
+    "published_active",
+    "max_context",
+    "weight_block",
+    "state_bytes",
+)
+BYTES = ("weight_bytes", "attn_bytes", "shared_bytes")
+KEYS = (*TEXTS, *DTYPES, *NUMBERS, *BYTES, "aliases", "shape", "exception")
 
 
 def _table(document: Document) -> dict[str, Any]:
@@ -120,6 +127,7 @@ def entry_from(document: Document, name: str, parent: Callable[[str], ModelEntry
             complain(document, "extends", str(error))
     shape = _shape(document, numbers_of(base.spec) if base else {}, bool(texts["extends"]))
     weights = _dtype(document, "weight_dtype", base.weight_dtype if base else "bf16")
+    alike = base is not None and weights == base.weight_dtype
     attention = base.attn_weight_dtype if base and weights == base.weight_dtype else weights
     block = base.weight_block if base and weights == base.weight_dtype else 0
     multiply = base.multiply_dtype if base and weights == base.weight_dtype else None
@@ -133,12 +141,13 @@ def entry_from(document: Document, name: str, parent: Callable[[str], ModelEntry
         "published_active": _number(document, "published_active"),
         "published_source": texts["published_source"],
         "weight_dtype": weights,
-        "weight_bytes": _number(document, "weight_bytes") or (base.weight_bytes if base else 0.0),
+        **{k: _number(document, k) or (getattr(base, k) if alike else 0.0) for k in BYTES},
         "attn_weight_dtype": _dtype(document, "attn_weight_dtype", attention),
         "multiply_dtype": multiply,
         "kv_dtype": _dtype(document, "kv_dtype", base.kv_dtype if base else "bf16"),
         "max_context": int(_number(document, "max_context") or (base.max_context if base else 0)),
         "weight_block": int(_number(document, "weight_block") or block),
+        "state_bytes": _number(document, "state_bytes") or (base.state_bytes if base else 0.0),
         "note": texts["note"],
         "deviations": _deviations(document),
     }
@@ -147,8 +156,9 @@ def entry_from(document: Document, name: str, parent: Callable[[str], ModelEntry
         weights,
         details["attn_weight_dtype"],
         details["kv_dtype"],
-        weight_bytes=details["weight_bytes"],
+        **{key: details[key] for key in BYTES},
         multiply=multiply,
+        state_bytes=details["state_bytes"],
     )
     spec = ModelSpec(**shape, precision=precision, label=name)
     return ModelEntry(name=name, spec=spec, **details)

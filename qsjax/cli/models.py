@@ -10,6 +10,7 @@ from qsjax.cost.laws import params
 from qsjax.engines.held import cache_bytes_per_token
 from qsjax.numerics.safe import scalar
 from qsjax.output import files
+from qsjax.records.precision import STORED
 from qsjax.records.units import KIB
 
 
@@ -49,6 +50,7 @@ def _details(entry: catalog.ModelEntry) -> dict[str, Any]:
     return {
         **_row(entry),
         "aliases": list(entry.aliases),
+        "dtypes": {**_dtypes(entry), "cache": entry.kv_dtype},
         "params_by_part": counted,
         "params_norm": float(params.norm_params(entry.spec)),
         "shape": files.spec_dict(entry.spec),
@@ -59,6 +61,14 @@ def _details(entry: catalog.ModelEntry) -> dict[str, Any]:
         ],
         "note": entry.note,
     }
+
+
+def _dtypes(entry: catalog.ModelEntry) -> dict[str, str]:
+    """Dtype of the weights of every kind of module; embedding and head stay in 16 bits."""
+    known = {"attention": entry.attn_weight_dtype, "feed-forward": entry.weight_dtype}
+    if entry.shared_bytes == STORED["bf16"]:
+        known |= {"shared experts and dense layers": "bf16"}
+    return dict(entry.modules or known)
 
 
 def _count(value: float | None) -> str:

@@ -77,7 +77,7 @@ def attention_flops_per_token(model: ModelSpec, prompt: ArrayLike) -> jax.Array:
     indexer = 2.0 * jnp.asarray(model.index_heads) * model.index_dim * jnp.asarray(prompt) / 2.0
     softmax = per_head * model.heads * (layers * full + model.window_layers * window)
     linear = 4.0 * jnp.asarray(model.linear_state) * model.linear_layers
-    return softmax + layers * indexer + linear
+    return softmax + model.index_layers * indexer + linear
 
 
 def _ring(

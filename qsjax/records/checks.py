@@ -119,6 +119,7 @@ _GOES_WITH: dict[str, str] = {
     "v_head_dim": "qk_nope_dim",
     "q_lora_rank": "kv_latent",
     "index_heads": "index_dim",
+    "index_dim": "index_layers",
 }
 
 
@@ -132,7 +133,14 @@ def _model_relations(v: Values) -> dict[str, str]:
             f"{_show(v['kv_heads'])} does not divide {heads} query heads; "
             f"choose a divisor of {heads}: {_divisors(v['heads'])}"
         )
+    if _fails(lambda dense, bare, n: dense + bare <= n, v, "dense_layers bare_layers layers"):
+        bare = _show(v["bare_layers"])
+        found["bare_layers"] = (
+            f"{_show(v['dense_layers'])} dense layers and {bare} without a network exceed the "
+            f"{_show(v['layers'])} layers; lower one"
+        )
     if _fails(np.less_equal, v, "dense_layers layers"):
+        found.pop("bare_layers", None)
         dense = _show(v["dense_layers"])
         found["dense_layers"] = f"{dense} exceeds the {_show(v['layers'])} layers; lower it"
     if _fails(lambda w, linear, n: w + linear <= n, v, "window_layers linear_layers layers"):
@@ -143,7 +151,8 @@ def _model_relations(v: Values) -> dict[str, str]:
         if _fails(lambda n, width: (n == 0) | (width > 0), v, f"{count} {size}"):
             given = f"{count} = {_show(v[count])}"
             found[size] = f"0 is not allowed with {given}; give a number above 0"
-    if _fails(lambda n, d, width: (n == d) | (width > 0), v, "layers dense_layers expert_ff"):
+    whole = "layers dense_layers bare_layers expert_ff"
+    if _fails(lambda n, d, bare, width: (n <= d + bare) | (width > 0), v, whole):
         found["expert_ff"] = "0 leaves layers without a feed-forward network; give its width"
     return found
 

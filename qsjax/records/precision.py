@@ -15,7 +15,10 @@ def precision_of(
     kv: Dtype,
     *,
     weight_bytes: float = 0.0,
+    attn_bytes: float = 0.0,
+    shared_bytes: float = 0.0,
     multiply: Dtype | None = None,
+    state_bytes: float = 0.0,
 ) -> Precision:
     """Precision of a model by its dtypes.
 
@@ -24,16 +27,22 @@ def precision_of(
         attention: of the attention weights.
         kv: of the cache.
         weight_bytes: of a feed-forward weight with its scales, 0 where `STORED` says it.
+        attn_bytes: of an attention weight, likewise.
+        shared_bytes: of a weight of shared experts and dense layers, 0 for those of the others.
+        state_bytes: of an element of a recurrent state, 0 for the 4 that engines take.
         multiply: what quantised weights are dequantised to, None where they multiply as they are.
     """
 
     def multiplied(dtype: Dtype) -> Dtype:
         return dtype if dtype == "bf16" or multiply is None else multiply
 
+    stored = weight_bytes or STORED[weights]
     return Precision(
-        bytes_attn_weight=STORED[attention],
-        bytes_ffn_weight=weight_bytes or STORED[weights],
+        bytes_attn_weight=attn_bytes or STORED[attention],
+        bytes_ffn_weight=stored,
+        shared_weight_ratio=shared_bytes / stored if shared_bytes else 1.0,
         bytes_kv=STORED[kv],
+        bytes_state=state_bytes or 4.0,
         bytes_dispatch=2.0 if multiplied(weights) == "bf16" else 1.0,
         proj_dtype=multiplied(attention),
         ffn_dtype=multiplied(weights),
@@ -64,7 +73,9 @@ def workload_of(
         )
     if weights is not None:
         stored = precision_of(weights, weights, kv or "bf16")
-        precision = dataclasses.replace(stored, bytes_kv=precision.bytes_kv)
+        precision = dataclasses.replace(
+            stored, bytes_kv=precision.bytes_kv, bytes_state=precision.bytes_state
+        )
     if kv is not None:
         precision = dataclasses.replace(precision, bytes_kv=STORED[kv])
     published = {f.name: getattr(precision, f.name) for f in dataclasses.fields(precision)}

@@ -118,13 +118,19 @@ def replace(record: Record, /, **changes: Any) -> Record:
 class Precision:
     """What a model's weights and cache are stored and multiplied in; 16 bits unless given.
 
-    The fields are those of the same name of `Workload`. Embeddings and head stay in 16 bits, as
-    engines keep them.
+    The fields are those of the same name of `Workload`. Embeddings and head stay in 16 bits and
+    recurrent states in 32, as engines keep them.
     """
 
     bytes_attn_weight: ArrayLike = _bytes("attention weight", 2.0)
     bytes_ffn_weight: ArrayLike = _bytes("feed-forward weight", 2.0)
+    shared_weight_ratio: ArrayLike = number(
+        "bytes of a weight of shared experts and dense layers over one of the others",
+        rule=POSITIVE,
+        default=1.0,
+    )
     bytes_kv: ArrayLike = _bytes("cache element", 2.0)
+    bytes_state: ArrayLike = _bytes("recurrent state's element", 4.0)
     bytes_dispatch: ArrayLike = _bytes("dispatched activation", 2.0)
     proj_dtype: Dtype = _static("bf16")
     ffn_dtype: Dtype = _static("bf16")
@@ -135,9 +141,12 @@ class Precision:
 class ModelSpec:
     """Shapes of a decoder. A dense model is the record with `experts = top_k = 1`.
 
-    Layers are of two kinds by their feed-forward network (`dense_layers` with width `dense_ff`,
-    the others with `experts` experts of width `expert_ff`) and of three kinds by their attention
-    (full, `window_layers` that keep `window` tokens, `linear_layers` that keep a fixed state).
+    Layers are of three kinds by their feed-forward network (`dense_layers` with width `dense_ff`,
+    `bare_layers` with none, the others with `experts` experts of width `expert_ff`) and of three by
+    their attention (full, `window_layers` that keep `window` tokens, `linear_layers` that keep a
+    fixed state: a recurrent one in `bytes_state` and a convolution's last inputs in `bytes_act`).
+    Of the full ones `index_layers` choose tokens by an indexer of their own; the others take a
+    neighbour's choice.
 
     `precision` is what the model is published in, None in a stack of models that differ in it;
     laws take the precisions of the `Workload`. The `label` is no part of the pytree: inside
@@ -157,6 +166,9 @@ class ModelSpec:
     shared_ff: ArrayLike = number("width of a shared expert", default=0.0)
     dense_layers: ArrayLike = number("layers without experts", rule=COUNT_OR_NONE, default=0.0)
     dense_ff: ArrayLike = number("width of a layer without experts", default=0.0)
+    bare_layers: ArrayLike = number(
+        "layers without a feed-forward network", rule=COUNT_OR_NONE, default=0.0
+    )
     ffn_matrices: ArrayLike = number(
         "matrices of a feed-forward network", rule=Rule(low=2.0, high=3.0, whole=True), default=3.0
     )
@@ -172,14 +184,25 @@ class ModelSpec:
     # Layers with a window, with linear attention, or with a learned selection of tokens.
     window_layers: ArrayLike = number("layers with a window", rule=COUNT_OR_NONE, default=0.0)
     window: ArrayLike = number("attention window", "tokens", COUNT_OR_NONE, 0.0)
+    window_cache: ArrayLike = number(
+        "cache of a layer with a window over that of one without", rule=POSITIVE, default=1.0
+    )
+    window_params: ArrayLike = number(
+        "attention parameters of a layer with a window, 0 for those of the others", default=0.0
+    )
+    shared_kv_layers: ArrayLike = number(
+        "softmax layers that read the cache of another", rule=COUNT_OR_NONE, default=0.0
+    )
     linear_layers: ArrayLike = number(
         "layers with linear attention", rule=COUNT_OR_NONE, default=0.0
     )
     linear_params: ArrayLike = number("parameters of a linear layer", default=0.0)
     linear_state: ArrayLike = number("state elements of a linear layer", default=0.0)
+    linear_tail: ArrayLike = number("elements that a linear layer's convolution keeps", default=0.0)
     sparse_topk: ArrayLike = number(
         "tokens that sparse attention reads", "tokens", COUNT_OR_NONE, 0.0
     )
+    index_layers: ArrayLike = number("layers with an indexer", rule=COUNT_OR_NONE, default=0.0)
     index_heads: ArrayLike = number("heads of the indexer", rule=COUNT_OR_NONE, default=0.0)
     index_dim: ArrayLike = number("width of an indexer head", rule=COUNT_OR_NONE, default=0.0)
     # Matrices that no other field describes.
@@ -187,6 +210,7 @@ class ModelSpec:
         "further parameters of a softmax-attention layer", default=0.0
     )
     extra_params: ArrayLike = number("further parameters of the model", default=0.0)
+    lookup_params: ArrayLike = number("further embeddings, which are looked up", default=0.0)
     precision: Precision | None = Precision()
     label: str = _label()
 
@@ -383,8 +407,14 @@ class Workload:
     batch: ArrayLike | None = number("sequences of a replica", "sequences", BATCH, None)
     bytes_attn_weight: ArrayLike = _bytes("attention weight", 1.0, group="weight_bytes")
     bytes_ffn_weight: ArrayLike = _bytes("feed-forward weight", 1.0, group="weight_bytes")
+    shared_weight_ratio: ArrayLike = number(
+        "bytes of a weight of shared experts and dense layers over one of the others",
+        rule=POSITIVE,
+        default=1.0,
+    )
     bytes_head_weight: ArrayLike = _bytes("head weight", 2.0, group="weight_bytes")
     bytes_kv: ArrayLike = _bytes("cache element", 2.0)
+    bytes_state: ArrayLike = _bytes("recurrent state's element", 4.0)
     bytes_act: ArrayLike = _bytes("activation", 2.0)
     bytes_dispatch: ArrayLike = _bytes("dispatched activation", 1.0)
     kv_scale_bytes: ArrayLike = number("bytes of cache scales, token and layer", "B", default=0.0)

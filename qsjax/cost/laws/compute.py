@@ -78,12 +78,11 @@ def attention_work(
     replica = jnp.asarray(partition.tp) * partition.pp
     shards = replica * partition.kvp if convention.attention_flops_over_kvp else replica
     full, window = attended_tokens(model, workload)
-    full_layers = params.full_layers(model)
-    indexer = 2.0 * jnp.asarray(model.index_heads) * model.index_dim * full_layers
+    indexer = 2.0 * jnp.asarray(model.index_heads) * model.index_dim * model.index_layers
     state = 4.0 * jnp.asarray(model.linear_state) * model.linear_layers
     return Attention(
         rows=jnp.asarray(model.heads) / shards,
-        attended=full_layers * full + model.window_layers * window,
+        attended=params.full_layers(model) * full + model.window_layers * window,
         indexer=indexer / shards,
         state=state / (weight_ranks(partition) * partition.pp),
     )

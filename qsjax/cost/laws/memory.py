@@ -30,7 +30,10 @@ def attention_weights_per_gpu(model: ModelSpec, partition: Partition, lay: Layou
     shared = params.replicated_attention_params(model)
     split = params.attention_params(model) - shared
     ranks = weight_ranks(partition)
-    softmax = params.softmax_layers(model) * (split / ranks + shared / lay.kv_weight_split)
+    per_layer = split / ranks + shared / lay.kv_weight_split
+    own = jnp.asarray(model.window_params)
+    windowed = model.window_layers * jnp.where(own > 0, own / ranks, per_layer)
+    softmax = params.full_layers(model) * per_layer + windowed
     other = jnp.asarray(model.linear_layers) * model.linear_params + model.extra_params
     return (softmax + other / ranks) / partition.pp
 
@@ -42,13 +45,15 @@ def weights_bytes(
     pp = jnp.asarray(partition.pp)
     experts = params.pool_params(model) * (lay.expert_copies / lay.expert_memory_shards)
     always = (params.shared_params(model) + params.dense_ffn_params(model)) / lay.ffn_tp
-    ffn = (experts + always + params.router_params(model)) / pp
+    ffn = (experts + params.router_params(model)) / pp
     # The first stage holds the input embedding and the last one the head, so no GPU holds both.
     copies = jnp.where(pp > 1, 1.0, 2.0 - jnp.asarray(model.tied_embeddings))
-    vocabulary = params.head_params(model) * copies / weight_ranks(partition)
+    looked_up = jnp.asarray(model.lookup_params) / pp
+    vocabulary = (params.head_params(model) * copies + looked_up) / weight_ranks(partition)
     return (
         jnp.asarray(workload.bytes_attn_weight) * attention_weights_per_gpu(model, partition, lay)
         + workload.bytes_ffn_weight * ffn
+        + params.shared_weight_bytes(workload) * (always / pp)
         + workload.bytes_head_weight * (vocabulary + params.norm_params(model) / pp)
     )
 
@@ -60,18 +65,18 @@ def kv_bytes_per_sequence(
     elements, split = cache_layout(model, partition.tp, convention.mla_cache)
     block = jnp.asarray(workload.kv_block)
     tokens = block * ceil(workload.context / block, convention.rounding)
-    full_layers = params.full_layers(model)
-    kept = full_layers * tokens + model.window_layers * jnp.minimum(
+    windowed = jnp.asarray(model.window_layers) * model.window_cache
+    kept = params.full_layers(model) * tokens + windowed * jnp.minimum(
         tokens, jnp.asarray(model.window)
     )
+    kept = params.cache_layers(model) * kept
     overhead = jnp.asarray(convention.kv_overhead)
     per_token = overhead * (workload.bytes_kv * elements + workload.kv_scale_bytes) / split
-    index = overhead * workload.bytes_kv * jnp.asarray(model.index_dim) * full_layers
+    index = overhead * workload.bytes_kv * jnp.asarray(model.index_dim) * model.index_layers
     pp = jnp.asarray(partition.pp)
-    state = jnp.asarray(workload.bytes_act) * jnp.asarray(model.linear_layers) * model.linear_state
     # The context multiplies what the partition alone decides: one product for each of their pairs.
     ranks = partition.kvp * pp
-    state = state / (weight_ranks(partition) * pp)
+    state = params.state_bytes(model, workload) / (weight_ranks(partition) * pp)
     return per_token / ranks * kept + index / ranks * tokens + state
 
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from qsjax.records.specs import ModelSpec
+from qsjax.records.specs import ModelSpec, Workload
 
 TwinDefinition = Literal["active_ffn", "total"]
 
@@ -22,9 +22,9 @@ def _arrays(*values: ArrayLike) -> tuple[jax.Array, ...]:
 
 
 def moe_layers(model: ModelSpec) -> jax.Array:
-    """Layers with routed experts [layers]; in a dense model all layers, as `experts = 1`."""
-    layers, dense = _arrays(model.layers, model.dense_layers)
-    return layers - dense
+    """Layers with routed experts [layers]; in a dense model all that have a network."""
+    layers, dense, bare = _arrays(model.layers, model.dense_layers, model.bare_layers)
+    return layers - dense - bare
 
 
 def softmax_layers(model: ModelSpec) -> jax.Array:
@@ -36,6 +36,25 @@ def softmax_layers(model: ModelSpec) -> jax.Array:
 def full_layers(model: ModelSpec) -> jax.Array:
     """Layers whose attention keeps every token of the context [layers]."""
     return softmax_layers(model) - jnp.asarray(model.window_layers)
+
+
+def state_bytes(model: ModelSpec, workload: Workload) -> jax.Array:
+    """What the linear layers keep of a sequence, whatever its length [B]."""
+    state, tail = _arrays(model.linear_state, model.linear_tail)
+    per_layer = workload.bytes_state * state + workload.bytes_act * tail
+    return jnp.asarray(model.linear_layers) * per_layer
+
+
+def shared_weight_bytes(workload: Workload) -> jax.Array:
+    """Bytes of a weight of the shared experts and of the layers without experts [B]."""
+    return jnp.asarray(workload.bytes_ffn_weight) * workload.shared_weight_ratio
+
+
+def cache_layers(model: ModelSpec) -> jax.Array:
+    """Share of the softmax layers that keep a cache of their own [1]."""
+    layers = softmax_layers(model)
+    shared = jnp.asarray(model.shared_kv_layers)
+    return 1.0 - shared / jnp.where(layers > 0, layers, 1.0)
 
 
 def sparsity(model: ModelSpec) -> jax.Array:
@@ -77,7 +96,10 @@ def attention_params(model: ModelSpec) -> jax.Array:
 def all_attention_params(model: ModelSpec) -> jax.Array:
     """Attention parameters of the whole model, softmax and linear layers [parameters]."""
     linear, per_linear = _arrays(model.linear_layers, model.linear_params)
-    return softmax_layers(model) * attention_params(model) + linear * per_linear
+    window, own = _arrays(model.window_layers, model.window_params)
+    per_layer = attention_params(model)
+    windowed = window * jnp.where(own > 0, own, per_layer)
+    return full_layers(model) * per_layer + windowed + linear * per_linear
 
 
 def expert_params(model: ModelSpec) -> jax.Array:
@@ -138,7 +160,7 @@ def resident_params(model: ModelSpec) -> jax.Array:
     """Parameters outside the routed pool [parameters]: every token uses them."""
     blocks = all_attention_params(model) + shared_params(model) + dense_ffn_params(model)
     ends = router_params(model) + embedding_params(model) + jnp.asarray(model.extra_params)
-    return blocks + ends
+    return blocks + ends + model.lookup_params
 
 
 def total_params(model: ModelSpec) -> jax.Array:
@@ -161,7 +183,9 @@ def kv_elements_per_token(model: ModelSpec) -> jax.Array:
     kv_heads, head_dim = _arrays(model.kv_heads, model.head_dim)
     latent, rope, index = _arrays(model.kv_latent, model.rope_dim, model.index_dim)
     per_layer = jnp.where(latent > 0, latent + rope, 2.0 * kv_heads * head_dim)
-    return softmax_layers(model) * (per_layer + index)
+    window, ratio = _arrays(model.window_layers, model.window_cache)
+    layers = cache_layers(model) * (full_layers(model) + window * ratio)
+    return layers * per_layer + jnp.asarray(model.index_layers) * index
 
 
 def dense_twin(
@@ -193,7 +217,8 @@ def dense_twin(
         dense_layers=0.0,
         dense_ff=0.0,
     )
-    layers, matrices, d = _arrays(model.layers, model.ffn_matrices, model.hidden)
+    layers = jnp.maximum(1.0, moe_layers(bare))
+    matrices, d = _arrays(model.ffn_matrices, model.hidden)
     room = q * sparsity(model) * total_params(model) - total_params(bare)
     width = jnp.maximum(room, 0.0) / (layers * matrices * d)
     return dataclasses.replace(bare, expert_ff=width)

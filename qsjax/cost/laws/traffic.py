@@ -22,16 +22,16 @@ def kv_bytes(
     """Cache bytes read per microbatch [B]; `attended` = tokens seen by a (full, window) layer."""
     elements, split = cache_layout(model, partition.tp, convention.mla_read)
     full, window = attended
-    full_layers = params.full_layers(model)
     per_token = (workload.bytes_kv * elements + workload.kv_scale_bytes) / split
     pp = jnp.asarray(partition.pp)
     ranks = partition.kvp * pp
-    attended_tokens = full_layers * full + model.window_layers * window
-    indexed_tokens = full_layers * workload.context
+    windowed = jnp.asarray(model.window_layers) * model.window_cache
+    attended_tokens = params.full_layers(model) * full + windowed * window
+    indexed_tokens = jnp.asarray(model.index_layers) * workload.context
     # The context multiplies what the partition alone decides: one product for each of their pairs.
     read = per_token / ranks * attended_tokens
     indexer = workload.bytes_kv * jnp.asarray(model.index_dim) / ranks * indexed_tokens
-    state = 2.0 * workload.bytes_act * jnp.asarray(model.linear_layers) * model.linear_state
+    state = 2.0 * params.state_bytes(model, workload)
     return microbatch * (read + indexer + state / (weight_ranks(partition) * pp))
 
 
@@ -85,11 +85,8 @@ def always_read_bytes(
     if convention.scope == "routed_ffn":
         return jnp.zeros(())
     split = (params.shared_params(model) + params.dense_ffn_params(model)) / lay.ffn_tp
-    return (
-        jnp.asarray(workload.bytes_ffn_weight)
-        * (split + params.router_params(model))
-        / partition.pp
-    )
+    router = jnp.asarray(workload.bytes_ffn_weight) * params.router_params(model)
+    return (params.shared_weight_bytes(workload) * split + router) / partition.pp
 
 
 def head_bytes(

@@ -1,0 +1,270 @@
+"""Mixers of layers without softmax attention: which layers have them, what they weigh and keep.
+
+Each function takes a config and the shape read so far, and returns the fields that it decides.
+The rules are those of the `modeling_*.py` of each family in huggingface/transformers.
+"""
+
+import math
+
+from qsjax.catalog.layers import Shape, step_of
+from qsjax.catalog.reading import Reading, number, numbers, texts
+
+
+def gated_delta_net(reading: Reading, shape: Shape) -> dict[str, float]:
+    """Qwen3-Next: parameters and state of a gated delta net, on all but every n-th layer.
+
+    Projections to q, k, v and z, to the two gates of each value head, a short convolution over
+    q, k and v, and the output. The state is one matrix a value head and the convolution's tail.
+    """
+    d, layers = shape["hidden"], shape["layers"]
+    key_dim, value_dim = (number(reading, f"linear_{k}_head_dim") for k in ("key", "value"))
+    keys, values = (number(reading, f"linear_num_{k}_heads") for k in ("key", "value"))
+    kernel = number(reading, "linear_conv_kernel_dim", 4.0)
+    channels = 2.0 * keys * key_dim + values * value_dim
+    projections = d * (channels + values * value_dim) + d * 2.0 * values
+    kinds = texts(reading, "layer_types")
+    every = step_of(reading, "full_attention_interval", 4.0)
+    return {
+        "linear_layers": float(kinds.count("linear_attention"))
+        if kinds
+        else layers - layers // every,
+        "linear_params": projections + channels * kernel + values * value_dim * d,
+        "linear_state": values * key_dim * value_dim,
+        "linear_tail": channels * (kernel - 1.0),
+    }
+
+
+def lightning(reading: Reading, shape: Shape) -> dict[str, float]:
+    """MiniMax: lightning attention where `attn_type_list` is 0: q, k, v, gate and output.
+
+    Its state is one matrix of the head dimension a head.
+    """
+    inner = shape["heads"] * shape["head_dim"]
+    count = numbers(reading, "attn_type_list").count(0.0)
+    count += texts(reading, "layer_types").count("linear_attention")
+    if not count:
+        return {}
+    return {
+        "linear_layers": float(count),
+        "linear_params": 5.0 * shape["hidden"] * inner,
+        "linear_state": inner * shape["head_dim"],
+    }
+
+
+def _linear_layers(reading: Reading, shape: Shape, other: float) -> float:
+    """Layers that a list of kinds does not call attention, or `other` without such a list."""
+    kinds = texts(reading, "layer_types") or texts(reading, "layers_block_type")
+    if not kinds:
+        return other
+    return float(sum(kind not in ("attention", "full_attention", "hybrid") for kind in kinds))
+
+
+def _first(*values: float) -> float:
+    return next((value for value in values if value), 0.0)
+
+
+def _mamba2(reading: Reading, shape: Shape) -> dict[str, float]:
+    """A Mamba-2 mixer: one projection in, a short convolution over x, B and C, one out.
+
+    Source: Dao and Gu, arXiv 2405.21060; the state is one matrix of `d_state` columns a head.
+    """
+    d = shape["hidden"]
+    heads = number(reading, "mamba_n_heads|mamba_num_heads|num_heads")
+    expanded = d * number(reading, "mamba_expand|expand", 2.0)
+    given = number(reading, "mamba_d_ssm", 0.0)
+    width = reading.config.get("mamba_d_head", reading.config.get("mamba_head_dim"))
+    if width in (None, "auto"):
+        own = number(reading, "head_dim", 0.0) if "num_heads" in reading.config else 0.0
+        inner = _first(given, heads * own, expanded)
+    else:
+        inner = _first(given, heads * number(reading, "mamba_d_head|mamba_head_dim"))
+    groups = number(reading, "mamba_n_groups|n_groups", 1.0)
+    state = number(reading, "mamba_d_state|ssm_state_size|state_size")
+    kernel = number(reading, "mamba_d_conv|conv_kernel", 4.0)
+    channels = inner + 2.0 * groups * state
+    return {
+        "linear_params": d * (inner + channels + heads) + channels * kernel + inner * d,
+        "linear_state": inner * state,
+        "linear_tail": channels * (kernel - 1.0),
+    }
+
+
+def _mamba1(reading: Reading, shape: Shape) -> dict[str, float]:
+    """A Mamba mixer: projections in and out, of x to dt, B and C, of dt, and the matrix A.
+
+    Source: Gu and Dao, arXiv 2312.00752.
+    """
+    d = shape["hidden"]
+    inner = d * number(reading, "mamba_expand|expand", 2.0)
+    state = number(reading, "mamba_d_state|state_size", 16.0)
+    kernel = number(reading, "mamba_d_conv|conv_kernel", 4.0)
+    key = "mamba_dt_rank" if "mamba_dt_rank" in reading.config else "time_step_rank"
+    is_auto = reading.config.get(key) in (None, "auto")
+    rank = float(math.ceil(d / 16)) if is_auto else number(reading, key)
+    selection = inner * (rank + 2.0 * state) + rank * inner + inner * state
+    return {
+        "linear_params": 2.0 * d * inner + selection + inner * kernel + inner * d,
+        "linear_state": inner * state,
+        "linear_tail": inner * (kernel - 1.0),
+    }
+
+
+def mamba2_but_attention(reading: Reading, shape: Shape) -> dict[str, float]:
+    """Bamba, Granite 4: Mamba-2 but in the layers that are listed as attention."""
+    listed = numbers(reading, "attn_layer_indices")
+    count = _linear_layers(reading, shape, shape["layers"] - len(listed))
+    return {"linear_layers": count} | (_mamba2(reading, shape) if count else {})
+
+
+def mamba2_where_listed(reading: Reading, shape: Shape) -> dict[str, float]:
+    """Granite 4: attention in every layer that `layer_types` does not call Mamba."""
+    count = _linear_layers(reading, shape, 0.0)
+    return {"linear_layers": count} | _mamba2(reading, shape) if count else {}
+
+
+def mamba2_beside_attention(reading: Reading, shape: Shape) -> dict[str, float]:
+    """Falcon-H1: both mixers in every layer, which count as two layers with one network."""
+    layers = shape["layers"]
+    both = {"layers": 2.0 * layers, "linear_layers": layers, "bare_layers": layers}
+    return both | _mamba2(reading, shape)
+
+
+def mamba_only(reading: Reading, shape: Shape) -> dict[str, float]:
+    """Mamba, Falcon-Mamba: mixers and no networks."""
+    layers = shape["layers"]
+    bare = {"linear_layers": layers, "bare_layers": layers, "expert_ff": 0.0}
+    return bare | _mamba1(reading, shape)
+
+
+def mamba2_only(reading: Reading, shape: Shape) -> dict[str, float]:
+    """Mamba-2 models: mixers and no networks."""
+    layers = shape["layers"]
+    bare = {"linear_layers": layers, "bare_layers": layers, "expert_ff": 0.0}
+    return bare | _mamba2(reading, shape)
+
+
+def _every(layers: float, period: float, offset: float) -> float:
+    """How many of the layers are `offset` beyond a multiple of `period`."""
+    return max(0.0, math.ceil((layers - offset) / period))
+
+
+def jamba(reading: Reading, shape: Shape) -> dict[str, float]:
+    """Jamba: attention and experts each in layers of a period, Mamba in the others."""
+    layers = shape["layers"]
+    softmax = _every(
+        layers,
+        step_of(reading, "attn_layer_period", 8.0),
+        number(reading, "attn_layer_offset", 4.0),
+    )
+    routed = _every(
+        layers,
+        step_of(reading, "expert_layer_period", 2.0),
+        number(reading, "expert_layer_offset", 1.0),
+    )
+    dense = layers - routed if shape["experts"] > 1 else 0.0
+    kinds = {"linear_layers": layers - softmax, "dense_layers": dense}
+    return kinds | {"dense_ff": shape["expert_ff"] if dense else 0.0} | _mamba1(reading, shape)
+
+
+# A letter or a name of Nemotron-H's blocks, each of which is a mixer or a network.
+_BLOCKS = {
+    **dict.fromkeys(("M", "mamba", "linear_attention"), "mamba"),
+    **dict.fromkeys(("*", "attention", "full_attention"), "attention"),
+    **dict.fromkeys(("-", "mlp"), "mlp"),
+    **dict.fromkeys(("E", "moe"), "moe"),
+}
+
+
+def nemotron_h(reading: Reading, shape: Shape) -> dict[str, float]:
+    """Nemotron-H and Nemotron 3: mixers are the layers, networks are shared out among them.
+
+    With `moe_latent_size` experts work on a projection of the hidden state: as narrower ones of
+    its full width.
+    """
+    pattern = reading.config.get("hybrid_override_pattern")
+    named = list(pattern) if isinstance(pattern, str) else texts(reading, "layers_block_type")
+    unknown = sorted({block for block in named if block not in _BLOCKS})
+    if unknown or not named:
+        given = ", ".join(unknown) or "missing"
+        reading.problems.append(f'"hybrid_override_pattern": {given}; known: M, *, - and E')
+        return {}
+    kinds = [_BLOCKS[block] for block in named]
+    mamba, routed, dense = (float(kinds.count(kind)) for kind in ("mamba", "moe", "mlp"))
+    mixers = mamba + kinds.count("attention")
+    found = {"layers": mixers, "linear_layers": mamba}
+    if routed + dense > mixers:
+        reading.problems.append('"hybrid_override_pattern" has more networks than mixers')
+    latent = number(reading, "moe_latent_size", 0.0)
+    if routed:
+        width = number(reading, "moe_intermediate_size")
+        found |= {
+            "experts": number(reading, "n_routed_experts"),
+            "top_k": number(reading, "num_experts_per_tok"),
+            "expert_ff": width * (latent / shape["hidden"] if latent else 1.0),
+            "shared_experts": number(reading, "n_shared_experts", 0.0),
+            "shared_ff": number(reading, "moe_shared_expert_intermediate_size", width),
+            "extra_params": 2.0 * routed * latent * shape["hidden"],
+            "dense_layers": dense,
+            "dense_ff": shape["expert_ff"] if dense else 0.0,
+        }
+    found["bare_layers"] = mixers - routed - dense
+    return found | (_mamba2(reading, shape) if mamba else {})
+
+
+def _delta_attention(reading: Reading, shape: Shape, gates: float) -> dict[str, float]:
+    """Kimi delta attention: q, k, v with a short convolution, decay, beta, output gate, output.
+
+    `gates` are the parameters of decay and output gate. The state is one matrix a head.
+    Source: Kimi Linear, arXiv 2510.26692.
+    """
+    d = shape["hidden"]
+    heads = number(reading, "linear_num_heads|linear_attn_config.num_heads", shape["heads"])
+    width = number(reading, "linear_head_dim|linear_attn_config.head_dim", 128.0)
+    names = "linear_conv_kernel_dim|linear_attn_config.short_conv_kernel_size"
+    kernel = number(reading, f"{names}|short_conv_kernel_size", 4.0)
+    inner = heads * width
+    low_rank = 2.0 * width * (d + inner)
+    return {
+        "linear_params": 4.0 * d * inner
+        + 3.0 * inner * kernel
+        + d * heads
+        + (gates * d * inner or low_rank),
+        "linear_state": inner * width,
+        "linear_tail": 3.0 * inner * (kernel - 1.0),
+    }
+
+
+def kimi_linear(reading: Reading, shape: Shape) -> dict[str, float]:
+    """Kimi Linear: delta attention where listed, with gates of low rank."""
+    listed = numbers(reading, "linear_attn_config.kda_layers")
+    count = _linear_layers(reading, shape, float(len(listed)))
+    return {"linear_layers": count} | _delta_attention(reading, shape, 0.0)
+
+
+def bailing_hybrid(reading: Reading, shape: Shape) -> dict[str, float]:
+    """Ling 2.6: delta attention but in the last of every group of layers, with whole gates."""
+    full = shape["layers"] // step_of(reading, "layer_group_size", 6.0)
+    count = _linear_layers(reading, shape, shape["layers"] - full)
+    gate = {"attn_extra_params": shape["hidden"] * shape["heads"]}
+    return {"linear_layers": count} | gate | _delta_attention(reading, shape, 2.0)
+
+
+def short_convolution(reading: Reading, shape: Shape) -> dict[str, float]:
+    """LFM2: gated short convolutions but where attention is listed."""
+    d, kernel = shape["hidden"], number(reading, "conv_L_cache", 3.0)
+    listed = numbers(reading, "full_attn_idxs")
+    count = _linear_layers(reading, shape, shape["layers"] - len(listed))
+    if not count:
+        return {}
+    return {
+        "linear_layers": count,
+        "linear_params": 4.0 * d * d + d * kernel,
+        "linear_tail": d * (kernel - 1.0),
+    }
+
+
+def cross_attention(reading: Reading, shape: Shape) -> dict[str, float]:
+    """Llama 3.2 Vision: some layers attend an image alone; for text they keep nothing."""
+    listed = numbers(reading, "cross_attention_layers")
+    inner = (shape["heads"] + shape["kv_heads"]) * shape["head_dim"]
+    return {"linear_layers": float(len(listed)), "linear_params": 2.0 * shape["hidden"] * inner}

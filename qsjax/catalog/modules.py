@@ -1,0 +1,232 @@
+"""Which modules of a model a quantisation table means, and what each group of modules weighs."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from qsjax.records.specs import Dtype
+
+
+class Format(NamedTuple):
+    """How the weights of a module are kept.
+
+    Attributes:
+        dtype: by its bits: integers of 8 bits are "fp8", those of 4 or less "fp4".
+        stored: bytes of a weight with its scales.
+        multiply: what engines dequantise it to, None where it multiplies as it is.
+    """
+
+    dtype: Dtype = "bf16"
+    stored: float = 2.0
+    multiply: Dtype | None = None
+
+
+WHOLE = Format()
+# The group of every projection of attention, of which the others are parts.
+ALL_ATTENTION = "all attention"
+# Patterns and formats; of several that mean a module the first holds.
+Rules = Sequence[tuple[str, Format]]
+# What a table may call the modules of a group, without "model.layers.N.".
+_NAMES: Mapping[str, tuple[str, ...]] = {
+    "query": (
+        "self_attn.q_proj",
+        "self_attn.qkv_proj",
+        "self_attn.q_b_proj",
+        "self_attn.fused_qkv_a_proj",
+        "attn.q_proj",
+        "attention.wq",
+    ),
+    "keys": (
+        "self_attn.k_proj",
+        "self_attn.qkv_proj",
+        "self_attn.kv_a_proj_with_mqa",
+        "attn.k_proj",
+        "attention.wk",
+    ),
+    "output": (
+        "self_attn.o_proj",
+        "self_attn.out_proj",
+        "attn.o_proj",
+        "attn.c_proj",
+        "attention.wo",
+    ),
+    "linear input": (
+        "linear_attn.in_proj_qkv",
+        "linear_attn.in_proj_qkvz",
+        "linear_attn.q_proj",
+        "self_attn.qkv_proj",
+        "mamba.in_proj",
+        "mixer.in_proj",
+        "conv.in_proj",
+    ),
+    "linear output": (
+        "linear_attn.out_proj",
+        "linear_attn.o_proj",
+        "mamba.out_proj",
+        "mixer.out_proj",
+        "conv.out_proj",
+    ),
+    "routed experts": (
+        "mlp.experts.0.down_proj",
+        "block_sparse_moe.experts.0.w2",
+        "feed_forward.experts.0.down_proj",
+        "mixer.experts.0.down_proj",
+        "ffn.experts.0.w2",
+    ),
+    "shared experts": (
+        "mlp.shared_experts.down_proj",
+        "mlp.shared_expert.down_proj",
+        "mlp.shared_mlp.down_proj",
+        "feed_forward.shared_expert.down_proj",
+        "feed_forward.shared_experts.down_proj",
+        "block_sparse_moe.shared_experts.down_proj",
+        "mixer.shared_experts.down_proj",
+        "shared_mlp.down_proj",
+        "ffn.shared_experts.w2",
+    ),
+    "dense layers": (
+        "mlp.down_proj",
+        "feed_forward.down_proj",
+        "mixer.down_proj",
+        "ffn.w2",
+        "mlp.fc2",
+        "mlp.c_proj",
+    ),
+}
+_PREFIXES = ("model.", "language_model.model.", "model.language_model.", "")
+_NOT_TEXT = re.compile(r"vision|visual|audio|tower|\bmtp\b")
+_LAYER = re.compile(r"\b(?:layers|blocks|h)\.(\d+)(?:\.|\b)")
+# Layers that are looked at where a pattern chooses numbers in its own way.
+_MOST = 512
+
+
+class _Means:
+    """Finds the format of a module by its name among the patterns of a table."""
+
+    def __init__(self, rules: Rules, default: Format, layers: float) -> None:
+        self.default, self.of_all = default, layers
+        self.plain: dict[str, tuple[int, Format]] = {}
+        self.patterns: list[tuple[int, re.Pattern[str], Format]] = []
+        self.layers: set[int] = set()
+        for at, (name, form) in enumerate(rules):
+            self._add(at, name, form)
+
+    def _add(self, at: int, name: str, form: Format) -> None:
+        if name.startswith("re:"):
+            try:
+                self.patterns.append((at, re.compile(name[3:]), form))
+            except re.error:
+                return  # engines would not start with it
+            if re.search(r"\d", name):
+                self.layers.update(range(_MOST))
+            return
+        if _NOT_TEXT.search(name):
+            return
+        found = _LAYER.search(name)
+        own = f"layers.{name[found.start(1) :]}" if found else name.removeprefix("model.")
+        own = own.removesuffix(".weight")
+        if found:
+            self.layers.add(int(found[1]))
+        if "*" not in own:
+            self.plain.setdefault(own, (at, form))
+            return
+        text = re.escape(own.removeprefix("layers.*.")).replace(r"\*", ".*")
+        self.patterns.append((at, re.compile(rf"(?:.*\.)?{text}(?:\..*)?$"), form))
+
+    def of(self, name: str) -> Format:
+        """The format of a module "layers.N.what.it.is" or "lm_head"."""
+        parts = name.split(".")
+        ends = range(1, len(parts) + 1)
+        runs = (".".join(parts[a:b]) for b in ends for a in range(b))
+        found = [self.plain[run] for run in runs if run in self.plain]
+        full = [prefix + name for prefix in _PREFIXES]
+        found += [
+            (at, form)
+            for at, pattern, form in self.patterns
+            if any(pattern.match(one) for one in full)
+        ]
+        return min(found, key=lambda one: one[0])[1] if found else self.default
+
+
+def _mixed(means: _Means, parts: Iterable[tuple[str, float, float]]) -> Format:
+    """One format for modules of several: that of most weights, with the mean of their bytes.
+
+    Args:
+        means: the table.
+        parts: a group of names, the layers that have such a module, and its weights.
+    """
+    weights: dict[Format, float] = {}
+    for group, layers, size in parts:
+        for form, count in _layers_by_format(means, group, layers).items():
+            weights[form] = weights.get(form, 0.0) + count * size
+    total = sum(weights.values())
+    if not total:
+        return means.default
+    main = max(weights, key=lambda form: weights[form])
+    if len({form.stored for form, weight in weights.items() if weight}) == 1:
+        return main  # without roundings
+    return main._replace(stored=sum(form.stored * w for form, w in weights.items()) / total)
+
+
+def _layers_by_format(means: _Means, group: str, layers: float) -> dict[Format, float]:
+    """How many of the `layers` that have a group's module keep it in which format.
+
+    Which layers these are is unknown: those that the table does not name are the first to lack it.
+    """
+    named = sorted(layer for layer in means.layers if layer < means.of_all)
+    counted = [(str(layer), 1.0) for layer in named]
+    # One layer stands for all that no pattern names.
+    unnamed = max((means.of_all, *means.layers)) + 1.0
+    counted.append((f"{unnamed:.0f}", means.of_all - len(named)))
+    found: dict[Format, float] = {}
+    for layer, count in counted:
+        forms = [means.of(f"layers.{layer}.{name}") for name in _NAMES[group]]
+        form = next((one for one in forms if one != means.default), means.default)
+        found[form] = found.get(form, 0.0) + count
+    surplus = means.of_all - layers
+    for form in (means.default, *sorted(found, key=lambda one: -found[one])):
+        lacking = min(surplus, found.get(form, 0.0))
+        found[form] = found.get(form, 0.0) - lacking
+        surplus -= lacking
+    return found
+
+
+def _attention(shape: Mapping[str, float]) -> tuple[float, float, float]:
+    """Weights of the queries, of keys and values, and of the output of a softmax layer."""
+    d, heads, width = shape["hidden"], shape["heads"], shape["head_dim"]
+    latent, rope = shape.get("kv_latent", 0.0), shape.get("rope_dim", 0.0)
+    if not latent:
+        return d * heads * width, 2.0 * d * shape["kv_heads"] * width, d * heads * width
+    rank, value = shape["q_lora_rank"], shape["v_head_dim"]
+    query = d * rank + (rank or d) * heads * width
+    keys = d * (latent + rope) + latent * heads * (shape["qk_nope_dim"] + value)
+    return query, keys, heads * value * d
+
+
+def formats(rules: Rules, default: Format, shape: Mapping[str, float]) -> dict[str, Format]:
+    """The format of every group of modules that a model has."""
+    layers, dense = shape["layers"], shape.get("dense_layers", 0.0)
+    linear, inside = shape.get("linear_layers", 0.0), shape.get("linear_params", 0.0)
+    means = _Means(rules, default, layers)
+    query, keys, output = _attention(shape)
+    softmax = layers - linear
+    # Of the projections of a linear layer about a third is the output.
+    outputs = (("output", softmax, output), ("linear output", linear, inside / 3.0))
+    inputs = (
+        ("query", softmax, query),
+        ("keys", softmax, keys),
+        ("linear input", linear, inside * 2.0 / 3.0),
+    )
+    found = {
+        ALL_ATTENTION: _mixed(means, inputs + outputs),
+        "attention": _mixed(means, inputs),
+        "attention output": _mixed(means, outputs),
+    }
+    if shape.get("experts", 1.0) <= 1:
+        return found | {"feed-forward": _mixed(means, [("dense layers", layers, 1.0)])}
+    found["routed experts"] = _mixed(means, [("routed experts", layers - dense, 1.0)])
+    if shape.get("shared_experts"):
+        found["shared experts"] = _mixed(means, [("shared experts", layers - dense, 1.0)])
+    if dense:
+        found["dense layers"] = _mixed(means, [("dense layers", dense, 1.0)])
+    return found
