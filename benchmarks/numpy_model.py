@@ -81,7 +81,7 @@ def _half(n: Array, stride: Array, hw: Any) -> tuple[Array, Array, Array, Array]
 
 def _exchange(m: Any, hw: Any, p: Any, w: Any, lay: dict[str, Array]) -> tuple[Array, Array]:
     # Dispatch and combine of one sequence's token in one layer: start-up and bandwidth part.
-    own = np.maximum(1.0, p.ep / p.dp)
+    own = np.maximum(1.0, p.ep / lay["sharing"])
     island = np.maximum(1.0, np.floor(hw.island_size / lay["tau"]))
     near = np.maximum(np.minimum(p.ep, island), own)
     sent = np.minimum(m.top_k, p.ep) * np.minimum(lay["tau"], lay["phi"]) * m.hidden
@@ -160,7 +160,7 @@ def _rules(m: Any, p: Any, n: dict[str, Array], lay: dict[str, Array], gpus: Any
         "experts": np.round(m.experts * lay["chi"]) % p.ep != 0,
         "stage": lay["stage"] % p.ep != 0,
         "layers": p.pp > m.layers,
-        "gpus": lay["stage"] * p.pp != (lay["stage"] * p.pp if gpus is None else gpus),
+        "gpus": np.zeros(1, bool) if gpus is None else gpus % (lay["stage"] * p.pp) != 0,
         "kv mode": np.where(p.kvp > 1, p.kv_mode == KV_NONE, p.kv_mode == KV_CP),
     }
 
@@ -191,7 +191,7 @@ def _phases(
     sparsity = m.top_k / m.experts
     always = (n["always"] / phi + n["router"]) / p.pp
     kept = (w.shared_weight_ratio * n["always"] / phi + n["router"]) / p.pp
-    routed = sparsity * n["pool"] * p.dp / (shard * p.pp)
+    routed = sparsity * n["pool"] * lay["sharing"] / (shard * p.pp)
     q = w.query_tokens
     flops = {
         "attention": q * (indexer / p.kvp + 4 * state) / (p.tp * p.pp),
@@ -215,7 +215,7 @@ def _phases(
     inner = np.where(n["is_mla"], inner, 2 * m.head_dim * (m.heads + m.kv_heads)) / p.tp
     copied = 2 * m.hidden + np.where(n["is_mla"], m.kv_latent + m.rope_dim, 0.0)
     d, g = m.hidden, m.ffn_matrices
-    expert = p.dp * m.top_k * (2 * d / p.ep + g * m.expert_ff / shard)
+    expert = lay["sharing"] * m.top_k * (2 * d / p.ep + g * m.expert_ff / shard)
     shared = m.shared_experts * (2 * d + g * m.shared_ff / phi)
     dense = m.dense_layers * (2 * d + g * m.dense_ff / phi)
     act = q * w.bytes_act / p.pp / stream
@@ -239,10 +239,13 @@ def _phases(
 
 def _layout(m: Any, p: Any, n: dict[str, Array]) -> dict[str, Array]:
     stage = p.dp * p.kvp * p.tp
+    # Replicas of a dense model are whole copies: they share no feed-forward network.
+    sharing = np.where(n["is_moe"], p.dp, 1.0)
     sigma = m.kv_heads / np.ceil(m.kv_heads / p.tp)
     return {
         "stage": stage,
-        "tau": np.maximum(1.0, stage / p.ep),
+        "sharing": sharing,
+        "tau": np.maximum(1.0, sharing * p.kvp * p.tp / p.ep),
         "phi": p.kvp * p.tp,
         "chi": np.where(n["is_moe"], 1 + p.redundant_experts / m.experts, 1.0),
         "sigma": sigma,
@@ -262,7 +265,7 @@ def decode(m: Any, hw: Any, p: Any, w: Any, gpus: Any) -> Step:
     compute, moving, fixed, pool = _phases(m, hw, p, w, n, lay, held)
     # exp is three times as fast as a power; a dense model's expert is always hit.
     miss = np.where(n["is_moe"], 1 - m.top_k / m.experts / lay["chi"], 1e-300)
-    hit = 1 - np.exp(b * (p.dp * w.query_tokens * np.log(miss)))
+    hit = 1 - np.exp(b * (lay["sharing"] * w.query_tokens * np.log(miss)))
     hbm = {k: b * moving[k] + fixed[k] for k in moving}
     hbm["ffn"] = hbm["ffn"] + hit * pool
     window = {k: np.maximum(b * compute[k], hbm[k]) for k in hbm}
@@ -307,7 +310,7 @@ def search(m: Any, hw: Any, p: Any, w: Any, gpus: Any, shape: tuple[int, ...]) -
     for is_broken in step.reasons.values():
         broken = broken | is_broken
     allowed = np.broadcast_to(~broken, shape)
-    size = p.dp * p.kvp * p.tp * p.pp
+    size = p.dp * p.kvp * p.tp * p.pp if gpus is None else np.asarray(gpus)
     with np.errstate(invalid="ignore"):
         first = _choose(score, allowed, size)
         others = allowed & (np.arange(shape[-1]) != first[..., None])

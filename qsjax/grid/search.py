@@ -55,7 +55,6 @@ class Optimum:
     reasons: dict[str, np.ndarray]
 
 
-@in_float64
 @partial(jax.jit, static_argnames=("shape", "objective"), compiler_options=WIDE)
 def reduce_block(
     records: Records, convention: Convention, shape: tuple[int, ...], objective: StepObjective
@@ -106,6 +105,7 @@ def winners(axes: Axes, index: np.ndarray) -> dict[str, np.ndarray]:
     return {**kept, **chosen}
 
 
+@in_float64
 def search(
     records: Records,
     axes: Axes,
