@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from qsjax import catalog
-from qsjax.cli import figures, options, serving_options, session, traffic_options
-from qsjax.output import files, folder
+from qsjax.cli import figures, options, printing, serving_options, session, traffic_options
+from qsjax.output import files, folder, words
+from qsjax.output.result import Table
 from qsjax.questions.simulation import loads
 from qsjax.questions.simulation.traffic import Traffic, read_trace
 from qsjax.records import checks
@@ -43,7 +44,7 @@ def _show(rows: list[dict[str, Any]], title: str) -> None:
         )
         for row in rows
     ]  # fmt: skip
-    options.print_table(f"{title} (times in ms)", heads, cells)
+    printing.table(Table(f"{title} (times in ms)", heads, cells))
 
 
 def _sentence(row: dict[str, Any], title: str) -> str:
@@ -136,13 +137,13 @@ def command(model: str, **flags: Any) -> None:
     else:
         demand = traffic_options.demand_of(flags, flags["requests"])
         found = loads.at_loads(*rest, demand, users=flags["users"], rates=flags["rate"], **limits)
-    title = f"{model} on {options.gpus(found.gpus)} {flags['hardware']}, {flags['engine']}"
+    title = f"{model} on {words.count(found.gpus, 'GPU')} {flags['hardware']}, {flags['engine']}"
     if flags["format_"] == "table":
         for row in found.rows:
             click.echo(_sentence(row, title))
         _show(found.rows, title)
     else:
-        options.print_rows(found.rows, flags["format_"], lambda rows: None)
+        printing.rows(found.rows, flags["format_"], lambda rows: None)
     for line in found.notes:
         session.note(line)
     if flags["out"]:

@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from qsjax import catalog
-from qsjax.cli import options, serving_options, session, traffic_options
+from qsjax.cli import options, printing, serving_options, session, traffic_options
 from qsjax.cost.metrics import costs
-from qsjax.output import files, folder
+from qsjax.output import files, folder, words
 from qsjax.questions.simulation import sizing
 from qsjax.questions.simulation.outcomes import row_of
 from qsjax.records.specs import CONVENTIONS, DEGREES
@@ -69,14 +69,16 @@ def _sentences(record: dict[str, Any], title: str, target: sizing.Target) -> lis
         ]
     design = record["design"]
     split = " ".join(f"{name}={design[name]:g}" for name in DEGREES if design[name] > 1)
-    of = f"{record['replicas']} x {options.gpus(record['replica_gpus'])} ({split or 'unsplit'})"
+    one = words.count(record["replica_gpus"], "GPU")
+    of = f"{record['replicas']} x {one} ({split or 'unsplit'})"
     times = ", ".join(
         f"{name.upper()} {record[f'{name}_at_quantile_ms']:,.2f} ms"
         for name in ("ttft", "tpot")
         if math.isfinite(record[f"{name}_at_quantile_ms"])
     )
     lines = [
-        f"{title}: {options.gpus(record['gpus'])}, {of}, serve {load} with {_limits(target)}.",
+        f"{title}: {words.count(record['gpus'], 'GPU')}, {of}, serve {load} "
+        f"with {_limits(target)}.",
         f"  {times} at that share; {record['requests_per_s']:,.2f} requests/s, "
         f"{record['tokens_per_s_per_gpu']:,.1f} tokens/s/GPU.",
     ]
@@ -164,7 +166,7 @@ def command(model: str, **flags: Any) -> None:
     if flags["format_"] == "table":
         click.echo("\n".join(_sentences(record, title, target)))
     else:
-        options.print_record(record, flags["format_"])
+        printing.record(record, flags["format_"])
     if flags["out"]:
         out: Path = flags["out"]
         records = {
