@@ -2,7 +2,8 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,11 +18,54 @@ from qsjax.evidence.measurements import (
 )
 from qsjax.evidence.measurements.kernels import CATEGORIES as KERNELS
 from qsjax.evidence.measurements.kernels import times
+from qsjax.output.result import Drawing, Result, Row, Table
 
-Row = dict[str, Any]
 # By what errors are summed up.
 GROUPS = ("category", "confidence", "gpu", "model", "engine", "regime")
 WORST = 10
+
+
+class Headline(NamedTuple):
+    """A group of records that README and documents quote.
+
+    Attributes:
+        name: what was measured.
+        role: `in the fit`; `left out`: not in the fit, but in view when the form of the laws was
+            chosen.
+        wanted: by column, what its value begins with.
+        is_fitted: whether the accelerator must be among `FITTED`, or must not; None for either.
+    """
+
+    name: str
+    role: str
+    wanted: Mapping[str, tuple[str, ...]]
+    is_fitted: bool | None = None
+
+
+# Accelerators whose records the constants are fitted to (`benchmarks.fit_constants`).
+FITTED = ("a100", "h100", "b200")
+SERVED = "inferencex_agg"
+HEADLINES = (
+    Headline(
+        "serving on one node: A100, H100, B200",
+        "in the fit",
+        {"category": (SERVED,), "confidence": ("high",)},
+        True,
+    ),
+    Headline("the same on other accelerators", "left out", {"category": (SERVED,)}, False),
+    Headline("disaggregated serving", "left out", {"category": ("inferencex_disagg",)}),
+    Headline(
+        "wide expert parallelism, many nodes",
+        "left out",
+        {"category": ("wide_ep", "deepseek_official")},
+    ),
+    Headline("KV-cache capacity", "left out", {"category": ("kv_capacity",)}),
+    Headline(
+        "time between tokens: slope in the context, and intercept",
+        "in the fit",
+        {"category": ("itl_linear_fit",)},
+    ),
+)
 
 # Known causes of large errors, tried in order: who is concerned, and what is missing.
 REASONS: tuple[tuple[Callable[[Mapping[str, Any]], bool], str], ...] = (
@@ -62,8 +106,8 @@ REASONS: tuple[tuple[Callable[[Mapping[str, Any]], bool], str], ...] = (
 )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Report:
+@dataclasses.dataclass(frozen=True, slots=True, repr=False)
+class Report(Result):
     """Rows of all records in their order, and errors summed up.
 
     A row has `id`, `category`, `model`, `gpu`, `engine`, `confidence`, `unit`, `measured` and
@@ -72,6 +116,87 @@ class Report:
     """
 
     records: list[Row]
+
+    stem = "records"
+
+    def rows(self) -> list[Row]:
+        """The records, with the same columns and without nested values."""
+        names = dict.fromkeys(name for row in self.records for name in row if name != "shares")
+        return [{name: row.get(name) for name in names} for row in self.records]
+
+    def headlines(self) -> list[Row]:
+        """The groups that README and documents quote, in per cent; empty ones are left out."""
+        found = []
+        for group in HEADLINES:
+            rows = [row for row in self.predicted if _belongs(row, group)]
+            if rows:
+                found.append({"what": group.name, "role": group.role, **_errors(rows)})
+        return found
+
+    def summary(self) -> str:
+        """How near it comes, where it was fitted and where not, and the largest error."""
+        told = []
+        for role in ("in the fit", "left out"):
+            rows = [
+                row
+                for row in self.predicted
+                if any(_belongs(row, group) for group in HEADLINES if group.role == role)
+            ]
+            if rows:
+                found = _errors(rows)
+                told.append(
+                    f"{found['predicted']:,} measurements {ROLES[role]}: median error "
+                    f"{found['median_abs_error_pct']:.1f} %, 90 % of them below "
+                    f"{found['p90_abs_error_pct']:.1f} %, bias {found['bias_pct']:+.1f} %."
+                )
+        if worst := self.worst(1):
+            told.append(
+                f"The largest error is {worst[0]['error_pct']:+.0f} % ({worst[0]['model']} on "
+                f"{worst[0]['gpu']}, {worst[0]['category']}); {len(self.predicted):,} of "
+                f"{len(self.records):,} records can be predicted."
+            )
+        return "\n".join(told) or f"None of {len(self.records):,} records can be predicted."
+
+    def tables(self) -> list[Table]:
+        """The groups that documents quote, all groups, the largest errors, and what is skipped."""
+        lines = [
+            [row["what"], row["role"], *(_cell(row[name]) for _, name in COLUMNS)]
+            for row in self.headlines()
+        ]
+        heads = [head for head, _ in COLUMNS]
+        found = [Table("What README and documents quote", ["measured", "role", *heads], lines, 2)]
+        for name in ("category", "gpu", "regime"):
+            groups = {key: row for key, row in self.by(name).items() if row["predicted"]}
+            cells = [[key, *(_cell(row[x]) for _, x in COLUMNS)] for key, row in groups.items()]
+            found.append(Table(f"Errors by {name}", [name, *heads], cells))
+        largest = [
+            [row["id"], row["model"], row["gpu"], f"{row['error_pct']:+.0f}", row["reason"]]
+            for row in self.worst()
+        ]
+        heads = ["record", "model", "accelerator", "error %", "known reason"]
+        found.append(Table("Largest errors of deployments", heads, largest, 3))
+        skipped = [[reason, f"{count:,}"] for reason, count in self.skipped().items()]
+        return [*found, Table("Not predicted", ["reason", "records"], skipped)]
+
+    def record(self) -> Row:
+        """The records, the groups that documents quote, and errors by category."""
+        return {
+            "records": self.records,
+            "headlines": self.headlines(),
+            "summary": self.by("category"),
+        }
+
+    def drawings(self) -> dict[str, Drawing]:
+        """Predicted against measured, and the errors by accelerator, model and regime."""
+        from qsjax import plotting
+
+        times = [row for row in self.deployments if row["unit"] == "ms"]
+        found: dict[str, Drawing] = {"parity": partial(plotting.parity, times)} if times else {}
+        if self.deployments:
+            for name in ("gpu", "model", "regime"):
+                draw = partial(plotting.residuals, self.deployments, by=name)
+                found[f"residuals_by_{name}"] = draw
+        return found
 
     @property
     def predicted(self) -> list[Row]:
@@ -95,11 +220,6 @@ class Report:
             groups.setdefault(str(row.get(name) or "not stated"), []).append(row)
         return {key: _errors(rows) for key, rows in sorted(groups.items())}
 
-    @property
-    def summary(self) -> dict[str, dict[str, float | int | None]]:
-        """Errors by category."""
-        return self.by("category")
-
     def skipped(self) -> dict[str, int]:
         """Records without a prediction, by reason, most frequent first."""
         reasons = [row["skipped_because"] for row in self.records if "skipped_because" in row]
@@ -107,16 +227,35 @@ class Report:
         return dict(sorted(counts.items(), key=lambda item: -item[1]))
 
     def worst(self, count: int = WORST) -> list[Row]:
-        """The deployments with the largest error, one of each model, accelerator and category."""
+        """The deployments with the largest errors."""
         ordered = sorted(self.deployments, key=lambda row: -abs(row["error_pct"]))
-        seen: set[tuple[Any, ...]] = set()
-        found = []
-        for row in ordered:
-            key = (row["category"], row["model"], row["gpu"])
-            if key not in seen:
-                seen.add(key)
-                found.append({**row, "reason": reason_of(row)})
-        return found[:count]
+        return [{**row, "reason": reason_of(row)} for row in ordered[:count]]
+
+
+COLUMNS = (
+    ("predicted", "predicted"),
+    ("median |e| %", "median_abs_error_pct"),
+    ("90th |e| %", "p90_abs_error_pct"),
+    ("bias %", "bias_pct"),
+    ("largest |e| %", "worst_abs_error_pct"),
+)
+ROLES = {
+    "in the fit": "of the kinds that the constants are fitted to",
+    "left out": "left out of the fit (but in view when the form of the laws was chosen)",
+}
+
+
+def _cell(value: float | int | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,d}" if isinstance(value, int) else f"{value:.1f}"
+
+
+def _belongs(row: Mapping[str, Any], group: Headline) -> bool:
+    """Whether a record counts in a headline."""
+    if group.is_fitted is not None and group.is_fitted != str(row["gpu"]).startswith(FITTED):
+        return False
+    return all(str(row[name]).startswith(values) for name, values in group.wanted.items())
 
 
 def _errors(rows: Sequence[Row]) -> dict[str, float | int | None]:
