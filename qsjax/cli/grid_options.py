@@ -21,6 +21,13 @@ def several(text: str) -> Any:
     return found if len(found) > 1 else text
 
 
+def served(models: str | Sequence[str], flags: dict[str, Any], **more: Any) -> Problem:
+    """The problem of the flags for precisions and hardware alone, with further arguments."""
+    named = {name: flags[name] for name in ("convention", "weights", "kv")}
+    given = models if isinstance(models, str) or len(models) > 1 else models[0]
+    return Problem(given, several(flags["hardware"]), **(named | more))
+
+
 def problem_of(
     models: str | Sequence[str],
     flags: dict[str, Any],
@@ -43,13 +50,9 @@ def problem_of(
         "context": flags["context"] or list(contexts),
         "twins": flags["q"],
         "batch": flags.get("batch") or "largest",
-        "convention": flags["convention"],
-        "weights": flags["weights"],
-        "kv": flags["kv"],
         "axes": options.axis_overrides(**{name: flags.get(name) for name in AXES}),
     }
-    model: Any = given[0] if len(given) == 1 else given
-    return Problem(model, several(flags["hardware"]), **(arguments | more))
+    return served(given, flags, **(arguments | more))
 
 
 def variant_name(row: dict[str, Any]) -> str:

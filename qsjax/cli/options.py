@@ -141,11 +141,20 @@ quality_options = options(
     dtype_options,
 )
 workload_options = options(context_option("1k to 16M by powers of two"), quality_options)
+
+
+def degree_options(help_: str) -> Callable[[Any], Any]:
+    """A flag for each degree of a partition; `help_` has its name for {}."""
+    return options(
+        *(
+            click.option(f"--{name}", type=Numbers(whole=True), help=help_.format(name))
+            for name in DEGREES
+        )
+    )
+
+
 axis_options = options(
-    *(
-        click.option(f"--{name}", type=Numbers(whole=True), help=f"Values of the axis {name}.")
-        for name in DEGREES
-    ),
+    degree_options("Values of the axis {}."),
     click.option(
         "--replicas",
         type=Numbers(whole=True),
