@@ -41,6 +41,8 @@ _LATE = {
     "qsjax.questions.explain": ("explain",),
     "qsjax.questions.mix": ("mix", "Request"),
     "qsjax.questions.pareto": ("pareto",),
+    "qsjax.questions.simulation.loads": ("simulate",),
+    "qsjax.questions.simulation.sizing": ("size",),
 }
 _HOME = {name: home for home, names in _LATE.items() for name in names}
 __all__ = [
@@ -81,6 +83,8 @@ __all__ = [
     "prefill",
     "sensitivity",
     "served",
+    "simulate",
+    "size",
     "solve_for",
     "switching",
     "total_params",

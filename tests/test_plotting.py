@@ -147,7 +147,7 @@ FIGURES = {
         [
             {"load": float(k), "load_unit": "req/s"}
             | {
-                f"{m}_{q}_ms": 20.0 * k * (2 + n)
+                f"{m}_{q}": 0.02 * k * (2 + n)
                 for n, m in enumerate(("ttft", "tpot", "e2e"))
                 for q in ("p50", "p95")
             }

@@ -21,6 +21,13 @@ def several(text: str) -> Any:
     return found if len(found) > 1 else text
 
 
+def served(models: Any, flags: dict[str, Any], **more: Any) -> Problem:
+    """The problem of the flags for precisions and hardware alone, with further arguments."""
+    named = {name: flags[name] for name in ("convention", "weights", "kv")}
+    given = models if isinstance(models, str) or len(models) > 1 else models[0]
+    return Problem(given, **({"hardware": several(flags["hardware"])} | named | more))
+
+
 def problem_of(
     models: Any,
     flags: dict[str, Any],
@@ -37,17 +44,13 @@ def problem_of(
     """
     given = [models] if isinstance(models, str) else list(models)
     arguments: dict[str, Any] = {
-        "hardware": several(flags["hardware"]),
         "gpus": [int(count) for count in flags["gpus"]],
         "context": flags["context"] or contexts,
         "twins": flags["twins"],
         "batch": flags.get("batch") or "largest",
-        "convention": flags["convention"],
-        "weights": flags["weights"],
-        "kv": flags["kv"],
         "axes": options.axis_overrides(**{name: flags.get(name) for name in AXES}),
     }
-    problem = Problem(given[0] if len(given) == 1 else given, **(arguments | more))
+    problem = served(given, flags, **(arguments | more))
     for model in problem.stated.models:
         session.note_contexts(model.name, model.max_context, flags["context"])
     return problem

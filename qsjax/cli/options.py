@@ -154,11 +154,20 @@ batch_option = click.option(
     type=Numbers(whole=True),
     help="Sequences per attention replica.  [default: what is best, or fits]",
 )
+
+
+def degree_options(help_: str) -> Callable[[Any], Any]:
+    """A flag for each degree of a partition; `help_` has its name for {}."""
+    return options(
+        *(
+            click.option(f"--{name}", type=Numbers(whole=True), help=help_.format(name))
+            for name in DEGREES
+        )
+    )
+
+
 axis_options = options(
-    *(
-        click.option(f"--{name}", type=Numbers(whole=True), help=f"Values of the axis {name}.")
-        for name in DEGREES
-    ),
+    degree_options("Values of the axis {}."),
     click.option(
         "--replicas",
         type=Numbers(whole=True),

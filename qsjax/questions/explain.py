@@ -10,7 +10,7 @@ import numpy as np
 from qsjax.cost.disaggregation import Companion, companion
 from qsjax.cost.metrics import Economy, costs, elasticities
 from qsjax.grid.case import Case, best_case, case_at, case_record
-from qsjax.grid.cells import Cells, cells_of, of_variant
+from qsjax.grid.cells import one_cell
 from qsjax.grid.diagnosis import remarks
 from qsjax.grid.limits import Limits
 from qsjax.grid.needs import least_gpus
@@ -362,34 +362,11 @@ def _side_record(side: Side) -> Row:
     return found | {"needs": None if side.needs is None else side.needs._asdict()}
 
 
-def _one_cell(problem: Problem, rules: Convention | None = None) -> Cells:
-    """The only cell of a problem, or that of its only twin.
-
-    Raises:
-        ValueError: the problem has several.
-    """
-    stated = problem.stated
-    lengths = {
-        "model": len(stated.models),
-        "hardware": len(stated.accelerators),
-        "gpus": len(stated.gpus),
-        "context": len(stated.contexts),
-        "twins": len(stated.twins),
-        "batch": len(stated.batches or ()),
-        **{name: len(values) for name, values in stated.kept.items()},
-    }
-    several = [f"{name} ({count} values)" for name, count in lengths.items() if count > 1]
-    if several:
-        raise ValueError(f"one design is explained, so give one value for: {', '.join(several)}")
-    cells = cells_of(problem, rules=rules)
-    return of_variant(cells, len(cells.variants) - 1)
-
-
 def _side(
     problem: Problem, partition: Partition | None, convention: str, rules: Convention
 ) -> Side:
-    cells = _one_cell(problem, rules)
-    free = _one_cell(any_batch(problem)[0], rules)
+    cells = one_cell(problem, rules=rules)
+    free = one_cell(any_batch(problem)[0], rules=rules)
     if partition is None:
         stated = best_case(cells, 0)
         if stated is None:
@@ -452,7 +429,7 @@ def explain(
     other, beside = stated.other, None
     if other is not None:
         beside = _side(problem, partition, other, CONVENTIONS[other])
-    economy = _scalars(_one_cell(problem).economy)
+    economy = _scalars(one_cell(problem).economy)
     case = own.stated
     prefill = None
     if requests is not None and case.is_feasible:
