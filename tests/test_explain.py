@@ -21,7 +21,7 @@ from qsjax.records.specs import CONVENTIONS, PHYSICAL, Partition
 from qsjax.records.units import GIB
 
 
-def explained(partition=None, convention="physical", **more):
+def explained(partition=None, convention="both", **more):
     """A design of Mixtral on 8 H100."""
     return explain(problem(convention, **({"twins": ()} | more)), partition)
 

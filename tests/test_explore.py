@@ -23,7 +23,13 @@ CONTEXTS = [8192, 131072]
 @pytest.fixture(scope="module")
 def exploration():
     return qsjax.explore(
-        Problem("mixtral-8x7b", "h100-sxm", gpus=[4, 8], context=CONTEXTS, twins=[2.0, 4.0])
+        Problem(
+            *("mixtral-8x7b", "h100-sxm"),
+            gpus=[4, 8],
+            context=CONTEXTS,
+            twins=[2.0, 4.0],
+            convention="both",
+        )
     )
 
 

@@ -277,7 +277,7 @@ def _answer(found: Comparison) -> list[str]:
     parts = [rows[k * several : (k + 1) * several] for k in range(len(side.places))]
     shown = [k for k in range(len(parts)) if any(row["is_feasible"] for row in parts[k])]
     if not shown:
-        return [f"Nothing runs at {words.joined(place.words for place in side.places)}."]
+        return [f"Nothing runs {words.joined(place.words for place in side.places)}."]
     batched = side.places[0].batch is not None
     if not batched:
         near = [abs(np.log(side.places[k].context / USUAL_CONTEXT)) for k in shown]
