@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 # Memory by what it holds. Terms are looked up by the first key that their name contains.
 MEMORY: dict[str, Look] = {
     "free": Look("none", ""),
+    "waste": Look("#0b8f6a", "xx"),
     "kv": RESOURCES["HBM KV"],
     "shared": Look("#7fbbe6", "\\\\\\\\"),
-    "dense": Look("#7fbbe6", "\\\\\\\\"),
+    "dense": Look("#9cc4ea", "++"),
     "routed": Look("#2b8cd6", "////"),
     "expert": Look("#2b8cd6", "////"),
     "ffn": Look("#2b8cd6", "////"),
@@ -29,10 +30,12 @@ MEMORY: dict[str, Look] = {
     "head": Look("#b5d8f0", ".."),
     "embedding": Look("#b5d8f0", ".."),
     "router": Look("#b5d8f0", "xxxx"),
+    "norms": Look("#d6e9f7", "--"),
     "weights": Look("#2b8cd6", "////"),
     "activation": RESOURCES["HBM activations"],
     "state": Look("#0b8f6a", ".."),
-    "unusable": RESOURCES["overhead"],
+    "unused": Look("#c3c7cd", ".."),
+    "unusable": Look("#c3c7cd", ".."),
     "reserve": RESOURCES["overhead"],
 }
 
