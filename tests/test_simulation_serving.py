@@ -122,9 +122,9 @@ def test_outcomes_do_not_depend_on_the_blocks():
 def test_a_rate_beyond_capacity_says_what_would_do():
     found = qs.simulate(ONE, rate=[1, 500], isl=2000, osl=100, requests=100, scheduler=RULES)
     (own,) = found.served
-    assert len(found.notes) == 1
+    assert len(found.remarks()) == 1
     replicas = math.ceil(500.0 / own.largest_rate)
-    assert f"{replicas} of it would do" in found.notes[0]
+    assert f"{replicas} of it would do" in found.remarks()[0]
     assert own.loads[1].outcome.requests_per_s <= 1.05 * own.largest_rate
 
 

@@ -6,39 +6,11 @@ from typing import Any
 
 import click
 
-from qsjax.cli import grid_options, options, serving_options, session, traffic_options
+from qsjax.cli import grid_options, options, serving_options, traffic_options
 from qsjax.cli.emit import emit
 from qsjax.grid.cells import GPU_DEGREES
-from qsjax.questions.simulation.loads import Simulation, simulate
+from qsjax.questions.simulation.loads import simulate
 from qsjax.records.specs import DEGREES, Partition
-from qsjax.records.units import MS
-
-
-def _number(value: float | None, digits: int = 1) -> str:
-    return "-" if value is None or not math.isfinite(value) else f"{value:,.{digits}f}"
-
-
-def _tell(found: Simulation) -> None:
-    click.echo(found.summary())
-    heads = ("load", "req/s", "tok/s/GPU", "TTFT p50", "TTFT p95", "TPOT p50", "TPOT p95",
-             "ITL p95", "E2E p50", "waiting", "decoding", "kept", "evicted")  # fmt: skip
-    times = ("ttft_p50", "ttft_p95", "tpot_p50", "tpot_p95", "itl_p95", "e2e_p50")
-    cells = [
-        (
-            f"{row['load']:g} {row['load_unit']}",
-            _number(row["requests_per_s"], 2),
-            _number(row["tokens_per_s_per_gpu"]),
-            *(_number(None if row[name] is None else row[name] / MS) for name in times),
-            _number(row["waiting"]),
-            _number(row["decoding"]),
-            f"{row['attained']:.1%}",
-            f"{row['evictions']:,}",
-        )
-        for row in found.rows()
-    ]
-    options.print_table("Times in ms", heads, cells)
-    for line in found.notes:
-        session.note(line)
 
 
 @click.command("simulate")
@@ -83,5 +55,5 @@ def command(model: str, **flags: Any) -> None:
     gpus = math.prod(degrees[name] or 1.0 for name in GPU_DEGREES)
     problem = grid_options.served(model, flags, gpus=gpus)
     more = {name: flags[name] for name in ("users", "rate", "trace", "requests")}
-    found = simulate(problem, partition, **more, **traffic_options.requests_of(flags))
-    emit(found, flags, _tell)
+    found = simulate(problem, partition, **more, **traffic_options.arguments_of(flags))
+    emit(found, flags)

@@ -21,6 +21,7 @@ _OTHERS: Mapping[str, Meaning] = {
     "variant": Meaning("the model or its dense twin"),
     "reason": Meaning("reason why a design cannot run"),
     "batch": Meaning("sequences of an attention replica", "sequences"),
+    "users": Meaning("sequences of all replicas together", "sequences"),
     "replicas": Meaning("independent copies of the deployment"),
     "kv_mode": Meaning("KV parallelism: 0 none, 1 Helix, 2 context-parallel ring"),
     "margin": Meaning("winner's objective over the runner-up's, less 1"),

@@ -20,9 +20,9 @@ from qsjax.grid.problem import Accelerator, Problem, question
 from qsjax.grid.solution import kv_mode_name, solve
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
-from qsjax.output import files
+from qsjax.output import files, words
 from qsjax.output.labels import split_name
-from qsjax.output.result import Drawing, Result, Row, flat, inputs_of, plain
+from qsjax.output.result import Drawing, Result, Row, Table, flat, inputs_of, plain
 from qsjax.questions.simulation.outcomes import Outcome, row_of
 from qsjax.questions.simulation.serving import deploy, largest_rate, with_traffic
 from qsjax.questions.simulation.serving import simulate as run
@@ -75,9 +75,13 @@ class Served:
     @property
     def name(self) -> str:
         """The design in words."""
-        count = f"{self.gpus:g} GPU{'' if self.gpus == 1 else 's'}"
+        count = words.count(self.gpus, "GPU")
         split = f" ({split_name(self.label)})" if self.gpus > 1 else ""
         return f"{self.label['model']} on {count} {self.label['hardware']}{split}"
+
+
+def _number(value: float | None, digits: int = 1) -> str:
+    return "-" if value is None or not math.isfinite(value) else f"{value:,.{digits}f}"
 
 
 def _ms(seconds: float) -> str:
@@ -101,23 +105,41 @@ class Simulation(Result):
     served: tuple[Served, ...]
 
     stem = "simulate"
-    columns = (
-        *("model", "hardware", "load", "load_unit", "requests_per_s", "tokens_per_s_per_gpu"),
-        *("ttft_p50", "ttft_p95", "tpot_p50", "tpot_p95", "attained", "evictions"),
-    )
     index = ("model", "hardware", "load")
 
-    @property
-    def notes(self) -> tuple[str, ...]:
+    def remarks(self) -> list[str]:
         """Loads that a design does not sustain, and what would."""
-        return tuple(
+        return [
             f"{one.load:g} requests/s are more than the {own.largest_rate:.3g} that this design "
             "sustains: the queue grows without end, and its times say how long the run was; "
             f"{math.ceil(one.load / own.largest_rate)} of it would do."
             for own in self.served
             for one in own.loads
             if self.unit == "req/s" and own.largest_rate < one.load < math.inf
-        )
+        ]
+
+    def tables(self) -> list[Table]:
+        """One row for each load: rates, quantiles of latency, what waits and what runs."""
+        several = len(self.served) > 1
+        first = ["design", "load"] if several else ["load"]
+        heads = ("req/s", "tok/s/GPU", "TTFT p50", "TTFT p95", "TPOT p50", "TPOT p95",
+                 "ITL p95", "E2E p50", "waiting", "decoding", "kept", "evicted")  # fmt: skip
+        times = ("ttft_p50", "ttft_p95", "tpot_p50", "tpot_p95", "itl_p95", "e2e_p50")
+        cells = [
+            [
+                *([f"{row['model']} on {row['hardware']}"] if several else []),
+                f"{row['load']:g} {self.unit}",
+                _number(row["requests_per_s"], 2),
+                _number(row["tokens_per_s_per_gpu"]),
+                *(_number(None if row[name] is None else row[name] / MS) for name in times),
+                _number(row["waiting"]),
+                _number(row["decoding"]),
+                f"{row['attained']:.1%}",
+                f"{row['evictions']:,}",
+            ]
+            for row in self.rows()
+        ]
+        return [Table("Times in ms", [*first, *heads], cells, len(first))]
 
     def rows(self) -> list[Row]:
         """One row for each load of each design; times in s, None where a quantile is not told."""
@@ -171,8 +193,7 @@ class Simulation(Result):
     def record(self) -> Row:
         """Rows, and what each design sustains."""
         largest = [{**own.label, "largest_rate": own.largest_rate} for own in self.served]
-        head = {"summary": self.summary(), "notes": list(self.notes)}
-        return head | {"loads": self.rows(), "sustained": largest}
+        return {"notes": self.remarks(), "loads": self.rows(), "sustained": largest}
 
     def inputs(self) -> Row:
         """The problem and the requests."""

@@ -24,8 +24,9 @@ from qsjax.grid.optimum import candidates_of
 from qsjax.grid.problem import Problem, question
 from qsjax.grid.solution import design_label
 from qsjax.numerics.safe import scalar
+from qsjax.output import words
 from qsjax.output.labels import split_name
-from qsjax.output.result import Result, Row, inputs_of, plain
+from qsjax.output.result import Result, Row, Table, inputs_of, plain
 from qsjax.questions.simulation.loads import (
     blocks,
     label_of,
@@ -187,7 +188,7 @@ def _sentences(row: Row, target: Target) -> list[str]:
             f"does without load is TTFT {row['best_ttft'] / MS:,.1f} ms and TPOT "
             f"{row['best_tpot'] / MS:,.2f} ms."
         ]
-    one, total = (f"{n} GPU{'' if n == 1 else 's'}" for n in (row["replica_gpus"], row["gpus"]))
+    one, total = (words.count(row[name], "GPU") for name in ("replica_gpus", "gpus"))
     split = f" ({split_name(row | {'replicas': 1})})" if row["replica_gpus"] > 1 else ""
     times = ", ".join(
         f"{name.upper()} {row[f'{name}_at_quantile'] / MS:,.2f} ms"
@@ -239,10 +240,17 @@ class Sizing(Result):
 
     def summary(self) -> str:
         """How many GPUs serve, in which replicas, and what one less would break."""
-        lines = [line for row in self.rows() for line in _sentences(row, self.target)]
+        return "\n".join(line for row in self.rows() for line in _sentences(row, self.target))
+
+    def tables(self) -> list[Table]:
+        """A table where there are several rows: sentences say all of one."""
+        return Result.tables(self) if len(self.sized) > 1 else []
+
+    def remarks(self) -> list[str]:
+        """How many designs were looked at."""
         counts = [f"{sum(getattr(one, name) for one in self.sized):,} designs {name}"
                   for name in ("screened", "simulated")]  # fmt: skip
-        return "\n".join([*lines, f"  {', '.join(counts)}."])
+        return [f"{', '.join(counts)}."]
 
     def record(self) -> Row:
         """Rows and target."""
