@@ -2,6 +2,8 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,13 +14,18 @@ from qsjax.evidence.measurements import (
     Kernel,
     Prediction,
     Skipped,
+    load_records,
     predict,
     read_cases,
+    read_json,
 )
 from qsjax.evidence.measurements.kernels import CATEGORIES as KERNELS
 from qsjax.evidence.measurements.kernels import times
+from qsjax.grid.progress import told
+from qsjax.numerics.float64 import in_float64
+from qsjax.output import folder
+from qsjax.output.result import Drawing, Result, Row, Table
 
-Row = dict[str, Any]
 # By what errors are summed up.
 GROUPS = ("category", "confidence", "gpu", "model", "engine", "regime")
 WORST = 10
@@ -62,8 +69,19 @@ REASONS: tuple[tuple[Callable[[Mapping[str, Any]], bool], str], ...] = (
 )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Report:
+# Columns of the printed groups, and by what they are grouped.
+COLUMNS = (
+    ("predicted", "predicted"),
+    ("skipped", "skipped"),
+    ("median |e| %", "median_abs_error_pct"),
+    ("90th |e| %", "p90_abs_error_pct"),
+    ("bias %", "bias_pct"),
+)
+SHOWN = ("category", "gpu", "regime")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, repr=False)
+class Report(Result):
     """Rows of all records in their order, and errors summed up.
 
     A row has `id`, `category`, `model`, `gpu`, `engine`, `confidence`, `unit`, `measured` and
@@ -72,6 +90,68 @@ class Report:
     """
 
     records: list[Row]
+    asked: Row = dataclasses.field(default_factory=dict)
+
+    stem = "records"
+    columns = ("id", "category", "model", "gpu", "unit", "measured", "predicted", "error_pct")
+
+    def rows(self) -> list[Row]:
+        """One row for each record, all with the same columns; the parts of times are left out."""
+        names = dict.fromkeys(name for row in self.records for name in row if name != "shares")
+        return [{name: row.get(name) for name in names} for row in self.records]
+
+    def summary(self) -> str:
+        """How many records are predicted, and how well."""
+        found = _errors(self.deployments)
+        first = f"{len(self.records):,} records, {len(self.predicted):,} predicted"
+        if not found["predicted"]:
+            return f"{first}."
+        return (
+            f"{first}; {found['predicted']:,} deployments: median error "
+            f"{found['median_abs_error_pct']:.1f} %, 90th percentile "
+            f"{found['p90_abs_error_pct']:.1f} %, bias {found['bias_pct']:+.1f} %."
+        )
+
+    def tables(self) -> list[Table]:
+        """Errors by group, the largest ones, and what could not be predicted."""
+        heads = [head for head, _ in COLUMNS]
+        tables = []
+        for name in SHOWN:
+            groups = {key: row for key, row in self.by(name).items() if row["predicted"]}
+            cells = [[k, *(_cell(row[c]) for _, c in COLUMNS)] for k, row in groups.items()]
+            tables.append(Table(f"Errors by {name}", [name, *heads], cells))
+        worst = [
+            (row["id"], row["model"], row["gpu"], f"{row['error_pct']:+.0f}", row["reason"])
+            for row in self.worst()
+        ]
+        skipped = [(reason, f"{count:,}") for reason, count in self.skipped().items()]
+        named = ("record", "model", "accelerator", "error %", "known reason")
+        return [
+            *tables,
+            Table("Largest errors", named, worst, 3),
+            Table("Not predicted", ("reason", "records"), skipped),
+        ]
+
+    def record(self) -> Row:
+        """Every record, and errors by category."""
+        return {"records": self.records, "summary": self.errors}
+
+    def inputs(self) -> Row:
+        """Which records were asked for."""
+        return self.asked
+
+    def drawings(self) -> dict[str, Drawing]:
+        """Predicted over measured times, and errors by accelerator, model and what binds."""
+        from qsjax import plotting
+
+        rows = self.deployments
+        if not rows:
+            return {}
+        times = [row for row in rows if row["unit"] == "ms"]
+        found: dict[str, Drawing] = {"parity": partial(plotting.parity, times)} if times else {}
+        for name in ("gpu", "model", "regime"):
+            found[f"residuals_by_{name}"] = partial(plotting.residuals, rows, by=name)
+        return found
 
     @property
     def predicted(self) -> list[Row]:
@@ -96,8 +176,8 @@ class Report:
         return {key: _errors(rows) for key, rows in sorted(groups.items())}
 
     @property
-    def summary(self) -> dict[str, dict[str, float | int | None]]:
-        """Errors by category."""
+    def errors(self) -> dict[str, dict[str, float | int | None]]:
+        """Errors by category [%]."""
         return self.by("category")
 
     def skipped(self) -> dict[str, int]:
@@ -191,13 +271,46 @@ def _row(record: Mapping[str, Any], result: Prediction | Skipped) -> Row:
     }
 
 
-def validate(records: Sequence[Mapping[str, Any]], constants: Constants | None = None) -> Report:
-    """Predictions of all records that can be predicted.
+def _cell(value: float | int | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,d}" if isinstance(value, int) else f"{value:.1f}"
+
+
+@told
+@in_float64
+def validate(
+    records: str | Path | Sequence[Mapping[str, Any]] | None = None,
+    constants: Constants | None = None,
+    *,
+    category: Sequence[str] | None = None,
+) -> Report:
+    """Predictions of all records that can be predicted, against what was measured.
 
     Args:
-        records: as `measurements.load_records` or `read_json` gives them.
+        records: a JSON file of records, or records as `measurements.load_records` has them; those
+            that ship with the package if None.
         constants: hardware fields that replace the catalogue's, such as those of a calibration.
+        category: categories to look at; all if None.
+
+    Raises:
+        ValueError: the file cannot be read, or a category has no records.
+
+    >>> found = validate(category=["trtllm_static_batch"])
+    >>> len(found.predicted) + sum(found.skipped().values()) == len(found.records)
+    True
     """
+    asked: Row = {"category": category}
+    if records is None:
+        records = load_records()
+    elif isinstance(records, str | Path):
+        asked["data"] = folder.of_file(Path(records))
+        records = read_json(records)
+    if category is not None:
+        known = sorted({str(record["category"]) for record in records})
+        if missing := [name for name in category if name not in known]:
+            raise ValueError(f"no records of {', '.join(missing)}; there are {', '.join(known)}")
+        records = [record for record in records if record["category"] in category]
     cases = read_cases(records)
     found = iter(predict([case for case in cases if isinstance(case, Case)], constants))
     lone = [case for case in cases if isinstance(case, Kernel)]
@@ -208,4 +321,4 @@ def validate(records: Sequence[Mapping[str, Any]], constants: Constants | None =
             rows.append(_kernel_row(record, case, next(kernel_times)))
         else:
             rows.append(_row(record, next(found) if isinstance(case, Case) else case))
-    return Report(rows)
+    return Report(rows, asked)
