@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
 import qsjax
-from qsjax import catalog, plotting
+from qsjax import plotting
 from qsjax.evidence import paper
 from qsjax.grid.problem import CONTEXTS
 from qsjax.output.files import write_atomically
@@ -39,9 +39,7 @@ BANDS = (
 
 def published() -> tuple[list[float], list[float], list[float]]:
     """Contexts of table 4, and dense over MoE there: printed, and ours in the same accounting."""
-    models = {name: catalog.model(name) for name in paper.MODELS}
-    cells = [c for c in paper.reproduce(models, catalog.hardware("paper-reference"))
-             if c.table == "4"]  # fmt: skip
+    cells = [c for c in paper.reproduce().cells if c.table == "4"]
     found = {(c.row, c.quantity): c for c in cells}
     contexts, printed, ours = [], [], []
     for row in dict.fromkeys(c.row for c in cells):

@@ -13,7 +13,6 @@ import tomllib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from qsjax.evidence.measurements import load_records
 from qsjax.evidence.validation import Report, validate
 from qsjax.output.files import write_atomically
 
@@ -30,7 +29,7 @@ def table(heads: Sequence[str], cells: Iterable[Sequence[str]]) -> str:
 
 def truth(report: Report | None = None) -> str:
     """How near the predictions come: the groups that `qsjax validate` prints first."""
-    rows = (report or validate(load_records())).headlines()
+    rows = (report or validate()).headlines()
     heads = ("measured", "role", "n", "median error", "90 % below", "bias", "largest")
     cells = [
         (

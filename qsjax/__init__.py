@@ -31,6 +31,10 @@ __version__ = "0.1.0"
 # second each.
 _LATE = {
     "qsjax": ("engines", "plotting"),
+    "qsjax.evidence.calibration": ("calibrate",),
+    "qsjax.evidence.paper": ("reproduce",),
+    "qsjax.evidence.paper.table_2": ("study",),
+    "qsjax.evidence.validation": ("validate",),
     "qsjax.questions.sensitivity": (
         *("sensitivity", "switching", "uncertainty", "hessian"),
         *("normal", "lognormal", "uniform", "triangular"),
@@ -62,6 +66,7 @@ __all__ = [
     "Workload",
     "active_params",
     "break_even",
+    "calibrate",
     "compare",
     "decode",
     "dense_twin",
@@ -81,16 +86,19 @@ __all__ = [
     "pareto",
     "plotting",
     "prefill",
+    "reproduce",
     "sensitivity",
     "served",
     "simulate",
     "size",
     "solve_for",
+    "study",
     "switching",
     "total_params",
     "triangular",
     "uncertainty",
     "uniform",
+    "validate",
     "workload",
 ]
 

@@ -41,7 +41,8 @@ STRANGERS = {"cost.laws"}
 PEERS = {"questions"}
 MATPLOTLIB = {"plotting"}
 FILES = {
-    *("cli", "output", "catalog", "grid.free_memory", "engines", "evidence.measurements.storage"),
+    *("cli", "output", "catalog", "grid.free_memory", "engines"),
+    *("evidence.measurements.storage", "evidence.calibration"),
     *("streaming.store", "streaming.results", "streaming.spec", "streaming.hosts"),
 }
 JIT = {

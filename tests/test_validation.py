@@ -729,7 +729,7 @@ def test_cli_on_records_of_ones_own(tmp_path):
     assert first["error_pct"] == pytest.approx(100 * (first["predicted"] / first["measured"] - 1))
     assert second["skipped_because"] == "unknown batch"
     assert answer["summary"]["mine"]["predicted"] == 1
-    assert {"records.csv", "validation.json", "parity.svg"} <= {f.name for f in out.iterdir()}
+    assert {"records.csv", "result.json", "parity.svg"} <= {f.name for f in out.iterdir()}
     assert json.loads((out / "inputs.json").read_text())["data"]["name"] == "mine.json"
     assert all(file.name in done.stderr for file in out.iterdir())
 
@@ -881,9 +881,9 @@ def test_why_a_kernel_is_not_predicted(record, change, because):
 
 
 def test_kernels_count_in_their_categories_only(report):
-    assert report.summary["nccl"]["predicted"] == 81
-    assert report.summary["kernel"]["predicted"] > 100
-    assert report.summary["moe_a2a"]["predicted"] > 400
+    assert report.errors["nccl"]["predicted"] == 81
+    assert report.errors["kernel"]["predicted"] > 100
+    assert report.errors["moe_a2a"]["predicted"] > 400
     for name in ("gpu", "confidence", "model"):
         rows = report.by(name).values()
         assert sum(row["predicted"] for row in rows) == len(report.deployments)

@@ -22,10 +22,11 @@ def several(text: str) -> Any:
 
 
 def served(models: Any, flags: dict[str, Any], **more: Any) -> Problem:
-    """The problem of the flags for precisions and hardware alone, with further arguments."""
-    named = {name: flags[name] for name in ("convention", "weights", "kv")}
-    given = models if isinstance(models, str) or len(models) > 1 else models[0]
-    return Problem(given, **({"hardware": several(flags["hardware"])} | named | more))
+    """The problem of the flags for hardware and precisions alone, with further arguments."""
+    named: dict[str, Any] = {name: flags[name] for name in ("convention", "weights", "kv")}
+    named["hardware"] = several(flags["hardware"])
+    one = not isinstance(models, str) and len(models) == 1
+    return Problem(models[0] if one else models, **(named | more))
 
 
 def problem_of(

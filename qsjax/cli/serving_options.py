@@ -9,11 +9,10 @@ import click
 from qsjax import catalog
 from qsjax.cli import grid_options
 from qsjax.cli.options import Numbers, options
-from qsjax.cost.metrics import Economy, economy_of
 from qsjax.grid.limits import Limits
 from qsjax.grid.problem import Problem
 from qsjax.numerics.safe import scalar
-from qsjax.records.specs import DEGREES, HardwareSpec, Workload
+from qsjax.records.specs import DEGREES, Workload
 from qsjax.records.units import MS, US
 
 _UNITS = {"us": US, "ms": MS, "s": 1.0}
@@ -134,17 +133,6 @@ def problem_of(
     if "max_tpot" in flags:
         more = {"limits": limits_of(flags), "economy": economy_flags(flags)} | more
     return grid_options.problem_of(models, given, contexts, **more)
-
-
-def economy_from(hardware: HardwareSpec, flags: dict[str, Any]) -> Economy:
-    """Price and power of the flags, and of the catalogue where they say nothing."""
-    return economy_of(
-        hardware,
-        usd_per_hour=flags["usd_per_hour"],
-        watts=flags["watts"],
-        utilisation=flags["utilisation"],
-        pue=flags["pue"],
-    )
 
 
 # What may follow a model's colon: a dense twin, precisions, and speculation.

@@ -55,5 +55,5 @@ def command(model: str, **flags: Any) -> None:
     gpus = math.prod(degrees[name] or 1.0 for name in GPU_DEGREES)
     problem = grid_options.served(model, flags, gpus=gpus)
     more = {name: flags[name] for name in ("users", "rate", "trace", "requests")}
-    found = simulate(problem, partition, **more, **traffic_options.requests_of(flags))
+    found = simulate(problem, partition, **more, **traffic_options.arguments_of(flags))
     emit(found, flags)

@@ -56,5 +56,5 @@ def command(model: str, **flags: Any) -> None:
         axes=options.axis_overrides(**{name: flags[name] for name in DEGREES}),
     )
     more = {name: flags[name] for name in ("users", "rate", "quantile", "replica_gpus")}
-    found = size(problem, **more, **traffic_options.requests_of(flags))
+    found = size(problem, **more, **traffic_options.arguments_of(flags))
     emit(found, flags)

@@ -50,7 +50,7 @@ engine_options = options(
 )
 
 
-def requests_of(flags: dict[str, Any]) -> dict[str, Any]:
+def arguments_of(flags: dict[str, Any]) -> dict[str, Any]:
     """Arguments of `simulate` and `size`: lengths, limits, and the rules of the engine."""
     named = ("isl", "osl", "cached", "think", "seed", "engine")
     rules = {name: flags[name] for name in ("budget", "sequences") if flags[name] is not None}

@@ -5,11 +5,9 @@ from typing import Any
 
 import click
 
-from qsjax.cli import options
+from qsjax.cli import grid_options, options
 from qsjax.cli.emit import emit
-from qsjax.evidence import measurements
 from qsjax.evidence.validation import validate
-from qsjax.output import folder
 
 
 @click.command("validate")
@@ -21,7 +19,7 @@ from qsjax.output import folder
 @click.option("--category", help="Comma-separated categories to look at.  [default: all]")
 @options.output_options
 @options.input_errors
-def command(**flags: Any) -> None:
+def command(data: Path | None, category: str | None, **flags: Any) -> None:
     r"""Compare predictions with published measurements.
 
     Every record has a prediction with its error, or the reason why there is none. Errors are
@@ -33,12 +31,5 @@ def command(**flags: Any) -> None:
       qsjax validate --category inferencex_agg,wide_ep --out results/validation
       qsjax validate --data mine.json --format json
     """
-    data, category = flags["data"], flags["category"]
-    records = measurements.load_records() if data is None else measurements.read_json(data)
-    if category is not None:
-        wanted = [name.strip() for name in category.split(",")]
-        known = sorted({str(record["category"]) for record in records})
-        if missing := [name for name in wanted if name not in known]:
-            raise ValueError(f"no records of {', '.join(missing)}; there are {', '.join(known)}")
-        records = tuple(record for record in records if record["category"] in wanted)
-    emit(validate(records), flags | {"data": None if data is None else folder.of_file(data)})
+    wanted = None if category is None else grid_options.names(category)
+    emit(validate(data, category=wanted), flags | {"data": data, "category": category})

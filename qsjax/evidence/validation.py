@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,11 +14,16 @@ from qsjax.evidence.measurements import (
     Kernel,
     Prediction,
     Skipped,
+    load_records,
     predict,
     read_cases,
+    read_json,
 )
 from qsjax.evidence.measurements.kernels import CATEGORIES as KERNELS
 from qsjax.evidence.measurements.kernels import times
+from qsjax.grid.progress import told
+from qsjax.numerics.float64 import in_float64
+from qsjax.output import folder
 from qsjax.output.result import Drawing, Result, Row, Table
 
 # By what errors are summed up.
@@ -116,6 +122,7 @@ class Report(Result):
     """
 
     records: list[Row]
+    asked: Row = dataclasses.field(default_factory=dict)
 
     stem = "records"
 
@@ -183,8 +190,12 @@ class Report(Result):
         return {
             "records": self.records,
             "headlines": self.headlines(),
-            "summary": self.by("category"),
+            "summary": self.errors,
         }
+
+    def inputs(self) -> Row:
+        """Which records were asked for."""
+        return self.asked
 
     def drawings(self) -> dict[str, Drawing]:
         """Predicted against measured, and the errors by accelerator, model and regime."""
@@ -219,6 +230,11 @@ class Report(Result):
                 continue
             groups.setdefault(str(row.get(name) or "not stated"), []).append(row)
         return {key: _errors(rows) for key, rows in sorted(groups.items())}
+
+    @property
+    def errors(self) -> dict[str, dict[str, float | int | None]]:
+        """Errors by category [%]."""
+        return self.by("category")
 
     def skipped(self) -> dict[str, int]:
         """Records without a prediction, by reason, most frequent first."""
@@ -330,13 +346,46 @@ def _row(record: Mapping[str, Any], result: Prediction | Skipped) -> Row:
     }
 
 
-def validate(records: Sequence[Mapping[str, Any]], constants: Constants | None = None) -> Report:
-    """Predictions of all records that can be predicted.
+def _cell(value: float | int | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,d}" if isinstance(value, int) else f"{value:.1f}"
+
+
+@told
+@in_float64
+def validate(
+    records: str | Path | Sequence[Mapping[str, Any]] | None = None,
+    constants: Constants | None = None,
+    *,
+    category: Sequence[str] | None = None,
+) -> Report:
+    """Predictions of all records that can be predicted, against what was measured.
 
     Args:
-        records: as `measurements.load_records` or `read_json` gives them.
+        records: a JSON file of records, or records as `measurements.load_records` has them; those
+            that ship with the package if None.
         constants: hardware fields that replace the catalogue's, such as those of a calibration.
+        category: categories to look at; all if None.
+
+    Raises:
+        ValueError: the file cannot be read, or a category has no records.
+
+    >>> found = validate(category=["trtllm_static_batch"])
+    >>> len(found.predicted) + sum(found.skipped().values()) == len(found.records)
+    True
     """
+    asked: Row = {"category": category}
+    if records is None:
+        records = load_records()
+    elif isinstance(records, str | Path):
+        asked["data"] = folder.of_file(Path(records))
+        records = read_json(records)
+    if category is not None:
+        known = sorted({str(record["category"]) for record in records})
+        if missing := [name for name in category if name not in known]:
+            raise ValueError(f"no records of {', '.join(missing)}; there are {', '.join(known)}")
+        records = [record for record in records if record["category"] in category]
     cases = read_cases(records)
     found = iter(predict([case for case in cases if isinstance(case, Case)], constants))
     lone = [case for case in cases if isinstance(case, Kernel)]
@@ -347,4 +396,4 @@ def validate(records: Sequence[Mapping[str, Any]], constants: Constants | None =
             rows.append(_kernel_row(record, case, next(kernel_times)))
         else:
             rows.append(_row(record, next(found) if isinstance(case, Case) else case))
-    return Report(rows)
+    return Report(rows, asked)

@@ -20,7 +20,7 @@ from qsjax.grid.problem import Accelerator, Problem, question
 from qsjax.grid.solution import kv_mode_name, solve
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
-from qsjax.output import files
+from qsjax.output import files, words
 from qsjax.output.labels import split_name
 from qsjax.output.result import Drawing, Result, Row, Table, flat, inputs_of, plain
 from qsjax.questions.simulation.outcomes import Outcome, row_of
@@ -75,7 +75,7 @@ class Served:
     @property
     def name(self) -> str:
         """The design in words."""
-        count = f"{self.gpus:g} GPU{'' if self.gpus == 1 else 's'}"
+        count = words.count(self.gpus, "GPU")
         split = f" ({split_name(self.label)})" if self.gpus > 1 else ""
         return f"{self.label['model']} on {count} {self.label['hardware']}{split}"
 
@@ -119,13 +119,16 @@ class Simulation(Result):
         ]
 
     def tables(self) -> list[Table]:
-        """Quantiles of every load, times in ms."""
+        """One row for each load: rates, quantiles of latency, what waits and what runs."""
+        several = len(self.served) > 1
+        first = ["design", "load"] if several else ["load"]
+        heads = ("req/s", "tok/s/GPU", "TTFT p50", "TTFT p95", "TPOT p50", "TPOT p95",
+                 "ITL p95", "E2E p50", "waiting", "decoding", "kept", "evicted")  # fmt: skip
         times = ("ttft_p50", "ttft_p95", "tpot_p50", "tpot_p95", "itl_p95", "e2e_p50")
-        heads = ["load", "req/s", "tok/s/GPU", "TTFT p50 ms", "TTFT p95 ms", "TPOT p50 ms"]
-        heads += ["TPOT p95 ms", "ITL p95 ms", "E2E p50 ms", "waiting", "decoding", "kept"]
         cells = [
             [
-                f"{row['load']:g} {row['load_unit']}",
+                *([f"{row['model']} on {row['hardware']}"] if several else []),
+                f"{row['load']:g} {self.unit}",
                 _number(row["requests_per_s"], 2),
                 _number(row["tokens_per_s_per_gpu"]),
                 *(_number(None if row[name] is None else row[name] / MS) for name in times),
@@ -136,7 +139,7 @@ class Simulation(Result):
             ]
             for row in self.rows()
         ]
-        return [Table("", [*heads, "evicted"], cells)]
+        return [Table("Times in ms", [*first, *heads], cells, len(first))]
 
     def rows(self) -> list[Row]:
         """One row for each load of each design; times in s, None where a quantile is not told."""
@@ -190,8 +193,7 @@ class Simulation(Result):
     def record(self) -> Row:
         """Rows, and what each design sustains."""
         largest = [{**own.label, "largest_rate": own.largest_rate} for own in self.served]
-        head = {"notes": self.remarks()}
-        return head | {"loads": self.rows(), "sustained": largest}
+        return {"notes": self.remarks(), "loads": self.rows(), "sustained": largest}
 
     def inputs(self) -> Row:
         """The problem and the requests."""

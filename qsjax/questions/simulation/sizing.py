@@ -24,6 +24,7 @@ from qsjax.grid.optimum import candidates_of
 from qsjax.grid.problem import Problem, question
 from qsjax.grid.solution import design_label
 from qsjax.numerics.safe import scalar
+from qsjax.output import words
 from qsjax.output.labels import split_name
 from qsjax.output.result import Result, Row, Table, inputs_of, plain
 from qsjax.questions.simulation.loads import (
@@ -187,7 +188,7 @@ def _sentences(row: Row, target: Target) -> list[str]:
             f"does without load is TTFT {row['best_ttft'] / MS:,.1f} ms and TPOT "
             f"{row['best_tpot'] / MS:,.2f} ms."
         ]
-    one, total = (f"{n} GPU{'' if n == 1 else 's'}" for n in (row["replica_gpus"], row["gpus"]))
+    one, total = (words.count(row[name], "GPU") for name in ("replica_gpus", "gpus"))
     split = f" ({split_name(row | {'replicas': 1})})" if row["replica_gpus"] > 1 else ""
     times = ", ".join(
         f"{name.upper()} {row[f'{name}_at_quantile'] / MS:,.2f} ms"
