@@ -251,10 +251,10 @@ class Explanation(Result):
         ]
         peaks = {name: scalar(getattr(chip, f"flops_{name}")) for name in ("bf16", "fp8")}
         roofs = {"hbm_bw": scalar(chip.hbm_bw), "peaks": peaks}
-        bounds = [f"{point['phase']} by {point['bound']}" for point in points]
+        bounds = [f"{point['phase']} is bound by {point['bound']}" for point in points]
         found: dict[str, Drawing] = {
             "roofline": partial(
-                plotting.roofline, points, roofs, title=f"{title}: bound {words.joined(bounds)}"
+                plotting.roofline, points, roofs, title=f"{title}: {words.joined(bounds)}"
             )
         }
         ledgers = [
