@@ -173,11 +173,12 @@ MIXTRAL = {"model": "mixtral-8x7b", "hardware": "h100-sxm", "gpus": 8, "context"
 MEASURED = "model,hardware,tp,batch,context,tpot_ms\n" + "".join(
     f"llama-3.1-8b,h100-sxm,1,{batch},1024,{7.0 + 0.02 * batch}\n" for batch in (1, 8, 32, 64)
 )
+COST = qs.CostModel({"hbm_bw": qs.Price(50.0), "flops": qs.Price(40.0)}, base=10.0)
 ANSWERS = {
     "break_even": lambda _: qs.break_even(qs.Problem(**MIXTRAL, twins=5)),
     "calibrate": lambda path: qs.calibrate(path, ["layer_overhead", "eff_weight_read"]),
     "compare": lambda _: qs.compare(qs.Problem(**MIXTRAL, twins=5)),
-    "design": lambda _: qs.design(qs.Problem(**MIXTRAL), qs.CostModel(), tpot=0.02),
+    "design": lambda _: qs.design(qs.Problem(**MIXTRAL), COST, tpot=0.02),
     "explain": lambda _: qs.explain(qs.Problem(**MIXTRAL), qs.Partition(tp=8)),
     "explore": lambda _: qs.explore(qs.Problem(**MIXTRAL, twins=[2, 5])),
     "mix": lambda _: qs.mix(qs.Problem(**MIXTRAL), [(1000, 200), (4000, 100)]),

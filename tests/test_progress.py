@@ -9,6 +9,7 @@ import pytest
 
 import qsjax as qs
 from qsjax.grid import progress
+from qsjax.grid.entry import entry
 
 
 class Screen(io.StringIO):
@@ -86,7 +87,7 @@ def test_questions_are_watched(screen, monkeypatch):
 
 
 def test_an_error_ends_the_line(screen):
-    @progress.told
+    @entry
     def explore():
         time.sleep(0.15)
         raise ZeroDivisionError

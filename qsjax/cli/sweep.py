@@ -2,7 +2,6 @@
 
 import os
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,6 @@ from qsjax.streaming.question import sweep
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _show(message: Any, *_: Any, **__: Any) -> None:
-    click.echo(str(message), err=True)
 
 
 @click.command("sweep")
@@ -67,7 +62,6 @@ def command(file: Path, **flags: Any) -> None:
     """
     jax.config.update("jax_num_cpu_devices", flags["devices"] or _cores())
     me = hosts.Processes()
-    warnings.showwarning = _show
     try:
         me = hosts.start(flags["coordinator"], flags["processes"], flags["process_id"])
         found = sweep(

@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from qsjax import catalog
 from qsjax.grid.axes import Axes, make_axes
+from qsjax.grid.entry import entry
 from qsjax.grid.free_memory import free_memory
 from qsjax.grid.limits import LIMITS, describe, is_given
 from qsjax.grid.problem import Problem, axis_values
-from qsjax.grid.progress import told
 from qsjax.grid.scoring import StepObjective
-from qsjax.numerics.float64 import in_float64
 from qsjax.output.result import Drawing, Result, Row, Table, inputs_of
 from qsjax.records.units import GIB
 from qsjax.streaming import campaign, hosts, results, spec, store
@@ -185,8 +184,7 @@ def _memory(me: hosts.Processes) -> float:
     return (max(GIB, 0.25 * free) if math.isfinite(free) else GIB) / me.count
 
 
-@told
-@in_float64
+@entry
 def sweep(
     asked: Problem | str | Path,
     out: str | Path,

@@ -285,8 +285,7 @@ def _write_dataset(job: Job, plan: Plan, spool: Spool, folder: Path) -> None:
             if axis.names:
                 coordinates, kind = np.array(axis.names, dtype=object), h5py.string_dtype()
             coordinate = file.create_variable(axis.name, (axis.name,), kind, data=coordinates)
-            if not axis.names:
-                coordinate.attrs.update(attributes_of(axis.name))
+            coordinate.attrs.update(attributes_of(axis.name))
         for name, dtype in spool.kinds.items():
             if name in dims:
                 continue
