@@ -242,13 +242,7 @@ def _summarise(
     root: np.ndarray,
 ) -> Fit:
     residuals, jacobian = problem.value(logs), root[:, None] * problem.jacobian(logs)
-    spread = (root * residuals) ** 2
-    freedom = max(1, len(residuals) - len(names))
-    # Directions without any hold keep a tiny eigenvalue, so that their intervals are wide.
-    eigenvalues, vectors = np.linalg.eigh(jacobian.T @ jacobian)
-    floor = RANK_TOLERANCE * eigenvalues.max()
-    variance = max(spread.sum() / freedom, LEAST_VARIANCE)
-    covariance = (vectors / np.maximum(eigenvalues, floor)) @ vectors.T * variance
+    covariance = covariance_of(root * residuals, jacobian)
     sigma = np.sqrt(np.diag(covariance))
     constants = tuple(
         Constant(
@@ -267,6 +261,17 @@ def _summarise(
         records=len(residuals),
         errors=np.expm1(residuals),
     )
+
+
+def covariance_of(residuals: np.ndarray, jacobian: np.ndarray) -> np.ndarray:
+    """Covariance of fitted parameters from weighted residuals and their derivatives."""
+    freedom = max(1, len(residuals) - jacobian.shape[1])
+    # Directions without any hold keep a tiny eigenvalue, so that their intervals are wide.
+    eigenvalues, vectors = np.linalg.eigh(jacobian.T @ jacobian)
+    floor = RANK_TOLERANCE * eigenvalues.max()
+    variance = max(np.square(residuals).sum() / freedom, LEAST_VARIANCE)
+    covariance: np.ndarray = (vectors / np.maximum(eigenvalues, floor)) @ vectors.T * variance
+    return covariance
 
 
 def _warnings(

@@ -13,6 +13,7 @@ import numpy as np
 from qsjax.cost.decode import decode_step
 from qsjax.cost.ledger import resource_times, time_ledger
 from qsjax.cost.prefill import interleaved_wait, prefill_step
+from qsjax.cost.regimes import regimes_of
 from qsjax.engines import memory
 from qsjax.engines.operating_point import OperatingPoint
 from qsjax.evidence.measurements.cases import SWEEP, Case
@@ -27,14 +28,6 @@ Constants = Mapping[str, float | jax.Array]
 # over theirs. Fitted with the other constants (benchmarks/fit_constants.py).
 TRTLLM_OVERHEAD = 0.70
 OVERHEADS = tuple(f"{name}_overhead" for name in ("layer", "latent", "expert", "sequence", "step"))
-# Largest share of the step time by resource.
-REGIMES: dict[str, tuple[str, ...]] = {
-    "bandwidth-bound": ("HBM KV", "HBM weights", "HBM activations"),
-    "compute-bound": ("compute",),
-    "latency-bound": ("overhead",),
-    "communication-bound": ("comm TP", "comm KV", "comm EP", "comm layout", "comm PP"),
-    "prefill-bound": ("prefill",),
-}
 
 
 class Batch(NamedTuple):
@@ -211,10 +204,6 @@ def _capacity_value(case: Case, weights: float, kv_per_token: float) -> float:
     return {"tokens": tokens, "kv": tokens * kv_per_token, "weights": weights}[case.kind]
 
 
-def _regime(shares: Mapping[str, float]) -> str:
-    return max(REGIMES, key=lambda name: sum(shares.get(part, 0.0) for part in REGIMES[name]))
-
-
 def predict(cases: Sequence[Case], constants: Constants | None = None) -> list[Prediction]:
     """Predictions of all cases, in the units of their records.
 
@@ -239,7 +228,7 @@ def predict(cases: Sequence[Case], constants: Constants | None = None) -> list[P
             shares["prefill"] = float(prompts[case.kind][at]) if case.kind in prompts else 0.0
             total = sum(shares.values())
             shares = {name: x / total for name, x in shares.items()}
-            prediction = Prediction(case, float(time) / case.unit, _regime(shares), shares)
+            prediction = Prediction(case, float(time) / case.unit, str(regimes_of(shares)), shares)
         found.append(prediction)
         at += len(case.deployments)
     return found
