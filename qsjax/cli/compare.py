@@ -22,6 +22,7 @@ CONTEXTS = (1024.0, 8192.0, 32768.0, 131072.0, 1048576.0)
 @options.context_option("1k,8k,32k,128k,1M")
 @options.quality_options
 @serving_options.request_options
+@options.level_option
 @options.output_options
 @options.input_errors
 def command(subjects: tuple[str, ...], **flags: Any) -> None:
@@ -50,7 +51,7 @@ def command(subjects: tuple[str, ...], **flags: Any) -> None:
     twins = list(dict.fromkeys(s.q for s in named.values() if s.q is not None))
     more = {"hardware": ",".join(devices), "q": twins}
     problem = serving_options.problem_of(models, flags | more, CONTEXTS)
-    emit(compare(problem, named), flags, _tell)
+    emit(compare(problem, named, level=flags["level"]), flags, _tell)
 
 
 def _has_experts(model: str) -> bool:
@@ -79,13 +80,15 @@ def _tell(found: Comparison) -> None:
                 split_name(row),
                 f"{row['batch']:,}",
                 f"{row['tpot'] / MS:,.2f}",
+                options.interval(row),
                 f"{row['tokens_per_s_per_gpu']:,.1f}{lead}",
             )
         else:
-            numbers = ("nothing runs", "", "", "")
+            numbers = ("nothing runs", "", "", "", "")
             factors[0] = ""
         cells.append((f"{row['context']:,}", row["subject"], *numbers, *factors, _why(row)))
-    heads = ("context", "subject", "split", "batch", "TPOT ms", "tok/s/GPU")
+    within = f"TPOT ms ({found.own.level:.0%})"
+    heads = ("context", "subject", "split", "batch", "TPOT ms", within, "tok/s/GPU")
     conventions = found.own.convention, found.beside.convention
     title = f"{gpus:g} GPUs; * leads; factors are over {first}"
     options.print_table(title, (*heads, *conventions, "why (share of the gap)"), cells, left=3)
@@ -93,6 +96,8 @@ def _tell(found: Comparison) -> None:
         _print_table_5(side)
     for line in found.leads():
         click.echo(line)
+    for decision in found.decisions():
+        click.echo(f"{decision}.")
 
 
 def _why(row: Row) -> str:

@@ -18,6 +18,7 @@ from qsjax.questions.explain import explain
 @options.axis_options
 @options.dtype_options
 @serving_options.economy_options
+@options.level_option
 @options.output_options
 @options.input_errors
 def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> None:
@@ -41,5 +42,11 @@ def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> None:
     stated = deployed.read(model, engine_flags, flags)
     isl, osl = (serving_options.one(name, flags[name]) for name in ("isl", "osl"))
     requests = None if isl is None or osl is None else (isl, osl)
-    found = explain(stated.problem, stated.partition, requests=requests)
+    found = explain(
+        stated.problem,
+        stated.partition,
+        requests=requests,
+        engine=stated.deployment.engine or "",
+        level=flags["level"],
+    )
     emit(deployed.with_engines(found, stated), flags, explained.show)

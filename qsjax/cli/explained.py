@@ -11,6 +11,8 @@ from qsjax.output.labels import split_name
 from qsjax.questions.explain import Explanation, for_people
 from qsjax.records.units import GIB, MS, TFLOP
 
+_RATES = ("tok/s/user", "tok/s/GPU", "gain")
+
 
 def _print_designs(record: dict[str, Any]) -> None:
     rows = []
@@ -25,14 +27,17 @@ def _print_designs(record: dict[str, Any]) -> None:
             cells = (
                 f"{case['batch']:,}",
                 f"{case['tpot'] / MS:,.2f}",
+                options.interval(case),
                 f"{case['tokens_per_s_per_user']:,.1f}",
                 f"{case['tokens_per_s_per_gpu']:,.1f}",
                 gain,
             )
-            shown = cells if runs else ("does not run", "", "", "", "")
+            shown = cells if runs else ("does not run", "", "", "", "", "")
             rows.append((side["convention"], label, split_name(case), *shown))
-    heads = ("convention", "design", "split", "batch", "TPOT ms", "tok/s/user", "tok/s/GPU", "gain")
+    within = f"TPOT ms ({record['level']:.0%})"
+    heads = ("convention", "design", "split", "batch", "TPOT ms", within, *_RATES)
     options.print_table("The design, and the best ones of as many GPUs", heads, rows, left=3)
+    click.echo(f"The interval rests on: {record['stated']['interval_rests_on']}.")
 
 
 def _print_ledgers(case: dict[str, Any], is_moe: bool) -> None:

@@ -26,7 +26,8 @@ def _table(found: Exploration, rows: list[Row], title: str) -> None:
     for name in ("context", *(["GPUs"] if several else []), "variant", *degrees):
         table.add_column(name, justify="left" if name == "variant" else "right")
     factors = ["vs MoE", f"({found.other})"] if len({variant_name(row) for row in rows}) > 1 else []
-    for name in ("batch", "TPOT ms", "tok/s/GPU", "bound by", *factors):
+    within = f"TPOT ms ({found.level:.0%})"
+    for name in ("batch", "TPOT ms", within, "tok/s/GPU", "bound by", *factors):
         table.add_column(name, justify="left" if name == "bound by" else "right")
     order = sorted(range(len(rows)), key=lambda i: (rows[i]["gpus"], rows[i]["context"], i))
     last = None
@@ -46,7 +47,7 @@ def _cells(row: Row, other: str, several: bool) -> list[str]:
         variant_name(row),
     ]
     if not row["is_feasible"]:
-        return [*start, *["-"] * 8, "infeasible"]
+        return [*start, *["-"] * 9, "infeasible"]
     mode = {"none": "", "kvp": "", "cp": " cp"}[row["kv_mode"]]
     degrees = [str(row[name]) for name in ("tp", "ep", "pp", "dp")] + [f"{row['kvp']}{mode}"]
     gains = [row.get(name, np.nan) for name in ("speedup_over_moe", f"speedup_over_moe_{other}")]
@@ -56,6 +57,7 @@ def _cells(row: Row, other: str, several: bool) -> list[str]:
         str(row["replicas"]),
         f"{row['batch']:,}",
         f"{row['tpot'] / MS:.2f}",
+        options.interval(row),
         f"{row['tokens_per_s_per_gpu']:,.1f}",
         row["bound_by"],
         *("" if row["variant"] == "moe" else _factor(gain) for gain in gains),
@@ -78,6 +80,7 @@ def _tokens(count: int) -> str:
 @options.system_options
 @options.workload_options
 @options.axis_options
+@options.level_option
 @options.output_options
 @options.input_errors
 def command(model: str, **flags: Any) -> None:
@@ -91,7 +94,7 @@ def command(model: str, **flags: Any) -> None:
       qsjax explore mixtral-8x7b --gpus 8,16 --hardware h200-sxm --context 8k,32k
       qsjax explore grok-1 --hardware paper-reference --convention paper --q 2,3,5
     """
-    emit(explore(problem_of(model, flags)), flags, _tell)
+    emit(explore(problem_of(model, flags), level=flags["level"]), flags, _tell)
 
 
 def _tell(found: Exploration) -> None:

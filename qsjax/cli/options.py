@@ -4,7 +4,7 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,10 +12,12 @@ import click
 
 from qsjax import catalog
 from qsjax.cli import printing
+from qsjax.engines.spread import LEVEL
 from qsjax.output import files
 from qsjax.records.conversion import number_of_text
 from qsjax.records.precision import STORED
 from qsjax.records.specs import CONVENTIONS, DEGREES
+from qsjax.records.units import MS
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -168,6 +170,13 @@ format_option = click.option(
     show_default=True,
     help="What is printed.",
 )
+level_option = click.option(
+    "--level",
+    type=float,
+    default=LEVEL,
+    show_default=True,
+    help="Probability with which measured values lie in the intervals.",
+)
 output_options = options(
     format_option,
     click.option(
@@ -205,6 +214,11 @@ def is_terminal() -> bool:
 def gpus(count: float) -> str:
     """A number of GPUs in words."""
     return "1 GPU" if count == 1 else f"{count:,.0f} GPUs"
+
+
+def interval(row: Mapping[str, Any]) -> str:
+    """Ends of the interval of a row's TPOT [ms]."""
+    return f"{row['tpot_low'] / MS:,.2f} to {row['tpot_high'] / MS:,.2f}"
 
 
 def print_table(

@@ -117,14 +117,15 @@ def deviation(spread: Spread, error: Error) -> np.ndarray:
     return sigma
 
 
-def quantile(spread: Spread, level: float) -> float:
-    """What |error| over its standard deviation stays below with a probability of `level`.
-
-    Raises:
-        ValueError: `level` is no probability.
-    """
+def check_level(level: float) -> None:
+    """Raise `ValueError` for a level of intervals that is no probability."""
     if not 0.0 < level < 1.0:
         raise ValueError(f"level: {level:g} is not allowed; give a probability between 0 and 1")
+
+
+def quantile(spread: Spread, level: float) -> float:
+    """What |error| over its standard deviation stays below with a probability of `level`."""
+    check_level(level)
     probabilities, z = spread.quantiles
     return float(np.interp(level, [0.0, *probabilities, 1.0], [0.0, *z, LARGEST_Z]))
 

@@ -56,7 +56,7 @@ class Serving:
     def __init__(
         self, cases: Sequence[Case], weights: Sequence[float], fixed: Mapping[str, float]
     ) -> None:
-        """Cases of `TIMES` that are scored; the weight of each in a fit; constants that are held."""
+        """Scored cases of `TIMES`; the weight of each in a fit; constants that are held."""
         self.cases = tuple(cases)
         self.weights, self.fixed = np.asarray(weights), dict(fixed)
         self.labels = [labels_of(case) for case in cases]

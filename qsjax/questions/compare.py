@@ -11,15 +11,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from qsjax.engines.spread import LEVEL, check_level
 from qsjax.grid.case import Case, best_case, by_resource, design_record, gpu_time
 from qsjax.grid.cells import Cells, cells_of, of_variant, take
+from qsjax.grid.intervals import Lead, Sided, bounds_of_case, lead_of
 from qsjax.grid.optimum import best_of
 from qsjax.grid.parameters import write
 from qsjax.grid.problem import Problem, describe, question, variants_of
 from qsjax.numerics.safe import scalar
 from qsjax.output.labels import series_name
 from qsjax.output.result import Drawing, Result, Row, inputs_of
-from qsjax.records.specs import CONVENTIONS, Convention
+from qsjax.records.specs import CONVENTIONS, PAPER, Convention
 
 # Relative width to which a turning point is found.
 TURN_WIDTH = 0.02
@@ -41,6 +43,43 @@ class Crossover(NamedTuple):
     after: str
 
 
+class Decision(NamedTuple):
+    """How sure the winner of a context is, and what would make it surer.
+
+    Attributes:
+        context: where [tokens].
+        winner: the subject with the most tokens/s/GPU.
+        rival: the subject most likely to beat it.
+        factor: predicted tokens/s/GPU of the winner over the rival's.
+        chance: probability that the winner beats the rival.
+        margin: factor from which the difference would be larger than the error.
+        is_sure: whether it is.
+        measure: subject of which one measurement would remove most of the variance of the factor.
+        removes: how much of it that would be [1].
+    """
+
+    context: float
+    winner: str
+    rival: str
+    factor: float
+    chance: float
+    margin: float
+    is_sure: bool
+    measure: str
+    removes: float
+
+    def __str__(self) -> str:
+        """In words, with what would decide it where it is not sure."""
+        sure = f"beats {self.rival} with a probability of {self.chance:.0%}"
+        line = f"at {self.context:,.0f} tokens {self.winner} {sure}"
+        if self.is_sure:
+            return line
+        return (
+            f"{line}: {self.factor:.2f}x is less than the error, {self.margin:.2f}x would be "
+            f"more; a measurement of {self.measure} would remove {self.removes:.0%} of the variance"
+        )
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Ranking:
     """The best design of every subject at every context, under one convention.
@@ -51,6 +90,9 @@ class Ranking:
         contexts: along the second axis [tokens].
         cases: best designs; None where nothing runs.
         crossovers: where the order of two neighbours at the top changes, in order of context.
+        sides: of every subject, names of its accelerator and of its model.
+        level: probability with which measured values lie in the intervals.
+        is_real: whether the accounting is not the paper's, which no machine keeps.
     """
 
     convention: str
@@ -58,6 +100,51 @@ class Ranking:
     contexts: tuple[float, ...]
     cases: tuple[tuple[Case | None, ...], ...]
     crossovers: tuple[Crossover, ...] = ()
+    sides: tuple[tuple[str, str], ...] = ()
+    level: float = LEVEL
+    is_real: bool = True
+
+    def sided(self, subject: int, context: int) -> Sided | None:
+        """A cell's design under the names of its subject; None where nothing runs."""
+        case = self.cases[subject][context]
+        return None if case is None else Sided(case, *self.sides[subject])
+
+    def lead(self, first: int, second: int, context: int) -> Lead | None:
+        """How sure one subject is to be ahead of another; None where one of them does not run."""
+        a, b = self.sided(first, context), self.sided(second, context)
+        return None if a is None or b is None else lead_of(a, b)
+
+    def decision(self, context: int) -> Decision | None:
+        """The winner against the subject most likely to beat it; None with nobody beside it."""
+        best = self.winner(context)
+        if best is None:
+            return None
+        leads = {
+            k: lead
+            for k in range(len(self.subjects))
+            if k != best and (lead := self.lead(best, k, context)) is not None
+        }
+        if not leads:
+            return None
+        rival = min(leads, key=lambda k: leads[k].chance)
+        lead = leads[rival]
+        names = self.subjects[best], self.subjects[rival]
+        measure = int(lead.gains[1] > lead.gains[0])
+        return Decision(
+            self.contexts[context],
+            *names,
+            factor=self.rate(best, context) / self.rate(rival, context),
+            chance=lead.chance,
+            margin=lead.margin,
+            is_sure=lead.is_sure,
+            measure=names[measure],
+            removes=lead.gains[measure],
+        )
+
+    def decisions(self) -> list[Decision]:
+        """The decision at every context where two subjects run."""
+        found = map(self.decision, range(len(self.contexts)))
+        return [decision for decision in found if decision is not None]
 
     def rate(self, subject: int, context: int) -> float:
         """Tokens/s/GPU of a cell; 0 where nothing runs."""
@@ -85,15 +172,18 @@ class Ranking:
                     "is_feasible": case is not None,
                     "is_winner": i == best,
                 }
-                if case is not None:
-                    row |= design_record(case)
+                side = self.sided(i, k)
+                if case is not None and side is not None:
+                    row |= design_record(case) | bounds_of_case(side, self.level)
                     row["gpu_time"] = by_resource(gpu_time(case))
                     row["table_5"] = {
                         n: t / unit if unit else None for n, t in table_5(case).items()
                     }
                 if case is not None and first is not None:
                     row["factor"] = self.rate(i, k) / self.rate(0, k)
-                    row |= {"attribution": attribution(first, case)} if i else {}
+                    lead = self.lead(i, 0, k) if i else None
+                    if lead is not None:
+                        row |= {"attribution": attribution(first, case), "chance": lead.chance}
                 found.append(row)
         return found
 
@@ -117,7 +207,8 @@ class Comparison(Result):
     stem = "compare"
     columns = (
         *("convention", "context", "subject", "tp", "ep", "pp", "dp", "kvp", "replicas", "batch"),
-        *("tpot", "tokens_per_s_per_gpu", "factor", "is_winner"),
+        *("tpot", "tpot_low", "tpot_high", "tokens_per_s_per_gpu", "factor", "chance"),
+        "is_winner",
     )
     index = ("convention", "subject", "context")
 
@@ -140,9 +231,18 @@ class Comparison(Result):
                 found.append(f"{side.convention}: {says}.")
         return found
 
+    def decisions(self) -> list[Decision]:
+        """How sure the winners are under the physical accounting; none under the paper's.
+
+        The paper's accounting leaves out what real machines lose, so measurements say nothing of
+        how near it is.
+        """
+        return [d for side in (self.own, self.beside) if side.is_real for d in side.decisions()]
+
     def summary(self) -> str:
-        """What was asked, and who leads where."""
-        return "\n".join([describe(self.problem), *self.leads()])
+        """What was asked, who leads where, and how sure that is."""
+        sure = [f"{decision}." for decision in self.decisions()]
+        return "\n".join([describe(self.problem), *self.leads(), *sure])
 
     def turns(self) -> list[Row]:
         """Where the lead changes, under both accountings."""
@@ -153,8 +253,14 @@ class Comparison(Result):
         ]
 
     def record(self) -> Row:
-        """Rows of both accountings, and where the lead changes."""
-        return {"rows": self.own.rows(), "beside": self.beside.rows(), "turns": self.turns()}
+        """Rows of both accountings, where the lead changes, and how sure the winners are."""
+        return {
+            "level": self.own.level,
+            "rows": self.own.rows(),
+            "beside": self.beside.rows(),
+            "turns": self.turns(),
+            "decisions": [decision._asdict() for decision in self.decisions()],
+        }
 
     def inputs(self) -> Row:
         """The problem's records as plain numbers, and the subjects."""
@@ -278,8 +384,20 @@ def _turn(first: Cells, second: Cells, low: float, high: float) -> float:
     return high
 
 
+def _names(problem: Problem, subject: Subject) -> tuple[str, str]:
+    """Accelerator and model of a subject, with q of a twin."""
+    stated = problem.stated
+    model = stated.models[subject.model].name
+    twin = "" if subject.q is None else f" q={subject.q:g}"
+    return stated.accelerators[subject.hardware].name, model + twin
+
+
 def _ranking(
-    problem: Problem, subjects: Mapping[str, Subject], convention: str, rules: Convention
+    problem: Problem,
+    subjects: Mapping[str, Subject],
+    convention: str,
+    rules: Convention,
+    level: float,
 ) -> Ranking:
     contexts = problem.stated.contexts
     sides = [_cells(problem, subject, rules) for subject in subjects.values()]
@@ -287,7 +405,15 @@ def _ranking(
     for cells in sides:
         best = best_of(cells)
         cases.append(tuple(best_case(cells, k, best) for k in range(len(contexts))))
-    plain = Ranking(convention, tuple(subjects), contexts, tuple(cases))
+    plain = Ranking(
+        convention,
+        tuple(subjects),
+        contexts,
+        tuple(cases),
+        sides=tuple(_names(problem, subject) for subject in subjects.values()),
+        level=level,
+        is_real=rules != PAPER,
+    )
     crossovers = []
     for k in range(len(contexts) - 1):
         before, after = plain.winner(k), plain.winner(k + 1)
@@ -299,7 +425,9 @@ def _ranking(
 
 
 @question
-def compare(problem: Problem, subjects: Mapping[str, Subject] | None = None) -> Comparison:
+def compare(
+    problem: Problem, subjects: Mapping[str, Subject] | None = None, *, level: float = LEVEL
+) -> Comparison:
     """The best design of every subject at every context, and where the lead changes.
 
     Best is what makes the most tokens/s/GPU within the problem's limits, at its best batch unless
@@ -308,15 +436,18 @@ def compare(problem: Problem, subjects: Mapping[str, Subject] | None = None) -> 
     Args:
         problem: its models, accelerators and twins are the subjects; at one GPU count.
         subjects: some of them, by the names that they shall have.
+        level: probability of the intervals of TPOT and throughput.
 
     Raises:
-        ValueError: fewer than two subjects, or several values of something else.
+        ValueError: fewer than two subjects, several values of something else, or `level` is no
+            probability.
 
     >>> from qsjax.grid.problem import Problem
     >>> found = compare(Problem("mixtral-8x7b", ["h100-sxm", "h200-sxm"], gpus=8, context="8k"))
     >>> found.leads()[0]
     'physical: h200-sxm leads at every context.'
     """
+    check_level(level)
     stated = problem.stated
     arguments: dict[str, Any] = {
         "objective": "tokens_per_s_per_gpu",
@@ -329,6 +460,6 @@ def compare(problem: Problem, subjects: Mapping[str, Subject] | None = None) -> 
     return Comparison(
         asked,
         named,
-        _ranking(asked, named, stated.convention, stated.rules),
-        _ranking(asked, named, other, CONVENTIONS[other]),
+        _ranking(asked, named, stated.convention, stated.rules, level),
+        _ranking(asked, named, other, CONVENTIONS[other], level),
     )

@@ -9,9 +9,11 @@ import numpy as np
 
 from qsjax.cost.disaggregation import Companion, companion
 from qsjax.cost.metrics import Economy, costs, elasticities
+from qsjax.engines.spread import LEVEL, check_level
 from qsjax.grid.case import Case, best_case, case_at, case_record
 from qsjax.grid.cells import Cells, cells_of, of_variant
 from qsjax.grid.diagnosis import remarks
+from qsjax.grid.intervals import Sided, bounds_of_case
 from qsjax.grid.limits import Limits
 from qsjax.grid.needs import least_gpus
 from qsjax.grid.optimum import any_batch
@@ -75,6 +77,8 @@ class Explanation(Result):
         prefill: what prompts cost beside it; None unless requests were given and it runs.
         notes: what is legal about it, but dear, and what else is to be said.
         more: further facts of the designs, by their name, such as flags of engines.
+        engine: what serves it, of those that were measured; "" where that is not stated.
+        level: probability with which measured values lie in the intervals.
     """
 
     problem: Problem
@@ -84,11 +88,14 @@ class Explanation(Result):
     prefill: Companion | None
     notes: tuple[str, ...]
     more: Mapping[str, Row] = dataclasses.field(default_factory=dict)
+    engine: str = ""
+    level: float = LEVEL
 
     stem = "explain"
     columns = (
         *("convention", "design", "is_feasible", "tp", "ep", "pp", "dp", "kvp", "replicas"),
-        *("batch", "tpot", "tokens_per_s_per_user", "tokens_per_s_per_gpu"),
+        *("batch", "tpot", "tpot_low", "tpot_high"),
+        *("tokens_per_s_per_user", "tokens_per_s_per_gpu"),
     )
 
     @property
@@ -106,11 +113,17 @@ class Explanation(Result):
         names = ("roofline", "shortcomings", "memory_bytes", "terms", "hidden")
         return [
             {"convention": side.convention, "design": name}
+            | self.bounds(case)
             | {key: x for key, x in case_record(case).items() if key not in names}
             | {"terms": case_record(case)["terms"]}
             for side in (self.own, self.beside)
             for name, case in side.cases().items()
         ]
+
+    def bounds(self, case: Case) -> Row:
+        """Ends of the interval of a design's TPOT and throughput, and what it rests on."""
+        accelerator = self.problem.stated.accelerators[0].name
+        return bounds_of_case(Sided(case, accelerator, engine=self.engine), self.level)
 
     def summary(self) -> str:
         """Whether it runs, and what it lacks."""
@@ -127,8 +140,9 @@ class Explanation(Result):
             "hardware": stated.accelerators[0].name,
             "is_moe": self.is_moe,
             "context": stated.contexts[0],
-            **_side_record(self.own),
-            "beside": _side_record(self.beside),
+            "level": self.level,
+            **self._side_record(self.own),
+            "beside": self._side_record(self.beside),
             "prefill": None if self.prefill is None else dataclasses.asdict(self.prefill),
             "notes": list(self.notes),
             "cost_elasticities": elasticities(self.stated.rate, self.economy),
@@ -136,6 +150,14 @@ class Explanation(Result):
         for name, case in self.own.cases().items():
             found[name] |= {"costs": costs(case.rate, self.economy), **self.more.get(name, {})}
         return found
+
+    def _side_record(self, side: Side) -> Row:
+        found: Row = {"convention": side.convention, "best": None, "best_as_fast": None}
+        for name, case in side.cases().items():
+            found[name] = case_record(case) | self.bounds(case)
+            if name != "stated" and side.stated.is_feasible:
+                found[name]["gain"] = case.rate / side.stated.rate
+        return found | {"needs": None if side.needs is None else side.needs._asdict()}
 
     def inputs(self) -> Row:
         """The problem's records, and the design, as plain numbers."""
@@ -173,15 +195,6 @@ class Explanation(Result):
 def for_people(terms: Mapping[str, float], is_moe: bool) -> dict[str, float]:
     """Terms of a ledger under the names that people expect of this kind of model."""
     return {_DENSE_NAMES.get(n, n) if not is_moe else n: x for n, x in terms.items()}
-
-
-def _side_record(side: Side) -> Row:
-    found: Row = {"convention": side.convention, "best": None, "best_as_fast": None}
-    for name, case in side.cases().items():
-        found[name] = case_record(case)
-        if name != "stated" and side.stated.is_feasible:
-            found[name]["gain"] = case.rate / side.stated.rate
-    return found | {"needs": None if side.needs is None else side.needs._asdict()}
 
 
 def _one_cell(problem: Problem, rules: Convention | None = None) -> Cells:
@@ -241,6 +254,8 @@ def explain(
     partition: Partition | None = None,
     *,
     requests: tuple[float, float] | None = None,
+    engine: str = "",
+    level: float = LEVEL,
 ) -> Explanation:
     """Take one design apart, and look for better ones with as many GPUs, under both accountings.
 
@@ -253,6 +268,9 @@ def explain(
         partition: the design; the best one of the problem if None. What its degrees leave of the
             GPUs, copies fill.
         requests: input and output tokens of a request, for prefill beside decode.
+        engine: what serves it ("vllm", "sglang", "trtllm", ...), by whose measured errors the
+            intervals are; an engine without measurements counts as any.
+        level: probability of the intervals of TPOT and throughput.
 
     Raises:
         ValueError: the problem has several cells, a number is out of its range, or no partition is
@@ -263,6 +281,7 @@ def explain(
     >>> found.stated.is_feasible, int(found.stated.parts.step.replicas)
     (True, 2)
     """
+    check_level(level)
     stated = problem.stated
     if partition is not None:
         (partition,) = checks.check_records(partition=partition, single=True)
@@ -279,7 +298,7 @@ def explain(
     if requests is not None and case.is_feasible:
         prefill = companion(case.records, scalar(case.parts.step.tpot), case.rate, *requests)
     notes = tuple(remarks(case.records, case.rules, case.parts.roofs["attention"]))
-    return Explanation(problem, own, beside, economy, prefill, notes)
+    return Explanation(problem, own, beside, economy, prefill, notes, engine=engine, level=level)
 
 
 def _scalars(economy: Economy) -> Economy:

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qsjax.cost.feasibility import REASONS
+from qsjax.engines.spread import LEVEL, check_level
 from qsjax.grid.cells import Cells
+from qsjax.grid.intervals import bounds_of
 from qsjax.grid.needs import least_gpus
 from qsjax.grid.problem import Problem, describe, question
 from qsjax.grid.solution import Arrays, Solution, dataset_of, joined, rows_of, solve_all
@@ -29,6 +31,7 @@ class Exploration(Result):
         beside: the same cells under it.
         least_gpus: by solution, the fewest GPUs (a power of two) that hold each infeasible cell;
             NaN where it is feasible or none do.
+        level: probability with which measured values lie in the intervals.
     """
 
     problem: Problem
@@ -36,22 +39,24 @@ class Exploration(Result):
     other: str
     beside: tuple[tuple[Solution, ...], ...]
     least_gpus: tuple[tuple[np.ndarray, ...], ...]
+    level: float = LEVEL
 
     stem = "best"
     columns = (
         *("model", "hardware", "variant", "q", "gpus", "context"),
         *("tp", "ep", "pp", "dp", "kvp", "kv_mode", "replicas", "batch"),
-        *("tpot", "tokens_per_s_per_gpu", "bound_by"),
+        *("tpot", "tpot_low", "tpot_high", "tokens_per_s_per_gpu", "bound_by"),
     )
 
     def rows(self) -> list[Row]:
         """One row for each cell: the winner, or why there is none and what it would need."""
         found: list[Row] = []
         for own, other, least in self._blocks():
-            gain = _gains(own, other, self.other)
+            gain, bounds = _gains(own, other, self.other), bounds_of(own, self.level)
             for cell, row in enumerate(rows_of(own)):
                 if row["is_feasible"]:
                     row |= {name: float(x[cell]) for name, x in gain.items()}
+                    row |= {name: x[cell].item() for name, x in bounds.items()}
                 else:
                     row["least_gpus"] = float(least[cell])
                 found.append(row)
@@ -60,6 +65,10 @@ class Exploration(Result):
     def _blocks(self) -> list[tuple[Solution, Solution, np.ndarray]]:
         tables = zip(self.solutions, self.beside, self.least_gpus, strict=True)
         return [block for rows in tables for block in zip(*rows, strict=True)]
+
+    def _bounds(self, own: Solution) -> Arrays:
+        bounds = bounds_of(own, self.level)
+        return {name: x for name, x in bounds.items() if np.issubdtype(x.dtype, np.floating)}
 
     @property
     def cells(self) -> int:
@@ -100,17 +109,19 @@ class Exploration(Result):
     def dataset(self) -> "xr.Dataset":
         """The winners over (model, hardware, variant, gpus, context, ...), with units.
 
-        `term_*` sum to `tpot`. Infeasible cells are NaN; `infeasible_reasons` counts the designs of
+        `term_*` sum to `tpot`; measured values lie between `*_low` and `*_high` with a probability
+        of `level`. Infeasible cells are NaN; `infeasible_reasons` counts the designs of
         each cell by reason.
         """
         blocks = [
             [
-                dataset_of(own, _gains(own, other, self.other))
+                dataset_of(own, _gains(own, other, self.other) | self._bounds(own))
                 for own, other in zip(row, others, strict=True)
             ]
             for row, others in zip(self.solutions, self.beside, strict=True)
         ]
-        return joined(self.problem, blocks, {"objective": self.problem.objective})
+        attributes = {"objective": self.problem.objective, "level": self.level}
+        return joined(self.problem, blocks, attributes)
 
     def drawings(self) -> dict[str, Drawing]:
         """Throughput over context, the map of the winners, and where their time goes."""
@@ -168,20 +179,25 @@ def _needs(solution: Solution) -> np.ndarray:
 
 
 @question
-def explore(problem: Problem) -> Exploration:
+def explore(problem: Problem, *, level: float = LEVEL) -> Exploration:
     """The best design of every cell, under the problem's accounting and another beside it.
 
     Args:
         problem: what is asked.
+        level: probability of the intervals of TPOT and throughput.
+
+    Raises:
+        ValueError: `level` is no probability.
 
     >>> from qsjax.grid.problem import Problem
     >>> found = explore(Problem("mixtral-8x7b", "h100-sxm", gpus=8, context="32k"))
     >>> found.rows()[0]["replicas"]
     1
     """
+    check_level(level)
     name = problem.stated.convention
     other = "paper" if name == "physical" else "physical"
     solutions = tuple(map(tuple, solve_all(problem)))
     beside = tuple(map(tuple, solve_all(problem, CONVENTIONS[other])))
     least = tuple(tuple(_needs(own) for own in row) for row in solutions)
-    return Exploration(problem, solutions, other, beside, least)
+    return Exploration(problem, solutions, other, beside, least, level)
