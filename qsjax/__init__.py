@@ -41,6 +41,7 @@ _LATE = {
     "qsjax.questions.explain": ("explain",),
     "qsjax.questions.mix": ("mix", "Request"),
     "qsjax.questions.pareto": ("pareto",),
+    "qsjax.evidence.validation": ("validate",),
 }
 _HOME = {name: home for home, names in _LATE.items() for name in names}
 __all__ = [
@@ -86,6 +87,7 @@ __all__ = [
     "triangular",
     "uncertainty",
     "uniform",
+    "validate",
     "workload",
 ]
 

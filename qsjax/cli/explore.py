@@ -108,6 +108,8 @@ def _tell(found: Exploration) -> None:
     click.echo(
         f"{counts['cells_evaluated']:,} designs decided, {counts['cells_feasible']:,} feasible."
     )
+    for line in dict.fromkeys(row["interval_rests_on"] for row in rows if row["is_feasible"]):
+        click.echo(f"Intervals rest on: {line}.")
     reasons = {k: v for k, v in counts["infeasible_reasons"].items() if v}
     listed = "; ".join(f"{name} {count:,}" for name, count in reasons.items())
     click.echo(f"Infeasible, by reason (a design may have several): {listed or 'none'}.")

@@ -1,5 +1,6 @@
 """`qsjax validate`: predictions against published measurements."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import click
 
 from qsjax.cli import figures, options, session
 from qsjax.evidence import measurements
-from qsjax.evidence.validation import Report, validate
+from qsjax.evidence.validation import Report, left_out, validate
 from qsjax.output import files, folder
 
 COLUMNS = (
@@ -27,18 +28,33 @@ def _cell(value: float | int | None) -> str:
     return f"{value:,d}" if isinstance(value, int) else f"{value:.1f}"
 
 
-def _print_groups(report: Report, name: str) -> None:
-    groups = {key: row for key, row in report.by(name).items() if row["predicted"]}
+def _print_groups(
+    title: str, name: str, groups: Mapping[str, Mapping[str, float | int | None]]
+) -> None:
     options.print_table(
-        f"Errors by {name}",
+        title,
         (name, *(head for head, _ in COLUMNS)),
-        [(key, *(_cell(row[column]) for _, column in COLUMNS)) for key, row in groups.items()],
+        [
+            (key, *(_cell(row[column]) for _, column in COLUMNS))
+            for key, row in groups.items()
+            if row["predicted"]
+        ],
+    )
+
+
+def _print_left_out() -> None:
+    """Errors of groups that were left out of the fit: what to expect of one that is not in it."""
+    for name, groups in left_out().items():
+        _print_groups(f"Serving, each {name} left out of the fit in turn", name, groups)
+    click.echo(
+        "No group above is called unseen: the model's form was chosen while looking at records of "
+        "all of them; only its constants were not. Below, the constants are those of the catalogue."
     )
 
 
 def _print(report: Report) -> None:
     for name in SHOWN:
-        _print_groups(report, name)
+        _print_groups(f"Errors by {name}", name, report.by(name))
     options.print_table(
         "Largest errors",
         ("record", "model", "accelerator", "error %", "known reason"),
@@ -109,12 +125,16 @@ def command(data: Path | None, category: str | None, format_: str, out: Path | N
             raise ValueError(f"no records of {', '.join(missing)}; there are {', '.join(known)}")
         records = tuple(record for record in records if record["category"] in wanted)
     report = validate(records)
-    summary = {"records": report.records, "summary": report.summary}
+    is_whole = data is None and category is None
+    summary = {"left_out": left_out() if is_whole else None}
+    summary |= {"records": report.records, "summary": report.summary}
     if format_ == "json":
         options.print_json(summary)
     elif format_ == "csv":
         click.echo(files.csv_text(_plain(report.records)), nl=False)
     else:
+        if is_whole:
+            _print_left_out()
         _print(report)
     if out is not None:
         read = {} if data is None else {"data": folder.of_file(data)}

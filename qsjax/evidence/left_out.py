@@ -16,11 +16,10 @@ from qsjax.engines.generations import generation_of
 from qsjax.evidence.calibration import DEFAULT_FREE, PARAMETERS, SOFT, covariance_of
 from qsjax.evidence.measurements import Case, predict
 from qsjax.evidence.measurements.predict import Outcome, batches, evaluate, time_values
+from qsjax.evidence.validation import GROUPS
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 
-# What is left out whole, in turn.
-GROUPS = ("accelerator", "engine", "model")
 # Sign with which the logarithm of a prediction is one of a time.
 TIMES = {"tpot": 1, "served_tpot": 1, "throughput": -1, "served_throughput": -1, "static": -1}
 # Generations whose constants are fitted together; the others take them as they are.

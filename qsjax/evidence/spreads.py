@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qsjax.engines.spread import FACTORS, SHARED, Spread, error_of
-from qsjax.evidence.left_out import GROUPS
+from qsjax.evidence.validation import GROUPS
 
 Row = Mapping[str, Any]
 # Configurations that the prior of a group's width counts as: widths of few are drawn to all.
