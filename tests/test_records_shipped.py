@@ -97,3 +97,16 @@ def test_records_of_absent_accelerators_say_so(by_id):
     case = read_case(by_id["neuron-trn1-llama-3-70b-1-128-1024"])
     assert not isinstance(case, Case)
     assert case.because == "accelerator 'trainium1' is not in the catalogue"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"engine": "TensorRT-LLM 1.0", "gpu": "mi300x"}, "trtllm does not run on mi300x"),
+        ({"engine": "atom", "gpu": "h100_sxm"}, "atom does not run on h100-sxm"),
+        ({"engine": "neuronx", "gpu": "h100_sxm"}, "neuronx does not run on h100-sxm"),
+    ],
+)
+def test_what_an_engine_could_not_have_run_is_skipped(change, reason):
+    case = read_case({**EXAMPLE, **change})
+    assert case.because.startswith(reason)

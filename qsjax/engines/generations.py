@@ -12,6 +12,21 @@ GENERATIONS = {
 }
 
 
+# Engines that run on some generations only. Sources: the support matrix of TensorRT-LLM, the README
+# of ROCm/ATOM, and the documentation of AWS Neuron.
+RUNS_ON = {
+    "trtllm": ("ampere", "ada", "hopper", "blackwell"),
+    "atom": ("cdna3", "cdna4"),
+    "neuronx": ("neuron",),
+}
+
+
+def refuses(engine: str, accelerator: str) -> bool:
+    """Whether an engine cannot run on an accelerator of the catalogue."""
+    made = generation_of(accelerator)
+    return engine in RUNS_ON and bool(made) and made not in RUNS_ON[engine]
+
+
 def generation_of(name: str) -> str:
     """The generation of an accelerator of the catalogue; "" for one that is in none.
 

@@ -5,6 +5,7 @@ each group; a group of few configurations has a ratio near 1. `spread.json` is m
 `python -m benchmarks.left_out` from measurements whose whole group was left out of the fit.
 """
 
+import difflib
 import functools
 import json
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ import numpy as np
 
 FACTORS = ("engine", "generation", "kind", "regime")
 LEVEL = 0.8  # of an interval, unless another is asked for
+UNSTATED = "not stated"  # measurements that do not say their engine
 LARGEST_Z = 40.0  # beyond all that was measured
 # What two designs may share; the errors of what they share cancel between them.
 SHARED = ("engine", "accelerator", "model")
@@ -50,6 +52,22 @@ def load_spread() -> Spread:
     stored: dict[str, Any] = json.loads(text)
     arrays = {name: np.asarray(stored[name], float) for name in ("quantiles", "covariance")}
     return Spread(**stored | arrays | {"constants": tuple(stored["constants"])})
+
+
+def nearest_engine(name: str) -> tuple[str, str]:
+    """The engine whose measured errors stand for those of `name`, and a note where it is another.
+
+    "" is any engine: without a name, or where no measured one is spelled alike.
+
+    >>> nearest_engine("sglnag")
+    ('sglang', "no measurements of the engine 'sglnag': intervals are those of sglang")
+    """
+    known = [engine for engine in load_spread().records["engine"] if engine != UNSTATED]
+    if not name or name in known:
+        return name, ""
+    near = difflib.get_close_matches(name.lower(), known, n=1)
+    used, told = (near[0], near[0]) if near else ("", f"all measured ones ({', '.join(known)})")
+    return used, f"no measurements of the engine {name!r}: intervals are those of {told}"
 
 
 class Error(NamedTuple):

@@ -13,11 +13,11 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from qsjax.engines.generations import generation_of
+from qsjax.engines.spread import UNSTATED
 from qsjax.evidence.calibration import DEFAULT_FREE, PARAMETERS, SOFT, covariance_of
 from qsjax.evidence.measurements import Case, predict
-from qsjax.evidence.measurements.predict import Outcome, batches, evaluate, time_values
-from qsjax.evidence.validation import GROUPS
-from qsjax.numerics.numpy_backend import on_host
+from qsjax.evidence.measurements.predict import batches, outcomes_on_host, time_values
+from qsjax.evidence.validation import LEFT_OUT
 from qsjax.numerics.safe import scalar
 
 # Sign with which the logarithm of a prediction is one of a time.
@@ -29,7 +29,6 @@ CONFIDENCES = {"high": 1.0, "medium": 0.5}
 STEP, EVALUATIONS = 1e-4, 8
 
 Row = dict[str, Any]
-_host = on_host(evaluate.__wrapped__)
 
 
 def labels_of(case: Case) -> Row:
@@ -41,7 +40,7 @@ def labels_of(case: Case) -> Row:
     own = (one.model_name, one.hardware_name, one.engine, *formats, *degrees)
     return {
         "accelerator": one.hardware_name,
-        "engine": one.engine or "not stated",
+        "engine": one.engine or UNSTATED,
         "model": one.model_name,
         "generation": generation_of(one.hardware_name),
         "kind": "MoE" if scalar(one.model.experts) > 1 else "dense",
@@ -69,14 +68,7 @@ class Serving:
         given: Row = {k: np.float64(v) for k, v in self.fixed.items()}
         given |= {name: logs[:, i, None] for i, name in enumerate(DEFAULT_FREE)}
         given = {n: np.exp(x) if n in DEFAULT_FREE else x for n, x in given.items()}
-        parts = []
-        for batch, convention in self._built:
-            shape = (len(logs), len(batch.prompt))
-            found = _host(batch, given, convention=convention)
-            parts.append(jax.tree.map(lambda x, to=shape: np.broadcast_to(x, to), found))
-        whole: Outcome = jax.tree.map(
-            lambda *x: np.concatenate(x, axis=1)[:, self._position], *parts
-        )
+        whole = outcomes_on_host(self._built, self._position, given)
         rows = [
             np.log(np.asarray(time_values(self.cases, jax.tree.map(lambda x, at=k: x[at], whole))))
             for k in range(len(logs))
@@ -144,7 +136,7 @@ def leave_out(serving: Serving) -> LeftOut:
     covariance = covariance_of(root * plain, root[:, None] * steep)
     regimes = [p.regime for p in predict(serving.cases)]
     errors: dict[str, np.ndarray] = {}
-    for by in GROUPS:
+    for by in LEFT_OUT:
         names = np.array([row[by] for row in serving.labels])
         errors[by] = plain.copy()
         for name in sorted(set(names[serving.is_fitted])):
@@ -157,7 +149,7 @@ def leave_out(serving: Serving) -> LeftOut:
             **labels,
             "regime": regimes[i],
             "fit_variance": float(steep[i] @ covariance @ steep[i]),
-            **{f"without_{by}": -float(errors[by][i]) for by in GROUPS},
+            **{f"without_{by}": -float(errors[by][i]) for by in LEFT_OUT},
         }
         for i, (case, labels) in enumerate(zip(serving.cases, serving.labels, strict=True))
     ]

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qsjax.engines.spread import FACTORS, SHARED, Spread, error_of
-from qsjax.evidence.validation import GROUPS
+from qsjax.evidence.validation import LEFT_OUT
 
 Row = Mapping[str, Any]
 # Configurations that the prior of a group's width counts as: widths of few are drawn to all.
@@ -45,10 +45,10 @@ def errors_of(rows: Sequence[Row]) -> Errors:
     _, inverse, counts = np.unique(names, return_inverse=True, return_counts=True)
     alone = shares(rows)[" ".join(SHARED)]
     weight = 1.0 / (1.0 + (counts[inverse] - 1.0) * (1.0 - alone))
-    times = len(GROUPS)
-    groups = {by: np.array([f"{by} {row[by]}" for row in rows]) for by in GROUPS}
+    times = len(LEFT_OUT)
+    groups = {by: np.array([f"{by} {row[by]}" for row in rows]) for by in LEFT_OUT}
     return Errors(
-        np.concatenate([[float(row[f"without_{by}"]) for row in rows] for by in GROUPS]),
+        np.concatenate([[float(row[f"without_{by}"]) for row in rows] for by in LEFT_OUT]),
         {f: np.tile([str(row[f]) for row in rows], times) for f in FACTORS},
         np.tile([float(row["fit_variance"]) for row in rows], times),
         np.tile(weight, times) / times,
@@ -102,7 +102,7 @@ def spread_from(errors: Errors, keep: np.ndarray | None = None) -> Spread:
         ratios={f: dict(zip(names[f].tolist(), ratios[f].tolist(), strict=True)) for f in FACTORS},
         records={
             f: {
-                str(name): round(count / len(GROUPS))
+                str(name): round(count / len(LEFT_OUT))
                 for name, count in zip(names[f], np.bincount(codes[f]), strict=True)
             }
             for f in FACTORS

@@ -26,7 +26,7 @@ from qsjax.numerics.float64 import in_float64
 
 Row = dict[str, Any]
 # What is left out of the fit whole, in turn.
-GROUPS = ("accelerator", "engine", "model")
+LEFT_OUT = ("accelerator", "engine", "model")
 # By what errors are summed up.
 GROUPS = ("category", "confidence", "gpu", "model", "engine", "regime")
 WORST = 10
@@ -139,7 +139,7 @@ def left_out() -> dict[str, dict[str, dict[str, float | int | None]]]:
     """
     rows = load_left_out()
     found = {}
-    for by in GROUPS:
+    for by in LEFT_OUT:
         errors = [{"group": row[by], "error_pct": _percent(row[f"without_{by}"])} for row in rows]
         names = sorted({row["group"] for row in errors})
         groups = {name: [row for row in errors if row["group"] == name] for name in names}

@@ -9,7 +9,7 @@ import numpy as np
 
 from qsjax.cost.disaggregation import Companion, companion
 from qsjax.cost.metrics import Economy, costs, elasticities
-from qsjax.engines.spread import LEVEL, check_level
+from qsjax.engines.spread import LEVEL, check_level, nearest_engine
 from qsjax.grid.case import Case, best_case, case_at, case_record
 from qsjax.grid.cells import Cells, cells_of, of_variant
 from qsjax.grid.diagnosis import remarks
@@ -269,7 +269,8 @@ def explain(
             GPUs, copies fill.
         requests: input and output tokens of a request, for prefill beside decode.
         engine: what serves it ("vllm", "sglang", "trtllm", ...), by whose measured errors the
-            intervals are; an engine without measurements counts as any.
+            intervals are; for one without measurements the nearest name stands, or all of
+            them, and a note says so.
         level: probability of the intervals of TPOT and throughput.
 
     Raises:
@@ -297,7 +298,9 @@ def explain(
     prefill = None
     if requests is not None and case.is_feasible:
         prefill = companion(case.records, scalar(case.parts.step.tpot), case.rate, *requests)
+    engine, nearest = nearest_engine(engine)
     notes = tuple(remarks(case.records, case.rules, case.parts.roofs["attention"]))
+    notes += (nearest,) if nearest else ()
     return Explanation(problem, own, beside, economy, prefill, notes, engine=engine, level=level)
 
 

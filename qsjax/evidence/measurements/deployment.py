@@ -8,6 +8,7 @@ from typing import Any
 from qsjax.catalog import HardwareEntry, ModelEntry
 from qsjax.engines import held, kernels
 from qsjax.engines import releases as read
+from qsjax.engines.generations import refuses
 from qsjax.engines.kernels import ExpertKernels
 from qsjax.engines.operating_point import OperatingPoint
 from qsjax.evidence.measurements.names import (
@@ -201,7 +202,8 @@ def deployment_of(record: Mapping[str, Any], *, context: float | None = None) ->
         context: replaces the record's own context [tokens].
 
     Raises:
-        UnusableError: If model, accelerator, precision, batch or context are unknown.
+        UnusableError: If model, accelerator, precision, batch or context are unknown, or the engine
+            does not run on the accelerator.
     """
     model, hardware = entries_of(record)
     found = read.facts(record)
@@ -214,6 +216,8 @@ def deployment_of(record: Mapping[str, Any], *, context: float | None = None) ->
     if not (context or own_context):
         raise UnusableError("unknown context")
     engine = engine_of(record)
+    if refuses(engine, hardware.name):
+        raise UnusableError(f"{engine} does not run on {hardware.name}; check the two names")
     run_by = kernels.kernels_of(record, engine, hardware)
     ffn, attention, launches = _weights(record, model, run_by, partition)
     run, accepted = read.speculation(record, found)

@@ -18,6 +18,7 @@ from qsjax.engines import memory
 from qsjax.engines.operating_point import OperatingPoint
 from qsjax.evidence.measurements.cases import SWEEP, Case
 from qsjax.grid import axes
+from qsjax.numerics.numpy_backend import on_host
 from qsjax.records.specs import Convention, HardwareSpec, ModelSpec, Partition, Workload
 from qsjax.records.units import GB
 
@@ -129,6 +130,9 @@ def evaluate(batch: Batch, constants: Constants, convention: Convention) -> Outc
     )
 
 
+_host = on_host(evaluate.__wrapped__)
+
+
 def _key(one: OperatingPoint) -> tuple[Any, ...]:
     work = one.workload
     return (one.convention, work.attn_dtype, work.proj_dtype, work.ffn_dtype, work.head_dtype)
@@ -165,6 +169,20 @@ def outcomes(
     """Outcomes of all deployments, in the order of the cases."""
     parts = [evaluate(batch, constants, convention) for batch, convention in built]
     joined: Outcome = jax.tree.map(lambda *x: jnp.concatenate(x)[position], *parts)
+    return joined
+
+
+def outcomes_on_host(
+    built: Sequence[tuple[Batch, Convention]], position: np.ndarray, constants: Constants
+) -> Outcome:
+    """The same by NumPy, which needs no compiler; constants of shape (rows, 1) give rows."""
+    lead = np.broadcast_shapes(*(np.shape(x)[:-1] for x in constants.values()))
+    parts = []
+    for batch, convention in built:
+        shape = (*lead, len(batch.prompt))
+        found = _host(batch, dict(constants), convention=convention)
+        parts.append(jax.tree.map(lambda x, to=shape: np.broadcast_to(x, to), found))
+    joined: Outcome = jax.tree.map(lambda *x: np.concatenate(x, axis=-1)[..., position], *parts)
     return joined
 
 
@@ -214,7 +232,7 @@ def predict(cases: Sequence[Case], constants: Constants | None = None) -> list[P
     if not cases:
         return []
     built, position = batches(cases)
-    outcome = jax.tree.map(np.asarray, outcomes(built, position, dict(constants or {})))
+    outcome = outcomes_on_host(built, position, dict(constants or {}))
     times = np.asarray(time_values(cases, outcome))
     found, at = [], 0
     for case, time in zip(cases, times, strict=True):
