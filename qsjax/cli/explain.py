@@ -22,6 +22,7 @@ from qsjax.cli.emit import emit
 @options.axis_options
 @options.dtype_options
 @serving_options.economy_options
+@options.level_option
 @options.output_options
 @options.input_errors
 def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> None:
@@ -44,4 +45,4 @@ def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> None:
     """
     deployed.check_model(model)
     stated = deployed.read(model, engine_flags, flags)
-    emit(deployed.explained(stated, serving_options.requests_of(flags)), flags)
+    emit(deployed.explained(stated, serving_options.requests_of(flags), flags["level"]), flags)

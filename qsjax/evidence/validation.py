@@ -1,19 +1,23 @@
 """Predicted against measured: every record that can be predicted, and why the others cannot."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from qsjax.engines.releases import release
 from qsjax.evidence.measurements import (
     Case,
     Constants,
     Kernel,
     Prediction,
     Skipped,
+    load_left_out,
     load_records,
     predict,
     read_cases,
@@ -25,6 +29,8 @@ from qsjax.grid.entry import entry
 from qsjax.output import folder
 from qsjax.output.result import Drawing, Result, Row, Table
 
+# What is left out of the fit whole, in turn.
+LEFT_OUT = ("accelerator", "engine", "model")
 # By what errors are summed up.
 GROUPS = ("category", "confidence", "gpu", "model", "engine", "regime")
 WORST = 10
@@ -89,12 +95,12 @@ REASONS: tuple[tuple[Callable[[Mapping[str, Any]], bool], str], ...] = (
     ),
     (
         lambda row: "disagg" in row["category"] and row["error_pct"] > 0,
-        "concurrency also covers requests in prefill, so the batch is smaller; multi-token "
-        "prediction is not labelled",
+        "concurrency also covers requests in prefill, so the batch is smaller",
     ),
     (
-        lambda row: row["confidence"] == "low" and row["error_pct"] > 0,
-        "multi-token prediction may have been on; it is not labelled",
+        lambda row: row["gpu"].startswith(("mi3", "tpu", "trainium", "inferentia")),
+        "the shared constants were fitted on NVIDIA's GPUs; kernels of other makers reach other "
+        "shares of the peaks",
     ),
     (
         lambda row: row["category"] == "trtllm_static_batch",
@@ -117,7 +123,8 @@ class Report(Result):
 
     A row has `id`, `category`, `model`, `gpu`, `engine`, `confidence`, `unit`, `measured` and
     either `predicted`, `error_pct`, `regime` and `shares` (of the predicted time by resource), or
-    `skipped_because`.
+    `skipped_because`. Deployments also have `release`, `speculation`, `kv_dtype`, `isl`, `osl` and
+    `not_scored`: why an error is shown but not summed up, "" where it is.
     """
 
     records: list[Row]
@@ -129,6 +136,11 @@ class Report(Result):
         """The records, with the same columns and without nested values."""
         names = dict.fromkeys(name for row in self.records for name in row if name != "shares")
         return [{name: row.get(name) for name in names} for row in self.records]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all records that ship with the package are in it."""
+        return self.asked.get("category") is None and "data" not in self.asked
 
     def headlines(self) -> list[Row]:
         """The groups that README and documents quote, in per cent; empty ones are left out."""
@@ -171,6 +183,10 @@ class Report(Result):
         ]
         heads = [head for head, _ in COLUMNS]
         found = [Table("What README and documents quote", ["measured", "role", *heads], lines, 2)]
+        for name, left in (left_out() if self.is_whole else {}).items():
+            cells = [[key, *(_cell(row[x]) for _, x in COLUMNS)] for key, row in left.items()]
+            title = f"Serving, each {name} left out of the fit in turn"
+            found.append(Table(title, [name, *heads], cells))
         for name in ("category", "gpu", "regime"):
             groups = {key: row for key, row in self.by(name).items() if row["predicted"]}
             cells = [[key, *(_cell(row[x]) for _, x in COLUMNS)] for key, row in groups.items()]
@@ -181,14 +197,20 @@ class Report(Result):
         ]
         heads = ["record", "model", "accelerator", "error %", "known reason"]
         found.append(Table("Largest errors of deployments", heads, largest, 3))
-        skipped = [[reason, f"{count:,}"] for reason, count in self.skipped().items()]
-        return [*found, Table("Not predicted", ["reason", "records"], skipped)]
+        for title, counts in (
+            ("Predicted but not scored", self.not_scored()),
+            ("Not predicted", self.skipped()),
+        ):
+            cells = [[reason, f"{count:,}"] for reason, count in counts.items()]
+            found.append(Table(title, ["reason", "records"], cells))
+        return found
 
     def record(self) -> Row:
         """The records, the groups that documents quote, and errors by category."""
         return {
             "records": self.records,
             "headlines": self.headlines(),
+            "left_out": left_out() if self.is_whole else None,
             "summary": self.errors,
         }
 
@@ -210,16 +232,16 @@ class Report(Result):
 
     @property
     def predicted(self) -> list[Row]:
-        """The rows with a prediction."""
-        return [row for row in self.records if "error_pct" in row]
+        """The rows with a prediction that is held against the measurement."""
+        return [row for row in self.records if _is_scored(row)]
 
     @property
     def deployments(self) -> list[Row]:
-        """The rows with a prediction that are no kernels by themselves."""
+        """The scored rows that are no kernels by themselves."""
         return [row for row in self.predicted if row["category"] not in KERNELS]
 
     def by(self, name: str) -> dict[str, dict[str, float | int | None]]:
-        """Errors by a column of the rows [%]; records without a prediction are counted.
+        """Errors by a column of the rows [%]; records without a scored one are counted.
 
         Kernels by themselves count in their categories only.
         """
@@ -237,9 +259,11 @@ class Report(Result):
 
     def skipped(self) -> dict[str, int]:
         """Records without a prediction, by reason, most frequent first."""
-        reasons = [row["skipped_because"] for row in self.records if "skipped_because" in row]
-        counts = {reason: reasons.count(reason) for reason in dict.fromkeys(reasons)}
-        return dict(sorted(counts.items(), key=lambda item: -item[1]))
+        return _counted(row["skipped_because"] for row in self.records if "skipped_because" in row)
+
+    def not_scored(self) -> dict[str, int]:
+        """Records with a prediction that is not scored, by reason, most frequent first."""
+        return _counted(row["not_scored"] for row in self.records if row.get("not_scored"))
 
     def worst(self, count: int = WORST) -> list[Row]:
         """The deployments with the largest errors."""
@@ -273,11 +297,51 @@ def _belongs(row: Mapping[str, Any], group: Headline) -> bool:
     return all(str(row[name]).startswith(values) for name, values in group.wanted.items())
 
 
+def left_out() -> dict[str, dict[str, dict[str, float | int | None]]]:
+    """Errors of the shipped measurements of serving whose group was left out of the fit [%].
+
+    By kind of group (accelerator, engine, model) and its name, and "all". Times, or rates as
+    times. None of the groups counts as unseen: the model's form was chosen while looking at
+    records of all of them; only its constants were not.
+    """
+    rows = load_left_out()
+    found = {}
+    for by in LEFT_OUT:
+        groups: dict[str, list[Row]] = {name: [] for name in sorted({row[by] for row in rows})}
+        errors: list[Row] = [{"error_pct": _percent(row[f"without_{by}"])} for row in rows]
+        for row, error in zip(rows, errors, strict=True):
+            groups[row[by]].append(error)
+        found[by] = {name: _errors(own) for name, own in (groups | {"all": errors}).items()}
+    return found
+
+
+def _percent(log: str) -> float:
+    """Predicted over measured time, less 1 [%], of the logarithm of measured over predicted."""
+    return 100.0 * math.expm1(-float(log))
+
+
+def _grouped(rows: Iterable[Row], name: str) -> dict[str, dict[str, float | int | None]]:
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(str(row.get(name) or "not stated"), []).append(row)
+    return {key: _errors(own) for key, own in sorted(groups.items())}
+
+
+def _is_scored(row: Mapping[str, Any]) -> bool:
+    return "error_pct" in row and not row.get("not_scored")
+
+
+def _counted(reasons: Iterable[str]) -> dict[str, int]:
+    return dict(Counter(reasons).most_common())
+
+
 def _errors(rows: Sequence[Row]) -> dict[str, float | int | None]:
-    errors = np.array([row["error_pct"] for row in rows if "error_pct" in row])
+    errors = np.array([row["error_pct"] for row in rows if _is_scored(row)])
+    unscored = sum(bool(row.get("not_scored")) for row in rows)
     counts: dict[str, float | int | None] = {
         "predicted": len(errors),
-        "skipped": len(rows) - len(errors),
+        "not_scored": unscored,
+        "skipped": len(rows) - len(errors) - unscored,
     }
     names = ("median_abs_error_pct", "p90_abs_error_pct", "bias_pct", "worst_abs_error_pct")
     if not len(errors):
@@ -303,6 +367,11 @@ def _shared(record: Mapping[str, Any]) -> Row:
         "metric": record["metric"],
         "unit": record["unit"],
         "source": record.get("source") or "",
+        "release": release(record),
+        "speculation": record.get("speculation") or "",
+        "kv_dtype": record.get("kv_dtype") or "",
+        "isl": record.get("isl"),
+        "osl": record.get("osl"),
     }
 
 
@@ -340,6 +409,7 @@ def _row(record: Mapping[str, Any], result: Prediction | Skipped) -> Row:
         "measured": case.measured,
         "predicted": result.value,
         "error_pct": 100.0 * (result.value / case.measured - 1.0),
+        "not_scored": case.not_scored,
         "regime": result.regime,
         "shares": result.shares,
     }
@@ -373,6 +443,8 @@ def validate(
     elif isinstance(records, str | Path):
         asked["data"] = folder.of_file(Path(records))
         records = read_json(records)
+    else:
+        asked["data"] = f"{len(records)} records"
     if category is not None:
         known = sorted({str(record["category"]) for record in records})
         if missing := [name for name in category if name not in known]:

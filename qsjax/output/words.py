@@ -159,6 +159,15 @@ def time_of(row: Mapping[str, Any]) -> str:
     return f"{milliseconds(row['tpot'])}{between} a token, {how} of it {RESOURCE_WORDS[most]}"
 
 
+def interval(row: Mapping[str, Any]) -> str:
+    """Ends of the interval of a row's TPOT [ms].
+
+    >>> interval({"tpot_low": 0.01, "tpot_high": 0.0125})
+    '10.00 to 12.50'
+    """
+    return f"{row['tpot_low'] / MS:,.2f} to {row['tpot_high'] / MS:,.2f}"
+
+
 def within_error(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether the intervals of two rates overlap; False where either row has none.
 

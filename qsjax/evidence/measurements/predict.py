@@ -13,10 +13,12 @@ import numpy as np
 from qsjax.cost.decode import decode_step
 from qsjax.cost.ledger import resource_times, time_ledger
 from qsjax.cost.prefill import interleaved_wait, prefill_step
+from qsjax.cost.regimes import regimes_of
 from qsjax.engines import memory
 from qsjax.engines.operating_point import OperatingPoint
 from qsjax.evidence.measurements.cases import SWEEP, Case
 from qsjax.grid import axes
+from qsjax.numerics.numpy_backend import on_host
 from qsjax.records.specs import Convention, HardwareSpec, ModelSpec, Partition, Workload
 from qsjax.records.units import GB
 
@@ -27,14 +29,6 @@ Constants = Mapping[str, float | jax.Array]
 # over theirs. Fitted with the other constants (benchmarks/fit_constants.py).
 TRTLLM_OVERHEAD = 0.70
 OVERHEADS = tuple(f"{name}_overhead" for name in ("layer", "latent", "expert", "sequence", "step"))
-# Largest share of the step time by resource.
-REGIMES: dict[str, tuple[str, ...]] = {
-    "bandwidth-bound": ("HBM KV", "HBM weights", "HBM activations"),
-    "compute-bound": ("compute",),
-    "latency-bound": ("overhead",),
-    "communication-bound": ("comm TP", "comm KV", "comm EP", "comm layout", "comm PP"),
-    "prefill-bound": ("prefill",),
-}
 
 
 class Batch(NamedTuple):
@@ -136,6 +130,9 @@ def evaluate(batch: Batch, constants: Constants, convention: Convention) -> Outc
     )
 
 
+_host = on_host(evaluate.__wrapped__)
+
+
 def _key(one: OperatingPoint) -> tuple[Any, ...]:
     work = one.workload
     return (one.convention, work.attn_dtype, work.proj_dtype, work.ffn_dtype, work.head_dtype)
@@ -175,6 +172,20 @@ def outcomes(
     return joined
 
 
+def outcomes_on_host(
+    built: Sequence[tuple[Batch, Convention]], position: np.ndarray, constants: Constants
+) -> Outcome:
+    """The same by NumPy, which needs no compiler; constants of shape (rows, 1) give rows."""
+    lead = np.broadcast_shapes(*(np.shape(x)[:-1] for x in constants.values()))
+    parts = []
+    for batch, convention in built:
+        shape = (*lead, len(batch.prompt))
+        found = _host(batch, dict(constants), convention=convention)
+        parts.append(jax.tree.map(lambda x, to=shape: np.broadcast_to(x, to), found))
+    joined: Outcome = jax.tree.map(lambda *x: np.concatenate(x, axis=-1)[..., position], *parts)
+    return joined
+
+
 def time_values(cases: Sequence[Case], outcome: Outcome) -> jax.Array:
     """Predictions of the cases that are times or rates, in SI units; others are not meaningful."""
     counts = np.array([len(case.deployments) for case in cases])
@@ -211,10 +222,6 @@ def _capacity_value(case: Case, weights: float, kv_per_token: float) -> float:
     return {"tokens": tokens, "kv": tokens * kv_per_token, "weights": weights}[case.kind]
 
 
-def _regime(shares: Mapping[str, float]) -> str:
-    return max(REGIMES, key=lambda name: sum(shares.get(part, 0.0) for part in REGIMES[name]))
-
-
 def predict(cases: Sequence[Case], constants: Constants | None = None) -> list[Prediction]:
     """Predictions of all cases, in the units of their records.
 
@@ -225,7 +232,7 @@ def predict(cases: Sequence[Case], constants: Constants | None = None) -> list[P
     if not cases:
         return []
     built, position = batches(cases)
-    outcome = jax.tree.map(np.asarray, outcomes(built, position, dict(constants or {})))
+    outcome = outcomes_on_host(built, position, dict(constants or {}))
     times = np.asarray(time_values(cases, outcome))
     found, at = [], 0
     for case, time in zip(cases, times, strict=True):
@@ -239,7 +246,7 @@ def predict(cases: Sequence[Case], constants: Constants | None = None) -> list[P
             shares["prefill"] = float(prompts[case.kind][at]) if case.kind in prompts else 0.0
             total = sum(shares.values())
             shares = {name: x / total for name, x in shares.items()}
-            prediction = Prediction(case, float(time) / case.unit, _regime(shares), shares)
+            prediction = Prediction(case, float(time) / case.unit, str(regimes_of(shares)), shares)
         found.append(prediction)
         at += len(case.deployments)
     return found
