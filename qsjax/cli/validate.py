@@ -55,6 +55,9 @@ def _print_left_out() -> None:
 def _print(report: Report) -> None:
     for name in SHOWN:
         _print_groups(f"Errors by {name}", name, report.by(name))
+    if report.first_tokens:
+        by_engine = report.first_tokens_by("engine")
+        _print_groups("Errors of the time to first token by engine", "engine", by_engine)
     options.print_table(
         "Largest errors",
         ("record", "model", "accelerator", "error %", "known reason"),
@@ -126,8 +129,9 @@ def command(data: Path | None, category: str | None, format_: str, out: Path | N
         records = tuple(record for record in records if record["category"] in wanted)
     report = validate(records)
     is_whole = data is None and category is None
-    summary = {"left_out": left_out() if is_whole else None}
+    summary: dict[str, Any] = {"left_out": left_out() if is_whole else None}
     summary |= {"records": report.records, "summary": report.summary}
+    summary["first_tokens"] = report.first_tokens_by("engine") if report.first_tokens else None
     if format_ == "json":
         options.print_json(summary)
     elif format_ == "csv":

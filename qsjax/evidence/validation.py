@@ -74,6 +74,8 @@ REASONS: tuple[tuple[Callable[[Mapping[str, Any]], bool], str], ...] = (
 class Report:
     """Rows of all records in their order, and errors summed up.
 
+    `first_tokens` are the same rows for the time to first token of the records that have one.
+
     A row has `id`, `category`, `model`, `gpu`, `engine`, `confidence`, `unit`, `measured` and
     either `predicted`, `error_pct`, `regime` and `shares` (of the predicted time by resource), or
     `skipped_because`. Deployments also have `release`, `speculation`, `kv_dtype`, `isl`, `osl` and
@@ -81,6 +83,11 @@ class Report:
     """
 
     records: list[Row]
+    first_tokens: list[Row] = dataclasses.field(default_factory=list)
+
+    def first_tokens_by(self, name: str) -> dict[str, dict[str, float | int | None]]:
+        """Errors of the time to first token by a column of its rows [%], and of all."""
+        return _grouped(self.first_tokens, name) | {"all": _errors(self.first_tokens)}
 
     @property
     def predicted(self) -> list[Row]:
@@ -97,12 +104,8 @@ class Report:
 
         Kernels by themselves count in their categories only.
         """
-        groups: dict[str, list[Row]] = {}
-        for row in self.records:
-            if row["category"] in KERNELS and name != "category":
-                continue
-            groups.setdefault(str(row.get(name) or "not stated"), []).append(row)
-        return {key: _errors(rows) for key, rows in sorted(groups.items())}
+        kept = (r for r in self.records if name == "category" or r["category"] not in KERNELS)
+        return _grouped(kept, name)
 
     @property
     def summary(self) -> dict[str, dict[str, float | int | None]]:
@@ -140,9 +143,10 @@ def left_out() -> dict[str, dict[str, dict[str, float | int | None]]]:
     rows = load_left_out()
     found = {}
     for by in LEFT_OUT:
-        errors = [{"group": row[by], "error_pct": _percent(row[f"without_{by}"])} for row in rows]
-        names = sorted({row["group"] for row in errors})
-        groups = {name: [row for row in errors if row["group"] == name] for name in names}
+        groups: dict[str, list[Row]] = {name: [] for name in sorted({row[by] for row in rows})}
+        errors: list[Row] = [{"error_pct": _percent(row[f"without_{by}"])} for row in rows]
+        for row, error in zip(rows, errors, strict=True):
+            groups[row[by]].append(error)
         found[by] = {name: _errors(own) for name, own in (groups | {"all": errors}).items()}
     return found
 
@@ -150,6 +154,13 @@ def left_out() -> dict[str, dict[str, dict[str, float | int | None]]]:
 def _percent(log: str) -> float:
     """Predicted over measured time, less 1 [%], of the logarithm of measured over predicted."""
     return 100.0 * math.expm1(-float(log))
+
+
+def _grouped(rows: Iterable[Row], name: str) -> dict[str, dict[str, float | int | None]]:
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(str(row.get(name) or "not stated"), []).append(row)
+    return {key: _errors(own) for key, own in sorted(groups.items())}
 
 
 def _is_scored(row: Mapping[str, Any]) -> bool:
@@ -252,6 +263,15 @@ def validate(
         constants: hardware fields that replace the catalogue's, such as those of a calibration.
     """
     records = load_records() if records is None else records
+    first = [
+        {**record, "metric": "TTFT", "value": record["ttft_ms"], "unit": "ms"}
+        for record in records
+        if record.get("ttft_ms") and not record.get("unusable")
+    ]
+    return Report(_rows(records, constants), _rows(first, constants))
+
+
+def _rows(records: Sequence[Mapping[str, Any]], constants: Constants | None) -> list[Row]:
     cases = read_cases(records)
     found = iter(predict([case for case in cases if isinstance(case, Case)], constants))
     lone = [case for case in cases if isinstance(case, Kernel)]
@@ -262,4 +282,4 @@ def validate(
             rows.append(_kernel_row(record, case, next(kernel_times)))
         else:
             rows.append(_row(record, next(found) if isinstance(case, Case) else case))
-    return Report(rows)
+    return rows
