@@ -31,8 +31,8 @@ medium), never to one record by itself.
 """
 
 
-LEFT_OUT = """Each accelerator, engine and model in turn is left out, the constants are fitted anew to
-the rest (accelerators of NVIDIA; the others are never fitted), and the group that was left out is
+LEFT_OUT = """Each accelerator, engine and model in turn is left out, the constants are fitted anew
+to the rest (accelerators of NVIDIA; the others are never fitted), and the group left out is
 predicted: all scored measurements of serving, rates as times. `python -m benchmarks.left_out` does
 it. No group is called unseen: the form of the model was chosen while looking at records of all of
 them; only the constants were not.
@@ -45,6 +45,12 @@ generation, kind of model and regime, where a group of few configurations is dra
 (`qsjax/engines/spread.json`), and the covariance of the constants. Of the records of groups left
 out, with widths and quantiles made without the group, they hold:
 """
+FIRST = """Of the records that have one. A prompt shares its steps with the decoding of others, so
+it takes longer than alone, and the requests of a benchmark's start come all at once
+(`qsjax/evidence/measurements/predict.py`; two constants, fitted to these records). It is a first
+estimate: what an engine lets into a step is not in it.
+"""
+BY = ("category", "confidence", "gpu", "model", "regime")
 CACHES = """Each engine's own rules decide what the cache gets (`qsjax/engines/engines.toml`). Where
 a record does not say which share of the memory the engine may take, its default counts; the last
 column but one says what 0.85 to 0.95 (vLLM) or 0.75 to 0.9 (SGLang) would make of the error.
@@ -221,19 +227,19 @@ def caches(report: Report) -> str:
     return table((*heads, "if the share were otherwise", "remark"), rows)
 
 
-def groups(report: Report, name: str) -> str:
+def groups(errors: dict[str, dict[str, float | int | None]], name: str) -> str:
     """Errors by a column."""
     rows = [
         (
             key,
-            *(f"{row[c]:,}" for c in ("predicted", "skipped")),
+            *(f"{row[c]:,}" for c in ("predicted", "not_scored", "skipped")),
             *(f"{row[c]:.1f}" for c in ("median_abs_error_pct", "p90_abs_error_pct")),
             f"{row['bias_pct']:+.1f}",
         )
-        for key, row in report.by(name).items()
+        for key, row in errors.items()
         if row["predicted"]
     ]
-    return table((name, "predicted", "skipped", "median %", "90 % %", "bias %"), rows)
+    return table((name, "scored", "not scored", "skipped", "median %", "90 % %", "bias %"), rows)
 
 
 def small_model(report: Report) -> str:
@@ -315,8 +321,9 @@ def main() -> None:
         "## Targets\n\n" + goals(report),
         f"The catalogue's constants ({shares} and so on: `qsjax/records/specs.py`) are "
         "those of `python -m benchmarks.fit_constants`, rounded.\n",
-        *(f"## By {n}\n\n{groups(report, n)}" for n in ("category", "confidence", "gpu", "model")),
-        "## By regime\n\n" + groups(report, "regime"),
+        *(f"## By {name}\n\n{groups(report.by(name), name)}" for name in BY),
+        "## Time to first token\n\n" + FIRST,
+        groups(report.first_tokens_by("engine"), "engine"),
         "## KV capacity, record by record\n\n" + CACHES + "\n" + caches(report),
         f"## gpt-oss-20b\n\n{EXPERTS}\n{small_model(report)}\n{SLOPES}",
         "## Decode attention by itself\n\n"

@@ -240,16 +240,16 @@ def fit(
         return _summarise(problem, root, _Prior(np.zeros(len(names)), 0.0), held, ())
     prior = _priors(chosen[0], names)
     slopes = root[:, None] * problem.jacobian(prior)
-    known = dict(zip(names, _determined(slopes), strict=True))
-    kept = tuple(
+    told = dict(zip(names, _determined(slopes), strict=True))
+    untold = tuple(
         f"{name} is not told by {len(chosen)} measurements and keeps its value; give more, "
         "where it matters"
-        for name in names
-        if not known[name]
+        for name, is_told in told.items()
+        if not is_told
     )
-    names = [name for name in names if known[name]]
+    names = [name for name, is_told in told.items() if is_told]
     problem = _Problem(chosen, names, fixed or {})
-    return _summarise(problem, root, _Prior(_priors(chosen[0], names), NOISE / WIDTH), held, kept)
+    return _summarise(problem, root, _Prior(_priors(chosen[0], names), NOISE / WIDTH), held, untold)
 
 
 class _Prior(NamedTuple):

@@ -73,7 +73,8 @@ class Serving:
             np.log(np.asarray(time_values(self.cases, jax.tree.map(lambda x, at=k: x[at], whole))))
             for k in range(len(logs))
         ]
-        return self.sign * (np.stack(rows) - self.target)
+        found: np.ndarray = self.sign * (np.stack(rows) - self.target)
+        return found
 
     def jacobian(self, logs: np.ndarray) -> np.ndarray:
         """Derivatives of the residuals in the logarithms of the constants, (record, constant)."""

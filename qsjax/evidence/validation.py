@@ -121,6 +121,8 @@ REASONS: tuple[tuple[Callable[[Mapping[str, Any]], bool], str], ...] = (
 class Report(Result):
     """Rows of all records in their order, and errors summed up.
 
+    `first_tokens` are the same rows for the time to first token of the records that have one.
+
     A row has `id`, `category`, `model`, `gpu`, `engine`, `confidence`, `unit`, `measured` and
     either `predicted`, `error_pct`, `regime` and `shares` (of the predicted time by resource), or
     `skipped_because`. Deployments also have `release`, `speculation`, `kv_dtype`, `isl`, `osl` and
@@ -129,6 +131,7 @@ class Report(Result):
 
     records: list[Row]
     asked: Row = dataclasses.field(default_factory=dict)
+    first_tokens: list[Row] = dataclasses.field(default_factory=list)
 
     stem = "records"
 
@@ -191,6 +194,11 @@ class Report(Result):
             groups = {key: row for key, row in self.by(name).items() if row["predicted"]}
             cells = [[key, *(_cell(row[x]) for _, x in COLUMNS)] for key, row in groups.items()]
             found.append(Table(f"Errors by {name}", [name, *heads], cells))
+        if self.first_tokens:
+            left = self.first_tokens_by("engine")
+            cells = [[key, *(_cell(row[x]) for _, x in COLUMNS)] for key, row in left.items()]
+            title = "Errors of the time to first token by engine"
+            found.append(Table(title, ["engine", *heads], cells))
         largest = [
             [row["id"], row["model"], row["gpu"], f"{row['error_pct']:+.0f}", row["reason"]]
             for row in self.worst()
@@ -212,6 +220,7 @@ class Report(Result):
             "headlines": self.headlines(),
             "left_out": left_out() if self.is_whole else None,
             "summary": self.errors,
+            "first_tokens": self.first_tokens_by("engine") if self.first_tokens else None,
         }
 
     def inputs(self) -> Row:
@@ -230,6 +239,10 @@ class Report(Result):
                 found[f"residuals_by_{name}"] = draw
         return found
 
+    def first_tokens_by(self, name: str) -> dict[str, dict[str, float | int | None]]:
+        """Errors of the time to first token by a column of its rows [%], and of all."""
+        return _grouped(self.first_tokens, name) | {"all": _errors(self.first_tokens)}
+
     @property
     def predicted(self) -> list[Row]:
         """The rows with a prediction that is held against the measurement."""
@@ -245,12 +258,8 @@ class Report(Result):
 
         Kernels by themselves count in their categories only.
         """
-        groups: dict[str, list[Row]] = {}
-        for row in self.records:
-            if row["category"] in KERNELS and name != "category":
-                continue
-            groups.setdefault(str(row.get(name) or "not stated"), []).append(row)
-        return {key: _errors(rows) for key, rows in sorted(groups.items())}
+        kept = (r for r in self.records if name == "category" or r["category"] not in KERNELS)
+        return _grouped(kept, name)
 
     @property
     def errors(self) -> dict[str, dict[str, float | int | None]]:
@@ -450,6 +459,15 @@ def validate(
         if missing := [name for name in category if name not in known]:
             raise ValueError(f"no records of {', '.join(missing)}; there are {', '.join(known)}")
         records = [record for record in records if record["category"] in category]
+    first = [
+        {**record, "metric": "TTFT", "value": record["ttft_ms"], "unit": "ms"}
+        for record in records
+        if record.get("ttft_ms") and not record.get("unusable")
+    ]
+    return Report(_rows(records, constants), asked, _rows(first, constants))
+
+
+def _rows(records: Sequence[Mapping[str, Any]], constants: Constants | None) -> list[Row]:
     cases = read_cases(records)
     found = iter(predict([case for case in cases if isinstance(case, Case)], constants))
     lone = [case for case in cases if isinstance(case, Kernel)]
@@ -460,4 +478,4 @@ def validate(
             rows.append(_kernel_row(record, case, next(kernel_times)))
         else:
             rows.append(_row(record, next(found) if isinstance(case, Case) else case))
-    return Report(rows, asked)
+    return rows

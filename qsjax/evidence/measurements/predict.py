@@ -3,7 +3,6 @@
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -28,6 +27,12 @@ Constants = Mapping[str, float | jax.Array]
 # TensorRT-LLM fuses more of a layer into one launch than vLLM and SGLang do: its launch overheads
 # over theirs. Fitted with the other constants (benchmarks/fit_constants.py).
 TRTLLM_OVERHEAD = 0.70
+# Time to first token of a benchmark that keeps as many requests in flight as its concurrency. Its
+# own prompt shares steps with the decoding of others: it takes PROMPT_STRETCH times what it takes
+# alone, and FIRST_STEPS decode steps. BURST of the requests come all at once, at the start: these
+# wait for half of the others' prompts. BURST is InferenceX's 10 requests for each one in flight;
+# the others are fitted to the shipped records (`python -m benchmarks.left_out` prints them).
+PROMPT_STRETCH, FIRST_STEPS, BURST = 1.66, 5.15, 0.1
 OVERHEADS = tuple(f"{name}_overhead" for name in ("layer", "latent", "expert", "sequence", "step"))
 
 
@@ -106,8 +111,7 @@ def stack(deployments: Sequence[OperatingPoint], prompts: Sequence[float]) -> Ba
     )
 
 
-@partial(jax.jit, static_argnames="convention")
-def evaluate(batch: Batch, constants: Constants, convention: Convention) -> Outcome:
+def _evaluate(batch: Batch, constants: Constants, convention: Convention) -> Outcome:
     """Decode step and prefill of every deployment of a batch."""
     hardware = with_constants(batch.hardware, constants, batch.is_trtllm)
     launches = hardware.layer_overhead + batch.expert_launches
@@ -130,7 +134,7 @@ def evaluate(batch: Batch, constants: Constants, convention: Convention) -> Outc
     )
 
 
-_host = on_host(evaluate.__wrapped__)
+evaluate, _host = jax.jit(_evaluate, static_argnames="convention"), on_host(_evaluate)
 
 
 def _key(one: OperatingPoint) -> tuple[Any, ...]:
@@ -186,6 +190,12 @@ def outcomes_on_host(
     return joined
 
 
+def first_token_times(outcome: Outcome, sequences: np.ndarray) -> jax.Array:
+    """Time to first token of served deployments [s]."""
+    prompts = 1.0 + 0.5 * BURST * (sequences - 1.0)
+    return PROMPT_STRETCH * prompts * outcome.ttft + FIRST_STEPS * (outcome.tpot + outcome.wait)
+
+
 def time_values(cases: Sequence[Case], outcome: Outcome) -> jax.Array:
     """Predictions of the cases that are times or rates, in SI units; others are not meaningful."""
     counts = np.array([len(case.deployments) for case in cases])
@@ -193,7 +203,9 @@ def time_values(cases: Sequence[Case], outcome: Outcome) -> jax.Array:
     last = first + counts - 1
     deployments = [case.deployments[0] for case in cases]
     output = np.array([max(1.0, one.output) for one in deployments])
-    tokens = np.array([float(one.workload.batch) * float(one.partition.dp) for one in deployments])  # type: ignore[arg-type]  # floats of deployment_of
+    sequences = np.array([float(one.workload.batch) for one in deployments])  # type: ignore[arg-type]  # floats of deployment_of
+    tokens = sequences * np.array([float(one.partition.dp) for one in deployments])  # type: ignore[arg-type]  # floats of deployment_of
+    at_first: Outcome = jax.tree.map(lambda x: x[first], outcome)
     slope = (outcome.tpot[last] - outcome.tpot[first]) / (SWEEP[1] - SWEEP[0])
     by_kind = {
         "tpot": outcome.tpot[first],
@@ -201,6 +213,7 @@ def time_values(cases: Sequence[Case], outcome: Outcome) -> jax.Array:
         "throughput": outcome.tokens_per_s[first],
         "served_throughput": tokens / (outcome.tpot[first] + outcome.prefills[first]),
         "static": tokens * output / (outcome.ttft[first] + output * outcome.tpot[first]),
+        "ttft": first_token_times(at_first, np.maximum(1.0, sequences)),
         "slope": slope,
         "intercept": outcome.tpot[first] - slope * SWEEP[0],
     }
