@@ -116,8 +116,79 @@ SUPER = {
         {"attention": {"n_heads_in_group": 8}, "ffn": {"ffn_mult": 1.3125}},
     ],
 }  # fmt: skip
+KIMI_K3 = {
+    "model_type": "kimi_k3",
+    "architectures": ["KimiK3ForConditionalGeneration"],
+    "text_config": {
+        "model_type": "kimi_linear", "architectures": ["KimiLinearForCausalLM"],
+        "vocab_size": 163840, "hidden_size": 7168, "num_hidden_layers": 93,
+        "intermediate_size": 33792, "num_attention_heads": 96, "num_key_value_heads": 96,
+        "first_k_dense_replace": 1, "kv_lora_rank": 512, "q_lora_rank": 1536,
+        "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128,
+        "moe_intermediate_size": 3072, "routed_expert_hidden_size": 3584, "num_experts": 896,
+        "num_experts_per_token": 16, "num_shared_experts": 2, "moe_layer_freq": 1,
+        "mla_use_output_gate": True, "max_position_embeddings": 1048576,
+        "linear_attn_config": {
+            "kda_layers": [i for i in range(1, 92) if i % 4], "head_dim": 128, "num_heads": 96,
+            "full_attn_layers": [*range(4, 93, 4), 93], "short_conv_kernel_size": 4,
+            "use_full_rank_gate": True,
+        },
+        "quantization_config": {
+            "quant_method": "compressed-tensors", "format": "mxfp4-pack-quantized",
+            "config_groups": {
+                "group_0": {
+                    "targets": ["Linear"], "input_activations": None,
+                    "weights": {"num_bits": 4, "type": "float", "group_size": 32},
+                }
+            },
+            "ignore": [
+                "re:.*self_attn.*", "re:.*shared_experts.*", "re:.*lm_head.*",
+                "re:.*mlp\\.(gate|up|gate_up|down)_proj.*", "re:.*vision_tower.*",
+            ],
+        },
+    },
+}  # fmt: skip
+MINIMAX_M3 = {
+    "model_type": "minimax_m3_vl",
+    "architectures": ["MiniMaxM3SparseForConditionalGeneration"],
+    "text_config": {
+        "vocab_size": 200064, "hidden_size": 6144, "num_hidden_layers": 60,
+        "intermediate_size": 3072, "dense_intermediate_size": 12288,
+        "shared_intermediate_size": 3072, "n_shared_experts": 1, "num_attention_heads": 64,
+        "num_key_value_heads": 4, "head_dim": 128, "num_local_experts": 128,
+        "num_experts_per_tok": 4, "max_position_embeddings": 1048576,
+        "moe_layer_freq": [0] * 3 + [1] * 57,
+        "sparse_attention_config": {
+            "sparse_attention_freq": [0] * 3 + [1] * 57, "sparse_num_index_heads": 4,
+            "sparse_index_dim": 128, "sparse_block_size": 128, "sparse_topk_blocks": 16,
+        },
+    },
+}  # fmt: skip
+# The defaults of inclusionAI/Ring-V2.5, models/configuration_bailing_moe_v2_5.py.
+RING_2_5 = {
+    "model_type": "bailing_hybrid", "architectures": ["BailingMoeV2_5ForCausalLM"],
+    "vocab_size": 157184, "hidden_size": 2048, "num_hidden_layers": 20, "intermediate_size": 5120,
+    "num_attention_heads": 16, "num_key_value_heads": 4, "head_dim": 128, "num_experts": 256,
+    "num_experts_per_tok": 8, "num_shared_experts": 1, "moe_intermediate_size": 512,
+    "first_k_dense_replace": 1, "layer_group_size": 5, "kv_lora_rank": 512, "q_lora_rank": None,
+    "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128,
+}  # fmt: skip
+HUNYUAN_LARGE = {
+    "model_type": "hunyuan", "vocab_size": 129024, "hidden_size": 6400, "num_hidden_layers": 64,
+    "num_attention_heads": 80, "num_key_value_heads": 8, "intermediate_size": 18304,
+    "num_experts": 16, "moe_topk": 1, "num_shared_expert": 1, "tie_word_embeddings": True,
+    "use_cla": True, "cla_share_factor": 2, "max_position_embeddings": 131072,
+}  # fmt: skip
+ERNIE_VL = {
+    "model_type": "ernie4_5_moe_vl", "vocab_size": 103424, "hidden_size": 2560,
+    "num_hidden_layers": 28, "num_attention_heads": 20, "num_key_value_heads": 4,
+    "intermediate_size": 12288, "moe_num_experts": [64, 64], "moe_k": 6,
+    "moe_intermediate_size": [1536, 512], "moe_num_shared_experts": 2,
+    "moe_layer_start_index": [1, 1], "moe_layer_end_index": [29, 28], "tie_word_embeddings": True,
+}  # fmt: skip
 PUBLISHED = (
     MIMO, KIMI_LINEAR, NEMOTRON_3, STEP, HUNYUAN, LING, LONGCAT, CHATGLM, MLLAMA, GEMMA_4, SUPER,
+    KIMI_K3, MINIMAX_M3, RING_2_5, HUNYUAN_LARGE, ERNIE_VL,
 )  # fmt: skip
 
 

@@ -94,6 +94,8 @@ def _family(config: Mapping[str, Any], outer: Mapping[str, Any]) -> Family | str
             f"{drafts[0]} is of a draft head, not of a model: give the config of the model that it "
             "drafts for, and its gain as query_tokens and tokens_per_step of the workload"
         )
+    if any(name in REFUSED for name in (*listed, *named)):
+        return _unknown(config, (*named, *listed))
     for name in (*listed, *named):
         for family in FAMILIES.values():
             if name in family.types:
