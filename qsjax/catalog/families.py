@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from qsjax.catalog import layers, mixers, selective
 from qsjax.catalog.layers import Part
+from qsjax.records.specs import INDEX_KEY
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,13 +18,15 @@ class Family:
     """Names of one family's fields, and the parts that decide the kinds of its layers.
 
     `types` are values of `model_type`, or names in `architectures`, which take precedence.
-    `state_bytes` is what engines take for an element of its recurrent state where no key says so.
+    `state_bytes` is what engines take for an element of its recurrent state where no key says so,
+    `index_bytes` for one of its index keys.
     """
 
     types: tuple[str, ...]
     fields: Mapping[str, str]
     parts: tuple[Part, ...] = ()
     state_bytes: float = 4.0
+    index_bytes: float = INDEX_KEY
 
 
 _SIZES = {
@@ -95,7 +98,8 @@ FAMILIES: dict[str, Family] = {
     ),
     "gemma": Family(
         types=("gemma", "ernie4_5", "cohere", "paddleocr_vl_text", "hunyuan_vl_text"),
-        fields=_DENSE | _TIED),
+        fields=_DENSE | _TIED,
+    ),
     "smollm3": Family(
         types=("smollm3",), fields=_DENSE | _TIED, parts=(layers.window_from_a_layer_on,)
     ),
@@ -146,15 +150,23 @@ FAMILIES: dict[str, Family] = {
     ),
     "mllama": Family(types=("mllama_text_model",), fields=_DENSE, parts=(mixers.cross_attention,)),
     "mistral": Family(
-        types=("mistral", "ministral", "voxtral_realtime_text"), fields=_DENSE, parts=(layers.window_everywhere,)
+        types=("mistral", "ministral", "voxtral_realtime_text"),
+        fields=_DENSE,
+        parts=(layers.window_everywhere,),
     ),
-    "phi3": Family(types=("phi3", "phi4mm", "phi4_multimodal"), fields=_DENSE, parts=(layers.window_everywhere,)),
+    "phi3": Family(
+        types=("phi3", "phi4mm", "phi4_multimodal"),
+        fields=_DENSE,
+        parts=(layers.window_everywhere,),
+    ),
     "qwen": Family(
         types=("qwen2", "qwen3", "qwen2_vl", "qwen2_5_vl", "qwen2_5_vl_text", "qwen3_vl_text"),
         fields=_DENSE,
         parts=(layers.window_from_a_layer_on,),
     ),
-    "gemma2": Family(types=("gemma2", "vaultgemma"), fields=_DENSE | _TIED, parts=(layers.window_every_other,)),
+    "gemma2": Family(
+        types=("gemma2", "vaultgemma"), fields=_DENSE | _TIED, parts=(layers.window_every_other,)
+    ),
     "gemma3": Family(
         types=("gemma3", "gemma3_text"),
         fields=_DENSE | _TIED | _GEMMA3,
@@ -224,6 +236,8 @@ FAMILIES: dict[str, Family] = {
             "dense_ff": "dense_intermediate_size = 0",
         },
         parts=(layers.listed_as_routed, selective.choice_of_blocks),
+        # vLLM and SGLang keep its index keys in BF16 unless they are asked for else.
+        index_bytes=2.0,
     ),
     "gpt_oss": Family(types=("gpt_oss",), fields=_ALL_ROUTED, parts=(layers.window_every_other,)),
     "grok-1": Family(types=("Grok1ModelForCausalLM", "grok-1"), fields=_ALL_ROUTED | _TIED),

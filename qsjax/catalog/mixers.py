@@ -262,7 +262,8 @@ def bailing_hybrid(reading: Reading, shape: Shape) -> dict[str, float]:
 def lightning_but_last(reading: Reading, shape: Shape) -> dict[str, float]:
     """Ling 2.5: lightning attention, and latent attention, by groups of layers.
 
-    Its matrices are q, k and v, gate and output. Source: inclusionAI/Ring-V2.5, models/modeling_bailing_moe_v2_5.py.
+    Its matrices are q, k and v, gate and output.
+    Source: inclusionAI/Ring-V2.5, models/modeling_bailing_moe_v2_5.py.
     """
     heads, width = shape["heads"], number(reading, "head_dim", shape["hidden"] / shape["heads"])
     kv = number(reading, "num_key_value_heads", heads)

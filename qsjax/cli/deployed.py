@@ -134,7 +134,7 @@ def _held(
     is_given = deployment.bytes_kv is not None or flags["kv"] is not None
     found = held(deployment, entry, hardware, partition, work, is_cache_given=is_given)
     own = Own(found.beside, found.kept, visible_bytes(capacity), ranks)
-    return found.model, found.hardware, found.workload, own, found.notes
+    return entry.spec, found.hardware, found.workload, own, found.notes
 
 
 class Stated(NamedTuple):

@@ -231,7 +231,7 @@ def deployment_of(record: Mapping[str, Any], *, context: float | None = None) ->
         ffn_dtype=ffn.native,
     )
     return OperatingPoint(
-        model=held.with_index(engine, bytes_kv, _model(record, model.spec)),
+        model=_model(record, model.spec),
         model_name=model.name,
         hardware=hardware.spec,
         hardware_name=hardware.name,
