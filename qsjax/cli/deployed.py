@@ -11,7 +11,13 @@ from qsjax.cost.laws.memory import reserve_bytes, usable_bytes
 from qsjax.engines import Deployment, WrittenEngine
 from qsjax.engines.held import held
 from qsjax.engines.memory import static_base, visible_bytes
-from qsjax.engines.precision import REFUSING, about_name, broken_blocks, weights_of
+from qsjax.engines.precision import (
+    REFUSING,
+    about_name,
+    bits_of_gguf,
+    broken_blocks,
+    weights_of,
+)
 from qsjax.grid.case import Case
 from qsjax.grid.diagnosis import Shortcoming
 from qsjax.grid.problem import Problem
@@ -19,6 +25,7 @@ from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.output.result import Row
 from qsjax.questions.explain import Explanation
+from qsjax.records.precision import stored_in
 from qsjax.records.scenario import Records
 from qsjax.records.specs import (
     DEGREES,
@@ -112,6 +119,8 @@ def _inputs(
     changes["batch"] = deployment.batch
     if deployment.kv_block is not None:
         changes["kv_block"] = deployment.kv_block
+    if deployment.bytes_state is not None:
+        changes["bytes_state"] = deployment.bytes_state
     if deployment.bytes_kv is not None and flags["kv"] is None:
         changes["bytes_kv"] = deployment.bytes_kv
     partition = Partition(**degrees, gathers_queries=deployment.gathers_queries)
@@ -166,13 +175,16 @@ def read(model: str, words: tuple[str, ...], flags: dict[str, Any]) -> Stated:
     deployment = _deployment(words, flags, q is None and scalar(entry.spec.experts) > 1)
     dtype, of_weights = weights_of(entry.weight_dtype, deployment)
     stored = flags["weights"] or dtype
+    bits, of_file = bits_of_gguf(deployment)
     notes = (
         *_about_model(name, deployment.model),
         *deployment.notes,
-        *(() if flags["weights"] else of_weights),
+        *(() if flags["weights"] else (*of_weights, *of_file)),
         *about_name(deployment.model, stored or entry.weight_dtype),
     )
     work = serving_options.workload_of(name, flags | {"weights": stored})
+    if bits is not None and not flags["weights"]:
+        work = stored_in(work, bits / 8.0)
     partition, work = _inputs(deployment, work, flags)
     spec, hardware, work, own, more = _held(deployment, entry, partition, work, flags)
     session.note_contexts(name, [scalar(work.context)])

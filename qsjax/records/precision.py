@@ -52,6 +52,23 @@ def precision_of(
     )
 
 
+def stored_in(workload: Workload, size: float) -> Workload:
+    """A workload whose weights, embeddings and head among them, take `size` bytes each [B].
+
+    They multiply in 16 bits.
+    """
+    return dataclasses.replace(
+        workload,
+        bytes_attn_weight=size,
+        bytes_ffn_weight=size,
+        bytes_head_weight=size,
+        shared_weight_ratio=1.0,
+        bytes_dispatch=2.0,
+        proj_dtype="bf16",
+        ffn_dtype="bf16",
+    )
+
+
 def workload_of(
     model: ModelSpec, *, weights: Dtype | None = None, kv: Dtype | None = None, **fields: Any
 ) -> Workload:
