@@ -18,6 +18,7 @@ from qsjax.engines.precision import (
     broken_blocks,
     weights_of,
 )
+from qsjax.engines.rules import load_engines
 from qsjax.grid.case import Case
 from qsjax.grid.diagnosis import Shortcoming
 from qsjax.grid.problem import Problem
@@ -35,6 +36,7 @@ from qsjax.records.specs import (
     Partition,
     Workload,
 )
+from qsjax.records.units import GIB
 
 CONTEXT = 8192.0  # where neither a flag nor the engine says one
 # The field of `Deployment` in which each engine's share of the memory stands.
@@ -127,6 +129,18 @@ def _inputs(
     return partition, dataclasses.replace(work, **changes)
 
 
+def _is_small(hardware: catalog.HardwareEntry) -> bool:
+    """Whether what accelerators of 80 GB keep for the runtime is too much for this one.
+
+    What a file states holds, and so does the memory of the paper's accelerators; other entries of
+    the catalogue state it for one GPU, which the engine's rules refine.
+    """
+    large = float(load_engines()["vllm"]["large"]) * GIB
+    is_file = hardware.name not in catalog.hardware_names()
+    is_stated = "reserve" in hardware.given and (is_file or "usable_fraction" in hardware.given)
+    return scalar(hardware.spec.hbm_bytes) < large and not is_stated
+
+
 def _held(
     deployment: Deployment,
     entry: catalog.ModelEntry,
@@ -137,13 +151,20 @@ def _held(
     """The records as the engine of the command line holds them; without one as they are."""
     hardware = catalog.hardware_entry(flags["hardware"])
     capacity, ranks = scalar(hardware.spec.hbm_bytes), deployment.gpus / deployment.replicas
+    more: tuple[str, ...] = ()
+    if deployment.engine is None and _is_small(hardware):
+        deployment = dataclasses.replace(deployment, engine="vllm")
+        more = (
+            "without an engine's command line the memory of an accelerator below 70 GiB is divided "
+            "as vLLM does",
+        )
     if deployment.engine is None:
         kept = scalar(on_host(reserve_bytes)(entry.spec, hardware.spec))
         return entry.spec, hardware.spec, work, Own(0.0, kept, capacity, ranks), ()
     is_given = deployment.bytes_kv is not None or flags["kv"] is not None
     found = held(deployment, entry, hardware, partition, work, is_cache_given=is_given)
     own = Own(found.beside, found.kept, visible_bytes(capacity), ranks)
-    return entry.spec, found.hardware, found.workload, own, found.notes
+    return entry.spec, found.hardware, found.workload, own, (*found.notes, *more)
 
 
 class Stated(NamedTuple):
