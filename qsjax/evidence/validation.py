@@ -346,12 +346,6 @@ def _row(record: Mapping[str, Any], result: Prediction | Skipped) -> Row:
     }
 
 
-def _cell(value: float | int | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:,d}" if isinstance(value, int) else f"{value:.1f}"
-
-
 @told
 @in_float64
 def validate(
