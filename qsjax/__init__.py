@@ -47,6 +47,7 @@ _LATE = {
     "qsjax.questions.pareto": ("pareto",),
     "qsjax.questions.simulation.loads": ("simulate",),
     "qsjax.questions.simulation.sizing": ("size",),
+    "qsjax.streaming.question": ("sweep",),
 }
 _HOME = {name: home for home, names in _LATE.items() for name in names}
 __all__ = [
@@ -93,6 +94,7 @@ __all__ = [
     "size",
     "solve_for",
     "study",
+    "sweep",
     "switching",
     "total_params",
     "triangular",

@@ -77,7 +77,7 @@ def test_parameters_that_the_table_leaves_out_are_counted():
     flags = ("--hardware", "h100-sxm", "--gpus", "8", "--context", "8k", "--span", "1")
     text = said("sensitivity", "llama-3.1-70b", *flags).stdout
     assert "parameters below 0.005 are left out" in text
-    assert text.count("parameter ") == 1  # one table
+    assert text.count("┃ parameter") == 1  # one table
 
 
 def test_a_comparison_without_a_turn_names_who_leads():

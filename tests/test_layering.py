@@ -41,7 +41,7 @@ STRANGERS = {"cost.laws"}
 PEERS = {"questions"}
 MATPLOTLIB = {"plotting"}
 FILES = {
-    *("cli", "output", "catalog", "grid.free_memory", "engines"),
+    *("cli", "output", "catalog", "grid.free_memory", "engines", "numerics.programs"),
     *("evidence.measurements.storage", "evidence.calibration"),
     *("streaming.store", "streaming.results", "streaming.spec", "streaming.hosts"),
 }

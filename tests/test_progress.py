@@ -9,6 +9,7 @@ import pytest
 
 import qsjax as qs
 from qsjax.grid import progress
+from qsjax.grid.entry import entry
 
 
 class Screen(io.StringIO):
@@ -86,8 +87,12 @@ def test_questions_are_watched(screen, monkeypatch):
 
 
 def test_an_error_ends_the_line(screen):
-    with pytest.raises(ZeroDivisionError), progress.watch("explore"):
+    @entry
+    def explore():
         time.sleep(0.15)
-        _ = 1 / 0
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        explore()
     assert progress._running is None
     assert screen.getvalue().endswith("\r")

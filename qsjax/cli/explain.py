@@ -6,7 +6,6 @@ import click
 
 from qsjax.cli import deployed, options, serving_options
 from qsjax.cli.emit import emit
-from qsjax.questions.explain import explain
 
 
 @click.command("explain")
@@ -45,6 +44,4 @@ def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> None:
     """
     deployed.check_model(model)
     stated = deployed.read(model, engine_flags, flags)
-    requests = serving_options.requests_of(flags)
-    found = explain(stated.problem, stated.partition, requests=requests)
-    emit(deployed.with_engines(found, stated), flags)
+    emit(deployed.explained(stated, serving_options.requests_of(flags)), flags)

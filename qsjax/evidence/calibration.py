@@ -18,8 +18,7 @@ from scipy.optimize import least_squares
 
 from qsjax.evidence.measurements import Case, Skipped, read_cases, read_csv
 from qsjax.evidence.measurements.predict import Batch, batches, outcomes, time_values
-from qsjax.grid.progress import told
-from qsjax.numerics.float64 import in_float64
+from qsjax.grid.entry import entry
 from qsjax.output import files
 from qsjax.output import folder as folders
 from qsjax.output.result import Result, Row, Table
@@ -398,8 +397,7 @@ class Calibration(Result):
         return [*written, path]
 
 
-@told
-@in_float64
+@entry
 def calibrate(measured: str | Path, free: Sequence[str] = DEFAULT_FREE) -> Calibration:
     """Efficiencies and overheads fitted to a user's own measurements.
 

@@ -21,8 +21,7 @@ from qsjax.evidence.measurements import (
 )
 from qsjax.evidence.measurements.kernels import CATEGORIES as KERNELS
 from qsjax.evidence.measurements.kernels import times
-from qsjax.grid.progress import told
-from qsjax.numerics.float64 import in_float64
+from qsjax.grid.entry import entry
 from qsjax.output import folder
 from qsjax.output.result import Drawing, Result, Row, Table
 
@@ -346,8 +345,7 @@ def _row(record: Mapping[str, Any], result: Prediction | Skipped) -> Row:
     }
 
 
-@told
-@in_float64
+@entry
 def validate(
     records: str | Path | Sequence[Mapping[str, Any]] | None = None,
     constants: Constants | None = None,

@@ -13,9 +13,8 @@ from qsjax import catalog
 from qsjax.cost.metrics import Economy, Objective, check_economy, check_metrics, check_prices
 from qsjax.cost.metrics import economy_of as economy_of_hardware
 from qsjax.grid.axes import PARTITION_AXES, STACKED, Axes, make_axes, twin_of
+from qsjax.grid.entry import entry
 from qsjax.grid.limits import Limits, check_limits
-from qsjax.grid.progress import told
-from qsjax.numerics.float64 import in_float64
 from qsjax.records import checks
 from qsjax.records.precision import workload_of
 from qsjax.records.specs import (
@@ -531,7 +530,7 @@ R = TypeVar("R")
 
 def question(function: Callable[P, R]) -> Callable[P, R]:
     """A question of a problem, its first argument: with 64-bit numbers, and of nothing else."""
-    answer = told(in_float64(function))
+    answer = entry(function)
 
     @wraps(function)
     def ask(*args: P.args, **kwargs: P.kwargs) -> R:

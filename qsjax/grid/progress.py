@@ -9,13 +9,10 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from functools import wraps
-from typing import ParamSpec, TypeVar
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 Item = TypeVar("Item")
-P = ParamSpec("P")
-R = TypeVar("R")
 
 SILENCE = 2.0  # seconds without a word
 _PAUSE = 0.5  # between two lines
@@ -115,17 +112,6 @@ def watch(name: str) -> Iterator[None]:
             yield
     finally:
         _running = None
-
-
-def told(function: Callable[P, R]) -> Callable[P, R]:
-    """`function`, of which `watch` tells how far it is."""
-
-    @wraps(function)
-    def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        with watch(function.__name__):
-            return function(*args, **kwargs)
-
-    return run
 
 
 class Steps:

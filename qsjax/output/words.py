@@ -153,7 +153,24 @@ def time_of(row: Mapping[str, Any]) -> str:
     most = max(by, key=lambda name: by[name])
     share = by[most] / row["tpot"]
     how = "most" if share >= MOST else f"{100 * share:.0f} %"
-    return f"{milliseconds(row['tpot'])} a token, {how} of it {RESOURCE_WORDS[most]}"
+    ends = [row.get(f"tpot_{end}") for end in ("low", "high")]
+    between = "" if None in ends else f" ({number(ends[0] / MS)} to {number(ends[1] / MS)})"
+    return f"{milliseconds(row['tpot'])}{between} a token, {how} of it {RESOURCE_WORDS[most]}"
+
+
+def within_error(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether the intervals of two rates overlap; False where either row has none.
+
+    >>> a = {"tokens_per_s_per_gpu_low": 90.0, "tokens_per_s_per_gpu_high": 110.0}
+    >>> b = {"tokens_per_s_per_gpu_low": 105.0, "tokens_per_s_per_gpu_high": 125.0}
+    >>> within_error(a, b), within_error(a, {})
+    (True, False)
+    """
+    name = "tokens_per_s_per_gpu"
+    ends = [x.get(f"{name}_{end}") for x in (row, other) for end in ("low", "high")]
+    if None in ends:
+        return False
+    return bool(ends[0] <= ends[3] and ends[2] <= ends[1])
 
 
 def batch_of(row: Mapping[str, Any], fits: float | None = None) -> str:

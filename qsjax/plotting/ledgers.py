@@ -186,8 +186,8 @@ def memory_ledger(
         ax: where to draw.
         title: what the picture shows.
     """
-    ax = style.dressed(ax, (7.4, 1.6 + 0.5 * len(ledgers)))
     names = list(dict.fromkeys(name for ledger in ledgers for name in ledger["terms"]))
+    ax = style.dressed(ax, (7.4, 1.3 + 0.5 * len(ledgers) + 0.08 * len(names)))
     widest = max(float(ledger["capacity"]) for ledger in ledgers) / GIB
     for y, ledger in enumerate(reversed(ledgers)):
         left = 0.0

@@ -233,7 +233,7 @@ def grid(ax: Axes, axis: Literal["x", "y", "both"] = "y") -> None:
 
 
 # Widths of a character of 11 point bold and of 8.5 point text, and of a legend's key [inch].
-_BOLD, _TEXT, _KEY = 0.088, 0.064, 0.42
+_BOLD, _TEXT, _KEY = 0.083, 0.055, 0.35
 
 
 def _width(ax: Axes) -> float:

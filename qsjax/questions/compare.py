@@ -313,7 +313,8 @@ def _gaps(rows: Sequence[Row], place: Place, *, first: bool) -> str:
     for row in others:
         ratio = row["tokens_per_s_per_gpu"] / one["tokens_per_s_per_gpu"]
         why = _why(row) if len(others) == 1 and first else ""
-        gaps.append(f"{row['subject']} {words.gap(ratio, 'more', 'less')}{why}")
+        unsure = ", within the error" if words.within_error(row, one) else ""
+        gaps.append(f"{row['subject']} {words.gap(ratio, 'more', 'less')}{unsure}{why}")
     none = [row["subject"] for row in rows if not row["is_feasible"]]
     more = [f"{words.joined(none)} {'does' if len(none) == 1 else 'do'} not run"] if none else []
     return "; ".join([lead, *([words.joined(gaps)] if gaps else []), *more]) + "."

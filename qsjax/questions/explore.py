@@ -178,18 +178,18 @@ class Exploration(Result):
         models, devices = (
             ", ".join(item.name for item in items) for items in (stated.models, stated.accelerators)
         )
-        title = f"{models} on {devices}"
+        counts = list(dict.fromkeys(row["gpus"] for row in rows))
+        title = f"{models} on {f'{counts[0]:,.0f} ' if len(counts) == 1 else ''}{devices}"
         twins = [row for row in rows if np.isfinite(row.get("speedup_over_moe", np.nan))]
         twins = [row for row in twins if row["q"] is not None]
         found: dict[str, Drawing] = {"throughput": partial(_throughput, rows, twins, title)}
         if twins and not _has_several(self.problem):
             found["ratio"] = partial(plotting.ratio_vs_context, twins, title=_finding(twins, title))
-        counts = list(dict.fromkeys(row["gpus"] for row in rows))
         for count in counts:
             part = [row for row in rows if row["gpus"] == count]
             if any(row["is_feasible"] for row in part):
                 end = f"-{count}-gpus" if len(counts) > 1 else ""
-                head = f"{title}, {count} GPUs"
+                head = f"{models} on {count:,.0f} {devices}"
                 found[f"partition{end}"] = partial(plotting.best_partition_map, part, title=head)
                 found[f"time{end}"] = partial(plotting.time_breakdown, part, share=True, title=head)
         return found
@@ -280,6 +280,8 @@ def _twins(rows: Sequence[Row], best: Row) -> str:
     same = [one for one in rows if one["q"] == row["q"]]
     text = f"A dense model of equal quality (q = {row['q']:g}) would be "
     text += f"{words.gap(row['speedup_over_moe'])} at {words.length(row['context'])}"
+    if best["q"] is None and words.within_error(row, best):
+        text += ", which is within the error"
     ends = [min(same, key=lambda r: r["context"]), max(same, key=lambda r: r["context"])]
     others = [
         f"{words.gap(one['speedup_over_moe'])} at {words.length(one['context'])}"

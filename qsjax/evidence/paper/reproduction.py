@@ -7,8 +7,7 @@ from qsjax import catalog
 from qsjax.evidence.paper.cell import Cell, beyond_rounding_pct, error_pct
 from qsjax.evidence.paper.cells import all_cells, time_model_error
 from qsjax.evidence.paper.printed import CALIBRATION, MODELS
-from qsjax.grid.progress import told
-from qsjax.numerics.float64 import in_float64
+from qsjax.grid.entry import entry
 from qsjax.output import files
 from qsjax.output.result import Drawing, Result, Row, Table
 from qsjax.records.specs import HardwareSpec, ModelSpec
@@ -148,8 +147,7 @@ def _cells(row: Row) -> list[str]:
     ]
 
 
-@told
-@in_float64
+@entry
 def reproduce() -> Reproduction:
     """Tables 1, 3, 4, 5, 6 and section 3.4 of the paper, cell by cell.
 
