@@ -1,5 +1,6 @@
 """A command line in parts: which engine's program it starts, and the words after it."""
 
+import itertools
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ _IMAGE = re.compile(
     r"^(?=.*/)(?:.*/)?[\w.-]*?(vllm|sglang|tensorrt-llm|trtllm)[^/:]*(/[\w.-]+)?([:@][^/]*)?$"
 )
 _BEFORE_NO_IMAGE = ("-v", "--volume", "-e", "--env", "--name", "--mount", "-w", "--network")
+_PATH = re.compile(r"\w[\w.-]*(/[\w.-]+)+(:\S+)?")
 _VERBS = ("bench", "chat", "complete")  # of vLLM, beside `serve`: they measure, or ask a server
 _END = re.compile(r"(\d?>>?.*|&>.*|\|\|?|&&?|;|\)|#.*)$")  # what the shell does after the program
 
@@ -132,8 +134,8 @@ def _program(words: list[str]) -> str:
     if "python" in PurePosixPath(words[0]).name and words[1:2] == ["-m"] and len(words) > 2:
         return words[2]
     if any(PurePosixPath(word).name in _CONTAINERS for word in words[:3]):
-        for before, word in zip(words, words[1:], strict=False):
-            if before not in _BEFORE_NO_IMAGE and re.fullmatch(r"\w[\w.-]*(/[\w.-]+)+(:\S+)?", word):
+        for before, word in itertools.pairwise(words):
+            if before not in _BEFORE_NO_IMAGE and _PATH.fullmatch(word):
                 return word
     return PurePosixPath(words[0]).name
 
@@ -165,8 +167,8 @@ def split(flags: str | Sequence[str]) -> Command:
     rest = words[at:]
     if engine is None and rest and not rest[0].startswith("-"):
         raise ValueError(
-            f"flags:\n  {_program(rest)!r} is no engine whose flags are read{_dashless(rest)}; give "
-            "the command line of vllm serve, sglang serve (or their Python modules) or trtllm-serve"
+            f"flags:\n  {_program(rest)!r} is no engine whose flags are read{_dashless(rest)}; "
+            "give the command line of vllm serve, sglang serve (or their Python modules) or trtllm-serve"
         )
     if engine == "vllm" and rest and rest[0] in _VERBS and words[at - 1] != "serve":
         if rest[0] != "bench" or rest[1:2] == ["serve"]:
