@@ -168,7 +168,8 @@ def split(flags: str | Sequence[str]) -> Command:
     if engine is None and rest and not rest[0].startswith("-"):
         raise ValueError(
             f"flags:\n  {_program(rest)!r} is no engine whose flags are read{_dashless(rest)}; "
-            "give the command line of vllm serve, sglang serve (or their Python modules) or trtllm-serve"
+            "give the command line of vllm serve, sglang serve (or their Python modules) or "
+            "trtllm-serve"
         )
     if engine == "vllm" and rest and rest[0] in _VERBS and words[at - 1] != "serve":
         if rest[0] != "bench" or rest[1:2] == ["serve"]:
