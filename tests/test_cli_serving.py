@@ -244,9 +244,24 @@ def test_a_split_that_the_engine_refuses_does_not_run(qsjax, tmp_path, model, co
     assert [words in text for text in texts] == ([True] if words else [])
 
 
-def test_explain_asks_for_the_model_in_front_of_the_flags(qsjax):
-    done = qsjax("explain", "--", "vllm", "serve", "m", "-tp", "8", code=2)
-    assert "MODEL is missing" in mistake(done)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("vllm", "serve", "Qwen/Qwen3-0.6B", "-dp", "2"),
+        ("A=1 vllm serve Qwen/Qwen3-0.6B -dp 2",),
+        ("python3", "-m", "sglang.launch_server", "--model-path", "Qwen/Qwen3-0.6B", "--dp", "2"),
+        ("docker run -p 80:80 vllm/vllm-openai:v1 --model Qwen/Qwen3-0.6B -dp 2",),
+    ],
+)
+def test_a_command_line_alone_names_the_model(qsjax, words):
+    flags = ("explain", "--hardware", "h100", "--context", "1k", "--format", "json", "--")
+    found = as_json(qsjax(*flags, *words))
+    assert (found["model"], found["stated"]["gpus"]) == ("qwen3-0.6b", 2)
+
+
+@pytest.mark.parametrize("words", [("-tp", "8"), ("vllm", "serve", "$MODEL", "-tp", "8")])
+def test_explain_asks_for_the_model_that_no_command_line_names(qsjax, words):
+    assert "MODEL is missing" in mistake(qsjax("explain", "--", *words, code=2))
 
 
 def test_explain_takes_a_dense_twin(qsjax):

@@ -1,7 +1,7 @@
 """What an engine's command line and the flags of `explain` state: a problem and a partition."""
 
 import dataclasses
-from pathlib import Path
+import re
 from typing import Any, NamedTuple
 
 from qsjax import catalog, engines
@@ -41,16 +41,25 @@ from qsjax.records.units import GIB
 CONTEXT = 8192.0  # where neither a flag nor the engine says one
 # The field of `Deployment` in which each engine's share of the memory stands.
 _ENGINES: dict[WrittenEngine, str] = {"vllm": "usable_fraction", "sglang": "static_fraction"}
-_PROGRAMS = ("vllm", "sglang", "python", "python3")
+_PROGRAM = re.compile(r"[A-Z_]\w*=|-|(.*/)?(vllm|sglang|trtllm-\S+|python3?|docker|podman)$")
 
 
-def check_model(model: str) -> None:
-    """Refuse a command line whose program stands where MODEL should."""
-    if model.startswith("-") or Path(model).name in _PROGRAMS:
+def served(model: str, words: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """MODEL and the engine's words; of a command line alone, the model that it serves.
+
+    Raises:
+        ValueError: the command line serves none.
+    """
+    if not _PROGRAM.match(model.partition(" ")[0]):
+        return model, words
+    line = (model, *words)
+    name = engines.read(line).model
+    if name is None or name.startswith(("$", "<")):
         raise ValueError(
-            f"MODEL is missing in front of `--`: {model!r} is a word of the engine's command line; "
-            "write qsjax explain MODEL [OPTIONS] -- COMMAND LINE"
+            f"MODEL is missing in front of `--`, and {' '.join(line)!r} names none; write qsjax "
+            "explain MODEL [OPTIONS] -- COMMAND LINE"
         )
+    return name, line
 
 
 def _about_model(name: str, served: str | None) -> tuple[str, ...]:
