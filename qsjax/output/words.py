@@ -153,8 +153,9 @@ def time_of(row: Mapping[str, Any]) -> str:
     most = max(by, key=lambda name: by[name])
     share = by[most] / row["tpot"]
     how = "most" if share >= MOST else f"{100 * share:.0f} %"
-    ends = [row.get(f"tpot_{end}") for end in ("low", "high")]
-    between = "" if None in ends else f" ({number(ends[0] / MS)} to {number(ends[1] / MS)})"
+    between = ""
+    if "tpot_low" in row and "tpot_high" in row:
+        between = f" ({number(row['tpot_low'] / MS)} to {number(row['tpot_high'] / MS)})"
     return f"{milliseconds(row['tpot'])}{between} a token, {how} of it {RESOURCE_WORDS[most]}"
 
 
@@ -167,10 +168,10 @@ def within_error(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     (True, False)
     """
     name = "tokens_per_s_per_gpu"
-    ends = [x.get(f"{name}_{end}") for x in (row, other) for end in ("low", "high")]
-    if None in ends:
+    if any(f"{name}_{end}" not in x for x in (row, other) for end in ("low", "high")):
         return False
-    return bool(ends[0] <= ends[3] and ends[2] <= ends[1])
+    ends = [float(x[f"{name}_{end}"]) for x in (row, other) for end in ("low", "high")]
+    return ends[0] <= ends[3] and ends[2] <= ends[1]
 
 
 def batch_of(row: Mapping[str, Any], fits: float | None = None) -> str:
