@@ -146,6 +146,74 @@ def test_explain_keeps_the_dtype_of_the_model_under_a_loader(qsjax):
     assert same[0] == same[1]
 
 
+def weights_of(record):
+    """Weights of a GPU [GiB]."""
+    memory = record["stated"]["memory_bytes"]
+    return sum(size for name, size in memory.items() if name.startswith("weights")) / 2**30
+
+
+@pytest.mark.parametrize(
+    ("served", "size", "words"),
+    [
+        # What llama-quantize makes of Llama 3.1 8B [GiB]: its README's table.
+        (("./Meta-Llama-3.1-8B.Q4_K_M.gguf",), 4.58, "type Q4_K_M takes 4.8944 bits"),
+        (("bartowski/Meta-Llama-3.1-8B-GGUF:IQ2_XXS",), 2.23, "2.3824 bits"),
+        (("x/Llama-3.1-8B", "--quantization", "gguf", "--tokenizer", "y"), 14.96, "tells no type"),
+        (("x-UD-Q4_K_XL.gguf",), 4.58, "Q4_K_XL, counted as Q4_K_M"),
+        (("x-Q4_K_M",), 14.96, ""),  # no GGUF file
+    ],
+)
+def test_the_name_of_a_gguf_file_tells_its_bits(qsjax, served, size, words):
+    flags = ("--hardware", "h100-sxm", "--format", "json", "--", "vllm", "serve", *served)
+    record = as_json(qsjax("explain", "llama-3.1-8b", *flags))
+    assert weights_of(record) == pytest.approx(size, rel=2e-3)
+    assert any("GGUF" in note and words in note for note in record["notes"]) == bool(words)
+
+
+def test_a_file_of_weights_is_no_model(qsjax):
+    wrong = qsjax("explain", "llama.Q4_K_M.gguf", "--hardware", "h100-sxm", code=2)
+    assert "give the config.json of its model" in mistake(wrong)
+
+
+def test_the_dtype_of_recurrent_states_is_a_flag(qsjax):
+    """Qwen3.5-397B: a state of 4 bytes an element unless the engine is told else."""
+    flags = ("qwen3.5-397b-a17b", "--hardware", "b200-sxm", "--context", "8k", "--format", "json")
+    engine = ("--", "vllm", "serve", "m", "-dp", "8", "-ep")
+    batches = [
+        as_json(qsjax("explain", *flags, *engine, *more))["stated"]["max_batch"]
+        for more in ((), ("--mamba-ssm-cache-dtype", "bfloat16"), ("--mamba-cache-dtype", "auto"))
+    ]
+    assert batches[0] == batches[2]
+    # By hand: 45 layers of 64 states of 128 x 128, 15 layers of two heads of 256.
+    state, tail, cache = 45 * 64 * 128 * 128, 45 * 3 * 12_288 * 2, 8192 * 15 * 2 * 2 * 256 * 2
+    ratio = (4 * state + tail + cache) / (2 * state + tail + cache)
+    assert batches[1] / batches[0] == pytest.approx(ratio, rel=0.01)
+
+
+def test_a_card_of_24_gib_keeps_what_vllm_keeps(qsjax, tmp_path):
+    """By hand, Qwen3-1.7B: 0.3 GiB of context and 256 rows of logits, not 4 GiB."""
+    card = tmp_path / "rtx.toml"
+    card.write_text(
+        "hbm_capacity_gib = 24\nhbm_bandwidth_gb_per_s = 1008\npeak_bf16_tflop_per_s = 165\n"
+        "intra_bandwidth_gb_per_s = 32\ninter_bandwidth_gb_per_s = 25\nisland_size = 8\n"
+    )
+    flags = ("qwen3-1.7b", "--context", "8k", "--format", "json", "--hardware")
+    kept = 0.3 + 256 * 151_936 * 38 / 2**30
+    record = as_json(qsjax("explain", *flags, str(card)))
+    memory = {name: size / 2**30 for name, size in record["stated"]["memory_bytes"].items()}
+    assert memory["reserve"] == pytest.approx(kept, rel=1e-3)
+    assert memory["unused by engine"] == pytest.approx(24 * (1 - 0.9 * 0.99), rel=1e-3)
+    assert any("divided as vLLM does" in note for note in record["notes"])
+    # What the file states holds.
+    card.write_text(card.read_text() + "reserve_gib = 3\n")
+    record = as_json(qsjax("explain", *flags, str(card)))
+    assert record["stated"]["memory_bytes"]["reserve"] == 3 * 2**30
+    # The catalogue's entry of a small card is that of one GPU and a vocabulary of 128,000.
+    one = as_json(qsjax("explain", *flags, "l40s"))["stated"]["memory_bytes"]
+    used = one["reserve"] + one["unused by engine"]
+    assert pytest.approx(used, rel=0.04) == 0.1 * 48e9 + 1.9 * 2**30
+
+
 def test_explain_warns_of_a_split_that_engines_refuse(qsjax):
     flags = ("--hardware", "h200-sxm", "--format", "json", "--tp", "32")
     for more, is_broken in (((), True), (("--weights", "bf16"), False)):
@@ -176,9 +244,24 @@ def test_a_split_that_the_engine_refuses_does_not_run(qsjax, tmp_path, model, co
     assert [words in text for text in texts] == ([True] if words else [])
 
 
-def test_explain_asks_for_the_model_in_front_of_the_flags(qsjax):
-    done = qsjax("explain", "--", "vllm", "serve", "m", "-tp", "8", code=2)
-    assert "MODEL is missing" in mistake(done)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("vllm", "serve", "Qwen/Qwen3-0.6B", "-dp", "2"),
+        ("A=1 vllm serve Qwen/Qwen3-0.6B -dp 2",),
+        ("python3", "-m", "sglang.launch_server", "--model-path", "Qwen/Qwen3-0.6B", "--dp", "2"),
+        ("docker run -p 80:80 vllm/vllm-openai:v1 --model Qwen/Qwen3-0.6B -dp 2",),
+    ],
+)
+def test_a_command_line_alone_names_the_model(qsjax, words):
+    flags = ("explain", "--hardware", "h100", "--context", "1k", "--format", "json", "--")
+    found = as_json(qsjax(*flags, *words))
+    assert (found["model"], found["stated"]["gpus"]) == ("qwen3-0.6b", 2)
+
+
+@pytest.mark.parametrize("words", [("-tp", "8"), ("vllm", "serve", "$MODEL", "-tp", "8")])
+def test_explain_asks_for_the_model_that_no_command_line_names(qsjax, words):
+    assert "MODEL is missing" in mistake(qsjax("explain", "--", *words, code=2))
 
 
 def test_explain_takes_a_dense_twin(qsjax):

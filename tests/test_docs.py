@@ -92,6 +92,22 @@ def test_the_page_of_what_is_read_names_every_entry():
     assert "supported.md" in (DOCS / ".gitignore").read_text().split()
 
 
+def test_the_page_of_public_names_has_each_with_an_example():
+    groups = runpy.run_path(str(DOCS / "public.py"))["GROUPS"]
+    named = [name for _, _, names in groups for name in names]
+    assert sorted(named) == sorted(qsjax.__all__)
+    assert all(name in code for _, _, names in groups for name, code in names.items())
+    assert {"public"} <= set((DOCS / "index.md").read_text().split())
+
+
+@pytest.mark.slow
+def test_the_examples_of_public_names_run(tmp_path):
+    code = runpy.run_path(str(DOCS / "public.py"))["examples"]()
+    command = [sys.executable, "-W", "error", "-c", code]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr[-3000:]
+
+
 class TestContributing:
     def test_every_file_that_it_names_is_there(self):
         named = re.findall(r"`((?:[\w.-]+/)+[\w.*-]+)`", CONTRIBUTING)

@@ -107,7 +107,8 @@ def kept() -> Iterator[None]:
     global _running
     with _lock:
         place = folder()
-        own = bool(_before) or jax.config.jax_compilation_cache_dir is None
+        taken: Any = jax.config.values["jax_compilation_cache_dir"]
+        own = bool(_before) or taken is None
         used = place is not None and own and _can_use(place)
         if place is not None and used and not _running:
             _set(place)
