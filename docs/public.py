@@ -56,7 +56,7 @@ GROUPS: tuple[tuple[str, str, dict[str, str]], ...] = (
         "One design",
         "Pure functions for `jax.jit`, `jax.vmap` and `jax.grad`. What cannot run is NaN.",
         {
-            "decode": 'step = qs.decode("mixtral-8x7b", "h100-sxm", split, context="8k", batch=16)\n'
+            "decode": 'step = qs.decode("mixtral-8x7b", "h100-sxm", split, context=8192, batch=9)\n'
             "step.tpot, step.ledger()  # seconds",
             "prefill": 'qs.prefill("mixtral-8x7b", "h100-sxm", split, prompt="4k").ttft  # seconds',
         },
@@ -110,7 +110,7 @@ GROUPS: tuple[tuple[str, str, dict[str, str]], ...] = (
         "Rooms",
         "",
         {
-            "engines": 'qs.engines.read("vllm serve m --tensor-parallel-size 8".split(), is_moe=True)',
+            "engines": 'qs.engines.read("vllm serve m -tp 8".split(), is_moe=True)',
             "plotting": 'qs.plotting.latency_against_load(loads.rows(), title="Latency")',
         },
     ),
