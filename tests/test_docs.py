@@ -147,6 +147,39 @@ class TestContributing:
         assert all(pictures["bands"]().values())
 
 
+QUOTED = runpy.run_path(str(DOCS / "quoted.py"))
+
+
+def test_what_is_not_modelled_is_one_table():
+    """`python docs/quoted.py limits` writes it into README.md and the page of limits."""
+    table = QUOTED["limits"]()
+    assert table.count("\n") > 8
+    for path in (ROOT / "README.md", DOCS / "limits.md"):
+        assert QUOTED["quoted"](path.read_text(encoding="utf-8"))["limits"] == table, path
+
+
+def test_quoted_parts_are_written_and_found_again():
+    page = (
+        "a\n<!-- quoted: limits -->\nold\n<!-- end -->\nb\n<!-- output 2: qsjax x -->\n<!-- end -->"
+    )
+    new = QUOTED["written"](page, ["limits"])
+    assert QUOTED["quoted"](new) == {"limits": QUOTED["limits"](), "qsjax x": ""}
+    assert new.startswith("a\n<!-- quoted")
+    assert "\nold\n" not in new
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", *PAGES], ids=lambda path: path.stem)
+def test_every_quoted_part_has_been_written(path):
+    """`python docs/quoted.py` writes them all."""
+    for name, text in QUOTED["quoted"](path.read_text(encoding="utf-8")).items():
+        assert text.strip(), name
+
+
+def test_the_readme_takes_under_two_screens():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 110
+
+
 def test_the_page_of_fields_says_what_the_fields_do():
     """`python docs/fields.py` writes it."""
     written = runpy.run_path(str(DOCS / "fields.py"))["page"]()

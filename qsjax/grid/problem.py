@@ -202,7 +202,7 @@ def served(
                 f"acceptance {acceptance:g} of {drafts:g} drafts is not allowed; give a share from "
                 "0 to below 1, such as 0.85, of a whole number of drafts from 1 on"
             )
-        made = (1.0 - acceptance ** (drafts + 1)) / (1.0 - acceptance)
+        made = sum(acceptance**k for k in range(int(drafts) + 1))
         told.append(f"acceptance={acceptance:g}" + (f" of {drafts:g}" if drafts > 1 else ""))
         work = dataclasses.replace(work, query_tokens=drafts + 1.0, tokens_per_step=made)
     name = ", ".join([plain.name, *told])
