@@ -70,7 +70,7 @@ GROUPS: tuple[tuple[str, str, dict[str, str]], ...] = (
             "explain": "qs.explain(problem, split)",
             "pareto": "qs.pareto(problem).frame()",
             "compare": "qs.compare(problem)",
-            "Subject": "qs.compare(problem, dict(moe=qs.Subject(), twin=qs.Subject(q=5.0)))",
+            "Subject": 'qs.compare(problem, {"a": qs.Subject(0, 0), "b": qs.Subject(0, 0, 5.0)})',
             "mix": "qs.mix(problem, [(1000, 200), (4000, 100)])",
             "Request": "qs.mix(problem, [qs.Request(4096.0, 0.7), qs.Request(32768.0, 0.3)])",
             "simulate": "loads = qs.simulate(problem, split, users=[1, 4], isl=500, osl=20, "
