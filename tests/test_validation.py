@@ -785,7 +785,7 @@ def test_cli_on_records_of_ones_own(tmp_path):
             json.dumps([{**EXAMPLE, "category": [1], "model": 5}]),
             ["mine-1: category is [1], not a text", "mine-1: model is 5, not a text"],
         ),
-        ("[" * 100_000, ["not JSON"]),
+        ("[" * 100_000, ["not JSON: nested too deeply"]),
     ],
 )
 def test_mistakes_of_a_file(tmp_path, text, wanted):
