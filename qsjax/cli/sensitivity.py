@@ -8,6 +8,7 @@ import click
 from qsjax.cli import options
 from qsjax.cli.emit import emit
 from qsjax.cli.grid_options import names, problem_of
+from qsjax.grid.distributions import check, parse
 from qsjax.output.labels import cell_name
 from qsjax.output.result import Row
 from qsjax.questions.sensitivity import (
@@ -18,7 +19,6 @@ from qsjax.questions.sensitivity import (
     sensitivity,
     uncertainty,
 )
-from qsjax.questions.sensitivity.distributions import check, parse
 from qsjax.questions.sensitivity.draws import DRAWS
 from qsjax.questions.sensitivity.switching import SPAN
 
