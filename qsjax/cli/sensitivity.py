@@ -39,7 +39,7 @@ SHOWN = 8  # parameters of a cell in the table
 @click.option(
     "--parameter",
     help="Comma-separated fields of hardware, workload or model, q, or groups (flops, link_bw, "
-    "latency, overlap, weight_bytes).  [default: all hardware fields, q, context, bytes]",
+    "latency, overhead, overlap, weight_bytes).  [default: all hardware fields, q, context, bytes]",
 )
 @click.option(
     "--rounding",

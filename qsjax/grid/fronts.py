@@ -13,13 +13,15 @@ from qsjax.grid.batches import clip_to, every, ladder, spacing_of
 from qsjax.grid.cells import Cells, Designs, Winners, step_of, take
 from qsjax.grid.limits import Limits, violations
 from qsjax.grid.optimum import candidates_of
-from qsjax.grid.pairs import Block, Candidates, allowed_batches, blocks, step_at
+from qsjax.grid.pairs import Block, Candidates, allowed_batches, blocks, rectangles, step_at
 from qsjax.grid.solution import cell_labels, design_of, design_row, metrics_of
 from qsjax.numerics.numpy_backend import on_host
 
 Row = dict[str, Any]
 # Points that a front may hold at first; a cell with more is done again with twice as many.
 CAPACITY = 2048
+# Up to this many designs NumPy finishes before XLA would compile.
+SMALL = 2**20
 _step_on_host = on_host(step_of)
 
 
@@ -129,9 +131,45 @@ class Front:
         return [self.label | design_row(design, metrics, k) for k in range(len(self.user))]
 
 
+@on_host
+def _rates(block: Block, limits: Limits) -> tuple[jax.Array, ...]:
+    """Both rates and the GPUs of designs at their batches, and the limits that they break."""
+    step = step_at(block.winners, block.batches)
+    inputs, designs = block.winners
+    broken = violations(limits, designs.partition, inputs.hardware, step, block.economy)
+    return step.tokens_per_s_per_user, step.tokens_per_s_per_gpu, step.gpus, broken
+
+
+def _front_on_host(points: Points) -> Points:
+    """`front_of` by NumPy."""
+    keys = (points.batch, points.row, points.gpus, -points.gpu, -points.user)
+    ordered = Points(*(np.asarray(x)[np.lexsort(keys)] for x in points))  # type: ignore[arg-type]
+    before = np.concatenate([[-np.inf], np.maximum.accumulate(ordered.gpu)[:-1]])
+    kept: Points = take(ordered, ordered.gpu > before)
+    return kept
+
+
+def _points_on_host(
+    found: Candidates, largest: np.ndarray, batches: np.ndarray, limits: Limits
+) -> tuple[Points, int]:
+    """`_points` by NumPy: nothing is compiled."""
+    parts, evaluated = [Points(*np.empty((5, 0)))], 0
+    for block in rectangles(found, largest, batches):
+        batch = np.minimum(block.batches, block.largest)
+        *rates, broken = _rates(block._replace(batches=batch), limits)
+        tried = (*rates, block.rows[:, None], batch)
+        keeps = (batch >= 1.0) & np.broadcast_to(broken == 0, batch.shape)
+        parts.append(_front_on_host(Points(*(np.broadcast_to(x, batch.shape)[keeps] for x in tried))))
+        evaluated += batch.size
+    whole = Points(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    return _front_on_host(whole), evaluated
+
+
 def _points(
     found: Candidates, largest: np.ndarray, batches: np.ndarray, limits: Limits
 ) -> tuple[Points, int]:
+    if sum(min(len(batches), top) for top in largest.tolist()) <= SMALL:
+        return _points_on_host(found, largest, batches, limits)
     bounds = jax.tree.map(lambda x: np.asarray(x, np.float64), limits)
     capacity = CAPACITY
     while True:

@@ -20,6 +20,7 @@ from qsjax.cost.metrics import METRICS, Economy, check_metrics, metric_value
 from qsjax.grid.cells import Designs, Winners, as_rows, step_of, take
 from qsjax.grid.parameters import Inputs, Parameter, members_of, read, with_rounding, write
 from qsjax.numerics.float64 import in_float64
+from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import safe_log
 
 # Half-width of the neighbourhood (relative) in which a slope is asked for left and right.
@@ -27,6 +28,7 @@ SIDE_STEP = 1e-7
 # Left and right slopes this close to the slope itself are the same: no kink.
 KINK_TOLERANCE = 1e-5
 BLOCK_ROWS = 2**14  # rows differentiated at a time
+HOST_ROWS = 2**10  # up to here NumPy is done before a compiler would be
 
 Values = tuple[jax.Array, ...]
 
@@ -103,17 +105,23 @@ def _values(inputs: Inputs, members: tuple[str, ...]) -> Values:
     return tuple(jnp.broadcast_to(jnp.asarray(read(inputs, name)), rows) for name in members)
 
 
-@partial(jax.jit, static_argnames=("members", "metrics"))
 def _reverse(
-    winners: Winners, economy: Economy, members: tuple[str, ...], metrics: tuple[str, ...]
+    winners: Winners, economy: Economy, *, members: tuple[str, ...], metrics: tuple[str, ...]
 ) -> tuple[jax.Array, Values]:
     """Logs (metric, row) and, for every member, their slopes in it (metric, row)."""
     values = _values(winners.inputs, members)
     logs, back = jax.vjp(_log_metrics(winners, members, metrics, economy), values)
+    if logs.ndim == 1:  # one design: the tape of NumPy knows no loops
+        rows = [back(seed)[0] for seed in jnp.eye(len(metrics))]
+        return logs, jax.tree.map(lambda *x: jnp.stack(x), *rows)
     seeds = jnp.broadcast_to(jnp.eye(len(metrics))[:, :, None], (len(metrics), *logs.shape))
     # A loop over the metrics compiles, and runs, twice as fast as a batch of them.
     slopes: Values = jax.lax.map(lambda seed: back(seed)[0], seeds)
     return logs, slopes
+
+
+_reverse_compiled = jax.jit(_reverse, static_argnames=("members", "metrics"))
+_reverse_on_host = on_host(_reverse)
 
 
 @partial(jax.jit, static_argnames=("members", "metrics"))
@@ -223,7 +231,11 @@ def slopes_at(
             sides = (some, own, masks, members, names)
             # The 64-bit switch is one of the thread that submits, not of the one that runs.
             kinks = pool.submit(in_float64(_kinks), *sides) if one_sided else None
-            logs, by_member = jax.tree.map(np.asarray, _reverse(some, own, members, names))
+            is_small = not one_sided and len(some.inputs.q) <= HOST_ROWS
+            reverse = _reverse_on_host if is_small else _reverse_compiled
+            logs, by_member = reverse(some, own, members=members, metrics=names)
+            rows = (len(names), len(some.inputs.q))
+            logs, *by_member = (np.broadcast_to(x, rows) for x in (logs, *by_member))
         slopes = np.stack(by_member, axis=1)
         values = np.stack([np.asarray(read(some.inputs, name)) for name in members])
         elasticity = np.einsum("pm,kmr->kpr", masks, slopes * values)

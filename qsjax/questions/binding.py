@@ -1,0 +1,252 @@
+"""Which hardware number binds at each interactivity: elasticities along the Pareto front.
+
+At a point of the front users hold the rate and the batch gives: of a parameter x that makes the
+step faster, the batch rises until TPOT T is what it was. With G = n B/T tokens/s/GPU and n fixed by
+the split,
+
+    d ln G / d ln x at the same T  =  d ln B / d ln x  =  -(d ln T/d ln x) / (d ln T/d ln B),
+
+so every parameter's share of TPOT is amplified by the same factor 1/(d ln T/d ln B), at least 1.
+Where the split's largest batch is reached, memory binds too: users may be faster than they must
+be, and the slope is that of the throughput of the largest batch.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from functools import partial
+from itertools import groupby
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from qsjax.cost.meanings import meaning_of
+from qsjax.cost.metrics import PRICES
+from qsjax.grid.cells import Winners, cells_of, step_of, take
+from qsjax.grid.fronts import Front, front_of_cell
+from qsjax.grid.gradients import slopes_at
+from qsjax.grid.limits import is_given
+from qsjax.grid.optimum import any_batch
+from qsjax.grid.parameters import Parameter, resolve
+from qsjax.grid.problem import Problem, describe, question
+from qsjax.numerics.numpy_backend import on_host
+from qsjax.output.labels import series_name
+from qsjax.output.result import Drawing, Result, Row, inputs_of
+
+# Everything that a step's time depends on: by Euler's rule the shares of these sum to 1.
+HARDWARE = ("hbm_bw", "flops", "flops_exp", "link_bw", "latency", "overhead", "hbm_bytes")
+METRICS = ("tpot", "tokens_per_s_per_gpu")
+POINTS = 24
+# Slopes in the batch are taken just above it: below, a pipeline's stages stand empty.
+ABOVE = 1e-7
+
+
+@on_host
+def _slope_in_batch(winners: Winners) -> jax.Array:
+    """d ln TPOT / d ln B at each row's batch [1]."""
+    batch = jnp.asarray(winners.designs.batch) * (1.0 + ABOVE)
+
+    def log_tpot(x: jax.Array) -> jax.Array:
+        return jnp.log(step_of(winners._replace(designs=winners.designs._replace(batch=x))).tpot)
+
+    slope: jax.Array = jax.jvp(log_tpot, (batch,), (batch,))[1]
+    return slope
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Slopes:
+    """What moves one front.
+
+    Attributes:
+        front: the points that were looked at, by falling tokens/s/user.
+        is_full: whether each is its split's largest batch, so that memory binds too.
+        amplification: per cent of throughput for one per cent of TPOT at the same tokens/s/user,
+            1/(d ln T/d ln B) [1]; 1 where memory binds.
+        share: part of TPOT that each parameter accounts for, -d ln T/d ln x, shape (parameter,
+            point); negative for one that adds to it.
+        elasticity: of tokens/s/GPU at the same tokens/s/user, shape (parameter, point).
+    """
+
+    front: Front
+    is_full: np.ndarray
+    amplification: np.ndarray
+    share: np.ndarray
+    elasticity: np.ndarray
+
+
+def _thinned(front: Front, points: int) -> Front:
+    """The best point of the front at each of `points` interactivities, evenly in their logarithm.
+
+    Fewer where the front has fewer.
+    """
+    user = front.user
+    wanted = np.geomspace(user[0], user[-1] * (1.0 - ABOVE), points)
+    # Sorted by falling rate: the last point that still gives users what they want.
+    at = np.searchsorted(-user, -wanted * (1.0 - ABOVE), side="right") - 1
+    at = np.unique(np.clip(at, 0, len(user) - 1))
+    return dataclasses.replace(
+        front,
+        winners=take(front.winners, at),
+        step=jax.tree.map(lambda x: np.asarray(x)[at], front.step),
+        economy=take(front.economy, at),
+    )
+
+
+def _slopes(front: Front, parameters: Sequence[Parameter], points: int) -> Slopes:
+    thin = _thinned(front, points)
+    held, designs = thin.winners, thin.winners.designs
+    free = held._replace(designs=designs._replace(batch=None))
+    of_time = slopes_at(held, parameters, METRICS[:1], one_sided=False).elasticity[0]
+    of_rate = slopes_at(free, parameters, METRICS[1:], one_sided=False).elasticity[0]
+    is_full = thin.batch >= np.asarray(thin.step.capacity.max_batch)
+    amplification = np.where(is_full, 1.0, 1.0 / np.asarray(_slope_in_batch(held)))
+    elasticity = np.where(is_full, of_rate, -of_time * amplification)
+    return Slopes(thin, is_full, amplification, -of_time, elasticity)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, repr=False)
+class Binding(Result):
+    """What moves every front of a problem.
+
+    Attributes:
+        problem: what was asked.
+        parameters: what is varied.
+        slopes: one for each model (outer), accelerator and cell with a design.
+    """
+
+    problem: Problem
+    parameters: tuple[Parameter, ...]
+    slopes: tuple[Slopes, ...]
+
+    stem = "binding"
+    columns = (
+        *("label", "gpus", "context", "tokens_per_s_per_user", "tokens_per_s_per_gpu", "batch"),
+        *("limited_by", "parameter", "share", "elasticity", "amplification"),
+    )
+    index = ("label", "gpus", "context", "point", "parameter")
+
+    def rows(self) -> list[Row]:
+        """One row for each parameter at each point of each front."""
+        return [row for own in self.slopes for row in self._rows_of(own)]
+
+    def _rows_of(self, own: Slopes) -> list[Row]:
+        found: list[Row] = []
+        for k, point in enumerate(own.front.rows()):
+            head = {"label": series_name(self.problem, point, "gpus", "context")}
+            head |= {"point": k, **point}
+            head["limited_by"] = "memory" if own.is_full[k] else "interactivity"
+            head["amplification"] = float(own.amplification[k])
+            for p, parameter in enumerate(self.parameters):
+                gain = float(own.elasticity[p, k])
+                row = {**head, "parameter": parameter.name, "share": float(own.share[p, k])}
+                row["elasticity"] = gain
+                for name, price in PRICES.items():
+                    if name in point:
+                        row[f"elasticity_{name}"] = float(parameter.name == price) - gain
+                found.append(row)
+        return found
+
+    def bands(self) -> list[Row]:
+        """By series and stretch of the front, the parameter that moves it most, and how much."""
+        found: list[Row] = []
+        points = groupby(self.rows(), lambda row: (row["label"], row["point"]))
+        tops = [max(rows, key=lambda row: abs(row["elasticity"])) for _, rows in points]
+        stretches = groupby(tops, lambda row: (row["label"], row["parameter"]))
+        for (label, parameter), run in stretches:
+            part = list(run)
+            users = [row["tokens_per_s_per_user"] for row in part]
+            gains = [abs(row["elasticity"]) for row in part]
+            band: Row = {"label": label, "parameter": parameter, "from": users[-1], "to": users[0]}
+            found.append(band | {"least": min(gains), "most": max(gains)})
+        return found
+
+    def summary(self) -> str:
+        """What binds where, and what was asked."""
+        lines = []
+        for label, own in groupby(self.bands(), lambda band: band["label"]):
+            spans = [
+                f"{meaning_of(band['parameter']).long_name} "
+                f"{_range('from', band['from'], band['to'], 3)} tokens/s/user "
+                f"(1 % of it is {_range('', band['least'], band['most'], 2)} % of tokens/s/GPU)"
+                for band in reversed(list(own))
+            ]
+            lines.append(f"{label} is bound by {', then by '.join(spans)}.")
+        same = "Slopes of tokens/s/GPU at the same tokens/s/user."
+        return "\n".join([*lines, f"{same} {describe(self.problem)}."])
+
+    def inputs(self) -> Row:
+        """The problem's records as plain numbers, and the parameters."""
+        return inputs_of(self.problem) | {"parameters": [p.name for p in self.parameters]}
+
+    def drawings(self) -> dict[str, Drawing]:
+        """Every front with its bands beneath."""
+        from qsjax import plotting
+
+        found: dict[str, Drawing] = {}
+        rows = self.rows()
+        for k, label in enumerate(dict.fromkeys(row["label"] for row in rows)):
+            own = [row for row in rows if row["label"] == label]
+            end = f"-{k + 1}" if k else ""
+            found[f"bands{end}"] = partial(plotting.front_bands, own, title=self._title(label))
+        return found
+
+    def _title(self, label: str) -> str:
+        top = max(
+            (band for band in self.bands() if band["label"] == label), key=lambda b: b["most"]
+        )
+        return (
+            f"{label}: 1 % of {top['parameter']} is up to {top['most']:.2g} % of throughput "
+            "at equal interactivity"
+        )
+
+
+def _range(before: str, low: float, high: float, digits: int) -> str:
+    """`from 1 to 2`, or `at 1` where both read alike."""
+    ends = [f"{end:.{digits}g}" for end in (low, high)]
+    if ends[0] == ends[1]:
+        return f"at {ends[0]}" if before else ends[0]
+    return f"{before} {' to '.join(ends)}".strip()
+
+
+@question
+def binding(
+    problem: Problem, parameters: Sequence[str] = HARDWARE, points: int = POINTS
+) -> Binding:
+    """Elasticities of tokens/s/GPU, price and energy of a token along every front of a problem.
+
+    At the same tokens/s/user: what one per cent of a parameter makes faster, a larger batch uses.
+    The design of each point is held (envelope theorem); slopes are in the batch as a continuous
+    number, so where it is a few sequences they stand for steps of one.
+
+    Args:
+        problem: what is asked. Its limits cut the front.
+        parameters: names of continuous fields or groups, as for `sensitivity`.
+        points: of each front, evenly spread over the logarithm of the interactivity; at least 2.
+
+    Raises:
+        ValueError: a name is no parameter, too few points, or a limit on the headroom of memory.
+
+    >>> from qsjax.grid.problem import Problem
+    >>> found = binding(Problem("llama-3.1-70b", "h200-sxm", gpus=8, context="8k"), points=4)
+    >>> {row["parameter"] for row in found.rows() if row["share"] > 0.5}
+    {'hbm_bw'}
+    """
+    chosen = resolve(parameters)
+    if isinstance(points, bool) or not float(points).is_integer() or points < 2:
+        raise ValueError(f"points: {points} is not allowed; give a whole number, at least 2")
+    if is_given(problem.limits, "min_headroom"):
+        raise ValueError(
+            "limits.min_headroom: the largest batch would not be that of the memory; lower the "
+            "hardware's usable_fraction instead"
+        )
+    free, asked = any_batch(problem)
+    found = []
+    for m in range(len(problem.stated.models)):
+        for h in range(len(problem.stated.accelerators)):
+            cells = cells_of(free, m, h)
+            for cell in range(cells.cells):
+                front = front_of_cell(cells, cell, asked)
+                if len(front.user):
+                    found.append(_slopes(front, chosen, int(points)))
+    return Binding(problem, chosen, tuple(found))
