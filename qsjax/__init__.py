@@ -41,6 +41,7 @@ _LATE = {
     "qsjax.questions.design": ("design", "CostModel", "Price"),
     "qsjax.questions.explain": ("explain",),
     "qsjax.questions.mix": ("mix", "Request"),
+    "qsjax.questions.moe_or_dense": ("moe_or_dense",),
     "qsjax.questions.pareto": ("pareto",),
 }
 _HOME = {name: home for home, names in _LATE.items() for name in names}
@@ -77,6 +78,7 @@ __all__ = [
     "mix",
     "model",
     "model_names",
+    "moe_or_dense",
     "normal",
     "pareto",
     "plotting",

@@ -143,7 +143,7 @@ def _rates(block: Block, limits: Limits) -> tuple[jax.Array, ...]:
 def _front_on_host(points: Points) -> Points:
     """`front_of` by NumPy."""
     keys = (points.batch, points.row, points.gpus, -points.gpu, -points.user)
-    ordered = Points(*(np.asarray(x)[np.lexsort(keys)] for x in points))  # type: ignore[arg-type]
+    ordered: Points = take(points, np.lexsort(keys))
     before = np.concatenate([[-np.inf], np.maximum.accumulate(ordered.gpu)[:-1]])
     kept: Points = take(ordered, ordered.gpu > before)
     return kept
@@ -159,7 +159,9 @@ def _points_on_host(
         *rates, broken = _rates(block._replace(batches=batch), limits)
         tried = (*rates, block.rows[:, None], batch)
         keeps = (batch >= 1.0) & np.broadcast_to(broken == 0, batch.shape)
-        parts.append(_front_on_host(Points(*(np.broadcast_to(x, batch.shape)[keeps] for x in tried))))
+        parts.append(
+            _front_on_host(Points(*(np.broadcast_to(x, batch.shape)[keeps] for x in tried)))
+        )
         evaluated += batch.size
     whole = Points(*(np.concatenate(column) for column in zip(*parts, strict=True)))
     return _front_on_host(whole), evaluated

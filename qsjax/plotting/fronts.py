@@ -15,9 +15,7 @@ NAMED = 3  # places of the front at which the largest slope is written
 
 
 @style.styled
-def front_bands(
-    rows: Sequence[Row], ax: Axes | None = None, *, title: str | None = None
-) -> Axes:
+def front_bands(rows: Sequence[Row], ax: Axes | None = None, *, title: str | None = None) -> Axes:
     """A front, the area beneath it divided among the parameters as their elasticities are.
 
     Where a parameter has the whole height, only it moves the front. At a few places stands how far.

@@ -15,7 +15,6 @@ import dataclasses
 from collections.abc import Sequence
 from functools import partial
 from itertools import groupby
-from typing import Any
 
 import jax
 import jax.numpy as jnp
