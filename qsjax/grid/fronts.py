@@ -134,7 +134,7 @@ class Front:
 @on_host
 def _rates(block: Block, limits: Limits) -> tuple[jax.Array, ...]:
     """Both rates and the GPUs of designs at their batches, and the limits that they break."""
-    step = step_at(block.winners, block.batches)
+    step = step_at(block.winners, jnp.asarray(block.batches))
     inputs, designs = block.winners
     broken = violations(limits, designs.partition, inputs.hardware, step, block.economy)
     return step.tokens_per_s_per_user, step.tokens_per_s_per_gpu, step.gpus, broken
@@ -163,7 +163,7 @@ def _points_on_host(
             _front_on_host(Points(*(np.broadcast_to(x, batch.shape)[keeps] for x in tried)))
         )
         evaluated += batch.size
-    whole = Points(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    whole: Points = jax.tree.map(lambda *column: np.concatenate(column), *parts)
     return _front_on_host(whole), evaluated
 
 

@@ -23,7 +23,7 @@ def _face(row: Row) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def _words(row: Row) -> str:
+def words(row: Row) -> str:
     """The winner's lead and its probability."""
     speed = row.get("speedup_over_moe")
     if row["winner"] == "neither":
@@ -48,7 +48,7 @@ def contest_map(rows: Sequence[Row], ax: Axes | None = None, *, title: str | Non
     """
     contexts = sorted({row["context"] for row in rows})
     limits = sorted({row["tpot_limit"] for row in rows})
-    ax = style.dressed(ax, (1.9 + 0.85 * len(contexts), 1.9 + 0.55 * len(limits)))
+    ax = style.dressed(ax, (max(7.0, 1.9 + 0.85 * len(contexts)), 1.9 + 0.55 * len(limits)))
     for row in rows:
         x, y = contexts.index(row["context"]), limits.index(row["tpot_limit"])
         is_won = row["winner"] in LOOKS
@@ -64,7 +64,7 @@ def contest_map(rows: Sequence[Row], ax: Axes | None = None, *, title: str | Non
                 alpha=1.0 if is_won else 0.5,
             )
         )
-        ax.text(x + 0.5, y + 0.5, _words(row), ha="center", va="center", fontsize=7.5,
+        ax.text(x + 0.5, y + 0.5, words(row), ha="center", va="center", fontsize=7.5,
                 color="#1b1f24" if is_won else style.ink().text, linespacing=1.15)  # fmt: skip
     ax.set(xlim=(0, len(contexts)), ylim=(0, len(limits)))
     ax.set_xticks(np.arange(len(contexts)) + 0.5, [scales.tokens(c) for c in contexts])

@@ -15,6 +15,7 @@ import dataclasses
 from collections.abc import Sequence
 from functools import partial
 from itertools import groupby
+from textwrap import fill
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +38,8 @@ from qsjax.output.result import Drawing, Result, Row, inputs_of
 HARDWARE = ("hbm_bw", "flops", "flops_exp", "link_bw", "latency", "overhead", "hbm_bytes")
 METRICS = ("tpot", "tokens_per_s_per_gpu")
 POINTS = 24
+# From here on the slope in the batch is one of a smooth curve; below it stands for whole sequences.
+SMOOTH = 10
 # Slopes in the batch are taken just above it: below, a pipeline's stages stand empty.
 ABOVE = 1e-7
 
@@ -132,8 +135,8 @@ class Binding(Result):
     def _rows_of(self, own: Slopes) -> list[Row]:
         found: list[Row] = []
         for k, point in enumerate(own.front.rows()):
-            head = {"label": series_name(self.problem, point, "gpus", "context")}
-            head |= {"point": k, **point}
+            label = series_name(self.problem, point, "gpus", "context")
+            head: Row = {"label": label, "point": k, **point}
             head["limited_by"] = "memory" if own.is_full[k] else "interactivity"
             head["amplification"] = float(own.amplification[k])
             for p, parameter in enumerate(self.parameters):
@@ -155,9 +158,10 @@ class Binding(Result):
         for (label, parameter), run in stretches:
             part = list(run)
             users = [row["tokens_per_s_per_user"] for row in part]
-            gains = [abs(row["elasticity"]) for row in part]
+            gains = [abs(row["elasticity"]) for row in part if row["batch"] >= SMOOTH]
             band: Row = {"label": label, "parameter": parameter, "from": users[-1], "to": users[0]}
-            found.append(band | {"least": min(gains), "most": max(gains)})
+            band |= {"least": min(gains, default=None), "most": max(gains, default=None)}
+            found.append(band)
         return found
 
     def summary(self) -> str:
@@ -166,8 +170,7 @@ class Binding(Result):
         for label, own in groupby(self.bands(), lambda band: band["label"]):
             spans = [
                 f"{meaning_of(band['parameter']).long_name} "
-                f"{_range('from', band['from'], band['to'], 3)} tokens/s/user "
-                f"(1 % of it is {_range('', band['least'], band['most'], 2)} % of tokens/s/GPU)"
+                f"{_range('from', band['from'], band['to'], 3)} tokens/s/user ({_gain(band)})"
                 for band in reversed(list(own))
             ]
             lines.append(f"{label} is bound by {', then by '.join(spans)}.")
@@ -191,13 +194,22 @@ class Binding(Result):
         return found
 
     def _title(self, label: str) -> str:
-        top = max(
-            (band for band in self.bands() if band["label"] == label), key=lambda b: b["most"]
-        )
-        return (
-            f"{label}: 1 % of {top['parameter']} is up to {top['most']:.2g} % of throughput "
-            "at equal interactivity"
-        )
+        own = [band for band in self.bands() if band["label"] == label]
+        words = [meaning_of(name).long_name for name in dict.fromkeys(b["parameter"] for b in own)]
+        known = [band for band in own if band["most"] is not None]
+        more = ""
+        if known:
+            top = max(known, key=lambda band: band["most"])
+            more = f"; 1 % of {top['parameter']} is up to {top['most']:.2g} % of throughput"
+        return fill(f"{label}: bound by {', '.join(reversed(words))}{more}", 66)
+
+
+def _gain(band: Row) -> str:
+    """What one per cent of a band's parameter does, in words."""
+    if band["most"] is None:
+        return "in steps of whole sequences"
+    gains = _range("", band["least"], band["most"], 2)
+    return f"1 % of {band['parameter']} is {gains} % of tokens/s/GPU"
 
 
 def _range(before: str, low: float, high: float, digits: int) -> str:

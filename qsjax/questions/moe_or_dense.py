@@ -170,17 +170,16 @@ class MoeOrDense(Result):
         `speedup_over_moe` is the twin's at the median q, `speedup_low` and `speedup_high` those at
         the quantiles 0.95 and 0.05 of q.
         """
-        found: list[Row] = []
+        return [row for _, rows in self.by_system() for row in rows]
+
+    def _rows_of(self, own: Contest, cell: int, label: Row) -> list[Row]:
+        moe, gains = _gains(own, cell, self.tpots)
         levels = np.log(frozen("q", self.q).ppf([0.5, 0.95, 0.05]))
-        for own in self.contests:
-            for cell, label in enumerate(own.labels):
-                moe, gains = _gains(own, cell, self.tpots)
-                for k, tpot in enumerate(self.tpots):
-                    row: Row = {"convention": own.convention, **label, "tpot_limit": tpot}
-                    found.append(
-                        row | self._verdict(own, cell, tpot, float(moe[k]), gains[:, k], levels)
-                    )
-        return found
+        return [
+            {"convention": own.convention, **label, "tpot_limit": tpot}
+            | self._verdict(own, cell, tpot, float(moe[k]), gains[:, k], levels)
+            for k, tpot in enumerate(self.tpots)
+        ]
 
     def _verdict(
         self, own: Contest, cell: int, tpot: float, moe: float, gain: np.ndarray, levels: np.ndarray
@@ -212,28 +211,31 @@ class MoeOrDense(Result):
                 row[name] = front.rows()[place]
         return row
 
-    def table(self, convention: str | None = None) -> list[Row]:
-        """The rows of one convention, the problem's own if none is named, of the first cells."""
-        first = self.contests[0]
-        named = convention or first.convention
-        head = {k: v for k, v in first.labels[0].items() if k != "context"}
-        return [
-            row
-            for row in self.rows()
-            if row["convention"] == named and all(row[k] == v for k, v in head.items())
-        ]
+    def by_system(self) -> list[tuple[Row, list[Row]]]:
+        """The rows of each convention, model, accelerator and further coordinate, with those."""
+        found: dict[tuple[Any, ...], tuple[Row, list[Row]]] = {}
+        for own in self.contests:
+            for cell, label in enumerate(own.labels):
+                head = {"convention": own.convention}
+                head |= {k: v for k, v in label.items() if k != "context"}
+                rows = found.setdefault(tuple(head.values()), (head, []))[1]
+                rows += self._rows_of(own, cell, label)
+        return list(found.values())
 
     def findings(self) -> list[str]:
-        """Where the twin wins, a sentence for each convention, model, accelerator and GPU count."""
-        heads: dict[tuple[Any, ...], list[Row]] = {}
-        for row in self.rows():
-            key = tuple(row[name] for name in ("convention", "model", "hardware", "gpus"))
-            heads.setdefault(key, []).append(row)
-        several = len(heads) > len({key[0] for key in heads})
+        """Where the twin wins, a sentence for each convention, model and accelerator."""
+        parts = self.by_system()
+        several = len(parts) > len({head["convention"] for head, _ in parts})
         return [
-            f"{key[0]}{f', {key[1]} on {key[3]:g} {key[2]}' if several else ''}: {_finding(rows)}."
-            for key, rows in heads.items()
+            f"{self._where(head) if several else head['convention']}: {_finding(rows)}."
+            for head, rows in parts
         ]
+
+    def _where(self, head: Row) -> str:
+        named = ("model", "hardware", "gpus", "convention")
+        more = "".join(f", {k} {v:g}" for k, v in head.items() if k not in named)
+        where = f"{head['model']} on {head['gpus']:g} {head['hardware']}{more}"
+        return f"{where}, {head['convention']}"
 
     def summary(self) -> str:
         """Who wins where under each accounting, and what was asked."""
@@ -253,16 +255,14 @@ class MoeOrDense(Result):
         from qsjax import plotting
 
         found: dict[str, Drawing] = {}
-        for name in dict.fromkeys(own.convention for own in self.contests):
-            rows = self.table(name)
+        for head, rows in self.by_system():
             if any(row["is_feasible"] for row in rows):
-                found[name] = partial(plotting.contest_map, rows, title=self._title(name, rows))
+                name = head["convention"]
+                copies = sum(key.startswith(name) for key in found)
+                title = fill(f"{self._where(head)}: {_finding(rows)}", 60)
+                key = f"{name}-{copies + 1}" if copies else name
+                found[key] = partial(plotting.contest_map, rows, title=title)
         return found
-
-    def _title(self, convention: str, rows: Sequence[Row]) -> str:
-        first = rows[0]
-        where = f"{first['model']} on {first['gpus']:g} {first['hardware']}, {convention}"
-        return fill(f"{where}: {_finding(rows)}", 30 + 10 * len({r["context"] for r in rows}))
 
 
 def _odds(row: Row, side: str) -> float:
