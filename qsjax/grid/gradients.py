@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -78,6 +78,26 @@ def _offset(winners: Winners) -> jax.Array:
     return rounded - step_of(smooth).capacity.max_batch
 
 
+def _logs(
+    winners: Winners,
+    members: tuple[str, ...],
+    metrics: tuple[str, ...],
+    economy: Economy,
+    offset: jax.Array | None = None,
+) -> Callable[[Values], Values]:
+    """Function from the members' values to log metrics, 0 where not positive."""
+
+    def of(values: Values) -> Values:
+        inputs = write(winners.inputs, dict(zip(members, values, strict=True)))
+        changed = winners._replace(inputs=inputs)
+        step = step_of(changed) if offset is None else _held_step(changed, offset)
+        own = inputs.hardware
+        prices = dataclasses.replace(economy, usd_per_hour=own.usd_per_hour, watts=own.watts)
+        return tuple(safe_log(metric_value(name, step, prices)) for name in metrics)
+
+    return of
+
+
 def _log_metrics(
     winners: Winners,
     members: tuple[str, ...],
@@ -85,17 +105,11 @@ def _log_metrics(
     economy: Economy,
     offset: jax.Array | None = None,
 ) -> Callable[[Values], jax.Array]:
-    """Function from the members' values to log metrics (metric, row), 0 where not positive."""
-    rows = winners.inputs.q.shape
+    """Function from the members' values to log metrics (metric, row)."""
+    logs, rows = _logs(winners, members, metrics, economy, offset), winners.inputs.q.shape
 
     def of(values: Values) -> jax.Array:
-        inputs = write(winners.inputs, dict(zip(members, values, strict=True)))
-        changed = winners._replace(inputs=inputs)
-        step = step_of(changed) if offset is None else _held_step(changed, offset)
-        own = inputs.hardware
-        prices = dataclasses.replace(economy, usd_per_hour=own.usd_per_hour, watts=own.watts)
-        logs = [safe_log(metric_value(name, step, prices)) for name in metrics]
-        return jnp.stack([jnp.broadcast_to(log, rows) for log in logs])
+        return jnp.stack([jnp.broadcast_to(log, rows) for log in logs(values)])
 
     return of
 
@@ -105,23 +119,44 @@ def _values(inputs: Inputs, members: tuple[str, ...]) -> Values:
     return tuple(jnp.broadcast_to(jnp.asarray(read(inputs, name)), rows) for name in members)
 
 
+@partial(jax.jit, static_argnames=("members", "metrics"))
 def _reverse(
-    winners: Winners, economy: Economy, *, members: tuple[str, ...], metrics: tuple[str, ...]
+    winners: Winners, economy: Economy, members: tuple[str, ...], metrics: tuple[str, ...]
 ) -> tuple[jax.Array, Values]:
     """Logs (metric, row) and, for every member, their slopes in it (metric, row)."""
     values = _values(winners.inputs, members)
     logs, back = jax.vjp(_log_metrics(winners, members, metrics, economy), values)
-    if logs.ndim == 1:  # one design: the tape of NumPy knows no loops
-        rows = [back(seed)[0] for seed in jnp.eye(len(metrics))]
-        return logs, jax.tree.map(lambda *x: jnp.stack(x), *rows)
     seeds = jnp.broadcast_to(jnp.eye(len(metrics))[:, :, None], (len(metrics), *logs.shape))
     # A loop over the metrics compiles, and runs, twice as fast as a batch of them.
     slopes: Values = jax.lax.map(lambda seed: back(seed)[0], seeds)
     return logs, slopes
 
 
-_reverse_compiled = jax.jit(_reverse, static_argnames=("members", "metrics"))
-_reverse_on_host = on_host(_reverse)
+@on_host
+def _gradient(
+    winners: Winners, economy: Economy, *, members: tuple[str, ...], metric: str
+) -> tuple[jax.Array, Values]:
+    """The log of one metric and its slopes in every member, per row."""
+
+    def log_metric(values: Values) -> jax.Array:
+        return _logs(winners, members, (metric,), economy)(values)[0]
+
+    value, slopes = jax.value_and_grad(log_metric)(_values(winners.inputs, members))
+    return value, slopes
+
+
+def _reverse_on_host(
+    winners: Winners, economy: Economy, members: tuple[str, ...], metrics: tuple[str, ...]
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """`_reverse` by NumPy: nothing is compiled."""
+    rows = _rows(winners)
+    found = [_gradient(winners, economy, members=members, metric=name) for name in metrics]
+
+    def table(columns: Any) -> np.ndarray:
+        return np.stack([np.broadcast_to(np.asarray(x), rows) for x in columns])
+
+    slopes = zip(*(by_member for _, by_member in found), strict=True)
+    return table(log for log, _ in found), [table(of_member) for of_member in slopes]
 
 
 @partial(jax.jit, static_argnames=("members", "metrics"))
@@ -231,11 +266,9 @@ def slopes_at(
             sides = (some, own, masks, members, names)
             # The 64-bit switch is one of the thread that submits, not of the one that runs.
             kinks = pool.submit(in_float64(_kinks), *sides) if one_sided else None
-            is_small = not one_sided and len(some.inputs.q) <= HOST_ROWS
-            reverse = _reverse_on_host if is_small else _reverse_compiled
-            logs, by_member = reverse(some, own, members=members, metrics=names)
-            rows = (len(names), len(some.inputs.q))
-            logs, *by_member = (np.broadcast_to(x, rows) for x in (logs, *by_member))
+            is_small = not one_sided and _rows(some) <= HOST_ROWS
+            reverse = _reverse_on_host if is_small else _reverse
+            logs, by_member = jax.tree.map(np.asarray, reverse(some, own, members, names))
         slopes = np.stack(by_member, axis=1)
         values = np.stack([np.asarray(read(some.inputs, name)) for name in members])
         elasticity = np.einsum("pm,kmr->kpr", masks, slopes * values)
