@@ -20,6 +20,7 @@ VERBS: dict[str, str] = {
     "sensitivity": "What 1 % more of each parameter does to the optimum, and for how long.",
     "moe-or-dense": "MoE against its dense twin at equal interactivity, and how surely.",
     "binding": "Which hardware number binds at each interactivity.",
+    "architecture": "Which architecture of equal quality serves best, under a law of loss.",
     "break-even": "Where the MoE and its twin are equal; what reaches a target.",
     "design": "The best accelerator under a budget, the cheapest that meets targets.",
     "sweep": "Grids of any size from a file: streamed, resumable, on many hosts.",

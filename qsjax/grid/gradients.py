@@ -28,6 +28,8 @@ SIDE_STEP = 1e-7
 # Left and right slopes this close to the slope itself are the same: no kink.
 KINK_TOLERANCE = 1e-5
 BLOCK_ROWS = 2**14  # rows differentiated at a time
+# Slopes in the batch are taken just above it: below, a pipeline's stages stand empty.
+ABOVE = 1e-7
 HOST_ROWS = 2**10  # up to here NumPy is done before a compiler would be
 
 Values = tuple[jax.Array, ...]
@@ -281,6 +283,51 @@ def slopes_at(
         derivative = value[:, None] * np.einsum("pm,kmr->kpr", masks, slopes)
         parts.append(Slopes(value, elasticity, derivative, left, right))
     return Slopes(*(np.concatenate(column, axis=-1) for column in zip(*parts, strict=True)))
+
+
+@on_host
+def _slope_in_batch(winners: Winners) -> jax.Array:
+    """d ln TPOT / d ln B at each row's batch [1]."""
+    batch = jnp.asarray(winners.designs.batch) * (1.0 + ABOVE)
+
+    def log_tpot(x: jax.Array) -> jax.Array:
+        return jnp.log(step_of(winners._replace(designs=winners.designs._replace(batch=x))).tpot)
+
+    slope: jax.Array = jax.jvp(log_tpot, (batch,), (batch,))[1]
+    return slope
+
+
+class RateSlopes(NamedTuple):
+    """Slopes at the same tokens/s/user; at the largest batch where that is what limits a row.
+
+    Attributes:
+        amplification: per cent of throughput for one per cent of TPOT, 1/(d ln T/d ln B), shape
+            (row,); 1 at the largest batch.
+        share: -d ln TPOT / d ln parameter at the row's batch, shape (parameter, row).
+        elasticity: d ln (tokens/s/GPU) / d ln parameter, shape (parameter, row).
+    """
+
+    amplification: np.ndarray
+    share: np.ndarray
+    elasticity: np.ndarray
+
+
+def slopes_at_rate(
+    winners: Winners, parameters: Sequence[Parameter], is_full: np.ndarray
+) -> RateSlopes:
+    """What parameters do to throughput where users keep their rate: the batch takes up the slack.
+
+    Args:
+        winners: inputs and designs with their batches, one per row.
+        parameters: from `resolve`.
+        is_full: whether a row's batch is the largest that fits; it then moves with the memory.
+    """
+    free = winners._replace(designs=winners.designs._replace(batch=None))
+    of_time = slopes_at(winners, parameters, ["tpot"], one_sided=False).elasticity[0]
+    of_rate = slopes_at(free, parameters, ["tokens_per_s_per_gpu"], one_sided=False).elasticity[0]
+    amplification = np.where(is_full, 1.0, 1.0 / np.asarray(_slope_in_batch(winners)))
+    elasticity = np.where(is_full, of_rate, -of_time * amplification)
+    return RateSlopes(amplification, -of_time, elasticity)
 
 
 @in_float64

@@ -4,6 +4,7 @@ None of them computes, saves or shows. `render` turns a finished figure into byt
 panels in the same style, `theme` draws for a light or a dark page.
 """
 
+from qsjax.plotting.architectures import architecture_gains as architecture_gains
 from qsjax.plotting.break_even import chosen_hardware as chosen_hardware
 from qsjax.plotting.break_even import turning_points as turning_points
 from qsjax.plotting.comparison import gpu_time as gpu_time

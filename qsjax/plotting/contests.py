@@ -68,12 +68,12 @@ def contest_map(rows: Sequence[Row], ax: Axes | None = None, *, title: str | Non
                 color="#1b1f24" if is_won else style.ink().text, linespacing=1.15)  # fmt: skip
     ax.set(xlim=(0, len(contexts)), ylim=(0, len(limits)))
     ax.set_xticks(np.arange(len(contexts)) + 0.5, [scales.tokens(c) for c in contexts])
-    names = [f"{1e3 * limit:g} ms" if np.isfinite(limit) else "any" for limit in limits]
+    names = [f"{1e3 * limit:g}" if np.isfinite(limit) else "any" for limit in limits]
     ax.set_yticks(np.arange(len(limits)) + 0.5, names)
     ax.tick_params(length=0)
     for spine in ax.spines.values():
         spine.set_visible(False)
-    style.label(ax, title, "context [tokens]", "longest time per output token")
+    style.label(ax, title, "context [tokens]", "longest time per output token [ms]")
     handles = [
         Patch(facecolor=LOOKS["moe"].colour, label="MoE wins"),
         Patch(facecolor=LOOKS["dense"].colour, label="dense twin wins"),

@@ -18,42 +18,26 @@ from itertools import groupby
 from textwrap import fill
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from qsjax.cost.meanings import meaning_of
 from qsjax.cost.metrics import PRICES
-from qsjax.grid.cells import Winners, cells_of, step_of, take
+from qsjax.grid.cells import cells_of, take
 from qsjax.grid.fronts import Front, front_of_cell
-from qsjax.grid.gradients import slopes_at
+from qsjax.grid.gradients import slopes_at_rate
 from qsjax.grid.limits import is_given
 from qsjax.grid.optimum import any_batch
 from qsjax.grid.parameters import Parameter, resolve
 from qsjax.grid.problem import Problem, describe, question
-from qsjax.numerics.numpy_backend import on_host
 from qsjax.output.labels import series_name
 from qsjax.output.result import Drawing, Result, Row, inputs_of
 
 # Everything that a step's time depends on: by Euler's rule the shares of these sum to 1.
 HARDWARE = ("hbm_bw", "flops", "flops_exp", "link_bw", "latency", "overhead", "hbm_bytes")
-METRICS = ("tpot", "tokens_per_s_per_gpu")
 POINTS = 24
 # From here on the slope in the batch is one of a smooth curve; below it stands for whole sequences.
 SMOOTH = 10
-# Slopes in the batch are taken just above it: below, a pipeline's stages stand empty.
-ABOVE = 1e-7
-
-
-@on_host
-def _slope_in_batch(winners: Winners) -> jax.Array:
-    """d ln TPOT / d ln B at each row's batch [1]."""
-    batch = jnp.asarray(winners.designs.batch) * (1.0 + ABOVE)
-
-    def log_tpot(x: jax.Array) -> jax.Array:
-        return jnp.log(step_of(winners._replace(designs=winners.designs._replace(batch=x))).tpot)
-
-    slope: jax.Array = jax.jvp(log_tpot, (batch,), (batch,))[1]
-    return slope
+BELOW = 1e-7  # a point that just misses the rate that was asked for serves it too
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -83,9 +67,9 @@ def _thinned(front: Front, points: int) -> Front:
     Fewer where the front has fewer.
     """
     user = front.user
-    wanted = np.geomspace(user[0], user[-1] * (1.0 - ABOVE), points)
+    wanted = np.geomspace(user[0], user[-1] * (1.0 - BELOW), points)
     # Sorted by falling rate: the last point that still gives users what they want.
-    at = np.searchsorted(-user, -wanted * (1.0 - ABOVE), side="right") - 1
+    at = np.searchsorted(-user, -wanted * (1.0 - BELOW), side="right") - 1
     at = np.unique(np.clip(at, 0, len(user) - 1))
     return dataclasses.replace(
         front,
@@ -97,14 +81,9 @@ def _thinned(front: Front, points: int) -> Front:
 
 def _slopes(front: Front, parameters: Sequence[Parameter], points: int) -> Slopes:
     thin = _thinned(front, points)
-    held, designs = thin.winners, thin.winners.designs
-    free = held._replace(designs=designs._replace(batch=None))
-    of_time = slopes_at(held, parameters, METRICS[:1], one_sided=False).elasticity[0]
-    of_rate = slopes_at(free, parameters, METRICS[1:], one_sided=False).elasticity[0]
     is_full = thin.batch >= np.asarray(thin.step.capacity.max_batch)
-    amplification = np.where(is_full, 1.0, 1.0 / np.asarray(_slope_in_batch(held)))
-    elasticity = np.where(is_full, of_rate, -of_time * amplification)
-    return Slopes(thin, is_full, amplification, -of_time, elasticity)
+    found = slopes_at_rate(thin.winners, parameters, is_full)
+    return Slopes(thin, is_full, *found)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
