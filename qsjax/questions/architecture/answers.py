@@ -20,6 +20,7 @@ from qsjax.numerics.safe import scalar
 from qsjax.output.result import Drawing, Result, Row, inputs_of
 from qsjax.questions.architecture.laws import LAWS, outside
 from qsjax.questions.architecture.shapes import (
+    CACHE,
     Values,
     built,
     quality_of,
@@ -72,6 +73,7 @@ class Architectures(Result):
 
     Attributes:
         problem: what was asked, of the reference.
+        varied: names that were varied.
         law: name in `LAWS`.
         tokens: of training.
         candidates: the reference first.
@@ -82,6 +84,7 @@ class Architectures(Result):
     """
 
     problem: Problem
+    varied: tuple[str, ...]
     law: str
     tokens: float
     candidates: tuple[Candidate, ...]
@@ -166,6 +169,8 @@ class Architectures(Result):
                 for name, values in far.items()
             ]
             lines.append(f"Extrapolated: {', '.join(parts)}.")
+        if blind := [name for name in self.varied if name in CACHE]:
+            lines.append(f"The law sees {', '.join(blind)} as parameters only, not as cache.")
         if self.dropped:
             lines.append(f"Left out: {'; '.join(f'{n} ({why})' for n, why in self.dropped)}.")
         return "\n".join([*lines, f"{describe(self.problem)}."])
@@ -348,5 +353,5 @@ def architecture(
         for own, line in zip(found, solutions, strict=True)
     )
     return Architectures(
-        problem, law, float(tokens), tuple(found), tuple(dropped), solutions, slopes
+        problem, tuple(vary), law, float(tokens), tuple(found), tuple(dropped), solutions, slopes
     )

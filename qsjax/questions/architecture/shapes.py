@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from scipy.optimize import elementwise
 
 from qsjax.grid.cells import take
@@ -24,6 +25,8 @@ VARIED = (
     *("experts", "top_k", "granularity", "shared_experts"),
     *("kv_heads", "kv_latent", "layers", "hidden"),
 )
+# The cache follows from these, and no law here was fitted with it varied.
+CACHE = ("kv_heads", "kv_latent", "layers")
 MOST = 256  # variants
 WIDEST = 32.0  # of an expert, over the model's own width
 # Kinds of layers that keep their share when the depth changes.
@@ -94,27 +97,27 @@ def with_width(model: ModelSpec, width: Any, shared_ratio: float) -> ModelSpec:
 
 
 @on_host
-def quality_of(model: ModelSpec, tokens: jax.Array, *, law: str) -> jax.Array:
+def quality_of(model: ModelSpec, tokens: ArrayLike, *, law: str) -> jax.Array:
     """Quality of models under a law."""
     found = LAWS[law]
-    return found.quality(found.sees(model, tokens))
+    return found.quality(found.sees(model, jnp.asarray(tokens)))
 
 
 @on_host
-def seen_of(model: ModelSpec, tokens: jax.Array, *, law: str) -> Seen:
+def seen_of(model: ModelSpec, tokens: ArrayLike, *, law: str) -> Seen:
     """What a law sees of models."""
-    return LAWS[law].sees(model, tokens)
+    return LAWS[law].sees(model, jnp.asarray(tokens))
 
 
 @on_host
-def quality_slopes(model: ModelSpec, tokens: jax.Array, *, law: str, names: tuple[str, ...]) -> Any:
+def quality_slopes(model: ModelSpec, tokens: ArrayLike, *, law: str, names: tuple[str, ...]) -> Any:
     """d quality / d log field for every field by name, the widths of experts among them."""
     values = {name: jnp.asarray(getattr(model, name)) for name in names}
 
     def quality(at: dict[str, jax.Array]) -> jax.Array:
         found = LAWS[law]
         fields: dict[str, Any] = dict(at)
-        return found.quality(found.sees(dataclasses.replace(model, **fields), tokens))
+        return found.quality(found.sees(dataclasses.replace(model, **fields), jnp.asarray(tokens)))
 
     slopes = jax.grad(quality)(values)
     return {name: slopes[name] * values[name] for name in names}
