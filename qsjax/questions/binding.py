@@ -180,6 +180,9 @@ class Binding(Result):
         if known:
             top = max(known, key=lambda band: band["most"])
             more = f"; 1 % of {top['parameter']} is up to {top['most']:.2g} % of throughput"
+        models = self.problem.stated.models
+        if len(models) == 1:
+            label = f"{models[0].name}, {label}"
         return fill(f"{label}: bound by {', '.join(reversed(words))}{more}", 66)
 
 
