@@ -155,6 +155,20 @@ FIGURES = {
         ],
         ax,
     ),
+    "architecture_gains": lambda ax=None: plotting.architecture_gains(
+        [
+            {
+                "architecture": f"experts={e}",
+                "hardware": h,
+                "gain": g * (1.0 + 0.01 * e),
+                "total_params": 1e10 * e,
+                "active_params": 2e10,
+            }
+            for e in (8, 64, 512)
+            for h, g in (("A", 0.9), ("B", 1.0))
+        ],
+        ax,
+    ),
     "contest_map": lambda ax=None: plotting.contest_map(
         [
             {

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
-from qsjax.plotting import style
+from qsjax.plotting import scales, style
 from qsjax.plotting.rows import series
 from qsjax.plotting.style import Row
 
@@ -40,8 +40,11 @@ def architecture_gains(
     ax.axvline(1.0, color=style.ink().text, linewidth=1.0)
     labels = []
     for name in names:
-        total, active = (by_name[name][0][k] / 1e9 for k in ("total_params", "active_params"))
-        labels.append(f"{name}  {total:,.3g}B, {active:,.3g}B active")
+        total, active = (
+            f"{scales.quantity(by_name[name][0][k])}".replace("G", "B")
+            for k in ("total_params", "active_params")
+        )
+        labels.append(f"{name}  {total}, {active} active")
     ax.set_yticks(range(len(names)), labels, fontsize=7.5)
     ax.tick_params(axis="y", length=0)
     ax.margins(x=0.08)

@@ -196,7 +196,14 @@ class Architectures(Result):
             return {}
         first = rows[0]
         own = [r for r in rows if all(r[n] == first[n] for n in ("gpus", "context"))]
-        title = fill("; ".join(self.findings()[: len({r["hardware"] for r in own})]), 66)
+        best = [r for r in self.best() if all(r[n] == first[n] for n in ("gpus", "context"))]
+        names: dict[str, list[str]] = {}
+        for row in best:
+            names.setdefault(row["architecture"], []).append(
+                f"{row['hardware']} (x{row['gain']:.3g})"
+            )
+        where = "; ".join(f"{name} on {', '.join(on)}" for name, on in names.items())
+        title = fill(f"Equal by the {self.law} law, best serves {where}", 66)
         return {"gains": partial(plotting.architecture_gains, own, title=title)}
 
 
