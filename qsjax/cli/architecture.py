@@ -1,19 +1,16 @@
 """`qsjax architecture MODEL`: which architecture of equal quality serves best."""
 
-from functools import partial
 from typing import Any
 
 import click
 
 from qsjax.cli import options, serving_options
 from qsjax.cli.emit import emit
-from qsjax.output.result import text
-from qsjax.questions.architecture import LAWS, Architectures, architecture
+from qsjax.questions.architecture import LAWS, architecture
 from qsjax.questions.architecture.answers import MULTIPLE, TOKENS
 from qsjax.questions.architecture.shapes import VARIED
 
 CONTEXT = 32768.0
-SHOWN = ("hardware", "context", "expert_ff", "quality", "tokens_per_s_per_gpu", "gain", "batch")
 
 
 @click.command("architecture")
@@ -33,7 +30,6 @@ SHOWN = ("hardware", "context", "expert_ff", "quality", "tokens_per_s_per_gpu", 
               help="What quality is equal under.")  # fmt: skip
 @click.option("--tokens", default=TOKENS, show_default=True, help="Training tokens.")
 @click.option("--multiple", default=MULTIPLE, show_default=True, help="Of which widths are.")
-@click.option("--most", default=12, show_default=True, help="Architectures in the table.")
 @serving_options.limit_options
 @serving_options.economy_options
 @options.output_options
@@ -52,22 +48,6 @@ def command(model: str, **flags: Any) -> None:
     vary = {name: flags[name] for name in VARIED if flags[name] is not None}
     if not vary:
         raise ValueError("nothing varies; give for example --experts 64,128,256 --top-k 4,8")
-    problem = serving_options.problem_of(model, flags | {"q": []}, (CONTEXT,))
+    problem = serving_options.problem_of(model, flags | {"twins": []}, (CONTEXT,))
     how = {name: flags[name] for name in ("law", "tokens", "multiple")}
-    emit(architecture(problem, vary, **how), flags, partial(_tell, most=flags["most"]))
-
-
-def _tell(found: Architectures, most: int) -> None:
-    rows = sorted(found.rows(), key=lambda row: -row.get("tokens_per_s_per_gpu", 0.0))
-    lines = [
-        (
-            row["architecture"],
-            *(text(row.get(name)) for name in SHOWN),
-            f"{row['slopes']['layers']:+.2f}",
-        )
-        for row in rows[:most]
-    ]
-    heads = ("architecture", "hardware", "context", "expert width", "quality", "tok/s/GPU")
-    more = ("over the reference", "batch", "1 % more layers, %")
-    options.print_table("Equal quality, best first", (*heads, *more), lines)
-    click.echo(found.summary())
+    emit(architecture(problem, vary, **how), flags)

@@ -7,11 +7,9 @@ import click
 from qsjax.cli import options, serving_options
 from qsjax.cli.emit import emit
 from qsjax.cli.grid_options import names
-from qsjax.output.result import text
-from qsjax.questions.binding import HARDWARE, POINTS, Binding, binding
+from qsjax.questions.binding import HARDWARE, POINTS, binding
 
 CONTEXT = 8192.0
-HEADS = ("label", "tokens_per_s_per_user", "tokens_per_s_per_gpu", "batch", "limited_by")
 
 
 @click.command("binding")
@@ -39,17 +37,4 @@ def command(models: tuple[str, ...], **flags: Any) -> None:
       qsjax binding llama-3.1-70b --hardware h100-sxm,b200-sxm --gpus 8 --parameter hbm_bw,flops
     """
     problem = serving_options.problem_of(models, flags, (CONTEXT,))
-    emit(binding(problem, names(flags["parameter"]), flags["points"]), flags, _tell)
-
-
-def _tell(found: Binding) -> None:
-    parameters = [parameter.name for parameter in found.parameters]
-    points: dict[tuple[Any, ...], list[str]] = {}
-    for row in found.rows():
-        key = (row["label"], row["gpus"], row["context"], row["point"])
-        points.setdefault(key, [text(row[name]) for name in HEADS])
-        points[key].append(f"{row['elasticity']:+.2f}")
-    heads = ("series", "tok/s/user", "tok/s/GPU", "batch", "limited by", *parameters)
-    title = "% of tokens/s/GPU for 1 % more, at the same tokens/s/user"
-    options.print_table(title, heads, list(points.values()))
-    click.echo(found.summary())
+    emit(binding(problem, names(flags["parameter"]), flags["points"]), flags)

@@ -3,16 +3,12 @@
 from typing import Any
 
 import click
-import numpy as np
 
 from qsjax.cli import options, serving_options
 from qsjax.cli.emit import emit
 from qsjax.cli.grid_options import problem_of
 from qsjax.grid.distributions import parse
-from qsjax.output.result import Row
-from qsjax.plotting.contests import words
-from qsjax.plotting.scales import tokens
-from qsjax.questions.moe_or_dense import NODES, MoeOrDense, moe_or_dense
+from qsjax.questions.moe_or_dense import NODES, moe_or_dense
 
 CONTEXTS = (1024.0, 8192.0, 32768.0, 131072.0)
 
@@ -52,30 +48,5 @@ def command(model: str, **flags: Any) -> None:
     """
     duration = serving_options.Duration()
     tpots = [duration.convert(text.strip(), None, None) for text in flags["tpot"].split(",")]
-    problem = problem_of(model, flags | {"q": []}, CONTEXTS)
-    emit(moe_or_dense(problem, tpots, parse(flags["quality"]), flags["nodes"]), flags, _tell)
-
-
-def _tell(found: MoeOrDense) -> None:
-    for head, rows in found.by_system():
-        contexts = sorted({row["context"] for row in rows})
-        lines = [
-            (
-                f"{1e3 * limit:g} ms" if np.isfinite(limit) else "any",
-                *(_cell(next(r for r in rows if _at(r, context, limit))) for context in contexts),
-            )
-            for limit in found.tpots
-        ]
-        title = f"{head['model']} on {head['gpus']:g} {head['hardware']}, {head['convention']}"
-        heads = ("TPOT within", *(tokens(context) for context in contexts))
-        options.print_table(f"{title}: winner, its lead, probability", heads, lines)
-    click.echo(found.summary())
-
-
-def _at(row: Row, context: float, limit: float) -> bool:
-    return bool(row["context"] == context and row["tpot_limit"] == limit)
-
-
-def _cell(row: Row) -> str:
-    said = words(row).replace("\n", " ")
-    return said if row["winner"] == "neither" else f"{row['winner']} {said}"
+    problem = problem_of(model, flags | {"twins": []}, CONTEXTS)
+    emit(moe_or_dense(problem, tpots, parse(flags["quality"]), flags["nodes"]), flags)

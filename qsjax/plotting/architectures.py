@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 
-from qsjax.plotting import scales, style
+from qsjax.plotting import style
 from qsjax.plotting.rows import series
 from qsjax.plotting.style import Row
+from qsjax.records.units import quantity
 
 MOST = 24  # architectures drawn
 
@@ -41,7 +42,7 @@ def architecture_gains(
     labels = []
     for name in names:
         total, active = (
-            f"{scales.quantity(by_name[name][0][k])}".replace("G", "B")
+            f"{quantity(by_name[name][0][k])}".replace("G", "B")
             for k in ("total_params", "active_params")
         )
         labels.append(f"{name}  {total}, {active} active")

@@ -7,8 +7,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch, Rectangle
 
-from qsjax.plotting import scales, style
+from qsjax.plotting import style
 from qsjax.plotting.style import DENSE, INFEASIBLE, MOE, Row
+from qsjax.records.units import tokens
 
 LOOKS = {"moe": MOE, "dense": DENSE[0]}
 # Share of the colour at which a win is even, and what a probability of 1 adds.
@@ -23,7 +24,7 @@ def _face(row: Row) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def words(row: Row) -> str:
+def _words(row: Row) -> str:
     """The winner's lead and its probability."""
     speed = row.get("speedup_over_moe")
     if row["winner"] == "neither":
@@ -64,10 +65,10 @@ def contest_map(rows: Sequence[Row], ax: Axes | None = None, *, title: str | Non
                 alpha=1.0 if is_won else 0.5,
             )
         )
-        ax.text(x + 0.5, y + 0.5, words(row), ha="center", va="center", fontsize=7.5,
+        ax.text(x + 0.5, y + 0.5, _words(row), ha="center", va="center", fontsize=7.5,
                 color="#1b1f24" if is_won else style.ink().text, linespacing=1.15)  # fmt: skip
     ax.set(xlim=(0, len(contexts)), ylim=(0, len(limits)))
-    ax.set_xticks(np.arange(len(contexts)) + 0.5, [scales.tokens(c) for c in contexts])
+    ax.set_xticks(np.arange(len(contexts)) + 0.5, [tokens(c) for c in contexts])
     names = [f"{1e3 * limit:g}" if np.isfinite(limit) else "any" for limit in limits]
     ax.set_yticks(np.arange(len(limits)) + 0.5, names)
     ax.tick_params(length=0)

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from functools import partial
 from itertools import groupby
 from textwrap import fill
+from typing import Any
 
 import jax
 import numpy as np
@@ -30,11 +31,12 @@ from qsjax.grid.optimum import any_batch
 from qsjax.grid.parameters import Parameter, resolve
 from qsjax.grid.problem import Problem, describe, question
 from qsjax.output.labels import series_name
-from qsjax.output.result import Drawing, Result, Row, inputs_of
+from qsjax.output.result import Drawing, Result, Row, Table, inputs_of, text
 
 # Everything that a step's time depends on: by Euler's rule the shares of these sum to 1.
 HARDWARE = ("hbm_bw", "flops", "flops_exp", "link_bw", "latency", "overhead", "hbm_bytes")
 POINTS = 24
+HEADS = ("label", "tokens_per_s_per_user", "tokens_per_s_per_gpu", "batch", "limited_by")
 # From here on the slope in the batch is one of a smooth curve; below it stands for whole sequences.
 SMOOTH = 10
 BELOW = 1e-7  # a point that just misses the rate that was asked for serves it too
@@ -153,8 +155,23 @@ class Binding(Result):
                 for band in reversed(list(own))
             ]
             lines.append(f"{label} is bound by {', then by '.join(spans)}.")
-        same = "Slopes of tokens/s/GPU at the same tokens/s/user."
-        return "\n".join([*lines, f"{same} {describe(self.problem)}."])
+        return "\n".join(lines) or "Nothing runs."
+
+    def tables(self) -> list[Table]:
+        """Elasticities of tokens/s/GPU: a line for each point of each front."""
+        points: dict[tuple[Any, ...], list[str]] = {}
+        for row in self.rows():
+            key = tuple(row[name] for name in ("label", "gpus", "context", "point"))
+            points.setdefault(key, [text(row[name]) for name in HEADS])
+            points[key].append(f"{row['elasticity']:+.2f}")
+        heads = ["series", "tok/s/user", "tok/s/GPU", "batch", "limited by"]
+        heads += [parameter.name for parameter in self.parameters]
+        title = "% of tokens/s/GPU for 1 % more, at the same tokens/s/user"
+        return [Table(title, heads, list(points.values()))]
+
+    def remarks(self) -> list[str]:
+        """What was asked."""
+        return [f"{describe(self.problem)}."]
 
     def inputs(self) -> Row:
         """The problem's records as plain numbers, and the parameters."""

@@ -20,7 +20,8 @@ from qsjax.grid.fronts import Front, front_of_cell
 from qsjax.grid.limits import is_given
 from qsjax.grid.optimum import any_batch
 from qsjax.grid.problem import Problem, describe, question
-from qsjax.output.result import Drawing, Result, Row, inputs_of
+from qsjax.output import words
+from qsjax.output.result import Drawing, Result, Row, Table, inputs_of
 from qsjax.records.specs import CONVENTIONS, Convention
 from qsjax.records.units import MS
 
@@ -238,10 +239,30 @@ class MoeOrDense(Result):
         return f"{where}, {head['convention']}"
 
     def summary(self) -> str:
-        """Who wins where under each accounting, and what was asked."""
+        """Where the twin wins, under each accounting."""
+        return "\n".join(self.findings())
+
+    def tables(self) -> list[Table]:
+        """A map of each system and accounting: winner, lead, probability by limit and context."""
+        found = []
+        for head, rows in self.by_system():
+            contexts = sorted({row["context"] for row in rows})
+            at = {(row["tpot_limit"], row["context"]): _verdict_words(row) for row in rows}
+            lines = [
+                [f"{t / MS:g}" if np.isfinite(t) else "any", *(at[t, c] for c in contexts)]
+                for t in self.tpots
+            ]
+            heads = ["TPOT within ms", *map(words.length, contexts)]
+            title = f"{self._where(head)}: winner, its lead, probability of the verdict"
+            found.append(Table(title, heads, lines))
+        return found
+
+    def remarks(self) -> list[str]:
+        """What was asked, and what the lead and its probability are."""
         q = ", ".join(f"{x:g}" for x in self.q.numbers)
-        asked = f"q {self.q.kind} ({q}); {describe(self.problem)}."
-        return "\n".join([*self.findings(), asked])
+        lead = f"Leads are in tokens/s/GPU at the median of q, which is {self.q.kind} ({q})."
+        sure = "The probability is that of q alone, without the error of the time model."
+        return [f"{lead} {sure}", f"{describe(self.problem)}."]
 
     def inputs(self) -> Row:
         """Records, limits and the distribution of q."""
@@ -263,6 +284,18 @@ class MoeOrDense(Result):
                 key = f"{name}-{copies + 1}" if copies else name
                 found[key] = partial(plotting.contest_map, rows, title=title)
         return found
+
+
+def _verdict_words(row: Row) -> str:
+    """The winner of a cell, its lead and its probability."""
+    winner, speed = row["winner"], row.get("speedup_over_moe")
+    if winner == "neither":
+        return "neither serves"
+    lead = "alone"
+    if speed:
+        lead = f"x{speed if winner == 'dense' else 1.0 / speed:.3g}"
+    odds = 100.0 * _odds(row, winner)
+    return f"{winner} {lead} ({'>99' if odds > 99 else f'{odds:.0f}'} %)"
 
 
 def _odds(row: Row, side: str) -> float:
@@ -296,10 +329,12 @@ def _where(contexts: Sequence[float], wins: Sequence[bool]) -> str:
     first, last = wins.index(True), len(wins) - 1 - list(wins)[::-1].index(True)
     if all(wins[first : last + 1]):
         if last == len(wins) - 1:
-            return f"from {contexts[first]:,.0f} tokens on"
+            return f"from {words.length(contexts[first])} on"
         if first == 0:
-            return f"up to {contexts[last]:,.0f} tokens"
-    return "at " + ", ".join(f"{c:,.0f}" for c, won in zip(contexts, wins, strict=True) if won)
+            return f"up to {words.length(contexts[last])}"
+    return "at " + words.joined(
+        words.length(c) for c, won in zip(contexts, wins, strict=True) if won
+    )
 
 
 def _limits(tpots: Sequence[float]) -> str:

@@ -17,7 +17,7 @@ from qsjax.grid.problem import Problem, describe, question
 from qsjax.grid.solution import Solution, cell_labels, rows_of, solve_all
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
-from qsjax.output.result import Drawing, Result, Row, inputs_of
+from qsjax.output.result import Drawing, Result, Row, Table, inputs_of, text
 from qsjax.questions.architecture.laws import LAWS, outside
 from qsjax.questions.architecture.shapes import (
     CACHE,
@@ -46,6 +46,10 @@ SHOWN = (
     "kv_latent",
     "layers",
     "hidden",
+)
+TOLD = (
+    *("hardware", "gpus", "context", "expert_ff", "quality"),
+    *("tokens_per_s_per_gpu", "gain", "batch"),
 )
 _totals = on_host(lambda model: (params.total_params(model), params.active_params(model)))
 
@@ -152,7 +156,26 @@ class Architectures(Result):
         return lines or ["no architecture fits"]
 
     def summary(self) -> str:
-        """What serves best at equal quality, on what that rests, and what was asked."""
+        """Which architecture serves best at equal quality, on every accelerator."""
+        return "\n".join(f"{line}." for line in self.findings())
+
+    def tables(self) -> list[Table]:
+        """Every architecture, the best first."""
+        rows = sorted(self.rows(), key=lambda row: -row.get("tokens_per_s_per_gpu", 0.0))
+        lines = [
+            [
+                row["architecture"],
+                *(text(row.get(name)) for name in TOLD),
+                f"{row['slopes']['layers']:+.2f}",
+            ]
+            for row in rows
+        ]
+        heads = ["architecture", "hardware", "GPUs", "context", "expert width", "quality"]
+        heads += ["tok/s/GPU", "over the reference", "batch", "% for 1 % more layers"]
+        return [Table("Equal quality, best first", heads, lines)]
+
+    def remarks(self) -> list[str]:
+        """On what the equality rests, and what was left out."""
         law = LAWS[self.law]
         lines = [f"{line}." for line in self.findings()]
         lines.append(
@@ -173,7 +196,7 @@ class Architectures(Result):
             lines.append(f"The law sees {', '.join(blind)} as parameters only, not as cache.")
         if self.dropped:
             lines.append(f"Left out: {'; '.join(f'{n} ({why})' for n, why in self.dropped)}.")
-        return "\n".join([*lines, f"{describe(self.problem)}."])
+        return [*lines, f"{describe(self.problem)}."]
 
     def record(self) -> Row:
         """Rows, the law and what was left out."""
