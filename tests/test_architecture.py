@@ -198,7 +198,9 @@ def test_a_dense_model_is_a_candidate_too_and_says_the_laws_q():
 
 
 def test_what_is_extrapolated_and_what_the_law_cannot_see_is_said(answer):
-    said = answer.summary()
+    assert "far outside of what it was fitted to" in answer.summary()
+    assert "never seen kv_heads varied" in answer.summary()
+    said = "\n".join(answer.remarks())
     assert "Extrapolated: active parameters" in said
     assert "The law sees kv_heads as parameters only" in said
     assert answer.record()["law"]["source"].startswith("Ludziejewski")

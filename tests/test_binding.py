@@ -171,7 +171,8 @@ def test_nothing_that_runs_is_an_answer():
     answer = qs.binding(problem(gpus=1, context=1e6), points=3)
     assert answer.rows() == []
     assert answer.drawings() == {}
-    assert "1,000,000 tokens" in answer.summary()
+    assert answer.summary() == "Nothing runs."
+    assert "1,000,000 tokens" in answer.remarks()[0]
 
 
 def test_the_verb_prints_a_table_and_tells_mistakes():

@@ -157,7 +157,12 @@ class Architectures(Result):
 
     def summary(self) -> str:
         """Which architecture serves best at equal quality, on every accelerator."""
-        return "\n".join(f"{line}." for line in self.findings())
+        far = any(own.outside for own in self.candidates)
+        blind = [name for name in self.varied if name in CACHE]
+        line = f"Equal by the {self.law} law"
+        line += ", far outside of what it was fitted to" if far else ""
+        line += f"; it has never seen {' or '.join(blind)} varied" if blind else ""
+        return "\n".join(f"{text}." for text in (*self.findings(), line))
 
     def tables(self) -> list[Table]:
         """Every architecture, the best first."""
