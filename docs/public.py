@@ -69,6 +69,10 @@ GROUPS: tuple[tuple[str, str, dict[str, str]], ...] = (
             "explore": "qs.explore(problem).dataset.tpot",
             "explain": "qs.explain(problem, split)",
             "pareto": "qs.pareto(problem).frame()",
+            "moe_or_dense": 'asked = qs.Problem("mixtral-8x7b", "h100-sxm", gpus=2, context="8k")\n'
+            "qs.moe_or_dense(asked, tpots=[0.02, 0.05], q=qs.normal(5, 1), nodes=3)",
+            "binding": "qs.binding(asked, points=4)",
+            "architecture": 'qs.architecture(asked, {"experts": [8, 16]}, law="joint")',
             "compare": "qs.compare(problem)",
             "Subject": 'qs.compare(problem, {"a": qs.Subject(0, 0), "b": qs.Subject(0, 0, 5.0)})',
             "mix": "qs.mix(problem, [(1000, 200), (4000, 100)])",

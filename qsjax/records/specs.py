@@ -74,7 +74,7 @@ def _efficiency(meaning: str, default: float, source: str = FITTED) -> Any:
 
 
 def _overhead(meaning: str, default: float, source: str = FITTED) -> Any:
-    return number(meaning, "s", default=default, ideal=0.0, source=source)
+    return number(meaning, "s", default=default, group="overhead", ideal=0.0, source=source)
 
 
 def _overlap(meaning: str) -> Any:
