@@ -19,6 +19,7 @@ VERBS: dict[str, str] = {
     "compare": "Models, accelerators and conventions side by side, and why they differ.",
     "sensitivity": "What 1 % more of each parameter does to the optimum, and for how long.",
     "break-even": "Where the MoE and its twin are equal; what reaches a target.",
+    "certify": "What holds in a whole box of hardware numbers, proved.",
     "design": "The best accelerator under a budget, the cheapest that meets targets.",
     "sweep": "Grids of any size from a file: streamed, resumable, on many hosts.",
     "mix": "The split that is best for a distribution of contexts.",

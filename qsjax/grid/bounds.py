@@ -20,8 +20,17 @@ from qsjax.cost.ledger import resource_times, time_ledger
 from qsjax.cost.metrics import Economy, Objective, metric_value
 from qsjax.grid.cells import Cells, Designs, Winners, step_of, take
 from qsjax.grid.limits import LIMITS, Limits, is_given, violations
-from qsjax.grid.parameters import Inputs, Parameter, members_of, read, write
-from qsjax.numerics.intervals import EXACT, ROUNDING, Enclosed, Pair, absolute_slopes, enclose, interface, range_of
+from qsjax.grid.parameters import Inputs, Parameter, members_of, write
+from qsjax.numerics.intervals import (
+    EXACT,
+    ROUNDING,
+    Enclosed,
+    Pair,
+    absolute_slopes,
+    enclose,
+    fingerprint,
+    range_of,
+)
 from qsjax.numerics.numpy_backend import on_host
 
 PIECES = 8  # of a range of batches in which no slope has a sure sign
@@ -72,18 +81,14 @@ def _judge(
     return Judged(value, step.reasons, broken, step.capacity.batch, ahead)
 
 
-def _value(winners: Winners, limits: Limits, economy: Economy, *, metric: Objective) -> jax.Array:
-    return metric_value(metric, step_of(winners), economy)
+def _value(
+    winners: Winners, limits: Limits, economy: Economy, *, metric: Objective | None
+) -> jax.Array:
+    step = step_of(winners)
+    return step.capacity.batch if metric is None else metric_value(metric, step, economy)
 
 
 _judge_at = on_host(_judge)
-
-
-def _rounded(x: np.ndarray) -> np.ndarray:
-    """Numbers to twelve digits."""
-    mantissa, exponent = np.frexp(x)
-    rounded: np.ndarray = np.ldexp(np.round(mantissa, 12), exponent)
-    return rounded
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -134,7 +139,8 @@ class Boxes(NamedTuple):
     @property
     def middle(self) -> np.ndarray:
         """The centre of each."""
-        return 0.5 * (self.low + self.high)
+        found: np.ndarray = 0.5 * (self.low + self.high)
+        return found
 
     @property
     def share(self) -> np.ndarray:
@@ -166,6 +172,7 @@ class Bounds(NamedTuple):
         runs_at_centre: it does so at the centre.
         batch: range of its batch.
         batch_slopes: by parameter, range of the slope of the batch's logarithm.
+        memory: by design, a number; equal ones have equal batches everywhere.
         ahead: the named resource takes at least so much longer than any other [s].
         ahead_parts: by parameter, its share in the uncertainty of that, and the middle slope.
     """
@@ -180,6 +187,7 @@ class Bounds(NamedTuple):
     runs_at_centre: np.ndarray
     batch: Pair
     batch_slopes: list[Pair]
+    memory: np.ndarray
     ahead: np.ndarray
     ahead_parts: list[tuple[np.ndarray, np.ndarray]]
 
@@ -212,8 +220,9 @@ class Judge:
         resource: str | None = None,
     ) -> None:
         self.cells, self.region = cells, region
+        self.parameters = len(region.parameters)
         self.economy = _scalars(take(cells.economy, [cell]))
-        self.options = {
+        self.options: dict[str, Any] = {
             "metric": cells.objective,
             "is_limited": _is_limited(cells),
             "resource": resource,
@@ -246,7 +255,8 @@ class Judge:
 
     def designs(self, at: np.ndarray) -> Designs:
         """Designs at positions."""
-        return take(self.cells.designs, at)
+        found: Designs = take(self.cells.designs, at)
+        return found
 
     def exact(self, unit: np.ndarray, at: np.ndarray) -> Judged:
         """The law at points of the unit cube, for designs at positions: (points, designs)."""
@@ -290,24 +300,25 @@ class Judge:
 
     @cached_property
     def alike(self) -> np.ndarray:
-        """A number for each design, equal where the law reads the same of them.
+        """A number for each design: equal ones are equally good in the whole region."""
+        return self._fingerprint(metric=self.options["metric"])
 
-        Such designs are equally good in the whole region: what a tape knows of a design before it
-        meets anything that varies is the same, to twelve digits.
-        """
+    @cached_property
+    def batches_alike(self) -> np.ndarray:
+        """A number for each design: equal ones have equal batches in the whole region."""
+        return self._fingerprint(metric=None)
+
+    def _fingerprint(self, metric: Objective | None) -> np.ndarray:
         designs = self.cells.designs
-        low, high = (self.region.fields(end) for end in Boxes.whole(len(self.region.parameters)))
-        seen = interface(
+        low, high = (self.region.fields(end[0]) for end in Boxes.whole(self.parameters))
+        found = fingerprint(
             _value,
-            self._arguments({name: x[0] for name, x in low.items()}, designs),
-            self._arguments({name: x[0] for name, x in high.items()}, designs),
+            self._arguments(low, designs),
+            self._arguments(high, designs),
             self._axes(designs, EXACT),
-            metric=self.options["metric"],
+            metric=metric,
         )
-        table = [np.broadcast_to(np.asarray(x, float), self.cells.count) for x in seen]
-        digits = np.stack([_rounded(x) for x in table])
-        found: np.ndarray = np.unique(digits, axis=1, return_inverse=True)[1]
-        return np.ravel(found)
+        return np.broadcast_to(found, self.cells.count)
 
     def _columns(self, boxes: Boxes) -> tuple[Fields, Fields]:
         low, high = (self.region.fields(end) for end in (boxes.low, boxes.high))
@@ -332,7 +343,8 @@ class Judge:
         def full(x: Any) -> np.ndarray:
             return np.broadcast_to(np.asarray(x), shape)
 
-        axes = len(self.region.parameters) + remainders
+        axes = self.parameters + remainders
+
         def pairs(value: Any, count: int) -> list[Pair]:
             own = _log_slopes(value)
             return [tuple(full(end) for end in own.get(k, (0.0, 0.0))) for k in range(count)]  # type: ignore[misc]
@@ -345,12 +357,13 @@ class Judge:
             high=full(value[1]),
             at_centre=full(middle.value),
             slopes=pairs(found.value, axes),
-            shared=len(self.region.parameters),
+            shared=self.parameters,
             runs=full(flags[0][1] == 0) & full(flags[1][1] == 0),
             may_run=full(flags[0][0] == 0) & full(flags[1][0] == 0),
             runs_at_centre=full(middle.reasons == 0) & full(middle.broken == 0),
             batch=tuple(full(x) for x in range_of(found.batch)),  # type: ignore[arg-type]
-            batch_slopes=pairs(found.batch, len(self.region.parameters)),
+            batch_slopes=pairs(found.batch, self.parameters),
+            memory=full(self.batches_alike[at]),
             ahead=ahead,
             ahead_parts=parts,
         )
@@ -360,17 +373,17 @@ class Judge:
     ) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
         """Least lead of the named resource, and what each parameter does to it."""
         least = np.full(shape, np.inf)
-        count = len(self.region.parameters)
+        count = self.parameters
         parts = [(np.zeros(shape), np.zeros(shape)) for _ in range(count)]
         for name, gap in found.ahead.items():
             slopes = absolute_slopes(gap)
-            radius = sum(np.fmax(np.abs(low), np.abs(high)) for low, high in slopes.values())
+            radius = sum(np.maximum(np.abs(low), np.abs(high)) for low, high in slopes.values())
             own = np.fmax(middle.ahead[name] - radius, range_of(gap)[0])
             is_least = own < least
             least = np.where(is_least, own, least)
             for k in range(count):
                 low, high = slopes.get(k, (0.0, 0.0))
-                both = np.fmax(np.abs(low), np.abs(high)), 0.5 * (low + high)
+                both = np.maximum(np.abs(low), np.abs(high)), 0.5 * (low + high)
                 parts[k] = tuple(  # type: ignore[assignment]  # two of them
                     np.where(is_least, new, old) for new, old in zip(both, parts[k], strict=True)
                 )
@@ -393,7 +406,7 @@ class Judge:
         designs = self.designs(at)
         shape = len(boxes.low), len(at)
         is_largest = designs.batch is None
-        batch_axis = len(self.region.parameters) if is_largest else EXACT
+        batch_axis = self.parameters if is_largest else EXACT
         low, high = self._columns(boxes)
         ends = [designs._replace(batch=end) for end in batch] if is_largest else [designs] * 2
         found, _ = self._enclose(low, high, (ends[0], ends[1]), batch_axis)
@@ -411,7 +424,7 @@ class Judge:
                 }
                 for end in (0, 1)
             )
-            best = None
+            found_ends: list[Any] = []
             for k in range(pieces):
                 own = ends
                 if is_largest:
@@ -425,12 +438,10 @@ class Judge:
                             for end in (0, 1)
                         ]
                     own = [designs._replace(batch=part) for part in parts]
-                value = range_of(
-                    self._enclose(own_low, own_high, (own[0], own[1]), batch_axis)[0].value
-                )[upward]
-                join = np.fmax if upward else np.fmin
-                best = value if best is None else join(best, value)
-            results.append(np.broadcast_to(best, shape))
+                judged, _ = self._enclose(own_low, own_high, (own[0], own[1]), batch_axis)
+                found_ends.append(range_of(judged.value)[upward])
+            extreme: Any = (np.maximum if upward else np.minimum).reduce(found_ends)
+            results.append(np.broadcast_to(extreme, shape))
         return results[0], results[1]
 
 

@@ -1,4 +1,4 @@
-"""Claims about a whole box, proved by branch and bound: who is best there, by which design, and why.
+"""Claims about a whole box, proved by branch and bound: who is best there, how, and why.
 
 A part of the box is settled where every rival is surely beaten: by ranges, or by the mean value
 form of the difference, in which what both share (a faster HBM helps both) cancels. Else its centre
@@ -79,7 +79,8 @@ class _Queue(NamedTuple):
         return _Queue(self.boxes[at], tuple(mask[at] for mask in self.active))
 
     def join(self, other: "_Queue") -> "_Queue":
-        boxes = Boxes(*(np.concatenate(x) for x in zip(self.boxes, other.boxes, strict=True)))
+        low = np.concatenate([self.boxes.low, other.boxes.low])
+        boxes = Boxes(low, np.concatenate([self.boxes.high, other.boxes.high]))
         pairs = zip(self.active, other.active, strict=True)
         return _Queue(boxes, tuple(np.concatenate(pair) for pair in pairs))
 
@@ -125,16 +126,25 @@ def lead(one: Bounds, others: Bounds, sign: float) -> Lead:
         apart = np.log(first.low) - np.log(second.high)
         parts, slopes = [], []
         for own, other in zip(one.slopes[: one.shared], others.slopes[: one.shared], strict=True):
-            low, high = own[0] - other[1], own[1] - other[0]
-            parts.append(_largest(low, high))
-            slopes.append(0.5 * sign * (low + high))
+            ends = own[0] - other[1], own[1] - other[0]
+            parts.append(_largest(*ends))
+            slopes.append(0.5 * sign * (ends[0] + ends[1]))
         radius = np.stack(parts)
-        for side in (one, others):  # batches are rounded each by itself
-            rest = sum(_largest(*slope) for slope in side.slopes[side.shared :])
+        mine, theirs = (side.slopes[side.shared :] for side in (one, others))
+        is_same = (one.memory == others.memory) & (len(mine) == len(theirs))
+        together = sum(
+            (_largest(x[0] - y[1], x[1] - y[0]) for x, y in zip(mine, theirs, strict=False)),
+            np.zeros(ahead.shape),
+        )
+        # Batches are rounded each by itself, unless they are equal everywhere.
+        for side, own in ((one, mine), (others, theirs)):
+            rest = sum((_largest(*slope) for slope in own), np.zeros(ahead.shape))
+            rest = np.where(is_same, 0.5 * together, rest)
             moves = np.stack([_largest(*slope) for slope in side.batch_slopes])
-            share = moves / np.maximum(moves.sum(axis=0), np.finfo(float).tiny)
+            total = moves.sum(axis=0)
             # Only a batch that does not change any more has no remainder.
-            radius = radius + share * rest + np.where(moves.sum(axis=0) > 0, 0.0, rest)
+            share = np.where(total > 0, moves / np.where(total > 0, total, 1.0), 1.0 / len(moves))
+            radius = radius + share * rest
         least = ahead - radius.sum(axis=0)
     least = np.fmax(np.where(np.isnan(least), -np.inf, least), apart) - ROUNDING
     return Lead(least, np.nan_to_num(radius, posinf=1e9), np.nan_to_num(np.stack(slopes)))
@@ -180,9 +190,7 @@ class Arena:
             return Point(unit, -1, -1)
         return Point(unit, k, int(np.argmax(tables[k][0])))
 
-    def disagree(
-        self, claim: Claim, units: np.ndarray, active: Sequence[np.ndarray]
-    ) -> np.ndarray:
+    def disagree(self, claim: Claim, units: np.ndarray, active: Sequence[np.ndarray]) -> np.ndarray:
         """Whether a claim is wrong at points."""
         tables = self.scores(units, active)
         own = tables[claim.contestant]
@@ -271,9 +279,11 @@ def _spread(table: np.ndarray, at: np.ndarray, count: int, fill: Any) -> np.ndar
 def _tightest(arena: Arena, ones: Sequence[Bounds], others: Sequence[Bounds]) -> Lead:
     """The least lead over all pairs of forms (a batch at each of its two values)."""
     found = None
-    for one in ones:
-        for other in others:
+    for i, one in enumerate(ones):
+        for k, other in enumerate(others):
             own = lead(one, other, arena.sign)
+            if i != k and len(ones) > 1:  # not both where their batches are equal everywhere
+                own = own._replace(least=np.where(one.memory == other.memory, np.inf, own.least))
             if found is None:
                 found = own
                 continue

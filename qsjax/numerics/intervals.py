@@ -1,4 +1,4 @@
-"""Laws over boxes: what a tape can return while its arguments range over intervals, and how steeply.
+"""Laws over boxes: the range of what a tape returns while its arguments vary, and its slopes.
 
 Every operation of a tape (`qsjax.numerics.jaxpr`) is played on intervals, so a law is bounded by
 itself, whatever its formula: no law states its bounds a second time. Beside its range a value has
@@ -17,6 +17,7 @@ Results are those of float64 arithmetic without outward rounding: whoever compar
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 import jax
@@ -111,10 +112,10 @@ def _hull(a: Pair, b: Pair) -> Pair:
 def _chosen(is_first: Any, is_second: Any, a: Pair, b: Pair) -> Pair:
     """`a` where it is surely the first, `b` where it is surely the second, else both."""
     both = _hull(a, b)
-    return tuple(
-        np.where(is_first, x, np.where(is_second, y, z))
-        for x, y, z in zip(a, b, both, strict=True)
-    )  # type: ignore[return-value]  # two of them
+    low, high = (
+        np.where(is_first, x, np.where(is_second, y, z)) for x, y, z in zip(a, b, both, strict=True)
+    )
+    return low, high
 
 
 def _keeps_sign(x: Any) -> bool:
@@ -166,8 +167,8 @@ def _add(a: Any, b: Any) -> Enclosed:
 
         def weighted(x: Pair, y: Pair) -> Pair:
             return (
-                np.minimum(*(w * x[0] + (1 - w) * y[0] for w in share)),
-                np.maximum(*(w * x[1] + (1 - w) * y[1] for w in share)),
+                np.minimum(*(_clean(w * x[0]) + _clean((1 - w) * y[0]) for w in share)),
+                np.maximum(*(_clean(w * x[1]) + _clean((1 - w) * y[1]) for w in share)),
             )
 
         return Enclosed(low, high, _merged(own, other, weighted), relative=True)
@@ -296,7 +297,7 @@ def _sqrt(a: Enclosed) -> Enclosed:
 
 
 def _floor(a: Enclosed, remainder: int) -> Enclosed:
-    """The number less a remainder, whose half unit is 1: it is within 1 of the one at the centre."""
+    """The number less a remainder, which is within 1 of the one at the centre."""
     low = np.floor(a.low - WHOLE * np.abs(a.low))
     high = np.floor(a.high + WHOLE * np.abs(a.high))
     own = _relative(a)
@@ -359,12 +360,13 @@ def _select(which: Any, otherwise: Any, chosen: Any) -> Enclosed:
     sure, may = range_of(which)
     low, high = _chosen(sure, ~may, range_of(chosen), range_of(otherwise))
     own, other = _relative(chosen), _relative(otherwise)
-    relative = own is not None and other is not None
+    is_open = may & ~sure
+    jumps = bool(np.any(is_open))
+    relative = own is not None and other is not None and not jumps  # 0 jumps by no factor
     if not relative:
         own, other = absolute_slopes(chosen), absolute_slopes(otherwise)
     slopes = _merged(own, other, partial(_chosen, sure, ~may))  # type: ignore[arg-type]
-    is_open = may & ~sure
-    if np.any(is_open):  # it may jump
+    if jumps:
         for axis in {**slopes, **_axes(which)}:
             slope = slopes.get(axis, _ZERO)
             slopes[axis] = (
@@ -551,24 +553,64 @@ def _ready(
     return score, dict(enumerate(arguments)) | score.tape.constants
 
 
-def interface(
-    function: Callable[..., Any], low: Any, high: Any, axes: Any, **options: Any
-) -> list[Any]:
-    """What a law knows before it meets anything that varies: all exact numbers that it reads then.
+_DIGITS = 12  # to which exact numbers count as equal
+_SPREAD = np.uint64(0x9E3779B97F4A7C15)
 
-    Two points with equal ones are the same function of the box. Arguments as of `enclose`.
+
+def _mixed(*parts: Any) -> Any:
+    """Numbers of 64 bits mixed into one; equal only where all are, but for chance."""
+    found = np.uint64(0)
+    for part in parts:
+        turned = (found << np.uint64(7)) | (found >> np.uint64(57))
+        found = (turned ^ part) * _SPREAD
+        found = found ^ (found >> np.uint64(29))
+    return found
+
+
+def _named(name: str) -> np.uint64:
+    return np.uint64(int.from_bytes(sha256(name.encode()).digest()[:8]))
+
+
+def _numbered(x: Any) -> Any:
+    mantissa, exponent = np.frexp(np.asarray(x, np.float64))
+    rounded = np.ldexp(np.round(mantissa, _DIGITS), exponent) + 0.0
+    return _mixed(rounded.view(np.uint64))
+
+
+def fingerprint(
+    function: Callable[..., Any], low: Any, high: Any, axes: Any, **options: Any
+) -> Any:
+    """A number for each design, equal where the law is the same function of what varies.
+
+    Every operation numbers its result by what it is and by the numbers of its operands (value
+    numbering); exact ones count to twelve digits. What is multiplied by 0 is 0, whatever it is, and
+    a choice is what it chooses. Arguments as of `enclose`; the law has one result.
     """
     score, slots = _ready(function, low, high, axes, options)
     needed = {at for play in score.plays for at in play.reads} | set(score.tape.results)
-    varying = {at for at, x in slots.items() if isinstance(x, Enclosed)}
-    seen: dict[int, Any] = {}
+    marks = {at: _named(f"argument {at}") for at, x in slots.items() if isinstance(x, Enclosed)}
     with np.errstate(all="ignore"):
+        zero, one = _numbered(0.0), _numbered(1.0)
         for play in score.plays:
-            if play.step.writes not in needed:
+            at, reads = play.step.writes, play.reads
+            if at not in needed:
                 continue
-            if varying.intersection(play.reads):
-                varying.add(play.step.writes)
-                seen |= {at: slots[at] for at in play.reads if at not in varying}
-            else:
-                slots[play.step.writes] = play.exact(*[slots[at] for at in play.reads])
-    return [*seen.values(), *(slots[at] for at in score.tape.results if at not in varying)]
+            if not any(read in marks for read in reads):
+                slots[at] = play.exact(*[slots[read] for read in reads])
+                continue
+            own = [marks[read] if read in marks else _numbered(slots[read]) for read in reads]
+            name = play.step.eqn.primitive.name
+            what = f"{name} {play.step.eqn.params} {reads is play.step.reads}"
+            found = _mixed(_named(what), *own)
+            if name in ("mul", "div"):
+                is_none = (own[0] == zero) | ((own[1] == zero) & (name == "mul"))
+                found = np.where(own[1] == one, own[0], found)
+                found = np.where((own[0] == one) & (name == "mul"), own[1], found)
+                found = np.where(is_none, zero, found)
+            elif name == "add":
+                found = np.where(own[0] == zero, own[1], np.where(own[1] == zero, own[0], found))
+            elif name == "select_n" and reads is play.step.reads and reads[0] not in marks:
+                found = np.where(slots[reads[0]], own[2], own[1])
+            marks[at] = found
+        (result,) = score.tape.results
+        return marks[result] if result in marks else _numbered(slots[result])
