@@ -23,6 +23,7 @@ from qsjax.grid.limits import LIMITS, Limits, is_given, violations
 from qsjax.grid.parameters import Inputs, Parameter, members_of, write
 from qsjax.numerics.intervals import (
     EXACT,
+    RANGE,
     ROUNDING,
     Enclosed,
     Pair,
@@ -148,9 +149,6 @@ class Boxes(NamedTuple):
         volume: np.ndarray = np.prod(self.high - self.low, axis=-1)
         return volume
 
-    def __getitem__(self, at: Any) -> "Boxes":  # type: ignore[override]  # rows, not fields
-        return Boxes(np.asarray(self.low)[at], np.asarray(self.high)[at])
-
     @staticmethod
     def whole(parameters: int) -> "Boxes":
         """The region itself."""
@@ -232,11 +230,12 @@ class Judge:
         inputs = write(self.region.inputs, fields)
         return Winners(inputs, designs), self.cells.limits, self.economy
 
-    def _axes(self, designs: Designs, batch_axis: int) -> Any:
+    def _axes(self, designs: Designs, batch_axis: int, sloped: bool = True) -> Any:
         """Numbers of axes in the structure of `_arguments`."""
         arguments = self._arguments({}, designs)
         (inputs, own), *others = jax.tree.map(lambda _: EXACT, arguments)
-        inputs = write(inputs, self.region.axis_of)  # type: ignore[arg-type]  # numbers of axes
+        axes = {name: k if sloped else RANGE for name, k in self.region.axis_of.items()}
+        inputs = write(inputs, axes)  # type: ignore[arg-type]  # numbers of axes
         if designs.batch is not None:
             own = own._replace(batch=batch_axis)
         return Winners(inputs, own), *others
@@ -266,6 +265,23 @@ class Judge:
         fields = {name: x[..., None] for name, x in self.region.fields(unit).items()}
         found: Judged = _judge_at(*self._arguments(fields, designs), **self.options)
         return found
+
+    def ranges(self, boxes: Boxes, at: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Range of the metric of designs over boxes, and whether they may run: without slopes."""
+        low, high = self._columns(boxes)
+        designs = self.designs(at)
+        found, _ = enclose(
+            _judge,
+            self._arguments(low, designs),
+            self._arguments(high, designs),
+            self._axes(designs, EXACT, sloped=False),
+            **self.options,
+        )
+        shape = len(boxes.low), len(at)
+        may_run = (range_of(found.reasons)[0] == 0) & (range_of(found.broken)[0] == 0)
+        least, most = range_of(found.value)
+        least, most, may_run = (np.broadcast_to(x, shape) for x in (least, most, may_run))
+        return least * (1 - ROUNDING), most * (1 + ROUNDING), may_run
 
     def by_batch(self, boxes: Boxes, at: np.ndarray, main: Bounds) -> tuple[Bounds, Bounds]:
         """`main`, twice: a batch that has two values in a box is bounded at each by itself.

@@ -76,7 +76,9 @@ class _Queue(NamedTuple):
     active: tuple[np.ndarray, ...]
 
     def take(self, at: Any) -> "_Queue":
-        return _Queue(self.boxes[at], tuple(mask[at] for mask in self.active))
+        return _Queue(
+            Boxes(self.boxes.low[at], self.boxes.high[at]), tuple(mask[at] for mask in self.active)
+        )
 
     def join(self, other: "_Queue") -> "_Queue":
         low = np.concatenate([self.boxes.low, other.boxes.low])
@@ -137,8 +139,8 @@ def lead(one: Bounds, others: Bounds, sign: float) -> Lead:
             np.zeros(ahead.shape),
         )
         # Batches are rounded each by itself, unless they are equal everywhere.
-        for side, own in ((one, mine), (others, theirs)):
-            rest = sum((_largest(*slope) for slope in own), np.zeros(ahead.shape))
+        for side, remainders in ((one, mine), (others, theirs)):
+            rest = sum((_largest(*slope) for slope in remainders), np.zeros(ahead.shape))
             rest = np.where(is_same, 0.5 * together, rest)
             moves = np.stack([_largest(*slope) for slope in side.batch_slopes])
             total = moves.sum(axis=0)

@@ -58,6 +58,7 @@ class Enclosed(NamedTuple):
 
 
 EXACT = -1  # the axis of an argument that does not vary
+RANGE = -2  # that of one that varies along none: its slopes are not wanted
 
 
 def range_of(x: Any) -> Pair:
@@ -502,6 +503,8 @@ def _argument(low: Any, high: Any, axis: int) -> Any:
         return np.asarray(low, np.float64)[()]
     low, high = np.asarray(low, np.float64)[()], np.asarray(high, np.float64)[()]
     relative = bool(np.all(low > 0))
+    if axis == RANGE:
+        return Enclosed(low, high, {}, relative)
     half = 0.5 * (np.log(high / low) if relative else high - low)
     return Enclosed(low, high, {axis: (half, half)}, relative)
 
@@ -516,7 +519,7 @@ def enclose(
         low: tuple of its arguments at the lower ends.
         high: at the upper ends.
         axes: number of the axis of every leaf, `EXACT` where it does not vary; leaves of one number
-            move together.
+            move together. With `RANGE` a leaf varies and its slopes are left out.
         **options: keyword arguments: hashable, and one trace for each value.
 
     Returns:
@@ -547,7 +550,7 @@ def _ready(
 ) -> tuple[_Score, dict[int, Any]]:
     leaves, tree = jax.tree.flatten(low)
     places = jax.tree.leaves(axes)
-    first = 1 + max(places, default=EXACT)
+    first = 1 + max(EXACT, *places)
     score = _score(function, tuple(sorted(options.items())), tree, first)
     arguments = map(_argument, leaves, jax.tree.leaves(high), places)
     return score, dict(enumerate(arguments)) | score.tape.constants

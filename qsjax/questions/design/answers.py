@@ -4,6 +4,8 @@ import dataclasses
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from qsjax.cost.meanings import meaning_of
 from qsjax.grid.problem import Problem, describe
 from qsjax.output.labels import cell_name
@@ -31,6 +33,10 @@ class Design:
             the design is optimal and neither a bound nor a whole batch holds it.
         at_bound: quantities that ended at the edge of the range that was searched.
         starts: splits from which the optimiser was started.
+        gap: no hardware in the range that was searched is better (cheaper, for targets) by a
+            larger share, over all splits: proved. 0 where none is better at all; NaN where no
+            bounds were sought or the batch is searched within limits.
+        parts: boxes of hardware that were judged for it.
     """
 
     factors: dict[str, float]
@@ -46,6 +52,8 @@ class Design:
     marginal: dict[str, float]
     at_bound: list[str]
     starts: int
+    gap: float
+    parts: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
@@ -99,6 +107,8 @@ class HardwareDesign(Result):
                 "with fractional ones); the reference, scaled to the same cost, reaches "
                 f"{found.reference:.6g}{unit}."
             )
+            if np.isfinite(found.gap):
+                lines.append(_certainty(found.gap))
             if found.at_bound:
                 lines.append(f"At the edge of the range searched: {', '.join(found.at_bound)}.")
         return "\n".join(lines)
@@ -126,6 +136,12 @@ class HardwareDesign(Result):
             )
             found[name] = partial(_draw, rows[n * per : (n + 1) * per], title)
         return found
+
+
+def _certainty(gap: float) -> str:
+    if gap == 0.0:
+        return "No hardware in the range is better, with any split: proved."
+    return f"No hardware in the range is better by more than {gap:.2%}, with any split: proved."
 
 
 def _draw(rows: list[Row], title: str, ax: Any = None) -> Any:
