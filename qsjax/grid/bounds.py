@@ -367,7 +367,8 @@ class Judge:
 
         flags = [range_of(found.reasons), range_of(found.broken)]
         value = range_of(found.value)
-        ahead, parts = self._ahead(found, middle, shape)
+        with np.errstate(all="ignore"):  # what jumps has slopes without end
+            ahead, parts = self._ahead(found, middle, shape)
         return Bounds(
             low=full(value[0]),
             high=full(value[1]),
@@ -409,7 +410,7 @@ class Judge:
         """`bound` with ranges that are exact wherever every slope has a sure sign."""
         wide = self.bound(boxes, at)
         radius = sum(np.maximum(np.abs(low), np.abs(high)) for low, high in wide.slopes)
-        with np.errstate(over="ignore"):
+        with np.errstate(all="ignore"):
             spread = np.exp(radius)
         low = np.fmax(wide.low, wide.at_centre / spread)
         high = np.fmin(wide.high, wide.at_centre * spread)

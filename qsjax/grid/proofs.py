@@ -390,8 +390,8 @@ def _slowest(found: _Found, forms: Sequence[Bounds], left: np.ndarray) -> None:
         at = least.argmin(axis=1)
         fails = least[rows, at] < 0
         found.settled &= ~fails
-        parts = np.stack([x[rows, at] for x, _ in form.ahead_parts])
-        slopes = np.stack([x[rows, at] for _, x in form.ahead_parts])
+        parts = np.stack([np.nan_to_num(x[rows, at], posinf=1e9) for x, _ in form.ahead_parts])
+        slopes = np.stack([np.nan_to_num(x[rows, at]) for _, x in form.ahead_parts])
         # Of two things that fail, a rival comes first: it may be what has another bottleneck.
         found.note(np.where(fails, -1e-300, np.inf), parts, slopes)
 

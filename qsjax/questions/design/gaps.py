@@ -107,6 +107,7 @@ class Search:
         """What points of the unit cube cost."""
         return cost_of(self.task.cost, self.factors(unit))
 
+    @np.errstate(all="ignore")  # designs that run nowhere score the logarithm of 0
     def run(self, answer: np.ndarray, merit: float, most: int) -> Gap:
         """The gap of an answer, and a better answer if one was met.
 
