@@ -7,8 +7,7 @@ import click
 from qsjax.cli import options
 from qsjax.cli.emit import emit
 from qsjax.cli.grid_options import problem_of
-from qsjax.output.result import text
-from qsjax.questions.certify import CLAIMS, OBJECTIVES, PARTS, Certificates, certify
+from qsjax.questions.certify import CLAIMS, OBJECTIVES, PARTS, certify
 from qsjax.records.conversion import number_of_text
 
 CONTEXTS = (131072.0,)
@@ -53,8 +52,8 @@ def command(model: str, **flags: Any) -> None:
       qsjax certify grok-1 --gpus 32 --box hbm_bw=0.25 --box context=64k:128k --claim winner
     """
     problem = problem_of(model, flags, CONTEXTS, objective=flags["metric"])
-    emit(certify(problem, _box(flags["box"]), claims=flags["claims"], parts=flags["parts"]), flags,
-         _tell)  # fmt: skip
+    box = _box(flags["box"])
+    emit(certify(problem, box, claims=flags["claims"], parts=flags["parts"]), flags)
 
 
 def _box(given: tuple[str, ...]) -> Any:
@@ -71,10 +70,3 @@ def _box(given: tuple[str, ...]) -> Any:
 def _ends(written: str) -> Any:
     numbers = [number_of_text(part) for part in written.split(":")]
     return numbers[0] if len(numbers) == 1 else tuple(numbers)
-
-
-def _tell(found: Certificates) -> None:
-    rows = found.rows()
-    heads = [name for name in found.columns if any(row.get(name) not in ("", None) for row in rows)]
-    lines = [[text(row.get(name)) for name in heads] for row in rows]
-    options.print_table(found.summary(), heads, lines, left=2)

@@ -17,6 +17,7 @@ from qsjax.grid.parameters import HARDWARE_PARAMETERS, Parameter, bounds, read, 
 from qsjax.grid.problem import Problem, describe, question
 from qsjax.grid.proofs import Arena, Claim, Verdict
 from qsjax.grid.solution import cell_labels, design_label
+from qsjax.output import words
 from qsjax.output.labels import variant_name
 from qsjax.output.result import Drawing, Result, Row, inputs_of
 from qsjax.records import checks
@@ -99,16 +100,36 @@ class Certificates(Result):
         return found
 
     def summary(self) -> str:
-        """What varied, and how many claims were proved there."""
+        """How many claims hold in the whole box, and what became of the first."""
         told = [own.verdict for own in self.certificates]
-        counts = ", ".join(
-            f"{told.count(verdict)} {verdict}" for verdict in ("proved", "refuted", "undecided")
-        )
         names = list(dict.fromkeys(name for ends in self.box.values() for name in ends))
-        return (
-            f"{describe(self.problem)}: of {len(told)} claims about every point of a box of "
-            f"{len(names)} numbers ({', '.join(names)}) {counts}"
+        counts = words.joined(
+            f"{told.count(verdict)} {verdict}"
+            for verdict in ("proved", "refuted", "undecided")
+            if verdict in told
         )
+        if not told:
+            return f"Nothing runs on {describe(self.problem)}, so nothing was claimed."
+        first = self.certificates[0]
+        return (
+            f"Of {words.count(len(told), 'claim')} about every point of a box of "
+            f"{words.count(len(names), 'number')} around {describe(self.problem)}, {counts}. "
+            f"{_said(first)}"
+        )
+
+    def remarks(self) -> list[str]:
+        """What varied, and where each refuted claim fails."""
+        lines = []
+        for device, ends in self.box.items():
+            ranges = ", ".join(
+                f"{name} {low:.4g} to {high:.4g}" for name, (low, high) in ends.items()
+            )
+            lines.append(f"The box of {device}: {ranges}.")
+        for own in self.certificates:
+            if own.verdict == "refuted":
+                at = ", ".join(f"{name} {value:.4g}" for name, value in own.at.items())
+                lines.append(f"{own.claim} {own.says}: instead {own.instead} at {at}.")
+        return lines
 
     def inputs(self) -> Row:
         """The problem's records and the box."""
@@ -171,6 +192,20 @@ def certify(
             for claim in claims:
                 found += _certified(case, claim, ends, parameters, parts, largest)
     return Certificates(problem, boxes, tuple(found))
+
+
+def _said(own: Certificate) -> str:
+    """A certificate in a sentence."""
+    what = {
+        "winner": f"that {own.says} wins",
+        "partition": f"that the best split is {own.says}",
+        "bottleneck": f"that {own.says} takes most of the time",
+    }[own.claim]
+    if own.verdict == "proved":
+        return f"It is proved {what}."
+    if own.verdict == "refuted":
+        return f"It is refuted {what}: there are points with {own.instead} instead."
+    return f"It is proved {what} in {own.proved:.0%} of the box; the rest is undecided."
 
 
 def _check(problem: Problem, claims: Sequence[str], parts: int) -> None:
