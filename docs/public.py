@@ -75,6 +75,7 @@ GROUPS: tuple[tuple[str, str, dict[str, str]], ...] = (
             "architecture": 'qs.architecture(asked, {"experts": [8, 16]}, law="joint")',
             "compare": "qs.compare(problem)",
             "Subject": 'qs.compare(problem, {"a": qs.Subject(0, 0), "b": qs.Subject(0, 0, 5.0)})',
+            "certify": 'qs.certify(problem, {"hbm_bw": 0.1}, claims=["winner"])',
             "mix": "qs.mix(problem, [(1000, 200), (4000, 100)])",
             "Request": "qs.mix(problem, [qs.Request(4096.0, 0.7), qs.Request(32768.0, 0.3)])",
             "simulate": "loads = qs.simulate(problem, split, users=[1, 4], isl=500, osl=20, "

@@ -23,6 +23,7 @@ VERBS: dict[str, str] = {
     "binding": "Which hardware number binds at each interactivity.",
     "architecture": "Which architecture of equal quality serves best, under a law of loss.",
     "break-even": "Where the MoE and its twin are equal; what reaches a target.",
+    "certify": "What holds in a whole box of hardware numbers, proved.",
     "design": "The best accelerator under a budget, the cheapest that meets targets.",
     "sweep": "Grids of any size from a file: streamed, resumable, on many hosts.",
     "mix": "The split that is best for a distribution of contexts.",
