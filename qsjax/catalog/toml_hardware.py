@@ -34,6 +34,7 @@ FALLBACKS = {
 FREE = {
     "flops_exp": (0.0, "no peak_exp: the softmax of attention takes no time"),
     "query_tile": (1.0, "no query_tile: attention kernels pad no query rows"),
+    "power_base": (1.0, "no power_base: a GPU draws its whole power at any load"),
 }
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import click
 import numpy as np
 
-from qsjax.cli import options
+from qsjax.cli import options, serving_options
 from qsjax.grid.problem import describe
 from qsjax.output.labels import split_name
 from qsjax.questions.explain import Explanation, for_people
@@ -121,10 +121,15 @@ def _print_costs(record: dict[str, Any]) -> None:
         case = record[name]
         if case is None or not case["is_feasible"]:
             continue
-        usd, joules = case["costs"]["usd_per_million_tokens"], case["costs"]["joules_per_token"]
-        price = "no price known" if usd is None else f"{usd:,.3f} USD per million tokens"
-        energy = "no power known" if joules is None else f"{joules:,.3f} J per token"
-        click.echo(f"Cost of the {name} design: {price}, {energy}.")
+        found = case["costs"]
+        usd, joules = found["usd_per_million_tokens"], found["joules_per_token"]
+        what = "output token" if found["with_prompts"] else "token"
+        price = "no price known" if usd is None else f"{usd:,.3f} USD per million {what}s"
+        energy = "no power known"
+        if joules is not None:
+            energy = f"{joules:,.3f} J per {what} ({serving_options.drawn(found)})"
+        prompts = ", prompts included" if found["with_prompts"] else ""
+        click.echo(f"Cost of the {name} design{prompts}: {price}, {energy}.")
 
 
 def _print_prefill(found: dict[str, float]) -> None:

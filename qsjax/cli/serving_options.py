@@ -1,7 +1,7 @@
 """Flags that the serving verbs share: dtypes, requests, limits and prices."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -145,6 +145,12 @@ def economy_from(hardware: HardwareSpec, flags: dict[str, Any]) -> Economy:
         utilisation=flags["utilisation"],
         pue=flags["pue"],
     )
+
+
+def drawn(costs: Mapping[str, Any]) -> str:
+    """What a GPU draws, and how that is known, of `metrics.costs`."""
+    law = "measured against load" if costs["watts_follow_load"] else "the same at any load"
+    return f"{costs['watts_per_gpu']:,.0f} W a GPU, {law}"
 
 
 def model_and_q(text: str) -> tuple[str, float | None]:

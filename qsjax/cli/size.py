@@ -17,7 +17,9 @@ from qsjax.records.specs import CONVENTIONS, DEGREES
 from qsjax.records.units import MS
 
 
-def _record(found: sizing.Sizing, target: sizing.Target, economy: Any) -> dict[str, Any]:
+def _record(
+    found: sizing.Sizing, target: sizing.Target, economy: Economy, busy: float
+) -> dict[str, Any]:
     record: dict[str, Any] = {
         "gpus": found.gpus,
         "replicas": found.replicas,
@@ -43,7 +45,8 @@ def _record(found: sizing.Sizing, target: sizing.Target, economy: Any) -> dict[s
     at = {f"{n}_at_quantile_ms": found.outcome.quantile(n, target.quantile) / MS
           for n in ("ttft", "tpot")}  # fmt: skip
     # Everything is counted: prompts and answers run on these GPUs.
-    return record | at | row | costs(float(row["tokens_per_s_per_gpu"] or 0.0), economy)
+    load = found.outcome.requests_per_s * busy
+    return record | at | row | costs(float(row["tokens_per_s_per_gpu"] or 0.0), economy, load)
 
 
 def _limits(target: sizing.Target) -> str:
@@ -86,7 +89,9 @@ def _sentences(record: dict[str, Any], title: str, target: sizing.Target) -> lis
     if price is not None:
         lines.append(f"  {price:,.2f} USD per million output tokens, prompts included.")
     if energy is not None:
-        lines.append(f"  {energy:,.2f} J per output token at the nameplate, prompts included.")
+        lines.append(
+            f"  {energy:,.2f} J per output token, prompts included: {serving_options.drawn(record)}."
+        )
     lines.append(
         f"  {record['designs_screened']:,} designs screened, {record['designs_simulated']:,} "
         "simulated."
@@ -160,7 +165,10 @@ def command(model: str, **flags: Any) -> None:
         options.axis_overrides(**{name: flags[name] for name in DEGREES}),
     )
     title = f"{model} on {flags['hardware']}, {flags['engine']}"
-    record = _record(found, target, economy)
+    demand = traffic_options.demand_of(flags, 1)
+    design = Records(spec, device, found.partition or Partition(), work)
+    busy = busy_seconds(design, 1.0, 1.0, CONVENTIONS[flags["convention"]])
+    record = _record(found, target, economy, busy)
     if flags["format_"] == "table":
         click.echo("\n".join(_sentences(record, title, target)))
     else:

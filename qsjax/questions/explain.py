@@ -72,7 +72,8 @@ class Explanation(Result):
         own: under the problem's accounting.
         beside: under the other one.
         economy: price and power.
-        prefill: what prompts cost beside it; None unless requests were given and it runs.
+        companions: what prompts cost beside each design that runs, by its name; none unless
+            requests were given.
         notes: what is legal about it, but dear, and what else is to be said.
         more: further facts of the designs, by their name, such as flags of engines.
     """
@@ -81,7 +82,7 @@ class Explanation(Result):
     own: Side
     beside: Side
     economy: Economy
-    prefill: Companion | None
+    companions: Mapping[str, Companion]
     notes: tuple[str, ...]
     more: Mapping[str, Row] = dataclasses.field(default_factory=dict)
 
@@ -95,6 +96,11 @@ class Explanation(Result):
     def stated(self) -> Case:
         """The design under the problem's accounting."""
         return self.own.stated
+
+    @property
+    def prefill(self) -> Companion | None:
+        """What prompts cost beside the stated design."""
+        return self.companions.get("stated")
 
     @property
     def is_moe(self) -> bool:
@@ -131,11 +137,22 @@ class Explanation(Result):
             "beside": _side_record(self.beside),
             "prefill": None if self.prefill is None else dataclasses.asdict(self.prefill),
             "notes": list(self.notes),
-            "cost_elasticities": elasticities(self.stated.rate, self.economy),
+            "cost_elasticities": elasticities(
+                self.stated.rate, self.economy, scalar(self.stated.parts.step.load)
+            ),
         }
         for name, case in self.own.cases().items():
-            found[name] |= {"costs": costs(case.rate, self.economy), **self.more.get(name, {})}
+            found[name] |= {"costs": self.costs_of(name, case), **self.more.get(name, {})}
         return found
+
+    def costs_of(self, name: str, case: Case) -> Row:
+        """Price, energy and power of one of the designs; with its prompts if there are any."""
+        beside = self.companions.get(name)
+        if beside is None:
+            rate, load = case.rate, scalar(case.parts.step.load)
+        else:
+            rate, load = beside.tokens_per_s_per_gpu_aggregated, beside.load_aggregated
+        return costs(rate, self.economy, load) | {"with_prompts": beside is not None}
 
     def inputs(self) -> Row:
         """The problem's records, and the design, as plain numbers."""
@@ -275,11 +292,19 @@ def explain(
     beside = _side(problem, partition, other, CONVENTIONS[other])
     economy = _scalars(_one_cell(problem).economy)
     case = own.stated
-    prefill = None
-    if requests is not None and case.is_feasible:
-        prefill = companion(case.records, scalar(case.parts.step.tpot), case.rate, *requests)
+    prompts = {
+        name: companion(
+            one.records,
+            scalar(one.parts.step.tpot),
+            one.rate,
+            scalar(one.parts.step.load),
+            *requests,
+        )
+        for name, one in own.cases().items()
+        if requests is not None and one.is_feasible
+    }
     notes = tuple(remarks(case.records, case.rules, case.parts.roofs["attention"]))
-    return Explanation(problem, own, beside, economy, prefill, notes)
+    return Explanation(problem, own, beside, economy, prompts, notes)
 
 
 def _scalars(economy: Economy) -> Economy:

@@ -349,6 +349,17 @@ class HardwareSpec:
     )
     usd_per_hour: ArrayLike = number("price of a GPU", "USD/h", default=0.0, key="price")
     watts: ArrayLike = number("power of a GPU", "W", default=0.0, key="power")
+    power_base: ArrayLike = number(
+        "share of the power while serving next to nothing", rule=SHARE, default=1.0
+    )
+    power_gain: ArrayLike = number("further share of the power at full load", default=0.0)
+    power_exponent: ArrayLike = number(
+        "exponent of the load in the power",
+        rule=POSITIVE,
+        default=0.8,
+        source="assumed: between 0.7 of Vidur-Energy (https://github.com/ozcanmiraay/vidur-energy) "
+        "and 1; an H100 without load then draws 90 W",
+    )
     label: str = _label()
 
     replace = replace
