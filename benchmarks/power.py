@@ -1,8 +1,8 @@
 r"""`python -m benchmarks.power`: the power of GPUs against their load, from what they drew.
 
-Load is the mean of the shares of the time in which arithmetic and HBM run, prompts included, as the
-model says of the InferenceX records that ship with the package. Two published means of power, at few and at
-many requests in flight, then give what a GPU draws at no load and what it adds at full load:
+Load is the mean of the shares of the time in which arithmetic and HBM run, with prompts, as the
+model says of the InferenceX records that ship with the package. Two published means of power, at
+few and at many requests in flight, give what a GPU draws at no load and what it adds at full load:
 
     watts = nameplate * (base + gain * load ^ exponent)
 
@@ -49,7 +49,7 @@ def loads() -> tuple[np.ndarray, np.ndarray]:
     first = np.cumsum([0, *(len(case.deployments) for case in cases[:-1])])
     ones = [case.deployments[0] for case in cases]
     users = [scalar(one.workload.batch) * scalar(one.partition.dp) for one in ones]
-    return np.array(users), found.load[first]
+    return np.array(users), found.busy[first]
 
 
 def mean_power(users: np.ndarray, load: np.ndarray, exponent: float) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from qsjax.catalog import hardware, hardware_names, ideal, model, model_names, w
 from qsjax.cost.laws.params import active_params, dense_twin, total_params
 from qsjax.cost.metrics import Economy
 from qsjax.grid.limits import Limits
-from qsjax.grid.problem import Problem
+from qsjax.grid.problem import Problem, served
 from qsjax.questions.explore import explore
 from qsjax.questions.step import decode, prefill
 from qsjax.records.specs import (
@@ -41,6 +41,8 @@ _LATE = {
     "qsjax.questions.explain": ("explain",),
     "qsjax.questions.mix": ("mix", "Request"),
     "qsjax.questions.pareto": ("pareto",),
+    "qsjax.questions.simulation.loads": ("simulate",),
+    "qsjax.questions.simulation.sizing": ("size",),
 }
 _HOME = {name: home for home, names in _LATE.items() for name in names}
 __all__ = [
@@ -80,6 +82,9 @@ __all__ = [
     "plotting",
     "prefill",
     "sensitivity",
+    "served",
+    "simulate",
+    "size",
     "solve_for",
     "switching",
     "total_params",

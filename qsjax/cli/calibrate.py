@@ -6,11 +6,12 @@ from typing import Any
 import click
 import numpy as np
 
-from qsjax.cli import options, session
+from qsjax.cli import options, printing, session
 from qsjax.evidence import measurements
 from qsjax.evidence.calibration import DEFAULT_FREE, PARAMETERS, Constant, Fit, fit
 from qsjax.evidence.measurements import Case, Skipped, read_cases
 from qsjax.output import files, folder
+from qsjax.output.result import Table
 from qsjax.records.units import US
 
 # Keys of an accelerator's TOML file: times carry their unit.
@@ -59,7 +60,7 @@ def _print(fitted: Fit, skipped: list[Skipped], summary: dict[str, Any]) -> None
         f"{fitted.records} measurements: median error {summary['median_abs_error_pct']:.1f} %, "
         f"90th percentile {summary['p90_abs_error_pct']:.1f} %, bias {summary['bias_pct']:+.1f} %"
     )
-    options.print_table(title, heads, rows, left=2)
+    printing.table(Table(title, heads, rows, 2))
     for line in fitted.warnings:
         click.echo(f"Note: {line}.")
     for one in skipped:
@@ -106,7 +107,7 @@ def command(measured: Path, names: str | None, format_: str, out: Path | None) -
     fitted = fit(used, free)
     summary = _summary(fitted, skipped)
     if format_ == "json":
-        options.print_json(summary)
+        printing.json_of(summary)
     elif format_ == "csv":
         rows = [{"constant": k, **v} for k, v in summary["constants"].items()]
         click.echo(files.csv_text(rows), nl=False)

@@ -142,14 +142,14 @@ class Stated(NamedTuple):
 
     Attributes:
         problem: its one cell.
-        partition: its degrees.
+        partition: its degrees; None where the best of so many GPUs is asked for.
         deployment: what the engine's flags say, with notes.
         own: what engines' shares of the memory hold besides.
         block: elements of a block of quantised weights; 0 without.
     """
 
     problem: Problem
-    partition: Partition
+    partition: Partition | None
     deployment: Deployment
     own: Own
     block: int
@@ -175,11 +175,13 @@ def read(model: str, words: tuple[str, ...], flags: dict[str, Any]) -> Stated:
     work = serving_options.workload_of(name, flags | {"weights": stored})
     partition, work = _inputs(deployment, work, flags)
     spec, hardware, work, own, more = _held(deployment, entry, partition, work, flags)
-    session.note_contexts(name, [scalar(work.context)])
+    session.note_contexts(name, entry.max_context, [scalar(work.context)])
+    gpus = serving_options.one("gpus", flags["gpus"])
+    is_free = gpus is not None and not words and not any(flags[name] for name in DEGREES)
     problem = Problem(
         spec,
         hardware,
-        gpus=deployment.gpus,
+        gpus=gpus or deployment.gpus,
         context=scalar(work.context),
         twins=() if q is None else q,
         batch=deployment.batch or "largest",
@@ -190,7 +192,7 @@ def read(model: str, words: tuple[str, ...], flags: dict[str, Any]) -> Stated:
     deployment = dataclasses.replace(deployment, notes=(*more, *notes), weights=dtype)
     # A twin, or other weights, have no blocks.
     block = entry.weight_block if q is None and not stored else 0
-    return Stated(problem, partition, deployment, own, block)
+    return Stated(problem, None if is_free else partition, deployment, own, block)
 
 
 def engine_flags(case: Case, stated: Stated, is_moe: bool) -> Row:

@@ -5,8 +5,9 @@ from typing import Any
 import click
 
 from qsjax import catalog
-from qsjax.cli import options
+from qsjax.cli import options, printing
 from qsjax.output import files
+from qsjax.output.result import Table
 from qsjax.records.units import GB, GIB, TB, TFLOP
 
 
@@ -23,9 +24,9 @@ def _details(entry: catalog.HardwareEntry) -> dict[str, Any]:
     }
 
 
-def _print_list(rows: list[dict[str, Any]]) -> None:
+def _table(rows: list[dict[str, Any]]) -> Table:
     rates = ("HBM GiB", "TB/s", "BF16", "FP8", "FP4 TFLOP/s", "fast GB/s", "slow GB/s", "island")
-    options.print_table(
+    return Table(
         f"{len(rows)} accelerators; `qsjax hardware show NAME` gives every number and its source",
         ("name", "title", *rates),
         [
@@ -41,7 +42,7 @@ def _print_list(rows: list[dict[str, Any]]) -> None:
             )
             for row in rows
         ],
-        left=2,
+        2,
     )
 
 
@@ -62,7 +63,7 @@ def command(ctx: click.Context, format_: str) -> None:
     """
     if ctx.invoked_subcommand is None:
         rows = [_details(catalog.hardware_entry(name)) for name in catalog.hardware_names()]
-        options.print_rows(rows, format_, _print_list)
+        printing.rows(rows, format_, _table)
 
 
 @command.command("show")
@@ -71,4 +72,4 @@ def command(ctx: click.Context, format_: str) -> None:
 @options.input_errors
 def show(name: str, format_: str) -> None:
     """Show every number of one accelerator, by name or from a TOML file."""
-    options.print_record(_details(catalog.hardware_entry(name)), format_)
+    printing.record(_details(catalog.hardware_entry(name)), format_)

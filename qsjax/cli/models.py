@@ -5,11 +5,12 @@ from typing import Any
 import click
 
 from qsjax import catalog
-from qsjax.cli import options
+from qsjax.cli import options, printing
 from qsjax.cost.laws import params
 from qsjax.engines.held import cache_bytes_per_token
 from qsjax.numerics.safe import scalar
 from qsjax.output import files
+from qsjax.output.result import Table
 from qsjax.records.precision import STORED
 from qsjax.records.units import KIB
 
@@ -75,9 +76,9 @@ def _count(value: float | None) -> str:
     return "-" if value is None else f"{value / 1e9:,.2f} B"
 
 
-def _print_list(rows: list[dict[str, Any]]) -> None:
+def _table(rows: list[dict[str, Any]]) -> Table:
     heads = ("name", "title", "total", "active", "experts", "top-k", "KV KiB/token (bf16)")
-    options.print_table(
+    return Table(
         f"{len(rows)} models; `qsjax models show NAME` gives every number and its source",
         heads,
         [
@@ -92,7 +93,7 @@ def _print_list(rows: list[dict[str, Any]]) -> None:
             )
             for row in rows
         ],
-        left=2,
+        2,
     )
 
 
@@ -111,7 +112,7 @@ def command(ctx: click.Context, format_: str) -> None:
     """
     if ctx.invoked_subcommand is None:
         rows = [_row(catalog.model_entry(name)) for name in catalog.model_names()]
-        options.print_rows(rows, format_, _print_list)
+        printing.rows(rows, format_, _table)
 
 
 @command.command("show")
@@ -120,4 +121,4 @@ def command(ctx: click.Context, format_: str) -> None:
 @options.input_errors
 def show(name: str, format_: str) -> None:
     """Show every number of one model: by name, Hugging Face config.json or TOML file."""
-    options.print_record(_details(catalog.model_entry(name)), format_)
+    printing.record(_details(catalog.model_entry(name)), format_)

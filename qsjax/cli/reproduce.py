@@ -65,7 +65,7 @@ def _print_table(rows: list[dict[str, Any]], number: str) -> None:
             _number(row["physical"]),
             row["note"],
         )
-    printing.show(table, None if options.is_terminal() else 160)
+    printing.show(table, None if printing.is_terminal() else 160)
 
 
 def _write(out: Path, rows: list[dict[str, Any]], result: dict[str, Any]) -> None:
@@ -124,7 +124,7 @@ def command(format_: str, out: Path | None) -> None:
         "cells": rows,
     }
     if format_ == "json":
-        options.print_json(result)
+        printing.json_of(result)
     elif format_ == "csv":
         click.echo(files.csv_text(rows), nl=False)
     else:

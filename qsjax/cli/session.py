@@ -11,7 +11,7 @@ from typing import Any
 import click
 import jax
 
-from qsjax import __version__, catalog
+from qsjax import __version__
 
 # Compiled programs kept on disk [B]; the oldest go first.
 CACHE_BYTES = 256 * 2**20
@@ -24,9 +24,8 @@ def note(text: str) -> None:
         click.echo(text, err=True)
 
 
-def note_contexts(model: str, contexts: Iterable[float] | None) -> None:
-    """Say which of the stated contexts are longer than `model` is published for."""
-    longest = catalog.model_entry(model).max_context
+def note_contexts(model: str, longest: int, contexts: Iterable[float] | None) -> None:
+    """Say which of the stated contexts are longer than `model` is published for (0: unknown)."""
     beyond = [f"{context:,.0f}" for context in contexts or () if context > longest > 0]
     if beyond:
         listed = ", ".join(beyond)

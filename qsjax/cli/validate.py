@@ -5,10 +5,11 @@ from typing import Any
 
 import click
 
-from qsjax.cli import figures, options, session
+from qsjax.cli import figures, options, printing, session
 from qsjax.evidence import measurements
 from qsjax.evidence.validation import Report, validate
 from qsjax.output import files, folder
+from qsjax.output.result import Table
 
 COLUMNS = (
     ("predicted", "predicted"),
@@ -28,29 +29,35 @@ def _cell(value: float | int | None) -> str:
 
 def _print_groups(report: Report, name: str) -> None:
     groups = {key: row for key, row in report.by(name).items() if row["predicted"]}
-    options.print_table(
-        f"Errors by {name}",
-        (name, *(head for head, _ in COLUMNS)),
-        [(key, *(_cell(row[column]) for _, column in COLUMNS)) for key, row in groups.items()],
+    printing.table(
+        Table(
+            f"Errors by {name}",
+            (name, *(head for head, _ in COLUMNS)),
+            [(key, *(_cell(row[column]) for _, column in COLUMNS)) for key, row in groups.items()],
+        )
     )
 
 
 def _print(report: Report) -> None:
     for name in SHOWN:
         _print_groups(report, name)
-    options.print_table(
-        "Largest errors",
-        ("record", "model", "accelerator", "error %", "known reason"),
-        [
-            (row["id"], row["model"], row["gpu"], f"{row['error_pct']:+.0f}", row["reason"])
-            for row in report.worst()
-        ],
-        left=3,
+    printing.table(
+        Table(
+            "Largest errors",
+            ("record", "model", "accelerator", "error %", "known reason"),
+            [
+                (row["id"], row["model"], row["gpu"], f"{row['error_pct']:+.0f}", row["reason"])
+                for row in report.worst()
+            ],
+            3,
+        )
     )
-    options.print_table(
-        "Not predicted",
-        ("reason", "records"),
-        [(reason, f"{count:,}") for reason, count in report.skipped().items()],
+    printing.table(
+        Table(
+            "Not predicted",
+            ("reason", "records"),
+            [(reason, f"{count:,}") for reason, count in report.skipped().items()],
+        )
     )
 
 
@@ -108,7 +115,7 @@ def command(data: Path | None, category: str | None, format_: str, out: Path | N
     report = validate(records)
     summary = {"records": report.records, "summary": report.summary}
     if format_ == "json":
-        options.print_json(summary)
+        printing.json_of(summary)
     elif format_ == "csv":
         click.echo(files.csv_text(_plain(report.records)), nl=False)
     else:

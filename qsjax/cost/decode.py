@@ -170,7 +170,7 @@ class StepCost:
         t_bound: bottleneck of arithmetic and HBM [s].
         t_overhead: launch overhead of the layers, host work for the sequences [s].
         t_p2p: hand-over to the next stage [s].
-        load: mean of the shares of the time in which a GPU's arithmetic and its HBM run.
+        busy: mean of the shares of the time in which a GPU's arithmetic and its HBM run.
         tpot: time per output token of a sequence [s].
         tokens_per_s: of the whole design.
         tokens_per_s_per_gpu: of each GPU.
@@ -190,7 +190,7 @@ class StepCost:
     t_overhead: jax.Array
     t_stage: jax.Array
     t_p2p: jax.Array
-    load: jax.Array
+    busy: jax.Array
     tpot: jax.Array
     tokens_per_s: jax.Array
     tokens_per_s_per_gpu: jax.Array
@@ -220,6 +220,12 @@ def decode_step(
             "wrong GPU count".
     """
     return decode_parts(model, hardware, partition, workload, convention, gpus)[0]
+
+
+def _busy(rate: Rates, at: BatchState) -> jax.Array:
+    """Mean of the times in which arithmetic and HBM of a stage run for a microbatch [s]."""
+    parts = (*compute_times(rate, at), *hbm_times(rate, at).phases())
+    return 0.5 * sum(parts[1:], parts[0])
 
 
 def decode_parts(
@@ -261,25 +267,21 @@ def decode_parts(
     tpot = per_token * (varying + microbatch * (rate.p2p.bandwidth + per_sequence)) + unhidden
     copies, streams = replicas_of(partition, lay, gpus), jnp.asarray(partition.dp)
     broken = broken_rules(model, partition, workload, convention, lay, cap, gpus)
-    arithmetic, memory = compute_times(rate, at), hbm_times(rate, at)
-    busy = (*arithmetic, *memory.phases())
-    # Of a pipeline that is not full the stages wait.
-    filled = cap.batch / microbatch / workload.tokens_per_step
     step = StepCost(
         reasons=reason_bits(broken),
         capacity=cap,
         microbatch=microbatch,
         gpus=lay.gpus * copies,
         replicas=copies,
-        compute=arithmetic,
-        hbm=memory,
+        compute=compute_times(rate, at),
+        hbm=hbm_times(rate, at),
         comm=comm,
         exposed=Exposed(*(x + y for x, y in zip(seen, startups, strict=True))),
         t_bound=bound.t_bound,
         t_overhead=launched + microbatch * per_sequence,
         t_stage=varying + fixed + microbatch * per_sequence,
         t_p2p=rate.p2p.startup + microbatch * rate.p2p.bandwidth,
-        load=0.5 * filled * sum(busy[1:], busy[0]) / tpot,
+        busy=_busy(rate, at) * cap.batch / (microbatch * workload.tokens_per_step * tpot),
         tpot=tpot,
         tokens_per_s=(streams * copies) * cap.batch / tpot,
         tokens_per_s_per_gpu=(streams / lay.gpus) * cap.batch / tpot,

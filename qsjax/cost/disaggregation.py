@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from qsjax.cost.decode import decode_step
+from qsjax.cost.decode import StepCost, decode_step
 from qsjax.cost.prefill import ContextParallel, interleaved_wait, prefill_step
 from qsjax.numerics.numpy_backend import on_host
+from qsjax.numerics.safe import scalar
 from qsjax.records.scenario import Records
 from qsjax.records.specs import PHYSICAL, Convention
 
@@ -27,8 +28,8 @@ class Companion:
         wait: what prompts of others add to each output token if the same GPUs do both [s].
         tpot_aggregated: time per output token then [s].
         tokens_per_s_per_gpu_aggregated: output tokens of each GPU then.
-        load_aggregated: mean of the shares of the time in which arithmetic and HBM run then.
-        load_prefill: the same of GPUs that do nothing but prefill.
+        busy_aggregated: mean of the shares of the time in which arithmetic and HBM run then.
+        busy_disaggregated: the same over the GPUs of decode and of prefill.
     """
 
     ttft: float
@@ -38,8 +39,23 @@ class Companion:
     wait: float
     tpot_aggregated: float
     tokens_per_s_per_gpu_aggregated: float
-    load_aggregated: float
-    load_prefill: float
+    busy_aggregated: float
+    busy_disaggregated: float
+
+    @property
+    def best_rate(self) -> float:
+        """Output tokens of each GPU in the better of both ways, prompts served too."""
+        return max(self.tokens_per_s_per_gpu_disaggregated, self.tokens_per_s_per_gpu_aggregated)
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether GPUs of their own for prefill make more of all GPUs."""
+        return self.best_rate > self.tokens_per_s_per_gpu_aggregated
+
+    @property
+    def best_busy(self) -> float:
+        """Mean load of the GPUs in the better of both ways."""
+        return self.busy_disaggregated if self.is_apart else self.busy_aggregated
 
 
 @on_host
@@ -49,8 +65,8 @@ def _busy(
     model, hardware, partition, workload, _ = records
     read = prefill_step(model, hardware, partition, workload, convention, prompt)
     step = decode_step(model, hardware, partition, workload, convention)
-    each = step.load * step.tpot / step.capacity.batch
-    return read.busy + jnp.asarray(output) * each
+    each = step.busy * step.tpot / step.capacity.batch
+    return read.t_busy + jnp.asarray(output) * each
 
 
 def busy_seconds(
@@ -90,15 +106,13 @@ def _prefill(
     )
     others = jnp.maximum(jnp.asarray(batch) - 1.0, 0.0)
     waits = (interleaved_wait(cost, count, output) for count in (others, others + 1.0))
-    reading = cost.busy / cost.ttft
-    return cost.ttft, cost.tokens_per_s_per_gpu, *waits, reading, cost.load
+    reading = cost.t_busy / cost.ttft
+    return cost.ttft, cost.tokens_per_s_per_gpu, *waits, reading, cost.busy
 
 
 def companion(
     records: Records,
-    tpot: float,
-    tokens_per_s_per_gpu: float,
-    load: float,
+    step: StepCost,
     prompt: ArrayLike,
     output: ArrayLike,
     context_parallel: ContextParallel = "pass_kv",
@@ -110,13 +124,13 @@ def companion(
 
     Args:
         records: the design, all scalars, with its batch.
-        tpot: its time per output token [s].
-        tokens_per_s_per_gpu: its output rate.
-        load: mean of the shares of that time in which a GPU's arithmetic and its HBM run.
+        step: its decode step.
         prompt: tokens of a request's prompt.
         output: tokens that a request is given.
         context_parallel: what goes round the KV ranks in prefill.
     """
+    tpot, busy = scalar(step.tpot), scalar(step.busy)
+    tokens_per_s_per_gpu = scalar(step.tokens_per_s_per_gpu)
     numbers = [np.asarray(x, np.float64) for x in (prompt, output, records.workload.batch)]
     plain = jax.tree.map(lambda x: np.asarray(x, np.float64), records._replace(gpus=None))
     found = _prefill(plain, *numbers, context_parallel=context_parallel)
@@ -131,6 +145,6 @@ def companion(
         wait=wait,
         tpot_aggregated=tpot + wait,
         tokens_per_s_per_gpu_aggregated=tokens_per_s_per_gpu * tpot / (tpot + prefills),
-        load_aggregated=(load * tpot + prefills * reading) / (tpot + prefills),
-        load_prefill=alone,
+        busy_aggregated=(busy * tpot + prefills * reading) / (tpot + prefills),
+        busy_disaggregated=(busy + ratio * alone) / (1.0 + ratio),
     )

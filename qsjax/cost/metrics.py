@@ -199,7 +199,7 @@ def metric_value(name: str, step: StepCost, economy: Economy) -> jax.Array:
         case "usd_per_million_tokens":
             return usd_per_million_tokens(rate, economy)
         case "joules_per_token":
-            return joules_per_token(rate, economy, step.load)
+            return joules_per_token(rate, economy, step.busy)
         case "headroom":
             return 1.0 - (cap.weights + cap.batch * cap.kv_per_sequence) / cap.usable
         case "max_batch":
@@ -238,7 +238,7 @@ _usd, _joules = on_host(usd_per_million_tokens), on_host(joules_per_token)
 _share = on_host(busy_share)
 
 
-def costs(tokens_per_s_per_gpu: float, economy: Economy, load: float) -> dict[str, Any]:
+def costs(tokens_per_s_per_gpu: float, load: float, economy: Economy) -> dict[str, float | None]:
     """Price and energy of a token at a rate and a load, and power; None where none is known."""
     has_price = np.all(np.asarray(economy.usd_per_hour))
     has_power = np.all(np.asarray(economy.watts))
@@ -249,7 +249,6 @@ def costs(tokens_per_s_per_gpu: float, economy: Economy, load: float) -> dict[st
             float(_joules(tokens_per_s_per_gpu, economy, load)) if has_power else None
         ),
         "watts_per_gpu": drawn if has_power else None,
-        "watts_follow_load": follows_load(economy),
     }
 
 
@@ -278,7 +277,7 @@ def _slopes(
 
 
 def elasticities(
-    tokens_per_s_per_gpu: float, economy: Economy, load: float
+    tokens_per_s_per_gpu: float, load: float, economy: Economy
 ) -> dict[str, dict[str, float]]:
     """Per cent by which price and energy of a token change for one per cent of each input [1].
 

@@ -179,13 +179,15 @@ def metrics_of(step: StepCost, economy: Economy) -> Arrays:
 
 
 def design_of(part: Partition, step: StepCost) -> Arrays:
-    """Degrees, copies and batch of designs, one a row."""
+    """Degrees, copies, batch and users (the sequences of all replicas) of designs, one a row."""
     degrees = {name: np.asarray(getattr(part, name)) for name in DEGREES}
     mode = np.where(degrees["kvp"] > 1, np.asarray(part.kv_mode), KV_MODES["none"])
+    copies, batch = np.asarray(step.replicas), np.asarray(step.capacity.batch)
     return degrees | {
         "kv_mode": mode,
-        "replicas": np.asarray(step.replicas),
-        "batch": np.asarray(step.capacity.batch),
+        "replicas": copies,
+        "batch": batch,
+        "users": copies * degrees["dp"] * batch,
     }
 
 

@@ -7,9 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from qsjax.cost.ledger import RESOURCES as MEMBERS
-from qsjax.plotting import scales, style
+from qsjax.plotting import style
 from qsjax.plotting.rows import as_rows, series
 from qsjax.plotting.style import RESOURCES, Look, Row
+from qsjax.records import units
 from qsjax.records.units import GIB
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def time_breakdown(
         _hidden(ax, x + 0.36 * width, 0.2 * width, row, scale)
         if not share and len(rows) <= 18:
             ax.annotate(
-                scales.quantity(row["tpot_ms"]),
+                units.quantity(row["tpot_ms"]),
                 (x, top),
                 xytext=(0, 2),
                 textcoords="offset points",
@@ -95,7 +96,7 @@ def time_breakdown(
         ax.plot(x, -0.022 * (100.0 if share else tallest), marker=looks[name].marker,
                 color=looks[name].colour, markersize=4.5, clip_on=False)  # fmt: skip
     ax.set_ylim(-0.045 * (100.0 if share else tallest), (100.0 if share else tallest) * 1.06)
-    ax.set_xticks(range(len(contexts)), [scales.tokens(context) for context in contexts])
+    ax.set_xticks(range(len(contexts)), [units.tokens(context) for context in contexts])
     ax.tick_params(axis="x", length=0)
     style.grid(ax)
     what = "share of time per output token [%]" if share else "time per output token [ms]"

@@ -14,6 +14,7 @@ from qsjax.plotting import scales, style
 from qsjax.plotting.labels import Name, name_points
 from qsjax.plotting.rows import METRICS, as_rows, design, named, series, why_infeasible
 from qsjax.plotting.style import INFEASIBLE, RESOURCES, Row
+from qsjax.records import units
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -172,7 +173,7 @@ def _mark_crossings(ax: Axes, lines: dict[Any, list[Row]], metric: str) -> None:
         for context, value in crossings(base, members, metric):
             ax.plot(context, value, "o", markersize=11, markerfacecolor="none", zorder=5,
                     markeredgecolor=style.ink().text, markeredgewidth=1.3)  # fmt: skip
-            text = f"MoE = {label}\nnear {scales.about(context)} tokens"
+            text = f"MoE = {label}\nnear {units.about(context)} tokens"
             names.append(Name(context, value, text, style.ink().text))
     if len({gpus for _, gpus in lines}) == 1:
         drawn = [point for members in lines.values() for point in _along(members, metric)]
@@ -225,7 +226,7 @@ def best_partition_map(
         _cell(ax, row, contexts.index(row["context"]), names.index(read(row)))
     ax.set_xlim(0, len(contexts))
     ax.set_ylim(0, len(names))
-    ax.set_xticks(np.arange(len(contexts)) + 0.5, [scales.tokens(context) for context in contexts])
+    ax.set_xticks(np.arange(len(contexts)) + 0.5, [units.tokens(context) for context in contexts])
     labels = [f"{name:g}" if isinstance(name, int | float) else str(name) for name in names]
     ax.set_yticks(np.arange(len(names)) + 0.5, labels)
     ax.tick_params(length=0)

@@ -55,7 +55,7 @@ class Outcome(NamedTuple):
     """Predictions of a batch, one for each deployment [s, tokens/s, B].
 
     `wait` is what the prompts of others add to each output token, `prefills` what all prompts do.
-    `load` is the mean of the shares of the time in which arithmetic and HBM run, with prompts.
+    `busy` is the mean of the shares of the time in which arithmetic and HBM run, with prompts.
     """
 
     tpot: jax.Array
@@ -65,7 +65,7 @@ class Outcome(NamedTuple):
     tokens_per_s: jax.Array
     weights: jax.Array
     kv_per_token: jax.Array
-    load: jax.Array
+    busy: jax.Array
     resources: dict[str, jax.Array]
 
 
@@ -135,7 +135,8 @@ def evaluate(batch: Batch, constants: Constants, convention: Convention) -> Outc
         tokens_per_s=step.tokens_per_s,
         weights=step.capacity.weights,
         kv_per_token=step.capacity.kv_per_sequence / work.context,
-        load=(step.load * step.tpot + first.busy / first.ttft * prefills) / (step.tpot + prefills),
+        busy=(step.busy * step.tpot + first.t_busy / first.ttft * prefills)
+        / (step.tpot + prefills),
         resources=resource_times(ledger),
     )
 

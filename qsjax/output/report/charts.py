@@ -6,9 +6,9 @@ from typing import Any
 from qsjax.plotting import style
 from qsjax.plotting.ledgers import by_resource
 from qsjax.plotting.rows import METRICS, design, in_ms, series, why_infeasible
-from qsjax.plotting.scales import tokens
 from qsjax.plotting.style import Row
 from qsjax.records.specs import DEGREES
+from qsjax.records.units import tokens
 
 Chart = dict[str, Any]
 Tip = list[tuple[str, str]]

@@ -70,6 +70,16 @@ def draw_lengths(spec: str | float, count: int, rng: np.random.Generator) -> np.
     )
 
 
+LENGTH = "a number, a range such as 800-1000, or lognormal:MEDIAN:SIGMA"
+
+
+def check_lengths(isl: str | float | None, osl: str | float | None) -> None:
+    """Raise `ValueError` where a length is missing."""
+    missing = [name for name, given in (("isl", isl), ("osl", osl)) if given is None]
+    if missing:
+        raise ValueError(f"{' and '.join(missing)} must say how long requests are: {LENGTH}")
+
+
 def _requests(
     isl: str | float, osl: str | float, count: int, cached: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
