@@ -43,6 +43,7 @@ _LATE = {
     "qsjax.questions.pareto": ("pareto",),
     "qsjax.questions.simulation.loads": ("simulate",),
     "qsjax.questions.simulation.sizing": ("size",),
+    "qsjax.questions.speculate": ("speculate",),
 }
 _HOME = {name: home for home, names in _LATE.items() for name in names}
 __all__ = [
@@ -86,6 +87,7 @@ __all__ = [
     "simulate",
     "size",
     "solve_for",
+    "speculate",
     "switching",
     "total_params",
     "triangular",

@@ -6,6 +6,7 @@ import click
 
 from qsjax.cli import deployed, options, serving_options
 from qsjax.cli.emit import emit
+from qsjax.cost.speculation import ACCEPTANCE
 from qsjax.questions.explain import explain
 
 
@@ -20,6 +21,11 @@ from qsjax.questions.explain import explain
 )
 @click.option("--context", type=options.Numbers(whole=True), help="Context length.  [default: 8k]")
 @serving_options.request_options
+@click.option(
+    "--acceptance",
+    type=float,
+    help=f"Chance of a draft of the engine's flags to be accepted.  [default: {ACCEPTANCE}]",
+)
 @options.axis_options
 @options.dtype_options
 @serving_options.economy_options

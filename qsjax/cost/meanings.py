@@ -61,6 +61,8 @@ _OTHERS: Mapping[str, Meaning] = {
     "busy": Meaning("mean of the shares of the time in which arithmetic and HBM run"),
     "watts_per_gpu": Meaning("power of a GPU while serving", "W"),
     "power_is_measured": Meaning("whether the power is known against the load"),
+    "tpot_speculated": Meaning("time per output token with speculation", "s"),
+    "gain": Meaning("throughput over that of the other way"),
     "t_busy": Meaning("mean of the times in which arithmetic and HBM run", "s"),
     "t_p2p": Meaning("time between stages", "s"),
 }

@@ -411,7 +411,8 @@ class Workload:
     `records.precision.workload_of` takes those that a model is published in.
     `batch = None` stands for the largest batch that fits (B_max), the paper's operating point.
     With speculation a step runs `query_tokens` tokens of each sequence and `tokens_per_step` of
-    them are accepted. `kv_scale_bytes` are the scales of a quantised cache, per token and layer.
+    them are accepted, after `draft_time` of drafting (`cost.speculation` says how long that is).
+    `kv_scale_bytes` are the scales of a quantised cache, per token and layer.
     """
 
     context: ArrayLike = number("context", "tokens", CONTEXT)
@@ -432,6 +433,7 @@ class Workload:
     kv_block: ArrayLike = number("tokens of a cache block", "tokens", AT_LEAST_ONE, 1.0)
     query_tokens: ArrayLike = number("tokens that a step runs", "tokens", AT_LEAST_ONE, 1.0)
     tokens_per_step: ArrayLike = number("tokens that a step yields", "tokens", AT_LEAST_ONE, 1.0)
+    draft_time: ArrayLike = number("time of a step's drafts", "s", default=0.0)
     attn_dtype: Dtype = _static("bf16")
     proj_dtype: Dtype = _static("fp8")
     ffn_dtype: Dtype = _static("fp8")
