@@ -147,7 +147,11 @@ def _rows(
         "gain": np.asarray(own.tpot) / np.asarray(fast.tpot),
     }
     full = {name: np.broadcast_to(np.asarray(x), counts.shape) for name, x in columns.items()}
-    label: Row = {"model": cells.model.name, "hardware": cells.hardware.name, "variant": variant.label}
+    label: Row = {
+        "model": cells.model.name,
+        "hardware": cells.hardware.name,
+        "variant": variant.label,
+    }
     label |= {"q": variant.q, **part, "tokens_per_step": asked["tokens_per_step"]}
     runs = np.broadcast_to(kept, counts.shape)
     return [
