@@ -42,6 +42,7 @@ _LATE = {
     "qsjax.questions.mix": ("mix", "Request"),
     "qsjax.questions.pareto": ("pareto",),
     "qsjax.questions.simulation.loads": ("simulate",),
+    "qsjax.questions.simulation.apart": ("size_apart",),
     "qsjax.questions.simulation.sizing": ("size",),
     "qsjax.questions.speculate": ("speculate",),
 }
@@ -86,6 +87,7 @@ __all__ = [
     "served",
     "simulate",
     "size",
+    "size_apart",
     "solve_for",
     "speculate",
     "switching",

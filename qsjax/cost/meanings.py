@@ -47,6 +47,8 @@ _OTHERS: Mapping[str, Meaning] = {
     "waiting": Meaning("requests that wait for their first token", "requests"),
     "decoding": Meaning("requests that decode", "requests"),
     "evictions": Meaning("requests that lost their cache and started anew", "requests"),
+    "pool": Meaning("prefill or decode"),
+    "transfer": Meaning("time of a prompt's cache from prefill to decode", "s"),
     "replica_gpus": Meaning("GPUs of a replica", "GPUs"),
     "gpus_screened": Meaning("GPUs that the screening asks for", "GPUs"),
     "designs_screened": Meaning("designs that hold a request", "designs"),
