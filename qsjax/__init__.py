@@ -31,6 +31,10 @@ __version__ = "0.1.0"
 # second each.
 _LATE = {
     "qsjax": ("engines", "plotting"),
+    "qsjax.evidence.calibration": ("calibrate",),
+    "qsjax.evidence.paper": ("reproduce",),
+    "qsjax.evidence.paper.table_2": ("study",),
+    "qsjax.evidence.validation": ("validate",),
     "qsjax.questions.sensitivity": (
         *("sensitivity", "switching", "uncertainty", "hessian"),
         *("normal", "lognormal", "uniform", "triangular"),
@@ -45,6 +49,7 @@ _LATE = {
     "qsjax.questions.simulation.apart": ("size_apart",),
     "qsjax.questions.simulation.sizing": ("size",),
     "qsjax.questions.speculate": ("speculate",),
+    "qsjax.streaming.question": ("sweep",),
 }
 _HOME = {name: home for home, names in _LATE.items() for name in names}
 __all__ = [
@@ -64,6 +69,7 @@ __all__ = [
     "Workload",
     "active_params",
     "break_even",
+    "calibrate",
     "compare",
     "decode",
     "dense_twin",
@@ -83,6 +89,7 @@ __all__ = [
     "pareto",
     "plotting",
     "prefill",
+    "reproduce",
     "sensitivity",
     "served",
     "simulate",
@@ -90,11 +97,14 @@ __all__ = [
     "size_apart",
     "solve_for",
     "speculate",
+    "study",
+    "sweep",
     "switching",
     "total_params",
     "triangular",
     "uncertainty",
     "uniform",
+    "validate",
     "workload",
 ]
 

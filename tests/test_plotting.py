@@ -102,6 +102,9 @@ LEDGER = {
 }
 FIGURES = {
     "throughput_vs_context": lambda ax=None: plotting.throughput_vs_context(rows(), ax),
+    "ratio_vs_context": lambda ax=None: plotting.ratio_vs_context(
+        [row | {"speedup_over_moe": 1e-3 * row["tokens_per_s_per_gpu"]} for row in rows()], ax
+    ),
     "best_partition_map": lambda ax=None: plotting.best_partition_map(rows({ONE}), ax),
     "time_breakdown": lambda ax=None: plotting.time_breakdown(rows({ONE}), ax),
     "memory_ledger": lambda ax=None: plotting.memory_ledger([LEDGER], ax),

@@ -7,7 +7,6 @@ import click
 from qsjax.cli import deployed, options, serving_options
 from qsjax.cli.emit import emit
 from qsjax.cost.speculation import ACCEPTANCE
-from qsjax.questions.explain import explain
 
 
 @click.command("explain")
@@ -37,8 +36,9 @@ def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> None:
     Beside it stands the best design of as many GPUs, also as flags of vLLM and SGLang.
 
     MODEL:q=5 is the dense twin at that quality factor. State the split by --tp, --ep, --pp, --dp,
-    --kvp, or by the command line of an engine (vLLM, SGLang, TensorRT-LLM) after `--`; --gpus alone
-    takes the best split of so many. Without --batch it is the largest that fits.
+    --kvp, or by the command line of an engine (vLLM, SGLang, TensorRT-LLM) after `--`, which alone
+    also names MODEL; --gpus alone takes the best split of so many. Without --batch it is the
+    largest that fits.
 
     \b
     Examples:
@@ -49,8 +49,6 @@ def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> None:
         vllm serve deepseek-ai/DeepSeek-V3 --tensor-parallel-size 8 \
         --data-parallel-size 4 --enable-expert-parallel --max-num-seqs 128
     """
-    deployed.check_model(model)
+    model, engine_flags = deployed.served(model, engine_flags)
     stated = deployed.read(model, engine_flags, flags)
-    requests = serving_options.requests_of(flags)
-    found = explain(stated.problem, stated.partition, requests=requests)
-    emit(deployed.with_engines(found, stated), flags)
+    emit(deployed.explained(stated, serving_options.requests_of(flags)), flags)

@@ -74,7 +74,9 @@ def table(content: Content) -> None:
 
     if not content.rows:
         return
-    found = Table(title=content.title or None, title_justify="left", header_style="bold")
+    if content.title:  # by itself: a narrow table would fold it
+        click.echo(f"\n{content.title}")
+    found = Table(header_style="bold")
     for at, head in enumerate(content.heads):
         found.add_column(head, justify="left" if at < content.left else "right", max_width=60)
     for row in content.rows:

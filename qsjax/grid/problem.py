@@ -13,8 +13,8 @@ from qsjax import catalog
 from qsjax.cost.metrics import Economy, Objective, check_economy, check_metrics, check_prices
 from qsjax.cost.metrics import economy_of as economy_of_hardware
 from qsjax.grid.axes import PARTITION_AXES, STACKED, Axes, make_axes, twin_of
+from qsjax.grid.entry import entry
 from qsjax.grid.limits import Limits, check_limits
-from qsjax.numerics.float64 import in_float64
 from qsjax.records import checks
 from qsjax.records.precision import workload_of
 from qsjax.records.specs import (
@@ -202,7 +202,7 @@ def served(
                 f"acceptance {acceptance:g} of {drafts:g} drafts is not allowed; give a share from "
                 "0 to below 1, such as 0.85, of a whole number of drafts from 1 on"
             )
-        made = (1.0 - acceptance ** (drafts + 1)) / (1.0 - acceptance)
+        made = sum(acceptance**k for k in range(int(drafts) + 1))
         told.append(f"acceptance={acceptance:g}" + (f" of {drafts:g}" if drafts > 1 else ""))
         work = dataclasses.replace(work, query_tokens=drafts + 1.0, tokens_per_step=made)
     name = ", ".join([plain.name, *told])
@@ -530,7 +530,7 @@ R = TypeVar("R")
 
 def question(function: Callable[P, R]) -> Callable[P, R]:
     """A question of a problem, its first argument: with 64-bit numbers, and of nothing else."""
-    answer = in_float64(function)
+    answer = entry(function)
 
     @wraps(function)
     def ask(*args: P.args, **kwargs: P.kwargs) -> R:

@@ -16,6 +16,7 @@ from qsjax.grid.cells import Cells, Winners, blocks_of, served_model, step_of
 from qsjax.grid.limits import LIMITS, describe, is_given
 from qsjax.grid.optimum import Best, best_of, binding_resource, winners_at
 from qsjax.grid.problem import Problem
+from qsjax.grid.progress import over
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.records.scenario import Records
 from qsjax.records.specs import DEGREES, KV_MODES, Convention, Partition
@@ -95,7 +96,7 @@ def solve(cells: Cells) -> Solution:
 
 def solve_all(problem: Problem, rules: Convention | None = None) -> list[list[Solution]]:
     """The solutions of every model (outer list) on every accelerator."""
-    return [[solve(cells) for cells in row] for row in blocks_of(problem, rules)]
+    return [[solve(cells) for cells in over(row)] for row in over(blocks_of(problem, rules))]
 
 
 def plain(value: float) -> float | int:

@@ -162,7 +162,25 @@ def time_of(row: Mapping[str, Any]) -> str:
     most = max(by, key=lambda name: by[name])
     share = by[most] / row["tpot"]
     how = "most" if share >= MOST else f"{100 * share:.0f} %"
-    return f"{milliseconds(row['tpot'])} a token, {how} of it {RESOURCE_WORDS[most]}"
+    between = ""
+    if "tpot_low" in row and "tpot_high" in row:
+        between = f" ({number(row['tpot_low'] / MS)} to {number(row['tpot_high'] / MS)})"
+    return f"{milliseconds(row['tpot'])}{between} a token, {how} of it {RESOURCE_WORDS[most]}"
+
+
+def within_error(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether the intervals of two rates overlap; False where either row has none.
+
+    >>> a = {"tokens_per_s_per_gpu_low": 90.0, "tokens_per_s_per_gpu_high": 110.0}
+    >>> b = {"tokens_per_s_per_gpu_low": 105.0, "tokens_per_s_per_gpu_high": 125.0}
+    >>> within_error(a, b), within_error(a, {})
+    (True, False)
+    """
+    name = "tokens_per_s_per_gpu"
+    if any(f"{name}_{end}" not in x for x in (row, other) for end in ("low", "high")):
+        return False
+    ends = [float(x[f"{name}_{end}"]) for x in (row, other) for end in ("low", "high")]
+    return ends[0] <= ends[3] and ends[2] <= ends[1]
 
 
 def batch_of(row: Mapping[str, Any], fits: float | None = None) -> str:

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 # Memory by what it holds. Terms are looked up by the first key that their name contains.
 MEMORY: dict[str, Look] = {
     "free": Look("none", ""),
+    "waste": Look("#0b8f6a", "xx"),
     "kv": RESOURCES["HBM KV"],
     "shared": Look("#7fbbe6", "\\\\\\\\"),
-    "dense": Look("#7fbbe6", "\\\\\\\\"),
+    "dense": Look("#9cc4ea", "++"),
     "routed": Look("#2b8cd6", "////"),
     "expert": Look("#2b8cd6", "////"),
     "ffn": Look("#2b8cd6", "////"),
@@ -29,10 +30,12 @@ MEMORY: dict[str, Look] = {
     "head": Look("#b5d8f0", ".."),
     "embedding": Look("#b5d8f0", ".."),
     "router": Look("#b5d8f0", "xxxx"),
+    "norms": Look("#d6e9f7", "--"),
     "weights": Look("#2b8cd6", "////"),
     "activation": RESOURCES["HBM activations"],
     "state": Look("#0b8f6a", ".."),
-    "unusable": RESOURCES["overhead"],
+    "unused": Look("#c3c7cd", ".."),
+    "unusable": Look("#c3c7cd", ".."),
     "reserve": RESOURCES["overhead"],
 }
 
@@ -183,8 +186,8 @@ def memory_ledger(
         ax: where to draw.
         title: what the picture shows.
     """
-    ax = style.dressed(ax, (7.4, 1.6 + 0.5 * len(ledgers)))
     names = list(dict.fromkeys(name for ledger in ledgers for name in ledger["terms"]))
+    ax = style.dressed(ax, (7.4, 1.3 + 0.5 * len(ledgers) + 0.08 * len(names)))
     widest = max(float(ledger["capacity"]) for ledger in ledgers) / GIB
     for y, ledger in enumerate(reversed(ledgers)):
         left = 0.0

@@ -60,7 +60,7 @@ def throughput_vs_context(
         title: what the picture shows.
     """
     rows = as_rows(data)
-    ax = style.dressed(ax)
+    is_ours, ax = ax is None, style.dressed(ax)
     name_of, looks = named(rows)
     counts = sorted({row.get("gpus", 0) for row in rows})
     lines = series(rows, lambda row: (name_of(row), row.get("gpus", 0)))
@@ -79,11 +79,53 @@ def throughput_vs_context(
     scales.number_axis(ax.yaxis)
     _make_room(ax, [row[metric] for row in rows if row["is_feasible"]])
     ends += _mark_infeasible(ax, lines, looks)
-    _name_ends(ax, ends)
     if crossovers:
         _mark_crossings(ax, lines, metric)
     style.grid(ax)
     style.label(ax, title, "context [tokens]", METRICS.get(metric, metric))
+    if is_ours:
+        _name_ends(ax, ends)
+    else:  # what stands beside the panel may be another one
+        keys = [Line2D([], [], color=colour, linewidth=2.0, label=text)
+                for _, _, text, colour in ends]  # fmt: skip
+        style.legend_above(ax, 4, handles=keys)
+    return ax
+
+
+@style.styled
+def ratio_vs_context(
+    data: "Sequence[Row] | xr.Dataset",
+    ax: Axes | None = None,
+    *,
+    metric: str = "speedup_over_moe",
+    title: str | None = None,
+) -> Axes:
+    """How much faster each dense twin is than the MoE: what two curves that coincide do not show.
+
+    Args:
+        data: rows with `context`, `q` and the ratio.
+        ax: where to draw.
+        metric: which ratio of the rows.
+        title: what the picture shows.
+    """
+    rows = [row for row in as_rows(data) if row.get("q") is not None]
+    ax = style.dressed(ax)
+    looks = style.variant_looks(rows)
+    ax.axhline(1.0, color=style.ink().text, linewidth=1.0)
+    for name, members in series(rows, style.variant_label).items():
+        members.sort(key=lambda row: row["context"])
+        look = looks[name]
+        y = [row[metric] if row["is_feasible"] else np.nan for row in members]
+        ax.plot([row["context"] for row in members], y, color=look.colour, label=name,
+                marker=look.marker, linestyle=look.line, zorder=3)  # fmt: skip
+    ax.set_yscale("log")
+    low, high = ax.get_ylim()
+    ax.set_ylim(min(low, 0.9), max(high, 1.1))
+    scales.token_axis(ax.xaxis, [row["context"] for row in rows])
+    scales.number_axis(ax.yaxis)
+    style.grid(ax)
+    style.label(ax, title, "context [tokens]", "tokens/s/GPU, dense over MoE [1]")
+    style.legend_above(ax, 4)
     return ax
 
 

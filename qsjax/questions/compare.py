@@ -280,7 +280,7 @@ def _answer(found: Comparison) -> list[str]:
     parts = [rows[k * several : (k + 1) * several] for k in range(len(side.places))]
     shown = [k for k in range(len(parts)) if any(row["is_feasible"] for row in parts[k])]
     if not shown:
-        return [f"Nothing runs at {words.joined(place.words for place in side.places)}."]
+        return [f"Nothing runs {words.joined(place.words for place in side.places)}."]
     batched = side.places[0].batch is not None
     if not batched:
         near = [abs(np.log(side.places[k].context / USUAL_CONTEXT)) for k in shown]
@@ -316,7 +316,8 @@ def _gaps(rows: Sequence[Row], place: Place, *, first: bool) -> str:
     for row in others:
         ratio = row["tokens_per_s_per_gpu"] / one["tokens_per_s_per_gpu"]
         why = _why(row) if len(others) == 1 and first else ""
-        gaps.append(f"{row['subject']} {words.gap(ratio, 'more', 'less')}{why}")
+        unsure = ", within the error" if words.within_error(row, one) else ""
+        gaps.append(f"{row['subject']} {words.gap(ratio, 'more', 'less')}{unsure}{why}")
     none = [row["subject"] for row in rows if not row["is_feasible"]]
     more = [f"{words.joined(none)} {'does' if len(none) == 1 else 'do'} not run"] if none else []
     return "; ".join([lead, *([words.joined(gaps)] if gaps else []), *more]) + "."

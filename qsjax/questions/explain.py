@@ -275,8 +275,11 @@ class Explanation(Result):
         ]
         peaks = {name: scalar(getattr(chip, f"flops_{name}")) for name in ("bf16", "fp8")}
         roofs = {"hbm_bw": scalar(chip.hbm_bw), "peaks": peaks}
+        bounds = [f"{point['phase']} is bound by {point['bound']}" for point in points]
         found: dict[str, Drawing] = {
-            "roofline": partial(plotting.roofline, points, roofs, title=title)
+            "roofline": partial(
+                plotting.roofline, points, roofs, title=f"{title}: {words.joined(bounds)}"
+            )
         }
         ledgers = [
             {
@@ -287,7 +290,10 @@ class Explanation(Result):
             for name, case in cases.items()
         ]
         if all(min(ledger["terms"].values()) >= 0 for ledger in ledgers):
-            found["memory"] = partial(plotting.memory_ledger, ledgers, title=title)
+            own = ledgers[0]
+            cache = 100.0 * own["terms"].get("KV cache", 0.0) / own["capacity"]
+            head = f"{title}: the cache fills {cache:.0f} % of the memory"
+            found["memory"] = partial(plotting.memory_ledger, ledgers, title=head)
         return found
 
 

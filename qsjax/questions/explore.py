@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -178,19 +178,43 @@ class Exploration(Result):
         models, devices = (
             ", ".join(item.name for item in items) for items in (stated.models, stated.accelerators)
         )
-        title = f"{models} on {devices}"
-        found: dict[str, Drawing] = {
-            "throughput": partial(plotting.throughput_vs_context, rows, title=title)
-        }
         counts = list(dict.fromkeys(row["gpus"] for row in rows))
+        title = f"{models} on {f'{counts[0]:,.0f} ' if len(counts) == 1 else ''}{devices}"
+        twins = [row for row in rows if np.isfinite(row.get("speedup_over_moe", np.nan))]
+        twins = [row for row in twins if row["q"] is not None]
+        found: dict[str, Drawing] = {"throughput": partial(_throughput, rows, twins, title)}
+        if twins and not _has_several(self.problem):
+            found["ratio"] = partial(plotting.ratio_vs_context, twins, title=_finding(twins, title))
         for count in counts:
             part = [row for row in rows if row["gpus"] == count]
             if any(row["is_feasible"] for row in part):
                 end = f"-{count}-gpus" if len(counts) > 1 else ""
-                head = f"{title}, {count} GPUs"
+                head = f"{models} on {count:,.0f} {devices}"
                 found[f"partition{end}"] = partial(plotting.best_partition_map, part, title=head)
                 found[f"time{end}"] = partial(plotting.time_breakdown, part, share=True, title=head)
         return found
+
+
+def _throughput(rows: list[Row], twins: list[Row], title: str, ax: Any = None) -> Any:
+    """Throughput over context, and beside it the ratio of the twins, where curves coincide."""
+    from qsjax import plotting
+
+    if ax is not None or not twins or any("label" in row for row in rows):
+        return plotting.throughput_vs_context(rows, ax, title=title)
+    _, panels = plotting.figure(1, 2, (12.4, 4.4))
+    plotting.ratio_vs_context(twins, panels[0, 1], title=_finding(twins, title))
+    return plotting.throughput_vs_context(rows, panels[0, 0], title=title)
+
+
+def _finding(twins: Sequence[Row], title: str) -> str:
+    """What the ratio of a dense twin says, in a line."""
+    q = min((row["q"] for row in twins), key=lambda q: abs(q - 5.0))
+    own = sorted((row for row in twins if row["q"] == q), key=lambda row: row["context"])
+    gains = [row["speedup_over_moe"] for row in own]
+    ends = [f"{gains[at]:.2f}x at {words.length(own[at]['context'])}" for at in (0, -1)]
+    if len(own) == 1:
+        return f"{title}: the dense twin (q = {q:g}) has {ends[0]} the throughput"
+    return f"{title}: the dense twin (q = {q:g}) goes from {ends[0]} to {ends[1]}"
 
 
 def _has_several(problem: Problem) -> bool:
@@ -256,6 +280,8 @@ def _twins(rows: Sequence[Row], best: Row) -> str:
     same = [one for one in rows if one["q"] == row["q"]]
     text = f"A dense model of equal quality (q = {row['q']:g}) would be "
     text += f"{words.gap(row['speedup_over_moe'])} at {words.length(row['context'])}"
+    if best["q"] is None and words.within_error(row, best):
+        text += ", which is within the error"
     ends = [min(same, key=lambda r: r["context"]), max(same, key=lambda r: r["context"])]
     others = [
         f"{words.gap(one['speedup_over_moe'])} at {words.length(one['context'])}"

@@ -259,8 +259,13 @@ class Pareto(Result):
         from qsjax import plotting
 
         rows = self.rows()
+        if not rows:
+            return {}
+        fronts = self._by_front(rows)
         title = describe(self.problem)
-        return {"pareto": partial(plotting.pareto_front, rows, title=title)} if rows else {}
+        if len(fronts) > 1 and (leaders := _leaders(fronts)):
+            title = f"{title}. {leaders.rstrip('.')}"
+        return {"pareto": partial(plotting.pareto_front, rows, title=title)}
 
 
 def _point(row: Row) -> list[str]:

@@ -163,7 +163,11 @@ def size_apart(
     if len(reading.stated.accelerators) != 1:
         raise ValueError("prefill: give one accelerator")
     shared: dict[str, Any] = {
-        "rate": rate, "isl": isl, "quantile": quantile, "seed": seed, "engine": engine,
+        "rate": rate,
+        "isl": isl,
+        "quantile": quantile,
+        "seed": seed,
+        "engine": engine,
         "replica_gpus": replica_gpus,
     }
     rules = dict(scheduler or {})

@@ -198,20 +198,17 @@ def _sentences(row: Row, target: Target) -> list[str]:
         for name in ("ttft", "tpot")
         if math.isfinite(row[f"{name}_at_quantile"])
     )
-    lines = [
-        f"{title}: {total}, {row['replicas']} x {one}{split}, serve {load} with {limits}.",
-        f"  {times} at that share; {row['requests_per_s']:,.2f} requests/s, "
-        f"{row['tokens_per_s_per_gpu']:,.1f} tokens/s/GPU.",
-    ]
-    if row["binds"]:
-        lines.append(f"  One replica less would break: {', '.join(row['binds'])}.")
-    price, energy = row["usd_per_million_tokens"], row["joules_per_token"]
-    if price is not None:
-        lines.append(f"  {price:,.2f} USD per million output tokens, prompts included.")
-    if energy is not None:
+    least = f"; one replica less would break {' and '.join(row['binds'])}" if row["binds"] else ""
+    price = row["usd_per_million_tokens"]
+    cost = "" if price is None else f", {price:,.2f} USD a million output tokens, prompts included"
+    if row["joules_per_token"] is not None:
         power = words.power(row["watts_per_gpu"], is_measured=row["power_is_measured"])
-        lines.append(f"  {energy:,.2f} J per output token, prompts included ({power}).")
-    return lines
+        cost += f", {row['joules_per_token']:,.2f} J an output token ({power})"
+    return [
+        f"{title}: {total}, {row['replicas']} x {one}{split}, serve {load} with {limits}{least}.",
+        f"At that share {times}; {row['requests_per_s']:,.2f} requests/s, "
+        f"{row['tokens_per_s_per_gpu']:,.1f} tokens/s on each GPU{cost}.",
+    ]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
@@ -247,14 +244,21 @@ class Sizing(Result):
         return "\n".join(line for row in self.rows() for line in _sentences(row, self.target))
 
     def tables(self) -> list[Table]:
-        """A table where there are several rows: sentences say all of one."""
+        """Every model on every accelerator, where there are several."""
         return Result.tables(self) if len(self.sized) > 1 else []
 
     def remarks(self) -> list[str]:
-        """How many designs were looked at."""
-        counts = [f"{sum(getattr(one, name) for one in self.sized):,} designs {name}"
-                  for name in ("screened", "simulated")]  # fmt: skip
-        return [f"{', '.join(counts)}."]
+        """Energy, and how many designs were looked at."""
+        energies = [
+            f"{row['model']} on {row['hardware']}: {row['joules_per_token']:,.2f} J per output "
+            "token at the nameplate, prompts included."
+            for row in self.rows()
+            if row.get("joules_per_token") is not None
+        ]
+        screened, simulated = (
+            sum(getattr(one, name) for one in self.sized) for name in ("screened", "simulated")
+        )
+        return [*energies, f"{screened:,} designs screened, {simulated:,} simulated."]
 
     def record(self) -> Row:
         """Rows and target."""
