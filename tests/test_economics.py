@@ -173,4 +173,9 @@ def test_explained_costs_have_prompts_and_their_power():
     )
     assert plain["prompts_on"] is None
     assert costs_with["prompts_on"] in ("GPUs of their own", "the same GPUs")
-    assert "J per output token" in "\n".join(found.remarks())
+    told = "\n".join(found.remarks())
+    assert "J per output token" in told
+    assert "Price of h100-sxm: 6.88 USD per GPU-hour (Amazon EC2 on-demand price" in told
+    stated = dataclasses.replace(problem, economy={"usd_per_hour": 2.0})
+    told = "\n".join(explain(stated, Partition()).remarks())
+    assert "Price of h100-sxm: 2 USD per GPU-hour (as stated)." in told

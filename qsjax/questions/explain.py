@@ -15,7 +15,7 @@ from qsjax.grid.diagnosis import remarks
 from qsjax.grid.limits import Limits
 from qsjax.grid.needs import least_gpus
 from qsjax.grid.optimum import any_batch
-from qsjax.grid.problem import Problem, describe, question
+from qsjax.grid.problem import Problem, describe, prices_of, question
 from qsjax.grid.solution import solve
 from qsjax.numerics.safe import scalar
 from qsjax.output import words
@@ -217,6 +217,7 @@ class Explanation(Result):
             for name in ("stated", "best")
             if name in cases and cases[name].is_feasible
         ]
+        lines += prices_of(self.problem)
         for engine, written in self.more.get("best", {}).get("engine_flags", {}).items():
             lines.append(f"The best design for {engine}: {written['flags']}")
             lines += [f"  ({remark})" for remark in written["notes"]]

@@ -21,7 +21,7 @@ from qsjax.grid.batches import ladder
 from qsjax.grid.cells import Cells, one_cell
 from qsjax.grid.limits import LIMITS, is_given
 from qsjax.grid.optimum import candidates_of
-from qsjax.grid.problem import Problem, question
+from qsjax.grid.problem import Problem, prices_of, question
 from qsjax.grid.solution import design_label
 from qsjax.numerics.safe import scalar
 from qsjax.output import words
@@ -201,9 +201,6 @@ def _sentences(row: Row, target: Target) -> list[str]:
     least = f"; one replica less would break {' and '.join(row['binds'])}" if row["binds"] else ""
     price = row["usd_per_million_tokens"]
     cost = "" if price is None else f", {price:,.2f} USD a million output tokens, prompts included"
-    if row["joules_per_token"] is not None:
-        power = words.power(row["watts_per_gpu"], is_measured=row["power_is_measured"])
-        cost += f", {row['joules_per_token']:,.2f} J an output token ({power})"
     return [
         f"{title}: {total}, {row['replicas']} x {one}{split}, serve {load} with {limits}{least}.",
         f"At that share {times}; {row['requests_per_s']:,.2f} requests/s, "
@@ -248,17 +245,19 @@ class Sizing(Result):
         return Result.tables(self) if len(self.sized) > 1 else []
 
     def remarks(self) -> list[str]:
-        """Energy, and how many designs were looked at."""
+        """Energy, sources of prices, and how many designs were looked at."""
         energies = [
             f"{row['model']} on {row['hardware']}: {row['joules_per_token']:,.2f} J per output "
-            "token at the nameplate, prompts included."
+            "token, prompts included "
+            f"({words.power(row['watts_per_gpu'], is_measured=row['power_is_measured'])})."
             for row in self.rows()
             if row.get("joules_per_token") is not None
         ]
         screened, simulated = (
             sum(getattr(one, name) for one in self.sized) for name in ("screened", "simulated")
         )
-        return [*energies, f"{screened:,} designs screened, {simulated:,} simulated."]
+        counted = f"{screened:,} designs screened, {simulated:,} simulated."
+        return [*energies, *prices_of(self.problem), counted]
 
     def record(self) -> Row:
         """Rows and target."""
