@@ -81,6 +81,9 @@ GROUPS: tuple[tuple[str, str, dict[str, str]], ...] = (
             "simulate": "loads = qs.simulate(problem, split, users=[1, 4], isl=500, osl=20, "
             "requests=60)",
             "size": "qs.size(problem, users=4, isl=500, osl=20, quantile=0.5, replica_gpus=[4])",
+            "size_apart": 'qs.size_apart(qs.Problem("llama-3.1-8b", "h100-sxm"), "h200-sxm", '
+            "rate=5, isl=500, osl=20, quantile=0.5, replica_gpus=[1])",
+            "speculate": "qs.speculate(problem, acceptance=0.8, drafts=2)",
             "sensitivity": 'qs.sensitivity(problem, ["hbm_bw", "q"])',
             "switching": 'qs.switching(problem, ["hbm_bw"])',
             "uncertainty": 'qs.uncertainty(problem, {"q": qs.normal(5, 1)}, draws=64)',

@@ -50,7 +50,9 @@ _LATE = {
     "qsjax.questions.moe_or_dense": ("moe_or_dense",),
     "qsjax.questions.pareto": ("pareto",),
     "qsjax.questions.simulation.loads": ("simulate",),
+    "qsjax.questions.simulation.apart": ("size_apart",),
     "qsjax.questions.simulation.sizing": ("size",),
+    "qsjax.questions.speculate": ("speculate",),
     "qsjax.streaming.question": ("sweep",),
 }
 _HOME = {name: home for home, names in _LATE.items() for name in names}
@@ -100,7 +102,9 @@ __all__ = [
     "served",
     "simulate",
     "size",
+    "size_apart",
     "solve_for",
+    "speculate",
     "study",
     "sweep",
     "switching",

@@ -213,6 +213,14 @@ FIGURES = {
         ],
         ax,
     ),
+    "speculation_gain": lambda ax=None: plotting.speculation_gain(
+        [
+            {"curve": name, "batch": 2.0**k, "gain": high / (1 + 0.1 * k)}
+            for name, high in (("moe", 1.6), ("dense q=1", 1.8))
+            for k in range(8)
+        ],
+        ax,
+    ),
     "gpu_time": lambda ax=None: plotting.gpu_time(SUBJECTS, ax),
     "lead_over_context": lambda ax=None: plotting.lead_over_context(
         SUBJECTS, ax, turns=[{"context": 3000.0, "after": "B"}, {"context": 9e3, "after": "A"}]

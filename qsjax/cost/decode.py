@@ -170,6 +170,7 @@ class StepCost:
         t_bound: bottleneck of arithmetic and HBM [s].
         t_overhead: launch overhead of the layers, host work for the sequences [s].
         t_p2p: hand-over to the next stage [s].
+        busy: mean of the shares of the time in which a GPU's arithmetic and its HBM run.
         tpot: time per output token of a sequence [s].
         tokens_per_s: of the whole design.
         tokens_per_s_per_gpu: of each GPU.
@@ -189,6 +190,7 @@ class StepCost:
     t_overhead: jax.Array
     t_stage: jax.Array
     t_p2p: jax.Array
+    busy: jax.Array
     tpot: jax.Array
     tokens_per_s: jax.Array
     tokens_per_s_per_gpu: jax.Array
@@ -218,6 +220,17 @@ def decode_step(
             "wrong GPU count".
     """
     return decode_parts(model, hardware, partition, workload, convention, gpus)[0]
+
+
+def _busy(rate: Rates, at: BatchState) -> jax.Array:
+    """Mean of the times in which arithmetic and HBM of a stage run for a microbatch [s]."""
+    parts = (*compute_times(rate, at), *hbm_times(rate, at).phases())
+    return 0.5 * sum(parts[1:], parts[0])
+
+
+def once_a_step(overhead: ArrayLike, workload: Workload) -> jax.Array:
+    """What a step takes besides its stages, of each token that it yields [s]: drafts too."""
+    return (jnp.asarray(overhead) + workload.draft_time) / workload.tokens_per_step
 
 
 def decode_parts(
@@ -255,7 +268,7 @@ def decode_parts(
     varying = bound.t_bound + (seen.tp + seen.ep + seen.layout + seen.kv)
     per_token = rounds / workload.tokens_per_step
     unhidden = per_token * (fixed + rate.p2p.startup)
-    unhidden = unhidden + jnp.asarray(hardware.step_overhead) / workload.tokens_per_step
+    unhidden = unhidden + once_a_step(hardware.step_overhead, workload)
     tpot = per_token * (varying + microbatch * (rate.p2p.bandwidth + per_sequence)) + unhidden
     copies, streams = replicas_of(partition, lay, gpus), jnp.asarray(partition.dp)
     broken = broken_rules(model, partition, workload, convention, lay, cap, gpus)
@@ -273,6 +286,7 @@ def decode_parts(
         t_overhead=launched + microbatch * per_sequence,
         t_stage=varying + fixed + microbatch * per_sequence,
         t_p2p=rate.p2p.startup + microbatch * rate.p2p.bandwidth,
+        busy=_busy(rate, at) * cap.batch / (microbatch * workload.tokens_per_step * tpot),
         tpot=tpot,
         tokens_per_s=(streams * copies) * cap.batch / tpot,
         tokens_per_s_per_gpu=(streams / lay.gpus) * cap.batch / tpot,

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from qsjax.cost.decode import StepCost
+from qsjax.cost.decode import StepCost, once_a_step
 from qsjax.records.specs import Convention, Partition, Workload
 
 # What a term is bound by, for the one-word answer.
@@ -82,7 +82,7 @@ def time_ledger(
     halves = 2.0 if convention.two_batch_overlap else 1.0
     times = halves * jnp.asarray(partition.pp) / workload.tokens_per_step
     terms = {name: times * t for name, t in per_stage.items()}
-    terms["overhead"] = terms["overhead"] + jnp.asarray(overhead) / workload.tokens_per_step
+    terms["overhead"] = terms["overhead"] + once_a_step(overhead, workload)
     return terms
 
 

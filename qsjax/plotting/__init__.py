@@ -24,6 +24,7 @@ from qsjax.plotting.sensitivity import elasticity_bands as elasticity_bands
 from qsjax.plotting.sensitivity import tornado as tornado
 from qsjax.plotting.serving import pareto_front as pareto_front
 from qsjax.plotting.shifts import winner_shifts as winner_shifts
+from qsjax.plotting.speculation import speculation_gain as speculation_gain
 from qsjax.plotting.stability import stability_intervals as stability_intervals
 from qsjax.plotting.style import figure as figure
 from qsjax.plotting.style import theme as theme

@@ -254,12 +254,15 @@ class Comparison(Result):
             if case is None:
                 continue
             economy = self.economies[subject]
-            row |= {k: x for k, x in costs(case.rate, economy).items() if x is not None}
+            row |= {
+                k: x
+                for k, x in costs(case.rate, scalar(case.parts.step.busy), economy).items()
+                if x is not None
+            }
             if self.requests is not None:
-                tpot = scalar(case.parts.step.tpot)
-                found = companion(case.records, tpot, case.rate, *self.requests)
+                found = companion(case.records, case.parts.step, *self.requests)
                 row |= {f"prefill_{name}": x for name, x in dataclasses.asdict(found).items()}
-                whole = costs(found.best_rate, economy)["usd_per_million_tokens"]
+                whole = costs(found.best_rate, found.best_busy, economy)["usd_per_million_tokens"]
                 row |= {} if whole is None else {"usd_per_million_tokens_with_prompts": whole}
         return rows
 

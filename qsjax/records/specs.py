@@ -354,6 +354,17 @@ class HardwareSpec:
     )
     usd_per_hour: ArrayLike = number("price of a GPU", "USD/h", default=0.0, key="price")
     watts: ArrayLike = number("power of a GPU", "W", default=0.0, key="power")
+    power_base: ArrayLike = number(
+        "share of the power while serving next to nothing", rule=SHARE, default=1.0
+    )
+    power_gain: ArrayLike = number("further share of the power at full load", default=0.0)
+    power_exponent: ArrayLike = number(
+        "exponent of the load in the power",
+        rule=POSITIVE,
+        default=0.8,
+        source="assumed: between 0.7 of Vidur-Energy (https://github.com/ozcanmiraay/vidur-energy) "
+        "and 1; an H100 without load then draws 90 W",
+    )
     label: str = _label()
 
     replace = replace
@@ -405,8 +416,9 @@ class Workload:
     `records.precision.workload_of` takes those that a model is published in.
     `batch = None` stands for the largest batch that fits (B_max), the paper's operating point.
     With speculation a step runs `query_tokens` tokens of each sequence and `tokens_per_step` of
-    them are accepted. `kv_scale_bytes` are the scales of a quantised cache, per token and layer;
-    index keys have a width of their own, with their scales.
+    them are accepted, after `draft_time` of drafting (`cost.speculation` says how long that is).
+    `kv_scale_bytes` are the scales of a quantised cache, per token and layer; index keys have a
+    width of their own, with their scales.
     """
 
     context: ArrayLike = number("context", "tokens", CONTEXT)
@@ -428,6 +440,7 @@ class Workload:
     kv_block: ArrayLike = number("tokens of a cache block", "tokens", AT_LEAST_ONE, 1.0)
     query_tokens: ArrayLike = number("tokens that a step runs", "tokens", AT_LEAST_ONE, 1.0)
     tokens_per_step: ArrayLike = number("tokens that a step yields", "tokens", AT_LEAST_ONE, 1.0)
+    draft_time: ArrayLike = number("time of a step's drafts", "s", default=0.0)
     attn_dtype: Dtype = _static("bf16")
     proj_dtype: Dtype = _static("fp8")
     ffn_dtype: Dtype = _static("fp8")

@@ -54,6 +54,7 @@ class Outcome(NamedTuple):
     """Predictions of a batch, one for each deployment [s, tokens/s, B].
 
     `wait` is what the prompts of others add to each output token, `prefills` what all prompts do.
+    `busy` is the mean of the shares of the time in which arithmetic and HBM run, with prompts.
     """
 
     tpot: jax.Array
@@ -63,6 +64,7 @@ class Outcome(NamedTuple):
     tokens_per_s: jax.Array
     weights: jax.Array
     kv_per_token: jax.Array
+    busy: jax.Array
     resources: dict[str, jax.Array]
 
 
@@ -121,15 +123,18 @@ def _evaluate(batch: Batch, constants: Constants, convention: Convention) -> Out
     first = prefill_step(batch.model, hardware, part, work, convention, batch.prompt, batch.prompts)
     sequences = step.capacity.batch
     others = jnp.maximum(sequences - 1.0, 0.0)
+    prefills = interleaved_wait(first, sequences, batch.output, batch.prompts)
     ledger = time_ledger(step, convention, part, work, jnp.asarray(hardware.step_overhead))
     return Outcome(
         tpot=step.tpot,
         wait=interleaved_wait(first, others, batch.output, batch.prompts),
-        prefills=interleaved_wait(first, sequences, batch.output, batch.prompts),
+        prefills=prefills,
         ttft=first.ttft,
         tokens_per_s=step.tokens_per_s,
         weights=step.capacity.weights,
         kv_per_token=step.capacity.kv_per_sequence / work.context,
+        busy=(step.busy * step.tpot + first.t_busy / first.ttft * prefills)
+        / (step.tpot + prefills),
         resources=resource_times(ledger),
     )
 
@@ -192,7 +197,7 @@ def outcomes_on_host(
 
 def first_token_times(outcome: Outcome, sequences: np.ndarray) -> jax.Array:
     """Time to first token of served deployments [s]."""
-    prompts = 1.0 + 0.5 * BURST * (sequences - 1.0)
+    prompts = jnp.asarray(1.0 + 0.5 * BURST * (sequences - 1.0))
     return PROMPT_STRETCH * prompts * outcome.ttft + FIRST_STEPS * (outcome.tpot + outcome.wait)
 
 
