@@ -20,7 +20,6 @@ from qsjax.questions.design.costs import affordable, cost_of, members
 from qsjax.questions.design.tasks import SPAN, Task
 
 TOGETHER = 128  # boxes judged at a time, at most
-FEW = 96  # designs of which slopes are taken
 COMBINATIONS = 512  # of designs of all workloads that are bounded together
 PROVEN = 1e-6  # relative gap below which an answer counts as the best there is
 
@@ -175,12 +174,14 @@ class Search:
             kept[:, at] = top > least[:, None]
             active.append(kept)
         queue = _Queue(queue.low, queue.high, np.minimum(queue.bound, bound), active)
-        few = np.max([mask.sum(axis=1) for mask in active], axis=0) <= FEW
-        rows = np.flatnonzero(few & (queue.bound > merit + PROVEN))
+        rows = np.flatnonzero(queue.bound > merit + PROVEN)
         if len(rows):
-            own, cut = self._sloped(queue.take(rows))
+            part = queue.take(rows)
+            own, cut = self._sloped(part, merit)
             queue.bound[rows] = np.minimum(queue.bound[rows], own)
             axis[rows] = cut
+            for mask, left in zip(queue.active, part.active, strict=True):
+                mask[rows] = left
         return queue, axis
 
     def _bounded(
@@ -208,8 +209,8 @@ class Search:
         found: np.ndarray = self.sign * np.log(np.asarray(self.task.targets)) - 1e-9
         return found
 
-    def _sloped(self, queue: _Queue) -> tuple[np.ndarray, np.ndarray]:
-        """Bounds from slopes and prices, and the axis to cut."""
+    def _sloped(self, queue: _Queue, merit: float) -> tuple[np.ndarray, np.ndarray]:
+        """Bounds from slopes and prices, and the axis to cut; drops designs that cannot matter."""
         boxes = Boxes(queue.low, queue.high)
         half = np.log(SPAN) * (queue.high - queue.low)
         middle = self.factors(boxes.middle)
@@ -234,7 +235,18 @@ class Search:
                 )
             )
         if self.task.targets is None:
-            return _most(self.task, sides, steep, self.task.budget - spent)
+            money = self.task.budget - spent
+            tops = []
+            for side in sides:  # what money buys for each design by itself
+                value, _ = bought(side.slope, steep[:, None, :], money[:, None])
+                tops.append(np.nan_to_num(side.centre + side.spread + value, nan=np.inf))
+            bound, needed = self._bounded(queue, tops, merit)
+            for k, (mask, top, least) in enumerate(zip(queue.active, tops, needed, strict=True)):
+                at = np.flatnonzero(mask.any(axis=0))
+                mask[:, at] &= top > least[:, None]
+                sides[k] = sides[k]._replace(centre=np.where(mask[:, at], sides[k].centre, -np.inf))
+            own, axis = _most(self.task, sides, steep, money)
+            return np.minimum(own, bound), axis
         return _least(sides, self.wanted, steep, spent)
 
 
@@ -266,35 +278,41 @@ def _most(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Bound of the mix that money buys in each box, over combinations of designs."""
     rows = len(steep)
-    counts = [side.centre.shape[1] for side in sides]
-    if np.prod(counts, dtype=float) > COMBINATIONS:
-        bounds, axes = [], []
-        for side in sides:
-            value, _ = bought(side.slope, steep[:, None, :], money[:, None])
-            with np.errstate(invalid="ignore"):
-                each = side.centre + side.spread + value
-            at = np.nan_to_num(each, nan=np.inf).argmax(axis=1)
-            bounds.append(each[np.arange(rows), at])
-            axes.append(side.parts()[np.arange(rows), at] + np.abs(side.slope[np.arange(rows), at]))
-        return task.mix(np.stack(bounds, axis=-1)), np.sum(axes, axis=0).argmax(axis=1)
+    bound, axis = np.full(rows, np.inf), np.zeros(rows, int)
+    for row in range(rows):
+        at = [np.flatnonzero(side.centre[row] > -np.inf) for side in sides]
+        own = [_row(side, row, places) for side, places in zip(sides, at, strict=True)]
+        if np.prod([len(places) for places in at], dtype=float) <= COMBINATIONS:
+            bound[row], axis[row] = _combined(task, own, steep[row], money[row])
+        else:
+            parts = [np.median(side.parts() + np.abs(side.slope), axis=0) for side in own]
+            axis[row] = np.sum(parts, axis=0).argmax()
+    return bound, axis
+
+
+def _row(side: _Side, row: int, at: np.ndarray) -> _Side:
+    return _Side(*(x[row][at] for x in side))
+
+
+def _combined(task: Task, sides: list[_Side], steep: np.ndarray, money: float) -> tuple[float, int]:
+    """`_most` in one box: the tangent of the mix, for every combination of its designs."""
+    counts = [len(side.centre) for side in sides]
+    if not all(counts):
+        return -np.inf, 0
     grid = [g.ravel() for g in np.meshgrid(*map(np.arange, counts), indexing="ij")]
-    centre = np.stack([side.centre[:, at] for side, at in zip(sides, grid, strict=True)], axis=-1)
+    centre = np.stack([side.centre[at] for side, at in zip(sides, grid, strict=True)], axis=-1)
     mixed = task.mix(centre)
-    with np.errstate(all="ignore"):
-        share = task.weights * np.exp(mixed[..., None] - centre)
-    share = np.where(np.isfinite(mixed)[..., None], share, 0.0)
-    slope, spread, parts = 0.0, 0.0, 0.0
+    share = task.weights * np.exp(mixed[..., None] - centre)
+    slope, parts = np.zeros((len(mixed), len(steep))), np.zeros((len(mixed), len(steep)))
+    spread = np.zeros(len(mixed))
     for k, (side, at) in enumerate(zip(sides, grid, strict=True)):
-        slope = slope + share[..., k, None] * side.slope[:, at]
-        spread = spread + share[..., k] * side.spread[:, at]
-        parts = parts + share[..., k, None] * side.parts()[:, at]
-    slope, parts = np.nan_to_num(slope), np.nan_to_num(parts)
-    value, price = bought(slope, np.broadcast_to(steep[:, None], slope.shape), money[:, None])
-    bound = np.where(np.isfinite(mixed), mixed + np.nan_to_num(spread, nan=np.inf) + value, -np.inf)
-    at = bound.argmax(axis=1)
-    best = np.arange(rows), at
-    cut = parts[best] + np.abs(slope[best] - price[best][..., None] * steep)
-    return bound[best], cut.argmax(axis=1)
+        slope = slope + share[:, k, None] * side.slope[at]
+        spread = spread + share[:, k] * side.spread[at]
+        parts = parts + share[:, k, None] * side.parts()[at]
+    value, price = bought(slope, np.broadcast_to(steep, slope.shape), np.full(len(slope), money))
+    bound = np.nan_to_num(mixed + spread + value, nan=np.inf)
+    at = int(bound.argmax())
+    return float(bound[at]), int((parts[at] + np.abs(slope[at] - price[at] * steep)).argmax())
 
 
 def _least(
