@@ -110,11 +110,6 @@ class Explanation(Result):
         return self.companions.get("stated")
 
     @property
-    def prefill(self) -> Companion | None:
-        """What prompts cost beside the stated design."""
-        return self.companions.get("stated")
-
-    @property
     def is_moe(self) -> bool:
         """Whether what is served has experts."""
         return scalar(self.stated.records.model.experts) > 1
