@@ -17,6 +17,7 @@ from qsjax.engines.operating_point import OperatingPoint
 from qsjax.engines.rules import load_engines
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
+from qsjax.records.precision import workload_of
 from qsjax.records.specs import PHYSICAL, Dtype, HardwareSpec, ModelSpec, Partition, Workload
 from qsjax.records.units import GIB, US
 
@@ -68,29 +69,17 @@ def scales(engine: str, bytes_kv: float, model: ModelSpec) -> float:
     return 16.0 + scalar(model.rope_dim)
 
 
-def with_index(engine: str, bytes_kv: float, model: ModelSpec) -> ModelSpec:
-    """The model with index keys of the bytes that engines hold, in elements of the cache.
-
-    They are FP8 with a scale of 4 B for 128 elements, whatever the cache is: 132 B a token and
-    layer. As many elements of the cache's width are the same bytes; at 16 bits they are half as
-    many products, which is what FP8 units take for all of them.
-    Source: `indexer_k_cache` of vLLM and SGLang, https://github.com/sgl-project/sglang/pull/11309.
-    """
-    if not (is_sparse(model) and engine in ("vllm", "sglang")):
-        return model
-    keys = scalar(model.index_dim)
-    return dataclasses.replace(model, index_dim=(keys + 4.0 * math.ceil(keys / 128)) / bytes_kv)
-
-
 def cache_bytes_per_token(model: ModelSpec) -> dict[str, float]:
     """What a token adds to the caches of vLLM and SGLang, by the dtype of an element [B]."""
 
     def size(context: float, bytes_kv: float) -> float:
-        work = Workload(
-            context=context, bytes_kv=bytes_kv, kv_scale_bytes=scales("vllm", bytes_kv, model)
+        work = workload_of(
+            model,
+            context=context,
+            bytes_kv=bytes_kv,
+            kv_scale_bytes=scales("vllm", bytes_kv, model),
         )
-        held = with_index("vllm", bytes_kv, model)
-        return scalar(on_host(_cache)(held, Partition(), work))
+        return scalar(on_host(_cache)(model, Partition(), work))
 
     return {name: size(2.0, x) - size(1.0, x) for name, x in (("bf16", 2.0), ("fp8", 1.0))}
 
@@ -103,7 +92,6 @@ class Held(NamedTuple):
     """A deployment's records as its engine holds them.
 
     Attributes:
-        model: with its cache's entries.
         hardware: with the engine's own division of the memory.
         workload: with padded weights and the cache's dtype.
         beside: weights that no law counts [B].
@@ -111,7 +99,6 @@ class Held(NamedTuple):
         notes: one sentence each.
     """
 
-    model: ModelSpec
     hardware: HardwareSpec
     workload: Workload
     beside: float
@@ -229,6 +216,5 @@ def held(
         workload=work,
         engine=engine,
     )
-    model = with_index(engine, bytes_kv, entry.spec)
     spec, beside, kept, about = _divided(deployment, one)
-    return Held(model, spec, work, beside, kept, (*notes, *about))
+    return Held(spec, work, beside, kept, (*notes, *about))
