@@ -192,7 +192,7 @@ def outcomes_on_host(
 
 def first_token_times(outcome: Outcome, sequences: np.ndarray) -> jax.Array:
     """Time to first token of served deployments [s]."""
-    prompts = 1.0 + 0.5 * BURST * (sequences - 1.0)
+    prompts = jnp.asarray(1.0 + 0.5 * BURST * (sequences - 1.0))
     return PROMPT_STRETCH * prompts * outcome.ttft + FIRST_STEPS * (outcome.tpot + outcome.wait)
 
 
