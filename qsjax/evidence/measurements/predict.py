@@ -177,10 +177,12 @@ def outcomes(
 
 
 def outcomes_on_host(
-    built: Sequence[tuple[Batch, Convention]], position: np.ndarray, constants: Constants
+    built: Sequence[tuple[Batch, Convention]],
+    position: np.ndarray,
+    constants: Constants,
+    lead: tuple[int, ...] = (),
 ) -> Outcome:
-    """The same by NumPy, which needs no compiler; constants of shape (rows, 1) give rows."""
-    lead = np.broadcast_shapes(*(np.shape(x)[:-1] for x in constants.values()))
+    """The same by NumPy, which needs no compiler; fields may have further axes `lead` in front."""
     parts = []
     for batch, convention in built:
         shape = (*lead, len(batch.prompt))
@@ -192,7 +194,7 @@ def outcomes_on_host(
 
 def first_token_times(outcome: Outcome, sequences: np.ndarray) -> jax.Array:
     """Time to first token of served deployments [s]."""
-    prompts = 1.0 + 0.5 * BURST * (sequences - 1.0)
+    prompts = jnp.asarray(1.0 + 0.5 * BURST * (sequences - 1.0))
     return PROMPT_STRETCH * prompts * outcome.ttft + FIRST_STEPS * (outcome.tpot + outcome.wait)
 
 
