@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from scipy.optimize import least_squares
 
-from benchmarks.fit_constants import FROM_KERNELS, load
+from benchmarks.fit_constants import load
 from qsjax.engines.spread import Spread
 from qsjax.evidence.left_out import LeftOut, leave_out, serving_of
 from qsjax.evidence.measurements import Case, load_records, read_cases
@@ -33,7 +33,7 @@ def measure() -> LeftOut:
     """The errors of all shipped measurements of serving."""
     data = load()
     levels = {case.id: data.confidence(case) for case in data.cases}
-    return leave_out(serving_of(data.cases, levels, FROM_KERNELS))
+    return leave_out(serving_of(data.cases, levels))
 
 
 @in_float64

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -351,14 +352,14 @@ def explained(stated: Stated, requests: tuple[float, float] | None, level: float
 
     An engine's limit of sequences is no promise: where fewer fit, the others wait.
     """
-    how: dict[str, Any] = {"requests": requests, "level": level}
-    how["engine"] = stated.deployment.engine or ""
-    found = explain(stated.problem, stated.partition, **how)
+    engine = stated.deployment.engine or ""
+    asked = partial(explain, requests=requests, engine=engine, level=level)
+    found = asked(stated.problem, stated.partition)
     limit, lacks = stated.deployment.batch, {one.reason for one in found.stated.shortcomings}
     if not stated.is_limit or lacks != {"batch does not fit"}:
         return with_engines(found, stated)
     free = dataclasses.replace(stated.problem, batch="largest")
-    found = explain(free, stated.partition, **how)
+    found = asked(free, stated.partition)
     fits = scalar(found.stated.parts.step.capacity.batch)
     context = free.stated.contexts[0]
     note = (

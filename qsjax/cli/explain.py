@@ -52,4 +52,5 @@ def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> None:
     """
     model, engine_flags = deployed.served(model, engine_flags)
     stated = deployed.read(model, engine_flags, flags)
-    emit(deployed.explained(stated, serving_options.requests_of(flags), flags["level"]), flags)
+    requests = serving_options.requests_of(flags)
+    emit(deployed.explained(stated, requests, flags["level"]), flags)

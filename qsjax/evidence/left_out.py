@@ -14,17 +14,25 @@ from scipy.optimize import least_squares
 
 from qsjax.engines.generations import generation_of
 from qsjax.engines.spread import UNSTATED
-from qsjax.evidence.calibration import DEFAULT_FREE, PARAMETERS, SOFT, covariance_of
+from qsjax.evidence.calibration import NOISE, SOFT, WIDTH, covariance_of
 from qsjax.evidence.measurements import Case, predict
 from qsjax.evidence.measurements.predict import batches, outcomes_on_host, time_values
 from qsjax.evidence.validation import LEFT_OUT
 from qsjax.numerics.safe import scalar
+from qsjax.records.specs import HardwareSpec
 
 # Sign with which the logarithm of a prediction is one of a time.
 TIMES = {"tpot": 1, "served_tpot": 1, "throughput": -1, "served_throughput": -1, "static": -1}
 # Generations whose constants are fitted together; the others take them as they are.
 FITTED = ("ampere", "hopper", "blackwell")
 CONFIDENCES = {"high": 1.0, "medium": 0.5}
+# Constants that serving determines, of which a law may have some only.
+SCALED = (
+    *("eff_weight_read", "eff_gemm", "eff_exp", "eff_allreduce", "gemm_startup", "expert_startup"),
+    *("attention_startup", "expert_read_ratio", "expert_gemm_ratio"),
+    *(f"{name}_overhead" for name in ("layer", "latent", "expert", "sequence", "step")),
+)
+REACH = 3.0  # of the logarithm of a factor
 # Relative step of the derivatives, and evaluations of a fit that starts at the one of all records.
 STEP, EVALUATIONS = 1e-4, 8
 
@@ -49,26 +57,35 @@ def labels_of(case: Case) -> Row:
 
 
 class Serving:
-    """Scored measurements of serving, their groups, and residuals for any constants."""
+    """Scored measurements of serving, their groups, and residuals for any constants.
 
-    def __init__(
-        self, cases: Sequence[Case], weights: Sequence[float], fixed: Mapping[str, float]
-    ) -> None:
-        """Scored cases of `TIMES`; the weight of each in a fit; constants that are held."""
+    What is fitted are factors on the constants of `SCALED`, whatever these are for an engine and a
+    generation: logarithms of 0 are the constants as they ship.
+    """
+
+    def __init__(self, cases: Sequence[Case], weights: Sequence[float]) -> None:
+        """Scored cases of `TIMES`, and the weight of each in a fit."""
         self.cases = tuple(cases)
-        self.weights, self.fixed = np.asarray(weights), dict(fixed)
         self.labels = [labels_of(case) for case in cases]
         self.sign = np.array([TIMES[case.kind] for case in cases])
         self.target = np.log([case.measured * case.unit for case in cases])
-        self.is_fitted = np.array([row["generation"] in FITTED for row in self.labels])
+        is_fitted = np.array([row["generation"] in FITTED for row in self.labels])
+        self.root = np.sqrt(np.asarray(weights) * is_fitted)
         self._built, self._position = batches(cases)
+        known = {field.name for field in dataclasses.fields(HardwareSpec)}
+        self.names = tuple(name for name in SCALED if name in known)
 
     def residuals(self, logs: np.ndarray) -> np.ndarray:
-        """Logarithm of predicted over measured time, one row for each row of constants."""
-        given: Row = {k: np.float64(v) for k, v in self.fixed.items()}
-        given |= {name: logs[:, i, None] for i, name in enumerate(DEFAULT_FREE)}
-        given = {n: np.exp(x) if n in DEFAULT_FREE else x for n, x in given.items()}
-        whole = outcomes_on_host(self._built, self._position, given)
+        """Logarithm of predicted over measured time, one row for each row of factors."""
+        factors, moved = np.exp(logs), []
+        for batch, convention in self._built:
+            fields: Row = {
+                name: np.asarray(getattr(batch.hardware, name)) * factors[:, i, None]
+                for i, name in enumerate(self.names)
+            }
+            hardware = dataclasses.replace(batch.hardware, **fields)
+            moved.append((batch._replace(hardware=hardware), convention))
+        whole = outcomes_on_host(moved, self._position, {}, (len(logs),))
         rows = [
             np.log(np.asarray(time_values(self.cases, jax.tree.map(lambda x, at=k: x[at], whole))))
             for k in range(len(logs))
@@ -77,21 +94,28 @@ class Serving:
         return found
 
     def jacobian(self, logs: np.ndarray) -> np.ndarray:
-        """Derivatives of the residuals in the logarithms of the constants, (record, constant)."""
+        """Derivatives of the residuals in the logarithms of the factors, (record, constant)."""
         moved = self.residuals(np.vstack([logs, logs + STEP * np.eye(len(logs))]))
         steep: np.ndarray = (moved[1:] - moved[0]).T / STEP
         return steep
 
+    def pulled(self, logs: np.ndarray, keep: np.ndarray) -> np.ndarray:
+        """Weighted residuals of some records, and what draws the factors to 1."""
+        own = (self.root * self.residuals(logs[None])[0])[keep]
+        return np.append(own, NOISE / WIDTH * logs)
+
+    def pulled_jacobian(self, logs: np.ndarray, keep: np.ndarray) -> np.ndarray:
+        """Derivatives of `pulled`."""
+        own = (self.root[:, None] * self.jacobian(logs))[keep]
+        return np.vstack([own, NOISE / WIDTH * np.eye(len(logs))])
+
     def fit(self, keep: np.ndarray, start: np.ndarray) -> np.ndarray:
-        """Logarithms of the constants that fit some of the records best."""
-        root = np.sqrt(self.weights * keep * self.is_fitted)[keep & self.is_fitted]
-        chosen = keep & self.is_fitted
-        bounds = np.log([[PARAMETERS[n].low, PARAMETERS[n].high] for n in DEFAULT_FREE]).T
+        """Logarithms of the factors that fit some of the records best."""
         found = least_squares(
-            lambda logs: root * self.residuals(logs[None])[0, chosen],
-            np.clip(start, bounds[0] + 1e-6, bounds[1] - 1e-6),
-            jac=lambda logs: root[:, None] * self.jacobian(logs)[chosen],
-            bounds=tuple(bounds),
+            lambda logs: self.pulled(logs, keep),
+            start,
+            jac=lambda logs: self.pulled_jacobian(logs, keep),
+            bounds=(-REACH, REACH),
             loss="soft_l1",
             f_scale=SOFT,
             max_nfev=EVALUATIONS,
@@ -100,13 +124,11 @@ class Serving:
         return logs
 
 
-def serving_of(
-    cases: Sequence[Case], confidences: Mapping[str, str], fixed: Mapping[str, float]
-) -> Serving:
+def serving_of(cases: Sequence[Case], confidences: Mapping[str, str]) -> Serving:
     """The scored measurements of serving among cases; `confidences` by record."""
     chosen = [case for case in cases if case.kind in TIMES and not case.not_scored]
     weights = [CONFIDENCES.get(confidences[case.id], 0.25) for case in chosen]
-    return Serving(chosen, weights, fixed)
+    return Serving(chosen, weights)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -129,18 +151,19 @@ class LeftOut:
 def leave_out(serving: Serving) -> LeftOut:
     """Fit without each group in turn; predict what was left out."""
     everything = np.ones(len(serving.cases), bool)
-    start = np.log([PARAMETERS[name].start for name in DEFAULT_FREE])
-    whole = serving.fit(everything, serving.fit(everything, start))
-    plain = serving.residuals(whole[None])[0]
+    shipped = np.zeros(len(serving.names))
+    whole = serving.fit(everything, serving.fit(everything, shipped))
+    plain = serving.residuals(shipped[None])[0]
     steep = serving.jacobian(whole)
-    root = np.sqrt(serving.weights * serving.is_fitted)
-    covariance = covariance_of(root * plain, root[:, None] * steep)
+    covariance = covariance_of(
+        serving.pulled(whole, everything), serving.pulled_jacobian(whole, everything)
+    )
     regimes = [p.regime for p in predict(serving.cases)]
     errors: dict[str, np.ndarray] = {}
     for by in LEFT_OUT:
         names = np.array([row[by] for row in serving.labels])
         errors[by] = plain.copy()
-        for name in sorted(set(names[serving.is_fitted])):
+        for name in sorted(set(names[serving.root > 0])):
             out = names == name
             logs = serving.fit(~out, whole)
             errors[by][out] = serving.residuals(logs[None])[0, out]
@@ -154,4 +177,4 @@ def leave_out(serving: Serving) -> LeftOut:
         }
         for i, (case, labels) in enumerate(zip(serving.cases, serving.labels, strict=True))
     ]
-    return LeftOut(rows, DEFAULT_FREE, covariance)
+    return LeftOut(rows, serving.names, covariance)

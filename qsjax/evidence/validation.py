@@ -121,12 +121,11 @@ REASONS: tuple[tuple[Callable[[Mapping[str, Any]], bool], str], ...] = (
 class Report(Result):
     """Rows of all records in their order, and errors summed up.
 
-    `first_tokens` are the same rows for the time to first token of the records that have one.
-
     A row has `id`, `category`, `model`, `gpu`, `engine`, `confidence`, `unit`, `measured` and
     either `predicted`, `error_pct`, `regime` and `shares` (of the predicted time by resource), or
     `skipped_because`. Deployments also have `release`, `speculation`, `kv_dtype`, `isl`, `osl` and
-    `not_scored`: why an error is shown but not summed up, "" where it is.
+    `not_scored`: why an error is shown but not summed up, "" where it is. `first_tokens` are the
+    same rows for the time to first token of the records that have one.
     """
 
     records: list[Row]
@@ -135,15 +134,19 @@ class Report(Result):
 
     stem = "records"
 
+    def first_tokens_by(self, name: str) -> dict[str, dict[str, float | int | None]]:
+        """Errors of the time to first token by a column of its rows [%], and of all."""
+        return _grouped(self.first_tokens, name) | {"all": _errors(self.first_tokens)}
+
+    @property
+    def is_shipped(self) -> bool:
+        """Whether all that ships with the package was asked for."""
+        return "data" not in self.asked and not self.asked.get("category")
+
     def rows(self) -> list[Row]:
         """The records, with the same columns and without nested values."""
         names = dict.fromkeys(name for row in self.records for name in row if name != "shares")
         return [{name: row.get(name) for name in names} for row in self.records]
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether all records that ship with the package are in it."""
-        return self.asked.get("category") is None and "data" not in self.asked
 
     def headlines(self) -> list[Row]:
         """The groups that README and documents quote, in per cent; empty ones are left out."""
@@ -186,19 +189,12 @@ class Report(Result):
         ]
         heads = [head for head, _ in COLUMNS]
         found = [Table("What README and documents quote", ["measured", "role", *heads], lines, 2)]
-        for name, left in (left_out() if self.is_whole else {}).items():
-            cells = [[key, *(_cell(row[x]) for _, x in COLUMNS)] for key, row in left.items()]
-            title = f"Serving, each {name} left out of the fit in turn"
-            found.append(Table(title, [name, *heads], cells))
+        found += self._left_out_tables() if self.is_shipped else []
         for name in ("category", "gpu", "regime"):
-            groups = {key: row for key, row in self.by(name).items() if row["predicted"]}
-            cells = [[key, *(_cell(row[x]) for _, x in COLUMNS)] for key, row in groups.items()]
-            found.append(Table(f"Errors by {name}", [name, *heads], cells))
+            found.append(Table(f"Errors by {name}", [name, *heads], _cells(self.by(name))))
         if self.first_tokens:
-            left = self.first_tokens_by("engine")
-            cells = [[key, *(_cell(row[x]) for _, x in COLUMNS)] for key, row in left.items()]
-            title = "Errors of the time to first token by engine"
-            found.append(Table(title, ["engine", *heads], cells))
+            cells = _cells(self.first_tokens_by("engine"))
+            found.append(Table("Errors of the time to first token", ["engine", *heads], cells))
         largest = [
             [row["id"], row["model"], row["gpu"], f"{row['error_pct']:+.0f}", row["reason"]]
             for row in self.worst()
@@ -209,18 +205,26 @@ class Report(Result):
             ("Predicted but not scored", self.not_scored()),
             ("Not predicted", self.skipped()),
         ):
-            cells = [[reason, f"{count:,}"] for reason, count in counts.items()]
-            found.append(Table(title, ["reason", "records"], cells))
+            rows = [[reason, f"{count:,}"] for reason, count in counts.items()]
+            found.append(Table(title, ["reason", "records"], rows))
         return found
+
+    def _left_out_tables(self) -> list[Table]:
+        """Errors of groups that were left out of the fit: what to expect of one not in it."""
+        heads = [head for head, _ in COLUMNS]
+        return [
+            Table(f"Serving, each {name} left out of the fit", [name, *heads], _cells(groups))
+            for name, groups in left_out().items()
+        ]
 
     def record(self) -> Row:
         """The records, the groups that documents quote, and errors by category."""
         return {
+            "left_out": left_out() if self.is_shipped else None,
+            "first_tokens": self.first_tokens_by("engine") if self.first_tokens else None,
             "records": self.records,
             "headlines": self.headlines(),
-            "left_out": left_out() if self.is_whole else None,
             "summary": self.errors,
-            "first_tokens": self.first_tokens_by("engine") if self.first_tokens else None,
         }
 
     def inputs(self) -> Row:
@@ -238,10 +242,6 @@ class Report(Result):
                 draw = partial(plotting.residuals, self.deployments, by=name)
                 found[f"residuals_by_{name}"] = draw
         return found
-
-    def first_tokens_by(self, name: str) -> dict[str, dict[str, float | int | None]]:
-        """Errors of the time to first token by a column of its rows [%], and of all."""
-        return _grouped(self.first_tokens, name) | {"all": _errors(self.first_tokens)}
 
     @property
     def predicted(self) -> list[Row]:
@@ -281,7 +281,7 @@ class Report(Result):
 
 
 COLUMNS = (
-    ("predicted", "predicted"),
+    ("scored", "predicted"),
     ("median |e| %", "median_abs_error_pct"),
     ("90th |e| %", "p90_abs_error_pct"),
     ("bias %", "bias_pct"),
@@ -297,6 +297,11 @@ def _cell(value: float | int | None) -> str:
     if value is None:
         return "-"
     return f"{value:,d}" if isinstance(value, int) else f"{value:.1f}"
+
+
+def _cells(groups: Mapping[str, Mapping[str, float | int | None]]) -> list[list[str]]:
+    known = {key: row for key, row in groups.items() if row["predicted"]}
+    return [[key, *(_cell(row[x]) for _, x in COLUMNS)] for key, row in known.items()]
 
 
 def _belongs(row: Mapping[str, Any], group: Headline) -> bool:
@@ -452,8 +457,6 @@ def validate(
     elif isinstance(records, str | Path):
         asked["data"] = folder.of_file(Path(records))
         records = read_json(records)
-    else:
-        asked["data"] = f"{len(records)} records"
     if category is not None:
         known = sorted({str(record["category"]) for record in records})
         if missing := [name for name in category if name not in known]:

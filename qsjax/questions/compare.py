@@ -65,7 +65,8 @@ class Decision(NamedTuple):
     """How sure the winner of a context is, and what would make it surer.
 
     Attributes:
-        place: where.
+        context: where [tokens].
+        batch: if several were stated.
         winner: the subject with the most tokens/s/GPU.
         rival: the subject most likely to beat it.
         factor: predicted tokens/s/GPU of the winner over the rival's.
@@ -76,7 +77,8 @@ class Decision(NamedTuple):
         removes: how much of it that would be [1].
     """
 
-    place: Place
+    context: float
+    batch: float | None
     winner: str
     rival: str
     factor: float
@@ -88,13 +90,17 @@ class Decision(NamedTuple):
 
     def __str__(self) -> str:
         """In words, with what would decide it where it is not sure."""
-        sure = f"beats {self.rival} with a probability of {100 * self.chance:.0f} %"
-        line = f"{self.place.words} {self.winner} {sure}"
+        at = Place(self.context, self.batch).words
+        line = (
+            f"{at[0].upper()}{at[1:]} {self.winner} beats {self.rival} with a probability of "
+            f"{100 * self.chance:.0f} %"
+        )
         if self.is_sure:
-            return line
+            return f"{line}."
         return (
-            f"{line}: {self.factor:.2f}x is within the error, {self.margin:.2f}x would not be; a "
-            f"measurement of {self.measure} would remove {100 * self.removes:.0f} % of the variance"
+            f"{line}: {self.factor:.2f} times is less than the error, {self.margin:.2f} times "
+            f"would be more. A measurement of {self.measure} would decide most: it removes "
+            f"{100 * self.removes:.0f} % of the variance."
         )
 
 
@@ -132,7 +138,7 @@ class Ranking:
         a, b = self.sided(first, place), self.sided(second, place)
         return None if a is None or b is None else lead_of(a, b)
 
-    def decision(self, place: int) -> Decision | None:
+    def decision(self, place: int) -> "Decision | None":
         """The winner against the subject most likely to beat it; None with nobody beside it."""
         best = self.winner(place)
         if best is None:
@@ -145,12 +151,10 @@ class Ranking:
         if not leads:
             return None
         rival = min(leads, key=lambda k: leads[k].chance)
-        lead = leads[rival]
-        names = self.subjects[best], self.subjects[rival]
+        lead, names = leads[rival], (self.subjects[best], self.subjects[rival])
         measure = int(lead.gains[1] > lead.gains[0])
         return Decision(
-            self.places[place],
-            *names,
+            *(*self.places[place], *names),
             factor=self.rate(best, place) / self.rate(rival, place),
             chance=lead.chance,
             margin=lead.margin,
@@ -159,7 +163,7 @@ class Ranking:
             removes=lead.gains[measure],
         )
 
-    def decisions(self) -> list[Decision]:
+    def decisions(self) -> "list[Decision]":
         """The decision at every place where two subjects run."""
         found = map(self.decision, range(len(self.places)))
         return [decision for decision in found if decision is not None]
@@ -202,7 +206,8 @@ class Ranking:
                     row["factor"] = self.rate(i, k) / self.rate(0, k)
                     lead = self.lead(i, 0, k) if i else None
                     if lead is not None:
-                        row |= {"attribution": attribution(first, case), "chance": lead.chance}
+                        row |= {"attribution": attribution(first, case)}
+                        row |= {"chance": lead.chance, "is_sure": lead.is_sure}
                 found.append(row)
         return found
 
@@ -270,17 +275,21 @@ class Comparison(Result):
         """Who overtakes whom and where, or who leads, by accounting."""
         return [f"{side.convention}: {line}" for side in self.sides for line in _leads(side)]
 
-    def decisions(self) -> list[Decision]:
-        """How sure the winners are under the physical accounting; none under the paper's.
-
-        The paper's accounting leaves out what real machines lose, so measurements say nothing of
-        how near it is.
-        """
-        return [d for side in self.sides if side.is_real for d in side.decisions()]
-
     def summary(self) -> str:
         """How the others stand against the first subject, what tokens cost, and who leads where."""
         return "\n".join(filter(None, _answer(self)))
+
+    def decisions(self) -> list[Decision]:
+        """How sure the winners are; none under the paper's accounting.
+
+        That leaves out what real machines lose, so measurements say nothing of how near it is.
+        """
+        return [d for side in self.sides if side.is_real for d in side.decisions()]
+
+    def remarks(self) -> list[str]:
+        """How sure the winners are, and what the intervals rest on."""
+        running = [row for row in self.rows() if row["is_feasible"]]
+        return [*map(str, self.decisions()), *words.rests_on(running, self.own.level)]
 
     def tables(self) -> list[Table]:
         """Every subject at every place, and the parts of its time as in the paper's table 5."""
@@ -289,7 +298,7 @@ class Comparison(Result):
             rows = [row for row in self.rows() if row["convention"] == side.convention]
             end = f", {side.convention} convention" if len(self.sides) > 1 else ""
             end += f"; {words.count(self.problem.stated.gpus[0], 'GPU')}"
-            found.append(_main_table(rows, self.own.subjects[0], end, self.own.level))
+            found.append(_main_table(rows, self.own.subjects[0], end))
         if self.beside is not None:
             found += [_parts_table(side) for side in self.sides]
         return found
@@ -304,20 +313,12 @@ class Comparison(Result):
 
     def record(self) -> Row:
         """Rows, where the lead changes, and how sure the winners are."""
-        told = [
-            {**one._asdict(), "place": one.place._asdict(), "text": str(one)}
-            for one in self.decisions()
-        ]
         return {
             "level": self.own.level,
             "rows": self.rows(),
             "turns": self.turns(),
-            "decisions": told,
+            "decisions": [decision._asdict() for decision in self.decisions()],
         }
-
-    def remarks(self) -> list[str]:
-        """How sure the winner of every place is."""
-        return [f"{str(one)[0].upper()}{str(one)[1:]}." for one in self.decisions()]
 
     def inputs(self) -> Row:
         """The problem's records as plain numbers, and the subjects."""
@@ -399,7 +400,7 @@ def _answer(found: Comparison) -> list[str]:
     said = [_gaps(parts[k], side.places[k], first=k == shown[0]) for k in shown]
     turns = [] if batched or len(parts) == 1 else [*_spread(parts), *_leads(side)]
     prices = " ".join(filter(None, [_prices(found, parts[shown[0]]), _sure(side, shown[0])]))
-    return ["\n".join(said), prices if not batched else "", " ".join(turns)]
+    return ["\n".join(said), "" if batched else prices, " ".join(turns)]
 
 
 def _sure(side: Ranking, place: int) -> str:
@@ -440,7 +441,9 @@ def _gaps(rows: Sequence[Row], place: Place, *, first: bool) -> str:
     for row in others:
         ratio = row["tokens_per_s_per_gpu"] / one["tokens_per_s_per_gpu"]
         why = _why(row) if len(others) == 1 and first else ""
-        gaps.append(f"{row['subject']} {words.gap(ratio, 'more', 'less')}{why}")
+        is_sure = row.get("is_sure", not words.within_error(row, one))
+        unsure = "" if is_sure else ", within the error"
+        gaps.append(f"{row['subject']} {words.gap(ratio, 'more', 'less')}{unsure}{why}")
     none = [row["subject"] for row in rows if not row["is_feasible"]]
     more = [f"{words.joined(none)} {'does' if len(none) == 1 else 'do'} not run"] if none else []
     return "; ".join([lead, *([words.joined(gaps)] if gaps else []), *more]) + "."
@@ -485,14 +488,14 @@ def _output_rate(row: Row) -> float:
     return float(max(known, default=row["tokens_per_s_per_gpu"]))
 
 
-def _main_table(rows: Sequence[Row], first: str, end: str, level: float) -> Table:
+def _main_table(rows: Sequence[Row], first: str, end: str) -> Table:
     prices = {
         "usd_per_million_tokens": "USD/Mtok",
         "usd_per_million_tokens_with_prompts": "with prompts",
     }
     shown = [name for name in prices if any(name in row for row in rows)]
-    heads = ["context", "subject", "split", "batch", "users", "TPOT ms", f"TPOT ms ({level:.0%})"]
-    heads += ["tok/s/user", "tok/s/GPU"]
+    heads = ["context", "subject", "split", "batch", "users", "TPOT ms", "between", "tok/s/user"]
+    heads += ["tok/s/GPU"]
     heads += [*(prices[name] for name in shown), "factor", "why"]
     cells: list[Sequence[str]] = []
     last = None
@@ -513,7 +516,7 @@ def _main_table(rows: Sequence[Row], first: str, end: str, level: float) -> Tabl
                 f"{row['batch']:,}",
                 f"{row['users']:,}",
                 f"{row['tpot'] / MS:,.2f}",
-                words.interval(row),
+                words.between(row),
                 f"{row['tokens_per_s_per_user']:,.1f}",
                 f"{row['tokens_per_s_per_gpu']:,.1f}" + (" *" if row["is_winner"] else ""),
                 *(f"{row[name]:,.3f}" if name in row else "-" for name in shown),
@@ -651,10 +654,7 @@ def _ranking(
             best = best_of(cells)
             column += [best_case(cells, k, best) for k in range(len(contexts))]
     plain = Ranking(
-        convention,
-        tuple(subjects),
-        places,
-        tuple(map(tuple, columns)),
+        *(convention, tuple(subjects), places, tuple(map(tuple, columns))),
         sides=tuple(_names(problem, subject) for subject in subjects.values()),
         level=level,
         is_real=rules != PAPER,

@@ -217,12 +217,11 @@ class Explanation(Result):
         """The designs, memory, time, and the phases under the roofline."""
         case = case_record(self.stated)
         records = [self._side_record(side) for side in self.sides]
-        return [_designs(records, self.level), *_ledgers(case, self.is_moe)]
+        return [_designs(records), *_ledgers(case, self.is_moe)]
 
     def remarks(self) -> list[str]:
         """Prompts, costs, the best design as flags of engines, and notes."""
-        rests = self.bounds(self.stated)["interval_rests_on"]
-        lines = [f"The interval rests on: {rests}."]
+        lines = words.rests_on([self.bounds(self.stated)], self.level)
         if self.prefill is not None:
             lines.append(_prefill_line(self.prefill))
         cases = self.own.cases()
@@ -326,7 +325,7 @@ def for_people(terms: Mapping[str, float], is_moe: bool) -> dict[str, float]:
     return {_DENSE_NAMES.get(n, n) if not is_moe else n: x for n, x in terms.items()}
 
 
-def _designs(records: Sequence[Row], level: float) -> Table:
+def _designs(records: Sequence[Row]) -> Table:
     names = {"stated": "stated", "best": "best", "best_as_fast": "best, as fast"}
     rows = []
     for record in records:
@@ -340,7 +339,7 @@ def _designs(records: Sequence[Row], level: float) -> Table:
                     f"{case['batch']:,}",
                     f"{case['users']:,}",
                     f"{case['tpot'] / MS:,.2f}",
-                    words.interval(case),
+                    words.between(case),
                     f"{case['tokens_per_s_per_user']:,.1f}",
                     f"{case['tokens_per_s_per_gpu']:,.1f}",
                     f"{case['gain']:.2f}x" if case.get("gain") else "",
@@ -348,8 +347,8 @@ def _designs(records: Sequence[Row], level: float) -> Table:
             first = [record["convention"]] if len(records) > 1 else []
             rows.append([*first, label, split_name(case), *shown])
     heads = ["convention"] if len(records) > 1 else []
-    heads += ["design", "split", "batch", "users", "TPOT ms", f"TPOT ms ({level:.0%})"]
-    heads += ["tok/s/user", "tok/s/GPU", "gain"]
+    heads += ["design", "split", "batch", "users", "TPOT ms", "between", "tok/s/user", "tok/s/GPU"]
+    heads += ["gain"]
     title = "The design, and the best ones of as many GPUs"
     return Table(title, heads, rows, len(heads) - 7)
 
@@ -498,7 +497,7 @@ def explain(
     notes = tuple(remarks(case.records, case.rules, case.parts.roofs["attention"]))
     notes += (nearest,) if nearest else ()
     return Explanation(
-        problem, own, beside, economy, requests, prompts, notes, engine=engine, level=level
+        *(problem, own, beside, economy, requests, prompts, notes), engine=engine, level=level
     )
 
 

@@ -136,7 +136,7 @@ class Exploration(Result):
                     f"{served.name} on {device.name} ({usable / GIB:.0f} GiB usable), "
                     f"{stated.convention} convention"
                 )
-                found.append(_table(self.problem, own, title, self.level))
+                found.append(_table(self.problem, own, title))
         return found
 
     def remarks(self) -> list[str]:
@@ -144,10 +144,9 @@ class Exploration(Result):
         counts = self.counts()
         reasons = {k: v for k, v in counts["infeasible_reasons"].items() if v}
         listed = "; ".join(f"{name} {count:,}" for name, count in reasons.items())
-        rests = dict.fromkeys(r["interval_rests_on"] for r in self.rows() if r["is_feasible"])
         return [
             f"{self.cells:,} designs decided, {self.feasible:,} feasible.",
-            *(f"Intervals rest on: {line}." for line in rests),
+            *words.rests_on(self.rows(), self.level),
             f"Infeasible, by reason (a design may have several): {listed or 'none'}.",
             *(_missing(row) for row in self.rows() if not row["is_feasible"]),
         ]
@@ -307,7 +306,7 @@ def _twins(rows: Sequence[Row], best: Row) -> str:
     return f"{text}{''.join(f', {other}' for other in others)}."
 
 
-def _table(problem: Problem, rows: Sequence[Row], title: str, level: float) -> Table:
+def _table(problem: Problem, rows: Sequence[Row], title: str) -> Table:
     """The winners; a rule parts GPU counts and contexts."""
     several = len({row["gpus"] for row in rows}) > 1
     other = problem.stated.other
@@ -316,8 +315,8 @@ def _table(problem: Problem, rows: Sequence[Row], title: str, level: float) -> T
     factors = ["vs MoE", f"({other})"][: len(gains)]
     kept = list(problem.stated.kept)
     heads = ["context", *(["GPUs"] if several else []), *kept, "variant", "tp", "ep", "pp", "dp"]
-    heads += ["kvp", "copies", "batch", "users", "TPOT ms", f"TPOT ms ({level:.0%})"]
-    heads += ["tok/s/GPU", "bound by", *factors]
+    heads += ["kvp", "copies", "batch", "users", "TPOT ms", "between", "tok/s/GPU", "bound by"]
+    heads += factors
     order = sorted(range(len(rows)), key=lambda i: (rows[i]["gpus"], rows[i]["context"], i))
     cells: list[Sequence[str]] = []
     last = None
@@ -342,7 +341,7 @@ def _cells(row: Row) -> list[str]:
         f"{row['batch']:,}",
         f"{row['users']:,}",
         f"{row['tpot'] / MS:.2f}",
-        words.interval(row),
+        words.between(row),
         f"{row['tokens_per_s_per_gpu']:,.1f}",
         row["bound_by"],
     ]

@@ -182,10 +182,12 @@ def outcomes(
 
 
 def outcomes_on_host(
-    built: Sequence[tuple[Batch, Convention]], position: np.ndarray, constants: Constants
+    built: Sequence[tuple[Batch, Convention]],
+    position: np.ndarray,
+    constants: Constants,
+    lead: tuple[int, ...] = (),
 ) -> Outcome:
-    """The same by NumPy, which needs no compiler; constants of shape (rows, 1) give rows."""
-    lead = np.broadcast_shapes(*(np.shape(x)[:-1] for x in constants.values()))
+    """The same by NumPy, which needs no compiler; fields may have further axes `lead` in front."""
     parts = []
     for batch, convention in built:
         shape = (*lead, len(batch.prompt))
