@@ -103,6 +103,18 @@ def ideal(hardware: HardwareSpec) -> HardwareSpec:
         sequence_overhead=0.0,
         prefill_overhead=0.0,
         step_overhead=0.0,
+        gemm_blend=0.0,
+        expert_blend=0.0,
+        expert_read_ratio=1.0,
+        expert_gemm_ratio=1.0,
+        gemm_startup=0.0,
+        attention_startup=0.0,
+        expert_startup=0.0,
+        linear_overhead=0.0,
+        sparse_overhead=0.0,
+        eff_one_shot=0.0,
+        two_shot_latency=0.0,
+        rank_latency=0.0,
     )
 
 

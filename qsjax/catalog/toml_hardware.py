@@ -59,6 +59,13 @@ QUANTITIES: dict[str, Quantity] = {
     "sequence_overhead": Quantity("sequence_overhead", "time"),
     "prefill_overhead": Quantity("prefill_overhead", "time"),
     "step_overhead": Quantity("step_overhead", "time"),
+    **{
+        name: Quantity(name, "time")
+        for name in (
+            *("gemm_startup", "attention_startup", "expert_startup", "linear_overhead"),
+            *("sparse_overhead", "two_shot_latency", "rank_latency"),
+        )
+    },
     "price": Quantity("usd_per_hour", "price"),
     "power": Quantity("watts", "power"),
 }

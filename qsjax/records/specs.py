@@ -88,6 +88,13 @@ class HardwareSpec:
     layer, and further per layer with latent attention, per layer with experts whose kernels are not
     fused, per sequence of a replica, per layer of a prefill, and per step. `moe_reserve_bytes` is
     the further memory that engines keep free for the kernels of a mixture of experts.
+
+    The measured kernels of an engine need more (docs/concepts/cost-model.md, "Kernels"); the values
+    here are those of the plain form. A blend of 0 takes the slower of arithmetic and bytes in a
+    phase, 1 their sum; the ratios are the efficiencies of routed experts over those of dense
+    products. Start-ups are per kernel: dense product, attention, all experts of a layer.
+    `eff_one_shot` of the link (0: no such kernel) and `two_shot_latency` decide between two
+    all-reduces, and `rank_latency` is added to either per doubling of its ranks.
     """
 
     hbm_bytes: ArrayLike
@@ -119,6 +126,18 @@ class HardwareSpec:
     sequence_overhead: ArrayLike = 0.0
     prefill_overhead: ArrayLike = 0.0
     step_overhead: ArrayLike = 0.0
+    gemm_blend: ArrayLike = 0.0
+    expert_blend: ArrayLike = 0.0
+    expert_read_ratio: ArrayLike = 1.0
+    expert_gemm_ratio: ArrayLike = 1.0
+    gemm_startup: ArrayLike = 0.0
+    attention_startup: ArrayLike = 0.0
+    expert_startup: ArrayLike = 0.0
+    linear_overhead: ArrayLike = 0.0
+    sparse_overhead: ArrayLike = 0.0
+    eff_one_shot: ArrayLike = 0.0
+    two_shot_latency: ArrayLike = 0.0
+    rank_latency: ArrayLike = 0.0
     overlap_tp: ArrayLike = 0.0
     overlap_kv: ArrayLike = 0.0
     overlap_ep: ArrayLike = 0.0
@@ -205,7 +224,7 @@ class Convention:
     mla_projection: Literal["exact", "two_d_squared"] = _static("exact")
     topology: Literal["hierarchical", "flat"] = _static("hierarchical")
     startup: Literal["direct", "ring"] = _static("direct")
-    expert_balance: Literal["even", "poisson"] = _static("even")
+    expert_balance: Literal["even", "poisson", "skewed"] = _static("even")
     activations: Literal["gemm_io", "none"] = _static("gemm_io")
     compute_dtype: Literal["per_phase", "bf16"] = _static("per_phase")
     two_batch_overlap: bool = _static(False)
