@@ -120,7 +120,7 @@ def random_hardware(rng, n):
         "expert_startup": sometimes(rng, rng.uniform(0, 5e-5, n)),
         "linear_overhead": sometimes(rng, rng.uniform(0, 1e-5, n)),
         "sparse_overhead": sometimes(rng, rng.uniform(0, 5e-5, n)),
-        "eff_one_shot": sometimes(rng, rng.uniform(0.2, 1.0, n)),
+        "one_shot_share": sometimes(rng, rng.uniform(0.2, 1.0, n)),
         "two_shot_latency": sometimes(rng, rng.uniform(0, 2e-5, n)),
         "rank_latency": sometimes(rng, rng.uniform(0, 1e-6, n)),
         "cp_ring_tail": sometimes(rng, rng.random(n)),

@@ -214,7 +214,7 @@ def expert_group(m, p, b, convention):
         shard, tokens = p.ep * tau, b * rho
     load = convention.expert_load_factor if m.experts > 1 else 1.0
     if convention.expert_balance == "skewed" and m.experts > 1:
-        load *= 1 + 0.07 * math.log2(p.ep)
+        load *= 1 + 0.03 * math.log2(p.ep)
     if convention.expert_balance == "poisson" and m.experts > 1:
         load *= 1 + math.sqrt(2 * math.log(p.ep) / (tokens * m.top_k / p.ep))
     return shard, tokens, load
@@ -334,7 +334,7 @@ def stream_bytes(m, p, w, convention, b, tokens_b):
         "routed": w.bytes_ffn_weight
         * pool_growth(m, p)
         * n["pool"]
-        * (1 + 0.07 * math.log2(p.ep) if convention.expert_balance == "skewed" and mixed else 1)
+        * (1 + 0.03 * math.log2(p.ep) if convention.expert_balance == "skewed" and mixed else 1)
         / (shard * p.pp)
         * expert_share(m, p, b, tokens, convention),
         "head": w.bytes_head_weight * n["head"] / (p.tp * p.pp),
@@ -409,8 +409,8 @@ def tensor_parallel(m, hw, p, w, convention, b):
         n_i, n_o = island_split(hw, convention, n, 1.0)
         both_ways = 2 / hw.eff_allreduce * bandwidth
         two += both_ways + (hw.two_shot_latency if n_i > 1 else 0.0)
-        if hw.eff_one_shot > 0 and n_o <= 1:
-            one += (n_i - 1) * message / (hw.intra_bw * hw.eff_one_shot)
+        if hw.one_shot_share > 0 and n_o <= 1:
+            one += (n_i - 1) * message / (hw.intra_bw * hw.one_shot_share)
         else:
             one += both_ways
         doublings += math.log2(n_i)

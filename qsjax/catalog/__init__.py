@@ -112,7 +112,7 @@ def ideal(hardware: HardwareSpec) -> HardwareSpec:
         expert_startup=0.0,
         linear_overhead=0.0,
         sparse_overhead=0.0,
-        eff_one_shot=0.0,
+        one_shot_share=0.0,
         two_shot_latency=0.0,
         rank_latency=0.0,
     )

@@ -88,13 +88,14 @@ def tune(
 
     Args:
         entry: of the catalogue.
-        engine: "vllm", "sglang", "trtllm", "atom", or "" if it is not known.
+        engine: "vllm", "sglang", "trtllm", "atom", or "" if it is not stated.
         formats: of weights and cache.
         release: of the engine, major and minor; None is a recent one.
     """
     generation = generation_of(entry.name)
     kernels = load_kernels()
-    if release is not None and release < tuple(kernels["since"].get(engine, release)):
+    is_old = release is not None and release < tuple(kernels["since"].get(engine, release))
+    if is_old or not engine:
         return Tuned(spec=entry.spec)
     if generation in kernels["plain"]:
         table = kernels["plain"][generation]
@@ -183,7 +184,7 @@ def _allreduce_fields(generation: str, engine: str) -> dict[str, float]:
         # Half of an all-reduce, of which the laws count two; shares are of the link itself.
         "intra_latency": 0.5 * factor * startup * US,
         "rank_latency": factor * growth * US,
-        "eff_one_shot": one / factor,
+        "one_shot_share": one / factor,
         "two_shot_latency": factor * latency * US,
         "eff_link": 0.75,
         "eff_allreduce": two / factor / 0.75,

@@ -68,7 +68,7 @@ HARDWARE_RULES: dict[str, Rule] = {
     **_each(_NOT_NEGATIVE, "expert_overhead sequence_overhead prefill_overhead usd_per_hour watts"),
     **_each(_NOT_NEGATIVE, "gemm_startup attention_startup expert_startup linear_overhead"),
     **_each(_NOT_NEGATIVE, "sparse_overhead two_shot_latency rank_latency"),
-    **_each(_SHARE, "gemm_blend expert_blend eff_one_shot"),
+    **_each(_SHARE, "gemm_blend expert_blend one_shot_share"),
     **_each(_POSITIVE, "expert_read_ratio expert_gemm_ratio"),
     **_each(_EFFICIENCY, "usable_fraction eff_kv_read eff_weight_read eff_gemm eff_attention"),
     **_each(_EFFICIENCY, "eff_link eff_allreduce eff_exp"),

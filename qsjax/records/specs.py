@@ -93,7 +93,7 @@ class HardwareSpec:
     here are those of the plain form. A blend of 0 takes the slower of arithmetic and bytes in a
     phase, 1 their sum; the ratios are the efficiencies of routed experts over those of dense
     products. Start-ups are per kernel: dense product, attention, all experts of a layer.
-    `eff_one_shot` of the link (0: no such kernel) and `two_shot_latency` decide between two
+    `one_shot_share` of the link (0: no such kernel) and `two_shot_latency` decide between two
     all-reduces, and `rank_latency` is added to either per doubling of its ranks.
     """
 
@@ -135,7 +135,7 @@ class HardwareSpec:
     expert_startup: ArrayLike = 0.0
     linear_overhead: ArrayLike = 0.0
     sparse_overhead: ArrayLike = 0.0
-    eff_one_shot: ArrayLike = 0.0
+    one_shot_share: ArrayLike = 0.0
     two_shot_latency: ArrayLike = 0.0
     rank_latency: ArrayLike = 0.0
     overlap_tp: ArrayLike = 0.0

@@ -104,8 +104,8 @@ def one_shot(
     of `all_reduce` stands in.
     """
     seconds = (ranks.inner - 1.0) * jnp.asarray(message_bytes) / hardware.intra_bw
-    has_kernel = (jnp.asarray(hardware.eff_one_shot) > 0) & (ranks.outer <= 1)
-    efficiency = jnp.where(has_kernel, hardware.eff_one_shot, 1.0)
+    has_kernel = (jnp.asarray(hardware.one_shot_share) > 0) & (ranks.outer <= 1)
+    efficiency = jnp.where(has_kernel, hardware.one_shot_share, 1.0)
     other = all_reduce(ranks, message_bytes, hardware, convention).bandwidth
     return jnp.where(has_kernel, seconds / efficiency, other)
 

@@ -149,8 +149,8 @@ def of_experts(model: ModelSpec, ratio: ArrayLike) -> jax.Array:
 
 
 # Load of the busiest expert rank above the mean for each doubling of the ranks; fitted to served
-# deployments with and without expert parallelism (benchmarks/fit_constants.py).
-RANK_SKEW = 0.07
+# deployments with and without expert parallelism (no command repeats this fit yet).
+RANK_SKEW = 0.03
 
 
 def expert_load(
