@@ -17,9 +17,10 @@ class OperatingPoint:
         convention: physical, with the schedule that the record states.
         prompt: mean prompt length [tokens]; 0 where prompts are not part of the measurement.
         output: mean output length [tokens].
-        engine: "trtllm", "vllm", "sglang" or "".
+        engine: "trtllm", "vllm", "sglang", "atom" or "".
         release: of vLLM, by `memory.release_of`; "" is the current one.
         expert_launches: of a layer with experts, beyond what the accelerator's overheads hold [s].
+        kernels: entries of the kernel table that `hardware` has its constants from; "" is none.
     """
 
     model: ModelSpec
@@ -34,3 +35,4 @@ class OperatingPoint:
     engine: str = ""
     release: str = ""
     expert_launches: float = 0.0
+    kernels: str = ""

@@ -10,6 +10,7 @@ from qsjax.engines import held, kernels
 from qsjax.engines import releases as read
 from qsjax.engines.kernels import ExpertKernels
 from qsjax.engines.operating_point import OperatingPoint
+from qsjax.engines.tuning import Formats, Tuned, is_block_scaled, tune
 from qsjax.evidence.measurements.names import (
     PRECISIONS,
     Precision,
@@ -109,7 +110,7 @@ def lengths_of(record: Mapping[str, Any], found: Mapping[str, float]) -> tuple[f
 def engine_of(record: Mapping[str, Any]) -> str:
     """The engine's family."""
     text = str(record.get("engine") or "").lower().replace("tensorrt-llm", "trtllm")
-    return next((name for name in ("trtllm", "vllm", "sglang") if name in text), "")
+    return next((name for name in ("trtllm", "vllm", "sglang", "atom") if name in text), "")
 
 
 def _weights(
@@ -132,6 +133,29 @@ def _weights(
     if "bf16 att" in text or (ffn.stored < 1.0 and is_mixture):
         return ffn, PRECISIONS["bf16"], launches
     return ffn, ffn, launches
+
+
+def _tuned(
+    hardware: HardwareEntry,
+    engine: str,
+    model: ModelEntry,
+    weights: tuple[Precision, Precision],
+    bytes_kv: float,
+    release: tuple[int, int] | None,
+) -> Tuned:
+    """The accelerator with the constants of the kernels that run these formats."""
+    ffn, attention = weights
+    dense: str = attention.native
+    if dense == "fp8" and is_block_scaled(model.name):
+        dense = "fp8_block"
+    experts: str = ffn.native
+    if experts == "fp4":
+        experts = "mxfp4" if model.weight_dtype == "fp4" else "nvfp4"
+    elif experts == "bf16" and ffn.stored < 1.0:
+        experts = "int4"
+    cache = "fp8" if bytes_kv <= 1.0 else "bf16"
+    formats = Formats(dense=dense, experts=experts, cache=cache)
+    return tune(hardware, engine, formats, release)
 
 
 def _kv_bytes(
@@ -215,6 +239,8 @@ def deployment_of(record: Mapping[str, Any], *, context: float | None = None) ->
     ffn, attention, launches = _weights(record, model, run_by, partition)
     run, accepted = read.speculation(record, found)
     bytes_kv = _kv_bytes(record, ffn, model.spec, hardware)
+    release = read.version(record)
+    tuned = _tuned(hardware, engine, model, (ffn, attention), bytes_kv, release)
     workload = Workload(
         context=context or own_context,
         batch=batch,
@@ -233,13 +259,14 @@ def deployment_of(record: Mapping[str, Any], *, context: float | None = None) ->
     return OperatingPoint(
         model=held.with_index(engine, bytes_kv, _model(record, model.spec)),
         model_name=model.name,
-        hardware=hardware.spec,
+        hardware=tuned.spec,
         hardware_name=hardware.name,
         partition=partition,
         workload=workload,
-        convention=_convention(record),
+        convention=dataclasses.replace(_convention(record), expert_balance=tuned.expert_balance),
         prompt=prompt,
         output=output,
         engine=engine,
         expert_launches=launches,
+        kernels=tuned.served_by,
     )
