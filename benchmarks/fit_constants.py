@@ -108,7 +108,8 @@ def is_on(case: Case, names: Sequence[str]) -> bool:
 def load() -> Data:
     """The shipped data."""
     records = load_records()
-    cases = tuple(case for case in read_cases(records) if isinstance(case, Case))
+    read = (case for case in read_cases(records) if isinstance(case, Case))
+    cases = tuple(case for case in read if not case.not_scored)
     return Data(cases, {str(record["id"]): record for record in records})
 
 

@@ -12,6 +12,7 @@ from qsjax.output import files, folder
 
 COLUMNS = (
     ("predicted", "predicted"),
+    ("not scored", "not_scored"),
     ("skipped", "skipped"),
     ("median |e| %", "median_abs_error_pct"),
     ("90th |e| %", "p90_abs_error_pct"),
@@ -47,11 +48,13 @@ def _print(report: Report) -> None:
         ],
         left=3,
     )
-    options.print_table(
-        "Not predicted",
-        ("reason", "records"),
-        [(reason, f"{count:,}") for reason, count in report.skipped().items()],
-    )
+    for title, counts in (
+        ("Predicted but not scored", report.not_scored()),
+        ("Not predicted", report.skipped()),
+    ):
+        options.print_table(
+            title, ("reason", "records"), [(reason, f"{n:,}") for reason, n in counts.items()]
+        )
 
 
 def _write(out: Path, asked: str, report: Report, summary: dict[str, Any]) -> None:

@@ -191,7 +191,8 @@ def fit(
     """The constants that fit the cases best.
 
     Args:
-        cases: measurements, from `measurements.read_case`; sizes are left out.
+        cases: measurements, from `measurements.read_case`; sizes, and what is not scored, are
+            left out.
         free: names in PARAMETERS; those without effect on the cases are held.
         fixed: values of others; else the catalogue's.
         weights: of each case in the sum of squares; equal if not given.
@@ -204,7 +205,8 @@ def fit(
         known = ", ".join(PARAMETERS)
         raise ValueError(f"unknown constants {', '.join(unknown)}; known: {known}")
     pairs = list(zip(cases, weights if weights is not None else [1.0] * len(cases), strict=True))
-    kept = [(c, w) for c, w in pairs if c.kind not in ("tokens", "kv", "weights")]
+    sizes = ("tokens", "kv", "weights")
+    kept = [(c, w) for c, w in pairs if c.kind not in sizes and not c.not_scored]
     chosen, root = [c for c, _ in kept], np.sqrt([w for _, w in kept])
     if not chosen:
         raise ValueError("no measurement of a time or a rate; give at least one for each constant")

@@ -1,11 +1,13 @@
 """Predicted against measured: every record that can be predicted, and why the others cannot."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from qsjax.engines.releases import release
 from qsjax.evidence.measurements import (
     Case,
     Constants,
@@ -40,12 +42,12 @@ REASONS: tuple[tuple[Callable[[Mapping[str, Any]], bool], str], ...] = (
     ),
     (
         lambda row: "disagg" in row["category"] and row["error_pct"] > 0,
-        "concurrency also covers requests in prefill, so the batch is smaller; multi-token "
-        "prediction is not labelled",
+        "concurrency also covers requests in prefill, so the batch is smaller",
     ),
     (
-        lambda row: row["confidence"] == "low" and row["error_pct"] > 0,
-        "multi-token prediction may have been on; it is not labelled",
+        lambda row: row["gpu"].startswith(("mi3", "tpu", "trainium", "inferentia")),
+        "the shared constants were fitted on NVIDIA's GPUs; kernels of other makers reach other "
+        "shares of the peaks",
     ),
     (
         lambda row: row["category"] == "trtllm_static_batch",
@@ -68,23 +70,24 @@ class Report:
 
     A row has `id`, `category`, `model`, `gpu`, `engine`, `confidence`, `unit`, `measured` and
     either `predicted`, `error_pct`, `regime` and `shares` (of the predicted time by resource), or
-    `skipped_because`.
+    `skipped_because`. Deployments also have `release`, `speculation`, `kv_dtype`, `isl`, `osl` and
+    `not_scored`: why an error is shown but not summed up, "" where it is.
     """
 
     records: list[Row]
 
     @property
     def predicted(self) -> list[Row]:
-        """The rows with a prediction."""
-        return [row for row in self.records if "error_pct" in row]
+        """The rows with a prediction that is held against the measurement."""
+        return [row for row in self.records if _is_scored(row)]
 
     @property
     def deployments(self) -> list[Row]:
-        """The rows with a prediction that are no kernels by themselves."""
+        """The scored rows that are no kernels by themselves."""
         return [row for row in self.predicted if row["category"] not in KERNELS]
 
     def by(self, name: str) -> dict[str, dict[str, float | int | None]]:
-        """Errors by a column of the rows [%]; records without a prediction are counted.
+        """Errors by a column of the rows [%]; records without a scored one are counted.
 
         Kernels by themselves count in their categories only.
         """
@@ -102,9 +105,11 @@ class Report:
 
     def skipped(self) -> dict[str, int]:
         """Records without a prediction, by reason, most frequent first."""
-        reasons = [row["skipped_because"] for row in self.records if "skipped_because" in row]
-        counts = {reason: reasons.count(reason) for reason in dict.fromkeys(reasons)}
-        return dict(sorted(counts.items(), key=lambda item: -item[1]))
+        return _counted(row["skipped_because"] for row in self.records if "skipped_because" in row)
+
+    def not_scored(self) -> dict[str, int]:
+        """Records with a prediction that is not scored, by reason, most frequent first."""
+        return _counted(row["not_scored"] for row in self.records if row.get("not_scored"))
 
     def worst(self, count: int = WORST) -> list[Row]:
         """The deployments with the largest error, one of each model, accelerator and category."""
@@ -119,11 +124,21 @@ class Report:
         return found[:count]
 
 
+def _is_scored(row: Mapping[str, Any]) -> bool:
+    return "error_pct" in row and not row.get("not_scored")
+
+
+def _counted(reasons: Iterable[str]) -> dict[str, int]:
+    return dict(Counter(reasons).most_common())
+
+
 def _errors(rows: Sequence[Row]) -> dict[str, float | int | None]:
-    errors = np.array([row["error_pct"] for row in rows if "error_pct" in row])
+    errors = np.array([row["error_pct"] for row in rows if _is_scored(row)])
+    unscored = sum(bool(row.get("not_scored")) for row in rows)
     counts: dict[str, float | int | None] = {
         "predicted": len(errors),
-        "skipped": len(rows) - len(errors),
+        "not_scored": unscored,
+        "skipped": len(rows) - len(errors) - unscored,
     }
     names = ("median_abs_error_pct", "p90_abs_error_pct", "bias_pct", "worst_abs_error_pct")
     if not len(errors):
@@ -149,6 +164,11 @@ def _shared(record: Mapping[str, Any]) -> Row:
         "metric": record["metric"],
         "unit": record["unit"],
         "source": record.get("source") or "",
+        "release": release(record),
+        "speculation": record.get("speculation") or "",
+        "kv_dtype": record.get("kv_dtype") or "",
+        "isl": record.get("isl"),
+        "osl": record.get("osl"),
     }
 
 
@@ -186,6 +206,7 @@ def _row(record: Mapping[str, Any], result: Prediction | Skipped) -> Row:
         "measured": case.measured,
         "predicted": result.value,
         "error_pct": 100.0 * (result.value / case.measured - 1.0),
+        "not_scored": case.not_scored,
         "regime": result.regime,
         "shares": result.shares,
     }

@@ -45,6 +45,7 @@ class Case:
         unit: one unit of the record in SI.
         deployments: one, or two at the ends of a sweep.
         facts: what the record states besides its fields.
+        not_scored: why the prediction is not held against the measurement; "" where it is.
     """
 
     id: str
@@ -53,6 +54,7 @@ class Case:
     unit: float
     deployments: tuple[OperatingPoint, ...]
     facts: dict[str, float]
+    not_scored: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +68,7 @@ class Skipped:
 # Categories that the step-time model has nothing to say of.
 _NEVER = {
     "mlperf_v5.1": "unknown batch: mixed prefill and decode under a load generator",
+    "mlperf_v6.1": "unknown batch: mixed prefill and decode under a load generator",
     "trtllm_maxthroughput": "unknown batch: the engine fills its memory, mixed prefill and decode",
     "helix_simulated": "simulated, not measured",
     "capacity_fact": "a size by definition, not a deployment",
@@ -109,6 +112,13 @@ def _unpredictable(record: Mapping[str, Any]) -> str | None:
         "prefill": phase.startswith("prefill") or "prefill" in str(record["metric"]),
     }
     return next((reason for reason, holds in checks.items() if holds), None)
+
+
+def _not_scored(record: Mapping[str, Any]) -> str:
+    """Why a record cannot tell whether the model is right, though it says enough to predict it."""
+    stated = str(record.get("not_scored") or "")
+    unstated = record.get("speculation") == "not stated"
+    return stated or ("speculation is not stated" if unstated else "")
 
 
 def _throughput(record: Mapping[str, Any]) -> tuple[Kind, float] | None:
@@ -194,6 +204,7 @@ def _capacity_case(
         unit=unit or context,
         deployments=(one,),
         facts=found,
+        not_scored=_not_scored(record),
     )
 
 
@@ -278,4 +289,5 @@ def read_case(record: Mapping[str, Any]) -> Case | Kernel | Skipped:
         unit=unit,
         deployments=deployments,
         facts=found,
+        not_scored=_not_scored(record),
     )

@@ -29,6 +29,8 @@ from qsjax.records.specs import (
     Workload,
 )
 
+# Engines by a part of what records call them.
+ENGINES = ("trtllm", "vllm", "sglang", "atom", "neuronx")
 KV_BLOCK = 16.0  # tokens of a block in vLLM's paged cache
 
 
@@ -96,7 +98,8 @@ def batch_of(record: Mapping[str, Any], partition: Partition) -> float:
     if record.get("batch_per_gpu"):
         gpus = _count(record, "n_gpus")
         return float(record["batch_per_gpu"]) * (gpus / dp if gpus else 1.0)
-    return (_count(record, "batch_total") or _count(record, "concurrency")) / dp
+    sequences = ("mean_concurrency", "batch_total", "concurrency")
+    return next(filter(None, (_count(record, name) for name in sequences)), 0.0) / dp
 
 
 def lengths_of(record: Mapping[str, Any], found: Mapping[str, float]) -> tuple[float, float, float]:
@@ -108,9 +111,9 @@ def lengths_of(record: Mapping[str, Any], found: Mapping[str, float]) -> tuple[f
 
 
 def engine_of(record: Mapping[str, Any]) -> str:
-    """The engine's family."""
-    text = str(record.get("engine") or "").lower().replace("tensorrt-llm", "trtllm")
-    return next((name for name in ("trtllm", "vllm", "sglang", "atom") if name in text), "")
+    """The engine's family; "" where none is stated or known."""
+    text = re.sub("tensorrt-llm|trt-llm", "trtllm", str(record.get("engine") or "").lower())
+    return next((name for name in ENGINES if name in text), "")
 
 
 def _weights(

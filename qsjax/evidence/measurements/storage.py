@@ -16,7 +16,7 @@ REQUIRED = ("id", "category", "metric", "value", "unit", "model", "gpu")
 _REQUIRED_TEXTS = ("category", "metric", "unit", "model", "gpu")
 _TEXTS = frozenset(
     "id category model weights_dtype kv_dtype gpu phase engine metric unit source confidence "
-    "notes remark payload_dtype".split()
+    "notes remark payload_dtype speculation not_scored".split()
 )  # fmt: skip
 _FLAGS = frozenset(("saturated", "outlier"))
 
