@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from qsjax.engines.tuning import Entries
 from qsjax.records.specs import PHYSICAL, Convention, HardwareSpec, ModelSpec, Partition, Workload
 
 
@@ -20,7 +21,7 @@ class OperatingPoint:
         engine: "trtllm", "vllm", "sglang", "atom" or "".
         release: of vLLM, by `memory.release_of`; "" is the current one.
         expert_launches: of a layer with experts, beyond what the accelerator's overheads hold [s].
-        kernels: entries of the kernel table that `hardware` has its constants from; "" is none.
+        kernels: entries of the kernel table that `hardware` has its constants from; None: none.
     """
 
     model: ModelSpec
@@ -35,4 +36,4 @@ class OperatingPoint:
     engine: str = ""
     release: str = ""
     expert_launches: float = 0.0
-    kernels: str = ""
+    kernels: Entries | None = None

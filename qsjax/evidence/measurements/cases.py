@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from qsjax.engines import releases as read
-from qsjax.engines.memory import release_of
+from qsjax.engines.memory import release_of, running
 from qsjax.engines.operating_point import OperatingPoint
 from qsjax.evidence.measurements import kernels
 from qsjax.evidence.measurements.deployment import (
@@ -250,6 +250,12 @@ def _publication(record: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(str(record.get(name)) for name in ("source", "model", "gpu", "n_gpus"))
 
 
+def _running(one: OperatingPoint, found: Mapping[str, float]) -> OperatingPoint:
+    """The deployment with the sequences that run, which are not all of those in flight."""
+    work = dataclasses.replace(one.workload, batch=running(one, found))
+    return dataclasses.replace(one, workload=work)
+
+
 def read_case(record: Mapping[str, Any]) -> Case | Kernel | Skipped:
     """What a record measures, or why the model does not predict it."""
     name = str(record["id"])
@@ -278,6 +284,8 @@ def read_case(record: Mapping[str, Any]) -> Case | Kernel | Skipped:
             raise UnusableError("unknown lengths of prompt and output")
         if kind in ("served_tpot", "served_throughput") and not deployments[0].output:
             raise UnusableError("unknown lengths of prompt and output")
+        if kind in ("served_tpot", "served_throughput") and not record.get("mean_concurrency"):
+            deployments = tuple(_running(one, found) for one in deployments)
     except (TypeError, ValueError) as error:  # also fields that are no numbers
         return Skipped(id=name, because=str(error))
     if record["value"] <= 0:

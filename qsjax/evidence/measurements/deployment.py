@@ -140,11 +140,11 @@ def _weights(
 
 def _tuned(
     hardware: HardwareEntry,
-    engine: str,
+    run_by: ExpertKernels,
     model: ModelEntry,
     weights: tuple[Precision, Precision],
     bytes_kv: float,
-    release: tuple[int, int] | None,
+    record: Mapping[str, Any],
 ) -> Tuned:
     """The accelerator with the constants of the kernels that run these formats."""
     ffn, attention = weights
@@ -154,11 +154,13 @@ def _tuned(
     experts: str = ffn.native
     if experts == "fp4":
         experts = "mxfp4" if model.weight_dtype == "fp4" else "nvfp4"
+        if experts == "mxfp4" and run_by.name == "triton":
+            experts = "mxfp4_triton"
     elif experts == "bf16" and ffn.stored < 1.0:
         experts = "int4"
     cache = "fp8" if bytes_kv <= 1.0 else "bf16"
     formats = Formats(dense=dense, experts=experts, cache=cache)
-    return tune(hardware, engine, formats, release)
+    return tune(hardware, engine_of(record), formats, read.version(record))
 
 
 def _kv_bytes(
@@ -242,8 +244,7 @@ def deployment_of(record: Mapping[str, Any], *, context: float | None = None) ->
     ffn, attention, launches = _weights(record, model, run_by, partition)
     run, accepted = read.speculation(record, found)
     bytes_kv = _kv_bytes(record, ffn, model.spec, hardware)
-    release = read.version(record)
-    tuned = _tuned(hardware, engine, model, (ffn, attention), bytes_kv, release)
+    tuned = _tuned(hardware, run_by, model, (ffn, attention), bytes_kv, record)
     workload = Workload(
         context=context or own_context,
         batch=batch,
@@ -271,5 +272,5 @@ def deployment_of(record: Mapping[str, Any], *, context: float | None = None) ->
         output=output,
         engine=engine,
         expert_launches=launches,
-        kernels=tuned.served_by,
+        kernels=tuned.entries,
     )
