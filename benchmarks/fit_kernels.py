@@ -54,7 +54,7 @@ SPECULATING = ("1.2.0rc6.post3", "1.1.0rc2.post2")
 # those of a traced step.
 PRIORS = {
     "gemm_peak": (1.0, 0.2),
-    "attention_startup": (1.0, 0.3),
+    "attention_startup": (1.0, 0.5),
     "attention_read": (1.0, 0.1),
     "allreduce": (1.0, 0.2),
     "expert_read": (0.95, 0.1),
@@ -71,12 +71,12 @@ PRIORS = {
     "step.sglang": (300.0, 0.5),
     "step.trtllm": (100.0, 0.5),
     **{f"prefill.{e}": (100.0, 1.0) for e in ("vllm", "sglang", "trtllm")},
-    **{f"gemm_startup.hopper.{d}": (0.3, 0.7) for d in ("bf16", "fp8")},
-    **{f"gemm_startup.blackwell.{d}": (0.3, 0.7) for d in ("bf16", "fp8", "fp4")},
-    "experts.formats.fp8": (1.0, 0.5),
-    **{f"experts.hopper.{name}": (1.0, 0.5) for name in ("vllm.int4", "vllm.mxfp4", "trtllm.fp8")},
-    **{f"experts.blackwell.vllm.{name}": (1.0, 0.5) for name in ("int4", "mxfp4")},
-    **{f"experts.blackwell.trtllm.{name}": (1.0, 0.5) for name in ("fp8", "mxfp4", "nvfp4")},
+    **{f"gemm_startup.hopper.{d}": (0.3, 1.0) for d in ("bf16", "fp8")},
+    **{f"gemm_startup.blackwell.{d}": (0.3, 1.0) for d in ("bf16", "fp8", "fp4")},
+    "experts.formats.fp8": (1.0, 1.0),
+    **{f"experts.hopper.{name}": (1.0, 1.0) for name in ("vllm.int4", "vllm.mxfp4", "trtllm.fp8")},
+    **{f"experts.blackwell.vllm.{name}": (1.0, 1.0) for name in ("int4", "mxfp4")},
+    **{f"experts.blackwell.trtllm.{name}": (1.0, 1.0) for name in ("fp8", "mxfp4", "nvfp4")},
 }
 # Log error that counts as one prior deviation, and beyond which residuals count linearly.
 SCALE = 0.1
