@@ -4,8 +4,9 @@ Run `python -m benchmarks.fit_kernels`: constants, and errors by group. `--left-
 without every accelerator, engine and model in turn and prints the errors on what was left out;
 `--write` puts the constants into the table. A fit takes a minute, the groups half an hour.
 
-The constants are few, and each has a prior: what the measurements do not determine stays there. Residuals are logarithms of predicted over measured; a
-configuration of many records counts less for each.
+The constants are few, and each has a prior: what the measurements do not determine stays there.
+Residuals are logarithms of predicted over measured; a configuration of many records counts less for
+each.
 """
 
 import argparse
@@ -36,7 +37,7 @@ from qsjax.records.specs import Convention, HardwareSpec
 
 TABLE = Path(str(resources.files("qsjax.engines") / "kernels.toml"))
 SERVED = "inferencex_agg"
-# Served records, and single deployments that hold parts which those leave open (expert parallelism).
+# Weights of served records, and of single ones that hold what those leave open, wide splits.
 CATEGORIES = {
     SERVED: 1.0,
     "wide_ep": 3.0,
@@ -47,11 +48,11 @@ CATEGORIES = {
 WEIGHTS = {"high": 1.0, "medium": 0.6, "low": 0.6}
 # Of records whose speculation is not stated.
 UNSTATED = 0.6
-# Releases whose published runs of DeepSeek-R1 are twice as fast as they can be without speculation.
+# Releases whose published runs of DeepSeek-R1 are twice as fast as without speculation.
 SPECULATING = ("1.2.0rc6.post3", "1.1.0rc2.post2")
-# Priors: value, and standard deviation of its logarithm. Factors on tables stay near 1; start-ups of
-# dense products near a third, as kernels of a graph start while others end; times of the host near
-# those of a traced step.
+# Priors: value, and standard deviation of its logarithm. Factors on tables stay near 1; start-ups
+# of dense products near a third, as kernels of a graph start while others end; times of the host
+# near those of a traced step.
 PRIORS = {
     "gemm_peak": (1.0, 0.2),
     "attention_startup": (1.0, 0.5),

@@ -9,7 +9,7 @@ from qsjax.catalog import lookup
 from qsjax.cli import serving_options, session
 from qsjax.cost.laws.memory import reserve_bytes, usable_bytes
 from qsjax.engines import Deployment, WrittenEngine
-from qsjax.engines.held import held
+from qsjax.engines.held import Held, held
 from qsjax.engines.memory import static_base, visible_bytes
 from qsjax.engines.precision import REFUSING, about_name, broken_blocks, weights_of
 from qsjax.grid.case import Case
@@ -23,8 +23,6 @@ from qsjax.records.scenario import Records
 from qsjax.records.specs import (
     DEGREES,
     KV_MODES,
-    HardwareSpec,
-    ModelSpec,
     Partition,
     Workload,
 )
@@ -124,17 +122,18 @@ def _held(
     partition: Partition,
     work: Workload,
     flags: dict[str, Any],
-) -> tuple[ModelSpec, HardwareSpec, Workload, Own, tuple[str, ...]]:
+) -> tuple[Held, Own]:
     """The records as the engine of the command line holds them; without one as they are."""
     hardware = catalog.hardware_entry(flags["hardware"])
     capacity, ranks = scalar(hardware.spec.hbm_bytes), deployment.gpus / deployment.replicas
     if deployment.engine is None:
         kept = scalar(on_host(reserve_bytes)(entry.spec, hardware.spec))
-        return entry.spec, hardware.spec, work, Own(0.0, kept, capacity, ranks), ()
+        plain = Held(entry.spec, hardware.spec, work, 0.0, kept, ())
+        return plain, Own(0.0, kept, capacity, ranks)
     is_given = deployment.bytes_kv is not None or flags["kv"] is not None
     found = held(deployment, entry, hardware, partition, work, is_cache_given=is_given)
     own = Own(found.beside, found.kept, visible_bytes(capacity), ranks)
-    return found.model, found.hardware, found.workload, own, found.notes
+    return found, own
 
 
 class Stated(NamedTuple):
@@ -174,11 +173,12 @@ def read(model: str, words: tuple[str, ...], flags: dict[str, Any]) -> Stated:
     )
     work = serving_options.workload_of(name, flags | {"weights": stored})
     partition, work = _inputs(deployment, work, flags)
-    spec, hardware, work, own, more = _held(deployment, entry, partition, work, flags)
+    found, own = _held(deployment, entry, partition, work, flags)
+    work = found.workload
     session.note_contexts(name, [scalar(work.context)])
     problem = Problem(
-        spec,
-        hardware,
+        found.model,
+        found.hardware,
         gpus=deployment.gpus,
         context=scalar(work.context),
         twins=() if q is None else q,
@@ -187,7 +187,7 @@ def read(model: str, words: tuple[str, ...], flags: dict[str, Any]) -> Stated:
         convention=flags["convention"],
         workload=dataclasses.replace(work, batch=None),
     )
-    deployment = dataclasses.replace(deployment, notes=(*more, *notes), weights=dtype)
+    deployment = dataclasses.replace(deployment, notes=(*found.notes, *notes), weights=dtype)
     # A twin, or other weights, have no blocks.
     block = entry.weight_block if q is None and not stored else 0
     return Stated(problem, partition, deployment, own, block)

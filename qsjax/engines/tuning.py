@@ -7,7 +7,7 @@ from typing import Any, Literal
 from qsjax.catalog import HardwareEntry
 from qsjax.engines.rules import load_kernels
 from qsjax.numerics.safe import scalar
-from qsjax.records.specs import HardwareSpec
+from qsjax.records.specs import HardwareSpec, Workload
 from qsjax.records.units import TB, US
 
 # A weight of four bits that no unit of Hopper multiplies: kernels widen it first.
@@ -60,6 +60,29 @@ class Tuned:
     entries: Entries | None = None
     expert_balance: Literal["even", "skewed"] = "even"
     notes: tuple[str, ...] = ()
+
+
+def formats_of(model: str, work: Workload, *, is_mxfp4: bool = False, kernels: str = "") -> Formats:
+    """The formats of a workload.
+
+    Args:
+        model: name in the catalogue.
+        work: bytes and dtypes.
+        is_mxfp4: experts of four bits are MXFP4, as the checkpoint has them.
+        kernels: of MXFP4 experts, by `kernels.name_of`.
+    """
+    dense: str = work.proj_dtype
+    if dense == "fp8" and is_block_scaled(model):
+        dense = "fp8_block"
+    experts: str = work.ffn_dtype
+    if experts == "fp4":
+        experts = "nvfp4"
+        if is_mxfp4:
+            experts = "mxfp4_triton" if kernels == "triton" else "mxfp4"
+    elif experts == "bf16" and scalar(work.bytes_ffn_weight) < 1.0:
+        experts = "int4"
+    cache = "fp8" if scalar(work.bytes_kv) <= 1.0 else "bf16"
+    return Formats(dense=dense, experts=experts, cache=cache)
 
 
 def share_of_norm(exponent: float) -> float:

@@ -10,7 +10,7 @@ from qsjax.engines import held, kernels
 from qsjax.engines import releases as read
 from qsjax.engines.kernels import ExpertKernels
 from qsjax.engines.operating_point import OperatingPoint
-from qsjax.engines.tuning import Formats, Tuned, is_block_scaled, tune
+from qsjax.engines.tuning import formats_of, tune
 from qsjax.evidence.measurements.names import (
     PRECISIONS,
     Precision,
@@ -138,31 +138,6 @@ def _weights(
     return ffn, ffn, launches
 
 
-def _tuned(
-    hardware: HardwareEntry,
-    run_by: ExpertKernels,
-    model: ModelEntry,
-    weights: tuple[Precision, Precision],
-    bytes_kv: float,
-    record: Mapping[str, Any],
-) -> Tuned:
-    """The accelerator with the constants of the kernels that run these formats."""
-    ffn, attention = weights
-    dense: str = attention.native
-    if dense == "fp8" and is_block_scaled(model.name):
-        dense = "fp8_block"
-    experts: str = ffn.native
-    if experts == "fp4":
-        experts = "mxfp4" if model.weight_dtype == "fp4" else "nvfp4"
-        if experts == "mxfp4" and run_by.name == "triton":
-            experts = "mxfp4_triton"
-    elif experts == "bf16" and ffn.stored < 1.0:
-        experts = "int4"
-    cache = "fp8" if bytes_kv <= 1.0 else "bf16"
-    formats = Formats(dense=dense, experts=experts, cache=cache)
-    return tune(hardware, engine_of(record), formats, read.version(record))
-
-
 def _kv_bytes(
     record: Mapping[str, Any], ffn: Precision, model: ModelSpec, hardware: HardwareEntry
 ) -> float:
@@ -244,7 +219,6 @@ def deployment_of(record: Mapping[str, Any], *, context: float | None = None) ->
     ffn, attention, launches = _weights(record, model, run_by, partition)
     run, accepted = read.speculation(record, found)
     bytes_kv = _kv_bytes(record, ffn, model.spec, hardware)
-    tuned = _tuned(hardware, run_by, model, (ffn, attention), bytes_kv, record)
     workload = Workload(
         context=context or own_context,
         batch=batch,
@@ -260,6 +234,9 @@ def deployment_of(record: Mapping[str, Any], *, context: float | None = None) ->
         proj_dtype=attention.native,
         ffn_dtype=ffn.native,
     )
+    is_mxfp4 = model.weight_dtype == "fp4"
+    formats = formats_of(model.name, workload, is_mxfp4=is_mxfp4, kernels=run_by.name)
+    tuned = tune(hardware, engine, formats, read.version(record))
     return OperatingPoint(
         model=held.with_index(engine, bytes_kv, _model(record, model.spec)),
         model_name=model.name,
