@@ -77,7 +77,7 @@ def test_all_reduces_by_hand():
 
 
 def test_four_bit_experts_on_hopper_are_bound_by_widening_them():
-    """H200 has 1.43 times the bandwidth of H100: weights of eight bits use it, those of four do not."""
+    """H200 has 1.43 times the bandwidth of H100: weights of eight bits use it, others do not."""
     served = load_kernels()["served"]
 
     def rate(name, experts):
@@ -156,14 +156,15 @@ def test_amd_has_fields_of_the_plain_form():
     ],
 )
 def test_formats_of_a_workload(change, experts):
-    work = Workload(**{"bytes_ffn_weight": 2.0, "ffn_dtype": "bf16", "proj_dtype": "fp8", **change})
+    given = {"bytes_ffn_weight": 2.0, "ffn_dtype": "bf16", "proj_dtype": "fp8", **change}
+    work = Workload(context=1.0, **given)
     found = formats_of("qwen3-32b", dataclasses.replace(work, bytes_kv=1.0))
     assert found == Formats(dense="fp8_block", experts=experts, cache="fp8")
     assert formats_of("llama-3.1-70b", work).dense == "fp8"
 
 
 def test_mxfp4_by_its_kernels():
-    work = Workload(bytes_ffn_weight=0.53, ffn_dtype="fp4")
+    work = Workload(context=1.0, bytes_ffn_weight=0.53, ffn_dtype="fp4")
     for kernels, name in (("triton", "mxfp4_triton"), ("marlin", "mxfp4"), ("flashinfer", "mxfp4")):
         assert formats_of("gpt-oss-20b", work, is_mxfp4=True, kernels=kernels).experts == name
 
