@@ -212,7 +212,7 @@ def test_no_more_sequences_run_than_the_cache_holds():
     assert read_case({**SERVED, "concurrency": 8}).deployments[0].workload.batch == 8
     # A stated mean is what runs; a deployment that cannot hold one sequence keeps what it says.
     assert read_case({**SERVED, "mean_concurrency": 100}).deployments[0].workload.batch == 100
-    assert read_case({**SERVED, "gpu": "h100"}).deployments[0].workload.batch == 128
+    assert read_case({**SERVED, "gpu": "l40s"}).deployments[0].workload.batch == 128
     assert running(one, {"max_sequences": 4.0}) == 4
 
 
