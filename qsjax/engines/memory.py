@@ -229,9 +229,11 @@ def running(one: OperatingPoint, found: Facts) -> float:
     Others wait, which their time per output token does not show. A running sequence holds its mean
     context, under TensorRT-LLM room for its whole answer (GUARANTEED_NO_EVICT, `schedulers.toml`).
     Where not even one has room, the rules of the engine are not those of the deployment, and the
-    number asked for stands.
+    number asked for stands, as it does where the engine has no rules.
     """
     asked = float(one.workload.batch)  # type: ignore[arg-type]  # floats of deployment_of
+    if one.engine not in ("vllm", "sglang", "trtllm"):
+        return asked
     context = float(one.workload.context)  # type: ignore[arg-type]  # floats of deployment_of
     weights, cache = map(scalar, _sizes(one.model, one.partition, one.workload))
     weights += unquantised_bytes(one)

@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from qsjax.catalog import hardware_entry
 from qsjax.engines import releases as read
 from qsjax.engines.memory import release_of, running
 from qsjax.engines.operating_point import OperatingPoint
@@ -18,7 +19,7 @@ from qsjax.evidence.measurements.deployment import (
 from qsjax.evidence.measurements.kernels import Kernel
 from qsjax.evidence.measurements.names import find_hardware, metric_of, rate_unit
 from qsjax.records.checks import LARGEST
-from qsjax.records.specs import Workload
+from qsjax.records.specs import PHYSICAL, Workload
 from qsjax.records.units import GIB, MS, US
 
 Kind = (
@@ -63,6 +64,23 @@ class Skipped:
 
     id: str
     because: str
+
+
+def plain(case: Case) -> Case:
+    """The case without the constants of an engine's kernels: on the catalogue's accelerator."""
+    return dataclasses.replace(case, deployments=tuple(map(_plain, case.deployments)))
+
+
+def _plain(one: OperatingPoint) -> OperatingPoint:
+    if one.kernels is None:
+        return one
+    balance = PHYSICAL.expert_balance
+    return dataclasses.replace(
+        one,
+        hardware=hardware_entry(one.hardware_name).spec,
+        convention=dataclasses.replace(one.convention, expert_balance=balance),
+        kernels=None,
+    )
 
 
 # Categories that the step-time model has nothing to say of.
