@@ -11,6 +11,7 @@ from qsjax import catalog
 from qsjax.cost.feasibility import REASONS
 from qsjax.cost.laws.params import dense_twin
 from qsjax.grid.axes import axis_arrays, make_axes, matrix_arrays, place, stack
+from qsjax.grid.problem import Problem
 from qsjax.grid.search import evaluate, reduce_block, reduce_small, search
 from qsjax.grid.staging import tiles_of
 from qsjax.questions.explore import explore
@@ -222,15 +223,8 @@ def test_every_model_keeps_the_precision_that_it_is_published_in():
     assert job.records.workload.bytes_kv == 2.0
     _, _, cells = swept(axes, job)
     for name, rates in zip(names, cells["score"].reshape(2, -1), strict=True):
-        found = explore(
-            catalog.model(name),
-            catalog.hardware("h200-sxm"),
-            gpus=[16],
-            contexts=contexts,
-            qs=(),
-            workload=catalog.workload(name),
-        )
-        expected = found.optimum.step.tokens_per_s_per_gpu.reshape(-1)
+        found = explore(Problem(name, "h200-sxm", gpus=16, context=contexts)).dataset
+        expected = found["tokens_per_s_per_gpu"].values
         assert (expected > 0).all()
         np.testing.assert_allclose(rates, expected, rtol=EXACT)
 
