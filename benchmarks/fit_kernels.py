@@ -44,8 +44,10 @@ CATEGORIES = {
     "infersim": 3.0,
     "deepseek_official": 3.0,
     "itl_load": 3.0,
+    "itl_linear_fit": 3.0,
 }
 WEIGHTS = {"high": 1.0, "medium": 0.6, "low": 0.6}
+KINDS = ("tpot", "served_tpot", "intercept")
 # Of records whose speculation is not stated.
 UNSTATED = 0.6
 # Releases whose published runs of DeepSeek-R1 are twice as fast as without speculation.
@@ -56,7 +58,6 @@ SPECULATING = ("1.2.0rc6.post3", "1.1.0rc2.post2")
 PRIORS = {
     "gemm_peak": (1.0, 0.2),
     "attention_startup": (1.0, 0.5),
-    "attention_read": (1.0, 0.1),
     "allreduce": (1.0, 0.2),
     "expert_read": (0.95, 0.1),
     "expert_gemm": (0.5, 0.3),
@@ -216,7 +217,7 @@ def _setting(case: Case) -> tuple[Any, ...]:
 
 def _is_usable(case: Case, record: Record) -> bool:
     """Whether a case belongs in the fit: times per token of deployments that the table serves."""
-    if record["category"] not in CATEGORIES or case.kind not in ("tpot", "served_tpot"):
+    if record["category"] not in CATEGORIES or case.kind not in KINDS:
         return False
     one, unscored = case.deployments[0], case.not_scored
     if one.kernels is None or one.kernels.formats is None:
@@ -229,10 +230,10 @@ def _is_usable(case: Case, record: Record) -> bool:
 
 
 def load() -> Data:
-    """The shipped cases of the fit."""
+    """The shipped cases of the fit; an intercept is the time of the shorter of its two contexts."""
     records = load_records()
     pairs = [
-        (case, record)
+        (dataclasses.replace(case, deployments=case.deployments[:1]), record)
         for case, record in zip(read_cases(records), records, strict=True)
         if isinstance(case, Case) and _is_usable(case, record)
     ]

@@ -253,7 +253,7 @@ def _attention_fields(entries: Entries, served: Mapping[str, Any]) -> dict[str, 
     startup, read = _row("attention", entries)[_formats(entries).cache]
     return {
         "attention_startup": served["attention_startup"] * startup * US,
-        "eff_kv_read": served["attention_read"] * read,
+        "eff_kv_read": read,
     }
 
 
