@@ -188,6 +188,25 @@ def _weights(model: ModelSpec, part: Partition, work: Workload) -> jax.Array:
     return weights_bytes(model, part, work, layout(model, part, PHYSICAL))
 
 
+def _tuned(
+    entry: ModelEntry, hardware: HardwareEntry, work: Workload, engine: str, experts: _Experts
+) -> tuple[HardwareSpec, tuple[str, ...]]:
+    """The accelerator with the constants of the engine's kernels, and which they are."""
+    formats = formats_of(entry.name, work, is_mxfp4=bool(experts.kernels), kernels=experts.kernels)
+    tuned = tune(hardware, engine, formats)
+    launches = scalar(tuned.spec.layer_overhead) + experts.launches
+    spec = dataclasses.replace(tuned.spec, layer_overhead=launches)
+    notes = tuned.notes or (
+        f"no kernels of {NAMES[engine]} are known on {hardware.name}: the catalogue's constants "
+        "stand",
+    )
+    if work.ffn_dtype == "fp4" and not kernels.has_fp4_units(hardware):
+        # Marlin and Triton's kernels dequantise; the units that multiply are those of 16 bits.
+        spec = dataclasses.replace(spec, flops_fp4=spec.flops_bf16)
+        notes += (f"{hardware.name} has no units of four bits: the weights multiply in 16 bits",)
+    return spec, notes
+
+
 def held(
     deployment: Deployment,
     entry: ModelEntry,
@@ -226,18 +245,8 @@ def held(
         kv_scale_bytes=scales(engine, bytes_kv, entry.spec),
         attn_dtype=attention_dtype(bytes_kv, entry.spec),
     )
-    formats = formats_of(entry.name, work, is_mxfp4=bool(experts.kernels), kernels=experts.kernels)
-    tuned = tune(hardware, engine, formats)
-    launches = scalar(tuned.spec.layer_overhead) + experts.launches
-    spec = dataclasses.replace(tuned.spec, layer_overhead=launches)
-    notes += tuned.notes or (
-        f"no kernels of {NAMES[engine]} are known on {hardware.name}: the "
-        "catalogue's constants stand",
-    )
-    if work.ffn_dtype == "fp4" and not kernels.has_fp4_units(hardware):
-        # Marlin and Triton's kernels dequantise; the units that multiply are those of 16 bits.
-        spec = dataclasses.replace(spec, flops_fp4=spec.flops_bf16)
-        notes += (f"{hardware.name} has no units of four bits: the weights multiply in 16 bits",)
+    spec, about = _tuned(entry, hardware, work, engine, experts)
+    notes += about
     one = OperatingPoint(
         model=entry.spec,
         model_name=entry.name,
