@@ -29,11 +29,10 @@ class Step(NamedTuple):
 
 
 class Best(NamedTuple):
-    """The winner of every kept cell, the next best, and counts."""
+    """The winner of every kept cell, and counts."""
 
     position: Array
     score: Array
-    second: Array
     feasible: Array
     reasons: Array
 
@@ -148,7 +147,7 @@ def _memory(
     tokens = w.kv_block * np.ceil(w.context / w.kv_block)
     kept = n["l_f"] * tokens + m.window_layers * np.minimum(tokens, m.window)
     per_token = (w.bytes_kv * lay["c"] + w.kv_scale_bytes) / lay["split"]
-    cache = per_token * kept + w.bytes_kv * m.index_dim * m.index_layers * tokens
+    cache = per_token * kept + w.bytes_index * m.index_dim * m.index_layers * tokens
     state = _state(m, w) / (p.tp * p.pp)
     return usable, weights, cache / (p.kvp * p.pp) + state, attention
 
@@ -186,7 +185,8 @@ def _phases(
     tokens = n["l_f"] * seen + m.window_layers * np.minimum(w.context, m.window)
     per_head = np.where(n["is_mla"], 2 * (2 * m.kv_latent + m.rope_dim), 4 * m.head_dim)
     attention = _attention(m, hw, p, w, n, per_head) * tokens
-    indexer = 2 * m.index_heads * m.index_dim * m.index_layers * w.context
+    is_half = w.attn_dtype == "bf16" and w.bytes_index < 2
+    indexer = (1 if is_half else 2) * m.index_heads * m.index_dim * m.index_layers * w.context
     state = m.linear_state * m.linear_layers
     sparsity = m.top_k / m.experts
     always = (n["always"] / phi + n["router"]) / p.pp
@@ -207,7 +207,7 @@ def _phases(
     peaks["head"] = hw.flops_bf16 * hw.eff_gemm
     stream = hw.hbm_bw * hw.eff_weight_read
     cache = (w.bytes_kv * lay["c"] + w.kv_scale_bytes) / lay["split"] * tokens
-    cache = cache + w.bytes_kv * m.index_dim * m.index_layers * w.context
+    cache = cache + w.bytes_index * m.index_dim * m.index_layers * w.context
     cache = cache / (p.kvp * p.pp) + 2 * _state(m, w) / (p.tp * p.pp)
     latent = 2 * m.kv_latent + m.rope_dim
     width = m.heads * np.where(n["is_mla"], latent, 2 * m.head_dim) / p.tp
@@ -303,7 +303,7 @@ def _choose(score: Array, allowed: Array, gpus: Array) -> Array:
 
 
 def search(m: Any, hw: Any, p: Any, w: Any, gpus: Any, shape: tuple[int, ...]) -> Best:
-    """The best design along the last axis, the next best, and why the others fell out."""
+    """The best design along the last axis, and why the others fell out."""
     step = decode(m, hw, p, w, gpus)
     score = np.broadcast_to(step.tokens_per_s_per_gpu, shape)
     broken = np.zeros((), bool)
@@ -313,9 +313,7 @@ def search(m: Any, hw: Any, p: Any, w: Any, gpus: Any, shape: tuple[int, ...]) -
     size = p.dp * p.kvp * p.tp * p.pp if gpus is None else np.asarray(gpus)
     with np.errstate(invalid="ignore"):
         first = _choose(score, allowed, size)
-        others = allowed & (np.arange(shape[-1]) != first[..., None])
-        second = _choose(score, others, size)
     flags = (np.broadcast_to(x, (*x.shape[:-1], shape[-1])) for x in step.reasons.values())
     counts = [np.broadcast_to(np.count_nonzero(x, axis=-1), shape[:-1]) for x in flags]
     chosen = np.take_along_axis(np.where(allowed, score, -np.inf), first[..., None], axis=-1)
-    return Best(first, chosen[..., 0], second, allowed.sum(axis=-1), np.stack(counts))
+    return Best(first, chosen[..., 0], allowed.sum(axis=-1), np.stack(counts))

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import CONFIG_MAPPING, AutoConfig, AutoModelForCausalLM
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModel, AutoModelForCausalLM
 
 DATA = Path(__file__).parent.parent / "tests" / "data"
 WRITTEN = DATA / "transformers_counts.json"
@@ -34,7 +34,11 @@ TYPES = (
     *("falcon_mamba", "mamba", "mamba2", "gpt2", "opt", "bloom", "mpt", "gpt_neox", "starcoder2"),
     *("phi", "phi3", "phimoe", "stablelm", "gptj", "gpt_bigcode", "codegen", "persimmon"),
     *("internlm3", "minicpm3", "helium", "hyperclovax", "gpt_oss", "llama4_text", "sarvam_mla"),
-    "sarvam_moe",
+    *("sarvam_moe", "apertus1p5", "aria_text", "axk1", "axk2", "beam", "bitnet", "cosmos3_edge"),
+    *("dots3_note", "flint", "glm_ocr", "granite_docling", "granite_swa", "granitemoe_swa"),
+    *("hy_v4", "hy_v4_vl", "inkling_text", "iquestcoder", "jais2", "kolibri1", "laguna"),
+    *("lara_mini", "lfm3", "mellum", "minimax_m3_vl", "mistral_large4", "molmo2", "muse_glimmer"),
+    *("muse_spark", "nanochat", "vaultgemma", "youtu"),
 )
 # Keys for types whose defaults build no model, or leave out what the type is about.
 CHANGES: dict[str, list[dict[str, Any]]] = {
@@ -80,6 +84,27 @@ CHANGES: dict[str, list[dict[str, Any]]] = {
         | {"moe_intermediate_size": 704, "hidden_size_per_layer_input": 0},
     ],
     "qwen3_moe": [{}, {"mlp_only_layers": [0, 1]}],
+    "laguna": [
+        {"layer_types": ["full_attention", *["sliding_attention"] * 3] * 10}
+        | {"num_attention_heads_per_layer": [48, 64, 64, 64] * 10, "gating": "per-head"},
+    ],
+    "minimax_m3_vl": [
+        {
+            "text_config": {
+                "layer_types": ["full_attention"] * 3 + ["minimax_m3_sparse"] * 57,
+                "mlp_layer_types": ["dense"] * 3 + ["sparse"] * 57,
+            }
+        }
+    ],
+    "mistral_large4": [
+        {},
+        {
+            "text_config": {
+                "kv_source_layers": [i - i % 2 for i in range(72)],
+                "indexer_types": ["full", "shared"] * 36,
+            }
+        },
+    ],
 }
 # What says nothing of the shape.
 NOISE = ("id2label", "label2id", "transformers_version", "rope_parameters", "architectures")
@@ -89,7 +114,12 @@ def counted(config: Any) -> dict[str, Any]:
     """The shape of a config, and the parameters of its model: all, and those of matrices."""
     config = config.get_text_config()
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
+        try:
+            model = AutoModelForCausalLM.from_config(config)
+        except ValueError:  # the language model of a multimodal one, which has the head
+            model = AutoModel.from_config(config)
+            if not getattr(config, "tie_word_embeddings", False):
+                model.head = torch.nn.Linear(config.hidden_size, config.vocab_size, bias=False)
     sizes = [(weight.ndim, weight.numel()) for weight in model.parameters()]
     given = json.loads(config.to_json_string(use_diff=False))
     shape = {

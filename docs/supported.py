@@ -39,6 +39,8 @@ QUANTITIES = {
     "sequences": "batch",
     "context": "longest context",
     "kv_dtype": "dtype of the cache",
+    "state_dtype": "dtype of recurrent states",
+    "states_dtype": "dtype of recurrent states, unless the other says it",
     "kv_block": "tokens of a cache block",
     "quantization": "dtype of the weights, or a loader",
     "dtype": "16 bits; float32 is not read",
@@ -104,6 +106,10 @@ def quantisation_lines() -> list[str]:
         (f"`{name}`", f"{size:g}" if size else "the model's own")
         for name, size in flags["bytes_of_cache"].items()
     ]
+    state = [
+        (f"`{name}`", f"{size:g}" if size else "the config's, else the engine's")
+        for name, size in flags["bytes_of_state"].items()
+    ]
     kernels = [
         (name, *(f"{tile:g}" for tile in rule["tile"]), f"{rule['launches_us']:g}")
         for name, rule in load_engines()["experts"].items()
@@ -121,6 +127,15 @@ def quantisation_lines() -> list[str]:
         "Of `--kv-cache-dtype`:",
         "",
         *rows(("name", "bytes of an element"), cache),
+        "Of recurrent states:",
+        "",
+        *rows(("name", "bytes of an element"), state),
+        "Of GGUF files, by their names:",
+        "",
+        *rows(
+            ("type", "bits of a weight"),
+            ((f"`{name.upper()}`", f"{bits:g}") for name, bits in flags["bits_of_gguf"].items()),
+        ),
         "Kernels of MXFP4 experts, and what they pad to:",
         "",
         *rows(("kernels", "rows", "columns", "launches of a layer [us]"), kernels),

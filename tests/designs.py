@@ -163,7 +163,16 @@ def random_partitions(rng, n, models):
 
 def random_workloads(rng, n, given):
     """Contexts of 1 to 10^7 tokens; the batch drawn, or left to be the largest that fits."""
-    element = ("attn_weight", "ffn_weight", "head_weight", "kv", "state", "act", "dispatch")
+    element = (
+        "attn_weight",
+        "ffn_weight",
+        "head_weight",
+        "kv",
+        "index",
+        "state",
+        "act",
+        "dispatch",
+    )
     sizes = {f"bytes_{name}": choose(rng, [0.5, 0.5625, 1, 2], n) for name in element}
     batch = np.ceil(log_uniform(rng, 0.01, 5e3, n)) if given else None
     return {

@@ -177,7 +177,7 @@ def memory(m, hw, p, w, convention):
     if m.layers > m.linear_layers:
         tokens *= 1 - m.shared_kv_layers / (m.layers - m.linear_layers)
     kept = (w.bytes_kv * c + w.kv_scale_bytes) / sigma * tokens
-    kept += w.bytes_kv * m.index_dim * m.index_layers * blocks
+    kept += w.bytes_index * m.index_dim * m.index_layers * blocks
     kv = convention.kv_overhead / (p.kvp * p.pp) * kept
     state = w.bytes_state * m.linear_state + w.bytes_act * m.linear_tail
     kv += m.linear_layers * state / (weight_ranks(p) * p.pp)
@@ -251,6 +251,8 @@ def compute(m, hw, p, w, convention, b):
     scores = l_f * read + m.window_layers * min(w.context, m.window)
     per_token = a * scores
     indexer = 2 * m.index_heads * m.index_dim * m.index_layers * w.context
+    if w.attn_dtype == "bf16" and w.bytes_index < 2:
+        indexer /= 2  # 8-bit products take half the time of 16-bit ones
     state = 4 * m.linear_state * m.linear_layers
     ways = p.kvp if convention.attention_flops_over_kvp else 1.0
 
@@ -333,7 +335,7 @@ def stream_bytes(m, p, w, convention, b, tokens_b):
     read = min(w.context, m.sparse_topk) if m.sparse_topk > 0 else w.context
     per_token = (w.bytes_kv * c + w.kv_scale_bytes) / sigma
     kv = per_token * (l_f * read + m.window_layers * m.window_cache * min(w.context, m.window))
-    kv += w.bytes_kv * m.index_dim * m.index_layers * w.context
+    kv += w.bytes_index * m.index_dim * m.index_layers * w.context
     kv *= b / (p.kvp * p.pp)
     state = w.bytes_state * m.linear_state + w.bytes_act * m.linear_tail
     kv += 2 * b * m.linear_layers * state / (weight_ranks(p) * p.pp)

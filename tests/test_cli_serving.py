@@ -65,7 +65,7 @@ def test_explain_takes_a_design_apart(qsjax, tmp_path):
     assert sum(stated["terms"].values()) == pytest.approx(stated["tpot"], rel=1e-12)
     assert sum(stated["memory_bytes"].values()) == pytest.approx(stated["hbm_bytes"], rel=1e-12)
     assert record["best"]["gain"] >= 1
-    assert record["beside"]["convention"] == "paper"
+    assert record["beside"] is None
     assert record["prefill"]["ttft"] > 0
     assert "--tensor-parallel-size" in record["best"]["engine_flags"]["vllm"]["flags"]
     assert json.loads((out / "result.json").read_text()) == record
@@ -146,6 +146,74 @@ def test_explain_keeps_the_dtype_of_the_model_under_a_loader(qsjax):
     assert same[0] == same[1]
 
 
+def weights_of(record):
+    """Weights of a GPU [GiB]."""
+    memory = record["stated"]["memory_bytes"]
+    return sum(size for name, size in memory.items() if name.startswith("weights")) / 2**30
+
+
+@pytest.mark.parametrize(
+    ("served", "size", "words"),
+    [
+        # What llama-quantize makes of Llama 3.1 8B [GiB]: its README's table.
+        (("./Meta-Llama-3.1-8B.Q4_K_M.gguf",), 4.58, "type Q4_K_M takes 4.8944 bits"),
+        (("bartowski/Meta-Llama-3.1-8B-GGUF:IQ2_XXS",), 2.23, "2.3824 bits"),
+        (("x/Llama-3.1-8B", "--quantization", "gguf", "--tokenizer", "y"), 14.96, "tells no type"),
+        (("x-UD-Q4_K_XL.gguf",), 4.58, "Q4_K_XL, counted as Q4_K_M"),
+        (("x-Q4_K_M",), 14.96, ""),  # no GGUF file
+    ],
+)
+def test_the_name_of_a_gguf_file_tells_its_bits(qsjax, served, size, words):
+    flags = ("--hardware", "h100-sxm", "--format", "json", "--", "vllm", "serve", *served)
+    record = as_json(qsjax("explain", "llama-3.1-8b", *flags))
+    assert weights_of(record) == pytest.approx(size, rel=2e-3)
+    assert any("GGUF" in note and words in note for note in record["notes"]) == bool(words)
+
+
+def test_a_file_of_weights_is_no_model(qsjax):
+    wrong = qsjax("explain", "llama.Q4_K_M.gguf", "--hardware", "h100-sxm", code=2)
+    assert "give the config.json of its model" in mistake(wrong)
+
+
+def test_the_dtype_of_recurrent_states_is_a_flag(qsjax):
+    """Qwen3.5-397B: a state of 4 bytes an element unless the engine is told else."""
+    flags = ("qwen3.5-397b-a17b", "--hardware", "b200-sxm", "--context", "8k", "--format", "json")
+    engine = ("--", "vllm", "serve", "m", "-dp", "8", "-ep")
+    batches = [
+        as_json(qsjax("explain", *flags, *engine, *more))["stated"]["max_batch"]
+        for more in ((), ("--mamba-ssm-cache-dtype", "bfloat16"), ("--mamba-cache-dtype", "auto"))
+    ]
+    assert batches[0] == batches[2]
+    # By hand: 45 layers of 64 states of 128 x 128, 15 layers of two heads of 256.
+    state, tail, cache = 45 * 64 * 128 * 128, 45 * 3 * 12_288 * 2, 8192 * 15 * 2 * 2 * 256 * 2
+    ratio = (4 * state + tail + cache) / (2 * state + tail + cache)
+    assert batches[1] / batches[0] == pytest.approx(ratio, rel=0.01)
+
+
+def test_a_card_of_24_gib_keeps_what_vllm_keeps(qsjax, tmp_path):
+    """By hand, Qwen3-1.7B: 0.3 GiB of context and 256 rows of logits, not 4 GiB."""
+    card = tmp_path / "rtx.toml"
+    card.write_text(
+        "hbm_capacity_gib = 24\nhbm_bandwidth_gb_per_s = 1008\npeak_bf16_tflop_per_s = 165\n"
+        "intra_bandwidth_gb_per_s = 32\ninter_bandwidth_gb_per_s = 25\nisland_size = 8\n"
+    )
+    flags = ("qwen3-1.7b", "--context", "8k", "--format", "json", "--hardware")
+    kept = 0.3 + 256 * 151_936 * 38 / 2**30
+    record = as_json(qsjax("explain", *flags, str(card)))
+    memory = {name: size / 2**30 for name, size in record["stated"]["memory_bytes"].items()}
+    assert memory["reserve"] == pytest.approx(kept, rel=1e-3)
+    assert memory["unused by engine"] == pytest.approx(24 * (1 - 0.9 * 0.99), rel=1e-3)
+    assert any("divided as vLLM does" in note for note in record["notes"])
+    # What the file states holds.
+    card.write_text(card.read_text() + "reserve_gib = 3\n")
+    record = as_json(qsjax("explain", *flags, str(card)))
+    assert record["stated"]["memory_bytes"]["reserve"] == 3 * 2**30
+    # The catalogue's entry of a small card is that of one GPU and a vocabulary of 128,000.
+    one = as_json(qsjax("explain", *flags, "l40s"))["stated"]["memory_bytes"]
+    used = one["reserve"] + one["unused by engine"]
+    assert pytest.approx(used, rel=0.04) == 0.1 * 48e9 + 1.9 * 2**30
+
+
 def test_explain_warns_of_a_split_that_engines_refuse(qsjax):
     flags = ("--hardware", "h200-sxm", "--format", "json", "--tp", "32")
     for more, is_broken in (((), True), (("--weights", "bf16"), False)):
@@ -176,13 +244,28 @@ def test_a_split_that_the_engine_refuses_does_not_run(qsjax, tmp_path, model, co
     assert [words in text for text in texts] == ([True] if words else [])
 
 
-def test_explain_asks_for_the_model_in_front_of_the_flags(qsjax):
-    done = qsjax("explain", "--", "vllm", "serve", "m", "-tp", "8", code=2)
-    assert "MODEL is missing" in mistake(done)
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("vllm", "serve", "Qwen/Qwen3-0.6B", "-dp", "2"),
+        ("A=1 vllm serve Qwen/Qwen3-0.6B -dp 2",),
+        ("python3", "-m", "sglang.launch_server", "--model-path", "Qwen/Qwen3-0.6B", "--dp", "2"),
+        ("docker run -p 80:80 vllm/vllm-openai:v1 --model Qwen/Qwen3-0.6B -dp 2",),
+    ],
+)
+def test_a_command_line_alone_names_the_model(qsjax, words):
+    flags = ("explain", "--hardware", "h100", "--context", "1k", "--format", "json", "--")
+    found = as_json(qsjax(*flags, *words))
+    assert (found["model"], found["stated"]["gpus"]) == ("qwen3-0.6b", 2)
+
+
+@pytest.mark.parametrize("words", [("-tp", "8"), ("vllm", "serve", "$MODEL", "-tp", "8")])
+def test_explain_asks_for_the_model_that_no_command_line_names(qsjax, words):
+    assert "MODEL is missing" in mistake(qsjax("explain", "--", *words, code=2))
 
 
 def test_explain_takes_a_dense_twin(qsjax):
-    options = ("--hardware", "h100-sxm", "--tp", "8", "--format", "json")
+    options = ("--hardware", "h100-sxm", "--tp", "8", "--convention", "both", "--format", "json")
     twin = as_json(qsjax("explain", "mixtral-8x7b:q=2", *options))
     assert twin["stated"]["memory_bytes"]["weights: router"] == 0
     assert twin["stated"]["tpot"] != twin["beside"]["stated"]["tpot"]
@@ -198,7 +281,7 @@ def test_explain_says_what_is_missing(qsjax):
 
 def test_explain_prints_every_ledger_for_people(qsjax):
     text = qsjax("explain", *SMALL, "--tp", "8").stdout
-    for words in ("Memory of one GPU", "capacity", "TPOT", "roofline", "as engine flags", "paper"):
+    for words in ("Memory of one GPU", "capacity", "TPOT", "roofline", "best design for vllm"):
         assert words in text
 
 
@@ -260,7 +343,7 @@ def test_pareto_gives_a_front_for_every_series(qsjax, tmp_path):
 
 def test_pareto_within_limits_and_with_a_price(qsjax):
     limits = ("--max-tpot", "40ms", "--max-pp", "1", "--usd-per-hour", "2", "--utilisation", "0.5")
-    done = qsjax("pareto", *SMALL, "--gpus", "8", "--q", "2", *limits, "--format", "csv")
+    done = qsjax("pareto", *SMALL, "--gpus", "8", "--twins", "2", *limits, "--format", "csv")
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
     assert rows
     for row in rows:
@@ -271,7 +354,7 @@ def test_pareto_within_limits_and_with_a_price(qsjax):
 
 
 def test_an_impossible_limit_says_what_can_be_had_and_what_would_help(qsjax):
-    options = ("--gpus", "8", "--q", "2")
+    options = ("--gpus", "8", "--twins", "2")
     front = as_json(qsjax("pareto", *SMALL, *options, "--format", "json"))["front"]
     # A little below what can be had: the latencies alone would still allow it.
     limit = f"{0.9 * min(row['tpot'] for row in front):.7f}s"
@@ -285,7 +368,7 @@ def test_an_impossible_limit_says_what_can_be_had_and_what_would_help(qsjax):
 
 
 def test_two_limits_that_contradict_each_other_are_named(qsjax):
-    options = ("--gpus", "8", "--q", "2", "--context", "64k")
+    options = ("--gpus", "8", "--twins", "2", "--context", "64k")
     front = as_json(qsjax("pareto", *SMALL, *options, "--format", "json"))["front"]
     tpot = min(row["tpot"] for row in front)
     usd = min(row["usd_per_million_tokens"] for row in front)
@@ -317,8 +400,9 @@ def test_compare_shows_both_conventions_and_why(qsjax, tmp_path):
     out = tmp_path / "side-by-side"
     subjects = ("mixtral-8x7b", "mixtral-8x7b:q=2", "mixtral-8x7b@h200-sxm")
     options = ("--hardware", "h100-sxm", "--gpus", "8", "--context", "8k,64k")
+    options += ("--convention", "both")
     result = as_json(qsjax("compare", *subjects, *options, "--format", "json", "--out", str(out)))
-    assert len(result["rows"]) == len(result["beside"]) == 6
+    assert [row["convention"] for row in result["rows"]] == 6 * ["physical"] + 6 * ["paper"]
     for row in result["rows"]:
         assert sum(row["gpu_time"].values()) == pytest.approx(
             1 / row["tokens_per_s_per_gpu"], rel=1e-12
@@ -326,7 +410,6 @@ def test_compare_shows_both_conventions_and_why(qsjax, tmp_path):
     second = result["rows"][1]
     assert sum(second["attribution"].values()) == pytest.approx(1.0)
     assert result["rows"][2]["factor"] > 1  # more and faster memory
-    assert {row["convention"] for row in result["beside"]} == {"paper"}
     assert (out / "compare.csv").exists()
     sides = asked(out)["subjects"]
     assert [(side["label"], side["q"]) for side in sides] == list(
@@ -338,6 +421,7 @@ def test_compare_shows_both_conventions_and_why(qsjax, tmp_path):
     for name in ("why", "throughput"):
         assert (out / f"{name}.svg").read_text().count("</svg>") == 1
     text = qsjax("compare", *subjects, *options).stdout
+    assert text.startswith("At 8k mixtral-8x7b makes ")
     for words in ("physical", "paper", "table 5", "why", "leads"):
         assert words in text
 
@@ -354,6 +438,11 @@ def test_compare_draws_also_where_nothing_runs(qsjax, tmp_path):
     ("subjects", "words"),
     [
         (("mixtral-8x7b:5",), "mixtral-8x7b:q=5"),
+        (("mixtral-8x7b:kw=fp8",), "kw is not known; give some of q, kv, weights"),
+        (("mixtral-8x7b:kv=fp3",), "dtype 'fp3' is unknown"),
+        (("mixtral-8x7b:acceptance=1",), "give a share from 0 to below 1"),
+        (("mixtral-8x7b@h100-sxm:hbm_bandwidth=x2",), "hbm_bw"),
+        (("mixtral-8x7b@h100-sxm:hbm_bw=fast",), "h100-sxm:hbm_bw=x2"),
         (("mixtral-8x7b", "mixtral-8x7b"), "two different subjects"),
         (("llama-3.1-8b:q=2",), "no experts"),
         (("llama-3.1-8b",), "two different subjects"),
@@ -367,7 +456,7 @@ def test_compare_refuses(qsjax, subjects, words):
 def test_mix_finds_one_split_for_all(qsjax, tmp_path):
     requests = tmp_path / "requests.csv"
     requests.write_text("isl,osl,count\n4000,500,10\n32000,1000,2\n")
-    options = ("--hardware", "h100-sxm", "--gpus", "8", "--q", "2")
+    options = ("--hardware", "h100-sxm", "--gpus", "8", "--twins", "2")
     found = as_json(qsjax("mix", "mixtral-8x7b", str(requests), *options, "--format", "json"))
     for mix in found["mixes"]:
         assert mix["is_feasible"]
@@ -481,7 +570,16 @@ def test_every_verb_has_help_with_examples_and_the_common_flags(verb):
 
 # Flags that docs/guides/cli.md promises to mean the same in every verb that has them.
 SHARED = (
-    *("--hardware", "--gpus", "--context", "--isl", "--osl", "--q", "--convention", "--weights"),
+    *(
+        "--hardware",
+        "--gpus",
+        "--context",
+        "--isl",
+        "--osl",
+        "--twins",
+        "--convention",
+        "--weights",
+    ),
     *("--kv", "--tp", "--ep", "--pp", "--dp", "--kvp", "--kv-mode", "--batch", "--format", "--out"),
     *("--usd-per-hour", "--watts", "--utilisation", "--pue", "--max-tpot", "-q", "-v"),
 )

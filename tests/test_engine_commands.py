@@ -206,6 +206,12 @@ def test_the_table_is_long_and_names_every_engine():
         ("lmdeploy serve api_server m --tp 8", "'lmdeploy' is no engine"),
         ("python -m mlc_llm.serve m --tp 8", "'mlc_llm.serve' is no engine"),
         ("text-generation-launcher --model-id m", "is no engine"),
+        ("./build/bin/llama-server -m m.gguf -c 8192", "'llama-server' is no engine"),
+        ("ollama run m", "'ollama' is no engine"),
+        ("A=1 python3 -m atom.entrypoints.openai_server --model m -tp 8", "'atom.entrypoints"),
+        ("docker run -p 80:80 ghcr.io/x/text-generation-inference:3 --model-id m/n", "3'"),
+        ("sudo docker run --name a/b -v /x:/y mm/lmdeploy lmdeploy serve m", "'mm/lmdeploy'"),
+        ("vllm chat --url http://localhost:8000/v1", "`vllm chat` is a client"),
         ("vllm bench serve --model m --request-rate 10", "is a client"),
         ("python3 -m sglang_router.launch_router --policy x", "is no engine"),
         (TRT + "--enable_attention_dp=perhaps", "neither true nor false"),
@@ -257,6 +263,10 @@ def test_a_script_that_writes_its_settings_is_read_with_them():
             {"tp": 8, "dp": 2},
         ),
         ("vllm serve serve m -tp 8", {"tp": 8}),
+        (
+            "vllm serve m \\\n  -tp 2 \\  # of a node\n  -dp 4 \\\t# in all\n  -ep  # experts",
+            {"tp": 2, "dp": 4, "ep": 8},
+        ),
         ("docker run -d vllm/vllm-openai:v1 --model m -tp 2 ${VLLM_ARGS:-}", {"tp": 2}),
     ],
 )

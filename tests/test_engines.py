@@ -96,7 +96,7 @@ def test_without_flags_a_quantity_is_left_open():
         ("sglang --tp 8 --dp 3 --enable-dp-attention --ep 5", ["--dp-size: 3", "--ep-size: 5"]),
         ("vllm serve m -tp 2.5", ["2.5 is not allowed"]),
         ("vllm serve m -tp inf", ["inf is not allowed"]),
-        ("tensor-parallel-size 8", ["no flag in 'tensor-parallel-size 8'"]),
+        ("tensor-parallel-size 8", ["is in 'tensor-parallel-size 8'"]),
     ],
 )
 def test_mistakes_are_all_named(flags, words):

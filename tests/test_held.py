@@ -34,9 +34,9 @@ def _held(command, model, hardware=H100, part=None, weights=None):
     return held(deployment, entry, hardware, part, work, is_cache_given=is_given), part
 
 
-def _sizes(found, part):
+def _sizes(found, part, name):
     """Weights, and what they leave of the engine's share [GiB]."""
-    model, hardware, work = found.model, found.hardware, found.workload
+    model, hardware, work = catalog.model(name), found.hardware, found.workload
     weights = float(weights_bytes(model, part, work, layout(model, part, PHYSICAL)))
     room = float(usable_bytes(model, hardware)) - weights
     return (weights + found.beside) / GIB, room / GIB
@@ -59,7 +59,7 @@ def _sizes(found, part):
 )
 def test_gpt_oss_on_one_h100_is_what_vllm_logs(words, weights, cache):
     found, part = _held(words, "gpt-oss-120b")
-    held_weights, room = _sizes(found, part)
+    held_weights, room = _sizes(found, part, "gpt-oss-120b")
     assert held_weights == pytest.approx(weights, rel=0.003)
     if cache is None:
         assert room < 0
@@ -83,14 +83,13 @@ def test_the_cache_of_a_token_of_sparse_latent_attention(words, hardware, size):
     """By hand: 61 layers of 656 or 1,152 B, and 128 B of index keys with a scale of 4."""
     found, part = _held(words, "deepseek-v3.2", catalog.hardware_entry(hardware))
     work = dataclasses.replace(found.workload, context=4096.0)
-    cache = float(kv_bytes_per_sequence(found.model, part, work, PHYSICAL))
+    cache = float(kv_bytes_per_sequence(catalog.model("deepseek-v3.2"), part, work, PHYSICAL))
     assert cache / 4096 == pytest.approx(size)
 
 
 def test_other_caches_are_left_alone():
     for model in ("deepseek-v3", "llama-3.1-70b"):
         found, _ = _held("sglang --tp 8", model, catalog.hardware_entry("b200-sxm"))
-        assert found.model == catalog.model(model)
         assert (found.workload.bytes_kv, found.workload.kv_scale_bytes) == (2, 0)
 
 
@@ -109,7 +108,7 @@ def test_each_engine_has_its_own_reserve_on_a_small_card():
     logits = 256 * 151_936 * 38 / GIB
     # A forward pass of 8,192 tokens: residual stream, copy and input, gate, up and product.
     forward = 8192 * 2 * (3 * 2048 + 3 * 6144) / GIB
-    weights = _sizes(*_held("vllm serve m", "qwen3-1.7b", small))[0]
+    weights = _sizes(*_held("vllm serve m", "qwen3-1.7b", small), "qwen3-1.7b")[0]
     for words, room in (
         ("vllm serve m", 0.9 * visible - 0.3 - logits),
         ("vllm serve m --gpu-memory-utilization 0.95", 0.95 * visible - 0.3 - logits),
@@ -122,7 +121,7 @@ def test_each_engine_has_its_own_reserve_on_a_small_card():
         ),
     ):
         found, part = _held(words, "qwen3-1.7b", small)
-        assert sum(_sizes(found, part)) == pytest.approx(room, abs=1e-6), words
+        assert sum(_sizes(found, part, "qwen3-1.7b")) == pytest.approx(room, abs=1e-6), words
 
 
 def test_four_bits_multiply_in_sixteen_where_no_unit_has_four():

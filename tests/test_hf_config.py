@@ -10,10 +10,9 @@ from qsjax import catalog
 from qsjax.catalog import huggingface
 from qsjax.catalog.families import FAMILIES, REFUSED
 from qsjax.cost.decode import decode_step
-from qsjax.cost.laws import params
+from qsjax.cost.laws import compute, params, traffic
 from qsjax.cost.laws.memory import kv_bytes_per_sequence, weights_bytes
 from qsjax.cost.laws.sharding import layout
-from qsjax.engines.held import with_index
 from qsjax.records import precision
 from qsjax.records.specs import PHYSICAL, Partition
 
@@ -116,8 +115,79 @@ SUPER = {
         {"attention": {"n_heads_in_group": 8}, "ffn": {"ffn_mult": 1.3125}},
     ],
 }  # fmt: skip
+KIMI_K3 = {
+    "model_type": "kimi_k3",
+    "architectures": ["KimiK3ForConditionalGeneration"],
+    "text_config": {
+        "model_type": "kimi_linear", "architectures": ["KimiLinearForCausalLM"],
+        "vocab_size": 163840, "hidden_size": 7168, "num_hidden_layers": 93,
+        "intermediate_size": 33792, "num_attention_heads": 96, "num_key_value_heads": 96,
+        "first_k_dense_replace": 1, "kv_lora_rank": 512, "q_lora_rank": 1536,
+        "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128,
+        "moe_intermediate_size": 3072, "routed_expert_hidden_size": 3584, "num_experts": 896,
+        "num_experts_per_token": 16, "num_shared_experts": 2, "moe_layer_freq": 1,
+        "mla_use_output_gate": True, "max_position_embeddings": 1048576,
+        "linear_attn_config": {
+            "kda_layers": [i for i in range(1, 92) if i % 4], "head_dim": 128, "num_heads": 96,
+            "full_attn_layers": [*range(4, 93, 4), 93], "short_conv_kernel_size": 4,
+            "use_full_rank_gate": True,
+        },
+        "quantization_config": {
+            "quant_method": "compressed-tensors", "format": "mxfp4-pack-quantized",
+            "config_groups": {
+                "group_0": {
+                    "targets": ["Linear"], "input_activations": None,
+                    "weights": {"num_bits": 4, "type": "float", "group_size": 32},
+                }
+            },
+            "ignore": [
+                "re:.*self_attn.*", "re:.*shared_experts.*", "re:.*lm_head.*",
+                "re:.*mlp\\.(gate|up|gate_up|down)_proj.*", "re:.*vision_tower.*",
+            ],
+        },
+    },
+}  # fmt: skip
+MINIMAX_M3 = {
+    "model_type": "minimax_m3_vl",
+    "architectures": ["MiniMaxM3SparseForConditionalGeneration"],
+    "text_config": {
+        "vocab_size": 200064, "hidden_size": 6144, "num_hidden_layers": 60,
+        "intermediate_size": 3072, "dense_intermediate_size": 12288,
+        "shared_intermediate_size": 3072, "n_shared_experts": 1, "num_attention_heads": 64,
+        "num_key_value_heads": 4, "head_dim": 128, "num_local_experts": 128,
+        "num_experts_per_tok": 4, "max_position_embeddings": 1048576,
+        "moe_layer_freq": [0] * 3 + [1] * 57,
+        "sparse_attention_config": {
+            "sparse_attention_freq": [0] * 3 + [1] * 57, "sparse_num_index_heads": 4,
+            "sparse_index_dim": 128, "sparse_block_size": 128, "sparse_topk_blocks": 16,
+        },
+    },
+}  # fmt: skip
+# The defaults of inclusionAI/Ring-V2.5, models/configuration_bailing_moe_v2_5.py.
+RING_2_5 = {
+    "model_type": "bailing_hybrid", "architectures": ["BailingMoeV2_5ForCausalLM"],
+    "vocab_size": 157184, "hidden_size": 2048, "num_hidden_layers": 20, "intermediate_size": 5120,
+    "num_attention_heads": 16, "num_key_value_heads": 4, "head_dim": 128, "num_experts": 256,
+    "num_experts_per_tok": 8, "num_shared_experts": 1, "moe_intermediate_size": 512,
+    "first_k_dense_replace": 1, "layer_group_size": 5, "kv_lora_rank": 512, "q_lora_rank": None,
+    "qk_nope_head_dim": 128, "qk_rope_head_dim": 64, "v_head_dim": 128,
+}  # fmt: skip
+HUNYUAN_LARGE = {
+    "model_type": "hunyuan", "vocab_size": 129024, "hidden_size": 6400, "num_hidden_layers": 64,
+    "num_attention_heads": 80, "num_key_value_heads": 8, "intermediate_size": 18304,
+    "num_experts": 16, "moe_topk": 1, "num_shared_expert": 1, "tie_word_embeddings": True,
+    "use_cla": True, "cla_share_factor": 2, "max_position_embeddings": 131072,
+}  # fmt: skip
+ERNIE_VL = {
+    "model_type": "ernie4_5_moe_vl", "vocab_size": 103424, "hidden_size": 2560,
+    "num_hidden_layers": 28, "num_attention_heads": 20, "num_key_value_heads": 4,
+    "intermediate_size": 12288, "moe_num_experts": [64, 64], "moe_k": 6,
+    "moe_intermediate_size": [1536, 512], "moe_num_shared_experts": 2,
+    "moe_layer_start_index": [1, 1], "moe_layer_end_index": [29, 28], "tie_word_embeddings": True,
+}  # fmt: skip
 PUBLISHED = (
     MIMO, KIMI_LINEAR, NEMOTRON_3, STEP, HUNYUAN, LING, LONGCAT, CHATGLM, MLLAMA, GEMMA_4, SUPER,
+    KIMI_K3, MINIMAX_M3, RING_2_5, HUNYUAN_LARGE, ERNIE_VL,
 )  # fmt: skip
 
 
@@ -622,8 +692,7 @@ def test_layers_that_share_the_choice_of_an_indexer(write):
     assert float(gap) == pytest.approx(57 * (2048 * 32 * 128 + 6144 * (128 + 32)), rel=1e-6)
     # FP8, with index keys of 128 B and a scale of 4 B.
     work = precision.workload_of(some, kv="fp8", context=1000.0)
-    held = with_index("vllm", 1.0, some)
-    size = kv_bytes_per_sequence(held, Partition(), work, PHYSICAL) / 1000
+    size = kv_bytes_per_sequence(some, Partition(), work, PHYSICAL) / 1000
     assert float(size) == pytest.approx(47_702, rel=1e-4)
 
 
@@ -911,6 +980,10 @@ def test_formats_that_are_none(write, table, start):
         (CHATGLM, 9.4e9, None),
         (MLLAMA, 9.775e9, None),  # with the vision encoder 10.6 B
         (GEMMA_4, 30.7e9, None),
+        (KIMI_K3, 2.78e12, 104e9),
+        (MINIMAX_M3, 428e9, None),
+        (HUNYUAN_LARGE, 389e9, 52e9),
+        (ERNIE_VL, 28.6245e9, None),  # as transformers 5.24 builds its language model
     ],
     ids=lambda value: value["model_type"] if isinstance(value, dict) else "",
 )
@@ -919,6 +992,95 @@ def test_configs_as_published(write, config, total, active):
     assert float(params.total_params(spec)) == pytest.approx(total, rel=0.01)
     if active:
         assert float(params.active_params(spec)) == pytest.approx(active, rel=0.1)
+
+
+def test_kimi_k3_weighs_what_its_files_do(write):
+    """By the shapes of its weights: 94 GB in BF16, experts of 4.25 bits."""
+    imported = catalog.load_hf(write(KIMI_K3))
+    d, inner = 7168, 12288
+    delta = 5 * d * inner + 128 * (d + inner) + 96 * d + 3 * inner * 4
+    latent = d * (576 + 1536) + 512 * 24576 + 1536 * 18432 + 2 * d * inner
+    moe = 896 * d + 2 * 3584 * d + 3 * 6144 * d
+    whole = 69 * delta + 24 * latent + 92 * moe + 3 * 33792 * d + 2 * 163840 * d
+    experts = 92 * 896 * 3 * 3072 * 3584
+    assert float(params.total_params(imported.spec)) == pytest.approx(whole + experts, rel=1e-9)
+    work = precision.workload_of(imported.spec, context=1.0)
+    part = Partition()
+    held = float(weights_bytes(imported.spec, part, work, layout(imported.spec, part, PHYSICAL)))
+    # Its files have 1,560.86 GB, of which 0.88 GB are the vision encoder.
+    assert held == pytest.approx(1_560_860_324_864 - 0.88e9, rel=1e-3)
+    assert imported.modules["attention output"] == imported.modules["shared experts"] == "bf16"
+
+
+def test_kimi_k3_is_not_read_as_kimi_linear_is(write):
+    plain = {key: value for key, value in KIMI_K3["text_config"].items() if "expert_h" not in key}
+    narrow, wide = (catalog.load_hf(write(config)).spec for config in (KIMI_K3, plain))
+    assert (narrow.expert_ff, wide.expert_ff) == (1536, 3072)
+
+
+def test_a_choice_of_blocks_in_all_but_the_first_layers(write):
+    spec = catalog.load_hf(write(MINIMAX_M3)).spec
+    assert (spec.index_layers, spec.window_layers, spec.sparse_topk) == (57, 3, 2048)
+    assert (spec.dense_layers, spec.dense_ff, spec.shared_ff) == (3, 12288, 3072)
+    work = precision.workload_of(spec, context=100_000.0)
+    size = float(kv_bytes_per_sequence(spec, Partition(), work, PHYSICAL)) / 100_000
+    # Keys and values of 4 heads of 128 in 60 layers, and an index key of 128 in 57, in 16 bits.
+    assert size == pytest.approx(60 * 2 * 4 * 128 * 2 + 57 * 128 * 2)
+    full, sparse = 3 * 100_000, 57 * 2048
+    read = traffic.kv_bytes(
+        spec, Partition(), work, PHYSICAL, compute.attended_tokens(spec, work), 1.0
+    )
+    assert float(read) == pytest.approx((full + sparse) * 2048 + 57 * 128 * 2 * 100_000)
+    built = MINIMAX_M3["text_config"] | {
+        "model_type": "minimax_m3_vl_text",
+        "layer_types": ["full_attention"] * 3 + ["minimax_m3_sparse"] * 57,
+        "mlp_layer_types": ["dense"] * 3 + ["sparse"] * 57,
+    }
+    assert catalog.load_hf(write(built)).spec == spec
+
+
+def test_lightning_and_latent_attention_by_groups(write):
+    spec = catalog.load_hf(write(RING_2_5)).spec
+    assert (spec.layers, spec.linear_layers) == (20, 16)
+    # q of 16 heads, k and v of 4, gate and output of 16, each of 128; a state of 128 x 128 a head.
+    assert spec.linear_params == 2048 * 128 * (16 + 2 * 4 + 16 + 16)
+    assert (spec.linear_state, spec.linear_tail) == (16 * 128 * 128, 0)
+    assert spec.precision.bytes_state == 2
+    # Ling 3.0 has the same model_type, with delta attention; of 22 layers the last two are global.
+    later = RING_2_5 | {"architectures": ["BailingMoeV3ForCausalLM"], "num_hidden_layers": 22}
+    spec = catalog.load_hf(write(later)).spec
+    assert spec.linear_layers == 16
+    inner = 2048
+    assert spec.linear_params == 6 * 2048 * inner + 3 * inner * 4 + 2048 * 16
+    low = catalog.load_hf(write(later | {"no_kda_lora": False})).spec
+    assert spec.linear_params - low.linear_params == 2 * (2048 * inner - 128 * (2048 + inner))
+
+
+def test_layers_that_share_keys_and_values_across(write):
+    spec = catalog.load_hf(write(HUNYUAN_LARGE)).spec
+    work = precision.workload_of(spec, context=1000.0)
+    size = float(kv_bytes_per_sequence(spec, Partition(), work, PHYSICAL)) / 1000
+    assert size == pytest.approx(32 * 2 * 8 * 80 * 2)
+    assert (spec.experts, spec.top_k, spec.shared_experts) == (16, 1, 1)
+    attention = 64 * 2 * 6400 * 6400 + 32 * 2 * 6400 * 640
+    experts = 64 * (17 * 3 * 6400 * 18304 + 6400 * 16)
+    total = attention + experts + 129024 * 6400
+    assert float(params.total_params(spec)) == pytest.approx(total, rel=1e-9)
+    dense = {**HUNYUAN_LARGE, "num_experts": 1, "use_cla": False}
+    spec = catalog.load_hf(write(dense)).spec
+    assert (spec.experts, spec.shared_experts, spec.shared_kv_layers) == (1, 0, 0)
+
+
+def test_experts_of_images_are_stored_but_not_read(write):
+    spec = catalog.load_hf(write(ERNIE_VL)).spec
+    assert (spec.expert_ff, spec.shared_ff, spec.dense_layers) == (1536, 1536, 1)
+    assert spec.lookup_params == 27 * 64 * 2560 * (3 * 512 + 1)
+
+
+def test_a_refused_type_is_refused_whatever_its_language_model_is_called(write):
+    outer = {"model_type": "glm5_next", "text_config": LLAMA}
+    (only,) = problems(write(outer))
+    assert "glm5_next, LlamaForCausalLM is not read: nearest is kimi_linear" in only
 
 
 def test_blocks_without_attention_or_network(write):

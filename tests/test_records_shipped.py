@@ -97,3 +97,36 @@ def test_records_of_absent_accelerators_say_so(by_id):
     case = read_case(by_id["neuron-trn1-llama-3-70b-1-128-1024"])
     assert not isinstance(case, Case)
     assert case.because == "accelerator 'trainium1' is not in the catalogue"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"engine": "TensorRT-LLM 1.0", "gpu": "mi300x"}, "trtllm does not run on mi300x"),
+        ({"engine": "atom", "gpu": "h100_sxm"}, "atom does not run on h100-sxm"),
+        ({"engine": "neuronx", "gpu": "h100_sxm"}, "neuronx does not run on h100-sxm"),
+    ],
+)
+def test_what_an_engine_could_not_have_run_is_skipped(change, reason):
+    case = read_case({**EXAMPLE, **change})
+    assert case.because.startswith(reason)
+
+
+def test_first_tokens_are_predicted_where_they_are_known():
+    """By hand: 1.66 times the prompt's own time, 0.05 more for each other one, and 5.15 steps."""
+    from qsjax.cost.prefill import prefill_step
+
+    record = {**EXAMPLE, "ttft_ms": 100.0}
+    report = validate([record, {**EXAMPLE, "id": "mine-2"}])
+    (row,) = report.first_tokens
+    one = read_case(record).deployments[0]
+    alone = prefill_step(
+        one.model, one.hardware, one.partition, one.workload, one.convention, one.prompt, 1.0
+    )
+    tpot = report.records[0]["predicted"] * 1e-3
+    expected = 1.66 * (1 + 0.05 * 15) * float(alone.ttft) + 5.15 * tpot
+    assert row["predicted"] * 1e-3 == pytest.approx(expected, rel=1e-9)
+    assert row["error_pct"] == pytest.approx(row["predicted"] - 100.0)
+    assert report.first_tokens_by("engine")["all"]["predicted"] == 1
+    stated = read_case({**EXAMPLE, "metric": "mean_ttft_ms", "value": 100.0})
+    assert stated.kind == "ttft"

@@ -8,8 +8,9 @@ key the rule is a constant.
 import dataclasses
 from collections.abc import Mapping
 
-from qsjax.catalog import layers, mixers
+from qsjax.catalog import layers, mixers, selective
 from qsjax.catalog.layers import Part
+from qsjax.records.specs import INDEX_KEY
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,13 +18,15 @@ class Family:
     """Names of one family's fields, and the parts that decide the kinds of its layers.
 
     `types` are values of `model_type`, or names in `architectures`, which take precedence.
-    `state_bytes` is what engines take for an element of its recurrent state where no key says so.
+    `state_bytes` is what engines take for an element of its recurrent state where no key says so,
+    `index_bytes` for one of its index keys.
     """
 
     types: tuple[str, ...]
     fields: Mapping[str, str]
     parts: tuple[Part, ...] = ()
     state_bytes: float = 4.0
+    index_bytes: float = INDEX_KEY
 
 
 _SIZES = {
@@ -87,11 +90,16 @@ FAMILIES: dict[str, Family] = {
         types=(
             *("llama", "granite", "glm", "glm4", "glm4v_text", "seed_oss", "olmo", "olmo2"),
             *("exaone", "ministral3", "hunyuan_v1_dense", "mimo", "solar", "stablelm", "helium"),
-            *("internlm2", "internlm3", "hyperclovax", "qwen2_5_omni_text", "cwm"),
+            *("internlm2", "internlm3", "hyperclovax", "qwen2_5_omni_text", "cwm", "bitnet"),
+            *("iquestcoder", "emu3_text_model", "glm_ocr_text", "granite4_vision_text"),
+            *("granite_docling_text", "chameleon", "molmo2_text"),
         ),
         fields=_DENSE,
     ),
-    "gemma": Family(types=("gemma", "ernie4_5", "cohere"), fields=_DENSE | _TIED),
+    "gemma": Family(
+        types=("gemma", "ernie4_5", "cohere", "paddleocr_vl_text", "hunyuan_vl_text"),
+        fields=_DENSE | _TIED,
+    ),
     "smollm3": Family(
         types=("smollm3",), fields=_DENSE | _TIED, parts=(layers.window_from_a_layer_on,)
     ),
@@ -105,7 +113,10 @@ FAMILIES: dict[str, Family] = {
         },
     ),
     "plain": Family(
-        types=("arcee", "apertus", "nemotron", "phi", "gpt_neox", "persimmon"),
+        types=(
+            *("arcee", "apertus", "apertus1p5_text", "nemotron", "phi", "gpt_neox", "persimmon"),
+            *("jais2", "nanochat", "cosmos3_edge_text"),
+        ),
         fields=_DENSE | _PLAIN,
     ),
     "starcoder2": Family(
@@ -139,15 +150,23 @@ FAMILIES: dict[str, Family] = {
     ),
     "mllama": Family(types=("mllama_text_model",), fields=_DENSE, parts=(mixers.cross_attention,)),
     "mistral": Family(
-        types=("mistral", "ministral"), fields=_DENSE, parts=(layers.window_everywhere,)
+        types=("mistral", "ministral", "voxtral_realtime_text"),
+        fields=_DENSE,
+        parts=(layers.window_everywhere,),
     ),
-    "phi3": Family(types=("phi3",), fields=_DENSE, parts=(layers.window_everywhere,)),
+    "phi3": Family(
+        types=("phi3", "phi4mm", "phi4_multimodal"),
+        fields=_DENSE,
+        parts=(layers.window_everywhere,),
+    ),
     "qwen": Family(
         types=("qwen2", "qwen3", "qwen2_vl", "qwen2_5_vl", "qwen2_5_vl_text", "qwen3_vl_text"),
         fields=_DENSE,
         parts=(layers.window_from_a_layer_on,),
     ),
-    "gemma2": Family(types=("gemma2",), fields=_DENSE | _TIED, parts=(layers.window_every_other,)),
+    "gemma2": Family(
+        types=("gemma2", "vaultgemma"), fields=_DENSE | _TIED, parts=(layers.window_every_other,)
+    ),
     "gemma3": Family(
         types=("gemma3", "gemma3_text"),
         fields=_DENSE | _TIED | _GEMMA3,
@@ -159,6 +178,14 @@ FAMILIES: dict[str, Family] = {
     "exaone4": Family(
         types=("exaone4", "olmo3"), fields=_DENSE, parts=(layers.window_but_every_fourth,)
     ),
+    "granite_swa": Family(
+        types=("granite_swa",), fields=_DENSE, parts=(layers.window_where_listed,)
+    ),
+    "muse_glimmer": Family(
+        types=("muse_glimmer_text",),
+        fields=_DENSE,
+        parts=(layers.output_gate, layers.window_where_listed),
+    ),
     "gemma3n": Family(
         types=("gemma3n_text", "gemma4_text", "gemma4_unified_text"),
         fields=_DENSE | _TIED,
@@ -168,12 +195,49 @@ FAMILIES: dict[str, Family] = {
         types=("mixtral", "phimoe"), fields=_ALL_ROUTED, parts=(layers.window_everywhere,)
     ),
     "olmoe": Family(types=("olmoe", "granitemoe", "flex_olmo"), fields=_ALL_ROUTED),
+    "granitemoe_swa": Family(
+        types=("granitemoe_swa",),
+        fields=_ALL_ROUTED,
+        parts=(layers.one_shared_of_all, layers.window_where_listed),
+    ),
+    "aria": Family(
+        types=("aria_text",),
+        fields=_ALL_ROUTED
+        | {
+            "experts": "moe_num_experts",
+            "top_k": "moe_topk",
+            "shared_experts": "moe_num_shared_experts = 0",
+            "shared_ff": "intermediate_size",
+        },
+    ),
+    "muse_spark": Family(
+        types=("muse_spark_text",),
+        fields=_GROUPED | _FINE_GRAINED,
+        parts=(
+            layers.first_layers_dense,
+            layers.output_gate,
+            layers.window_where_listed,
+            selective.narrowed_experts,
+        ),
+    ),
     "minimax": Family(
         types=("minimax_m2", "minimax_text_01", "minimax_m1", "minimax"),
         fields=_ALL_ROUTED,
         parts=(mixers.lightning,),
         # vLLM, `linear_attention_state_dtype`: that of the model, and float32 is refused.
         state_bytes=2.0,
+    ),
+    "minimax_m3": Family(
+        types=("minimax_m3", "minimax_m3_vl", "minimax_m3_vl_text", "minimax_m3_text"),
+        fields=_ALL_ROUTED
+        | {
+            "shared_experts": "n_shared_experts = 1",
+            "shared_ff": "shared_intermediate_size = 0",
+            "dense_ff": "dense_intermediate_size = 0",
+        },
+        parts=(layers.listed_as_routed, selective.choice_of_blocks),
+        # vLLM and SGLang keep its index keys in BF16 unless they are asked for else.
+        index_bytes=2.0,
     ),
     "gpt_oss": Family(types=("gpt_oss",), fields=_ALL_ROUTED, parts=(layers.window_every_other,)),
     "grok-1": Family(types=("Grok1ModelForCausalLM", "grok-1"), fields=_ALL_ROUTED | _TIED),
@@ -190,6 +254,30 @@ FAMILIES: dict[str, Family] = {
         types=("qwen2_moe", "qwen3_moe", "qwen3_vl_moe_text", "qwen3_omni_moe_text"),
         fields=_GROUPED | _FINE_GRAINED | _ONE_SHARED,
         parts=(layers.sparse_step, layers.one_shared_expert, layers.window_from_a_layer_on),
+    ),
+    "flint": Family(
+        types=("flint", "kolibri1"),
+        fields=_GROUPED | _FINE_GRAINED | _ONE_SHARED,
+        parts=(layers.sparse_step, layers.one_shared_expert, layers.window_where_listed),
+    ),
+    "laguna": Family(
+        types=("laguna",),
+        fields=_GROUPED | _FINE_GRAINED | _ONE_SHARED,
+        parts=(
+            layers.first_layers_dense,
+            layers.one_shared_expert,
+            selective.heads_of_layers,
+            layers.window_where_listed,
+        ),
+    ),
+    "lara_mini": Family(
+        types=("lara_mini",),
+        fields=_GROUPED | _FINE_GRAINED | _ONE_SHARED | _TIED,
+        parts=(
+            layers.one_shared_expert,
+            mixers.gated_delta_net,
+            layers.window_where_listed,
+        ),
     ),
     "qwen3_next": Family(
         types=("qwen3_next", "qwen3_5_moe", "qwen3_5_moe_text"),
@@ -208,14 +296,22 @@ FAMILIES: dict[str, Family] = {
     ),
     "olmo_hybrid": Family(types=("olmo_hybrid",), fields=_DENSE, parts=(mixers.gated_delta_net,)),
     "kimi_linear": Family(
-        types=("kimi_linear",),
+        types=("kimi_linear", "kimi_k3"),
         fields=_LATENT | _FINE_GRAINED | _SHARED_ALIKE,
-        parts=(layers.first_layers_dense, mixers.kimi_linear),
+        parts=(layers.first_layers_dense, mixers.kimi_linear, selective.narrowed_experts),
     ),
     "bailing_hybrid": Family(
         types=("bailing_hybrid",),
         fields=_LATENT | _FINE_GRAINED | _SHARED_ALIKE,
         parts=(layers.first_layers_dense, mixers.bailing_hybrid),
+    ),
+    "bailing_moe_v2_5": Family(
+        # Their model_type is that of Ling 2.6 and 3.0.
+        types=("bailing_moe_v2_5", "BailingMoeV2_5ForCausalLM"),
+        fields=_LATENT | _FINE_GRAINED | _SHARED_ALIKE,
+        parts=(layers.first_layers_dense, mixers.lightning_but_last),
+        # vLLM, as for MiniMax.
+        state_bytes=2.0,
     ),
     "longcat_flash": Family(
         types=("longcat_flash",),
@@ -229,7 +325,7 @@ FAMILIES: dict[str, Family] = {
         parts=(layers.twice_a_layer,),
     ),
     "minicpm3": Family(
-        types=("minicpm3",), fields=_LATENT | _TIED | {"expert_ff": "intermediate_size"}
+        types=("minicpm3", "youtu"), fields=_LATENT | _TIED | {"expert_ff": "intermediate_size"}
     ),
     "bamba": Family(types=("bamba",), fields=_DENSE, parts=(mixers.mamba2_but_attention,)),
     "granite_hybrid": Family(
@@ -254,12 +350,21 @@ FAMILIES: dict[str, Family] = {
     "nemotron_h": Family(
         types=("nemotron_h",),
         fields=_DENSE | _PLAIN | {"layers": "num_hidden_layers = 1"},
-        parts=(mixers.nemotron_h,),
+        parts=(mixers.nemotron_h, selective.narrowed_experts),
     ),
     "lfm2": Family(
         types=("lfm2",),
         fields=_DENSE | _TIED | {"expert_ff": "block_ff_dim|intermediate_size"},
         parts=(layers.adjusted_width, mixers.short_convolution),
+    ),
+    "lfm3": Family(
+        types=("lfm3",),
+        fields=_DENSE | _TIED,
+        parts=(
+            mixers.short_convolution,
+            selective.gate_of_heads,
+            layers.window_where_listed,
+        ),
     ),
     "lfm2_moe": Family(
         types=("lfm2_moe",),
@@ -293,16 +398,32 @@ FAMILIES: dict[str, Family] = {
         | {"experts": "moe_num_experts", "top_k": "moe_k"},
         parts=(layers.between,),
     ),
+    "ernie4_5_vl": Family(
+        types=("ernie4_5_vl_moe_text", "ernie4_5_moe_vl"),
+        fields=_GROUPED
+        | _FINE_GRAINED
+        | _TIED
+        | {
+            "expert_ff": "moe_intermediate_size.0|moe_intermediate_size",
+            "experts": "moe_num_experts",
+            "top_k": "moe_k",
+            "shared_experts": "moe_num_shared_experts = 0",
+            "shared_ff": "moe_intermediate_size.0|moe_intermediate_size",
+        },
+        parts=(layers.between, selective.experts_for_images),
+    ),
     "hunyuan_moe": Family(
-        types=("hunyuan_v1_moe",),
+        types=("hunyuan_v1_moe", "hunyuan"),
         fields=_GROUPED
         | {
             "expert_ff": "moe_intermediate_size|intermediate_size",
-            "experts": "num_experts",
-            "top_k": "moe_topk",
+            "head_dim": "head_dim|attention_head_dim = hidden/heads",
+            "experts": "num_experts = 1",
+            "top_k": "moe_topk = 1",
             "shared_experts": "num_shared_expert = 1",
             "shared_ff": "intermediate_size",
         },
+        parts=(selective.cross_layer_cache,),
     ),
     "afmoe": Family(
         types=("afmoe",),
@@ -312,6 +433,16 @@ FAMILIES: dict[str, Family] = {
             layers.output_gate,
             layers.window_but_every_fourth,
         ),
+    ),
+    "beam": Family(
+        types=("beam",),
+        fields=_GROUPED | _FINE_GRAINED,
+        parts=(layers.first_layers_dense, layers.output_gate, layers.window_where_listed),
+    ),
+    "inkling": Family(
+        types=("inkling_text",),
+        fields=_GROUPED | _FINE_GRAINED | _SHARED_ALIKE,
+        parts=(layers.first_layers_dense, selective.inkling),
     ),
     "exaone_moe": Family(
         types=("exaone_moe",),
@@ -330,14 +461,14 @@ FAMILIES: dict[str, Family] = {
         parts=(layers.first_layers_dense, layers.window_but_every_fourth),
     ),
     "dots1": Family(
-        types=("dots1",),
+        types=("dots1", "mellum", "unlimited_ocr_text"),
         fields=_GROUPED | _FINE_GRAINED | _SHARED_ALIKE,
         parts=(layers.first_layers_dense, layers.window_where_listed),
     ),
     "deepseek": Family(
         types=(
             *("deepseek_v2", "deepseek_v3", "kimi_k2", "kimi_k25", "glm4_moe_lite", "mistral4"),
-            "sarvam_mla",
+            *("sarvam_mla", "axk1"),
         ),
         fields=_LATENT | _FINE_GRAINED | _SHARED_ALIKE,
         parts=(layers.first_layers_dense,),
@@ -345,12 +476,36 @@ FAMILIES: dict[str, Family] = {
     "deepseek_sparse": Family(
         types=("deepseek_v32", "glm_moe_dsa"),
         fields=_LATENT | _FINE_GRAINED | _SHARED_ALIKE | _INDEXED,
-        parts=(layers.first_layers_dense, layers.sparse_index),
+        parts=(layers.first_layers_dense, selective.sparse_index),
+    ),
+    "axk2": Family(
+        types=("axk2",),
+        fields=_LATENT | _FINE_GRAINED | _SHARED_ALIKE | _INDEXED,
+        parts=(layers.first_layers_dense, selective.sparse_index, selective.doubled_query),
+    ),
+    "hy_v4": Family(
+        types=("hy_v4", "hy_v4_vl_text"),
+        fields=_LATENT | _FINE_GRAINED | _SHARED_ALIKE | _INDEXED,
+        parts=(layers.first_layers_dense, selective.sparse_index, selective.gated_latent),
+    ),
+    "mistral_large4": Family(
+        types=("mistral_large4_text",),
+        fields=_LATENT | _FINE_GRAINED | _SHARED_ALIKE | _INDEXED,
+        parts=(layers.first_layers_dense, selective.sparse_index, selective.shared_latents),
+    ),
+    "dots3": Family(
+        types=("dots3_note_text",),
+        fields=_LATENT
+        | _FINE_GRAINED
+        | _SHARED_ALIKE
+        | _INDEXED
+        | {"shared_ff": "shared_experts_intermediate_size|moe_intermediate_size"},
+        parts=(layers.first_layers_dense, selective.windows_of_wider_latents),
     ),
     "glm4_moe": Family(
         types=(
             *("glm4_moe", "glm4v_moe_text", "solar_open", "hy_v3", "bailing_moe"),
-            *("bailing_moe_v2", "deepseek", "sarvam_moe"),
+            *("bailing_moe_v2", "deepseek", "sarvam_moe", "deepseek_ocr2_text"),
         ),
         fields=_GROUPED | _FINE_GRAINED | _SHARED_ALIKE,
         parts=(layers.first_layers_dense,),
@@ -386,23 +541,40 @@ FAMILIES: dict[str, Family] = {
 REFUSED: dict[str, tuple[str, str]] = {
     "deepseek_v4": (
         "deepseek_v32",
-        "its caches keep one entry for 4 or 128 tokens, beside a window",
+        "its layers keep, beside a window, one entry for 4 tokens, of which they read a choice, or "
+        "one for 128, of which they read all",
     ),
-    "bailing_moe_v2_5": ("bailing_hybrid", "its linear layers have lightning attention"),
+    **dict.fromkeys(
+        ("glm5_next", "glm5_next_text"),
+        ("kimi_linear", "an indexer chooses pools of 16 tokens for its latent attention"),
+    ),
+    **dict.fromkeys(
+        ("qwen4_exp", "qwen4_exp_text"),
+        ("qwen3_5_moe", "an indexer chooses its tokens, and it looks up n-grams"),
+    ),
+    **dict.fromkeys(
+        ("inkling2_text", "inkling2_loop_text"),
+        ("inkling_text", "its residuals attend blocks of layers, and some run in loops"),
+    ),
     **dict.fromkeys(
         ("RefinedWeb", "RefinedWebModel"), ("falcon", "it says otherwise how many KV heads it has")
     ),
     **dict.fromkeys(
-        ("minimax_m3", "minimax_m3_vl", "minimax_m3_vl_text"),
-        ("minimax_m2", "an indexer chooses blocks of tokens in some of its layers"),
-    ),
-    "kimi_k3": ("kimi_linear", "its experts work on a projection, its residuals attend layers"),
-    **dict.fromkeys(
         ("zamba", "zamba2"), ("bamba", "its attention layers have one set of weights together")
     ),
-    "hunyuan": ("hunyuan_v1_moe", "some of its layers take keys and values of others"),
+    "bailing_moe_linear": (
+        "bailing_moe_v2_5",
+        "its other layers have grouped attention instead of latents",
+    ),
+    "zaya": ("olmoe", "its attention convolves queries and keys, its router is a network"),
     "recurrent_gemma": ("gemma2", "most of its layers have a gated linear recurrence"),
     "jetmoe": ("mixtral", "its attention has experts too"),
+    "doge": ("llama", "its attention chooses tokens, its experts are products of keys"),
+    "dory": ("llama", "some of its layers run in loops"),
+    "hrm_text": ("llama", "its layers run in loops"),
+    **dict.fromkeys(("rwkv", "xlstm"), ("mamba2", "its recurrence is of another kind")),
+    "modernbert-decoder": ("gemma2", "its networks have two matrices in one"),
+    "diffusion_gemma": ("gemma4_text", "it writes blocks of tokens at once"),
     "switch_transformers": ("mixtral", "it is an encoder with a decoder"),
     "phi3small": ("phi3", "its attention skips blocks"),
 }

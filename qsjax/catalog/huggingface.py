@@ -16,7 +16,7 @@ from qsjax.catalog.reading import Reading, field, number, sources, value_at
 from qsjax.records import checks
 from qsjax.records.fields import defaults_of
 from qsjax.records.precision import precision_of
-from qsjax.records.specs import Dtype, ModelSpec
+from qsjax.records.specs import INDEX_KEY, Dtype, ModelSpec
 
 # Where multimodal models keep the language model, the outer ones first.
 _INNER = ("thinker_config", "llm_config", "language_config", "text_config")
@@ -94,6 +94,8 @@ def _family(config: Mapping[str, Any], outer: Mapping[str, Any]) -> Family | str
             f"{drafts[0]} is of a draft head, not of a model: give the config of the model that it "
             "drafts for, and its gain as query_tokens and tokens_per_step of the workload"
         )
+    if any(name in REFUSED for name in (*listed, *named)):
+        return _unknown(config, (*named, *listed))
     for name in (*listed, *named):
         for family in FAMILIES.values():
             if name in family.types:
@@ -239,7 +241,7 @@ def _model(outer: Mapping[str, Any], path: Path | None, name: str, problems: lis
     config = _text_config(outer)
     reading = Reading(config=config, problems=problems, keys={})
     shape: dict[str, float] = {}
-    state_bytes = 0.0
+    state_bytes, index_bytes = 0.0, INDEX_KEY
     if not problems:
         family = _family(config, outer)
         if isinstance(family, str):
@@ -248,6 +250,7 @@ def _model(outer: Mapping[str, Any], path: Path | None, name: str, problems: lis
             shape = _shape(family, reading)
             problems += _shape_problems(family, reading, shape)
             state_bytes = _state_bytes(reading, family, shape)
+            index_bytes = family.index_bytes
         beside = path.with_name("hf_quant_config.json") if path else Path()
         table = _quantisation(config, beside, {} if problems else shape, problems)
         max_context = int(number(reading, "max_position_embeddings|max_seq_len", 0.0))
@@ -264,6 +267,7 @@ def _model(outer: Mapping[str, Any], path: Path | None, name: str, problems: lis
         attn_bytes=table.attn_bytes,
         shared_bytes=table.shared_bytes,
         multiply=table.multiply,
+        index_bytes=index_bytes,
         state_bytes=state_bytes,
     )
     return HfModel(

@@ -13,6 +13,14 @@ Shape = Mapping[str, float]
 Part = Callable[[Reading, Shape], dict[str, float]]
 
 
+def other_layers(reading: Reading) -> Reading:
+    """What transformers 5 says of the layers that differ from the others: they are of one kind."""
+    changed = reading.config.get("per_layer_config")
+    first = next(iter(changed.values()), None) if isinstance(changed, Mapping) else None
+    own = first if isinstance(first, Mapping) else {}
+    return Reading(config=own, problems=reading.problems, keys={})
+
+
 def step_of(reading: Reading, name: str, default: float) -> float:
     """A number of layers to step by; one that cannot be is a problem, and 1 stands in."""
     step = number(reading, name, default)
@@ -63,10 +71,14 @@ def first_layers_named(reading: Reading, shape: Shape) -> dict[str, float]:
 
 def between(reading: Reading, shape: Shape) -> dict[str, float]:
     """ERNIE 4.5: every `moe_layer_interval`-th layer from a first to a last one is routed."""
+    kinds = texts(reading, "mlp_layer_types")
+    if kinds:
+        return {"dense_layers": float(kinds.count("dense"))}
     last = shape["layers"] - 1.0
-    start = number(reading, "moe_layer_start_index", 0.0)
-    end = reading.config.get("moe_layer_end_index")
-    stop = last if end in (None, -1) else min(last, number(reading, "moe_layer_end_index"))
+    first, end = (f"moe_layer_{at}_index.0|moe_layer_{at}_index" for at in ("start", "end"))
+    start = number(reading, first, 0.0)
+    is_last = reading.config.get("moe_layer_end_index") in (None, -1)
+    stop = last if is_last else min(last, number(reading, end))
     step = step_of(reading, "moe_layer_interval", 1.0)
     # Of the layers i with (i + 1) a multiple of the step.
     routed = (stop + 1.0) // step - start // step if stop >= start else 0.0
@@ -148,22 +160,6 @@ def chunks_but_every_nth(reading: Reading, shape: Shape) -> dict[str, float]:
     full = shape["layers"] // step_of(reading, "no_rope_layer_interval", 4.0)
     count = sum(rotary) if rotary else shape["layers"] - full
     return _windows(reading, shape, count, "attention_chunk_size")
-
-
-def sparse_index(reading: Reading, shape: Shape) -> dict[str, float]:
-    """DeepSeek sparse attention: the indexer's query, key and weight projections.
-
-    Its queries come from the low-rank query, its one key and the head weights from the hidden
-    state. Layers that `indexer_types` calls shared have none and take the choice of the layer
-    before (GLM-5.2). Source: DeepSeek-V3.2 `inference/model.py`, class Indexer.
-    """
-    heads, width = shape["index_heads"], shape["index_dim"]
-    from_query = shape["q_lora_rank"] * heads * width
-    layers = shape["layers"]
-    kinds = texts(reading, "indexer_types")
-    own = float(kinds.count("full")) if kinds else layers
-    weights = from_query + shape["hidden"] * (width + heads)
-    return {"index_layers": own, "attn_extra_params": weights * own / layers}
 
 
 def output_gate(reading: Reading, shape: Shape) -> dict[str, float]:
@@ -258,9 +254,7 @@ def gemma_layers(reading: Reading, shape: Shape) -> dict[str, float]:
     found = window_but_every_nth(reading, shape)
     windowed = found.get("window_layers", 0.0)
     width, kv = shape["head_dim"], shape["kv_heads"]
-    changed = reading.config.get("per_layer_config")  # of transformers 5
-    full: Shape = next(iter(changed.values()), {}) if isinstance(changed, Mapping) else {}
-    own = Reading(config=full, problems=reading.problems, keys={})
+    own = other_layers(reading)
     wide = number(reading, "global_head_dim", number(own, "head_dim", width))
     heads_of_full = number(own, "num_key_value_heads", kv)
     full_kv = number(reading, "num_global_key_value_heads", heads_of_full)

@@ -123,6 +123,11 @@ def _path(name: str | Path | None, suffixes: tuple[str, ...]) -> Path | None:
         raise ValueError(f"{given} is no name; give one of the catalogue or the path of a file")
     path = _expanded(name)
     is_file_name = path.suffix.lower() in suffixes
+    if ".json" in suffixes and path.suffix.lower() in (".gguf", ".safetensors"):
+        raise ValueError(
+            f"{name}: a file of weights; give the config.json of its model, its folder, or a name "
+            f"of the catalogue, and the file to the engine's command line"
+        )
     is_folder = ".json" in suffixes and (path / "config.json").is_file()
     if isinstance(name, Path) or is_file_name or is_folder or str(name).startswith((".", "/", "~")):
         return path

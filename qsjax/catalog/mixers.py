@@ -51,12 +51,15 @@ def lightning(reading: Reading, shape: Shape) -> dict[str, float]:
     }
 
 
+_SOFTMAX = ("attention", "full_attention", "sliding_attention", "hybrid")
+
+
 def _linear_layers(reading: Reading, shape: Shape, other: float) -> float:
     """Layers that a list of kinds does not call attention, or `other` without such a list."""
     kinds = texts(reading, "layer_types") or texts(reading, "layers_block_type")
     if not kinds:
         return other
-    return float(sum(kind not in ("attention", "full_attention", "hybrid") for kind in kinds))
+    return float(sum(kind not in _SOFTMAX for kind in kinds))
 
 
 def _first(*values: float) -> float:
@@ -176,11 +179,7 @@ _BLOCKS = {
 
 
 def nemotron_h(reading: Reading, shape: Shape) -> dict[str, float]:
-    """Nemotron-H and Nemotron 3: mixers are the layers, networks are shared out among them.
-
-    With `moe_latent_size` experts work on a projection of the hidden state: as narrower ones of
-    its full width.
-    """
+    """Nemotron-H and Nemotron 3: mixers are the layers, networks are shared out among them."""
     pattern = reading.config.get("hybrid_override_pattern")
     named = list(pattern) if isinstance(pattern, str) else texts(reading, "layers_block_type")
     unknown = sorted({block for block in named if block not in _BLOCKS})
@@ -194,16 +193,14 @@ def nemotron_h(reading: Reading, shape: Shape) -> dict[str, float]:
     found = {"layers": mixers, "linear_layers": mamba}
     if routed + dense > mixers:
         reading.problems.append('"hybrid_override_pattern" has more networks than mixers')
-    latent = number(reading, "moe_latent_size", 0.0)
     if routed:
         width = number(reading, "moe_intermediate_size")
         found |= {
             "experts": number(reading, "n_routed_experts"),
             "top_k": number(reading, "num_experts_per_tok"),
-            "expert_ff": width * (latent / shape["hidden"] if latent else 1.0),
+            "expert_ff": width,
             "shared_experts": number(reading, "n_shared_experts", 0.0),
             "shared_ff": number(reading, "moe_shared_expert_intermediate_size", width),
-            "extra_params": 2.0 * routed * latent * shape["hidden"],
             "dense_layers": dense,
             "dense_ff": shape["expert_ff"] if dense else 0.0,
         }
@@ -214,8 +211,8 @@ def nemotron_h(reading: Reading, shape: Shape) -> dict[str, float]:
 def _delta_attention(reading: Reading, shape: Shape, gates: float) -> dict[str, float]:
     """Kimi delta attention: q, k, v with a short convolution, decay, beta, output gate, output.
 
-    `gates` are the parameters of decay and output gate. The state is one matrix a head.
-    Source: Kimi Linear, arXiv 2510.26692.
+    Decay and output gate are of low rank, but for `gates` of them that are whole. The state is one
+    matrix a head. Source: Kimi Linear, arXiv 2510.26692.
     """
     d = shape["hidden"]
     heads = number(reading, "linear_num_heads|linear_attn_config.num_heads", shape["heads"])
@@ -223,30 +220,58 @@ def _delta_attention(reading: Reading, shape: Shape, gates: float) -> dict[str, 
     names = "linear_conv_kernel_dim|linear_attn_config.short_conv_kernel_size"
     kernel = number(reading, f"{names}|short_conv_kernel_size", 4.0)
     inner = heads * width
-    low_rank = 2.0 * width * (d + inner)
+    low_rank = width * (d + inner)
     return {
         "linear_params": 4.0 * d * inner
         + 3.0 * inner * kernel
         + d * heads
-        + (gates * d * inner or low_rank),
+        + gates * d * inner
+        + (2.0 - gates) * low_rank,
         "linear_state": inner * width,
         "linear_tail": 3.0 * inner * (kernel - 1.0),
     }
 
 
 def kimi_linear(reading: Reading, shape: Shape) -> dict[str, float]:
-    """Kimi Linear: delta attention where listed, with gates of low rank."""
+    """Kimi Linear and K3: delta attention where listed, softmax attention perhaps with a gate.
+
+    Source of K3's keys: its config and the shapes of its weights, moonshotai/Kimi-K3.
+    """
     listed = numbers(reading, "linear_attn_config.kda_layers")
     count = _linear_layers(reading, shape, float(len(listed)))
-    return {"linear_layers": count} | _delta_attention(reading, shape, 0.0)
+    whole = number(reading, "linear_attn_config.use_full_rank_gate", 0.0)
+    gate = number(reading, "mla_use_output_gate", 0.0) * shape["heads"] * shape["v_head_dim"]
+    found = {"linear_layers": count, "attn_extra_params": shape["hidden"] * gate}
+    return found | _delta_attention(reading, shape, whole)
+
+
+def _last_of_groups(reading: Reading, shape: Shape, default: float) -> float:
+    """Layers but the last of every group and those beyond the last whole group."""
+    layers, group = shape["layers"], step_of(reading, "layer_group_size", default)
+    return layers - layers // group - layers % group
 
 
 def bailing_hybrid(reading: Reading, shape: Shape) -> dict[str, float]:
-    """Ling 2.6: delta attention but in the last of every group of layers, with whole gates."""
-    full = shape["layers"] // step_of(reading, "layer_group_size", 6.0)
-    count = _linear_layers(reading, shape, shape["layers"] - full)
+    """Ling 2.6 and 3.0: delta attention, and softmax attention with a gate a head, by groups."""
+    count = _linear_layers(reading, shape, _last_of_groups(reading, shape, 6.0))
     gate = {"attn_extra_params": shape["hidden"] * shape["heads"]}
-    return {"linear_layers": count} | gate | _delta_attention(reading, shape, 2.0)
+    whole = 2.0 * number(reading, "no_kda_lora", 1.0)
+    return {"linear_layers": count} | gate | _delta_attention(reading, shape, whole)
+
+
+def lightning_but_last(reading: Reading, shape: Shape) -> dict[str, float]:
+    """Ling 2.5: lightning attention, and latent attention, by groups of layers.
+
+    Its matrices are q, k and v, gate and output.
+    Source: inclusionAI/Ring-V2.5, models/modeling_bailing_moe_v2_5.py.
+    """
+    heads, width = shape["heads"], number(reading, "head_dim", shape["hidden"] / shape["heads"])
+    kv = number(reading, "num_key_value_heads", heads)
+    return {
+        "linear_layers": _last_of_groups(reading, shape, 1.0),
+        "linear_params": shape["hidden"] * width * (3.0 * heads + 2.0 * kv),
+        "linear_state": heads * width * width,
+    }
 
 
 def short_convolution(reading: Reading, shape: Shape) -> dict[str, float]:

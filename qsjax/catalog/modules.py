@@ -62,6 +62,9 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "linear output": (
         "linear_attn.out_proj",
         "linear_attn.o_proj",
+        # Delta attention is called as softmax attention is; what only it has stands for its output.
+        "self_attn.f_b_proj",
+        "self_attn.b_proj",
         "mamba.out_proj",
         "mixer.out_proj",
         "conv.out_proj",

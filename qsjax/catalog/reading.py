@@ -15,7 +15,8 @@ FLAGS = frozenset(
         *("tie_word_embeddings", "use_sliding_window", "attn_output_gate", "residual_moe"),
         *("multi_query", "new_decoder_architecture", "learned_pos_emb", "attention_k_eq_v"),
         *("use_double_wide_mlp", "enable_moe_block", "block_auto_adjust_ff_dim"),
-        *("use_head_wise_attn_gate",),
+        *("use_head_wise_attn_gate", "use_attention_gate", "mla_use_output_gate"),
+        *("linear_attn_config.use_full_rank_gate", "no_kda_lora"),
     )
 )
 
@@ -30,12 +31,15 @@ class Reading:
 
 
 def value_at(config: Mapping[str, Any], path: str) -> Any:
-    """The value at a dotted path, None where there is none."""
+    """The value at a dotted path, None where there is none; "name.0" is the first of a list."""
     value: Any = config
     for part in path.split("."):
-        if not isinstance(value, Mapping):
+        if isinstance(value, list) and part.isdigit():
+            value = value[int(part)] if int(part) < len(value) else None
+        elif isinstance(value, Mapping):
+            value = value.get(part)
+        else:
             return None
-        value = value.get(part)
     return value
 
 

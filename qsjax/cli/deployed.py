@@ -1,7 +1,8 @@
 """What an engine's command line and the flags of `explain` state: a problem and a partition."""
 
 import dataclasses
-from pathlib import Path
+import re
+from functools import partial
 from typing import Any, NamedTuple
 
 from qsjax import catalog, engines
@@ -9,37 +10,57 @@ from qsjax.catalog import lookup
 from qsjax.cli import serving_options, session
 from qsjax.cost.laws.memory import reserve_bytes, usable_bytes
 from qsjax.engines import Deployment, WrittenEngine
-from qsjax.engines.held import Held, held
+from qsjax.engines.held import held
 from qsjax.engines.memory import static_base, visible_bytes
-from qsjax.engines.precision import REFUSING, about_name, broken_blocks, weights_of
+from qsjax.engines.precision import (
+    REFUSING,
+    about_name,
+    bits_of_gguf,
+    broken_blocks,
+    weights_of,
+)
+from qsjax.engines.rules import load_engines
 from qsjax.grid.case import Case
 from qsjax.grid.diagnosis import Shortcoming
 from qsjax.grid.problem import Problem
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.output.result import Row
-from qsjax.questions.explain import Explanation
+from qsjax.questions.explain import Explanation, explain
+from qsjax.records.precision import stored_in
 from qsjax.records.scenario import Records
 from qsjax.records.specs import (
     DEGREES,
     KV_MODES,
+    HardwareSpec,
+    ModelSpec,
     Partition,
     Workload,
 )
+from qsjax.records.units import GIB
 
 CONTEXT = 8192.0  # where neither a flag nor the engine says one
 # The field of `Deployment` in which each engine's share of the memory stands.
 _ENGINES: dict[WrittenEngine, str] = {"vllm": "usable_fraction", "sglang": "static_fraction"}
-_PROGRAMS = ("vllm", "sglang", "python", "python3")
+_PROGRAM = re.compile(r"[A-Z_]\w*=|-|(.*/)?(vllm|sglang|trtllm-\S+|python3?|docker|podman)$")
 
 
-def check_model(model: str) -> None:
-    """Refuse a command line whose program stands where MODEL should."""
-    if model.startswith("-") or Path(model).name in _PROGRAMS:
+def served(model: str, words: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """MODEL and the engine's words; of a command line alone, the model that it serves.
+
+    Raises:
+        ValueError: the command line serves none.
+    """
+    if not _PROGRAM.match(model.partition(" ")[0]):
+        return model, words
+    line = (model, *words)
+    name = engines.read(line).model
+    if name is None or name.startswith(("$", "<")):
         raise ValueError(
-            f"MODEL is missing in front of `--`: {model!r} is a word of the engine's command line; "
-            "write qsjax explain MODEL [OPTIONS] -- COMMAND LINE"
+            f"MODEL is missing in front of `--`, and {' '.join(line)!r} names none; write qsjax "
+            "explain MODEL [OPTIONS] -- COMMAND LINE"
         )
+    return name, line
 
 
 def _about_model(name: str, served: str | None) -> tuple[str, ...]:
@@ -110,10 +131,24 @@ def _inputs(
     changes["batch"] = deployment.batch
     if deployment.kv_block is not None:
         changes["kv_block"] = deployment.kv_block
+    if deployment.bytes_state is not None:
+        changes["bytes_state"] = deployment.bytes_state
     if deployment.bytes_kv is not None and flags["kv"] is None:
         changes["bytes_kv"] = deployment.bytes_kv
     partition = Partition(**degrees, gathers_queries=deployment.gathers_queries)
     return partition, dataclasses.replace(work, **changes)
+
+
+def _is_small(hardware: catalog.HardwareEntry) -> bool:
+    """Whether what accelerators of 80 GB keep for the runtime is too much for this one.
+
+    What a file states holds, and so does the memory of the paper's accelerators; other entries of
+    the catalogue state it for one GPU, which the engine's rules refine.
+    """
+    large = float(load_engines()["vllm"]["large"]) * GIB
+    is_file = hardware.name not in catalog.hardware_names()
+    is_stated = "reserve" in hardware.given and (is_file or "usable_fraction" in hardware.given)
+    return scalar(hardware.spec.hbm_bytes) < large and not is_stated
 
 
 def _held(
@@ -122,18 +157,24 @@ def _held(
     partition: Partition,
     work: Workload,
     flags: dict[str, Any],
-) -> tuple[Held, Own]:
+) -> tuple[ModelSpec, HardwareSpec, Workload, Own, tuple[str, ...]]:
     """The records as the engine of the command line holds them; without one as they are."""
     hardware = catalog.hardware_entry(flags["hardware"])
     capacity, ranks = scalar(hardware.spec.hbm_bytes), deployment.gpus / deployment.replicas
+    more: tuple[str, ...] = ()
+    if deployment.engine is None and _is_small(hardware):
+        deployment = dataclasses.replace(deployment, engine="vllm")
+        more = (
+            "without an engine's command line the memory of an accelerator below 70 GiB is divided "
+            "as vLLM does",
+        )
     if deployment.engine is None:
         kept = scalar(on_host(reserve_bytes)(entry.spec, hardware.spec))
-        plain = Held(entry.spec, hardware.spec, work, 0.0, kept, ())
-        return plain, Own(0.0, kept, capacity, ranks)
+        return entry.spec, hardware.spec, work, Own(0.0, kept, capacity, ranks), ()
     is_given = deployment.bytes_kv is not None or flags["kv"] is not None
     found = held(deployment, entry, hardware, partition, work, is_cache_given=is_given)
     own = Own(found.beside, found.kept, visible_bytes(capacity), ranks)
-    return found, own
+    return entry.spec, found.hardware, found.workload, own, (*found.notes, *more)
 
 
 class Stated(NamedTuple):
@@ -141,17 +182,19 @@ class Stated(NamedTuple):
 
     Attributes:
         problem: its one cell.
-        partition: its degrees.
+        partition: its degrees; None where the best of so many GPUs is asked for.
         deployment: what the engine's flags say, with notes.
         own: what engines' shares of the memory hold besides.
         block: elements of a block of quantised weights; 0 without.
+        is_limit: whether the batch is only a limit of the engine's.
     """
 
     problem: Problem
-    partition: Partition
+    partition: Partition | None
     deployment: Deployment
     own: Own
     block: int
+    is_limit: bool
 
 
 def read(model: str, words: tuple[str, ...], flags: dict[str, Any]) -> Stated:
@@ -165,21 +208,25 @@ def read(model: str, words: tuple[str, ...], flags: dict[str, Any]) -> Stated:
     deployment = _deployment(words, flags, q is None and scalar(entry.spec.experts) > 1)
     dtype, of_weights = weights_of(entry.weight_dtype, deployment)
     stored = flags["weights"] or dtype
+    bits, of_file = bits_of_gguf(deployment)
     notes = (
         *_about_model(name, deployment.model),
         *deployment.notes,
-        *(() if flags["weights"] else of_weights),
+        *(() if flags["weights"] else (*of_weights, *of_file)),
         *about_name(deployment.model, stored or entry.weight_dtype),
     )
     work = serving_options.workload_of(name, flags | {"weights": stored})
+    if bits is not None and not flags["weights"]:
+        work = stored_in(work, bits / 8.0)
     partition, work = _inputs(deployment, work, flags)
-    found, own = _held(deployment, entry, partition, work, flags)
-    work = found.workload
-    session.note_contexts(name, [scalar(work.context)])
+    spec, hardware, work, own, more = _held(deployment, entry, partition, work, flags)
+    session.note_contexts(name, entry.max_context, [scalar(work.context)])
+    gpus = serving_options.one("gpus", flags["gpus"])
+    is_free = gpus is not None and not words and not any(flags[name] for name in DEGREES)
     problem = Problem(
-        found.model,
-        found.hardware,
-        gpus=deployment.gpus,
+        spec,
+        hardware,
+        gpus=gpus or deployment.gpus,
         context=scalar(work.context),
         twins=() if q is None else q,
         batch=deployment.batch or "largest",
@@ -187,10 +234,11 @@ def read(model: str, words: tuple[str, ...], flags: dict[str, Any]) -> Stated:
         convention=flags["convention"],
         workload=dataclasses.replace(work, batch=None),
     )
-    deployment = dataclasses.replace(deployment, notes=(*found.notes, *notes), weights=dtype)
+    deployment = dataclasses.replace(deployment, notes=(*more, *notes), weights=dtype)
     # A twin, or other weights, have no blocks.
     block = entry.weight_block if q is None and not stored else 0
-    return Stated(problem, partition, deployment, own, block)
+    is_limit = flags["batch"] is None and deployment.batch is not None
+    return Stated(problem, None if is_free else partition, deployment, own, block, is_limit)
 
 
 def engine_flags(case: Case, stated: Stated, is_moe: bool) -> Row:
@@ -223,6 +271,28 @@ def engine_flags(case: Case, stated: Stated, is_moe: bool) -> Row:
         notes += broken_blocks(case.records.model, part, stated.block)
         found[engine] = {"flags": written.command, "notes": notes}
     return found
+
+
+def explained(stated: Stated, requests: tuple[float, float] | None, level: float) -> Explanation:
+    """What a stated deployment does, with what engines make of it.
+
+    An engine's limit of sequences is no promise: where fewer fit, the others wait.
+    """
+    engine = stated.deployment.engine or ""
+    asked = partial(explain, requests=requests, engine=engine, level=level)
+    found = asked(stated.problem, stated.partition)
+    limit, lacks = stated.deployment.batch, {one.reason for one in found.stated.shortcomings}
+    if not stated.is_limit or lacks != {"batch does not fit"}:
+        return with_engines(found, stated)
+    free = dataclasses.replace(stated.problem, batch="largest")
+    found = asked(free, stated.partition)
+    fits = scalar(found.stated.parts.step.capacity.batch)
+    context = free.stated.contexts[0]
+    note = (
+        f"the engine takes up to {limit:,.0f} sequences, of which {fits:,.0f} of {context:,.0f} "
+        "tokens fit at once; the others wait"
+    )
+    return with_engines(dataclasses.replace(found, notes=(note, *found.notes)), stated)
 
 
 def with_engines(found: Explanation, stated: Stated) -> Explanation:

@@ -61,7 +61,7 @@ def mean_attended(prompt: ArrayLike, limit: ArrayLike) -> jax.Array:
     return reach - reach * reach / (2.0 * jnp.asarray(prompt))
 
 
-def attention_flops_per_token(model: ModelSpec, prompt: ArrayLike) -> jax.Array:
+def attention_flops_per_token(model: ModelSpec, workload: Workload, prompt: ArrayLike) -> jax.Array:
     """Causal scores and values of a token, averaged over a prompt, before any split [FLOP].
 
     Latent attention is counted with keys and values of every head, as prefill kernels run it.
@@ -76,10 +76,10 @@ def attention_flops_per_token(model: ModelSpec, prompt: ArrayLike) -> jax.Array:
     full = mean_attended(prompt, jnp.where(topk > 0, topk, jnp.inf))
     window = mean_attended(prompt, jnp.asarray(model.window, float))
     layers = params.full_layers(model)
-    indexer = 2.0 * jnp.asarray(model.index_heads) * model.index_dim * jnp.asarray(prompt) / 2.0
+    indexer = compute.index_flops(model, workload) * (jnp.asarray(prompt) / 2.0)
     softmax = per_head * model.heads * (layers * full + model.window_layers * window)
     linear = 4.0 * jnp.asarray(model.linear_state) * model.linear_layers
-    return softmax + model.index_layers * indexer + linear
+    return softmax + indexer + linear
 
 
 def _ring(
@@ -122,7 +122,7 @@ def _phases(
     own = jnp.ones(()) if part.gathers_queries else ranks
     peak = compute.peak_flops(hardware, work.attn_dtype, conv) * hardware.eff_attention
     arithmetic = Phases(
-        attention=tokens * attention_flops_per_token(model, prompt) / (shards * peak),
+        attention=tokens * attention_flops_per_token(model, work, prompt) / (shards * peak),
         projection=tokens * rate.compute.projection / own,
         ffn=tokens * (load * rate.compute_routed + rate.compute.ffn),
         head=prompts * rate.compute.head,

@@ -1,9 +1,10 @@
 """A command line in parts: which engine's program it starts, and the words after it."""
 
+import itertools
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Literal, NamedTuple
 
 Engine = Literal["vllm", "sglang", "trtllm"]
@@ -20,6 +21,8 @@ _IMAGE = re.compile(
     r"^(?=.*/)(?:.*/)?[\w.-]*?(vllm|sglang|tensorrt-llm|trtllm)[^/:]*(/[\w.-]+)?([:@][^/]*)?$"
 )
 _BEFORE_NO_IMAGE = ("-v", "--volume", "-e", "--env", "--name", "--mount", "-w", "--network")
+_PATH = re.compile(r"\w[\w.-]*(/[\w.-]+)+(:\S+)?")
+_VERBS = ("bench", "chat", "complete")  # of vLLM, beside `serve`: they measure, or ask a server
 _END = re.compile(r"(\d?>>?.*|&>.*|\|\|?|&&?|;|\)|#.*)$")  # what the shell does after the program
 
 
@@ -45,7 +48,8 @@ class Command(NamedTuple):
 
 def _shell(line: str) -> list[str]:
     lines = [one for one in line.splitlines() if not one.lstrip().startswith("#")]
-    joined = re.sub(r"\\[ \t]*(\n|$)", " ", "\n".join(lines))
+    # Recipes put comments behind the backslash, where a shell would end the command.
+    joined = re.sub(r"\\[ \t]*(?:[ \t]#[^\n]*)?(\n|$)", " ", "\n".join(lines))
     try:
         return shlex.split(joined)
     except ValueError as error:
@@ -125,6 +129,23 @@ def _start(words: list[str]) -> tuple[Engine | None, int]:
     return None, 0
 
 
+def _program(words: list[str]) -> str:
+    """Name of a program that is no engine's: of its Python module or its container's image."""
+    if "python" in PurePosixPath(words[0]).name and words[1:2] == ["-m"] and len(words) > 2:
+        return words[2]
+    if any(PurePosixPath(word).name in _CONTAINERS for word in words[:3]):
+        for before, word in itertools.pairwise(words):
+            if before not in _BEFORE_NO_IMAGE and _PATH.fullmatch(word):
+                return word
+    return PurePosixPath(words[0]).name
+
+
+def _dashless(words: list[str]) -> str:
+    if any(word.startswith("-") for word in words):
+        return ""
+    return f", and no flag (which starts with a dash) is in {' '.join(words)!r}"
+
+
 def split(flags: str | Sequence[str]) -> Command:
     """The engine and flags of a command line; variables, launchers and containers are dropped.
 
@@ -145,17 +166,16 @@ def split(flags: str | Sequence[str]) -> Command:
         at += 1
     rest = words[at:]
     if engine is None and rest and not rest[0].startswith("-"):
-        if not any(word.startswith("-") for word in rest):
-            raise ValueError(f"flags:\n  no flag in {' '.join(rest)!r}; flags start with a dash")
-        module = rest[2] if rest[1:2] == ["-m"] and len(rest) > 2 else rest[0]
         raise ValueError(
-            f"flags:\n  {Path(module).name!r} is no engine whose flags are read; give the command "
-            "line of vllm serve, sglang serve (or their Python modules) or trtllm-serve"
+            f"flags:\n  {_program(rest)!r} is no engine whose flags are read{_dashless(rest)}; "
+            "give the command line of vllm serve, sglang serve (or their Python modules) or "
+            "trtllm-serve"
         )
-    if engine == "vllm" and rest[:1] == ["bench"]:
-        if rest[1:2] == ["serve"]:
+    if engine == "vllm" and rest and rest[0] in _VERBS and words[at - 1] != "serve":
+        if rest[0] != "bench" or rest[1:2] == ["serve"]:
             raise ValueError(
-                "flags:\n  `vllm bench serve` is a client; give the command line of its server"
+                f"flags:\n  `vllm {' '.join(rest[: 1 + (rest[0] == 'bench')])}` is a client; give "
+                "the command line of its server"
             )
         rest = rest[2:]
     ends = [i for i, word in enumerate(rest) if _END.match(word)]

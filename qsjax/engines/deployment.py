@@ -25,6 +25,7 @@ class Deployment:
         free_fraction: share of the HBM that is free beside the weights that the cache may fill.
         batched_tokens: tokens of a forward pass that the engine makes room for.
         bytes_kv: bytes of a cache element.
+        bytes_state: bytes of an element of a recurrent state.
         weights: dtype of the weights, of a model whose own config says none.
         loader: what `--quantization` names; `precision.weights_of` weighs it with the config.
         kv_block: tokens of a cache block.
@@ -49,6 +50,7 @@ class Deployment:
     free_fraction: float | None = None
     batched_tokens: float | None = None
     bytes_kv: float | None = None
+    bytes_state: float | None = None
     weights: str | None = None
     loader: str | None = None
     kv_block: float | None = None

@@ -143,6 +143,8 @@ def _value(name: str, flag: str, text: str) -> Any:
     rules = load_flags()
     allowed: dict[str, dict[str, Any]] = {
         "kv_dtype": rules["bytes_of_cache"],
+        "state_dtype": rules["bytes_of_state"],
+        "states_dtype": rules["bytes_of_state"],
         "quantization": rules["dtype_of_weights"] | rules["loaders"],
     }
     if name in allowed:

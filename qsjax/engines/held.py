@@ -18,6 +18,7 @@ from qsjax.engines.rules import load_engines
 from qsjax.engines.tuning import formats_of, tune
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
+from qsjax.records.precision import workload_of
 from qsjax.records.specs import PHYSICAL, Dtype, HardwareSpec, ModelSpec, Partition, Workload
 from qsjax.records.units import GIB, US
 
@@ -69,29 +70,17 @@ def scales(engine: str, bytes_kv: float, model: ModelSpec) -> float:
     return 16.0 + scalar(model.rope_dim)
 
 
-def with_index(engine: str, bytes_kv: float, model: ModelSpec) -> ModelSpec:
-    """The model with index keys of the bytes that engines hold, in elements of the cache.
-
-    They are FP8 with a scale of 4 B for 128 elements, whatever the cache is: 132 B a token and
-    layer. As many elements of the cache's width are the same bytes; at 16 bits they are half as
-    many products, which is what FP8 units take for all of them.
-    Source: `indexer_k_cache` of vLLM and SGLang, https://github.com/sgl-project/sglang/pull/11309.
-    """
-    if not (is_sparse(model) and engine in ("vllm", "sglang")):
-        return model
-    keys = scalar(model.index_dim)
-    return dataclasses.replace(model, index_dim=(keys + 4.0 * math.ceil(keys / 128)) / bytes_kv)
-
-
 def cache_bytes_per_token(model: ModelSpec) -> dict[str, float]:
     """What a token adds to the caches of vLLM and SGLang, by the dtype of an element [B]."""
 
     def size(context: float, bytes_kv: float) -> float:
-        work = Workload(
-            context=context, bytes_kv=bytes_kv, kv_scale_bytes=scales("vllm", bytes_kv, model)
+        work = workload_of(
+            model,
+            context=context,
+            bytes_kv=bytes_kv,
+            kv_scale_bytes=scales("vllm", bytes_kv, model),
         )
-        held = with_index("vllm", bytes_kv, model)
-        return scalar(on_host(_cache)(held, Partition(), work))
+        return scalar(on_host(_cache)(model, Partition(), work))
 
     return {name: size(2.0, x) - size(1.0, x) for name, x in (("bf16", 2.0), ("fp8", 1.0))}
 
@@ -104,7 +93,6 @@ class Held(NamedTuple):
     """A deployment's records as its engine holds them.
 
     Attributes:
-        model: with its cache's entries.
         hardware: with the engine's kernels and its own division of the memory.
         workload: with padded weights and the cache's dtype.
         beside: weights that no law counts [B].
@@ -112,7 +100,6 @@ class Held(NamedTuple):
         notes: one sentence each.
     """
 
-    model: ModelSpec
     hardware: HardwareSpec
     workload: Workload
     beside: float
@@ -189,17 +176,22 @@ def _weights(model: ModelSpec, part: Partition, work: Workload) -> jax.Array:
 
 
 def _tuned(
-    entry: ModelEntry, hardware: HardwareEntry, work: Workload, engine: str, experts: _Experts
+    deployment: Deployment,
+    entry: ModelEntry,
+    hardware: HardwareEntry,
+    work: Workload,
+    experts: _Experts,
 ) -> tuple[HardwareSpec, tuple[str, ...]]:
     """The accelerator with the constants of the engine's kernels, and which they are."""
+    engine = deployment.engine or ""
     formats = formats_of(entry.name, work, is_mxfp4=bool(experts.kernels), kernels=experts.kernels)
     tuned = tune(hardware, engine, formats)
     launches = scalar(tuned.spec.layer_overhead) + experts.launches
     spec = dataclasses.replace(tuned.spec, layer_overhead=launches)
-    notes = tuned.notes or (
-        f"no kernels of {NAMES[engine]} are known on {hardware.name}: the catalogue's constants "
-        "stand",
-    )
+    notes = tuned.notes
+    if deployment.words and not notes:
+        name = NAMES[engine]
+        notes = (f"no kernels of {name} are known on {hardware.name}: the catalogue's stand",)
     if work.ffn_dtype == "fp4" and not kernels.has_fp4_units(hardware):
         # Marlin and Triton's kernels dequantise; the units that multiply are those of 16 bits.
         spec = dataclasses.replace(spec, flops_fp4=spec.flops_bf16)
@@ -245,7 +237,7 @@ def held(
         kv_scale_bytes=scales(engine, bytes_kv, entry.spec),
         attn_dtype=attention_dtype(bytes_kv, entry.spec),
     )
-    spec, about = _tuned(entry, hardware, work, engine, experts)
+    spec, about = _tuned(deployment, entry, hardware, work, experts)
     notes += about
     one = OperatingPoint(
         model=entry.spec,
@@ -256,6 +248,5 @@ def held(
         workload=work,
         engine=engine,
     )
-    model = with_index(engine, bytes_kv, entry.spec)
     spec, beside, kept, about = _divided(deployment, one)
-    return Held(model, spec, work, beside, kept, (*notes, *about))
+    return Held(spec, work, beside, kept, (*notes, *about))

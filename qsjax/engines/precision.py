@@ -16,6 +16,44 @@ _QUANTISED = {
 }
 
 
+_GGUF = re.compile(
+    r"(?:^|[-_.:/])((?:I?Q\d_(?:[01]|K(?:_[A-Z]+)?|XXS|XS|S|M|NL))|TQ\d_0|MXFP4(?:_MOE)?|B?F16|F32)"
+    r"(?=$|[-_.:/])",
+    re.IGNORECASE,
+)
+
+
+def bits_of_gguf(deployment: Deployment) -> tuple[float | None, tuple[str, ...]]:
+    """Bits of a weight of the GGUF file that is served, None where none is; and what to say of it.
+
+    The name of the file, or what follows the colon of a repository, tells the type. Unsloth's
+    `_XL` types count as the `_M` or `_L` of as many bits.
+
+    >>> bits_of_gguf(Deployment(model="unsloth/Qwen3-8B-GGUF:Q4_K_M"))[0]
+    4.8944
+    """
+    served = deployment.model or ""
+    if deployment.loader != "gguf" and "gguf" not in served.lower():
+        return None, ()
+    known, names = load_flags()["bits_of_gguf"], _GGUF.findall(served)
+    if not names:
+        return None, (
+            f"{served} is a GGUF file whose name tells no type, such as Q4_K_M: its weights count "
+            "as the model's own; --weights says what they are",
+        )
+    name = names[-1].lower()
+    stem = re.sub(r"_k_x+l$", "_k", name)
+    like = next((one for one in (name, f"{stem}_m", f"{stem}_l", stem) if one in known), None)
+    if like is None:
+        return None, (
+            f"{name.upper()} is no known type of GGUF; known: {', '.join(known).upper()}; the "
+            "weights count as the model's own",
+        )
+    as_like = "" if like == name else f", counted as {like.upper()}"
+    note = f"the GGUF type {name.upper()}{as_like} takes {known[like]:g} bits a weight"
+    return float(known[like]), (f"{note}, which engines multiply in 16 bits",)
+
+
 def weights_of(own: str, deployment: Deployment) -> tuple[str | None, tuple[str, ...]]:
     """The dtype that replaces the model's own, None to keep it; and what to say of it.
 
@@ -29,7 +67,7 @@ def weights_of(own: str, deployment: Deployment) -> tuple[str | None, tuple[str,
     ('fp8', ())
     """
     asked, loader = deployment.weights, deployment.loader
-    if loader is None:
+    if loader is None or bits_of_gguf(deployment)[1]:
         return asked, ()
     is_loader = loader in load_flags()["loaders"]
     if asked is None and own == "bf16":

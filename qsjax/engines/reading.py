@@ -205,6 +205,7 @@ def read(
         free_fraction=said.get("free_fraction"),
         batched_tokens=said.get("batched_tokens"),
         bytes_kv=said.get("kv_dtype") or None,
+        bytes_state=said.get("state_dtype") or said.get("states_dtype") or None,
         weights=(rules["dtype_of_weights"] | rules["loaders"]).get(named) or None,
         loader=named or None,
         model=said.get("model"),

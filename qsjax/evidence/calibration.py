@@ -8,16 +8,28 @@ relative error; scipy's least squares gets their exact derivatives from JAX.
 import dataclasses
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import least_squares
 
-from qsjax.evidence.measurements import Case
+from qsjax.evidence.measurements import Case, Skipped, read_cases, read_csv
 from qsjax.evidence.measurements.cases import plain
-from qsjax.evidence.measurements.predict import Batch, batches, outcomes, time_values
+from qsjax.evidence.measurements.predict import (
+    TRTLLM_OVERHEAD,
+    Batch,
+    batches,
+    outcomes,
+    time_values,
+)
+from qsjax.grid.entry import entry
+from qsjax.numerics.safe import scalar
+from qsjax.output import files
+from qsjax.output import folder as folders
+from qsjax.output.result import Result, Row, Table
 from qsjax.records.specs import Convention
 from qsjax.records.units import US
 
@@ -27,6 +39,9 @@ SOFT = 0.1
 QUANTILE = 1.96
 # Intervals wider than this factor, and pairs closer than this correlation, are reported.
 WIDE, ALIKE = 2.0, 0.95
+# Where measurements are fewer than constants: standard deviations of the logarithm of a constant
+# about the catalogue's value, and of a measurement about the rest of its configuration.
+WIDTH, NOISE = 0.5, 0.05
 # Derivatives of log prediction in log constant below this have no hold on it.
 NO_EFFECT = 1e-4
 # Eigenvalues of the normal matrix below this share of the largest are rounding; timers repeat to
@@ -115,7 +130,8 @@ class Fit:
 
     Attributes:
         constants: those that were fitted.
-        held: those that were not, as they have no effect on these measurements.
+        held: those that were not, as they have no effect on these measurements. Those that too few
+            measurements do not tell are neither fitted nor held: they keep the catalogue's value.
         warnings: constants that the measurements do not determine, in words.
         records: measurements that were used.
         errors: relative error of each of them.
@@ -198,8 +214,11 @@ def fit(
         fixed: values of others; else the catalogue's.
         weights: of each case in the sum of squares; equal if not given.
 
+    Fewer cases than constants determine some of them: these are fitted, drawn to the catalogue's
+    values, and the others keep those; `warnings` names them.
+
     Raises:
-        ValueError: If a name is unknown, none has an effect, or the measurements are too few.
+        ValueError: If a name is unknown, or none has an effect.
     """
     unknown = [name for name in free if name not in PARAMETERS]
     if unknown:
@@ -216,40 +235,85 @@ def fit(
     names = [name for name, hold in zip(free, reach, strict=True) if hold > NO_EFFECT]
     if not names:
         raise ValueError(f"the measurements do not depend on {', '.join(free)}; name others")
-    if len(chosen) < len(names):
-        raise ValueError(
-            f"{len(chosen)} measurements cannot determine {len(names)} constants "
-            f"({', '.join(names)}); give more measurements, or name fewer constants"
-        )
-    problem = _Problem(chosen, names, fixed or {})
-    bounds = np.log([[PARAMETERS[n].low for n in names], [PARAMETERS[n].high for n in names]])
-    found = least_squares(
-        lambda logs: root * problem.value(logs),
-        np.log([PARAMETERS[name].start for name in names]),
-        jac=lambda logs: root[:, None] * problem.jacobian(logs),
-        bounds=tuple(bounds),
-        loss="soft_l1",
-        f_scale=SOFT,
-    )
     held = tuple(name for name in free if name not in names)
-    return _summarise(names, held, found.x, problem, root)
+    problem = _Problem(chosen, names, fixed or {})
+    if len(chosen) >= len(names):
+        return _summarise(problem, root, _Prior(np.zeros(len(names)), 0.0), held, ())
+    prior = _priors(chosen[0], names)
+    slopes = root[:, None] * problem.jacobian(prior)
+    told = dict(zip(names, _determined(slopes), strict=True))
+    untold = tuple(
+        f"{name} is not told by {len(chosen)} measurements and keeps its value; give more, "
+        "where it matters"
+        for name, is_told in told.items()
+        if not is_told
+    )
+    names = [name for name, is_told in told.items() if is_told]
+    problem = _Problem(chosen, names, fixed or {})
+    return _summarise(problem, root, _Prior(_priors(chosen[0], names), NOISE / WIDTH), held, untold)
+
+
+class _Prior(NamedTuple):
+    """What draws the logarithms of the constants to those of the catalogue, and how strongly."""
+
+    logs: np.ndarray
+    pull: float
+
+
+def _priors(case: Case, names: Sequence[str]) -> np.ndarray:
+    """Logarithms of the constants of a case's accelerator, within their bounds."""
+    own = case.deployments[0].hardware
+    values = [
+        TRTLLM_OVERHEAD if name == "trtllm_overhead" else scalar(getattr(own, name))
+        for name in names
+    ]
+    low, high = _bounds(names)
+    logs: np.ndarray = np.clip(np.log(np.maximum(values, 1e-9)), low + 1e-6, high - 1e-6)
+    return logs
+
+
+def _bounds(names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    low, high = (np.log([getattr(PARAMETERS[n], end) for n in names]) for end in ("low", "high"))
+    return low, high
+
+
+def _determined(slopes: np.ndarray) -> np.ndarray:
+    """Which constants few measurements tell: those that lose more than half of their variance.
+
+    At least one: the one that they tell most of. The variances are `WIDTH` of a constant and
+    `NOISE` of a measurement.
+    """
+    precision = slopes.T @ slopes / NOISE**2 + np.eye(slopes.shape[1]) / WIDTH**2
+    told = 1.0 - np.diag(np.linalg.inv(precision)) / WIDTH**2
+    known: np.ndarray = told > 0.5
+    known[np.argmax(told)] = True
+    return known
 
 
 def _summarise(
-    names: Sequence[str],
-    held: tuple[str, ...],
-    logs: np.ndarray,
     problem: _Problem,
     root: np.ndarray,
+    prior: _Prior,
+    held: tuple[str, ...],
+    kept: tuple[str, ...],
 ) -> Fit:
-    residuals, jacobian = problem.value(logs), root[:, None] * problem.jacobian(logs)
-    spread = (root * residuals) ** 2
-    freedom = max(1, len(residuals) - len(names))
-    # Directions without any hold keep a tiny eigenvalue, so that their intervals are wide.
-    eigenvalues, vectors = np.linalg.eigh(jacobian.T @ jacobian)
-    floor = RANK_TOLERANCE * eigenvalues.max()
-    variance = max(spread.sum() / freedom, LEAST_VARIANCE)
-    covariance = (vectors / np.maximum(eigenvalues, floor)) @ vectors.T * variance
+    names = problem.names
+    low, high = _bounds(names)
+    pulls = prior.pull * np.eye(len(names))[: len(names) if prior.pull else 0]
+    found = least_squares(
+        lambda logs: np.append(root * problem.value(logs), pulls @ (logs - prior.logs)),
+        prior.logs if prior.pull else np.log([PARAMETERS[name].start for name in names]),
+        jac=lambda logs: np.vstack([root[:, None] * problem.jacobian(logs), pulls]),
+        bounds=(low, high),
+        loss="soft_l1",
+        f_scale=SOFT,
+    )
+    logs, residuals = found.x, problem.value(found.x)
+    jacobian = np.vstack([root[:, None] * problem.jacobian(logs), pulls])
+    weighted = np.append(root * residuals, pulls @ (logs - prior.logs))
+    covariance = covariance_of(weighted, jacobian)
+    if prior.pull:  # fewer measurements than constants do not tell their own scatter
+        covariance = np.linalg.inv(jacobian.T @ jacobian) * NOISE**2
     sigma = np.sqrt(np.diag(covariance))
     constants = tuple(
         Constant(
@@ -264,10 +328,21 @@ def _summarise(
     return Fit(
         constants=constants,
         held=held,
-        warnings=_warnings(names, logs, sigma, covariance, held),
+        warnings=(*kept, *_warnings(names, logs, sigma, covariance, held)),
         records=len(residuals),
         errors=np.expm1(residuals),
     )
+
+
+def covariance_of(residuals: np.ndarray, jacobian: np.ndarray) -> np.ndarray:
+    """Covariance of fitted parameters from weighted residuals and their derivatives."""
+    freedom = max(1, len(residuals) - jacobian.shape[1])
+    # Directions without any hold keep a tiny eigenvalue, so that their intervals are wide.
+    eigenvalues, vectors = np.linalg.eigh(jacobian.T @ jacobian)
+    floor = RANK_TOLERANCE * eigenvalues.max()
+    variance = max(np.square(residuals).sum() / freedom, LEAST_VARIANCE)
+    covariance: np.ndarray = (vectors / np.maximum(eigenvalues, floor)) @ vectors.T * variance
+    return covariance
 
 
 def _warnings(
@@ -299,3 +374,124 @@ def _warnings(
                     f"{covariance[i, j] / both:+.2f}); hold one of them"
                 )
     return tuple(found)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, repr=False)
+class Calibration(Result):
+    """Constants that fit a user's measurements.
+
+    Attributes:
+        fit: constants with their intervals, and errors of the measurements.
+        skipped: measurements that could not be used.
+        asked: names of the constants, and what tells the file.
+    """
+
+    fit: Fit
+    skipped: tuple[Skipped, ...]
+    asked: Row
+
+    stem = "calibration"
+    columns = ("constant", "unit", "value", "low", "high")
+
+    def rows(self) -> list[Row]:
+        """One row for each constant: value and ends of its 95 % interval, in SI units."""
+        return [
+            {
+                "constant": one.name,
+                "value": one.value,
+                "low": one.low,
+                "high": one.high,
+                "unit": "s" if one.unit == "us" else "1",
+            }
+            for one in self.fit.constants
+        ]
+
+    def errors(self) -> Row:
+        """Median, 90th percentile and bias of the errors [%]."""
+        size = 100.0 * np.abs(self.fit.errors)
+        return {
+            "median_abs_error_pct": float(np.median(size)),
+            "p90_abs_error_pct": float(np.percentile(size, 90)),
+            "bias_pct": float(100.0 * np.median(self.fit.errors)),
+        }
+
+    def summary(self) -> str:
+        """How well the constants fit."""
+        found = self.errors()
+        return (
+            f"{self.fit.records} measurements: median error {found['median_abs_error_pct']:.1f} %, "
+            f"90th percentile {found['p90_abs_error_pct']:.1f} %, bias {found['bias_pct']:+.1f} %."
+        )
+
+    def tables(self) -> list[Table]:
+        """The constants, times in us."""
+        rows = []
+        for one in self.fit.constants:
+            scale = US if one.unit == "us" else 1.0
+            value, low, high = (f"{x / scale:.3g}" for x in (one.value, one.low, one.high))
+            rows.append((one.name, one.unit or "share", value, f"{low} to {high}"))
+        return [Table("", ("constant", "unit", "value", "95 % interval"), rows, 2)]
+
+    def remarks(self) -> list[str]:
+        """What the measurements do not determine, and those that were not used."""
+        notes = [f"Note: {line}." for line in self.fit.warnings]
+        return notes + [f"Not used: {one.id}: {one.because}." for one in self.skipped]
+
+    def record(self) -> Row:
+        """Constants in SI units, errors, and what was left out."""
+        return {
+            "constants": {row.pop("constant"): row for row in self.rows()},
+            "held": list(self.fit.held),
+            "warnings": list(self.fit.warnings),
+            "records": self.fit.records,
+            "skipped": {one.id: one.because for one in self.skipped},
+            **self.errors(),
+        }
+
+    def inputs(self) -> Row:
+        """The file and the names of the constants."""
+        return self.asked
+
+    @property
+    def toml(self) -> str:
+        """Lines for the TOML file of an accelerator; times carry their unit in the key."""
+        lines = ["# Fitted by `qsjax calibrate`; paste into the TOML file of your accelerator."]
+        for one in self.fit.constants:
+            if one.name in PARAMETERS and one.name != "trtllm_overhead":
+                scale, end = (US, "_us") if one.unit == "us" else (1.0, "")
+                lines.append(f"{one.name}{end} = {one.value / scale:.4g}")
+        return "\n".join(lines) + "\n"
+
+    def save(self, folder: str | Path, asked: Mapping[str, Any] | None = None) -> list[Path]:
+        """As of every result, and the lines for a TOML file in `constants.toml`."""
+        written = Result.save(self, folder, asked)
+        path = Path(folder) / "constants.toml"
+        files.write_atomically(path, self.toml)
+        return [*written, path]
+
+
+@entry
+def calibrate(measured: str | Path, free: Sequence[str] = DEFAULT_FREE) -> Calibration:
+    """Efficiencies and overheads fitted to a user's own measurements.
+
+    Args:
+        measured: a CSV file, one deployment a row: columns model, hardware, tp, batch (sequences of
+            an attention replica), context (or isl and osl), tpot_ms; where they apply pp, dp, ep,
+            kvp, weights, kv, engine. Rows that cannot be predicted are left out, with the reason.
+        free: names in `PARAMETERS`; those without effect on the measurements are held.
+
+    Raises:
+        ValueError: the file cannot be read, no row can be predicted, a name is unknown or has no
+            effect, or the measurements are too few.
+    """
+    if not free:
+        raise ValueError(f"no constant is named; known: {', '.join(PARAMETERS)}")
+    path = Path(measured)
+    cases = read_cases(read_csv(path))
+    used = [case for case in cases if isinstance(case, Case)]
+    skipped = tuple(case for case in cases if isinstance(case, Skipped))
+    if not used:
+        reasons = "; ".join(f"{one.id}: {one.because}" for one in skipped)
+        raise ValueError(f"{path}: no row can be predicted: {reasons}")
+    asked = {"measured": folders.of_file(path), "fit": list(free)}
+    return Calibration(fit(used, free), skipped, asked)

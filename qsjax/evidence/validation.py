@@ -1,9 +1,12 @@
 """Predicted against measured: every record that can be predicted, and why the others cannot."""
 
 import dataclasses
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -14,16 +17,66 @@ from qsjax.evidence.measurements import (
     Kernel,
     Prediction,
     Skipped,
+    load_left_out,
+    load_records,
     predict,
     read_cases,
+    read_json,
 )
 from qsjax.evidence.measurements.kernels import CATEGORIES as KERNELS
 from qsjax.evidence.measurements.kernels import times
+from qsjax.grid.entry import entry
+from qsjax.output import folder
+from qsjax.output.result import Drawing, Result, Row, Table
 
-Row = dict[str, Any]
+# What is left out of the fit whole, in turn.
+LEFT_OUT = ("accelerator", "engine", "model")
 # By what errors are summed up.
 GROUPS = ("category", "confidence", "gpu", "model", "engine", "regime")
 WORST = 10
+
+
+class Headline(NamedTuple):
+    """A group of records that README and documents quote.
+
+    Attributes:
+        name: what was measured.
+        role: `in the fit`; `left out`: not in the fit, but in view when the form of the laws was
+            chosen.
+        wanted: by column, what its value begins with.
+        is_fitted: whether the accelerator must be among `FITTED`, or must not; None for either.
+    """
+
+    name: str
+    role: str
+    wanted: Mapping[str, tuple[str, ...]]
+    is_fitted: bool | None = None
+
+
+# Accelerators whose records the constants are fitted to (`benchmarks.fit_constants`).
+FITTED = ("a100", "h100", "b200")
+SERVED = "inferencex_agg"
+HEADLINES = (
+    Headline(
+        "serving on one node: A100, H100, B200",
+        "in the fit",
+        {"category": (SERVED,), "confidence": ("high",)},
+        True,
+    ),
+    Headline("the same on other accelerators", "left out", {"category": (SERVED,)}, False),
+    Headline("disaggregated serving", "left out", {"category": ("inferencex_disagg",)}),
+    Headline(
+        "wide expert parallelism, many nodes",
+        "left out",
+        {"category": ("wide_ep", "deepseek_official")},
+    ),
+    Headline("KV-cache capacity", "left out", {"category": ("kv_capacity",)}),
+    Headline(
+        "time between tokens: slope in the context, and intercept",
+        "in the fit",
+        {"category": ("itl_linear_fit",)},
+    ),
+)
 
 # Known causes of large errors, tried in order: who is concerned, and what is missing.
 REASONS: tuple[tuple[Callable[[Mapping[str, Any]], bool], str], ...] = (
@@ -64,17 +117,131 @@ REASONS: tuple[tuple[Callable[[Mapping[str, Any]], bool], str], ...] = (
 )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Report:
+@dataclasses.dataclass(frozen=True, slots=True, repr=False)
+class Report(Result):
     """Rows of all records in their order, and errors summed up.
 
     A row has `id`, `category`, `model`, `gpu`, `engine`, `confidence`, `unit`, `measured` and
     either `predicted`, `error_pct`, `regime` and `shares` (of the predicted time by resource), or
     `skipped_because`. Deployments also have `release`, `speculation`, `kv_dtype`, `isl`, `osl` and
-    `not_scored`: why an error is shown but not summed up, "" where it is.
+    `not_scored`: why an error is shown but not summed up, "" where it is. `first_tokens` are the
+    same rows for the time to first token of the records that have one.
     """
 
     records: list[Row]
+    asked: Row = dataclasses.field(default_factory=dict)
+    first_tokens: list[Row] = dataclasses.field(default_factory=list)
+
+    stem = "records"
+
+    def first_tokens_by(self, name: str) -> dict[str, dict[str, float | int | None]]:
+        """Errors of the time to first token by a column of its rows [%], and of all."""
+        return _grouped(self.first_tokens, name) | {"all": _errors(self.first_tokens)}
+
+    @property
+    def is_shipped(self) -> bool:
+        """Whether all that ships with the package was asked for."""
+        return "data" not in self.asked and not self.asked.get("category")
+
+    def rows(self) -> list[Row]:
+        """The records, with the same columns and without nested values."""
+        names = dict.fromkeys(name for row in self.records for name in row if name != "shares")
+        return [{name: row.get(name) for name in names} for row in self.records]
+
+    def headlines(self) -> list[Row]:
+        """The groups that README and documents quote, in per cent; empty ones are left out."""
+        found = []
+        for group in HEADLINES:
+            rows = [row for row in self.predicted if _belongs(row, group)]
+            if rows:
+                found.append({"what": group.name, "role": group.role, **_errors(rows)})
+        return found
+
+    def summary(self) -> str:
+        """How near it comes, where it was fitted and where not, and the largest error."""
+        told = []
+        for role in ("in the fit", "left out"):
+            rows = [
+                row
+                for row in self.predicted
+                if any(_belongs(row, group) for group in HEADLINES if group.role == role)
+            ]
+            if rows:
+                found = _errors(rows)
+                told.append(
+                    f"{found['predicted']:,} measurements {ROLES[role]}: median error "
+                    f"{found['median_abs_error_pct']:.1f} %, 90 % of them below "
+                    f"{found['p90_abs_error_pct']:.1f} %, bias {found['bias_pct']:+.1f} %."
+                )
+        if worst := self.worst(1):
+            told.append(
+                f"The largest error is {worst[0]['error_pct']:+.0f} % ({worst[0]['model']} on "
+                f"{worst[0]['gpu']}, {worst[0]['category']}); {len(self.predicted):,} of "
+                f"{len(self.records):,} records can be predicted."
+            )
+        return "\n".join(told) or f"None of {len(self.records):,} records can be predicted."
+
+    def tables(self) -> list[Table]:
+        """The groups that documents quote, all groups, the largest errors, and what is skipped."""
+        lines = [
+            [row["what"], row["role"], *(_cell(row[name]) for _, name in COLUMNS)]
+            for row in self.headlines()
+        ]
+        heads = [head for head, _ in COLUMNS]
+        found = self._left_out_tables() if self.is_shipped else []
+        found += [Table("What README and documents quote", ["measured", "role", *heads], lines, 2)]
+        for name in ("category", "gpu", "regime"):
+            found.append(Table(f"Errors by {name}", [name, *heads], _cells(self.by(name))))
+        if self.first_tokens:
+            cells = _cells(self.first_tokens_by("engine"))
+            found.append(Table("Errors of the time to first token", ["engine", *heads], cells))
+        largest = [
+            [row["id"], row["model"], row["gpu"], f"{row['error_pct']:+.0f}", row["reason"]]
+            for row in self.worst()
+        ]
+        heads = ["record", "model", "accelerator", "error %", "known reason"]
+        found.append(Table("Largest errors of deployments", heads, largest, 3))
+        for title, counts in (
+            ("Predicted but not scored", self.not_scored()),
+            ("Not predicted", self.skipped()),
+        ):
+            rows = [[reason, f"{count:,}"] for reason, count in counts.items()]
+            found.append(Table(title, ["reason", "records"], rows))
+        return found
+
+    def _left_out_tables(self) -> list[Table]:
+        """Errors of groups that were left out of the fit: what to expect of one not in it."""
+        heads = [head for head, _ in COLUMNS]
+        return [
+            Table(f"Serving, each {name} left out of the fit", [name, *heads], _cells(groups))
+            for name, groups in left_out().items()
+        ]
+
+    def record(self) -> Row:
+        """The records, the groups that documents quote, and errors by category."""
+        return {
+            "left_out": left_out() if self.is_shipped else None,
+            "first_tokens": self.first_tokens_by("engine") if self.first_tokens else None,
+            "records": self.records,
+            "headlines": self.headlines(),
+            "summary": self.errors,
+        }
+
+    def inputs(self) -> Row:
+        """Which records were asked for."""
+        return self.asked
+
+    def drawings(self) -> dict[str, Drawing]:
+        """Predicted against measured, and the errors by accelerator, model and regime."""
+        from qsjax import plotting
+
+        times = [row for row in self.deployments if row["unit"] == "ms"]
+        found: dict[str, Drawing] = {"parity": partial(plotting.parity, times)} if times else {}
+        if self.deployments:
+            for name in ("gpu", "model", "regime"):
+                draw = partial(plotting.residuals, self.deployments, by=name)
+                found[f"residuals_by_{name}"] = draw
+        return found
 
     @property
     def predicted(self) -> list[Row]:
@@ -91,16 +258,12 @@ class Report:
 
         Kernels by themselves count in their categories only.
         """
-        groups: dict[str, list[Row]] = {}
-        for row in self.records:
-            if row["category"] in KERNELS and name != "category":
-                continue
-            groups.setdefault(str(row.get(name) or "not stated"), []).append(row)
-        return {key: _errors(rows) for key, rows in sorted(groups.items())}
+        kept = (r for r in self.records if name == "category" or r["category"] not in KERNELS)
+        return _grouped(kept, name)
 
     @property
-    def summary(self) -> dict[str, dict[str, float | int | None]]:
-        """Errors by category."""
+    def errors(self) -> dict[str, dict[str, float | int | None]]:
+        """Errors by category [%]."""
         return self.by("category")
 
     def skipped(self) -> dict[str, int]:
@@ -112,16 +275,70 @@ class Report:
         return _counted(row["not_scored"] for row in self.records if row.get("not_scored"))
 
     def worst(self, count: int = WORST) -> list[Row]:
-        """The deployments with the largest error, one of each model, accelerator and category."""
+        """The deployments with the largest errors."""
         ordered = sorted(self.deployments, key=lambda row: -abs(row["error_pct"]))
-        seen: set[tuple[Any, ...]] = set()
-        found = []
-        for row in ordered:
-            key = (row["category"], row["model"], row["gpu"])
-            if key not in seen:
-                seen.add(key)
-                found.append({**row, "reason": reason_of(row)})
-        return found[:count]
+        return [{**row, "reason": reason_of(row)} for row in ordered[:count]]
+
+
+COLUMNS = (
+    ("scored", "predicted"),
+    ("median |e| %", "median_abs_error_pct"),
+    ("90th |e| %", "p90_abs_error_pct"),
+    ("bias %", "bias_pct"),
+    ("largest |e| %", "worst_abs_error_pct"),
+)
+ROLES = {
+    "in the fit": "of the kinds that the constants are fitted to",
+    "left out": "left out of the fit (but in view when the form of the laws was chosen)",
+}
+
+
+def _cell(value: float | int | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,d}" if isinstance(value, int) else f"{value:.1f}"
+
+
+def _cells(groups: Mapping[str, Mapping[str, float | int | None]]) -> list[list[str]]:
+    known = {key: row for key, row in groups.items() if row["predicted"]}
+    return [[key, *(_cell(row[x]) for _, x in COLUMNS)] for key, row in known.items()]
+
+
+def _belongs(row: Mapping[str, Any], group: Headline) -> bool:
+    """Whether a record counts in a headline."""
+    if group.is_fitted is not None and group.is_fitted != str(row["gpu"]).startswith(FITTED):
+        return False
+    return all(str(row[name]).startswith(values) for name, values in group.wanted.items())
+
+
+def left_out() -> dict[str, dict[str, dict[str, float | int | None]]]:
+    """Errors of the shipped measurements of serving whose group was left out of the fit [%].
+
+    By kind of group (accelerator, engine, model) and its name, and "all". Times, or rates as
+    times. None of the groups counts as unseen: the model's form was chosen while looking at
+    records of all of them; only its constants were not.
+    """
+    rows = load_left_out()
+    found = {}
+    for by in LEFT_OUT:
+        groups: dict[str, list[Row]] = {name: [] for name in sorted({row[by] for row in rows})}
+        errors: list[Row] = [{"error_pct": _percent(row[f"without_{by}"])} for row in rows]
+        for row, error in zip(rows, errors, strict=True):
+            groups[row[by]].append(error)
+        found[by] = {name: _errors(own) for name, own in (groups | {"all": errors}).items()}
+    return found
+
+
+def _percent(log: str) -> float:
+    """Predicted over measured time, less 1 [%], of the logarithm of measured over predicted."""
+    return 100.0 * math.expm1(-float(log))
+
+
+def _grouped(rows: Iterable[Row], name: str) -> dict[str, dict[str, float | int | None]]:
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(str(row.get(name) or "not stated"), []).append(row)
+    return {key: _errors(own) for key, own in sorted(groups.items())}
 
 
 def _is_scored(row: Mapping[str, Any]) -> bool:
@@ -212,13 +429,48 @@ def _row(record: Mapping[str, Any], result: Prediction | Skipped) -> Row:
     }
 
 
-def validate(records: Sequence[Mapping[str, Any]], constants: Constants | None = None) -> Report:
-    """Predictions of all records that can be predicted.
+@entry
+def validate(
+    records: str | Path | Sequence[Mapping[str, Any]] | None = None,
+    constants: Constants | None = None,
+    *,
+    category: Sequence[str] | None = None,
+) -> Report:
+    """Predictions of all records that can be predicted, against what was measured.
 
     Args:
-        records: as `measurements.load_records` or `read_json` gives them.
+        records: a JSON file of records, or records as `measurements.load_records` has them; those
+            that ship with the package if None.
         constants: hardware fields that replace the catalogue's, such as those of a calibration.
+        category: categories to look at; all if None.
+
+    Raises:
+        ValueError: the file cannot be read, or a category has no records.
+
+    >>> found = validate(category=["trtllm_static_batch"])
+    >>> len(found.predicted) + sum(found.skipped().values()) == len(found.records)
+    True
     """
+    asked: Row = {"category": category}
+    if records is None:
+        records = load_records()
+    elif isinstance(records, str | Path):
+        asked["data"] = folder.of_file(Path(records))
+        records = read_json(records)
+    if category is not None:
+        known = sorted({str(record["category"]) for record in records})
+        if missing := [name for name in category if name not in known]:
+            raise ValueError(f"no records of {', '.join(missing)}; there are {', '.join(known)}")
+        records = [record for record in records if record["category"] in category]
+    first = [
+        {**record, "metric": "TTFT", "value": record["ttft_ms"], "unit": "ms"}
+        for record in records
+        if record.get("ttft_ms") and not record.get("unusable")
+    ]
+    return Report(_rows(records, constants), asked, _rows(first, constants))
+
+
+def _rows(records: Sequence[Mapping[str, Any]], constants: Constants | None) -> list[Row]:
     cases = read_cases(records)
     found = iter(predict([case for case in cases if isinstance(case, Case)], constants))
     lone = [case for case in cases if isinstance(case, Kernel)]
@@ -229,4 +481,4 @@ def validate(records: Sequence[Mapping[str, Any]], constants: Constants | None =
             rows.append(_kernel_row(record, case, next(kernel_times)))
         else:
             rows.append(_row(record, next(found) if isinstance(case, Case) else case))
-    return Report(rows)
+    return rows

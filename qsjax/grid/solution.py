@@ -16,6 +16,7 @@ from qsjax.grid.cells import Cells, Winners, blocks_of, served_model, step_of
 from qsjax.grid.limits import LIMITS, describe, is_given
 from qsjax.grid.optimum import Best, best_of, binding_resource, winners_at
 from qsjax.grid.problem import Problem
+from qsjax.grid.progress import over
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.records.scenario import Records
 from qsjax.records.specs import DEGREES, KV_MODES, Convention, Partition
@@ -95,7 +96,7 @@ def solve(cells: Cells) -> Solution:
 
 def solve_all(problem: Problem, rules: Convention | None = None) -> list[list[Solution]]:
     """The solutions of every model (outer list) on every accelerator."""
-    return [[solve(cells) for cells in row] for row in blocks_of(problem, rules)]
+    return [[solve(cells) for cells in over(row)] for row in over(blocks_of(problem, rules))]
 
 
 def plain(value: float) -> float | int:
@@ -129,7 +130,8 @@ def design_label(cells: Cells, position: int) -> Row:
     return label
 
 
-def _records(solution: Solution) -> Records:
+def records_of(solution: Solution) -> Records:
+    """The inputs of the winners, without their batches."""
     inputs, designs = solution.winners
     model = _on_host_model(inputs)
     return Records(
@@ -154,7 +156,7 @@ def terms_of(solution: Solution) -> Arrays:
 def hidden_of(solution: Solution) -> Arrays:
     """Communication of the winners that overlap hides [s], by the name of its ledger term."""
     messages = _on_host_messages(
-        solution.step, _records(solution), solution.winners.inputs.convention
+        solution.step, records_of(solution), solution.winners.inputs.convention
     )
     shape = solution.cells.cells
     return {f"comm_{k}": np.broadcast_to(m.hidden, shape) for k, m in messages.items()}
@@ -179,13 +181,15 @@ def metrics_of(step: StepCost, economy: Economy) -> Arrays:
 
 
 def design_of(part: Partition, step: StepCost) -> Arrays:
-    """Degrees, copies and batch of designs, one a row."""
+    """Degrees, copies, batch and users (the sequences of all replicas) of designs, one a row."""
     degrees = {name: np.asarray(getattr(part, name)) for name in DEGREES}
     mode = np.where(degrees["kvp"] > 1, np.asarray(part.kv_mode), KV_MODES["none"])
+    copies, batch = np.asarray(step.replicas), np.asarray(step.capacity.batch)
     return degrees | {
         "kv_mode": mode,
-        "replicas": np.asarray(step.replicas),
-        "batch": np.asarray(step.capacity.batch),
+        "replicas": copies,
+        "batch": batch,
+        "users": copies * degrees["dp"] * batch,
     }
 
 

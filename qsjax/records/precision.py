@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from qsjax.records.specs import Dtype, ModelSpec, Precision, Workload
+from qsjax.records.specs import INDEX_KEY, Dtype, ModelSpec, Precision, Workload
 
 # Bytes of an element with its scales. NVFP4 has a byte for 16 elements, MXFP4 one for 32.
 STORED: dict[Dtype, float] = {"bf16": 2.0, "fp8": 1.0, "fp4": 0.5625}
@@ -18,6 +18,7 @@ def precision_of(
     attn_bytes: float = 0.0,
     shared_bytes: float = 0.0,
     multiply: Dtype | None = None,
+    index_bytes: float = INDEX_KEY,
     state_bytes: float = 0.0,
 ) -> Precision:
     """Precision of a model by its dtypes.
@@ -29,6 +30,7 @@ def precision_of(
         weight_bytes: of a feed-forward weight with its scales, 0 where `STORED` says it.
         attn_bytes: of an attention weight, likewise.
         shared_bytes: of a weight of shared experts and dense layers, 0 for those of the others.
+        index_bytes: of an element of an index key.
         state_bytes: of an element of a recurrent state, 0 for the 4 that engines take.
         multiply: what quantised weights are dequantised to, None where they multiply as they are.
     """
@@ -42,10 +44,28 @@ def precision_of(
         bytes_ffn_weight=stored,
         shared_weight_ratio=shared_bytes / stored if shared_bytes else 1.0,
         bytes_kv=STORED[kv],
+        bytes_index=index_bytes,
         bytes_state=state_bytes or 4.0,
         bytes_dispatch=2.0 if multiplied(weights) == "bf16" else 1.0,
         proj_dtype=multiplied(attention),
         ffn_dtype=multiplied(weights),
+    )
+
+
+def stored_in(workload: Workload, size: float) -> Workload:
+    """A workload whose weights, embeddings and head among them, take `size` bytes each [B].
+
+    They multiply in 16 bits.
+    """
+    return dataclasses.replace(
+        workload,
+        bytes_attn_weight=size,
+        bytes_ffn_weight=size,
+        bytes_head_weight=size,
+        shared_weight_ratio=1.0,
+        bytes_dispatch=2.0,
+        proj_dtype="bf16",
+        ffn_dtype="bf16",
     )
 
 
@@ -74,7 +94,10 @@ def workload_of(
     if weights is not None:
         stored = precision_of(weights, weights, kv or "bf16")
         precision = dataclasses.replace(
-            stored, bytes_kv=precision.bytes_kv, bytes_state=precision.bytes_state
+            stored,
+            bytes_kv=precision.bytes_kv,
+            bytes_index=precision.bytes_index,
+            bytes_state=precision.bytes_state,
         )
     if kv is not None:
         precision = dataclasses.replace(precision, bytes_kv=STORED[kv])

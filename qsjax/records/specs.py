@@ -47,6 +47,10 @@ KV_NONE, KV_HELIX, KV_CP = 0.0, 1.0, 2.0
 KV_MODES: dict[str, float] = {"none": KV_NONE, "kvp": KV_HELIX, "cp": KV_CP}
 
 
+# FP8 with a scale of 4 B for 128 elements: 132 B a token and layer, whatever the cache is. Source:
+# `indexer_k_cache` of vLLM and SGLang, https://github.com/sgl-project/sglang/pull/11309.
+INDEX_KEY = 1.0 + 4.0 / 128.0
+
 Record = TypeVar("Record")
 
 AICONFIGURATOR = "NVIDIA AIConfigurator (https://github.com/ai-dynamo/aiconfigurator)"
@@ -138,6 +142,7 @@ class Precision:
         default=1.0,
     )
     bytes_kv: ArrayLike = _bytes("cache element", 2.0)
+    bytes_index: ArrayLike = _bytes("index key's element", INDEX_KEY)
     bytes_state: ArrayLike = _bytes("recurrent state's element", 4.0)
     bytes_dispatch: ArrayLike = _bytes("dispatched activation", 2.0)
     proj_dtype: Dtype = _static("bf16")
@@ -436,7 +441,8 @@ class Workload:
     `records.precision.workload_of` takes those that a model is published in.
     `batch = None` stands for the largest batch that fits (B_max), the paper's operating point.
     With speculation a step runs `query_tokens` tokens of each sequence and `tokens_per_step` of
-    them are accepted. `kv_scale_bytes` are the scales of a quantised cache, per token and layer.
+    them are accepted. `kv_scale_bytes` are the scales of a quantised cache, per token and layer;
+    index keys have a width of their own, with their scales.
     """
 
     context: ArrayLike = number("context", "tokens", CONTEXT)
@@ -450,6 +456,7 @@ class Workload:
     )
     bytes_head_weight: ArrayLike = _bytes("head weight", 2.0, group="weight_bytes")
     bytes_kv: ArrayLike = _bytes("cache element", 2.0)
+    bytes_index: ArrayLike = _bytes("index key's element", INDEX_KEY)
     bytes_state: ArrayLike = _bytes("recurrent state's element", 4.0)
     bytes_act: ArrayLike = _bytes("activation", 2.0)
     bytes_dispatch: ArrayLike = _bytes("dispatched activation", 1.0)

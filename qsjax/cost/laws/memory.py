@@ -72,7 +72,7 @@ def kv_bytes_per_sequence(
     kept = params.cache_layers(model) * kept
     overhead = jnp.asarray(convention.kv_overhead)
     per_token = overhead * (workload.bytes_kv * elements + workload.kv_scale_bytes) / split
-    index = overhead * workload.bytes_kv * jnp.asarray(model.index_dim) * model.index_layers
+    index = overhead * workload.bytes_index * jnp.asarray(model.index_dim) * model.index_layers
     pp = jnp.asarray(partition.pp)
     # The context multiplies what the partition alone decides: one product for each of their pairs.
     ranks = partition.kvp * pp

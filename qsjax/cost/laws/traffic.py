@@ -33,7 +33,7 @@ def kv_bytes(
     indexed_tokens = jnp.asarray(model.index_layers) * workload.context
     # The context multiplies what the partition alone decides: one product for each of their pairs.
     read = per_token / ranks * attended_tokens
-    indexer = workload.bytes_kv * jnp.asarray(model.index_dim) / ranks * indexed_tokens
+    indexer = workload.bytes_index * jnp.asarray(model.index_dim) / ranks * indexed_tokens
     state = 2.0 * params.state_bytes(model, workload)
     return microbatch * (read + indexer + state / (weight_ranks(partition) * pp))
 

@@ -23,7 +23,7 @@ from qsjax.records.specs import PHYSICAL, Workload
 from qsjax.records.units import GIB, MS, US
 
 Kind = (
-    Literal["tpot", "served_tpot", "throughput", "served_throughput", "static"]
+    Literal["tpot", "served_tpot", "ttft", "throughput", "served_throughput", "static"]
     | Literal["slope", "intercept", "tokens", "kv", "weights"]
 )
 # Contexts between which the published linear fits of the inter-token latency were made [tokens].
@@ -39,9 +39,9 @@ class Case:
 
     Attributes:
         id: of the record.
-        kind: what is predicted: time per token or tokens/s without or with the prompts of others,
-            tokens/s of a static batch, slope and intercept of the time per token over the context,
-            tokens that the cache holds, bytes of cache or weights per GPU.
+        kind: what is predicted: time to first token, time per token or tokens/s without or with
+            the prompts of others, tokens/s of a static batch, slope and intercept of the time per
+            token over the context, tokens that the cache holds, bytes of cache or weights per GPU.
         measured: in the unit of the record.
         unit: one unit of the record in SI.
         deployments: one, or two at the ends of a sweep.
@@ -96,6 +96,7 @@ _KINDS: dict[str, tuple[Kind, float]] = {
     "TPOT": ("tpot", MS),
     "median_ITL": ("tpot", MS),
     "TTIT": ("tpot", MS),
+    "TTFT": ("ttft", MS),
     "ITL_slope_per_ctx_token": ("slope", MS),
     "ITL_intercept": ("intercept", MS),
     "kv_tokens": ("tokens", 1.0),
@@ -300,7 +301,7 @@ def read_case(record: Mapping[str, Any]) -> Case | Kernel | Skipped:
         deployments = tuple(deployment_of(record, context=context) for context in contexts)
         if kind == "static" and not deployments[0].prompt:
             raise UnusableError("unknown lengths of prompt and output")
-        if kind in ("served_tpot", "served_throughput") and not deployments[0].output:
+        if kind in ("served_tpot", "served_throughput", "ttft") and not deployments[0].output:
             raise UnusableError("unknown lengths of prompt and output")
         if kind in ("served_tpot", "served_throughput") and not record.get("mean_concurrency"):
             deployments = tuple(_running(one, found) for one in deployments)

@@ -8,6 +8,7 @@ from typing import Any
 from qsjax.catalog import HardwareEntry, ModelEntry
 from qsjax.engines import held, kernels
 from qsjax.engines import releases as read
+from qsjax.engines.generations import refuses
 from qsjax.engines.kernels import ExpertKernels
 from qsjax.engines.operating_point import OperatingPoint
 from qsjax.engines.tuning import formats_of, tune
@@ -19,6 +20,7 @@ from qsjax.evidence.measurements.names import (
     precision_of,
 )
 from qsjax.records import checks
+from qsjax.records import specs as records
 from qsjax.records.specs import (
     KV_CP,
     KV_HELIX,
@@ -153,6 +155,22 @@ def _kv_bytes(
     return precision.stored
 
 
+def _published(model: ModelEntry) -> records.Precision:
+    """The precision that a model of the catalogue is published in."""
+    return model.spec.precision or records.Precision()
+
+
+def _shared_ratio(published: records.Precision, ffn: Precision) -> float:
+    """Bytes of a weight of shared experts and dense layers over one of a record's routed experts.
+
+    Those of the model's own checkpoint where the record serves one of that width, else 1.
+    """
+    own = float(published.bytes_ffn_weight)  # type: ignore[arg-type]  # catalogue entries hold floats
+    if abs(own - ffn.stored) > 0.1 * own:
+        return 1.0
+    return own * float(published.shared_weight_ratio) / ffn.stored  # type: ignore[arg-type]  # as above
+
+
 def _model(record: Mapping[str, Any], spec: ModelSpec) -> ModelSpec:
     """The model, with windows twice as long where they alone keep 16 bits in a cache of 8.
 
@@ -202,7 +220,8 @@ def deployment_of(record: Mapping[str, Any], *, context: float | None = None) ->
         context: replaces the record's own context [tokens].
 
     Raises:
-        UnusableError: If model, accelerator, precision, batch or context are unknown.
+        UnusableError: If model, accelerator, precision, batch or context are unknown, or the engine
+            does not run on the accelerator.
     """
     model, hardware = entries_of(record)
     found = read.facts(record)
@@ -215,16 +234,22 @@ def deployment_of(record: Mapping[str, Any], *, context: float | None = None) ->
     if not (context or own_context):
         raise UnusableError("unknown context")
     engine = engine_of(record)
+    if refuses(engine, hardware.name):
+        raise UnusableError(f"{engine} does not run on {hardware.name}; check the two names")
     run_by = kernels.kernels_of(record, engine, hardware)
     ffn, attention, launches = _weights(record, model, run_by, partition)
     run, accepted = read.speculation(record, found)
     bytes_kv = _kv_bytes(record, ffn, model.spec, hardware)
+    published = _published(model)
     workload = Workload(
         context=context or own_context,
         batch=batch,
         bytes_attn_weight=attention.stored,
         bytes_ffn_weight=ffn.stored,
         bytes_kv=bytes_kv,
+        bytes_index=published.bytes_index,
+        bytes_state=published.bytes_state,
+        shared_weight_ratio=_shared_ratio(published, ffn),
         kv_scale_bytes=held.scales(engine, bytes_kv, model.spec),
         bytes_dispatch=min(2.0, max(1.0, ffn.stored)),
         kv_block=KV_BLOCK,
@@ -238,7 +263,7 @@ def deployment_of(record: Mapping[str, Any], *, context: float | None = None) ->
     formats = formats_of(model.name, workload, is_mxfp4=is_mxfp4, kernels=run_by.name)
     tuned = tune(hardware, engine, formats, read.version(record))
     return OperatingPoint(
-        model=held.with_index(engine, bytes_kv, _model(record, model.spec)),
+        model=_model(record, model.spec),
         model_name=model.name,
         hardware=tuned.spec,
         hardware_name=hardware.name,

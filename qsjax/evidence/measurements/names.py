@@ -166,6 +166,8 @@ def metric_of(name: str) -> str:
     if plain in _METRICS:
         return _METRICS[plain]
     bare = re.sub(r"^(mean|median|avg|average|p50)_", "", plain)
+    if bare == "ttft":
+        return "TTFT"
     return "TPOT" if bare in ("tpot", "itl") else name
 
 

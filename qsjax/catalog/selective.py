@@ -1,0 +1,210 @@
+"""Layers of a Hugging Face model that choose tokens, gate their output or differ in their heads.
+
+Each function takes a config and the shape read so far, and returns the fields that it decides.
+The rules are those of the `modeling_*.py` of each family in huggingface/transformers, where no
+other source is named.
+"""
+
+from qsjax.catalog.layers import Shape, other_layers
+from qsjax.catalog.reading import Reading, number, numbers, texts, value_at
+
+_ATTENTION = "sparse_attention_config"
+
+
+def _more(shape: Shape, extra: float) -> dict[str, float]:
+    return {"attn_extra_params": shape.get("attn_extra_params", 0.0) + extra}
+
+
+def sparse_index(reading: Reading, shape: Shape) -> dict[str, float]:
+    """DeepSeek sparse attention: the indexer's query, key and weight projections.
+
+    Its queries come from the low-rank query where there is one, its one key and the head weights
+    from the hidden state. Layers that `indexer_types` calls shared have none and take the choice of
+    the layer before (GLM-5.2). Source: DeepSeek-V3.2 `inference/model.py`, class Indexer.
+    """
+    heads, width = shape["index_heads"], shape["index_dim"]
+    from_query = (shape["q_lora_rank"] or shape["hidden"]) * heads * width
+    layers = shape["layers"]
+    kinds = texts(reading, "indexer_types")
+    own = float(kinds.count("full")) if kinds else layers
+    weights = from_query + shape["hidden"] * (width + heads)
+    return {"index_layers": own} | _more(shape, weights * own / layers)
+
+
+def choice_of_blocks(reading: Reading, shape: Shape) -> dict[str, float]:
+    """MiniMax-M3: an indexer chooses blocks of tokens, but not in the first layers.
+
+    Layers that see everything are layers with a window of the longest context. The indexer has a
+    query for each of its heads and one key a token, which engines keep in 16 bits.
+    """
+    kinds = texts(reading, "layer_types")
+    flags = numbers(reading, f"{_ATTENTION}.sparse_attention_freq")
+    sparse = float(kinds.count("minimax_m3_sparse")) if kinds else float(sum(map(bool, flags)))
+    if not sparse:
+        return {}
+    heads = number(reading, f"index_n_heads|{_ATTENTION}.sparse_num_index_heads")
+    width = number(reading, f"index_head_dim|{_ATTENTION}.sparse_index_dim")
+    block = number(reading, f"index_block_size|{_ATTENTION}.sparse_block_size")
+    blocks = number(reading, f"index_topk_blocks|{_ATTENTION}.sparse_topk_blocks")
+    inner = (shape["heads"] + shape["kv_heads"]) * shape["head_dim"]
+    found = {"index_layers": sparse, "index_heads": heads, "index_dim": width}
+    found |= {"sparse_topk": block * blocks}
+    found |= _more(shape, shape["hidden"] * (heads + 1.0) * width)
+    if sparse < shape["layers"]:
+        found["window_layers"] = shape["layers"] - sparse
+        found["window"] = number(reading, "max_position_embeddings")
+        found["window_params"] = 2.0 * shape["hidden"] * inner
+    return found
+
+
+def gated_latent(reading: Reading, shape: Shape) -> dict[str, float]:
+    """Hy 4: a gate for the values of every head, and streams of residuals that are mixed anew.
+
+    Each half of a layer makes weights to read and to write `hc_mult` streams, the head to read.
+    """
+    streams = number(reading, "hc_mult", 1.0) * shape["hidden"]
+    count = number(reading, "hc_mult", 1.0)
+    mixing = 2.0 * 2.0 * count * streams * shape["layers"] + count * streams
+    gate = shape["hidden"] * shape["heads"] * shape["v_head_dim"]
+    return _more(shape, gate) | {"extra_params": mixing}
+
+
+def doubled_query(reading: Reading, shape: Shape) -> dict[str, float]:
+    """A.X K2: query and gate from twice the low-rank query, gates of low rank behind the norms.
+
+    Norms in front of attention have one, and those in front of experts.
+    """
+    d, rank, heads = shape["hidden"], shape["q_lora_rank"], shape["heads"]
+    query = rank * heads * (shape["qk_nope_dim"] + shape["rope_dim"] + 2.0 * shape["v_head_dim"])
+    gate = 2.0 * d * number(reading, "gated_norm_rank", 0.0)
+    routed = shape["layers"] - shape["dense_layers"]
+    return _more(shape, query) | {"extra_params": gate * (shape["layers"] + routed)}
+
+
+def shared_latents(reading: Reading, shape: Shape) -> dict[str, float]:
+    """Mistral Large 4: layers that `kv_source_layers` points elsewhere read another's latents."""
+    sources = numbers(reading, "kv_source_layers")
+    return {"shared_kv_layers": float(sum(at != source for at, source in enumerate(sources)))}
+
+
+def cross_layer_cache(reading: Reading, shape: Shape) -> dict[str, float]:
+    """Hunyuan-Large: of `cla_share_factor` layers one has keys and values, for all of them.
+
+    The others have no such projections; they are layers with a window of the longest context.
+    Source: Hunyuan-Large, arXiv 2411.02265, section 2.2.
+    """
+    found = {"shared_experts": 0.0} if shape["experts"] <= 1 else {}
+    factor = number(reading, "cla_share_factor", 1.0)
+    if not reading.config.get("use_cla") or factor <= 1:
+        return found
+    layers = shape["layers"]
+    shared = layers - -(-layers // factor)
+    own = 2.0 * shape["hidden"] * shape["heads"] * shape["head_dim"]
+    longest = number(reading, "max_position_embeddings")
+    found |= {"shared_kv_layers": shared, "window_layers": shared}
+    return found | {"window": longest, "window_params": own}
+
+
+def windows_of_wider_latents(reading: Reading, shape: Shape) -> dict[str, float]:
+    """dots3: layers with a window have latents, heads and keys of their own; all gate their heads.
+
+    These layers have no indexer.
+    """
+    d, own = shape["hidden"], other_layers(reading)
+    heads = number(own, "num_attention_heads", shape["heads"])
+    latent = number(own, "kv_lora_rank", shape["kv_latent"])
+    nope = number(own, "qk_nope_head_dim", shape["qk_nope_dim"])
+    rope, value, rank = shape["rope_dim"], shape["v_head_dim"], shape["q_lora_rank"]
+    windowed = float(texts(reading, "layer_types").count("sliding_attention"))
+    params = d * (rank + latent + rope + heads) + heads * value * d
+    params += rank * heads * (nope + rope) + latent * heads * (nope + value)
+    indexed = shape["layers"] - windowed
+    index = rank * shape["index_heads"] * shape["index_dim"]
+    index += d * (shape["index_dim"] + shape["index_heads"])
+    return {
+        "index_layers": indexed,
+        "window_layers": windowed,
+        "window": number(reading, "sliding_window"),
+        "window_cache": (latent + rope) / (shape["kv_latent"] + rope),
+        "window_params": params,
+        "attn_extra_params": index + d * shape["heads"],
+    }
+
+
+def heads_of_layers(reading: Reading, shape: Shape) -> dict[str, float]:
+    """Laguna: every layer says how many query heads it has; they have gates of their own.
+
+    Layers with a window have one number in common, and the others another.
+    """
+    d, width = shape["hidden"], shape["head_dim"]
+    kinds = texts(reading, "layer_types")
+    every = numbers(reading, "num_attention_heads_per_layer")
+    pairs = list(zip(kinds, every, strict=False))
+    windowed = [heads for kind, heads in pairs if kind == "sliding_attention"]
+    full = [heads for kind, heads in pairs if kind != "sliding_attention"]
+    is_of_heads = reading.config.get("gating", True) in (True, "per-head")
+
+    def gate(heads: float) -> float:
+        return d * heads * (1.0 if is_of_heads else width)
+
+    main = sum(full) / len(full) if full else shape["heads"]
+    found = {"heads": main} | _more(shape, gate(main))
+    if windowed:
+        heads = sum(windowed) / len(windowed)
+        found["window_params"] = 2.0 * d * width * (heads + shape["kv_heads"]) + gate(heads)
+    return found
+
+
+def gate_of_heads(reading: Reading, shape: Shape) -> dict[str, float]:
+    """LFM3: one gate a query head."""
+    has_gate = number(reading, "use_attention_gate", 1.0)
+    return _more(shape, has_gate * shape["hidden"] * shape["heads"])
+
+
+def inkling(reading: Reading, shape: Shape) -> dict[str, float]:
+    """Inkling: windows with KV heads of their own, relative positions, short convolutions.
+
+    The last inputs of the convolutions are left out of the cache: some 6 MB a sequence.
+    """
+    d, width, heads = shape["hidden"], shape["head_dim"], shape["heads"]
+    kernel = number(reading, "sconv_kernel_size|conv_kernel_size", 4.0)
+    relative = d * heads * number(reading, "d_rel", 16.0)
+    kinds = texts(reading, "layer_types")
+    listed = numbers(reading, "local_layer_ids")
+    windowed = float(kinds.count("hybrid_sliding") if kinds else len(listed))
+    own = number(reading, "swa_num_key_value_heads", shape["kv_heads"])
+
+    def params(kv: float) -> float:
+        return relative + kernel * (2.0 * kv * width + 2.0 * d)
+
+    return _more(shape, params(shape["kv_heads"])) | {
+        "window_layers": windowed,
+        "window": number(reading, "sliding_window_size"),
+        "window_cache": own / shape["kv_heads"],
+        "window_params": 2.0 * d * width * (heads + own) + params(own),
+    }
+
+
+def narrowed_experts(reading: Reading, shape: Shape) -> dict[str, float]:
+    """Kimi-K3, Muse Spark: routed experts work on a projection of the hidden state.
+
+    They count as narrower ones of its full width, with the two projections beside them.
+    """
+    latent = number(reading, "moe_latent_size|routed_expert_hidden_size|moe_hidden_size", 0.0)
+    if not latent:
+        return {}
+    routed = shape["layers"] - shape.get("dense_layers", 0.0) - shape.get("bare_layers", 0.0)
+    return {
+        "expert_ff": shape["expert_ff"] * latent / shape["hidden"],
+        "extra_params": shape.get("extra_params", 0.0) + 2.0 * routed * latent * shape["hidden"],
+    }
+
+
+def experts_for_images(reading: Reading, shape: Shape) -> dict[str, float]:
+    """ERNIE 4.5 VL: as many experts again, for images alone: stored, but not read for text."""
+    width = value_at(reading.config, "moe_intermediate_size")
+    if not isinstance(width, list) or len(width) < 2:
+        return {}
+    routed = shape["layers"] - shape["dense_layers"]
+    stored = routed * shape["experts"] * shape["hidden"] * (3.0 * float(width[1]) + 1.0)
+    return {"lookup_params": stored}
