@@ -108,7 +108,7 @@ def stack(deployments: Sequence[OperatingPoint], prompts: Sequence[float]) -> Ba
         prompt=np.array([max(1.0, one.prompt) for one in deployments]),
         output=np.array([max(1.0, one.output) for one in deployments]),
         prompts=np.asarray(prompts, np.float64),
-        is_trtllm=np.array([one.engine == "trtllm" for one in deployments]),
+        is_trtllm=np.array([one.engine == "trtllm" and not one.kernels for one in deployments]),
         expert_launches=np.array([_launches_of_a_layer(one) for one in deployments]),
     )
 

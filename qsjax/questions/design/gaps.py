@@ -311,8 +311,8 @@ def _combined(task: Task, sides: list[_Side], steep: np.ndarray, money: float) -
         parts = parts + share[:, k, None] * side.parts()[at]
     value, price = bought(slope, np.broadcast_to(steep, slope.shape), np.full(len(slope), money))
     bound = np.nan_to_num(mixed + spread + value, nan=np.inf)
-    at = int(bound.argmax())
-    return float(bound[at]), int((parts[at] + np.abs(slope[at] - price[at] * steep)).argmax())
+    top = int(bound.argmax())
+    return float(bound[top]), int((parts[top] + np.abs(slope[top] - price[top] * steep)).argmax())
 
 
 def _least(
