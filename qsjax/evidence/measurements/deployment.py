@@ -11,7 +11,7 @@ from qsjax.engines import releases as read
 from qsjax.engines.generations import refuses
 from qsjax.engines.kernels import ExpertKernels
 from qsjax.engines.operating_point import OperatingPoint
-from qsjax.engines.tuning import formats_of, tune
+from qsjax.engines.tuning import Tuned, formats_of, tune
 from qsjax.evidence.measurements.names import (
     PRECISIONS,
     Precision,
@@ -212,6 +212,19 @@ def entries_of(record: Mapping[str, Any]) -> tuple[ModelEntry, HardwareEntry]:
     return model, hardware
 
 
+def _tuned(
+    record: Mapping[str, Any],
+    model: ModelEntry,
+    hardware: HardwareEntry,
+    workload: Workload,
+    run_by: str,
+) -> Tuned:
+    """The accelerator with the constants of the kernels that run these formats."""
+    is_mxfp4 = model.weight_dtype == "fp4"
+    formats = formats_of(model.name, workload, is_mxfp4=is_mxfp4, kernels=run_by)
+    return tune(hardware, engine_of(record), formats, read.version(record))
+
+
 def deployment_of(record: Mapping[str, Any], *, context: float | None = None) -> OperatingPoint:
     """What a record deployed.
 
@@ -259,9 +272,7 @@ def deployment_of(record: Mapping[str, Any], *, context: float | None = None) ->
         proj_dtype=attention.native,
         ffn_dtype=ffn.native,
     )
-    is_mxfp4 = model.weight_dtype == "fp4"
-    formats = formats_of(model.name, workload, is_mxfp4=is_mxfp4, kernels=run_by.name)
-    tuned = tune(hardware, engine, formats, read.version(record))
+    tuned = _tuned(record, model, hardware, workload, run_by.name)
     return OperatingPoint(
         model=_model(record, model.spec),
         model_name=model.name,
