@@ -617,7 +617,7 @@ def test_experts_as_their_kernels_hold_them():
 def test_launches_of_the_experts():
     """By hand: 50 us in each of 24 layers, less Marlin's padding of four experts and the router."""
     slow, fast = (
-        predict([read_case({**OSS, "expert_kernels": name})])[0].value
+        predict([read_case({**OSS, "engine": None, "expert_kernels": name})])[0].value
         for name in ("triton", "marlin")
     )
     gpu = hardware_entry("h100").spec
@@ -786,7 +786,7 @@ def test_cli_on_records_of_ones_own(tmp_path):
             json.dumps([{**EXAMPLE, "category": [1], "model": 5}]),
             ["mine-1: category is [1], not a text", "mine-1: model is 5, not a text"],
         ),
-        ("[" * 100_000, ["not JSON"]),
+        ("[" * 100_000, ["not JSON: nested too deeply"]),
     ],
 )
 def test_mistakes_of_a_file(tmp_path, text, wanted):

@@ -6,6 +6,7 @@ import click
 
 from qsjax.cli import deployed, options, serving_options
 from qsjax.cli.emit import emit
+from qsjax.cost.speculation import ACCEPTANCE
 
 
 @click.command("explain")
@@ -19,6 +20,11 @@ from qsjax.cli.emit import emit
 )
 @click.option("--context", type=options.Numbers(whole=True), help="Context length.  [default: 8k]")
 @serving_options.request_options
+@click.option(
+    "--acceptance",
+    type=float,
+    help=f"Chance of a draft of the engine's flags to be accepted.  [default: {ACCEPTANCE}]",
+)
 @options.axis_options
 @options.dtype_options
 @serving_options.economy_options

@@ -17,6 +17,7 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from qsjax.evidence.measurements import Case, Skipped, read_cases, read_csv
+from qsjax.evidence.measurements.cases import plain
 from qsjax.evidence.measurements.predict import (
     TRTLLM_OVERHEAD,
     Batch,
@@ -208,7 +209,7 @@ def fit(
 
     Args:
         cases: measurements, from `measurements.read_case`; sizes, and what is not scored, are
-            left out.
+            left out. Engines keep the plain form, whose constants these are.
         free: names in PARAMETERS; those without effect on the cases are held.
         fixed: values of others; else the catalogue's.
         weights: of each case in the sum of squares; equal if not given.
@@ -225,7 +226,7 @@ def fit(
         raise ValueError(f"unknown constants {', '.join(unknown)}; known: {known}")
     pairs = list(zip(cases, weights if weights is not None else [1.0] * len(cases), strict=True))
     sizes = ("tokens", "kv", "weights")
-    kept = [(c, w) for c, w in pairs if c.kind not in sizes and not c.not_scored]
+    kept = [(plain(c), w) for c, w in pairs if c.kind not in sizes and not c.not_scored]
     chosen, root = [c for c, _ in kept], np.sqrt([w for _, w in kept])
     if not chosen:
         raise ValueError("no measurement of a time or a rate; give at least one for each constant")

@@ -185,8 +185,8 @@ class Report(Result):
             for row in self.headlines()
         ]
         heads = [head for head, _ in COLUMNS]
-        found = self._left_out_tables() if self.is_shipped else []
-        found += [Table("What README and documents quote", ["measured", "role", *heads], lines, 2)]
+        found = [Table("What README and documents quote", ["measured", "role", *heads], lines, 2)]
+        found += self._left_out_tables() if self.is_shipped else []
         for name in ("category", "gpu", "regime"):
             found.append(Table(f"Errors by {name}", [name, *heads], _cells(self.by(name))))
         if self.first_tokens:

@@ -34,6 +34,15 @@ def count(number: float, noun: str) -> str:
     return f"{number:,.0f} {noun}{'' if number == 1 else 's'}"
 
 
+def power(watts: float, *, is_measured: bool) -> str:
+    """What a GPU draws, and how that is known.
+
+    >>> power(519.0, is_measured=True), power(400.0, is_measured=False)
+    ('519 W a GPU, as measured at such loads', '400 W a GPU, at any load')
+    """
+    return f"{watts:,.0f} W a GPU, {'as measured at such loads' if is_measured else 'at any load'}"
+
+
 def joined(items: Iterable[str], last: str = "and") -> str:
     """A list in words.
 

@@ -259,12 +259,15 @@ class Comparison(Result):
             if case is None:
                 continue
             economy = self.economies[subject]
-            row |= {k: x for k, x in costs(case.rate, economy).items() if x is not None}
+            row |= {
+                k: x
+                for k, x in costs(case.rate, scalar(case.parts.step.busy), economy).items()
+                if x is not None
+            }
             if self.requests is not None:
-                tpot = scalar(case.parts.step.tpot)
-                found = companion(case.records, tpot, case.rate, *self.requests)
+                found = companion(case.records, case.parts.step, *self.requests)
                 row |= {f"prefill_{name}": x for name, x in dataclasses.asdict(found).items()}
-                whole = costs(found.best_rate, economy)["usd_per_million_tokens"]
+                whole = costs(found.best_rate, found.best_busy, economy)["usd_per_million_tokens"]
                 row |= {} if whole is None else {"usd_per_million_tokens_with_prompts": whole}
         return rows
 
@@ -396,7 +399,20 @@ def _answer(found: Comparison) -> list[str]:
         shown = [shown[int(np.argmin(near))]]
     said = [_gaps(parts[k], side.places[k], first=k == shown[0]) for k in shown]
     turns = [] if batched or len(parts) == 1 else [*_spread(parts), *_leads(side)]
-    return ["\n".join(said), _prices(found, parts[shown[0]]), " ".join(turns)]
+    prices = " ".join(filter(None, [_prices(found, parts[shown[0]]), _sure(side, shown[0])]))
+    return ["\n".join(said), "" if batched else prices, " ".join(turns)]
+
+
+def _sure(side: Ranking, place: int) -> str:
+    """How sure the winner is at one place."""
+    found = side.decision(place) if side.is_real else None
+    if found is None:
+        return ""
+    within = "" if found.is_sure else ", so the difference is within the error"
+    return (
+        f"{found.winner} beats {found.rival} with a probability of {100 * found.chance:.0f} %"
+        f"{within}."
+    )
 
 
 def _spread(parts: Sequence[Sequence[Row]]) -> list[str]:

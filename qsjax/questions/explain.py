@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qsjax.cost.disaggregation import Companion, companion
-from qsjax.cost.metrics import Economy, costs, elasticities
+from qsjax.cost.metrics import Economy, costs, elasticities, follows_load
 from qsjax.engines.spread import LEVEL, check_level, nearest_engine
 from qsjax.grid.case import Case, best_case, case_at, case_record
 from qsjax.grid.cells import one_cell
@@ -17,7 +17,7 @@ from qsjax.grid.intervals import Sided, bounds_of_case
 from qsjax.grid.limits import Limits
 from qsjax.grid.needs import least_gpus
 from qsjax.grid.optimum import any_batch
-from qsjax.grid.problem import Problem, describe, question
+from qsjax.grid.problem import Problem, describe, prices_of, question
 from qsjax.grid.solution import solve
 from qsjax.numerics.safe import scalar
 from qsjax.output import words
@@ -78,7 +78,8 @@ class Explanation(Result):
         beside: under the other one; None unless it was asked for.
         economy: price and power.
         requests: input and output tokens of a request, if they were given.
-        prefill: what prompts cost beside it; None unless requests were given and it runs.
+        companions: what prompts cost beside each design that runs, by its name; none unless
+            requests were given.
         notes: what is legal about it, but dear, and what else is to be said.
         more: further facts of the designs, by their name, such as flags of engines.
         engine: what serves it, of those that were measured; "" where that is not stated.
@@ -90,7 +91,7 @@ class Explanation(Result):
     beside: Side | None
     economy: Economy
     requests: tuple[float, float] | None
-    prefill: Companion | None
+    companions: Mapping[str, Companion]
     notes: tuple[str, ...]
     more: Mapping[str, Row] = dataclasses.field(default_factory=dict)
     engine: str = ""
@@ -102,6 +103,11 @@ class Explanation(Result):
     def stated(self) -> Case:
         """The design under the problem's accounting."""
         return self.own.stated
+
+    @property
+    def prefill(self) -> Companion | None:
+        """What prompts cost beside the stated design."""
+        return self.companions.get("stated")
 
     @property
     def is_moe(self) -> bool:
@@ -220,10 +226,11 @@ class Explanation(Result):
             lines.append(_prefill_line(self.prefill))
         cases = self.own.cases()
         lines += [
-            _cost_line(name, costs(cases[name].rate, self.economy))
+            _cost_line(name, self.costs_of(name, cases[name]))
             for name in ("stated", "best")
             if name in cases and cases[name].is_feasible
         ]
+        lines += prices_of(self.problem)
         for engine, written in self.more.get("best", {}).get("engine_flags", {}).items():
             lines.append(f"The best design for {engine}: {written['flags']}")
             lines += [f"  ({remark})" for remark in written["notes"]]
@@ -242,10 +249,12 @@ class Explanation(Result):
             "beside": None if self.beside is None else self._side_record(self.beside),
             "prefill": None if self.prefill is None else dataclasses.asdict(self.prefill),
             "notes": list(self.notes),
-            "cost_elasticities": elasticities(self.stated.rate, self.economy),
+            "cost_elasticities": elasticities(
+                *self._rate_and_load("stated", self.stated), self.economy
+            ),
         }
         for name, case in self.own.cases().items():
-            found[name] |= {"costs": costs(case.rate, self.economy), **self.more.get(name, {})}
+            found[name] |= {"costs": self.costs_of(name, case), **self.more.get(name, {})}
         return found
 
     def _side_record(self, side: Side) -> Row:
@@ -255,6 +264,22 @@ class Explanation(Result):
             if name != "stated" and side.stated.is_feasible:
                 found[name]["gain"] = case.rate / side.stated.rate
         return found | {"needs": None if side.needs is None else side.needs._asdict()}
+
+    def _rate_and_load(self, name: str, case: Case) -> tuple[float, float]:
+        """Output tokens/s/GPU and load of one of the designs, with prompts if there are any."""
+        beside = self.companions.get(name)
+        if beside is None:
+            return case.rate, scalar(case.parts.step.busy)
+        return beside.best_rate, beside.best_busy
+
+    def costs_of(self, name: str, case: Case) -> Row:
+        """Price, energy and power of one of the designs, its prompts included if there are any."""
+        found = costs(*self._rate_and_load(name, case), self.economy)
+        beside = self.companions.get(name)
+        where = (
+            None if beside is None else "GPUs of their own" if beside.is_apart else "the same GPUs"
+        )
+        return found | {"prompts_on": where, "power_is_measured": follows_load(self.economy)}
 
     def inputs(self) -> Row:
         """The problem's records, and the design, as plain numbers."""
@@ -367,11 +392,16 @@ def _ledgers(case: Row, is_moe: bool) -> list[Table]:
     ]
 
 
-def _cost_line(name: str, found: Mapping[str, float | None]) -> str:
+def _cost_line(name: str, found: Mapping[str, Any]) -> str:
     usd, joules = found["usd_per_million_tokens"], found["joules_per_token"]
-    price = "no price known" if usd is None else f"{usd:,.3f} USD per million tokens"
-    energy = "no power known" if joules is None else f"{joules:,.3f} J per token"
-    return f"Cost of the {name} design, decoding alone: {price}, {energy}."
+    price = "no price known" if usd is None else f"{usd:,.3f} USD per million output tokens"
+    energy = "no power known"
+    if joules is not None:
+        power = words.power(found["watts_per_gpu"], is_measured=found["power_is_measured"])
+        energy = f"{joules:,.3f} J per output token ({power})"
+    where = found["prompts_on"]
+    what = "decoding alone" if where is None else f"prompts on {where} included"
+    return f"Cost of the {name} design, {what}: {price}, {energy}."
 
 
 def _prefill_line(found: Companion) -> str:
@@ -458,14 +488,16 @@ def explain(
         beside = _side(problem, partition, other, CONVENTIONS[other])
     economy = _scalars(one_cell(problem).economy)
     case = own.stated
-    prefill = None
-    if requests is not None and case.is_feasible:
-        prefill = companion(case.records, scalar(case.parts.step.tpot), case.rate, *requests)
+    prompts = {
+        name: companion(one.records, one.parts.step, *requests)
+        for name, one in own.cases().items()
+        if requests is not None and one.is_feasible
+    }
     engine, nearest = nearest_engine(engine)
     notes = tuple(remarks(case.records, case.rules, case.parts.roofs["attention"]))
     notes += (nearest,) if nearest else ()
     return Explanation(
-        *(problem, own, beside, economy, requests, prefill, notes), engine=engine, level=level
+        *(problem, own, beside, economy, requests, prompts, notes), engine=engine, level=level
     )
 
 

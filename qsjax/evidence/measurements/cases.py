@@ -5,8 +5,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from qsjax.catalog import hardware_entry
 from qsjax.engines import releases as read
-from qsjax.engines.memory import release_of
+from qsjax.engines.memory import release_of, running
 from qsjax.engines.operating_point import OperatingPoint
 from qsjax.evidence.measurements import kernels
 from qsjax.evidence.measurements.deployment import (
@@ -18,7 +19,7 @@ from qsjax.evidence.measurements.deployment import (
 from qsjax.evidence.measurements.kernels import Kernel
 from qsjax.evidence.measurements.names import find_hardware, metric_of, rate_unit
 from qsjax.records.checks import LARGEST
-from qsjax.records.specs import Workload
+from qsjax.records.specs import PHYSICAL, Workload
 from qsjax.records.units import GIB, MS, US
 
 Kind = (
@@ -63,6 +64,23 @@ class Skipped:
 
     id: str
     because: str
+
+
+def plain(case: Case) -> Case:
+    """The case without the constants of an engine's kernels: on the catalogue's accelerator."""
+    return dataclasses.replace(case, deployments=tuple(map(_plain, case.deployments)))
+
+
+def _plain(one: OperatingPoint) -> OperatingPoint:
+    if one.kernels is None:
+        return one
+    balance = PHYSICAL.expert_balance
+    return dataclasses.replace(
+        one,
+        hardware=hardware_entry(one.hardware_name).spec,
+        convention=dataclasses.replace(one.convention, expert_balance=balance),
+        kernels=None,
+    )
 
 
 # Categories that the step-time model has nothing to say of.
@@ -251,6 +269,12 @@ def _publication(record: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(str(record.get(name)) for name in ("source", "model", "gpu", "n_gpus"))
 
 
+def _running(one: OperatingPoint, found: Mapping[str, float]) -> OperatingPoint:
+    """The deployment with the sequences that run, which are not all of those in flight."""
+    work = dataclasses.replace(one.workload, batch=running(one, found))
+    return dataclasses.replace(one, workload=work)
+
+
 def read_case(record: Mapping[str, Any]) -> Case | Kernel | Skipped:
     """What a record measures, or why the model does not predict it."""
     name = str(record["id"])
@@ -279,6 +303,8 @@ def read_case(record: Mapping[str, Any]) -> Case | Kernel | Skipped:
             raise UnusableError("unknown lengths of prompt and output")
         if kind in ("served_tpot", "served_throughput", "ttft") and not deployments[0].output:
             raise UnusableError("unknown lengths of prompt and output")
+        if kind in ("served_tpot", "served_throughput") and not record.get("mean_concurrency"):
+            deployments = tuple(_running(one, found) for one in deployments)
     except (TypeError, ValueError) as error:  # also fields that are no numbers
         return Skipped(id=name, because=str(error))
     if record["value"] <= 0:

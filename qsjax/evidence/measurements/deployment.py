@@ -11,6 +11,7 @@ from qsjax.engines import releases as read
 from qsjax.engines.generations import refuses
 from qsjax.engines.kernels import ExpertKernels
 from qsjax.engines.operating_point import OperatingPoint
+from qsjax.engines.tuning import formats_of, tune
 from qsjax.evidence.measurements.names import (
     PRECISIONS,
     Precision,
@@ -258,16 +259,20 @@ def deployment_of(record: Mapping[str, Any], *, context: float | None = None) ->
         proj_dtype=attention.native,
         ffn_dtype=ffn.native,
     )
+    is_mxfp4 = model.weight_dtype == "fp4"
+    formats = formats_of(model.name, workload, is_mxfp4=is_mxfp4, kernels=run_by.name)
+    tuned = tune(hardware, engine, formats, read.version(record))
     return OperatingPoint(
         model=_model(record, model.spec),
         model_name=model.name,
-        hardware=hardware.spec,
+        hardware=tuned.spec,
         hardware_name=hardware.name,
         partition=partition,
         workload=workload,
-        convention=_convention(record),
+        convention=dataclasses.replace(_convention(record), expert_balance=tuned.expert_balance),
         prompt=prompt,
         output=output,
         engine=engine,
         expert_launches=launches,
+        kernels=tuned.entries,
     )

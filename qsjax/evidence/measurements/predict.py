@@ -54,6 +54,7 @@ class Outcome(NamedTuple):
     """Predictions of a batch, one for each deployment [s, tokens/s, B].
 
     `wait` is what the prompts of others add to each output token, `prefills` what all prompts do.
+    `busy` is the mean of the shares of the time in which arithmetic and HBM run, with prompts.
     """
 
     tpot: jax.Array
@@ -63,6 +64,7 @@ class Outcome(NamedTuple):
     tokens_per_s: jax.Array
     weights: jax.Array
     kv_per_token: jax.Array
+    busy: jax.Array
     resources: dict[str, jax.Array]
 
 
@@ -106,7 +108,7 @@ def stack(deployments: Sequence[OperatingPoint], prompts: Sequence[float]) -> Ba
         prompt=np.array([max(1.0, one.prompt) for one in deployments]),
         output=np.array([max(1.0, one.output) for one in deployments]),
         prompts=np.asarray(prompts, np.float64),
-        is_trtllm=np.array([one.engine == "trtllm" for one in deployments]),
+        is_trtllm=np.array([one.engine == "trtllm" and not one.kernels for one in deployments]),
         expert_launches=np.array([_launches_of_a_layer(one) for one in deployments]),
     )
 
@@ -121,15 +123,18 @@ def _evaluate(batch: Batch, constants: Constants, convention: Convention) -> Out
     first = prefill_step(batch.model, hardware, part, work, convention, batch.prompt, batch.prompts)
     sequences = step.capacity.batch
     others = jnp.maximum(sequences - 1.0, 0.0)
+    prefills = interleaved_wait(first, sequences, batch.output, batch.prompts)
     ledger = time_ledger(step, convention, part, work, jnp.asarray(hardware.step_overhead))
     return Outcome(
         tpot=step.tpot,
         wait=interleaved_wait(first, others, batch.output, batch.prompts),
-        prefills=interleaved_wait(first, sequences, batch.output, batch.prompts),
+        prefills=prefills,
         ttft=first.ttft,
         tokens_per_s=step.tokens_per_s,
         weights=step.capacity.weights,
         kv_per_token=step.capacity.kv_per_sequence / work.context,
+        busy=(step.busy * step.tpot + first.t_busy / first.ttft * prefills)
+        / (step.tpot + prefills),
         resources=resource_times(ledger),
     )
 

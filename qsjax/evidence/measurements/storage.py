@@ -71,7 +71,8 @@ def read_json(path: str | Path) -> tuple[Record, ...]:
     except OSError as error:
         raise ValueError(f"{where}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{where}: not JSON: {error}") from error
+        reason = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise ValueError(f"{where}: not JSON: {reason}") from error
     records = data.get("records") if isinstance(data, Mapping) else data
     if not isinstance(records, list):
         raise ValueError(f'{where}: give a list of records, or an object with a list "records"')
