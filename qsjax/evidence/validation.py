@@ -125,23 +125,20 @@ class Report(Result):
     either `predicted`, `error_pct`, `regime` and `shares` (of the predicted time by resource), or
     `skipped_because`. Deployments also have `release`, `speculation`, `kv_dtype`, `isl`, `osl` and
     `not_scored`: why an error is shown but not summed up, "" where it is. `first_tokens` are the
-    same rows for the time to first token of the records that have one.
+    same rows for the time to first token of the records that have one; `is_shipped` says whether
+    all that ships with the package was asked for.
     """
 
     records: list[Row]
     asked: Row = dataclasses.field(default_factory=dict)
     first_tokens: list[Row] = dataclasses.field(default_factory=list)
+    is_shipped: bool = False
 
     stem = "records"
 
     def first_tokens_by(self, name: str) -> dict[str, dict[str, float | int | None]]:
         """Errors of the time to first token by a column of its rows [%], and of all."""
         return _grouped(self.first_tokens, name) | {"all": _errors(self.first_tokens)}
-
-    @property
-    def is_shipped(self) -> bool:
-        """Whether all that ships with the package was asked for."""
-        return "data" not in self.asked and not self.asked.get("category")
 
     def rows(self) -> list[Row]:
         """The records, with the same columns and without nested values."""
@@ -452,6 +449,7 @@ def validate(
     True
     """
     asked: Row = {"category": category}
+    is_shipped = records is None and category is None
     if records is None:
         records = load_records()
     elif isinstance(records, str | Path):
@@ -467,7 +465,8 @@ def validate(
         for record in records
         if record.get("ttft_ms") and not record.get("unusable")
     ]
-    return Report(_rows(records, constants), asked, _rows(first, constants))
+    tables = (_rows(chosen, constants) for chosen in (records, first))
+    return Report(next(tables), asked, next(tables), is_shipped)
 
 
 def _rows(records: Sequence[Mapping[str, Any]], constants: Constants | None) -> list[Row]:
