@@ -9,7 +9,7 @@ def causes(found: Found) -> list[str]:
     lines = _ceilings(found)
     if "grids" in found:
         lines += _kernels(found["grids"])
-    lines += _calls(found)
+    lines += _calls()
     if "scaling" in found:
         lines += _starts(found)
     block, grid = sizes(found)
@@ -63,11 +63,9 @@ def _kernels(grids: Found) -> list[str]:
     ]
 
 
-def _calls(found: Found) -> list[str]:
-    both = millions(found["runner_up_f64_cells_per_s"])
+def _calls() -> list[str]:
     return [
-        "Where the winner is, is found by scoring a few tiles again; with the runner-up, which is "
-        f"found the same way, one call does {both} cells/s.",
+        "Where the winner is, is found by scoring a few tiles again.",
         "In one call the cores wait for each other after every tile; a streamed sweep has a device "
         "for each core, and they wait only at the end.",
     ]

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.timing import best_seconds
-from qsjax.grid.search import WIDE
+from qsjax.grid.scoring import WIDE
 
 # Elements of a kernel: with CHAINS * links operations each, its two passes over memory vanish.
 ELEMENTS = {"cpu": 2**18, "gpu": 2**24}

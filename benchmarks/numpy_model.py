@@ -29,11 +29,10 @@ class Step(NamedTuple):
 
 
 class Best(NamedTuple):
-    """The winner of every kept cell, the next best, and counts."""
+    """The winner of every kept cell, and counts."""
 
     position: Array
     score: Array
-    second: Array
     feasible: Array
     reasons: Array
 
@@ -304,7 +303,7 @@ def _choose(score: Array, allowed: Array, gpus: Array) -> Array:
 
 
 def search(m: Any, hw: Any, p: Any, w: Any, gpus: Any, shape: tuple[int, ...]) -> Best:
-    """The best design along the last axis, the next best, and why the others fell out."""
+    """The best design along the last axis, and why the others fell out."""
     step = decode(m, hw, p, w, gpus)
     score = np.broadcast_to(step.tokens_per_s_per_gpu, shape)
     broken = np.zeros((), bool)
@@ -314,9 +313,7 @@ def search(m: Any, hw: Any, p: Any, w: Any, gpus: Any, shape: tuple[int, ...]) -
     size = p.dp * p.kvp * p.tp * p.pp if gpus is None else np.asarray(gpus)
     with np.errstate(invalid="ignore"):
         first = _choose(score, allowed, size)
-        others = allowed & (np.arange(shape[-1]) != first[..., None])
-        second = _choose(score, others, size)
     flags = (np.broadcast_to(x, (*x.shape[:-1], shape[-1])) for x in step.reasons.values())
     counts = [np.broadcast_to(np.count_nonzero(x, axis=-1), shape[:-1]) for x in flags]
     chosen = np.take_along_axis(np.where(allowed, score, -np.inf), first[..., None], axis=-1)
-    return Best(first, chosen[..., 0], second, allowed.sum(axis=-1), np.stack(counts))
+    return Best(first, chosen[..., 0], allowed.sum(axis=-1), np.stack(counts))

@@ -10,8 +10,6 @@ from collections import Counter
 from typing import Any, NamedTuple
 
 from benchmarks import problem
-from qsjax.grid.search import reduce_block
-from qsjax.records.specs import PHYSICAL
 
 
 class Term(NamedTuple):
@@ -127,7 +125,7 @@ def compiled_counts(contexts: int, dtype: str) -> dict[str, Any]:
     """What XLA says about the compiled search of one block: operations and bytes per cell."""
     grid = problem.axes(contexts)
     records, shape = problem.block(grid, dtype)
-    program = reduce_block.lower(records, PHYSICAL, shape, problem.OBJECTIVE).compile()
+    program = problem.reduce_block.lower(records, shape).compile()
     analysis: Any = program.cost_analysis() or {}
     analysis = analysis[0] if isinstance(analysis, list) else analysis
     memory = program.memory_analysis()

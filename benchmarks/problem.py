@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -9,7 +10,8 @@ import numpy as np
 
 from qsjax import catalog
 from qsjax.grid.axes import Axes, make_axes, matrix_arrays, place, stack, twin_of
-from qsjax.grid.scoring import StepObjective
+from qsjax.grid.scoring import WIDE, Reduced, Scored, StepObjective, scores
+from qsjax.grid.tiles import reduce_tiles
 from qsjax.records.scenario import Records
 from qsjax.records.specs import PHYSICAL, Partition, Workload
 
@@ -70,6 +72,16 @@ def block(grid: Axes, dtype: str, gpus: float | None = None) -> tuple[Records, t
     kept = tuple(len(axis.values) for axis in grid.kept)
     arrays: Any = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), placed)
     return arrays, (*kept, grid.cells // math.prod(kept))
+
+
+@partial(jax.jit, static_argnames="shape", compiler_options=WIDE)
+def reduce_block(records: Records, shape: tuple[int, ...]) -> Reduced:
+    """The fused arg-max of a block, as sweeps compile it."""
+
+    def scorer(own: Records) -> Scored:
+        return scores(own, PHYSICAL, OBJECTIVE)
+
+    return reduce_tiles(scorer, (records,), shape)[0]
 
 
 def command(*further: str) -> str:

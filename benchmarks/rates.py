@@ -13,9 +13,7 @@ from benchmarks import numpy_model, problem
 from benchmarks.timing import best_seconds
 from qsjax.cost.decode import decode_parts, decode_step
 from qsjax.grid.axes import Axes, place
-from qsjax.grid.scoring import Scored, lowest, scores_of
-from qsjax.grid.search import WIDE, reduce_block, scores, winners
-from qsjax.grid.tiles import reduce_tiles
+from qsjax.grid.scoring import WIDE, lowest, scores, scores_of
 from qsjax.records.scenario import Records
 from qsjax.records.specs import PHYSICAL
 from qsjax.streaming.engine import Job, Precision
@@ -36,34 +34,20 @@ def grid_contexts() -> int:
     return GRID_CONTEXTS if jax.default_backend() == "cpu" else GPU_CONTEXTS
 
 
-@partial(jax.jit, static_argnames="shape", compiler_options=WIDE)
-def _winners(records: Records, shape: tuple[int, ...]) -> Any:
-    def scorer(own: Records) -> Scored:
-        return scores(own, PHYSICAL, problem.OBJECTIVE)
-
-    return reduce_tiles(scorer, (records,), shape, with_second=False)[0]
-
-
 def argmax_seconds(contexts: int, dtype: str, seconds: float = 1.5) -> tuple[float, int]:
     """Seconds of one fused arg-max of a grid in a single call, as sweeps do it, and its cells."""
     grid = problem.axes(contexts)
     records, shape = problem.block(grid, dtype)
-    return best_seconds(partial(_winners, jax.device_put(records), shape), seconds), grid.cells
-
-
-def runner_up_seconds(contexts: int, dtype: str, seconds: float = 1.5) -> tuple[float, int]:
-    """Seconds of the search of `explore`, which finds the runner-up too, and the cells."""
-    grid = problem.axes(contexts)
-    records, shape = problem.block(grid, dtype)
-    call = partial(reduce_block, jax.device_put(records), PHYSICAL, shape, problem.OBJECTIVE)
-    return best_seconds(call, seconds), grid.cells
+    return best_seconds(
+        partial(problem.reduce_block, jax.device_put(records), shape), seconds
+    ), grid.cells
 
 
 def every_seconds(contexts: int, dtype: str, seconds: float = 1.0) -> tuple[float, int]:
     """Seconds of a fused search of every partition on 64 GPUs, most of them illegal; the cells."""
     grid = problem.axes(contexts, problem.EVERY)
     records, shape = problem.block(grid, dtype, problem.GPUS)
-    call = partial(reduce_block, jax.device_put(records), PHYSICAL, shape, problem.OBJECTIVE)
+    call = partial(problem.reduce_block, jax.device_put(records), shape)
     return best_seconds(call, seconds), grid.cells
 
 
@@ -146,6 +130,18 @@ def _slope_of_winners(hardware: Any, records: Records) -> tuple[jax.Array, Any]:
     return value, slope
 
 
+def _coordinates(axes: Axes, index: np.ndarray) -> dict[str, np.ndarray]:
+    """Coordinates at flat indices over the searched axes, and those of the kept axes."""
+    rank = len(axes.kept)
+    at = np.unravel_index(index, [len(axis.values) for axis in axes.searched])
+    chosen = {axis.name: axis.values[i] for axis, i in zip(axes.searched, at, strict=True)}
+    kept = {
+        axis.name: axis.values.reshape([-1 if j == k else 1 for j in range(rank)])
+        for k, axis in enumerate(axes.kept)
+    }
+    return {**kept, **chosen}
+
+
 def optimum_gradient_seconds(contexts: int, seconds: float = 1.0) -> tuple[float, int]:
     """Seconds to search a grid and differentiate every optimum in all hardware numbers."""
     grid = problem.axes(contexts)
@@ -154,9 +150,9 @@ def optimum_gradient_seconds(contexts: int, seconds: float = 1.0) -> tuple[float
     kept = shape[:-1]
 
     def call() -> Any:
-        found = reduce_block(placed, PHYSICAL, shape, problem.OBJECTIVE)
+        found = problem.reduce_block(placed, shape)
         position = np.asarray(found.best.position)
-        at = place(problem.records(), winners(grid, position), PHYSICAL)
+        at = place(problem.records(), _coordinates(grid, position), PHYSICAL)
         wide = {
             field.name: np.broadcast_to(np.asarray(getattr(at.hardware, field.name), float), kept)
             for field in dataclasses.fields(at.hardware)
@@ -188,11 +184,11 @@ def compile_seconds(contexts: int, dtype: str) -> float:
     records, shape = problem.block(grid, dtype)
     # Another function object, or the earlier compilation would be found again.
     fresh = jax.jit(
-        lambda *args: reduce_block.__wrapped__(*args, shape, problem.OBJECTIVE),
+        lambda *args: problem.reduce_block.__wrapped__(*args, shape),
         compiler_options=WIDE,
     )
     start = time.perf_counter()
-    fresh.lower(records, PHYSICAL).compile()
+    fresh.lower(records).compile()
     return time.perf_counter() - start
 
 
@@ -200,11 +196,11 @@ def recompilations() -> int:
     """Programs that a search adds when every hardware number changes: none is meant."""
     grid = problem.axes(2)
     records, shape = problem.block(grid, "float64")
-    reduce_block(records, PHYSICAL, shape, problem.OBJECTIVE)
-    before = reduce_block._cache_size()
+    problem.reduce_block(records, shape)
+    before = problem.reduce_block._cache_size()
     faster = jax.tree.map(lambda x: x * 1.25, records.hardware)
-    reduce_block(records._replace(hardware=faster), PHYSICAL, shape, problem.OBJECTIVE)
-    return int(reduce_block._cache_size() - before)
+    problem.reduce_block(records._replace(hardware=faster), shape)
+    return int(problem.reduce_block._cache_size() - before)
 
 
 @partial(jax.jit, static_argnames="shape", compiler_options=WIDE)
@@ -221,7 +217,7 @@ def float32_error(contexts: int) -> dict[str, float]:
     for dtype in ("float64", "float32"):
         with jax.enable_x64(dtype == "float64"):
             records, shape = problem.block(grid, dtype)
-            reduced = reduce_block(records, PHYSICAL, shape, problem.OBJECTIVE)
+            reduced = problem.reduce_block(records, shape)
             score, batch = (np.asarray(x, np.float64) for x in _score(records, shape))
             feasible = score > lowest(dtype)
             found[dtype] = (np.asarray(reduced.best.position), score, feasible, batch)

@@ -63,11 +63,9 @@ def _rates(found: Found) -> str:
     rows = [
         (f"fused arg-max, one call of {block} cells", "argmax_block_f64_cells_per_s", "float64"),
         (f"fused arg-max, one call of {grid} cells", "argmax_grid_f64_cells_per_s", "float64"),
-        (f"the same with the runner-up, {grid} cells", "runner_up_f64_cells_per_s", "float64"),
         ("streamed on all cores, 281 M cells, winners kept", "stream_f64_cells_per_s", "float64"),
         (f"fused arg-max, one call of {block} cells", "argmax_block_f32_cells_per_s", "float32"),
         (f"fused arg-max, one call of {grid} cells", "argmax_grid_f32_cells_per_s", "float32"),
-        (f"the same with the runner-up, {grid} cells", "runner_up_f32_cells_per_s", "float32"),
         ("streamed on all cores, 281 M cells, winners kept", "stream_f32_cells_per_s", "float32"),
         ("gradient of every cell in all hardware numbers", "gradient_f64_cells_per_s", "float64"),
         ("NumPy, the same search", "numpy_f64_cells_per_s", "float64"),

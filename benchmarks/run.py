@@ -49,7 +49,6 @@ def quick(seconds: float = 0.8) -> dict[str, Any]:
                 contexts: _rate(rates.argmax_seconds(contexts, dtype, seconds))
                 for contexts in (rates.BLOCK_CONTEXTS, rates.grid_contexts())
             }
-            second = _rate(rates.runner_up_seconds(rates.grid_contexts(), dtype, seconds))
         streamed = _rate(
             rates.stream_seconds(rates.stream_grid(), dtype, skip_illegal=False, seconds=seconds)
         )
@@ -59,7 +58,6 @@ def quick(seconds: float = 0.8) -> dict[str, Any]:
             f"argmax_{short}_cells_per_s": best,
             f"argmax_block_{short}_cells_per_s": search[rates.BLOCK_CONTEXTS],
             f"argmax_grid_{short}_cells_per_s": search[rates.grid_contexts()],
-            f"runner_up_{short}_cells_per_s": second,
             f"stream_{short}_cells_per_s": streamed,
             f"ceilings_{short}": limits,
             f"ceiling_{short}_cells_per_s": limit[of],

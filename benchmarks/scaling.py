@@ -196,8 +196,6 @@ def axes(contexts: int, **_: Any) -> dict[str, Any]:
 
     from benchmarks import problem
     from benchmarks.timing import best_seconds
-    from qsjax.grid.search import reduce_block
-    from qsjax.records.specs import PHYSICAL
 
     rows = []
     for number in range(len(FURTHER) + 1):
@@ -207,7 +205,7 @@ def axes(contexts: int, **_: Any) -> dict[str, Any]:
         grid = problem.axes(contexts // 2**number, **further)
         records, shape = problem.block(grid, "float64")
         records = jax.device_put(records)
-        call = partial(reduce_block, records, PHYSICAL, shape, problem.OBJECTIVE)
+        call = partial(problem.reduce_block, records, shape)
         start = time.perf_counter()
         jax.block_until_ready(call())
         compiled = time.perf_counter() - start

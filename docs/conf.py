@@ -89,8 +89,9 @@ def copy_notebooks(app: Sphinx) -> None:
 
 
 def write_supported(app: Sphinx) -> None:
-    """Write the page of families, flags and quantisations from the tables that the code reads."""
-    runpy.run_path(str(HERE / "supported.py"))["write"]()
+    """Write the pages of what is read and of the public names from what the code has."""
+    for name in ("supported", "public"):
+        runpy.run_path(str(HERE / f"{name}.py"))["write"]()
 
 
 def skip(app: Sphinx, what: str, name: str, found: object, skipped: bool, options: object) -> bool:

@@ -4,6 +4,7 @@ A source is Markdown; its ```python blocks become code cells. `python notebooks/
 all, `python notebooks/build.py 2-paper` one.
 """
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
+os.environ["QSJAX_PROGRESS"] = "off"  # a line that is wiped leaves its characters in an output
 HERE = Path(__file__).parent
 FENCE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # What a run adds that differs from run to run.

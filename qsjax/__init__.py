@@ -13,7 +13,7 @@ from qsjax.catalog import hardware, hardware_names, ideal, model, model_names, w
 from qsjax.cost.laws.params import active_params, dense_twin, total_params
 from qsjax.cost.metrics import Economy
 from qsjax.grid.limits import Limits
-from qsjax.grid.problem import Problem
+from qsjax.grid.problem import Problem, served
 from qsjax.questions.explore import explore
 from qsjax.questions.step import decode, prefill
 from qsjax.records.specs import (
@@ -31,6 +31,10 @@ __version__ = "0.1.0"
 # second each.
 _LATE = {
     "qsjax": ("engines", "plotting"),
+    "qsjax.evidence.calibration": ("calibrate",),
+    "qsjax.evidence.paper": ("reproduce",),
+    "qsjax.evidence.paper.table_2": ("study",),
+    "qsjax.evidence.validation": ("validate",),
     "qsjax.questions.sensitivity": (
         *("sensitivity", "switching", "uncertainty", "hessian"),
         *("normal", "lognormal", "uniform", "triangular"),
@@ -41,6 +45,9 @@ _LATE = {
     "qsjax.questions.explain": ("explain",),
     "qsjax.questions.mix": ("mix", "Request"),
     "qsjax.questions.pareto": ("pareto",),
+    "qsjax.questions.simulation.loads": ("simulate",),
+    "qsjax.questions.simulation.sizing": ("size",),
+    "qsjax.streaming.question": ("sweep",),
 }
 _HOME = {name: home for home, names in _LATE.items() for name in names}
 __all__ = [
@@ -60,6 +67,7 @@ __all__ = [
     "Workload",
     "active_params",
     "break_even",
+    "calibrate",
     "compare",
     "decode",
     "dense_twin",
@@ -79,13 +87,20 @@ __all__ = [
     "pareto",
     "plotting",
     "prefill",
+    "reproduce",
     "sensitivity",
+    "served",
+    "simulate",
+    "size",
     "solve_for",
+    "study",
+    "sweep",
     "switching",
     "total_params",
     "triangular",
     "uncertainty",
     "uniform",
+    "validate",
     "workload",
 ]
 

@@ -48,19 +48,14 @@ def scorer(with_gpus):
 
 
 def plain(score, gpus, near):
-    """Best and next best of one kept cell, design by design."""
-    found = []
+    """The best of one kept cell, design by design."""
     left = [k for k in range(len(score)) if score[k] > LOWEST]
-    for _ in range(2):
-        if not left:
-            found.append((0, -np.inf))
-            continue
-        best = max(score[k] for k in left)
-        tied = [k for k in left if score[k] >= best - near * abs(best)]
-        chosen = min(tied, key=lambda k: (gpus[k], k))
-        found.append((chosen, score[chosen]))
-        left.remove(chosen)
-    return found
+    if not left:
+        return 0, -np.inf
+    best = max(score[k] for k in left)
+    tied = [k for k in left if score[k] >= best - near * abs(best)]
+    chosen = min(tied, key=lambda k: (gpus[k], k))
+    return chosen, score[chosen]
 
 
 @pytest.mark.parametrize("with_gpus", [True, False], ids=["any", "prescribed"])
@@ -68,21 +63,16 @@ def plain(score, gpus, near):
 def test_choices_are_those_of_a_plain_search(shape, with_gpus):
     score, gpus, fits = made_up(shape)
     given = (score, gpus, fits)
-    reduce = jax.jit(
-        lambda *x: reduce_tiles(
-            scorer(with_gpus), x, shape, with_second=True, extra=lambda s: s.score
-        )
-    )
+    reduce = jax.jit(lambda *x: reduce_tiles(scorer(with_gpus), x, shape, extra=lambda s: s.score))
     found, seen = reduce(*given)
     assert np.sort(np.asarray(seen).reshape(-1))[-1] == score.max()
     count = np.broadcast_to(gpus, shape) if with_gpus else np.zeros(shape)
     cells = [np.reshape(x, (-1, shape[-1])) for x in (score, count)]
     wanted = [plain(s, g, tolerance("float64")) for s, g in zip(*cells, strict=True)]
-    for rank, choice in enumerate((found.best, found.second)):
-        assert choice.position.shape == shape[:-1]
-        position, value = zip(*(pair[rank] for pair in wanted), strict=True)
-        np.testing.assert_array_equal(np.reshape(choice.position, -1), position)
-        np.testing.assert_allclose(np.reshape(choice.score, -1), value, rtol=EXACT)
+    assert found.best.position.shape == shape[:-1]
+    position, value = zip(*wanted, strict=True)
+    np.testing.assert_array_equal(np.reshape(found.best.position, -1), position)
+    np.testing.assert_allclose(np.reshape(found.best.score, -1), value, rtol=EXACT)
     np.testing.assert_array_equal(found.feasible, (score > LOWEST).sum(-1))
     reasons = dict(zip(REASONS, found.reasons, strict=True))
     unfit = np.broadcast_to(~fits, shape).sum(-1)
@@ -101,9 +91,7 @@ def test_tiles_and_the_whole_choose_alike(dtype):
     given = made_up(shape, dtype)
     both = []
     for reduce in (reduce_tiles, reduce_whole):
-        program = jax.jit(
-            lambda *x, reduce=reduce: reduce(scorer(True), x, shape, with_second=True)[0]
-        )
+        program = jax.jit(lambda *x, reduce=reduce: reduce(scorer(True), x, shape)[0])
         both.append(program(*given))
     assert both[0].best.score.dtype == dtype
     jax.tree.map(np.testing.assert_array_equal, *both)
@@ -117,7 +105,7 @@ def test_the_way_of_a_gpu_gives_the_same(monkeypatch):
     assert cut_of(shape).tiles > 1
 
     def reduced():
-        return jax.jit(lambda *x: reduce_tiles(scorer(True), x, shape, with_second=True)[0])(*given)
+        return jax.jit(lambda *x: reduce_tiles(scorer(True), x, shape)[0])(*given)
 
     wanted = reduced()
     taken = []
@@ -134,7 +122,7 @@ def test_the_way_of_a_gpu_gives_the_same(monkeypatch):
 def test_only_the_program_for_a_cpu_loops_over_tiles():
     """Programs for accelerators are made without one at hand, up to what their compilers take."""
     shape = (66, 2048)
-    reduce = jax.jit(lambda *x: reduce_tiles(scorer(True), x, shape, with_second=True)[0])
+    reduce = jax.jit(lambda *x: reduce_tiles(scorer(True), x, shape)[0])
     traced = reduce.trace(*made_up(shape))
 
     def seen(platform):
@@ -156,9 +144,9 @@ def test_a_choice_survives_rounding_between_the_passes():
         own = jnp.asarray(score)[tile, row]
         return Scored(own, None, own > -jnp.inf, {})
 
-    found = jax.jit(lambda h: choose(lower, h, 1))(highest)
+    found = jax.jit(lambda h: choose(lower, h))(highest)
     designs = score.transpose(1, 3, 0, 2).reshape(8, -1)
-    np.testing.assert_array_equal(found.position[0, 0], designs.argmax(axis=1))
+    np.testing.assert_array_equal(found.position[0], designs.argmax(axis=1))
 
 
 def test_designs_are_cut_into_equal_tiles_and_parts():
@@ -175,15 +163,3 @@ def test_designs_are_cut_into_equal_tiles_and_parts():
         assert cut.tiles * cut.parts * cut.width == shape[-1]
         assert np.prod(cut.rows) * cut.lanes == np.prod(shape[:-1])
         assert all(cut.lanes >= length for length in cut.rows)
-
-
-def test_the_runner_up_may_lie_in_a_tile_that_the_winner_left_unread():
-    scores = jnp.array([[10.0, 1.0], [9.0, 2.0]])  # (tiles, designs)
-
-    def score(tile, row):
-        own = scores[tile][:, None]
-        return Scored(own, None, jnp.ones_like(own, bool), {})
-
-    found = choose(score, scores.max(axis=1)[:, None, None], 2)
-    np.testing.assert_array_equal(found.position.reshape(-1), [0, 2])
-    np.testing.assert_array_equal(found.score.reshape(-1), [10.0, 9.0])

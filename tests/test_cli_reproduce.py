@@ -37,7 +37,7 @@ def test_one_figure_a_table(run):
     names = {path.name for path in out.glob("*.svg")}
     assert names == {f"table-{n}.svg" for n in ("1", "3", "3.4", "4", "5", "6")}
     rows = list(csv.DictReader(io.StringIO((out / "reproduce.csv").read_text())))
-    assert len(rows) == len(json.loads((out / "reproduce.json").read_text())["cells"])
+    assert len(rows) == len(json.loads((out / "result.json").read_text())["cells"])
 
 
 def test_the_table_shows_both_conventions():

@@ -65,7 +65,7 @@ def test_explain_takes_a_design_apart(qsjax, tmp_path):
     assert sum(stated["terms"].values()) == pytest.approx(stated["tpot"], rel=1e-12)
     assert sum(stated["memory_bytes"].values()) == pytest.approx(stated["hbm_bytes"], rel=1e-12)
     assert record["best"]["gain"] >= 1
-    assert record["beside"]["convention"] == "paper"
+    assert record["beside"] is None
     assert record["prefill"]["ttft"] > 0
     assert "--tensor-parallel-size" in record["best"]["engine_flags"]["vllm"]["flags"]
     assert json.loads((out / "result.json").read_text()) == record
@@ -265,7 +265,7 @@ def test_explain_asks_for_the_model_that_no_command_line_names(qsjax, words):
 
 
 def test_explain_takes_a_dense_twin(qsjax):
-    options = ("--hardware", "h100-sxm", "--tp", "8", "--format", "json")
+    options = ("--hardware", "h100-sxm", "--tp", "8", "--convention", "both", "--format", "json")
     twin = as_json(qsjax("explain", "mixtral-8x7b:q=2", *options))
     assert twin["stated"]["memory_bytes"]["weights: router"] == 0
     assert twin["stated"]["tpot"] != twin["beside"]["stated"]["tpot"]
@@ -281,7 +281,7 @@ def test_explain_says_what_is_missing(qsjax):
 
 def test_explain_prints_every_ledger_for_people(qsjax):
     text = qsjax("explain", *SMALL, "--tp", "8").stdout
-    for words in ("Memory of one GPU", "capacity", "TPOT", "roofline", "as engine flags", "paper"):
+    for words in ("Memory of one GPU", "capacity", "TPOT", "roofline", "best design for vllm"):
         assert words in text
 
 
@@ -343,7 +343,7 @@ def test_pareto_gives_a_front_for_every_series(qsjax, tmp_path):
 
 def test_pareto_within_limits_and_with_a_price(qsjax):
     limits = ("--max-tpot", "40ms", "--max-pp", "1", "--usd-per-hour", "2", "--utilisation", "0.5")
-    done = qsjax("pareto", *SMALL, "--gpus", "8", "--q", "2", *limits, "--format", "csv")
+    done = qsjax("pareto", *SMALL, "--gpus", "8", "--twins", "2", *limits, "--format", "csv")
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
     assert rows
     for row in rows:
@@ -354,7 +354,7 @@ def test_pareto_within_limits_and_with_a_price(qsjax):
 
 
 def test_an_impossible_limit_says_what_can_be_had_and_what_would_help(qsjax):
-    options = ("--gpus", "8", "--q", "2")
+    options = ("--gpus", "8", "--twins", "2")
     front = as_json(qsjax("pareto", *SMALL, *options, "--format", "json"))["front"]
     # A little below what can be had: the latencies alone would still allow it.
     limit = f"{0.9 * min(row['tpot'] for row in front):.7f}s"
@@ -368,7 +368,7 @@ def test_an_impossible_limit_says_what_can_be_had_and_what_would_help(qsjax):
 
 
 def test_two_limits_that_contradict_each_other_are_named(qsjax):
-    options = ("--gpus", "8", "--q", "2", "--context", "64k")
+    options = ("--gpus", "8", "--twins", "2", "--context", "64k")
     front = as_json(qsjax("pareto", *SMALL, *options, "--format", "json"))["front"]
     tpot = min(row["tpot"] for row in front)
     usd = min(row["usd_per_million_tokens"] for row in front)
@@ -400,8 +400,9 @@ def test_compare_shows_both_conventions_and_why(qsjax, tmp_path):
     out = tmp_path / "side-by-side"
     subjects = ("mixtral-8x7b", "mixtral-8x7b:q=2", "mixtral-8x7b@h200-sxm")
     options = ("--hardware", "h100-sxm", "--gpus", "8", "--context", "8k,64k")
+    options += ("--convention", "both")
     result = as_json(qsjax("compare", *subjects, *options, "--format", "json", "--out", str(out)))
-    assert len(result["rows"]) == len(result["beside"]) == 6
+    assert [row["convention"] for row in result["rows"]] == 6 * ["physical"] + 6 * ["paper"]
     for row in result["rows"]:
         assert sum(row["gpu_time"].values()) == pytest.approx(
             1 / row["tokens_per_s_per_gpu"], rel=1e-12
@@ -409,7 +410,6 @@ def test_compare_shows_both_conventions_and_why(qsjax, tmp_path):
     second = result["rows"][1]
     assert sum(second["attribution"].values()) == pytest.approx(1.0)
     assert result["rows"][2]["factor"] > 1  # more and faster memory
-    assert {row["convention"] for row in result["beside"]} == {"paper"}
     assert (out / "compare.csv").exists()
     sides = asked(out)["subjects"]
     assert [(side["label"], side["q"]) for side in sides] == list(
@@ -421,6 +421,7 @@ def test_compare_shows_both_conventions_and_why(qsjax, tmp_path):
     for name in ("why", "throughput"):
         assert (out / f"{name}.svg").read_text().count("</svg>") == 1
     text = qsjax("compare", *subjects, *options).stdout
+    assert text.startswith("At 8k mixtral-8x7b makes ")
     for words in ("physical", "paper", "table 5", "why", "leads"):
         assert words in text
 
@@ -437,6 +438,11 @@ def test_compare_draws_also_where_nothing_runs(qsjax, tmp_path):
     ("subjects", "words"),
     [
         (("mixtral-8x7b:5",), "mixtral-8x7b:q=5"),
+        (("mixtral-8x7b:kw=fp8",), "kw is not known; give some of q, kv, weights"),
+        (("mixtral-8x7b:kv=fp3",), "dtype 'fp3' is unknown"),
+        (("mixtral-8x7b:acceptance=1",), "give a share from 0 to below 1"),
+        (("mixtral-8x7b@h100-sxm:hbm_bandwidth=x2",), "hbm_bw"),
+        (("mixtral-8x7b@h100-sxm:hbm_bw=fast",), "h100-sxm:hbm_bw=x2"),
         (("mixtral-8x7b", "mixtral-8x7b"), "two different subjects"),
         (("llama-3.1-8b:q=2",), "no experts"),
         (("llama-3.1-8b",), "two different subjects"),
@@ -450,7 +456,7 @@ def test_compare_refuses(qsjax, subjects, words):
 def test_mix_finds_one_split_for_all(qsjax, tmp_path):
     requests = tmp_path / "requests.csv"
     requests.write_text("isl,osl,count\n4000,500,10\n32000,1000,2\n")
-    options = ("--hardware", "h100-sxm", "--gpus", "8", "--q", "2")
+    options = ("--hardware", "h100-sxm", "--gpus", "8", "--twins", "2")
     found = as_json(qsjax("mix", "mixtral-8x7b", str(requests), *options, "--format", "json"))
     for mix in found["mixes"]:
         assert mix["is_feasible"]
@@ -564,7 +570,16 @@ def test_every_verb_has_help_with_examples_and_the_common_flags(verb):
 
 # Flags that docs/guides/cli.md promises to mean the same in every verb that has them.
 SHARED = (
-    *("--hardware", "--gpus", "--context", "--isl", "--osl", "--q", "--convention", "--weights"),
+    *(
+        "--hardware",
+        "--gpus",
+        "--context",
+        "--isl",
+        "--osl",
+        "--twins",
+        "--convention",
+        "--weights",
+    ),
     *("--kv", "--tp", "--ep", "--pp", "--dp", "--kvp", "--kv-mode", "--batch", "--format", "--out"),
     *("--usd-per-hour", "--watts", "--utilisation", "--pue", "--max-tpot", "-q", "-v"),
 )

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-SMALL = ("mixtral-8x7b", "--gpus", "8", "--context", "8k,64k", "--q", "2")
+SMALL = ("mixtral-8x7b", "--gpus", "8", "--context", "8k,64k", "--twins", "2")
 
 
 def run(*arguments, code=0):
@@ -26,13 +26,13 @@ def run(*arguments, code=0):
 
 
 def test_the_study_is_printed_and_written(tmp_path):
-    done = run(*SMALL, "--format", "json", "--out", str(tmp_path))
+    done = run(*SMALL, "--convention", "both", "--format", "json", "--out", str(tmp_path))
     found = json.loads(done.stdout, parse_constant=pytest.fail)
-    conventions = {row["convention"] for row in found["summary"]}
+    conventions = {row["convention"] for row in found["rows"]}
     assert conventions == {"physical", "paper"}
     (reference,) = (
         row
-        for row in found["summary"]
+        for row in found["rows"]
         if (row["convention"], row["dimension"]) == ("physical", "reference")
     )
     assert reference["cells"] == 2
@@ -42,14 +42,15 @@ def test_the_study_is_printed_and_written(tmp_path):
     assert inputs["models"]["mixtral-8x7b"]["experts"] == 8
     assert json.loads((tmp_path / "result.json").read_text()) == found
     rows = list(csv.DictReader(io.StringIO((tmp_path / "study.csv").read_text())))
-    assert len(rows) == 2 * len(found["summary"])  # two contexts
-    assert len((tmp_path / "summary.csv").read_text().splitlines()) == 1 + len(found["summary"])
+    assert len(rows) == 2 * len(found["rows"])  # two contexts
+    assert len((tmp_path / "summary.csv").read_text().splitlines()) == 1 + len(found["rows"])
     assert (tmp_path / "study.svg").read_text().count("</svg>") == 1
 
 
 def test_one_convention_as_table_and_as_csv():
     text = run(*SMALL, "--convention", "paper").stdout
-    assert "paper accounting: who wins" in text
+    assert text.startswith("The dense twin wins in ")
+    assert "paper accounting. A cell (model, q, context) flips where" in text
     assert "flips at q=2" in text
     assert "in every combination of the hardware dimensions" in text
     assert "physical" not in text

@@ -21,7 +21,7 @@ CONTEXTS = [1024.0, 16384.0, 131072.0]
 
 @pytest.fixture(scope="module")
 def answer():
-    return compare(problem(context=CONTEXTS))
+    return compare(problem("both", context=CONTEXTS))
 
 
 @pytest.fixture(params=["own", "beside"])
@@ -103,12 +103,13 @@ def test_a_turn_is_where_the_lead_changes():
 
 
 def test_nothing_runs_is_a_result():
-    answer = compare(problem(gpus=1, context=2.0**26))
+    answer = compare(problem("both", gpus=1, context=2.0**26))
     assert answer.own.cases == ((None,), (None,))
     assert answer.own.winner(0) is None
     assert answer.own.rate(0, 0) == 0
     assert answer.own.crossovers == ()
     assert answer.leads() == ["physical: nothing runs.", "paper: nothing runs."]
+    assert answer.summary() == "Nothing runs at 64M."
 
 
 def test_limits_and_batches_of_the_problem_hold():

@@ -92,6 +92,22 @@ def test_the_page_of_what_is_read_names_every_entry():
     assert "supported.md" in (DOCS / ".gitignore").read_text().split()
 
 
+def test_the_page_of_public_names_has_each_with_an_example():
+    groups = runpy.run_path(str(DOCS / "public.py"))["GROUPS"]
+    named = [name for _, _, names in groups for name in names]
+    assert sorted(named) == sorted(qsjax.__all__)
+    assert all(name in code for _, _, names in groups for name, code in names.items())
+    assert {"public"} <= set((DOCS / "index.md").read_text().split())
+
+
+@pytest.mark.slow
+def test_the_examples_of_public_names_run(tmp_path):
+    code = runpy.run_path(str(DOCS / "public.py"))["examples"]()
+    command = [sys.executable, "-W", "error", "-c", code]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr[-3000:]
+
+
 class TestContributing:
     def test_every_file_that_it_names_is_there(self):
         named = re.findall(r"`((?:[\w.-]+/)+[\w.*-]+)`", CONTRIBUTING)
@@ -129,6 +145,39 @@ class TestContributing:
         shown = [name for members in pictures["bands"]().values() for name in members]
         assert sorted(shown) == sorted(n for row in layers for n in row if "." not in n)
         assert all(pictures["bands"]().values())
+
+
+QUOTED = runpy.run_path(str(DOCS / "quoted.py"))
+
+
+def test_what_is_not_modelled_is_one_table():
+    """`python docs/quoted.py limits` writes it into README.md and the page of limits."""
+    table = QUOTED["limits"]()
+    assert table.count("\n") > 8
+    for path in (ROOT / "README.md", DOCS / "limits.md"):
+        assert QUOTED["quoted"](path.read_text(encoding="utf-8"))["limits"] == table, path
+
+
+def test_quoted_parts_are_written_and_found_again():
+    page = (
+        "a\n<!-- quoted: limits -->\nold\n<!-- end -->\nb\n<!-- output 2: qsjax x -->\n<!-- end -->"
+    )
+    new = QUOTED["written"](page, ["limits"])
+    assert QUOTED["quoted"](new) == {"limits": QUOTED["limits"](), "qsjax x": ""}
+    assert new.startswith("a\n<!-- quoted")
+    assert "\nold\n" not in new
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", *PAGES], ids=lambda path: path.stem)
+def test_every_quoted_part_has_been_written(path):
+    """`python docs/quoted.py` writes them all."""
+    for name, text in QUOTED["quoted"](path.read_text(encoding="utf-8")).items():
+        assert text.strip(), name
+
+
+def test_the_readme_takes_under_two_screens():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 110
 
 
 def test_the_page_of_fields_says_what_the_fields_do():

@@ -21,7 +21,7 @@ from qsjax.records.specs import CONVENTIONS, PHYSICAL, Partition
 from qsjax.records.units import GIB
 
 
-def explained(partition=None, convention="physical", **more):
+def explained(partition=None, convention="both", **more):
     """A design of Mixtral on 8 H100."""
     return explain(problem(convention, **({"twins": ()} | more)), partition)
 
@@ -128,7 +128,7 @@ def test_only_one_cell_is_explained():
 
 
 def test_the_only_twin_is_what_is_explained():
-    twin = explain(problem(twins=2.0), Partition(tp=8.0))
+    twin = explain(problem("both", twins=2.0), Partition(tp=8.0))
     assert not twin.is_moe
     assert twin.stated.records.model.experts == 1
     # The two accountings mean different twins.

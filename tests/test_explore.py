@@ -23,7 +23,13 @@ CONTEXTS = [8192, 131072]
 @pytest.fixture(scope="module")
 def exploration():
     return qsjax.explore(
-        Problem("mixtral-8x7b", "h100-sxm", gpus=[4, 8], context=CONTEXTS, twins=[2.0, 4.0])
+        Problem(
+            *("mixtral-8x7b", "h100-sxm"),
+            gpus=[4, 8],
+            context=CONTEXTS,
+            twins=[2.0, 4.0],
+            convention="both",
+        )
     )
 
 
@@ -115,7 +121,8 @@ def test_the_paper_space_has_a_million_cells():
     axes = grid_of(variants, axis_values([64], contexts, {}))
     # (MoE, dense) x 15 contexts x 7 divisors of 64 on five axes x 2 KV modes
     assert axes.cells == 2 * 15 * 7**5 * 2 == 1_008_420
-    assert qsjax.explore(Problem("deepseek-v3", "h200-sxm", twins=5)).cells == 1_008_420
+    problem = Problem("deepseek-v3", "h200-sxm", context=contexts, twins=5)
+    assert qsjax.explore(problem).cells == 1_008_420
     assert divisors(64) == [1, 2, 4, 8, 16, 32, 64]
 
 

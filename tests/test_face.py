@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 import qsjax as qs
+from qsjax.cli import VERBS
+from qsjax.output.result import Result
 
 SPLIT = qs.Partition(tp=8, ep=8)
 HBM = 4.8e12
@@ -154,3 +156,87 @@ def test_the_content_of_a_config_is_a_model():
     assert own == pytest.approx(listed, rel=1e-12)
     with pytest.raises(ValueError, match="hidden_size"):
         qs.model({**config, "hidden_size": -1})
+
+
+# Verbs that answer nothing that a function would: catalogues, pages, shells.
+NO_QUESTIONS = {"models", "hardware", "report", "completion"}
+
+
+def test_every_verb_is_a_function():
+    verbs = {name.replace("-", "_") for name in VERBS} - NO_QUESTIONS
+    assert verbs <= set(qs.__all__)
+    assert qs.model_names()
+    assert qs.hardware_names()
+
+
+MIXTRAL = {"model": "mixtral-8x7b", "hardware": "h100-sxm", "gpus": 8, "context": 8192}
+MEASURED = "model,hardware,tp,batch,context,tpot_ms\n" + "".join(
+    f"llama-3.1-8b,h100-sxm,1,{batch},1024,{7.0 + 0.02 * batch}\n" for batch in (1, 8, 32, 64)
+)
+COST = qs.CostModel({"hbm_bw": qs.Price(50.0), "flops": qs.Price(40.0)}, base=10.0)
+ANSWERS = {
+    "break_even": lambda _: qs.break_even(qs.Problem(**MIXTRAL, twins=5)),
+    "calibrate": lambda path: qs.calibrate(path, ["layer_overhead", "eff_weight_read"]),
+    "compare": lambda _: qs.compare(qs.Problem(**MIXTRAL, twins=5)),
+    "design": lambda _: qs.design(qs.Problem(**MIXTRAL), COST, tpot=0.02),
+    "explain": lambda _: qs.explain(qs.Problem(**MIXTRAL), qs.Partition(tp=8)),
+    "explore": lambda _: qs.explore(qs.Problem(**MIXTRAL, twins=[2, 5])),
+    "mix": lambda _: qs.mix(qs.Problem(**MIXTRAL), [(1000, 200), (4000, 100)]),
+    "pareto": lambda _: qs.pareto(qs.Problem(**MIXTRAL)),
+    "reproduce": lambda _: qs.reproduce(),
+    "sensitivity": lambda _: qs.sensitivity(qs.Problem(**MIXTRAL), ["hbm_bw"]),
+    "study": lambda _: qs.study(qs.Problem(**MIXTRAL, twins=5), ["physical"]),
+    "sweep": lambda path: qs.sweep(qs.Problem(**MIXTRAL, twins=[2, 5]), path.parent / "sweep"),
+    "validate": lambda _: qs.validate(category=["trtllm_static_batch"]),
+    # `simulate` and `size` compile for half a minute; test_simulation_serving holds theirs.
+}
+
+
+def test_the_answers_below_are_those_of_every_verb():
+    verbs = {name.replace("-", "_") for name in VERBS} - NO_QUESTIONS
+    assert verbs - {"simulate", "size"} == set(ANSWERS)
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_every_answer_is_a_result(name, tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text(MEASURED)
+    found = ANSWERS[name](path)
+    assert isinstance(found, Result)
+    assert len(repr(found).splitlines()) <= 16
+    assert found._repr_html_().startswith("<p>")
+    assert len(found.frame()) == len(found.rows()) > 0
+    data = found.dataset
+    for field in (*data.data_vars, *data.coords):
+        assert {"units", "long_name"} <= data[field].attrs.keys(), field
+    assert {"inputs.json", "sweep.json"} & {file.name for file in found.save(tmp_path / "out")}
+    if found.drawings():
+        assert found.plot() is not None
+
+
+def test_a_sweep_of_a_problem_is_what_explore_finds(tmp_path):
+    problem = qs.Problem(
+        "mixtral-8x7b", ["h100-sxm", "h200-sxm"], gpus=8, context=[8192, 32768], twins=5,
+        limits=qs.Limits(max_tpot=0.03), axes={"hbm_bw": [3e12, 5e12]},
+    )  # fmt: skip
+    swept = qs.sweep(problem, tmp_path / "out", pareto=True)
+    rates = np.sort(swept.dataset.tokens_per_s_per_gpu.values.ravel())
+    rows = qs.explore(problem).rows()
+    own = np.sort([row.get("tokens_per_s_per_gpu", np.nan) for row in rows])
+    np.testing.assert_allclose(rates, own, rtol=1e-12)
+    assert swept.front().tokens_per_s_per_gpu.max() == swept.top().tokens_per_s_per_gpu.max()
+    with pytest.raises(ValueError, match="resume=True"):
+        qs.sweep(problem, tmp_path / "out")
+    assert qs.sweep(problem, tmp_path / "out", resume=True, pareto=True).counts == swept.counts
+
+
+def test_what_a_sweep_cannot_do_is_told_at_once(tmp_path):
+    problem = qs.Problem(
+        **MIXTRAL, batch="best", objective="headroom", limits=qs.Limits(max_tp=4.0, max_tpot=1.0)
+    )
+    with pytest.raises(ValueError, match="batch: ") as told:
+        qs.sweep(problem, tmp_path / "out")
+    assert all(part in str(told.value) for part in ("objective: ", "limits: "))
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(ValueError, match="a dict is no sweep"):
+        qs.sweep({}, tmp_path / "out")

@@ -41,7 +41,8 @@ STRANGERS = {"cost.laws"}
 PEERS = {"questions"}
 MATPLOTLIB = {"plotting"}
 FILES = {
-    *("cli", "output", "catalog", "grid.free_memory", "engines", "evidence.measurements.storage"),
+    *("cli", "output", "catalog", "grid.free_memory", "engines", "numerics.programs"),
+    *("evidence.measurements.storage", "evidence.calibration"),
     *("streaming.store", "streaming.results", "streaming.spec", "streaming.hosts"),
 }
 JIT = {
@@ -172,20 +173,20 @@ def test_module(module):
         ("records.specs", "from qsjax.cost import decode"),
         ("records.specs", "from qsjax import __version__"),
         ("records.specs", "from ..cost.laws import params"),
-        ("cost.laws.memory", "from ...grid.search import best"),
+        ("cost.laws.memory", "from ...grid.optimum import best"),
         ("cost.laws.memory", "from qsjax.cost.laws import traffic"),
         ("cost.laws.memory", "from . import traffic"),
         ("cost.laws.params", "from qsjax.cost.laws import collectives"),
         ("catalog.models", "from qsjax.cost.laws import traffic"),
-        ("catalog", "from qsjax.grid.search import best"),
+        ("catalog", "from qsjax.grid.optimum import best"),
         ("questions.design.solvers", "from qsjax.questions.sensitivity import solve"),
         ("questions.mix", "from qsjax.questions import explain"),
-        ("grid.search", "def late():\n    from qsjax.output import files"),
-        ("grid.search", "from qsjax.unknown import name"),
+        ("grid.optimum", "def late():\n    from qsjax.output import files"),
+        ("grid.optimum", "from qsjax.unknown import name"),
         ("unknown", "x = 1"),
         ("output.report", "import matplotlib.pyplot as plt"),
-        ("grid.search", "from __future__ import annotations"),
-        ("grid.search", "import importlib\nimportlib.import_module('qsjax.cli')"),
+        ("grid.optimum", "from __future__ import annotations"),
+        ("grid.optimum", "import importlib\nimportlib.import_module('qsjax.cli')"),
         ("cost.decode", "import jax\nf = jax.jit(abs)"),
         ("cost.decode", "from jax import jit"),
         ("cost.decode", "import jax\n@jax.jit\ndef f(x): ..."),
@@ -202,7 +203,7 @@ def test_a_violation_is_caught(module, source):
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("__init__", "from qsjax.grid.search import best as best"),
+        ("__init__", "from qsjax.grid.optimum import best as best"),
         ("cli", "from qsjax import __version__\nopen('f')"),
         ("cost.laws.__init__", "from . import memory, traffic"),
         ("cost.laws.memory", "from qsjax.cost.laws.params import total"),
@@ -212,7 +213,7 @@ def test_a_violation_is_caught(module, source):
         ),
         ("output.tables", "from qsjax.plotting import render\nfrom ..grid import axes"),
         ("plotting.heatmap", "import matplotlib\nfrom ..cost import ledger"),
-        ("grid.search", "import jax\nf = jax.jit(abs)"),
+        ("grid.optimum", "import jax\nf = jax.jit(abs)"),
         ("streaming.store", "from qsjax.streaming.run import chunks\npath.write_text('')"),
     ],
 )

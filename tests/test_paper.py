@@ -2,14 +2,12 @@
 
 import pytest
 
-from qsjax import catalog
 from qsjax.evidence import paper
 
 
 @pytest.fixture(scope="module")
 def cells():
-    models = {name: catalog.model(name) for name in paper.MODELS}
-    return paper.reproduce(models, catalog.hardware("paper-reference"))
+    return paper.reproduce().cells
 
 
 def select(cells, table, start=""):

@@ -17,8 +17,9 @@ from matplotlib.text import Text
 import qsjax
 from qsjax import plotting
 from qsjax.cost import ledger
-from qsjax.plotting import labels, scales, style, throughput
+from qsjax.plotting import labels, style, throughput
 from qsjax.plotting.rows import as_rows
+from qsjax.records import units
 
 CONTEXTS = [1024 * 4**k for k in range(6)]
 TERMS = {name: 0.0 for names in ledger.RESOURCES.values() for name in names}
@@ -101,6 +102,9 @@ LEDGER = {
 }
 FIGURES = {
     "throughput_vs_context": lambda ax=None: plotting.throughput_vs_context(rows(), ax),
+    "ratio_vs_context": lambda ax=None: plotting.ratio_vs_context(
+        [row | {"speedup_over_moe": 1e-3 * row["tokens_per_s_per_gpu"]} for row in rows()], ax
+    ),
     "best_partition_map": lambda ax=None: plotting.best_partition_map(rows({ONE}), ax),
     "time_breakdown": lambda ax=None: plotting.time_breakdown(rows({ONE}), ax),
     "memory_ledger": lambda ax=None: plotting.memory_ledger([LEDGER], ax),
@@ -146,7 +150,7 @@ FIGURES = {
         [
             {"load": float(k), "load_unit": "req/s"}
             | {
-                f"{m}_{q}_ms": 20.0 * k * (2 + n)
+                f"{m}_{q}": 0.02 * k * (2 + n)
                 for n, m in enumerate(("ttft", "tpot", "e2e"))
                 for q in ("p50", "p95")
             }
@@ -312,8 +316,7 @@ class TestThroughput:
         (found,) = throughput.crossings(rows()[:6], rows()[6:], "tokens_per_s_per_gpu")
         np.testing.assert_allclose(found, (exact, 1e6 / exact), rtol=1e-12)
         assert any(
-            f"near {scales.about(exact)}" in t
-            for t in texts(plotting.throughput_vs_context(rows()))
+            f"near {units.about(exact)}" in t for t in texts(plotting.throughput_vs_context(rows()))
         )
 
     def test_no_crossover_is_claimed_across_an_infeasible_context(self):

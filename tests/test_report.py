@@ -43,7 +43,9 @@ def best(variant, q, context, rate, **more):
     }
 
 
+ANSWER = "The toy is fastest alone.\nA twin would be slower."
 RESULT = {
+    "answer": ANSWER,
     "convention": "physical",
     "cells_evaluated": 12345,
     "best": [
@@ -84,7 +86,7 @@ class TestContent:
         titles = [chart["title"] for chart in data["charts"]]
         assert titles == [
             "Throughput of the best design over context",
-            "Dense twin over MoE, under both accountings",
+            "Dense twin over MoE",
             "Where the time of a token goes",
         ]
 
@@ -172,14 +174,26 @@ class TestContent:
         assert found.inputs == {"sweep": {"models": ["toy"]}}
         assert found.tables == {"winners": [{"context": 4096, "batch": 8}]}
 
-    def test_the_cells_of_a_sweep_are_a_table_without_a_front(self, tmp_path):
+    def test_the_cells_of_a_sweep_are_drawn_over_their_longest_axis(self, tmp_path):
         heads = "model,hardware,hbm_bw,context,tokens_per_s_per_gpu,tokens_per_s_per_user"
         (tmp_path / "winners.csv").write_text(
             f"{heads}\ntoy,h100,1e12,4096,9,8\ntoy,h100,2e12,4096,7,6\n"
         )
         data = embedded(report.html([report.read(tmp_path)]))
-        assert data["charts"] == []
-        assert [table["name"] for table in data["tables"]] == ["winners"]
+        (chart,) = data["charts"]
+        assert chart["title"] == "Throughput of the best design over HBM bandwidth"
+        assert chart["x"]["label"] == "HBM bandwidth [B/s]"
+        (line,) = chart["series"]
+        assert [(point["x"], point["y"]) for point in line["points"]] == [(1e12, 9), (2e12, 7)]
+        (table,) = data["tables"]
+        assert dict(zip(table["columns"], table["units"], strict=True)) == {
+            "model": "",
+            "hardware": "",
+            "hbm_bw": "B/s",
+            "context": "tokens",
+            "tokens_per_s_per_gpu": "tokens/s/GPU",
+            "tokens_per_s_per_user": "tokens/s/user",
+        }
 
     def test_several_folders_stand_side_by_side(self, folder, tmp_path):
         second = tmp_path / "second"
@@ -321,9 +335,28 @@ class TestBrowser:
         loaded.click(".tools button")
         assert self.count(loaded, "th") == before + 3
 
+    def test_the_answer_comes_first(self, loaded):
+        lines = self.text(loaded, "#answer").split("\n")
+        assert [line for line in lines if line] == ANSWER.split("\n")
+        top = "return document.querySelector(arguments[0]).getBoundingClientRect().top"
+        assert loaded.run(top, "#answer") < loaded.run(top, "#charts")
+
+    def test_heads_have_units_and_large_numbers_prefixes(self, loaded, folder):
+        (folder / "chips.csv").write_text("hbm_bw,name\n3714300000000,a\n")
+        loaded.open(report.write([folder], folder))
+        texts = "return [...document.querySelectorAll(arguments[0])].map(x => x.innerText)"
+        assert "hbm_bw[B/s]" in [x.replace(" ", "") for x in loaded.run(texts, "th")]
+        assert "3.71T" in loaded.run(texts, "td")
+
     def test_nothing_is_cut_off_on_a_narrow_page(self, tmp_path, folder):
-        with browser.page(tmp_path / "narrow", (480, 900), dark=True) as narrow:
+        long = {"path": "h100-sxm, hbm_bandwidth=3714300000000", "limits": list(range(40))}
+        (folder / "inputs.json").write_text(json.dumps(INPUTS | {"a_field_of_a_long_name": long}))
+        with browser.page(tmp_path / "narrow", (500, 900), dark=True) as narrow:
             narrow.open(report.write([folder], folder))
+            narrow.run("document.querySelectorAll('details').forEach(x => { x.open = true })")
+            # No value stands in a column too narrow for its words.
+            widths = "[...document.querySelectorAll('.inputs dd')].map(x => x.clientWidth)"
+            assert narrow.run(f"return Math.min(...{widths})") > 300
             assert narrow.run("return document.documentElement.scrollWidth <= innerWidth")
             ground = narrow.run("return getComputedStyle(document.body).backgroundColor")
             assert ground == "rgb(13, 17, 23)"

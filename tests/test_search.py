@@ -1,6 +1,5 @@
-"""The search: tie rule, runner-up, reasons, agreement with a scalar loop, compilation count."""
+"""The optimiser: tie rule, runner-up, reasons, agreement with a scalar loop, compilations."""
 
-import dataclasses
 import itertools
 import logging
 
@@ -9,14 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import qsjax as qs
 from qsjax import catalog
 from qsjax.cost.decode import decode_step
-from qsjax.cost.feasibility import REASONS
-from qsjax.cost.laws.params import dense_twin
-from qsjax.grid.axes import make_axes, stack
-from qsjax.grid.search import pick_best, search
-from qsjax.records.scenario import Records
-from qsjax.records.specs import PAPER, PHYSICAL, Partition, Workload
+from qsjax.cost.feasibility import MEMORY_REASONS, REASONS
+from qsjax.grid import optimum
+from qsjax.grid.axes import stack
+from qsjax.grid.cells import cells_of
+from qsjax.grid.scoring import pick_best
+from qsjax.grid.solution import solve
+from qsjax.records.specs import CONVENTIONS, KV_MODES, PHYSICAL, Partition, Workload
 
 DEGREES = [1, 2, 4, 8]
 
@@ -29,13 +30,13 @@ def h100():
     return catalog.hardware("h100-sxm")
 
 
-def records(model=None, **workload):
-    return Records(model or mixtral(), h100(), Partition(), Workload(context=1.0, **workload), 8.0)
+AXES = {**dict.fromkeys(("tp", "ep", "pp", "dp", "kvp"), DEGREES), "kv_mode": ["kvp", "cp"]}
 
 
-def small_axes(**extra):
-    degrees = dict.fromkeys(("tp", "ep", "pp", "dp", "kvp"), DEGREES)
-    return make_axes({"context": [1024, 65536], **extra, **degrees, "kv_mode": ["kvp", "cp"]})
+def solved(model="mixtral-8x7b", hardware="h100-sxm", axes=AXES, **asked):
+    """The optimiser's answer to a problem; its cells are flat, the variant first."""
+    given = {"gpus": 8, "context": [1024, 65536], "workload": Workload(context=1.0), **asked}
+    return solve(cells_of(qs.Problem(model, hardware, axes=axes, **given)))
 
 
 def position(scores, feasible=None, gpus=None):
@@ -64,97 +65,76 @@ def test_no_feasible_design_is_index_zero_and_minus_infinity():
     assert float(choice.score) == -np.inf
 
 
-@pytest.mark.parametrize("convention", [PHYSICAL, PAPER], ids=["physical", "paper"])
+@pytest.mark.parametrize("convention", ["physical", "paper"])
 def test_grid_agrees_with_a_scalar_loop(convention):
     """Winner, runner-up and counts of every cell, from one decode step at a time."""
-    axes = small_axes()
-    found = search(records(), axes, convention)
-    names = [axis.name for axis in axes.searched]
-    combos = list(itertools.product(*(axis.values for axis in axes.searched)))
+    found, rules = solved(convention=convention), CONVENTIONS[convention]
+    combos = list(itertools.product(*(AXES[name] for name in AXES)))
     step_of = jax.jit(
-        lambda p, n: decode_step(mixtral(), h100(), p, Workload(context=n), convention, 8.0)
+        lambda p, n: decode_step(mixtral(), h100(), p, Workload(context=n), rules, 8.0)
     )
-    for at, context in enumerate(axes.kept[0].values):
-        scores, counts = [], dict.fromkeys(REASONS, 0)
+    for at, context in enumerate((1024.0, 65536.0)):
+        scores, unfit = [], 0
         for combo in combos:
-            step = step_of(Partition(**dict(zip(names, combo, strict=True))), context)
+            degrees = dict(zip(AXES, combo, strict=True))
+            degrees["kv_mode"] = KV_MODES[degrees["kv_mode"]]
+            step = step_of(Partition(**{k: float(v) for k, v in degrees.items()}), context)
             bits = int(step.reasons)
             scores.append(float(step.tokens_per_s_per_gpu) if bits == 0 else -np.inf)
-            for name, bit in REASONS.items():
-                counts[name] += bool(bits & bit)
-        order = np.argsort(-np.array(scores), kind="stable")
-        best, second = scores[order[0]], scores[order[1]]
-        assert scores[int(found.index[at])] == pytest.approx(best, rel=1e-9)
-        assert found.margin[at] == pytest.approx(best / second - 1.0, abs=2e-9)
-        assert int(found.runner_up[at]) != int(found.index[at])
-        assert int(found.feasible[at]) == int(np.isfinite(scores).sum())
-        assert {k: int(v[at]) for k, v in found.reasons.items()} == counts
+            # Memory counts against designs that are legal otherwise.
+            is_legal = not bits & ~MEMORY_REASONS
+            unfit += is_legal and bool(bits & REASONS["weights do not fit"])
+        first, second = sorted(scores, reverse=True)[:2]
+        assert found.best.score[at] == pytest.approx(first, rel=1e-9)
+        assert found.best.second_score[at] == pytest.approx(second, rel=1e-9)
+        assert found.best.second[at] != found.best.position[at]
+        assert found.best.feasible[at] == np.isfinite(scores).sum()
+        counts = dict(zip(REASONS, found.reasons[:, at], strict=True))
+        assert counts["weights do not fit"] == unfit
+        part = jax.tree.map(lambda x, at=at: float(x[at]), found.winners.designs.partition)
+        step = step_of(part, context)
+        assert float(step.tpot) == pytest.approx(float(found.step.tpot[at]), rel=1e-12)
+        assert int(step.reasons) == 0
 
 
-def test_the_winners_step_is_that_of_its_partition():
-    found = search(records(), small_axes(), PHYSICAL)
-    part = jax.tree.map(lambda x: float(np.broadcast_to(x, (2,))[1]), found.records.partition)
-    step = decode_step(mixtral(), h100(), part, Workload(context=65536.0), PHYSICAL, 8.0)
-    assert float(step.tpot) == pytest.approx(float(found.step.tpot[1]), rel=1e-12)
-    assert int(step.reasons) == 0
+def test_compiled_blocks_choose_as_numpy_does(monkeypatch):
+    found = [solved(twins=[2.0, 5.0])]
+    monkeypatch.setattr(optimum, "SMALL", 0)
+    found.append(solved(twins=[2.0, 5.0]))
+    numpy, compiled = (one.best for one in found)
+    for name in ("position", "second", "feasible", "reasons", "limits", "batch"):
+        np.testing.assert_array_equal(getattr(numpy, name), getattr(compiled, name))
+    np.testing.assert_allclose(numpy.score, compiled.score, rtol=1e-12)
 
 
-def test_stacked_models_agree_with_single_ones():
-    twin = dense_twin(mixtral(), 3.0)
-    both = search(
-        records(stack([mixtral(), twin])), small_axes(model=["moe", "dense q=3"]), PHYSICAL
-    )
-    alone = search(records(twin), small_axes(), PHYSICAL)
-    # kept axes: context, model
-    np.testing.assert_allclose(both.step.tpot[:, 1], alone.step.tpot, rtol=1e-12)
-
-
-def test_stacked_hardware_and_an_axis_of_q():
-    chips = [h100(), catalog.hardware("b200-sxm")]
-    several = records()._replace(hardware=stack(chips))
-    axes = small_axes(hardware=["h100", "b200"], q=[2.0, 5.0])
-    found = search(several, axes, PHYSICAL)
-    assert found.is_feasible.shape == (2, 2, 2)
-    alone = search(
-        Records(dense_twin(mixtral(), 5.0), chips[1], Partition(), Workload(context=1.0), 8.0),
-        small_axes(),
-        PHYSICAL,
-    )
-    np.testing.assert_allclose(found.step.tpot[:, 1, 1], alone.step.tpot, rtol=1e-12)
-
-
-def test_hardware_fields_and_batch_are_axes():
-    axes = small_axes(hbm_bw=[3e12, 6e12], batch=[1, 8])
-    found = search(records(), axes, PHYSICAL)
-    assert found.is_feasible.shape == (2, 2, 2)
-    assert (found.step.tpot[:, 1] < found.step.tpot[:, 0]).all()
-    assert (found.step.capacity.batch[..., 1] == 8).all()
-
-
-def test_a_batch_that_does_not_fit_is_a_reason():
-    found = search(records(), small_axes(batch=[1e6]), PHYSICAL)
-    assert not found.is_feasible.any()
-    assert (found.reasons["batch does not fit"] > 0).all()
+def test_fields_of_hardware_and_batches_are_axes():
+    fast = solved(axes=AXES | {"hbm_bw": [3e12, 6e12]}, batch=8)
+    rates = fast.step.tpot.reshape(fast.cells.shape)
+    assert (rates[..., 1] < rates[..., 0]).all()
+    assert (fast.step.capacity.batch == 8).all()
+    none = solved(batch=1e6)
+    assert not none.is_feasible.any()
+    counts = dict(zip(REASONS, none.reasons, strict=True))
+    assert (counts["batch does not fit"] > 0).all()
 
 
 def test_objectives():
-    axes = small_axes(batch=[1, 64])
-    quick = search(records(), axes, PHYSICAL, "tpot")
-    cheap = search(records(), axes, PHYSICAL, "tokens_per_s_per_gpu")
-    assert (quick.step.tpot <= cheap.step.tpot).all()
-    assert (quick.step.tokens_per_s_per_gpu <= cheap.step.tokens_per_s_per_gpu).all()
-    assert (quick.step.tpot < cheap.step.tpot).any()
+    quick, cheap = (
+        solved(objective=name, batch=[1, 64]).step for name in ("tpot", "tokens_per_s_per_gpu")
+    )
+    assert (quick.tpot <= cheap.tpot).all()
+    assert (quick.tokens_per_s_per_gpu <= cheap.tokens_per_s_per_gpu).all()
+    assert (quick.tpot < cheap.tpot).any()
 
 
-def test_new_hardware_numbers_do_not_compile_again(caplog):
-    axes = small_axes()
-    search(records(), axes, PHYSICAL)
+def test_new_hardware_numbers_do_not_compile_again(caplog, monkeypatch):
+    monkeypatch.setattr(optimum, "SMALL", 0)
+    solved()
     with jax.log_compiles(), caplog.at_level(logging.WARNING):
         for bandwidth in (1e12, 2e12, 3e12):
-            faster = dataclasses.replace(h100(), hbm_bw=bandwidth)
-            search(records()._replace(hardware=faster), axes, PHYSICAL)
+            solved(hardware=h100().replace(hbm_bw=bandwidth))
     compiled = [r.message for r in caplog.records if "Compiling" in r.message]
-    assert not [m for m in compiled if "reduce" in m or "evaluate" in m], compiled
+    assert not [m for m in compiled if "_best" in m], compiled
 
 
 def test_vmap_over_hardware_and_over_models():

@@ -8,20 +8,21 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import qsjax as qs
 from qsjax import catalog
 from qsjax.cli import cli
 from qsjax.cost.decode import decode_step
 from qsjax.engines import schedulers
 from qsjax.engines.schedulers import Scheduler, check_scheduler, default_scheduler
-from qsjax.questions.simulation import loads, serving, sizing, slopes, steps, traffic
+from qsjax.questions.simulation import serving, sizing, slopes, steps, traffic
 from qsjax.questions.simulation.outcomes import check_quantile, needed_for
-from qsjax.questions.simulation.traffic import Demand
 from qsjax.records.scenario import Records
 from qsjax.records.specs import PHYSICAL, Partition
 from qsjax.records.units import GIB
 from tests import tolerances
 
 RULES = Scheduler()
+ONE = qs.Problem("llama-3.1-8b", "h100-sxm", gpus=1)
 
 
 def records(model="llama-3.1-8b", hardware="h100-sxm", **degrees):
@@ -93,11 +94,10 @@ def test_a_measured_case_of_long_prompts_and_short_answers():
 
 
 def test_latency_rises_with_the_rate():
-    demand = Demand("200-800", "20-80", requests=200)
-    rates = (0.5, 4.0, 16.0, 64.0)
-    found = loads.at_loads(records(), PHYSICAL, RULES, demand, rates=rates)
+    asked = {"isl": "200-800", "osl": "20-80", "requests": 200, "scheduler": RULES}
+    found = qs.simulate(ONE, rate=[0.5, 4.0, 16.0, 64.0], **asked)
     for metric in ("ttft", "tpot", "e2e"):
-        assert np.all(np.diff([seen.mean(metric) for seen in found.outcomes]) > 0)
+        assert np.all(np.diff([row[f"{metric}_mean"] for row in found.rows()]) > 0)
 
 
 def test_a_cached_prefix_shortens_the_first_token():
@@ -120,12 +120,12 @@ def test_outcomes_do_not_depend_on_the_blocks():
 
 
 def test_a_rate_beyond_capacity_says_what_would_do():
-    demand = Demand(2000, 100, requests=100)
-    found = loads.at_loads(records(), PHYSICAL, RULES, demand, rates=[1.0, 500.0])
-    assert len(found.notes) == 1
-    replicas = math.ceil(500.0 / found.largest_rate)
-    assert f"{replicas} of it would do" in found.notes[0]
-    assert found.outcomes[1].requests_per_s <= 1.05 * found.largest_rate
+    found = qs.simulate(ONE, rate=[1, 500], isl=2000, osl=100, requests=100, scheduler=RULES)
+    (own,) = found.served
+    assert len(found.remarks()) == 1
+    replicas = math.ceil(500.0 / own.largest_rate)
+    assert f"{replicas} of it would do" in found.remarks()[0]
+    assert own.loads[1].outcome.requests_per_s <= 1.05 * own.largest_rate
 
 
 def test_tables_hold_the_laws_at_their_knots_and_between():
@@ -143,30 +143,51 @@ def test_tables_hold_the_laws_at_their_knots_and_between():
     assert worst < 0.01
 
 
+def test_copies_share_the_load_and_the_best_split_is_taken():
+    asked = {"isl": 500, "osl": 20, "requests": 60}
+    one = qs.simulate(ONE, qs.Partition(), users=3, **asked).rows()[0]
+    two = dataclasses.replace(ONE, gpus=2)
+    both = qs.simulate(two, qs.Partition(), users=6, **asked).rows()[0]
+    assert both["replicas"] == 2
+    np.testing.assert_allclose(both["requests_per_s"], 2 * one["requests_per_s"], rtol=1e-12)
+    np.testing.assert_allclose(both["ttft_mean"], one["ttft_mean"], rtol=1e-12)
+    best = qs.explore(dataclasses.replace(two, context=510)).rows()[0]
+    chosen = qs.simulate(two, users=6, **asked).rows()[0]
+    assert all(chosen[name] == best[name] for name in ("tp", "pp", "dp", "kvp", "replicas"))
+
+
+def test_loads_of_several_accelerators_are_one_data_set(tmp_path):
+    problem = qs.Problem("llama-3.1-8b", ["h100-sxm", "h200-sxm"], gpus=1)
+    found = qs.simulate(problem, users=[1, 4], isl=500, osl=20, requests=60)
+    data = found.dataset
+    assert dict(data.ttft_mean.sizes) == {"model": 1, "hardware": 2, "load": 2}
+    assert data.ttft_mean.attrs == {"long_name": "time to first token: mean", "units": "s"}
+    assert all({"units", "long_name"} <= data[name].attrs.keys() for name in data.data_vars)
+    assert len(repr(found).splitlines()) <= 11
+    assert len(found.drawings()) == 2
+    written = {path.name for path in found.save(tmp_path)}
+    assert {"simulate.csv", "simulate.nc", "requests.csv", "result.json"} <= written
+
+
 # Sizing.
 @pytest.mark.slow
 def test_the_fewest_gpus_keep_the_limits_and_one_replica_less_does_not():
-    one = records()
-    target = sizing.Target(users=60.0, ttft=1.0, tpot=0.0125, quantile=0.9)
-    demand = Demand("1500-2500", "100-300")
-    found = sizing.size(
-        one.model, one.hardware, one.workload, PHYSICAL, RULES, demand, target, [1, 2]
-    )
-    assert found.gpus == found.replicas * found.replica_gpus
-    assert sizing.broken(found.outcome, target) == ()
-    assert found.replicas > 1
-    assert set(found.binds) <= {"ttft", "tpot"}
-    assert found.binds
-    assert found.outcome.quantile("tpot", 0.9) <= target.tpot
+    asked = {"isl": "1500-2500", "osl": "100-300", "scheduler": RULES, "replica_gpus": [1, 2]}
+    found = qs.size(ONE, users=60, ttft=1.0, tpot=0.0125, quantile=0.9, **asked)
+    (one,), target = found.sized, found.target
+    assert one.gpus == one.replicas * one.option.gpus
+    assert sizing.broken(one.outcome, target) == ()
+    assert one.replicas > 1
+    assert set(one.binds) <= {"ttft", "tpot"}
+    assert one.binds
+    assert one.outcome.quantile("tpot", 0.9) <= target.tpot
 
 
 def test_looser_limits_and_fewer_users_need_no_more_gpus():
-    one, demand = records(), Demand(2000, 200)
-
     def gpus(users, tpot):
-        target = sizing.Target(users=users, ttft=2.0, tpot=tpot, quantile=0.5)
-        found = sizing.size(*one[:2], one.workload, PHYSICAL, RULES, demand, target, [1])
-        return found.gpus
+        asked = {"isl": 2000, "osl": 200, "scheduler": RULES, "replica_gpus": [1]}
+        found = qs.size(ONE, users=users, ttft=2.0, tpot=tpot, quantile=0.5, **asked)
+        return found.rows()[0]["gpus"]
 
     tight = gpus(60.0, 0.012)
     assert gpus(60.0, 0.03) <= tight
@@ -174,11 +195,48 @@ def test_looser_limits_and_fewer_users_need_no_more_gpus():
 
 
 def test_no_number_of_gpus_beats_the_lone_sequence():
-    one = records()
-    target = sizing.Target(users=2.0, tpot=1e-5, quantile=0.5)
-    found = sizing.size(*one[:2], one.workload, PHYSICAL, RULES, Demand(500, 50), target, [1])
-    assert found.gpus is None
-    assert found.best_tpot > 1e-5
+    asked = {"isl": 500, "osl": 50, "scheduler": RULES, "replica_gpus": [1]}
+    found = qs.size(ONE, users=2.0, tpot=1e-5, quantile=0.5, **asked)
+    (row,) = found.rows()
+    assert row["gpus"] is None
+    assert row["best_tpot"] > 1e-5
+    assert found.dataset.best_tpot.attrs["units"] == "s"
+
+
+def test_a_size_screens_by_the_mean_of_many_lengths():
+    """One drawn request decided before; the longest that was drawn must fit."""
+    cells = (ONE, (0, 0), RULES)
+    one = sizing.options(*cells, sizing.Demand("100-100000", 10), sizing.Target(users=1.0), [1])
+    two = sizing.options(
+        *cells, sizing.Demand("100-100000", 10, seed=5), sizing.Target(users=1.0), [1]
+    )
+    np.testing.assert_allclose(one[0].rate, two[0].rate, rtol=0.2)
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"users": 4, "isl": 5, "osl": 5, "scheduler": {"budgets": 3}}, "budgets is no rule"),
+        ({"users": 4, "isl": 5, "osl": 5, "engine": "ollama"}, "unknown engine"),
+        ({"users": "many", "isl": 5, "osl": 5}, "not a number"),
+        ({"users": [1, 2.5], "isl": 5, "osl": 5}, "whole numbers"),
+        ({"trace": "arrival,isl,osl\n0,1,1\n", "isl": 5}, "lengths of its own"),
+        ({"users": 4, "isl": 5}, "osl must say"),
+        ({"users": 4, "rate": 1, "isl": 5, "osl": 5}, "exactly one"),
+    ],
+)
+def test_mistakes_in_python(more, says):
+    with pytest.raises(ValueError, match=says):
+        qs.simulate(ONE, qs.Partition(), **more)
+
+
+def test_limits_of_a_problem_are_not_those_of_a_size():
+    problem = dataclasses.replace(ONE, limits=qs.Limits(max_tpot=0.1))
+    with pytest.raises(ValueError, match="limits of its own"):
+        qs.size(problem, users=1, isl=5, osl=5)
+    several = dataclasses.replace(ONE, axes={"hbm_bw": [1e12, 2e12]})
+    with pytest.raises(ValueError, match=r"hbm_bw \(2 values\)"):
+        qs.size(several, users=1, isl=5, osl=5, quantile=0.5)
 
 
 def test_arrivals_have_the_rate_asked_for():
@@ -281,7 +339,7 @@ def test_simulate_prints_and_writes(tmp_path):
     done = call(*words)
     assert done.exit_code == 0, done.output
     assert "at 4 users: first token after" in done.output
-    rows = json.loads((tmp_path / "o" / "result.json").read_text())
+    rows = json.loads((tmp_path / "o" / "result.json").read_text())["loads"]
     assert [row["load"] for row in rows] == [1.0, 4.0]
     assert (tmp_path / "o" / "requests.csv").read_text().count("\n") == 121
 
@@ -291,7 +349,7 @@ def test_simulate_reads_a_trace(tmp_path):
     path.write_text("arrival,isl,osl\n0,100,10\n1,200,10\n")
     done = call(*SIMULATE, "--trace", path, "--format", "json")
     assert done.exit_code == 0, done.output
-    assert json.loads(done.output)[0]["measured_requests"] == 2
+    assert json.loads(done.output)["loads"][0]["measured_requests"] == 2
     path.write_text(TRACE)
     done = call(*SIMULATE, "--trace", path)
     assert done.exit_code == 2
@@ -304,7 +362,7 @@ def test_simulate_reads_a_trace(tmp_path):
     ("words", "says"),
     [
         ((), "exactly one of"),
-        (("--users", 4), "--isl and --osl"),
+        (("--users", 4), "isl and osl"),
         (("--users", 4, "--rate", 1, "--isl", 5, "--osl", 5), "exactly one of"),
         (("--users", 4, "--isl", "x", "--osl", 5), "length"),
         (("--users", 4, "--isl", 5, "--osl", 5, "--tp", 3), "tp"),
@@ -327,7 +385,7 @@ def test_size_prints_and_writes(tmp_path):
     words = (*SIZE, "--users", 20, "--tpot", "20ms", "--quantile", 0.5, "--replica-gpus", 1)
     done = call(*words, "--out", tmp_path / "o")
     assert done.exit_code == 0, done.output
-    record = json.loads((tmp_path / "o" / "result.json").read_text())
+    (record,) = json.loads((tmp_path / "o" / "result.json").read_text())["rows"]
     assert f"{record['gpus']} GPU" in done.output
     assert record["usd_per_million_tokens"] > 0
 

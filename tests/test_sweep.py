@@ -5,16 +5,18 @@ import logging
 import jax
 import numpy as np
 import pytest
+from dense import search
 from tolerances import EXACT, SCALING
 
+import qsjax as qs
 from qsjax import catalog
 from qsjax.cost.feasibility import REASONS
 from qsjax.cost.laws.params import dense_twin
 from qsjax.grid.axes import axis_arrays, make_axes, matrix_arrays, place, stack
-from qsjax.grid.problem import Problem
-from qsjax.grid.search import evaluate, reduce_block, reduce_small, search
+from qsjax.grid.evaluation import evaluate
+from qsjax.grid.scoring import scores
 from qsjax.grid.staging import tiles_of
-from qsjax.questions.explore import explore
+from qsjax.grid.tiles import reduce_tiles
 from qsjax.records.scenario import Records
 from qsjax.records.specs import PAPER, PHYSICAL, Partition, Workload
 from qsjax.streaming import aggregate as tallies
@@ -223,9 +225,8 @@ def test_every_model_keeps_the_precision_that_it_is_published_in():
     assert job.records.workload.bytes_kv == 2.0
     _, _, cells = swept(axes, job)
     for name, rates in zip(names, cells["score"].reshape(2, -1), strict=True):
-        found = explore(Problem(name, "h200-sxm", gpus=16, context=contexts)).dataset
-        expected = found["tokens_per_s_per_gpu"].values
-        assert (expected > 0).all()
+        problem = qs.Problem(name, "h200-sxm", gpus=16, context=contexts)
+        expected = [row["tokens_per_s_per_gpu"] for row in qs.explore(problem).rows()]
         np.testing.assert_allclose(rates, expected, rtol=EXACT)
 
 
@@ -297,13 +298,17 @@ def test_tiles_change_no_choice(gpus):
         placed = placed._replace(gpus=None)
     shape = (*(len(axis.values) for axis in axes.kept), 2 * 4**5)
     assert tiles_of(shape[-1]) > 1
-    whole = reduce_small(placed, PHYSICAL, shape, "tokens_per_s_per_gpu")
-    tiled = reduce_block(placed, PHYSICAL, shape, "tokens_per_s_per_gpu")
+    whole = search(records()._replace(gpus=gpus), axes, PHYSICAL)
+
+    @jax.jit
+    def reduce(placed):
+        return reduce_tiles(
+            lambda own: scores(own, PHYSICAL, "tokens_per_s_per_gpu"), (placed,), shape
+        )[0]
+
+    tiled = reduce(placed)
     assert int(whole.feasible.sum()) > 100
-    for path in ("best", "second"):
-        a, b = getattr(whole, path), getattr(tiled, path)
-        np.testing.assert_array_equal(a.position, b.position)
-        np.testing.assert_allclose(a.score, b.score, rtol=SCALING)
+    np.testing.assert_array_equal(whole.index, tiled.best.position)
+    np.testing.assert_allclose(whole.score, tiled.best.score, rtol=SCALING)
     np.testing.assert_array_equal(whole.feasible, tiled.feasible)
-    np.testing.assert_array_equal(whole.reasons, tiled.reasons)
-    assert (np.asarray(whole.best.position) != np.asarray(whole.second.position)).any()
+    np.testing.assert_array_equal(list(whole.reasons.values()), tiled.reasons)

@@ -1,6 +1,7 @@
 """Shipped measurements, how they become deployments, and how well they are predicted."""
 
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -30,9 +31,11 @@ from qsjax.evidence.measurements import (
 )
 from qsjax.evidence.measurements.deployment import engine_of, entries_of
 from qsjax.evidence.measurements.names import precision_of
-from qsjax.evidence.validation import reason_of, validate
+from qsjax.evidence.validation import HEADLINES, reason_of, validate
 from qsjax.records.specs import PHYSICAL, Partition, Workload
 from qsjax.records.units import GIB, MS
+
+ROOT = Path(__file__).parent.parent
 
 SERVED = "inferencex_agg"
 EXAMPLE = {
@@ -707,6 +710,41 @@ def test_known_reasons_stand_beside_large_errors(report):
     assert sum(bool(row["reason"]) for row in worst) >= 5
 
 
+def test_the_readme_quotes_what_validate_prints(report):
+    """`python docs/quoted.py truth` writes the table."""
+    quoted = runpy.run_path(str(ROOT / "docs" / "quoted.py"))
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert quoted["quoted"](readme)["truth"] == quoted["truth"](report)
+    (first, *_) = report.tables()
+    assert len(first.rows) == len(report.headlines()) == len(HEADLINES)
+
+
+def test_headlines_are_the_errors_of_their_records(report):
+    """Median, bias and largest of each group by plain sorting."""
+    for group, row in zip(HEADLINES, report.headlines(), strict=True):
+        found = sorted(
+            one["error_pct"]
+            for one in report.predicted
+            if all(
+                any(str(one[name]).startswith(text) for text in texts)
+                for name, texts in group.wanted.items()
+            )
+            and group.is_fitted in (None, str(one["gpu"]).startswith(("a100", "h100", "b200")))
+        )
+        sizes = sorted(map(abs, found))
+        middle = len(sizes) // 2
+        for values, name in ((sizes, "median_abs_error_pct"), (found, "bias_pct")):
+            ends = values[middle], values[middle if len(values) % 2 else middle - 1]
+            assert row[name] == pytest.approx(sum(ends) / 2)
+        assert row["predicted"] == len(found)
+        assert row["worst_abs_error_pct"] == pytest.approx(sizes[-1])
+
+
+def test_the_largest_errors_are_the_largest(report):
+    sizes = sorted((abs(row["error_pct"]) for row in report.deployments), reverse=True)
+    assert [abs(row["error_pct"]) for row in report.worst()] == sizes[:10]
+
+
 def test_summary_counts_every_record(report):
     rows = report.by("category").values()
     assert sum(row["predicted"] + row["skipped"] for row in rows) == len(report.records)
@@ -729,7 +767,7 @@ def test_cli_on_records_of_ones_own(tmp_path):
     assert first["error_pct"] == pytest.approx(100 * (first["predicted"] / first["measured"] - 1))
     assert second["skipped_because"] == "unknown batch"
     assert answer["summary"]["mine"]["predicted"] == 1
-    assert {"records.csv", "validation.json", "parity.svg"} <= {f.name for f in out.iterdir()}
+    assert {"records.csv", "result.json", "parity.svg"} <= {f.name for f in out.iterdir()}
     assert json.loads((out / "inputs.json").read_text())["data"]["name"] == "mine.json"
     assert all(file.name in done.stderr for file in out.iterdir())
 
@@ -881,9 +919,9 @@ def test_why_a_kernel_is_not_predicted(record, change, because):
 
 
 def test_kernels_count_in_their_categories_only(report):
-    assert report.summary["nccl"]["predicted"] == 81
-    assert report.summary["kernel"]["predicted"] > 100
-    assert report.summary["moe_a2a"]["predicted"] > 400
+    assert report.errors["nccl"]["predicted"] == 81
+    assert report.errors["kernel"]["predicted"] > 100
+    assert report.errors["moe_a2a"]["predicted"] > 400
     for name in ("gpu", "confidence", "model"):
         rows = report.by(name).values()
         assert sum(row["predicted"] for row in rows) == len(report.deployments)

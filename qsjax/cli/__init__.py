@@ -7,6 +7,7 @@ mistake in the input: one message on standard error, nothing written.
 import importlib
 import os
 import sys
+import warnings
 
 import click
 from click.shell_completion import CompletionItem
@@ -80,5 +81,5 @@ def main() -> None:
     if "_QSJAX_COMPLETE" not in os.environ:
         from qsjax.cli import session
 
-        session.use_cache()
+        warnings.showwarning = session.warned
     cli(prog_name="qsjax")

@@ -51,7 +51,7 @@ def command(model: str, **flags: Any) -> None:
     \b
     Examples:
       qsjax break-even deepseek-v3 --context 8k,128k
-      qsjax break-even mixtral-8x7b --gpus 8 --parameter context --q 3
+      qsjax break-even mixtral-8x7b --gpus 8 --parameter context --twins 3
       qsjax break-even deepseek-v3 --parameter hbm_bw --metric tpot --target 0.02 --context 32k
       qsjax break-even deepseek-v3 --parameter gpus --metric tpot --target 0.03 --context 32k
     """
@@ -65,4 +65,4 @@ def command(model: str, **flags: Any) -> None:
         found = break_even(problem, name, *interval)
     else:
         found = solve_for(problem, name, *interval, **{flags["metric"]: flags["target"]})
-    emit(found, flags, lambda answer: click.echo(answer.summary()))
+    emit(found, flags)

@@ -1,115 +1,99 @@
-"""`qsjax compare A B ...`: models, accelerators and conventions side by side."""
+"""`qsjax compare A B ...`: models, accelerators and what-ifs side by side."""
 
+import dataclasses
 from typing import Any
 
 import click
 
-from qsjax import catalog
 from qsjax.cli import options, serving_options
 from qsjax.cli.emit import emit
+from qsjax.grid.problem import Served, as_accelerator, served
 from qsjax.numerics.safe import scalar
-from qsjax.output.labels import split_name
-from qsjax.output.result import Row
-from qsjax.questions.compare import Comparison, Subject, compare
-from qsjax.records.units import MS
+from qsjax.questions.compare import Subject, compare
+from qsjax.records.specs import HardwareSpec, replace
 
-CONTEXTS = (1024.0, 8192.0, 32768.0, 131072.0, 1048576.0)
+CONTEXTS = (1024.0, 8192.0, 32768.0, 131072.0)
 
 
 @click.command("compare")
 @click.argument("subjects", nargs=-1, required=True, shell_complete=options.names_of("model"))
 @options.system_options
-@options.context_option("1k,8k,32k,128k,1M")
+@options.context_option("1k,8k,32k,128k")
 @options.quality_options
 @serving_options.request_options
+@options.batch_option
+@serving_options.limit_options
+@serving_options.economy_options
 @options.output_options
 @options.input_errors
 def command(subjects: tuple[str, ...], **flags: Any) -> None:
-    r"""Put SUBJECTS side by side over contexts: who wins, by how much, where it turns, and why.
+    r"""Put SUBJECTS side by side: who has more throughput, by how much, at which price, why.
 
-    A subject is MODEL[:q=Q][@ACCELERATOR]; :q=5 is the dense twin at that quality factor. One model
-    with experts alone is compared with its twins at --q. Both conventions stand next to each other:
-    a factor means nothing without the accounting behind it. Every design runs at its best batch;
-    `qsjax explore` takes the largest that fits, which the paper's accounting may punish.
+    A subject is MODEL[:CHANGES][@ACCELERATOR[:CHANGES]]. Changes of a model are q=5 (its dense twin
+    at that quality factor), kv=fp8, weights=fp4, acceptance=0.85 (speculation) with drafts=2;
+    changes of an accelerator are its fields (`qsjax hardware show`), as a value or as a factor such
+    as hbm_bw=x2. One subject alone is compared over the accelerators of --hardware, or with its
+    dense twins. Every design runs at its best batch; several values of --batch are compared one by
+    one.
 
     \b
     Examples:
-      qsjax compare deepseek-v3
       qsjax compare deepseek-v3 deepseek-v3:q=3 qwen3-235b-a22b --hardware h200-sxm
-      qsjax compare deepseek-v3@h200-sxm deepseek-v3@b200-sxm --context 8k,128k
+      qsjax compare llama-3.1-70b --hardware h100-sxm,h200-sxm,b200-sxm --isl 4096 --osl 1024
+      qsjax compare llama-3.1-70b llama-3.1-70b@h100-sxm:hbm_bw=x2 --gpus 8 --context 32k
     """
     serving_options.one("gpus", flags["gpus"])
-    models: list[str] = []
-    devices: list[str] = []
-    named = {text: _subject(text, flags["hardware"], models, devices) for text in subjects}
-    first = named[subjects[0]]
-    if len(subjects) == 1 and first.q is None and _has_experts(models[0]):
-        model, _, device = subjects[0].partition("@")
-        at = f"@{device}" if device else ""
-        named |= {f"{model}:q={q:g}{at}": first._replace(q=q) for q in flags["q"]}
+    models: dict[str, Served] = {}
+    devices: dict[str, HardwareSpec] = {}
+    names = [name.strip() for name in flags["hardware"].split(",")]
+    texts = list(subjects)
+    if len(texts) == 1 and "@" not in texts[0] and len(names) > 1:
+        texts = [f"{texts[0]}@{name}" for name in names]
+    named = {text: _subject(text, names[0], flags, models, devices) for text in texts}
+    (first, *others) = named.items()
+    if not others and first[1].q is None and _has_experts(next(iter(models.values()))):
+        model, at, device = first[0].partition("@")
+        mark = "," if ":" in model else ":"
+        named |= {
+            f"{model}{mark}q={q:g}{at}{device}": first[1]._replace(q=q) for q in flags["twins"]
+        }
     twins = list(dict.fromkeys(s.q for s in named.values() if s.q is not None))
-    more = {"hardware": ",".join(devices), "q": twins}
-    problem = serving_options.problem_of(models, flags | more, CONTEXTS)
-    emit(compare(problem, named), flags, _tell)
-
-
-def _has_experts(model: str) -> bool:
-    return scalar(catalog.model(model).experts) > 1
-
-
-def _subject(text: str, device: str, models: list[str], devices: list[str]) -> Subject:
-    """A subject as it is written; its model and accelerator join the lists."""
-    named, _, own = text.partition("@")
-    model, q = serving_options.model_and_q(named)
-    for name, known in ((model, models), (own or device, devices)):
-        if name not in known:
-            known.append(name)
-    return Subject(models.index(model), devices.index(own or device), q)
-
-
-def _tell(found: Comparison) -> None:
-    rows, others = found.own.rows(), found.beside.rows()
-    gpus, first = found.problem.stated.gpus[0], found.own.subjects[0]
-    cells = []
-    for row, beside in zip(rows, others, strict=True):
-        factors = [f"{x['factor']:.2f}x" if "factor" in x else "-" for x in (row, beside)]
-        if row["is_feasible"]:
-            lead = " *" if row["is_winner"] else ""
-            numbers = (
-                split_name(row),
-                f"{row['batch']:,}",
-                f"{row['tpot'] / MS:,.2f}",
-                f"{row['tokens_per_s_per_gpu']:,.1f}{lead}",
-            )
-        else:
-            numbers = ("nothing runs", "", "", "")
-            factors[0] = ""
-        cells.append((f"{row['context']:,}", row["subject"], *numbers, *factors, _why(row)))
-    heads = ("context", "subject", "split", "batch", "TPOT ms", "tok/s/GPU")
-    conventions = found.own.convention, found.beside.convention
-    title = f"{gpus:g} GPUs; * leads; factors are over {first}"
-    options.print_table(title, (*heads, *conventions, "why (share of the gap)"), cells, left=3)
-    for side in (rows, others):
-        _print_table_5(side)
-    for line in found.leads():
-        click.echo(line)
-
-
-def _why(row: Row) -> str:
-    """The resources that make most of the gap to the first subject."""
-    shares = sorted(row.get("attribution", {}).items(), key=lambda item: -abs(item[1]))
-    return ", ".join(f"{name} {share:+.0%}" for name, share in shares[:2] if abs(share) >= 0.005)
-
-
-def _print_table_5(rows: list[Row]) -> None:
-    columns = ("HBM", "compute", "communication")
-    parts = [
-        (f"{row['context']:,}", row["subject"], *(f"{row['table_5'][n]:,.2f}" for n in columns))
-        for row in rows
-        if row["is_feasible"]
-    ]
-    head = (
-        f"GPU time per token ({rows[0]['convention']}) in HBM, compute and exposed "
-        "communication; 1 = the first subject's compute at the first context (as table 5)"
+    problem = serving_options.problem_of(
+        list(models.values()),
+        flags | {"twins": twins, "weights": None, "kv": None},
+        CONTEXTS,
+        hardware=list(devices.values()),
     )
-    options.print_table(head, ("context", "subject", *columns), parts, left=2)
+    emit(compare(problem, named, requests=serving_options.requests_of(flags)), flags)
+
+
+def _has_experts(model: Served) -> bool:
+    return scalar(model.spec.experts) > 1
+
+
+def _subject(
+    text: str,
+    device: str,
+    flags: dict[str, Any],
+    models: dict[str, Served],
+    devices: dict[str, HardwareSpec],
+) -> Subject:
+    """A subject as it is written; its model and accelerator join the lists."""
+    left, _, right = text.partition("@")
+    name, changes = serving_options.changes_of(left, serving_options.MODEL_CHANGES)
+    q = changes.pop("q", None)
+    asked = {"weights": flags["weights"], "kv": flags["kv"]} | changes
+    model = served(name, **asked)
+    if q is not None and not _has_experts(model):
+        raise ValueError(f"{text!r}: {name} has no experts, so it has no dense twin; drop q={q:g}")
+    models.setdefault(model.name, model)
+    chip_name, fields = serving_options.changes_of(right or device)
+    chip = as_accelerator(chip_name).spec
+    known = {
+        field: scalar(getattr(chip, field)) * float(value[1:]) if value[:1] == "x" else float(value)
+        for field, value in fields.items()
+        if field in {one.name for one in dataclasses.fields(chip)} or replace(chip, **{field: 1.0})
+    }
+    chip = replace(chip, **known) if known else chip
+    devices.setdefault(chip.label, chip)
+    return Subject(list(models).index(model.name), list(devices).index(chip.label), q)

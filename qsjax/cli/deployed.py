@@ -25,7 +25,7 @@ from qsjax.grid.problem import Problem
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.output.result import Row
-from qsjax.questions.explain import Explanation
+from qsjax.questions.explain import Explanation, explain
 from qsjax.records.precision import stored_in
 from qsjax.records.scenario import Records
 from qsjax.records.specs import (
@@ -181,17 +181,19 @@ class Stated(NamedTuple):
 
     Attributes:
         problem: its one cell.
-        partition: its degrees.
+        partition: its degrees; None where the best of so many GPUs is asked for.
         deployment: what the engine's flags say, with notes.
         own: what engines' shares of the memory hold besides.
         block: elements of a block of quantised weights; 0 without.
+        is_limit: whether the batch is only a limit of the engine's.
     """
 
     problem: Problem
-    partition: Partition
+    partition: Partition | None
     deployment: Deployment
     own: Own
     block: int
+    is_limit: bool
 
 
 def read(model: str, words: tuple[str, ...], flags: dict[str, Any]) -> Stated:
@@ -217,11 +219,13 @@ def read(model: str, words: tuple[str, ...], flags: dict[str, Any]) -> Stated:
         work = stored_in(work, bits / 8.0)
     partition, work = _inputs(deployment, work, flags)
     spec, hardware, work, own, more = _held(deployment, entry, partition, work, flags)
-    session.note_contexts(name, [scalar(work.context)])
+    session.note_contexts(name, entry.max_context, [scalar(work.context)])
+    gpus = serving_options.one("gpus", flags["gpus"])
+    is_free = gpus is not None and not words and not any(flags[name] for name in DEGREES)
     problem = Problem(
         spec,
         hardware,
-        gpus=deployment.gpus,
+        gpus=gpus or deployment.gpus,
         context=scalar(work.context),
         twins=() if q is None else q,
         batch=deployment.batch or "largest",
@@ -232,7 +236,8 @@ def read(model: str, words: tuple[str, ...], flags: dict[str, Any]) -> Stated:
     deployment = dataclasses.replace(deployment, notes=(*more, *notes), weights=dtype)
     # A twin, or other weights, have no blocks.
     block = entry.weight_block if q is None and not stored else 0
-    return Stated(problem, partition, deployment, own, block)
+    is_limit = flags["batch"] is None and deployment.batch is not None
+    return Stated(problem, None if is_free else partition, deployment, own, block, is_limit)
 
 
 def engine_flags(case: Case, stated: Stated, is_moe: bool) -> Row:
@@ -265,6 +270,26 @@ def engine_flags(case: Case, stated: Stated, is_moe: bool) -> Row:
         notes += broken_blocks(case.records.model, part, stated.block)
         found[engine] = {"flags": written.command, "notes": notes}
     return found
+
+
+def explained(stated: Stated, requests: tuple[float, float] | None) -> Explanation:
+    """What a stated deployment does, with what engines make of it.
+
+    An engine's limit of sequences is no promise: where fewer fit, the others wait.
+    """
+    found = explain(stated.problem, stated.partition, requests=requests)
+    limit, lacks = stated.deployment.batch, {one.reason for one in found.stated.shortcomings}
+    if not stated.is_limit or lacks != {"batch does not fit"}:
+        return with_engines(found, stated)
+    free = dataclasses.replace(stated.problem, batch="largest")
+    found = explain(free, stated.partition, requests=requests)
+    fits = scalar(found.stated.parts.step.capacity.batch)
+    context = free.stated.contexts[0]
+    note = (
+        f"the engine takes up to {limit:,.0f} sequences, of which {fits:,.0f} of {context:,.0f} "
+        "tokens fit at once; the others wait"
+    )
+    return with_engines(dataclasses.replace(found, notes=(note, *found.notes)), stated)
 
 
 def with_engines(found: Explanation, stated: Stated) -> Explanation:

@@ -7,10 +7,10 @@ import click
 from qsjax.cli import options
 from qsjax.cli.emit import emit
 from qsjax.cli.grid_options import problem_of
-from qsjax.questions.design import CostModel, HardwareDesign, Price, design
+from qsjax.questions.design import CostModel, Price, design
 from qsjax.questions.design.solvers import TARGETS
 
-CONTEXTS = (131072.0,)
+CONTEXTS = (32768.0,)
 
 
 @click.command("design")
@@ -68,18 +68,7 @@ def command(model: str, **flags: Any) -> None:
         variant=1 if flags["dense"] else 0,
         **goal,
     )
-    emit(found, flags, _tell)
-
-
-def _tell(found: HardwareDesign) -> None:
-    lines = [
-        (row["quantity"], f"x{row['factor']:.4g}", f"{row['marginal']:+.3f} %")
-        for row in found.rows()
-    ]
-    heads = ("quantity", "over the reference", "gain for 1 % more cost")
-    first, *others = found.summary().split("\n")
-    options.print_table(first, heads, lines)
-    click.echo("\n".join(others))
+    emit(found, flags)
 
 
 def _price(text: str) -> tuple[str, Price]:

@@ -2,16 +2,14 @@
 
 import shlex
 import sys
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 import click
 
-from qsjax.cli import options, session
+from qsjax.cli import printing, session
 from qsjax.output import files
 from qsjax.output.result import Result, flat
-
-Answer = TypeVar("Answer", bound=Result)
 
 
 def asked(flags: Mapping[str, Any]) -> dict[str, Any]:
@@ -29,20 +27,25 @@ def asked(flags: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def emit(result: Answer, flags: Mapping[str, Any], tell: Callable[[Answer], None]) -> None:
+def emit(result: Result, flags: Mapping[str, Any]) -> None:
     """Print a result as JSON, as CSV, or for people, and write the folder of --out.
+
+    People read the answer first, then its tables, then what else is to be said.
 
     Args:
         result: of a question.
         flags: `format_`, `out`, and whatever else was given.
-        tell: prints it for people.
     """
     if flags["format_"] == "json":
-        options.print_json(result.record())
+        printing.json_of({"answer": result.summary(), **result.record()})
     elif flags["format_"] == "csv":
         click.echo(files.csv_text([flat(row) for row in result.rows()]), nl=False)
     else:
-        tell(result)
+        click.echo(result.summary())
+        for table in result.tables():
+            printing.table(table)
+        for line in result.remarks():
+            click.echo(line)
     if flags["out"]:
         written = result.save(flags["out"], asked(flags))
         session.note(f"Written to {flags['out']}: {', '.join(path.name for path in written)}")

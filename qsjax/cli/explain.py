@@ -4,15 +4,19 @@ from typing import Any
 
 import click
 
-from qsjax.cli import deployed, explained, options, serving_options
+from qsjax.cli import deployed, options, serving_options
 from qsjax.cli.emit import emit
-from qsjax.questions.explain import explain
 
 
 @click.command("explain")
 @options.model_argument
 @click.argument("engine_flags", nargs=-1, type=click.UNPROCESSED)
 @options.hardware_option
+@click.option(
+    "--gpus",
+    type=options.Numbers(whole=True),
+    help="GPUs; copies of the design fill them.  [default: those of the design]",
+)
 @click.option("--context", type=options.Numbers(whole=True), help="Context length.  [default: 8k]")
 @serving_options.request_options
 @options.axis_options
@@ -27,19 +31,18 @@ def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> None:
 
     MODEL:q=5 is the dense twin at that quality factor. State the split by --tp, --ep, --pp, --dp,
     --kvp, or by the command line of an engine (vLLM, SGLang, TensorRT-LLM) after `--`, which alone
-    also names MODEL. Without --batch it is the largest that fits.
+    also names MODEL; --gpus alone takes the best split of so many. Without --batch it is the
+    largest that fits.
 
     \b
     Examples:
       qsjax explain deepseek-v3 --hardware h200-sxm --tp 8 --dp 8 --ep 64 --context 32k
       qsjax explain mixtral-8x7b --hardware h100-sxm --tp 8 --isl 4096 --osl 1024
+      qsjax explain deepseek-v3 --hardware b200-sxm --gpus 16 --context 32k
       qsjax explain deepseek-v3 --hardware h200-sxm -- \
         vllm serve deepseek-ai/DeepSeek-V3 --tensor-parallel-size 8 \
         --data-parallel-size 4 --enable-expert-parallel --max-num-seqs 128
     """
     model, engine_flags = deployed.served(model, engine_flags)
     stated = deployed.read(model, engine_flags, flags)
-    isl, osl = (serving_options.one(name, flags[name]) for name in ("isl", "osl"))
-    requests = None if isl is None or osl is None else (isl, osl)
-    found = explain(stated.problem, stated.partition, requests=requests)
-    emit(deployed.with_engines(found, stated), flags, explained.show)
+    emit(deployed.explained(stated, serving_options.requests_of(flags)), flags)

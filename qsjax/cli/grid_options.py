@@ -1,10 +1,10 @@
-"""The problem that a verb's flags state, and how its cells are called."""
+"""The problem that a verb's flags state."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from qsjax.cli import options, session
-from qsjax.grid.problem import CONTEXTS, Problem
+from qsjax.grid.problem import Problem
 from qsjax.records.specs import DEGREES
 
 AXES = (*DEGREES, "kv_mode", "replicas")
@@ -21,10 +21,18 @@ def several(text: str) -> Any:
     return found if len(found) > 1 else text
 
 
+def served(models: Any, flags: dict[str, Any], **more: Any) -> Problem:
+    """The problem of the flags for hardware and precisions alone, with further arguments."""
+    named: dict[str, Any] = {name: flags[name] for name in ("convention", "weights", "kv")}
+    named["hardware"] = several(flags["hardware"])
+    one = not isinstance(models, str) and len(models) == 1
+    return Problem(models[0] if one else models, **(named | more))
+
+
 def problem_of(
-    models: str | Sequence[str],
+    models: Any,
     flags: dict[str, Any],
-    contexts: Sequence[float] = CONTEXTS,
+    contexts: Sequence[float] | None = None,
     **more: Any,
 ) -> Problem:
     """The problem of the flags that verbs share.
@@ -32,37 +40,18 @@ def problem_of(
     Args:
         models: one or several.
         flags: of `options.system_options`, `workload_options` and `axis_options`.
-        contexts: those without --context.
+        contexts: those without --context; None for what the models are published for.
         **more: further arguments of `Problem`, or others in place of those of the flags.
     """
     given = [models] if isinstance(models, str) else list(models)
-    for name in given:
-        session.note_contexts(name, flags["context"])
     arguments: dict[str, Any] = {
         "gpus": [int(count) for count in flags["gpus"]],
-        "context": flags["context"] or list(contexts),
-        "twins": flags["q"],
+        "context": flags["context"] or contexts,
+        "twins": flags["twins"],
         "batch": flags.get("batch") or "largest",
-        "convention": flags["convention"],
-        "weights": flags["weights"],
-        "kv": flags["kv"],
         "axes": options.axis_overrides(**{name: flags.get(name) for name in AXES}),
     }
-    model: Any = given[0] if len(given) == 1 else given
-    return Problem(model, several(flags["hardware"]), **(arguments | more))
-
-
-def variant_name(row: dict[str, Any]) -> str:
-    """`moe`, `dense`, or `dense q=5`."""
-    q = row.get("q")  # a row that solves for q has none
-    return row["variant"] if q is None else f"{row['variant']} q={q:g}"
-
-
-def cell_name(row: dict[str, Any]) -> str:
-    """A cell in words, by the coordinates that the row has."""
-    parts = [variant_name(row)]
-    if "gpus" in row:
-        parts.append(options.gpus(row["gpus"]))
-    if "context" in row:
-        parts.append(f"context {row['context']:,.0f}")
-    return ", ".join(parts)
+    problem = served(given, flags, **(arguments | more))
+    for model in problem.stated.models:
+        session.note_contexts(model.name, model.max_context, flags["context"])
+    return problem

@@ -1,48 +1,10 @@
 """`qsjax hardware`: the accelerator catalogue."""
 
-from typing import Any
-
 import click
 
 from qsjax import catalog
-from qsjax.cli import options
-from qsjax.output import files
-from qsjax.records.units import GB, GIB, TB, TFLOP
-
-
-def _details(entry: catalog.HardwareEntry) -> dict[str, Any]:
-    return {
-        "name": entry.name,
-        "title": entry.title,
-        "aliases": list(entry.aliases),
-        **files.spec_dict(entry.spec),
-        "given": list(entry.given),
-        "assumptions": list(entry.assumptions),
-        "sources": [{"of": list(source.of), "at": source.at} for source in entry.sources],
-        "note": entry.note,
-    }
-
-
-def _print_list(rows: list[dict[str, Any]]) -> None:
-    rates = ("HBM GiB", "TB/s", "BF16", "FP8", "FP4 TFLOP/s", "fast GB/s", "slow GB/s", "island")
-    options.print_table(
-        f"{len(rows)} accelerators; `qsjax hardware show NAME` gives every number and its source",
-        ("name", "title", *rates),
-        [
-            (
-                row["name"],
-                row["title"],
-                f"{row['hbm_bytes'] / GIB:,.0f}",
-                f"{row['hbm_bw'] / TB:.2f}",
-                *(f"{row[f'flops_{d}'] / TFLOP:,.0f}" for d in ("bf16", "fp8", "fp4")),
-                f"{row['intra_bw'] / GB:,.0f}",
-                f"{row['inter_bw'] / GB:,.1f}",
-                f"{row['island_size']:g}",
-            )
-            for row in rows
-        ],
-        left=2,
-    )
+from qsjax.cli import options, printing
+from qsjax.output import catalogue
 
 
 @click.group("hardware", invoke_without_command=True)
@@ -61,8 +23,9 @@ def command(ctx: click.Context, format_: str) -> None:
       qsjax hardware show my-accelerator.toml --format json
     """
     if ctx.invoked_subcommand is None:
-        rows = [_details(catalog.hardware_entry(name)) for name in catalog.hardware_names()]
-        options.print_rows(rows, format_, _print_list)
+        entries = map(catalog.hardware_entry, catalog.hardware_names())
+        rows = [catalogue.hardware_record(entry) for entry in entries]
+        printing.rows(rows, format_, catalogue.hardware_table)
 
 
 @command.command("show")
@@ -71,4 +34,4 @@ def command(ctx: click.Context, format_: str) -> None:
 @options.input_errors
 def show(name: str, format_: str) -> None:
     """Show every number of one accelerator, by name or from a TOML file."""
-    options.print_record(_details(catalog.hardware_entry(name)), format_)
+    printing.record(catalogue.hardware_record(catalog.hardware_entry(name)), format_)

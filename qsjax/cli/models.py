@@ -1,99 +1,10 @@
 """`qsjax models`: the model catalogue."""
 
-from typing import Any
-
 import click
 
 from qsjax import catalog
-from qsjax.cli import options
-from qsjax.cost.laws import params
-from qsjax.engines.held import cache_bytes_per_token
-from qsjax.numerics.safe import scalar
-from qsjax.output import files
-from qsjax.records.precision import STORED
-from qsjax.records.units import KIB
-
-
-def _row(entry: catalog.ModelEntry) -> dict[str, Any]:
-    total, active = float(params.total_params(entry.spec)), float(params.active_params(entry.spec))
-    cache = cache_bytes_per_token(entry.spec)
-    return {
-        "name": entry.name,
-        "title": entry.title,
-        "params_total": total,
-        "params_active": active,
-        "published_total": entry.published_total,
-        "published_active": entry.published_active,
-        "experts": scalar(entry.spec.experts),
-        "top_k": scalar(entry.spec.top_k),
-        "s": float(params.sparsity(entry.spec)),
-        "kv_bytes_per_token_bf16": cache["bf16"],
-        "kv_bytes_per_token_fp8": cache["fp8"],
-        "weight_dtype": entry.weight_dtype,
-        "multiply_dtype": entry.multiply_dtype or entry.weight_dtype,
-        "max_context": entry.max_context or None,
-    }
-
-
-def _details(entry: catalog.ModelEntry) -> dict[str, Any]:
-    """Every number of a model; `params_by_part` sums to `params_total`, which leaves norms out."""
-    laws = {
-        "attention": params.all_attention_params,
-        "pool": params.pool_params,
-        "shared": params.shared_params,
-        "dense_ffn": params.dense_ffn_params,
-        "router": params.router_params,
-        "embedding": params.embedding_params,
-    }
-    counted = {name: float(law(entry.spec)) for name, law in laws.items()}
-    counted["extra"] = scalar(entry.spec.extra_params)
-    return {
-        **_row(entry),
-        "aliases": list(entry.aliases),
-        "dtypes": {**_dtypes(entry), "cache": entry.kv_dtype},
-        "params_by_part": counted,
-        "params_norm": float(params.norm_params(entry.spec)),
-        "shape": files.spec_dict(entry.spec),
-        "source": entry.source,
-        "published_source": entry.published_source,
-        "deviations": [
-            {"of": d.of, "ratio": d.ratio, "reason": d.reason} for d in entry.deviations
-        ],
-        "note": entry.note,
-    }
-
-
-def _dtypes(entry: catalog.ModelEntry) -> dict[str, str]:
-    """Dtype of the weights of every kind of module; embedding and head stay in 16 bits."""
-    known = {"attention": entry.attn_weight_dtype, "feed-forward": entry.weight_dtype}
-    if entry.shared_bytes == STORED["bf16"]:
-        known |= {"shared experts and dense layers": "bf16"}
-    return dict(entry.modules or known)
-
-
-def _count(value: float | None) -> str:
-    return "-" if value is None else f"{value / 1e9:,.2f} B"
-
-
-def _print_list(rows: list[dict[str, Any]]) -> None:
-    heads = ("name", "title", "total", "active", "experts", "top-k", "KV KiB/token (bf16)")
-    options.print_table(
-        f"{len(rows)} models; `qsjax models show NAME` gives every number and its source",
-        heads,
-        [
-            (
-                row["name"],
-                row["title"],
-                _count(row["params_total"]),
-                _count(row["params_active"]),
-                f"{row['experts']:g}" if row["experts"] > 1 else "dense",
-                f"{row['top_k']:g}" if row["experts"] > 1 else "",
-                f"{row['kv_bytes_per_token_bf16'] / KIB:,.1f}",
-            )
-            for row in rows
-        ],
-        left=2,
-    )
+from qsjax.cli import options, printing
+from qsjax.output import catalogue
 
 
 @click.group("models", invoke_without_command=True)
@@ -110,8 +21,8 @@ def command(ctx: click.Context, format_: str) -> None:
       qsjax models show path/to/config.json --format json
     """
     if ctx.invoked_subcommand is None:
-        rows = [_row(catalog.model_entry(name)) for name in catalog.model_names()]
-        options.print_rows(rows, format_, _print_list)
+        rows = [catalogue.model_row(catalog.model_entry(name)) for name in catalog.model_names()]
+        printing.rows(rows, format_, catalogue.models_table)
 
 
 @command.command("show")
@@ -120,4 +31,4 @@ def command(ctx: click.Context, format_: str) -> None:
 @options.input_errors
 def show(name: str, format_: str) -> None:
     """Show every number of one model: by name, Hugging Face config.json or TOML file."""
-    options.print_record(_details(catalog.model_entry(name)), format_)
+    printing.record(catalogue.model_record(catalog.model_entry(name)), format_)

@@ -1,32 +1,33 @@
 """What every verb shares: flags of the same name for the same thing, errors, formats."""
 
 import functools
-import json
 import os
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from qsjax import catalog
-from qsjax.cli import printing
-from qsjax.output import files
-from qsjax.records.conversion import number_of_text
+from qsjax.records.conversion import listed_of_text, number_of_text
 from qsjax.records.precision import STORED
 from qsjax.records.specs import CONVENTIONS, DEGREES
 
+# What most people have or compare with; the paper's ideal chip is `paper-reference`.
+HARDWARE = "h100-sxm"
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class Numbers(click.ParamType[list[float]]):
-    """Comma-separated numbers; k and M are 1024 and 1024^2; `whole` allows no fraction."""
+    """Comma-separated numbers and ranges; k and M are 1024 and 1024^2.
+
+    `whole` allows no fraction, `none` also takes the word none: no numbers.
+    """
 
     name = "numbers"
 
-    def __init__(self, *, whole: bool = False) -> None:
-        self.whole = whole
+    def __init__(self, *, whole: bool = False, none: bool = False) -> None:
+        self.whole, self.none = whole, none
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -34,10 +35,16 @@ class Numbers(click.ParamType[list[float]]):
         """The numbers of `value`, all positive and finite."""
         if not isinstance(value, str):
             return list(value)
+        if self.none and value.strip() == "none":
+            return []
         try:
-            numbers = [number_of_text(part) for part in value.split(",")] if value.strip() else []
+            parts = listed_of_text(value) if value.strip() else []
+            numbers = [number_of_text(part) if isinstance(part, str) else part for part in parts]
         except ValueError:
-            self.fail(f"{value!r} is not a list of numbers; write for example 1,2,4 or 1k,128k,1M")
+            self.fail(
+                f"{value!r} is not a list of numbers; write for example 1,2,4 or 8..64 (8, 16, 32, "
+                "64) or 1k,128k,1M"
+            )
         if not numbers:
             self.fail("the list is empty; give at least one number")
         wrong = [n for n in numbers if not (0 < n < float("inf")) or (self.whole and n != int(n))]
@@ -88,7 +95,7 @@ def names_of(kind: str) -> Any:
 model_argument = click.argument("model", shell_complete=names_of("model"))
 hardware_option = click.option(
     "--hardware",
-    default="paper-reference",
+    default=HARDWARE,
     show_default=True,
     shell_complete=names_of("hardware"),
     help="Accelerator by name (`qsjax hardware` lists them) or a TOML file.",
@@ -100,16 +107,16 @@ system_options = options(
         type=Numbers(whole=True),
         default="64",
         show_default=True,
-        help="GPU counts, each used exactly.",
+        help="GPU counts, each used exactly, such as 8,16 or 8..64.",
     ),
 )
 dtype_options = options(
     click.option(
         "--convention",
-        type=click.Choice(list(CONVENTIONS)),
+        type=click.Choice([*CONVENTIONS, "both"]),
         default="physical",
         show_default=True,
-        help="Accounting: physical, or what the paper's tables imply.",
+        help="Accounting: physical, what the paper's tables imply, or both of them.",
     ),
     click.option(
         "--weights",
@@ -132,20 +139,35 @@ def context_option(default: str) -> Callable[[Any], Any]:
 
 quality_options = options(
     click.option(
-        "--q",
-        type=Numbers(),
+        "--twins",
+        type=Numbers(none=True),
         default="5",
         show_default=True,
-        help="Quality-equivalence factors of the dense twins.",
+        help="Dense models of equal quality at these factors q of the active size; none for none.",
     ),
     dtype_options,
 )
-workload_options = options(context_option("1k to 16M by powers of two"), quality_options)
+PUBLISHED = "powers of two from 1k to what the model is published for"
+workload_options = options(context_option(PUBLISHED), quality_options)
+batch_option = click.option(
+    "--batch",
+    type=Numbers(whole=True),
+    help="Sequences per attention replica.  [default: what is best, or fits]",
+)
+
+
+def degree_options(help_: str) -> Callable[[Any], Any]:
+    """A flag for each degree of a partition; `help_` has its name for {}."""
+    return options(
+        *(
+            click.option(f"--{name}", type=Numbers(whole=True), help=help_.format(name))
+            for name in DEGREES
+        )
+    )
+
+
 axis_options = options(
-    *(
-        click.option(f"--{name}", type=Numbers(whole=True), help=f"Values of the axis {name}.")
-        for name in DEGREES
-    ),
+    degree_options("Values of the axis {}."),
     click.option(
         "--replicas",
         type=Numbers(whole=True),
@@ -154,11 +176,7 @@ axis_options = options(
     click.option(
         "--kv-mode", help="KV parallelism: comma-separated none, kvp (Helix), cp (pass-Q)."
     ),
-    click.option(
-        "--batch",
-        type=Numbers(whole=True),
-        help="Sequences per attention replica.  [default: the largest that fits]",
-    ),
+    batch_option,
 )
 format_option = click.option(
     "--format",
@@ -190,79 +208,3 @@ def is_default(name: str) -> bool:
     """Whether a flag of the running command was left as it is."""
     given = click.get_current_context().get_parameter_source(name)
     return given is not None and given.name == "DEFAULT"
-
-
-def print_json(value: Any) -> None:
-    """One JSON object on standard output; NaN and infinity become null."""
-    click.echo(json.dumps(files.finite(value), indent=1, allow_nan=False))
-
-
-def is_terminal() -> bool:
-    """Whether a person watches: colours and progress bars are for people."""
-    return sys.stdout.isatty()
-
-
-def gpus(count: float) -> str:
-    """A number of GPUs in words."""
-    return "1 GPU" if count == 1 else f"{count:,.0f} GPUs"
-
-
-def print_table(
-    title: str, heads: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1
-) -> None:
-    """A table for people; the first `left` columns are text, the others numbers."""
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", header_style="bold")
-    for at, head in enumerate(heads):
-        table.add_column(head, justify="left" if at < left else "right")
-    for row in rows:
-        table.add_row(*row)
-    printing.show(table, None if is_terminal() else 160)
-
-
-def print_rows(
-    rows: list[dict[str, Any]], format_: str, as_table: Callable[[list[dict[str, Any]]], None]
-) -> None:
-    """Rows in the format of the flag."""
-    if format_ == "json":
-        print_json(rows)
-    elif format_ == "csv":
-        click.echo(files.csv_text(rows), nl=False)
-    else:
-        as_table(rows)
-
-
-def print_record(record: dict[str, Any], format_: str) -> None:
-    """One record: JSON, or name and value for each number in it."""
-    if format_ == "json":
-        print_json(record)
-        return
-    lines = list(_flat(record))
-    if format_ == "csv":
-        click.echo(files.csv_text([{"name": n, "value": v} for n, v in lines]), nl=False)
-        return
-    width = max(len(name) for name, _ in lines)
-    for name, value in lines:
-        click.echo(f"{name:<{width}}  {_plain(value)}")
-
-
-def _flat(record: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in record.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
-        elif isinstance(value, list) and value and isinstance(value[0], dict):
-            for at, item in enumerate(value):
-                yield from _flat(item, f"{prefix}{name}[{at}].")
-        else:
-            yield f"{prefix}{name}", value
-
-
-def _plain(value: Any) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    if isinstance(value, float):
-        return f"{value:,.0f}" if value == int(value) and abs(value) < 1e15 else f"{value:.6g}"
-    return str(value)

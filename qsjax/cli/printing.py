@@ -1,6 +1,14 @@
-"""Tables for people, whole at any width of the terminal."""
+"""What verbs print: tables that are whole at any width of the terminal, JSON, and records."""
 
-from typing import TYPE_CHECKING
+import json
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qsjax.output import files
+from qsjax.output.result import Table as Content
 
 if TYPE_CHECKING:
     from rich.table import Column, Table
@@ -53,3 +61,79 @@ def show(table: "Table", width: int | None) -> None:
     for column, characters in zip(table.columns, found, strict=True):
         column.width = characters
     Console(width=max(room, sum(found) + around)).print(table)
+
+
+def is_terminal() -> bool:
+    """Whether a person watches: colours and progress bars are for people."""
+    return sys.stdout.isatty()
+
+
+def table(content: Content) -> None:
+    """A table for people; the first columns are text, the others numbers."""
+    from rich.table import Table
+
+    if not content.rows:
+        return
+    if content.title:  # by itself: a narrow table would fold it
+        click.echo(f"\n{content.title}")
+    found = Table(header_style="bold")
+    for at, head in enumerate(content.heads):
+        found.add_column(head, justify="left" if at < content.left else "right", max_width=60)
+    for row in content.rows:
+        if row:
+            found.add_row(*row)
+        else:
+            found.add_section()
+    show(found, None if is_terminal() else 160)
+
+
+def json_of(value: Any) -> None:
+    """One JSON object on standard output; NaN and infinity become null."""
+    click.echo(json.dumps(files.finite(value), indent=1, allow_nan=False))
+
+
+def rows(
+    listed: list[dict[str, Any]], format_: str, as_table: Callable[[list[dict[str, Any]]], Content]
+) -> None:
+    """Rows in the format of the flag."""
+    if format_ == "json":
+        json_of(listed)
+    elif format_ == "csv":
+        click.echo(files.csv_text(listed), nl=False)
+    else:
+        table(as_table(listed))
+
+
+def record(content: dict[str, Any], format_: str) -> None:
+    """One record: JSON, or name and value for each number in it."""
+    if format_ == "json":
+        json_of(content)
+        return
+    lines = list(_flat(content))
+    if format_ == "csv":
+        click.echo(files.csv_text([{"name": n, "value": v} for n, v in lines]), nl=False)
+        return
+    width = max(len(name) for name, _ in lines)
+    for name, value in lines:
+        click.echo(f"{name:<{width}}  {_plain(value)}")
+
+
+def _flat(content: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in content.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            for at, item in enumerate(value):
+                yield from _flat(item, f"{prefix}{name}[{at}].")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _plain(value: Any) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    if isinstance(value, float):
+        return f"{value:,.0f}" if value == int(value) and abs(value) < 1e15 else f"{value:.6g}"
+    return str(value)

@@ -8,13 +8,10 @@ import click
 from qsjax.cli import options
 from qsjax.cli.emit import emit
 from qsjax.cli.grid_options import names, problem_of
-from qsjax.output.labels import cell_name
-from qsjax.output.result import Row
 from qsjax.questions.sensitivity import (
     DEFAULT_PARAMETERS,
     METRIC_NAMES,
     Distribution,
-    Sensitivity,
     sensitivity,
     uncertainty,
 )
@@ -22,13 +19,14 @@ from qsjax.questions.sensitivity.distributions import check, parse
 from qsjax.questions.sensitivity.draws import DRAWS
 from qsjax.questions.sensitivity.switching import SPAN
 
-SHOWN = 8  # parameters of a cell in the table
+CONTEXTS = (32768.0,)
 
 
 @click.command("sensitivity")
 @options.model_argument
 @options.system_options
-@options.workload_options
+@options.context_option("32k")
+@options.quality_options
 @options.axis_options
 @click.option(
     "--metric",
@@ -92,7 +90,7 @@ def command(model: str, **flags: Any) -> None:
     given = dict(_distribution(text) for text in flags["uncertain"])
     if given:
         check(given)  # names first: a misspelt one should not cost a search
-    problem = problem_of(model, flags)
+    problem = problem_of(model, flags, CONTEXTS)
     found = sensitivity(
         problem,
         names(chosen) if chosen else DEFAULT_PARAMETERS,
@@ -104,7 +102,7 @@ def command(model: str, **flags: Any) -> None:
         losses = dict(zip(("loss_dense", "loss_moe"), flags["loss"] or (), strict=False))
         how = {"draws": flags["draws"], "seed": flags["seed"], "losses": losses}
         found = dataclasses.replace(found, uncertainty=uncertainty(problem, given, **how))
-    emit(found, flags, lambda answer: _tell(answer, are_named=chosen is not None))
+    emit(found, flags)
 
 
 def _distribution(text: str) -> tuple[str, Distribution]:
@@ -112,40 +110,3 @@ def _distribution(text: str) -> tuple[str, Distribution]:
     if not separator:
         raise ValueError(f"--uncertain {text!r}: write NAME=KIND:NUMBERS, such as q=normal:5,1")
     return name.strip(), parse(rest)
-
-
-def _factor(value: float | None) -> str:
-    return "-" if value is None else f"x{value:.4g}"
-
-
-def _tell(answer: Sensitivity, are_named: bool) -> None:
-    """A table for each cell: every parameter that was named, else the largest ones."""
-    cells: dict[tuple[str, str], list[Row]] = {}
-    for row in answer.rows():
-        cells.setdefault((row["metric"], cell_name(row)), []).append(row)
-    heads = ("parameter", "elasticity", "left", "right", "below", "above", "what changes above")
-    for (metric, cell), found in cells.items():
-        if found[0]["elasticity"] is None:
-            click.echo(f"{cell}: {found[0]['masked']}\n")
-            continue
-        largest = sorted(found, key=lambda row: -abs(row["elasticity"]))
-        if not are_named:
-            largest = [row for row in largest[:SHOWN] if row["elasticity"] != 0]
-        lines = [
-            (
-                row["parameter"],
-                *(f"{row[name]:+.3f}" for name in ("elasticity", "left", "right")),
-                *(_factor(row.get(f"switch_{side}")) for side in ("down", "up")),
-                row.get("switch_up_what", ""),
-            )
-            for row in largest
-        ]
-        bound = f", bound by {found[0]['bound_by']}"
-        options.print_table(f"{cell}: {metric}{bound}", heads, lines)
-        if not are_named and len(found) > len(lines):
-            click.echo(
-                f"The largest {len(lines)} of {len(found)}; --parameter names others, and "
-                "--format csv has them all."
-            )
-    if answer.uncertainty is not None:
-        click.echo(answer.uncertainty.summary())

@@ -9,11 +9,10 @@ import click
 from qsjax import catalog
 from qsjax.cli import grid_options
 from qsjax.cli.options import Numbers, options
-from qsjax.cost.metrics import Economy, economy_of
 from qsjax.grid.limits import Limits
 from qsjax.grid.problem import Problem
 from qsjax.numerics.safe import scalar
-from qsjax.records.specs import DEGREES, HardwareSpec, Workload
+from qsjax.records.specs import DEGREES, Workload
 from qsjax.records.units import MS, US
 
 _UNITS = {"us": US, "ms": MS, "s": 1.0}
@@ -120,7 +119,7 @@ def economy_flags(flags: dict[str, Any]) -> dict[str, float]:
 
 
 def problem_of(
-    models: str | Sequence[str], flags: dict[str, Any], contexts: tuple[float, ...], **more: Any
+    models: Any, flags: dict[str, Any], contexts: Sequence[float] | None, **more: Any
 ) -> Problem:
     """The problem of a serving verb: with the contexts of requests, with limits and prices.
 
@@ -136,15 +135,35 @@ def problem_of(
     return grid_options.problem_of(models, given, contexts, **more)
 
 
-def economy_from(hardware: HardwareSpec, flags: dict[str, Any]) -> Economy:
-    """Price and power of the flags, and of the catalogue where they say nothing."""
-    return economy_of(
-        hardware,
-        usd_per_hour=flags["usd_per_hour"],
-        watts=flags["watts"],
-        utilisation=flags["utilisation"],
-        pue=flags["pue"],
-    )
+# What may follow a model's colon: a dense twin, precisions, and speculation.
+MODEL_CHANGES = ("q", "kv", "weights", "acceptance", "drafts")
+_WORDS = ("kv", "weights")
+
+
+def changes_of(text: str, allowed: Sequence[str] | None = None) -> tuple[str, dict[str, Any]]:
+    """`NAME:KEY=VALUE,KEY=VALUE`: the name, and the changes; numbers where `allowed` says so.
+
+    Raises:
+        ValueError: the text is not of this form, or a key is not known.
+    """
+    name, colon, rest = text.partition(":")
+    found: dict[str, Any] = {}
+    for part in rest.split(",") if colon else ():
+        key, mark, value = (x.strip() for x in part.partition("="))
+        try:
+            number = float(value.removeprefix("x"))
+        except ValueError:
+            number = 0.0
+        is_word = key in _WORDS and bool(value)
+        if not (mark and key and (is_word or 0 < number < float("inf"))):
+            raise ValueError(
+                f"{text!r}: what follows the colon changes something; write for example "
+                + (f"{name}:q=5 or {name}:kv=fp8" if allowed else f"{name}:hbm_bw=x2")
+            )
+        if allowed is not None and key not in allowed:
+            raise ValueError(f"{text!r}: {key} is not known; give some of {', '.join(allowed)}")
+        found[key] = value if allowed is None or is_word else number
+    return name, found
 
 
 def model_and_q(text: str) -> tuple[str, float | None]:
@@ -153,19 +172,12 @@ def model_and_q(text: str) -> tuple[str, float | None]:
     Raises:
         ValueError: the text is not of this form, or the model has no experts to replace.
     """
-    model, _, twin = text.partition(":")
-    if not twin:
-        return model, None
-    try:
-        q = float(twin.removeprefix("q="))
-    except ValueError:
-        q = 0.0
-    if not (twin.startswith("q=") and 0 < q < float("inf")):
+    model, changes = changes_of(text, ("q",))
+    q: float | None = changes.get("q")
+    if q is not None and scalar(catalog.model(model).experts) <= 1:
         raise ValueError(
-            f"{text!r}: what follows the colon names a dense twin; write for example {model}:q=5"
+            f"{text!r}: {model} has no experts, so it has no dense twin; drop :q={q:g}"
         )
-    if scalar(catalog.model(model).experts) <= 1:
-        raise ValueError(f"{text!r}: {model} has no experts, so it has no dense twin; drop :{twin}")
     return model, q
 
 
@@ -197,6 +209,12 @@ def contexts_of(flags: dict[str, Any], default: tuple[float, ...]) -> list[float
     if flags["context"]:
         raise ValueError("--context and --isl/--osl contradict each other: give one of them")
     return [float(int(isl + 0.5 * osl))]
+
+
+def requests_of(flags: dict[str, Any]) -> tuple[float, float] | None:
+    """Input and output tokens of a request, if they were given."""
+    isl, osl = one("isl", flags["isl"]), one("osl", flags["osl"])
+    return None if isl is None or osl is None else (isl, osl)
 
 
 def workload_of(name: str, flags: dict[str, Any]) -> Workload:

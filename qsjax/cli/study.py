@@ -6,45 +6,21 @@ import click
 
 from qsjax.cli import options, session
 from qsjax.cli.emit import emit
-from qsjax.evidence.paper.table_2 import GPUS, QS, Study, study
-from qsjax.grid.problem import CONTEXTS, Problem
+from qsjax.evidence.paper.table_2 import GPUS, QS, study
+from qsjax.grid.problem import Problem
 from qsjax.records.specs import CONVENTIONS
 
 MODELS = ("grok-1", "qwen3-235b-a22b", "deepseek-v3", "switch-c")
 
 
-def _where(row: dict[str, Any]) -> str:
-    """Models with the contexts at which their winner changes."""
-    from qsjax.plotting.scales import tokens
-
-    return "; ".join(
-        f"{model} at {', '.join(tokens(context) for context in contexts)}"
-        for model, contexts in row["where"].items()
-    )
-
-
-def _tell(found: Study) -> None:
-    rows = found.rows()
-    for convention, verdict in found.verdicts().items():
-        own = [row for row in rows if row["convention"] == convention]
-        heads = ("dimension", "value", "cells", "dense wins", "flips", "to dense",
-                 f"flips at q={own[0]['q']:g}")  # fmt: skip
-        lines = [
-            (
-                row["dimension"],
-                row["value"],
-                *(f"{row[name]}" for name in ("cells", "dense_wins", "flips", "to_dense")),
-                _where(row),
-            )
-            for row in own
-        ]
-        options.print_table(f"{convention} accounting: who wins", heads, lines, left=2)
-        click.echo(f"{verdict}\n")
-
-
 @click.command("study")
 @click.argument("models", nargs=-1, shell_complete=options.names_of("model"))
-@options.hardware_option
+@click.option(
+    "--hardware",
+    default="paper-reference",
+    show_default=True,
+    help="The reference accelerator, by name or as a TOML file.",
+)
 @click.option(
     "--gpus",
     type=options.Numbers(whole=True),
@@ -55,10 +31,10 @@ def _tell(found: Study) -> None:
 @click.option(
     "--context",
     type=options.Numbers(whole=True),
-    help="Context lengths.  [default: 1k to 16M by powers of two]",
+    help=f"Context lengths.  [default: {options.PUBLISHED}]",
 )
 @click.option(
-    "--q",
+    "--twins",
     type=options.Numbers(),
     default=",".join(f"{q:g}" for q in QS),
     show_default=True,
@@ -66,8 +42,10 @@ def _tell(found: Study) -> None:
 )
 @click.option(
     "--convention",
-    type=click.Choice(list(CONVENTIONS)),
-    help="Accounting.  [default: both]",
+    type=click.Choice([*CONVENTIONS, "both"]),
+    default="physical",
+    show_default=True,
+    help="Accounting: physical, what the paper's tables imply, or both of them.",
 )
 @options.output_options
 @options.input_errors
@@ -81,18 +59,18 @@ def command(models: tuple[str, ...], **flags: Any) -> None:
     \b
     Examples:
       qsjax study --out results/study
-      qsjax study deepseek-v3 --context 8k,128k --q 5
+      qsjax study deepseek-v3 --context 8k,128k --twins 5
       qsjax study mixtral-8x7b --gpus 8 --convention physical --format csv
     """
     named = list(models) or list(MODELS)
-    for model in named:
-        session.note_contexts(model, flags["context"])
-    chosen = flags["convention"]
     problem = Problem(
         named,
         flags["hardware"],
         gpus=flags["gpus"],
-        context=flags["context"] or CONTEXTS,
-        twins=flags["q"],
+        context=flags["context"],
+        twins=flags["twins"],
     )
-    emit(study(problem, [chosen] if chosen else list(CONVENTIONS)), flags, _tell)
+    for model in problem.stated.models:
+        session.note_contexts(model.name, model.max_context, flags["context"])
+    chosen = flags["convention"]
+    emit(study(problem, list(CONVENTIONS) if chosen == "both" else [chosen]), flags)

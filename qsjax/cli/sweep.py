@@ -1,68 +1,21 @@
 """`qsjax sweep SPEC`: a search of any size from a file, resumable, on one host or many."""
 
-import contextlib
-import math
 import os
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 import jax
 
-from qsjax import catalog
 from qsjax.cli import options, session
-from qsjax.grid.free_memory import free_memory
 from qsjax.records.units import GIB
-from qsjax.streaming import campaign, hosts, spec, store
+from qsjax.streaming import hosts
+from qsjax.streaming.question import sweep
 
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _memory() -> float:
-    """A quarter of what is free, 1 GiB at least and where that is not known."""
-    free = free_memory()
-    return max(1.0 * GIB, 0.25 * free) if math.isfinite(free) else 1.0 * GIB
-
-
-@contextlib.contextmanager
-def _progress() -> Iterator[Callable[[int, int], Callable[[int], None]]]:
-    """Rate and remaining time on standard error, where a person watches; else silence."""
-    if not sys.stderr.isatty():
-        yield lambda total, done: lambda cells: None
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    bar = Progress(
-        TextColumn("{task.percentage:5.1f} %"),
-        BarColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-    )
-
-    def start(total: int, done: int) -> Callable[[int], None]:
-        task = bar.add_task("", total=total, completed=done, rate="")
-
-        def report(cells: int) -> None:
-            speed = bar.tasks[0].speed or 0.0
-            bar.update(task, advance=cells, rate=f"{speed / 1e6:,.1f} M designs/s")
-
-        return report
-
-    with bar:
-        yield start
 
 
 @click.command("sweep")
@@ -107,14 +60,18 @@ def command(file: Path, **flags: Any) -> None:
       qsjax sweep study.toml --out /shared/study --coordinator node0:4000 \
         --processes 4 --process-id 0
     """
-    asked = spec.read(file, {"models": catalog.model, "hardware": catalog.hardware})
     jax.config.update("jax_num_cpu_devices", flags["devices"] or _cores())
     me = hosts.Processes()
     try:
         me = hosts.start(flags["coordinator"], flags["processes"], flags["process_id"])
-        job, axes, wanted = spec.build(asked, catalog.model, catalog.hardware, catalog.workload)
-        campaign.check(job, axes)
-        found = _run(job, axes, wanted, asked, me, flags)
+        found = sweep(
+            file,
+            flags["out"],
+            resume=flags["resume"],
+            memory=flags["memory"] and flags["memory"] * GIB,
+            chunk=flags["chunk"],
+            processes=me,
+        )
     except hosts.HostLostError as error:
         # Leaving in the usual way would wait for the process that is gone.
         click.echo(f"Error: {error}", err=True)
@@ -127,66 +84,7 @@ def command(file: Path, **flags: Any) -> None:
             os._exit(1)
         raise SystemExit(1) from error
     if found is not None:
-        click.echo(
-            f"{found['designs_computed']:,} designs computed of {found['designs_in_grid']:,} in "
-            f"the grid, {found['designs_feasible']:,} feasible."
-        )
+        click.echo(found.summary())
         session.note(f"Written to {flags['out']}.")
     if me.count > 1:
         jax.distributed.shutdown()
-
-
-def _run(
-    job: Any, axes: Any, wanted: Any, asked: Any, me: Any, flags: dict[str, Any]
-) -> dict[str, Any] | None:
-    folder = flags["out"]
-    memory = flags["memory"] * GIB if flags["memory"] else _memory() / me.count
-
-    def warn(line: str) -> None:
-        click.echo(line, err=True)
-
-    with contextlib.ExitStack() as held:
-
-        def prepare() -> campaign.SweepRun:
-            if me.rank == 0:
-                held.enter_context(store.claim(folder))
-            return campaign.prepare(
-                job,
-                axes,
-                wanted,
-                asked.content(),
-                folder,
-                resume=flags["resume"],
-                skip_illegal=asked.sweep.get("skip_illegal", True),
-                memory=memory,
-                chunk_cells=flags["chunk"],
-                is_first=me.rank == 0,
-            )
-
-        planned = _in_turn(prepare, me, folder)
-        start = held.enter_context(_progress())
-        return campaign.execute(planned, me, start if me.rank == 0 else _silent, warn)
-
-
-def _in_turn(
-    prepare: Callable[[], campaign.SweepRun], me: hosts.Processes, folder: Path
-) -> campaign.SweepRun:
-    """The sweep, prepared by process 0 and then by the others; all stop if one of them must."""
-    if me.rank:
-        hosts.agree(me, is_ready=True)
-    try:
-        planned = prepare()
-    except (ValueError, OSError) as error:
-        hosts.agree(me, is_ready=False)
-        if isinstance(error, OSError):
-            said = error.strerror or error
-            raise ValueError(f"--out {folder} cannot be written: {said}") from error
-        raise
-    hosts.agree(me, is_ready=True)
-    if not me.rank:  # the turn of the others
-        hosts.agree(me, is_ready=True)
-    return planned
-
-
-def _silent(total: int, done: int) -> Callable[[int], None]:
-    return lambda cells: None

@@ -1,19 +1,14 @@
 """Flags that `simulate` and `size` share: requests, limits of latency, rules of the engine."""
 
-import dataclasses
+import math
 from typing import Any
 
 import click
 
-from qsjax import catalog
 from qsjax.cli.options import options
 from qsjax.cli.serving_options import Duration
 from qsjax.engines.flags import ENGINES
-from qsjax.engines.schedulers import Scheduler, check_scheduler, default_scheduler
-from qsjax.numerics.safe import scalar
-from qsjax.questions.simulation.traffic import Demand
-
-LENGTH = "a number, a range such as 800-1000, or lognormal:MEDIAN:SIGMA"
+from qsjax.questions.simulation.traffic import LENGTH
 
 demand_options = options(
     click.option("--isl", help=f"Input tokens of a request: {LENGTH}."),
@@ -55,27 +50,11 @@ engine_options = options(
 )
 
 
-def demand_of(flags: dict[str, Any], requests: int) -> Demand:
-    """The requests that were asked for.
-
-    Raises:
-        ValueError: a length is missing.
-    """
-    missing = [f"--{name}" for name in ("isl", "osl") if flags[name] is None]
-    if missing:
-        raise ValueError(f"{' and '.join(missing)} must say how long requests are: {LENGTH}")
-    return Demand(
-        flags["isl"], flags["osl"], flags["cached"], requests, flags["think"], flags["seed"]
-    )
-
-
-def scheduler_of(flags: dict[str, Any]) -> Scheduler:
-    """The rules of the engine, with what the flags replace."""
-    entry = catalog.hardware_entry(flags["hardware"])
-    rules = default_scheduler(flags["engine"], scalar(entry.spec.hbm_bytes), entry.name)
-    given = {name: flags[name] for name in ("budget", "sequences") if flags[name] is not None}
+def arguments_of(flags: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of `simulate` and `size`: lengths, limits, and the rules of the engine."""
+    named = ("isl", "osl", "cached", "think", "seed", "engine")
+    rules = {name: flags[name] for name in ("budget", "sequences") if flags[name] is not None}
     if flags["mixed"] is not None:
-        given["mixed"] = float(flags["mixed"])
-    rules = dataclasses.replace(rules, **given)
-    check_scheduler(rules)
-    return rules
+        rules["mixed"] = float(flags["mixed"])
+    limits = {name: flags[name] or math.inf for name in ("ttft", "tpot")}
+    return {name: flags[name] for name in named} | limits | {"scheduler": rules or None}

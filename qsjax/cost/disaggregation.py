@@ -36,6 +36,11 @@ class Companion:
     tpot_aggregated: float
     tokens_per_s_per_gpu_aggregated: float
 
+    @property
+    def best_rate(self) -> float:
+        """Output tokens of each GPU in the better of both ways, prompts served too."""
+        return max(self.tokens_per_s_per_gpu_disaggregated, self.tokens_per_s_per_gpu_aggregated)
+
 
 @on_host
 def _prefill(

@@ -8,6 +8,7 @@ relative error; scipy's least squares gets their exact derivatives from JAX.
 import dataclasses
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,8 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import least_squares
 
-from qsjax.evidence.measurements import Case
+from qsjax.evidence.measurements import Case, Skipped, read_cases, read_csv
 from qsjax.evidence.measurements.predict import Batch, batches, outcomes, time_values
+from qsjax.grid.entry import entry
+from qsjax.output import files
+from qsjax.output import folder as folders
+from qsjax.output.result import Result, Row, Table
 from qsjax.records.specs import Convention
 from qsjax.records.units import US
 
@@ -296,3 +301,124 @@ def _warnings(
                     f"{covariance[i, j] / both:+.2f}); hold one of them"
                 )
     return tuple(found)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, repr=False)
+class Calibration(Result):
+    """Constants that fit a user's measurements.
+
+    Attributes:
+        fit: constants with their intervals, and errors of the measurements.
+        skipped: measurements that could not be used.
+        asked: names of the constants, and what tells the file.
+    """
+
+    fit: Fit
+    skipped: tuple[Skipped, ...]
+    asked: Row
+
+    stem = "calibration"
+    columns = ("constant", "unit", "value", "low", "high")
+
+    def rows(self) -> list[Row]:
+        """One row for each constant: value and ends of its 95 % interval, in SI units."""
+        return [
+            {
+                "constant": one.name,
+                "value": one.value,
+                "low": one.low,
+                "high": one.high,
+                "unit": "s" if one.unit == "us" else "1",
+            }
+            for one in self.fit.constants
+        ]
+
+    def errors(self) -> Row:
+        """Median, 90th percentile and bias of the errors [%]."""
+        size = 100.0 * np.abs(self.fit.errors)
+        return {
+            "median_abs_error_pct": float(np.median(size)),
+            "p90_abs_error_pct": float(np.percentile(size, 90)),
+            "bias_pct": float(100.0 * np.median(self.fit.errors)),
+        }
+
+    def summary(self) -> str:
+        """How well the constants fit."""
+        found = self.errors()
+        return (
+            f"{self.fit.records} measurements: median error {found['median_abs_error_pct']:.1f} %, "
+            f"90th percentile {found['p90_abs_error_pct']:.1f} %, bias {found['bias_pct']:+.1f} %."
+        )
+
+    def tables(self) -> list[Table]:
+        """The constants, times in us."""
+        rows = []
+        for one in self.fit.constants:
+            scale = US if one.unit == "us" else 1.0
+            value, low, high = (f"{x / scale:.3g}" for x in (one.value, one.low, one.high))
+            rows.append((one.name, one.unit or "share", value, f"{low} to {high}"))
+        return [Table("", ("constant", "unit", "value", "95 % interval"), rows, 2)]
+
+    def remarks(self) -> list[str]:
+        """What the measurements do not determine, and those that were not used."""
+        notes = [f"Note: {line}." for line in self.fit.warnings]
+        return notes + [f"Not used: {one.id}: {one.because}." for one in self.skipped]
+
+    def record(self) -> Row:
+        """Constants in SI units, errors, and what was left out."""
+        return {
+            "constants": {row.pop("constant"): row for row in self.rows()},
+            "held": list(self.fit.held),
+            "warnings": list(self.fit.warnings),
+            "records": self.fit.records,
+            "skipped": {one.id: one.because for one in self.skipped},
+            **self.errors(),
+        }
+
+    def inputs(self) -> Row:
+        """The file and the names of the constants."""
+        return self.asked
+
+    @property
+    def toml(self) -> str:
+        """Lines for the TOML file of an accelerator; times carry their unit in the key."""
+        lines = ["# Fitted by `qsjax calibrate`; paste into the TOML file of your accelerator."]
+        for one in self.fit.constants:
+            if one.name in PARAMETERS and one.name != "trtllm_overhead":
+                scale, end = (US, "_us") if one.unit == "us" else (1.0, "")
+                lines.append(f"{one.name}{end} = {one.value / scale:.4g}")
+        return "\n".join(lines) + "\n"
+
+    def save(self, folder: str | Path, asked: Mapping[str, Any] | None = None) -> list[Path]:
+        """As of every result, and the lines for a TOML file in `constants.toml`."""
+        written = Result.save(self, folder, asked)
+        path = Path(folder) / "constants.toml"
+        files.write_atomically(path, self.toml)
+        return [*written, path]
+
+
+@entry
+def calibrate(measured: str | Path, free: Sequence[str] = DEFAULT_FREE) -> Calibration:
+    """Efficiencies and overheads fitted to a user's own measurements.
+
+    Args:
+        measured: a CSV file, one deployment a row: columns model, hardware, tp, batch (sequences of
+            an attention replica), context (or isl and osl), tpot_ms; where they apply pp, dp, ep,
+            kvp, weights, kv, engine. Rows that cannot be predicted are left out, with the reason.
+        free: names in `PARAMETERS`; those without effect on the measurements are held.
+
+    Raises:
+        ValueError: the file cannot be read, no row can be predicted, a name is unknown or has no
+            effect, or the measurements are too few.
+    """
+    if not free:
+        raise ValueError(f"no constant is named; known: {', '.join(PARAMETERS)}")
+    path = Path(measured)
+    cases = read_cases(read_csv(path))
+    used = [case for case in cases if isinstance(case, Case)]
+    skipped = tuple(case for case in cases if isinstance(case, Skipped))
+    if not used:
+        reasons = "; ".join(f"{one.id}: {one.because}" for one in skipped)
+        raise ValueError(f"{path}: no row can be predicted: {reasons}")
+    asked = {"measured": folders.of_file(path), "fit": list(free)}
+    return Calibration(fit(used, free), skipped, asked)

@@ -2,7 +2,9 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,16 +14,63 @@ from qsjax.evidence.measurements import (
     Kernel,
     Prediction,
     Skipped,
+    load_records,
     predict,
     read_cases,
+    read_json,
 )
 from qsjax.evidence.measurements.kernels import CATEGORIES as KERNELS
 from qsjax.evidence.measurements.kernels import times
+from qsjax.grid.entry import entry
+from qsjax.output import folder
+from qsjax.output.result import Drawing, Result, Row, Table
 
-Row = dict[str, Any]
 # By what errors are summed up.
 GROUPS = ("category", "confidence", "gpu", "model", "engine", "regime")
 WORST = 10
+
+
+class Headline(NamedTuple):
+    """A group of records that README and documents quote.
+
+    Attributes:
+        name: what was measured.
+        role: `in the fit`; `left out`: not in the fit, but in view when the form of the laws was
+            chosen.
+        wanted: by column, what its value begins with.
+        is_fitted: whether the accelerator must be among `FITTED`, or must not; None for either.
+    """
+
+    name: str
+    role: str
+    wanted: Mapping[str, tuple[str, ...]]
+    is_fitted: bool | None = None
+
+
+# Accelerators whose records the constants are fitted to (`benchmarks.fit_constants`).
+FITTED = ("a100", "h100", "b200")
+SERVED = "inferencex_agg"
+HEADLINES = (
+    Headline(
+        "serving on one node: A100, H100, B200",
+        "in the fit",
+        {"category": (SERVED,), "confidence": ("high",)},
+        True,
+    ),
+    Headline("the same on other accelerators", "left out", {"category": (SERVED,)}, False),
+    Headline("disaggregated serving", "left out", {"category": ("inferencex_disagg",)}),
+    Headline(
+        "wide expert parallelism, many nodes",
+        "left out",
+        {"category": ("wide_ep", "deepseek_official")},
+    ),
+    Headline("KV-cache capacity", "left out", {"category": ("kv_capacity",)}),
+    Headline(
+        "time between tokens: slope in the context, and intercept",
+        "in the fit",
+        {"category": ("itl_linear_fit",)},
+    ),
+)
 
 # Known causes of large errors, tried in order: who is concerned, and what is missing.
 REASONS: tuple[tuple[Callable[[Mapping[str, Any]], bool], str], ...] = (
@@ -62,8 +111,8 @@ REASONS: tuple[tuple[Callable[[Mapping[str, Any]], bool], str], ...] = (
 )
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Report:
+@dataclasses.dataclass(frozen=True, slots=True, repr=False)
+class Report(Result):
     """Rows of all records in their order, and errors summed up.
 
     A row has `id`, `category`, `model`, `gpu`, `engine`, `confidence`, `unit`, `measured` and
@@ -72,6 +121,92 @@ class Report:
     """
 
     records: list[Row]
+    asked: Row = dataclasses.field(default_factory=dict)
+
+    stem = "records"
+
+    def rows(self) -> list[Row]:
+        """The records, with the same columns and without nested values."""
+        names = dict.fromkeys(name for row in self.records for name in row if name != "shares")
+        return [{name: row.get(name) for name in names} for row in self.records]
+
+    def headlines(self) -> list[Row]:
+        """The groups that README and documents quote, in per cent; empty ones are left out."""
+        found = []
+        for group in HEADLINES:
+            rows = [row for row in self.predicted if _belongs(row, group)]
+            if rows:
+                found.append({"what": group.name, "role": group.role, **_errors(rows)})
+        return found
+
+    def summary(self) -> str:
+        """How near it comes, where it was fitted and where not, and the largest error."""
+        told = []
+        for role in ("in the fit", "left out"):
+            rows = [
+                row
+                for row in self.predicted
+                if any(_belongs(row, group) for group in HEADLINES if group.role == role)
+            ]
+            if rows:
+                found = _errors(rows)
+                told.append(
+                    f"{found['predicted']:,} measurements {ROLES[role]}: median error "
+                    f"{found['median_abs_error_pct']:.1f} %, 90 % of them below "
+                    f"{found['p90_abs_error_pct']:.1f} %, bias {found['bias_pct']:+.1f} %."
+                )
+        if worst := self.worst(1):
+            told.append(
+                f"The largest error is {worst[0]['error_pct']:+.0f} % ({worst[0]['model']} on "
+                f"{worst[0]['gpu']}, {worst[0]['category']}); {len(self.predicted):,} of "
+                f"{len(self.records):,} records can be predicted."
+            )
+        return "\n".join(told) or f"None of {len(self.records):,} records can be predicted."
+
+    def tables(self) -> list[Table]:
+        """The groups that documents quote, all groups, the largest errors, and what is skipped."""
+        lines = [
+            [row["what"], row["role"], *(_cell(row[name]) for _, name in COLUMNS)]
+            for row in self.headlines()
+        ]
+        heads = [head for head, _ in COLUMNS]
+        found = [Table("What README and documents quote", ["measured", "role", *heads], lines, 2)]
+        for name in ("category", "gpu", "regime"):
+            groups = {key: row for key, row in self.by(name).items() if row["predicted"]}
+            cells = [[key, *(_cell(row[x]) for _, x in COLUMNS)] for key, row in groups.items()]
+            found.append(Table(f"Errors by {name}", [name, *heads], cells))
+        largest = [
+            [row["id"], row["model"], row["gpu"], f"{row['error_pct']:+.0f}", row["reason"]]
+            for row in self.worst()
+        ]
+        heads = ["record", "model", "accelerator", "error %", "known reason"]
+        found.append(Table("Largest errors of deployments", heads, largest, 3))
+        skipped = [[reason, f"{count:,}"] for reason, count in self.skipped().items()]
+        return [*found, Table("Not predicted", ["reason", "records"], skipped)]
+
+    def record(self) -> Row:
+        """The records, the groups that documents quote, and errors by category."""
+        return {
+            "records": self.records,
+            "headlines": self.headlines(),
+            "summary": self.errors,
+        }
+
+    def inputs(self) -> Row:
+        """Which records were asked for."""
+        return self.asked
+
+    def drawings(self) -> dict[str, Drawing]:
+        """Predicted against measured, and the errors by accelerator, model and regime."""
+        from qsjax import plotting
+
+        times = [row for row in self.deployments if row["unit"] == "ms"]
+        found: dict[str, Drawing] = {"parity": partial(plotting.parity, times)} if times else {}
+        if self.deployments:
+            for name in ("gpu", "model", "regime"):
+                draw = partial(plotting.residuals, self.deployments, by=name)
+                found[f"residuals_by_{name}"] = draw
+        return found
 
     @property
     def predicted(self) -> list[Row]:
@@ -96,8 +231,8 @@ class Report:
         return {key: _errors(rows) for key, rows in sorted(groups.items())}
 
     @property
-    def summary(self) -> dict[str, dict[str, float | int | None]]:
-        """Errors by category."""
+    def errors(self) -> dict[str, dict[str, float | int | None]]:
+        """Errors by category [%]."""
         return self.by("category")
 
     def skipped(self) -> dict[str, int]:
@@ -107,16 +242,35 @@ class Report:
         return dict(sorted(counts.items(), key=lambda item: -item[1]))
 
     def worst(self, count: int = WORST) -> list[Row]:
-        """The deployments with the largest error, one of each model, accelerator and category."""
+        """The deployments with the largest errors."""
         ordered = sorted(self.deployments, key=lambda row: -abs(row["error_pct"]))
-        seen: set[tuple[Any, ...]] = set()
-        found = []
-        for row in ordered:
-            key = (row["category"], row["model"], row["gpu"])
-            if key not in seen:
-                seen.add(key)
-                found.append({**row, "reason": reason_of(row)})
-        return found[:count]
+        return [{**row, "reason": reason_of(row)} for row in ordered[:count]]
+
+
+COLUMNS = (
+    ("predicted", "predicted"),
+    ("median |e| %", "median_abs_error_pct"),
+    ("90th |e| %", "p90_abs_error_pct"),
+    ("bias %", "bias_pct"),
+    ("largest |e| %", "worst_abs_error_pct"),
+)
+ROLES = {
+    "in the fit": "of the kinds that the constants are fitted to",
+    "left out": "left out of the fit (but in view when the form of the laws was chosen)",
+}
+
+
+def _cell(value: float | int | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,d}" if isinstance(value, int) else f"{value:.1f}"
+
+
+def _belongs(row: Mapping[str, Any], group: Headline) -> bool:
+    """Whether a record counts in a headline."""
+    if group.is_fitted is not None and group.is_fitted != str(row["gpu"]).startswith(FITTED):
+        return False
+    return all(str(row[name]).startswith(values) for name, values in group.wanted.items())
 
 
 def _errors(rows: Sequence[Row]) -> dict[str, float | int | None]:
@@ -191,13 +345,39 @@ def _row(record: Mapping[str, Any], result: Prediction | Skipped) -> Row:
     }
 
 
-def validate(records: Sequence[Mapping[str, Any]], constants: Constants | None = None) -> Report:
-    """Predictions of all records that can be predicted.
+@entry
+def validate(
+    records: str | Path | Sequence[Mapping[str, Any]] | None = None,
+    constants: Constants | None = None,
+    *,
+    category: Sequence[str] | None = None,
+) -> Report:
+    """Predictions of all records that can be predicted, against what was measured.
 
     Args:
-        records: as `measurements.load_records` or `read_json` gives them.
+        records: a JSON file of records, or records as `measurements.load_records` has them; those
+            that ship with the package if None.
         constants: hardware fields that replace the catalogue's, such as those of a calibration.
+        category: categories to look at; all if None.
+
+    Raises:
+        ValueError: the file cannot be read, or a category has no records.
+
+    >>> found = validate(category=["trtllm_static_batch"])
+    >>> len(found.predicted) + sum(found.skipped().values()) == len(found.records)
+    True
     """
+    asked: Row = {"category": category}
+    if records is None:
+        records = load_records()
+    elif isinstance(records, str | Path):
+        asked["data"] = folder.of_file(Path(records))
+        records = read_json(records)
+    if category is not None:
+        known = sorted({str(record["category"]) for record in records})
+        if missing := [name for name in category if name not in known]:
+            raise ValueError(f"no records of {', '.join(missing)}; there are {', '.join(known)}")
+        records = [record for record in records if record["category"] in category]
     cases = read_cases(records)
     found = iter(predict([case for case in cases if isinstance(case, Case)], constants))
     lone = [case for case in cases if isinstance(case, Kernel)]
@@ -208,4 +388,4 @@ def validate(records: Sequence[Mapping[str, Any]], constants: Constants | None =
             rows.append(_kernel_row(record, case, next(kernel_times)))
         else:
             rows.append(_row(record, next(found) if isinstance(case, Case) else case))
-    return Report(rows)
+    return Report(rows, asked)

@@ -136,6 +136,7 @@ def design_record(case: Case) -> Row:
         "replicas": int(step.replicas),
         "gpus": int(step.gpus),
         "batch": int(step.capacity.batch),
+        "users": int(step.replicas) * design["dp"] * int(step.capacity.batch),
         "tpot": float(step.tpot),
         "tokens_per_s": float(step.tokens_per_s),
         "tokens_per_s_per_gpu": float(step.tokens_per_s_per_gpu),

@@ -291,3 +291,37 @@ def of_variant(cells: Cells, index: int) -> Cells:
         economy=take(cells.economy, own),
         illegal=cells.illegal[:, own],
     )
+
+
+def one_cell(
+    problem: Problem,
+    model: int | None = None,
+    hardware: int | None = None,
+    rules: Convention | None = None,
+) -> Cells:
+    """The only cell of one of a problem's models on one of its accelerators, or of its only twin.
+
+    Args:
+        problem: what is asked.
+        model: which of its models; None for the only one.
+        hardware: which of its accelerators; likewise.
+        rules: another accounting than the problem's.
+
+    Raises:
+        ValueError: the problem has several cells.
+    """
+    stated = problem.stated
+    lengths = {
+        "model": 1 if model is not None else len(stated.models),
+        "hardware": 1 if hardware is not None else len(stated.accelerators),
+        "gpus": len(stated.gpus),
+        "context": len(stated.contexts),
+        "twins": len(stated.twins),
+        "batch": len(stated.batches or ()),
+        **{name: len(values) for name, values in stated.kept.items()},
+    }
+    several = [f"{name} ({count} values)" for name, count in lengths.items() if count > 1]
+    if several:
+        raise ValueError(f"one design is looked at, so give one value for: {', '.join(several)}")
+    cells = cells_of(problem, model or 0, hardware or 0, rules)
+    return of_variant(cells, len(cells.variants) - 1)

@@ -27,6 +27,7 @@ from qsjax.grid.limits import LIMITS, RISING, Limits, is_given, violations
 from qsjax.grid.pairs import Candidates, score_candidates
 from qsjax.grid.parameters import Inputs
 from qsjax.grid.problem import Problem
+from qsjax.grid.progress import over
 from qsjax.grid.scoring import pick_best
 from qsjax.numerics.numpy_backend import on_host
 
@@ -210,7 +211,7 @@ def _best_listed(cells: Cells, rows: Inputs, economy: Economy) -> Best:
         block = max(block, 2 ** int(np.log2(max(1, LARGE_BLOCK // cells.count))))
     at = np.pad(np.arange(count), (0, -count % block), mode="edge")
     parts: list[Best] = []
-    for k in range(0, len(at), block):
+    for k in over(range(0, len(at), block)):
         own, prices = take((rows, economy), at[k : k + block])
         found = _best(
             own,

@@ -13,8 +13,8 @@ from qsjax import catalog
 from qsjax.cost.metrics import Economy, Objective, check_economy, check_metrics, check_prices
 from qsjax.cost.metrics import economy_of as economy_of_hardware
 from qsjax.grid.axes import PARTITION_AXES, STACKED, Axes, make_axes, twin_of
+from qsjax.grid.entry import entry
 from qsjax.grid.limits import Limits, check_limits
-from qsjax.numerics.float64 import in_float64
 from qsjax.records import checks
 from qsjax.records.precision import workload_of
 from qsjax.records.specs import (
@@ -29,6 +29,7 @@ from qsjax.records.specs import (
 )
 
 CONTEXTS = tuple(1024.0 * 2**k for k in range(15))  # 1k to 16M tokens, the paper's range
+USUAL_CONTEXT = 131072.0  # the longest taken of a model whose publisher says nothing
 # What is stacked along axes of its own, and has an argument of its own.
 ARGUMENTS = ("model", "hardware", "gpus", "context", "q")
 UNNAMED = "own"  # label of a record that has no name
@@ -49,11 +50,15 @@ class Variant:
 
 
 class Served(NamedTuple):
-    """A model with what is stored and multiplied in which precision, under its name."""
+    """A model with what is stored and multiplied in which precision, under its name.
+
+    `max_context` is the context that it is published for [tokens], 0 where that is not known.
+    """
 
     name: str
     spec: ModelSpec
     workload: Workload
+    max_context: int = 0
 
 
 class Accelerator(NamedTuple):
@@ -147,14 +152,73 @@ def as_served(
     Raises:
         ValueError: with what is wrong with it.
     """
+    if isinstance(model, Served):
+        return model
+    longest = _published_context(model) if checks.is_record(model) else 0
     if not checks.is_record(model):
         entry = model if isinstance(model, catalog.ModelEntry) else catalog.model_entry(model)
-        model = entry.spec
+        model, longest = entry.spec, entry.max_context
     (spec,) = checks.check_records(model=model)
     if workload is None:
         workload = workload_of(spec, weights=weights, kv=kv, context=1.0)
     # The workload has the precisions now; without them models of any stack up.
-    return Served(spec.label or UNNAMED, dataclasses.replace(spec, precision=None), workload)
+    plain = dataclasses.replace(spec, precision=None)
+    return Served(spec.label or UNNAMED, plain, workload, longest)
+
+
+def served(
+    model: Any,
+    *,
+    weights: Any = None,
+    kv: Any = None,
+    acceptance: float | None = None,
+    drafts: int = 1,
+) -> Served:
+    """A model with precisions or speculation of its own, under a name that says so.
+
+    With speculation a step runs `drafts` + 1 tokens of each sequence and yields as many as are
+    accepted in a row: (1 - a^(drafts + 1)) / (1 - a) for an acceptance a of each (Leviathan et al.,
+    arXiv 2211.17192, eq. 1). What drafting itself takes is left out.
+
+    Args:
+        model: as of `Problem`.
+        weights: dtype of the weights instead of the published one.
+        kv: dtype of the cache instead.
+        acceptance: share of the drafted tokens that is accepted, at least 0 and below 1.
+        drafts: tokens drafted in each step.
+
+    Raises:
+        ValueError: something of it is wrong.
+
+    >>> served("deepseek-v3", acceptance=0.85).workload.tokens_per_step
+    1.85
+    """
+    plain = as_served(model, weights, kv)
+    told = [f"{name}={value}" for name, value in (("weights", weights), ("kv", kv)) if value]
+    work = plain.workload
+    if acceptance is not None:
+        if not 0 <= acceptance < 1 or drafts != int(drafts) or drafts < 1:
+            raise ValueError(
+                f"acceptance {acceptance:g} of {drafts:g} drafts is not allowed; give a share from "
+                "0 to below 1, such as 0.85, of a whole number of drafts from 1 on"
+            )
+        made = sum(acceptance**k for k in range(int(drafts) + 1))
+        told.append(f"acceptance={acceptance:g}" + (f" of {drafts:g}" if drafts > 1 else ""))
+        work = dataclasses.replace(work, query_tokens=drafts + 1.0, tokens_per_step=made)
+    name = ", ".join([plain.name, *told])
+    return plain._replace(name=name, workload=work)
+
+
+def _published_context(model: Any) -> int:
+    """The context that a record's entry in the catalogue is published for; 0 without one."""
+    name = str(getattr(model, "label", "")).partition(",")[0]
+    return catalog.model_entry(name).max_context if name in catalog.model_names() else 0
+
+
+def _contexts_up_to(longest: Sequence[int]) -> list[float]:
+    """Powers of two from 1k to the longest context that any of the models is published for."""
+    most = max((float(count) or USUAL_CONTEXT for count in longest), default=USUAL_CONTEXT)
+    return [context for context in CONTEXTS if context <= max(most, CONTEXTS[0])]
 
 
 def as_accelerator(hardware: Any) -> Accelerator:
@@ -199,6 +263,7 @@ class Stated(NamedTuple):
         kept: further axes of the result.
         rules: the accounting.
         convention: its name.
+        other: name of the accounting that was asked for beside it; None without.
         single: arguments that were one value: no axis of the result.
     """
 
@@ -212,6 +277,7 @@ class Stated(NamedTuple):
     kept: dict[str, list[float]]
     rules: Convention
     convention: str
+    other: str | None
     single: frozenset[str]
 
 
@@ -227,12 +293,15 @@ class _Problems(list[str]):
             return default
 
 
-def _named_rules(convention: str | Convention) -> tuple[Convention, str]:
+def _named_rules(convention: str | Convention) -> tuple[Convention, str, str | None]:
+    if convention == "both":
+        first, second = CONVENTIONS
+        return CONVENTIONS[first], first, second
     if isinstance(convention, Convention):
         rules: Convention = checks.check_records(convention=convention)[0]
         names = [name for name, preset in CONVENTIONS.items() if preset == rules]
-        return rules, names[0] if names else UNNAMED
-    return named_convention(convention), convention
+        return rules, names[0] if names else UNNAMED, None
+    return named_convention(convention), convention, None
 
 
 def _split_axes(
@@ -281,10 +350,12 @@ class Problem:
     in `axes` is a further axis of the result.
 
     Attributes:
-        model: a name, Hugging Face id, config.json or its dict, .toml file, `ModelSpec`, or a list.
+        model: a name, Hugging Face id, config.json or its dict, .toml file, `ModelSpec`, or a list;
+            a `Served` has precisions and speculation of its own.
         hardware: a name, .toml file, `HardwareSpec`, or a list.
         gpus: GPU counts, each used exactly; what a deployment leaves, its copies fill.
-        context: context lengths [tokens]; 1k to 16M by powers of two unless given.
+        context: context lengths [tokens]; unless given powers of two from 1k to what the model is
+            published for.
         twins: quality factors q of the dense twins that are searched as well (eq. 11, 21).
         batch: sequences of an attention replica: `largest` that fits, the `best` within the
             limits, or numbers to choose from.
@@ -292,7 +363,8 @@ class Problem:
         economy: price and power, whole or by name of field, such as `{"utilisation": 0.6}`; of the
             hardware unless given.
         objective: a name of `metrics.METRICS`: what is best.
-        convention: `physical`, `paper`, or a `Convention`.
+        convention: `physical`, `paper`, `both` for the paper's beside the physical, or a
+            `Convention`.
         workload: precisions in place of those that the model is published in.
         weights: dtype of the weights instead.
         kv: dtype of the cache instead.
@@ -309,7 +381,7 @@ class Problem:
     hardware: Any
     _: dataclasses.KW_ONLY
     gpus: Any = 64
-    context: Any = CONTEXTS
+    context: Any = None
     twins: Any = ()
     batch: Any = "largest"
     limits: Limits = Limits()
@@ -370,11 +442,14 @@ def _state(problem: Problem) -> Stated:
     served, devices, single = _records(problem, wrong)
     lists: dict[str, tuple[float, ...]] = {}
     for name in ("gpus", "context", "twins"):
-        values, is_one = wrong.run(numbers, name, getattr(problem, name), default=([], False))
+        given = getattr(problem, name)
+        if name == "context" and given is None:
+            given = _contexts_up_to([model.max_context for model in served])
+        values, is_one = wrong.run(numbers, name, given, default=([], False))
         single |= {name} if is_one else set()
         lists[name] = tuple(dict.fromkeys(values))
-    rules, label = wrong.run(
-        _named_rules, problem.convention, default=(CONVENTIONS["physical"], "physical")
+    rules, label, other = wrong.run(
+        _named_rules, problem.convention, default=(CONVENTIONS["physical"], "physical", None)
     )
     searched, kept = _split_axes(problem.axes, wrong)
     _check_degrees(searched, served, wrong)
@@ -398,6 +473,7 @@ def _state(problem: Problem) -> Stated:
         kept,
         rules,
         label,
+        other,
         frozenset(single),
     )
 
@@ -454,7 +530,7 @@ R = TypeVar("R")
 
 def question(function: Callable[P, R]) -> Callable[P, R]:
     """A question of a problem, its first argument: with 64-bit numbers, and of nothing else."""
-    answer = in_float64(function)
+    answer = entry(function)
 
     @wraps(function)
     def ask(*args: P.args, **kwargs: P.kwargs) -> R:

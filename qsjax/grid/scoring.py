@@ -56,10 +56,9 @@ Codes = dict[tuple[str, ...], jax.Array]
 
 
 class Reduced(NamedTuple):
-    """What is kept of a block: choices and counts per kept cell; `second` only if asked for."""
+    """What is kept of a block: choices and counts per kept cell."""
 
     best: Choice
-    second: Choice | None
     feasible: jax.Array
     reasons: jax.Array
 

@@ -16,6 +16,7 @@ from qsjax.grid.cells import Cells, Winners, blocks_of, served_model, step_of
 from qsjax.grid.limits import LIMITS, describe, is_given
 from qsjax.grid.optimum import Best, best_of, binding_resource, winners_at
 from qsjax.grid.problem import Problem
+from qsjax.grid.progress import over
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.records.scenario import Records
 from qsjax.records.specs import DEGREES, KV_MODES, Convention, Partition
@@ -95,7 +96,7 @@ def solve(cells: Cells) -> Solution:
 
 def solve_all(problem: Problem, rules: Convention | None = None) -> list[list[Solution]]:
     """The solutions of every model (outer list) on every accelerator."""
-    return [[solve(cells) for cells in row] for row in blocks_of(problem, rules)]
+    return [[solve(cells) for cells in over(row)] for row in over(blocks_of(problem, rules))]
 
 
 def plain(value: float) -> float | int:
@@ -179,13 +180,15 @@ def metrics_of(step: StepCost, economy: Economy) -> Arrays:
 
 
 def design_of(part: Partition, step: StepCost) -> Arrays:
-    """Degrees, copies and batch of designs, one a row."""
+    """Degrees, copies, batch and users (the sequences of all replicas) of designs, one a row."""
     degrees = {name: np.asarray(getattr(part, name)) for name in DEGREES}
     mode = np.where(degrees["kvp"] > 1, np.asarray(part.kv_mode), KV_MODES["none"])
+    copies, batch = np.asarray(step.replicas), np.asarray(step.capacity.batch)
     return degrees | {
         "kv_mode": mode,
-        "replicas": np.asarray(step.replicas),
-        "batch": np.asarray(step.capacity.batch),
+        "replicas": copies,
+        "batch": batch,
+        "users": copies * degrees["dp"] * batch,
     }
 
 

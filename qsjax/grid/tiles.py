@@ -2,7 +2,7 @@
 
 The first pass keeps of every tile no more than its highest score and its counts, so that no score
 ever leaves the processor. The second scores again only the tiles that may hold the winner, a few of
-hundreds, and finds its place there; then the runner-up's.
+hundreds, and finds its place there.
 """
 
 from collections.abc import Callable
@@ -33,110 +33,79 @@ Scorer = Callable[..., Scored]
 _LANES = 3
 
 
-class _Round(NamedTuple):
-    """What a search of the second pass goes by; rows are the axes before the designs, flat.
-
-    Attributes:
-        wanted: (tiles, rows) tiles that may hold the choice.
-        least: (rows, lanes) score from which designs count as equal to the best.
-        sure: (tiles, rows, lanes) tiles whose highest score reached `least` in the first pass.
-        but: (rows, lanes) position that is left out; -1 for none.
-    """
-
-    wanted: jax.Array
-    least: jax.Array
-    sure: jax.Array
-    but: jax.Array
-
-
 class _Found(NamedTuple):
-    """Choice of each cell so far, its GPUs (infinite: none yet), and the best score but its."""
+    """Choice of each cell so far, its GPUs (infinite: none yet), and its score."""
 
     gpus: jax.Array
     position: jax.Array
     score: jax.Array
-    others: jax.Array
 
 
-def _round(highest: jax.Array, best: jax.Array, but: jax.Array, read: jax.Array) -> _Round:
-    # `read`: tiles of which `best` is known from the second pass itself.
-    least = best - tolerance(highest.dtype) * jnp.abs(best)
-    may = (highest >= least[None]) & (highest > lowest(highest.dtype))
-    return _Round(jnp.any(may, axis=-1), least, may & ~read[..., None], but)
+def _look(
+    scored: Scored,
+    tile: jax.Array,
+    row: jax.Array,
+    best: tuple[jax.Array, jax.Array],
+    found: _Found,
+) -> _Found:
+    """What a tile changes in the choices of a row; `scored.score` is (designs, lanes).
 
-
-def _look(scored: Scored, tile: jax.Array, row: jax.Array, go: _Round, found: _Found) -> _Found:
-    """What a tile changes in the choices of a row; `scored.score` is (designs, lanes)."""
+    `best` are the score from which designs count as equal to the best, (rows, lanes), and the tiles
+    whose highest score reached it in the first pass, (tiles, rows, lanes).
+    """
     score, width = scored.score, scored.score.shape[0]
     index = jax.lax.broadcasted_iota(jnp.int32, score.shape, 0)
-    score = jnp.where(tile * width + index == go.but[row][None], -jnp.inf, score)
     # The first pass may round otherwise than this one: what reached the score there, counts here.
-    here = jnp.max(score, axis=0)
-    least = jnp.where(go.sure[tile, row], jnp.minimum(go.least[row], here), go.least[row])
+    here, (bound, sure) = jnp.max(score, axis=0), best
+    least = jnp.where(sure[tile, row], jnp.minimum(bound[row], here), bound[row])
     is_tied = (score >= least[None]) & (score > lowest(score.dtype))
     cost = jnp.where(is_tied, 0.0 if scored.gpus is None else scored.gpus, jnp.inf)
     fewest = jnp.min(cost, axis=0)
     first = jnp.min(jnp.where(is_tied & (cost == fewest[None]), index, width), axis=0)
-    is_own = index == first[None]
-    value = jnp.max(jnp.where(is_own, score, -jnp.inf), axis=0)
-    rest = jnp.max(jnp.where(is_own, -jnp.inf, score), axis=0)
+    value = jnp.max(jnp.where(index == first[None], score, -jnp.inf), axis=0)
     old = _Found(*(x[row] for x in found))
     is_better = fewest < old.gpus
     new = _Found(
         jnp.where(is_better, fewest, old.gpus),
         jnp.where(is_better, tile * width + first, old.position),
         jnp.where(is_better, value, old.score),
-        jnp.maximum(jnp.maximum(old.others, rest), jnp.where(is_better, old.score, value)),
     )
     put = jax.lax.dynamic_update_index_in_dim
     return _Found(*(put(x, y, row, axis=0) for x, y in zip(found, new, strict=True)))
 
 
-def choose(
-    score: Callable[[jax.Array, jax.Array], Scored], highest: jax.Array, rounds: int
-) -> Choice:
-    """The best design of every cell, and in a second round the best of the others.
-
-    By the tie rule, from the tiles of a row that reach the highest score.
+def choose(score: Callable[[jax.Array, jax.Array], Scored], highest: jax.Array) -> Choice:
+    """The best design of every cell by the tie rule, from the tiles that reach the highest score.
 
     Args:
         score: scores of a tile in a row, (designs, lanes).
         highest: (tiles, rows, lanes) of the first pass.
-        rounds: 1, or 2 with the runner-up.
 
     Returns:
-        Choices with the rounds along the first axis; position 0 and -infinity where there is none.
+        Choices of shape (rows, lanes); position 0 and -infinity where there is none.
     """
     tiles, rows, lanes = highest.shape
     none = jnp.full((rows, lanes), -jnp.inf, highest.dtype)
     nobody = jnp.full((rows, lanes), -1, jnp.int32)
-    nothing = _Found(jnp.full((rows, lanes), jnp.inf, highest.dtype), nobody, none, none)
+    nothing = _Found(jnp.full((rows, lanes), jnp.inf, highest.dtype), nobody, none)
     index = jnp.arange(tiles * rows, dtype=jnp.int32)
+    best = jnp.max(highest, axis=0)
+    least = best - tolerance(highest.dtype) * jnp.abs(best)
+    sure = (highest >= least[None]) & (highest > lowest(highest.dtype))
+    wanted = jnp.any(sure, axis=-1).reshape(-1)
 
-    def one(go: _Round, _: None) -> tuple[_Round, Choice]:
-        wanted = go.wanted.reshape(-1)
+    def next_after(at: jax.Array) -> jax.Array:
+        return jnp.min(jnp.where(wanted & (index > at), index, tiles * rows))
 
-        def next_after(at: jax.Array) -> jax.Array:
-            return jnp.min(jnp.where(wanted & (index > at), index, tiles * rows))
+    def look(state: tuple[jax.Array, _Found]) -> tuple[jax.Array, _Found]:
+        at, found = state
+        tile, row = at // rows, at % rows
+        return next_after(at), _look(score(tile, row), tile, row, (least, sure), found)
 
-        def look(state: tuple[jax.Array, _Found]) -> tuple[jax.Array, _Found]:
-            at, found = state
-            tile, row = at // rows, at % rows
-            return next_after(at), _look(score(tile, row), tile, row, go, found)
-
-        start = (next_after(jnp.int32(-1)), nothing)
-        found = jax.lax.while_loop(lambda state: state[0] < tiles * rows, look, start)[1]
-        unread = jnp.max(jnp.where(go.wanted[..., None], -jnp.inf, highest), axis=0)
-        rest = jnp.maximum(found.others, unread)
-        is_any = found.position >= 0
-        choice = Choice(jnp.where(is_any, found.position, 0), jnp.where(is_any, found.score, none))
-        return _round(highest, rest, found.position, go.wanted), choice
-
-    unread = jnp.zeros((tiles, rows), bool)
-    _, choices = jax.lax.scan(
-        one, _round(highest, jnp.max(highest, axis=0), nobody, unread), length=rounds
-    )
-    return choices
+    start = (next_after(jnp.int32(-1)), nothing)
+    found = jax.lax.while_loop(lambda state: state[0] < tiles * rows, look, start)[1]
+    is_any = found.position >= 0
+    return Choice(jnp.where(is_any, found.position, 0), jnp.where(is_any, found.score, none))
 
 
 def _larger(x: jax.Array, y: jax.Array) -> jax.Array:
@@ -168,7 +137,6 @@ def reduce_whole(
     arguments: tuple[Any, ...],
     shape: tuple[int, ...],
     *,
-    with_second: bool = True,
     extra: Callable[[Scored], Any] | None = None,
 ) -> tuple[Reduced, Any]:
     """`reduce_tiles` from scores that are all kept: half as much to compile, and slower."""
@@ -177,17 +145,11 @@ def reduce_whole(
     feasible, reasons = _totals(count_designs(column), (-1,), shape[-1], shape[:-1])
     gpus = jnp.zeros(()) if scored.gpus is None else scored.gpus
     is_feasible = jnp.broadcast_to(scored.feasible, shape)
-    best = pick_best(scored.score, is_feasible, gpus)
-    second = None
-    if with_second:
-        index = jax.lax.broadcasted_iota(best.position.dtype, shape, len(shape) - 1)
-        is_other = is_feasible & (index != best.position[..., None])
-        second = pick_best(scored.score, is_other, gpus)
     further = None if extra is None else extra(scored)
-    return Reduced(best, second, feasible, reasons), further
+    return Reduced(pick_best(scored.score, is_feasible, gpus), feasible, reasons), further
 
 
-def _choices(staged: Staged, cut: Cut, highest: jax.Array, rounds: int) -> list[Choice]:
+def _choice(staged: Staged, cut: Cut, highest: jax.Array) -> Choice:
     """`choose` among the parts; `highest` has the outer axes and lanes, a choice the rows' ones."""
     # Parts and tiles, first and last of the outer axes, become one.
     by_part = jnp.moveaxis(highest, -2, 1).reshape(cut.tiles * cut.parts, -1, cut.lanes)
@@ -195,10 +157,7 @@ def _choices(staged: Staged, cut: Cut, highest: jax.Array, rounds: int) -> list[
     def score(part: jax.Array, row: jax.Array) -> Scored:
         return of_shape(staged.at(part, row), (cut.width, cut.lanes))
 
-    picked = choose(score, by_part, rounds)
-    full = (rounds, *cut.rows, cut.lanes)
-    position, value = (x.reshape(full) for x in picked)
-    return [Choice(position[k], value[k]) for k in range(rounds)]
+    return Choice(*(x.reshape(*cut.rows, cut.lanes) for x in choose(score, by_part)))
 
 
 def reduce_tiles(
@@ -206,7 +165,6 @@ def reduce_tiles(
     arguments: tuple[Any, ...],
     shape: tuple[int, ...],
     *,
-    with_second: bool,
     extra: Callable[[Scored], Any] | None = None,
 ) -> tuple[Reduced, Any]:
     """Reduce a block over its designs.
@@ -216,7 +174,6 @@ def reduce_tiles(
         arguments: pytrees whose leaves have the kept axes first and the designs last, or are
             scalars.
         shape: kept axes, then designs.
-        with_second: look for the runner-up too.
         extra: further results from the scores of a tile; they are returned with the tiles ahead.
 
     Returns:
@@ -224,7 +181,7 @@ def reduce_tiles(
     """
     kept, cut = shape[:-1], cut_of(shape)
     if cut.lanes < _LANES:
-        return reduce_whole(scorer, arguments, shape, with_second=with_second, extra=extra)
+        return reduce_whole(scorer, arguments, shape, extra=extra)
 
     rest = cut.outer[1:]
 
@@ -242,8 +199,7 @@ def reduce_tiles(
     highest, codes, further = staged.map(finish)
     codes = {names: jnp.moveaxis(x, 1, 0) for names, x in codes.items()}
     feasible, reasons = _totals(codes, (1, -2), cut.width, (*cut.rows, cut.lanes))
-    choices = _choices(staged, cut, highest, 1 + with_second)
-    reduced = Reduced(choices[0], choices[-1] if with_second else None, feasible, reasons)
+    reduced = Reduced(_choice(staged, cut, highest), feasible, reasons)
     return jax.tree.map(lambda x: restore(x, kept), reduced), further
 
 

@@ -2,10 +2,10 @@
 
 import dataclasses
 import html
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -19,7 +19,23 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 Drawing = Callable[..., Any]
-SHOWN = 8  # rows of a printed result
+SHOWN = 8  # rows of a result in a notebook or at the prompt of Python
+
+
+class Table(NamedTuple):
+    """A table for people.
+
+    Attributes:
+        title: above it.
+        heads: of its columns, with units.
+        rows: cells as text, one row as long as the heads; an empty row is a rule.
+        left: how many of the first columns are text.
+    """
+
+    title: str
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    left: int = 1
 
 
 def flat(row: Mapping[str, Any]) -> Row:
@@ -54,12 +70,24 @@ class Result:
         raise NotImplementedError
 
     def summary(self) -> str:
-        """What was asked and found, in a line or two."""
+        """What was found, in one to three sentences with the numbers of the case."""
         raise NotImplementedError
+
+    def tables(self) -> list[Table]:
+        """Tables for people, the most telling one first."""
+        rows = [flat(row) for row in self.rows()]
+        known = dict.fromkeys(name for row in rows for name in row)
+        heads = [name for name in self.columns or known if name in known]
+        cells = [[text(row.get(name)) for name in heads] for row in rows]
+        return [Table("", heads, cells, 0)] if heads else []
+
+    def remarks(self) -> list[str]:
+        """What else is to be said, below the tables, one line each."""
+        return []
 
     def record(self) -> Row:
         """Everything as plain numbers, for `result.json`."""
-        return {"summary": self.summary(), "rows": self.rows()}
+        return {"rows": self.rows()}
 
     def inputs(self) -> Row:
         """What was asked, as plain numbers, for `inputs.json`."""
@@ -120,7 +148,7 @@ class Result:
         rows = self.rows()
         head = {"qsjax": version("qsjax"), **(asked or {})}
         files.write_json(out / "inputs.json", {**head, **self.inputs()})
-        files.write_json(out / "result.json", self.record())
+        files.write_json(out / "result.json", {"answer": self.summary(), **self.record()})
         files.write_atomically(out / f"{self.stem}.csv", files.csv_text([flat(r) for r in rows]))
         written = ["inputs.json", "result.json", f"{self.stem}.csv"]
         data = self.dataset
@@ -130,35 +158,38 @@ class Result:
         written += files.draw(out, self.drawings())
         return [out / name for name in written]
 
-    def _table(self) -> tuple[list[str], list[list[str]], int]:
-        """Heads and cells of the printed table, and how many rows it leaves out."""
-        rows = [flat(row) for row in self.rows()]
-        known = dict.fromkeys(name for row in rows for name in row)
-        heads = [name for name in self.columns or known if name in known]
-        shown = rows[:SHOWN]
-        return heads, [[text(row.get(name)) for name in heads] for row in shown], len(rows) - SHOWN
+    def _first(self) -> tuple[Table | None, int]:
+        """The first table with its first rows, and how many rows and tables it leaves out."""
+        tables = [table for table in self.tables() if table.rows]
+        if not tables:
+            return None, 0
+        rows = [row for row in tables[0].rows if row]
+        return tables[0]._replace(rows=rows[:SHOWN]), len(rows) - SHOWN
 
     def __repr__(self) -> str:
-        heads, cells, more = self._table()
+        table, more = self._first()
         lines = [self.summary()]
-        if heads:
-            columns = list(zip(heads, *cells, strict=True))
+        if table is not None:
+            columns = list(zip(table.heads, *table.rows, strict=True))
             widths = [max(map(len, column)) for column in columns]
             lines += [
                 "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-                for row in [heads, *cells]
+                for row in [table.heads, *table.rows]
             ]
         return "\n".join([*lines, *([f"... and {more} rows more"] if more > 0 else [])])
 
     def _repr_html_(self) -> str:
-        heads, cells, more = self._table()
+        table, more = self._first()
 
-        def line(tag: str, row: list[str]) -> str:
+        def line(tag: str, row: Sequence[str]) -> str:
             return "<tr>" + "".join(f"<{tag}>{html.escape(x)}</{tag}>" for x in row) + "</tr>"
 
-        body = "".join([line("th", heads), *(line("td", row) for row in cells)])
+        answer = html.escape(self.summary()).replace("\n", "<br>")
+        if table is None:
+            return f"<p>{answer}</p>"
+        body = "".join([line("th", table.heads), *(line("td", row) for row in table.rows)])
         rest = f"<p>... and {more} rows more</p>" if more > 0 else ""
-        return f"<p>{html.escape(self.summary())}</p><table>{body}</table>{rest}"
+        return f"<p>{answer}</p><table>{body}</table>{rest}"
 
 
 def text(value: Any) -> str:

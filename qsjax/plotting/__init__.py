@@ -24,6 +24,7 @@ from qsjax.plotting.stability import stability_intervals as stability_intervals
 from qsjax.plotting.style import figure as figure
 from qsjax.plotting.style import theme as theme
 from qsjax.plotting.throughput import best_partition_map as best_partition_map
+from qsjax.plotting.throughput import ratio_vs_context as ratio_vs_context
 from qsjax.plotting.throughput import throughput_vs_context as throughput_vs_context
 from qsjax.plotting.uncertainty import iso_throughput as iso_throughput
 from qsjax.plotting.uncertainty import verdict_fan as verdict_fan

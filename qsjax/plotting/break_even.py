@@ -10,6 +10,7 @@ from matplotlib.patches import Patch
 
 from qsjax.plotting import scales, style
 from qsjax.plotting.style import DENSE, INFEASIBLE, MOE, Look, Row
+from qsjax.records import units
 
 # What holds between two roots, and how it is drawn; anything else is left empty.
 SIDES: dict[str, tuple[str, Look]] = {
@@ -48,7 +49,7 @@ def turning_points(
     """
     ax = style.dressed(ax, (7.4, 1.7 + 0.62 * len(rows)))
     ax.set_xscale("log")
-    write = scales.about if tokens else scales.quantity
+    write = units.about if tokens else units.quantity
     low, high = min(row["low"] for row in rows), max(row["high"] for row in rows)
     for k, row in enumerate(rows):
         y = len(rows) - 1 - k

@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
-from qsjax.plotting import scales, style
+from qsjax.plotting import style
 from qsjax.plotting.rows import series
 from qsjax.plotting.style import INFEASIBLE, RESOURCES, Row
 from qsjax.plotting.throughput import throughput_vs_context
+from qsjax.records import units
 
 # Bars are cut at MOST times the first subject's, and say so.
 MOST = 6.0
@@ -39,7 +40,7 @@ def lead_over_context(
     for k, turn in enumerate(turns):
         ax.axvline(turn["context"], color=style.ink().quiet, linewidth=1.0,
                    linestyle=(0, (4, 2)), zorder=1)  # fmt: skip
-        text = f"from {scales.about(turn['context'])} on: {turn['after']}"
+        text = f"from {units.about(turn['context'])} on: {turn['after']}"
         left, right = ax.get_xlim()
         is_late = turn["context"] ** 2 > left * right
         ax.annotate(text, (turn["context"], 0.985 - 0.075 * k), xytext=(-4 if is_late else 4, 0),
@@ -81,7 +82,7 @@ def gpu_time(
         running = [row for row in members if row["is_feasible"]]
         unit = total(running[0]) if running else 1.0
         best = max((row["tokens_per_s_per_gpu"] for row in running), default=0.0)
-        ax.annotate(f"{scales.tokens(context)} tokens", (0.0, y), xytext=(2, 0), fontsize=8.5,
+        ax.annotate(f"{units.tokens(context)} tokens", (0.0, y), xytext=(2, 0), fontsize=8.5,
                     textcoords="offset points", va="center", color=style.ink().text)  # fmt: skip
         for row in members:
             y += 1.0
@@ -125,7 +126,7 @@ def _bar(ax: Axes, y: float, row: Row, unit: float, is_best: bool) -> None:
                 edgecolor=style.EDGE, linewidth=0.25, zorder=2)  # fmt: skip
         left += size
     length = total(row) / unit
-    text = scales.quantity(row["tokens_per_s_per_gpu"])
+    text = units.quantity(row["tokens_per_s_per_gpu"])
     if length > MOST:
         text = f"bar {length:.3g} long   {text}"
     ax.annotate(text, (1.0, y), xycoords=ax.get_yaxis_transform(), va="center", ha="right",

@@ -7,9 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from qsjax.cost.ledger import RESOURCES as MEMBERS
-from qsjax.plotting import scales, style
+from qsjax.plotting import style
 from qsjax.plotting.rows import as_rows, series
 from qsjax.plotting.style import RESOURCES, Look, Row
+from qsjax.records import units
 from qsjax.records.units import GIB
 
 if TYPE_CHECKING:
@@ -18,9 +19,10 @@ if TYPE_CHECKING:
 # Memory by what it holds. Terms are looked up by the first key that their name contains.
 MEMORY: dict[str, Look] = {
     "free": Look("none", ""),
+    "waste": Look("#0b8f6a", "xx"),
     "kv": RESOURCES["HBM KV"],
     "shared": Look("#7fbbe6", "\\\\\\\\"),
-    "dense": Look("#7fbbe6", "\\\\\\\\"),
+    "dense": Look("#9cc4ea", "++"),
     "routed": Look("#2b8cd6", "////"),
     "expert": Look("#2b8cd6", "////"),
     "ffn": Look("#2b8cd6", "////"),
@@ -28,10 +30,12 @@ MEMORY: dict[str, Look] = {
     "head": Look("#b5d8f0", ".."),
     "embedding": Look("#b5d8f0", ".."),
     "router": Look("#b5d8f0", "xxxx"),
+    "norms": Look("#d6e9f7", "--"),
     "weights": Look("#2b8cd6", "////"),
     "activation": RESOURCES["HBM activations"],
     "state": Look("#0b8f6a", ".."),
-    "unusable": RESOURCES["overhead"],
+    "unused": Look("#c3c7cd", ".."),
+    "unusable": Look("#c3c7cd", ".."),
     "reserve": RESOURCES["overhead"],
 }
 
@@ -84,7 +88,7 @@ def time_breakdown(
         _hidden(ax, x + 0.36 * width, 0.2 * width, row, scale)
         if not share and len(rows) <= 18:
             ax.annotate(
-                scales.quantity(row["tpot_ms"]),
+                units.quantity(row["tpot_ms"]),
                 (x, top),
                 xytext=(0, 2),
                 textcoords="offset points",
@@ -95,7 +99,7 @@ def time_breakdown(
         ax.plot(x, -0.022 * (100.0 if share else tallest), marker=looks[name].marker,
                 color=looks[name].colour, markersize=4.5, clip_on=False)  # fmt: skip
     ax.set_ylim(-0.045 * (100.0 if share else tallest), (100.0 if share else tallest) * 1.06)
-    ax.set_xticks(range(len(contexts)), [scales.tokens(context) for context in contexts])
+    ax.set_xticks(range(len(contexts)), [units.tokens(context) for context in contexts])
     ax.tick_params(axis="x", length=0)
     style.grid(ax)
     what = "share of time per output token [%]" if share else "time per output token [ms]"
@@ -182,8 +186,8 @@ def memory_ledger(
         ax: where to draw.
         title: what the picture shows.
     """
-    ax = style.dressed(ax, (7.4, 1.6 + 0.5 * len(ledgers)))
     names = list(dict.fromkeys(name for ledger in ledgers for name in ledger["terms"]))
+    ax = style.dressed(ax, (7.4, 1.3 + 0.5 * len(ledgers) + 0.08 * len(names)))
     widest = max(float(ledger["capacity"]) for ledger in ledgers) / GIB
     for y, ledger in enumerate(reversed(ledgers)):
         left = 0.0

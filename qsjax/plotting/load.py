@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 
 from qsjax.plotting import scales, style
 from qsjax.plotting.style import Row
+from qsjax.records.units import MS
 
 NAMES = {"ttft": "time to first token", "tpot": "time per output token", "e2e": "whole request"}
 
@@ -18,7 +19,7 @@ def latency_against_load(
     """Median latencies of a deployment against its load; bands reach to the 95th percentile.
 
     Args:
-        rows: of one curve, with `load`, `load_unit`, and `ttft_p50_ms` ... as `row_of` gives them;
+        rows: of one curve, with `load`, `load_unit`, and `ttft_p50` ... [s] as `simulate` has them;
             values that the requests do not tell are None and left out.
         ax: where to draw.
         title: what the picture shows.
@@ -30,7 +31,7 @@ def latency_against_load(
     ax.set(xscale="log", yscale="log")
     for metric, look in style.category_looks(list(NAMES)).items():
         middle, high = (
-            [math.nan if row[f"{metric}_{q}_ms"] is None else row[f"{metric}_{q}_ms"]
+            [math.nan if row[f"{metric}_{q}"] is None else row[f"{metric}_{q}"] / MS
              for row in members] for q in ("p50", "p95")
         )  # fmt: skip
         ax.plot(load, middle, color=look.colour, linestyle=look.line, marker=look.marker,

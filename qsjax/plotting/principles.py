@@ -11,6 +11,7 @@ from matplotlib.patches import Patch
 from qsjax.plotting import scales, style
 from qsjax.plotting.labels import Name, name_points
 from qsjax.plotting.style import DENSE, MOE, Row
+from qsjax.records import units
 
 PHASE_MARKERS = {"attention": "o", "projection": "s", "ffn": "^", "head": "D"}
 
@@ -99,7 +100,7 @@ def _roofs(ax: Axes, peaks: Mapping[str, float], bandwidth: float, low: float, h
     top = max(peaks.values())
     ax.plot([low, top / bandwidth], [bandwidth * low, top], color=colour, linewidth=1.6, zorder=2)
     ax.annotate(
-        f"HBM {scales.quantity(bandwidth)}B/s",
+        f"HBM {units.quantity(bandwidth)}B/s",
         (low * 1.6, bandwidth * low * 1.6),
         xytext=(0, 9),
         textcoords="offset points",
@@ -112,7 +113,7 @@ def _roofs(ax: Axes, peaks: Mapping[str, float], bandwidth: float, low: float, h
         names = ", ".join(name for name, value in peaks.items() if value == peak)
         ax.plot([peak / bandwidth, high], [peak, peak], color=colour, linewidth=1.6, zorder=2)
         ax.annotate(
-            f"{names} {scales.quantity(peak)}FLOP/s",
+            f"{names} {units.quantity(peak)}FLOP/s",
             (high, peak),
             xytext=(-3, 4),
             textcoords="offset points",

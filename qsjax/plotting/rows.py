@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qsjax.plotting.style import Look, Row, category_looks, variant_label, variant_looks
+from qsjax.plotting.style import (
+    Look,
+    Row,
+    category_looks,
+    family_looks,
+    variant_label,
+    variant_looks,
+)
 from qsjax.records.specs import DEGREES
 
 if TYPE_CHECKING:
@@ -88,7 +95,10 @@ def series(rows: Sequence[Row], key: Callable[[Row], Any] = variant_label) -> di
 def named(rows: Sequence[Row]) -> tuple[Callable[[Row], str], dict[str, Look]]:
     """How each row is named, by `label` if rows have their own, else by variant; and the looks."""
     if any(row.get("label") not in (None, row.get("variant")) for row in rows):
-        return lambda row: str(row["label"]), category_looks([str(row["label"]) for row in rows])
+        has_twins = any(row.get("q") is not None for row in rows)
+        names = [str(row["label"]) for row in rows]
+        looks = family_looks(rows) if has_twins else category_looks(names)
+        return lambda row: str(row["label"]), looks
     return variant_label, variant_looks(rows)
 
 

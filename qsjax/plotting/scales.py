@@ -1,4 +1,4 @@
-"""How numbers are written: token counts, SI prefixes, ticks, and labels moved apart."""
+"""Ticks of token counts and of numbers with SI prefixes, and labels moved apart."""
 
 import math
 from collections.abc import Sequence
@@ -6,53 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axis import Axis
 
-
-def tokens(count: float) -> str:
-    """A token count as people write it.
-
-    >>> tokens(131072), tokens(1048576), tokens(1000)
-    ('128k', '1M', '1000')
-    """
-    for unit, size in (("M", 2**20), ("k", 2**10)):
-        if count >= size and count % size == 0:
-            return f"{count / size:g}{unit}"
-    return f"{count:g}"
-
-
-def about(count: float) -> str:
-    """A token count to two digits, for a number between samples.
-
-    >>> about(23456), about(6.2e6), about(300)
-    ('23k', '5.9M', '300')
-    """
-    for unit, size in (("M", 2.0**20), ("k", 2.0**10)):
-        if count >= size:
-            return f"{float(f'{count / size:.2g}'):g}{unit}"
-    return f"{float(f'{count:.2g}'):g}"
-
-
-def quantity(value: float, digits: int = 3) -> str:
-    """A number with an SI prefix, to `digits` significant digits.
-
-    >>> quantity(34263), quantity(0.00612), quantity(4.5), quantity(0)
-    ('34.3k', '0.00612', '4.5', '0')
-    """
-    if value == 0 or not math.isfinite(value):
-        return f"{value:g}"
-    for prefix, size in (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if abs(value) >= size * (1 - 0.5 * 10**-digits):
-            return f"{value / size:.{digits}g}{prefix}"
-    return f"{value:.{digits}g}"
-
-
-def with_unit(value: float, unit: str) -> str:
-    """A number with an SI prefix and its unit.
-
-    >>> with_unit(9.23e12, "B/s"), with_unit(0.5, "s")
-    ('9.23 TB/s', '0.5 s')
-    """
-    text = quantity(value)
-    return f"{text[:-1]} {text[-1]}{unit}" if text[-1].isalpha() else f"{text} {unit}"
+from qsjax.records.units import quantity, tokens
 
 
 def token_axis(axis: Axis, contexts: Sequence[float], most: int = 9) -> None:

@@ -9,6 +9,7 @@ on black, and backgrounds are transparent, so one file serves light and dark pag
 import contextlib
 import functools
 import math
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Literal, NamedTuple, ParamSpec
@@ -52,6 +53,12 @@ class Look(NamedTuple):
 
 
 MOE = Look("#2b8cd6", marker="o")
+MOES = (
+    MOE,
+    Look("#1b5e93", marker="^", line=(0, (5, 1.6))),
+    Look("#6db7ee", marker="D", line=(0, (1.2, 1.2))),
+    Look("#14466e", marker="v", line=(0, (6, 1.5, 1.2, 1.5))),
+)
 # Dense twins share a hue; q tells them apart by marker, line style and depth.
 DENSE = (
     Look("#e0692a", marker="s"),
@@ -225,10 +232,20 @@ def grid(ax: Axes, axis: Literal["x", "y", "both"] = "y") -> None:
     ax.grid(visible=True, axis=axis, color=ink().quiet, alpha=0.22, linewidth=0.7)
 
 
+# Widths of a character of 11 point bold and of 8.5 point text, and of a legend's key [inch].
+_BOLD, _TEXT, _KEY = 0.083, 0.055, 0.35
+
+
+def _width(ax: Axes) -> float:
+    """Width of a panel [inch], before the layout has moved it."""
+    return float(ax.get_position().width * ax.figure.bbox.width / ax.figure.dpi)
+
+
 def label(ax: Axes, title: str | None, x: str | None = None, y: str | None = None) -> None:
-    """Title (what the picture says) and axis labels (quantity and unit)."""
+    """Title (what the picture says), in as many lines as it needs, and axis labels with units."""
     if title:
-        ax.set_title(title, loc="left", color=ink().text, fontsize=11, fontweight="bold")
+        lines = textwrap.wrap(title, max(24, int(_width(ax) / _BOLD)))
+        ax.set_title("\n".join(lines), loc="left", color=ink().text, fontsize=11, fontweight="bold")
     if x is not None:
         ax.set_xlabel(x, color=ink().text)
     if y is not None:
@@ -243,14 +260,36 @@ def legend(ax: Axes, **options: Any) -> None:
 
 
 def legend_above(ax: Axes, columns: int, **options: Any) -> None:
-    """A legend in rows between title and panel, where it can hide no data."""
+    """A legend in rows between title and panel, where it can hide no data.
+
+    Args:
+        ax: the panel.
+        columns: at most; fewer where the panel is too narrow for its longest name.
+        options: of `Axes.legend`.
+    """
     handles = options.get("handles") or ax.get_legend_handles_labels()[0]
+    longest = max((len(str(handle.get_label())) for handle in handles), default=1)
+    columns = max(1, min(columns, int(_width(ax) / (_KEY + _TEXT * longest))))
     rows = math.ceil(len(handles) / columns)
     place = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "ncols": columns}
     legend(
         ax, **{**place, "borderaxespad": 0.3, "handlelength": 1.8, "columnspacing": 1.3} | options
     )
     ax.set_title(ax.get_title(loc="left"), loc="left", pad=8.0 + 15.0 * rows)
+
+
+def family_looks(rows: Sequence[Row]) -> dict[str, Look]:
+    """Looks of lines by their `label`: mixtures blue, dense twins orange, models by shade."""
+    found: dict[str, Look] = {}
+    counts = {"moe": 0, "dense": 0}
+    for row in rows:
+        name = str(row["label"])
+        if name not in found:
+            kind = "moe" if row["variant"] == "moe" else "dense"
+            look, k = (MOES, DENSE)[kind == "dense"], counts[kind]
+            found[name] = look[k % len(look)]
+            counts[kind] += 1
+    return found
 
 
 def variant_label(row: Row) -> str:

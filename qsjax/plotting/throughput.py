@@ -14,6 +14,7 @@ from qsjax.plotting import scales, style
 from qsjax.plotting.labels import Name, name_points
 from qsjax.plotting.rows import METRICS, as_rows, design, named, series, why_infeasible
 from qsjax.plotting.style import INFEASIBLE, RESOURCES, Row
+from qsjax.records import units
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -59,7 +60,7 @@ def throughput_vs_context(
         title: what the picture shows.
     """
     rows = as_rows(data)
-    ax = style.dressed(ax)
+    is_ours, ax = ax is None, style.dressed(ax)
     name_of, looks = named(rows)
     counts = sorted({row.get("gpus", 0) for row in rows})
     lines = series(rows, lambda row: (name_of(row), row.get("gpus", 0)))
@@ -78,11 +79,53 @@ def throughput_vs_context(
     scales.number_axis(ax.yaxis)
     _make_room(ax, [row[metric] for row in rows if row["is_feasible"]])
     ends += _mark_infeasible(ax, lines, looks)
-    _name_ends(ax, ends)
     if crossovers:
         _mark_crossings(ax, lines, metric)
     style.grid(ax)
     style.label(ax, title, "context [tokens]", METRICS.get(metric, metric))
+    if is_ours:
+        _name_ends(ax, ends)
+    else:  # what stands beside the panel may be another one
+        keys = [Line2D([], [], color=colour, linewidth=2.0, label=text)
+                for _, _, text, colour in ends]  # fmt: skip
+        style.legend_above(ax, 4, handles=keys)
+    return ax
+
+
+@style.styled
+def ratio_vs_context(
+    data: "Sequence[Row] | xr.Dataset",
+    ax: Axes | None = None,
+    *,
+    metric: str = "speedup_over_moe",
+    title: str | None = None,
+) -> Axes:
+    """How much faster each dense twin is than the MoE: what two curves that coincide do not show.
+
+    Args:
+        data: rows with `context`, `q` and the ratio.
+        ax: where to draw.
+        metric: which ratio of the rows.
+        title: what the picture shows.
+    """
+    rows = [row for row in as_rows(data) if row.get("q") is not None]
+    ax = style.dressed(ax)
+    looks = style.variant_looks(rows)
+    ax.axhline(1.0, color=style.ink().text, linewidth=1.0)
+    for name, members in series(rows, style.variant_label).items():
+        members.sort(key=lambda row: row["context"])
+        look = looks[name]
+        y = [row[metric] if row["is_feasible"] else np.nan for row in members]
+        ax.plot([row["context"] for row in members], y, color=look.colour, label=name,
+                marker=look.marker, linestyle=look.line, zorder=3)  # fmt: skip
+    ax.set_yscale("log")
+    low, high = ax.get_ylim()
+    ax.set_ylim(min(low, 0.9), max(high, 1.1))
+    scales.token_axis(ax.xaxis, [row["context"] for row in rows])
+    scales.number_axis(ax.yaxis)
+    style.grid(ax)
+    style.label(ax, title, "context [tokens]", "tokens/s/GPU, dense over MoE [1]")
+    style.legend_above(ax, 4)
     return ax
 
 
@@ -172,7 +215,7 @@ def _mark_crossings(ax: Axes, lines: dict[Any, list[Row]], metric: str) -> None:
         for context, value in crossings(base, members, metric):
             ax.plot(context, value, "o", markersize=11, markerfacecolor="none", zorder=5,
                     markeredgecolor=style.ink().text, markeredgewidth=1.3)  # fmt: skip
-            text = f"MoE = {label}\nnear {scales.about(context)} tokens"
+            text = f"MoE = {label}\nnear {units.about(context)} tokens"
             names.append(Name(context, value, text, style.ink().text))
     if len({gpus for _, gpus in lines}) == 1:
         drawn = [point for members in lines.values() for point in _along(members, metric)]
@@ -225,7 +268,7 @@ def best_partition_map(
         _cell(ax, row, contexts.index(row["context"]), names.index(read(row)))
     ax.set_xlim(0, len(contexts))
     ax.set_ylim(0, len(names))
-    ax.set_xticks(np.arange(len(contexts)) + 0.5, [scales.tokens(context) for context in contexts])
+    ax.set_xticks(np.arange(len(contexts)) + 0.5, [units.tokens(context) for context in contexts])
     labels = [f"{name:g}" if isinstance(name, int | float) else str(name) for name in names]
     ax.set_yticks(np.arange(len(names)) + 0.5, labels)
     ax.tick_params(length=0)

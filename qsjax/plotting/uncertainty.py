@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from qsjax.plotting import scales, style
 from qsjax.plotting.rows import METRICS
 from qsjax.plotting.style import DENSE
+from qsjax.records import units
 
 
 @style.styled
@@ -82,11 +83,11 @@ def _contours(ax: Axes, xs: np.ndarray, ys: np.ndarray, known: Any, value_label:
         norm=BoundaryNorm(levels, style.SEQUENTIAL.N),
     )
     lines = ax.contour(xs, ys, known, levels=levels[1:-1], colors="#f4f5f6", linewidths=0.8)
-    for text in ax.clabel(lines, fmt=scales.quantity, fontsize=7.5, colors="#ffffff"):
+    for text in ax.clabel(lines, fmt=units.quantity, fontsize=7.5, colors="#ffffff"):
         text.set_path_effects([withStroke(linewidth=1.8, foreground=style.EDGE)])
     fig = ax.get_figure(root=True)
     assert fig is not None
-    bar = fig.colorbar(filled, ax=ax, pad=0.02, format=lambda v, _: scales.quantity(v))
+    bar = fig.colorbar(filled, ax=ax, pad=0.02, format=lambda v, _: units.quantity(v))
     bar.set_label(value_label, color=style.ink().text)
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=8, labelcolor=style.ink().text, color=style.ink().quiet)

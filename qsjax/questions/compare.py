@@ -11,18 +11,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from qsjax.cost.disaggregation import companion
+from qsjax.cost.metrics import Economy, costs
 from qsjax.grid.case import Case, best_case, by_resource, design_record, gpu_time
 from qsjax.grid.cells import Cells, cells_of, of_variant, take
 from qsjax.grid.optimum import best_of
 from qsjax.grid.parameters import write
-from qsjax.grid.problem import Problem, describe, question, variants_of
+from qsjax.grid.problem import Problem, economy_of, question, variants_of
 from qsjax.numerics.safe import scalar
-from qsjax.output.labels import series_name
-from qsjax.output.result import Drawing, Result, Row, inputs_of
+from qsjax.output import words
+from qsjax.output.labels import series_name, split_name
+from qsjax.output.result import Drawing, Result, Row, Table, inputs_of, text
 from qsjax.records.specs import CONVENTIONS, Convention
+from qsjax.records.units import MS
 
 # Relative width to which a turning point is found.
 TURN_WIDTH = 0.02
+USUAL_CONTEXT = 32768.0  # what the first sentence speaks of, where there is a choice
 
 
 class Subject(NamedTuple):
@@ -31,6 +36,19 @@ class Subject(NamedTuple):
     model: int = 0
     hardware: int = 0
     q: float | None = None
+
+
+class Place(NamedTuple):
+    """Where subjects are compared: a context [tokens], and the batch if several were stated."""
+
+    context: float
+    batch: float | None = None
+
+    @property
+    def words(self) -> str:
+        """`at 8k`, or `at batch 16 and 8k`."""
+        at = words.length(self.context)
+        return f"at {at}" if self.batch is None else f"at batch {self.batch:,.0f} and {at}"
 
 
 class Crossover(NamedTuple):
@@ -43,30 +61,30 @@ class Crossover(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Ranking:
-    """The best design of every subject at every context, under one convention.
+    """The best design of every subject at every place, under one convention.
 
     Attributes:
         convention: name of the accounting.
         subjects: names, along the first axis.
-        contexts: along the second axis [tokens].
+        places: contexts [tokens] and stated batches, along the second axis.
         cases: best designs; None where nothing runs.
         crossovers: where the order of two neighbours at the top changes, in order of context.
     """
 
     convention: str
     subjects: tuple[str, ...]
-    contexts: tuple[float, ...]
+    places: tuple[Place, ...]
     cases: tuple[tuple[Case | None, ...], ...]
     crossovers: tuple[Crossover, ...] = ()
 
-    def rate(self, subject: int, context: int) -> float:
+    def rate(self, subject: int, place: int) -> float:
         """Tokens/s/GPU of a cell; 0 where nothing runs."""
-        case = self.cases[subject][context]
+        case = self.cases[subject][place]
         return 0.0 if case is None else case.rate
 
-    def winner(self, context: int) -> int | None:
+    def winner(self, place: int) -> int | None:
         """The subject with the most tokens/s/GPU; None where nothing runs."""
-        rates = [self.rate(i, context) for i in range(len(self.subjects))]
+        rates = [self.rate(i, place) for i in range(len(self.subjects))]
         return int(np.argmax(rates)) if max(rates) > 0 else None
 
     def rows(self) -> list[Row]:
@@ -74,7 +92,7 @@ class Ranking:
         running = [case for row in self.cases for case in row if case is not None]
         unit = table_5(running[0])["compute"] if running else None
         found: list[Row] = []
-        for k, context in enumerate(self.contexts):
+        for k, (context, _) in enumerate(self.places):
             best, first = self.winner(k), self.cases[0][k]
             for i, subject in enumerate(self.subjects):
                 case = self.cases[i][k]
@@ -87,6 +105,7 @@ class Ranking:
                 }
                 if case is not None:
                     row |= design_record(case)
+                    row["is_moe"] = scalar(case.records.model.experts) > 1
                     row["gpu_time"] = by_resource(gpu_time(case))
                     row["table_5"] = {
                         n: t / unit if unit else None for n, t in table_5(case).items()
@@ -100,61 +119,91 @@ class Ranking:
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
 class Comparison(Result):
-    """Subjects side by side under two accountings: a factor means nothing without its accounting.
+    """Subjects side by side.
 
     Attributes:
         problem: what was asked.
         subjects: by name.
-        own: under its accounting.
-        beside: under the other one.
+        own: under the problem's accounting.
+        beside: under the other one; None unless it was asked for.
+        economies: price and power of each subject's accelerator.
+        requests: input and output tokens of a request, if they were given.
     """
 
     problem: Problem
     subjects: Mapping[str, Subject]
     own: Ranking
-    beside: Ranking
+    beside: Ranking | None
+    economies: tuple[Economy, ...]
+    requests: tuple[float, float] | None
 
     stem = "compare"
-    columns = (
-        *("convention", "context", "subject", "tp", "ep", "pp", "dp", "kvp", "replicas", "batch"),
-        *("tpot", "tokens_per_s_per_gpu", "factor", "is_winner"),
-    )
-    index = ("convention", "subject", "context")
+
+    @property
+    def index(self) -> tuple[str, ...]:  # type: ignore[override]  # depends on what was asked
+        """Axes of the data set."""
+        several = self.own.places[0].batch is not None
+        return ("convention", "subject", "context", *(["batch"] if several else []))
+
+    @property
+    def sides(self) -> list[Ranking]:
+        """The accountings that were asked for."""
+        return [self.own, *([] if self.beside is None else [self.beside])]
 
     def rows(self) -> list[Row]:
-        """One row for each subject at each context under each accounting."""
-        return [*self.own.rows(), *self.beside.rows()]
+        """One row for each subject at each place under each accounting, with its price."""
+        return [row for side in self.sides for row in self._priced(side)]
+
+    def _priced(self, side: Ranking) -> list[Row]:
+        rows, several = side.rows(), len(self.subjects)
+        for at, row in enumerate(rows):
+            place, subject = divmod(at, several)
+            case = side.cases[subject][place]
+            batch = side.places[place].batch
+            row |= {} if batch is None else {"batch": int(batch)}
+            if case is None:
+                continue
+            economy = self.economies[subject]
+            row |= {k: x for k, x in costs(case.rate, economy).items() if x is not None}
+            if self.requests is not None:
+                tpot = scalar(case.parts.step.tpot)
+                found = companion(case.records, tpot, case.rate, *self.requests)
+                row |= {f"prefill_{name}": x for name, x in dataclasses.asdict(found).items()}
+                whole = costs(found.best_rate, economy)["usd_per_million_tokens"]
+                row |= {} if whole is None else {"usd_per_million_tokens_with_prompts": whole}
+        return rows
 
     def leads(self) -> list[str]:
         """Who overtakes whom and where, or who leads, by accounting."""
-        found = []
-        for side in (self.own, self.beside):
-            for turn in side.crossovers:
-                about = f"at about {turn.context:,.0f} tokens"
-                found.append(f"{side.convention}: {turn.after} overtakes {turn.before} {about}.")
-            if not side.crossovers:
-                leaders = [side.winner(k) for k in range(len(side.contexts))]
-                named = [side.subjects[i] for i in leaders if i is not None]
-                where = "at every context" + (" at which something runs" if None in leaders else "")
-                says = f"{named[0]} leads {where}" if named else "nothing runs"
-                found.append(f"{side.convention}: {says}.")
-        return found
+        return [f"{side.convention}: {line}" for side in self.sides for line in _leads(side)]
 
     def summary(self) -> str:
-        """What was asked, and who leads where."""
-        return "\n".join([describe(self.problem), *self.leads()])
+        """How the others stand against the first subject, what tokens cost, and who leads where."""
+        return "\n".join(filter(None, _answer(self)))
+
+    def tables(self) -> list[Table]:
+        """Every subject at every place, and the parts of its time as in the paper's table 5."""
+        found = []
+        for side in self.sides:
+            rows = [row for row in self.rows() if row["convention"] == side.convention]
+            end = f", {side.convention} convention" if len(self.sides) > 1 else ""
+            end += f"; {words.count(self.problem.stated.gpus[0], 'GPU')}"
+            found.append(_main_table(rows, self.own.subjects[0], end))
+        if self.beside is not None:
+            found += [_parts_table(side) for side in self.sides]
+        return found
 
     def turns(self) -> list[Row]:
         """Where the lead changes, under both accountings."""
         return [
             {"convention": side.convention, **turn._asdict()}
-            for side in (self.own, self.beside)
+            for side in self.sides
             for turn in side.crossovers
         ]
 
     def record(self) -> Row:
-        """Rows of both accountings, and where the lead changes."""
-        return {"rows": self.own.rows(), "beside": self.beside.rows(), "turns": self.turns()}
+        """Rows, and where the lead changes."""
+        return {"rows": self.rows(), "turns": self.turns()}
 
     def inputs(self) -> Row:
         """The problem's records as plain numbers, and the subjects."""
@@ -171,11 +220,11 @@ class Comparison(Result):
         return inputs_of(self.problem) | {"subjects": sides}
 
     def drawings(self) -> dict[str, Drawing]:
-        """Why each is as fast as it is, and throughput over context; both accountings."""
+        """Why each is as fast as it is, and throughput over context; by accounting."""
         from qsjax import plotting
         from qsjax.plotting.comparison import used_resources
 
-        sides = self.own.rows(), self.beside.rows()
+        sides = [side.rows() for side in self.sides]
         named = used_resources(self.rows())
         contexts = {row["context"] for row in sides[0]}
         tall = 2.4 + 0.26 * (len(sides[0]) + len(contexts))
@@ -184,20 +233,184 @@ class Comparison(Result):
             plotting.gpu_time(rows, ax, resources=named, title=title)
 
         found: dict[str, Drawing] = {"why": partial(self._panels, why, tall)}
-        if len(contexts) > 1 and all(any(row["is_feasible"] for row in side) for side in sides):
+        if (
+            len(contexts) > 1
+            and self.own.places[0].batch is None
+            and all(any(row["is_feasible"] for row in side) for side in sides)
+        ):
             found["throughput"] = partial(self._panels, plotting.lead_over_context, 4.6)
         return found
 
     def _panels(self, draw: Any, tall: float, ax: Any = None) -> Any:
-        """Both accountings beside each other; on `ax`, if it is given, the problem's own."""
+        """The accountings beside each other; on `ax`, if it is given, the problem's own."""
         from qsjax import plotting
 
-        sides = (self.own,) if ax is not None else (self.own, self.beside)
-        axes = [ax] if ax is not None else plotting.figure(1, 2, size=(12.8, tall))[1][0]
+        sides = [self.own] if ax is not None else self.sides
+        size = (6.4 * len(sides), tall)
+        axes = [ax] if ax is not None else plotting.figure(1, len(sides), size=size)[1][0]
         for panel, side in zip(axes, sides, strict=True):
             turns = [turn for turn in self.turns() if turn["convention"] == side.convention]
             draw(side.rows(), panel, turns=turns, title=f"{side.convention} accounting")
         return axes[0]
+
+
+def _leads(side: Ranking) -> list[str]:
+    if side.crossovers:
+        return [
+            f"{turn.after} overtakes {turn.before} at about {turn.context:,.0f} tokens."
+            for turn in side.crossovers
+        ]
+    leaders = [side.winner(k) for k in range(len(side.places))]
+    named = list(dict.fromkeys(side.subjects[i] for i in leaders if i is not None))
+    if not named:
+        return ["nothing runs."]
+    if len(named) > 1:
+        return [f"{words.joined(named)} lead in turn."]
+    where = "at every context" + (" at which something runs" if None in leaders else "")
+    return [f"{named[0]} leads {where}."]
+
+
+def _answer(found: Comparison) -> list[str]:
+    """One to three sentences: the gaps to the first subject, prices, and where the lead changes."""
+    side, rows = found.own, found.rows()
+    several = len(side.subjects)
+    parts = [rows[k * several : (k + 1) * several] for k in range(len(side.places))]
+    shown = [k for k in range(len(parts)) if any(row["is_feasible"] for row in parts[k])]
+    if not shown:
+        return [f"Nothing runs {words.joined(place.words for place in side.places)}."]
+    batched = side.places[0].batch is not None
+    if not batched:
+        near = [abs(np.log(side.places[k].context / USUAL_CONTEXT)) for k in shown]
+        shown = [shown[int(np.argmin(near))]]
+    said = [_gaps(parts[k], side.places[k], first=k == shown[0]) for k in shown]
+    turns = [] if batched or len(parts) == 1 else [*_spread(parts), *_leads(side)]
+    return ["\n".join(said), _prices(found, parts[shown[0]]), " ".join(turns)]
+
+
+def _spread(parts: Sequence[Sequence[Row]]) -> list[str]:
+    """How the gap of two subjects goes from the shortest context to the longest."""
+    if len(parts[0]) != 2:
+        return []
+    known = [rows[1] for rows in parts if "factor" in rows[1]]
+    if len(known) < 2:
+        return []
+    low, high = (
+        f"{words.gap(row['factor'], 'more', 'less')} at {words.length(row['context'])}"
+        for row in (known[0], known[-1])
+    )
+    return [f"{known[0]['subject']} goes from {low} to {high}."]
+
+
+def _gaps(rows: Sequence[Row], place: Place, *, first: bool) -> str:
+    """How all stand against the first one that runs, at one place."""
+    running = [row for row in rows if row["is_feasible"]]
+    one, *others = running
+    how = f" with {words.split(one, one['is_moe'])}" if first else ""
+    rate = words.number(one["tokens_per_s_per_gpu"])
+    at = place.words
+    lead = f"{at[0].upper()}{at[1:]} {one['subject']} makes {rate} tokens/s on each GPU{how}"
+    gaps = []
+    for row in others:
+        ratio = row["tokens_per_s_per_gpu"] / one["tokens_per_s_per_gpu"]
+        why = _why(row) if len(others) == 1 and first else ""
+        unsure = ", within the error" if words.within_error(row, one) else ""
+        gaps.append(f"{row['subject']} {words.gap(ratio, 'more', 'less')}{unsure}{why}")
+    none = [row["subject"] for row in rows if not row["is_feasible"]]
+    more = [f"{words.joined(none)} {'does' if len(none) == 1 else 'do'} not run"] if none else []
+    return "; ".join([lead, *([words.joined(gaps)] if gaps else []), *more]) + "."
+
+
+def _why(row: Row) -> str:
+    """What most of a gap is, if anything is."""
+    shares = row.get("attribution", {})
+    if not shares or max(shares.values()) < words.MOST:
+        return ""
+    most = max(shares, key=lambda name: shares[name])
+    return f" (most of the gap is {words.RESOURCE_WORDS[most]})"
+
+
+def _prices(found: Comparison, rows: Sequence[Row]) -> str:
+    """What a million output tokens costs, the cheapest first, and where no price is known."""
+    name = "usd_per_million_tokens" + ("_with_prompts" if found.requests else "")
+    known = sorted((row for row in rows if name in row), key=lambda row: row[name])
+    if not known or (len({row[name] for row in known}) < 2 and len(known) == len(rows)):
+        return ""
+    one, *others = known
+    what = "A million output tokens" + (", prompts included," if found.requests else "")
+    listed = [f"{row[name]:,.2f} for {row['subject']}" for row in others]
+    more = f", {words.joined(listed)}" if listed else ""
+    said = f"{what} costs {one[name]:,.2f} USD for {one['subject']}{more}."
+    at = [row["subject"] for row in rows].index(one["subject"])
+    price = scalar(found.economies[at].usd_per_hour)
+    for row in rows:
+        if row["is_feasible"] and name not in row:
+            equal = price * _output_rate(row) / _output_rate(one)
+            said += (
+                f" No price of {row['subject']} is known: per dollar it is ahead below "
+                f"{equal:.2f} USD a GPU-hour (the other: {price:.2f})."
+            )
+    return said
+
+
+def _output_rate(row: Row) -> float:
+    """Output tokens/s of each GPU, prompts served too where requests were given."""
+    ways = [f"prefill_tokens_per_s_per_gpu_{way}" for way in ("disaggregated", "aggregated")]
+    known = [row[way] for way in ways if way in row]
+    return float(max(known, default=row["tokens_per_s_per_gpu"]))
+
+
+def _main_table(rows: Sequence[Row], first: str, end: str) -> Table:
+    prices = {
+        "usd_per_million_tokens": "USD/Mtok",
+        "usd_per_million_tokens_with_prompts": "with prompts",
+    }
+    shown = [name for name in prices if any(name in row for row in rows)]
+    heads = ["context", "subject", "split", "batch", "users", "TPOT ms", "tok/s/user", "tok/s/GPU"]
+    heads += [*(prices[name] for name in shown), "factor", "why"]
+    cells: list[Sequence[str]] = []
+    last = None
+    for row in rows:
+        place = (row["context"], row.get("batch") if "batch" in row else None)
+        if last is not None and last != place[0]:
+            cells.append(())
+        last = place[0]
+        start = [f"{row['context']:,}", row["subject"]]
+        if not row["is_feasible"]:
+            cells.append([*start, "nothing runs", *[""] * (len(heads) - 3)])
+            continue
+        shares = sorted(row.get("attribution", {}).items(), key=lambda item: -abs(item[1]))[:2]
+        cells.append(
+            [
+                *start,
+                split_name(row),
+                f"{row['batch']:,}",
+                f"{row['users']:,}",
+                f"{row['tpot'] / MS:,.2f}",
+                f"{row['tokens_per_s_per_user']:,.1f}",
+                f"{row['tokens_per_s_per_gpu']:,.1f}" + (" *" if row["is_winner"] else ""),
+                *(f"{row[name]:,.3f}" if name in row else "-" for name in shown),
+                f"{row['factor']:.2f}x" if "factor" in row else "-",
+                ", ".join(f"{name} {share:+.0%}" for name, share in shares if share),
+            ]
+        )
+    title = (
+        f"The best designs (* leads); factors are over {first}, why is the share of the gap{end}"
+    )
+    return Table(title, heads, cells, 3)
+
+
+def _parts_table(side: Ranking) -> Table:
+    rows = [row for row in side.rows() if row["is_feasible"]]
+    names = list(rows[0]["table_5"]) if rows else []
+    cells = [
+        [f"{row['context']:,}", row["subject"], *(text(row["table_5"][n]) for n in names)]
+        for row in rows
+    ]
+    title = (
+        f"GPU time of an output token, {side.convention} convention; 1 = the first subject's "
+        "compute at the first context (as the paper's table 5)"
+    )
+    return Table(title, ["context", "subject", *names], cells, 2)
 
 
 def attribution(first: Case, second: Case) -> dict[str, float]:
@@ -281,15 +494,25 @@ def _turn(first: Cells, second: Cells, low: float, high: float) -> float:
 def _ranking(
     problem: Problem, subjects: Mapping[str, Subject], convention: str, rules: Convention
 ) -> Ranking:
-    contexts = problem.stated.contexts
-    sides = [_cells(problem, subject, rules) for subject in subjects.values()]
-    cases = []
-    for cells in sides:
-        best = best_of(cells)
-        cases.append(tuple(best_case(cells, k, best) for k in range(len(contexts))))
-    plain = Ranking(convention, tuple(subjects), contexts, tuple(cases))
+    contexts, batches = problem.stated.contexts, problem.stated.batches or ()
+    if len(batches) > 1:
+        each = [dataclasses.replace(problem, batch=[batch]) for batch in batches]
+    else:
+        each = [problem]
+    places = tuple(
+        Place(context, batch if len(batches) > 1 else None)
+        for batch in batches or (None,)
+        for context in contexts
+    )
+    columns: list[list[Case | None]] = [[] for _ in subjects]
+    for one in each:
+        sides = [_cells(one, subject, rules) for subject in subjects.values()]
+        for column, cells in zip(columns, sides, strict=True):
+            best = best_of(cells)
+            column += [best_case(cells, k, best) for k in range(len(contexts))]
+    plain = Ranking(convention, tuple(subjects), places, tuple(map(tuple, columns)))
     crossovers = []
-    for k in range(len(contexts) - 1):
+    for k in range(len(contexts) - 1 if len(each) == 1 else 0):
         before, after = plain.winner(k), plain.winner(k + 1)
         if before is None or after is None or before == after:
             continue
@@ -299,15 +522,22 @@ def _ranking(
 
 
 @question
-def compare(problem: Problem, subjects: Mapping[str, Subject] | None = None) -> Comparison:
+def compare(
+    problem: Problem,
+    subjects: Mapping[str, Subject] | None = None,
+    *,
+    requests: tuple[float, float] | None = None,
+) -> Comparison:
     """The best design of every subject at every context, and where the lead changes.
 
     Best is what makes the most tokens/s/GPU within the problem's limits, at its best batch unless
-    the problem prescribes some. The other accounting stands beside the problem's own.
+    the problem prescribes one; of several each is a place of its own.
 
     Args:
-        problem: its models, accelerators and twins are the subjects; at one GPU count.
+        problem: its models, accelerators and twins are the subjects; at one GPU count. Models with
+            `served`, accelerators with `replace` may differ in what is asked about.
         subjects: some of them, by the names that they shall have.
+        requests: input and output tokens of a request, for prices that include its prompt.
 
     Raises:
         ValueError: fewer than two subjects, or several values of something else.
@@ -318,6 +548,7 @@ def compare(problem: Problem, subjects: Mapping[str, Subject] | None = None) -> 
     'physical: h200-sxm leads at every context.'
     """
     stated = problem.stated
+    other, beside = stated.other, None
     arguments: dict[str, Any] = {
         "objective": "tokens_per_s_per_gpu",
         "context": sorted(stated.contexts),
@@ -325,10 +556,8 @@ def compare(problem: Problem, subjects: Mapping[str, Subject] | None = None) -> 
     arguments |= {"batch": "best"} if stated.batches is None else {}
     asked = dataclasses.replace(problem, **arguments)
     named = _named(asked, subjects)
-    other = next(name for name in CONVENTIONS if name != stated.convention)
-    return Comparison(
-        asked,
-        named,
-        _ranking(asked, named, stated.convention, stated.rules),
-        _ranking(asked, named, other, CONVENTIONS[other]),
-    )
+    own = _ranking(asked, named, stated.convention, stated.rules)
+    if other is not None:
+        beside = _ranking(asked, named, other, CONVENTIONS[other])
+    economies = tuple(economy_of(asked, stated.accelerators[s.hardware]) for s in named.values())
+    return Comparison(asked, named, own, beside, economies, requests)

@@ -1,7 +1,7 @@
 """One stated deployment: does it run, where do memory and time go, and what would be better."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -10,7 +10,7 @@ import numpy as np
 from qsjax.cost.disaggregation import Companion, companion
 from qsjax.cost.metrics import Economy, costs, elasticities
 from qsjax.grid.case import Case, best_case, case_at, case_record
-from qsjax.grid.cells import Cells, cells_of, of_variant
+from qsjax.grid.cells import one_cell
 from qsjax.grid.diagnosis import remarks
 from qsjax.grid.limits import Limits
 from qsjax.grid.needs import least_gpus
@@ -18,9 +18,12 @@ from qsjax.grid.optimum import any_batch
 from qsjax.grid.problem import Problem, describe, question
 from qsjax.grid.solution import solve
 from qsjax.numerics.safe import scalar
-from qsjax.output.result import Drawing, Result, Row, inputs_of, plain
+from qsjax.output import words
+from qsjax.output.labels import split_name
+from qsjax.output.result import Drawing, Result, Row, Table, inputs_of, plain
 from qsjax.records import checks
 from qsjax.records.specs import CONVENTIONS, Convention, Partition
+from qsjax.records.units import GIB, MS, TFLOP
 
 # To the laws a dense model is a mixture of one expert; to people it has an FFN.
 _DENSE_NAMES = {"weights: routed experts": "weights: FFN", "hbm_routed": "hbm_ffn"}
@@ -65,13 +68,14 @@ class Side:
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
 class Explanation(Result):
-    """A stated design under two accountings.
+    """A stated design, and better ones.
 
     Attributes:
         problem: what was asked.
         own: under the problem's accounting.
-        beside: under the other one.
+        beside: under the other one; None unless it was asked for.
         economy: price and power.
+        requests: input and output tokens of a request, if they were given.
         prefill: what prompts cost beside it; None unless requests were given and it runs.
         notes: what is legal about it, but dear, and what else is to be said.
         more: further facts of the designs, by their name, such as flags of engines.
@@ -79,17 +83,14 @@ class Explanation(Result):
 
     problem: Problem
     own: Side
-    beside: Side
+    beside: Side | None
     economy: Economy
+    requests: tuple[float, float] | None
     prefill: Companion | None
     notes: tuple[str, ...]
     more: Mapping[str, Row] = dataclasses.field(default_factory=dict)
 
     stem = "explain"
-    columns = (
-        *("convention", "design", "is_feasible", "tp", "ep", "pp", "dp", "kvp", "replicas"),
-        *("batch", "tpot", "tokens_per_s_per_user", "tokens_per_s_per_gpu"),
-    )
 
     @property
     def stated(self) -> Case:
@@ -101,6 +102,11 @@ class Explanation(Result):
         """Whether what is served has experts."""
         return scalar(self.stated.records.model.experts) > 1
 
+    @property
+    def sides(self) -> list[Side]:
+        """The accountings that were asked for."""
+        return [self.own, *([] if self.beside is None else [self.beside])]
+
     def rows(self) -> list[Row]:
         """One row for each design under each accounting."""
         names = ("roofline", "shortcomings", "memory_bytes", "terms", "hidden")
@@ -108,16 +114,107 @@ class Explanation(Result):
             {"convention": side.convention, "design": name}
             | {key: x for key, x in case_record(case).items() if key not in names}
             | {"terms": case_record(case)["terms"]}
-            for side in (self.own, self.beside)
+            for side in self.sides
             for name, case in side.cases().items()
         ]
 
     def summary(self) -> str:
-        """Whether it runs, and what it lacks."""
-        verdict = "runs" if self.stated.is_feasible else "does not run"
-        lines = [f"{describe(self.problem)}: the design {verdict}"]
-        lines += [f"  {item.text}" for item in self.stated.shortcomings]
-        return "\n".join([*lines, *(f"Note: {note}." for note in self.notes)])
+        """Whether it runs, how many requests fit, what is better, and how prompts are served."""
+        stated, case = self.problem.stated, self.stated
+        row = case_record(case)
+        model, device = self.own_name, stated.accelerators[0].name
+        where = f"{model} on {row['gpus']:,.0f} {device} with {words.split(row, self.is_moe)}"
+        context = words.length(stated.contexts[0])
+        if not case.is_feasible:
+            lacks = " ".join(
+                f"{item.text[0].upper()}{item.text[1:]}." for item in case.shortcomings
+            )
+            said = [f"No, {where} does not run at {context}.", lacks, self._would_help()]
+        else:
+            fits = int(row["max_batch"]) * int(row["users"]) // int(row["batch"])
+            first = (
+                f"{where} runs: {words.batch_of(row, fits)} at {context}, "
+                f"{words.number(row['tokens_per_s_per_gpu'])} tokens/s on each GPU, "
+                f"{words.time_of(row)}."
+            )
+            said = [first, self._better(), self._prompts()]
+        return "\n".join(filter(None, said))
+
+    @property
+    def own_name(self) -> str:
+        """The model, or the dense twin of it that is explained."""
+        stated = self.problem.stated
+        twin = f" (dense twin, q = {stated.twins[0]:g})" if stated.twins else ""
+        return f"{stated.models[0].name}{twin}"
+
+    def _better(self) -> str:
+        best, own = self.own.best, self.stated.rate * (1.0 + words.EQUAL)
+        if best is None or best.rate <= own:
+            return "No design of as many GPUs has more throughput."
+        fast = self.own.best_as_fast
+        if fast is None or fast.rate <= own:
+            row, end = case_record(best), ""
+            gain = f"at {words.milliseconds(row['tpot'])} a token; as fast as it is, none has more"
+        else:
+            row, gain = case_record(fast), "at no more time a token"
+            end = f" (of any time a token {best.rate / self.stated.rate:.1f} times)"
+            end = end if best.rate > fast.rate * (1.0 + words.EQUAL) else ""
+        times = scalar(row["tokens_per_s_per_gpu"]) / self.stated.rate
+        return (
+            f"Better: {words.split(row, self.is_moe)}, {words.batch_of(row)}: {times:.1f} times "
+            f"the throughput {gain}{end}."
+        )
+
+    def _would_help(self) -> str:
+        best, needs = self.own.best, self.own.needs
+        if best is not None:
+            return f"As many GPUs run it with {words.split(case_record(best), self.is_moe)}."
+        if needs is None:
+            return ""
+        known = []
+        if np.isfinite(needs.hbm_bytes):
+            size = f"{needs.hbm_bytes / GIB:,.1f} GiB of HBM on each GPU"
+            known.append(f"{size} with another split")
+        if np.isfinite(needs.gpus):
+            known.append(f"{words.count(needs.gpus, 'GPU')} of this kind")
+        return f"It takes {', or '.join(known)}." if known else "No number of GPUs is enough."
+
+    def _prompts(self) -> str:
+        found = self.prefill
+        if found is None or self.requests is None:
+            return ""
+        apart, shared = (
+            found.tokens_per_s_per_gpu_disaggregated,
+            found.tokens_per_s_per_gpu_aggregated,
+        )
+        pays = "pays" if apart > shared * (1.0 + words.EQUAL) else "does not pay"
+        isl, osl = (words.length(x) for x in self.requests)
+        return (
+            f"Requests of {isl} in and {osl} out need {found.prefill_gpus_per_decode_gpu:.2g} "
+            f"prefill GPUs for each decode GPU; disaggregation {pays}: {words.number(apart)} "
+            f"output tokens/s on each GPU against {words.number(shared)} where the same do both."
+        )
+
+    def tables(self) -> list[Table]:
+        """The designs, memory, time, and the phases under the roofline."""
+        case = case_record(self.stated)
+        return [_designs(self.sides), *_ledgers(case, self.is_moe)]
+
+    def remarks(self) -> list[str]:
+        """Prompts, costs, the best design as flags of engines, and notes."""
+        lines = []
+        if self.prefill is not None:
+            lines.append(_prefill_line(self.prefill))
+        cases = self.own.cases()
+        lines += [
+            _cost_line(name, costs(cases[name].rate, self.economy))
+            for name in ("stated", "best")
+            if name in cases and cases[name].is_feasible
+        ]
+        for engine, written in self.more.get("best", {}).get("engine_flags", {}).items():
+            lines.append(f"The best design for {engine}: {written['flags']}")
+            lines += [f"  ({remark})" for remark in written["notes"]]
+        return [*lines, *(f"Note: {note}." for note in self.notes)]
 
     def record(self) -> Row:
         """Both sides, prices, prefill and notes; what there is none of is None."""
@@ -128,7 +225,7 @@ class Explanation(Result):
             "is_moe": self.is_moe,
             "context": stated.contexts[0],
             **_side_record(self.own),
-            "beside": _side_record(self.beside),
+            "beside": None if self.beside is None else _side_record(self.beside),
             "prefill": None if self.prefill is None else dataclasses.asdict(self.prefill),
             "notes": list(self.notes),
             "cost_elasticities": elasticities(self.stated.rate, self.economy),
@@ -154,8 +251,11 @@ class Explanation(Result):
         ]
         peaks = {name: scalar(getattr(chip, f"flops_{name}")) for name in ("bf16", "fp8")}
         roofs = {"hbm_bw": scalar(chip.hbm_bw), "peaks": peaks}
+        bounds = [f"{point['phase']} is bound by {point['bound']}" for point in points]
         found: dict[str, Drawing] = {
-            "roofline": partial(plotting.roofline, points, roofs, title=title)
+            "roofline": partial(
+                plotting.roofline, points, roofs, title=f"{title}: {words.joined(bounds)}"
+            )
         }
         ledgers = [
             {
@@ -166,13 +266,97 @@ class Explanation(Result):
             for name, case in cases.items()
         ]
         if all(min(ledger["terms"].values()) >= 0 for ledger in ledgers):
-            found["memory"] = partial(plotting.memory_ledger, ledgers, title=title)
+            own = ledgers[0]
+            cache = 100.0 * own["terms"].get("KV cache", 0.0) / own["capacity"]
+            head = f"{title}: the cache fills {cache:.0f} % of the memory"
+            found["memory"] = partial(plotting.memory_ledger, ledgers, title=head)
         return found
 
 
 def for_people(terms: Mapping[str, float], is_moe: bool) -> dict[str, float]:
     """Terms of a ledger under the names that people expect of this kind of model."""
     return {_DENSE_NAMES.get(n, n) if not is_moe else n: x for n, x in terms.items()}
+
+
+def _designs(sides: Sequence[Side]) -> Table:
+    names = {"stated": "stated", "best": "best", "best_as_fast": "best, as fast"}
+    rows = []
+    for side in sides:
+        record = _side_record(side)
+        for key, label in names.items():
+            case = record[key]
+            if case is None:
+                continue
+            shown = ["does not run", "", "", "", "", ""]
+            if case["is_feasible"]:
+                shown = [
+                    f"{case['batch']:,}",
+                    f"{case['users']:,}",
+                    f"{case['tpot'] / MS:,.2f}",
+                    f"{case['tokens_per_s_per_user']:,.1f}",
+                    f"{case['tokens_per_s_per_gpu']:,.1f}",
+                    f"{case['gain']:.2f}x" if case.get("gain") else "",
+                ]
+            first = [side.convention] if len(sides) > 1 else []
+            rows.append([*first, label, split_name(case), *shown])
+    heads = ["convention"] if len(sides) > 1 else []
+    heads += ["design", "split", "batch", "users", "TPOT ms", "tok/s/user", "tok/s/GPU", "gain"]
+    title = "The design, and the best ones of as many GPUs"
+    return Table(title, heads, rows, len(heads) - 6)
+
+
+def _ledgers(case: Row, is_moe: bool) -> list[Table]:
+    capacity, end = case["hbm_bytes"], ""
+    if not case["is_feasible"]:
+        end = f": what it would take with {words.count(case['batch'], 'sequence')} if it ran"
+    memory = [
+        (name, f"{size / GIB:,.3f}", f"{100 * size / capacity:.1f}")
+        for name, size in for_people(case["memory_bytes"], is_moe).items()
+        if size
+    ]
+    memory.append(("capacity", f"{capacity / GIB:,.3f}", "100.0"))
+    hides = any(case["hidden"].values())
+    time = []
+    for name, t in for_people(case["terms"], is_moe).items():
+        hidden = case["hidden"].get(name, 0.0)
+        if t or hidden:
+            row = [name, f"{t / MS:,.4f}", f"{100 * t / case['tpot']:.1f}"]
+            time.append([*row, *([f"{hidden / MS:,.4f}" if hidden else ""] if hides else [])])
+    time.append(["TPOT", f"{case['tpot'] / MS:,.4f}", "100.0", *([""] if hides else [])])
+    roofs = [
+        (
+            name,
+            roof["bound"],
+            f"{roof['intensity']:,.1f}",
+            f"{roof['ridge']:,.0f}",
+            f"{roof['flops_per_s'] / TFLOP:,.1f}",
+            f"{100 * roof['flops_share']:.1f}",
+            f"{100 * roof['bandwidth_share']:.1f}",
+        )
+        for name, roof in case["roofline"].items()
+    ]
+    heads = ("phase", "bound", "FLOP/B", "ridge", "TFLOP/s", "% of peak", "% of HBM")
+    hidden_head = ["hidden ms"] if hides else []
+    return [
+        Table(f"Memory of one GPU{end}", ("", "GiB", "%"), memory),
+        Table(f"Time of one output token{end}", ("", "ms", "%", *hidden_head), time),
+        Table("Phases under the roofline", heads, roofs, 2),
+    ]
+
+
+def _cost_line(name: str, found: Mapping[str, float | None]) -> str:
+    usd, joules = found["usd_per_million_tokens"], found["joules_per_token"]
+    price = "no price known" if usd is None else f"{usd:,.3f} USD per million tokens"
+    energy = "no power known" if joules is None else f"{joules:,.3f} J per token"
+    return f"Cost of the {name} design, decoding alone: {price}, {energy}."
+
+
+def _prefill_line(found: Companion) -> str:
+    return (
+        f"Prefill on the same design: first token after {found.ttft / MS:,.0f} ms, "
+        f"{found.prompt_tokens_per_s_per_gpu:,.0f} prompt tokens/s/GPU. Where the same GPUs do "
+        f"both, TPOT is {found.tpot_aggregated / MS:,.2f} ms."
+    )
 
 
 def _side_record(side: Side) -> Row:
@@ -184,34 +368,11 @@ def _side_record(side: Side) -> Row:
     return found | {"needs": None if side.needs is None else side.needs._asdict()}
 
 
-def _one_cell(problem: Problem, rules: Convention | None = None) -> Cells:
-    """The only cell of a problem, or that of its only twin.
-
-    Raises:
-        ValueError: the problem has several.
-    """
-    stated = problem.stated
-    lengths = {
-        "model": len(stated.models),
-        "hardware": len(stated.accelerators),
-        "gpus": len(stated.gpus),
-        "context": len(stated.contexts),
-        "twins": len(stated.twins),
-        "batch": len(stated.batches or ()),
-        **{name: len(values) for name, values in stated.kept.items()},
-    }
-    several = [f"{name} ({count} values)" for name, count in lengths.items() if count > 1]
-    if several:
-        raise ValueError(f"one design is explained, so give one value for: {', '.join(several)}")
-    cells = cells_of(problem, rules=rules)
-    return of_variant(cells, len(cells.variants) - 1)
-
-
 def _side(
     problem: Problem, partition: Partition | None, convention: str, rules: Convention
 ) -> Side:
-    cells = _one_cell(problem, rules)
-    free = _one_cell(any_batch(problem)[0], rules)
+    cells = one_cell(problem, rules=rules)
+    free = one_cell(any_batch(problem)[0], rules=rules)
     if partition is None:
         stated = best_case(cells, 0)
         if stated is None:
@@ -242,7 +403,7 @@ def explain(
     *,
     requests: tuple[float, float] | None = None,
 ) -> Explanation:
-    """Take one design apart, and look for better ones with as many GPUs, under both accountings.
+    """Take one design apart, and look for better ones with as many GPUs.
 
     An illegal or too large design is no error: the explanation says what it lacks.
 
@@ -266,20 +427,21 @@ def explain(
     stated = problem.stated
     if partition is not None:
         (partition,) = checks.check_records(partition=partition, single=True)
-    other = next(name for name in CONVENTIONS if name != stated.convention)
     own = _side(problem, partition, stated.convention, stated.rules)
     if partition is None:
         partition = own.stated.records.partition
         batch = scalar(own.stated.parts.step.capacity.batch)
         problem = dataclasses.replace(any_batch(problem)[0], batch=[batch])
-    beside = _side(problem, partition, other, CONVENTIONS[other])
-    economy = _scalars(_one_cell(problem).economy)
+    other, beside = stated.other, None
+    if other is not None:
+        beside = _side(problem, partition, other, CONVENTIONS[other])
+    economy = _scalars(one_cell(problem).economy)
     case = own.stated
     prefill = None
     if requests is not None and case.is_feasible:
         prefill = companion(case.records, scalar(case.parts.step.tpot), case.rate, *requests)
     notes = tuple(remarks(case.records, case.rules, case.parts.roofs["attention"]))
-    return Explanation(problem, own, beside, economy, prefill, notes)
+    return Explanation(problem, own, beside, economy, requests, prefill, notes)
 
 
 def _scalars(economy: Economy) -> Economy:

@@ -1,21 +1,30 @@
 """The main question: the best design of every cell, and what it gains over another accounting."""
 
 import dataclasses
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qsjax.cost.feasibility import REASONS
+from qsjax.cost.feasibility import MEMORY_REASONS, REASONS
+from qsjax.cost.laws.memory import usable_bytes
 from qsjax.grid.cells import Cells
 from qsjax.grid.needs import least_gpus
-from qsjax.grid.problem import Problem, describe, question
+from qsjax.grid.problem import Problem, question
 from qsjax.grid.solution import Arrays, Solution, dataset_of, joined, rows_of, solve_all
-from qsjax.output.labels import series_name
-from qsjax.output.result import Drawing, Result, Row, inputs_of
+from qsjax.numerics.numpy_backend import on_host
+from qsjax.numerics.safe import scalar
+from qsjax.output import words
+from qsjax.output.labels import series_name, variant_name
+from qsjax.output.result import Drawing, Result, Row, Table, inputs_of
 from qsjax.records.specs import CONVENTIONS
+from qsjax.records.units import GIB, MS, tokens
 
 if TYPE_CHECKING:
     import xarray as xr
+
+USUAL_CONTEXT = 32768.0  # what the first sentence speaks of, where there is a choice
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
@@ -25,30 +34,23 @@ class Exploration(Result):
     Attributes:
         problem: what was asked.
         solutions: one for each model (outer) and accelerator.
-        other: name of the accounting shown beside the problem's own.
-        beside: the same cells under it.
+        beside: the same cells under the other accounting; None unless it was asked for.
         least_gpus: by solution, the fewest GPUs (a power of two) that hold each infeasible cell;
             NaN where it is feasible or none do.
     """
 
     problem: Problem
     solutions: tuple[tuple[Solution, ...], ...]
-    other: str
-    beside: tuple[tuple[Solution, ...], ...]
+    beside: tuple[tuple[Solution, ...], ...] | None
     least_gpus: tuple[tuple[np.ndarray, ...], ...]
 
     stem = "best"
-    columns = (
-        *("model", "hardware", "variant", "q", "gpus", "context"),
-        *("tp", "ep", "pp", "dp", "kvp", "kv_mode", "replicas", "batch"),
-        *("tpot", "tokens_per_s_per_gpu", "bound_by"),
-    )
 
     def rows(self) -> list[Row]:
         """One row for each cell: the winner, or why there is none and what it would need."""
         found: list[Row] = []
         for own, other, least in self._blocks():
-            gain = _gains(own, other, self.other)
+            gain = self._gains(own, other)
             for cell, row in enumerate(rows_of(own)):
                 if row["is_feasible"]:
                     row |= {name: float(x[cell]) for name, x in gain.items()}
@@ -57,9 +59,19 @@ class Exploration(Result):
                 found.append(row)
         return found
 
-    def _blocks(self) -> list[tuple[Solution, Solution, np.ndarray]]:
-        tables = zip(self.solutions, self.beside, self.least_gpus, strict=True)
+    def _blocks(self) -> list[tuple[Solution, Solution | None, np.ndarray]]:
+        beside = self.beside or [[None] * len(row) for row in self.solutions]
+        tables = zip(self.solutions, beside, self.least_gpus, strict=True)
         return [block for rows in tables for block in zip(*rows, strict=True)]
+
+    def _gains(self, own: Solution, other: Solution | None) -> Arrays:
+        """Tokens/s/GPU over the first variant's, under each accounting; NaN where infeasible."""
+        if len(own.cells.variants) < 2:
+            return {}
+        found = {"speedup_over_moe": _gain(own)}
+        if other is not None:
+            found[f"speedup_over_moe_{self.problem.stated.other}"] = _gain(other)
+        return found
 
     @property
     def cells(self) -> int:
@@ -83,10 +95,51 @@ class Exploration(Result):
         }
 
     def summary(self) -> str:
-        """What was asked, and how many designs there are and fit."""
-        return (
-            f"{describe(self.problem)}: {self.cells:,} designs decided, {self.feasible:,} feasible"
-        )
+        """The fastest design, what its dense twins would gain, and what does not run."""
+        rows = self.rows()
+        running = [row for row in rows if row["is_feasible"]]
+        if not running:
+            lines = list(dict.fromkeys(_missing(row) for row in rows))
+            more = f" Nothing else of {len(lines)} cells runs either." if len(lines) > 1 else ""
+            return f"Nothing runs.\n{lines[0]}{more}"
+        shown = usual(running)
+        lead = _lead(self.problem, shown)
+        if len({(row["model"], row["hardware"], row["gpus"]) for row in running}) > 1:
+            lead += "\n" + _ranking(running, shown)
+        twins = [row for row in running if np.isfinite(row.get("speedup_over_moe", np.nan))]
+        first = (shown["model"], shown["hardware"], shown["gpus"])
+        own = [row for row in twins if (row["model"], row["hardware"], row["gpus"]) == first]
+        said = [lead, _twins([row for row in own if row["variant"] != "moe"], shown)]
+        none = [row for row in rows if not row["is_feasible"]]
+        if none:
+            said.append(f"{len(none)} of {len(rows)} cells have no design; the last lines say why.")
+        return "\n".join(filter(None, said))
+
+    def tables(self) -> list[Table]:
+        """The winners of every model and accelerator, by GPU count and context."""
+        rows, found = self.rows(), []
+        stated = self.problem.stated
+        for served in stated.models:
+            for device in stated.accelerators:
+                own = [r for r in rows if (r["model"], r["hardware"]) == (served.name, device.name)]
+                usable = scalar(on_host(usable_bytes)(served.spec, device.spec))
+                title = (
+                    f"{served.name} on {device.name} ({usable / GIB:.0f} GiB usable), "
+                    f"{stated.convention} convention"
+                )
+                found.append(_table(self.problem, own, title))
+        return found
+
+    def remarks(self) -> list[str]:
+        """How many designs there are, and what cells without one would need."""
+        counts = self.counts()
+        reasons = {k: v for k, v in counts["infeasible_reasons"].items() if v}
+        listed = "; ".join(f"{name} {count:,}" for name, count in reasons.items())
+        return [
+            f"{self.cells:,} designs decided, {self.feasible:,} feasible.",
+            f"Infeasible, by reason (a design may have several): {listed or 'none'}.",
+            *(_missing(row) for row in self.rows() if not row["is_feasible"]),
+        ]
 
     def record(self) -> Row:
         """Counts and rows."""
@@ -103,12 +156,10 @@ class Exploration(Result):
         `term_*` sum to `tpot`. Infeasible cells are NaN; `infeasible_reasons` counts the designs of
         each cell by reason.
         """
+        flat = iter(self._blocks())
         blocks = [
-            [
-                dataset_of(own, _gains(own, other, self.other))
-                for own, other in zip(row, others, strict=True)
-            ]
-            for row, others in zip(self.solutions, self.beside, strict=True)
+            [dataset_of(own, self._gains(own, other)) for own, other, _ in islice(flat, len(row))]
+            for row in self.solutions
         ]
         return joined(self.problem, blocks, {"objective": self.problem.objective})
 
@@ -127,19 +178,43 @@ class Exploration(Result):
         models, devices = (
             ", ".join(item.name for item in items) for items in (stated.models, stated.accelerators)
         )
-        title = f"{models} on {devices}"
-        found: dict[str, Drawing] = {
-            "throughput": partial(plotting.throughput_vs_context, rows, title=title)
-        }
         counts = list(dict.fromkeys(row["gpus"] for row in rows))
+        title = f"{models} on {f'{counts[0]:,.0f} ' if len(counts) == 1 else ''}{devices}"
+        twins = [row for row in rows if np.isfinite(row.get("speedup_over_moe", np.nan))]
+        twins = [row for row in twins if row["q"] is not None]
+        found: dict[str, Drawing] = {"throughput": partial(_throughput, rows, twins, title)}
+        if twins and not _has_several(self.problem):
+            found["ratio"] = partial(plotting.ratio_vs_context, twins, title=_finding(twins, title))
         for count in counts:
             part = [row for row in rows if row["gpus"] == count]
             if any(row["is_feasible"] for row in part):
                 end = f"-{count}-gpus" if len(counts) > 1 else ""
-                head = f"{title}, {count} GPUs"
+                head = f"{models} on {count:,.0f} {devices}"
                 found[f"partition{end}"] = partial(plotting.best_partition_map, part, title=head)
                 found[f"time{end}"] = partial(plotting.time_breakdown, part, share=True, title=head)
         return found
+
+
+def _throughput(rows: list[Row], twins: list[Row], title: str, ax: Any = None) -> Any:
+    """Throughput over context, and beside it the ratio of the twins, where curves coincide."""
+    from qsjax import plotting
+
+    if ax is not None or not twins or any("label" in row for row in rows):
+        return plotting.throughput_vs_context(rows, ax, title=title)
+    _, panels = plotting.figure(1, 2, (12.4, 4.4))
+    plotting.ratio_vs_context(twins, panels[0, 1], title=_finding(twins, title))
+    return plotting.throughput_vs_context(rows, panels[0, 0], title=title)
+
+
+def _finding(twins: Sequence[Row], title: str) -> str:
+    """What the ratio of a dense twin says, in a line."""
+    q = min((row["q"] for row in twins), key=lambda q: abs(q - 5.0))
+    own = sorted((row for row in twins if row["q"] == q), key=lambda row: row["context"])
+    gains = [row["speedup_over_moe"] for row in own]
+    ends = [f"{gains[at]:.2f}x at {words.length(own[at]['context'])}" for at in (0, -1)]
+    if len(own) == 1:
+        return f"{title}: the dense twin (q = {q:g}) has {ends[0]} the throughput"
+    return f"{title}: the dense twin (q = {q:g}) goes from {ends[0]} to {ends[1]}"
 
 
 def _has_several(problem: Problem) -> bool:
@@ -147,18 +222,137 @@ def _has_several(problem: Problem) -> bool:
     return len(stated.models) > 1 or len(stated.accelerators) > 1 or bool(stated.kept)
 
 
-def _gains(own: Solution, other: Solution, name: str) -> Arrays:
-    """Tokens/s/GPU over the first variant's, under both accountings; NaN where infeasible."""
-    if len(own.cells.variants) < 2:
-        return {}
+def _gain(found: Solution) -> np.ndarray:
+    rate = np.where(found.is_feasible, found.step.tokens_per_s_per_gpu, np.nan)
+    table = rate.reshape(found.cells.shape)
+    ratio: np.ndarray = (table / table[:1]).ravel()
+    return ratio
 
-    def gain(found: Solution) -> np.ndarray:
-        rate = np.where(found.is_feasible, found.step.tokens_per_s_per_gpu, np.nan)
-        table = rate.reshape(found.cells.shape)
-        ratio: np.ndarray = (table / table[:1]).ravel()
-        return ratio
 
-    return {"speedup_over_moe": gain(own), f"speedup_over_moe_{name}": gain(other)}
+def usual(rows: Sequence[Row]) -> Row:
+    """The row that stands for many: the best at the context nearest to 32k."""
+    near = min((row["context"] for row in rows), key=lambda c: abs(np.log(c / USUAL_CONTEXT)))
+    at = [row for row in rows if row["context"] == near]
+    own = [row for row in at if row["q"] is None] or at
+    best: Row = max(own, key=lambda row: row["tokens_per_s_per_gpu"])
+    return best
+
+
+def _lead(problem: Problem, row: Row) -> str:
+    """The design of a cell in a sentence."""
+    objective = problem.objective
+    best = "fastest" if objective == "tokens_per_s_per_gpu" else f"best in {objective}"
+    device = "of the paper's accelerators" if row["hardware"] == "paper-reference" else ""
+    device = f"{row['gpus']:,.0f} {device or row['hardware']}"
+    partition = words.split(row, row["variant"] == "moe")
+    return (
+        f"On {device}, {row['model']} is {best} with {partition}: "
+        f"{words.number(row['tokens_per_s_per_gpu'])} tokens/s on each GPU at "
+        f"{words.length(row['context'])}, {words.batch_of(row)}, {words.time_of(row)}."
+    )
+
+
+def _ranking(rows: Sequence[Row], best: Row) -> str:
+    """The best of each other model, accelerator and GPU count at the same context."""
+    others = [
+        row
+        for row in rows
+        if row["context"] == best["context"] and row["q"] is None and row is not best
+    ]
+    named = []
+    for row in sorted(others, key=lambda row: -row["tokens_per_s_per_gpu"])[:2]:
+        ratio = row["tokens_per_s_per_gpu"] / best["tokens_per_s_per_gpu"]
+        name = row["model"] if row["model"] != best["model"] else "it"
+        if row["gpus"] != best["gpus"]:
+            name = f"on {row['gpus']:,.0f} {row['hardware']} {name}"
+        elif row["hardware"] != best["hardware"]:
+            name = f"on {row['hardware']} {name}"
+        named.append(f"{name} is {words.gap(ratio)}")
+    return f"At that context {words.joined(named)}." if named else ""
+
+
+def _twins(rows: Sequence[Row], best: Row) -> str:
+    """What dense models of equal quality would gain, there and over all contexts."""
+    if not rows:
+        return ""
+    there = [row for row in rows if row["context"] == best["context"]] or rows[:1]
+    row = min(there, key=lambda row: abs(row["q"] - 5.0))
+    same = [one for one in rows if one["q"] == row["q"]]
+    text = f"A dense model of equal quality (q = {row['q']:g}) would be "
+    text += f"{words.gap(row['speedup_over_moe'])} at {words.length(row['context'])}"
+    if best["q"] is None and words.within_error(row, best):
+        text += ", which is within the error"
+    ends = [min(same, key=lambda r: r["context"]), max(same, key=lambda r: r["context"])]
+    others = [
+        f"{words.gap(one['speedup_over_moe'])} at {words.length(one['context'])}"
+        for one in ends
+        if one["context"] != row["context"]
+    ]
+    return f"{text}{''.join(f', {other}' for other in others)}."
+
+
+def _table(problem: Problem, rows: Sequence[Row], title: str) -> Table:
+    """The winners; a rule parts GPU counts and contexts."""
+    several = len({row["gpus"] for row in rows}) > 1
+    other = problem.stated.other
+    gains = ["speedup_over_moe", *([f"speedup_over_moe_{other}"] if other else [])]
+    gains = gains if len({variant_name(row) for row in rows}) > 1 else []
+    factors = ["vs MoE", f"({other})"][: len(gains)]
+    kept = list(problem.stated.kept)
+    heads = ["context", *(["GPUs"] if several else []), *kept, "variant", "tp", "ep", "pp", "dp"]
+    heads += ["kvp", "copies", "batch", "users", "TPOT ms", "tok/s/GPU", "bound by", *factors]
+    order = sorted(range(len(rows)), key=lambda i: (rows[i]["gpus"], rows[i]["context"], i))
+    cells: list[Sequence[str]] = []
+    last = None
+    for row in (rows[i] for i in order):
+        if last not in (None, (row["gpus"], row["context"])):
+            cells.append(())
+        last = (row["gpus"], row["context"])
+        first = [tokens(row["context"]), *([f"{row['gpus']:g}"] if several else [])]
+        first += [*(f"{row[name]:g}" for name in kept), variant_name(row)]
+        cells.append([*first, *_cells(row), *(_factor(row, name) for name in gains)])
+    return Table(title, heads, cells, 1 + several + len(kept))
+
+
+def _cells(row: Row) -> list[str]:
+    if not row["is_feasible"]:
+        return [*["-"] * 10, "infeasible"]
+    mode = {"none": "", "kvp": "", "cp": " cp"}[row["kv_mode"]]
+    degrees = [str(row[name]) for name in ("tp", "ep", "pp", "dp")] + [f"{row['kvp']}{mode}"]
+    return [
+        *degrees,
+        str(row["replicas"]),
+        f"{row['batch']:,}",
+        f"{row['users']:,}",
+        f"{row['tpot'] / MS:.2f}",
+        f"{row['tokens_per_s_per_gpu']:,.1f}",
+        row["bound_by"],
+    ]
+
+
+def _factor(row: Row, name: str) -> str:
+    gain = row.get(name, np.nan)
+    return "" if row["variant"] == "moe" else f"{gain:.2f}x" if np.isfinite(gain) else "-"
+
+
+def _missing(row: Row) -> str:
+    """Why a cell has no design, and what it would need."""
+    where = f"{row['model']}, {variant_name(row)}" if row["variant"] != "dense" else row["model"]
+    if row["variant"] == "dense" and row["q"] is not None:
+        where = f"the dense twin of {row['model']} at q={row['q']:g}"
+    own = words.count(row["gpus"], row["hardware"] + " GPU")
+    return f"No design for {where} at {words.length(row['context'])} on {own}: {_would_help(row)}."
+
+
+def _would_help(row: Row) -> str:
+    least = row["least_gpus"]
+    gpus = f"{words.count(least, 'GPU')} of this kind" if np.isfinite(least) else ""
+    if np.isfinite(row["least_hbm_bytes"]):
+        hbm = f"{row['least_hbm_bytes'] / GIB:,.1f} GiB of HBM on each GPU"
+        return f"it would fit with {hbm}" + (f", or with {gpus}" if gpus else "")
+    why = ", ".join(n for n in row["reasons"] if not REASONS.get(n, 0) & MEMORY_REASONS)
+    free = f"; with a free choice of the split it would fit on {gpus}" if gpus else ""
+    return f"no split of these axes is legal ({why}){free}"
 
 
 def _needs(solution: Solution) -> np.ndarray:
@@ -169,7 +363,7 @@ def _needs(solution: Solution) -> np.ndarray:
 
 @question
 def explore(problem: Problem) -> Exploration:
-    """The best design of every cell, under the problem's accounting and another beside it.
+    """The best design of every cell; with `convention="both"` the paper's accounting beside it.
 
     Args:
         problem: what is asked.
@@ -179,9 +373,9 @@ def explore(problem: Problem) -> Exploration:
     >>> found.rows()[0]["replicas"]
     1
     """
-    name = problem.stated.convention
-    other = "paper" if name == "physical" else "physical"
     solutions = tuple(map(tuple, solve_all(problem)))
-    beside = tuple(map(tuple, solve_all(problem, CONVENTIONS[other])))
+    other, beside = problem.stated.other, None
+    if other is not None:
+        beside = tuple(map(tuple, solve_all(problem, CONVENTIONS[other])))
     least = tuple(tuple(_needs(own) for own in row) for row in solutions)
-    return Exploration(problem, solutions, other, beside, least)
+    return Exploration(problem, solutions, beside, least)

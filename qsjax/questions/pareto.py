@@ -2,7 +2,7 @@
 
 import dataclasses
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,11 +19,15 @@ from qsjax.grid.pairs import Block, Candidates, allowed_batches, blocks, step_at
 from qsjax.grid.problem import Problem, describe, question
 from qsjax.grid.solution import cell_labels, design_of, design_row, metrics_of
 from qsjax.numerics.numpy_backend import on_host
-from qsjax.output.labels import series_name
-from qsjax.output.result import Drawing, Result, Row, inputs_of
+from qsjax.output import words
+from qsjax.output.labels import series_name, split_name
+from qsjax.output.result import Drawing, Result, Row, Table, inputs_of, text
+from qsjax.records.units import MS
 
 # Points that a front may hold at first; a cell with more is done again with twice as many.
 CAPACITY = 2048
+# What users may want, for the sentence on who leads [tokens/s].
+USER_RATES = (20.0, 50.0, 100.0)
 _step_on_host = on_host(step_of)
 
 
@@ -156,17 +160,15 @@ class Pareto(Result):
         problem: what was asked.
         fronts: one for each model (outer), accelerator and cell; those of `refused` are empty.
         refused: the cells without a design.
+        points: of each front in the table.
     """
 
     problem: Problem
     fronts: tuple[Front, ...]
     refused: tuple[Refused, ...]
+    points: int = 12
 
     stem = "pareto"
-    columns = (
-        *("label", "context", "gpus", "tp", "ep", "pp", "dp", "kvp", "replicas", "batch"),
-        *("tpot", "tokens_per_s_per_user", "tokens_per_s_per_gpu", "usd_per_million_tokens"),
-    )
 
     def rows(self) -> list[Row]:
         """One row for each point of each front, with the name of its line."""
@@ -184,14 +186,57 @@ class Pareto(Result):
         }
 
     def summary(self) -> str:
-        """What was asked, and how many designs there are."""
+        """Both ends of the best front, who leads where users want speed, and what is refused."""
+        rows = self.rows()
+        if not rows:
+            return _refusal(self.refused[0]) if self.refused else "Nothing runs."
+        fronts = self._by_front(rows)
+        best = max(fronts.values(), key=lambda own: own[-1]["tokens_per_s_per_gpu"])
+        fast, full = best[0], best[-1]
+        said = [
+            f"{_subject(best[0])} reaches from "
+            f"{words.number(fast['tokens_per_s_per_user'])} tokens/s for each user (at "
+            f"{words.number(fast['tokens_per_s_per_gpu'])} on each GPU) to "
+            f"{words.number(full['tokens_per_s_per_gpu'])} tokens/s on each GPU (at "
+            f"{words.number(full['tokens_per_s_per_user'])} for each user, with "
+            f"{words.split(full, full['variant'] == 'moe')} and {words.batch_of(full)})."
+        ]
+        if len(fronts) > 1:
+            said.append(_leaders(fronts))
+        said += [_refusal(item) for item in self.refused[:1]]
+        return "\n".join(filter(None, said))
+
+    def _by_front(self, rows: list[Row]) -> dict[tuple[Any, ...], list[Row]]:
+        found: dict[tuple[Any, ...], list[Row]] = {}
+        for row in rows:
+            found.setdefault((row["label"], row["context"], row["gpus"]), []).append(row)
+        return found
+
+    def tables(self) -> list[Table]:
+        """Every front, thinned to `points` with its ends kept."""
+        rows, shown = self.rows(), list[Row]()
+        for part in self._by_front(rows).values():
+            step = max(1.0, (len(part) - 1) / max(1, self.points - 1))
+            at = sorted({round(i * step) for i in range(self.points)})
+            shown += [part[i] for i in at if i < len(part)]
+        heads = ["series", "context", "GPUs", "split", "batch", "users", "TPOT ms"]
+        heads += ["tok/s/user", "tok/s/GPU", "USD/Mtok", "J/tok"]
+        title = "Designs that no other beats in both tokens/s/user and tokens/s/GPU"
+        return [Table(title, heads, [_point(row) for row in shown], 4)]
+
+    def remarks(self) -> list[str]:
+        """How many designs there are, and what is in the way of cells without one."""
         counts = self.counts()
         lost = counts["largest_loss_between_batches"]
         between = f" Between the batches tried at most {lost:.1%} of tokens/s/GPU is lost."
-        return (
-            f"{describe(self.problem)}: {counts['designs_decided']:,} designs decided, "
-            f"{counts['designs_evaluated']:,} of them evaluated.{between if lost else ''}"
-        )
+        lines = [
+            f"{counts['designs_decided']:,} designs decided, {counts['designs_evaluated']:,} of "
+            f"them evaluated.{between if lost else ''}"
+        ]
+        for item in self.refused:
+            lines.append(_refusal(item))
+            lines += [f"  - {refusal.text}" for refusal in item.why]
+        return lines
 
     def record(self) -> Row:
         """Counts, fronts, and the cells without a design."""
@@ -214,8 +259,90 @@ class Pareto(Result):
         from qsjax import plotting
 
         rows = self.rows()
+        if not rows:
+            return {}
+        fronts = self._by_front(rows)
         title = describe(self.problem)
-        return {"pareto": partial(plotting.pareto_front, rows, title=title)} if rows else {}
+        if len(fronts) > 1 and (leaders := _leaders(fronts)):
+            title = f"{title}. {leaders.rstrip('.')}"
+        return {"pareto": partial(plotting.pareto_front, rows, title=title)}
+
+
+def _point(row: Row) -> list[str]:
+    return [
+        row["label"],
+        f"{row['context']:,.0f}",
+        f"{row['gpus']:g}",
+        split_name(row),
+        f"{row['batch']:,}",
+        f"{row['users']:,}",
+        f"{row['tpot'] / MS:,.2f}",
+        f"{row['tokens_per_s_per_user']:,.1f}",
+        f"{row['tokens_per_s_per_gpu']:,.1f}",
+        text(row.get("usd_per_million_tokens")),
+        text(row.get("joules_per_token")),
+    ]
+
+
+def _subject(row: Row) -> str:
+    """The cell of a row: `mixtral-8x7b on 8 h100-sxm at 8k`."""
+    name = row["model"]
+    if row["q"] is not None:
+        name = f"the dense twin (q = {row['q']:g}) of {name}"
+    name = f"{name} on {row['gpus']:,.0f} {row['hardware']} at {words.length(row['context'])}"
+    return f"{name[0].upper()}{name[1:]}" if row["q"] is not None else name
+
+
+def _leaders(fronts: dict[tuple[Any, ...], list[Row]]) -> str:
+    """Which front has the most tokens/s/GPU at the rates that each user may want."""
+    said = []
+    for wanted in USER_RATES:
+        reached = {
+            key: max(
+                row["tokens_per_s_per_gpu"] for row in own if row["tokens_per_s_per_user"] >= wanted
+            )
+            for key, own in fronts.items()
+            if own[0]["tokens_per_s_per_user"] >= wanted
+        }
+        if not reached:
+            continue
+        order = sorted(reached, key=lambda key: -reached[key])
+        text = f"at {wanted:g} tokens/s for each user {_named(order[0], fronts)}"
+        if len(order) > 1:
+            ratio = reached[order[0]] / reached[order[1]]
+            text += f" makes {words.against(ratio, _named(order[1], fronts))} on each GPU"
+        else:
+            text += " alone is left"
+        said.append(text)
+    line = "; ".join(said)
+    return f"{line[0].upper()}{line[1:]}." if line else ""
+
+
+def _named(key: tuple[Any, ...], fronts: dict[tuple[Any, ...], list[Row]]) -> str:
+    label, context, gpus = key
+    name = str(label)
+    if len({own[1] for own in fronts}) > 1:
+        name += f" at {words.length(context)}"
+    return name + (f" on {gpus:g} GPUs" if len({own[2] for own in fronts}) > 1 else "")
+
+
+def _refusal(item: Refused) -> str:
+    """A cell without a design in a sentence: what is in the way, and what would help."""
+    row, found = item.label, item.would_help
+    changes = (
+        (found.context, f"a context of {found.context:,.0f} tokens"),
+        (found.gpus, words.count(found.gpus, "GPU")),
+        (found.speed, f"an accelerator {found.speed:.2f} times as fast in everything"),
+    )
+    known = [text for value, text in changes if value == value]  # not NaN
+    helps = f"it would be possible with {', or with '.join(known)}"
+    if not known:
+        helps = (
+            "no shorter context, no number of GPUs and no faster accelerator that was tried makes "
+            "it possible"
+        )
+    why = f" ({item.why[0].text})" if item.why else ""
+    return f"Nothing for {_subject(row)[0].lower()}{_subject(row)[1:]}{why}: {helps}."
 
 
 def _points(
@@ -268,7 +395,7 @@ def _front(cells: Cells, cell: int, asked: np.ndarray | None, every_batch: bool)
 
 
 @question
-def pareto(problem: Problem, every_batch: bool = False) -> Pareto:
+def pareto(problem: Problem, every_batch: bool = False, *, points: int = 12) -> Pareto:
     """The front of each cell over all partitions and batches that keep the problem's limits.
 
     Partitions that are illegal or hold no sequence are decided once, whatever the batch; all others
@@ -279,6 +406,7 @@ def pareto(problem: Problem, every_batch: bool = False) -> Pareto:
         problem: what is asked. Batches are those that it prescribes, else the ladder of
             `batches.ladder`, and of each partition its largest batch.
         every_batch: try every whole batch up to the largest, instead of the ladder.
+        points: of each front in the table that is printed.
 
     >>> from qsjax.grid.problem import Problem
     >>> found = pareto(Problem("mixtral-8x7b", "h100-sxm", gpus=2, context="32k", batch=[1, 8]))
@@ -296,4 +424,4 @@ def pareto(problem: Problem, every_batch: bool = False) -> Pareto:
                 if len(front.user) == 0:
                     why = refusals(cells, cell, asked)
                     refused.append(Refused(front.label, why, remedies(problem, m, h, cell)))
-    return Pareto(problem, tuple(fronts), tuple(refused))
+    return Pareto(problem, tuple(fronts), tuple(refused), points)

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from qsjax.records.conversion import NoNumberError, as_float64, read_number
+from qsjax.records.conversion import NoNumberError, as_float64, listed_of_text, read_number
 from qsjax.records.fields import Facts, Rule, choices_of, facts_of, numbers_of
 from qsjax.records.quantities import FIELDS
 from qsjax.records.specs import (
@@ -321,7 +321,7 @@ def _axis_problem(name: str) -> str | None:
 
 
 def read_axis(name: str, values: Any) -> tuple[Any, str | None]:
-    """The values of an axis, from one number, a text such as "8k,128k" or a list.
+    """The values of an axis, from one number, a text such as "8k,128k" or "8..64", or a list.
 
     Returns:
         A float64 array of one axis or the names of KV modes, and what is wrong with them.
@@ -330,7 +330,10 @@ def read_axis(name: str, values: Any) -> tuple[Any, str | None]:
         return _modes(values)
     if stranger := _axis_problem(name):
         return np.empty(0), stranger
-    given = values.split(",") if isinstance(values, str) else values
+    try:
+        given = listed_of_text(values) if isinstance(values, str) else values
+    except ValueError as error:
+        return np.empty(0), str(error)
     numbers, problem = read_field(name, given)
     if problem is None and _is_traced(numbers):
         problem = "a traced value is no axis; give numbers, and trace a field of a record"

@@ -41,6 +41,35 @@ def number_of_text(text: str) -> float:
     return float(text) if scale is None else float(text.strip()[:-1]) * scale
 
 
+def listed_of_text(text: str) -> list[float | str]:
+    """The parts of a list in a text; a range `8..64` stands for 8, 16, 32, 64.
+
+    A range doubles from its first number for as long as its last is not passed.
+
+    Raises:
+        ValueError: A range does not rise, or its ends are no numbers.
+
+    >>> listed_of_text("1k,8..64")
+    ['1k', 8.0, 16.0, 32.0, 64.0]
+    """
+    found: list[float | str] = []
+    for part in text.split(","):
+        first, dots, last = part.partition("..")
+        if not dots:
+            found.append(part)
+            continue
+        try:
+            low, high = number_of_text(first), number_of_text(last)
+        except ValueError:
+            low, high = 0.0, 0.0
+        if not 0 < low < high < float("inf"):
+            raise ValueError(f"{part.strip()!r} is no range; write it upwards, such as 8..64")
+        while low <= high:
+            found.append(low)
+            low *= 2.0
+    return found
+
+
 def _of_text(text: str, unit: str) -> float:
     try:
         return number_of_text(text) if unit in _COUNTED else float(text)

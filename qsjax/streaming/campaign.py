@@ -12,13 +12,14 @@ import jax
 import numpy as np
 
 from qsjax.grid.axes import Axes, axis_arrays, place
+from qsjax.grid.progress import steps
 from qsjax.records import checks
 from qsjax.records.fields import numbers_of
 from qsjax.streaming import results, store
 from qsjax.streaming.engine import Job
 from qsjax.streaming.hosts import Heartbeat, Processes
 from qsjax.streaming.plan import Plan, make_plan
-from qsjax.streaming.run import Outputs, Report, cells_of, compute_chunks
+from qsjax.streaming.run import Outputs, cells_of, compute_chunks
 
 # Seconds that a process waits for process 0 to describe the sweep in the shared folder.
 WAIT = 300.0
@@ -122,8 +123,8 @@ def prepare(
     old = store.manifest(folder)
     if old is not None and is_first and not resume:
         raise ValueError(
-            f"{folder} holds a sweep already; add --resume to go on with it, or choose another "
-            "--out"
+            f"{folder} holds a sweep already; go on with it by --resume (resume=True), or choose "
+            "another --out"
         )
     if old is not None:
         cut = old.get("plan", {})
@@ -146,7 +147,6 @@ def prepare(
 def execute(
     campaign: SweepRun,
     me: Processes,
-    start: Callable[[int, int], Report],
     warn: Callable[[str], None],
 ) -> dict[str, Any] | None:
     """Compute what is missing, and in process 0 write the results.
@@ -154,7 +154,6 @@ def execute(
     Args:
         campaign: the sweep.
         me: this process.
-        start: called with the designs in all and those done; returns the progress report.
         warn: called with a line for each damaged chunk.
 
     Returns:
@@ -170,15 +169,16 @@ def execute(
         warn(f"{line}; it is computed again")
     if damaged[SAID:]:
         warn(f"so are {len(damaged) - SAID} more chunks")
-    report = start(cells_of(plan, mine), cells_of(plan, done))
     rest = [chunk for chunk in mine if chunk not in set(done)]
+    loop = steps(cells_of(plan, mine), cells_of(plan, done), "designs")
     if me.count == 1:
-        compute_chunks(campaign.job, plan, campaign.wanted, folder, rest, report)
+        with loop as told:
+            compute_chunks(campaign.job, plan, campaign.wanted, folder, rest, told.advance)
         return results.write(campaign.job, plan, campaign.wanted, folder)
-    with Heartbeat(folder, me) as life:
+    with Heartbeat(folder, me) as life, loop as told:
 
         def watched(cells: int) -> None:
-            report(cells)
+            told.advance(cells)
             life.check()
 
         compute_chunks(campaign.job, plan, campaign.wanted, folder, rest, watched)

@@ -101,7 +101,6 @@ def reduce_one(
         scorer,
         (records, convention, dict(bounds), is_real),
         shape,
-        with_second=False,
         extra=spreads,
     )
     spread = tuple(

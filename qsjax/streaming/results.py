@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,10 @@ from qsjax.streaming.engine import Job
 from qsjax.streaming.plan import Plan, winner_coordinates
 from qsjax.streaming.run import Outputs, recorded
 
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
 # Designs whose terms are evaluated at a time: one shape, one compilation.
 ROWS = 2**14
 # A table for spreadsheets beside the Parquet file, up to this many rows.
@@ -31,6 +35,48 @@ _HEADER = 2**16
 SHARES = (0.05, 0.25, 0.5, 0.75, 0.95)
 METRICS = ("tpot", "tokens_per_s", "tokens_per_s_per_gpu", "tokens_per_s_per_user")
 Columns = dict[str, np.ndarray]
+
+
+# What a result consists of; the chunks are in a folder of their own.
+KINDS = (".nc", ".parquet", ".csv", ".json")
+
+
+def make(folder: Path) -> None:
+    """Make a folder for results."""
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+def table(folder: Path, name: str = "winners") -> "pd.DataFrame":
+    """The winners (the top designs where none were kept), or another table of a sweep.
+
+    Raises:
+        ValueError: the sweep did not keep it.
+    """
+    import pandas as pd
+
+    whole, short = folder / f"{name}.parquet", folder / f"{name}.csv"
+    if whole.exists():
+        return pd.read_parquet(whole)
+    if short.exists():
+        return pd.read_csv(short)
+    if name == "winners":
+        return table(folder, "top")
+    raise ValueError(f"{folder} has no {name}; sweep with winners, top_k or pareto to keep it")
+
+
+def dataset(folder: Path) -> "xr.Dataset":
+    """The winners over the kept axes, read as they are needed.
+
+    Raises:
+        ValueError: the sweep did not keep them.
+    """
+    import xarray as xr
+
+    path = folder / "winners.nc"
+    if not path.exists():
+        raise ValueError(f"{folder} has no winners; sweep with winners=True to keep them")
+    found: xr.Dataset = xr.open_dataset(path, engine="h5netcdf")
+    return found
 
 
 def _names(axis: Axis, values: np.ndarray) -> np.ndarray:
@@ -239,8 +285,7 @@ def _write_dataset(job: Job, plan: Plan, spool: Spool, folder: Path) -> None:
             if axis.names:
                 coordinates, kind = np.array(axis.names, dtype=object), h5py.string_dtype()
             coordinate = file.create_variable(axis.name, (axis.name,), kind, data=coordinates)
-            if not axis.names:
-                coordinate.attrs.update(attributes_of(axis.name))
+            coordinate.attrs.update(attributes_of(axis.name))
         for name, dtype in spool.kinds.items():
             if name in dims:
                 continue

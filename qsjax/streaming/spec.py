@@ -3,7 +3,7 @@
 import dataclasses
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +202,39 @@ def _bounds(constraints: Mapping[str, float]) -> dict[Any, tuple[float, float]]:
     return bounds
 
 
+def records_of(
+    models: Mapping[str, tuple[ModelSpec, Workload]],
+    chips: Mapping[str, HardwareSpec],
+    twins: Sequence[float],
+    rules: Convention,
+    stated: Mapping[str, Any],
+) -> tuple[list[str], Records]:
+    """Models with their dense twins, and accelerators, as stacks; names of the models.
+
+    Args:
+        models: shapes and precisions by name.
+        chips: accelerators by name.
+        twins: quality factors of the twins of each model with experts.
+        rules: the accounting.
+        stated: fields of the workload in place of the models' own.
+
+    Raises:
+        ValueError: the models multiply in different dtypes.
+    """
+    named: dict[str, ModelSpec] = {}
+    works: dict[str, Workload] = {}
+    for name, (own, work) in models.items():
+        factors = twins if scalar(own.experts) > 1 else ()
+        family = {name: own} | {
+            f"{name} dense q={q:g}": twin_of(own, float(q), definition=rules.twin) for q in factors
+        }
+        named |= family
+        works |= dict.fromkeys(family, work)
+    work = _shared_workload(works, stated)
+    specs, devices = stack(list(named.values())), stack(list(chips.values()))
+    return list(named), Records(specs, devices, Partition(), work, None)
+
+
 def build(
     spec: Spec,
     model: Callable[[str], ModelSpec],
@@ -223,28 +256,18 @@ def build(
     rules = CONVENTIONS[spec.sweep.get("convention", "physical")]
     stated = {name: value for name, value in spec.workload.items() if name not in PRECISIONS}
     stored = {name: spec.workload.get(name) for name in PRECISIONS}
-    labels: list[str] = []
-    specs: list[ModelSpec] = []
-    works: dict[str, Workload] = {}
-    for name in spec.sweep["models"]:
-        own, work = model(name), workload(name, **stored)
-        twins = spec.sweep.get("twins", []) if scalar(own.experts) > 1 else ()
-        named = {name: own} | {
-            f"{name} dense q={q:g}": twin_of(own, float(q), definition=rules.twin) for q in twins
-        }
-        labels += named
-        specs += named.values()
-        works |= dict.fromkeys(named, work)
-    dense = [n for n, m in zip(labels, specs, strict=True) if scalar(m.experts) <= 1]
-    if "q" in spec.axes and dense:
+    named = {name: (model(name), workload(name, **stored)) for name in spec.sweep["models"]}
+    dense = [name for name, (own, _) in named.items() if scalar(own.experts) <= 1]
+    twins = spec.sweep.get("twins", [])
+    if "q" in spec.axes and (dense or twins):
+        dense += [f"the twins of {name}" for name in named if twins and name not in dense]
         raise ValueError(
             "[axes] q: makes every model its dense twin, but there are no experts to replace in "
             f"{', '.join(dense)}; drop the axis, or these"
         )
-    chips = [hardware(name) for name in spec.sweep["hardware"]]
-    values: dict[str, Any] = {"model": labels, "hardware": spec.sweep["hardware"], **spec.axes}
-    work = _shared_workload(works, stated)
-    records = Records(stack(specs), stack(chips), Partition(), work, None)
+    chips = {name: hardware(name) for name in spec.sweep["hardware"]}
+    labels, records = records_of(named, chips, twins, rules, stated)
+    values: dict[str, Any] = {"model": labels, "hardware": list(chips), **spec.axes}
     job = Job(
         records,
         rules,

@@ -249,7 +249,7 @@ def generality_cells(results: Results) -> list[Cell]:
     return [*cells, *infeasible_cells(results, "6")]
 
 
-def reproduce(models: dict[str, ModelSpec], hardware: HardwareSpec) -> list[Cell]:
+def all_cells(models: dict[str, ModelSpec], hardware: HardwareSpec) -> list[Cell]:
     """Every cell of tables 1, 3, 4, 5, 6 and of section 3.4.
 
     Args:

@@ -3,16 +3,19 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from qsjax.cost.meanings import meaning_of
 from qsjax.plotting import style
 from qsjax.plotting.ledgers import by_resource
 from qsjax.plotting.rows import METRICS, design, in_ms, series, why_infeasible
-from qsjax.plotting.scales import tokens
 from qsjax.plotting.style import Row
+from qsjax.records.quantities import FIELDS
 from qsjax.records.specs import DEGREES
+from qsjax.records.units import quantity, tokens
 
 Chart = dict[str, Any]
 Tip = list[tuple[str, str]]
 
+MOST_LINES = 12
 _DASHES = ("", "7 3", "2 2", "8 3 2 3", "4 2 1 2")
 _MARKS = ("circle", "square", "triangle", "diamond", "down")
 CONVENTION_DASH = {"physical": "", "paper": "6 4"}
@@ -60,6 +63,8 @@ def _tip(row: Row, *extra: tuple[str, str]) -> Tip:
 
 def _text(value: Any) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
+        if abs(value) >= 1e6:
+            return quantity(value)
         return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.4g}"
     return str(value)
 
@@ -148,7 +153,7 @@ def _speedups(rows: Sequence[Row], convention: str) -> list[Chart]:
                           **_look(looks, label),
                           "dash": CONVENTION_DASH.get(name, "2 2")})  # fmt: skip
     return [
-        {"title": "Dense twin over MoE, under both accountings", "kind": "line", "series": found,
+        {"title": "Dense twin over MoE", "kind": "line", "series": found,
          "x": {"label": "context [tokens]", "scale": "tokens"},
          "y": {"label": METRICS[head], "scale": "log"}, "reference": 1.0}
     ]  # fmt: skip
@@ -275,9 +280,55 @@ def _parity(rows: Sequence[Row], convention: str) -> list[Chart]:
     ]  # fmt: skip
 
 
+def _is_cell(row: Row) -> bool:
+    """Whether a row is a winner of a sweep: no variant, and fields of records as axes."""
+    named = row.get("variant") is None and row.get("label") is None and row.get("subject") is None
+    return named and _has("tokens_per_s_per_gpu")(row) and any(name in FIELDS for name in row)
+
+
+def _over_axis(rows: Sequence[Row], convention: str) -> list[Chart]:
+    """Winners of a sweep over its longest axis, a line for each of the other values."""
+    axes = {
+        name: sorted({row[name] for row in rows if isinstance(row.get(name), int | float)})
+        for name in rows[0]
+        if name in FIELDS and name not in (*DEGREES, "kv_mode", "replicas", "batch")
+    }
+    axes = {name: values for name, values in axes.items() if len(values) > 1}
+    if not axes:
+        return []
+    longest = max(axes, key=lambda name: len(axes[name]))
+    others = [name for name in axes if name != longest]
+    lines = series(rows, lambda row: _cell_label(row, others))
+    if len(lines) > MOST_LINES:
+        lines = dict(list(lines.items())[:: -(-len(lines) // MOST_LINES)])
+    looks, found = style.category_looks(list(lines)), []
+    for label, members in lines.items():
+        points = [
+            {"x": row[longest], "y": row["tokens_per_s_per_gpu"],
+             "tip": _tip(row, (longest, _text(row[longest])))}
+            for row in sorted(members, key=lambda row: row[longest])
+            if row.get("tokens_per_s_per_gpu") is not None
+        ]  # fmt: skip
+        found.append({"name": label, "variant": label, "convention": convention, "points": points,
+                      **_look(looks, label)})  # fmt: skip
+    meaning = meaning_of(longest)
+    scale = "tokens" if longest == "context" else "log"
+    return [
+        {"title": f"Throughput of the best design over {meaning.long_name}", "kind": "line",
+         "series": found, "x": {"label": f"{meaning.long_name} [{meaning.units}]", "scale": scale},
+         "y": {"label": METRICS["tokens_per_s_per_gpu"], "scale": "log"}}
+    ]  # fmt: skip
+
+
+def _cell_label(row: Row, axes: Sequence[str]) -> str:
+    names = [str(row[name]) for name in ("model", "hardware") if row.get(name) is not None]
+    return ", ".join([*names, *(f"{name} {_text(row[name])}" for name in axes)])
+
+
 _KINDS: tuple[tuple[Callable[[Row], bool], Callable[[Sequence[Row], str], list[Chart]]], ...] = (
     (_has("variant", "context", "gpus", "cells_feasible"), _over_context),
     (_has("subject", "context", "is_feasible"), _subjects),
+    (_is_cell, _over_axis),
     (_is_factor, _speedups),
     (_has("variant", "context", "terms", "tpot_ms"), _breakdown),
     (_is_design, _front),

@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from qsjax.cost.meanings import meaning_of
 from qsjax.output.files import finite, write_atomically
 from qsjax.output.report.charts import charts
 from qsjax.output.report.reading import MOST_ROWS, Folder, flat, read
@@ -22,6 +23,13 @@ def _convention(folder: Folder) -> str:
     return str(named or next(iter(CONVENTIONS)))
 
 
+def _unit(column: str) -> str:
+    """Unit of a column; "" where there is none to speak of."""
+    head, _, term = column.partition(".")
+    unit = "s" if head in ("terms", "hidden") and term else meaning_of(column).units
+    return "" if unit == "1" else unit
+
+
 def _table(folder: str, name: str, rows: Sequence[dict[str, Any]], convention: str) -> Any:
     shown = flat(rows)
     columns = list(dict.fromkeys(key for row in shown for key in row))
@@ -32,6 +40,7 @@ def _table(folder: str, name: str, rows: Sequence[dict[str, Any]], convention: s
         "name": name,
         "folder": folder,
         "columns": columns,
+        "units": [_unit(column) for column in columns],
         "fine": fine if len(fine) < len(columns) else [],
         "rows": [[row.get(column) for column in columns] for row in shown],
         "variants": variants,
@@ -56,7 +65,8 @@ def payload(folders: Sequence[Folder]) -> dict[str, Any]:
             {
                 "name": folder.name,
                 "command": " ".join(["qsjax", *command]) if command else "",
-                "summary": folder.summary,
+                "answer": folder.summary.get("answer", ""),
+                "summary": {k: v for k, v in folder.summary.items() if k != "answer"},
                 "inputs": folder.inputs,
                 "pictures": folder.pictures,
             }

@@ -5,15 +5,27 @@ from functools import partial
 
 from qsjax.cost.meanings import meaning_of
 from qsjax.cost.metrics import METRICS, Objective
-from qsjax.grid.problem import Problem, describe
+from qsjax.grid.problem import Problem
+from qsjax.output import words
 from qsjax.output.labels import cell_name
-from qsjax.output.result import Drawing, Result, Row, inputs_of
+from qsjax.output.result import Drawing, Result, Row, Table, inputs_of
 from qsjax.questions.break_even.roots import Roots
 
 
 def in_unit(value: float, metric: Objective) -> str:
     """A metric with its unit, where that is not in its name."""
-    return f"{value:.6g} s" if metric == "tpot" else f"{value:.6g}"
+    return words.milliseconds(value) if metric == "tpot" else f"{value:.6g}"
+
+
+SHOWN = 3  # cells in the first lines
+
+
+def _place(row: Row) -> str:
+    """A cell in words."""
+    twin = f" (q = {row['q']:g})" if row.get("q") is not None else ""
+    count = f"{row['gpus']:,.0f} " if row.get("gpus") is not None and "tried" not in row else ""
+    context = f" at {words.length(row['context'])}" if "context" in row else ""
+    return f"{row['model']}{twin} on {count}{row['hardware']}{context}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
@@ -33,9 +45,24 @@ class Turning(Result):
     stem = "break-even"
 
     def summary(self) -> str:
-        """What was asked, and the answer for each cell."""
-        head = describe(self.problem)
-        return "\n".join([head, *(f"{cell_name(row)}: {row['message']}" for row in self.rows())])
+        """The answer for each of the first cells, one a line."""
+        rows = self.rows()
+        lines = [f"{_place(row)}: {row['message']}{self._beyond(row)}." for row in rows[:SHOWN]]
+        left = len(rows) - len(lines)
+        return "\n".join([*lines, *([f"{left} cells more are in the table."] if left else [])])
+
+    def tables(self) -> list[Table]:
+        """The answers that the first lines leave out."""
+        rows = [[_place(row), row["message"]] for row in self.rows()[SHOWN:]]
+        return [Table("", ("cell", "answer"), rows, 2)]
+
+    def _beyond(self, row: Row) -> str:
+        """That a context is longer than the model is published for, where it is."""
+        if self.parameter != "context" or not row.get("roots"):
+            return ""
+        longest = {m.name: m.max_context for m in self.problem.stated.models}[row["model"]]
+        past = longest and max(row["roots"]) > longest
+        return f" (the model is published for up to {longest:,} tokens)" if past else ""
 
     def record(self) -> Row:
         """Metric and solutions."""
@@ -85,14 +112,13 @@ class Crossings(Turning):
 
     cells: tuple[Roots, ...]
 
-    columns = ("model", "hardware", "variant", "gpus", "context", "parameter", "roots", "message")
-
     def rows(self) -> list[Row]:
         """One row for each cell: roots, their kinds, the sides between them, and in words."""
         return [
             {
                 **found.cell,
                 "parameter": found.parameter,
+                "now": found.now,
                 "low": found.low,
                 "high": found.high,
                 "roots": [root.value for root in found.roots],
@@ -115,8 +141,6 @@ class LeastGpus(Turning):
 
     cells: tuple[Row, ...]
 
-    columns = ("model", "hardware", "variant", "q", "context", "gpus", "value", "best", "message")
-
     def rows(self) -> list[Row]:
         """One row for each cell, also in words."""
         return [row | self._told(row) for row in self.cells]
@@ -125,15 +149,15 @@ class LeastGpus(Turning):
         metric, tried = self.problem.objective, [int(n) for n in self.problem.stated.gpus]
         if row["gpus"] is not None:
             count = f"{row['gpus']} GPU{' reaches' if row['gpus'] == 1 else 's reach'}"
-            words = f"{count} {metric} {in_unit(row['value'], metric)}"
+            told = f"{count} {metric} {in_unit(row['value'], metric)}"
         else:
             best = "none is feasible"
             if row["best"] is not None:
                 best = f"the best is {in_unit(row['best'], metric)}"
             listed = ", ".join(map(str, tried))
             goal = in_unit(self.target or 0.0, metric)
-            words = f"none of {listed} GPUs reaches {metric} {goal}; {best}"
-        return {"parameter": "gpus", "tried": tried, "message": words}
+            told = f"none of {listed} GPUs reaches {metric} {goal}; {best}"
+        return {"parameter": "gpus", "tried": tried, "message": told}
 
     def shown(self) -> list[Row]:
         """Rows as they are drawn: missed up to the least count."""

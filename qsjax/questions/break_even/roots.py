@@ -7,8 +7,11 @@ from typing import Any, Literal
 import numpy as np
 from scipy.optimize import elementwise
 
+from qsjax.cost.meanings import meaning_of
 from qsjax.grid.cells import Cells
+from qsjax.grid.parameters import read
 from qsjax.grid.solution import cell_labels
+from qsjax.output.words import value
 
 # Stands for the log ratio where only one side is feasible: larger than any real one.
 ONE_SIDED = 1e3
@@ -16,6 +19,17 @@ TOLERANCE = 1e-13  # of log parameter
 JUMP = 1e-6  # a root beside which |log ratio| stays above this is a step, not an equality
 
 Kind = Literal["equal", "step", "feasibility"]
+NAMES = {"q": "a quality factor q", "context": "a context"}
+SIDES = {
+    "dense": "the dense twin is ahead",
+    "moe": "the MoE is ahead",
+    "equal": "both are equal",
+    "neither feasible": "neither runs",
+    "met": "the target is met",
+    "missed": "the target is missed",
+    "infeasible": "no design runs",
+}
+MOST_PARTS = 5
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -43,6 +57,7 @@ class Roots:
         sides: the order between the roots, one more than roots: `dense`, `moe`, `equal`,
             `neither feasible`; for a target `met`, `missed`, `infeasible`.
         best: for a target, the best value of the metric in the interval; else NaN.
+        now: the parameter's value in the problem; NaN where it has several, or none that counts.
     """
 
     cell: dict[str, Any]
@@ -52,28 +67,30 @@ class Roots:
     roots: tuple[Root, ...]
     sides: tuple[str, ...]
     best: float = float("nan")
+    now: float = float("nan")
 
     @property
     def message(self) -> str:
-        """The answer in words, also where there is no root."""
-        interval = f"{self.parameter} in [{self.low:g}, {self.high:g}]"
-        if self.roots:
-            parts = [self.sides[0]]
-            for root, side in zip(self.roots, self.sides[1:], strict=True):
-                parts += [f"[{root.value:.10g}, {root.kind}]", side]
-            return " ".join(parts)
-        side = self.sides[0]
-        words = {
-            "dense": f"none: dense is better everywhere for {interval}",
-            "moe": f"none: the MoE is better everywhere for {interval}",
-            "equal": f"none: both are equal everywhere for {interval}",
-            "neither feasible": f"none: neither is feasible anywhere for {interval}",
-            "met": f"none: the target is met everywhere for {interval}",
-            "missed": f"none: the target is missed everywhere for {interval}; "
-            f"the best is {self.best:.6g}",
-            "infeasible": f"none: no design is feasible anywhere for {interval}",
-        }
-        return words[side]
+        """The answer in words, with the parameter, its unit, its value today, and the direction."""
+        meaning = meaning_of(self.parameter)
+        name = NAMES.get(self.parameter, f"{meaning.long_name} ({self.parameter})")
+        today = "" if np.isnan(self.now) else f"; today it is {value(self.now, meaning.units)}"
+        if not self.roots:
+            ends = " to ".join(value(x, meaning.units) for x in (self.low, self.high))
+            best = f"; the best is {self.best:.4g}" if self.sides[0] == "missed" else ""
+            every = name.removeprefix("a ")
+            return f"{SIDES[self.sides[0]]} at every {every} from {ends}{best}{today}"
+        parts = []
+        for k, (root, side) in enumerate(zip(self.roots, self.sides, strict=False)):
+            how = " (where one of them starts or stops fitting)" * (root.kind == "feasibility")
+            at = f"{value(root.value, meaning.units)}{how}"
+            parts.append(
+                f"then {SIDES[side]} up to {at}" if k else f"{SIDES[side]} up to {name} of {at}"
+            )
+        parts.append(f"then {SIDES[self.sides[-1]]}")
+        if len(parts) > MOST_PARTS:
+            parts = [*parts[:2], f"{len(parts) - 4} changes more", *parts[-2:]]
+        return f"{', '.join(parts)}{today}"
 
 
 Margin = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -138,6 +155,10 @@ def collect(
 
     ends = margin(cells, np.full(len(cells), np.log(interval[0])))
     head = {"model": stated.model.name, "hardware": stated.hardware.name}
+    # A context is what is asked about, not what is given today.
+    now = np.full(stated.cells, np.nan)
+    if parameter != "context":
+        now = np.broadcast_to(np.asarray(read(stated.inputs, parameter), float), now.shape)
     labels, results = [head | label for label in cell_labels(stated)], []
     for cell, found, first in zip(
         cells, find_roots(margin, cells, *interval, points), ends, strict=True
@@ -145,5 +166,7 @@ def collect(
         sides = [side(found[0][2]) if found else side(first), *(side(f[3]) for f in found)]
         label = {k: v for k, v in labels[cell].items() if k != parameter}
         roots = tuple(Root(value, kind) for value, kind, *_ in found)
-        results.append(Roots(label, parameter, *interval, roots, tuple(sides)))
+        results.append(
+            Roots(label, parameter, *interval, roots, tuple(sides), now=float(now[cell]))
+        )
     return results

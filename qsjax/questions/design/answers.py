@@ -4,11 +4,21 @@ import dataclasses
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from qsjax.cost.meanings import meaning_of
-from qsjax.grid.problem import Problem, describe
-from qsjax.output.labels import cell_name
-from qsjax.output.result import Drawing, Result, Row, inputs_of, plain
+from qsjax.cost.metrics import METRICS
+from qsjax.grid.problem import Problem
+from qsjax.output import words
+from qsjax.output.labels import cell_name, split_name
+from qsjax.output.result import Drawing, Result, Row, Table, inputs_of, plain
 from qsjax.questions.design.costs import CostModel, members
+from qsjax.records import units
+
+# Quantities of a cost model in words; fields have their own meaning.
+NAMES = {"flops": "arithmetic rate", "link_bw": "link bandwidth"}
+EVEN = 0.005  # marginal gains nearer than this are equal [%]
+NO_COPY = {"replicas": 1, "kv_mode": "none"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -84,24 +94,79 @@ class HardwareDesign(Result):
         return rows
 
     def summary(self) -> str:
-        """What was asked, what it costs and what it reaches, workload by workload."""
-        metric, lines = self.problem.objective, [describe(self.problem)]
-        unit = " s" if metric == "tpot" else ""
-        for found in self.answers:
-            lines.append(f"Hardware that costs {found.cost:.6g}:")
-            for label, value, design in zip(
-                found.labels, found.metrics, found.designs, strict=True
-            ):
-                split = " ".join(f"{name}={degree}" for name, degree in design.items())
-                lines.append(f"{cell_name(label)}: {metric} {value:.6g}{unit} with {split}")
-            lines.append(
-                f"Mix {found.objective:.6g}{unit} with whole batches ({found.relaxed:.6g}{unit} "
-                "with fractional ones); the reference, scaled to the same cost, reaches "
-                f"{found.reference:.6g}{unit}."
+        """The hardware, what it reaches against the reference, and why marginal gains differ."""
+        return "\n".join(line for found in self.answers for line in self._said(found))
+
+    def _said(self, found: Design) -> list[str]:
+        first, objective = found.labels[0], self.problem.objective
+        twin = f" (dense twin, q = {first['q']:g})" if first["q"] is not None else ""
+        fields = [
+            f"{factor:.2g} times the {NAMES.get(name, meaning_of(name).long_name)}"
+            for name, factor in found.factors.items()
+        ]
+        unit = METRICS[objective].unit
+        gain = found.objective / found.reference
+        ahead = ""
+        if not np.isnan(gain):
+            more = f"{100 * abs(gain - 1):.0f} % {'more' if gain > 1 else 'less'}"
+            ahead = f", {more} than {first['hardware']} scaled as a whole to the same cost"
+        lines = [
+            f"For {first['model']}{twin}, hardware at a cost of {found.cost:.4g} should have "
+            f"{words.joined(fields)} of {first['hardware']}.",
+            f"It reaches {words.value(found.objective, unit)}{ahead}.",
+        ]
+        gains = found.marginal
+        low, high = min(gains, key=gains.__getitem__), max(gains, key=gains.__getitem__)
+        if len(gains) > 1 and gains[high] - gains[low] > EVEN:
+            edge = [NAMES.get(name, name) for name in found.at_bound]
+            why = (
+                f"{words.joined(edge)} stopped at the edge of the range that was searched"
+                if edge
+                else "the best split changes there, and beside a step a gain is only of one side"
             )
-            if found.at_bound:
-                lines.append(f"At the edge of the range searched: {', '.join(found.at_bound)}.")
-        return "\n".join(lines)
+            lines.append(
+                f"1 % more cost gains {gains[high]:.3f} % in {NAMES.get(high, high)} but "
+                f"{gains[low]:.3f} % in {NAMES.get(low, low)}: {why}."
+            )
+        return lines
+
+    def tables(self) -> list[Table]:
+        """Every quantity of every answer, and what each workload reaches."""
+        rows = self.rows()
+        lines = [
+            [
+                *([row["model"], row["hardware"]] if len(self.answers) > 1 else []),
+                row["quantity"],
+                _shown(row)["value"],
+                f"x{row['factor']:.4g}",
+                f"{row['marginal']:+.3f} %",
+                "edge of the range" if row["at_bound"] else "",
+            ]
+            for row in rows
+        ]
+        heads = ["model", "reference"] if len(self.answers) > 1 else []
+        heads += ["quantity", "value", "over the reference", "gain for 1 % more cost", "held by"]
+        unit = METRICS[self.problem.objective].unit
+        reached = [
+            [cell_name(label), words.value(value, unit), split_name({**label, **NO_COPY, **split})]
+            for found in self.answers
+            for label, value, split in zip(found.labels, found.metrics, found.designs, strict=True)
+        ]
+        return [
+            Table("", heads, lines, len(heads) - 4),
+            Table(
+                "Each workload, with whole batches", ["workload", "reaches", "split"], reached, 3
+            ),
+        ]
+
+    def remarks(self) -> list[str]:
+        """What fractional batches would reach: an upper estimate."""
+        unit = METRICS[self.problem.objective].unit
+        return [
+            f"With fractional batches {words.value(found.relaxed, unit)}: whole batches cost "
+            f"{100 * abs(found.objective / found.relaxed - 1):.1f} %."
+            for found in self.answers
+        ]
 
     def record(self) -> Row:
         """The first design's fields, and all of them."""
@@ -135,9 +200,7 @@ def _draw(rows: list[Row], title: str, ax: Any = None) -> Any:
 
 
 def _shown(row: Row) -> Row:
-    from qsjax.plotting import scales
-
-    values = [scales.with_unit(x, meaning_of(name).units) for name, x in row["fields"].items()]
+    values = [units.with_unit(x, meaning_of(name).units) for name, x in row["fields"].items()]
     # The dtypes of arithmetic scale together: the first stands for all.
     text = ", ".join(dict.fromkeys(values)) if len(values) < 3 else f"{values[0]} in BF16"
     return row | {"value": text}

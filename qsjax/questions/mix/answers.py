@@ -16,15 +16,17 @@ from qsjax.grid.cells import Cells, Designs, Winners, blocks_of, step_of, take
 from qsjax.grid.optimum import any_batch, candidates_of
 from qsjax.grid.pairs import score_candidates
 from qsjax.grid.parameters import Inputs, write
-from qsjax.grid.problem import Problem, describe, question
+from qsjax.grid.problem import Problem, question
 from qsjax.grid.scoring import pick_best
 from qsjax.grid.solution import cell_labels, design_label
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
+from qsjax.output import words
 from qsjax.output.labels import cell_name, split_name
-from qsjax.output.result import Result, Row, inputs_of
+from qsjax.output.result import Result, Row, Table, inputs_of
 from qsjax.questions.mix.averages import averaged, spans
 from qsjax.questions.mix.requests import Request, classes_of, requests_of
+from qsjax.records.units import MS
 
 _step_on_host = on_host(step_of)
 
@@ -146,10 +148,6 @@ class Mix(Result):
     mixtures: tuple[Mixture, ...]
 
     stem = "mix"
-    columns = (
-        *("variant", "q", "gpus", "design", "context", "share", "batch"),
-        *("tokens_per_s_per_gpu", "own_tokens_per_s_per_gpu", "loss"),
-    )
 
     def rows(self) -> list[Row]:
         """One row for each class of each cell."""
@@ -160,15 +158,38 @@ class Mix(Result):
         ]
 
     def summary(self) -> str:
-        """What was asked, and the split of each cell."""
-        lines = [
-            f"{cell_name(one.label)}: {split_name(one.design)}, {one.rate:,.1f} tokens/s/GPU; one "
-            f"split costs {one.loss:.1%}"
-            if one.design
-            else f"{cell_name(one.label)}: no split runs every class"
-            for one in self.mixtures
+        """The best split for all requests together, and what one split for all costs."""
+        running = [one for one in self.mixtures if one.design]
+        if not running:
+            return _nothing(self.mixtures[0])
+        best = max(running, key=lambda one: (one.label["q"] is None, one.rate))
+        low, high = best.classes[0].request.context, best.classes[-1].request.context
+        label = best.label
+        said = [
+            f"For requests of {words.places([low, high])} on {label['gpus']:,.0f} "
+            f"{label['hardware']}, {label['model']} is fastest with "
+            f"{words.split(best.design, label['variant'] == 'moe')}: {words.number(best.rate)} "
+            "tokens/s on each GPU.",
+            f"A split of its own for each length would make {words.number(best.rate_of_own)}: one "
+            f"split for all costs {100 * best.loss:.1f} %.",
         ]
-        return "\n".join([describe(self.problem), *lines])
+        twins = [one for one in running if one is not best and one.label["q"] is not None]
+        if twins:
+            gaps = [f"q = {one.label['q']:g} {words.gap(one.rate / best.rate)}" for one in twins]
+            said.append(f"Dense models of equal quality: {words.joined(gaps)}.")
+        return "\n".join(said)
+
+    def tables(self) -> list[Table]:
+        """The classes of every cell."""
+        return [_classes_table(one) for one in self.mixtures if one.design]
+
+    def remarks(self) -> list[str]:
+        """Cells that do not run every class, and one batch for all lengths."""
+        lines = [_nothing(one) for one in self.mixtures if not one.design]
+        for one in self.mixtures:
+            if one.together is not None:
+                lines.append(f"{cell_name(one.label)}, {_together(one.together)}")
+        return lines
 
     def record(self) -> Row:
         """Every cell with its classes."""
@@ -178,6 +199,43 @@ class Mix(Result):
     def inputs(self) -> Row:
         """The problem's records and the requests as plain numbers."""
         return inputs_of(self.problem) | {"requests": [one._asdict() for one in self.requests]}
+
+
+def _nothing(one: Mixture) -> str:
+    missing = [f"{c.request.context:,.0f}" for c in one.classes if not c.own_design]
+    where = f"requests of {words.joined(missing)} tokens" if missing else "all classes at once"
+    return (
+        f"{cell_name(one.label)}: no split runs {where}; more GPUs, or a limit on the context, "
+        "would help."
+    )
+
+
+def _together(found: Together) -> str:
+    if found.step is None:
+        return "all lengths in one batch: no split holds the longest within the limits."
+    tpot, rate = scalar(found.step.tpot), scalar(found.step.tokens_per_s_per_gpu)
+    return (
+        f"all lengths in one batch (mean context {found.context:,.0f}): "
+        f"{split_name(found.design)}, batch {found.batch:,.0f}, TPOT {tpot / MS:,.2f} ms, "
+        f"{rate:,.1f} tokens/s/GPU."
+    )
+
+
+def _classes_table(one: Mixture) -> Table:
+    cells = [
+        [
+            f"{c['context']:,.0f}",
+            f"{c['share']:.1%}",
+            f"{c['batch']:,}",
+            f"{c['tokens_per_s_per_gpu']:,.1f}",
+            f"{c['own_tokens_per_s_per_gpu']:,.1f}",
+            f"{c['loss']:.1%}",
+            split_name(c["own_design"]),
+        ]
+        for c in one.class_rows()
+    ]
+    heads = ["context", "share", "batch", "tok/s/GPU", "own best", "loss", "own best split"]
+    return Table(f"Classes of requests: {cell_name(one.label)}", heads, cells)
 
 
 def _harmonic(shares: np.ndarray, rates: np.ndarray) -> np.ndarray:

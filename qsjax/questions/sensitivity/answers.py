@@ -19,8 +19,9 @@ from qsjax.grid.parameters import (
 from qsjax.grid.problem import Problem, describe, question
 from qsjax.grid.solution import Solution, cell_labels, dataset_of, joined, rows_of, solve, solve_all
 from qsjax.numerics.safe import Rounding
+from qsjax.output import words
 from qsjax.output.labels import cell_name, variant_name
-from qsjax.output.result import Drawing, Result, Row, inputs_of
+from qsjax.output.result import Drawing, Result, Row, Table, inputs_of
 from qsjax.questions.sensitivity.draws import Uncertainty
 from qsjax.questions.sensitivity.gradients import hessian_at
 from qsjax.questions.sensitivity.slopes import (
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
     import xarray as xr
 
 FIGURE_CONTEXT = 131072.0
+USUAL_CONTEXT = 32768.0  # what the first sentence and the table speak of, where there is a choice
+NO_EFFECT = 0.005  # a smaller elasticity is not shown where many parameters were asked for
+DIFFERENT = 0.005  # sides of a kink that differ by less are shown as one
+MOST_NAMED = 6  # so few parameters are all shown
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
@@ -57,10 +62,6 @@ class Sensitivity(Result):
     uncertainty: Uncertainty | None = None
 
     stem = "sensitivity"
-    columns = (
-        *("model", "hardware", "variant", "q", "gpus", "context", "metric", "parameter"),
-        *("elasticity", "left", "right", "switch_down", "switch_up", "switch_up_what"),
-    )
 
     def rows(self) -> list[Row]:
         """One row for each (metric, parameter, cell); None where a cell is infeasible."""
@@ -74,12 +75,36 @@ class Sensitivity(Result):
         return list(zip(blocks, found, strict=True))
 
     def summary(self) -> str:
-        """What was asked, and what was differentiated."""
-        first = self.blocks[0][0]
-        return (
-            f"{describe(self.problem)}: slopes of {', '.join(first.metrics)} "
-            f"in {len(first.parameters)} parameters"
-        )
+        """What moves the optimum most, and how far that holds."""
+        rows = self._shown()
+        cells = list(dict.fromkeys(cell_name(row) for row in rows))
+        said = []
+        for cell in cells[:2]:
+            own = [row for row in rows if cell_name(row) == cell]
+            said.append(_strongest(own, cell))
+        if self.uncertainty is not None:
+            said.append(self.uncertainty.summary())
+        return "\n".join(said)
+
+    def _shown(self) -> list[Row]:
+        """Rows of the first metric at the context nearest to 32k, of the first GPU count."""
+        rows = self.rows()
+        near = min(rows, key=lambda row: abs(np.log(row["context"] / USUAL_CONTEXT)))
+        same = {"metric": rows[0]["metric"], "gpus": rows[0]["gpus"], "context": near["context"]}
+        return [row for row in rows if all(row[name] == x for name, x in same.items())]
+
+    def tables(self) -> list[Table]:
+        """For each metric one table of that context, the strongest first."""
+        shown, rows = self._shown(), self.rows()
+        context, gpus = shown[0]["context"], shown[0]["gpus"]
+        at = [row for row in rows if (row["context"], row["gpus"]) == (context, gpus)]
+        metrics = dict.fromkeys(row["metric"] for row in at)
+        left = len({cell_name(row) for row in rows}) - len({cell_name(row) for row in at})
+        more = f"; {left} cells more with --out or --format csv" if left else ""
+        return [
+            _slope_table([row for row in at if row["metric"] == name], f"{name}{more}")
+            for name in metrics
+        ]
 
     def record(self) -> Row:
         """Optima, slopes, and the spread of uncertain inputs."""
@@ -125,6 +150,62 @@ class Sensitivity(Result):
             _draw_map, dataclasses.replace(self.problem, context=context)
         )
         return found | (self.uncertainty.drawings() if self.uncertainty is not None else {})
+
+
+def _strongest(rows: Sequence[Row], cell: str) -> str:
+    """The parameters that move a cell most, in a sentence."""
+    if rows[0]["elasticity"] is None:
+        return f"{cell}: {rows[0]['masked']}."
+    order = sorted(rows, key=lambda row: -abs(row["elasticity"]))
+    strong = [row for row in order[:3] if abs(row["elasticity"]) >= NO_EFFECT]
+    if not strong:
+        return f"{cell}: nothing of what was asked moves {rows[0]['metric']}."
+    listed = words.joined(f"{row['elasticity']:+.2f} % for {row['parameter']}" for row in strong)
+    text = f"{cell}: 1 % more of a parameter changes {rows[0]['metric']} by {listed}"
+    ends = [
+        f"{words_of} x{strong[0][side]:.3g} ({strong[0][f'{side}_what']})"
+        for side, words_of in (("switch_down", "down to"), ("switch_up", "up to"))
+        if strong[0].get(side)
+    ]
+    holds = f"; the design stays the best {words.joined(ends)} of {strong[0]['parameter']}"
+    return text + (holds if ends else "") + "."
+
+
+def _slope(row: Row | None) -> str:
+    """An elasticity; both sides only where they differ."""
+    if row is None or row["elasticity"] is None:
+        return "-"
+    left, right = row["left"], row["right"]
+    if left is not None and right is not None and abs(left - right) > DIFFERENT:
+        return f"{left:+.3f} / {right:+.3f}"
+    return f"{row['elasticity']:+.3f}"
+
+
+def _slope_table(rows: Sequence[Row], title: str) -> Table:
+    """Parameters by strength: the elasticity in every cell, and the range in which it holds."""
+    cells = list(dict.fromkeys(cell_name(row) for row in rows))
+    names = list(dict.fromkeys(row["parameter"] for row in rows))
+    by = {(row["parameter"], cell_name(row)): row for row in rows}
+    size = {name: max(abs(by[name, cell]["elasticity"] or 0.0) for cell in cells) for name in names}
+    few = len(names) <= MOST_NAMED
+    shown = [n for n in sorted(names, key=lambda n: -size[n]) if few or size[n] >= NO_EFFECT]
+    has_range = any(row.get("switch_down") or row.get("switch_up") for row in rows)
+    lines = []
+    for name in shown:
+        own = [by.get((name, cell)) for cell in cells]
+        first = own[0] or {}
+        ends = [
+            "-" if first.get(end) is None else f"x{first[end]:.3g}: {first[f'{end}_what']}"
+            for end in ("switch_down", "switch_up")
+        ]
+        lines.append([name, *map(_slope, own), *(ends if has_range else [])])
+    where = [f"{c}, bound by {by[names[0], c]['bound_by']}" for c in cells]
+    heads = ["parameter", *where, *(["below", "above"] if has_range else [])]
+    left = len(names) - len(shown)
+    rest = f"; {left} parameters below {NO_EFFECT:g} are left out" if left else ""
+    return Table(
+        f"Change of {title} [%] for 1 % more (left / right where they differ){rest}", heads, lines
+    )
 
 
 MEANINGS = {
@@ -282,8 +363,20 @@ class Switching(Result):
         return rows
 
     def summary(self) -> str:
-        """What was asked."""
-        return f"{describe(self.problem)}: factors at which the best design changes"
+        """The nearest change of the best design, and of which parameter."""
+        known = [
+            (abs(np.log(row[side])), row, side)
+            for row in self.rows()
+            for side in ("switch_down", "switch_up")
+            if row[side]
+        ]
+        if not known:
+            return f"{describe(self.problem)}: no factor that was tried changes the best design."
+        _, row, side = min(known, key=lambda item: item[0])
+        return (
+            f"{cell_name(row)}: the nearest change of the best design is at x{row[side]:.3g} of "
+            f"{row['parameter']} ({row[f'{side}_what']})."
+        )
 
     def inputs(self) -> Row:
         """The problem's records as plain numbers."""
@@ -359,8 +452,16 @@ class Hessian(Result):
         return rows
 
     def summary(self) -> str:
-        """What was asked."""
-        return f"{describe(self.problem)}: second derivatives of log {self.metric}"
+        """The strongest pair of parameters."""
+        rows = [row for row in self.rows() if np.isfinite(row["second"])]
+        head = f"{describe(self.problem)}: second derivatives of log {self.metric}"
+        if not rows:
+            return f"{head}; nothing runs."
+        most = max(rows, key=lambda row: abs(row["second"]))
+        return (
+            f"{head}; the largest is {most['second']:+.3f}, of {most['parameter']} and "
+            f"{most['other']}."
+        )
 
     def inputs(self) -> Row:
         """The problem's records as plain numbers."""

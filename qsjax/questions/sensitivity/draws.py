@@ -20,9 +20,12 @@ from qsjax.grid.parameters import write
 from qsjax.grid.problem import Problem, describe, question
 from qsjax.grid.solution import cell_labels, joined
 from qsjax.numerics.numpy_backend import on_host
+from qsjax.output import words
 from qsjax.output.labels import cell_name
 from qsjax.output.result import Drawing, Result, Row, inputs_of
 from qsjax.questions.sensitivity.distributions import LOSSES, Distribution, check, frozen
+
+SHOWN = 3  # cells in the first lines
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -220,18 +223,21 @@ class Uncertainty(Result):
         return rows
 
     def summary(self) -> str:
-        """What was asked, and how sure the verdict is in each cell."""
-        lines = [f"{describe(self.problem)}, uncertain {', '.join(self.distributions)}"]
+        """How sure the verdict is in each of the first cells, and what makes it unsure."""
+        lines = []
         for row in self.rows():
-            if np.isfinite(row["p_dense_wins"]):
-                spread = row["speedup_over_moe"].items()
-                lines.append(
-                    f"{cell_name(row)}: the twin wins with probability {row['p_dense_wins']:.3f}; "
-                    f"speed-up {', '.join(f'{name} {value:.3g}' for name, value in spread)}; "
-                    "variance from "
-                    + ", ".join(f"{k} {v:.2f}" for k, v in row["first_order_verdict"].items())
-                )
-        return "\n".join(lines)
+            if not np.isfinite(row["p_dense_wins"]):
+                continue
+            spread = list(row["speedup_over_moe"].values())
+            causes = row["first_order_verdict"]
+            most = max(causes, key=lambda name: causes[name])
+            cause = f", most of it from {most}" if len(causes) > 1 else ""
+            lines.append(
+                f"{cell_name(row)}: with uncertain {words.joined(self.distributions)} the dense "
+                f"twin is ahead with a probability of {100 * row['p_dense_wins']:.0f} %; it is "
+                f"{spread[0]:.2f} to {spread[-1]:.2f} times as fast{cause}."
+            )
+        return "\n".join(lines[:SHOWN] or ["No cell has both, the MoE and its twin."])
 
     def inputs(self) -> Row:
         """Records and distributions."""

@@ -2,52 +2,163 @@
 
 import dataclasses
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.typing import ArrayLike
 
 from qsjax.cost.decode import StepCost, decode_step
 from qsjax.cost.feasibility import REASONS
-from qsjax.engines.schedulers import Scheduler
+from qsjax.engines.flags import Engine
+from qsjax.engines.schedulers import Scheduler, check_scheduler, default_scheduler
+from qsjax.grid.cells import Cells, one_cell, served_model
+from qsjax.grid.optimum import winners_at
+from qsjax.grid.problem import Accelerator, Problem, question
+from qsjax.grid.solution import kv_mode_name, solve
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
+from qsjax.output import files, words
+from qsjax.output.labels import split_name
+from qsjax.output.result import Drawing, Result, Row, Table, flat, inputs_of, plain
 from qsjax.questions.simulation.outcomes import Outcome, row_of
-from qsjax.questions.simulation.serving import deploy, largest_rate, simulate, with_traffic
-from qsjax.questions.simulation.traffic import Demand, Traffic, dealt, traffic_of
+from qsjax.questions.simulation.serving import deploy, largest_rate, with_traffic
+from qsjax.questions.simulation.serving import simulate as run
+from qsjax.questions.simulation.traffic import (
+    Demand,
+    Traffic,
+    check_lengths,
+    dealt,
+    draw_lengths,
+    read_trace,
+    traffic_of,
+)
+from qsjax.records import checks
+from qsjax.records.conversion import NoNumberError, as_float64
 from qsjax.records.scenario import Records
-from qsjax.records.specs import Convention
+from qsjax.records.specs import DEGREES, Convention, Partition
+from qsjax.records.units import MS
 
-Row = dict[str, Any]
+
+class Load(NamedTuple):
+    """A design under one load.
+
+    Attributes:
+        load: users, or requests/s of the whole deployment.
+        outcome: of the attention replica that was simulated.
+    """
+
+    load: float
+    outcome: Outcome
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Loads:
-    """A design under loads.
+class Served:
+    """One design under its loads.
 
     Attributes:
-        rows: one for each load: `load`, `load_unit`, and the numbers of `row_of`.
-        outcomes: of the attention replica that was simulated, in the same order.
-        gpus: of the design.
+        label: model, accelerator, variant, GPUs and degrees.
+        loads: in the order in which they were given.
+        gpus: of the whole deployment.
         replicas: attention replicas of it.
-        largest_rate: requests/s of the design when it never waits for any.
-        notes: loads that it does not sustain, and what would.
+        largest_rate: requests/s of the deployment when it never waits for any.
     """
 
-    rows: list[Row]
-    outcomes: list[Outcome]
+    label: Row
+    loads: tuple[Load, ...]
     gpus: float
     replicas: int
     largest_rate: float
-    notes: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The design in words."""
+        count = words.count(self.gpus, "GPU")
+        split = f" ({split_name(self.label)})" if self.gpus > 1 else ""
+        return f"{self.label['model']} on {count} {self.label['hardware']}{split}"
+
+
+def _number(value: float | None, digits: int = 1) -> str:
+    return "-" if value is None or not math.isfinite(value) else f"{value:,.{digits}f}"
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds / MS:,.1f} ms" if math.isfinite(seconds) else "-"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, repr=False)
+class Simulation(Result):
+    """Deployments under load.
+
+    Attributes:
+        problem: what was asked.
+        unit: of the loads: "users" or "req/s".
+        asked: lengths, number and source of the requests, limits and engine, as they were given.
+        served: the design on each model and accelerator.
+    """
+
+    problem: Problem
+    unit: str
+    asked: Row
+    served: tuple[Served, ...]
+
+    stem = "simulate"
+    index = ("model", "hardware", "load")
+
+    def remarks(self) -> list[str]:
+        """Loads that a design does not sustain, and what would."""
+        return [
+            f"{one.load:g} requests/s are more than the {own.largest_rate:.3g} that this design "
+            "sustains: the queue grows without end, and its times say how long the run was; "
+            f"{math.ceil(one.load / own.largest_rate)} of it would do."
+            for own in self.served
+            for one in own.loads
+            if self.unit == "req/s" and own.largest_rate < one.load < math.inf
+        ]
+
+    def tables(self) -> list[Table]:
+        """One row for each load: rates, quantiles of latency, what waits and what runs."""
+        several = len(self.served) > 1
+        first = ["design", "load"] if several else ["load"]
+        heads = ("req/s", "tok/s/GPU", "TTFT p50", "TTFT p95", "TPOT p50", "TPOT p95",
+                 "ITL p95", "E2E p50", "waiting", "decoding", "kept", "evicted")  # fmt: skip
+        times = ("ttft_p50", "ttft_p95", "tpot_p50", "tpot_p95", "itl_p95", "e2e_p50")
+        cells = [
+            [
+                *([f"{row['model']} on {row['hardware']}"] if several else []),
+                f"{row['load']:g} {self.unit}",
+                _number(row["requests_per_s"], 2),
+                _number(row["tokens_per_s_per_gpu"]),
+                *(_number(None if row[name] is None else row[name] / MS) for name in times),
+                _number(row["waiting"]),
+                _number(row["decoding"]),
+                f"{row['attained']:.1%}",
+                f"{row['evictions']:,}",
+            ]
+            for row in self.rows()
+        ]
+        return [Table("Times in ms", [*first, *heads], cells, len(first))]
+
+    def rows(self) -> list[Row]:
+        """One row for each load of each design; times in s, None where a quantile is not told."""
+        limits = {name: self.asked[name] for name in ("ttft", "tpot")}
+        return [
+            own.label
+            | {"load": one.load, "load_unit": self.unit}
+            | row_of(one.outcome, replicas=own.replicas, gpus=own.gpus, **limits)
+            for own in self.served
+            for one in own.loads
+        ]
 
     @property
     def requests(self) -> list[Row]:
         """One row for each simulated request of each load; times in s."""
         return [
             {
-                "load": row["load"],
+                **{name: own.label[name] for name in ("model", "hardware")},
+                "load": one.load,
                 "arrival": float(seen.arrival[at]),
                 "isl": float(seen.traffic.prompt[at]),
                 "osl": float(seen.traffic.output[at]),
@@ -55,116 +166,315 @@ class Loads:
                 "finish": float(seen.finish[at]),
                 "is_measured": bool(seen.measured[at]),
             }
-            for row, seen in zip(self.rows, self.outcomes, strict=True)
+            for own in self.served
+            for one in own.loads
+            for seen in [one.outcome]
             for at in range(len(seen.arrival))
         ]
+
+    def summary(self) -> str:
+        """What each design does at its lowest and its highest load."""
+        lines = []
+        for own in self.served:
+            ends = sorted(own.loads, key=lambda one: one.load)
+            for one in ends[:1] + ends[1:][-1:]:
+                shares = one.outcome.shares
+                unit = "user" if (one.load, self.unit) == (1.0, "users") else self.unit
+                lines.append(
+                    f"{own.name} at {one.load:g} {unit}: first token after "
+                    f"{_ms(one.outcome.mean('ttft'))}, then one every "
+                    f"{_ms(one.outcome.mean('tpot'))} on average; "
+                    f"{own.replicas * one.outcome.requests_per_s:,.2f} requests/s; time: "
+                    f"{shares['prompts']:.0%} in steps with prompts, {shares['decode']:.0%} in "
+                    f"decode steps, {shares['idle']:.0%} idle."
+                )
+        return "\n".join(lines)
+
+    def record(self) -> Row:
+        """Rows, and what each design sustains."""
+        largest = [{**own.label, "largest_rate": own.largest_rate} for own in self.served]
+        return {"notes": self.remarks(), "loads": self.rows(), "sustained": largest}
+
+    def inputs(self) -> Row:
+        """The problem and the requests."""
+        return inputs_of(self.problem) | self.asked
+
+    def drawings(self) -> dict[str, Drawing]:
+        """Latency against load of each design; none of a single load."""
+        from functools import partial
+
+        from qsjax import plotting
+
+        several = len(self.served) > 1
+        found: dict[str, Drawing] = {}
+        for own in self.served:
+            part = [row for row in self.rows() if own.label.items() <= row.items()]
+            if len(part) > 1:
+                place = f"-{own.label['model']}-{own.label['hardware']}" if several else ""
+                title = f"{own.name} sustains {own.largest_rate:.3g} requests/s"
+                draw = partial(plotting.latency_against_load, part, title=title)
+                found[f"latency_against_load{place}"] = draw
+        return found
+
+    def save(self, folder: str | Path, asked: Mapping[str, Any] | None = None) -> list[Path]:
+        """As of every result, and the requests one by one in `requests.csv`."""
+        written = Result.save(self, folder, asked)
+        path = Path(folder) / "requests.csv"
+        files.write_atomically(path, files.csv_text([flat(row) for row in self.requests]))
+        return [*written, path]
 
 
 @on_host
 def _step(records: Records, *, convention: Convention) -> StepCost:
-    model, hardware, partition, workload, _ = records
-    return decode_step(model, hardware, partition, workload, convention)
+    model, hardware, partition, workload, gpus = records
+    return decode_step(model, hardware, partition, workload, convention, gpus)
 
 
-def gpus_of(records: Records, convention: Convention) -> float:
-    """GPUs of a design.
+model_on_host = on_host(served_model)
+
+
+def step_of_one(records: Records, convention: Convention) -> StepCost:
+    """The step of a design with one short sequence.
 
     Raises:
         ValueError: it cannot run, with every reason.
     """
     work = dataclasses.replace(records.workload, context=1.0, batch=1.0)
-    asked = records._replace(workload=work, gpus=None)
-    plain = jax.tree.map(lambda x: np.asarray(x, np.float64), asked)
-    step = _step(plain, convention=convention)
+    plain = jax.tree.map(lambda x: np.asarray(x, np.float64), records._replace(workload=work))
+    step: StepCost = _step(plain, convention=convention)
     bits = int(np.asarray(step.reasons))
     broken = [f"  {text}" for text, bit in REASONS.items() if bits & bit]
     if broken:
         hint = "`qsjax explain` says what is missing"
         raise ValueError("\n".join([f"the design cannot run ({hint}):", *broken]))
-    return scalar(step.gpus)
+    return step
 
 
-def at_loads(
-    records: Records,
-    convention: Convention,
-    scheduler: Scheduler,
-    demand: Demand,
+def scheduler_of(
+    engine: Engine, scheduler: Scheduler | Mapping[str, ArrayLike] | None, device: Accelerator
+) -> Scheduler:
+    """The rules of an engine on an accelerator, with what is given in place of them.
+
+    Raises:
+        ValueError: with every rule that is unknown or out of its range.
+    """
+    if isinstance(scheduler, Scheduler):
+        rules = scheduler
+    else:
+        rules = default_scheduler(engine, scalar(device.spec.hbm_bytes), device.name)
+        given: dict[str, Any] = dict(scheduler or {})
+        known = [field.name for field in dataclasses.fields(Scheduler)]
+        if unknown := [name for name in given if name not in known]:
+            raise ValueError(
+                f"scheduler: {', '.join(map(str, unknown))} is no rule; give some of "
+                f"{', '.join(known)}"
+            )
+        rules = dataclasses.replace(rules, **given)
+    check_scheduler(rules)
+    return rules
+
+
+def blocks(problem: Problem) -> list[tuple[int, int]]:
+    """Places of every pair of the problem's models and accelerators."""
+    stated = problem.stated
+    return [(m, h) for m in range(len(stated.models)) for h in range(len(stated.accelerators))]
+
+
+def without_batch(problem: Problem, **changes: Any) -> Problem:
+    """The problem without a batch of its own, for the requests decide it, and with changes."""
+    work = problem.workload
+    if work is not None:
+        work = dataclasses.replace(work, batch=None)
+    return dataclasses.replace(problem, **{"batch": "largest", "workload": work} | changes)
+
+
+def label_of(cells: Cells) -> Row:
+    """Model, accelerator and variant of a cell."""
+    (variant,) = cells.variants
+    names = {"model": cells.model.name, "hardware": cells.hardware.name}
+    return names | {"variant": variant.name, "q": variant.q}
+
+
+def _records(cells: Cells, partition: Partition | None) -> Records:
+    """The design of a cell, the best one if none is stated."""
+    inputs = jax.tree.map(lambda leaf: np.asarray(leaf)[0], cells.inputs)
+    model = model_on_host(inputs)
+    if partition is None:
+        solution = solve(cells)
+        if not solution.is_feasible[0]:
+            raise ValueError(
+                f"{cells.model.name} on {inputs.gpus:g} {cells.hardware.name}: no design holds a "
+                "request of mean length; give more GPUs, or ask explore what is in the way"
+            )
+        chosen = winners_at(cells, cells.inputs, solution.best).designs.partition
+        partition = jax.tree.map(lambda leaf: np.asarray(leaf)[0], chosen)
+    else:
+        (partition,) = checks.check_records(partition=partition, single=True)
+        checks.check_partition(partition, model)
+    return Records(model, inputs.hardware, partition, inputs.workload, inputs.gpus)
+
+
+def loads_of(name: str, given: Any) -> list[float]:
+    """Users or rates, one or several.
+
+    Raises:
+        ValueError: one is no number above 0.
+    """
+    try:
+        found = [float(x) for x in np.ravel(as_float64(given))]
+    except NoNumberError as error:
+        raise ValueError(f"{name}: {error}; give a number above 0, or several") from error
+    wrong = [x for x in found if not 0 < x < math.inf or (name == "users" and x != int(x))]
+    if wrong or not found:
+        shown = ", ".join(f"{x:g}" for x in wrong) or "nothing"
+        kind = "whole numbers" if name == "users" else "numbers"
+        raise ValueError(f"{name}: {shown} is not allowed; give {kind} above 0")
+    return found
+
+
+def _trace(given: Any) -> Traffic:
+    if isinstance(given, Traffic):
+        return given
+    if isinstance(given, str) and "\n" in given:
+        return read_trace(given)
+    return read_trace(files.content_of(Path(given)), Path(given).name)
+
+
+class _Work(NamedTuple):
+    """What is served: requests of some lengths at several loads, or those of a trace."""
+
+    demand: Demand | None
+    trace: Traffic | None
+    loads: dict[str, list[float]]
+
+
+def _named(work: _Work, replicas: int) -> list[tuple[float, Traffic]]:
+    """Loads with the requests of one of the replicas."""
+    demand, trace, given = work
+    if trace is not None:
+        span = float(trace.arrival[-1])
+        rate = len(trace.arrival) / span if span > 0 else math.inf
+        return [(rate, dealt(trace, replicas) if replicas > 1 else trace)]
+    assert demand is not None
+    return [
+        (load, traffic_of(demand, **{name: load}, replicas=replicas))
+        for name, loads in given.items()
+        for load in loads
+    ]
+
+
+@question
+def simulate(
+    problem: Problem,
+    partition: Partition | None = None,
     *,
-    users: Sequence[float] | None = None,
-    rates: Sequence[float] | None = None,
+    users: Any = None,
+    rate: Any = None,
+    trace: Any = None,
+    isl: str | float | None = None,
+    osl: str | float | None = None,
+    cached: float = 0.0,
+    think: float = 0.0,
+    requests: int = 1000,
+    seed: int = 0,
     ttft: float = math.inf,
     tpot: float = math.inf,
-) -> Loads:
-    """One design at several numbers of users, or rates of requests.
+    engine: Engine = "vllm",
+    scheduler: Scheduler | Mapping[str, ArrayLike] | None = None,
+) -> Simulation:
+    """One design under load, request by request: queues, quantiles of latency, evictions.
 
-    Attention replicas (`dp`) are dealt equal shares; the one with the most users is simulated.
+    Attention replicas (`dp`, copies) are dealt equal shares; the one with the most users is
+    simulated. A tenth of the requests at each end is not measured.
 
     Args:
-        records: the design; context and batch of the workload are not looked at.
-        convention: accounting.
-        scheduler: rules of the engine.
-        demand: lengths and number of the requests.
-        users: requests in flight in the whole design.
-        rates: requests/s to the whole design.
-        ttft: limit that `attained` counts [s].
-        tpot: limit on the mean time between the tokens of a request [s].
+        problem: one cell for each of its models and accelerators. What the degrees leave of its
+            GPUs, copies fill; its contexts and batches are not looked at, for requests have their
+            own.
+        partition: the design; the best one at the mean length of the requests if None.
+        users: requests in flight, one number or several.
+        rate: requests/s that arrive by chance, likewise.
+        trace: a CSV file or its text with the columns arrival [s], isl, osl, and if wanted cached.
+        isl: input tokens of a request: a number, a range such as "800-1000", or
+            "lognormal:MEDIAN:SIGMA".
+        osl: output tokens, likewise.
+        cached: share of each prompt whose cache is there already.
+        think: time that a user takes from an answer to the next request [s].
+        requests: how many are simulated.
+        seed: of lengths and arrivals.
+        ttft: longest time to first token, which `attained` counts [s].
+        tpot: longest mean time between the tokens of a request, likewise [s].
+        engine: whose rules fill the steps: "vllm", "sglang" or "trtllm".
+        scheduler: rules in place of the engine's, whole or by name, such as `{"budget": 4096}`.
 
     Raises:
         ValueError: with everything that is out of range or cannot run.
+
+    >>> from qsjax.grid.problem import Problem
+    >>> one = Problem("llama-3.1-8b", "h100-sxm", gpus=1)
+    >>> found = simulate(one, Partition(), users=[1, 4], isl=500, osl=20, requests=60)
+    >>> [row["load"] for row in found.rows()]
+    [1.0, 4.0]
     """
-    if (users is None) == (rates is None):
-        raise ValueError("give either users or rates, not both")
-    dp = int(scalar(records.partition.dp))
-    if users is not None:
-        named = [(load, traffic_of(demand, users=load, replicas=dp)) for load in users]
-    else:
-        named = [(load, traffic_of(demand, rate=load, replicas=dp)) for load in rates or ()]
+    given = {"users": users, "rate": rate, "trace": trace}
+    work = _work(given, isl, osl, cached, requests, think, seed)
+    pairs = blocks(problem)
+    served = tuple(_served(problem, at, partition, (engine, scheduler), work) for at in pairs)
+    asked = {"engine": engine, "scheduler": plain(scheduler), "ttft": ttft, "tpot": tpot}
     unit = "users" if users is not None else "req/s"
-    return _run(records, convention, scheduler, named, unit, ttft, tpot)
+    return Simulation(problem, unit, {**(plain(work.demand) or {}), **work.loads, **asked}, served)
 
 
-def at_trace(
-    records: Records,
-    convention: Convention,
-    scheduler: Scheduler,
-    trace: Traffic,
-    *,
-    ttft: float = math.inf,
-    tpot: float = math.inf,
-) -> Loads:
-    """One design with the requests of a trace; arguments and errors as of `at_loads`."""
-    dp = int(scalar(records.partition.dp))
-    span = float(trace.arrival[-1])
-    rate = len(trace.arrival) / span if span > 0 else math.inf
-    one = dealt(trace, dp) if dp > 1 else trace
-    return _run(records, convention, scheduler, [(rate, one)], "req/s", ttft, tpot)
+def _work(given: Row, isl: Any, osl: Any, *rest: Any) -> _Work:
+    asked = [name for name, value in given.items() if value is not None]
+    if len(asked) != 1:
+        raise ValueError("give exactly one of users, rate and trace")
+    if given["trace"] is None:
+        check_lengths(isl, osl)
+        loads = {name: loads_of(name, given[name]) for name in asked}
+        return _Work(Demand(isl, osl, *rest), None, loads)
+    if isl is not None or osl is not None:
+        raise ValueError("a trace has lengths of its own; leave isl and osl out")
+    return _Work(None, _trace(given["trace"]), {})
 
 
-def _run(
-    records: Records,
-    convention: Convention,
-    scheduler: Scheduler,
-    named: list[tuple[float, Traffic]],
-    unit: str,
-    ttft: float,
-    tpot: float,
-) -> Loads:
-    gpus = gpus_of(records, convention)
-    replicas = int(scalar(records.partition.dp))
+def _mean_context(work: _Work) -> float:
+    demand, trace, _ = work
+    if trace is None:
+        assert demand is not None
+        rng = np.random.default_rng(demand.seed)
+        prompt, output = (draw_lengths(spec, 1000, rng) for spec in (demand.isl, demand.osl))
+    else:
+        prompt, output = trace.prompt, trace.output
+    return float(np.rint(prompt.mean() + 0.5 * output.mean()))
+
+
+def _served(
+    problem: Problem,
+    at: tuple[int, int],
+    partition: Partition | None,
+    rules: tuple[Engine, Any],
+    requests: _Work,
+) -> Served:
+    """The design on one model and accelerator under its loads."""
+    cells = one_cell(without_batch(problem, context=_mean_context(requests)), *at)
+    convention = problem.stated.rules
+    records = _records(cells, partition)
+    step = step_of_one(records, convention)
+    copies, dp = scalar(step.replicas), scalar(records.partition.dp)
+    replicas = int(dp * copies)
+    named = _named(requests, replicas)
     longest = max((work for _, work in named), key=lambda w: float(np.max(w.prompt + w.output)))
-    one = deploy(records, convention, scheduler, longest)
-    outcomes = simulate([with_traffic(one, work) for _, work in named])
-    rows: list[Row] = [
-        {"load": load, "load_unit": unit}
-        | row_of(outcome, replicas=replicas, gpus=gpus, ttft=ttft, tpot=tpot)
-        for (load, _), outcome in zip(named, outcomes, strict=True)
-    ]
-    most = replicas * largest_rate(one)
-    notes = [
-        f"{load:g} requests/s are more than the {most:.3g} that this design sustains: the queue "
-        "grows without end, and its times say how long the run was; "
-        f"{math.ceil(load / most)} of it would do."
-        for load, _ in named
-        if unit == "req/s" and most < load < math.inf
-    ]
-    return Loads(rows, outcomes, gpus, replicas, most, tuple(notes))
+    scheduler = scheduler_of(*rules, cells.hardware)
+    one = deploy(records._replace(gpus=None), convention, scheduler, longest)
+    outcomes = run([with_traffic(one, work) for _, work in named])
+    part = {name: int(scalar(getattr(records.partition, name))) for name in DEGREES}
+    mode = kv_mode_name(scalar(records.partition.kv_mode), part["kvp"])
+    label = label_of(cells) | {"gpus": int(scalar(step.gpus)), **part, "kv_mode": mode}
+    return Served(
+        label | {"replicas": int(copies)},
+        tuple(Load(load, seen) for (load, _), seen in zip(named, outcomes, strict=True)),
+        scalar(step.gpus),
+        replicas,
+        replicas * largest_rate(one),
+    )

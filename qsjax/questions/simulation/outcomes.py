@@ -6,7 +6,6 @@ import math
 import numpy as np
 
 from qsjax.questions.simulation.traffic import Traffic
-from qsjax.records.units import MS
 
 # Requests beyond a quantile that an estimate of it needs.
 TAIL = 10
@@ -219,16 +218,16 @@ def row_of(
 ) -> dict[str, float | int | None]:
     """One row of numbers for a deployment of `replicas` attention replicas on `gpus` GPUs.
 
-    Latencies are in ms; a quantile that the requests do not tell is None.
+    Latencies are in s; a quantile that the requests do not tell is None.
     """
     measured = int(outcome.measured.sum())
     row: dict[str, float | int | None] = {"measured_requests": measured}
     for metric in METRICS:
-        row[f"{metric}_mean_ms"] = outcome.mean(metric) / MS
+        row[f"{metric}_mean"] = outcome.mean(metric)
         for quantile in QUANTILES:
             known = measured >= needed_for(quantile)
-            name = f"{metric}_p{100 * quantile:g}_ms"
-            row[name] = outcome.quantile(metric, quantile) / MS if known else None
+            name = f"{metric}_p{100 * quantile:g}"
+            row[name] = outcome.quantile(metric, quantile) if known else None
     row |= {
         "requests_per_s": replicas * outcome.requests_per_s,
         "tokens_per_s": replicas * outcome.tokens_per_s,

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from qsjax.engines.schedulers import Scheduler, check_scheduler
+from qsjax.grid.progress import over
 from qsjax.numerics.safe import scalar
 from qsjax.questions.simulation import events
 from qsjax.questions.simulation.outcomes import Outcome, Steps, cut_of
@@ -150,7 +151,7 @@ def simulate(deployments: Sequence[Deployment], lanes: int = LANES) -> list[Outc
     for at, one in enumerate(deployments):
         groups.setdefault((len(one.traffic.arrival), slots_of(one)), []).append(at)
     outcomes: dict[int, Outcome] = {}
-    for (_, slots), members in groups.items():
+    for (_, slots), members in over(groups.items()):
         for begin in range(0, len(members), lanes):
             block = members[begin : begin + lanes]
             some = [deployments[at] for at in block]

@@ -12,15 +12,30 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.typing import ArrayLike
 
-from qsjax.engines.schedulers import Scheduler, check_scheduler
+from qsjax.cost.metrics import Economy, costs
+from qsjax.engines.flags import Engine
+from qsjax.engines.schedulers import Scheduler
 from qsjax.grid.batches import ladder
-from qsjax.grid.cells import cells_of
+from qsjax.grid.cells import Cells, one_cell
+from qsjax.grid.limits import LIMITS, is_given
 from qsjax.grid.optimum import candidates_of
-from qsjax.grid.problem import Problem
+from qsjax.grid.problem import Problem, question
 from qsjax.grid.solution import design_label
 from qsjax.numerics.safe import scalar
-from qsjax.questions.simulation.outcomes import CUT, Outcome, check_quantile, needed_for
+from qsjax.output import words
+from qsjax.output.labels import split_name
+from qsjax.output.result import Result, Row, Table, inputs_of, plain
+from qsjax.questions.simulation.loads import (
+    blocks,
+    label_of,
+    loads_of,
+    model_on_host,
+    scheduler_of,
+    without_batch,
+)
+from qsjax.questions.simulation.outcomes import CUT, Outcome, check_quantile, needed_for, row_of
 from qsjax.questions.simulation.serving import Deployment, simulate
 from qsjax.questions.simulation.steps import (
     CONTEXT_KNOTS,
@@ -29,12 +44,13 @@ from qsjax.questions.simulation.steps import (
     StepTable,
     step_table,
 )
-from qsjax.questions.simulation.traffic import Demand, traffic_of
+from qsjax.questions.simulation.traffic import Demand, check_lengths, traffic_of
 from qsjax.records.scenario import Records
-from qsjax.records.specs import Convention, HardwareSpec, ModelSpec, Partition, Workload
+from qsjax.records.specs import Partition
+from qsjax.records.units import MS
 
 # Sizes of a replica that are tried [GPUs].
-REPLICA_GPUS = (1, 2, 4, 8, 16, 32, 64)
+REPLICA_GPUS = (1, 2, 4, 8, 16)
 # Designs simulated at a time, numbers of replicas of each in a round, and rounds at most.
 DESIGNS, LEVELS, ROUNDS = 12, 8, 6
 MOST_REPLICAS = 1_000_000
@@ -89,37 +105,162 @@ class Option(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Sizing:
-    """The fewest GPUs, or why no number is enough.
+class Sized:
+    """The least GPUs of one model on one accelerator.
 
     Attributes:
-        gpus: in all; None if no number is enough.
-        replicas: of the design.
-        replica_gpus: of each.
-        design: values of the searched axes; empty then.
-        partition: the same as a record; None then.
-        outcome: of the busiest attention replica, with requests that the search did not see.
-        attention_replicas: `dp` of all replicas together.
+        label: model, accelerator and variant.
+        economy: price and power.
+        option: the partition of a replica; None where no number of GPUs is enough.
+        replicas: how many serve.
+        outcome: what one attention replica then does with fresh requests.
         binds: limits that one replica less would break.
-        least: GPUs that the best design would need at best, by its step costs alone.
-        best_ttft: shortest time to first token of any design without load [s]; NaN if nothing runs.
-        best_tpot: shortest time per token of a lone sequence of any design [s].
+        least: GPUs that the screening asks for; 0 where none do.
+        best_ttft: shortest TTFT of any design without load [s].
+        best_tpot: shortest TPOT of any design [s].
         screened: designs that hold a request; `simulated` of them were simulated.
+        simulated: see there.
     """
 
-    gpus: int | None
+    label: Row
+    economy: Economy
+    option: Option | None
     replicas: int
-    replica_gpus: int
-    design: dict[str, float | str]
-    partition: Partition | None
     outcome: Outcome | None
-    attention_replicas: int
     binds: tuple[str, ...]
     least: int
     best_ttft: float
     best_tpot: float
     screened: int
     simulated: int
+
+    @property
+    def gpus(self) -> int | None:
+        """GPUs of all replicas; None where no number is enough."""
+        return None if self.option is None else self.replicas * self.option.gpus
+
+    def row(self, target: Target) -> Row:
+        """What was found, with the numbers of `row_of`; times in s."""
+        found: Row = {
+            **self.label,
+            "gpus": self.gpus,
+            "binds": list(self.binds),
+            "gpus_screened": self.least,
+            "best_ttft": self.best_ttft,
+            "best_tpot": self.best_tpot,
+            "designs_screened": self.screened,
+            "designs_simulated": self.simulated,
+        }
+        if self.option is None or self.outcome is None:
+            return found
+        design = self.option.design | {"replicas": self.replicas}
+        own = row_of(
+            self.outcome,
+            replicas=self.replicas * int(scalar(self.option.partition.dp)),
+            gpus=float(self.replicas * self.option.gpus),
+            ttft=target.ttft,
+            tpot=target.tpot,
+        )
+        at = {f"{n}_at_quantile": self.outcome.quantile(n, target.quantile)
+              for n in ("ttft", "tpot")}  # fmt: skip
+        # Everything is counted: prompts and answers run on these GPUs.
+        price = costs(float(own["tokens_per_s_per_gpu"] or 0.0), self.economy)
+        return found | {"replica_gpus": self.option.gpus, **design} | at | own | price
+
+
+def _sentences(row: Row, target: Target) -> list[str]:
+    title = f"{row['model']} on {row['hardware']}"
+    load = f"{target.users:g} users" if target.users else f"{target.rate:g} requests/s"
+    given = [
+        f"{name} <= {limit / MS:g} ms"
+        for name, limit in (("TTFT", target.ttft), ("TPOT", target.tpot))
+        if math.isfinite(limit)
+    ]
+    limits = f"{' and '.join(given)} for {target.quantile:.0%} of them" if given else "no limits"
+    if row["gpus"] is None and not row["designs_screened"]:
+        return [
+            f"{title}: no replica size holds the longest request; shorten it or give larger "
+            "replica_gpus."
+        ]
+    if row["gpus"] is None:
+        return [
+            f"{title}: no number of GPUs serves {load} with {limits}. The best that any design "
+            f"does without load is TTFT {row['best_ttft'] / MS:,.1f} ms and TPOT "
+            f"{row['best_tpot'] / MS:,.2f} ms."
+        ]
+    one, total = (words.count(row[name], "GPU") for name in ("replica_gpus", "gpus"))
+    split = f" ({split_name(row | {'replicas': 1})})" if row["replica_gpus"] > 1 else ""
+    times = ", ".join(
+        f"{name.upper()} {row[f'{name}_at_quantile'] / MS:,.2f} ms"
+        for name in ("ttft", "tpot")
+        if math.isfinite(row[f"{name}_at_quantile"])
+    )
+    least = f"; one replica less would break {' and '.join(row['binds'])}" if row["binds"] else ""
+    price = row["usd_per_million_tokens"]
+    cost = "" if price is None else f", {price:,.2f} USD a million output tokens, prompts included"
+    return [
+        f"{title}: {total}, {row['replicas']} x {one}{split}, serve {load} with {limits}{least}.",
+        f"At that share {times}; {row['requests_per_s']:,.2f} requests/s, "
+        f"{row['tokens_per_s_per_gpu']:,.1f} tokens/s on each GPU{cost}.",
+    ]
+
+
+@dataclasses.dataclass(frozen=True, slots=True, repr=False)
+class Sizing(Result):
+    """The fewest GPUs for each model on each accelerator.
+
+    Attributes:
+        problem: what was asked.
+        target: users or rate, and limits.
+        asked: lengths of the requests, engine and sizes of a replica, as they were given.
+        sized: what was found.
+    """
+
+    problem: Problem
+    target: Target
+    asked: Row
+    sized: tuple[Sized, ...]
+
+    stem = "size"
+    columns = (
+        *("model", "hardware", "gpus", "replicas", "replica_gpus"),
+        *("tp", "ep", "pp", "dp", "kvp", "ttft_at_quantile", "tpot_at_quantile"),
+        *("requests_per_s", "tokens_per_s_per_gpu", "usd_per_million_tokens"),
+    )
+    index = ("model", "hardware")
+
+    def rows(self) -> list[Row]:
+        """One row for each model and accelerator; `gpus` is None where no number is enough."""
+        return [one.row(self.target) for one in self.sized]
+
+    def summary(self) -> str:
+        """How many GPUs serve, in which replicas, and what one less would break."""
+        return "\n".join(line for row in self.rows() for line in _sentences(row, self.target))
+
+    def tables(self) -> list[Table]:
+        """Every model on every accelerator, where there are several."""
+        return Result.tables(self) if len(self.sized) > 1 else []
+
+    def remarks(self) -> list[str]:
+        """Energy, and how many designs were looked at."""
+        energies = [
+            f"{row['model']} on {row['hardware']}: {row['joules_per_token']:,.2f} J per output "
+            "token at the nameplate, prompts included."
+            for row in self.rows()
+            if row.get("joules_per_token") is not None
+        ]
+        screened, simulated = (
+            sum(getattr(one, name) for one in self.sized) for name in ("screened", "simulated")
+        )
+        return [*energies, f"{screened:,} designs screened, {simulated:,} simulated."]
+
+    def record(self) -> Row:
+        """Rows and target."""
+        return Result.record(self) | {"target": self.target._asdict()}
+
+    def inputs(self) -> Row:
+        """The problem, the requests and the target."""
+        return inputs_of(self.problem) | self.asked | {"target": self.target._asdict()}
 
 
 def check_target(target: Target, requests: int) -> None:
@@ -210,48 +351,46 @@ def _row(tree: Any, at: int) -> Any:
 
 
 def options(
-    model: ModelSpec,
-    hardware: HardwareSpec,
-    workload: Workload,
-    convention: Convention,
+    problem: Problem,
+    at: tuple[int, int],
     rules: Scheduler,
     demand: Demand,
     target: Target,
-    replica_gpus: Sequence[int] = REPLICA_GPUS,
-    degrees: Mapping[str, Any] | None = None,
+    replica_gpus: Sequence[int],
 ) -> list[Option]:
     """Every partition of every replica size that holds the longest request, with its best case."""
     some = traffic_of(demand, users=1.0)
     longest = float(np.max(some.prompt + some.output))
     mean = _Usual(*(float(np.mean(x)) for x in (some.prompt, some.output, some.cached)))
     found = []
-    asked: dict[str, Any] = {"context": longest, "batch": "best", "convention": convention}
     for count in replica_gpus:
-        problem = Problem(
-            model, hardware, gpus=count, workload=workload, axes=dict(degrees or {}), **asked
-        )
-        cells = cells_of(problem)
+        cells = _replica(problem, at, count, longest)
         legal, _ = candidates_of(cells, cells.inputs, cells.economy)
         if not len(legal.position):
             continue
-        _, designs = jax.tree.map(lambda x: x[:, 0], legal.winners)
+        inputs, designs = jax.tree.map(lambda x: x[:, 0], legal.winners)
         part = designs.partition
-        flat = Records(model, hardware, part, workload)
+        flat = Records(model_on_host(inputs), inputs.hardware, part, inputs.workload)
         # A smaller deployment, copied, is an option of its own count.
         fills = part.tp * part.pp * part.dp * part.kvp == count
-        tables = step_table(flat, convention, (mean.prompt, longest), rules)
-        for at, position in enumerate(legal.position):
-            table = jax.tree.map(lambda x, at=at: np.asarray(x)[at], tables)
-            if not fills[at] or longest + scalar(table.tokens_per_step) > scalar(
+        tables = step_table(flat, problem.stated.rules, (mean.prompt, longest), rules)
+        for row, position in enumerate(legal.position):
+            table = jax.tree.map(lambda x, row=row: np.asarray(x)[row], tables)
+            if not fills[row] or longest + scalar(table.tokens_per_step) > scalar(
                 table.cache
             ) - scalar(table.cache_each):
                 continue
-            partition = _row(flat.partition, at)
+            partition = _row(flat.partition, row)
             dp = scalar(partition.dp)
             ttft, tpot, rate, users = _best_case(table, rules, mean, target)
             design = design_label(cells, int(position))
             found.append(Option(count, design, partition, table, ttft, tpot, rate * dp, users * dp))
     return found
+
+
+def _replica(problem: Problem, at: tuple[int, int], gpus: int, context: float) -> Cells:
+    """The designs of one replica."""
+    return one_cell(without_batch(problem, gpus=gpus, context=context, batch="best"), *at)
 
 
 def least_replicas(option: Option, target: Target) -> float:
@@ -387,64 +526,116 @@ def requests_for(target: Target, largest: float) -> int:
     return math.ceil(max(measured / (1.0 - 2.0 * CUT), measured + 2.0 * largest)) + 2
 
 
-def size(
-    model: ModelSpec,
-    hardware: HardwareSpec,
-    workload: Workload,
-    convention: Convention,
-    rules: Scheduler,
-    demand: Demand,
-    target: Target,
-    replica_gpus: Sequence[int] = REPLICA_GPUS,
-    degrees: Mapping[str, Any] | None = None,
-) -> Sizing:
-    """The fewest GPUs that serve `target`, in whole replicas of one partition.
-
-    Args:
-        model: shapes.
-        hardware: accelerator.
-        workload: dtypes; context and batch are not looked at.
-        convention: accounting.
-        rules: of the engine.
-        demand: lengths of the requests; as many are simulated as the quantile needs.
-        target: what must be served.
-        replica_gpus: sizes of a replica that are tried.
-        degrees: values of axes of the partition that are allowed; all where one is not named.
+def _target(problem: Problem, loads: Row, limits: Target) -> Target:
+    """The load and the limits.
 
     Raises:
         ValueError: with everything that is out of range.
     """
-    check_scheduler(rules)
-    check_target(target, needed_for(target.quantile) if 0 < target.quantile < 1 else 0)
-    found = options(
-        model, hardware, workload, convention, rules, demand, target, replica_gpus, degrees
+    given = {name: loads_of(name, x)[0] for name, x in loads.items() if x is not None}
+    target, share = limits._replace(**given), limits.quantile
+    check_target(target, needed_for(share) if 0 < share < 1 else 0)
+    if any(is_given(problem.limits, name) for name in LIMITS):
+        raise ValueError("a size has limits of its own: give ttft and tpot, and a problem without")
+    return target
+
+
+@question
+def size(
+    problem: Problem,
+    *,
+    users: float | None = None,
+    rate: float | None = None,
+    isl: str | float | None = None,
+    osl: str | float | None = None,
+    ttft: float = math.inf,
+    tpot: float = math.inf,
+    quantile: float = 0.95,
+    replica_gpus: Sequence[int] = REPLICA_GPUS,
+    cached: float = 0.0,
+    think: float = 0.0,
+    seed: int = 0,
+    engine: Engine = "vllm",
+    scheduler: Scheduler | Mapping[str, ArrayLike] | None = None,
+) -> Sizing:
+    """The fewest GPUs that serve so many users, or such a rate, within limits of latency.
+
+    In whole replicas of one partition. Every partition is screened by its step costs, the best are
+    simulated request by request, and the winner once more with other requests.
+
+    Args:
+        problem: models, accelerators, precisions, prices, and the partitions that are allowed
+            (`axes`). Its GPU counts, contexts and batches are not looked at.
+        users: requests in flight.
+        rate: requests/s that arrive by chance, in place of users.
+        isl: input tokens of a request: a number, a range such as "800-1000", or
+            "lognormal:MEDIAN:SIGMA".
+        osl: output tokens, likewise.
+        ttft: longest time to first token [s].
+        tpot: longest mean time between the tokens of a request [s].
+        quantile: share of the requests that must keep each limit; as many are simulated as it
+            needs.
+        replica_gpus: sizes of a replica that are tried.
+        cached: share of each prompt whose cache is there already.
+        think: time that a user takes from an answer to the next request [s].
+        seed: of lengths and arrivals.
+        engine: whose rules fill the steps: "vllm", "sglang" or "trtllm".
+        scheduler: rules in place of the engine's, whole or by name, such as `{"budget": 4096}`.
+
+    Raises:
+        ValueError: with everything that is out of range.
+
+    >>> from qsjax.grid.problem import Problem
+    >>> p = Problem("llama-3.1-8b", "h100-sxm")
+    >>> size(p, users=2, isl=500, osl=50, quantile=0.5, replica_gpus=[1]).rows()[0]["gpus"]
+    1
+    """
+    target = _target(
+        problem, {"users": users, "rate": rate}, Target(None, None, ttft, tpot, quantile)
     )
+    check_lengths(isl, osl)
+    demand = Demand(isl, osl, cached, think=think, seed=seed)  # type: ignore[arg-type]  # checked
+    sizes = [int(count) for count in loads_of("replica_gpus", replica_gpus)]
+    sized = tuple(
+        _sized(problem, at, (engine, scheduler), demand, target, sizes) for at in blocks(problem)
+    )
+    asked = {"engine": engine, "scheduler": plain(scheduler), "replica_gpus": sizes}
+    return Sizing(problem, target, plain(demand) | asked, sized)
+
+
+def _sized(
+    problem: Problem,
+    at: tuple[int, int],
+    rules_of: tuple[Engine, Any],
+    demand: Demand,
+    target: Target,
+    replica_gpus: Sequence[int],
+) -> Sized:
+    rules = scheduler_of(*rules_of, problem.stated.accelerators[at[1]])
+    found = options(problem, at, rules, demand, target, replica_gpus)
     largest = max((min(x.users, target.users or 0.0) / scalar(x.partition.dp) for x in found),
                   default=0.0)  # fmt: skip
     demand = demand._replace(requests=requests_for(target, math.ceil(largest)))
     option, replicas, simulated = _search(found, rules, demand, target)
+    outcome, binds = None, tuple[str, ...]()
+    if option is not None:
+        fresh = demand._replace(seed=demand.seed + 1)
+        replicas, outcome, binds = _confirm(option, rules, fresh, target, replicas)
     least = min((x.gpus * least_replicas(x, target) for x in found), default=math.inf)
-    shared: dict[str, Any] = {
-        "least": int(least) if math.isfinite(least) else 0,
-        "best_ttft": min((x.ttft for x in found), default=math.nan),
-        "best_tpot": min((x.tpot for x in found), default=math.nan),
-        "screened": len(found),
-        "simulated": simulated,
-    }
-    if option is None:
-        return Sizing(None, 0, 0, {}, None, None, 0, (), **shared)
-    fresh = demand._replace(seed=demand.seed + 1)
-    replicas, outcome, binds = _confirm(option, rules, fresh, target, replicas)
-    return Sizing(
-        gpus=replicas * option.gpus,
+    one = _replica(problem, at, replica_gpus[0], 1.0)
+    economy: Any = jax.tree.map(lambda x: scalar(np.asarray(x)[0]), one.economy)
+    return Sized(
+        label=label_of(one),
+        economy=economy,
+        option=option,
         replicas=replicas,
-        replica_gpus=option.gpus,
-        design=option.design,
-        partition=option.partition,
         outcome=outcome,
-        attention_replicas=replicas * int(scalar(option.partition.dp)),
         binds=binds,
-        **shared,
+        least=int(least) if math.isfinite(least) else 0,
+        best_ttft=min((x.ttft for x in found), default=math.nan),
+        best_tpot=min((x.tpot for x in found), default=math.nan),
+        screened=len(found),
+        simulated=simulated,
     )
 
 

@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from qsjax.records.conversion import number_of_text
+
 # Accepted headings of each column of a trace.
 COLUMNS: dict[str, tuple[str, ...]] = {
     "arrival": ("arrival", "arrival_s", "arrived_at", "timestamp", "time"),
@@ -43,8 +45,8 @@ def draw_lengths(spec: str | float, count: int, rng: np.random.Generator) -> np.
     """Lengths of `count` requests [tokens], whole numbers of at least 1.
 
     Args:
-        spec: a number; "800-1000" for all between with equal chances; "lognormal:1000:0.5" for a
-            median and the standard deviation of the logarithm.
+        spec: a number (8k is 8,192); "800-1000" for all between with equal chances;
+            "lognormal:1000:0.5" for a median and the standard deviation of the logarithm.
         count: requests.
         rng: source of chance.
 
@@ -52,22 +54,33 @@ def draw_lengths(spec: str | float, count: int, rng: np.random.Generator) -> np.
         ValueError: the text is none of these.
     """
     text = str(spec).strip()
-    number = r"(\d+(?:\.\d+)?)"
-    if re.fullmatch(number, text) and float(text) >= 1:
-        return np.full(count, np.rint(float(text)))
+    number = r"(\d+(?:\.\d+)?[kM]?)"
+    if re.fullmatch(number, text) and number_of_text(text) >= 1:
+        return np.full(count, np.rint(number_of_text(text)))
     between = re.fullmatch(rf"{number}\s*-\s*{number}", text)
     if between:
-        low, high = (int(float(x)) for x in between.groups())
+        low, high = (int(number_of_text(x)) for x in between.groups())
         if 1 <= low <= high:
             return rng.integers(low, high + 1, count).astype(np.float64)
     spread = re.fullmatch(rf"lognormal:{number}:{number}", text)
-    if spread and float(spread[1]) >= 1:
-        drawn = float(spread[1]) * np.exp(float(spread[2]) * rng.standard_normal(count))
+    if spread and number_of_text(spread[1]) >= 1:
+        median, sigma = (number_of_text(x) for x in spread.groups())
+        drawn = median * np.exp(sigma * rng.standard_normal(count))
         return np.maximum(1.0, np.rint(drawn))
     raise ValueError(
         f"length {text!r} is not allowed; give a number of at least 1, a range such as 800-1000, "
         "or lognormal:MEDIAN:SIGMA such as lognormal:1000:0.5"
     )
+
+
+LENGTH = "a number such as 900 or 8k, a range such as 800-1000, or lognormal:MEDIAN:SIGMA"
+
+
+def check_lengths(isl: str | float | None, osl: str | float | None) -> None:
+    """Raise `ValueError` where a length is missing."""
+    missing = [name for name, given in (("isl", isl), ("osl", osl)) if given is None]
+    if missing:
+        raise ValueError(f"{' and '.join(missing)} must say how long requests are: {LENGTH}")
 
 
 def _requests(

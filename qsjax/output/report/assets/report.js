@@ -213,8 +213,9 @@ function drawChart(chart, panel) {
 function cellText(value) {
   if (value === null || value === undefined) return "";
   if (Array.isArray(value)) return value.join(", ");
-  if (typeof value === "number" && !Number.isInteger(value)) return String(Number(value.toPrecision(5)));
-  return String(value);
+  if (typeof value !== "number") return String(value);
+  if (Math.abs(value) >= 1e6) return short(value);
+  return Number.isInteger(value) ? value.toLocaleString("en") : String(Number(value.toPrecision(5)));
 }
 function compare(a, b) {
   const isEmpty = (v) => v === null || v === undefined || v === "";
@@ -239,12 +240,13 @@ function tablePanel(table) {
     head.replaceChildren(...columns.map((k) => {
       const button = element("button", { type: "button" }, table.columns[k]);
       button.addEventListener("click", () => { state.sign = state.column === k ? -state.sign : 1; state.column = k; fill(); });
+      const unit = table.units[k] ? [element("small", {}, `[${table.units[k]}]`)] : [];
       const sort = state.column === k ? (state.sign > 0 ? "ascending" : "descending") : "none";
-      return element("th", { scope: "col", "aria-sort": sort, class: isText[k] ? "text" : "" }, button);
+      return element("th", { scope: "col", "aria-sort": sort, class: isText[k] ? "text" : "" }, button, ...unit);
     }));
     let order = table.rows.map((_, k) => k).filter((k) =>
       isShown({ variant: table.variants[k], convention: table.convention }) &&
-      (!state.filter || table.rows[k].some((value) => cellText(value).toLowerCase().includes(state.filter))));
+      (!state.filter || table.rows[k].some((value) => `${cellText(value)} ${value}`.toLowerCase().includes(state.filter))));
     if (state.column !== null) {
       const isEmpty = (k) => { const v = table.rows[k][state.column]; return v === null || v === ""; };
       order.sort((a, b) => isEmpty(a) - isEmpty(b) || state.sign * compare(table.rows[a][state.column], table.rows[b][state.column]) || a - b);
@@ -293,6 +295,11 @@ function toggles(kind, title, names, colours) {
 function start() {
   const from = data.folders.map((folder) => folder.command || folder.name).join("; ");
   document.getElementById("lead").append("From ", element("code", {}, from), `. Written by qsjax ${data.version}. Hover over a point for the design behind it.`);
+  for (const folder of data.folders.filter((one) => one.answer)) {
+    const lines = folder.answer.split("\n").map((line) => element("p", {}, line));
+    const head = data.folders.length > 1 ? [element("h2", {}, folder.name)] : [];
+    document.getElementById("answer").append(...head, ...lines);
+  }
   const all = data.charts.flatMap((chart) => chart.series);
   const variants = [...new Set([...all.map((series) => series.variant), ...data.tables.flatMap((table) => table.variants)])].filter((name) => name);
   const colours = Object.fromEntries(all.filter((series) => series.mark).map((series) => [series.variant, series.colour]));
@@ -313,7 +320,7 @@ function start() {
     for (const [name, address] of Object.entries(folder.pictures))
       document.getElementById("pictures").append(element("details", { class: "panel" },
         element("summary", {}, `Picture: ${prefix}${name}`), element("img", { src: address, alt: name })));
-    if (Object.keys(folder.summary).length) document.getElementById("inputs").append(listPanel(prefix + "Summary", folder.summary, true));
+    if (Object.keys(folder.summary).length) document.getElementById("inputs").append(listPanel(prefix + "Counts", folder.summary, true));
     if (Object.keys(folder.inputs).length) document.getElementById("inputs").append(listPanel(prefix + "Inputs", folder.inputs, false));
   }
   redraws.forEach((redraw) => redraw());

@@ -1,0 +1,157 @@
+"""Writes the page of the public names: signature, documentation and an example of each.
+
+`python docs/public.py` writes it, and so does every build of the site. The tests run the examples,
+one after the other, in one process.
+"""
+
+import inspect
+from pathlib import Path
+
+import qsjax
+from qsjax.output.files import write_atomically
+
+PAGE = Path(__file__).parent / "public.md"
+START = """\
+from pathlib import Path
+
+import jax
+import numpy as np
+import qsjax as qs
+
+problem = qs.Problem("mixtral-8x7b", "h100-sxm", gpus=8, context="8k", twins=5)
+split = qs.Partition(tp=8)
+"""
+# Title, what the names have in common, and the names with an example each.
+GROUPS: tuple[tuple[str, str, dict[str, str]], ...] = (
+    (
+        "State the problem",
+        "Models and accelerators are records of numbers; their fields, with units and bounds, are "
+        "listed under [Fields of records](fields.md).",
+        {
+            "Problem": 'qs.Problem(["mixtral-8x7b", "llama-3.1-70b"], "h100-sxm", gpus=[8, 16])',
+            "model": 'qs.model("mixtral-8x7b").replace(layers=40)',
+            "hardware": 'qs.hardware("h100-sxm").replace(hbm_bw=5e12)',
+            "served": 'qs.served("deepseek-v3", acceptance=0.85)',
+            "workload": 'qs.workload("mixtral-8x7b", weights="fp8")',
+            "ideal": "qs.ideal(hbm_bytes=80e9, hbm_bw=3e12, flops_bf16=1e15, flops_fp8=2e15,\n"
+            "         intra_bw=450e9, inter_bw=50e9, island_size=8)",
+            "model_names": 'assert "deepseek-v3" in qs.model_names()',
+            "hardware_names": 'assert "h100-sxm" in qs.hardware_names()',
+            "Limits": "qs.Limits(max_tpot=0.05, max_tp=8.0)",
+            "Economy": "qs.Economy(usd_per_hour=2.5, watts=700.0)",
+            "ModelSpec": "qs.ModelSpec(layers=32, hidden=4096, vocab=32000, heads=32, kv_heads=8,\n"
+            "             head_dim=128, expert_ff=14336, experts=8, top_k=2)",
+            "HardwareSpec": 'assert isinstance(qs.hardware("h100-sxm"), qs.HardwareSpec)',
+            "Partition": "qs.Partition(tp=4, dp=2, ep=8)",
+            "Workload": "qs.Workload(context=8192.0, batch=16.0, bytes_kv=1.0)",
+            "Convention": 'qs.Convention(dense_replicas="sharded")',
+            "PHYSICAL": "assert qs.PHYSICAL == qs.Convention()",
+            "PAPER": 'qs.Problem("grok-1", "paper-reference", convention=qs.PAPER)',
+            "total_params": 'assert 46e9 < float(qs.total_params(qs.model("mixtral-8x7b"))) < 47e9',
+            "active_params": 'assert float(qs.active_params(qs.model("mixtral-8x7b"))) < 13e9',
+            "dense_twin": 'qs.dense_twin(qs.model("mixtral-8x7b"), 3.0)',
+        },
+    ),
+    (
+        "One design",
+        "Pure functions for `jax.jit`, `jax.vmap` and `jax.grad`. What cannot run is NaN.",
+        {
+            "decode": 'step = qs.decode("mixtral-8x7b", "h100-sxm", split, context="8k", batch=16)\n'
+            "step.tpot, step.ledger()  # seconds",
+            "prefill": 'qs.prefill("mixtral-8x7b", "h100-sxm", split, prompt="4k").ttft  # seconds',
+        },
+    ),
+    (
+        "Questions",
+        "Each takes a `Problem` and returns a result with `rows()`, `frame()`, `dataset` (units on "
+        "every variable and coordinate), `plot()`, `drawings()`, `save(folder)` and a short "
+        "`repr`. Times are in seconds.",
+        {
+            "explore": "qs.explore(problem).dataset.tpot",
+            "explain": "qs.explain(problem, split)",
+            "pareto": "qs.pareto(problem).frame()",
+            "compare": "qs.compare(problem)",
+            "Subject": "qs.compare(problem, [qs.Subject(0, 0), qs.Subject(0, 0, q=5.0)])",
+            "mix": "qs.mix(problem, [(1000, 200), (4000, 100)])",
+            "Request": "qs.mix(problem, [qs.Request(4096.0, tokens=0.7), qs.Request(32768.0)])",
+            "simulate": "loads = qs.simulate(problem, split, users=[1, 4], isl=500, osl=20, "
+            "requests=60)",
+            "size": "qs.size(problem, users=4, isl=500, osl=20, quantile=0.5, replica_gpus=[4])",
+            "sensitivity": 'qs.sensitivity(problem, ["hbm_bw", "q"])',
+            "switching": 'qs.switching(problem, ["hbm_bw"])',
+            "uncertainty": 'qs.uncertainty(problem, {"q": qs.normal(5, 1)}, draws=64)',
+            "normal": "qs.normal(5, 1)",
+            "lognormal": "qs.lognormal(5, 0.2)",
+            "uniform": "qs.uniform(3, 7)",
+            "triangular": "qs.triangular(2, 5, 8)",
+            "hessian": 'qs.hessian(problem, ["hbm_bw", "flops"])',
+            "break_even": 'qs.break_even(problem, "q")',
+            "solve_for": 'qs.solve_for(problem, "hbm_bw", tpot=0.01)',
+            "design": "qs.design(problem, cost, budget=110)",
+            "CostModel": 'cost = qs.CostModel({"hbm_bw": qs.Price(50.0)}, base=50.0)',
+            "Price": "qs.Price(40.0, exponent=1.2)",
+            "sweep": 'qs.sweep(problem, out="results/sweep")',
+        },
+    ),
+    (
+        "Evidence",
+        "The paper's tables and published measurements; results like the others.",
+        {
+            "reproduce": "qs.reproduce()",
+            "study": 'qs.study(problem, ["physical"])',
+            "validate": 'qs.validate(category=["trtllm_static_batch"])',
+            "calibrate": 'rows = [f"llama-3.1-8b,h100-sxm,1,{b},1024,{7 + b / 50}" for b in (1, 8, '
+            '64)]\nhead = "model,hardware,tp,batch,context,tpot_ms"\n'
+            'Path("mine.csv").write_text("\\n".join([head, *rows]))\n'
+            'qs.calibrate("mine.csv", ["layer_overhead", "eff_weight_read"])',
+        },
+    ),
+    (
+        "Rooms",
+        "",
+        {
+            "engines": 'qs.engines.read("vllm serve m --tensor-parallel-size 8".split(), is_moe=True)',
+            "plotting": 'qs.plotting.latency_against_load(loads.rows(), title="Latency")',
+        },
+    ),
+)
+
+
+def examples() -> str:
+    """The code of all examples, in an order in which it runs."""
+    named = {name: code for _, _, names in GROUPS for name, code in names.items()}
+    first = {name: named.pop(name) for name in ("CostModel", "simulate")}
+    return "\n".join([START, *first.values(), *named.values()])
+
+
+def _entry(name: str, example: str) -> str:
+    found = getattr(qsjax, name)
+    if inspect.ismodule(found):
+        text = f"**qsjax.{name}** ([module](api/qsjax.{name}))\n\n{inspect.getdoc(found)}"
+    else:
+        kind = "autoclass" if inspect.isclass(found) else "autofunction"
+        kind = kind if callable(found) else "autodata"
+        text = f"```{{eval-rst}}\n.. {kind}:: qsjax.{name}\n   :no-index:\n```"
+    return f"### {name}\n{text}\n\n```python\n{example}\n```\n"
+
+
+def page() -> str:
+    """The page as Markdown."""
+    parts = [
+        "# Public names\n",
+        "All of them are names of `qsjax`. The examples share these lines:\n",
+        f"```python\n{START}```\n",
+    ]
+    for title, about, names in GROUPS:
+        parts += [f"## {title}\n", f"{about}\n" if about else ""]
+        parts += [_entry(name, code) for name, code in names.items()]
+    return "\n".join(filter(None, parts))
+
+
+def write() -> None:
+    """Write the page beside this script."""
+    write_atomically(PAGE, page())
+
+
+if __name__ == "__main__":
+    write()

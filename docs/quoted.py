@@ -1,0 +1,98 @@
+"""Writes what README.md and pages quote from the library: `python docs/quoted.py [NAME ...]`.
+
+A part between `<!-- quoted: NAME -->` and `<!-- end -->` is what this script says under NAME; one
+of `<!-- output: qsjax ... -->` is what the command prints, cut after the lines that it asks for
+(`<!-- output 6: qsjax ... -->`). With names, only parts whose name or command begins so.
+"""
+
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from qsjax.evidence.validation import Report, validate
+from qsjax.output.files import write_atomically
+
+HERE = Path(__file__).parent
+PAGES = (HERE.parent / "README.md", HERE / "limits.md", *sorted((HERE / "guides").glob("*.md")))
+PART = re.compile(r"<!-- (quoted|output(?: \d+)?): (.*?) -->\n.*?<!-- end -->", re.DOTALL)
+
+
+def table(heads: Sequence[str], cells: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [heads, ("---",) * len(heads), *cells]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def truth(report: Report | None = None) -> str:
+    """How near the predictions come: the groups that `qsjax validate` prints first."""
+    rows = (report or validate()).headlines()
+    heads = ("measured", "role", "n", "median error", "90 % below", "bias", "largest")
+    cells = [
+        (
+            row["what"],
+            row["role"],
+            f"{row['predicted']:,}",
+            f"{row['median_abs_error_pct']:.1f} %",
+            f"{row['p90_abs_error_pct']:.1f} %",
+            f"{row['bias_pct']:+.1f} %",
+            f"{row['worst_abs_error_pct']:.0f} %",
+        )
+        for row in rows
+    ]
+    return table(heads, cells)
+
+
+def limits() -> str:
+    """What is not modelled, what follows, and what to do instead."""
+    listed = tomllib.loads((HERE / "limits.toml").read_text(encoding="utf-8"))["limit"]
+    heads = ("not modelled", "consequence", "instead")
+    return table(heads, ((x["effect"], x["consequence"], x["instead"]) for x in listed))
+
+
+QUOTED: dict[str, Callable[[], str]] = {"truth": truth, "limits": limits}
+
+
+def output(command: str, lines: int | None) -> str:
+    """What a command prints, as a block of text."""
+    _, *words = shlex.split(command)
+    call = [sys.executable, "-m", "qsjax", *words]
+    said = subprocess.run(call, capture_output=True, text=True, check=True).stdout.rstrip()
+    kept = said.splitlines()
+    if lines is not None and len(kept) > lines:
+        kept = [*kept[:lines], "..."]
+    return "\n".join(["```text", *(line.rstrip() for line in kept), "```"])
+
+
+def written(page: str, wanted: Sequence[str]) -> str:
+    """A page with its parts written anew."""
+
+    def part(found: re.Match[str]) -> str:
+        kind, name = found.groups()
+        if wanted and not name.startswith(tuple(wanted)):
+            return found[0]
+        most = int(kind.split()[1]) if " " in kind else None
+        content = QUOTED[name]() if kind == "quoted" else output(name, most)
+        return f"<!-- {kind}: {name} -->\n{content}\n<!-- end -->"
+
+    return PART.sub(part, page)
+
+
+def quoted(page: str) -> dict[str, str]:
+    """The parts of a page by name, as they stand."""
+    return {
+        found[2]: found[0].partition("-->\n")[2].removesuffix("\n<!-- end -->")
+        for found in PART.finditer(page)
+    }
+
+
+if __name__ == "__main__":
+    for path in PAGES:
+        old = path.read_text(encoding="utf-8")
+        new = written(old, sys.argv[1:])
+        if new != old:
+            write_atomically(path, new)
+            sys.stdout.write(f"{path}\n")

@@ -1,0 +1,24 @@
+"""What every question does around its own work."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import ParamSpec, TypeVar
+
+from qsjax.grid.progress import watch
+from qsjax.numerics.float64 import in_float64
+from qsjax.numerics.programs import kept
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def entry(function: Callable[P, R]) -> Callable[P, R]:
+    """`function` with 64-bit numbers, its compiled programs kept, and how far it is told."""
+    answer = in_float64(function)
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        with kept(), watch(function.__name__):
+            return answer(*args, **kwargs)
+
+    return run

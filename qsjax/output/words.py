@@ -1,0 +1,207 @@
+"""How designs, times, gaps and places are said to people, in the first lines of every result."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from qsjax.cost.ledger import RESOURCES
+from qsjax.records.units import MS, quantity, tokens
+
+# Share of a resource in the time of a token from which it is "most of it".
+MOST = 0.5
+# A ratio nearer to 1 than this is no gap.
+EQUAL = 0.005
+# By the names of `ledger.RESOURCES`.
+RESOURCE_WORDS: dict[str, str] = {
+    "compute": "arithmetic",
+    "HBM KV": "reading the cache",
+    "HBM weights": "reading weights",
+    "HBM activations": "moving activations",
+    "comm TP": "adding up the parts of tensor parallelism",
+    "comm KV": "exchanges between the GPUs that share a cache",
+    "comm EP": "sending tokens to experts and back",
+    "comm layout": "changes of layout",
+    "comm PP": "handing over between stages",
+    "overhead": "starting kernels and other fixed costs",
+}
+
+
+def count(number: float, noun: str) -> str:
+    """A number of things.
+
+    >>> count(1, "GPU"), count(64, "GPU"), count(1024, "sequence")
+    ('1 GPU', '64 GPUs', '1,024 sequences')
+    """
+    return f"{number:,.0f} {noun}{'' if number == 1 else 's'}"
+
+
+def joined(items: Iterable[str], last: str = "and") -> str:
+    """A list in words.
+
+    >>> joined(["a", "b", "c"])
+    'a, b and c'
+    """
+    names = list(items)
+    return f" {last} ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def number(value: float) -> str:
+    """A number to three digits, whole from 100 on.
+
+    >>> number(2499.3), number(16.84), number(0.0123)
+    ('2,499', '16.8', '0.0123')
+    """
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def milliseconds(seconds: float) -> str:
+    """A time in ms.
+
+    >>> milliseconds(0.01684)
+    '16.8 ms'
+    """
+    return f"{number(seconds / MS)} ms"
+
+
+def length(context: float) -> str:
+    """A context.
+
+    >>> length(8192), length(8704)
+    ('8k', '8,704 tokens')
+    """
+    return tokens(context) if context % 1024 == 0 else f"{context:,.0f} tokens"
+
+
+def places(contexts: Sequence[float]) -> str:
+    """Contexts in words.
+
+    >>> places([8192]), places([1024, 8192, 131072])
+    ('8k', '1k to 128k')
+    """
+    low, high = min(contexts), max(contexts)
+    return length(low) if low == high else f"{length(low)} to {length(high)}"
+
+
+def gap(ratio: float, more: str = "faster", less: str = "slower") -> str:
+    """A ratio of rates as a gap.
+
+    >>> gap(1.034), gap(0.5), gap(2.4), gap(1.001), gap(1.5, "dearer", "cheaper")
+    ('3 % faster', '50 % slower', '2.4 times as fast', 'equally fast', '50 % dearer')
+    """
+    if abs(ratio - 1.0) < EQUAL:
+        return "equally fast" if more == "faster" else "equal"
+    if ratio >= 2.0:
+        return f"{ratio:.1f} times as {'fast' if more == 'faster' else 'much'}"
+    change = 100.0 * abs(ratio - 1.0)
+    return f"{change:.0f} % {more if ratio > 1 else less}"
+
+
+def against(ratio: float, name: str) -> str:
+    """A ratio of amounts over another one.
+
+    >>> against(1.5, "b"), against(0.8, "b"), against(3.0, "b"), against(1.0, "b")
+    ('50 % more than b', '20 % less than b', '3.0 times as much as b', 'as much as b')
+    """
+    if abs(ratio - 1.0) < EQUAL:
+        return f"as much as {name}"
+    return f"{gap(ratio, 'more', 'less')} {'as' if ratio >= 2.0 else 'than'} {name}"
+
+
+def split(row: Mapping[str, Any], is_moe: bool) -> str:
+    """The partition of a design in words, from a row with its degrees.
+
+    >>> wide = {"tp": 1, "ep": 64, "pp": 1, "dp": 64, "kvp": 1, "replicas": 1}
+    >>> split(wide, is_moe=True)
+    'attention on every GPU by itself and experts over all 64'
+    >>> split({"tp": 4, "ep": 1, "pp": 1, "dp": 1, "kvp": 1, "replicas": 2}, is_moe=False)
+    '2 copies, each with tensor parallelism over 4 GPUs'
+    """
+    tp, pp, dp, kvp, ep = (int(row[name]) for name in ("tp", "pp", "dp", "kvp", "ep"))
+    copies, rank, stage = int(row.get("replicas", 1)), tp * kvp, tp * kvp * dp
+    if stage * pp == 1:
+        return "a whole copy on every GPU" if copies > 1 else "everything on one GPU"
+    parts = []
+    if is_moe and stage > 1:
+        over = f"split over {rank} GPUs" if rank > 1 else "on every GPU by itself"
+        parts += [f"attention {over}" + (f" ({kvp} share each cache)" if kvp > 1 else "")]
+        parts += [_experts(ep, stage)]
+    elif rank > 1:
+        parts += [f"tensor parallelism over {tp} GPUs"] if tp > 1 else []
+        parts += [f"each cache shared by {kvp} GPUs"] if kvp > 1 else []
+    if pp > 1:
+        parts.append(f"layers in {pp} stages")
+    if dp > 1 and not is_moe:
+        parts.append(f"{dp} replicas of this")
+    return (f"{copies} copies, each with " if copies > 1 else "") + joined(parts)
+
+
+def _experts(ep: int, stage: int) -> str:
+    if ep == stage:
+        return f"experts over all {stage}"
+    if ep == 1:
+        return f"every expert split over {stage} GPUs"
+    return f"experts over {ep} groups of {stage // ep} GPUs"
+
+
+def time_of(row: Mapping[str, Any]) -> str:
+    """Time of a token and what takes most of it, from a row with `tpot` and its `terms`.
+
+    >>> time_of({"tpot": 0.0168, "terms": {"hbm_kv": 0.01, "overhead": 0.0068}})
+    '16.8 ms a token, most of it reading the cache'
+    """
+    terms = row["terms"]
+    by = {name: sum(terms.get(t, 0.0) for t in own) for name, own in RESOURCES.items()}
+    most = max(by, key=lambda name: by[name])
+    share = by[most] / row["tpot"]
+    how = "most" if share >= MOST else f"{100 * share:.0f} %"
+    between = ""
+    if "tpot_low" in row and "tpot_high" in row:
+        between = f" ({number(row['tpot_low'] / MS)} to {number(row['tpot_high'] / MS)})"
+    return f"{milliseconds(row['tpot'])}{between} a token, {how} of it {RESOURCE_WORDS[most]}"
+
+
+def within_error(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether the intervals of two rates overlap; False where either row has none.
+
+    >>> a = {"tokens_per_s_per_gpu_low": 90.0, "tokens_per_s_per_gpu_high": 110.0}
+    >>> b = {"tokens_per_s_per_gpu_low": 105.0, "tokens_per_s_per_gpu_high": 125.0}
+    >>> within_error(a, b), within_error(a, {})
+    (True, False)
+    """
+    name = "tokens_per_s_per_gpu"
+    if any(f"{name}_{end}" not in x for x in (row, other) for end in ("low", "high")):
+        return False
+    ends = [float(x[f"{name}_{end}"]) for x in (row, other) for end in ("low", "high")]
+    return ends[0] <= ends[3] and ends[2] <= ends[1]
+
+
+def batch_of(row: Mapping[str, Any], fits: float | None = None) -> str:
+    """Sequences of an attention replica, and all users where these are more.
+
+    Args:
+        row: of a design.
+        fits: users that would fit, if that is more.
+
+    >>> batch_of({"batch": 42, "users": 2688}), batch_of({"batch": 42, "users": 42}, 50)
+    ('42 sequences each (2,688 users in all)', '42 users (50 would fit)')
+    """
+    more = [] if fits in (None, row["users"]) else [f"{fits:,.0f} would fit"]
+    if row["users"] == row["batch"]:
+        return count(row["batch"], "user") + (f" ({more[0]})" if more else "")
+    notes = ", ".join([f"{row['users']:,.0f} users in all", *more])
+    return f"{count(row['batch'], 'sequence')} each ({notes})"
+
+
+def value(amount: float, unit: str) -> str:
+    """A quantity of a field with its unit, as people write it.
+
+    >>> value(8.19e12, "B/s"), value(131072, "tokens"), value(5, "1"), value(0.02, "s")
+    ('8.19 TB/s', '131,072 tokens', '5', '20 ms')
+    """
+    if unit == "s":
+        return milliseconds(amount)
+    if unit in ("tokens", "sequences", "GPUs"):
+        return f"{amount:,.0f} {unit}"
+    if unit == "1":
+        return f"{amount:.3g}"
+    text = quantity(amount)
+    return f"{text[:-1]} {text[-1]}{unit}" if text[-1].isalpha() else f"{text} {unit}"

@@ -1,0 +1,276 @@
+"""A sweep as a question: a problem or a file, streamed into a folder, and results read there."""
+
+import contextlib
+import dataclasses
+import math
+import shutil
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from qsjax import catalog
+from qsjax.grid.axes import Axes, make_axes
+from qsjax.grid.entry import entry
+from qsjax.grid.free_memory import free_memory
+from qsjax.grid.limits import LIMITS, describe, is_given
+from qsjax.grid.problem import Problem, axis_values
+from qsjax.grid.scoring import StepObjective
+from qsjax.output.result import Drawing, Result, Row, Table, inputs_of
+from qsjax.records.units import GIB
+from qsjax.streaming import campaign, hosts, results, spec, store
+from qsjax.streaming.engine import Job, Precision
+from qsjax.streaming.kernels import Metric
+from qsjax.streaming.run import Outputs
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+SERIES = 12  # lines of a figure at most
+# Limits that a streamed grid keeps, and the metrics that they bound.
+BOUNDED: dict[str, Metric] = {"max_tpot": "tpot", "min_user_rate": "tokens_per_s_per_user"}
+
+
+@dataclasses.dataclass(frozen=True, slots=True, repr=False)
+class Sweep(Result):
+    """A finished sweep; its numbers stay in its folder until they are asked for.
+
+    Attributes:
+        folder: where they are.
+        counts: designs in the grid, computed, feasible, by reason; quantiles of statistics.
+    """
+
+    folder: Path
+    counts: Row
+
+    stem = "winners"
+
+    def frame(self) -> "pd.DataFrame":
+        """The best design of every kept cell; the top designs where winners were not kept."""
+        return results.table(self.folder)
+
+    def rows(self) -> list[Row]:
+        """The rows of `frame`."""
+        found: list[Row] = self.frame().to_dict("records")
+        return found
+
+    def top(self) -> "pd.DataFrame":
+        """The best designs of all."""
+        return results.table(self.folder, "top")
+
+    def front(self) -> "pd.DataFrame":
+        """Tokens/s/GPU against tokens/s/user, over all designs."""
+        return results.table(self.folder, "front")
+
+    @property
+    def dataset(self) -> "xr.Dataset":
+        """The best designs over the kept axes, read from the folder as they are needed."""
+        return results.dataset(self.folder)
+
+    def summary(self) -> str:
+        """How many designs there are and fit."""
+        return (
+            f"{self.counts['designs_computed']:,} designs computed of "
+            f"{self.counts['designs_in_grid']:,} in the grid, "
+            f"{self.counts['designs_feasible']:,} feasible."
+        )
+
+    def tables(self) -> list[Table]:
+        """None: the rows may be millions."""
+        return []
+
+    def record(self) -> Row:
+        """The counts."""
+        return self.counts
+
+    def inputs(self) -> Row:
+        """What the sweep is."""
+        return store.manifest(self.folder) or {}
+
+    def drawings(self) -> dict[str, Drawing]:
+        """Throughput over context, where that is an axis and the lines are few."""
+        from qsjax import plotting
+
+        data = self.dataset
+        if "context" not in data.dims:
+            return {}
+        table = self.frame()
+        axes = [str(n) for n in data.dims if n != "context" and data.sizes[n] > 1] or ["model"]
+        rows: list[Row] = table.to_dict("records")
+        for row in rows:
+            row |= {"is_feasible": row["feasible"] > 0, "variant": row["model"], "q": None}
+            row["label"] = ", ".join(_named(name, row[name]) for name in axes)
+        if len({row["label"] for row in rows}) > SERIES:
+            return {}
+        return {"throughput": partial(plotting.throughput_vs_context, rows)}
+
+    def save(self, folder: str | Path, asked: Mapping[str, Any] | None = None) -> list[Path]:
+        """Copies of the files of the result; its own folder has them already."""
+        out = Path(folder)
+        found = [path for path in sorted(self.folder.iterdir()) if path.suffix in results.KINDS]
+        if out.resolve() == self.folder.resolve():
+            return found
+        results.make(out)
+        return [Path(shutil.copy2(path, out / path.name)) for path in found]
+
+
+def _named(name: str, value: Any) -> str:
+    return value if isinstance(value, str) else f"{name} {value:,.10g}"
+
+
+def job_of(
+    problem: Problem, precision: Precision, statistics: Sequence[Metric]
+) -> tuple[Job, Axes]:
+    """A problem as a streamed grid.
+
+    Raises:
+        ValueError: with everything that it asks for and a streamed grid cannot do.
+    """
+    stated, wrong = problem.stated, []
+    if problem.batch == "best":
+        wrong.append('batch: a sweep takes the "largest" that fits, or numbers')
+    if problem.objective not in get_args(StepObjective):
+        known = ", ".join(get_args(StepObjective))
+        wrong.append(f"objective: a sweep has no {problem.objective}; give one of {known}")
+    limits = problem.limits
+    given = [name for name in LIMITS if is_given(limits, name)]
+    if others := [describe(limits, name) for name in given if name not in BOUNDED]:
+        wrong.append(
+            f"limits: a sweep keeps those on {' and '.join(BOUNDED)}, not {', '.join(others)}; "
+            "name the values of axes instead"
+        )
+    if wrong:
+        raise ValueError("\n".join(wrong))
+    models = {item.name: (item.spec, item.workload) for item in stated.models}
+    chips = {item.name: item.spec for item in stated.accelerators}
+    labels, records = spec.records_of(models, chips, stated.twins, stated.rules, {})
+    values: dict[str, Any] = {"model": labels, "hardware": list(chips)}
+    values |= axis_values(stated.gpus, stated.contexts, {**stated.searched, **stated.kept})
+    if stated.batches is not None:
+        values["batch"] = list(stated.batches)
+    bounds: dict[Metric, tuple[float, float]] = {}
+    for name in given:
+        low = float(getattr(limits, name)) if name.startswith("min_") else -math.inf
+        high = float(getattr(limits, name)) if name.startswith("max_") else math.inf
+        bounds[BOUNDED[name]] = (low, high)
+    objective: Any = problem.objective
+    job = Job(records, stated.rules, objective, bounds, tuple(statistics), precision)
+    return job, make_axes(values)
+
+
+def _asked(
+    asked: Problem | str | Path,
+    outputs: Outputs,
+    precision: Precision,
+    statistics: Sequence[Metric],
+) -> tuple[Job, Axes, Outputs, Row, bool]:
+    """The grid, what is kept of it, what identifies it, and whether illegal designs are skipped."""
+    if isinstance(asked, Problem):
+        job, axes = job_of(asked, precision, statistics)
+        more = {"outputs": dataclasses.asdict(outputs), "statistics": list(statistics)}
+        return job, axes, outputs, {**inputs_of(asked), **more, "precision": precision}, True
+    if not isinstance(asked, str | Path):
+        raise ValueError(f"a {type(asked).__name__} is no sweep; give a Problem or a .toml file")
+    read = spec.read(Path(asked), {"models": catalog.model, "hardware": catalog.hardware})
+    job, axes, wanted = spec.build(read, catalog.model, catalog.hardware, catalog.workload)
+    return job, axes, wanted, read.content(), read.sweep.get("skip_illegal", True)
+
+
+def _memory(me: hosts.Processes) -> float:
+    """A quarter of what is free, 1 GiB at least and where that is not known [B]."""
+    free = free_memory()
+    return (max(GIB, 0.25 * free) if math.isfinite(free) else GIB) / me.count
+
+
+@entry
+def sweep(
+    asked: Problem | str | Path,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    top_k: int = 10,
+    pareto: bool = False,
+    winners: bool = True,
+    statistics: Sequence[Metric] = (),
+    precision: Precision = "float64",
+    memory: float | None = None,
+    chunk: int | None = None,
+    processes: hosts.Processes | None = None,
+) -> Sweep | None:
+    """The best design of every cell of a grid of any size, in constant memory.
+
+    Finished chunks are recorded in the folder: a sweep that was killed goes on with `resume`, to
+    the same result.
+
+    Args:
+        asked: a problem, or a TOML file (docs/guides/sweeps.md), which has outputs and precision
+            of its own. Numbers of `batch` are an axis of the result here.
+        out: folder for the chunks and the results; shared by all processes.
+        resume: go on with the sweep that the folder holds.
+        top_k: how many of the best designs of all are kept.
+        pareto: keep the front of tokens/s/GPU against tokens/s/user over all designs.
+        winners: keep the best design of every cell.
+        statistics: metrics whose range and quantiles over all feasible designs are kept.
+        precision: "float64", or "float32" for throughput.
+        memory: of the blocks in flight [B]; a quarter of what is free unless given.
+        chunk: designs between two records; some seconds' work unless given.
+        processes: this process among several that share the work (`streaming.hosts.start`).
+
+    Returns:
+        The result; None in all processes but the first.
+
+    Raises:
+        ValueError: the question has mistakes, all of them told; or the folder holds another sweep.
+        OSError: the disk is full; what is finished is kept.
+    """
+    outputs = Outputs(winners, top_k, pareto)
+    job, axes, wanted, content, skips = _asked(asked, outputs, precision, statistics)
+    campaign.check(job, axes)
+    me, folder = processes or hosts.Processes(), Path(out)
+
+    def prepare() -> campaign.SweepRun:
+        if me.rank == 0:
+            held.enter_context(store.claim(folder))
+        return campaign.prepare(
+            job,
+            axes,
+            wanted,
+            content,
+            folder,
+            resume=resume,
+            skip_illegal=skips,
+            memory=memory or _memory(me),
+            chunk_cells=chunk,
+            is_first=me.rank == 0,
+        )
+
+    with contextlib.ExitStack() as held:
+        planned = _in_turn(prepare, me, folder)
+        counts = campaign.execute(planned, me, _warn)
+    return None if counts is None else Sweep(folder, counts)
+
+
+def _warn(line: str) -> None:
+    warnings.warn(line, stacklevel=3)
+
+
+def _in_turn(
+    prepare: Callable[[], campaign.SweepRun], me: hosts.Processes, folder: Path
+) -> campaign.SweepRun:
+    """The sweep, prepared by process 0 and then by the others; all stop if one of them must."""
+    if me.rank:
+        hosts.agree(me, is_ready=True)
+    try:
+        planned = prepare()
+    except (ValueError, OSError) as error:
+        hosts.agree(me, is_ready=False)
+        if isinstance(error, OSError):
+            said = error.strerror or error
+            raise ValueError(f"--out {folder} cannot be written: {said}") from error
+        raise
+    hosts.agree(me, is_ready=True)
+    if not me.rank:  # the turn of the others
+        hosts.agree(me, is_ready=True)
+    return planned

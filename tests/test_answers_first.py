@@ -1,0 +1,180 @@
+"""Answers come first, defaults serve the user, and the paper's accounting waits to be asked for."""
+
+import html
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import qsjax as qs
+from qsjax.cli import cli
+from qsjax.output import words
+from qsjax.questions.pareto import pareto
+
+SMALL = ("llama-3.1-8b", "--hardware", "h100-sxm", "--gpus", "1", "--context", "8k")
+MIXTURE = ("mixtral-8x7b", "--hardware", "h100-sxm", "--gpus", "8", "--context", "8k")
+
+
+def run(*arguments, code=0):
+    done = CliRunner().invoke(cli, list(arguments))
+    assert done.exit_code == code, done.output
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "begins"),
+    [
+        (
+            ("explore", *SMALL),
+            "On 1 h100-sxm, llama-3.1-8b is fastest with everything on one GPU: ",
+        ),
+        (("explain", *SMALL), "llama-3.1-8b on 1 h100-sxm with everything on one GPU runs: "),
+        (("pareto", *SMALL), "llama-3.1-8b on 1 h100-sxm at 8k reaches from "),
+        (
+            ("compare", "llama-3.1-8b", "llama-3.1-8b@h200-sxm", *SMALL[1:]),
+            "At 8k llama-3.1-8b makes ",
+        ),
+        (
+            ("sensitivity", *SMALL, "--span", "1", "--parameter", "hbm_bw,hbm_bytes"),
+            "llama-3.1-8b, dense, 1 GPU, context 8,192: 1 % more of a parameter changes ",
+        ),
+        (
+            ("break-even", *MIXTURE, "--low", "1", "--high", "9"),
+            "mixtral-8x7b on 8 h100-sxm at 8k: ",
+        ),
+    ],
+)
+def test_a_verb_begins_with_its_answer(arguments, begins):
+    text = run(*arguments)
+    answer = json.loads(run(*arguments, "--format", "json"))["answer"]
+    assert text.startswith(begins)
+    assert text.startswith(answer)
+    assert 1 <= len(answer.split("\n")) <= 3
+    assert all(line.endswith(".") for line in answer.split("\n"))
+
+
+def test_printing_and_notebooks_begin_with_it_too():
+    found = qs.explore(qs.Problem("llama-3.1-8b", "h100-sxm", gpus=1, context="8k"))
+    assert repr(found).startswith(found.summary())
+    assert found._repr_html_().startswith(f"<p>{html.escape(found.summary())}</p><table>")
+    (row,) = found.rows()
+    assert f"{row['tokens_per_s_per_gpu']:,.0f} tokens/s on each GPU" in found.summary()
+    assert f"{row['tpot'] * 1e3:.3g} ms a token" in found.summary()
+
+
+def test_users_are_the_sequences_of_all_replicas():
+    problem = qs.Problem("mixtral-8x7b", "h100-sxm", gpus=16, context="8k")
+    (row,) = qs.explore(problem).rows()
+    assert row["users"] == row["batch"] * row["dp"] * row["replicas"]
+    assert row["users"] == pytest.approx(row["tokens_per_s"] / row["tokens_per_s_per_user"])
+    assert float(qs.explore(problem).dataset["users"]) == row["users"]
+    assert qs.explain(problem).rows()[0]["users"] == row["users"]
+
+
+class TestDefaults:
+    def test_contexts_reach_to_what_the_model_is_published_for(self):
+        def longest(model):
+            return max(qs.Problem(model, "h100-sxm").stated.contexts)
+
+        assert longest("mixtral-8x7b") == 32_768
+        assert longest(qs.model("mixtral-8x7b")) == 32_768
+        assert longest(["mixtral-8x7b", "deepseek-v3"]) == 131_072  # of 163,840
+        own = qs.ModelSpec(
+            layers=2, hidden=64, vocab=99, heads=4, kv_heads=4, head_dim=16, expert_ff=64
+        )
+        assert longest(own) == 131_072
+
+    @pytest.mark.parametrize("gpus", ["8..64", [8, 16, 32, 64], "8,16..64"])
+    def test_a_range_doubles(self, gpus):
+        assert qs.Problem("mixtral-8x7b", "h100-sxm", gpus=gpus).stated.gpus == (8, 16, 32, 64)
+
+    @pytest.mark.parametrize("gpus", ["64..8", "8..", "..8", "a..8", "8..1e999"])
+    def test_what_is_no_range_is_told(self, gpus):
+        with pytest.raises(ValueError, match=r"is no range; write it upwards, such as 8\.\.64"):
+            qs.Problem("mixtral-8x7b", "h100-sxm", gpus=gpus)
+        done = CliRunner().invoke(cli, ["explore", "mixtral-8x7b", "--gpus", gpus])
+        assert done.exit_code == 2
+        assert "8..64 (8, 16, 32, 64)" in done.output
+
+    def test_no_twins_if_none_are_wanted(self):
+        assert "dense" not in run("explore", *MIXTURE, "--twins", "none")
+        assert "dense q=5" in run("explore", *MIXTURE)
+
+    def test_the_best_split_of_so_many_gpus_is_explained(self):
+        found = json.loads(run("explain", *MIXTURE, "--format", "json"))["stated"]
+        (row,) = qs.explore(qs.Problem("mixtral-8x7b", "h100-sxm", gpus=8, context="8k")).rows()
+        assert found["tokens_per_s_per_gpu"] == pytest.approx(row["tokens_per_s_per_gpu"])
+        filled = json.loads(run("explain", *MIXTURE, "--tp", "4", "--format", "json"))["stated"]
+        assert (filled["gpus"], filled["replicas"]) == (8, 2)
+
+    def test_the_accelerator_is_one_that_people_have(self):
+        text = run("explore", "llama-3.1-8b", "--gpus", "1", "--context", "8k")
+        assert text.startswith("On 1 h100-sxm, ")
+
+
+class TestConvention:
+    def test_the_paper_waits_to_be_asked_for(self):
+        problem = qs.Problem("mixtral-8x7b", "h100-sxm", gpus=8, context="8k", twins=3)
+        alone = qs.explore(problem)
+        assert alone.beside is None
+        assert not [name for name in alone.rows()[1] if "paper" in name]
+        both = qs.explore(
+            qs.Problem("mixtral-8x7b", "h100-sxm", gpus=8, context="8k", twins=3, convention="both")
+        )
+        paper = qs.explore(
+            qs.Problem(
+                "mixtral-8x7b", "h100-sxm", gpus=8, context="8k", twins=3, convention="paper"
+            )
+        )
+        assert both.rows()[1]["speedup_over_moe_paper"] == paper.rows()[1]["speedup_over_moe"]
+        assert both.rows()[1]["speedup_over_moe"] == alone.rows()[1]["speedup_over_moe"]
+
+
+class TestServed:
+    def test_a_cache_of_its_own(self):
+        plain, short = qs.served("llama-3.1-70b"), qs.served("llama-3.1-70b", kv="fp8")
+        assert (plain.name, short.name) == ("llama-3.1-70b", "llama-3.1-70b, kv=fp8")
+        assert (plain.workload.bytes_kv, short.workload.bytes_kv) == (2.0, 1.0)
+        problem = qs.Problem([plain, short], "h100-sxm", gpus=8, context="32k")
+        first, second = (row["batch"] * row["dp"] for row in qs.explore(problem).rows())
+        assert second > 1.5 * first
+
+    def test_tokens_of_a_step_by_summing_the_chances(self):
+        """One token for sure, and each draft if it and all before it are accepted."""
+        work = qs.served("deepseek-v3", acceptance=0.7, drafts=3).workload
+        assert work.tokens_per_step == pytest.approx(1 + 0.7 + 0.7**2 + 0.7**3)
+        assert work.query_tokens == 4
+
+    @pytest.mark.parametrize(("acceptance", "drafts"), [(1.0, 1), (-0.1, 1), (0.5, 0), (0.5, 1.5)])
+    def test_what_cannot_be_accepted(self, acceptance, drafts):
+        with pytest.raises(ValueError, match="give a share from 0 to below 1"):
+            qs.served("deepseek-v3", acceptance=acceptance, drafts=drafts)
+
+
+def test_an_engines_limit_of_sequences_is_no_promise():
+    engine = ("vllm", "serve", "m", "-tp", "8", "--max-num-seqs", "4096")
+    flags = ("--hardware", "h100-sxm", "--context", "32k", "--format", "json")
+    found = json.loads(run("explain", "mixtral-8x7b", *flags, "--", *engine))
+    assert found["stated"]["is_feasible"]
+    assert found["stated"]["batch"] == found["stated"]["max_batch"] < 4096
+    assert any("takes up to 4,096 sequences" in note for note in found["notes"])
+    asked = run("explain", "mixtral-8x7b", "--batch", "4096", *flags, "--", *engine)
+    assert not json.loads(asked)["stated"]["is_feasible"]
+
+
+def test_fronts_say_who_leads_where_users_want_speed():
+    problem = qs.Problem("llama-3.1-8b", ["h100-sxm", "h200-sxm"], gpus=1, context="8k")
+    found = pareto(problem)
+    fronts = {
+        name: [row for row in found.rows() if row["hardware"] == name]
+        for name in ("h100-sxm", "h200-sxm")
+    }
+    best = {
+        name: max(r["tokens_per_s_per_gpu"] for r in rows if r["tokens_per_s_per_user"] >= 50)
+        for name, rows in fronts.items()
+    }
+    ratio = best["h200-sxm"] / best["h100-sxm"]
+    told = f"at 50 tokens/s for each user h200-sxm makes {words.against(ratio, 'h100-sxm')}"
+    assert told in found.summary()
+    assert np.isfinite(ratio)

@@ -1,0 +1,99 @@
+"""Compiled programs that are kept between processes, and what stands in the way of that."""
+
+import os
+import subprocess
+import sys
+import warnings
+
+import jax
+import pytest
+
+import qsjax as qs
+from qsjax.numerics import programs
+
+ASK = """
+import jax, warnings
+import qsjax as qs
+NAMES = ("jax_compilation_cache_dir", "jax_logging_level")
+before = [getattr(jax.config, name) for name in NAMES]
+jax.jit(lambda x: x + 1)(1.0)  # has settled that JAX keeps nothing
+problem = qs.Problem("mixtral-8x7b", "h100-sxm", gpus=8, context=8192)
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    rows = qs.pareto(problem).rows()
+    again = qs.pareto(problem).rows()
+print(len(rows), rows == again, len({str(w.message) for w in said}))
+assert before == [getattr(jax.config, name) for name in NAMES]
+"""
+
+
+def ask(cache):
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "QSJAX_CACHE": str(cache)}
+    done = subprocess.run(
+        [sys.executable, "-c", ASK], capture_output=True, text=True, env=environment, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_library_users_keep_programs_and_damaged_ones_are_compiled_again(tmp_path):
+    first = ask(tmp_path)
+    kept = [path for path in tmp_path.glob("jax-*/*") if path.name.endswith("-cache")]
+    assert kept
+    assert first[2] == "0"
+    for path in kept:
+        path.write_bytes(b"damaged")
+    assert ask(tmp_path)[:2] == first[:2]
+
+
+@pytest.fixture
+def fresh(monkeypatch):
+    monkeypatch.setattr(programs, "_usable", {})
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+
+
+@pytest.mark.usefixtures("fresh")
+def test_a_folder_that_cannot_be_made_is_told_once(tmp_path, monkeypatch):
+    file = tmp_path / "file"
+    file.write_text("")
+    monkeypatch.setenv("QSJAX_CACHE", str(file))
+
+    def ask_twice():
+        for _ in range(2):
+            with programs.kept():
+                pass
+
+    with pytest.warns(UserWarning, match=r"not kept in .*file") as told:
+        ask_twice()
+    assert len(told) == 1
+
+
+@pytest.mark.usefixtures("fresh")
+def test_settings_are_those_of_the_user_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("QSJAX_CACHE", str(tmp_path))
+    with programs.kept():
+        with programs.kept():
+            inside = jax.config.jax_compilation_cache_dir
+        assert jax.config.jax_compilation_cache_dir == inside
+    assert inside.startswith(str(tmp_path))
+    assert jax.config.jax_compilation_cache_dir is None
+    monkeypatch.setenv("QSJAX_CACHE", "off")
+    with programs.kept():
+        assert jax.config.jax_compilation_cache_dir is None
+
+
+@pytest.mark.usefixtures("fresh")
+def test_the_oldest_programs_go_first(tmp_path, monkeypatch):
+    monkeypatch.setattr(programs, "CACHE_BYTES", 100)
+    for age, name in enumerate(("new", "middle", "old")):
+        (tmp_path / name).write_bytes(bytes(40))
+        os.utime(tmp_path / name, (1e9 - age, 1e9 - age))
+    programs._prune(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"new"}
+
+
+def test_a_design_by_hand_changes_no_setting():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        qs.decode("llama-3.1-8b", "h100-sxm", context=8192)
+    assert jax.config.jax_compilation_cache_dir is None
