@@ -133,6 +133,15 @@ FIGURES = {
     "stability_intervals": lambda ax=None: plotting.stability_intervals(
         [c for c in cells() if c["context"] == ONE], ax
     ),
+    "certified_boxes": lambda ax=None: plotting.certified_boxes(
+        [
+            {"claim": "winner", "says": "dense q=5", "variant": "all", "q": None}
+            | {"verdict": "proved", "largest": 1.5, "refuted_from": 2.0},
+            {"claim": "partition", "says": "tp=8", "variant": "moe", "q": None}
+            | {"verdict": "refuted", "largest": 0.2, "refuted_from": None},
+        ],
+        ax,
+    ),
     "iso_throughput": lambda ax=None: plotting.iso_throughput(
         X, Y, FIELD, ax, gradient=(np.ones_like(FIELD), np.ones_like(FIELD)), point=(2e12, 1e11)
     ),
@@ -201,6 +210,14 @@ FIGURES = {
                 for q in ("p50", "p95")
             }
             for k in range(1, 5)
+        ],
+        ax,
+    ),
+    "speculation_gain": lambda ax=None: plotting.speculation_gain(
+        [
+            {"curve": name, "batch": 2.0**k, "gain": high / (1 + 0.1 * k)}
+            for name, high in (("moe", 1.6), ("dense q=1", 1.8))
+            for k in range(8)
         ],
         ax,
     ),
@@ -294,7 +311,8 @@ class TestEveryFigure:
         ax = FIGURES[name]()
         categorical = {"best_partition_map", "memory_ledger", "reuse_decomposition", "tornado",
                        "stability_intervals", "residuals", "paper_table", "gpu_time",
-                       "turning_points", "chosen_hardware", "winner_shifts"}  # fmt: skip
+                       "turning_points", "chosen_hardware", "winner_shifts",
+                       "certified_boxes"}  # fmt: skip
         assert "[" in ax.get_xlabel() or name in {"tornado", "paper_table"}
         assert name in categorical or "[" in ax.get_ylabel()
 

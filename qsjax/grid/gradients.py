@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from qsjax.cost.decode import StepCost
-from qsjax.cost.metrics import METRICS, Economy, check_metrics, metric_value
+from qsjax.cost.metrics import METRICS, OF_HARDWARE, Economy, check_metrics, metric_value
 from qsjax.grid.cells import Designs, Winners, as_rows, step_of, take
 from qsjax.grid.parameters import Inputs, Parameter, members_of, read, with_rounding, write
 from qsjax.numerics.float64 import in_float64
@@ -93,8 +93,8 @@ def _logs(
         inputs = write(winners.inputs, dict(zip(members, values, strict=True)))
         changed = winners._replace(inputs=inputs)
         step = step_of(changed) if offset is None else _held_step(changed, offset)
-        own = inputs.hardware
-        prices = dataclasses.replace(economy, usd_per_hour=own.usd_per_hour, watts=own.watts)
+        own: dict[str, Any] = {name: getattr(inputs.hardware, name) for name in OF_HARDWARE}
+        prices = dataclasses.replace(economy, **own)
         return tuple(safe_log(metric_value(name, step, prices)) for name in metrics)
 
     return of

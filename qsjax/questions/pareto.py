@@ -1,6 +1,7 @@
 """The exact front of tokens/s/GPU against tokens/s/user, with the design behind every point."""
 
 import dataclasses
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -144,8 +145,8 @@ class Pareto(Result):
             return {}
         fronts = self._by_front(rows)
         title = describe(self.problem)
-        if len(fronts) > 1 and (leaders := _leaders(fronts)):
-            title = f"{title}. {leaders.rstrip('.')}"
+        if len(fronts) > 1 and (leaders := _leaders(fronts, USER_RATES[1:2])):
+            title = f"{title}: {leaders[0].lower()}{leaders[1:].rstrip('.')}"
         return {"pareto": partial(plotting.pareto_front, rows, title=title)}
 
 
@@ -174,10 +175,10 @@ def _subject(row: Row) -> str:
     return f"{name[0].upper()}{name[1:]}" if row["q"] is not None else name
 
 
-def _leaders(fronts: dict[tuple[Any, ...], list[Row]]) -> str:
+def _leaders(fronts: dict[tuple[Any, ...], list[Row]], rates: Sequence[float] = USER_RATES) -> str:
     """Which front has the most tokens/s/GPU at the rates that each user may want."""
     said = []
-    for wanted in USER_RATES:
+    for wanted in rates:
         reached = {
             key: max(
                 row["tokens_per_s_per_gpu"] for row in own if row["tokens_per_s_per_user"] >= wanted
