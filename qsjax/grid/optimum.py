@@ -230,11 +230,7 @@ def _best_listed(cells: Cells, rows: Inputs, economy: Economy) -> Best:
 def prices_of(cells: Cells, rows: Inputs) -> Economy:
     """Price and power of rows with their own hardware, with the cells' shares."""
     prices: Economy = jax.tree.map(lambda x: np.broadcast_to(x[:1], rows.q.shape), cells.economy)
-    given = np.asarray(cells.inputs.hardware.usd_per_hour), np.asarray(cells.inputs.hardware.watts)
-    own: dict[str, Any] = {}
-    for name, of_hardware in zip(("usd_per_hour", "watts"), given, strict=True):
-        if np.array_equal(getattr(cells.economy, name), of_hardware):
-            own[name] = getattr(rows.hardware, name)
+    own = {name: getattr(rows.hardware, name) for name in cells.of_hardware}
     return dataclasses.replace(prices, **own)
 
 
