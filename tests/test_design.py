@@ -33,7 +33,7 @@ def asked(hardware, contexts=CONTEXTS, **more):
 
 
 def best_hardware(stated, cost, budget, **how):
-    (answer,) = design(stated, cost, budget=budget, **how).answers
+    (answer,) = design(stated, cost, budget=budget, **{"parts": 0, **how}).answers
     return answer
 
 
@@ -44,7 +44,7 @@ def stated(hardware):
 
 @pytest.fixture(scope="module")
 def best(stated):
-    return best_hardware(stated, COST, 100.0)
+    return best_hardware(stated, COST, 100.0, parts=300)
 
 
 def mix(rates):
@@ -103,7 +103,7 @@ def test_the_cheapest_hardware_meets_its_targets_and_costs_what_the_best_one_did
     hardware, stated, best
 ):
     targets = [0.98 * value for value in best.metrics]
-    (found,) = design(stated, COST, tokens_per_s_per_gpu=targets).answers
+    (found,) = design(stated, COST, tokens_per_s_per_gpu=targets, parts=0).answers
     rates = rates_at(hardware, found.hardware)
     assert np.all(rates >= np.array(targets) * (1 - 2e-9))
     assert found.cost < best.cost
@@ -226,7 +226,7 @@ def test_wrong_weights_are_refused(stated):
 def test_a_target_on_time_is_met_by_a_smaller_batch(hardware):
     stated = asked(hardware, [4096.0])
     cost = CostModel({"hbm_bw": Price(60), "intra_bw": Price(40)})
-    (found,) = design(stated, cost, tpot=0.005).answers
+    (found,) = design(stated, cost, tpot=0.005, parts=0).answers
     (reached,) = -rates_at(hardware, found.hardware, contexts=[4096.0], objective="tpot",
                            batch="best")  # fmt: skip
     assert reached == pytest.approx(found.metrics[0], rel=1e-9)
@@ -238,7 +238,7 @@ def test_a_target_on_time_is_met_by_a_smaller_batch(hardware):
 def test_answers_are_tables_figures_and_files(hardware, tmp_path):
     stated = asked(hardware, [4096.0], twins=[2.0])
     cost = CostModel({"hbm_bw": Price(60), "intra_bw": Price(40)})
-    found = design(stated, cost, budget=100.0, variant=1)
+    found = design(stated, cost, budget=100.0, variant=1, parts=0)
     assert {row["variant"] for row in found.rows()} == {"dense"}
     assert "design.svg" in {path.name for path in found.save(tmp_path)}
     assert found.record()["cost"] == pytest.approx(100.0)

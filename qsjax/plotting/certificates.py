@@ -25,7 +25,7 @@ def certified_boxes(
         ax: where to draw.
         title: what the picture shows.
     """
-    ax = style.dressed(ax, (7.4, 1.9 + 0.3 * len(rows)))
+    ax = style.dressed(ax, (8.4, 1.9 + 0.42 * len(rows)))
     kinds = list(series(rows, lambda row: row["claim"]))
     names = [name for name in ("model", "hardware", "gpus", "context") if _differs(rows, name)]
     for y, row in enumerate(rows):
@@ -62,4 +62,5 @@ def _name(row: Row, names: Sequence[str]) -> str:
     parts = [f"{row[name]:,}" if isinstance(row[name], int) else str(row[name]) for name in names]
     if row["claim"] != "winner":
         parts.append(style.variant_label(row))
-    return ", ".join([*parts, f"{row['claim']}: {row['says']}"])
+    what = f"{row['claim']}: {row['says']}"
+    return "\n".join([what, ", ".join(parts)]) if parts else what

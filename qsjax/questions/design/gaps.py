@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qsjax.cost.metrics import METRICS
-from qsjax.grid.bounds import ELEMENTS, Boxes, Judge, region_of
+from qsjax.grid.bounds import ELEMENTS, Bounds, Boxes, Judge, region_of
 from qsjax.grid.cells import Cells
 from qsjax.grid.optimum import is_fastest_with_one
 from qsjax.grid.parameters import read, resolve
@@ -220,38 +220,39 @@ class Search:
         for judge, mask in zip(self.judges, queue.active, strict=True):
             at = np.flatnonzero(mask.any(axis=0))
             found = judge.bound(boxes, at)
-            with np.errstate(all="ignore"):
-                own = self.sign * np.log(found.at_centre)
-            ends = np.stack([np.stack(slope) for slope in found.slopes])
-            size = np.abs(ends).max(axis=1)
-            shared = ends[: found.shared]
-            sides.append(
-                _Side(
-                    centre=np.where(mask[:, at] & found.may_run, own, -np.inf),
-                    slope=np.moveaxis(0.5 * self.sign * shared.sum(axis=1), 0, -1),
-                    radius=np.moveaxis(0.5 * (shared[:, 1] - shared[:, 0]), 0, -1),
-                    rest=size[found.shared :].sum(axis=0),
-                    moves=np.moveaxis(np.abs(np.stack([s[1] for s in found.batch_slopes])), 0, -1),
-                )
-            )
+            runs = mask[:, at] & found.may_run
+            steps = runs & (found.batch[1] - found.batch[0] == 1.0)
+            if not steps.any():
+                sides.append(_side(found, runs, self.sign))
+                continue
+            forms = judge.by_batch(boxes, at, found)
+            both = [
+                _side(form, own, self.sign) for form, own in zip(forms, (runs, steps), strict=True)
+            ]
+            sides.append(_Side(*(np.concatenate(x, axis=1) for x in zip(*both, strict=True))))
         if self.task.targets is None:
             money = self.task.budget - spent
             tops = []
             for side in sides:  # what money buys for each design by itself
                 value, _ = bought(side.slope, steep[:, None, :], money[:, None])
-                tops.append(np.nan_to_num(side.centre + side.spread + value, nan=np.inf))
+                each = np.nan_to_num(side.centre + side.spread + value, nan=np.inf)
+                tops.append(np.where(side.centre > -np.inf, each, -np.inf))
             bound, needed = self._bounded(queue, tops, merit)
             for k, (mask, top, least) in enumerate(zip(queue.active, tops, needed, strict=True)):
                 at = np.flatnonzero(mask.any(axis=0))
-                mask[:, at] &= top > least[:, None]
-                sides[k] = sides[k]._replace(centre=np.where(mask[:, at], sides[k].centre, -np.inf))
+                kept = top > least[:, None]
+                sides[k] = sides[k]._replace(centre=np.where(kept, sides[k].centre, -np.inf))
+                mask[:, at] &= kept.reshape(len(kept), -1, len(at)).any(axis=1)
             own, axis = _most(self.task, sides, steep, money)
             return np.minimum(own, bound), axis
         return _least(sides, self.wanted, steep, spent)
 
 
 class _Side(NamedTuple):
-    """Tangents of the designs of one workload: arrays (boxes, designs[, quantity])."""
+    """Tangents of the designs of one workload: arrays (boxes, designs[, quantity]).
+
+    Designs whose batch has two values in some box come twice, at each of them.
+    """
 
     centre: np.ndarray
     slope: np.ndarray
@@ -271,6 +272,20 @@ class _Side(NamedTuple):
         share = self.moves / np.where(total > 0, total, 1.0)
         found: np.ndarray = np.nan_to_num(self.radius + share * self.rest[..., None], posinf=1e9)
         return found
+
+
+def _side(found: Bounds, runs: np.ndarray, sign: float) -> _Side:
+    own = sign * np.log(found.at_centre)
+    ends = np.stack([np.stack(slope) for slope in found.slopes])
+    size = np.abs(ends).max(axis=1)
+    shared = ends[: found.shared]
+    return _Side(
+        centre=np.where(runs, own, -np.inf),
+        slope=np.moveaxis(0.5 * sign * shared.sum(axis=1), 0, -1),
+        radius=np.moveaxis(0.5 * (shared[:, 1] - shared[:, 0]), 0, -1),
+        rest=size[found.shared :].sum(axis=0),
+        moves=np.moveaxis(np.abs(np.stack([s[1] for s in found.batch_slopes])), 0, -1),
+    )
 
 
 def _most(
@@ -311,8 +326,9 @@ def _combined(task: Task, sides: list[_Side], steep: np.ndarray, money: float) -
         parts = parts + share[:, k, None] * side.parts()[at]
     value, price = bought(slope, np.broadcast_to(steep, slope.shape), np.full(len(slope), money))
     bound = np.nan_to_num(mixed + spread + value, nan=np.inf)
-    top = int(bound.argmax())
-    return float(bound[top]), int((parts[top] + np.abs(slope[top] - price[top] * steep)).argmax())
+    best = int(bound.argmax())
+    cut = parts[best] + np.abs(slope[best] - price[best] * steep)
+    return float(bound[best]), int(cut.argmax())
 
 
 def _least(
