@@ -69,13 +69,21 @@ GROUPS: tuple[tuple[str, str, dict[str, str]], ...] = (
             "explore": "qs.explore(problem).dataset.tpot",
             "explain": "qs.explain(problem, split)",
             "pareto": "qs.pareto(problem).frame()",
+            "moe_or_dense": 'asked = qs.Problem("mixtral-8x7b", "h100-sxm", gpus=2, context="8k")\n'
+            "qs.moe_or_dense(asked, tpots=[0.02, 0.05], q=qs.normal(5, 1), nodes=3)",
+            "binding": "qs.binding(asked, points=4)",
+            "architecture": 'qs.architecture(asked, {"experts": [8, 16]}, law="joint")',
             "compare": "qs.compare(problem)",
             "Subject": 'qs.compare(problem, {"a": qs.Subject(0, 0), "b": qs.Subject(0, 0, 5.0)})',
+            "certify": 'qs.certify(problem, {"hbm_bw": 0.1}, claims=["winner"])',
             "mix": "qs.mix(problem, [(1000, 200), (4000, 100)])",
             "Request": "qs.mix(problem, [qs.Request(4096.0, 0.7), qs.Request(32768.0, 0.3)])",
             "simulate": "loads = qs.simulate(problem, split, users=[1, 4], isl=500, osl=20, "
             "requests=60)",
             "size": "qs.size(problem, users=4, isl=500, osl=20, quantile=0.5, replica_gpus=[4])",
+            "size_apart": 'qs.size_apart(qs.Problem("llama-3.1-8b", "h100-sxm"), "h200-sxm", '
+            "rate=5, isl=500, osl=20, quantile=0.5, replica_gpus=[1])",
+            "speculate": "qs.speculate(problem, acceptance=0.8, drafts=2)",
             "sensitivity": 'qs.sensitivity(problem, ["hbm_bw", "q"])',
             "switching": 'qs.switching(problem, ["hbm_bw"])',
             "uncertainty": 'qs.uncertainty(problem, {"q": qs.normal(5, 1)}, draws=64)',

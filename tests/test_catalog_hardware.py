@@ -81,14 +81,15 @@ def test_every_number_has_a_source(name):
 
 
 def test_every_default_that_is_not_neutral_has_a_source():
-    """Neutral: no price, no power, nothing hidden, no padding, a softmax that takes no time."""
+    """Neutral: no price, no power or all of it, nothing hidden, no padding, a softmax for free."""
     facts = facts_of(HardwareSpec)
     neutral = {"flops_exp", "query_tile", "cp_ring_tail", "usd_per_hour", "watts"}
+    neutral |= {"power_base", "power_gain"}
     neutral |= {name for name in facts if name.startswith("overlap_")}
     defaults = defaults_of(HardwareSpec)
     assert {name for name in defaults if facts[name].source} == defaults.keys() - neutral
-    assert all(defaults[name] == (name == "query_tile") for name in neutral)
-    assert len(defaults) - len(neutral) == 19
+    assert all(defaults[name] == (name in ("query_tile", "power_base")) for name in neutral)
+    assert len(defaults) - len(neutral) == 20
 
 
 def test_python_has_the_defaults_of_a_file():
@@ -127,7 +128,8 @@ def test_defaults_hold_for_real_accelerators_only():
 def test_a_missing_peak_is_replaced_and_said():
     entry = catalog.hardware_entry("a100")
     assert entry.spec.flops_fp8 == entry.spec.flops_bf16 == entry.spec.flops_fp4
-    assert [text[:11] for text in entry.assumptions] == ["no fp8 peak", "no fp4 peak"]
+    found = [text[:11] for text in entry.assumptions]
+    assert found == ["no power_ba", "no fp8 peak", "no fp4 peak"]
     assert catalog.hardware_entry("b200").assumptions == ()
     free = [text[:13] for text in catalog.hardware_entry("mi355x").assumptions]
     assert free == ["no peak_exp: ", "no query_tile"]

@@ -293,9 +293,9 @@ def test_flags_are_sorted_by_what_they_can_change():
         "not read, though it may change memory or time: --enforce-eager, --brand-new, "
         "--async-scheduling; all numbers are without it",
     )
-    got = read(VLLM + "--dtype float32 --speculative-config.num_speculative_tokens 2")
-    assert "--speculative-config.num-speculative-tokens, --dtype;" in got.notes[0]
-    assert "Workload.query_tokens" in got.notes[0]
+    got = read(VLLM + "--dtype float32 --enable-eplb")
+    assert "--enable-eplb, --dtype;" in got.notes[0]
+    assert "Partition.redundant_experts" in got.notes[0]
 
 
 @pytest.mark.parametrize("engine", ENGINES)

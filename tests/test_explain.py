@@ -242,7 +242,7 @@ def test_prefill_supplies_decode():
     answer = explain(problem(twins=()), Partition(tp=4.0, dp=2.0), requests=requests)
     stated = answer.stated
     step = stated.parts.step
-    found = companion(stated.records, step.tpot, step.tokens_per_s_per_gpu, 65024.0, 1024.0)
+    found = companion(stated.records, step, 65024.0, 1024.0)
     assert answer.prefill == found
     work = dataclasses.replace(WORK, context=CONTEXT)
     cost = prefill_step(MODEL, GPU, Partition(tp=4.0, dp=2.0), work, PHYSICAL, 65024.0)

@@ -34,6 +34,7 @@ FALLBACKS = {
 FREE = {
     "flops_exp": (0.0, "no peak_exp: the softmax of attention takes no time"),
     "query_tile": (1.0, "no query_tile: attention kernels pad no query rows"),
+    "power_base": (1.0, "no power_base: a GPU draws its whole power at any load"),
 }
 
 
@@ -131,7 +132,8 @@ def _inherited(sources: tuple[Source, ...], given: tuple[str, ...]) -> tuple[Sou
 
 def _fill(values: dict[str, float]) -> tuple[str, ...]:
     """Put the stand-ins of missing peaks into `values`; returns what was assumed."""
-    assumed = [meaning for field, (free, meaning) in FREE.items() if values.get(field) == free]
+    free = FREE if values.get("watts") else {n: x for n, x in FREE.items() if n != "power_base"}
+    assumed = [meaning for field, (value, meaning) in free.items() if values.get(field) == value]
     for field, (stand_in, reason) in FALLBACKS.items():
         if field not in values and stand_in in values:
             values[field] = values[stand_in]

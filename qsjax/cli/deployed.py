@@ -2,12 +2,18 @@
 
 import dataclasses
 import re
+from functools import partial
 from typing import Any, NamedTuple
+
+import jax
+import numpy as np
 
 from qsjax import catalog, engines
 from qsjax.catalog import lookup
 from qsjax.cli import serving_options, session
+from qsjax.cost.decode import StepCost, decode_step
 from qsjax.cost.laws.memory import reserve_bytes, usable_bytes
+from qsjax.cost.speculation import ACCEPTANCE, speculated
 from qsjax.engines import Deployment, WrittenEngine
 from qsjax.engines.held import held
 from qsjax.engines.memory import static_base, visible_bytes
@@ -31,12 +37,14 @@ from qsjax.records.scenario import Records
 from qsjax.records.specs import (
     DEGREES,
     KV_MODES,
+    Convention,
     HardwareSpec,
     ModelSpec,
     Partition,
     Workload,
+    named_convention,
 )
-from qsjax.records.units import GIB
+from qsjax.records.units import GIB, MS
 
 CONTEXT = 8192.0  # where neither a flag nor the engine says one
 # The field of `Deployment` in which each engine's share of the memory stands.
@@ -185,6 +193,7 @@ class Stated(NamedTuple):
         deployment: what the engine's flags say, with notes.
         own: what engines' shares of the memory hold besides.
         block: elements of a block of quantised weights; 0 without.
+        longest: tokens of the longest request, prompt and answer.
         is_limit: whether the batch is only a limit of the engine's.
     """
 
@@ -193,7 +202,64 @@ class Stated(NamedTuple):
     deployment: Deployment
     own: Own
     block: int
+    longest: float
     is_limit: bool
+
+
+def _speculating(
+    records: Records, deployment: Deployment, convention: Convention, acceptance: float | None
+) -> tuple[HardwareSpec, Workload, tuple[str, ...]]:
+    """Accelerator and workload of a deployment that drafts, and what is taken to be so.
+
+    Raises:
+        ValueError: the acceptance is no share, or nothing drafts.
+    """
+    drafts, method = deployment.drafts, deployment.drafter
+    if acceptance is not None and not 0 <= acceptance <= 1:
+        raise ValueError(f"--acceptance: {acceptance:g} is not allowed; give a share from 0 to 1")
+    if drafts is None or method is None or deployment.verified is None:
+        if acceptance is not None:
+            raise ValueError(
+                "--acceptance: nothing drafts here; add the engine's flags of speculation after "
+                "`--`, or ask qsjax speculate"
+            )
+        return records.hardware, records.workload, ()
+    share = ACCEPTANCE if acceptance is None else acceptance
+    batch = deployment.batch
+    if batch is None:
+        batch = scalar(_step(_arrays(records, 1.0), convention=convention).capacity.max_batch)
+    found = _speculated(
+        _arrays(records, max(1.0, batch)), share, drafts, convention=convention, method=method
+    )
+    plain: Any = jax.tree.map(scalar, found._replace(gpus=None))
+    work = dataclasses.replace(plain.workload, batch=None, query_tokens=float(deployment.verified))
+    told = "taken to be" if acceptance is None else "said to be"
+    note = (
+        f"each of {drafts:g} drafts ({method}) is {told} accepted with a chance of {share:g}: "
+        f"{scalar(work.tokens_per_step):.2f} tokens a step; drafting takes "
+        f"{scalar(work.draft_time) / MS:.2f} ms of it (part of the overhead)"
+    )
+    return plain.hardware, work, (note,)
+
+
+def _arrays(records: Records, batch: float) -> Records:
+    workload = dataclasses.replace(records.workload, batch=batch)
+    found: Records = jax.tree.map(
+        lambda x: np.asarray(x, np.float64), records._replace(workload=workload, gpus=None)
+    )
+    return found
+
+
+@on_host
+def _step(records: Records, *, convention: Convention) -> StepCost:
+    return decode_step(*records[:4], convention)
+
+
+@on_host
+def _speculated(
+    records: Records, acceptance: Any, drafts: Any, *, convention: Convention, method: Any
+) -> Records:
+    return speculated(records, convention, method, acceptance, drafts)
 
 
 def read(model: str, words: tuple[str, ...], flags: dict[str, Any]) -> Stated:
@@ -219,6 +285,9 @@ def read(model: str, words: tuple[str, ...], flags: dict[str, Any]) -> Stated:
         work = stored_in(work, bits / 8.0)
     partition, work = _inputs(deployment, work, flags)
     spec, hardware, work, own, more = _held(deployment, entry, partition, work, flags)
+    rules = named_convention(flags["convention"])
+    records = Records(spec, hardware, partition, work, None)
+    hardware, work, drafted = _speculating(records, deployment, rules, flags.get("acceptance"))
     session.note_contexts(name, entry.max_context, [scalar(work.context)])
     gpus = serving_options.one("gpus", flags["gpus"])
     is_free = gpus is not None and not words and not any(flags[name] for name in DEGREES)
@@ -233,11 +302,15 @@ def read(model: str, words: tuple[str, ...], flags: dict[str, Any]) -> Stated:
         convention=flags["convention"],
         workload=dataclasses.replace(work, batch=None),
     )
-    deployment = dataclasses.replace(deployment, notes=(*more, *notes), weights=dtype)
+    deployment = dataclasses.replace(deployment, notes=(*more, *drafted, *notes), weights=dtype)
     # A twin, or other weights, have no blocks.
     block = entry.weight_block if q is None and not stored else 0
+    requests = serving_options.requests_of(flags)
+    longest = sum(requests) if requests else scalar(work.context)
+    chosen = None if is_free else partition
+    longest = max(longest, deployment.context or 0.0)
     is_limit = flags["batch"] is None and deployment.batch is not None
-    return Stated(problem, None if is_free else partition, deployment, own, block, is_limit)
+    return Stated(problem, chosen, deployment, own, block, longest, is_limit)
 
 
 def engine_flags(case: Case, stated: Stated, is_moe: bool) -> Row:
@@ -253,7 +326,7 @@ def engine_flags(case: Case, stated: Stated, is_moe: bool) -> Row:
         **degrees,
         replicas=copies,
         batch=scalar(step.capacity.batch),
-        context=scalar(case.records.workload.context),
+        context=stated.longest,
         bytes_kv=scalar(case.records.workload.bytes_kv),
     )
     found: Row = {}
@@ -263,6 +336,8 @@ def engine_flags(case: Case, stated: Stated, is_moe: bool) -> Row:
         one = dataclasses.replace(design, replicas=1.0) if is_apart else design
         written = engines.write(one, engine, is_moe)
         notes = list(written.notes)
+        if deployment.drafter is not None:
+            notes.append("speculation is not among these flags; add your own")
         if is_apart and copies > 1:
             notes.append(f"start {copies:g} of these, with nothing between them")
         if getattr(design, share) is None:
@@ -272,17 +347,19 @@ def engine_flags(case: Case, stated: Stated, is_moe: bool) -> Row:
     return found
 
 
-def explained(stated: Stated, requests: tuple[float, float] | None) -> Explanation:
+def explained(stated: Stated, requests: tuple[float, float] | None, level: float) -> Explanation:
     """What a stated deployment does, with what engines make of it.
 
     An engine's limit of sequences is no promise: where fewer fit, the others wait.
     """
-    found = explain(stated.problem, stated.partition, requests=requests)
+    engine = stated.deployment.engine or ""
+    asked = partial(explain, requests=requests, engine=engine, level=level)
+    found = asked(stated.problem, stated.partition)
     limit, lacks = stated.deployment.batch, {one.reason for one in found.stated.shortcomings}
     if not stated.is_limit or lacks != {"batch does not fit"}:
         return with_engines(found, stated)
     free = dataclasses.replace(stated.problem, batch="largest")
-    found = explain(free, stated.partition, requests=requests)
+    found = asked(free, stated.partition)
     fits = scalar(found.stated.parts.step.capacity.batch)
     context = free.stated.contexts[0]
     note = (

@@ -6,6 +6,7 @@ import click
 
 from qsjax.cli import deployed, options, serving_options
 from qsjax.cli.emit import emit
+from qsjax.cost.speculation import ACCEPTANCE
 
 
 @click.command("explain")
@@ -19,9 +20,15 @@ from qsjax.cli.emit import emit
 )
 @click.option("--context", type=options.Numbers(whole=True), help="Context length.  [default: 8k]")
 @serving_options.request_options
+@click.option(
+    "--acceptance",
+    type=float,
+    help=f"Chance of a draft of the engine's flags to be accepted.  [default: {ACCEPTANCE}]",
+)
 @options.axis_options
 @options.dtype_options
 @serving_options.economy_options
+@options.level_option
 @options.output_options
 @options.input_errors
 def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> None:
@@ -45,4 +52,5 @@ def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> None:
     """
     model, engine_flags = deployed.served(model, engine_flags)
     stated = deployed.read(model, engine_flags, flags)
-    emit(deployed.explained(stated, serving_options.requests_of(flags)), flags)
+    requests = serving_options.requests_of(flags)
+    emit(deployed.explained(stated, requests, flags["level"]), flags)

@@ -6,6 +6,7 @@ import click
 
 from qsjax.cli import grid_options, options, serving_options, traffic_options
 from qsjax.cli.emit import emit
+from qsjax.questions.simulation.apart import size_apart
 from qsjax.questions.simulation.sizing import REPLICA_GPUS, size
 from qsjax.records.specs import DEGREES
 
@@ -30,6 +31,11 @@ from qsjax.records.specs import DEGREES
     default=",".join(map(str, REPLICA_GPUS)),
     show_default=True,
     help="Sizes of a replica that are tried.",
+)
+@click.option(
+    "--prefill-hardware",
+    shell_complete=options.names_of("hardware"),
+    help="Accelerator of GPUs that do nothing but prefill; --hardware then decodes.",
 )
 @traffic_options.engine_options
 @options.degree_options("Degrees {} to try.")
@@ -56,5 +62,14 @@ def command(model: str, **flags: Any) -> None:
         axes=options.axis_overrides(**{name: flags[name] for name in DEGREES}),
     )
     more = {name: flags[name] for name in ("users", "rate", "quantile", "replica_gpus")}
-    found = size(problem, **more, **traffic_options.arguments_of(flags))
-    emit(found, flags)
+    asked = more | traffic_options.arguments_of(flags)
+    if flags["prefill_hardware"] is None:
+        emit(size(problem, **asked), flags)
+        return
+    users, *rest = (asked.pop(name) for name in ("users", "cached", "think"))
+    if users is not None or any(rest) or asked["rate"] is None:
+        raise ValueError(
+            "--prefill-hardware: pools of their own are sized for a --rate, without --users, "
+            "--cached and --think"
+        )
+    emit(size_apart(problem, flags["prefill_hardware"], **asked), flags)

@@ -13,7 +13,7 @@ from qsjax.cost.laws import communication, compute, overheads, traffic
 from qsjax.cost.laws.collectives import Cost
 from qsjax.cost.laws.overlap import exposed_bandwidth, exposed_startup
 from qsjax.cost.laws.sharding import layout
-from qsjax.numerics.safe import at_least
+from qsjax.numerics.safe import at_least, blend
 from qsjax.records.specs import KV_CP, Convention, HardwareSpec, ModelSpec, Partition, Workload
 
 
@@ -97,8 +97,15 @@ def phase_times(rate: Rates, at: BatchState) -> tuple[Phases, Phases]:
     return compute_times(rate, at), hbm
 
 
-def bottleneck(rate: Rates, at: BatchState, convention: Convention) -> Bound:
-    """Slower of arithmetic and HBM: over the whole step (eq. 19) or in every phase [s]."""
+def blends(model: ModelSpec, hardware: HardwareSpec) -> Phases:
+    """How far arithmetic and bytes of a phase add up, 0 to 1; attention takes the slower."""
+    dense = jnp.asarray(hardware.gemm_blend)
+    ffn = jnp.where(jnp.asarray(model.experts) > 1, hardware.expert_blend, dense)
+    return Phases(jnp.zeros(()), dense, ffn, dense)
+
+
+def bottleneck(rate: Rates, at: BatchState, convention: Convention, share: Phases) -> Bound:
+    """Arithmetic and HBM over the whole step (eq. 19) or in every phase, blended [s]."""
     arithmetic, hbm = phase_times(rate, at)
     if convention.bottleneck == "global":
         return Bound(jnp.maximum(sum(arithmetic), sum(hbm)), arithmetic)
@@ -106,7 +113,7 @@ def bottleneck(rate: Rates, at: BatchState, convention: Convention) -> Bound:
     attention = at.microbatch * jnp.maximum(
         rate.compute.attention, rate.kv + rate.activations.attention
     )
-    others = (jnp.maximum(c, h) for c, h in zip(arithmetic[1:], hbm[1:], strict=True))
+    others = map(blend, arithmetic[1:], hbm[1:], share[1:])
     slower = Phases(attention, *others)
     return Bound(sum(slower[1:], slower[0]), slower)
 
@@ -115,7 +122,7 @@ def communication_times(rate: Rates, at: BatchState) -> Families:
     """Every family of a microbatch, before overlap [s]."""
     family, batch = rate.comm, at.microbatch
     return Families(
-        tp=Cost(family.tp.startup, batch * family.tp.bandwidth),
+        tp=communication.shorter(rate.reduction, batch),
         kv=Cost(family.kv.startup, batch * family.kv.bandwidth),
         ep=Cost(family.ep.startup, batch * (at.load * family.ep.bandwidth)),
         layout=Cost(family.layout.startup, batch * family.layout.bandwidth),
@@ -167,9 +174,11 @@ class StepCost:
         hbm: HBM time by source of the bytes [s].
         comm: start-up and bandwidth part by family [s].
         exposed: what overlap leaves of `comm` [s].
+        windows: time of every phase before communication [s].
         t_bound: bottleneck of arithmetic and HBM [s].
         t_overhead: launch overhead of the layers, host work for the sequences [s].
         t_p2p: hand-over to the next stage [s].
+        busy: mean of the shares of the time in which a GPU's arithmetic and its HBM run.
         tpot: time per output token of a sequence [s].
         tokens_per_s: of the whole design.
         tokens_per_s_per_gpu: of each GPU.
@@ -185,10 +194,12 @@ class StepCost:
     hbm: Hbm
     comm: Families
     exposed: Exposed
+    windows: Phases
     t_bound: jax.Array
     t_overhead: jax.Array
     t_stage: jax.Array
     t_p2p: jax.Array
+    busy: jax.Array
     tpot: jax.Array
     tokens_per_s: jax.Array
     tokens_per_s_per_gpu: jax.Array
@@ -220,6 +231,17 @@ def decode_step(
     return decode_parts(model, hardware, partition, workload, convention, gpus)[0]
 
 
+def _busy(rate: Rates, at: BatchState) -> jax.Array:
+    """Mean of the times in which arithmetic and HBM of a stage run for a microbatch [s]."""
+    parts = (*compute_times(rate, at), *hbm_times(rate, at).phases())
+    return 0.5 * sum(parts[1:], parts[0])
+
+
+def once_a_step(overhead: ArrayLike, workload: Workload) -> jax.Array:
+    """What a step takes besides its stages, of each token that it yields [s]: drafts too."""
+    return (jnp.asarray(overhead) + workload.draft_time) / workload.tokens_per_step
+
+
 def decode_parts(
     model: ModelSpec,
     hardware: HardwareSpec,
@@ -246,7 +268,7 @@ def decode_parts(
         compute.expert_load(model, partition, convention, tokens),
         traffic.expert_traffic_factor(model, convention, tokens, microbatch, lay.expert_copies),
     )
-    bound = bottleneck(rate, at, convention)
+    bound = bottleneck(rate, at, convention, blends(model, hardware))
     comm = communication_times(rate, at)
     seen, startups = exposed_times(ctx, rate, comm, at, bound)
     launched = overheads.overhead(model, hardware, partition, workload)
@@ -255,7 +277,7 @@ def decode_parts(
     varying = bound.t_bound + (seen.tp + seen.ep + seen.layout + seen.kv)
     per_token = rounds / workload.tokens_per_step
     unhidden = per_token * (fixed + rate.p2p.startup)
-    unhidden = unhidden + jnp.asarray(hardware.step_overhead) / workload.tokens_per_step
+    unhidden = unhidden + once_a_step(hardware.step_overhead, workload)
     tpot = per_token * (varying + microbatch * (rate.p2p.bandwidth + per_sequence)) + unhidden
     copies, streams = replicas_of(partition, lay, gpus), jnp.asarray(partition.dp)
     broken = broken_rules(model, partition, workload, convention, lay, cap, gpus)
@@ -269,10 +291,12 @@ def decode_parts(
         hbm=hbm_times(rate, at),
         comm=comm,
         exposed=Exposed(*(x + y for x, y in zip(seen, startups, strict=True))),
+        windows=bound.windows,
         t_bound=bound.t_bound,
         t_overhead=launched + microbatch * per_sequence,
         t_stage=varying + fixed + microbatch * per_sequence,
         t_p2p=rate.p2p.startup + microbatch * rate.p2p.bandwidth,
+        busy=_busy(rate, at) * cap.batch / (microbatch * workload.tokens_per_step * tpot),
         tpot=tpot,
         tokens_per_s=(streams * copies) * cap.batch / tpot,
         tokens_per_s_per_gpu=(streams / lay.gpus) * cap.batch / tpot,

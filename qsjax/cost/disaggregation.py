@@ -7,10 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from qsjax.cost.decode import StepCost, decode_step
 from qsjax.cost.prefill import ContextParallel, interleaved_wait, prefill_step
 from qsjax.numerics.numpy_backend import on_host
+from qsjax.numerics.safe import scalar
 from qsjax.records.scenario import Records
-from qsjax.records.specs import PHYSICAL
+from qsjax.records.specs import PHYSICAL, Convention
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -26,6 +28,8 @@ class Companion:
         wait: what prompts of others add to each output token if the same GPUs do both [s].
         tpot_aggregated: time per output token then [s].
         tokens_per_s_per_gpu_aggregated: output tokens of each GPU then.
+        busy_aggregated: mean of the shares of the time in which arithmetic and HBM run then.
+        busy_disaggregated: the same over the GPUs of decode and of prefill.
     """
 
     ttft: float
@@ -35,11 +39,50 @@ class Companion:
     wait: float
     tpot_aggregated: float
     tokens_per_s_per_gpu_aggregated: float
+    busy_aggregated: float
+    busy_disaggregated: float
 
     @property
     def best_rate(self) -> float:
         """Output tokens of each GPU in the better of both ways, prompts served too."""
         return max(self.tokens_per_s_per_gpu_disaggregated, self.tokens_per_s_per_gpu_aggregated)
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether GPUs of their own for prefill make more of all GPUs."""
+        return self.best_rate > self.tokens_per_s_per_gpu_aggregated
+
+    @property
+    def best_busy(self) -> float:
+        """Mean load of the GPUs in the better of both ways."""
+        return self.busy_disaggregated if self.is_apart else self.busy_aggregated
+
+
+@on_host
+def _busy(
+    records: Records, prompt: ArrayLike, output: ArrayLike, *, convention: Convention
+) -> jax.Array:
+    model, hardware, partition, workload, _ = records
+    read = prefill_step(model, hardware, partition, workload, convention, prompt)
+    step = decode_step(model, hardware, partition, workload, convention)
+    each = step.busy * step.tpot / step.capacity.batch
+    return read.t_busy + jnp.asarray(output) * each
+
+
+def busy_seconds(
+    records: Records, prompt: ArrayLike, output: ArrayLike, convention: Convention
+) -> float:
+    """What a request adds to the load of the GPUs of an attention replica, times its rate [s].
+
+    Args:
+        records: the design, all scalars, with the batch and context at which it decodes.
+        prompt: tokens that are read.
+        output: tokens that are made.
+        convention: accounting.
+    """
+    numbers = [np.asarray(x, np.float64) for x in (prompt, output)]
+    plain = jax.tree.map(lambda x: np.asarray(x, np.float64), records._replace(gpus=None))
+    return float(_busy(plain, *numbers, convention=convention))
 
 
 @on_host
@@ -63,13 +106,13 @@ def _prefill(
     )
     others = jnp.maximum(jnp.asarray(batch) - 1.0, 0.0)
     waits = (interleaved_wait(cost, count, output) for count in (others, others + 1.0))
-    return cost.ttft, cost.tokens_per_s_per_gpu, *waits
+    reading = cost.t_busy / cost.ttft
+    return cost.ttft, cost.tokens_per_s_per_gpu, *waits, reading, cost.busy
 
 
 def companion(
     records: Records,
-    tpot: float,
-    tokens_per_s_per_gpu: float,
+    step: StepCost,
     prompt: ArrayLike,
     output: ArrayLike,
     context_parallel: ContextParallel = "pass_kv",
@@ -81,17 +124,18 @@ def companion(
 
     Args:
         records: the design, all scalars, with its batch.
-        tpot: its time per output token [s].
-        tokens_per_s_per_gpu: its output rate.
+        step: its decode step.
         prompt: tokens of a request's prompt.
         output: tokens that a request is given.
         context_parallel: what goes round the KV ranks in prefill.
     """
+    tpot, busy = scalar(step.tpot), scalar(step.busy)
+    tokens_per_s_per_gpu = scalar(step.tokens_per_s_per_gpu)
     numbers = [np.asarray(x, np.float64) for x in (prompt, output, records.workload.batch)]
     plain = jax.tree.map(lambda x: np.asarray(x, np.float64), records._replace(gpus=None))
     found = _prefill(plain, *numbers, context_parallel=context_parallel)
     # A token waits for the prompts of others; the GPUs also run the sequence's own.
-    ttft, rate, wait, prefills = (float(x) for x in found)
+    ttft, rate, wait, prefills, reading, alone = (float(x) for x in found)
     ratio = tokens_per_s_per_gpu * float(numbers[0]) / float(numbers[1]) / rate
     return Companion(
         ttft=ttft,
@@ -101,4 +145,6 @@ def companion(
         wait=wait,
         tpot_aggregated=tpot + wait,
         tokens_per_s_per_gpu_aggregated=tokens_per_s_per_gpu * tpot / (tpot + prefills),
+        busy_aggregated=(busy * tpot + prefills * reading) / (tpot + prefills),
+        busy_disaggregated=(busy + ratio * alone) / (1.0 + ratio),
     )

@@ -2,7 +2,8 @@
 
 import dataclasses
 import difflib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple, get_args
 
 import jax
@@ -12,11 +13,14 @@ from jax.typing import ArrayLike
 
 from qsjax.cost.decode import StepCost
 from qsjax.numerics.numpy_backend import on_host
+from qsjax.numerics.safe import safe_log
 from qsjax.records.specs import HardwareSpec
 from qsjax.records.units import HOUR
 
 TOKENS_PER_PRICE = 1e6  # prices are quoted per million tokens
 NO_SLOPE = 1e-12  # a slope below is the rounding of two that cancel
+# What an economy has of the hardware, unless it is stated.
+OF_HARDWARE = ("usd_per_hour", "watts", "power_base", "power_gain", "power_exponent")
 
 
 @jax.tree_util.register_dataclass
@@ -24,19 +28,27 @@ NO_SLOPE = 1e-12  # a slope below is the rounding of two that cancel
 class Economy:
     """Price and power of a GPU, and the share of the time in which it serves at full rate.
 
+    While serving a GPU draws `watts` times `power_base` + `power_gain` * load ^ `power_exponent`,
+    at most `watts`. The defaults draw `watts` at any load.
+
     Attributes:
         usd_per_hour: of one GPU, whether it serves or not.
-        watts: of one GPU under load; the catalogue holds the nameplate, which is an upper bound.
+        watts: of one GPU under full load; the catalogue holds the nameplate.
+        power_base: share of `watts` drawn while serving next to nothing.
+        power_gain: further share at full load; more than 1 - `power_base` meets `watts` before.
+        power_exponent: of the load, the mean of the shares of the time in which arithmetic and
+            HBM run.
         utilisation: share of the paid time in which the design serves at its rate, above 0 to 1.
-        busy_power: share of `watts` drawn while serving.
-        idle_power: share of `watts` drawn while not.
+        idle_power: share of `watts` drawn while not serving.
         pue: power of the facility over that of the GPUs (power usage effectiveness), at least 1.
     """
 
     usd_per_hour: ArrayLike
     watts: ArrayLike
+    power_base: ArrayLike = 1.0
+    power_gain: ArrayLike = 0.0
+    power_exponent: ArrayLike = 1.0
     utilisation: ArrayLike = 1.0
-    busy_power: ArrayLike = 1.0
     idle_power: ArrayLike = 0.0
     pue: ArrayLike = 1.0
 
@@ -50,16 +62,23 @@ def economy_of(
 ) -> Economy:
     """Economy of an accelerator: the catalogue's price and power unless given.
 
+    Watts that are given are drawn at any load; those of the catalogue by its law.
+
     Raises:
         ValueError: with every number out of its range.
     """
-    economy = Economy(
-        usd_per_hour=hardware.usd_per_hour if usd_per_hour is None else usd_per_hour,
-        watts=hardware.watts if watts is None else watts,
-        **shares,
-    )
+    given = {"usd_per_hour": usd_per_hour, "watts": watts, **shares}
+    stated: dict[str, Any] = {name: x for name, x in given.items() if x is not None}
+    of_hardware = {name: getattr(hardware, name) for name in not_stated(stated)}
+    economy = Economy(**of_hardware, **stated)
     check_economy(economy)
     return economy
+
+
+def not_stated(stated: Collection[str]) -> tuple[str, ...]:
+    """What the hardware says of an economy of which these fields are stated."""
+    skipped = ("power_base", "power_gain", "power_exponent") if "watts" in stated else ()
+    return tuple(name for name in OF_HARDWARE if name not in (*stated, *skipped))
 
 
 def check_economy(economy: Economy) -> None:
@@ -68,7 +87,9 @@ def check_economy(economy: Economy) -> None:
         "usd_per_hour": (0.0, np.inf),
         "watts": (0.0, np.inf),
         "utilisation": (np.nextafter(0.0, 1.0), 1.0),
-        "busy_power": (0.0, 1.0),
+        "power_base": (0.0, 1.0),
+        "power_gain": (0.0, np.inf),
+        "power_exponent": (np.nextafter(0.0, 1.0), np.inf),
         "idle_power": (0.0, 1.0),
         "pue": (1.0, np.inf),
     }
@@ -79,6 +100,8 @@ def check_economy(economy: Economy) -> None:
             allowed = f"at least {low:g}" if high == np.inf else f"from {low:g} to {high:g}"
             if name == "utilisation":
                 allowed = "a share above 0, at most 1 (0.6 for 60 %)"
+            if name == "power_exponent":
+                allowed = "a number above 0"
             problems.append(f"  {name}: {value.flat[0]:g} is not allowed; give {allowed}")
     if problems:
         raise ValueError("\n".join(["economy:", *problems]))
@@ -94,14 +117,41 @@ def usd_per_million_tokens(tokens_per_s_per_gpu: ArrayLike, economy: Economy) ->
     return TOKENS_PER_PRICE * jnp.asarray(economy.usd_per_hour) / (HOUR * made)
 
 
-def joules_per_token(tokens_per_s_per_gpu: ArrayLike, economy: Economy) -> jax.Array:
+def busy_share(load: ArrayLike, economy: Economy) -> jax.Array:
+    """Share of `watts` that a GPU draws while it serves [1].
+
+    Idle plus a power of the load, at most all; the form, with the arithmetic alone as load, is that
+    of Vidur-Energy (https://github.com/ozcanmiraay/vidur-energy).
+
+    Args:
+        load: mean of the shares of the time in which arithmetic and HBM run.
+        economy: power.
+
+    >>> economy = Economy(usd_per_hour=0.0, watts=700.0, power_base=0.3, power_gain=0.8)
+    >>> float(busy_share(0.25, economy)), float(busy_share(1.0, economy))
+    (0.5, 1.0)
+    """
+    is_loaded = jnp.greater(load, 0)
+    grown = jnp.where(is_loaded, jnp.exp(economy.power_exponent * safe_log(load)), 0.0)
+    share = economy.power_base + economy.power_gain * grown
+    return jnp.where(share < 1.0, share, 1.0)
+
+
+def joules_per_token(
+    tokens_per_s_per_gpu: ArrayLike, economy: Economy, load: ArrayLike = 1.0
+) -> jax.Array:
     """Energy of an output token, idle time and facility included [J].
+
+    Args:
+        tokens_per_s_per_gpu: while serving.
+        economy: power and shares.
+        load: as for `busy_share`, of the serving time.
 
     >>> float(joules_per_token(1000.0, Economy(usd_per_hour=0.0, watts=700.0)))
     0.7
     """
     used = jnp.asarray(economy.utilisation)
-    share = economy.busy_power * used + economy.idle_power * (1.0 - used)
+    share = busy_share(load, economy) * used + economy.idle_power * (1.0 - used)
     made = jnp.asarray(tokens_per_s_per_gpu) * used
     return jnp.asarray(economy.pue) * (jnp.asarray(economy.watts) * share) / made
 
@@ -149,7 +199,7 @@ def metric_value(name: str, step: StepCost, economy: Economy) -> jax.Array:
         case "usd_per_million_tokens":
             return usd_per_million_tokens(rate, economy)
         case "joules_per_token":
-            return joules_per_token(rate, economy)
+            return joules_per_token(rate, economy, step.busy)
         case "headroom":
             return 1.0 - (cap.weights + cap.batch * cap.kv_per_sequence) / cap.usable
         case "max_batch":
@@ -185,20 +235,31 @@ def check_prices(names: Sequence[str], economy: Economy) -> None:
 
 
 _usd, _joules = on_host(usd_per_million_tokens), on_host(joules_per_token)
+_share = on_host(busy_share)
 
 
-def costs(tokens_per_s_per_gpu: float, economy: Economy) -> dict[str, float | None]:
-    """Price and energy of a token at a rate; None without a price or a power."""
-    usd, joules = (float(law(tokens_per_s_per_gpu, economy)) for law in (_usd, _joules))
+def costs(tokens_per_s_per_gpu: float, load: float, economy: Economy) -> dict[str, float | None]:
+    """Price and energy of a token at a rate and a load, and power; None where none is known."""
+    has_price = np.all(np.asarray(economy.usd_per_hour))
+    has_power = np.all(np.asarray(economy.watts))
+    drawn = float(np.asarray(economy.watts) * _share(load, economy))
     return {
-        "usd_per_million_tokens": usd if np.all(np.asarray(economy.usd_per_hour)) else None,
-        "joules_per_token": joules if np.all(np.asarray(economy.watts)) else None,
+        "usd_per_million_tokens": float(_usd(tokens_per_s_per_gpu, economy)) if has_price else None,
+        "joules_per_token": (
+            float(_joules(tokens_per_s_per_gpu, economy, load)) if has_power else None
+        ),
+        "watts_per_gpu": drawn if has_power else None,
     }
+
+
+def follows_load(economy: Economy) -> bool:
+    """Whether a measured law says what a GPU draws; else it is the same at any load."""
+    return bool(np.any(np.asarray(economy.power_gain) > 0))
 
 
 @on_host
 def _slopes(
-    values: dict[str, jax.Array], rate: jax.Array
+    values: dict[str, jax.Array], rate: jax.Array, load: jax.Array
 ) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
     """dy/dx x/y of price and energy for every input x."""
 
@@ -212,18 +273,20 @@ def _slopes(
         y, steep = jax.value_and_grad(cost)(point)
         return {name: steep[name] * x / y for name, x in point.items()}
 
-    return slopes(usd_per_million_tokens), slopes(joules_per_token)
+    return slopes(usd_per_million_tokens), slopes(partial(joules_per_token, load=load))
 
 
-def elasticities(tokens_per_s_per_gpu: float, economy: Economy) -> dict[str, dict[str, float]]:
+def elasticities(
+    tokens_per_s_per_gpu: float, load: float, economy: Economy
+) -> dict[str, dict[str, float]]:
     """Per cent by which price and energy of a token change for one per cent of each input [1].
 
-    Exact derivatives d(ln y)/d(ln x); inputs at 0 have none and are left out.
+    Exact derivatives d(ln y)/d(ln x) at a load that stays; inputs at 0 have none and are left out.
     """
     values: dict[str, Any] = {
         f.name: float(np.asarray(getattr(economy, f.name))) for f in dataclasses.fields(economy)
     }
-    usd, joules = _slopes(values, tokens_per_s_per_gpu)  # type: ignore[arg-type]  # a number
+    usd, joules = _slopes(values, tokens_per_s_per_gpu, load)  # type: ignore[arg-type]  # numbers
 
     def kept(slopes: dict[str, jax.Array], needs: str) -> dict[str, float]:
         if values[needs] <= 0:

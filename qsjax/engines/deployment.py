@@ -29,6 +29,9 @@ class Deployment:
         weights: dtype of the weights, of a model whose own config says none.
         loader: what `--quantization` names; `precision.weights_of` weighs it with the config.
         kv_block: tokens of a cache block.
+        drafts: tokens that a step drafts one after the other.
+        drafter: who drafts, a method of `cost.speculation`; None without speculation.
+        verified: tokens of each sequence that a step runs.
         model: name or path of the model.
         engine: whose command line it is.
         words: the command line itself: variables and flags tell the kernels.
@@ -54,6 +57,9 @@ class Deployment:
     weights: str | None = None
     loader: str | None = None
     kv_block: float | None = None
+    drafts: float | None = None
+    drafter: str | None = None
+    verified: float | None = None
     model: str | None = None
     engine: str | None = None
     words: str = ""

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import functools
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
@@ -27,6 +28,8 @@ WHOLE = (
     "sequences",
     "kv_block",
     "batched_tokens",
+    "drafts",
+    "verified",
 )
 
 
@@ -139,6 +142,21 @@ def _number(name: str, flag: str, text: str) -> float | None:
     return value
 
 
+def _speculative(flag: str, text: str) -> dict[str, Any]:
+    """What vLLM's JSON of speculation says, by quantity."""
+    try:
+        found = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{flag}: {text!r} is no JSON ({error.msg}); quote it whole") from None
+    if not isinstance(found, dict):
+        raise ValueError(f'{flag}: {text!r} is no JSON object such as {{"method": "mtp"}}')
+    said = {}
+    for key, name in (("num_speculative_tokens", "drafts"), ("method", "drafter")):
+        if key in found:
+            said[name] = _value(name, f"{flag}.{key}", str(found[key]))
+    return said
+
+
 def _value(name: str, flag: str, text: str) -> Any:
     rules = load_flags()
     allowed: dict[str, dict[str, Any]] = {
@@ -156,6 +174,10 @@ def _value(name: str, flag: str, text: str) -> Any:
         return text.lower() if name == "quantization" else float(allowed[name][text.lower()])
     if name in ("model", "expert_backend", "dtype"):
         return text
+    if name == "drafter":
+        return text.lower()
+    if name == "speculative":
+        return _speculative(flag, text)
     return _number(name, flag, text)
 
 
@@ -175,7 +197,8 @@ def _take(words: list[str], at: int, most: int) -> list[str]:
 def _note(parsed: Parsed, word: str, flag: Flag, values: list[str], is_off: bool) -> None:
     """Enter one known flag."""
     name = _name(word)
-    if flag.effect == "read" and flag.quantity != "model" and _OPEN.search(" ".join(values)):
+    is_text = flag.quantity in ("model", "speculative")  # JSON has braces of its own
+    if flag.effect == "read" and not is_text and _OPEN.search(" ".join(values)):
         parsed.unread.append(f"{name} {' '.join(values)}")
     elif flag.effect != "read":
         (parsed.ignored if flag.effect == "none" else parsed.unread).append(name)
@@ -186,11 +209,14 @@ def _note(parsed: Parsed, word: str, flag: Flag, values: list[str], is_off: bool
         parsed.said[flag.quantity] = not is_off and _SWITCHED.get(given, False)
     elif not values:
         parsed.problems.append(f"{name}: its value is missing")
+    elif flag.quantity == "speculative" and "." in name:
+        parsed.unread.append(name)  # a key of it that is not read
     elif flag.quantity == "config":
         pass  # its flags stand among the words, or why it cannot be read among the problems
     else:
         try:
-            parsed.said[flag.quantity] = _value(flag.quantity, name, values[0])
+            value = _value(flag.quantity, name, values[0])
+            parsed.said |= value if isinstance(value, dict) else {flag.quantity: value}
         except ValueError as error:
             parsed.problems.append(str(error))
 

@@ -138,7 +138,6 @@ _READERS: dict[Engine, Callable[[dict[str, Any], bool], dict[str, Any]]] = {
 
 # Where Python has what a flag says, by a part of the flag's name.
 _IN_PYTHON = {
-    "speculative": "Workload.query_tokens and tokens_per_step",
     "eplb": "Partition.redundant_experts",
     "redundant": "Partition.redundant_experts",
     "dbo": "Convention.two_batch_overlap",
@@ -171,6 +170,21 @@ def _remarks(parsed: Parsed) -> list[str]:
     return notes
 
 
+def _speculation(said: dict[str, Any], engine: Engine) -> tuple[dict[str, Any], list[str]]:
+    """Who drafts how many tokens, and what a step runs; nothing where that is not known."""
+    named, verified = said.get("drafter"), said.get("verified")
+    if named is None and said.get("drafts") is None:
+        return {}, []
+    drafter = load_flags()["drafters"].get(named or "")
+    if drafter is None:
+        what = f"a drafter {named!r}" if named else "drafts of a model that is not named"
+        return {}, [f"{what}: not read; all numbers are without speculation"]
+    # SGLang takes three steps of a tree where nothing is said; the others one draft.
+    drafts = said.get("drafts") or (3.0 if engine == "sglang" else 1.0)
+    run = max(verified or 0.0, drafts + 1.0)
+    return {"drafts": drafts, "drafter": drafter, "verified": run}, []
+
+
 def read(
     flags: str | Sequence[str], engine: Engine | None = None, is_moe: bool = True
 ) -> Deployment:
@@ -197,6 +211,8 @@ def read(
     said, meaning = parsed.said, _READERS[engine](parsed.said, is_moe)
     notes = [*meaning.pop("notes"), *_remarks(parsed)]
     rules, named = load_flags(), said.get("quantization") or ""
+    speculation, more = _speculation(said, engine)
+    notes += more
     return Deployment(
         pp=said.get("pp", 1.0),
         context=said.get("context"),
@@ -212,5 +228,6 @@ def read(
         engine=engine,
         words=flags if isinstance(flags, str) else " ".join(flags),
         notes=tuple(notes),
+        **speculation,
         **meaning,
     )

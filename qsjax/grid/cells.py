@@ -18,7 +18,7 @@ from qsjax.cost.decode import StepCost, decode_step
 from qsjax.cost.feasibility import MEMORY_REASONS, REASONS, Capacity, reasons
 from qsjax.cost.laws.params import dense_twin
 from qsjax.cost.laws.sharding import layout
-from qsjax.cost.metrics import Economy, Objective
+from qsjax.cost.metrics import Economy, Objective, not_stated
 from qsjax.grid.axes import PARTITION_AXES, Axis, make_axes
 from qsjax.grid.limits import Limits
 from qsjax.grid.parameters import Inputs, write
@@ -71,6 +71,7 @@ class Cells:
         any_batch: whether the batch is searched too, within the limits.
         limits: what a design must keep.
         economy: price and power, each of shape (cells,).
+        of_hardware: its fields that are those of the hardware.
         enumerated: designs of a cell before the illegal ones were dropped.
         illegal: of them, those with each of `REASONS` that were dropped, shape (reason, cell).
     """
@@ -85,6 +86,7 @@ class Cells:
     any_batch: bool
     limits: Limits
     economy: Economy
+    of_hardware: tuple[str, ...]
     enumerated: int
     illegal: np.ndarray
 
@@ -248,9 +250,9 @@ def cells_of(
     inputs = write(inputs, {name: at[name] for name in at if name not in ("variant", "gpus")})
     listed, left_out = _listed(axes.searched, np.unique(inputs.gpus))
     designs, illegal = _legal_designs(inputs, listed, left_out)
-    prices = economy_of(problem, device)
+    prices, own = economy_of(problem, device), tuple[str, ...]()
     if not isinstance(problem.economy, Economy):
-        own = {"usd_per_hour", "watts"}.difference(problem.economy or {})
+        own = not_stated(problem.economy or {})
         of_rows: dict[str, Any] = {name: getattr(inputs.hardware, name) for name in own}
         prices = dataclasses.replace(prices, **of_rows)
     return Cells(
@@ -264,6 +266,7 @@ def cells_of(
         any_batch=problem.batch == "best",
         limits=problem.limits,
         economy=as_rows(prices, cells),
+        of_hardware=own,
         enumerated=math.prod(len(axis.values) for axis in axes.searched),
         illegal=illegal,
     )

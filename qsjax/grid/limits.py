@@ -118,7 +118,7 @@ def violations(
         "max_gpus": step.gpus > limits.max_gpus,
         "min_headroom": filled > cap.usable * (1.0 - jnp.asarray(limits.min_headroom)),
         "max_usd": usd_per_million_tokens(rate, economy) > limits.max_usd,
-        "max_joules": joules_per_token(rate, economy) > limits.max_joules,
+        "max_joules": joules_per_token(rate, economy, step.busy) > limits.max_joules,
         "tp_in_island": (jnp.asarray(limits.tp_in_island) > 0)
         & (jnp.asarray(part.tp) > hardware.island_size),
     }

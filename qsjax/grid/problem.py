@@ -483,6 +483,23 @@ def _state(problem: Problem) -> Stated:
     )
 
 
+def prices_of(problem: Problem) -> list[str]:
+    """What a GPU-hour of each accelerator costs, and who says so."""
+    lines = []
+    for device in problem.stated.accelerators:
+        price = float(np.asarray(economy_of(problem, device).usd_per_hour))
+        name, given = device.name.partition(",")[0], problem.economy
+        is_stated = isinstance(given, Economy) or "usd_per_hour" in (given or {})
+        source = "as stated"
+        if not is_stated and name in catalog.hardware_names():
+            entry = catalog.hardware_entry(name)
+            if price == entry.spec.usd_per_hour:
+                source = "; ".join(own.at for own in entry.sources if "price" in own.of)
+        if price:
+            lines.append(f"Price of {device.name}: {price:,.4g} USD per GPU-hour ({source}).")
+    return lines
+
+
 def economy_of(problem: Problem, device: Accelerator) -> Economy:
     """Price and power of a problem's hardware.
 

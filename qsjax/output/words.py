@@ -34,6 +34,15 @@ def count(number: float, noun: str) -> str:
     return f"{number:,.0f} {noun}{'' if number == 1 else 's'}"
 
 
+def power(watts: float, *, is_measured: bool) -> str:
+    """What a GPU draws, and how that is known.
+
+    >>> power(519.0, is_measured=True), power(400.0, is_measured=False)
+    ('519 W a GPU, as measured at such loads', '400 W a GPU, at any load')
+    """
+    return f"{watts:,.0f} W a GPU, {'as measured at such loads' if is_measured else 'at any load'}"
+
+
 def joined(items: Iterable[str], last: str = "and") -> str:
     """A list in words.
 
@@ -157,6 +166,21 @@ def time_of(row: Mapping[str, Any]) -> str:
     if "tpot_low" in row and "tpot_high" in row:
         between = f" ({number(row['tpot_low'] / MS)} to {number(row['tpot_high'] / MS)})"
     return f"{milliseconds(row['tpot'])}{between} a token, {how} of it {RESOURCE_WORDS[most]}"
+
+
+def between(row: Mapping[str, Any]) -> str:
+    """Ends of the interval of a row's TPOT [ms].
+
+    >>> between({"tpot_low": 0.0101, "tpot_high": 0.0234})
+    '10.1 to 23.4'
+    """
+    return f"{number(row['tpot_low'] / MS)} to {number(row['tpot_high'] / MS)}"
+
+
+def rests_on(rows: Sequence[Mapping[str, Any]], level: float) -> list[str]:
+    """What the intervals of rows rest on, a line each."""
+    named = dict.fromkeys(row["interval_rests_on"] for row in rows if "interval_rests_on" in row)
+    return [f"Intervals of {level:.0%} rest on {one}." for one in named]
 
 
 def within_error(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

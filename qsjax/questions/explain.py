@@ -8,14 +8,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qsjax.cost.disaggregation import Companion, companion
-from qsjax.cost.metrics import Economy, costs, elasticities
+from qsjax.cost.metrics import Economy, costs, elasticities, follows_load
+from qsjax.engines.spread import LEVEL, check_level, nearest_engine
 from qsjax.grid.case import Case, best_case, case_at, case_record
 from qsjax.grid.cells import one_cell
 from qsjax.grid.diagnosis import remarks
+from qsjax.grid.intervals import Sided, bounds_of_case
 from qsjax.grid.limits import Limits
 from qsjax.grid.needs import least_gpus
 from qsjax.grid.optimum import any_batch
-from qsjax.grid.problem import Problem, describe, question
+from qsjax.grid.problem import Problem, describe, prices_of, question
 from qsjax.grid.solution import solve
 from qsjax.numerics.safe import scalar
 from qsjax.output import words
@@ -76,9 +78,12 @@ class Explanation(Result):
         beside: under the other one; None unless it was asked for.
         economy: price and power.
         requests: input and output tokens of a request, if they were given.
-        prefill: what prompts cost beside it; None unless requests were given and it runs.
+        companions: what prompts cost beside each design that runs, by its name; none unless
+            requests were given.
         notes: what is legal about it, but dear, and what else is to be said.
         more: further facts of the designs, by their name, such as flags of engines.
+        engine: what serves it, of those that were measured; "" where that is not stated.
+        level: probability with which measured values lie in the intervals.
     """
 
     problem: Problem
@@ -86,9 +91,11 @@ class Explanation(Result):
     beside: Side | None
     economy: Economy
     requests: tuple[float, float] | None
-    prefill: Companion | None
+    companions: Mapping[str, Companion]
     notes: tuple[str, ...]
     more: Mapping[str, Row] = dataclasses.field(default_factory=dict)
+    engine: str = ""
+    level: float = LEVEL
 
     stem = "explain"
 
@@ -96,6 +103,11 @@ class Explanation(Result):
     def stated(self) -> Case:
         """The design under the problem's accounting."""
         return self.own.stated
+
+    @property
+    def prefill(self) -> Companion | None:
+        """What prompts cost beside the stated design."""
+        return self.companions.get("stated")
 
     @property
     def is_moe(self) -> bool:
@@ -112,16 +124,22 @@ class Explanation(Result):
         names = ("roofline", "shortcomings", "memory_bytes", "terms", "hidden")
         return [
             {"convention": side.convention, "design": name}
+            | self.bounds(case)
             | {key: x for key, x in case_record(case).items() if key not in names}
             | {"terms": case_record(case)["terms"]}
             for side in self.sides
             for name, case in side.cases().items()
         ]
 
+    def bounds(self, case: Case) -> Row:
+        """Ends of the interval of a design's TPOT and throughput, and what it rests on."""
+        accelerator = self.problem.stated.accelerators[0].name
+        return bounds_of_case(Sided(case, accelerator, engine=self.engine), self.level)
+
     def summary(self) -> str:
         """Whether it runs, how many requests fit, what is better, and how prompts are served."""
         stated, case = self.problem.stated, self.stated
-        row = case_record(case)
+        row = case_record(case) | self.bounds(case)
         model, device = self.own_name, stated.accelerators[0].name
         where = f"{model} on {row['gpus']:,.0f} {device} with {words.split(row, self.is_moe)}"
         context = words.length(stated.contexts[0])
@@ -198,19 +216,21 @@ class Explanation(Result):
     def tables(self) -> list[Table]:
         """The designs, memory, time, and the phases under the roofline."""
         case = case_record(self.stated)
-        return [_designs(self.sides), *_ledgers(case, self.is_moe)]
+        records = [self._side_record(side) for side in self.sides]
+        return [_designs(records), *_ledgers(case, self.is_moe)]
 
     def remarks(self) -> list[str]:
         """Prompts, costs, the best design as flags of engines, and notes."""
-        lines = []
+        lines = words.rests_on([self.bounds(self.stated)], self.level)
         if self.prefill is not None:
             lines.append(_prefill_line(self.prefill))
         cases = self.own.cases()
         lines += [
-            _cost_line(name, costs(cases[name].rate, self.economy))
+            _cost_line(name, self.costs_of(name, cases[name]))
             for name in ("stated", "best")
             if name in cases and cases[name].is_feasible
         ]
+        lines += prices_of(self.problem)
         for engine, written in self.more.get("best", {}).get("engine_flags", {}).items():
             lines.append(f"The best design for {engine}: {written['flags']}")
             lines += [f"  ({remark})" for remark in written["notes"]]
@@ -224,15 +244,42 @@ class Explanation(Result):
             "hardware": stated.accelerators[0].name,
             "is_moe": self.is_moe,
             "context": stated.contexts[0],
-            **_side_record(self.own),
-            "beside": None if self.beside is None else _side_record(self.beside),
+            "level": self.level,
+            **self._side_record(self.own),
+            "beside": None if self.beside is None else self._side_record(self.beside),
             "prefill": None if self.prefill is None else dataclasses.asdict(self.prefill),
             "notes": list(self.notes),
-            "cost_elasticities": elasticities(self.stated.rate, self.economy),
+            "cost_elasticities": elasticities(
+                *self._rate_and_load("stated", self.stated), self.economy
+            ),
         }
         for name, case in self.own.cases().items():
-            found[name] |= {"costs": costs(case.rate, self.economy), **self.more.get(name, {})}
+            found[name] |= {"costs": self.costs_of(name, case), **self.more.get(name, {})}
         return found
+
+    def _side_record(self, side: Side) -> Row:
+        found: Row = {"convention": side.convention, "best": None, "best_as_fast": None}
+        for name, case in side.cases().items():
+            found[name] = case_record(case) | self.bounds(case)
+            if name != "stated" and side.stated.is_feasible:
+                found[name]["gain"] = case.rate / side.stated.rate
+        return found | {"needs": None if side.needs is None else side.needs._asdict()}
+
+    def _rate_and_load(self, name: str, case: Case) -> tuple[float, float]:
+        """Output tokens/s/GPU and load of one of the designs, with prompts if there are any."""
+        beside = self.companions.get(name)
+        if beside is None:
+            return case.rate, scalar(case.parts.step.busy)
+        return beside.best_rate, beside.best_busy
+
+    def costs_of(self, name: str, case: Case) -> Row:
+        """Price, energy and power of one of the designs, its prompts included if there are any."""
+        found = costs(*self._rate_and_load(name, case), self.economy)
+        beside = self.companions.get(name)
+        where = (
+            None if beside is None else "GPUs of their own" if beside.is_apart else "the same GPUs"
+        )
+        return found | {"prompts_on": where, "power_is_measured": follows_load(self.economy)}
 
     def inputs(self) -> Row:
         """The problem's records, and the design, as plain numbers."""
@@ -278,31 +325,32 @@ def for_people(terms: Mapping[str, float], is_moe: bool) -> dict[str, float]:
     return {_DENSE_NAMES.get(n, n) if not is_moe else n: x for n, x in terms.items()}
 
 
-def _designs(sides: Sequence[Side]) -> Table:
+def _designs(records: Sequence[Row]) -> Table:
     names = {"stated": "stated", "best": "best", "best_as_fast": "best, as fast"}
     rows = []
-    for side in sides:
-        record = _side_record(side)
+    for record in records:
         for key, label in names.items():
             case = record[key]
             if case is None:
                 continue
-            shown = ["does not run", "", "", "", "", ""]
+            shown = ["does not run", "", "", "", "", "", ""]
             if case["is_feasible"]:
                 shown = [
                     f"{case['batch']:,}",
                     f"{case['users']:,}",
                     f"{case['tpot'] / MS:,.2f}",
+                    words.between(case),
                     f"{case['tokens_per_s_per_user']:,.1f}",
                     f"{case['tokens_per_s_per_gpu']:,.1f}",
                     f"{case['gain']:.2f}x" if case.get("gain") else "",
                 ]
-            first = [side.convention] if len(sides) > 1 else []
+            first = [record["convention"]] if len(records) > 1 else []
             rows.append([*first, label, split_name(case), *shown])
-    heads = ["convention"] if len(sides) > 1 else []
-    heads += ["design", "split", "batch", "users", "TPOT ms", "tok/s/user", "tok/s/GPU", "gain"]
+    heads = ["convention"] if len(records) > 1 else []
+    heads += ["design", "split", "batch", "users", "TPOT ms", "between", "tok/s/user", "tok/s/GPU"]
+    heads += ["gain"]
     title = "The design, and the best ones of as many GPUs"
-    return Table(title, heads, rows, len(heads) - 6)
+    return Table(title, heads, rows, len(heads) - 7)
 
 
 def _ledgers(case: Row, is_moe: bool) -> list[Table]:
@@ -344,11 +392,16 @@ def _ledgers(case: Row, is_moe: bool) -> list[Table]:
     ]
 
 
-def _cost_line(name: str, found: Mapping[str, float | None]) -> str:
+def _cost_line(name: str, found: Mapping[str, Any]) -> str:
     usd, joules = found["usd_per_million_tokens"], found["joules_per_token"]
-    price = "no price known" if usd is None else f"{usd:,.3f} USD per million tokens"
-    energy = "no power known" if joules is None else f"{joules:,.3f} J per token"
-    return f"Cost of the {name} design, decoding alone: {price}, {energy}."
+    price = "no price known" if usd is None else f"{usd:,.3f} USD per million output tokens"
+    energy = "no power known"
+    if joules is not None:
+        power = words.power(found["watts_per_gpu"], is_measured=found["power_is_measured"])
+        energy = f"{joules:,.3f} J per output token ({power})"
+    where = found["prompts_on"]
+    what = "decoding alone" if where is None else f"prompts on {where} included"
+    return f"Cost of the {name} design, {what}: {price}, {energy}."
 
 
 def _prefill_line(found: Companion) -> str:
@@ -357,15 +410,6 @@ def _prefill_line(found: Companion) -> str:
         f"{found.prompt_tokens_per_s_per_gpu:,.0f} prompt tokens/s/GPU. Where the same GPUs do "
         f"both, TPOT is {found.tpot_aggregated / MS:,.2f} ms."
     )
-
-
-def _side_record(side: Side) -> Row:
-    found: Row = {"convention": side.convention, "best": None, "best_as_fast": None}
-    for name, case in side.cases().items():
-        found[name] = case_record(case)
-        if name != "stated" and side.stated.is_feasible:
-            found[name]["gain"] = case.rate / side.stated.rate
-    return found | {"needs": None if side.needs is None else side.needs._asdict()}
 
 
 def _side(
@@ -402,6 +446,8 @@ def explain(
     partition: Partition | None = None,
     *,
     requests: tuple[float, float] | None = None,
+    engine: str = "",
+    level: float = LEVEL,
 ) -> Explanation:
     """Take one design apart, and look for better ones with as many GPUs.
 
@@ -414,6 +460,10 @@ def explain(
         partition: the design; the best one of the problem if None. What its degrees leave of the
             GPUs, copies fill.
         requests: input and output tokens of a request, for prefill beside decode.
+        engine: what serves it ("vllm", "sglang", "trtllm", ...), by whose measured errors the
+            intervals are; for one without measurements the nearest name stands, or all of
+            them, and a note says so.
+        level: probability of the intervals of TPOT and throughput.
 
     Raises:
         ValueError: the problem has several cells, a number is out of its range, or no partition is
@@ -424,6 +474,7 @@ def explain(
     >>> found.stated.is_feasible, int(found.stated.parts.step.replicas)
     (True, 2)
     """
+    check_level(level)
     stated = problem.stated
     if partition is not None:
         (partition,) = checks.check_records(partition=partition, single=True)
@@ -437,11 +488,17 @@ def explain(
         beside = _side(problem, partition, other, CONVENTIONS[other])
     economy = _scalars(one_cell(problem).economy)
     case = own.stated
-    prefill = None
-    if requests is not None and case.is_feasible:
-        prefill = companion(case.records, scalar(case.parts.step.tpot), case.rate, *requests)
+    prompts = {
+        name: companion(one.records, one.parts.step, *requests)
+        for name, one in own.cases().items()
+        if requests is not None and one.is_feasible
+    }
+    engine, nearest = nearest_engine(engine)
     notes = tuple(remarks(case.records, case.rules, case.parts.roofs["attention"]))
-    return Explanation(problem, own, beside, economy, requests, prefill, notes)
+    notes += (nearest,) if nearest else ()
+    return Explanation(
+        *(problem, own, beside, economy, requests, prompts, notes), engine=engine, level=level
+    )
 
 
 def _scalars(economy: Economy) -> Economy:

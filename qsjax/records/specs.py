@@ -74,7 +74,15 @@ def _efficiency(meaning: str, default: float, source: str = FITTED) -> Any:
 
 
 def _overhead(meaning: str, default: float, source: str = FITTED) -> Any:
-    return number(meaning, "s", default=default, ideal=0.0, source=source)
+    return number(meaning, "s", default=default, group="overhead", ideal=0.0, source=source)
+
+
+def _share(meaning: str) -> Any:
+    return number(meaning, rule=SHARE, default=0.0, ideal=0.0)
+
+
+def _startup(meaning: str) -> Any:
+    return number(meaning, "s", default=0.0, ideal=0.0)
 
 
 def _overlap(meaning: str) -> Any:
@@ -233,6 +241,12 @@ class HardwareSpec:
     communication family may run unseen. `moe_reserve_bytes` is the further memory that engines keep
     free for the kernels of a mixture of experts.
 
+    The measured kernels of an engine need more (docs/concepts/cost-model.md, "Kernels"); the
+    defaults are those of the plain form. A blend of 0 takes the slower of arithmetic and bytes in a
+    phase, 1 their sum; the ratios are the efficiencies of routed experts over those of dense
+    products. `one_shot_share` of the link (0: no such kernel) and `two_shot_latency` decide between
+    two all-reduces.
+
     What is left out takes the defaults of a TOML file, so that the same numbers give the same
     answers in both; `qsjax.ideal` makes an accelerator without losses of any other. Defaults that
     no source states are fitted to published serving measurements on A100, H100 and B200:
@@ -344,6 +358,28 @@ class HardwareSpec:
         "do not determine it",
     )
     step_overhead: ArrayLike = _overhead("overhead of a step", 50e-6)
+    gemm_blend: ArrayLike = _share("how far arithmetic and bytes of matrices add up")
+    expert_blend: ArrayLike = _share("how far arithmetic and bytes of experts add up")
+    expert_read_ratio: ArrayLike = number(
+        "reached bandwidth of routed experts over that of other weights",
+        rule=POSITIVE,
+        default=1.0,
+        ideal=1.0,
+    )
+    expert_gemm_ratio: ArrayLike = number(
+        "reached peak of routed experts over that of other matrices",
+        rule=POSITIVE,
+        default=1.0,
+        ideal=1.0,
+    )
+    gemm_startup: ArrayLike = _startup("start-up of a dense product")
+    attention_startup: ArrayLike = _startup("start-up of a layer's attention")
+    expert_startup: ArrayLike = _startup("start-up of a layer's routed experts")
+    linear_overhead: ArrayLike = _startup("further overhead of a layer, linear attention")
+    sparse_overhead: ArrayLike = _startup("further overhead of a layer, sparse attention")
+    one_shot_share: ArrayLike = _share("reached share of the links, one-shot all-reduces")
+    two_shot_latency: ArrayLike = _startup("what two-shot all-reduces take longer to start")
+    rank_latency: ArrayLike = _startup("start-up of an all-reduce by doubling of its ranks")
     overlap_tp: ArrayLike = _overlap("hidden share, tensor parallelism")
     overlap_kv: ArrayLike = _overlap("hidden share, KV parallelism")
     overlap_ep: ArrayLike = _overlap("hidden share, expert exchange")
@@ -354,6 +390,17 @@ class HardwareSpec:
     )
     usd_per_hour: ArrayLike = number("price of a GPU", "USD/h", default=0.0, key="price")
     watts: ArrayLike = number("power of a GPU", "W", default=0.0, key="power")
+    power_base: ArrayLike = number(
+        "share of the power while serving next to nothing", rule=SHARE, default=1.0
+    )
+    power_gain: ArrayLike = number("further share of the power at full load", default=0.0)
+    power_exponent: ArrayLike = number(
+        "exponent of the load in the power",
+        rule=POSITIVE,
+        default=0.8,
+        source="assumed: between 0.7 of Vidur-Energy (https://github.com/ozcanmiraay/vidur-energy) "
+        "and 1; an H100 without load then draws 90 W",
+    )
     label: str = _label()
 
     replace = replace
@@ -405,8 +452,9 @@ class Workload:
     `records.precision.workload_of` takes those that a model is published in.
     `batch = None` stands for the largest batch that fits (B_max), the paper's operating point.
     With speculation a step runs `query_tokens` tokens of each sequence and `tokens_per_step` of
-    them are accepted. `kv_scale_bytes` are the scales of a quantised cache, per token and layer;
-    index keys have a width of their own, with their scales.
+    them are accepted, after `draft_time` of drafting (`cost.speculation` says how long that is).
+    `kv_scale_bytes` are the scales of a quantised cache, per token and layer; index keys have a
+    width of their own, with their scales.
     """
 
     context: ArrayLike = number("context", "tokens", CONTEXT)
@@ -428,6 +476,7 @@ class Workload:
     kv_block: ArrayLike = number("tokens of a cache block", "tokens", AT_LEAST_ONE, 1.0)
     query_tokens: ArrayLike = number("tokens that a step runs", "tokens", AT_LEAST_ONE, 1.0)
     tokens_per_step: ArrayLike = number("tokens that a step yields", "tokens", AT_LEAST_ONE, 1.0)
+    draft_time: ArrayLike = number("time of a step's drafts", "s", default=0.0)
     attn_dtype: Dtype = _static("bf16")
     proj_dtype: Dtype = _static("fp8")
     ffn_dtype: Dtype = _static("fp8")
@@ -460,7 +509,7 @@ class Convention:
     mla_projection: Literal["exact", "two_d_squared"] = _static("exact")
     topology: Literal["hierarchical", "flat"] = _static("hierarchical")
     startup: Literal["direct", "ring"] = _static("direct")
-    expert_balance: Literal["even", "poisson"] = _static("even")
+    expert_balance: Literal["even", "poisson", "skewed"] = _static("even")
     activations: Literal["gemm_io", "none"] = _static("gemm_io")
     compute_dtype: Literal["per_phase", "bf16"] = _static("per_phase")
     two_batch_overlap: bool = _static(False)

@@ -6,12 +6,12 @@ from typing import get_args
 
 import numpy as np
 
-from qsjax.cost.metrics import Objective, check_metrics, check_prices
+from qsjax.cost.metrics import OF_HARDWARE, Objective, check_metrics, check_prices
 from qsjax.grid.cells import Winners
+from qsjax.grid.gradients import Slopes, slopes_at
 from qsjax.grid.parameters import Parameter, resolve, with_rounding, write
 from qsjax.grid.solution import Solution
 from qsjax.numerics.safe import Rounding
-from qsjax.questions.sensitivity.gradients import Slopes, slopes_at
 
 # `speedup` compares tokens/s/GPU with that of the first variant.
 METRIC_NAMES: tuple[str, ...] = (*get_args(Objective), "speedup")
@@ -59,7 +59,7 @@ def _over_first_variant(slopes: Slopes, of: int, cells: int, variants: int) -> S
 def priced_winners(solution: Solution, rounding: Rounding) -> Winners:
     """The winners with the rounding of slopes, and with the price and power of the problem."""
     economy = solution.cells.economy
-    prices = {name: np.asarray(getattr(economy, name)) for name in ("usd_per_hour", "watts")}
+    prices = {name: np.asarray(getattr(economy, name)) for name in OF_HARDWARE}
     inputs = write(with_rounding(solution.winners.inputs, rounding), prices)
     return Winners(inputs, solution.winners.designs)
 

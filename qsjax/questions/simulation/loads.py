@@ -11,6 +11,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from qsjax.cost.decode import StepCost, decode_step
+from qsjax.cost.disaggregation import busy_seconds
 from qsjax.cost.feasibility import REASONS
 from qsjax.engines.flags import Engine
 from qsjax.engines.schedulers import Scheduler, check_scheduler, default_scheduler
@@ -248,6 +249,22 @@ def step_of_one(records: Records, convention: Convention) -> StepCost:
         hint = "`qsjax explain` says what is missing"
         raise ValueError("\n".join([f"the design cannot run ({hint}):", *broken]))
     return step
+
+
+def busy_of(records: Records, convention: Convention, outcome: Outcome) -> float:
+    """Mean of the shares of the time in which arithmetic and HBM of a GPU ran.
+
+    By the laws, at the mean number of decoding sequences and their mean context; prompts that
+    share a step with answers count as passes of their own, so it is at most 1.
+    """
+    work = outcome.traffic
+    prompt, missing, output = (
+        float(np.mean(x)) for x in (work.prompt, work.prompt - work.cached, work.output)
+    )
+    batch = max(1.0, outcome.in_flight["decoding"])
+    workload = dataclasses.replace(records.workload, context=prompt + 0.5 * output, batch=batch)
+    busy = busy_seconds(records._replace(workload=workload), missing, output, convention)
+    return min(1.0, busy * outcome.requests_per_s)
 
 
 def scheduler_of(

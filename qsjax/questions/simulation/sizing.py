@@ -14,14 +14,14 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from qsjax.cost.metrics import Economy, costs
+from qsjax.cost.metrics import Economy, costs, follows_load
 from qsjax.engines.flags import Engine
 from qsjax.engines.schedulers import Scheduler
 from qsjax.grid.batches import ladder
 from qsjax.grid.cells import Cells, one_cell
 from qsjax.grid.limits import LIMITS, is_given
 from qsjax.grid.optimum import candidates_of
-from qsjax.grid.problem import Problem, question
+from qsjax.grid.problem import Problem, prices_of, question
 from qsjax.grid.solution import design_label
 from qsjax.numerics.safe import scalar
 from qsjax.output import words
@@ -29,6 +29,7 @@ from qsjax.output.labels import split_name
 from qsjax.output.result import Result, Row, Table, inputs_of, plain
 from qsjax.questions.simulation.loads import (
     blocks,
+    busy_of,
     label_of,
     loads_of,
     model_on_host,
@@ -47,7 +48,6 @@ from qsjax.questions.simulation.steps import (
 )
 from qsjax.questions.simulation.traffic import Demand, check_lengths, traffic_of
 from qsjax.records.scenario import Records
-from qsjax.records.specs import Partition
 from qsjax.records.units import MS
 
 # Sizes of a replica that are tried [GPUs].
@@ -87,7 +87,7 @@ class Option(NamedTuple):
     Attributes:
         gpus: of a replica.
         design: values of the searched axes.
-        partition: the same as a record.
+        records: model, accelerator, the design as a partition, and dtypes.
         table: its step costs.
         ttft: without load [s].
         tpot: of a lone sequence [s].
@@ -97,7 +97,7 @@ class Option(NamedTuple):
 
     gpus: int
     design: dict[str, float | str]
-    partition: Partition
+    records: Records
     table: StepTable
     ttft: float
     tpot: float
@@ -115,6 +115,7 @@ class Sized:
         option: the partition of a replica; None where no number of GPUs is enough.
         replicas: how many serve.
         outcome: what one attention replica then does with fresh requests.
+        busy: mean of the shares of the time in which arithmetic and HBM run.
         binds: limits that one replica less would break.
         least: GPUs that the screening asks for; 0 where none do.
         best_ttft: shortest TTFT of any design without load [s].
@@ -128,6 +129,7 @@ class Sized:
     option: Option | None
     replicas: int
     outcome: Outcome | None
+    busy: float
     binds: tuple[str, ...]
     least: int
     best_ttft: float
@@ -157,7 +159,7 @@ class Sized:
         design = self.option.design | {"replicas": self.replicas}
         own = row_of(
             self.outcome,
-            replicas=self.replicas * int(scalar(self.option.partition.dp)),
+            replicas=self.replicas * int(scalar(self.option.records.partition.dp)),
             gpus=float(self.replicas * self.option.gpus),
             ttft=target.ttft,
             tpot=target.tpot,
@@ -165,8 +167,9 @@ class Sized:
         at = {f"{n}_at_quantile": self.outcome.quantile(n, target.quantile)
               for n in ("ttft", "tpot")}  # fmt: skip
         # Everything is counted: prompts and answers run on these GPUs.
-        price = costs(float(own["tokens_per_s_per_gpu"] or 0.0), self.economy)
-        return found | {"replica_gpus": self.option.gpus, **design} | at | own | price
+        price = costs(float(own["tokens_per_s_per_gpu"] or 0.0), self.busy, self.economy)
+        more = {"busy": self.busy, "power_is_measured": follows_load(self.economy)}
+        return found | {"replica_gpus": self.option.gpus, **design} | at | own | price | more
 
 
 def _sentences(row: Row, target: Target) -> list[str]:
@@ -243,17 +246,19 @@ class Sizing(Result):
         return Result.tables(self) if len(self.sized) > 1 else []
 
     def remarks(self) -> list[str]:
-        """Energy, and how many designs were looked at."""
+        """Energy, sources of prices, and how many designs were looked at."""
         energies = [
             f"{row['model']} on {row['hardware']}: {row['joules_per_token']:,.2f} J per output "
-            "token at the nameplate, prompts included."
+            "token, prompts included "
+            f"({words.power(row['watts_per_gpu'], is_measured=row['power_is_measured'])})."
             for row in self.rows()
             if row.get("joules_per_token") is not None
         ]
         screened, simulated = (
             sum(getattr(one, name) for one in self.sized) for name in ("screened", "simulated")
         )
-        return [*energies, f"{screened:,} designs screened, {simulated:,} simulated."]
+        counted = f"{screened:,} designs screened, {simulated:,} simulated."
+        return [*energies, *prices_of(self.problem), counted]
 
     def record(self) -> Row:
         """Rows and target."""
@@ -381,11 +386,11 @@ def options(
                 table.cache
             ) - scalar(table.cache_each):
                 continue
-            partition = _row(flat.partition, row)
-            dp = scalar(partition.dp)
+            records = _row(flat, row)
+            dp = scalar(records.partition.dp)
             ttft, tpot, rate, users = _best_case(table, rules, mean, target)
             design = design_label(cells, int(position))
-            found.append(Option(count, design, partition, table, ttft, tpot, rate * dp, users * dp))
+            found.append(Option(count, design, records, table, ttft, tpot, rate * dp, users * dp))
     return found
 
 
@@ -404,7 +409,7 @@ def least_replicas(option: Option, target: Target) -> float:
 def _deployment(
     option: Option, rules: Scheduler, demand: Demand, target: Target, replicas: int
 ) -> Deployment:
-    count = replicas * int(scalar(option.partition.dp))
+    count = replicas * int(scalar(option.records.partition.dp))
     work = traffic_of(demand, users=target.users, rate=target.rate, replicas=count)
     return Deployment(option.table, rules, work)
 
@@ -475,7 +480,7 @@ def _tighten(
 
 def _most(option: Option, target: Target) -> int:
     """Replicas beyond which none carries less: one user each, or hardly any load."""
-    dp = int(scalar(option.partition.dp))
+    dp = int(scalar(option.records.partition.dp))
     if target.users is not None:
         return max(1, math.ceil(target.users / dp))
     return int(min(MOST_REPLICAS, max(1.0, 64.0 * least_replicas(option, target))))
@@ -617,14 +622,15 @@ def _sized(
 ) -> Sized:
     rules = scheduler_of(*rules_of, problem.stated.accelerators[at[1]])
     found = options(problem, at, rules, demand, target, replica_gpus)
-    largest = max((min(x.users, target.users or 0.0) / scalar(x.partition.dp) for x in found),
-                  default=0.0)  # fmt: skip
+    users = [min(x.users, target.users or 0.0) / scalar(x.records.partition.dp) for x in found]
+    largest = max(users, default=0.0)
     demand = demand._replace(requests=requests_for(target, math.ceil(largest)))
     option, replicas, simulated = _search(found, rules, demand, target)
-    outcome, binds = None, tuple[str, ...]()
+    outcome, binds, busy = None, tuple[str, ...](), 0.0
     if option is not None:
         fresh = demand._replace(seed=demand.seed + 1)
         replicas, outcome, binds = _confirm(option, rules, fresh, target, replicas)
+        busy = busy_of(option.records, problem.stated.rules, outcome)
     least = min((x.gpus * least_replicas(x, target) for x in found), default=math.inf)
     one = _replica(problem, at, replica_gpus[0], 1.0)
     economy: Any = jax.tree.map(lambda x: scalar(np.asarray(x)[0]), one.economy)
@@ -634,6 +640,7 @@ def _sized(
         option=option,
         replicas=replicas,
         outcome=outcome,
+        busy=busy,
         binds=binds,
         least=int(least) if math.isfinite(least) else 0,
         best_ttft=min((x.ttft for x in found), default=math.nan),

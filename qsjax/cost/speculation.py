@@ -1,0 +1,185 @@
+"""Speculation: tokens that are accepted, and what drafting them takes, by the laws of the step.
+
+Drafts of the model's own layer (multi-token prediction) and of an Eagle head are passes of a model
+of one layer on the same GPUs, one after the other, each with one token of every sequence; n-grams
+cost nothing. Then the model verifies all drafts and one token more in one step. Formulas:
+docs/concepts/cost-model.md, section "Speculation".
+"""
+
+import dataclasses
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from qsjax.cost.decode import StepCost, decode_step
+from qsjax.cost.feasibility import capacity
+from qsjax.cost.laws import params
+from qsjax.cost.laws.sharding import layout
+from qsjax.records.scenario import Records
+from qsjax.records.specs import Convention, HardwareSpec, ModelSpec, Partition, Workload
+
+Method = Literal["mtp", "eagle", "ngram"]
+# Where nobody says it: below the 0.85 to 0.9 that DeepSeek-V3 reports of its own second token
+# (arXiv 2412.19437, section 5.4.3), for later drafts and other heads are accepted less.
+ACCEPTANCE = 0.8
+METHODS: tuple[Method, ...] = ("mtp", "eagle", "ngram")
+# Width of an Eagle head's network over the hidden one, where its parameters are not given: that of
+# the layer of Llama 3 which the published heads are.
+HEAD_WIDTH = 3.5
+
+
+def accepted_tokens(acceptance: ArrayLike, drafts: ArrayLike) -> jax.Array:
+    """Tokens that a step yields: the drafts accepted in a row, and the model's own [tokens].
+
+    (1 - a^(k+1)) / (1 - a) for k drafts of which each is accepted with chance a, given those before
+    (Leviathan et al., arXiv 2211.17192, eq. 1).
+
+    >>> float(accepted_tokens(0.5, 2)), float(accepted_tokens(1.0, 3)), float(accepted_tokens(0, 3))
+    (1.75, 4.0, 1.0)
+    """
+    chance, count = jnp.asarray(acceptance, float), jnp.asarray(drafts, float) + 1.0
+    is_sure = chance >= 1.0
+    below = jnp.where(is_sure, 0.5, chance)
+    power = jnp.where(below > 0, jnp.exp(count * jnp.log(jnp.where(below > 0, below, 1.0))), 0.0)
+    return jnp.where(is_sure, count, (1.0 - power) / (1.0 - below))
+
+
+def draft_model(
+    model: ModelSpec, method: Method, head_params: ArrayLike | None = None
+) -> ModelSpec:
+    """The model of one layer that drafts: the model's own kind of layer, or a dense one.
+
+    Args:
+        model: what is served.
+        method: `mtp` or `eagle`.
+        head_params: parameters of the Eagle head without embedding and output head; by the width
+            of a Llama layer if None.
+    """
+    one, none = jnp.ones(()), jnp.zeros(())
+    layer = dataclasses.replace(
+        model,
+        layers=one,
+        dense_layers=none,
+        bare_layers=none,
+        window_layers=none,
+        shared_kv_layers=none,
+        linear_layers=none,
+        index_layers=jnp.minimum(jnp.asarray(model.index_layers), 1.0),
+        lookup_params=none,
+        # Hidden state and embedding, side by side, are projected to the hidden width.
+        extra_params=2.0 * jnp.asarray(model.hidden) ** 2,
+        label="",
+    )
+    if method == "mtp":
+        return layer
+    dense = dataclasses.replace(
+        layer, experts=one, top_k=one, shared_experts=none, shared_ff=none, expert_ff=none
+    )
+    hidden = jnp.asarray(model.hidden)
+    width = HEAD_WIDTH * hidden
+    if head_params is not None:
+        rest = jnp.asarray(head_params) - layer_params(dense)
+        width = jnp.maximum(rest, 0.0) / (hidden * model.ffn_matrices)
+    return dataclasses.replace(dense, expert_ff=width)
+
+
+def layer_params(draft: ModelSpec) -> jax.Array:
+    """Parameters of a draft without those that it shares with the model [1]."""
+    shared = jnp.asarray(draft.hidden) * draft.vocab * (2.0 - jnp.asarray(draft.tied_embeddings))
+    return params.total_params(draft) - shared
+
+
+def _alone(partition: Partition) -> Partition:
+    """The GPUs of one stage, which run the draft."""
+    return dataclasses.replace(partition, pp=1.0, replicas=None)
+
+
+def draft_seconds(
+    draft: ModelSpec,
+    hardware: HardwareSpec,
+    partition: Partition,
+    workload: Workload,
+    convention: Convention,
+) -> jax.Array:
+    """Time of one draft token of every sequence [s].
+
+    A decode step of the draft with the batch of the workload, which must be given. Host work for
+    the sequences is the verifying step's.
+    """
+    bare = dataclasses.replace(hardware, sequence_overhead=0.0)
+    work = dataclasses.replace(workload, query_tokens=1.0, tokens_per_step=1.0, draft_time=0.0)
+    return decode_step(draft, bare, _alone(partition), work, convention).tpot
+
+
+def draft_bytes(
+    draft: ModelSpec,
+    hardware: HardwareSpec,
+    partition: Partition,
+    workload: Workload,
+    convention: Convention,
+) -> tuple[jax.Array, jax.Array]:
+    """What the draft holds on a GPU: its weights without embedding and head, cache of a sequence.
+
+    Returns:
+        Both in B.
+    """
+    part = _alone(partition)
+    lay = layout(draft, part, convention)
+    cap = capacity(draft, hardware, part, workload, convention, lay)
+    own = layer_params(draft) / params.total_params(draft)
+    return own * cap.weights, cap.kv_per_sequence
+
+
+def speculated(
+    records: Records,
+    convention: Convention,
+    method: Method,
+    acceptance: ArrayLike,
+    drafts: ArrayLike,
+    head_params: ArrayLike | None = None,
+) -> Records:
+    """The records of a design that speculates: tokens of a step, time and memory of drafting.
+
+    Args:
+        records: the design with its batch.
+        convention: accounting.
+        method: who drafts.
+        acceptance: chance of a draft to be accepted, given those before it.
+        drafts: how many a step verifies.
+        head_params: of `draft_model`.
+    """
+    model, hardware, partition, workload, gpus = records
+    made = dataclasses.replace(
+        workload,
+        query_tokens=jnp.asarray(drafts, float) + 1.0,
+        tokens_per_step=accepted_tokens(acceptance, drafts),
+    )
+    if method == "ngram":
+        return records._replace(workload=made)
+    draft = draft_model(model, method, head_params)
+    one = draft_seconds(draft, hardware, partition, workload, convention)
+    weights, cache = draft_bytes(draft, hardware, partition, workload, convention)
+    # Its cache is read by the draft alone: memory of the verifying step's sequences, no traffic.
+    kept = weights + cache * jnp.asarray(workload.batch)
+    return Records(
+        model,
+        dataclasses.replace(hardware, reserve_bytes=jnp.asarray(hardware.reserve_bytes) + kept),
+        partition,
+        dataclasses.replace(made, draft_time=jnp.asarray(drafts) * one),
+        gpus,
+    )
+
+
+def speculated_step(
+    records: Records,
+    convention: Convention,
+    method: Method,
+    acceptance: ArrayLike,
+    drafts: ArrayLike,
+    head_params: ArrayLike | None = None,
+) -> StepCost:
+    """The decode step of a design that speculates; arguments as of `speculated`."""
+    design = speculated(records, convention, method, acceptance, drafts, head_params)
+    return decode_step(*design[:4], convention, design.gpus)

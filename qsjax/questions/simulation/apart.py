@@ -1,0 +1,191 @@
+"""Disaggregated serving: the fewest GPUs of prefill and of decode, of different kinds if wanted.
+
+Two pools, each sized by `sizing.size`: on the one prompts with an answer of one token, on the other
+answers to prompts whose cache is there already. Between them every GPU of a decode replica fetches
+its share of a prompt's cache through its own adapter.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from qsjax.cost.laws.memory import kv_bytes_per_sequence
+from qsjax.engines.flags import Engine
+from qsjax.grid.problem import Problem, question
+from qsjax.numerics.numpy_backend import on_host
+from qsjax.output import words
+from qsjax.output.result import Result, Row, inputs_of
+from qsjax.questions.simulation.sizing import REPLICA_GPUS, Sizing, size
+from qsjax.questions.simulation.traffic import check_lengths, draw_lengths
+from qsjax.records.scenario import Records
+from qsjax.records.specs import Convention, HardwareSpec
+
+# So much of each prompt's cache is there when decode begins: all but its last token.
+ALL = 1.0 - 1e-9
+
+
+@dataclasses.dataclass(frozen=True, slots=True, repr=False)
+class Apart(Result):
+    """The fewest GPUs of each of two pools.
+
+    Attributes:
+        problem: what is asked of decode.
+        prefill: the pool that reads prompts.
+        decode: the pool that answers.
+        transfer: time of a mean prompt's cache from one pool to the other [s]; 0 where no number
+            of GPUs decodes.
+    """
+
+    problem: Problem
+    prefill: Sizing
+    decode: Sizing
+    transfer: float
+
+    stem = "size"
+    columns = (
+        *("pool", "model", "hardware", "gpus", "replicas", "replica_gpus"),
+        *("tp", "ep", "pp", "dp", "ttft_at_quantile", "tpot_at_quantile", "requests_per_s"),
+    )
+    index = ("pool",)
+
+    def rows(self) -> list[Row]:
+        """One row for each pool; price and energy are those of its own tokens."""
+        pools = {"prefill": self.prefill, "decode": self.decode}
+        return [{"pool": name, **pool.rows()[0]} for name, pool in pools.items()]
+
+    def totals(self) -> Row:
+        """GPUs, price and energy of both pools for each output token; None where not known."""
+        rows = self.rows()
+        found: Row = {"gpus": None, "transfer": self.transfer}
+        served = all(row["gpus"] is not None for row in rows)
+        if served:
+            found["gpus"] = sum(row["gpus"] for row in rows)
+        for name in ("usd_per_million_tokens", "joules_per_token"):
+            known = served and all(row[name] is not None for row in rows)
+            # A prompt's pool makes one token of each answer; all are paid by those of decode.
+            spent = sum(row[name] * row["tokens_per_s"] for row in rows) if known else 0.0
+            found[name] = spent / rows[1]["tokens_per_s"] if known else None
+        return found
+
+    def summary(self) -> str:
+        """How many GPUs of each pool serve, and what all of them cost."""
+        total = self.totals()
+        lines = [f"Prefill: {self.prefill.summary()}", f"Decode: {self.decode.summary()}"]
+        if total["gpus"] is None:
+            return "\n".join(lines)
+        price, energy = total["usd_per_million_tokens"], total["joules_per_token"]
+        cost = "no price known" if price is None else f"{price:,.2f} USD per million output tokens"
+        cost += "" if energy is None else f", {energy:,.2f} J per output token"
+        first = (
+            f"{words.count(total['gpus'], 'GPU')} in all: {cost}, both pools included; the cache "
+            f"of a prompt takes {words.milliseconds(self.transfer)} from one to the other."
+        )
+        return "\n".join([first, *lines])
+
+    def record(self) -> Row:
+        """Rows and totals."""
+        return Result.record(self) | {"totals": self.totals()}
+
+    def inputs(self) -> Row:
+        """The problem, the accelerator of prefill, and the requests."""
+        (device,) = self.prefill.problem.stated.accelerators
+        return inputs_of(self.problem) | self.decode.asked | {"prefill_hardware": device.name}
+
+
+@on_host
+def _transfer(
+    records: Records, other: HardwareSpec, prompt: ArrayLike, *, convention: Convention
+) -> jax.Array:
+    model, hardware, partition, workload, _ = records
+    work = dataclasses.replace(workload, context=prompt)
+    held = kv_bytes_per_sequence(model, partition, work, convention)
+    slower = jnp.minimum(
+        jnp.asarray(hardware.inter_bw) * hardware.eff_link,
+        jnp.asarray(other.inter_bw) * other.eff_link,
+    )
+    return held / slower + hardware.inter_latency
+
+
+def _mean_prompt(isl: str | float) -> float:
+    return float(np.mean(draw_lengths(isl, 1000, np.random.default_rng(0))))
+
+
+@question
+def size_apart(
+    problem: Problem,
+    prefill: Any = None,
+    *,
+    rate: float,
+    isl: str | float | None = None,
+    osl: str | float | None = None,
+    ttft: float = float("inf"),
+    tpot: float = float("inf"),
+    quantile: float = 0.95,
+    replica_gpus: Sequence[int] = REPLICA_GPUS,
+    seed: int = 0,
+    engine: Engine = "vllm",
+    scheduler: Mapping[str, ArrayLike] | None = None,
+) -> Apart:
+    """The fewest GPUs that serve a rate of requests with prefill and decode on GPUs of their own.
+
+    The prompts' pool keeps the limit of TTFT less the time of the transfer, the other one that of
+    TPOT, each in whole replicas and simulated request by request.
+
+    Args:
+        problem: one model on one accelerator, which decodes.
+        prefill: the accelerator that reads prompts; the same if None.
+        rate: requests/s that arrive by chance.
+        isl: input tokens of a request, as of `size`.
+        osl: output tokens, more than 1.
+        ttft: longest time to first token, transfer included [s].
+        tpot: longest mean time between the tokens of a request [s].
+        quantile: share of the requests that must keep each limit.
+        replica_gpus: sizes of a replica that are tried, in both pools.
+        seed: of lengths and arrivals.
+        engine: whose rules fill the steps.
+        scheduler: rules in place of the engine's, by name.
+
+    Raises:
+        ValueError: with everything that is out of range; the limit of TTFT is shorter than the
+            transfer.
+    """
+    check_lengths(isl, osl)
+    assert isl is not None
+    if len(problem.stated.models) * len(problem.stated.accelerators) != 1:
+        raise ValueError("pools are sized of one model on one accelerator each; give one of both")
+    device = problem.stated.accelerators[0].spec if prefill is None else prefill
+    reading = dataclasses.replace(problem, hardware=device)
+    if len(reading.stated.accelerators) != 1:
+        raise ValueError("prefill: give one accelerator")
+    shared: dict[str, Any] = {
+        "rate": rate,
+        "isl": isl,
+        "quantile": quantile,
+        "seed": seed,
+        "engine": engine,
+        "replica_gpus": replica_gpus,
+    }
+    rules = dict(scheduler or {})
+    # The request has passed the front end when its cache arrives.
+    own = {"frontend": 0.0, **rules}
+    decode = size(problem, osl=osl, tpot=tpot, cached=ALL, scheduler=own, **shared)
+    option, moved = decode.sized[0].option, 0.0
+    if option is not None:
+        other = reading.stated.accelerators[0].spec
+        numbers: Any = jax.tree.map(
+            lambda x: np.asarray(x, np.float64),
+            (option.records._replace(gpus=None), other, _mean_prompt(isl)),
+        )
+        moved = float(_transfer(*numbers, convention=problem.stated.rules))
+    if moved >= ttft:
+        raise ValueError(
+            f"ttft: {ttft:g} s is over when the cache of a prompt has moved, which takes "
+            f"{moved:.3g} s; give a longer one, or accelerators with a faster network"
+        )
+    found = size(reading, osl=1, ttft=ttft - moved, scheduler=rules, **shared)
+    return Apart(problem, found, decode, moved)

@@ -1,0 +1,244 @@
+"""What speculation gains at every batch, of a model and of its dense twins."""
+
+import dataclasses
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+
+from qsjax.cost.decode import StepCost, decode_step
+from qsjax.cost.speculation import ACCEPTANCE, METHODS, Method, accepted_tokens, speculated
+from qsjax.grid.cells import Cells, cells_of, of_variant, served_model
+from qsjax.grid.optimum import winners_at
+from qsjax.grid.problem import Problem, describe, question
+from qsjax.grid.solution import solve
+from qsjax.numerics.numpy_backend import on_host
+from qsjax.numerics.safe import scalar
+from qsjax.output import words
+from qsjax.output.result import Drawing, Result, Row, inputs_of, plain
+from qsjax.records import checks
+from qsjax.records.scenario import Records
+from qsjax.records.specs import DEGREES, Convention, Partition
+
+
+@dataclasses.dataclass(frozen=True, slots=True, repr=False)
+class Speculation(Result):
+    """Decode steps with and without speculation.
+
+    Attributes:
+        problem: what was asked.
+        asked: acceptance, drafts, method and parameters of the head, as they were given.
+        found: one row for each model, accelerator, variant and batch.
+    """
+
+    problem: Problem
+    asked: Row
+    found: tuple[Row, ...]
+
+    stem = "speculate"
+    columns = (
+        *("model", "hardware", "variant", "tp", "ep", "pp", "dp", "batch", "tpot"),
+        *("tpot_speculated", "draft_time", "tokens_per_step", "gain"),
+    )
+    index = ("model", "hardware", "variant", "batch")
+
+    def rows(self) -> list[Row]:
+        """One row for each batch of each variant; times in s."""
+        return [dict(row) for row in self.found]
+
+    def summary(self) -> str:
+        """The gain at the smallest and the largest batch, and where it ends."""
+        lines = []
+        for rows in self._curves():
+            first, last = rows[0], rows[-1]
+            lost = next((row for row in rows if row["gain"] < 1.0), None)
+            end = "it gains at every batch"
+            if lost is not None:
+                end = f"from a batch of {lost['batch']:,.0f} on it costs more than it gains"
+            drafting = words.milliseconds(first["draft_time"])
+            lines.append(
+                f"{_named(first)}: {first['gain']:.2f} times the tokens at a batch of "
+                f"{first['batch']:,.0f}, {last['gain']:.2f} at {last['batch']:,.0f}; {end}. "
+                f"Drafts take {drafting} of a step at the smallest."
+            )
+        return "\n".join(lines) or f"{describe(self.problem)}: nothing runs."
+
+    def _curves(self) -> list[list[Row]]:
+        curves: dict[str, list[Row]] = {}
+        for row in self.found:
+            curves.setdefault(_named(row), []).append(row)
+        return list(curves.values())
+
+    def record(self) -> Row:
+        """Rows, and what was asked."""
+        return Result.record(self) | {"speculation": self.asked}
+
+    def inputs(self) -> Row:
+        """The problem and the speculation."""
+        return inputs_of(self.problem) | {"speculation": self.asked}
+
+    def drawings(self) -> dict[str, Drawing]:
+        """Gain against batch."""
+        from qsjax import plotting
+
+        title = f"{describe(self.problem)}: {self.asked['method']}, {self.asked['drafts']:g} drafts"
+        rows = [row | {"curve": _named(row)} for row in self.found]
+        return {"speculation": partial(plotting.speculation_gain, rows, title=title)}
+
+
+def _named(row: Row) -> str:
+    twin = "" if row["q"] is None else f" (dense twin, q = {row['q']:g})"
+    return f"{row['model']}{twin} on {row['hardware']}"
+
+
+@on_host
+def _steps(
+    records: Records, acceptance: Any, drafts: Any, head_params: Any, *, convention: Convention,
+    method: Method,
+) -> tuple[StepCost, StepCost, Any]:  # fmt: skip
+    design = speculated(records, convention, method, acceptance, drafts, head_params)
+    own = decode_step(*records[:4], convention, records.gpus)
+    return own, decode_step(*design[:4], convention, design.gpus), design.workload.draft_time
+
+
+def _rows(
+    cells: Cells, partition: Partition | None, batches: Sequence[float] | None, asked: Row,
+    rules: Convention,
+) -> list[Row]:  # fmt: skip
+    inputs = jax.tree.map(lambda leaf: np.asarray(leaf)[0], cells.inputs)
+    if partition is None:
+        solution = solve(cells)
+        if not solution.is_feasible[0]:
+            return []
+        chosen = winners_at(cells, cells.inputs, solution.best).designs.partition
+        partition = jax.tree.map(lambda leaf: np.asarray(leaf)[0], chosen)
+    model = _model_on_host(inputs)
+    work = dataclasses.replace(inputs.workload, query_tokens=1.0, tokens_per_step=1.0)
+
+    def at(counts: Any) -> tuple[StepCost, StepCost, Any]:
+        records = Records(
+            model, inputs.hardware, partition, dataclasses.replace(work, batch=counts), inputs.gpus
+        )
+        head = asked["head_params"]
+        numbers = (asked["acceptance"], asked["drafts"], head)
+        steps: tuple[StepCost, StepCost, Any] = _steps(
+            records, *numbers, convention=rules, method=asked["method"]
+        )
+        return steps
+
+    own, fast, _ = at(np.ones(1))
+    most = min(scalar(np.ravel(x.capacity.max_batch)[0]) for x in (own, fast))
+    if most < 1:
+        return []
+    counts = 2.0 ** np.arange(np.floor(np.log2(most)) + 1) if batches is None else np.array(batches)
+    counts = counts[counts <= most]
+    own, fast, drafting = at(counts)
+    (variant,) = cells.variants
+    part = {name: int(scalar(getattr(partition, name))) for name in DEGREES}
+    kept = (np.asarray(own.reasons) == 0) & (np.asarray(fast.reasons) == 0)
+    columns = {
+        "batch": counts,
+        "tpot": own.tpot,
+        "tpot_speculated": fast.tpot,
+        "draft_time": drafting,
+        "tokens_per_s_per_gpu": fast.tokens_per_s_per_gpu,
+        "gain": np.asarray(own.tpot) / np.asarray(fast.tpot),
+    }
+    full = {name: np.broadcast_to(np.asarray(x), counts.shape) for name, x in columns.items()}
+    label: Row = {
+        "model": cells.model.name,
+        "hardware": cells.hardware.name,
+        "variant": variant.label,
+    }
+    label |= {"q": variant.q, **part, "tokens_per_step": asked["tokens_per_step"]}
+    runs = np.broadcast_to(kept, counts.shape)
+    return [
+        label | {name: float(x[i]) for name, x in full.items()}
+        for i in range(len(counts))
+        if runs[i]
+    ]
+
+
+_model_on_host = on_host(served_model)
+
+
+def _check(acceptance: float, drafts: float, method: str, head_params: float | None) -> None:
+    problems = []
+    if not 0 <= acceptance <= 1:
+        problems.append(f"  acceptance: {acceptance:g} is not allowed; give a share from 0 to 1")
+    if not drafts >= 1 or drafts != int(drafts):
+        problems.append(f"  drafts: {drafts:g} is not allowed; give a whole number of at least 1")
+    if method not in METHODS:
+        problems.append(f"  method: {method!r} is not known; give one of {', '.join(METHODS)}")
+    if head_params is not None and not (method == "eagle" and head_params > 0):
+        problems.append(
+            f"  head_params: {head_params:g} is not allowed; give a number above 0, and the method "
+            "eagle, which has a head"
+        )
+    if problems:
+        raise ValueError("\n".join(["speculate:", *problems]))
+
+
+@question
+def speculate(
+    problem: Problem,
+    partition: Partition | None = None,
+    *,
+    acceptance: float = ACCEPTANCE,
+    drafts: int = 1,
+    method: Method = "mtp",
+    head_params: float | None = None,
+    batches: Sequence[float] | None = None,
+) -> Speculation:
+    """Decode with and without speculation against the batch, of every model and dense twin.
+
+    A step verifies the drafts of every sequence and yields (1 - a^(k+1)) / (1 - a) tokens. Drafting
+    takes passes of one layer of the model's own kind (`mtp`) or of a dense head (`eagle`), by the
+    laws of the step; `ngram` takes none.
+
+    Args:
+        problem: one GPU count and context; several models, accelerators and twins are told apart.
+        partition: the design of all; of each its best one without speculation if None.
+        acceptance: chance of a draft to be accepted, given those before it.
+        drafts: tokens drafted in each step.
+        method: `mtp`, `eagle` or `ngram`.
+        head_params: parameters of the Eagle head without embedding and output head; those of a
+            Llama layer of the model's width if None.
+        batches: sequences of an attention replica; powers of two up to the largest if None.
+
+    Raises:
+        ValueError: with everything that is out of range.
+
+    >>> found = speculate(Problem("mixtral-8x7b", "h100-sxm", gpus=8, context="8k"), acceptance=0.5)
+    >>> found.rows()[0]["tokens_per_step"]
+    1.5
+    """
+    _check(acceptance, drafts, method, head_params)
+    if partition is not None:
+        (partition,) = checks.check_records(partition=partition, single=True)
+    stated = problem.stated
+    several = [n for n, x in (("gpus", stated.gpus), ("context", stated.contexts)) if len(x) > 1]
+    if several or stated.kept:
+        names = ", ".join([*several, *stated.kept])
+        raise ValueError(f"gains are told of one place, so give one value for: {names}")
+    made = float(np.asarray(_accepted(float(acceptance), float(drafts))))
+    asked: Row = {
+        "acceptance": float(acceptance),
+        "drafts": float(drafts),
+        "method": method,
+        "head_params": head_params,
+        "tokens_per_step": made,
+    }
+    rows = []
+    for m in range(len(stated.models)):
+        for h in range(len(stated.accelerators)):
+            cells = cells_of(problem, m, h)
+            for index in range(len(cells.variants)):
+                own = of_variant(cells, index)
+                rows += _rows(own, partition, batches, asked, stated.rules)
+    return Speculation(problem, plain(asked), tuple(rows))
+
+
+_accepted = on_host(accepted_tokens)

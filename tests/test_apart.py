@@ -1,0 +1,58 @@
+"""Prefill and decode on GPUs of their own: totals by hand, the transfer, mistakes."""
+
+import pytest
+from click.testing import CliRunner
+from tolerances import EXACT
+
+import qsjax as qs
+from qsjax import Problem
+from qsjax.cli import cli
+
+ONE = Problem("llama-3.1-8b", "h100-sxm")
+ASKED = {"isl": 2000, "osl": 200, "quantile": 0.5, "replica_gpus": [1]}
+
+
+@pytest.fixture(scope="module")
+def found():
+    return qs.size_apart(ONE, "h200-sxm", rate=20.0, ttft=1.0, tpot=0.02, **ASKED)
+
+
+def test_both_pools_serve_the_rate_on_their_own_accelerators(found):
+    prefill, decode = found.rows()
+    assert (prefill["pool"], prefill["hardware"]) == ("prefill", "h200-sxm")
+    assert (decode["pool"], decode["hardware"]) == ("decode", "h100-sxm")
+    assert prefill["ttft_at_quantile"] <= 1.0 - found.transfer
+    assert decode["tpot_at_quantile"] <= 0.02
+    # Prefill makes one token of each answer, decode all of them.
+    assert prefill["tokens_per_s"] == pytest.approx(prefill["requests_per_s"], rel=EXACT)
+    for row in (prefill, decode):
+        assert row["requests_per_s"] == pytest.approx(20.0, rel=0.2)
+
+
+def test_totals_by_hand(found):
+    prefill, decode = found.rows()
+    total = found.totals()
+    assert total["gpus"] == prefill["gpus"] + decode["gpus"]
+    usd_per_s = (prefill["gpus"] * 7.912 + decode["gpus"] * 6.88) / 3600
+    assert total["usd_per_million_tokens"] == pytest.approx(
+        1e6 * usd_per_s / decode["tokens_per_s"], rel=1e-9
+    )
+    watts = sum(row["gpus"] * row["watts_per_gpu"] for row in (prefill, decode))
+    assert total["joules_per_token"] == pytest.approx(watts / decode["tokens_per_s"], rel=1e-9)
+    # 32 layers of 2 * 8 * 128 elements of 2 B for 2,000 tokens over 50 GB/s at 0.75, and 25 us.
+    assert found.transfer == pytest.approx(32 * 4096 * 2000 / (50e9 * 0.75) + 25e-6, rel=1e-6)
+    assert f"{total['gpus']} GPUs in all" in found.summary()
+
+
+def test_a_transfer_longer_than_the_limit_is_told():
+    with pytest.raises(ValueError, match=r"ttft: 0\.001 s is over when the cache of a prompt"):
+        qs.size_apart(ONE, rate=20.0, ttft=0.001, tpot=0.02, **ASKED)
+    with pytest.raises(ValueError, match="one model on one accelerator"):
+        qs.size_apart(Problem(["llama-3.1-8b", "qwen3-8b"], "h100-sxm"), rate=5.0, **ASKED)
+
+
+def test_users_have_no_pools_of_their_own():
+    line = ["size", "llama-3.1-8b", "--hardware", "h100-sxm", "--prefill-hardware", "h200-sxm"]
+    told = CliRunner().invoke(cli, [*line, "--users", "4", "--isl", "500", "--osl", "50"])
+    assert told.exit_code == 2
+    assert "sized for a --rate" in told.output
