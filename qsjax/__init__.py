@@ -10,10 +10,10 @@ import importlib
 from typing import Any
 
 from qsjax.catalog import hardware, hardware_names, ideal, model, model_names, workload
-from qsjax.cost.laws.params import active_params, dense_twin, total_params
 from qsjax.cost.metrics import Economy
 from qsjax.grid.limits import Limits
 from qsjax.grid.problem import Problem, served
+from qsjax.questions.counts import active_params, dense_twin, total_params
 from qsjax.questions.explore import explore
 from qsjax.questions.step import decode, prefill
 from qsjax.records.specs import (

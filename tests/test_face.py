@@ -1,5 +1,6 @@
 """The public face: its names, one design by hand, results, and the user's own process."""
 
+import dataclasses
 import json
 import math
 import subprocess
@@ -156,6 +157,28 @@ def test_the_content_of_a_config_is_a_model():
     assert own == pytest.approx(listed, rel=1e-12)
     with pytest.raises(ValueError, match="hidden_size"):
         qs.model({**config, "hidden_size": -1})
+
+
+def test_counts_of_int32_do_not_overflow():
+    """671e9 parameters became 13.9e9."""
+    model = qs.model("deepseek-v3")
+    counts = {f.name: getattr(model, f.name) for f in dataclasses.fields(model)}
+    short = {k: np.int32(x) for k, x in counts.items() if isinstance(x, float) and x == int(x)}
+    for count in (qs.total_params, qs.active_params):
+        assert float(count(model.replace(**short))) == pytest.approx(float(count(model)), rel=1e-12)
+        assert float(count("deepseek-v3")) == float(count(model))
+    assert 670e9 < float(qs.total_params(model)) < 672e9
+    twins = [qs.dense_twin(one, 3.0) for one in (model.replace(**short), model)]
+    assert float(twins[0].expert_ff) == pytest.approx(float(twins[1].expert_ff), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [({"limits": {"max_tpot": 1}}, "Limits"), ({"axes": None}, "axes: a NoneType")],
+)
+def test_what_is_no_record_is_told(more, says):
+    with pytest.raises(ValueError, match=says):
+        qs.Problem("mixtral-8x7b", "h100-sxm", **more)
 
 
 # Verbs that answer nothing that a function would: catalogues, pages, shells.

@@ -222,6 +222,9 @@ def test_a_size_screens_by_the_mean_of_many_lengths():
         ({"users": [1, 2.5], "isl": 5, "osl": 5}, "whole numbers"),
         ({"trace": "arrival,isl,osl\n0,1,1\n", "isl": 5}, "lengths of its own"),
         ({"users": 4, "isl": 5}, "osl must say"),
+        ({"users": 4, "isl": 5, "osl": 5, "scheduler": [1]}, "a list was given"),
+        ({"users": 4, "isl": 5, "osl": 5, "cached": "half"}, "'half' is not a number"),
+        ({"users": 4, "isl": 5, "osl": 5, "think": -1}, "think: -1 is not allowed"),
         ({"users": 4, "rate": 1, "isl": 5, "osl": 5}, "exactly one"),
     ],
 )
@@ -234,6 +237,8 @@ def test_limits_of_a_problem_are_not_those_of_a_size():
     problem = dataclasses.replace(ONE, limits=qs.Limits(max_tpot=0.1))
     with pytest.raises(ValueError, match="limits of its own"):
         qs.size(problem, users=1, isl=5, osl=5)
+    with pytest.raises(ValueError, match="ttft: '2s' is not a number"):
+        qs.size(ONE, users=1, isl=5, osl=5, ttft="2s")
     several = dataclasses.replace(ONE, axes={"hbm_bw": [1e12, 2e12]})
     with pytest.raises(ValueError, match=r"hbm_bw \(2 values\)"):
         qs.size(several, users=1, isl=5, osl=5, quantile=0.5)

@@ -453,8 +453,9 @@ def validate(
     if records is None:
         records = load_records()
     elif isinstance(records, str | Path):
-        asked["data"] = folder.of_file(Path(records))
-        records = read_json(records)
+        path = Path(records)
+        records = read_json(path)
+        asked["data"] = folder.of_file(path)
     if category is not None:
         known = sorted({str(record["category"]) for record in records})
         if missing := [name for name in category if name not in known]:

@@ -439,6 +439,11 @@ def _state(problem: Problem) -> Stated:
         ValueError: with all their mistakes.
     """
     wrong = _Problems()
+    for name, kind in (("limits", Limits), ("axes", Mapping)):
+        given = getattr(problem, name)
+        if not isinstance(given, kind):
+            hint = "qsjax.Limits(max_tpot=0.05)" if name == "limits" else '{"hbm_bw": [3e12, 5e12]}'
+            raise ValueError(f"{name}: a {type(given).__name__} was given; give {hint}, say")
     served, devices, single = _records(problem, wrong)
     lists: dict[str, tuple[float, ...]] = {}
     for name in ("gpus", "context", "twins"):

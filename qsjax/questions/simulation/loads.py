@@ -278,6 +278,11 @@ def scheduler_of(
     if isinstance(scheduler, Scheduler):
         rules = scheduler
     else:
+        if not isinstance(scheduler, Mapping | None):
+            kind = type(scheduler).__name__
+            raise ValueError(
+                f'scheduler: a {kind} was given; give rules by name: {{"budget": 4096}}'
+            )
         rules = default_scheduler(engine, scalar(device.spec.hbm_bytes), device.name)
         given: dict[str, Any] = dict(scheduler or {})
         known = [field.name for field in dataclasses.fields(Scheduler)]
@@ -329,6 +334,22 @@ def _records(cells: Cells, partition: Partition | None) -> Records:
         (partition,) = checks.check_records(partition=partition, single=True)
         checks.check_partition(partition, model)
     return Records(model, inputs.hardware, partition, inputs.workload, inputs.gpus)
+
+
+def number_of(name: str, given: Any, most: float = math.inf, *, least: float = 0.0) -> float:
+    """A number of the user's, from `least` to `most`.
+
+    Raises:
+        ValueError: it is none, or another one.
+    """
+    try:
+        found = as_float64(given)
+    except NoNumberError as error:
+        raise ValueError(f"{name}: {error}; give a number") from error
+    if np.ndim(found) or not least <= found <= most:
+        end = f" to {most:g}" if most < math.inf else " on"
+        raise ValueError(f"{name}: {given} is not allowed; give one number from {least:g}{end}")
+    return float(found)
 
 
 def loads_of(name: str, given: Any) -> list[float]:
@@ -437,7 +458,8 @@ def simulate(
     work = _work(given, isl, osl, cached, requests, think, seed)
     pairs = blocks(problem)
     served = tuple(_served(problem, at, partition, (engine, scheduler), work) for at in pairs)
-    asked = {"engine": engine, "scheduler": plain(scheduler), "ttft": ttft, "tpot": tpot}
+    asked = {"engine": engine, "scheduler": plain(scheduler)}
+    asked |= {name: number_of(name, x) for name, x in (("ttft", ttft), ("tpot", tpot))}
     unit = "users" if users is not None else "req/s"
     return Simulation(problem, unit, {**(plain(work.demand) or {}), **work.loads, **asked}, served)
 
@@ -449,7 +471,10 @@ def _work(given: Row, isl: Any, osl: Any, *rest: Any) -> _Work:
     if given["trace"] is None:
         check_lengths(isl, osl)
         loads = {name: loads_of(name, given[name]) for name in asked}
-        return _Work(Demand(isl, osl, *rest), None, loads)
+        cached, requests, think, seed = rest
+        counts = (number_of("cached", cached), int(number_of("requests", requests)))
+        think = number_of("think", think)
+        return _Work(Demand(isl, osl, *counts, think, int(number_of("seed", seed))), None, loads)
     if isl is not None or osl is not None:
         raise ValueError("a trace has lengths of its own; leave isl and osl out")
     return _Work(None, _trace(given["trace"]), {})

@@ -33,6 +33,7 @@ from qsjax.questions.simulation.loads import (
     label_of,
     loads_of,
     model_on_host,
+    number_of,
     scheduler_of,
     without_batch,
 )
@@ -538,7 +539,9 @@ def _target(problem: Problem, loads: Row, limits: Target) -> Target:
         ValueError: with everything that is out of range.
     """
     given = {name: loads_of(name, x)[0] for name, x in loads.items() if x is not None}
-    target, share = limits._replace(**given), limits.quantile
+    given |= {name: number_of(name, getattr(limits, name)) for name in ("ttft", "tpot")}
+    share = number_of("quantile", limits.quantile, 1.0)
+    target = limits._replace(**given, quantile=share)
     check_target(target, needed_for(share) if 0 < share < 1 else 0)
     if any(is_given(problem.limits, name) for name in LIMITS):
         raise ValueError("a size has limits of its own: give ttft and tpot, and a problem without")
@@ -599,7 +602,8 @@ def size(
         problem, {"users": users, "rate": rate}, Target(None, None, ttft, tpot, quantile)
     )
     check_lengths(isl, osl)
-    demand = Demand(isl, osl, cached, think=think, seed=seed)  # type: ignore[arg-type]  # checked
+    waits = {"cached": number_of("cached", cached), "think": number_of("think", think)}
+    demand = Demand(isl, osl, seed=seed, **waits)  # type: ignore[arg-type]  # checked
     sizes = [int(count) for count in loads_of("replica_gpus", replica_gpus)]
     sized = tuple(
         _sized(problem, at, (engine, scheduler), demand, target, sizes) for at in blocks(problem)

@@ -1,0 +1,67 @@
+"""Parameters of a model and its dense twin: the laws, of a record, a name or a file."""
+
+from typing import Any
+
+import jax
+from jax.typing import ArrayLike
+
+from qsjax import catalog
+from qsjax.cost.laws import params
+from qsjax.cost.laws.params import TwinDefinition
+from qsjax.numerics.float64 import in_float64
+from qsjax.records import checks
+from qsjax.records.specs import ModelSpec
+
+
+def _shapes(model: Any) -> ModelSpec:
+    found = model if checks.is_record(model) else catalog.model(model)
+    (spec,) = checks.check_records(model=found)
+    shapes: ModelSpec = spec
+    return shapes
+
+
+@in_float64
+def total_params(model: Any) -> jax.Array:
+    """Parameters of a model [1].
+
+    Args:
+        model: its shapes, a name or a file, as of `model`.
+
+    Raises:
+        ValueError: a number is out of its range.
+
+    >>> round(float(total_params("mixtral-8x7b")) / 1e9, 1)
+    46.7
+    """
+    return params.total_params(_shapes(model))
+
+
+@in_float64
+def active_params(model: Any) -> jax.Array:
+    """Parameters that a token passes through [1]; arguments as of `total_params`.
+
+    >>> round(float(active_params("mixtral-8x7b")) / 1e9, 1)
+    12.9
+    """
+    return params.active_params(_shapes(model))
+
+
+@in_float64
+def dense_twin(model: Any, q: ArrayLike, definition: TwinDefinition = "active_ffn") -> ModelSpec:
+    """The dense model of equal quality, if a dense one needs q times the active parameters.
+
+    Args:
+        model: the mixture of experts, as of `total_params`.
+        q: quality-equivalence factor [1]; broadcasts against the fields.
+        definition: "active_ffn" widens the one remaining expert to q times the active width,
+            "total" gives every layer one network so that the total is q s times the old one.
+
+    Source: The qs Inequality, arXiv 2603.08960, eq. 11 (active_ffn) and eq. 21 (total).
+
+    Raises:
+        ValueError: a number is out of its range.
+
+    >>> float(dense_twin("mixtral-8x7b", 5.0).experts)
+    1.0
+    """
+    return params.dense_twin(_shapes(model), q, definition)
