@@ -13,11 +13,11 @@ import jax
 import numpy as np
 
 from qsjax.grid.cells import cells_of, step_of
+from qsjax.grid.gradients import slopes_at
 from qsjax.grid.parameters import resolve, scaled, with_rounding
 from qsjax.grid.problem import Problem
 from qsjax.grid.solution import solve
 from qsjax.numerics.float64 import in_float64
-from qsjax.questions.sensitivity.gradients import slopes_at
 
 PARAMETERS = resolve(
     [

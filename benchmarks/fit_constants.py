@@ -1,5 +1,8 @@
 """Fit the catalogue's default constants to the shipped measurements, split by accelerator.
 
+They are those of the plain form, which holds where no engine is stated; `benchmarks.fit_kernels`
+fits what engines add to it.
+
 Run `python -m benchmarks.fit_constants`. It prints the constants with their intervals, the errors
 on the accelerators that were fitted and on those left out, and fits made on fewer accelerators.
 """
@@ -11,6 +14,7 @@ import numpy as np
 
 from qsjax.evidence.calibration import Fit, fit
 from qsjax.evidence.measurements import Case, load_records, predict, read_cases
+from qsjax.evidence.measurements.cases import plain
 from qsjax.evidence.measurements.storage import Record
 from qsjax.records.units import US
 
@@ -108,7 +112,8 @@ def is_on(case: Case, names: Sequence[str]) -> bool:
 def load() -> Data:
     """The shipped data."""
     records = load_records()
-    cases = tuple(case for case in read_cases(records) if isinstance(case, Case))
+    read = (case for case in read_cases(records) if isinstance(case, Case))
+    cases = tuple(plain(case) for case in read if not case.not_scored)
     return Data(cases, {str(record["id"]): record for record in records})
 
 

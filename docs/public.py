@@ -33,8 +33,7 @@ GROUPS: tuple[tuple[str, str, dict[str, str]], ...] = (
             "hardware": 'qs.hardware("h100-sxm").replace(hbm_bw=5e12)',
             "served": 'qs.served("deepseek-v3", acceptance=0.85)',
             "workload": 'qs.workload("mixtral-8x7b", weights="fp8")',
-            "ideal": "qs.ideal(hbm_bytes=80e9, hbm_bw=3e12, flops_bf16=1e15, flops_fp8=2e15,\n"
-            "         intra_bw=450e9, inter_bw=50e9, island_size=8)",
+            "ideal": 'qs.ideal(qs.hardware("h100-sxm"))',
             "model_names": 'assert "deepseek-v3" in qs.model_names()',
             "hardware_names": 'assert "h100-sxm" in qs.hardware_names()',
             "Limits": "qs.Limits(max_tpot=0.05, max_tp=8.0)",
@@ -56,7 +55,7 @@ GROUPS: tuple[tuple[str, str, dict[str, str]], ...] = (
         "One design",
         "Pure functions for `jax.jit`, `jax.vmap` and `jax.grad`. What cannot run is NaN.",
         {
-            "decode": 'step = qs.decode("mixtral-8x7b", "h100-sxm", split, context="8k", batch=16)\n'
+            "decode": 'step = qs.decode("mixtral-8x7b", "h100-sxm", split, context=8192, batch=9)\n'
             "step.tpot, step.ledger()  # seconds",
             "prefill": 'qs.prefill("mixtral-8x7b", "h100-sxm", split, prompt="4k").ttft  # seconds',
         },
@@ -70,15 +69,20 @@ GROUPS: tuple[tuple[str, str, dict[str, str]], ...] = (
             "explore": "qs.explore(problem).dataset.tpot",
             "explain": "qs.explain(problem, split)",
             "pareto": "qs.pareto(problem).frame()",
+            "moe_or_dense": 'asked = qs.Problem("mixtral-8x7b", "h100-sxm", gpus=2, context="8k")\n'
+            "qs.moe_or_dense(asked, tpots=[0.02, 0.05], q=qs.normal(5, 1), nodes=3)",
+            "binding": "qs.binding(asked, points=4)",
+            "architecture": 'qs.architecture(asked, {"experts": [8, 16]}, law="joint")',
             "compare": "qs.compare(problem)",
-            "Subject": "qs.compare(problem, [qs.Subject(0, 0), qs.Subject(0, 0, q=5.0)])",
+            "Subject": 'qs.compare(problem, {"a": qs.Subject(0, 0), "b": qs.Subject(0, 0, 5.0)})',
+            "certify": 'qs.certify(problem, {"hbm_bw": 0.1}, claims=["winner"])',
             "mix": "qs.mix(problem, [(1000, 200), (4000, 100)])",
-            "Request": "qs.mix(problem, [qs.Request(4096.0, tokens=0.7), qs.Request(32768.0)])",
+            "Request": "qs.mix(problem, [qs.Request(4096.0, 0.7), qs.Request(32768.0, 0.3)])",
             "simulate": "loads = qs.simulate(problem, split, users=[1, 4], isl=500, osl=20, "
             "requests=60)",
             "size": "qs.size(problem, users=4, isl=500, osl=20, quantile=0.5, replica_gpus=[4])",
-            "size_apart": 'qs.size_apart(qs.Problem("llama-3.1-8b", "h100-sxm"), "h200-sxm", rate=5, '
-            "isl=500, osl=20, quantile=0.5, replica_gpus=[1])",
+            "size_apart": 'qs.size_apart(qs.Problem("llama-3.1-8b", "h100-sxm"), "h200-sxm", '
+            "rate=5, isl=500, osl=20, quantile=0.5, replica_gpus=[1])",
             "speculate": "qs.speculate(problem, acceptance=0.8, drafts=2)",
             "sensitivity": 'qs.sensitivity(problem, ["hbm_bw", "q"])',
             "switching": 'qs.switching(problem, ["hbm_bw"])',
@@ -113,7 +117,7 @@ GROUPS: tuple[tuple[str, str, dict[str, str]], ...] = (
         "Rooms",
         "",
         {
-            "engines": 'qs.engines.read("vllm serve m --tensor-parallel-size 8".split(), is_moe=True)',
+            "engines": 'qs.engines.read("vllm serve m -tp 8".split(), is_moe=True)',
             "plotting": 'qs.plotting.latency_against_load(loads.rows(), title="Latency")',
         },
     ),

@@ -84,7 +84,7 @@ def written(page: str, wanted: Sequence[str]) -> str:
 def quoted(page: str) -> dict[str, str]:
     """The parts of a page by name, as they stand."""
     return {
-        found[2]: found[0].partition("-->\n")[2].removesuffix("\n<!-- end -->")
+        found[2]: found[0].partition("-->\n")[2].removesuffix("<!-- end -->").rstrip("\n")
         for found in PART.finditer(page)
     }
 

@@ -232,6 +232,8 @@ def expert_group(m, p, b, convention):
     else:
         shard, tokens = p.ep * tau, b * rho
     load = convention.expert_load_factor if m.experts > 1 else 1.0
+    if convention.expert_balance == "skewed" and m.experts > 1:
+        load *= 1 + 0.03 * math.log2(p.ep)
     if convention.expert_balance == "poisson" and m.experts > 1:
         load *= 1 + math.sqrt(2 * math.log(p.ep) / (tokens * m.top_k / p.ep))
     return shard, tokens, load
@@ -262,8 +264,8 @@ def compute(m, hw, p, w, convention, b):
     shard, tokens, load = expert_group(m, p, b, convention)
     factor = convention.dense_flops_factor if m.experts == 1 else 1.0
     s = m.top_k / m.experts
-    ffn = 2 * load * factor * tokens * s * n["pool"] / (shard * p.pp)
-    ffn += 2 * b * (n["shared"] + n["dense"]) / (phi * p.pp)
+    routed = 2 * load * factor * tokens * s * n["pool"] / (shard * p.pp)
+    ffn = routed + 2 * b * (n["shared"] + n["dense"]) / (phi * p.pp)
     ffn += 2 * b * n["router"] / p.pp
     flops = {
         "attention": b * ((per_token + indexer) / (ways * p.tp) + state / weight_ranks(p)) / p.pp,
@@ -277,7 +279,8 @@ def compute(m, hw, p, w, convention, b):
     times = {
         "attention": flops["attention"] / (peak[w.attn_dtype] * hw.eff_attention),
         "projection": flops["projection"] / (peak[w.proj_dtype] * hw.eff_gemm),
-        "ffn": flops["ffn"] / (peak[w.ffn_dtype] * hw.eff_gemm),
+        "ffn": (flops["ffn"] - routed + routed / expert_ratio(m, hw.expert_gemm_ratio))
+        / (peak[w.ffn_dtype] * hw.eff_gemm),
         "head": flops["head"] / (peak[w.head_dtype] * hw.eff_gemm),
     }
     if convention.attention_tiles:
@@ -296,11 +299,27 @@ def compute(m, hw, p, w, convention, b):
     return flops, times
 
 
+def expert_ratio(m, ratio):
+    """Efficiency of routed experts over that of dense products: section "Kernels"."""
+    return ratio if m.experts > 1 else 1.0
+
+
+def blend(a, b, share):
+    """Time of two resources that overlap in part: section "Kernels"."""
+    return (a + b) / 2 + math.sqrt((a - b) ** 2 / 4 + share * a * b)
+
+
 def expert_share(m, p, b, tokens, convention):
     """Share u of the routed pool that is streamed: section "HBM traffic"."""
     s = m.top_k / m.experts
     if convention.expert_traffic == "coverage":
-        return 1.0 if m.experts == 1 else 1 - (1 - s / pool_growth(m, p)) ** tokens
+        if m.experts == 1:
+            return 1.0
+        missed = (1 - s / pool_growth(m, p)) ** tokens
+        if convention.expert_balance == "skewed":
+            drawn = -tokens * math.log(1 - s / pool_growth(m, p)) if s < pool_growth(m, p) else 0
+            missed = 1 / (1 + drawn / 2) ** 2 if s < pool_growth(m, p) else 0.0
+        return 1 - missed
     if convention.expert_traffic == "full_pool":
         r = b * s
         return b * min(1.0, r) / max(1.0, r)
@@ -322,6 +341,7 @@ def stream_bytes(m, p, w, convention, b, tokens_b):
     kv += 2 * b * m.linear_layers * state / (weight_ranks(p) * p.pp)
 
     _, phi, _ = ffn_layout(m, p, convention)
+    mixed = m.experts > 1
     shard, tokens, _ = expert_group(m, p, tokens_b, convention)
     q_exact = attention_weights_per_gpu(
         m, p, convention, exact["per_attention_layer"], exact["replicated"], m.window_params
@@ -336,6 +356,7 @@ def stream_bytes(m, p, w, convention, b, tokens_b):
         "routed": w.bytes_ffn_weight
         * pool_growth(m, p)
         * n["pool"]
+        * (1 + 0.03 * math.log2(p.ep) if convention.expert_balance == "skewed" and mixed else 1)
         / (shard * p.pp)
         * expert_share(m, p, b, tokens, convention),
         "head": w.bytes_head_weight * n["head"] / (weight_ranks(p) * p.pp),
@@ -407,9 +428,18 @@ def tensor_parallel(m, hw, p, w, convention, b):
     bw_1, start_1 = half(hw, convention, weight_ranks(p), 1.0, m_1)
     bw_2, start_2 = half(hw, convention, phi, 1.0, m_2)
     layers = m.layers / p.pp
-    return layers * 2 / hw.eff_allreduce * (bw_1 + bw_2), layers * p.tp_messages / 2 * 2 * (
-        start_1 + start_2
-    )
+    two, one, doublings = 0.0, 0.0, 0.0
+    for bandwidth, n, message in ((bw_1, weight_ranks(p), m_1), (bw_2, phi, m_2)):
+        n_i, n_o = island_split(hw, convention, n, 1.0)
+        both_ways = 2 / hw.eff_allreduce * bandwidth
+        two += both_ways + (hw.two_shot_latency if n_i > 1 else 0.0)
+        if hw.one_shot_share > 0 and n_o <= 1:
+            one += (n_i - 1) * message / (hw.intra_bw * hw.one_shot_share)
+        else:
+            one += both_ways
+        doublings += math.log2(n_i)
+    startup = 2 * (start_1 + start_2) + doublings * hw.rank_latency
+    return layers * min(one, two), layers * p.tp_messages / 2 * startup
 
 
 def exchange(hw, convention, n, stride, message):
@@ -514,6 +544,22 @@ def point_to_point(m, hw, p, w, b):
     return alpha + b * m.hidden * w.bytes_act / beta
 
 
+def startups(m, hw):
+    """Start-ups of all layers and of the head, kernel by kernel: section "Kernels"."""
+    total = hw.gemm_startup
+    for layer in range(int(m.layers)):
+        is_linear = layer < m.linear_layers
+        has_network = layer < m.layers - m.bare_layers
+        is_routed = layer >= m.dense_layers and has_network and m.experts > 1
+        products = 3 if is_linear else 5 if m.kv_latent > 0 else 2
+        if has_network and (not is_routed or m.shared_experts > 0):
+            products += 2
+        total += products * hw.gemm_startup
+        total += hw.linear_overhead if is_linear else hw.attention_startup
+        total += hw.expert_startup if is_routed else 0.0
+    return total + m.index_layers * hw.sparse_overhead
+
+
 def exposed(hw, family, eta, window, tail):
     """Part of a family's time that the step waits for: section "Overlap"."""
     bandwidth, startup = family
@@ -537,6 +583,8 @@ def evaluate(m, hw, p, w, convention, gpus=None):
     bw_kv, bw = hw.hbm_bw * hw.eff_kv_read, hw.hbm_bw * hw.eff_weight_read
     t_stream = {name: x / (bw_kv if name == "kv" else bw) for name, x in stream.items()}
     t_act = {name: x / bw for name, x in acts.items()}
+    t_stream["routed"] /= expert_ratio(m, hw.expert_read_ratio)
+    t_act["ffn"] /= expert_ratio(m, hw.expert_read_ratio)
     h = {
         "attention": t_stream["kv"] + t_act["attention"],
         "projection": t_stream["attn_weights"] + t_act["projection"],
@@ -544,8 +592,10 @@ def evaluate(m, hw, p, w, convention, gpus=None):
         "head": t_stream["head"] + t_act["head"],
     }
     if convention.bottleneck == "per_phase":
-        t_bound = sum(max(c[i], h[i]) for i in c)
-        window = {i: max(c[i], h[i]) for i in c}
+        share = {"attention": 0.0, "projection": hw.gemm_blend, "head": hw.gemm_blend}
+        share["ffn"] = hw.expert_blend if m.experts > 1 else hw.gemm_blend
+        window = {i: blend(c[i], h[i], share[i]) for i in c}
+        t_bound = sum(window.values())
     else:
         t_bound = max(sum(c.values()), sum(h.values()))
         window = c
@@ -571,6 +621,7 @@ def evaluate(m, hw, p, w, convention, gpus=None):
         overhead += (m.layers - m.linear_layers) * hw.latent_overhead
     if m.experts > 1 and w.ffn_dtype != "fp4":
         overhead += (m.layers - m.dense_layers - m.bare_layers) * hw.expert_overhead
+    overhead += startups(m, hw)
     overhead /= p.pp
     overhead += sequences * hw.sequence_overhead
     t_stage = t_bound + sum(seen.values()) + overhead

@@ -86,6 +86,22 @@ def test_constants_that_cannot_be_told_apart_are_named(exact):
     assert any("not identified" in line for line in found.warnings)
 
 
+def test_fewer_measurements_than_constants_fit_what_they_tell(exact):
+    """A step of one sequence on one GPU is the weights and the launches; the rest stays."""
+    few = fit(exact[:2], tuple(TRUE))
+    assert few.records == 2
+    assert "eff_weight_read" in few.values
+    assert set(few.values) < set(TRUE)
+    for name in set(TRUE) - set(few.values):
+        assert any(line.startswith(f"{name} is not told by 2") for line in few.warnings)
+    # 0.7 was true, 0.92 is the catalogue's: it moves most of the way, and errors fall.
+    assert 0.65 < few.values["eff_weight_read"] < 0.8
+    assert np.abs(few.errors).max() < 0.06
+    one = fit(exact[:1], tuple(TRUE))
+    assert len(one.values) >= 1
+    assert np.isfinite([c.high for c in one.constants]).all()
+
+
 def test_constants_without_effect_are_held(exact):
     found = fit(exact, ("layer_overhead", "latent_overhead"), TRUE)
     assert found.held == ("latent_overhead",)
@@ -109,8 +125,6 @@ def test_every_bound_is_physical():
 def test_mistakes_of_a_call(exact):
     with pytest.raises(ValueError, match="unknown constants eff_magic; known: eff_weight_read"):
         fit(exact, ("eff_magic",))
-    with pytest.raises(ValueError, match="1 measurements cannot determine"):
-        fit(exact[:1], tuple(TRUE))
     with pytest.raises(ValueError, match="no measurement of a time"):
         fit([], tuple(TRUE))
     with pytest.raises(ValueError, match="do not depend on latent_overhead, eff_exp; name others"):

@@ -334,7 +334,7 @@ def test_deep_nesting_and_unknown_users_are_told(tmp_path):
     path = tmp_path / "deep.toml"
     path.write_text("title = " + "[" * 20_000 + "]" * 20_000)
     for load in (catalog.model_entry, catalog.hardware):
-        with pytest.raises(ValueError, match="not TOML"):
+        with pytest.raises(ValueError, match="not TOML: nested too deeply"):
             load(str(path))
         with pytest.raises(ValueError, match="give the path in full"):
             load("~no-such-user-here/x.toml")

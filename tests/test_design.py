@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy.optimize import linprog
 
 from qsjax import catalog
 from qsjax.grid.cells import cells_of
@@ -13,6 +14,8 @@ from qsjax.grid.solution import solve_all
 from qsjax.numerics.float64 import in_float64
 from qsjax.questions.design import CostModel, Price, design
 from qsjax.questions.design.costs import affordable, cost_of
+from qsjax.questions.design.gaps import bought
+from qsjax.questions.design.tasks import Task
 
 COST = CostModel(
     {"hbm_bytes": Price(30), "hbm_bw": Price(40), "flops": Price(25, 1.3), "intra_bw": Price(5)}
@@ -105,6 +108,51 @@ def test_the_cheapest_hardware_meets_its_targets_and_costs_what_the_best_one_did
     assert np.all(rates >= np.array(targets) * (1 - 2e-9))
     assert found.cost < best.cost
     assert found.cost > 0.8 * best.cost
+
+
+def test_no_hardware_of_a_random_sample_exceeds_the_gap(stated, best):
+    assert best.parts > 0
+    assert 0.0 <= best.gap < np.inf
+    rng = np.random.default_rng(2)
+    factors = affordable(COST, np.exp(rng.normal(0, 0.6, (256, 4))), 100.0)
+    cells = in_float64(cells_of)(stated)
+    task = Task(cells, COST, None, 100.0, None)
+    merits = in_float64(task.exact)(in_float64(task.search)(factors))
+    assert np.exp(merits.max()) <= best.objective * (1 + best.gap) * (1 + 1e-6)
+
+
+def test_the_cheapest_of_two_quantities_is_proved(hardware):
+    cost = CostModel({"hbm_bytes": Price(40), "hbm_bw": Price(60)})
+    (found,) = design(asked(hardware, [32768.0]), cost, tpot=0.02).answers
+    assert found.gap == 0.0
+    # Any cheaper pair misses the target or does not fit: a grid of them, by the search itself.
+    cells = in_float64(cells_of)(asked(hardware, [32768.0], objective="tpot", batch=[1]))
+    task = Task(cells, cost, None, None, np.array([0.02]))
+    first, second = np.meshgrid(np.geomspace(0.05, 20, 40), np.geomspace(0.01, 20, 40))
+    pairs = np.stack([first.ravel(), second.ravel()], axis=-1)
+    spent = 40 * pairs[:, 0] + 60 * pairs[:, 1]
+    cheaper = pairs[spent < found.cost * (1 - 1e-6)]
+    assert len(cheaper) > 100
+    assert task.misses(in_float64(task.search)(cheaper)).all()
+
+
+def test_no_parts_leave_the_gap_open(hardware):
+    cost = CostModel({"hbm_bw": Price(60)})
+    (found,) = design(asked(hardware, [32768.0]), cost, tpot=0.02, parts=0).answers
+    assert np.isnan(found.gap)
+
+
+def test_what_money_buys_is_a_linear_program():
+    rng = np.random.default_rng(3)
+    slope, price = rng.normal(0, 1, (50, 3)), rng.uniform(0.1, 2, (50, 3))
+    money = rng.uniform(-1, 3, 50)
+    value, _ = bought(slope, price, money)
+    for k in range(50):
+        found = linprog(
+            -slope[k], A_ub=price[k : k + 1], b_ub=money[k : k + 1], bounds=[(-1, 1)] * 3
+        )
+        if found.success:
+            assert value[k] == pytest.approx(-found.fun, abs=1e-9)
 
 
 def test_weights_shift_the_design(hardware, stated, best):

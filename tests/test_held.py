@@ -12,6 +12,10 @@ from qsjax.cost.laws.sharding import layout
 from qsjax.cost.prefill import prefill_step
 from qsjax.engines import read
 from qsjax.engines.held import cache_bytes_per_token, held
+from qsjax.engines.memory import running
+from qsjax.engines.rules import load_kernels
+from qsjax.engines.tuning import Formats, tune
+from qsjax.evidence.measurements import read_case
 from qsjax.records.specs import PHYSICAL, Partition
 from qsjax.records.units import GIB
 
@@ -130,10 +134,22 @@ def test_four_bits_multiply_in_sixteen_where_no_unit_has_four():
 
 
 def test_launches_of_the_kernels_are_counted():
-    own = H100.spec.layer_overhead
+    own = load_kernels()["served"]["layer"]["vllm"] * 1e-6
     for words, more in (("vllm serve m", 50e-6), ("VLLM_MXFP4_USE_MARLIN=1 vllm serve m", 0.0)):
         found, _ = _held(words, "gpt-oss-20b")
         assert found.hardware.layer_overhead == pytest.approx(own + more)
+
+
+def test_a_command_line_takes_the_kernels_of_its_engine_and_says_which():
+    found, _ = _held("vllm serve m -tp 8", "llama-3.1-70b")
+    formats = Formats(dense="bf16", experts="bf16", cache="bf16")
+    tuned = tune(H100, "vllm", formats).spec
+    assert found.hardware.gemm_startup == tuned.gemm_startup > 0
+    assert found.hardware.eff_kv_read == tuned.eff_kv_read
+    assert "constants of the kernels: hopper vllm, bf16 products, bf16 experts" in found.notes
+    plain, _ = _held("vllm serve m -tp 8", "llama-3.1-70b", catalog.hardware_entry("a100"))
+    assert plain.hardware.gemm_startup == 0
+    assert any(note.startswith("no kernels of vLLM are known on a100") for note in plain.notes)
 
 
 def test_what_gathered_queries_hold_and_move():
@@ -172,3 +188,35 @@ def test_the_cache_of_a_token_of_every_model():
         elements = float(params.kv_elements_per_token(model))
         expected = pytest.approx({"bf16": 2 * elements, "fp8": elements})
         assert cache_bytes_per_token(model) == expected, name
+
+
+SERVED = {
+    "id": "mine", "category": "mine", "model": "llama-3.1-70b", "gpu": "b200", "n_gpus": 1, "tp": 1,
+    "weights_dtype": "fp8", "kv_dtype": "fp8", "concurrency": 128, "isl": 8192, "osl": 1024,
+    "phase": "aggregated", "metric": "TPOT", "value": 45.0, "unit": "ms", "engine": "trtllm 1.1",
+}  # fmt: skip
+
+
+def test_no_more_sequences_run_than_the_cache_holds():
+    """By hand: 160 KiB of cache a token; TensorRT-LLM keeps room for the whole answer."""
+    one = read_case({**SERVED, "concurrency": 8}).deployments[0]
+    weights = float(weights_bytes(one.model, one.partition, one.workload,
+                                  layout(one.model, one.partition, PHYSICAL)))  # fmt: skip
+    per_token = 80 * 2 * 8 * 128
+    free = usable_bytes_of(one, weights) - weights
+    room = free / per_token / (8192 + 1024)
+    many = read_case(SERVED).deployments[0].workload.batch
+    assert 60 < many < 128
+    assert many == pytest.approx(room, rel=2e-3)  # blocks of the cache are rounded up
+    assert read_case({**SERVED, "concurrency": 8}).deployments[0].workload.batch == 8
+    # A stated mean is what runs; a deployment that cannot hold one sequence keeps what it says.
+    assert read_case({**SERVED, "mean_concurrency": 100}).deployments[0].workload.batch == 100
+    assert read_case({**SERVED, "gpu": "l40s"}).deployments[0].workload.batch == 128
+    assert running(one, {"max_sequences": 4.0}) == 4
+
+
+def usable_bytes_of(one, weights):
+    """Weights, and 0.9 of what they, the runtime and a pass of 8,192 tokens leave."""
+    forward = 8192 * 2 * (3 * 8192 + 3 * 28672)
+    visible = 0.99 * float(one.hardware.hbm_bytes)
+    return weights + 0.9 * (visible - weights - 0.3 * GIB - forward)

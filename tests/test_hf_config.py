@@ -679,6 +679,12 @@ def test_the_state_of_lightning_attention_is_of_the_models_dtype():
     assert catalog.load_hf(CONFIGS[0].parent / "minimax-text-01.json").state_bytes == 2
 
 
+@pytest.mark.parametrize("load", [catalog.load_hf, catalog.model])
+def test_the_home_of_nobody_is_told(load):
+    with pytest.raises(ValueError, match=r"~nobody-at-all/x\.json: .*; give the path in full"):
+        load("~nobody-at-all/x.json")
+
+
 def test_layers_that_share_the_choice_of_an_indexer(write):
     # GLM-5.2: layers 0, 1, 2, 6, 10, ..., 74 have an indexer.
     config = json.loads((CONFIGS[0].parent / "glm-5.json").read_text())

@@ -44,7 +44,7 @@ SWITCHES = {
     "mla_projection": ("exact", "two_d_squared"),
     "topology": ("hierarchical", "flat"),
     "startup": ("direct", "ring"),
-    "expert_balance": ("even", "poisson"),
+    "expert_balance": ("even", "poisson", "skewed"),
     "activations": ("gemm_io", "none"),
     "compute_dtype": ("per_phase", "bf16"),
     "two_batch_overlap": (False, True),

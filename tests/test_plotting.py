@@ -133,6 +133,15 @@ FIGURES = {
     "stability_intervals": lambda ax=None: plotting.stability_intervals(
         [c for c in cells() if c["context"] == ONE], ax
     ),
+    "certified_boxes": lambda ax=None: plotting.certified_boxes(
+        [
+            {"claim": "winner", "says": "dense q=5", "variant": "all", "q": None}
+            | {"verdict": "proved", "largest": 1.5, "refuted_from": 2.0},
+            {"claim": "partition", "says": "tp=8", "variant": "moe", "q": None}
+            | {"verdict": "refuted", "largest": 0.2, "refuted_from": None},
+        ],
+        ax,
+    ),
     "iso_throughput": lambda ax=None: plotting.iso_throughput(
         X, Y, FIELD, ax, gradient=(np.ones_like(FIELD), np.ones_like(FIELD)), point=(2e12, 1e11)
     ),
@@ -144,6 +153,52 @@ FIGURES = {
     ),
     "pareto_front": lambda ax=None: plotting.pareto_front(
         [row("moe", None, ONE, 5e3 / k) | {"tokens_per_s_per_user": 10.0 * k} for k in range(1, 7)],
+        ax,
+    ),
+    "front_bands": lambda ax=None: plotting.front_bands(
+        [
+            {
+                "tokens_per_s_per_user": 10.0 * k,
+                "tokens_per_s_per_gpu": 900.0 / k,
+                "parameter": p,
+                "elasticity": e * k,
+            }
+            for k in range(1, 6)
+            for p, e in (("hbm_bw", 0.8), ("overhead", -0.3))
+        ],
+        ax,
+    ),
+    "architecture_gains": lambda ax=None: plotting.architecture_gains(
+        [
+            {
+                "architecture": f"experts={e}",
+                "hardware": h,
+                "gain": g * (1.0 + 0.01 * e),
+                "total_params": 1e10 * e,
+                "active_params": 2e10,
+            }
+            for e in (8, 64, 512)
+            for h, g in (("A", 0.9), ("B", 1.0))
+        ],
+        ax,
+    ),
+    "contest_map": lambda ax=None: plotting.contest_map(
+        [
+            {
+                "context": c,
+                "tpot_limit": t,
+                "winner": w,
+                "speedup_over_moe": s,
+                "p_dense_wins": p,
+                "p_moe_wins": 0.0 if w == "neither" else 1.0 - p,
+            }
+            for t, w, s, p in (
+                (0.01, "neither", None, 0.0),
+                (0.05, "dense", 1.4, 0.8),
+                (math.inf, "moe", 0.5, 0.0),
+            )
+            for c in CONTEXTS
+        ],
         ax,
     ),
     "latency_against_load": lambda ax=None: plotting.latency_against_load(
@@ -256,7 +311,8 @@ class TestEveryFigure:
         ax = FIGURES[name]()
         categorical = {"best_partition_map", "memory_ledger", "reuse_decomposition", "tornado",
                        "stability_intervals", "residuals", "paper_table", "gpu_time",
-                       "turning_points", "chosen_hardware", "winner_shifts"}  # fmt: skip
+                       "turning_points", "chosen_hardware", "winner_shifts",
+                       "certified_boxes"}  # fmt: skip
         assert "[" in ax.get_xlabel() or name in {"tornado", "paper_table"}
         assert name in categorical or "[" in ax.get_ylabel()
 

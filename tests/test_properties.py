@@ -30,7 +30,8 @@ RATES = ("hbm_bw", *FLOPS, *LINKS)
 TIMES = (
     *("intra_latency", "inter_latency", "exchange_overhead"),
     *("layer_overhead", "step_overhead", "expert_overhead"),
-    *("latent_overhead", "sequence_overhead"),
+    *("latent_overhead", "sequence_overhead", "linear_overhead", "sparse_overhead"),
+    *("gemm_startup", "attention_startup", "expert_startup", "two_shot_latency", "rank_latency"),
 )
 WINDOWED = ("overlap_tp", "overlap_ep", "overlap_layout")
 ONE_LAYER = {
@@ -182,6 +183,7 @@ def test_twin_at_break_even_streams_the_same_ffn_bytes(seed):
     designs = drawn(seed, given=True)
     designs.partition["ep"][:] = 1.0
     designs.partition["redundant_experts"][:] = 0.0
+    designs.hardware["expert_read_ratio"][:] = 1.0
     model, hardware, partition, workload, _, _ = records(designs, PHYSICAL, {})
     twin = dense_twin(model, model.experts / model.top_k, "active_ffn")
     sparse, dense = (

@@ -12,6 +12,7 @@ from qsjax import catalog
 from qsjax.cost.metrics import Economy
 from qsjax.grid import optimum as optimum_module
 from qsjax.grid.cells import Designs, Winners, cells_of, step_of, take
+from qsjax.grid.gradients import hessian_at, slopes_at
 from qsjax.grid.optimum import best_of
 from qsjax.grid.parameters import (
     DEFAULT_PARAMETERS,
@@ -27,7 +28,6 @@ from qsjax.grid.problem import Problem
 from qsjax.grid.solution import solve
 from qsjax.questions.explore import explore
 from qsjax.questions.sensitivity import hessian, sensitivity
-from qsjax.questions.sensitivity.gradients import hessian_at, slopes_at
 from qsjax.records.specs import PAPER, PHYSICAL, HardwareSpec, ModelSpec, Partition, Workload
 
 ROWS = 2048

@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from qsjax import catalog
+from qsjax.grid.distributions import check, frozen, parse
 from qsjax.grid.problem import Problem
 from qsjax.grid.solution import solve_all
 from qsjax.numerics.float64 import in_float64
@@ -17,7 +18,6 @@ from qsjax.questions.sensitivity import (
     uncertainty,
     uniform,
 )
-from qsjax.questions.sensitivity.distributions import check, frozen, parse
 from qsjax.questions.sensitivity.draws import QUANTILES
 
 

@@ -53,6 +53,18 @@ class HfModel:
     notes: tuple[str, ...] = ()
 
 
+def expanded(name: str | Path) -> Path:
+    """The path of a name that may begin with the home of somebody.
+
+    Raises:
+        ValueError: nobody has that name.
+    """
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as error:  # ~somebody
+        raise ValueError(f"{name}: {error}; give the path in full") from error
+
+
 def _json(path: Path, problems: list[str]) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text("utf-8-sig"))
@@ -227,7 +239,7 @@ def load(source: str | Path | Mapping[str, Any]) -> HfModel:
     if isinstance(source, Mapping):
         name = str(source.get("_name_or_path") or "config")
         return _model(source, None, name, [])
-    path = Path(source).expanduser()
+    path = expanded(source)
     if path.is_dir():
         path = path / "config.json"
     problems: list[str] = []

@@ -105,13 +105,6 @@ def _model(name: str) -> ModelEntry:
     return toml_models.entry_from(_stored("models")[name], name, model_entry)
 
 
-def _expanded(name: str | Path) -> Path:
-    try:
-        return Path(name).expanduser()
-    except RuntimeError as error:  # ~somebody
-        raise ValueError(f"{name}: {error}; give the path in full") from error
-
-
 def _path(name: str | Path | None, suffixes: tuple[str, ...]) -> Path | None:
     """The path that a user means, or None if it is a name.
 
@@ -121,7 +114,7 @@ def _path(name: str | Path | None, suffixes: tuple[str, ...]) -> Path | None:
     if not isinstance(name, str | Path):
         given = "None" if name is None else f"a {type(name).__name__}"
         raise ValueError(f"{given} is no name; give one of the catalogue or the path of a file")
-    path = _expanded(name)
+    path = huggingface.expanded(name)
     is_file_name = path.suffix.lower() in suffixes
     if ".json" in suffixes and path.suffix.lower() in (".gguf", ".safetensors"):
         raise ValueError(

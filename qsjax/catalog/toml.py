@@ -70,7 +70,8 @@ def parse(text: str, label: str) -> Document:
     try:
         table = tomllib.loads("\n".join(rows), parse_float=Decimal)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        problems.append((0, f"not TOML: {error}"))
+        reason = "nested too deeply" if isinstance(error, RecursionError) else error
+        problems.append((0, f"not TOML: {reason}"))
         return Document(label=label, table={}, lines=lines, problems=problems, is_readable=False)
     return Document(label=label, table=table, lines=lines, problems=problems)
 

@@ -24,6 +24,7 @@ CONTEXTS = (1024.0, 8192.0, 32768.0, 131072.0)
 @options.batch_option
 @serving_options.limit_options
 @serving_options.economy_options
+@options.level_option
 @options.output_options
 @options.input_errors
 def command(subjects: tuple[str, ...], **flags: Any) -> None:
@@ -64,7 +65,8 @@ def command(subjects: tuple[str, ...], **flags: Any) -> None:
         CONTEXTS,
         hardware=list(devices.values()),
     )
-    emit(compare(problem, named, requests=serving_options.requests_of(flags)), flags)
+    requests = serving_options.requests_of(flags)
+    emit(compare(problem, named, requests=requests, level=flags["level"]), flags)
 
 
 def _has_experts(model: Served) -> bool:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -346,17 +347,19 @@ def engine_flags(case: Case, stated: Stated, is_moe: bool) -> Row:
     return found
 
 
-def explained(stated: Stated, requests: tuple[float, float] | None) -> Explanation:
+def explained(stated: Stated, requests: tuple[float, float] | None, level: float) -> Explanation:
     """What a stated deployment does, with what engines make of it.
 
     An engine's limit of sequences is no promise: where fewer fit, the others wait.
     """
-    found = explain(stated.problem, stated.partition, requests=requests)
+    engine = stated.deployment.engine or ""
+    asked = partial(explain, requests=requests, engine=engine, level=level)
+    found = asked(stated.problem, stated.partition)
     limit, lacks = stated.deployment.batch, {one.reason for one in found.stated.shortcomings}
     if not stated.is_limit or lacks != {"batch does not fit"}:
         return with_engines(found, stated)
     free = dataclasses.replace(stated.problem, batch="largest")
-    found = explain(free, stated.partition, requests=requests)
+    found = asked(free, stated.partition)
     fits = scalar(found.stated.parts.step.capacity.batch)
     context = free.stated.contexts[0]
     note = (

@@ -28,6 +28,7 @@ from qsjax.cost.speculation import ACCEPTANCE
 @options.axis_options
 @options.dtype_options
 @serving_options.economy_options
+@options.level_option
 @options.output_options
 @options.input_errors
 def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> None:
@@ -51,4 +52,5 @@ def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> None:
     """
     model, engine_flags = deployed.served(model, engine_flags)
     stated = deployed.read(model, engine_flags, flags)
-    emit(deployed.explained(stated, serving_options.requests_of(flags)), flags)
+    requests = serving_options.requests_of(flags)
+    emit(deployed.explained(stated, requests, flags["level"]), flags)

@@ -15,6 +15,7 @@ from qsjax.questions.explore import explore
 @options.system_options
 @options.workload_options
 @options.axis_options
+@options.level_option
 @options.output_options
 @options.input_errors
 def command(model: str, **flags: Any) -> None:
@@ -28,4 +29,4 @@ def command(model: str, **flags: Any) -> None:
       qsjax explore mixtral-8x7b --gpus 8..64 --hardware h200-sxm --context 8k,32k --twins none
       qsjax explore grok-1 --hardware paper-reference --convention both --twins 2,3,5
     """
-    emit(explore(problem_of(model, flags)), flags)
+    emit(explore(problem_of(model, flags), level=flags["level"]), flags)

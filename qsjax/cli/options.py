@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from qsjax import catalog
+from qsjax.engines.spread import LEVEL
 from qsjax.records.conversion import listed_of_text, number_of_text
 from qsjax.records.precision import STORED
 from qsjax.records.specs import CONVENTIONS, DEGREES
@@ -185,6 +186,13 @@ format_option = click.option(
     default="table",
     show_default=True,
     help="What is printed.",
+)
+level_option = click.option(
+    "--level",
+    type=float,
+    default=LEVEL,
+    show_default=True,
+    help="Probability with which measured values lie in the intervals.",
 )
 output_options = options(
     format_option,

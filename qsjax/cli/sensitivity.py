@@ -8,6 +8,7 @@ import click
 from qsjax.cli import options
 from qsjax.cli.emit import emit
 from qsjax.cli.grid_options import names, problem_of
+from qsjax.grid.distributions import check, parse
 from qsjax.questions.sensitivity import (
     DEFAULT_PARAMETERS,
     METRIC_NAMES,
@@ -15,7 +16,6 @@ from qsjax.questions.sensitivity import (
     sensitivity,
     uncertainty,
 )
-from qsjax.questions.sensitivity.distributions import check, parse
 from qsjax.questions.sensitivity.draws import DRAWS
 from qsjax.questions.sensitivity.switching import SPAN
 
@@ -37,7 +37,7 @@ CONTEXTS = (32768.0,)
 @click.option(
     "--parameter",
     help="Comma-separated fields of hardware, workload or model, q, or groups (flops, link_bw, "
-    "latency, overlap, weight_bytes).  [default: all hardware fields, q, context, bytes]",
+    "latency, overhead, overlap, weight_bytes).  [default: all hardware fields, q, context, bytes]",
 )
 @click.option(
     "--rounding",

@@ -45,7 +45,8 @@ class Rates(NamedTuple):
         activations: inputs and outputs of the matrix products.
         weights: reading the weights that every token uses, per microbatch.
         pool: reading the whole expert pool once, per microbatch.
-        comm: start-ups per microbatch, and bandwidth parts (expert exchange: even load).
+        comm: start-ups per microbatch, and bandwidth parts (expert exchange: even load; two shots).
+        reduction: the all-reduces of both kinds.
         p2p: handing over to the next stage, as `comm`.
     """
 
@@ -56,6 +57,7 @@ class Rates(NamedTuple):
     weights: Phases
     pool: jax.Array
     comm: Families
+    reduction: communication.Reduction
     p2p: Cost
 
 
@@ -65,6 +67,7 @@ def _compute(ctx: communication.Context) -> tuple[Phases, jax.Array]:
     weights = memory.attention_weights_per_gpu(model, part, lay)
     gemm = hardware.eff_gemm
     ffn = compute.peak_flops(hardware, work.ffn_dtype, conv) * gemm
+    experts = ffn * compute.of_experts(model, hardware.expert_gemm_ratio)
     phases = Phases(
         attention=tokens * compute.attention_seconds(model, hardware, part, work, conv),
         projection=compute.projection_flops(model, part, conv, weights, tokens)
@@ -73,18 +76,19 @@ def _compute(ctx: communication.Context) -> tuple[Phases, jax.Array]:
         head=compute.head_flops(model, part, conv, tokens)
         / (compute.peak_flops(hardware, work.head_dtype, conv) * gemm),
     )
-    return phases, compute.routed_flops(model, part, conv, lay, tokens, jnp.ones(())) / ffn
+    return phases, compute.routed_flops(model, part, conv, lay, tokens, jnp.ones(())) / experts
 
 
 def _activations(ctx: communication.Context, streaming: jax.Array) -> Phases:
-    model, _, part, work, conv, lay = ctx
+    model, hardware, part, work, conv, lay = ctx
     tokens = jnp.asarray(work.query_tokens)
+    experts = streaming * compute.of_experts(model, hardware.expert_read_ratio)
     if conv.activations == "none":
         return Phases(*(jnp.zeros(()),) * 4)
     return Phases(
         traffic.attention_activation_bytes(model, part, work, tokens) / streaming,
         traffic.projection_activation_bytes(model, part, work, tokens) / streaming,
-        traffic.ffn_activation_bytes(model, part, work, conv, lay, tokens) / streaming,
+        traffic.ffn_activation_bytes(model, part, work, conv, lay, tokens) / experts,
         traffic.head_activation_bytes(model, part, work, conv, tokens) / streaming,
     )
 
@@ -114,18 +118,23 @@ def rates(ctx: communication.Context) -> Rates:
     kv = traffic.kv_bytes(model, part, work, conv, attended, one)
     pool = compute.streamed_pool(model, conv)
     p2p = communication.pipeline(ctx)
+    reduction = communication.tensor_parallel(ctx, tokens)
+    load = compute.rank_load(part) if conv.expert_balance == "skewed" else one
+    experts = streaming * compute.of_experts(model, hardware.expert_read_ratio)
+    load = compute.of_experts(model, load)
     return Rates(
         compute=phases,
         compute_routed=routed,
         kv=kv * (1.0 / (bandwidth * hardware.eff_kv_read)),
         activations=_activations(ctx, streaming),
         weights=_weights(ctx, streaming),
-        pool=traffic.routed_bytes(pool, part, work, lay, one) / streaming,
+        pool=traffic.routed_bytes(pool, part, work, lay, load) / experts,
         comm=Families(
-            tp=communication.tensor_parallel(ctx, tokens),
+            tp=reduction.two_shot,
             kv=communication.kv_parallel(ctx, tokens),
             ep=communication.expert_parallel(ctx, tokens, one),
             layout=communication.layout_transition(ctx, tokens),
         ),
+        reduction=reduction,
         p2p=Cost(p2p.startup, tokens * p2p.bandwidth),
     )

@@ -13,7 +13,7 @@ from qsjax.cost.laws import communication, compute, overheads, traffic
 from qsjax.cost.laws.collectives import Cost
 from qsjax.cost.laws.overlap import exposed_bandwidth, exposed_startup
 from qsjax.cost.laws.sharding import layout
-from qsjax.numerics.safe import at_least
+from qsjax.numerics.safe import at_least, blend
 from qsjax.records.specs import KV_CP, Convention, HardwareSpec, ModelSpec, Partition, Workload
 
 
@@ -97,8 +97,15 @@ def phase_times(rate: Rates, at: BatchState) -> tuple[Phases, Phases]:
     return compute_times(rate, at), hbm
 
 
-def bottleneck(rate: Rates, at: BatchState, convention: Convention) -> Bound:
-    """Slower of arithmetic and HBM: over the whole step (eq. 19) or in every phase [s]."""
+def blends(model: ModelSpec, hardware: HardwareSpec) -> Phases:
+    """How far arithmetic and bytes of a phase add up, 0 to 1; attention takes the slower."""
+    dense = jnp.asarray(hardware.gemm_blend)
+    ffn = jnp.where(jnp.asarray(model.experts) > 1, hardware.expert_blend, dense)
+    return Phases(jnp.zeros(()), dense, ffn, dense)
+
+
+def bottleneck(rate: Rates, at: BatchState, convention: Convention, share: Phases) -> Bound:
+    """Arithmetic and HBM over the whole step (eq. 19) or in every phase, blended [s]."""
     arithmetic, hbm = phase_times(rate, at)
     if convention.bottleneck == "global":
         return Bound(jnp.maximum(sum(arithmetic), sum(hbm)), arithmetic)
@@ -106,7 +113,7 @@ def bottleneck(rate: Rates, at: BatchState, convention: Convention) -> Bound:
     attention = at.microbatch * jnp.maximum(
         rate.compute.attention, rate.kv + rate.activations.attention
     )
-    others = (jnp.maximum(c, h) for c, h in zip(arithmetic[1:], hbm[1:], strict=True))
+    others = map(blend, arithmetic[1:], hbm[1:], share[1:])
     slower = Phases(attention, *others)
     return Bound(sum(slower[1:], slower[0]), slower)
 
@@ -115,7 +122,7 @@ def communication_times(rate: Rates, at: BatchState) -> Families:
     """Every family of a microbatch, before overlap [s]."""
     family, batch = rate.comm, at.microbatch
     return Families(
-        tp=Cost(family.tp.startup, batch * family.tp.bandwidth),
+        tp=communication.shorter(rate.reduction, batch),
         kv=Cost(family.kv.startup, batch * family.kv.bandwidth),
         ep=Cost(family.ep.startup, batch * (at.load * family.ep.bandwidth)),
         layout=Cost(family.layout.startup, batch * family.layout.bandwidth),
@@ -167,6 +174,7 @@ class StepCost:
         hbm: HBM time by source of the bytes [s].
         comm: start-up and bandwidth part by family [s].
         exposed: what overlap leaves of `comm` [s].
+        windows: time of every phase before communication [s].
         t_bound: bottleneck of arithmetic and HBM [s].
         t_overhead: launch overhead of the layers, host work for the sequences [s].
         t_p2p: hand-over to the next stage [s].
@@ -186,6 +194,7 @@ class StepCost:
     hbm: Hbm
     comm: Families
     exposed: Exposed
+    windows: Phases
     t_bound: jax.Array
     t_overhead: jax.Array
     t_stage: jax.Array
@@ -259,7 +268,7 @@ def decode_parts(
         compute.expert_load(model, partition, convention, tokens),
         traffic.expert_traffic_factor(model, convention, tokens, microbatch, lay.expert_copies),
     )
-    bound = bottleneck(rate, at, convention)
+    bound = bottleneck(rate, at, convention, blends(model, hardware))
     comm = communication_times(rate, at)
     seen, startups = exposed_times(ctx, rate, comm, at, bound)
     launched = overheads.overhead(model, hardware, partition, workload)
@@ -282,6 +291,7 @@ def decode_parts(
         hbm=hbm_times(rate, at),
         comm=comm,
         exposed=Exposed(*(x + y for x, y in zip(seen, startups, strict=True))),
+        windows=bound.windows,
         t_bound=bound.t_bound,
         t_overhead=launched + microbatch * per_sequence,
         t_stage=varying + fixed + microbatch * per_sequence,

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from qsjax.cost.decode import StepCost, once_a_step
+from qsjax.numerics.safe import safe_divide
 from qsjax.records.specs import Convention, Partition, Workload
 
 # What a term is bound by, for the one-word answer.
@@ -25,7 +26,7 @@ RESOURCES: dict[str, tuple[str, ...]] = {
 
 
 def bound_terms(step: StepCost, convention: Convention) -> dict[str, jax.Array]:
-    """The terms of `t_bound` [s]: of every phase (or of the step) only the slower side counts."""
+    """The terms of `t_bound` [s]: of every phase (or of the step) the slower side counts."""
     arithmetic, hbm = step.compute, step.hbm
     phases = hbm.phases()
     if convention.bottleneck == "global":
@@ -33,8 +34,16 @@ def bound_terms(step: StepCost, convention: Convention) -> dict[str, jax.Array]:
         slower = [is_compute] * 4
     else:
         slower = [c >= h for c, h in zip(arithmetic, phases, strict=True)]
-    by_compute = [jnp.where(s, c, 0.0) for s, c in zip(slower, arithmetic, strict=True)]
-    attention, projection, ffn, head = (jnp.where(s, 0.0, 1.0) for s in slower)
+    # What a blend adds to the slower side counts with it.
+    longest = [jnp.maximum(c, h) for c, h in zip(arithmetic, phases, strict=True)]
+    grown = [jnp.ones(())] * 4
+    if convention.bottleneck == "per_phase":
+        grown = [safe_divide(t, x, 1.0) for t, x in zip(step.windows, longest, strict=True)]
+    by_compute = [
+        jnp.where(s, c * g, 0.0) for s, c, g in zip(slower, arithmetic, grown, strict=True)
+    ]
+    by_hbm = [jnp.where(s, 0.0, g) for s, g in zip(slower, grown, strict=True)]
+    attention, projection, ffn, head = by_hbm
     act = hbm.activations
     return {
         "compute_attention": by_compute[0],

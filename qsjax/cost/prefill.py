@@ -15,9 +15,11 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from qsjax.cost.coefficients import Phases, Rates, rates
+from qsjax.cost.decode import blends
 from qsjax.cost.laws import collectives, communication, compute, memory, overheads, params, traffic
 from qsjax.cost.laws.overlap import exposed_bandwidth, exposed_startup
 from qsjax.cost.laws.sharding import Layout, kv_head_split, layout
+from qsjax.numerics.safe import blend
 from qsjax.records.specs import Convention, HardwareSpec, ModelSpec, Partition, Workload
 
 ContextParallel = Literal["pass_kv", "pass_q"]
@@ -33,7 +35,7 @@ class PrefillCost:
         hbm: HBM time by phase [s].
         comm: exposed communication: tensor parallelism, context parallelism, experts, layout [s].
         t_overhead: launch overhead [s].
-        t_stage: time of one stage, the slower of compute and HBM in every phase, and the rest [s].
+        t_stage: time of one stage: its phases as in a decode step, and the rest [s].
         t_busy: mean of the times in which a GPU's arithmetic and its HBM run [s].
         busy: the same as a share of the time, stages kept busy.
         ttft: time of the prompts through all stages, without queueing [s].
@@ -212,7 +214,7 @@ def prefill_step(
     tokens = prompts * prompt
     load = compute.expert_load(model, partition, convention, tokens * ctx.lay.pool_replicas)
     arithmetic, hbm = _phases(ctx, rate, tokens, load, prompts, prompt)
-    bound = Phases(*(jnp.maximum(c, h) for c, h in zip(arithmetic, hbm, strict=True)))
+    bound = Phases(*map(blend, arithmetic, hbm, blends(model, hardware)))
     ring = _ring(ctx, prompt, context_parallel)
     ring = ring._replace(bandwidth=prompts * ring.bandwidth)
     comm = _communication(ctx, rate, ring, tokens, load, bound)

@@ -10,7 +10,14 @@ from qsjax.cost.coefficients import Phases
 from qsjax.cost.decode import StepCost, decode_step
 from qsjax.cost.feasibility import Capacity
 from qsjax.cost.laws import memory, params
-from qsjax.cost.laws.compute import attention_flops, peak_flops
+from qsjax.cost.laws.compute import (
+    always_flops,
+    attention_flops,
+    expert_load,
+    of_experts,
+    peak_flops,
+    routed_flops,
+)
 from qsjax.cost.laws.sharding import layout, weight_ranks
 from qsjax.cost.ledger import time_ledger
 from qsjax.numerics.numpy_backend import on_host
@@ -111,12 +118,13 @@ class Roof(NamedTuple):
 def _phase_bytes(step: StepCost, records: Records) -> Phases:
     hardware, hbm = records.hardware, step.hbm
     streaming = jnp.asarray(hardware.hbm_bw) * hardware.eff_weight_read
+    experts = streaming * of_experts(records.model, hardware.expert_read_ratio)
     cache = jnp.asarray(hardware.hbm_bw) * hardware.eff_kv_read
     phases = hbm.phases()
     return Phases(
         attention=hbm.kv * cache + hbm.activations.attention * streaming,
         projection=phases.projection * streaming,
-        ffn=phases.ffn * streaming,
+        ffn=(hbm.routed + hbm.activations.ffn) * experts + hbm.always * streaming,
         head=phases.head * streaming,
     )
 
@@ -125,10 +133,20 @@ def _dtypes(work: Workload) -> Phases:
     return Phases(work.attn_dtype, work.proj_dtype, work.ffn_dtype, work.head_dtype)  # type: ignore[arg-type]  # names, in the order of the phases
 
 
+def _ffn_flops(step: StepCost, records: Records, convention: Convention) -> jax.Array:
+    """Arithmetic of the feed-forward phase [FLOP]; experts have an efficiency of their own."""
+    model, _, part, work, _ = records
+    lay = layout(model, part, convention)
+    tokens = step.microbatch * work.query_tokens
+    load = expert_load(model, part, convention, tokens * lay.pool_replicas)
+    routed = routed_flops(model, part, convention, lay, tokens, load)
+    return routed + always_flops(model, part, convention, lay, tokens)
+
+
 def roofline(step: StepCost, records: Records, convention: Convention) -> dict[str, Roof]:
     """Every phase under the roofline: what binds it and how close it comes to the roof.
 
-    The two times of a phase are taken to overlap each other fully, so the phase takes the longer.
+    A phase takes the longer of its two times, and what a blend adds to it.
     """
     hardware = records.hardware
     work = records.workload
@@ -138,10 +156,14 @@ def roofline(step: StepCost, records: Records, convention: Convention) -> dict[s
     for i, name in enumerate(Phases._fields):
         peak = peak_flops(hardware, _dtypes(work)[i], convention)  # type: ignore[arg-type]  # a Dtype
         time = jnp.maximum(step.compute[i], hbm[i])
+        if convention.bottleneck == "per_phase":
+            time = step.windows[i]
         flops, filled = step.compute[i] * peak * hardware.eff_gemm, jnp.ones(())
         if name == "attention":
             flops = tokens * attention_flops(records.model, records.partition, work, convention)
             filled = safe_divide(flops, step.compute[i] * peak * hardware.eff_attention, 1.0)
+        if name == "ffn":
+            flops = _ffn_flops(step, records, convention)
         safe = jnp.where(time > 0, time, 1.0)
         reached = flops / safe
         found[name] = Roof(

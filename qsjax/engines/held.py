@@ -15,6 +15,7 @@ from qsjax.engines.deployment import Deployment
 from qsjax.engines.kernels import ExpertKernels
 from qsjax.engines.operating_point import OperatingPoint
 from qsjax.engines.rules import load_engines
+from qsjax.engines.tuning import formats_of, tune
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.records.precision import workload_of
@@ -92,7 +93,7 @@ class Held(NamedTuple):
     """A deployment's records as its engine holds them.
 
     Attributes:
-        hardware: with the engine's own division of the memory.
+        hardware: with the engine's kernels and its own division of the memory.
         workload: with padded weights and the cache's dtype.
         beside: weights that no law counts [B].
         kept: what vLLM's share of the memory would hold besides weights and cache [B].
@@ -106,24 +107,32 @@ class Held(NamedTuple):
     notes: tuple[str, ...]
 
 
+class _Experts(NamedTuple):
+    """Bytes of an expert's weight as kernels hold it, their launches, their name, a note."""
+
+    weight: float
+    launches: float = 0.0
+    kernels: str = ""
+    notes: tuple[str, ...] = ()
+
+
 def _experts(
     deployment: Deployment, entry: ModelEntry, hardware: HardwareEntry, part: Partition, own: float
-) -> tuple[float, HardwareSpec, tuple[str, ...]]:
-    """Bytes of an expert's weight with the kernels' padding, their launches, a note of both."""
-    model, spec = entry.spec, hardware.spec
+) -> _Experts:
+    """What kernels make of MXFP4 experts; others are as they are."""
+    model = entry.spec
     if own != MXFP4 or scalar(model.experts) <= 1:
-        return own, spec, ()
+        return _Experts(own)
     record = {"notes": deployment.words}
     rule = kernels.kernels_of(record, deployment.engine or "", hardware)
     factor = padding(model, rule, part)
     share = 1.0 - scalar(model.dense_layers) / scalar(model.layers)
-    launches = scalar(spec.layer_overhead) + rule.launches * share
     note = f"the experts' kernels are those of {rule.name}"
     if factor > 1:
         note += f", which pad MXFP4 weights by {100 * (factor - 1):.1f} %"
     if rule.launches:
         note += f" and take {rule.launches / US:.0f} us more in a layer"
-    return own * factor, dataclasses.replace(spec, layer_overhead=launches), (note,)
+    return _Experts(own * factor, rule.launches * share, rule.name, (note,))
 
 
 def _facts(deployment: Deployment) -> dict[str, float]:
@@ -166,6 +175,30 @@ def _weights(model: ModelSpec, part: Partition, work: Workload) -> jax.Array:
     return weights_bytes(model, part, work, layout(model, part, PHYSICAL))
 
 
+def _tuned(
+    deployment: Deployment,
+    entry: ModelEntry,
+    hardware: HardwareEntry,
+    work: Workload,
+    experts: _Experts,
+) -> tuple[HardwareSpec, tuple[str, ...]]:
+    """The accelerator with the constants of the engine's kernels, and which they are."""
+    engine = deployment.engine or ""
+    formats = formats_of(entry.name, work, is_mxfp4=bool(experts.kernels), kernels=experts.kernels)
+    tuned = tune(hardware, engine, formats)
+    launches = scalar(tuned.spec.layer_overhead) + experts.launches
+    spec = dataclasses.replace(tuned.spec, layer_overhead=launches)
+    notes = tuned.notes
+    if deployment.words and not notes:
+        name = NAMES[engine]
+        notes = (f"no kernels of {name} are known on {hardware.name}: the catalogue's stand",)
+    if work.ffn_dtype == "fp4" and not kernels.has_fp4_units(hardware):
+        # Marlin and Triton's kernels dequantise; the units that multiply are those of 16 bits.
+        spec = dataclasses.replace(spec, flops_fp4=spec.flops_bf16)
+        notes += (f"{hardware.name} has no units of four bits: the weights multiply in 16 bits",)
+    return spec, notes
+
+
 def held(
     deployment: Deployment,
     entry: ModelEntry,
@@ -189,7 +222,8 @@ def held(
     """
     engine = deployment.engine or ""
     weight = scalar(workload.bytes_ffn_weight)
-    weight, spec, notes = _experts(deployment, entry, hardware, partition, weight)
+    experts = _experts(deployment, entry, hardware, partition, weight)
+    notes = experts.notes
     bytes_kv = scalar(workload.bytes_kv)
     own = own_cache(engine, entry.spec, hardware)
     if own is not None and not is_cache_given and own != bytes_kv:
@@ -198,15 +232,13 @@ def held(
         notes += (f"{NAMES[engine]} keeps this model's cache in {width} unless a flag says else",)
     work = dataclasses.replace(
         workload,
-        bytes_ffn_weight=weight,
+        bytes_ffn_weight=experts.weight,
         bytes_kv=bytes_kv,
         kv_scale_bytes=scales(engine, bytes_kv, entry.spec),
         attn_dtype=attention_dtype(bytes_kv, entry.spec),
     )
-    if work.ffn_dtype == "fp4" and not kernels.has_fp4_units(hardware):
-        # Marlin and Triton's kernels dequantise; the units that multiply are those of 16 bits.
-        spec = dataclasses.replace(spec, flops_fp4=spec.flops_bf16)
-        notes += (f"{hardware.name} has no units of four bits: the weights multiply in 16 bits",)
+    spec, about = _tuned(deployment, entry, hardware, work, experts)
+    notes += about
     one = OperatingPoint(
         model=entry.spec,
         model_name=entry.name,

@@ -87,9 +87,12 @@ def name_of(record: Mapping[str, Any], engine: str, hardware: HardwareEntry) -> 
     if has_fp4_units(hardware):
         return "flashinfer"
     rule = rules["triton"]
+    is_hopper = hardware.name.startswith(tuple(rule["accelerators"]))
+    if is_hopper and engine in rule["engines"]:
+        return "triton"
     runs_triton = (
         engine == "vllm"
-        and hardware.name.startswith(tuple(rule["accelerators"]))
+        and is_hopper
         and not _asked_for(record, rules["marlin"])
         and _is_default(record, rule["since"])
     )

@@ -4,15 +4,19 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+import jax
+
 from qsjax import catalog
 from qsjax.cost.laws import params
+from qsjax.cost.laws.memory import kv_bytes_per_sequence, weights_bytes
+from qsjax.cost.laws.sharding import layout
 from qsjax.engines import releases
 from qsjax.engines.operating_point import OperatingPoint
 from qsjax.engines.rules import load_engines
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.records.fields import numbers_of
-from qsjax.records.specs import ModelSpec, Partition
+from qsjax.records.specs import PHYSICAL, ModelSpec, Partition, Workload
 from qsjax.records.units import GB, GIB
 
 Facts = Mapping[str, float]
@@ -210,3 +214,30 @@ def states_share(found: Facts) -> bool:
     """Whether a record says how much of the memory the engine may take."""
     names = ("memory_utilisation", "static_fraction", "usable_gib", "max_total_tokens")
     return any(name in found for name in names)
+
+
+@on_host
+def _sizes(model: ModelSpec, part: Partition, work: Workload) -> tuple[jax.Array, jax.Array]:
+    """Weights of a GPU, and the cache of a sequence of the mean context [B]."""
+    weights = weights_bytes(model, part, work, layout(model, part, PHYSICAL))
+    return weights, kv_bytes_per_sequence(model, part, work, PHYSICAL)
+
+
+def running(one: OperatingPoint, found: Facts) -> float:
+    """Sequences of a replica that run at once: those asked for, as far as the cache holds them.
+
+    Others wait, which their time per output token does not show. A running sequence holds its mean
+    context, under TensorRT-LLM room for its whole answer (GUARANTEED_NO_EVICT, `schedulers.toml`).
+    Where not even one has room, the rules of the engine are not those of the deployment, and the
+    number asked for stands, as it does where the engine has no rules.
+    """
+    asked = float(one.workload.batch)  # type: ignore[arg-type]  # floats of deployment_of
+    if one.engine not in ("vllm", "sglang", "trtllm"):
+        return asked
+    context = float(one.workload.context)  # type: ignore[arg-type]  # floats of deployment_of
+    weights, cache = map(scalar, _sizes(one.model, one.partition, one.workload))
+    weights += unquantised_bytes(one)
+    free = usable_bytes(one, found, weights, cache / context) - weights
+    longest = one.prompt + one.output if one.engine == "trtllm" else context
+    room = min(free * context / (cache * longest), found.get("max_sequences", asked))
+    return min(asked, room) if room >= 1.0 else asked

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from qsjax.engines.tuning import Entries
 from qsjax.records.specs import PHYSICAL, Convention, HardwareSpec, ModelSpec, Partition, Workload
 
 
@@ -17,9 +18,10 @@ class OperatingPoint:
         convention: physical, with the schedule that the record states.
         prompt: mean prompt length [tokens]; 0 where prompts are not part of the measurement.
         output: mean output length [tokens].
-        engine: "trtllm", "vllm", "sglang" or "".
+        engine: "trtllm", "vllm", "sglang", "atom" or "".
         release: of vLLM, by `memory.release_of`; "" is the current one.
         expert_launches: of a layer with experts, beyond what the accelerator's overheads hold [s].
+        kernels: entries of the kernel table that `hardware` has its constants from; None: none.
     """
 
     model: ModelSpec
@@ -34,3 +36,4 @@ class OperatingPoint:
     engine: str = ""
     release: str = ""
     expert_launches: float = 0.0
+    kernels: Entries | None = None

@@ -46,7 +46,8 @@ PATTERNS: dict[str, tuple[str, ...]] = {
 # Fields of a deployment that are numbers, of which missing ones follow from the others.
 NUMBERS = (
     *("n_gpus", "tp", "pp", "dp", "ep", "moe_tp", "kvp"),
-    *("batch_per_gpu", "batch_total", "concurrency", "isl", "osl", "avg_context"),
+    *("batch_per_gpu", "batch_total", "concurrency", "mean_concurrency"),
+    *("isl", "osl", "avg_context", "ttft_ms"),
 )
 
 
@@ -94,6 +95,12 @@ def speculation(record: Mapping[str, Any], found: Mapping[str, float]) -> tuple[
     if span:
         return run, 0.5 * (float(span.group(1)) + float(span.group(2)))
     return run, found.get("accepted", 1.85)
+
+
+def release(record: Mapping[str, Any]) -> str:
+    """Release of the engine as it is written, "0.5.1.post1"; "" if it is not stated."""
+    found = re.search(r"\b\d+\.\d+\S*|\bnightly\S*", str(record.get("engine") or ""))
+    return found[0].rstrip(")") if found else ""
 
 
 def version(record: Mapping[str, Any]) -> tuple[int, int] | None:

@@ -1,4 +1,4 @@
-"""The rules of engines: memory, releases, kernels (`engines.toml`), flags (`flags.toml`)."""
+"""The rules of engines: memory and releases, constants of kernels, flags; each in a TOML."""
 
 import functools
 import tomllib
@@ -10,6 +10,12 @@ from typing import Any
 def load_engines() -> dict[str, dict[str, Any]]:
     """How each engine divides an accelerator's memory [GiB] and runs four-bit experts."""
     return tomllib.loads((resources.files("qsjax.engines") / "engines.toml").read_text("utf-8"))
+
+
+@functools.cache
+def load_kernels() -> dict[str, Any]:
+    """The constants of kernels by generation, engine and format."""
+    return tomllib.loads((resources.files("qsjax.engines") / "kernels.toml").read_text("utf-8"))
 
 
 @functools.cache

@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +17,16 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from qsjax.evidence.measurements import Case, Skipped, read_cases, read_csv
-from qsjax.evidence.measurements.predict import Batch, batches, outcomes, time_values
+from qsjax.evidence.measurements.cases import plain
+from qsjax.evidence.measurements.predict import (
+    TRTLLM_OVERHEAD,
+    Batch,
+    batches,
+    outcomes,
+    time_values,
+)
 from qsjax.grid.entry import entry
+from qsjax.numerics.safe import scalar
 from qsjax.output import files
 from qsjax.output import folder as folders
 from qsjax.output.result import Result, Row, Table
@@ -31,6 +39,9 @@ SOFT = 0.1
 QUANTILE = 1.96
 # Intervals wider than this factor, and pairs closer than this correlation, are reported.
 WIDE, ALIKE = 2.0, 0.95
+# Where measurements are fewer than constants: standard deviations of the logarithm of a constant
+# about the catalogue's value, and of a measurement about the rest of its configuration.
+WIDTH, NOISE = 0.5, 0.05
 # Derivatives of log prediction in log constant below this have no hold on it.
 NO_EFFECT = 1e-4
 # Eigenvalues of the normal matrix below this share of the largest are rounding; timers repeat to
@@ -119,7 +130,8 @@ class Fit:
 
     Attributes:
         constants: those that were fitted.
-        held: those that were not, as they have no effect on these measurements.
+        held: those that were not, as they have no effect on these measurements. Those that too few
+            measurements do not tell are neither fitted nor held: they keep the catalogue's value.
         warnings: constants that the measurements do not determine, in words.
         records: measurements that were used.
         errors: relative error of each of them.
@@ -196,20 +208,25 @@ def fit(
     """The constants that fit the cases best.
 
     Args:
-        cases: measurements, from `measurements.read_case`; sizes are left out.
+        cases: measurements, from `measurements.read_case`; sizes, and what is not scored, are
+            left out. Engines keep the plain form, whose constants these are.
         free: names in PARAMETERS; those without effect on the cases are held.
         fixed: values of others; else the catalogue's.
         weights: of each case in the sum of squares; equal if not given.
 
+    Fewer cases than constants determine some of them: these are fitted, drawn to the catalogue's
+    values, and the others keep those; `warnings` names them.
+
     Raises:
-        ValueError: If a name is unknown, none has an effect, or the measurements are too few.
+        ValueError: If a name is unknown, or none has an effect.
     """
     unknown = [name for name in free if name not in PARAMETERS]
     if unknown:
         known = ", ".join(PARAMETERS)
         raise ValueError(f"unknown constants {', '.join(unknown)}; known: {known}")
     pairs = list(zip(cases, weights if weights is not None else [1.0] * len(cases), strict=True))
-    kept = [(c, w) for c, w in pairs if c.kind not in ("tokens", "kv", "weights")]
+    sizes = ("tokens", "kv", "weights")
+    kept = [(plain(c), w) for c, w in pairs if c.kind not in sizes and not c.not_scored]
     chosen, root = [c for c, _ in kept], np.sqrt([w for _, w in kept])
     if not chosen:
         raise ValueError("no measurement of a time or a rate; give at least one for each constant")
@@ -218,40 +235,85 @@ def fit(
     names = [name for name, hold in zip(free, reach, strict=True) if hold > NO_EFFECT]
     if not names:
         raise ValueError(f"the measurements do not depend on {', '.join(free)}; name others")
-    if len(chosen) < len(names):
-        raise ValueError(
-            f"{len(chosen)} measurements cannot determine {len(names)} constants "
-            f"({', '.join(names)}); give more measurements, or name fewer constants"
-        )
-    problem = _Problem(chosen, names, fixed or {})
-    bounds = np.log([[PARAMETERS[n].low for n in names], [PARAMETERS[n].high for n in names]])
-    found = least_squares(
-        lambda logs: root * problem.value(logs),
-        np.log([PARAMETERS[name].start for name in names]),
-        jac=lambda logs: root[:, None] * problem.jacobian(logs),
-        bounds=tuple(bounds),
-        loss="soft_l1",
-        f_scale=SOFT,
-    )
     held = tuple(name for name in free if name not in names)
-    return _summarise(names, held, found.x, problem, root)
+    problem = _Problem(chosen, names, fixed or {})
+    if len(chosen) >= len(names):
+        return _summarise(problem, root, _Prior(np.zeros(len(names)), 0.0), held, ())
+    prior = _priors(chosen[0], names)
+    slopes = root[:, None] * problem.jacobian(prior)
+    told = dict(zip(names, _determined(slopes), strict=True))
+    untold = tuple(
+        f"{name} is not told by {len(chosen)} measurements and keeps its value; give more, "
+        "where it matters"
+        for name, is_told in told.items()
+        if not is_told
+    )
+    names = [name for name, is_told in told.items() if is_told]
+    problem = _Problem(chosen, names, fixed or {})
+    return _summarise(problem, root, _Prior(_priors(chosen[0], names), NOISE / WIDTH), held, untold)
+
+
+class _Prior(NamedTuple):
+    """What draws the logarithms of the constants to those of the catalogue, and how strongly."""
+
+    logs: np.ndarray
+    pull: float
+
+
+def _priors(case: Case, names: Sequence[str]) -> np.ndarray:
+    """Logarithms of the constants of a case's accelerator, within their bounds."""
+    own = case.deployments[0].hardware
+    values = [
+        TRTLLM_OVERHEAD if name == "trtllm_overhead" else scalar(getattr(own, name))
+        for name in names
+    ]
+    low, high = _bounds(names)
+    logs: np.ndarray = np.clip(np.log(np.maximum(values, 1e-9)), low + 1e-6, high - 1e-6)
+    return logs
+
+
+def _bounds(names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    low, high = (np.log([getattr(PARAMETERS[n], end) for n in names]) for end in ("low", "high"))
+    return low, high
+
+
+def _determined(slopes: np.ndarray) -> np.ndarray:
+    """Which constants few measurements tell: those that lose more than half of their variance.
+
+    At least one: the one that they tell most of. The variances are `WIDTH` of a constant and
+    `NOISE` of a measurement.
+    """
+    precision = slopes.T @ slopes / NOISE**2 + np.eye(slopes.shape[1]) / WIDTH**2
+    told = 1.0 - np.diag(np.linalg.inv(precision)) / WIDTH**2
+    known: np.ndarray = told > 0.5
+    known[np.argmax(told)] = True
+    return known
 
 
 def _summarise(
-    names: Sequence[str],
-    held: tuple[str, ...],
-    logs: np.ndarray,
     problem: _Problem,
     root: np.ndarray,
+    prior: _Prior,
+    held: tuple[str, ...],
+    kept: tuple[str, ...],
 ) -> Fit:
-    residuals, jacobian = problem.value(logs), root[:, None] * problem.jacobian(logs)
-    spread = (root * residuals) ** 2
-    freedom = max(1, len(residuals) - len(names))
-    # Directions without any hold keep a tiny eigenvalue, so that their intervals are wide.
-    eigenvalues, vectors = np.linalg.eigh(jacobian.T @ jacobian)
-    floor = RANK_TOLERANCE * eigenvalues.max()
-    variance = max(spread.sum() / freedom, LEAST_VARIANCE)
-    covariance = (vectors / np.maximum(eigenvalues, floor)) @ vectors.T * variance
+    names = problem.names
+    low, high = _bounds(names)
+    pulls = prior.pull * np.eye(len(names))[: len(names) if prior.pull else 0]
+    found = least_squares(
+        lambda logs: np.append(root * problem.value(logs), pulls @ (logs - prior.logs)),
+        prior.logs if prior.pull else np.log([PARAMETERS[name].start for name in names]),
+        jac=lambda logs: np.vstack([root[:, None] * problem.jacobian(logs), pulls]),
+        bounds=(low, high),
+        loss="soft_l1",
+        f_scale=SOFT,
+    )
+    logs, residuals = found.x, problem.value(found.x)
+    jacobian = np.vstack([root[:, None] * problem.jacobian(logs), pulls])
+    weighted = np.append(root * residuals, pulls @ (logs - prior.logs))
+    covariance = covariance_of(weighted, jacobian)
+    if prior.pull:  # fewer measurements than constants do not tell their own scatter
+        covariance = np.linalg.inv(jacobian.T @ jacobian) * NOISE**2
     sigma = np.sqrt(np.diag(covariance))
     constants = tuple(
         Constant(
@@ -266,10 +328,21 @@ def _summarise(
     return Fit(
         constants=constants,
         held=held,
-        warnings=_warnings(names, logs, sigma, covariance, held),
+        warnings=(*kept, *_warnings(names, logs, sigma, covariance, held)),
         records=len(residuals),
         errors=np.expm1(residuals),
     )
+
+
+def covariance_of(residuals: np.ndarray, jacobian: np.ndarray) -> np.ndarray:
+    """Covariance of fitted parameters from weighted residuals and their derivatives."""
+    freedom = max(1, len(residuals) - jacobian.shape[1])
+    # Directions without any hold keep a tiny eigenvalue, so that their intervals are wide.
+    eigenvalues, vectors = np.linalg.eigh(jacobian.T @ jacobian)
+    floor = RANK_TOLERANCE * eigenvalues.max()
+    variance = max(np.square(residuals).sum() / freedom, LEAST_VARIANCE)
+    covariance: np.ndarray = (vectors / np.maximum(eigenvalues, floor)) @ vectors.T * variance
+    return covariance
 
 
 def _warnings(

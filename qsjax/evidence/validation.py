@@ -1,19 +1,23 @@
 """Predicted against measured: every record that can be predicted, and why the others cannot."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from qsjax.engines.releases import release
 from qsjax.evidence.measurements import (
     Case,
     Constants,
     Kernel,
     Prediction,
     Skipped,
+    load_left_out,
     load_records,
     predict,
     read_cases,
@@ -25,6 +29,8 @@ from qsjax.grid.entry import entry
 from qsjax.output import folder
 from qsjax.output.result import Drawing, Result, Row, Table
 
+# What is left out of the fit whole, in turn.
+LEFT_OUT = ("accelerator", "engine", "model")
 # By what errors are summed up.
 GROUPS = ("category", "confidence", "gpu", "model", "engine", "regime")
 WORST = 10
@@ -89,12 +95,12 @@ REASONS: tuple[tuple[Callable[[Mapping[str, Any]], bool], str], ...] = (
     ),
     (
         lambda row: "disagg" in row["category"] and row["error_pct"] > 0,
-        "concurrency also covers requests in prefill, so the batch is smaller; multi-token "
-        "prediction is not labelled",
+        "concurrency also covers requests in prefill, so the batch is smaller",
     ),
     (
-        lambda row: row["confidence"] == "low" and row["error_pct"] > 0,
-        "multi-token prediction may have been on; it is not labelled",
+        lambda row: row["gpu"].startswith(("mi3", "tpu", "trainium", "inferentia")),
+        "the shared constants were fitted on NVIDIA's GPUs; kernels of other makers reach other "
+        "shares of the peaks",
     ),
     (
         lambda row: row["category"] == "trtllm_static_batch",
@@ -117,13 +123,25 @@ class Report(Result):
 
     A row has `id`, `category`, `model`, `gpu`, `engine`, `confidence`, `unit`, `measured` and
     either `predicted`, `error_pct`, `regime` and `shares` (of the predicted time by resource), or
-    `skipped_because`.
+    `skipped_because`. Deployments also have `release`, `speculation`, `kv_dtype`, `isl`, `osl` and
+    `not_scored`: why an error is shown but not summed up, "" where it is. `first_tokens` are the
+    same rows for the time to first token of the records that have one.
     """
 
     records: list[Row]
     asked: Row = dataclasses.field(default_factory=dict)
+    first_tokens: list[Row] = dataclasses.field(default_factory=list)
 
     stem = "records"
+
+    def first_tokens_by(self, name: str) -> dict[str, dict[str, float | int | None]]:
+        """Errors of the time to first token by a column of its rows [%], and of all."""
+        return _grouped(self.first_tokens, name) | {"all": _errors(self.first_tokens)}
+
+    @property
+    def is_shipped(self) -> bool:
+        """Whether all that ships with the package was asked for."""
+        return "data" not in self.asked and not self.asked.get("category")
 
     def rows(self) -> list[Row]:
         """The records, with the same columns and without nested values."""
@@ -171,22 +189,39 @@ class Report(Result):
         ]
         heads = [head for head, _ in COLUMNS]
         found = [Table("What README and documents quote", ["measured", "role", *heads], lines, 2)]
+        found += self._left_out_tables() if self.is_shipped else []
         for name in ("category", "gpu", "regime"):
-            groups = {key: row for key, row in self.by(name).items() if row["predicted"]}
-            cells = [[key, *(_cell(row[x]) for _, x in COLUMNS)] for key, row in groups.items()]
-            found.append(Table(f"Errors by {name}", [name, *heads], cells))
+            found.append(Table(f"Errors by {name}", [name, *heads], _cells(self.by(name))))
+        if self.first_tokens:
+            cells = _cells(self.first_tokens_by("engine"))
+            found.append(Table("Errors of the time to first token", ["engine", *heads], cells))
         largest = [
             [row["id"], row["model"], row["gpu"], f"{row['error_pct']:+.0f}", row["reason"]]
             for row in self.worst()
         ]
         heads = ["record", "model", "accelerator", "error %", "known reason"]
         found.append(Table("Largest errors of deployments", heads, largest, 3))
-        skipped = [[reason, f"{count:,}"] for reason, count in self.skipped().items()]
-        return [*found, Table("Not predicted", ["reason", "records"], skipped)]
+        for title, counts in (
+            ("Predicted but not scored", self.not_scored()),
+            ("Not predicted", self.skipped()),
+        ):
+            rows = [[reason, f"{count:,}"] for reason, count in counts.items()]
+            found.append(Table(title, ["reason", "records"], rows))
+        return found
+
+    def _left_out_tables(self) -> list[Table]:
+        """Errors of groups that were left out of the fit: what to expect of one not in it."""
+        heads = [head for head, _ in COLUMNS]
+        return [
+            Table(f"Serving, each {name} left out of the fit", [name, *heads], _cells(groups))
+            for name, groups in left_out().items()
+        ]
 
     def record(self) -> Row:
         """The records, the groups that documents quote, and errors by category."""
         return {
+            "left_out": left_out() if self.is_shipped else None,
+            "first_tokens": self.first_tokens_by("engine") if self.first_tokens else None,
             "records": self.records,
             "headlines": self.headlines(),
             "summary": self.errors,
@@ -210,25 +245,21 @@ class Report(Result):
 
     @property
     def predicted(self) -> list[Row]:
-        """The rows with a prediction."""
-        return [row for row in self.records if "error_pct" in row]
+        """The rows with a prediction that is held against the measurement."""
+        return [row for row in self.records if _is_scored(row)]
 
     @property
     def deployments(self) -> list[Row]:
-        """The rows with a prediction that are no kernels by themselves."""
+        """The scored rows that are no kernels by themselves."""
         return [row for row in self.predicted if row["category"] not in KERNELS]
 
     def by(self, name: str) -> dict[str, dict[str, float | int | None]]:
-        """Errors by a column of the rows [%]; records without a prediction are counted.
+        """Errors by a column of the rows [%]; records without a scored one are counted.
 
         Kernels by themselves count in their categories only.
         """
-        groups: dict[str, list[Row]] = {}
-        for row in self.records:
-            if row["category"] in KERNELS and name != "category":
-                continue
-            groups.setdefault(str(row.get(name) or "not stated"), []).append(row)
-        return {key: _errors(rows) for key, rows in sorted(groups.items())}
+        kept = (r for r in self.records if name == "category" or r["category"] not in KERNELS)
+        return _grouped(kept, name)
 
     @property
     def errors(self) -> dict[str, dict[str, float | int | None]]:
@@ -237,9 +268,11 @@ class Report(Result):
 
     def skipped(self) -> dict[str, int]:
         """Records without a prediction, by reason, most frequent first."""
-        reasons = [row["skipped_because"] for row in self.records if "skipped_because" in row]
-        counts = {reason: reasons.count(reason) for reason in dict.fromkeys(reasons)}
-        return dict(sorted(counts.items(), key=lambda item: -item[1]))
+        return _counted(row["skipped_because"] for row in self.records if "skipped_because" in row)
+
+    def not_scored(self) -> dict[str, int]:
+        """Records with a prediction that is not scored, by reason, most frequent first."""
+        return _counted(row["not_scored"] for row in self.records if row.get("not_scored"))
 
     def worst(self, count: int = WORST) -> list[Row]:
         """The deployments with the largest errors."""
@@ -248,7 +281,7 @@ class Report(Result):
 
 
 COLUMNS = (
-    ("predicted", "predicted"),
+    ("scored", "predicted"),
     ("median |e| %", "median_abs_error_pct"),
     ("90th |e| %", "p90_abs_error_pct"),
     ("bias %", "bias_pct"),
@@ -266,6 +299,11 @@ def _cell(value: float | int | None) -> str:
     return f"{value:,d}" if isinstance(value, int) else f"{value:.1f}"
 
 
+def _cells(groups: Mapping[str, Mapping[str, float | int | None]]) -> list[list[str]]:
+    known = {key: row for key, row in groups.items() if row["predicted"]}
+    return [[key, *(_cell(row[x]) for _, x in COLUMNS)] for key, row in known.items()]
+
+
 def _belongs(row: Mapping[str, Any], group: Headline) -> bool:
     """Whether a record counts in a headline."""
     if group.is_fitted is not None and group.is_fitted != str(row["gpu"]).startswith(FITTED):
@@ -273,11 +311,51 @@ def _belongs(row: Mapping[str, Any], group: Headline) -> bool:
     return all(str(row[name]).startswith(values) for name, values in group.wanted.items())
 
 
+def left_out() -> dict[str, dict[str, dict[str, float | int | None]]]:
+    """Errors of the shipped measurements of serving whose group was left out of the fit [%].
+
+    By kind of group (accelerator, engine, model) and its name, and "all". Times, or rates as
+    times. None of the groups counts as unseen: the model's form was chosen while looking at
+    records of all of them; only its constants were not.
+    """
+    rows = load_left_out()
+    found = {}
+    for by in LEFT_OUT:
+        groups: dict[str, list[Row]] = {name: [] for name in sorted({row[by] for row in rows})}
+        errors: list[Row] = [{"error_pct": _percent(row[f"without_{by}"])} for row in rows]
+        for row, error in zip(rows, errors, strict=True):
+            groups[row[by]].append(error)
+        found[by] = {name: _errors(own) for name, own in (groups | {"all": errors}).items()}
+    return found
+
+
+def _percent(log: str) -> float:
+    """Predicted over measured time, less 1 [%], of the logarithm of measured over predicted."""
+    return 100.0 * math.expm1(-float(log))
+
+
+def _grouped(rows: Iterable[Row], name: str) -> dict[str, dict[str, float | int | None]]:
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(str(row.get(name) or "not stated"), []).append(row)
+    return {key: _errors(own) for key, own in sorted(groups.items())}
+
+
+def _is_scored(row: Mapping[str, Any]) -> bool:
+    return "error_pct" in row and not row.get("not_scored")
+
+
+def _counted(reasons: Iterable[str]) -> dict[str, int]:
+    return dict(Counter(reasons).most_common())
+
+
 def _errors(rows: Sequence[Row]) -> dict[str, float | int | None]:
-    errors = np.array([row["error_pct"] for row in rows if "error_pct" in row])
+    errors = np.array([row["error_pct"] for row in rows if _is_scored(row)])
+    unscored = sum(bool(row.get("not_scored")) for row in rows)
     counts: dict[str, float | int | None] = {
         "predicted": len(errors),
-        "skipped": len(rows) - len(errors),
+        "not_scored": unscored,
+        "skipped": len(rows) - len(errors) - unscored,
     }
     names = ("median_abs_error_pct", "p90_abs_error_pct", "bias_pct", "worst_abs_error_pct")
     if not len(errors):
@@ -303,6 +381,11 @@ def _shared(record: Mapping[str, Any]) -> Row:
         "metric": record["metric"],
         "unit": record["unit"],
         "source": record.get("source") or "",
+        "release": release(record),
+        "speculation": record.get("speculation") or "",
+        "kv_dtype": record.get("kv_dtype") or "",
+        "isl": record.get("isl"),
+        "osl": record.get("osl"),
     }
 
 
@@ -340,6 +423,7 @@ def _row(record: Mapping[str, Any], result: Prediction | Skipped) -> Row:
         "measured": case.measured,
         "predicted": result.value,
         "error_pct": 100.0 * (result.value / case.measured - 1.0),
+        "not_scored": case.not_scored,
         "regime": result.regime,
         "shares": result.shares,
     }
@@ -378,6 +462,15 @@ def validate(
         if missing := [name for name in category if name not in known]:
             raise ValueError(f"no records of {', '.join(missing)}; there are {', '.join(known)}")
         records = [record for record in records if record["category"] in category]
+    first = [
+        {**record, "metric": "TTFT", "value": record["ttft_ms"], "unit": "ms"}
+        for record in records
+        if record.get("ttft_ms") and not record.get("unusable")
+    ]
+    return Report(_rows(records, constants), asked, _rows(first, constants))
+
+
+def _rows(records: Sequence[Mapping[str, Any]], constants: Constants | None) -> list[Row]:
     cases = read_cases(records)
     found = iter(predict([case for case in cases if isinstance(case, Case)], constants))
     lone = [case for case in cases if isinstance(case, Kernel)]
@@ -388,4 +481,4 @@ def validate(
             rows.append(_kernel_row(record, case, next(kernel_times)))
         else:
             rows.append(_row(record, next(found) if isinstance(case, Case) else case))
-    return Report(rows, asked)
+    return rows

@@ -193,7 +193,7 @@ def best_of(cells: Cells, inputs: Inputs | None = None, economy: Economy | None 
     rows = cells.inputs if inputs is None else inputs
     if economy is None:
         economy = cells.economy if inputs is None else prices_of(cells, rows)
-    if cells.any_batch and _is_fastest_with_one(cells):
+    if cells.any_batch and is_fastest_with_one(cells):
         return _best_with_one(cells, rows, economy)
     if cells.any_batch:
         return _best_batches(cells, rows, economy)
@@ -311,7 +311,7 @@ def candidates_of(cells: Cells, inputs: Inputs, economy: Economy) -> tuple[Candi
     return pairs, _reduce(table, shape, np)
 
 
-def _is_fastest_with_one(cells: Cells) -> bool:
+def is_fastest_with_one(cells: Cells) -> bool:
     """Whether no batch is better than one sequence: TPOT does not fall with the batch.
 
     A limit on price or energy may need more, and one on memory fewer than a pipeline has stages.

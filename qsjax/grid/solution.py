@@ -130,7 +130,8 @@ def design_label(cells: Cells, position: int) -> Row:
     return label
 
 
-def _records(solution: Solution) -> Records:
+def records_of(solution: Solution) -> Records:
+    """The inputs of the winners, without their batches."""
     inputs, designs = solution.winners
     model = _on_host_model(inputs)
     return Records(
@@ -155,7 +156,7 @@ def terms_of(solution: Solution) -> Arrays:
 def hidden_of(solution: Solution) -> Arrays:
     """Communication of the winners that overlap hides [s], by the name of its ledger term."""
     messages = _on_host_messages(
-        solution.step, _records(solution), solution.winners.inputs.convention
+        solution.step, records_of(solution), solution.winners.inputs.convention
     )
     shape = solution.cells.cells
     return {f"comm_{k}": np.broadcast_to(m.hidden, shape) for k, m in messages.items()}

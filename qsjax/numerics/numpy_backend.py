@@ -63,7 +63,7 @@ def _cast(x: Any, dtype: np.dtype) -> Any:
     return np.asarray(x).astype(dtype)
 
 
-def _operation(eqn: Any) -> Operation:
+def operation_of(eqn: Any) -> Operation:
     """The NumPy function of an equation on scalars; `UnknownPrimitiveError` if there is none."""
     name, params, dtype = eqn.primitive.name, eqn.params, eqn.outvars[0].aval.dtype
     if name in _PLAIN:
@@ -87,7 +87,7 @@ def _player(function: Operation, options: Options, tree: Any) -> _Player | None:
     law = partial(function, **dict(options))
     tape = in_float64(record)(law, tree, [np.float64] * tree.num_leaves)
     try:
-        return _Player(tape, [_operation(step.eqn) for step in tape.steps])
+        return _Player(tape, [operation_of(step.eqn) for step in tape.steps])
     except UnknownPrimitiveError:
         return None
 

@@ -35,6 +35,25 @@ def safe_sqrt(x: ArrayLike) -> jax.Array:
     return jnp.where(is_positive, jnp.sqrt(jnp.where(is_positive, x, 1.0)), 0.0)
 
 
+def blend(first: jax.Array, second: jax.Array, share: ArrayLike) -> jax.Array:
+    """Time of two resources that overlap in part [s]: their maximum at share 0, their sum at 1.
+
+    The larger root of (t - a)(t - b) = share * a * b: a smooth curve with one square root, whose
+    value at a = b is that of the p-norm if share = (2^(1/p) - 1)^2; elsewhere within 2.3 % of it.
+
+    >>> float(blend(jnp.asarray(3.0), jnp.asarray(5.0), 0.0))
+    5.0
+    >>> float(blend(jnp.asarray(3.0), jnp.asarray(5.0), 1.0))
+    8.0
+    """
+    apart = jnp.abs(first - second)
+    overlap = 4.0 * share * (first * second)
+    is_smooth = overlap > 0
+    root = jnp.sqrt(jnp.where(is_smooth, apart * apart + overlap, 1.0))
+    extra = 0.5 * jnp.where(is_smooth, overlap / (root + apart), 0.0)
+    return jnp.maximum(first, second) + extra
+
+
 def at_least(x: ArrayLike, bound: float) -> jax.Array:
     """max(x, bound) whose derivative at equality is that of x (jnp.maximum halves it)."""
     return jnp.where(jnp.greater_equal(x, bound), x, bound)

@@ -168,6 +168,21 @@ def time_of(row: Mapping[str, Any]) -> str:
     return f"{milliseconds(row['tpot'])}{between} a token, {how} of it {RESOURCE_WORDS[most]}"
 
 
+def between(row: Mapping[str, Any]) -> str:
+    """Ends of the interval of a row's TPOT [ms].
+
+    >>> between({"tpot_low": 0.0101, "tpot_high": 0.0234})
+    '10.1 to 23.4'
+    """
+    return f"{number(row['tpot_low'] / MS)} to {number(row['tpot_high'] / MS)}"
+
+
+def rests_on(rows: Sequence[Mapping[str, Any]], level: float) -> list[str]:
+    """What the intervals of rows rest on, a line each."""
+    named = dict.fromkeys(row["interval_rests_on"] for row in rows if "interval_rests_on" in row)
+    return [f"Intervals of {level:.0%} rest on {one}." for one in named]
+
+
 def within_error(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Whether the intervals of two rates overlap; False where either row has none.
 

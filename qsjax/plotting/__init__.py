@@ -4,10 +4,14 @@ None of them computes, saves or shows. `render` turns a finished figure into byt
 panels in the same style, `theme` draws for a light or a dark page.
 """
 
+from qsjax.plotting.architectures import architecture_gains as architecture_gains
 from qsjax.plotting.break_even import chosen_hardware as chosen_hardware
 from qsjax.plotting.break_even import turning_points as turning_points
+from qsjax.plotting.certificates import certified_boxes as certified_boxes
 from qsjax.plotting.comparison import gpu_time as gpu_time
 from qsjax.plotting.comparison import lead_over_context as lead_over_context
+from qsjax.plotting.contests import contest_map as contest_map
+from qsjax.plotting.fronts import front_bands as front_bands
 from qsjax.plotting.ledgers import memory_ledger as memory_ledger
 from qsjax.plotting.ledgers import time_breakdown as time_breakdown
 from qsjax.plotting.load import latency_against_load as latency_against_load

@@ -16,6 +16,8 @@ from qsjax.records.units import GIB
 if TYPE_CHECKING:
     import xarray as xr
 
+# Smaller shares of a bar have no place in the legend: nobody would find them in it.
+TOLD = 0.005
 # Memory by what it holds. Terms are looked up by the first key that their name contains.
 MEMORY: dict[str, Look] = {
     "free": Look("none", ""),
@@ -146,7 +148,12 @@ def _hidden(ax: Axes, left: float, width: float, row: Row, scale: float) -> None
 
 
 def _time_handles(rows: Sequence[Row]) -> list[Patch]:
-    present = {name for row in rows for name in by_resource(row["terms"])}
+    present = {
+        name
+        for row in rows
+        for name, value in by_resource(row["terms"]).items()
+        if value >= TOLD * row["tpot_ms"]
+    }
     handles = [
         Patch(facecolor=look.colour, hatch=look.hatch, edgecolor=style.EDGE, linewidth=0.25,
               label=name)
@@ -217,7 +224,12 @@ def memory_ledger(
     ax.set_xlim(0, widest * 1.03)
     style.grid(ax, "x")
     style.label(ax, title, "HBM of one GPU [GiB]; the dark line is its capacity")
-    style.legend_above(ax, 4, handles=[_memory_handle(name) for name in names])
+    told = [
+        name
+        for name in names
+        if any(one["terms"].get(name, 0.0) >= TOLD * float(one["capacity"]) for one in ledgers)
+    ]
+    style.legend_above(ax, 4, handles=[_memory_handle(name) for name in told])
     return ax
 
 

@@ -38,6 +38,8 @@ FEEDS: dict[str, Look] = {
     "intra_bw": RESOURCES["comm TP"],
     "eff_link": RESOURCES["comm EP"],
     "overlap": RESOURCES["comm layout"],
+    "link_bw": RESOURCES["comm TP"],
+    "latency": RESOURCES["comm PP"],
     "context": Look("#2b8cd6", "////"),
     "q": DENSE[0],
 }

@@ -233,6 +233,7 @@ def grid(ax: Axes, axis: Literal["x", "y", "both"] = "y") -> None:
 
 
 # Widths of a character of 11 point bold and of 8.5 point text, and of a legend's key [inch].
+_NARROW = 4.0  # narrower panels [inch] are the user's own: their legends are small
 _BOLD, _TEXT, _KEY = 0.083, 0.055, 0.35
 
 
@@ -269,13 +270,15 @@ def legend_above(ax: Axes, columns: int, **options: Any) -> None:
     """
     handles = options.get("handles") or ax.get_legend_handles_labels()[0]
     longest = max((len(str(handle.get_label())) for handle in handles), default=1)
-    columns = max(1, min(columns, int(_width(ax) / (_KEY + _TEXT * longest))))
+    is_narrow = _width(ax) < _NARROW
+    size = 6.5 if is_narrow else 8.5
+    columns = max(1, min(columns, int(_width(ax) / ((_KEY + _TEXT * longest) * size / 8.5))))
     rows = math.ceil(len(handles) / columns)
-    place = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "ncols": columns}
+    place = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "ncols": columns, "fontsize": size}
     legend(
         ax, **{**place, "borderaxespad": 0.3, "handlelength": 1.8, "columnspacing": 1.3} | options
     )
-    ax.set_title(ax.get_title(loc="left"), loc="left", pad=8.0 + 15.0 * rows)
+    ax.set_title(ax.get_title(loc="left"), loc="left", pad=8.0 + 15.0 * rows * size / 8.5)
 
 
 def family_looks(rows: Sequence[Row]) -> dict[str, Look]:

@@ -13,8 +13,10 @@ import numpy as np
 
 from qsjax.cost.disaggregation import companion
 from qsjax.cost.metrics import Economy, costs
+from qsjax.engines.spread import LEVEL, check_level
 from qsjax.grid.case import Case, best_case, by_resource, design_record, gpu_time
 from qsjax.grid.cells import Cells, cells_of, of_variant, take
+from qsjax.grid.intervals import Lead, Sided, bounds_of_case, lead_of
 from qsjax.grid.optimum import best_of
 from qsjax.grid.parameters import write
 from qsjax.grid.problem import Problem, economy_of, question, variants_of
@@ -22,7 +24,7 @@ from qsjax.numerics.safe import scalar
 from qsjax.output import words
 from qsjax.output.labels import series_name, split_name
 from qsjax.output.result import Drawing, Result, Row, Table, inputs_of, text
-from qsjax.records.specs import CONVENTIONS, Convention
+from qsjax.records.specs import CONVENTIONS, PAPER, Convention
 from qsjax.records.units import MS
 
 # Relative width to which a turning point is found.
@@ -59,6 +61,49 @@ class Crossover(NamedTuple):
     after: str
 
 
+class Decision(NamedTuple):
+    """How sure the winner of a context is, and what would make it surer.
+
+    Attributes:
+        context: where [tokens].
+        batch: if several were stated.
+        winner: the subject with the most tokens/s/GPU.
+        rival: the subject most likely to beat it.
+        factor: predicted tokens/s/GPU of the winner over the rival's.
+        chance: probability that the winner beats the rival.
+        margin: factor from which the difference would be larger than the error.
+        is_sure: whether it is.
+        measure: subject of which one measurement would remove most of the variance of the factor.
+        removes: how much of it that would be [1].
+    """
+
+    context: float
+    batch: float | None
+    winner: str
+    rival: str
+    factor: float
+    chance: float
+    margin: float
+    is_sure: bool
+    measure: str
+    removes: float
+
+    def __str__(self) -> str:
+        """In words, with what would decide it where it is not sure."""
+        at = Place(self.context, self.batch).words
+        line = (
+            f"{at[0].upper()}{at[1:]} {self.winner} beats {self.rival} with a probability of "
+            f"{100 * self.chance:.0f} %"
+        )
+        if self.is_sure:
+            return f"{line}."
+        return (
+            f"{line}: {self.factor:.2f} times is less than the error, {self.margin:.2f} times "
+            f"would be more. A measurement of {self.measure} would decide most: it removes "
+            f"{100 * self.removes:.0f} % of the variance."
+        )
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Ranking:
     """The best design of every subject at every place, under one convention.
@@ -69,6 +114,9 @@ class Ranking:
         places: contexts [tokens] and stated batches, along the second axis.
         cases: best designs; None where nothing runs.
         crossovers: where the order of two neighbours at the top changes, in order of context.
+        sides: of every subject, names of its accelerator and of its model.
+        level: probability with which measured values lie in the intervals.
+        is_real: whether the accounting is not the paper's, which no machine keeps.
     """
 
     convention: str
@@ -76,6 +124,49 @@ class Ranking:
     places: tuple[Place, ...]
     cases: tuple[tuple[Case | None, ...], ...]
     crossovers: tuple[Crossover, ...] = ()
+    sides: tuple[tuple[str, str], ...] = ()
+    level: float = LEVEL
+    is_real: bool = True
+
+    def sided(self, subject: int, place: int) -> Sided | None:
+        """A cell's design under the names of its subject; None where nothing runs."""
+        case = self.cases[subject][place]
+        return None if case is None else Sided(case, *self.sides[subject])
+
+    def lead(self, first: int, second: int, place: int) -> Lead | None:
+        """How sure one subject is to be ahead of another; None where one of them does not run."""
+        a, b = self.sided(first, place), self.sided(second, place)
+        return None if a is None or b is None else lead_of(a, b)
+
+    def decision(self, place: int) -> "Decision | None":
+        """The winner against the subject most likely to beat it; None with nobody beside it."""
+        best = self.winner(place)
+        if best is None:
+            return None
+        leads = {
+            k: lead
+            for k in range(len(self.subjects))
+            if k != best and (lead := self.lead(best, k, place)) is not None
+        }
+        if not leads:
+            return None
+        rival = min(leads, key=lambda k: leads[k].chance)
+        lead, names = leads[rival], (self.subjects[best], self.subjects[rival])
+        measure = int(lead.gains[1] > lead.gains[0])
+        return Decision(
+            *(*self.places[place], *names),
+            factor=self.rate(best, place) / self.rate(rival, place),
+            chance=lead.chance,
+            margin=lead.margin,
+            is_sure=lead.is_sure,
+            measure=names[measure],
+            removes=lead.gains[measure],
+        )
+
+    def decisions(self) -> "list[Decision]":
+        """The decision at every place where two subjects run."""
+        found = map(self.decision, range(len(self.places)))
+        return [decision for decision in found if decision is not None]
 
     def rate(self, subject: int, place: int) -> float:
         """Tokens/s/GPU of a cell; 0 where nothing runs."""
@@ -103,8 +194,9 @@ class Ranking:
                     "is_feasible": case is not None,
                     "is_winner": i == best,
                 }
-                if case is not None:
-                    row |= design_record(case)
+                side = self.sided(i, k)
+                if case is not None and side is not None:
+                    row |= design_record(case) | bounds_of_case(side, self.level)
                     row["is_moe"] = scalar(case.records.model.experts) > 1
                     row["gpu_time"] = by_resource(gpu_time(case))
                     row["table_5"] = {
@@ -112,7 +204,10 @@ class Ranking:
                     }
                 if case is not None and first is not None:
                     row["factor"] = self.rate(i, k) / self.rate(0, k)
-                    row |= {"attribution": attribution(first, case)} if i else {}
+                    lead = self.lead(i, 0, k) if i else None
+                    if lead is not None:
+                        row |= {"attribution": attribution(first, case)}
+                        row |= {"chance": lead.chance, "is_sure": lead.is_sure}
                 found.append(row)
         return found
 
@@ -184,6 +279,18 @@ class Comparison(Result):
         """How the others stand against the first subject, what tokens cost, and who leads where."""
         return "\n".join(filter(None, _answer(self)))
 
+    def decisions(self) -> list[Decision]:
+        """How sure the winners are; none under the paper's accounting.
+
+        That leaves out what real machines lose, so measurements say nothing of how near it is.
+        """
+        return [d for side in self.sides if side.is_real for d in side.decisions()]
+
+    def remarks(self) -> list[str]:
+        """How sure the winners are, and what the intervals rest on."""
+        running = [row for row in self.rows() if row["is_feasible"]]
+        return [*map(str, self.decisions()), *words.rests_on(running, self.own.level)]
+
     def tables(self) -> list[Table]:
         """Every subject at every place, and the parts of its time as in the paper's table 5."""
         found = []
@@ -205,8 +312,13 @@ class Comparison(Result):
         ]
 
     def record(self) -> Row:
-        """Rows, and where the lead changes."""
-        return {"rows": self.rows(), "turns": self.turns()}
+        """Rows, where the lead changes, and how sure the winners are."""
+        return {
+            "level": self.own.level,
+            "rows": self.rows(),
+            "turns": self.turns(),
+            "decisions": [decision._asdict() for decision in self.decisions()],
+        }
 
     def inputs(self) -> Row:
         """The problem's records as plain numbers, and the subjects."""
@@ -287,7 +399,20 @@ def _answer(found: Comparison) -> list[str]:
         shown = [shown[int(np.argmin(near))]]
     said = [_gaps(parts[k], side.places[k], first=k == shown[0]) for k in shown]
     turns = [] if batched or len(parts) == 1 else [*_spread(parts), *_leads(side)]
-    return ["\n".join(said), _prices(found, parts[shown[0]]), " ".join(turns)]
+    prices = " ".join(filter(None, [_prices(found, parts[shown[0]]), _sure(side, shown[0])]))
+    return ["\n".join(said), "" if batched else prices, " ".join(turns)]
+
+
+def _sure(side: Ranking, place: int) -> str:
+    """How sure the winner is at one place."""
+    found = side.decision(place) if side.is_real else None
+    if found is None:
+        return ""
+    within = "" if found.is_sure else ", so the difference is within the error"
+    return (
+        f"{found.winner} beats {found.rival} with a probability of {100 * found.chance:.0f} %"
+        f"{within}."
+    )
 
 
 def _spread(parts: Sequence[Sequence[Row]]) -> list[str]:
@@ -316,7 +441,8 @@ def _gaps(rows: Sequence[Row], place: Place, *, first: bool) -> str:
     for row in others:
         ratio = row["tokens_per_s_per_gpu"] / one["tokens_per_s_per_gpu"]
         why = _why(row) if len(others) == 1 and first else ""
-        unsure = ", within the error" if words.within_error(row, one) else ""
+        is_sure = row.get("is_sure", not words.within_error(row, one))
+        unsure = "" if is_sure else ", within the error"
         gaps.append(f"{row['subject']} {words.gap(ratio, 'more', 'less')}{unsure}{why}")
     none = [row["subject"] for row in rows if not row["is_feasible"]]
     more = [f"{words.joined(none)} {'does' if len(none) == 1 else 'do'} not run"] if none else []
@@ -368,7 +494,8 @@ def _main_table(rows: Sequence[Row], first: str, end: str) -> Table:
         "usd_per_million_tokens_with_prompts": "with prompts",
     }
     shown = [name for name in prices if any(name in row for row in rows)]
-    heads = ["context", "subject", "split", "batch", "users", "TPOT ms", "tok/s/user", "tok/s/GPU"]
+    heads = ["context", "subject", "split", "batch", "users", "TPOT ms", "between", "tok/s/user"]
+    heads += ["tok/s/GPU"]
     heads += [*(prices[name] for name in shown), "factor", "why"]
     cells: list[Sequence[str]] = []
     last = None
@@ -389,6 +516,7 @@ def _main_table(rows: Sequence[Row], first: str, end: str) -> Table:
                 f"{row['batch']:,}",
                 f"{row['users']:,}",
                 f"{row['tpot'] / MS:,.2f}",
+                words.between(row),
                 f"{row['tokens_per_s_per_user']:,.1f}",
                 f"{row['tokens_per_s_per_gpu']:,.1f}" + (" *" if row["is_winner"] else ""),
                 *(f"{row[name]:,.3f}" if name in row else "-" for name in shown),
@@ -494,8 +622,20 @@ def _turn(first: Cells, second: Cells, low: float, high: float) -> float:
     return high
 
 
+def _names(problem: Problem, subject: Subject) -> tuple[str, str]:
+    """Accelerator and model of a subject, with q of a twin."""
+    stated = problem.stated
+    model = stated.models[subject.model].name
+    twin = "" if subject.q is None else f" q={subject.q:g}"
+    return stated.accelerators[subject.hardware].name, model + twin
+
+
 def _ranking(
-    problem: Problem, subjects: Mapping[str, Subject], convention: str, rules: Convention
+    problem: Problem,
+    subjects: Mapping[str, Subject],
+    convention: str,
+    rules: Convention,
+    level: float,
 ) -> Ranking:
     contexts, batches = problem.stated.contexts, problem.stated.batches or ()
     if len(batches) > 1:
@@ -513,7 +653,12 @@ def _ranking(
         for column, cells in zip(columns, sides, strict=True):
             best = best_of(cells)
             column += [best_case(cells, k, best) for k in range(len(contexts))]
-    plain = Ranking(convention, tuple(subjects), places, tuple(map(tuple, columns)))
+    plain = Ranking(
+        *(convention, tuple(subjects), places, tuple(map(tuple, columns))),
+        sides=tuple(_names(problem, subject) for subject in subjects.values()),
+        level=level,
+        is_real=rules != PAPER,
+    )
     crossovers = []
     for k in range(len(contexts) - 1 if len(each) == 1 else 0):
         before, after = plain.winner(k), plain.winner(k + 1)
@@ -530,6 +675,7 @@ def compare(
     subjects: Mapping[str, Subject] | None = None,
     *,
     requests: tuple[float, float] | None = None,
+    level: float = LEVEL,
 ) -> Comparison:
     """The best design of every subject at every context, and where the lead changes.
 
@@ -541,15 +687,18 @@ def compare(
             `served`, accelerators with `replace` may differ in what is asked about.
         subjects: some of them, by the names that they shall have.
         requests: input and output tokens of a request, for prices that include its prompt.
+        level: probability of the intervals of TPOT and throughput.
 
     Raises:
-        ValueError: fewer than two subjects, or several values of something else.
+        ValueError: fewer than two subjects, several values of something else, or `level` is no
+            probability.
 
     >>> from qsjax.grid.problem import Problem
     >>> found = compare(Problem("mixtral-8x7b", ["h100-sxm", "h200-sxm"], gpus=8, context="8k"))
     >>> found.leads()[0]
     'physical: h200-sxm leads at every context.'
     """
+    check_level(level)
     stated = problem.stated
     other, beside = stated.other, None
     arguments: dict[str, Any] = {
@@ -559,8 +708,8 @@ def compare(
     arguments |= {"batch": "best"} if stated.batches is None else {}
     asked = dataclasses.replace(problem, **arguments)
     named = _named(asked, subjects)
-    own = _ranking(asked, named, stated.convention, stated.rules)
+    own = _ranking(asked, named, stated.convention, stated.rules, level)
     if other is not None:
-        beside = _ranking(asked, named, other, CONVENTIONS[other])
+        beside = _ranking(asked, named, other, CONVENTIONS[other], level)
     economies = tuple(economy_of(asked, stated.accelerators[s.hardware]) for s in named.values())
     return Comparison(asked, named, own, beside, economies, requests)

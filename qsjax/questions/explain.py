@@ -9,9 +9,11 @@ import numpy as np
 
 from qsjax.cost.disaggregation import Companion, companion
 from qsjax.cost.metrics import Economy, costs, elasticities, follows_load
+from qsjax.engines.spread import LEVEL, check_level, nearest_engine
 from qsjax.grid.case import Case, best_case, case_at, case_record
 from qsjax.grid.cells import one_cell
 from qsjax.grid.diagnosis import remarks
+from qsjax.grid.intervals import Sided, bounds_of_case
 from qsjax.grid.limits import Limits
 from qsjax.grid.needs import least_gpus
 from qsjax.grid.optimum import any_batch
@@ -80,6 +82,8 @@ class Explanation(Result):
             requests were given.
         notes: what is legal about it, but dear, and what else is to be said.
         more: further facts of the designs, by their name, such as flags of engines.
+        engine: what serves it, of those that were measured; "" where that is not stated.
+        level: probability with which measured values lie in the intervals.
     """
 
     problem: Problem
@@ -90,6 +94,8 @@ class Explanation(Result):
     companions: Mapping[str, Companion]
     notes: tuple[str, ...]
     more: Mapping[str, Row] = dataclasses.field(default_factory=dict)
+    engine: str = ""
+    level: float = LEVEL
 
     stem = "explain"
 
@@ -118,16 +124,22 @@ class Explanation(Result):
         names = ("roofline", "shortcomings", "memory_bytes", "terms", "hidden")
         return [
             {"convention": side.convention, "design": name}
+            | self.bounds(case)
             | {key: x for key, x in case_record(case).items() if key not in names}
             | {"terms": case_record(case)["terms"]}
             for side in self.sides
             for name, case in side.cases().items()
         ]
 
+    def bounds(self, case: Case) -> Row:
+        """Ends of the interval of a design's TPOT and throughput, and what it rests on."""
+        accelerator = self.problem.stated.accelerators[0].name
+        return bounds_of_case(Sided(case, accelerator, engine=self.engine), self.level)
+
     def summary(self) -> str:
         """Whether it runs, how many requests fit, what is better, and how prompts are served."""
         stated, case = self.problem.stated, self.stated
-        row = case_record(case)
+        row = case_record(case) | self.bounds(case)
         model, device = self.own_name, stated.accelerators[0].name
         where = f"{model} on {row['gpus']:,.0f} {device} with {words.split(row, self.is_moe)}"
         context = words.length(stated.contexts[0])
@@ -204,11 +216,12 @@ class Explanation(Result):
     def tables(self) -> list[Table]:
         """The designs, memory, time, and the phases under the roofline."""
         case = case_record(self.stated)
-        return [_designs(self.sides), *_ledgers(case, self.is_moe)]
+        records = [self._side_record(side) for side in self.sides]
+        return [_designs(records), *_ledgers(case, self.is_moe)]
 
     def remarks(self) -> list[str]:
         """Prompts, costs, the best design as flags of engines, and notes."""
-        lines = []
+        lines = words.rests_on([self.bounds(self.stated)], self.level)
         if self.prefill is not None:
             lines.append(_prefill_line(self.prefill))
         cases = self.own.cases()
@@ -231,8 +244,9 @@ class Explanation(Result):
             "hardware": stated.accelerators[0].name,
             "is_moe": self.is_moe,
             "context": stated.contexts[0],
-            **_side_record(self.own),
-            "beside": None if self.beside is None else _side_record(self.beside),
+            "level": self.level,
+            **self._side_record(self.own),
+            "beside": None if self.beside is None else self._side_record(self.beside),
             "prefill": None if self.prefill is None else dataclasses.asdict(self.prefill),
             "notes": list(self.notes),
             "cost_elasticities": elasticities(
@@ -242,6 +256,14 @@ class Explanation(Result):
         for name, case in self.own.cases().items():
             found[name] |= {"costs": self.costs_of(name, case), **self.more.get(name, {})}
         return found
+
+    def _side_record(self, side: Side) -> Row:
+        found: Row = {"convention": side.convention, "best": None, "best_as_fast": None}
+        for name, case in side.cases().items():
+            found[name] = case_record(case) | self.bounds(case)
+            if name != "stated" and side.stated.is_feasible:
+                found[name]["gain"] = case.rate / side.stated.rate
+        return found | {"needs": None if side.needs is None else side.needs._asdict()}
 
     def _rate_and_load(self, name: str, case: Case) -> tuple[float, float]:
         """Output tokens/s/GPU and load of one of the designs, with prompts if there are any."""
@@ -303,31 +325,32 @@ def for_people(terms: Mapping[str, float], is_moe: bool) -> dict[str, float]:
     return {_DENSE_NAMES.get(n, n) if not is_moe else n: x for n, x in terms.items()}
 
 
-def _designs(sides: Sequence[Side]) -> Table:
+def _designs(records: Sequence[Row]) -> Table:
     names = {"stated": "stated", "best": "best", "best_as_fast": "best, as fast"}
     rows = []
-    for side in sides:
-        record = _side_record(side)
+    for record in records:
         for key, label in names.items():
             case = record[key]
             if case is None:
                 continue
-            shown = ["does not run", "", "", "", "", ""]
+            shown = ["does not run", "", "", "", "", "", ""]
             if case["is_feasible"]:
                 shown = [
                     f"{case['batch']:,}",
                     f"{case['users']:,}",
                     f"{case['tpot'] / MS:,.2f}",
+                    words.between(case),
                     f"{case['tokens_per_s_per_user']:,.1f}",
                     f"{case['tokens_per_s_per_gpu']:,.1f}",
                     f"{case['gain']:.2f}x" if case.get("gain") else "",
                 ]
-            first = [side.convention] if len(sides) > 1 else []
+            first = [record["convention"]] if len(records) > 1 else []
             rows.append([*first, label, split_name(case), *shown])
-    heads = ["convention"] if len(sides) > 1 else []
-    heads += ["design", "split", "batch", "users", "TPOT ms", "tok/s/user", "tok/s/GPU", "gain"]
+    heads = ["convention"] if len(records) > 1 else []
+    heads += ["design", "split", "batch", "users", "TPOT ms", "between", "tok/s/user", "tok/s/GPU"]
+    heads += ["gain"]
     title = "The design, and the best ones of as many GPUs"
-    return Table(title, heads, rows, len(heads) - 6)
+    return Table(title, heads, rows, len(heads) - 7)
 
 
 def _ledgers(case: Row, is_moe: bool) -> list[Table]:
@@ -389,15 +412,6 @@ def _prefill_line(found: Companion) -> str:
     )
 
 
-def _side_record(side: Side) -> Row:
-    found: Row = {"convention": side.convention, "best": None, "best_as_fast": None}
-    for name, case in side.cases().items():
-        found[name] = case_record(case)
-        if name != "stated" and side.stated.is_feasible:
-            found[name]["gain"] = case.rate / side.stated.rate
-    return found | {"needs": None if side.needs is None else side.needs._asdict()}
-
-
 def _side(
     problem: Problem, partition: Partition | None, convention: str, rules: Convention
 ) -> Side:
@@ -432,6 +446,8 @@ def explain(
     partition: Partition | None = None,
     *,
     requests: tuple[float, float] | None = None,
+    engine: str = "",
+    level: float = LEVEL,
 ) -> Explanation:
     """Take one design apart, and look for better ones with as many GPUs.
 
@@ -444,6 +460,10 @@ def explain(
         partition: the design; the best one of the problem if None. What its degrees leave of the
             GPUs, copies fill.
         requests: input and output tokens of a request, for prefill beside decode.
+        engine: what serves it ("vllm", "sglang", "trtllm", ...), by whose measured errors the
+            intervals are; for one without measurements the nearest name stands, or all of
+            them, and a note says so.
+        level: probability of the intervals of TPOT and throughput.
 
     Raises:
         ValueError: the problem has several cells, a number is out of its range, or no partition is
@@ -454,6 +474,7 @@ def explain(
     >>> found.stated.is_feasible, int(found.stated.parts.step.replicas)
     (True, 2)
     """
+    check_level(level)
     stated = problem.stated
     if partition is not None:
         (partition,) = checks.check_records(partition=partition, single=True)
@@ -472,8 +493,12 @@ def explain(
         for name, one in own.cases().items()
         if requests is not None and one.is_feasible
     }
+    engine, nearest = nearest_engine(engine)
     notes = tuple(remarks(case.records, case.rules, case.parts.roofs["attention"]))
-    return Explanation(problem, own, beside, economy, requests, prompts, notes)
+    notes += (nearest,) if nearest else ()
+    return Explanation(
+        *(problem, own, beside, economy, requests, prompts, notes), engine=engine, level=level
+    )
 
 
 def _scalars(economy: Economy) -> Economy:

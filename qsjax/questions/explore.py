@@ -9,7 +9,9 @@ import numpy as np
 
 from qsjax.cost.feasibility import MEMORY_REASONS, REASONS
 from qsjax.cost.laws.memory import usable_bytes
+from qsjax.engines.spread import LEVEL, check_level
 from qsjax.grid.cells import Cells
+from qsjax.grid.intervals import bounds_of
 from qsjax.grid.needs import least_gpus
 from qsjax.grid.problem import Problem, question
 from qsjax.grid.solution import Arrays, Solution, dataset_of, joined, rows_of, solve_all
@@ -37,12 +39,14 @@ class Exploration(Result):
         beside: the same cells under the other accounting; None unless it was asked for.
         least_gpus: by solution, the fewest GPUs (a power of two) that hold each infeasible cell;
             NaN where it is feasible or none do.
+        level: probability with which measured values lie in the intervals.
     """
 
     problem: Problem
     solutions: tuple[tuple[Solution, ...], ...]
     beside: tuple[tuple[Solution, ...], ...] | None
     least_gpus: tuple[tuple[np.ndarray, ...], ...]
+    level: float = LEVEL
 
     stem = "best"
 
@@ -50,10 +54,11 @@ class Exploration(Result):
         """One row for each cell: the winner, or why there is none and what it would need."""
         found: list[Row] = []
         for own, other, least in self._blocks():
-            gain = self._gains(own, other)
+            gain, bounds = self._gains(own, other), bounds_of(own, self.level)
             for cell, row in enumerate(rows_of(own)):
                 if row["is_feasible"]:
                     row |= {name: float(x[cell]) for name, x in gain.items()}
+                    row |= {name: x[cell].item() for name, x in bounds.items()}
                 else:
                     row["least_gpus"] = float(least[cell])
                 found.append(row)
@@ -72,6 +77,10 @@ class Exploration(Result):
         if other is not None:
             found[f"speedup_over_moe_{self.problem.stated.other}"] = _gain(other)
         return found
+
+    def _bounds(self, own: Solution) -> Arrays:
+        bounds = bounds_of(own, self.level)
+        return {name: x for name, x in bounds.items() if np.issubdtype(x.dtype, np.floating)}
 
     @property
     def cells(self) -> int:
@@ -137,6 +146,7 @@ class Exploration(Result):
         listed = "; ".join(f"{name} {count:,}" for name, count in reasons.items())
         return [
             f"{self.cells:,} designs decided, {self.feasible:,} feasible.",
+            *words.rests_on(self.rows(), self.level),
             f"Infeasible, by reason (a design may have several): {listed or 'none'}.",
             *(_missing(row) for row in self.rows() if not row["is_feasible"]),
         ]
@@ -153,15 +163,20 @@ class Exploration(Result):
     def dataset(self) -> "xr.Dataset":
         """The winners over (model, hardware, variant, gpus, context, ...), with units.
 
-        `term_*` sum to `tpot`. Infeasible cells are NaN; `infeasible_reasons` counts the designs of
-        each cell by reason.
+        `term_*` sum to `tpot`; measured values lie between `*_low` and `*_high` with a probability
+        of `level`. Infeasible cells are NaN; `infeasible_reasons` counts the designs of each cell
+        by reason.
         """
         flat = iter(self._blocks())
         blocks = [
-            [dataset_of(own, self._gains(own, other)) for own, other, _ in islice(flat, len(row))]
+            [
+                dataset_of(own, self._gains(own, other) | self._bounds(own))
+                for own, other, _ in islice(flat, len(row))
+            ]
             for row in self.solutions
         ]
-        return joined(self.problem, blocks, {"objective": self.problem.objective})
+        attributes = {"objective": self.problem.objective, "level": self.level}
+        return joined(self.problem, blocks, attributes)
 
     def drawings(self) -> dict[str, Drawing]:
         """Throughput over context, the map of the winners, and where their time goes."""
@@ -300,7 +315,8 @@ def _table(problem: Problem, rows: Sequence[Row], title: str) -> Table:
     factors = ["vs MoE", f"({other})"][: len(gains)]
     kept = list(problem.stated.kept)
     heads = ["context", *(["GPUs"] if several else []), *kept, "variant", "tp", "ep", "pp", "dp"]
-    heads += ["kvp", "copies", "batch", "users", "TPOT ms", "tok/s/GPU", "bound by", *factors]
+    heads += ["kvp", "copies", "batch", "users", "TPOT ms", "between", "tok/s/GPU", "bound by"]
+    heads += factors
     order = sorted(range(len(rows)), key=lambda i: (rows[i]["gpus"], rows[i]["context"], i))
     cells: list[Sequence[str]] = []
     last = None
@@ -316,7 +332,7 @@ def _table(problem: Problem, rows: Sequence[Row], title: str) -> Table:
 
 def _cells(row: Row) -> list[str]:
     if not row["is_feasible"]:
-        return [*["-"] * 10, "infeasible"]
+        return [*["-"] * 11, "infeasible"]
     mode = {"none": "", "kvp": "", "cp": " cp"}[row["kv_mode"]]
     degrees = [str(row[name]) for name in ("tp", "ep", "pp", "dp")] + [f"{row['kvp']}{mode}"]
     return [
@@ -325,6 +341,7 @@ def _cells(row: Row) -> list[str]:
         f"{row['batch']:,}",
         f"{row['users']:,}",
         f"{row['tpot'] / MS:.2f}",
+        words.between(row),
         f"{row['tokens_per_s_per_gpu']:,.1f}",
         row["bound_by"],
     ]
@@ -362,20 +379,25 @@ def _needs(solution: Solution) -> np.ndarray:
 
 
 @question
-def explore(problem: Problem) -> Exploration:
+def explore(problem: Problem, *, level: float = LEVEL) -> Exploration:
     """The best design of every cell; with `convention="both"` the paper's accounting beside it.
 
     Args:
         problem: what is asked.
+        level: probability of the intervals of TPOT and throughput.
+
+    Raises:
+        ValueError: `level` is no probability.
 
     >>> from qsjax.grid.problem import Problem
     >>> found = explore(Problem("mixtral-8x7b", "h100-sxm", gpus=8, context="32k"))
     >>> found.rows()[0]["replicas"]
     1
     """
+    check_level(level)
     solutions = tuple(map(tuple, solve_all(problem)))
     other, beside = problem.stated.other, None
     if other is not None:
         beside = tuple(map(tuple, solve_all(problem, CONVENTIONS[other])))
     least = tuple(tuple(_needs(own) for own in row) for row in solutions)
-    return Exploration(problem, solutions, beside, least)
+    return Exploration(problem, solutions, beside, least, level)

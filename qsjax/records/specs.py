@@ -74,7 +74,15 @@ def _efficiency(meaning: str, default: float, source: str = FITTED) -> Any:
 
 
 def _overhead(meaning: str, default: float, source: str = FITTED) -> Any:
-    return number(meaning, "s", default=default, ideal=0.0, source=source)
+    return number(meaning, "s", default=default, group="overhead", ideal=0.0, source=source)
+
+
+def _share(meaning: str) -> Any:
+    return number(meaning, rule=SHARE, default=0.0, ideal=0.0)
+
+
+def _startup(meaning: str) -> Any:
+    return number(meaning, "s", default=0.0, ideal=0.0)
 
 
 def _overlap(meaning: str) -> Any:
@@ -233,6 +241,12 @@ class HardwareSpec:
     communication family may run unseen. `moe_reserve_bytes` is the further memory that engines keep
     free for the kernels of a mixture of experts.
 
+    The measured kernels of an engine need more (docs/concepts/cost-model.md, "Kernels"); the
+    defaults are those of the plain form. A blend of 0 takes the slower of arithmetic and bytes in a
+    phase, 1 their sum; the ratios are the efficiencies of routed experts over those of dense
+    products. `one_shot_share` of the link (0: no such kernel) and `two_shot_latency` decide between
+    two all-reduces.
+
     What is left out takes the defaults of a TOML file, so that the same numbers give the same
     answers in both; `qsjax.ideal` makes an accelerator without losses of any other. Defaults that
     no source states are fitted to published serving measurements on A100, H100 and B200:
@@ -344,6 +358,28 @@ class HardwareSpec:
         "do not determine it",
     )
     step_overhead: ArrayLike = _overhead("overhead of a step", 50e-6)
+    gemm_blend: ArrayLike = _share("how far arithmetic and bytes of matrices add up")
+    expert_blend: ArrayLike = _share("how far arithmetic and bytes of experts add up")
+    expert_read_ratio: ArrayLike = number(
+        "reached bandwidth of routed experts over that of other weights",
+        rule=POSITIVE,
+        default=1.0,
+        ideal=1.0,
+    )
+    expert_gemm_ratio: ArrayLike = number(
+        "reached peak of routed experts over that of other matrices",
+        rule=POSITIVE,
+        default=1.0,
+        ideal=1.0,
+    )
+    gemm_startup: ArrayLike = _startup("start-up of a dense product")
+    attention_startup: ArrayLike = _startup("start-up of a layer's attention")
+    expert_startup: ArrayLike = _startup("start-up of a layer's routed experts")
+    linear_overhead: ArrayLike = _startup("further overhead of a layer, linear attention")
+    sparse_overhead: ArrayLike = _startup("further overhead of a layer, sparse attention")
+    one_shot_share: ArrayLike = _share("reached share of the links, one-shot all-reduces")
+    two_shot_latency: ArrayLike = _startup("what two-shot all-reduces take longer to start")
+    rank_latency: ArrayLike = _startup("start-up of an all-reduce by doubling of its ranks")
     overlap_tp: ArrayLike = _overlap("hidden share, tensor parallelism")
     overlap_kv: ArrayLike = _overlap("hidden share, KV parallelism")
     overlap_ep: ArrayLike = _overlap("hidden share, expert exchange")
@@ -473,7 +509,7 @@ class Convention:
     mla_projection: Literal["exact", "two_d_squared"] = _static("exact")
     topology: Literal["hierarchical", "flat"] = _static("hierarchical")
     startup: Literal["direct", "ring"] = _static("direct")
-    expert_balance: Literal["even", "poisson"] = _static("even")
+    expert_balance: Literal["even", "poisson", "skewed"] = _static("even")
     activations: Literal["gemm_io", "none"] = _static("gemm_io")
     compute_dtype: Literal["per_phase", "bf16"] = _static("per_phase")
     two_batch_overlap: bool = _static(False)

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 from qsjax import catalog
 from qsjax.grid.axes import Axes, make_axes
@@ -160,22 +160,32 @@ def job_of(
     return job, make_axes(values)
 
 
+class _Question(NamedTuple):
+    """The grid, what is kept of it, what identifies it, and whether illegal designs are skipped."""
+
+    job: Job
+    axes: Axes
+    wanted: Outputs
+    content: Row
+    skip_illegal: bool
+
+
 def _asked(
     asked: Problem | str | Path,
     outputs: Outputs,
     precision: Precision,
     statistics: Sequence[Metric],
-) -> tuple[Job, Axes, Outputs, Row, bool]:
-    """The grid, what is kept of it, what identifies it, and whether illegal designs are skipped."""
+) -> _Question:
     if isinstance(asked, Problem):
         job, axes = job_of(asked, precision, statistics)
         more = {"outputs": dataclasses.asdict(outputs), "statistics": list(statistics)}
-        return job, axes, outputs, {**inputs_of(asked), **more, "precision": precision}, True
+        content = {**inputs_of(asked), **more, "precision": precision}
+        return _Question(job, axes, outputs, content, skip_illegal=True)
     if not isinstance(asked, str | Path):
         raise ValueError(f"a {type(asked).__name__} is no sweep; give a Problem or a .toml file")
     read = spec.read(Path(asked), {"models": catalog.model, "hardware": catalog.hardware})
     job, axes, wanted = spec.build(read, catalog.model, catalog.hardware, catalog.workload)
-    return job, axes, wanted, read.content(), read.sweep.get("skip_illegal", True)
+    return _Question(job, axes, wanted, read.content(), read.sweep.get("skip_illegal", True))
 
 
 def _memory(me: hosts.Processes) -> float:
@@ -225,30 +235,24 @@ def sweep(
         ValueError: the question has mistakes, all of them told; or the folder holds another sweep.
         OSError: the disk is full; what is finished is kept.
     """
-    outputs = Outputs(winners, top_k, pareto)
-    job, axes, wanted, content, skips = _asked(asked, outputs, precision, statistics)
-    campaign.check(job, axes)
+    question = _asked(asked, Outputs(winners, top_k, pareto), precision, statistics)
+    campaign.check(question.job, question.axes)
     me, folder = processes or hosts.Processes(), Path(out)
-
-    def prepare() -> campaign.SweepRun:
-        if me.rank == 0:
-            held.enter_context(store.claim(folder))
-        return campaign.prepare(
-            job,
-            axes,
-            wanted,
-            content,
-            folder,
-            resume=resume,
-            skip_illegal=skips,
-            memory=memory or _memory(me),
-            chunk_cells=chunk,
-            is_first=me.rank == 0,
-        )
-
     with contextlib.ExitStack() as held:
-        planned = _in_turn(prepare, me, folder)
-        counts = campaign.execute(planned, me, _warn)
+
+        def prepare() -> campaign.SweepRun:
+            if me.rank == 0:
+                held.enter_context(store.claim(folder))
+            return campaign.prepare(
+                *question,
+                folder,
+                resume=resume,
+                memory=memory or _memory(me),
+                chunk_cells=chunk,
+                is_first=me.rank == 0,
+            )
+
+        counts = campaign.execute(_in_turn(prepare, me, folder), me, _warn)
     return None if counts is None else Sweep(folder, counts)
 
 

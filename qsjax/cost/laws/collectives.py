@@ -87,9 +87,27 @@ def all_reduce(
 
     The messages of a decode step are too short to fill the link: one-shot kernels move more bytes
     than a ring, and `eff_allreduce` is the share of the reachable bandwidth that is left.
+    `rank_latency` is the start-up's growth with every doubling of the ranks of an island.
     """
     half = half_collective(ranks, message_bytes, hardware, convention)
-    return Cost(2.0 * half.startup, 2.0 / jnp.asarray(hardware.eff_allreduce) * half.bandwidth)
+    growth = hardware.rank_latency * jnp.log2(jnp.asarray(ranks.inner))
+    bandwidth = 2.0 / jnp.asarray(hardware.eff_allreduce) * half.bandwidth
+    return Cost(2.0 * half.startup + growth, bandwidth)
+
+
+def one_shot(
+    ranks: Group, message_bytes: ArrayLike, hardware: HardwareSpec, convention: Convention
+) -> jax.Array:
+    """All-reduce in which every rank sends its whole message to all others of an island [s].
+
+    The bandwidth part alone. Where there is no such kernel (efficiency 0, or several islands), that
+    of `all_reduce` stands in.
+    """
+    seconds = (ranks.inner - 1.0) * jnp.asarray(message_bytes) / hardware.intra_bw
+    has_kernel = (jnp.asarray(hardware.one_shot_share) > 0) & (ranks.outer <= 1)
+    efficiency = jnp.where(has_kernel, hardware.one_shot_share, 1.0)
+    other = all_reduce(ranks, message_bytes, hardware, convention).bandwidth
+    return jnp.where(has_kernel, seconds / efficiency, other)
 
 
 def point_to_point(is_intra: jax.Array, message_bytes: ArrayLike, hardware: HardwareSpec) -> Cost:

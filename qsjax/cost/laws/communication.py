@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from qsjax.cost.laws import collectives, params
 from qsjax.cost.laws.collectives import Cost, Group
@@ -38,33 +39,59 @@ def _hidden_bytes(ctx: Context) -> jax.Array:
     return jnp.asarray(ctx.model.hidden) * ctx.workload.bytes_act
 
 
-def tensor_parallel(ctx: Context, microbatch: jax.Array) -> Cost:
+class Reduction(NamedTuple):
+    """The two all-reduces of a stage's layers, both as one shot or both as two shots [s].
+
+    Attributes:
+        two_shot: start-up of either kind, and bandwidth part of the two-shot kind.
+        latency: what two shots take longer, whatever the message.
+        one_shot: bandwidth part of the one-shot kind.
+    """
+
+    two_shot: Cost
+    latency: jax.Array
+    one_shot: jax.Array
+
+
+def tensor_parallel(ctx: Context, microbatch: jax.Array) -> Reduction:
     """Two all-reduces a layer [s]: over tp after attention, over the FFN's split after the FFN.
 
     Under Helix the KV ranks hold different sequences after their exchange, so the first one
     carries 1/kvp of the microbatch. Ranks that gather queries hold heads, and it spans them all.
     """
-    part = ctx.partition
+    part, hardware, convention = ctx.partition, ctx.hardware, ctx.convention
     message = _hidden_bytes(ctx)
-    is_divided = ctx.convention.ffn_sharding == "stage" and not part.gathers_queries
-    after_attention = collectives.all_reduce(
-        collectives.group(weight_ranks(part), 1.0, ctx.hardware, ctx.convention),
-        message / part.kvp if is_divided else message,
-        ctx.hardware,
-        ctx.convention,
-    )
-    after_ffn = collectives.all_reduce(
-        collectives.group(ctx.lay.ffn_tp, 1.0, ctx.hardware, ctx.convention),
-        message,
-        ctx.hardware,
-        ctx.convention,
-    )
+    is_divided = convention.ffn_sharding == "stage" and not part.gathers_queries
+    groups = [
+        collectives.group(n, 1.0, hardware, convention)
+        for n in (weight_ranks(part), ctx.lay.ffn_tp)
+    ]
+    messages = (message / part.kvp if is_divided else message, message)
+    two = [
+        collectives.all_reduce(ranks, size, hardware, convention)
+        for ranks, size in zip(groups, messages, strict=True)
+    ]
+    one = [
+        collectives.one_shot(ranks, size, hardware, convention)
+        for ranks, size in zip(groups, messages, strict=True)
+    ]
     layers = _stage_layers(ctx)
     launches = 0.5 * jnp.asarray(part.tp_messages)
-    return Cost(
-        layers * launches * (after_attention.startup + after_ffn.startup),
-        microbatch * (layers * (after_attention.bandwidth + after_ffn.bandwidth)),
+    real = sum(jnp.where(ranks.inner > 1, 1.0, 0.0) for ranks in groups)
+    return Reduction(
+        Cost(
+            layers * launches * (two[0].startup + two[1].startup),
+            microbatch * (layers * (two[0].bandwidth + two[1].bandwidth)),
+        ),
+        layers * real * hardware.two_shot_latency,
+        microbatch * (layers * (one[0] + one[1])),
     )
+
+
+def shorter(reduction: Reduction, sequences: ArrayLike) -> Cost:
+    """The faster kind for so many sequences [s]."""
+    two = reduction.latency + sequences * reduction.two_shot.bandwidth
+    return Cost(reduction.two_shot.startup, jnp.minimum(two, sequences * reduction.one_shot))
 
 
 def kv_parallel(ctx: Context, microbatch: jax.Array) -> Cost:

@@ -1,9 +1,11 @@
 """Arithmetic of one microbatch on one GPU, per phase [FLOP] (paper 4.1)."""
 
+import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from qsjax.cost.laws import params
 from qsjax.cost.laws.sharding import Layout, weight_ranks
@@ -150,19 +152,37 @@ def projection_flops(
     return 2.0 * microbatch * weights
 
 
+def of_experts(model: ModelSpec, ratio: ArrayLike) -> jax.Array:
+    """A ratio of routed experts to dense products [1]; 1 where the pool is a dense network."""
+    return jnp.where(jnp.asarray(model.experts) > 1, ratio, 1.0)
+
+
+# Load of the busiest expert rank above the mean for each doubling of the ranks; fitted to served
+# deployments with and without expert parallelism (no command repeats this fit yet).
+RANK_SKEW = 0.03
+
+
 def expert_load(
     model: ModelSpec, partition: Partition, convention: Convention, routed_tokens: jax.Array
 ) -> jax.Array:
     """Tokens of the busiest expert rank over those of the mean rank [1]; 1 in a dense model.
 
-    `poisson` adds the expected maximum of `ep` Poisson loads of mean n, n + sqrt(2 n ln ep).
+    `poisson` adds the expected maximum of `ep` Poisson loads of mean n, n + sqrt(2 n ln ep);
+    `skewed` a share for every doubling of the ranks, as routers do not choose evenly.
     """
     load = jnp.asarray(convention.expert_load_factor)
     if convention.expert_balance == "poisson":
         ep = jnp.asarray(partition.ep)
         mean = routed_tokens * model.top_k / ep
         load = load * (1.0 + safe_sqrt(safe_divide(2.0 * safe_log(ep), mean)))
+    if convention.expert_balance == "skewed":
+        load = load * rank_load(partition)
     return jnp.where(jnp.asarray(model.experts) > 1, load, 1.0)
+
+
+def rank_load(partition: Partition) -> jax.Array:
+    """Load of the busiest expert rank over the mean under `skewed` [1]."""
+    return 1.0 + RANK_SKEW / math.log(2.0) * safe_log(partition.ep)
 
 
 def streamed_pool(model: ModelSpec, convention: Convention) -> jax.Array:

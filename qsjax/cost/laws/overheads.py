@@ -6,11 +6,35 @@ import jax.numpy as jnp
 from qsjax.cost.laws import params
 from qsjax.records.specs import HardwareSpec, ModelSpec, Partition, Workload
 
+# Dense products of a softmax layer with grouped and with latent attention (queries down and up, the
+# two absorbed products of the latent, output), of a linear layer, and of a feed-forward network.
+GROUPED_PRODUCTS, LATENT_PRODUCTS, LINEAR_PRODUCTS, FFN_PRODUCTS = 2.0, 5.0, 3.0, 2.0
+
+
+def startups(model: ModelSpec, hardware: HardwareSpec) -> jax.Array:
+    """Start-ups of the kernels of all layers and of the head [s], each kernel counted.
+
+    Dense networks stand in `dense_layers`, in shared experts, and in every layer of a model without
+    a mixture.
+    """
+    softmax = params.softmax_layers(model)
+    networks = jnp.asarray(model.layers) - jnp.asarray(model.bare_layers)
+    is_mixture = jnp.asarray(model.experts) > 1
+    routed = jnp.where(is_mixture, params.moe_layers(model), 0.0)
+    shared = jnp.where(jnp.asarray(model.shared_experts) > 0, routed, 0.0)
+    is_latent = jnp.asarray(model.kv_latent) > 0
+    around_softmax = softmax * jnp.where(is_latent, LATENT_PRODUCTS, GROUPED_PRODUCTS)
+    ffn = FFN_PRODUCTS * (networks - routed + shared)
+    products = around_softmax + LINEAR_PRODUCTS * jnp.asarray(model.linear_layers) + ffn
+    attention = jnp.asarray(hardware.attention_startup) * softmax
+    experts = jnp.asarray(hardware.expert_startup) * routed
+    return jnp.asarray(hardware.gemm_startup) * (products + 1.0) + attention + experts
+
 
 def overhead(
     model: ModelSpec, hardware: HardwareSpec, partition: Partition, workload: Workload
 ) -> jax.Array:
-    """Launches of a stage's layers [s].
+    """Launches of a stage's layers, and start-ups of their kernels [s].
 
     Latent attention has more projections than grouped attention. Experts need kernels for routing,
     permutation and quantisation around their products; those for FP4 experts fuse them.
@@ -22,4 +46,6 @@ def overhead(
     if workload.ffn_dtype != "fp4":
         routed = jnp.where(jnp.asarray(model.experts) > 1, params.moe_layers(model), 0.0)
         total = total + hardware.expert_overhead * routed
-    return total / partition.pp
+    total = total + hardware.sparse_overhead * jnp.asarray(model.index_layers)
+    total = total + hardware.linear_overhead * jnp.asarray(model.linear_layers)
+    return (total + startups(model, hardware)) / partition.pp

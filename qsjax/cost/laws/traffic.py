@@ -10,6 +10,9 @@ from qsjax.records.specs import Convention, ModelSpec, Partition, Workload
 # Logarithm of a chance that is zero in either precision for one token or more.
 _NEVER = -1.0e3
 
+# Shape of the gamma distribution of an expert's share of the tokens: 1 / variance of its share.
+SKEW_SHAPE = 2.0
+
 
 def kv_bytes(
     model: ModelSpec,
@@ -47,7 +50,9 @@ def expert_traffic_factor(
     `coverage`: expected share of experts that at least one of T tokens chooses, 1 - (1-s)^T with s
     over the enlarged pool; s at T=1, 1 for a dense model. `full_pool`: what the paper's tables do,
     per token the whole pool over the expert-local batch R = s*b, which is 1/s times the physical
-    amount. `all_experts` and `top_k` are the bounds that other simulators use.
+    amount. Under a skewed balance an expert's share of the tokens is itself drawn (gamma, shape 2),
+    so that it is missed with probability (1 + n/2)^-2 instead of e^-n. `all_experts` and `top_k`
+    are the bounds that other simulators use.
     """
     sparsity = jnp.asarray(model.top_k) / model.experts
     match convention.expert_traffic:
@@ -55,6 +60,9 @@ def expert_traffic_factor(
             chance = sparsity / copies
             is_partial = chance < 1
             log_miss = jnp.log1p(-jnp.where(is_partial, chance, 0.5))
+            if convention.expert_balance == "skewed":
+                drawn = 1.0 - routed_tokens * (jnp.where(is_partial, log_miss, _NEVER) / SKEW_SHAPE)
+                return 1.0 - 1.0 / (drawn * drawn)
             # T >= 1 keeps the share at s or more, so that the difference loses no more than 1/s
             # roundings; expm1 would cost three times as much. A dense model never misses.
             return 1.0 - jnp.exp(routed_tokens * jnp.where(is_partial, log_miss, _NEVER))

@@ -5,8 +5,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from qsjax.catalog import hardware_entry
 from qsjax.engines import releases as read
-from qsjax.engines.memory import release_of
+from qsjax.engines.memory import release_of, running
 from qsjax.engines.operating_point import OperatingPoint
 from qsjax.evidence.measurements import kernels
 from qsjax.evidence.measurements.deployment import (
@@ -18,11 +19,11 @@ from qsjax.evidence.measurements.deployment import (
 from qsjax.evidence.measurements.kernels import Kernel
 from qsjax.evidence.measurements.names import find_hardware, metric_of, rate_unit
 from qsjax.records.checks import LARGEST
-from qsjax.records.specs import Workload
+from qsjax.records.specs import PHYSICAL, Workload
 from qsjax.records.units import GIB, MS, US
 
 Kind = (
-    Literal["tpot", "served_tpot", "throughput", "served_throughput", "static"]
+    Literal["tpot", "served_tpot", "ttft", "throughput", "served_throughput", "static"]
     | Literal["slope", "intercept", "tokens", "kv", "weights"]
 )
 # Contexts between which the published linear fits of the inter-token latency were made [tokens].
@@ -38,13 +39,14 @@ class Case:
 
     Attributes:
         id: of the record.
-        kind: what is predicted: time per token or tokens/s without or with the prompts of others,
-            tokens/s of a static batch, slope and intercept of the time per token over the context,
-            tokens that the cache holds, bytes of cache or weights per GPU.
+        kind: what is predicted: time to first token, time per token or tokens/s without or with
+            the prompts of others, tokens/s of a static batch, slope and intercept of the time per
+            token over the context, tokens that the cache holds, bytes of cache or weights per GPU.
         measured: in the unit of the record.
         unit: one unit of the record in SI.
         deployments: one, or two at the ends of a sweep.
         facts: what the record states besides its fields.
+        not_scored: why the prediction is not held against the measurement; "" where it is.
     """
 
     id: str
@@ -53,6 +55,7 @@ class Case:
     unit: float
     deployments: tuple[OperatingPoint, ...]
     facts: dict[str, float]
+    not_scored: str = ""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +66,27 @@ class Skipped:
     because: str
 
 
+def plain(case: Case) -> Case:
+    """The case without the constants of an engine's kernels: on the catalogue's accelerator."""
+    return dataclasses.replace(case, deployments=tuple(map(_plain, case.deployments)))
+
+
+def _plain(one: OperatingPoint) -> OperatingPoint:
+    if one.kernels is None:
+        return one
+    balance = PHYSICAL.expert_balance
+    return dataclasses.replace(
+        one,
+        hardware=hardware_entry(one.hardware_name).spec,
+        convention=dataclasses.replace(one.convention, expert_balance=balance),
+        kernels=None,
+    )
+
+
 # Categories that the step-time model has nothing to say of.
 _NEVER = {
     "mlperf_v5.1": "unknown batch: mixed prefill and decode under a load generator",
+    "mlperf_v6.1": "unknown batch: mixed prefill and decode under a load generator",
     "trtllm_maxthroughput": "unknown batch: the engine fills its memory, mixed prefill and decode",
     "helix_simulated": "simulated, not measured",
     "capacity_fact": "a size by definition, not a deployment",
@@ -75,6 +96,7 @@ _KINDS: dict[str, tuple[Kind, float]] = {
     "TPOT": ("tpot", MS),
     "median_ITL": ("tpot", MS),
     "TTIT": ("tpot", MS),
+    "TTFT": ("ttft", MS),
     "ITL_slope_per_ctx_token": ("slope", MS),
     "ITL_intercept": ("intercept", MS),
     "kv_tokens": ("tokens", 1.0),
@@ -109,6 +131,13 @@ def _unpredictable(record: Mapping[str, Any]) -> str | None:
         "prefill": phase.startswith("prefill") or "prefill" in str(record["metric"]),
     }
     return next((reason for reason, holds in checks.items() if holds), None)
+
+
+def _not_scored(record: Mapping[str, Any]) -> str:
+    """Why a record cannot tell whether the model is right, though it says enough to predict it."""
+    stated = str(record.get("not_scored") or "")
+    unstated = record.get("speculation") == "not stated"
+    return stated or ("speculation is not stated" if unstated else "")
 
 
 def _throughput(record: Mapping[str, Any]) -> tuple[Kind, float] | None:
@@ -194,6 +223,7 @@ def _capacity_case(
         unit=unit or context,
         deployments=(one,),
         facts=found,
+        not_scored=_not_scored(record),
     )
 
 
@@ -239,6 +269,12 @@ def _publication(record: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(str(record.get(name)) for name in ("source", "model", "gpu", "n_gpus"))
 
 
+def _running(one: OperatingPoint, found: Mapping[str, float]) -> OperatingPoint:
+    """The deployment with the sequences that run, which are not all of those in flight."""
+    work = dataclasses.replace(one.workload, batch=running(one, found))
+    return dataclasses.replace(one, workload=work)
+
+
 def read_case(record: Mapping[str, Any]) -> Case | Kernel | Skipped:
     """What a record measures, or why the model does not predict it."""
     name = str(record["id"])
@@ -265,8 +301,10 @@ def read_case(record: Mapping[str, Any]) -> Case | Kernel | Skipped:
         deployments = tuple(deployment_of(record, context=context) for context in contexts)
         if kind == "static" and not deployments[0].prompt:
             raise UnusableError("unknown lengths of prompt and output")
-        if kind in ("served_tpot", "served_throughput") and not deployments[0].output:
+        if kind in ("served_tpot", "served_throughput", "ttft") and not deployments[0].output:
             raise UnusableError("unknown lengths of prompt and output")
+        if kind in ("served_tpot", "served_throughput") and not record.get("mean_concurrency"):
+            deployments = tuple(_running(one, found) for one in deployments)
     except (TypeError, ValueError) as error:  # also fields that are no numbers
         return Skipped(id=name, because=str(error))
     if record["value"] <= 0:
@@ -278,4 +316,5 @@ def read_case(record: Mapping[str, Any]) -> Case | Kernel | Skipped:
         unit=unit,
         deployments=deployments,
         facts=found,
+        not_scored=_not_scored(record),
     )

@@ -8,8 +8,10 @@ from typing import Any
 from qsjax.catalog import HardwareEntry, ModelEntry
 from qsjax.engines import held, kernels
 from qsjax.engines import releases as read
+from qsjax.engines.generations import refuses
 from qsjax.engines.kernels import ExpertKernels
 from qsjax.engines.operating_point import OperatingPoint
+from qsjax.engines.tuning import formats_of, tune
 from qsjax.evidence.measurements.names import (
     PRECISIONS,
     Precision,
@@ -29,6 +31,8 @@ from qsjax.records.specs import (
     Workload,
 )
 
+# Engines by a part of what records call them.
+ENGINES = ("trtllm", "vllm", "sglang", "atom", "neuronx")
 KV_BLOCK = 16.0  # tokens of a block in vLLM's paged cache
 
 
@@ -96,7 +100,8 @@ def batch_of(record: Mapping[str, Any], partition: Partition) -> float:
     if record.get("batch_per_gpu"):
         gpus = _count(record, "n_gpus")
         return float(record["batch_per_gpu"]) * (gpus / dp if gpus else 1.0)
-    return (_count(record, "batch_total") or _count(record, "concurrency")) / dp
+    sequences = ("mean_concurrency", "batch_total", "concurrency")
+    return next(filter(None, (_count(record, name) for name in sequences)), 0.0) / dp
 
 
 def lengths_of(record: Mapping[str, Any], found: Mapping[str, float]) -> tuple[float, float, float]:
@@ -108,9 +113,9 @@ def lengths_of(record: Mapping[str, Any], found: Mapping[str, float]) -> tuple[f
 
 
 def engine_of(record: Mapping[str, Any]) -> str:
-    """The engine's family."""
-    text = str(record.get("engine") or "").lower().replace("tensorrt-llm", "trtllm")
-    return next((name for name in ("trtllm", "vllm", "sglang") if name in text), "")
+    """The engine's family; "" where none is stated or known."""
+    text = re.sub("tensorrt-llm|trt-llm", "trtllm", str(record.get("engine") or "").lower())
+    return next((name for name in ENGINES if name in text), "")
 
 
 def _weights(
@@ -215,7 +220,8 @@ def deployment_of(record: Mapping[str, Any], *, context: float | None = None) ->
         context: replaces the record's own context [tokens].
 
     Raises:
-        UnusableError: If model, accelerator, precision, batch or context are unknown.
+        UnusableError: If model, accelerator, precision, batch or context are unknown, or the engine
+            does not run on the accelerator.
     """
     model, hardware = entries_of(record)
     found = read.facts(record)
@@ -228,6 +234,8 @@ def deployment_of(record: Mapping[str, Any], *, context: float | None = None) ->
     if not (context or own_context):
         raise UnusableError("unknown context")
     engine = engine_of(record)
+    if refuses(engine, hardware.name):
+        raise UnusableError(f"{engine} does not run on {hardware.name}; check the two names")
     run_by = kernels.kernels_of(record, engine, hardware)
     ffn, attention, launches = _weights(record, model, run_by, partition)
     run, accepted = read.speculation(record, found)
@@ -251,16 +259,20 @@ def deployment_of(record: Mapping[str, Any], *, context: float | None = None) ->
         proj_dtype=attention.native,
         ffn_dtype=ffn.native,
     )
+    is_mxfp4 = model.weight_dtype == "fp4"
+    formats = formats_of(model.name, workload, is_mxfp4=is_mxfp4, kernels=run_by.name)
+    tuned = tune(hardware, engine, formats, read.version(record))
     return OperatingPoint(
         model=_model(record, model.spec),
         model_name=model.name,
-        hardware=hardware.spec,
+        hardware=tuned.spec,
         hardware_name=hardware.name,
         partition=partition,
         workload=workload,
-        convention=_convention(record),
+        convention=dataclasses.replace(_convention(record), expert_balance=tuned.expert_balance),
         prompt=prompt,
         output=output,
         engine=engine,
         expert_launches=launches,
+        kernels=tuned.entries,
     )

@@ -40,7 +40,10 @@ _ALIASES = {
 # memory than the catalogue's part are not that part.
 _HARDWARE = (
     (r"hbm2e", "h100-hbm2e-96g"),
-    (r"rtx 3090|rtx 4090|24gb gpu", ""),
+    (r"rtx 3090|24gb gpu", ""),
+    (r"rtx[ _-]?4090", "rtx-4090"),
+    (r"rtx[ _-]?pro[ _-]?6000", "rtx-pro-6000"),
+    (r"rubin|vr200", "rubin-nvl72"),
     (r"gh200|a100.*\b40 ?g|(a100|h100|h800).*\bpcie|h100.*\bnvl\b|h20\b.*141|h20-3e", ""),
     (r"gb300", "gb300-nvl72"),
     (r"gb200", "gb200-nvl72"),
@@ -53,7 +56,9 @@ _HARDWARE = (
     (r"a100", "a100-sxm"),
     (r"mi300x", "mi300x"),
     (r"mi325x", "mi325x"),
+    (r"mi350x", "mi350x"),
     (r"mi355x", "mi355x"),
+    (r"inf2|inferentia[ -]?2", "inferentia2"),
     (r"l40s", "l40s"),
 )
 
@@ -161,6 +166,8 @@ def metric_of(name: str) -> str:
     if plain in _METRICS:
         return _METRICS[plain]
     bare = re.sub(r"^(mean|median|avg|average|p50)_", "", plain)
+    if bare == "ttft":
+        return "TTFT"
     return "TPOT" if bare in ("tpot", "itl") else name
 
 

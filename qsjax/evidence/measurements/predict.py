@@ -3,7 +3,6 @@
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -13,10 +12,12 @@ import numpy as np
 from qsjax.cost.decode import decode_step
 from qsjax.cost.ledger import resource_times, time_ledger
 from qsjax.cost.prefill import interleaved_wait, prefill_step
+from qsjax.cost.regimes import regimes_of
 from qsjax.engines import memory
 from qsjax.engines.operating_point import OperatingPoint
 from qsjax.evidence.measurements.cases import SWEEP, Case
 from qsjax.grid import axes
+from qsjax.numerics.numpy_backend import on_host
 from qsjax.records.specs import Convention, HardwareSpec, ModelSpec, Partition, Workload
 from qsjax.records.units import GB
 
@@ -26,15 +27,13 @@ Constants = Mapping[str, float | jax.Array]
 # TensorRT-LLM fuses more of a layer into one launch than vLLM and SGLang do: its launch overheads
 # over theirs. Fitted with the other constants (benchmarks/fit_constants.py).
 TRTLLM_OVERHEAD = 0.70
+# Time to first token of a benchmark that keeps as many requests in flight as its concurrency. Its
+# own prompt shares steps with the decoding of others: it takes PROMPT_STRETCH times what it takes
+# alone, and FIRST_STEPS decode steps. BURST of the requests come all at once, at the start: these
+# wait for half of the others' prompts. BURST is InferenceX's 10 requests for each one in flight;
+# the others are fitted to the shipped records (`python -m benchmarks.left_out` prints them).
+PROMPT_STRETCH, FIRST_STEPS, BURST = 1.66, 5.14, 0.1
 OVERHEADS = tuple(f"{name}_overhead" for name in ("layer", "latent", "expert", "sequence", "step"))
-# Largest share of the step time by resource.
-REGIMES: dict[str, tuple[str, ...]] = {
-    "bandwidth-bound": ("HBM KV", "HBM weights", "HBM activations"),
-    "compute-bound": ("compute",),
-    "latency-bound": ("overhead",),
-    "communication-bound": ("comm TP", "comm KV", "comm EP", "comm layout", "comm PP"),
-    "prefill-bound": ("prefill",),
-}
 
 
 class Batch(NamedTuple):
@@ -109,13 +108,12 @@ def stack(deployments: Sequence[OperatingPoint], prompts: Sequence[float]) -> Ba
         prompt=np.array([max(1.0, one.prompt) for one in deployments]),
         output=np.array([max(1.0, one.output) for one in deployments]),
         prompts=np.asarray(prompts, np.float64),
-        is_trtllm=np.array([one.engine == "trtllm" for one in deployments]),
+        is_trtllm=np.array([one.engine == "trtllm" and not one.kernels for one in deployments]),
         expert_launches=np.array([_launches_of_a_layer(one) for one in deployments]),
     )
 
 
-@partial(jax.jit, static_argnames="convention")
-def evaluate(batch: Batch, constants: Constants, convention: Convention) -> Outcome:
+def _evaluate(batch: Batch, constants: Constants, convention: Convention) -> Outcome:
     """Decode step and prefill of every deployment of a batch."""
     hardware = with_constants(batch.hardware, constants, batch.is_trtllm)
     launches = hardware.layer_overhead + batch.expert_launches
@@ -139,6 +137,9 @@ def evaluate(batch: Batch, constants: Constants, convention: Convention) -> Outc
         / (step.tpot + prefills),
         resources=resource_times(ledger),
     )
+
+
+evaluate, _host = jax.jit(_evaluate, static_argnames="convention"), on_host(_evaluate)
 
 
 def _key(one: OperatingPoint) -> tuple[Any, ...]:
@@ -180,6 +181,28 @@ def outcomes(
     return joined
 
 
+def outcomes_on_host(
+    built: Sequence[tuple[Batch, Convention]],
+    position: np.ndarray,
+    constants: Constants,
+    lead: tuple[int, ...] = (),
+) -> Outcome:
+    """The same by NumPy, which needs no compiler; fields may have further axes `lead` in front."""
+    parts = []
+    for batch, convention in built:
+        shape = (*lead, len(batch.prompt))
+        found = _host(batch, dict(constants), convention=convention)
+        parts.append(jax.tree.map(lambda x, to=shape: np.broadcast_to(x, to), found))
+    joined: Outcome = jax.tree.map(lambda *x: np.concatenate(x, axis=-1)[..., position], *parts)
+    return joined
+
+
+def first_token_times(outcome: Outcome, sequences: np.ndarray) -> jax.Array:
+    """Time to first token of served deployments [s]."""
+    prompts = jnp.asarray(1.0 + 0.5 * BURST * (sequences - 1.0))
+    return PROMPT_STRETCH * prompts * outcome.ttft + FIRST_STEPS * (outcome.tpot + outcome.wait)
+
+
 def time_values(cases: Sequence[Case], outcome: Outcome) -> jax.Array:
     """Predictions of the cases that are times or rates, in SI units; others are not meaningful."""
     counts = np.array([len(case.deployments) for case in cases])
@@ -187,7 +210,9 @@ def time_values(cases: Sequence[Case], outcome: Outcome) -> jax.Array:
     last = first + counts - 1
     deployments = [case.deployments[0] for case in cases]
     output = np.array([max(1.0, one.output) for one in deployments])
-    tokens = np.array([float(one.workload.batch) * float(one.partition.dp) for one in deployments])  # type: ignore[arg-type]  # floats of deployment_of
+    sequences = np.array([float(one.workload.batch) for one in deployments])  # type: ignore[arg-type]  # floats of deployment_of
+    tokens = sequences * np.array([float(one.partition.dp) for one in deployments])  # type: ignore[arg-type]  # floats of deployment_of
+    at_first: Outcome = jax.tree.map(lambda x: x[first], outcome)
     slope = (outcome.tpot[last] - outcome.tpot[first]) / (SWEEP[1] - SWEEP[0])
     by_kind = {
         "tpot": outcome.tpot[first],
@@ -195,6 +220,7 @@ def time_values(cases: Sequence[Case], outcome: Outcome) -> jax.Array:
         "throughput": outcome.tokens_per_s[first],
         "served_throughput": tokens / (outcome.tpot[first] + outcome.prefills[first]),
         "static": tokens * output / (outcome.ttft[first] + output * outcome.tpot[first]),
+        "ttft": first_token_times(at_first, np.maximum(1.0, sequences)),
         "slope": slope,
         "intercept": outcome.tpot[first] - slope * SWEEP[0],
     }
@@ -216,10 +242,6 @@ def _capacity_value(case: Case, weights: float, kv_per_token: float) -> float:
     return {"tokens": tokens, "kv": tokens * kv_per_token, "weights": weights}[case.kind]
 
 
-def _regime(shares: Mapping[str, float]) -> str:
-    return max(REGIMES, key=lambda name: sum(shares.get(part, 0.0) for part in REGIMES[name]))
-
-
 def predict(cases: Sequence[Case], constants: Constants | None = None) -> list[Prediction]:
     """Predictions of all cases, in the units of their records.
 
@@ -230,7 +252,7 @@ def predict(cases: Sequence[Case], constants: Constants | None = None) -> list[P
     if not cases:
         return []
     built, position = batches(cases)
-    outcome = jax.tree.map(np.asarray, outcomes(built, position, dict(constants or {})))
+    outcome = outcomes_on_host(built, position, dict(constants or {}))
     times = np.asarray(time_values(cases, outcome))
     found, at = [], 0
     for case, time in zip(cases, times, strict=True):
@@ -244,7 +266,7 @@ def predict(cases: Sequence[Case], constants: Constants | None = None) -> list[P
             shares["prefill"] = float(prompts[case.kind][at]) if case.kind in prompts else 0.0
             total = sum(shares.values())
             shares = {name: x / total for name, x in shares.items()}
-            prediction = Prediction(case, float(time) / case.unit, _regime(shares), shares)
+            prediction = Prediction(case, float(time) / case.unit, str(regimes_of(shares)), shares)
         found.append(prediction)
         at += len(case.deployments)
     return found

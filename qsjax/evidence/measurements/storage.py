@@ -16,7 +16,7 @@ REQUIRED = ("id", "category", "metric", "value", "unit", "model", "gpu")
 _REQUIRED_TEXTS = ("category", "metric", "unit", "model", "gpu")
 _TEXTS = frozenset(
     "id category model weights_dtype kv_dtype gpu phase engine metric unit source confidence "
-    "notes remark payload_dtype".split()
+    "notes remark payload_dtype speculation not_scored".split()
 )  # fmt: skip
 _FLAGS = frozenset(("saturated", "outlier"))
 
@@ -37,11 +37,24 @@ def load_records() -> tuple[Record, ...]:
     """
     folder = resources.files("qsjax.evidence.measurements")
     sources = json.loads((folder / "sources.json").read_text("utf-8"))
-    with (folder / "measured.csv.gz").open("rb") as stream:
-        text = gzip.decompress(stream.read()).decode("utf-8")
-    rows = csv.DictReader(text.splitlines())
+    rows = _shipped("measured.csv.gz")
     records = [{name: _value(name, item) for name, item in row.items()} for row in rows]
     return tuple({**record, "source": sources[int(record["source"])]} for record in records)
+
+
+@functools.cache
+def load_left_out() -> tuple[dict[str, str], ...]:
+    """Errors of the shipped measurements of serving, each without its own group.
+
+    Made by `python -m benchmarks.left_out`; `left_out.LeftOut` describes the columns.
+    """
+    return tuple(_shipped("left_out.csv.gz"))
+
+
+def _shipped(name: str) -> list[dict[str, str]]:
+    with (resources.files("qsjax.evidence.measurements") / name).open("rb") as stream:
+        text = gzip.decompress(stream.read()).decode("utf-8")
+    return list(csv.DictReader(text.splitlines()))
 
 
 def read_json(path: str | Path) -> tuple[Record, ...]:
@@ -58,7 +71,8 @@ def read_json(path: str | Path) -> tuple[Record, ...]:
     except OSError as error:
         raise ValueError(f"{where}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{where}: not JSON: {error}") from error
+        reason = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise ValueError(f"{where}: not JSON: {reason}") from error
     records = data.get("records") if isinstance(data, Mapping) else data
     if not isinstance(records, list):
         raise ValueError(f'{where}: give a list of records, or an object with a list "records"')

@@ -41,6 +41,10 @@ class Design:
             the design is optimal and neither a bound nor a whole batch holds it.
         at_bound: quantities that ended at the edge of the range that was searched.
         starts: splits from which the optimiser was started.
+        gap: no hardware in the range that was searched is better (cheaper, for targets) by a
+            larger share, over all splits: proved. 0 where none is better at all; NaN where no
+            bounds were sought or the batch is searched within limits.
+        parts: boxes of hardware that were judged for it.
     """
 
     factors: dict[str, float]
@@ -56,6 +60,8 @@ class Design:
     marginal: dict[str, float]
     at_bound: list[str]
     starts: int
+    gap: float
+    parts: int
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
@@ -160,9 +166,10 @@ class HardwareDesign(Result):
         ]
 
     def remarks(self) -> list[str]:
-        """What fractional batches would reach: an upper estimate."""
+        """How much better any hardware could be, and what fractional batches would reach."""
         unit = METRICS[self.problem.objective].unit
-        return [
+        certain = [_certainty(found.gap) for found in self.answers if np.isfinite(found.gap)]
+        return certain + [
             f"With fractional batches {words.value(found.relaxed, unit)}: whole batches cost "
             f"{100 * abs(found.objective / found.relaxed - 1):.1f} %."
             for found in self.answers
@@ -191,6 +198,12 @@ class HardwareDesign(Result):
             )
             found[name] = partial(_draw, rows[n * per : (n + 1) * per], title)
         return found
+
+
+def _certainty(gap: float) -> str:
+    if gap == 0.0:
+        return "No hardware in the range is better, with any split: proved."
+    return f"No hardware in the range is better by more than {gap:.2%}, with any split: proved."
 
 
 def _draw(rows: list[Row], title: str, ax: Any = None) -> Any:

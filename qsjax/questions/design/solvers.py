@@ -2,7 +2,8 @@
 
 For a fixed split of every workload the problem is smooth in log hardware, with fractional batches:
 SciPy's SLSQP solves it with exact JAX gradients, from every split that wins on a sample of
-affordable hardware. The answer is then searched on the exact grid, with whole batches.
+affordable hardware. The answer is then searched on the exact grid, with whole batches, and bounds
+of all splits over boxes of hardware say how much better any other could be.
 """
 
 import dataclasses
@@ -19,6 +20,7 @@ from qsjax.grid.problem import Problem, question
 from qsjax.grid.solution import cell_labels, design_label
 from qsjax.questions.design.answers import Design, HardwareDesign
 from qsjax.questions.design.costs import CostModel, affordable, check_cost, cost_of, members
+from qsjax.questions.design.gaps import Gap, Search, has_bounds
 from qsjax.questions.design.tasks import SPAN, Task, log_metrics, log_slopes, refine
 
 # Metrics that may be 0 or are no outcome have no target.
@@ -27,6 +29,7 @@ SAMPLES = 64  # hardware on which promising splits are looked for
 SAMPLE_SPAN = 10.0
 STARTS = 12  # most promising splits that are refined
 ROUNDS = 3  # refinements of the split that the exact grid prefers
+PARTS = 2_000  # boxes of hardware that are judged for the gap
 SCALINGS = 24  # bisections of the factor by which a sample must grow to meet the targets
 
 
@@ -39,6 +42,7 @@ def design(
     weights: Sequence[float] | None = None,
     variant: int = 0,
     seed: int = 0,
+    parts: int = PARTS,
     **targets: float | Sequence[float],
 ) -> HardwareDesign:
     """The best hardware that costs at most a budget, or the cheapest that meets targets.
@@ -54,6 +58,8 @@ def design(
             mean of rates, what a GPU reaches that serves them in turn, or as the mean of times.
         variant: 0 for the model itself, 1 for its first dense twin.
         seed: of the sample of hardware on which promising splits are looked for.
+        parts: boxes into which all hardware is cut, at most, to bound how much better any could be
+            over all splits; 0 leaves the gap open.
         **targets: instead of a budget one metric and what it must reach, one number or one per
             workload: `tpot=0.02` for at most 20 ms.
 
@@ -81,13 +87,13 @@ def design(
             )
         own = of_variant(cells, variant)
         if budget is not None:
-            answers.append(_best(Task(own, cost, weights, budget, None), seed))
+            answers.append(_best(Task(own, cost, weights, budget, None), seed, parts))
         else:
-            answers.append(_cheapest(own, cost, next(iter(targets.values())), seed))
+            answers.append(_cheapest(own, cost, next(iter(targets.values())), seed, parts))
     return HardwareDesign(asked, cost, tuple(answers))
 
 
-def _best(task: Task, seed: int) -> Design:
+def _best(task: Task, seed: int, parts: int) -> Design:
     cost, budget = task.cost, task.budget or 0.0
     sample = affordable(cost, _sample(task, seed), budget)
     found = task.search(sample)
@@ -98,11 +104,11 @@ def _best(task: Task, seed: int) -> Design:
             f"budget {budget:g} buys no hardware that holds the workloads; "
             + (f"about {cost_of(cost, fitted).min():g} would" if len(fitted) else "no budget would")
         )
-    return _answer(task, *_improve(task, sample, found, merit))
+    return _proved(task, *_improve(task, sample, found, merit), parts)
 
 
 def _cheapest(
-    stated: Cells, cost: CostModel, targets: float | Sequence[float], seed: int
+    stated: Cells, cost: CostModel, targets: float | Sequence[float], seed: int, parts: int
 ) -> Design:
     given = np.asarray(targets, float)
     if given.size not in (1, stated.cells):
@@ -120,7 +126,18 @@ def _cheapest(
             f"{targets}; with everything at the edge it is {reached}"
         )
     merit = -cost_of(cost, sample)
-    return _answer(task, *_improve(task, sample, task.search(sample), merit))
+    return _proved(task, *_improve(task, sample, task.search(sample), merit), parts)
+
+
+def _proved(task: Task, factors: np.ndarray, starts: int, parts: int) -> Design:
+    """The answer with its gap: from here on hardware over all splits, not around one of them."""
+    if parts <= 0 or not has_bounds(task.stated):
+        return _answer(task, factors, starts, Gap(factors, float("nan"), 0))
+    merit = _merit(task, factors[None], task.search(factors[None]))[0]
+    if task.budget is None:
+        merit = -np.log(-merit)
+    gap = Search(task).run(factors, float(merit), parts)
+    return _answer(task, gap.factors, starts, gap)
 
 
 def _sample(task: Task, seed: int) -> np.ndarray:
@@ -195,7 +212,7 @@ def _improve(
     return every[best], starts
 
 
-def _answer(task: Task, factors: np.ndarray, starts: int) -> Design:
+def _answer(task: Task, factors: np.ndarray, starts: int, gap: Gap) -> Design:
     stated, cost = task.stated, task.cost
     found = task.search(factors[None])
     position = np.asarray(found.position)[0]
@@ -241,4 +258,6 @@ def _answer(task: Task, factors: np.ndarray, starts: int) -> Design:
         marginal={n: float(g / c) for n, g, c in zip(names, gain, growth, strict=True)},
         at_bound=[n for n, v in zip(names, x, strict=True) if abs(v) > np.log(SPAN) * (1 - 1e-6)],
         starts=starts,
+        gap=gap.gap,
+        parts=gap.boxes,
     )

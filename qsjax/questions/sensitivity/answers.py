@@ -9,6 +9,7 @@ import numpy as np
 
 from qsjax.cost.metrics import METRICS, check_metrics
 from qsjax.grid.cells import blocks_of
+from qsjax.grid.gradients import hessian_at
 from qsjax.grid.parameters import (
     DEFAULT_PARAMETERS,
     HARDWARE_PARAMETERS,
@@ -23,7 +24,6 @@ from qsjax.output import words
 from qsjax.output.labels import cell_name, variant_name
 from qsjax.output.result import Drawing, Result, Row, Table, inputs_of
 from qsjax.questions.sensitivity.draws import Uncertainty
-from qsjax.questions.sensitivity.gradients import hessian_at
 from qsjax.questions.sensitivity.slopes import (
     METRIC_NAMES,
     CellSlopes,

@@ -15,6 +15,7 @@ from scipy import stats
 from qsjax.cost.laws.closed_forms import KAPLAN_ALPHA, quality_multiplier
 from qsjax.cost.metrics import METRICS
 from qsjax.grid.cells import Cells, blocks_of, take
+from qsjax.grid.distributions import LOSSES, Distribution, check, frozen
 from qsjax.grid.optimum import best_of
 from qsjax.grid.parameters import write
 from qsjax.grid.problem import Problem, describe, question
@@ -23,7 +24,6 @@ from qsjax.numerics.numpy_backend import on_host
 from qsjax.output import words
 from qsjax.output.labels import cell_name
 from qsjax.output.result import Drawing, Result, Row, inputs_of
-from qsjax.questions.sensitivity.distributions import LOSSES, Distribution, check, frozen
 
 SHOWN = 3  # cells in the first lines
 

@@ -8,10 +8,10 @@ import numpy as np
 
 from qsjax.cost.metrics import OF_HARDWARE, Objective, check_metrics, check_prices
 from qsjax.grid.cells import Winners
+from qsjax.grid.gradients import Slopes, slopes_at
 from qsjax.grid.parameters import Parameter, resolve, with_rounding, write
 from qsjax.grid.solution import Solution
 from qsjax.numerics.safe import Rounding
-from qsjax.questions.sensitivity.gradients import Slopes, slopes_at
 
 # `speedup` compares tokens/s/GPU with that of the first variant.
 METRIC_NAMES: tuple[str, ...] = (*get_args(Objective), "speedup")

@@ -20,6 +20,7 @@ from qsjax.cost.metrics import METRICS, OF_HARDWARE, Economy, check_metrics, met
 from qsjax.grid.cells import Designs, Winners, as_rows, step_of, take
 from qsjax.grid.parameters import Inputs, Parameter, members_of, read, with_rounding, write
 from qsjax.numerics.float64 import in_float64
+from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import safe_log
 
 # Half-width of the neighbourhood (relative) in which a slope is asked for left and right.
@@ -27,6 +28,9 @@ SIDE_STEP = 1e-7
 # Left and right slopes this close to the slope itself are the same: no kink.
 KINK_TOLERANCE = 1e-5
 BLOCK_ROWS = 2**14  # rows differentiated at a time
+# Slopes in the batch are taken just above it: below, a pipeline's stages stand empty.
+ABOVE = 1e-7
+HOST_ROWS = 2**10  # up to here NumPy is done before a compiler would be
 
 Values = tuple[jax.Array, ...]
 
@@ -76,6 +80,26 @@ def _offset(winners: Winners) -> jax.Array:
     return rounded - step_of(smooth).capacity.max_batch
 
 
+def _logs(
+    winners: Winners,
+    members: tuple[str, ...],
+    metrics: tuple[str, ...],
+    economy: Economy,
+    offset: jax.Array | None = None,
+) -> Callable[[Values], Values]:
+    """Function from the members' values to log metrics, 0 where not positive."""
+
+    def of(values: Values) -> Values:
+        inputs = write(winners.inputs, dict(zip(members, values, strict=True)))
+        changed = winners._replace(inputs=inputs)
+        step = step_of(changed) if offset is None else _held_step(changed, offset)
+        own: dict[str, Any] = {name: getattr(inputs.hardware, name) for name in OF_HARDWARE}
+        prices = dataclasses.replace(economy, **own)
+        return tuple(safe_log(metric_value(name, step, prices)) for name in metrics)
+
+    return of
+
+
 def _log_metrics(
     winners: Winners,
     members: tuple[str, ...],
@@ -83,17 +107,11 @@ def _log_metrics(
     economy: Economy,
     offset: jax.Array | None = None,
 ) -> Callable[[Values], jax.Array]:
-    """Function from the members' values to log metrics (metric, row), 0 where not positive."""
-    rows = winners.inputs.q.shape
+    """Function from the members' values to log metrics (metric, row)."""
+    logs, rows = _logs(winners, members, metrics, economy, offset), winners.inputs.q.shape
 
     def of(values: Values) -> jax.Array:
-        inputs = write(winners.inputs, dict(zip(members, values, strict=True)))
-        changed = winners._replace(inputs=inputs)
-        step = step_of(changed) if offset is None else _held_step(changed, offset)
-        own: dict[str, Any] = {name: getattr(inputs.hardware, name) for name in OF_HARDWARE}
-        prices = dataclasses.replace(economy, **own)
-        logs = [safe_log(metric_value(name, step, prices)) for name in metrics]
-        return jnp.stack([jnp.broadcast_to(log, rows) for log in logs])
+        return jnp.stack([jnp.broadcast_to(log, rows) for log in logs(values)])
 
     return of
 
@@ -114,6 +132,33 @@ def _reverse(
     # A loop over the metrics compiles, and runs, twice as fast as a batch of them.
     slopes: Values = jax.lax.map(lambda seed: back(seed)[0], seeds)
     return logs, slopes
+
+
+@on_host
+def _gradient(
+    winners: Winners, economy: Economy, *, members: tuple[str, ...], metric: str
+) -> tuple[jax.Array, Values]:
+    """The log of one metric and its slopes in every member, per row."""
+
+    def log_metric(values: Values) -> jax.Array:
+        return _logs(winners, members, (metric,), economy)(values)[0]
+
+    value, slopes = jax.value_and_grad(log_metric)(_values(winners.inputs, members))
+    return value, slopes
+
+
+def _reverse_on_host(
+    winners: Winners, economy: Economy, members: tuple[str, ...], metrics: tuple[str, ...]
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    """`_reverse` by NumPy: nothing is compiled."""
+    rows = _rows(winners)
+    found = [_gradient(winners, economy, members=members, metric=name) for name in metrics]
+
+    def table(columns: Any) -> np.ndarray:
+        return np.stack([np.broadcast_to(np.asarray(x), rows) for x in columns])
+
+    slopes = zip(*(by_member for _, by_member in found), strict=True)
+    return table(log for log, _ in found), [table(of_member) for of_member in slopes]
 
 
 @partial(jax.jit, static_argnames=("members", "metrics"))
@@ -223,7 +268,9 @@ def slopes_at(
             sides = (some, own, masks, members, names)
             # The 64-bit switch is one of the thread that submits, not of the one that runs.
             kinks = pool.submit(in_float64(_kinks), *sides) if one_sided else None
-            logs, by_member = jax.tree.map(np.asarray, _reverse(some, own, members, names))
+            is_small = not one_sided and _rows(some) <= HOST_ROWS
+            reverse = _reverse_on_host if is_small else _reverse
+            logs, by_member = jax.tree.map(np.asarray, reverse(some, own, members, names))
         slopes = np.stack(by_member, axis=1)
         values = np.stack([np.asarray(read(some.inputs, name)) for name in members])
         elasticity = np.einsum("pm,kmr->kpr", masks, slopes * values)
@@ -236,6 +283,51 @@ def slopes_at(
         derivative = value[:, None] * np.einsum("pm,kmr->kpr", masks, slopes)
         parts.append(Slopes(value, elasticity, derivative, left, right))
     return Slopes(*(np.concatenate(column, axis=-1) for column in zip(*parts, strict=True)))
+
+
+@on_host
+def _slope_in_batch(winners: Winners) -> jax.Array:
+    """d ln TPOT / d ln B at each row's batch [1]."""
+    batch = jnp.asarray(winners.designs.batch) * (1.0 + ABOVE)
+
+    def log_tpot(x: jax.Array) -> jax.Array:
+        return jnp.log(step_of(winners._replace(designs=winners.designs._replace(batch=x))).tpot)
+
+    slope: jax.Array = jax.jvp(log_tpot, (batch,), (batch,))[1]
+    return slope
+
+
+class RateSlopes(NamedTuple):
+    """Slopes at the same tokens/s/user; at the largest batch where that is what limits a row.
+
+    Attributes:
+        amplification: per cent of throughput for one per cent of TPOT, 1/(d ln T/d ln B), shape
+            (row,); 1 at the largest batch.
+        share: -d ln TPOT / d ln parameter at the row's batch, shape (parameter, row).
+        elasticity: d ln (tokens/s/GPU) / d ln parameter, shape (parameter, row).
+    """
+
+    amplification: np.ndarray
+    share: np.ndarray
+    elasticity: np.ndarray
+
+
+def slopes_at_rate(
+    winners: Winners, parameters: Sequence[Parameter], is_full: np.ndarray
+) -> RateSlopes:
+    """What parameters do to throughput where users keep their rate: the batch takes up the slack.
+
+    Args:
+        winners: inputs and designs with their batches, one per row.
+        parameters: from `resolve`.
+        is_full: whether a row's batch is the largest that fits; it then moves with the memory.
+    """
+    free = winners._replace(designs=winners.designs._replace(batch=None))
+    of_time = slopes_at(winners, parameters, ["tpot"], one_sided=False).elasticity[0]
+    of_rate = slopes_at(free, parameters, ["tokens_per_s_per_gpu"], one_sided=False).elasticity[0]
+    amplification = np.where(is_full, 1.0, 1.0 / np.asarray(_slope_in_batch(winners)))
+    elasticity = np.where(is_full, of_rate, -of_time * amplification)
+    return RateSlopes(amplification, -of_time, elasticity)
 
 
 @in_float64

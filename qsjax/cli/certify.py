@@ -1,0 +1,72 @@
+"""`qsjax certify MODEL`: what holds in a whole box of hardware numbers, proved."""
+
+from typing import Any
+
+import click
+
+from qsjax.cli import options
+from qsjax.cli.emit import emit
+from qsjax.cli.grid_options import problem_of
+from qsjax.questions.certify import CLAIMS, OBJECTIVES, PARTS, certify
+from qsjax.records.conversion import number_of_text
+
+CONTEXTS = (131072.0,)
+
+
+@click.command("certify")
+@options.model_argument
+@options.system_options
+@options.workload_options
+@options.axis_options
+@click.option(
+    "--box",
+    multiple=True,
+    default=("0.25",),
+    show_default=True,
+    metavar="SHARE | NAME=SHARE | NAME=LOW:HIGH",
+    help="How far numbers range: a share of every capacity, rate, time and overlap that is not 0, "
+    "or of one number (or context), or its two ends. Repeat it.",
+)
+@click.option("--claim", "claims", multiple=True, type=click.Choice(CLAIMS), default=CLAIMS,
+              help="What to prove.  [default: all]")  # fmt: skip
+@click.option(
+    "--metric",
+    type=click.Choice(OBJECTIVES),
+    default="tokens_per_s_per_gpu",
+    show_default=True,
+    help="What is best.",
+)
+@click.option("--parts", default=PARTS, show_default=True, help="Parts of a box judged at most.")
+@options.output_options
+@options.input_errors
+def command(model: str, **flags: Any) -> None:
+    r"""Prove who wins, by which split, and what limits it, in a whole box of hardware numbers.
+
+    Each claim is proved, refuted by a point where it fails, or left undecided with the share of the
+    box in which it is proved. `largest` is the largest box in which it is proved, over the one
+    asked for.
+
+    \b
+    Examples:
+      qsjax certify deepseek-v3 --gpus 32 --convention paper
+      qsjax certify grok-1 --gpus 32 --box hbm_bw=0.25 --box context=64k:128k --claim winner
+    """
+    problem = problem_of(model, flags, CONTEXTS, objective=flags["metric"])
+    box = _box(flags["box"])
+    emit(certify(problem, box, claims=flags["claims"], parts=flags["parts"]), flags)
+
+
+def _box(given: tuple[str, ...]) -> Any:
+    try:
+        if len(given) == 1 and "=" not in given[0]:
+            return float(given[0])
+        return {name.strip(): _ends(ends) for name, _, ends in (g.partition("=") for g in given)}
+    except ValueError:
+        raise ValueError(
+            f"--box {' '.join(given)!r}: write a share such as 0.25, or NAME=0.25, or NAME=LOW:HIGH"
+        ) from None
+
+
+def _ends(written: str) -> Any:
+    numbers = [number_of_text(part) for part in written.split(":")]
+    return numbers[0] if len(numbers) == 1 else tuple(numbers)

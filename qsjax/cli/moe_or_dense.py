@@ -1,0 +1,52 @@
+"""`qsjax moe-or-dense MODEL`: an MoE against its dense twin at equal interactivity."""
+
+from typing import Any
+
+import click
+
+from qsjax.cli import options, serving_options
+from qsjax.cli.emit import emit
+from qsjax.cli.grid_options import problem_of
+from qsjax.grid.distributions import parse
+from qsjax.questions.moe_or_dense import NODES, moe_or_dense
+
+CONTEXTS = (1024.0, 8192.0, 32768.0, 131072.0)
+
+
+@click.command("moe-or-dense")
+@options.model_argument
+@options.system_options
+@options.context_option("1k,8k,32k,128k")
+@click.option(
+    "--tpot",
+    default="10ms,20ms,30ms,50ms,100ms,200ms",
+    show_default=True,
+    help="Longest times per output token; the largest batch is always compared too.",
+)
+@click.option(
+    "--q",
+    "quality",
+    default="lognormal:5,0.25",
+    show_default=True,
+    help="Distribution of the quality factor: normal, lognormal, uniform or triangular.",
+)
+@click.option("--nodes", default=NODES, show_default=True, help="Quality factors searched.")
+@options.dtype_options
+@options.axis_options
+@options.output_options
+@options.input_errors
+def command(model: str, **flags: Any) -> None:
+    r"""Say where MODEL beats its dense twin of equal quality, for users who wait equally long.
+
+    Both have the split and the batch that are best within each limit. Beside the lead stands the
+    probability of the verdict, since the quality factor is uncertain. Both accountings are shown.
+
+    \b
+    Examples:
+      qsjax moe-or-dense deepseek-v3 --hardware h200-sxm
+      qsjax moe-or-dense grok-1 --hardware b200-sxm --tpot 20ms,50ms --q triangular:2,3,5
+    """
+    duration = serving_options.Duration()
+    tpots = [duration.convert(text.strip(), None, None) for text in flags["tpot"].split(",")]
+    problem = problem_of(model, flags | {"twins": []}, CONTEXTS)
+    emit(moe_or_dense(problem, tpots, parse(flags["quality"]), flags["nodes"]), flags)

@@ -1,0 +1,37 @@
+"""Generations of accelerators: what is built alike errs alike."""
+
+GENERATIONS = {
+    "ampere": ("a100",),
+    "ada": ("l40s", "rtx-4090"),
+    "hopper": ("h100", "h200", "h800", "h20"),
+    "blackwell": ("b200", "b300", "gb200", "gb300", "rtx-pro"),
+    "cdna3": ("mi300x", "mi325x"),
+    "cdna4": ("mi350x", "mi355x"),
+    "tpu": ("tpu",),
+    "neuron": ("trainium", "inferentia"),
+}
+
+
+# Engines that run on some generations only. Sources: the support matrix of TensorRT-LLM, the README
+# of ROCm/ATOM, and the documentation of AWS Neuron.
+RUNS_ON = {
+    "trtllm": ("ampere", "ada", "hopper", "blackwell"),
+    "atom": ("cdna3", "cdna4"),
+    "neuronx": ("neuron",),
+}
+
+
+def refuses(engine: str, accelerator: str) -> bool:
+    """Whether an engine cannot run on an accelerator of the catalogue."""
+    made = generation_of(accelerator)
+    return engine in RUNS_ON and bool(made) and made not in RUNS_ON[engine]
+
+
+def generation_of(name: str) -> str:
+    """The generation of an accelerator of the catalogue; "" for one that is in none.
+
+    >>> generation_of("h200-sxm"), generation_of("paper-reference")
+    ('hopper', '')
+    """
+    starts = {start: made for made, names in GENERATIONS.items() for start in names}
+    return next((made for start, made in starts.items() if name.startswith(start)), "")

@@ -1,0 +1,279 @@
+"""An accelerator as the kernels of an engine use it, by kernels.toml."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from qsjax.catalog import HardwareEntry
+from qsjax.engines.rules import load_kernels
+from qsjax.numerics.safe import scalar
+from qsjax.records.specs import HardwareSpec, Workload
+from qsjax.records.units import TB, US
+
+# A weight of four bits that no unit of Hopper multiplies: kernels widen it first.
+WIDENED = ("int4", "mxfp4", "nvfp4")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Formats:
+    """Number formats of a deployment, in the words of the table.
+
+    Attributes:
+        dense: of projections and dense networks: "bf16", "fp8", "fp8_block" or "fp4".
+        experts: "bf16", "fp8", "int4", "mxfp4", "mxfp4_triton" or "nvfp4".
+        cache: "bf16" or "fp8".
+    """
+
+    dense: str
+    experts: str
+    cache: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Entries:
+    """Which entries of the table serve a deployment; without formats, fields of the plain form."""
+
+    generation: str
+    engine: str
+    formats: Formats | None = None
+
+    def __str__(self) -> str:
+        name = f"{self.generation} {self.engine}"
+        if self.formats is None:
+            return name
+        return f"{name}, {self.formats.dense} products, {self.formats.experts} experts"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Tuned:
+    """The record of an accelerator with the constants of its kernels, and where they are from.
+
+    Attributes:
+        spec: the record.
+        entries: what was used; None where the table has nothing, so that the catalogue's constants
+            stand.
+        expert_balance: how the load of the experts is counted, as its constants were fitted.
+        notes: what was used, and what stands in for what was asked for, in words.
+    """
+
+    spec: HardwareSpec
+    entries: Entries | None = None
+    expert_balance: Literal["even", "skewed"] = "even"
+    notes: tuple[str, ...] = ()
+
+
+def formats_of(model: str, work: Workload, *, is_mxfp4: bool = False, kernels: str = "") -> Formats:
+    """The formats of a workload.
+
+    Args:
+        model: name in the catalogue.
+        work: bytes and dtypes.
+        is_mxfp4: experts of four bits are MXFP4, as the checkpoint has them.
+        kernels: of MXFP4 experts, by `kernels.name_of`.
+    """
+    dense: str = work.proj_dtype
+    if dense == "fp8" and is_block_scaled(model):
+        dense = "fp8_block"
+    experts: str = work.ffn_dtype
+    if experts == "fp4":
+        experts = "nvfp4"
+        if is_mxfp4:
+            experts = "mxfp4_triton" if kernels == "triton" else "mxfp4"
+    elif experts == "bf16" and scalar(work.bytes_ffn_weight) < 1.0:
+        experts = "int4"
+    cache = "fp8" if scalar(work.bytes_kv) <= 1.0 else "bf16"
+    return Formats(dense=dense, experts=experts, cache=cache)
+
+
+def share_of_norm(exponent: float) -> float:
+    """The share of `blend` that meets the p-norm where both resources take as long [1].
+
+    >>> share_of_norm(1.0)
+    1.0
+    """
+    return float((2.0 ** (1.0 / exponent) - 1.0) ** 2)
+
+
+def generation_of(name: str) -> str:
+    """The generation of an accelerator of the catalogue; "" if the table does not know it."""
+    generations: Mapping[str, Sequence[str]] = load_kernels()["generations"]
+    return next((g for g, starts in generations.items() if name.startswith(tuple(starts))), "")
+
+
+def is_block_scaled(model: str) -> bool:
+    """Whether FP8 checkpoints of a model have a scale for every block."""
+    return model.startswith(tuple(load_kernels()["fp8_blocks"]))
+
+
+def _nearest_engine(table: Mapping[str, Any], engine: str) -> str:
+    order: Sequence[str] = (engine, *load_kernels()["engines"])
+    return next(name for name in order if name in table)
+
+
+def _nearest_format(row: Mapping[str, Any], asked: str) -> str:
+    """The format itself, or what the table names instead; 16 bits in the end."""
+    instead: Mapping[str, str] = load_kernels()["instead"]
+    name, seen = asked, set[str]()
+    while name not in row and name not in seen:
+        seen.add(name)
+        name = instead.get(name, "bf16")
+    return name if name in row else str(next(iter(row)))
+
+
+def find(
+    name: str, engine: str, formats: Formats, release: tuple[int, int] | None
+) -> Entries | None:
+    """The entries nearest to a deployment; None where the plain form stands.
+
+    Args:
+        name: of the accelerator in the catalogue.
+        engine: "vllm", "sglang", "trtllm", "atom", or "" if it is not stated.
+        formats: of weights and cache.
+        release: of the engine, major and minor; None is a recent one.
+    """
+    generation, kernels = generation_of(name), load_kernels()
+    is_old = release is not None and release < tuple(kernels["since"].get(engine, release))
+    if is_old or not engine:
+        return None
+    if generation in kernels["plain"]:
+        nearest = _nearest_engine(kernels["plain"][generation], engine)
+        return Entries(generation=generation, engine=nearest)
+    if generation not in kernels["gemm"]:
+        return None
+    nearest = _nearest_engine(kernels["gemm"][generation], engine)
+    used = Formats(
+        dense=_nearest_format(kernels["gemm"][generation][nearest], formats.dense),
+        experts=_nearest_format(kernels["experts"][generation][nearest], formats.experts),
+        cache=formats.cache,
+    )
+    return Entries(generation=generation, engine=nearest, formats=used)
+
+
+def fields(
+    entries: Entries, spec: HardwareSpec, served: Mapping[str, Any] | None = None
+) -> dict[str, float]:
+    """The fields of an accelerator that its kernels set.
+
+    Args:
+        entries: of the table.
+        spec: the accelerator as the catalogue has it.
+        served: replaces the constants that are fitted to served deployments.
+    """
+    kernels = load_kernels()
+    if entries.formats is None:
+        return dict(kernels["plain"][entries.generation][entries.engine])
+    served = served or kernels["served"]
+    return {
+        **_dense_fields(entries, served),
+        **_expert_fields(entries, served, scalar(spec.hbm_bw)),
+        **_attention_fields(entries, served),
+        **_allreduce_fields(entries, served),
+        **_host_fields(entries, served),
+    }
+
+
+def tune(
+    entry: HardwareEntry,
+    engine: str,
+    formats: Formats,
+    release: tuple[int, int] | None = None,
+) -> Tuned:
+    """The accelerator as the kernels of an engine use it; arguments as in `find`."""
+    found = find(entry.name, engine, formats, release)
+    if found is None:
+        return Tuned(spec=entry.spec)
+    changes: dict[str, Any] = fields(found, entry.spec)
+    asked = [(engine, found.engine)]
+    if found.formats is not None:
+        asked += [
+            (formats.dense, found.formats.dense),
+            (formats.experts, found.formats.experts),
+        ]
+    stand_ins = [
+        f"no kernels of {name} are known; those of {used} stand in"
+        for name, used in asked
+        if name != used
+    ]
+    return Tuned(
+        spec=dataclasses.replace(entry.spec, **changes),
+        entries=found,
+        expert_balance="skewed" if found.formats is not None else "even",
+        notes=(f"constants of the kernels: {found}", *stand_ins),
+    )
+
+
+def _row(table: str, entries: Entries) -> Any:
+    return load_kernels()[table][entries.generation][entries.engine]
+
+
+def _formats(entries: Entries) -> Formats:
+    """Formats of entries that are no plain ones."""
+    formats = entries.formats
+    assert formats is not None
+    return formats
+
+
+def _dense_fields(entries: Entries, served: Mapping[str, Any]) -> dict[str, float]:
+    dense = _formats(entries).dense
+    startup, read, peak, norm = _row("gemm", entries)[dense]
+    factor = served["gemm_startup"][entries.generation][dense.removesuffix("_block")]
+    return {
+        "gemm_startup": factor * startup * US,
+        "eff_weight_read": read,
+        "eff_gemm": served["gemm_peak"] * peak,
+        "gemm_blend": share_of_norm(norm),
+    }
+
+
+def expert_factor(entries: Entries, served: Mapping[str, Any]) -> float:
+    """What served deployments make of the experts' start-up in the table [1]."""
+    form, own = _formats(entries).experts.removesuffix("_triton"), served["experts"]
+    row = own[entries.generation].get(entries.engine, {})
+    return float(row.get(form, own["formats"].get(form, 1.0)))
+
+
+def _expert_fields(entries: Entries, served: Mapping[str, Any], hbm_bw: float) -> dict[str, float]:
+    formats = _formats(entries)
+    dense = _row("gemm", entries)[formats.dense]
+    startup = _row("experts", entries)[formats.experts]
+    read, widened = served["expert_read"], served["dequantised"]
+    bound = widened.get(formats.experts, widened["others"])
+    if entries.generation == "hopper" and formats.experts.startswith(WIDENED):
+        read = min(read, bound * TB / hbm_bw)
+    return {
+        "expert_startup": expert_factor(entries, served) * startup * US,
+        "expert_read_ratio": read / dense[1],
+        "expert_gemm_ratio": served["expert_gemm"] / (served["gemm_peak"] * dense[2]),
+        "expert_blend": share_of_norm(served["expert_norm"]),
+        "expert_overhead": 0.0,
+    }
+
+
+def _attention_fields(entries: Entries, served: Mapping[str, Any]) -> dict[str, float]:
+    startup, read = _row("attention", entries)[_formats(entries).cache]
+    return {
+        "attention_startup": served["attention_startup"] * startup * US,
+        "eff_kv_read": read,
+    }
+
+
+def _allreduce_fields(entries: Entries, served: Mapping[str, Any]) -> dict[str, float]:
+    startup, growth, one, latency, two = _row("allreduce", entries)
+    factor, link = served["allreduce"], load_kernels()["link"]
+    return {
+        # Half of an all-reduce, of which the laws count two; shares are of the link itself.
+        "intra_latency": 0.5 * factor * startup * US,
+        "rank_latency": factor * growth * US,
+        "one_shot_share": one / factor,
+        "two_shot_latency": factor * latency * US,
+        "eff_link": link,
+        "eff_allreduce": two / factor / link,
+    }
+
+
+def _host_fields(entries: Entries, served: Mapping[str, Any]) -> dict[str, float]:
+    by_engine = ("layer", "step", "prefill")
+    by_layer = ("latent", "linear", "sparse", "sequence")
+    times = {name: served[name][entries.engine] for name in by_engine}
+    times |= {name: served[name] for name in by_layer}
+    return {f"{name}_overhead": value * US for name, value in times.items()}

@@ -1,0 +1,517 @@
+"""Bounds of every design over boxes of hardware numbers and contexts.
+
+The laws themselves are played on intervals (`numerics.intervals`), so whatever they say, the bounds
+follow. A box is first judged at the largest batch that fits, which its capacity bounds; at a given
+batch nearly every slope keeps its sign, and then a corner of the box has the exact extreme. What
+has no sure sign (a window that both lengthens a phase and hides a transfer, a batch where the
+paper's expert traffic grows with its square) stays an interval, and batches are cut into pieces.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from qsjax.cost.ledger import resource_times, time_ledger
+from qsjax.cost.metrics import Economy, Objective, metric_value
+from qsjax.grid.cells import Cells, Designs, Winners, step_of, take
+from qsjax.grid.limits import LIMITS, Limits, is_given, violations
+from qsjax.grid.parameters import Inputs, Parameter, members_of, write
+from qsjax.numerics.intervals import (
+    EXACT,
+    RANGE,
+    ROUNDING,
+    Enclosed,
+    Pair,
+    absolute_slopes,
+    enclose,
+    fingerprint,
+    range_of,
+)
+from qsjax.numerics.numpy_backend import on_host
+
+PIECES = 8  # of a range of batches in which no slope has a sure sign
+ELEMENTS = 2**17  # boxes times designs that are judged at a time
+Fields = dict[str, np.ndarray]
+
+
+class Judged(NamedTuple):
+    """What bounds are made of.
+
+    Attributes:
+        value: the metric, above 0.
+        reasons: bits of `REASONS`: 0 where a design runs.
+        broken: bits of `LIMITS`: 0 where it keeps them.
+        batch: sequences of an attention replica.
+        ahead: time of one resource less that of each other [s], if one was named.
+    """
+
+    value: Any
+    reasons: Any
+    broken: Any
+    batch: Any
+    ahead: dict[str, Any]
+
+
+def _judge(
+    winners: Winners,
+    limits: Limits,
+    economy: Economy,
+    *,
+    metric: Objective,
+    is_limited: bool,
+    resource: str | None,
+) -> Judged:
+    step = step_of(winners)
+    inputs, designs = winners
+    broken = jnp.zeros((), jnp.int32)
+    if is_limited:
+        broken = violations(limits, designs.partition, inputs.hardware, step, economy)
+    ahead: dict[str, jax.Array] = {}
+    if resource is not None:
+        overhead = jnp.asarray(inputs.hardware.step_overhead)
+        times = resource_times(
+            time_ledger(step, inputs.convention, designs.partition, inputs.workload, overhead)
+        )
+        ahead = {name: times[resource] - t for name, t in times.items() if name != resource}
+    value = metric_value(metric, step, economy)
+    return Judged(value, step.reasons, broken, step.capacity.batch, ahead)
+
+
+def _value(
+    winners: Winners, limits: Limits, economy: Economy, *, metric: Objective | None
+) -> jax.Array:
+    step = step_of(winners)
+    return step.capacity.batch if metric is None else metric_value(metric, step, economy)
+
+
+_judge_at = on_host(_judge)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Region:
+    """A box of parameters around a point; parts of it are boxes of the unit cube.
+
+    Attributes:
+        inputs: the point, every leaf a number.
+        parameters: what varies, each along an axis of the cube.
+        low: the members' values at the lower end, by field.
+        high: at the upper end.
+    """
+
+    inputs: Inputs
+    parameters: tuple[Parameter, ...]
+    low: dict[str, float]
+    high: dict[str, float]
+
+    @property
+    def axis_of(self) -> dict[str, int]:
+        """Axis of every field."""
+        return {
+            field: k for k, parameter in enumerate(self.parameters) for field in parameter.members
+        }
+
+    def fields(self, unit: np.ndarray) -> Fields:
+        """Values at points of the unit cube, shape (..., parameter): along logarithms above 0."""
+        found = {}
+        for field, k in self.axis_of.items():
+            low, high, at = self.low[field], self.high[field], unit[..., k]
+            value = low * (high / low) ** at if low > 0 else low + (high - low) * at
+            found[field] = np.clip(value, low, high)
+        return found
+
+    def at(self, unit: np.ndarray) -> Inputs:
+        """Inputs at points of the unit cube, one a row."""
+        count = len(unit)
+        rows = jax.tree.map(lambda x: np.broadcast_to(np.asarray(x, float), count), self.inputs)
+        return write(rows, self.fields(unit))
+
+
+class Boxes(NamedTuple):
+    """Parts of a region: corners in the unit cube, shape (boxes, parameters)."""
+
+    low: np.ndarray
+    high: np.ndarray
+
+    @property
+    def middle(self) -> np.ndarray:
+        """The centre of each."""
+        found: np.ndarray = 0.5 * (self.low + self.high)
+        return found
+
+    @property
+    def share(self) -> np.ndarray:
+        """Share of the region that each is."""
+        volume: np.ndarray = np.prod(self.high - self.low, axis=-1)
+        return volume
+
+    @staticmethod
+    def whole(parameters: int) -> "Boxes":
+        """The region itself."""
+        return Boxes(np.zeros((1, parameters)), np.ones((1, parameters)))
+
+
+class Bounds(NamedTuple):
+    """Every design over every box, arrays of shape (boxes, designs).
+
+    Attributes:
+        low: the metric is never less where the design runs.
+        high: it is never more.
+        at_centre: the metric at the centre of the box.
+        slopes: by axis (parameters, then remainders of rounding), the range of the slope of its
+            logarithm; the unit is half the box.
+        shared: number of axes that all designs share: the parameters.
+        runs: it runs and keeps the limits in the whole box.
+        may_run: it may do so somewhere.
+        runs_at_centre: it does so at the centre.
+        batch: range of its batch.
+        batch_slopes: by parameter, range of the slope of the batch's logarithm.
+        memory: by design, a number; equal ones have equal batches everywhere.
+        ahead: the named resource takes at least so much longer than any other [s].
+        ahead_parts: by parameter, its share in the uncertainty of that, and the middle slope.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    at_centre: np.ndarray
+    slopes: list[Pair]
+    shared: int
+    runs: np.ndarray
+    may_run: np.ndarray
+    runs_at_centre: np.ndarray
+    batch: Pair
+    batch_slopes: list[Pair]
+    memory: np.ndarray
+    ahead: np.ndarray
+    ahead_parts: list[tuple[np.ndarray, np.ndarray]]
+
+
+def _is_limited(cells: Cells) -> bool:
+    return any(is_given(cells.limits, name) for name in LIMITS)
+
+
+def _scalars(tree: Any) -> Any:
+    """One row as numbers."""
+    return jax.tree.map(lambda x: np.asarray(x, float).ravel()[0], tree)
+
+
+class Judge:
+    """The designs of one cell, ready to be bounded.
+
+    Args:
+        cells: of one model on one accelerator.
+        cell: which of its cells.
+        region: what varies there.
+        resource: whether this one takes most of the time is judged too.
+    """
+
+    def __init__(
+        self,
+        cells: Cells,
+        cell: int,
+        region: Region,
+        *,
+        resource: str | None = None,
+    ) -> None:
+        self.cells, self.region = cells, region
+        self.parameters = len(region.parameters)
+        self.economy = _scalars(take(cells.economy, [cell]))
+        self.options: dict[str, Any] = {
+            "metric": cells.objective,
+            "is_limited": _is_limited(cells),
+            "resource": resource,
+        }
+
+    def _arguments(self, fields: Fields, designs: Designs) -> tuple[Any, ...]:
+        inputs = write(self.region.inputs, fields)
+        return Winners(inputs, designs), self.cells.limits, self.economy
+
+    def _axes(self, designs: Designs, batch_axis: int, sloped: bool = True) -> Any:
+        """Numbers of axes in the structure of `_arguments`."""
+        arguments = self._arguments({}, designs)
+        (inputs, own), *others = jax.tree.map(lambda _: EXACT, arguments)
+        axes = {name: k if sloped else RANGE for name, k in self.region.axis_of.items()}
+        inputs = write(inputs, axes)  # type: ignore[arg-type]  # numbers of axes
+        if designs.batch is not None:
+            own = own._replace(batch=batch_axis)
+        return Winners(inputs, own), *others
+
+    def _enclose(
+        self, low: Fields, high: Fields, designs: tuple[Designs, Designs], batch_axis: int = EXACT
+    ) -> tuple[Judged, int]:
+        found, remainders = enclose(
+            _judge,
+            self._arguments(low, designs[0]),
+            self._arguments(high, designs[1]),
+            self._axes(designs[0], batch_axis),
+            **self.options,
+        )
+        return found, remainders
+
+    def designs(self, at: np.ndarray) -> Designs:
+        """Designs at positions."""
+        found: Designs = take(self.cells.designs, at)
+        return found
+
+    def exact(self, unit: np.ndarray, at: np.ndarray) -> Judged:
+        """The law at points of the unit cube, for designs at positions: (points, designs)."""
+        return self._exact(unit, self.designs(at))
+
+    def _exact(self, unit: np.ndarray, designs: Designs) -> Judged:
+        fields = {name: x[..., None] for name, x in self.region.fields(unit).items()}
+        found: Judged = _judge_at(*self._arguments(fields, designs), **self.options)
+        return found
+
+    def ranges(self, boxes: Boxes, at: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Range of the metric of designs over boxes, and whether they may run: without slopes."""
+        low, high = self._columns(boxes)
+        designs = self.designs(at)
+        found, _ = enclose(
+            _judge,
+            self._arguments(low, designs),
+            self._arguments(high, designs),
+            self._axes(designs, EXACT, sloped=False),
+            **self.options,
+        )
+        shape = len(boxes.low), len(at)
+        may_run = (range_of(found.reasons)[0] == 0) & (range_of(found.broken)[0] == 0)
+        least, most = range_of(found.value)
+        least, most, may_run = (np.broadcast_to(x, shape) for x in (least, most, may_run))
+        return least * (1 - ROUNDING), most * (1 + ROUNDING), may_run
+
+    def by_batch(self, boxes: Boxes, at: np.ndarray, main: Bounds) -> tuple[Bounds, Bounds]:
+        """`main`, twice: a batch that has two values in a box is bounded at each by itself.
+
+        A step from one sequence to two doubles what a remainder could say of it.
+        """
+        is_few = main.batch[1] - main.batch[0] <= 1.0
+
+        def joined(batch: np.ndarray) -> Bounds:
+            own = self.bound(boxes, at, batch)
+            no = (np.zeros(is_few.shape),) * 2
+
+            def chosen(new: Any, old: Any) -> Any:
+                if isinstance(new, tuple):
+                    return tuple(chosen(x, y) for x, y in zip(new, old, strict=True))
+                return np.where(is_few, new, old)
+
+            shared = [*zip(own.slopes[: own.shared], main.slopes[: own.shared], strict=True)]
+            rest = [(new, no) for new in own.slopes[own.shared :]]
+            rest += [(no, old) for old in main.slopes[own.shared :]]
+            parts = zip(own.ahead_parts, main.ahead_parts, strict=True)
+            return main._replace(
+                low=chosen(own.low, main.low),
+                high=chosen(own.high, main.high),
+                at_centre=chosen(own.at_centre, main.at_centre),
+                slopes=[chosen(new, old) for new, old in [*shared, *rest]],
+                ahead=chosen(own.ahead, main.ahead),
+                ahead_parts=[chosen(new, old) for new, old in parts],
+            )
+
+        return joined(main.batch[0]), joined(main.batch[1])
+
+    @cached_property
+    def alike(self) -> np.ndarray:
+        """A number for each design: equal ones are equally good in the whole region."""
+        return self._fingerprint(metric=self.options["metric"])
+
+    @cached_property
+    def batches_alike(self) -> np.ndarray:
+        """A number for each design: equal ones have equal batches in the whole region."""
+        return self._fingerprint(metric=None)
+
+    def _fingerprint(self, metric: Objective | None) -> np.ndarray:
+        designs = self.cells.designs
+        low, high = (self.region.fields(end[0]) for end in Boxes.whole(self.parameters))
+        found = fingerprint(
+            _value,
+            self._arguments(low, designs),
+            self._arguments(high, designs),
+            self._axes(designs, EXACT),
+            metric=metric,
+        )
+        return np.broadcast_to(found, self.cells.count)
+
+    def _columns(self, boxes: Boxes) -> tuple[Fields, Fields]:
+        low, high = (self.region.fields(end) for end in (boxes.low, boxes.high))
+        return tuple({name: x[:, None] for name, x in own.items()} for own in (low, high))  # type: ignore[return-value]
+
+    def bound(self, boxes: Boxes, at: np.ndarray, batch: np.ndarray | None = None) -> Bounds:
+        """Bounds of the designs at positions over the boxes.
+
+        Args:
+            boxes: parts of the region.
+            at: positions of designs.
+            batch: their batches, shape (boxes, designs); the largest ones that fit unless given.
+        """
+        shape = len(boxes.low), len(at)
+        designs = self.designs(at)
+        if batch is not None:
+            designs = designs._replace(batch=batch)
+        low, high = self._columns(boxes)
+        found, remainders = self._enclose(low, high, (designs, designs))
+        middle = self._exact(boxes.middle, designs)
+
+        def full(x: Any) -> np.ndarray:
+            return np.broadcast_to(np.asarray(x), shape)
+
+        axes = self.parameters + remainders
+
+        def pairs(value: Any, count: int) -> list[Pair]:
+            own = _log_slopes(value)
+            return [tuple(full(end) for end in own.get(k, (0.0, 0.0))) for k in range(count)]  # type: ignore[misc]
+
+        flags = [range_of(found.reasons), range_of(found.broken)]
+        value = range_of(found.value)
+        with np.errstate(all="ignore"):  # what jumps has slopes without end
+            ahead, parts = self._ahead(found, middle, shape)
+        return Bounds(
+            low=full(value[0]),
+            high=full(value[1]),
+            at_centre=full(middle.value),
+            slopes=pairs(found.value, axes),
+            shared=self.parameters,
+            runs=full(flags[0][1] == 0) & full(flags[1][1] == 0),
+            may_run=full(flags[0][0] == 0) & full(flags[1][0] == 0),
+            runs_at_centre=full(middle.reasons == 0) & full(middle.broken == 0),
+            batch=tuple(full(x) for x in range_of(found.batch)),  # type: ignore[arg-type]
+            batch_slopes=pairs(found.batch, self.parameters),
+            memory=full(self.batches_alike[at]),
+            ahead=ahead,
+            ahead_parts=parts,
+        )
+
+    def _ahead(
+        self, found: Judged, middle: Judged, shape: tuple[int, int]
+    ) -> tuple[np.ndarray, list[tuple[np.ndarray, np.ndarray]]]:
+        """Least lead of the named resource, and what each parameter does to it."""
+        least = np.full(shape, np.inf)
+        count = self.parameters
+        parts = [(np.zeros(shape), np.zeros(shape)) for _ in range(count)]
+        for name, gap in found.ahead.items():
+            slopes = absolute_slopes(gap)
+            radius = sum(np.maximum(np.abs(low), np.abs(high)) for low, high in slopes.values())
+            own = np.fmax(middle.ahead[name] - radius, range_of(gap)[0])
+            is_least = own < least
+            least = np.where(is_least, own, least)
+            for k in range(count):
+                low, high = slopes.get(k, (0.0, 0.0))
+                both = np.maximum(np.abs(low), np.abs(high)), 0.5 * (low + high)
+                parts[k] = tuple(  # type: ignore[assignment]  # two of them
+                    np.where(is_least, new, old) for new, old in zip(both, parts[k], strict=True)
+                )
+        return least, parts
+
+    def tight(self, boxes: Boxes, at: np.ndarray) -> Bounds:
+        """`bound` with ranges that are exact wherever every slope has a sure sign."""
+        wide = self.bound(boxes, at)
+        radius = sum(np.maximum(np.abs(low), np.abs(high)) for low, high in wide.slopes)
+        with np.errstate(all="ignore"):
+            spread = np.exp(radius)
+        low = np.fmax(wide.low, wide.at_centre / spread)
+        high = np.fmin(wide.high, wide.at_centre * spread)
+        own_low, own_high = self._corners(boxes, at, wide.batch)
+        low, high = np.fmax(low, own_low), np.fmin(high, own_high)
+        return wide._replace(low=low * (1 - ROUNDING), high=high * (1 + ROUNDING))
+
+    def _corners(self, boxes: Boxes, at: np.ndarray, batch: Pair) -> Pair:
+        """Range of the metric with the batch as an axis of its own."""
+        designs = self.designs(at)
+        shape = len(boxes.low), len(at)
+        is_largest = designs.batch is None
+        batch_axis = self.parameters if is_largest else EXACT
+        low, high = self._columns(boxes)
+        ends = [designs._replace(batch=end) for end in batch] if is_largest else [designs] * 2
+        found, _ = self._enclose(low, high, (ends[0], ends[1]), batch_axis)
+        slopes = _log_slopes(found.value)
+        results: list[Any] = []
+        pieces = 1
+        batch_slope = slopes.get(batch_axis, (0.0, 0.0))
+        if np.any((np.asarray(batch_slope[0]) < 0) & (np.asarray(batch_slope[1]) > 0)):
+            pieces = PIECES
+        for upward in (False, True):
+            own_low, own_high = (
+                {
+                    name: _towards(low[name], high[name], slopes.get(k), upward, end, shape)
+                    for name, k in self.region.axis_of.items()
+                }
+                for end in (0, 1)
+            )
+            found_ends: list[Any] = []
+            for k in range(pieces):
+                own = ends
+                if is_largest:
+                    parts = [
+                        batch[0] * (np.asarray(batch[1]) / batch[0]) ** ((k + j) / pieces)
+                        for j in (0, 1)
+                    ]
+                    if pieces == 1:
+                        parts = [
+                            _towards(*batch, slopes.get(batch_axis), upward, end, shape)
+                            for end in (0, 1)
+                        ]
+                    own = [designs._replace(batch=part) for part in parts]
+                judged, _ = self._enclose(own_low, own_high, (own[0], own[1]), batch_axis)
+                found_ends.append(range_of(judged.value)[upward])
+            extreme: Any = (np.maximum if upward else np.minimum).reduce(found_ends)
+            results.append(np.broadcast_to(extreme, shape))
+        return results[0], results[1]
+
+
+def _log_slopes(value: Any) -> dict[int, Pair]:
+    """Slopes of the logarithm of a positive value; unbounded where it may not be positive."""
+    if not isinstance(value, Enclosed):
+        return {}
+    if value.relative:
+        return value.slopes
+    found = {}
+    for axis, (low, high) in value.slopes.items():
+        with np.errstate(all="ignore"):
+            ends = [x / y for x in (low, high) for y in value.range]
+        bad = ~(np.asarray(value.low) > 0)
+        found[axis] = (
+            np.where(bad, -np.inf, np.fmin.reduce(ends)),
+            np.where(bad, np.inf, np.fmax.reduce(ends)),
+        )
+    return found
+
+
+def _towards(
+    low: Any, high: Any, slope: Pair | None, upward: bool, end: int, shape: tuple[int, ...]
+) -> np.ndarray:
+    """The lower (0) or upper (1) end of what is left of a range where its slope has a sign.
+
+    An end is the range's own where the slope may have both signs, else the one that lies in the
+    wanted direction.
+    """
+    own = np.broadcast_to(high if end else low, shape)
+    if slope is None:
+        return own
+    rising, falling = np.asarray(slope[0]) >= 0, np.asarray(slope[1]) <= 0
+    to_high, to_low = (rising, falling) if upward else (falling, rising)
+    picked: np.ndarray = np.where(to_high, high, np.where(to_low, low, own))
+    return picked
+
+
+def region_of(
+    cells: Cells, cell: int, parameters: Sequence[Parameter], ends: dict[str, tuple[float, float]]
+) -> Region:
+    """The region around a cell.
+
+    Args:
+        cells: of one model on one accelerator.
+        cell: which.
+        parameters: what varies.
+        ends: range of each of their members.
+    """
+    names = members_of(parameters)
+    return Region(
+        _scalars(take(cells.inputs, [cell])),
+        tuple(parameters),
+        {name: ends[name][0] for name in names},
+        {name: ends[name][1] for name in names},
+    )

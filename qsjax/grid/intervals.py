@@ -1,0 +1,181 @@
+"""The interval of every predicted time, and how sure one design is to be ahead of another."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from qsjax.cost.decode import decode_step
+from qsjax.cost.ledger import RESOURCES
+from qsjax.cost.regimes import regimes_of
+from qsjax.engines.generations import generation_of
+from qsjax.engines.spread import (
+    LEVEL,
+    SHARED,
+    Error,
+    chance_below,
+    difference,
+    error_of,
+    factor_of,
+    load_spread,
+    quantile,
+)
+from qsjax.grid.case import Case
+from qsjax.grid.solution import Solution, records_of, terms_of
+from qsjax.numerics.numpy_backend import on_host
+from qsjax.numerics.safe import safe_log
+from qsjax.records.scenario import Records
+from qsjax.records.specs import PAPER, Convention, HardwareSpec
+
+STEP = 1e-3  # relative, of the derivatives
+# A difference is larger than the error where one is ahead with this probability: where the
+# two-sided interval of `LEVEL` leaves it out.
+SURE = 0.5 + 0.5 * LEVEL
+Arrays = dict[str, np.ndarray]
+
+
+@on_host
+def _log_tpot(records: Records, convention: Convention) -> Any:
+    model, hardware, partition, workload, gpus = records
+    step = decode_step(model, hardware, partition, workload, convention, gpus)
+    return safe_log(jnp.asarray(step.tpot))
+
+
+def _slopes(records: Records, rules: Convention, names: tuple[str, ...], count: int) -> np.ndarray:
+    """Derivatives of the logarithm of TPOT in those of the hardware's constants."""
+    fields = {f.name for f in dataclasses.fields(HardwareSpec)}
+    moves = np.vstack([np.zeros(len(names)), STEP * np.eye(len(names))])[..., None]
+    moved: dict[str, Any] = {
+        name: np.asarray(getattr(records.hardware, name)) * (1.0 + moves[:, i])
+        for i, name in enumerate(names)
+        if name in fields
+    }
+    hardware = dataclasses.replace(records.hardware, **moved)
+    found = _log_tpot(records._replace(hardware=hardware), rules)
+    logs = np.broadcast_to(np.asarray(found), (len(moves), count))
+    slopes: np.ndarray = (logs[1:] - logs[0]).T / STEP
+    return slopes
+
+
+def _error(
+    records: Records, rules: Convention, device: str, terms: Mapping[str, Any], engine: str
+) -> Error:
+    """The error to be expected of steps of one accelerator, one each."""
+    spread = load_spread()
+    times = {name: sum(np.asarray(terms[t]) for t in parts) for name, parts in RESOURCES.items()}
+    regimes = np.atleast_1d(regimes_of(times))
+    count = len(regimes)
+    # What the paper counts is no machine that anyone could measure.
+    generation = "" if rules == PAPER else generation_of(device)
+    experts = np.broadcast_to(np.asarray(records.model.experts), count)
+    groups = {
+        "engine": np.full(count, engine),
+        "generation": np.full(count, generation),
+        "kind": np.where(experts > 1, "MoE", "dense"),
+        "regime": regimes,
+    }
+    slopes = _slopes(records, rules, spread.constants, count)
+    return error_of(spread, groups, slopes)
+
+
+def bounds_of(solution: Solution, level: float = LEVEL, engine: str = "") -> Arrays:
+    """Between what the measured values of every winner lie with a probability of `level`.
+
+    `tpot_low` and `tpot_high` [s], the same of tokens/s/GPU, and in words what they rest on.
+
+    Raises:
+        ValueError: `level` is no probability.
+    """
+    inputs = solution.winners.inputs
+    records = records_of(solution)
+    workload = dataclasses.replace(records.workload, batch=solution.step.capacity.batch)
+    device = solution.cells.hardware.name
+    terms = terms_of(solution)
+    error = _error(records._replace(workload=workload), inputs.convention, device, terms, engine)
+    factor = factor_of(load_spread(), error, level)
+    tpot, rate = solution.step.tpot, solution.step.tokens_per_s_per_gpu
+    return {
+        **_bounds(np.asarray(tpot), np.asarray(rate), factor),
+        "interval_rests_on": np.array(error.rests_on),
+    }
+
+
+def _bounds(tpot: np.ndarray, rate: np.ndarray, factor: np.ndarray) -> Arrays:
+    return {
+        "tpot_low": tpot / factor,
+        "tpot_high": tpot * factor,
+        "tokens_per_s_per_gpu_low": rate / factor,
+        "tokens_per_s_per_gpu_high": rate * factor,
+    }
+
+
+class Sided(NamedTuple):
+    """A design, and what it shares with others of the same names.
+
+    Attributes:
+        case: the design.
+        accelerator: its name in the catalogue.
+        model: its name, with the quality factor of a dense twin.
+        engine: what serves it; "" where it is not stated.
+    """
+
+    case: Case
+    accelerator: str
+    model: str = ""
+    engine: str = ""
+
+
+def error_of_case(side: Sided) -> Error:
+    """The error to be expected of one design."""
+    case = side.case
+    return _error(case.records, case.rules, side.accelerator, case.parts.time, side.engine)
+
+
+def bounds_of_case(side: Sided, level: float = LEVEL) -> dict[str, Any]:
+    """The bounds of `bounds_of` for one design.
+
+    Raises:
+        ValueError: `level` is no probability.
+    """
+    error = error_of_case(side)
+    factor = factor_of(load_spread(), error, level)
+    step = side.case.parts.step
+    tpot, rate = np.asarray([step.tpot], float), np.asarray([step.tokens_per_s_per_gpu], float)
+    found: dict[str, Any] = {k: float(x[0]) for k, x in _bounds(tpot, rate, factor).items()}
+    return found | {"interval_rests_on": error.rests_on[0]}
+
+
+class Lead(NamedTuple):
+    """How sure one design is to make more tokens/s/GPU than another.
+
+    Attributes:
+        chance: probability that it does.
+        margin: factor of predicted rates from which it would be as good as sure (`SURE`).
+        gains: shares of the variance of their ratio that a measurement of the first, or of the
+            second design would remove [1].
+    """
+
+    chance: float
+    margin: float
+    gains: tuple[float, float]
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether the difference is larger than the error, whoever is ahead."""
+        return max(self.chance, 1.0 - self.chance) >= SURE
+
+
+def lead_of(first: Sided, second: Sided) -> Lead:
+    """How sure the first design is to be ahead; errors of what both share cancel."""
+    spread = load_spread()
+    errors = [error_of_case(side) for side in (first, second)]
+    variance = np.concatenate([error.variance for error in errors])
+    slopes = np.concatenate([error.slopes for error in errors])
+    shared = frozenset(name for name in SHARED if getattr(first, name) == getattr(second, name))
+    ratio = first.case.rate / second.case.rate
+    found = difference(spread, Error(variance, slopes, []), ratio, shared, (0, 1))
+    z = found.mean / found.sigma if found.sigma else 0.0
+    margin = float(np.exp(quantile(spread, LEVEL) * found.sigma))
+    return Lead(chance_below(spread, z), margin, found.gains)

@@ -1,0 +1,619 @@
+"""Laws over boxes: the range of what a tape returns while its arguments vary, and its slopes.
+
+Every operation of a tape (`qsjax.numerics.jaxpr`) is played on intervals, so a law is bounded by
+itself, whatever its formula: no law states its bounds a second time. Beside its range a value has
+the range of its slopes along named axes of the box, which bounds the difference of two laws far
+better than their ranges do (mean value form). Method: Moore, Kearfott and Cloud, Introduction to
+Interval Analysis, SIAM 2009, chapters 5 and 6.
+
+Two things make it tight for a cost law, which is a sum of products of positive numbers. Slopes are
+logarithmic where a value keeps its sign: those of a product add up, and that of a sum lies between
+those of its parts. And a rounded number is the number itself less a remainder, which is an axis of
+its own.
+
+Results are those of float64 arithmetic without outward rounding: whoever compares them allows
+`ROUNDING`, a hundred times what a few hundred operations lose.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from qsjax.numerics.float64 import in_float64
+from qsjax.numerics.jaxpr import Step, Tape, record
+from qsjax.numerics.numpy_backend import UnknownPrimitiveError, operation_of
+
+ROUNDING = 1e-11  # relative
+WHOLE = 1e-12  # relative distance by which a number may miss the whole one below it
+
+Pair = tuple[Any, Any]
+Slopes = dict[int, Pair]
+_ZERO: Pair = (0.0, 0.0)
+
+
+class Enclosed(NamedTuple):
+    """A value over a box.
+
+    Attributes:
+        low: no smaller value is reached.
+        high: no larger one.
+        slopes: by axis, the range of the derivative along it, whose unit is half of the box; of the
+            logarithm (df/dx = slope * f) if `relative`.
+        relative: whether slopes are those of the logarithm.
+    """
+
+    low: Any
+    high: Any
+    slopes: Slopes
+    relative: bool
+
+    @property
+    def range(self) -> Pair:
+        """Both ends."""
+        return self.low, self.high
+
+
+EXACT = -1  # the axis of an argument that does not vary
+RANGE = -2  # that of one that varies along none: its slopes are not wanted
+
+
+def range_of(x: Any) -> Pair:
+    """Both ends of a value, which may be exact."""
+    return x.range if isinstance(x, Enclosed) else (x, x)
+
+
+def _clean(x: Any) -> Any:
+    """0 for what is 0 times infinity."""
+    return np.where(np.isnan(x), 0.0, x)
+
+
+def _times(a: Pair, b: Pair) -> Pair:
+    (al, ah), (bl, bh) = a, b
+    if al is ah and bl is bh:
+        both = al * bl
+        return both, both
+    if np.all(al >= 0) and np.all(bl >= 0):
+        return _clean(al * bl), _clean(ah * bh)
+    ends = [_clean(x * y) for x in (al, ah) for y in (bl, bh)]
+    return _hull_of(ends)
+
+
+def _hull_of(ends: list[Any]) -> Pair:
+    low = high = ends[0]
+    for end in ends[1:]:
+        low, high = np.minimum(low, end), np.maximum(high, end)
+    return low, high
+
+
+def _over(a: Pair, b: Pair) -> Pair:
+    low, high = b
+    crosses = (low < 0) & (high > 0)
+    found = _times(a, (1.0 / high, 1.0 / low))
+    if not np.any(crosses):
+        return found
+    return np.where(crosses, -np.inf, found[0]), np.where(crosses, np.inf, found[1])
+
+
+def _plus(a: Pair, b: Pair) -> Pair:
+    return a[0] + b[0], a[1] + b[1]
+
+
+def _negated(a: Pair) -> Pair:
+    return -a[1], -a[0]
+
+
+def _hull(a: Pair, b: Pair) -> Pair:
+    return np.minimum(a[0], b[0]), np.maximum(a[1], b[1])
+
+
+def _chosen(is_first: Any, is_second: Any, a: Pair, b: Pair) -> Pair:
+    """`a` where it is surely the first, `b` where it is surely the second, else both."""
+    both = _hull(a, b)
+    low, high = (
+        np.where(is_first, x, np.where(is_second, y, z)) for x, y, z in zip(a, b, both, strict=True)
+    )
+    return low, high
+
+
+def _keeps_sign(x: Any) -> bool:
+    low, high = range_of(x)
+    return bool(np.all(low > 0) or np.all(high < 0))
+
+
+def _relative(x: Any) -> Slopes | None:
+    """Slopes of the logarithm, if the value has them."""
+    if not isinstance(x, Enclosed):
+        return {}
+    if x.relative or not x.slopes:
+        return x.slopes
+    if _keeps_sign(x):
+        return {axis: _over(slope, x.range) for axis, slope in x.slopes.items()}
+    return None
+
+
+def absolute_slopes(x: Any) -> Slopes:
+    """Slopes of the value itself."""
+    if not isinstance(x, Enclosed):
+        return {}
+    if not x.relative:
+        return x.slopes
+    return {axis: _times(slope, x.range) for axis, slope in x.slopes.items()}
+
+
+def _merged(a: Slopes, b: Slopes, join: Callable[[Pair, Pair], Pair]) -> Slopes:
+    return {axis: join(a.get(axis, _ZERO), b.get(axis, _ZERO)) for axis in {**a, **b}}
+
+
+def _share(a: Pair, b: Pair) -> Pair:
+    """a / (a + b) of numbers whose sum keeps its sign; anything from 0 to 1 where both are 0."""
+    ends = [x / (x + y) for x in a for y in b]
+    is_none = np.isnan(ends[0])
+    for end in ends[1:]:
+        is_none = is_none | np.isnan(end)
+    low, high = _hull_of(ends)
+    return np.where(is_none, 0.0, low), np.where(is_none, 1.0, high)
+
+
+def _add(a: Any, b: Any) -> Enclosed:
+    low, high = _plus(range_of(a), range_of(b))
+    own, other = _relative(a), _relative(b)
+    (al, ah), (bl, bh) = range_of(a), range_of(b)
+    same_sign = (np.all(al >= 0) and np.all(bl >= 0)) or (np.all(ah <= 0) and np.all(bh <= 0))
+    if own is not None and other is not None and same_sign:
+        share = _share((al, ah), (bl, bh))
+
+        def weighted(x: Pair, y: Pair) -> Pair:
+            return (
+                np.minimum(*(_clean(w * x[0]) + _clean((1 - w) * y[0]) for w in share)),
+                np.maximum(*(_clean(w * x[1]) + _clean((1 - w) * y[1]) for w in share)),
+            )
+
+        return Enclosed(low, high, _merged(own, other, weighted), relative=True)
+    total = Enclosed(low, high, {}, relative=False)
+    if own is None:
+        a, b, own, other = b, a, other, own
+    if own is not None and other is None and _keeps_sign(total) and np.all(range_of(a)[0] >= 0):
+        share = _share(range_of(a), range_of(b))
+        parts = {axis: _times(slope, share) for axis, slope in own.items()}
+        rest = {axis: _over(slope, (low, high)) for axis, slope in absolute_slopes(b).items()}
+        return Enclosed(low, high, _merged(parts, rest, _plus), relative=True)
+    return total._replace(slopes=_merged(absolute_slopes(a), absolute_slopes(b), _plus))
+
+
+def _neg(a: Any) -> Any:
+    if not isinstance(a, Enclosed):
+        return -a
+    slopes = a.slopes if a.relative else {k: _negated(s) for k, s in a.slopes.items()}
+    return a._replace(low=-a.high, high=-a.low, slopes=slopes)
+
+
+def _sub(a: Any, b: Any) -> Enclosed:
+    return _add(a, _neg(b))
+
+
+def _mul(a: Any, b: Any) -> Enclosed:
+    low, high = _times(range_of(a), range_of(b))
+    own, other = _relative(a), _relative(b)
+    if own is not None and other is not None:
+        return Enclosed(low, high, _merged(own, other, _plus), relative=True)
+    first = {axis: _times(slope, range_of(b)) for axis, slope in absolute_slopes(a).items()}
+    second = {axis: _times(slope, range_of(a)) for axis, slope in absolute_slopes(b).items()}
+    return Enclosed(low, high, _merged(first, second, _plus), relative=False)
+
+
+def _div(a: Any, b: Any) -> Enclosed:
+    low, high = _over(range_of(a), range_of(b))
+    own, other = _relative(a), _relative(b)
+    if own is not None and other is not None:
+        return Enclosed(
+            low, high, _merged(own, other, lambda x, y: _plus(x, _negated(y))), relative=True
+        )
+    falling = {axis: _negated(_times(s, (low, high))) for axis, s in absolute_slopes(b).items()}
+    slopes = _merged(absolute_slopes(a), falling, _plus)
+    return Enclosed(
+        low, high, {axis: _over(s, range_of(b)) for axis, s in slopes.items()}, relative=False
+    )
+
+
+def _is_zero(x: Any) -> bool:
+    return not isinstance(x, Enclosed) and not np.any(x)
+
+
+def _larger(a: Any, b: Any) -> Enclosed:
+    (al, ah), (bl, bh) = range_of(a), range_of(b)
+    low, high = np.maximum(al, bl), np.maximum(ah, bh)
+    own, other = _relative(a), _relative(b)
+    relative = own is not None and other is not None
+    if relative and (_is_zero(a) or _is_zero(b)):  # 0 has every logarithmic slope
+        return Enclosed(low, high, {**own, **other}, relative=True)  # type: ignore[dict-item]
+    if not relative:
+        own, other = absolute_slopes(a), absolute_slopes(b)
+    join = partial(_chosen, al >= bh, bl >= ah)
+    return Enclosed(low, high, _merged(own, other, join), relative)  # type: ignore[arg-type]
+
+
+def _smaller(a: Any, b: Any) -> Any:
+    return _neg(_larger(_neg(a), _neg(b)))
+
+
+def _exp(a: Enclosed) -> Enclosed:
+    return Enclosed(np.exp(a.low), np.exp(a.high), absolute_slopes(a), relative=True)
+
+
+def _log(a: Enclosed) -> Enclosed:
+    slopes = {axis: _over(slope, a.range) for axis, slope in absolute_slopes(a).items()}
+    return Enclosed(np.log(a.low), np.log(a.high), _relative(a) or slopes, relative=False)
+
+
+def _log1p(a: Enclosed) -> Enclosed:
+    inside = 1.0 + a.low, 1.0 + a.high
+    slopes = {axis: _over(slope, inside) for axis, slope in absolute_slopes(a).items()}
+    return Enclosed(np.log1p(a.low), np.log1p(a.high), slopes, relative=False)
+
+
+def _hit(a: Enclosed) -> Enclosed:
+    """1 - exp(a) of a <= 0: x / (e^x - 1), its logarithmic slope in x = -a, falls from 1 to 0."""
+    low, high = -np.expm1(a.high), -np.expm1(a.low)
+    slopes = _relative(a)
+    if slopes is None or not np.all(a.high <= 0):
+        return _sub(1.0, _exp(a))
+    steep = tuple(np.where(x > 0, x / np.expm1(x), 1.0) for x in (-a.low, -a.high))
+    return Enclosed(low, high, {k: _times(s, steep) for k, s in slopes.items()}, relative=True)  # type: ignore[arg-type]
+
+
+def _power(a: Any, b: Any) -> Enclosed:
+    """a^b of a >= 0."""
+    low, high = _hull_of([np.power(x, y) for x in range_of(a) for y in range_of(b)])
+    own, base = _relative(a), range_of(a)
+    if own is None or np.any(base[0] < 0):
+        raise UnknownPrimitiveError("pow of a number that may be negative")
+    slopes = {axis: _times(slope, range_of(b)) for axis, slope in own.items()}
+    logs = np.log(base[0]), np.log(base[1])
+    varied = {axis: _times(slope, logs) for axis, slope in absolute_slopes(b).items()}
+    return Enclosed(low, high, _merged(slopes, varied, _plus), relative=True)
+
+
+def _whole_power(a: Enclosed, y: int) -> Enclosed:
+    if y < 0:
+        return _div(1.0, _whole_power(a, -y))
+    low, high = _hull_of([np.power(a.low, float(y)), np.power(a.high, float(y))])
+    if y % 2 == 0:
+        low = np.where((a.low < 0) & (a.high > 0), 0.0, low)
+    own = _relative(a)
+    if own is not None:
+        slopes = {axis: (y * slope[0], y * slope[1]) for axis, slope in own.items()}
+        return Enclosed(low, high, slopes, relative=True)
+    steep = _hull_of([y * np.power(x, y - 1.0) for x in a.range])
+    steep = _hull(steep, _ZERO) if y > 1 else steep
+    slopes = {axis: _times(slope, steep) for axis, slope in absolute_slopes(a).items()}
+    return Enclosed(low, high, slopes, relative=False)
+
+
+def _sqrt(a: Enclosed) -> Enclosed:
+    return _power(a, 0.5)
+
+
+def _floor(a: Enclosed, remainder: int) -> Enclosed:
+    """The number less a remainder, which is within 1 of the one at the centre."""
+    low = np.floor(a.low - WHOLE * np.abs(a.low))
+    high = np.floor(a.high + WHOLE * np.abs(a.high))
+    own = _relative(a)
+    is_fixed = low == high
+    found = Enclosed(low, high, {}, relative=False)
+
+    def free(slope: Pair) -> Pair:
+        return np.where(is_fixed, 0.0, slope[0]), np.where(is_fixed, 0.0, slope[1])
+
+    if own is not None and _keeps_sign(found):
+        ratio = _hull_of([1.0, 1.0 + 1.0 / low, 1.0 + 1.0 / high])
+        slopes = {axis: free(_times(slope, ratio)) for axis, slope in own.items()}
+        slopes[remainder] = free(_over((-1.0, -1.0), (low, high)))
+        return found._replace(slopes=slopes, relative=True)
+    slopes = {axis: free(slope) for axis, slope in absolute_slopes(a).items()}
+    slopes[remainder] = free((-1.0, -1.0))
+    return found._replace(slopes=slopes)
+
+
+def _ceil(a: Enclosed, remainder: int) -> Any:
+    return _neg(_floor(_neg(a), remainder))
+
+
+def _compared(name: str, a: Any, b: Any) -> Enclosed:
+    (al, ah), (bl, bh) = range_of(a), range_of(b)
+    match name:
+        case "lt":
+            sure, may = ah < bl, ~(al >= bh)
+        case "le":
+            sure, may = ah <= bl, ~(al > bh)
+        case "gt":
+            sure, may = al > bh, ~(ah <= bl)
+        case "ge":
+            sure, may = al >= bh, ~(ah < bl)
+        case _:
+            sure = (al == ah) & (bl == bh) & (al == bl)
+            may = ~((ah < bl) | (al > bh))
+            sure, may = (sure, may) if name == "eq" else (~may, ~sure)
+    axes = {**_axes(a), **_axes(b)}
+    return Enclosed(sure, may, axes, relative=False)
+
+
+def _axes(x: Any) -> Slopes:
+    return dict.fromkeys(x.slopes, _ZERO) if isinstance(x, Enclosed) else {}
+
+
+def _logic(name: str, *flags: Any) -> Enclosed:
+    axes: Slopes = {}
+    for flag in flags:
+        axes |= _axes(flag)
+    if name == "not":
+        low, high = range_of(flags[0])
+        return Enclosed(np.invert(high), np.invert(low), axes, relative=False)
+    join = np.bitwise_and if name == "and" else np.bitwise_or
+    (al, ah), (bl, bh) = (range_of(flag) for flag in flags)
+    return Enclosed(join(al, bl), join(ah, bh), axes, relative=False)
+
+
+def _select(which: Any, otherwise: Any, chosen: Any) -> Enclosed:
+    sure, may = range_of(which)
+    low, high = _chosen(sure, ~may, range_of(chosen), range_of(otherwise))
+    own, other = _relative(chosen), _relative(otherwise)
+    is_open = may & ~sure
+    jumps = bool(np.any(is_open))
+    relative = own is not None and other is not None and not jumps  # 0 jumps by no factor
+    if not relative:
+        own, other = absolute_slopes(chosen), absolute_slopes(otherwise)
+    slopes = _merged(own, other, partial(_chosen, sure, ~may))  # type: ignore[arg-type]
+    if jumps:
+        for axis in {**slopes, **_axes(which)}:
+            slope = slopes.get(axis, _ZERO)
+            slopes[axis] = (
+                np.where(is_open, -np.inf, slope[0]),
+                np.where(is_open, np.inf, slope[1]),
+            )
+    return Enclosed(low, high, slopes, relative)
+
+
+def _cast(a: Enclosed, dtype: np.dtype) -> Enclosed:
+    low, high = np.asarray(a.low).astype(dtype), np.asarray(a.high).astype(dtype)
+    if np.asarray(a.low).dtype != bool:
+        return a._replace(low=low, high=high)
+    jump = np.where(low != high, np.inf, 0.0)
+    return Enclosed(low, high, dict.fromkeys(a.slopes, (-jump, jump)), relative=False)
+
+
+Rule = Callable[..., Any]
+_RULES: dict[str, Rule] = {
+    "add": _add,
+    "add_any": _add,
+    "sub": _sub,
+    "mul": _mul,
+    "div": _div,
+    "neg": _neg,
+    "max": _larger,
+    "min": _smaller,
+    "exp": _exp,
+    "log": _log,
+    "log1p": _log1p,
+    "sqrt": _sqrt,
+    "square": partial(_whole_power, y=2),
+    "pow": _power,
+    "select_n": _select,
+    **{name: partial(_compared, name) for name in ("lt", "le", "gt", "ge", "eq", "ne")},
+    **{name: partial(_logic, name) for name in ("and", "or", "not")},
+}
+_RISING, _FALLING = ("ge", "gt"), ("le", "lt")
+
+
+class _Play(NamedTuple):
+    """A step: its rule for intervals, and NumPy's function where all it reads is exact."""
+
+    step: Step
+    reads: tuple[int, ...]
+    rule: Rule
+    exact: Callable[..., Any]
+
+
+class _Score(NamedTuple):
+    tape: Tape
+    plays: list[_Play]
+    remainders: int
+
+
+def _rule(step: Step, remainder: int) -> Rule:
+    name, params = step.eqn.primitive.name, step.eqn.params
+    if name in ("floor", "ceil"):
+        return partial(_floor if name == "floor" else _ceil, remainder=remainder)
+    if name == "convert_element_type":
+        return partial(_cast, dtype=np.dtype(step.eqn.outvars[0].aval.dtype))
+    if name == "integer_pow":
+        return partial(_whole_power, y=params["y"])
+    if name in _RULES:
+        return _RULES[name]
+
+    def unknown(*_: Any) -> Any:
+        raise UnknownPrimitiveError(f"{name} of a number that varies")
+
+    return unknown
+
+
+def _origin(at: int, made_by: Mapping[int, Step]) -> int:
+    """The slot that a slot repeats: a number cast to its own type is the number."""
+    step = made_by.get(at)
+    if step is None or step.eqn.primitive.name != "convert_element_type":
+        return at
+    is_same = step.eqn.invars[0].aval.dtype == step.eqn.outvars[0].aval.dtype
+    return _origin(step.reads[0], made_by) if is_same else at
+
+
+def _extreme(step: Step, made_by: Mapping[int, Step]) -> tuple[tuple[int, ...], Rule] | None:
+    """The slots and rule of a choice that is a maximum or a minimum: where(x >= y, x, y)."""
+    which, otherwise, chosen = (_origin(at, made_by) for at in step.reads)
+    test = made_by.get(which)
+    if test is None or test.eqn.primitive.name not in (*_RISING, *_FALLING):
+        return None
+    first, second = (_origin(at, made_by) for at in test.reads)
+    if {otherwise, chosen} != {first, second}:
+        return None
+    is_rising = test.eqn.primitive.name in _RISING
+    return test.reads, _larger if is_rising == (first == chosen) else _smaller
+
+
+@lru_cache(maxsize=64)
+def _score(function: Callable[..., Any], options: Any, tree: Any, first: int) -> _Score:
+    """The trace of a law of scalars, each step with its rule; remainders are axes from `first`."""
+    law = partial(function, **dict(options))
+    tape = in_float64(record)(law, tree, [np.float64] * tree.num_leaves)
+    made_by = {step.writes: step for step in tape.steps}
+    plays, remainders = [], 0
+    for step in tape.steps:
+        name = step.eqn.primitive.name
+        reads, rule, exact = step.reads, _rule(step, first + remainders), operation_of(step.eqn)
+        remainders += name in ("floor", "ceil")
+        if name == "select_n" and (found := _extreme(step, made_by)) is not None:
+            reads, rule = found
+            exact = np.maximum if rule is _larger else np.minimum
+        elif name == "sub" and _is_hit(step, made_by, tape):
+            reads, rule = made_by[step.reads[1]].reads, _hit
+            exact = lambda x: -np.expm1(x)  # noqa: E731  # a rule of one line
+        plays.append(_Play(step, reads, rule, exact))
+    return _Score(tape, plays, remainders)
+
+
+def _is_hit(step: Step, made_by: Mapping[int, Step], tape: Tape) -> bool:
+    """Whether a step is 1 - exp(x)."""
+    one, other = step.reads
+    test = made_by.get(other)
+    is_one = np.ndim(tape.constants.get(one, 0.0)) == 0 and tape.constants.get(one, 0.0) == 1.0
+    return test is not None and test.eqn.primitive.name == "exp" and bool(is_one)
+
+
+def centre(low: Any, high: Any) -> Any:
+    """The middle of an interval as `enclose` parts it: the geometric one of positive numbers."""
+    if np.all(np.asarray(low) > 0):
+        return np.sqrt(low) * np.sqrt(high)
+    return 0.5 * (np.asarray(low) + np.asarray(high))
+
+
+def _argument(low: Any, high: Any, axis: int) -> Any:
+    if axis == EXACT:
+        return np.asarray(low, np.float64)[()]
+    low, high = np.asarray(low, np.float64)[()], np.asarray(high, np.float64)[()]
+    relative = bool(np.all(low > 0))
+    if axis == RANGE:
+        return Enclosed(low, high, {}, relative)
+    half = 0.5 * (np.log(high / low) if relative else high - low)
+    return Enclosed(low, high, {axis: (half, half)}, relative)
+
+
+def enclose(
+    function: Callable[..., Any], low: Any, high: Any, axes: Any, **options: Any
+) -> tuple[Any, int]:
+    """What `function` can return over boxes.
+
+    Args:
+        function: elementwise in its positional arguments: pytrees of numbers that broadcast.
+        low: tuple of its arguments at the lower ends.
+        high: at the upper ends.
+        axes: number of the axis of every leaf, `EXACT` where it does not vary; leaves of one number
+            move together. With `RANGE` a leaf varies and its slopes are left out.
+        **options: keyword arguments: hashable, and one trace for each value.
+
+    Returns:
+        Its results as `Enclosed`, plain arrays where they do not vary; and the number of axes of
+        remainders, which follow those of the arguments.
+
+    Raises:
+        UnknownPrimitiveError: the law has an operation without a rule.
+    """
+    score, slots = _ready(function, low, high, axes, options)
+    needed = {at for play in score.plays for at in play.reads} | set(score.tape.results)
+    last: dict[int, int] = {at: k for k, play in enumerate(score.plays) for at in play.reads}
+    with np.errstate(all="ignore"):
+        for k, play in enumerate(score.plays):
+            if play.step.writes in needed:
+                read = [slots[at] for at in play.reads]
+                run = play.rule if any(isinstance(x, Enclosed) for x in read) else play.exact
+                slots[play.step.writes] = run(*read)
+            for at in set(play.reads):
+                if last[at] == k and at not in score.tape.results:
+                    slots.pop(at, None)
+    found = [slots[at] for at in score.tape.results]
+    return jax.tree.unflatten(score.tape.tree, found), score.remainders
+
+
+def _ready(
+    function: Callable[..., Any], low: Any, high: Any, axes: Any, options: dict[str, Any]
+) -> tuple[_Score, dict[int, Any]]:
+    leaves, tree = jax.tree.flatten(low)
+    places = jax.tree.leaves(axes)
+    first = 1 + max(EXACT, *places)
+    score = _score(function, tuple(sorted(options.items())), tree, first)
+    arguments = map(_argument, leaves, jax.tree.leaves(high), places)
+    return score, dict(enumerate(arguments)) | score.tape.constants
+
+
+_DIGITS = 12  # to which exact numbers count as equal
+_SPREAD = np.uint64(0x9E3779B97F4A7C15)
+
+
+def _mixed(*parts: Any) -> Any:
+    """Numbers of 64 bits mixed into one; equal only where all are, but for chance."""
+    found = np.uint64(0)
+    for part in parts:
+        turned = (found << np.uint64(7)) | (found >> np.uint64(57))
+        found = (turned ^ part) * _SPREAD
+        found = found ^ (found >> np.uint64(29))
+    return found
+
+
+def _named(name: str) -> np.uint64:
+    return np.uint64(int.from_bytes(sha256(name.encode()).digest()[:8]))
+
+
+def _numbered(x: Any) -> Any:
+    mantissa, exponent = np.frexp(np.asarray(x, np.float64))
+    rounded = np.ldexp(np.round(mantissa, _DIGITS), exponent) + 0.0
+    return _mixed(rounded.view(np.uint64))
+
+
+def fingerprint(
+    function: Callable[..., Any], low: Any, high: Any, axes: Any, **options: Any
+) -> Any:
+    """A number for each design, equal where the law is the same function of what varies.
+
+    Every operation numbers its result by what it is and by the numbers of its operands (value
+    numbering); exact ones count to twelve digits. What is multiplied by 0 is 0, whatever it is, and
+    a choice is what it chooses. Arguments as of `enclose`; the law has one result.
+    """
+    score, slots = _ready(function, low, high, axes, options)
+    needed = {at for play in score.plays for at in play.reads} | set(score.tape.results)
+    marks = {at: _named(f"argument {at}") for at, x in slots.items() if isinstance(x, Enclosed)}
+    with np.errstate(all="ignore"):
+        zero, one = _numbered(0.0), _numbered(1.0)
+        for play in score.plays:
+            at, reads = play.step.writes, play.reads
+            if at not in needed:
+                continue
+            if not any(read in marks for read in reads):
+                slots[at] = play.exact(*[slots[read] for read in reads])
+                continue
+            own = [marks[read] if read in marks else _numbered(slots[read]) for read in reads]
+            name = play.step.eqn.primitive.name
+            what = f"{name} {play.step.eqn.params} {reads is play.step.reads}"
+            found = _mixed(_named(what), *own)
+            if name in ("mul", "div"):
+                is_none = (own[0] == zero) | ((own[1] == zero) & (name == "mul"))
+                found = np.where(own[1] == one, own[0], found)
+                found = np.where((own[0] == one) & (name == "mul"), own[1], found)
+                found = np.where(is_none, zero, found)
+            elif name == "add":
+                found = np.where(own[0] == zero, own[1], np.where(own[1] == zero, own[0], found))
+            elif name == "select_n" and reads is play.step.reads and reads[0] not in marks:
+                found = np.where(slots[reads[0]], own[2], own[1])
+            marks[at] = found
+        (result,) = score.tape.results
+        return marks[result] if result in marks else _numbered(slots[result])

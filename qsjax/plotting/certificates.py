@@ -1,0 +1,65 @@
+"""How large a box is in which a claim is proved, and where it is known to fail."""
+
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from qsjax.plotting import style
+from qsjax.plotting.rows import series
+from qsjax.plotting.sensitivity import is_finite
+from qsjax.plotting.style import CATEGORIES, Row
+
+
+@style.styled
+def certified_boxes(
+    rows: Sequence[Row], ax: Axes | None = None, *, title: str | None = None
+) -> Axes:
+    """For each claim the largest box in which it is proved, and the first that refutes it.
+
+    Args:
+        rows: mappings with `claim`, `says`, `verdict`, and `largest` and `refuted_from` in boxes of
+            the size asked for (None or NaN where there is none); `variant` and `q`, and `model`,
+            `gpus`, `context` and `hardware` where rows differ in them.
+        ax: where to draw.
+        title: what the picture shows.
+    """
+    ax = style.dressed(ax, (7.4, 1.9 + 0.3 * len(rows)))
+    kinds = list(series(rows, lambda row: row["claim"]))
+    names = [name for name in ("model", "hardware", "gpus", "context") if _differs(rows, name)]
+    for y, row in enumerate(rows):
+        look = CATEGORIES[kinds.index(row["claim"]) % len(CATEGORIES)]
+        reach = float(row["largest"]) if is_finite(row.get("largest")) else 0.0
+        if row["verdict"] == "proved":
+            reach = max(reach, 1.0)
+        ax.barh(y, reach, 0.7, color=look.colour, edgecolor=style.EDGE, linewidth=0.25, zorder=2)
+        if is_finite(row.get("refuted_from")):
+            ax.plot(row["refuted_from"], y, marker="x", color=style.ink().text, markersize=7,
+                    linestyle="none", zorder=3)  # fmt: skip
+    ax.axvline(1.0, color=style.ink().text, linewidth=1.0)
+    ax.set_xlim(left=0.0)
+    ax.set_ylim(len(rows) - 0.4, -0.6)
+    ax.set_yticks(range(len(rows)), [_name(row, names) for row in rows])
+    ax.tick_params(axis="y", length=0)
+    style.grid(ax, "x")
+    style.label(ax, title, "half width of the box over the one asked for [1]")
+    handles = [
+        *(Patch(facecolor=CATEGORIES[k % len(CATEGORIES)].colour, edgecolor=style.EDGE,
+                linewidth=0.25, label=f"{kind}: proved") for k, kind in enumerate(kinds)),
+        Line2D([], [], color=style.ink().text, marker="x", linestyle="none", label="refuted"),
+    ]  # fmt: skip
+    style.legend_above(ax, 4, handles=handles)
+    return ax
+
+
+def _differs(rows: Sequence[Row], name: str) -> bool:
+    return len({row.get(name) for row in rows}) > 1
+
+
+def _name(row: Row, names: Sequence[str]) -> str:
+    """What is claimed, of whom."""
+    parts = [f"{row[name]:,}" if isinstance(row[name], int) else str(row[name]) for name in names]
+    if row["claim"] != "winner":
+        parts.append(style.variant_label(row))
+    return ", ".join([*parts, f"{row['claim']}: {row['says']}"])

@@ -1,0 +1,203 @@
+"""What an architecture is worth: published laws of loss, with constants, source and fitted range.
+
+A law maps the shapes of a model and its training tokens to a quality, one number. Laws differ in
+what they see; none sees the KV cache, so heads of keys and values count as parameters only.
+
+Left out for want of published constants: arXiv 2601.08215 (its principle is more total parameters,
+and fewer experts for each one active), arXiv 2601.18089 (tables of accuracy, no law) and arXiv
+2602.10377 (a form over depth, width and sparsity, for models of 10 billion tokens).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from qsjax.cost.laws import params
+from qsjax.cost.laws.closed_forms import KAPLAN_ALPHA
+from qsjax.records.specs import ModelSpec
+
+Seen = dict[str, jax.Array]
+# Kaplan et al. 2020 (arXiv 2001.08361), eq. 1.1: loss (8.8e13/N)^0.076, N without embeddings.
+KAPLAN_PARAMETERS = 8.8e13
+PAPER_Q = 5.0  # of the paper's tables 3 to 6
+FLOPS = 6.0  # of a parameter and training token, forward and backward
+
+
+class Law(NamedTuple):
+    """A law of quality.
+
+    Attributes:
+        title: in a few words.
+        source: where form, constants and range stand.
+        unit: of the quality.
+        less_is_better: whether it is a loss.
+        sees: what the law depends on, from a model and its training tokens.
+        quality: from those.
+        fitted: least and greatest value of each, where the source fitted it.
+    """
+
+    title: str
+    source: str
+    unit: str
+    less_is_better: bool
+    sees: Callable[[ModelSpec, jax.Array], Seen]
+    quality: Callable[[Seen], jax.Array]
+    fitted: dict[str, tuple[float, float]]
+
+
+def _blocks(model: ModelSpec) -> jax.Array:
+    """Parameters of all matrices without embeddings and routers [parameters]."""
+    ends = params.embedding_params(model) + params.router_params(model)
+    return params.total_params(model) - ends - jnp.asarray(model.lookup_params)
+
+
+def _active_blocks(model: ModelSpec) -> jax.Array:
+    """Of these, what one token uses [parameters]."""
+    idle = (1.0 - params.sparsity(model)) * params.pool_params(model)
+    return _blocks(model) - idle
+
+
+def _joint_sees(model: ModelSpec, tokens: jax.Array) -> Seen:
+    return {
+        "active parameters": params.active_params(model),
+        "expansion": 1.0 / params.sparsity(model),
+        "training tokens": tokens,
+    }
+
+
+def _joint(seen: Seen) -> jax.Array:
+    """Loss [nat/token] (arXiv 2502.05172, eq. 4 and 6, table 3).
+
+    Experts there are as wide as a dense network and one serves a token, so E/K of ours count.
+    """
+    start, most = 2.0732, 290.4521
+    few = 1.0 / (1.0 / start - 1.0 / most)
+    experts = 1.0 / (1.0 / (seen["expansion"] - 1.0 + few) + 1.0 / most)
+    log = jnp.log(experts)
+    size = 35.91 * experts**-0.2285 * seen["active parameters"] ** (-0.1889 + 0.0098 * log)
+    data = 35.98 * experts**0.5529 * seen["training tokens"] ** (-0.1775 - 0.0259 * log)
+    return size + data + 1.3637
+
+
+def _fine_sees(model: ModelSpec, tokens: jax.Array) -> Seen:
+    return {
+        "parameters": _blocks(model),
+        "granularity": jnp.asarray(model.top_k),
+        "expansion": 1.0 / params.sparsity(model),
+        "training tokens": tokens,
+    }
+
+
+def _fine(seen: Seen) -> jax.Array:
+    """Loss [nat/token] (arXiv 2402.07871, eq. 9, table 1): one for MoE, one for dense models."""
+    size, tokens = seen["parameters"], seen["training tokens"]
+    moe = (2.1 * seen["granularity"] ** -0.58 + 18.1) * size**-0.115 + 30.8 * tokens**-0.147
+    dense = 16.3 * size**-0.126 + 26.7 * tokens**-0.127
+    return 0.47 + jnp.where(seen["expansion"] > 1.0, moe, dense)
+
+
+def _leverage_sees(model: ModelSpec, tokens: jax.Array) -> Seen:
+    top_k, experts = jnp.asarray(model.top_k), jnp.asarray(model.experts)
+    shared = jnp.asarray(model.shared_experts)
+    return {
+        "activation ratio": (top_k + shared) / (experts + shared),
+        "granularity": 2.0 * jnp.asarray(model.hidden) / jnp.asarray(model.expert_ff),
+        "training FLOPs": FLOPS * _active_blocks(model) * tokens,
+    }
+
+
+def _leverage(seen: Seen) -> jax.Array:
+    """Training FLOPs of a dense model as good [FLOP] (arXiv 2507.17702, eq. 10 and 13, table 2).
+
+    The bases of its logarithms are not printed: 10 for the FLOPs and 2 for the granularity are
+    those that give its optimum near 12 and its leverage above 7 at 10^22 FLOPs. A dense model
+    has a leverage of 1.
+    """
+    start, most = 1.63e-2, 5.28e16
+    ratio, fine = seen["activation ratio"], jnp.log2(seen["granularity"])
+    few = 1.0 / (1.0 / start - 1.0 / most)
+    saturated = 1.0 / (1.0 / (ratio + few) + 1.0 / most)
+    power = 1.23 - 7.61e-2 * jnp.log10(seen["training FLOPs"])
+    power = power + 1.67e-2 * fine**2 - 1.17e-1 * fine
+    leverage = jnp.where(ratio < 1.0, saturated**power, 1.0)
+    return leverage * seen["training FLOPs"]
+
+
+def _paper_sees(model: ModelSpec, tokens: jax.Array) -> Seen:
+    routed = params.sparsity(model) * params.pool_params(model)
+    return {
+        "other parameters": _active_blocks(model) - routed,
+        "active expert parameters": routed,
+        "experts": jnp.asarray(model.experts),
+        "training tokens": tokens,
+    }
+
+
+def _paper(seen: Seen) -> jax.Array:
+    """Loss [nat/token] of the dense model that eq. 11 calls equal, by Kaplan's power of its size.
+
+    With one q for all sparsities, as in the paper's tables.
+    """
+    q = jnp.where(seen["experts"] > 1.0, PAPER_Q, 1.0)
+    size = seen["other parameters"] + q * seen["active expert parameters"]
+    return (KAPLAN_PARAMETERS / size) ** KAPLAN_ALPHA
+
+
+LAWS: dict[str, Law] = {
+    "joint": Law(
+        "joint law of dense and MoE models",
+        "Ludziejewski et al. 2025, arXiv 2502.05172, eq. 6, table 3, appendix E (280 models)",
+        "nat/token",
+        True,
+        _joint_sees,
+        _joint,
+        {
+            "active parameters": (79e6, 2.7e9),
+            "expansion": (1.0, 32.0),
+            "training tokens": (0.5e9, 80e9),
+        },
+    ),
+    "fine-grained": Law(
+        "law of granularity",
+        "Krajewski et al. 2024, arXiv 2402.07871, eq. 9, table 1 (100 models)",
+        "nat/token",
+        True,
+        _fine_sees,
+        _fine,
+        {
+            "parameters": (129e6, 3.7e9),
+            "granularity": (1.0, 16.0),
+            "expansion": (64.0, 64.0),
+            "training tokens": (16e9, 130e9),
+        },
+    ),
+    "leverage": Law(
+        "law of efficiency leverage",
+        "Tian et al. 2025, arXiv 2507.17702, eq. 13, table 2 (300 models)",
+        "FLOP",
+        False,
+        _leverage_sees,
+        _leverage,
+        {"granularity": (2.0, 16.0), "training FLOPs": (3e18, 3e20)},
+    ),
+    "paper": Law(
+        f"q = {PAPER_Q:g} for every MoE, as the paper",
+        "arXiv 2603.08960, eq. 11 to 14 (two models of 128 experts, arXiv 2201.05596)",
+        "nat/token",
+        True,
+        _paper_sees,
+        _paper,
+        {"experts": (128.0, 128.0)},
+    ),
+}
+
+
+def outside(law: Law, seen: dict[str, float]) -> dict[str, float]:
+    """What leaves the range in which a law was fitted, by name."""
+    return {
+        name: seen[name]
+        for name, (low, high) in law.fitted.items()
+        if not low <= seen[name] <= high
+    }

@@ -1,0 +1,262 @@
+"""Which hardware number binds at each interactivity: elasticities along the Pareto front.
+
+At a point of the front users hold the rate and the batch gives: of a parameter x that makes the
+step faster, the batch rises until TPOT T is what it was. With G = n B/T tokens/s/GPU and n fixed by
+the split,
+
+    d ln G / d ln x at the same T  =  d ln B / d ln x  =  -(d ln T/d ln x) / (d ln T/d ln B),
+
+so every parameter's share of TPOT is amplified by the same factor 1/(d ln T/d ln B), at least 1.
+Where the split's largest batch is reached, memory binds too: users may be faster than they must
+be, and the slope is that of the throughput of the largest batch.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from functools import partial
+from itertools import groupby
+from textwrap import fill
+from typing import Any
+
+import jax
+import numpy as np
+
+from qsjax.cost.meanings import meaning_of
+from qsjax.cost.metrics import PRICES
+from qsjax.grid.cells import cells_of, take
+from qsjax.grid.fronts import Front, front_of_cell
+from qsjax.grid.gradients import slopes_at_rate
+from qsjax.grid.limits import is_given
+from qsjax.grid.optimum import any_batch
+from qsjax.grid.parameters import Parameter, resolve
+from qsjax.grid.problem import Problem, describe, question
+from qsjax.output.labels import series_name
+from qsjax.output.result import Drawing, Result, Row, Table, inputs_of, text
+
+# Everything that a step's time depends on: by Euler's rule the shares of these sum to 1.
+HARDWARE = ("hbm_bw", "flops", "flops_exp", "link_bw", "latency", "overhead", "hbm_bytes")
+POINTS = 24
+HEADS = ("label", "tokens_per_s_per_user", "tokens_per_s_per_gpu", "batch", "limited_by")
+# From here on the slope in the batch is one of a smooth curve; below it stands for whole sequences.
+SMOOTH = 10
+BELOW = 1e-7  # a point that just misses the rate that was asked for serves it too
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Slopes:
+    """What moves one front.
+
+    Attributes:
+        front: the points that were looked at, by falling tokens/s/user.
+        is_full: whether each is its split's largest batch, so that memory binds too.
+        amplification: per cent of throughput for one per cent of TPOT at the same tokens/s/user,
+            1/(d ln T/d ln B) [1]; 1 where memory binds.
+        share: part of TPOT that each parameter accounts for, -d ln T/d ln x, shape (parameter,
+            point); negative for one that adds to it.
+        elasticity: of tokens/s/GPU at the same tokens/s/user, shape (parameter, point).
+    """
+
+    front: Front
+    is_full: np.ndarray
+    amplification: np.ndarray
+    share: np.ndarray
+    elasticity: np.ndarray
+
+
+def _thinned(front: Front, points: int) -> Front:
+    """The best point of the front at each of `points` interactivities, evenly in their logarithm.
+
+    Fewer where the front has fewer.
+    """
+    user = front.user
+    wanted = np.geomspace(user[0], user[-1] * (1.0 - BELOW), points)
+    # Sorted by falling rate: the last point that still gives users what they want.
+    at = np.searchsorted(-user, -wanted * (1.0 - BELOW), side="right") - 1
+    at = np.unique(np.clip(at, 0, len(user) - 1))
+    return dataclasses.replace(
+        front,
+        winners=take(front.winners, at),
+        step=jax.tree.map(lambda x: np.asarray(x)[at], front.step),
+        economy=take(front.economy, at),
+    )
+
+
+def _slopes(front: Front, parameters: Sequence[Parameter], points: int) -> Slopes:
+    thin = _thinned(front, points)
+    is_full = thin.batch >= np.asarray(thin.step.capacity.max_batch)
+    found = slopes_at_rate(thin.winners, parameters, is_full)
+    return Slopes(thin, is_full, *found)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, repr=False)
+class Binding(Result):
+    """What moves every front of a problem.
+
+    Attributes:
+        problem: what was asked.
+        parameters: what is varied.
+        slopes: one for each model (outer), accelerator and cell with a design.
+    """
+
+    problem: Problem
+    parameters: tuple[Parameter, ...]
+    slopes: tuple[Slopes, ...]
+
+    stem = "binding"
+    columns = (
+        *("label", "gpus", "context", "tokens_per_s_per_user", "tokens_per_s_per_gpu", "batch"),
+        *("limited_by", "parameter", "share", "elasticity", "amplification"),
+    )
+    index = ("label", "gpus", "context", "point", "parameter")
+
+    def rows(self) -> list[Row]:
+        """One row for each parameter at each point of each front."""
+        return [row for own in self.slopes for row in self._rows_of(own)]
+
+    def _rows_of(self, own: Slopes) -> list[Row]:
+        found: list[Row] = []
+        for k, point in enumerate(own.front.rows()):
+            label = series_name(self.problem, point, "gpus", "context")
+            head: Row = {"label": label, "point": k, **point}
+            head["limited_by"] = "memory" if own.is_full[k] else "interactivity"
+            head["amplification"] = float(own.amplification[k])
+            for p, parameter in enumerate(self.parameters):
+                gain = float(own.elasticity[p, k])
+                row = {**head, "parameter": parameter.name, "share": float(own.share[p, k])}
+                row["elasticity"] = gain
+                for name, price in PRICES.items():
+                    if name in point:
+                        row[f"elasticity_{name}"] = float(parameter.name == price) - gain
+                found.append(row)
+        return found
+
+    def bands(self) -> list[Row]:
+        """By series and stretch of the front, the parameter that moves it most, and how much."""
+        found: list[Row] = []
+        points = groupby(self.rows(), lambda row: (row["label"], row["point"]))
+        tops = [max(rows, key=lambda row: abs(row["elasticity"])) for _, rows in points]
+        stretches = groupby(tops, lambda row: (row["label"], row["parameter"]))
+        for (label, parameter), run in stretches:
+            part = list(run)
+            users = [row["tokens_per_s_per_user"] for row in part]
+            gains = [abs(row["elasticity"]) for row in part if row["batch"] >= SMOOTH]
+            band: Row = {"label": label, "parameter": parameter, "from": users[-1], "to": users[0]}
+            band |= {"least": min(gains, default=None), "most": max(gains, default=None)}
+            found.append(band)
+        return found
+
+    def summary(self) -> str:
+        """What binds where, and what was asked."""
+        lines = []
+        for label, own in groupby(self.bands(), lambda band: band["label"]):
+            spans = [
+                f"{meaning_of(band['parameter']).long_name} "
+                f"{_range('from', band['from'], band['to'], 3)} tokens/s/user ({_gain(band)})"
+                for band in reversed(list(own))
+            ]
+            lines.append(f"{label} is bound by {', then by '.join(spans)}.")
+        return "\n".join(lines) or "Nothing runs."
+
+    def tables(self) -> list[Table]:
+        """Elasticities of tokens/s/GPU: a line for each point of each front."""
+        points: dict[tuple[Any, ...], list[str]] = {}
+        for row in self.rows():
+            key = tuple(row[name] for name in ("label", "gpus", "context", "point"))
+            points.setdefault(key, [text(row[name]) for name in HEADS])
+            points[key].append(f"{row['elasticity']:+.2f}")
+        heads = ["series", "tok/s/user", "tok/s/GPU", "batch", "limited by"]
+        heads += [parameter.name for parameter in self.parameters]
+        title = "% of tokens/s/GPU for 1 % more, at the same tokens/s/user"
+        return [Table(title, heads, list(points.values()))]
+
+    def remarks(self) -> list[str]:
+        """What was asked."""
+        return [f"{describe(self.problem)}."]
+
+    def inputs(self) -> Row:
+        """The problem's records as plain numbers, and the parameters."""
+        return inputs_of(self.problem) | {"parameters": [p.name for p in self.parameters]}
+
+    def drawings(self) -> dict[str, Drawing]:
+        """Every front with its bands beneath."""
+        from qsjax import plotting
+
+        found: dict[str, Drawing] = {}
+        rows = self.rows()
+        for k, label in enumerate(dict.fromkeys(row["label"] for row in rows)):
+            own = [row for row in rows if row["label"] == label]
+            end = f"-{k + 1}" if k else ""
+            found[f"bands{end}"] = partial(plotting.front_bands, own, title=self._title(label))
+        return found
+
+    def _title(self, label: str) -> str:
+        own = [band for band in self.bands() if band["label"] == label]
+        words = [meaning_of(name).long_name for name in dict.fromkeys(b["parameter"] for b in own)]
+        known = [band for band in own if band["most"] is not None]
+        more = ""
+        if known:
+            top = max(known, key=lambda band: band["most"])
+            more = f"; 1 % of {top['parameter']} is up to {top['most']:.2g} % of throughput"
+        models = self.problem.stated.models
+        if len(models) == 1:
+            label = f"{models[0].name}, {label}"
+        return fill(f"{label}: bound by {', '.join(reversed(words))}{more}", 66)
+
+
+def _gain(band: Row) -> str:
+    """What one per cent of a band's parameter does, in words."""
+    if band["most"] is None:
+        return "in steps of whole sequences"
+    gains = _range("", band["least"], band["most"], 2)
+    return f"1 % of {band['parameter']} is {gains} % of tokens/s/GPU"
+
+
+def _range(before: str, low: float, high: float, digits: int) -> str:
+    """`from 1 to 2`, or `at 1` where both read alike."""
+    ends = [f"{end:.{digits}g}" for end in (low, high)]
+    if ends[0] == ends[1]:
+        return f"at {ends[0]}" if before else ends[0]
+    return f"{before} {' to '.join(ends)}".strip()
+
+
+@question
+def binding(
+    problem: Problem, parameters: Sequence[str] = HARDWARE, points: int = POINTS
+) -> Binding:
+    """Elasticities of tokens/s/GPU, price and energy of a token along every front of a problem.
+
+    At the same tokens/s/user: what one per cent of a parameter makes faster, a larger batch uses.
+    The design of each point is held (envelope theorem); slopes are in the batch as a continuous
+    number, so where it is a few sequences they stand for steps of one.
+
+    Args:
+        problem: what is asked. Its limits cut the front.
+        parameters: names of continuous fields or groups, as for `sensitivity`.
+        points: of each front, evenly spread over the logarithm of the interactivity; at least 2.
+
+    Raises:
+        ValueError: a name is no parameter, too few points, or a limit on the headroom of memory.
+
+    >>> from qsjax.grid.problem import Problem
+    >>> found = binding(Problem("llama-3.1-70b", "h200-sxm", gpus=8, context="8k"), points=4)
+    >>> {row["parameter"] for row in found.rows() if row["share"] > 0.5}
+    {'hbm_bw'}
+    """
+    chosen = resolve(parameters)
+    if isinstance(points, bool) or not float(points).is_integer() or points < 2:
+        raise ValueError(f"points: {points} is not allowed; give a whole number, at least 2")
+    if is_given(problem.limits, "min_headroom"):
+        raise ValueError(
+            "limits.min_headroom: the largest batch would not be that of the memory; lower the "
+            "hardware's usable_fraction instead"
+        )
+    free, asked = any_batch(problem)
+    found = []
+    for m in range(len(problem.stated.models)):
+        for h in range(len(problem.stated.accelerators)):
+            cells = cells_of(free, m, h)
+            for cell in range(cells.cells):
+                front = front_of_cell(cells, cell, asked)
+                if len(front.user):
+                    found.append(_slopes(front, chosen, int(points)))
+    return Binding(problem, chosen, tuple(found))

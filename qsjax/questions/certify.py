@@ -1,0 +1,523 @@
+"""Certificates: what holds in a whole box of hardware numbers and contexts, proved, not sampled."""
+
+import dataclasses
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from qsjax.cost.ledger import RESOURCES
+from qsjax.cost.metrics import METRICS
+from qsjax.grid.bounds import Judge, Region, region_of
+from qsjax.grid.cells import Cells, cells_of
+from qsjax.grid.optimum import Best, best_of, binding_resource, winners_at
+from qsjax.grid.parameters import HARDWARE_PARAMETERS, Parameter, bounds, read, resolve
+from qsjax.grid.problem import Problem, describe, question
+from qsjax.grid.proofs import Arena, Claim, Verdict
+from qsjax.grid.solution import cell_labels, design_label
+from qsjax.output import words
+from qsjax.output.labels import variant_name
+from qsjax.output.result import Drawing, Result, Row, inputs_of
+from qsjax.records import checks
+from qsjax.records.fields import facts_of
+from qsjax.records.specs import HardwareSpec
+
+CLAIMS = ("winner", "partition", "bottleneck")
+PARTS = 2_000  # parts of a box that are judged before the rest is left undecided
+PROBE = 200  # likewise, of each box that is tried for the largest one
+OBJECTIVES = tuple(n for n in METRICS if n not in ("gpus", "headroom", "max_batch"))
+# What no decode step reads.
+_UNREAD = ("usd_per_hour", "watts", "prefill_overhead")
+_WIDEST, _NARROWEST = 4.0, 2.0**-8  # boxes that are tried, over the one that was asked for
+_CUTS = 4  # bisections between a box in which a claim holds and one in which it may not
+
+Ends = dict[str, tuple[float, float]]
+Box = float | Mapping[str, float | tuple[float, float]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Certificate:
+    """What came of one claim about one box.
+
+    Attributes:
+        label: the cell's coordinates, with the contestant that the claim is about.
+        claim: one of `CLAIMS`.
+        says: what holds at the problem's own numbers.
+        verdict: `proved` in the whole box, `refuted` by a point, or `undecided`.
+        proved: share of the box (by logarithms) in which it was proved.
+        largest: largest box around the problem's own numbers in which it was proved, over the one
+            that was asked for; 0 where none was, NaN where none was sought.
+        refuted_from: smallest such box in which a counter-example is known; NaN if none is.
+        instead: what holds at the counter-example, if there is one.
+        at: its numbers, by field.
+        parts: parts of the box that were judged.
+        evaluated: designs times parts.
+    """
+
+    label: Row
+    claim: str
+    says: str
+    verdict: str
+    proved: float
+    largest: float
+    refuted_from: float
+    instead: str
+    at: dict[str, float]
+    parts: int
+    evaluated: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, repr=False)
+class Certificates(Result):
+    """Claims about a box and what came of them.
+
+    Attributes:
+        problem: what was asked.
+        box: range of every number that varies, by accelerator and field; a context's by cell.
+        certificates: one for each cell, claim and contestant.
+    """
+
+    problem: Problem
+    box: dict[str, Ends]
+    certificates: tuple[Certificate, ...]
+
+    stem = "certificates"
+    columns = (
+        *("model", "hardware", "gpus", "context", "claim", "says"),
+        *("verdict", "proved", "largest", "instead"),
+    )
+
+    def rows(self) -> list[Row]:
+        """One row for each claim; `largest` and `refuted_from` are over the box asked for."""
+        found = []
+        for own in self.certificates:
+            row = {**own.label, "claim": own.claim, "says": own.says, "verdict": own.verdict}
+            names = ("proved", "largest", "refuted_from", "instead", "parts", "evaluated")
+            row |= {name: getattr(own, name) for name in names}
+            found.append(row | ({"at": own.at} if own.at else {}))
+        return found
+
+    def summary(self) -> str:
+        """How many claims hold in the whole box, and what became of the first."""
+        told = [own.verdict for own in self.certificates]
+        names = list(dict.fromkeys(name for ends in self.box.values() for name in ends))
+        counts = words.joined(
+            f"{told.count(verdict)} {verdict}"
+            for verdict in ("proved", "refuted", "undecided")
+            if verdict in told
+        )
+        if not told:
+            return f"Nothing runs on {describe(self.problem)}, so nothing was claimed."
+        first = self.certificates[0]
+        return (
+            f"Of {words.count(len(told), 'claim')} about every point of a box of "
+            f"{words.count(len(names), 'number')} around {describe(self.problem)}, {counts}. "
+            f"{_said(first)}"
+        )
+
+    def remarks(self) -> list[str]:
+        """What varied, and where each refuted claim fails."""
+        lines = []
+        for device, ends in self.box.items():
+            ranges = ", ".join(
+                f"{name} {low:.4g} to {high:.4g}" for name, (low, high) in ends.items()
+            )
+            lines.append(f"The box of {device}: {ranges}.")
+        for own in self.certificates:
+            if own.verdict == "refuted":
+                at = ", ".join(f"{name} {value:.4g}" for name, value in own.at.items())
+                lines.append(f"{own.claim} {own.says}: instead {own.instead} at {at}.")
+        return lines
+
+    def inputs(self) -> Row:
+        """The problem's records and the box."""
+        return {**inputs_of(self.problem), "box": self.box}
+
+    def drawings(self) -> dict[str, Drawing]:
+        """Of each claim the largest box in which it is proved, and the first that refutes it."""
+        from qsjax import plotting
+
+        rows = self.rows()
+        title = describe(self.problem)
+        return {"certificates": partial(plotting.certified_boxes, rows, title=title)}
+
+
+@question
+def certify(
+    problem: Problem,
+    box: Box = 0.25,
+    *,
+    claims: Sequence[str] = CLAIMS,
+    largest: bool = True,
+    parts: int = PARTS,
+) -> Certificates:
+    """Prove what holds at the problem's own numbers in a whole box around them.
+
+    Claims: `winner` (of several models and dense twins on an accelerator, which one is best, each
+    by its best design), `partition` (the best design of each of them) and `bottleneck` (the
+    resource that takes most of the TPOT of the best design of each). Every split is a rival at
+    every point. A design within 1e-9 of the best one counts as best.
+
+    Args:
+        problem: what is asked; its objective says what is best, and each accelerator and each cell
+            has a box of its own.
+        box: a share (0.25 for 25 % up and down) of every capacity, rate, time and overlap of the
+            accelerator that is not 0; or by name of a hardware number or `context` a share, or the
+            two ends in the number's unit. Efficiencies multiply numbers that vary already: name
+            them if they shall vary too. A group such as `link_bw` takes a share and moves together.
+        claims: which of them.
+        largest: whether to look for the largest box of the same proportions, too.
+        parts: into how many parts a box may be cut before the rest is left undecided.
+
+    Raises:
+        ValueError: an unknown number or claim, a box that leaves the physical range or does not
+            hold the problem's own numbers, or a batch that is searched.
+
+    >>> from qsjax.grid.problem import Problem
+    >>> found = certify(Problem("mixtral-8x7b", "h100-sxm", gpus=2, context="8k"), 0.01)
+    >>> found.rows()[0]["verdict"]
+    'proved'
+    """
+    _check(problem, claims, parts)
+    stated = problem.stated
+    found: list[Certificate] = []
+    boxes: dict[str, Ends] = {}
+    for h, device in enumerate(stated.accelerators):
+        models = [cells_of(problem, m, h) for m in range(len(stated.models))]
+        for case in _cases(models):
+            ends, parameters = _box_of(box, case.models[0][0], case.models[0][1])
+            boxes.setdefault(device.name, {}).update(ends)
+            for claim in claims:
+                found += _certified(case, claim, ends, parameters, parts, largest)
+    return Certificates(problem, boxes, tuple(found))
+
+
+def _said(own: Certificate) -> str:
+    """A certificate in a sentence."""
+    what = {
+        "winner": f"that {own.says} wins",
+        "partition": f"that the best split is {own.says}",
+        "bottleneck": f"that {own.says} takes most of the time",
+    }[own.claim]
+    if own.verdict == "proved":
+        return f"It is proved {what}."
+    if own.verdict == "refuted":
+        return f"It is refuted {what}: there are points with {own.instead} instead."
+    return f"It is proved {what} in {own.proved:.0%} of the box; the rest is undecided."
+
+
+def _check(problem: Problem, claims: Sequence[str], parts: int) -> None:
+    wrong = []
+    for claim in claims:
+        if claim not in CLAIMS:
+            near = difflib.get_close_matches(str(claim), CLAIMS, n=1) or CLAIMS
+            wrong.append(f"claims: {claim!r} is none; give {' or '.join(near)}")
+    if problem.batch == "best":
+        wrong.append("batch: 'best' is searched within limits; give 'largest' or numbers")
+    if problem.objective not in OBJECTIVES:
+        wrong.append(f"objective: {problem.objective} has no bounds; give {', '.join(OBJECTIVES)}")
+    if not parts >= 1:
+        wrong.append(f"parts: {parts} is not allowed; give a whole number of at least 1")
+    if wrong:
+        raise ValueError("\n".join(wrong))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Case:
+    """One cell of the problem on one accelerator: contestants as cells and rows of them."""
+
+    models: list[tuple[Cells, int]]
+    best: list[Best]
+    labels: list[Row]
+
+
+def _cases(models: Sequence[Cells]) -> Iterator[_Case]:
+    """The contestants of every cell: all models and twins that are served in it."""
+    best, labels = [best_of(cells) for cells in models], [cell_labels(cells) for cells in models]
+    per = [cells.cells // cells.shape[0] for cells in models]
+    for at in range(per[0]):
+        own = [(k, v * per[k] + at) for k, c in enumerate(models) for v in range(c.shape[0])]
+        named = []
+        for k, cell in own:
+            head = {"model": models[k].model.name, "hardware": models[k].hardware.name}
+            q = labels[k][cell]["q"]
+            named.append(head | labels[k][cell] | {"q": None if q is None else float(q)})
+        yield _Case([(models[k], cell) for k, cell in own], [best[k] for k, _ in own], named)
+
+
+def _default_names(inputs: Any, cell: int) -> list[str]:
+    """Capacities, rates, times and overlaps of an accelerator that are not 0."""
+    facts = facts_of(HardwareSpec)
+    names = []
+    for name in HARDWARE_PARAMETERS:
+        is_efficiency = facts[name].rule.high <= 1.0 and facts[name].rule.above
+        if name not in _UNREAD and not is_efficiency and np.asarray(read(inputs, name))[cell] > 0:
+            names.append(name)
+    return names
+
+
+def _allowed(name: str) -> str | None:
+    """Why a name cannot vary; None if it can."""
+    try:
+        members = resolve([name])[0].members
+    except ValueError as error:
+        return str(error)
+    strange = [field for field in members if field not in (*HARDWARE_PARAMETERS, "context")]
+    if strange:
+        return f"{name}: only hardware numbers and context have a box"
+    return None
+
+
+def _box_of(box: Box, cells: Cells, cell: int) -> tuple[Ends, tuple[Parameter, ...]]:
+    """Range of every field that varies around a cell, and the parameters.
+
+    Raises:
+        ValueError: with everything that is wrong with the box.
+    """
+    if isinstance(box, Mapping):
+        given = dict(box)
+    else:
+        given = dict.fromkeys(_default_names(cells.inputs, cell), box)
+    wrong, ends, names = [], {}, []
+    for name, value in given.items():
+        if (problem := _allowed(name)) is not None:
+            wrong.append(f"box: {problem}")
+            continue
+        names.append(name)
+        for field in resolve([name])[0].members:
+            own = float(np.asarray(read(cells.inputs, field))[cell])
+            pair, problem = _range(name, field, value, own)
+            if problem is not None:
+                wrong.append(f"box: {problem}")
+            ends[field] = pair
+    members = [field for name in names for field in resolve([name])[0].members]
+    if twice := sorted({field for field in members if members.count(field) > 1}):
+        wrong.append(f"box: {', '.join(twice)} twice; give the group or its members")
+    if not wrong:
+        spec = cells.hardware.spec
+        high = {field: pair[1] for field, pair in ends.items() if field != "context"}
+        try:  # numbers that are allowed one by one may not be together
+            checks.check_records(hardware=dataclasses.replace(spec, **high, label=""))
+        except ValueError as error:
+            wrong.append(f"box: its upper corner leaves the physical range: {error}")
+    if not given:
+        wrong.append("box: nothing varies; give a share such as 0.25")
+    if wrong:
+        raise ValueError("\n".join(dict.fromkeys(wrong)))
+    return ends, resolve(names)
+
+
+def _range(name: str, field: str, value: Any, own: float) -> tuple[tuple[float, float], str | None]:
+    """The ends of a field and what is wrong with them."""
+    least, most = bounds(field)
+    try:
+        numbers = [float(x) for x in np.ravel(np.asarray(value, float))]
+    except (TypeError, ValueError):
+        numbers = []
+    if len(numbers) == 1 and 0 < numbers[0] < 1:
+        pair = (own * (1 - numbers[0]), own * (1 + numbers[0]))
+    elif len(numbers) == 2 and name == field:
+        pair = (numbers[0], numbers[1])
+    else:
+        form = "a share above 0 and below 1" + (", or both ends" if name == field else "")
+        return (own, own), f"{name}: {value!r} is no range; give {form}"
+    if not (np.isfinite(pair).all() and pair[0] <= own <= pair[1]):
+        return pair, (
+            f"{name}: {pair[0]:g} to {pair[1]:g} does not hold the problem's own {own:g}; give "
+            "ends on both sides of it, or another problem"
+        )
+    if pair[0] < least or pair[1] > most or pair[0] <= 0 < own:
+        allowed = f"above {least:g}" + (f" up to {most:g}" if np.isfinite(most) else "")
+        return pair, (
+            f"{field}: {pair[0]:g} to {pair[1]:g} leaves the physical range ({allowed}); "
+            "give a smaller box"
+        )
+    return pair, None
+
+
+def _scaled(ends: Ends, inputs: Any, cell: int, scale: float) -> Ends | None:
+    """The box enlarged about the point; None where it would leave the physical range."""
+    found = {}
+    for field, (low, high) in ends.items():
+        own = float(np.asarray(read(inputs, field))[cell])
+        least, most = bounds(field)
+        pair = own + scale * (low - own), own + scale * (high - own)
+        if pair[0] < least or pair[1] > most or pair[0] <= 0 < own:
+            return None
+        found[field] = pair
+    return found
+
+
+def _judges(
+    case: _Case, ends: Ends, parameters: Sequence[Parameter], resource: str | None
+) -> list[Judge]:
+    found = []
+    for cells, cell in case.models:
+        region: Region = region_of(cells, cell, parameters, ends)
+        found.append(Judge(cells, cell, region, resource=resource))
+    return found
+
+
+def _certified(
+    case: _Case,
+    claim: str,
+    ends: Ends,
+    parameters: Sequence[Parameter],
+    parts: int,
+    largest: bool,
+) -> list[Certificate]:
+    """Certificates of one kind of claim in one cell."""
+    tops = []
+    for (cells, cell), best in zip(case.models, case.best, strict=True):
+        less = METRICS[cells.objective].less_is_better
+        value = abs(best.score[cell]) if best.feasible[cell] else np.nan
+        tops.append(-value if less else value)
+    runs = [k for k, top in enumerate(tops) if np.isfinite(top)]
+    if claim == "winner":
+        if len(tops) < 2 or not runs:
+            return []
+        runs = [int(np.nanargmax(tops))]
+    found = []
+    for k in runs:
+        cells, cell = case.models[k]
+        position = int(case.best[k].position[cell])
+        resource, says = None, _contestant(case, k)
+        if claim == "partition":
+            says = _split(cells, position)
+        elif claim == "bottleneck":
+            resource = says = _bound_by(cells, cell, case.best[k])
+        own = Claim(
+            contestant=k if claim == "winner" else 0,
+            position=position if claim == "partition" else None,
+            resource=resource,
+        )
+        part = case if claim == "winner" else _alone(case, k)
+
+        def attempt(
+            ends: Ends, most: int, part: _Case = part, own: Claim = own
+        ) -> tuple[Verdict, Arena]:
+            arena = Arena(_judges(part, ends, parameters, own.resource))
+            return arena.prove(own, most), arena
+
+        verdict, arena = attempt(ends, parts)
+        sizes = (np.nan, np.nan)
+        if largest:
+            sizes = _largest(attempt, verdict, ends, cells, cell)
+        found.append(_told(part, own, (claim, says, case.labels[k]), verdict, arena, sizes))
+    return found
+
+
+def _alone(case: _Case, k: int) -> _Case:
+    return _Case([case.models[k]], [case.best[k]], [case.labels[k]])
+
+
+def _contestant(case: _Case, k: int) -> str:
+    """Who it is, as far as the contestants differ."""
+    names = {label["model"] for label in case.labels}
+    own = variant_name(case.labels[k])
+    return f"{case.labels[k]['model']} {own}" if len(names) > 1 else own
+
+
+def _split(cells: Cells, position: int) -> str:
+    label = design_label(cells, position)
+    parts = [f"{name}={value}" for name, value in label.items() if name != "kv_mode"]
+    mode = [label["kv_mode"]] if label["kvp"] > 1 else []
+    return " ".join([*parts, *mode])
+
+
+def _bound_by(cells: Cells, cell: int, best: Best) -> str:
+    at = binding_resource(winners_at(cells, cells.inputs, best))[cell]
+    return list(RESOURCES)[int(at)]
+
+
+def _largest(
+    attempt: Any, first: Verdict, ends: Ends, cells: Cells, cell: int
+) -> tuple[float, float]:
+    """The largest box of these proportions in which a claim is proved, and the least that fails."""
+    refuted = 1.0 if first.refuted is not None else np.nan
+    low, high = (1.0, np.nan) if first.holds else (0.0, 1.0)
+
+    def holds(scale: float) -> bool | None:
+        nonlocal refuted
+        own = _scaled(ends, cells.inputs, cell, scale)
+        if own is None:
+            return None
+        verdict: Verdict = attempt(own, PROBE)[0]
+        if verdict.refuted is not None:
+            refuted = np.fmin(refuted, scale)
+        return verdict.holds
+
+    if first.holds:
+        scale = 1.0
+        while np.isnan(high) and scale < _WIDEST:
+            scale *= 1.5
+            if (found := holds(scale)) is None:
+                return low, float(refuted)
+            low, high = (scale, high) if found else (low, scale)
+        if np.isnan(high):
+            return low, float(refuted)
+    else:
+        while low == 0.0 and high > _NARROWEST:
+            middle = 0.5 * high
+            low, high = (middle, high) if holds(middle) else (low, middle)
+        if low == 0.0:
+            return low, float(refuted)
+    for _ in range(_CUTS):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low, float(refuted)
+
+
+def _told(
+    case: _Case,
+    own: Claim,
+    what: tuple[str, str, Row],
+    verdict: Verdict,
+    arena: Arena,
+    sizes: tuple[float, float],
+) -> Certificate:
+    claim, says, label = what
+    instead, at = "", {}
+    if verdict.refuted is not None:
+        region = arena.judges[0].region
+        at = {name: float(x) for name, x in region.fields(verdict.refuted.unit).items()}
+        instead = _instead(case, claim, arena, verdict)
+    kept = label if claim != "winner" else {k: v for k, v in label.items() if k != "q"}
+    if claim == "winner":
+        kept = kept | {"variant": "all", "q": None}
+    told = "refuted" if verdict.refuted else "proved" if verdict.holds else "undecided"
+    return Certificate(
+        label=kept,
+        claim=claim,
+        says=says,
+        verdict=told,
+        proved=verdict.proved,
+        largest=sizes[0],
+        refuted_from=sizes[1],
+        instead=instead,
+        at=at,
+        parts=verdict.parts,
+        evaluated=verdict.evaluated,
+    )
+
+
+def _instead(case: _Case, claim: str, arena: Arena, verdict: Verdict) -> str:
+    """What the optimiser finds at the counter-example."""
+    assert verdict.refuted is not None  # only then there is one
+    tops, found = [], []
+    for (cells, _), judge in zip(case.models, arena.judges, strict=True):
+        inputs = judge.region.at(verdict.refuted.unit[None])
+        best = best_of(cells, inputs)
+        tops.append(float(best.score[0]) if best.feasible[0] else -np.inf)
+        found.append((cells, inputs, best))
+    k = int(np.argmax(tops))
+    if tops[k] == -np.inf:
+        return "nothing runs"
+    cells, inputs, best = found[k]
+    if claim == "winner":
+        return _contestant(case, k)
+    if claim == "partition":
+        return _split(cells, int(best.position[0]))
+    return list(RESOURCES)[int(binding_resource(winners_at(cells, inputs, best))[0])]

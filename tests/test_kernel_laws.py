@@ -1,0 +1,191 @@
+"""Laws of kernels: blends, start-ups and two kinds of all-reduce, by hand and in their limits."""
+
+import dataclasses
+import tomllib
+
+import jax
+import numpy as np
+import pytest
+from tolerances import EXACT
+
+from benchmarks import fit_kernels
+from qsjax import catalog
+from qsjax.cost.decode import decode_step
+from qsjax.cost.laws import collectives, overheads
+from qsjax.engines.rules import load_kernels
+from qsjax.engines.tuning import Formats, formats_of, share_of_norm, tune
+from qsjax.numerics.safe import blend
+from qsjax.records.specs import PHYSICAL, Partition, Workload
+
+BF16 = Formats(dense="bf16", experts="bf16", cache="bf16")
+
+
+def test_a_blend_by_hand():
+    # (t - 3)(t - 4) = 1/2 * 12 has the roots 1 and 6.
+    assert float(blend(np.float64(3.0), np.float64(4.0), 0.5)) == pytest.approx(6.0, rel=EXACT)
+
+
+@pytest.mark.parametrize("exponent", [1.0, 1.5, 2.0, 3.0])
+def test_a_blend_is_near_the_norm(exponent):
+    a = np.geomspace(0.01, 100.0, 401)
+    norm = (a**exponent + 1.0) ** (1.0 / exponent)
+    found = blend(a, np.ones(401), share_of_norm(exponent))
+    np.testing.assert_allclose(found, norm, rtol=0.023)
+    np.testing.assert_allclose(found[200], norm[200], rtol=EXACT)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("other", [0.0, 1.0, 2.0])
+def test_a_blend_has_a_gradient_also_at_the_kink(share, other):
+    for argument in range(3):
+        slope = jax.grad(blend, argument)(1.0, other, share)
+        assert np.isfinite(slope)
+
+
+def test_plain_constants_give_the_plain_form():
+    model, work = catalog.model("deepseek-v3"), catalog.workload("deepseek-v3")
+    hardware = catalog.hardware("h200")
+    work = dataclasses.replace(work, batch=64.0, context=4096.0)
+    step = decode_step(model, hardware, Partition(tp=8.0), work, PHYSICAL)
+    slower = [max(c, h) for c, h in zip(step.compute, step.hbm.phases(), strict=True)]
+    np.testing.assert_allclose(step.windows, slower, rtol=EXACT)
+
+
+def test_start_ups_of_a_mixture_by_hand():
+    # 61 latent layers of 5 products, 3 dense networks and 58 shared experts of 2, the head: 428.
+    hardware = dataclasses.replace(
+        catalog.ideal(catalog.hardware("h200")),
+        gemm_startup=1e-6, attention_startup=10e-6, expert_startup=100e-6,
+    )  # fmt: skip
+    found = overheads.startups(catalog.model("deepseek-v3"), hardware)
+    assert float(found) == pytest.approx(428e-6 + 61 * 10e-6 + 58 * 100e-6, rel=EXACT)
+
+
+def test_all_reduces_by_hand():
+    # 8 ranks, 450 GB/s: one shot 7 m / (0.5 * 450), two shots 2 * 7/8 m / 450 / 0.25.
+    hardware = dataclasses.replace(
+        catalog.ideal(catalog.hardware("h200")), one_shot_share=0.5, eff_allreduce=0.25
+    )
+    ranks = collectives.group(8.0, 1.0, hardware, PHYSICAL)
+    one = collectives.one_shot(ranks, 1e6, hardware, PHYSICAL)
+    two = collectives.all_reduce(ranks, 1e6, hardware, PHYSICAL).bandwidth
+    assert float(one) == pytest.approx(7e6 / 225e9, rel=EXACT)
+    assert float(two) == pytest.approx(7e6 / 450e9, rel=EXACT)
+    apart = collectives.group(16.0, 1.0, hardware, PHYSICAL)
+    far = collectives.one_shot(apart, 1e6, hardware, PHYSICAL)
+    assert far == collectives.all_reduce(apart, 1e6, hardware, PHYSICAL).bandwidth
+
+
+def test_four_bit_experts_on_hopper_are_bound_by_widening_them():
+    """H200 has 1.43 times the bandwidth of H100: weights of eight bits use it, others do not."""
+    served = load_kernels()["served"]
+
+    def rate(name, experts):
+        formats = dataclasses.replace(BF16, experts=experts)
+        spec = tune(catalog.hardware_entry(name), "vllm", formats).spec
+        return spec.hbm_bw * spec.eff_weight_read * spec.expert_read_ratio
+
+    bound = served["dequantised"]["others"] * 1e12
+    assert rate("h200", "mxfp4") == rate("h200", "int4") == pytest.approx(bound, rel=EXACT)
+    assert rate("h100", "mxfp4") <= bound * (1 + EXACT)
+    assert rate("h200", "fp8") == pytest.approx(served["expert_read"] * 4.8e12, rel=EXACT)
+    assert bound < rate("h200", "mxfp4_triton") < rate("h200", "fp8")
+
+
+def test_constants_of_an_entry_by_hand():
+    """Start-ups in us of vLLM's FP8 kernels on Hopper, times the factors of served deployments."""
+    served = load_kernels()["served"]
+    formats = Formats(dense="fp8_block", experts="fp8", cache="fp8")
+    spec = tune(catalog.hardware_entry("h100"), "vllm", formats).spec
+    wanted = {
+        "gemm_startup": 6.7 * served["gemm_startup"]["hopper"]["fp8"],
+        "expert_startup": 44.0 * served["experts"]["formats"]["fp8"],
+        "attention_startup": 15.4 * served["attention_startup"],
+        "layer_overhead": served["layer"]["vllm"],
+        "two_shot_latency": 3.9 * served["allreduce"],
+    }
+    for name, value in wanted.items():
+        assert getattr(spec, name) == pytest.approx(1e-6 * value, rel=EXACT), name
+    assert spec.eff_gemm == pytest.approx(0.57 * served["gemm_peak"], rel=EXACT)
+    assert spec.eff_gemm * spec.expert_gemm_ratio == pytest.approx(served["expert_gemm"])
+    # All-reduces move two-shot bytes at 0.66 of the link.
+    reached = spec.eff_link * spec.eff_allreduce
+    assert reached == pytest.approx(0.66 / served["allreduce"], rel=EXACT)
+
+
+def test_the_nearest_entry_is_named():
+    found = tune(catalog.hardware_entry("h200"), "atom", dataclasses.replace(BF16, dense="fp4"))
+    assert found.notes == (
+        "constants of the kernels: hopper vllm, bf16 products, bf16 experts",
+        "no kernels of atom are known; those of vllm stand in",
+        "no kernels of fp4 are known; those of bf16 stand in",
+    )
+    same = tune(catalog.hardware_entry("h200"), "vllm", BF16)
+    assert same.notes == ("constants of the kernels: hopper vllm, bf16 products, bf16 experts",)
+
+
+@pytest.mark.parametrize(
+    ("name", "engine", "release"), [("a100", "vllm", None), ("h100", "trtllm", (0, 6)),
+                                    ("h100", "", None), ("trainium2", "neuronx", None)],
+)  # fmt: skip
+def test_without_a_table_the_plain_form_stays(name, engine, release):
+    entry = catalog.hardware_entry(name)
+    found = tune(entry, engine, BF16, release)
+    assert found.spec == entry.spec
+    assert found.entries is None
+    assert found.expert_balance == "even"
+
+
+def test_amd_has_fields_of_the_plain_form():
+    entry = catalog.hardware_entry("mi355x")
+    for engine, peak in (("vllm", 0.25), ("sglang", 0.25), ("atom", 0.109)):
+        found = tune(entry, engine, BF16)
+        assert found.spec.eff_gemm == peak
+        assert found.spec.layer_overhead == entry.spec.layer_overhead
+        assert found.expert_balance == "even"
+    unmeasured = tune(catalog.hardware_entry("mi300x"), "atom", BF16)
+    assert unmeasured.spec == catalog.hardware("mi300x")
+
+
+@pytest.mark.parametrize(
+    ("change", "experts"),
+    [
+        ({}, "bf16"),
+        ({"bytes_ffn_weight": 0.5625}, "int4"),
+        ({"bytes_ffn_weight": 0.5625, "ffn_dtype": "fp4"}, "nvfp4"),
+    ],
+)
+def test_formats_of_a_workload(change, experts):
+    given = {"bytes_ffn_weight": 2.0, "ffn_dtype": "bf16", "proj_dtype": "fp8", **change}
+    work = Workload(context=1.0, **given)
+    found = formats_of("qwen3-32b", dataclasses.replace(work, bytes_kv=1.0))
+    assert found == Formats(dense="fp8_block", experts=experts, cache="fp8")
+    assert formats_of("llama-3.1-70b", work).dense == "fp8"
+
+
+def test_mxfp4_by_its_kernels():
+    work = Workload(context=1.0, bytes_ffn_weight=0.53, ffn_dtype="fp4")
+    for kernels, name in (("triton", "mxfp4_triton"), ("marlin", "mxfp4"), ("flashinfer", "mxfp4")):
+        assert formats_of("gpt-oss-20b", work, is_mxfp4=True, kernels=kernels).experts == name
+
+
+def test_every_constant_of_the_fit_is_in_the_table_off_its_bounds():
+    served = load_kernels()["served"]
+    assert len(fit_kernels.PRIORS) + 6 <= 40  # six more on AMD
+    for name in fit_kernels.PRIORS:
+        assert fit_kernels.get(served, name) > 0
+    for name in ("expert_read", "expert_gemm"):
+        assert 0.05 < served[name] < 1
+
+
+def test_the_fit_writes_what_it_found():
+    text = fit_kernels.TABLE.read_text("utf-8")
+    wanted = {name: 1.5 + i for i, name in enumerate(fit_kernels.PRIORS)}
+    served = load_kernels()["served"]
+    new = tomllib.loads(fit_kernels.written(text, fit_kernels.changed(served, wanted)))
+    assert {name: fit_kernels.get(new["served"], name) for name in wanted} == wanted
+    assert {k: v for k, v in new.items() if k != "served"} == {
+        k: v for k, v in load_kernels().items() if k != "served"
+    }
+    same = tomllib.loads(fit_kernels.written(text, served))
+    assert same == load_kernels()

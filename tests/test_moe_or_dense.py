@@ -1,0 +1,174 @@
+"""The contest at equal interactivity equals brute force, and its probability that of draws."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from scipy import stats
+from serving_cases import brute_force, problem
+from tolerances import EXACT
+
+import qsjax as qs
+from qsjax.cli import cli
+from qsjax.grid.batches import SPACING
+from qsjax.questions.moe_or_dense import MOST_LOG, break_even, chance, speedup_at
+
+LARGEST = 160
+BATCHES = np.arange(1.0, LARGEST + 1)
+TPOTS = (0.012, 0.02, 0.04)
+Q = qs.uniform(1.2, 6.0)
+
+
+def asked(convention="physical", **more):
+    return problem(convention, twins=(), **more)
+
+
+@pytest.fixture(scope="module", params=["physical", "paper"])
+def answer(request):
+    return qs.moe_or_dense(asked(request.param, batch=BATCHES.tolist()), TPOTS, Q, nodes=5)
+
+
+def rates(own, q, limit):
+    """Most tokens/s/GPU of MoE and twin within a limit, by every partition at every batch."""
+    found, runs = brute_force(dataclasses.replace(own, twins=(q,)), BATCHES)
+    best = []
+    for row, run in zip(found, runs, strict=True):
+        keeps = run & (row["tpot"] <= limit)
+        best.append(np.max(row["tokens_per_s_per_gpu"], where=keeps, initial=0.0))
+    return best
+
+
+def test_every_speed_up_is_that_of_brute_force(answer):
+    own = answer.problem
+    for contest in answer.contests:
+        under = dataclasses.replace(own, convention=contest.convention)
+        for node, front in zip(contest.log_q[::2], contest.twins[::2], strict=True):
+            for limit in (*TPOTS, np.inf):
+                moe, dense = rates(under, float(np.exp(node)), limit)
+                ours = [
+                    max(f.gpu[f.step.tpot <= limit], default=0.0)
+                    for f in (contest.moe[0], front[0])
+                ]
+                np.testing.assert_allclose(ours, [moe, dense], rtol=EXACT)
+
+
+def test_the_probability_is_the_share_of_draws_that_the_twin_wins(answer):
+    """Each q evenly from its distribution, searched anew by brute force."""
+    own = dataclasses.replace(answer.problem, convention=answer.contests[0].convention)
+    levels = (np.arange(24) + 0.5) / 24
+    for limit in (TPOTS[0], np.inf):
+        pairs = [rates(own, float(q), limit) for q in stats.uniform(1.2, 4.8).ppf(levels)]
+        share = np.mean([dense > moe for moe, dense in pairs])
+        row = next(r for r in answer.rows() if r["tpot_limit"] == limit)
+        assert row["p_dense_wins"] == pytest.approx(share, abs=2.0 / 24)
+
+
+def test_the_rows_name_the_designs_and_the_largest_batch_is_the_papers_point(answer):
+    for row in answer.rows():
+        for side in ("moe", "dense"):
+            if side in row:
+                assert row[side]["tpot"] <= row["tpot_limit"]
+        assert row["winner"] in ("moe", "dense", "neither")
+        assert row["p_dense_wins"] + row["p_moe_wins"] <= 1.0 + EXACT
+    own = answer.problem
+    free = dataclasses.replace(own, batch="best", twins=(3.6,), limits=qs.Limits())
+    best = {row["variant"]: row["tokens_per_s_per_gpu"] for row in qs.explore(free).rows()}
+    last = next(row for row in answer.rows() if math.isinf(row["tpot_limit"]))
+    assert last["tokens_per_s_per_gpu_moe"] == pytest.approx(best["moe"], rel=SPACING)
+    assert last["speedup_over_moe"] == pytest.approx(best["dense"] / best["moe"], rel=SPACING)
+
+
+def test_a_looser_limit_is_never_worse(answer):
+    for contest in answer.contests:
+        rows = [r for r in answer.rows() if r["convention"] == contest.convention]
+        moe = [row.get("tokens_per_s_per_gpu_moe", 0.0) for row in rows]
+        assert moe == sorted(moe)
+
+
+def test_the_chance_of_a_line_is_its_distributions_probability():
+    log_q = np.log(np.geomspace(1.0, 20.0, 9))
+    given = qs.lognormal(5.0, 0.3)
+    for even in (3.0, 5.0, 8.0):
+        gain = 0.7 * (math.log(even) - log_q)
+        expected = stats.norm.cdf(math.log(even / 5.0) / 0.3)
+        assert chance(log_q, gain, given) == pytest.approx(expected, abs=1e-12)
+        assert chance(log_q, -gain, given) == pytest.approx(1.0 - expected, abs=1e-12)
+        assert break_even(log_q, gain) == pytest.approx(even, rel=1e-12)
+        assert speedup_at(log_q, gain, math.log(5.0)) == pytest.approx((even / 5.0) ** 0.7)
+
+
+def test_two_crossings_count_twice():
+    log_q, given = np.log(np.array([1.0, 2.0, 4.0, 8.0])), qs.uniform(1.0, 8.0)
+    between = chance(log_q, np.array([-1.0, 1.0, 1.0, -1.0]), given)
+    ends = np.exp([0.5 * np.log(2.0), np.log(4.0) + 0.5 * np.log(2.0)])
+    assert between == pytest.approx((ends[1] - ends[0]) / 7.0)
+
+
+def test_a_side_that_cannot_serve_has_lost():
+    log_q, given = np.log(np.array([1.0, 2.0, 4.0])), qs.uniform(1.0, 4.0)
+    assert chance(log_q, np.full(3, -np.inf), given) == 0.0
+    assert chance(log_q, np.full(3, np.inf), given) == 1.0
+    assert break_even(log_q, np.full(3, -np.inf)) == 0.0
+    assert break_even(log_q, np.full(3, np.inf)) == np.inf
+    assert speedup_at(log_q, np.array([0.0, 0.0, -np.inf]), math.log(3.9)) == 0.0
+    assert np.exp(-MOST_LOG) < EXACT
+
+
+def test_the_answer_is_saved_drawn_and_labelled(answer, tmp_path):
+    data = answer.dataset
+    assert data["tpot_limit"].attrs["units"] == "s"
+    assert data.sizes["tpot_limit"] == len(TPOTS) + 1
+    names = {path.name for path in answer.save(tmp_path)}
+    assert {"physical.svg", "paper.svg", "moe-or-dense.csv", "moe-or-dense.nc"} <= names
+    assert "the dense twin wins" in answer.summary().splitlines()[0]
+    drawn = answer.plot("physical")
+    assert len(drawn.texts) == len(TPOTS) + 1
+    assert "wins" in drawn.get_title(loc="left")
+
+
+def test_nothing_that_serves_is_an_answer():
+    found = qs.moe_or_dense(asked(gpus=1, context=1e6), [0.02], nodes=3)
+    assert {row["winner"] for row in found.rows()} == {"neither"}
+    assert found.drawings() == {}
+    assert "neither serves" in found.summary()
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "says"),
+    [
+        ({}, {"tpots": [0.0, 0.1]}, "give seconds above 0"),
+        ({}, {"tpots": []}, "give seconds above 0"),
+        ({}, {"nodes": 2}, "at least 3"),
+        ({}, {"q": qs.uniform(0.0, -1.0)}, "low below high"),
+        ({"limits": qs.Limits(max_tpot=0.05)}, {}, "limits.max_tpot"),
+        ({"model": "llama-3.1-8b"}, {}, "dense already"),
+        ({"twins": (5.0,)}, {}, "leave twins out"),
+    ],
+)
+def test_mistakes_are_told(change, arguments, says):
+    with pytest.raises(ValueError, match=says):
+        qs.moe_or_dense(dataclasses.replace(asked(), **change), **arguments)
+
+
+def test_all_mistakes_are_told_at_once():
+    with pytest.raises(ValueError, match="nodes") as caught:
+        qs.moe_or_dense(dataclasses.replace(asked(), twins=(5.0,)), [-1.0], nodes=1)
+    assert len(str(caught.value).splitlines()) == 3
+
+
+def test_the_verb_prints_a_map_and_tells_mistakes():
+    flags = ["moe-or-dense", "mixtral-8x7b", "--hardware", "h100-sxm", "--gpus", "2"]
+    done = CliRunner().invoke(cli, [*flags, "--context", "32k", "--tpot", "30ms", "--nodes", "3"])
+    assert done.exit_code == 0, done.output
+    assert "30 ms" in done.output
+    assert "the dense twin wins" in done.output
+    for wrong, says in (
+        (["--tpot", "30"], "no unit"),
+        (["--q", "lognormal:5"], "lognormal takes"),
+        (["--q", "5"], "is not a distribution"),
+    ):
+        done = CliRunner().invoke(cli, [*flags, *wrong])
+        assert done.exit_code == 2, wrong
+        assert says in " ".join(done.output.split())

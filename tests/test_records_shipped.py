@@ -1,0 +1,132 @@
+"""What the shipped records state of themselves, and which of them are scored."""
+
+import collections
+
+import pytest
+
+from qsjax.engines.releases import release
+from qsjax.evidence.measurements import Case, load_records, read_case, read_cases
+from qsjax.evidence.measurements.deployment import engine_of
+from qsjax.evidence.validation import validate
+from tests.test_validation import EXAMPLE
+
+
+@pytest.fixture(scope="module")
+def by_id():
+    return {record["id"]: record for record in load_records()}
+
+
+def test_columns_of_a_published_sweep(by_id):
+    record = by_id["silicon-0923"]
+    stated = {name: record[name] for name in ("isl", "osl", "ttft_ms", "speculation", "confidence")}
+    assert stated == {
+        "isl": 8192, "osl": 1024, "ttft_ms": 205.53, "speculation": "none", "confidence": "medium",
+    }  # fmt: skip
+    assert release(record) == "0.19.0"
+    assert "silicon_sample.csv" in record["source"]
+    assert read_case(record).deployments[0].prompt == pytest.approx(0.9 * 8192)
+
+
+def test_mean_concurrency_counts_before_its_limit(by_id):
+    record = by_id["sgl_cookbook-078"]
+    assert (record["concurrency"], record["mean_concurrency"]) == (64, 58.63)
+    assert read_case(record).deployments[0].workload.batch == 58.63
+    shared = read_case({**EXAMPLE, "tp": 4, "dp": 2, "mean_concurrency": 13.0})
+    assert shared.deployments[0].workload.batch == 6.5
+
+
+def test_first_tokens_of_older_records_are_known(by_id):
+    assert sum(record["ttft_ms"] is not None for record in by_id.values()) == 958 + 448
+
+
+@pytest.mark.parametrize(
+    ("written", "family", "named"),
+    [
+        ("TRT-LLM + Dynamo", "trtllm", ""),
+        ("TensorRT-LLM 1.2.0rc6.post3", "trtllm", "1.2.0rc6.post3"),
+        ("vllm-tpu (V1)", "vllm", ""),
+        ("vllm nightly-5b8c30d62b754b57", "vllm", "nightly-5b8c30d62b754b57"),
+        ("Transformers NeuronX 2.18.1", "neuronx", "2.18.1"),
+        ("ATOM", "atom", ""),
+        ("sglang", "sglang", ""),
+    ],
+)
+def test_engines_and_releases_of_records(written, family, named):
+    assert (engine_of({"engine": written}), release({"engine": written})) == (family, named)
+
+
+def test_unstated_speculation_is_predicted_but_not_scored():
+    other = {**EXAMPLE, "id": "mine-2", "value": 3.0, "speculation": "not stated"}
+    report = validate([EXAMPLE, other])
+    first, second = report.records
+    assert second["predicted"] == first["predicted"]
+    assert (first["not_scored"], second["not_scored"]) == ("", "speculation is not stated")
+    assert [row["id"] for row in report.predicted] == ["mine-1"]
+    assert report.by("gpu")["h100-sxm"]["median_abs_error_pct"] == abs(first["error_pct"])
+    assert report.by("gpu")["h100-sxm"]["not_scored"] == 1
+    assert report.not_scored() == {"speculation is not stated": 1}
+
+
+def test_reasons_why_shipped_records_are_not_scored(by_id):
+    reasons = collections.Counter(r["not_scored"] for r in by_id.values() if r["not_scored"])
+    assert reasons == {
+        "speculation is not stated": 585,
+        "precision of the weights is not stated": 89,
+        "labelled tp=2, ep=4, dp=2 on 4 GPUs; its times are those of tp=2, ep=2 on 2": 7,
+        "speculation without the number of accepted tokens": 4,
+    }
+    served = [r for r in by_id.values() if r["category"] == "inferencex_agg"]
+    assert {r["speculation"] for r in served} == {"none", "not stated"}
+    # Only models that bring heads of their own can have drafted without saying so.
+    drafting = {r["model"].split("/")[-1] for r in served if r["speculation"] == "not stated"}
+    assert drafting == {"DeepSeek-R1", "DeepSeek-V3", "GLM-5", "Qwen3.5-397B-A17B"}
+
+
+def test_a_fit_takes_no_record_that_is_not_scored():
+    from qsjax.evidence.calibration import fit
+
+    names = ("layer_overhead",)
+    records = [{**EXAMPLE, "id": str(i), "concurrency": n} for i, n in enumerate((8, 16))]
+    odd = {**EXAMPLE, "id": "odd", "value": 1.0, "speculation": "not stated"}
+    with_odd, without = (fit(read_cases(r), names) for r in ([*records, odd], records))
+    assert with_odd.values == without.values
+    assert with_odd.records == 2
+
+
+def test_records_of_absent_accelerators_say_so(by_id):
+    case = read_case(by_id["neuron-trn1-llama-3-70b-1-128-1024"])
+    assert not isinstance(case, Case)
+    assert case.because == "accelerator 'trainium1' is not in the catalogue"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"engine": "TensorRT-LLM 1.0", "gpu": "mi300x"}, "trtllm does not run on mi300x"),
+        ({"engine": "atom", "gpu": "h100_sxm"}, "atom does not run on h100-sxm"),
+        ({"engine": "neuronx", "gpu": "h100_sxm"}, "neuronx does not run on h100-sxm"),
+    ],
+)
+def test_what_an_engine_could_not_have_run_is_skipped(change, reason):
+    case = read_case({**EXAMPLE, **change})
+    assert case.because.startswith(reason)
+
+
+def test_first_tokens_are_predicted_where_they_are_known():
+    """By hand: 1.66 times the prompt's own time, 0.05 more for each other one, and 5.14 steps."""
+    from qsjax.cost.prefill import prefill_step
+
+    record = {**EXAMPLE, "ttft_ms": 100.0}
+    report = validate([record, {**EXAMPLE, "id": "mine-2"}])
+    (row,) = report.first_tokens
+    one = read_case(record).deployments[0]
+    alone = prefill_step(
+        one.model, one.hardware, one.partition, one.workload, one.convention, one.prompt, 1.0
+    )
+    tpot = report.records[0]["predicted"] * 1e-3
+    expected = 1.66 * (1 + 0.05 * 15) * float(alone.ttft) + 5.14 * tpot
+    assert row["predicted"] * 1e-3 == pytest.approx(expected, rel=1e-9)
+    assert row["error_pct"] == pytest.approx(row["predicted"] - 100.0)
+    assert report.first_tokens_by("engine")["all"]["predicted"] == 1
+    stated = read_case({**EXAMPLE, "metric": "mean_ttft_ms", "value": 100.0})
+    assert stated.kind == "ttft"
