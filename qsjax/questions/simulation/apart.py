@@ -184,7 +184,6 @@ def size_apart(
             transfer.
     """
     check_lengths(isl, osl)
-    assert isl is not None
     reading = _reading(problem, prefill)
     shared: dict[str, Any] = {
         "rate": rate,
@@ -198,7 +197,7 @@ def size_apart(
     # The request has passed the front end when its cache arrives.
     own = {"frontend": 0.0, **rules}
     decode = size(problem, osl=osl, tpot=tpot, cached=ALL, scheduler=own, **shared)
-    moved = _moved(decode, reading, isl)
+    moved = _moved(decode, reading, isl or 1)
     if moved >= ttft:
         raise ValueError(
             f"ttft: {ttft:g} s is over when the cache of a prompt has moved, which takes "
