@@ -7,6 +7,7 @@ from tolerances import EXACT
 import qsjax as qs
 from qsjax import Problem
 from qsjax.cli import cli
+from qsjax.questions.simulation import apart
 
 ONE = Problem("llama-3.1-8b", "h100-sxm")
 ASKED = {"isl": 2000, "osl": 200, "quantile": 0.5, "replica_gpus": [1]}
@@ -44,9 +45,10 @@ def test_totals_by_hand(found):
     assert f"{total['gpus']} GPUs in all" in found.summary()
 
 
-def test_a_transfer_longer_than_the_limit_is_told():
+def test_a_transfer_longer_than_the_limit_is_told(found, monkeypatch):
+    monkeypatch.setattr(apart, "size", lambda *_, **__: found.decode)
     with pytest.raises(ValueError, match=r"ttft: 0\.001 s is over when the cache of a prompt"):
-        qs.size_apart(ONE, rate=20.0, ttft=0.001, tpot=0.02, **ASKED)
+        qs.size_apart(ONE, rate=20.0, ttft=0.001, **ASKED)
     with pytest.raises(ValueError, match="one model on one accelerator"):
         qs.size_apart(Problem(["llama-3.1-8b", "qwen3-8b"], "h100-sxm"), rate=5.0, **ASKED)
 

@@ -237,8 +237,9 @@ def _busy(rate: Rates, at: BatchState) -> jax.Array:
     return 0.5 * sum(parts[1:], parts[0])
 
 
-def once_a_step(overhead: ArrayLike, workload: Workload) -> jax.Array:
+def once_a_step(hardware: HardwareSpec | ArrayLike, workload: Workload) -> jax.Array:
     """What a step takes besides its stages, of each token that it yields [s]: drafts too."""
+    overhead = hardware.step_overhead if isinstance(hardware, HardwareSpec) else hardware
     return (jnp.asarray(overhead) + workload.draft_time) / workload.tokens_per_step
 
 
@@ -276,8 +277,7 @@ def decode_parts(
     fixed = sum(startups[1:], startups[0]) + launched
     varying = bound.t_bound + (seen.tp + seen.ep + seen.layout + seen.kv)
     per_token = rounds / workload.tokens_per_step
-    unhidden = per_token * (fixed + rate.p2p.startup)
-    unhidden = unhidden + once_a_step(hardware.step_overhead, workload)
+    unhidden = per_token * (fixed + rate.p2p.startup) + once_a_step(hardware, workload)
     tpot = per_token * (varying + microbatch * (rate.p2p.bandwidth + per_sequence)) + unhidden
     copies, streams = replicas_of(partition, lay, gpus), jnp.asarray(partition.dp)
     broken = broken_rules(model, partition, workload, convention, lay, cap, gpus)

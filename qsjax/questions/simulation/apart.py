@@ -115,6 +115,35 @@ def _mean_prompt(isl: str | float) -> float:
     return float(np.mean(draw_lengths(isl, 1000, np.random.default_rng(0))))
 
 
+def _moved(decode: Sizing, reading: Problem, isl: str | float) -> float:
+    """Time of a mean prompt's cache between the pools [s]; 0 where nothing decodes."""
+    option = decode.sized[0].option
+    if option is None:
+        return 0.0
+    other = reading.stated.accelerators[0].spec
+    numbers: Any = jax.tree.map(
+        lambda x: np.asarray(x, np.float64),
+        (option.records._replace(gpus=None), other, _mean_prompt(isl)),
+    )
+    return float(_transfer(*numbers, convention=reading.stated.rules))
+
+
+def _reading(problem: Problem, prefill: Any) -> Problem:
+    """The problem on the accelerator of prefill.
+
+    Raises:
+        ValueError: there are several models or accelerators.
+    """
+    stated = problem.stated
+    if len(stated.models) * len(stated.accelerators) != 1:
+        raise ValueError("pools are sized of one model on one accelerator each; give one of both")
+    device = stated.accelerators[0].spec if prefill is None else prefill
+    found = dataclasses.replace(problem, hardware=device)
+    if len(found.stated.accelerators) != 1:
+        raise ValueError("prefill: give one accelerator")
+    return found
+
+
 @question
 def size_apart(
     problem: Problem,
@@ -155,13 +184,7 @@ def size_apart(
             transfer.
     """
     check_lengths(isl, osl)
-    assert isl is not None
-    if len(problem.stated.models) * len(problem.stated.accelerators) != 1:
-        raise ValueError("pools are sized of one model on one accelerator each; give one of both")
-    device = problem.stated.accelerators[0].spec if prefill is None else prefill
-    reading = dataclasses.replace(problem, hardware=device)
-    if len(reading.stated.accelerators) != 1:
-        raise ValueError("prefill: give one accelerator")
+    reading = _reading(problem, prefill)
     shared: dict[str, Any] = {
         "rate": rate,
         "isl": isl,
@@ -174,14 +197,7 @@ def size_apart(
     # The request has passed the front end when its cache arrives.
     own = {"frontend": 0.0, **rules}
     decode = size(problem, osl=osl, tpot=tpot, cached=ALL, scheduler=own, **shared)
-    option, moved = decode.sized[0].option, 0.0
-    if option is not None:
-        other = reading.stated.accelerators[0].spec
-        numbers: Any = jax.tree.map(
-            lambda x: np.asarray(x, np.float64),
-            (option.records._replace(gpus=None), other, _mean_prompt(isl)),
-        )
-        moved = float(_transfer(*numbers, convention=problem.stated.rules))
+    moved = _moved(decode, reading, isl or 1)
     if moved >= ttft:
         raise ValueError(
             f"ttft: {ttft:g} s is over when the cache of a prompt has moved, which takes "
