@@ -60,7 +60,8 @@ def test_printing_and_notebooks_begin_with_it_too():
     assert found._repr_html_().startswith(f"<p>{html.escape(found.summary())}</p><table>")
     (row,) = found.rows()
     assert f"{row['tokens_per_s_per_gpu']:,.0f} tokens/s on each GPU" in found.summary()
-    assert f"{row['tpot'] * 1e3:.3g} ms a token" in found.summary()
+    ends = " to ".join(f"{row[f'tpot_{end}'] * 1e3:.3g}" for end in ("low", "high"))
+    assert f"{row['tpot'] * 1e3:.3g} ms ({ends}) a token" in found.summary()
 
 
 def test_users_are_the_sequences_of_all_replicas():
