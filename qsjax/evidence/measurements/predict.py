@@ -32,7 +32,7 @@ TRTLLM_OVERHEAD = 0.70
 # alone, and FIRST_STEPS decode steps. BURST of the requests come all at once, at the start: these
 # wait for half of the others' prompts. BURST is InferenceX's 10 requests for each one in flight;
 # the others are fitted to the shipped records (`python -m benchmarks.left_out` prints them).
-PROMPT_STRETCH, FIRST_STEPS, BURST = 1.66, 5.14, 0.1
+PROMPT_STRETCH, FIRST_STEPS, BURST = 1.60, 3.89, 0.1
 OVERHEADS = tuple(f"{name}_overhead" for name in ("layer", "latent", "expert", "sequence", "step"))
 
 
