@@ -18,6 +18,8 @@ _MANY = 1_000
 _SWITCHED = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 # What a reader fills in: a variable of a shell without a value, <a number>, {a number}.
 _OPEN = re.compile(r"\$[\w{(]|^<.*>$|^\{.*\}$")
+# The same as a value within JSON.
+_PLACEHOLDER = re.compile(r":\s*(?:<[^<>]*>|\$\{?\w+\}?)(?=\s*[,}])")
 WHOLE = (
     "tp_total",
     "pp",
@@ -145,14 +147,14 @@ def _number(name: str, flag: str, text: str) -> float | None:
 def _speculative(flag: str, text: str) -> dict[str, Any]:
     """What vLLM's JSON of speculation says, by quantity."""
     try:
-        found = json.loads(text)
+        found = json.loads(_PLACEHOLDER.sub(": null", text))
     except json.JSONDecodeError as error:
         raise ValueError(f"{flag}: {text!r} is no JSON ({error.msg}); quote it whole") from None
     if not isinstance(found, dict):
         raise ValueError(f'{flag}: {text!r} is no JSON object such as {{"method": "mtp"}}')
     said = {}
     for key, name in (("num_speculative_tokens", "drafts"), ("method", "drafter")):
-        if key in found:
+        if found.get(key) is not None:
             said[name] = _value(name, f"{flag}.{key}", str(found[key]))
     return said
 
