@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from qsjax.catalog import HardwareEntry
+from qsjax.engines.generations import generation_of
 from qsjax.engines.rules import load_kernels
 from qsjax.numerics.safe import scalar
 from qsjax.records.specs import HardwareSpec, Workload
@@ -94,12 +95,6 @@ def share_of_norm(exponent: float) -> float:
     return float((2.0 ** (1.0 / exponent) - 1.0) ** 2)
 
 
-def generation_of(name: str) -> str:
-    """The generation of an accelerator of the catalogue; "" if the table does not know it."""
-    generations: Mapping[str, Sequence[str]] = load_kernels()["generations"]
-    return next((g for g, starts in generations.items() if name.startswith(tuple(starts))), "")
-
-
 def is_block_scaled(model: str) -> bool:
     """Whether FP8 checkpoints of a model have a scale for every block."""
     return model.startswith(tuple(load_kernels()["fp8_blocks"]))
@@ -131,7 +126,8 @@ def find(
         formats: of weights and cache.
         release: of the engine, major and minor; None is a recent one.
     """
-    generation, kernels = generation_of(name), load_kernels()
+    kernels = load_kernels()
+    generation = "" if name in kernels["unlike"] else generation_of(name)
     is_old = release is not None and release < tuple(kernels["since"].get(engine, release))
     if is_old or not engine:
         return None
