@@ -598,9 +598,8 @@ def size(
     >>> size(p, users=2, isl=500, osl=50, quantile=0.5, replica_gpus=[1]).rows()[0]["gpus"]
     1
     """
-    target = _target(
-        problem, {"users": users, "rate": rate}, Target(None, None, ttft, tpot, quantile)
-    )
+    limits = Target(None, None, ttft, tpot, quantile)
+    target = _target(problem, {"users": users, "rate": rate}, limits)
     check_lengths(isl, osl)
     waits = {"cached": number_of("cached", cached), "think": number_of("think", think)}
     demand = Demand(isl, osl, seed=seed, **waits)  # type: ignore[arg-type]  # checked
