@@ -6,8 +6,9 @@ from serving_cases import brute_force, problem
 from tolerances import EXACT
 
 from qsjax.grid.limits import Limits
+from qsjax.output.sheets import MOST_ERRORS
 from qsjax.questions.mix import Request, mix
-from qsjax.questions.mix.requests import MOST_ERRORS, classes_of, read_requests, requests_of
+from qsjax.questions.mix.requests import classes_of, read_requests, requests_of
 
 CLASSES = [Request(32768.0, 0.5), Request(65536.0, 0.3), Request(131072.0, 0.2)]
 
@@ -171,3 +172,8 @@ def test_few_lengths_stay_as_they_are_and_batches_apart():
         Request(10.0, 0.5, 8.0),
         Request(20.0, 0.25),
     ]
+
+
+def test_a_column_that_comes_twice_is_told():
+    with pytest.raises(ValueError, match=r"mine\.csv: the first row names isl twice"):
+        read_requests("isl,osl,ISL\n1,2,3\n", "mine.csv")

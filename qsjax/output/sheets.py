@@ -1,0 +1,73 @@
+"""Rows of a CSV file with a heading, each checked by itself, all mistakes in one message."""
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
+
+MOST_ERRORS = 20  # rows named in one message
+Item = TypeVar("Item")
+
+
+def _places(header: Sequence[str], headings: Mapping[str, Sequence[str]], name: str) -> list[int]:
+    """Where the first accepted heading of each column stands; -1 where none does."""
+    lowered = [heading.strip().lower() for heading in header]
+    wanted = {heading for accepted in headings.values() for heading in accepted}
+    twice = [x for x, count in Counter(lowered).items() if count > 1 and x in wanted]
+    if twice:
+        raise ValueError(f"{name}: the first row names {', '.join(twice)} twice; keep one of them")
+    return [
+        next((lowered.index(heading) for heading in accepted if heading in lowered), -1)
+        for accepted in headings.values()
+    ]
+
+
+def cells_of(
+    text: str, headings: Mapping[str, Sequence[str]], name: str
+) -> tuple[list[str], dict[str, int], list[tuple[int, dict[str, str]]]]:
+    """The heading, the places of its columns, and each filled row's number and cells by column.
+
+    Args:
+        text: content of the file; the first row names the columns.
+        headings: by column, how it may be called, the first of them preferred.
+        name: what messages call the file.
+
+    Raises:
+        ValueError: it is no CSV, or a column comes twice.
+    """
+    reader = csv.reader(io.StringIO(text), strict=True)
+    try:
+        header = next(reader, [])
+        lines = [(reader.line_num, cells) for cells in reader]
+    except csv.Error as error:
+        raise ValueError(f"{name}: row {reader.line_num}: {error}; mend the quotes") from error
+    found = zip(headings, _places(header, headings, name), strict=True)
+    columns = {column: at for column, at in found if at >= 0}
+    rows = [
+        (number, {c: cells[at].strip() if at < len(cells) else "" for c, at in columns.items()})
+        for number, cells in lines
+        if any(cell.strip() for cell in cells)
+    ]
+    return header, columns, rows
+
+
+def gathered(rows: Iterable[tuple[int, Callable[[], Item]]], name: str) -> list[Item]:
+    """What every row is read as.
+
+    Raises:
+        ValueError: with the number of every bad row (the heading is row 1), or there is none.
+    """
+    found, problems = [], []
+    for number, read in rows:
+        try:
+            found.append(read())
+        except ValueError as error:
+            problems.append(f"  row {number}: {error}")
+    if problems:
+        more = len(problems) - MOST_ERRORS
+        rest = [f"  and {more} more rows"] if more > 0 else []
+        raise ValueError("\n".join([f"{name}:", *problems[:MOST_ERRORS], *rest]))
+    if not found:
+        raise ValueError(f"{name}: there is no row below the heading; give at least one request")
+    return found
