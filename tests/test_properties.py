@@ -102,6 +102,8 @@ def test_largest_batch_falls_as_one_over_context(seed, factor):
 @given(seed=SEEDS, exponent=st.integers(-20, 20).filter(bool))
 def test_the_unit_of_information_does_not_matter(seed, exponent):
     designs = drawn(seed)
+    # The one number in bytes: an indexer multiplies keys below two bytes twice as fast.
+    designs.model["index_heads"][:] = 0.0
     sizes = [name for name in designs.workload if "bytes" in name]
     hardware = ["hbm_bytes", "reserve_bytes", "moe_reserve_bytes", "hbm_bw", *LINKS]
     other = scaled(designs, 2.0**exponent, workload=sizes, hardware=hardware)

@@ -240,6 +240,21 @@ def _smaller(a: Any, b: Any) -> Any:
     return _neg(_larger(_neg(a), _neg(b)))
 
 
+def _abs(a: Enclosed) -> Enclosed:
+    low, high = np.abs(a.low), np.abs(a.high)
+    is_positive, is_negative = a.low >= 0, a.high <= 0
+    found = Enclosed(
+        np.where(is_positive | is_negative, np.minimum(low, high), 0.0),
+        np.maximum(low, high),
+        a.slopes,
+        a.relative,
+    )
+    if a.relative:
+        return found
+    slopes = {k: _chosen(is_positive, is_negative, s, _negated(s)) for k, s in a.slopes.items()}
+    return found._replace(slopes=slopes)
+
+
 def _exp(a: Enclosed) -> Enclosed:
     return Enclosed(np.exp(a.low), np.exp(a.high), absolute_slopes(a), relative=True)
 
@@ -393,6 +408,7 @@ _RULES: dict[str, Rule] = {
     "mul": _mul,
     "div": _div,
     "neg": _neg,
+    "abs": _abs,
     "max": _larger,
     "min": _smaller,
     "exp": _exp,

@@ -28,8 +28,9 @@ CLAIMS = ("winner", "partition", "bottleneck")
 PARTS = 2_000  # parts of a box that are judged before the rest is left undecided
 PROBE = 200  # likewise, of each box that is tried for the largest one
 OBJECTIVES = tuple(n for n in METRICS if n not in ("gpus", "headroom", "max_batch"))
-# What no decode step reads.
-_UNREAD = ("usd_per_hour", "watts", "prefill_overhead")
+_UNITS = ("B", "B/s", "FLOP/s", "s")  # of capacities, rates and times
+_OVERLAPS = ("overlap_", "cp_ring_tail")
+_UNREAD = "prefill_overhead"  # by any decode step
 _WIDEST, _NARROWEST = 4.0, 2.0**-8  # boxes that are tried, over the one that was asked for
 _CUTS = 4  # bisections between a box in which a claim holds and one in which it may not
 
@@ -250,12 +251,13 @@ def _cases(models: Sequence[Cells]) -> Iterator[_Case]:
 def _default_names(inputs: Any, cell: int) -> list[str]:
     """Capacities, rates, times and overlaps of an accelerator that are not 0."""
     facts = facts_of(HardwareSpec)
-    names = []
-    for name in HARDWARE_PARAMETERS:
-        is_efficiency = facts[name].rule.high <= 1.0 and facts[name].rule.above
-        if name not in _UNREAD and not is_efficiency and np.asarray(read(inputs, name))[cell] > 0:
-            names.append(name)
-    return names
+    return [
+        name
+        for name in HARDWARE_PARAMETERS
+        if (facts[name].unit in _UNITS or name.startswith(_OVERLAPS))
+        and name != _UNREAD
+        and np.asarray(read(inputs, name))[cell] > 0
+    ]
 
 
 def _allowed(name: str) -> str | None:
