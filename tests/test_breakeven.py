@@ -88,10 +88,12 @@ def test_without_a_root_the_answer_says_who_wins(model, hardware):
     stated = Problem(model, hardware, gpus=[16], context=[8192.0])
     (result,) = break_even(stated, "q", low=100.0, high=200.0).cells
     assert result.roots == ()
-    assert result.message == "none: the MoE is better everywhere for q in [100, 200]"
+    assert result.message == (
+        "the MoE is ahead at every quality factor q from 100 to 200; today it is 1"
+    )
     small = Problem(model, hardware, gpus=[1], context=[8192.0])
     (result,) = break_even(small, "q", low=6.0, high=10.0).cells
-    assert "neither is feasible anywhere" in result.message
+    assert result.message == "neither runs at every quality factor q from 6 to 10; today it is 1"
 
 
 def test_where_one_side_stops_fitting_is_a_root_of_its_own(model, hardware):
@@ -119,7 +121,10 @@ def test_an_unreachable_target_reports_the_best(model, hardware):
     stated = Problem(model, hardware, gpus=[16], context=[8192.0], twins=[])
     (result,) = solve_for(stated, "hbm_bw", tpot=1e-6).cells
     assert result.roots == ()
-    assert "missed everywhere" in result.message
+    assert result.message == (
+        "the target is missed at every HBM bandwidth (hbm_bw) from 48 GB/s to 480 TB/s; "
+        f"the best is {result.best:.4g}; today it is 4.8 TB/s"
+    )
     assert 0 < result.best < 1
 
 
@@ -219,7 +224,10 @@ def test_results_are_tables_figures_and_files(model, hardware, tmp_path):
     found = break_even(Problem(model, hardware, **CELLS))
     assert "break-even.csv" in {path.name for path in found.save(tmp_path)}
     assert found.record()["solutions"] == found.rows()
-    assert "[" in repr(found)
+    lines = repr(found).splitlines()
+    for line, row in zip(lines, found.rows(), strict=True):
+        assert row["message"] in line
+        assert f" of {row['roots'][0]:.3g}, " in line
 
 
 @pytest.mark.parametrize("target", [{}, {"tpot": 1.0, "tokens_per_s": 1.0}, {"tpots": 1.0}])

@@ -103,7 +103,10 @@ def test_a_heat_map_of_two_models_has_axes_with_units():
 
 def test_a_result_prints_in_ten_lines_and_is_saved(tmp_path):
     found = qs.explore(qs.Problem("mixtral-8x7b", "h100-sxm", gpus=8, twins=5))
-    assert len(repr(found).splitlines()) <= 11
+    answer, shown = found.summary(), repr(found)
+    assert shown.startswith(f"{answer}\n")
+    assert len(answer.splitlines()) <= 3
+    assert len(shown.removeprefix(answer).strip().splitlines()) <= 10
     assert "<table>" in found._repr_html_()
     assert len(found.frame()) == 30
     written = found.save(tmp_path)
@@ -198,16 +201,24 @@ MEASURED = "model,hardware,tp,batch,context,tpot_ms\n" + "".join(
 )
 COST = qs.CostModel({"hbm_bw": qs.Price(50.0), "flops": qs.Price(40.0)}, base=10.0)
 ANSWERS = {
+    "architecture": lambda _: qs.architecture(qs.Problem(**MIXTRAL), {"experts": [4]}),
+    "binding": lambda _: qs.binding(qs.Problem(**MIXTRAL), ["hbm_bw"], points=3),
     "break_even": lambda _: qs.break_even(qs.Problem(**MIXTRAL, twins=5)),
     "calibrate": lambda path: qs.calibrate(path, ["layer_overhead", "eff_weight_read"]),
+    "certify": lambda _: qs.certify(
+        qs.Problem("llama-3.1-8b", "h100-sxm", gpus=2, context=8192),
+        0.01, claims=["partition"], largest=False,
+    ),
     "compare": lambda _: qs.compare(qs.Problem(**MIXTRAL, twins=5)),
     "design": lambda _: qs.design(qs.Problem(**MIXTRAL), COST, tpot=0.02),
     "explain": lambda _: qs.explain(qs.Problem(**MIXTRAL), qs.Partition(tp=8)),
     "explore": lambda _: qs.explore(qs.Problem(**MIXTRAL, twins=[2, 5])),
     "mix": lambda _: qs.mix(qs.Problem(**MIXTRAL), [(1000, 200), (4000, 100)]),
+    "moe_or_dense": lambda _: qs.moe_or_dense(qs.Problem(**MIXTRAL), [0.05], nodes=3),
     "pareto": lambda _: qs.pareto(qs.Problem(**MIXTRAL)),
     "reproduce": lambda _: qs.reproduce(),
     "sensitivity": lambda _: qs.sensitivity(qs.Problem(**MIXTRAL), ["hbm_bw"]),
+    "speculate": lambda _: qs.speculate(qs.Problem(**MIXTRAL), batches=[1, 64]),
     "study": lambda _: qs.study(qs.Problem(**MIXTRAL, twins=5), ["physical"]),
     "sweep": lambda path: qs.sweep(qs.Problem(**MIXTRAL, twins=[2, 5]), path.parent / "sweep"),
     "validate": lambda _: qs.validate(category=["trtllm_static_batch"]),

@@ -16,6 +16,7 @@ from qsjax.grid.infeasibility import RATES
 from qsjax.grid.limits import Limits
 from qsjax.grid.problem import Problem
 from qsjax.questions.pareto import pareto
+from qsjax.questions.step import decode
 from qsjax.records.scenario import Records
 from qsjax.records.specs import CONVENTIONS as CONVENTIONS_BY_NAME
 from qsjax.records.specs import DEGREES, KV_MODES, Partition
@@ -126,7 +127,15 @@ def test_prices_are_those_of_the_problem():
     for row in pareto(problem(economy=economy, twins=())).rows():
         rate = row["tokens_per_s_per_gpu"]
         assert row["usd_per_million_tokens"] == pytest.approx(1e6 * 2 / 3600 / rate / 0.5)
-        assert row["joules_per_token"] == pytest.approx(GPU.watts / rate)
+        degrees = {name: row[name] for name in DEGREES}
+        split = Partition(**degrees, kv_mode=KV_MODES["kvp" if row["kvp"] == 1 else row["kv_mode"]])
+        step = decode(MODEL, GPU, split, context=CONTEXT, batch=row["batch"])
+        load = 0.5 * sum(float(x) for x in (*step.compute, *step.hbm.phases())) / float(step.tpot)
+        drawn = GPU.watts * min(1.0, GPU.power_base + GPU.power_gain * load**GPU.power_exponent)
+        assert row["joules_per_token"] == pytest.approx(drawn / rate)
+    stated = economy | {"watts": 700.0}
+    for row in pareto(problem(economy=stated, twins=())).rows():
+        assert row["joules_per_token"] == pytest.approx(700.0 / row["tokens_per_s_per_gpu"])
     with pytest.raises(ValueError, match="economy: usd is not known; give some of usd_per_hour"):
         problem(economy={"usd": 2.0})
 

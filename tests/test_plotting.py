@@ -312,7 +312,7 @@ class TestEveryFigure:
         categorical = {"best_partition_map", "memory_ledger", "reuse_decomposition", "tornado",
                        "stability_intervals", "residuals", "paper_table", "gpu_time",
                        "turning_points", "chosen_hardware", "winner_shifts",
-                       "certified_boxes"}  # fmt: skip
+                       "certified_boxes", "architecture_gains"}  # fmt: skip
         assert "[" in ax.get_xlabel() or name in {"tornado", "paper_table"}
         assert name in categorical or "[" in ax.get_ylabel()
 

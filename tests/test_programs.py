@@ -14,6 +14,8 @@ from qsjax.numerics import programs
 ASK = """
 import jax, warnings
 import qsjax as qs
+from qsjax.grid import fronts
+fronts.SMALL = 0  # compiled, as for many designs
 NAMES = ("jax_compilation_cache_dir", "jax_logging_level")
 before = [getattr(jax.config, name) for name in NAMES]
 jax.jit(lambda x: x + 1)(1.0)  # has settled that JAX keeps nothing

@@ -50,6 +50,7 @@ def test_a_short_body_is_silent(screen):
 
 
 def test_nobody_watches_no_terminal(monkeypatch):
+    monkeypatch.delenv("QSJAX_PROGRESS", raising=False)
     found = io.StringIO()
     monkeypatch.setattr(sys, "stderr", found)
     assert not progress.is_watched()

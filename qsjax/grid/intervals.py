@@ -27,7 +27,7 @@ from qsjax.grid.solution import Solution, records_of, terms_of
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import safe_log
 from qsjax.records.scenario import Records
-from qsjax.records.specs import PAPER, Convention, HardwareSpec
+from qsjax.records.specs import Convention, HardwareSpec, is_papers
 
 STEP = 1e-3  # relative, of the derivatives
 # A difference is larger than the error where one is ahead with this probability: where the
@@ -68,7 +68,7 @@ def _error(
     regimes = np.atleast_1d(regimes_of(times))
     count = len(regimes)
     # What the paper counts is no machine that anyone could measure.
-    generation = "" if rules == PAPER else generation_of(device)
+    generation = "" if is_papers(rules) else generation_of(device)
     experts = np.broadcast_to(np.asarray(records.model.experts), count)
     groups = {
         "engine": np.full(count, engine),

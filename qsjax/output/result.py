@@ -106,8 +106,9 @@ class Result:
         for name in table.columns:
             column = table[name]
             if column.dtype == object:
-                has_none = not column.notna().any()
-                table[name] = column.astype(float) if has_none else column.fillna("")
+                # Truths and numbers of which some are missing: 1, 0 and NaN.
+                is_number = column.dropna().map(lambda x: isinstance(x, bool | int | float)).all()
+                table[name] = column.astype(float) if is_number else column.fillna("")
         order = {name: list(dict.fromkeys(table[name])) for name in self.index if len(table)}
         table = table.set_index(list(order)) if order else table.rename_axis("row")
         data: xr.Dataset = xr.Dataset.from_dataframe(table).sel(order)

@@ -245,7 +245,8 @@ def _width(ax: Axes) -> float:
 def label(ax: Axes, title: str | None, x: str | None = None, y: str | None = None) -> None:
     """Title (what the picture says), in as many lines as it needs, and axis labels with units."""
     if title:
-        lines = textwrap.wrap(title, max(24, int(_width(ax) / _BOLD)))
+        room = max(24, int(_width(ax) / _BOLD))
+        lines = [part for line in title.split("\n") for part in textwrap.wrap(line, room)]
         ax.set_title("\n".join(lines), loc="left", color=ink().text, fontsize=11, fontweight="bold")
     if x is not None:
         ax.set_xlabel(x, color=ink().text)

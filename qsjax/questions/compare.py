@@ -24,7 +24,7 @@ from qsjax.numerics.safe import scalar
 from qsjax.output import words
 from qsjax.output.labels import series_name, split_name
 from qsjax.output.result import Drawing, Result, Row, Table, inputs_of, text
-from qsjax.records.specs import CONVENTIONS, PAPER, Convention
+from qsjax.records.specs import CONVENTIONS, Convention, is_papers
 from qsjax.records.units import MS
 
 # Relative width to which a turning point is found.
@@ -657,7 +657,7 @@ def _ranking(
         *(convention, tuple(subjects), places, tuple(map(tuple, columns))),
         sides=tuple(_names(problem, subject) for subject in subjects.values()),
         level=level,
-        is_real=rules != PAPER,
+        is_real=not is_papers(rules),
     )
     crossovers = []
     for k in range(len(contexts) - 1 if len(each) == 1 else 0):

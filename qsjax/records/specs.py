@@ -550,6 +550,12 @@ PAPER = Convention(
 CONVENTIONS: dict[str, Convention] = {"physical": PHYSICAL, "paper": PAPER}
 
 
+def is_papers(convention: Convention) -> bool:
+    """Whether all choices are the paper's; its numbers may be others, or arrays."""
+    choices = (f.name for f in dataclasses.fields(Convention) if f.metadata.get("static"))
+    return all(getattr(convention, name) == getattr(PAPER, name) for name in choices)
+
+
 def named_convention(name: str) -> Convention:
     """The preset of a name; `ValueError` if there is none."""
     if name not in CONVENTIONS:

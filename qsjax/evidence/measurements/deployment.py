@@ -225,6 +225,32 @@ def _tuned(
     return tune(hardware, engine_of(record), formats, read.version(record))
 
 
+def _served(
+    record: Mapping[str, Any],
+    model: ModelEntry,
+    hardware: HardwareEntry,
+    ffn: Precision,
+    attention: Precision,
+) -> Workload:
+    """What a record serves the model in: precisions of weights and cache."""
+    published = _published(model)
+    bytes_kv = _kv_bytes(record, ffn, model.spec, hardware)
+    return Workload(
+        bytes_attn_weight=attention.stored,
+        bytes_ffn_weight=ffn.stored,
+        bytes_kv=bytes_kv,
+        bytes_index=published.bytes_index,
+        bytes_state=published.bytes_state,
+        shared_weight_ratio=_shared_ratio(published, ffn),
+        kv_scale_bytes=held.scales(engine_of(record), bytes_kv, model.spec),
+        bytes_dispatch=min(2.0, max(1.0, ffn.stored)),
+        kv_block=KV_BLOCK,
+        attn_dtype=held.attention_dtype(bytes_kv, model.spec),
+        proj_dtype=attention.native,
+        ffn_dtype=ffn.native,
+    )
+
+
 def deployment_of(record: Mapping[str, Any], *, context: float | None = None) -> OperatingPoint:
     """What a record deployed.
 
@@ -252,25 +278,12 @@ def deployment_of(record: Mapping[str, Any], *, context: float | None = None) ->
     run_by = kernels.kernels_of(record, engine, hardware)
     ffn, attention, launches = _weights(record, model, run_by, partition)
     run, accepted = read.speculation(record, found)
-    bytes_kv = _kv_bytes(record, ffn, model.spec, hardware)
-    published = _published(model)
-    workload = Workload(
+    workload = dataclasses.replace(
+        _served(record, model, hardware, ffn, attention),
         context=context or own_context,
         batch=batch,
-        bytes_attn_weight=attention.stored,
-        bytes_ffn_weight=ffn.stored,
-        bytes_kv=bytes_kv,
-        bytes_index=published.bytes_index,
-        bytes_state=published.bytes_state,
-        shared_weight_ratio=_shared_ratio(published, ffn),
-        kv_scale_bytes=held.scales(engine, bytes_kv, model.spec),
-        bytes_dispatch=min(2.0, max(1.0, ffn.stored)),
-        kv_block=KV_BLOCK,
         query_tokens=run,
         tokens_per_step=accepted,
-        attn_dtype=held.attention_dtype(bytes_kv, model.spec),
-        proj_dtype=attention.native,
-        ffn_dtype=ffn.native,
     )
     tuned = _tuned(record, model, hardware, workload, run_by.name)
     return OperatingPoint(

@@ -581,8 +581,7 @@ def size(
         osl: output tokens, likewise.
         ttft: longest time to first token [s].
         tpot: longest mean time between the tokens of a request [s].
-        quantile: share of the requests that must keep each limit; as many are simulated as it
-            needs.
+        quantile: share of the requests that must keep each limit; enough of them are simulated.
         replica_gpus: sizes of a replica that are tried.
         cached: share of each prompt whose cache is there already.
         think: time that a user takes from an answer to the next request [s].
