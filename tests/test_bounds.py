@@ -17,7 +17,7 @@ from qsjax.grid.optimum import best_of
 from qsjax.grid.parameters import HARDWARE_PARAMETERS, bounds, read, resolve
 from qsjax.grid.proofs import Arena, Claim, lead
 from qsjax.numerics.intervals import EXACT, absolute_slopes, enclose, fingerprint, range_of
-from qsjax.numerics.safe import at_least, ceil, floor
+from qsjax.numerics.safe import at_least, blend, ceil, floor
 from qsjax.records.specs import CONVENTIONS
 
 MODELS = sorted(qs.model_names())
@@ -39,6 +39,13 @@ def laws():
         "roof": (lambda x, y: jnp.maximum(x, y) + jnp.minimum(x, 1.0), positive),
         "exposed": (lambda x, y: x + jnp.maximum(0.0, y - 0.7 * x), positive),
         "blend": (lambda x, y: (x**2.5 + y**2.5) ** (1.0 / 2.5), positive),
+        "partly added": (lambda x, y: blend(x, y, 0.3), positive),
+        "partly added, by a share that varies": (
+            lambda x, y: blend(2.0 * x, x * y, y / 3),
+            positive,
+        ),
+        "apart": (lambda x, y: jnp.abs(x - y) + 0.1 * x, mixed),
+        "size of a product": (lambda x, y: jnp.abs(x * y), mixed),
         "cheaper law": (lambda x, y: jnp.minimum(1.0 + x, 0.2 + 3.0 * x) * y, positive),
         "coverage": (lambda x, y: 1.0 - jnp.exp(-x * y), positive),
         "logarithms": (lambda x, y: jnp.log(x) * jnp.log1p(y), positive),
@@ -174,6 +181,21 @@ def sampled(judge, boxes, at, rng):
     shape = len(points), len(at)
     runs = (np.asarray(found.reasons) == 0) & (np.asarray(found.broken) == 0)
     return np.broadcast_to(found.value, shape), np.broadcast_to(runs, shape)
+
+
+def test_a_blend_is_bounded_closely_where_both_sides_vary_together():
+    """The ends of a blend of 3x and 5x/y, which rises with x and falls with y, to a per cent."""
+    law = lambda x, y: blend(3.0 * x, 5.0 * x / y, 0.2)  # noqa: E731  # a formula
+    found, _ = enclose(law, (1.0, 1.0), (1.1, 1.1), (0, 1))
+    least, most = law(1.0, 1.1), law(1.1, 1.0)
+    low, high = range_of(found)
+    assert 0.99 * least <= low <= least
+    assert most <= high <= 1.01 * most
+    slopes = found.slopes
+    half = 0.5 * np.log(1.1)
+    assert found.relative
+    np.testing.assert_allclose(slopes[0], (half, half), rtol=1e-9)
+    assert -half <= slopes[1][0] <= slopes[1][1] <= 0.0
 
 
 @pytest.mark.parametrize("convention", CONVENTIONS)

@@ -24,7 +24,7 @@ import jax
 import numpy as np
 
 from qsjax.numerics.float64 import in_float64
-from qsjax.numerics.jaxpr import Step, Tape, record
+from qsjax.numerics.jaxpr import Step, Tape, name_of, record
 from qsjax.numerics.numpy_backend import UnknownPrimitiveError, operation_of
 
 ROUNDING = 1e-11  # relative
@@ -255,6 +255,52 @@ def _abs(a: Enclosed) -> Enclosed:
     return found._replace(slopes=slopes)
 
 
+def _blended(a: Any, b: Any, share: Any) -> Any:
+    """The value of `blend` by NumPy, of a, b >= 0 and a share from 0 to 1."""
+    apart = np.abs(a - b)
+    overlap = 4.0 * share * (a * b)
+    extra = overlap / (np.sqrt(apart * apart + overlap) + apart)
+    return np.maximum(a, b) + 0.5 * np.where(overlap > 0, extra, 0.0)
+
+
+def _weight(a: Any, b: Any, share: Any) -> Any:
+    """Logarithmic slope of `blend` along its first argument; that along the second is the rest."""
+    whole = _blended(a, b, share)
+    inner = (whole - b) + share * b
+    return np.clip(a * inner / (whole * ((whole - a) + (whole - b))), 0.0, 1.0)
+
+
+def _blend(a: Any, b: Any, share: Any) -> Enclosed:
+    """Rises with all three; of degree one in the first two, whose weights depend on their ratio."""
+    own, other = _relative(a), _relative(b)
+    if own is None or other is None or isinstance(share, Enclosed):
+        return _blend_in_parts(a, b, share)
+    (al, ah), (bl, bh) = range_of(a), range_of(b)
+    if not (np.all(al > 0) and np.all(bl > 0) and np.all(share <= 1.0)):
+        return _blend_in_parts(a, b, share)
+    least, most = _weight(al, bh, share), _weight(ah, bl, share)
+    is_first, is_second = al >= bh, bl >= ah  # at a share of 0, where the weight is none at a tie
+    least = np.where(share > 0, least, np.where(is_first, 1.0, 0.0))
+    most = np.where(share > 0, most, np.where(is_second, 0.0, 1.0))
+
+    def weighted(x: Pair, y: Pair) -> Pair:
+        ends = [[w * p + (1.0 - w) * q for w in (least, most)] for p, q in zip(x, y, strict=True)]
+        return np.minimum(*ends[0]), np.maximum(*ends[1])
+
+    low, high = _blended(al, bl, share), _blended(ah, bh, share)
+    return Enclosed(low, high, _merged(own, other, weighted), relative=True)
+
+
+def _blend_in_parts(a: Any, b: Any, share: Any) -> Enclosed:
+    """The formula of `blend`, operation by operation."""
+    apart = _abs(_sub(a, b))
+    overlap = _mul(_mul(4.0, share), _mul(a, b))
+    is_smooth = _compared("gt", overlap, 0.0)
+    root = _sqrt(_select(is_smooth, 1.0, _add(_mul(apart, apart), overlap)))
+    extra = _select(is_smooth, 0.0, _div(overlap, _add(root, apart)))
+    return _add(_larger(a, b), _mul(0.5, extra))
+
+
 def _exp(a: Enclosed) -> Enclosed:
     return Enclosed(np.exp(a.low), np.exp(a.high), absolute_slopes(a), relative=True)
 
@@ -309,7 +355,12 @@ def _whole_power(a: Enclosed, y: int) -> Enclosed:
 
 
 def _sqrt(a: Enclosed) -> Enclosed:
-    return _power(a, 0.5)
+    if _relative(a) is not None:
+        return _power(a, 0.5)
+    low, high = np.sqrt(a.low), np.sqrt(a.high)
+    steep = 2.0 * low, 2.0 * high
+    slopes = {axis: _over(slope, steep) for axis, slope in a.slopes.items()}
+    return Enclosed(low, high, slopes, relative=False)
 
 
 def _floor(a: Enclosed, remainder: int) -> Enclosed:
@@ -409,6 +460,7 @@ _RULES: dict[str, Rule] = {
     "div": _div,
     "neg": _neg,
     "abs": _abs,
+    "blend": _blend,
     "max": _larger,
     "min": _smaller,
     "exp": _exp,
@@ -440,7 +492,7 @@ class _Score(NamedTuple):
 
 
 def _rule(step: Step, remainder: int) -> Rule:
-    name, params = step.eqn.primitive.name, step.eqn.params
+    name, params = name_of(step.eqn), step.eqn.params
     if name in ("floor", "ceil"):
         return partial(_floor if name == "floor" else _ceil, remainder=remainder)
     if name == "convert_element_type":
@@ -482,12 +534,13 @@ def _extreme(step: Step, made_by: Mapping[int, Step]) -> tuple[tuple[int, ...], 
 def _score(function: Callable[..., Any], options: Any, tree: Any, first: int) -> _Score:
     """The trace of a law of scalars, each step with its rule; remainders are axes from `first`."""
     law = partial(function, **dict(options))
-    tape = in_float64(record)(law, tree, [np.float64] * tree.num_leaves)
+    tape = in_float64(record)(law, tree, [np.float64] * tree.num_leaves, whole=("blend",))
     made_by = {step.writes: step for step in tape.steps}
     plays, remainders = [], 0
     for step in tape.steps:
         name = step.eqn.primitive.name
-        reads, rule, exact = step.reads, _rule(step, first + remainders), operation_of(step.eqn)
+        reads, rule = step.reads, _rule(step, first + remainders)
+        exact = _blended if rule is _blend else operation_of(step.eqn)
         remainders += name in ("floor", "ceil")
         if name == "select_n" and (found := _extreme(step, made_by)) is not None:
             reads, rule = found
@@ -618,7 +671,7 @@ def fingerprint(
                 slots[at] = play.exact(*[slots[read] for read in reads])
                 continue
             own = [marks[read] if read in marks else _numbered(slots[read]) for read in reads]
-            name = play.step.eqn.primitive.name
+            name = name_of(play.step.eqn)
             what = f"{name} {play.step.eqn.params} {reads is play.step.reads}"
             found = _mixed(_named(what), *own)
             if name in ("mul", "div"):

@@ -5,7 +5,7 @@ broadcasting them is the law on any grid: a term has the axes that it depends on
 `numpy_backend` plays a tape by NumPy, `qsjax.grid.staging` inside a compiled program.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -37,7 +37,8 @@ class Tape(NamedTuple):
 class _Writer:
     """A tape while it is written; the same operation on the same slots is written once."""
 
-    def __init__(self, arguments: int) -> None:
+    def __init__(self, arguments: int, whole: Collection[str]) -> None:
+        self.whole = whole
         self.next = arguments
         self.slots: dict[Any, int] = {}
         self.constants: dict[int, Any] = {}
@@ -78,7 +79,7 @@ class _Writer:
         for eqn in jaxpr.eqns:
             reads = [of(atom) for atom in eqn.invars]
             name = eqn.primitive.name
-            if name in _NESTED:
+            if name in _NESTED and eqn.params.get("name") not in self.whole:
                 made = self.write(eqn.params[_NESTED[name]], reads)
             else:
                 where, is_new = self.slot((name, str(eqn.params), *reads))
@@ -87,6 +88,12 @@ class _Writer:
                 made = [where]
             at.update(zip(eqn.outvars, made, strict=True))
         return [of(atom) for atom in jaxpr.outvars]
+
+
+def name_of(eqn: Any) -> str:
+    """Name of an operation: that of the primitive, or of the function that it runs whole."""
+    name: str = eqn.params["name"] if eqn.primitive.name in _NESTED else eqn.primitive.name
+    return name
 
 
 def _pruned(steps: list[Step], results: list[int]) -> list[Step]:
@@ -100,17 +107,20 @@ def _pruned(steps: list[Step], results: list[int]) -> list[Step]:
     return kept[::-1]
 
 
-def record(function: Callable[..., Any], tree: Any, dtypes: Sequence[Any]) -> Tape:
+def record(
+    function: Callable[..., Any], tree: Any, dtypes: Sequence[Any], whole: Collection[str] = ()
+) -> Tape:
     """Trace a function of scalars.
 
     Args:
         function: elementwise in its positional arguments, pytrees of numbers.
         tree: structure of the tuple of arguments.
         dtypes: type of each leaf.
+        whole: names of compiled functions of one result that stay one operation each.
     """
     leaves = [jax.ShapeDtypeStruct((), dtype) for dtype in dtypes]
     closed, result = jax.make_jaxpr(function, return_shape=True)(*jax.tree.unflatten(tree, leaves))
-    writer = _Writer(len(leaves))
+    writer = _Writer(len(leaves), whole)
     results = writer.write(closed, list(range(len(leaves))))
     steps = _pruned(writer.steps, results)
     return Tape(writer.constants, steps, results, jax.tree.structure(result))

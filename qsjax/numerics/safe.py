@@ -35,6 +35,7 @@ def safe_sqrt(x: ArrayLike) -> jax.Array:
     return jnp.where(is_positive, jnp.sqrt(jnp.where(is_positive, x, 1.0)), 0.0)
 
 
+@jax.jit
 def blend(first: jax.Array, second: jax.Array, share: ArrayLike) -> jax.Array:
     """Time of two resources that overlap in part [s]: their maximum at share 0, their sum at 1.
 
