@@ -40,8 +40,9 @@ def test_a_folder_holds_its_inputs_and_becomes_a_page(verb, tmp_path, monkeypatc
 
 def test_a_comparison_is_drawn_once_for_each_accounting(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    asked = ["compare", *RUNS["compare"], "--convention", "both", "--out", "results"]
-    CliRunner().invoke(cli, asked)
+    CliRunner().invoke(
+        cli, ["compare", *RUNS["compare"], "--convention", "both", "--out", "results"]
+    )
     from qsjax.output.report.charts import charts
     from qsjax.output.report.reading import read
 

@@ -207,7 +207,9 @@ ANSWERS = {
     "calibrate": lambda path: qs.calibrate(path, ["layer_overhead", "eff_weight_read"]),
     "certify": lambda _: qs.certify(
         qs.Problem("llama-3.1-8b", "h100-sxm", gpus=2, context=8192),
-        0.01, claims=["partition"], largest=False,
+        0.01,
+        claims=["partition"],
+        largest=False,
     ),
     "compare": lambda _: qs.compare(qs.Problem(**MIXTRAL, twins=5)),
     "design": lambda _: qs.design(qs.Problem(**MIXTRAL), COST, tpot=0.02),

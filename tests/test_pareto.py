@@ -8,6 +8,7 @@ from designs import random_designs, records
 from serving_cases import CONTEXT, GPU, MODEL, WORK, brute_force, problem, specs_of
 from tolerances import EXACT, MONOTONE
 
+from qsjax.cost.decode import decode_step
 from qsjax.grid import fronts
 from qsjax.grid.batches import DENSE, SPACING
 from qsjax.grid.evaluation import evaluate
@@ -16,10 +17,9 @@ from qsjax.grid.infeasibility import RATES
 from qsjax.grid.limits import Limits
 from qsjax.grid.problem import Problem
 from qsjax.questions.pareto import pareto
-from qsjax.questions.step import decode
 from qsjax.records.scenario import Records
 from qsjax.records.specs import CONVENTIONS as CONVENTIONS_BY_NAME
-from qsjax.records.specs import DEGREES, KV_MODES, Partition
+from qsjax.records.specs import DEGREES, KV_MODES, PHYSICAL, Partition
 
 CONVENTIONS = pytest.mark.parametrize("convention", ["physical", "paper"])
 LARGEST = 160
@@ -129,7 +129,8 @@ def test_prices_are_those_of_the_problem():
         assert row["usd_per_million_tokens"] == pytest.approx(1e6 * 2 / 3600 / rate / 0.5)
         degrees = {name: row[name] for name in DEGREES}
         split = Partition(**degrees, kv_mode=KV_MODES["kvp" if row["kvp"] == 1 else row["kv_mode"]])
-        step = decode(MODEL, GPU, split, context=CONTEXT, batch=row["batch"])
+        work = WORK.replace(context=CONTEXT, batch=float(row["batch"]))
+        step = decode_step(MODEL, GPU, split, work, PHYSICAL, 8.0)
         load = 0.5 * sum(float(x) for x in (*step.compute, *step.hbm.phases())) / float(step.tpot)
         drawn = GPU.watts * min(1.0, GPU.power_base + GPU.power_gain * load**GPU.power_exponent)
         assert row["joules_per_token"] == pytest.approx(drawn / rate)
