@@ -5,6 +5,10 @@ over whole arrays. It shares no code with the package; tests/test_bench_numpy.py
 together. Records are any objects with the attribute names of the specs, numbers or arrays that
 broadcast. Symbols and formulas are those of docs/concepts/cost-model.md. The conventions are those
 of `PHYSICAL`, the batch is the largest that fits, and phases run in the default dtypes.
+
+Not modelled, so that their fields must be neutral: windows with parameters or a cache of their own,
+layers that share a cache, embeddings that are looked up, ranks that gather queries, and prescribed
+copies of a deployment.
 """
 
 from typing import Any, NamedTuple
@@ -38,7 +42,8 @@ class Best(NamedTuple):
 
 
 def _params(m: Any) -> dict[str, Array]:
-    l_m, l_a, d, g = m.layers - m.dense_layers, m.layers - m.linear_layers, m.hidden, m.ffn_matrices
+    l_m, l_a = m.layers - m.dense_layers - m.bare_layers, m.layers - m.linear_layers
+    d, g = m.hidden, m.ffn_matrices
     is_mla = m.kv_latent > 0
     copied = np.where(
         is_mla, d * (m.kv_latent + m.rope_dim + m.q_lora_rank), 2 * d * m.kv_heads * m.head_dim
@@ -67,10 +72,15 @@ def _state(m: Any, w: Any) -> Array:
     return m.linear_layers * (w.bytes_state * m.linear_state + w.bytes_act * m.linear_tail)
 
 
+def _group(n: Array, stride: Array, hw: Any) -> tuple[Array, Array]:
+    # Ranks of a group inside an island, and islands.
+    inner = np.minimum(n, np.maximum(1.0, np.floor(hw.island_size / stride)))
+    return inner, np.ceil(n / inner)
+
+
 def _half(n: Array, stride: Array, hw: Any) -> tuple[Array, Array, Array, Array]:
     # Seconds per byte of a half and of an all-to-all, start-ups, islands of a group.
-    inner = np.minimum(n, np.maximum(1.0, np.floor(hw.island_size / stride)))
-    outer = np.ceil(n / inner)
+    inner, outer = _group(n, stride, hw)
     inside, outside = hw.intra_bw * hw.eff_link, hw.inter_bw * hw.eff_link
     half = (inner - 1) / (inner * inside) + (outer - 1) / (outer * inner * outside)
     exchange = (inner - 1) / (inner * outer * inside) + (outer - 1) / (outer * outside)
@@ -92,16 +102,31 @@ def _exchange(m: Any, hw: Any, p: Any, w: Any, lay: dict[str, Array]) -> tuple[A
     return start, np.maximum(inside, outside) / hw.eff_link
 
 
+def _shots(p: Any, hw: Any, halves: tuple[Array, Array]) -> tuple[Array, Array, Array]:
+    # Seconds per byte of one-shot all-reduces, what two shots take longer, growth with the ranks.
+    one, growth, real = np.zeros(()), np.zeros(()), np.zeros(())
+    share = np.asarray(hw.one_shot_share)
+    for n, parts, half in zip((p.tp, p.kvp * p.tp), (p.kvp, 1.0), halves, strict=True):
+        inner, outer = _group(n, 1.0, hw)
+        direct = (inner - 1) / (hw.intra_bw * np.where(share > 0, share, 1.0))
+        ring = 2 / hw.eff_allreduce * half
+        one = one + np.where((share > 0) & (outer <= 1), direct, ring) / parts
+        growth, real = growth + np.log2(inner), real + (inner > 1)
+    return one, real * hw.two_shot_latency, growth * hw.rank_latency
+
+
 def _families(
     m: Any, hw: Any, p: Any, w: Any, n: dict[str, Array], lay: dict[str, Array]
-) -> tuple[dict[str, Array], dict[str, Array]]:
-    # Start-ups per microbatch and bandwidth parts per sequence, of a stage.
+) -> tuple[dict[str, Array], dict[str, Array], Array, Array]:
+    # Start-ups per microbatch and bandwidth parts per sequence, of a stage; of all-reduces in two
+    # shots the further start-up, and the bandwidth part in one shot.
     phi, tau = lay["phi"], lay["tau"]
     layers, moe, softmax = m.layers / p.pp, n["l_m"] / p.pp, n["l_a"] / p.pp
     message = m.hidden * w.bytes_act * w.query_tokens
     half_1, _, start_1, _ = _half(p.tp, 1.0, hw)
     half_2, _, start_2, _ = _half(phi, 1.0, hw)
     tp = layers * 2 / hw.eff_allreduce * message * (half_1 / p.kvp + half_2)
+    one, late, growth = _shots(p, hw, (half_1, half_2))
     half_v, all_v, start_v, islands = _half(p.kvp, p.tp, hw)
     out = np.where(n["is_mla"], m.kv_latent, m.head_dim) + 1
     query = np.where(n["is_mla"], m.kv_latent + m.rope_dim, m.head_dim)
@@ -115,7 +140,7 @@ def _families(
     half_y, _, start_y, _ = _half(wide, phi, hw)
     start_e, exchange = _exchange(m, hw, p, w, lay)
     starts = {
-        "tp": layers * p.tp_messages * (start_1 + start_2),
+        "tp": layers * p.tp_messages * (start_1 + start_2 + growth / 2),
         "kv": softmax * (p.kv_messages * start_v + hop),
         "ep": moe * p.ep_messages * start_e,
         "layout": p.layout_messages * (layers * start_v + 2 * moe * start_y),
@@ -126,7 +151,7 @@ def _families(
         "ep": moe * exchange,
         "layout": message * (layers * half_v + 2 * moe * wide * half_y),
     }
-    return starts, sizes
+    return starts, sizes, layers * late, layers * message * one
 
 
 def _memory(
@@ -192,11 +217,13 @@ def _phases(
     always = (n["always"] / phi + n["router"]) / p.pp
     kept = (w.shared_weight_ratio * n["always"] / phi + n["router"]) / p.pp
     routed = sparsity * n["pool"] * lay["sharing"] / (shard * p.pp)
+    read = np.where(n["is_moe"], hw.expert_read_ratio, 1.0)
+    multiplied = np.where(n["is_moe"], hw.expert_gemm_ratio, 1.0)
     q = w.query_tokens
     flops = {
         "attention": q * (indexer / p.kvp + 4 * state) / (p.tp * p.pp),
         "projection": 2 * q * held,
-        "ffn": 2 * q * (routed + always),
+        "ffn": 2 * q * (routed / multiplied + always),
         "head": 2 * q * n["head"] / (p.tp * p.pp),
     }
     peaks = {
@@ -222,7 +249,7 @@ def _phases(
     moving = {
         "attention": cache / (hw.hbm_bw * hw.eff_kv_read) + act * n["l_a"] * width,
         "projection": act * n["l_a"] * (copied + inner),
-        "ffn": act * (n["l_m"] * (expert + shared) + dense),
+        "ffn": act / read * (n["l_m"] * (expert + shared) + dense),
         "head": act * (d + m.vocab / p.tp),
     }
     fixed = {
@@ -234,7 +261,32 @@ def _phases(
     pool = w.bytes_ffn_weight * lay["chi"] * n["pool"] / (shard * p.pp) / stream
     seconds = {k: flops[k] / peaks[k] for k in flops}
     seconds["attention"] = seconds["attention"] + attention
-    return seconds, moving, fixed, pool
+    return seconds, moving, fixed, pool / read
+
+
+def _startups(m: Any, hw: Any, n: dict[str, Array]) -> Array:
+    # Launches of all layers, and start-ups of their kernels and of the head's.
+    routed = np.where(n["is_moe"], n["l_m"], 0.0)
+    shared = np.where(m.shared_experts > 0, routed, 0.0)
+    networks = m.layers - m.bare_layers - routed + shared
+    products = np.where(n["is_mla"], 5.0, 2.0) * n["l_a"] + 3 * m.linear_layers + 2 * networks + 1
+    launches = m.layers * hw.layer_overhead + n["is_mla"] * n["l_a"] * hw.latent_overhead
+    launches = launches + routed * (hw.expert_overhead + hw.expert_startup)
+    launches = launches + m.index_layers * hw.sparse_overhead + m.linear_layers * hw.linear_overhead
+    return launches + products * hw.gemm_startup + n["l_a"] * hw.attention_startup
+
+
+def _windows(m: Any, hw: Any, n: dict[str, Array], c: Any, h: Any) -> dict[str, Array]:
+    # Time of a phase: the slower of arithmetic and bytes, and of the other a part.
+    ffn = np.where(n["is_moe"], hw.expert_blend, hw.gemm_blend)
+    share = {"projection": np.asarray(hw.gemm_blend), "ffn": ffn, "head": np.asarray(hw.gemm_blend)}
+    window = {}
+    for k in h:
+        window[k] = np.maximum(c[k], h[k])
+        if k in share and share[k].any():
+            root = np.sqrt((c[k] - h[k]) ** 2 / 4 + share[k] * c[k] * h[k])
+            window[k] = (c[k] + h[k]) / 2 + root
+    return window
 
 
 def _layout(m: Any, p: Any, n: dict[str, Array]) -> dict[str, Array]:
@@ -268,9 +320,11 @@ def decode(m: Any, hw: Any, p: Any, w: Any, gpus: Any) -> Step:
     hit = 1 - np.exp(b * (lay["sharing"] * w.query_tokens * np.log(miss)))
     hbm = {k: b * moving[k] + fixed[k] for k in moving}
     hbm["ffn"] = hbm["ffn"] + hit * pool
-    window = {k: np.maximum(b * compute[k], hbm[k]) for k in hbm}
-    starts, sizes = _families(m, hw, p, w, n, lay)
+    window = _windows(m, hw, n, {k: b * x for k, x in compute.items()}, hbm)
+    starts, sizes, late, one = _families(m, hw, p, w, n, lay)
     size = {k: b * sizes[k] for k in sizes}
+    if np.any(hw.one_shot_share):
+        size["tp"] = np.minimum(late + size["tp"], b * one)
     tail = (p.kv_mode == KV_CP) * hw.cp_ring_tail
     ffn = window["ffn"]
     seen = np.maximum(0.0, size["tp"] - hw.overlap_tp * (window["projection"] + ffn))
@@ -279,15 +333,14 @@ def decode(m: Any, hw: Any, p: Any, w: Any, gpus: Any) -> Step:
     attention = hw.overlap_kv * window["attention"]
     seen = seen + tail * size["kv"] + np.maximum(0.0, (1 - tail) * size["kv"] - attention)
     bound = window["attention"] + window["projection"] + ffn + window["head"]
-    launches = m.layers * hw.layer_overhead + n["is_mla"] * n["l_a"] * hw.latent_overhead
-    launches = (launches + n["is_moe"] * n["l_m"] * hw.expert_overhead) / p.pp
+    launches = _startups(m, hw, n) / p.pp
     start = (1 - hw.overlap_startup) * sum(starts.values())
     inside = lay["stage"] * p.pp <= hw.island_size
     link = np.where(inside, hw.intra_bw, hw.inter_bw) * hw.eff_link
     hop = np.where(inside, hw.intra_latency, hw.inter_latency)
     hand = (p.pp > 1) * (hop + b * w.query_tokens * m.hidden * w.bytes_act / link)
     stage_time = bound + seen + start + launches + b * hw.sequence_overhead
-    tpot = (p.pp * (stage_time + hand) + hw.step_overhead) / w.tokens_per_step
+    tpot = (p.pp * (stage_time + hand) + hw.step_overhead + w.draft_time) / w.tokens_per_step
     rate = p.dp * batch / tpot / (lay["stage"] * p.pp)
     lacks = weights > usable
     rules = _rules(m, p, n, lay, gpus) | {"weights": lacks, "no sequence": ~lacks & (largest < 1)}

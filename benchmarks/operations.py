@@ -30,7 +30,8 @@ class Term(NamedTuple):
 
 # Read off the formulas of docs/concepts/cost-model.md, physical convention, batch = largest.
 # A floor counts as one compare/select, "at least" as two (`numerics.at_least`); a term that is the
-# same for all contexts counts nothing.
+# same for all contexts counts nothing. A square root runs on the divider and counts as a division.
+# The shares of a blend are traced, so that accelerators of the plain form pay for it as well.
 BY_HAND = (
     Term("cache of a sequence", 4, 0, 0, 0, 0, "two products with the context, two sums", True),
     Term(
@@ -48,7 +49,9 @@ BY_HAND = (
     Term("head arithmetic", 1, 0, 0, 0, 0, "tokens x share", True),
     Term("head bound", 2, 1, 0, 0, 0, "weights + activations; slower side"),
     Term("sum of phases", 3, 0, 0, 0, 0, ""),
+    Term("blends", 24, 0, 9, 6, 0, "three phases; a division and a root in each, at share 0 too"),
     Term("messages", 4, 0, 0, 0, 0, "bandwidth parts of four kinds", True),
+    Term("one shot or two", 2, 1, 0, 0, 0, "latency + two shots; one shot; the faster", True),
     Term("tensor-parallel exposed", 3, 1, 0, 0, 0, "bandwidth part - overlap x (two phases)"),
     Term("expert exchange exposed", 2, 1, 0, 0, 0, "bandwidth part - overlap x FFN"),
     Term("layout exposed", 2, 1, 0, 0, 0, "bandwidth part - overlap x FFN"),
@@ -67,7 +70,7 @@ OPCODES = {
     "multiply_add": ("multiply", "add", "subtract", "negate"),
     "max_min": ("maximum", "minimum"),
     "compare_select": ("compare", "select", "floor", "and", "or", "not", "xor"),
-    "divide": ("divide", "remainder"),
+    "divide": ("divide", "remainder", "sqrt"),
     "exp": ("exponential", "log", "log-plus-one", "power", "exponential-minus-one"),
 }
 _HEAD = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) \(.*\{$")

@@ -45,6 +45,10 @@ QUANTITIES = {
     "quantization": "dtype of the weights, or a loader",
     "dtype": "16 bits; float32 is not read",
     "model": "the model that is served",
+    "speculative": "speculation, as JSON",
+    "drafter": "what drafts: a head of the model, a model, n-grams",
+    "drafts": "tokens that a step drafts",
+    "verified": "tokens that a step verifies, the sampled one included",
     "config": "a YAML file of further flags",
 }
 

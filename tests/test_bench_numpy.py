@@ -52,13 +52,22 @@ def test_numpy_agrees(model):
     compare(*block(model))
 
 
-def test_numpy_agrees_in_every_number_of_hardware_and_workload():
-    """Numbers that the catalogue leaves at 0 or 1: overlaps, tails, efficiencies, overheads."""
+@pytest.mark.parametrize("model", ["deepseek-v3", "qwen3-next-80b-a3b"])
+def test_numpy_agrees_in_every_number_of_hardware_and_workload(model):
+    """Numbers that the catalogue leaves at 0 or 1: overlaps, tails, kernels, overheads."""
     fields = {k: float(v[0]) for k, v in random_hardware(np.random.default_rng(3), 1).items()}
     fields |= {"hbm_bytes": 2e11, "overlap_kv": 0.3, "cp_ring_tail": 0.2, "overlap_startup": 0.4}
     fields |= {"overlap_tp": 0.6, "overlap_ep": 0.5, "overlap_layout": 0.7}
+    fields |= {"gemm_blend": 0.1, "expert_blend": 0.3, "one_shot_share": 0.6}
+    fields |= {"gemm_startup": 5e-6, "attention_startup": 9e-6, "expert_startup": 4e-5}
+    fields |= {"two_shot_latency": 8e-6, "rank_latency": 4e-7, "island_size": 8.0}
     records, shape = block(
-        "deepseek-v3", kv_scale_bytes=80.0, kv_block=64.0, query_tokens=2.0, tokens_per_step=1.7
+        model,
+        kv_scale_bytes=80.0,
+        kv_block=64.0,
+        query_tokens=2.0,
+        tokens_per_step=1.7,
+        draft_time=0.003,
     )
     hardware = jax.tree.map(np.asarray, HardwareSpec(**fields))
     partition = dataclasses.replace(

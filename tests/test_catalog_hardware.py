@@ -65,9 +65,10 @@ def test_entry_is_sound(name):
     spec = entry.spec
     assert spec.flops_bf16 <= spec.flops_fp8 <= spec.flops_fp4
     # Gigabytes per second against bits, one direction against two: a slip is a factor of 8 or 1000.
-    assert 10 * GB < spec.intra_bw <= 1000 * GB
-    assert 2 * GB < spec.inter_bw <= spec.intra_bw
-    assert 0.5 * TB < spec.hbm_bw <= 10 * TB
+    # NVLink 6 has 1.8 TB/s a direction; Inf2 shares 100 Gbit/s among 12 chips, 1.04 GB/s each.
+    assert 10 * GB < spec.intra_bw <= 1800 * GB
+    assert 1 * GB < spec.inter_bw <= spec.intra_bw
+    assert 0.5 * TB < spec.hbm_bw <= 22 * TB  # HBM4 of Rubin
 
 
 @EVERY
@@ -81,14 +82,21 @@ def test_every_number_has_a_source(name):
 
 
 def test_every_default_that_is_not_neutral_has_a_source():
-    """Neutral: no price, no power or all of it, nothing hidden, no padding, a softmax for free."""
+    """Neutral: no price, no power or all of it, nothing hidden, no padding, a softmax for free.
+
+    So is the plain form of the kernels: no blend, no start-ups, ratios of 1, no one-shot kernel.
+    """
     facts = facts_of(HardwareSpec)
     neutral = {"flops_exp", "query_tile", "cp_ring_tail", "usd_per_hour", "watts"}
     neutral |= {"power_base", "power_gain"}
     neutral |= {name for name in facts if name.startswith("overlap_")}
+    neutral |= {name for name in facts if name.endswith(("_blend", "_ratio", "_startup"))}
+    neutral |= {"linear_overhead", "sparse_overhead"}
+    neutral |= {"one_shot_share", "two_shot_latency", "rank_latency"}
+    ones = {"query_tile", "power_base", "expert_read_ratio", "expert_gemm_ratio"}
     defaults = defaults_of(HardwareSpec)
     assert {name for name in defaults if facts[name].source} == defaults.keys() - neutral
-    assert all(defaults[name] == (name in ("query_tile", "power_base")) for name in neutral)
+    assert all(defaults[name] == (name in ones) for name in neutral)
     assert len(defaults) - len(neutral) == 20
 
 

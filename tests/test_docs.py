@@ -36,7 +36,9 @@ needs_sphinx = pytest.mark.skipif(
 
 @pytest.mark.parametrize("path", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda path: path.stem)
 def test_links_resolve(path):
-    assert broken_links(path) == []
+    written = {DOCS / name for name in (DOCS / ".gitignore").read_text("utf-8").split()}
+    broken = {path.parent / link for link in broken_links(path)}
+    assert broken - written == set()  # the build of the site writes those
 
 
 def test_a_broken_link_would_be_seen(tmp_path):

@@ -31,7 +31,7 @@ class Spread(NamedTuple):
         records: by factor and group, how many were measured.
         left: by what two designs share ("engine accelerator"), the part of the variance that is
             left in their difference.
-        quantiles: probabilities, and the |error| in standard deviations that it stays below.
+        quantiles: probabilities, and the absolute error in standard deviations that it stays below.
         constants: names of the fitted constants.
         covariance: of their logarithms.
     """
@@ -142,7 +142,7 @@ def check_level(level: float) -> None:
 
 
 def quantile(spread: Spread, level: float) -> float:
-    """What |error| over its standard deviation stays below with a probability of `level`."""
+    """What the absolute error over its deviation stays below with a probability of `level`."""
     check_level(level)
     probabilities, z = spread.quantiles
     return float(np.interp(level, [0.0, *probabilities, 1.0], [0.0, *z, LARGEST_Z]))

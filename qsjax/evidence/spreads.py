@@ -124,7 +124,7 @@ def scores(errors: Errors) -> np.ndarray:
 
 
 def quantiles_of(z: np.ndarray) -> np.ndarray:
-    """Levels, and what |z| stays below in as many of the cases."""
+    """Levels, and what the absolute z stays below in as many of the cases."""
     return np.array([LEVELS, np.quantile(np.abs(z), LEVELS)])
 
 
