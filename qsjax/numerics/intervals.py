@@ -540,7 +540,7 @@ def _score(function: Callable[..., Any], options: Any, tree: Any, first: int) ->
     for step in tape.steps:
         name = step.eqn.primitive.name
         reads, rule = step.reads, _rule(step, first + remainders)
-        exact = _blended if rule is _blend else operation_of(step.eqn)
+        exact: Rule = _blended if rule is _blend else operation_of(step.eqn)
         remainders += name in ("floor", "ceil")
         if name == "select_n" and (found := _extreme(step, made_by)) is not None:
             reads, rule = found
