@@ -118,11 +118,12 @@ def _over_context(rows: Sequence[Row], convention: str) -> list[Chart]:
 
 
 def _subjects(rows: Sequence[Row], convention: str) -> list[Chart]:
-    """A comparison: one table, and one figure, for each accounting."""
-    counted = str(rows[0].get("convention") or convention)
+    """A comparison: one figure for each accounting."""
+    by_name = series(rows, lambda row: str(row.get("convention") or convention))
     return [
         chart | {"title": f"{chart['title']}, {counted} accounting"}
-        for chart in _over_context(rows, counted)
+        for counted, members in by_name.items()
+        for chart in _over_context(members, counted)
     ]
 
 
