@@ -47,6 +47,7 @@ FILES = {
 }
 JIT = {
     *("grid", "numerics.numpy_backend", "streaming", "questions", "evidence"),
+    "numerics.safe",  # operations that bounds over boxes take whole need a name of their own
 }
 
 # They load what is below them late: verbs, and the rooms that are public as they are.

@@ -231,11 +231,13 @@ def _served(
     hardware: HardwareEntry,
     ffn: Precision,
     attention: Precision,
+    context: float,
 ) -> Workload:
-    """What a record serves the model in: precisions of weights and cache."""
+    """What a record serves: one sequence of a context, in its precisions of weights and cache."""
     published = _published(model)
     bytes_kv = _kv_bytes(record, ffn, model.spec, hardware)
     return Workload(
+        context=context,
         bytes_attn_weight=attention.stored,
         bytes_ffn_weight=ffn.stored,
         bytes_kv=bytes_kv,
@@ -279,8 +281,7 @@ def deployment_of(record: Mapping[str, Any], *, context: float | None = None) ->
     ffn, attention, launches = _weights(record, model, run_by, partition)
     run, accepted = read.speculation(record, found)
     workload = dataclasses.replace(
-        _served(record, model, hardware, ffn, attention),
-        context=context or own_context,
+        _served(record, model, hardware, ffn, attention, context or own_context),
         batch=batch,
         query_tokens=run,
         tokens_per_step=accepted,
