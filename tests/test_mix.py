@@ -6,8 +6,9 @@ from serving_cases import brute_force, problem
 from tolerances import EXACT
 
 from qsjax.grid.limits import Limits
+from qsjax.output.sheets import MOST_ERRORS
 from qsjax.questions.mix import Request, mix
-from qsjax.questions.mix.requests import MOST_ERRORS, classes_of, read_requests, requests_of
+from qsjax.questions.mix.requests import classes_of, read_requests, requests_of
 
 CLASSES = [Request(32768.0, 0.5), Request(65536.0, 0.3), Request(131072.0, 0.2)]
 

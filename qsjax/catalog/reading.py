@@ -29,8 +29,8 @@ class Reading:
     keys: dict[str, str]
 
 
-def value_at(config: Mapping[str, Any], path: str) -> Any:
-    """The value at a dotted path, None where there is none."""
+def value_at(config: Any, path: str) -> Any:
+    """The value at a dotted path, None where there is none, as in what is no object at all."""
     value: Any = config
     for part in path.split("."):
         if not isinstance(value, Mapping):

@@ -255,9 +255,8 @@ def _front(cells: Cells, cell: int, asked: np.ndarray | None, every_batch: bool)
     )
     winners = Winners(inputs, Designs(partition, batch))
     step = jax.tree.map(lambda x: np.broadcast_to(np.asarray(x), n), _step_on_host(winners))
-    names = {"model": cells.model.name, "hardware": cells.hardware.name}
     return Front(
-        label=names | cell_labels(cells)[cell],
+        label=cell_labels(cells)[cell],
         winners=winners,
         step=step,
         economy=economy,

@@ -137,8 +137,7 @@ def collect(
         return words[3] if np.isnan(value) else words[int(np.sign(value)) + 1]
 
     ends = margin(cells, np.full(len(cells), np.log(interval[0])))
-    head = {"model": stated.model.name, "hardware": stated.hardware.name}
-    labels, results = [head | label for label in cell_labels(stated)], []
+    labels, results = cell_labels(stated), []
     for cell, found, first in zip(
         cells, find_roots(margin, cells, *interval, points), ends, strict=True
     ):

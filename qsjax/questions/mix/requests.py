@@ -1,25 +1,21 @@
 """Requests of many lengths: read, checked, and merged into few classes."""
 
-import csv
-import io
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from qsjax.output import files
+from qsjax.output import files, sheets
 
 # Accepted headings of each column.
 COLUMNS: dict[str, tuple[str, ...]] = {
     "context": ("context", "context_tokens"),
-    "isl": ("isl", "input_tokens", "prompt_tokens", "input_length", "num_prefill_tokens"),
-    "osl": ("osl", "output_tokens", "completion_tokens", "output_length", "num_decode_tokens"),
+    **sheets.LENGTHS,
     "count": ("count", "requests", "weight"),
     "batch": ("batch",),
 }
-MOST_ERRORS = 20  # rows named in one message
 MOST_CLASSES = 24  # lengths that are kept apart
 
 
@@ -35,22 +31,14 @@ class Request(NamedTuple):
     output: float = 0.0
 
 
-def _columns(header: Sequence[str], name: str) -> dict[str, int]:
-    lowered = [heading.strip().lower() for heading in header]
-    found = {
-        column: lowered.index(heading)
-        for column, headings in COLUMNS.items()
-        for heading in headings
-        if heading in lowered
-    }
-    if "context" not in found and not {"isl", "osl"} <= set(found):
+def _check(header: Sequence[str], columns: Mapping[str, int], name: str) -> None:
+    if "context" not in columns and not {"isl", "osl"} <= set(columns):
         raise ValueError(
             f"{name}: the first row must name the columns: context, or isl and osl, and if wanted "
             f"count and batch; it has {', '.join(header) or 'nothing'}"
         )
-    if "context" in found and {"isl", "osl"} & set(found):
+    if "context" in columns and {"isl", "osl"} & set(columns):
         raise ValueError(f"{name}: context and isl/osl contradict each other; keep one of them")
-    return found
 
 
 def _number(column: str, text: str) -> float:
@@ -87,27 +75,6 @@ def _row(cells: Mapping[str, str]) -> Request:
     return Request(context, count * values["osl"], batch, values["osl"])
 
 
-def _gathered(rows: Iterable[tuple[int, Callable[[], Request]]], name: str) -> list[Request]:
-    """The requests of all rows.
-
-    Raises:
-        ValueError: with the number of every bad row, or there is none.
-    """
-    found, problems = [], []
-    for number, read in rows:
-        try:
-            found.append(read())
-        except ValueError as error:
-            problems.append(f"  row {number}: {error}")
-    if problems:
-        more = len(problems) - MOST_ERRORS
-        rest = [f"  and {more} more rows"] if more > 0 else []
-        raise ValueError("\n".join([f"{name}:", *problems[:MOST_ERRORS], *rest]))
-    if not found:
-        raise ValueError(f"{name}: there is no row below the heading; give at least one request")
-    return found
-
-
 def read_requests(text: str, name: str = "requests") -> list[Request]:
     """Requests from CSV: columns context, or isl and osl, and optionally count and batch.
 
@@ -118,18 +85,9 @@ def read_requests(text: str, name: str = "requests") -> list[Request]:
     Raises:
         ValueError: with the number of every bad row (the heading is row 1).
     """
-    reader = csv.reader(io.StringIO(text), strict=True)
-    try:
-        columns = _columns(next(reader, []), name)
-        lines = [(reader.line_num, cells) for cells in reader]
-    except csv.Error as error:
-        raise ValueError(f"{name}: row {reader.line_num}: {error}; mend the quotes") from error
-
-    def request(cells: Sequence[str]) -> Request:
-        return _row({c: cells[k].strip() if k < len(cells) else "" for c, k in columns.items()})
-
-    filled = [(number, cells) for number, cells in lines if any(cell.strip() for cell in cells)]
-    return _gathered(((number, partial(request, cells)) for number, cells in filled), name)
+    header, columns, rows = sheets.cells_of(text, COLUMNS, name)
+    _check(header, columns, name)
+    return sheets.gathered(((number, partial(_row, cells)) for number, cells in rows), name)
 
 
 def requests_of(given: Any) -> list[Request]:
@@ -155,7 +113,7 @@ def requests_of(given: Any) -> list[Request]:
     if not isinstance(given, Sequence | np.ndarray):
         raise ValueError(f"requests: a {type(given).__name__} was given; give a file or a list")
     rows = ((k, partial(request, item)) for k, item in enumerate(given, start=1))
-    return _gathered(rows, "requests")
+    return sheets.gathered(rows, "requests")
 
 
 def classes_of(requests: Sequence[Request], most: int = MOST_CLASSES) -> list[Request]:

@@ -1,21 +1,20 @@
 """Requests over time: when they arrive, and how long their prompts and answers are."""
 
-import csv
-import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
+from qsjax.output import sheets
+
 # Accepted headings of each column of a trace.
 COLUMNS: dict[str, tuple[str, ...]] = {
     "arrival": ("arrival", "arrival_s", "arrived_at", "timestamp", "time"),
-    "isl": ("isl", "input_tokens", "prompt_tokens", "input_length", "num_prefill_tokens"),
-    "osl": ("osl", "output_tokens", "completion_tokens", "output_length", "num_decode_tokens"),
+    **sheets.LENGTHS,
     "cached": ("cached", "cached_tokens"),
 }
-MOST_ERRORS = 20  # rows named in one message
 
 
 class Traffic(NamedTuple):
@@ -189,27 +188,18 @@ def open_loop(
     return Traffic(arrival, prompt, output, hit, np.array(0.0), np.array(0.0))
 
 
-def _columns(header: Sequence[str], name: str) -> dict[str, int]:
-    lowered = [heading.strip().lower() for heading in header]
-    at = {
-        column: lowered.index(heading)
-        for column, headings in COLUMNS.items()
-        for heading in reversed(headings)
-        if heading in lowered
-    }
-    missing = [column for column in ("arrival", "isl", "osl") if column not in at]
+def _check(header: Sequence[str], columns: Mapping[str, int], name: str) -> None:
+    missing = [column for column in ("arrival", "isl", "osl") if column not in columns]
     if missing:
         raise ValueError(
             f"{name}: the first row must name the columns arrival [s], isl and osl, and if wanted "
             f"cached; it lacks {', '.join(missing)} and has {', '.join(header) or 'nothing'}"
         )
-    return at
 
 
-def _row(columns: dict[str, int], cells: Sequence[str]) -> tuple[float, float, float, float]:
+def _row(cells: Mapping[str, str]) -> tuple[float, float, float, float]:
     values = {"cached": 0.0}
-    for column, at in columns.items():
-        text = cells[at].strip() if at < len(cells) else ""
+    for column, text in cells.items():
         if not text and column == "cached":
             continue
         try:
@@ -241,26 +231,9 @@ def read_trace(text: str, name: str = "trace") -> Traffic:
     Raises:
         ValueError: with the number of every bad row (the heading is row 1).
     """
-    reader = csv.reader(io.StringIO(text), strict=True)
-    rows, problems = [], []
-    try:
-        columns = _columns(next(reader, []), name)
-        lines = [(reader.line_num, cells) for cells in reader]
-    except csv.Error as error:
-        raise ValueError(f"{name}: row {reader.line_num}: {error}; mend the quotes") from error
-    for number, cells in lines:
-        if not any(cell.strip() for cell in cells):
-            continue
-        try:
-            rows.append(_row(columns, cells))
-        except ValueError as error:
-            problems.append(f"  row {number}: {error}")
-    if problems:
-        more = len(problems) - MOST_ERRORS
-        rest = [f"  and {more} more rows"] if more > 0 else []
-        raise ValueError("\n".join([f"{name}:", *problems[:MOST_ERRORS], *rest]))
-    if not rows:
-        raise ValueError(f"{name}: there is no row below the heading; give at least one request")
+    header, columns, lines = sheets.cells_of(text, COLUMNS, name)
+    _check(header, columns, name)
+    rows = sheets.gathered(((number, partial(_row, cells)) for number, cells in lines), name)
     arrival, prompt, output, cached = np.array(sorted(rows, key=lambda row: row[0])).T
     return Traffic(arrival - arrival[0], prompt, output, cached, np.array(0.0), np.array(0.0))
 

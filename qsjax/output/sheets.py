@@ -1,0 +1,69 @@
+"""Rows of a CSV file with a heading, each checked by itself, all mistakes in one message."""
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
+
+MOST_ERRORS = 20  # rows named in one message
+# What columns of input and output tokens are called.
+LENGTHS: dict[str, tuple[str, ...]] = {
+    "isl": ("isl", "input_tokens", "prompt_tokens", "input_length", "num_prefill_tokens"),
+    "osl": ("osl", "output_tokens", "completion_tokens", "output_length", "num_decode_tokens"),
+}
+Item = TypeVar("Item")
+
+
+def cells_of(
+    text: str, headings: Mapping[str, Sequence[str]], name: str
+) -> tuple[list[str], dict[str, int], list[tuple[int, dict[str, str]]]]:
+    """The heading, the places of its columns, and each filled row's number and cells by column.
+
+    Args:
+        text: content of the file; the first row names the columns.
+        headings: by column, how it may be called, the first of them preferred.
+        name: what messages call the file.
+
+    Raises:
+        ValueError: it is no CSV.
+    """
+    reader = csv.reader(io.StringIO(text), strict=True)
+    try:
+        header = next(reader, [])
+        lines = [(reader.line_num, cells) for cells in reader]
+    except csv.Error as error:
+        raise ValueError(f"{name}: row {reader.line_num}: {error}; mend the quotes") from error
+    lowered = [heading.strip().lower() for heading in header]
+    columns = {
+        column: lowered.index(heading)
+        for column, accepted in headings.items()
+        for heading in reversed(accepted)
+        if heading in lowered
+    }
+    rows = [
+        (number, {c: cells[at].strip() if at < len(cells) else "" for c, at in columns.items()})
+        for number, cells in lines
+        if any(cell.strip() for cell in cells)
+    ]
+    return header, columns, rows
+
+
+def gathered(rows: Iterable[tuple[int, Callable[[], Item]]], name: str) -> list[Item]:
+    """What every row is read as.
+
+    Raises:
+        ValueError: with the number of every bad row (the heading is row 1), or there is none.
+    """
+    found, problems = [], []
+    for number, read in rows:
+        try:
+            found.append(read())
+        except ValueError as error:
+            problems.append(f"  row {number}: {error}")
+    if problems:
+        more = len(problems) - MOST_ERRORS
+        rest = [f"  and {more} more rows"] if more > 0 else []
+        raise ValueError("\n".join([f"{name}:", *problems[:MOST_ERRORS], *rest]))
+    if not found:
+        raise ValueError(f"{name}: there is no row below the heading; give at least one request")
+    return found
