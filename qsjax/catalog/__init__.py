@@ -13,7 +13,6 @@ from qsjax.catalog.entries import Deviation as Deviation
 from qsjax.catalog.entries import HardwareEntry as HardwareEntry
 from qsjax.catalog.entries import ModelEntry as ModelEntry
 from qsjax.catalog.entries import Source as Source
-from qsjax.catalog.huggingface import HfModel as HfModel
 from qsjax.catalog.huggingface import load as load_hf
 from qsjax.catalog.lookup import hardware_entry as hardware_entry
 from qsjax.catalog.lookup import model_entry as model_entry
@@ -24,7 +23,6 @@ from qsjax.records.specs import Dtype, HardwareSpec, ModelSpec, Workload
 __all__ = [
     "Deviation",
     "HardwareEntry",
-    "HfModel",
     "ModelEntry",
     "Source",
     "hardware",

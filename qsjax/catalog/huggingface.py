@@ -1,6 +1,5 @@
 """Models from a Hugging Face config.json."""
 
-import dataclasses
 import difflib
 import json
 import re
@@ -16,7 +15,7 @@ from qsjax.catalog.reading import Reading, field, number, sources, value_at
 from qsjax.records import checks
 from qsjax.records.fields import defaults_of
 from qsjax.records.precision import precision_of
-from qsjax.records.specs import INDEX_KEY, Dtype, ModelSpec
+from qsjax.records.specs import INDEX_KEY, ModelSpec
 
 # Where multimodal models keep the language model, the outer ones first.
 _INNER = ("thinker_config", "llm_config", "language_config", "text_config")
@@ -31,26 +30,6 @@ _STATES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
 # Keys that count the layers of a multi-token-prediction module.
 _PREDICTION = ("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules")
 BY_HAND = "give its numbers by hand in a .toml file (docs/guides/your-own-model.md)"
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class HfModel:
-    """What a config says: the shape, the published precisions, and what was left out."""
-
-    name: str
-    spec: ModelSpec
-    weight_dtype: Dtype
-    weight_bytes: float
-    attn_bytes: float
-    shared_bytes: float
-    attn_weight_dtype: Dtype
-    multiply_dtype: Dtype | None
-    kv_dtype: Dtype
-    max_context: int = 0
-    weight_block: int = 0
-    state_bytes: float = 0.0
-    modules: Mapping[str, Dtype] = dataclasses.field(default_factory=dict)
-    notes: tuple[str, ...] = ()
 
 
 def expanded(name: str | Path) -> Path:
@@ -164,13 +143,14 @@ def _shape(family: Family, reading: Reading) -> dict[str, float]:
     return shape
 
 
-def _notes(config: Mapping[str, Any]) -> tuple[str, ...]:
+def _notes(config: Mapping[str, Any]) -> list[str]:
+    """What of a config is left out."""
     notes = []
     if isinstance(config.get("vision_config"), Mapping):
         notes.append("the vision encoder is left out")
     if any(config.get(key) for key in _PREDICTION):
         notes.append("the multi-token-prediction module is left out")
-    return tuple(notes)
+    return notes
 
 
 def _shape_problems(family: Family, reading: Reading, shape: Mapping[str, float]) -> list[str]:
@@ -227,8 +207,8 @@ def _line(problem: str, path: Path | None) -> int:
     return here[0] if len(here) == 1 and len(lines) > 1 else 0
 
 
-def load(source: str | Path | Mapping[str, Any]) -> HfModel:
-    """The model of a config.json, of the folder that holds it, or of its content.
+def load(source: str | Path | Mapping[str, Any]) -> ModelEntry:
+    """The entry of a config.json, of the folder that holds it, or of its content.
 
     The name is the folder's, or the file's own if it is not called config.json; of a content it is
     what `_name_or_path` says.
@@ -248,8 +228,10 @@ def load(source: str | Path | Mapping[str, Any]) -> HfModel:
     return _model(outer, path, name, problems)
 
 
-def _model(outer: Mapping[str, Any], path: Path | None, name: str, problems: list[str]) -> HfModel:
-    """The model of a content, or one `ValueError` with its problems and those found before."""
+def _model(
+    outer: Mapping[str, Any], path: Path | None, name: str, problems: list[str]
+) -> ModelEntry:
+    """The entry of a content, or one `ValueError` with its problems and those found before."""
     config = _text_config(outer)
     reading = Reading(config=config, problems=problems, keys={})
     shape: dict[str, float] = {}
@@ -282,9 +264,11 @@ def _model(outer: Mapping[str, Any], path: Path | None, name: str, problems: lis
         index_bytes=index_bytes,
         state_bytes=state_bytes,
     )
-    return HfModel(
+    return ModelEntry(
         name=name,
         spec=ModelSpec(**shape, precision=precision, label=name),
+        title=name,
+        source="config.json",
         weight_dtype=table.weights,
         weight_bytes=table.weight_bytes,
         attn_bytes=table.attn_bytes,
@@ -296,27 +280,5 @@ def _model(outer: Mapping[str, Any], path: Path | None, name: str, problems: lis
         max_context=max_context,
         weight_block=table.weight_block,
         state_bytes=state_bytes,
-        notes=_notes(config),
-    )
-
-
-def entry_from(model: HfModel) -> ModelEntry:
-    """The catalogue's view of an imported model."""
-    return ModelEntry(
-        name=model.name,
-        spec=model.spec,
-        title=model.name,
-        source="config.json",
-        weight_dtype=model.weight_dtype,
-        weight_bytes=model.weight_bytes,
-        attn_bytes=model.attn_bytes,
-        shared_bytes=model.shared_bytes,
-        modules=model.modules,
-        attn_weight_dtype=model.attn_weight_dtype,
-        multiply_dtype=model.multiply_dtype,
-        kv_dtype=model.kv_dtype,
-        max_context=model.max_context,
-        weight_block=model.weight_block,
-        state_bytes=model.state_bytes,
-        note="; ".join(model.notes),
+        note="; ".join(_notes(config)),
     )

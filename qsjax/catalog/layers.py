@@ -30,11 +30,16 @@ def step_of(reading: Reading, name: str, default: float) -> float:
     return step
 
 
+def _listed_dense(reading: Reading) -> float | None:
+    """Dense layers in the list of kinds that transformers 5 writes; None without one."""
+    kinds = texts(reading, "mlp_layer_types")
+    return float(kinds.count("dense")) if kinds else None
+
+
 def first_layers_dense(reading: Reading, shape: Shape) -> dict[str, float]:
     """DeepSeek, Kimi, GLM: the first layers are dense, then every `moe_layer_freq`-th is routed."""
-    kinds = texts(reading, "mlp_layer_types")
-    if kinds:  # what transformers 5 writes
-        return {"dense_layers": float(kinds.count("dense"))}
+    if (listed := _listed_dense(reading)) is not None:
+        return {"dense_layers": listed}
     layers = shape["layers"]
     first = min(layers, max(0.0, number(reading, "first_k_dense_replace", 0.0)))
     step = step_of(reading, "moe_layer_freq", 1.0)
@@ -58,10 +63,8 @@ def interleaved(reading: Reading, shape: Shape) -> dict[str, float]:
 
 def listed_as_routed(reading: Reading, shape: Shape) -> dict[str, float]:
     """MiMo: `moe_layer_freq` has 1 for every routed layer; transformers 5 lists the kinds."""
-    flags = numbers(reading, "moe_layer_freq")
-    kinds = texts(reading, "mlp_layer_types")
-    dense = kinds.count("dense") if kinds else shape["layers"] - sum(flags)
-    return {"dense_layers": float(dense)}
+    flags, listed = numbers(reading, "moe_layer_freq"), _listed_dense(reading)
+    return {"dense_layers": shape["layers"] - sum(flags) if listed is None else listed}
 
 
 def first_layers_named(reading: Reading, shape: Shape) -> dict[str, float]:
@@ -227,13 +230,9 @@ def step_window(reading: Reading, shape: Shape) -> dict[str, float]:
 
 def step_experts(reading: Reading, shape: Shape) -> dict[str, float]:
     """Step 3.5: the layers of `moe_layers_enum` are routed, "3,4,5" or a list of kinds."""
-    kinds, text = texts(reading, "mlp_layer_types"), reading.config.get("moe_layers_enum")
-    if kinds:
-        dense = float(kinds.count("dense"))
-    else:
-        routed = [part for part in str(text).split(",") if part.strip().isdigit()]
-        dense = shape["layers"] - len(routed)
-    return {"dense_layers": dense}
+    text, listed = reading.config.get("moe_layers_enum"), _listed_dense(reading)
+    routed = [part for part in str(text).split(",") if part.strip().isdigit()]
+    return {"dense_layers": shape["layers"] - len(routed) if listed is None else listed}
 
 
 def _laurel(reading: Reading, shape: Shape) -> tuple[float, float]:

@@ -158,7 +158,7 @@ def _model_file(path: Path, chain: tuple[Path, ...] = ()) -> ModelEntry:
 
     if path.suffix.lower() == ".toml":
         return toml_models.entry_from(toml.read(path), path.stem, parent)
-    return huggingface.entry_from(huggingface.load(path))
+    return huggingface.load(path)
 
 
 def hardware_entry(name: str | Path | None) -> HardwareEntry:
@@ -200,6 +200,6 @@ def model_entry(name: str | Path | Mapping[str, Any]) -> ModelEntry:
         ValueError: If the name is unknown, or with all problems of the file.
     """
     if isinstance(name, Mapping):
-        return huggingface.entry_from(huggingface.load(name))
+        return huggingface.load(name)
     path = _path(name, (".toml", ".json"))
     return _model(find("models", str(name))) if path is None else _model_file(path)

@@ -132,18 +132,19 @@ def mamba2_beside_attention(reading: Reading, shape: Shape) -> dict[str, float]:
     return both | _mamba2(reading, shape)
 
 
+def _no_networks(shape: Shape) -> dict[str, float]:
+    """Every layer is a mixer without a network."""
+    return {"linear_layers": shape["layers"], "bare_layers": shape["layers"], "expert_ff": 0.0}
+
+
 def mamba_only(reading: Reading, shape: Shape) -> dict[str, float]:
     """Mamba, Falcon-Mamba: mixers and no networks."""
-    layers = shape["layers"]
-    bare = {"linear_layers": layers, "bare_layers": layers, "expert_ff": 0.0}
-    return bare | _mamba1(reading, shape)
+    return _no_networks(shape) | _mamba1(reading, shape)
 
 
 def mamba2_only(reading: Reading, shape: Shape) -> dict[str, float]:
     """Mamba-2 models: mixers and no networks."""
-    layers = shape["layers"]
-    bare = {"linear_layers": layers, "bare_layers": layers, "expert_ff": 0.0}
-    return bare | _mamba2(reading, shape)
+    return _no_networks(shape) | _mamba2(reading, shape)
 
 
 def _every(layers: float, period: float, offset: float) -> float:

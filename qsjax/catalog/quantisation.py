@@ -10,7 +10,8 @@ from qsjax.catalog.reading import value_at
 from qsjax.records.precision import STORED
 from qsjax.records.specs import Dtype
 
-MXFP4 = 0.53125
+# Bytes of a weight with an 8-bit scale for 32 of them.
+MXFP4, MXFP8 = 0.53125, 1.03125
 # Bytes of a group's 16-bit scale.
 _SCALE = 2.0
 OTHERWISE = "for any other remove the table from a copy of the file and give --weights and --kv"
@@ -40,7 +41,7 @@ ALGORITHMS: dict[str, Format] = {
     "INT8": _own("fp8"),
     "W8A16": _own("fp8", multiply="bf16"),
     "W8A8_SQ_PER_CHANNEL": _own("fp8"),
-    "MXFP8": _own("fp8", 1.03125),
+    "MXFP8": _own("fp8", MXFP8),
     "NVFP4": _own("fp4"),
     "NVFP4_AWQ": _own("fp4"),
     "W4A16_NVFP4": _own("fp4", multiply="bf16"),
@@ -60,7 +61,7 @@ METHODS: dict[str, Format] = {
     "w8a8-fp8": _own("fp8"),
     "w8a8-int8": _own("fp8"),
     "mxfp4": _own("fp4", MXFP4),
-    "mxfp8": _own("fp8", 1.03125),
+    "mxfp8": _own("fp8", MXFP8),
     "eetq": _own("fp8", multiply="bf16"),
     "experts-int8": _own("fp8", multiply="bf16"),
     "w4afp8": _own("fp4", multiply="fp8"),
@@ -69,7 +70,7 @@ METHODS: dict[str, Format] = {
 _FLOATS: dict[str, Format] = {
     "float8": _own("fp8"),
     "fp8": _own("fp8"),
-    "mxfp8": _own("fp8", 1.03125),
+    "mxfp8": _own("fp8", MXFP8),
     "nvfp4": _own("fp4"),
     "mxfp4": _own("fp4", MXFP4),
 }
@@ -142,6 +143,13 @@ def _integer(bits: float, group: Any, multiply: Dtype | None, zero: bool) -> For
     return Format(dtype, bits / 8 + beside, multiply)
 
 
+def _float(bits: float, group: Any, multiply: Dtype | None) -> Format:
+    """Floats of 4 or 8 bits, with a scale for each 32 of them or as their dtype has it."""
+    dtype: Dtype = "fp4" if bits == 4 else "fp8"
+    beside = {"fp4": MXFP4, "fp8": MXFP8}[dtype]
+    return Format(dtype, beside if group == 32 else STORED[dtype], multiply)
+
+
 def _wider(bits: Any, weight_bits: float) -> Dtype | None:
     """What weights of some bits are widened to under activations of others; None for neither."""
     if not isinstance(bits, int | float) or bits >= 16:
@@ -167,11 +175,11 @@ def _modelopt(table: Table, problems: list[str]) -> Scheme:
     if not isinstance(layers, Mapping) or not layers:
         problems.append(f'"quant_algo" is {MIXED}, but no "quantized_layers" say what is mixed')
         return Scheme(WHOLE)
-    known = {str(value_at({"m": one}, "m.quant_algo")) for one in layers.values()}
+    known = {str(value_at(one, "quant_algo")) for one in layers.values()}
     read = {name: _algorithm(name, "quantized_layers.*.quant_algo", problems) for name in known}
     return Scheme(
         WHOLE,
-        [(name, read[str(value_at({"m": one}, "m.quant_algo"))]) for name, one in layers.items()],
+        [(name, read[str(value_at(one, "quant_algo"))]) for name, one in layers.items()],
     )
 
 
@@ -186,9 +194,7 @@ def _one_group(group: Any, problems: list[str]) -> Format:
     active = value_at(table, "config_groups.*.input_activations.num_bits") if given else 16
     wide = _wider(active, bits)
     if value_at(table, "config_groups.*.weights.type") == "float":
-        if bits == 4:
-            return Format("fp4", MXFP4 if size == 32 else STORED["fp4"], wide)
-        return Format("fp8", 1.03125 if size == 32 else 1.0, wide) if bits == 8 else WHOLE
+        return _float(bits, size, wide) if bits in (4, 8) else WHOLE
     return _integer(bits, size, wide, zero=False)
 
 
@@ -204,7 +210,7 @@ def _compressed(table: Table, problems: list[str]) -> Scheme:
         form = _one_group(group, problems)
         if form == WHOLE:
             continue
-        targets = value_at({"group": group}, "group.targets")
+        targets = value_at(group, "targets")
         names = [str(name) for name in targets] if isinstance(targets, list) else ["Linear"]
         for name in names:
             # A class of modules, such as Linear, is all of them.
@@ -251,13 +257,13 @@ def _bitsandbytes(table: Table, problems: list[str]) -> Scheme:
 
 def _quark_weight(one: Any, problems: list[str]) -> Format:
     """A layer's table of AMD Quark."""
-    weight = value_at({"one": one}, "one.weight")
+    weight = value_at(one, "weight")
     if isinstance(weight, list):  # in two steps, of which the last is stored
         weight = weight[-1] if weight else None
     if not isinstance(weight, Mapping):
         return WHOLE
     name, size = str(weight.get("dtype")), weight.get("group_size")
-    active = value_at({"one": one}, "one.input_tensors.dtype")
+    active = value_at(one, "input_tensors.dtype")
     bits = re.search(r"\d+", name)
     if name == "None" or bits is None:
         problems.append(f'"weight.dtype" is {weight.get("dtype")!r}; {OTHERWISE}')
@@ -267,10 +273,8 @@ def _quark_weight(one: Any, problems: list[str]) -> Format:
     wide = _wider(float(found[0]) if found else 16, count)
     if "int" in name:
         return _integer(count, size, wide, zero=name.startswith("uint"))
-    if count == 4:
-        return Format("fp4", MXFP4 if size == 32 else STORED["fp4"], wide)
-    if count == 8:
-        return Format("fp8", 1.03125 if size == 32 else 1.0, wide)
+    if count in (4, 8):
+        return _float(count, size, wide)
     return WHOLE if count >= 16 else Format("fp8", count / 8 + 1 / 32, wide)
 
 
@@ -286,7 +290,7 @@ def _quark(table: Table, problems: list[str]) -> Scheme:
 def _torchao_type(kind: Any, problems: list[str]) -> Format:
     """One of torchao's classes of configuration, or its name in small letters."""
     name = kind.get("_type", kind) if isinstance(kind, Mapping) else kind
-    size = value_at({"kind": kind}, "kind._data.group_size")
+    size = value_at(kind, "_data.group_size")
     plain = re.sub(r"[^a-z0-9]", "", str(name).lower())
     weight = re.search(r"(u?int|float|nvfp|mxfp|mx)(\d?)(?:w|weight)", plain)
     if weight is None or weight[1] == "mx" or not weight[2]:
@@ -311,7 +315,7 @@ def _torchao(table: Table, problems: list[str]) -> Scheme:
     kind = table.get("quant_type")
     if isinstance(kind, Mapping) and "default" in kind:
         kind = kind["default"]
-    each = value_at({"kind": kind}, "kind._data.module_fqn_to_config")
+    each = value_at(kind, "_data.module_fqn_to_config")
     if not isinstance(each, Mapping):
         return Scheme(_torchao_type(kind, problems))
     read = {
@@ -323,13 +327,13 @@ def _torchao(table: Table, problems: list[str]) -> Scheme:
 
 def _hqq(table: Table, problems: list[str]) -> Scheme:
     inner = table.get("quant_config", table)
-    own = value_at({"own": inner}, "own.weight_quant_params")
+    own = value_at(inner, "weight_quant_params")
     if isinstance(own, Mapping):
         group = own.get("group_size", 64)
         return Scheme(_integer(_bits(own, "nbits", problems), group, "bf16", zero=True))
     rules = []
     for name, one in inner.items() if isinstance(inner, Mapping) else ():
-        params = value_at({"one": one}, "one.weight_quant_params") or one
+        params = value_at(one, "weight_quant_params") or one
         if isinstance(params, Mapping) and "nbits" in params:
             bits = _bits(params, "nbits", problems)
             rules.append((name, _integer(bits, params.get("group_size", 64), "bf16", zero=True)))
@@ -427,7 +431,7 @@ def _cache(table: Table, problems: list[str]) -> Dtype:
     if table.get("kv_cache_group"):
         layers = table.get("layer_quant_config")
         each = layers.values() if isinstance(layers, Mapping) else ()
-        names = [str(value_at({"one": one}, "one.output_tensors.dtype")) for one in each]
+        names = [str(value_at(one, "output_tensors.dtype")) for one in each]
         return "fp8" if any("8" in name for name in names) else "bf16"
     name = table.get("kv_cache_scheme") or table.get("kv_cache_quant_algo")
     return _algorithm(name, "kv_cache_quant_algo", problems).dtype
@@ -438,7 +442,7 @@ def _block(table: Table, method: str) -> int:
     blocks = [table.get("weight_block_size")]
     groups = table.get("config_groups")
     for group in groups.values() if isinstance(groups, Mapping) else ():
-        blocks.append(value_at({"group": group}, "group.weights.block_structure"))
+        blocks.append(value_at(group, "weights.block_structure"))
     for block in blocks:
         if isinstance(block, list) and block and isinstance(block[0], int):
             return max(0, block[0])
@@ -474,16 +478,15 @@ def precisions(quantisation: Any, shape: Mapping[str, float], problems: list[str
     found = formats(rules, scheme.default, shape)
     main = found.get("routed experts") or found["feed-forward"]
     attention = found.pop(ALL_ATTENTION)
-    always = [found[name].stored for name in ("shared experts", "dense layers") if name in found]
-    sizes = (
-        (shape["layers"] - shape.get("dense_layers", 0.0))
-        * shape.get("shared_experts", 0.0)
-        * shape.get("shared_ff", 0.0),
-        shape.get("dense_layers", 0.0) * shape.get("dense_ff", 0.0),
-    )
-    weighed = list(zip(always, [size for size in sizes if size], strict=True))
-    total = sum(size for _, size in weighed)
-    mean = sum(stored * size for stored, size in weighed) / total if total else main.stored
+    dense, shared = shape.get("dense_layers", 0.0), shape.get("shared_experts", 0.0)
+    sizes = {
+        "shared experts": (shape["layers"] - dense) * shared * shape.get("shared_ff", 0.0),
+        "dense layers": dense * shape.get("dense_ff", 0.0),
+    }
+    total = sum(size for name, size in sizes.items() if name in found)
+    mean = main.stored
+    if total:
+        mean = sum(found[n].stored * size for n, size in sizes.items() if n in found) / total
     return Precisions(
         weights=main.dtype,
         weight_bytes=_special(main),

@@ -30,7 +30,7 @@ class Reading:
     keys: dict[str, str]
 
 
-def value_at(config: Mapping[str, Any], path: str) -> Any:
+def value_at(config: Any, path: str) -> Any:
     """The value at a dotted path, None where there is none; "name.0" is the first of a list."""
     value: Any = config
     for part in path.split("."):

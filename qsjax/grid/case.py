@@ -112,11 +112,15 @@ def best_case(cells: Cells, cell: int, best: Best | None = None) -> Case | None:
     return case_at(cells, cell, partition, float(found.batch[at]))
 
 
+def sequences_of(case: Case) -> float:
+    """Sequences in flight over all copies and their attention replicas."""
+    step = case.parts.step
+    return scalar(step.replicas) * scalar(case.records.partition.dp) * scalar(step.capacity.batch)
+
+
 def gpu_time(case: Case) -> dict[str, float]:
     """GPU-seconds of one output token by term [s]; their sum is 1 / (tokens/s/GPU)."""
-    step, part = case.parts.step, case.records.partition
-    tokens = scalar(step.replicas) * scalar(part.dp) * scalar(step.capacity.batch)
-    share = scalar(step.gpus) / tokens
+    share = scalar(case.parts.step.gpus) / sequences_of(case)
     # TPOT is per accepted token, and so are the terms of its ledger.
     return {name: share * scalar(term) for name, term in case.parts.time.items()}
 

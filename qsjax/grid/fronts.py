@@ -217,9 +217,8 @@ def front_of_cell(
     )
     winners = Winners(inputs, Designs(partition, batch))
     step = jax.tree.map(lambda x: np.broadcast_to(np.asarray(x), n), _step_on_host(winners))
-    names = {"model": cells.model.name, "hardware": cells.hardware.name}
     return Front(
-        label=names | cell_labels(cells)[cell],
+        label=cell_labels(cells)[cell],
         winners=winners,
         step=step,
         economy=economy,

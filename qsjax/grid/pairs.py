@@ -147,13 +147,12 @@ def best_batches(block: Block, limits: Limits, objective: Objective) -> RowBest:
 
 
 class Scores(NamedTuple):
-    """Best batch of every candidate, shape (n,); `tried` counts the designs evaluated."""
+    """Best batch of every candidate, and the largest that the limits allow, shape (n,)."""
 
     score: np.ndarray
     batch: np.ndarray
     gpus: np.ndarray
     largest: np.ndarray
-    tried: int
 
 
 def allowed_batches(found: Candidates, limits: Limits) -> np.ndarray:
@@ -196,7 +195,6 @@ def score_candidates(
     largest = allowed_batches(found, limits)
     n = len(largest)
     score, batch, gpus = np.full(n, -np.inf), np.zeros(n), np.zeros(n)
-    tried = 0
     if batches is not None:
         steps, largest = np.sort(batches), clip_to(np.sort(batches), largest)
     else:
@@ -204,5 +202,4 @@ def score_candidates(
     for block in rectangles(found, largest, steps):
         best = best_batches(block, limits, objective)
         score[block.rows], batch[block.rows], gpus[block.rows] = best
-        tried += len(block.rows) * block.batches.size
-    return Scores(score, batch, gpus, largest, tried)
+    return Scores(score, batch, gpus, largest)

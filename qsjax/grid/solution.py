@@ -104,7 +104,7 @@ def plain(value: float) -> float | int:
     return int(value) if value == int(value) and abs(value) < 2**53 else float(value)
 
 
-def cell_labels(cells: Cells) -> list[Row]:
+def coordinates(cells: Cells) -> list[Row]:
     """Coordinates of every cell by name, with the variant's q."""
     labels = []
     for at in np.ndindex(cells.shape):
@@ -113,6 +113,12 @@ def cell_labels(cells: Cells) -> list[Row]:
         pairs = zip(cells.axes[1:], at[1:], strict=True)
         labels.append(cell | {axis.name: plain(axis.values[k]) for axis, k in pairs})
     return labels
+
+
+def cell_labels(cells: Cells) -> list[Row]:
+    """Model, accelerator and coordinates of every cell."""
+    names = {"model": cells.model.name, "hardware": cells.hardware.name}
+    return [names | cell for cell in coordinates(cells)]
 
 
 def kv_mode_name(code: float, kvp: float) -> str:
@@ -221,8 +227,6 @@ def rows_of(solution: Solution) -> list[Row]:
     rows = []
     for cell, label in enumerate(cell_labels(solution.cells)):
         row: Row = {
-            "model": solution.cells.model.name,
-            "hardware": solution.cells.hardware.name,
             **label,
             "is_feasible": bool(feasible[cell]),
             "cells_feasible": int(solution.best.feasible[cell]),

@@ -7,6 +7,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 MOST_ERRORS = 20  # rows named in one message
+# What columns of input and output tokens are called.
+LENGTHS: dict[str, tuple[str, ...]] = {
+    "isl": ("isl", "input_tokens", "prompt_tokens", "input_length", "num_prefill_tokens"),
+    "osl": ("osl", "output_tokens", "completion_tokens", "output_length", "num_decode_tokens"),
+}
 Item = TypeVar("Item")
 
 

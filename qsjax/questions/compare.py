@@ -14,7 +14,7 @@ import numpy as np
 from qsjax.cost.disaggregation import companion
 from qsjax.cost.metrics import Economy, costs
 from qsjax.engines.spread import LEVEL, check_level
-from qsjax.grid.case import Case, best_case, by_resource, design_record, gpu_time
+from qsjax.grid.case import Case, best_case, by_resource, design_record, gpu_time, sequences_of
 from qsjax.grid.cells import Cells, cells_of, of_variant, take
 from qsjax.grid.intervals import Lead, Sided, bounds_of_case, lead_of
 from qsjax.grid.optimum import best_of
@@ -561,9 +561,8 @@ def table_5(case: Case) -> dict[str, float]:
     Both sides of the roofline count in full, so the three overlap and do not sum to the time. For
     designs of one split, as in the paper, ratios are those of its times per token.
     """
-    step, part = case.parts.step, case.records.partition
-    tokens = scalar(step.replicas) * scalar(part.dp) * scalar(step.capacity.batch)
-    share = scalar(part.pp) * scalar(step.gpus) / tokens
+    step = case.parts.step
+    share = scalar(case.records.partition.pp) * scalar(step.gpus) / sequences_of(case)
     share /= scalar(case.records.workload.tokens_per_step)
     return {
         "HBM": share * sum(scalar(t) for t in step.hbm.phases()),

@@ -121,12 +121,11 @@ class Explanation(Result):
 
     def rows(self) -> list[Row]:
         """One row for each design under each accounting."""
-        names = ("roofline", "shortcomings", "memory_bytes", "terms", "hidden")
+        names = ("roofline", "shortcomings", "memory_bytes", "hidden")
         return [
             {"convention": side.convention, "design": name}
             | self.bounds(case)
             | {key: x for key, x in case_record(case).items() if key not in names}
-            | {"terms": case_record(case)["terms"]}
             for side in self.sides
             for name, case in side.cases().items()
         ]

@@ -154,12 +154,11 @@ def collect(
         return words[3] if np.isnan(value) else words[int(np.sign(value)) + 1]
 
     ends = margin(cells, np.full(len(cells), np.log(interval[0])))
-    head = {"model": stated.model.name, "hardware": stated.hardware.name}
     # A context is what is asked about, not what is given today.
     now = np.full(stated.cells, np.nan)
     if parameter != "context":
         now = np.broadcast_to(np.asarray(read(stated.inputs, parameter), float), now.shape)
-    labels, results = [head | label for label in cell_labels(stated)], []
+    labels, results = cell_labels(stated), []
     for cell, found, first in zip(
         cells, find_roots(margin, cells, *interval, points), ends, strict=True
     ):

@@ -12,7 +12,7 @@ from qsjax.grid.cells import Cells, blocks_of, take
 from qsjax.grid.optimum import best_of, searching_batches
 from qsjax.grid.parameters import Parameter, bounds, read, resolve, write
 from qsjax.grid.problem import Problem, question
-from qsjax.grid.solution import cell_labels
+from qsjax.grid.solution import coordinates
 from qsjax.numerics.safe import scalar
 from qsjax.output.result import Row
 from qsjax.questions.break_even.answers import Crossings, LeastGpus
@@ -235,7 +235,7 @@ def _least(stated: Cells, target: float) -> list[Row]:
     is_less = METRICS[stated.objective].less_is_better
     is_met = np.isfinite(score) & (score >= (-target if is_less else target))
     at = [axis.name for axis in stated.axes].index("gpus")
-    labels, rows = np.array(cell_labels(stated), dtype=object), []
+    labels, rows = np.array(coordinates(stated), dtype=object), []
     grid = [np.moveaxis(x.reshape(stated.shape), at, -1) for x in (labels, score, is_met)]
     for index in np.ndindex(grid[0].shape[:-1]):
         cell, scores, met = (x[index] for x in grid)

@@ -236,7 +236,6 @@ def _answer(task: Task, factors: np.ndarray, starts: int, gap: Gap) -> Design:
         return float(np.exp(task.sign * log_mix)) if np.isfinite(log_mix) else float("nan")
 
     names, inputs = task.quantities, stated.inputs
-    head = {"model": stated.model.name, "hardware": stated.hardware.name}
     return Design(
         factors=dict(zip(names, map(float, factors), strict=True)),
         hardware={
@@ -254,7 +253,7 @@ def _answer(task: Task, factors: np.ndarray, starts: int, gap: Gap) -> Design:
             design_label(stated, int(p)) | {"batch": int(b)}
             for p, b in zip(position, found.batch[0], strict=True)
         ],
-        labels=[head | label for label in cell_labels(stated)],
+        labels=cell_labels(stated),
         marginal={n: float(g / c) for n, g, c in zip(names, gain, growth, strict=True)},
         at_bound=[n for n, v in zip(names, x, strict=True) if abs(v) > np.log(SPAN) * (1 - 1e-6)],
         starts=starts,

@@ -281,10 +281,9 @@ def best_for_classes(cells: Cells, cell: int, classes: Sequence[Request]) -> Mix
     together = _harmonic(shares, rates)
     best, alone = _best(together), [_best(row) for row in rates]
     possible, runs = rates.max(axis=1) > 0, bool(together[best] > 0)
-    names = {"model": cells.model.name, "hardware": cells.hardware.name}
     label = {k: v for k, v in cell_labels(cells)[cell].items() if k != "context"}
     return Mixture(
-        label=names | label,
+        label=label,
         design=_design(cells, cell, best) if runs else {},
         rate=float(together[best]),
         rate_of_own=float(_harmonic(shares, rates.max(axis=1, keepdims=True))[0]),

@@ -12,8 +12,7 @@ from qsjax.output import files, sheets
 # Accepted headings of each column.
 COLUMNS: dict[str, tuple[str, ...]] = {
     "context": ("context", "context_tokens"),
-    "isl": ("isl", "input_tokens", "prompt_tokens", "input_length", "num_prefill_tokens"),
-    "osl": ("osl", "output_tokens", "completion_tokens", "output_length", "num_decode_tokens"),
+    **sheets.LENGTHS,
     "count": ("count", "requests", "weight"),
     "batch": ("batch",),
 }

@@ -356,10 +356,9 @@ class Switching(Result):
         for found in (own for line in self.blocks for own in line):
             cells = found.solution.cells
             labels, columns = cell_labels(cells), switch_columns(found)
-            head = {"model": cells.model.name, "hardware": cells.hardware.name}
             for parameter, column in zip(found.parameters, columns, strict=True):
                 for label, row in zip(labels, column, strict=True):
-                    rows.append({**head, **label, "parameter": parameter.name, **row})
+                    rows.append({**label, "parameter": parameter.name, **row})
         return rows
 
     def summary(self) -> str:
@@ -443,12 +442,11 @@ class Hessian(Result):
         rows, names = [], [parameter.name for parameter in self.parameters]
         for solution, second in self.blocks:
             cells = solution.cells
-            head = {"model": cells.model.name, "hardware": cells.hardware.name}
             for cell, label in enumerate(cell_labels(cells)):
                 for i, j in np.ndindex(len(names), len(names)):
                     value = second[cell, i, j] if solution.is_feasible[cell] else np.nan
                     pair = {"metric": self.metric, "parameter": names[i], "other": names[j]}
-                    rows.append({**head, **label, **pair, "second": float(value)})
+                    rows.append({**label, **pair, "second": float(value)})
         return rows
 
     def summary(self) -> str:

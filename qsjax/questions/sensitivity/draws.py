@@ -19,7 +19,7 @@ from qsjax.grid.distributions import LOSSES, Distribution, check, frozen
 from qsjax.grid.optimum import best_of
 from qsjax.grid.parameters import write
 from qsjax.grid.problem import Problem, describe, question
-from qsjax.grid.solution import cell_labels, joined
+from qsjax.grid.solution import coordinates, joined
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.output import words
 from qsjax.output.labels import cell_name
@@ -137,7 +137,7 @@ def _propagate(
     p_dense = (wins & either).sum(1) / np.where(compared > 0, compared, 1)
     first, first_verdict = _indices(model, shapes, draws, seed, per)
     return Outcome(
-        labels=cell_labels(stated),
+        labels=coordinates(stated),
         cells=stated,
         throughput=np.exp(_quantiles(logs, quantiles)),
         p_feasible=np.isfinite(logs).mean(1),

@@ -28,8 +28,7 @@ def slope_rows(result: CellSlopes, switches: Switches | None = None) -> list[dic
     """
     own = result.solution.cells
     cells = rows_of(result.solution)
-    head = {"model": own.model.name, "hardware": own.hardware.name}
-    labels = [head | label for label in cell_labels(own)]
+    labels = cell_labels(own)
     changes = switch_columns(switches) if switches is not None else None
     slopes, rows = result.slopes, []
     for m, metric in enumerate(result.metrics):

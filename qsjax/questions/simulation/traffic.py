@@ -13,8 +13,7 @@ from qsjax.records.conversion import number_of_text
 # Accepted headings of each column of a trace.
 COLUMNS: dict[str, tuple[str, ...]] = {
     "arrival": ("arrival", "arrival_s", "arrived_at", "timestamp", "time"),
-    "isl": ("isl", "input_tokens", "prompt_tokens", "input_length", "num_prefill_tokens"),
-    "osl": ("osl", "output_tokens", "completion_tokens", "output_length", "num_decode_tokens"),
+    **sheets.LENGTHS,
     "cached": ("cached", "cached_tokens"),
 }
 
