@@ -32,9 +32,15 @@ class Found(NamedTuple):
 
 def search(records, axes, convention, objective="tokens_per_s_per_gpu"):
     """The best design over the searched axes for each cell of the kept ones, by NumPy."""
+    return search_placed(
+        place(records, matrix_arrays(axes), convention), axes, convention, objective
+    )
+
+
+def search_placed(placed, axes, convention, objective="tokens_per_s_per_gpu"):
+    """`search` of records that stand on the axes already."""
     kept = tuple(len(axis.values) for axis in axes.kept)
     shape = (*kept, axes.cells // math.prod(kept))
-    placed = place(records, matrix_arrays(axes), convention)
     scored = _scores(placed, convention, objective=objective)
     gpus = np.zeros(()) if scored.gpus is None else scored.gpus
     score, is_feasible = (np.broadcast_to(x, shape) for x in (scored.score, scored.feasible))

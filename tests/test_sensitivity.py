@@ -28,12 +28,14 @@ from qsjax.grid.problem import Problem
 from qsjax.grid.solution import solve
 from qsjax.questions.explore import explore
 from qsjax.questions.sensitivity import hessian, sensitivity
+from qsjax.records.quantities import FIELDS
 from qsjax.records.specs import PAPER, PHYSICAL, HardwareSpec, ModelSpec, Partition, Workload
 
 ROWS = 2048
 METRICS = ("tokens_per_s_per_gpu", "tpot", "max_batch")
 RATES = ("hbm_bw", *(f"flops_{x}" for x in ("bf16", "fp8", "fp4", "exp")), "intra_bw", "inter_bw")
-DELAYS = ("intra_latency", "inter_latency", "exchange_overhead", "layer_overhead", "step_overhead")
+# Every time that a record states, but of prompts, which decoding does not see.
+DELAYS = [n for n, field in FIELDS.items() if field.unit == "s" and n != "prefill_overhead"]
 CHECKED = resolve(
     [
         *("hbm_bytes", "usable_fraction", "hbm_bw", "eff_gemm", "flops_bf16", "flops_fp8"),
@@ -144,7 +146,8 @@ def test_a_straight_through_slope_is_the_unrounded_one_over_the_whole_batch():
 def test_rates_and_delays_scale_throughput_together(given):
     """Euler: time is homogeneous of degree -1 in rates and 1 in delays."""
     winners = random_winners(6, PHYSICAL, given)
-    names = [*RATES, *DELAYS, "sequence_overhead", "expert_overhead", "latent_overhead"]
+    assert {"layer_overhead", "attention_startup", "rank_latency"} < set(DELAYS)
+    names = [*RATES, *DELAYS]
     slopes = slopes_at(winners, resolve(names), ["tokens_per_s_per_gpu"], one_sided=False)
     elasticity = slopes.elasticity[0]
     total = elasticity[: len(RATES)].sum(0) - elasticity[len(RATES) :].sum(0)

@@ -150,5 +150,5 @@ def test_a_dense_model_is_refused(hardware):
 def test_the_study_is_files_and_a_figure(result, tmp_path):
     names = {path.name for path in result.save(tmp_path)}
     assert {"summary.csv", "study.csv", "study.svg", "result.json"} <= names
-    assert set(result.record()) == {"summary", "combinations"}
+    assert set(result.record()) == {"rows", "combinations"}
     assert "one side wins" in result.summary()

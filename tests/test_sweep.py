@@ -5,7 +5,7 @@ import logging
 import jax
 import numpy as np
 import pytest
-from dense import search
+from dense import search, search_placed
 from tolerances import EXACT, SCALING
 
 import qsjax as qs
@@ -298,7 +298,7 @@ def test_tiles_change_no_choice(gpus):
         placed = placed._replace(gpus=None)
     shape = (*(len(axis.values) for axis in axes.kept), 2 * 4**5)
     assert tiles_of(shape[-1]) > 1
-    whole = search(records()._replace(gpus=gpus), axes, PHYSICAL)
+    whole = search_placed(placed, axes, PHYSICAL)
 
     @jax.jit
     def reduce(placed):

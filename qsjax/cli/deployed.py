@@ -35,6 +35,7 @@ from qsjax.questions.explain import Explanation, explain
 from qsjax.records.precision import stored_in
 from qsjax.records.scenario import Records
 from qsjax.records.specs import (
+    CONVENTIONS,
     DEGREES,
     KV_MODES,
     Convention,
@@ -207,7 +208,7 @@ class Stated(NamedTuple):
 
 
 def _speculating(
-    records: Records, deployment: Deployment, convention: Convention, acceptance: float | None
+    records: Records, deployment: Deployment, name: str, acceptance: float | None
 ) -> tuple[HardwareSpec, Workload, tuple[str, ...]]:
     """Accelerator and workload of a deployment that drafts, and what is taken to be so.
 
@@ -225,6 +226,8 @@ def _speculating(
             )
         return records.hardware, records.workload, ()
     share = ACCEPTANCE if acceptance is None else acceptance
+    # Drafting has one cost; where both accountings are asked for, the first one's.
+    convention = named_convention(next(iter(CONVENTIONS)) if name == "both" else name)
     batch = deployment.batch
     if batch is None:
         batch = scalar(_step(_arrays(records, 1.0), convention=convention).capacity.max_batch)
@@ -285,9 +288,10 @@ def read(model: str, words: tuple[str, ...], flags: dict[str, Any]) -> Stated:
         work = stored_in(work, bits / 8.0)
     partition, work = _inputs(deployment, work, flags)
     spec, hardware, work, own, more = _held(deployment, entry, partition, work, flags)
-    rules = named_convention(flags["convention"])
     records = Records(spec, hardware, partition, work, None)
-    hardware, work, drafted = _speculating(records, deployment, rules, flags.get("acceptance"))
+    hardware, work, drafted = _speculating(
+        records, deployment, flags["convention"], flags.get("acceptance")
+    )
     session.note_contexts(name, entry.max_context, [scalar(work.context)])
     gpus = serving_options.one("gpus", flags["gpus"])
     is_free = gpus is not None and not words and not any(flags[name] for name in DEGREES)

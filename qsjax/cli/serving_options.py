@@ -154,14 +154,14 @@ def changes_of(text: str, allowed: Sequence[str] | None = None) -> tuple[str, di
             number = float(value.removeprefix("x"))
         except ValueError:
             number = 0.0
+        if mark and key and allowed is not None and key not in allowed:
+            raise ValueError(f"{text!r}: {key} is not known; give some of {', '.join(allowed)}")
         is_word = key in _WORDS and bool(value)
         if not (mark and key and (is_word or 0 < number < float("inf"))):
             raise ValueError(
                 f"{text!r}: what follows the colon changes something; write for example "
                 + (f"{name}:q=5 or {name}:kv=fp8" if allowed else f"{name}:hbm_bw=x2")
             )
-        if allowed is not None and key not in allowed:
-            raise ValueError(f"{text!r}: {key} is not known; give some of {', '.join(allowed)}")
         found[key] = value if allowed is None or is_word else number
     return name, found
 

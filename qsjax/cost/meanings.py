@@ -107,6 +107,7 @@ _PARTS: Mapping[str, Meaning] = {
     "itl": Meaning("time between tokens", "s"),
     "e2e": Meaning("time of a whole request", "s"),
     "share": Meaning("share of the time"),
+    "windows": Meaning("time in which communication may hide", "s"),
     "exposed": Meaning("communication time that overlap leaves", "s"),
     "speedup": Meaning("throughput of each GPU over that of the model"),
 }

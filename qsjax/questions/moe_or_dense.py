@@ -394,7 +394,7 @@ def moe_or_dense(
     >>> from qsjax.grid.problem import Problem
     >>> found = moe_or_dense(Problem("mixtral-8x7b", "h100-sxm", gpus=2, context="32k"), [0.05])
     >>> [row["winner"] for row in found.rows()][:2]
-    ['dense', 'dense']
+    ['moe', 'moe']
     """
     _checked(problem, tpots, q, nodes)
     limits = (*sorted({float(t) for t in np.ravel(tpots)}), np.inf)
