@@ -42,8 +42,9 @@ class Page:
             with error:
                 raise RuntimeError(error.read().decode()) from error
 
-    def open(self, path):
-        self.call("POST", "/url", {"url": path.as_uri()})
+    def open(self, page):
+        """Go to a file, or to an address."""
+        self.call("POST", "/url", {"url": page if isinstance(page, str) else page.as_uri()})
 
     def find(self, selector):
         return self.call("POST", "/element", {"using": "css selector", "value": selector})
