@@ -16,6 +16,7 @@ LAYERS = (
     ("__main__",),
     ("cli",),
     ("__init__",),
+    ("live",),
     ("output.report",),
     ("evidence",),
     ("questions",),
@@ -41,8 +42,8 @@ STRANGERS = {"cost.laws"}
 PEERS = {"questions"}
 MATPLOTLIB = {"plotting"}
 FILES = {
-    *("cli", "output", "catalog", "grid.free_memory", "engines", "numerics.programs"),
-    *("evidence.measurements.storage", "evidence.calibration"),
+    *("cli", "live.figures", "output", "catalog", "grid.free_memory", "engines"),
+    *("evidence.measurements.storage", "evidence.calibration", "numerics.programs"),
     *("streaming.store", "streaming.results", "streaming.spec", "streaming.hosts"),
 }
 JIT = {

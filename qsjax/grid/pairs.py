@@ -191,7 +191,7 @@ def allowed_batches(found: Candidates, limits: Limits) -> np.ndarray:
     return low
 
 
-def _keeps(shared: Any, rows: np.ndarray, batch: np.ndarray, bounds: Limits) -> np.ndarray:
+def _keeps(shared: Any, rows: np.ndarray, batch: Any, bounds: Limits) -> np.ndarray:
     """Whether each of these rows keeps the bounds at a batch of its own."""
     winners, economy = _some(shared, rows)
     judged = _judge(winners, economy, batch[:, None], bounds, objective="tokens_per_s_per_gpu")

@@ -12,6 +12,7 @@ from qsjax.grid.optimum import searching_batches
 from qsjax.grid.parameters import resolve
 from qsjax.grid.problem import Accelerator, Problem, as_accelerator, question
 from qsjax.grid.solution import Row
+from qsjax.numerics.safe import scalar
 from qsjax.questions.explore import USUAL_CONTEXT, Exploration, explore
 
 # Hardware numbers that have a slider: a field, or a group of fields that are scaled together.
@@ -129,7 +130,7 @@ def contexts(problem: Problem) -> tuple[float, ...]:
 
 def is_moe(problem: Problem) -> bool:
     """Whether the model has experts, so that a dense twin is something else."""
-    return float(np.asarray(problem.stated.models[0].spec.experts)) > 1
+    return scalar(problem.stated.models[0].spec.experts) > 1
 
 
 def first(problem: Problem) -> Setting:
@@ -141,8 +142,8 @@ def first(problem: Problem) -> Setting:
         gpus=float(stated.gpus[0]),
         context=float(near),
         q=float(stated.twins[0]) if stated.twins and is_moe(problem) else 0.0,
-        max_tpot=float(np.asarray(limits.max_tpot)),
-        min_user_rate=float(np.asarray(limits.min_user_rate)),
+        max_tpot=scalar(limits.max_tpot),
+        min_user_rate=scalar(limits.min_user_rate),
     )
 
 
@@ -154,7 +155,7 @@ def accelerator(problem: Problem, setting: Setting) -> Accelerator:
     if not factors:
         return device
     changes = {
-        member: float(np.asarray(getattr(device.spec, member))) * factor
+        member: scalar(getattr(device.spec, member)) * factor
         for name, factor in factors.items()
         for member in resolve([name])[0].members
     }
@@ -202,14 +203,16 @@ def view(problem: Problem, setting: Setting) -> View:
     for cell, row in enumerate(rows):
         case = best_case(solution.cells, cell, solution.best)
         if case is not None:
-            parts = {name: sum(case.parts.memory[t] for t in own) for name, own in MEMORY.items()}
+            parts = {
+                name: sum(scalar(case.parts.memory[t]) for t in own) for name, own in MEMORY.items()
+            }
             shown.append(Shown(row, by_resource(row["terms"]), parts))
     return View(found.summary(), rows, shown)
 
 
 def is_quick(problem: Problem, setting: Setting) -> bool:
     """Whether all contexts are answered at once: no batch is searched."""
-    return problem_at(problem, setting).batch != "best"
+    return bool(problem_at(problem, setting).batch != "best")
 
 
 def curve(problem: Problem, setting: Setting, at: Sequence[float]) -> list[Row]:
