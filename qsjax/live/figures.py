@@ -91,7 +91,7 @@ class Curves:
         legend = Legend(
             items=self.items, orientation="horizontal", border_line_alpha=0,
             background_fill_alpha=0, label_text_color=INK.text, label_text_font_size="12px",
-            margin=0, padding=2,
+            margin=0, padding=2, spacing=14,
         )  # fmt: skip
         self.plot.add_layout(legend, "above")
         self.head = pn.pane.HTML("", **STRETCH)

@@ -42,7 +42,7 @@ def _controls(problem: Problem, start: Setting) -> dict[str, Any]:
 
     def slider(name: str, title: str, options: dict[str, float]) -> Any:
         return pn.widgets.DiscreteSlider(
-            name=title,
+            label=title,
             options=options,
             value=getattr(start, name),
             css_classes=[name],
@@ -53,7 +53,7 @@ def _controls(problem: Problem, start: Setting) -> dict[str, Any]:
     names = live.accelerators(problem)
     found: dict[str, Any] = {
         "hardware": pn.widgets.Select(
-            name="accelerator",
+            label="accelerator",
             options=names,
             value=start.hardware,
             css_classes=["hardware"],
