@@ -65,7 +65,7 @@ class Page:
         """The first element of a selector, also inside shadow trees; None without one."""
         return self.run(f"{DEEP} return deep(document, arguments[0])", selector)
 
-    def wait(self, script, *arguments, seconds=60):
+    def wait(self, script, *arguments, seconds=30):
         """What a script returns once that is true; the function `deep` is known to it."""
         end = time.monotonic() + seconds
         while not (found := self.run(f"{DEEP} {script}", *arguments)):

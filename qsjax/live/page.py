@@ -98,11 +98,15 @@ class Page:
         self.curves = Curves(live.contexts(problem))
         self.time = Bars("Where the time of a token goes", "ms", style.RESOURCES.__getitem__)
         self.memory = Bars("What fills a GPU's memory", "GiB", memory_look)
-        self.is_due, self.is_first = False, True
+        self.is_first = True
+        self.drawn: Setting | None = None  # whose curves are drawn, or are to follow
         self.left: list[float] = []
         self.rows: dict[tuple[float, float | None], Row] = {}
         for widget in self.controls.values():
-            widget.param.watch(lambda _: self.moved(), "value")
+            # Panel would gather moves for 50 ms.
+            for part in widget.select(pn.widgets.IntSlider):
+                part._debounce = GATHER
+            widget.param.watch(lambda _: self.update(), "value")
         self.update()
 
     @property
@@ -112,15 +116,8 @@ class Page:
             self.start, **{name: widget.value for name, widget in self.controls.items()}
         )
 
-    def moved(self) -> None:
-        """Answer soon: moves that come in meanwhile are answered together."""
-        if not self.is_due:
-            self.is_due = True
-            later(self.update)
-
     def update(self) -> None:
         """Answer the setting, draw it, and have the rest of the curves follow."""
-        self.is_due = False
         setting = self.setting
         try:
             found = live.view(self.problem, setting)
@@ -129,40 +126,46 @@ class Page:
             found = View("\n".join(["This cannot be answered.", *lines]), [], [])
         with pn.io.hold():
             self.draw(found, setting)
-        self.left = [x for x in live.contexts(self.problem) if x != setting.context]
-        self.left = self.left if found.rows else []
-        self.follow()
+        elsewhere = dataclasses.replace(setting, context=0.0)
+        if found.rows and elsewhere != self.drawn:
+            self.drawn = elsewhere
+            self.left = [x for x in live.contexts(self.problem) if x != setting.context]
+            self.rows = {(row["context"], row["q"]): row for row in found.rows}
+            later(self.follow)  # the answer is sent before
 
     def follow(self) -> None:
-        """Draw more of the curves, unless a new setting has to be answered first."""
+        """Compute more of the curves, unless they are out of date; draw them when all are there."""
         setting = self.setting
-        if self.is_due or not self.left:
+        if dataclasses.replace(setting, context=0.0) != self.drawn:
             return
         many = len(self.left) if live.is_quick(self.problem, setting) else 1
         part, self.left = self.left[:many], self.left[many:]
-        self.rows |= {(r["context"], r["q"]): r for r in live.curve(self.problem, setting, part)}
-        with pn.io.hold():
-            self.curves.show(list(self.rows.values()), setting.context)
+        if part:
+            more = live.curve(self.problem, setting, part)
+            self.rows |= {(row["context"], row["q"]): row for row in more}
         if self.left:
             later(self.follow)
-        elif self.is_first:
-            self.is_first = False
-            self.curves.remember()
+            return
+        with pn.io.hold():
+            self.curves.show(list(self.rows.values()), setting.context)
+            if self.is_first:
+                self.is_first = False
+                self.curves.remember()
 
     def draw(self, found: View, setting: Setting) -> None:
-        """Show an answer with its bars; curves keep what is not known yet."""
+        """Show an answer with its bars; the curves follow."""
         lead, *more = (html.escape(line) for line in found.answer.splitlines())
         self.answer.object = f"<p class=lead>{lead}</p>" + "".join(f"<p>{x}</p>" for x in more)
         if found.rows:
             self.device.object = f"<p class=quiet>{_device(self.problem, setting)}</p>"
-        self.rows = {(r["context"], r["q"]): r for r in found.rows}
         where = f"at {words.length(setting.context)}"
         shown = [(style.variant_label(one.row), one) for one in found.shown]
         self.time.show({name: _scaled(one.time, MS) for name, one in shown}, where)
         self.memory.show({name: _scaled(one.memory, GIB) for name, one in shown}, where)
         self.curves.marker.location = setting.context
-        if not self.left:
-            self.curves.show(found.rows, setting.context)
+        if not found.rows:
+            self.drawn = None
+            self.curves.show([], setting.context)
 
     def template(self) -> Any:
         """The page as Panel serves it."""
