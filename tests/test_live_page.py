@@ -1,10 +1,13 @@
 """The live page: its answers are those of `explore`, and a real browser moves its sliders."""
 
 import importlib.util
+import re
+import signal
 import socket
 import subprocess
 import sys
 import time
+import urllib.request
 
 import browser
 import numpy as np
@@ -299,12 +302,22 @@ class TestServer:
         with pytest.raises(OSError, match="refused"):
             socket.create_connection(("127.0.0.1", port), 5)
 
+    def test_the_command_says_where_and_ends_with_an_interrupt(self):
+        command = ["app", "mixtral-8x7b", "--gpus", "8", "--context", "8k"]
+        with subprocess.Popen(
+            [sys.executable, "-m", "qsjax", *command, "--port", "0", "--no-browser"],
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as running:
+            url = running.stdout.readline().split()[0]
+            with urllib.request.urlopen(url) as answer:
+                assert "mixtral-8x7b" in answer.read().decode()
+            running.send_signal(signal.SIGINT)
+            assert running.wait(30) == 0
+
 
 def token(url):
     """The token of a new session, from the page."""
-    import re
-    import urllib.request
-
     with urllib.request.urlopen(url) as answer:
         return re.search(r'"token":"([^"]+)"', answer.read().decode())[1]
 
@@ -347,7 +360,7 @@ class TestBrowser:
         assert loaded.screenshot() != before
 
     def test_a_slider_follows_the_mouse(self, loaded):
-        loaded.drag(self.handle(loaded, "context"), -400)
+        loaded.drag(self.handle(loaded, "context"), -200)
         loaded.wait(SHOWS, " at 8k")
         assert loaded.run(f"{browser.DEEP} return {TEXT}") == self.first_sentence(context=8192.0)
 

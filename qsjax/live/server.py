@@ -108,5 +108,5 @@ def app(problem: Problem, *, port: int = 0, browser: bool = True) -> LivePage:
     thread.start()
     url = f"http://{HOST}:{port}/"
     if browser:
-        webbrowser.open(url)
+        webbrowser.open_new_tab(url)
     return LivePage(url, server, thread)
