@@ -113,6 +113,14 @@ class TestAnswers:
         assert "some fit, but none keeps TPOT <= 0.1 ms." in lines[1]
         assert "it would fit" not in found.answer
 
+    def test_a_twin_that_does_not_run_is_explained(self):
+        found = live.view(problem(), setting(gpus=1.0, hbm_bytes=1.41, q=16.0))
+        asked = qs.explore(live.problem_at(problem(), setting(gpus=1.0, hbm_bytes=1.41, q=16.0)))
+        (reason,) = [line for line in asked.remarks() if line.startswith("No design")]
+        assert "dense twin of mixtral-8x7b at q=16" in reason
+        assert found.answer == f"{asked.summary()}\n{reason}"
+        assert len(found.shown) == 1
+
     def test_what_one_page_cannot_show_is_told_at_once(self):
         asked = qs.Problem(
             ["mixtral-8x7b", "llama-3.1-8b"],
@@ -358,6 +366,14 @@ class TestBrowser:
             top,
         )
         assert loaded.screenshot() != before
+
+    def test_what_stands_above_a_slider_is_where_it_stands(self, loaded):
+        """Quick moves left an older value there, written while the newer one was sent."""
+        loaded.press(self.handle(loaded, "max_tpot"), RIGHT * 6)
+        tpot = live.view(problem(), setting(max_tpot=0.03)).answer.split("\n")[0]
+        loaded.wait(SHOWS, tpot)
+        text = "[...Bokeh.documents[0]._all_models.values()].map(m => m.text).filter(t => t)"
+        assert "time of a token at most: <b>30 ms</b>" in loaded.run(f"return {text}")
 
     def test_a_slider_follows_the_mouse(self, loaded):
         loaded.drag(self.handle(loaded, "context"), -200)

@@ -32,7 +32,8 @@ def asset(name: str) -> str:
 
 
 WIDE: dict[str, Any] = {"sizing_mode": "stretch_width"}
-STRETCH: dict[str, Any] = {**WIDE, "stylesheets": [asset("widgets.css")], "margin": (0, 5)}
+STYLED: dict[str, Any] = {**WIDE, "stylesheets": [asset("widgets.css")]}
+STRETCH: dict[str, Any] = {**STYLED, "margin": (0, 5)}
 
 
 def _figure(height: int, **options: Any) -> Any:

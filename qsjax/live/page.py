@@ -2,6 +2,7 @@
 
 import dataclasses
 import html
+import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,7 +12,7 @@ import panel as pn
 from qsjax.grid.problem import Problem
 from qsjax.grid.solution import Row
 from qsjax.live import view as live
-from qsjax.live.figures import STRETCH, WIDE, Bars, Curves, asset
+from qsjax.live.figures import STRETCH, STYLED, WIDE, Bars, Curves, asset
 from qsjax.live.view import Setting, View
 from qsjax.numerics.safe import scalar
 from qsjax.output import words
@@ -36,19 +37,46 @@ def _options(
     return ({"none": none} if none is not None else {}) | {text(x): x for x in given}
 
 
+class Slider:
+    """A slider over positions that have names.
+
+    The text of Panel's `DiscreteSlider` is written by the browser and by Python, and after quick
+    moves an older one stays. Here only the browser writes it.
+
+    Attributes:
+        values: of the positions.
+    """
+
+    def __init__(self, name: str, title: str, options: dict[str, float], value: float) -> None:
+        self.values = list(options.values())
+        texts = [f"{title}: <b>{text}</b>" for text in options]
+        at = self.values.index(value)
+        self.label = pn.widgets.StaticText(value=texts[at], margin=(5, 10, 0, 10), **STYLED)
+        self.slider = pn.widgets.IntSlider(
+            end=len(texts) - 1, value=at, label="", show_value=False, css_classes=[name],
+            bar_color=style.MOE.colour, margin=(0, 10, 8, 10), **STYLED,
+        )  # fmt: skip
+        self.slider._debounce = GATHER  # Panel would gather moves for 50 ms
+        write = f"target.text = {json.dumps(texts)}[source.value]"
+        self.slider.jslink(self.label, code={"value": write})
+        self.body = pn.Column(self.label, self.slider, **WIDE)
+
+    @property
+    def value(self) -> float:
+        """Of the position."""
+        value: float = self.values[self.slider.value]
+        return value
+
+    @value.setter
+    def value(self, value: float) -> None:
+        self.slider.value = self.values.index(value)
+
+
 def _controls(problem: Problem, start: Setting) -> dict[str, Any]:
     """A widget for each field of a `Setting` that the problem has."""
-    kept = {"sizing_mode": "stretch_width", "stylesheets": [asset("widgets.css")]}
 
-    def slider(name: str, title: str, options: dict[str, float]) -> Any:
-        return pn.widgets.DiscreteSlider(
-            label=title,
-            options=options,
-            value=getattr(start, name),
-            css_classes=[name],
-            bar_color=style.MOE.colour,
-            **kept,
-        )
+    def slider(name: str, title: str, options: dict[str, float]) -> Slider:
+        return Slider(name, title, options, getattr(start, name))
 
     names = live.accelerators(problem)
     found: dict[str, Any] = {
@@ -57,7 +85,7 @@ def _controls(problem: Problem, start: Setting) -> dict[str, Any]:
             options=names,
             value=start.hardware,
             css_classes=["hardware"],
-            **kept,
+            **STYLED,
         )
     }
     found |= {name: slider(name, title, STEPS) for name, title in live.FACTORS.items()}
@@ -103,10 +131,8 @@ class Page:
         self.left: list[float] = []
         self.rows: dict[tuple[float, float | None], Row] = {}
         for widget in self.controls.values():
-            # Panel would gather moves for 50 ms.
-            for part in widget.select(pn.widgets.IntSlider):
-                part._debounce = GATHER
-            widget.param.watch(lambda _: self.update(), "value")
+            part = widget.slider if isinstance(widget, Slider) else widget
+            part.param.watch(lambda _: self.update(), "value")
         self.update()
 
     @property
@@ -177,7 +203,8 @@ class Page:
         shown: list[Any] = []
         for title, names in groups.items():
             shown.append(pn.pane.HTML(f"<h2>{title}</h2>", **STRETCH))
-            shown += [self.controls[name] for name in names if name in self.controls]
+            own = [self.controls[name] for name in names if name in self.controls]
+            shown += [getattr(widget, "body", widget) for widget in own]
             shown += [self.device] if title == "Hardware" else []
         name = self.problem.stated.models[0].name
         page = pn.Template(asset("page.html"))

@@ -13,7 +13,7 @@ from qsjax.grid.parameters import resolve
 from qsjax.grid.problem import Accelerator, Problem, as_accelerator, question
 from qsjax.grid.solution import Row
 from qsjax.numerics.safe import scalar
-from qsjax.questions.explore import USUAL_CONTEXT, Exploration, explore
+from qsjax.questions.explore import USUAL_CONTEXT, Exploration, explore, missing
 
 # Hardware numbers that have a slider: a field, or a group of fields that are scaled together.
 FACTORS: dict[str, str] = {
@@ -86,7 +86,7 @@ class View(NamedTuple):
     """What the page says at the context of a setting.
 
     Attributes:
-        answer: of the exploration, one to three lines.
+        answer: of the exploration, one to three lines, and why a cell has no design.
         rows: of the exploration.
         shown: its designs that run.
     """
@@ -207,7 +207,10 @@ def view(problem: Problem, setting: Setting) -> View:
                 name: sum(scalar(case.parts.memory[t]) for t in own) for name, own in MEMORY.items()
             }
             shown.append(Shown(row, by_resource(row["terms"]), parts))
-    return View(found.summary(), rows, shown)
+    said = [found.summary()]
+    if shown:  # else the summary itself says what is missing
+        said += [missing(found.problem, row) for row in rows if not row["is_feasible"]]
+    return View("\n".join(said), rows, shown)
 
 
 def is_quick(problem: Problem, setting: Setting) -> bool:

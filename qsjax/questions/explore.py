@@ -109,7 +109,7 @@ class Exploration(Result):
         rows = self.rows()
         running = [row for row in rows if row["is_feasible"]]
         if not running:
-            lines = list(dict.fromkeys(_missing(self.problem, row) for row in rows))
+            lines = list(dict.fromkeys(missing(self.problem, row) for row in rows))
             more = f" Nothing else of {len(lines)} cells runs either." if len(lines) > 1 else ""
             return f"Nothing runs.\n{lines[0]}{more}"
         shown = usual(running)
@@ -149,7 +149,7 @@ class Exploration(Result):
             f"{self.cells:,} designs decided, {self.feasible:,} feasible.",
             *words.rests_on(self.rows(), self.level),
             f"Infeasible, by reason (a design may have several): {listed or 'none'}.",
-            *(_missing(self.problem, row) for row in self.rows() if not row["is_feasible"]),
+            *(missing(self.problem, row) for row in self.rows() if not row["is_feasible"]),
         ]
 
     def record(self) -> Row:
@@ -353,7 +353,7 @@ def _factor(row: Row, name: str) -> str:
     return "" if row["variant"] == "moe" else f"{gain:.2f}x" if np.isfinite(gain) else "-"
 
 
-def _missing(problem: Problem, row: Row) -> str:
+def missing(problem: Problem, row: Row) -> str:
     """Why a cell has no design, and what it would need."""
     where = f"{row['model']}, {variant_name(row)}" if row["variant"] != "dense" else row["model"]
     if row["variant"] == "dense" and row["q"] is not None:
