@@ -77,6 +77,10 @@ class TestAnswers:
     def test_a_factor_scales_all_that_its_name_says(self, factor, fields):
         device = qs.hardware("h100-sxm")
         scaled = device.replace(**{name: 2.0 * float(getattr(device, name)) for name in fields})
+        moved = live.accelerator(problem(), setting(**{factor: 2.0})).spec
+        for field in dataclasses.fields(device):
+            if field.name != "label":
+                assert getattr(moved, field.name) == getattr(scaled, field.name), field.name
         found = live.view(problem(), setting(**{factor: 2.0}))
         expected = qs.explore(
             qs.Problem("mixtral-8x7b", scaled, gpus=8, context="32k", twins=5)
