@@ -1,5 +1,6 @@
 """The live page: its answers are those of `explore`, and a real browser moves its sliders."""
 
+import dataclasses
 import importlib.util
 import re
 import signal
