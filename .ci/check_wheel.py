@@ -22,6 +22,13 @@ def commands(readme: str) -> list[str]:
     return list(dict.fromkeys(line for line in lines if line.startswith("qsjax ")))
 
 
+def is_name(program: Path, command: str) -> bool:
+    """Whether it only names a verb: one that cannot run without arguments."""
+    verb, *rest = shlex.split(command)[1:]
+    help_ = subprocess.run([program, verb, "--help"], check=True, capture_output=True, text=True)
+    return not rest and bool(re.search(r"\[OPTIONS\] (?!COMMAND)[A-Z]", help_.stdout))
+
+
 def main(wheel: str) -> None:
     """Build the environment, and stop at the first command that fails."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -35,6 +42,8 @@ def main(wheel: str) -> None:
         for file, text in files:
             (folder / file).write_text(text)
         for command in commands(readme):
+            if is_name(programs / "qsjax", command):
+                continue
             sys.stdout.write(f"{command}\n")
             sys.stdout.flush()
             words = [programs / "qsjax", *shlex.split(command)[1:]]

@@ -101,6 +101,11 @@ GROUPS: tuple[tuple[str, str, dict[str, str]], ...] = (
         },
     ),
     (
+        "The live page",
+        "With the extra `app`; see [the guide](guides/live-page.md).",
+        {"app": "page = qs.app(problem, browser=False)\npage.stop()"},
+    ),
+    (
         "Evidence",
         "The paper's tables and published measurements; results like the others.",
         {

@@ -18,6 +18,18 @@ WHY_NOT = (
     else "no Chromium with chromedriver found; on Debian: apt-get install chromium chromium-driver"
 )
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"  # the key that the W3C standard fixes
+# Finds an element also where components hide theirs in shadow trees.
+DEEP = """
+const deep = (root, selector) => {
+  const found = root.querySelector(selector)
+  if (found) return found
+  for (const element of root.querySelectorAll('*')) {
+    const inner = element.shadowRoot && deep(element.shadowRoot, selector)
+    if (inner) return inner
+  }
+  return null
+};
+"""
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -42,11 +54,37 @@ class Page:
             with error:
                 raise RuntimeError(error.read().decode()) from error
 
-    def open(self, path):
-        self.call("POST", "/url", {"url": path.as_uri()})
+    def open(self, page):
+        """Go to a file, or to an address."""
+        self.call("POST", "/url", {"url": page if isinstance(page, str) else page.as_uri()})
 
     def find(self, selector):
         return self.call("POST", "/element", {"using": "css selector", "value": selector})
+
+    def deep(self, selector):
+        """The first element of a selector, also inside shadow trees; None without one."""
+        return self.run(f"{DEEP} return deep(document, arguments[0])", selector)
+
+    def wait(self, script, *arguments, seconds=30):
+        """What a script returns once that is true; the function `deep` is known to it."""
+        end = time.monotonic() + seconds
+        while not (found := self.run(f"{DEEP} {script}", *arguments)):
+            if time.monotonic() > end:
+                raise TimeoutError(f"not within {seconds} s: {script}")
+            time.sleep(0.05)
+        return found
+
+    def press(self, element, keys):
+        """Keys, sent to an element."""
+        self.call("POST", f"/element/{element[ELEMENT]}/value", {"text": keys})
+
+    def drag(self, element, x):
+        """An element, moved to the right by x pixels with the mouse."""
+        at = {"type": "pointerMove", "duration": 0, "origin": element, "x": 0, "y": 0}
+        moves = [at, {"type": "pointerDown", "button": 0}, {**at, "duration": 50, "x": x}]
+        moves.append({"type": "pointerUp", "button": 0})
+        mouse = {"type": "pointer", "id": "mouse", "actions": moves}
+        self.call("POST", "/actions", {"actions": [mouse]})
 
     def run(self, script, *arguments):
         return self.call("POST", "/execute/sync", {"script": script, "args": arguments})

@@ -193,7 +193,7 @@ def test_what_is_no_record_is_told(more, says):
 
 
 # Verbs that answer nothing that a function would: catalogues, pages, shells.
-NO_QUESTIONS = {"models", "hardware", "report", "completion"}
+NO_QUESTIONS = {"models", "hardware", "app", "report", "completion"}
 
 
 def test_every_verb_is_a_function():

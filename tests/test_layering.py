@@ -16,6 +16,7 @@ LAYERS = (
     ("__main__",),
     ("cli",),
     ("__init__",),
+    ("live",),
     ("output.report",),
     ("evidence",),
     ("questions",),
@@ -40,9 +41,10 @@ STRANGERS = {"cost.laws"}
 # Rooms whose parts are peers: `questions.mix` may not reach into `questions.explain`.
 PEERS = {"questions"}
 MATPLOTLIB = {"plotting"}
+PANEL = {"live"}  # an extra: the rest of the package runs without it
 FILES = {
-    *("cli", "output", "catalog", "grid.free_memory", "engines", "numerics.programs"),
-    *("evidence.measurements.storage", "evidence.calibration"),
+    *("cli", "live.figures", "output", "catalog", "grid.free_memory", "engines"),
+    *("evidence.measurements.storage", "evidence.calibration", "numerics.programs"),
     *("streaming.store", "streaming.results", "streaming.spec", "streaming.hosts"),
 }
 JIT = {
@@ -121,6 +123,8 @@ def import_problems(module, tree):
                 yield f"line {line}: imports {name}: {problem}"
         elif root == "matplotlib" and not covers(MATPLOTLIB, module):
             yield f"line {line}: matplotlib belongs in {sorted(MATPLOTLIB)}"
+        elif root in ("panel", "bokeh") and not covers(PANEL, module):
+            yield f"line {line}: {root} belongs in {sorted(PANEL)}"
         elif root == "__future__":
             yield f"line {line}: no __future__ imports"
 
@@ -186,6 +190,7 @@ def test_module(module):
         ("grid.optimum", "from qsjax.unknown import name"),
         ("unknown", "x = 1"),
         ("output.report", "import matplotlib.pyplot as plt"),
+        ("plotting.style", "from bokeh.plotting import figure"),
         ("grid.optimum", "from __future__ import annotations"),
         ("grid.optimum", "import importlib\nimportlib.import_module('qsjax.cli')"),
         ("cost.decode", "import jax\nf = jax.jit(abs)"),

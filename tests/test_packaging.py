@@ -40,7 +40,7 @@ def test_console_script_loads():
 
 def test_import_is_light(tmp_path):
     loaded = run(sys.executable, "-c", "import qsjax, sys; print(*sys.modules)", cwd=tmp_path)
-    assert not {"matplotlib", "pandas", "xarray"} & set(loaded.split())
+    assert not {"matplotlib", "pandas", "xarray", "panel", "bokeh"} & set(loaded.split())
 
 
 def test_py_typed_is_shipped():

@@ -36,6 +36,7 @@ VERBS: dict[str, str] = {
     "calibrate": "Fit the constants to your own measurements.",
     "models": "The model catalogue.",
     "hardware": "The accelerator catalogue.",
+    "app": "A local page with sliders: answer and figures follow every move.",
     "report": "One interactive page from result folders.",
     "completion": "Shell completion: how to switch it on.",
 }

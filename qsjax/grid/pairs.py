@@ -18,6 +18,8 @@ from qsjax.grid.cells import Winners, step_of
 from qsjax.grid.limits import LIMITS, RISING, Limits, is_given, violations
 from qsjax.numerics.numpy_backend import on_host
 
+AT_ONCE = 2**13  # designs that NumPy tries at a batch each: as many as stay in the caches
+
 
 class Candidates(NamedTuple):
     """Designs that run with one sequence, each in the row of its cell.
@@ -60,6 +62,16 @@ class Block(NamedTuple):
     rows: np.ndarray
 
 
+def _shared(tree: Any) -> Any:
+    """Leaves that all rows share as one row: NumPy then computes what follows from them once."""
+    return jax.tree.map(lambda x: x[:1] if len(x) and np.ptp(x) == 0 else x, tree)
+
+
+def _some(shared: Any, rows: np.ndarray) -> Any:
+    """These rows of what `_shared` gave."""
+    return jax.tree.map(lambda x: x if len(x) == 1 else x[rows], shared)
+
+
 def rectangles(found: Candidates, largest: np.ndarray, batches: np.ndarray) -> Iterator[Block]:
     """Blocks of ROWS that cover every candidate at every batch up to its own largest one.
 
@@ -70,12 +82,13 @@ def rectangles(found: Candidates, largest: np.ndarray, batches: np.ndarray) -> I
     """
     order = np.argsort(-largest, kind="stable")
     order = order[largest[order] >= 1]
+    shared = _shared((found.winners, found.economy))
     for start in range(0, len(order), ROWS):
         rows = order[start : start + ROWS]
-        own = found.at(rows)
+        winners, economy = _some(shared, rows)
         # The rows are sorted, so batches beyond the first row's repeat what was there before.
         last = int(np.searchsorted(batches, largest[rows[0]])) + 1
-        yield Block(own.winners, own.economy, largest[rows][:, None], batches[None, :last], rows)
+        yield Block(winners, economy, largest[rows][:, None], batches[None, :last], rows)
 
 
 def _padded(values: np.ndarray, length: int) -> np.ndarray:
@@ -164,17 +177,26 @@ def allowed_batches(found: Candidates, limits: Limits) -> np.ndarray:
     if not rising:
         return found.largest
     bounds = Limits(**{name: getattr(limits, name) for name in rising})
+    shared = _shared((found.winners, found.economy))
     # `low` keeps the limits (0 stands for no batch at all), `high` breaks them.
     low, high = np.zeros_like(found.largest), found.largest + 1.0
-    while (high - low > 1.0).any():
-        middle = np.floor(0.5 * (low + high))
-        keeps = np.zeros(len(middle), bool)
-        # A list with nothing but a batch above all of them tries each row at its own `middle`.
-        for block in rectangles(found, middle, np.full(1, np.inf)):
-            best = best_batches(block, bounds, "tokens_per_s_per_gpu")
-            keeps[block.rows] = best.score > -np.inf
-        low, high = np.where(keeps, middle, low), np.where(keeps, high, middle)
+    while len(left := np.flatnonzero(high - low > 1.0)):
+        # One sequence first: most designs that break the limits break them with it.
+        middle = np.where(low[left] == 0, 1.0, np.floor(0.5 * (low[left] + high[left])))
+        parts = np.split(np.arange(len(left)), range(AT_ONCE, len(left), AT_ONCE))
+        keeps = [_keeps(shared, left[part], middle[part], bounds) for part in parts]
+        is_kept = np.concatenate(keeps)
+        low[left] = np.where(is_kept, middle, low[left])
+        high[left] = np.where(is_kept, high[left], middle)
     return low
+
+
+def _keeps(shared: Any, rows: np.ndarray, batch: Any, bounds: Limits) -> np.ndarray:
+    """Whether each of these rows keeps the bounds at a batch of its own."""
+    winners, economy = _some(shared, rows)
+    judged = _judge(winners, economy, batch[:, None], bounds, objective="tokens_per_s_per_gpu")
+    kept: np.ndarray = np.broadcast_to(np.asarray(judged.broken) == 0, (len(rows), 1))[:, 0]
+    return kept
 
 
 def score_candidates(

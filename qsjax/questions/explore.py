@@ -12,6 +12,7 @@ from qsjax.cost.laws.memory import usable_bytes
 from qsjax.engines.spread import LEVEL, check_level
 from qsjax.grid.cells import Cells
 from qsjax.grid.intervals import bounds_of
+from qsjax.grid.limits import LIMITS, describe, is_given
 from qsjax.grid.needs import least_gpus
 from qsjax.grid.problem import Problem, question
 from qsjax.grid.solution import Arrays, Solution, dataset_of, joined, rows_of, solve_all
@@ -37,8 +38,8 @@ class Exploration(Result):
         problem: what was asked.
         solutions: one for each model (outer) and accelerator.
         beside: the same cells under the other accounting; None unless it was asked for.
-        least_gpus: by solution, the fewest GPUs (a power of two) that hold each infeasible cell;
-            NaN where it is feasible or none do.
+        least_gpus: by solution, the fewest GPUs (a power of two) that hold each cell that does not
+            fit; NaN where it fits or none do.
         level: probability with which measured values lie in the intervals.
     """
 
@@ -108,7 +109,7 @@ class Exploration(Result):
         rows = self.rows()
         running = [row for row in rows if row["is_feasible"]]
         if not running:
-            lines = list(dict.fromkeys(_missing(row) for row in rows))
+            lines = list(dict.fromkeys(missing(self.problem, row) for row in rows))
             more = f" Nothing else of {len(lines)} cells runs either." if len(lines) > 1 else ""
             return f"Nothing runs.\n{lines[0]}{more}"
         shown = usual(running)
@@ -148,7 +149,7 @@ class Exploration(Result):
             f"{self.cells:,} designs decided, {self.feasible:,} feasible.",
             *words.rests_on(self.rows(), self.level),
             f"Infeasible, by reason (a design may have several): {listed or 'none'}.",
-            *(_missing(row) for row in self.rows() if not row["is_feasible"]),
+            *(missing(self.problem, row) for row in self.rows() if not row["is_feasible"]),
         ]
 
     def record(self) -> Row:
@@ -199,7 +200,7 @@ class Exploration(Result):
         twins = [row for row in twins if row["q"] is not None]
         found: dict[str, Drawing] = {"throughput": partial(_throughput, rows, twins, title)}
         if twins and not _has_several(self.problem):
-            found["ratio"] = partial(plotting.ratio_vs_context, twins, title=_finding(twins, title))
+            found["ratio"] = partial(plotting.ratio_vs_context, twins, title=finding(twins, title))
         for count in counts:
             part = [row for row in rows if row["gpus"] == count]
             if any(row["is_feasible"] for row in part):
@@ -217,11 +218,11 @@ def _throughput(rows: list[Row], twins: list[Row], title: str, ax: Any = None) -
     if ax is not None or not twins or any("label" in row for row in rows):
         return plotting.throughput_vs_context(rows, ax, title=title)
     _, panels = plotting.figure(1, 2, (12.4, 4.4))
-    plotting.ratio_vs_context(twins, panels[0, 1], title=_finding(twins, title))
+    plotting.ratio_vs_context(twins, panels[0, 1], title=finding(twins, title))
     return plotting.throughput_vs_context(rows, panels[0, 0], title=title)
 
 
-def _finding(twins: Sequence[Row], title: str) -> str:
+def finding(twins: Sequence[Row], title: str) -> str:
     """What the ratio of a dense twin says, in a line."""
     q = min((row["q"] for row in twins), key=lambda q: abs(q - 5.0))
     own = sorted((row for row in twins if row["q"] == q), key=lambda row: row["context"])
@@ -352,16 +353,23 @@ def _factor(row: Row, name: str) -> str:
     return "" if row["variant"] == "moe" else f"{gain:.2f}x" if np.isfinite(gain) else "-"
 
 
-def _missing(row: Row) -> str:
+def missing(problem: Problem, row: Row) -> str:
     """Why a cell has no design, and what it would need."""
     where = f"{row['model']}, {variant_name(row)}" if row["variant"] != "dense" else row["model"]
     if row["variant"] == "dense" and row["q"] is not None:
         where = f"the dense twin of {row['model']} at q={row['q']:g}"
     own = words.count(row["gpus"], row["hardware"] + " GPU")
-    return f"No design for {where} at {words.length(row['context'])} on {own}: {_would_help(row)}."
+    why = _would_help(problem, row)
+    return f"No design for {where} at {words.length(row['context'])} on {own}: {why}."
 
 
-def _would_help(row: Row) -> str:
+def _would_help(problem: Problem, row: Row) -> str:
+    limits = problem.limits
+    given = [describe(limits, name) for name in LIMITS if is_given(limits, name)]
+    held = {device.name: device.spec.hbm_bytes for device in problem.stated.accelerators}
+    if given and row["least_hbm_bytes"] <= row.get("hbm_bytes", held[row["hardware"]]):
+        at = " with the largest batch that it holds" if problem.batch == "largest" else ""
+        return f"some fit, but none keeps {words.joined(given)}{at}"
     least = row["least_gpus"]
     gpus = f"{words.count(least, 'GPU')} of this kind" if np.isfinite(least) else ""
     if np.isfinite(row["least_hbm_bytes"]):
@@ -373,8 +381,9 @@ def _would_help(row: Row) -> str:
 
 
 def _needs(solution: Solution) -> np.ndarray:
+    """Fewest GPUs of cells that do not fit; where limits alone are in the way, they say it."""
     cells: Cells = solution.cells
-    where = ~solution.is_feasible
+    where = ~solution.is_feasible & (solution.best.shortfall > 0)
     return least_gpus(cells, where) if where.any() else np.full(cells.cells, np.nan)
 
 

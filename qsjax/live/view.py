@@ -1,0 +1,223 @@
+"""What the live page says: a problem with its controls set, answered by `explore`."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from qsjax import catalog
+from qsjax.grid.case import MEMORY_TERMS, best_case, by_resource
+from qsjax.grid.optimum import searching_batches
+from qsjax.grid.parameters import resolve
+from qsjax.grid.problem import Accelerator, Problem, as_accelerator, question
+from qsjax.grid.solution import Row
+from qsjax.numerics.safe import scalar
+from qsjax.questions.explore import USUAL_CONTEXT, Exploration, explore, missing
+
+# Hardware numbers that have a slider: a field, or a group of fields that are scaled together.
+FACTORS: dict[str, str] = {
+    "hbm_bw": "HBM bandwidth",
+    "hbm_bytes": "HBM capacity",
+    "link_bw": "link bandwidth",
+    "flops": "FLOP/s",
+}
+# Parts of a GPU's memory that the page tells apart, by the terms of the memory ledger.
+MEMORY: dict[str, tuple[str, ...]] = {
+    "weights: attention": ("weights: attention",),
+    "weights: experts and FFN": (
+        "weights: routed experts",
+        "weights: shared experts",
+        "weights: dense FFN",
+        "weights: router",
+    ),
+    "weights: embedding, head, norms": ("weights: embedding and head", "weights: norms"),
+    "KV cache": ("KV cache", "KV block waste"),
+    "kept by the engine": ("reserve", "unused by engine"),
+    "free": ("free",),
+}
+assert {term for own in MEMORY.values() for term in own} == set(MEMORY_TERMS)
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """Where the controls stand.
+
+    Attributes:
+        hardware: name of the accelerator, of the problem or of the catalogue.
+        gpus: how many.
+        context: of the answer [tokens].
+        q: quality factor of the dense twin; 0 for no twin.
+        max_tpot: longest time per output token [s]; infinite without a limit.
+        min_user_rate: fewest tokens/s/user; 0 without a limit.
+        hbm_bw: factor on the HBM bandwidth.
+        hbm_bytes: factor on the HBM capacity.
+        link_bw: factor on the bandwidth of both fabrics.
+        flops: factor on the peaks of the matrix units.
+    """
+
+    hardware: str
+    gpus: float
+    context: float
+    q: float = 0.0
+    max_tpot: float = np.inf
+    min_user_rate: float = 0.0
+    hbm_bw: float = 1.0
+    hbm_bytes: float = 1.0
+    link_bw: float = 1.0
+    flops: float = 1.0
+
+
+class Shown(NamedTuple):
+    """A design in the bars of the page.
+
+    Attributes:
+        row: of the exploration.
+        time: parts of the time of a token, by resource [s]; they sum to `tpot`.
+        memory: parts of the memory of a GPU [B]; they sum to its capacity.
+    """
+
+    row: Row
+    time: dict[str, float]
+    memory: dict[str, float]
+
+
+class View(NamedTuple):
+    """What the page says at the context of a setting.
+
+    Attributes:
+        answer: of the exploration, one to three lines, and why a cell has no design.
+        rows: of the exploration.
+        shown: its designs that run.
+    """
+
+    answer: str
+    rows: list[Row]
+    shown: list[Shown]
+
+
+def check(problem: Problem) -> None:
+    """Raise `ValueError` with everything of the problem that one page cannot show."""
+    stated, wrong = problem.stated, []
+    if len(stated.models) > 1:
+        names = ", ".join(model.name for model in stated.models)
+        wrong.append(f"model: the page shows one model; {names} are {len(stated.models)}")
+    wrong += [
+        f"axes: the page shows one value of {name}; {len(values)} are given"
+        for name, values in stated.kept.items()
+        if len(values) > 1
+    ]
+    if stated.other is not None:
+        wrong.append("convention: the page shows one accounting; give physical or paper")
+    if wrong:
+        raise ValueError("\n".join(wrong))
+
+
+def accelerators(problem: Problem) -> list[str]:
+    """Names to choose from: those of the problem, then those of the catalogue."""
+    own = [device.name for device in problem.stated.accelerators]
+    return list(dict.fromkeys([*own, *catalog.hardware_names()]))
+
+
+def contexts(problem: Problem) -> tuple[float, ...]:
+    """Contexts of the curves [tokens]: those of the problem; the usual ones around a single one."""
+    given = [float(context) for context in problem.stated.contexts]
+    if len(given) > 1:
+        return tuple(sorted(given))
+    usual = dataclasses.replace(problem, context=None).stated.contexts
+    return tuple(sorted({*map(float, usual), *given}))
+
+
+def is_moe(problem: Problem) -> bool:
+    """Whether the model has experts, so that a dense twin is something else."""
+    return scalar(problem.stated.models[0].spec.experts) > 1
+
+
+def first(problem: Problem) -> Setting:
+    """The setting that is the problem as it was stated; at 32k where it leaves a choice."""
+    stated, limits = problem.stated, problem.limits
+    near = min(stated.contexts, key=lambda context: abs(np.log(context / USUAL_CONTEXT)))
+    return Setting(
+        hardware=stated.accelerators[0].name,
+        gpus=float(stated.gpus[0]),
+        context=float(near),
+        q=float(stated.twins[0]) if stated.twins and is_moe(problem) else 0.0,
+        max_tpot=scalar(limits.max_tpot),
+        min_user_rate=scalar(limits.min_user_rate),
+    )
+
+
+def accelerator(problem: Problem, setting: Setting) -> Accelerator:
+    """The accelerator of a setting, scaled; its name says by how much."""
+    own = {device.name: device for device in problem.stated.accelerators}
+    device = own.get(setting.hardware) or as_accelerator(setting.hardware)
+    factors = {name: getattr(setting, name) for name in FACTORS if getattr(setting, name) != 1.0}
+    if not factors:
+        return device
+    changes = {
+        member: scalar(getattr(device.spec, member)) * factor
+        for name, factor in factors.items()
+        for member in resolve([name])[0].members
+    }
+    told = [f"{factor:g}x {FACTORS[name]}" for name, factor in factors.items()]
+    return as_accelerator(device.spec.replace(**changes, label=", ".join([device.name, *told])))
+
+
+def problem_at(problem: Problem, setting: Setting, at: Sequence[float] = ()) -> Problem:
+    """The problem with the controls set, at the setting's context, or at others.
+
+    Within limits on a user's speed a smaller batch may be the best: then all batches are tried.
+
+    Raises:
+        ValueError: with everything in which the two do not fit together.
+    """
+    limits = dataclasses.replace(
+        problem.limits, max_tpot=setting.max_tpot, min_user_rate=setting.min_user_rate
+    )
+    return searching_batches(
+        dataclasses.replace(
+            problem,
+            hardware=accelerator(problem, setting).spec,
+            gpus=setting.gpus,
+            context=list(at) or setting.context,
+            twins=setting.q or (),
+            limits=limits,
+        )
+    )
+
+
+@question
+def view(problem: Problem, setting: Setting) -> View:
+    """What the page says of a problem with its controls set.
+
+    Args:
+        problem: of one model.
+        setting: the controls.
+
+    Raises:
+        ValueError: they do not fit together.
+    """
+    found: Exploration = explore(problem_at(problem, setting))
+    ((solution,),) = found.solutions
+    rows, shown = found.rows(), []
+    for cell, row in enumerate(rows):
+        case = best_case(solution.cells, cell, solution.best)
+        if case is not None:
+            parts = {
+                name: sum(scalar(case.parts.memory[t]) for t in own) for name, own in MEMORY.items()
+            }
+            shown.append(Shown(row, by_resource(row["terms"]), parts))
+    said = [found.summary()]
+    if shown:  # else the summary itself says what is missing
+        said += [missing(found.problem, row) for row in rows if not row["is_feasible"]]
+    return View("\n".join(said), rows, shown)
+
+
+def is_quick(problem: Problem, setting: Setting) -> bool:
+    """Whether all contexts are answered at once: no batch is searched."""
+    return bool(problem_at(problem, setting).batch != "best")
+
+
+def curve(problem: Problem, setting: Setting, at: Sequence[float]) -> list[Row]:
+    """Rows of the exploration at these contexts."""
+    return explore(problem_at(problem, setting, at)).rows()
