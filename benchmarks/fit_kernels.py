@@ -24,12 +24,10 @@ import jax
 import numpy as np
 from scipy.optimize import least_squares
 
-from qsjax.cost.decode import decode_step
-from qsjax.cost.prefill import interleaved_wait, prefill_step
 from qsjax.engines.rules import load_kernels
 from qsjax.engines.tuning import Entries, fields
 from qsjax.evidence.measurements import Case, load_records, read_cases
-from qsjax.evidence.measurements.predict import Batch, batches
+from qsjax.evidence.measurements.predict import Batch, batches, served
 from qsjax.evidence.measurements.storage import Record
 from qsjax.numerics.float64 import in_float64
 from qsjax.records.fields import numbers_of
@@ -111,15 +109,9 @@ def changed(served: Constants, values: dict[str, float]) -> Constants:
 
 
 @partial(jax.jit, static_argnames="convention")
-def _times(batch: Batch, convention: Convention) -> tuple[jax.Array, jax.Array]:
-    """Time per output token without the prompts of others, and what those add to it [s]."""
-    own = batch.hardware
-    hardware = dataclasses.replace(own, layer_overhead=own.layer_overhead + batch.expert_launches)
-    parts = (batch.model, hardware, batch.partition, batch.workload, convention)
-    step = decode_step(*parts)
-    first = prefill_step(*parts, batch.prompt, batch.prompts)
-    others = jax.numpy.maximum(step.capacity.batch - 1.0, 0.0)
-    return step.tpot, interleaved_wait(first, others, batch.output, batch.prompts)
+def _times(batch: Batch, convention: Convention) -> jax.Array:
+    """Time per output token, with the prompts of others where they are served [s]."""
+    return served(batch, batch.hardware, convention).tpot
 
 
 class Fitter:
@@ -128,7 +120,6 @@ class Fitter:
     def __init__(self, cases: Sequence[Case]) -> None:
         ones = [case.deployments[0] for case in cases]
         self.measured = np.array([case.measured * case.unit for case in cases])
-        self._waits = np.array([case.kind == "served_tpot" for case in cases])
         keys = [(one.kernels, one.hardware_name) for one in ones]
         specs = {key: one.hardware for key, one in zip(keys, ones, strict=True)}
         self._entries = [(key[0], spec) for key, spec in specs.items()]
@@ -158,11 +149,8 @@ class Fitter:
                 for name in tuned[0][0]
             }
             hardware = dataclasses.replace(batch.hardware, **columns)
-            tpot, wait = _times(batch._replace(hardware=hardware), convention)
-            shape = (SETS, len(here))
-            times = np.broadcast_to(tpot, (SETS * len(here),)).reshape(shape)
-            waits = np.broadcast_to(wait, (SETS * len(here),)).reshape(shape)
-            found[:, here] = times + self._waits[here] * waits
+            times = _times(batch._replace(hardware=hardware), convention)
+            found[:, here] = np.broadcast_to(times, (SETS * len(here),)).reshape(SETS, len(here))
         return found
 
 

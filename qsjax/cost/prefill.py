@@ -56,17 +56,19 @@ class PrefillCost:
 
 
 class Answers(NamedTuple):
-    """What decodes in the same pass as the prompts, of an attention replica.
+    """What decodes in the same pass as the prompts, of an attention replica; times of a stage.
 
     Attributes:
         tokens: of the decoding sequences.
-        attention: time of their attention in a stage [s].
-        host: host work for their sequences [s].
+        arithmetic: of their attention [s].
+        hbm: of their attention: reading the cache [s].
+        fixed: what else they take: messages of their attention, host work [s].
     """
 
     tokens: ArrayLike = 0.0
-    attention: ArrayLike = 0.0
-    host: ArrayLike = 0.0
+    arithmetic: ArrayLike = 0.0
+    hbm: ArrayLike = 0.0
+    fixed: ArrayLike = 0.0
 
 
 def mean_attended(prompt: ArrayLike, limit: ArrayLike) -> jax.Array:
@@ -136,7 +138,7 @@ def _phases(
 ) -> tuple[Phases, Phases]:
     """Arithmetic and HBM time of each phase [s]; `load` is that of the busiest expert rank.
 
-    `answers` of the tokens decode: their attention is left out, and all of them meet the head.
+    `answers` of the tokens decode: all of them meet the head, and their attention is left out.
     """
     model, hardware, part, work, conv, lay = ctx
     ranks, shards = jnp.asarray(part.kvp), jnp.asarray(part.tp) * part.pp * part.kvp
@@ -237,12 +239,15 @@ def prefill_step(
     load = compute.expert_load(model, partition, convention, tokens * ctx.lay.pool_replicas)
     arithmetic, hbm = _phases(ctx, rate, tokens, load, prompts, prompt, answers.tokens)
     bound = Phases(*map(blend, arithmetic, hbm, blends(model, hardware)))
-    bound = bound._replace(attention=bound.attention + answers.attention)
+    attention = jnp.maximum(answers.arithmetic, answers.hbm)  # kernels of their own
+    bound = bound._replace(attention=bound.attention + attention)
+    arithmetic = arithmetic._replace(attention=arithmetic.attention + answers.arithmetic)
+    hbm = hbm._replace(attention=hbm.attention + answers.hbm)
     ring = _ring(ctx, prompt, context_parallel)
     ring = ring._replace(bandwidth=prompts * ring.bandwidth)
     comm = _communication(ctx, rate, ring, tokens, load, bound)
     eager = jnp.asarray(hardware.prefill_overhead) * model.layers / pp
-    overhead = overheads.overhead(model, hardware, partition, workload) + eager + answers.host
+    overhead = overheads.overhead(model, hardware, partition, workload) + eager + answers.fixed
     p2p = rate.p2p.startup + tokens * rate.p2p.bandwidth
     t_stage = sum(bound[1:], bound[0]) + comm + overhead
     t_busy = 0.5 * sum((*arithmetic[1:], *hbm), arithmetic[0])

@@ -6,6 +6,7 @@ bounded by the time of a full step, however many wait. Formulas: docs/concepts/c
 section "Prompts beside answers"; one request at a time: `qsjax.questions.simulation`.
 """
 
+import dataclasses
 from typing import NamedTuple
 
 import jax
@@ -16,7 +17,6 @@ from qsjax.cost.decode import StepCost, decode_step
 from qsjax.cost.prefill import Answers, ContextParallel, PrefillCost, prefill_step
 from qsjax.numerics.safe import ceil, floor
 from qsjax.records.specs import Convention, HardwareSpec, ModelSpec, Partition, Workload
-import dataclasses
 
 
 class Filling(NamedTuple):
@@ -52,25 +52,25 @@ class Steps(NamedTuple):
 
 
 class Shared(NamedTuple):
-    """Serving in which the same GPUs read prompts and decode; times as others see them.
+    """Serving in which the same GPUs read prompts and decode.
 
     Attributes:
         step: the decode step of the sequences that decode at a time.
         steps: what fills the steps.
+        full: a step with prompts.
         wait: what prompts of others add to each output token [s].
         tpot: time per output token [s].
-        tokens_per_s: of an attention replica, all requests and their first tokens counted.
-        reading: time in steps with prompts beyond that of decode steps, as a share of all.
-        with_prompts: a step with prompts.
+        tokens_per_s: of an attention replica, first tokens counted.
+        busy: mean of the shares of the time in which arithmetic and HBM run.
     """
 
     step: StepCost
     steps: Steps
+    full: PrefillCost
     wait: jax.Array
     tpot: jax.Array
     tokens_per_s: jax.Array
-    reading: jax.Array
-    with_prompts: PrefillCost
+    busy: jax.Array
 
 
 def _at_once(tokens: jax.Array, one: jax.Array) -> jax.Array:
@@ -110,7 +110,7 @@ def filled_steps(
     steps = jnp.maximum(jnp.asarray(output) - 1.0, 1.0) / workload.tokens_per_step
     batch, budget = jnp.asarray(workload.batch), jnp.asarray(rules.budget) * pp
     reads = jnp.where(is_mixed, jnp.maximum(prompt / budget, 1.0), 0.0)
-    here = steps / (steps + reads)
+    here = 1.0 / (1.0 + reads / steps)
     others = jnp.maximum(batch - 1.0, 0.0) * here
     answers = jnp.where(is_mixed, query, 0.0)
     room = jnp.maximum(budget - answers * (1.0 + others), 1.0)
@@ -148,23 +148,33 @@ def shared_steps(
     steps = filled_steps(partition, workload, prompt, output, rules)
     work = dataclasses.replace(workload, batch=steps.decoding)
     step = decode_step(model, hardware, partition, work, convention)
-    pp = jnp.asarray(partition.pp)
+    pp, accepted = jnp.asarray(partition.pp), jnp.asarray(workload.tokens_per_step)
     mixed = jnp.where(jnp.asarray(rules.mixed) > 0, 1.0, 0.0)
+    # Of the microbatches of all stages, those that the prompts fill.
     filled = jnp.clip(steps.chunk / rules.budget, 1.0, pp)
-    beside = mixed * steps.decoding / pp
+    beside = mixed * step.microbatch
     answers = Answers(
-        beside * workload.query_tokens,
-        mixed * (step.windows.attention + step.exposed.kv),
-        beside * hardware.sequence_overhead,
+        tokens=beside * workload.query_tokens,
+        arithmetic=mixed * step.compute.attention,
+        hbm=mixed * (step.hbm.kv + step.hbm.activations.attention),
+        fixed=mixed * step.exposed.kv + beside * hardware.sequence_overhead,
     )
     prompts = steps.chunk / (filled * jnp.asarray(prompt))
-    both = prefill_step(
+    full = prefill_step(
         *(model, hardware, partition, workload, convention, prompt, prompts, context_parallel),
         answers,
     )
-    accepted = jnp.asarray(workload.tokens_per_step)
-    longer = (both.ttft - mixed * step.tpot * accepted) / accepted
-    wait, all_waits = steps.share * longer, steps.share_of_all * longer
-    made = jnp.maximum(jnp.asarray(output), 2.0)
-    rate = steps.everyone / (step.tpot + all_waits) * made / (made - 1.0)
-    return Shared(step, steps, wait, step.tpot + wait, rate, all_waits, both)
+    longer = full.ttft / accepted - mixed * step.tpot
+    wait, of_all = steps.share * longer, steps.share_of_all
+    mean = step.tpot + of_all * longer
+    works = step.busy * step.tpot * (1.0 - mixed * of_all) + of_all * pp * full.t_busy / accepted
+    firsts = 1.0 / (1.0 - 1.0 / jnp.maximum(jnp.asarray(output), 2.0))
+    return Shared(
+        step=step,
+        steps=steps,
+        full=full,
+        wait=wait,
+        tpot=step.tpot + wait,
+        tokens_per_s=steps.everyone / mean * firsts,
+        busy=works / mean,
+    )
