@@ -2,7 +2,8 @@
 
 Run `python -m benchmarks.fit_kernels`: constants, and errors by group. `--left-out` also fits
 without every accelerator, engine and model in turn and prints the errors on what was left out;
-`--write` puts the constants into the table. A fit takes a minute, the groups half an hour.
+`--only prefill` fits what steps with prompts take and holds the others; `--write` puts the
+constants into the table. A fit takes a minute, the groups half an hour.
 
 The constants are few, and each has a prior: what the measurements do not determine stays there.
 Residuals are logarithms of predicted over measured; a configuration of many records counts less for
@@ -70,7 +71,9 @@ PRIORS = {
     "step.vllm": (300.0, 0.5),
     "step.sglang": (300.0, 0.5),
     "step.trtllm": (100.0, 0.5),
-    **{f"prefill.{e}": (100.0, 1.0) for e in ("vllm", "sglang", "trtllm")},
+    "prefill.vllm": (100.0, 0.3),
+    "prefill.sglang": (500.0, 0.3),
+    "prefill.trtllm": (150.0, 0.3),
     **{f"gemm_startup.hopper.{d}": (0.3, 1.0) for d in ("bf16", "fp8")},
     **{f"gemm_startup.blackwell.{d}": (0.3, 1.0) for d in ("bf16", "fp8", "fp4")},
     "experts.formats.fp8": (1.0, 1.0),
@@ -229,9 +232,12 @@ def load() -> Data:
     return Data(cases, tuple(record for _, record in pairs), Fitter(cases))
 
 
-def fit(data: Data, start: Constants, mask: np.ndarray, rounds: int = ROUNDS) -> Constants:
-    """The constants that fit the cases of a mask best, near their priors."""
-    names, weights = list(PRIORS), data.weights()[mask]
+def fit(
+    data: Data, start: Constants, mask: np.ndarray, rounds: int = ROUNDS, only: str = ""
+) -> Constants:
+    """The constants that fit the cases of a mask best, near their priors; those named `only...`."""
+    names = [name for name in PRIORS if name.startswith(only)]
+    weights = data.weights()[mask]
     prior = np.log([PRIORS[name][0] for name in names])
     spread = np.array([PRIORS[name][1] for name in names])
 
@@ -312,12 +318,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--left-out", action="store_true", help="leave groups out in turn")
     parser.add_argument("--write", action="store_true", help="put the constants into the table")
+    parser.add_argument("--only", default="", help="fit the constants whose name begins so")
     asked = parser.parse_args()
     data, served = load(), load_kernels()["served"]
     everything = np.ones(len(data.cases), bool)
     print("as shipped")
     by_group(data, np.expm1(data.fitter.errors([served])[0]))
-    constants = fit(data, served, everything)
+    constants = fit(data, served, everything, only=asked.only)
     print(f"fitted to {len(data.cases)} records")
     for name in PRIORS:
         print(f"  {name:<34} {get(constants, name):9.3f}   before {get(served, name):9.3f}")

@@ -407,7 +407,8 @@ def _prefill_line(found: Companion) -> str:
     return (
         f"Prefill on the same design: first token after {found.ttft / MS:,.0f} ms, "
         f"{found.prompt_tokens_per_s_per_gpu:,.0f} prompt tokens/s/GPU. Where the same GPUs do "
-        f"both, TPOT is {found.tpot_aggregated / MS:,.2f} ms."
+        f"both, {found.decoding_aggregated:,.0f} sequences decode at a time, and TPOT is "
+        f"{found.tpot_aggregated / MS:,.2f} ms."
     )
 
 
