@@ -1,6 +1,6 @@
 """Prompts and answers that share steps: the steady state of an engine with a budget of tokens.
 
-In a step every decoding sequence gets its tokens, and what the budget leaves is filled with prompts.
+In a step every decoding sequence gets its tokens, and prompts fill what the budget leaves.
 A step with prompts reads the weights once for both. So what prompts add to an output token is
 bounded by the time of a full step, however many wait. Formulas: docs/concepts/cost-model.md,
 section "Prompts beside answers"; one request at a time: `qsjax.questions.simulation`.

@@ -9,6 +9,7 @@ import numpy as np
 
 from qsjax.cost.disaggregation import Companion, companion
 from qsjax.cost.metrics import Economy, costs, elasticities, follows_load
+from qsjax.engines.schedulers import filling_of
 from qsjax.engines.spread import LEVEL, check_level, nearest_engine
 from qsjax.grid.case import Case, best_case, case_at, case_record
 from qsjax.grid.cells import one_cell
@@ -462,7 +463,8 @@ def explain(
         requests: input and output tokens of a request, for prefill beside decode.
         engine: what serves it ("vllm", "sglang", "trtllm", ...), by whose measured errors the
             intervals are; for one without measurements the nearest name stands, or all of
-            them, and a note says so.
+            them, and a note says so. Prompts share steps with answers by its rules (vLLM's where
+            they are not known).
         level: probability of the intervals of TPOT and throughput.
 
     Raises:
@@ -488,12 +490,14 @@ def explain(
         beside = _side(problem, partition, other, CONVENTIONS[other])
     economy = _scalars(one_cell(problem).economy)
     case = own.stated
+    engine, nearest = nearest_engine(engine)
+    device = stated.accelerators[0]
+    filling = filling_of(engine, scalar(device.spec.hbm_bytes), device.name)
     prompts = {
-        name: companion(one.records, one.parts.step, *requests)
+        name: companion(one.records, one.parts.step, *requests, filling)
         for name, one in own.cases().items()
         if requests is not None and one.is_feasible
     }
-    engine, nearest = nearest_engine(engine)
     notes = tuple(remarks(case.records, case.rules, case.parts.roofs["attention"]))
     notes += (nearest,) if nearest else ()
     return Explanation(
