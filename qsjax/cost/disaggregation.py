@@ -29,6 +29,7 @@ class Companion:
         tpot_aggregated: time per output token if the same GPUs do both [s].
         wait: what that is longer than without prompts [s]; less than 0 where so many wait for their
             prompt to be read that those which decode are faster.
+        ttft_aggregated: time to first token then, of a request that comes when an answer ends [s].
         decoding_aggregated: sequences of the batch that decode then; the others are read or wait.
         tokens_per_s_per_gpu_aggregated: output tokens of each GPU then.
         busy_aggregated: mean of the shares of the time in which arithmetic and HBM run then.
@@ -41,6 +42,7 @@ class Companion:
     tokens_per_s_per_gpu_disaggregated: float
     tpot_aggregated: float
     wait: float
+    ttft_aggregated: float
     decoding_aggregated: float
     tokens_per_s_per_gpu_aggregated: float
     busy_aggregated: float
@@ -105,7 +107,7 @@ def _both(
     shared = shared_steps(*design, output, rules, context_parallel)
     return (
         *(alone.ttft, alone.tokens_per_s_per_gpu, alone.busy),
-        *(shared.tpot, shared.steps.decoding, shared.tokens_per_s, shared.busy),
+        *(shared.tpot, shared.ttft, shared.steps.decoding, shared.tokens_per_s, shared.busy),
     )
 
 
@@ -136,7 +138,7 @@ def companion(
         lambda x: np.asarray(x, np.float64), (records._replace(gpus=None), (prompt, output), rules)
     )
     found = _both(plain, *lengths, filling, context_parallel=context_parallel)
-    ttft, rate, alone, shared, decoding, made, load = (float(x) for x in found)
+    ttft, rate, alone, shared, first, decoding, made, load = (float(x) for x in found)
     ratio = tokens_per_s_per_gpu * float(lengths[0]) / float(lengths[1]) / rate
     # Attention replicas on each GPU.
     replicas = tokens_per_s_per_gpu * tpot / scalar(step.capacity.batch)
@@ -147,6 +149,7 @@ def companion(
         tokens_per_s_per_gpu_disaggregated=tokens_per_s_per_gpu / (1.0 + ratio),
         tpot_aggregated=shared,
         wait=shared - tpot,
+        ttft_aggregated=first,
         decoding_aggregated=decoding,
         tokens_per_s_per_gpu_aggregated=replicas * made,
         busy_aggregated=load,

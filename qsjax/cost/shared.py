@@ -60,6 +60,7 @@ class Shared(NamedTuple):
         full: a step with prompts.
         wait: what prompts of others add to each output token [s].
         tpot: time per output token [s].
+        ttft: time to first token, of a request that comes when another's answer ends [s].
         tokens_per_s: of an attention replica, first tokens counted.
         busy: mean of the shares of the time in which arithmetic and HBM run.
     """
@@ -69,6 +70,7 @@ class Shared(NamedTuple):
     full: PrefillCost
     wait: jax.Array
     tpot: jax.Array
+    ttft: jax.Array
     tokens_per_s: jax.Array
     busy: jax.Array
 
@@ -168,13 +170,37 @@ def shared_steps(
     wait, of_all = steps.share * longer, steps.share_of_all
     mean = step.tpot + of_all * longer
     works = step.busy * step.tpot * (1.0 - mixed * of_all) + of_all * pp * full.t_busy / accepted
-    firsts = 1.0 / (1.0 - 1.0 / jnp.maximum(jnp.asarray(output), 2.0))
+    made = jnp.maximum(jnp.asarray(output), 2.0) - 1.0
+    rate = steps.everyone / mean
     return Shared(
         step=step,
         steps=steps,
         full=full,
         wait=wait,
         tpot=step.tpot + wait,
-        tokens_per_s=steps.everyone / mean * firsts,
+        # Little's law: requests in flight are their rate times how long one takes.
+        ttft=made * (jnp.asarray(workload.batch) / rate - (step.tpot + wait)),
+        tokens_per_s=rate * (1.0 + 1.0 / made),
         busy=works / mean,
     )
+
+
+def rush(
+    model: ModelSpec,
+    hardware: HardwareSpec,
+    partition: Partition,
+    workload: Workload,
+    convention: Convention,
+    prompt: ArrayLike,
+    rules: Filling = Filling(),  # noqa: B008  # immutable
+) -> jax.Array:
+    """Mean time to first token if all requests in flight come at once, and none decodes yet [s].
+
+    Passes over as many prompts as the budget holds; a request waits for half of the others.
+    """
+    prompt, budget = jnp.asarray(prompt), jnp.asarray(rules.budget) * partition.pp
+    tokens = jnp.asarray(workload.batch) * prompt
+    passes = jnp.maximum(tokens / budget, 1.0)
+    filled = jnp.minimum(tokens, rules.budget) / prompt
+    one = prefill_step(model, hardware, partition, workload, convention, prompt, filled)
+    return 0.5 * (passes + 1.0) * one.ttft

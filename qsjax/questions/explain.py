@@ -408,8 +408,9 @@ def _prefill_line(found: Companion) -> str:
     return (
         f"Prefill on the same design: first token after {found.ttft / MS:,.0f} ms, "
         f"{found.prompt_tokens_per_s_per_gpu:,.0f} prompt tokens/s/GPU. Where the same GPUs do "
-        f"both, {found.decoding_aggregated:,.0f} sequences decode at a time, and TPOT is "
-        f"{found.tpot_aggregated / MS:,.2f} ms."
+        f"both, {found.decoding_aggregated:,.0f} of the batch decode at a time, TPOT is "
+        f"{found.tpot_aggregated / MS:,.2f} ms, and the first token comes after "
+        f"{found.ttft_aggregated / MS:,.0f} ms."
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from qsjax.cost.ledger import resource_times, time_ledger
 from qsjax.cost.prefill import prefill_step
 from qsjax.cost.regimes import regimes_of
-from qsjax.cost.shared import Filling, Shared, shared_steps
+from qsjax.cost.shared import Filling, Shared, rush, shared_steps
 from qsjax.engines import memory
 from qsjax.engines.operating_point import OperatingPoint
 from qsjax.engines.schedulers import filling_of
@@ -29,12 +29,14 @@ Constants = Mapping[str, float | jax.Array]
 # TensorRT-LLM fuses more of a layer into one launch than vLLM and SGLang do: its launch overheads
 # over theirs. Fitted with the other constants (benchmarks/fit_constants.py).
 TRTLLM_OVERHEAD = 0.70
-# Time to first token of a benchmark that keeps as many requests in flight as its concurrency. Its
-# own prompt shares steps with the decoding of others: it takes PROMPT_STRETCH times what it takes
-# alone, and FIRST_STEPS decode steps. BURST of the requests come all at once, at the start: these
-# wait for half of the others' prompts. BURST is InferenceX's 10 requests for each one in flight;
-# the others are fitted to the shipped records (`python -m benchmarks.left_out` prints them).
-PROMPT_STRETCH, FIRST_STEPS, BURST = 1.60, 3.89, 0.1
+# Time to first token where a benchmark keeps as many requests in flight as its concurrency, beyond
+# the steady state: decode steps by engine until a request is seen and its token is out, and RUSH of
+# the mean time that it takes when all requests come at once, as they do at the start; those that
+# follow are bunched for a while. Fitted to the shipped records of vLLM and TensorRT-LLM
+# (`python -m benchmarks.left_out` prints them). SGLang takes the count of TensorRT-LLM, which
+# meets NVIDIA's runs of it; its DeepSeek-R1 on B200 has seconds that no law explains.
+FIRST_STEPS = {"vllm": 3.72, "trtllm": 9.12, "sglang": 9.12}
+RUSH = 0.196
 OVERHEADS = tuple(f"{name}_overhead" for name in ("layer", "latent", "expert", "sequence", "step"))
 
 
@@ -60,12 +62,16 @@ class Outcome(NamedTuple):
     """Predictions of a batch, one for each deployment [s, tokens/s, B].
 
     `tpot` is the decode step of those that decode at a time, `wait` what the prompts of others add.
+    `prefill` is a pass over the prompts by itself; `ttft` that of a steady state, `rush` that of
+    all requests at once.
     `busy` is the mean of the shares of the time in which arithmetic and HBM run, with prompts.
     """
 
     tpot: jax.Array
     wait: jax.Array
+    prefill: jax.Array
     ttft: jax.Array
+    rush: jax.Array
     tokens_per_s: jax.Array
     weights: jax.Array
     kv_per_token: jax.Array
@@ -145,14 +151,16 @@ def stack(asked: Sequence[Asked]) -> Batch:
     )
 
 
+def with_launches(batch: Batch, hardware: HardwareSpec) -> HardwareSpec:
+    """The accelerator of every deployment, with the launches of its experts."""
+    launches = hardware.layer_overhead + batch.expert_launches
+    return dataclasses.replace(hardware, layer_overhead=launches)
+
+
 def served(batch: Batch, hardware: HardwareSpec, convention: Convention) -> Shared:
     """Every deployment of a batch on an accelerator, prompts beside answers where it has both."""
-    launches = hardware.layer_overhead + batch.expert_launches
-    return shared_steps(
-        batch.model,
-        dataclasses.replace(hardware, layer_overhead=launches),
-        *(batch.partition, batch.workload, convention, batch.prompt, batch.output, batch.rules),
-    )
+    design = (batch.model, with_launches(batch, hardware), batch.partition, batch.workload)
+    return shared_steps(*design, convention, batch.prompt, batch.output, batch.rules)
 
 
 def _evaluate(batch: Batch, constants: Constants, convention: Convention) -> Outcome:
@@ -161,12 +169,14 @@ def _evaluate(batch: Batch, constants: Constants, convention: Convention) -> Out
     work, part = batch.workload, batch.partition
     found = served(batch, hardware, convention)
     step = found.step
-    first = prefill_step(batch.model, hardware, part, work, convention, batch.prompt, batch.prompts)
+    read = (batch.model, with_launches(batch, hardware), part, work, convention, batch.prompt)
     ledger = time_ledger(step, convention, part, work, jnp.asarray(hardware.step_overhead))
     return Outcome(
         tpot=step.tpot,
         wait=found.wait,
-        ttft=first.ttft,
+        prefill=prefill_step(*read, batch.prompts).ttft,
+        ttft=found.ttft,
+        rush=rush(*read, batch.rules),
         tokens_per_s=jnp.asarray(part.dp) * found.tokens_per_s,
         weights=step.capacity.weights,
         kv_per_token=step.capacity.kv_per_sequence / work.context,
@@ -228,10 +238,11 @@ def outcomes_on_host(
     return joined
 
 
-def first_token_times(outcome: Outcome, sequences: np.ndarray) -> jax.Array:
-    """Time to first token of served deployments [s]."""
-    prompts = jnp.asarray(1.0 + 0.5 * BURST * (sequences - 1.0))
-    return PROMPT_STRETCH * prompts * outcome.ttft + FIRST_STEPS * (outcome.tpot + outcome.wait)
+def first_token_times(cases: Sequence[Case], outcome: Outcome) -> jax.Array:
+    """Time to first token of served deployments, one for each case [s]."""
+    engines = [case.deployments[0].engine for case in cases]
+    steps = np.array([FIRST_STEPS.get(engine, FIRST_STEPS["vllm"]) for engine in engines])
+    return outcome.ttft + steps * outcome.tpot + RUSH * outcome.rush
 
 
 def time_values(cases: Sequence[Case], outcome: Outcome) -> jax.Array:
@@ -250,8 +261,8 @@ def time_values(cases: Sequence[Case], outcome: Outcome) -> jax.Array:
         "served_tpot": outcome.tpot[first] + outcome.wait[first],
         "throughput": outcome.tokens_per_s[first],
         "served_throughput": outcome.tokens_per_s[first],
-        "static": tokens * output / (outcome.ttft[first] + output * outcome.tpot[first]),
-        "ttft": first_token_times(at_first, np.maximum(1.0, sequences)),
+        "static": tokens * output / (outcome.prefill[first] + output * outcome.tpot[first]),
+        "ttft": first_token_times(cases, at_first),
         "slope": slope,
         "intercept": outcome.tpot[first] - slope * SWEEP[0],
     }
