@@ -134,12 +134,11 @@ def companion(
     """
     tpot, busy = scalar(step.tpot), scalar(step.busy)
     tokens_per_s_per_gpu = scalar(step.tokens_per_s_per_gpu)
-    plain, lengths, filling = jax.tree.map(
-        lambda x: np.asarray(x, np.float64), (records._replace(gpus=None), (prompt, output), rules)
-    )
-    found = _both(plain, *lengths, filling, context_parallel=context_parallel)
-    ttft, rate, alone, shared, first, decoding, made, load = (float(x) for x in found)
-    ratio = tokens_per_s_per_gpu * float(lengths[0]) / float(lengths[1]) / rate
+    given = (records._replace(gpus=None), prompt, output, rules)
+    plain, read, made, filling = jax.tree.map(lambda x: np.asarray(x, np.float64), given)
+    found = _both(plain, read, made, filling, context_parallel=context_parallel)
+    ttft, rate, alone, shared, first, decoding, served, load = (float(x) for x in found)
+    ratio = tokens_per_s_per_gpu * float(read) / float(made) / rate
     # Attention replicas on each GPU.
     replicas = tokens_per_s_per_gpu * tpot / scalar(step.capacity.batch)
     return Companion(
@@ -151,7 +150,7 @@ def companion(
         wait=shared - tpot,
         ttft_aggregated=first,
         decoding_aggregated=decoding,
-        tokens_per_s_per_gpu_aggregated=replicas * made,
+        tokens_per_s_per_gpu_aggregated=replicas * served,
         busy_aggregated=load,
         busy_disaggregated=(busy + ratio * alone) / (1.0 + ratio),
     )

@@ -202,6 +202,11 @@ def _context(
     return communication.Context(model, long, partition, single, convention, lay)
 
 
+def _longer(phases: Phases, seconds: ArrayLike) -> Phases:
+    """Phases whose attention takes so much longer [s]."""
+    return phases._replace(attention=phases.attention + seconds)
+
+
 def prefill_step(
     model: ModelSpec,
     hardware: HardwareSpec,
@@ -226,8 +231,7 @@ def prefill_step(
         convention: accounting; the prefill exists in the physical one (full model, even stage).
         prompt: tokens of a prompt.
         prompts: prompts of an attention replica in one pass; a part of one is a mean chunk.
-        context_parallel: what goes round the ring of KV ranks: keys and values, or queries
-            (arXiv 2411.01783).
+        context_parallel: what goes round the KV ranks (arXiv 2411.01783): cache or queries.
         answers: what decodes in the same pass: weights are read once for all its tokens.
     """
     ctx = _context(model, hardware, partition, workload, convention)
@@ -239,10 +243,9 @@ def prefill_step(
     load = compute.expert_load(model, partition, convention, tokens * ctx.lay.pool_replicas)
     arithmetic, hbm = _phases(ctx, rate, tokens, load, prompts, prompt, answers.tokens)
     bound = Phases(*map(blend, arithmetic, hbm, blends(model, hardware)))
-    attention = jnp.maximum(answers.arithmetic, answers.hbm)  # kernels of their own
-    bound = bound._replace(attention=bound.attention + attention)
-    arithmetic = arithmetic._replace(attention=arithmetic.attention + answers.arithmetic)
-    hbm = hbm._replace(attention=hbm.attention + answers.hbm)
+    # Answers attend in kernels of their own.
+    apart = (jnp.maximum(answers.arithmetic, answers.hbm), answers.arithmetic, answers.hbm)
+    bound, arithmetic, hbm = map(_longer, (bound, arithmetic, hbm), apart)
     ring = _ring(ctx, prompt, context_parallel)
     ring = ring._replace(bandwidth=prompts * ring.bandwidth)
     comm = _communication(ctx, rate, ring, tokens, load, bound)
@@ -251,7 +254,7 @@ def prefill_step(
     p2p = rate.p2p.startup + tokens * rate.p2p.bandwidth
     t_stage = sum(bound[1:], bound[0]) + comm + overhead
     t_busy = 0.5 * sum((*arithmetic[1:], *hbm), arithmetic[0])
-    rate_of_design = jnp.asarray(partition.dp) * read / (t_stage + p2p)
+    tokens_per_s = jnp.asarray(partition.dp) * read / (t_stage + p2p)
     return PrefillCost(
         compute=arithmetic,
         hbm=hbm,
@@ -261,6 +264,6 @@ def prefill_step(
         t_busy=t_busy,
         busy=t_busy / (t_stage + p2p),
         ttft=pp * (t_stage + p2p) + hardware.step_overhead,
-        tokens_per_s=rate_of_design,
-        tokens_per_s_per_gpu=rate_of_design / ctx.lay.gpus,
+        tokens_per_s=tokens_per_s,
+        tokens_per_s_per_gpu=tokens_per_s / ctx.lay.gpus,
     )

@@ -60,7 +60,8 @@ class Shared(NamedTuple):
         full: a step with prompts.
         wait: what prompts of others add to each output token [s].
         tpot: time per output token [s].
-        ttft: time to first token, of a request that comes when another's answer ends [s].
+        ttft: time to first token, of a request that comes when another's answer ends [s]; 0 where
+            answers have no end.
         tokens_per_s: of an attention replica, first tokens counted.
         busy: mean of the shares of the time in which arithmetic and HBM run.
     """
@@ -116,7 +117,7 @@ def filled_steps(
     others = jnp.maximum(batch - 1.0, 0.0) * here
     answers = jnp.where(is_mixed, query, 0.0)
     room = jnp.maximum(budget - answers * (1.0 + others), 1.0)
-    uncut = prompt * jnp.maximum(floor(room / prompt), 1.0)
+    uncut = prompt * jnp.maximum(floor(room / prompt, "floor"), 1.0)
     is_whole = jnp.asarray(rules.whole) > 0
     most = jnp.where(
         is_whole, uncut * steps / prompt, (budget - answers) / (answers + prompt / steps)
@@ -124,7 +125,7 @@ def filled_steps(
     decoding = jnp.where(is_mixed, jnp.minimum(others, most), others)
     left = jnp.maximum(budget - answers * (1.0 + decoding), 1.0)
     largest = jnp.where(is_whole, uncut, left)
-    one = jnp.where(is_whole, prompt, prompt / ceil(prompt / left))
+    one = jnp.where(is_whole, prompt, prompt / ceil(prompt / left, "floor"))
     tokens = decoding * prompt / steps
     chunk = jnp.minimum(_at_once(tokens, one), largest)
     everyone = jnp.minimum(batch * here, jnp.where(is_mixed, 1.0 + most, jnp.inf))
@@ -179,7 +180,8 @@ def shared_steps(
         wait=wait,
         tpot=step.tpot + wait,
         # Little's law: requests in flight are their rate times how long one takes.
-        ttft=made * (jnp.asarray(workload.batch) / rate - (step.tpot + wait)),
+        ttft=jnp.where(jnp.isfinite(made), made, 0.0)
+        * (jnp.asarray(workload.batch) / rate - (step.tpot + wait)),
         tokens_per_s=rate * (1.0 + 1.0 / made),
         busy=works / mean,
     )

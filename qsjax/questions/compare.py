@@ -267,7 +267,7 @@ class Comparison(Result):
             }
             if self.requests is not None:
                 memory = scalar(case.records.hardware.hbm_bytes)
-                rules = filling_of("", memory, side.sides[subject].accelerator)
+                rules = filling_of("", memory, side.sides[subject][0])
                 found = companion(case.records, case.parts.step, *self.requests, rules)
                 row |= {f"prefill_{name}": x for name, x in dataclasses.asdict(found).items()}
                 whole = costs(found.best_rate, found.best_busy, economy)["usd_per_million_tokens"]

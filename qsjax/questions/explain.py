@@ -464,8 +464,7 @@ def explain(
         requests: input and output tokens of a request, for prefill beside decode.
         engine: what serves it ("vllm", "sglang", "trtllm", ...), by whose measured errors the
             intervals are; for one without measurements the nearest name stands, or all of
-            them, and a note says so. Prompts share steps with answers by its rules (vLLM's where
-            they are not known).
+            them, and a note says so. Prompts share steps by its rules, or by vLLM's.
         level: probability of the intervals of TPOT and throughput.
 
     Raises:
