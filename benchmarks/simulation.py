@@ -135,7 +135,7 @@ def mixed() -> list[dict[str, float]]:
 
 
 def _deployment(one: OperatingPoint, record: Mapping[str, Any]) -> serving.Deployment:
-    """A record as a closed loop of its concurrency with lengths of the mean that it states."""
+    """A record as a closed loop of its concurrency with lengths of 0.8 to 1.0 of the nominal."""
     users = max(1, round(scalar(one.workload.batch)))
     hardware = with_constants(
         one.hardware, {}, np.array(one.engine == "trtllm" and not one.kernels)
@@ -147,8 +147,7 @@ def _deployment(one: OperatingPoint, record: Mapping[str, Any]) -> serving.Deplo
         one.engine or "vllm", scalar(one.hardware.hbm_bytes), one.hardware_name
     )
     per_user = PER_USER if users <= MANY_USERS else PER_MANY_USERS
-    shortest = 2.0 * one.prompt / record["isl"] - 1.0  # lengths are spread evenly up to the nominal
-    isl, osl = (f"{int(shortest * record[n])}-{int(record[n])}" for n in ("isl", "osl"))
+    isl, osl = (f"{int(0.8 * record[n])}-{int(record[n])}" for n in ("isl", "osl"))
     work = traffic.closed_loop(users, isl, osl, users * per_user)
     records = Records(one.model, hardware, one.partition, one.workload)
     return serving.deploy(records, one.convention, rules, work)
