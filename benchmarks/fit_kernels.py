@@ -2,7 +2,8 @@
 
 Run `python -m benchmarks.fit_kernels`: constants, and errors by group. `--left-out` also fits
 without every accelerator, engine and model in turn and prints the errors on what was left out;
-`--write` puts the constants into the table. A fit takes a minute, the groups half an hour.
+`--only prefill` fits what steps with prompts take and holds the others; `--write` puts the
+constants into the table. A fit takes a minute, the groups half an hour.
 
 The constants are few, and each has a prior: what the measurements do not determine stays there.
 Residuals are logarithms of predicted over measured; a configuration of many records counts less for
@@ -24,12 +25,10 @@ import jax
 import numpy as np
 from scipy.optimize import least_squares
 
-from qsjax.cost.decode import decode_step
-from qsjax.cost.prefill import interleaved_wait, prefill_step
 from qsjax.engines.rules import load_kernels
 from qsjax.engines.tuning import Entries, fields
 from qsjax.evidence.measurements import Case, load_records, read_cases
-from qsjax.evidence.measurements.predict import Batch, batches
+from qsjax.evidence.measurements.predict import Batch, batches, served
 from qsjax.evidence.measurements.storage import Record
 from qsjax.numerics.float64 import in_float64
 from qsjax.records.fields import numbers_of
@@ -72,7 +71,9 @@ PRIORS = {
     "step.vllm": (300.0, 0.5),
     "step.sglang": (300.0, 0.5),
     "step.trtllm": (100.0, 0.5),
-    **{f"prefill.{e}": (100.0, 1.0) for e in ("vllm", "sglang", "trtllm")},
+    "prefill.vllm": (100.0, 0.3),
+    "prefill.sglang": (500.0, 0.3),
+    "prefill.trtllm": (150.0, 0.3),
     **{f"gemm_startup.hopper.{d}": (0.3, 1.0) for d in ("bf16", "fp8")},
     **{f"gemm_startup.blackwell.{d}": (0.3, 1.0) for d in ("bf16", "fp8", "fp4")},
     "experts.formats.fp8": (1.0, 1.0),
@@ -111,15 +112,9 @@ def changed(served: Constants, values: dict[str, float]) -> Constants:
 
 
 @partial(jax.jit, static_argnames="convention")
-def _times(batch: Batch, convention: Convention) -> tuple[jax.Array, jax.Array]:
-    """Time per output token without the prompts of others, and what those add to it [s]."""
-    own = batch.hardware
-    hardware = dataclasses.replace(own, layer_overhead=own.layer_overhead + batch.expert_launches)
-    parts = (batch.model, hardware, batch.partition, batch.workload, convention)
-    step = decode_step(*parts)
-    first = prefill_step(*parts, batch.prompt, batch.prompts)
-    others = jax.numpy.maximum(step.capacity.batch - 1.0, 0.0)
-    return step.tpot, interleaved_wait(first, others, batch.output, batch.prompts)
+def _times(batch: Batch, convention: Convention) -> jax.Array:
+    """Time per output token, with the prompts of others where they are served [s]."""
+    return served(batch, batch.hardware, convention).tpot
 
 
 class Fitter:
@@ -128,7 +123,6 @@ class Fitter:
     def __init__(self, cases: Sequence[Case]) -> None:
         ones = [case.deployments[0] for case in cases]
         self.measured = np.array([case.measured * case.unit for case in cases])
-        self._waits = np.array([case.kind == "served_tpot" for case in cases])
         keys = [(one.kernels, one.hardware_name) for one in ones]
         specs = {key: one.hardware for key, one in zip(keys, ones, strict=True)}
         self._entries = [(key[0], spec) for key, spec in specs.items()]
@@ -158,11 +152,8 @@ class Fitter:
                 for name in tuned[0][0]
             }
             hardware = dataclasses.replace(batch.hardware, **columns)
-            tpot, wait = _times(batch._replace(hardware=hardware), convention)
-            shape = (SETS, len(here))
-            times = np.broadcast_to(tpot, (SETS * len(here),)).reshape(shape)
-            waits = np.broadcast_to(wait, (SETS * len(here),)).reshape(shape)
-            found[:, here] = times + self._waits[here] * waits
+            times = _times(batch._replace(hardware=hardware), convention)
+            found[:, here] = np.broadcast_to(times, (SETS * len(here),)).reshape(SETS, len(here))
         return found
 
 
@@ -241,9 +232,12 @@ def load() -> Data:
     return Data(cases, tuple(record for _, record in pairs), Fitter(cases))
 
 
-def fit(data: Data, start: Constants, mask: np.ndarray, rounds: int = ROUNDS) -> Constants:
-    """The constants that fit the cases of a mask best, near their priors."""
-    names, weights = list(PRIORS), data.weights()[mask]
+def fit(
+    data: Data, start: Constants, mask: np.ndarray, rounds: int = ROUNDS, only: str = ""
+) -> Constants:
+    """The constants that fit the cases of a mask best, near their priors; those named `only...`."""
+    names = [name for name in PRIORS if name.startswith(only)]
+    weights = data.weights()[mask]
     prior = np.log([PRIORS[name][0] for name in names])
     spread = np.array([PRIORS[name][1] for name in names])
 
@@ -324,12 +318,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--left-out", action="store_true", help="leave groups out in turn")
     parser.add_argument("--write", action="store_true", help="put the constants into the table")
+    parser.add_argument("--only", default="", help="fit the constants whose name begins so")
     asked = parser.parse_args()
     data, served = load(), load_kernels()["served"]
     everything = np.ones(len(data.cases), bool)
     print("as shipped")
     by_group(data, np.expm1(data.fitter.errors([served])[0]))
-    constants = fit(data, served, everything)
+    constants = fit(data, served, everything, only=asked.only)
     print(f"fitted to {len(data.cases)} records")
     for name in PRIORS:
         print(f"  {name:<34} {get(constants, name):9.3f}   before {get(served, name):9.3f}")

@@ -17,11 +17,11 @@ from benchmarks.fit_constants import load
 from qsjax.engines.spread import Spread
 from qsjax.evidence.left_out import LeftOut, leave_out, serving_of
 from qsjax.evidence.measurements import Case, load_records, read_cases
-from qsjax.evidence.measurements.predict import BURST, batches, outcomes_on_host
+from qsjax.evidence.measurements.predict import batches, outcomes_on_host
 from qsjax.evidence.spreads import build, coverage, errors_of, scores
 from qsjax.numerics.float64 import in_float64
-from qsjax.numerics.safe import scalar
 from qsjax.output.files import csv_text
+from qsjax.records.units import MS
 
 ERRORS = Path(str(resources.files("qsjax.evidence.measurements"))) / "left_out.csv.gz"
 SPREAD = Path(str(resources.files("qsjax.engines"))) / "spread.json"
@@ -37,24 +37,28 @@ def measure() -> LeftOut:
 
 
 @in_float64
-def first_tokens() -> np.ndarray:
-    """`PROMPT_STRETCH` and `FIRST_STEPS` of the time to first token, fitted to its records."""
-    known = [record for record in load_records() if record["ttft_ms"]]
-    pairs = zip(known, read_cases(known), strict=True)
-    used = [(r, c) for r, c in pairs if isinstance(c, Case) and not c.not_scored]
-    outcome = outcomes_on_host(*batches([case for _, case in used]), {})
-    sequences = np.array([scalar(case.deployments[0].workload.batch) for _, case in used])
-    prompts = (1.0 + 0.5 * BURST * (sequences - 1.0)) * np.asarray(outcome.ttft)
-    terms = np.stack([prompts, np.asarray(outcome.tpot + outcome.wait)], axis=1)
-    measured = 1e-3 * np.array([record["ttft_ms"] for record, _ in used])
+def first_tokens() -> dict[str, float]:
+    """`FIRST_STEPS` by engine and `RUSH`, fitted to the records with a time to first token."""
+    known = [
+        record | {"metric": "TTFT", "value": record["ttft_ms"], "unit": "ms"}
+        for record in load_records()
+        if record["ttft_ms"]
+    ]
+    scored = [c for c in read_cases(known) if isinstance(c, Case) and not c.not_scored]
+    names = ["vllm", "trtllm"]
+    used = [case for case in scored if case.deployments[0].engine in names]
+    outcome = outcomes_on_host(*batches(used), {})
+    engines = np.array([case.deployments[0].engine for case in used])
+    steps = [np.where(engines == name, np.asarray(outcome.tpot), 0.0) for name in names]
+    terms = np.stack([*steps, np.asarray(outcome.rush)], axis=1)
+    steady, measured = np.asarray(outcome.ttft), np.array([case.measured * MS for case in used])
     found = least_squares(
-        lambda logs: np.log(terms @ np.exp(logs) / measured),
-        np.zeros(2),
+        lambda logs: np.log((steady + terms @ np.exp(logs)) / measured),
+        np.zeros(len(names) + 1),
         loss="soft_l1",
-        f_scale=0.3,
+        f_scale=0.1,
     )
-    factors: np.ndarray = np.exp(found.x)
-    return factors
+    return dict(zip([*names, "RUSH"], np.exp(found.x).tolist(), strict=True))
 
 
 def stored(spread: Spread) -> str:
@@ -79,8 +83,8 @@ def main() -> None:
         inside = coverage(errors, scores(errors), level).values()
         held = sum(k for _, k in inside) / sum(n for n, _ in inside)
         print(f"intervals of {level:.0%} hold {held:.1%} of the records of groups left out")
-    stretch, steps = first_tokens()
-    print(f"time to first token: PROMPT_STRETCH {stretch:.2f}, FIRST_STEPS {steps:.2f}")
+    for name, value in first_tokens().items():
+        print(f"time to first token: {name} {value:.3g}")
 
 
 if __name__ == "__main__":

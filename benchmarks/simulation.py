@@ -137,7 +137,9 @@ def mixed() -> list[dict[str, float]]:
 def _deployment(one: OperatingPoint, record: Mapping[str, Any]) -> serving.Deployment:
     """A record as a closed loop of its concurrency with lengths of 0.8 to 1.0 of the nominal."""
     users = max(1, round(scalar(one.workload.batch)))
-    hardware = with_constants(one.hardware, {}, np.array(one.engine == "trtllm"))
+    hardware = with_constants(
+        one.hardware, {}, np.array(one.engine == "trtllm" and not one.kernels)
+    )
     layers, dense = scalar(one.model.layers), scalar(one.model.dense_layers)
     extra = one.expert_launches * (layers - dense) / layers
     hardware = dataclasses.replace(hardware, layer_overhead=hardware.layer_overhead + extra)

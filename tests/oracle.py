@@ -658,6 +658,33 @@ def evaluate(m, hw, p, w, convention, gpus=None):
     }
 
 
+def filled_steps(batch, prompt, output, budget, mixed, whole, pp=1, query=1, accepted=1):
+    """What fills the steps of a closed loop: section "Prompts beside answers"."""
+    steps = max(output - 1, 1) / accepted
+    if not mixed:
+        others, here, most = max(batch - 1, 0), 1.0, math.inf
+        room = fits = budget * pp
+        whole_prompts = max(1, fits // prompt) * prompt
+    else:
+        here = steps / (steps + max(1, prompt / (budget * pp)))
+        others = max(batch - 1, 0) * here
+        fits = max(1, budget * pp - query * (1 + others))
+        whole_prompts = max(1, fits // prompt) * prompt
+        most = whole_prompts * steps / prompt if whole else (budget * pp - query) / (
+            query + prompt / steps
+        )  # fmt: skip
+        others = min(others, most)
+        room = max(1, budget * pp - query * (1 + others))
+    piece = prompt if whole else prompt / math.ceil(prompt / room)
+    a_step = others * prompt / steps
+    rate = a_step / piece
+    chunk = piece if rate == 0 else piece * rate / (1 - math.exp(-rate))
+    chunk = min(chunk, whole_prompts if whole else room)
+    everyone = min(batch * here, 1 + most)
+    share = prompt / steps / chunk
+    return 1 + others, everyone, chunk, others * share, everyone * share
+
+
 def best(designs, objective, tie=1e-9):
     """Index of the best feasible design by brute force; None if no design is feasible.
 

@@ -11,6 +11,7 @@ from tolerances import CANCELLATION, EXACT
 from qsjax.cost.decode import decode_step
 from qsjax.cost.disaggregation import companion
 from qsjax.cost.prefill import prefill_step
+from qsjax.cost.shared import shared_steps
 from qsjax.grid.case import case_record
 from qsjax.grid.evaluation import evaluate
 from qsjax.grid.limits import Limits
@@ -253,14 +254,31 @@ def test_prefill_supplies_decode():
     assert made == pytest.approx(needed, rel=EXACT)
     split = step.tokens_per_s_per_gpu / (1 + found.prefill_gpus_per_decode_gpu)
     assert found.tokens_per_s_per_gpu_disaggregated == pytest.approx(split, rel=EXACT)
-    # Every other sequence of the replica is prefilled once in the time of 1024 tokens.
-    share = float(cost.ttft) / 1024.0
-    wait = (step.capacity.batch - 1.0) * share
-    assert found.wait == pytest.approx(wait, rel=EXACT)
-    assert found.tpot_aggregated == pytest.approx(step.tpot + wait, rel=EXACT)
-    # The GPUs run its own prompt too.
-    rate = step.tokens_per_s_per_gpu * step.tpot / (step.tpot + wait + share)
+    # A step with both holds 8,192 tokens, of which every sequence that decodes has one.
+    records = stated.records
+    both = shared_steps(*records[:4], PHYSICAL, 65024.0, 1024.0)
+    for name in ("tpot", "ttft"):
+        assert getattr(found, f"{name}_aggregated") == pytest.approx(
+            float(getattr(both, name)), rel=EXACT
+        )
+    assert found.wait == pytest.approx(float(both.tpot - step.tpot), rel=EXACT)
+    assert found.decoding_aggregated == pytest.approx(float(both.steps.decoding), rel=EXACT)
+    # Two attention replicas on eight GPUs.
+    rate = float(both.tokens_per_s) * 2.0 / 8.0
     assert found.tokens_per_s_per_gpu_aggregated == pytest.approx(rate, rel=EXACT)
+
+
+def test_prompts_share_steps_by_the_rules_of_the_engine():
+    """SGLang's decoding waits for prompts, whose bound is no step; vLLM's is at most a full one."""
+    asked = Problem("qwen3-8b", "h200-sxm", gpus=1, twins=(), context=9015.0, batch=[64.0])
+    found = {
+        engine: explain(asked, Partition(), requests=(9000.0, 30.0), engine=engine).prefill
+        for engine in ("vllm", "sglang")
+    }
+    assert found["sglang"].decoding_aggregated == 64.0
+    assert found["sglang"].wait > 60 * found["sglang"].ttft / 30
+    assert found["vllm"].decoding_aggregated < 30.0
+    assert found["vllm"].wait < found["vllm"].ttft
 
 
 def test_the_best_design_runs_as_it_is_recorded(both):

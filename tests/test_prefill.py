@@ -1,4 +1,4 @@
-"""Prefill: hand-worked terms, limits, and what an output token waits for the prompts of others."""
+"""Prefill: hand-worked terms and limits."""
 
 import dataclasses
 
@@ -8,7 +8,7 @@ import pytest
 from tolerances import EXACT
 
 from qsjax.catalog import ideal
-from qsjax.cost.prefill import interleaved_wait, mean_attended, prefill_step
+from qsjax.cost.prefill import mean_attended, prefill_step
 from qsjax.records.specs import PHYSICAL, HardwareSpec, ModelSpec, Partition, Workload
 
 PROMPT = 4096.0
@@ -94,11 +94,6 @@ def test_latent_attention_is_not_absorbed():
     cost = step(dataclasses.replace(DENSE, **latent))
     ratio = float(cost.compute.attention / step().compute.attention)
     assert ratio == pytest.approx(2 * (128 + 64 + 128) / (4 * 64))
-
-
-def test_waiting_for_the_prompts_of_others():
-    cost = step()
-    assert float(interleaved_wait(cost, 32.0, 1024.0)) == pytest.approx(float(cost.ttft) / 32)
 
 
 @pytest.mark.parametrize("model", [DENSE, MOE])

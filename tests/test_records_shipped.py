@@ -4,6 +4,8 @@ import collections
 
 import pytest
 
+from qsjax.cost.prefill import prefill_step
+from qsjax.cost.shared import shared_steps
 from qsjax.engines.releases import release
 from qsjax.evidence.measurements import Case, load_records, read_case, read_cases
 from qsjax.evidence.measurements.deployment import engine_of
@@ -113,19 +115,18 @@ def test_what_an_engine_could_not_have_run_is_skipped(change, reason):
 
 
 def test_first_tokens_are_predicted_where_they_are_known():
-    """By hand: 1.6 times the prompt's own time, 0.05 more for each other one, and 3.89 steps."""
-    from qsjax.cost.prefill import prefill_step
-
+    """By hand: the steady state, 3.79 decode steps, and 0.192 of a rush of all 16 requests."""
     record = {**EXAMPLE, "ttft_ms": 100.0}
     report = validate([record, {**EXAMPLE, "id": "mine-2"}])
     (row,) = report.first_tokens
     one = read_case(record).deployments[0]
-    alone = prefill_step(
-        one.model, one.hardware, one.partition, one.workload, one.convention, one.prompt, 1.0
-    )
-    tpot = report.records[0]["predicted"] * 1e-3
-    expected = 1.60 * (1 + 0.05 * 15) * float(alone.ttft) + 3.89 * tpot
-    assert row["predicted"] * 1e-3 == pytest.approx(expected, rel=1e-9)
+    design = (one.model, one.hardware, one.partition, one.workload, one.convention, one.prompt)
+    found = shared_steps(*design, one.output)
+    tokens = 16 * one.prompt
+    passes = max(1.0, tokens / 8192)
+    together = prefill_step(*design, min(tokens, 8192) / one.prompt).ttft
+    expected = found.ttft + 3.79 * found.step.tpot + 0.192 * (passes + 1) / 2 * together
+    assert row["predicted"] * 1e-3 == pytest.approx(float(expected), rel=1e-9)
     assert row["error_pct"] == pytest.approx(row["predicted"] - 100.0)
     assert report.first_tokens_by("engine")["all"]["predicted"] == 1
     stated = read_case({**EXAMPLE, "metric": "mean_ttft_ms", "value": 100.0})

@@ -8,7 +8,8 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from qsjax.cost.decode import StepCost, decode_step
-from qsjax.cost.prefill import ContextParallel, interleaved_wait, prefill_step
+from qsjax.cost.prefill import ContextParallel, prefill_step
+from qsjax.cost.shared import Filling, shared_steps
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.records.scenario import Records
@@ -25,8 +26,11 @@ class Companion:
         prefill_gpus_per_decode_gpu: GPUs of prefill, split as the decode design, that keep one GPU
             of decode supplied (disaggregated serving).
         tokens_per_s_per_gpu_disaggregated: output tokens of each GPU, those of prefill counted.
-        wait: what prompts of others add to each output token if the same GPUs do both [s].
-        tpot_aggregated: time per output token then [s].
+        tpot_aggregated: time per output token if the same GPUs do both [s].
+        wait: what that is longer than without prompts [s]; less than 0 where so many wait for their
+            prompt to be read that those which decode are faster.
+        ttft_aggregated: time to first token then, of a request that comes when an answer ends [s].
+        decoding_aggregated: sequences of the batch that decode then; the others are read or wait.
         tokens_per_s_per_gpu_aggregated: output tokens of each GPU then.
         busy_aggregated: mean of the shares of the time in which arithmetic and HBM run then.
         busy_disaggregated: the same over the GPUs of decode and of prefill.
@@ -36,8 +40,10 @@ class Companion:
     prompt_tokens_per_s_per_gpu: float
     prefill_gpus_per_decode_gpu: float
     tokens_per_s_per_gpu_disaggregated: float
-    wait: float
     tpot_aggregated: float
+    wait: float
+    ttft_aggregated: float
+    decoding_aggregated: float
     tokens_per_s_per_gpu_aggregated: float
     busy_aggregated: float
     busy_disaggregated: float
@@ -86,28 +92,23 @@ def busy_seconds(
 
 
 @on_host
-def _prefill(
+def _both(
     records: Records,
     prompt: ArrayLike,
     output: ArrayLike,
-    batch: ArrayLike,
+    rules: Filling,
     *,
     context_parallel: ContextParallel,
 ) -> tuple[jax.Array, ...]:
+    """Prefill by itself, and what it shares with decoding."""
     model, hardware, partition, workload, _ = records
-    cost = prefill_step(
-        model,
-        hardware,
-        partition,
-        workload,
-        PHYSICAL,
-        prompt,
-        context_parallel=context_parallel,
+    design = (model, hardware, partition, workload, PHYSICAL, prompt)
+    alone = prefill_step(*design, context_parallel=context_parallel)
+    shared = shared_steps(*design, output, rules, context_parallel)
+    return (
+        *(alone.ttft, alone.tokens_per_s_per_gpu, alone.busy),
+        *(shared.tpot, shared.ttft, shared.steps.decoding, shared.tokens_per_s, shared.busy),
     )
-    others = jnp.maximum(jnp.asarray(batch) - 1.0, 0.0)
-    waits = (interleaved_wait(cost, count, output) for count in (others, others + 1.0))
-    reading = cost.t_busy / cost.ttft
-    return cost.ttft, cost.tokens_per_s_per_gpu, *waits, reading, cost.busy
 
 
 def companion(
@@ -115,6 +116,7 @@ def companion(
     step: StepCost,
     prompt: ArrayLike,
     output: ArrayLike,
+    rules: Filling = Filling(),  # noqa: B008  # immutable
     context_parallel: ContextParallel = "pass_kv",
 ) -> Companion:
     """Prefill of the deployment that decodes, in the physical accounting.
@@ -127,24 +129,28 @@ def companion(
         step: its decode step.
         prompt: tokens of a request's prompt.
         output: tokens that a request is given.
+        rules: how the engine fills the steps that prompts and answers share.
         context_parallel: what goes round the KV ranks in prefill.
     """
     tpot, busy = scalar(step.tpot), scalar(step.busy)
     tokens_per_s_per_gpu = scalar(step.tokens_per_s_per_gpu)
-    numbers = [np.asarray(x, np.float64) for x in (prompt, output, records.workload.batch)]
-    plain = jax.tree.map(lambda x: np.asarray(x, np.float64), records._replace(gpus=None))
-    found = _prefill(plain, *numbers, context_parallel=context_parallel)
-    # A token waits for the prompts of others; the GPUs also run the sequence's own.
-    ttft, rate, wait, prefills, reading, alone = (float(x) for x in found)
-    ratio = tokens_per_s_per_gpu * float(numbers[0]) / float(numbers[1]) / rate
+    given = (records._replace(gpus=None), prompt, output, rules)
+    plain, read, made, filling = jax.tree.map(lambda x: np.asarray(x, np.float64), given)
+    found = _both(plain, read, made, filling, context_parallel=context_parallel)
+    ttft, rate, alone, shared, first, decoding, served, load = (float(x) for x in found)
+    ratio = tokens_per_s_per_gpu * float(read) / float(made) / rate
+    # Attention replicas on each GPU.
+    replicas = tokens_per_s_per_gpu * tpot / scalar(step.capacity.batch)
     return Companion(
         ttft=ttft,
         prompt_tokens_per_s_per_gpu=rate,
         prefill_gpus_per_decode_gpu=ratio,
         tokens_per_s_per_gpu_disaggregated=tokens_per_s_per_gpu / (1.0 + ratio),
-        wait=wait,
-        tpot_aggregated=tpot + wait,
-        tokens_per_s_per_gpu_aggregated=tokens_per_s_per_gpu * tpot / (tpot + prefills),
-        busy_aggregated=(busy * tpot + prefills * reading) / (tpot + prefills),
+        tpot_aggregated=shared,
+        wait=shared - tpot,
+        ttft_aggregated=first,
+        decoding_aggregated=decoding,
+        tokens_per_s_per_gpu_aggregated=replicas * served,
+        busy_aggregated=load,
         busy_disaggregated=(busy + ratio * alone) / (1.0 + ratio),
     )

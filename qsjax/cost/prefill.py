@@ -8,7 +8,7 @@ section "Prefill".
 """
 
 import dataclasses
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -53,6 +53,22 @@ class PrefillCost:
     ttft: jax.Array
     tokens_per_s: jax.Array
     tokens_per_s_per_gpu: jax.Array
+
+
+class Answers(NamedTuple):
+    """What decodes in the same pass as the prompts, of an attention replica; times of a stage.
+
+    Attributes:
+        tokens: of the decoding sequences.
+        arithmetic: of their attention [s].
+        hbm: of their attention: reading the cache [s].
+        fixed: what else they take: messages of their attention, host work [s].
+    """
+
+    tokens: ArrayLike = 0.0
+    arithmetic: ArrayLike = 0.0
+    hbm: ArrayLike = 0.0
+    fixed: ArrayLike = 0.0
 
 
 def mean_attended(prompt: ArrayLike, limit: ArrayLike) -> jax.Array:
@@ -118,18 +134,23 @@ def _phases(
     load: jax.Array,
     prompts: jax.Array,
     prompt: ArrayLike,
+    answers: ArrayLike,
 ) -> tuple[Phases, Phases]:
-    """Arithmetic and HBM time of each phase [s]; `load` is that of the busiest expert rank."""
+    """Arithmetic and HBM time of each phase [s]; `load` is that of the busiest expert rank.
+
+    `answers` of the tokens decode: all of them meet the head, and their attention is left out.
+    """
     model, hardware, part, work, conv, lay = ctx
     ranks, shards = jnp.asarray(part.kvp), jnp.asarray(part.tp) * part.pp * part.kvp
     # Ranks that share the weights project all tokens of a prompt, each to its own heads.
     own = jnp.ones(()) if part.gathers_queries else ranks
     peak = compute.peak_flops(hardware, work.attn_dtype, conv) * hardware.eff_attention
+    read, heads = prompts * prompt, prompts + jnp.asarray(answers)
     arithmetic = Phases(
-        attention=tokens * attention_flops_per_token(model, work, prompt) / (shards * peak),
+        attention=read * attention_flops_per_token(model, work, prompt) / (shards * peak),
         projection=tokens * rate.compute.projection / own,
         ffn=tokens * (load * rate.compute_routed + rate.compute.ffn),
-        head=prompts * rate.compute.head,
+        head=heads * rate.compute.head,
     )
     written = memory.kv_bytes_per_sequence(
         model, part, dataclasses.replace(work, context=prompt, kv_block=1.0), conv
@@ -139,10 +160,10 @@ def _phases(
     act, weights = rate.activations, rate.weights
     cache = prompts * written / (jnp.asarray(hardware.hbm_bw) * hardware.eff_kv_read)
     hbm = Phases(
-        attention=cache + tokens * act.attention / ranks,
+        attention=cache + read * act.attention / ranks,
         projection=weights.projection + tokens * act.projection / own,
         ffn=weights.ffn + coverage * rate.pool + tokens * act.ffn,
-        head=weights.head + prompts * act.head,
+        head=weights.head + heads * act.head,
     )
     return arithmetic, hbm
 
@@ -181,6 +202,11 @@ def _context(
     return communication.Context(model, long, partition, single, convention, lay)
 
 
+def _longer(phases: Phases, seconds: ArrayLike) -> Phases:
+    """Phases whose attention takes so much longer [s]."""
+    return phases._replace(attention=phases.attention + seconds)
+
+
 def prefill_step(
     model: ModelSpec,
     hardware: HardwareSpec,
@@ -190,8 +216,9 @@ def prefill_step(
     prompt: ArrayLike,
     prompts: ArrayLike = 1.0,
     context_parallel: ContextParallel = "pass_kv",
+    answers: Answers = Answers(),  # noqa: B008  # immutable
 ) -> PrefillCost:
-    """Cost of one forward pass over whole prompts [s, tokens/s].
+    """Cost of one forward pass over prompts, and over answers beside them [s, tokens/s].
 
     Pure and unchecked, and broadcasting like `decode_step`. Every attention replica runs its own
     prompts at the same time. The workload gives dtypes; its context and batch are not looked at.
@@ -203,27 +230,31 @@ def prefill_step(
         workload: bytes per element and dtypes.
         convention: accounting; the prefill exists in the physical one (full model, even stage).
         prompt: tokens of a prompt.
-        prompts: prompts of an attention replica in one pass.
-        context_parallel: what goes round the ring of KV ranks: keys and values, or queries
-            (arXiv 2411.01783).
+        prompts: prompts of an attention replica in one pass; a part of one is a mean chunk.
+        context_parallel: what goes round the KV ranks (arXiv 2411.01783): cache or queries.
+        answers: what decodes in the same pass: weights are read once for all its tokens.
     """
     ctx = _context(model, hardware, partition, workload, convention)
     # The context enters no rate that is used here.
     rate = rates(ctx._replace(workload=dataclasses.replace(ctx.workload, context=1.0)))
     pp, prompts = jnp.asarray(partition.pp), jnp.asarray(prompts)
-    tokens = prompts * prompt
+    read = prompts * prompt
+    tokens = read + answers.tokens
     load = compute.expert_load(model, partition, convention, tokens * ctx.lay.pool_replicas)
-    arithmetic, hbm = _phases(ctx, rate, tokens, load, prompts, prompt)
+    arithmetic, hbm = _phases(ctx, rate, tokens, load, prompts, prompt, answers.tokens)
     bound = Phases(*map(blend, arithmetic, hbm, blends(model, hardware)))
+    # Answers attend in kernels of their own.
+    apart = (jnp.maximum(answers.arithmetic, answers.hbm), answers.arithmetic, answers.hbm)
+    bound, arithmetic, hbm = map(_longer, (bound, arithmetic, hbm), apart)
     ring = _ring(ctx, prompt, context_parallel)
     ring = ring._replace(bandwidth=prompts * ring.bandwidth)
     comm = _communication(ctx, rate, ring, tokens, load, bound)
     eager = jnp.asarray(hardware.prefill_overhead) * model.layers / pp
-    overhead = overheads.overhead(model, hardware, partition, workload) + eager
+    overhead = overheads.overhead(model, hardware, partition, workload) + eager + answers.fixed
     p2p = rate.p2p.startup + tokens * rate.p2p.bandwidth
     t_stage = sum(bound[1:], bound[0]) + comm + overhead
     t_busy = 0.5 * sum((*arithmetic[1:], *hbm), arithmetic[0])
-    rate_of_design = jnp.asarray(partition.dp) * tokens / (t_stage + p2p)
+    tokens_per_s = jnp.asarray(partition.dp) * read / (t_stage + p2p)
     return PrefillCost(
         compute=arithmetic,
         hbm=hbm,
@@ -233,18 +264,6 @@ def prefill_step(
         t_busy=t_busy,
         busy=t_busy / (t_stage + p2p),
         ttft=pp * (t_stage + p2p) + hardware.step_overhead,
-        tokens_per_s=rate_of_design,
-        tokens_per_s_per_gpu=rate_of_design / ctx.lay.gpus,
+        tokens_per_s=tokens_per_s,
+        tokens_per_s_per_gpu=tokens_per_s / ctx.lay.gpus,
     )
-
-
-def interleaved_wait(
-    prefill: PrefillCost, sequences: ArrayLike, output_tokens: ArrayLike, prompts: ArrayLike = 1.0
-) -> jax.Array:
-    """Time that the prompts of `sequences` add to each output token of aggregated serving [s].
-
-    In the time in which a sequence makes its output tokens every other one of its replica is
-    replaced once. A sequence of B waits for the prompts of B - 1 others; the replica spends its
-    time on those of all B.
-    """
-    return jnp.asarray(sequences) * prefill.ttft / (jnp.asarray(output_tokens) * prompts)

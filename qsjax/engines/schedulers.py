@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 
+from qsjax.cost.shared import Filling
 from qsjax.engines.flags import ENGINES, Engine
 from qsjax.records.units import GIB, MS, US
 
@@ -78,6 +79,13 @@ def default_scheduler(engine: Engine, hbm_bytes: float, hardware_name: str = "")
         frontend=float(rules["frontend_ms"]) * MS,
         prompt_launch=float(rules["prompt_launch_us"]) * US,
     )
+
+
+def filling_of(engine: str, hbm_bytes: float, hardware_name: str = "") -> Filling:
+    """How an engine fills its steps as shipped; vLLM's way for one whose rules are not known."""
+    name: Any = engine if engine in ENGINES else "vllm"
+    rules = default_scheduler(name, hbm_bytes, hardware_name)
+    return Filling(rules.budget, rules.mixed, rules.whole)
 
 
 def check_scheduler(scheduler: Scheduler) -> None:

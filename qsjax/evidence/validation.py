@@ -112,7 +112,7 @@ REASONS: tuple[tuple[Callable[[Mapping[str, Any]], bool], str], ...] = (
     ),
     (
         lambda row: row["regime"] == "prefill-bound",
-        "chunked prefill with short prompts; the model runs whole prompts one at a time",
+        "the token budget of a step is not stated; the engine's default stands for it",
     ),
 )
 

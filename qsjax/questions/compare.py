@@ -13,6 +13,7 @@ import numpy as np
 
 from qsjax.cost.disaggregation import companion
 from qsjax.cost.metrics import Economy, costs
+from qsjax.engines.schedulers import filling_of
 from qsjax.engines.spread import LEVEL, check_level
 from qsjax.grid.case import Case, best_case, by_resource, design_record, gpu_time, sequences_of
 from qsjax.grid.cells import Cells, cells_of, of_variant, take
@@ -265,7 +266,9 @@ class Comparison(Result):
                 if x is not None
             }
             if self.requests is not None:
-                found = companion(case.records, case.parts.step, *self.requests)
+                memory = scalar(case.records.hardware.hbm_bytes)
+                rules = filling_of("", memory, side.sides[subject][0])
+                found = companion(case.records, case.parts.step, *self.requests, rules)
                 row |= {f"prefill_{name}": x for name, x in dataclasses.asdict(found).items()}
                 whole = costs(found.best_rate, found.best_busy, economy)["usd_per_million_tokens"]
                 row |= {} if whole is None else {"usd_per_million_tokens_with_prompts": whole}

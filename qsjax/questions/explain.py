@@ -9,6 +9,7 @@ import numpy as np
 
 from qsjax.cost.disaggregation import Companion, companion
 from qsjax.cost.metrics import Economy, costs, elasticities, follows_load
+from qsjax.engines.schedulers import filling_of
 from qsjax.engines.spread import LEVEL, check_level, nearest_engine
 from qsjax.grid.case import Case, best_case, case_at, case_record
 from qsjax.grid.cells import one_cell
@@ -407,7 +408,9 @@ def _prefill_line(found: Companion) -> str:
     return (
         f"Prefill on the same design: first token after {found.ttft / MS:,.0f} ms, "
         f"{found.prompt_tokens_per_s_per_gpu:,.0f} prompt tokens/s/GPU. Where the same GPUs do "
-        f"both, TPOT is {found.tpot_aggregated / MS:,.2f} ms."
+        f"both, {found.decoding_aggregated:,.0f} of the batch decode at a time, TPOT is "
+        f"{found.tpot_aggregated / MS:,.2f} ms, and the first token comes after "
+        f"{found.ttft_aggregated / MS:,.0f} ms."
     )
 
 
@@ -461,7 +464,7 @@ def explain(
         requests: input and output tokens of a request, for prefill beside decode.
         engine: what serves it ("vllm", "sglang", "trtllm", ...), by whose measured errors the
             intervals are; for one without measurements the nearest name stands, or all of
-            them, and a note says so.
+            them, and a note says so. Prompts share steps by its rules, or by vLLM's.
         level: probability of the intervals of TPOT and throughput.
 
     Raises:
@@ -487,12 +490,14 @@ def explain(
         beside = _side(problem, partition, other, CONVENTIONS[other])
     economy = _scalars(one_cell(problem).economy)
     case = own.stated
+    engine, nearest = nearest_engine(engine)
+    device = stated.accelerators[0]
+    filling = filling_of(engine, scalar(device.spec.hbm_bytes), device.name)
     prompts = {
-        name: companion(one.records, one.parts.step, *requests)
+        name: companion(one.records, one.parts.step, *requests, filling)
         for name, one in own.cases().items()
         if requests is not None and one.is_feasible
     }
-    engine, nearest = nearest_engine(engine)
     notes = tuple(remarks(case.records, case.rules, case.parts.roofs["attention"]))
     notes += (nearest,) if nearest else ()
     return Explanation(

@@ -9,15 +9,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qsjax.cost.decode import decode_step
 from qsjax.cost.ledger import resource_times, time_ledger
-from qsjax.cost.prefill import interleaved_wait, prefill_step
+from qsjax.cost.prefill import prefill_step
 from qsjax.cost.regimes import regimes_of
+from qsjax.cost.shared import Filling, Shared, rush, shared_steps
 from qsjax.engines import memory
 from qsjax.engines.operating_point import OperatingPoint
+from qsjax.engines.schedulers import filling_of
 from qsjax.evidence.measurements.cases import SWEEP, Case
 from qsjax.grid import axes
 from qsjax.numerics.numpy_backend import on_host
+from qsjax.numerics.safe import scalar
 from qsjax.records.specs import Convention, HardwareSpec, ModelSpec, Partition, Workload
 from qsjax.records.units import GB
 
@@ -27,17 +29,22 @@ Constants = Mapping[str, float | jax.Array]
 # TensorRT-LLM fuses more of a layer into one launch than vLLM and SGLang do: its launch overheads
 # over theirs. Fitted with the other constants (benchmarks/fit_constants.py).
 TRTLLM_OVERHEAD = 0.70
-# Time to first token of a benchmark that keeps as many requests in flight as its concurrency. Its
-# own prompt shares steps with the decoding of others: it takes PROMPT_STRETCH times what it takes
-# alone, and FIRST_STEPS decode steps. BURST of the requests come all at once, at the start: these
-# wait for half of the others' prompts. BURST is InferenceX's 10 requests for each one in flight;
-# the others are fitted to the shipped records (`python -m benchmarks.left_out` prints them).
-PROMPT_STRETCH, FIRST_STEPS, BURST = 1.60, 3.89, 0.1
+# Time to first token where a benchmark keeps as many requests in flight as its concurrency, beyond
+# the steady state: decode steps by engine until a request is seen and its token is out, and RUSH of
+# the mean time that it takes when all requests come at once, as they do at the start; those that
+# follow are bunched for a while. Fitted to the shipped records of vLLM and TensorRT-LLM
+# (`python -m benchmarks.left_out` prints them). SGLang takes the count of TensorRT-LLM, which
+# meets NVIDIA's runs of it; its DeepSeek-R1 on B200 has seconds that no law explains.
+FIRST_STEPS = {"vllm": 3.79, "trtllm": 9.2, "sglang": 9.2}
+RUSH = 0.192
 OVERHEADS = tuple(f"{name}_overhead" for name in ("layer", "latent", "expert", "sequence", "step"))
 
 
 class Batch(NamedTuple):
-    """Deployments of one convention and set of dtypes; every leaf has their axis."""
+    """Deployments of one convention and set of dtypes; every leaf has their axis.
+
+    `output` is infinite where prompts are no part of what was measured: nothing is read then.
+    """
 
     model: ModelSpec
     hardware: HardwareSpec
@@ -46,6 +53,7 @@ class Batch(NamedTuple):
     prompt: np.ndarray
     output: np.ndarray
     prompts: np.ndarray
+    rules: Filling
     is_trtllm: np.ndarray
     expert_launches: np.ndarray
 
@@ -53,14 +61,17 @@ class Batch(NamedTuple):
 class Outcome(NamedTuple):
     """Predictions of a batch, one for each deployment [s, tokens/s, B].
 
-    `wait` is what the prompts of others add to each output token, `prefills` what all prompts do.
+    `tpot` is the decode step of those that decode at a time, `wait` what the prompts of others add.
+    `prefill` is a pass over the prompts by itself; `ttft` that of a steady state, `rush` that of
+    all requests at once.
     `busy` is the mean of the shares of the time in which arithmetic and HBM run, with prompts.
     """
 
     tpot: jax.Array
     wait: jax.Array
-    prefills: jax.Array
+    prefill: jax.Array
     ttft: jax.Array
+    rush: jax.Array
     tokens_per_s: jax.Array
     weights: jax.Array
     kv_per_token: jax.Array
@@ -94,47 +105,82 @@ def _launches_of_a_layer(one: OperatingPoint) -> float:
     return one.expert_launches * (layers - dense) / layers
 
 
-def stack(deployments: Sequence[OperatingPoint], prompts: Sequence[float]) -> Batch:
+# What prompts share the GPUs with decoding in.
+SERVED = ("served_tpot", "served_throughput", "ttft")
+
+
+class Asked(NamedTuple):
+    """A deployment, and what of it is predicted."""
+
+    one: OperatingPoint
+    kind: str
+    facts: Mapping[str, float]
+
+    @property
+    def prompts(self) -> float:
+        """Prompts of one pass: a static batch prefills all of its own at once."""
+        return float(self.one.workload.batch) if self.kind == "static" else 1.0  # type: ignore[arg-type]  # floats of deployment_of
+
+    @property
+    def rules(self) -> Filling:
+        """How the engine fills its steps, with the budget that the record states."""
+        one = self.one
+        usual = filling_of(one.engine, scalar(one.hardware.hbm_bytes), one.hardware_name)
+        return usual._replace(budget=self.facts.get("max_batched_tokens", usual.budget))
+
+
+def stack(asked: Sequence[Asked]) -> Batch:
     """One batch of deployments that share convention and dtypes."""
+    deployments = [each.one for each in asked]
 
     def leaves(name: str) -> Any:
         return axes.stack([getattr(one, name) for one in deployments])
 
+    outputs = [max(1.0, x.one.output) if x.kind in SERVED else math.inf for x in asked]
     return Batch(
         model=leaves("model"),
         hardware=leaves("hardware"),
         partition=leaves("partition"),
         workload=leaves("workload"),
         prompt=np.array([max(1.0, one.prompt) for one in deployments]),
-        output=np.array([max(1.0, one.output) for one in deployments]),
-        prompts=np.asarray(prompts, np.float64),
+        output=np.array(outputs),
+        prompts=np.array([each.prompts for each in asked]),
+        rules=Filling(*np.array([each.rules for each in asked], np.float64).T),
         is_trtllm=np.array([one.engine == "trtllm" and not one.kernels for one in deployments]),
         expert_launches=np.array([_launches_of_a_layer(one) for one in deployments]),
     )
 
 
+def with_launches(batch: Batch, hardware: HardwareSpec) -> HardwareSpec:
+    """The accelerator of every deployment, with the launches of its experts."""
+    launches = hardware.layer_overhead + batch.expert_launches
+    return dataclasses.replace(hardware, layer_overhead=launches)
+
+
+def served(batch: Batch, hardware: HardwareSpec, convention: Convention) -> Shared:
+    """Every deployment of a batch on an accelerator, prompts beside answers where it has both."""
+    design = (batch.model, with_launches(batch, hardware), batch.partition, batch.workload)
+    return shared_steps(*design, convention, batch.prompt, batch.output, batch.rules)
+
+
 def _evaluate(batch: Batch, constants: Constants, convention: Convention) -> Outcome:
     """Decode step and prefill of every deployment of a batch."""
     hardware = with_constants(batch.hardware, constants, batch.is_trtllm)
-    launches = hardware.layer_overhead + batch.expert_launches
-    hardware = dataclasses.replace(hardware, layer_overhead=launches)
     work, part = batch.workload, batch.partition
-    step = decode_step(batch.model, hardware, part, work, convention)
-    first = prefill_step(batch.model, hardware, part, work, convention, batch.prompt, batch.prompts)
-    sequences = step.capacity.batch
-    others = jnp.maximum(sequences - 1.0, 0.0)
-    prefills = interleaved_wait(first, sequences, batch.output, batch.prompts)
+    found = served(batch, hardware, convention)
+    step = found.step
+    read = (batch.model, with_launches(batch, hardware), part, work, convention, batch.prompt)
     ledger = time_ledger(step, convention, part, work, jnp.asarray(hardware.step_overhead))
     return Outcome(
         tpot=step.tpot,
-        wait=interleaved_wait(first, others, batch.output, batch.prompts),
-        prefills=prefills,
-        ttft=first.ttft,
-        tokens_per_s=step.tokens_per_s,
+        wait=found.wait,
+        prefill=prefill_step(*read, batch.prompts).ttft,
+        ttft=found.ttft,
+        rush=rush(*read, batch.rules),
+        tokens_per_s=jnp.asarray(part.dp) * found.tokens_per_s,
         weights=step.capacity.weights,
         kv_per_token=step.capacity.kv_per_sequence / work.context,
-        busy=(step.busy * step.tpot + first.t_busy / first.ttft * prefills)
-        / (step.tpot + prefills),
+        busy=found.busy,
         resources=resource_times(ledger),
     )
 
@@ -153,19 +199,14 @@ def batches(cases: Sequence[Case]) -> tuple[list[tuple[Batch, Convention]], np.n
     The position counts over the batches in their order, and the deployments are those of the
     cases in theirs.
     """
-    flat = [(one, case.kind) for case in cases for one in case.deployments]
+    flat = [Asked(one, case.kind, case.facts) for case in cases for one in case.deployments]
     groups: dict[tuple[Any, ...], list[int]] = {}
-    for i, (one, _) in enumerate(flat):
-        groups.setdefault(_key(one), []).append(i)
-    built = []
-    for members in groups.values():
-        ones = [flat[i][0] for i in members]
-        # A static batch prefills all its prompts at once.
-        prompts = [
-            float(flat[i][0].workload.batch) if flat[i][1] == "static" else 1.0  # type: ignore[arg-type]  # floats of deployment_of
-            for i in members
-        ]
-        built.append((stack(ones, prompts), ones[0].convention))
+    for i, each in enumerate(flat):
+        groups.setdefault(_key(each.one), []).append(i)
+    built = [
+        (stack([flat[i] for i in members]), flat[members[0]].one.convention)
+        for members in groups.values()
+    ]
     order = np.array([i for members in groups.values() for i in members])
     position = np.empty(len(flat), np.int64)
     position[order] = np.arange(len(flat))
@@ -197,10 +238,11 @@ def outcomes_on_host(
     return joined
 
 
-def first_token_times(outcome: Outcome, sequences: np.ndarray) -> jax.Array:
-    """Time to first token of served deployments [s]."""
-    prompts = jnp.asarray(1.0 + 0.5 * BURST * (sequences - 1.0))
-    return PROMPT_STRETCH * prompts * outcome.ttft + FIRST_STEPS * (outcome.tpot + outcome.wait)
+def first_token_times(cases: Sequence[Case], outcome: Outcome) -> jax.Array:
+    """Time to first token of served deployments, one for each case [s]."""
+    engines = [case.deployments[0].engine for case in cases]
+    steps = np.array([FIRST_STEPS.get(engine, FIRST_STEPS["vllm"]) for engine in engines])
+    return outcome.ttft + steps * outcome.tpot + RUSH * outcome.rush
 
 
 def time_values(cases: Sequence[Case], outcome: Outcome) -> jax.Array:
@@ -218,9 +260,9 @@ def time_values(cases: Sequence[Case], outcome: Outcome) -> jax.Array:
         "tpot": outcome.tpot[first],
         "served_tpot": outcome.tpot[first] + outcome.wait[first],
         "throughput": outcome.tokens_per_s[first],
-        "served_throughput": tokens / (outcome.tpot[first] + outcome.prefills[first]),
-        "static": tokens * output / (outcome.ttft[first] + output * outcome.tpot[first]),
-        "ttft": first_token_times(at_first, np.maximum(1.0, sequences)),
+        "served_throughput": outcome.tokens_per_s[first],
+        "static": tokens * output / (outcome.prefill[first] + output * outcome.tpot[first]),
+        "ttft": first_token_times(cases, at_first),
         "slope": slope,
         "intercept": outcome.tpot[first] - slope * SWEEP[0],
     }
@@ -262,8 +304,8 @@ def predict(cases: Sequence[Case], constants: Constants | None = None) -> list[P
             prediction = Prediction(case, value / case.unit, "memory", {})
         else:
             shares = {name: float(x[at]) for name, x in outcome.resources.items()}
-            prompts = {"served_tpot": outcome.wait, "served_throughput": outcome.prefills}
-            shares["prefill"] = float(prompts[case.kind][at]) if case.kind in prompts else 0.0
+            is_served = case.kind in ("served_tpot", "served_throughput")
+            shares["prefill"] = float(outcome.wait[at]) if is_served else 0.0
             total = sum(shares.values())
             shares = {name: x / total for name, x in shares.items()}
             prediction = Prediction(case, float(time) / case.unit, str(regimes_of(shares)), shares)
