@@ -51,6 +51,7 @@ class Plan:
         step: coordinates of that axis in a block.
         per_call: blocks of one call, over all devices.
         per_chunk: blocks of one chunk, the unit of progress that is recorded.
+        pruned: bounds decide who wins (`streaming.pruning`), and no block is evaluated whole.
     """
 
     axes: Axes
@@ -59,6 +60,7 @@ class Plan:
     step: int
     per_call: int
     per_chunk: int
+    pruned: bool = False
 
     @property
     def kept(self) -> tuple[int, ...]:
@@ -86,8 +88,13 @@ class Plan:
         return math.ceil(self.blocks / self.per_chunk)
 
     @property
+    def stacked(self) -> int:
+        """Number of the kept axes along which whole records change: the first ones."""
+        return sum(axis.name in STACKED for axis in self.axes.kept)
+
+    @property
     def cells_computed(self) -> int:
-        """Designs that are evaluated, padding not counted."""
+        """Designs that are compared, padding not counted."""
         return math.prod(self.kept) * len(self.designs)
 
     def ranges(self, blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -217,6 +224,13 @@ def make_plan(
     per_call = devices * per_device
     calls = max(1, min(chunk // (block * per_call), math.ceil(plan.blocks / per_call)))
     return dataclasses.replace(plan, per_call=per_call, per_chunk=per_call * calls)
+
+
+def chunk_range(plan: Plan, chunk: int) -> tuple[int, int]:
+    """Kept cells of a chunk (flat, order of execution): first, and one past the last."""
+    ends = np.array([chunk * plan.per_chunk, min((chunk + 1) * plan.per_chunk, plan.blocks) - 1])
+    starts, counts = plan.ranges(ends)
+    return int(starts[0]), int(starts[1] + counts[1])
 
 
 def design_arrays(plan: Plan) -> dict[str, np.ndarray]:

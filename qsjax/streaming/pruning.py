@@ -12,10 +12,10 @@ continuum.
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
@@ -32,8 +32,13 @@ from qsjax.records.fields import facts_of
 from qsjax.records.quantities import FIELDS
 from qsjax.records.scenario import Records
 from qsjax.records.specs import Convention, HardwareSpec
+from qsjax.streaming.aggregate import Tally, new_tally, summed
 from qsjax.streaming.engine import Job
-from qsjax.streaming.plan import Plan, design_arrays
+from qsjax.streaming.hosts import cores
+from qsjax.streaming.plan import Plan, chunk_range, design_arrays
+
+if TYPE_CHECKING:
+    from qsjax.streaming.run import Outputs
 
 # A design that is behind by more, relatively, is beyond every tie and every rounding.
 BEHIND = 4.0 * TIE_TOLERANCE
@@ -45,6 +50,11 @@ SMALL = 512
 ELEMENTS = 2**16
 # Boxes of a level that are cut before their parts are.
 MOST_BOXES = 2**15
+# Designs of a chunk, about: some minutes' work.
+CHUNK = 10**12
+# Seconds of a core: an outer place, and a kept cell on the borders between designs; designs that
+# a core evaluates in a second.
+PLACE, BORDER, RATE = 0.2, 2e-5, 2e8
 
 
 def _values(
@@ -72,7 +82,7 @@ class Boxes(NamedTuple):
     Attributes:
         low: first place on each inner axis, shape (axes, boxes).
         high: one past the last place.
-        at: designs, ascending, filled up to one length, shape (designs, boxes).
+        at: designs, ascending, filled up to one length by others, shape (designs, boxes).
         count: how many of them are real.
     """
 
@@ -356,7 +366,7 @@ def _alike(boxes: Sequence[Boxes]) -> list[Boxes]:
         for size in np.unique(sizes):
             part = own.take(sizes == size)
             missing = max(0, int(size) - len(part.at))
-            at = np.pad(part.at[:size], ((0, missing), (0, 0)), mode="edge")
+            at = np.pad(part.at[:size], ((0, missing), (0, 0)))
             groups.setdefault(int(size), []).append(part._replace(at=at))
     return [
         Boxes(*(np.concatenate(x, axis=-1) for x in zip(*parts, strict=True)))
@@ -385,3 +395,104 @@ def inner_axes(job: Job, plan: Plan) -> tuple[str, ...]:
     shape = np.broadcast_shapes(*(np.shape(x) for x in found))
     shape = (1,) * (rank - len(shape)) + shape
     return tuple(name for k, name in candidates if shape[k] == 1)
+
+
+class _Grid(NamedTuple):
+    """The kept axes: those within a chunk that span boxes, and the coordinates of the others."""
+
+    inner: dict[str, np.ndarray]
+    outer: list[dict[str, float]]
+
+    @property
+    def cells(self) -> int:
+        """Kept cells of an outer place."""
+        return math.prod(len(x) for x in self.inner.values())
+
+
+def _grid_of(plan: Plan, names: Sequence[str], chunk: int) -> _Grid:
+    row, part = divmod(chunk, plan.row_blocks)
+    lead = np.unravel_index(row, plan.kept[: plan.split]) if plan.split else ()
+    own = {}
+    for k, axis in enumerate(plan.axes.kept):
+        values = axis.values
+        if k < plan.split:
+            values = values[lead[k]][None]
+        elif k == plan.split:
+            values = values[part * plan.step : (part + 1) * plan.step]
+        own[axis.name] = values
+    inner = {name: np.sort(own.pop(name)) for name in names}
+    outer = [dict(zip(own, at, strict=True)) for at in itertools.product(*own.values())]
+    return _Grid(inner, outer)
+
+
+def _seconds(places: int, cells: int, designs: int) -> tuple[float, float]:
+    """Predicted times of a core: decided by bounds, and evaluated (benchmarks/RESULTS.md)."""
+    # What is not settled lies along the borders between designs, a dimension less than the cells.
+    return places * (PLACE + BORDER * cells**0.75), places * cells * designs / RATE
+
+
+def _hindrance(job: Job, wanted: "Outputs") -> str | None:
+    """What is asked for that needs every design or every winner; None if nothing does."""
+    asked = {
+        "winners": wanted.winners,
+        "top_k": wanted.top_k > 0,
+        "pareto": wanted.pareto,
+        "statistics": bool(job.statistics),
+        "precision float32": job.precision != "float64",
+    }
+    found = [name for name, is_asked in asked.items() if is_asked]
+    return f"leave out {', '.join(found)}" if found else None
+
+
+def pruned(job: Job, plan: Plan, wanted: "Outputs", *, is_asked: bool) -> Plan:
+    """The plan by which bounds decide a sweep, if that is possible and pays, or was asked for.
+
+    Args:
+        job: what is asked of every design.
+        plan: the blocks.
+        wanted: what is kept.
+        is_asked: whether it shall be, whatever it takes.
+
+    Raises:
+        ValueError: it was asked for and cannot be.
+    """
+    why, names = _hindrance(job, wanted), ()
+    if why is None:
+        names = inner_axes(job, plan)
+        why = None if names else "name two or more values of a rate or latency in axes"
+    if why is not None:
+        if is_asked:
+            raise ValueError(f"prune: bounds decide which designs win, and nothing else; {why}")
+        return plan
+    split = plan.stacked
+    per_place = math.prod(plan.kept[split + 1 :]) * len(plan.designs)
+    step = max(1, min(plan.kept[split], CHUNK // per_place))
+    own = dataclasses.replace(plan, split=split, step=step, per_call=1, per_chunk=1, pruned=True)
+    grid = _grid_of(own, names, 0)
+    bounding, evaluating = _seconds(len(grid.outer), grid.cells, len(plan.designs))
+    return own if is_asked or (bounding < evaluating and not job.bounds) else plan
+
+
+def decide(job: Job, plan: Plan, chunk: int, report: Callable[[int], None]) -> Tally:
+    """Who wins the kept cells of a chunk, and the counts of all designs in it."""
+    grid = _grid_of(plan, inner_axes(job, plan), chunk)
+    tally, designs = new_tally(0), len(plan.designs)
+    stack = chunk_range(plan, chunk)[0] // math.prod(plan.kept[plan.stacked :])
+
+    def at_place(outer: Mapping[str, float]) -> tuple[np.ndarray, Found]:
+        place = Place(job, plan, outer, grid.inner)
+        return place.reasons, place.decide()
+
+    with ThreadPoolExecutor(cores()) as pool:
+        for reasons, found in pool.map(at_place, grid.outer):
+            tally.feasible += int((reasons == 0).sum()) * grid.cells
+            counts = [int((reasons & bit > 0).sum()) for bit in REASONS.values()]
+            tally.reasons += np.array(counts, np.int64) * grid.cells
+            tally.computed += designs * grid.cells
+            tally.evaluated += found.evaluated
+            tally.doubtful += found.doubtful
+            at = np.flatnonzero(found.wins)
+            own = np.stack([stack * designs + at, found.wins[at]])
+            tally.wins = summed(np.concatenate([tally.wins, own], axis=1))
+            report(designs * grid.cells)
+    return tally

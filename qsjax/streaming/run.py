@@ -14,11 +14,13 @@ from qsjax.streaming.aggregate import (
     add_best,
     add_front,
     add_sums,
+    add_wins,
     merge,
     new_tally,
 )
 from qsjax.streaming.engine import Engine, Job
-from qsjax.streaming.plan import Plan
+from qsjax.streaming.plan import Plan, chunk_range
+from qsjax.streaming.pruning import decide
 
 Cells = dict[str, np.ndarray]
 Report = Callable[[int], None]
@@ -26,11 +28,19 @@ Report = Callable[[int], None]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Outputs:
-    """What a sweep keeps besides its sums: the best of each kept cell, the top k, the front."""
+    """What a sweep keeps besides its sums.
+
+    Attributes:
+        winners: the best of each kept cell.
+        top_k: so many of the best designs of all.
+        pareto: the front over all designs.
+        wins: how many kept cells each design wins.
+    """
 
     winners: bool = True
     top_k: int = 10
     pareto: bool = False
+    wins: bool = False
 
 
 def _own(designs: Designs, first: int, last: int) -> Designs:
@@ -49,6 +59,8 @@ def run_chunk(
     `known` only spares work: designs that cannot enter its top or its front are not looked for.
     """
     plan = engine.plan
+    if plan.pruned:
+        return decide(engine.job, plan, chunk, report), {}
     blocks = np.arange(chunk * plan.per_chunk, min((chunk + 1) * plan.per_chunk, plan.blocks))
     starts, counts = plan.ranges(blocks)
     first, last = int(starts[0]), int(starts[-1] + counts[-1])
@@ -59,6 +71,8 @@ def run_chunk(
         add_sums(tally, plan, call, found)
         if wanted.top_k:
             add_best(tally, engine, call, found, wanted.top_k)
+        if wanted.wins:
+            add_wins(tally, plan, call, found)
         if wanted.pareto:
             add_front(tally, engine, call)
         sizes = plan.ranges(call)[1]
@@ -71,13 +85,6 @@ def run_chunk(
     names = ("position", "score", "feasible")
     cells = {n: np.concatenate(x) for n, x in zip(names, zip(*parts, strict=True), strict=False)}
     return tally, cells
-
-
-def chunk_range(plan: Plan, chunk: int) -> tuple[int, int]:
-    """Kept cells of a chunk (flat, order of execution): first, and one past the last."""
-    ends = np.array([chunk * plan.per_chunk, min((chunk + 1) * plan.per_chunk, plan.blocks) - 1])
-    starts, counts = plan.ranges(ends)
-    return int(starts[0]), int(starts[1] + counts[1])
 
 
 def sweep(

@@ -24,7 +24,8 @@ _KEPT = "Finished chunks are kept; make room and run again with --resume"
 FULL = (errno.ENOSPC, errno.EDQUOT)
 _DIGEST = hashlib.sha256().digest_size
 _SETS = ("best", "edge")
-_SUMS = ("computed", "feasible", "reasons", "low", "high", "bins")
+_COUNTS = ("computed", "evaluated", "doubtful", "feasible")
+_SUMS = ("reasons", "low", "high", "bins", "wins")
 
 
 class DamagedChunkError(ValueError):
@@ -179,7 +180,7 @@ def _checksum(folder: Path, chunk: int, body: bytes) -> bytes:
 def save_chunk(folder: Path, chunk: int, tally: Tally, cells: Mapping[str, np.ndarray]) -> None:
     """Record a finished chunk: its tally and its kept cells."""
     arrays = {f"cells.{name}": array for name, array in cells.items()}
-    arrays |= {name: np.asarray(getattr(tally, name)) for name in _SUMS}
+    arrays |= {name: np.asarray(getattr(tally, name)) for name in (*_COUNTS, *_SUMS)}
     for name in _SETS:
         designs: Designs = getattr(tally, name)
         arrays |= {f"{name}.{k}": getattr(designs, k) for k in Designs.__dataclass_fields__}
@@ -206,8 +207,8 @@ def load_chunk(folder: Path, chunk: int) -> tuple[Tally, dict[str, np.ndarray]]:
     except (ValueError, zipfile.BadZipFile) as error:
         raise DamagedChunkError(f"chunk {chunk} ({path}) cannot be read: {error}") from error
     sets = [Designs(*(arrays[f"{n}.{k}"] for k in Designs.__dataclass_fields__)) for n in _SETS]
-    sums = [arrays[name] for name in _SUMS]
-    tally = Tally(int(sums[0]), int(sums[1]), *sums[2:], *sets)
+    counts = (int(arrays[name]) for name in _COUNTS)
+    tally = Tally(*counts, *(arrays[name] for name in _SUMS), *sets)
     prefix = "cells."
     cells = {n.removeprefix(prefix): x for n, x in arrays.items() if n.startswith(prefix)}
     return tally, cells
