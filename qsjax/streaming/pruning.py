@@ -226,8 +226,9 @@ class Place:
         left = self._may_win(self._placed(first), self._placed(last), boxes)
         parts = left.shape[1:]
         low, high = (
-            np.stack([np.broadcast_to(self._along(k, x)[0], parts) for k, x in enumerate(side)])
-            .reshape(len(ends), -1)
+            np.stack(
+                [np.broadcast_to(self._along(k, x)[0], parts) for k, x in enumerate(side)]
+            ).reshape(len(ends), -1)
             for side in (first, after)
         )
         is_any = np.all(high > low, axis=0)
@@ -310,15 +311,12 @@ class Place:
         # Levels of boxes, the smallest last: so many at a time that memory does not grow.
         levels = [_alike([self.start()])]
         while levels:
-            level = levels.pop()
-            if not level:
-                continue
-            boxes = level.pop()
-            levels.append(level)
-            if len(boxes.count) > MOST_BOXES:
-                level.append(boxes.take(slice(MOST_BOXES, None)))
-                boxes = boxes.take(slice(MOST_BOXES))
-            levels.append(_alike(self._advance(boxes, found)))
+            level, later = _apart(levels.pop(), MOST_BOXES)
+            if later:
+                levels.append(later)
+            parts = [part for boxes in level for part in self._advance(boxes, found)]
+            if parts:
+                levels.append(_alike(parts))
         return found
 
     def _advance(self, boxes: Boxes, found: Found) -> list[Boxes]:
@@ -358,6 +356,16 @@ def _pieces(boxes: Boxes, each: int) -> Iterator[Boxes]:
         yield boxes.take(slice(start, start + size))
 
 
+def _apart(level: Sequence[Boxes], most: int) -> tuple[list[Boxes], list[Boxes]]:
+    """So many boxes, and the rest."""
+    now, later = [], []
+    for boxes in level:
+        here, most = boxes.take(slice(most)), max(0, most - len(boxes.count))
+        now.append(here)
+        later.append(boxes.take(slice(len(here.count), None)))
+    return [x for x in now if len(x.count)], [x for x in later if len(x.count)]
+
+
 def _alike(boxes: Sequence[Boxes]) -> list[Boxes]:
     """The same boxes, those with about as many designs together."""
     groups: dict[int, list[Boxes]] = {}
@@ -376,7 +384,7 @@ def _alike(boxes: Sequence[Boxes]) -> list[Boxes]:
 
 def _size(count: int) -> int:
     """Designs that a box with so many is filled up to: few sizes, little waste."""
-    step = max(1, 2 ** (max(count, 1).bit_length() - 3))
+    step = max(1, 2 ** (max(count, 1).bit_length() - 2))
     return max(1, -(-count // step) * step)
 
 
