@@ -124,7 +124,7 @@ def prepare(
         chunk_cells=chunk_cells,
     )
     if prune is not False:
-        plan = pruned(job, plan, wanted, is_asked=bool(prune))
+        plan = pruned(job, plan, wanted, is_asked=bool(prune), chunk_cells=chunk_cells)
     old = store.manifest(folder)
     if old is not None and is_first and not resume:
         raise ValueError(

@@ -23,10 +23,10 @@ import numpy as np
 from qsjax.cost.decode import decode_parts
 from qsjax.cost.feasibility import REASONS
 from qsjax.cost.metrics import METRICS
-from qsjax.grid.axes import STACKED, place
+from qsjax.grid.axes import place
 from qsjax.grid.bounds import log_slopes
 from qsjax.grid.scoring import TIE_TOLERANCE, pick_best
-from qsjax.numerics.intervals import EXACT, Enclosed, centre, enclose, fingerprint, range_of
+from qsjax.numerics.intervals import EXACT, centre, enclose, fingerprint, range_of
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.records.fields import facts_of
 from qsjax.records.quantities import FIELDS
@@ -83,13 +83,13 @@ class Boxes(NamedTuple):
         low: first place on each inner axis, shape (axes, boxes).
         high: one past the last place.
         at: designs, ascending, filled up to one length by others, shape (designs, boxes).
-        count: how many of them are real.
+        number: how many of them are real.
     """
 
     low: np.ndarray
     high: np.ndarray
     at: np.ndarray
-    count: np.ndarray
+    number: np.ndarray
 
     @property
     def cells(self) -> np.ndarray:
@@ -100,7 +100,7 @@ class Boxes(NamedTuple):
     @property
     def is_real(self) -> np.ndarray:
         """Which of the designs are real."""
-        found: np.ndarray = np.arange(len(self.at))[:, None] < self.count
+        found: np.ndarray = np.arange(len(self.at))[:, None] < self.number
         return found
 
     def take(self, at: Any) -> "Boxes":
@@ -274,7 +274,8 @@ class Place:
             ahead = np.where(of_champion(sure), ahead, -np.inf)
             best = np.where(sure, least, -np.inf).max(axis=0)
             beaten = np.fmax(ahead, best - most) > BEHIND
-        return may & ~beaten
+        left: np.ndarray = may & ~beaten
+        return left
 
     def pick(self, boxes: Boxes) -> Picked:
         """The winners of the kept cells of boxes, evaluated."""
@@ -282,7 +283,7 @@ class Place:
         places = [low + np.arange(n)[:, None] for low, n in zip(boxes.low, sizes, strict=True)]
         inside = [x < high for x, high in zip(places, boxes.high, strict=True)]
         places = [np.minimum(x, high - 1) for x, high in zip(places, boxes.high, strict=True)]
-        wide, shape = self._wide(boxes.at), (len(boxes.at), *sizes, len(boxes.count))
+        wide, shape = self._wide(boxes.at), (len(boxes.at), *sizes, len(boxes.number))
         records = self._records(self._placed(places), wide)
         found = _values_at(records, self._job.convention, metrics=self._metrics)
         score = np.broadcast_to(self._sign * found[0], shape)
@@ -298,7 +299,9 @@ class Place:
         with np.errstate(invalid="ignore"):
             limit, width = best - TIE_TOLERANCE * np.abs(best), DOUBTFUL * np.abs(best)
             near = near | np.any(allowed & (np.abs(score - limit) <= width), axis=0)
-        winner = np.take_along_axis(np.broadcast_to(wide, shape), chosen.position[None], axis=0)[0]
+        winner = np.take_along_axis(
+            np.broadcast_to(wide, shape), np.asarray(chosen.position)[None], axis=0
+        )[0]
         winner = np.where(best > -np.inf, winner, -1)
         real = np.ones(shape[1:], bool)
         for k, own in enumerate(inside):
@@ -322,9 +325,9 @@ class Place:
     def _advance(self, boxes: Boxes, found: Found) -> list[Boxes]:
         """Settle what one design wins, evaluate small boxes, cut the others; what is left."""
         cells = boxes.cells
-        is_settled = (boxes.count == 0) | (boxes.count == 1) & (not self._job.bounds)
+        is_settled = (boxes.number == 0) | (boxes.number == 1) & (not self._job.bounds)
         for count in (0, 1):
-            own = is_settled & (boxes.count == count)
+            own = is_settled & (boxes.number == count)
             if count:
                 np.add.at(found.wins, boxes.at[0, own], cells[own])
             else:
@@ -336,7 +339,7 @@ class Place:
         own, left = boxes.take(~is_settled & ~is_small), []
         parts = 2 ** len(self._names)
         for part in _pieces(own, parts):
-            found.bounded += parts * int(part.count.sum())
+            found.bounded += parts * int(part.number.sum())
             left.append(self.cut(part))
         return left
 
@@ -345,14 +348,14 @@ class Place:
         counts = np.bincount(winners + 1, minlength=self.count + 1)
         found.nobody += int(counts[0])
         found.wins += counts[1:]
-        found.evaluated += int((boxes.cells * boxes.count).sum())
+        found.evaluated += int((boxes.cells * boxes.number).sum())
         found.doubtful += int(picked.doubtful.sum())
 
 
 def _pieces(boxes: Boxes, each: int) -> Iterator[Boxes]:
     """Boxes, so many at a time that arrays of `each` numbers for every design stay in the cache."""
     size = max(1, ELEMENTS // (each * len(boxes.at)))
-    for start in range(0, len(boxes.count), size):
+    for start in range(0, len(boxes.number), size):
         yield boxes.take(slice(start, start + size))
 
 
@@ -360,17 +363,17 @@ def _apart(level: Sequence[Boxes], most: int) -> tuple[list[Boxes], list[Boxes]]
     """So many boxes, and the rest."""
     now, later = [], []
     for boxes in level:
-        here, most = boxes.take(slice(most)), max(0, most - len(boxes.count))
+        here, most = boxes.take(slice(most)), max(0, most - len(boxes.number))
         now.append(here)
-        later.append(boxes.take(slice(len(here.count), None)))
-    return [x for x in now if len(x.count)], [x for x in later if len(x.count)]
+        later.append(boxes.take(slice(len(here.number), None)))
+    return [x for x in now if len(x.number)], [x for x in later if len(x.number)]
 
 
 def _alike(boxes: Sequence[Boxes]) -> list[Boxes]:
     """The same boxes, those with about as many designs together."""
     groups: dict[int, list[Boxes]] = {}
     for own in boxes:
-        sizes = np.array([_size(n) for n in range(len(own.at) + 1)])[own.count]
+        sizes = np.array([_size(n) for n in range(len(own.at) + 1)])[own.number]
         for size in np.unique(sizes):
             part = own.take(sizes == size)
             missing = max(0, int(size) - len(part.at))
@@ -384,7 +387,7 @@ def _alike(boxes: Sequence[Boxes]) -> list[Boxes]:
 
 def _size(count: int) -> int:
     """Designs that a box with so many is filled up to: few sizes, little waste."""
-    step = max(1, 2 ** (max(count, 1).bit_length() - 2))
+    step = 1 << max(0, count.bit_length() - 2)
     return max(1, -(-count // step) * step)
 
 
@@ -452,7 +455,9 @@ def _hindrance(job: Job, wanted: "Outputs") -> str | None:
     return f"leave out {', '.join(found)}" if found else None
 
 
-def pruned(job: Job, plan: Plan, wanted: "Outputs", *, is_asked: bool) -> Plan:
+def pruned(
+    job: Job, plan: Plan, wanted: "Outputs", *, is_asked: bool, chunk_cells: int | None = None
+) -> Plan:
     """The plan by which bounds decide a sweep, if that is possible and pays, or was asked for.
 
     Args:
@@ -460,21 +465,22 @@ def pruned(job: Job, plan: Plan, wanted: "Outputs", *, is_asked: bool) -> Plan:
         plan: the blocks.
         wanted: what is kept.
         is_asked: whether it shall be, whatever it takes.
+        chunk_cells: designs of a chunk, about; some minutes' work unless given.
 
     Raises:
         ValueError: it was asked for and cannot be.
     """
-    why, names = _hindrance(job, wanted), ()
-    if why is None:
-        names = inner_axes(job, plan)
-        why = None if names else "name two or more values of a rate or latency in axes"
+    why = _hindrance(job, wanted)
+    names = inner_axes(job, plan) if why is None else ()
+    if why is None and not names:
+        why = "name two or more values of a rate or latency in axes"
     if why is not None:
         if is_asked:
             raise ValueError(f"prune: bounds decide which designs win, and nothing else; {why}")
         return plan
     split = plan.stacked
     per_place = math.prod(plan.kept[split + 1 :]) * len(plan.designs)
-    step = max(1, min(plan.kept[split], CHUNK // per_place))
+    step = max(1, min(plan.kept[split], (chunk_cells or CHUNK) // per_place))
     own = dataclasses.replace(plan, split=split, step=step, per_call=1, per_chunk=1, pruned=True)
     grid = _grid_of(own, names, 0)
     bounding, evaluating = _seconds(len(grid.outer), grid.cells, len(plan.designs))

@@ -254,24 +254,24 @@ def sweep(
     """
     question = _asked(asked, Outputs(winners, top_k, pareto, wins), precision, statistics)
     campaign.check(question.job, question.axes)
-    me, folder = processes or hosts.Processes(), Path(out)
+    given = {"resume": resume, "memory": memory, "chunk_cells": chunk, "prune": prune}
+    counts = _counted(question, Path(out), processes or hosts.Processes(), given)
+    return None if counts is None else Sweep(Path(out), counts)
+
+
+def _counted(
+    question: _Question, folder: Path, me: hosts.Processes, given: dict[str, Any]
+) -> Row | None:
+    """The counts of the sweep when its files are written; None in all processes but the first."""
     with contextlib.ExitStack() as held:
 
         def prepare() -> campaign.SweepRun:
             if me.rank == 0:
                 held.enter_context(store.claim(folder))
-            return campaign.prepare(
-                *question,
-                folder,
-                resume=resume,
-                memory=memory or _memory(me),
-                chunk_cells=chunk,
-                prune=prune,
-                is_first=me.rank == 0,
-            )
+            own = given | {"memory": given["memory"] or _memory(me)}
+            return campaign.prepare(*question, folder, **own, is_first=me.rank == 0)
 
-        counts = campaign.execute(_in_turn(prepare, me, folder), me, _warn)
-    return None if counts is None else Sweep(folder, counts)
+        return campaign.execute(_in_turn(prepare, me, folder), me, _warn)
 
 
 def _warn(line: str) -> None:

@@ -207,8 +207,9 @@ def load_chunk(folder: Path, chunk: int) -> tuple[Tally, dict[str, np.ndarray]]:
     except (ValueError, zipfile.BadZipFile) as error:
         raise DamagedChunkError(f"chunk {chunk} ({path}) cannot be read: {error}") from error
     sets = [Designs(*(arrays[f"{n}.{k}"] for k in Designs.__dataclass_fields__)) for n in _SETS]
-    counts = (int(arrays[name]) for name in _COUNTS)
-    tally = Tally(*counts, *(arrays[name] for name in _SUMS), *sets)
+    named: dict[str, Any] = {name: int(arrays[name]) for name in _COUNTS}
+    named |= {name: arrays[name] for name in _SUMS} | dict(zip(_SETS, sets, strict=True))
+    tally = Tally(**named)
     prefix = "cells."
     cells = {n.removeprefix(prefix): x for n, x in arrays.items() if n.startswith(prefix)}
     return tally, cells
