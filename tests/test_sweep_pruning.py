@@ -73,6 +73,28 @@ def test_bounds_and_evaluation_agree_on_every_winner(case):
     assert found.evaluated < 0.2 * full.evaluated
 
 
+@pytest.mark.parametrize("name", ["with twins, on two counts", "paper", "for the user"])
+def test_winners_scores_and_top_designs_are_bit_identical(name):
+    axes = {**around(["hbm_bw", "inter_bw"], 9), "step_overhead": [0, 1e-3]}
+    problem = qs.Problem(hardware="h100-sxm", axes=axes, **{"context": "32k", **CASES[name]})
+    job, grid = job_of(problem, "float64", ())
+    plan = make_plan(job.records, grid, job.convention)
+    wanted = Outputs(top_k=10, wins=True)
+    own = pruning.pruned(job, plan, wanted, is_asked=True)
+    found, cells = sweep(job, own, wanted)
+    full, every = sweep(job, plan, wanted)
+    assert own.few is not None
+    assert len(own.few.at) == 128
+    for key, values in every.items():
+        assert cells[key].dtype == values.dtype
+        np.testing.assert_array_equal(cells[key], values)
+    assert_same(found, full, plan)
+    for field in dataclasses.fields(full.best):
+        np.testing.assert_array_equal(
+            getattr(found.best, field.name), getattr(full.best, field.name)
+        )
+
+
 def test_limits_leave_out_the_count_of_feasible_designs_alone():
     axes = around(["hbm_bw", "inter_bw"], 12)
     problem = qs.Problem(
@@ -152,7 +174,7 @@ def test_bounds_decide_by_themselves_where_that_is_predicted_to_pay():
         job, axes = job_of(stated(steps), "float64", ())
         plan = make_plan(job.records, axes, job.convention)
         assert pruning.pruned(job, plan, WINS, is_asked=False).pruned is is_expected
-        kept = dataclasses.replace(WINS, winners=True)
+        kept = dataclasses.replace(WINS, pareto=True)
         assert not pruning.pruned(job, plan, kept, is_asked=False).pruned
 
 
@@ -176,8 +198,8 @@ def test_the_question_says_what_was_decided_and_goes_on_after_a_stop(tmp_path):
 
 
 def test_what_needs_every_winner_cannot_be_pruned(tmp_path):
-    with pytest.raises(ValueError, match=r"prune.*leave out winners, top_k, statistics"):
-        qs.sweep(stated(4), tmp_path / "out", prune=True, statistics=["tpot"])
+    with pytest.raises(ValueError, match=r"prune.*leave out pareto, statistics"):
+        qs.sweep(stated(4), tmp_path / "out", prune=True, pareto=True, statistics=["tpot"])
     problem = qs.Problem("mixtral-8x7b", "h100-sxm", gpus=8, context=["8k", "64k"])
     with pytest.raises(ValueError, match="name two or more values of a rate or latency"):
         qs.sweep(problem, tmp_path / "out", prune=True, winners=False, top_k=0, wins=True)

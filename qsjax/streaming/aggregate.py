@@ -177,7 +177,8 @@ def add_sums(tally: Tally, plan: Plan, blocks: np.ndarray, found: Reduction) -> 
         tally.reasons += flat.sum(axis=1, dtype=np.int64)
         tally.feasible += int(found.feasible[at].reshape(-1)[:count].sum())
         tally.computed += int(count) * len(plan.designs)
-        tally.evaluated += int(count) * len(plan.designs)
+        few = plan.designs if plan.few is None else plan.few.at
+        tally.evaluated += int(count) * len(few)
     for k, spread in enumerate(found.spread):
         tally.low[k] = min(tally.low[k], spread.low.min())
         tally.high[k] = max(tally.high[k], spread.high.max())

@@ -35,7 +35,7 @@ from qsjax.records.specs import Convention, HardwareSpec
 from qsjax.streaming.aggregate import Tally, new_tally, summed
 from qsjax.streaming.engine import Job
 from qsjax.streaming.hosts import cores
-from qsjax.streaming.plan import Plan, chunk_range, design_arrays
+from qsjax.streaming.plan import MULTIPLE, Few, Plan, chunk_range, design_arrays
 
 if TYPE_CHECKING:
     from qsjax.streaming.run import Outputs
@@ -52,6 +52,11 @@ ELEMENTS = 2**16
 MOST_BOXES = 2**15
 # Designs of a chunk, about: some minutes' work.
 CHUNK = 10**12
+# The designs that are evaluated in blocks come in multiples of this, two parts of a tile: with one,
+# the compiled program has another form and rounds scores otherwise than that of all designs.
+LEFT = 2 * MULTIPLE
+# Share of the time of an evaluation that bounds may take.
+SHARE = 0.5
 # Seconds of a core: an outer place, and a kept cell on the borders between designs; designs that
 # a core evaluates in a second.
 PLACE, BORDER, RATE = 0.2, 2e-5, 2e8
@@ -115,11 +120,13 @@ class Picked(NamedTuple):
         winner: the design; -1 where there is none.
         real: which places are of the box.
         doubtful: of these, where two programs may tell a tie, or the keeping of a limit, apart.
+        tied: designs that are the best somewhere, or nearly so.
     """
 
     winner: np.ndarray
     real: np.ndarray
     doubtful: np.ndarray
+    tied: np.ndarray
 
 
 @dataclasses.dataclass(slots=True)
@@ -128,6 +135,7 @@ class Found:
 
     Attributes:
         wins: kept cells that each design wins.
+        tied: which designs win or tie in a kept cell that was evaluated.
         nobody: kept cells in which none runs.
         evaluated: designs times kept cells that were evaluated.
         bounded: designs times boxes that were bounded.
@@ -136,6 +144,7 @@ class Found:
     """
 
     wins: np.ndarray
+    tied: np.ndarray
     nobody: int = 0
     evaluated: int = 0
     bounded: int = 0
@@ -297,8 +306,10 @@ class Place:
         chosen = pick_best(score, allowed, gpus, np, axis=0)
         best = np.where(allowed, score, -np.inf).max(axis=0)
         with np.errstate(invalid="ignore"):
-            limit, width = best - TIE_TOLERANCE * np.abs(best), DOUBTFUL * np.abs(best)
-            near = near | np.any(allowed & (np.abs(score - limit) <= width), axis=0)
+            close = allowed & (score >= best - BEHIND * np.abs(best))
+            if np.count_nonzero(close) > best.size:
+                limit, width = best - TIE_TOLERANCE * np.abs(best), DOUBTFUL * np.abs(best)
+                near = near | np.any(allowed & (np.abs(score - limit) <= width), axis=0)
         winner = np.take_along_axis(
             np.broadcast_to(wide, shape), np.asarray(chosen.position)[None], axis=0
         )[0]
@@ -306,11 +317,12 @@ class Place:
         real = np.ones(shape[1:], bool)
         for k, own in enumerate(inside):
             real &= self._along(k, own)[0]
-        return Picked(winner, real, near & real)
+        is_close = np.any(close & real, axis=tuple(range(1, 1 + len(inside))))
+        return Picked(winner, real, near & real, boxes.at[is_close])
 
     def decide(self) -> Found:
         """Who wins how many kept cells."""
-        found = Found(np.zeros(self.count, np.int64))
+        found = Found(np.zeros(self.count, np.int64), np.zeros(self.count, bool))
         # Levels of boxes, the smallest last: so many at a time that memory does not grow.
         levels = [_alike([self.start()])]
         while levels:
@@ -348,6 +360,7 @@ class Place:
         counts = np.bincount(winners + 1, minlength=self.count + 1)
         found.nobody += int(counts[0])
         found.wins += counts[1:]
+        found.tied[picked.tied] = True
         found.evaluated += int((boxes.cells * boxes.number).sum())
         found.doubtful += int(picked.doubtful.sum())
 
@@ -443,22 +456,28 @@ def _seconds(places: int, cells: int, designs: int) -> tuple[float, float]:
 
 
 def _hindrance(job: Job, wanted: "Outputs") -> str | None:
-    """What is asked for that needs every design or every winner; None if nothing does."""
+    """What is asked for that needs every design; None if nothing does."""
     asked = {
-        "winners": wanted.winners,
-        "top_k": wanted.top_k > 0,
         "pareto": wanted.pareto,
         "statistics": bool(job.statistics),
         "precision float32": job.precision != "float64",
+        "constraints beside winners and top_k": bool(job.bounds) and _needs_scores(wanted),
     }
     found = [name for name, is_asked in asked.items() if is_asked]
     return f"leave out {', '.join(found)}" if found else None
+
+
+def _needs_scores(wanted: "Outputs") -> bool:
+    return wanted.winners or wanted.top_k > 0
 
 
 def pruned(
     job: Job, plan: Plan, wanted: "Outputs", *, is_asked: bool, chunk_cells: int | None = None
 ) -> Plan:
     """The plan by which bounds decide a sweep, if that is possible and pays, or was asked for.
+
+    Where scores are wanted, bounds decide first which designs win or tie anywhere, and the blocks
+    are evaluated for these; else no block is.
 
     Args:
         job: what is asked of every design.
@@ -476,15 +495,55 @@ def pruned(
         why = "name two or more values of a rate or latency in axes"
     if why is not None:
         if is_asked:
-            raise ValueError(f"prune: bounds decide which designs win, and nothing else; {why}")
+            raise ValueError(f"prune: bounds tell which designs win, and no more; {why}")
         return plan
-    split = plan.stacked
+    if _needs_scores(wanted) and not is_asked and len(plan.designs) < 4 * LEFT:
+        return plan
+    split = 0 if _needs_scores(wanted) else plan.stacked
     per_place = math.prod(plan.kept[split + 1 :]) * len(plan.designs)
     step = max(1, min(plan.kept[split], (chunk_cells or CHUNK) // per_place))
     own = dataclasses.replace(plan, split=split, step=step, per_call=1, per_chunk=1, pruned=True)
+    if _needs_scores(wanted):
+        own = dataclasses.replace(own, step=plan.kept[0])
     grid = _grid_of(own, names, 0)
     bounding, evaluating = _seconds(len(grid.outer), grid.cells, len(plan.designs))
-    return own if is_asked or (bounding < evaluating and not job.bounds) else plan
+    if not is_asked and (bounding > SHARE * evaluating or job.bounds):
+        return plan
+    if not _needs_scores(wanted):
+        return own
+    few = few_of(job, own, grid)
+    is_few = few is not None and 2 * len(few.at) <= len(plan.designs)
+    return plan if not is_few else dataclasses.replace(plan, few=few)
+
+
+def _at_places(job: Job, plan: Plan, grid: _Grid) -> Iterator[tuple[np.ndarray, Found]]:
+    """Reasons of every design, and what was found, at each outer place in order."""
+
+    def at_place(outer: Mapping[str, float]) -> tuple[np.ndarray, Found]:
+        place = Place(job, plan, outer, grid.inner)
+        return place.reasons, place.decide()
+
+    with ThreadPoolExecutor(cores()) as pool:
+        yield from pool.map(at_place, grid.outer)
+
+
+def few_of(job: Job, plan: Plan, grid: _Grid) -> Few | None:
+    """The designs that win or tie anywhere; None where rounding may decide a tie."""
+    is_kept, feasible, reasons = np.zeros(len(plan.designs), bool), [], []
+    for why, found in _at_places(job, plan, grid):
+        if found.doubtful:
+            return None
+        is_kept |= found.tied | (found.wins > 0)
+        feasible.append(int((why == 0).sum()))
+        reasons.append([int((why & bit > 0).sum()) for bit in REASONS.values()])
+    missing = min(-max(1, int(is_kept.sum())) % LEFT, int((~is_kept).sum()))
+    is_kept[np.flatnonzero(~is_kept)[:missing]] = True
+    shape = [1 if axis.name in grid.inner else len(axis.values) for axis in plan.axes.kept]
+    return Few(
+        np.flatnonzero(is_kept),
+        np.array(feasible).reshape(shape),
+        np.array(reasons).T.reshape(-1, *shape),
+    )
 
 
 def decide(job: Job, plan: Plan, chunk: int, report: Callable[[int], None]) -> Tally:
@@ -492,21 +551,15 @@ def decide(job: Job, plan: Plan, chunk: int, report: Callable[[int], None]) -> T
     grid = _grid_of(plan, inner_axes(job, plan), chunk)
     tally, designs = new_tally(0), len(plan.designs)
     stack = chunk_range(plan, chunk)[0] // math.prod(plan.kept[plan.stacked :])
-
-    def at_place(outer: Mapping[str, float]) -> tuple[np.ndarray, Found]:
-        place = Place(job, plan, outer, grid.inner)
-        return place.reasons, place.decide()
-
-    with ThreadPoolExecutor(cores()) as pool:
-        for reasons, found in pool.map(at_place, grid.outer):
-            tally.feasible += int((reasons == 0).sum()) * grid.cells
-            counts = [int((reasons & bit > 0).sum()) for bit in REASONS.values()]
-            tally.reasons += np.array(counts, np.int64) * grid.cells
-            tally.computed += designs * grid.cells
-            tally.evaluated += found.evaluated
-            tally.doubtful += found.doubtful
-            at = np.flatnonzero(found.wins)
-            own = np.stack([stack * designs + at, found.wins[at]])
-            tally.wins = summed(np.concatenate([tally.wins, own], axis=1))
-            report(designs * grid.cells)
+    for reasons, found in _at_places(job, plan, grid):
+        tally.feasible += int((reasons == 0).sum()) * grid.cells
+        counts = [int((reasons & bit > 0).sum()) for bit in REASONS.values()]
+        tally.reasons += np.array(counts, np.int64) * grid.cells
+        tally.computed += designs * grid.cells
+        tally.evaluated += found.evaluated
+        tally.doubtful += found.doubtful
+        at = np.flatnonzero(found.wins)
+        own = np.stack([stack * designs + at, found.wins[at]])
+        tally.wins = summed(np.concatenate([tally.wins, own], axis=1))
+        report(designs * grid.cells)
     return tally

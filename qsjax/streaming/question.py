@@ -235,10 +235,9 @@ def sweep(
         pareto: keep the front of tokens/s/GPU against tokens/s/user over all designs.
         winners: keep the best design of every cell.
         wins: keep how many cells each design wins.
-        prune: let bounds decide who wins, so that few designs are evaluated: possible where `wins`
-            alone is wanted, without the winners of every cell, top designs and a front; limits on
-            metrics leave out the count of feasible designs. By itself where it is predicted to
-            take less time and nothing is left out.
+        prune: let bounds tell which designs win, so that few are evaluated, with the same result;
+            not with a front, statistics or float32; limits go with `wins` alone, and leave out the
+            count of feasible designs. By itself where it is predicted to take less time.
         statistics: metrics whose range and quantiles over all feasible designs are kept.
         precision: "float64", or "float32" for throughput.
         memory: of the blocks in flight [B]; a quarter of what is free unless given.

@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from qsjax.grid.scoring import Choice
 from qsjax.streaming import store
 from qsjax.streaming.aggregate import (
     Designs,
@@ -19,7 +20,8 @@ from qsjax.streaming.aggregate import (
     new_tally,
 )
 from qsjax.streaming.engine import Engine, Job
-from qsjax.streaming.plan import Plan, chunk_range
+from qsjax.streaming.kernels import Reduction
+from qsjax.streaming.plan import Few, Plan, chunk_range, counts_of
 from qsjax.streaming.pruning import decide
 
 Cells = dict[str, np.ndarray]
@@ -47,6 +49,25 @@ def _own(designs: Designs, first: int, last: int) -> Designs:
     return designs.pick(np.flatnonzero((designs.cell >= first) & (designs.cell < last)))
 
 
+def _engine_of(engine: Engine, few: Few) -> Engine:
+    """The engine for the designs that bounds leave, in the same blocks."""
+    designs = engine.plan.designs[few.at]
+    return Engine(engine.job, dataclasses.replace(engine.plan, designs=designs), engine.devices)
+
+
+def _of_all(plan: Plan, few: Few, call: np.ndarray, found: Reduction) -> Reduction:
+    """Results of few designs as those of all."""
+    position, score = (np.asarray(x) for x in found.best)
+    own = np.where(score > -np.inf, few.at[position], 0).astype(position.dtype)
+    feasible, reasons = (counts_of(plan, x, call) for x in (few.feasible, few.reasons))
+    return Reduction(
+        Choice(own, score),
+        feasible.reshape(position.shape).astype(np.int32),
+        np.moveaxis(reasons, 0, 1).reshape(len(call), -1, *plan.inner),
+        (),
+    )
+
+
 def run_chunk(
     engine: Engine,
     chunk: int,
@@ -67,7 +88,11 @@ def run_chunk(
     tally = new_tally(len(engine.job.statistics))
     tally.best, tally.edge = known.best, known.edge
     parts: list[tuple[np.ndarray, ...]] = []
-    for call, found in engine.stream(blocks):
+    few = plan.few
+    source = engine if few is None else _engine_of(engine, few)
+    for call, found in source.stream(blocks):
+        if few is not None:
+            found = _of_all(plan, few, call, found)
         add_sums(tally, plan, call, found)
         if wanted.top_k:
             add_best(tally, engine, call, found, wanted.top_k)
