@@ -414,7 +414,8 @@ def inner_axes(job: Job, plan: Plan) -> tuple[str, ...]:
         candidates += [(k, axis.name)] if may else []
         ends = axis.values[[0, -1]] if may else axis.values[:1]
         arrays[axis.name] = ends.reshape([-1 if j == k else 1 for j in range(rank)])
-    designs = {n: x.reshape(*(1,) * (rank - 1), -1) for n, x in design_arrays(plan).items()}
+    # What depends on an axis does so for any design.
+    designs = {name: x.reshape(-1)[:1] for name, x in design_arrays(plan).items()}
     found = _rules_at(place(job.records, arrays | designs, job.convention), job.convention)
     shape = np.broadcast_shapes(*(np.shape(x) for x in found))
     shape = (1,) * (rank - len(shape)) + shape

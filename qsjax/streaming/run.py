@@ -3,11 +3,11 @@
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
 
-from qsjax.grid.scoring import Choice
 from qsjax.streaming import store
 from qsjax.streaming.aggregate import (
     Designs,
@@ -58,12 +58,12 @@ def _engine_of(engine: Engine, few: Few) -> Engine:
 def _of_all(plan: Plan, few: Few, call: np.ndarray, found: Reduction) -> Reduction:
     """Results of few designs as those of all."""
     position, score = (np.asarray(x) for x in found.best)
-    own = np.where(score > -np.inf, few.at[position], 0).astype(position.dtype)
-    feasible, reasons = (counts_of(plan, x, call) for x in (few.feasible, few.reasons))
+    own: Any = np.where(score > -np.inf, few.at[position], 0).astype(position.dtype)
+    counts: list[Any] = [counts_of(plan, x, call) for x in (few.feasible, few.reasons)]
     return Reduction(
-        Choice(own, score),
-        feasible.reshape(position.shape).astype(np.int32),
-        np.moveaxis(reasons, 0, 1).reshape(len(call), -1, *plan.inner),
+        found.best._replace(position=own),
+        counts[0].reshape(position.shape).astype(np.int32),
+        np.moveaxis(counts[1], 0, 1).reshape(len(call), -1, *plan.inner),
         (),
     )
 
