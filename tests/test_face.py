@@ -117,7 +117,8 @@ def test_a_result_prints_in_ten_lines_and_is_saved(tmp_path):
 QUESTIONS = """
 import jax, jax.numpy as jnp, json, sys
 jax.config.update("jax_enable_x64", sys.argv[1] == "wide")
-import qsjax as qs
+import qsjax as qs, warnings
+warnings.simplefilter("error")  # a product of an array in 64 bits would warn and lose its digits
 assert jnp.ones(3).dtype == (jnp.float64 if sys.argv[1] == "wide" else jnp.float32)
 p = qs.Problem("mixtral-8x7b", "h100-sxm", gpus=8, context=[8192, 32768], twins=5)
 found = {
@@ -127,6 +128,13 @@ found = {
     "switching": qs.switching(p, ["hbm_bw"]).rows(),
     "uncertainty": qs.uncertainty(p, {"q": qs.normal(5, 1)}, draws=64).rows(),
     "decode": float(qs.decode("mixtral-8x7b", "h100-sxm", qs.Partition(tp=8), context=8192).tpot),
+    "counts": [
+        float(2.0 * count) for count in (
+            qs.total_params("mixtral-8x7b"), qs.active_params("mixtral-8x7b"),
+            qs.dense_twin("mixtral-8x7b", 5.0).expert_ff,
+            qs.prefill("mixtral-8x7b", "h100-sxm", qs.Partition(tp=8), prompt=512).ttft,
+        )
+    ],
 }
 print(json.dumps(found, default=str))
 """

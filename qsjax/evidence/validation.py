@@ -179,14 +179,16 @@ class Report(Result):
         return "\n".join(told) or f"None of {len(self.records):,} records can be predicted."
 
     def tables(self) -> list[Table]:
-        """The groups that documents quote, all groups, the largest errors, and what is skipped."""
+        """Groups left out of the fit, what documents quote, all groups, and what is skipped."""
         lines = [
             [row["what"], row["role"], *(_cell(row[name]) for _, name in COLUMNS)]
             for row in self.headlines()
         ]
         heads = [head for head, _ in COLUMNS]
-        found = [Table("What README and documents quote", ["measured", "role", *heads], lines, 2)]
-        found += self._left_out_tables() if self.is_shipped else []
+        found = self._left_out_tables() if self.is_shipped else []
+        found.append(
+            Table("What README and documents quote", ["measured", "role", *heads], lines, 2)
+        )
         for name in ("category", "gpu", "regime"):
             found.append(Table(f"Errors by {name}", [name, *heads], _cells(self.by(name))))
         if self.first_tokens:

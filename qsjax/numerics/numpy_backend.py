@@ -135,3 +135,19 @@ def on_host(function: Callable[P, R]) -> Callable[P, R]:
         return found
 
     return run
+
+
+def is_traced(tree: Any) -> bool:
+    """Whether a leaf stands for a number that a transformation of JAX will give."""
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
+
+
+def host_unless_traced(function: Callable[P, R]) -> Callable[P, R]:
+    """`function` as `on_host`, and itself where it is called under a transformation of JAX."""
+    played = on_host(function)
+
+    @wraps(function)
+    def run(*args: P.args, **options: P.kwargs) -> R:
+        return (function if is_traced(args) else played)(*args, **options)
+
+    return run

@@ -2,15 +2,20 @@
 
 from typing import Any
 
-import jax
 from jax.typing import ArrayLike
 
 from qsjax import catalog
 from qsjax.cost.laws import params
 from qsjax.cost.laws.params import TwinDefinition
 from qsjax.numerics.float64 import in_float64
+from qsjax.numerics.numpy_backend import host_unless_traced
 from qsjax.records import checks
 from qsjax.records.specs import ModelSpec
+
+# Numbers, not arrays of JAX: these would warn and lose half of their digits where x64 is off.
+_total = host_unless_traced(params.total_params)
+_active = host_unless_traced(params.active_params)
+_twin = host_unless_traced(params.dense_twin)
 
 
 def _shapes(model: Any) -> ModelSpec:
@@ -21,7 +26,7 @@ def _shapes(model: Any) -> ModelSpec:
 
 
 @in_float64
-def total_params(model: Any) -> jax.Array:
+def total_params(model: Any) -> ArrayLike:
     """Parameters of a model [1].
 
     Args:
@@ -33,17 +38,17 @@ def total_params(model: Any) -> jax.Array:
     >>> round(float(total_params("mixtral-8x7b")) / 1e9, 1)
     46.7
     """
-    return params.total_params(_shapes(model))
+    return _total(_shapes(model))
 
 
 @in_float64
-def active_params(model: Any) -> jax.Array:
+def active_params(model: Any) -> ArrayLike:
     """Parameters that a token passes through [1]; arguments as of `total_params`.
 
     >>> round(float(active_params("mixtral-8x7b")) / 1e9, 1)
     12.9
     """
-    return params.active_params(_shapes(model))
+    return _active(_shapes(model))
 
 
 @in_float64
@@ -64,4 +69,4 @@ def dense_twin(model: Any, q: ArrayLike, definition: TwinDefinition = "active_ff
     >>> float(dense_twin("mixtral-8x7b", 5.0).experts)
     1.0
     """
-    return params.dense_twin(_shapes(model), q, definition)
+    return _twin(_shapes(model), q, definition=definition)

@@ -15,7 +15,7 @@ from qsjax.cost.ledger import time_ledger
 from qsjax.cost.prefill import PrefillCost, prefill_step
 from qsjax.grid.problem import as_accelerator, as_served
 from qsjax.numerics.float64 import in_float64
-from qsjax.numerics.numpy_backend import on_host
+from qsjax.numerics.numpy_backend import host_unless_traced, is_traced
 from qsjax.records import checks
 from qsjax.records.specs import Convention, Partition, Workload, named_convention
 
@@ -89,10 +89,6 @@ def _is_wide() -> bool:
     return bool(jnp.result_type(float) == jnp.float64)
 
 
-def _is_traced(tree: Any) -> bool:
-    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(tree))
-
-
 def _decode(records: Any, convention: Convention, gpus: Any) -> Decode:
     model, hardware, partition, workload = records
     step = decode_step(model, hardware, partition, workload, convention, gpus)
@@ -115,7 +111,8 @@ def _decode(records: Any, convention: Convention, gpus: Any) -> Decode:
     )
 
 
-_decode_on_host = on_host(_decode)
+_twin = host_unless_traced(dense_twin)
+_decode_anywhere = host_unless_traced(_decode)
 
 
 def _answer(found: Any, is_wide: bool) -> Any:
@@ -217,27 +214,21 @@ def decode(
 
 @in_float64
 def _evaluated_wide(records: Any, rules: Convention, gpus: Any, q: Any) -> Decode:
-    is_traced = _is_traced((records, rules, gpus, q))
     records, rules, gpus, q = _checked(records, rules, gpus=gpus, q=q)
     if q is not None:
-        twin = dense_twin if is_traced else on_host(dense_twin)
-        keywords = {"definition": rules.twin}
-        records = (twin(records[0], q, **keywords), *records[1:])
-    if is_traced:
-        return _decode(records, rules, gpus)
-    found: Decode = _decode_on_host(records, rules, gpus)
-    return found
+        records = (_twin(records[0], q, definition=rules.twin), *records[1:])
+    return _decode_anywhere(records, rules, gpus)
 
 
 def _evaluated(records: Any, rules: Convention, gpus: Any, q: Any) -> Decode:
-    is_wide = _is_wide() or not _is_traced((records, rules, gpus, q))
+    is_wide = _is_wide() or not is_traced((records, rules, gpus, q))
     found = _evaluated_wide(records, rules, gpus, q)
     with jax.enable_x64(True):
         answer: Decode = _answer(found, is_wide)
     return answer
 
 
-_prefill_on_host = on_host(prefill_step)
+_prefill = host_unless_traced(prefill_step)
 
 
 def prefill(
@@ -271,13 +262,13 @@ def prefill(
     partition = partition or Partition()
     changes = {"context": prompt, "batch": None}
     records = _records(model, hardware, partition, workload, changes)
-    is_traced = _is_traced((records, prompts))
-    is_wide = _is_wide() or not is_traced
+    is_wide = _is_wide() or not is_traced((records, prompts))
     rules = named_convention("physical")
     with jax.enable_x64(True):
         own, rules, count = _checked(records, rules, prompts=prompts)
-        run: Any = prefill_step if is_traced else _prefill_on_host
         length = own[-1].context
-        found = run(*own, rules, length, count, context_parallel=context_parallel)
+        found = _prefill(
+            own[0], own[1], own[2], own[3], rules, length, count, context_parallel=context_parallel
+        )
         answer: PrefillCost = _answer(found, is_wide)
     return answer

@@ -14,7 +14,7 @@ from qsjax.grid.limits import is_given
 from qsjax.grid.optimum import searching_batches
 from qsjax.grid.parameters import resolve
 from qsjax.grid.problem import Problem, describe, question
-from qsjax.grid.solution import Solution, cell_labels, rows_of, solve_all
+from qsjax.grid.solution import Solution, coordinates, rows_of, solve_all
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.output.result import Drawing, Result, Row, Table, inputs_of, text
@@ -113,7 +113,7 @@ class Architectures(Result):
             head = {"architecture": own.name, "law": self.law, **shapes}
             head |= {"total_params": total, "active_params": active, "quality": own.quality}
             for solution, slopes in zip(line, lines, strict=True):
-                labels = cell_labels(solution.cells)
+                labels = coordinates(solution.cells)
                 for k, row in enumerate(rows_of(solution)):
                     key = (row["hardware"], *(v for v in labels[k].values()))
                     rate = row.get("tokens_per_s_per_gpu", np.nan)
