@@ -48,7 +48,7 @@ def write(path: Path, data: bytes) -> None:
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException as error:
-        os.unlink(temporary)
+        Path(temporary).unlink(missing_ok=True)  # an interruption may come after it was moved
         if isinstance(error, OSError) and error.errno in FULL:
             raise full_disk(path, len(data)) from error
         raise
