@@ -14,10 +14,6 @@ from qsjax.streaming import hosts
 from qsjax.streaming.question import sweep
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 @click.command("sweep")
 @click.argument(
     "file", metavar="SPEC", type=click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -27,6 +23,11 @@ def _cores() -> int:
     required=True,
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder for the finished chunks and the results; shared by all processes.",
+)
+@click.option(
+    "--prune/--no-prune",
+    default=None,
+    help="Let bounds decide who wins, or evaluate every design.  [default: what takes less time]",
 )
 @click.option("--resume", is_flag=True, help="Go on with the sweep in --out.")
 @click.option(
@@ -60,7 +61,7 @@ def command(file: Path, **flags: Any) -> None:
       qsjax sweep study.toml --out /shared/study --coordinator node0:4000 \
         --processes 4 --process-id 0
     """
-    jax.config.update("jax_num_cpu_devices", flags["devices"] or _cores())
+    jax.config.update("jax_num_cpu_devices", flags["devices"] or hosts.cores())
     me = hosts.Processes()
     try:
         me = hosts.start(flags["coordinator"], flags["processes"], flags["process_id"])
@@ -68,6 +69,7 @@ def command(file: Path, **flags: Any) -> None:
             file,
             flags["out"],
             resume=flags["resume"],
+            prune=flags["prune"],
             memory=flags["memory"] and flags["memory"] * GIB,
             chunk=flags["chunk"],
             processes=me,

@@ -362,7 +362,7 @@ class Judge:
         axes = self.parameters + remainders
 
         def pairs(value: Any, count: int) -> list[Pair]:
-            own = _log_slopes(value)
+            own = log_slopes(value)
             return [tuple(full(end) for end in own.get(k, (0.0, 0.0))) for k in range(count)]  # type: ignore[misc]
 
         flags = [range_of(found.reasons), range_of(found.broken)]
@@ -427,7 +427,7 @@ class Judge:
         low, high = self._columns(boxes)
         ends = [designs._replace(batch=end) for end in batch] if is_largest else [designs] * 2
         found, _ = self._enclose(low, high, (ends[0], ends[1]), batch_axis)
-        slopes = _log_slopes(found.value)
+        slopes = log_slopes(found.value)
         results: list[Any] = []
         pieces = 1
         batch_slope = slopes.get(batch_axis, (0.0, 0.0))
@@ -462,7 +462,7 @@ class Judge:
         return results[0], results[1]
 
 
-def _log_slopes(value: Any) -> dict[int, Pair]:
+def log_slopes(value: Any) -> dict[int, Pair]:
     """Slopes of the logarithm of a positive value; unbounded where it may not be positive."""
     if not isinstance(value, Enclosed):
         return {}

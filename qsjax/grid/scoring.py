@@ -68,17 +68,18 @@ def tolerance(dtype: jax.typing.DTypeLike) -> float:
     return max(TIE_TOLERANCE, 4.0 * float(np.finfo(np.dtype(dtype)).eps))
 
 
-def pick_best(score: Any, is_feasible: Any, gpus: Any, xp: Any = jnp) -> Choice:
-    """Best feasible entry along the last axis, by the tie rule; index 0 where there is none.
+def pick_best(score: Any, is_feasible: Any, gpus: Any, xp: Any = jnp, axis: int = -1) -> Choice:
+    """Best feasible entry along an axis, by the tie rule; index 0 where there is none.
 
     `xp` is the module that computes it, jax.numpy or numpy.
     """
     masked = xp.where(is_feasible, score, -xp.inf)
-    best = xp.max(masked, axis=-1, keepdims=True)
+    best = xp.max(masked, axis=axis, keepdims=True)
     is_tied = is_feasible & (masked >= best - tolerance(masked.dtype) * xp.abs(best))
     cost = xp.where(is_tied, gpus, xp.inf)
-    index = xp.argmin(cost, axis=-1)
-    return Choice(index, xp.take_along_axis(masked, index[..., None], axis=-1)[..., 0])
+    index = xp.expand_dims(xp.argmin(cost, axis=axis), axis)
+    found = xp.take_along_axis(masked, index, axis=axis)
+    return Choice(xp.squeeze(index, axis), xp.squeeze(found, axis))
 
 
 def lowest(dtype: jax.typing.DTypeLike) -> float:

@@ -1,6 +1,7 @@
 """What a sweep keeps of its blocks, and how two parts of it become one: exact and orderless."""
 
 import dataclasses
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -73,21 +74,29 @@ class Tally:
     """Sums and sets over a part of a sweep.
 
     Attributes:
-        computed: designs evaluated.
+        computed: designs compared: every one of every kept cell.
+        evaluated: those that were evaluated.
+        doubtful: kept cells whose winner was decided by bounds or by NumPy where two programs may
+            round to different sides of a tie or of a limit.
         feasible: those that can run.
         reasons: designs with each reason, in the order of REASONS.
         low: smallest value of each metric of `Job.statistics`; `high` the largest.
         bins: histogram of each metric.
+        wins: keys of designs that win somewhere, ascending, and the kept cells that each wins;
+            `plan.stacked` axes first, then the position in the plan's list.
         best: the top designs.
         edge: the Pareto front.
     """
 
     computed: int
+    evaluated: int
+    doubtful: int
     feasible: int
     reasons: np.ndarray
     low: np.ndarray
     high: np.ndarray
     bins: np.ndarray
+    wins: np.ndarray
     best: Designs
     edge: Designs
 
@@ -97,10 +106,13 @@ def new_tally(metrics: int) -> Tally:
     return Tally(
         0,
         0,
+        0,
+        0,
         np.zeros(len(REASONS), np.int64),
         np.full(metrics, np.inf),
         np.full(metrics, -np.inf),
         np.zeros((metrics, BINS), np.int64),
+        np.zeros((2, 0), np.int64),
         no_designs(),
         no_designs(),
     )
@@ -110,14 +122,39 @@ def merge(one: Tally, other: Tally, top_k: int) -> Tally:
     """The tally of two disjoint parts; the order does not matter."""
     return Tally(
         one.computed + other.computed,
+        one.evaluated + other.evaluated,
+        one.doubtful + other.doubtful,
         one.feasible + other.feasible,
         one.reasons + other.reasons,
         np.minimum(one.low, other.low),
         np.maximum(one.high, other.high),
         one.bins + other.bins,
+        summed(np.concatenate([one.wins, other.wins], axis=1)),
         top(one.best.join(other.best), top_k),
         front(one.edge.join(other.edge)),
     )
+
+
+def summed(wins: np.ndarray) -> np.ndarray:
+    """Keys and counts with every key once, ascending."""
+    keys, place = np.unique(wins[0], return_inverse=True)
+    counts = np.zeros(len(keys), np.int64)
+    np.add.at(counts, place, wins[1])
+    return np.stack([keys, counts])
+
+
+def add_wins(tally: Tally, plan: Plan, blocks: np.ndarray, found: Reduction) -> None:
+    """Count the kept cells that each design wins."""
+    inner = math.prod(plan.kept[plan.stacked :])
+    starts, sizes = plan.ranges(blocks)
+    parts = [tally.wins]
+    for at, (start, size) in enumerate(zip(starts, sizes, strict=True)):
+        position, feasible = (
+            np.asarray(x[at]).reshape(-1)[:size] for x in (found.best.position, found.feasible)
+        )
+        key = (start + np.arange(size)) // inner * len(plan.designs) + position
+        parts.append(np.stack(np.unique(key[feasible > 0], return_counts=True)))
+    tally.wins = summed(np.concatenate(parts, axis=1))
 
 
 def quantiles(tally: Tally, metric: int, shares: np.ndarray) -> np.ndarray:
@@ -140,6 +177,8 @@ def add_sums(tally: Tally, plan: Plan, blocks: np.ndarray, found: Reduction) -> 
         tally.reasons += flat.sum(axis=1, dtype=np.int64)
         tally.feasible += int(found.feasible[at].reshape(-1)[:count].sum())
         tally.computed += int(count) * len(plan.designs)
+        few = plan.designs if plan.few is None else plan.few.at
+        tally.evaluated += int(count) * len(few)
     for k, spread in enumerate(found.spread):
         tally.low[k] = min(tally.low[k], spread.low.min())
         tally.high[k] = max(tally.high[k], spread.high.max())

@@ -19,6 +19,7 @@ from qsjax.streaming import results, store
 from qsjax.streaming.engine import Job
 from qsjax.streaming.hosts import Heartbeat, Processes
 from qsjax.streaming.plan import Plan, make_plan
+from qsjax.streaming.pruning import pruned
 from qsjax.streaming.run import Outputs, cells_of, compute_chunks
 
 # Seconds that a process waits for process 0 to describe the sweep in the shared folder.
@@ -26,7 +27,7 @@ WAIT = 300.0
 # Damaged chunks that are named one by one.
 SAID = 5
 # Version of the folder's format: another one is another sweep.
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ def describe(job: Job, plan: Plan, content: dict[str, Any]) -> dict[str, Any]:
             "split": plan.split,
             "step": plan.step,
             "per_chunk": plan.per_chunk,
+            "pruned": plan.pruned,
         },
     }
 
@@ -98,13 +100,14 @@ def prepare(
     resume: bool,
     memory: float = 2.0**30,
     chunk_cells: int | None = None,
+    prune: bool | None = None,
     is_first: bool = True,
 ) -> SweepRun:
     """Plan a sweep, or take up the one that its folder holds.
 
     Raises:
         ValueError: the folder holds another sweep (with the differences), or one that was not to
-            be resumed.
+            be resumed; or pruning was asked for and cannot be.
     """
     devices = len(jax.local_devices())
     wait = WAIT if not is_first else 0.0
@@ -120,6 +123,8 @@ def prepare(
         memory=memory,
         chunk_cells=chunk_cells,
     )
+    if prune is not False:
+        plan = pruned(job, plan, wanted, is_asked=bool(prune), chunk_cells=chunk_cells)
     old = store.manifest(folder)
     if old is not None and is_first and not resume:
         raise ValueError(

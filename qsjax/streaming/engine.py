@@ -162,7 +162,7 @@ class Engine:
 
     def __init__(self, job: Job, plan: Plan, devices: Sequence[jax.Device] | None = None) -> None:
         self.job, self.plan = job, plan
-        self._devices = list(devices or jax.local_devices())
+        self.devices = list(devices or jax.local_devices())
 
     def _on(self, devices: Sequence[jax.Device]) -> tuple[Mesh, _Packs]:
         mesh = Mesh(np.array(devices), (BLOCKS,))
@@ -170,11 +170,11 @@ class Engine:
 
     @cached_property
     def _all(self) -> tuple[Mesh, _Packs]:
-        return self._on(self._devices)
+        return self._on(self.devices)
 
     @cached_property
     def _one(self) -> tuple[Mesh, _Packs]:
-        return self._on(self._devices[:1])
+        return self._on(self.devices[:1])
 
     def _start(
         self, on: tuple[Mesh, _Packs], moving: tuple[Any, ...], kernel: Any, **limits: Any
@@ -201,7 +201,7 @@ class Engine:
 
         A sweep may be resumed on another number of devices than its calls were made for.
         """
-        devices = len(self._devices)
+        devices = len(self.devices)
         size = -(-self.plan.per_call // devices) * devices
         return np.append(blocks, np.full(size - len(blocks), blocks[-1]))
 

@@ -27,6 +27,11 @@ class HostLostError(RuntimeError):
     """Another process of the sweep has died, does not answer, or never came."""
 
 
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Processes:
     """How many processes share a sweep, which one this is, and a number that names this run."""

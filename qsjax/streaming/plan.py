@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +38,20 @@ BYTES_PER_CELL, COEFFICIENTS = 32, 80
 LIGHT = ("gpus", "context", "batch")
 
 
+class Few(NamedTuple):
+    """The designs that bounds leave of a grid, and what is counted of all of them.
+
+    Attributes:
+        at: places in the plan's list, ascending: every design that wins or ties somewhere.
+        feasible: designs that can run, over the kept axes, of length 1 where that does not vary.
+        reasons: designs with each reason, along a first axis, likewise.
+    """
+
+    at: np.ndarray
+    feasible: np.ndarray
+    reasons: np.ndarray
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Plan:
     """A grid in blocks.
@@ -51,6 +66,8 @@ class Plan:
         step: coordinates of that axis in a block.
         per_call: blocks of one call, over all devices.
         per_chunk: blocks of one chunk, the unit of progress that is recorded.
+        pruned: bounds decide who wins (`streaming.pruning`), and no block is evaluated whole.
+        few: the designs that blocks are evaluated for, where bounds have left some of all.
     """
 
     axes: Axes
@@ -59,6 +76,8 @@ class Plan:
     step: int
     per_call: int
     per_chunk: int
+    pruned: bool = False
+    few: Few | None = None
 
     @property
     def kept(self) -> tuple[int, ...]:
@@ -86,8 +105,13 @@ class Plan:
         return math.ceil(self.blocks / self.per_chunk)
 
     @property
+    def stacked(self) -> int:
+        """Number of the kept axes along which whole records change: the first ones."""
+        return sum(axis.name in STACKED for axis in self.axes.kept)
+
+    @property
     def cells_computed(self) -> int:
-        """Designs that are evaluated, padding not counted."""
+        """Designs that are compared, padding not counted."""
         return math.prod(self.kept) * len(self.designs)
 
     def ranges(self, blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -217,6 +241,24 @@ def make_plan(
     per_call = devices * per_device
     calls = max(1, min(chunk // (block * per_call), math.ceil(plan.blocks / per_call)))
     return dataclasses.replace(plan, per_call=per_call, per_chunk=per_call * calls)
+
+
+def chunk_range(plan: Plan, chunk: int) -> tuple[int, int]:
+    """Kept cells of a chunk (flat, order of execution): first, and one past the last."""
+    ends = np.array([chunk * plan.per_chunk, min((chunk + 1) * plan.per_chunk, plan.blocks) - 1])
+    starts, counts = plan.ranges(ends)
+    return int(starts[0]), int(starts[1] + counts[1])
+
+
+def counts_of(plan: Plan, counts: np.ndarray, blocks: np.ndarray) -> np.ndarray:
+    """Numbers over the kept axes, as of `Few`, for the cells of blocks: (..., blocks, cells)."""
+    start, _ = plan.ranges(blocks)
+    cells = start[:, None] + np.arange(math.prod(plan.inner))
+    places = np.unravel_index(np.minimum(cells, math.prod(plan.kept) - 1), plan.kept)
+    lengths = counts.shape[counts.ndim - len(plan.kept) :]
+    own = tuple(np.minimum(x, n - 1) for x, n in zip(places, lengths, strict=True))
+    found: np.ndarray = counts[(..., *own)]
+    return found
 
 
 def design_arrays(plan: Plan) -> dict[str, np.ndarray]:

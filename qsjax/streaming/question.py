@@ -60,6 +60,10 @@ class Sweep(Result):
         """The best designs of all."""
         return results.table(self.folder, "top")
 
+    def wins(self) -> "pd.DataFrame":
+        """The designs that are the best in some cell, and in how many."""
+        return results.table(self.folder, "wins")
+
     def front(self) -> "pd.DataFrame":
         """Tokens/s/GPU against tokens/s/user, over all designs."""
         return results.table(self.folder, "front")
@@ -71,11 +75,17 @@ class Sweep(Result):
 
     def summary(self) -> str:
         """How many designs there are and fit."""
-        return (
-            f"{self.counts['designs_computed']:,} designs computed of "
-            f"{self.counts['designs_in_grid']:,} in the grid, "
-            f"{self.counts['designs_feasible']:,} feasible."
-        )
+        counts = self.counts
+        compared, evaluated = counts["designs_computed"], counts["designs_evaluated"]
+        said = f"{compared:,} designs computed of {counts['designs_in_grid']:,} in the grid"
+        if evaluated < compared:
+            said = (
+                f"{compared:,} designs decided of {counts['designs_in_grid']:,} in the grid, "
+                f"{1 - evaluated / compared:.3%} of them by bounds without evaluation"
+            )
+        if counts["designs_feasible"] is not None:
+            said += f", {counts['designs_feasible']:,} feasible"
+        return f"{said}."
 
     def tables(self) -> list[Table]:
         """None: the rows may be millions."""
@@ -203,6 +213,8 @@ def sweep(
     top_k: int = 10,
     pareto: bool = False,
     winners: bool = True,
+    wins: bool = False,
+    prune: bool | None = None,
     statistics: Sequence[Metric] = (),
     precision: Precision = "float64",
     memory: float | None = None,
@@ -222,6 +234,10 @@ def sweep(
         top_k: how many of the best designs of all are kept.
         pareto: keep the front of tokens/s/GPU against tokens/s/user over all designs.
         winners: keep the best design of every cell.
+        wins: keep how many cells each design wins.
+        prune: let bounds tell which designs win, so that few are evaluated, with the same result;
+            not with a front, statistics or float32; limits go with `wins` alone, and leave out the
+            count of feasible designs. By itself where it is predicted to take less time.
         statistics: metrics whose range and quantiles over all feasible designs are kept.
         precision: "float64", or "float32" for throughput.
         memory: of the blocks in flight [B]; a quarter of what is free unless given.
@@ -235,25 +251,26 @@ def sweep(
         ValueError: the question has mistakes, all of them told; or the folder holds another sweep.
         OSError: the disk is full; what is finished is kept.
     """
-    question = _asked(asked, Outputs(winners, top_k, pareto), precision, statistics)
+    question = _asked(asked, Outputs(winners, top_k, pareto, wins), precision, statistics)
     campaign.check(question.job, question.axes)
-    me, folder = processes or hosts.Processes(), Path(out)
+    given = {"resume": resume, "memory": memory, "chunk_cells": chunk, "prune": prune}
+    counts = _counted(question, Path(out), processes or hosts.Processes(), given)
+    return None if counts is None else Sweep(Path(out), counts)
+
+
+def _counted(
+    question: _Question, folder: Path, me: hosts.Processes, given: dict[str, Any]
+) -> Row | None:
+    """The counts of the sweep when its files are written; None in all processes but the first."""
     with contextlib.ExitStack() as held:
 
         def prepare() -> campaign.SweepRun:
             if me.rank == 0:
                 held.enter_context(store.claim(folder))
-            return campaign.prepare(
-                *question,
-                folder,
-                resume=resume,
-                memory=memory or _memory(me),
-                chunk_cells=chunk,
-                is_first=me.rank == 0,
-            )
+            own = given | {"memory": given["memory"] or _memory(me)}
+            return campaign.prepare(*question, folder, **own, is_first=me.rank == 0)
 
-        counts = campaign.execute(_in_turn(prepare, me, folder), me, _warn)
-    return None if counts is None else Sweep(folder, counts)
+        return campaign.execute(_in_turn(prepare, me, folder), me, _warn)
 
 
 def _warn(line: str) -> None:

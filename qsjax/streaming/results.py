@@ -60,8 +60,8 @@ def table(folder: Path, name: str = "winners") -> "pd.DataFrame":
     if short.exists():
         return pd.read_csv(short)
     if name == "winners":
-        return table(folder, "top")
-    raise ValueError(f"{folder} has no {name}; sweep with winners, top_k or pareto to keep it")
+        return table(folder, "top" if (folder / "top.csv").exists() else "wins")
+    raise ValueError(f"{folder} has no {name}; sweep with winners, top_k, wins or pareto for it")
 
 
 def dataset(folder: Path) -> "xr.Dataset":
@@ -135,6 +135,23 @@ def _of(job: Job, plan: Plan, designs: Designs) -> Columns:
     return table | {"gpus_used": designs.gpus}
 
 
+def wins_table(plan: Plan, tally: Tally) -> Columns:
+    """Designs that win somewhere: how many kept cells, and their share of all; most first."""
+    keys, counts = tally.wins
+    stack, position = np.divmod(keys, len(plan.designs))
+    order = np.lexsort((position, -counts, stack))
+    stack, position, counts = stack[order], position[order], counts[order]
+    lengths = plan.kept[: plan.stacked]
+    places = np.unravel_index(stack, lengths) if lengths else ()
+    found: Columns = {}
+    for axis, at in zip(plan.axes.kept, places, strict=False):
+        found[axis.name] = _names(axis, axis.values[at])
+    designs = winner_coordinates(plan, np.zeros(len(keys), int), position)
+    for axis in plan.axes.searched:
+        found[axis.name] = _names(axis, designs[axis.name])
+    return found | {"wins": counts, "share": counts / math.prod(plan.kept[plan.stacked :])}
+
+
 def summary(job: Job, plan: Plan, tally: Tally) -> dict[str, Any]:
     """Counts, and the range and quantiles of the metrics that were asked for."""
     spread = {
@@ -155,7 +172,9 @@ def summary(job: Job, plan: Plan, tally: Tally) -> dict[str, Any]:
     return {
         "designs_in_grid": plan.axes.cells,
         "designs_computed": tally.computed,
-        "designs_feasible": tally.feasible,
+        "designs_evaluated": tally.evaluated,
+        "designs_feasible": None if plan.pruned and job.bounds else tally.feasible,
+        "cells_within_rounding_of_a_tie": tally.doubtful,
         "designs_with_reason": dict(zip(REASONS, map(int, tally.reasons), strict=True)),
         "objective": job.objective,
         "statistics": spread,
@@ -208,6 +227,8 @@ def _write(job: Job, plan: Plan, wanted: Outputs, folder: Path) -> dict[str, Any
                 store.write(folder / "winners.csv", csv_bytes(spool.columns()))
     if wanted.top_k:
         store.write(folder / "top.csv", csv_bytes(_of(job, plan, tally.best)))
+    if wanted.wins:
+        store.write(folder / "wins.csv", csv_bytes(wins_table(plan, tally)))
     if wanted.pareto:
         store.write(folder / "front.csv", csv_bytes(_of(job, plan, tally.edge)))
     found = summary(job, plan, tally)

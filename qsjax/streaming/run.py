@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -14,11 +15,14 @@ from qsjax.streaming.aggregate import (
     add_best,
     add_front,
     add_sums,
+    add_wins,
     merge,
     new_tally,
 )
 from qsjax.streaming.engine import Engine, Job
-from qsjax.streaming.plan import Plan
+from qsjax.streaming.kernels import Reduction
+from qsjax.streaming.plan import Few, Plan, chunk_range, counts_of
+from qsjax.streaming.pruning import decide
 
 Cells = dict[str, np.ndarray]
 Report = Callable[[int], None]
@@ -26,15 +30,42 @@ Report = Callable[[int], None]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Outputs:
-    """What a sweep keeps besides its sums: the best of each kept cell, the top k, the front."""
+    """What a sweep keeps besides its sums.
+
+    Attributes:
+        winners: the best of each kept cell.
+        top_k: so many of the best designs of all.
+        pareto: the front over all designs.
+        wins: how many kept cells each design wins.
+    """
 
     winners: bool = True
     top_k: int = 10
     pareto: bool = False
+    wins: bool = False
 
 
 def _own(designs: Designs, first: int, last: int) -> Designs:
     return designs.pick(np.flatnonzero((designs.cell >= first) & (designs.cell < last)))
+
+
+def _engine_of(engine: Engine, few: Few) -> Engine:
+    """The engine for the designs that bounds leave, in the same blocks."""
+    designs = engine.plan.designs[few.at]
+    return Engine(engine.job, dataclasses.replace(engine.plan, designs=designs), engine.devices)
+
+
+def _of_all(plan: Plan, few: Few, call: np.ndarray, found: Reduction) -> Reduction:
+    """Results of few designs as those of all."""
+    position, score = (np.asarray(x) for x in found.best)
+    own: Any = np.where(score > -np.inf, few.at[position], 0).astype(position.dtype)
+    counts: list[Any] = [counts_of(plan, x, call) for x in (few.feasible, few.reasons)]
+    return Reduction(
+        found.best._replace(position=own),
+        counts[0].reshape(position.shape).astype(np.int32),
+        np.moveaxis(counts[1], 0, 1).reshape(len(call), -1, *plan.inner),
+        (),
+    )
 
 
 def run_chunk(
@@ -49,16 +80,24 @@ def run_chunk(
     `known` only spares work: designs that cannot enter its top or its front are not looked for.
     """
     plan = engine.plan
+    if plan.pruned:
+        return decide(engine.job, plan, chunk, report), {}
     blocks = np.arange(chunk * plan.per_chunk, min((chunk + 1) * plan.per_chunk, plan.blocks))
     starts, counts = plan.ranges(blocks)
     first, last = int(starts[0]), int(starts[-1] + counts[-1])
     tally = new_tally(len(engine.job.statistics))
     tally.best, tally.edge = known.best, known.edge
     parts: list[tuple[np.ndarray, ...]] = []
-    for call, found in engine.stream(blocks):
+    few = plan.few
+    source = engine if few is None else _engine_of(engine, few)
+    for call, found in source.stream(blocks):
+        if few is not None:
+            found = _of_all(plan, few, call, found)
         add_sums(tally, plan, call, found)
         if wanted.top_k:
             add_best(tally, engine, call, found, wanted.top_k)
+        if wanted.wins:
+            add_wins(tally, plan, call, found)
         if wanted.pareto:
             add_front(tally, engine, call)
         sizes = plan.ranges(call)[1]
@@ -71,13 +110,6 @@ def run_chunk(
     names = ("position", "score", "feasible")
     cells = {n: np.concatenate(x) for n, x in zip(names, zip(*parts, strict=True), strict=False)}
     return tally, cells
-
-
-def chunk_range(plan: Plan, chunk: int) -> tuple[int, int]:
-    """Kept cells of a chunk (flat, order of execution): first, and one past the last."""
-    ends = np.array([chunk * plan.per_chunk, min((chunk + 1) * plan.per_chunk, plan.blocks) - 1])
-    starts, counts = plan.ranges(ends)
-    return int(starts[0]), int(starts[1] + counts[1])
 
 
 def sweep(

@@ -38,6 +38,7 @@ SCHEMA: dict[str, dict[str, str]] = {
         "winners": "true or false",
         "top_k": f"a whole number up to {_MOST_TOP:,}",
         "pareto": "true or false",
+        "wins": "true or false",
         "statistics": "a list of " + ", ".join(METRICS),
     },
 }

@@ -280,5 +280,6 @@ def build(
         spec.outputs.get("winners", True),
         spec.outputs.get("top_k", 10),
         spec.outputs.get("pareto", False),
+        spec.outputs.get("wins", False),
     )
     return job, make_axes(values), wanted

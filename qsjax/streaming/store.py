@@ -24,7 +24,8 @@ _KEPT = "Finished chunks are kept; make room and run again with --resume"
 FULL = (errno.ENOSPC, errno.EDQUOT)
 _DIGEST = hashlib.sha256().digest_size
 _SETS = ("best", "edge")
-_SUMS = ("computed", "feasible", "reasons", "low", "high", "bins")
+_COUNTS = ("computed", "evaluated", "doubtful", "feasible")
+_SUMS = ("reasons", "low", "high", "bins", "wins")
 
 
 class DamagedChunkError(ValueError):
@@ -47,7 +48,7 @@ def write(path: Path, data: bytes) -> None:
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException as error:
-        os.unlink(temporary)
+        Path(temporary).unlink(missing_ok=True)  # an interruption may come after it was moved
         if isinstance(error, OSError) and error.errno in FULL:
             raise full_disk(path, len(data)) from error
         raise
@@ -179,7 +180,7 @@ def _checksum(folder: Path, chunk: int, body: bytes) -> bytes:
 def save_chunk(folder: Path, chunk: int, tally: Tally, cells: Mapping[str, np.ndarray]) -> None:
     """Record a finished chunk: its tally and its kept cells."""
     arrays = {f"cells.{name}": array for name, array in cells.items()}
-    arrays |= {name: np.asarray(getattr(tally, name)) for name in _SUMS}
+    arrays |= {name: np.asarray(getattr(tally, name)) for name in (*_COUNTS, *_SUMS)}
     for name in _SETS:
         designs: Designs = getattr(tally, name)
         arrays |= {f"{name}.{k}": getattr(designs, k) for k in Designs.__dataclass_fields__}
@@ -206,8 +207,9 @@ def load_chunk(folder: Path, chunk: int) -> tuple[Tally, dict[str, np.ndarray]]:
     except (ValueError, zipfile.BadZipFile) as error:
         raise DamagedChunkError(f"chunk {chunk} ({path}) cannot be read: {error}") from error
     sets = [Designs(*(arrays[f"{n}.{k}"] for k in Designs.__dataclass_fields__)) for n in _SETS]
-    sums = [arrays[name] for name in _SUMS]
-    tally = Tally(int(sums[0]), int(sums[1]), *sums[2:], *sets)
+    named: dict[str, Any] = {name: int(arrays[name]) for name in _COUNTS}
+    named |= {name: arrays[name] for name in _SUMS} | dict(zip(_SETS, sets, strict=True))
+    tally = Tally(**named)
     prefix = "cells."
     cells = {n.removeprefix(prefix): x for n, x in arrays.items() if n.startswith(prefix)}
     return tally, cells
