@@ -23,6 +23,7 @@ VALUES = np.array([-np.inf, -2.5, -2.0, -0.5, -0.0, 0.0, 0.5, 1.5, 2.0, 3.7, np.
 UNARY = {
     **{name: getattr(jnp, name) for name in ("floor", "ceil", "sqrt", "square", "round", "sign")},
     **{name: getattr(jnp, name) for name in ("exp", "expm1", "log", "log1p", "abs", "negative")},
+    "isfinite": jnp.isfinite,
     "cube": lambda x: x**3,
     "cast": lambda x: jnp.where(jnp.isnan(x), 0.0, jnp.clip(x, -9, 9)).astype(jnp.int32),
 }

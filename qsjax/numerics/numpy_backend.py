@@ -41,6 +41,7 @@ _PLAIN: dict[str, Operation] = {name: getattr(np, name) for name in _SAME_NAME} 
     "and": np.bitwise_and,
     "or": np.bitwise_or,
     "not": np.invert,
+    "is_finite": np.isfinite,
 }
 
 
