@@ -12,6 +12,8 @@ import jax
 import jaxlib
 import numpy as np
 
+from qsjax.streaming.hosts import cores
+
 
 def best_seconds(call: Callable[[], Any], seconds: float = 1.5, least: int = 3) -> float:
     """Shortest of repeated calls: the machine may be shared, and others only ever add time."""
@@ -45,11 +47,6 @@ def processor() -> str:
     except OSError:
         names = []
     return names[0] if names else platform.processor() or platform.machine()
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def machine() -> dict[str, Any]:

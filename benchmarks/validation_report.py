@@ -47,8 +47,9 @@ out, with widths and quantiles made without the group, they hold:
 """
 FIRST = """Of the records that have one. A prompt shares its steps with the decoding of others, so
 it takes longer than alone, and the requests of a benchmark's start come all at once
-(`qsjax/evidence/measurements/predict.py`; two constants, fitted to these records). It is a first
-estimate: what an engine lets into a step is not in it.
+(`qsjax/evidence/measurements/predict.py`; three constants, fitted to the records of vLLM and
+TensorRT-LLM). SGLang takes that of TensorRT-LLM, and its DeepSeek-R1 has seconds that no law here
+explains.
 """
 BY = ("category", "confidence", "gpu", "model", "regime")
 CACHES = """Each engine's own rules decide what the cache gets (`qsjax/engines/engines.toml`). Where

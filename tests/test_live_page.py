@@ -1,7 +1,6 @@
 """The live page: its answers are those of `explore`, and a real browser moves its sliders."""
 
 import dataclasses
-import importlib.util
 import re
 import signal
 import socket
@@ -20,10 +19,6 @@ from qsjax.cli import cli
 from qsjax.live import view as live
 from qsjax.live.view import Setting
 
-needs_panel = pytest.mark.skipif(
-    importlib.util.find_spec("panel") is None,
-    reason="the extra `app` is not installed; pip install '.[app]'",
-)
 NAMES = {"context": ["8k", "32k"], "gpus": 8, "twins": 5}
 RIGHT, END = "\ue014", "\ue010"  # keys, as WebDriver writes them
 
@@ -152,7 +147,6 @@ class TestMistakes:
         assert "pip install 'qsjax[app]'" in done.stderr
         assert "Traceback" not in done.stderr
 
-    @needs_panel
     def test_a_port_in_use_is_told_in_one_line(self):
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
@@ -165,7 +159,6 @@ class TestMistakes:
         (line,) = [line for line in done.output.splitlines() if line.startswith("Error")]
         assert f"port {port} cannot be used (Address already in use); give another one" in line
 
-    @needs_panel
     @pytest.mark.parametrize(
         ("arguments", "says"),
         [
@@ -180,7 +173,6 @@ class TestMistakes:
         assert says in done.output
 
 
-@needs_panel
 class TestPage:
     """Without a browser: what follows a move of a control."""
 
@@ -280,7 +272,6 @@ TEXT = "(deep(document, '.lead') || {innerText: ''}).innerText"
 SHOWS = f"return {TEXT}.includes(arguments[0])"
 
 
-@needs_panel
 class TestServer:
     def test_only_this_machine_reaches_it(self, served):
         port = int(served.url.rstrip("/").rpartition(":")[2])
@@ -335,7 +326,6 @@ def token(url):
         return re.search(r'"token":"([^"]+)"', answer.read().decode())[1]
 
 
-@needs_panel
 @pytest.mark.skipif(browser.WHY_NOT is not None, reason=str(browser.WHY_NOT))
 class TestBrowser:
     @pytest.fixture

@@ -27,7 +27,7 @@ from qsjax.engines.precision import (
 from qsjax.engines.rules import load_engines
 from qsjax.grid.case import Case
 from qsjax.grid.diagnosis import Shortcoming
-from qsjax.grid.problem import Problem
+from qsjax.grid.problem import Problem, named_rules
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.output.result import Row
@@ -35,7 +35,6 @@ from qsjax.questions.explain import Explanation, explain
 from qsjax.records.precision import stored_in
 from qsjax.records.scenario import Records
 from qsjax.records.specs import (
-    CONVENTIONS,
     DEGREES,
     KV_MODES,
     Convention,
@@ -43,7 +42,6 @@ from qsjax.records.specs import (
     ModelSpec,
     Partition,
     Workload,
-    named_convention,
 )
 from qsjax.records.units import GIB, MS
 
@@ -226,8 +224,7 @@ def _speculating(
             )
         return records.hardware, records.workload, ()
     share = ACCEPTANCE if acceptance is None else acceptance
-    # Drafting has one cost; where both accountings are asked for, the first one's.
-    convention = named_convention(next(iter(CONVENTIONS)) if name == "both" else name)
+    convention, _, _ = named_rules(name)  # drafting has one cost: that of the first accounting
     batch = deployment.batch
     if batch is None:
         batch = scalar(_step(_arrays(records, 1.0), convention=convention).capacity.max_batch)

@@ -293,7 +293,8 @@ class _Problems(list[str]):
             return default
 
 
-def _named_rules(convention: str | Convention) -> tuple[Convention, str, str | None]:
+def named_rules(convention: str | Convention) -> tuple[Convention, str, str | None]:
+    """An accounting and its name, and the name of one beside it, of what `Problem` is given."""
     if convention == "both":
         first, second = CONVENTIONS
         return CONVENTIONS[first], first, second
@@ -454,7 +455,7 @@ def _state(problem: Problem) -> Stated:
         single |= {name} if is_one else set()
         lists[name] = tuple(dict.fromkeys(values))
     rules, label, other = wrong.run(
-        _named_rules, problem.convention, default=(CONVENTIONS["physical"], "physical", None)
+        named_rules, problem.convention, default=(CONVENTIONS["physical"], "physical", None)
     )
     searched, kept = _split_axes(problem.axes, wrong)
     _check_degrees(searched, served, wrong)

@@ -58,7 +58,7 @@ LEFT = 2 * MULTIPLE
 # Share of the time of an evaluation that bounds may take.
 SHARE = 0.5
 # Seconds of a core: an outer place, and a kept cell on the borders between designs; designs that
-# a core evaluates in a second.
+# a core evaluates in a second. They decide which way is taken, and nothing of the result.
 PLACE, BORDER, RATE = 0.2, 2e-5, 2e8
 
 
@@ -451,7 +451,7 @@ def _grid_of(plan: Plan, names: Sequence[str], chunk: int) -> _Grid:
 
 
 def _seconds(places: int, cells: int, designs: int) -> tuple[float, float]:
-    """Predicted times of a core: decided by bounds, and evaluated (benchmarks/RESULTS.md)."""
+    """Predicted times of a core: decided by bounds, and evaluated."""
     # What is not settled lies along the borders between designs, a dimension less than the cells.
     return places * (PLACE + BORDER * cells**0.75), places * cells * designs / RATE
 

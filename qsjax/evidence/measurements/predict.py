@@ -105,7 +105,7 @@ def _launches_of_a_layer(one: OperatingPoint) -> float:
     return one.expert_launches * (layers - dense) / layers
 
 
-# What prompts share the GPUs with decoding in.
+# Kinds of measurement in which prompts and answers share the GPUs.
 SERVED = ("served_tpot", "served_throughput", "ttft")
 
 
