@@ -49,7 +49,7 @@ BY_HAND = (
     Term("head arithmetic", 1, 0, 0, 0, 0, "tokens x share", True),
     Term("head bound", 2, 1, 0, 0, 0, "weights + activations; slower side"),
     Term("sum of phases", 3, 0, 0, 0, 0, ""),
-    Term("blends", 24, 0, 9, 6, 0, "three phases; a division and a root in each, at share 0 too"),
+    Term("blends", 24, 0, 9, 3, 0, "three phases; a root in each, at share 0 too"),
     Term("messages", 4, 0, 0, 0, 0, "bandwidth parts of four kinds", True),
     Term("one shot or two", 2, 1, 0, 0, 0, "latency + two shots; one shot; the faster", True),
     Term("tensor-parallel exposed", 3, 1, 0, 0, 0, "bandwidth part - overlap x (two phases)"),

@@ -257,10 +257,10 @@ def _abs(a: Enclosed) -> Enclosed:
 
 def _blended(a: Any, b: Any, share: Any) -> Any:
     """The value of `blend` by NumPy, of a, b >= 0 and a share from 0 to 1."""
-    apart = np.abs(a - b)
+    apart = a - b
     overlap = 4.0 * share * (a * b)
-    extra = overlap / (np.sqrt(apart * apart + overlap) + apart)
-    return np.maximum(a, b) + 0.5 * np.where(overlap > 0, extra, 0.0)
+    smooth = 0.5 * ((a + b) + np.sqrt(apart * apart + overlap))
+    return np.where(overlap > 0, smooth, np.maximum(a, b))
 
 
 def _weight(a: Any, b: Any, share: Any) -> Any:
@@ -297,8 +297,8 @@ def _blend_in_parts(a: Any, b: Any, share: Any) -> Enclosed:
     overlap = _mul(_mul(4.0, share), _mul(a, b))
     is_smooth = _compared("gt", overlap, 0.0)
     root = _sqrt(_select(is_smooth, 1.0, _add(_mul(apart, apart), overlap)))
-    extra = _select(is_smooth, 0.0, _div(overlap, _add(root, apart)))
-    return _add(_larger(a, b), _mul(0.5, extra))
+    smooth = _mul(0.5, _add(_add(a, b), root))
+    return _select(is_smooth, _larger(a, b), smooth)
 
 
 def _exp(a: Enclosed) -> Enclosed:

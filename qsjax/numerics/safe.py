@@ -41,18 +41,19 @@ def blend(first: jax.Array, second: jax.Array, share: ArrayLike) -> jax.Array:
 
     The larger root of (t - a)(t - b) = share * a * b: a smooth curve with one square root, whose
     value at a = b is that of the p-norm if share = (2^(1/p) - 1)^2; elsewhere within 2.3 % of it.
+    At share 0 the maximum to the last bit, which the root's formula misses by its rounding.
 
     >>> float(blend(jnp.asarray(3.0), jnp.asarray(5.0), 0.0))
     5.0
     >>> float(blend(jnp.asarray(3.0), jnp.asarray(5.0), 1.0))
     8.0
     """
-    apart = jnp.abs(first - second)
+    apart = first - second
     overlap = 4.0 * share * (first * second)
     is_smooth = overlap > 0
     root = jnp.sqrt(jnp.where(is_smooth, apart * apart + overlap, 1.0))
-    extra = 0.5 * jnp.where(is_smooth, overlap / (root + apart), 0.0)
-    return jnp.maximum(first, second) + extra
+    smooth = 0.5 * ((first + second) + root)
+    return jnp.where(is_smooth, smooth, jnp.maximum(first, second))
 
 
 def at_least(x: ArrayLike, bound: float) -> jax.Array:
