@@ -282,6 +282,34 @@ def test_a_comparison_says_when_the_difference_is_smaller_than_the_error():
     assert json.dumps(closer.record()["decisions"])
 
 
+def test_variants_of_one_model_or_accelerator_err_alike():
+    """Another cache or a faster link is no other model, nor another accelerator."""
+    caches = [qs.served("llama-3.1-70b"), qs.served("llama-3.1-70b", kv="fp8")]
+    (cache,) = qs.compare(qs.Problem(caches, "h100-sxm", gpus=8, context="8k")).decisions()
+    chip = qs.hardware("h100-sxm")
+    links = [chip, chip.replace(intra_bw=2.0 * chip.intra_bw)]
+    (link,) = qs.compare(qs.Problem("llama-3.1-70b", links, gpus=8, context="8k")).decisions()
+    others = qs.Problem("llama-3.1-70b", ["h100-sxm", "h200-sxm"], gpus=8, context="8k")
+    (other,) = qs.compare(others).decisions()
+    assert max(cache.margin, link.margin) < other.margin
+
+
+def test_a_picture_shows_the_ratios_and_how_sure_they_are():
+    chips = ["h100-sxm", "h200-sxm", "h800-sxm"]
+    found = qs.compare(qs.Problem("mixtral-8x7b", chips, gpus=8, context=["8k", "32k"]))
+    ax = found.plot("sure")
+    rows = [row for row in found.own.rows() if "chance" in row]
+    bars = [line.get_xdata() for line in ax.lines if len(line.get_xdata()) == 2][: len(rows)]
+    for row, (low, high) in zip(rows, bars, strict=True):
+        assert low == pytest.approx(row["factor"] / row["margin"])
+        assert high == pytest.approx(row["factor"] * row["margin"])
+    said = {text.get_text() for text in ax.texts}
+    assert {f"{100 * row['chance']:.0f} %" for row in rows} == said
+    assert "2 of 4 differences" in ax.get_title(loc="left").replace("\n", " ")
+    paper = qs.compare(qs.Problem("mixtral-8x7b", chips, gpus=8, context="8k", convention="paper"))
+    assert "sure" not in paper.drawings()
+
+
 def test_a_level_that_is_no_probability_is_refused():
     asked = qs.Problem("mixtral-8x7b", "h100-sxm", gpus=8, context="8k")
     for question in (qs.explore, qs.explain, qs.compare):

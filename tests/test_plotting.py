@@ -222,6 +222,22 @@ FIGURES = {
         ax,
     ),
     "gpu_time": lambda ax=None: plotting.gpu_time(SUBJECTS, ax),
+    "sure_leads": lambda ax=None: plotting.sure_leads(
+        [
+            {
+                "context": c,
+                "subject": name,
+                "factor": x,
+                "margin": 1.3,
+                "chance": chance,
+                "is_sure": x > 1.3,
+            }
+            for c in CONTEXTS[:2]
+            for name, x, chance in (("B", 1.1, 0.7), ("C", 2.0, 0.99))
+        ],
+        ax,
+        first="A",
+    ),
     "lead_over_context": lambda ax=None: plotting.lead_over_context(
         SUBJECTS, ax, turns=[{"context": 3000.0, "after": "B"}, {"context": 9e3, "after": "A"}]
     ),
@@ -312,7 +328,7 @@ class TestEveryFigure:
         categorical = {"best_partition_map", "memory_ledger", "reuse_decomposition", "tornado",
                        "stability_intervals", "residuals", "paper_table", "gpu_time",
                        "turning_points", "chosen_hardware", "winner_shifts",
-                       "certified_boxes", "architecture_gains"}  # fmt: skip
+                       "certified_boxes", "architecture_gains", "sure_leads"}  # fmt: skip
         assert "[" in ax.get_xlabel() or name in {"tornado", "paper_table"}
         assert name in categorical or "[" in ax.get_ylabel()
 

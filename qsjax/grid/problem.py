@@ -209,9 +209,18 @@ def served(
     return plain._replace(name=name, workload=work)
 
 
+def base_name(name: str) -> str:
+    """What the name of a variant is a variant of.
+
+    >>> base_name("llama-3.1-70b, kv=fp8")
+    'llama-3.1-70b'
+    """
+    return name.partition(",")[0]
+
+
 def _published_context(model: Any) -> int:
     """The context that a record's entry in the catalogue is published for; 0 without one."""
-    name = str(getattr(model, "label", "")).partition(",")[0]
+    name = base_name(str(getattr(model, "label", "")))
     return catalog.model_entry(name).max_context if name in catalog.model_names() else 0
 
 

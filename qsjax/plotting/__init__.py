@@ -10,6 +10,7 @@ from qsjax.plotting.break_even import turning_points as turning_points
 from qsjax.plotting.certificates import certified_boxes as certified_boxes
 from qsjax.plotting.comparison import gpu_time as gpu_time
 from qsjax.plotting.comparison import lead_over_context as lead_over_context
+from qsjax.plotting.comparison import sure_leads as sure_leads
 from qsjax.plotting.contests import contest_map as contest_map
 from qsjax.plotting.fronts import front_bands as front_bands
 from qsjax.plotting.ledgers import memory_ledger as memory_ledger

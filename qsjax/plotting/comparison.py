@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
-from qsjax.plotting import style
+from qsjax.plotting import scales, style
 from qsjax.plotting.rows import series
-from qsjax.plotting.style import INFEASIBLE, RESOURCES, Row
+from qsjax.plotting.style import INFEASIBLE, MOE, RESOURCES, Row
 from qsjax.plotting.throughput import throughput_vs_context
 from qsjax.records import units
 
@@ -47,6 +47,53 @@ def lead_over_context(
                     xycoords=ax.get_xaxis_transform(), textcoords="offset points", va="top",
                     ha="right" if is_late else "left", fontsize=8.5,
                     color=style.ink().text)  # fmt: skip
+    return ax
+
+
+@style.styled
+def sure_leads(rows: Sequence[Row], ax: Axes | None = None, *, first: str = "the first") -> Axes:
+    """Throughput of every subject over that of the first, between what it lies, and how sure.
+
+    Filled where the difference is larger than the error, hollow where it is within it; bars are the
+    80 % intervals of the ratio. At the right stands the probability of being ahead of the first.
+
+    Args:
+        rows: mappings with `context`, `subject`, `factor`, `margin` (the interval reaches from
+            factor / margin to factor * margin), `chance` (of being ahead of the first), `is_sure`.
+        ax: where to draw.
+        first: the subject that the factors are over.
+    """
+    groups = series(rows, lambda row: row["context"])
+    ax = style.dressed(ax, (7.0, 1.6 + 0.3 * (len(rows) + _LANE * len(groups))))
+    places, names, y = [], [], 0.0
+    for context, members in groups.items():
+        places.append(y)
+        names.append(f"at {units.tokens(context)}:")
+        for row in members:
+            y += 1.0
+            places.append(y)
+            names.append(row["subject"])
+            ends = row["factor"] / row["margin"], row["factor"] * row["margin"]
+            ax.plot(ends, [y, y], color=MOE.colour, linewidth=1.6, zorder=2)
+            ax.plot([row["factor"]], [y], MOE.marker, color=MOE.colour, markersize=6,
+                    markerfacecolor=MOE.colour if row["is_sure"] else "none",
+                    zorder=3)  # fmt: skip
+            ax.annotate(f"{100 * row['chance']:.0f} %", (1.0, y), xytext=(-2, 0),
+                        xycoords=ax.get_yaxis_transform(), textcoords="offset points",
+                        va="center", ha="right", fontsize=8, color=style.ink().text)  # fmt: skip
+        y += _LANE
+    ax.axvline(1.0, color=style.ink().text, linewidth=1.0, linestyle=(0, (4, 2)), zorder=1)
+    ax.set_xscale("log")
+    low, high = ax.get_xlim()
+    ax.set_xlim(low, high * (high / low) ** 0.12)  # room for the probabilities
+    scales.number_axis(ax.xaxis)
+    ax.set_ylim(y - _LANE + 0.6, -0.7)
+    ax.set_yticks(places, names)
+    ax.tick_params(axis="y", length=0)
+    style.grid(ax, "x")
+    open_ones = [row for row in rows if not row["is_sure"]]
+    said = f"{len(rows) - len(open_ones)} of {len(rows)} differences are larger than the error"
+    style.label(ax, said, f"tokens/s/GPU over {first} [1]")
     return ax
 
 

@@ -20,7 +20,7 @@ from qsjax.grid.cells import Cells, cells_of, of_variant, take
 from qsjax.grid.intervals import Lead, Sided, bounds_of_case, lead_of
 from qsjax.grid.optimum import best_of
 from qsjax.grid.parameters import write
-from qsjax.grid.problem import Problem, economy_of, question, variants_of
+from qsjax.grid.problem import Problem, base_name, economy_of, question, variants_of
 from qsjax.numerics.safe import scalar
 from qsjax.output import words
 from qsjax.output.labels import series_name, split_name
@@ -209,6 +209,7 @@ class Ranking:
                     if lead is not None:
                         row |= {"attribution": attribution(first, case)}
                         row |= {"chance": lead.chance, "is_sure": lead.is_sure}
+                        row["margin"] = lead.margin
                 found.append(row)
         return found
 
@@ -338,7 +339,7 @@ class Comparison(Result):
         return inputs_of(self.problem) | {"subjects": sides}
 
     def drawings(self) -> dict[str, Drawing]:
-        """Why each is as fast as it is, and throughput over context; by accounting."""
+        """Why each is as fast as it is, how sure that is, and throughput over context."""
         from qsjax import plotting
         from qsjax.plotting.comparison import used_resources
 
@@ -357,6 +358,11 @@ class Comparison(Result):
             and all(any(row["is_feasible"] for row in side) for side in sides)
         ):
             found["throughput"] = partial(self._panels, plotting.lead_over_context, 4.6)
+        judged = [row for row in self.rows() if "chance" in row]
+        if judged and self.own.is_real:
+            own = [row for row in judged if row["convention"] == self.own.convention]
+            first = self.own.subjects[0]
+            found["sure"] = partial(plotting.sure_leads, own, first=first)
         return found
 
     def _panels(self, draw: Any, tall: float, ax: Any = None) -> Any:
@@ -625,11 +631,11 @@ def _turn(first: Cells, second: Cells, low: float, high: float) -> float:
 
 
 def _names(problem: Problem, subject: Subject) -> tuple[str, str]:
-    """Accelerator and model of a subject, with q of a twin."""
+    """Accelerator and model of a subject, with q of a twin: variants of one thing err alike."""
     stated = problem.stated
-    model = stated.models[subject.model].name
+    model = base_name(stated.models[subject.model].name)
     twin = "" if subject.q is None else f" q={subject.q:g}"
-    return stated.accelerators[subject.hardware].name, model + twin
+    return base_name(stated.accelerators[subject.hardware].name), model + twin
 
 
 def _ranking(
