@@ -247,8 +247,8 @@ def label(ax: Axes, title: str | None, x: str | None = None, y: str | None = Non
     if title:
         room = max(24, int(_width(ax) / _BOLD))
         lines = [part for line in title.split("\n") for part in textwrap.wrap(line, room)]
-        looks = {"color": ink().text, "fontsize": 11, "fontweight": "bold"}
-        ax.set_title("\n".join(lines), loc="left", parse_math=False, **looks)
+        written = ax.set_title("\n".join(lines), loc="left", color=ink().text)
+        written.set(fontsize=11, fontweight="bold", parse_math=False)
     if x is not None:
         ax.set_xlabel(x, color=ink().text)
     if y is not None:
