@@ -68,7 +68,8 @@ def range_of(x: Any) -> Pair:
 
 def _clean(x: Any) -> Any:
     """0 for what is 0 times infinity."""
-    return np.where(np.isnan(x), 0.0, x)
+    is_none = np.isnan(x)
+    return np.where(is_none, 0.0, x) if is_none.any() else x
 
 
 def _times(a: Pair, b: Pair) -> Pair:
@@ -150,6 +151,9 @@ def _merged(a: Slopes, b: Slopes, join: Callable[[Pair, Pair], Pair]) -> Slopes:
 
 def _share(a: Pair, b: Pair) -> Pair:
     """a / (a + b) of numbers whose sum keeps its sign; anything from 0 to 1 where both are 0."""
+    if np.all(a[0] >= 0) and np.all(b[0] >= 0):  # rises with a, falls with b
+        low, high = a[0] / (a[0] + b[1]), a[1] / (a[1] + b[0])
+        return _clean(low), np.where(np.isnan(high), 1.0, high)
     ends = [x / (x + y) for x in a for y in b]
     is_none = np.isnan(ends[0])
     for end in ends[1:]:
@@ -164,12 +168,12 @@ def _add(a: Any, b: Any) -> Enclosed:
     (al, ah), (bl, bh) = range_of(a), range_of(b)
     same_sign = (np.all(al >= 0) and np.all(bl >= 0)) or (np.all(ah <= 0) and np.all(bh <= 0))
     if own is not None and other is not None and same_sign:
-        share = _share((al, ah), (bl, bh))
+        weights = [(w, 1.0 - w) for w in _share((al, ah), (bl, bh))]
 
         def weighted(x: Pair, y: Pair) -> Pair:
             return (
-                np.minimum(*(_clean(w * x[0]) + _clean((1 - w) * y[0]) for w in share)),
-                np.maximum(*(_clean(w * x[1]) + _clean((1 - w) * y[1]) for w in share)),
+                np.minimum(*(_clean(w * x[0]) + _clean(v * y[0]) for w, v in weights)),
+                np.maximum(*(_clean(w * x[1]) + _clean(v * y[1]) for w, v in weights)),
             )
 
         return Enclosed(low, high, _merged(own, other, weighted), relative=True)

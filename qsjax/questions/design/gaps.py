@@ -22,6 +22,7 @@ from qsjax.questions.design.tasks import SPAN, Task
 TOGETHER = 128  # boxes judged at a time, at most
 COMBINATIONS = 512  # of designs of all workloads that are bounded together
 PROVEN = 1e-6  # relative gap below which an answer counts as the best there is
+ENOUGH = 0.005  # gap at which the search ends: predictions err by more
 
 
 class Gap(NamedTuple):
@@ -116,7 +117,7 @@ class Search:
             most: boxes that are judged before the gap is what it is by then.
         """
         task, count = self.task, len(self.judges)
-        boxes, done = 0, merit
+        boxes, done = 0, np.inf
         whole = Boxes.whole(len(task.quantities))
         queue = _Queue(
             whole.low,
@@ -124,7 +125,7 @@ class Search:
             np.full(1, np.inf),
             [np.ones((1, self.judges[0].cells.count), bool) for _ in range(count)],
         )
-        while len(queue.low) and boxes < most:
+        while len(queue.low) and boxes < most and done - merit > np.log1p(ENOUGH):
             order = np.argsort(-queue.bound, kind="stable")
             together = max(1, min(TOGETHER, ELEMENTS // max(1, self._designs(queue, order))))
             own, queue = queue.take(order[:together]), queue.take(order[together:])

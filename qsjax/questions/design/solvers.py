@@ -29,7 +29,7 @@ SAMPLES = 64  # hardware on which promising splits are looked for
 SAMPLE_SPAN = 10.0
 STARTS = 12  # most promising splits that are refined
 ROUNDS = 3  # refinements of the split that the exact grid prefers
-PARTS = 7_000  # boxes of hardware that are judged for the gap
+PARTS = 12_000  # boxes of hardware that are judged for the gap, at most
 SCALINGS = 24  # bisections of the factor by which a sample must grow to meet the targets
 
 
