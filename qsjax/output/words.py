@@ -151,21 +151,31 @@ def _experts(ep: int, stage: int) -> str:
     return f"experts over {ep} groups of {stage // ep} GPUs"
 
 
+def largest(row: Mapping[str, Any]) -> tuple[str, float]:
+    """What takes most of a token's time, in words, and its time [s], from a row with `terms`.
+
+    >>> largest({"terms": {"hbm_kv": 0.01, "overhead": 0.0068}})
+    ('reading the cache', 0.01)
+    """
+    terms = row["terms"]
+    by = {name: sum(terms.get(t, 0.0) for t in own) for name, own in RESOURCES.items()}
+    most = max(by, key=lambda name: by[name])
+    return RESOURCE_WORDS[most], by[most]
+
+
 def time_of(row: Mapping[str, Any]) -> str:
     """Time of a token and what takes most of it, from a row with `tpot` and its `terms`.
 
     >>> time_of({"tpot": 0.0168, "terms": {"hbm_kv": 0.01, "overhead": 0.0068}})
     '16.8 ms a token, most of it reading the cache'
     """
-    terms = row["terms"]
-    by = {name: sum(terms.get(t, 0.0) for t in own) for name, own in RESOURCES.items()}
-    most = max(by, key=lambda name: by[name])
-    share = by[most] / row["tpot"]
+    what, seconds = largest(row)
+    share = seconds / row["tpot"]
     how = "most" if share >= MOST else f"{100 * share:.0f} %"
     between = ""
     if "tpot_low" in row and "tpot_high" in row:
         between = f" ({number(row['tpot_low'] / MS)} to {number(row['tpot_high'] / MS)})"
-    return f"{milliseconds(row['tpot'])}{between} a token, {how} of it {RESOURCE_WORDS[most]}"
+    return f"{milliseconds(row['tpot'])}{between} a token, {how} of it {what}"
 
 
 def between(row: Mapping[str, Any]) -> str:

@@ -177,10 +177,10 @@ class Explanation(Result):
             row, gain = case_record(fast), "at no more time a token"
             end = f" (of any time a token {best.rate / self.stated.rate:.1f} times)"
             end = end if best.rate > fast.rate * (1.0 + words.EQUAL) else ""
-        times = scalar(row["tokens_per_s_per_gpu"]) / self.stated.rate
+        more = words.gap(scalar(row["tokens_per_s_per_gpu"]) / self.stated.rate, "more", "less")
         return (
-            f"Better: {words.split(row, self.is_moe)}, {words.batch_of(row)}: {times:.1f} times "
-            f"the throughput {gain}{end}."
+            f"Better: {words.split(row, self.is_moe)}, {words.batch_of(row)}: {more} throughput "
+            f"{gain}{end}."
         )
 
     def _would_help(self) -> str:

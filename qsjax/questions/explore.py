@@ -1,7 +1,7 @@
 """The main question: the best design of every cell, and what it gains over another accounting."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from qsjax.grid.solution import Arrays, Solution, dataset_of, joined, rows_of, s
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.output import words
-from qsjax.output.labels import series_name, variant_name
+from qsjax.output.labels import cell_name, series_name, split_name, variant_name
 from qsjax.output.result import Drawing, Result, Row, Table, inputs_of
 from qsjax.records.specs import CONVENTIONS
 from qsjax.records.units import GIB, MS, tokens
@@ -206,9 +206,28 @@ class Exploration(Result):
             if any(row["is_feasible"] for row in part):
                 end = f"-{count}-gpus" if len(counts) > 1 else ""
                 head = f"{models} on {count:,.0f} {devices}"
-                found[f"partition{end}"] = partial(plotting.best_partition_map, part, title=head)
-                found[f"time{end}"] = partial(plotting.time_breakdown, part, share=True, title=head)
+                found[f"partition{end}"] = partial(
+                    plotting.best_partition_map, part, title=f"{head}: {_course(part, split_name)}"
+                )
+                most = _course(part, lambda row: words.largest(row)[0])
+                found[f"time{end}"] = partial(
+                    plotting.time_breakdown, part, share=True, title=f"{head}: most is {most}"
+                )
         return found
+
+
+def _course(rows: Sequence[Row], read: Callable[[Row], str]) -> str:
+    """How the first variant that runs goes from the shortest context to the longest."""
+    running = [row for row in rows if row["is_feasible"]]
+    name = cell_name(running[0] | {"context": 0})
+    own = [row for row in running if cell_name(row | {"context": 0}) == name]
+    first, *_, last = own if len(own) > 1 else own * 2
+    if read(first) == read(last):
+        return read(first)
+    return (
+        f"{read(first)} at {words.length(first['context'])}, {read(last)} at "
+        f"{words.length(last['context'])}"
+    )
 
 
 def _throughput(rows: list[Row], twins: list[Row], title: str, ax: Any = None) -> Any:
