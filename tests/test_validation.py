@@ -902,6 +902,24 @@ def test_a_collective_by_itself():
     assert validate([curve]).records[0]["measured"] == 6
 
 
+def test_an_engines_own_all_reduce_has_the_law_of_its_kernel():
+    """By hand, of the table's numbers: vLLM on Hopper, 1 MiB over 4 and over 8 GPUs in us."""
+    start, growth, one, longer, two = 4.06, 0.25, 0.58, 3.9, 0.66
+    link, size = hardware_entry("h100").spec.intra_bw / 1e6, 2.0**20
+    for ranks, doublings in ((4, 2), (8, 3)):
+        shots = (
+            (ranks - 1) * size / (one * link),
+            longer + 2 * (1 - 1 / ranks) * size / (two * link),
+        )
+        record = {
+            "id": "nccl-2", "category": "nccl", "model": f"custom all_reduce x{ranks} vLLM_graph",
+            "gpu": "H100", "n_gpus": ranks, "metric": "curve", "unit": "us by bytes",
+            "value": {"524288": 4.0, "1048576": 12.0},
+        }  # fmt: skip
+        (row,) = validate([record]).records
+        assert row["predicted"] == pytest.approx(start + growth * doublings + min(shots))
+
+
 @pytest.mark.parametrize(
     ("record", "change", "because"),
     [

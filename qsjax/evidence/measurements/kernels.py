@@ -1,7 +1,8 @@
 """Kernels and collectives measured by themselves, predicted from the building blocks of a step.
 
-Nothing is fitted to them, and what a launch costs is not part of the laws: short ones are predicted
-too fast.
+Nothing is fitted to them. The all-reduces of an engine have the laws of its kernels; collectives of
+NCCL, with which no step is counted, have the catalogue's start-ups of exchanges, and come out too
+fast where they are short.
 """
 
 import dataclasses
@@ -15,9 +16,11 @@ from jax.typing import ArrayLike
 
 from qsjax.catalog import HardwareEntry
 from qsjax.cost.decode import StepCost, decode_step
-from qsjax.cost.laws import collectives, compute
+from qsjax.cost.laws import collectives, communication, compute
 from qsjax.cost.laws.sharding import layout
 from qsjax.engines.operating_point import OperatingPoint
+from qsjax.engines.rules import load_kernels
+from qsjax.engines.tuning import Formats, fields, find
 from qsjax.evidence.measurements.deployment import UnusableError
 from qsjax.evidence.measurements.names import PRECISIONS, find_hardware, find_model
 from qsjax.grid.axes import stack
@@ -31,6 +34,9 @@ MESSAGE = 2.0**20
 _MLA = re.compile(r"MLA decode \((\d+) heads, (\d+)\+(\d+)\)")
 _GEMM = re.compile(r"grouped GEMM E=(\d+) local=\d+ topk=(\d+) h=(\d+) f=(\d+)")
 _COLLECTIVE = re.compile(r"(all_gather|reduce_scatter|all_reduce|alltoall) x(\d+)")
+# Engines whose own all-reduces are named after them.
+_ENGINE = re.compile(r"\b(vllm|sglang|trtllm)", re.IGNORECASE)
+_PLAIN = Formats(dense="bf16", experts="bf16", cache="bf16")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +73,8 @@ def read(record: Mapping[str, Any]) -> Kernel:
         if found is None or not isinstance(value, Mapping):
             raise UnusableError("a collective without a size or a curve")
         one = _deployment(_LAYER, name, hardware, Partition(), Workload(context=1.0, batch=1.0))
+        if engine := _ENGINE.search(name):
+            one = _alone(one, engine[1].lower())
         return Kernel(
             id=str(record["id"]),
             part=found[1],
@@ -101,6 +109,18 @@ def _deployment(
         hardware_name=hardware.name,
         partition=partition,
         workload=workload,
+    )
+
+
+def _alone(one: OperatingPoint, engine: str) -> OperatingPoint:
+    """With the laws of an engine's kernels as its tables have them, without what serving adds."""
+    entries = find(one.hardware_name, engine, _PLAIN, None)
+    if entries is None or entries.formats is None:
+        return one
+    alone = {**load_kernels()["served"], "allreduce": 1.0}
+    changes: dict[str, Any] = fields(entries, one.hardware, alone)
+    return dataclasses.replace(
+        one, hardware=dataclasses.replace(one.hardware, **changes), kernels=entries
     )
 
 
@@ -167,6 +187,12 @@ def _collective(kernel: Kernel, hardware: HardwareSpec) -> float:
     """Time of a collective over MESSAGE [s]."""
     law = {"all_reduce": collectives.all_reduce, "alltoall": collectives.all_to_all}
     ranks = collectives.group(kernel.ranks, 1.0, hardware, PHYSICAL)
+    if kernel.one.kernels is not None:
+        two = collectives.all_reduce(ranks, MESSAGE, hardware, PHYSICAL)
+        one = collectives.one_shot(ranks, MESSAGE, hardware, PHYSICAL)
+        latency = jnp.asarray(hardware.two_shot_latency)
+        cost = communication.shorter(communication.Reduction(two, latency, one), 1.0)
+        return float(cost.startup + cost.bandwidth)
     cost = law.get(kernel.part, collectives.half_collective)(ranks, MESSAGE, hardware, PHYSICAL)
     return float(cost.startup + cost.bandwidth)
 
@@ -196,15 +222,17 @@ def times(kernels: Sequence[Kernel], constants: Mapping[str, Any]) -> list[tuple
         constants: hardware fields that replace the catalogue's.
     """
     found: dict[int, tuple[float, str]] = {}
-    fields = {name: value for name, value in constants.items() if name != "trtllm_overhead"}
+    given = {name: value for name, value in constants.items() if name != "trtllm_overhead"}
     for i, kernel in enumerate(kernels):
         if kernel.part in ("all_reduce", "all_gather", "reduce_scatter", "alltoall"):
-            hardware = dataclasses.replace(kernel.one.hardware, **fields)
+            hardware = kernel.one.hardware
+            if kernel.one.kernels is None:
+                hardware = dataclasses.replace(hardware, **given)
             found[i] = _collective(kernel, hardware) / US, "communication-bound"
     for part in ("attention", "experts", "dispatch", "combine", "exchange"):
         chosen = [i for i, kernel in enumerate(kernels) if kernel.part == part]
         if chosen:
-            predicted = _together([kernels[i].one for i in chosen], part, fields)
+            predicted = _together([kernels[i].one for i in chosen], part, given)
             found.update(zip(chosen, predicted, strict=True))
     return [found[i] for i in range(len(kernels))]
 
