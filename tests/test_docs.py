@@ -159,6 +159,12 @@ def test_what_is_not_modelled_is_one_table():
         assert QUOTED["quoted"](path.read_text(encoding="utf-8"))["limits"] == table, path
 
 
+def test_the_leads_of_the_readme_are_those_of_today():
+    """`python docs/quoted.py interactivity` writes them beside the paper's."""
+    page = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    assert QUOTED["quoted"](page)["interactivity"] == QUOTED["interactivity"]()
+
+
 def test_quoted_parts_are_written_and_found_again():
     page = (
         "a\n<!-- quoted: limits -->\nold\n<!-- end -->\nb\n<!-- output 2: qsjax x -->\n<!-- end -->"
