@@ -6,7 +6,7 @@ import click
 
 from qsjax.cli import options, serving_options
 from qsjax.cli.grid_options import problem_of
-from qsjax.live.server import app
+from qsjax.output.live.server import app
 
 PORT = 5006
 
