@@ -24,7 +24,7 @@ from qsjax.grid.problem import Problem, economy_of, question, variants_of
 from qsjax.numerics.safe import scalar
 from qsjax.output import words
 from qsjax.output.labels import series_name, split_name
-from qsjax.output.result import Drawing, Result, Row, Table, inputs_of, text
+from qsjax.output.result import Drawing, Result, Row, Table, text
 from qsjax.records.specs import CONVENTIONS, Convention, is_papers
 from qsjax.records.units import MS
 
@@ -335,7 +335,7 @@ class Comparison(Result):
             }
             for name, one in self.subjects.items()
         ]
-        return inputs_of(self.problem) | {"subjects": sides}
+        return Result.inputs(self) | {"subjects": sides}
 
     def drawings(self) -> dict[str, Drawing]:
         """Why each is as fast as it is, and throughput over context; by accounting."""

@@ -20,7 +20,7 @@ from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.output import words
 from qsjax.output.labels import series_name, variant_name
-from qsjax.output.result import Drawing, Result, Row, Table, inputs_of
+from qsjax.output.result import Drawing, Result, Row, Table
 from qsjax.records.specs import CONVENTIONS
 from qsjax.records.units import GIB, MS, tokens
 
@@ -155,10 +155,6 @@ class Exploration(Result):
     def record(self) -> Row:
         """Counts and rows."""
         return {**self.counts(), "best": self.rows()}
-
-    def inputs(self) -> Row:
-        """The problem's records as plain numbers."""
-        return inputs_of(self.problem)
 
     @property
     def dataset(self) -> "xr.Dataset":

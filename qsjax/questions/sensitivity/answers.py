@@ -22,7 +22,7 @@ from qsjax.grid.solution import Solution, cell_labels, dataset_of, joined, rows_
 from qsjax.numerics.safe import Rounding
 from qsjax.output import words
 from qsjax.output.labels import cell_name, variant_name
-from qsjax.output.result import Drawing, Result, Row, Table, inputs_of
+from qsjax.output.result import Drawing, Result, Row, Table
 from qsjax.questions.sensitivity.draws import Uncertainty
 from qsjax.questions.sensitivity.slopes import (
     METRIC_NAMES,
@@ -118,10 +118,6 @@ class Sensitivity(Result):
         if self.uncertainty is not None:
             found["uncertainty"] = self.uncertainty.rows()
         return found
-
-    def inputs(self) -> Row:
-        """The problem's records as plain numbers."""
-        return inputs_of(self.problem)
 
     @property
     def dataset(self) -> "xr.Dataset":
@@ -377,10 +373,6 @@ class Switching(Result):
             f"{row['parameter']} ({row[f'{side}_what']})."
         )
 
-    def inputs(self) -> Row:
-        """The problem's records as plain numbers."""
-        return inputs_of(self.problem)
-
     def drawings(self) -> dict[str, Drawing]:
         """The factors of each cell between which nothing changes."""
         from qsjax import plotting
@@ -460,10 +452,6 @@ class Hessian(Result):
             f"{head}; the largest is {most['second']:+.3f}, of {most['parameter']} and "
             f"{most['other']}."
         )
-
-    def inputs(self) -> Row:
-        """The problem's records as plain numbers."""
-        return inputs_of(self.problem)
 
 
 @question
