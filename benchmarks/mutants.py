@@ -197,9 +197,11 @@ class Copy:
                 (place / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(ROOT / name, place / name)
         # JAX keys the programs that it keeps by their text, so those of a mutant are its own.
-        self.environment = {**os.environ, "PYTHONPATH": str(place), "QSJAX_CACHE": "off",
-                            "JAX_COMPILATION_CACHE_DIR": str(programs),
-                            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.05"}  # fmt: skip
+        kept = {
+            "JAX_COMPILATION_CACHE_DIR": str(programs),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        }
+        self.environment = {**kept, **os.environ, "PYTHONPATH": str(place), "QSJAX_CACHE": "off"}
 
     def _write(self, path: str, source: str) -> None:
         (self.place / path).write_text(source, encoding="utf-8")
@@ -300,12 +302,14 @@ def main() -> None:
     parser.add_argument("--sample", type=int, default=150)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", nargs="*", default=(), metavar="FILE[:LINE]")
+    parser.add_argument("--room", nargs="*", default=("qsjax",), help="of the sample, by path")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--limit", type=float, default=600.0, help="seconds for a file of tests")
     parser.add_argument("--minutes", type=float, default=inf, help="none is begun after so many")
     parser.add_argument("--list", action="store_true")
     given = parser.parse_args()
-    chosen = sample(given.sample, given.seed)
+    rooms = tuple(given.room)
+    chosen = [m for m in sample(given.sample, given.seed) if m.path.startswith(rooms)]
     if given.only:
         places = [place.partition(":") for place in given.only]
         chosen = [m for p, _, n in places for m in mutants(p) if n in ("", str(m.line))]
