@@ -94,7 +94,7 @@ class Mutant(NamedTuple):
         column: of the token, from 0.
         old: token.
         new: token in its place.
-        text: the whole line, stripped.
+        text: the whole line.
     """
 
     path: str
@@ -105,12 +105,18 @@ class Mutant(NamedTuple):
     text: str
 
     @property
-    def key(self) -> tuple[str, str, str, str]:
+    def changed(self) -> str:
+        """The line with the other token."""
+        return self.text[: self.column] + self.new + self.text[self.column + len(self.old) :]
+
+    @property
+    def key(self) -> tuple[str, str]:
         """What names the mutant also when lines above it change."""
-        return self.path, self.text, self.old, self.new
+        return self.path, self.changed.strip()
 
     def __str__(self) -> str:
-        return f"{self.path}:{self.line}:{self.column}  {self.old} -> {self.new}  {self.text}"
+        place = f"{self.path}:{self.line}:{self.column}"
+        return f"{place}  {self.old} -> {self.new}  {self.text.strip()}"
 
 
 def _passed_over(tree: ast.AST) -> Iterator[ast.AST]:
@@ -158,7 +164,7 @@ def mutants(path: str) -> list[Mutant]:
     skipped = {id(part) for node in _passed_over(tree) for part in ast.walk(node)}
     spans = [s for node in ast.walk(tree) if id(node) not in skipped for s in _spans(node)]
     return [
-        Mutant(path, *token.start, token.string, new, lines[token.start[0] - 1].strip())
+        Mutant(path, *token.start, token.string, new, lines[token.start[0] - 1])
         for token in tokenize.generate_tokens(StringIO(source).readline)
         if (new := _instead(token)) and any(a <= token.start < b for a, b in spans)
         # The tree counts bytes, tokens count characters.
@@ -231,8 +237,7 @@ class Copy:
         """What becomes of a mutant, and the test that decides it."""
         source = (ROOT / mutant.path).read_text(encoding="utf-8")
         lines = source.splitlines(keepends=True)
-        line, end = lines[mutant.line - 1], mutant.column + len(mutant.old)
-        lines[mutant.line - 1] = line[: mutant.column] + mutant.new + line[end:]
+        lines[mutant.line - 1] = f"{mutant.changed}\n"
         self._write(mutant.path, "".join(lines))
         try:
             for test in tests_of(mutant.path):
@@ -245,10 +250,10 @@ class Copy:
 
 
 @cache
-def explained() -> dict[tuple[str, str, str, str], str]:
-    """Mutants that are no gap, each with its reason: by module, line of source, old and new."""
+def explained() -> dict[tuple[str, str], str]:
+    """Reasons of mutants that are no gap, by module and changed line."""
     listed = tomllib.loads(EQUIVALENT.read_text(encoding="utf-8"))["mutant"]
-    return {(m["path"], m["text"], m["old"], m["new"]): m["reason"] for m in listed}
+    return {(mutant["path"], mutant["line"]): mutant["reason"] for mutant in listed}
 
 
 def table(fates: Mapping[Mutant, Fate]) -> str:
