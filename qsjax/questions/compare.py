@@ -30,7 +30,6 @@ from qsjax.records.units import MS
 
 # Relative width to which a turning point is found.
 TURN_WIDTH = 0.02
-USUAL_CONTEXT = 32768.0  # what the first sentence speaks of, where there is a choice
 
 
 class Subject(NamedTuple):
@@ -398,8 +397,8 @@ def _answer(found: Comparison) -> list[str]:
         return [f"Nothing runs {words.joined(place.words for place in side.places)}."]
     batched = side.places[0].batch is not None
     if not batched:
-        near = [abs(np.log(side.places[k].context / USUAL_CONTEXT)) for k in shown]
-        shown = [shown[int(np.argmin(near))]]
+        near = words.nearest(side.places[k].context for k in shown)
+        shown = [k for k in shown if side.places[k].context == near][:1]
     said = [_gaps(parts[k], side.places[k], first=k == shown[0]) for k in shown]
     turns = [] if batched or len(parts) == 1 else [*_spread(parts), *_leads(side)]
     prices = " ".join(filter(None, [_prices(found, parts[shown[0]]), _sure(side, shown[0])]))

@@ -27,7 +27,6 @@ from qsjax.records.units import GIB, MS, tokens
 if TYPE_CHECKING:
     import xarray as xr
 
-USUAL_CONTEXT = 32768.0  # what the first sentence speaks of, where there is a choice
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
@@ -243,7 +242,7 @@ def _gain(found: Solution) -> np.ndarray:
 
 def usual(rows: Sequence[Row]) -> Row:
     """The row that stands for many: the best at the context nearest to 32k."""
-    near = min((row["context"] for row in rows), key=lambda c: abs(np.log(c / USUAL_CONTEXT)))
+    near = words.nearest(row["context"] for row in rows)
     at = [row for row in rows if row["context"] == near]
     own = [row for row in at if row["q"] is None] or at
     best: Row = max(own, key=lambda row: row["tokens_per_s_per_gpu"])

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
 FIGURE_CONTEXT = 131072.0
-USUAL_CONTEXT = 32768.0  # what the first sentence and the table speak of, where there is a choice
 NO_EFFECT = 0.005  # a smaller elasticity is not shown where many parameters were asked for
 DIFFERENT = 0.005  # sides of a kink that differ by less are shown as one
 MOST_NAMED = 6  # so few parameters are all shown
@@ -89,8 +88,8 @@ class Sensitivity(Result):
     def _shown(self) -> list[Row]:
         """Rows of the first metric at the context nearest to 32k, of the first GPU count."""
         rows = self.rows()
-        near = min(rows, key=lambda row: abs(np.log(row["context"] / USUAL_CONTEXT)))
-        same = {"metric": rows[0]["metric"], "gpus": rows[0]["gpus"], "context": near["context"]}
+        near = words.nearest(row["context"] for row in rows)
+        same = {"metric": rows[0]["metric"], "gpus": rows[0]["gpus"], "context": near}
         return [row for row in rows if all(row[name] == x for name, x in same.items())]
 
     def tables(self) -> list[Table]:
@@ -140,8 +139,7 @@ class Sensitivity(Result):
         first = [row for row in rows if all(row[n] == rows[0][n] for n in ("model", "hardware"))]
         first = [row for row in first if all(row[n] == rows[0][n] for n in ("metric", "gpus"))]
         found = _slope_drawings(first, self.span)
-        contexts = {row["context"] for row in first}
-        context = min(contexts, key=lambda c: abs(np.log(c / FIGURE_CONTEXT)))
+        context = words.nearest((row["context"] for row in first), FIGURE_CONTEXT)
         found["iso-throughput"] = partial(
             _draw_map, dataclasses.replace(self.problem, context=context)
         )
@@ -242,7 +240,7 @@ def _slope_drawings(rows: list[Row], span: float | None) -> dict[str, Drawing]:
 
     found: dict[str, Drawing] = {}
     contexts = sorted({row["context"] for row in rows})
-    context = min(contexts, key=lambda c: abs(np.log(c / FIGURE_CONTEXT)))
+    context = words.nearest(contexts, FIGURE_CONTEXT)
     at, model = [row for row in rows if row["context"] == context], rows[0]["model"]
     title = f"{model}, context {context:,.0f}"
     if any(row["elasticity"] is not None for row in at):
