@@ -30,8 +30,8 @@ def _times(action: Callable[[float], Any]) -> dict[str, float]:
 
 def measured(model: str = "deepseek-v3", gpus: int = 64, **more: Any) -> dict[str, Any]:
     """Times of the answer alone, and of a whole update: answer, bars and curves."""
-    from qsjax.live import view as live
-    from qsjax.live.page import Page
+    from qsjax.output.live import view as live
+    from qsjax.output.live.page import Page
 
     problem = qs.Problem(model, "h200-sxm", gpus=gpus, twins=5, **more)
     page = Page(problem)

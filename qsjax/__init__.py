@@ -39,7 +39,7 @@ _LATE = {
         *("sensitivity", "switching", "uncertainty", "hessian"),
         *("normal", "lognormal", "uniform", "triangular"),
     ),
-    "qsjax.live.server": ("app",),
+    "qsjax.output.live.server": ("app",),
     "qsjax.questions.architecture": ("architecture",),
     "qsjax.questions.binding": ("binding",),
     "qsjax.questions.break_even": ("break_even", "solve_for"),

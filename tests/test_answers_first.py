@@ -90,7 +90,7 @@ class TestDefaults:
     def test_a_range_doubles(self, gpus):
         assert qs.Problem("mixtral-8x7b", "h100-sxm", gpus=gpus).stated.gpus == (8, 16, 32, 64)
 
-    @pytest.mark.parametrize("gpus", ["64..8", "8..", "..8", "a..8", "8..1e999"])
+    @pytest.mark.parametrize("gpus", ["64..8", "8..", "..8", "a..8", "8..1e999", "0..8"])
     def test_what_is_no_range_is_told(self, gpus):
         with pytest.raises(ValueError, match=r"is no range; write it upwards, such as 8\.\.64"):
             qs.Problem("mixtral-8x7b", "h100-sxm", gpus=gpus)

@@ -62,6 +62,18 @@ def test_memory_sums_to_the_capacity(name):
 
 
 @EVERY
+def test_blocks_of_one_token_waste_no_memory(name):
+    at, rules, _ = design(name)
+    rules = dataclasses.replace(rules, kv_overhead=1.0)
+    at = at._replace(workload=dataclasses.replace(at.workload, kv_block=1.0))
+    step = decode_step(*at[:4], rules)
+    terms = memory_ledger(at, rules, step.capacity)
+    held = np.asarray(step.capacity.batch * step.capacity.kv_per_sequence)
+    np.testing.assert_allclose(terms["KV cache"], held, rtol=EXACT)
+    assert np.ptp(held) > 0
+
+
+@EVERY
 def test_time_sums_to_tpot_with_the_exposed_parts_of_the_messages(name):
     at, rules, step = design(name)
     overhead = at.hardware.step_overhead
@@ -96,6 +108,7 @@ def test_phases_keep_under_the_roof(name):
         by_itself = busy & ((phase != "attention") | (compute < hbm))
         least = 0.5 * 0.3 if phase == "ffn" else 0.3
         assert (share[by_itself] >= least - EXACT).all()
+        assert (np.asarray(roof.filled) <= 1 + EXACT).all()
         intensity = np.asarray(roof.flops / roof.hbm_bytes)[busy]
         np.testing.assert_allclose(np.asarray(roof.intensity)[busy], intensity, rtol=EXACT)
     assert busy.any() or name == "paper"
@@ -109,6 +122,7 @@ def test_an_ideal_gpu_meets_at_the_ridge():
     at = at._replace(hardware=dataclasses.replace(at.hardware, **ones, **whole))
     step = decode_step(*at[:4], rules)
     for roof in roofline(step, at, rules).values():
+        np.testing.assert_allclose(roof.filled, 1.0, rtol=EXACT)  # no softmax, no empty tiles
         above = np.asarray(roof.intensity >= roof.ridge)
         is_compute = np.asarray(roof.compute >= roof.hbm)
         near = np.isclose(roof.intensity, roof.ridge, rtol=EXACT)

@@ -14,7 +14,7 @@ from tolerances import EXACT, PRINTED_3_DIGITS
 
 from qsjax.catalog import ideal
 from qsjax.cost.decode import decode_step
-from qsjax.cost.laws import params
+from qsjax.cost.laws import memory, params
 from qsjax.records.specs import PHYSICAL, HardwareSpec, ModelSpec, Partition, Workload
 
 HBM_BW = 3.35e12
@@ -229,3 +229,11 @@ def test_llama_70b_all_reduce_against_aiconfigurator():
     comm = eight_h100(LLAMA_70B, 64).comm
     np.testing.assert_allclose(1e3 * comm.tp.bandwidth, 2 * each, rtol=EXACT)
     assert comm.tp.startup == 0
+
+
+def test_only_a_mixture_of_experts_pays_the_reserve_of_its_kernels():
+    kept = {"reserve_bytes": 3e9, "moe_reserve_bytes": 2e9, "usable_fraction": 0.9}
+    hardware = dataclasses.replace(H100, hbm_bytes=80e9, **kept)
+    assert float(memory.reserve_bytes(LLAMA_70B, hardware)) == 3e9
+    assert float(memory.reserve_bytes(MIXTRAL_8X7B, hardware)) == 5e9
+    assert float(memory.usable_bytes(MIXTRAL_8X7B, hardware)) == 0.9 * 80e9 - 5e9

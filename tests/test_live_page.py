@@ -16,8 +16,8 @@ from click.testing import CliRunner
 
 import qsjax as qs
 from qsjax.cli import cli
-from qsjax.live import view as live
-from qsjax.live.view import Setting
+from qsjax.output.live import view as live
+from qsjax.output.live.view import Setting
 
 NAMES = {"context": ["8k", "32k"], "gpus": 8, "twins": 5}
 RIGHT, END = "\ue014", "\ue010"  # keys, as WebDriver writes them
@@ -178,7 +178,7 @@ class TestPage:
 
     @pytest.fixture
     def page(self):
-        from qsjax.live.page import Page
+        from qsjax.output.live.page import Page
 
         return Page(problem())
 
@@ -218,14 +218,14 @@ class TestPage:
         assert np.isnan(self.rates(page)).all()
 
     def test_a_dense_model_has_no_twin_to_choose(self):
-        from qsjax.live.page import Page
+        from qsjax.output.live.page import Page
 
         page = Page(qs.Problem("llama-3.1-8b", "h100-sxm", gpus=1, context="8k"))
         assert "q" not in page.controls
         assert "llama-3.1-8b is fastest" in page.answer.object
 
     def test_what_does_not_fit_an_accelerator_is_said_on_the_page(self):
-        from qsjax.live.page import Page
+        from qsjax.output.live.page import Page
 
         page = Page(problem(limits=qs.Limits(max_usd=100.0)))
         unpriced = next(
@@ -235,7 +235,7 @@ class TestPage:
         assert "has no usd_per_hour" in page.answer.object
 
     def test_names_are_text_and_no_markup(self):
-        from qsjax.live.page import Page
+        from qsjax.output.live.page import Page
 
         device = qs.hardware("h100-sxm").replace(label="<b>mine</b>")
         page = Page(qs.Problem("mixtral-8x7b", device, gpus=8, context="8k"))
@@ -244,7 +244,7 @@ class TestPage:
 
     def test_an_update_takes_less_than_a_tenth_of_a_second_of_computing(self):
         """At 64 GPUs and eight contexts; the bound leaves room for a busy machine."""
-        from qsjax.live.page import Page
+        from qsjax.output.live.page import Page
 
         page = Page(qs.Problem("deepseek-v3", "h200-sxm", gpus=64, twins=5))
         spent = []

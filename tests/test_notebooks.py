@@ -32,7 +32,8 @@ def code(book):
 
 
 def test_there_is_one_notebook_for_every_story():
-    assert len(SOURCES) == STORIES
+    numbers = sorted(int(path.stem.partition("-")[0]) for path in SOURCES)
+    assert numbers == list(range(1, STORIES + 1))
     assert {p.stem for p in SOURCES} == {p.stem for p in FOLDER.glob("*.ipynb")}
 
 

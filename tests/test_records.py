@@ -19,7 +19,7 @@ from qsjax.questions.explore import explore
 from qsjax.questions.step import decode
 from qsjax.records.checks import check_axes, check_records
 from qsjax.records.fields import facts_of, numbers_of
-from qsjax.records.precision import STORED, workload_of
+from qsjax.records.precision import STORED, stored_in, workload_of
 from qsjax.records.specs import (
     KV_MODES,
     PHYSICAL,
@@ -61,6 +61,13 @@ class TestPrecision:
         assert (work.bytes_ffn_weight, work.bytes_kv, work.context) == (1.0, 2.0, 9.0)
         assert (work.ffn_dtype, work.bytes_dispatch) == ("fp8", 3.0)
         assert workload_of(model, kv="fp8", context=1.0).bytes_kv == 1.0
+
+    def test_weights_of_any_size_are_multiplied_and_sent_in_sixteen_bits(self):
+        work = stored_in(catalog.workload("deepseek-v3"), 0.6)
+        sizes = (work.bytes_attn_weight, work.bytes_ffn_weight, work.bytes_head_weight)
+        assert sizes == (0.6, 0.6, 0.6)
+        assert (work.bytes_dispatch, work.shared_weight_ratio) == (2.0, 1.0)
+        assert (work.proj_dtype, work.ffn_dtype) == ("bf16", "bf16")
 
     @pytest.mark.parametrize("name", ["deepseek-v3", "mixtral-8x7b", "gpt-oss-120b"])
     def test_every_way_to_give_a_model_counts_in_it(self, name):

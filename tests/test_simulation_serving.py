@@ -310,6 +310,16 @@ def test_rules_out_of_range_are_all_told():
     assert all(name in str(told.value) for name in ("budget", "mixed", "reserve"))
 
 
+ENDS = [("budget", 1.0, 0.5), ("mixed", 1.0, 0.5), ("reserve", 0.0, -0.1), ("reserve", 1.0, 1.1)]
+
+
+@pytest.mark.parametrize(("name", "end", "beyond"), [*ENDS, ("frontend", 0.0, -1e-6)])
+def test_the_ends_of_a_rule_are_allowed_and_nothing_beyond(name, end, beyond):
+    check_scheduler(dataclasses.replace(Scheduler(), **{name: end}))
+    with pytest.raises(ValueError, match=rf"^scheduler:\n  {name}: [^\n]*$"):
+        check_scheduler(dataclasses.replace(Scheduler(), **{name: beyond}))
+
+
 def test_targets_are_checked():
     with pytest.raises(ValueError, match="not both"):
         sizing.check_target(sizing.Target(users=1.0, rate=1.0), 1000)

@@ -8,6 +8,7 @@ import importlib
 import os
 import sys
 import warnings
+from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -60,6 +61,17 @@ class LazyGroup(click.Group):
         # Docstrings are raw: the mark that keeps examples from being wrapped is still two letters.
         command.help = (command.help or "").replace("\\b\n", "\b\n")
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the verb; the library's ValueError about its input is one message and exit code 2."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # `| head` has read enough: no mistake of the input
+            raise
+        except (ValueError, OSError) as error:
+            if "QSJAX_TRACEBACK" in os.environ:
+                raise
+            raise click.UsageError(str(error)) from error
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Verbs that begin so, without importing any."""

@@ -6,7 +6,8 @@ import click
 
 from qsjax.cli import options, serving_options
 from qsjax.cli.grid_options import problem_of
-from qsjax.live.server import app
+from qsjax.cli.options import flag
+from qsjax.output.live.server import app
 
 PORT = 5006
 
@@ -16,13 +17,8 @@ PORT = 5006
 @options.system_options
 @options.workload_options
 @serving_options.limit_options
-@click.option(
-    "--port", default=PORT, show_default=True, help="Port on 127.0.0.1; 0 for any that is free."
-)
-@click.option(
-    "--browser/--no-browser", default=True, show_default=True, help="Open the page in a browser."
-)
-@options.input_errors
+@flag("--port", int, "Port on 127.0.0.1; 0 for any that is free.", PORT)
+@flag("--browser/--no-browser", bool, "Open the page in a browser.", True)
 def command(model: str, port: int, browser: bool, **flags: Any) -> None:
     r"""Serve a page for MODEL on which answer and figures follow sliders.
 
@@ -34,7 +30,7 @@ def command(model: str, port: int, browser: bool, **flags: Any) -> None:
       qsjax app deepseek-v3 --hardware h200-sxm --gpus 64
       qsjax app mixtral-8x7b --gpus 8 --twins none --max-tpot 30ms --port 8000 --no-browser
     """
-    problem = problem_of(model, flags, limits=serving_options.limits_of(flags))
+    problem = problem_of(model, flags)
     try:
         page = app(problem, port=port, browser=browser)
     except ModuleNotFoundError as error:

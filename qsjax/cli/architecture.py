@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import click
-
 from qsjax.cli import options, serving_options
 from qsjax.cli.emit import emit
+from qsjax.cli.grid_options import problem_of
+from qsjax.cli.options import WHOLE, flag, verb
 from qsjax.questions.architecture import LAWS, architecture
 from qsjax.questions.architecture.answers import MULTIPLE, TOKENS
 from qsjax.questions.architecture.shapes import VARIED
@@ -13,27 +13,18 @@ from qsjax.questions.architecture.shapes import VARIED
 CONTEXT = 32768.0
 
 
-@click.command("architecture")
+@verb("architecture")
 @options.model_argument
 @options.system_options
 @options.context_option("32k")
 @options.dtype_options
 @serving_options.request_options
-@options.options(
-    *(
-        click.option(f"--{name.replace('_', '-')}", type=options.Numbers(whole=True),
-                     help="Values to try.")
-        for name in VARIED
-    )
-)  # fmt: skip
-@click.option("--law", type=click.Choice(list(LAWS)), default="joint", show_default=True,
-              help="What quality is equal under.")  # fmt: skip
-@click.option("--tokens", default=TOKENS, show_default=True, help="Training tokens.")
-@click.option("--multiple", default=MULTIPLE, show_default=True, help="Of which widths are.")
+@options.options(*(flag(f"--{name.replace('_', '-')}", WHOLE, "Values to try.") for name in VARIED))
+@flag("--law", LAWS, "What quality is equal under.", "joint")
+@flag("--tokens", float, "Training tokens.", TOKENS)
+@flag("--multiple", float, "Of which widths are.", MULTIPLE)
 @serving_options.limit_options
 @serving_options.economy_options
-@options.output_options
-@options.input_errors
 def command(model: str, **flags: Any) -> None:
     r"""Compare variants of MODEL that a published law calls equally good, each served at its best.
 
@@ -48,6 +39,6 @@ def command(model: str, **flags: Any) -> None:
     vary = {name: flags[name] for name in VARIED if flags[name] is not None}
     if not vary:
         raise ValueError("nothing varies; give for example --experts 64,128,256 --top-k 4,8")
-    problem = serving_options.problem_of(model, flags | {"twins": []}, (CONTEXT,))
+    problem = problem_of(model, flags | {"twins": []}, (CONTEXT,))
     how = {name: flags[name] for name in ("law", "tokens", "multiple")}
     emit(architecture(problem, vary, **how), flags)

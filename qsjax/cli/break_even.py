@@ -2,11 +2,10 @@
 
 from typing import Any
 
-import click
-
 from qsjax.cli import options
 from qsjax.cli.emit import emit
 from qsjax.cli.grid_options import problem_of
+from qsjax.cli.options import flag, verb
 from qsjax.questions.break_even import break_even, solve_for
 from qsjax.questions.break_even.answers import Turning
 from qsjax.questions.break_even.solvers import TARGETS
@@ -14,33 +13,27 @@ from qsjax.questions.break_even.solvers import TARGETS
 COUNTS = tuple(2.0**k for k in range(9))  # GPU counts tried for a target, 1 to 256
 
 
-@click.command("break-even")
+@verb("break-even")
 @options.model_argument
 @options.system_options
 @options.workload_options
 @options.axis_options
-@click.option(
+@flag(
     "--parameter",
-    default="q",
-    show_default=True,
-    help="What is varied: q, context, a continuous field such as hbm_bw, or gpus with a target.",
+    str,
+    "What is varied: q, context, a continuous field such as hbm_bw, or gpus with a target.",
+    "q",
 )
-@click.option("--low", type=float, help="Start of the interval.  [default: a hundredth of today's]")
-@click.option("--high", type=float, help="End of the interval.  [default: a hundred times today's]")
-@click.option(
-    "--metric",
-    type=click.Choice(TARGETS),
-    default="tokens_per_s_per_gpu",
-    show_default=True,
-    help="What is compared, or what must reach the target.",
+@flag("--low", float, "Start of the interval.  [default: a hundredth of today's]")
+@flag("--high", float, "End of the interval.  [default: a hundred times today's]")
+@flag(
+    "--metric", TARGETS, "What is compared, or what must reach the target.", "tokens_per_s_per_gpu"
 )
-@click.option(
+@flag(
     "--target",
-    type=float,
-    help="Solve for this value of the metric (tpot in seconds) instead of for equality.",
+    float,
+    "Solve for this value of the metric (tpot in seconds) instead of for equality.",
 )
-@options.output_options
-@options.input_errors
 def command(model: str, **flags: Any) -> None:
     r"""Find every value of a parameter at which MODEL and its dense twin are equally good.
 

@@ -5,20 +5,19 @@ from typing import Any
 
 import click
 
-from qsjax.cli import grid_options, options
+from qsjax.cli import grid_options
 from qsjax.cli.emit import emit
+from qsjax.cli.options import FILE, flag, verb
 from qsjax.evidence.calibration import DEFAULT_FREE, calibrate
 
 
-@click.command("calibrate")
-@click.argument("measured", type=click.Path(path_type=Path, dir_okay=False))
-@click.option(
-    "--fit",
-    "names",
-    help="Comma-separated constants.  [default: those that served deployments determine]",
+@verb("calibrate")
+@click.argument("measured", type=FILE)
+@flag(
+    "--fit names",
+    str,
+    "Comma-separated constants.  [default: those that served deployments determine]",
 )
-@options.output_options
-@options.input_errors
 def command(measured: Path, names: str | None, **flags: Any) -> None:
     r"""Fit efficiencies and overheads to your own measurements.
 

@@ -2,43 +2,40 @@
 
 from typing import Any
 
-import click
-
 from qsjax.cli import options
 from qsjax.cli.emit import emit
 from qsjax.cli.grid_options import problem_of
+from qsjax.cli.options import flag, verb
 from qsjax.questions.certify import CLAIMS, OBJECTIVES, PARTS, certify
 from qsjax.records.conversion import number_of_text
 
 CONTEXTS = (131072.0,)
 
 
-@click.command("certify")
+@verb("certify")
 @options.model_argument
 @options.system_options
 @options.workload_options
 @options.axis_options
-@click.option(
+@flag(
     "--box",
-    multiple=True,
-    default=("0.25",),
-    show_default=True,
-    metavar="SHARE | NAME=SHARE | NAME=LOW:HIGH",
-    help="How far numbers range: a share of every capacity, rate, time and overlap that is not 0, "
+    str,
+    "How far numbers range: a share of every capacity, rate, time and overlap that is not 0, "
     "or of one number (or context), or its two ends. Repeat it.",
+    ("0.25",),
+    multiple=True,
+    metavar="SHARE | NAME=SHARE | NAME=LOW:HIGH",
 )
-@click.option("--claim", "claims", multiple=True, type=click.Choice(CLAIMS), default=CLAIMS,
-              help="What to prove.  [default: all]")  # fmt: skip
-@click.option(
-    "--metric",
-    type=click.Choice(OBJECTIVES),
-    default="tokens_per_s_per_gpu",
-    show_default=True,
-    help="What is best.",
+@flag(
+    "--claim claims",
+    CLAIMS,
+    "What to prove.  [default: all]",
+    CLAIMS,
+    multiple=True,
+    show_default=False,
 )
-@click.option("--parts", default=PARTS, show_default=True, help="Parts of a box judged at most.")
-@options.output_options
-@options.input_errors
+@flag("--metric", OBJECTIVES, "What is best.", "tokens_per_s_per_gpu")
+@flag("--parts", int, "Parts of a box judged at most.", PARTS)
 def command(model: str, **flags: Any) -> None:
     r"""Prove who wins, by which split, and what limits it, in a whole box of hardware numbers.
 

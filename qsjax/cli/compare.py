@@ -7,6 +7,8 @@ import click
 
 from qsjax.cli import options, serving_options
 from qsjax.cli.emit import emit
+from qsjax.cli.grid_options import problem_of
+from qsjax.cli.options import verb
 from qsjax.grid.problem import Served, as_accelerator, served
 from qsjax.numerics.safe import scalar
 from qsjax.questions.compare import Subject, compare
@@ -15,7 +17,7 @@ from qsjax.records.specs import HardwareSpec, replace
 CONTEXTS = (1024.0, 8192.0, 32768.0, 131072.0)
 
 
-@click.command("compare")
+@verb("compare")
 @click.argument("subjects", nargs=-1, required=True, shell_complete=options.names_of("model"))
 @options.system_options
 @options.context_option("1k,8k,32k,128k")
@@ -25,8 +27,6 @@ CONTEXTS = (1024.0, 8192.0, 32768.0, 131072.0)
 @serving_options.limit_options
 @serving_options.economy_options
 @options.level_option
-@options.output_options
-@options.input_errors
 def command(subjects: tuple[str, ...], **flags: Any) -> None:
     r"""Put SUBJECTS side by side: who has more throughput, by how much, at which price, why.
 
@@ -59,7 +59,7 @@ def command(subjects: tuple[str, ...], **flags: Any) -> None:
             f"{model}{mark}q={q:g}{at}{device}": first[1]._replace(q=q) for q in flags["twins"]
         }
     twins = list(dict.fromkeys(s.q for s in named.values() if s.q is not None))
-    problem = serving_options.problem_of(
+    problem = problem_of(
         list(models.values()),
         flags | {"twins": twins, "weights": None, "kv": None},
         CONTEXTS,

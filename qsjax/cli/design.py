@@ -2,48 +2,40 @@
 
 from typing import Any
 
-import click
-
 from qsjax.cli import options
 from qsjax.cli.emit import emit
 from qsjax.cli.grid_options import problem_of
+from qsjax.cli.options import NUMBERS, flag, verb
 from qsjax.questions.design import CostModel, Price, design
 from qsjax.questions.design.solvers import TARGETS
 
 CONTEXTS = (32768.0,)
 
 
-@click.command("design")
+@verb("design")
 @options.model_argument
 @options.system_options
 @options.workload_options
 @options.axis_options
-@click.option(
+@flag(
     "--price",
+    str,
+    "Cost of a field at the reference hardware's value, growing with its power: hbm_bytes=20, "
+    "flops=40^1.2. Fields: hbm_bytes, hbm_bw, flops, intra_bw, inter_bw, link_bw. Repeat it.",
     multiple=True,
     metavar="FIELD=COST[^EXPONENT]",
-    help="Cost of a field at the reference hardware's value, growing with its power: hbm_bytes=20, "
-    "flops=40^1.2. Fields: hbm_bytes, hbm_bw, flops, intra_bw, inter_bw, link_bw. Repeat it.",
 )
-@click.option("--base", type=float, default=0.0, show_default=True, help="Cost of everything else.")
-@click.option("--budget", type=float, help="Find the best hardware that costs at most this.")
-@click.option(
+@flag("--base", float, "Cost of everything else.", 0.0)
+@flag("--budget", float, "Find the best hardware that costs at most this.")
+@flag(
     "--target",
-    type=options.Numbers(),
-    help="Find the cheapest hardware that reaches this, one value or one per workload "
+    NUMBERS,
+    "Find the cheapest hardware that reaches this, one value or one per workload "
     "(tpot in seconds).",
 )
-@click.option(
-    "--metric",
-    type=click.Choice(TARGETS),
-    default="tokens_per_s_per_gpu",
-    show_default=True,
-    help="What counts.",
-)
-@click.option("--weight", type=options.Numbers(), help="Shares of the workloads.  [default: equal]")
-@click.option("--dense", is_flag=True, help="Design for the first dense twin instead of the MoE.")
-@options.output_options
-@options.input_errors
+@flag("--metric", TARGETS, "What counts.", "tokens_per_s_per_gpu")
+@flag("--weight", NUMBERS, "Shares of the workloads.  [default: equal]")
+@flag("--dense", bool, "Design for the first dense twin instead of the MoE.")
 def command(model: str, **flags: Any) -> None:
     r"""Find the best accelerator for MODEL under a budget, or the cheapest that meets targets.
 

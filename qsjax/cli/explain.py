@@ -6,31 +6,26 @@ import click
 
 from qsjax.cli import deployed, options, serving_options
 from qsjax.cli.emit import emit
+from qsjax.cli.options import WHOLE, flag, verb
 from qsjax.cost.speculation import ACCEPTANCE
 
 
-@click.command("explain")
+@verb("explain")
 @options.model_argument
 @click.argument("engine_flags", nargs=-1, type=click.UNPROCESSED)
 @options.hardware_option
-@click.option(
-    "--gpus",
-    type=options.Numbers(whole=True),
-    help="GPUs; copies of the design fill them.  [default: those of the design]",
-)
-@click.option("--context", type=options.Numbers(whole=True), help="Context length.  [default: 8k]")
+@flag("--gpus", WHOLE, "GPUs; copies of the design fill them.  [default: those of the design]")
+@flag("--context", WHOLE, "Context length.  [default: 8k]")
 @serving_options.request_options
-@click.option(
+@flag(
     "--acceptance",
-    type=float,
-    help=f"Chance of a draft of the engine's flags to be accepted.  [default: {ACCEPTANCE}]",
+    float,
+    f"Chance of a draft of the engine's flags to be accepted.  [default: {ACCEPTANCE}]",
 )
 @options.axis_options
 @options.dtype_options
 @serving_options.economy_options
 @options.level_option
-@options.output_options
-@options.input_errors
 def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> None:
     r"""Take one deployment of MODEL apart: does it run, where do memory and time go.
 

@@ -2,22 +2,19 @@
 
 from typing import Any
 
-import click
-
 from qsjax.cli import options
 from qsjax.cli.emit import emit
 from qsjax.cli.grid_options import problem_of
+from qsjax.cli.options import verb
 from qsjax.questions.explore import explore
 
 
-@click.command("explore")
+@verb("explore")
 @options.model_argument
 @options.system_options
 @options.workload_options
 @options.axis_options
 @options.level_option
-@options.output_options
-@options.input_errors
 def command(model: str, **flags: Any) -> None:
     r"""Find the best split of MODEL and of its dense twins, over every partition.
 

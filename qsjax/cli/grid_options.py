@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from qsjax.cli import options, session
+from qsjax.cli import options, serving_options, session
 from qsjax.grid.problem import Problem
 from qsjax.records.specs import DEGREES
 
@@ -39,19 +39,25 @@ def problem_of(
 
     Args:
         models: one or several.
-        flags: of `options.system_options`, `workload_options` and `axis_options`.
-        contexts: those without --context; None for what the models are published for.
+        flags: of `options.system_options`, and those of `workload_options`, `axis_options` and
+            `serving_options` that the verb has.
+        contexts: those without any flag; None for what the models are published for.
         **more: further arguments of `Problem`, or others in place of those of the flags.
     """
     given = [models] if isinstance(models, str) else list(models)
+    stated = serving_options.contexts_of(flags, ())
     arguments: dict[str, Any] = {
         "gpus": [int(count) for count in flags["gpus"]],
-        "context": flags["context"] or contexts,
+        "context": stated or contexts,
         "twins": flags["twins"],
         "batch": flags.get("batch") or "largest",
         "axes": options.axis_overrides(**{name: flags.get(name) for name in AXES}),
     }
+    if "max_tpot" in flags:
+        arguments["limits"] = serving_options.limits_of(flags)
+    if "watts" in flags:
+        arguments["economy"] = serving_options.economy_flags(flags)
     problem = served(given, flags, **(arguments | more))
     for model in problem.stated.models:
-        session.note_contexts(model.name, model.max_context, flags["context"])
+        session.note_contexts(model.name, model.max_context, stated)
     return problem

@@ -10,7 +10,6 @@ from qsjax.output import catalogue
 @click.group("hardware", invoke_without_command=True)
 @options.format_option
 @click.pass_context
-@options.input_errors
 def command(ctx: click.Context, format_: str) -> None:
     r"""List the accelerators of the catalogue.
 
@@ -31,7 +30,6 @@ def command(ctx: click.Context, format_: str) -> None:
 @command.command("show")
 @click.argument("name")
 @options.format_option
-@options.input_errors
 def show(name: str, format_: str) -> None:
     """Show every number of one accelerator, by name or from a TOML file."""
     printing.record(catalogue.hardware_record(catalog.hardware_entry(name)), format_)

@@ -7,23 +7,19 @@ import click
 
 from qsjax.cli import options, serving_options
 from qsjax.cli.emit import emit
+from qsjax.cli.grid_options import problem_of
+from qsjax.cli.options import OLD_FILE, flag, verb
 from qsjax.questions.mix import mix
 
 
-@click.command("mix")
+@verb("mix")
 @options.model_argument
-@click.argument("requests", type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@click.argument("requests", type=OLD_FILE)
 @options.system_options
 @options.quality_options
-@click.option(
-    "--together",
-    is_flag=True,
-    help="Also find the split for one batch that holds all lengths at once.",
-)
+@flag("--together", bool, "Also find the split for one batch that holds all lengths at once.")
 @serving_options.limit_options
 @serving_options.economy_options
-@options.output_options
-@options.input_errors
 def command(model: str, requests: Path, **flags: Any) -> None:
     r"""Find the split of MODEL that is best for the whole distribution of lengths in REQUESTS.
 
@@ -37,6 +33,5 @@ def command(model: str, requests: Path, **flags: Any) -> None:
       qsjax mix mixtral-8x7b requests.csv --hardware h100-sxm --gpus 8 --max-tpot 30ms
       qsjax mix gpt-oss-120b requests.csv --hardware h100-sxm --gpus 8 --together
     """
-    own = flags | {"context": None, "isl": None, "osl": None}
-    problem = serving_options.problem_of(model, own, None)
+    problem = problem_of(model, flags)
     emit(mix(problem, requests, together=flags["together"]), flags)

@@ -10,7 +10,6 @@ from qsjax.output import catalogue
 @click.group("models", invoke_without_command=True)
 @options.format_option
 @click.pass_context
-@options.input_errors
 def command(ctx: click.Context, format_: str) -> None:
     r"""List the models of the catalogue, with parameter totals and active counts.
 
@@ -28,7 +27,6 @@ def command(ctx: click.Context, format_: str) -> None:
 @command.command("show")
 @click.argument("name")
 @options.format_option
-@options.input_errors
 def show(name: str, format_: str) -> None:
     """Show every number of one model: by name, Hugging Face config.json or TOML file."""
     printing.record(catalogue.model_record(catalog.model_entry(name)), format_)

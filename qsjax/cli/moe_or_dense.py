@@ -2,39 +2,35 @@
 
 from typing import Any
 
-import click
-
 from qsjax.cli import options, serving_options
 from qsjax.cli.emit import emit
 from qsjax.cli.grid_options import problem_of
+from qsjax.cli.options import flag, verb
 from qsjax.grid.distributions import parse
 from qsjax.questions.moe_or_dense import NODES, moe_or_dense
 
 CONTEXTS = (1024.0, 8192.0, 32768.0, 131072.0)
 
 
-@click.command("moe-or-dense")
+@verb("moe-or-dense")
 @options.model_argument
 @options.system_options
 @options.context_option("1k,8k,32k,128k")
-@click.option(
+@flag(
     "--tpot",
-    default="10ms,20ms,30ms,50ms,100ms,200ms",
-    show_default=True,
-    help="Longest times per output token; the largest batch is always compared too.",
+    str,
+    "Longest times per output token; the largest batch is always compared too.",
+    "10ms,20ms,30ms,50ms,100ms,200ms",
 )
-@click.option(
-    "--q",
-    "quality",
-    default="lognormal:5,0.25",
-    show_default=True,
-    help="Distribution of the quality factor: normal, lognormal, uniform or triangular.",
+@flag(
+    "--q quality",
+    str,
+    "Distribution of the quality factor: normal, lognormal, uniform or triangular.",
+    "lognormal:5,0.25",
 )
-@click.option("--nodes", default=NODES, show_default=True, help="Quality factors searched.")
+@flag("--nodes", int, "Quality factors searched.", NODES)
 @options.dtype_options
 @options.axis_options
-@options.output_options
-@options.input_errors
 def command(model: str, **flags: Any) -> None:
     r"""Say where MODEL beats its dense twin of equal quality, for users who wait equally long.
 

@@ -1,7 +1,5 @@
 """What every verb shares: flags of the same name for the same thing, errors, formats."""
 
-import functools
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -55,21 +53,32 @@ class Numbers(click.ParamType[list[float]]):
         return numbers
 
 
-def input_errors(command: Command) -> Command:
-    """Turn the library's ValueError about its input into one message and exit code 2."""
+WHOLE, NUMBERS = Numbers(whole=True), Numbers()
+FOLDER = click.Path(path_type=Path, file_okay=False)
+FILE = click.Path(path_type=Path, dir_okay=False)
+OLD_FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
+COUNT = click.IntRange(min=1)
 
-    @functools.wraps(command)
-    def guarded(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return command(*args, **kwargs)
-        except BrokenPipeError:  # `| head` has read enough: no mistake of the input
-            raise
-        except (ValueError, OSError) as error:
-            if "QSJAX_TRACEBACK" in os.environ:
-                raise
-            raise click.UsageError(str(error)) from error
 
-    return guarded  # type: ignore[return-value]  # same signature, as wraps says
+def flag(
+    names: str, kind: Any, text: str, default: Any = None, **more: Any
+) -> Callable[[Any], Any]:
+    """A click option whose help shows the default, if there is one.
+
+    Args:
+        names: spellings, and the name of the argument if it is another.
+        kind: a type of click or Python, or the words to choose from; bool takes no value.
+        text: help.
+        default: value without the flag.
+        **more: further arguments of `click.option`.
+    """
+    given = {} if default is None else {"default": default, "show_default": True}
+    if kind is bool:
+        # One of a pair of flags may be left open.
+        kind, given = None, {"is_flag": True, "default": None if "/" in names else False} | given
+    elif not isinstance(kind, type | click.ParamType):
+        kind = click.Choice(list(kind))
+    return click.option(*names.split(), type=kind, help=text, **(given | more))
 
 
 def options(*decorators: Callable[[Any], Any]) -> Callable[[Command], Command]:
@@ -94,114 +103,89 @@ def names_of(kind: str) -> Any:
 
 
 model_argument = click.argument("model", shell_complete=names_of("model"))
-hardware_option = click.option(
+models_argument = click.argument(
+    "models", nargs=-1, required=True, shell_complete=names_of("model")
+)
+hardware_option = flag(
     "--hardware",
-    default=HARDWARE,
-    show_default=True,
+    str,
+    "Accelerator by name (`qsjax hardware` lists them) or a TOML file.",
+    HARDWARE,
     shell_complete=names_of("hardware"),
-    help="Accelerator by name (`qsjax hardware` lists them) or a TOML file.",
 )
 system_options = options(
     hardware_option,
-    click.option(
-        "--gpus",
-        type=Numbers(whole=True),
-        default="64",
-        show_default=True,
-        help="GPU counts, each used exactly, such as 8,16 or 8..64.",
-    ),
+    flag("--gpus", WHOLE, "GPU counts, each used exactly, such as 8,16 or 8..64.", "64"),
+)
+convention_option = flag(
+    "--convention",
+    [*CONVENTIONS, "both"],
+    "Accounting: physical, what the paper's tables imply, or both of them.",
+    "physical",
 )
 dtype_options = options(
-    click.option(
-        "--convention",
-        type=click.Choice([*CONVENTIONS, "both"]),
-        default="physical",
-        show_default=True,
-        help="Accounting: physical, what the paper's tables imply, or both of them.",
-    ),
-    click.option(
-        "--weights",
-        type=click.Choice(list(STORED)),
-        help="Dtype of the weights.  [default: as the model is published]",
-    ),
-    click.option(
-        "--kv",
-        type=click.Choice(list(STORED)),
-        help="Dtype of the KV cache.  [default: as the model is published]",
-    ),
+    convention_option,
+    flag("--weights", STORED, "Dtype of the weights.  [default: as the model is published]"),
+    flag("--kv", STORED, "Dtype of the KV cache.  [default: as the model is published]"),
 )
 
 
 def context_option(default: str) -> Callable[[Any], Any]:
     """The flag for contexts; what is taken without it differs from verb to verb."""
     text = f"Context lengths, such as 1k,128k,1M.  [default: {default}]"
-    return click.option("--context", type=Numbers(whole=True), help=text)
+    return flag("--context", WHOLE, text)
 
 
 quality_options = options(
-    click.option(
+    flag(
         "--twins",
-        type=Numbers(none=True),
-        default="5",
-        show_default=True,
-        help="Dense models of equal quality at these factors q of the active size; none for none.",
+        Numbers(none=True),
+        "Dense models of equal quality at these factors q of the active size; none for none.",
+        "5",
     ),
     dtype_options,
 )
 PUBLISHED = "powers of two from 1k to what the model is published for"
 workload_options = options(context_option(PUBLISHED), quality_options)
-batch_option = click.option(
-    "--batch",
-    type=Numbers(whole=True),
-    help="Sequences per attention replica.  [default: what is best, or fits]",
+batch_option = flag(
+    "--batch", WHOLE, "Sequences per attention replica.  [default: what is best, or fits]"
 )
 
 
 def degree_options(help_: str) -> Callable[[Any], Any]:
     """A flag for each degree of a partition; `help_` has its name for {}."""
-    return options(
-        *(
-            click.option(f"--{name}", type=Numbers(whole=True), help=help_.format(name))
-            for name in DEGREES
-        )
-    )
+    return options(*(flag(f"--{name}", WHOLE, help_.format(name)) for name in DEGREES))
 
 
 axis_options = options(
     degree_options("Values of the axis {}."),
-    click.option(
+    flag(
         "--replicas",
-        type=Numbers(whole=True),
-        help="Independent copies of the deployment.  [default: as many as the GPUs have room for]",
+        WHOLE,
+        "Independent copies of the deployment.  [default: as many as the GPUs have room for]",
     ),
-    click.option(
-        "--kv-mode", help="KV parallelism: comma-separated none, kvp (Helix), cp (pass-Q)."
-    ),
+    flag("--kv-mode", str, "KV parallelism: comma-separated none, kvp (Helix), cp (pass-Q)."),
     batch_option,
 )
-format_option = click.option(
-    "--format",
-    "format_",
-    type=click.Choice(["table", "json", "csv"]),
-    default="table",
-    show_default=True,
-    help="What is printed.",
-)
-level_option = click.option(
-    "--level",
-    type=float,
-    default=LEVEL,
-    show_default=True,
-    help="Probability with which measured values lie in the intervals.",
+format_option = flag("--format format_", ["table", "json", "csv"], "What is printed.", "table")
+level_option = flag(
+    "--level", float, "Probability with which measured values lie in the intervals.", LEVEL
 )
 output_options = options(
     format_option,
-    click.option(
-        "--out",
-        type=click.Path(path_type=Path, file_okay=False),
-        help="Folder for data, tables, figures and the exact inputs.",
-    ),
+    flag("--out", FOLDER, "Folder for data, tables, figures and the exact inputs."),
 )
+
+
+def verb(name: str) -> Callable[[Callable[..., None]], click.Command]:
+    """A function as a verb that prints and writes a result: with the flags of formats, at last."""
+
+    def decorate(function: Callable[..., None]) -> click.Command:
+        made = click.command(name)(function)
+        made.params += click.command()(output_options(lambda: None)).params
+        return made
+
+    return decorate
 
 
 def axis_overrides(**flags: Any) -> dict[str, Any]:

@@ -2,17 +2,17 @@
 
 from typing import Any
 
-import click
-
 from qsjax.cli import options, serving_options
 from qsjax.cli.emit import emit
+from qsjax.cli.grid_options import problem_of
+from qsjax.cli.options import flag, verb
 from qsjax.questions.pareto import pareto
 
 CONTEXT = 8192.0
 
 
-@click.command("pareto")
-@click.argument("models", nargs=-1, required=True, shell_complete=options.names_of("model"))
+@verb("pareto")
+@options.models_argument
 @options.system_options
 @options.context_option("8k")
 @options.quality_options
@@ -20,10 +20,8 @@ CONTEXT = 8192.0
 @options.axis_options
 @serving_options.limit_options
 @serving_options.economy_options
-@click.option("--every-batch", is_flag=True, help="Try every batch, not a ladder of 2 % steps.")
-@click.option("--points", default=12, show_default=True, help="Points of each front in the table.")
-@options.output_options
-@options.input_errors
+@flag("--every-batch", bool, "Try every batch, not a ladder of 2 % steps.")
+@flag("--points", int, "Points of each front in the table.", 12)
 def command(models: tuple[str, ...], **flags: Any) -> None:
     r"""Trace tokens/s/GPU against tokens/s/user for MODELS and their dense twins.
 
@@ -37,5 +35,5 @@ def command(models: tuple[str, ...], **flags: Any) -> None:
       qsjax pareto qwen3-235b-a22b --hardware h100-sxm,b200-sxm --isl 4096 --osl 1024
       qsjax pareto deepseek-v3 --hardware h200-sxm --max-tpot 20ms --max-usd 3 --usd-per-hour 2.5
     """
-    problem = serving_options.problem_of(models, flags, (CONTEXT,))
+    problem = problem_of(models, flags, (CONTEXT,))
     emit(pareto(problem, flags["every_batch"], points=flags["points"]), flags)

@@ -4,17 +4,12 @@ from pathlib import Path
 
 import click
 
-from qsjax.cli import options
+from qsjax.cli.options import FOLDER, flag
 
 
 @click.command("report")
 @click.argument("folders", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for report.html.  [default: the first FOLDER]",
-)
-@options.input_errors
+@flag("--out", FOLDER, "Folder for report.html.  [default: the first FOLDER]")
 def command(folders: tuple[Path, ...], out: Path | None) -> None:
     r"""Write one self-contained HTML page from the result folders of other verbs.
 

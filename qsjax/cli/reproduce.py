@@ -2,16 +2,12 @@
 
 from typing import Any
 
-import click
-
-from qsjax.cli import options
 from qsjax.cli.emit import emit
+from qsjax.cli.options import verb
 from qsjax.evidence.paper import reproduce
 
 
-@click.command("reproduce")
-@options.output_options
-@options.input_errors
+@verb("reproduce")
 def command(**flags: Any) -> None:
     r"""Recompute tables 1, 3, 4, 5, 6 and section 3.4 of the paper, cell by cell.
 

@@ -3,11 +3,10 @@
 import dataclasses
 from typing import Any
 
-import click
-
 from qsjax.cli import options
 from qsjax.cli.emit import emit
 from qsjax.cli.grid_options import names, problem_of
+from qsjax.cli.options import flag, verb
 from qsjax.grid.distributions import check, parse
 from qsjax.questions.sensitivity import (
     DEFAULT_PARAMETERS,
@@ -22,55 +21,41 @@ from qsjax.questions.sensitivity.switching import SPAN
 CONTEXTS = (32768.0,)
 
 
-@click.command("sensitivity")
+@verb("sensitivity")
 @options.model_argument
 @options.system_options
 @options.context_option("32k")
 @options.quality_options
 @options.axis_options
-@click.option(
-    "--metric",
-    default="tokens_per_s_per_gpu",
-    show_default=True,
-    help=f"Comma-separated: {', '.join(METRIC_NAMES)}.",
-)
-@click.option(
+@flag("--metric", str, f"Comma-separated: {', '.join(METRIC_NAMES)}.", "tokens_per_s_per_gpu")
+@flag(
     "--parameter",
-    help="Comma-separated fields of hardware, workload or model, q, or groups (flops, link_bw, "
+    str,
+    "Comma-separated fields of hardware, workload or model, q, or groups (flops, link_bw, "
     "latency, overhead, overlap, weight_bytes).  [default: all hardware fields, q, context, bytes]",
 )
-@click.option(
+@flag(
     "--rounding",
-    type=click.Choice(["straight_through", "floor", "relaxed"]),
-    default="straight_through",
-    show_default=True,
-    help="How the slope treats the whole batch.",
+    ["straight_through", "floor", "relaxed"],
+    "How the slope treats the whole batch.",
+    "straight_through",
 )
-@click.option(
-    "--span",
-    type=float,
-    default=SPAN,
-    show_default=True,
-    help="Factor to both sides in which switches are sought; 1 leaves them out.",
+@flag(
+    "--span", float, "Factor to both sides in which switches are sought; 1 leaves them out.", SPAN
 )
-@click.option(
+@flag(
     "--uncertain",
+    str,
+    "Distribution of an input, such as q=normal:5,1 or alpha=triangular:0.06,0.076,0.1; "
+    "kinds: normal, lognormal, uniform, triangular. May be repeated.",
     multiple=True,
     metavar="NAME=KIND:NUMBERS",
-    help="Distribution of an input, such as q=normal:5,1 or alpha=triangular:0.06,0.076,0.1; "
-    "kinds: normal, lognormal, uniform, triangular. May be repeated.",
 )
-@click.option(
-    "--loss",
-    nargs=2,
-    type=float,
-    metavar="DENSE MOE",
-    help="Losses from which an uncertain alpha gives q.",
+@flag(
+    "--loss", float, "Losses from which an uncertain alpha gives q.", nargs=2, metavar="DENSE MOE"
 )
-@click.option("--draws", type=int, default=DRAWS, show_default=True, help="A power of two.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the draws.")
-@options.output_options
-@options.input_errors
+@flag("--draws", int, "A power of two.", DRAWS)
+@flag("--seed", int, "Of the draws.", 0)
 def command(model: str, **flags: Any) -> None:
     r"""Say how much 1 % more of each parameter moves the optimum of MODEL, and for how long.
 

@@ -7,10 +7,8 @@ from typing import Any
 import click
 
 from qsjax import catalog
-from qsjax.cli import grid_options
-from qsjax.cli.options import Numbers, options
+from qsjax.cli.options import WHOLE, flag, options
 from qsjax.grid.limits import Limits
-from qsjax.grid.problem import Problem
 from qsjax.numerics.safe import scalar
 from qsjax.records.specs import DEGREES, Workload
 from qsjax.records.units import MS, US
@@ -45,40 +43,28 @@ class Duration(click.ParamType[float]):
 
 
 request_options = options(
-    click.option("--isl", type=Numbers(whole=True), help="Input tokens of a request."),
-    click.option(
+    flag("--isl", WHOLE, "Input tokens of a request."),
+    flag(
         "--osl",
-        type=Numbers(whole=True),
-        help="Output tokens of a request; the context is then the input and half of the output.",
+        WHOLE,
+        "Output tokens of a request; the context is then the input and half of the output.",
     ),
 )
 economy_options = options(
-    click.option("--usd-per-hour", type=float, help="Price of a GPU-hour.  [default: catalogue]"),
-    click.option("--watts", type=float, help="Power of a GPU.  [default: catalogue]"),
-    click.option(
-        "--utilisation",
-        type=float,
-        default=1.0,
-        show_default=True,
-        help="Share of the paid time in which the GPUs serve.",
-    ),
-    click.option(
-        "--pue",
-        type=float,
-        default=1.0,
-        show_default=True,
-        help="Power of the facility over that of the GPUs.",
-    ),
+    flag("--usd-per-hour", float, "Price of a GPU-hour.  [default: catalogue]"),
+    flag("--watts", float, "Power of a GPU.  [default: catalogue]"),
+    flag("--utilisation", float, "Share of the paid time in which the GPUs serve.", 1.0),
+    flag("--pue", float, "Power of the facility over that of the GPUs.", 1.0),
 )
 limit_options = options(
-    click.option("--max-tpot", type=Duration(), help="Longest time per output token, as 50ms."),
-    click.option("--min-user-rate", type=float, help="Fewest tokens/s of each user."),
-    click.option("--max-gpus", type=float, help="Most GPUs."),
-    click.option("--headroom", type=float, help="Share of the usable memory that stays free."),
-    click.option("--max-usd", type=float, help="Highest price of a million output tokens."),
-    click.option("--max-joules", type=float, help="Highest energy of an output token [J]."),
-    *(click.option(f"--max-{name}", type=float, help=f"Largest {name}.") for name in DEGREES),
-    click.option("--tp-in-island", is_flag=True, help="Keep tp within an island."),
+    flag("--max-tpot", Duration(), "Longest time per output token, as 50ms."),
+    flag("--min-user-rate", float, "Fewest tokens/s of each user."),
+    flag("--max-gpus", float, "Most GPUs."),
+    flag("--headroom", float, "Share of the usable memory that stays free."),
+    flag("--max-usd", float, "Highest price of a million output tokens."),
+    flag("--max-joules", float, "Highest energy of an output token [J]."),
+    *(flag(f"--max-{name}", float, f"Largest {name}.") for name in DEGREES),
+    flag("--tp-in-island", bool, "Keep tp within an island."),
 )
 
 
@@ -116,23 +102,6 @@ def economy_flags(flags: dict[str, Any]) -> dict[str, float]:
     """Price, power and shares that were given, by name of field; the catalogue has the rest."""
     names = ("usd_per_hour", "watts", "utilisation", "pue")
     return {name: flags[name] for name in names if flags[name] is not None}
-
-
-def problem_of(
-    models: Any, flags: dict[str, Any], contexts: Sequence[float] | None, **more: Any
-) -> Problem:
-    """The problem of a serving verb: with the contexts of requests, with limits and prices.
-
-    Args:
-        models: one or several.
-        flags: of `grid_options.problem_of`, and those of this module that the verb has.
-        contexts: those without any flag.
-        **more: further arguments of `Problem`, or others in place of those of the flags.
-    """
-    given = flags | {"context": contexts_of(flags, ()) or None}
-    if "max_tpot" in flags:
-        more = {"limits": limits_of(flags), "economy": economy_flags(flags)} | more
-    return grid_options.problem_of(models, given, contexts, **more)
 
 
 # What may follow a model's colon: a dense twin, precisions, and speculation.
@@ -201,11 +170,11 @@ def contexts_of(flags: dict[str, Any], default: tuple[float, ...]) -> list[float
     Raises:
         ValueError: both ways were used, or one half of the second.
     """
-    isl, osl = one("isl", flags["isl"]), one("osl", flags["osl"])
+    isl, osl = (one(name, flags.get(name)) for name in ("isl", "osl"))
     if (isl is None) != (osl is None):
         raise ValueError("--isl and --osl go together: give both, or --context")
     if isl is None or osl is None:
-        return list(flags["context"] or default)
+        return list(flags.get("context") or default)
     if flags["context"]:
         raise ValueError("--context and --isl/--osl contradict each other: give one of them")
     return [float(int(isl + 0.5 * osl))]
@@ -213,7 +182,7 @@ def contexts_of(flags: dict[str, Any], default: tuple[float, ...]) -> list[float
 
 def requests_of(flags: dict[str, Any]) -> tuple[float, float] | None:
     """Input and output tokens of a request, if they were given."""
-    isl, osl = one("isl", flags["isl"]), one("osl", flags["osl"])
+    isl, osl = (one(name, flags.get(name)) for name in ("isl", "osl"))
     return None if isl is None or osl is None else (isl, osl)
 
 

@@ -68,24 +68,17 @@ def _report() -> None:
 
 def verbosity() -> list[click.Option]:
     """The flags that every verb has, whatever else it takes."""
+    texts = {
+        "quiet": "Print the result and nothing beside it.",
+        "verbose": "Also say versions, device and time, on standard error.",
+    }
     return [
         click.Option(
-            ["-q", "--quiet"],
-            is_flag=True,
-            expose_value=False,
-            is_eager=True,
-            callback=_set("quiet"),
-            help="Print the result and nothing beside it.",
-        ),
-        click.Option(
-            ["-v", "--verbose"],
-            is_flag=True,
-            expose_value=False,
-            is_eager=True,
-            callback=_set("verbose"),
-            help="Also say versions, device and time, on standard error.",
-        ),
-    ]
+            [f"-{name[0]}", f"--{name}"], is_flag=True, expose_value=False, is_eager=True,
+            callback=_set(name), help=text,
+        )
+        for name, text in texts.items()
+    ]  # fmt: skip
 
 
 def give_verbosity(command: click.Command) -> click.Command:

@@ -1,42 +1,28 @@
 """`qsjax simulate MODEL`: one deployment under load, request by request."""
 
 import math
-from pathlib import Path
 from typing import Any
-
-import click
 
 from qsjax.cli import grid_options, options, serving_options, traffic_options
 from qsjax.cli.emit import emit
+from qsjax.cli.options import COUNT, NUMBERS, OLD_FILE, WHOLE, flag, verb
 from qsjax.grid.cells import GPU_DEGREES
 from qsjax.questions.simulation.loads import simulate
 from qsjax.records.specs import DEGREES, Partition
 
 
-@click.command("simulate")
+@verb("simulate")
 @options.model_argument
 @options.hardware_option
-@click.option(
-    "--users", type=options.Numbers(whole=True), help="Requests in flight; several: a curve."
-)
-@click.option(
-    "--rate", type=options.Numbers(), help="Requests/s that arrive by chance; several: a curve."
-)
-@click.option(
-    "--trace",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="CSV file with the columns arrival [s], isl, osl, and if wanted cached.",
-)
+@flag("--users", WHOLE, "Requests in flight; several: a curve.")
+@flag("--rate", NUMBERS, "Requests/s that arrive by chance; several: a curve.")
+@flag("--trace", OLD_FILE, "CSV file with the columns arrival [s], isl, osl, and if wanted cached.")
 @traffic_options.demand_options
-@click.option(
-    "--requests", type=click.IntRange(1), default=1000, show_default=True, help="Requests of a run."
-)
+@flag("--requests", COUNT, "Requests of a run.", 1000)
 @traffic_options.limit_options
 @traffic_options.engine_options
 @options.degree_options("Degree {}.  [default: 1]")
 @options.dtype_options
-@options.output_options
-@options.input_errors
 def command(model: str, **flags: Any) -> None:
     r"""Simulate one deployment of MODEL under load: queues, quantiles of latency, preemptions.
 

@@ -2,47 +2,35 @@
 
 from typing import Any
 
-import click
-
 from qsjax.cli import grid_options, options, serving_options, traffic_options
 from qsjax.cli.emit import emit
+from qsjax.cli.options import WHOLE, flag, verb
 from qsjax.questions.simulation.apart import size_apart
 from qsjax.questions.simulation.sizing import REPLICA_GPUS, size
 from qsjax.records.specs import DEGREES
 
 
-@click.command("size")
+@verb("size")
 @options.model_argument
 @options.hardware_option
-@click.option("--users", type=float, help="Requests in flight.")
-@click.option("--rate", type=float, help="Requests/s that arrive by chance.")
+@flag("--users", float, "Requests in flight.")
+@flag("--rate", float, "Requests/s that arrive by chance.")
 @traffic_options.demand_options
 @traffic_options.limit_options
-@click.option(
-    "--quantile",
-    type=float,
-    default=0.95,
-    show_default=True,
-    help="Share of the requests that must keep each limit.",
+@flag("--quantile", float, "Share of the requests that must keep each limit.", 0.95)
+@flag(
+    "--replica-gpus", WHOLE, "Sizes of a replica that are tried.", ",".join(map(str, REPLICA_GPUS))
 )
-@click.option(
-    "--replica-gpus",
-    type=options.Numbers(whole=True),
-    default=",".join(map(str, REPLICA_GPUS)),
-    show_default=True,
-    help="Sizes of a replica that are tried.",
-)
-@click.option(
+@flag(
     "--prefill-hardware",
+    str,
+    "Accelerator of GPUs that do nothing but prefill; --hardware then decodes.",
     shell_complete=options.names_of("hardware"),
-    help="Accelerator of GPUs that do nothing but prefill; --hardware then decodes.",
 )
 @traffic_options.engine_options
 @options.degree_options("Degrees {} to try.")
 @options.dtype_options
 @serving_options.economy_options
-@options.output_options
-@options.input_errors
 def command(model: str, **flags: Any) -> None:
     r"""Find the fewest GPUs that serve MODEL to so many users, or at such a rate, within limits.
 

@@ -2,36 +2,26 @@
 
 from typing import Any
 
-import click
-
-from qsjax.cli import grid_options, options
+from qsjax.cli import options
 from qsjax.cli.emit import emit
+from qsjax.cli.grid_options import problem_of
+from qsjax.cli.options import flag, verb
 from qsjax.cost.speculation import ACCEPTANCE, METHODS
 from qsjax.questions.speculate import speculate
 
 CONTEXT = 8192.0
 
 
-@click.command("speculate")
-@click.argument("models", nargs=-1, required=True, shell_complete=options.names_of("model"))
+@verb("speculate")
+@options.models_argument
 @options.system_options
 @options.context_option("8k")
 @options.quality_options
-@click.option(
-    "--acceptance",
-    type=float,
-    default=ACCEPTANCE,
-    show_default=True,
-    help="Chance of a draft to be accepted, given those before it.",
-)
-@click.option("--drafts", type=int, default=1, show_default=True, help="Tokens drafted in a step.")
-@click.option(
-    "--method", type=click.Choice(METHODS), default="mtp", show_default=True, help="Who drafts."
-)
-@click.option("--head-params", type=float, help="Parameters of an Eagle head.")
+@flag("--acceptance", float, "Chance of a draft to be accepted, given those before it.", ACCEPTANCE)
+@flag("--drafts", int, "Tokens drafted in a step.", 1)
+@flag("--method", METHODS, "Who drafts.", "mtp")
+@flag("--head-params", float, "Parameters of an Eagle head.")
 @options.axis_options
-@options.output_options
-@options.input_errors
 def command(models: tuple[str, ...], **flags: Any) -> None:
     r"""Tell what speculation gains of MODELS and their dense twins against the batch.
 
@@ -40,9 +30,9 @@ def command(models: tuple[str, ...], **flags: Any) -> None:
 
     \b
     Examples:
-      qsjax speculate deepseek-v3 --hardware h200-sxm --gpus 16 --q 1 --acceptance 0.85
+      qsjax speculate deepseek-v3 --hardware h200-sxm --gpus 16 --twins 1 --acceptance 0.85
       qsjax speculate llama-3.1-70b --hardware h100-sxm --gpus 4 --method eagle --drafts 3
     """
-    problem = grid_options.problem_of(models, flags, (CONTEXT,))
+    problem = problem_of(models, flags, (CONTEXT,))
     names = ("acceptance", "drafts", "method", "head_params")
     emit(speculate(problem, **{name: flags[name] for name in names}), flags)

@@ -6,6 +6,7 @@ import click
 
 from qsjax.cli import options, session
 from qsjax.cli.emit import emit
+from qsjax.cli.options import NUMBERS, WHOLE, flag, verb
 from qsjax.evidence.paper.table_2 import GPUS, QS, study
 from qsjax.grid.problem import Problem
 from qsjax.records.specs import CONVENTIONS
@@ -13,42 +14,18 @@ from qsjax.records.specs import CONVENTIONS
 MODELS = ("grok-1", "qwen3-235b-a22b", "deepseek-v3", "switch-c")
 
 
-@click.command("study")
+@verb("study")
 @click.argument("models", nargs=-1, shell_complete=options.names_of("model"))
-@click.option(
-    "--hardware",
-    default="paper-reference",
-    show_default=True,
-    help="The reference accelerator, by name or as a TOML file.",
-)
-@click.option(
-    "--gpus",
-    type=options.Numbers(whole=True),
-    default=str(GPUS),
-    show_default=True,
-    help="GPUs of every deployment; the table's reference split needs 32.",
-)
-@click.option(
-    "--context",
-    type=options.Numbers(whole=True),
-    help=f"Context lengths.  [default: {options.PUBLISHED}]",
-)
-@click.option(
+@flag("--hardware", str, "The reference accelerator, by name or as a TOML file.", "paper-reference")
+@flag("--gpus", WHOLE, "GPUs of every deployment; the table's reference split needs 32.", str(GPUS))
+@flag("--context", WHOLE, f"Context lengths.  [default: {options.PUBLISHED}]")
+@flag(
     "--twins",
-    type=options.Numbers(),
-    default=",".join(f"{q:g}" for q in QS),
-    show_default=True,
-    help="Quality-equivalence factors of the dense twins.",
+    NUMBERS,
+    "Quality-equivalence factors of the dense twins.",
+    ",".join(f"{q:g}" for q in QS),
 )
-@click.option(
-    "--convention",
-    type=click.Choice([*CONVENTIONS, "both"]),
-    default="physical",
-    show_default=True,
-    help="Accounting: physical, what the paper's tables imply, or both of them.",
-)
-@options.output_options
-@options.input_errors
+@options.convention_option
 def command(models: tuple[str, ...], **flags: Any) -> None:
     r"""Vary every dimension of the paper's Table 2 and count where the winner changes.
 
@@ -62,14 +39,8 @@ def command(models: tuple[str, ...], **flags: Any) -> None:
       qsjax study deepseek-v3 --context 8k,128k --twins 5
       qsjax study mixtral-8x7b --gpus 8 --convention physical --format csv
     """
-    named = list(models) or list(MODELS)
-    problem = Problem(
-        named,
-        flags["hardware"],
-        gpus=flags["gpus"],
-        context=flags["context"],
-        twins=flags["twins"],
-    )
+    named = {name: flags[name] for name in ("hardware", "gpus", "context", "twins")}
+    problem = Problem(list(models) or list(MODELS), **named)
     for model in problem.stated.models:
         session.note_contexts(model.name, model.max_context, flags["context"])
     chosen = flags["convention"]

@@ -8,45 +8,41 @@ from typing import Any
 import click
 import jax
 
-from qsjax.cli import options, session
+from qsjax.cli import session
+from qsjax.cli.options import COUNT, FOLDER, OLD_FILE, flag
 from qsjax.records.units import GIB
 from qsjax.streaming import hosts
 from qsjax.streaming.question import sweep
 
 
 @click.command("sweep")
-@click.argument(
-    "file", metavar="SPEC", type=click.Path(path_type=Path, exists=True, dir_okay=False)
-)
-@click.option(
+@click.argument("file", metavar="SPEC", type=OLD_FILE)
+@flag(
     "--out",
+    FOLDER,
+    "Folder for the finished chunks and the results; shared by all processes.",
     required=True,
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Folder for the finished chunks and the results; shared by all processes.",
 )
-@click.option(
+@flag(
     "--prune/--no-prune",
-    default=None,
-    help="Let bounds decide who wins, or evaluate every design.  [default: what takes less time]",
+    bool,
+    "Let bounds decide who wins, or evaluate every design.  [default: what takes less time]",
 )
-@click.option("--resume", is_flag=True, help="Go on with the sweep in --out.")
-@click.option(
+@flag("--resume", bool, "Go on with the sweep in --out.")
+@flag(
     "--memory",
-    type=click.FloatRange(min=0.0, min_open=True),
-    help="GiB for the blocks in flight.  [default: a quarter of what is free]",
+    click.FloatRange(min=0.0, min_open=True),
+    "GiB for the blocks in flight.  [default: a quarter of what is free]",
 )
-@click.option(
+@flag(
     "--chunk",
-    type=click.IntRange(min=1),
-    help="Designs between two records: what a kill loses at most.  [default: some seconds' work]",
+    COUNT,
+    "Designs between two records: what a kill loses at most.  [default: some seconds' work]",
 )
-@click.option(
-    "--devices", type=click.IntRange(min=1), help="CPU devices.  [default: one for each core]"
-)
-@click.option("--coordinator", metavar="HOST:PORT", help="Address of process 0.")
-@click.option("--processes", type=click.IntRange(min=1), help="Number of processes.")
-@click.option("--process-id", type=click.IntRange(min=0), help="Number of this process, from 0.")
-@options.input_errors
+@flag("--devices", COUNT, "CPU devices.  [default: one for each core]")
+@flag("--coordinator", str, "Address of process 0.", metavar="HOST:PORT")
+@flag("--processes", COUNT, "Number of processes.")
+@flag("--process-id", click.IntRange(min=0), "Number of this process, from 0.")
 def command(file: Path, **flags: Any) -> None:
     r"""Search every design that SPEC describes, in constant memory.
 
@@ -65,15 +61,9 @@ def command(file: Path, **flags: Any) -> None:
     me = hosts.Processes()
     try:
         me = hosts.start(flags["coordinator"], flags["processes"], flags["process_id"])
-        found = sweep(
-            file,
-            flags["out"],
-            resume=flags["resume"],
-            prune=flags["prune"],
-            memory=flags["memory"] and flags["memory"] * GIB,
-            chunk=flags["chunk"],
-            processes=me,
-        )
+        how = {name: flags[name] for name in ("resume", "prune", "chunk")}
+        memory = flags["memory"] and flags["memory"] * GIB
+        found = sweep(file, flags["out"], memory=memory, processes=me, **how)
     except hosts.HostLostError as error:
         # Leaving in the usual way would wait for the process that is gone.
         click.echo(f"Error: {error}", err=True)

@@ -3,49 +3,41 @@
 import math
 from typing import Any
 
-import click
-
-from qsjax.cli.options import options
+from qsjax.cli.options import flag, options
 from qsjax.cli.serving_options import Duration
 from qsjax.engines.flags import ENGINES
 from qsjax.questions.simulation.traffic import LENGTH
 
 demand_options = options(
-    click.option("--isl", help=f"Input tokens of a request: {LENGTH}."),
-    click.option("--osl", help="Output tokens of a request, likewise."),
-    click.option(
+    flag("--isl", str, f"Input tokens of a request: {LENGTH}."),
+    flag("--osl", str, "Output tokens of a request, likewise."),
+    flag(
         "--cached",
-        type=float,
-        default=0.0,
-        show_default=True,
-        help="Share of each prompt whose cache is there already (a shared prefix).",
+        float,
+        "Share of each prompt whose cache is there already (a shared prefix).",
+        0.0,
     ),
-    click.option(
+    flag(
         "--think",
-        type=Duration(),
-        default=0.0,
-        help="Time that a user takes from an answer to the next request, as 5s.  [default: none]",
+        Duration(),
+        "Time that a user takes from an answer to the next request, as 5s.  [default: none]",
+        0.0,
+        show_default=False,
     ),
-    click.option("--seed", type=int, default=0, show_default=True, help="Of lengths and arrivals."),
+    flag("--seed", int, "Of lengths and arrivals.", 0),
 )
 limit_options = options(
-    click.option("--ttft", type=Duration(), help="Longest time to first token, as 2s."),
-    click.option("--tpot", type=Duration(), help="Longest time per output token, as 50ms."),
+    flag("--ttft", Duration(), "Longest time to first token, as 2s."),
+    flag("--tpot", Duration(), "Longest time per output token, as 50ms."),
 )
 engine_options = options(
-    click.option(
-        "--engine",
-        type=click.Choice(list(ENGINES)),
-        default="vllm",
-        show_default=True,
-        help="Whose rules fill the steps.",
-    ),
-    click.option("--budget", type=float, help="Most tokens of a step.  [default: the engine's]"),
-    click.option("--sequences", type=float, help="Most running requests.  [default: the engine's]"),
-    click.option(
+    flag("--engine", ENGINES, "Whose rules fill the steps.", "vllm"),
+    flag("--budget", float, "Most tokens of a step.  [default: the engine's]"),
+    flag("--sequences", float, "Most running requests.  [default: the engine's]"),
+    flag(
         "--mixed/--prompts-first",
-        default=None,
-        help="Whether prompts ride in decode steps.  [default: as the engine does]",
+        bool,
+        "Whether prompts ride in decode steps.  [default: as the engine does]",
     ),
 )
 

@@ -3,22 +3,15 @@
 from pathlib import Path
 from typing import Any
 
-import click
-
-from qsjax.cli import grid_options, options
+from qsjax.cli import grid_options
 from qsjax.cli.emit import emit
+from qsjax.cli.options import FILE, flag, verb
 from qsjax.evidence.validation import validate
 
 
-@click.command("validate")
-@click.option(
-    "--data",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Records of your own, as JSON.  [default: those that ship with qsjax]",
-)
-@click.option("--category", help="Comma-separated categories to look at.  [default: all]")
-@options.output_options
-@options.input_errors
+@verb("validate")
+@flag("--data", FILE, "Records of your own, as JSON.  [default: those that ship with qsjax]")
+@flag("--category", str, "Comma-separated categories to look at.  [default: all]")
 def command(data: Path | None, category: str | None, **flags: Any) -> None:
     r"""Compare predictions with published measurements.
 

@@ -5,6 +5,7 @@ import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,11 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+def asset(name: str) -> str:
+    """Text of a file that the package's pages are made of, by its path in this room."""
+    return (files("qsjax.output") / name).read_text(encoding="utf-8")
 
 
 def content_of(path: Path) -> str:

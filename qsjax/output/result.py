@@ -90,8 +90,9 @@ class Result:
         return {"rows": self.rows()}
 
     def inputs(self) -> Row:
-        """What was asked, as plain numbers, for `inputs.json`."""
-        return {}
+        """What was asked, as plain numbers, for `inputs.json`: its problem, if it has one."""
+        problem: Problem | None = getattr(self, "problem", None)
+        return {} if problem is None else inputs_of(problem)
 
     def drawings(self) -> dict[str, Drawing]:
         """Figures by name, the first one the most telling; each takes an optional `ax`."""

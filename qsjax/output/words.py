@@ -1,5 +1,6 @@
 """How designs, times, gaps and places are said to people, in the first lines of every result."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ from qsjax.records.units import MS, quantity, tokens
 MOST = 0.5
 # A ratio nearer to 1 than this is no gap.
 EQUAL = 0.005
+# What is spoken of where there is a choice [tokens].
+USUAL_CONTEXT = 32768.0
 # By the names of `ledger.RESOURCES`.
 RESOURCE_WORDS: dict[str, str] = {
     "compute": "arithmetic",
@@ -23,6 +26,15 @@ RESOURCE_WORDS: dict[str, str] = {
     "comm PP": "handing over between stages",
     "overhead": "starting kernels and other fixed costs",
 }
+
+
+def nearest(contexts: Iterable[float], to: float = USUAL_CONTEXT) -> float:
+    """The context that differs from another one by the least factor [tokens].
+
+    >>> nearest([1024.0, 65536.0, 1048576.0])
+    65536.0
+    """
+    return min(contexts, key=lambda context: abs(math.log(context / to)))
 
 
 def count(number: float, noun: str) -> str:

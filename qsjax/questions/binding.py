@@ -31,7 +31,7 @@ from qsjax.grid.optimum import any_batch
 from qsjax.grid.parameters import Parameter, resolve
 from qsjax.grid.problem import Problem, describe, question
 from qsjax.output.labels import series_name
-from qsjax.output.result import Drawing, Result, Row, Table, inputs_of, text
+from qsjax.output.result import Drawing, Result, Row, Table, text
 
 # Everything that a step's time depends on: by Euler's rule the shares of these sum to 1.
 HARDWARE = ("hbm_bw", "flops", "flops_exp", "link_bw", "latency", "overhead", "hbm_bytes")
@@ -175,7 +175,7 @@ class Binding(Result):
 
     def inputs(self) -> Row:
         """The problem's records as plain numbers, and the parameters."""
-        return inputs_of(self.problem) | {"parameters": [p.name for p in self.parameters]}
+        return Result.inputs(self) | {"parameters": [p.name for p in self.parameters]}
 
     def drawings(self) -> dict[str, Drawing]:
         """Every front with its bands beneath."""

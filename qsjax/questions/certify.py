@@ -19,7 +19,7 @@ from qsjax.grid.proofs import Arena, Claim, Verdict
 from qsjax.grid.solution import cell_labels, design_label
 from qsjax.output import words
 from qsjax.output.labels import variant_name
-from qsjax.output.result import Drawing, Result, Row, inputs_of
+from qsjax.output.result import Drawing, Result, Row
 from qsjax.records import checks
 from qsjax.records.fields import facts_of
 from qsjax.records.specs import HardwareSpec
@@ -134,7 +134,7 @@ class Certificates(Result):
 
     def inputs(self) -> Row:
         """The problem's records and the box."""
-        return {**inputs_of(self.problem), "box": self.box}
+        return Result.inputs(self) | {"box": self.box}
 
     def drawings(self) -> dict[str, Drawing]:
         """Of each claim the largest box in which it is proved, and the first that refutes it."""

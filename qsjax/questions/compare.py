@@ -24,13 +24,12 @@ from qsjax.grid.problem import Problem, base_name, economy_of, question, variant
 from qsjax.numerics.safe import scalar
 from qsjax.output import words
 from qsjax.output.labels import series_name, split_name
-from qsjax.output.result import Drawing, Result, Row, Table, inputs_of, text
+from qsjax.output.result import Drawing, Result, Row, Table, text
 from qsjax.records.specs import CONVENTIONS, Convention, is_papers
 from qsjax.records.units import MS
 
 # Relative width to which a turning point is found.
 TURN_WIDTH = 0.02
-USUAL_CONTEXT = 32768.0  # what the first sentence speaks of, where there is a choice
 
 
 class Subject(NamedTuple):
@@ -336,7 +335,7 @@ class Comparison(Result):
             }
             for name, one in self.subjects.items()
         ]
-        return inputs_of(self.problem) | {"subjects": sides}
+        return Result.inputs(self) | {"subjects": sides}
 
     def drawings(self) -> dict[str, Drawing]:
         """Why each is as fast as it is, how sure that is, and throughput over context."""
@@ -404,8 +403,8 @@ def _answer(found: Comparison) -> list[str]:
         return [f"Nothing runs {words.joined(place.words for place in side.places)}."]
     batched = side.places[0].batch is not None
     if not batched:
-        near = [abs(np.log(side.places[k].context / USUAL_CONTEXT)) for k in shown]
-        shown = [shown[int(np.argmin(near))]]
+        near = words.nearest(side.places[k].context for k in shown)
+        shown = [k for k in shown if side.places[k].context == near][:1]
     said = [_gaps(parts[k], side.places[k], first=k == shown[0]) for k in shown]
     turns = [] if batched or len(parts) == 1 else [*_spread(parts), *_leads(side)]
     prices = " ".join(filter(None, [_prices(found, parts[shown[0]]), _sure(side, shown[0])]))

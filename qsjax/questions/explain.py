@@ -23,7 +23,7 @@ from qsjax.grid.solution import solve
 from qsjax.numerics.safe import scalar
 from qsjax.output import words
 from qsjax.output.labels import split_name
-from qsjax.output.result import Drawing, Result, Row, Table, inputs_of, plain
+from qsjax.output.result import Drawing, Result, Row, Table, plain
 from qsjax.records import checks
 from qsjax.records.specs import CONVENTIONS, Convention, Partition
 from qsjax.records.units import GIB, MS, TFLOP
@@ -284,7 +284,7 @@ class Explanation(Result):
     def inputs(self) -> Row:
         """The problem's records, and the design, as plain numbers."""
         partition, batch = self.stated.records.partition, self.stated.records.workload.batch
-        return inputs_of(self.problem) | {"partition": plain(partition), "batch_stated": batch}
+        return Result.inputs(self) | {"partition": plain(partition), "batch_stated": batch}
 
     def drawings(self) -> dict[str, Drawing]:
         """Phases under the roofline, and what fills the memory."""

@@ -20,14 +20,13 @@ from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.output import words
 from qsjax.output.labels import cell_name, series_name, split_name, variant_name
-from qsjax.output.result import Drawing, Result, Row, Table, inputs_of
+from qsjax.output.result import Drawing, Result, Row, Table
 from qsjax.records.specs import CONVENTIONS
 from qsjax.records.units import GIB, MS, tokens
 
 if TYPE_CHECKING:
     import xarray as xr
 
-USUAL_CONTEXT = 32768.0  # what the first sentence speaks of, where there is a choice
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
@@ -156,10 +155,6 @@ class Exploration(Result):
         """Counts and rows."""
         return {**self.counts(), "best": self.rows()}
 
-    def inputs(self) -> Row:
-        """The problem's records as plain numbers."""
-        return inputs_of(self.problem)
-
     @property
     def dataset(self) -> "xr.Dataset":
         """The winners over (model, hardware, variant, gpus, context, ...), with units.
@@ -266,7 +261,7 @@ def _gain(found: Solution) -> np.ndarray:
 
 def usual(rows: Sequence[Row]) -> Row:
     """The row that stands for many: the best at the context nearest to 32k."""
-    near = min((row["context"] for row in rows), key=lambda c: abs(np.log(c / USUAL_CONTEXT)))
+    near = words.nearest(row["context"] for row in rows)
     at = [row for row in rows if row["context"] == near]
     own = [row for row in at if row["q"] is None] or at
     best: Row = max(own, key=lambda row: row["tokens_per_s_per_gpu"])

@@ -21,7 +21,7 @@ from qsjax.grid.limits import is_given
 from qsjax.grid.optimum import any_batch
 from qsjax.grid.problem import Problem, describe, question
 from qsjax.output import words
-from qsjax.output.result import Drawing, Result, Row, Table, inputs_of
+from qsjax.output.result import Drawing, Result, Row, Table
 from qsjax.records.specs import CONVENTIONS, Convention
 from qsjax.records.units import MS
 
@@ -266,7 +266,7 @@ class MoeOrDense(Result):
 
     def inputs(self) -> Row:
         """Records, limits and the distribution of q."""
-        return inputs_of(self.problem) | {
+        return Result.inputs(self) | {
             "tpots": [t for t in self.tpots if np.isfinite(t)],
             "q": [self.q.kind, *self.q.numbers],
         }

@@ -12,7 +12,7 @@ from qsjax.grid.optimum import any_batch
 from qsjax.grid.problem import Problem, describe, question
 from qsjax.output import words
 from qsjax.output.labels import series_name, split_name
-from qsjax.output.result import Drawing, Result, Row, Table, inputs_of, text
+from qsjax.output.result import Drawing, Result, Row, Table, text
 from qsjax.records.units import MS
 
 # What users may want, for the sentence on who leads [tokens/s].
@@ -131,10 +131,6 @@ class Pareto(Result):
             for item in self.refused
         ]
         return {**self.counts(), "front": self.rows(), "refused": refused}
-
-    def inputs(self) -> Row:
-        """The problem's records as plain numbers."""
-        return inputs_of(self.problem)
 
     def drawings(self) -> dict[str, Drawing]:
         """The fronts of all cells in one picture."""

@@ -17,7 +17,7 @@ from qsjax.grid.solution import solve
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.output import words
-from qsjax.output.result import Drawing, Result, Row, inputs_of, plain
+from qsjax.output.result import Drawing, Result, Row, plain
 from qsjax.records import checks
 from qsjax.records.scenario import Records
 from qsjax.records.specs import DEGREES, Convention, Partition
@@ -77,7 +77,7 @@ class Speculation(Result):
 
     def inputs(self) -> Row:
         """The problem and the speculation."""
-        return inputs_of(self.problem) | {"speculation": self.asked}
+        return Result.inputs(self) | {"speculation": self.asked}
 
     def drawings(self) -> dict[str, Drawing]:
         """Gain against batch."""

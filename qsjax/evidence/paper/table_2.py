@@ -21,7 +21,7 @@ from qsjax.grid.problem import Problem
 from qsjax.numerics.float64 import in_float64
 from qsjax.numerics.safe import scalar
 from qsjax.output import files
-from qsjax.output.result import Drawing, Result, Row, Table, inputs_of
+from qsjax.output.result import Drawing, Result, Row, Table
 from qsjax.records.specs import CONVENTIONS, KV_CP, KV_HELIX
 from qsjax.records.units import GB, US, tokens
 
@@ -170,10 +170,6 @@ class Study(Result):
     def record(self) -> Row:
         """The summary, and all combinations."""
         return {"rows": self.rows(), "combinations": self.factorial}
-
-    def inputs(self) -> Row:
-        """The problem's records as plain numbers."""
-        return inputs_of(self.problem)
 
     def save(self, folder: str | Path, asked: Mapping[str, Any] | None = None) -> list[Path]:
         """Files as of every result, and all cases in `study.csv`."""

@@ -3,12 +3,11 @@
 import json
 from collections.abc import Sequence
 from importlib.metadata import version
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from qsjax.cost.meanings import meaning_of
-from qsjax.output.files import finite, write_atomically
+from qsjax.output.files import asset, finite, write_atomically
 from qsjax.output.report.charts import charts
 from qsjax.output.report.reading import MOST_ROWS, Folder, flat, read
 from qsjax.plotting import style
@@ -82,12 +81,11 @@ def payload(folders: Sequence[Folder]) -> dict[str, Any]:
 
 def html(folders: Sequence[Folder]) -> str:
     """One HTML page that needs no network: it holds its data, style and script."""
-    assets = files("qsjax.output.report") / "assets"
     # "<" could end the script element early; JSON allows it written as an escape.
     data = json.dumps(payload(folders), allow_nan=False).replace("<", "\\u003c")
-    page = (assets / "page.html").read_text(encoding="utf-8")
-    for name in ("report.css", "report.js"):
-        page = page.replace(f"/*{name}*/", (assets / name).read_text(encoding="utf-8"))
+    page = asset("report/assets/page.html")
+    for name in ("palette.css", "report/assets/report.css", "report/assets/report.js"):
+        page = page.replace(f"/*{name.split('/')[-1]}*/", asset(name))
     return page.replace("/*data*/", data)
 
 

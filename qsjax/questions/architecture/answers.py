@@ -17,7 +17,7 @@ from qsjax.grid.problem import Problem, describe, question
 from qsjax.grid.solution import Solution, coordinates, rows_of, solve_all
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
-from qsjax.output.result import Drawing, Result, Row, Table, inputs_of, text
+from qsjax.output.result import Drawing, Result, Row, Table, text
 from qsjax.questions.architecture.laws import LAWS, outside
 from qsjax.questions.architecture.shapes import (
     CACHE,
@@ -213,7 +213,7 @@ class Architectures(Result):
 
     def inputs(self) -> Row:
         """The problem's records as plain numbers, the law and the tokens."""
-        return inputs_of(self.problem) | {"law": self.law, "tokens": self.tokens}
+        return Result.inputs(self) | {"law": self.law, "tokens": self.tokens}
 
     def drawings(self) -> dict[str, Drawing]:
         """What every architecture gains over the reference, on each accelerator."""

@@ -8,7 +8,7 @@ from qsjax.cost.metrics import METRICS, Objective
 from qsjax.grid.problem import Problem
 from qsjax.output import words
 from qsjax.output.labels import cell_name
-from qsjax.output.result import Drawing, Result, Row, Table, inputs_of
+from qsjax.output.result import Drawing, Result, Row, Table
 from qsjax.questions.break_even.roots import Roots
 
 
@@ -74,10 +74,6 @@ class Turning(Result):
             "unit": METRICS[metric].unit,
             "solutions": self.rows(),
         }
-
-    def inputs(self) -> Row:
-        """The problem's records as plain numbers."""
-        return inputs_of(self.problem)
 
     def shown(self) -> list[Row]:
         """Rows as they are drawn."""

@@ -11,7 +11,7 @@ from qsjax.cost.metrics import METRICS
 from qsjax.grid.problem import Problem
 from qsjax.output import words
 from qsjax.output.labels import cell_name, split_name
-from qsjax.output.result import Drawing, Result, Row, Table, inputs_of, plain
+from qsjax.output.result import Drawing, Result, Row, Table, plain
 from qsjax.questions.design.costs import CostModel, members
 from qsjax.records import units
 
@@ -183,7 +183,7 @@ class HardwareDesign(Result):
 
     def inputs(self) -> Row:
         """Records and prices."""
-        return {**inputs_of(self.problem), "cost": plain(self.cost)}
+        return Result.inputs(self) | {"cost": plain(self.cost)}
 
     def drawings(self) -> dict[str, Drawing]:
         """The accelerator of each answer, quantity by quantity."""

@@ -23,7 +23,7 @@ from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.output import words
 from qsjax.output.labels import cell_name, split_name
-from qsjax.output.result import Result, Row, Table, inputs_of
+from qsjax.output.result import Result, Row, Table
 from qsjax.questions.mix.averages import averaged, spans
 from qsjax.questions.mix.requests import Request, classes_of, requests_of
 from qsjax.records.units import MS
@@ -198,7 +198,7 @@ class Mix(Result):
 
     def inputs(self) -> Row:
         """The problem's records and the requests as plain numbers."""
-        return inputs_of(self.problem) | {"requests": [one._asdict() for one in self.requests]}
+        return Result.inputs(self) | {"requests": [one._asdict() for one in self.requests]}
 
 
 def _nothing(one: Mixture) -> str:

@@ -22,7 +22,7 @@ from qsjax.grid.solution import Solution, cell_labels, dataset_of, joined, rows_
 from qsjax.numerics.safe import Rounding
 from qsjax.output import words
 from qsjax.output.labels import cell_name, variant_name
-from qsjax.output.result import Drawing, Result, Row, Table, inputs_of
+from qsjax.output.result import Drawing, Result, Row, Table
 from qsjax.questions.sensitivity.draws import Uncertainty
 from qsjax.questions.sensitivity.slopes import (
     METRIC_NAMES,
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
 FIGURE_CONTEXT = 131072.0
-USUAL_CONTEXT = 32768.0  # what the first sentence and the table speak of, where there is a choice
 NO_EFFECT = 0.005  # a smaller elasticity is not shown where many parameters were asked for
 DIFFERENT = 0.005  # sides of a kink that differ by less are shown as one
 MOST_NAMED = 6  # so few parameters are all shown
@@ -89,8 +88,8 @@ class Sensitivity(Result):
     def _shown(self) -> list[Row]:
         """Rows of the first metric at the context nearest to 32k, of the first GPU count."""
         rows = self.rows()
-        near = min(rows, key=lambda row: abs(np.log(row["context"] / USUAL_CONTEXT)))
-        same = {"metric": rows[0]["metric"], "gpus": rows[0]["gpus"], "context": near["context"]}
+        near = words.nearest(row["context"] for row in rows)
+        same = {"metric": rows[0]["metric"], "gpus": rows[0]["gpus"], "context": near}
         return [row for row in rows if all(row[name] == x for name, x in same.items())]
 
     def tables(self) -> list[Table]:
@@ -119,10 +118,6 @@ class Sensitivity(Result):
             found["uncertainty"] = self.uncertainty.rows()
         return found
 
-    def inputs(self) -> Row:
-        """The problem's records as plain numbers."""
-        return inputs_of(self.problem)
-
     @property
     def dataset(self) -> "xr.Dataset":
         """The slopes over (metric, parameter, model, hardware, variant, gpus, ...), with units.
@@ -144,8 +139,7 @@ class Sensitivity(Result):
         first = [row for row in rows if all(row[n] == rows[0][n] for n in ("model", "hardware"))]
         first = [row for row in first if all(row[n] == rows[0][n] for n in ("metric", "gpus"))]
         found = _slope_drawings(first, self.span)
-        contexts = {row["context"] for row in first}
-        context = min(contexts, key=lambda c: abs(np.log(c / FIGURE_CONTEXT)))
+        context = words.nearest((row["context"] for row in first), FIGURE_CONTEXT)
         found["iso-throughput"] = partial(
             _draw_map, dataclasses.replace(self.problem, context=context)
         )
@@ -246,7 +240,7 @@ def _slope_drawings(rows: list[Row], span: float | None) -> dict[str, Drawing]:
 
     found: dict[str, Drawing] = {}
     contexts = sorted({row["context"] for row in rows})
-    context = min(contexts, key=lambda c: abs(np.log(c / FIGURE_CONTEXT)))
+    context = words.nearest(contexts, FIGURE_CONTEXT)
     at, model = [row for row in rows if row["context"] == context], rows[0]["model"]
     title = f"{model}, context {context:,.0f}"
     if any(row["elasticity"] is not None for row in at):
@@ -377,10 +371,6 @@ class Switching(Result):
             f"{row['parameter']} ({row[f'{side}_what']})."
         )
 
-    def inputs(self) -> Row:
-        """The problem's records as plain numbers."""
-        return inputs_of(self.problem)
-
     def drawings(self) -> dict[str, Drawing]:
         """The factors of each cell between which nothing changes."""
         from qsjax import plotting
@@ -460,10 +450,6 @@ class Hessian(Result):
             f"{head}; the largest is {most['second']:+.3f}, of {most['parameter']} and "
             f"{most['other']}."
         )
-
-    def inputs(self) -> Row:
-        """The problem's records as plain numbers."""
-        return inputs_of(self.problem)
 
 
 @question

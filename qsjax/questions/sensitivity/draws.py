@@ -23,7 +23,7 @@ from qsjax.grid.solution import coordinates, joined
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.output import words
 from qsjax.output.labels import cell_name
-from qsjax.output.result import Drawing, Result, Row, inputs_of
+from qsjax.output.result import Drawing, Result, Row
 
 SHOWN = 3  # cells in the first lines
 
@@ -242,7 +242,7 @@ class Uncertainty(Result):
     def inputs(self) -> Row:
         """Records and distributions."""
         drawn = {k: [v.kind, *v.numbers] for k, v in self.distributions.items()}
-        return {**inputs_of(self.problem), "distributions": drawn, "seed": self.seed}
+        return Result.inputs(self) | {"distributions": drawn, "seed": self.seed}
 
     @property
     def dataset(self) -> "xr.Dataset":

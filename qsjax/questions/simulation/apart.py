@@ -19,7 +19,7 @@ from qsjax.engines.flags import Engine
 from qsjax.grid.problem import Problem, question
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.output import words
-from qsjax.output.result import Result, Row, inputs_of
+from qsjax.output.result import Result, Row
 from qsjax.questions.simulation.sizing import REPLICA_GPUS, Sizing, size
 from qsjax.questions.simulation.traffic import check_lengths, draw_lengths
 from qsjax.records.scenario import Records
@@ -94,7 +94,7 @@ class Apart(Result):
     def inputs(self) -> Row:
         """The problem, the accelerator of prefill, and the requests."""
         (device,) = self.prefill.problem.stated.accelerators
-        return inputs_of(self.problem) | self.decode.asked | {"prefill_hardware": device.name}
+        return Result.inputs(self) | self.decode.asked | {"prefill_hardware": device.name}
 
 
 @on_host

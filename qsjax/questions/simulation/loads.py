@@ -23,7 +23,7 @@ from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.output import files, words
 from qsjax.output.labels import split_name
-from qsjax.output.result import Drawing, Result, Row, Table, flat, inputs_of, plain
+from qsjax.output.result import Drawing, Result, Row, Table, flat, plain
 from qsjax.questions.simulation.outcomes import Outcome, row_of
 from qsjax.questions.simulation.serving import deploy, largest_rate, with_traffic
 from qsjax.questions.simulation.serving import simulate as run
@@ -198,7 +198,7 @@ class Simulation(Result):
 
     def inputs(self) -> Row:
         """The problem and the requests."""
-        return inputs_of(self.problem) | self.asked
+        return Result.inputs(self) | self.asked
 
     def drawings(self) -> dict[str, Drawing]:
         """Latency against load of each design; none of a single load."""

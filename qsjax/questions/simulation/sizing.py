@@ -26,7 +26,7 @@ from qsjax.grid.solution import design_label
 from qsjax.numerics.safe import scalar
 from qsjax.output import words
 from qsjax.output.labels import split_name
-from qsjax.output.result import Result, Row, Table, inputs_of, plain
+from qsjax.output.result import Result, Row, Table, plain
 from qsjax.questions.simulation.loads import (
     blocks,
     busy_of,
@@ -266,7 +266,7 @@ class Sizing(Result):
 
     def inputs(self) -> Row:
         """The problem, the requests and the target."""
-        return inputs_of(self.problem) | self.asked | {"target": self.target._asdict()}
+        return Result.inputs(self) | self.asked | {"target": self.target._asdict()}
 
 
 def check_target(target: Target, requests: int) -> None:

@@ -7,7 +7,7 @@ import webbrowser
 from typing import Any
 
 from qsjax.grid.problem import Problem, question
-from qsjax.live import view as live
+from qsjax.output.live import view as live
 
 HOST = "127.0.0.1"  # nothing outside this machine reaches it
 
@@ -93,7 +93,7 @@ def app(problem: Problem, *, port: int = 0, browser: bool = True) -> LivePage:
     from panel.io.server import get_server
     from tornado.ioloop import IOLoop
 
-    from qsjax.live.page import Page
+    from qsjax.output.live.page import Page
 
     server = get_server(
         {"/": lambda: Page(problem).template()},

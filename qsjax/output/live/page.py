@@ -11,11 +11,12 @@ import panel as pn
 
 from qsjax.grid.problem import Problem
 from qsjax.grid.solution import Row
-from qsjax.live import view as live
-from qsjax.live.figures import STRETCH, STYLED, WIDE, Bars, Curves, asset
-from qsjax.live.view import Setting, View
 from qsjax.numerics.safe import scalar
 from qsjax.output import words
+from qsjax.output.files import asset
+from qsjax.output.live import view as live
+from qsjax.output.live.figures import STRETCH, STYLED, WIDE, Bars, Curves
+from qsjax.output.live.view import Setting, View
 from qsjax.plotting import style
 from qsjax.plotting.ledgers import memory_look
 from qsjax.records.units import GIB, MS
@@ -207,8 +208,8 @@ class Page:
             shown += [getattr(widget, "body", widget) for widget in own]
             shown += [self.device] if title == "Hardware" else []
         name = self.problem.stated.models[0].name
-        page = pn.Template(asset("page.html"))
-        page.add_variable("css", asset("page.css"))
+        page = pn.Template(asset("live/assets/page.html"))
+        page.add_variable("css", asset("palette.css") + asset("live/assets/page.css"))
         page.add_variable("heading", name)
         page.add_panel("controls", pn.Column(*shown, **WIDE))
         page.add_panel("answer", self.answer)

@@ -13,7 +13,8 @@ from qsjax.grid.parameters import resolve
 from qsjax.grid.problem import Accelerator, Problem, as_accelerator, question
 from qsjax.grid.solution import Row
 from qsjax.numerics.safe import scalar
-from qsjax.questions.explore import USUAL_CONTEXT, Exploration, explore, missing
+from qsjax.output import words
+from qsjax.questions.explore import Exploration, explore, missing
 
 # Hardware numbers that have a slider: a field, or a group of fields that are scaled together.
 FACTORS: dict[str, str] = {
@@ -136,11 +137,10 @@ def is_moe(problem: Problem) -> bool:
 def first(problem: Problem) -> Setting:
     """The setting that is the problem as it was stated; at 32k where it leaves a choice."""
     stated, limits = problem.stated, problem.limits
-    near = min(stated.contexts, key=lambda context: abs(np.log(context / USUAL_CONTEXT)))
     return Setting(
         hardware=stated.accelerators[0].name,
         gpus=float(stated.gpus[0]),
-        context=float(near),
+        context=words.nearest(stated.contexts),
         q=float(stated.twins[0]) if stated.twins and is_moe(problem) else 0.0,
         max_tpot=scalar(limits.max_tpot),
         min_user_rate=scalar(limits.min_user_rate),

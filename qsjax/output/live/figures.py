@@ -3,7 +3,6 @@
 import html
 import math
 from collections.abc import Callable, Mapping, Sequence
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ from bokeh.plotting import figure
 
 from qsjax.grid.solution import Row
 from qsjax.output import words
+from qsjax.output.files import asset
 from qsjax.output.labels import split_name
 from qsjax.plotting import style
 from qsjax.plotting.ledgers import TOLD
@@ -26,13 +26,8 @@ Parts = Mapping[str, Mapping[str, float]]
 Look = Callable[[str], style.Look]
 
 
-def asset(name: str) -> str:
-    """A file of the page as text."""
-    return (files("qsjax.live") / "assets" / name).read_text(encoding="utf-8")
-
-
 WIDE: dict[str, Any] = {"sizing_mode": "stretch_width"}
-STYLED: dict[str, Any] = {**WIDE, "stylesheets": [asset("widgets.css")]}
+STYLED: dict[str, Any] = {**WIDE, "stylesheets": [asset("live/assets/widgets.css")]}
 STRETCH: dict[str, Any] = {**STYLED, "margin": (0, 5)}
 
 
