@@ -816,6 +816,27 @@ def test_blocks_that_never_have_attention_are_no_layers(write):
     assert float(size) == pytest.approx(49 * 2 * 8 * 128, rel=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        (MIMO, "mimo-v2-flash"),
+        (STEP, "step-3.5-flash"),
+        (HUNYUAN, "hunyuan-a13b"),
+        (LONGCAT, "longcat-flash"),
+        (GEMMA_4, "gemma-4-31b"),
+        (KIMI_K3, "kimi-k3"),
+        (MINIMAX_M3, "minimax-m3"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_published_keys_give_the_catalogues_shape(write, config, name):
+    imported, entry = (
+        dataclasses.replace(spec, precision=None)
+        for spec in (catalog.load_hf(write(config)).spec, catalog.model(name))
+    )
+    assert imported == entry
+
+
 def test_lists_of_layers_end_where_the_model_does(write):
     """Step 3.5 and 3.7 list three layers of their prediction module behind their 45."""
     kinds = [*STEP["layer_types"], *["sliding_attention"] * 3]
@@ -922,7 +943,7 @@ def test_blocks_that_are_quantised_by_their_numbers(write):
 
 def test_dense_layers_that_are_excluded_whole_take_no_experts_with_them(write):
     """nvidia/GLM-5.1-NVFP4 names "model.layers.0*": the first layers, which have no experts."""
-    names = [f"model.layers.{i}*" for i in range(3)]
+    names = ["model.layers.0*", "model.layers.1.*", "model.layers.2.*"]
     names += [f"model.layers.{i}.self_attn*" for i in range(3, 61)]
     table = {"quant_method": "modelopt", "quant_algo": "NVFP4", "exclude_modules": names}
     found = catalog.load_hf(write(with_experts("deepseek-v3", quantization_config=table)))
