@@ -26,8 +26,8 @@ _OWN = {
 # What publishers append to the name of one and the same architecture: of how it was trained, and of
 # the format of its weights, which `quantisation.ALGORITHMS` has by these names.
 _VARIANT = re.compile(
-    r"(instruct|chat|base|thinking|reasoning|hf|it|preview|exp|dynamic|static|pertensor|perchannel"
-    r"|kv|mtp|\d{4})$"
+    r"(instruct|chat|base|thinking|reasoning|hf|it|1m|preview|exp|dynamic|static|pertensor"
+    r"|perchannel|quantized|kv|mtp|\d{4})$"
 )
 _FORMATS = {
     "nvfp4": "NVFP4",
@@ -41,9 +41,11 @@ _FORMATS = {
     "gptq": "W4A16",
     "w4a16": "W4A16",
     "int4": "W4A16",
+    "4bit": "W4A16",
+    "8bit": "W8A16",
     "bf16": "",
 }
-_FORMAT = re.compile(f"({'|'.join(_FORMATS)})$")
+_FORMAT = re.compile(rf"({'|'.join(_FORMATS)})(v\d)?$")
 
 
 def canonical(name: str) -> str:
@@ -95,11 +97,19 @@ def _stored(kind: str) -> dict[str, toml.Document]:
 
 @cache
 def _index(kind: str) -> dict[str, str]:
-    return {
+    """Entries by their spellings, and models by those without what tells of their training.
+
+    The latter never stand in for a spelling of another entry.
+    """
+    index = {
         spelling: name
         for name, document in _stored(kind).items()
         for spelling in _spellings(name, toml.texts_of(document, "aliases"))
     }
+    if kind == "models":
+        for spelling, name in tuple(index.items()):
+            index.setdefault(_VARIANT.sub("", spelling), name)
+    return index
 
 
 def names(kind: str) -> tuple[str, ...]:
@@ -153,7 +163,7 @@ def _stored_as(entry: ModelEntry, told: str) -> ModelEntry:
     published so already stays as it is.
     """
     form = ALGORITHMS.get(_FORMATS[told], WHOLE)
-    if form.dtype == entry.weight_dtype:
+    if (form.dtype, form.multiply) == (entry.weight_dtype, entry.multiply_dtype):
         return entry
     is_mixture = float(entry.spec.experts) > 1  # type: ignore[arg-type]  # catalogue entries hold floats
     attention: Dtype = "bf16" if form.dtype == "fp4" and is_mixture else form.dtype
