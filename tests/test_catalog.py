@@ -151,7 +151,14 @@ def test_model_is_found_by(given, name):
         ("Qwen/Qwen3-32B-FP8", "qwen3-32b", "fp8", "fp8", 1.0, None),
         ("RedHatAI/Llama-3.3-70B-Instruct-FP8-dynamic", "llama-3.1-70b", "fp8", "fp8", 1.0, None),
         ("amd/Llama-3.1-405B-Instruct-FP8-KV", "llama-3.1-405b", "fp8", "fp8", 1.0, None),
-        ("somebody/Meta-Llama-3.1-8B-Instruct-quantized.w8a8", "llama-3.1-8b", "fp8", "fp8", 1, None),
+        (
+            "neuralmagic/Llama-3.1-8B-quantized.w8a8",
+            "llama-3.1-8b",
+            "fp8",
+            "fp8",
+            1,
+            None,
+        ),
         ("Qwen/Qwen3-32B-AWQ", "qwen3-32b", "fp4", "fp4", 0.5625, "bf16"),
         ("TheBloke/Llama-2-13B-chat-GPTQ", "llama-2-13b", "fp4", "fp4", 0.5625, "bf16"),
         # Experts of 4 bits leave attention in 16.
@@ -173,8 +180,8 @@ def test_a_name_that_tells_the_format_of_its_weights(
     assert entry.kv_dtype == plain.kv_dtype
     bare = (dataclasses.replace(one.spec, precision=None, label="") for one in (entry, plain))
     assert len(set(map(repr, bare))) == 1
-    told = "" if weights == plain.weight_dtype and multiply == plain.multiply_dtype else ", weights="
-    assert entry.spec.label.startswith(name + told)
+    is_published = (weights, multiply) == (plain.weight_dtype, plain.multiply_dtype)
+    assert entry.spec.label.startswith(name + ("" if is_published else ", weights="))
 
 
 def test_formats_of_weights_are_told_of_models_alone():

@@ -797,6 +797,8 @@ MIXED = {
     },
     "ignore": ["lm_head", "re:.*mlp.shared_experts.*", "model.layers.0.mlp.down_proj"],
 }
+
+
 def test_blocks_that_never_have_attention_are_no_layers(write):
     """Llama-3.3-Nemotron-Super-49B: 31 of 80 blocks are networks alone."""
     block = {"attention": {"n_heads_in_group": 8}, "ffn": {"ffn_mult": 5.25}}

@@ -393,11 +393,11 @@ def test_output_of_aggregated_serving():
         ({"pp": 100, "n_gpus": None}, "pp=100 exceeds the 80 layers"),
         ({"ep": 8}, "ep=8 exceeds the number of experts, 1"),
         ({"model": "deepseek-v3", "ep": 7}, "ep=7 does not divide the 8 GPUs of a stage"),
-        ({"gpu": "A100-SXM4-40GB"}, "accelerator 'A100-SXM4-40GB' is not in the catalogue"),
-        ({"gpu": "NVIDIA H100 PCIe"}, "is not in the catalogue"),
-        ({"gpu": "H100 NVL"}, "is not in the catalogue"),
-        ({"gpu": "GH200 480GB"}, "is not in the catalogue"),
-        ({"gpu": "H20-3e 141GB"}, "is not in the catalogue"),
+        ({"gpu": "A100-PCIE-40GB"}, "accelerator 'A100-PCIE-40GB' is not in the catalogue"),
+        ({"gpu": "NVIDIA H800 PCIe"}, "is not in the catalogue"),
+        ({"gpu": "GB200 NVL4"}, "is not in the catalogue"),
+        ({"gpu": "GH200 144GB HBM3e"}, "is not in the catalogue"),
+        ({"gpu": "MI300X (x32), MI325X (x16)"}, "is not in the catalogue"),
         ({"metric": "smoothness"}, "metric 'smoothness'"),
         ({"metric": "throughput", "unit": "tok/s"}, "metric 'throughput' in 'tok/s'"),
         ({"metric": "total_throughput", "unit": "tok/s/GPU"}, "may count prompts"),
@@ -455,7 +455,7 @@ def test_what_the_cache_holds(report):
         for row in report.predicted
         if row["category"] == "kv_capacity" and row["confidence"] == "high"
     }
-    assert len(found) == 14
+    assert len(found) == 15
     assert np.median(list(found.values())) <= 3
     # The one miss: a figure whose share of the memory is not stated.
     far = [name for name, error in found.items() if error > 12]

@@ -191,7 +191,7 @@ def _stored_as(entry: ModelEntry, told: str) -> ModelEntry:
         multiply_dtype=form.multiply,
         weight_block=0,
         modules={},
-        note=f"{entry.note} Precisions by the name: its config.json says them to the module.".strip(),
+        note=f"{entry.note} Precisions by the name; a config.json tells them by module.".strip(),
     )
 
 
