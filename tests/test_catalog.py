@@ -1,5 +1,6 @@
 """The catalogue's models: counts against what their publishers say, names, sources."""
 
+import dataclasses
 import difflib
 import re
 import tomllib
@@ -29,6 +30,7 @@ EXACT_TOTALS = {
     "llama-3.1-405b": 405_849_243_648,
     "llama-3.1-70b": 70_552_387_584,
     "llama-3.1-8b": 8_029_995_008,
+    "llama-2-13b": 13_015_449_600,
     "minimax-m2.5": 228_688_920_576,
     "mixtral-8x22b": 140_619_939_840,
     "mixtral-8x7b": 46_702_526_464,
@@ -93,7 +95,7 @@ def test_shape_is_plain_floats(name):
 
 
 def test_there_are_enough_models():
-    assert len(catalog.model_names()) >= 60
+    assert len(catalog.model_names()) >= 90
     assert list(catalog.model_names()) == sorted(catalog.model_names())
 
 
@@ -122,12 +124,69 @@ def test_no_two_entries_share_a_spelling(kind):
         ("QWEN3 8B", "qwen3-8b"),
         ("Qwen/Qwen3-8B-Base", "qwen3-8b"),
         ("grok1", "grok-1"),
+        ("Llama-3.3-70B", "llama-3.1-70b"),
+        ("moonshotai/Kimi-K2-Thinking", "kimi-k2.5"),
+        ("moonshotai/Kimi-K2-Base", "kimi-k2"),
+        ("zai-org/GLM-4.6", "glm-4.5"),
+        ("zai-org/GLM-5.1", "glm-5"),
+        ("zai-org/GLM-5.3", "glm-5.2"),
+        ("MiniMaxAI/MiniMax-M2.7", "minimax-m2.5"),
+        ("Qwen/Qwen3.6-35B-A3B", "qwen3.5-35b-a3b"),
+        ("Qwen/Qwen3-VL-235B-A22B-Thinking", "qwen3-235b-a22b"),
+        ("mistralai/Mistral-Small-3.2-24B-Instruct-2506", "mistral-small-24b"),
+        ("mistralai/Devstral-Small-2507", "mistral-small-24b"),
+        ("nvidia/Llama-3.1-Nemotron-70B-Instruct-HF", "llama-3.1-70b"),
+        ("stepfun-ai/Step-3.7-Flash", "step-3.5-flash"),
         ("switch-c", "switch-c-2048"),
         ("1.3B+MoE-128", "deepspeed-moe-1.3b-128e"),
     ],
 )
 def test_model_is_found_by(given, name):
     assert catalog.model_entry(given).name == name
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "weights", "attention", "stored", "multiply"),
+    [
+        ("Qwen/Qwen3-32B-FP8", "qwen3-32b", "fp8", "fp8", 1.0, None),
+        ("RedHatAI/Llama-3.3-70B-Instruct-FP8-dynamic", "llama-3.1-70b", "fp8", "fp8", 1.0, None),
+        ("amd/Llama-3.1-405B-Instruct-FP8-KV", "llama-3.1-405b", "fp8", "fp8", 1.0, None),
+        (
+            "neuralmagic/Llama-3.1-8B-quantized.w8a8",
+            "llama-3.1-8b",
+            "fp8",
+            "fp8",
+            1,
+            None,
+        ),
+        ("Qwen/Qwen3-32B-AWQ", "qwen3-32b", "fp4", "fp4", 0.5625, "bf16"),
+        ("TheBloke/Llama-2-13B-chat-GPTQ", "llama-2-13b", "fp4", "fp4", 0.5625, "bf16"),
+        # Experts of 4 bits leave attention in 16.
+        ("nvidia/DeepSeek-R1-0528-FP4-v2", "deepseek-v3", "fp4", "bf16", 0.5625, None),
+        ("amd/DeepSeek-R1-MXFP4", "deepseek-v3", "fp4", "bf16", 0.53125, None),
+        ("nvidia/Kimi-K2.7-Code-NVFP4", "kimi-k2.5", "fp4", "bf16", 0.5625, None),
+        ("unsloth/gpt-oss-20b-BF16", "gpt-oss-20b", "bf16", "bf16", 2.0, None),
+        # Published so already.
+        ("deepseek-ai/DeepSeek-V3-FP8", "deepseek-v3", "fp8", "fp8", 1.0, None),
+    ],
+)
+def test_a_name_that_tells_the_format_of_its_weights(
+    given, name, weights, attention, stored, multiply
+):
+    entry, plain = catalog.model_entry(given), catalog.model_entry(name)
+    assert entry.name == name
+    assert (entry.weight_dtype, entry.attn_weight_dtype) == (weights, attention)
+    assert (entry.spec.precision.bytes_ffn_weight, entry.multiply_dtype) == (stored, multiply)
+    assert entry.kv_dtype == plain.kv_dtype
+    bare = (dataclasses.replace(one.spec, precision=None, label="") for one in (entry, plain))
+    assert len(set(map(repr, bare))) == 1
+    is_published = (weights, multiply) == (plain.weight_dtype, plain.multiply_dtype)
+    assert entry.spec.label.startswith(name + ("" if is_published else ", weights="))
+
+
+def test_formats_of_weights_are_told_of_models_alone():
+    with pytest.raises(ValueError, match="unknown accelerator 'h100-fp8'"):
+        catalog.hardware("h100-fp8")
 
 
 @pytest.mark.parametrize("given", ["qwen3-236b", "Qwen/Qwen3-236B-A22B"])
@@ -140,7 +199,7 @@ def test_unknown_model_names_the_nearest_and_the_way_out(given):
 
 def test_unknown_model_without_a_neighbour_lists_all():
     assert not difflib.get_close_matches("xyzzy", catalog.model_names())
-    with pytest.raises(ValueError, match=r"known: dbrx, .*switch-c-2048"):
+    with pytest.raises(ValueError, match=r"known: codellama-13b, .*switch-c-2048"):
         catalog.model("xyzzy")
 
 

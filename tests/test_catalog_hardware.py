@@ -68,7 +68,8 @@ def test_entry_is_sound(name):
     # NVLink 6 has 1.8 TB/s a direction; Inf2 shares 100 Gbit/s among 12 chips, 1.04 GB/s each.
     assert 10 * GB < spec.intra_bw <= 1800 * GB
     assert 1 * GB < spec.inter_bw <= spec.intra_bw
-    assert 0.5 * TB < spec.hbm_bw <= 22 * TB  # HBM4 of Rubin
+    # LPDDR5x of DGX Spark, HBM4 of Rubin.
+    assert 273 * GB <= spec.hbm_bw <= 22 * TB
 
 
 @EVERY

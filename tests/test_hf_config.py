@@ -797,6 +797,67 @@ MIXED = {
     },
     "ignore": ["lm_head", "re:.*mlp.shared_experts.*", "model.layers.0.mlp.down_proj"],
 }
+
+
+def test_blocks_that_never_have_attention_are_no_layers(write):
+    """Llama-3.3-Nemotron-Super-49B: 31 of 80 blocks are networks alone."""
+    block = {"attention": {"n_heads_in_group": 8}, "ffn": {"ffn_mult": 5.25}}
+    bare = {"attention": {"no_op": True, "n_heads_in_group": None}, "ffn": {"ffn_mult": 1.3125}}
+    nothing = {"attention": {"no_op": True}, "ffn": {"no_op": True}}
+    blocks = [block] * 49 + [bare] * 30 + [nothing]
+    config = SUPER | {"num_hidden_layers": 80, "block_configs": blocks}
+    spec = catalog.load_hf(write(config)).spec
+    assert (spec.layers, spec.linear_layers, spec.bare_layers) == (49, 0, 0)
+    networks = 3 * 8192 * (49 * 28672 + 30 * 7168)
+    attention = 49 * (2 * 8192 * 8192 + 2 * 8192 * 1024)
+    found = float(params.total_params(spec))
+    assert found == pytest.approx(networks + attention + 2 * 128256 * 8192)
+    # An 8-bit key and an 8-bit value of 8 heads in 49 layers.
+    work = precision.workload_of(spec, kv="fp8", context=1.0)
+    size = kv_bytes_per_sequence(spec, Partition(), work, PHYSICAL)
+    assert float(size) == pytest.approx(49 * 2 * 8 * 128, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        (MIMO, "mimo-v2-flash"),
+        (STEP, "step-3.5-flash"),
+        (HUNYUAN, "hunyuan-a13b"),
+        (LONGCAT, "longcat-flash"),
+        (GEMMA_4, "gemma-4-31b"),
+        (KIMI_K3, "kimi-k3"),
+        (MINIMAX_M3, "minimax-m3"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_published_keys_give_the_catalogues_shape(write, config, name):
+    imported, entry = (
+        dataclasses.replace(spec, precision=None)
+        for spec in (catalog.load_hf(write(config)).spec, catalog.model(name))
+    )
+    assert imported == entry
+
+
+def test_lists_of_layers_end_where_the_model_does(write):
+    """Step 3.5 and 3.7 list three layers of their prediction module behind their 45."""
+    kinds = [*STEP["layer_types"], *["sliding_attention"] * 3]
+    longer = STEP | {"num_nextn_predict_layers": 3, "layer_types": kinds}
+    own = catalog.load_hf(write(STEP)).spec
+    assert own.window_layers == 33
+    assert catalog.load_hf(write(longer)).spec == own
+    nested = {"model_type": "step3p7", "vision_config": {}, "text_config": longer}
+    assert catalog.load_hf(write(nested)).spec == own
+
+
+def test_step_without_a_list_of_routed_layers(write):
+    """Without one transformers routes all layers but the first three."""
+    config = {name: value for name, value in STEP.items() if name != "moe_layers_enum"}
+    spec = catalog.load_hf(write(config)).spec
+    assert spec == catalog.load_hf(write(STEP)).spec
+    assert catalog.load_hf(write(config | {"first_k_dense_replace": 5})).spec.dense_layers == 5
+
+
 QUARK = {
     "quant_method": "quark",
     "global_quant_config": {
@@ -838,6 +899,92 @@ def test_modules_of_different_precisions(write, table, modules):
         f"{name.split()[-1 if 'output' in name else 0]} {imported.modules[name]}" for name in names
     ]
     assert ", ".join(shown) == modules
+
+
+def nano(table):
+    """Nemotron 3 Nano with a table of quantised modules, which counts its 52 blocks."""
+    pattern = "MEMEM*EMEMEM*EMEMEM*EMEMEM*EMEMEM*EMEMEMEM*EMEMEMEME"
+    config = with_experts("nemotron-3-nano-30b-a3b", quantization_config=table)
+    assert config["hybrid_override_pattern"] == pattern
+    return config
+
+
+# Weights of a mixer: Mamba's in and out, attention's four.
+MAMBA = 2688 * (2 * 4096 + 2 * 8 * 128 + 64) + (4096 + 2 * 8 * 128) * 4 + 4096 * 2688
+MIXER = 2 * 2688 * 32 * 128 + 2 * 2688 * 2 * 128
+
+
+def test_blocks_that_are_excluded_by_their_numbers(write):
+    """nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-NVFP4: attention and the mixers before it are whole."""
+    attention, mamba = (5, 12, 19, 26, 33, 42), (4, 11, 18, 25, 32, 41)
+    names = [f"backbone.layers.{i}.mixer.{j}_proj" for i in attention for j in "qkvo"]
+    names += [f"backbone.layers.{i}.mixer.{j}_proj" for i in mamba for j in ("in", "out")]
+    table = {"quant_method": "modelopt", "quant_algo": "NVFP4", "exclude_modules": names}
+    found = catalog.load_hf(write(nano(table)))
+    whole = 2.0 * (6 * MIXER + 6 * MAMBA) + 0.5625 * 17 * MAMBA
+    assert found.attn_bytes == pytest.approx(whole / (6 * MIXER + 23 * MAMBA), rel=1e-3)
+    assert (found.weight_dtype, found.weight_bytes, found.shared_bytes) == ("fp4", 0, 0)
+
+
+def test_blocks_that_are_quantised_by_their_numbers(write):
+    """nvidia/NVIDIA-Nemotron-3.5-Lightning: experts of 4 bits, mixers of 8, attention whole."""
+    pattern = nano({})["hybrid_override_pattern"]
+    layers = {}
+    for at, kind in enumerate(pattern):
+        own = {"E": ("experts.0.down_proj", "shared_experts.down_proj"), "M": ("in_proj",)}
+        algorithm = "FP8" if kind == "M" else "W4A16_NVFP4"
+        for name in own.get(kind, ()):
+            layers[f"backbone.layers.{at}.mixer.{name}"] = {"quant_algo": algorithm}
+    table = {"quant_algo": "MIXED_PRECISION", "quantized_layers": layers}
+    found = catalog.load_hf(write(nano(table)))
+    assert (found.weight_dtype, found.weight_bytes, found.multiply_dtype) == ("fp4", 0, "bf16")
+    assert found.modules["shared experts"] == "fp4"
+    assert found.modules["attention"] == "fp8"
+    assert found.modules["attention output"] == "bf16"
+
+
+def test_dense_layers_that_are_excluded_whole_take_no_experts_with_them(write):
+    """nvidia/GLM-5.1-NVFP4 names "model.layers.0*": the first layers, which have no experts."""
+    names = ["model.layers.0*", "model.layers.1.*", "model.layers.2.*"]
+    names += [f"model.layers.{i}.self_attn*" for i in range(3, 61)]
+    table = {"quant_method": "modelopt", "quant_algo": "NVFP4", "exclude_modules": names}
+    found = catalog.load_hf(write(with_experts("deepseek-v3", quantization_config=table)))
+    assert (found.weight_dtype, found.weight_bytes, found.attn_bytes) == ("fp4", 0, 0)
+    kinds = ("attention", "routed experts", "shared experts", "dense layers")
+    assert [found.modules[kind] for kind in kinds] == ["bf16", "fp4", "fp4", "bf16"]
+    # Per layer 2048 wide in NVFP4 against three of 18,432 in BF16.
+    shared, dense = 58 * 2048, 3 * 18432
+    mean = (0.5625 * shared + 2.0 * dense) / (shared + dense)
+    assert found.shared_bytes == pytest.approx(mean)
+
+
+def test_experts_beside_the_network_of_a_layer(write):
+    """nvidia/Gemma-4-26B-A4B-NVFP4 excludes "layers.N.mlp*", in which others have their experts."""
+    names = [
+        f"model.language_model.layers.{i}.{name}*"
+        for i in range(30)
+        for name in ("mlp", "router", "self_attn")
+    ]
+    beside = {"quantization": {"quant_algo": "NVFP4", "exclude_modules": names}}
+    config = json.loads((CONFIGS[0].parent / "gemma-4-26b-a4b.json").read_text())
+    found = catalog.load_hf(write(config, hf_quant_config=beside))
+    assert (found.weight_dtype, found.attn_weight_dtype) == ("fp4", "bf16")
+    assert (found.modules["routed experts"], found.modules["shared experts"]) == ("fp4", "bf16")
+    assert found.shared_bytes == 2
+
+
+@pytest.mark.parametrize("name", ["config.json", "nvidia--Some-NVFP4_config.json"])
+def test_a_quantisation_beside_a_config_of_any_name(tmp_path, name):
+    (tmp_path / name).write_text(json.dumps(LLAMA))
+    assert catalog.model_entry(tmp_path / name).weight_dtype == "bf16"
+    table = {"quantization": {"quant_algo": "NVFP4", "kv_cache_quant_algo": "FP8"}}
+    other = name.replace("config.json", "hf_quant_config.json")
+    (tmp_path / other).write_text(json.dumps(table))
+    paths = [tmp_path / name] + ([tmp_path] if name == "config.json" else [])
+    for path in paths:
+        found = catalog.model_entry(path)
+        assert (found.weight_dtype, found.kv_dtype) == ("fp4", "fp8")
+        assert catalog.model(path).precision.bytes_kv == 1
 
 
 def test_attention_of_which_only_the_output_is_quantised(write):
@@ -1090,7 +1237,9 @@ def test_a_refused_type_is_refused_whatever_its_language_model_is_called(write):
 
 def test_blocks_without_attention_or_network(write):
     spec = catalog.load_hf(write(SUPER)).spec
-    assert (spec.kv_heads, spec.linear_layers, spec.bare_layers) == (8, 2, 1)
+    # Layers are what mixes tokens: two with attention, one with a plain product. The network of the
+    # block without attention is theirs.
+    assert (spec.layers, spec.kv_heads, spec.linear_layers, spec.bare_layers) == (3, 8, 1, 0)
     # Widths of 2/3 of the multiple, rounded up to 256: 28,672, 14,336 and 7,168.
     assert spec.expert_ff == pytest.approx((28672 + 14336 + 7168) / 3)
     attention = 2 * (2 * 8192 * 8192 + 2 * 8192 * 1024) + 8192 * 8192

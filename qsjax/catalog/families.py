@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from qsjax.catalog import layers, mixers, selective
 from qsjax.catalog.layers import Part
+from qsjax.catalog.modules import Names
 from qsjax.records.specs import INDEX_KEY
 
 
@@ -19,7 +20,8 @@ class Family:
 
     `types` are values of `model_type`, or names in `architectures`, which take precedence.
     `state_bytes` is what engines take for an element of its recurrent state where no key says so,
-    `index_bytes` for one of its index keys.
+    `index_bytes` for one of its index keys. `names` are those of groups of modules that quantised
+    checkpoints call otherwise than those of most families.
     """
 
     types: tuple[str, ...]
@@ -27,6 +29,7 @@ class Family:
     parts: tuple[Part, ...] = ()
     state_bytes: float = 4.0
     index_bytes: float = INDEX_KEY
+    names: Names = dataclasses.field(default_factory=dict)
 
 
 _SIZES = {
@@ -190,6 +193,11 @@ FAMILIES: dict[str, Family] = {
         types=("gemma3n_text", "gemma4_text", "gemma4_unified_text"),
         fields=_DENSE | _TIED,
         parts=(layers.gemma_layers, layers.gemma_experts),
+        # Experts stand beside the network of a layer, not in it.
+        names={
+            "routed experts": ("experts.0.down_proj", "moe.experts.0.down_proj"),
+            "shared experts": ("mlp.down_proj",),
+        },
     ),
     "mixtral": Family(
         types=("mixtral", "phimoe"), fields=_ALL_ROUTED, parts=(layers.window_everywhere,)
@@ -377,12 +385,12 @@ FAMILIES: dict[str, Family] = {
         parts=(layers.listed_as_routed, layers.mimo_window),
     ),
     "step3p5": Family(
-        types=("step3p5",),
+        types=("step3p5", "step3p7"),
         fields=_GROUPED
         | _FINE_GRAINED
         | {
             "kv_heads": "num_attention_groups|num_key_value_heads",
-            "experts": "moe_num_experts|n_routed_experts",
+            "experts": "moe_num_experts|n_routed_experts|num_experts",
             "top_k": "moe_top_k|num_experts_per_tok",
             "shared_experts": "= 1",
             "shared_ff": "share_expert_dim|share_expert_dims",

@@ -10,6 +10,7 @@ from typing import Any
 
 from qsjax.catalog.entries import ModelEntry
 from qsjax.catalog.families import FAMILIES, REFUSED, Family
+from qsjax.catalog.mixers import blocks_of
 from qsjax.catalog.quantisation import Precisions, precisions
 from qsjax.catalog.reading import Reading, field, number, sources, value_at
 from qsjax.records import checks
@@ -69,7 +70,25 @@ def _text_config(config: Mapping[str, Any]) -> dict[str, Any]:
         inner = merged.get(key)
         if isinstance(inner, Mapping):
             merged |= {name: value for name, value in inner.items() if value is not None}
-    return merged
+    return _without_prediction(merged)
+
+
+def _without_prediction(config: dict[str, Any]) -> dict[str, Any]:
+    """A config whose lists of layers end where the model does.
+
+    Step 3.5 and 3.7 list the layers of their prediction module behind those of the model.
+    Source: huggingface/transformers, models/step3p7/configuration_step3p7.py.
+    """
+    layers = config.get("num_hidden_layers")
+    more = next((config[key] for key in _PREDICTION if config.get(key)), 0)
+    if not isinstance(layers, int) or not isinstance(more, int):
+        return config
+    return {
+        key: value[:layers]
+        if isinstance(value, list) and more and len(value) == layers + more
+        else value
+        for key, value in config.items()
+    }
 
 
 def _family(config: Mapping[str, Any], outer: Mapping[str, Any]) -> Family | str:
@@ -166,18 +185,30 @@ def _shape_problems(family: Family, reading: Reading, shape: Mapping[str, float]
     return [f'"{keys.get(name) or name}": {found[name]}' for name in own]
 
 
+def _beside(path: Path | None) -> Path:
+    """hf_quant_config.json beside config.json, and NAME_hf_quant_config.json: NAME_config.json."""
+    if path is None or not path.name.endswith("config.json"):
+        return Path()
+    return path.with_name(f"{path.name.removesuffix('config.json')}hf_quant_config.json")
+
+
 def _quantisation(
-    config: Mapping[str, Any], beside: Path, shape: Mapping[str, float], problems: list[str]
+    reading: Reading, family: Family | None, beside: Path, shape: Mapping[str, float]
 ) -> Precisions:
-    """From hf_quant_config.json beside the config if it is there, else from the config."""
+    """From the file beside the config if it is there, else from the config.
+
+    Without a family, whose shape is then empty, only the cache is read.
+    """
+    config, problems = reading.config, reading.problems
+    where = (blocks_of(reading, shape), family.names) if shape and family else ()
     if not beside.is_file():
         tables = (config[key] for key in _TABLES if config.get(key) is not None)
-        return precisions(next(tables, None), shape, problems)
+        return precisions(next(tables, None), shape, problems, *where)
     found: list[str] = []
     given = _json(beside, found).get("quantization")
     if isinstance(given, Mapping):
         given = {"quant_method": "modelopt", **given}
-    table = precisions(given, shape, found)
+    table = precisions(given, shape, found, *where)
     problems.extend(f"{beside.name}: {problem}" for problem in found)
     return table
 
@@ -245,8 +276,8 @@ def _model(
             problems += _shape_problems(family, reading, shape)
             state_bytes = _state_bytes(reading, family, shape)
             index_bytes = family.index_bytes
-        beside = path.with_name("hf_quant_config.json") if path else Path()
-        table = _quantisation(config, beside, {} if problems else shape, problems)
+        known = None if isinstance(family, str) else family
+        table = _quantisation(reading, known, _beside(path), {} if problems else shape)
         max_context = int(number(reading, "max_position_embeddings|max_seq_len", 0.0))
     if problems:
         told = dict.fromkeys(problems)

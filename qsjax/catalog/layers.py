@@ -229,8 +229,13 @@ def step_window(reading: Reading, shape: Shape) -> dict[str, float]:
 
 
 def step_experts(reading: Reading, shape: Shape) -> dict[str, float]:
-    """Step 3.5: the layers of `moe_layers_enum` are routed, "3,4,5" or a list of kinds."""
+    """Step 3.5: the layers of `moe_layers_enum` are routed, "3,4,5" or a list of kinds.
+
+    Without either, all are but the first three or `first_k_dense_replace`.
+    """
     text, listed = reading.config.get("moe_layers_enum"), _listed_dense(reading)
+    if text is None and listed is None:
+        return {"dense_layers": number(reading, "first_k_dense_replace", 3.0)}
     routed = [part for part in str(text).split(",") if part.strip().isdigit()]
     return {"dense_layers": shape["layers"] - len(routed) if listed is None else listed}
 
@@ -313,19 +318,24 @@ def positions(reading: Reading, shape: Shape) -> dict[str, float]:
 
 
 def pruned_blocks(reading: Reading, shape: Shape) -> dict[str, float]:
-    """Nemotron Super and Ultra: blocks without attention or network, networks of many widths."""
+    """Nemotron Super and Ultra: blocks without attention or network, networks of many widths.
+
+    As in Nemotron-H, the layers are those that mix tokens. A block without attention lends its
+    network to the others, which are wider by it: its weights count, its all-reduce does not.
+    """
     d, layers = shape["hidden"], shape["layers"]
     blocks = reading.config.get("block_configs")
     if not isinstance(blocks, list) or len(blocks) != layers:
         reading.problems.append('"block_configs" is not a list of one block a layer')
         return {}
     widths: list[float] = []
-    linear, groups = [], set()
+    softmax, linear, groups = 0.0, 0.0, set()
     for block in blocks:
         own = Reading(config=block, problems=reading.problems, keys={})
-        if value_at(block, "attention.no_op") or value_at(block, "attention.replace_with_linear"):
-            linear.append(d * d if value_at(block, "attention.replace_with_linear") else 0.0)
-        else:
+        if value_at(block, "attention.replace_with_linear"):
+            linear += 1.0
+        elif not value_at(block, "attention.no_op"):
+            softmax += 1.0
             groups.add(number(own, "attention.n_heads_in_group|attention.num_key_value_heads"))
         factor = value_at(block, "ffn.ffn_mult")
         if value_at(block, "ffn.no_op"):
@@ -339,11 +349,13 @@ def pruned_blocks(reading: Reading, shape: Shape) -> dict[str, float]:
     if len(groups) != 1:
         reading.problems.append('"block_configs": heads are grouped in several ways')
         return {}
-    mean = sum(linear) / len(linear) if linear else 0.0
+    mixers = softmax + linear
+    networks = min(mixers, float(len(widths)))
     return {
+        "layers": mixers,
         "kv_heads": shape["heads"] / groups.pop(),
-        "linear_layers": float(len(linear)),
-        "linear_params": mean,
-        "bare_layers": layers - len(widths),
-        "expert_ff": sum(widths) / len(widths) if widths else 0.0,
+        "linear_layers": linear,
+        "linear_params": d * d if linear else 0.0,
+        "bare_layers": mixers - networks,
+        "expert_ff": sum(widths) / networks if networks else 0.0,
     }

@@ -8,10 +8,14 @@ from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from qsjax.catalog import huggingface, toml, toml_hardware, toml_models
 from qsjax.catalog.entries import HardwareEntry, ModelEntry
+from qsjax.catalog.modules import WHOLE
+from qsjax.catalog.quantisation import ALGORITHMS
+from qsjax.records.precision import STORED, precision_of
+from qsjax.records.specs import Dtype, Precision
 
 _DATA = resources.files("qsjax.catalog") / "data"
 _KINDS = {"models": "model", "hardware": "accelerator"}
@@ -19,8 +23,29 @@ _OWN = {
     "models": "a folder with a config.json, or a .toml file (docs/guides/your-own-model.md)",
     "hardware": "a .toml file (docs/guides/your-own-hardware.md)",
 }
-# What publishers append to the name of one and the same architecture.
-_VARIANT = re.compile(r"(instruct|chat|base|thinking|hf|it|\d{4})$")
+# What publishers append to the name of one and the same architecture: of how it was trained, and of
+# the format of its weights, which `quantisation.ALGORITHMS` has by these names.
+_VARIANT = re.compile(
+    r"(instruct|chat|base|thinking|reasoning|hf|it|1m|preview|exp|dynamic|static|pertensor"
+    r"|perchannel|quantized|kv|mtp|\d{4})$"
+)
+_FORMATS = {
+    "nvfp4": "NVFP4",
+    "mxfp4": "MXFP4",
+    "fp4": "NVFP4",
+    "mxfp8": "MXFP8",
+    "fp8": "FP8",
+    "w8a8": "INT8",
+    "int8": "INT8",
+    "awq": "W4A16_AWQ",
+    "gptq": "W4A16",
+    "w4a16": "W4A16",
+    "int4": "W4A16",
+    "4bit": "W4A16",
+    "8bit": "W8A16",
+    "bf16": "",
+}
+_FORMAT = re.compile(rf"({'|'.join(_FORMATS)})(v\d)?$")
 
 
 def canonical(name: str) -> str:
@@ -33,16 +58,29 @@ def _spellings(name: str, aliases: tuple[str, ...]) -> set[str]:
     return full | {canonical(text.rpartition("/")[2]) for text in aliases}
 
 
-def _match(name: str, index: Mapping[str, str]) -> str | None:
+class _Match(NamedTuple):
+    """The entry of a name, and the format of weights that the name tells beside it."""
+
+    entry: str
+    format: str = ""
+
+
+def _match(kind: str, name: str) -> _Match | None:
     """The entry of a name: as given, without the organisation, without variant suffixes."""
+    index, told = _index(kind), ""
     tail = canonical(name.rpartition("/")[2])
     for candidate in (canonical(name), tail):
         if candidate in index:
-            return index[candidate]
-    while (shorter := _VARIANT.sub("", tail)) != tail:
+            return _Match(index[candidate])
+    while kind == "models":
+        found = _FORMAT.search(tail)
+        shorter = tail[: found.start()] if found else _VARIANT.sub("", tail)
+        if shorter == tail:
+            return None
+        told = told or (found[1] if found else "")
         tail = shorter
         if tail in index:
-            return index[tail]
+            return _Match(index[tail], told)
     return None
 
 
@@ -59,11 +97,19 @@ def _stored(kind: str) -> dict[str, toml.Document]:
 
 @cache
 def _index(kind: str) -> dict[str, str]:
-    return {
+    """Entries by their spellings, and models by those without what tells of their training.
+
+    The latter never stand in for a spelling of another entry.
+    """
+    index = {
         spelling: name
         for name, document in _stored(kind).items()
         for spelling in _spellings(name, toml.texts_of(document, "aliases"))
     }
+    if kind == "models":
+        for spelling, name in tuple(index.items()):
+            index.setdefault(_VARIANT.sub("", spelling), name)
+    return index
 
 
 def names(kind: str) -> tuple[str, ...]:
@@ -77,7 +123,11 @@ def find(kind: str, name: str) -> str:
     Raises:
         ValueError: If there is none; with the nearest names and how to give one's own.
     """
-    found = _match(name, _index(kind))
+    return _found(kind, name).entry
+
+
+def _found(kind: str, name: str) -> _Match:
+    found = _match(kind, name)
     if found is not None:
         return found
     raise ValueError(
@@ -87,7 +137,7 @@ def find(kind: str, name: str) -> str:
 
 def _hint(kind: str, name: str) -> str:
     for other in _KINDS.keys() - {kind}:
-        if _match(name, _index(other)):
+        if _match(other, name):
             return f"{name!r} names {'a model' if other == 'models' else 'an accelerator'}."
     spellings = _index(kind)
     near = difflib.get_close_matches(canonical(name.rpartition("/")[2]), spellings, n=5)
@@ -101,8 +151,48 @@ def _hardware(name: str) -> HardwareEntry:
 
 
 @cache
-def _model(name: str) -> ModelEntry:
-    return toml_models.entry_from(_stored("models")[name], name, model_entry)
+def _model(name: str, told: str = "") -> ModelEntry:
+    entry = toml_models.entry_from(_stored("models")[name], name, model_entry)
+    return _stored_as(entry, told) if told else entry
+
+
+def _stored_as(entry: ModelEntry, told: str) -> ModelEntry:
+    """A model in the format of weights that a name tells: "Qwen3-32B-FP8".
+
+    As in the checkpoints of publishers, experts of 4 bits leave attention in 16. One that is
+    published so already stays as it is.
+    """
+    form = ALGORITHMS.get(_FORMATS[told], WHOLE)
+    if (form.dtype, form.multiply) == (entry.weight_dtype, entry.multiply_dtype):
+        return entry
+    is_mixture = float(entry.spec.experts) > 1  # type: ignore[arg-type]  # catalogue entries hold floats
+    attention: Dtype = "bf16" if form.dtype == "fp4" and is_mixture else form.dtype
+    size = 0.0 if form.stored == STORED[form.dtype] else form.stored
+    own = entry.spec.precision or Precision()
+    precision = precision_of(
+        form.dtype,
+        attention,
+        entry.kv_dtype,
+        weight_bytes=size,
+        multiply=form.multiply,
+        index_bytes=own.bytes_index,  # type: ignore[arg-type]  # as above
+        state_bytes=entry.state_bytes,
+    )
+    label = f"{entry.name}, weights={told}"
+    return dataclasses.replace(
+        entry,
+        spec=dataclasses.replace(entry.spec, precision=precision, label=label),
+        title=f"{entry.title}, {told.upper()}",
+        weight_dtype=form.dtype,
+        weight_bytes=size,
+        attn_weight_dtype=attention,
+        attn_bytes=0.0,
+        shared_bytes=0.0,
+        multiply_dtype=form.multiply,
+        weight_block=0,
+        modules={},
+        note=f"{entry.note} Precisions by the name; a config.json tells them by module.".strip(),
+    )
 
 
 def _path(name: str | Path | None, suffixes: tuple[str, ...]) -> Path | None:
@@ -202,4 +292,4 @@ def model_entry(name: str | Path | Mapping[str, Any]) -> ModelEntry:
     if isinstance(name, Mapping):
         return huggingface.load(name)
     path = _path(name, (".toml", ".json"))
-    return _model(find("models", str(name))) if path is None else _model_file(path)
+    return _model(*_found("models", str(name))) if path is None else _model_file(path)

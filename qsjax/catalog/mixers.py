@@ -170,27 +170,65 @@ def jamba(reading: Reading, shape: Shape) -> dict[str, float]:
     return kinds | {"dense_ff": shape["expert_ff"] if dense else 0.0} | _mamba1(reading, shape)
 
 
+# Layers that are looked at one by one.
+_MOST = 1024.0
 # A letter or a name of Nemotron-H's blocks, each of which is a mixer or a network.
 _BLOCKS = {
-    **dict.fromkeys(("M", "mamba", "linear_attention"), "mamba"),
-    **dict.fromkeys(("*", "attention", "full_attention"), "attention"),
-    **dict.fromkeys(("-", "mlp"), "mlp"),
-    **dict.fromkeys(("E", "moe"), "moe"),
+    **dict.fromkeys(("M", "mamba", "linear_attention"), "linear"),
+    **dict.fromkeys(("*", "attention", "full_attention"), "softmax"),
+    **dict.fromkeys(("-", "mlp"), "dense"),
+    **dict.fromkeys(("E", "moe"), "routed"),
 }
+
+
+def _pattern(reading: Reading) -> list[str]:
+    pattern = reading.config.get("hybrid_override_pattern")
+    return list(pattern) if isinstance(pattern, str) else texts(reading, "layers_block_type")
+
+
+def blocks_of(reading: Reading, shape: Shape) -> dict[str, list[int]]:
+    """Which blocks of a config have softmax attention, a linear mixer, experts, a dense network.
+
+    Tables of quantised modules count blocks as the config does. A kind whose blocks the config does
+    not tell is left out.
+    """
+    config, layers = reading.config, shape["layers"]
+    kinds = [_BLOCKS.get(block, "") for block in _pattern(reading)]
+    if {"routed", "dense"} & set(kinds):
+        return {kind: [i for i, one in enumerate(kinds) if one == kind] for kind in kinds}
+    if config.get("num_hidden_layers") != layers or layers > _MOST:
+        return {}
+    found: dict[str, list[int]] = {}
+    layers, mixers = int(layers), texts(reading, "layer_types")
+    if not shape.get("linear_layers"):
+        found["softmax"] = list(range(layers))
+    elif len(mixers) == layers:
+        found["softmax"] = [i for i, kind in enumerate(mixers) if kind in _SOFTMAX]
+        found["linear"] = [i for i, kind in enumerate(mixers) if kind not in _SOFTMAX]
+    is_dense = shape.get("experts", 1.0) <= 1
+    dense = layers if is_dense else int(shape.get("dense_layers", 0.0))
+    networks = texts(reading, "mlp_layer_types")
+    first = (config.get(key) for key in ("first_k_dense_replace", "num_dense_layers"))
+    if networks and not is_dense:
+        found["dense"] = [i for i, kind in enumerate(networks) if kind == "dense"]
+    elif is_dense or not dense or dense in first:
+        found["dense"] = list(range(dense))
+    if "dense" in found:
+        found["routed"] = sorted(set(range(layers)) - set(found["dense"]))
+    return found
 
 
 def nemotron_h(reading: Reading, shape: Shape) -> dict[str, float]:
     """Nemotron-H and Nemotron 3: mixers are the layers, networks are shared out among them."""
-    pattern = reading.config.get("hybrid_override_pattern")
-    named = list(pattern) if isinstance(pattern, str) else texts(reading, "layers_block_type")
+    named = _pattern(reading)
     unknown = sorted({block for block in named if block not in _BLOCKS})
     if unknown or not named:
         given = ", ".join(unknown) or "missing"
         reading.problems.append(f'"hybrid_override_pattern": {given}; known: M, *, - and E')
         return {}
     kinds = [_BLOCKS[block] for block in named]
-    mamba, routed, dense = (float(kinds.count(kind)) for kind in ("mamba", "moe", "mlp"))
-    mixers = mamba + kinds.count("attention")
+    mamba, routed, dense = (float(kinds.count(kind)) for kind in ("linear", "routed", "dense"))
+    mixers = mamba + kinds.count("softmax")
     found = {"layers": mixers, "linear_layers": mamba}
     if routed + dense > mixers:
         reading.problems.append('"hybrid_override_pattern" has more networks than mixers')

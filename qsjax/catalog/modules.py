@@ -26,8 +26,18 @@ WHOLE = Format()
 ALL_ATTENTION = "all attention"
 # Patterns and formats; of several that mean a module the first holds.
 Rules = Sequence[tuple[str, Format]]
+# Numbers of the blocks of a kind ("softmax", "linear", "routed" or "dense"); what is unknown lacks.
+Blocks = Mapping[str, Sequence[int]]
+# Names of a group's modules.
+Names = Mapping[str, tuple[str, ...]]
+_KINDS: Mapping[str, str] = {
+    **dict.fromkeys(("query", "keys", "output"), "softmax"),
+    **dict.fromkeys(("linear input", "linear output"), "linear"),
+    **dict.fromkeys(("routed experts", "shared experts"), "routed"),
+    "dense layers": "dense",
+}
 # What a table may call the modules of a group, without "model.layers.N.".
-_NAMES: Mapping[str, tuple[str, ...]] = {
+_NAMES: Names = {
     "query": (
         "self_attn.q_proj",
         "self_attn.qkv_proj",
@@ -35,6 +45,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
         "self_attn.fused_qkv_a_proj",
         "attn.q_proj",
         "attention.wq",
+        "mixer.q_proj",
     ),
     "keys": (
         "self_attn.k_proj",
@@ -42,6 +53,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
         "self_attn.kv_a_proj_with_mqa",
         "attn.k_proj",
         "attention.wk",
+        "mixer.k_proj",
     ),
     "output": (
         "self_attn.o_proj",
@@ -49,6 +61,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
         "attn.o_proj",
         "attn.c_proj",
         "attention.wo",
+        "mixer.o_proj",
     ),
     "linear input": (
         "linear_attn.in_proj_qkv",
@@ -106,8 +119,11 @@ _MOST = 512
 class _Means:
     """Finds the format of a module by its name among the patterns of a table."""
 
-    def __init__(self, rules: Rules, default: Format, layers: float) -> None:
+    def __init__(
+        self, rules: Rules, default: Format, layers: float, blocks: Blocks, names: Names
+    ) -> None:
         self.default, self.of_all = default, layers
+        self.blocks, self.names = blocks, {**_NAMES, **names}
         self.plain: dict[str, tuple[int, Format]] = {}
         self.patterns: list[tuple[int, re.Pattern[str], Format]] = []
         self.layers: set[int] = set()
@@ -150,6 +166,11 @@ class _Means:
         ]
         return min(found, key=lambda one: one[0])[1] if found else self.default
 
+    def of_group(self, layer: int, group: str) -> Format:
+        """The format of a group's modules in a layer: that of a name that the table means."""
+        forms = (self.of(f"layers.{layer}.{name}") for name in self.names[group])
+        return next((one for one in forms if one != self.default), self.default)
+
 
 def _mixed(means: _Means, parts: Iterable[tuple[str, float, float]]) -> Format:
     """One format for modules of several: that of most weights, with the mean of their bytes.
@@ -174,17 +195,23 @@ def _mixed(means: _Means, parts: Iterable[tuple[str, float, float]]) -> Format:
 def _layers_by_format(means: _Means, group: str, layers: float) -> dict[Format, float]:
     """How many of the `layers` that have a group's module keep it in which format.
 
-    Which layers these are is unknown: those that the table does not name are the first to lack it.
+    Where it is unknown which layers these are, those that the table does not name are the first to
+    lack it.
     """
-    named = sorted(layer for layer in means.layers if layer < means.of_all)
-    counted = [(str(layer), 1.0) for layer in named]
-    # One layer stands for all that no pattern names.
-    unnamed = max((means.of_all, *means.layers)) + 1.0
-    counted.append((f"{unnamed:.0f}", means.of_all - len(named)))
     found: dict[Format, float] = {}
+    blocks = means.blocks.get(_KINDS[group])
+    if blocks is not None:
+        for block in blocks:
+            form = means.of_group(block, group)
+            found[form] = found.get(form, 0.0) + 1.0
+        return found
+    named = sorted(layer for layer in means.layers if layer < means.of_all)
+    counted = [(layer, 1.0) for layer in named]
+    # One layer stands for all that no pattern names.
+    unnamed = int(max((means.of_all, *means.layers))) + 1
+    counted.append((unnamed, means.of_all - len(named)))
     for layer, count in counted:
-        forms = [means.of(f"layers.{layer}.{name}") for name in _NAMES[group]]
-        form = next((one for one in forms if one != means.default), means.default)
+        form = means.of_group(layer, group)
         found[form] = found.get(form, 0.0) + count
     surplus = means.of_all - layers
     for form in (means.default, *sorted(found, key=lambda one: -found[one])):
@@ -206,11 +233,25 @@ def _attention(shape: Mapping[str, float]) -> tuple[float, float, float]:
     return query, keys, heads * value * d
 
 
-def formats(rules: Rules, default: Format, shape: Mapping[str, float]) -> dict[str, Format]:
-    """The format of every group of modules that a model has."""
+def formats(
+    rules: Rules,
+    default: Format,
+    shape: Mapping[str, float],
+    blocks: Blocks | None = None,
+    names: Names | None = None,
+) -> dict[str, Format]:
+    """The format of every group of modules that a model has.
+
+    Args:
+        rules: patterns of a table.
+        default: of the modules that no pattern means.
+        shape: fields of the model.
+        blocks: which blocks have which modules, as far as it is known.
+        names: of groups that the family calls otherwise than most do.
+    """
     layers, dense = shape["layers"], shape.get("dense_layers", 0.0)
     linear, inside = shape.get("linear_layers", 0.0), shape.get("linear_params", 0.0)
-    means = _Means(rules, default, layers)
+    means = _Means(rules, default, layers, blocks or {}, names or {})
     query, keys, output = _attention(shape)
     softmax = layers - linear
     # Of the projections of a linear layer about a third is the output.

@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from qsjax.catalog.modules import ALL_ATTENTION, WHOLE, Format, Rules, formats
+from qsjax.catalog.modules import ALL_ATTENTION, WHOLE, Blocks, Format, Names, Rules, formats
 from qsjax.catalog.reading import value_at
 from qsjax.records.precision import STORED
 from qsjax.records.specs import Dtype
@@ -455,13 +455,21 @@ def _special(form: Format) -> float:
     return 0.0 if form.stored == STORED[form.dtype] else form.stored
 
 
-def precisions(quantisation: Any, shape: Mapping[str, float], problems: list[str]) -> Precisions:
+def precisions(
+    quantisation: Any,
+    shape: Mapping[str, float],
+    problems: list[str],
+    blocks: Blocks | None = None,
+    names: Names | None = None,
+) -> Precisions:
     """The precisions of a quantisation table; None means bf16 (fp16 and fp32 are served so).
 
     Args:
         quantisation: the table.
         shape: fields of the model, by which modules weigh; only the cache is read without them.
         problems: grows.
+        blocks: which blocks have which modules, as of `modules.formats`.
+        names: of modules, likewise.
     """
     if quantisation is None:
         return Precisions()
@@ -475,7 +483,7 @@ def precisions(quantisation: Any, shape: Mapping[str, float], problems: list[str
     kv = _cache(quantisation, problems)
     if len(problems) > before or not shape:
         return Precisions(kv=kv)
-    found = formats(rules, scheme.default, shape)
+    found = formats(rules, scheme.default, shape, blocks, names)
     main = found.get("routed experts") or found["feed-forward"]
     attention = found.pop(ALL_ATTENTION)
     dense, shared = shape.get("dense_layers", 0.0), shape.get("shared_experts", 0.0)

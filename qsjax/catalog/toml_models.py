@@ -16,7 +16,7 @@ from qsjax.catalog.toml import (
 from qsjax.records import checks
 from qsjax.records.fields import FLAG, POSITIVE, defaults_of, facts_of, numbers_of
 from qsjax.records.precision import precision_of
-from qsjax.records.specs import Dtype, ModelSpec
+from qsjax.records.specs import INDEX_KEY, Dtype, ModelSpec
 
 SHAPE = facts_of(ModelSpec)
 OPTIONAL = defaults_of(ModelSpec)
@@ -29,6 +29,7 @@ NUMBERS = (
     "max_context",
     "weight_block",
     "state_bytes",
+    "index_bytes",
 )
 BYTES = ("weight_bytes", "attn_bytes", "shared_bytes")
 KEYS = (*TEXTS, *DTYPES, *NUMBERS, *BYTES, "aliases", "shape", "exception")
@@ -103,6 +104,11 @@ def _deviations(document: Document) -> tuple[Deviation, ...]:
         return ()
 
 
+def _index_bytes(base: ModelEntry | None) -> float:
+    published = base.spec.precision if base else None
+    return float(published.bytes_index) if published else INDEX_KEY  # type: ignore[arg-type]  # catalogue entries hold floats
+
+
 def entry_from(document: Document, name: str, parent: Callable[[str], ModelEntry]) -> ModelEntry:
     """The model of a document.
 
@@ -159,6 +165,7 @@ def entry_from(document: Document, name: str, parent: Callable[[str], ModelEntry
         **{key: details[key] for key in BYTES},
         multiply=multiply,
         state_bytes=details["state_bytes"],
+        index_bytes=_number(document, "index_bytes") or _index_bytes(base),
     )
     spec = ModelSpec(**shape, precision=precision, label=name)
     return ModelEntry(name=name, spec=spec, **details)

@@ -1,10 +1,10 @@
 """Generations of accelerators: what is built alike errs alike."""
 
 GENERATIONS = {
-    "ampere": ("a100",),
-    "ada": ("l40s", "rtx-4090"),
-    "hopper": ("h100", "h200", "h800", "h20"),
-    "blackwell": ("b200", "b300", "gb200", "gb300", "rtx-pro"),
+    "ampere": ("a100", "a10g"),
+    "ada": ("l40s", "l4", "rtx-4090"),
+    "hopper": ("h100", "h200", "h800", "h20", "gh200"),
+    "blackwell": ("b200", "b300", "gb200", "gb300", "rtx-pro", "rtx-5090", "dgx-spark"),
     "cdna3": ("mi300x", "mi325x"),
     "cdna4": ("mi350x", "mi355x"),
     "tpu": ("tpu",),

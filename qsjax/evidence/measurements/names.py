@@ -4,54 +4,42 @@ import dataclasses
 import re
 
 from qsjax import catalog
-from qsjax.catalog import HardwareEntry, ModelEntry
+from qsjax.catalog import HardwareEntry, ModelEntry, lookup
 from qsjax.records.specs import Dtype
 
-# What a publication appends to the name of an architecture; removed one after another.
-_APPENDED = re.compile(
-    r"[\s_-]+(\(.*\)|w8a8|bf16|fp8|nvfp4|awq|fp16|instruct|shape.*|h20|h800|671b|99(\.9)?|0528"
-    r"|fp4|(nv)?fp4-v\d|mxfp4|fp8-kv|int4|int8|gptq|dynamic|terminus|quantized\.w\d+a\d+)$",
-    re.IGNORECASE,
-)
-_ALIASES = {
-    "deepseek-v3/r1": "deepseek-v3",
-    "deepseek-r1/v3": "deepseek-v3",
-    "deepseek-r1": "deepseek-v3",
-    "kimi-k2.6": "kimi-k2.5",
-    "llama-3-405b": "llama-3.1-405b",
-    "llama-7b": "llama-2-7b",
-    "llama2-70b": "llama-2-70b",
-    "llama-3.3-70b": "llama-3.1-70b",
-    # Of the same shape.
-    "llama-3-8b": "llama-3.1-8b",
-    "llama-3-70b": "llama-3.1-70b",
-    "llama3-8b": "llama-3.1-8b",
-    "llama3-70b": "llama-3.1-70b",
-    "meta-llama-3-8b": "llama-3.1-8b",
-    "meta-llama-3-70b": "llama-3.1-70b",
-    "mistral-7b-v0.2": "mistral-7b",
-    "mistral-7b-instruct-v0.2": "mistral-7b",
-    "deepseek-r1-distill-llama-8b": "llama-3.1-8b",
-    "deepseek-r1-distill-llama-70b": "llama-3.1-70b",
-    "deepseek-r1-distill-qwen-7b": "qwen2.5-7b",
-    "deepseek-r1-distill-qwen-32b": "qwen2.5-32b",
-}
+# What a publication appends to the name of a model besides what `qsjax.catalog` knows; removed one
+# after another.
+_APPENDED = re.compile(r"[\s_-]+(\(.*\)|shape.*|[abh]\d+0\w?|671b|99(\.9)?)$", re.IGNORECASE)
+# A size that stands in brackets belongs to the name: "Qwen3 (30B-A3B bf16 by size)".
+_SIZE = re.compile(r"\s*\((\d[\d.]*b\S*)[^)]*\)", re.IGNORECASE)
+# What stands between the accelerators of a mixed system.
+_SEPARATE = re.compile(r"[,/+&]| and ")
 # First match wins; the pattern is looked for anywhere in the lower-case name. Variants with another
-# memory than the catalogue's part are not that part.
+# memory or fabric than the catalogue's part are not that part, and so have no entry.
 _HARDWARE = (
+    (r"gh200.*14[14]", ""),
+    (r"gh200", "gh200-96g"),
+    (r"gb[23]00.*\bnvl(?!72)\d", ""),
+    (r"(a100|h800)\b.*\bpcie", ""),
+    (r"h100\b.*pcie", "h100-pcie"),
+    (r"h100[ _-]nvl\b|h100\b.*\b94 ?g", "h100-nvl"),
+    (r"h200[ _-]nvl\b", "h200-nvl"),
     (r"hbm2e", "h100-hbm2e-96g"),
+    (r"a100\b.*\b40 ?g", "a100-sxm-40g"),
+    (r"h20\b.*141|h20-3e", "h20-141g"),
     (r"rtx 3090|24gb gpu", ""),
     (r"rtx[ _-]?4090", "rtx-4090"),
+    (r"rtx[ _-]?5090", "rtx-5090"),
     (r"rtx[ _-]?pro[ _-]?6000", "rtx-pro-6000"),
+    (r"dgx[ _-]?spark|\bgb10\b", "dgx-spark"),
     (r"rubin|vr200", "rubin-nvl72"),
-    (r"gh200|a100.*\b40 ?g|(a100|h100|h800).*\bpcie|h100.*\bnvl\b|h20\b.*141|h20-3e", ""),
     (r"gb300", "gb300-nvl72"),
     (r"gb200", "gb200-nvl72"),
     (r"b300", "b300-sxm"),
     (r"b200", "b200-sxm"),
     (r"h800", "h800-sxm"),
     (r"h20\b|h20-", "h20-96g"),
-    (r"h200[_ -]?(sxm)?", "h200-sxm"),
+    (r"h200", "h200-sxm"),
     (r"h100", "h100-sxm"),
     (r"a100", "a100-sxm"),
     (r"mi300x", "mi300x"),
@@ -59,7 +47,16 @@ _HARDWARE = (
     (r"mi350x", "mi350x"),
     (r"mi355x", "mi355x"),
     (r"inf2|inferentia[ -]?2", "inferentia2"),
-    (r"l40s", "l40s"),
+    (r"trn1|trainium[ -]?1", "trainium1"),
+    (r"trn2|trainium[ -]?2", "trainium2"),
+    (r"trn3|trainium[ -]?3", ""),
+    (r"\bl40s\b", "l40s"),
+    (r"\bl4\b", "l4"),
+    (r"\ba10g\b", "a10g"),
+    (r"\bv5e\b|v5[ -]?lite", "tpu-v5e"),
+    (r"\bv5p\b", "tpu-v5p"),
+    (r"\bv6e\b|trillium", "tpu-v6e"),
+    (r"tpu[ -]?v?7|ironwood", "tpu7x"),
 )
 
 
@@ -78,11 +75,13 @@ PRECISIONS: dict[str, Precision] = {
     "fp16": Precision(stored=2.0, native="bf16"),
     "fp8": Precision(stored=1.0, native="fp8"),
     "int8": Precision(stored=1.0, native="fp8"),
+    "mxfp8": Precision(stored=1.03125, native="fp8"),
     "mxfp4": Precision(stored=0.53125, native="fp4"),
     "nvfp4": Precision(stored=0.5625, native="fp4"),
     "fp4": Precision(stored=0.5625, native="fp4"),
     "int4": Precision(stored=0.5625, native="bf16"),
     "awq": Precision(stored=0.52, native="bf16"),
+    "w4afp8": Precision(stored=0.5625, native="fp8"),
 }
 # As configurations, flags and checkpoints (bits of weights and activations) spell them.
 _SPELLINGS = {
@@ -91,9 +90,16 @@ _SPELLINGS = {
     "half": "fp16",
     "float8": "fp8",
     "e4m3": "fp8",
+    "e5m2": "fp8",
     "w8a8": "int8",
     "w4a16": "int4",
+    "w4a8": "w4afp8",
     "gptq": "int4",
+    "uint4": "int4",
+    "4bit": "int4",
+    "4-bit": "int4",
+    "8bit": "int8",
+    "8-bit": "int8",
 }
 
 
@@ -115,18 +121,24 @@ def find_model(name: str) -> ModelEntry | None:
     text = name.strip()
     if text.lower().endswith((".toml", ".json")) or text.startswith((".", "/", "~")):
         return catalog.model_entry(text)
+    return _named(text) or _named(_SIZE.sub(r"-\1", text))
+
+
+def _named(text: str) -> ModelEntry | None:
     while True:
-        low = text.lower()
-        alias = _ALIASES.get(low) or _ALIASES.get(low.rpartition("/")[2], text)
-        for candidate in (alias, text):
-            try:
-                return catalog.model_entry(candidate)
-            except ValueError:
-                continue
-        shorter = _APPENDED.sub("", text)
+        try:
+            # The entry alone: a record says itself which precisions it runs in.
+            return catalog.model_entry(lookup.find("models", text))
+        except ValueError:
+            shorter = _APPENDED.sub("", text)
         if shorter == text:
             return None
         text = shorter
+
+
+def _part(text: str) -> str | None:
+    """The catalogue's name of an accelerator in small letters, "" where it lacks that variant."""
+    return next((entry for pattern, entry in _HARDWARE if re.search(pattern, text)), None)
 
 
 def find_hardware(name: str) -> HardwareEntry | None:
@@ -138,9 +150,11 @@ def find_hardware(name: str) -> HardwareEntry | None:
     low = name.strip().lower()
     if low.endswith(".toml"):
         return catalog.hardware_entry(name.strip())
-    for pattern, entry in _HARDWARE:
-        if re.search(pattern, low):
-            return catalog.hardware_entry(entry) if entry else None
+    if len({entry for part in _SEPARATE.split(low) if (entry := _part(part))}) > 1:
+        return None  # several accelerators
+    entry = _part(low)
+    if entry is not None:
+        return catalog.hardware_entry(entry) if entry else None
     try:
         return catalog.hardware_entry(name)
     except ValueError:
