@@ -997,3 +997,27 @@ def test_kernels_count_in_their_categories_only(report):
         rows = report.by(name).values()
         assert sum(row["predicted"] for row in rows) == len(report.deployments)
     assert all(row["category"] not in kernels.CATEGORIES for row in report.worst())
+
+
+def test_an_engine_that_spreads_a_model_over_cores_fills_up_its_heads():
+    """By hand: 12 chips are 24 cores; 32 heads become 48, 8 of keys 24, 14,336 columns 14,352."""
+    record = {
+        "id": "n", "category": "neuron_static_batch", "model": "meta-llama/Llama-3.1-8B",
+        "weights_dtype": "bf16", "kv_dtype": "bf16", "gpu": "inferentia2", "n_gpus": 12, "tp": 12,
+        "batch_total": 1, "batch_per_gpu": None, "dp": 1, "avg_context": 2112.0, "isl": 128,
+        "osl": 3968,
+        "engine": "Transformers NeuronX 2.18.1", "metric": "TPOT", "value": 6.42, "unit": "ms",
+        "phase": "decode (static batch)", "speculation": "none", "confidence": "medium",
+    }  # fmt: skip
+    (one,) = read_case(record).deployments
+    assert (one.model.heads, one.model.kv_heads, one.model.expert_ff) == (48.0, 24.0, 14352.0)
+    other = read_case({**record, "engine": "vLLM 0.9"})
+    assert "does not divide" in other.because
+
+
+def test_accelerators_of_aws_are_predicted_within_what_the_catalogue_says(report):
+    for name, median, high in (("trainium1", 5.0, 12.0), ("inferentia2", 8.0, 25.0)):
+        row = report.by("gpu")[name]
+        assert row["predicted"] >= 24
+        assert row["median_abs_error_pct"] <= median
+        assert row["p90_abs_error_pct"] <= high

@@ -1,6 +1,7 @@
 """From the fields of a record to the records that the cost model takes."""
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -19,6 +20,7 @@ from qsjax.evidence.measurements.names import (
     find_model,
     precision_of,
 )
+from qsjax.numerics.safe import scalar
 from qsjax.records import checks
 from qsjax.records import specs as records
 from qsjax.records.specs import (
@@ -32,6 +34,8 @@ from qsjax.records.specs import (
 )
 
 # Engines by a part of what records call them.
+# Engines that divide a model over the cores of a chip, of which each holds whole heads.
+CORES = {"neuronx": 2.0}
 ENGINES = ("trtllm", "vllm", "sglang", "atom", "neuronx")
 KV_BLOCK = 16.0  # tokens of a block in vLLM's paged cache
 
@@ -184,6 +188,21 @@ def _model(record: Mapping[str, Any], spec: ModelSpec) -> ModelSpec:
     return dataclasses.replace(spec, window=2.0 * float(spec.window))  # type: ignore[arg-type]  # catalogue entries hold floats
 
 
+def _padded(engine: str, spec: ModelSpec, tp: float) -> ModelSpec:
+    """The model as an engine spreads it over cores that each hold whole heads.
+
+    Heads of queries are filled up to a multiple of the cores, those of keys and values copied.
+    Source: AWS Neuron documentation, Transformers NeuronX: `tp_degree` counts the two cores of each
+    chip, and Llama 2 and 3 with 32, 40 and 64 heads run on the 24 of inf2.48xlarge.
+    """
+    cores = CORES.get(engine, 0) * tp
+    if not cores:
+        return spec
+    sizes = {name: scalar(getattr(spec, name)) for name in ("heads", "kv_heads", "expert_ff")}
+    filled: dict[str, Any] = {name: cores * math.ceil(x / cores) for name, x in sizes.items()}
+    return dataclasses.replace(spec, **filled)
+
+
 def _convention(record: Mapping[str, Any]) -> Convention:
     text = str(record.get("phase") or "")
     # vLLM says dual, SGLang two-batch overlap; the flags are those of both.
@@ -267,14 +286,15 @@ def deployment_of(record: Mapping[str, Any], *, context: float | None = None) ->
     model, hardware = entries_of(record)
     found = read.facts(record)
     partition = partition_of(record, found)
-    _check_partition(partition, model.spec)
+    engine = engine_of(record)
+    spec = _padded(engine, _model(record, model.spec), scalar(partition.tp))
+    _check_partition(partition, spec)
     batch = batch_of(record, partition)
     if not batch:
         raise UnusableError("unknown batch")
     own_context, prompt, output = lengths_of(record, found)
     if not (context or own_context):
         raise UnusableError("unknown context")
-    engine = engine_of(record)
     if refuses(engine, hardware.name):
         raise UnusableError(f"{engine} does not run on {hardware.name}; check the two names")
     run_by = kernels.kernels_of(record, engine, hardware)
@@ -288,7 +308,7 @@ def deployment_of(record: Mapping[str, Any], *, context: float | None = None) ->
     )
     tuned = _tuned(record, model, hardware, workload, run_by.name)
     return OperatingPoint(
-        model=_model(record, model.spec),
+        model=spec,
         model_name=model.name,
         hardware=tuned.spec,
         hardware_name=hardware.name,
