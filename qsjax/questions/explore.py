@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
-
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
 class Exploration(Result):
     """The best design of every cell of a problem.

@@ -10,12 +10,13 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from qsjax.cost.decode import StepCost, decode_step
+from qsjax.cost.decode import StepCost
 from qsjax.cost.disaggregation import busy_seconds
 from qsjax.cost.feasibility import REASONS
 from qsjax.engines.flags import Engine
 from qsjax.engines.schedulers import Scheduler, check_scheduler, default_scheduler
 from qsjax.grid.cells import Cells, one_cell, served_model
+from qsjax.grid.evaluation import evaluate
 from qsjax.grid.optimum import winners_at
 from qsjax.grid.problem import Accelerator, Problem, question
 from qsjax.grid.solution import kv_mode_name, solve
@@ -225,12 +226,6 @@ class Simulation(Result):
         return [*written, path]
 
 
-@on_host
-def _step(records: Records, *, convention: Convention) -> StepCost:
-    model, hardware, partition, workload, gpus = records
-    return decode_step(model, hardware, partition, workload, convention, gpus)
-
-
 model_on_host = on_host(served_model)
 
 
@@ -241,8 +236,7 @@ def step_of_one(records: Records, convention: Convention) -> StepCost:
         ValueError: it cannot run, with every reason.
     """
     work = dataclasses.replace(records.workload, context=1.0, batch=1.0)
-    plain = jax.tree.map(lambda x: np.asarray(x, np.float64), records._replace(workload=work))
-    step: StepCost = _step(plain, convention=convention)
+    step = evaluate(records._replace(workload=work), convention)
     bits = int(np.asarray(step.reasons))
     broken = [f"  {text}" for text, bit in REASONS.items() if bits & bit]
     if broken:
