@@ -236,7 +236,9 @@ def _speculating(
         f"{scalar(work.tokens_per_step):.2f} tokens a step; drafting takes "
         f"{scalar(work.draft_time) / MS:.2f} ms of it (part of the overhead)"
     )
-    return plain.hardware, work, (note,)
+    # Names do not pass through the law.
+    own = dataclasses.replace(plain.hardware, label=records.hardware.label)
+    return own, work, (note,)
 
 
 def _with_batch(records: Records, batch: float) -> Records:
