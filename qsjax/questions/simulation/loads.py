@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from jax.typing import ArrayLike
 
@@ -15,12 +14,11 @@ from qsjax.cost.disaggregation import busy_seconds
 from qsjax.cost.feasibility import REASONS
 from qsjax.engines.flags import Engine
 from qsjax.engines.schedulers import Scheduler, check_scheduler, default_scheduler
-from qsjax.grid.cells import Cells, one_cell, served_model
+from qsjax.grid.case import best_partition, records_at
+from qsjax.grid.cells import Cells, one_cell
 from qsjax.grid.evaluation import evaluate
-from qsjax.grid.optimum import winners_at
 from qsjax.grid.problem import Accelerator, Problem, question
-from qsjax.grid.solution import kv_mode_name, solve
-from qsjax.numerics.numpy_backend import on_host
+from qsjax.grid.solution import kv_mode_name
 from qsjax.numerics.safe import scalar
 from qsjax.output import files, words
 from qsjax.output.labels import split_name
@@ -226,9 +224,6 @@ class Simulation(Result):
         return [*written, path]
 
 
-model_on_host = on_host(served_model)
-
-
 def step_of_one(records: Records, convention: Convention) -> StepCost:
     """The step of a design with one short sequence.
 
@@ -313,21 +308,18 @@ def label_of(cells: Cells) -> Row:
 
 def _records(cells: Cells, partition: Partition | None) -> Records:
     """The design of a cell, the best one if none is stated."""
-    inputs = jax.tree.map(lambda leaf: np.asarray(leaf)[0], cells.inputs)
-    model = model_on_host(inputs)
-    if partition is None:
-        solution = solve(cells)
-        if not solution.is_feasible[0]:
-            raise ValueError(
-                f"{cells.model.name} on {inputs.gpus:g} {cells.hardware.name}: no design holds a "
-                "request of mean length; give more GPUs, or ask explore what is in the way"
-            )
-        chosen = winners_at(cells, cells.inputs, solution.best).designs.partition
-        partition = jax.tree.map(lambda leaf: np.asarray(leaf)[0], chosen)
-    else:
+    if partition is not None:
         (partition,) = checks.check_records(partition=partition, single=True)
-        checks.check_partition(partition, model)
-    return Records(model, inputs.hardware, partition, inputs.workload, inputs.gpus)
+        found = records_at(cells, 0, partition)
+        checks.check_partition(partition, found.model)
+        return found
+    best = best_partition(cells)
+    if best is None:
+        raise ValueError(
+            f"{cells.model.name} on {cells.inputs.gpus[0]:g} {cells.hardware.name}: no design "
+            "holds a request of mean length; give more GPUs, or ask explore what is in the way"
+        )
+    return records_at(cells, 0, best)
 
 
 def number_of(name: str, given: Any, most: float = math.inf, *, least: float = 0.0) -> float:
