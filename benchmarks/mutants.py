@@ -43,7 +43,7 @@ ROOMS = {
     "qsjax/cost/shared.py": "shared",
     "qsjax/cost/roofline.py": "breakdown theory explain",
     "qsjax/cost/ledger.py": "breakdown speculation",
-    "qsjax/cost/coefficients.py": "theory breakdown explain",
+    "qsjax/cost/coefficients.py": "handworked oracle",
     "qsjax/cost/regimes.py": "breakdown explain",
     "qsjax/cost/meanings.py": "records",
     "qsjax/cost/metrics.py": "economics search",
