@@ -7,7 +7,12 @@ import pytest
 from qsjax import catalog
 from qsjax.cost.decode import decode_step
 from qsjax.cost.laws import params
-from qsjax.cost.laws.memory import kv_bytes_per_sequence, usable_bytes, weights_bytes
+from qsjax.cost.laws.memory import (
+    kv_bytes_per_sequence,
+    reserve_bytes,
+    usable_bytes,
+    weights_bytes,
+)
 from qsjax.cost.laws.sharding import layout
 from qsjax.cost.prefill import prefill_step
 from qsjax.engines import read
@@ -220,3 +225,9 @@ def usable_bytes_of(one, weights):
     forward = 8192 * 2 * (3 * 8192 + 3 * 28672)
     visible = 0.99 * float(one.hardware.hbm_bytes)
     return weights + 0.9 * (visible - weights - 0.3 * GIB - forward)
+
+
+def test_the_rules_of_an_engine_leave_no_reserve_beside_theirs():
+    found, _ = _held("vllm serve m --tensor-parallel-size 8", "mixtral-8x7b")
+    kept = float(reserve_bytes(catalog.model("mixtral-8x7b"), found.hardware))
+    assert kept == found.hardware.reserve_bytes

@@ -359,6 +359,7 @@ def test_quantisation(write, table, weights, attention, kv):
         ({"quant_method": "awq", "bits": 4, "group_size": 64}, 64),
         ({"quant_method": "gptq", "bits": 4, "group_size": -1}, 0),
         ({"quant_method": "mxfp4"}, 0),  # its kernels pad
+        (None, 0),
     ],
 )
 def test_blocks_that_no_split_may_cut(write, table, block):

@@ -50,7 +50,8 @@ class TestPrecision:
 
     def test_a_model_of_ones_own_is_in_sixteen_bits_as_in_a_file(self):
         work = workload_of(ModelSpec(**SHAPE), context=1024.0)
-        assert (work.bytes_ffn_weight, work.bytes_kv, work.ffn_dtype) == (2.0, 2.0, "bf16")
+        sizes = (work.bytes_attn_weight, work.bytes_ffn_weight, work.bytes_kv, work.bytes_dispatch)
+        assert (sizes, work.ffn_dtype) == ((2.0,) * 4, "bf16")
 
     def test_the_default_workload_is_that_of_deepseek_v3(self):
         assert workload_of(catalog.model("deepseek-v3"), context=7.0) == Workload(context=7.0)

@@ -1,12 +1,13 @@
 """What the shipped records state of themselves, and which of them are scored."""
 
 import collections
+import datetime
 
 import pytest
 
 from qsjax.cost.prefill import prefill_step
 from qsjax.cost.shared import shared_steps
-from qsjax.engines.releases import release
+from qsjax.engines.releases import date, issue, release, version
 from qsjax.evidence.measurements import Case, load_records, read_case, read_cases
 from qsjax.evidence.measurements.deployment import engine_of
 from qsjax.evidence.validation import validate
@@ -131,3 +132,12 @@ def test_first_tokens_are_predicted_where_they_are_known():
     assert report.first_tokens_by("engine")["all"]["predicted"] == 1
     stated = read_case({**EXAMPLE, "metric": "mean_ttft_ms", "value": 100.0})
     assert stated.kind == "ttft"
+
+
+def test_what_a_record_says_of_engine_and_source():
+    source = "https://github.com/vllm-project/vllm/issues/23278"
+    record = {"engine": "vLLM 0.11.2rc1", "source": source}
+    assert (version(record), issue(record), date(record)) == ((0, 11), 23278, None)
+    blog = {"engine": "SGLang", "source": "https://lmsys.org/blog/2025-05-30-large-scale-ep/"}
+    assert (version(blog), issue(blog)) == (None, None)
+    assert date(blog) == datetime.date(2025, 5, 30)

@@ -106,6 +106,17 @@ def test_a_step_with_both_by_hand():
     assert float(both.t_stage) == pytest.approx(total, rel=1e-6)
 
 
+def test_host_work_of_answers_is_part_of_a_full_step():
+    slow = dataclasses.replace(HARDWARE, sequence_overhead=2e-5)
+    quick, found = (shared(200.0, 3000.0, 300.0, hardware=one) for one in (HARDWARE, slow))
+    decoding = float(found.steps.decoding)
+    assert decoding > 50.0
+    longer = float(found.full.t_stage - quick.full.t_stage)
+    assert longer == pytest.approx(2e-5 * decoding, rel=1e-6)
+    alone = shared(200.0, 3000.0, 300.0, ALONE, hardware=slow)
+    assert float(alone.full.t_stage) < float(found.full.t_stage) - 0.9 * longer
+
+
 def test_without_answers_a_pass_is_a_prefill():
     found = shared(1.0, 4096.0, 100.0, ALONE)
     alone = prefill_step(DENSE, HARDWARE, Partition(), WORKLOAD, PHYSICAL, 4096.0)

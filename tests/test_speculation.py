@@ -191,6 +191,7 @@ def test_explain_takes_the_drafts_of_the_command_line():
     draft = ["--speculative-config", '{"method": "mtp", "num_speculative_tokens": 1}']
     told = CliRunner().invoke(cli, [*line, *draft])
     assert told.exit_code == 0, told.output
+    assert told.output.startswith("deepseek-v3 on 16 h200-sxm with ")
     assert "said to be accepted with a chance of 0.9: 1.90 tokens a step" in told.output
     alone = CliRunner().invoke(cli, line)
     assert alone.exit_code == 2

@@ -13,9 +13,8 @@ PORT = 5006
 
 
 @click.command("app")
-@options.model_argument
-@options.system_options
-@options.workload_options
+@options.one_model
+@options.workload_options()
 @serving_options.limit_options
 @flag("--port", int, "Port on 127.0.0.1; 0 for any that is free.", PORT)
 @flag("--browser/--no-browser", bool, "Open the page in a browser.", True)

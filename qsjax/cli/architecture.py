@@ -14,8 +14,7 @@ CONTEXT = 32768.0
 
 
 @verb("architecture")
-@options.model_argument
-@options.system_options
+@options.one_model
 @options.context_option("32k")
 @options.dtype_options
 @serving_options.request_options
@@ -23,8 +22,7 @@ CONTEXT = 32768.0
 @flag("--law", LAWS, "What quality is equal under.", "joint")
 @flag("--tokens", float, "Training tokens.", TOKENS)
 @flag("--multiple", float, "Of which widths are.", MULTIPLE)
-@serving_options.limit_options
-@serving_options.economy_options
+@serving_options.target_options
 def command(model: str, **flags: Any) -> None:
     r"""Compare variants of MODEL that a published law calls equally good, each served at its best.
 

@@ -12,16 +12,13 @@ CONTEXT = 8192.0
 
 
 @verb("binding")
-@options.models_argument
-@options.system_options
-@options.context_option("8k")
-@options.quality_options
+@options.some_models
+@options.workload_options("8k")
 @serving_options.request_options
 @flag("--parameter", str, "Fields, groups.", ",".join(HARDWARE))
 @flag("--points", int, "Points of each front.", POINTS)
 @options.axis_options
-@serving_options.limit_options
-@serving_options.economy_options
+@serving_options.target_options
 def command(models: tuple[str, ...], **flags: Any) -> None:
     r"""Say what 1 % more of each hardware number does along the front of MODELS and their twins.
 

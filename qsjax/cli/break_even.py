@@ -14,9 +14,8 @@ COUNTS = tuple(2.0**k for k in range(9))  # GPU counts tried for a target, 1 to 
 
 
 @verb("break-even")
-@options.model_argument
-@options.system_options
-@options.workload_options
+@options.one_model
+@options.workload_options()
 @options.axis_options
 @flag(
     "--parameter",

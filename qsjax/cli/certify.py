@@ -13,9 +13,8 @@ CONTEXTS = (131072.0,)
 
 
 @verb("certify")
-@options.model_argument
-@options.system_options
-@options.workload_options
+@options.one_model
+@options.workload_options()
 @options.axis_options
 @flag(
     "--box",

@@ -20,12 +20,10 @@ CONTEXTS = (1024.0, 8192.0, 32768.0, 131072.0)
 @verb("compare")
 @click.argument("subjects", nargs=-1, required=True, shell_complete=options.names_of("model"))
 @options.system_options
-@options.context_option("1k,8k,32k,128k")
-@options.quality_options
+@options.workload_options("1k,8k,32k,128k")
 @serving_options.request_options
 @options.batch_option
-@serving_options.limit_options
-@serving_options.economy_options
+@serving_options.target_options
 @options.level_option
 def command(subjects: tuple[str, ...], **flags: Any) -> None:
     r"""Put SUBJECTS side by side: who has more throughput, by how much, at which price, why.

@@ -6,12 +6,10 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from qsjax import catalog, engines
 from qsjax.catalog import lookup
 from qsjax.cli import serving_options, session
-from qsjax.cost.decode import StepCost, decode_step
 from qsjax.cost.laws.memory import reserve_bytes, usable_bytes
 from qsjax.cost.speculation import ACCEPTANCE, speculated
 from qsjax.engines import Deployment, WrittenEngine
@@ -27,6 +25,7 @@ from qsjax.engines.precision import (
 from qsjax.engines.rules import load_engines
 from qsjax.grid.case import Case
 from qsjax.grid.diagnosis import Shortcoming
+from qsjax.grid.evaluation import evaluate
 from qsjax.grid.problem import Problem, named_rules
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
@@ -39,7 +38,6 @@ from qsjax.records.specs import (
     KV_MODES,
     Convention,
     HardwareSpec,
-    ModelSpec,
     Partition,
     Workload,
 )
@@ -163,8 +161,8 @@ def _held(
     partition: Partition,
     work: Workload,
     flags: dict[str, Any],
-) -> tuple[ModelSpec, HardwareSpec, Workload, Own, tuple[str, ...]]:
-    """The records as the engine of the command line holds them; without one as they are."""
+) -> tuple[HardwareSpec, Workload, Own, tuple[str, ...]]:
+    """Accelerator and workload as the engine of the command line holds them, or as they are."""
     hardware = catalog.hardware_entry(flags["hardware"])
     capacity, ranks = scalar(hardware.spec.hbm_bytes), deployment.gpus / deployment.replicas
     more: tuple[str, ...] = ()
@@ -176,11 +174,11 @@ def _held(
         )
     if deployment.engine is None:
         kept = scalar(on_host(reserve_bytes)(entry.spec, hardware.spec))
-        return entry.spec, hardware.spec, work, Own(0.0, kept, capacity, ranks), ()
+        return hardware.spec, work, Own(0.0, kept, capacity, ranks), ()
     is_given = deployment.bytes_kv is not None or flags["kv"] is not None
     found = held(deployment, entry, hardware, partition, work, is_cache_given=is_given)
     own = Own(found.beside, found.kept, visible_bytes(capacity), ranks)
-    return entry.spec, found.hardware, found.workload, own, (*found.notes, *more)
+    return found.hardware, found.workload, own, (*found.notes, *more)
 
 
 class Stated(NamedTuple):
@@ -227,10 +225,9 @@ def _speculating(
     convention, _, _ = named_rules(name)  # drafting has one cost: that of the first accounting
     batch = deployment.batch
     if batch is None:
-        batch = scalar(_step(_arrays(records, 1.0), convention=convention).capacity.max_batch)
-    found = _speculated(
-        _arrays(records, max(1.0, batch)), share, drafts, convention=convention, method=method
-    )
+        batch = scalar(evaluate(_with_batch(records, 1.0), convention).capacity.max_batch)
+    drafting = _with_batch(records, max(1.0, batch))
+    found = _speculated(drafting, share, drafts, convention=convention, method=method)
     plain: Any = jax.tree.map(scalar, found._replace(gpus=None))
     work = dataclasses.replace(plain.workload, batch=None, query_tokens=float(deployment.verified))
     told = "taken to be" if acceptance is None else "said to be"
@@ -239,20 +236,13 @@ def _speculating(
         f"{scalar(work.tokens_per_step):.2f} tokens a step; drafting takes "
         f"{scalar(work.draft_time) / MS:.2f} ms of it (part of the overhead)"
     )
-    return plain.hardware, work, (note,)
+    # Names do not pass through the law.
+    own = dataclasses.replace(plain.hardware, label=records.hardware.label)
+    return own, work, (note,)
 
 
-def _arrays(records: Records, batch: float) -> Records:
-    workload = dataclasses.replace(records.workload, batch=batch)
-    found: Records = jax.tree.map(
-        lambda x: np.asarray(x, np.float64), records._replace(workload=workload, gpus=None)
-    )
-    return found
-
-
-@on_host
-def _step(records: Records, *, convention: Convention) -> StepCost:
-    return decode_step(*records[:4], convention)
+def _with_batch(records: Records, batch: float) -> Records:
+    return records._replace(workload=dataclasses.replace(records.workload, batch=batch))
 
 
 @on_host
@@ -284,8 +274,8 @@ def read(model: str, words: tuple[str, ...], flags: dict[str, Any]) -> Stated:
     if bits is not None and not flags["weights"]:
         work = stored_in(work, bits / 8.0)
     partition, work = _inputs(deployment, work, flags)
-    spec, hardware, work, own, more = _held(deployment, entry, partition, work, flags)
-    records = Records(spec, hardware, partition, work, None)
+    hardware, work, own, more = _held(deployment, entry, partition, work, flags)
+    records = Records(entry.spec, hardware, partition, work, None)
     hardware, work, drafted = _speculating(
         records, deployment, flags["convention"], flags.get("acceptance")
     )
@@ -293,7 +283,7 @@ def read(model: str, words: tuple[str, ...], flags: dict[str, Any]) -> Stated:
     gpus = serving_options.one("gpus", flags["gpus"])
     is_free = gpus is not None and not words and not any(flags[name] for name in DEGREES)
     problem = Problem(
-        spec,
+        entry.spec,
         hardware,
         gpus=gpus or deployment.gpus,
         context=scalar(work.context),

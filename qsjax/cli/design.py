@@ -13,9 +13,8 @@ CONTEXTS = (32768.0,)
 
 
 @verb("design")
-@options.model_argument
-@options.system_options
-@options.workload_options
+@options.one_model
+@options.workload_options()
 @options.axis_options
 @flag(
     "--price",

@@ -10,9 +10,8 @@ from qsjax.questions.explore import explore
 
 
 @verb("explore")
-@options.model_argument
-@options.system_options
-@options.workload_options
+@options.one_model
+@options.workload_options()
 @options.axis_options
 @options.level_option
 def command(model: str, **flags: Any) -> None:

@@ -18,8 +18,7 @@ from qsjax.questions.mix import mix
 @options.system_options
 @options.quality_options
 @flag("--together", bool, "Also find the split for one batch that holds all lengths at once.")
-@serving_options.limit_options
-@serving_options.economy_options
+@serving_options.target_options
 def command(model: str, requests: Path, **flags: Any) -> None:
     r"""Find the split of MODEL that is best for the whole distribution of lengths in REQUESTS.
 

@@ -13,8 +13,7 @@ CONTEXTS = (1024.0, 8192.0, 32768.0, 131072.0)
 
 
 @verb("moe-or-dense")
-@options.model_argument
-@options.system_options
+@options.one_model
 @options.context_option("1k,8k,32k,128k")
 @flag(
     "--tpot",

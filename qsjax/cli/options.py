@@ -117,6 +117,9 @@ system_options = options(
     hardware_option,
     flag("--gpus", WHOLE, "GPU counts, each used exactly, such as 8,16 or 8..64.", "64"),
 )
+one_model, some_models = (
+    options(argument, system_options) for argument in (model_argument, models_argument)
+)
 convention_option = flag(
     "--convention",
     [*CONVENTIONS, "both"],
@@ -146,7 +149,13 @@ quality_options = options(
     dtype_options,
 )
 PUBLISHED = "powers of two from 1k to what the model is published for"
-workload_options = options(context_option(PUBLISHED), quality_options)
+
+
+def workload_options(default: str = PUBLISHED) -> Callable[[Any], Any]:
+    """The flags for contexts, twins, accounting and dtypes."""
+    return options(context_option(default), quality_options)
+
+
 batch_option = flag(
     "--batch", WHOLE, "Sequences per attention replica.  [default: what is best, or fits]"
 )

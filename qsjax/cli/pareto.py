@@ -12,14 +12,11 @@ CONTEXT = 8192.0
 
 
 @verb("pareto")
-@options.models_argument
-@options.system_options
-@options.context_option("8k")
-@options.quality_options
+@options.some_models
+@options.workload_options("8k")
 @serving_options.request_options
 @options.axis_options
-@serving_options.limit_options
-@serving_options.economy_options
+@serving_options.target_options
 @flag("--every-batch", bool, "Try every batch, not a ladder of 2 % steps.")
 @flag("--points", int, "Points of each front in the table.", 12)
 def command(models: tuple[str, ...], **flags: Any) -> None:

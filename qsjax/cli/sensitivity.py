@@ -22,10 +22,8 @@ CONTEXTS = (32768.0,)
 
 
 @verb("sensitivity")
-@options.model_argument
-@options.system_options
-@options.context_option("32k")
-@options.quality_options
+@options.one_model
+@options.workload_options("32k")
 @options.axis_options
 @flag("--metric", str, f"Comma-separated: {', '.join(METRIC_NAMES)}.", "tokens_per_s_per_gpu")
 @flag(

@@ -66,6 +66,7 @@ limit_options = options(
     *(flag(f"--max-{name}", float, f"Largest {name}.") for name in DEGREES),
     flag("--tp-in-island", bool, "Keep tp within an island."),
 )
+target_options = options(limit_options, economy_options)
 
 
 def _check_pairs(flags: dict[str, Any]) -> None:

@@ -13,10 +13,8 @@ CONTEXT = 8192.0
 
 
 @verb("speculate")
-@options.models_argument
-@options.system_options
-@options.context_option("8k")
-@options.quality_options
+@options.some_models
+@options.workload_options("8k")
 @flag("--acceptance", float, "Chance of a draft to be accepted, given those before it.", ACCEPTANCE)
 @flag("--drafts", int, "Tokens drafted in a step.", 1)
 @flag("--method", METHODS, "Who drafts.", "mtp")

@@ -33,7 +33,7 @@ MEMORY_TERMS = (
     "free",
 )
 TIME_TERMS = tuple(term for terms in RESOURCES.values() for term in terms)
-_model_on_host = on_host(served_model)
+model_on_host = on_host(served_model)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -85,13 +85,26 @@ def case_of(records: Records, convention: Convention, batch: float | None) -> Ca
     return Case(placed, convention, parts, lacks)
 
 
+def records_at(cells: Cells, cell: int, partition: Partition) -> Records:
+    """The records of a design, stated or chosen, in a cell."""
+    inputs = take(cells.inputs, cell)
+    model = model_on_host(inputs)
+    return Records(model, inputs.hardware, partition, inputs.workload, inputs.gpus)
+
+
 def case_at(cells: Cells, cell: int, partition: Partition, batch: float | None) -> Case:
     """A design, stated or chosen, in a cell."""
-    inputs = take(cells.inputs, cell)
-    records = Records(
-        _model_on_host(inputs), inputs.hardware, partition, inputs.workload, inputs.gpus
-    )
-    return case_of(records, inputs.convention, batch)
+    records = records_at(cells, cell, partition)
+    return case_of(records, take(cells.inputs, cell).convention, batch)
+
+
+def best_partition(cells: Cells) -> Partition | None:
+    """The partition of the best design of the first cell; None where there is none."""
+    best = best_of(cells)
+    if best.feasible[0] == 0:
+        return None
+    found: Partition = take(cells.designs.partition, int(best.position[0]))
+    return found
 
 
 def best_case(cells: Cells, cell: int, best: Best | None = None) -> Case | None:

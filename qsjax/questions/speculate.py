@@ -5,15 +5,13 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import jax
 import numpy as np
 
 from qsjax.cost.decode import StepCost, decode_step
 from qsjax.cost.speculation import ACCEPTANCE, METHODS, Method, accepted_tokens, speculated
-from qsjax.grid.cells import Cells, cells_of, of_variant, served_model
-from qsjax.grid.optimum import winners_at
+from qsjax.grid.case import best_partition, records_at
+from qsjax.grid.cells import Cells, cells_of, of_variant
 from qsjax.grid.problem import Problem, describe, question
-from qsjax.grid.solution import solve
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.output import words
@@ -107,24 +105,19 @@ def _rows(
     cells: Cells, partition: Partition | None, batches: Sequence[float] | None, asked: Row,
     rules: Convention,
 ) -> list[Row]:  # fmt: skip
-    inputs = jax.tree.map(lambda leaf: np.asarray(leaf)[0], cells.inputs)
+    partition = best_partition(cells) if partition is None else partition
     if partition is None:
-        solution = solve(cells)
-        if not solution.is_feasible[0]:
-            return []
-        chosen = winners_at(cells, cells.inputs, solution.best).designs.partition
-        partition = jax.tree.map(lambda leaf: np.asarray(leaf)[0], chosen)
-    model = _model_on_host(inputs)
-    work = dataclasses.replace(inputs.workload, query_tokens=1.0, tokens_per_step=1.0)
+        return []
+    records = records_at(cells, 0, partition)
+    numbers = [asked[name] for name in ("acceptance", "drafts", "head_params")]
 
     def at(counts: Any) -> tuple[StepCost, StepCost, Any]:
-        records = Records(
-            model, inputs.hardware, partition, dataclasses.replace(work, batch=counts), inputs.gpus
+        work = dataclasses.replace(
+            records.workload, query_tokens=1.0, tokens_per_step=1.0, batch=counts
         )
-        head = asked["head_params"]
-        numbers = (asked["acceptance"], asked["drafts"], head)
+        own = records._replace(workload=work)
         steps: tuple[StepCost, StepCost, Any] = _steps(
-            records, *numbers, convention=rules, method=asked["method"]
+            own, *numbers, convention=rules, method=asked["method"]
         )
         return steps
 
@@ -159,9 +152,6 @@ def _rows(
         for i in range(len(counts))
         if runs[i]
     ]
-
-
-_model_on_host = on_host(served_model)
 
 
 def _check(acceptance: float, drafts: float, method: str, head_params: float | None) -> None:

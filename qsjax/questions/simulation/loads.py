@@ -6,20 +6,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from qsjax.cost.decode import StepCost, decode_step
+from qsjax.cost.decode import StepCost
 from qsjax.cost.disaggregation import busy_seconds
 from qsjax.cost.feasibility import REASONS
 from qsjax.engines.flags import Engine
 from qsjax.engines.schedulers import Scheduler, check_scheduler, default_scheduler
-from qsjax.grid.cells import Cells, one_cell, served_model
-from qsjax.grid.optimum import winners_at
+from qsjax.grid.case import best_partition, records_at
+from qsjax.grid.cells import Cells, one_cell
+from qsjax.grid.evaluation import evaluate
 from qsjax.grid.problem import Accelerator, Problem, question
-from qsjax.grid.solution import kv_mode_name, solve
-from qsjax.numerics.numpy_backend import on_host
+from qsjax.grid.solution import kv_mode_name
 from qsjax.numerics.safe import scalar
 from qsjax.output import files, words
 from qsjax.output.labels import split_name
@@ -225,15 +224,6 @@ class Simulation(Result):
         return [*written, path]
 
 
-@on_host
-def _step(records: Records, *, convention: Convention) -> StepCost:
-    model, hardware, partition, workload, gpus = records
-    return decode_step(model, hardware, partition, workload, convention, gpus)
-
-
-model_on_host = on_host(served_model)
-
-
 def step_of_one(records: Records, convention: Convention) -> StepCost:
     """The step of a design with one short sequence.
 
@@ -241,8 +231,7 @@ def step_of_one(records: Records, convention: Convention) -> StepCost:
         ValueError: it cannot run, with every reason.
     """
     work = dataclasses.replace(records.workload, context=1.0, batch=1.0)
-    plain = jax.tree.map(lambda x: np.asarray(x, np.float64), records._replace(workload=work))
-    step: StepCost = _step(plain, convention=convention)
+    step = evaluate(records._replace(workload=work), convention)
     bits = int(np.asarray(step.reasons))
     broken = [f"  {text}" for text, bit in REASONS.items() if bits & bit]
     if broken:
@@ -319,21 +308,18 @@ def label_of(cells: Cells) -> Row:
 
 def _records(cells: Cells, partition: Partition | None) -> Records:
     """The design of a cell, the best one if none is stated."""
-    inputs = jax.tree.map(lambda leaf: np.asarray(leaf)[0], cells.inputs)
-    model = model_on_host(inputs)
-    if partition is None:
-        solution = solve(cells)
-        if not solution.is_feasible[0]:
-            raise ValueError(
-                f"{cells.model.name} on {inputs.gpus:g} {cells.hardware.name}: no design holds a "
-                "request of mean length; give more GPUs, or ask explore what is in the way"
-            )
-        chosen = winners_at(cells, cells.inputs, solution.best).designs.partition
-        partition = jax.tree.map(lambda leaf: np.asarray(leaf)[0], chosen)
-    else:
+    if partition is not None:
         (partition,) = checks.check_records(partition=partition, single=True)
-        checks.check_partition(partition, model)
-    return Records(model, inputs.hardware, partition, inputs.workload, inputs.gpus)
+        found = records_at(cells, 0, partition)
+        checks.check_partition(partition, found.model)
+        return found
+    best = best_partition(cells)
+    if best is None:
+        raise ValueError(
+            f"{cells.model.name} on {cells.inputs.gpus[0]:g} {cells.hardware.name}: no design "
+            "holds a request of mean length; give more GPUs, or ask explore what is in the way"
+        )
+    return records_at(cells, 0, best)
 
 
 def number_of(name: str, given: Any, most: float = math.inf, *, least: float = 0.0) -> float:

@@ -18,6 +18,7 @@ from qsjax.cost.metrics import Economy, costs, follows_load
 from qsjax.engines.flags import Engine
 from qsjax.engines.schedulers import Scheduler
 from qsjax.grid.batches import ladder
+from qsjax.grid.case import model_on_host
 from qsjax.grid.cells import Cells, one_cell
 from qsjax.grid.limits import LIMITS, is_given
 from qsjax.grid.optimum import candidates_of
@@ -32,7 +33,6 @@ from qsjax.questions.simulation.loads import (
     busy_of,
     label_of,
     loads_of,
-    model_on_host,
     number_of,
     scheduler_of,
     without_batch,
