@@ -606,8 +606,8 @@ def test_unknown_architecture_says_what_to_do(write):
 
 
 def test_the_nearest_family_of_one_that_is_not_read(write):
-    (only,) = problems(write(LLAMA | {"model_type": "deepseek_v4", "architectures": []}))
-    assert only.startswith("architecture deepseek_v4 is not read: nearest is deepseek_v32, but its")
+    (only,) = problems(write(LLAMA | {"model_type": "zaya", "architectures": []}))
+    assert only.startswith("architecture zaya is not read: nearest is olmoe, but its attention")
     (only,) = problems(write({"model_type": "qwen3_7", "hidden_size": 64}))
     assert only.startswith(
         "unknown architecture (qwen3_7); nearest is qwen3, and the file lacks num_hidden_layers, "
@@ -1121,3 +1121,77 @@ def test_caches_of_layers_that_differ(write):
     nano = catalog.load_hf(write(NEMOTRON_3)).spec
     assert (nano.layers, nano.linear_layers, nano.bare_layers) == (29, 23, 6)
     assert nano.linear_state == 64 * 64 * 128
+
+
+DEEPSEEK_V4_PRO = {
+    "model_type": "deepseek_v4", "hidden_size": 7168, "num_hidden_layers": 61, "head_dim": 512,
+    "vocab_size": 129280, "num_attention_heads": 128, "num_key_value_heads": 1, "q_lora_rank": 1536,
+    "o_lora_rank": 1024, "o_groups": 16, "index_n_heads": 64, "index_head_dim": 128,
+    "index_topk": 1024, "qk_rope_head_dim": 64, "moe_intermediate_size": 3072,
+    "n_routed_experts": 384, "n_shared_experts": 1, "num_experts_per_tok": 6, "hc_mult": 4,
+    "num_hash_layers": 3, "sliding_window": 128, "max_position_embeddings": 1048576,
+    "compress_ratios": [128, 128, *[4, 128] * 29, 4, 0], "num_nextn_predict_layers": 1,
+    "expert_dtype": "fp4",
+    "quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]},
+}  # fmt: skip
+
+
+def test_deepseek_v4_keeps_what_vllm_says_it_does(write):
+    """9.62 GiB in BF16 at 2^20 tokens: https://blog.vllm.ai/2026/04/24/deepseek-v4.html."""
+    entry = catalog.load_hf(write(DEEPSEEK_V4_PRO))
+    spec, million = entry.spec, 2.0**20
+    assert float(params.total_params(spec)) == pytest.approx(1.6e12, rel=0.02)
+    assert float(params.active_params(spec)) == pytest.approx(49e9, rel=0.02)
+    work = dataclasses.replace(precision.workload_of(spec, context=million), bytes_index=2.0)
+    held = float(kv_bytes_per_sequence(spec, Partition(), work, PHYSICAL))
+    # What compressors keep in FP32 of unfinished entries, which that figure leaves out.
+    choosing, pooling = 8 * 2 * 2 * (512 + 128) * 4, 128 * 2 * 512 * 4
+    assert (held - 30 * choosing - 31 * pooling) / 2**30 == pytest.approx(9.62, abs=0.005)
+    entries, pooled = 30 * million / 4, 31 * million / 128
+    by_hand = 2 * (512 * (entries + pooled + 61 * 128) + 128 * entries)
+    assert held - 30 * choosing - 31 * pooling == pytest.approx(by_hand, rel=1e-12)
+    attended = compute.attended_tokens(spec, work)
+    read = float(traffic.kv_bytes(spec, Partition(), work, PHYSICAL, attended, 1.0))
+    assert read == pytest.approx(2 * (512 * (30 * 1024 + pooled + 61 * 128) + 128 * entries))
+    assert (entry.modules["routed experts"], entry.weight_bytes) == ("fp4", 0.53125)
+    assert entry.modules["attention"] == entry.modules["shared experts"] == "fp8"
+    assert "compressors" in entry.note
+
+
+@pytest.mark.parametrize(
+    ("change", "start"),
+    [
+        ({"compress_ratios": [4, 128]}, '"compress_ratios" has 2 of 61 layers'),
+        ({"compress_ratios": [4, 128, 16] * 21}, '"compress_ratios" has 61 of 61 layers, unknown'),
+        ({"expert_dtype": "int3"}, "unknown \"expert_dtype\" 'int3'; known: fp4, fp8, bf16"),
+    ],
+)
+def test_compressions_that_are_none(write, change, start):
+    (only,) = problems(write(DEEPSEEK_V4_PRO | change))
+    assert only.startswith(start)
+
+
+ZAMBA2 = {
+    "model_type": "zamba2", "vocab_size": 32000, "hidden_size": 2560, "num_hidden_layers": 54,
+    "hybrid_layer_ids": [6, 12, 18, 24, 30, 36, 42, 47, 51], "mamba_d_state": 64,
+    "mamba_ngroups": 1, "n_mamba_heads": 80, "mamba_headdim": 64, "num_attention_heads": 32,
+    "attention_head_dim": 160, "intermediate_size": 10240, "num_mem_blocks": 2,
+    "adapter_rank": 128, "use_shared_attention_adapter": False,
+}  # fmt: skip
+
+
+def test_a_block_that_layers_have_in_common_is_held_once_and_read_each_time(write):
+    spec = catalog.load_hf(write(ZAMBA2)).spec
+    block = 14 * 2560**2 + 3 * 2560 * 10240
+    mamba = 54 * (2560 * (5120 + 5248 + 80) + 5248 * 4 + 5120 * 2560)
+    places = 9 * (2560**2 + 128 * (2560 + 2 * 10240))
+    total = mamba + places + 2 * block + 32000 * 2560
+    assert float(params.total_params(spec)) == pytest.approx(total, rel=1e-12)
+    work, part = precision.workload_of(spec, context=1000.0), Partition()
+    held = float(weights_bytes(spec, part, work, layout(spec, part, PHYSICAL)))
+    assert held == pytest.approx(2 * (total + float(params.norm_params(spec))), rel=1e-12)
+    step = decode_step(spec, catalog.hardware("h100-sxm"), part, work, PHYSICAL)
+    reads = float(step.hbm.attention_weights + step.hbm.routed + step.hbm.head)
+    bandwidth = 3.35e12 * catalog.hardware("h100-sxm").eff_weight_read
+    assert reads == pytest.approx(2 * (total + 7 * block) / bandwidth, rel=1e-3)
+    assert float(params.kv_elements_per_token(spec)) == 9 * 2 * 32 * 160

@@ -19,7 +19,7 @@ class Family:
 
     `types` are values of `model_type`, or names in `architectures`, which take precedence.
     `state_bytes` is what engines take for an element of its recurrent state where no key says so,
-    `index_bytes` for one of its index keys.
+    `index_bytes` for one of its index keys. `note` says what of it is read roughly or left out.
     """
 
     types: tuple[str, ...]
@@ -27,6 +27,7 @@ class Family:
     parts: tuple[Part, ...] = ()
     state_bytes: float = 4.0
     index_bytes: float = INDEX_KEY
+    note: str = ""
 
 
 _SIZES = {
@@ -328,6 +329,16 @@ FAMILIES: dict[str, Family] = {
         types=("minicpm3", "youtu"), fields=_LATENT | _TIED | {"expert_ff": "intermediate_size"}
     ),
     "bamba": Family(types=("bamba",), fields=_DENSE, parts=(mixers.mamba2_but_attention,)),
+    "zamba": Family(
+        types=("zamba", "zamba2"),
+        fields=_DENSE
+        | _TIED
+        | {
+            "head_dim": "attention_head_dim",
+            "expert_ff": "intermediate_size|ffn_hidden_size = hidden*4",
+        },
+        parts=(mixers.shared_transformer,),
+    ),
     "granite_hybrid": Family(
         types=("granitemoehybrid", "granitemoeshared"),
         fields=_ALL_ROUTED,
@@ -478,6 +489,12 @@ FAMILIES: dict[str, Family] = {
         fields=_LATENT | _FINE_GRAINED | _SHARED_ALIKE | _INDEXED,
         parts=(layers.first_layers_dense, selective.sparse_index),
     ),
+    "deepseek_v4": Family(
+        types=("deepseek_v4",),
+        fields=_GROUPED | _FINE_GRAINED | _SHARED_ALIKE | {"dense_ff": "= 0"},
+        parts=(selective.compressed_attention,),
+        note="compressors count in the precision of attention, which keeps them in BF16",
+    ),
     "axk2": Family(
         types=("axk2",),
         fields=_LATENT | _FINE_GRAINED | _SHARED_ALIKE | _INDEXED,
@@ -539,11 +556,6 @@ FAMILIES: dict[str, Family] = {
 
 # Models that no family reads: the nearest one, and what differs.
 REFUSED: dict[str, tuple[str, str]] = {
-    "deepseek_v4": (
-        "deepseek_v32",
-        "its layers keep, beside a window, one entry for 4 tokens, of which they read a choice, or "
-        "one for 128, of which they read all",
-    ),
     **dict.fromkeys(
         ("glm5_next", "glm5_next_text"),
         ("kimi_linear", "an indexer chooses pools of 16 tokens for its latent attention"),
@@ -558,9 +570,6 @@ REFUSED: dict[str, tuple[str, str]] = {
     ),
     **dict.fromkeys(
         ("RefinedWeb", "RefinedWebModel"), ("falcon", "it says otherwise how many KV heads it has")
-    ),
-    **dict.fromkeys(
-        ("zamba", "zamba2"), ("bamba", "its attention layers have one set of weights together")
     ),
     "bailing_moe_linear": (
         "bailing_moe_v2_5",

@@ -143,9 +143,9 @@ def _shape(family: Family, reading: Reading) -> dict[str, float]:
     return shape
 
 
-def _notes(config: Mapping[str, Any]) -> list[str]:
-    """What of a config is left out."""
-    notes = []
+def _notes(config: Mapping[str, Any], family: Family | str) -> list[str]:
+    """What of a config is left out or read roughly."""
+    notes = [family.note] if isinstance(family, Family) and family.note else []
     if isinstance(config.get("vision_config"), Mapping):
         notes.append("the vision encoder is left out")
     if any(config.get(key) for key in _PREDICTION):
@@ -171,8 +171,11 @@ def _quantisation(
 ) -> Precisions:
     """From hf_quant_config.json beside the config if it is there, else from the config."""
     if not beside.is_file():
-        tables = (config[key] for key in _TABLES if config.get(key) is not None)
-        return precisions(next(tables, None), shape, problems)
+        table = next((config[key] for key in _TABLES if config.get(key) is not None), None)
+        experts = config.get("expert_dtype")
+        if isinstance(table, Mapping) and experts is not None:  # DeepSeek-V4 has it outside
+            table = {"expert_dtype": experts, **table}
+        return precisions(table, shape, problems)
     found: list[str] = []
     given = _json(beside, found).get("quantization")
     if isinstance(given, Mapping):
@@ -184,7 +187,7 @@ def _quantisation(
 
 def _state_bytes(reading: Reading, family: Family, shape: Mapping[str, float]) -> float:
     """Bytes of an element of the recurrent state; 0 in a model without one."""
-    if not shape.get("linear_state"):
+    if not any(shape.get(key) for key in ("linear_state", "pooled_layers", "entry_tokens")):
         return 0.0
     for key in ("mamba_ssm_dtype", "mamba_ssm_cache_dtype"):
         given = reading.config.get(key)
@@ -236,6 +239,7 @@ def _model(
     reading = Reading(config=config, problems=problems, keys={})
     shape: dict[str, float] = {}
     state_bytes, index_bytes = 0.0, INDEX_KEY
+    family: Family | str = ""
     if not problems:
         family = _family(config, outer)
         if isinstance(family, str):
@@ -280,5 +284,5 @@ def _model(
         max_context=max_context,
         weight_block=table.weight_block,
         state_bytes=state_bytes,
-        note="; ".join(_notes(config)),
+        note="; ".join(_notes(config, family)),
     )
