@@ -228,7 +228,8 @@ def test_every_family_has_a_config():
     seen = set()
     counted = json.loads((CONFIGS[0].parent.parent / "transformers_counts.json").read_text())
     built = [found["config"] for found in counted["counts"].values() if "config" in found]
-    for outer in [*(json.loads(path.read_text()) for path in CONFIGS), *built, *PUBLISHED]:
+    others = [one["config"] for one in OTHERS]
+    for outer in [*(json.loads(path.read_text()) for path in CONFIGS), *built, *PUBLISHED, *others]:
         family = huggingface._family(huggingface._text_config(outer), outer)
         seen |= {name for name, one in FAMILIES.items() if one is family}
     assert seen == set(FAMILIES)
@@ -1195,3 +1196,78 @@ def test_a_block_that_layers_have_in_common_is_held_once_and_read_each_time(writ
     bandwidth = 3.35e12 * catalog.hardware("h100-sxm").eff_weight_read
     assert reads == pytest.approx(2 * (total + 7 * block) / bandwidth, rel=1e-3)
     assert float(params.kv_elements_per_token(spec)) == 9 * 2 * 32 * 160
+
+
+OTHERS = json.loads((CONFIGS[0].parent.parent / "published_configs.json").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("one", OTHERS, ids=lambda one: one["name"])
+def test_files_of_models_have_the_totals_of_their_cards(write, one):
+    """Files of models that transformers does not build, or builds of other keys."""
+    spec = catalog.load_hf(write(one["config"])).spec
+    assert float(params.total_params(spec)) == pytest.approx(one["total"], rel=0.025)
+    if one["active"]:
+        assert float(params.active_params(spec)) == pytest.approx(one["active"], rel=0.06)
+
+
+@pytest.mark.parametrize(
+    ("config", "start"),
+    [
+        ({"dim": 4096, "n_layers": 32, "n_heads": 32}, "this is Mistral's params.json; give the"),
+        (
+            LLAMA | {"model_type": "ouro", "architectures": []},
+            "architecture ouro is not read: near",
+        ),
+        (LLAMA | {"num_local_experts": 8}, '"num_local_experts" is 8: the model has experts, but'),
+        (LLAMA | {"kv_lora_rank": 512}, '"kv_lora_rank" is 512: the model has latent attention'),
+        (LLAMA | {"index_topk": 512}, '"index_topk" is 512: the model chooses tokens by an index'),
+        (LLAMA | {"mamba_d_state": 64}, '"mamba_d_state" is 64: the model has layers with a state'),
+    ],
+)
+def test_files_that_say_more_than_their_family_are_refused(write, config, start):
+    (only,) = problems(write(config))
+    assert only.startswith(start)
+
+
+def test_a_file_that_leaves_out_defaults_says_whose_file_to_give(write):
+    inner = {"model_type": "llama", "_name_or_path": "lmsys/vicuna-7b-v1.5", "vocab_size": 32064}
+    found = problems(write({"model_type": "llava_next", "text_config": inner}))
+    assert any(
+        one.endswith("the config.json of the language model, lmsys/vicuna-7b-v1.5") for one in found
+    )
+
+
+def test_step_3_has_queries_in_two_factors(write):
+    (one,) = (one for one in OTHERS if one["name"] == "step3")
+    spec = catalog.load_hf(write(one["config"])).spec
+    d, inner = 7168, 64 * 256
+    attention = 61 * (d * 2048 + 2048 * inner + inner * d + 2 * d * 256)
+    networks = 3 * d * (56 * 49 * 5120 + 5 * 18432) + 56 * d * 48
+    total = attention + networks + 2 * 128815 * d
+    assert float(params.total_params(spec)) == pytest.approx(total, rel=1e-9)
+    # One key and one value of 256 a token and layer.
+    assert float(params.kv_elements_per_token(spec)) == 61 * 2 * 256
+
+
+def test_modules_of_deepseek_v4_in_two_formats(write):
+    """RedHatAI/DeepSeek-V4-Flash-NVFP4-FP8: its file says MXFP4 experts, its table NVFP4."""
+    weights = {"num_bits": 8, "type": "float", "block_structure": [128, 128], "strategy": "block"}
+    fours = {"num_bits": 4, "type": "float", "group_size": 16, "strategy": "tensor_group"}
+    names = ("re:.*attn.*(fused_wqa_wkv|wq_b|wo_a|wo_b)$", "re:.*ffn.*(gate|up|down)_proj$")
+    groups = {
+        f"group_{at}": {"targets": [name], "weights": one, "input_activations": one}
+        for at, (name, one) in enumerate(zip(names, (weights, fours), strict=True))
+    }
+    table = {"quant_method": "compressed-tensors", "config_groups": groups}
+    entry = catalog.load_hf(write(DEEPSEEK_V4_PRO | {"quantization_config": table}))
+    assert entry.modules == {
+        "attention": "fp8", "attention output": "fp8", "routed experts": "fp4",
+        "shared experts": "fp4",
+    }  # fmt: skip
+    assert entry.weight_bytes == 0.0  # NVFP4, not MXFP4
+
+
+def test_step_3_7_has_dense_layers_only_in_front(write):
+    (one,) = (one for one in OTHERS if one["name"] == "step-3.7")
+    spec = catalog.load_hf(write(one["config"])).spec
+    assert (spec.dense_layers, spec.window_layers, spec.experts) == (3, 33, 288)

@@ -90,7 +90,9 @@ def _family(config: Mapping[str, Any], outer: Mapping[str, Any]) -> Family | str
     for name in (*listed, *named):
         for family in FAMILIES.values():
             if name in family.types:
-                return family
+                # DeepSeek-OCR and the smallest DeepSeek-VL2 have no latents.
+                is_plain = family is FAMILIES["deepseek"] and config.get("use_mla") is False
+                return FAMILIES["glm4_moe"] if is_plain else family
     return _unknown(config, (*named, *listed))
 
 
@@ -104,6 +106,8 @@ def _unknown(config: Mapping[str, Any], names: tuple[str, ...]) -> str:
         return f"architecture {given} is not read: nearest is {near}, but {differs}; {BY_HAND}"
     near = next((found for name in names for found in _alike(name, types)), "")
     known = f"known: {', '.join(types)}. For any other {BY_HAND}"
+    if not names and {"dim", "n_layers"} <= config.keys():
+        return "this is Mistral's params.json; give the config.json beside it"
     if config.get("is_encoder_decoder"):
         return f"unknown architecture ({given}): an encoder with a decoder; {known}"
     if not near:
@@ -136,11 +140,52 @@ def _shape(family: Family, reading: Reading) -> dict[str, float]:
         return {name: value for name, value in shape.items() if name not in unread}
     for part in family.parts:
         shape |= part(reading, shape)
+    _tell_foreign(family, reading, shape)
     # A width that no layer has would make two equal models unequal.
     for count, width in (("dense_layers", "dense_ff"), ("shared_experts", "shared_ff")):
         if not shape.get(count):
             shape[width] = 0.0
     return shape
+
+
+# Keys that say what a family of plain layers does not have, and what they make of a model.
+_FOREIGN = {
+    "n_routed_experts|num_local_experts|num_experts|moe_num_experts": "has experts",
+    "kv_lora_rank": "has latent attention",
+    "index_topk": "chooses tokens by an indexer",
+    "linear_num_value_heads|mamba_d_state|ssm_state_size": "has layers with a state",
+}
+
+
+def _tell_foreign(family: Family, reading: Reading, shape: Mapping[str, float]) -> None:
+    """A file of a dense family that says more than the family reads is a problem, not dense."""
+    if shape.get("experts", 1.0) > 1 or shape.get("kv_latent") or shape.get("linear_layers"):
+        return
+    for names, what in _FOREIGN.items():
+        for name in names.split("|"):
+            value = value_at(reading.config, name)
+            is_count = isinstance(value, int | float) and not isinstance(value, bool)
+            if is_count and value > 1 and not _decides(family, name):
+                problem = f'"{name}" is {value:g}: the model {what}, but its family does not'
+                reading.problems.append(f"{problem}; {BY_HAND}")
+
+
+def _decides(family: Family, name: str) -> bool:
+    """Whether a family reads a key by name, or has parts that do more than choose windows."""
+    rules = (rule.partition("=")[0].split("|") for rule in family.fields.values())
+    return any(name in (one.strip() for one in names) for names in rules) or any(
+        "window" not in part.__name__ for part in family.parts
+    )
+
+
+def _left_to_defaults(outer: Mapping[str, Any], problems: list[str]) -> list[str]:
+    """LLaVA, Qwen2-Audio: inner configs that say only what differs from transformers' defaults."""
+    inner = [outer[key] for key in _INNER if isinstance(outer.get(key), Mapping)]
+    if not inner or not any(problem.startswith('missing "hidden_size"') for problem in problems):
+        return []
+    name = inner[-1].get("_name_or_path")
+    model = f"the language model, {name}" if name else "the language model"
+    return [f"it leaves out what equals transformers' defaults: give the config.json of {model}"]
 
 
 def _notes(config: Mapping[str, Any], family: Family | str) -> list[str]:
@@ -247,6 +292,7 @@ def _model(
         else:
             shape = _shape(family, reading)
             problems += _shape_problems(family, reading, shape)
+            problems += _left_to_defaults(outer, problems)
             state_bytes = _state_bytes(reading, family, shape)
             index_bytes = family.index_bytes
         beside = path.with_name("hf_quant_config.json") if path else Path()

@@ -35,6 +35,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
         "self_attn.fused_qkv_a_proj",
         "attn.q_proj",
         "attention.wq",
+        "attn.wq_b",
     ),
     "keys": (
         "self_attn.k_proj",
@@ -42,6 +43,8 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
         "self_attn.kv_a_proj_with_mqa",
         "attn.k_proj",
         "attention.wk",
+        "attn.fused_wqa_wkv",
+        "attn.wkv",
     ),
     "output": (
         "self_attn.o_proj",
@@ -49,6 +52,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
         "attn.o_proj",
         "attn.c_proj",
         "attention.wo",
+        "attn.wo_b",
     ),
     "linear input": (
         "linear_attn.in_proj_qkv",
@@ -75,6 +79,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
         "feed_forward.experts.0.down_proj",
         "mixer.experts.0.down_proj",
         "ffn.experts.0.w2",
+        "ffn.experts.0.down_proj",
     ),
     "shared experts": (
         "mlp.shared_experts.down_proj",
@@ -86,6 +91,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
         "mixer.shared_experts.down_proj",
         "shared_mlp.down_proj",
         "ffn.shared_experts.w2",
+        "ffn.shared_experts.down_proj",
     ),
     "dense layers": (
         "mlp.down_proj",

@@ -413,8 +413,8 @@ def _scheme(table: Table, method: str, problems: list[str]) -> Scheme:
 def _experts(table: Table, problems: list[str]) -> list[tuple[str, Format]]:
     """DeepSeek-V4: routed experts of another dtype than the rest, "fp4" for MXFP4."""
     name = table.get("expert_dtype")
-    if name is None:
-        return []
+    if name is None or _spelt(table.get("quant_method")) != "fp8":
+        return []  # other methods say it themselves
     formats = {"fp4": _own("fp4", MXFP4), "fp8": _own("fp8"), "bf16": WHOLE}
     if name not in formats:
         problems.append(

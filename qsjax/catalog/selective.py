@@ -170,6 +170,25 @@ def cross_layer_cache(reading: Reading, shape: Shape) -> dict[str, float]:
     return found | {"window": longest, "window_params": own}
 
 
+def factored_query(reading: Reading, shape: Shape) -> dict[str, float]:
+    """Step-3: queries of all heads from a common one of `share_q_dim`, one key and one value.
+
+    These layers are layers with a window of the longest context, which have parameters of their
+    own. Source: Step-3, arXiv 2507.19427, multi-matrix factorization attention.
+    """
+    d, inner = shape["hidden"], shape["heads"] * shape["head_dim"]
+    rank = number(reading, "share_q_dim")
+    longest = "max_position_embeddings|max_position_embedding|max_seq_len"
+    return {
+        "window_layers": shape["layers"],
+        "window": number(reading, longest, 65536.0),
+        "window_params": d * rank
+        + rank * inner
+        + inner * d
+        + 2.0 * d * shape["kv_heads"] * shape["head_dim"],
+    }
+
+
 def windows_of_wider_latents(reading: Reading, shape: Shape) -> dict[str, float]:
     """dots3: layers with a window have latents, heads and keys of their own; all gate their heads.
 
