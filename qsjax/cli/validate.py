@@ -14,7 +14,7 @@ from qsjax.evidence.validation import validate
 @click.option(
     "--data",
     type=click.Path(path_type=Path, dir_okay=False),
-    help="Records of your own, as JSON.  [default: those that ship with qsjax]",
+    help="Records of your own, as JSON or CSV.  [default: those that ship with qsjax]",
 )
 @click.option("--category", help="Comma-separated categories to look at.  [default: all]")
 @options.output_options

@@ -6,11 +6,13 @@ import re
 from qsjax import catalog
 from qsjax.catalog import HardwareEntry, ModelEntry
 from qsjax.records.specs import Dtype
+from qsjax.records.units import GB
 
 # What a publication appends to the name of an architecture; removed one after another.
 _APPENDED = re.compile(
     r"[\s_-]+(\(.*\)|w8a8|bf16|fp8|nvfp4|awq|fp16|instruct|shape.*|h20|h800|671b|99(\.9)?|0528"
-    r"|fp4|(nv)?fp4-v\d|mxfp4|fp8-kv|int4|int8|gptq|dynamic|terminus|quantized\.w\d+a\d+)$",
+    r"|fp4|(nv)?fp4-v\d|mxfp4|fp8-kv|int4|int8|gptq|dynamic|terminus|quantized\.w\d+a\d+"
+    r"|preview|bnb|[48]-?bit|gguf|hf)$",
     re.IGNORECASE,
 )
 _ALIASES = {
@@ -36,6 +38,11 @@ _ALIASES = {
     "deepseek-r1-distill-qwen-7b": "qwen2.5-7b",
     "deepseek-r1-distill-qwen-32b": "qwen2.5-32b",
 }
+# Where a model comes from, and which of its revisions: neither says what it is.
+_PLACE = re.compile(
+    r"^(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co|modelscope\.cn/models)/|^models--"
+    r"|(?<=[\w)])(?:@[\w./-]+|:(?:main|latest|[0-9a-f]{7,40})|/(?:tree|blob|resolve)/\S*)$"
+)
 # First match wins; the pattern is looked for anywhere in the lower-case name. Variants with another
 # memory than the catalogue's part are not that part.
 _HARDWARE = (
@@ -44,7 +51,7 @@ _HARDWARE = (
     (r"rtx[ _-]?4090", "rtx-4090"),
     (r"rtx[ _-]?pro[ _-]?6000", "rtx-pro-6000"),
     (r"rubin|vr200", "rubin-nvl72"),
-    (r"gh200|a100.*\b40 ?g|(a100|h100|h800).*\bpcie|h100.*\bnvl\b|h20\b.*141|h20-3e", ""),
+    (r"gh200|(a100|h100|h800).*\bpcie|h[12]00.*\bnvl\b|h20\b.*141|h20-3e", ""),
     (r"gb300", "gb300-nvl72"),
     (r"gb200", "gb200-nvl72"),
     (r"b300", "b300-sxm"),
@@ -91,6 +98,9 @@ _SPELLINGS = {
     "half": "fp16",
     "float8": "fp8",
     "e4m3": "fp8",
+    "e5m2": "fp8",
+    "f16": "fp16",
+    "modelopt_fp4": "nvfp4",
     "w8a8": "int8",
     "w4a16": "int4",
     "gptq": "int4",
@@ -112,7 +122,9 @@ def find_model(name: str) -> ModelEntry | None:
     Raises:
         ValueError: With all problems of a file.
     """
-    text = name.strip()
+    text = _PLACE.sub("", name.strip())
+    if name.startswith("models--"):  # a folder of the hub's cache
+        text = text.replace("--", "/")
     if text.lower().endswith((".toml", ".json")) or text.startswith((".", "/", "~")):
         return catalog.model_entry(text)
     while True:
@@ -138,13 +150,45 @@ def find_hardware(name: str) -> HardwareEntry | None:
     low = name.strip().lower()
     if low.endswith(".toml"):
         return catalog.hardware_entry(name.strip())
+    low = low.replace("_", " ")
     for pattern, entry in _HARDWARE:
         if re.search(pattern, low):
-            return catalog.hardware_entry(entry) if entry else None
+            found = catalog.hardware_entry(entry) if entry else None
+            return found if found and _has_memory(found, low) else None
     try:
-        return catalog.hardware_entry(name)
+        return catalog.hardware_entry(_COUNT.sub("", name.strip()))
     except ValueError:
         return None
+
+
+# Four parts of one name differ in their memory; binary units and spare dies make it differ by less.
+_NEAR = 0.1
+
+
+def _has_memory(entry: HardwareEntry, text: str) -> bool:
+    """Whether an accelerator has the memory that its name says, of one or of all that it counts."""
+    plain = re.sub(
+        r"(?:cx\d|infiniband|\bib|roce)\W*\d+ ?gb?|\d+ ?gb(?:/s|ps)", "", text
+    )  # of links
+    said = re.search(r"\b(\d{2,4}) ?g(?:i?b)?\b", plain)
+    if said is None:
+        return True
+    capacity = float(entry.spec.hbm_bytes) / GB  # type: ignore[arg-type]  # catalogue entries hold floats
+    size = float(said[1])
+    sizes = (size, size / gpus_in(text))
+    return any(abs(one / capacity - 1.0) <= _NEAR for one in sizes)
+
+
+# "8xH100", "8 x NVIDIA H100", "H100 x8", "2*H200".
+_COUNT = re.compile(
+    r"^(\d{1,4}) ?[x\u00d7*] ?(?=[a-z])|(?:(?<=\d)|\s)[x\u00d7*] ?(\d{1,4})$", re.IGNORECASE
+)
+
+
+def gpus_in(name: str) -> float:
+    """How many accelerators a name counts; 1 where it counts none."""
+    found = _COUNT.search(name.strip())
+    return float(found[1] or found[2]) if found else 1.0
 
 
 # What benchmarks and logs call some metrics, in lower case.
