@@ -935,7 +935,8 @@ def test_kernels_count_in_their_categories_only(report):
     [
         ("8xH100", "h100-sxm", 8), ("2*H200", "h200-sxm", 2), ("H100 x8", "h100-sxm", 8),
         ("8xH100 640GB", "h100-sxm", 8), ("H100-SXM5-80GB", "h100-sxm", 1),
-        ("MI300X_192GB", "mi300x", 1), ("NVIDIA B200", "b200-sxm", 1), ("B200 192GB", "b200-sxm", 1),
+        ("MI300X_192GB", "mi300x", 1), ("NVIDIA B200", "b200-sxm", 1),
+        ("B200 192GB", "b200-sxm", 1),
         ("8x TPU-v6e", "tpu-v6e", 8), ("H800+CX7 400Gb RDMA", "h800-sxm", 1),
         ("A100_40GB", None, 1), ("h100_pcie", None, 1), ("NVIDIA H200 NVL", None, 1),
         ("H100-96GB", None, 1), ("A100-SXM4-40GB", None, 1), ("SM90 CX7", None, 1),
