@@ -38,7 +38,8 @@ TYPES = (
     *("dots3_note", "flint", "glm_ocr", "granite_docling", "granite_swa", "granitemoe_swa"),
     *("hy_v4", "hy_v4_vl", "inkling_text", "iquestcoder", "jais2", "kolibri1", "laguna"),
     *("lara_mini", "lfm3", "mellum", "minimax_m3_vl", "mistral_large4", "molmo2", "muse_glimmer"),
-    *("muse_spark", "nanochat", "vaultgemma", "youtu"),
+    *("muse_spark", "nanochat", "vaultgemma", "youtu", "deepseek_v4", "zamba", "zamba2"),
+    *("cwm", "qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "glm4v", "mistral4"),
 )
 # Keys for types whose defaults build no model, or leave out what the type is about.
 CHANGES: dict[str, list[dict[str, Any]]] = {

@@ -75,8 +75,11 @@ def layer_kinds(family: families.Family) -> str:
 def family_lines() -> list[str]:
     """Every family of `config.json`."""
     cells = rows(
-        ("`model_type`, or a name in `architectures`", "besides dense layers"),
-        ((code(family.types), layer_kinds(family)) for family in families.FAMILIES.values()),
+        ("`model_type`, or a name in `architectures`", "besides dense layers", "status"),
+        (
+            (code(family.types), layer_kinds(family), family.note or "read")
+            for family in families.FAMILIES.values()
+        ),
     )
     return ["## Families of config.json", "", *cells]
 

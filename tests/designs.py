@@ -50,6 +50,11 @@ def random_models(rng, n):
     linear_layers = sometimes(rng, np.floor((layers - window_layers) * rng.random(n)), 0.4)
     dense_layers = sometimes(rng, np.floor(layers * rng.random(n) * 0.5), 0.5)
     is_mla = rng.random(n) < 0.4
+    own = rng.spawn(1)[0]
+    entries = sometimes(own, choose(own, [4, 8], n), 0.3)
+    index_layers = np.where(sparse, np.ceil(layers * own.random(n)), 0.0)
+    index_layers = np.where(entries > 0, np.minimum(index_layers, window_layers), index_layers)
+    pooled = np.floor((window_layers - np.where(entries > 0, index_layers, 0.0)) * own.random(n))
     return {
         "layers": layers,
         "hidden": choose(rng, [1024, 2880, 4096, 5120, 7168, 8192], n),
@@ -82,9 +87,13 @@ def random_models(rng, n):
         "linear_state": log_uniform(rng, 1e4, 1e7, n),
         "linear_tail": sometimes(rng, log_uniform(rng, 1e3, 1e5, n)),
         "sparse_topk": np.where(sparse, choose(rng, [512, 2048], n), 0.0),
-        "index_layers": np.where(sparse, np.ceil(layers * rng.random(n)), 0.0),
+        "index_layers": index_layers,
         "index_heads": np.where(sparse, 64.0, 0.0),
         "index_dim": np.where(sparse, 128.0, 0.0),
+        "entry_tokens": entries,
+        "pooled_layers": sometimes(own, pooled, 0.4),
+        "pooled_tokens": 128.0 * np.ones(n),
+        "repeated_params": sometimes(own, log_uniform(own, 1e5, 1e6, n), 0.2),
         "attn_extra_params": sometimes(rng, log_uniform(rng, 1e3, 1e7, n)),
         "extra_params": sometimes(rng, log_uniform(rng, 1e6, 1e10, n)),
         "lookup_params": sometimes(rng, log_uniform(rng, 1e6, 1e10, n), 0.2),

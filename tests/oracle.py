@@ -60,6 +60,7 @@ def params(m):
     router = l_m * m.hidden * m.experts if m.experts > 1 else 0.0
     embeddings = m.vocab * m.hidden * (2 - m.tied_embeddings)
     others = attention + shared + dense + router + embeddings + m.extra_params + m.lookup_params
+    others -= m.repeated_params
     return {
         "replicated": rep,
         "per_attention_layer": att,
@@ -97,8 +98,30 @@ MODEL_FIELDS = (
     "dense_layers dense_ff ffn_matrices tied_embeddings kv_latent rope_dim q_lora_rank qk_nope_dim "
     "v_head_dim window_layers window linear_layers linear_params linear_state linear_tail "
     "sparse_topk index_layers index_heads index_dim attn_extra_params extra_params "
-    "lookup_params bare_layers window_cache window_params shared_kv_layers"
+    "lookup_params bare_layers window_cache window_params shared_kv_layers entry_tokens "
+    "pooled_layers pooled_tokens repeated_params"
 ).split()
+
+
+def beside_windows(m, tokens, most):
+    """Entries of several tokens in all layers, at most `most` of a layer that chooses."""
+    found = m.pooled_layers * tokens / m.pooled_tokens if m.pooled_layers else 0.0
+    if m.entry_tokens > 0:
+        found += m.index_layers * min(tokens / m.entry_tokens, most)
+    return found
+
+
+def index_entries(m, tokens):
+    """Keys of an indexer."""
+    return tokens / m.entry_tokens if m.entry_tokens > 0 else tokens
+
+
+def unfinished(m):
+    """Elements that compressors keep for entries that are not complete: section "Memory"."""
+    entry = 2 * m.kv_heads * m.head_dim * m.window_cache
+    pooled = m.pooled_layers * m.pooled_tokens * 2 * entry
+    overlapping = m.index_layers * (2 * m.entry_tokens) * 2 * 2 * (entry + m.index_dim)
+    return pooled + overlapping
 
 
 def kv_elements(m, tp, layout, convention):
@@ -169,18 +192,21 @@ def memory(m, hw, p, w, convention):
     weights += shared_weight_bytes(w) / p.pp * (n["shared"] + n["dense"]) / phi
     weights += w.bytes_head_weight * (n["head"] / weight_ranks(p) * m_e + n["norm"] / p.pp)
     weights += w.bytes_head_weight * m.lookup_params / (weight_ranks(p) * p.pp)
+    weights -= w.bytes_attn_weight * m.repeated_params / (weight_ranks(p) * p.pp)
 
     c, sigma = kv_elements(m, p.tp, convention.mla_cache, convention)
     l_f = m.layers - m.window_layers - m.linear_layers
     blocks = w.kv_block * ceil(w.context / w.kv_block, convention)
-    tokens = l_f * blocks + m.window_layers * m.window_cache * min(blocks, m.window)
+    windowed = m.window_layers * min(blocks, m.window) + beside_windows(m, blocks, math.inf)
+    tokens = l_f * blocks + m.window_cache * windowed
     if m.layers > m.linear_layers:
         tokens *= 1 - m.shared_kv_layers / (m.layers - m.linear_layers)
     kept = (w.bytes_kv * c + w.kv_scale_bytes) / sigma * tokens
-    kept += w.bytes_index * m.index_dim * m.index_layers * blocks
+    kept += w.bytes_index * m.index_dim * m.index_layers * index_entries(m, blocks)
     kv = convention.kv_overhead / (p.kvp * p.pp) * kept
     state = w.bytes_state * m.linear_state + w.bytes_act * m.linear_tail
     kv += m.linear_layers * state / (weight_ranks(p) * p.pp)
+    kv += w.bytes_state * unfinished(m) / p.pp
 
     usable = hw.usable_fraction * hw.hbm_bytes - hw.reserve_bytes
     usable -= hw.moe_reserve_bytes if m.experts > 1 else 0.0
@@ -249,8 +275,9 @@ def compute(m, hw, p, w, convention, b):
     else:
         a = 4 * m.heads * m.head_dim
     scores = l_f * read + m.window_layers * min(w.context, m.window)
+    scores += beside_windows(m, w.context, m.sparse_topk)
     per_token = a * scores
-    indexer = 2 * m.index_heads * m.index_dim * m.index_layers * w.context
+    indexer = 2 * m.index_heads * m.index_dim * m.index_layers * index_entries(m, w.context)
     if w.attn_dtype == "bf16" and w.bytes_index < 2:
         indexer /= 2  # 8-bit products take half the time of 16-bit ones
     state = 4 * m.linear_state * m.linear_layers
@@ -334,8 +361,10 @@ def stream_bytes(m, p, w, convention, b, tokens_b):
     l_f = m.layers - m.window_layers - m.linear_layers
     read = min(w.context, m.sparse_topk) if m.sparse_topk > 0 else w.context
     per_token = (w.bytes_kv * c + w.kv_scale_bytes) / sigma
-    kv = per_token * (l_f * read + m.window_layers * m.window_cache * min(w.context, m.window))
-    kv += w.bytes_index * m.index_dim * m.index_layers * w.context
+    windowed = m.window_layers * min(w.context, m.window)
+    windowed += beside_windows(m, w.context, m.sparse_topk)
+    kv = per_token * (l_f * read + m.window_cache * windowed)
+    kv += w.bytes_index * m.index_dim * m.index_layers * index_entries(m, w.context)
     kv *= b / (p.kvp * p.pp)
     state = w.bytes_state * m.linear_state + w.bytes_act * m.linear_tail
     kv += 2 * b * m.linear_layers * state / (weight_ranks(p) * p.pp)

@@ -4,12 +4,13 @@ import dataclasses
 import json
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 
 from qsjax.evidence.calibration import DEFAULT_FREE, PARAMETERS, _Problem, fit
-from qsjax.evidence.measurements import predict, read_cases, read_csv
+from qsjax.evidence.measurements import predict, read_cases, read_csv, read_records
 from qsjax.records.units import US
 
 HEAD = "model,hardware,tp,batch,context,tpot_ms,engine,weights,kv,isl,osl\n"
@@ -206,8 +207,18 @@ def test_rows_are_named_by_their_line(tmp_path):
             ["row 2: 12 cells for 11 columns; numbers", "row 4: tpot_ms is ''"],
         ),
         (
-            f"{HEAD}llama-3.1-8b,h100,1,1,128,7.5\n".replace(",", ";").replace(".5", ",5"),
-            ["row 2: tpot_ms is '7,5'; give a number with a decimal point"],
+            f"{HEAD}llama-3.1-8b,h100,1,1,4.608,7.5\n",
+            ["row 2: context is '4.608'; give a number without a point, 4608"],
+        ),
+        (
+            f"{HEAD}llama-3.1-8b,h100,1,1,128,X\n".replace(",", ";").replace("X", "9,250"),
+            ["row 2: tpot_ms is '9,250'; it may be 9.250: give a decimal point"],
+        ),
+        (HEAD.replace("tpot_ms", "tpot"), ["column 'tpot' has no unit; call it tpot_ms or tpot_s"]),
+        (HEAD.replace("engine", "gpu"), ["columns hardware, gpu give it 2 times; keep one"]),
+        (
+            f"{HEAD}llama-3.1-8b,8xH100,4,1,128,7.5\n",
+            ["row 2: 8xH100 is 8 GPUs, not 4; a column gpus says how many of them serve"],
         ),
         (
             table([("no-such-model", "h100", 1, 1, 128)]),
@@ -243,3 +254,67 @@ def test_a_cell_without_end_is_told_by_its_line(tmp_path):
     path.write_text('model,gpu,tpot_ms\n"' + "x" * 140_000 + "\n")
     with pytest.raises(ValueError, match=r"mine\.csv: after line 1: .*close its quotation mark"):
         read_csv(path)
+
+
+STRANGE = {
+    "headings": "Model ID,GPU Type,TP Size,Batch Size,Context Length,Mean TPOT (ms),Precision,"
+    "KV Cache dtype,Notes\nmeta-llama/Llama-3.1-8B-Instruct,NVIDIA H100 80GB HBM3,1,8,4608,7.5,"
+    "fp8_e4m3,fp8_e5m2,mine\n",
+    "commas": "model;hardware;tp;batch;context;tpot_ms;weights;kv\nllama-3.1-8b;H100-SXM5-80GB;1;8;"
+    "4.608;7,5;w8a8;fp8\n",
+    "quoted": '\ufeff"model","hardware","tp","batch","context","itl_us","weights","kv"\n'
+    '"META-LLAMA/llama-3.1-8b@main","1xH100","1","8","4,608","7500","fp8","fp8"\n',
+    "concurrency": "model,gpu,num_gpus,tp,concurrency,ctx,tpot_s,weights,kv\nllama-3.1-8b,h100,1,"
+    "1,8,4608,0.0075,FP8-W8A8,e4m3\n",
+}
+
+
+@pytest.mark.parametrize("text", STRANGE.values(), ids=STRANGE)
+def test_one_measurement_as_strangers_write_it(tmp_path, text):
+    path = tmp_path / "mine.csv"
+    path.write_text(text, "utf-8")
+    (case,) = read_cases(read_csv(path))
+    (one,) = case.deployments
+    assert (one.model_name, one.hardware_name) == ("llama-3.1-8b", "h100-sxm")
+    assert case.measured * case.unit == pytest.approx(7.5e-3)
+    work = one.workload
+    assert (work.batch, work.context, work.bytes_ffn_weight, work.bytes_kv) == (8, 4608, 1, 1)
+    assert case.kind == "tpot"
+
+
+def test_json_under_other_names_is_the_same_record(tmp_path):
+    path = tmp_path / "mine.json"
+    row = {
+        "model_id": "Meta-Llama/Llama-3.1-8B", "accelerator": "8xH100", "max_concurrency": "64",
+        "input_len": 1024, "output_len": "1,024", "mean_tpot_ms": "7,5", "precision": "nvfp4",
+        "kv_cache_dtype": "fp8_e4m3", "phase": "aggregated",
+    }  # fmt: skip
+    path.write_text(json.dumps([row]), "utf-8")
+    (case,) = read_cases(read_records(path))
+    (one,) = case.deployments
+    assert (one.partition.tp, one.workload.batch, one.prompt, one.output) == (8, 64, 1024, 1024)
+    assert case.measured * case.unit == pytest.approx(7.5e-3)
+    assert (one.workload.bytes_ffn_weight, one.workload.bytes_kv) == (0.5625, 1)
+
+
+def test_counted_accelerators_must_agree_with_the_degrees(tmp_path):
+    path = tmp_path / "mine.json"
+    row = {
+        "model": "llama-3.1-8b", "gpu": "8xH100", "tp": 4, "concurrency": 8, "avg_context": 4096,
+        "metric": "TPOT", "value": 7.5, "unit": "ms",
+    }  # fmt: skip
+    path.write_text(json.dumps([row, row | {"n_gpus": 4}]), "utf-8")
+    refused, read = read_cases(read_records(path))
+    assert "8xH100 is 8 GPUs, but the degrees take 4; give n_gpus" in refused.because
+    assert read.deployments[0].partition.tp == 4
+
+
+def test_a_thousand_rows_are_read_within_seconds(tmp_path):
+    path = tmp_path / "mine.csv"
+    rows = [("llama-3.1-8b", "h100", 1, 1 + i % 64, 512 + i) for i in range(1_200)]
+    path.write_text(table(rows), "utf-8")
+    begin = time.process_time()
+    cases = read_cases(read_csv(path))
+    assert len(cases) == 1_200
+    assert len(list(predict(cases))) == 1_200
+    assert time.process_time() - begin < 30

@@ -127,7 +127,9 @@ def test_explain_says_that_the_flags_serve_another_model(qsjax):
 def test_explain_says_what_context_parallelism_of_vllm_holds(qsjax):
     """By hand: 8 ranks share what kvp=8 holds 8 times, so tp=8 holds 70.7 GiB, not 83.1.
 
-    Of these 0.5 GiB are shared experts and a dense layer in BF16, split eight ways.
+    In GiB: attention 2.94, of which 1.72 are the down-projections that every rank holds; routed
+    experts 66.45, shared ones 0.61, the dense layer and the router 0.18. That is the 70.2 of the
+    layers; embedding and head, which ranks split too, are the other 0.55.
     """
     flags = ("--hardware", "b200-sxm", "--format", "json", "--")
     words = ("vllm", "serve", "moonshotai/Kimi-K2.5", "-tp", "8")
@@ -137,6 +139,8 @@ def test_explain_says_what_context_parallelism_of_vllm_holds(qsjax):
         memory = record["stated"]["memory_bytes"]
         weights = sum(size for name, size in memory.items() if name.startswith("weights"))
         assert weights / 2**30 == pytest.approx(70.73, abs=0.05)
+        layers = weights - memory["weights: embedding and head"]
+        assert layers / 2**30 == pytest.approx(70.18, abs=0.01)
         sizes.append(record["stated"]["max_batch"])
     # The latent cache is divided, where tensor parallelism copies it.
     assert sizes[0] == pytest.approx(8 * sizes[1], rel=0.1)

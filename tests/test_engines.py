@@ -1,6 +1,7 @@
 """Engine flags in and out: what vLLM and SGLang mean by their degrees."""
 
 import itertools
+import re
 
 import pytest
 
@@ -167,3 +168,93 @@ def test_what_cannot_be_written_is_said():
         ring = Deployment(tp=4.0, kvp=2.0, kv_mode=2.0)
         assert "has no ring of queries" in write(ring, engine).notes[0]
     assert "replicas" in write(Deployment(dp=2.0), "vllm", is_moe=False).notes[0]
+
+
+MANIFEST = """
+services:
+  server:
+    image: vllm/vllm-openai:v0.11.0
+    command: >
+      --model Qwen/Qwen3-32B
+      --tensor-parallel-size 4
+    ports:
+      - 8000:8000
+"""
+POD = """
+containers:
+- name: server
+  image: lmsysorg/sglang:latest
+  command: ["/bin/bash", "-c"]
+  args:
+  - |
+    python3 -m sglang.launch_server --model-path Qwen/Qwen3-32B \\
+      --tp 4
+  env:
+  - name: TOKEN
+"""
+ARGUMENTS = """
+args:
+  - --model=Qwen/Qwen3-32B
+  - --tensor-parallel-size
+  - "4"  # GPUs
+  - --speculative-config={"method": "mtp", "num_speculative_tokens": 3}
+"""
+
+
+@pytest.mark.parametrize(
+    "pasted",
+    [
+        MANIFEST,
+        POD,
+        ARGUMENTS,
+        'command: ["vllm", "serve", "Qwen/Qwen3-32B", "--tensor-parallel-size", "4"]',
+        "run: |\n  conda activate e\n  vllm serve Qwen/Qwen3-32B --tensor-parallel-size 4 &\n",
+        "entrypoint: python3 -m sglang.launch_server\ncommand:\n  --model Qwen/Qwen3-32B\n  --tp 4",
+        'FROM vllm/vllm-openai\nENTRYPOINT ["vllm", "serve"]\nCMD ["Qwen/Qwen3-32B", "-tp", "4"]',
+        "subprocess.Popen(['vllm', 'serve', 'Qwen/Qwen3-32B', '-tp', '4'], env=env)",
+        "$ vllm serve Qwen/Qwen3-32B `\n  --tensor-parallel-size 4",
+        "vllm serve \u201cQwen/Qwen3-32B\u201d \u2013tensor-parallel-size\u00a04",
+        "vllm serve Qwen/Qwen3-32B \u2014tensor-parallel-size 4",
+        "uv run --with vllm vllm serve Qwen/Qwen3-32B -tp 4",
+        "# the server\nVLLM_USE_V1=1 vllm serve Qwen/Qwen3-32B -tp 4 > log 2>&1 &",
+        "python3 -m sglang_router.launch_server --model Qwen/Qwen3-32B --tp 4",
+    ],
+)
+def test_what_people_paste(pasted):
+    got = read(pasted)
+    assert (got.model, got.tp, got.gpus) == ("Qwen/Qwen3-32B", 4, 4)
+    assert got.engine == ("sglang" if "sglang" in pasted else "vllm")
+    assert got.drafts == (3 if "speculative" in pasted else None)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (
+            """vllm serve m --kv-transfer-config '{"kv_role": "kv_producer"}'""",
+            "one that prefills;",
+        ),
+        ("""vllm serve m --kv-transfer-config '{"kv_role":"kv_consumer"}'""", "one that decodes;"),
+        ("""vllm serve m --kv-transfer-config '{"kv_connector":"NixlConnector"}'""", "either"),
+        ("python3 -m sglang.launch_server --model m --disaggregation-mode decode", "decodes"),
+        ("python3 -m dynamo.vllm --model m --is-prefill-worker", "prefills"),
+    ],
+)
+def test_one_side_of_a_disaggregated_deployment_is_named(line, said):
+    (note,) = (note for note in read(line).notes if note.startswith("disaggregated serving"))
+    assert said in note
+    assert "--isl" in note
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "lmdeploy serve api_server m --tp 2", "text-generation-launcher --model-id m --num-shard 4",
+        "llama-server -m m.gguf -ngl 99", "mlc_llm serve HF://m", "ollama run m",
+        "command: [\"text-generation-launcher\", \"--num-shard\", \"2\"]",
+    ],
+)  # fmt: skip
+def test_other_engines_are_named(line):
+    name = re.search(r"lmdeploy|text-generation-launcher|llama-server|mlc_llm|ollama", line)[0]
+    with pytest.raises(ValueError, match=f"'{name}' is no engine whose flags are read"):
+        read(line)

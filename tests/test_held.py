@@ -16,11 +16,12 @@ from qsjax.cost.laws.memory import (
 from qsjax.cost.laws.sharding import layout
 from qsjax.cost.prefill import prefill_step
 from qsjax.engines import read
-from qsjax.engines.held import cache_bytes_per_token, held
+from qsjax.engines.held import cache_bytes_per_token, held, scales
 from qsjax.engines.memory import running
 from qsjax.engines.rules import load_kernels
 from qsjax.engines.tuning import Formats, tune
 from qsjax.evidence.measurements import read_case
+from qsjax.records.precision import workload_of
 from qsjax.records.specs import PHYSICAL, Partition
 from qsjax.records.units import GIB
 
@@ -193,6 +194,22 @@ def test_the_cache_of_a_token_of_every_model():
         elements = float(params.kv_elements_per_token(model))
         expected = pytest.approx({"bf16": 2 * elements, "fp8": elements})
         assert cache_bytes_per_token(model) == expected, name
+
+
+def test_entries_of_deepseek_v4_are_584_bytes_and_its_index_keys_132():
+    """SGLang's DSV4PoolConfigurator: 584 B of FP8 an entry, 132 B of an index key."""
+    model = dataclasses.replace(
+        catalog.model("llama-3.1-8b"), layers=3.0, kv_heads=1.0, head_dim=512.0, rope_dim=64.0,
+        window_layers=3.0, window=128.0, window_cache=0.5, sparse_topk=512.0, index_layers=1.0,
+        index_heads=64.0, index_dim=128.0, entry_tokens=4.0, pooled_layers=1.0, pooled_tokens=128.0,
+    )  # fmt: skip
+    beside = scales("vllm", 1.0, model)
+    sizes = [
+        float(kv_bytes_per_sequence(model, Partition(), work, PHYSICAL))
+        for tokens in (1024.0, 2048.0)
+        for work in [workload_of(model, context=tokens, bytes_kv=1.0, kv_scale_bytes=beside)]
+    ]
+    assert sizes[1] - sizes[0] == pytest.approx(1024 / 4 * (584 + 132) + 1024 / 128 * 584)
 
 
 SERVED = {

@@ -228,7 +228,8 @@ def test_every_family_has_a_config():
     seen = set()
     counted = json.loads((CONFIGS[0].parent.parent / "transformers_counts.json").read_text())
     built = [found["config"] for found in counted["counts"].values() if "config" in found]
-    for outer in [*(json.loads(path.read_text()) for path in CONFIGS), *built, *PUBLISHED]:
+    others = [one["config"] for one in OTHERS]
+    for outer in [*(json.loads(path.read_text()) for path in CONFIGS), *built, *PUBLISHED, *others]:
         family = huggingface._family(huggingface._text_config(outer), outer)
         seen |= {name for name, one in FAMILIES.items() if one is family}
     assert seen == set(FAMILIES)
@@ -607,8 +608,8 @@ def test_unknown_architecture_says_what_to_do(write):
 
 
 def test_the_nearest_family_of_one_that_is_not_read(write):
-    (only,) = problems(write(LLAMA | {"model_type": "deepseek_v4", "architectures": []}))
-    assert only.startswith("architecture deepseek_v4 is not read: nearest is deepseek_v32, but its")
+    (only,) = problems(write(LLAMA | {"model_type": "zaya", "architectures": []}))
+    assert only.startswith("architecture zaya is not read: nearest is olmoe, but its attention")
     (only,) = problems(write({"model_type": "qwen3_7", "hidden_size": 64}))
     assert only.startswith(
         "unknown architecture (qwen3_7); nearest is qwen3, and the file lacks num_hidden_layers, "
@@ -1271,3 +1272,152 @@ def test_caches_of_layers_that_differ(write):
     nano = catalog.load_hf(write(NEMOTRON_3)).spec
     assert (nano.layers, nano.linear_layers, nano.bare_layers) == (29, 23, 6)
     assert nano.linear_state == 64 * 64 * 128
+
+
+DEEPSEEK_V4_PRO = {
+    "model_type": "deepseek_v4", "hidden_size": 7168, "num_hidden_layers": 61, "head_dim": 512,
+    "vocab_size": 129280, "num_attention_heads": 128, "num_key_value_heads": 1, "q_lora_rank": 1536,
+    "o_lora_rank": 1024, "o_groups": 16, "index_n_heads": 64, "index_head_dim": 128,
+    "index_topk": 1024, "qk_rope_head_dim": 64, "moe_intermediate_size": 3072,
+    "n_routed_experts": 384, "n_shared_experts": 1, "num_experts_per_tok": 6, "hc_mult": 4,
+    "num_hash_layers": 3, "sliding_window": 128, "max_position_embeddings": 1048576,
+    "compress_ratios": [128, 128, *[4, 128] * 29, 4, 0], "num_nextn_predict_layers": 1,
+    "expert_dtype": "fp4",
+    "quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]},
+}  # fmt: skip
+
+
+def test_deepseek_v4_keeps_what_vllm_says_it_does(write):
+    """9.62 GiB in BF16 at 2^20 tokens: https://blog.vllm.ai/2026/04/24/deepseek-v4.html."""
+    entry = catalog.load_hf(write(DEEPSEEK_V4_PRO))
+    spec, million = entry.spec, 2.0**20
+    assert float(params.total_params(spec)) == pytest.approx(1.6e12, rel=0.02)
+    assert float(params.active_params(spec)) == pytest.approx(49e9, rel=0.02)
+    work = dataclasses.replace(precision.workload_of(spec, context=million), bytes_index=2.0)
+    held = float(kv_bytes_per_sequence(spec, Partition(), work, PHYSICAL))
+    # What compressors keep in FP32 of unfinished entries, which that figure leaves out.
+    choosing, pooling = 8 * 2 * 2 * (512 + 128) * 4, 128 * 2 * 512 * 4
+    assert (held - 30 * choosing - 31 * pooling) / 2**30 == pytest.approx(9.62, abs=0.005)
+    entries, pooled = 30 * million / 4, 31 * million / 128
+    by_hand = 2 * (512 * (entries + pooled + 61 * 128) + 128 * entries)
+    assert held - 30 * choosing - 31 * pooling == pytest.approx(by_hand, rel=1e-12)
+    attended = compute.attended_tokens(spec, work)
+    read = float(traffic.kv_bytes(spec, Partition(), work, PHYSICAL, attended, 1.0))
+    assert read == pytest.approx(2 * (512 * (30 * 1024 + pooled + 61 * 128) + 128 * entries))
+    assert (entry.modules["routed experts"], entry.weight_bytes) == ("fp4", 0.53125)
+    assert entry.modules["attention"] == entry.modules["shared experts"] == "fp8"
+    assert "compressors" in entry.note
+
+
+@pytest.mark.parametrize(
+    ("change", "start"),
+    [
+        ({"compress_ratios": [4, 128]}, '"compress_ratios" has 2 of 61 layers'),
+        ({"compress_ratios": [4, 128, 16] * 21}, '"compress_ratios" has 61 of 61 layers, unknown'),
+        ({"expert_dtype": "int3"}, "unknown \"expert_dtype\" 'int3'; known: fp4, fp8, bf16"),
+    ],
+)
+def test_compressions_that_are_none(write, change, start):
+    (only,) = problems(write(DEEPSEEK_V4_PRO | change))
+    assert only.startswith(start)
+
+
+ZAMBA2 = {
+    "model_type": "zamba2", "vocab_size": 32000, "hidden_size": 2560, "num_hidden_layers": 54,
+    "hybrid_layer_ids": [6, 12, 18, 24, 30, 36, 42, 47, 51], "mamba_d_state": 64,
+    "mamba_ngroups": 1, "n_mamba_heads": 80, "mamba_headdim": 64, "num_attention_heads": 32,
+    "attention_head_dim": 160, "intermediate_size": 10240, "num_mem_blocks": 2,
+    "adapter_rank": 128, "use_shared_attention_adapter": False,
+}  # fmt: skip
+
+
+def test_a_block_that_layers_have_in_common_is_held_once_and_read_each_time(write):
+    spec = catalog.load_hf(write(ZAMBA2)).spec
+    block = 14 * 2560**2 + 3 * 2560 * 10240
+    mamba = 54 * (2560 * (5120 + 5248 + 80) + 5248 * 4 + 5120 * 2560)
+    places = 9 * (2560**2 + 128 * (2560 + 2 * 10240))
+    total = mamba + places + 2 * block + 32000 * 2560
+    assert float(params.total_params(spec)) == pytest.approx(total, rel=1e-12)
+    work, part = precision.workload_of(spec, context=1000.0), Partition()
+    held = float(weights_bytes(spec, part, work, layout(spec, part, PHYSICAL)))
+    assert held == pytest.approx(2 * (total + float(params.norm_params(spec))), rel=1e-12)
+    step = decode_step(spec, catalog.hardware("h100-sxm"), part, work, PHYSICAL)
+    reads = float(step.hbm.attention_weights + step.hbm.routed + step.hbm.head)
+    bandwidth = 3.35e12 * catalog.hardware("h100-sxm").eff_weight_read
+    assert reads == pytest.approx(2 * (total + 7 * block) / bandwidth, rel=1e-3)
+    assert float(params.kv_elements_per_token(spec)) == 9 * 2 * 32 * 160
+
+
+OTHERS = json.loads((CONFIGS[0].parent.parent / "published_configs.json").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("one", OTHERS, ids=lambda one: one["name"])
+def test_files_of_models_have_the_totals_of_their_cards(write, one):
+    """Files of models that transformers does not build, or builds of other keys."""
+    spec = catalog.load_hf(write(one["config"])).spec
+    assert float(params.total_params(spec)) == pytest.approx(one["total"], rel=0.025)
+    if one["active"]:
+        assert float(params.active_params(spec)) == pytest.approx(one["active"], rel=0.06)
+
+
+@pytest.mark.parametrize(
+    ("config", "start"),
+    [
+        ({"dim": 4096, "n_layers": 32, "n_heads": 32}, "this is Mistral's params.json; give the"),
+        (
+            LLAMA | {"model_type": "ouro", "architectures": []},
+            "architecture ouro is not read: near",
+        ),
+        (LLAMA | {"num_local_experts": 8}, '"num_local_experts" is 8: the model has experts, but'),
+        (LLAMA | {"kv_lora_rank": 512}, '"kv_lora_rank" is 512: the model has latent attention'),
+        (LLAMA | {"index_topk": 512}, '"index_topk" is 512: the model chooses tokens by an index'),
+        (LLAMA | {"mamba_d_state": 64}, '"mamba_d_state" is 64: the model has layers with a state'),
+    ],
+)
+def test_files_that_say_more_than_their_family_are_refused(write, config, start):
+    (only,) = problems(write(config))
+    assert only.startswith(start)
+
+
+def test_a_file_that_leaves_out_defaults_says_whose_file_to_give(write):
+    inner = {"model_type": "llama", "_name_or_path": "lmsys/vicuna-7b-v1.5", "vocab_size": 32064}
+    found = problems(write({"model_type": "llava_next", "text_config": inner}))
+    assert any(
+        one.endswith("the config.json of the language model, lmsys/vicuna-7b-v1.5") for one in found
+    )
+
+
+def test_step_3_has_queries_in_two_factors(write):
+    (one,) = (one for one in OTHERS if one["name"] == "step3")
+    spec = catalog.load_hf(write(one["config"])).spec
+    d, inner = 7168, 64 * 256
+    attention = 61 * (d * 2048 + 2048 * inner + inner * d + 2 * d * 256)
+    networks = 3 * d * (56 * 49 * 5120 + 5 * 18432) + 56 * d * 48
+    total = attention + networks + 2 * 128815 * d
+    assert float(params.total_params(spec)) == pytest.approx(total, rel=1e-9)
+    # One key and one value of 256 a token and layer.
+    assert float(params.kv_elements_per_token(spec)) == 61 * 2 * 256
+
+
+def test_modules_of_deepseek_v4_in_two_formats(write):
+    """RedHatAI/DeepSeek-V4-Flash-NVFP4-FP8: its file says MXFP4 experts, its table NVFP4."""
+    weights = {"num_bits": 8, "type": "float", "block_structure": [128, 128], "strategy": "block"}
+    fours = {"num_bits": 4, "type": "float", "group_size": 16, "strategy": "tensor_group"}
+    names = ("re:.*attn.*(fused_wqa_wkv|wq_b|wo_a|wo_b)$", "re:.*ffn.*(gate|up|down)_proj$")
+    groups = {
+        f"group_{at}": {"targets": [name], "weights": one, "input_activations": one}
+        for at, (name, one) in enumerate(zip(names, (weights, fours), strict=True))
+    }
+    table = {"quant_method": "compressed-tensors", "config_groups": groups}
+    entry = catalog.load_hf(write(DEEPSEEK_V4_PRO | {"quantization_config": table}))
+    assert entry.modules == {
+        "attention": "fp8", "attention output": "fp8", "routed experts": "fp4",
+        "shared experts": "fp4",
+    }  # fmt: skip
+    assert entry.weight_bytes == 0.0  # NVFP4, not MXFP4
+
+
+def test_step_3_7_has_dense_layers_only_in_front(write):
+    (one,) = (one for one in OTHERS if one["name"] == "step-3.7")
+    spec = catalog.load_hf(write(one["config"])).spec
+    assert (spec.dense_layers, spec.window_layers, spec.experts) == (3, 33, 288)

@@ -30,7 +30,7 @@ from qsjax.evidence.measurements import (
     read_json,
 )
 from qsjax.evidence.measurements.deployment import engine_of, entries_of
-from qsjax.evidence.measurements.names import find_hardware, find_model, precision_of
+from qsjax.evidence.measurements.names import find_hardware, find_model, gpus_in, precision_of
 from qsjax.evidence.validation import HEADLINES, reason_of, validate
 from qsjax.records.specs import PHYSICAL, Partition, Workload
 from qsjax.records.units import GIB, MS
@@ -1021,3 +1021,48 @@ def test_accelerators_of_aws_are_predicted_within_what_the_catalogue_says(report
         assert row["predicted"] >= 24
         assert row["median_abs_error_pct"] <= median
         assert row["p90_abs_error_pct"] <= high
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "gpus"),
+    [
+        ("8xH100", "h100-sxm", 8), ("2*H200", "h200-sxm", 2), ("H100 x8", "h100-sxm", 8),
+        ("8xH100 640GB", "h100-sxm", 8), ("H100-SXM5-80GB", "h100-sxm", 1),
+        ("MI300X_192GB", "mi300x", 1), ("NVIDIA B200", "b200-sxm", 1),
+        ("B200 192GB", "b200-sxm", 1),
+        ("8x TPU-v6e", "tpu-v6e", 8), ("H800+CX7 400Gb RDMA", "h800-sxm", 1),
+        ("A100_40GB", None, 1), ("h100_pcie", None, 1), ("NVIDIA H200 NVL", None, 1),
+        ("H100-96GB", None, 1), ("A100-SXM4-40GB", None, 1), ("SM90 CX7", None, 1),
+    ],
+)  # fmt: skip
+def test_accelerators_as_they_are_written(text, name, gpus):
+    found = find_hardware(text)
+    assert (found.name if found else None) == name
+    assert gpus_in(text) == gpus
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("META-LLAMA/llama-3.1-8b@main", "llama-3.1-8b"),
+        ("meta-llama/Llama-3.1-8B:0e9e39f", "llama-3.1-8b"),
+        ("https://huggingface.co/meta-llama/Llama-3.1-8B-Instruct/tree/main", "llama-3.1-8b"),
+        ("models--meta-llama--Llama-3.1-8B", "llama-3.1-8b"),
+        ("unsloth/Llama-3.3-70B-Instruct-bnb-4bit", "llama-3.1-70b"),
+        ("amd/DeepSeek-R1-MXFP4-Preview", "deepseek-v3"),
+        ("Qwen/Qwen3-VL-235B-A22B-Instruct", None),
+    ],
+)
+def test_models_as_they_are_written(text, name):
+    found = find_model(text)
+    assert (found.name if found else None) == name
+
+
+@pytest.mark.parametrize("text", ["fp8_e4m3", "e5m2", "w8a8", "FP8-W8A8", "float8_e4m3fn", "INT8"])
+def test_eight_bits_as_they_are_written(text):
+    assert precision_of(text).stored == 1.0
+
+
+@pytest.mark.parametrize(("text", "size"), [("modelopt_fp4", 0.5625), ("MXFP4-MoE", 0.53125)])
+def test_four_bits_as_they_are_written(text, size):
+    assert precision_of(text).stored == size

@@ -21,7 +21,8 @@ class Family:
     `types` are values of `model_type`, or names in `architectures`, which take precedence.
     `state_bytes` is what engines take for an element of its recurrent state where no key says so,
     `index_bytes` for one of its index keys. `names` are those of groups of modules that quantised
-    checkpoints call otherwise than those of most families.
+    checkpoints call otherwise than those of most families. `note` says what of it is read roughly
+    or left out.
     """
 
     types: tuple[str, ...]
@@ -30,6 +31,7 @@ class Family:
     state_bytes: float = 4.0
     index_bytes: float = INDEX_KEY
     names: Names = dataclasses.field(default_factory=dict)
+    note: str = ""
 
 
 _SIZES = {
@@ -95,17 +97,27 @@ FAMILIES: dict[str, Family] = {
             *("exaone", "ministral3", "hunyuan_v1_dense", "mimo", "solar", "stablelm", "helium"),
             *("internlm2", "internlm3", "hyperclovax", "qwen2_5_omni_text", "cwm", "bitnet"),
             *("iquestcoder", "emu3_text_model", "glm_ocr_text", "granite4_vision_text"),
-            *("granite_docling_text", "chameleon", "molmo2_text"),
+            *("granite_docling_text", "chameleon", "molmo2_text", "baichuan", "xverse", "orion"),
+            *("aquila", "internlm", "skywork", "minicpmv", "minicpmo", "PanguEmbedded", "kormo"),
         ),
         fields=_DENSE,
     ),
     "gemma": Family(
-        types=("gemma", "ernie4_5", "cohere", "paddleocr_vl_text", "hunyuan_vl_text"),
+        types=("gemma", "ernie4_5", "cohere", "paddleocr_vl_text", "hunyuan_vl_text", "minicpm"),
         fields=_DENSE | _TIED,
     ),
     "smollm3": Family(
         types=("smollm3",), fields=_DENSE | _TIED, parts=(layers.window_from_a_layer_on,)
     ),
+    "qwen_1": Family(
+        types=("qwen",),
+        fields=_DENSE | {"head_dim": "kv_channels = hidden/heads"},
+        parts=(layers.half_of_the_width,),
+    ),
+    "telechat": Family(
+        types=("telechat",), fields=_DENSE | {"expert_ff": "ffn_hidden_size|intermediate_size"}
+    ),
+    "jais": Family(types=("jais",), fields=_DENSE | _TIED | {"expert_ff": "n_inner = hidden*4"}),
     "chatglm": Family(
         types=("chatglm",),
         fields=_DENSE
@@ -158,12 +170,15 @@ FAMILIES: dict[str, Family] = {
         parts=(layers.window_everywhere,),
     ),
     "phi3": Family(
-        types=("phi3", "phi4mm", "phi4_multimodal"),
+        types=("phi3", "phi3_v", "phi4mm", "phi4_multimodal"),
         fields=_DENSE,
         parts=(layers.window_everywhere,),
     ),
     "qwen": Family(
-        types=("qwen2", "qwen3", "qwen2_vl", "qwen2_5_vl", "qwen2_5_vl_text", "qwen3_vl_text"),
+        types=(
+            *("qwen2", "qwen3", "qwen2_vl", "qwen2_vl_text", "qwen2_5_vl", "qwen2_5_vl_text"),
+            *("qwen3_vl_text", "dots_ocr", "Keye", "KeyeVL1_5"),
+        ),
         fields=_DENSE,
         parts=(layers.window_from_a_layer_on,),
     ),
@@ -263,6 +278,35 @@ FAMILIES: dict[str, Family] = {
         fields=_GROUPED | _FINE_GRAINED | _ONE_SHARED,
         parts=(layers.sparse_step, layers.one_shared_expert, layers.window_from_a_layer_on),
     ),
+    "pangu_moe": Family(
+        types=("PanguProMoE",),
+        fields=_GROUPED | _FINE_GRAINED | _ONE_SHARED,
+        parts=(layers.one_shared_expert,),
+    ),
+    "pangu_ultra": Family(
+        types=("pangu_ultra_moe",),
+        fields=_LATENT
+        | _FINE_GRAINED
+        | _SHARED_ALIKE
+        | {
+            "kv_latent": "attention_kv_lora_dim|kv_lora_rank",
+            "rope_dim": "attention_qk_rope_dim|qk_rope_head_dim",
+            "q_lora_rank": "attention_q_lora_dim|q_lora_rank = 0",
+            "qk_nope_dim": "attention_qk_dim|qk_nope_head_dim",
+            "v_head_dim": "attention_v_dim|v_head_dim",
+            "head_dim": "= qk_nope_dim+rope_dim",
+            "experts": "num_routed_experts|n_routed_experts",
+            "shared_experts": "num_shared_experts|n_shared_experts = 0",
+        },
+        parts=(layers.first_layers_named,),
+    ),
+    "arctic": Family(
+        types=("arctic",),
+        fields=_ALL_ROUTED
+        | {"shared_experts": "use_residual = 1", "shared_ff": "= hidden"}
+        | {"dense_ff": "intermediate_size"},
+        parts=(layers.every_nth_routed,),
+    ),
     "flint": Family(
         types=("flint", "kolibri1"),
         fields=_GROUPED | _FINE_GRAINED | _ONE_SHARED,
@@ -336,6 +380,16 @@ FAMILIES: dict[str, Family] = {
         types=("minicpm3", "youtu"), fields=_LATENT | _TIED | {"expert_ff": "intermediate_size"}
     ),
     "bamba": Family(types=("bamba",), fields=_DENSE, parts=(mixers.mamba2_but_attention,)),
+    "zamba": Family(
+        types=("zamba", "zamba2"),
+        fields=_DENSE
+        | _TIED
+        | {
+            "head_dim": "attention_head_dim",
+            "expert_ff": "intermediate_size|ffn_hidden_size = hidden*4",
+        },
+        parts=(mixers.shared_transformer,),
+    ),
     "granite_hybrid": Family(
         types=("granitemoehybrid", "granitemoeshared"),
         fields=_ALL_ROUTED,
@@ -380,7 +434,7 @@ FAMILIES: dict[str, Family] = {
         parts=(layers.first_layers_named, mixers.short_convolution),
     ),
     "mimo_v2": Family(
-        types=("mimo_v2_flash",),
+        types=("mimo_v2_flash", "mimo_v2"),
         fields=_GROUPED | _FINE_GRAINED | _SHARED_ALIKE,
         parts=(layers.listed_as_routed, layers.mimo_window),
     ),
@@ -396,6 +450,19 @@ FAMILIES: dict[str, Family] = {
             "shared_ff": "share_expert_dim|share_expert_dims",
         },
         parts=(layers.step_experts, layers.step_window),
+    ),
+    "step3": Family(
+        types=("step3_text",),
+        fields=_GROUPED
+        | _FINE_GRAINED
+        | {
+            "kv_heads": "num_attention_groups",
+            "experts": "moe_num_experts",
+            "top_k": "moe_top_k",
+            "shared_experts": "= 1",
+            "shared_ff": "share_expert_dim",
+        },
+        parts=(layers.step_experts, selective.factored_query),
     ),
     "ernie4_5_moe": Family(
         types=("ernie4_5_moe",),
@@ -476,7 +543,7 @@ FAMILIES: dict[str, Family] = {
     "deepseek": Family(
         types=(
             *("deepseek_v2", "deepseek_v3", "kimi_k2", "kimi_k25", "glm4_moe_lite", "mistral4"),
-            *("sarvam_mla", "axk1"),
+            *("sarvam_mla", "axk1", "dots_vlm", "deepseek_vl_v2"),
         ),
         fields=_LATENT | _FINE_GRAINED | _SHARED_ALIKE,
         parts=(layers.first_layers_dense,),
@@ -485,6 +552,12 @@ FAMILIES: dict[str, Family] = {
         types=("deepseek_v32", "glm_moe_dsa"),
         fields=_LATENT | _FINE_GRAINED | _SHARED_ALIKE | _INDEXED,
         parts=(layers.first_layers_dense, selective.sparse_index),
+    ),
+    "deepseek_v4": Family(
+        types=("deepseek_v4",),
+        fields=_GROUPED | _FINE_GRAINED | _SHARED_ALIKE | {"dense_ff": "= 0"},
+        parts=(selective.compressed_attention,),
+        note="compressors count in the precision of attention, which keeps them in BF16",
     ),
     "axk2": Family(
         types=("axk2",),
@@ -547,11 +620,6 @@ FAMILIES: dict[str, Family] = {
 
 # Models that no family reads: the nearest one, and what differs.
 REFUSED: dict[str, tuple[str, str]] = {
-    "deepseek_v4": (
-        "deepseek_v32",
-        "its layers keep, beside a window, one entry for 4 tokens, of which they read a choice, or "
-        "one for 128, of which they read all",
-    ),
     **dict.fromkeys(
         ("glm5_next", "glm5_next_text"),
         ("kimi_linear", "an indexer chooses pools of 16 tokens for its latent attention"),
@@ -567,9 +635,6 @@ REFUSED: dict[str, tuple[str, str]] = {
     **dict.fromkeys(
         ("RefinedWeb", "RefinedWebModel"), ("falcon", "it says otherwise how many KV heads it has")
     ),
-    **dict.fromkeys(
-        ("zamba", "zamba2"), ("bamba", "its attention layers have one set of weights together")
-    ),
     "bailing_moe_linear": (
         "bailing_moe_v2_5",
         "its other layers have grouped attention instead of latents",
@@ -577,6 +642,18 @@ REFUSED: dict[str, tuple[str, str]] = {
     "zaya": ("olmoe", "its attention convolves queries and keys, its router is a network"),
     "recurrent_gemma": ("gemma2", "most of its layers have a gated linear recurrence"),
     "jetmoe": ("mixtral", "its attention has experts too"),
+    **dict.fromkeys(("ouro", "iquestloopcoder"), ("llama", "its layers run in loops")),
+    **dict.fromkeys(
+        ("llada", "llada_moe", "Dream", "sdar", "sdar_moe"),
+        ("llama", "it writes blocks of tokens at once"),
+    ),
+    "phi4flash": ("phi3", "half of its layers read what one keeps, and others are Mamba"),
+    "longcat_flash_ngram": ("longcat_flash", "it looks up n-grams"),
+    "openelm": ("llama", "its layers differ in heads and widths"),
+    **dict.fromkeys(
+        ("plamo2", "plamo3"), ("bamba", "its projections are fused and of other widths")
+    ),
+    "minicpm_sala": ("minicpm", "some layers have lightning attention and others choose blocks"),
     "doge": ("llama", "its attention chooses tokens, its experts are products of keys"),
     "dory": ("llama", "some of its layers run in loops"),
     "hrm_text": ("llama", "its layers run in loops"),

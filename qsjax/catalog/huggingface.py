@@ -109,7 +109,9 @@ def _family(config: Mapping[str, Any], outer: Mapping[str, Any]) -> Family | str
     for name in (*listed, *named):
         for family in FAMILIES.values():
             if name in family.types:
-                return family
+                # DeepSeek-OCR and the smallest DeepSeek-VL2 have no latents.
+                is_plain = family is FAMILIES["deepseek"] and config.get("use_mla") is False
+                return FAMILIES["glm4_moe"] if is_plain else family
     return _unknown(config, (*named, *listed))
 
 
@@ -123,6 +125,8 @@ def _unknown(config: Mapping[str, Any], names: tuple[str, ...]) -> str:
         return f"architecture {given} is not read: nearest is {near}, but {differs}; {BY_HAND}"
     near = next((found for name in names for found in _alike(name, types)), "")
     known = f"known: {', '.join(types)}. For any other {BY_HAND}"
+    if not names and {"dim", "n_layers"} <= config.keys():
+        return "this is Mistral's params.json; give the config.json beside it"
     if config.get("is_encoder_decoder"):
         return f"unknown architecture ({given}): an encoder with a decoder; {known}"
     if not near:
@@ -155,6 +159,7 @@ def _shape(family: Family, reading: Reading) -> dict[str, float]:
         return {name: value for name, value in shape.items() if name not in unread}
     for part in family.parts:
         shape |= part(reading, shape)
+    _tell_foreign(family, reading, shape)
     # A width that no layer has would make two equal models unequal.
     for count, width in (("dense_layers", "dense_ff"), ("shared_experts", "shared_ff")):
         if not shape.get(count):
@@ -162,9 +167,49 @@ def _shape(family: Family, reading: Reading) -> dict[str, float]:
     return shape
 
 
-def _notes(config: Mapping[str, Any]) -> list[str]:
-    """What of a config is left out."""
-    notes = []
+# Keys that say what a family of plain layers does not have, and what they make of a model.
+_FOREIGN = {
+    "n_routed_experts|num_local_experts|num_experts|moe_num_experts": "has experts",
+    "kv_lora_rank": "has latent attention",
+    "index_topk": "chooses tokens by an indexer",
+    "linear_num_value_heads|mamba_d_state|ssm_state_size": "has layers with a state",
+}
+
+
+def _tell_foreign(family: Family, reading: Reading, shape: Mapping[str, float]) -> None:
+    """A file of a dense family that says more than the family reads is a problem, not dense."""
+    if shape.get("experts", 1.0) > 1 or shape.get("kv_latent") or shape.get("linear_layers"):
+        return
+    for names, what in _FOREIGN.items():
+        for name in names.split("|"):
+            value = value_at(reading.config, name)
+            is_count = isinstance(value, int | float) and not isinstance(value, bool)
+            if is_count and value > 1 and not _decides(family, name):
+                problem = f'"{name}" is {value:g}: the model {what}, but its family does not'
+                reading.problems.append(f"{problem}; {BY_HAND}")
+
+
+def _decides(family: Family, name: str) -> bool:
+    """Whether a family reads a key by name, or has parts that do more than choose windows."""
+    rules = (rule.partition("=")[0].split("|") for rule in family.fields.values())
+    return any(name in (one.strip() for one in names) for names in rules) or any(
+        "window" not in part.__name__ for part in family.parts
+    )
+
+
+def _left_to_defaults(outer: Mapping[str, Any], problems: list[str]) -> list[str]:
+    """LLaVA, Qwen2-Audio: inner configs that say only what differs from transformers' defaults."""
+    inner = [outer[key] for key in _INNER if isinstance(outer.get(key), Mapping)]
+    if not inner or not any(problem.startswith('missing "hidden_size"') for problem in problems):
+        return []
+    name = inner[-1].get("_name_or_path")
+    model = f"the language model, {name}" if name else "the language model"
+    return [f"it leaves out what equals transformers' defaults: give the config.json of {model}"]
+
+
+def _notes(config: Mapping[str, Any], family: Family | str) -> list[str]:
+    """What of a config is left out or read roughly."""
+    notes = [family.note] if isinstance(family, Family) and family.note else []
     if isinstance(config.get("vision_config"), Mapping):
         notes.append("the vision encoder is left out")
     if any(config.get(key) for key in _PREDICTION):
@@ -202,8 +247,11 @@ def _quantisation(
     config, problems = reading.config, reading.problems
     where = (blocks_of(reading, shape), family.names) if shape and family else ()
     if not beside.is_file():
-        tables = (config[key] for key in _TABLES if config.get(key) is not None)
-        return precisions(next(tables, None), shape, problems, *where)
+        table = next((config[key] for key in _TABLES if config.get(key) is not None), None)
+        experts = config.get("expert_dtype")
+        if isinstance(table, Mapping) and experts is not None:  # DeepSeek-V4 has it outside
+            table = {"expert_dtype": experts, **table}
+        return precisions(table, shape, problems, *where)
     found: list[str] = []
     given = _json(beside, found).get("quantization")
     if isinstance(given, Mapping):
@@ -215,7 +263,7 @@ def _quantisation(
 
 def _state_bytes(reading: Reading, family: Family, shape: Mapping[str, float]) -> float:
     """Bytes of an element of the recurrent state; 0 in a model without one."""
-    if not shape.get("linear_state"):
+    if not any(shape.get(key) for key in ("linear_state", "pooled_layers", "entry_tokens")):
         return 0.0
     for key in ("mamba_ssm_dtype", "mamba_ssm_cache_dtype"):
         given = reading.config.get(key)
@@ -267,6 +315,7 @@ def _model(
     reading = Reading(config=config, problems=problems, keys={})
     shape: dict[str, float] = {}
     state_bytes, index_bytes = 0.0, INDEX_KEY
+    family: Family | str = ""
     if not problems:
         family = _family(config, outer)
         if isinstance(family, str):
@@ -274,6 +323,7 @@ def _model(
         else:
             shape = _shape(family, reading)
             problems += _shape_problems(family, reading, shape)
+            problems += _left_to_defaults(outer, problems)
             state_bytes = _state_bytes(reading, family, shape)
             index_bytes = family.index_bytes
         known = None if isinstance(family, str) else family
@@ -311,5 +361,5 @@ def _model(
         max_context=max_context,
         weight_block=table.weight_block,
         state_bytes=state_bytes,
-        note="; ".join(_notes(config)),
+        note="; ".join(_notes(config, family)),
     )

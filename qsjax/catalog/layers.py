@@ -183,6 +183,19 @@ def adjusted_width(reading: Reading, shape: Shape) -> dict[str, float]:
     return {"expert_ff": of * math.ceil(width / of) if of else width}
 
 
+def half_of_the_width(reading: Reading, shape: Shape) -> dict[str, float]:
+    """Qwen 1: `intermediate_size` is that of gate and up together."""
+    return {"expert_ff": shape["expert_ff"] / 2.0}
+
+
+def every_nth_routed(reading: Reading, shape: Shape) -> dict[str, float]:
+    """Arctic: every `moe_layer_frequency`-th layer is routed, beside a dense residual."""
+    return {
+        "dense_layers": shape["layers"]
+        - shape["layers"] // step_of(reading, "moe_layer_frequency", 1.0)
+    }
+
+
 def twice_a_layer(reading: Reading, shape: Shape) -> dict[str, float]:
     """LongCat-Flash: two attentions and two dense networks a layer, and experts beside one.
 
@@ -202,18 +215,18 @@ def twice_a_layer(reading: Reading, shape: Shape) -> dict[str, float]:
 
 
 def mimo_window(reading: Reading, shape: Shape) -> dict[str, float]:
-    """MiMo-V2: windowed layers have KV heads of their own; values are narrower than keys."""
+    """MiMo-V2: windowed layers have heads of their own; values are narrower than keys."""
     keys, values = shape["head_dim"], number(reading, "v_head_dim", shape["head_dim"])
     flags = numbers(reading, "hybrid_layer_pattern")
     key = "sliding_window_size" if "sliding_window_size" in reading.config else "sliding_window"
     found = _windows(reading, shape, sum(flags), key)
-    own = number(reading, "swa_num_key_value_heads", 2.0 * shape["kv_heads"])
-    mean = (keys + values) / 2.0
-    params = 2.0 * shape["hidden"] * mean * (shape["heads"] + own)
+    kv = number(reading, "swa_num_key_value_heads", 2.0 * shape["kv_heads"])
+    heads = number(reading, "swa_num_attention_heads", shape["heads"])
+    own = number(reading, "swa_head_dim", keys) + number(reading, "swa_v_head_dim", values)
     return found | {
-        "head_dim": mean,
-        "window_cache": own / shape["kv_heads"],
-        "window_params": params,
+        "head_dim": (keys + values) / 2.0,
+        "window_cache": kv * own / (shape["kv_heads"] * (keys + values)),
+        "window_params": shape["hidden"] * own * (heads + kv),
     }
 
 
@@ -229,15 +242,13 @@ def step_window(reading: Reading, shape: Shape) -> dict[str, float]:
 
 
 def step_experts(reading: Reading, shape: Shape) -> dict[str, float]:
-    """Step 3.5: the layers of `moe_layers_enum` are routed, "3,4,5" or a list of kinds.
-
-    Without either, all are but the first three or `first_k_dense_replace`.
-    """
-    text, listed = reading.config.get("moe_layers_enum"), _listed_dense(reading)
-    if text is None and listed is None:
-        return {"dense_layers": number(reading, "first_k_dense_replace", 3.0)}
-    routed = [part for part in str(text).split(",") if part.strip().isdigit()]
-    return {"dense_layers": shape["layers"] - len(routed) if listed is None else listed}
+    """Step 3: the layers of `moe_layers_enum` are routed, "3,4,5" or a list; else as DeepSeek's."""
+    given = reading.config.get("moe_layers_enum")
+    if given is None or texts(reading, "mlp_layer_types"):
+        return first_layers_dense(reading, shape)
+    parts = given if isinstance(given, list) else str(given).split(",")
+    routed = {str(part).strip() for part in parts if str(part).strip().isdigit()}
+    return {"dense_layers": shape["layers"] - len(routed)}
 
 
 def _laurel(reading: Reading, shape: Shape) -> tuple[float, float]:

@@ -72,16 +72,17 @@ def _mamba2(reading: Reading, shape: Shape) -> dict[str, float]:
     Source: Dao and Gu, arXiv 2405.21060; the state is one matrix of `d_state` columns a head.
     """
     d = shape["hidden"]
-    heads = number(reading, "mamba_n_heads|mamba_num_heads|num_heads")
+    heads = number(reading, "mamba_n_heads|mamba_num_heads|n_mamba_heads|num_heads")
     expanded = d * number(reading, "mamba_expand|expand", 2.0)
     given = number(reading, "mamba_d_ssm", 0.0)
-    width = reading.config.get("mamba_d_head", reading.config.get("mamba_head_dim"))
-    if width in (None, "auto"):
+    names = ("mamba_d_head", "mamba_head_dim", "mamba_headdim")
+    own_key = next((name for name in names if reading.config.get(name) is not None), "")
+    if reading.config.get(own_key) in (None, "auto"):
         own = number(reading, "head_dim", 0.0) if "num_heads" in reading.config else 0.0
         inner = _first(given, heads * own, expanded)
     else:
-        inner = _first(given, heads * number(reading, "mamba_d_head|mamba_head_dim"))
-    groups = number(reading, "mamba_n_groups|n_groups", 1.0)
+        inner = _first(given, heads * number(reading, own_key))
+    groups = number(reading, "mamba_n_groups|mamba_ngroups|n_groups", 1.0)
     state = number(reading, "mamba_d_state|ssm_state_size|state_size")
     kernel = number(reading, "mamba_d_conv|conv_kernel", 4.0)
     channels = inner + 2.0 * groups * state
@@ -145,6 +146,37 @@ def mamba_only(reading: Reading, shape: Shape) -> dict[str, float]:
 def mamba2_only(reading: Reading, shape: Shape) -> dict[str, float]:
     """Mamba-2 models: mixers and no networks."""
     return _no_networks(shape) | _mamba2(reading, shape)
+
+
+def shared_transformer(reading: Reading, shape: Shape) -> dict[str, float]:
+    """Zamba: Mamba in all layers, and before some a transformer block that these have in common.
+
+    The block sees the hidden state beside the embedding, so that its projections are twice as wide
+    as the model. Zamba 2 has two blocks in turn, Mamba-2, and adapters of low rank in every place.
+    """
+    d, layers, ff = shape["hidden"], shape["layers"], shape["expert_ff"]
+    wide, kv = (shape[name] * shape["head_dim"] for name in ("heads", "kv_heads"))
+    kinds = texts(reading, "layer_types") or texts(reading, "layers_block_type")
+    listed = float(len(numbers(reading, "hybrid_layer_ids")))
+    places = float(kinds.count("hybrid")) if kinds else listed
+    if not places:
+        reading.problems.append('"layers_block_type" names no "hybrid" layer')
+        return {}
+    is_second = reading.config.get("model_type") == "zamba2"
+    rank = number(reading, "adapter_rank", 128.0) if is_second else 0.0
+    adapters = rank * (d + 2.0 * ff)
+    if number(reading, "use_shared_attention_adapter", 0.0):
+        adapters += 12.0 * d * rank
+    # Queries, keys and values of 2 d, of which the other laws know d.
+    block = 3.0 * d * wide + 4.0 * d * kv + 3.0 * d * ff
+    return {
+        "layers": layers + places,
+        "linear_layers": layers,
+        "bare_layers": layers,
+        "attn_extra_params": d * wide + 2.0 * d * kv + d * d + adapters,
+        "repeated_params": max(0.0, places - number(reading, "num_mem_blocks", 1.0)) * block,
+        **(_mamba2 if is_second else _mamba1)(reading, shape),
+    }
 
 
 def _every(layers: float, period: float, offset: float) -> float:

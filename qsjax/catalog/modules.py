@@ -46,6 +46,7 @@ _NAMES: Names = {
         "attn.q_proj",
         "attention.wq",
         "mixer.q_proj",
+        "attn.wq_b",
     ),
     "keys": (
         "self_attn.k_proj",
@@ -54,6 +55,8 @@ _NAMES: Names = {
         "attn.k_proj",
         "attention.wk",
         "mixer.k_proj",
+        "attn.fused_wqa_wkv",
+        "attn.wkv",
     ),
     "output": (
         "self_attn.o_proj",
@@ -62,6 +65,7 @@ _NAMES: Names = {
         "attn.c_proj",
         "attention.wo",
         "mixer.o_proj",
+        "attn.wo_b",
     ),
     "linear input": (
         "linear_attn.in_proj_qkv",
@@ -88,6 +92,7 @@ _NAMES: Names = {
         "feed_forward.experts.0.down_proj",
         "mixer.experts.0.down_proj",
         "ffn.experts.0.w2",
+        "ffn.experts.0.down_proj",
     ),
     "shared experts": (
         "mlp.shared_experts.down_proj",
@@ -99,6 +104,7 @@ _NAMES: Names = {
         "mixer.shared_experts.down_proj",
         "shared_mlp.down_proj",
         "ffn.shared_experts.w2",
+        "ffn.shared_experts.down_proj",
     ),
     "dense layers": (
         "mlp.down_proj",

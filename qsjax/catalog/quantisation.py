@@ -410,6 +410,20 @@ def _scheme(table: Table, method: str, problems: list[str]) -> Scheme:
     return Scheme(WHOLE)
 
 
+def _experts(table: Table, problems: list[str]) -> list[tuple[str, Format]]:
+    """DeepSeek-V4: routed experts of another dtype than the rest, "fp4" for MXFP4."""
+    name = table.get("expert_dtype")
+    if name is None or _spelt(table.get("quant_method")) != "fp8":
+        return []  # other methods say it themselves
+    formats = {"fp4": _own("fp4", MXFP4), "fp8": _own("fp8"), "bf16": WHOLE}
+    if name not in formats:
+        problems.append(
+            f'unknown "expert_dtype" {name!r}; known: {", ".join(formats)}; {OTHERWISE}'
+        )
+        return []
+    return [("experts.*", formats[name])]
+
+
 def _exempt(table: Table, problems: list[str]) -> list[tuple[str, Format]]:
     found: list[tuple[str, Format]] = []
     for key in _EXEMPT:
@@ -479,7 +493,8 @@ def precisions(
     before = len(problems)
     method = _method(quantisation, problems)
     scheme = _scheme(quantisation, method, problems)
-    rules = [*_exempt(quantisation, problems), *scheme.rules]
+    experts = _experts(quantisation, problems)
+    rules = [*experts, *_exempt(quantisation, problems), *scheme.rules]
     kv = _cache(quantisation, problems)
     if len(problems) > before or not shape:
         return Precisions(kv=kv)

@@ -31,6 +31,71 @@ def sparse_index(reading: Reading, shape: Shape) -> dict[str, float]:
     return {"index_layers": own} | _more(shape, weights * own / layers)
 
 
+# Tokens of an entry that an indexer chooses, and of one that all queries read, unless a config says
+# otherwise; and layers by these numbers.
+_RATES = {"compressed_sparse_attention": 4.0, "heavily_compressed_attention": 128.0}
+
+
+def _compression(reading: Reading, shape: Shape) -> tuple[int, int, float, float]:
+    """DeepSeek-V4: choosing and pooling layers, and the tokens of an entry of each."""
+    named = texts(reading, "layer_types")
+    each, pool = (number(reading, f"compress_rates.{kind}", _RATES[kind]) for kind in _RATES)
+    each, pool = (
+        number(reading, f"compress_rate_{short}", rate)
+        for short, rate in (("csa", each), ("hca", pool))
+    )
+    rates = numbers(reading, "compress_ratios")[: int(shape["layers"])]
+    if rates and not named:
+        names = {0.0: "sliding_attention", each: "each", pool: "pool"}
+        unknown = sorted({rate for rate in rates if rate not in names})
+        if unknown or len(rates) < shape["layers"]:
+            reading.problems.append(
+                f'"compress_ratios" has {len(rates)} of {shape["layers"]:g} layers'
+                + "".join(f", unknown {rate:g}" for rate in unknown)
+            )
+        return rates.count(each), rates.count(pool), each, pool
+    if not named:  # what transformers takes: two layers that pool, then both kinds in turn
+        later = int(shape["layers"]) - 2
+        return later // 2, later - later // 2 + 2, each, pool
+    kinds = [named.count(kind) for kind in _RATES]
+    return kinds[0], kinds[1], each, pool
+
+
+def compressed_attention(reading: Reading, shape: Shape) -> dict[str, float]:
+    """DeepSeek-V4: windows, and beside them entries of several tokens.
+
+    Every layer has a window of its one KV head, whose keys are its values. Some also keep an entry
+    of 4 tokens, of which an indexer chooses, others one of 128. Compressors make an entry and its
+    gate, those of 4 tokens in two overlapping versions; queries and outputs are of low rank,
+    outputs in groups of heads. Two halves of a layer mix `hc_mult` streams of residuals.
+    """
+    d, heads, width = shape["hidden"], shape["heads"], shape["head_dim"]
+    chosen, pooled, each, pool = _compression(reading, shape)
+    rank, out = number(reading, "q_lora_rank"), number(reading, "o_lora_rank")
+    index_heads, index = number(reading, "index_n_heads"), number(reading, "index_head_dim")
+    params = d * rank + rank * heads * width + d * width
+    params += heads * width * out + number(reading, "o_groups") * out * d
+    choosing = 4.0 * (d + each / 2.0) * (width + index) + rank * index_heads * index
+    choosing += d * index_heads
+    of_kinds = chosen * choosing + pooled * (2.0 * d + pool) * width
+    streams = number(reading, "hc_mult", 4.0)
+    mixing = shape["layers"] * 2.0 * (2.0 + streams) * streams + streams
+    found = {
+        "window_layers": shape["layers"],
+        "window": number(reading, "sliding_window", 128.0),
+        "window_cache": 0.5,
+        "window_params": params + of_kinds / shape["layers"],
+        "rope_dim": number(reading, "qk_rope_head_dim", width / 8.0),
+        "extra_params": mixing * streams * d,
+        "pooled_layers": float(pooled),
+        "pooled_tokens": pool if pooled else 0.0,
+    }
+    if chosen:
+        found |= {"index_layers": float(chosen), "entry_tokens": each, "index_dim": index}
+        found |= {"index_heads": index_heads, "sparse_topk": number(reading, "index_topk")}
+    return found
+
+
 def choice_of_blocks(reading: Reading, shape: Shape) -> dict[str, float]:
     """MiniMax-M3: an indexer chooses blocks of tokens, but not in the first layers.
 
@@ -103,6 +168,25 @@ def cross_layer_cache(reading: Reading, shape: Shape) -> dict[str, float]:
     longest = number(reading, "max_position_embeddings")
     found |= {"shared_kv_layers": shared, "window_layers": shared}
     return found | {"window": longest, "window_params": own}
+
+
+def factored_query(reading: Reading, shape: Shape) -> dict[str, float]:
+    """Step-3: queries of all heads from a common one of `share_q_dim`, one key and one value.
+
+    These layers are layers with a window of the longest context, which have parameters of their
+    own. Source: Step-3, arXiv 2507.19427, multi-matrix factorization attention.
+    """
+    d, inner = shape["hidden"], shape["heads"] * shape["head_dim"]
+    rank = number(reading, "share_q_dim")
+    longest = "max_position_embeddings|max_position_embedding|max_seq_len"
+    return {
+        "window_layers": shape["layers"],
+        "window": number(reading, longest, 65536.0),
+        "window_params": d * rank
+        + rank * inner
+        + inner * d
+        + 2.0 * d * shape["kv_heads"] * shape["head_dim"],
+    }
 
 
 def windows_of_wider_latents(reading: Reading, shape: Shape) -> dict[str, float]:

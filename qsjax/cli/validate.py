@@ -10,7 +10,7 @@ from qsjax.evidence.validation import validate
 
 
 @verb("validate")
-@flag("--data", FILE, "Records of your own, as JSON.  [default: those that ship with qsjax]")
+@flag("--data", FILE, "Records of your own, as JSON or CSV.  [default: those that ship with qsjax]")
 @flag("--category", str, "Comma-separated categories to look at.  [default: all]")
 def command(data: Path | None, category: str | None, **flags: Any) -> None:
     r"""Compare predictions with published measurements.

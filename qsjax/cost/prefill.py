@@ -94,7 +94,10 @@ def attention_flops_per_token(model: ModelSpec, workload: Workload, prompt: Arra
         4.0 * jnp.asarray(model.head_dim),
     )
     full = mean_attended(prompt, jnp.where(topk > 0, topk, jnp.inf))
+    chosen = mean_attended(params.index_keys(model, prompt), topk)
+    pooled = params.pooled_entries(model, prompt) / 2.0
     window = mean_attended(prompt, jnp.asarray(model.window, float))
+    window = window + params.beside_window(model, chosen, pooled)
     layers = params.full_layers(model)
     indexer = compute.index_flops(model, workload) * (jnp.asarray(prompt) / 2.0)
     softmax = per_head * model.heads * (layers * full + model.window_layers * window)

@@ -48,6 +48,7 @@ def weight_terms(records: Records, convention: Convention) -> dict[str, jax.Arra
         * (params.head_params(model) * copies + model.lookup_params / pp)
         / split,
         "weights: norms": head * params.norm_params(model) / pp,
+        "weights: held once": -memory.repeated_bytes(model, part, work),
     }
 
 

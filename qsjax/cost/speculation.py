@@ -63,11 +63,16 @@ def draft_model(
         layers=one,
         dense_layers=none,
         bare_layers=none,
-        window_layers=none,
+        # A layer that drafts for one with entries has its window alone.
+        window_layers=jnp.where(jnp.asarray(model.entry_tokens) > 0, one, none),
+        pooled_layers=none,
         shared_kv_layers=none,
         linear_layers=none,
-        index_layers=jnp.minimum(jnp.asarray(model.index_layers), 1.0),
+        index_layers=jnp.where(
+            jnp.asarray(model.entry_tokens) > 0, none, jnp.minimum(model.index_layers, 1.0)
+        ),
         lookup_params=none,
+        repeated_params=none,
         # Hidden state and embedding, side by side, are projected to the hidden width.
         extra_params=2.0 * jnp.asarray(model.hidden) ** 2,
         label="",

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Literal, NamedTuple
 
+from qsjax.engines import pasted
+
 Engine = Literal["vllm", "sglang", "trtllm"]
 # What names a program, a module or an image of each engine.
 NAMES: dict[str, Engine] = {
@@ -15,6 +17,7 @@ NAMES: dict[str, Engine] = {
     "trtllm": "trtllm",
     "trtllm-serve": "trtllm",
     "tensorrt_llm": "trtllm",
+    "sglang_router": "sglang",  # its launch_server starts servers too
 }
 _CONTAINERS = ("docker", "podman", "nerdctl")
 _IMAGE = re.compile(
@@ -108,7 +111,7 @@ def _start(words: list[str]) -> tuple[Engine | None, int]:
     for at, word in enumerate(words):
         after = words[at + 1] if at + 1 < len(words) else ""
         program = NAMES.get(PurePosixPath(word).name)
-        module = _module(after) if word == "-m" else None
+        module = _module(after) if word == "-m" and "launch_router" not in after else None
         if module:
             return module, at + 2
         # A path may be a model's or an option's: a program stands in front of `serve`, or first.
@@ -158,8 +161,11 @@ def split(flags: str | Sequence[str]) -> Command:
     words: list[str] = [flags] if isinstance(flags, str) else list(flags)
     written: list[tuple[str, str]] = []
     if len(words) == 1:  # a whole command line, quoted in the shell
-        text, written = _files(words[0])
+        text, written = _files(pasted.as_typed(words[0]))
+        text, image = pasted.command_in(text)
         words = _shell(text)
+        if image and _start(_words(words))[0] is None:
+            words = ["docker", "run", image, *words]
     words = _words(words)
     engine, at = _start(words)
     while engine is None and at < len(words) and re.match(r"[A-Za-z_]\w*=", words[at]):

@@ -42,8 +42,19 @@ def is_sparse(model: ModelSpec) -> bool:
     return scalar(model.index_dim) > 0 and scalar(model.kv_latent) > 0
 
 
+def has_entries(model: ModelSpec) -> bool:
+    """Whether layers keep entries of several tokens (DeepSeek-V4)."""
+    return scalar(model.entry_tokens) > 0 or scalar(model.pooled_layers) > 0
+
+
 def own_cache(engine: str, model: ModelSpec, hardware: HardwareEntry) -> float | None:
-    """Bytes of a cache element where no flag says them; None for those of the model."""
+    """Bytes of a cache element where no flag says them; None for those of the model.
+
+    Entries of several tokens are of 8 bits in vLLM and SGLang: `--kv-cache-dtype fp8` of
+    https://blog.vllm.ai/2026/04/24/deepseek-v4.html.
+    """
+    if has_entries(model) and engine in ("vllm", "sglang"):
+        return 1.0
     if is_sparse(model) and load_engines().get(engine, {}).get("fp8_sparse_cache_with_fp4_units"):
         return 1.0 if kernels.has_fp4_units(hardware) else 2.0
     return None
@@ -61,13 +72,17 @@ def attention_dtype(bytes_kv: float, model: ModelSpec) -> Dtype:
 def scales(engine: str, bytes_kv: float, model: ModelSpec) -> float:
     """What an entry of sparse latent attention holds beside 8-bit elements, by token and layer [B].
 
-    Four scales of 4 B, and the rotary part in BF16: 656 B, of which 576 are elements.
+    Four scales of 4 B, and the rotary part in BF16: 656 B, of which 576 are elements. Entries of
+    DeepSeek-V4 have eight scales of 1 B: 584 B, of which 512 are elements.
     Source: `fp8_ds_mla` of vLLM; 54.52 GiB of 1,462,784 tokens in
-    https://github.com/sgl-project/sglang/pull/11309.
+    https://github.com/sgl-project/sglang/pull/11309; `_scale_dim` in vLLM's
+    model_executor/layers/deepseek_compressor.py.
     """
-    if not (is_sparse(model) and bytes_kv == 1.0 and engine in ("vllm", "sglang")):
+    if bytes_kv != 1.0 or engine not in ("vllm", "sglang"):
         return 0.0
-    return 16.0 + scalar(model.rope_dim)
+    if has_entries(model):  # layers with a window have this share of a cache
+        return (8.0 + scalar(model.rope_dim)) / scalar(model.window_cache)
+    return 16.0 + scalar(model.rope_dim) if is_sparse(model) else 0.0
 
 
 def cache_bytes_per_token(model: ModelSpec) -> dict[str, float]:

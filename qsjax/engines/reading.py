@@ -1,5 +1,6 @@
 """From engine flags to a deployment: what the engines mean by their degrees."""
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -170,6 +171,27 @@ def _remarks(parsed: Parsed) -> list[str]:
     return notes
 
 
+# What says that a server is one side of a disaggregated deployment, and which.
+_SIDES = {
+    r"--disaggregation-mode[= ]prefill|--is-prefill-worker|kv_producer": "that prefills",
+    r"--disaggregation-mode[= ]decode|--is-decode-worker|kv_consumer": "that decodes",
+    r"(?:Nixl|Mooncake|P2pNccl|MoRIIO)\w*Connector": "",
+}
+
+
+def _disaggregation(words: list[str]) -> list[str]:
+    """One note where a server hands its cache to another, or takes it from there."""
+    text = " ".join(words)
+    for pattern, side in _SIDES.items():
+        if re.search(pattern, text):
+            which = f"the one {side}" if side else "one that either prefills or decodes"
+            return [
+                f"disaggregated serving: this server is {which}; the numbers here are of servers "
+                "that decode, and --isl with --osl says how many GPUs prefill for each of them"
+            ]
+    return []
+
+
 def _speculation(said: dict[str, Any], engine: Engine) -> tuple[dict[str, Any], list[str]]:
     """Who drafts how many tokens, and what a step runs; nothing where that is not known."""
     named, verified = said.get("drafter"), said.get("verified")
@@ -209,7 +231,7 @@ def read(
     command = split(flags)
     parsed = parse(command.words, engine, command.files)
     said, meaning = parsed.said, _READERS[engine](parsed.said, is_moe)
-    notes = [*meaning.pop("notes"), *_remarks(parsed)]
+    notes = [*meaning.pop("notes"), *_disaggregation(command.words), *_remarks(parsed)]
     rules, named = load_flags(), said.get("quantization") or ""
     speculation, more = _speculation(said, engine)
     notes += more

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import least_squares
 
-from qsjax.evidence.measurements import Case, Skipped, read_cases, read_csv
+from qsjax.evidence.measurements import Case, Skipped, read_cases, read_records
 from qsjax.evidence.measurements.cases import plain
 from qsjax.evidence.measurements.predict import (
     TRTLLM_OVERHEAD,
@@ -475,9 +475,10 @@ def calibrate(measured: str | Path, free: Sequence[str] = DEFAULT_FREE) -> Calib
     """Efficiencies and overheads fitted to a user's own measurements.
 
     Args:
-        measured: a CSV file, one deployment a row: columns model, hardware, tp, batch (sequences of
-            an attention replica), context (or isl and osl), tpot_ms; where they apply pp, dp, ep,
-            kvp, weights, kv, engine. Rows that cannot be predicted are left out, with the reason.
+        measured: a file of records: JSON, or CSV with one deployment a row: columns model,
+            hardware, tp, batch (sequences of an attention replica), context (or isl and osl),
+            tpot_ms; where they apply pp, dp, ep, kvp, weights, kv, engine. Rows that cannot be
+            predicted are left out, with the reason.
         free: names in `PARAMETERS`; those without effect on the measurements are held.
 
     Raises:
@@ -487,7 +488,7 @@ def calibrate(measured: str | Path, free: Sequence[str] = DEFAULT_FREE) -> Calib
     if not free:
         raise ValueError(f"no constant is named; known: {', '.join(PARAMETERS)}")
     path = Path(measured)
-    cases = read_cases(read_csv(path))
+    cases = read_cases(read_records(path))
     used = [case for case in cases if isinstance(case, Case)]
     skipped = tuple(case for case in cases if isinstance(case, Skipped))
     if not used:

@@ -21,7 +21,7 @@ from qsjax.evidence.measurements import (
     load_records,
     predict,
     read_cases,
-    read_json,
+    read_records,
 )
 from qsjax.evidence.measurements.kernels import CATEGORIES as KERNELS
 from qsjax.evidence.measurements.kernels import times
@@ -438,8 +438,8 @@ def validate(
     """Predictions of all records that can be predicted, against what was measured.
 
     Args:
-        records: a JSON file of records, or records as `measurements.load_records` has them; those
-            that ship with the package if None.
+        records: a JSON or CSV file of records, or records as `measurements.load_records` has them;
+            those that ship with the package if None.
         constants: hardware fields that replace the catalogue's, such as those of a calibration.
         category: categories to look at; all if None.
 
@@ -456,7 +456,7 @@ def validate(
         records = load_records()
     elif isinstance(records, str | Path):
         path = Path(records)
-        records = read_json(path)
+        records = read_records(path)
         asked["data"] = folder.of_file(path)
     if category is not None:
         known = sorted({str(record["category"]) for record in records})

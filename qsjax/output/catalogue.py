@@ -46,6 +46,7 @@ def model_record(entry: catalog.ModelEntry) -> dict[str, Any]:
     }
     counted = {name: float(law(entry.spec)) for name, law in laws.items()}
     counted["extra"] = scalar(entry.spec.extra_params)
+    counted["repeated"] = -scalar(entry.spec.repeated_params)
     return {
         **model_row(entry),
         "aliases": list(entry.aliases),

@@ -120,6 +120,7 @@ _GOES_WITH: dict[str, str] = {
     "q_lora_rank": "kv_latent",
     "index_heads": "index_dim",
     "index_dim": "index_layers",
+    "pooled_layers": "pooled_tokens",
 }
 
 
@@ -147,6 +148,11 @@ def _model_relations(v: Values) -> dict[str, str]:
         window, linear, layers = (_show(v[f"{kind}layers"]) for kind in ("window_", "linear_", ""))
         both = f"{window} with a window and {linear} linear ones"
         found["window_layers"] = f"{both} exceed the {layers} layers; lower one"
+    beside = "index_layers pooled_layers entry_tokens window_layers"
+    if _fails(lambda i, pool, of, n: pool + np.where(of > 0, i, 0) <= n, v, beside):
+        found["pooled_layers"] = (
+            f"layers with entries exceed the {_show(v['window_layers'])} with a window; lower them"
+        )
     for count, size in _GOES_WITH.items():
         if _fails(lambda n, width: (n == 0) | (width > 0), v, f"{count} {size}"):
             given = f"{count} = {_show(v[count])}"

@@ -159,7 +159,9 @@ class ModelSpec:
     their attention (full, `window_layers` that keep `window` tokens, `linear_layers` that keep a
     fixed state: a recurrent one in `bytes_state` and a convolution's last inputs in `bytes_act`).
     Of the full ones `index_layers` choose tokens by an indexer of their own; the others take a
-    neighbour's choice.
+    neighbour's choice. With `entry_tokens` it is layers with a window that do: beside the window
+    they keep one entry for so many tokens and read those that the indexer chooses, and
+    `pooled_layers` keep one for `pooled_tokens` and read all (DeepSeek-V4).
 
     `precision` is what the model is published in, None in a stack of models that differ in it;
     laws take the precisions of the `Workload`. The `label` is no part of the pytree: inside
@@ -213,17 +215,32 @@ class ModelSpec:
     linear_state: ArrayLike = number("state elements of a linear layer", default=0.0)
     linear_tail: ArrayLike = number("elements that a linear layer's convolution keeps", default=0.0)
     sparse_topk: ArrayLike = number(
-        "tokens that sparse attention reads", "tokens", COUNT_OR_NONE, 0.0
+        "tokens or entries that sparse attention reads", "tokens", COUNT_OR_NONE, 0.0
     )
     index_layers: ArrayLike = number("layers with an indexer", rule=COUNT_OR_NONE, default=0.0)
     index_heads: ArrayLike = number("heads of the indexer", rule=COUNT_OR_NONE, default=0.0)
     index_dim: ArrayLike = number("width of an indexer head", rule=COUNT_OR_NONE, default=0.0)
+    entry_tokens: ArrayLike = number(
+        "tokens of a cache entry that an indexer chooses, 0 where it chooses tokens",
+        "tokens",
+        COUNT_OR_NONE,
+        0.0,
+    )
+    pooled_layers: ArrayLike = number(
+        "layers with a window that also read entries of pooled tokens",
+        rule=COUNT_OR_NONE,
+        default=0.0,
+    )
+    pooled_tokens: ArrayLike = number("tokens of a pooled entry", "tokens", COUNT_OR_NONE, 0.0)
     # Matrices that no other field describes.
     attn_extra_params: ArrayLike = number(
         "further parameters of a softmax-attention layer", default=0.0
     )
     extra_params: ArrayLike = number("further parameters of the model", default=0.0)
     lookup_params: ArrayLike = number("further embeddings, which are looked up", default=0.0)
+    repeated_params: ArrayLike = number(
+        "parameters of layers that have the weights of another, which are held once", default=0.0
+    )
     precision: Precision | None = Precision()
     label: str = _label()
 

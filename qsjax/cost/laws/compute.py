@@ -20,10 +20,15 @@ def peak_flops(hardware: HardwareSpec, dtype: Dtype, convention: Convention) -> 
 
 
 def attended_tokens(model: ModelSpec, workload: Workload) -> tuple[jax.Array, jax.Array]:
-    """Tokens that a query of a full layer and of a window layer attends to [1]."""
+    """Tokens that a query of a full layer and of a window layer attends to [1].
+
+    Entries of several tokens count as one.
+    """
     context, topk = jnp.asarray(workload.context), jnp.asarray(model.sparse_topk)
     full = jnp.where(topk > 0, jnp.minimum(context, topk), context)
-    return full, jnp.minimum(context, jnp.asarray(model.window))
+    chosen = jnp.minimum(params.index_keys(model, context), topk)
+    beside = params.beside_window(model, chosen, params.pooled_entries(model, context))
+    return full, jnp.minimum(context, jnp.asarray(model.window)) + beside
 
 
 def flops_per_score(model: ModelSpec) -> jax.Array:
@@ -60,6 +65,7 @@ def index_flops(model: ModelSpec, workload: Workload) -> jax.Array:
     Keys of 8 bits meet queries of 8 bits, twice as fast as those of 16 bits.
     """
     scores = 2.0 * jnp.asarray(model.index_heads) * model.index_dim * model.index_layers
+    scores = params.index_keys(model, scores)
     if workload.attn_dtype != "bf16":
         return scores
     return jnp.where(jnp.asarray(workload.bytes_index) < 2.0, 0.5, 1.0) * scores

@@ -38,6 +38,12 @@ def attention_weights_per_gpu(model: ModelSpec, partition: Partition, lay: Layou
     return (softmax + other / ranks) / partition.pp
 
 
+def repeated_bytes(model: ModelSpec, partition: Partition, workload: Workload) -> jax.Array:
+    """What layers that have the weights of another would hold with their own, per GPU [B]."""
+    shards = weight_ranks(partition) * partition.pp
+    return jnp.asarray(workload.bytes_attn_weight) * model.repeated_params / shards
+
+
 def weights_bytes(
     model: ModelSpec, partition: Partition, workload: Workload, lay: Layout
 ) -> jax.Array:
@@ -55,6 +61,7 @@ def weights_bytes(
         + workload.bytes_ffn_weight * ffn
         + params.shared_weight_bytes(workload) * (always / pp)
         + workload.bytes_head_weight * (vocabulary + params.norm_params(model) / pp)
+        - repeated_bytes(model, partition, workload)
     )
 
 
@@ -66,10 +73,8 @@ def kv_bytes_per_sequence(
     block = jnp.asarray(workload.kv_block)
     tokens = block * ceil(workload.context / block, convention.rounding)
     windowed = jnp.asarray(model.window_layers) * model.window_cache
-    kept = params.full_layers(model) * tokens + windowed * jnp.minimum(
-        tokens, jnp.asarray(model.window)
-    )
-    kept = params.cache_layers(model) * kept
+    window = jnp.minimum(tokens, jnp.asarray(model.window)) + params.entries_kept(model, tokens)
+    kept = params.cache_layers(model) * (params.full_layers(model) * tokens + windowed * window)
     overhead = jnp.asarray(convention.kv_overhead)
     per_token = overhead * (workload.bytes_kv * elements + workload.kv_scale_bytes) / split
     index = overhead * workload.bytes_index * jnp.asarray(model.index_dim) * model.index_layers
@@ -77,7 +82,9 @@ def kv_bytes_per_sequence(
     # The context multiplies what the partition alone decides: one product for each of their pairs.
     ranks = partition.kvp * pp
     state = params.state_bytes(model, workload) / (weight_ranks(partition) * pp)
-    return per_token / ranks * kept + index / ranks * tokens + state
+    unfinished = workload.bytes_state * params.unfinished_elements(model) / pp
+    keys = index / ranks * params.index_keys(model, tokens)
+    return per_token / ranks * kept + keys + state + unfinished
 
 
 def max_batch(

@@ -38,6 +38,60 @@ def full_layers(model: ModelSpec) -> jax.Array:
     return softmax_layers(model) - jnp.asarray(model.window_layers)
 
 
+def _over(tokens: ArrayLike, of: ArrayLike, otherwise: float) -> jax.Array:
+    """Entries of `of` tokens each among `tokens`; `otherwise` a token, where `of` is 0 [1]."""
+    size = jnp.asarray(of)
+    return jnp.asarray(tokens) * jnp.where(
+        size > 0, 1.0 / jnp.where(size > 0, size, 1.0), otherwise
+    )
+
+
+def index_keys(model: ModelSpec, tokens: ArrayLike) -> jax.Array:
+    """Keys that an indexer has of `tokens` tokens: one of each of them, or of each entry [1]."""
+    return _over(tokens, model.entry_tokens, 1.0)
+
+
+def pooled_entries(model: ModelSpec, tokens: ArrayLike) -> jax.Array:
+    """Entries that a pooling layer has of `tokens` tokens [1]."""
+    return _over(tokens, model.pooled_tokens, 0.0)
+
+
+def beside_window(model: ModelSpec, chosen: ArrayLike, pooled: ArrayLike) -> jax.Array:
+    """Entries beside a window, mean of all layers with a window [1].
+
+    Args:
+        model: of whose layers some have entries.
+        chosen: entries of a layer whose indexer chooses them.
+        pooled: entries of a layer that pools.
+
+    Source: DeepSeek-V4, compressed sparse and heavily compressed attention, `compress_ratios` of
+    its configs.
+    """
+    windowed, indexed = _arrays(model.window_layers, model.index_layers)
+    indexed = jnp.where(jnp.asarray(model.entry_tokens) > 0, indexed, 0.0)
+    total = indexed * chosen + jnp.asarray(model.pooled_layers) * pooled
+    return total / jnp.where(windowed > 0, windowed, 1.0)
+
+
+def entries_kept(model: ModelSpec, tokens: ArrayLike) -> jax.Array:
+    """Entries that a sequence of `tokens` tokens keeps beside a window, mean of such layers [1]."""
+    return beside_window(model, index_keys(model, tokens), pooled_entries(model, tokens))
+
+
+def unfinished_elements(model: ModelSpec) -> jax.Array:
+    """What compressors keep of a sequence for entries that are not complete [elements].
+
+    Of every such token a value and a gate; entries that an indexer chooses overlap, so that it is
+    twice the tokens in two versions, and the index keys have theirs. Engines keep them in FP32.
+    Source: `CompressorStateCache` of vLLM, model_executor/layers/deepseek_compressor.py.
+    """
+    heads, width, ratio = _arrays(model.kv_heads, model.head_dim, model.window_cache)
+    entry = 2.0 * heads * width * ratio
+    pooled = 2.0 * entry * model.pooled_layers * model.pooled_tokens
+    each = 8.0 * (entry + model.index_dim) * model.entry_tokens
+    return pooled + each * model.index_layers
+
+
 def state_bytes(model: ModelSpec, workload: Workload) -> jax.Array:
     """What the linear layers keep of a sequence, whatever its length [B]."""
     state, tail = _arrays(model.linear_state, model.linear_tail)
@@ -157,10 +211,13 @@ def norm_params(model: ModelSpec) -> jax.Array:
 
 
 def resident_params(model: ModelSpec) -> jax.Array:
-    """Parameters outside the routed pool [parameters]: every token uses them."""
+    """Parameters outside the routed pool [parameters]: every token uses them.
+
+    Layers that have the weights of another count once.
+    """
     blocks = all_attention_params(model) + shared_params(model) + dense_ffn_params(model)
     ends = router_params(model) + embedding_params(model) + jnp.asarray(model.extra_params)
-    return blocks + ends + model.lookup_params
+    return blocks + ends + model.lookup_params - model.repeated_params
 
 
 def total_params(model: ModelSpec) -> jax.Array:
@@ -184,8 +241,9 @@ def kv_elements_per_token(model: ModelSpec) -> jax.Array:
     latent, rope, index = _arrays(model.kv_latent, model.rope_dim, model.index_dim)
     per_layer = jnp.where(latent > 0, latent + rope, 2.0 * kv_heads * head_dim)
     window, ratio = _arrays(model.window_layers, model.window_cache)
-    layers = cache_layers(model) * (full_layers(model) + window * ratio)
-    return layers * per_layer + jnp.asarray(model.index_layers) * index
+    windowed = window * ratio * (1.0 + entries_kept(model, 1.0))
+    layers = cache_layers(model) * (full_layers(model) + windowed)
+    return layers * per_layer + jnp.asarray(model.index_layers) * index_keys(model, index)
 
 
 def dense_twin(

@@ -30,7 +30,7 @@ def kv_bytes(
     ranks = partition.kvp * pp
     windowed = jnp.asarray(model.window_layers) * model.window_cache
     attended_tokens = params.full_layers(model) * full + windowed * window
-    indexed_tokens = jnp.asarray(model.index_layers) * workload.context
+    indexed_tokens = jnp.asarray(model.index_layers) * params.index_keys(model, workload.context)
     # The context multiplies what the partition alone decides: one product for each of their pairs.
     read = per_token / ranks * attended_tokens
     indexer = workload.bytes_index * jnp.asarray(model.index_dim) / ranks * indexed_tokens

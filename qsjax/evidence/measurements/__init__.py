@@ -13,6 +13,7 @@ from qsjax.evidence.measurements.storage import load_left_out as load_left_out
 from qsjax.evidence.measurements.storage import load_records as load_records
 from qsjax.evidence.measurements.storage import read_csv as read_csv
 from qsjax.evidence.measurements.storage import read_json as read_json
+from qsjax.evidence.measurements.storage import read_records as read_records
 
 __all__ = [
     "Case",
@@ -28,4 +29,5 @@ __all__ = [
     "read_cases",
     "read_csv",
     "read_json",
+    "read_records",
 ]

@@ -18,6 +18,7 @@ from qsjax.evidence.measurements.names import (
     Precision,
     find_hardware,
     find_model,
+    gpus_in,
     precision_of,
 )
 from qsjax.numerics.safe import scalar
@@ -59,7 +60,15 @@ def partition_of(record: Mapping[str, Any], found: Mapping[str, float]) -> Parti
         UnusableError: If the degrees need more GPUs than the record has.
     """
     tp, dp, kvp = (_count(record, name) for name in ("tp", "dp", "kvp"))
+    named = gpus_in(str(record.get("gpu") or ""))
     gpus, pp = _count(record, "n_gpus"), _count(record, "pp") or 1.0
+    if named > 1 and not gpus:
+        said = max(1.0, tp) * max(1.0, dp) * pp * max(1.0, kvp)
+        if (tp or dp) and said != named:
+            raise UnusableError(
+                f"{record['gpu']} is {named:g} GPUs, but the degrees take {said:g}; give n_gpus"
+            )
+        gpus, tp = named, tp or named / (max(1.0, dp) * pp)
     kvp = kvp or 1.0
     if gpus and tp * max(1.0, dp) * pp * kvp > gpus:
         if engine_of(record) != "sglang" or tp * pp * kvp != gpus or tp % dp:

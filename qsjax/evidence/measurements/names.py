@@ -6,14 +6,22 @@ import re
 from qsjax import catalog
 from qsjax.catalog import HardwareEntry, ModelEntry, lookup
 from qsjax.records.specs import Dtype
+from qsjax.records.units import GB
 
 # What a publication appends to the name of a model besides what `qsjax.catalog` knows; removed one
 # after another.
-_APPENDED = re.compile(r"[\s_-]+(\(.*\)|shape.*|[abh]\d+0\w?|671b|99(\.9)?)$", re.IGNORECASE)
+_APPENDED = re.compile(
+    r"[\s_-]+(\(.*\)|shape.*|[abh]\d+0\w?|671b|99(\.9)?|preview|bnb|gguf|hf)$", re.IGNORECASE
+)
 # A size that stands in brackets belongs to the name: "Qwen3 (30B-A3B bf16 by size)".
 _SIZE = re.compile(r"\s*\((\d[\d.]*b\S*)[^)]*\)", re.IGNORECASE)
 # What stands between the accelerators of a mixed system.
 _SEPARATE = re.compile(r"[,/+&]| and ")
+# Where a model comes from, and which of its revisions: neither says what it is.
+_PLACE = re.compile(
+    r"^(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co|modelscope\.cn/models)/|^models--"
+    r"|(?<=[\w)])(?:@[\w./-]+|:(?:main|latest|[0-9a-f]{7,40})|/(?:tree|blob|resolve)/\S*)$"
+)
 # First match wins; the pattern is looked for anywhere in the lower-case name. Variants with another
 # memory or fabric than the catalogue's part are not that part, and so have no entry.
 _HARDWARE = (
@@ -91,6 +99,8 @@ _SPELLINGS = {
     "float8": "fp8",
     "e4m3": "fp8",
     "e5m2": "fp8",
+    "f16": "fp16",
+    "modelopt_fp4": "nvfp4",
     "w8a8": "int8",
     "w4a16": "int4",
     "w4a8": "w4afp8",
@@ -118,7 +128,9 @@ def find_model(name: str) -> ModelEntry | None:
     Raises:
         ValueError: With all problems of a file.
     """
-    text = name.strip()
+    text = _PLACE.sub("", name.strip())
+    if name.startswith("models--"):  # a folder of the hub's cache
+        text = text.replace("--", "/")
     if text.lower().endswith((".toml", ".json")) or text.startswith((".", "/", "~")):
         return catalog.model_entry(text)
     return _named(text) or _named(_SIZE.sub(r"-\1", text))
@@ -150,15 +162,47 @@ def find_hardware(name: str) -> HardwareEntry | None:
     low = name.strip().lower()
     if low.endswith(".toml"):
         return catalog.hardware_entry(name.strip())
+    low = low.replace("_", " ")
     if len({entry for part in _SEPARATE.split(low) if (entry := _part(part))}) > 1:
         return None  # several accelerators
     entry = _part(low)
     if entry is not None:
-        return catalog.hardware_entry(entry) if entry else None
+        found = catalog.hardware_entry(entry) if entry else None
+        return found if found and _has_memory(found, low) else None
     try:
-        return catalog.hardware_entry(name)
+        return catalog.hardware_entry(_COUNT.sub("", name.strip()))
     except ValueError:
         return None
+
+
+# Four parts of one name differ in their memory; binary units and spare dies make it differ by less.
+_NEAR = 0.1
+
+
+def _has_memory(entry: HardwareEntry, text: str) -> bool:
+    """Whether an accelerator has the memory that its name says, of one or of all that it counts."""
+    plain = re.sub(
+        r"(?:cx\d|infiniband|\bib|roce)\W*\d+ ?gb?|\d+ ?gb(?:/s|ps)", "", text
+    )  # of links
+    said = re.search(r"\b(\d{2,4}) ?g(?:i?b)?\b", plain)
+    if said is None:
+        return True
+    capacity = float(entry.spec.hbm_bytes) / GB  # type: ignore[arg-type]  # catalogue entries hold floats
+    size = float(said[1])
+    sizes = (size, size / gpus_in(text))
+    return any(abs(one / capacity - 1.0) <= _NEAR for one in sizes)
+
+
+# "8xH100", "8 x NVIDIA H100", "H100 x8", "2*H200".
+_COUNT = re.compile(
+    r"^(\d{1,4}) ?[x\u00d7*] ?(?=[a-z])|(?:(?<=\d)|\s)[x\u00d7*] ?(\d{1,4})$", re.IGNORECASE
+)
+
+
+def gpus_in(name: str) -> float:
+    """How many accelerators a name counts; 1 where it counts none."""
+    found = _COUNT.search(name.strip())
+    return float(found[1] or found[2]) if found else 1.0
 
 
 # What benchmarks and logs call some metrics, in lower case.

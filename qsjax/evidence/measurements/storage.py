@@ -4,10 +4,14 @@ import csv
 import functools
 import gzip
 import json
+import math
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from qsjax.evidence.measurements import columns
+from qsjax.evidence.measurements.names import gpus_in, metric_of
 
 Record = dict[str, Any]
 
@@ -76,7 +80,10 @@ def read_json(path: str | Path) -> tuple[Record, ...]:
     records = data.get("records") if isinstance(data, Mapping) else data
     if not isinstance(records, list):
         raise ValueError(f'{where}: give a list of records, or an object with a list "records"')
-    return _usable(where, [(record, _problems(i, record)) for i, record in enumerate(records)])
+    named = [
+        columns.as_record(one, i) if isinstance(one, dict) else one for i, one in enumerate(records)
+    ]
+    return _usable(where, [(record, _problems(i, record)) for i, record in enumerate(named)])
 
 
 def _usable(where: Path, found: Sequence[tuple[Any, list[str]]]) -> tuple[Record, ...]:
@@ -118,18 +125,32 @@ def _problems(index: int, record: Any) -> list[str]:
 
 
 # Columns of a user's CSV: what must be there, what may be, and what a field may not be below.
-CSV_REQUIRED = ("model", "hardware", "tp", "batch", "tpot_ms")
+CSV_REQUIRED = ("model", "hardware", "tp", "tpot")
 CSV_TEXTS = ("model", "hardware", "weights", "kv", "engine", "expert_kernels")
-CSV_NUMBERS = ("tp", "pp", "dp", "ep", "kvp", "batch", "context", "isl", "osl", "tpot_ms")
+CSV_NUMBERS = (
+    *("tp", "pp", "dp", "ep", "kvp", "gpus", "batch", "concurrency", "context", "isl", "osl"),
+    "tpot",
+)
+_WHOLE = ("tp", "pp", "dp", "ep", "kvp", "gpus")
+
+
+class _Column(NamedTuple):
+    """A column: what it means, what its heading calls that, its unit, and the heading."""
+
+    name: str
+    own: str
+    unit: str
+    heading: str
 
 
 def read_csv(path: str | Path) -> tuple[Record, ...]:
     """Records of a user's CSV, one measured deployment a row; also with semicolons or tabs.
 
-    Rows are named by their line. `batch` counts the sequences of an attention replica. With `isl`
-    and `osl` the measurement is taken as aggregated serving, in which prompts interleave; else as
-    decoding alone, at `context` tokens. A row with what is no number, not above 0 or in no column
-    stays as one that is not predicted, and says why.
+    Rows are named by their line. `batch` counts the sequences of an attention replica, and
+    `concurrency` those of all. With `isl` and `osl` the measurement is taken as aggregated serving,
+    in which prompts interleave; else as decoding alone, at `context` tokens. A row with what is no
+    number, not above 0 or in no column stays as one that is not predicted, and says why.
+    `columns` has other names of columns, and what numbers look like.
 
     Raises:
         ValueError: With every problem of the file: missing, unknown or repeated columns, no usable
@@ -144,24 +165,36 @@ def read_csv(path: str | Path) -> tuple[Record, ...]:
         raise ValueError(f"{where}: cannot be read: {error}") from error
     lines = text.splitlines()
     blank = next((i for i, line in enumerate(lines) if line.strip()), len(lines))
-    reader = csv.DictReader(lines[blank:], delimiter=_delimiter("".join(lines[blank : blank + 1])))
+    reader = csv.reader(lines[blank:], delimiter=_delimiter("".join(lines[blank : blank + 1])))
+    rows: list[tuple[int, list[str]]] = []
     try:
-        columns = [name.strip().lower() for name in reader.fieldnames or ()]
-        reader.fieldnames = columns
-        rows = [(blank + reader.line_num, row) for row in reader]
+        for row in reader:
+            rows.append((blank + reader.line_num, row))
     except csv.Error as error:  # a cell without end, most often an open quotation mark
-        line = blank + reader.line_num
+        line = rows[-1][0] if rows else blank
         raise ValueError(
             f"{where}: after line {line}: {error}; close its quotation mark"
         ) from error
-    problems = _column_problems(columns)
+    headings = rows.pop(0)[1] if rows else []
+    found, problems = _columns(headings)
     # Spreadsheets write empty rows as separators, and such columns at the end of rows.
-    full = [row for row in rows if any(c.strip() for cells in row[1].values() for c in cells or ())]
+    full = [row for row in rows if any(cell.strip() for cell in row[1])]
     if not problems and not full:
         problems.append("no rows; give one measured deployment a row")
     if problems:
         raise ValueError("\n".join([f"{where}:", *(f"  {line}" for line in problems)]))
-    return _usable(where, [_csv_row(number, row) for number, row in full])
+    has_commas = columns.has_decimal_commas(cell for _, row in full for cell in row)
+    return _usable(where, [_csv_row(number, found, row, has_commas) for number, row in full])
+
+
+def read_records(path: str | Path) -> tuple[Record, ...]:
+    """Records of a user's file, JSON or CSV by how it begins; errors as of the reader of either."""
+    try:
+        begin = Path(path).read_bytes()[:64].removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+    except OSError:
+        begin = b""  # the reader says so
+    is_json = begin in (b"[", b"{") or str(path).lower().endswith(".json")
+    return read_json(path) if is_json else read_csv(path)
 
 
 def _delimiter(header: str) -> str:
@@ -169,67 +202,126 @@ def _delimiter(header: str) -> str:
     return max(",;\t", key=header.count)
 
 
-def _column_problems(columns: Sequence[str]) -> list[str]:
-    known = sorted({*CSV_REQUIRED, *CSV_TEXTS, *CSV_NUMBERS})
-    problems = [f"column {name!r} is missing" for name in CSV_REQUIRED if name not in columns]
-    if "context" not in columns and not {"isl", "osl"} <= set(columns):
+def _columns(headings: Sequence[str]) -> tuple[list[_Column], list[str]]:
+    """The columns of a file, and what is wrong with them."""
+    found: list[_Column] = []
+    problems = []
+    for heading in headings:
+        try:
+            found.append(_Column(*columns.column_of(heading), heading.strip().lower()))
+        except KeyError:
+            found.append(_Column("", "", "", ""))
+            if heading.strip():
+                known = ", ".join(sorted({*CSV_REQUIRED, *CSV_TEXTS, *CSV_NUMBERS}))
+                name = heading.strip().lower()
+                problems.append(
+                    f"unknown column {name!r}; known: {known.replace('tpot', 'tpot_ms')}"
+                )
+    given = [one.name for one in found if one.name]
+    shown = {"tpot": "tpot_ms"}
+    missing = [name for name in CSV_REQUIRED if name not in given]
+    problems = [f"column {shown.get(name, name)!r} is missing" for name in missing] + problems
+    if not {"batch", "concurrency"} & set(given):
+        problems.append("column 'batch' is missing, or 'concurrency'")
+    if "context" not in given and not {"isl", "osl"} <= set(given):
         problems.append("column 'context' is missing, or both 'isl' and 'osl'")
-    for name in dict.fromkeys(filter(None, columns)):
-        if name not in known:
-            problems.append(f"unknown column {name!r}; known: {', '.join(known)}")
-        elif columns.count(name) > 1:
-            problems.append(f"column {name!r} is given {columns.count(name)} times; keep one")
+    for name in dict.fromkeys(given):
+        same = [one.heading for one in found if one.name == name]
+        if len(same) > 1:
+            all_same = len(set(same)) == 1
+            what = (
+                f"column {same[0]!r} is given" if all_same else f"columns {', '.join(same)} give it"
+            )
+            problems.append(f"{what} {len(same)} times; keep one")
+    for one in found:
+        if one.name == "tpot" and not one.unit:
+            problems.append(
+                f"column {one.heading!r} has no unit; call it {one.own}_ms or {one.own}_s"
+            )
+    return found, problems
+
+
+def _csv_row(
+    number: int, found: Sequence[_Column], row: Sequence[str], has_commas: bool
+) -> tuple[Record, list[str]]:
+    cells = {one.name: cell.strip() for one, cell in zip(found, row, strict=False) if one.name}
+    problems, values = [], dict[str, float]()
+    if any(cell.strip() for cell in row[len(found) :]):
+        problems.append(
+            f"row {number}: {len(row)} cells for {len(found)} columns; numbers have a decimal point"
+        )
+    shown = {one.name: one.heading for one in found}
+    needed = {*CSV_REQUIRED, *({"batch"} if "concurrency" not in cells else ())}
+    for name in CSV_NUMBERS:
+        text = cells.get(name, "")
+        if not text and name not in needed:
+            continue
+        try:
+            values[name] = columns.number(text, name, has_commas=has_commas)
+        except ValueError as error:
+            problems.append(f"row {number}: {shown.get(name, name)} is {error}")
+            continue
+        whole = name in _WHOLE and values[name] != int(values[name])
+        if not 0 < values[name] < float("inf") or whole:
+            kind = "whole number" if whole else "number"
+            problems.append(f"row {number}: {shown[name]} is {text}; give a {kind} above 0")
+    problems += _empty(number, cells, values)
+    record = _csv_record(number, cells, values)
+    time = next((one for one in found if one.name == "tpot"), None)
+    if time is not None:
+        metric = metric_of(time.own)
+        known = metric if metric in ("TPOT", "median_ITL") else "TPOT"
+        record |= {"metric": known, "unit": time.unit}
+    return record, problems
+
+
+def _empty(number: int, cells: Mapping[str, str], values: Mapping[str, float]) -> list[str]:
+    """Cells of a row that must not be empty."""
+    problems = [
+        f"row {number}: {name} is empty" for name in ("model", "hardware") if not cells.get(name)
+    ]
+    served = "isl" in values and "osl" in values
+    if not served and not cells.get("context"):
+        problems.append(f"row {number}: context is empty; give it, or isl and osl")
+    if "batch" not in cells and not cells.get("concurrency"):
+        problems.append(f"row {number}: concurrency is empty")
+    named = gpus_in(cells.get("hardware", ""))
+    gpus = values.get("gpus", math.prod(values.get(n, 1.0) for n in ("tp", "pp", "dp", "kvp")))
+    if named > 1 and named != gpus and "gpus" not in values:
+        problems.append(
+            f"row {number}: {cells['hardware']} is {named:g} GPUs, not {gpus:g}; a column gpus "
+            "says how many of them serve"
+        )
     return problems
 
 
-def _csv_row(number: int, row: Mapping[str | None, Any]) -> tuple[Record, list[str]]:
-    problems, values = [], dict[str, float]()
-    # csv puts what exceeds the columns under None.
-    beyond = row.get(None) or []
-    if any(cell.strip() for cell in beyond):
-        cells = len(row) - 1 + len(beyond)
-        problems.append(
-            f"row {number}: {cells} cells for {len(row) - 1} columns; numbers have a decimal point"
-        )
-    for name in CSV_NUMBERS:
-        text = (row.get(name) or "").strip()
-        if not text and name not in CSV_REQUIRED:
-            continue
-        try:
-            values[name] = float(text)
-        except ValueError:
-            hint = " with a decimal point" if "," in text else ""
-            problems.append(f"row {number}: {name} is {text!r}; give a number{hint}")
-            continue
-        if not 0 < values[name] < float("inf"):
-            problems.append(f"row {number}: {name} is {text}; give a number above 0")
-    texts = {name: (row.get(name) or "").strip() or None for name in CSV_TEXTS}
-    problems += [
-        f"row {number}: {name} is empty" for name in ("model", "hardware") if not texts[name]
-    ]
-    served = "isl" in values and "osl" in values
-    if not served and not (row.get("context") or "").strip():
-        problems.append(f"row {number}: context is empty; give it, or isl and osl")
+def _csv_record(number: int, cells: Mapping[str, str], values: Mapping[str, float]) -> Record:
+    """The record of a row; `concurrency` counts all its sequences."""
     degrees = {name: values.get(name, 1.0) for name in ("tp", "pp", "dp", "ep", "kvp")}
-    gpus = degrees["tp"] * degrees["pp"] * degrees["dp"] * degrees["kvp"]
-    record: Record = {
+    replica_gpus = degrees["tp"] * degrees["pp"] * degrees["kvp"]
+    if "dp" not in values and "gpus" in values:
+        degrees["dp"] = max(1.0, values["gpus"] / replica_gpus)
+    gpus = replica_gpus * degrees["dp"]
+    replica = values.get("batch")
+    sequences = values.get("concurrency", 1.0) if replica is None else replica * degrees["dp"]
+    served = "isl" in values and "osl" in values
+    return {
         **degrees,
         "id": f"row {number}",
         "category": "user",
         "metric": "TPOT",
         "unit": "ms",
-        "value": values.get("tpot_ms"),
-        "model": texts["model"],
-        "gpu": texts["hardware"],
-        "weights_dtype": texts["weights"],
-        "kv_dtype": texts["kv"],
-        "engine": texts["engine"],
-        "expert_kernels": texts["expert_kernels"],
-        "n_gpus": gpus,
-        "batch_total": values.get("batch", 1.0) * degrees["dp"],
+        "value": values.get("tpot"),
+        "model": cells.get("model") or None,
+        "gpu": cells.get("hardware") or None,
+        "weights_dtype": cells.get("weights") or None,
+        "kv_dtype": cells.get("kv") or None,
+        "engine": cells.get("engine") or None,
+        "expert_kernels": cells.get("expert_kernels") or None,
+        "n_gpus": values.get("gpus", gpus),
+        "batch_total": sequences,
         "avg_context": values.get("context"),
         "isl": values.get("isl"),
         "osl": values.get("osl"),
         "phase": "aggregated" if served else "decode-only",
     }
-    return record, problems

@@ -30,7 +30,10 @@ CACHE = ("kv_heads", "kv_latent", "layers")
 MOST = 256  # variants
 WIDEST = 32.0  # of an expert, over the model's own width
 # Kinds of layers that keep their share when the depth changes.
-KINDS = ("bare_layers", "window_layers", "linear_layers", "shared_kv_layers", "index_layers")
+KINDS = (
+    *("bare_layers", "window_layers", "linear_layers", "shared_kv_layers", "index_layers"),
+    "pooled_layers",
+)
 Values = dict[str, float]
 TOLERANCES = {"xatol": 1e-12, "xrtol": 1e-13}  # of the logarithm of a width
 

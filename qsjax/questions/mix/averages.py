@@ -68,13 +68,15 @@ def averaged(row: Inputs, requests: Sequence[Request]) -> Inputs:
     of the context, so that the records limit themselves just there. With blocks of more than one
     token, sequences shorter than a window count it without the rounding of their last block.
     """
-    fields = (row.model.window, row.model.sparse_topk, row.workload.kv_block)
-    window, selected, block = (float(np.ravel(np.asarray(x))[0]) for x in fields)
+    model = row.model
+    fields = (model.window, model.sparse_topk, model.entry_tokens, row.workload.kv_block)
+    window, selected, entry, block = (float(np.ravel(np.asarray(x))[0]) for x in fields)
+    entry = entry or 1.0
     context = mean_of(requests)
     found = {
         "context": context,
         "window": mean_of(requests, window),
-        "sparse_topk": mean_of(requests, selected) if selected > 0 else 0.0,
+        "sparse_topk": mean_of(requests, selected * entry) / entry if selected > 0 else 0.0,
         # One block of the size that is held on average: ceil(context / block) is then 1.
         "kv_block": max(context, mean_of_blocks(requests, block)),
     }
