@@ -12,9 +12,10 @@ import pytest
 from qsjax import catalog
 from qsjax.catalog import lookup
 from qsjax.cost.laws import params
-from qsjax.records import checks
+from qsjax.cost.laws.memory import kv_bytes_per_sequence
+from qsjax.records import checks, precision
 from qsjax.records.fields import facts_of, numbers_of
-from qsjax.records.specs import ModelSpec, Precision
+from qsjax.records.specs import PHYSICAL, ModelSpec, Partition, Precision
 
 DATA = Path(catalog.__file__).parent / "data"
 PUBLISHED = 0.01
@@ -143,6 +144,44 @@ def test_no_two_entries_share_a_spelling(kind):
 )
 def test_model_is_found_by(given, name):
     assert catalog.model_entry(given).name == name
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        # Softmax layers without a window, times keys and values of all KV heads, of 2 B; latents
+        # are one vector of 512 + 64; index keys of FP8 have a scale of 4 B.
+        ("gpt-j-6b", 28 * 2 * 16 * 256 * 2),
+        ("llama-2-13b", 40 * 2 * 40 * 128 * 2),
+        ("llama-3.3-nemotron-super-49b", 49 * 2 * 8 * 128 * 2),
+        ("glm-4.7-flash", 47 * 576 * 2),
+        ("glm-5.2", 78 * 576 * 2 + 21 * 132),
+        ("minimax-m3", 60 * 2 * 4 * 128 * 2 + 57 * 128 * 2),
+        ("kimi-k3", 24 * 576 * 2),
+        ("mistral-large-3", 61 * 576 * 2),
+        ("longcat-flash", 56 * 576 * 2),
+        ("step-3.5-flash", 12 * 2 * 8 * 128 * 2),
+        ("mimo-v2-flash", 9 * 4 * (192 + 128) * 2),
+        ("gemma-4-31b", 10 * 2 * 4 * 512 * 2),
+        ("gemma-4-26b-a4b", 5 * 2 * 2 * 512 * 2),
+        ("qwen3.5-27b", 16 * 2 * 4 * 256 * 2),
+        ("qwen3.5-35b-a3b", 10 * 2 * 2 * 256 * 2),
+        ("qwen3.5-122b-a10b", 12 * 2 * 2 * 256 * 2),
+        ("nemotron-3-nano-30b-a3b", 6 * 2 * 2 * 128 * 2),
+        ("nemotron-3-super-120b-a12b", 8 * 2 * 2 * 128 * 2),
+        ("nemotron-3-ultra-550b-a55b", 12 * 2 * 2 * 128 * 2),
+        ("nemotron-h-56b", 10 * 2 * 8 * 128 * 2),
+    ],
+)
+def test_cache_of_a_further_token_by_hand(name, size):
+    spec = catalog.model(name)
+
+    def cache(context):
+        work = precision.workload_of(spec, context=context)
+        return float(kv_bytes_per_sequence(spec, Partition(), work, PHYSICAL))
+
+    # Between two contexts beyond every window but those of MiniMax-M3, which are its whole context.
+    assert (cache(9000.0) - cache(8000.0)) / 1000 == pytest.approx(size, rel=1e-4)
 
 
 @pytest.mark.parametrize(
