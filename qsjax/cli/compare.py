@@ -21,6 +21,7 @@ CONTEXTS = (1024.0, 8192.0, 32768.0, 131072.0)
 @options.context_option("1k,8k,32k,128k")
 @options.quality_options
 @serving_options.request_options
+@serving_options.prefix_option
 @options.batch_option
 @serving_options.limit_options
 @serving_options.economy_options
@@ -66,7 +67,8 @@ def command(subjects: tuple[str, ...], **flags: Any) -> None:
         hardware=list(devices.values()),
     )
     requests = serving_options.requests_of(flags)
-    emit(compare(problem, named, requests=requests, level=flags["level"]), flags)
+    more = {name: flags[name] for name in ("prefix_hit_rate", "level")}
+    emit(compare(problem, named, requests=requests, **more), flags)
 
 
 def _has_experts(model: Served) -> bool:

@@ -9,9 +9,11 @@ import click
 from qsjax import catalog
 from qsjax.cli import grid_options
 from qsjax.cli.options import Numbers, options
+from qsjax.cost.prefix import Reuse
 from qsjax.grid.limits import Limits
 from qsjax.grid.problem import Problem
 from qsjax.numerics.safe import scalar
+from qsjax.records.fields import defaults_of
 from qsjax.records.specs import DEGREES, Workload
 from qsjax.records.units import MS, US
 
@@ -52,6 +54,40 @@ request_options = options(
         help="Output tokens of a request; the context is then the input and half of the output.",
     ),
 )
+
+prefix_option = options(
+    click.option(
+        "--prefix-hit-rate",
+        type=float,
+        default=0.0,
+        show_default=True,
+        help="Share of each prompt whose cache is there already (a shared prefix), 0 to 1.",
+    ),
+)
+REUSE = defaults_of(Reuse)
+reuse_options = options(
+    click.option("--isl", help=f"Input tokens of a request.  [default: {REUSE['isl']:g}]"),
+    click.option("--osl", help=f"Output tokens of a request.  [default: {REUSE['osl']:g}]"),
+    click.option(
+        "--prefix-hit-rate",
+        type=float,
+        help="Share of each prompt that was seen before, 0 to 1.  [default: "
+        f"{REUSE['prefix_hit_rate']:g}]",
+    ),
+    click.option(
+        "--reuse-interval",
+        type=Duration(),
+        help="Time from an answer to the next prompt with its prefix.  [default: "
+        f"{REUSE['reuse_interval']:g}s]",
+    ),
+)
+
+
+def reuse_flags(flags: dict[str, Any]) -> dict[str, Any]:
+    """What was said of requests with prefixes."""
+    return {name: flags[name] for name in REUSE if flags[name] is not None}
+
+
 economy_options = options(
     click.option("--usd-per-hour", type=float, help="Price of a GPU-hour.  [default: catalogue]"),
     click.option("--watts", type=float, help="Power of a GPU.  [default: catalogue]"),

@@ -6,20 +6,14 @@ from typing import Any
 import click
 
 from qsjax.cli.options import options
-from qsjax.cli.serving_options import Duration
+from qsjax.cli.serving_options import Duration, prefix_option
 from qsjax.engines.flags import ENGINES
 from qsjax.questions.simulation.traffic import LENGTH
 
 demand_options = options(
     click.option("--isl", help=f"Input tokens of a request: {LENGTH}."),
     click.option("--osl", help="Output tokens of a request, likewise."),
-    click.option(
-        "--cached",
-        type=float,
-        default=0.0,
-        show_default=True,
-        help="Share of each prompt whose cache is there already (a shared prefix).",
-    ),
+    prefix_option,
     click.option(
         "--think",
         type=Duration(),
@@ -52,7 +46,7 @@ engine_options = options(
 
 def arguments_of(flags: dict[str, Any]) -> dict[str, Any]:
     """Arguments of `simulate` and `size`: lengths, limits, and the rules of the engine."""
-    named = ("isl", "osl", "cached", "think", "seed", "engine")
+    named = ("isl", "osl", "prefix_hit_rate", "think", "seed", "engine")
     rules = {name: flags[name] for name in ("budget", "sequences") if flags[name] is not None}
     if flags["mixed"] is not None:
         rules["mixed"] = float(flags["mixed"])

@@ -151,7 +151,8 @@ def prefix_costs(records: Records, convention: Convention, reuse: Reuse) -> dict
     decode = jnp.asarray(reuse.osl) * step.tpot / cap.batch
     again, new = _of_prompt(full, isl, part.dp), _of_prompt(rest, isl, part.dp)
     has_prefix = cached > 0
-    prefix = dataclasses.replace(work, context=jnp.where(has_prefix, cached, 1.0), kv_block=1.0)
+    length = jnp.where(has_prefix, cached, 1.0)  # in one block: parts of a token count
+    prefix = dataclasses.replace(work, context=length, kv_block=length)
     kept = jnp.where(has_prefix, kv_bytes_per_sequence(model, part, prefix, convention), 0.0)
     layers = jnp.asarray(model.layers) / part.pp
     gpus = jnp.asarray(part.tp) * part.pp * part.kvp

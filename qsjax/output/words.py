@@ -9,6 +9,7 @@ from qsjax.records.units import MS, quantity, tokens
 # Share of a resource in the time of a token from which it is "most of it".
 MOST = 0.5
 # A ratio nearer to 1 than this is no gap.
+SECONDS = 10.0  # from which a time is told in them
 EQUAL = 0.005
 # By the names of `ledger.RESOURCES`.
 RESOURCE_WORDS: dict[str, str] = {
@@ -220,9 +221,11 @@ def value(amount: float, unit: str) -> str:
 
     >>> value(8.19e12, "B/s"), value(131072, "tokens"), value(5, "1"), value(0.02, "s")
     ('8.19 TB/s', '131,072 tokens', '5', '20 ms')
+    >>> value(3600, "s")
+    '3,600 s'
     """
     if unit == "s":
-        return milliseconds(amount)
+        return milliseconds(amount) if amount < SECONDS else f"{number(amount)} s"
     if unit in ("tokens", "sequences", "GPUs"):
         return f"{amount:,.0f} {unit}"
     if unit == "1":
