@@ -28,7 +28,7 @@ def command(models: tuple[str, ...], **flags: Any) -> None:
 
     \b
     Examples:
-      qsjax prefix-cache deepseek-v3 --hardware h200-sxm --gpus 16 --q 1
+      qsjax prefix-cache deepseek-v3 --hardware h200-sxm --gpus 16 --twins 1
       qsjax prefix-cache llama-3.1-70b --hardware h100-sxm --gpus 4 --isl 32k \
         --prefix-hit-rate 0.9 --reuse-interval 300s --tiers host,ssd
     """

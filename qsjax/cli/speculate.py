@@ -40,7 +40,7 @@ def command(models: tuple[str, ...], **flags: Any) -> None:
 
     \b
     Examples:
-      qsjax speculate deepseek-v3 --hardware h200-sxm --gpus 16 --q 1 --acceptance 0.85
+      qsjax speculate deepseek-v3 --hardware h200-sxm --gpus 16 --twins 1 --acceptance 0.85
       qsjax speculate llama-3.1-70b --hardware h100-sxm --gpus 4 --method eagle --drafts 3
     """
     problem = grid_options.problem_of(models, flags, (CONTEXT,))

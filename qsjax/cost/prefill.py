@@ -245,8 +245,7 @@ def prefill_step(
         prompts: prompts of an attention replica in one pass; a part of one is a mean chunk.
         context_parallel: what goes round the KV ranks (arXiv 2411.01783): cache or queries.
         answers: what decodes in the same pass: weights are read once for all its tokens.
-        cached: tokens of a prompt, less than all, whose cache is there already (a shared prefix):
-            the others attend to them, and nothing else of them is computed.
+        cached: tokens of a prompt, less than all, whose cache is there already: others attend to it.
     """
     ctx = _context(model, hardware, partition, workload, convention)
     # The context enters no rate that is used here.

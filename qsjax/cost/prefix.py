@@ -126,76 +126,121 @@ def _of_prompt(read: PrefillCost, isl: ArrayLike, dp: ArrayLike) -> jax.Array:
     return jnp.asarray(dp) * isl / read.tokens_per_s
 
 
+class _Request(NamedTuple):
+    """A request on an attention replica, whatever is done with its prefix.
+
+    Attributes:
+        full: prefill of the whole prompt.
+        rest: prefill of what was not seen before.
+        decode: its share of the decode steps [s].
+        again: time between two whole prompts [s].
+        new: time between two of which the prefix is there [s].
+        kept: cache of the prefix on each GPU [B].
+        layers: of a stage.
+        interval: time until the prefix comes again [s].
+    """
+
+    full: PrefillCost
+    rest: PrefillCost
+    decode: jax.Array
+    again: jax.Array
+    new: jax.Array
+    kept: jax.Array
+    layers: jax.Array
+    interval: ArrayLike
+
+    def in_place(
+        self, room: jax.Array, speed: jax.Array, latency: ArrayLike, tokens: jax.Array
+    ) -> PrefixCost:
+        """Its cost where there is `room` for prefixes, which come with `speed`.
+
+        Args:
+            room: on each GPU [B].
+            speed: reached bandwidth from there to a GPU [B/s].
+            latency: of a load [s].
+            tokens: output tokens over the GPUs of a replica.
+        """
+        load, has_prefix = self.kept / speed, self.kept > 0
+        extra = latency + exposed_load(load, self.new, self.layers)
+        extra = jnp.where(has_prefix, extra, 0.0)
+        hit, miss = self.decode + self.new + extra, self.decode + self.again
+        seconds, found = _shared(hit, miss, room, self.kept, self.interval)
+        first = self.rest.ttft + extra
+        held = room * hit / jnp.where(has_prefix, self.kept, 1.0)
+        return PrefixCost(
+            kept=self.kept,
+            load=load,
+            pays_from=jnp.zeros(()),
+            holds_for=jnp.where(has_prefix, held, jnp.inf),
+            found=found,
+            prefixes=self.interval / seconds,
+            ttft=found * first + (1.0 - found) * self.full.ttft,
+            ttft_found=first,
+            seconds=seconds,
+            tokens_per_s_per_gpu=tokens / seconds,
+        )
+
+    def pays_from(self, latency: ArrayLike, efficiency: ArrayLike) -> jax.Array:
+        """Bandwidth from which a load adds less than computing the prefix again takes [B/s]."""
+        most = _load_that_pays(self.again - self.new - latency, self.new, self.layers)
+        least = self.kept / (jnp.where(most > 0, most, 1.0) * efficiency)
+        return jnp.where(most > 0, least, jnp.inf)
+
+
 def prefix_costs(records: Records, convention: Convention, reuse: Reuse) -> dict[str, PrefixCost]:
     """Serving with prefixes in each of `PLACES`.
 
     Pure and unchecked, and broadcasting like `decode_step`. In a tier without capacity or bandwidth
-    nothing is found. A request takes its share of the decode steps and its prefill
-    one after the other, as if each had its GPUs; its load holds up its prefill. Writes to a tier go
-    the other way, behind the computation, and are not counted. Requests come to the replica that
-    has their prefix. Each GPU keeps and loads what it holds of a cache, copies among ranks too.
+    nothing is found. A request takes its share of the decode steps and its prefill one after the
+    other, as if each had its GPUs; its load holds up its prefill. Writes to a tier go the other
+    way, behind the computation, and are not counted. Requests come to the replica that has their
+    prefix. Each GPU keeps and loads what it holds of a cache, copies among ranks too.
 
     Args:
         records: the design with its batch; its context is that of the requests.
         convention: accounting.
         reuse: the requests.
     """
-    model, hardware, part, workload, _ = records
+    model, chip, part, workload, _ = records
     isl, cached = jnp.asarray(reuse.isl), cached_tokens(reuse.isl, reuse.prefix_hit_rate)
     work = dataclasses.replace(workload, context=isl + 0.5 * jnp.asarray(reuse.osl))
-    design = (model, hardware, part)
-    step = decode_step(*design, work, convention)
-    full = prefill_step(*design, work, convention, isl)
-    rest = prefill_step(*design, work, convention, isl, cached=cached)
+    step = decode_step(model, chip, part, work, convention)
+    full = prefill_step(model, chip, part, work, convention, isl)
+    rest = prefill_step(model, chip, part, work, convention, isl, cached=cached)
     cap = step.capacity
-    decode = jnp.asarray(reuse.osl) * step.tpot / cap.batch
-    again, new = _of_prompt(full, isl, part.dp), _of_prompt(rest, isl, part.dp)
-    has_prefix = cached > 0
-    length = jnp.where(has_prefix, cached, 1.0)  # in one block: parts of a token count
+    length = jnp.where(cached > 0, cached, 1.0)  # in one block: parts of a token count
     prefix = dataclasses.replace(work, context=length, kv_block=length)
-    kept = jnp.where(has_prefix, kv_bytes_per_sequence(model, part, prefix, convention), 0.0)
-    layers = jnp.asarray(model.layers) / part.pp
-    gpus = jnp.asarray(part.tp) * part.pp * part.kvp
-
-    def cost(room: jax.Array, speed: jax.Array, latency: ArrayLike) -> PrefixCost:
-        load = kept / speed
-        extra = jnp.where(has_prefix, latency + exposed_load(load, new, layers), 0.0)
-        pays = _load_that_pays(again - new - latency, new, layers)
-        hit, miss = decode + new + extra, decode + again
-        seconds, found = _shared(hit, miss, room, kept, reuse.reuse_interval)
-        ttft = rest.ttft + extra
-        is_tier = jnp.isfinite(speed)
-        least = kept / (jnp.where(pays > 0, pays, 1.0) * hardware.eff_tier)
-        return PrefixCost(
-            kept=kept,
-            load=load,
-            pays_from=jnp.where(is_tier, jnp.where(pays > 0, least, jnp.inf), 0.0),
-            holds_for=jnp.where(has_prefix, room * hit / jnp.where(has_prefix, kept, 1.0), jnp.inf),
-            found=found,
-            prefixes=jnp.asarray(reuse.reuse_interval) / seconds,
-            ttft=found * ttft + (1.0 - found) * full.ttft,
-            ttft_found=ttft,
-            seconds=seconds,
-            tokens_per_s_per_gpu=jnp.asarray(reuse.osl) / (seconds * gpus),
-        )
-
-    nothing, endless = jnp.zeros(()), jnp.full((), jnp.inf)
+    kept = kv_bytes_per_sequence(model, part, prefix, convention)
+    request = _Request(
+        full=full,
+        rest=rest,
+        decode=jnp.asarray(reuse.osl) * step.tpot / cap.batch,
+        again=_of_prompt(full, isl, part.dp),
+        new=_of_prompt(rest, isl, part.dp),
+        kept=jnp.where(cached > 0, kept, 0.0),
+        layers=jnp.asarray(model.layers) / part.pp,
+        interval=jnp.asarray(reuse.reuse_interval),
+    )
+    tokens = jnp.asarray(reuse.osl) / (jnp.asarray(part.tp) * part.pp * part.kvp)
     free = cap.usable - cap.weights - cap.batch * cap.kv_per_sequence
-    found = {"hbm": cost(jnp.maximum(free, 0.0), endless, 0.0)}
-    for name in TIERS:
-        room, speed, latency = (
-            jnp.asarray(getattr(hardware, f"{name}_{what}")) for what in ("bytes", "bw", "latency")
-        )
-        exists = (room > 0) & (speed > 0)
-        speed = jnp.where(exists, speed * hardware.eff_tier, 1.0)
-        found[name] = cost(jnp.where(exists, room, 0.0), speed, latency)
-    seconds = decode + again
-    found["recompute"] = found["hbm"]._replace(
-        holds_for=nothing,
-        found=nothing,
-        prefixes=jnp.asarray(reuse.reuse_interval) / seconds,
+    endless = jnp.full((), jnp.inf)
+    kept_in_hbm = request.in_place(jnp.maximum(free, 0.0), endless, 0.0, tokens)
+    seconds = request.decode + request.again
+    again = kept_in_hbm._replace(
+        holds_for=jnp.zeros(()),
+        found=jnp.zeros(()),
+        prefixes=request.interval / seconds,
         ttft=full.ttft,
         seconds=seconds,
-        tokens_per_s_per_gpu=jnp.asarray(reuse.osl) / (seconds * gpus),
+        tokens_per_s_per_gpu=tokens / seconds,
     )
-    return {name: found[name] for name in PLACES}
+    found = {"recompute": again, "hbm": kept_in_hbm}
+    for name in TIERS:
+        room, speed, latency = (
+            jnp.asarray(getattr(chip, f"{name}_{what}")) for what in ("bytes", "bw", "latency")
+        )
+        exists = (room > 0) & (speed > 0)
+        speed = jnp.where(exists, speed * chip.eff_tier, 1.0)
+        cost = request.in_place(jnp.where(exists, room, 0.0), speed, latency, tokens)
+        found[name] = cost._replace(pays_from=request.pays_from(latency, chip.eff_tier))
+    return found

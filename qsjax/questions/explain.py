@@ -19,7 +19,7 @@ from qsjax.grid.limits import Limits
 from qsjax.grid.needs import least_gpus
 from qsjax.grid.optimum import any_batch
 from qsjax.grid.prefixes import cached_of
-from qsjax.grid.problem import Problem, describe, prices_of, question
+from qsjax.grid.problem import Accelerator, Problem, describe, prices_of, question
 from qsjax.grid.solution import solve
 from qsjax.numerics.safe import scalar
 from qsjax.output import words
@@ -450,6 +450,22 @@ def _side(
     return Side(convention, stated, best_case(free, 0), as_fast, None)
 
 
+def _companions(
+    side: Side,
+    requests: tuple[float, float] | None,
+    cached: float,
+    engine: str,
+    device: Accelerator,
+) -> dict[str, Companion]:
+    """What prompts cost beside each design that runs; none without requests."""
+    filling = filling_of(engine, scalar(device.spec.hbm_bytes), device.name)
+    return {
+        name: companion(one.records, one.parts.step, *requests, filling, cached=cached)
+        for name, one in side.cases().items()
+        if requests is not None and one.is_feasible
+    }
+
+
 @question
 def explain(
     problem: Problem,
@@ -471,8 +487,8 @@ def explain(
         partition: the design; the best one of the problem if None. What its degrees leave of the
             GPUs, copies fill.
         requests: input and output tokens of a request, for prefill beside decode.
-        prefix_hit_rate: share of a prompt whose cache is there already, by which prefill runs less;
-            what keeping it takes is a question of its own, `prefix_cache`.
+        prefix_hit_rate: share of a prompt whose cache is there already; what keeping it takes is a
+            question of its own, `prefix_cache`.
         engine: what serves it ("vllm", "sglang", "trtllm", ...), by whose measured errors the
             intervals are; for one without measurements the nearest name stands, or all of
             them, and a note says so. Prompts share steps by its rules, or by vLLM's.
@@ -503,13 +519,7 @@ def explain(
     economy = _scalars(one_cell(problem).economy)
     case = own.stated
     engine, nearest = nearest_engine(engine)
-    device = stated.accelerators[0]
-    filling = filling_of(engine, scalar(device.spec.hbm_bytes), device.name)
-    prompts = {
-        name: companion(one.records, one.parts.step, *requests, filling, cached=cached)
-        for name, one in own.cases().items()
-        if requests is not None and one.is_feasible
-    }
+    prompts = _companions(own, requests, cached, engine, stated.accelerators[0])
     notes = tuple(remarks(case.records, case.rules, case.parts.roofs["attention"]))
     notes += (nearest,) if nearest else ()
     return Explanation(

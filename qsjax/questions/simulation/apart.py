@@ -191,9 +191,8 @@ def size_apart(
         "replica_gpus": replica_gpus,
     }
     rules = dict(scheduler or {})
-    # The request has passed the front end when its cache arrives.
+    # The request has passed the front end when its cache arrives, all but its last token's.
     own = {"frontend": 0.0, **rules}
-    # All of a prompt's cache but its last token is there when decode begins.
     decode = size(problem, osl=osl, tpot=tpot, prefix_hit_rate=1.0, scheduler=own, **shared)
     moved = _moved(decode, reading, isl or 1)
     if moved >= ttft:
