@@ -104,11 +104,12 @@ def attention_flops_per_token(model: ModelSpec, workload: Workload, prompt: Arra
 
 def _ring(
     ctx: communication.Context,
+    prompts: jax.Array,
     prompt: ArrayLike,
     cached: ArrayLike,
     context_parallel: ContextParallel,
 ) -> collectives.Cost:
-    """Context parallelism of one prompt in one stage: keys and values, or queries, go round [s]."""
+    """Context parallelism of prompts in one stage: keys and values, or queries, go round [s]."""
     model, hardware, part, work, conv, _ = ctx
     if part.gathers_queries:  # every rank has the keys and values of its heads
         return collectives.Cost(jnp.zeros(()), jnp.zeros(()))
@@ -128,7 +129,8 @@ def _ring(
         width = heads * (query + output + 1.0) / kvp
     once = collectives.point_to_point(ranks.outer <= 1, share * width, hardware)
     layers = params.softmax_layers(model) / part.pp
-    return collectives.Cost(layers * (kvp - 1.0) * once.startup, layers * once.bandwidth)
+    startup = layers * (kvp - 1.0) * once.startup
+    return collectives.Cost(startup, prompts * (layers * once.bandwidth))
 
 
 def _phases(
@@ -245,7 +247,7 @@ def prefill_step(
         prompts: prompts of an attention replica in one pass; a part of one is a mean chunk.
         context_parallel: what goes round the KV ranks (arXiv 2411.01783): cache or queries.
         answers: what decodes in the same pass: weights are read once for all its tokens.
-        cached: tokens of a prompt, less than all, whose cache is there already: others attend to it.
+        cached: tokens of a prompt whose cache is there already; at least one is not.
     """
     ctx = _context(model, hardware, partition, workload, convention)
     # The context enters no rate that is used here.
@@ -258,8 +260,7 @@ def prefill_step(
     # Answers attend in kernels of their own.
     apart = (jnp.maximum(answers.arithmetic, answers.hbm), answers.arithmetic, answers.hbm)
     bound, arithmetic, hbm = map(_longer, (bound, arithmetic, hbm), apart)
-    ring = _ring(ctx, prompt, cached, context_parallel)
-    ring = ring._replace(bandwidth=prompts * ring.bandwidth)
+    ring = _ring(ctx, prompts, prompt, cached, context_parallel)
     comm = _communication(ctx, rate, ring, tokens, load, bound)
     eager = jnp.asarray(hardware.prefill_overhead) * model.layers / pp
     overhead = overheads.overhead(model, hardware, partition, workload) + eager + answers.fixed

@@ -147,7 +147,7 @@ class _Request(NamedTuple):
     new: jax.Array
     kept: jax.Array
     layers: jax.Array
-    interval: ArrayLike
+    interval: jax.Array
 
     def in_place(
         self, room: jax.Array, speed: jax.Array, latency: ArrayLike, tokens: jax.Array

@@ -487,8 +487,7 @@ def explain(
         partition: the design; the best one of the problem if None. What its degrees leave of the
             GPUs, copies fill.
         requests: input and output tokens of a request, for prefill beside decode.
-        prefix_hit_rate: share of a prompt whose cache is there already; what keeping it takes is a
-            question of its own, `prefix_cache`.
+        prefix_hit_rate: share of a prompt whose cache is there already, wherever it is kept.
         engine: what serves it ("vllm", "sglang", "trtllm", ...), by whose measured errors the
             intervals are; for one without measurements the nearest name stands, or all of
             them, and a note says so. Prompts share steps by its rules, or by vLLM's.
