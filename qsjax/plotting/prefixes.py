@@ -52,7 +52,7 @@ def prefix_places(
     top = max(float(np.max(r["seconds"])) for r in first)
     for root in first[0]["roots"]:
         ax.axvline(root, color=style.ink().quiet, linewidth=0.9, zorder=1)
-        ax.annotate(units.quantity(root, 2), (root, top), xytext=(3, 2), fontsize=8,
+        ax.annotate(units.quantity(root), (root, top), xytext=(3, 2), fontsize=8,
                     textcoords="offset points", color=style.ink().text)  # fmt: skip
     if parameter == "reuse_interval":
         scales.number_axis(ax.xaxis)

@@ -142,7 +142,8 @@ class PrefixCaching(Result):
 
     def curves(self, parameter: str) -> list[Row]:
         """GPU time of a request in every place along a parameter, and where the best one turns."""
-        values = np.geomspace(*RANGES[parameter], CURVE_POINTS)
+        spaced = np.geomspace if parameter == "reuse_interval" else np.linspace
+        values = spaced(*RANGES[parameter], CURVE_POINTS)
         found = []
         for design, turned in zip(self.designs, self.turns, strict=True):
             part = design.records.partition
@@ -166,7 +167,8 @@ class PrefixCaching(Result):
         """GPU time of a request against the reuse interval, and against the hit rate."""
         from qsjax import plotting
 
-        title = f"{scalar(self.reuse.isl):,.0f} tokens in, {scalar(self.reuse.osl):,.0f} out"
+        lengths = (words.length(scalar(x)) for x in (self.reuse.isl, self.reuse.osl))
+        title = "{} in, {} out".format(*lengths)
         names = {"reuse_interval": "interval", "prefix_hit_rate": "hit-rate"}
         return {
             name: partial(
@@ -201,7 +203,7 @@ def _along(turned: Turns, what: str = "reuse interval", unit: str = "s") -> str:
 def _rows(design: Design) -> list[Row]:
     cells = design.cells
     degrees = {name: int(scalar(getattr(design.records.partition, name))) for name in DEGREES}
-    label: Row = label_of(design) | degrees
+    label: Row = label_of(design) | {"variant": cells.variants[0].label} | degrees
     economy = dataclasses.replace(
         cells.economy,
         **{f.name: float(np.asarray(getattr(cells.economy, f.name))[0])

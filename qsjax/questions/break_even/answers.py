@@ -92,7 +92,7 @@ class Turning(Result):
         names = ", ".join(m.name for m in models)
         title = f"{names}: {metric}, MoE against its twin"
         if self.parameter in PARAMETERS:
-            title = f"{names}: which way with prefixes makes the most tokens/s"
+            title = f"{names}: the best way with prefixes"
         if self.target is not None:
             title = f"{models[0].name}: where {metric} reaches {in_unit(self.target, metric)}"
         axis = f"{self.parameter} [{meaning_of(self.parameter).units}]"
