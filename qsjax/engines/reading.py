@@ -159,6 +159,13 @@ def _remarks(parsed: Parsed) -> list[str]:
     elif "dtype" in parsed.said:
         parsed.ignored.append("--dtype")
     notes = []
+    kept = [x for x in parsed.ignored + parsed.unread if any(part in x for part in _PREFIXES)]
+    if kept:
+        notes.append(
+            f"whether and where prefixes are kept ({', '.join(dict.fromkeys(kept))}): "
+            "--prefix-hit-rate says how much of a prompt is found; ask qsjax prefix-cache where to "
+            "keep it"
+        )
     if parsed.ignored:
         notes.append(f"without effect here: {', '.join(dict.fromkeys(parsed.ignored))}")
     if parsed.unread:
@@ -168,13 +175,6 @@ def _remarks(parsed: Parsed) -> list[str]:
         notes.append(
             f"not read, though it may change memory or time: {names}; all numbers are without "
             f"it{hint}"
-        )
-    kept = [x for x in parsed.ignored + parsed.unread if any(part in x for part in _PREFIXES)]
-    if kept:
-        notes.append(
-            f"whether and where prefixes are kept ({', '.join(dict.fromkeys(kept))}): "
-            "--prefix-hit-rate says how much of a prompt is found; ask qsjax prefix-cache where to "
-            "keep it"
         )
     if "context" in parsed.said and parsed.said["context"] is None:
         notes.append(

@@ -14,7 +14,7 @@ from qsjax.cost.prefix import PLACES, TIERS, PrefixCost, Reuse, cached_tokens, p
 from qsjax.grid.batches import ladder
 from qsjax.grid.cells import Cells, cells_of, of_variant, served_model
 from qsjax.grid.optimum import winners_at
-from qsjax.grid.problem import Problem
+from qsjax.grid.problem import Problem, describe
 from qsjax.grid.roots import Root, find_roots
 from qsjax.grid.solution import Row, solve
 from qsjax.numerics.numpy_backend import on_host
@@ -228,7 +228,7 @@ def designs_of(
     kept = [design for design in found if design is not None]
     if not kept:
         raise ValueError(
-            f"{asked}: no design holds a request of {context:,.0f} tokens; give more GPUs, or ask "
+            f"{describe(asked)}: no design holds a request of {context:,.0f} tokens; give more GPUs, or ask "
             "explain what is in the way"
         )
     return kept

@@ -9,6 +9,7 @@ import numpy as np
 
 from qsjax.cost.metrics import costs
 from qsjax.cost.prefix import TIERS, Reuse
+from qsjax.grid.cells import take
 from qsjax.grid.prefixes import (
     RANGES,
     WAYS,
@@ -192,7 +193,9 @@ def _named(row: Row) -> str:
 def _along(turned: Turns, what: str = "reuse interval", unit: str = "s") -> str:
     """Which place is best up to where."""
     if not turned.roots:
-        return f"That is so at every {what} tried."
+        low, high = RANGES["prefix_hit_rate" if unit == "1" else "reuse_interval"]
+        ends = f"{words.value(low, unit)} to {words.value(high, unit)}"
+        return f"Best at every {what} from {ends}: {WAYS[turned.sides[0]]}."
     parts = [
         f"{WAYS[side]} up to {words.value(root.value, unit)}"
         for side, root in zip(turned.sides, turned.roots, strict=False)
@@ -204,11 +207,7 @@ def _rows(design: Design) -> list[Row]:
     cells = design.cells
     degrees = {name: int(scalar(getattr(design.records.partition, name))) for name in DEGREES}
     label: Row = label_of(design) | {"variant": cells.variants[0].label} | degrees
-    economy = dataclasses.replace(
-        cells.economy,
-        **{f.name: float(np.asarray(getattr(cells.economy, f.name))[0])
-           for f in dataclasses.fields(cells.economy)},
-    )  # fmt: skip
+    economy = take(cells.economy, 0)
     found = columns(design)
     rates = {name: float(x["tokens_per_s_per_gpu"][0]) for name, x in found.items()}
     best = max(rates, key=rates.__getitem__)
