@@ -228,8 +228,8 @@ def designs_of(
     kept = [design for design in found if design is not None]
     if not kept:
         raise ValueError(
-            f"{describe(asked)}: no design holds a request of {context:,.0f} tokens; give more GPUs, or ask "
-            "explain what is in the way"
+            f"{describe(asked)}: no design holds a request of {context:,.0f} tokens; give "
+            "more GPUs, or ask explain what is in the way"
         )
     return kept
 
