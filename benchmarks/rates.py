@@ -1,6 +1,5 @@
 """Cells per second: dense, fused arg-max, streamed, with gradients, and the NumPy yardstick."""
 
-import dataclasses
 import time
 from functools import partial
 from typing import Any
@@ -153,11 +152,10 @@ def optimum_gradient_seconds(contexts: int, seconds: float = 1.0) -> tuple[float
         found = problem.reduce_block(placed, shape)
         position = np.asarray(found.best.position)
         at = place(problem.records(), _coordinates(grid, position), PHYSICAL)
-        wide = {
-            field.name: np.broadcast_to(np.asarray(getattr(at.hardware, field.name), float), kept)
-            for field in dataclasses.fields(at.hardware)
-        }
-        return _slope_of_winners(dataclasses.replace(at.hardware, **wide), at)
+        wide = jax.tree.map(
+            lambda number: np.broadcast_to(np.asarray(number, float), kept), at.hardware
+        )
+        return _slope_of_winners(wide, at)
 
     return best_seconds(call, seconds), grid.cells
 
