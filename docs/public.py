@@ -84,6 +84,7 @@ GROUPS: tuple[tuple[str, str, dict[str, str]], ...] = (
             "size_apart": 'qs.size_apart(qs.Problem("llama-3.1-8b", "h100-sxm"), "h200-sxm", '
             "rate=5, isl=500, osl=20, quantile=0.5, replica_gpus=[1])",
             "speculate": "qs.speculate(problem, acceptance=0.8, drafts=2)",
+            "prefix_cache": "qs.prefix_cache(problem, prefix_hit_rate=0.8, reuse_interval=30)",
             "sensitivity": 'qs.sensitivity(problem, ["hbm_bw", "q"])',
             "switching": 'qs.switching(problem, ["hbm_bw"])',
             "uncertainty": 'qs.uncertainty(problem, {"q": qs.normal(5, 1)}, draws=64)',

@@ -714,6 +714,37 @@ def filled_steps(batch, prompt, output, budget, mixed, whole, pp=1, query=1, acc
     return 1 + others, everyone, chunk, others * share, everyone * share
 
 
+def loaded_beside(load, computing, layers):
+    """Seconds by which loading a cache holds up a pass: layer by layer, section "Prefixes"."""
+    clock = 0.0
+    for layer in range(1, layers + 1):
+        there = layer * load / layers
+        clock = max(clock, there) + computing / layers
+    return clock - computing
+
+
+def prefix_place(hit, miss, room, kept, interval):
+    """Mean seconds of a request and share of prefixes found, by bisection on that share.
+
+    With a share x found a replica takes `miss - x (miss - hit)` for a request, so that
+    interval / that prefixes are in use, of which room / kept fit.
+    """
+
+    def seconds(share):
+        return miss - share * (miss - hit)
+
+    def fitting(share):
+        in_use = interval / seconds(share)
+        return 1.0 if kept * in_use == 0 else min(1.0, room / kept / in_use)
+
+    low, high = 0.0, 1.0
+    for _ in range(200):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if fitting(middle) > middle else (low, middle)
+    share = 1.0 if fitting(1.0) == 1.0 else high
+    return seconds(share), share
+
+
 def best(designs, objective, tie=1e-9):
     """Index of the best feasible design by brute force; None if no design is feasible.
 

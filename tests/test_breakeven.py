@@ -9,10 +9,10 @@ from tolerances import ROOT
 from qsjax import catalog
 from qsjax.grid.limits import Limits
 from qsjax.grid.problem import Problem
+from qsjax.grid.roots import find_roots
 from qsjax.grid.solution import solve_all
 from qsjax.numerics.float64 import in_float64
 from qsjax.questions.break_even import break_even, solve_for
-from qsjax.questions.break_even.roots import find_roots
 
 CELLS = {"gpus": [16], "context": [8192.0, 131072.0]}
 FIELDS = ("hbm_bw", "hbm_bytes", "inter_bw", "flops_fp8")

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from qsjax import catalog
+from qsjax.cost.prefix import TIERS
 from qsjax.records import checks
 from qsjax.records.fields import defaults_of, facts_of, numbers_of
 from qsjax.records.specs import HardwareSpec
@@ -70,6 +71,13 @@ def test_entry_is_sound(name):
     assert 1 * GB < spec.inter_bw <= spec.intra_bw
     # LPDDR5x of DGX Spark, HBM4 of Rubin.
     assert 273 * GB <= spec.hbm_bw <= 22 * TB
+    # A lane of PCIe has 1 or 2 GB/s to 4 a direction, a Grace CPU 450 GB/s for two GPUs.
+    for tier, (low, high) in {"host": (32, 225), "ssd": (4, 16), "remote": (12, 100)}.items():
+        size, speed = (getattr(spec, f"{tier}_{what}") for what in ("bytes", "bw"))
+        assert (size > 0) == (speed > 0)
+        assert size == 0 or low * GB <= speed <= high * GB
+    assert spec.host_bytes < 0.5 * TB
+    assert spec.host_bytes < spec.ssd_bytes < spec.remote_bytes or not spec.ssd_bytes
 
 
 @EVERY
@@ -94,11 +102,12 @@ def test_every_default_that_is_not_neutral_has_a_source():
     neutral |= {name for name in facts if name.endswith(("_blend", "_ratio", "_startup"))}
     neutral |= {"linear_overhead", "sparse_overhead"}
     neutral |= {"one_shot_share", "two_shot_latency", "rank_latency"}
+    neutral |= {f"{tier}_{what}" for tier in TIERS for what in ("bytes", "bw")}  # no such tier
     ones = {"query_tile", "power_base", "expert_read_ratio", "expert_gemm_ratio"}
     defaults = defaults_of(HardwareSpec)
     assert {name for name in defaults if facts[name].source} == defaults.keys() - neutral
     assert all(defaults[name] == (name in ones) for name in neutral)
-    assert len(defaults) - len(neutral) == 20
+    assert len(defaults) - len(neutral) == 24
 
 
 def test_python_has_the_defaults_of_a_file():
@@ -165,7 +174,10 @@ def test_ideal_is_the_speed_of_light():
 
 
 def test_the_paper_has_no_losses_but_latency():
-    assert losses(catalog.hardware("paper-reference")) == {"intra_latency", "inter_latency"}
+    # It has no memory tiers, so what their loads take does not count.
+    found = {name for name in losses(catalog.hardware("paper-reference")) if "tier" not in name}
+    found = {name for name in found if not name.startswith(TIERS)}
+    assert found == {"intra_latency", "inter_latency"}
 
 
 @pytest.mark.parametrize(

@@ -226,6 +226,7 @@ ANSWERS = {
     "mix": lambda _: qs.mix(qs.Problem(**MIXTRAL), [(1000, 200), (4000, 100)]),
     "moe_or_dense": lambda _: qs.moe_or_dense(qs.Problem(**MIXTRAL), [0.05], nodes=3),
     "pareto": lambda _: qs.pareto(qs.Problem(**MIXTRAL)),
+    "prefix_cache": lambda _: qs.prefix_cache(qs.Problem(**MIXTRAL)),
     "reproduce": lambda _: qs.reproduce(),
     "sensitivity": lambda _: qs.sensitivity(qs.Problem(**MIXTRAL), ["hbm_bw"]),
     "speculate": lambda _: qs.speculate(qs.Problem(**MIXTRAL), batches=[1, 64]),

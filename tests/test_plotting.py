@@ -221,6 +221,21 @@ FIGURES = {
         ],
         ax,
     ),
+    "prefix_places": lambda ax=None: plotting.prefix_places(
+        [
+            {
+                "design": design,
+                "place": place,
+                "way": place,
+                "values": np.geomspace(0.1, 1e6, 9),
+                "seconds": slow - 0.1 * k - 0.1 * np.arange(9) % (k + 2),
+                "roots": [30.0, 2e3],
+            }
+            for design, slow in (("moe", 2.0), ("dense q=1", 1.8))
+            for k, place in enumerate(("recompute", "hbm", "host", "ssd", "remote"))
+        ],
+        ax,
+    ),
     "gpu_time": lambda ax=None: plotting.gpu_time(SUBJECTS, ax),
     "sure_leads": lambda ax=None: plotting.sure_leads(
         [

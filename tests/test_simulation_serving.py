@@ -102,7 +102,7 @@ def test_latency_rises_with_the_rate():
 
 def test_a_cached_prefix_shortens_the_first_token():
     plain, cached = (
-        outcome(traffic.closed_loop(1, 4000, 50, 30, cached=share)).mean("ttft")
+        outcome(traffic.closed_loop(1, 4000, 50, 30, prefix_hit_rate=share)).mean("ttft")
         for share in (0.0, 0.5)
     )
     assert cached < 0.7 * plain
@@ -223,7 +223,7 @@ def test_a_size_screens_by_the_mean_of_many_lengths():
         ({"trace": "arrival,isl,osl\n0,1,1\n", "isl": 5}, "lengths of its own"),
         ({"users": 4, "isl": 5}, "osl must say"),
         ({"users": 4, "isl": 5, "osl": 5, "scheduler": [1]}, "a list was given"),
-        ({"users": 4, "isl": 5, "osl": 5, "cached": "half"}, "'half' is not a number"),
+        ({"users": 4, "isl": 5, "osl": 5, "prefix_hit_rate": "half"}, "'half' is not a number"),
         ({"users": 4, "isl": 5, "osl": 5, "think": -1}, "think: -1 is not allowed"),
         ({"users": 4, "rate": 1, "isl": 5, "osl": 5}, "exactly one"),
     ],
@@ -381,7 +381,7 @@ def test_simulate_reads_a_trace(tmp_path):
         (("--users", 4, "--rate", 1, "--isl", 5, "--osl", 5), "exactly one of"),
         (("--users", 4, "--isl", "x", "--osl", 5), "length"),
         (("--users", 4, "--isl", 5, "--osl", 5, "--tp", 3), "tp"),
-        (("--users", 4, "--isl", 5, "--osl", 5, "--cached", 1.5), "cached"),
+        (("--users", 4, "--isl", 5, "--osl", 5, "--prefix-hit-rate", 1.5), "prefix_hit_rate"),
         (("--users", 4, "--isl", 5, "--osl", 5, "--budget", 0.5), "budget"),
         (("--users", 4, "--isl", 900_000, "--osl", 5), "longest request"),
     ],

@@ -1031,7 +1031,8 @@ def test_accelerators_of_aws_are_predicted_within_what_the_catalogue_says(report
         ("MI300X_192GB", "mi300x", 1), ("NVIDIA B200", "b200-sxm", 1),
         ("B200 192GB", "b200-sxm", 1),
         ("8x TPU-v6e", "tpu-v6e", 8), ("H800+CX7 400Gb RDMA", "h800-sxm", 1),
-        ("A100_40GB", "a100-sxm-40g", 1), ("h100_pcie", "h100-pcie", 1), ("NVIDIA H200 NVL", "h200-nvl", 1),
+        ("A100_40GB", "a100-sxm-40g", 1), ("h100_pcie", "h100-pcie", 1),
+        ("NVIDIA H200 NVL", "h200-nvl", 1),
         ("H100-96GB", None, 1), ("A100-SXM4-40GB", "a100-sxm-40g", 1), ("SM90 CX7", None, 1),
     ],
 )  # fmt: skip

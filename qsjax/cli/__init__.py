@@ -31,6 +31,7 @@ VERBS: dict[str, str] = {
     "simulate": "One deployment under load: queues, quantiles of latency, preemptions.",
     "size": "The fewest GPUs for users or a rate of requests within limits.",
     "speculate": "What drafted tokens gain at every batch, of a model and its twins.",
+    "prefix-cache": "Prefixes that come again: keep, load from a tier, or compute again.",
     "study": "The paper's Table 2: which of its dimensions change the winner.",
     "reproduce": "The paper's tables: published, ours, error.",
     "validate": "Predictions against published measurements.",

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from qsjax.cli import options
+from qsjax.cli import options, serving_options
 from qsjax.cli.emit import emit
 from qsjax.cli.grid_options import problem_of
 from qsjax.cli.options import flag, verb
@@ -20,7 +20,8 @@ COUNTS = tuple(2.0**k for k in range(9))  # GPU counts tried for a target, 1 to 
 @flag(
     "--parameter",
     str,
-    "What is varied: q, context, a continuous field such as hbm_bw, or gpus with a target.",
+    "What is varied: q, context, a continuous field such as hbm_bw, gpus with a target; or "
+    "prefix_hit_rate, reuse_interval, host_bw, ... for the best place of prefixes.",
     "q",
 )
 @flag("--low", float, "Start of the interval.  [default: a hundredth of today's]")
@@ -33,6 +34,7 @@ COUNTS = tuple(2.0**k for k in range(9))  # GPU counts tried for a target, 1 to 
     float,
     "Solve for this value of the metric (tpot in seconds) instead of for equality.",
 )
+@serving_options.reuse_options
 def command(model: str, **flags: Any) -> None:
     r"""Find every value of a parameter at which MODEL and its dense twin are equally good.
 
@@ -45,6 +47,7 @@ def command(model: str, **flags: Any) -> None:
       qsjax break-even deepseek-v3 --context 8k,128k
       qsjax break-even mixtral-8x7b --gpus 8 --parameter context --twins 3
       qsjax break-even deepseek-v3 --parameter hbm_bw --metric tpot --target 0.02 --context 32k
+      qsjax break-even deepseek-v3 --parameter prefix_hit_rate --isl 32k --reuse-interval 300s
       qsjax break-even deepseek-v3 --parameter gpus --metric tpot --target 0.03 --context 32k
     """
     name, interval = flags["parameter"], (flags["low"], flags["high"])
@@ -54,7 +57,7 @@ def command(model: str, **flags: Any) -> None:
     problem = problem_of(model, flags, **more)
     found: Turning
     if flags["target"] is None:
-        found = break_even(problem, name, *interval)
+        found = break_even(problem, name, *interval, **serving_options.reuse_flags(flags))
     else:
         found = solve_for(problem, name, *interval, **{flags["metric"]: flags["target"]})
     emit(found, flags)

@@ -22,6 +22,7 @@ CONTEXTS = (1024.0, 8192.0, 32768.0, 131072.0)
 @options.system_options
 @options.workload_options("1k,8k,32k,128k")
 @serving_options.request_options
+@serving_options.prefix_option
 @options.batch_option
 @serving_options.target_options
 @options.level_option
@@ -64,7 +65,8 @@ def command(subjects: tuple[str, ...], **flags: Any) -> None:
         hardware=list(devices.values()),
     )
     requests = serving_options.requests_of(flags)
-    emit(compare(problem, named, requests=requests, level=flags["level"]), flags)
+    more = {name: flags[name] for name in ("prefix_hit_rate", "level")}
+    emit(compare(problem, named, requests=requests, **more), flags)
 
 
 def _has_experts(model: Served) -> bool:

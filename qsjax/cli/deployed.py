@@ -338,13 +338,24 @@ def engine_flags(case: Case, stated: Stated, is_moe: bool) -> Row:
     return found
 
 
-def explained(stated: Stated, requests: tuple[float, float] | None, level: float) -> Explanation:
+def explained(
+    stated: Stated,
+    requests: tuple[float, float] | None,
+    prefix_hit_rate: float,
+    level: float,
+) -> Explanation:
     """What a stated deployment does, with what engines make of it.
 
     An engine's limit of sequences is no promise: where fewer fit, the others wait.
     """
     engine = stated.deployment.engine or ""
-    asked = partial(explain, requests=requests, engine=engine, level=level)
+    asked = partial(
+        explain,
+        requests=requests,
+        prefix_hit_rate=prefix_hit_rate,
+        engine=engine,
+        level=level,
+    )
     found = asked(stated.problem, stated.partition)
     limit, lacks = stated.deployment.batch, {one.reason for one in found.stated.shortcomings}
     if not stated.is_limit or lacks != {"batch does not fit"}:

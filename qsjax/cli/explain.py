@@ -17,6 +17,7 @@ from qsjax.cost.speculation import ACCEPTANCE
 @flag("--gpus", WHOLE, "GPUs; copies of the design fill them.  [default: those of the design]")
 @flag("--context", WHOLE, "Context length.  [default: 8k]")
 @serving_options.request_options
+@serving_options.prefix_option
 @flag(
     "--acceptance",
     float,
@@ -48,4 +49,4 @@ def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> None:
     model, engine_flags = deployed.served(model, engine_flags)
     stated = deployed.read(model, engine_flags, flags)
     requests = serving_options.requests_of(flags)
-    emit(deployed.explained(stated, requests, flags["level"]), flags)
+    emit(deployed.explained(stated, requests, flags["prefix_hit_rate"], flags["level"]), flags)

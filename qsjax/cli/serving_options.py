@@ -8,8 +8,10 @@ import click
 
 from qsjax import catalog
 from qsjax.cli.options import WHOLE, flag, options
+from qsjax.cost.prefix import Reuse
 from qsjax.grid.limits import Limits
 from qsjax.numerics.safe import scalar
+from qsjax.records.fields import defaults_of
 from qsjax.records.specs import DEGREES, Workload
 from qsjax.records.units import MS, US
 
@@ -50,6 +52,37 @@ request_options = options(
         "Output tokens of a request; the context is then the input and half of the output.",
     ),
 )
+
+prefix_option = flag(
+    "--prefix-hit-rate",
+    float,
+    "Share of each prompt whose cache is there already (a shared prefix), 0 to 1.",
+    0.0,
+)
+REUSE = defaults_of(Reuse)
+reuse_options = options(
+    flag("--isl", str, f"Input tokens of a request.  [default: {REUSE['isl']:g}]"),
+    flag("--osl", str, f"Output tokens of a request.  [default: {REUSE['osl']:g}]"),
+    flag(
+        "--prefix-hit-rate",
+        float,
+        "Share of each prompt that was seen before, 0 to 1.  [default: "
+        f"{REUSE['prefix_hit_rate']:g}]",
+    ),
+    flag(
+        "--reuse-interval",
+        Duration(),
+        "Time from an answer to the next prompt with its prefix.  [default: "
+        f"{REUSE['reuse_interval']:g}s]",
+    ),
+)
+
+
+def reuse_flags(flags: dict[str, Any]) -> dict[str, Any]:
+    """What was said of requests with prefixes."""
+    return {name: flags[name] for name in REUSE if flags[name] is not None}
+
+
 economy_options = options(
     flag("--usd-per-hour", float, "Price of a GPU-hour.  [default: catalogue]"),
     flag("--watts", float, "Power of a GPU.  [default: catalogue]"),

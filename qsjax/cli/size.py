@@ -54,10 +54,10 @@ def command(model: str, **flags: Any) -> None:
     if flags["prefill_hardware"] is None:
         emit(size(problem, **asked), flags)
         return
-    users, *rest = (asked.pop(name) for name in ("users", "cached", "think"))
+    users, *rest = (asked.pop(name) for name in ("users", "prefix_hit_rate", "think"))
     if users is not None or any(rest) or asked["rate"] is None:
         raise ValueError(
             "--prefill-hardware: pools of their own are sized for a --rate, without --users, "
-            "--cached and --think"
+            "--prefix-hit-rate and --think"
         )
     emit(size_apart(problem, flags["prefill_hardware"], **asked), flags)

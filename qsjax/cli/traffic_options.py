@@ -4,19 +4,14 @@ import math
 from typing import Any
 
 from qsjax.cli.options import flag, options
-from qsjax.cli.serving_options import Duration
+from qsjax.cli.serving_options import Duration, prefix_option
 from qsjax.engines.flags import ENGINES
 from qsjax.questions.simulation.traffic import LENGTH
 
 demand_options = options(
     flag("--isl", str, f"Input tokens of a request: {LENGTH}."),
     flag("--osl", str, "Output tokens of a request, likewise."),
-    flag(
-        "--cached",
-        float,
-        "Share of each prompt whose cache is there already (a shared prefix).",
-        0.0,
-    ),
+    prefix_option,
     flag(
         "--think",
         Duration(),
@@ -44,7 +39,7 @@ engine_options = options(
 
 def arguments_of(flags: dict[str, Any]) -> dict[str, Any]:
     """Arguments of `simulate` and `size`: lengths, limits, and the rules of the engine."""
-    named = ("isl", "osl", "cached", "think", "seed", "engine")
+    named = ("isl", "osl", "prefix_hit_rate", "think", "seed", "engine")
     rules = {name: flags[name] for name in ("budget", "sequences") if flags[name] is not None}
     if flags["mixed"] is not None:
         rules["mixed"] = float(flags["mixed"])

@@ -97,14 +97,15 @@ def _both(
     prompt: ArrayLike,
     output: ArrayLike,
     rules: Filling,
+    cached: ArrayLike,
     *,
     context_parallel: ContextParallel,
 ) -> tuple[jax.Array, ...]:
     """Prefill by itself, and what it shares with decoding."""
     model, hardware, partition, workload, _ = records
     design = (model, hardware, partition, workload, PHYSICAL, prompt)
-    alone = prefill_step(*design, context_parallel=context_parallel)
-    shared = shared_steps(*design, output, rules, context_parallel)
+    alone = prefill_step(*design, context_parallel=context_parallel, cached=cached)
+    shared = shared_steps(*design, output, rules, context_parallel, cached)
     return (
         *(alone.ttft, alone.tokens_per_s_per_gpu, alone.busy),
         *(shared.tpot, shared.ttft, shared.steps.decoding, shared.tokens_per_s, shared.busy),
@@ -118,6 +119,7 @@ def companion(
     output: ArrayLike,
     rules: Filling = Filling(),  # noqa: B008  # immutable
     context_parallel: ContextParallel = "pass_kv",
+    cached: ArrayLike = 0.0,
 ) -> Companion:
     """Prefill of the deployment that decodes, in the physical accounting.
 
@@ -131,12 +133,13 @@ def companion(
         output: tokens that a request is given.
         rules: how the engine fills the steps that prompts and answers share.
         context_parallel: what goes round the KV ranks in prefill.
+        cached: tokens of a prompt whose cache is there already.
     """
     tpot, busy = scalar(step.tpot), scalar(step.busy)
     tokens_per_s_per_gpu = scalar(step.tokens_per_s_per_gpu)
-    given = (records._replace(gpus=None), prompt, output, rules)
-    plain, read, made, filling = jax.tree.map(lambda x: np.asarray(x, np.float64), given)
-    found = _both(plain, read, made, filling, context_parallel=context_parallel)
+    given = (records._replace(gpus=None), prompt, output, rules, cached)
+    plain, read, made, filling, hit = jax.tree.map(lambda x: np.asarray(x, np.float64), given)
+    found = _both(plain, read, made, filling, hit, context_parallel=context_parallel)
     ttft, rate, alone, shared, first, decoding, served, load = (float(x) for x in found)
     ratio = tokens_per_s_per_gpu * float(read) / float(made) / rate
     # Attention replicas on each GPU.

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from qsjax.cost.metrics import METRICS
+from qsjax.cost.prefix import Reuse
+from qsjax.records.fields import facts_of
 from qsjax.records.quantities import FIELDS
 
 
@@ -95,7 +97,16 @@ _OTHERS: Mapping[str, Meaning] = {
     "tpot_speculated": Meaning("time per output token with speculation", "s"),
     "t_busy": Meaning("mean of the times in which arithmetic and HBM run", "s"),
     "t_p2p": Meaning("time between stages", "s"),
-}
+    "place": Meaning("where the cache of prefixes is"),
+    "found": Meaning("share of the prefixes that are still there"),
+    "prefixes": Meaning("prefixes in use of an attention replica", "prefixes"),
+    "holds_for": Meaning("longest reuse interval at which every prefix is there", "s"),
+    "prefix_bytes": Meaning("cache of a prefix on each GPU", "B"),
+    "prefix_bytes_per_token": Meaning("the same of a token", "B"),
+    "load_time": Meaning("time of a load from the tier", "s"),
+    "pays_from": Meaning("bandwidth from which a load is faster than computing", "B/s"),
+    "is_best": Meaning("whether no place has more tokens/s"),
+} | {name: Meaning(fact.meaning, fact.unit) for name, fact in facts_of(Reuse).items()}
 # By the first part of a name.
 _PARTS: Mapping[str, Meaning] = {
     "term": Meaning("part of TPOT", "s"),

@@ -39,7 +39,7 @@ class PrefillCost:
         t_busy: mean of the times in which a GPU's arithmetic and its HBM run [s].
         busy: the same as a share of the time, stages kept busy.
         ttft: time of the prompts through all stages, without queueing [s].
-        tokens_per_s: prompt tokens of the whole design, stages kept busy.
+        tokens_per_s: prompt tokens of the whole design, cached ones too, stages kept busy.
         tokens_per_s_per_gpu: of each GPU.
     """
 
@@ -106,15 +106,20 @@ def attention_flops_per_token(model: ModelSpec, workload: Workload, prompt: Arra
 
 
 def _ring(
-    ctx: communication.Context, prompt: ArrayLike, context_parallel: ContextParallel
+    ctx: communication.Context,
+    prompts: jax.Array,
+    prompt: ArrayLike,
+    cached: ArrayLike,
+    context_parallel: ContextParallel,
 ) -> collectives.Cost:
-    """Context parallelism of one prompt in one stage: keys and values, or queries, go round [s]."""
+    """Context parallelism of prompts in one stage: keys and values, or queries, go round [s]."""
     model, hardware, part, work, conv, _ = ctx
     if part.gathers_queries:  # every rank has the keys and values of its heads
         return collectives.Cost(jnp.zeros(()), jnp.zeros(()))
     kvp, latent = jnp.asarray(part.kvp), jnp.asarray(model.kv_latent)
     ranks = collectives.group(kvp, part.tp, hardware, conv)
-    share = jnp.asarray(prompt) * work.bytes_act * (kvp - 1.0) / kvp
+    sent = jnp.asarray(prompt) if context_parallel == "pass_kv" else jnp.asarray(prompt) - cached
+    share = sent * work.bytes_act * (kvp - 1.0) / kvp
     heads = jnp.asarray(model.heads) / part.tp
     if context_parallel == "pass_kv":
         split = jnp.where(latent > 0, 1.0, kv_head_split(model, part.tp))
@@ -127,7 +132,8 @@ def _ring(
         width = heads * (query + output + 1.0) / kvp
     once = collectives.point_to_point(ranks.outer <= 1, share * width, hardware)
     layers = params.softmax_layers(model) / part.pp
-    return collectives.Cost(layers * (kvp - 1.0) * once.startup, layers * once.bandwidth)
+    startup = layers * (kvp - 1.0) * once.startup
+    return collectives.Cost(startup, prompts * (layers * once.bandwidth))
 
 
 def _phases(
@@ -137,20 +143,27 @@ def _phases(
     load: jax.Array,
     prompts: jax.Array,
     prompt: ArrayLike,
+    cached: ArrayLike,
     answers: ArrayLike,
 ) -> tuple[Phases, Phases]:
     """Arithmetic and HBM time of each phase [s]; `load` is that of the busiest expert rank.
 
     `answers` of the tokens decode: all of them meet the head, and their attention is left out.
+    The cache of a whole prompt passes the HBM: that of its `cached` tokens is read, the rest
+    written.
     """
     model, hardware, part, work, conv, lay = ctx
     ranks, shards = jnp.asarray(part.kvp), jnp.asarray(part.tp) * part.pp * part.kvp
     # Ranks that share the weights project all tokens of a prompt, each to its own heads.
     own = jnp.ones(()) if part.gathers_queries else ranks
     peak = compute.peak_flops(hardware, work.attn_dtype, conv) * hardware.eff_attention
-    read, heads = prompts * prompt, prompts + jnp.asarray(answers)
+    read, heads = prompts * (prompt - jnp.asarray(cached)), prompts + jnp.asarray(answers)
+    attended = attention_flops_per_token(model, work, prompt)
+    # Of all that a prompt attends to, less what its cached tokens do among themselves.
+    saved = attention_flops_per_token(model, work, jnp.where(jnp.asarray(cached) > 0, cached, 1.0))
+    looks = read * attended + prompts * cached * (attended - saved)
     arithmetic = Phases(
-        attention=read * attention_flops_per_token(model, work, prompt) / (shards * peak),
+        attention=looks / (shards * peak),
         projection=tokens * rate.compute.projection / own,
         ffn=tokens * (load * rate.compute_routed + rate.compute.ffn),
         head=heads * rate.compute.head,
@@ -220,6 +233,7 @@ def prefill_step(
     prompts: ArrayLike = 1.0,
     context_parallel: ContextParallel = "pass_kv",
     answers: Answers = Answers(),  # noqa: B008  # immutable
+    cached: ArrayLike = 0.0,
 ) -> PrefillCost:
     """Cost of one forward pass over prompts, and over answers beside them [s, tokens/s].
 
@@ -236,28 +250,27 @@ def prefill_step(
         prompts: prompts of an attention replica in one pass; a part of one is a mean chunk.
         context_parallel: what goes round the KV ranks (arXiv 2411.01783): cache or queries.
         answers: what decodes in the same pass: weights are read once for all its tokens.
+        cached: tokens of a prompt whose cache is there already; at least one is not.
     """
     ctx = _context(model, hardware, partition, workload, convention)
     # The context enters no rate that is used here.
     rate = rates(ctx._replace(workload=dataclasses.replace(ctx.workload, context=1.0)))
     pp, prompts = jnp.asarray(partition.pp), jnp.asarray(prompts)
-    read = prompts * prompt
-    tokens = read + answers.tokens
+    tokens = prompts * (prompt - jnp.asarray(cached)) + answers.tokens
     load = compute.expert_load(model, partition, convention, tokens * ctx.lay.pool_replicas)
-    arithmetic, hbm = _phases(ctx, rate, tokens, load, prompts, prompt, answers.tokens)
+    arithmetic, hbm = _phases(ctx, rate, tokens, load, prompts, prompt, cached, answers.tokens)
     bound = Phases(*map(blend, arithmetic, hbm, blends(model, hardware)))
     # Answers attend in kernels of their own.
     apart = (jnp.maximum(answers.arithmetic, answers.hbm), answers.arithmetic, answers.hbm)
     bound, arithmetic, hbm = map(_longer, (bound, arithmetic, hbm), apart)
-    ring = _ring(ctx, prompt, context_parallel)
-    ring = ring._replace(bandwidth=prompts * ring.bandwidth)
+    ring = _ring(ctx, prompts, prompt, cached, context_parallel)
     comm = _communication(ctx, rate, ring, tokens, load, bound)
     eager = jnp.asarray(hardware.prefill_overhead) * model.layers / pp
     overhead = overheads.overhead(model, hardware, partition, workload) + eager + answers.fixed
     p2p = rate.p2p.startup + tokens * rate.p2p.bandwidth
     t_stage = sum(bound[1:], bound[0]) + comm + overhead
     t_busy = 0.5 * sum((*arithmetic[1:], *hbm), arithmetic[0])
-    tokens_per_s = jnp.asarray(partition.dp) * read / (t_stage + p2p)
+    tokens_per_s = jnp.asarray(partition.dp) * (prompts * prompt) / (t_stage + p2p)
     return PrefillCost(
         compute=arithmetic,
         hbm=hbm,

@@ -143,12 +143,15 @@ def shared_steps(
     output: ArrayLike,
     rules: Filling = Filling(),  # noqa: B008  # immutable
     context_parallel: ContextParallel = "pass_kv",
+    cached: ArrayLike = 0.0,
 ) -> Shared:
     """Steady state of a closed loop in which the same GPUs read prompts and decode.
 
-    Pure and unchecked, and broadcasting like `decode_step`.
+    Pure and unchecked, and broadcasting like `decode_step`. Of a prompt, `cached` tokens are there
+    already: they fill no step.
     """
-    steps = filled_steps(partition, workload, prompt, output, rules)
+    missing = jnp.asarray(prompt) - cached
+    steps = filled_steps(partition, workload, missing, output, rules)
     work = dataclasses.replace(workload, batch=steps.decoding)
     step = decode_step(model, hardware, partition, work, convention)
     pp, accepted = jnp.asarray(partition.pp), jnp.asarray(workload.tokens_per_step)
@@ -162,10 +165,11 @@ def shared_steps(
         hbm=mixed * (step.hbm.kv + step.hbm.activations.attention),
         fixed=mixed * step.exposed.kv + beside * hardware.sequence_overhead,
     )
-    prompts = steps.chunk / (filled * jnp.asarray(prompt))
+    prompts = steps.chunk / (filled * missing)
     full = prefill_step(
         *(model, hardware, partition, workload, convention, prompt, prompts, context_parallel),
         answers,
+        cached,
     )
     longer = full.ttft / accepted - mixed * step.tpot
     wait, of_all = steps.share * longer, steps.share_of_all

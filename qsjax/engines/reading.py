@@ -146,13 +146,27 @@ _IN_PYTHON = {
 }
 
 
+# Parts of the names of flags that say whether and where the cache of prefixes is kept.
+_PREFIXES = (
+    *("prefix-caching", "radix-cache", "block-reuse"),
+    *("kv-offloading", "kv-transfer", "hicache", "hierarchical-cache", "host-cache-size"),
+)
+
+
 def _remarks(parsed: Parsed) -> list[str]:
-    """One note for flags without effect, one for those not read."""
+    """One note for flags without effect, one for those not read, one for those of prefixes."""
     if parsed.said.get("dtype") in ("float32", "float"):
         parsed.unread.append("--dtype")
     elif "dtype" in parsed.said:
         parsed.ignored.append("--dtype")
     notes = []
+    kept = [x for x in parsed.ignored + parsed.unread if any(part in x for part in _PREFIXES)]
+    if kept:
+        notes.append(
+            f"whether and where prefixes are kept ({', '.join(dict.fromkeys(kept))}): "
+            "--prefix-hit-rate says how much of a prompt is found; ask qsjax prefix-cache where to "
+            "keep it"
+        )
     if parsed.ignored:
         notes.append(f"without effect here: {', '.join(dict.fromkeys(parsed.ignored))}")
     if parsed.unread:

@@ -10,6 +10,7 @@ from qsjax.records.units import MS, quantity, tokens
 # Share of a resource in the time of a token from which it is "most of it".
 MOST = 0.5
 # A ratio nearer to 1 than this is no gap.
+SECONDS = 10.0  # from which a time is told in them
 EQUAL = 0.005
 # What is spoken of where there is a choice [tokens].
 USUAL_CONTEXT = 32768.0
@@ -242,9 +243,11 @@ def value(amount: float, unit: str) -> str:
 
     >>> value(8.19e12, "B/s"), value(131072, "tokens"), value(5, "1"), value(0.02, "s")
     ('8.19 TB/s', '131,072 tokens', '5', '20 ms')
+    >>> value(3600, "s")
+    '3,600 s'
     """
     if unit == "s":
-        return milliseconds(amount)
+        return milliseconds(amount) if amount < SECONDS else f"{number(amount)} s"
     if unit in ("tokens", "sequences", "GPUs"):
         return f"{amount:,.0f} {unit}"
     if unit == "1":

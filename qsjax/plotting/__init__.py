@@ -17,6 +17,7 @@ from qsjax.plotting.ledgers import memory_ledger as memory_ledger
 from qsjax.plotting.ledgers import time_breakdown as time_breakdown
 from qsjax.plotting.load import latency_against_load as latency_against_load
 from qsjax.plotting.paper import paper_table as paper_table
+from qsjax.plotting.prefixes import prefix_places as prefix_places
 from qsjax.plotting.principles import qs_plane as qs_plane
 from qsjax.plotting.principles import reuse_decomposition as reuse_decomposition
 from qsjax.plotting.principles import roofline as roofline

@@ -21,6 +21,11 @@ SIDES: dict[str, tuple[str, Look]] = {
     "missed": ("target missed", Look("#c9ccd1", "\\\\\\\\")),
     "infeasible": ("no design is feasible", Look("none", INFEASIBLE.hatch)),
     "neither feasible": ("neither is feasible", Look("none", INFEASIBLE.hatch)),
+    "recompute": ("prefixes computed again", Look(style.CATEGORIES[0].colour, "")),
+    "hbm": ("kept in HBM", Look(style.CATEGORIES[1].colour, "////")),
+    "host": ("loaded from host memory", Look(style.CATEGORIES[2].colour, "..")),
+    "ssd": ("loaded from SSDs", Look(style.CATEGORIES[3].colour, "\\\\\\\\")),
+    "remote": ("loaded from a remote store", Look(style.CATEGORIES[4].colour, "xx")),
 }
 
 # Name of a mark beyond which nothing is known.

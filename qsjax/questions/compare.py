@@ -20,6 +20,7 @@ from qsjax.grid.cells import Cells, cells_of, of_variant, take
 from qsjax.grid.intervals import Lead, Sided, bounds_of_case, lead_of
 from qsjax.grid.optimum import best_of
 from qsjax.grid.parameters import write
+from qsjax.grid.prefixes import cached_of
 from qsjax.grid.problem import Problem, base_name, economy_of, question, variants_of
 from qsjax.numerics.safe import scalar
 from qsjax.output import words
@@ -224,6 +225,7 @@ class Comparison(Result):
         beside: under the other one; None unless it was asked for.
         economies: price and power of each subject's accelerator.
         requests: input and output tokens of a request, if they were given.
+        cached: tokens of its prompt whose cache is there already.
     """
 
     problem: Problem
@@ -232,6 +234,7 @@ class Comparison(Result):
     beside: Ranking | None
     economies: tuple[Economy, ...]
     requests: tuple[float, float] | None
+    cached: float
 
     stem = "compare"
 
@@ -268,7 +271,9 @@ class Comparison(Result):
             if self.requests is not None:
                 memory = scalar(case.records.hardware.hbm_bytes)
                 rules = filling_of("", memory, side.sides[subject][0])
-                found = companion(case.records, case.parts.step, *self.requests, rules)
+                found = companion(
+                    case.records, case.parts.step, *self.requests, rules, cached=self.cached
+                )
                 row |= {f"prefill_{name}": x for name, x in dataclasses.asdict(found).items()}
                 whole = costs(found.best_rate, found.best_busy, economy)["usd_per_million_tokens"]
                 row |= {} if whole is None else {"usd_per_million_tokens_with_prompts": whole}
@@ -682,6 +687,7 @@ def compare(
     subjects: Mapping[str, Subject] | None = None,
     *,
     requests: tuple[float, float] | None = None,
+    prefix_hit_rate: float = 0.0,
     level: float = LEVEL,
 ) -> Comparison:
     """The best design of every subject at every context, and where the lead changes.
@@ -694,6 +700,7 @@ def compare(
             `served`, accelerators with `replace` may differ in what is asked about.
         subjects: some of them, by the names that they shall have.
         requests: input and output tokens of a request, for prices that include its prompt.
+        prefix_hit_rate: share of the prompt whose cache is there already.
         level: probability of the intervals of TPOT and throughput.
 
     Raises:
@@ -706,6 +713,7 @@ def compare(
     'physical: h200-sxm leads at every context.'
     """
     check_level(level)
+    cached = cached_of(requests, prefix_hit_rate)
     stated = problem.stated
     other, beside = stated.other, None
     arguments: dict[str, Any] = {
@@ -719,4 +727,4 @@ def compare(
     if other is not None:
         beside = _ranking(asked, named, other, CONVENTIONS[other], level)
     economies = tuple(economy_of(asked, stated.accelerators[s.hardware]) for s in named.values())
-    return Comparison(asked, named, own, beside, economies, requests)
+    return Comparison(asked, named, own, beside, economies, requests, cached)

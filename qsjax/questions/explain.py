@@ -18,7 +18,8 @@ from qsjax.grid.intervals import Sided, bounds_of_case
 from qsjax.grid.limits import Limits
 from qsjax.grid.needs import least_gpus
 from qsjax.grid.optimum import any_batch
-from qsjax.grid.problem import Problem, describe, prices_of, question
+from qsjax.grid.prefixes import cached_of
+from qsjax.grid.problem import Accelerator, Problem, describe, prices_of, question
 from qsjax.grid.solution import solve
 from qsjax.numerics.safe import scalar
 from qsjax.output import words
@@ -85,6 +86,7 @@ class Explanation(Result):
         more: further facts of the designs, by their name, such as flags of engines.
         engine: what serves it, of those that were measured; "" where that is not stated.
         level: probability with which measured values lie in the intervals.
+        cached: tokens of a request's prompt whose cache is there already.
     """
 
     problem: Problem
@@ -97,6 +99,7 @@ class Explanation(Result):
     more: Mapping[str, Row] = dataclasses.field(default_factory=dict)
     engine: str = ""
     level: float = LEVEL
+    cached: float = 0.0
 
     stem = "explain"
 
@@ -207,6 +210,7 @@ class Explanation(Result):
         )
         pays = "pays" if apart > shared * (1.0 + words.EQUAL) else "does not pay"
         isl, osl = (words.length(x) for x in self.requests)
+        isl += f" ({self.cached:,.0f} of it cached)" if self.cached else ""
         return (
             f"Requests of {isl} in and {osl} out need {found.prefill_gpus_per_decode_gpu:.2g} "
             f"prefill GPUs for each decode GPU; disaggregation {pays}: {words.number(apart)} "
@@ -284,7 +288,8 @@ class Explanation(Result):
     def inputs(self) -> Row:
         """The problem's records, and the design, as plain numbers."""
         partition, batch = self.stated.records.partition, self.stated.records.workload.batch
-        return Result.inputs(self) | {"partition": plain(partition), "batch_stated": batch}
+        stated = {"partition": plain(partition), "batch_stated": batch, "cached": self.cached}
+        return Result.inputs(self) | stated
 
     def drawings(self) -> dict[str, Drawing]:
         """Phases under the roofline, and what fills the memory."""
@@ -442,12 +447,29 @@ def _side(
     return Side(convention, stated, best_case(free, 0), as_fast, None)
 
 
+def _companions(
+    side: Side,
+    requests: tuple[float, float] | None,
+    cached: float,
+    engine: str,
+    device: Accelerator,
+) -> dict[str, Companion]:
+    """What prompts cost beside each design that runs; none without requests."""
+    filling = filling_of(engine, scalar(device.spec.hbm_bytes), device.name)
+    return {
+        name: companion(one.records, one.parts.step, *requests, filling, cached=cached)
+        for name, one in side.cases().items()
+        if requests is not None and one.is_feasible
+    }
+
+
 @question
 def explain(
     problem: Problem,
     partition: Partition | None = None,
     *,
     requests: tuple[float, float] | None = None,
+    prefix_hit_rate: float = 0.0,
     engine: str = "",
     level: float = LEVEL,
 ) -> Explanation:
@@ -462,6 +484,7 @@ def explain(
         partition: the design; the best one of the problem if None. What its degrees leave of the
             GPUs, copies fill.
         requests: input and output tokens of a request, for prefill beside decode.
+        prefix_hit_rate: share of a prompt whose cache is there already, wherever it is kept.
         engine: what serves it ("vllm", "sglang", "trtllm", ...), by whose measured errors the
             intervals are; for one without measurements the nearest name stands, or all of
             them, and a note says so. Prompts share steps by its rules, or by vLLM's.
@@ -477,6 +500,7 @@ def explain(
     (True, 2)
     """
     check_level(level)
+    cached = cached_of(requests, prefix_hit_rate)
     stated = problem.stated
     if partition is not None:
         (partition,) = checks.check_records(partition=partition, single=True)
@@ -491,17 +515,14 @@ def explain(
     economy = _scalars(one_cell(problem).economy)
     case = own.stated
     engine, nearest = nearest_engine(engine)
-    device = stated.accelerators[0]
-    filling = filling_of(engine, scalar(device.spec.hbm_bytes), device.name)
-    prompts = {
-        name: companion(one.records, one.parts.step, *requests, filling)
-        for name, one in own.cases().items()
-        if requests is not None and one.is_feasible
-    }
+    prompts = _companions(own, requests, cached, engine, stated.accelerators[0])
     notes = tuple(remarks(case.records, case.rules, case.parts.roofs["attention"]))
     notes += (nearest,) if nearest else ()
     return Explanation(
-        *(problem, own, beside, economy, requests, prompts, notes), engine=engine, level=level
+        *(problem, own, beside, economy, requests, prompts, notes),
+        engine=engine,
+        level=level,
+        cached=cached,
     )
 
 

@@ -85,6 +85,18 @@ def _startup(meaning: str) -> Any:
     return number(meaning, "s", default=0.0, ideal=0.0)
 
 
+def _tier_bytes(what: str, name: str) -> Any:
+    return number(f"capacity of {what} for caches", "B", default=0.0, key=f"{name}_capacity")
+
+
+def _tier_bandwidth(what: str, name: str) -> Any:
+    return number(f"bandwidth from {what}", "B/s", default=0.0, key=f"{name}_bandwidth")
+
+
+def _tier_latency(what: str, default: float, source: str) -> Any:
+    return number(f"start-up of a load from {what}", "s", default=default, ideal=0.0, source=source)
+
+
 def _overlap(meaning: str) -> Any:
     return number(meaning, rule=SHARE, default=0.0, group="overlap")
 
@@ -404,6 +416,32 @@ class HardwareSpec:
     overlap_startup: ArrayLike = _overlap("hidden share, start-ups")
     cp_ring_tail: ArrayLike = number(
         "seen share of a context-parallel ring", rule=SHARE, default=0.0
+    )
+    # Where caches are kept besides the HBM, of one GPU; 0 says that there is no such tier.
+    host_bytes: ArrayLike = _tier_bytes("host memory", "host")
+    host_bw: ArrayLike = _tier_bandwidth("host memory", "host")
+    host_latency: ArrayLike = _tier_latency(
+        "host memory",
+        20e-6,
+        "assumed: two launches of a copy from pinned memory, about 10 us each",
+    )
+    ssd_bytes: ArrayLike = _tier_bytes("SSDs", "ssd")
+    ssd_bw: ArrayLike = _tier_bandwidth("SSDs", "ssd")
+    ssd_latency: ArrayLike = _tier_latency(
+        "SSDs", 100e-6, "assumed: one read of a data-centre NVMe drive, 60 to 100 us in data sheets"
+    )
+    remote_bytes: ArrayLike = _tier_bytes("a remote store", "remote")
+    remote_bw: ArrayLike = _tier_bandwidth("a remote store", "remote")
+    remote_latency: ArrayLike = _tier_latency(
+        "a remote store",
+        1e-3,
+        "assumed: a look-up and an answer of a store in the same data centre",
+    )
+    eff_tier: ArrayLike = _efficiency(
+        "reached share of the bandwidth of a tier",
+        0.85,
+        "copies from pinned memory over PCIe Gen5 x16 reach 54 of 64 GB/s on H20 "
+        "(https://gitea.gahow.org/gahow/agentic-kvc at 837df6b)",
     )
     usd_per_hour: ArrayLike = number("price of a GPU", "USD/h", default=0.0, key="price")
     watts: ArrayLike = number("power of a GPU", "W", default=0.0, key="power")

@@ -11,7 +11,8 @@ from qsjax.records.units import GB
 # What a publication appends to the name of a model besides what `qsjax.catalog` knows; removed one
 # after another.
 _APPENDED = re.compile(
-    r"[\s_-]+(\(.*\)|shape.*|[abh]\d+0\w?|671b|99(\.9)?|preview|bnb|gguf|hf)$", re.IGNORECASE
+    r"[\s_-]+(\(.*\)|shape.*|[abh]\d+0\w?|671b|99(\.9)?|preview|bnb([\s_-]?[48]-?bit)?|gguf|hf)$",
+    re.IGNORECASE,
 )
 # A size that stands in brackets belongs to the name: "Qwen3 (30B-A3B bf16 by size)".
 _SIZE = re.compile(r"\s*\((\d[\d.]*b\S*)[^)]*\)", re.IGNORECASE)

@@ -5,6 +5,7 @@ from functools import partial
 
 from qsjax.cost.meanings import meaning_of
 from qsjax.cost.metrics import METRICS, Objective
+from qsjax.grid.prefixes import PARAMETERS
 from qsjax.grid.problem import Problem
 from qsjax.output import words
 from qsjax.output.labels import cell_name
@@ -84,7 +85,10 @@ class Turning(Result):
         from qsjax import plotting
 
         metric, models = self.problem.objective, self.problem.stated.models
-        title = f"{', '.join(m.name for m in models)}: {metric}, MoE against its twin"
+        names = ", ".join(m.name for m in models)
+        title = f"{names}: {metric}, MoE against its twin"
+        if self.parameter in PARAMETERS:
+            title = f"{names}: the best way with prefixes"
         if self.target is not None:
             title = f"{models[0].name}: where {metric} reaches {in_unit(self.target, metric)}"
         axis = f"{self.parameter} [{meaning_of(self.parameter).units}]"

@@ -4,19 +4,23 @@ Both sides are re-optimised over all designs, and batches where these matter, at
 """
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
 from qsjax.cost.metrics import METRICS, Objective, check_metrics
+from qsjax.cost.prefix import Reuse
+from qsjax.grid import prefixes
 from qsjax.grid.cells import Cells, blocks_of, take
 from qsjax.grid.optimum import best_of, searching_batches
 from qsjax.grid.parameters import Parameter, bounds, read, resolve, write
 from qsjax.grid.problem import Problem, question
+from qsjax.grid.roots import ONE_SIDED
 from qsjax.grid.solution import coordinates
 from qsjax.numerics.safe import scalar
 from qsjax.output.result import Row
 from qsjax.questions.break_even.answers import Crossings, LeastGpus
-from qsjax.questions.break_even.roots import ONE_SIDED, Roots, collect
+from qsjax.questions.break_even.roots import Roots, collect
 
 SCAN_POINTS = 129
 SPAN = 100.0
@@ -90,8 +94,13 @@ def break_even(
     high: float | None = None,
     *,
     points: int = SCAN_POINTS,
+    **requests: Any,
 ) -> Crossings:
     """Every value of a parameter at which the dense twin and the MoE are equally good.
+
+    Of `prefix_hit_rate`, `reuse_interval` and the fields of memory tiers (`host_bw`, ...): every
+    value at which another place for the cache of prefixes, or computing it again, makes the most
+    tokens/s, of each model and each of its twins; `prefix_cache` says what is compared.
 
     Args:
         problem: what is asked; an axis of the parameter itself is ignored.
@@ -100,12 +109,21 @@ def break_even(
         high: its end; by default 100 times the present value (q: 10^4, context: 16M), or the
             largest value that is allowed.
         points: values scanned; two roots within one step of them are not seen.
+        **requests: `isl`, `osl`, `prefix_hit_rate` and `reuse_interval`, as of `prefix_cache`.
 
     Raises:
-        ValueError: not a single continuous parameter, an empty interval, or no twin to compare.
+        ValueError: requests where they do not count; not a single continuous parameter, an empty
+            interval, or no twin to compare.
     """
     if parameter == "gpus":
         raise ValueError(NO_GPUS)
+    if parameter in prefixes.PARAMETERS:
+        return _places(problem, parameter, (low, high), points, prefixes.reuse_of(requests))
+    if requests:
+        raise ValueError(
+            f"{', '.join(requests)}: requests do not count for {parameter}; leave them out, or "
+            f"give one of {', '.join(prefixes.PARAMETERS)}"
+        )
     chosen, stated = _one_member(parameter), problem.stated
     if parameter == "q" and not stated.twins:
         problem = dataclasses.replace(problem, twins=(1.0,))  # any: q is what is sought
@@ -120,6 +138,26 @@ def break_even(
     if not asked.stated.twins:
         raise ValueError("there is no dense twin to compare with: give twins, such as twins=[5]")
     found = [r for cells in blocks for r in _equalities(cells, chosen, low, high, points)]
+    return Crossings(asked, parameter, None, tuple(found))
+
+
+def _places(
+    problem: Problem,
+    parameter: str,
+    ends: tuple[float | None, float | None],
+    points: int,
+    reuse: Reuse,
+) -> Crossings:
+    """Where another place for prefixes becomes the best, for each design."""
+    is_tiers, found = parameter in prefixes.TIER_FIELDS, []
+    tiers = [parameter.partition("_")[0]] if is_tiers else None
+    for design in prefixes.designs_of(problem, reuse, tiers=tiers):
+        interval = prefixes.interval_of(design, parameter, *ends)
+        turned = prefixes.turns(design, parameter, interval, points)
+        now = scalar(getattr(design.records.hardware if is_tiers else reuse, parameter))
+        cell, (roots, sides) = prefixes.label_of(design), turned
+        found.append(Roots(cell, parameter, *interval, roots, sides, now=now))
+    asked = dataclasses.replace(problem, objective="tokens_per_s_per_gpu")
     return Crossings(asked, parameter, None, tuple(found))
 
 

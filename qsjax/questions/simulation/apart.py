@@ -25,9 +25,6 @@ from qsjax.questions.simulation.traffic import check_lengths, draw_lengths
 from qsjax.records.scenario import Records
 from qsjax.records.specs import Convention, HardwareSpec
 
-# So much of each prompt's cache is there when decode begins: all but its last token.
-ALL = 1.0 - 1e-9
-
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
 class Apart(Result):
@@ -194,9 +191,9 @@ def size_apart(
         "replica_gpus": replica_gpus,
     }
     rules = dict(scheduler or {})
-    # The request has passed the front end when its cache arrives.
+    # The request has passed the front end when its cache arrives, all but its last token's.
     own = {"frontend": 0.0, **rules}
-    decode = size(problem, osl=osl, tpot=tpot, cached=ALL, scheduler=own, **shared)
+    decode = size(problem, osl=osl, tpot=tpot, prefix_hit_rate=1.0, scheduler=own, **shared)
     moved = _moved(decode, reading, isl or 1)
     if moved >= ttft:
         raise ValueError(

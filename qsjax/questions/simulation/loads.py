@@ -397,7 +397,7 @@ def simulate(
     trace: Any = None,
     isl: str | float | None = None,
     osl: str | float | None = None,
-    cached: float = 0.0,
+    prefix_hit_rate: float = 0.0,
     think: float = 0.0,
     requests: int = 1000,
     seed: int = 0,
@@ -422,7 +422,7 @@ def simulate(
         isl: input tokens of a request: a number, a range such as "800-1000", or
             "lognormal:MEDIAN:SIGMA".
         osl: output tokens, likewise.
-        cached: share of each prompt whose cache is there already.
+        prefix_hit_rate: share of each prompt whose cache is there already.
         think: time that a user takes from an answer to the next request [s].
         requests: how many are simulated.
         seed: of lengths and arrivals.
@@ -441,7 +441,7 @@ def simulate(
     [1.0, 4.0]
     """
     given = {"users": users, "rate": rate, "trace": trace}
-    work = _work(given, isl, osl, cached, requests, think, seed)
+    work = _work(given, isl, osl, prefix_hit_rate, requests, think, seed)
     pairs = blocks(problem)
     served = tuple(_served(problem, at, partition, (engine, scheduler), work) for at in pairs)
     asked = {"engine": engine, "scheduler": plain(scheduler)}
@@ -457,8 +457,8 @@ def _work(given: Row, isl: Any, osl: Any, *rest: Any) -> _Work:
     if given["trace"] is None:
         check_lengths(isl, osl)
         loads = {name: loads_of(name, given[name]) for name in asked}
-        cached, requests, think, seed = rest
-        counts = (number_of("cached", cached), int(number_of("requests", requests)))
+        hit_rate, requests, think, seed = rest
+        counts = (number_of("prefix_hit_rate", hit_rate), int(number_of("requests", requests)))
         think = number_of("think", think)
         return _Work(Demand(isl, osl, *counts, think, int(number_of("seed", seed))), None, loads)
     if isl is not None or osl is not None:

@@ -560,7 +560,7 @@ def size(
     tpot: float = math.inf,
     quantile: float = 0.95,
     replica_gpus: Sequence[int] = REPLICA_GPUS,
-    cached: float = 0.0,
+    prefix_hit_rate: float = 0.0,
     think: float = 0.0,
     seed: int = 0,
     engine: Engine = "vllm",
@@ -583,7 +583,7 @@ def size(
         tpot: longest mean time between the tokens of a request [s].
         quantile: share of the requests that must keep each limit; enough of them are simulated.
         replica_gpus: sizes of a replica that are tried.
-        cached: share of each prompt whose cache is there already.
+        prefix_hit_rate: share of each prompt whose cache is there already.
         think: time that a user takes from an answer to the next request [s].
         seed: of lengths and arrivals.
         engine: whose rules fill the steps: "vllm", "sglang" or "trtllm".
@@ -600,7 +600,8 @@ def size(
     limits = Target(None, None, ttft, tpot, quantile)
     target = _target(problem, {"users": users, "rate": rate}, limits)
     check_lengths(isl, osl)
-    waits = {"cached": number_of("cached", cached), "think": number_of("think", think)}
+    given = {"prefix_hit_rate": prefix_hit_rate, "think": think}
+    waits = {name: number_of(name, value) for name, value in given.items()}
     demand = Demand(isl, osl, seed=seed, **waits)  # type: ignore[arg-type]  # checked
     sizes = [int(count) for count in loads_of("replica_gpus", replica_gpus)]
     sized = tuple(

@@ -82,13 +82,13 @@ def check_lengths(isl: str | float | None, osl: str | float | None) -> None:
 
 
 def _requests(
-    isl: str | float, osl: str | float, count: int, cached: float, rng: np.random.Generator
+    isl: str | float, osl: str | float, count: int, hit_rate: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     problems = []
     if count < 1:
         problems.append(f"  requests: {count} is not allowed; give at least 1")
-    if not 0 <= cached < 1:
-        problems.append(f"  cached share: {cached:g} is not allowed; give a share below 1")
+    if not 0 <= hit_rate <= 1:
+        problems.append(f"  prefix_hit_rate: {hit_rate:g} is not allowed; give a share from 0 to 1")
     lengths = []
     for spec in (isl, osl):
         try:
@@ -99,7 +99,7 @@ def _requests(
         raise ValueError("\n".join(["traffic:", *problems]))
     prompt, output = lengths
     # The last token of a prompt is always computed: it makes the first token of the answer.
-    return prompt, output, np.minimum(np.floor(cached * prompt), prompt - 1.0)
+    return prompt, output, np.minimum(np.floor(hit_rate * prompt), prompt - 1.0)
 
 
 class Demand(NamedTuple):
@@ -108,7 +108,7 @@ class Demand(NamedTuple):
     Attributes:
         isl: tokens of the prompts, as `draw_lengths` reads them.
         osl: tokens of the answers.
-        cached: share of each prompt whose cache is there already.
+        prefix_hit_rate: share of each prompt whose cache is there already.
         requests: how many are simulated.
         think: time that a user takes from an answer to the next request [s].
         seed: of lengths and arrivals.
@@ -116,7 +116,7 @@ class Demand(NamedTuple):
 
     isl: str | float
     osl: str | float
-    cached: float = 0.0
+    prefix_hit_rate: float = 0.0
     requests: int = 1000
     think: float = 0.0
     seed: int = 0
@@ -133,14 +133,14 @@ def traffic_of(
     Raises:
         ValueError: with everything that is out of range, or not exactly one of the two is given.
     """
-    isl, osl, cached, count, think, seed = demand
+    isl, osl, hits, count, think, seed = demand
     if (users is None) == (rate is None):
         raise ValueError("give either users (a closed loop) or a rate of requests, not both")
     if users is not None:
         mine = int(np.ceil(users / replicas)) if users >= 1 else 0
-        return closed_loop(mine, isl, osl, count, cached=cached, think=think, seed=seed)
+        return closed_loop(mine, isl, osl, count, prefix_hit_rate=hits, think=think, seed=seed)
     assert rate is not None
-    return open_loop(rate / replicas, isl, osl, count, cached=cached, seed=seed)
+    return open_loop(rate / replicas, isl, osl, count, prefix_hit_rate=hits, seed=seed)
 
 
 def closed_loop(
@@ -149,7 +149,7 @@ def closed_loop(
     osl: str | float,
     count: int,
     *,
-    cached: float = 0.0,
+    prefix_hit_rate: float = 0.0,
     think: float = 0.0,
     seed: int = 0,
 ) -> Traffic:
@@ -160,7 +160,7 @@ def closed_loop(
         isl: tokens of the prompts, as `draw_lengths` reads them.
         osl: tokens of the answers.
         count: requests in all.
-        cached: share of each prompt whose cache is there already.
+        prefix_hit_rate: share of each prompt whose cache is there already.
         think: time from an answer to the next request [s].
         seed: of the lengths.
 
@@ -172,7 +172,7 @@ def closed_loop(
     if not 0 <= think < np.inf:
         raise ValueError(f"think time: {think:g} s is not allowed; give at least 0")
     rng = np.random.default_rng(seed)
-    prompt, output, hit = _requests(isl, osl, count, cached, rng)
+    prompt, output, hit = _requests(isl, osl, count, prefix_hit_rate, rng)
     return Traffic(np.zeros(count), prompt, output, hit, np.array(float(users)), np.array(think))
 
 
@@ -182,7 +182,7 @@ def open_loop(
     osl: str | float,
     count: int,
     *,
-    cached: float = 0.0,
+    prefix_hit_rate: float = 0.0,
     seed: int = 0,
 ) -> Traffic:
     """Requests that arrive by chance, `rate` of them a second: a Poisson process, given its number.
@@ -194,7 +194,7 @@ def open_loop(
     if not 0 < rate < np.inf:
         raise ValueError(f"rate: {rate:g} is not allowed; give requests/s above 0")
     lengths, gaps = (np.random.default_rng([seed, stream]) for stream in (0, 1))
-    prompt, output, hit = _requests(isl, osl, count, cached, lengths)
+    prompt, output, hit = _requests(isl, osl, count, prefix_hit_rate, lengths)
     moments = np.cumsum(gaps.exponential(size=count + 1))
     arrival = moments[:-1] / moments[-1] * (count / rate)
     return Traffic(arrival, prompt, output, hit, np.array(0.0), np.array(0.0))

@@ -1,0 +1,34 @@
+"""`qsjax prefix-cache MODEL...`: keep prefixes, load them from a tier, or compute them again."""
+
+from typing import Any
+
+from qsjax.cli import grid_options, options, serving_options
+from qsjax.cli.emit import emit
+from qsjax.cli.options import flag, verb
+from qsjax.questions.prefix_cache import prefix_cache
+
+
+@verb("prefix-cache")
+@options.some_models
+@options.quality_options
+@serving_options.reuse_options
+@flag("--tiers", str, "Of host, ssd and remote, with commas.  [default: all there are]")
+@options.axis_options
+@serving_options.economy_options
+def command(models: tuple[str, ...], **flags: Any) -> None:
+    r"""Tell what it costs to keep the cache of prefixes of MODELS, to load or to recompute it.
+
+    Of each prompt a share was seen before. Its cache is kept in HBM, where it takes the room of
+    sequences, or in a tier of the accelerator's record (host memory, SSDs, a remote store), or it
+    is computed again.
+
+    \b
+    Examples:
+      qsjax prefix-cache deepseek-v3 --hardware h200-sxm --gpus 16 --twins 1
+      qsjax prefix-cache llama-3.1-70b --hardware h100-sxm --gpus 4 --isl 32k \
+        --prefix-hit-rate 0.9 --reuse-interval 300s --tiers host,ssd
+    """
+    economy = serving_options.economy_flags(flags)
+    problem = grid_options.problem_of(models, flags | {"context": None}, None, economy=economy)
+    tiers = None if flags["tiers"] is None else grid_options.names(flags["tiers"])
+    emit(prefix_cache(problem, **serving_options.reuse_flags(flags), tiers=tiers), flags)

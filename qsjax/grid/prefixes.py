@@ -1,0 +1,327 @@
+"""Where a design keeps prefixes: its best batch with each place, and where the best place turns."""
+
+import dataclasses
+import difflib
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from qsjax.cost.decode import decode_step
+from qsjax.cost.prefix import PLACES, TIERS, PrefixCost, Reuse, cached_tokens, prefix_costs
+from qsjax.grid.batches import ladder
+from qsjax.grid.cells import Cells, cells_of, of_variant, served_model
+from qsjax.grid.optimum import winners_at
+from qsjax.grid.problem import Problem, describe
+from qsjax.grid.roots import Root, find_roots
+from qsjax.grid.solution import Row, solve
+from qsjax.numerics.numpy_backend import on_host
+from qsjax.numerics.safe import scalar
+from qsjax.records.checks import value_problem
+from qsjax.records.conversion import NoNumberError, read_number
+from qsjax.records.fields import SHARE, facts_of
+from qsjax.records.scenario import Records
+from qsjax.records.specs import Convention, Partition
+
+# What is done with prefixes in each place.
+WAYS = {
+    "recompute": "computed again",
+    "hbm": "kept in HBM",
+    "host": "loaded from host memory",
+    "ssd": "loaded from SSDs",
+    "remote": "loaded from a remote store",
+}
+# What decides between places and nothing else, and the interval that is searched.
+RANGES = {"prefix_hit_rate": (1e-3, 1.0), "reuse_interval": (0.1, 1e6)}
+TIER_FIELDS = tuple(f"{tier}_{what}" for tier in TIERS for what in ("bytes", "bw", "latency"))
+PARAMETERS = (*RANGES, *TIER_FIELDS)
+SPAN = 100.0  # of a field of a tier, around its value
+SCAN_POINTS = 129
+Columns = dict[str, dict[str, np.ndarray]]
+
+
+class Design(NamedTuple):
+    """A design, the batches that it may run, and the places that there are.
+
+    Attributes:
+        cells: its only cell.
+        records: its inputs, all scalars; the batch is left open.
+        batches: to choose from, in rising order.
+        places: of `PLACES`.
+        reuse: the requests.
+        rules: the accounting.
+    """
+
+    cells: Cells
+    records: Records
+    batches: np.ndarray
+    places: tuple[str, ...]
+    reuse: Reuse
+    rules: Convention
+
+
+def label_of(design: Design) -> Row:
+    """Model, accelerator, variant and GPUs of a design."""
+    (variant,) = design.cells.variants
+    names = {"model": design.cells.model.name, "hardware": design.cells.hardware.name}
+    return names | {
+        "variant": variant.name,
+        "q": variant.q,
+        "gpus": float(np.asarray(design.records.gpus)),
+    }
+
+
+class Turns(NamedTuple):
+    """Where the best place changes along a parameter: one side more than roots."""
+
+    roots: tuple[Root, ...]
+    sides: tuple[str, ...]
+
+
+def reuse_of(given: Mapping[str, Any]) -> Reuse:
+    """Requests of numbers as a user writes them ("8k" is 8,192).
+
+    Raises:
+        ValueError: with every number that is unknown or out of its range.
+    """
+    facts, found, wrong = facts_of(Reuse), {}, []
+    for name, value in given.items():
+        if name not in facts:
+            near = difflib.get_close_matches(name, facts, n=2) or list(facts)
+            wrong.append(f"  {name}: is not known; nearest names: {', '.join(near)}")
+            continue
+        try:
+            found[name] = read_number(facts[name], value)
+            problem = value_problem(facts[name].rule, found[name])
+        except NoNumberError as error:
+            problem = f"{error}; give {facts[name].rule}"
+        if problem is None and np.ndim(found[name]):
+            problem = "several were given; give one"
+        if problem is not None:
+            wrong.append(f"  {name}: {problem}")
+    if wrong:
+        raise ValueError("\n".join(["requests with prefixes:", *wrong]))
+    return Reuse(**{name: float(value) for name, value in found.items()})
+
+
+def cached_of(requests: tuple[float, float] | None, prefix_hit_rate: float) -> float:
+    """Tokens of a prompt whose cache is there already.
+
+    Raises:
+        ValueError: the rate is no share, or says something of requests that were not given.
+    """
+    problem = value_problem(SHARE, prefix_hit_rate)
+    if problem is None and prefix_hit_rate and requests is None:
+        problem = "of which prompts? give the lengths of requests (--isl and --osl) too"
+    if problem is not None:
+        raise ValueError(f"prefix_hit_rate: {problem}")
+    return 0.0 if requests is None else float(_cached_on_host(requests[0], prefix_hit_rate))
+
+
+_cached_on_host = on_host(cached_tokens)
+
+
+def check_tiers(asked: Sequence[str] | None, problem: Problem) -> None:
+    """Raise `ValueError` with every tier that is unknown, or that an accelerator lacks."""
+    wrong = []
+    for name in asked or ():
+        if name not in TIERS:
+            near = difflib.get_close_matches(str(name), TIERS, n=1) or TIERS
+            wrong.append(f"  {name!r} is no tier; nearest names: {', '.join(near)}")
+            continue
+        for device in problem.stated.accelerators:
+            keys = {f"{name}_capacity_gb": "bytes", f"{name}_bandwidth_gb_per_s": "bw"}
+            lacks = [k for k, f in keys.items() if not getattr(device.spec, f"{name}_{f}") > 0]
+            if lacks:
+                wrong.append(
+                    f"  {name}: {device.name} has no such tier; give it {' and '.join(lacks)} "
+                    "above 0"
+                )
+    if wrong:
+        raise ValueError("\n".join(["tiers:", *wrong]))
+
+
+@on_host
+def _costs(
+    records: Records, reuse: Reuse, *, convention: Convention
+) -> tuple[dict[str, PrefixCost], jax.Array]:
+    found = prefix_costs(records, convention, reuse)
+    model, hardware, part, work, _ = records
+    at = dataclasses.replace(work, context=reuse.isl + 0.5 * reuse.osl)
+    return found, decode_step(model, hardware, part, at, convention).tpot
+
+
+_model_on_host = on_host(served_model)
+
+
+@on_host
+def _largest(records: Records, *, convention: Convention) -> tuple[jax.Array, jax.Array]:
+    step = decode_step(*records[:4], convention, records.gpus)
+    return step.capacity.max_batch, step.reasons
+
+
+def _design(
+    cells: Cells,
+    partition: Partition | None,
+    reuse: Reuse,
+    tiers: Sequence[str] | None,
+    rules: Convention,
+) -> Design | None:
+    """The stated design or the best one; None where nothing runs."""
+    inputs = jax.tree.map(lambda leaf: np.asarray(leaf)[0], cells.inputs)
+    most = np.inf if cells.designs.batch is None else float(np.max(cells.designs.batch))
+    if partition is None:
+        solution = solve(cells)
+        if not solution.is_feasible[0]:
+            return None
+        designs = winners_at(cells, cells.inputs, solution.best).designs
+        partition = jax.tree.map(lambda leaf: np.asarray(leaf)[0], designs.partition)
+        most = float(solution.best.batch[0])
+    work = dataclasses.replace(inputs.workload, batch=1.0)
+    records = Records(_model_on_host(inputs), inputs.hardware, partition, work, inputs.gpus)
+    largest, reasons = _largest(records, convention=rules)
+    if int(reasons) != 0:
+        return None
+    chip = inputs.hardware
+    there = [
+        tier
+        for tier in tiers or TIERS
+        if min(float(getattr(chip, f"{tier}_{what}")) for what in ("bytes", "bw")) > 0
+    ]
+    places = tuple(name for name in PLACES if name not in TIERS or name in there)
+    return Design(cells, records, ladder(min(most, float(largest))), places, reuse, rules)
+
+
+def designs_of(
+    problem: Problem,
+    reuse: Reuse,
+    partition: Partition | None = None,
+    tiers: Sequence[str] | None = None,
+) -> list[Design]:
+    """A design for each model, accelerator and variant of a problem.
+
+    Args:
+        problem: what is asked; its contexts are not looked at, for the requests have their own.
+        reuse: the requests.
+        partition: the design of all; of each its best one at the mean context if None.
+        tiers: those to choose from; all that an accelerator has if None.
+
+    Raises:
+        ValueError: there are several GPU counts or further axes, a tier is not there, or nothing
+            runs.
+    """
+    stated = problem.stated
+    if several := [*(["gpus"] if len(stated.gpus) > 1 else []), *stated.kept]:
+        raise ValueError(f"one design is looked at, so give one value for: {', '.join(several)}")
+    check_tiers(tiers, problem)
+    context = scalar(reuse.isl) + 0.5 * scalar(reuse.osl)
+    asked, found = dataclasses.replace(problem, context=[context]), []
+    for model in range(len(stated.models)):
+        for hardware in range(len(stated.accelerators)):
+            cells = cells_of(asked, model, hardware)
+            for index in range(len(cells.variants)):
+                found.append(
+                    _design(of_variant(cells, index), partition, reuse, tiers, stated.rules)
+                )
+    kept = [design for design in found if design is not None]
+    if not kept:
+        raise ValueError(
+            f"{describe(asked)}: no design holds a request of {context:,.0f} tokens; give "
+            "more GPUs, or ask explain what is in the way"
+        )
+    return kept
+
+
+def columns(design: Design, changes: Mapping[str, np.ndarray] | None = None) -> Columns:
+    """Costs and batch with every place, each at the batch with the most tokens/s.
+
+    Args:
+        design: what is served.
+        changes: values of some of `PARAMETERS`, arrays of one shape, in place of today's.
+    """
+    rows = {name: np.atleast_1d(x)[:, None] for name, x in (changes or {}).items()}
+    own = {name: x for name, x in rows.items() if name in RANGES}
+    of_chip: dict[str, Any] = {name: x for name, x in rows.items() if name not in RANGES}
+    model, chip, partition, work, _ = design.records
+    records = Records(
+        model,
+        dataclasses.replace(chip, **of_chip),
+        partition,
+        dataclasses.replace(work, batch=design.batches[None, :]),
+    )
+    reuse = dataclasses.replace(design.reuse, **own)
+    costs, tpot = _costs(records, reuse, convention=design.rules)
+    count = max((len(x) for x in rows.values()), default=1)
+    shape, found = (count, len(design.batches)), Columns()
+    for name in design.places:
+        full = {key: np.broadcast_to(x, shape) for key, x in costs[name]._asdict().items()}
+        full |= {
+            "tpot": np.broadcast_to(tpot, shape),
+            "batch": np.broadcast_to(design.batches, shape),
+        }
+        best = np.argmax(full["tokens_per_s_per_gpu"], axis=1)[:, None]
+        found[name] = {key: np.take_along_axis(x, best, 1)[:, 0] for key, x in full.items()}
+    return found
+
+
+def interval_of(
+    design: Design, parameter: str, low: float | None = None, high: float | None = None
+) -> tuple[float, float]:
+    """Where to search: as given, or the usual range, or a hundred times around today's value.
+
+    Raises:
+        ValueError: the interval is empty, or there is no value to search around.
+    """
+    now = 0.0
+    if parameter not in RANGES:
+        now = scalar(getattr(design.records.hardware, parameter))
+    around = RANGES.get(parameter, (now / SPAN, now * SPAN))
+    start = around[0] if low is None else float(low)
+    end = around[1] if high is None else float(high)
+    most = 1.0 if parameter == "prefix_hit_rate" else np.inf
+    if not 0 < start < end <= most or not np.isfinite(end):
+        raise ValueError(
+            f"interval of {parameter}: low={start:g} and high={end:g} are not allowed; give "
+            f"0 < low < high{' <= 1' if most == 1.0 else ''}"
+        )
+    return start, end
+
+
+def turns(
+    design: Design,
+    parameter: str,
+    interval: tuple[float, float],
+    points: int = SCAN_POINTS,
+) -> Turns:
+    """Every value of a parameter at which another place has the most tokens/s.
+
+    All values at which two places are equal are found; those stay where the best one changes. A
+    field of a tier decides between that tier, HBM and computing again.
+    """
+    tier = parameter.partition("_")[0]
+    if parameter in TIER_FIELDS:
+        kept = tuple(name for name in design.places if name not in TIERS or name == tier)
+        design = design._replace(places=kept)
+    pairs = list(combinations(range(len(design.places)), 2))
+
+    def rates(values: np.ndarray) -> np.ndarray:
+        found = columns(design, {parameter: values})
+        return np.log([found[name]["tokens_per_s_per_gpu"] for name in design.places])
+
+    def margin(cell: np.ndarray, x: np.ndarray) -> np.ndarray:
+        table = rates(np.exp(x))
+        first, second = np.array(pairs)[cell].T
+        at = np.arange(len(x))
+        difference: np.ndarray = table[first, at] - table[second, at]
+        return difference
+
+    found = find_roots(margin, np.arange(len(pairs)), *interval, points)
+    values = sorted((root[0], root[1]) for roots in found for root in roots)
+    ends = np.array([interval[0], *(value for value, _ in values), interval[1]])
+    middle = np.sqrt(ends[:-1] * ends[1:])
+    best = np.argmax(rates(middle), axis=0)
+    changes = np.flatnonzero(np.diff(best))
+    sides = (best[0], *(best[k + 1] for k in changes))
+    return Turns(tuple(Root(*values[k]) for k in changes), tuple(design.places[k] for k in sides))

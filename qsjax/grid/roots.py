@@ -1,0 +1,73 @@
+"""Every change of order in an interval: scanned for changes of sign, then solved by SciPy."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+from scipy.optimize import elementwise
+
+# Stands for the log ratio where only one side is feasible: larger than any real one.
+ONE_SIDED = 1e3
+TOLERANCE = 1e-13  # of log parameter
+JUMP = 1e-6  # a root beside which |log ratio| stays above this is a step, not an equality
+
+Kind = Literal["equal", "step", "feasibility"]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Root:
+    """A value at which the order changes.
+
+    `kind` is `equal` where both sides pass through equality, `step` where a whole batch or the
+    design jumps from one side to the other, `feasibility` where one of them stops being feasible.
+    """
+
+    value: float
+    kind: Kind
+
+
+Margin = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def find_roots(
+    margin: Margin, cells: np.ndarray, low: float, high: float, points: int
+) -> list[list[tuple[float, Kind, float, float]]]:
+    """Roots of every cell: value, kind, and the margin just before and after."""
+    grid = np.linspace(np.log(low), np.log(high), points)
+    scan = margin(np.tile(cells, points), np.repeat(grid, len(cells))).reshape(points, -1)
+    before, after = scan[:-1], scan[1:]
+    with np.errstate(invalid="ignore"):
+        # A zero belongs to the interval that it starts, so that it is found once.
+        crosses = (before * after < 0) | ((before == 0) & (after != 0))
+        crosses |= np.isnan(before) != np.isnan(after)
+    step, column = np.nonzero(crosses)
+    found: list[list[tuple[float, Kind, float, float]]] = [[] for _ in cells]
+    if not len(step):
+        return found
+    item, start, end = cells[column], grid[step], grid[step + 1]
+    only_one = np.isnan(before[step, column]) | np.isnan(after[step, column])
+    # Where one end has no order at all, the root is the end of feasibility.
+    sign = np.where(np.isnan(before[step, column]), -1.0, 1.0)
+
+    def signed(x: np.ndarray, k: np.ndarray) -> np.ndarray:
+        value = margin(item[k], x)
+        edge = np.where(np.isnan(value), -ONE_SIDED, ONE_SIDED) * sign[k]
+        return np.where(only_one[k], edge, np.where(np.isnan(value), 0.0, value))
+
+    solved = elementwise.find_root(
+        signed,
+        (start, end),
+        args=(np.arange(len(item)),),
+        tolerances={"xatol": TOLERANCE, "xrtol": TOLERANCE, "fatol": 0.0, "frtol": 0.0},
+        maxiter=200,
+    )
+    root = np.where(before[step, column] == 0, start, solved.x)
+    near = 1e-9 * (end - start)
+    sides = margin(np.tile(item, 2), np.concatenate([root - near, root + near])).reshape(2, -1)
+    for k in np.lexsort((root, column)):
+        gap = float(np.min(np.abs(sides[:, k])))
+        one_sided = np.isnan(sides[:, k]).any() or (np.abs(sides[:, k]) >= ONE_SIDED).any()
+        kind: Kind = "feasibility" if one_sided else "step" if gap > JUMP else "equal"
+        found[column[k]].append((float(np.exp(root[k])), kind, *map(float, sides[:, k])))
+    return found

@@ -1,0 +1,279 @@
+"""Prefixes that come again: keep their cache, load it from a tier, or compute it again."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from qsjax.cost.metrics import costs
+from qsjax.cost.prefix import TIERS, Reuse
+from qsjax.grid.cells import take
+from qsjax.grid.prefixes import (
+    RANGES,
+    WAYS,
+    Design,
+    Turns,
+    columns,
+    designs_of,
+    label_of,
+    reuse_of,
+    turns,
+)
+from qsjax.grid.problem import Problem, describe, prices_of, question
+from qsjax.numerics.safe import scalar
+from qsjax.output import words
+from qsjax.output.result import Drawing, Result, Row, Table, plain, text
+from qsjax.records import checks
+from qsjax.records.specs import DEGREES, Partition
+from qsjax.records.units import MIB, MS
+
+CURVE_POINTS = 121
+
+
+@dataclasses.dataclass(frozen=True, slots=True, repr=False)
+class PrefixCaching(Result):
+    """What every place for the cache of prefixes costs.
+
+    Attributes:
+        problem: what was asked; its contexts are not looked at.
+        reuse: the requests.
+        designs: one for each model, accelerator and variant that runs.
+        turns: by design and parameter (`reuse_interval`, `prefix_hit_rate`), where another place
+            becomes the best.
+        found: one row for each design and place.
+    """
+
+    problem: Problem
+    reuse: Reuse
+    designs: tuple[Design, ...]
+    turns: tuple[Mapping[str, Turns], ...]
+    found: tuple[Row, ...]
+
+    stem = "prefix-cache"
+    index = ("model", "hardware", "variant", "place")
+
+    def rows(self) -> list[Row]:
+        """One row for each place of each design, in SI units."""
+        return [dict(row) for row in self.found]
+
+    def summary(self) -> str:
+        """The best place, what it gains, and up to which reuse interval each place is best."""
+        lines = []
+        for turned, rows in zip(self.turns, self._by_design(), strict=True):
+            best = next(row for row in rows if row["is_best"])
+            again = next(row for row in rows if row["place"] == "recompute")
+            line = f"{_named(best)}: prefixes are best {WAYS[best['place']]}"
+            if best is not again:
+                line += (
+                    f", {best['gain']:.2f} times the tokens/s of computing them again; the first "
+                    f"token comes after {words.milliseconds(best['ttft'])} instead of "
+                    f"{words.milliseconds(again['ttft'])}"
+                )
+            lines.append(f"{line}. {_along(turned['reuse_interval'])}")
+        return "\n".join(lines)
+
+    def _by_design(self) -> list[list[Row]]:
+        rows = iter(self.found)
+        return [[next(rows) for _ in design.places] for design in self.designs]
+
+    def tables(self) -> list[Table]:
+        """The places of each design, the best one marked."""
+        heads = ["place", "batch", "found %", "holds for s", "load ms", "pays from GB/s"]
+        heads += ["TTFT ms", "TPOT ms", "tok/s/GPU", "gain", "USD/M"]
+        tables = []
+        for rows in self._by_design():
+            first = rows[0]
+            cells = [
+                (
+                    f"{row['place']}{' *' if row['is_best'] else ''}",
+                    f"{row['batch']:,.0f}",
+                    f"{100 * row['found']:.1f}",
+                    text(row["holds_for"]) if row["place"] != "recompute" else "",
+                    f"{row['load_time'] / MS:,.2f}" if row["place"] in TIERS else "",
+                    text(row["pays_from"] / 1e9) if row["place"] in TIERS else "",
+                    f"{row['ttft'] / MS:,.1f}",
+                    f"{row['tpot'] / MS:,.2f}",
+                    f"{row['tokens_per_s_per_gpu']:,.1f}",
+                    f"{row['gain']:.3f}x",
+                    text(row["usd_per_million_tokens"]),
+                )
+                for row in rows
+            ]
+            split = words.split(first, first["variant"] == "moe")
+            title = (
+                f"{_named(first)}, {split}: a prefix has {first['prefix_bytes'] / MIB:,.0f} MiB on "
+                f"each GPU, {first['prefix_bytes_per_token'] / 1e3:,.4g} kB a token"
+            )
+            tables.append(Table(title, heads, cells))
+        return tables
+
+    def remarks(self) -> list[str]:
+        """What the requests are, and where the hit rate turns the choice."""
+        reuse = self.reuse
+        asked = (
+            f"Requests: {words.length(scalar(reuse.isl))} in, {scalar(reuse.osl):,.0f} out, "
+            f"{100 * scalar(reuse.prefix_hit_rate):g} % of a prompt seen before, "
+            f"{words.value(scalar(reuse.reuse_interval), 's')} ago."
+        )
+        said = []
+        for design, turned in zip(self.designs, self.turns, strict=True):
+            along = turned["prefix_hit_rate"]
+            if along.roots:
+                name = f"{design.cells.model.name}, {design.cells.variants[0].label}"
+                said.append(f"{name}. {_along(along, 'hit rate', '1')}")
+        note = "* most tokens/s, and so the least money. The first token is told without a queue."
+        return [asked, *said, note, *prices_of(self.problem)]
+
+    def record(self) -> Row:
+        """Rows, requests and turning points."""
+        return Result.record(self) | {
+            "requests": plain(self.reuse),
+            "turns": [
+                {name: {"roots": [r.value for r in one.roots], "sides": list(one.sides)}
+                 for name, one in turned.items()}
+                for turned in self.turns
+            ],
+        }  # fmt: skip
+
+    def inputs(self) -> Row:
+        """The problem and the requests."""
+        return Result.inputs(self) | {"requests": plain(self.reuse)}
+
+    def curves(self, parameter: str) -> list[Row]:
+        """GPU time of a request in every place along a parameter, and where the best one turns."""
+        spaced = np.geomspace if parameter == "reuse_interval" else np.linspace
+        values = spaced(*RANGES[parameter], CURVE_POINTS)
+        found = []
+        for design, turned in zip(self.designs, self.turns, strict=True):
+            part = design.records.partition
+            name = ", ".join([design.cells.model.name, design.cells.variants[0].label])
+            name += f" on {design.cells.hardware.name}"
+            gpus = scalar(part.tp) * scalar(part.pp) * scalar(part.kvp)
+            for place, column in columns(design, {parameter: values}).items():
+                found.append(
+                    {
+                        "design": name,
+                        "place": place,
+                        "way": WAYS[place],
+                        "values": values,
+                        "seconds": column["seconds"] * gpus,
+                        "roots": [root.value for root in turned[parameter].roots],
+                    }
+                )
+        return found
+
+    def drawings(self) -> dict[str, Drawing]:
+        """GPU time of a request against the reuse interval, and against the hit rate."""
+        from qsjax import plotting
+
+        lengths = (words.length(scalar(x)) for x in (self.reuse.isl, self.reuse.osl))
+        title = "{} in, {} out".format(*lengths)
+        names = {"reuse_interval": "interval", "prefix_hit_rate": "hit-rate"}
+        return {
+            name: partial(
+                _drawn, plotting.prefix_places, self.curves, parameter,
+                f"{describe(self.problem).partition(' at ')[0]}, {title}",
+            )
+            for parameter, name in names.items()
+        }  # fmt: skip
+
+
+def _drawn(draw: Any, curves: Any, parameter: str, title: str, ax: Any = None) -> Any:
+    """A figure whose curves are computed when it is drawn."""
+    return draw(curves(parameter), ax, parameter=parameter, title=title)
+
+
+def _named(row: Row) -> str:
+    twin = "" if row["q"] is None else f" (dense twin, q = {row['q']:g})"
+    return f"{row['model']}{twin} on {row['gpus']:,.0f} {row['hardware']}"
+
+
+def _along(turned: Turns, what: str = "reuse interval", unit: str = "s") -> str:
+    """Which place is best up to where."""
+    if not turned.roots:
+        low, high = RANGES["prefix_hit_rate" if unit == "1" else "reuse_interval"]
+        ends = f"{words.value(low, unit)} to {words.value(high, unit)}"
+        return f"Best at every {what} from {ends}: {WAYS[turned.sides[0]]}."
+    parts = [
+        f"{WAYS[side]} up to {words.value(root.value, unit)}"
+        for side, root in zip(turned.sides, turned.roots, strict=False)
+    ]
+    return f"Best by {what}: {', '.join(parts)}, then {WAYS[turned.sides[-1]]}."
+
+
+def _rows(design: Design) -> list[Row]:
+    cells = design.cells
+    degrees = {name: int(scalar(getattr(design.records.partition, name))) for name in DEGREES}
+    label: Row = label_of(design) | {"variant": cells.variants[0].label} | degrees
+    economy = take(cells.economy, 0)
+    found = columns(design)
+    rates = {name: float(x["tokens_per_s_per_gpu"][0]) for name, x in found.items()}
+    best = max(rates, key=rates.__getitem__)
+    cached = scalar(design.reuse.isl) * scalar(design.reuse.prefix_hit_rate)
+    rows = []
+    for name, column in found.items():
+        at = {key: float(x[0]) for key, x in column.items()}
+        rows.append(
+            label
+            | {"place": name, "batch": at["batch"], "found": at["found"]}
+            | {"prefixes": at["prefixes"], "holds_for": at["holds_for"]}
+            | {"prefix_bytes": at["kept"], "load_time": at["load"], "pays_from": at["pays_from"]}
+            | {"prefix_bytes_per_token": at["kept"] / cached if cached else 0.0}
+            | {"ttft": at["ttft"], "ttft_found": at["ttft_found"], "tpot": at["tpot"]}
+            | {"tokens_per_s_per_gpu": rates[name], "gain": rates[name] / rates["recompute"]}
+            | {"usd_per_million_tokens": costs(rates[name], 1.0, economy)["usd_per_million_tokens"]}
+            | {"is_best": name == best}
+        )
+    return rows
+
+
+@question
+def prefix_cache(
+    problem: Problem,
+    partition: Partition | None = None,
+    *,
+    isl: Any = 8192,
+    osl: Any = 512,
+    prefix_hit_rate: float = 0.5,
+    reuse_interval: float = 60.0,
+    tiers: Sequence[str] | None = None,
+) -> PrefixCaching:
+    """What it costs to keep the cache of prefixes in HBM, to load it from a tier, or to recompute.
+
+    Of each prompt a share was seen before, by the request whose answer ended one reuse interval
+    ago. HBM that keeps prefixes has no room for sequences that decode; a tier has its own, and its
+    loads hold up the prefill, layer by layer. A place too small for all prefixes finds a share of
+    them. Each place runs the batch with which it makes the most tokens/s, up to that of the design.
+
+    Args:
+        problem: one GPU count; several models, accelerators and twins are told apart. Its contexts
+            are not looked at.
+        partition: the design of all; of each its best one at the mean context if None.
+        isl: input tokens of a request.
+        osl: output tokens.
+        prefix_hit_rate: share of a prompt that was seen before; found is at most this.
+        reuse_interval: time from an answer to the next prompt with its prefix [s].
+        tiers: of `host`, `ssd` and `remote`; all that the accelerator has if None.
+
+    Raises:
+        ValueError: with everything that is out of range; a tier that the accelerator lacks; several
+            GPU counts; nothing runs.
+
+    >>> found = prefix_cache(Problem("llama-3.1-8b", "h100-sxm", gpus=1), prefix_hit_rate=0.9)
+    >>> [row["place"] for row in found.rows()]
+    ['recompute', 'hbm', 'host', 'ssd', 'remote']
+    """
+    if partition is not None:
+        (partition,) = checks.check_records(partition=partition, single=True)
+    reuse = reuse_of(
+        {"isl": isl, "osl": osl, "prefix_hit_rate": prefix_hit_rate}
+        | {"reuse_interval": reuse_interval}
+    )
+    designs = designs_of(problem, reuse, partition, tiers)
+    turned = tuple(
+        {name: turns(one, name, ends) for name, ends in RANGES.items()} for one in designs
+    )
+    rows = tuple(row for design in designs for row in _rows(design))
+    return PrefixCaching(problem, reuse, tuple(designs), turned, rows)
