@@ -258,3 +258,23 @@ def test_other_engines_are_named(line):
     name = re.search(r"lmdeploy|text-generation-launcher|llama-server|mlc_llm|ollama", line)[0]
     with pytest.raises(ValueError, match=f"'{name}' is no engine whose flags are read"):
         read(line)
+
+
+SCRIPT = """#!/usr/bin/env bash
+MEM=0.8
+if [[ "$DP_ATTENTION" == "true" ]]; then
+    STEPS=1
+else
+    STEPS=3
+fi
+python3 -m sglang.launch_server --model m --tp-size=8 --mem-fraction-static $MEM \\
+    --speculative-algorithm EAGLE --speculative-num-steps $STEPS > $LOG 2>&1 &
+wait_for_server --port 1
+"""
+
+
+def test_a_variable_of_two_branches_is_not_read():
+    got = read(SCRIPT)
+    assert (got.tp, got.static_fraction) == (8, 0.8)
+    assert any("--speculative-num-steps $STEPS" in note for note in got.notes)
+    assert read(SCRIPT.replace("else\n    STEPS=3\n", "")).drafts == 1

@@ -87,8 +87,11 @@ def _words(words: list[str]) -> list[str]:
 
 def _expanded(words: list[str], before: list[str]) -> list[str]:
     """The words with the variables that stand in front of the program, and with stated defaults."""
-    values = dict(word.split("=", 1) for word in before if re.match(r"[A-Za-z_]\w*=", word))
-    values = {name: value.rstrip(";") for name, value in values.items()}
+    pairs = [word.split("=", 1) for word in before if re.match(r"[A-Za-z_]\w*=", word)]
+    values = {name: value.rstrip(";") for name, value in pairs}
+    if {"else", "elif", "esac"} & set(before):  # which of its values holds is not known
+        several = {n for n, value in pairs if value.rstrip(";") != values[n]}
+        values = {name: value for name, value in values.items() if name not in several}
 
     def value(found: re.Match[str]) -> str:
         name, default = found[1] or found[3], found[2]
