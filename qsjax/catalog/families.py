@@ -554,7 +554,7 @@ FAMILIES: dict[str, Family] = {
         parts=(layers.first_layers_dense, selective.sparse_index),
     ),
     "deepseek_v4": Family(
-        types=("deepseek_v4",),
+        types=("deepseek_v4", "DeepseekV4ForCausalLM"),
         fields=_GROUPED | _FINE_GRAINED | _SHARED_ALIKE | {"dense_ff": "= 0"},
         parts=(selective.compressed_attention,),
         note="compressors count in the precision of attention, which keeps them in BF16",
