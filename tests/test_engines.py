@@ -159,6 +159,12 @@ def test_written_flags_read_back_as_the_same_design(engine):
             assert got.context == 4096
 
 
+def test_a_plain_split_needs_no_notes():
+    for engine in ("vllm", "sglang"):
+        assert write(Deployment(tp=8.0), engine, False).notes == ()
+        assert write(Deployment(tp=4.0, dp=2.0), engine, False).notes != ()
+
+
 def test_what_cannot_be_written_is_said():
     assert "ep=4 cannot be written" in write(Deployment(tp=8.0, ep=4.0), "vllm").notes[0]
     for engine in ("vllm", "sglang"):
