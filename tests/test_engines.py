@@ -4,7 +4,10 @@ import itertools
 
 import pytest
 
-from qsjax.engines import Deployment, engine_of, read, write
+from qsjax import catalog
+from qsjax.engines import Deployment, engine_of, memory, read, write
+from qsjax.engines.operating_point import OperatingPoint
+from qsjax.records.specs import Partition
 
 # (command line, model with experts, tp, ep, pp, dp, kvp, replicas, batch, GPUs)
 CASES = [
@@ -173,3 +176,15 @@ def test_what_cannot_be_written_is_said():
         ring = Deployment(tp=4.0, kvp=2.0, kv_mode=2.0)
         assert "has no ring of queries" in write(ring, engine).notes[0]
     assert "replicas" in write(Deployment(dp=2.0), "vllm", is_moe=False).notes[0]
+
+
+def test_activations_of_a_dense_forward_pass_by_hand():
+    """Three of 4,096 and three of 14,336, in 2 bytes; vLLM's log says 110.6 kB (its 10517)."""
+    name = "llama-3.1-8b"
+    model, work = catalog.model(name), catalog.workload(name)
+    for part, each in ((Partition(), 110_592.0), (Partition(tp=2.0, dp=2.0), 67_584.0)):
+        one = OperatingPoint(
+            model=model, model_name=name, hardware=catalog.hardware("h100-sxm"),
+            hardware_name="h100-sxm", partition=part, workload=work,
+        )  # fmt: skip
+        assert memory.forward_bytes(one, 9000.0) == 9000.0 * each
