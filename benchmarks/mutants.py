@@ -176,9 +176,10 @@ def mutants(path: str) -> list[Mutant]:
 
 
 def tests_of(path: str) -> list[str]:
-    """Files of tests that should notice a change of a module, the quickest first."""
+    """Files that should notice a change of a module, its own examples first."""
     names = next(names for pattern, names in ROOMS.items() if fnmatch(path, pattern))
-    return [f"tests/test_{name}.py" for name in names.split()]
+    own = [path] if ">>>" in (ROOT / path).read_text(encoding="utf-8") else []
+    return [*own, *(f"tests/test_{name}.py" for name in names.split())]
 
 
 def sample(count: int, seed: int) -> list[Mutant]:
@@ -309,7 +310,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sample", type=int, default=150)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", nargs="*", default=(), metavar="FILE[:LINE]")
+    parser.add_argument("--only", nargs="*", default=(), metavar="FILE[:LINE[:COLUMN]]")
     parser.add_argument("--room", nargs="*", default=("qsjax",), help="of the sample, by path")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--limit", type=float, default=600.0, help="seconds for a file of tests")
@@ -319,8 +320,12 @@ def main() -> None:
     rooms = tuple(given.room)
     chosen = [m for m in sample(given.sample, given.seed) if m.path.startswith(rooms)]
     if given.only:
-        places = [place.partition(":") for place in given.only]
-        chosen = [m for p, _, n in places for m in mutants(p) if n in ("", str(m.line))]
+        chosen = [
+            mutant
+            for place in given.only
+            for mutant in mutants(place.partition(":")[0])
+            if f"{mutant.path}:{mutant.line}:{mutant.column}:".startswith(f"{place}:")
+        ]
     if given.list:
         print(*chosen, sep="\n")
         return

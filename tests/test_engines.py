@@ -5,7 +5,10 @@ import re
 
 import pytest
 
-from qsjax.engines import Deployment, engine_of, read, write
+from qsjax import catalog
+from qsjax.engines import Deployment, engine_of, memory, read, write
+from qsjax.engines.operating_point import OperatingPoint
+from qsjax.records.specs import Partition
 
 # (command line, model with experts, tp, ep, pp, dp, kvp, replicas, batch, GPUs)
 CASES = [
@@ -160,6 +163,12 @@ def test_written_flags_read_back_as_the_same_design(engine):
             assert got.context == 4096
 
 
+def test_a_plain_split_needs_no_notes():
+    for engine in ("vllm", "sglang"):
+        assert write(Deployment(tp=8.0), engine, False).notes == ()
+        assert write(Deployment(tp=4.0, dp=2.0), engine, False).notes != ()
+
+
 def test_what_cannot_be_written_is_said():
     assert "ep=4 cannot be written" in write(Deployment(tp=8.0, ep=4.0), "vllm").notes[0]
     for engine in ("vllm", "sglang"):
@@ -170,6 +179,7 @@ def test_what_cannot_be_written_is_said():
     assert "replicas" in write(Deployment(dp=2.0), "vllm", is_moe=False).notes[0]
 
 
+<<<<<<< HEAD
 MANIFEST = """
 services:
   server:
@@ -278,3 +288,15 @@ def test_a_variable_of_two_branches_is_not_read():
     assert (got.tp, got.static_fraction) == (8, 0.8)
     assert any("--speculative-num-steps $STEPS" in note for note in got.notes)
     assert read(SCRIPT.replace("else\n    STEPS=3\n", "")).drafts == 1
+=======
+def test_activations_of_a_dense_forward_pass_by_hand():
+    """Three of 4,096 and three of 14,336, in 2 bytes; vLLM's log says 110.6 kB (its 10517)."""
+    name = "llama-3.1-8b"
+    model, work = catalog.model(name), catalog.workload(name)
+    for part, each in ((Partition(), 110_592.0), (Partition(tp=2.0, dp=2.0), 67_584.0)):
+        one = OperatingPoint(
+            model=model, model_name=name, hardware=catalog.hardware("h100-sxm"),
+            hardware_name="h100-sxm", partition=part, workload=work,
+        )  # fmt: skip
+        assert memory.forward_bytes(one, 9000.0) == 9000.0 * each
+>>>>>>> s27-house

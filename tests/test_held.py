@@ -248,3 +248,14 @@ def test_the_rules_of_an_engine_leave_no_reserve_beside_theirs():
     found, _ = _held("vllm serve m --tensor-parallel-size 8", "mixtral-8x7b")
     kept = float(reserve_bytes(catalog.model("mixtral-8x7b"), found.hardware))
     assert kept == found.hardware.reserve_bytes
+
+
+def test_a_width_that_kernels_take_as_it_is_is_not_padded():
+    entry = catalog.model_entry("gpt-oss-120b")
+    wide = dataclasses.replace(entry.spec, hidden=3072.0, expert_ff=3072.0)
+    work = catalog.workload("gpt-oss-120b")
+    for spec, is_padded in ((entry.spec, True), (wide, False)):
+        own = dataclasses.replace(entry, spec=spec)
+        found = held(read("sglang serve m"), own, H100, Partition(), work, is_cache_given=False)
+        kernels = next(note for note in found.notes if "kernels are those of" in note)
+        assert ("pad" in kernels) == is_padded

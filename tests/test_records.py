@@ -53,6 +53,11 @@ class TestPrecision:
         sizes = (work.bytes_attn_weight, work.bytes_ffn_weight, work.bytes_kv, work.bytes_dispatch)
         assert (sizes, work.ffn_dtype) == ((2.0,) * 4, "bf16")
 
+    def test_what_a_model_does_not_state_it_does_not_have(self):
+        model = ModelSpec(**SHAPE)
+        names = "dense_layers shared_experts kv_latent window_layers linear_layers index_layers"
+        assert [getattr(model, name) for name in names.split()] == [0.0] * 6
+
     def test_the_default_workload_is_that_of_deepseek_v3(self):
         assert workload_of(catalog.model("deepseek-v3"), context=7.0) == Workload(context=7.0)
 

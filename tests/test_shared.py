@@ -208,6 +208,23 @@ def test_a_rush_by_hand():
     )
 
 
+def test_a_rush_fills_every_stage_with_a_budget():
+    work = dataclasses.replace(WORKLOAD, batch=40.0)
+    design = (DENSE, HARDWARE, Partition(pp=2.0), work, PHYSICAL, 1000.0)
+    one = prefill_step(*design, 8.192).ttft
+    assert float(rush(*design)) == pytest.approx((40_000 / 16_384 + 1) / 2 * float(one))
+
+
+@pytest.mark.parametrize("pp", [1.0, 2.0])
+def test_a_gpu_is_busy_in_its_steps_and_in_its_share_of_the_passes(pp):
+    found = shared(64.0, 4000.0, 200.0, ALONE, pp=pp)
+    mean = float(found.steps.everyone * (1.0 + 1.0 / 199.0) / found.tokens_per_s)
+    passes = pp * float(found.steps.share_of_all * found.full.t_busy)
+    works = float(found.step.busy * found.step.tpot) + passes
+    assert float(found.busy) == pytest.approx(works / mean)
+    assert 0.1 < float(found.busy) < 1.0
+
+
 GRID = tuple(itertools.product((128, 1024, 9000), (30, 256), (4, 32)))
 
 

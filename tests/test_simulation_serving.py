@@ -326,6 +326,11 @@ def test_targets_are_checked():
 
 
 # The engines' rules.
+def test_rules_that_are_not_given_cost_nothing():
+    rules = Scheduler()
+    assert (rules.reserve, rules.frontend, rules.prompt_launch) == (0.0, 0.0, 0.0)
+
+
 def test_defaults_of_the_engines():
     assert default_scheduler("vllm", 80 * GIB).budget == 8192
     assert default_scheduler("vllm", 80 * GIB, "a100-80g").budget == 2048
