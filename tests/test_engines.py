@@ -179,7 +179,6 @@ def test_what_cannot_be_written_is_said():
     assert "replicas" in write(Deployment(dp=2.0), "vllm", is_moe=False).notes[0]
 
 
-<<<<<<< HEAD
 MANIFEST = """
 services:
   server:
@@ -288,7 +287,8 @@ def test_a_variable_of_two_branches_is_not_read():
     assert (got.tp, got.static_fraction) == (8, 0.8)
     assert any("--speculative-num-steps $STEPS" in note for note in got.notes)
     assert read(SCRIPT.replace("else\n    STEPS=3\n", "")).drafts == 1
-=======
+
+
 def test_activations_of_a_dense_forward_pass_by_hand():
     """Three of 4,096 and three of 14,336, in 2 bytes; vLLM's log says 110.6 kB (its 10517)."""
     name = "llama-3.1-8b"
@@ -299,4 +299,3 @@ def test_activations_of_a_dense_forward_pass_by_hand():
             hardware_name="h100-sxm", partition=part, workload=work,
         )  # fmt: skip
         assert memory.forward_bytes(one, 9000.0) == 9000.0 * each
->>>>>>> s27-house

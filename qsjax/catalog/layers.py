@@ -242,10 +242,15 @@ def step_window(reading: Reading, shape: Shape) -> dict[str, float]:
 
 
 def step_experts(reading: Reading, shape: Shape) -> dict[str, float]:
-    """Step 3: the layers of `moe_layers_enum` are routed, "3,4,5" or a list; else as DeepSeek's."""
+    """Step 3: the layers of `moe_layers_enum` are routed, "3,4,5" or a list; else all but a few.
+
+    Without it the first three are dense, unless kinds of layers or `first_k_dense_replace` say else.
+    """
+    if (listed := _listed_dense(reading)) is not None:
+        return {"dense_layers": listed}
     given = reading.config.get("moe_layers_enum")
-    if given is None or texts(reading, "mlp_layer_types"):
-        return first_layers_dense(reading, shape)
+    if given is None:
+        return {"dense_layers": number(reading, "first_k_dense_replace", 3.0)}
     parts = given if isinstance(given, list) else str(given).split(",")
     routed = {str(part).strip() for part in parts if str(part).strip().isdigit()}
     return {"dense_layers": shape["layers"] - len(routed)}
