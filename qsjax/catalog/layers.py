@@ -244,7 +244,7 @@ def step_window(reading: Reading, shape: Shape) -> dict[str, float]:
 def step_experts(reading: Reading, shape: Shape) -> dict[str, float]:
     """Step 3: the layers of `moe_layers_enum` are routed, "3,4,5" or a list; else all but a few.
 
-    Without it the first three are dense, unless kinds of layers or `first_k_dense_replace` say else.
+    Without it the first three are dense, unless kinds or `first_k_dense_replace` say otherwise.
     """
     if (listed := _listed_dense(reading)) is not None:
         return {"dense_layers": listed}
