@@ -303,6 +303,20 @@ def test_explain_computes_less_of_a_prompt():
     assert "(2,048 of it cached)" in half.summary()
 
 
+def test_cached_tokens_fill_no_step_but_are_looked_at():
+    own = records(batch=256.0, tp=8.0)
+    own = own._replace(workload=dataclasses.replace(own.workload, context=4608.0))
+    decode = decode_step(*own[:4], PHYSICAL)
+    short, cached, whole = (
+        companion(own, decode, prompt, 64.0, cached=seen)
+        for prompt, seen in ((2048.0, 0.0), (4096.0, 2048.0), (4096.0, 0.0))
+    )
+    assert short.decoding_aggregated == cached.decoding_aggregated > whole.decoding_aggregated
+    assert short.tpot_aggregated < cached.tpot_aggregated
+    rates = [x.tokens_per_s_per_gpu_aggregated for x in (short, cached, whole)]
+    assert rates[0] > rates[1] > 1.5 * rates[2]
+
+
 # Bad input
 
 
