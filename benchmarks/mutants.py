@@ -53,6 +53,8 @@ ROOMS = {
     "qsjax/grid/*.py": "best_batch search blocks explore",
     "qsjax/catalog/*.py": "hf_config catalog_files",
     "qsjax/engines/held.py": "held engines",
+    "qsjax/engines/memory.py": "validation::test_which_engine_of_vllm engines held",
+    "qsjax/engines/spread.py": "intervals",
     "qsjax/engines/releases.py": "records_shipped held",
     "qsjax/engines/schedulers.py": "shared simulation_serving",
     "qsjax/engines/*.py": "engines engine_commands held kernel_laws",
@@ -179,7 +181,8 @@ def tests_of(path: str) -> list[str]:
     """Files that should notice a change of a module, its own examples first."""
     names = next(names for pattern, names in ROOMS.items() if fnmatch(path, pattern))
     own = [path] if ">>>" in (ROOT / path).read_text(encoding="utf-8") else []
-    return [*own, *(f"tests/test_{name}.py" for name in names.split())]
+    parts = [name.partition("::") for name in names.split()]
+    return [*own, *(f"tests/test_{file}.py{mark}{test}" for file, mark, test in parts)]
 
 
 def sample(count: int, seed: int) -> list[Mutant]:
