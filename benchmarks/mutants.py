@@ -87,7 +87,7 @@ FLIPS = {
     "minimum": "maximum",
     "maximum": "minimum",
 }
-Fate = Literal["killed", "survived", "explained", "too slow"]
+Fate = Literal["killed", "survived", "explained", "stopped"]
 
 
 class Mutant(NamedTuple):
@@ -224,7 +224,7 @@ class Copy:
         os.utime(self.place / path, (stamp, stamp))
 
     def passes(self, test: str, limit: float) -> bool | None:
-        """Whether a file of tests passes; None where it takes longer than a limit [s]."""
+        """Whether tests pass; None where a limit [s] or the system, short of memory, stops them."""
         command = [sys.executable, "-m", "pytest", "-qx", "-n", "0", "-p", "no:cacheprovider"]
         with subprocess.Popen(
             [*command, "-m", "not slow", test], cwd=self.place, env=self.environment,
@@ -235,6 +235,8 @@ class Copy:
             except subprocess.TimeoutExpired:
                 os.killpg(run.pid, signal.SIGKILL)
                 return None
+        if run.returncode < 0:
+            return None
         # 1: a test failed; 2: a module could not be collected, which a mutant may cause too.
         if run.returncode not in (0, 1, 2):
             raise RuntimeError(f"pytest ended with {run.returncode}:\n{said[-2000:]}")
@@ -250,7 +252,7 @@ class Copy:
             for test in tests_of(mutant.path):
                 passed = self.passes(test, limit)
                 if not passed:
-                    return ("too slow" if passed is None else "killed"), test
+                    return ("stopped" if passed is None else "killed"), test
         finally:
             self._write(mutant.path, source)
         return ("explained" if mutant.key in explained() else "survived"), ""
