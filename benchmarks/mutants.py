@@ -53,6 +53,8 @@ ROOMS = {
     "qsjax/grid/*.py": "best_batch search blocks explore",
     "qsjax/catalog/*.py": "hf_config catalog_files",
     "qsjax/engines/held.py": "held engines",
+    "qsjax/engines/memory.py": "validation::test_which_engine_of_vllm engines held",
+    "qsjax/engines/spread.py": "intervals",
     "qsjax/engines/releases.py": "records_shipped held",
     "qsjax/engines/schedulers.py": "shared simulation_serving",
     "qsjax/engines/*.py": "engines engine_commands held kernel_laws",
@@ -85,7 +87,7 @@ FLIPS = {
     "minimum": "maximum",
     "maximum": "minimum",
 }
-Fate = Literal["killed", "survived", "explained", "too slow"]
+Fate = Literal["killed", "survived", "explained", "stopped"]
 
 
 class Mutant(NamedTuple):
@@ -179,7 +181,8 @@ def tests_of(path: str) -> list[str]:
     """Files that should notice a change of a module, its own examples first."""
     names = next(names for pattern, names in ROOMS.items() if fnmatch(path, pattern))
     own = [path] if ">>>" in (ROOT / path).read_text(encoding="utf-8") else []
-    return [*own, *(f"tests/test_{name}.py" for name in names.split())]
+    parts = [name.partition("::") for name in names.split()]
+    return [*own, *(f"tests/test_{file}.py{mark}{test}" for file, mark, test in parts)]
 
 
 def sample(count: int, seed: int) -> list[Mutant]:
@@ -221,7 +224,7 @@ class Copy:
         os.utime(self.place / path, (stamp, stamp))
 
     def passes(self, test: str, limit: float) -> bool | None:
-        """Whether a file of tests passes; None where it takes longer than a limit [s]."""
+        """Whether tests pass; None where a limit [s] or the system, short of memory, stops them."""
         command = [sys.executable, "-m", "pytest", "-qx", "-n", "0", "-p", "no:cacheprovider"]
         with subprocess.Popen(
             [*command, "-m", "not slow", test], cwd=self.place, env=self.environment,
@@ -232,6 +235,8 @@ class Copy:
             except subprocess.TimeoutExpired:
                 os.killpg(run.pid, signal.SIGKILL)
                 return None
+        if run.returncode < 0:
+            return None
         # 1: a test failed; 2: a module could not be collected, which a mutant may cause too.
         if run.returncode not in (0, 1, 2):
             raise RuntimeError(f"pytest ended with {run.returncode}:\n{said[-2000:]}")
@@ -247,7 +252,7 @@ class Copy:
             for test in tests_of(mutant.path):
                 passed = self.passes(test, limit)
                 if not passed:
-                    return ("too slow" if passed is None else "killed"), test
+                    return ("stopped" if passed is None else "killed"), test
         finally:
             self._write(mutant.path, source)
         return ("explained" if mutant.key in explained() else "survived"), ""

@@ -52,6 +52,13 @@ def error(slopes=None, **names):
     return spreads.error_of(TOY, groups(**names), slopes)
 
 
+def test_chances_are_those_of_the_measured_quantiles():
+    assert spreads.chance_below(TOY, 0.0) == 0.5
+    assert spreads.chance_below(TOY, 0.7) == pytest.approx(0.75)  # half of the errors are within
+    assert spreads.chance_below(TOY, -0.7) == pytest.approx(0.25)
+    assert spreads.chance_below(TOY, -1.0) == pytest.approx(0.5 - 0.325)
+
+
 def test_widths_by_hand():
     assert error().variance == pytest.approx([0.04 * 0.5])
     # Not stated: as all engines. Never measured: the widest generation, and the widest engine.
