@@ -35,8 +35,9 @@ LEFT_OUT = """Each accelerator, engine and model in turn is left out, the consta
 to the rest (accelerators of NVIDIA; the others are never fitted), and the group left out is
 predicted: all scored measurements of serving, rates as times. `python -m benchmarks.left_out` does
 it. No group is called unseen: the form of the model was chosen while looking at records of all of
-them; only the constants were not. Constants of AMD and AWS stay as they ship: those of AMD were fitted
-to other public results of the same kind, those of AWS to the rows of trainium1, which so are no test.
+them; only the constants were not. Constants of AMD and AWS stay as they ship: those of AMD were
+fitted to other public results of the same kind, those of AWS to the rows of trainium1, which are no
+test therefore.
 
 Records whose speculation or precision is not stated, or whose label contradicts their times, are
 predicted but not scored, here and below.

@@ -54,10 +54,11 @@ def command(model: str, **flags: Any) -> None:
     more: dict[str, Any] = {"objective": flags["metric"]}
     if name == "gpus" and options.is_default("gpus"):
         more["gpus"] = COUNTS
-    problem = problem_of(model, flags, **more)
+    reuse, others = serving_options.reuse_flags(flags)
+    problem = problem_of(model, others, **more)
     found: Turning
     if flags["target"] is None:
-        found = break_even(problem, name, *interval, **serving_options.reuse_flags(flags))
+        found = break_even(problem, name, *interval, **reuse)
     else:
         found = solve_for(problem, name, *interval, **{flags["metric"]: flags["target"]})
     emit(found, flags)

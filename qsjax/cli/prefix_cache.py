@@ -28,7 +28,7 @@ def command(models: tuple[str, ...], **flags: Any) -> None:
       qsjax prefix-cache llama-3.1-70b --hardware h100-sxm --gpus 4 --isl 32k \
         --prefix-hit-rate 0.9 --reuse-interval 300s --tiers host,ssd
     """
-    economy = serving_options.economy_flags(flags)
-    problem = grid_options.problem_of(models, flags | {"context": None}, None, economy=economy)
+    reuse, others = serving_options.reuse_flags(flags)
+    problem = grid_options.problem_of(models, others)
     tiers = None if flags["tiers"] is None else grid_options.names(flags["tiers"])
-    emit(prefix_cache(problem, **serving_options.reuse_flags(flags), tiers=tiers), flags)
+    emit(prefix_cache(problem, **reuse, tiers=tiers), flags)

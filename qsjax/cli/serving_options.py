@@ -78,9 +78,10 @@ reuse_options = options(
 )
 
 
-def reuse_flags(flags: dict[str, Any]) -> dict[str, Any]:
-    """What was said of requests with prefixes."""
-    return {name: flags[name] for name in REUSE if flags[name] is not None}
+def reuse_flags(flags: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What was said of requests with prefixes, and the other flags: no context follows from it."""
+    said = {name: flags[name] for name in REUSE if flags[name] is not None}
+    return said, {name: value for name, value in flags.items() if name not in REUSE}
 
 
 economy_options = options(
