@@ -98,7 +98,7 @@ FAMILIES: dict[str, Family] = {
             *("internlm2", "internlm3", "hyperclovax", "qwen2_5_omni_text", "cwm", "bitnet"),
             *("iquestcoder", "emu3_text_model", "glm_ocr_text", "granite4_vision_text"),
             *("granite_docling_text", "chameleon", "molmo2_text", "baichuan", "xverse", "orion"),
-            *("aquila", "internlm", "skywork", "minicpmv", "minicpmo", "PanguEmbedded", "kormo"),
+            *("aquila", "internlm", "skywork", "minicpmv", "minicpmo"),
         ),
         fields=_DENSE,
     ),
