@@ -15,6 +15,8 @@ from jax.typing import ArrayLike
 from qsjax.cost.decode import decode_step
 from qsjax.cost.laws.memory import kv_bytes_per_sequence
 from qsjax.cost.prefill import PrefillCost, prefill_step
+from qsjax.numerics.numpy_backend import on_host
+from qsjax.records.checks import value_problem
 from qsjax.records.fields import AT_LEAST_ONE, SHARE, number
 from qsjax.records.scenario import Records
 from qsjax.records.specs import Convention
@@ -77,6 +79,23 @@ def cached_tokens(isl: ArrayLike, prefix_hit_rate: ArrayLike) -> jax.Array:
     """
     isl = jnp.asarray(isl)
     return jnp.minimum(isl * prefix_hit_rate, isl - 1.0)
+
+
+def cached_of(requests: tuple[float, float] | None, prefix_hit_rate: float) -> float:
+    """Tokens of a prompt whose cache is there already.
+
+    Raises:
+        ValueError: the rate is no share, or says something of requests that were not given.
+    """
+    problem = value_problem(SHARE, prefix_hit_rate)
+    if problem is None and prefix_hit_rate and requests is None:
+        problem = "of which prompts? give the lengths of requests (--isl and --osl) too"
+    if problem is not None:
+        raise ValueError(f"prefix_hit_rate: {problem}")
+    return 0.0 if requests is None else float(_on_host(requests[0], prefix_hit_rate))
+
+
+_on_host = on_host(cached_tokens)
 
 
 def exposed_load(load: ArrayLike, computing: ArrayLike, layers: ArrayLike) -> jax.Array:

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from qsjax.cost.decode import decode_step
-from qsjax.cost.prefix import PLACES, TIERS, PrefixCost, Reuse, cached_tokens, prefix_costs
+from qsjax.cost.prefix import PLACES, TIERS, PrefixCost, Reuse, prefix_costs
 from qsjax.grid.batches import ladder
 from qsjax.grid.cells import Cells, cells_of, of_variant, served_model
 from qsjax.grid.optimum import winners_at
@@ -21,7 +21,7 @@ from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.records.checks import value_problem
 from qsjax.records.conversion import NoNumberError, read_number
-from qsjax.records.fields import SHARE, facts_of
+from qsjax.records.fields import facts_of
 from qsjax.records.scenario import Records
 from qsjax.records.specs import Convention, Partition
 
@@ -104,23 +104,6 @@ def reuse_of(given: Mapping[str, Any]) -> Reuse:
     if wrong:
         raise ValueError("\n".join(["requests with prefixes:", *wrong]))
     return Reuse(**{name: float(value) for name, value in found.items()})
-
-
-def cached_of(requests: tuple[float, float] | None, prefix_hit_rate: float) -> float:
-    """Tokens of a prompt whose cache is there already.
-
-    Raises:
-        ValueError: the rate is no share, or says something of requests that were not given.
-    """
-    problem = value_problem(SHARE, prefix_hit_rate)
-    if problem is None and prefix_hit_rate and requests is None:
-        problem = "of which prompts? give the lengths of requests (--isl and --osl) too"
-    if problem is not None:
-        raise ValueError(f"prefix_hit_rate: {problem}")
-    return 0.0 if requests is None else float(_cached_on_host(requests[0], prefix_hit_rate))
-
-
-_cached_on_host = on_host(cached_tokens)
 
 
 def check_tiers(asked: Sequence[str] | None, problem: Problem) -> None:

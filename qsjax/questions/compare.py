@@ -13,6 +13,7 @@ import numpy as np
 
 from qsjax.cost.disaggregation import companion
 from qsjax.cost.metrics import Economy, costs
+from qsjax.cost.prefix import cached_of
 from qsjax.engines.schedulers import filling_of
 from qsjax.engines.spread import LEVEL, check_level
 from qsjax.grid.case import Case, best_case, by_resource, design_record, gpu_time, sequences_of
@@ -20,7 +21,6 @@ from qsjax.grid.cells import Cells, cells_of, of_variant, take
 from qsjax.grid.intervals import Lead, Sided, bounds_of_case, lead_of
 from qsjax.grid.optimum import best_of
 from qsjax.grid.parameters import write
-from qsjax.grid.prefixes import cached_of
 from qsjax.grid.problem import Problem, base_name, economy_of, question, variants_of
 from qsjax.numerics.safe import scalar
 from qsjax.output import words

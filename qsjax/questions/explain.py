@@ -9,6 +9,7 @@ import numpy as np
 
 from qsjax.cost.disaggregation import Companion, companion
 from qsjax.cost.metrics import Economy, costs, elasticities, follows_load
+from qsjax.cost.prefix import cached_of
 from qsjax.engines.schedulers import filling_of
 from qsjax.engines.spread import LEVEL, check_level, nearest_engine
 from qsjax.grid.case import Case, best_case, case_at, case_record
@@ -18,7 +19,6 @@ from qsjax.grid.intervals import Sided, bounds_of_case
 from qsjax.grid.limits import Limits
 from qsjax.grid.needs import least_gpus
 from qsjax.grid.optimum import any_batch
-from qsjax.grid.prefixes import cached_of
 from qsjax.grid.problem import Accelerator, Problem, describe, prices_of, question
 from qsjax.grid.solution import solve
 from qsjax.numerics.safe import scalar
