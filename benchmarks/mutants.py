@@ -87,6 +87,7 @@ FLIPS = {
     "minimum": "maximum",
     "maximum": "minimum",
 }
+MOST_KIB = 12 * 2**20  # virtual memory of a run; JAX with eight devices takes 4 GiB
 Fate = Literal["killed", "survived", "explained", "stopped"]
 
 
@@ -225,7 +226,9 @@ class Copy:
 
     def passes(self, test: str, limit: float) -> bool | None:
         """Whether tests pass; None where a limit [s] or the system, short of memory, stops them."""
-        command = [sys.executable, "-m", "pytest", "-qx", "-n", "0", "-p", "no:cacheprovider"]
+        # A mutant may fill the memory.
+        command = ["sh", "-c", f'ulimit -v {MOST_KIB}; exec "$@"', "sh", sys.executable]
+        command += ["-m", "pytest", "-qx", "-n", "0", "-p", "no:cacheprovider"]
         with subprocess.Popen(
             [*command, "-m", "not slow", test], cwd=self.place, env=self.environment,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
