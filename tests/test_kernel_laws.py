@@ -148,8 +148,13 @@ def test_amd_has_fields_of_the_plain_form():
         assert found.spec.eff_gemm == peak
         assert found.spec.layer_overhead == layer
         assert found.expert_balance == "even"
-    unmeasured = tune(catalog.hardware_entry("mi300x"), "atom", BF16)
-    assert unmeasured.spec == catalog.hardware("mi300x")
+    # Where an engine is not stated or not measured: vLLM's, and the constants that all share.
+    older = catalog.hardware_entry("mi300x")
+    assert tune(older, "vllm", BF16).spec == tune(older, "", BF16).spec == older.spec
+    assert (older.spec.eff_weight_read, older.spec.eff_gemm) == (0.635, 0.21)
+    unmeasured, shared = tune(older, "atom", BF16).spec, catalog.hardware("h100-sxm")
+    assert unmeasured.eff_weight_read == shared.eff_weight_read
+    assert unmeasured.eff_gemm == shared.eff_gemm
 
 
 @pytest.mark.parametrize(

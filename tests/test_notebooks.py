@@ -13,7 +13,7 @@ import pytest
 FOLDER = Path(__file__).parent.parent / "notebooks"
 BUILD = runpy.run_path(str(FOLDER / "build.py"))
 SOURCES = sorted((FOLDER / "sources").glob("*.md"))
-STORIES = 11
+STORIES = 12
 PRIVATE = re.compile(r"/(?:tmp|home|root|work|Users|usr|var|opt)/\S*|[A-Z]:\\\\")
 
 

@@ -61,8 +61,8 @@ prefix_option = flag(
 )
 REUSE = defaults_of(Reuse)
 reuse_options = options(
-    flag("--isl", str, f"Input tokens of a request.  [default: {REUSE['isl']:g}]"),
-    flag("--osl", str, f"Output tokens of a request.  [default: {REUSE['osl']:g}]"),
+    flag("--isl", WHOLE, f"Input tokens of a request.  [default: {REUSE['isl']:g}]"),
+    flag("--osl", WHOLE, f"Output tokens of a request.  [default: {REUSE['osl']:g}]"),
     flag(
         "--prefix-hit-rate",
         float,
@@ -80,7 +80,8 @@ reuse_options = options(
 
 def reuse_flags(flags: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What was said of requests with prefixes, and the other flags: no context follows from it."""
-    said = {name: flags[name] for name in REUSE if flags[name] is not None}
+    lengths = {name: one(name, flags[name]) for name in ("isl", "osl")}
+    said = {name: value for name in REUSE if (value := (flags | lengths)[name]) is not None}
     return said, {name: value for name, value in flags.items() if name not in REUSE}
 
 

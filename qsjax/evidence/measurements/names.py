@@ -183,8 +183,8 @@ _NEAR = 0.1
 def _has_memory(entry: HardwareEntry, text: str) -> bool:
     """Whether an accelerator has the memory that its name says, of one or of all that it counts."""
     plain = re.sub(
-        r"(?:cx\d|infiniband|\bib|roce)\W*\d+ ?gb?|\d+ ?gb(?:/s|ps)", "", text
-    )  # of links
+        r"(?:cx\d|infiniband|\bib|roce)\W*\d+ ?gb?|\d+ ?gb(?:/s|ps)|\b480 ?gb?", "", text
+    )  # of links, and of a Grace CPU
     said = re.search(r"\b(\d{2,4}) ?g(?:i?b)?\b", plain)
     if said is None:
         return True

@@ -22,7 +22,8 @@ from qsjax.questions.design.tasks import SPAN, Task
 TOGETHER = 128  # boxes judged at a time, at most
 COMBINATIONS = 512  # of designs of all workloads that are bounded together
 PROVEN = 1e-6  # relative gap below which an answer counts as the best there is
-ENOUGH = 0.005  # gap at which the search ends: predictions err by more
+# Gap at which a search that has judged so many boxes ends: predictions err by more.
+ENOUGH, EARLY = 0.005, 4_000
 
 
 class Gap(NamedTuple):
@@ -125,7 +126,9 @@ class Search:
             np.full(1, np.inf),
             [np.ones((1, self.judges[0].cells.count), bool) for _ in range(count)],
         )
-        while len(queue.low) and boxes < most and done - merit > np.log1p(ENOUGH):
+        while len(queue.low) and boxes < most:
+            if boxes >= EARLY and done - merit < np.log1p(ENOUGH):
+                break
             order = np.argsort(-queue.bound, kind="stable")
             together = max(1, min(TOGETHER, ELEMENTS // max(1, self._designs(queue, order))))
             own, queue = queue.take(order[:together]), queue.take(order[together:])
