@@ -16,6 +16,7 @@ from scipy.optimize import least_squares
 
 from qsjax.evidence.calibration import SOFT
 from qsjax.evidence.measurements import Case, load_records, predict, read_case
+from qsjax.records.fields import defaults_of
 from qsjax.records.specs import HardwareSpec
 
 FIELDS = ("eff_weight_read", "eff_kv_read", "layer_overhead")
@@ -60,7 +61,8 @@ def said(name: str, found: np.ndarray) -> str:
 def main(name: str, to: str) -> None:
     """Print the constants and the errors."""
     own = cases_of(name)
-    plain = np.log([float(HardwareSpec.__dataclass_fields__[f].default) for f in FIELDS])
+    shared = defaults_of(HardwareSpec)
+    plain = np.log([shared[field] for field in FIELDS])
 
     def residuals(logs: np.ndarray) -> np.ndarray:
         return np.append(errors(own, np.exp(logs)), PRIOR * (logs - plain))

@@ -25,9 +25,9 @@ Predictions of the physical convention against published measurements. This page
 `python -m benchmarks.validation_report`; `qsjax validate` prints the same errors, and
 [the guide](guides/calibration.md) says how a record becomes a prediction. Errors are predicted over
 measured, less 1; "median" and "90 %" are those of the absolute error, the bias is the median error.
-The constants are shared by all accelerators and models. They were fitted to aggregated serving,
-static batches and single-GPU decode on A100, H100 and B200 (weight 1 for high confidence, 1/2 for
-medium), never to one record by itself.
+The constants are shared by all models and accelerators; a few are those of AMD or AWS alone. They
+were fitted to aggregated serving, static batches and single-GPU decode on A100, H100 and B200
+(weight 1 for high confidence, 1/2 for medium), never to one record by itself.
 """
 
 

@@ -1,5 +1,6 @@
 """The main job as a library call: rows, labels, ledgers, the empty result, bad input."""
 
+import dataclasses
 import itertools
 import json
 import math
@@ -14,6 +15,7 @@ from qsjax.grid import free_memory
 from qsjax.grid.axes import make_axes
 from qsjax.grid.problem import Problem, axis_values, divisors, grid_of, variants_of
 from qsjax.output import files
+from qsjax.output.labels import split_name
 from qsjax.records.checks import check_partition
 from qsjax.records.specs import PHYSICAL
 
@@ -308,3 +310,16 @@ def test_python_and_the_command_agree_on_published_precisions():
     said = CliRunner().invoke(cli, ["explore", "mixtral-8x7b", *flags]).stdout
     assert json.loads(said)["best"][0]["tokens_per_s_per_gpu"] == row["tokens_per_s_per_gpu"]
     assert row["tokens_per_s_per_gpu"] == pytest.approx(469.5, abs=0.05)
+
+
+def test_titles_say_whose_splits_and_time_they_tell():
+    """Of several lines the first one that runs, by name; of one alone no name is needed."""
+    asked = Problem("mixtral-8x7b", "h100-sxm", gpus=8, context=["1k", "32k"], twins=3)
+    both = qsjax.explore(asked)
+    alone = qsjax.explore(dataclasses.replace(asked, twins=()))
+    ends = [row for row in both.rows() if row["variant"] == "moe"]
+    splits = [split_name(row) for row in ends]
+    for found, name in ((both, "mixtral-8x7b on 8 h100-sxm, MoE: "), (alone, "h100-sxm: ")):
+        title = found.plot("partition").get_title(loc="left").replace("\n", " ")
+        assert title.endswith(f"{name}{splits[0]} at 1k, {splits[1]} at 32k")
+        assert f"{name}most is " in found.plot("time").get_title(loc="left").replace("\n", " ")

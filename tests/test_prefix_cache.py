@@ -434,3 +434,13 @@ def test_loads_on_an_h20(length, load, miss, host):
     assert 1.0 < found["recompute"]["ttft"] / miss < 1.6
     # The front end and eager launches, 40 ms, are not counted: hits are told too fast.
     assert 0.1 < found["host"]["ttft"] / host < 0.5
+
+
+def test_a_cached_token_takes_as_much_whatever_share_of_the_prompt_it_is():
+    """The last token of a prompt is computed also where all of it was seen before."""
+    asked = qs.Problem("llama-3.1-8b", "h100-sxm", gpus=1)
+    each = [
+        qs.prefix_cache(asked, isl=64, osl=8, prefix_hit_rate=rate).rows()[0] for rate in (0.5, 1.0)
+    ]
+    assert each[1]["prefix_bytes"] == pytest.approx(each[0]["prefix_bytes"] * 63 / 32)
+    assert each[1]["prefix_bytes_per_token"] == pytest.approx(each[0]["prefix_bytes_per_token"])

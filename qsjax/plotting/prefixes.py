@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
+from qsjax.cost.prefix import PLACES
 from qsjax.plotting import scales, style
 from qsjax.plotting.style import Row
 from qsjax.records import units
 
-PLACES = ("recompute", "hbm", "host", "ssd", "remote")
 AXES = {
     "reuse_interval": "time until a prefix comes again [s]",
     "prefix_hit_rate": "share of a prompt that was seen before [1]",

@@ -19,7 +19,7 @@ from qsjax.grid.solution import Arrays, Solution, dataset_of, joined, rows_of, s
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.output import words
-from qsjax.output.labels import cell_name, series_name, split_name, variant_name
+from qsjax.output.labels import series_name, split_name, variant_name
 from qsjax.output.result import Drawing, Result, Row, Table
 from qsjax.records.specs import CONVENTIONS
 from qsjax.records.units import GIB, MS, tokens
@@ -199,23 +199,35 @@ class Exploration(Result):
             part = [row for row in rows if row["gpus"] == count]
             if any(row["is_feasible"] for row in part):
                 end = f"-{count}-gpus" if len(counts) > 1 else ""
-                head = f"{models} on {count:,.0f} {devices}"
+                head, own = f"{models} on {count:,.0f} {devices}", _first_running(part)
+                if len(own) < sum(row["is_feasible"] for row in part):  # there are others beside it
+                    head += f", {_line(own[0])}"
                 found[f"partition{end}"] = partial(
-                    plotting.best_partition_map, part, title=f"{head}: {_course(part, split_name)}"
+                    plotting.best_partition_map, part, title=f"{head}: {_course(own, split_name)}"
                 )
-                most = _course(part, lambda row: words.largest(row)[0])
+                most = _course(own, lambda row: words.largest(row)[0])
                 found[f"time{end}"] = partial(
                     plotting.time_breakdown, part, share=True, title=f"{head}: most is {most}"
                 )
         return found
 
 
-def _course(rows: Sequence[Row], read: Callable[[Row], str]) -> str:
-    """How the first variant that runs goes from the shortest context to the longest."""
+def _line(row: Row) -> str:
+    """What the line of a row is called."""
+    from qsjax.plotting.style import variant_label
+
+    return str(row.get("label") or variant_label(row))
+
+
+def _first_running(rows: Sequence[Row]) -> list[Row]:
+    """The cells of the first line that runs."""
     running = [row for row in rows if row["is_feasible"]]
-    name = cell_name(running[0] | {"context": 0})
-    own = [row for row in running if cell_name(row | {"context": 0}) == name]
-    first, *_, last = own if len(own) > 1 else own * 2
+    return [row for row in running if _line(row) == _line(running[0])]
+
+
+def _course(rows: Sequence[Row], read: Callable[[Row], str]) -> str:
+    """How cells go from the shortest context to the longest."""
+    first, last = rows[0], rows[-1]
     if read(first) == read(last):
         return read(first)
     return (

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from qsjax.cost.metrics import costs
-from qsjax.cost.prefix import TIERS, Reuse
+from qsjax.cost.prefix import TIERS, Reuse, cached_of
 from qsjax.grid.cells import take
 from qsjax.grid.prefixes import (
     RANGES,
@@ -30,6 +30,7 @@ from qsjax.records.specs import DEGREES, Partition
 from qsjax.records.units import MIB, MS
 
 CURVE_POINTS = 121
+ASKED = Reuse()  # requests where nothing is said of them
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
@@ -121,8 +122,7 @@ class PrefixCaching(Result):
         for design, turned in zip(self.designs, self.turns, strict=True):
             along = turned["prefix_hit_rate"]
             if along.roots:
-                name = f"{design.cells.model.name}, {design.cells.variants[0].label}"
-                said.append(f"{name}. {_along(along, 'hit rate', '1')}")
+                said.append(f"{_series(design)}. {_along(along, 'hit rate', '1')}")
         note = "* most tokens/s, and so the least money. The first token is told without a queue."
         return [asked, *said, note, *prices_of(self.problem)]
 
@@ -148,8 +148,7 @@ class PrefixCaching(Result):
         found = []
         for design, turned in zip(self.designs, self.turns, strict=True):
             part = design.records.partition
-            name = ", ".join([design.cells.model.name, design.cells.variants[0].label])
-            name += f" on {design.cells.hardware.name}"
+            name = f"{_series(design)} on {design.cells.hardware.name}"
             gpus = scalar(part.tp) * scalar(part.pp) * scalar(part.kvp)
             for place, column in columns(design, {parameter: values}).items():
                 found.append(
@@ -190,6 +189,10 @@ def _named(row: Row) -> str:
     return f"{row['model']}{twin} on {row['gpus']:,.0f} {row['hardware']}"
 
 
+def _series(design: Design) -> str:
+    return f"{design.cells.model.name}, {design.cells.variants[0].label}"
+
+
 def _along(turned: Turns, what: str = "reuse interval", unit: str = "s") -> str:
     """Which place is best up to where."""
     if not turned.roots:
@@ -211,7 +214,9 @@ def _rows(design: Design) -> list[Row]:
     found = columns(design)
     rates = {name: float(x["tokens_per_s_per_gpu"][0]) for name, x in found.items()}
     best = max(rates, key=rates.__getitem__)
-    cached = scalar(design.reuse.isl) * scalar(design.reuse.prefix_hit_rate)
+    reuse = design.reuse
+    lengths = scalar(reuse.isl), scalar(reuse.osl)
+    cached = cached_of(lengths, scalar(reuse.prefix_hit_rate))
     rows = []
     for name, column in found.items():
         at = {key: float(x[0]) for key, x in column.items()}
@@ -234,10 +239,10 @@ def prefix_cache(
     problem: Problem,
     partition: Partition | None = None,
     *,
-    isl: Any = 8192,
-    osl: Any = 512,
-    prefix_hit_rate: float = 0.5,
-    reuse_interval: float = 60.0,
+    isl: Any = ASKED.isl,
+    osl: Any = ASKED.osl,
+    prefix_hit_rate: Any = ASKED.prefix_hit_rate,
+    reuse_interval: Any = ASKED.reuse_interval,
     tiers: Sequence[str] | None = None,
 ) -> PrefixCaching:
     """What it costs to keep the cache of prefixes in HBM, to load it from a tier, or to recompute.

@@ -36,7 +36,7 @@ _UNITS = {
     **dict.fromkeys(("us", "\u00b5s", "\u03bcs", "microseconds"), "us"),
 }
 # Numbers of which a part behind a point is one thousand of them.
-COUNTS = frozenset("tp pp dp ep kvp gpus batch concurrency context isl osl".split())
+COUNTS = tuple("tp pp dp ep kvp gpus batch concurrency context isl osl".split())
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+")
 _COMMA = re.compile(r"[+-]?\d{1,3}(?:\.\d{3})+,\d+|[+-]?\d+,\d+")
 

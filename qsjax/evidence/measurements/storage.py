@@ -127,10 +127,7 @@ def _problems(index: int, record: Any) -> list[str]:
 # Columns of a user's CSV: what must be there, what may be, and what a field may not be below.
 CSV_REQUIRED = ("model", "hardware", "tp", "tpot")
 CSV_TEXTS = ("model", "hardware", "weights", "kv", "engine", "expert_kernels")
-CSV_NUMBERS = (
-    *("tp", "pp", "dp", "ep", "kvp", "gpus", "batch", "concurrency", "context", "isl", "osl"),
-    "tpot",
-)
+CSV_NUMBERS = (*columns.COUNTS, "tpot")
 _WHOLE = ("tp", "pp", "dp", "ep", "kvp", "gpus")
 
 
