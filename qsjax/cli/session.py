@@ -6,10 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 import click
-import jax
 
 from qsjax import __version__
-from qsjax.numerics import programs
 
 
 def note(text: str) -> None:
@@ -57,6 +55,10 @@ def _set(name: str) -> Any:
 
 
 def _report() -> None:
+    import jax  # late, as `programs`: it takes longer than all of `--help`
+
+    from qsjax.numerics import programs
+
     seconds = time.perf_counter() - _settings().get("start", time.perf_counter())
     folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or programs.folder() or "off"
     device = jax.devices()[0]
