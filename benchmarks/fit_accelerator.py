@@ -1,10 +1,11 @@
 """Constants of accelerators without kernel tables, fitted to their own records of serving.
 
-    python -m benchmarks.fit_accelerator trainium1
     python -m benchmarks.fit_accelerator trainium1 --to inferentia2,trainium2
+    python -m benchmarks.fit_accelerator mi300x,mi325x --engine sglang --newer \\
+        --fields layer_overhead,eff_weight_read,eff_gemm
 
-prints constants, and the errors with them on the accelerator and on those that were left out. What
-the catalogue holds (`eff_weight_read`, `eff_kv_read`, `layer_overhead` of trainium1) is its output.
+prints constants, and the errors with them on the accelerators and on those that were left out. What
+the catalogue holds of trainium1 and `[plain]` of qsjax/engines/kernels.toml is its output.
 """
 
 import dataclasses
@@ -19,21 +20,28 @@ from qsjax.evidence.measurements import Case, load_records, predict, read_case
 from qsjax.records.fields import defaults_of
 from qsjax.records.specs import HardwareSpec
 
-FIELDS = ("eff_weight_read", "eff_kv_read", "layer_overhead")
+FIELDS = "eff_weight_read,eff_kv_read,layer_overhead"
+KINDS = ("tpot", "served_tpot")
 # Weight of the catalogue's general constants: a record counts as 20 times as much.
 PRIOR = 0.05
 
 
-def cases_of(name: str) -> list[Case]:
-    """Scored times of a token on one accelerator."""
+def cases_of(names: str, engine: str = "", *, is_newer: bool = False) -> list[Case]:
+    """Scored times of a token on some accelerators; of an engine, of its newer releases."""
     found = [case for case in map(read_case, load_records()) if isinstance(case, Case)]
-    mine = [case for case in found if case.deployments[0].hardware_name == name]
-    return [case for case in mine if case.kind == "tpot" and not case.not_scored]
+    chosen = []
+    for case in found:
+        one = case.deployments[0]
+        is_asked = one.hardware_name in names.split(",") and engine in ("", one.engine)
+        is_release = not is_newer or (one.kernels is not None and one.kernels.is_newer)
+        if is_asked and is_release and case.kind in KINDS and not case.not_scored:
+            chosen.append(case)
+    return chosen
 
 
-def errors(cases: Sequence[Case], values: np.ndarray) -> np.ndarray:
-    """Logarithms of predicted over measured times with `values` of `FIELDS`."""
-    changes = dict(zip(FIELDS, values, strict=True))
+def errors(cases: Sequence[Case], fields: Sequence[str], values: np.ndarray) -> np.ndarray:
+    """Logarithms of predicted over measured times with `values` of some fields."""
+    changes = dict(zip(fields, values, strict=True))
     moved = []
     for case in cases:
         own = tuple(
@@ -56,23 +64,30 @@ def said(name: str, found: np.ndarray) -> str:
 
 
 @click.command(help=__doc__)
-@click.argument("name")
+@click.argument("names")
 @click.option("--to", default="", help="Accelerators that are predicted with what was fitted.")
-def main(name: str, to: str) -> None:
+@click.option("--engine", default="", help="Records of this engine alone.")
+@click.option("--newer", is_flag=True, help="Its newer releases alone, by kernels.toml.")
+@click.option("--fields", default=FIELDS, show_default=True, help="What is fitted.")
+def main(names: str, to: str, engine: str, newer: bool, fields: str) -> None:
     """Print the constants and the errors."""
-    own = cases_of(name)
+    own, fitted = cases_of(names, engine, is_newer=newer), fields.split(",")
     shared = defaults_of(HardwareSpec)
-    plain = np.log([shared[field] for field in FIELDS])
+    plain = np.log([shared[field] for field in fitted])
+    highest = [0.0 if field.startswith("eff_") else np.inf for field in fitted]
 
     def residuals(logs: np.ndarray) -> np.ndarray:
-        return np.append(errors(own, np.exp(logs)), PRIOR * (logs - plain))
+        return np.append(errors(own, fitted, np.exp(logs)), PRIOR * (logs - plain))
 
-    fit = least_squares(residuals, plain, loss="soft_l1", f_scale=SOFT, diff_step=1e-3)
+    fit = least_squares(
+        residuals, plain, bounds=(-np.inf, highest), loss="soft_l1", f_scale=SOFT, diff_step=1e-3
+    )
     values = np.exp(fit.x)
-    click.echo(", ".join(f"{f} = {x:.3g}" for f, x in zip(FIELDS, values, strict=True)))
-    click.echo(said(name, errors(own, values)))
+    click.echo(", ".join(f"{f} = {x:.3g}" for f, x in zip(fitted, values, strict=True)))
+    click.echo(said(names, errors(own, fitted, values)))
     for other in filter(None, to.split(",")):
-        click.echo(said(f"{other} (left out)", errors(cases_of(other), values)))
+        found = errors(cases_of(other, engine, is_newer=newer), fitted, values)
+        click.echo(said(f"{other} (left out)", found))
 
 
 if __name__ == "__main__":

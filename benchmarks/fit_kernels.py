@@ -49,8 +49,8 @@ WEIGHTS = {"high": 1.0, "medium": 0.6, "low": 0.6}
 KINDS = ("tpot", "served_tpot", "intercept")
 # Of records whose speculation is not stated.
 UNSTATED = 0.6
-# Releases whose published runs of DeepSeek-R1 are twice as fast as without speculation.
-SPECULATING = ("1.2.0rc6.post3", "1.1.0rc2.post2")
+# Releases whose published runs of a model are up to twice as fast as without speculation.
+SPECULATING = {"deepseek": ("1.2.0rc6.post3", "1.1.0rc2.post2"), "qwen3.5": ("sglang 0.5.9",)}
 # Priors: value, and standard deviation of its logarithm. Factors on tables stay near 1; start-ups
 # of dense products near a third, as kernels of a graph start while others end; times of the host
 # near those of a traced step.
@@ -59,7 +59,7 @@ PRIORS = {
     "attention_startup": (1.0, 0.5),
     "allreduce": (1.0, 0.2),
     "expert_read": (0.95, 0.1),
-    "expert_gemm": (0.5, 0.3),
+    "expert_gemm": (0.4, 0.07),
     "dequantised.others": (2.5, 0.2),
     "latent": (12.0, 0.5),
     "linear": (12.0, 0.7),
@@ -71,6 +71,7 @@ PRIORS = {
     "step.vllm": (300.0, 0.5),
     "step.sglang": (300.0, 0.5),
     "step.trtllm": (100.0, 0.5),
+    "newer.vllm": (1.0, 0.3),
     "prefill.vllm": (100.0, 0.3),
     "prefill.sglang": (500.0, 0.3),
     "prefill.trtllm": (150.0, 0.3),
@@ -79,6 +80,8 @@ PRIORS = {
     "experts.formats.fp8": (1.0, 1.0),
     **{f"experts.hopper.{name}": (1.0, 1.0) for name in ("vllm.int4", "vllm.mxfp4", "trtllm.fp8")},
     **{f"experts.blackwell.vllm.{name}": (1.0, 1.0) for name in ("int4", "mxfp4")},
+    "experts.hopper.sglang.fp8": (1.0, 1.0),
+    **{f"experts.blackwell.sglang.{name}": (1.0, 1.0) for name in ("fp8", "nvfp4")},
     **{f"experts.blackwell.trtllm.{name}": (1.0, 1.0) for name in ("fp8", "mxfp4", "nvfp4")},
 }
 # Log error that counts as one prior deviation, and beyond which residuals count linearly.
@@ -213,11 +216,13 @@ def _is_usable(case: Case, record: Record) -> bool:
     one, unscored = case.deployments[0], case.not_scored
     if one.kernels is None or one.kernels.formats is None:
         return False
-    is_deepseek = one.model_name.startswith("deepseek")
-    engine = str(record.get("engine"))
+    engine, name = str(record.get("engine")), one.model_name
+    seem_to = SPECULATING.get(
+        next((known for known in SPECULATING if name.startswith(known)), ""), ()
+    )
     if unscored and "speculation" not in unscored:
         return False
-    return not (is_deepseek and unscored and any(name in engine for name in SPECULATING))
+    return not (unscored and any(release in engine for release in seem_to))
 
 
 def load() -> Data:

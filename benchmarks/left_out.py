@@ -17,7 +17,7 @@ from benchmarks.fit_constants import load
 from qsjax.engines.spread import Spread
 from qsjax.evidence.left_out import LeftOut, leave_out, serving_of
 from qsjax.evidence.measurements import Case, load_records, read_cases
-from qsjax.evidence.measurements.predict import batches, outcomes_on_host
+from qsjax.evidence.measurements.predict import FIRST_TOKENS, batches, outcomes_on_host
 from qsjax.evidence.spreads import build, coverage, errors_of, scores
 from qsjax.numerics.float64 import in_float64
 from qsjax.output.files import csv_text
@@ -37,28 +37,32 @@ def measure() -> LeftOut:
 
 
 @in_float64
-def first_tokens() -> dict[str, float]:
-    """`FIRST_STEPS` by engine and `RUSH`, fitted to the records with a time to first token."""
+def first_tokens() -> dict[str, tuple[float, float]]:
+    """`FIRST_TOKENS`, fitted to the records with a time to first token, engine by engine."""
     known = [
         record | {"metric": "TTFT", "value": record["ttft_ms"], "unit": "ms"}
         for record in load_records()
         if record["ttft_ms"]
     ]
     scored = [c for c in read_cases(known) if isinstance(c, Case) and not c.not_scored]
-    names = ["vllm", "trtllm"]
-    used = [case for case in scored if case.deployments[0].engine in names]
+    return {name: first_token(scored, name) for name in FIRST_TOKENS}
+
+
+def first_token(cases: list[Case], engine: str) -> tuple[float, float]:
+    """Steps and share of the rush that meet the cases of one engine best."""
+    used = [case for case in cases if case.deployments[0].engine == engine]
     outcome = outcomes_on_host(*batches(used), {})
-    engines = np.array([case.deployments[0].engine for case in used])
-    steps = [np.where(engines == name, np.asarray(outcome.tpot), 0.0) for name in names]
-    terms = np.stack([*steps, np.asarray(outcome.rush)], axis=1)
+    terms = np.stack([np.asarray(outcome.tpot), np.asarray(outcome.rush)], axis=1)
     steady, measured = np.asarray(outcome.ttft), np.array([case.measured * MS for case in used])
     found = least_squares(
         lambda logs: np.log((steady + terms @ np.exp(logs)) / measured),
-        np.zeros(len(names) + 1),
+        np.log([4.0, 0.2]),
+        bounds=(-9.0, 9.0),
         loss="soft_l1",
         f_scale=0.1,
     )
-    return dict(zip([*names, "RUSH"], np.exp(found.x).tolist(), strict=True))
+    steps, share = np.exp(found.x)
+    return float(steps), float(share)
 
 
 def stored(spread: Spread) -> str:
@@ -83,8 +87,8 @@ def main() -> None:
         inside = coverage(errors, scores(errors), level).values()
         held = sum(k for _, k in inside) / sum(n for n, _ in inside)
         print(f"intervals of {level:.0%} hold {held:.1%} of the records of groups left out")
-    for name, value in first_tokens().items():
-        print(f"time to first token: {name} {value:.3g}")
+    for name, (steps, share) in first_tokens().items():
+        print(f"time to first token: {name} ({steps:.3g}, {share:.3g})")
 
 
 if __name__ == "__main__":

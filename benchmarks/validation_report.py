@@ -49,9 +49,9 @@ out, with widths and quantiles made without the group, they hold:
 """
 FIRST = """Of the records that have one. A prompt shares its steps with the decoding of others, so
 it takes longer than alone, and the requests of a benchmark's start come all at once
-(`qsjax/evidence/measurements/predict.py`; three constants, fitted to the records of vLLM and
-TensorRT-LLM). SGLang takes that of TensorRT-LLM, and its DeepSeek-R1 has seconds that no law here
-explains.
+(`qsjax/evidence/measurements/predict.py`; two constants an engine, fitted to its records). Medians
+of SGLang range from 0.1 s on AMD to seconds on B200 in 2025, for prompts of one length: no law here
+explains that.
 """
 BY = ("category", "confidence", "gpu", "model", "regime")
 CACHES = """Each engine's own rules decide what the cache gets (`qsjax/engines/engines.toml`). Where

@@ -103,10 +103,10 @@ def release(record: Mapping[str, Any]) -> str:
     return found[0].rstrip(")") if found else ""
 
 
-def version(record: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Release of the engine, major and minor; None if it is not stated."""
-    found = re.search(r"(\d+)\.(\d+)", str(record.get("engine") or ""))
-    return (int(found[1]), int(found[2])) if found else None
+def version(record: Mapping[str, Any]) -> tuple[int, ...] | None:
+    """Release of the engine, its numbers; None if it is not stated."""
+    found = re.search(r"\d+(?:\.\d+)+", str(record.get("engine") or ""))
+    return tuple(map(int, found[0].split("."))) if found else None
 
 
 def issue(record: Mapping[str, Any]) -> int | None:

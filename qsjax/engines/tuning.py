@@ -32,14 +32,20 @@ class Formats:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Entries:
-    """Which entries of the table serve a deployment; without formats, fields of the plain form."""
+    """Which entries of the table serve a deployment; without formats, fields of the plain form.
+
+    `is_newer`: the engine is of a release since which its constants are others.
+    """
 
     generation: str
     engine: str
     formats: Formats | None = None
+    is_newer: bool = False
 
     def __str__(self) -> str:
-        name = f"{self.generation} {self.engine}"
+        since = load_kernels()["newer"].get(self.engine)
+        release = f" {'.'.join(map(str, since))} or newer" if since and self.is_newer else ""
+        name = f"{self.generation} {self.engine}{release}"
         if self.formats is None:
             return name
         return f"{name}, {self.formats.dense} products, {self.formats.experts} experts"
@@ -116,7 +122,7 @@ def _nearest_format(row: Mapping[str, Any], asked: str) -> str:
 
 
 def find(
-    name: str, engine: str, formats: Formats, release: tuple[int, int] | None
+    name: str, engine: str, formats: Formats, release: tuple[int, ...] | None
 ) -> Entries | None:
     """The entries nearest to a deployment; None where the plain form stands.
 
@@ -124,16 +130,17 @@ def find(
         name: of the accelerator in the catalogue.
         engine: "vllm", "sglang", "trtllm", "atom", or "" if it is not stated.
         formats: of weights and cache.
-        release: of the engine, major and minor; None is a recent one.
+        release: of the engine, its numbers; None is the current one, () one that is not known.
     """
     kernels = load_kernels()
     generation = "" if name in kernels["unlike"] else generation_of(name)
-    is_old = release is not None and release < tuple(kernels["since"].get(engine, release))
-    if is_old or not engine:
+    if not engine or (release and release < tuple(kernels["since"].get(engine, release))):
         return None
+    newer = kernels["newer"].get(engine)
+    is_newer = newer is not None and (release is None or release >= tuple(newer))
     if generation in kernels["plain"]:
         nearest = _nearest_engine(kernels["plain"][generation], engine)
-        return Entries(generation=generation, engine=nearest)
+        return Entries(generation=generation, engine=nearest, is_newer=is_newer)
     if generation not in kernels["gemm"]:
         return None
     nearest = _nearest_engine(kernels["gemm"][generation], engine)
@@ -142,7 +149,7 @@ def find(
         experts=_nearest_format(kernels["experts"][generation][nearest], formats.experts),
         cache=formats.cache,
     )
-    return Entries(generation=generation, engine=nearest, formats=used)
+    return Entries(generation=generation, engine=nearest, formats=used, is_newer=is_newer)
 
 
 def fields(
@@ -157,7 +164,9 @@ def fields(
     """
     kernels = load_kernels()
     if entries.formats is None:
-        return dict(kernels["plain"][entries.generation][entries.engine])
+        own = kernels["plain"][entries.generation]
+        newer = own.get(f"{entries.engine}_newer", {}) if entries.is_newer else {}
+        return {**own[entries.engine], **newer}
     served = served or kernels["served"]
     return {
         **_dense_fields(entries, served),
@@ -172,7 +181,7 @@ def tune(
     entry: HardwareEntry,
     engine: str,
     formats: Formats,
-    release: tuple[int, int] | None = None,
+    release: tuple[int, ...] | None = None,
 ) -> Tuned:
     """The accelerator as the kernels of an engine use it; arguments as in `find`."""
     found = find(entry.name, engine, formats, release)
@@ -196,6 +205,11 @@ def tune(
         expert_balance="skewed" if found.formats is not None else "even",
         notes=(f"constants of the kernels: {found}", *stand_ins),
     )
+
+
+def _share(entries: Entries, served: Mapping[str, Any]) -> float:
+    """Share of the start-ups and times of the host that a newer release takes [1]."""
+    return float(served["newer"].get(entries.engine, 1.0)) if entries.is_newer else 1.0
 
 
 def _row(table: str, entries: Entries) -> Any:
@@ -237,7 +251,7 @@ def _expert_fields(entries: Entries, served: Mapping[str, Any], hbm_bw: float) -
     if entries.generation == "hopper" and formats.experts.startswith(WIDENED):
         read = min(read, bound * TB / hbm_bw)
     return {
-        "expert_startup": expert_factor(entries, served) * startup * US,
+        "expert_startup": _share(entries, served) * expert_factor(entries, served) * startup * US,
         "expert_read_ratio": read / dense[1],
         "expert_gemm_ratio": served["expert_gemm"] / (served["gemm_peak"] * dense[2]),
         "expert_blend": share_of_norm(served["expert_norm"]),
@@ -248,7 +262,7 @@ def _expert_fields(entries: Entries, served: Mapping[str, Any], hbm_bw: float) -
 def _attention_fields(entries: Entries, served: Mapping[str, Any]) -> dict[str, float]:
     startup, read = _row("attention", entries)[_formats(entries).cache]
     return {
-        "attention_startup": served["attention_startup"] * startup * US,
+        "attention_startup": _share(entries, served) * served["attention_startup"] * startup * US,
         "eff_kv_read": read,
     }
 
@@ -268,8 +282,8 @@ def _allreduce_fields(entries: Entries, served: Mapping[str, Any]) -> dict[str, 
 
 
 def _host_fields(entries: Entries, served: Mapping[str, Any]) -> dict[str, float]:
-    by_engine = ("layer", "step", "prefill")
-    by_layer = ("latent", "linear", "sparse", "sequence")
-    times = {name: served[name][entries.engine] for name in by_engine}
-    times |= {name: served[name] for name in by_layer}
+    share = _share(entries, served)
+    times = {name: share * served[name][entries.engine] for name in ("layer", "step")}
+    times |= {name: share * served[name] for name in ("latent", "linear", "sparse")}
+    times |= {"prefill": served["prefill"][entries.engine], "sequence": served["sequence"]}
     return {f"{name}_overhead": value * US for name, value in times.items()}

@@ -30,13 +30,15 @@ Constants = Mapping[str, float | jax.Array]
 # over theirs. Fitted with the other constants (benchmarks/fit_constants.py).
 TRTLLM_OVERHEAD = 0.70
 # Time to first token where a benchmark keeps as many requests in flight as its concurrency, beyond
-# the steady state: decode steps by engine until a request is seen and its token is out, and RUSH of
-# the mean time that it takes when all requests come at once, as they do at the start; those that
-# follow are bunched for a while. Fitted to the shipped records of vLLM and TensorRT-LLM
-# (`python -m benchmarks.left_out` prints them). SGLang takes the count of TensorRT-LLM, which
-# meets NVIDIA's runs of it; its DeepSeek-R1 on B200 has seconds that no law explains.
-FIRST_STEPS = {"vllm": 3.79, "trtllm": 9.2, "sglang": 9.2}
-RUSH = 0.192
+# the steady state, by engine: decode steps until a request is seen and its token is out, and the
+# share of the mean time that it takes when all come at once, as they do at the start; those that
+# follow are bunched for a while. `python -m benchmarks.left_out` fits and prints them.
+FIRST_TOKENS = {
+    "vllm": (3.81, 0.208),
+    "trtllm": (8.31, 0.173),
+    "sglang": (17.1, 0.0),
+    "atom": (1.97, 0.007),
+}
 OVERHEADS = tuple(f"{name}_overhead" for name in ("layer", "latent", "expert", "sequence", "step"))
 
 
@@ -241,8 +243,10 @@ def outcomes_on_host(
 def first_token_times(cases: Sequence[Case], outcome: Outcome) -> jax.Array:
     """Time to first token of served deployments, one for each case [s]."""
     engines = [case.deployments[0].engine for case in cases]
-    steps = np.array([FIRST_STEPS.get(engine, FIRST_STEPS["vllm"]) for engine in engines])
-    return outcome.ttft + steps * outcome.tpot + RUSH * outcome.rush
+    known = [FIRST_TOKENS.get(engine, FIRST_TOKENS["vllm"]) for engine in engines]
+    steps, share = np.array(known).T
+    found: jax.Array = outcome.ttft + steps * outcome.tpot + share * outcome.rush
+    return found
 
 
 def time_values(cases: Sequence[Case], outcome: Outcome) -> jax.Array:
