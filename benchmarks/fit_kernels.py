@@ -77,11 +77,8 @@ PRIORS = {
     "prefill.trtllm": (150.0, 0.3),
     **{f"gemm_startup.hopper.{d}": (0.3, 1.0) for d in ("bf16", "fp8")},
     **{f"gemm_startup.blackwell.{d}": (0.3, 1.0) for d in ("bf16", "fp8", "fp4")},
-    "experts.formats.fp8": (1.0, 1.0),
-    **{f"experts.hopper.{name}": (1.0, 1.0) for name in ("vllm.int4", "vllm.mxfp4", "trtllm.fp8")},
-    **{f"experts.blackwell.vllm.{name}": (1.0, 1.0) for name in ("int4", "mxfp4")},
-    "experts.hopper.sglang.fp8": (1.0, 1.0),
-    **{f"experts.blackwell.sglang.{name}": (1.0, 1.0) for name in ("fp8", "nvfp4")},
+    **{f"experts.hopper.{name}": (1.0, 1.0) for name in ("vllm.fp8", "trtllm.fp8")},
+    **{f"experts.blackwell.vllm.{name}": (1.0, 1.0) for name in ("fp8", "int4", "mxfp4")},
     **{f"experts.blackwell.trtllm.{name}": (1.0, 1.0) for name in ("fp8", "mxfp4", "nvfp4")},
 }
 # Log error that counts as one prior deviation, and beyond which residuals count linearly.

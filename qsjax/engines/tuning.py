@@ -164,9 +164,7 @@ def fields(
     """
     kernels = load_kernels()
     if entries.formats is None:
-        own = kernels["plain"][entries.generation]
-        newer = own.get(f"{entries.engine}_newer", {}) if entries.is_newer else {}
-        return {**own[entries.engine], **newer}
+        return dict(kernels["plain"][entries.generation][entries.engine])
     served = served or kernels["served"]
     return {
         **_dense_fields(entries, served),
@@ -237,9 +235,8 @@ def _dense_fields(entries: Entries, served: Mapping[str, Any]) -> dict[str, floa
 
 def expert_factor(entries: Entries, served: Mapping[str, Any]) -> float:
     """What served deployments make of the experts' start-up in the table [1]."""
-    form, own = _formats(entries).experts.removesuffix("_triton"), served["experts"]
-    row = own[entries.generation].get(entries.engine, {})
-    return float(row.get(form, own["formats"].get(form, 1.0)))
+    form = _formats(entries).experts.removesuffix("_triton")
+    return float(served["experts"][entries.generation].get(entries.engine, {}).get(form, 1.0))
 
 
 def _expert_fields(entries: Entries, served: Mapping[str, Any], hbm_bw: float) -> dict[str, float]:
