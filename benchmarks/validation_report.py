@@ -179,9 +179,9 @@ def goals(report: Report) -> str:
         return f"worst {np.abs(found).max():.1f} %, n = {len(found)}"
 
     lines = [
-        ("single-node serving, high confidence, fitted GPUs: median 8 %, 90 % 20 %, bias 3 %",
+        ("single-node serving, high confidence (H100, B200): median 8 %, 90 % 20 %, bias 3 %",
          numbers(high), within(high, 8, 20, 3)),
-        ("the same on GPUs left out (H200, B300; medium confidence): median 10 %, 90 % 25 %",
+        ("the same on H200 and B300 (medium confidence): median 10 %, 90 % 25 %",
          numbers(out), within(out, 10, 25)),
         ("KV capacity, high confidence: median 5 %, worst 12 %",
          f"median {np.median(np.abs(sizes)):.1f} %, {most(sizes)}",

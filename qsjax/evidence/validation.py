@@ -44,39 +44,40 @@ class Headline(NamedTuple):
         role: `in the fit`; `left out`: not in the fit, but in view when the form of the laws was
             chosen.
         wanted: by column, what its value begins with.
-        is_fitted: whether the accelerator must be among `FITTED`, or must not; None for either.
     """
 
     name: str
     role: str
     wanted: Mapping[str, tuple[str, ...]]
-    is_fitted: bool | None = None
 
 
-# Accelerators whose records the constants are fitted to (`benchmarks.fit_constants`).
-FITTED = ("a100", "h100", "b200")
 SERVED = "inferencex_agg"
+# In the fit: what `benchmarks.fit_kernels` and, for AMD, `benchmarks.fit_accelerator` take.
 HEADLINES = (
     Headline(
-        "serving on one node: A100, H100, B200",
+        "serving on one node: H100, H200, B200, B300",
         "in the fit",
-        {"category": (SERVED,), "confidence": ("high",)},
-        True,
+        {"category": (SERVED,), "gpu": ("h100", "h200", "b200", "b300")},
     ),
-    Headline("the same on other accelerators", "left out", {"category": (SERVED,)}, False),
-    Headline("disaggregated serving", "left out", {"category": ("inferencex_disagg",)}),
+    Headline(
+        "serving on one node: MI300X, MI325X, MI355X",
+        "in the fit",
+        {"category": (SERVED,), "gpu": ("mi3",)},
+    ),
     Headline(
         "wide expert parallelism, many nodes",
-        "left out",
+        "in the fit",
         {"category": ("wide_ep", "deepseek_official")},
     ),
-    Headline("KV-cache capacity", "left out", {"category": ("kv_capacity",)}),
     Headline(
         "time between tokens: slope in the context, and intercept",
         "in the fit",
         {"category": ("itl_linear_fit",)},
     ),
+    Headline("disaggregated serving", "left out", {"category": ("inferencex_disagg",)}),
+    Headline("KV-cache capacity", "left out", {"category": ("kv_capacity",)}),
 )
+IN_TURN = "serving: each accelerator left out of the fit in turn"
 
 # Known causes of large errors, tried in order: who is concerned, and what is missing.
 REASONS: tuple[tuple[Callable[[Mapping[str, Any]], bool], str], ...] = (
@@ -152,24 +153,25 @@ class Report(Result):
             rows = [row for row in self.predicted if _belongs(row, group)]
             if rows:
                 found.append({"what": group.name, "role": group.role, **_errors(rows)})
+        if self.is_shipped:
+            errors = left_out()["accelerator"]["all"]
+            found.append({"what": IN_TURN, "role": "left out", **errors})
         return found
 
     def summary(self) -> str:
         """How near it comes, where it was fitted and where not, and the largest error."""
         told = []
-        for role in ("in the fit", "left out"):
-            rows = [
-                row
-                for row in self.predicted
-                if any(_belongs(row, group) for group in HEADLINES if group.role == role)
-            ]
-            if rows:
-                found = _errors(rows)
-                told.append(
-                    f"{found['predicted']:,} measurements {ROLES[role]}: median error "
-                    f"{found['median_abs_error_pct']:.1f} %, 90 % of them below "
-                    f"{found['p90_abs_error_pct']:.1f} %, bias {found['bias_pct']:+.1f} %."
-                )
+        groups = [group for group in HEADLINES if group.role == "in the fit"]
+        rows = [row for row in self.predicted if any(_belongs(row, group) for group in groups)]
+        known = [("of the kinds that the constants are fitted to", _errors(rows))] if rows else []
+        if self.is_shipped:
+            known.append((LEFT_OUT_IN_TURN, left_out()["accelerator"]["all"]))
+        for role, found in known:
+            told.append(
+                f"{found['predicted']:,} measurements {role}: median error "
+                f"{found['median_abs_error_pct']:.1f} %, 90 % of them below "
+                f"{found['p90_abs_error_pct']:.1f} %, bias {found['bias_pct']:+.1f} %."
+            )
         if worst := self.worst(1):
             told.append(
                 f"The largest error is {worst[0]['error_pct']:+.0f} % ({worst[0]['model']} on "
@@ -286,10 +288,10 @@ COLUMNS = (
     ("bias %", "bias_pct"),
     ("largest |e| %", "worst_abs_error_pct"),
 )
-ROLES = {
-    "in the fit": "of the kinds that the constants are fitted to",
-    "left out": "left out of the fit (but in view when the form of the laws was chosen)",
-}
+LEFT_OUT_IN_TURN = (
+    "of serving, each accelerator left out of the fit in turn (but in view when the form of the "
+    "laws was chosen)"
+)
 
 
 def _cell(value: float | int | None) -> str:
@@ -305,8 +307,6 @@ def _cells(groups: Mapping[str, Mapping[str, float | int | None]]) -> list[list[
 
 def _belongs(row: Mapping[str, Any], group: Headline) -> bool:
     """Whether a record counts in a headline."""
-    if group.is_fitted is not None and group.is_fitted != str(row["gpu"]).startswith(FITTED):
-        return False
     return all(str(row[name]).startswith(values) for name, values in group.wanted.items())
 
 
