@@ -140,14 +140,12 @@ class Boxes(NamedTuple):
     @property
     def middle(self) -> np.ndarray:
         """The centre of each."""
-        found: np.ndarray = 0.5 * (self.low + self.high)
-        return found
+        return 0.5 * (self.low + self.high)
 
     @property
     def share(self) -> np.ndarray:
         """Share of the region that each is."""
-        volume: np.ndarray = np.prod(self.high - self.low, axis=-1)
-        return volume
+        return np.prod(self.high - self.low, axis=-1)
 
     @staticmethod
     def whole(parameters: int) -> "Boxes":
@@ -254,8 +252,7 @@ class Judge:
 
     def designs(self, at: np.ndarray) -> Designs:
         """Designs at positions."""
-        found: Designs = take(self.cells.designs, at)
-        return found
+        return take(self.cells.designs, at)
 
     def exact(self, unit: np.ndarray, at: np.ndarray) -> Judged:
         """The law at points of the unit cube, for designs at positions: (points, designs)."""
@@ -263,8 +260,7 @@ class Judge:
 
     def _exact(self, unit: np.ndarray, designs: Designs) -> Judged:
         fields = {name: x[..., None] for name, x in self.region.fields(unit).items()}
-        found: Judged = _judge_at(*self._arguments(fields, designs), **self.options)
-        return found
+        return _judge_at(*self._arguments(fields, designs), **self.options)
 
     def ranges(self, boxes: Boxes, at: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Range of the metric of designs over boxes, and whether they may run: without slopes."""
@@ -493,8 +489,7 @@ def _towards(
         return own
     rising, falling = np.asarray(slope[0]) >= 0, np.asarray(slope[1]) <= 0
     to_high, to_low = (rising, falling) if upward else (falling, rising)
-    picked: np.ndarray = np.where(to_high, high, np.where(to_low, low, own))
-    return picked
+    return np.where(to_high, high, np.where(to_low, low, own))
 
 
 def region_of(

@@ -103,8 +103,7 @@ def best_partition(cells: Cells) -> Partition | None:
     best = best_of(cells)
     if best.feasible[0] == 0:
         return None
-    found: Partition = take(cells.designs.partition, int(best.position[0]))
-    return found
+    return take(cells.designs.partition, int(best.position[0]))
 
 
 def best_case(cells: Cells, cell: int, best: Best | None = None) -> Case | None:

@@ -115,8 +115,7 @@ def served_model(inputs: Inputs) -> ModelSpec:
     def choose(own: jax.Array, other: jax.Array) -> jax.Array:
         return own if other is own else jnp.where(is_twin, other, own)
 
-    served: ModelSpec = jax.tree.map(choose, inputs.model, twin)
-    return served
+    return jax.tree.map(choose, inputs.model, twin)
 
 
 def step_of(winners: Winners) -> StepCost:

@@ -145,8 +145,7 @@ def _front_on_host(points: Points) -> Points:
     keys = (points.batch, points.row, points.gpus, -points.gpu, -points.user)
     ordered: Points = take(points, np.lexsort(keys))
     before = np.concatenate([[-np.inf], np.maximum.accumulate(ordered.gpu)[:-1]])
-    kept: Points = take(ordered, ordered.gpu > before)
-    return kept
+    return take(ordered, ordered.gpu > before)
 
 
 def _points_on_host(

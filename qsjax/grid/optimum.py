@@ -274,8 +274,7 @@ def binding_resource(winners: Winners) -> np.ndarray:
     rows = np.shape(winners.inputs.q)
     found = _resources(winners)  # whose keys a pytree has sorted
     times = [np.broadcast_to(found[name], rows) for name in RESOURCES]
-    largest: np.ndarray = np.argmax(np.stack(times), axis=0)
-    return largest
+    return np.argmax(np.stack(times), axis=0)
 
 
 def winners_at(cells: Cells, inputs: Inputs, best: Best) -> Winners:

@@ -297,8 +297,7 @@ def turns(
         table = rates(np.exp(x))
         first, second = np.array(pairs)[cell].T
         at = np.arange(len(x))
-        difference: np.ndarray = table[first, at] - table[second, at]
-        return difference
+        return table[first, at] - table[second, at]
 
     found = find_roots(margin, np.arange(len(pairs)), *interval, points)
     values = sorted((root[0], root[1]) for roots in found for root in roots)

@@ -99,8 +99,7 @@ def _column(bounds: Bounds, at: np.ndarray) -> Bounds:
 
 
 def _largest(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    size: np.ndarray = np.maximum(np.abs(low), np.abs(high))
-    return size
+    return np.maximum(np.abs(low), np.abs(high))
 
 
 class Lead(NamedTuple):
@@ -208,8 +207,7 @@ class Arena:
             for row in np.flatnonzero(~wrong):
                 ahead = judge.exact(units[row : row + 1], at[row : row + 1]).ahead
                 wrong[row] = any(float(np.ravel(gap)[0]) < 0 for gap in ahead.values())
-        found: np.ndarray = wrong
-        return found
+        return wrong
 
     def prove(self, claim: Claim, most: int = MOST_PARTS) -> Verdict:
         """Prove or refute a claim in the whole box.

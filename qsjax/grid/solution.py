@@ -74,14 +74,12 @@ class Solution:
         """
         hardware = self.winners.inputs.hardware
         lacking = self.best.shortfall / np.asarray(hardware.usable_fraction)
-        least: np.ndarray = np.ceil(np.asarray(hardware.hbm_bytes) + lacking) + 1.0
-        return least
+        return np.ceil(np.asarray(hardware.hbm_bytes) + lacking) + 1.0
 
     @property
     def reasons(self) -> np.ndarray:
         """Designs with each of `REASONS`, shape (reason, cell)."""
-        counts: np.ndarray = self.best.reasons + self.cells.illegal
-        return counts
+        return self.best.reasons + self.cells.illegal
 
 
 def solve(cells: Cells) -> Solution:
@@ -170,8 +168,7 @@ def hidden_of(solution: Solution) -> Arrays:
 
 def bound_by(solution: Solution) -> np.ndarray:
     """Name of the resource that takes the largest part of TPOT, per cell."""
-    names: np.ndarray = np.array(list(RESOURCES))[binding_resource(solution.winners)]
-    return names
+    return np.array(list(RESOURCES))[binding_resource(solution.winners)]
 
 
 def metrics_of(step: StepCost, economy: Economy) -> Arrays:
@@ -301,8 +298,7 @@ def joined(
     from importlib.metadata import version
 
     head = {"qsjax": version("qsjax"), "convention": stated.convention}
-    found: xr.Dataset = data.assign_attrs(head | (attributes or {}))
-    return found
+    return data.assign_attrs(head | (attributes or {}))
 
 
 def _concatenated(parts: list["xr.Dataset"], name: str, labels: list[str]) -> "xr.Dataset":

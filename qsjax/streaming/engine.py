@@ -227,8 +227,7 @@ class Engine:
         def start(at: int) -> Reduction:
             first = at * len(padded[0])
             own = jax.tree.map(lambda x: x[first : first + len(padded[at])], moving)
-            running: Reduction = self._start(self._all, own, reduce_one)
-            return running
+            return self._start(self._all, own, reduce_one)
 
         # One call at a time: two on one CPU device take turns and are slower than one.
         coming = start(0)

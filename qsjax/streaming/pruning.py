@@ -99,14 +99,12 @@ class Boxes(NamedTuple):
     @property
     def cells(self) -> np.ndarray:
         """Kept cells of each."""
-        found: np.ndarray = np.prod(self.high - self.low, axis=0)
-        return found
+        return np.prod(self.high - self.low, axis=0)
 
     @property
     def is_real(self) -> np.ndarray:
         """Which of the designs are real."""
-        found: np.ndarray = np.arange(len(self.at))[:, None] < self.number
-        return found
+        return np.arange(len(self.at))[:, None] < self.number
 
     def take(self, at: Any) -> "Boxes":
         """Some of them."""
@@ -200,8 +198,7 @@ class Place:
         cost = np.zeros(len(runs)) if self._gpus is None else self._gpus[runs]
         order = np.lexsort((runs, cost))
         _, first = np.unique(np.stack(marks)[:, order], axis=1, return_index=True)
-        found: np.ndarray = np.sort(runs[order[first]])
-        return found
+        return np.sort(runs[order[first]])
 
     def start(self) -> Boxes:
         """All kept cells as one box, with every design that may be the best."""
@@ -283,8 +280,7 @@ class Place:
             ahead = np.where(of_champion(sure), ahead, -np.inf)
             best = np.where(sure, least, -np.inf).max(axis=0)
             beaten = np.fmax(ahead, best - most) > BEHIND
-        left: np.ndarray = may & ~beaten
-        return left
+        return may & ~beaten
 
     def pick(self, boxes: Boxes) -> Picked:
         """The winners of the kept cells of boxes, evaluated."""

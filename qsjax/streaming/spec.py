@@ -189,8 +189,7 @@ def _shared_workload(works: Mapping[str, Workload], stated: Mapping[str, Any]) -
             )
     own = stack([dataclasses.replace(work, **stated) for work in works.values()])
     leaves, tree = jax.tree.flatten(own)
-    shared: Workload = jax.tree.unflatten(tree, [x if np.ptp(x) else float(x[0]) for x in leaves])
-    return shared
+    return jax.tree.unflatten(tree, [x if np.ptp(x) else float(x[0]) for x in leaves])
 
 
 def _bounds(constraints: Mapping[str, float]) -> dict[Any, tuple[float, float]]:

@@ -69,8 +69,7 @@ def steps(
     records = records_of(points, models, hardware, convention.twin)
     workload = dataclasses.replace(records.workload, batch=batches)
     step = evaluate(records._replace(workload=workload), convention)
-    whole: StepCost = full(step, (len(points),))
-    return whole
+    return full(step, (len(points),))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -184,8 +184,7 @@ def _equalities(
 
 def _log_ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """How much better a is than b, as a logarithm; times are negative scores."""
-    difference: np.ndarray = np.sign(a) * (np.log(np.abs(a)) - np.log(np.abs(b)))
-    return difference
+    return np.sign(a) * (np.log(np.abs(a)) - np.log(np.abs(b)))
 
 
 @question

@@ -349,8 +349,7 @@ def best_together(cells: Cells, cell: int, requests: Sequence[Request]) -> Toget
 
 
 def _scalars(step: StepCost) -> StepCost:
-    found: StepCost = jax.tree.map(lambda x: float(np.ravel(np.asarray(x))[0]), step)
-    return found
+    return jax.tree.map(lambda x: float(np.ravel(np.asarray(x))[0]), step)
 
 
 @question

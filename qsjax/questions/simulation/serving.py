@@ -85,10 +85,9 @@ def slots_of(one: Deployment) -> int:
 def _stack(ones: Sequence[Deployment]) -> events.Lane:
     """Deployments along one axis."""
     lanes = [events.Lane(*one) for one in ones]
-    stacked: events.Lane = jax.tree.map(
+    return jax.tree.map(
         lambda *x: jnp.asarray(np.stack([np.asarray(y, np.float64) for y in x])), *lanes
     )
-    return stacked
 
 
 def _run(ones: Sequence[Deployment], slots: int) -> tuple[events.Times, Any]:
@@ -116,8 +115,7 @@ def _outcome(one: Deployment, times: events.Times, seen: events.Event, lane: int
     ran = seen.ran[:, lane]
 
     def of_steps(values: Any) -> np.ndarray:
-        kept: np.ndarray = values[:, lane][ran]
-        return kept
+        return values[:, lane][ran]
 
     steps = Steps(
         end=of_steps(seen.now),
