@@ -284,8 +284,6 @@ def joined(
 
     What was asked with one value is a coordinate without an axis.
     """
-    import xarray as xr
-
     stated = problem.stated
     names = [device.name for device in stated.accelerators]
     if not stated.twins:
