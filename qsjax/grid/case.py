@@ -107,13 +107,7 @@ def best_partition(cells: Cells) -> Partition | None:
 
 
 def best_case(cells: Cells, cell: int, best: Best | None = None) -> Case | None:
-    """The best design of a cell, taken apart; None where there is none.
-
-    Args:
-        cells: the cells.
-        cell: which of them.
-        best: of all of them, if it is known.
-    """
+    """The best design of a cell, taken apart; None without one. `best` saves the search."""
     if best is None:
         found, at = best_of(cells, *take((cells.inputs, cells.economy), [cell])), 0
     else:

@@ -220,14 +220,7 @@ def _legal_designs(inputs: Inputs, designs: Designs, left_out: int) -> tuple[Des
 def cells_of(
     problem: Problem, model: int = 0, hardware: int = 0, rules: Convention | None = None
 ) -> Cells:
-    """The cells of one of a problem's models on one of its accelerators.
-
-    Args:
-        problem: what is asked.
-        model: which of its models.
-        hardware: which of its accelerators.
-        rules: another accounting than the problem's.
-    """
+    """The cells of one of a problem's models on one accelerator, by its accounting or `rules`."""
     stated = problem.stated
     served, device = stated.models[model], stated.accelerators[hardware]
     rules = rules or stated.rules

@@ -152,11 +152,7 @@ def lead(one: Bounds, others: Bounds, sign: float) -> Lead:
 
 
 class Arena:
-    """Contestants over one box: the designs of each, bounded together.
-
-    Args:
-        judges: one for each contestant; all vary the same parameters and have one objective.
-    """
+    """Contestants over one box: the designs of each, bounded together."""
 
     def __init__(self, judges: Sequence[Judge]) -> None:
         self.judges = list(judges)
@@ -210,12 +206,7 @@ class Arena:
         return wrong
 
     def prove(self, claim: Claim, most: int = MOST_PARTS) -> Verdict:
-        """Prove or refute a claim in the whole box.
-
-        Args:
-            claim: what is said.
-            most: parts that are judged before the rest is left undecided.
-        """
+        """Prove or refute a claim in the whole box."""
         whole = Boxes.whole(self.parameters)
         sample = np.random.default_rng(0).random((2 * SAMPLES, self.parameters))
         sample[SAMPLES:] = np.round(sample[SAMPLES:])

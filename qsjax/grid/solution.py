@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 Arrays = dict[str, np.ndarray]
-# Degrees of a design in the order in which they are read, with how many copies serve.
-DESIGN = (*DEGREES, "kv_mode", "replicas", "batch")
 _on_host_step, _on_host_ledger = on_host(step_of), on_host(time_ledger)
 _on_host_messages, _on_host_model = on_host(communication), on_host(served_model)
 

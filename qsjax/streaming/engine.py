@@ -152,13 +152,7 @@ def _fetched(found: Any, count: int) -> Any:
 
 
 class Engine:
-    """The devices of this process at work on a plan.
-
-    Args:
-        job: what is asked of every design.
-        plan: the blocks, from `make_plan`.
-        devices: devices of this process; all by default.
-    """
+    """The devices of this process at work on a plan."""
 
     def __init__(self, job: Job, plan: Plan, devices: Sequence[jax.Device] | None = None) -> None:
         self.job, self.plan = job, plan

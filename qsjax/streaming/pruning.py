@@ -136,7 +136,6 @@ class Found:
         tied: which designs win or tie in a kept cell that was evaluated.
         nobody: kept cells in which none runs.
         evaluated: designs times kept cells that were evaluated.
-        bounded: designs times boxes that were bounded.
         doubtful: kept cells in which two designs are at the limit of a tie, or one at a limit, to
             within rounding.
     """
@@ -145,19 +144,11 @@ class Found:
     tied: np.ndarray
     nobody: int = 0
     evaluated: int = 0
-    bounded: int = 0
     doubtful: int = 0
 
 
 class Place:
-    """The designs at one outer place, over the box of the inner axes.
-
-    Args:
-        job: what is asked.
-        plan: the grid.
-        outer: coordinates of the outer axes.
-        inner: values of the inner axes, ascending.
-    """
+    """The designs at one outer place, over the box of the inner axes."""
 
     def __init__(
         self, job: Job, plan: Plan, outer: Mapping[str, Any], inner: Mapping[str, np.ndarray]
@@ -344,12 +335,8 @@ class Place:
         own = boxes.take(is_small)
         for part in _pieces(own, int(cells[is_small].max(initial=1))):
             self._tell(self.pick(part), part, found)
-        own, left = boxes.take(~is_settled & ~is_small), []
-        parts = 2 ** len(self._names)
-        for part in _pieces(own, parts):
-            found.bounded += parts * int(part.number.sum())
-            left.append(self.cut(part))
-        return left
+        own = boxes.take(~is_settled & ~is_small)
+        return [self.cut(part) for part in _pieces(own, 2 ** len(self._names))]
 
     def _tell(self, picked: Picked, boxes: Boxes, found: Found) -> None:
         winners = picked.winner[picked.real]

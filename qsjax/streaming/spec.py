@@ -210,13 +210,6 @@ def records_of(
 ) -> tuple[list[str], Records]:
     """Models with their dense twins, and accelerators, as stacks; names of the models.
 
-    Args:
-        models: shapes and precisions by name.
-        chips: accelerators by name.
-        twins: quality factors of the twins of each model with experts.
-        rules: the accounting.
-        stated: fields of the workload in place of the models' own.
-
     Raises:
         ValueError: the models multiply in different dtypes.
     """

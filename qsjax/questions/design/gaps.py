@@ -77,11 +77,7 @@ def bought(slope: np.ndarray, price: np.ndarray, money: np.ndarray) -> tuple[np.
 
 
 class Search:
-    """Branch and bound for one task.
-
-    Args:
-        task: workloads, cost, and a budget or targets.
-    """
+    """Branch and bound for one task."""
 
     def __init__(self, task: Task) -> None:
         self.task, cells = task, _at_one_batch(task.stated)
