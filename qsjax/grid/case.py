@@ -8,11 +8,10 @@ import numpy as np
 
 from qsjax.cost.ledger import RESOURCES
 from qsjax.cost.roofline import Parts, take_apart
-from qsjax.grid.cells import Cells, served_model, take
+from qsjax.grid.cells import Cells, model_on_host, take
 from qsjax.grid.diagnosis import Shortcoming, shortcomings
 from qsjax.grid.optimum import Best, best_of
 from qsjax.grid.solution import Row, kv_mode_name
-from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.records.scenario import Records
 from qsjax.records.specs import DEGREES, Convention, Partition
@@ -33,7 +32,6 @@ MEMORY_TERMS = (
     "free",
 )
 TIME_TERMS = tuple(term for terms in RESOURCES.values() for term in terms)
-model_on_host = on_host(served_model)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

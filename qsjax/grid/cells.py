@@ -143,6 +143,16 @@ def as_rows(tree: Any, count: int) -> Any:
     return jax.tree.map(lambda x: np.broadcast_to(np.asarray(x, np.float64), count), tree)
 
 
+step_on_host, model_on_host = on_host(step_of), on_host(served_model)
+
+
+def label_of(cells: Cells) -> dict[str, Any]:
+    """Model, accelerator and variant of cells of one variant."""
+    (variant,) = cells.variants
+    names = {"model": cells.model.name, "hardware": cells.hardware.name}
+    return names | {"variant": variant.name, "q": variant.q}
+
+
 @on_host
 def _legality(inputs: Inputs, partition: Partition) -> jax.Array:
     """Reasons of each design that no memory mends, as bits."""

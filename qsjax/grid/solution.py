@@ -12,7 +12,7 @@ from qsjax.cost.ledger import RESOURCES, time_ledger
 from qsjax.cost.meanings import attributes_of
 from qsjax.cost.metrics import METRICS, PRICES, Economy, metric_value
 from qsjax.cost.roofline import communication
-from qsjax.grid.cells import Cells, Winners, blocks_of, served_model, step_of
+from qsjax.grid.cells import Cells, Winners, blocks_of, model_on_host, step_on_host
 from qsjax.grid.limits import LIMITS, describe, is_given
 from qsjax.grid.optimum import Best, best_of, binding_resource, winners_at
 from qsjax.grid.problem import Problem
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 Arrays = dict[str, np.ndarray]
-_on_host_step, _on_host_ledger = on_host(step_of), on_host(time_ledger)
-_on_host_messages, _on_host_model = on_host(communication), on_host(served_model)
+_on_host_ledger, _on_host_messages = on_host(time_ledger), on_host(communication)
 
 
 @on_host
@@ -85,7 +84,7 @@ def solve(cells: Cells) -> Solution:
     best = best_of(cells)
     chosen = winners_at(cells, cells.inputs, best)
     full: StepCost = jax.tree.map(
-        lambda x: np.broadcast_to(np.asarray(x), cells.cells), _on_host_step(chosen)
+        lambda x: np.broadcast_to(np.asarray(x), cells.cells), step_on_host(chosen)
     )
     return Solution(cells, best, chosen, full)
 
@@ -135,7 +134,7 @@ def design_label(cells: Cells, position: int) -> Row:
 def records_of(solution: Solution) -> Records:
     """The inputs of the winners, without their batches."""
     inputs, designs = solution.winners
-    model = _on_host_model(inputs)
+    model = model_on_host(inputs)
     return Records(
         model, inputs.hardware, designs.partition, inputs.workload, np.asarray(inputs.gpus)
     )
