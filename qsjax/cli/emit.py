@@ -15,19 +15,16 @@ from qsjax.output.result import Result, flat
 def asked() -> dict[str, Any]:
     """The command as it was given, for `inputs.json`."""
     context = click.get_current_context()
+    given = {name: value for name, value in context.params.items() if value is not None}
     words: list[str] = []
-    flags: dict[str, Any] = {}
     for parameter in context.command.params:
-        name = parameter.name or ""
-        given = context.params.get(name)
-        if isinstance(parameter, click.Argument):
-            words += map(str, given if isinstance(given, tuple) else [given])
-        elif given is not None and name not in ("out", "format_"):
-            flags[name] = given
+        if isinstance(parameter, click.Argument) and parameter.name in given:
+            own = given.pop(parameter.name)
+            words += map(str, own if isinstance(own, tuple) else [own])
     return {
         "command": [context.info_name, *words],
         "repeat": shlex.join(["qsjax", *sys.argv[1:]]),
-        "flags": flags,
+        "flags": {name: x for name, x in given.items() if name not in ("out", "format_")},
     }
 
 
