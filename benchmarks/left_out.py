@@ -14,11 +14,11 @@ import numpy as np
 from scipy.optimize import least_squares
 
 from benchmarks.fit_constants import load
+from benchmarks.refits import LeftOut, leave_out, serving_of
+from benchmarks.spreads import build, coverage, errors_of, scores
 from qsjax.engines.spread import Spread
-from qsjax.evidence.left_out import LeftOut, leave_out, serving_of
 from qsjax.evidence.measurements import Case, load_records, read_cases
 from qsjax.evidence.measurements.predict import FIRST_TOKENS, batches, outcomes_on_host
-from qsjax.evidence.spreads import build, coverage, errors_of, scores
 from qsjax.numerics.float64 import in_float64
 from qsjax.output.files import csv_text
 from qsjax.records.units import MS

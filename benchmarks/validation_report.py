@@ -11,11 +11,11 @@ import numpy as np
 
 from benchmarks import attention_kernels
 from benchmarks.fit_constants import SERVED
+from benchmarks.spreads import coverage, errors_of, scores
 from qsjax.catalog import hardware_entry
 from qsjax.engines.memory import states_share
 from qsjax.evidence.measurements import Case, load_left_out, load_records, predict, read_cases
 from qsjax.evidence.measurements.kernels import CATEGORIES as KERNELS
-from qsjax.evidence.spreads import coverage, errors_of, scores
 from qsjax.evidence.validation import Report, Row, left_out, validate
 
 PAGE = Path(__file__).parent.parent / "docs" / "validation.md"

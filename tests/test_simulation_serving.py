@@ -45,7 +45,7 @@ def test_every_token_is_made_once(busy):
     assert busy.evictions == 0
     np.testing.assert_allclose(made.chunk.sum(), work.prompt.sum(), rtol=tolerances.EXACT)
     np.testing.assert_allclose(
-        (made.count * made.decoding).sum(), (work.output - 1).sum(), rtol=tolerances.EXACT
+        (made.steps * made.decoding).sum(), (work.output - 1).sum(), rtol=tolerances.EXACT
     )
 
 

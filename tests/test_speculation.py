@@ -22,7 +22,6 @@ from qsjax.cost.speculation import (
     draft_seconds,
     layer_params,
     speculated,
-    speculated_step,
 )
 from qsjax.engines import read
 from qsjax.records.scenario import Records
@@ -77,7 +76,7 @@ def test_an_eagle_head_has_the_parameters_that_are_given():
 def test_the_step_is_verification_and_drafts_over_what_is_accepted():
     own = records()
     found = speculated(own, PHYSICAL, "mtp", 0.7, 3)
-    fast = speculated_step(own, PHYSICAL, "mtp", 0.7, 3)
+    fast = decode_step(*found[:4], PHYSICAL)
     draft = draft_model(own.model, "mtp")
     once = float(draft_seconds(draft, *own[1:4], PHYSICAL))
     wide = dataclasses.replace(own.workload, query_tokens=4.0)
@@ -94,10 +93,8 @@ def test_the_step_is_verification_and_drafts_over_what_is_accepted():
 def test_drafts_hold_memory_and_ngrams_do_not():
     own = records(batch=64.0)
     plain = float(decode_step(*own[:4], PHYSICAL).capacity.max_batch)
-    mtp, ngram = (
-        float(speculated_step(own, PHYSICAL, method, 0.7, 2).capacity.max_batch)
-        for method in ("mtp", "ngram")
-    )
+    drafting = [speculated(own, PHYSICAL, method, 0.7, 2)[:4] for method in ("mtp", "ngram")]
+    mtp, ngram = (float(decode_step(*one, PHYSICAL).capacity.max_batch) for one in drafting)
     assert mtp < plain == ngram
     assert float(speculated(own, PHYSICAL, "ngram", 0.7, 2).workload.draft_time) == 0.0
 

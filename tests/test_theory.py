@@ -33,19 +33,6 @@ def test_expert_batch_of_table_3():
     assert float(closed_forms.expert_batch(244, 8 / 256)) == pytest.approx(7.625)
 
 
-def test_traffic_is_equal_at_break_even():
-    s = closed_forms.sparsity(2, 8)
-    assert float(closed_forms.traffic_ratio(closed_forms.break_even_q(s), s)) == pytest.approx(1.0)
-    # half the pool streamed and 20 % more dense sequences: q* = 0.5 x 1.2 x 4
-    assert float(closed_forms.break_even_q(s, capacity=1.2, coverage=0.5)) == pytest.approx(2.4)
-
-
-def test_ffn_time_is_the_slower_side():
-    # 1 GB at 1 TB/s and reuse 10 is 0.1 ms
-    assert float(closed_forms.ffn_time(5e-5, 1e9, 1e12, 10)) == pytest.approx(1e-4)
-    assert float(closed_forms.ffn_time(5e-4, 1e9, 1e12, 10)) == pytest.approx(5e-4)
-
-
 def test_gradient_of_q_with_respect_to_the_exponent():
     # d/da (L)^(1/a) = -log(L) L^(1/a) / a^2
     import math

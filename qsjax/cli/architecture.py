@@ -3,9 +3,8 @@
 from typing import Any
 
 from qsjax.cli import options, serving_options
-from qsjax.cli.emit import emit
 from qsjax.cli.grid_options import problem_of
-from qsjax.cli.options import WHOLE, flag, verb
+from qsjax.cli.options import WHOLE, Result, flag, verb
 from qsjax.questions.architecture import LAWS, architecture
 from qsjax.questions.architecture.answers import MULTIPLE, TOKENS
 from qsjax.questions.architecture.shapes import VARIED
@@ -23,7 +22,7 @@ CONTEXT = 32768.0
 @flag("--tokens", float, "Training tokens.", TOKENS)
 @flag("--multiple", float, "Of which widths are.", MULTIPLE)
 @serving_options.target_options
-def command(model: str, **flags: Any) -> None:
+def command(model: str, **flags: Any) -> Result:
     r"""Compare variants of MODEL that a published law calls equally good, each served at its best.
 
     Every variant gets the width of experts that keeps the quality, rounded up to one that can be
@@ -39,4 +38,4 @@ def command(model: str, **flags: Any) -> None:
         raise ValueError("nothing varies; give for example --experts 64,128,256 --top-k 4,8")
     problem = problem_of(model, flags | {"twins": []}, (CONTEXT,))
     how = {name: flags[name] for name in ("law", "tokens", "multiple")}
-    emit(architecture(problem, vary, **how), flags)
+    return architecture(problem, vary, **how)

@@ -3,9 +3,8 @@
 from typing import Any
 
 from qsjax.cli import options, serving_options
-from qsjax.cli.emit import emit
 from qsjax.cli.grid_options import names, problem_of
-from qsjax.cli.options import flag, verb
+from qsjax.cli.options import Result, flag, verb
 from qsjax.questions.binding import HARDWARE, POINTS, binding
 
 CONTEXT = 8192.0
@@ -19,7 +18,7 @@ CONTEXT = 8192.0
 @flag("--points", int, "Points of each front.", POINTS)
 @options.axis_options
 @serving_options.target_options
-def command(models: tuple[str, ...], **flags: Any) -> None:
+def command(models: tuple[str, ...], **flags: Any) -> Result:
     r"""Say what 1 % more of each hardware number does along the front of MODELS and their twins.
 
     Users keep their tokens/s: what gets faster, a larger batch uses. The table has the elasticity
@@ -31,4 +30,4 @@ def command(models: tuple[str, ...], **flags: Any) -> None:
       qsjax binding llama-3.1-70b --hardware h100-sxm,b200-sxm --gpus 8 --parameter hbm_bw,flops
     """
     problem = problem_of(models, flags, (CONTEXT,))
-    emit(binding(problem, names(flags["parameter"]), flags["points"]), flags)
+    return binding(problem, names(flags["parameter"]), flags["points"])

@@ -3,11 +3,9 @@
 from typing import Any
 
 from qsjax.cli import options, serving_options
-from qsjax.cli.emit import emit
 from qsjax.cli.grid_options import problem_of
-from qsjax.cli.options import flag, verb
+from qsjax.cli.options import Result, flag, verb
 from qsjax.questions.break_even import break_even, solve_for
-from qsjax.questions.break_even.answers import Turning
 from qsjax.questions.break_even.solvers import TARGETS
 
 COUNTS = tuple(2.0**k for k in range(9))  # GPU counts tried for a target, 1 to 256
@@ -35,7 +33,7 @@ COUNTS = tuple(2.0**k for k in range(9))  # GPU counts tried for a target, 1 to 
     "Solve for this value of the metric (tpot in seconds) instead of for equality.",
 )
 @serving_options.reuse_options
-def command(model: str, **flags: Any) -> None:
+def command(model: str, **flags: Any) -> Result:
     r"""Find every value of a parameter at which MODEL and its dense twin are equally good.
 
     Both are re-optimised over all splits at every value that is tried. With --target, find what
@@ -56,9 +54,6 @@ def command(model: str, **flags: Any) -> None:
         more["gpus"] = COUNTS
     reuse, others = serving_options.reuse_flags(flags)
     problem = problem_of(model, others, **more)
-    found: Turning
     if flags["target"] is None:
-        found = break_even(problem, name, *interval, **reuse)
-    else:
-        found = solve_for(problem, name, *interval, **{flags["metric"]: flags["target"]})
-    emit(found, flags)
+        return break_even(problem, name, *interval, **reuse)
+    return solve_for(problem, name, *interval, **{flags["metric"]: flags["target"]})

@@ -1,24 +1,20 @@
 """`qsjax calibrate`: the constants that fit a user's own measurements."""
 
 from pathlib import Path
-from typing import Any
 
 import click
 
 from qsjax.cli import grid_options
-from qsjax.cli.emit import emit
-from qsjax.cli.options import FILE, flag, verb
+from qsjax.cli.options import FILE, Result, flag, verb
 from qsjax.evidence.calibration import DEFAULT_FREE, calibrate
 
 
 @verb("calibrate")
 @click.argument("measured", type=FILE)
 @flag(
-    "--fit names",
-    str,
-    "Comma-separated constants.  [default: those that served deployments determine]",
+    "--fit", str, "Comma-separated constants.  [default: those that served deployments determine]"
 )
-def command(measured: Path, names: str | None, **flags: Any) -> None:
+def command(measured: Path, fit: str | None) -> Result:
     r"""Fit efficiencies and overheads to your own measurements.
 
     MEASURED is a CSV with the columns model, hardware, tp, batch (sequences per attention replica),
@@ -32,5 +28,4 @@ def command(measured: Path, names: str | None, **flags: Any) -> None:
       qsjax calibrate mine.csv --fit eff_weight_read,layer_overhead --format json
       qsjax calibrate mine.csv --out results/calibration
     """
-    free = DEFAULT_FREE if names is None else grid_options.names(names)
-    emit(calibrate(measured, free), flags | {"fit": names})
+    return calibrate(measured, DEFAULT_FREE if fit is None else grid_options.names(fit))

@@ -3,9 +3,8 @@
 from typing import Any
 
 from qsjax.cli import options
-from qsjax.cli.emit import emit
 from qsjax.cli.grid_options import problem_of
-from qsjax.cli.options import flag, verb
+from qsjax.cli.options import Result, flag, verb
 from qsjax.questions.certify import CLAIMS, OBJECTIVES, PARTS, certify
 from qsjax.records.conversion import number_of_text
 
@@ -35,7 +34,7 @@ CONTEXTS = (131072.0,)
 )
 @flag("--metric", OBJECTIVES, "What is best.", "tokens_per_s_per_gpu")
 @flag("--parts", int, "Parts of a box judged at most.", PARTS)
-def command(model: str, **flags: Any) -> None:
+def command(model: str, **flags: Any) -> Result:
     r"""Prove who wins, by which split, and what limits it, in a whole box of hardware numbers.
 
     Each claim is proved, refuted by a point where it fails, or left undecided with the share of the
@@ -49,7 +48,7 @@ def command(model: str, **flags: Any) -> None:
     """
     problem = problem_of(model, flags, CONTEXTS, objective=flags["metric"])
     box = _box(flags["box"])
-    emit(certify(problem, box, claims=flags["claims"], parts=flags["parts"]), flags)
+    return certify(problem, box, claims=flags["claims"], parts=flags["parts"])
 
 
 def _box(given: tuple[str, ...]) -> Any:

@@ -6,9 +6,8 @@ from typing import Any
 import click
 
 from qsjax.cli import options, serving_options
-from qsjax.cli.emit import emit
 from qsjax.cli.grid_options import problem_of
-from qsjax.cli.options import verb
+from qsjax.cli.options import Result, verb
 from qsjax.grid.problem import Served, as_accelerator, served
 from qsjax.numerics.safe import scalar
 from qsjax.questions.compare import Subject, compare
@@ -26,7 +25,7 @@ CONTEXTS = (1024.0, 8192.0, 32768.0, 131072.0)
 @options.batch_option
 @serving_options.target_options
 @options.level_option
-def command(subjects: tuple[str, ...], **flags: Any) -> None:
+def command(subjects: tuple[str, ...], **flags: Any) -> Result:
     r"""Put SUBJECTS side by side: who has more throughput, by how much, at which price, why.
 
     A subject is MODEL[:CHANGES][@ACCELERATOR[:CHANGES]]. Changes of a model are q=5 (its dense twin
@@ -66,7 +65,7 @@ def command(subjects: tuple[str, ...], **flags: Any) -> None:
     )
     requests = serving_options.requests_of(flags)
     more = {name: flags[name] for name in ("prefix_hit_rate", "level")}
-    emit(compare(problem, named, requests=requests, **more), flags)
+    return compare(problem, named, requests=requests, **more)
 
 
 def _has_experts(model: Served) -> bool:

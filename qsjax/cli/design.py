@@ -3,9 +3,8 @@
 from typing import Any
 
 from qsjax.cli import options
-from qsjax.cli.emit import emit
 from qsjax.cli.grid_options import problem_of
-from qsjax.cli.options import NUMBERS, flag, verb
+from qsjax.cli.options import NUMBERS, Result, flag, verb
 from qsjax.questions.design import CostModel, Price, design
 from qsjax.questions.design.solvers import TARGETS
 
@@ -35,7 +34,7 @@ CONTEXTS = (32768.0,)
 @flag("--metric", TARGETS, "What counts.", "tokens_per_s_per_gpu")
 @flag("--weight", NUMBERS, "Shares of the workloads.  [default: equal]")
 @flag("--dense", bool, "Design for the first dense twin instead of the MoE.")
-def command(model: str, **flags: Any) -> None:
+def command(model: str, **flags: Any) -> Result:
     r"""Find the best accelerator for MODEL under a budget, or the cheapest that meets targets.
 
     Every context (and GPU count) is one workload. Costs are in any unit, relative to the reference
@@ -51,7 +50,7 @@ def command(model: str, **flags: Any) -> None:
     cost = CostModel(dict(_price(text) for text in flags["price"]), flags["base"])
     target, metric = flags["target"], flags["metric"]
     goal = {} if target is None else {metric: target}
-    found = design(
+    return design(
         problem_of(model, flags, CONTEXTS, objective=metric),
         cost,
         budget=flags["budget"],
@@ -59,7 +58,6 @@ def command(model: str, **flags: Any) -> None:
         variant=1 if flags["dense"] else 0,
         **goal,
     )
-    emit(found, flags)
 
 
 def _price(text: str) -> tuple[str, Price]:

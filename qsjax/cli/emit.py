@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,33 +12,30 @@ from qsjax.output import files
 from qsjax.output.result import Result, flat
 
 
-def asked(flags: Mapping[str, Any]) -> dict[str, Any]:
+def asked() -> dict[str, Any]:
     """The command as it was given, for `inputs.json`."""
     context = click.get_current_context()
+    given = {name: value for name, value in context.params.items() if value is not None}
     words: list[str] = []
     for parameter in context.command.params:
-        given = context.params.get(parameter.name or "")
-        if isinstance(parameter, click.Argument) and given is not None:
-            words += map(str, given) if isinstance(given, tuple) else [str(given)]
+        if isinstance(parameter, click.Argument) and parameter.name in given:
+            own = given.pop(parameter.name)
+            words += map(str, own if isinstance(own, tuple) else [own])
     return {
         "command": [context.info_name, *words],
         "repeat": shlex.join(["qsjax", *sys.argv[1:]]),
-        "flags": {k: v for k, v in flags.items() if v is not None and k not in ("out", "format_")},
+        "flags": {name: x for name, x in given.items() if name not in ("out", "format_")},
     }
 
 
-def emit(result: Result, flags: Mapping[str, Any]) -> None:
+def emit(result: Result, format_: str, out: Path | None) -> None:
     """Print a result as JSON, as CSV, or for people, and write the folder of --out.
 
     People read the answer first, then its tables, then what else is to be said.
-
-    Args:
-        result: of a question.
-        flags: `format_`, `out`, and whatever else was given.
     """
-    if flags["format_"] == "json":
+    if format_ == "json":
         printing.json_of({"answer": result.summary(), **result.record()})
-    elif flags["format_"] == "csv":
+    elif format_ == "csv":
         click.echo(files.csv_text([flat(row) for row in result.rows()]), nl=False)
     else:
         click.echo(result.summary())
@@ -46,6 +43,6 @@ def emit(result: Result, flags: Mapping[str, Any]) -> None:
             printing.table(table)
         for line in result.remarks():
             click.echo(line)
-    if flags["out"]:
-        written = result.save(flags["out"], asked(flags))
-        session.note(f"Written to {flags['out']}: {', '.join(path.name for path in written)}")
+    if out:
+        written = result.save(out, asked())
+        session.note(f"Written to {out}: {', '.join(path.name for path in written)}")

@@ -5,8 +5,7 @@ from typing import Any
 import click
 
 from qsjax.cli import deployed, options, serving_options
-from qsjax.cli.emit import emit
-from qsjax.cli.options import WHOLE, flag, verb
+from qsjax.cli.options import WHOLE, Result, flag, verb
 from qsjax.cost.speculation import ACCEPTANCE
 
 
@@ -27,7 +26,7 @@ from qsjax.cost.speculation import ACCEPTANCE
 @options.dtype_options
 @serving_options.economy_options
 @options.level_option
-def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> None:
+def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> Result:
     r"""Take one deployment of MODEL apart: does it run, where do memory and time go.
 
     Beside it stands the best design of as many GPUs, also as flags of vLLM and SGLang.
@@ -49,4 +48,4 @@ def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> None:
     model, engine_flags = deployed.served(model, engine_flags)
     stated = deployed.read(model, engine_flags, flags)
     requests = serving_options.requests_of(flags)
-    emit(deployed.explained(stated, requests, flags["prefix_hit_rate"], flags["level"]), flags)
+    return deployed.explained(stated, requests, flags["prefix_hit_rate"], flags["level"])

@@ -6,9 +6,8 @@ from typing import Any
 import click
 
 from qsjax.cli import options, serving_options
-from qsjax.cli.emit import emit
 from qsjax.cli.grid_options import problem_of
-from qsjax.cli.options import OLD_FILE, flag, verb
+from qsjax.cli.options import OLD_FILE, Result, flag, verb
 from qsjax.questions.mix import mix
 
 
@@ -19,7 +18,7 @@ from qsjax.questions.mix import mix
 @options.quality_options
 @flag("--together", bool, "Also find the split for one batch that holds all lengths at once.")
 @serving_options.target_options
-def command(model: str, requests: Path, **flags: Any) -> None:
+def command(model: str, requests: Path, **flags: Any) -> Result:
     r"""Find the split of MODEL that is best for the whole distribution of lengths in REQUESTS.
 
     REQUESTS is a CSV file whose first row names its columns: context, or isl and osl (input and
@@ -33,4 +32,4 @@ def command(model: str, requests: Path, **flags: Any) -> None:
       qsjax mix gpt-oss-120b requests.csv --hardware h100-sxm --gpus 8 --together
     """
     problem = problem_of(model, flags)
-    emit(mix(problem, requests, together=flags["together"]), flags)
+    return mix(problem, requests, together=flags["together"])

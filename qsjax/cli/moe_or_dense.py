@@ -3,9 +3,8 @@
 from typing import Any
 
 from qsjax.cli import options, serving_options
-from qsjax.cli.emit import emit
 from qsjax.cli.grid_options import problem_of
-from qsjax.cli.options import flag, verb
+from qsjax.cli.options import Result, flag, verb
 from qsjax.grid.distributions import parse
 from qsjax.questions.moe_or_dense import NODES, moe_or_dense
 
@@ -30,7 +29,7 @@ CONTEXTS = (1024.0, 8192.0, 32768.0, 131072.0)
 @flag("--nodes", int, "Quality factors searched.", NODES)
 @options.dtype_options
 @options.axis_options
-def command(model: str, **flags: Any) -> None:
+def command(model: str, **flags: Any) -> Result:
     r"""Say where MODEL beats its dense twin of equal quality, for users who wait equally long.
 
     Both have the split and the batch that are best within each limit. Beside the lead stands the
@@ -44,4 +43,4 @@ def command(model: str, **flags: Any) -> None:
     duration = serving_options.Duration()
     tpots = [duration.convert(text.strip(), None, None) for text in flags["tpot"].split(",")]
     problem = problem_of(model, flags | {"twins": []}, CONTEXTS)
-    emit(moe_or_dense(problem, tpots, parse(flags["quality"]), flags["nodes"]), flags)
+    return moe_or_dense(problem, tpots, parse(flags["quality"]), flags["nodes"])

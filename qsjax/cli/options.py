@@ -1,13 +1,16 @@
 """What every verb shares: flags of the same name for the same thing, errors, formats."""
 
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from qsjax import catalog
+from qsjax.cli.emit import emit
 from qsjax.engines.spread import LEVEL
+from qsjax.output.result import Result as Result
 from qsjax.records.conversion import listed_of_text, number_of_text
 from qsjax.records.precision import STORED
 from qsjax.records.specs import CONVENTIONS, DEGREES
@@ -186,11 +189,15 @@ output_options = options(
 )
 
 
-def verb(name: str) -> Callable[[Callable[..., None]], click.Command]:
-    """A function as a verb that prints and writes a result: with the flags of formats, at last."""
+def verb(name: str) -> Callable[[Callable[..., Result]], click.Command]:
+    """A function of flags as a verb: its result is printed and written as the last flags say."""
 
-    def decorate(function: Callable[..., None]) -> click.Command:
-        made = click.command(name)(function)
+    def decorate(function: Callable[..., Result]) -> click.Command:
+        @wraps(function)
+        def run(format_: str, out: Path | None, **given: Any) -> None:
+            emit(function(**given), format_, out)
+
+        made = click.command(name)(run)
         made.params += click.command()(output_options(lambda: None)).params
         return made
 

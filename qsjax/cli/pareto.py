@@ -3,9 +3,8 @@
 from typing import Any
 
 from qsjax.cli import options, serving_options
-from qsjax.cli.emit import emit
 from qsjax.cli.grid_options import problem_of
-from qsjax.cli.options import flag, verb
+from qsjax.cli.options import Result, flag, verb
 from qsjax.questions.pareto import pareto
 
 CONTEXT = 8192.0
@@ -19,7 +18,7 @@ CONTEXT = 8192.0
 @serving_options.target_options
 @flag("--every-batch", bool, "Try every batch, not a ladder of 2 % steps.")
 @flag("--points", int, "Points of each front in the table.", 12)
-def command(models: tuple[str, ...], **flags: Any) -> None:
+def command(models: tuple[str, ...], **flags: Any) -> Result:
     r"""Trace tokens/s/GPU against tokens/s/user for MODELS and their dense twins.
 
     The front is exact over every split and batch tried. --hardware takes several, with commas. With
@@ -33,4 +32,4 @@ def command(models: tuple[str, ...], **flags: Any) -> None:
       qsjax pareto deepseek-v3 --hardware h200-sxm --max-tpot 20ms --max-usd 3 --usd-per-hour 2.5
     """
     problem = problem_of(models, flags, (CONTEXT,))
-    emit(pareto(problem, flags["every_batch"], points=flags["points"]), flags)
+    return pareto(problem, flags["every_batch"], points=flags["points"])

@@ -3,8 +3,7 @@
 from typing import Any
 
 from qsjax.cli import grid_options, options, serving_options
-from qsjax.cli.emit import emit
-from qsjax.cli.options import flag, verb
+from qsjax.cli.options import Result, flag, verb
 from qsjax.questions.prefix_cache import prefix_cache
 
 
@@ -15,7 +14,7 @@ from qsjax.questions.prefix_cache import prefix_cache
 @flag("--tiers", str, "Of host, ssd and remote, with commas.  [default: all there are]")
 @options.axis_options
 @serving_options.economy_options
-def command(models: tuple[str, ...], **flags: Any) -> None:
+def command(models: tuple[str, ...], **flags: Any) -> Result:
     r"""Tell what it costs to keep the cache of prefixes of MODELS, to load or to recompute it.
 
     Of each prompt a share was seen before. Its cache is kept in HBM, where it takes the room of
@@ -31,4 +30,4 @@ def command(models: tuple[str, ...], **flags: Any) -> None:
     reuse, others = serving_options.reuse_flags(flags)
     problem = grid_options.problem_of(models, others)
     tiers = None if flags["tiers"] is None else grid_options.names(flags["tiers"])
-    emit(prefix_cache(problem, **reuse, tiers=tiers), flags)
+    return prefix_cache(problem, **reuse, tiers=tiers)

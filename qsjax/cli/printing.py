@@ -42,11 +42,9 @@ def _fit(widths: list[tuple[int, int]], room: int) -> list[int]:
 
 
 def show(table: "Table", width: int | None) -> None:
-    """Print a table. Where it is too wide text folds, then the rules go; no number is ever cut.
+    """Print a table in lines of `width` characters; None for those of the terminal.
 
-    Args:
-        table: right-justified columns hold numbers, the others text.
-        width: characters of a line; None for those of the terminal.
+    Where it is too wide text folds, then the rules go; no number is ever cut.
     """
     from rich import box
     from rich.console import Console

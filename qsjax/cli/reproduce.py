@@ -1,14 +1,11 @@
 """`qsjax reproduce`: the paper's tables beside ours."""
 
-from typing import Any
-
-from qsjax.cli.emit import emit
-from qsjax.cli.options import verb
+from qsjax.cli.options import Result, verb
 from qsjax.evidence.paper import reproduce
 
 
 @verb("reproduce")
-def command(**flags: Any) -> None:
+def command() -> Result:
     r"""Recompute tables 1, 3, 4, 5, 6 and section 3.4 of the paper, cell by cell.
 
     Beside each printed number: ours under the paper's convention, its error, the error beyond what
@@ -21,4 +18,4 @@ def command(**flags: Any) -> None:
       qsjax reproduce --format json
       qsjax reproduce --out results/paper
     """
-    emit(reproduce(), flags)
+    return reproduce()

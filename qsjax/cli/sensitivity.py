@@ -4,9 +4,8 @@ import dataclasses
 from typing import Any
 
 from qsjax.cli import options
-from qsjax.cli.emit import emit
 from qsjax.cli.grid_options import names, problem_of
-from qsjax.cli.options import flag, verb
+from qsjax.cli.options import Result, flag, verb
 from qsjax.grid.distributions import check, parse
 from qsjax.questions.sensitivity import (
     DEFAULT_PARAMETERS,
@@ -54,7 +53,7 @@ CONTEXTS = (32768.0,)
 )
 @flag("--draws", int, "A power of two.", DRAWS)
 @flag("--seed", int, "Of the draws.", 0)
-def command(model: str, **flags: Any) -> None:
+def command(model: str, **flags: Any) -> Result:
     r"""Say how much 1 % more of each parameter moves the optimum of MODEL, and for how long.
 
     Elasticities are exact derivatives at the best split of every cell. Beside them stand the
@@ -85,7 +84,7 @@ def command(model: str, **flags: Any) -> None:
         losses = dict(zip(("loss_dense", "loss_moe"), flags["loss"] or (), strict=False))
         how = {"draws": flags["draws"], "seed": flags["seed"], "losses": losses}
         found = dataclasses.replace(found, uncertainty=uncertainty(problem, given, **how))
-    emit(found, flags)
+    return found
 
 
 def _distribution(text: str) -> tuple[str, Distribution]:

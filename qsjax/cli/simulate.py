@@ -4,8 +4,7 @@ import math
 from typing import Any
 
 from qsjax.cli import grid_options, options, serving_options, traffic_options
-from qsjax.cli.emit import emit
-from qsjax.cli.options import COUNT, NUMBERS, OLD_FILE, WHOLE, flag, verb
+from qsjax.cli.options import COUNT, NUMBERS, OLD_FILE, WHOLE, Result, flag, verb
 from qsjax.grid.cells import GPU_DEGREES
 from qsjax.questions.simulation.loads import simulate
 from qsjax.records.specs import DEGREES, Partition
@@ -23,7 +22,7 @@ from qsjax.records.specs import DEGREES, Partition
 @traffic_options.engine_options
 @options.degree_options("Degree {}.  [default: 1]")
 @options.dtype_options
-def command(model: str, **flags: Any) -> None:
+def command(model: str, **flags: Any) -> Result:
     r"""Simulate one deployment of MODEL under load: queues, quantiles of latency, preemptions.
 
     Requests come from --users who each wait for an answer before the next request, at a --rate by
@@ -41,5 +40,4 @@ def command(model: str, **flags: Any) -> None:
     gpus = math.prod(degrees[name] or 1.0 for name in GPU_DEGREES)
     problem = grid_options.served(model, flags, gpus=gpus)
     more = {name: flags[name] for name in ("users", "rate", "trace", "requests")}
-    found = simulate(problem, partition, **more, **traffic_options.arguments_of(flags))
-    emit(found, flags)
+    return simulate(problem, partition, **more, **traffic_options.arguments_of(flags))

@@ -3,8 +3,7 @@
 from typing import Any
 
 from qsjax.cli import grid_options, options, serving_options, traffic_options
-from qsjax.cli.emit import emit
-from qsjax.cli.options import WHOLE, flag, verb
+from qsjax.cli.options import WHOLE, Result, flag, verb
 from qsjax.questions.simulation.apart import size_apart
 from qsjax.questions.simulation.sizing import REPLICA_GPUS, size
 from qsjax.records.specs import DEGREES
@@ -31,7 +30,7 @@ from qsjax.records.specs import DEGREES
 @options.degree_options("Degrees {} to try.")
 @options.dtype_options
 @serving_options.economy_options
-def command(model: str, **flags: Any) -> None:
+def command(model: str, **flags: Any) -> Result:
     r"""Find the fewest GPUs that serve MODEL to so many users, or at such a rate, within limits.
 
     Every split of every replica size is screened by its step costs; the best are simulated request
@@ -52,12 +51,11 @@ def command(model: str, **flags: Any) -> None:
     more = {name: flags[name] for name in ("users", "rate", "quantile", "replica_gpus")}
     asked = more | traffic_options.arguments_of(flags)
     if flags["prefill_hardware"] is None:
-        emit(size(problem, **asked), flags)
-        return
+        return size(problem, **asked)
     users, *rest = (asked.pop(name) for name in ("users", "prefix_hit_rate", "think"))
     if users is not None or any(rest) or asked["rate"] is None:
         raise ValueError(
             "--prefill-hardware: pools of their own are sized for a --rate, without --users, "
             "--prefix-hit-rate and --think"
         )
-    emit(size_apart(problem, flags["prefill_hardware"], **asked), flags)
+    return size_apart(problem, flags["prefill_hardware"], **asked)

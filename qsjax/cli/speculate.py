@@ -3,9 +3,8 @@
 from typing import Any
 
 from qsjax.cli import options
-from qsjax.cli.emit import emit
 from qsjax.cli.grid_options import problem_of
-from qsjax.cli.options import flag, verb
+from qsjax.cli.options import Result, flag, verb
 from qsjax.cost.speculation import ACCEPTANCE, METHODS
 from qsjax.questions.speculate import speculate
 
@@ -20,7 +19,7 @@ CONTEXT = 8192.0
 @flag("--method", METHODS, "Who drafts.", "mtp")
 @flag("--head-params", float, "Parameters of an Eagle head.")
 @options.axis_options
-def command(models: tuple[str, ...], **flags: Any) -> None:
+def command(models: tuple[str, ...], **flags: Any) -> Result:
     r"""Tell what speculation gains of MODELS and their dense twins against the batch.
 
     Drafts come from the model's own layer (mtp), an Eagle head or n-grams; the first two are passes
@@ -33,4 +32,4 @@ def command(models: tuple[str, ...], **flags: Any) -> None:
     """
     problem = problem_of(models, flags, (CONTEXT,))
     names = ("acceptance", "drafts", "method", "head_params")
-    emit(speculate(problem, **{name: flags[name] for name in names}), flags)
+    return speculate(problem, **{name: flags[name] for name in names})

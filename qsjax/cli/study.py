@@ -5,8 +5,7 @@ from typing import Any
 import click
 
 from qsjax.cli import options, session
-from qsjax.cli.emit import emit
-from qsjax.cli.options import NUMBERS, WHOLE, flag, verb
+from qsjax.cli.options import NUMBERS, WHOLE, Result, flag, verb
 from qsjax.evidence.paper.table_2 import GPUS, QS, study
 from qsjax.grid.problem import Problem
 from qsjax.records.specs import CONVENTIONS
@@ -26,7 +25,7 @@ MODELS = ("grok-1", "qwen3-235b-a22b", "deepseek-v3", "switch-c")
     ",".join(f"{q:g}" for q in QS),
 )
 @options.convention_option
-def command(models: tuple[str, ...], **flags: Any) -> None:
+def command(models: tuple[str, ...], **flags: Any) -> Result:
     r"""Vary every dimension of the paper's Table 2 and count where the winner changes.
 
     MODELS are mixtures of experts; without any, the paper's four. Splits, capacity, bandwidth,
@@ -44,4 +43,4 @@ def command(models: tuple[str, ...], **flags: Any) -> None:
     for model in problem.stated.models:
         session.note_contexts(model.name, model.max_context, flags["context"])
     chosen = flags["convention"]
-    emit(study(problem, list(CONVENTIONS) if chosen == "both" else [chosen]), flags)
+    return study(problem, list(CONVENTIONS) if chosen == "both" else [chosen])

@@ -1,18 +1,16 @@
 """`qsjax validate`: predictions against published measurements."""
 
 from pathlib import Path
-from typing import Any
 
 from qsjax.cli import grid_options
-from qsjax.cli.emit import emit
-from qsjax.cli.options import FILE, flag, verb
+from qsjax.cli.options import FILE, Result, flag, verb
 from qsjax.evidence.validation import validate
 
 
 @verb("validate")
 @flag("--data", FILE, "Records of your own, as JSON or CSV.  [default: those that ship with qsjax]")
 @flag("--category", str, "Comma-separated categories to look at.  [default: all]")
-def command(data: Path | None, category: str | None, **flags: Any) -> None:
+def command(data: Path | None, category: str | None) -> Result:
     r"""Compare predictions with published measurements.
 
     Every record has a prediction with its error, or the reason why there is none. Errors are
@@ -24,5 +22,4 @@ def command(data: Path | None, category: str | None, **flags: Any) -> None:
       qsjax validate --category inferencex_agg,wide_ep --out results/validation
       qsjax validate --data mine.json --format json
     """
-    wanted = None if category is None else grid_options.names(category)
-    emit(validate(data, category=wanted), flags | {"data": data, "category": category})
+    return validate(data, category=None if category is None else grid_options.names(category))

@@ -205,8 +205,7 @@ def metric_value(name: str, step: StepCost, economy: Economy) -> jax.Array:
         case "max_batch":
             return cap.max_batch
         case _:
-            value: jax.Array = getattr(step, name)
-            return value
+            return getattr(step, name)
 
 
 def score_of(name: str, step: StepCost, economy: Economy) -> jax.Array:
@@ -266,8 +265,7 @@ def _slopes(
     def slopes(law: Any) -> dict[str, jax.Array]:
         def cost(at: dict[str, jax.Array]) -> jax.Array:
             fields: dict[str, Any] = {name: x for name, x in at.items() if name != "rate"}
-            found: jax.Array = law(at["rate"], Economy(**fields))
-            return found
+            return law(at["rate"], Economy(**fields))
 
         point = values | {"rate": rate}
         y, steep = jax.value_and_grad(cost)(point)

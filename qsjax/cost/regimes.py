@@ -23,5 +23,4 @@ def regimes_of(times: Mapping[str, Any]) -> np.ndarray:
     """
     sums = [sum(np.asarray(times.get(part, 0.0)) for part in parts) for parts in REGIMES.values()]
     largest = np.argmax(np.stack(np.broadcast_arrays(*sums)), axis=0)
-    names: np.ndarray = np.array(list(REGIMES))[largest]
-    return names
+    return np.array(list(REGIMES))[largest]

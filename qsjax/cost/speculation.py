@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from qsjax.cost.decode import StepCost, decode_step
+from qsjax.cost.decode import decode_step
 from qsjax.cost.feasibility import capacity
 from qsjax.cost.laws import params
 from qsjax.cost.laws.sharding import layout
@@ -175,16 +175,3 @@ def speculated(
         dataclasses.replace(made, draft_time=jnp.asarray(drafts) * one),
         gpus,
     )
-
-
-def speculated_step(
-    records: Records,
-    convention: Convention,
-    method: Method,
-    acceptance: ArrayLike,
-    drafts: ArrayLike,
-    head_params: ArrayLike | None = None,
-) -> StepCost:
-    """The decode step of a design that speculates; arguments as of `speculated`."""
-    design = speculated(records, convention, method, acceptance, drafts, head_params)
-    return decode_step(*design[:4], convention, design.gpus)

@@ -268,8 +268,7 @@ def _priors(case: Case, names: Sequence[str]) -> np.ndarray:
         for name in names
     ]
     low, high = _bounds(names)
-    logs: np.ndarray = np.clip(np.log(np.maximum(values, 1e-9)), low + 1e-6, high - 1e-6)
-    return logs
+    return np.clip(np.log(np.maximum(values, 1e-9)), low + 1e-6, high - 1e-6)
 
 
 def _bounds(names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -341,8 +340,7 @@ def covariance_of(residuals: np.ndarray, jacobian: np.ndarray) -> np.ndarray:
     eigenvalues, vectors = np.linalg.eigh(jacobian.T @ jacobian)
     floor = RANK_TOLERANCE * eigenvalues.max()
     variance = max(np.square(residuals).sum() / freedom, LEAST_VARIANCE)
-    covariance: np.ndarray = (vectors / np.maximum(eigenvalues, floor)) @ vectors.T * variance
-    return covariance
+    return (vectors / np.maximum(eigenvalues, floor)) @ vectors.T * variance
 
 
 def _warnings(

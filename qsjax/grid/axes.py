@@ -109,8 +109,7 @@ def stack(records: Sequence[Record]) -> Record:
             dataclasses.replace(r, precision=None) if isinstance(r, ModelSpec) else r
             for r in records
         ]
-    stacked: Record = jax.tree.map(lambda *x: np.asarray(x, dtype=np.float64), *records)
-    return stacked
+    return jax.tree.map(lambda *x: np.asarray(x, dtype=np.float64), *records)
 
 
 def axis_arrays(axes: Axes) -> dict[str, np.ndarray]:

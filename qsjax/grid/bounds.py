@@ -1,10 +1,8 @@
 """Bounds of every design over boxes of hardware numbers and contexts.
 
 The laws themselves are played on intervals (`numerics.intervals`), so whatever they say, the bounds
-follow. A box is first judged at the largest batch that fits, which its capacity bounds; at a given
-batch nearly every slope keeps its sign, and then a corner of the box has the exact extreme. What
-has no sure sign (a window that both lengthens a phase and hides a transfer, a batch where the
-paper's expert traffic grows with its square) stays an interval, and batches are cut into pieces.
+follow. A box is judged at the largest batch that fits, which its capacity bounds; ranges of slopes
+tell how far a value lies from that at the centre (mean value form).
 """
 
 import dataclasses
@@ -34,7 +32,6 @@ from qsjax.numerics.intervals import (
 )
 from qsjax.numerics.numpy_backend import on_host
 
-PIECES = 8  # of a range of batches in which no slope has a sure sign
 ELEMENTS = 2**17  # boxes times designs that are judged at a time
 Fields = dict[str, np.ndarray]
 
@@ -140,14 +137,12 @@ class Boxes(NamedTuple):
     @property
     def middle(self) -> np.ndarray:
         """The centre of each."""
-        found: np.ndarray = 0.5 * (self.low + self.high)
-        return found
+        return 0.5 * (self.low + self.high)
 
     @property
     def share(self) -> np.ndarray:
         """Share of the region that each is."""
-        volume: np.ndarray = np.prod(self.high - self.low, axis=-1)
-        return volume
+        return np.prod(self.high - self.low, axis=-1)
 
     @staticmethod
     def whole(parameters: int) -> "Boxes":
@@ -167,7 +162,6 @@ class Bounds(NamedTuple):
         shared: number of axes that all designs share: the parameters.
         runs: it runs and keeps the limits in the whole box.
         may_run: it may do so somewhere.
-        runs_at_centre: it does so at the centre.
         batch: range of its batch.
         batch_slopes: by parameter, range of the slope of the batch's logarithm.
         memory: by design, a number; equal ones have equal batches everywhere.
@@ -182,7 +176,6 @@ class Bounds(NamedTuple):
     shared: int
     runs: np.ndarray
     may_run: np.ndarray
-    runs_at_centre: np.ndarray
     batch: Pair
     batch_slopes: list[Pair]
     memory: np.ndarray
@@ -200,14 +193,7 @@ def _scalars(tree: Any) -> Any:
 
 
 class Judge:
-    """The designs of one cell, ready to be bounded.
-
-    Args:
-        cells: of one model on one accelerator.
-        cell: which of its cells.
-        region: what varies there.
-        resource: whether this one takes most of the time is judged too.
-    """
+    """The designs of one cell, ready to be bounded."""
 
     def __init__(
         self,
@@ -230,32 +216,28 @@ class Judge:
         inputs = write(self.region.inputs, fields)
         return Winners(inputs, designs), self.cells.limits, self.economy
 
-    def _axes(self, designs: Designs, batch_axis: int, sloped: bool = True) -> Any:
+    def _axes(self, designs: Designs, *, sloped: bool = True) -> Any:
         """Numbers of axes in the structure of `_arguments`."""
-        arguments = self._arguments({}, designs)
-        (inputs, own), *others = jax.tree.map(lambda _: EXACT, arguments)
+        (inputs, own), *others = jax.tree.map(lambda _: EXACT, self._arguments({}, designs))
         axes = {name: k if sloped else RANGE for name, k in self.region.axis_of.items()}
-        inputs = write(inputs, axes)  # type: ignore[arg-type]  # numbers of axes
-        if designs.batch is not None:
-            own = own._replace(batch=batch_axis)
-        return Winners(inputs, own), *others
+        return Winners(write(inputs, axes), own), *others  # type: ignore[arg-type]  # numbers of axes
 
     def _enclose(
-        self, low: Fields, high: Fields, designs: tuple[Designs, Designs], batch_axis: int = EXACT
+        self, boxes: Boxes, designs: Designs, *, sloped: bool = True
     ) -> tuple[Judged, int]:
-        found, remainders = enclose(
+        ends = (self.region.fields(end) for end in (boxes.low, boxes.high))
+        low, high = ({name: x[:, None] for name, x in end.items()} for end in ends)
+        return enclose(
             _judge,
-            self._arguments(low, designs[0]),
-            self._arguments(high, designs[1]),
-            self._axes(designs[0], batch_axis),
+            self._arguments(low, designs),
+            self._arguments(high, designs),
+            self._axes(designs, sloped=sloped),
             **self.options,
         )
-        return found, remainders
 
     def designs(self, at: np.ndarray) -> Designs:
         """Designs at positions."""
-        found: Designs = take(self.cells.designs, at)
-        return found
+        return take(self.cells.designs, at)
 
     def exact(self, unit: np.ndarray, at: np.ndarray) -> Judged:
         """The law at points of the unit cube, for designs at positions: (points, designs)."""
@@ -263,20 +245,11 @@ class Judge:
 
     def _exact(self, unit: np.ndarray, designs: Designs) -> Judged:
         fields = {name: x[..., None] for name, x in self.region.fields(unit).items()}
-        found: Judged = _judge_at(*self._arguments(fields, designs), **self.options)
-        return found
+        return _judge_at(*self._arguments(fields, designs), **self.options)
 
     def ranges(self, boxes: Boxes, at: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Range of the metric of designs over boxes, and whether they may run: without slopes."""
-        low, high = self._columns(boxes)
-        designs = self.designs(at)
-        found, _ = enclose(
-            _judge,
-            self._arguments(low, designs),
-            self._arguments(high, designs),
-            self._axes(designs, EXACT, sloped=False),
-            **self.options,
-        )
+        found, _ = self._enclose(boxes, self.designs(at), sloped=False)
         shape = len(boxes.low), len(at)
         may_run = (range_of(found.reasons)[0] == 0) & (range_of(found.broken)[0] == 0)
         least, most = range_of(found.value)
@@ -331,14 +304,10 @@ class Judge:
             _value,
             self._arguments(low, designs),
             self._arguments(high, designs),
-            self._axes(designs, EXACT),
+            self._axes(designs),
             metric=metric,
         )
         return np.broadcast_to(found, self.cells.count)
-
-    def _columns(self, boxes: Boxes) -> tuple[Fields, Fields]:
-        low, high = (self.region.fields(end) for end in (boxes.low, boxes.high))
-        return tuple({name: x[:, None] for name, x in own.items()} for own in (low, high))  # type: ignore[return-value]
 
     def bound(self, boxes: Boxes, at: np.ndarray, batch: np.ndarray | None = None) -> Bounds:
         """Bounds of the designs at positions over the boxes.
@@ -352,8 +321,7 @@ class Judge:
         designs = self.designs(at)
         if batch is not None:
             designs = designs._replace(batch=batch)
-        low, high = self._columns(boxes)
-        found, remainders = self._enclose(low, high, (designs, designs))
+        found, remainders = self._enclose(boxes, designs)
         middle = self._exact(boxes.middle, designs)
 
         def full(x: Any) -> np.ndarray:
@@ -377,7 +345,6 @@ class Judge:
             shared=self.parameters,
             runs=full(flags[0][1] == 0) & full(flags[1][1] == 0),
             may_run=full(flags[0][0] == 0) & full(flags[1][0] == 0),
-            runs_at_centre=full(middle.reasons == 0) & full(middle.broken == 0),
             batch=tuple(full(x) for x in range_of(found.batch)),  # type: ignore[arg-type]
             batch_slopes=pairs(found.batch, self.parameters),
             memory=full(self.batches_alike[at]),
@@ -406,61 +373,6 @@ class Judge:
                 )
         return least, parts
 
-    def tight(self, boxes: Boxes, at: np.ndarray) -> Bounds:
-        """`bound` with ranges that are exact wherever every slope has a sure sign."""
-        wide = self.bound(boxes, at)
-        radius = sum(np.maximum(np.abs(low), np.abs(high)) for low, high in wide.slopes)
-        with np.errstate(all="ignore"):
-            spread = np.exp(radius)
-        low = np.fmax(wide.low, wide.at_centre / spread)
-        high = np.fmin(wide.high, wide.at_centre * spread)
-        own_low, own_high = self._corners(boxes, at, wide.batch)
-        low, high = np.fmax(low, own_low), np.fmin(high, own_high)
-        return wide._replace(low=low * (1 - ROUNDING), high=high * (1 + ROUNDING))
-
-    def _corners(self, boxes: Boxes, at: np.ndarray, batch: Pair) -> Pair:
-        """Range of the metric with the batch as an axis of its own."""
-        designs = self.designs(at)
-        shape = len(boxes.low), len(at)
-        is_largest = designs.batch is None
-        batch_axis = self.parameters if is_largest else EXACT
-        low, high = self._columns(boxes)
-        ends = [designs._replace(batch=end) for end in batch] if is_largest else [designs] * 2
-        found, _ = self._enclose(low, high, (ends[0], ends[1]), batch_axis)
-        slopes = log_slopes(found.value)
-        results: list[Any] = []
-        pieces = 1
-        batch_slope = slopes.get(batch_axis, (0.0, 0.0))
-        if np.any((np.asarray(batch_slope[0]) < 0) & (np.asarray(batch_slope[1]) > 0)):
-            pieces = PIECES
-        for upward in (False, True):
-            own_low, own_high = (
-                {
-                    name: _towards(low[name], high[name], slopes.get(k), upward, end, shape)
-                    for name, k in self.region.axis_of.items()
-                }
-                for end in (0, 1)
-            )
-            found_ends: list[Any] = []
-            for k in range(pieces):
-                own = ends
-                if is_largest:
-                    parts = [
-                        batch[0] * (np.asarray(batch[1]) / batch[0]) ** ((k + j) / pieces)
-                        for j in (0, 1)
-                    ]
-                    if pieces == 1:
-                        parts = [
-                            _towards(*batch, slopes.get(batch_axis), upward, end, shape)
-                            for end in (0, 1)
-                        ]
-                    own = [designs._replace(batch=part) for part in parts]
-                judged, _ = self._enclose(own_low, own_high, (own[0], own[1]), batch_axis)
-                found_ends.append(range_of(judged.value)[upward])
-            extreme: Any = (np.maximum if upward else np.minimum).reduce(found_ends)
-            results.append(np.broadcast_to(extreme, shape))
-        return results[0], results[1]
-
 
 def log_slopes(value: Any) -> dict[int, Pair]:
     """Slopes of the logarithm of a positive value; unbounded where it may not be positive."""
@@ -480,34 +392,10 @@ def log_slopes(value: Any) -> dict[int, Pair]:
     return found
 
 
-def _towards(
-    low: Any, high: Any, slope: Pair | None, upward: bool, end: int, shape: tuple[int, ...]
-) -> np.ndarray:
-    """The lower (0) or upper (1) end of what is left of a range where its slope has a sign.
-
-    An end is the range's own where the slope may have both signs, else the one that lies in the
-    wanted direction.
-    """
-    own = np.broadcast_to(high if end else low, shape)
-    if slope is None:
-        return own
-    rising, falling = np.asarray(slope[0]) >= 0, np.asarray(slope[1]) <= 0
-    to_high, to_low = (rising, falling) if upward else (falling, rising)
-    picked: np.ndarray = np.where(to_high, high, np.where(to_low, low, own))
-    return picked
-
-
 def region_of(
     cells: Cells, cell: int, parameters: Sequence[Parameter], ends: dict[str, tuple[float, float]]
 ) -> Region:
-    """The region around a cell.
-
-    Args:
-        cells: of one model on one accelerator.
-        cell: which.
-        parameters: what varies.
-        ends: range of each of their members.
-    """
+    """The region around a cell."""
     names = members_of(parameters)
     return Region(
         _scalars(take(cells.inputs, [cell])),

@@ -8,11 +8,10 @@ import numpy as np
 
 from qsjax.cost.ledger import RESOURCES
 from qsjax.cost.roofline import Parts, take_apart
-from qsjax.grid.cells import Cells, served_model, take
+from qsjax.grid.cells import Cells, model_on_host, take
 from qsjax.grid.diagnosis import Shortcoming, shortcomings
 from qsjax.grid.optimum import Best, best_of
 from qsjax.grid.solution import Row, kv_mode_name
-from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.records.scenario import Records
 from qsjax.records.specs import DEGREES, Convention, Partition
@@ -33,7 +32,6 @@ MEMORY_TERMS = (
     "free",
 )
 TIME_TERMS = tuple(term for terms in RESOURCES.values() for term in terms)
-model_on_host = on_host(served_model)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -103,18 +101,11 @@ def best_partition(cells: Cells) -> Partition | None:
     best = best_of(cells)
     if best.feasible[0] == 0:
         return None
-    found: Partition = take(cells.designs.partition, int(best.position[0]))
-    return found
+    return take(cells.designs.partition, int(best.position[0]))
 
 
 def best_case(cells: Cells, cell: int, best: Best | None = None) -> Case | None:
-    """The best design of a cell, taken apart; None where there is none.
-
-    Args:
-        cells: the cells.
-        cell: which of them.
-        best: of all of them, if it is known.
-    """
+    """The best design of a cell, taken apart; None without one. `best` saves the search."""
     if best is None:
         found, at = best_of(cells, *take((cells.inputs, cells.economy), [cell])), 0
     else:

@@ -115,8 +115,7 @@ def served_model(inputs: Inputs) -> ModelSpec:
     def choose(own: jax.Array, other: jax.Array) -> jax.Array:
         return own if other is own else jnp.where(is_twin, other, own)
 
-    served: ModelSpec = jax.tree.map(choose, inputs.model, twin)
-    return served
+    return jax.tree.map(choose, inputs.model, twin)
 
 
 def step_of(winners: Winners) -> StepCost:
@@ -142,6 +141,16 @@ def shaped(tree: Any, axis: int) -> Any:
 def as_rows(tree: Any, count: int) -> Any:
     """Leaves as float64 of shape (count,); a value for all rows is held once."""
     return jax.tree.map(lambda x: np.broadcast_to(np.asarray(x, np.float64), count), tree)
+
+
+step_on_host, model_on_host = on_host(step_of), on_host(served_model)
+
+
+def label_of(cells: Cells) -> dict[str, Any]:
+    """Model, accelerator and variant of cells of one variant."""
+    (variant,) = cells.variants
+    names = {"model": cells.model.name, "hardware": cells.hardware.name}
+    return names | {"variant": variant.name, "q": variant.q}
 
 
 @on_host
@@ -221,14 +230,7 @@ def _legal_designs(inputs: Inputs, designs: Designs, left_out: int) -> tuple[Des
 def cells_of(
     problem: Problem, model: int = 0, hardware: int = 0, rules: Convention | None = None
 ) -> Cells:
-    """The cells of one of a problem's models on one of its accelerators.
-
-    Args:
-        problem: what is asked.
-        model: which of its models.
-        hardware: which of its accelerators.
-        rules: another accounting than the problem's.
-    """
+    """The cells of one of a problem's models on one accelerator, by its accounting or `rules`."""
     stated = problem.stated
     served, device = stated.models[model], stated.accelerators[hardware]
     rules = rules or stated.rules

@@ -151,11 +151,6 @@ def remarks(records: Records, convention: Convention, attention: Roof | None = N
     """What is legal about a design of scalars, but dear.
 
     The slow fabric and copies of the cache under its tp, and a kernel that memory waits for.
-
-    Args:
-        records: the design.
-        convention: the accounting.
-        attention: its attention phase under the roofline.
     """
     model, hardware = records.model, records.hardware
     tp, island = float(np.asarray(records.partition.tp)), float(np.asarray(hardware.island_size))

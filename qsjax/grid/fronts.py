@@ -10,7 +10,7 @@ import numpy as np
 from qsjax.cost.decode import StepCost
 from qsjax.cost.metrics import Economy
 from qsjax.grid.batches import clip_to, every, ladder, spacing_of
-from qsjax.grid.cells import Cells, Designs, Winners, step_of, take
+from qsjax.grid.cells import Cells, Designs, Winners, step_on_host, take
 from qsjax.grid.limits import Limits, violations
 from qsjax.grid.optimum import candidates_of
 from qsjax.grid.pairs import Block, Candidates, allowed_batches, blocks, rectangles, step_at
@@ -22,7 +22,6 @@ Row = dict[str, Any]
 CAPACITY = 2048
 # Up to this many designs NumPy finishes before XLA would compile.
 SMALL = 2**20
-_step_on_host = on_host(step_of)
 
 
 class Points(NamedTuple):
@@ -145,8 +144,7 @@ def _front_on_host(points: Points) -> Points:
     keys = (points.batch, points.row, points.gpus, -points.gpu, -points.user)
     ordered: Points = take(points, np.lexsort(keys))
     before = np.concatenate([[-np.inf], np.maximum.accumulate(ordered.gpu)[:-1]])
-    kept: Points = take(ordered, ordered.gpu > before)
-    return kept
+    return take(ordered, ordered.gpu > before)
 
 
 def _points_on_host(
@@ -216,7 +214,7 @@ def front_of_cell(
         lambda x: x[:, 0], (own.winners.inputs, own.economy, own.winners.designs.partition)
     )
     winners = Winners(inputs, Designs(partition, batch))
-    step = jax.tree.map(lambda x: np.broadcast_to(np.asarray(x), n), _step_on_host(winners))
+    step = jax.tree.map(lambda x: np.broadcast_to(np.asarray(x), n), step_on_host(winners))
     return Front(
         label=cell_labels(cells)[cell],
         winners=winners,

@@ -176,15 +176,13 @@ def _kinks(
     def slope(mask: jax.Array, side: jax.Array) -> jax.Array:
         at = tuple(v * (1.0 + side * SIDE_STEP * m) for v, m in zip(values, mask, strict=True))
         direction = tuple(v * m for v, m in zip(values, mask, strict=True))
-        tangent: jax.Array = jax.jvp(logs_of, (at,), (direction,))[1]
-        return tangent
+        return jax.jvp(logs_of, (at,), (direction,))[1]
 
     def sides(mask: jax.Array) -> jax.Array:
         left, here, right = jax.lax.map(partial(slope, mask), jnp.array([-1.0, 0.0, 1.0]))
         return jnp.stack([left - here, right - here])
 
-    changes: jax.Array = jax.lax.map(sides, jnp.asarray(masks))
-    return changes
+    return jax.lax.map(sides, jnp.asarray(masks))
 
 
 @partial(jax.jit, static_argnames=("members", "metric"))
@@ -208,11 +206,9 @@ def _second(
         one, other = along(pair[0]), along(pair[1])
 
         def slope(x: Values) -> jax.Array:
-            inner: jax.Array = jax.jvp(log_metric, (x,), (other,))[1]
-            return inner
+            return jax.jvp(log_metric, (x,), (other,))[1]
 
-        outer: jax.Array = jax.jvp(slope, (origin,), (one,))[1]
-        return outer
+        return jax.jvp(slope, (origin,), (one,))[1]
 
     first, second = np.indices((len(masks), len(masks))).reshape(2, -1)
     pairs = jnp.stack([jnp.asarray(masks)[first], jnp.asarray(masks)[second]], axis=1)
@@ -225,8 +221,7 @@ def _masks(parameters: Sequence[Parameter], members: tuple[str, ...]) -> np.ndar
 
 
 def _prices(winners: Winners, economy: Economy | None) -> Economy:
-    prices: Economy = as_rows(economy or Economy(usd_per_hour=0.0, watts=0.0), _rows(winners))
-    return prices
+    return as_rows(economy or Economy(usd_per_hour=0.0, watts=0.0), _rows(winners))
 
 
 def _rows(winners: Winners) -> int:
@@ -293,8 +288,7 @@ def _slope_in_batch(winners: Winners) -> jax.Array:
     def log_tpot(x: jax.Array) -> jax.Array:
         return jnp.log(step_of(winners._replace(designs=winners.designs._replace(batch=x))).tpot)
 
-    slope: jax.Array = jax.jvp(log_tpot, (batch,), (batch,))[1]
-    return slope
+    return jax.jvp(log_tpot, (batch,), (batch,))[1]
 
 
 class RateSlopes(NamedTuple):

@@ -142,12 +142,6 @@ def remedies(problem: Problem, model: int, hardware: int, row: int) -> Remedies:
     """Single changes with which a cell has a design within the limits, where it has none as asked.
 
     Every batch is tried, unless the problem prescribes some.
-
-    Args:
-        problem: what was asked.
-        model: which of its models.
-        hardware: which of its accelerators.
-        row: which cell of theirs.
     """
     if problem.stated.batches is None:
         problem = dataclasses.replace(problem, batch="best")

@@ -55,8 +55,7 @@ def _slopes(records: Records, rules: Convention, names: tuple[str, ...], count: 
     hardware = dataclasses.replace(records.hardware, **moved)
     found = _log_tpot(records._replace(hardware=hardware), rules)
     logs = np.broadcast_to(np.asarray(found), (len(moves), count))
-    slopes: np.ndarray = (logs[1:] - logs[0]).T / STEP
-    return slopes
+    return (logs[1:] - logs[0]).T / STEP
 
 
 def _error(

@@ -54,10 +54,6 @@ def least_gpus(cells: Cells, where: np.ndarray) -> np.ndarray:
     """Smallest power of two of GPUs on which a cell holds its smallest batch; NaN where none does.
 
     Any power-of-two degrees are tried, whatever the problem allows.
-
-    Args:
-        cells: the cells.
-        where: cells to look at, shape (cells,); the others are NaN.
     """
     batches = cells.designs.batch
     sequences = 1.0 if batches is None else float(np.min(batches))

@@ -21,6 +21,7 @@ from qsjax.grid.cells import (
     Winners,
     shaped,
     step_of,
+    step_on_host,
     take,
 )
 from qsjax.grid.limits import LIMITS, RISING, Limits, is_given, violations
@@ -138,7 +139,7 @@ def _reduce(table: _Table, shape: tuple[int, int], xp: Any) -> Best:
     )
 
 
-_table_on_host, _step_on_host = on_host(_table), on_host(step_of)
+_table_on_host = on_host(_table)
 
 
 @partial(jax.jit, static_argnames=("objective", "is_limited"))
@@ -274,8 +275,7 @@ def binding_resource(winners: Winners) -> np.ndarray:
     rows = np.shape(winners.inputs.q)
     found = _resources(winners)  # whose keys a pytree has sorted
     times = [np.broadcast_to(found[name], rows) for name in RESOURCES]
-    largest: np.ndarray = np.argmax(np.stack(times), axis=0)
-    return largest
+    return np.argmax(np.stack(times), axis=0)
 
 
 def winners_at(cells: Cells, inputs: Inputs, best: Best) -> Winners:
@@ -328,7 +328,7 @@ def _best_with_one(cells: Cells, inputs: Inputs, economy: Economy) -> Best:
     ones = cells.designs._replace(batch=np.ones(cells.count))
     best = _best_listed(dataclasses.replace(cells, designs=ones), inputs, economy)
     largest = take(cells.designs, best.position)._replace(batch=None)
-    most = np.asarray(_step_on_host(Winners(inputs, largest)).capacity.max_batch)
+    most = np.asarray(step_on_host(Winners(inputs, largest)).capacity.max_batch)
     rules = inputs.convention
     rounds = np.asarray(largest.partition.pp) * (2.0 if rules.two_batch_overlap else 1.0)
     why = best.reasons.copy()

@@ -40,8 +40,7 @@ class Candidates(NamedTuple):
 
     def at(self, rows: Any) -> "Candidates":
         """Some of the candidates."""
-        found: Candidates = jax.tree.map(lambda x: np.asarray(x)[rows], self)
-        return found
+        return jax.tree.map(lambda x: np.asarray(x)[rows], self)
 
 
 class Block(NamedTuple):
@@ -195,8 +194,7 @@ def _keeps(shared: Any, rows: np.ndarray, batch: Any, bounds: Limits) -> np.ndar
     """Whether each of these rows keeps the bounds at a batch of its own."""
     winners, economy = _some(shared, rows)
     judged = _judge(winners, economy, batch[:, None], bounds, objective="tokens_per_s_per_gpu")
-    kept: np.ndarray = np.broadcast_to(np.asarray(judged.broken) == 0, (len(rows), 1))[:, 0]
-    return kept
+    return np.broadcast_to(np.asarray(judged.broken) == 0, (len(rows), 1))[:, 0]
 
 
 def score_candidates(

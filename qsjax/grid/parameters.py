@@ -113,8 +113,7 @@ def read(inputs: Inputs, name: str) -> jax.Array:
     """Values of a field, one per row."""
     if name == "q":
         return inputs.q  # type: ignore[return-value]  # NumPy outside transforms, traced inside
-    value: jax.Array = getattr(getattr(inputs, HOME[name]), name)
-    return value
+    return getattr(getattr(inputs, HOME[name]), name)
 
 
 def write(inputs: Inputs, values: Mapping[str, jax.Array | np.ndarray]) -> Inputs:

@@ -12,7 +12,7 @@ import numpy as np
 from qsjax.cost.decode import decode_step
 from qsjax.cost.prefix import PLACES, TIERS, PrefixCost, Reuse, prefix_costs
 from qsjax.grid.batches import ladder
-from qsjax.grid.cells import Cells, cells_of, of_variant, served_model
+from qsjax.grid.cells import Cells, cells_of, label_of, model_on_host, of_variant
 from qsjax.grid.optimum import winners_at
 from qsjax.grid.problem import Problem, describe
 from qsjax.grid.roots import Root, find_roots
@@ -62,15 +62,9 @@ class Design(NamedTuple):
     rules: Convention
 
 
-def label_of(design: Design) -> Row:
+def design_label(design: Design) -> Row:
     """Model, accelerator, variant and GPUs of a design."""
-    (variant,) = design.cells.variants
-    names = {"model": design.cells.model.name, "hardware": design.cells.hardware.name}
-    return names | {
-        "variant": variant.name,
-        "q": variant.q,
-        "gpus": float(np.asarray(design.records.gpus)),
-    }
+    return label_of(design.cells) | {"gpus": float(np.asarray(design.records.gpus))}
 
 
 class Turns(NamedTuple):
@@ -136,9 +130,6 @@ def _costs(
     return found, decode_step(model, hardware, part, at, convention).tpot
 
 
-_model_on_host = on_host(served_model)
-
-
 @on_host
 def _largest(records: Records, *, convention: Convention) -> tuple[jax.Array, jax.Array]:
     step = decode_step(*records[:4], convention, records.gpus)
@@ -163,7 +154,7 @@ def _design(
         partition = jax.tree.map(lambda leaf: np.asarray(leaf)[0], designs.partition)
         most = float(solution.best.batch[0])
     work = dataclasses.replace(inputs.workload, batch=1.0)
-    records = Records(_model_on_host(inputs), inputs.hardware, partition, work, inputs.gpus)
+    records = Records(model_on_host(inputs), inputs.hardware, partition, work, inputs.gpus)
     largest, reasons = _largest(records, convention=rules)
     if int(reasons) != 0:
         return None
@@ -297,8 +288,7 @@ def turns(
         table = rates(np.exp(x))
         first, second = np.array(pairs)[cell].T
         at = np.arange(len(x))
-        difference: np.ndarray = table[first, at] - table[second, at]
-        return difference
+        return table[first, at] - table[second, at]
 
     found = find_roots(margin, np.arange(len(pairs)), *interval, points)
     values = sorted((root[0], root[1]) for roots in found for root in roots)

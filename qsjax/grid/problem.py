@@ -12,7 +12,7 @@ import numpy as np
 from qsjax import catalog
 from qsjax.cost.metrics import Economy, Objective, check_economy, check_metrics, check_prices
 from qsjax.cost.metrics import economy_of as economy_of_hardware
-from qsjax.grid.axes import PARTITION_AXES, STACKED, Axes, make_axes, twin_of
+from qsjax.grid.axes import PARTITION_AXES, STACKED, twin_of
 from qsjax.grid.entry import entry
 from qsjax.grid.limits import Limits, check_limits
 from qsjax.records import checks
@@ -107,12 +107,6 @@ def axis_values(
         "kv_mode": ["kvp", "cp"],
         **overrides,
     }
-
-
-def grid_of(variants: Sequence[Variant], values: Mapping[str, Sequence[float | str]]) -> Axes:
-    """The axes of an exploration: variant, GPU count and context kept, the partition searched."""
-    labels = [variant.label for variant in variants]
-    return make_axes({"model": labels, **values}, searched=("batch",))
 
 
 def _several(value: Any) -> tuple[list[Any], bool]:

@@ -55,11 +55,7 @@ class Watch:
         return min(part, 1.0)
 
     def line(self, now: float) -> str:
-        """How far it is.
-
-        Args:
-            now: seconds of the monotonic clock.
-        """
+        """How far it is at a time of the monotonic clock [s]."""
         spent, share = now - self.began, self.share()
         words = [f"{self.name}:"]
         if share > 0:
@@ -128,13 +124,7 @@ class Steps:
 
 @contextlib.contextmanager
 def steps(total: float, done: float = 0.0, unit: str = "") -> Iterator[Steps]:
-    """A loop of so many steps.
-
-    Args:
-        total: of them.
-        done: before the body.
-        unit: what a step is, where their rate is told.
-    """
+    """A loop of `total` steps, `done` of them before; `unit` names one where rates are told."""
     running = _running
     if running is None:
         yield Steps(None)

@@ -99,8 +99,7 @@ def _column(bounds: Bounds, at: np.ndarray) -> Bounds:
 
 
 def _largest(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    size: np.ndarray = np.maximum(np.abs(low), np.abs(high))
-    return size
+    return np.maximum(np.abs(low), np.abs(high))
 
 
 class Lead(NamedTuple):
@@ -153,11 +152,7 @@ def lead(one: Bounds, others: Bounds, sign: float) -> Lead:
 
 
 class Arena:
-    """Contestants over one box: the designs of each, bounded together.
-
-    Args:
-        judges: one for each contestant; all vary the same parameters and have one objective.
-    """
+    """Contestants over one box: the designs of each, bounded together."""
 
     def __init__(self, judges: Sequence[Judge]) -> None:
         self.judges = list(judges)
@@ -208,16 +203,10 @@ class Arena:
             for row in np.flatnonzero(~wrong):
                 ahead = judge.exact(units[row : row + 1], at[row : row + 1]).ahead
                 wrong[row] = any(float(np.ravel(gap)[0]) < 0 for gap in ahead.values())
-        found: np.ndarray = wrong
-        return found
+        return wrong
 
     def prove(self, claim: Claim, most: int = MOST_PARTS) -> Verdict:
-        """Prove or refute a claim in the whole box.
-
-        Args:
-            claim: what is said.
-            most: parts that are judged before the rest is left undecided.
-        """
+        """Prove or refute a claim in the whole box."""
         whole = Boxes.whole(self.parameters)
         sample = np.random.default_rng(0).random((2 * SAMPLES, self.parameters))
         sample[SAMPLES:] = np.round(sample[SAMPLES:])

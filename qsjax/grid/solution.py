@@ -12,7 +12,7 @@ from qsjax.cost.ledger import RESOURCES, time_ledger
 from qsjax.cost.meanings import attributes_of
 from qsjax.cost.metrics import METRICS, PRICES, Economy, metric_value
 from qsjax.cost.roofline import communication
-from qsjax.grid.cells import Cells, Winners, blocks_of, served_model, step_of
+from qsjax.grid.cells import Cells, Winners, blocks_of, model_on_host, step_on_host
 from qsjax.grid.limits import LIMITS, describe, is_given
 from qsjax.grid.optimum import Best, best_of, binding_resource, winners_at
 from qsjax.grid.problem import Problem
@@ -26,10 +26,7 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 Arrays = dict[str, np.ndarray]
-# Degrees of a design in the order in which they are read, with how many copies serve.
-DESIGN = (*DEGREES, "kv_mode", "replicas", "batch")
-_on_host_step, _on_host_ledger = on_host(step_of), on_host(time_ledger)
-_on_host_messages, _on_host_model = on_host(communication), on_host(served_model)
+_on_host_ledger, _on_host_messages = on_host(time_ledger), on_host(communication)
 
 
 @on_host
@@ -74,14 +71,12 @@ class Solution:
         """
         hardware = self.winners.inputs.hardware
         lacking = self.best.shortfall / np.asarray(hardware.usable_fraction)
-        least: np.ndarray = np.ceil(np.asarray(hardware.hbm_bytes) + lacking) + 1.0
-        return least
+        return np.ceil(np.asarray(hardware.hbm_bytes) + lacking) + 1.0
 
     @property
     def reasons(self) -> np.ndarray:
         """Designs with each of `REASONS`, shape (reason, cell)."""
-        counts: np.ndarray = self.best.reasons + self.cells.illegal
-        return counts
+        return self.best.reasons + self.cells.illegal
 
 
 def solve(cells: Cells) -> Solution:
@@ -89,7 +84,7 @@ def solve(cells: Cells) -> Solution:
     best = best_of(cells)
     chosen = winners_at(cells, cells.inputs, best)
     full: StepCost = jax.tree.map(
-        lambda x: np.broadcast_to(np.asarray(x), cells.cells), _on_host_step(chosen)
+        lambda x: np.broadcast_to(np.asarray(x), cells.cells), step_on_host(chosen)
     )
     return Solution(cells, best, chosen, full)
 
@@ -139,7 +134,7 @@ def design_label(cells: Cells, position: int) -> Row:
 def records_of(solution: Solution) -> Records:
     """The inputs of the winners, without their batches."""
     inputs, designs = solution.winners
-    model = _on_host_model(inputs)
+    model = model_on_host(inputs)
     return Records(
         model, inputs.hardware, designs.partition, inputs.workload, np.asarray(inputs.gpus)
     )
@@ -170,8 +165,7 @@ def hidden_of(solution: Solution) -> Arrays:
 
 def bound_by(solution: Solution) -> np.ndarray:
     """Name of the resource that takes the largest part of TPOT, per cell."""
-    names: np.ndarray = np.array(list(RESOURCES))[binding_resource(solution.winners)]
-    return names
+    return np.array(list(RESOURCES))[binding_resource(solution.winners)]
 
 
 def metrics_of(step: StepCost, economy: Economy) -> Arrays:
@@ -287,8 +281,6 @@ def joined(
 
     What was asked with one value is a coordinate without an axis.
     """
-    import xarray as xr
-
     stated = problem.stated
     names = [device.name for device in stated.accelerators]
     if not stated.twins:
@@ -301,8 +293,7 @@ def joined(
     from importlib.metadata import version
 
     head = {"qsjax": version("qsjax"), "convention": stated.convention}
-    found: xr.Dataset = data.assign_attrs(head | (attributes or {}))
-    return found
+    return data.assign_attrs(head | (attributes or {}))
 
 
 def _concatenated(parts: list["xr.Dataset"], name: str, labels: list[str]) -> "xr.Dataset":

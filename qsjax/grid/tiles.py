@@ -117,8 +117,7 @@ def _highest(score: jax.Array) -> jax.Array:
     # Not by `max`: in float32 XLA leaves that to a library, three times as slow as its own loop.
     start = jnp.array(-jnp.inf, score.dtype)
     axis = score.ndim + DESIGNS
-    highest: jax.Array = jax.lax.reduce(score, start, _larger, (axis,))
-    return highest
+    return jax.lax.reduce(score, start, _larger, (axis,))
 
 
 def _totals(

@@ -92,8 +92,7 @@ class _Writer:
 
 def name_of(eqn: Any) -> str:
     """Name of an operation: that of the primitive, or of the function that it runs whole."""
-    name: str = eqn.params["name"] if eqn.primitive.name in _NESTED else eqn.primitive.name
-    return name
+    return eqn.params["name"] if eqn.primitive.name in _NESTED else eqn.primitive.name
 
 
 def _pruned(steps: list[Step], results: list[int]) -> list[Step]:

@@ -12,12 +12,7 @@ Format = Literal["svg", "png", "pdf"]
 
 
 def render(drawn: Axes | Figure, format_: Format = "svg") -> bytes:
-    """The figure as the content of a file, without dates and with stable identifiers.
-
-    Args:
-        drawn: a figure, or any axes of it.
-        format_: `svg`, `png` or `pdf`.
-    """
+    """The figure as the content of a file, without dates and with stable identifiers."""
     fig = drawn if isinstance(drawn, Figure) else drawn.get_figure(root=True)
     assert fig is not None
     undated = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": {}}[format_]

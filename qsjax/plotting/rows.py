@@ -19,8 +19,6 @@ from qsjax.records.specs import DEGREES
 if TYPE_CHECKING:
     import xarray as xr
 
-Data = "Sequence[Row] | xr.Dataset"
-
 # Axis text of the quantities that rows carry.
 METRICS: dict[str, str] = {
     "tokens_per_s_per_gpu": "throughput [tokens/s/GPU]",

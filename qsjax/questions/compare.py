@@ -619,8 +619,7 @@ def best_rates(cells: Cells, contexts: Sequence[float]) -> np.ndarray:
     """Tokens/s/GPU of a subject's best designs at other contexts; 0 where nothing runs."""
     rows = take(cells.inputs, np.zeros(len(contexts), int))
     score = best_of(cells, write(rows, {"context": np.asarray(contexts, float)})).score
-    rates: np.ndarray = np.maximum(score, 0.0)
-    return rates
+    return np.maximum(score, 0.0)
 
 
 def _turn(first: Cells, second: Cells, low: float, high: float) -> float:

@@ -21,8 +21,7 @@ _twin = host_unless_traced(params.dense_twin)
 def _shapes(model: Any) -> ModelSpec:
     found = model if checks.is_record(model) else catalog.model(model)
     (spec,) = checks.check_records(model=found)
-    shapes: ModelSpec = spec
-    return shapes
+    return spec
 
 
 @in_float64

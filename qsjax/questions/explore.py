@@ -266,8 +266,7 @@ def _has_several(problem: Problem) -> bool:
 def _gain(found: Solution) -> np.ndarray:
     rate = np.where(found.is_feasible, found.step.tokens_per_s_per_gpu, np.nan)
     table = rate.reshape(found.cells.shape)
-    ratio: np.ndarray = (table / table[:1]).ravel()
-    return ratio
+    return (table / table[:1]).ravel()
 
 
 def usual(rows: Sequence[Row]) -> Row:
@@ -275,8 +274,7 @@ def usual(rows: Sequence[Row]) -> Row:
     near = words.nearest(row["context"] for row in rows)
     at = [row for row in rows if row["context"] == near]
     own = [row for row in at if row["q"] is None] or at
-    best: Row = max(own, key=lambda row: row["tokens_per_s_per_gpu"])
-    return best
+    return max(own, key=lambda row: row["tokens_per_s_per_gpu"])
 
 
 def _lead(problem: Problem, row: Row) -> str:

@@ -16,8 +16,8 @@ from qsjax.grid.prefixes import (
     Design,
     Turns,
     columns,
+    design_label,
     designs_of,
-    label_of,
     reuse_of,
     turns,
 )
@@ -209,7 +209,7 @@ def _along(turned: Turns, what: str = "reuse interval", unit: str = "s") -> str:
 def _rows(design: Design) -> list[Row]:
     cells = design.cells
     degrees = {name: int(scalar(getattr(design.records.partition, name))) for name in DEGREES}
-    label: Row = label_of(design) | {"variant": cells.variants[0].label} | degrees
+    label: Row = design_label(design) | {"variant": cells.variants[0].label} | degrees
     economy = take(cells.economy, 0)
     found = columns(design)
     rates = {name: float(x["tokens_per_s_per_gpu"][0]) for name, x in found.items()}

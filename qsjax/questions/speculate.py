@@ -116,10 +116,7 @@ def _rows(
             records.workload, query_tokens=1.0, tokens_per_step=1.0, batch=counts
         )
         own = records._replace(workload=work)
-        steps: tuple[StepCost, StepCost, Any] = _steps(
-            own, *numbers, convention=rules, method=asked["method"]
-        )
-        return steps
+        return _steps(own, *numbers, convention=rules, method=asked["method"])
 
     own, fast, _ = at(np.ones(1))
     most = min(scalar(np.ravel(x.capacity.max_batch)[0]) for x in (own, fast))

@@ -46,8 +46,7 @@ def rank_of(score: np.ndarray) -> np.ndarray:
     """Scores as whole numbers that are equal within the tie tolerance, larger is better."""
     with np.errstate(divide="ignore"):
         size = np.round(np.log(np.abs(score)) / TIE_TOLERANCE)
-    ranks: np.ndarray = np.sign(score) * np.clip(size + 1e12, 0, None)
-    return ranks
+    return np.sign(score) * np.clip(size + 1e12, 0, None)
 
 
 def top(designs: Designs, count: int) -> Designs:
@@ -165,8 +164,7 @@ def quantiles(tally: Tally, metric: int, shares: np.ndarray) -> np.ndarray:
     at = np.searchsorted(total, np.maximum(1, np.ceil(shares * total[-1])))
     edges = bin_edges()
     middle = 0.5 * (edges[at] + edges[at + 1])
-    clipped: np.ndarray = np.clip(middle, tally.low[metric], tally.high[metric])
-    return clipped
+    return np.clip(middle, tally.low[metric], tally.high[metric])
 
 
 def add_sums(tally: Tally, plan: Plan, blocks: np.ndarray, found: Reduction) -> None:
@@ -268,8 +266,7 @@ def _undominated(scores: _Scores, edge: Designs, none: float) -> tuple[np.ndarra
     fastest = np.append(np.maximum.accumulate(speeds[::-1])[::-1], -np.inf)
 
     def is_open(rate: np.ndarray, speed: np.ndarray) -> np.ndarray:
-        found: np.ndarray = speed >= fastest[np.searchsorted(rates, rate)]
-        return found
+        return speed >= fastest[np.searchsorted(rates, rate)]
 
     # Of most cells not even the best of both together would be on the front.
     rows = np.flatnonzero(is_open(best[0][0], best[1][1]))

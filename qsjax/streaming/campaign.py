@@ -156,11 +156,6 @@ def execute(
 ) -> dict[str, Any] | None:
     """Compute what is missing, and in process 0 write the results.
 
-    Args:
-        campaign: the sweep.
-        me: this process.
-        warn: called with a line for each damaged chunk.
-
     Returns:
         The summary in process 0, else None.
 

@@ -152,13 +152,7 @@ def _fetched(found: Any, count: int) -> Any:
 
 
 class Engine:
-    """The devices of this process at work on a plan.
-
-    Args:
-        job: what is asked of every design.
-        plan: the blocks, from `make_plan`.
-        devices: devices of this process; all by default.
-    """
+    """The devices of this process at work on a plan."""
 
     def __init__(self, job: Job, plan: Plan, devices: Sequence[jax.Device] | None = None) -> None:
         self.job, self.plan = job, plan
@@ -227,8 +221,7 @@ class Engine:
         def start(at: int) -> Reduction:
             first = at * len(padded[0])
             own = jax.tree.map(lambda x: x[first : first + len(padded[at])], moving)
-            running: Reduction = self._start(self._all, own, reduce_one)
-            return running
+            return self._start(self._all, own, reduce_one)
 
         # One call at a time: two on one CPU device take turns and are slower than one.
         coming = start(0)

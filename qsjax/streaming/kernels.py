@@ -46,8 +46,7 @@ def bin_of(values: jax.Array) -> jax.Array:
 def bin_edges() -> np.ndarray:
     """Lower edges of the bins, and the last upper one."""
     octave, part = np.divmod(np.arange(BINS + 1), _BINS_PER_OCTAVE)
-    edges: np.ndarray = np.exp2(octave + _LOWEST) * (1.0 + part / _BINS_PER_OCTAVE)
-    return edges
+    return np.exp2(octave + _LOWEST) * (1.0 + part / _BINS_PER_OCTAVE)
 
 
 def _spread(values: jax.Array, is_feasible: jax.Array) -> Spread:

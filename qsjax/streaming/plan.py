@@ -257,8 +257,7 @@ def counts_of(plan: Plan, counts: np.ndarray, blocks: np.ndarray) -> np.ndarray:
     places = np.unravel_index(np.minimum(cells, math.prod(plan.kept) - 1), plan.kept)
     lengths = counts.shape[counts.ndim - len(plan.kept) :]
     own = tuple(np.minimum(x, n - 1) for x, n in zip(places, lengths, strict=True))
-    found: np.ndarray = counts[(..., *own)]
-    return found
+    return counts[(..., *own)]
 
 
 def design_arrays(plan: Plan) -> dict[str, np.ndarray]:

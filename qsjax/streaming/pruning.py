@@ -99,14 +99,12 @@ class Boxes(NamedTuple):
     @property
     def cells(self) -> np.ndarray:
         """Kept cells of each."""
-        found: np.ndarray = np.prod(self.high - self.low, axis=0)
-        return found
+        return np.prod(self.high - self.low, axis=0)
 
     @property
     def is_real(self) -> np.ndarray:
         """Which of the designs are real."""
-        found: np.ndarray = np.arange(len(self.at))[:, None] < self.number
-        return found
+        return np.arange(len(self.at))[:, None] < self.number
 
     def take(self, at: Any) -> "Boxes":
         """Some of them."""
@@ -138,7 +136,6 @@ class Found:
         tied: which designs win or tie in a kept cell that was evaluated.
         nobody: kept cells in which none runs.
         evaluated: designs times kept cells that were evaluated.
-        bounded: designs times boxes that were bounded.
         doubtful: kept cells in which two designs are at the limit of a tie, or one at a limit, to
             within rounding.
     """
@@ -147,19 +144,11 @@ class Found:
     tied: np.ndarray
     nobody: int = 0
     evaluated: int = 0
-    bounded: int = 0
     doubtful: int = 0
 
 
 class Place:
-    """The designs at one outer place, over the box of the inner axes.
-
-    Args:
-        job: what is asked.
-        plan: the grid.
-        outer: coordinates of the outer axes.
-        inner: values of the inner axes, ascending.
-    """
+    """The designs at one outer place, over the box of the inner axes."""
 
     def __init__(
         self, job: Job, plan: Plan, outer: Mapping[str, Any], inner: Mapping[str, np.ndarray]
@@ -200,8 +189,7 @@ class Place:
         cost = np.zeros(len(runs)) if self._gpus is None else self._gpus[runs]
         order = np.lexsort((runs, cost))
         _, first = np.unique(np.stack(marks)[:, order], axis=1, return_index=True)
-        found: np.ndarray = np.sort(runs[order[first]])
-        return found
+        return np.sort(runs[order[first]])
 
     def start(self) -> Boxes:
         """All kept cells as one box, with every design that may be the best."""
@@ -283,8 +271,7 @@ class Place:
             ahead = np.where(of_champion(sure), ahead, -np.inf)
             best = np.where(sure, least, -np.inf).max(axis=0)
             beaten = np.fmax(ahead, best - most) > BEHIND
-        left: np.ndarray = may & ~beaten
-        return left
+        return may & ~beaten
 
     def pick(self, boxes: Boxes) -> Picked:
         """The winners of the kept cells of boxes, evaluated."""
@@ -348,12 +335,8 @@ class Place:
         own = boxes.take(is_small)
         for part in _pieces(own, int(cells[is_small].max(initial=1))):
             self._tell(self.pick(part), part, found)
-        own, left = boxes.take(~is_settled & ~is_small), []
-        parts = 2 ** len(self._names)
-        for part in _pieces(own, parts):
-            found.bounded += parts * int(part.number.sum())
-            left.append(self.cut(part))
-        return left
+        own = boxes.take(~is_settled & ~is_small)
+        return [self.cut(part) for part in _pieces(own, 2 ** len(self._names))]
 
     def _tell(self, picked: Picked, boxes: Boxes, found: Found) -> None:
         winners = picked.winner[picked.real]

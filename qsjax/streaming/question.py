@@ -53,8 +53,7 @@ class Sweep(Result):
 
     def rows(self) -> list[Row]:
         """The rows of `frame`."""
-        found: list[Row] = self.frame().to_dict("records")
-        return found
+        return self.frame().to_dict("records")
 
     def top(self) -> "pd.DataFrame":
         """The best designs of all."""

@@ -75,8 +75,7 @@ def dataset(folder: Path) -> "xr.Dataset":
     path = folder / "winners.nc"
     if not path.exists():
         raise ValueError(f"{folder} has no winners; sweep with winners=True to keep them")
-    found: xr.Dataset = xr.open_dataset(path, engine="h5netcdf")
-    return found
+    return xr.open_dataset(path, engine="h5netcdf")
 
 
 def _names(axis: Axis, values: np.ndarray) -> np.ndarray:

@@ -189,8 +189,7 @@ def _shared_workload(works: Mapping[str, Workload], stated: Mapping[str, Any]) -
             )
     own = stack([dataclasses.replace(work, **stated) for work in works.values()])
     leaves, tree = jax.tree.flatten(own)
-    shared: Workload = jax.tree.unflatten(tree, [x if np.ptp(x) else float(x[0]) for x in leaves])
-    return shared
+    return jax.tree.unflatten(tree, [x if np.ptp(x) else float(x[0]) for x in leaves])
 
 
 def _bounds(constraints: Mapping[str, float]) -> dict[Any, tuple[float, float]]:
@@ -210,13 +209,6 @@ def records_of(
     stated: Mapping[str, Any],
 ) -> tuple[list[str], Records]:
     """Models with their dense twins, and accelerators, as stacks; names of the models.
-
-    Args:
-        models: shapes and precisions by name.
-        chips: accelerators by name.
-        twins: quality factors of the twins of each model with experts.
-        rules: the accounting.
-        stated: fields of the workload in place of the models' own.
 
     Raises:
         ValueError: the models multiply in different dtypes.

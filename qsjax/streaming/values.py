@@ -81,13 +81,7 @@ def _divisors(name: str, gpus: list[float]) -> tuple[list[Any], str | None]:
 
 
 def axis_values(name: str, value: Any, gpus: list[float]) -> tuple[list[Any], str | None]:
-    """Values of an axis, or what is wrong with it.
-
-    Args:
-        name: the axis, one of `quantities.FIELDS`.
-        value: what the file gives.
-        gpus: the GPU counts, whose divisors may be asked for.
-    """
+    """Values of an axis, or what is wrong with it."""
     values = value if isinstance(value, list) else [value]
     if name == "kv_mode":
         allowed = ", ".join(KV_MODES)

@@ -47,13 +47,6 @@ def capacity_factor(batch_dense: ArrayLike, batch_moe: ArrayLike) -> jax.Array:
     return jnp.asarray(batch_dense, float) / batch_moe
 
 
-def ffn_time(
-    t_compute: ArrayLike, weight_bytes: ArrayLike, hbm_bw: ArrayLike, reuse: ArrayLike
-) -> jax.Array:
-    """FFN time per token, the larger of arithmetic and weight traffic W/(BW*r) [s] (eq. 3, 4)."""
-    return jnp.maximum(jnp.asarray(t_compute, float), weight_bytes / (hbm_bw * jnp.asarray(reuse)))
-
-
 def quality_multiplier(
     loss_dense: ArrayLike, loss_moe: ArrayLike, alpha: ArrayLike = KAPLAN_ALPHA
 ) -> jax.Array:
@@ -70,18 +63,3 @@ def quality_multiplier(
 def qs(q: ArrayLike, s: ArrayLike) -> jax.Array:
     """The decision variable q*s [1]: below 1 the MoE moves more FFN bytes per token (eq. 18)."""
     return jnp.asarray(q, float) * s
-
-
-def traffic_ratio(q: ArrayLike, s: ArrayLike) -> jax.Array:
-    """FFN bytes per token of the MoE over those of its dense twin at equal batch [1] (eq. 17)."""
-    return 1.0 / qs(q, s)
-
-
-def break_even_q(s: ArrayLike, capacity: ArrayLike = 1.0, coverage: ArrayLike = 1.0) -> jax.Array:
-    """q at which MoE and dense twin move the same FFN bytes per token [1].
-
-    Eq. 18 generalised: the MoE streams `coverage` of its pool for a batch B_moe, the twin all of
-    its q*s*pool for `capacity` = B_dense/B_moe times as many sequences. With capacity and coverage
-    1 it is 1/s.
-    """
-    return jnp.asarray(coverage, float) * capacity / s

@@ -4,32 +4,11 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-# Other names of a column, in small letters with low lines.
-_NAMES = {
-    "model": "model_id model_name llm",
-    "hardware": "gpu gpu_type gpu_name accelerator device hw chip",
-    "gpus": "n_gpus num_gpus gpu_count ngpus gpu_num number_of_gpus",
-    "tp": "tp_size tensor_parallel tensor_parallel_size tensor_parallelism",
-    "pp": "pp_size pipeline_parallel pipeline_parallel_size pipeline_parallelism",
-    "dp": "dp_size data_parallel data_parallel_size data_parallelism",
-    "ep": "ep_size expert_parallel expert_parallel_size expert_parallelism",
-    "kvp": "dcp dcp_size decode_context_parallel_size",
-    "batch": "batch_size bs",
-    "concurrency": "max_concurrency users concurrent_requests num_concurrent_requests batch_total",
-    "context": "avg_context context_length context_len ctx kv_len mean_context",
-    "isl": "input_len input_length input_tokens prompt_len prompt_tokens random_input_len"
-    " input_sequence_length",
-    "osl": "output_len output_length output_tokens random_output_len output_sequence_length",
-    "tpot": "mean_tpot avg_tpot average_tpot median_tpot p50_tpot itl mean_itl avg_itl median_itl"
-    " p50_itl time_per_output_token mean_time_per_output_token inter_token_latency",
-    "weights": "weights_dtype weight_dtype precision dtype quantization quant weight_precision",
-    "kv": "kv_dtype kv_cache_dtype cache_dtype kv_precision",
-    "engine": "framework backend server inference_engine",
-    "expert_kernels": "",
-    # What says nothing of the deployment.
-    "": "id name run date day notes note comment comments remark source url",
+from qsjax.evidence.measurements.names import TABLE
+
+COLUMNS = {
+    spelled: name for name, others in TABLE["columns"].items() for spelled in (name, *others)
 }
-COLUMNS = {spelled: name for name, others in _NAMES.items() for spelled in (name, *others.split())}
 _UNITS = {
     **dict.fromkeys(("ms", "msec", "milliseconds"), "ms"),
     **dict.fromkeys(("s", "sec", "seconds"), "s"),

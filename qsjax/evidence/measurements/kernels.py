@@ -215,12 +215,7 @@ def _step_part(part: str, records: Any, step: StepCost) -> tuple[ArrayLike, Arra
 
 
 def times(kernels: Sequence[Kernel], constants: Mapping[str, Any]) -> list[tuple[float, str]]:
-    """Predicted time [us] and what bounds it, of each kernel.
-
-    Args:
-        kernels: from `read`.
-        constants: hardware fields that replace the catalogue's.
-    """
+    """Predicted time [us] and what bounds it, of each kernel."""
     found: dict[int, tuple[float, str]] = {}
     given = {name: value for name, value in constants.items() if name != "trtllm_overhead"}
     for i, kernel in enumerate(kernels):

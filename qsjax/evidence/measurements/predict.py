@@ -220,8 +220,7 @@ def outcomes(
 ) -> Outcome:
     """Outcomes of all deployments, in the order of the cases."""
     parts = [evaluate(batch, constants, convention) for batch, convention in built]
-    joined: Outcome = jax.tree.map(lambda *x: jnp.concatenate(x)[position], *parts)
-    return joined
+    return jax.tree.map(lambda *x: jnp.concatenate(x)[position], *parts)
 
 
 def outcomes_on_host(
@@ -236,8 +235,7 @@ def outcomes_on_host(
         shape = (*lead, len(batch.prompt))
         found = _host(batch, dict(constants), convention=convention)
         parts.append(jax.tree.map(lambda x, to=shape: np.broadcast_to(x, to), found))
-    joined: Outcome = jax.tree.map(lambda *x: np.concatenate(x, axis=-1)[..., position], *parts)
-    return joined
+    return jax.tree.map(lambda *x: np.concatenate(x, axis=-1)[..., position], *parts)
 
 
 def first_token_times(cases: Sequence[Case], outcome: Outcome) -> jax.Array:

@@ -50,7 +50,7 @@ def load_records() -> tuple[Record, ...]:
 def load_left_out() -> tuple[dict[str, str], ...]:
     """Errors of the shipped measurements of serving, each without its own group.
 
-    Made by `python -m benchmarks.left_out`; `left_out.LeftOut` describes the columns.
+    Made by `python -m benchmarks.left_out`; `benchmarks.refits.LeftOut` describes the columns.
     """
     return tuple(_shipped("left_out.csv.gz"))
 

@@ -250,12 +250,7 @@ def generality_cells(results: Results) -> list[Cell]:
 
 
 def all_cells(models: dict[str, ModelSpec], hardware: HardwareSpec) -> list[Cell]:
-    """Every cell of tables 1, 3, 4, 5, 6 and of section 3.4.
-
-    Args:
-        models: the models of `printed.MODELS` by name.
-        hardware: the reference system.
-    """
+    """Every cell of tables 1, 3, 4, 5, 6 and of section 3.4."""
     results = compute(models, hardware)
     return [
         *quality_cells(),

@@ -69,8 +69,7 @@ def steps(
     records = records_of(points, models, hardware, convention.twin)
     workload = dataclasses.replace(records.workload, batch=batches)
     step = evaluate(records._replace(workload=workload), convention)
-    whole: StepCost = full(step, (len(points),))
-    return whole
+    return full(step, (len(points),))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -95,12 +94,7 @@ class Results:
 
 
 def compute(models: dict[str, ModelSpec], hardware: HardwareSpec) -> Results:
-    """Evaluate every point under both conventions.
-
-    Args:
-        models: the models of `MODELS` by name.
-        hardware: the reference system (180 GB, 8 TB/s, 900 and 448 GB/s).
-    """
+    """Evaluate every point under both conventions."""
     points = all_points()
     batches = calibrated_batches(points, models, hardware)
     printed = [p.batch or max(1.0, b) for p, b in zip(points, batches, strict=True)]

@@ -215,15 +215,13 @@ def _changed(inputs: Inputs, change: Change) -> Inputs:
 
 
 def _stacked(parts: Sequence[Inputs]) -> Inputs:
-    stacked: Inputs = jax.tree.map(lambda *x: np.concatenate(x), *parts)
-    return stacked
+    return jax.tree.map(lambda *x: np.concatenate(x), *parts)
 
 
 def _filled(designs: Designs, keep: np.ndarray, count: int) -> Designs:
     """The kept designs, repeated up to `count`: the same shape for every subset."""
     at = np.flatnonzero(keep)
-    filled: Designs = take(designs, np.concatenate([at, np.full(count - len(at), at[0])]))
-    return filled
+    return take(designs, np.concatenate([at, np.full(count - len(at), at[0])]))
 
 
 def _choosing(stated: Cells, designs: Designs) -> Cells:

@@ -129,8 +129,7 @@ def quality_slopes(model: ModelSpec, tokens: ArrayLike, *, law: str, names: tupl
 def stacked(models: Sequence[ModelSpec]) -> ModelSpec:
     """Models as one, every field an array over them."""
     plain = [dataclasses.replace(m, precision=None, label="") for m in models]
-    found: ModelSpec = jax.tree.map(lambda *x: np.array([scalar(v) for v in x], np.float64), *plain)
-    return found
+    return jax.tree.map(lambda *x: np.array([scalar(v) for v in x], np.float64), *plain)
 
 
 def widths(

@@ -155,7 +155,7 @@ def _places(
         interval = prefixes.interval_of(design, parameter, *ends)
         turned = prefixes.turns(design, parameter, interval, points)
         now = scalar(getattr(design.records.hardware if is_tiers else reuse, parameter))
-        cell, (roots, sides) = prefixes.label_of(design), turned
+        cell, (roots, sides) = prefixes.design_label(design), turned
         found.append(Roots(cell, parameter, *interval, roots, sides, now=now))
     asked = dataclasses.replace(problem, objective="tokens_per_s_per_gpu")
     return Crossings(asked, parameter, None, tuple(found))
@@ -184,8 +184,7 @@ def _equalities(
 
 def _log_ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """How much better a is than b, as a logarithm; times are negative scores."""
-    difference: np.ndarray = np.sign(a) * (np.log(np.abs(a)) - np.log(np.abs(b)))
-    return difference
+    return np.sign(a) * (np.log(np.abs(a)) - np.log(np.abs(b)))
 
 
 @question

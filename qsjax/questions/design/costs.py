@@ -79,8 +79,7 @@ def cost_of(model: CostModel, factors: np.ndarray) -> np.ndarray:
     """Cost of hardware factors, shape (..., quantity)."""
     cost = np.array([price.cost for price in model.prices.values()])
     exponent = np.array([price.exponent for price in model.prices.values()])
-    total: np.ndarray = model.base + (cost * factors**exponent).sum(axis=-1)
-    return total
+    return model.base + (cost * factors**exponent).sum(axis=-1)
 
 
 def affordable(model: CostModel, factors: np.ndarray, budget: float) -> np.ndarray:
@@ -93,5 +92,4 @@ def affordable(model: CostModel, factors: np.ndarray, budget: float) -> np.ndarr
     exact = {"xatol": 1e-15, "xrtol": 1e-15, "fatol": 0.0, "frtol": 0.0}
     columns = tuple(np.moveaxis(factors, -1, 0))
     found = elementwise.find_root(excess, (-edge, edge), args=columns, tolerances=exact)
-    scaled: np.ndarray = factors * np.exp(found.x)[..., None]
-    return scaled
+    return factors * np.exp(found.x)[..., None]

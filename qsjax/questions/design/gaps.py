@@ -77,11 +77,7 @@ def bought(slope: np.ndarray, price: np.ndarray, money: np.ndarray) -> tuple[np.
 
 
 class Search:
-    """Branch and bound for one task.
-
-    Args:
-        task: workloads, cost, and a budget or targets.
-    """
+    """Branch and bound for one task."""
 
     def __init__(self, task: Task) -> None:
         self.task, cells = task, _at_one_batch(task.stated)
@@ -101,8 +97,7 @@ class Search:
 
     def factors(self, unit: np.ndarray) -> np.ndarray:
         """Factors of the reference at points of the unit cube."""
-        found: np.ndarray = SPAN ** (2.0 * unit - 1.0)
-        return found
+        return SPAN ** (2.0 * unit - 1.0)
 
     def costs(self, unit: np.ndarray) -> np.ndarray:
         """What points of the unit cube cost."""
@@ -210,8 +205,7 @@ class Search:
     @property
     def wanted(self) -> np.ndarray:
         """Logarithmic scores that meet the targets."""
-        found: np.ndarray = self.sign * np.log(np.asarray(self.task.targets)) - 1e-9
-        return found
+        return self.sign * np.log(np.asarray(self.task.targets)) - 1e-9
 
     def _sloped(self, queue: _Queue, merit: float) -> tuple[np.ndarray, np.ndarray]:
         """Bounds from slopes and prices, and the axis to cut; drops designs that cannot matter."""
@@ -267,15 +261,13 @@ class _Side(NamedTuple):
     @property
     def spread(self) -> np.ndarray:
         """What the tangents leave open."""
-        total: np.ndarray = np.nan_to_num(self.radius.sum(axis=-1) + self.rest, nan=np.inf)
-        return total
+        return np.nan_to_num(self.radius.sum(axis=-1) + self.rest, nan=np.inf)
 
     def parts(self) -> np.ndarray:
         """By quantity, its part in what is open; a batch's by what moves the batch."""
         total = self.moves.sum(axis=-1, keepdims=True)
         share = self.moves / np.where(total > 0, total, 1.0)
-        found: np.ndarray = np.nan_to_num(self.radius + share * self.rest[..., None], posinf=1e9)
-        return found
+        return np.nan_to_num(self.radius + share * self.rest[..., None], posinf=1e9)
 
 
 def _side(found: Bounds, runs: np.ndarray, sign: float) -> _Side:

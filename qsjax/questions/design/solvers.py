@@ -157,8 +157,7 @@ def _scaled_to_targets(task: Task, factors: np.ndarray) -> np.ndarray:
         middle = 0.5 * (low + high)
         misses = task.misses(task.search(good * np.exp(middle)[:, None]))
         low, high = np.where(misses, middle, low), np.where(misses, high, middle)
-    scaled: np.ndarray = good * np.exp(high)[:, None]
-    return scaled
+    return good * np.exp(high)[:, None]
 
 
 def _merit(task: Task, factors: np.ndarray, found: Best) -> np.ndarray:

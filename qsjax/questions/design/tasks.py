@@ -52,10 +52,7 @@ def log_slopes(
     metric: Objective,
 ) -> tuple[jax.Array, jax.Array]:
     """Slopes of both logs in every log factor, shape (row, quantity)."""
-    slopes: tuple[jax.Array, jax.Array] = jax.jacfwd(
-        lambda y: log_metrics(winners, economy, y, quantities, metric)
-    )(x)
-    return slopes
+    return jax.jacfwd(lambda y: log_metrics(winners, economy, y, quantities, metric))(x)
 
 
 class Task:
@@ -101,8 +98,7 @@ class Task:
 
         `log_metric` is the log of a rate, or minus the log of a time.
         """
-        total: np.ndarray = -np.log((self.weights * np.exp(-log_metric)).sum(axis=-1))
-        return total
+        return -np.log((self.weights * np.exp(-log_metric)).sum(axis=-1))
 
     def exact(self, best: Best) -> np.ndarray:
         """Log of the mix per hardware; -inf where a workload does not fit."""
@@ -119,8 +115,7 @@ class Task:
             met = np.isfinite(score)
         else:
             met = score >= self.sign * self.targets * (1 - self.sign * MET)
-        missed: np.ndarray = ~met.all(axis=-1)
-        return missed
+        return ~met.all(axis=-1)
 
 
 def refine(

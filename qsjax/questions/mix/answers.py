@@ -12,14 +12,13 @@ import jax
 import numpy as np
 
 from qsjax.cost.decode import StepCost
-from qsjax.grid.cells import Cells, Designs, Winners, blocks_of, step_of, take
+from qsjax.grid.cells import Cells, Designs, Winners, blocks_of, step_on_host, take
 from qsjax.grid.optimum import any_batch, candidates_of
 from qsjax.grid.pairs import score_candidates
 from qsjax.grid.parameters import Inputs, write
 from qsjax.grid.problem import Problem, question
 from qsjax.grid.scoring import pick_best
 from qsjax.grid.solution import cell_labels, design_label
-from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.output import words
 from qsjax.output.labels import cell_name, split_name
@@ -27,8 +26,6 @@ from qsjax.output.result import Result, Row, Table
 from qsjax.questions.mix.averages import averaged, spans
 from qsjax.questions.mix.requests import Request, classes_of, requests_of
 from qsjax.records.units import MS
-
-_step_on_host = on_host(step_of)
 
 
 class ClassResult(NamedTuple):
@@ -344,13 +341,12 @@ def best_together(cells: Cells, cell: int, requests: Sequence[Request]) -> Toget
         context=context,
         design=_design(cells, cell, best),
         batch=float(batches[best]),
-        step=_scalars(_step_on_host(Winners(row, designs))),
+        step=_scalars(step_on_host(Winners(row, designs))),
     )
 
 
 def _scalars(step: StepCost) -> StepCost:
-    found: StepCost = jax.tree.map(lambda x: float(np.ravel(np.asarray(x))[0]), step)
-    return found
+    return jax.tree.map(lambda x: float(np.ravel(np.asarray(x))[0]), step)
 
 
 @question

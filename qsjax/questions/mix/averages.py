@@ -52,8 +52,7 @@ def mean_of_blocks(requests: Sequence[Request], block: float) -> float:
     def area(x: np.ndarray) -> np.ndarray:
         """Integral of ceil from 0 to x."""
         whole = np.floor(x)
-        result: np.ndarray = 0.5 * whole * (whole + 1.0) + (x - whole) * (whole + 1.0)
-        return result
+        return 0.5 * whole * (whole + 1.0) + (x - whole) * (whole + 1.0)
 
     width = np.where(high > low, high - low, 1.0)
     blocks = np.where(high > low, (area(high) - area(low)) / width, np.ceil(high))

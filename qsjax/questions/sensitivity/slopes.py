@@ -46,8 +46,7 @@ def _over_first_variant(slopes: Slopes, of: int, cells: int, variants: int) -> S
         return np.tile(x[..., :per], variants)
 
     def less(x: np.ndarray) -> np.ndarray:
-        difference: np.ndarray = x[of] - partner(x[of])
-        return difference
+        return x[of] - partner(x[of])
 
     value = slopes.value[of] / np.where(slopes.value[of] > 0, partner(slopes.value[of]), 1.0)
     rate = slopes.derivative[of] / slopes.value[of]

@@ -137,8 +137,7 @@ def throughput_map(
 
     def shown(numbers: Any) -> np.ndarray:
         masked = np.where(solution.is_feasible, np.asarray(numbers), np.nan)
-        first: np.ndarray = masked.reshape(-1, points, points)[0]
-        return first
+        return masked.reshape(-1, points, points)[0]
 
     down, along = slopes.elasticity[0]
     # Axes that the problem has keep their place, which may turn the two.

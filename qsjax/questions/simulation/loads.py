@@ -15,7 +15,7 @@ from qsjax.cost.feasibility import REASONS
 from qsjax.engines.flags import Engine
 from qsjax.engines.schedulers import Scheduler, check_scheduler, default_scheduler
 from qsjax.grid.case import best_partition, records_at
-from qsjax.grid.cells import Cells, one_cell
+from qsjax.grid.cells import Cells, label_of, one_cell
 from qsjax.grid.evaluation import evaluate
 from qsjax.grid.problem import Accelerator, Problem, question
 from qsjax.grid.solution import kv_mode_name
@@ -297,13 +297,6 @@ def without_batch(problem: Problem, **changes: Any) -> Problem:
     if work is not None:
         work = dataclasses.replace(work, batch=None)
     return dataclasses.replace(problem, **{"batch": "largest", "workload": work} | changes)
-
-
-def label_of(cells: Cells) -> Row:
-    """Model, accelerator and variant of a cell."""
-    (variant,) = cells.variants
-    names = {"model": cells.model.name, "hardware": cells.hardware.name}
-    return names | {"variant": variant.name, "q": variant.q}
 
 
 def _records(cells: Cells, partition: Partition | None) -> Records:

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 
+from qsjax.questions.simulation.events import Event
 from qsjax.questions.simulation.traffic import Traffic
 
 # Requests beyond a quantile that an estimate of it needs.
@@ -45,31 +46,6 @@ def cut_of(traffic: Traffic) -> int:
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Steps:
-    """The steps of a deployment, in order; arrays of one length.
-
-    Attributes:
-        end: time after them [s].
-        seconds: time of them all [s].
-        count: steps run at once, alike.
-        decoding: sequences that made tokens in each.
-        chunk: prompt tokens of each.
-        gap: time between tokens at the first of them [s], for `had` sequences.
-        had: sequences that made a token before.
-        later: mean time of the further ones [s].
-    """
-
-    end: np.ndarray
-    seconds: np.ndarray
-    count: np.ndarray
-    decoding: np.ndarray
-    chunk: np.ndarray
-    gap: np.ndarray
-    had: np.ndarray
-    later: np.ndarray
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
 class Outcome:
     """What one attention replica did with its requests.
 
@@ -81,7 +57,7 @@ class Outcome:
         arrival: when each came; in a closed loop when the answer that let it in was there [s].
         first: when its first token came [s].
         finish: when its answer was there [s].
-        steps: what was run.
+        steps: the events that ran steps, in order.
         evictions: requests that lost their cache and started anew.
         cut: requests left out at each end.
     """
@@ -90,7 +66,7 @@ class Outcome:
     arrival: np.ndarray
     first: np.ndarray
     finish: np.ndarray
-    steps: Steps
+    steps: Event
     evictions: int
     cut: int
 
@@ -137,8 +113,8 @@ class Outcome:
         """
         if metric == "itl":
             begin, end = self.window
-            inside = (self.steps.end > begin) & (self.steps.end <= end)
-            further = self.steps.decoding * (self.steps.count - 1.0)
+            inside = (self.steps.now > begin) & (self.steps.now <= end)
+            further = self.steps.decoding * (self.steps.steps - 1.0)
             values = np.concatenate([self.steps.gap[inside], self.steps.later[inside]])
             return values, np.concatenate([self.steps.had[inside], further[inside]])
         output = self.traffic.output

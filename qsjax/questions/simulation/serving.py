@@ -11,7 +11,7 @@ from qsjax.engines.schedulers import Scheduler, check_scheduler
 from qsjax.grid.progress import over
 from qsjax.numerics.safe import scalar
 from qsjax.questions.simulation import events
-from qsjax.questions.simulation.outcomes import Outcome, Steps, cut_of
+from qsjax.questions.simulation.outcomes import Outcome, cut_of
 from qsjax.questions.simulation.steps import StepTable, step_table
 from qsjax.questions.simulation.traffic import Traffic, closed_loop
 from qsjax.records.scenario import Records
@@ -85,10 +85,9 @@ def slots_of(one: Deployment) -> int:
 def _stack(ones: Sequence[Deployment]) -> events.Lane:
     """Deployments along one axis."""
     lanes = [events.Lane(*one) for one in ones]
-    stacked: events.Lane = jax.tree.map(
+    return jax.tree.map(
         lambda *x: jnp.asarray(np.stack([np.asarray(y, np.float64) for y in x])), *lanes
     )
-    return stacked
 
 
 def _run(ones: Sequence[Deployment], slots: int) -> tuple[events.Times, Any]:
@@ -113,29 +112,14 @@ def _run(ones: Sequence[Deployment], slots: int) -> tuple[events.Times, Any]:
 
 
 def _outcome(one: Deployment, times: events.Times, seen: events.Event, lane: int) -> Outcome:
-    ran = seen.ran[:, lane]
-
-    def of_steps(values: Any) -> np.ndarray:
-        kept: np.ndarray = values[:, lane][ran]
-        return kept
-
-    steps = Steps(
-        end=of_steps(seen.now),
-        seconds=of_steps(seen.seconds),
-        count=of_steps(seen.steps),
-        decoding=of_steps(seen.decoding),
-        chunk=of_steps(seen.chunk),
-        gap=of_steps(seen.gap),
-        had=of_steps(seen.had),
-        later=of_steps(seen.later),
-    )
+    own = jax.tree.map(lambda x: x[:, lane], seen)
     return Outcome(
         traffic=one.traffic,
         arrival=np.asarray(times.arrival[lane]),
         first=np.asarray(times.first[lane]),
         finish=np.asarray(times.finish[lane]),
-        steps=steps,
-        evictions=int(np.sum(seen.evicted[:, lane])),
+        steps=jax.tree.map(lambda x: x[own.ran], own),
+        evictions=int(np.sum(own.evicted)),
         cut=cut_of(one.traffic),
     )
 

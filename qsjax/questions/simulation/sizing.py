@@ -18,8 +18,7 @@ from qsjax.cost.metrics import Economy, costs, follows_load
 from qsjax.engines.flags import Engine
 from qsjax.engines.schedulers import Scheduler
 from qsjax.grid.batches import ladder
-from qsjax.grid.case import model_on_host
-from qsjax.grid.cells import Cells, one_cell
+from qsjax.grid.cells import Cells, label_of, model_on_host, one_cell
 from qsjax.grid.limits import LIMITS, is_given
 from qsjax.grid.optimum import candidates_of
 from qsjax.grid.problem import Problem, prices_of, question
@@ -31,7 +30,6 @@ from qsjax.output.result import Result, Row, Table, plain
 from qsjax.questions.simulation.loads import (
     blocks,
     busy_of,
-    label_of,
     loads_of,
     number_of,
     scheduler_of,

@@ -45,7 +45,7 @@ def elasticities(
     """
     one = deploy(records, convention, scheduler, traffic)
     steps = simulate([one])[0]
-    length = int(2 ** np.ceil(np.log2(len(steps.steps.end) + 2 * len(traffic.arrival) + 1)))
+    length = int(2 ** np.ceil(np.log2(len(steps.steps.now) + 2 * len(traffic.arrival) + 1)))
     lengths = (float(np.mean(traffic.prompt)), float(np.max(traffic.prompt + traffic.output)))
 
     def means(values: list[jax.Array]) -> jax.Array:

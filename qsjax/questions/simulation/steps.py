@@ -97,8 +97,7 @@ _TRACED = _How(_decode, _prefill, jnp)
 
 def _ahead(tree: Records, axes: int) -> Records:
     """The records with so many axes behind those of their fields."""
-    ahead: Records = jax.tree.map(lambda x: x[(..., *(None,) * axes)] if x.ndim else x, tree)
-    return ahead
+    return jax.tree.map(lambda x: x[(..., *(None,) * axes)] if x.ndim else x, tree)
 
 
 def _knots(values: np.ndarray, axes: int, designs: int) -> np.ndarray:

@@ -155,14 +155,7 @@ def closed_loop(
 ) -> Traffic:
     """Requests of `users` who each send the next one when an answer is there.
 
-    Args:
-        users: requests in flight.
-        isl: tokens of the prompts, as `draw_lengths` reads them.
-        osl: tokens of the answers.
-        count: requests in all.
-        prefix_hit_rate: share of each prompt whose cache is there already.
-        think: time from an answer to the next request [s].
-        seed: of the lengths.
+    The other arguments are fields of `Demand`; `count` is its `requests`.
 
     Raises:
         ValueError: with everything that is out of range.
@@ -188,7 +181,7 @@ def open_loop(
     """Requests that arrive by chance, `rate` of them a second: a Poisson process, given its number.
 
     All come within exactly count / rate seconds, so that a short run has the rate asked for.
-    Arguments and errors are those of `closed_loop`. Gaps and lengths come from streams of their
+    Gaps and lengths come from streams of their
     own, so that two rates with one seed differ in nothing but the clock.
     """
     if not 0 < rate < np.inf:

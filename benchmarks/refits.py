@@ -90,14 +90,12 @@ class Serving:
             np.log(np.asarray(time_values(self.cases, jax.tree.map(lambda x, at=k: x[at], whole))))
             for k in range(len(logs))
         ]
-        found: np.ndarray = self.sign * (np.stack(rows) - self.target)
-        return found
+        return self.sign * (np.stack(rows) - self.target)
 
     def jacobian(self, logs: np.ndarray) -> np.ndarray:
         """Derivatives of the residuals in the logarithms of the factors, (record, constant)."""
         moved = self.residuals(np.vstack([logs, logs + STEP * np.eye(len(logs))]))
-        steep: np.ndarray = (moved[1:] - moved[0]).T / STEP
-        return steep
+        return (moved[1:] - moved[0]).T / STEP
 
     def pulled(self, logs: np.ndarray, keep: np.ndarray) -> np.ndarray:
         """Weighted residuals of some records, and what draws the factors to 1."""
@@ -120,8 +118,7 @@ class Serving:
             f_scale=SOFT,
             max_nfev=EVALUATIONS,
         )
-        logs: np.ndarray = found.x
-        return logs
+        return found.x
 
 
 def serving_of(cases: Sequence[Case], confidences: Mapping[str, str]) -> Serving:

@@ -40,7 +40,7 @@ class Errors(NamedTuple):
 
 
 def errors_of(rows: Sequence[Row]) -> Errors:
-    """The errors of `left_out.leave_out`, in one table."""
+    """The errors of `refits.leave_out`, in one table."""
     names = np.array([row["configuration"] for row in rows])
     _, inverse, counts = np.unique(names, return_inverse=True, return_counts=True)
     alone = shares(rows)[" ".join(SHARED)]
