@@ -6,29 +6,45 @@ from typing import Any
 
 # Other names of a column, in small letters with low lines.
 _NAMES = {
-    "model": "model_id model_name llm",
+    "model": "model_id model_name model_names llm model_path",
     "hardware": "gpu gpu_type gpu_name accelerator device hw chip",
-    "gpus": "n_gpus num_gpus gpu_count ngpus gpu_num number_of_gpus",
+    "gpus": "n_gpus num_gpus gpu_count ngpus gpu_num number_of_gpus world_size",
     "tp": "tp_size tensor_parallel tensor_parallel_size tensor_parallelism",
     "pp": "pp_size pipeline_parallel pipeline_parallel_size pipeline_parallelism",
     "dp": "dp_size data_parallel data_parallel_size data_parallelism",
     "ep": "ep_size expert_parallel expert_parallel_size expert_parallelism",
     "kvp": "dcp dcp_size decode_context_parallel_size",
     "batch": "batch_size bs",
-    "concurrency": "max_concurrency users concurrent_requests num_concurrent_requests batch_total",
+    "concurrency": "avg_num_concurrent_requests max_concurrency conc users concurrent_requests"
+    " num_concurrent_requests batch_total",
     "context": "avg_context context_length context_len ctx kv_len mean_context",
-    "isl": "input_len input_length input_tokens prompt_len prompt_tokens random_input_len"
-    " input_sequence_length",
-    "osl": "output_len output_length output_tokens random_output_len output_sequence_length",
-    "tpot": "mean_tpot avg_tpot average_tpot median_tpot p50_tpot itl mean_itl avg_itl median_itl"
-    " p50_itl time_per_output_token mean_time_per_output_token inter_token_latency",
+    "isl": "avg_input_length mean_input_tokens input_len input_length input_tokens prompt_len"
+    " prompt_tokens input_sequence_length random_input_len",
+    "osl": "avg_output_length mean_output_tokens output_len output_length output_tokens"
+    " output_sequence_length random_output_len",
+    # The first is taken of several: a mean per request, a median, then gaps between tokens.
+    "tpot": "mean_tpot avg_tpot average_tpot mean_time_per_output_token time_per_output_token"
+    " median_tpot p50_tpot mean_itl avg_itl itl inter_token_latency"
+    " results_inter_token_latency_s_mean median_itl p50_itl",
     "weights": "weights_dtype weight_dtype precision dtype quantization quant weight_precision",
     "kv": "kv_dtype kv_cache_dtype cache_dtype kv_precision",
     "engine": "framework backend server inference_engine",
     "expert_kernels": "",
     # What says nothing of the deployment.
-    "": "id name run date day notes note comment comments remark source url",
+    "": "id name run date day notes note comment comments remark source url timestamp"
+    " endpoint_type label tokenizer tokenizer_id tokenizer_path dataset_name num_prompts"
+    " num_requests request_rate burstiness duration completed successful_requests failed"
+    " total_input_tokens total_output_tokens total_tokens total_output_tokens_retokenized"
+    " random_range_ratio range_ratio sharegpt_output_len seed image dp_attention spec_decoding"
+    " disagg is_multinode accept_length scheduler version",
 }
+# What benchmarks measure beside the time of a token: other parts of its distribution, first tokens,
+# whole requests, rates.
+_BESIDE = re.compile(
+    r"(?:p\d+(?:_\d+)?|std|stddev|min|max|var)_(?:tpot|itl|ttft|e2el|e2e|latency|intvty)\w*"
+    r"|\w*(?:throughput|goodput|ttft|e2el|e2e_latency|request_latency|intvty|tput)\w*"
+    r"|(?:tpot|itl)_(?:p\d+|std|min|max)|(?:input|output|total)_tokens?_per_s\w*"
+)
 COLUMNS = {spelled: name for name, others in _NAMES.items() for spelled in (name, *others.split())}
 _UNITS = {
     **dict.fromkeys(("ms", "msec", "milliseconds"), "ms"),
@@ -56,9 +72,18 @@ def column_of(heading: str) -> tuple[str, str, str]:
     head, _, tail = name.rpartition("_")
     if not unit and head and tail in _UNITS:
         name, unit = head, _UNITS[tail]
-    if name not in COLUMNS:
-        raise KeyError(heading)
-    return COLUMNS[name], name, unit
+    if name.endswith("_s_mean"):
+        unit = "s"
+    if name in COLUMNS:
+        return COLUMNS[name], name, unit
+    if _BESIDE.fullmatch(name):
+        return "", name, unit
+    raise KeyError(heading)
+
+
+def rank_of(column: str, name: str) -> int:
+    """The place of a name among those of its column: of several in one file the first holds."""
+    return [column, *_NAMES[column].split()].index(name)
 
 
 def has_decimal_commas(cells: Iterable[str]) -> bool:
@@ -124,7 +149,7 @@ def as_record(given: dict[str, Any], index: int) -> dict[str, Any]:
             record[field] = value
         if column == "tpot" and unit and record.get("value") is None:
             record |= {"metric": name, "unit": unit, "value": value}
-    if record.get("model") and record.get("gpu"):
+    if (record.get("model") and record.get("gpu")) or record.get("metric"):
         record.setdefault("id", f"record {index + 1}")
         record.setdefault("category", "user")
     for field in _NUMBERS:

@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from qsjax.evidence.measurements import columns
+from qsjax.evidence.measurements import columns, results
 from qsjax.evidence.measurements.names import gpus_in, metric_of
 
 Record = dict[str, Any]
@@ -23,6 +23,10 @@ _TEXTS = frozenset(
     "notes remark payload_dtype speculation not_scored".split()
 )  # fmt: skip
 _FLAGS = frozenset(("saturated", "outlier"))
+_MISSING = {
+    "gpu": '; add "hardware" to it, and "tp" and other degrees (`vllm bench serve --metadata '
+    "hardware=h100-sxm tp=8` writes them into its result)"
+}
 
 
 def _value(name: str, text: str) -> Any:
@@ -64,14 +68,16 @@ def _shipped(name: str) -> list[dict[str, str]]:
 def read_json(path: str | Path) -> tuple[Record, ...]:
     """Records of a user's file: a JSON list of objects, or an object with a list `records`.
 
-    A record with missing fields or the like stays as one that is not predicted, and says why.
+    Or the results of a benchmark as it writes them: one run, or a line for each (`results`). A record with missing fields or the like stays as one that is not predicted, and says why.
 
     Raises:
         ValueError: With every problem of the file: not JSON, no list, no usable record.
     """
     where = Path(path)
     try:
-        data = json.loads(where.read_text("utf-8-sig"))
+        text = where.read_text("utf-8-sig")
+        runs = results.runs_in(text)
+        data = json.loads(text) if runs is None else runs
     except OSError as error:
         raise ValueError(f"{where}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
@@ -81,7 +87,8 @@ def read_json(path: str | Path) -> tuple[Record, ...]:
     if not isinstance(records, list):
         raise ValueError(f'{where}: give a list of records, or an object with a list "records"')
     named = [
-        columns.as_record(one, i) if isinstance(one, dict) else one for i, one in enumerate(records)
+        columns.as_record(results.as_given(one), i) if isinstance(one, dict) else one
+        for i, one in enumerate(records)
     ]
     return _usable(where, [(record, _problems(i, record)) for i, record in enumerate(named)])
 
@@ -112,7 +119,11 @@ def _problems(index: int, record: Any) -> list[str]:
     if not isinstance(record, Mapping):
         return [f"record {index + 1} is not an object"]
     name = record.get("id", f"record {index + 1}")
-    found = [f"{name}: {key} is missing" for key in REQUIRED if record.get(key) is None]
+    found = [
+        f"{name}: {key} is missing{_MISSING.get(key, '')}"
+        for key in REQUIRED
+        if record.get(key) is None
+    ]
     found += [
         f"{name}: {key} is {record[key]!r}, not a text; put it in quotes"
         for key in _REQUIRED_TEXTS
@@ -214,6 +225,13 @@ def _columns(headings: Sequence[str]) -> tuple[list[_Column], list[str]]:
                 problems.append(
                     f"unknown column {name!r}; known: {known.replace('tpot', 'tpot_ms')}"
                 )
+    for name in ("tpot", "concurrency", "isl", "osl"):  # benchmarks write several of these
+        same = sorted(
+            (one for one in found if one.name == name),
+            key=lambda one: columns.rank_of(one.name, one.own),
+        )
+        others = {one.heading for one in same[1:] if one.own != same[0].own}
+        found = [_Column("", "", "", "") if one.heading in others else one for one in found]
     given = [one.name for one in found if one.name]
     shown = {"tpot": "tpot_ms"}
     missing = [name for name in CSV_REQUIRED if name not in given]
