@@ -4,49 +4,56 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from qsjax.evidence.measurements.names import metric_of
+
 # Other names of a column, in small letters with low lines.
 _NAMES = {
     "model": "model_id model_name model_names llm model_path",
     "hardware": "gpu gpu_type gpu_name accelerator device hw chip",
-    "gpus": "n_gpus num_gpus gpu_count ngpus gpu_num number_of_gpus world_size",
+    "gpus": "n_gpus num_gpus gpu_count ngpus gpu_num gpunum number_of_gpus world_size",
     "tp": "tp_size tensor_parallel tensor_parallel_size tensor_parallelism",
     "pp": "pp_size pipeline_parallel pipeline_parallel_size pipeline_parallelism",
     "dp": "dp_size data_parallel data_parallel_size data_parallelism",
     "ep": "ep_size expert_parallel expert_parallel_size expert_parallelism",
     "kvp": "dcp dcp_size decode_context_parallel_size",
     "batch": "batch_size bs",
-    "concurrency": "avg_num_concurrent_requests max_concurrency conc users concurrent_requests"
+    "concurrency": "avg_num_concurrent_requests max_concurrency conc mc parallel users concurrent_requests"
     " num_concurrent_requests batch_total",
     "context": "avg_context context_length context_len ctx kv_len mean_context",
     "isl": "avg_input_length mean_input_tokens input_len input_length input_tokens prompt_len"
-    " prompt_tokens input_sequence_length random_input_len",
+    " prompt_tokens input_sequence_length input input_token_length random_input_len",
     "osl": "avg_output_length mean_output_tokens output_len output_length output_tokens"
-    " output_sequence_length random_output_len",
+    " output_sequence_length output output_token_length random_output_len",
     # The first is taken of several: a mean per request, a median, then gaps between tokens.
-    "tpot": "mean_tpot avg_tpot average_tpot mean_time_per_output_token time_per_output_token"
+    "tpot": "mean_tpot avg_tpot average_tpot results_tpot_s_mean mean_time_per_output_token time_per_output_token"
     " median_tpot p50_tpot mean_itl avg_itl itl inter_token_latency"
     " results_inter_token_latency_s_mean median_itl p50_itl",
-    "weights": "weights_dtype weight_dtype precision dtype quantization quant weight_precision",
+    "weights": "weights_dtype weight_dtype weight_precision precision quantization quant dtype",
     "kv": "kv_dtype kv_cache_dtype cache_dtype kv_precision",
     "engine": "framework backend server inference_engine",
     "expert_kernels": "",
+    # InferenceX: each of `tp` GPUs is an attention replica.
+    "dp_attention": "dp_attn enable_dp_attention",
     # What says nothing of the deployment.
     "": "id name run date day notes note comment comments remark source url timestamp"
     " endpoint_type label tokenizer tokenizer_id tokenizer_path dataset_name num_prompts"
     " num_requests request_rate burstiness duration completed successful_requests failed"
     " total_input_tokens total_output_tokens total_tokens total_output_tokens_retokenized"
-    " random_range_ratio range_ratio sharegpt_output_len seed image dp_attention spec_decoding"
+    " random_range_ratio range_ratio sharegpt_output_len seed image config commit spec_decoding"
     " disagg is_multinode accept_length scheduler version",
 }
 # What benchmarks measure beside the time of a token: other parts of its distribution, first tokens,
 # whole requests, rates.
 _BESIDE = re.compile(
     r"(?:p\d+(?:_\d+)?|std|stddev|min|max|var)_(?:tpot|itl|ttft|e2el|e2e|latency|intvty)\w*"
-    r"|\w*(?:throughput|goodput|ttft|e2el|e2e_latency|request_latency|intvty|tput)\w*"
-    r"|(?:tpot|itl)_(?:p\d+|std|min|max)|(?:input|output|total)_tokens?_per_s\w*"
+    r"|\w*(?:throughput|goodput|ttft|e2el|e2e_latency|request_latency|e2e|intvty|tput)\w*"
+    r"|(?:\w+_)?(?:tok|tokens?)(?:_per)?(?:_s(?:ec\w*)?)?|(?:req|requests?)(?:_per)?(?:_s\w*)?"
+    r"|rps|qps|qpm|tps|results_\w+|(?:\w+_)?duration|elapsed\w*|success\w*|total_(?:generated|input|output)_tokens"
 )
+# `tpot_mean` for `mean_tpot`
+_BEHIND = re.compile(r"(\w*?(?:tpot|itl|ttft|e2el?))_(mean|avg|median|std|min|max|p\d+)")
 COLUMNS = {spelled: name for name, others in _NAMES.items() for spelled in (name, *others.split())}
-_UNITS = {
+UNITS = {
     **dict.fromkeys(("ms", "msec", "milliseconds"), "ms"),
     **dict.fromkeys(("s", "sec", "seconds"), "s"),
     **dict.fromkeys(("us", "\u00b5s", "\u03bcs", "microseconds"), "us"),
@@ -65,15 +72,17 @@ def column_of(heading: str) -> tuple[str, str, str]:
     """
     text = heading.strip().lower()
     bracket = re.search(r"[(\[](.*?)[)\]]", text)
-    unit = _UNITS.get(bracket[1].strip().split("/")[0], "") if bracket else ""
+    unit = UNITS.get(bracket[1].strip().split("/")[0], "") if bracket else ""
     if bracket:
         text = text.replace(bracket[0], "")
     name = re.sub(r"[^\w]+", "_", text).strip("_")
     head, _, tail = name.rpartition("_")
-    if not unit and head and tail in _UNITS:
-        name, unit = head, _UNITS[tail]
+    if not unit and head and tail in UNITS:
+        name, unit = head, UNITS[tail]
     if name.endswith("_s_mean"):
         unit = "s"
+    elif behind := _BEHIND.fullmatch(name):
+        name = f"{behind[2]}_{behind[1]}"
     if name in COLUMNS:
         return COLUMNS[name], name, unit
     if _BESIDE.fullmatch(name):
@@ -119,6 +128,12 @@ def number(text: str, column: str, *, has_commas: bool) -> float:
         raise ValueError(f"{text!r}; give a number{hint}") from None
 
 
+def time_metric(name: str) -> str:
+    """The metric of a column of times per token: a mean, unless it says that it is a median."""
+    metric = metric_of(name)
+    return metric if metric in ("TPOT", "median_ITL") else "TPOT"
+
+
 # Fields of a record as JSON, by the column that means them.
 _FIELDS = {
     **{name: name for name in ("model", "tp", "pp", "dp", "ep", "kvp", "concurrency")},
@@ -139,16 +154,20 @@ def as_record(given: dict[str, Any], index: int) -> dict[str, Any]:
     without one.
     """
     record = dict(given)
-    for key, value in given.items():
+    known: list[tuple[int, str, tuple[str, str, str]]] = []
+    for key in given:
         try:
             column, name, unit = column_of(key)
         except KeyError:
             continue
-        field = _FIELDS.get(column)
-        if field is not None and record.get(field) is None:
+        rank = rank_of(column, name) if column in _NAMES and name in COLUMNS else 0
+        known.append((rank, key, (column, name, unit)))
+    for _, key, (column, name, unit) in sorted(known, key=lambda one: one[0]):
+        field, value = _FIELDS.get(column), given[key]
+        if field is not None and record.get(field) is None and value not in ("auto", "none", ""):
             record[field] = value
         if column == "tpot" and unit and record.get("value") is None:
-            record |= {"metric": name, "unit": unit, "value": value}
+            record |= {"metric": time_metric(name), "unit": unit, "value": value}
     if (record.get("model") and record.get("gpu")) or record.get("metric"):
         record.setdefault("id", f"record {index + 1}")
         record.setdefault("category", "user")

@@ -36,7 +36,8 @@ def leaves(given: Mapping[str, Any]) -> dict[str, Any]:
         if mean is None:
             found = leaves(value) | found
         else:
-            found.setdefault(f"{key}_{value['unit']}" if value.get("unit") else key, mean)
+            unit = value.get("unit")
+            found.setdefault(f"{key}_{unit}" if unit in columns.UNITS else key, mean)
     return found
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from qsjax.evidence.measurements import columns, results
-from qsjax.evidence.measurements.names import gpus_in, metric_of
+from qsjax.evidence.measurements.names import gpus_in
 
 Record = dict[str, Any]
 
@@ -284,9 +284,7 @@ def _csv_row(
     record = _csv_record(number, cells, values)
     time = next((one for one in found if one.name == "tpot"), None)
     if time is not None:
-        metric = metric_of(time.own)
-        known = metric if metric in ("TPOT", "median_ITL") else "TPOT"
-        record |= {"metric": known, "unit": time.unit}
+        record |= {"metric": columns.time_metric(time.own), "unit": time.unit}
     return record, problems
 
 
@@ -314,7 +312,10 @@ def _csv_record(number: int, cells: Mapping[str, str], values: Mapping[str, floa
     """The record of a row; `concurrency` counts all its sequences."""
     degrees = {name: values.get(name, 1.0) for name in ("tp", "pp", "dp", "ep", "kvp")}
     replica_gpus = degrees["tp"] * degrees["pp"] * degrees["kvp"]
-    if "dp" not in values and "gpus" in values:
+    if "dp" not in values and cells.get("dp_attention", "").lower() in ("true", "1", "yes"):
+        degrees |= {"dp": degrees["tp"], "tp": 1.0}
+        replica_gpus = degrees["pp"] * degrees["kvp"]
+    elif "dp" not in values and "gpus" in values:
         degrees["dp"] = max(1.0, values["gpus"] / replica_gpus)
     gpus = replica_gpus * degrees["dp"]
     replica = values.get("batch")
