@@ -1484,10 +1484,19 @@ def test_molmo_has_gate_and_up_in_one_width(write):
 
 # Qwen3-30B-A3B of 48 layers, 128 experts of 768.
 QWEN = {
-    **{"model_type": "qwen3_moe", "architectures": ["Qwen3MoeForCausalLM"], "hidden_size": 2048},
-    **{"num_hidden_layers": 48, "num_attention_heads": 32, "num_key_value_heads": 4},
-    **{"head_dim": 128, "intermediate_size": 6144, "vocab_size": 151936, "num_experts": 128},
-    **{"num_experts_per_tok": 8, "moe_intermediate_size": 768, "tie_word_embeddings": False},
+    "model_type": "qwen3_moe",
+    "architectures": ["Qwen3MoeForCausalLM"],
+    "hidden_size": 2048,
+    "num_hidden_layers": 48,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 4,
+    "head_dim": 128,
+    "intermediate_size": 6144,
+    "vocab_size": 151936,
+    "num_experts": 128,
+    "num_experts_per_tok": 8,
+    "moe_intermediate_size": 768,
+    "tie_word_embeddings": False,
 }
 
 

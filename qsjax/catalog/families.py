@@ -633,7 +633,7 @@ FAMILIES: dict[str, Family] = {
 
 # What configs of a type leave out where they stand within another one: sizes of the configuration
 # classes of transformers 5.24 (src/transformers/models/*/configuration_*.py).
-LEFT_OUT: dict[str, dict[str, object]] = {
+LEFT_OUT: dict[str, dict[str, int]] = {
     name: dict(zip(_LEFT, sizes, strict=True)) | more
     for name, sizes, more in (
         ("llama", (4096, 32, 32, 11008, 32000, 2048), {}),

@@ -33,6 +33,8 @@ _BEFORE_NO_IMAGE = (
 )
 _PATH = re.compile(r"\w[\w.-]*(/[\w.-]+)+(:\S+)?")
 _VERBS = ("bench", "chat", "complete")  # of vLLM, beside `serve`: they measure, or ask a server
+# Modules and scripts of an engine that start no server of it.
+_CLIENT = re.compile(r"bench(?:mark)?_serving|launch_router|send_one|\.test\.|/tests?/")
 _END = re.compile(r"(\d?>>?.*|&>.*|\|\|?|&&?|;|\)|#.*)$")  # what the shell does after the program
 # A word of text that holds the command of an engine: `bash -c "vllm serve ..."`
 _QUOTED = re.compile(r"\S*(?:vllm|sglang|trtllm)\S*\s.*\s-", re.DOTALL)
@@ -83,7 +85,7 @@ def _files(text: str) -> tuple[str, list[tuple[str, str]]]:
 
 def _module(word: str) -> Engine | None:
     """Engine of `python -m WORD` or of a script; `dynamo.vllm` passes its flags on to vLLM."""
-    for part in re.split(r"[./]", word):
+    for part in re.split(r"[./]", word) if not _CLIENT.search(word) else ():
         if part in NAMES:
             return NAMES[part]
     return None
@@ -94,7 +96,7 @@ def _program_at(words: list[str]) -> tuple[Engine | None, int]:
     for at, word in enumerate(words):
         after = words[at + 1] if at + 1 < len(words) else ""
         program = NAMES.get(PurePosixPath(word).name)
-        module = _module(after) if word == "-m" and "launch_router" not in after else None
+        module = _module(after) if word == "-m" else None
         if module:
             return module, at + 2
         # A path may be a model's or an option's: a program stands in front of `serve`, or first.
@@ -130,9 +132,7 @@ def _unquoted(words: list[str], variables: shell.Variables) -> list[str]:
     return variables.command(_QUOTED) or words  # `CMD="vllm serve ..."`
 
 
-def _start(
-    words: list[str], variables: shell.Variables
-) -> tuple[list[str], Engine | None, int]:
+def _start(words: list[str], variables: shell.Variables) -> tuple[list[str], Engine | None, int]:
     """The words, without quotation marks around the command; the engine; and the place after it."""
     engine, at = _program_at(words)
     if engine is None:

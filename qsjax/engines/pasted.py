@@ -178,7 +178,12 @@ _TYPED = (
     (re.compile("[\u00a0\u2009\u202f]"), " "),
     (re.compile(r"[ \t][`^][ \t]*\n"), " "),  # how other shells go on in the next line
     # A prompt: `$`, `user@host:~$`, `[user@host dir]#`, `(env) $`
-    (re.compile(r"\A\s*(?:\([\w.-]+\)\s*)?(?:\[[^\]\n]*@[^\]\n]*\]|[\w.-]+@[\w.-]+:\S*)[$#][ \t]*"), ""),
+    (
+        re.compile(
+            r"\A\s*(?:\([\w.-]+\)\s*)?(?:\[[^\]\n]*@[^\]\n]*\]|[\w.-]+@[\w.-]+:\S*)[$#][ \t]*"
+        ),
+        "",
+    ),
     (re.compile(r"\A\s*[$%>-][ \t]+"), ""),
     (re.compile(r"(?m)(?<=\\\n)>[ \t]+"), ""),  # of a line that goes on
 )

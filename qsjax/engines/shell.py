@@ -30,12 +30,12 @@ class First(str):
 
 
 def words_of(text: str) -> list[str]:
-    """The words of a script; those that begin a line are `First`.
+    r"""The words of a script; those that begin a line are `First`.
 
     Raises:
         ValueError: a quotation mark is not closed.
 
-    >>> words_of("a=1\\nvllm serve m \\\\ # the model\\n  -tp 2")
+    >>> words_of("a=1\nvllm serve m \\ # the model\n  -tp 2")
     ['a=1', 'vllm', 'serve', 'm', '-tp', '2']
     """
     lines = [one for one in text.splitlines() if not one.lstrip().startswith("#")]

@@ -17,16 +17,16 @@ _NAMES = {
     "ep": "ep_size expert_parallel expert_parallel_size expert_parallelism",
     "kvp": "dcp dcp_size decode_context_parallel_size",
     "batch": "batch_size bs",
-    "concurrency": "avg_num_concurrent_requests max_concurrency conc mc parallel users concurrent_requests"
-    " num_concurrent_requests batch_total",
+    "concurrency": "avg_num_concurrent_requests max_concurrency conc mc parallel users"
+    " concurrent_requests num_concurrent_requests batch_total",
     "context": "avg_context context_length context_len ctx kv_len mean_context",
     "isl": "avg_input_length mean_input_tokens input_len input_length input_tokens prompt_len"
     " prompt_tokens input_sequence_length input input_token_length random_input_len",
     "osl": "avg_output_length mean_output_tokens output_len output_length output_tokens"
     " output_sequence_length output output_token_length random_output_len",
     # The first is taken of several: a mean per request, a median, then gaps between tokens.
-    "tpot": "mean_tpot avg_tpot average_tpot results_tpot_s_mean mean_time_per_output_token time_per_output_token"
-    " median_tpot p50_tpot mean_itl avg_itl itl inter_token_latency"
+    "tpot": "mean_tpot avg_tpot average_tpot results_tpot_s_mean"
+    " mean_time_per_output_token time_per_output_token median_tpot p50_tpot mean_itl avg_itl itl inter_token_latency"
     " results_inter_token_latency_s_mean median_itl p50_itl",
     "weights": "weights_dtype weight_dtype weight_precision precision quantization quant dtype",
     "kv": "kv_dtype kv_cache_dtype cache_dtype kv_precision",

@@ -1,7 +1,7 @@
 """Result files of benchmarks, one run each or many, under the names of a record.
 
-Sources of the keys: vllm/benchmarks/serve.py, sglang/bench_serving.py, tensorrt_llm/bench/dataclasses,
-InferenceX utils/process_result.py, genai-perf and aiperf (profile_export*.json), llmperf
+Sources of the keys: vllm/benchmarks/serve.py, sglang/bench_serving.py,
+tensorrt_llm/bench/dataclasses, InferenceX utils/process_result.py, genai-perf and aiperf (profile_export*.json), llmperf
 (token_benchmark_ray.py).
 """
 
@@ -55,7 +55,7 @@ def times_in(given: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         if column != "tpot" or not _is_number(value):
             continue
         speed = given.get(key.replace("tpot", "intvty"))
-        if not unit and _is_number(speed) and abs(value * speed - 1.0) < 0.01:  # type: ignore[operator]  # numbers
+        if not unit and _is_number(speed) and abs(value * speed - 1.0) < 0.01:
             unit = "s"
         found.append((key, name, unit))
     return sorted(found, key=lambda one: columns.rank_of("tpot", one[1]))

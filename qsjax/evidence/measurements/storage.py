@@ -68,7 +68,8 @@ def _shipped(name: str) -> list[dict[str, str]]:
 def read_json(path: str | Path) -> tuple[Record, ...]:
     """Records of a user's file: a JSON list of objects, or an object with a list `records`.
 
-    Or the results of a benchmark as it writes them: one run, or a line for each (`results`). A record with missing fields or the like stays as one that is not predicted, and says why.
+    Or the results of a benchmark as it writes them: one run, or a line for each (`results`).
+    A record with missing fields or the like stays as one that is not predicted, and says why.
 
     Raises:
         ValueError: With every problem of the file: not JSON, no list, no usable record.
@@ -241,13 +242,15 @@ def _columns(headings: Sequence[str]) -> tuple[list[_Column], list[str]]:
     if "context" not in given and not {"isl", "osl"} <= set(given):
         problems.append("column 'context' is missing, or both 'isl' and 'osl'")
     for name in dict.fromkeys(given):
-        same = [one.heading for one in found if one.name == name]
-        if len(same) > 1:
-            all_same = len(set(same)) == 1
+        headings = [one.heading for one in found if one.name == name]
+        if len(headings) > 1:
+            all_same = len(set(headings)) == 1
             what = (
-                f"column {same[0]!r} is given" if all_same else f"columns {', '.join(same)} give it"
+                f"column {headings[0]!r} is given"
+                if all_same
+                else f"columns {', '.join(headings)} give it"
             )
-            problems.append(f"{what} {len(same)} times; keep one")
+            problems.append(f"{what} {len(headings)} times; keep one")
     for one in found:
         if one.name == "tpot" and not one.unit:
             problems.append(
