@@ -153,6 +153,19 @@ def test_inferencex_counts_gpus_as_tp_and_seconds(tmp_path, told, tp, dp):
         assert record["value"] * {"ms": 1e-3, "s": 1.0}[record["unit"]] == pytest.approx(0.028)
 
 
+def test_drafts_that_a_run_tells_are_served_too(tmp_path):
+    """SGLang's `accept_length`, of 4 tokens that each step runs; InferenceX names the drafter."""
+    server = SGLANG["server_info"] | {"speculative_num_draft_tokens": 4}
+    run = SGLANG | {"gpu": "H200", "accept_length": 2.7, "server_info": server}
+    (tmp_path / "a.json").write_text(json.dumps(run))
+    work = deployment_of(read_records(tmp_path / "a.json")[0]).workload
+    assert (float(work.query_tokens), float(work.tokens_per_step)) == (4, 2.7)
+    (tmp_path / "a.json").write_text(json.dumps([INFERENCEX | {"spec_decoding": "mtp"}]))
+    assert read_records(tmp_path / "a.json")[0]["phase"] == "aggregated MTP"
+    (tmp_path / "a.json").write_text(json.dumps([INFERENCEX | {"spec_decoding": "none"}]))
+    assert read_records(tmp_path / "a.json")[0]["phase"] == "aggregated"
+
+
 def test_a_time_whose_unit_nothing_tells_is_no_value(tmp_path):
     run = {k: v for k, v in INFERENCEX.items() if k != "mean_intvty"}
     (tmp_path / "a.json").write_text(json.dumps([run]))

@@ -26,8 +26,8 @@ _NAMES = {
     " output_sequence_length output output_token_length random_output_len",
     # The first is taken of several: a mean per request, a median, then gaps between tokens.
     "tpot": "mean_tpot avg_tpot average_tpot results_tpot_s_mean"
-    " mean_time_per_output_token time_per_output_token median_tpot p50_tpot mean_itl avg_itl itl inter_token_latency"
-    " results_inter_token_latency_s_mean median_itl p50_itl",
+    " mean_time_per_output_token time_per_output_token median_tpot p50_tpot mean_itl avg_itl itl"
+    " inter_token_latency results_inter_token_latency_s_mean median_itl p50_itl",
     "weights": "weights_dtype weight_dtype weight_precision precision quantization quant dtype",
     "kv": "kv_dtype kv_cache_dtype cache_dtype kv_precision",
     "engine": "framework backend server inference_engine",

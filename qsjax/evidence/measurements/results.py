@@ -1,8 +1,8 @@
 """Result files of benchmarks, one run each or many, under the names of a record.
 
 Sources of the keys: vllm/benchmarks/serve.py, sglang/bench_serving.py,
-tensorrt_llm/bench/dataclasses, InferenceX utils/process_result.py, genai-perf and aiperf (profile_export*.json), llmperf
-(token_benchmark_ray.py).
+tensorrt_llm/bench/dataclasses, InferenceX utils/process_result.py, genai-perf and aiperf
+(profile_export*.json), llmperf (token_benchmark_ray.py).
 """
 
 import json
@@ -81,7 +81,22 @@ def as_given(given: Mapping[str, Any]) -> dict[str, Any]:
     if flat.get("num_gpus") is None and flat.get("dp_attention") in ("true", "True", True):
         # InferenceX: `tp` counts the GPUs, of which each is an attention replica.
         flat |= {"dp": flat.get("tp"), "n_gpus": flat.get("tp"), "tp": 1}
-    return flat | {"phase": flat.get("phase") or "aggregated"}
+    return _drafting(flat) | {"phase": flat.get("phase") or _phase(flat)}
+
+
+def _phase(flat: Mapping[str, Any]) -> str:
+    """How a run was served: by one kind of server, and with drafts where it says so."""
+    drafter = str(flat.get("spec_decoding") or flat.get("speculative_algorithm") or "none").upper()
+    if drafter == "NONE":
+        drafter = "EAGLE" if _is_number(flat.get("accept_length")) else ""
+    return f"aggregated {drafter}".strip()
+
+
+def _drafting(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """A run with the numbers of its drafts, as SGLang writes them."""
+    names = {"accepted": "accept_length", "draft_tokens": "speculative_num_draft_tokens"}
+    more = {name: flat[key] for name, key in names.items() if _is_number(flat.get(key))}
+    return {**flat, **more}
 
 
 def runs_in(text: str) -> list[Any] | None:
