@@ -8,7 +8,7 @@ import shlex
 _HELD = re.compile(
     r"^(?P<indent>[ \t]*)(?P<item>-[ \t]+)?['\"]?"
     r"(?:command|args|entrypoint|run|CMD|ENTRYPOINT)['\"]?"
-    r"(?:[ \t]*:|(?=[ \t]*\[))[ \t]*(?P<rest>.*)$"
+    r"(?:[ \t]*:|(?=[ \t]*\[)|(?<=CMD)(?=[ \t])|(?<=ENTRYPOINT)(?=[ \t]))[ \t]*(?P<rest>.*)$"
 )
 _TEXT = ("", ">", ">-", "|", "|-", "|+", ">+")  # a block of text follows
 _FOLDED = (">", ">-", ">+")  # whose lines are one
@@ -121,7 +121,7 @@ def _enter(found: _Container, lines: list[str], at: int) -> None:
         block = _block(more, len(key["indent"]), bool(key["item"]))
         if rest in _FOLDED:
             block = " ".join(block.split("\n"))
-        found.parts.append(block if rest in _TEXT else f"{rest} {block}")
+        found.parts.append(block if rest in _TEXT else f"{rest.removesuffix(chr(92))} {block}")
 
 
 def _containers(text: str) -> list[_Container]:
