@@ -176,6 +176,13 @@ def test_what_strangers_paste(text):
     assert (got.model, got.tp, got.gpus) == ("Qwen/Qwen3-32B", 4, 4)
 
 
+def test_a_list_of_python_has_variables():
+    text = 'cmd = [\n "vllm", "serve", MODEL, "-tp", str(N_GPU), "--max-num-seqs", "8",\n]'
+    got = read(text)
+    assert (got.model, got.tp, got.batch) == ("$MODEL", 1, 8)
+    assert any("-tp $N_GPU" in note for note in got.notes)
+
+
 def test_a_switch_may_be_told_false():
     """It was on, and "false" the model."""
     got = read("vllm serve --enable-expert-parallel false --model m -tp 8", is_moe=True)

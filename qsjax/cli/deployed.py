@@ -73,8 +73,8 @@ def served(model: str, words: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
         shown = " ".join(" ".join(line).split())
         shown = shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}..."
         raise ValueError(
-            f"MODEL is missing in front of `--`, and {shown!r} names none; write qsjax explain MODEL "
-            "[OPTIONS] -- COMMAND LINE"
+            f"MODEL is missing in front of `--`, and {shown!r} names none; write qsjax explain "
+            "MODEL [OPTIONS] -- COMMAND LINE"
         )
     return _here(name), line
 

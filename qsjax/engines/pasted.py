@@ -19,6 +19,7 @@ _CALL = re.compile(
     r"|sys\.executable)\s*,.*?\])",
     re.DOTALL,
 )
+_NAME = re.compile(r"([\[,]\s*)(?:str\()?([A-Za-z_]\w*)\)?(?=\s*[,\]])")
 _IMAGE = re.compile(r"^\s*(?:-\s+)?['\"]?image['\"]?\s*:\s*['\"]?([^\s'\"]+)|^FROM\s+(\S+)")
 _VARIABLES = re.compile(r"^\s*(?:environment|envs?)[ \t]*:[ \t]*(?:#.*)?$")
 _ENV = re.compile(r"^ENV\s+(\w+)[=\s]\s*(.*)$")
@@ -157,8 +158,8 @@ def command_in(text: str) -> tuple[str, str]:
     ('vllm serve m -tp 4', '')
     """
     call = _CALL.search(text)
-    if call:
-        return _items(call[1]), ""
+    if call:  # in which a word without quotation marks is a variable
+        return _items(_NAME.sub(r'\1"$\2"', call[1])), ""
     every = [] if _MAKE.search(text) else _containers(text)
     if not every:
         return text, ""
