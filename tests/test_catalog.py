@@ -198,8 +198,9 @@ def test_cache_of_a_further_token_by_hand(name, size):
             1,
             None,
         ),
-        ("Qwen/Qwen3-32B-AWQ", "qwen3-32b", "fp4", "fp4", 0.5625, "bf16"),
-        ("TheBloke/Llama-2-13B-chat-GPTQ", "llama-2-13b", "fp4", "fp4", 0.5625, "bf16"),
+        # A 16-bit scale for 128 integers.
+        ("Qwen/Qwen3-32B-AWQ", "qwen3-32b", "fp4", "fp4", 0.515625, "bf16"),
+        ("TheBloke/Llama-2-13B-chat-GPTQ", "llama-2-13b", "fp4", "fp4", 0.515625, "bf16"),
         # Experts of 4 bits leave attention in 16.
         ("nvidia/DeepSeek-R1-0528-FP4-v2", "deepseek-v3", "fp4", "bf16", 0.5625, None),
         ("amd/DeepSeek-R1-MXFP4", "deepseek-v3", "fp4", "bf16", 0.53125, None),

@@ -261,6 +261,14 @@ def test_a_split_that_the_engine_refuses_does_not_run(qsjax, tmp_path, model, co
         ("A=1 vllm serve Qwen/Qwen3-0.6B -dp 2",),
         ("python3", "-m", "sglang.launch_server", "--model-path", "Qwen/Qwen3-0.6B", "--dp", "2"),
         ("docker run -p 80:80 vllm/vllm-openai:v1 --model Qwen/Qwen3-0.6B -dp 2",),
+        ("uv", "run", "vllm", "serve", "Qwen/Qwen3-0.6B", "-dp", "2"),
+        ("uv run vllm serve Qwen/Qwen3-0.6B -dp 2",),
+        # A folder of the machine that serves it, which is not this one.
+        ("vllm serve /data/models/Qwen3-0.6B -dp 2",),
+        # Scripts and manifests in one word were taken for the name of a model.
+        ("#!/bin/sh\nset -e\nDP=2\nvllm serve $FOLDER/Qwen/Qwen3-0.6B -dp $DP\nsleep 9\n",),
+        ("FROM vllm/vllm-openai:v1\nCMD --model Qwen/Qwen3-0.6B -dp 2\n",),
+        ("services:\n a:\n  image: vllm/vllm-openai\n  command: --model Qwen/Qwen3-0.6B -dp 2",),
     ],
 )
 def test_a_command_line_alone_names_the_model(qsjax, words):

@@ -8,7 +8,7 @@ import pytest
 
 from qsjax import catalog
 from qsjax.catalog import huggingface
-from qsjax.catalog.families import FAMILIES, REFUSED
+from qsjax.catalog.families import FAMILIES, LEFT_OUT, REFUSED
 from qsjax.cost.decode import decode_step
 from qsjax.cost.laws import compute, params, traffic
 from qsjax.cost.laws.memory import kv_bytes_per_sequence, weights_bytes
@@ -511,6 +511,7 @@ def test_all_problems_of_a_config_at_once(write):
 
 def test_problems_have_the_line_of_their_key(write):
     inner = LLAMA | {"hidden_size": "512", "vocab_size": -1, "quantization_config": {"bits": 4}}
+    inner["model_type"] = "seed_oss"  # of which transformers' defaults are not known here
     del inner["num_hidden_layers"]
     outer = {"vocab_size": 3, "quantization_config": {}, "text_config": inner}
     found = problems(write(json.dumps(outer, indent=1)))
@@ -860,6 +861,7 @@ def test_step_without_a_list_of_routed_layers(write):
     assert catalog.load_hf(write(config | {"first_k_dense_replace": 5})).spec.dense_layers == 5
 
 
+NETWORK = ("gate", "up", "down")
 QUARK = {
     "quant_method": "quark",
     "global_quant_config": {
@@ -869,7 +871,10 @@ QUARK = {
     "layer_quant_config": {
         "*self_attn*": {"weight": {"dtype": "fp8_e4m3"}, "input_tensors": {"dtype": "fp8_e4m3"}}
     },
-    "exclude": ["lm_head", *(f"model.layers.{i}.mlp.shared_experts.down_proj" for i in range(61))],
+    "exclude": [
+        "lm_head",
+        *(f"model.layers.{i}.mlp.shared_experts.{x}_proj" for i in range(61) for x in NETWORK),
+    ],
 }
 LISTED = {
     "quant_method": "modelopt",
@@ -880,7 +885,7 @@ LISTED = {
         for i in range(61)
         for name, algorithm in (
             ("self_attn.o_proj", "FP8"),
-            ("mlp.down_proj" if i < 3 else "mlp.experts.0.down_proj", "NVFP4"),
+            *((f"mlp.{'' if i < 3 else 'experts.0.'}{x}_proj", "NVFP4") for x in NETWORK),
         )
     },
 }
@@ -933,7 +938,8 @@ def test_blocks_that_are_quantised_by_their_numbers(write):
     pattern = nano({})["hybrid_override_pattern"]
     layers = {}
     for at, kind in enumerate(pattern):
-        own = {"E": ("experts.0.down_proj", "shared_experts.down_proj"), "M": ("in_proj",)}
+        pair = [f"{x}.{y}_proj" for x in ("experts.0", "shared_experts") for y in NETWORK[1:]]
+        own = {"E": pair, "M": ["in_proj"]}
         algorithm = "FP8" if kind == "M" else "W4A16_NVFP4"
         for name in own.get(kind, ()):
             layers[f"backbone.layers.{at}.mixer.{name}"] = {"quant_algo": algorithm}
@@ -1063,7 +1069,7 @@ def test_experts_that_stay_whole_weigh_so():
                 "quant_config": {"weight_quant_params": {"nbits": 4, "group_size": 64}},
             },
             "fp4",
-            34.5 / 64,
+            36 / 64,  # HqqConfig's own: neither scales nor zeros are quantised
             "bf16",
         ),
         (
@@ -1095,7 +1101,8 @@ def test_some_modules_of_mlx_and_gptq(write):
     mlx |= {f"model.layers.{i}.self_attn.o_proj": False for i in range(4)}
     found = catalog.load_hf(write(LLAMA | {"quantization": mlx}))
     assert found.modules["attention output"] == "bf16"
-    assert found.weight_bytes == pytest.approx((3 * 0.5625 + 1.0625) / 4)
+    # One of the twelve matrices of four networks.
+    assert found.weight_bytes == pytest.approx((11 * 0.5625 + 1.0625) / 12)
     gptq = {"quant_method": "gptq", "bits": 4, "group_size": 128, "dynamic": {"-:.*attn.*": {}}}
     assert catalog.load_hf(write(LLAMA | {"quantization_config": gptq})).attn_weight_dtype == "bf16"
 
@@ -1385,11 +1392,165 @@ def test_files_that_say_more_than_their_family_are_refused(write, config, start)
 
 
 def test_a_file_that_leaves_out_defaults_says_whose_file_to_give(write):
-    inner = {"model_type": "llama", "_name_or_path": "lmsys/vicuna-7b-v1.5", "vocab_size": 32064}
+    inner = {"model_type": "ovis_x", "architectures": ["LlamaForCausalLM"], "vocab_size": 32064}
+    inner |= {"_name_or_path": "lmsys/vicuna-7b-v1.5", "model_type": "seed_oss"}
     found = problems(write({"model_type": "llava_next", "text_config": inner}))
     assert any(
         one.endswith("the config.json of the language model, lmsys/vicuna-7b-v1.5") for one in found
     )
+
+
+# Language models of wrappers, as their files on the Hub have them, with the parameters of the
+# language model alone: those of the model that they name, for their larger or smaller vocabulary.
+WRAPPED = [
+    (
+        "llava-hf/llava-1.5-7b-hf",
+        {"model_type": "llama", "max_position_embeddings": 4096, "vocab_size": 32064},
+        6_738_415_616 + 64 * 2 * 4096,
+    ),
+    (
+        "llava-hf/llava-v1.6-mistral-7b-hf",
+        {"model_type": "mistral", "intermediate_size": 14336, "num_key_value_heads": 8}
+        | {"max_position_embeddings": 32768, "sliding_window": None, "vocab_size": 32064},
+        7_241_732_096 + 64 * 2 * 4096,
+    ),
+    (
+        "mistral-community/pixtral-12b",
+        {"model_type": "mistral", "hidden_size": 5120, "head_dim": 128, "num_hidden_layers": 40}
+        | {"intermediate_size": 14336, "num_key_value_heads": 8, "vocab_size": 131072}
+        | {"max_position_embeddings": 1024000, "sliding_window": None},
+        12_247_782_400,
+    ),
+    (
+        "google/paligemma-3b-pt-224",
+        {"model_type": "gemma", "hidden_size": 2048, "intermediate_size": 16384}
+        | {"num_attention_heads": 8, "num_hidden_layers": 18, "num_key_value_heads": 1}
+        | {"vocab_size": 257216},
+        2_506_172_416 + 1216 * 2048,
+    ),
+    (
+        "Qwen/Qwen2-Audio-7B-Instruct",
+        {"model_type": "qwen2", "intermediate_size": 11008, "max_position_embeddings": 8192}
+        | {"vocab_size": 156032},
+        # Qwen-7B with networks and biases of Qwen2: 32 layers and two tables of tokens.
+        32 * (4 * 4096 * 4096 + 3 * 4096 * 11008) + 2 * 156032 * 4096,
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "inner", "total"), WRAPPED)
+def test_what_wrappers_leave_out_is_the_default_of_the_type(write, name, inner, total):
+    outer = {"model_type": "llava", "architectures": ["LlavaForConditionalGeneration"]}
+    spec = catalog.load_hf(write(outer | {"text_config": inner})).spec
+    assert float(params.total_params(spec)) == pytest.approx(total, rel=1e-3)
+    assert float(spec.window_layers) == 0  # a window that is null is none
+
+
+@pytest.mark.parametrize("name", sorted(LEFT_OUT))
+def test_the_defaults_are_those_of_transformers(name):
+    """The configs that transformers saves of each class, which benchmarks/torch_counts counts."""
+    counted = json.loads((CONFIGS[0].parent.parent / "transformers_counts.json").read_text())
+    config = counted["counts"][name]["config"]
+    assert {key: config.get(key) for key in LEFT_OUT[name]} == LEFT_OUT[name]
+
+
+def test_a_head_of_deepseek_s_own_is_a_draft_head(write):
+    """SGLang's lmsys/DeepSeek-R1-NextN: one layer of the model's shape."""
+    config = with_experts("deepseek-v3", num_hidden_layers=1)
+    config["architectures"] = ["DeepseekV3ForCausalLMNextN"]
+    (only,) = problems(write(config))
+    assert only.startswith("DeepseekV3ForCausalLMNextN is of a draft head")
+
+
+def test_an_embedding_narrower_than_its_model_is_refused(write):
+    """facebook/opt-350m was read with a table of twice its width."""
+    config = {"model_type": "opt", "hidden_size": 1024, "ffn_dim": 4096, "vocab_size": 50272}
+    config |= {"num_attention_heads": 16, "num_hidden_layers": 24, "word_embed_proj_dim": 512}
+    config |= {"max_position_embeddings": 2048}
+    (only,) = problems(write(config))
+    assert only.startswith('"word_embed_proj_dim" is 512 and not as wide as the layers')
+    spec = catalog.load_hf(write(config | {"word_embed_proj_dim": 1024})).spec
+    assert float(spec.layers) == 24
+
+
+def test_molmo_has_gate_and_up_in_one_width(write):
+    """allenai/Molmo-7B-D-0924: Qwen2-7B, whose gate and up are 37,888 wide together."""
+    config = {"model_type": "molmo", "hidden_size": 3584, "intermediate_size": 37888}
+    config |= {"num_hidden_layers": 28, "num_attention_heads": 28, "num_key_value_heads": 4}
+    config |= {"vocab_size": 152064, "embedding_size": 152064, "tie_word_embeddings": False}
+    spec = catalog.load_hf(write(config)).spec
+    assert float(params.total_params(spec)) == pytest.approx(7_615_616_512, rel=1e-4)
+
+
+# Qwen3-30B-A3B of 48 layers, 128 experts of 768.
+QWEN = {
+    "model_type": "qwen3_moe",
+    "architectures": ["Qwen3MoeForCausalLM"],
+    "hidden_size": 2048,
+    "num_hidden_layers": 48,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 4,
+    "head_dim": 128,
+    "intermediate_size": 6144,
+    "vocab_size": 151936,
+    "num_experts": 128,
+    "num_experts_per_tok": 8,
+    "moe_intermediate_size": 768,
+    "tie_word_embeddings": False,
+}
+
+
+def test_gates_and_what_comes_out_of_them_may_have_other_bits(write):
+    """GPTQModel's `dynamic`, mlx-community's mixed_4_6: only `down_proj` and `v_proj` are wider."""
+    table = {"quant_method": "gptq", "bits": 4, "group_size": 32}
+    table["dynamic"] = {"-:.*mlp.gate": {}, "+:.*down_proj": {"bits": 8, "group_size": 32}}
+    found = catalog.load_hf(write(QWEN | {"quantization_config": table}))
+    four, eight = 0.5 + 2.5 / 32, 1.0 + 3.0 / 32
+    assert found.weight_dtype == "fp4"
+    assert found.weight_bytes == pytest.approx((2 * four + eight) / 3)
+    mlx = {"bits": 4, "group_size": 64, "mode": "affine"}
+    mlx |= {f"model.layers.{i}.self_attn.v_proj": {"bits": 6, "group_size": 64} for i in range(48)}
+    found = catalog.load_hf(write(QWEN | {"quantization": mlx}))
+    # Of 2 x 4096 + 2 x 512 columns of attention the 512 of values.
+    assert found.attn_bytes == pytest.approx(0.5625 + 0.25 * 512 / (2 * 4096 + 2 * 512))
+    assert found.weight_bytes == 0
+
+
+def test_w4afp8_has_four_bits_in_its_routed_experts_alone(write):
+    """tencent/DeepSeek-V3.1-Terminus-W4AFP8 in SGLang: attention and shared experts are FP8."""
+    table = {"quant_method": "w4afp8", "activation_scheme": "dynamic"}
+    table |= {"weight_block_size": [128, 128], "moe_activation_scheme": "static"}
+    found = catalog.load_hf(write(with_experts("deepseek-v3", quantization_config=table)))
+    kinds = ("attention", "attention output", "routed experts", "shared experts", "dense layers")
+    assert [found.modules[kind] for kind in kinds] == ["fp8", "fp8", "fp4", "fp8", "fp8"]
+    assert (found.weight_bytes, found.multiply_dtype) == (0.5 + 2 / 128, "fp8")
+
+
+@pytest.mark.parametrize(
+    ("table", "dtype", "stored"),
+    [
+        # ModelOpt's integers have a scale for a group, and not one for 16 as NVFP4 has.
+        ({"quant_method": "modelopt", "quant_algo": "W4A8_AWQ"}, "fp4", 0.5 + 2 / 128),
+        (
+            {"quant_method": "modelopt", "quant_algo": "W4A16_AWQ", "group_size": 64},
+            "fp4",
+            0.5 + 2 / 64,
+        ),
+        # AutoAWQ's own spelling, which vLLM reads too.
+        (
+            {"quant_method": "awq", "w_bit": 4, "q_group_size": 128, "version": "GEMM"},
+            "fp4",
+            0.5 + 2.5 / 128,
+        ),
+        # meituan/DeepSeek-R1-Block-INT8, microsoft/bitnet-b1.58-2B-4T.
+        ({"quant_method": "blockwise_int8", "weight_block_size": [128, 128]}, "fp8", 1.0),
+        ({"quant_method": "bitnet", "linear_class": "autobitlinear"}, "fp4", 0.25),
+    ],
+)
+def test_more_formats(write, table, dtype, stored):
+    found = catalog.load_hf(write(LLAMA | {"quantization_config": table}))
+    assert found.weight_dtype == dtype
+    assert found.spec.precision.bytes_ffn_weight == pytest.approx(stored)
 
 
 def test_step_3_has_queries_in_two_factors(write):

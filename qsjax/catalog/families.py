@@ -36,7 +36,7 @@ class Family:
 
 _SIZES = {
     "layers": "num_hidden_layers|num_layers|n_layer|n_layers",
-    "hidden": "hidden_size|n_embd|d_model",
+    "hidden": "hidden_size|n_embd|n_embed|d_model",
     "vocab": "vocab_size|padded_vocab_size",
     "heads": "num_attention_heads|n_head|n_heads",
     "tied_embeddings": "tie_word_embeddings = 0",
@@ -82,6 +82,10 @@ _PLAIN_FOUR_WIDE = _DENSE | _PLAIN | {"expert_ff": "n_inner|ffn_hidden_size|ffn_
 # Without attention heads say how far channels may be split.
 _NO_HEADS = {"heads": "= hidden", "kv_heads": "= 1", "head_dim": "= 1", "expert_ff": "= 0"}
 _TIED = {"tied_embeddings": "tie_word_embeddings = 1"}
+_LEFT = (
+    *("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"),
+    *("vocab_size", "max_position_embeddings"),
+)
 # Gemma 3 configs leave out what equals the defaults of Gemma3TextConfig.
 _GEMMA3 = {
     "vocab": "vocab_size = 262208",
@@ -112,6 +116,11 @@ FAMILIES: dict[str, Family] = {
     "qwen_1": Family(
         types=("qwen",),
         fields=_DENSE | {"head_dim": "kv_channels = hidden/heads"},
+        parts=(layers.half_of_the_width,),
+    ),
+    "molmo": Family(
+        types=("molmo",),
+        fields=_DENSE | {"vocab": "embedding_size|vocab_size"},
         parts=(layers.half_of_the_width,),
     ),
     "telechat": Family(
@@ -145,7 +154,11 @@ FAMILIES: dict[str, Family] = {
         parts=(layers.one_head_of_keys, layers.positions),
     ),
     "gptj": Family(types=("gptj", "codegen"), fields=_PLAIN_FOUR_WIDE),
-    "opt": Family(types=("opt",), fields=_PLAIN_FOUR_WIDE | _TIED, parts=(layers.positions,)),
+    "opt": Family(
+        types=("opt",),
+        fields=_PLAIN_FOUR_WIDE | _TIED,
+        parts=(layers.positions, layers.no_narrow_embedding),
+    ),
     "bloom": Family(types=("bloom",), fields=_PLAIN_FOUR_WIDE | _TIED),
     "mpt": Family(
         types=("mpt",),
@@ -616,6 +629,42 @@ FAMILIES: dict[str, Family] = {
             "top_k": "ffn_config.moe_top_k",
         },
     ),
+}
+
+# What configs of a type leave out where they stand within another one: sizes of the configuration
+# classes of transformers 5.24 (src/transformers/models/*/configuration_*.py).
+LEFT_OUT: dict[str, dict[str, int]] = {
+    name: dict(zip(_LEFT, sizes, strict=True)) | more
+    for name, sizes, more in (
+        ("llama", (4096, 32, 32, 11008, 32000, 2048), {}),
+        (
+            "mistral",
+            (4096, 32, 32, 14336, 32000, 131072),
+            {"num_key_value_heads": 8, "sliding_window": 4096},
+        ),
+        (
+            "mixtral",
+            (4096, 32, 32, 14336, 32000, 131072),
+            {"num_key_value_heads": 8, "num_local_experts": 8, "num_experts_per_tok": 2},
+        ),
+        ("qwen2", (4096, 32, 32, 22016, 151936, 32768), {"num_key_value_heads": 32}),
+        (
+            "qwen3",
+            (4096, 32, 32, 22016, 151936, 32768),
+            {"num_key_value_heads": 32, "head_dim": 128},
+        ),
+        (
+            "gemma",
+            (3072, 28, 16, 24576, 256000, 8192),
+            {"num_key_value_heads": 16, "head_dim": 256},
+        ),
+        (
+            "gemma2",
+            (2304, 26, 8, 9216, 256000, 8192),
+            {"num_key_value_heads": 4, "head_dim": 256, "sliding_window": 4096},
+        ),
+        ("phi3", (3072, 32, 32, 8192, 32064, 4096), {}),
+    )
 }
 
 # Models that no family reads: the nearest one, and what differs.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from qsjax.catalog.entries import ModelEntry
-from qsjax.catalog.families import FAMILIES, REFUSED, Family
+from qsjax.catalog.families import FAMILIES, LEFT_OUT, REFUSED, Family
 from qsjax.catalog.mixers import blocks_of
 from qsjax.catalog.quantisation import Precisions, precisions
 from qsjax.catalog.reading import Reading, field, number, sources, value_at
@@ -21,7 +21,7 @@ from qsjax.records.specs import INDEX_KEY, ModelSpec
 # Where multimodal models keep the language model, the outer ones first.
 _INNER = ("thinker_config", "llm_config", "language_config", "text_config")
 # Heads that guess tokens for a model: their configs say the shape of that model.
-_DRAFT = re.compile(r"eagle|medusa|mtp|dflash|speculator|draft", re.IGNORECASE)
+_DRAFT = re.compile(r"eagle|medusa|mtp|nextn|dflash|speculator|draft", re.IGNORECASE)
 _DRAFT_KEYS = ("draft_vocab_size", "speculators_model_type", "eagle_config", "dflash_config")
 # Where a quantisation stands: before transformers 4.45 compressed-tensors wrote its own key, and
 # MLX has one.
@@ -64,12 +64,18 @@ def _json(path: Path, problems: list[str]) -> dict[str, Any]:
 
 
 def _text_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The language model of a multimodal config, on top of the outer keys."""
+    """The language model of a multimodal config, on top of the outer keys.
+
+    LLaVA, Pixtral, PaliGemma: what the inner one leaves out is the default of its type.
+    """
     merged = dict(config)
     for key in _INNER:
         inner = merged.get(key)
         if isinstance(inner, Mapping):
-            merged |= {name: value for name, value in inner.items() if value is not None}
+            defaults = LEFT_OUT.get(str(inner.get("model_type")), {})
+            given = {name: value for name, value in inner.items() if value is not None}
+            left = {name: value for name, value in defaults.items() if name not in inner}
+            merged = left | {k: v for k, v in merged.items() if v is not None} | given
     return _without_prediction(merged)
 
 

@@ -188,6 +188,18 @@ def half_of_the_width(reading: Reading, shape: Shape) -> dict[str, float]:
     return {"expert_ff": shape["expert_ff"] / 2.0}
 
 
+def no_narrow_embedding(reading: Reading, shape: Shape) -> dict[str, float]:
+    """OPT-350m: tokens of half the width, which two matrices widen and narrow."""
+    width = number(reading, "word_embed_proj_dim", shape["hidden"])
+    if width != shape["hidden"]:
+        reading.problems.append(
+            f'"word_embed_proj_dim" is {width:g} and not as wide as the layers: no family has '
+            "such an embedding; give its numbers by hand in a .toml file "
+            "(docs/guides/your-own-model.md)"
+        )
+    return {}
+
+
 def every_nth_routed(reading: Reading, shape: Shape) -> dict[str, float]:
     """Arctic: every `moe_layer_frequency`-th layer is routed, beside a dense residual."""
     return {

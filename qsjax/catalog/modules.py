@@ -31,10 +31,17 @@ Blocks = Mapping[str, Sequence[int]]
 # Names of a group's modules.
 Names = Mapping[str, tuple[str, ...]]
 _KINDS: Mapping[str, str] = {
-    **dict.fromkeys(("query", "keys", "output"), "softmax"),
+    **dict.fromkeys(("query", "keys", "values", "output"), "softmax"),
     **dict.fromkeys(("linear input", "linear output"), "linear"),
     **dict.fromkeys(("routed experts", "shared experts"), "routed"),
     "dense layers": "dense",
+}
+# What goes into a network is called like what comes out of it, but for this. Fused gates are one.
+_INTO = {
+    "down_proj": ("up_proj", "gate_proj", "gate_up_proj"),
+    "w2": ("w3", "w1", "w13"),
+    "fc2": ("fc1",),
+    "c_proj": ("c_fc",),
 }
 # What a table may call the modules of a group, without "model.layers.N.".
 _NAMES: Names = {
@@ -55,6 +62,16 @@ _NAMES: Names = {
         "attn.k_proj",
         "attention.wk",
         "mixer.k_proj",
+        "attn.fused_wqa_wkv",
+        "attn.wkv",
+    ),
+    "values": (
+        "self_attn.v_proj",
+        "self_attn.qkv_proj",
+        "self_attn.kv_b_proj",
+        "attn.v_proj",
+        "attention.wv",
+        "mixer.v_proj",
         "attn.fused_wqa_wkv",
         "attn.wkv",
     ),
@@ -122,6 +139,12 @@ _LAYER = re.compile(r"\b(?:layers|blocks|h)\.(\d+)(?:\.|\b)")
 _MOST = 512
 
 
+def _into(names: Iterable[str]) -> tuple[str, ...]:
+    """Names of what goes into networks of which `names` come out."""
+    split = (name.rpartition(".") for name in names)
+    return tuple(f"{path}.{more}" for path, _, last in split for more in _INTO.get(last, ()))
+
+
 class _Means:
     """Finds the format of a module by its name among the patterns of a table."""
 
@@ -130,6 +153,8 @@ class _Means:
     ) -> None:
         self.default, self.of_all = default, layers
         self.blocks, self.names = blocks, {**_NAMES, **names}
+        for group in ("routed experts", "shared experts", "dense layers"):
+            self.names[f"into {group}"] = _into(self.names[group])
         self.plain: dict[str, tuple[int, Format]] = {}
         self.patterns: list[tuple[int, re.Pattern[str], Format]] = []
         self.layers: set[int] = set()
@@ -205,7 +230,7 @@ def _layers_by_format(means: _Means, group: str, layers: float) -> dict[Format, 
     lack it.
     """
     found: dict[Format, float] = {}
-    blocks = means.blocks.get(_KINDS[group])
+    blocks = means.blocks.get(_KINDS[group.removeprefix("into ")])
     if blocks is not None:
         for block in blocks:
             form = means.of_group(block, group)
@@ -227,16 +252,17 @@ def _layers_by_format(means: _Means, group: str, layers: float) -> dict[Format, 
     return found
 
 
-def _attention(shape: Mapping[str, float]) -> tuple[float, float, float]:
-    """Weights of the queries, of keys and values, and of the output of a softmax layer."""
+def _attention(shape: Mapping[str, float]) -> tuple[float, float, float, float]:
+    """Weights of the queries, of keys, of values, and of the output of a softmax layer."""
     d, heads, width = shape["hidden"], shape["heads"], shape["head_dim"]
     latent, rope = shape.get("kv_latent", 0.0), shape.get("rope_dim", 0.0)
     if not latent:
-        return d * heads * width, 2.0 * d * shape["kv_heads"] * width, d * heads * width
+        keys = d * shape["kv_heads"] * width
+        return d * heads * width, keys, keys, d * heads * width
     rank, value = shape["q_lora_rank"], shape["v_head_dim"]
     query = d * rank + (rank or d) * heads * width
-    keys = d * (latent + rope) + latent * heads * (shape["qk_nope_dim"] + value)
-    return query, keys, heads * value * d
+    spread = latent * heads * (shape["qk_nope_dim"] + value)
+    return query, d * (latent + rope), spread, heads * value * d
 
 
 def formats(
@@ -258,13 +284,14 @@ def formats(
     layers, dense = shape["layers"], shape.get("dense_layers", 0.0)
     linear, inside = shape.get("linear_layers", 0.0), shape.get("linear_params", 0.0)
     means = _Means(rules, default, layers, blocks or {}, names or {})
-    query, keys, output = _attention(shape)
+    query, keys, values, output = _attention(shape)
     softmax = layers - linear
     # Of the projections of a linear layer about a third is the output.
     outputs = (("output", softmax, output), ("linear output", linear, inside / 3.0))
     inputs = (
         ("query", softmax, query),
         ("keys", softmax, keys),
+        ("values", softmax, values),
         ("linear input", linear, inside * 2.0 / 3.0),
     )
     found = {
@@ -272,11 +299,16 @@ def formats(
         "attention": _mixed(means, inputs),
         "attention output": _mixed(means, outputs),
     }
+    into = shape.get("ffn_matrices", 3.0) - 1.0
+
+    def network(group: str, count: float) -> Format:
+        return _mixed(means, [(group, count, 1.0), (f"into {group}", count, into)])
+
     if shape.get("experts", 1.0) <= 1:
-        return found | {"feed-forward": _mixed(means, [("dense layers", layers, 1.0)])}
-    found["routed experts"] = _mixed(means, [("routed experts", layers - dense, 1.0)])
+        return found | {"feed-forward": network("dense layers", layers)}
+    found["routed experts"] = network("routed experts", layers - dense)
     if shape.get("shared_experts"):
-        found["shared experts"] = _mixed(means, [("shared experts", layers - dense, 1.0)])
+        found["shared experts"] = network("shared experts", layers - dense)
     if dense:
-        found["dense layers"] = _mixed(means, [("dense layers", dense, 1.0)])
+        found["dense layers"] = network("dense layers", dense)
     return found

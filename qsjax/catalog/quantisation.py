@@ -45,14 +45,17 @@ ALGORITHMS: dict[str, Format] = {
     "NVFP4": _own("fp4"),
     "NVFP4_AWQ": _own("fp4"),
     "W4A16_NVFP4": _own("fp4", multiply="bf16"),
-    "W4A16": _own("fp4", multiply="bf16"),
-    "W4A16_AWQ": _own("fp4", multiply="bf16"),
-    "W4A8_AWQ": _own("fp4", multiply="fp8"),
+    # Integers with a scale for 128 of them, where a table says no other group.
+    "W4A16": _own("fp4", 0.5 + _SCALE / 128, "bf16"),
+    "W4A16_AWQ": _own("fp4", 0.5 + _SCALE / 128, "bf16"),
+    "W4A8_AWQ": _own("fp4", 0.5 + _SCALE / 128, "fp8"),
     "W4A8_NVFP4_FP8": _own("fp4", multiply="fp8"),
     "W4A8_MXFP4_FP8": _own("fp4", MXFP4, "fp8"),
     "W4A16_MXFP4": _own("fp4", MXFP4, "bf16"),
     "MXFP4": _own("fp4", MXFP4),
 }
+# Those of 4-bit integers, whose scales are as many as the table has groups.
+_INTEGERS = ("W4A16", "W4A16_AWQ", "W4A8_AWQ")
 MIXED = "MIXED_PRECISION"
 # quant_method whose format needs no further key.
 METHODS: dict[str, Format] = {
@@ -64,7 +67,9 @@ METHODS: dict[str, Format] = {
     "mxfp8": _own("fp8", MXFP8),
     "eetq": _own("fp8", multiply="bf16"),
     "experts-int8": _own("fp8", multiply="bf16"),
-    "w4afp8": _own("fp4", multiply="fp8"),
+    # Of meituan/DeepSeek-R1-Block-INT8, and of microsoft/bitnet-b1.58-2B-4T: two bits a weight.
+    "blockwise-int8": _own("fp8"),
+    "bitnet": Format("fp4", 0.25, "bf16"),
 }
 # Formats that torchao, quark and MLX name: bits of a weight, and what its scales add to a byte.
 _FLOATS: dict[str, Format] = {
@@ -159,28 +164,35 @@ def _wider(bits: Any, weight_bits: float) -> Dtype | None:
     return "fp8" if bits > 4 else "fp4"
 
 
-def _algorithm(name: Any, key: str, problems: list[str]) -> Format:
+def _algorithm(name: Any, key: str, problems: list[str], group: Any = None) -> Format:
     if name in (None, "", "null"):
         return WHOLE
-    if str(name).upper() in ALGORITHMS:
-        return ALGORITHMS[str(name).upper()]
-    problems.append(f'unknown "{key}" {name!r}; known: {", ".join(ALGORITHMS)}; {OTHERWISE}')
-    return WHOLE
+    upper = str(name).upper()
+    if upper not in ALGORITHMS:
+        problems.append(f'unknown "{key}" {name!r}; known: {", ".join(ALGORITHMS)}; {OTHERWISE}')
+        return WHOLE
+    own = ALGORITHMS[upper]
+    return _integer(4.0, group, own.multiply, zero=False) if group and upper in _INTEGERS else own
 
 
 def _modelopt(table: Table, problems: list[str]) -> Scheme:
     if str(table.get("quant_algo")).upper() != MIXED:
-        return Scheme(_algorithm(table.get("quant_algo"), "quant_algo", problems))
+        group = table.get("group_size") or value_at(
+            table, "config_groups.group_0.weights.group_size"
+        )
+        return Scheme(_algorithm(table.get("quant_algo"), "quant_algo", problems, group))
     layers = table.get("quantized_layers")
     if not isinstance(layers, Mapping) or not layers:
         problems.append(f'"quant_algo" is {MIXED}, but no "quantized_layers" say what is mixed')
         return Scheme(WHOLE)
-    known = {str(value_at(one, "quant_algo")) for one in layers.values()}
-    read = {name: _algorithm(name, "quantized_layers.*.quant_algo", problems) for name in known}
-    return Scheme(
-        WHOLE,
-        [(name, read[str(value_at(one, "quant_algo"))]) for name, one in layers.items()],
-    )
+
+    def kind(one: Any) -> tuple[str, Any]:
+        return str(value_at(one, "quant_algo")), value_at(one, "group_size")
+
+    known = {kind(one) for one in layers.values()}
+    key = "quantized_layers.*.quant_algo"
+    read = {(name, size): _algorithm(name, key, problems, size) for name, size in known}
+    return Scheme(WHOLE, [(name, read[kind(one)]) for name, one in layers.items()])
 
 
 def _one_group(group: Any, problems: list[str]) -> Format:
@@ -225,6 +237,8 @@ def _compressed(table: Table, problems: list[str]) -> Scheme:
 
 def _bit_count(table: Table, problems: list[str]) -> Scheme:
     """AWQ, GPTQ, AutoRound: so many bits, with a scale and a zero for a group."""
+    if "bits" not in table and "w_bit" in table:  # as AutoAWQ's own file has it
+        table = {"bits": table["w_bit"], "group_size": table.get("q_group_size"), **table}
     bits = _bits(table, "bits", problems)
     wide = _wider(table.get("act_bits", 16), bits)
     data = str(table.get("data_type", "int"))
@@ -325,18 +339,33 @@ def _torchao(table: Table, problems: list[str]) -> Scheme:
     return Scheme(default, list(read.items()))
 
 
+def _w4afp8(table: Table, problems: list[str]) -> Scheme:
+    """SGLang: routed experts of 4-bit integers in groups of 128, all else in FP8.
+
+    Source: https://github.com/sgl-project/sglang, srt/layers/quantization/w4afp8.py.
+    """
+    size = table.get("group_size") or 128
+    return Scheme(_own("fp8"), [("experts.*", _integer(4.0, size, "fp8", zero=False))])
+
+
+def _hqq_weight(params: Table, problems: list[str]) -> Format:
+    """Scales and zeros of 16 bits each, which are seldom quantised themselves."""
+    size = params.get("group_size", 64)
+    own = _integer(_bits(params, "nbits", problems), size, "bf16", zero=False)
+    beside = _SCALE / size if isinstance(size, int) and size > 0 else 0.0
+    return own if own == WHOLE else own._replace(stored=own.stored + beside)
+
+
 def _hqq(table: Table, problems: list[str]) -> Scheme:
     inner = table.get("quant_config", table)
     own = value_at(inner, "weight_quant_params")
     if isinstance(own, Mapping):
-        group = own.get("group_size", 64)
-        return Scheme(_integer(_bits(own, "nbits", problems), group, "bf16", zero=True))
+        return Scheme(_hqq_weight(own, problems))
     rules = []
     for name, one in inner.items() if isinstance(inner, Mapping) else ():
         params = value_at(one, "weight_quant_params") or one
         if isinstance(params, Mapping) and "nbits" in params:
-            bits = _bits(params, "nbits", problems)
-            rules.append((name, _integer(bits, params.get("group_size", 64), "bf16", zero=True)))
+            rules.append((name, _hqq_weight(params, problems)))
     if not rules:
         problems.append(f'"quant_config" has no "weight_quant_params"; {OTHERWISE}')
     return Scheme(WHOLE, rules)
@@ -380,6 +409,7 @@ _READERS: dict[str, Callable[[Table, list[str]], Scheme]] = {
     "quark": _quark,
     "torchao": _torchao,
     "hqq": _hqq,
+    "w4afp8": _w4afp8,
     "aqlm": _aqlm,
     "mlx": _mlx,
 }

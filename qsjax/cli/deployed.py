@@ -3,12 +3,14 @@
 import dataclasses
 import re
 from functools import partial
+from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 import jax
 
 from qsjax import catalog, engines
 from qsjax.catalog import lookup
+from qsjax.catalog.huggingface import expanded
 from qsjax.cli import serving_options, session
 from qsjax.cost.laws.memory import reserve_bytes, usable_bytes
 from qsjax.cost.speculation import ACCEPTANCE, speculated
@@ -46,7 +48,13 @@ from qsjax.records.units import GIB, MS
 CONTEXT = 8192.0  # where neither a flag nor the engine says one
 # The field of `Deployment` in which each engine's share of the memory stands.
 _ENGINES: dict[WrittenEngine, str] = {"vllm": "usable_fraction", "sglang": "static_fraction"}
-_PROGRAM = re.compile(r"[A-Z_]\w*=|-|(.*/)?(vllm|sglang|trtllm-\S+|python3?|docker|podman)$")
+_PROGRAM = re.compile(
+    r"[A-Z_]\w*=|-|(.*/)?(vllm|sglang|trtllm-\S+|python[\d.]*|docker|podman|uvx?|env|nohup|exec|srun"
+    r"|mpirun|torchrun|numactl|sudo|bash|sh|ssh|kubectl)$"
+)
+# A script or a manifest in one word: no name has lines, or a flag behind a space.
+_TEXT = re.compile(r"\n|\s--?[A-Za-z]")
+_LONGEST = 80
 
 
 def served(model: str, words: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
@@ -55,16 +63,33 @@ def served(model: str, words: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
     Raises:
         ValueError: the command line serves none.
     """
-    if not _PROGRAM.match(model.partition(" ")[0]):
+    is_text = not words and _TEXT.search(model)
+    if not (is_text or _PROGRAM.match(model.partition(" ")[0])):
         return model, words
     line = (model, *words)
     name = engines.read(line).model
-    if name is None or name.startswith(("$", "<")):
+    name = name and re.sub(r"^\$\{?\w+\}?/(?=.)", "", name)  # a folder that a variable holds
+    if not name or name.startswith(("$", "<", "{")):
+        shown = " ".join(" ".join(line).split())
+        shown = shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}..."
         raise ValueError(
-            f"MODEL is missing in front of `--`, and {' '.join(line)!r} names none; write qsjax "
-            "explain MODEL [OPTIONS] -- COMMAND LINE"
+            f"MODEL is missing in front of `--`, and {shown!r} names none; write qsjax explain "
+            "MODEL [OPTIONS] -- COMMAND LINE"
         )
-    return name, line
+    return _here(name), line
+
+
+def _here(name: str) -> str:
+    """A model by name; of a folder that is not on this machine, what the folder is called."""
+    is_path = name.startswith(("/", ".", "~")) or name.count("/") > 1
+    if not is_path or expanded(name).exists():
+        return name
+    last = PurePosixPath(name).name
+    try:
+        lookup.find("models", last)
+    except ValueError:
+        return name
+    return last
 
 
 def _about_model(name: str, served: str | None) -> tuple[str, ...]:

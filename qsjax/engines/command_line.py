@@ -2,12 +2,11 @@
 
 import itertools
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Literal, NamedTuple
 
-from qsjax.engines import pasted
+from qsjax.engines import pasted, shell
 
 Engine = Literal["vllm", "sglang", "trtllm"]
 # What names a program, a module or an image of each engine.
@@ -18,15 +17,35 @@ NAMES: dict[str, Engine] = {
     "trtllm-serve": "trtllm",
     "tensorrt_llm": "trtllm",
     "sglang_router": "sglang",  # its launch_server starts servers too
+    "huggingfaceserver": "vllm",  # of KServe, which passes its flags on
 }
+# Scripts that start an engine's server, where they are called by name alone.
+SCRIPTS: dict[str, Engine] = {"api_server.py": "vllm", "launch_server.py": "sglang"}
 _CONTAINERS = ("docker", "podman", "nerdctl")
 _IMAGE = re.compile(
-    r"^(?=.*/)(?:.*/)?[\w.-]*?(vllm|sglang|tensorrt-llm|trtllm)[^/:]*(/[\w.-]+)?([:@][^/]*)?$"
+    r"^(?=.*/)(?:.*/)?[\w.-]*?(vllm|sglang|tensorrt-llm|trtllm|huggingfaceserver)[^/:]*"
+    r"(/[\w.-]+)?([:@][^/]*)?$"
 )
-_BEFORE_NO_IMAGE = ("-v", "--volume", "-e", "--env", "--name", "--mount", "-w", "--network")
+_LOCAL_IMAGE = re.compile(r"^(vllm|sglang|tensorrt-llm|trtllm)[\w.-]*(?::[\w.-]+)?$")
+_BEFORE_NO_IMAGE = (
+    *("-v", "--volume", "-e", "--env", "--name", "--mount", "-w", "--network", "--net", "-h"),
+    *("--hostname", "--entrypoint", "-u", "--user", "-l", "--label", "--workdir"),
+)
 _PATH = re.compile(r"\w[\w.-]*(/[\w.-]+)+(:\S+)?")
 _VERBS = ("bench", "chat", "complete")  # of vLLM, beside `serve`: they measure, or ask a server
+# Modules and scripts of an engine that start no server of it.
+_CLIENT = re.compile(r"bench(?:mark)?_serving|launch_router|send_one|\.test\.|/tests?/")
 _END = re.compile(r"(\d?>>?.*|&>.*|\|\|?|&&?|;|\)|#.*)$")  # what the shell does after the program
+# A word of text that holds the command of an engine: `bash -c "vllm serve ..."`
+_QUOTED = re.compile(r"\S*(?:vllm|sglang|trtllm)\S*\s.*\s-", re.DOTALL)
+# What begins another command on a line of its own.
+_COMMAND = re.compile(
+    r"(?:\S*/)?(?:python[\d.]*|pip\d?|uv|vllm|sglang|trtllm-\w+|genai-perf|aiperf|guidellm|curl|wget"
+    r"|echo|printf|sleep|wait|exit|docker|kubectl|export|source|cd|unset|set|kill|pkill|local"
+    r"|return|tail|tee|cat|nohup|exec|ray|srun|mpirun|bash|sh|sudo|if|fi|for|done|do|while|else"
+    r"|elif|then|esac|trap|function)|[A-Za-z_]\w*=.*|[}\])]|\S+:",
+    re.DOTALL,
+)
 
 
 # `cat > FILE << EOF`, in any order
@@ -35,28 +54,20 @@ _HERE = re.compile(
     r"[ \t]*(?P=end)[ \t]*(?:\n|$)",
     re.DOTALL | re.MULTILINE,
 )
+_MANIFEST = re.compile(r"^\s*(?:apiVersion|kind|services)\s*:", re.MULTILINE)
 _WRITTEN = re.compile(r"(?:>>?|\btee(?: -a)?)\s*['\"]?([^\s|;&<>'\"]+)")
 
 
 class Command(NamedTuple):
     """One command: the engine of its program, None without one, and the words after that.
 
-    `files` are the settings that the same script writes, by path.
+    `files` are the settings that the same script writes, by path; `notes` say what else is in it.
     """
 
     engine: Engine | None
     words: list[str]
     files: Mapping[str, str]
-
-
-def _shell(line: str) -> list[str]:
-    lines = [one for one in line.splitlines() if not one.lstrip().startswith("#")]
-    # Recipes put comments behind the backslash, where a shell would end the command.
-    joined = re.sub(r"\\[ \t]*(?:[ \t]#[^\n]*)?(\n|$)", " ", "\n".join(lines))
-    try:
-        return shlex.split(joined)
-    except ValueError as error:
-        raise ValueError(f"flags:\n  {error} in {line!r}; close every quotation mark") from None
+    notes: tuple[str, ...] = ()
 
 
 def _files(text: str) -> tuple[str, list[tuple[str, str]]]:
@@ -66,79 +77,89 @@ def _files(text: str) -> tuple[str, list[tuple[str, str]]]:
         for here in _HERE.finditer(text)
         if (path := _WRITTEN.search(f"{here['line']} {here['rest']}"))
     ]
-    return _HERE.sub("\n", text), found
-
-
-def _words(words: list[str]) -> list[str]:
-    # `bash -c "vllm serve ..."`
-    quoted = [
-        word for word in words if re.search(r"\S*(vllm|sglang|trtllm)\S*\s.*\s-", word, re.DOTALL)
-    ]
-    if quoted and not quoted[0].startswith("-"):
-        # `CMD="vllm serve ..."`, `CMD+=" ..."`
-        name = re.match(r"\w+(?==)", quoted[0])
-        more = [word for word in words if name and word.startswith(f"{name[0]}+=")]
-        words = [
-            *words[: words.index(quoted[0])],
-            *_shell(" ".join([quoted[0], *(word.split("=", 1)[1] for word in more)])),
-        ]
-    return [word for word in words if word.strip() and word != "\\"]
-
-
-def _expanded(words: list[str], before: list[str]) -> list[str]:
-    """The words with the variables that stand in front of the program, and with stated defaults."""
-    pairs = [word.split("=", 1) for word in before if re.match(r"[A-Za-z_]\w*=", word)]
-    values = {name: value.rstrip(";") for name, value in pairs}
-    if {"else", "elif", "esac"} & set(before):  # which of its values holds is not known
-        several = {n for n, value in pairs if value.rstrip(";") != values[n]}
-        values = {name: value for name, value in values.items() if name not in several}
-
-    def value(found: re.Match[str]) -> str:
-        name, default = found[1] or found[3], found[2]
-        return values.get(name) or (found[0] if default is None else default)
-
-    full = [re.sub(r"\$(?:\{(\w+)(?::?-([^{}]*))?\}|(\w+))", value, word) for word in words]
-    return [word for word in full if word]
+    # What is handed to a program, and not written, may be a manifest.
+    return _HERE.sub(
+        lambda here: f"\n{here['text'] if _MANIFEST.search(here['text']) else ''}\n", text
+    ), found
 
 
 def _module(word: str) -> Engine | None:
     """Engine of `python -m WORD` or of a script; `dynamo.vllm` passes its flags on to vLLM."""
-    for part in re.split(r"[./]", word):
+    for part in re.split(r"[./]", word) if not _CLIENT.search(word) else ():
         if part in NAMES:
             return NAMES[part]
     return None
 
 
-def _start(words: list[str]) -> tuple[Engine | None, int]:
-    """The engine and the place of the first word after its program."""
+def _program_at(words: list[str]) -> tuple[Engine | None, int]:
+    """The engine that a program or a module starts, and the place of the word after it."""
     for at, word in enumerate(words):
         after = words[at + 1] if at + 1 < len(words) else ""
         program = NAMES.get(PurePosixPath(word).name)
-        module = _module(after) if word == "-m" and "launch_router" not in after else None
+        module = _module(after) if word == "-m" else None
         if module:
             return module, at + 2
         # A path may be a model's or an option's: a program stands in front of `serve`, or first.
         if program and (after == "serve" or word.endswith("trtllm-serve")):
             return program, at + 1 + (after == "serve") + (words[at + 1 : at + 3] == ["serve"] * 2)
-        if word.endswith(".py") and _module(word):
-            return _module(word), at + 1
+        if word.endswith(".py") and (_module(word) or word in SCRIPTS):
+            return _module(word) or SCRIPTS[word], at + 1
+    return None, 0
+
+
+def _image_at(words: list[str]) -> tuple[Engine | None, int]:
+    """The engine of the first word, or of a container's image, and the place of the next word."""
     for at, word in enumerate(words):
         if word.startswith("-"):
             break
-        if PurePosixPath(word).name in NAMES:
+        if PurePosixPath(word).name in NAMES and not shell.is_assignment(word):
             return NAMES[PurePosixPath(word).name], at + 1
-    is_container = any(PurePosixPath(word).name in _CONTAINERS for word in words[:3])
-    for at, word in enumerate(words if is_container else ()):
-        image = _IMAGE.match(word)
-        if image and words[at - 1] not in _BEFORE_NO_IMAGE and not word.startswith(("-", "/", "~")):
-            return NAMES[image[1].replace("tensorrt-llm", "tensorrt_llm")], at + 1
+    starts = [i for i, word in enumerate(words) if PurePosixPath(word).name in _CONTAINERS]
+    for pattern in (_IMAGE, _LOCAL_IMAGE) if starts else ():
+        for at, word in enumerate(words[starts[0] :], starts[0]):
+            image = pattern.match(word)
+            is_option = words[at - 1] in _BEFORE_NO_IMAGE or word.startswith(("-", "/", "~"))
+            if image and not is_option:
+                return NAMES[image[1].replace("tensorrt-llm", "tensorrt_llm")], at + 1
     return None, 0
+
+
+def _unquoted(words: list[str], variables: shell.Variables) -> list[str]:
+    """The words with the first text that holds a command of an engine in words of its own."""
+    for at, word in enumerate(words):
+        if _QUOTED.search(word) and not word.startswith("-") and not shell.is_assignment(word):
+            return [*words[:at], *shell.expanded(shell.words_of(word), variables)]
+    return variables.command(_QUOTED) or words  # `CMD="vllm serve ..."`
+
+
+def _start(words: list[str], variables: shell.Variables) -> tuple[list[str], Engine | None, int]:
+    """The words, without quotation marks around the command; the engine; and the place after it."""
+    engine, at = _program_at(words)
+    if engine is None:
+        words = _unquoted(words, variables)
+        engine, at = _program_at(words)
+    return (words, engine, at) if engine else (words, *_image_at(words))
+
+
+def _end(words: list[str]) -> int:
+    """How many words belong to the program: up to a sign of the shell, or to another command."""
+    for at, word in enumerate(words):
+        if _END.match(word):
+            return at
+        if at == 0 or not isinstance(word, shell.First) or word.startswith(("-", "$", "{", "<")):
+            continue
+        takes_value = words[at - 1].startswith("-") and "=" not in words[at - 1]
+        if not takes_value or _COMMAND.fullmatch(word):
+            return at
+    return len(words)
 
 
 def _program(words: list[str]) -> str:
     """Name of a program that is no engine's: of its Python module or its container's image."""
-    if "python" in PurePosixPath(words[0]).name and words[1:2] == ["-m"] and len(words) > 2:
-        return words[2]
+    if "python" in PurePosixPath(words[0]).name and len(words) > 1:
+        scripts = [word for word in words[1:3] if word.endswith(".py")]
+        if words[1] == "-m" or scripts:
+            return scripts[0] if scripts else words[min(2, len(words) - 1)]
     if any(PurePosixPath(word).name in _CONTAINERS for word in words[:3]):
         for before, word in itertools.pairwise(words):
             if before not in _BEFORE_NO_IMAGE and _PATH.fullmatch(word):
@@ -152,26 +173,48 @@ def _dashless(words: list[str]) -> str:
     return f", and no flag (which starts with a dash) is in {' '.join(words)!r}"
 
 
+def _notes(variables: shell.Variables, after: list[str]) -> tuple[str, ...]:
+    """What is said of a script beyond its first server."""
+    notes, others = [], 0
+    engine, at = _program_at(after)
+    while engine:
+        others, after = others + 1, after[at:]
+        engine, at = _program_at(after)
+    if others:
+        notes.append(
+            f"the text starts {others + 1} servers; this is the first of them, so give each by "
+            "itself"
+        )
+    left_out = [text for text in variables.left_out if "-" in text]
+    if left_out:
+        notes.append(
+            f"left out, because the script adds it under a condition: {', '.join(left_out)}"
+        )
+    return tuple(notes)
+
+
 def split(flags: str | Sequence[str]) -> Command:
     """The engine and flags of a command line; variables, launchers and containers are dropped.
 
     Raises:
         ValueError: the program is none of an engine that is read.
 
-    >>> split("VLLM_USE_V1=1 vllm serve m -tp 8 > log")
-    Command(engine='vllm', words=['m', '-tp', '8'], files={})
+    >>> split("VLLM_USE_V1=1 vllm serve m -tp 8 > log").words
+    ['m', '-tp', '8']
     """
     words: list[str] = [flags] if isinstance(flags, str) else list(flags)
     written: list[tuple[str, str]] = []
+    image, variables = "", shell.Variables()
     if len(words) == 1:  # a whole command line, quoted in the shell
         text, written = _files(pasted.as_typed(words[0]))
         text, image = pasted.command_in(text)
-        words = _shell(text)
-        if image and _start(_words(words))[0] is None:
-            words = ["docker", "run", image, *words]
-    words = _words(words)
-    engine, at = _start(words)
-    while engine is None and at < len(words) and re.match(r"[A-Za-z_]\w*=", words[at]):
+        words = shell.words_of(text)
+    words = list(shell.expanded(words, variables))
+    words, engine, at = _start(words, variables)
+    if engine is None and image:
+        words = [word for word in words if word.startswith("-") or not shell.is_assignment(word)]
+        words, engine, at = _start(["docker", "run", image, *words], variables)
+    while engine is None and at < len(words) and shell.is_assignment(words[at]):
         at += 1
     rest = words[at:]
     if engine is None and rest and not rest[0].startswith("-"):
@@ -187,10 +230,10 @@ def split(flags: str | Sequence[str]) -> Command:
                 "the command line of its server"
             )
         rest = rest[2:]
-    ends = [i for i, word in enumerate(rest) if _END.match(word)]
-    rest = _expanded(rest[: ends[0]] if ends else rest, words[:at])
+    end = _end(rest)
     texts: dict[str, str] = {}
     for path, text in written:
-        name, *lines = _expanded([path, *text.splitlines()], words[:at])
+        name = "".join(variables.expand(path))
+        lines = [" ".join(variables.expand(line)) for line in text.splitlines()]
         texts[name] = "\n".join([texts.get(name, ""), *lines])
-    return Command(engine, rest, texts)
+    return Command(engine, rest[:end], texts, _notes(variables, rest[end:]))

@@ -16,6 +16,7 @@ from qsjax.engines.rules import load_flags
 ENGINES: tuple[Engine, ...] = ("vllm", "sglang", "trtllm")
 _MANY = 1_000
 _SWITCHED = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+_TOLD = ("true", "false")
 # What a reader fills in: a variable of a shell without a value, <a number>, {a number}.
 _OPEN = re.compile(r"\$[\w{(]|^<.*>$|^\{.*\}$")
 # The same as a value within JSON.
@@ -87,7 +88,7 @@ def engine_of(flags: str | Sequence[str]) -> Engine:
     >>> engine_of("--tp-size 8 --enable-dp-attention")
     'sglang'
     """
-    engine, words, _ = split(flags)
+    engine, words, *_ = split(flags)
     if engine:
         return engine
     names = [_name(word) for word in words if word.startswith("-")]
@@ -120,6 +121,9 @@ def _resolve(name: str, engine: Engine) -> tuple[Flag | None, bool]:
         return None, False
     longer = {flag for spelled, flag in known.items() if spelled.startswith(base)}
     meanings = {(flag.effect, flag.quantity, flag.values) for flag in longer}
+    if len(meanings) > 1 and not any(flag.effect == "read" for flag in longer):
+        # Older releases had fewer flags, of which it was short for one; none of them is read.
+        return Flag(base.lstrip("-"), "unread", max(flag.values for flag in longer)), False
     if len(meanings) > 1:
         names = ", ".join(sorted(f"--{flag.name}" for flag in longer))
         raise ValueError(f"{name}: short for several flags: {names}; give one of them")
@@ -277,6 +281,8 @@ def parse(words: list[str], engine: Engine, files: Mapping[str, str] | None = No
             at += len(_take(words, at, _MANY))
             continue
         values = inline or _take(words, at, flag.values)
+        if not flag.values and not inline and words[at : at + 1] and words[at].lower() in _TOLD:
+            values = [words[at]]  # `--enforce-eager true`
         at += 0 if inline else len(values)
         _note(parsed, word, flag, values, is_off)
     if parsed.problems:

@@ -1,5 +1,6 @@
 """Command lines as people paste them: out of manifests, container files, chats."""
 
+import dataclasses
 import re
 import shlex
 
@@ -7,12 +8,26 @@ import shlex
 _HELD = re.compile(
     r"^(?P<indent>[ \t]*)(?P<item>-[ \t]+)?['\"]?"
     r"(?:command|args|entrypoint|run|CMD|ENTRYPOINT)['\"]?"
-    r"(?:[ \t]*:|(?=[ \t]*\[))[ \t]*(?P<rest>.*)$"
+    r"(?:[ \t]*:|(?=[ \t]*\[)|(?<=CMD)(?=[ \t])|(?<=ENTRYPOINT)(?=[ \t]))[ \t]*(?P<rest>.*)$"
 )
-_TEXT = ("", ">", ">-", "|", "|-")  # a block of text follows
+_TEXT = ("", ">", ">-", "|", "|-", "|+", ">+")  # a block of text follows
+_FOLDED = (">", ">-", ">+")  # whose lines are one
 _QUOTED = re.compile(r"""\s*(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|([^\s,\[\]]+))\s*,?""")
-_CALL = re.compile(r"^\s*[\w.= ]*\b(?:run|Popen|check_call|call)\((\[.*?\])", re.DOTALL)
-_IMAGE = re.compile(r"^\s*(?:-\s+)?['\"]?image['\"]?\s*:\s*['\"]?([^\s'\"]+)", re.MULTILINE)
+# A list of words in Python, of which the first is a program of an engine.
+_CALL = re.compile(
+    r"(?:[=(]|return)\s*(\[\s*(?:f?['\"](?:vllm|sglang|trtllm-serve|python[\d.]*)['\"]"
+    r"|sys\.executable)\s*,.*?\])",
+    re.DOTALL,
+)
+_NAME = re.compile(r"([\[,]\s*)(?:str\()?([A-Za-z_]\w*)\)?(?=\s*[,\]])")
+_IMAGE = re.compile(r"^\s*(?:-\s+)?['\"]?image['\"]?\s*:\s*['\"]?([^\s'\"]+)|^FROM\s+(\S+)")
+_VARIABLES = re.compile(r"^\s*(?:environment|envs?)[ \t]*:[ \t]*(?:#.*)?$")
+_ENV = re.compile(r"^ENV\s+(\w+)[=\s]\s*(.*)$")
+_PAIR = re.compile(r"^(?:-\s+)?['\"]?([A-Za-z_]\w*)['\"]?\s*(?:=|:\s+)(.*?)['\"]?$")
+_MAKE = re.compile(r"^[\w.-]+:.*\n\t", re.MULTILINE)  # a target of make; manifests have no tabs
+_ENGINE = re.compile(r"vllm|sglang|trtllm|tensorrt-llm|huggingfaceserver")
+# KServe's own runtime, which an InferenceService names by a format and not by an image.
+_KSERVE = re.compile(r"modelFormat:\s*\n\s*name:\s*['\"]?huggingface")
 
 
 def _items(text: str) -> str:
@@ -53,50 +68,133 @@ def _block(lines: list[str], indent: int, is_item: bool) -> str:
     return " ".join(word for word in words if word.strip() and not word.startswith("#"))
 
 
+def _pairs(lines: list[str], indent: int) -> list[str]:
+    """`NAME=value` for each variable of an indented list or mapping."""
+    pairs: list[str] = []
+    name = ""
+    for line in lines:
+        bare, depth = line.strip(), len(line) - len(line.lstrip())
+        if bare and (depth < indent or (depth == indent and not bare.startswith("- "))):
+            break
+        pair = _PAIR.match(bare)
+        if pair is None:
+            continue
+        value = re.sub(r"\s+#.*$", "", pair[2]).strip().strip("'\"")
+        if pair[1] == "name":  # Kubernetes: a name, and its value in the next line
+            name = value
+        elif pair[1] == "value" and name:
+            pairs.append(f"{name}={value}")
+        elif value:
+            pairs.append(f"{pair[1]}={value}")
+    return pairs
+
+
+@dataclasses.dataclass
+class _Container:
+    """What one container of a manifest runs, at its depth of indentation."""
+
+    depth: int
+    parts: list[str] = dataclasses.field(default_factory=list)
+    variables: list[str] = dataclasses.field(default_factory=list)
+    image: str = ""
+
+    def text(self) -> str:
+        """Its variables and its command, for a shell."""
+        return " ".join([*map(shlex.quote, self.variables), *self.parts])
+
+
+def _enter(found: _Container, lines: list[str], at: int) -> None:
+    """Enter what a line of a container says: its image, its variables or a part of its command."""
+    line, more = lines[at], lines[at + 1 :]
+    image, env, key = _IMAGE.match(line), _ENV.match(line), _HELD.match(line)
+    if image:
+        found.image = found.image or image[1] or image[2]
+    elif env:
+        found.variables.append(f"{env[1]}={env[2].strip().strip(chr(34))}")
+    elif _VARIABLES.match(line):
+        found.variables += _pairs(more, found.depth)
+    elif key:
+        rest = key["rest"].strip()
+        if rest.startswith("["):
+            after = "\n".join([rest, *more])
+            found.parts.append(_items(after[: after.find("]") + 1] if "]" in after else after))
+            return
+        block = _block(more, len(key["indent"]), bool(key["item"]))
+        if rest in _FOLDED:
+            block = " ".join(block.split("\n"))
+        found.parts.append(block if rest in _TEXT else f"{rest.removesuffix(chr(92))} {block}")
+
+
+def _containers(text: str) -> list[_Container]:
+    """The containers of a manifest that run something; a container file is one."""
+    lines, every = text.splitlines(), list[_Container]()
+    open_: list[_Container] = []
+    for at, line in enumerate(lines):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        lead = re.match(r"\s*(?:-\s+)?", line)
+        depth, outer = len(lead[0]) if lead else 0, len(line) - len(line.lstrip())
+        # A dash begins another container at the depth of the keys behind it.
+        while open_ and (open_[-1].depth > depth or outer < open_[-1].depth <= depth != outer):
+            open_.pop()
+        is_key = any(p.match(line) for p in (_IMAGE, _ENV, _VARIABLES, _HELD))
+        if not is_key:
+            continue
+        if not open_ or open_[-1].depth != depth:
+            open_.append(_Container(depth))
+            every.append(open_[-1])
+        _enter(open_[-1], lines, at)
+    return [one for one in every if any(part.strip() for part in one.parts)]
+
+
 def command_in(text: str) -> tuple[str, str]:
     """The command that a manifest, a container file or a call holds, and the image that runs it.
 
     Manifests are those of Compose, Kubernetes and SkyPilot. Entry point, command and arguments
-    follow each other. Any other text is what it was, without an image.
+    follow each other, behind the variables that the container gets. Of several containers it is the
+    first that runs an engine. Any other text is what it was, without an image.
 
     >>> command_in('CMD ["vllm", "serve", "m", "-tp", "4"]')
     ('vllm serve m -tp 4', '')
     """
-    call = _CALL.match(text)
-    if call:
-        return _items(call[1]), ""
-    lines, parts = text.splitlines(), list[str]()
-    for at, line in enumerate(lines):
-        key = _HELD.match(line)
-        if key is None:
-            continue
-        rest = key["rest"].strip()
-        if rest.startswith("["):
-            after = "\n".join([rest, *lines[at + 1 :]])
-            parts.append(_items(after[: after.find("]") + 1] if "]" in after else after))
-        else:
-            more = _block(lines[at + 1 :], len(key["indent"]), bool(key["item"]))
-            parts.append(more if rest in _TEXT else f"{rest} {more}")
-    if not any(parts):
+    call = _CALL.search(text)
+    if call:  # in which a word without quotation marks is a variable
+        return _items(_NAME.sub(r'\1"$\2"', call[1])), ""
+    every = [] if _MAKE.search(text) else _containers(text)
+    if not every:
         return text, ""
-    image = _IMAGE.search(text)
-    return " ".join(parts), image[1] if image else ""
+    found = next((x for x in every if _ENGINE.search(f"{x.image} {' '.join(x.parts)}")), every[0])
+    image = found.image or ("kserve/huggingfaceserver" if _KSERVE.search(text) else "")
+    return found.text(), image
 
 
-# What word processors and chats make of dashes and quotation marks.
+# What word processors, chats, terminals and changes of files make of a command.
 _TYPED = (
+    (re.compile(r"(?m)^[ \t]*```.*$"), ""),
+    (re.compile(r"\A\s*`([^`]*)`\s*\Z"), r"\1"),
     (re.compile(r"(?:(?<=\s)|^)[\u2013\u2014\u2212]-?(?=\w{2,})"), "--"),
     (re.compile(r"(?:(?<=\s)|^)[\u2013\u2212](?=\w\b)"), "-"),
     (re.compile("[\u201c\u201d\u201e]"), '"'),
     (re.compile("[\u2018\u2019]"), "'"),
     (re.compile("[\u00a0\u2009\u202f]"), " "),
     (re.compile(r"[ \t][`^][ \t]*\n"), " "),  # how other shells go on in the next line
-    (re.compile(r"\A\s*[$%>-][ \t]+"), ""),  # a prompt
+    # A prompt: `$`, `user@host:~$`, `[user@host dir]#`, `(env) $`
+    (
+        re.compile(
+            r"\A\s*(?:\([\w.-]+\)\s*)?(?:\[[^\]\n]*@[^\]\n]*\]|[\w.-]+@[\w.-]+:\S*)[$#][ \t]*"
+        ),
+        "",
+    ),
+    (re.compile(r"\A\s*[$%>-][ \t]+"), ""),
+    (re.compile(r"(?m)(?<=\\\n)>[ \t]+"), ""),  # of a line that goes on
 )
 
 
 def as_typed(text: str) -> str:
     """A text with the dashes and quotation marks that its writer typed, without a prompt."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    if len(lines) > 1 and all(line.startswith("+") for line in lines):  # added lines of a change
+        text = "\n".join(line[1:] for line in lines)
     for pattern, typed in _TYPED:
         text = pattern.sub(typed, text)
     return text

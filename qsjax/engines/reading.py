@@ -245,7 +245,8 @@ def read(
     command = split(flags)
     parsed = parse(command.words, engine, command.files)
     said, meaning = parsed.said, _READERS[engine](parsed.said, is_moe)
-    notes = [*meaning.pop("notes"), *_disaggregation(command.words), *_remarks(parsed)]
+    notes = [*meaning.pop("notes"), *_disaggregation(command.words), *command.notes]
+    notes += _remarks(parsed)
     rules, named = load_flags(), said.get("quantization") or ""
     speculation, more = _speculation(said, engine)
     notes += more

@@ -27,7 +27,11 @@ def read(path: str, text: str | None = None) -> list[str]:
     try:
         lines = (Path(path).read_text("utf-8") if text is None else text).splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: cannot be read ({error}); give a YAML file") from None
+        raise ValueError(
+            f"{path}: cannot be read ({error}); give a YAML file, or the "
+            "script that writes it (cat > FILE <<EOF), or leave the flag out and say what it holds "
+            "by flags"
+        ) from None
     flags: list[str] = []
     outer: list[tuple[int, str]] = []
     depth = 0  # of brackets that a line leaves open

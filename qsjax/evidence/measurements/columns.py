@@ -4,12 +4,22 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from qsjax.evidence.measurements.names import TABLE
+from qsjax.evidence.measurements.names import TABLE, metric_of
 
-COLUMNS = {
-    spelled: name for name, others in TABLE["columns"].items() for spelled in (name, *others)
-}
-_UNITS = {
+# Other names of a column, of which the first that a file has holds.
+NAMES: dict[str, list[str]] = TABLE["columns"]
+# What benchmarks measure beside the time of a token: other parts of its distribution, first tokens,
+# whole requests, rates.
+_BESIDE = re.compile(
+    r"(?:p\d+(?:_\d+)?|std|stddev|min|max|var)_(?:tpot|itl|ttft|e2el|e2e|latency|intvty)\w*"
+    r"|\w*(?:throughput|goodput|ttft|e2el|e2e_latency|request_latency|e2e|intvty|tput)\w*"
+    r"|(?:\w+_)?(?:tok|tokens?)(?:_per)?(?:_s(?:ec\w*)?)?|(?:req|requests?)(?:_per)?(?:_s\w*)?"
+    r"|rps|qps|qpm|tps|results_\w+|(?:\w+_)?duration|elapsed\w*|success\w*|total_(?:generated|input|output)_tokens"
+)
+# `tpot_mean` for `mean_tpot`
+_BEHIND = re.compile(r"(\w*?(?:tpot|itl|ttft|e2el?))_(mean|avg|median|std|min|max|p\d+)")
+COLUMNS = {spelled: name for name, others in NAMES.items() for spelled in (name, *others)}
+UNITS = {
     **dict.fromkeys(("ms", "msec", "milliseconds"), "ms"),
     **dict.fromkeys(("s", "sec", "seconds"), "s"),
     **dict.fromkeys(("us", "\u00b5s", "\u03bcs", "microseconds"), "us"),
@@ -28,16 +38,27 @@ def column_of(heading: str) -> tuple[str, str, str]:
     """
     text = heading.strip().lower()
     bracket = re.search(r"[(\[](.*?)[)\]]", text)
-    unit = _UNITS.get(bracket[1].strip().split("/")[0], "") if bracket else ""
+    unit = UNITS.get(bracket[1].strip().split("/")[0], "") if bracket else ""
     if bracket:
         text = text.replace(bracket[0], "")
     name = re.sub(r"[^\w]+", "_", text).strip("_")
     head, _, tail = name.rpartition("_")
-    if not unit and head and tail in _UNITS:
-        name, unit = head, _UNITS[tail]
-    if name not in COLUMNS:
-        raise KeyError(heading)
-    return COLUMNS[name], name, unit
+    if not unit and head and tail in UNITS:
+        name, unit = head, UNITS[tail]
+    if name.endswith("_s_mean"):
+        unit = "s"
+    elif behind := _BEHIND.fullmatch(name):
+        name = f"{behind[2]}_{behind[1]}"
+    if name in COLUMNS:
+        return COLUMNS[name], name, unit
+    if _BESIDE.fullmatch(name):
+        return "", name, unit
+    raise KeyError(heading)
+
+
+def rank_of(column: str, name: str) -> int:
+    """The place of a name among those of its column: of several in one file the first holds."""
+    return [column, *NAMES[column]].index(name)
 
 
 def has_decimal_commas(cells: Iterable[str]) -> bool:
@@ -73,6 +94,12 @@ def number(text: str, column: str, *, has_commas: bool) -> float:
         raise ValueError(f"{text!r}; give a number{hint}") from None
 
 
+def time_metric(name: str) -> str:
+    """The metric of a column of times per token: a mean, unless it says that it is a median."""
+    metric = metric_of(name)
+    return metric if metric in ("TPOT", "median_ITL") else "TPOT"
+
+
 # Fields of a record as JSON, by the column that means them.
 _FIELDS = {
     **{name: name for name in ("model", "tp", "pp", "dp", "ep", "kvp", "concurrency")},
@@ -93,17 +120,21 @@ def as_record(given: dict[str, Any], index: int) -> dict[str, Any]:
     without one.
     """
     record = dict(given)
-    for key, value in given.items():
+    known: list[tuple[int, str, tuple[str, str, str]]] = []
+    for key in given:
         try:
             column, name, unit = column_of(key)
         except KeyError:
             continue
-        field = _FIELDS.get(column)
-        if field is not None and record.get(field) is None:
+        rank = rank_of(column, name) if column in NAMES and name in COLUMNS else 0
+        known.append((rank, key, (column, name, unit)))
+    for _, key, (column, name, unit) in sorted(known, key=lambda one: one[0]):
+        field, value = _FIELDS.get(column), given[key]
+        if field is not None and record.get(field) is None and value not in ("auto", "none", ""):
             record[field] = value
         if column == "tpot" and unit and record.get("value") is None:
-            record |= {"metric": name, "unit": unit, "value": value}
-    if record.get("model") and record.get("gpu"):
+            record |= {"metric": time_metric(name), "unit": unit, "value": value}
+    if (record.get("model") and record.get("gpu")) or record.get("metric"):
         record.setdefault("id", f"record {index + 1}")
         record.setdefault("category", "user")
     for field in _NUMBERS:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from qsjax import catalog
 from qsjax.catalog import HardwareEntry, ModelEntry
 from qsjax.engines import held, kernels
 from qsjax.engines import releases as read
@@ -131,11 +132,29 @@ def engine_of(record: Mapping[str, Any]) -> str:
     return next((name for name in ENGINES if name in text), "")
 
 
+def _own_weights(record: Mapping[str, Any], model: ModelEntry) -> str:
+    """What a record's weights are that does not say it: a user's are as the checkpoint is served.
+
+    Publications leave it out where nothing is quantised.
+    """
+    if record.get("category") != "user":
+        return "bf16"
+    try:
+        entry = catalog.model_entry(str(record["model"]))
+    except ValueError:
+        entry = model
+    if entry.weight_dtype != "fp4":
+        return entry.weight_dtype
+    if entry.multiply_dtype == "bf16":
+        return "awq" if entry.attn_weight_dtype == "fp4" else "int4"
+    return "mxfp4" if entry.weight_bytes == PRECISIONS["mxfp4"].stored else "nvfp4"
+
+
 def _weights(
     record: Mapping[str, Any], model: ModelEntry, kernels: ExpertKernels, partition: Partition
 ) -> tuple[Precision, Precision, float]:
     """Precision of the feed-forward and of the attention weights, and the experts' launches [s]."""
-    text = str(record.get("weights_dtype") or "bf16").lower()
+    text = str(record.get("weights_dtype") or _own_weights(record, model)).lower()
     ffn = precision_of(text)
     if ffn is None:
         raise UnusableError(f"unknown precision of the weights {text!r}")

@@ -10,8 +10,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from qsjax.evidence.measurements import columns
-from qsjax.evidence.measurements.names import gpus_in, metric_of
+from qsjax.evidence.measurements import columns, results
+from qsjax.evidence.measurements.names import gpus_in
 
 Record = dict[str, Any]
 
@@ -23,6 +23,10 @@ _TEXTS = frozenset(
     "notes remark payload_dtype speculation not_scored".split()
 )  # fmt: skip
 _FLAGS = frozenset(("saturated", "outlier"))
+_MISSING = {
+    "gpu": '; add "hardware" to it, and "tp" and other degrees (`vllm bench serve --metadata '
+    "hardware=h100-sxm tp=8` writes them into its result)"
+}
 
 
 def _value(name: str, text: str) -> Any:
@@ -64,6 +68,7 @@ def _shipped(name: str) -> list[dict[str, str]]:
 def read_json(path: str | Path) -> tuple[Record, ...]:
     """Records of a user's file: a JSON list of objects, or an object with a list `records`.
 
+    Or the results of a benchmark as it writes them: one run, or a line for each (`results`).
     A record with missing fields or the like stays as one that is not predicted, and says why.
 
     Raises:
@@ -71,7 +76,9 @@ def read_json(path: str | Path) -> tuple[Record, ...]:
     """
     where = Path(path)
     try:
-        data = json.loads(where.read_text("utf-8-sig"))
+        text = where.read_text("utf-8-sig")
+        runs = results.runs_in(text)
+        data = json.loads(text) if runs is None else runs
     except OSError as error:
         raise ValueError(f"{where}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
@@ -81,7 +88,8 @@ def read_json(path: str | Path) -> tuple[Record, ...]:
     if not isinstance(records, list):
         raise ValueError(f'{where}: give a list of records, or an object with a list "records"')
     named = [
-        columns.as_record(one, i) if isinstance(one, dict) else one for i, one in enumerate(records)
+        columns.as_record(results.as_given(one), i) if isinstance(one, dict) else one
+        for i, one in enumerate(records)
     ]
     return _usable(where, [(record, _problems(i, record)) for i, record in enumerate(named)])
 
@@ -112,7 +120,11 @@ def _problems(index: int, record: Any) -> list[str]:
     if not isinstance(record, Mapping):
         return [f"record {index + 1} is not an object"]
     name = record.get("id", f"record {index + 1}")
-    found = [f"{name}: {key} is missing" for key in REQUIRED if record.get(key) is None]
+    found = [
+        f"{name}: {key} is missing{_MISSING.get(key, '')}"
+        for key in REQUIRED
+        if record.get(key) is None
+    ]
     found += [
         f"{name}: {key} is {record[key]!r}, not a text; put it in quotes"
         for key in _REQUIRED_TEXTS
@@ -214,6 +226,13 @@ def _columns(headings: Sequence[str]) -> tuple[list[_Column], list[str]]:
                 problems.append(
                     f"unknown column {name!r}; known: {known.replace('tpot', 'tpot_ms')}"
                 )
+    for name in ("tpot", "concurrency", "isl", "osl"):  # benchmarks write several of these
+        same = sorted(
+            (one for one in found if one.name == name),
+            key=lambda one: columns.rank_of(one.name, one.own),
+        )
+        others = {one.heading for one in same[1:] if one.own != same[0].own}
+        found = [_Column("", "", "", "") if one.heading in others else one for one in found]
     given = [one.name for one in found if one.name]
     shown = {"tpot": "tpot_ms"}
     missing = [name for name in CSV_REQUIRED if name not in given]
@@ -223,13 +242,15 @@ def _columns(headings: Sequence[str]) -> tuple[list[_Column], list[str]]:
     if "context" not in given and not {"isl", "osl"} <= set(given):
         problems.append("column 'context' is missing, or both 'isl' and 'osl'")
     for name in dict.fromkeys(given):
-        same = [one.heading for one in found if one.name == name]
-        if len(same) > 1:
-            all_same = len(set(same)) == 1
+        headings = [one.heading for one in found if one.name == name]
+        if len(headings) > 1:
+            all_same = len(set(headings)) == 1
             what = (
-                f"column {same[0]!r} is given" if all_same else f"columns {', '.join(same)} give it"
+                f"column {headings[0]!r} is given"
+                if all_same
+                else f"columns {', '.join(headings)} give it"
             )
-            problems.append(f"{what} {len(same)} times; keep one")
+            problems.append(f"{what} {len(headings)} times; keep one")
     for one in found:
         if one.name == "tpot" and not one.unit:
             problems.append(
@@ -266,9 +287,7 @@ def _csv_row(
     record = _csv_record(number, cells, values)
     time = next((one for one in found if one.name == "tpot"), None)
     if time is not None:
-        metric = metric_of(time.own)
-        known = metric if metric in ("TPOT", "median_ITL") else "TPOT"
-        record |= {"metric": known, "unit": time.unit}
+        record |= {"metric": columns.time_metric(time.own), "unit": time.unit}
     return record, problems
 
 
@@ -296,7 +315,10 @@ def _csv_record(number: int, cells: Mapping[str, str], values: Mapping[str, floa
     """The record of a row; `concurrency` counts all its sequences."""
     degrees = {name: values.get(name, 1.0) for name in ("tp", "pp", "dp", "ep", "kvp")}
     replica_gpus = degrees["tp"] * degrees["pp"] * degrees["kvp"]
-    if "dp" not in values and "gpus" in values:
+    if "dp" not in values and cells.get("dp_attention", "").lower() in ("true", "1", "yes"):
+        degrees |= {"dp": degrees["tp"], "tp": 1.0}
+        replica_gpus = degrees["pp"] * degrees["kvp"]
+    elif "dp" not in values and "gpus" in values:
         degrees["dp"] = max(1.0, values["gpus"] / replica_gpus)
     gpus = replica_gpus * degrees["dp"]
     replica = values.get("batch")

@@ -1,0 +1,115 @@
+"""Result files of benchmarks, one run each or many, under the names of a record.
+
+Sources of the keys: vllm/benchmarks/serve.py, sglang/bench_serving.py,
+tensorrt_llm/bench/dataclasses, InferenceX utils/process_result.py, genai-perf and aiperf
+(profile_export*.json), llmperf (token_benchmark_ray.py).
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from qsjax.evidence.measurements import columns
+
+# Sums over a run, and what counts its requests.
+_TOTALS = {"isl": "total_input_tokens", "osl": "total_output_tokens"}
+_REQUESTS = ("completed", "successful_requests", "num_prompts", "num_requests")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def leaves(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Keys and values at every depth, the outer ones first; of a distribution its mean.
+
+    >>> leaves({"info": {"tp_size": 8}, "inter_token_latency": {"unit": "ms", "avg": 7.5}})
+    {'tp_size': 8, 'inter_token_latency_ms': 7.5}
+    """
+    found = {k: v for k, v in given.items() if not isinstance(v, Mapping | list)}
+    for key, value in given.items():
+        if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
+            found.setdefault(key, value[0])
+        if not isinstance(value, Mapping):
+            continue
+        mean = next((value[name] for name in ("avg", "mean") if _is_number(value.get(name))), None)
+        if mean is None:
+            found = leaves(value) | found
+        else:
+            unit = value.get("unit")
+            found.setdefault(f"{key}_{unit}" if unit in columns.UNITS else key, mean)
+    return found
+
+
+def times_in(given: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Keys of times per token, the best first: the key, its name and its unit ("" if unknown).
+
+    InferenceX writes seconds without saying so; the tokens per second beside them tell it.
+    """
+    found = []
+    for key, value in given.items():
+        try:
+            column, name, unit = columns.column_of(key)
+        except KeyError:
+            continue
+        if column != "tpot" or not _is_number(value):
+            continue
+        speed = given.get(key.replace("tpot", "intvty"))
+        if not unit and _is_number(speed) and abs(value * speed - 1.0) < 0.01:
+            unit = "s"
+        found.append((key, name, unit))
+    return sorted(found, key=lambda one: columns.rank_of("tpot", one[1]))
+
+
+def as_given(given: Mapping[str, Any]) -> dict[str, Any]:
+    """A record, or a run of a benchmark under the names of a record; the former as it is."""
+    if "value" in given or "metric" in given:
+        return dict(given)
+    flat = leaves(given)
+    times = times_in(flat)
+    if not times:
+        return dict(given)
+    key, name, unit = times[0]
+    for other, _, _ in times:
+        value = flat.pop(other)
+        if other == key:
+            flat[f"{name}_{unit}" if unit else name] = value
+    requests = next((flat[name] for name in _REQUESTS if _is_number(flat.get(name))), 0)
+    for field, total in _TOTALS.items():
+        if _is_number(flat.get(total)) and requests:
+            flat[field] = flat[total] / requests
+    if flat.get("num_gpus") is None and flat.get("dp_attention") in ("true", "True", True):
+        # InferenceX: `tp` counts the GPUs, of which each is an attention replica.
+        flat |= {"dp": flat.get("tp"), "n_gpus": flat.get("tp"), "tp": 1}
+    return _drafting(flat) | {"phase": flat.get("phase") or _phase(flat)}
+
+
+def _phase(flat: Mapping[str, Any]) -> str:
+    """How a run was served: by one kind of server, and with drafts where it says so."""
+    drafter = str(flat.get("spec_decoding") or flat.get("speculative_algorithm") or "none").upper()
+    if drafter == "NONE":
+        drafter = "EAGLE" if _is_number(flat.get("accept_length")) else ""
+    return f"aggregated {drafter}".strip()
+
+
+def _drafting(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """A run with the numbers of its drafts, as SGLang writes them."""
+    names = {"accepted": "accept_length", "draft_tokens": "speculative_num_draft_tokens"}
+    more = {name: flat[key] for name, key in names.items() if _is_number(flat.get(key))}
+    return {**flat, **more}
+
+
+def runs_in(text: str) -> list[Any] | None:
+    """The runs of a file that holds one object, or one a line; None of another one.
+
+    Raises:
+        ValueError: it is no JSON.
+    """
+    try:
+        data = json.loads(text)
+    except ValueError:
+        lines = [line for line in text.splitlines() if line.strip()]
+        if len(lines) < 2 or not all(line.lstrip().startswith("{") for line in lines):
+            raise
+        return [json.loads(line) for line in lines]
+    return [data] if isinstance(data, Mapping) and times_in(leaves(data)) else None

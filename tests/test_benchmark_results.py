@@ -1,0 +1,236 @@
+"""Results of benchmarks of engines, in the files that they write, as records of a user."""
+
+import json
+
+import pytest
+
+from qsjax.evidence.measurements.deployment import deployment_of
+from qsjax.evidence.measurements.storage import read_records
+
+# Keys as of vllm/benchmarks/serve.py, `--save-result`.
+VLLM = {
+    "date": "20251101-101010",
+    "endpoint_type": "vllm",
+    "model_id": "Qwen/Qwen3-32B",
+    "tokenizer_id": "Qwen/Qwen3-32B",
+    "num_prompts": 256,
+    "request_rate": "inf",
+    "burstiness": 1.0,
+    "max_concurrency": 32,
+    "duration": 61.2,
+    "completed": 250,
+    "total_input_tokens": 256000,
+    "total_output_tokens": 128000,
+    "request_goodput": None,
+    "output_throughput": 2141.0,
+    "mean_ttft_ms": 180.2,
+    "p99_ttft_ms": 420.0,
+    "mean_tpot_ms": 13.9,
+    "median_tpot_ms": 13.7,
+    "p99_tpot_ms": 16.0,
+    "mean_itl_ms": 13.8,
+}
+# sglang/bench_serving.py, a line for each run.
+SGLANG = {
+    "backend": "sglang",
+    "dataset_name": "random",
+    "max_concurrency": 32,
+    "completed": 250,
+    "total_input_tokens": 256000,
+    "total_output_tokens": 128000,
+    "concurrency": 30.5,
+    "mean_tpot_ms": 13.9,
+    "mean_itl_ms": 14.1,
+    "accept_length": None,
+    "server_info": {
+        "model_path": "Qwen/Qwen3-32B",
+        "tp_size": 4,
+        "dp_size": 1,
+        "ep_size": 1,
+        "kv_cache_dtype": "auto",
+        "quantization": None,
+        "dtype": "auto",
+    },
+}
+# tensorrt_llm/bench, `--report_json`.
+TRTLLM = {
+    "engine": {"model": "Qwen/Qwen3-32B", "dtype": "bfloat16", "quantization": "FP8"},
+    "world_info": {"tp_size": 4, "pp_size": 1, "ep_size": None, "world_size": 4},
+    "request_info": {
+        "num_requests": 512,
+        "avg_num_concurrent_requests": 30.5,
+        "avg_input_length": 1024.0,
+        "avg_output_length": 512.0,
+    },
+    "streaming_metrics": {"avg_ttft_ms": 300.0, "avg_tpot_ms": 13.9},
+}
+# genai-perf and aiperf, profile_export*.json.
+AIPERF = {
+    "inter_token_latency": {"unit": "ms", "avg": 13.9, "p50": 13.5, "p99": 18.0},
+    "input_sequence_length": {"unit": "tokens", "avg": 1024.0},
+    "output_sequence_length": {"unit": "tokens", "avg": 512.0},
+    "input_config": {
+        "endpoint": {"model_names": ["Qwen/Qwen3-32B"]},
+        "loadgen": {"concurrency": 32},
+    },
+}
+# llmperf, *_summary.json: seconds.
+LLMPERF = {
+    "model": "Qwen/Qwen3-32B",
+    "mean_input_tokens": 1024,
+    "mean_output_tokens": 512,
+    "num_concurrent_requests": 32,
+    "results_inter_token_latency_s_mean": 0.0139,
+    "results_ttft_s_mean": 0.3,
+    "results_end_to_end_latency_s_mean": 7.0,
+}
+PLACE = {"hardware": "h200-sxm", "tp": 4}
+
+
+def as_lines(run):
+    return "\n".join(json.dumps(one) for one in (run, run))
+
+
+@pytest.mark.parametrize(
+    ("text", "sequences"),
+    [
+        (json.dumps(VLLM | PLACE), 32),
+        (json.dumps([VLLM | PLACE]), 32),
+        (as_lines(VLLM | PLACE), 32),
+        (json.dumps(SGLANG | {"gpu": "H200"}), 30.5),
+        (as_lines(SGLANG | {"gpu": "H200"}), 30.5),
+        (json.dumps(TRTLLM | {"hardware": "H200"}), 30.5),
+        (json.dumps(AIPERF | PLACE), 32),
+        (json.dumps(LLMPERF | PLACE), 32),
+    ],
+)
+def test_a_result_is_a_record(tmp_path, text, sequences):
+    (tmp_path / "result.json").write_text(text)
+    records = read_records(tmp_path / "result.json")
+    assert len(records) == 1 + text.count("\n")
+    record = records[0]
+    assert "unusable" not in record
+    scale = {"ms": 1e-3, "s": 1.0}[record["unit"]]
+    assert (record["metric"], record["value"] * scale) == ("TPOT", pytest.approx(0.0139))
+    point = deployment_of(record)
+    assert (point.model_name, point.hardware_name) == ("qwen3-32b", "h200-sxm")
+    assert (float(point.partition.tp), float(point.workload.batch)) == (4, sequences)
+    assert (point.prompt, point.output) == (1024, 512)
+
+
+# InferenceX, utils/process_result.py: seconds without a unit, beside tokens per second and user.
+INFERENCEX = {
+    "hw": "h200",
+    "tp": 8,
+    "ep": 8,
+    "conc": 64,
+    "model": "deepseek-ai/DeepSeek-R1-0528",
+    "framework": "sglang",
+    "precision": "fp8",
+    "isl": 1024,
+    "osl": 8192,
+    "mean_ttft": 0.6,
+    "mean_tpot": 0.028,
+    "mean_intvty": 35.71,
+    "tput_per_gpu": 300.1,
+}
+
+
+@pytest.mark.parametrize(("told", "tp", "dp"), [("false", 8, 1), ("true", 1, 8)])
+def test_inferencex_counts_gpus_as_tp_and_seconds(tmp_path, told, tp, dp):
+    run = INFERENCEX | {"dp_attention": told}
+    (tmp_path / "a.json").write_text(json.dumps([run]))
+    rest = {k: v for k, v in run.items() if k not in ("mean_tpot", "mean_intvty", "mean_ttft")}
+    row = rest | {"mean_tpot_ms": 28}
+    lines = [",".join(map(str, part)) for part in (row, row.values())]
+    (tmp_path / "a.csv").write_text("\n".join(lines))
+    for name in ("a.json", "a.csv"):
+        (record,) = read_records(tmp_path / name)
+        point = deployment_of(record)
+        degrees = [float(getattr(point.partition, one)) for one in ("tp", "dp", "ep")]
+        assert degrees == [tp, dp, 8]
+        assert float(point.workload.batch) * dp == 64
+        assert record["value"] * {"ms": 1e-3, "s": 1.0}[record["unit"]] == pytest.approx(0.028)
+
+
+def test_drafts_that_a_run_tells_are_served_too(tmp_path):
+    """SGLang's `accept_length`, of 4 tokens that each step runs; InferenceX names the drafter."""
+    server = SGLANG["server_info"] | {"speculative_num_draft_tokens": 4}
+    run = SGLANG | {"gpu": "H200", "accept_length": 2.7, "server_info": server}
+    (tmp_path / "a.json").write_text(json.dumps(run))
+    work = deployment_of(read_records(tmp_path / "a.json")[0]).workload
+    assert (float(work.query_tokens), float(work.tokens_per_step)) == (4, 2.7)
+    (tmp_path / "a.json").write_text(json.dumps([INFERENCEX | {"spec_decoding": "mtp"}]))
+    assert read_records(tmp_path / "a.json")[0]["phase"] == "aggregated MTP"
+    (tmp_path / "a.json").write_text(json.dumps([INFERENCEX | {"spec_decoding": "none"}]))
+    assert read_records(tmp_path / "a.json")[0]["phase"] == "aggregated"
+
+
+def test_a_time_whose_unit_nothing_tells_is_no_value(tmp_path):
+    run = {k: v for k, v in INFERENCEX.items() if k != "mean_intvty"}
+    (tmp_path / "a.json").write_text(json.dumps([run]))
+    with pytest.raises(ValueError, match="value is missing"):
+        read_records(tmp_path / "a.json")
+
+
+def test_a_result_says_where_its_accelerator_is_written(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps(VLLM))
+    with pytest.raises(ValueError, match=r"gpu is missing; add \"hardware\".*--metadata hardware="):
+        read_records(tmp_path / "a.json")
+
+
+# Headings of sweeps that people write from these results, and a row of each.
+SWEEPS = [
+    (
+        "isl,osl,concurrency,num_prompts,req_per_s,output_tok_s,total_tok_s,mean_e2e_ms,"
+        "mean_ttft_ms,mean_tpot_ms,median_tpot_ms,p99_tpot_ms,mean_itl_ms,duration_s,success_count",
+        "1024,512,64,640,5,2500,7500,9000,400,16.5,16.4,19,16.6,100,640",
+    ),
+    (
+        "input,output,mc,rps,QPM,per_stream_decode_tok_s,p95_ttft_ms,Mean TPOT (ms),"
+        "Median ITL (ms),Benchmark Duration (s),Total Generated Tokens,Request Throughput (req/s)",
+        "1024,512,64,5,300,71,600,16.5,15,100,327680,5",
+    ),
+    (
+        "input_len,output_len,parallel,ttft_mean_ms,tpot_p99_ms,itl_p99_ms,e2el_mean_ms,"
+        "tpot_mean_ms,tpot_p50_ms,std_tpot_ms,tput_per_gpu,output_throughput,commit,image,config",
+        "1024,512,64,400,19,40,9000,16.5,16.4,1,700,2500,x,y,z",
+    ),
+]
+
+
+@pytest.mark.parametrize(("heading", "cells"), SWEEPS)
+def test_headings_of_sweeps(tmp_path, heading, cells):
+    """Of several times the mean holds; rates and first tokens are not of the deployment."""
+    text = f"model,hardware,tp,{heading}\nQwen/Qwen3-32B,h200-sxm,4,{cells}\n"
+    (tmp_path / "a.csv").write_text(text)
+    (record,) = read_records(tmp_path / "a.csv")
+    assert (record["value"], record["metric"], record["unit"]) == (16.5, "TPOT", "ms")
+    assert (record["isl"], record["osl"], record["batch_total"]) == (1024, 512, 64)
+
+
+def test_a_column_that_changes_the_meaning_is_still_refused(tmp_path):
+    text = "model,hardware,tp,isl,osl,concurrency,mean_tpot_ms,cache_hit_pct\nm,h,1,1,1,1,1,50\n"
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(ValueError, match="unknown column 'cache_hit_pct'"):
+        read_records(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize(
+    ("model", "bits"),
+    [
+        ("deepseek-ai/DeepSeek-R1-0528", 8),
+        ("Qwen/Qwen3-32B", 16),
+        ("Qwen/Qwen3-32B-AWQ", 4.16),
+        ("openai/gpt-oss-120b", 4.25),
+        ("nvidia/DeepSeek-R1-0528-FP4-v2", 4.5),
+    ],
+)
+def test_a_user_s_weights_are_those_of_the_checkpoint(tmp_path, model, bits):
+    """DeepSeek-R1 was taken to have 16 bits where a file did not say how many."""
+    run = VLLM | {"model_id": model, "hardware": "b200-sxm", "tp": 1}
+    (tmp_path / "a.json").write_text(json.dumps(run))
+    (record,) = read_records(tmp_path / "a.json")
+    stored = float(deployment_of(record).workload.bytes_ffn_weight)
+    # MXFP4 of gpt-oss is padded by kernels.
+    assert stored * 8 == pytest.approx(bits, rel=0.15 if "oss" in model else 1e-3)
