@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from qsjax.cost.ledger import RESOURCES
-from qsjax.records.units import MS, quantity, tokens
+from qsjax.records.units import MS, tokens, with_unit
 
 # Share of a resource in the time of a token from which it is "most of it".
 MOST = 0.5
@@ -252,5 +252,4 @@ def value(amount: float, unit: str) -> str:
         return f"{amount:,.0f} {unit}"
     if unit == "1":
         return f"{amount:.3g}"
-    text = quantity(amount)
-    return f"{text[:-1]} {text[-1]}{unit}" if text[-1].isalpha() else f"{text} {unit}"
+    return with_unit(amount, unit)

@@ -67,8 +67,7 @@ def turning_points(
         _name_roots(ax, y, row["roots"], (low, high), write)
     ax.set_xlim(low, high)
     ax.set_ylim(-0.55, len(rows) - 0.25)
-    ax.set_yticks(range(len(rows)), [str(row["label"]) for row in reversed(rows)])
-    ax.tick_params(axis="y", length=0)
+    style.name_rows(ax, range(len(rows)), [str(row["label"]) for row in reversed(rows)])
     if tokens:
         powers = [2.0**k for k in range(60) if low <= 2.0**k <= high]
         scales.token_axis(ax.xaxis, powers or [low, high])
@@ -158,8 +157,7 @@ def chosen_hardware(
     ax.set_xlim(low / 1.25, high * max(3.0, 1.25 * high / low))
     ax.axvline(1.0, color=style.ink().text, linewidth=1.2)
     ax.set_ylim(-0.6, len(rows) - 0.4)
-    ax.set_yticks(range(len(rows)), [row["quantity"] for row in reversed(rows)])
-    ax.tick_params(axis="y", length=0)
+    style.name_rows(ax, range(len(rows)), [row["quantity"] for row in reversed(rows)])
     scales.number_axis(ax.xaxis)
     style.grid(ax, "x")
     style.label(ax, title, "over the reference accelerator [1]")

@@ -66,7 +66,7 @@ def name_points(
     """Write each name near its point, at the first place that is free.
 
     Args:
-        ax: axes with their final limits.
+        ax: axes with their final limits, title and legend.
         names: what to write, most important first.
         obstacles: points in data coordinates to keep clear.
         size: font size [pt].
@@ -78,8 +78,12 @@ def name_points(
     height = size * pixel
     points = [(name.x, name.y) for name in names] + list(obstacles)
     pad = 0.45 * height
-    # Asking for the limits settles pending autoscaling, on which transData depends.
+    # Asking for the limits settles pending autoscaling, on which transData depends; it also depends
+    # on where the layout leaves the panel beneath its title and legend.
     ax.get_xlim(), ax.get_ylim()
+    layout = fig.get_layout_engine()
+    if layout is not None:
+        layout.execute(fig)
     places = ax.transData.transform(np.array(points).reshape(-1, 2))
     taken = [_Box(x - pad, y - pad, x + pad, y + pad) for x, y in places]
     frame = ax.get_window_extent()

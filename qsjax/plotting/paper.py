@@ -47,8 +47,7 @@ def paper_table(
             text = f"{printed:g} → {ours:.4g}  {_error(printed, ours)}"
         ax.annotate(text, (1.01, y), xycoords=ax.get_yaxis_transform(), va="center", fontsize=7.6,
                     color=ink.text, annotation_clip=False)  # fmt: skip
-    ax.set_yticks(range(len(cells)), names[::-1], fontsize=7.8)
-    ax.tick_params(axis="y", length=0)
+    style.name_rows(ax, range(len(cells)), names[::-1], 7.8)
     ax.set_ylim(-0.7, len(cells) - 0.3)
     scales.number_axis(ax.xaxis)
     style.grid(ax, "both")
