@@ -350,7 +350,8 @@ def rows_that_fit(ax: Axes, groups: Mapping[Any, Sequence[Any]], lane: float) ->
     """
     keys = list(groups)
     high = max((len(rows) for rows in groups.values()), default=1) + lane
-    most = max(2, int(_height(ax) * 72 / 8.5 / high))
+    left = 0.55 if is_narrow(ax) else 1.0  # title and legend take the rest of a small panel
+    most = max(2, int(left * _height(ax) * 72 / 8.5 / high))
     if len(keys) <= most:
         return keys
     return [keys[round(k * (len(keys) - 1) / (most - 1))] for k in range(most)]

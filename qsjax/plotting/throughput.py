@@ -317,10 +317,11 @@ def _cell(ax: Axes, row: Row, x: int, y: int) -> None:
     if row["is_feasible"]:
         look = RESOURCES.get(row.get("bound_by", ""), INFEASIBLE)
         face, edge, hatch = tint(look.colour), tint(look.colour, 0.85), look.hatch[:2]
-        text, colour, size = design(row, "\n"), "#1b1f24", 6.8
+        text, colour, size = design(row, "\n"), "#1b1f24", 5.2 if style.is_narrow(ax) else 6.8
     else:
         face, edge, hatch = "none", style.ink().quiet, INFEASIBLE.hatch[:3]
-        text, colour, size = why_infeasible(row), style.ink().text, 6.4
+        text, colour = why_infeasible(row), style.ink().text
+        size = 5.2 if style.is_narrow(ax) else 6.4
     ax.add_patch(
         Rectangle(
             (x + 0.03, y + 0.04),

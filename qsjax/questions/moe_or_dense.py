@@ -9,7 +9,6 @@ import dataclasses
 from collections.abc import Sequence
 from functools import partial
 from itertools import groupby
-from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -280,7 +279,7 @@ class MoeOrDense(Result):
             if any(row["is_feasible"] for row in rows):
                 name = head["convention"]
                 copies = sum(key.startswith(name) for key in found)
-                title = fill(f"{self._where(head)}: {_finding(rows)}", 60)
+                title = f"{self._where(head)}: {_finding(rows)}"
                 key = f"{name}-{copies + 1}" if copies else name
                 found[key] = partial(plotting.contest_map, rows, title=title)
         return found
@@ -319,6 +318,8 @@ def _finding(rows: Sequence[Row]) -> str:
         f"{where} {_limits([tpot for tpot, _ in run])}"
         for where, run in ((w, list(r)) for w, r in groupby(patterns, lambda pair: pair[1]))
     ]
+    if len(said) == 1 and said[0].startswith("nowhere"):
+        return "the dense twin wins nowhere, at no context and within no limit"
     return "the dense twin wins " + ", ".join(said)
 
 

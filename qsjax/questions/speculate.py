@@ -81,7 +81,12 @@ class Speculation(Result):
         """Gain against batch."""
         from qsjax import plotting
 
-        title = f"{describe(self.problem)}: {self.asked['method']}, {self.asked['drafts']:g} drafts"
+        ends = [
+            f"{row['gain']:.2f} times the tokens at a batch of {row['batch']:,.0f}"
+            for row in (self._curves()[0][0], self._curves()[0][-1])
+        ] if self.found else []  # fmt: skip
+        how = f"{self.asked['method']}, {words.count(self.asked['drafts'], 'draft')}"
+        title = ": ".join(filter(None, [f"{describe(self.problem)}, {how}", words.joined(ends)]))
         rows = [row | {"curve": _named(row)} for row in self.found]
         return {"speculation": partial(plotting.speculation_gain, rows, title=title)}
 

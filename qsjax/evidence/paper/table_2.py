@@ -192,7 +192,10 @@ class Study(Result):
                 axes = list(plotting.figure(1, len(names), size=size)[1][0])
             for panel, name in zip(axes, names, strict=True):
                 own = [row for row in rows if row["convention"] == name]
-                plotting.winner_shifts(own, panel, title=f"{name} accounting")
+                most = max(own, key=lambda row: row["flips"])
+                says = f"{most['dimension']} ({most['value']}) changes the winner most often"
+                says = says if most["flips"] else "nothing changes the winner"
+                plotting.winner_shifts(own, panel, title=f"{name} accounting: {says}")
             return axes[0]
 
         return {"study": draw}

@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from functools import partial
-from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -228,10 +227,10 @@ class Architectures(Result):
         names: dict[str, list[str]] = {}
         for row in best:
             names.setdefault(row["architecture"], []).append(
-                f"{row['hardware']} (x{row['gain']:.3g})"
+                f"{row['hardware']} ({row['gain']:.3g} times the reference)"
             )
         where = "; ".join(f"{name} on {', '.join(on)}" for name, on in names.items())
-        title = fill(f"Equal by the {self.law} law, best serves {where}", 66)
+        title = f"Of those of equal quality by the {self.law} law, fastest is {where}"
         return {"gains": partial(plotting.architecture_gains, own, title=title)}
 
 

@@ -193,8 +193,8 @@ class HardwareDesign(Result):
         for n, answer in enumerate(self.answers):
             name = f"design-{n + 1}" if len(self.answers) > 1 else "design"
             title = (
-                f"{answer.labels[0]['model']}: {self.problem.objective} {answer.objective:.4g} "
-                f"at a cost of {answer.cost:.4g}"
+                f"{answer.labels[0]['model']}: {words.number(answer.objective)} "
+                f"{METRICS[self.problem.objective].unit} at a cost of {answer.cost:.4g}"
             )
             found[name] = partial(_draw, rows[n * per : (n + 1) * per], title)
         return found
