@@ -60,9 +60,10 @@ def _differs(rows: Sequence[Row], name: str) -> bool:
 
 
 def _name(row: Row, names: Sequence[str]) -> str:
-    """What is claimed, of whom."""
+    """What is claimed, of whom; degrees of 1 are not told."""
     parts = [f"{row[name]:,}" if isinstance(row[name], int) else str(row[name]) for name in names]
     if row["claim"] != "winner":
         parts.append(style.variant_label(row))
-    what = f"{row['claim']}: {row['says']}"
+    said = [part for part in str(row["says"]).split(" ") if not part.endswith("=1")]
+    what = f"{row['claim']}: {' '.join(said) or 'one GPU'}"
     return "\n".join([what, ", ".join(parts)]) if parts else what

@@ -188,8 +188,9 @@ def qs_plane(models: Sequence[Row], ax: Axes | None = None, *, title: str | None
 def _name_regions(ax: Axes, top: float) -> None:
     for text, power in (("q s = 1", 1), ("q s² = 1", 2)):
         x = top ** (-1 / power)
-        ax.annotate(text, (max(x, ax.get_xlim()[0]), top), xytext=(4, 2),
-                    textcoords="offset points", fontsize=9, fontweight="bold",
+        ax.annotate(text, (max(x, ax.get_xlim()[0]), top),
+                    xytext=(4, -9 if style.is_narrow(ax) else 2),
+                    textcoords="offset points", fontsize=style.sizes(ax).tick, fontweight="bold",
                     color=style.ink().text, ha="center", annotation_clip=False)  # fmt: skip
 
 

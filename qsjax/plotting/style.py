@@ -260,10 +260,10 @@ def is_narrow(ax: Axes) -> bool:
 
 
 def text_width(text: str, size: float, *, bold: bool = False) -> float:
-    """Width of a line [inch] at a size [pt]."""
+    """Width of the longest line of a text [inch] at a size [pt]."""
     font = FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal", size=size)
-    width, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
-    return float(width) / 72
+    measure = text_to_path.get_text_width_height_descent
+    return max(float(measure(line, font, ismath=False)[0]) for line in text.split("\n")) / 72
 
 
 def wrapped(text: str, room: float, size: float, *, bold: bool = False) -> str:
@@ -297,13 +297,14 @@ def _cell(ax: Axes) -> float:
     return float(width * len(spec.colspan) / spec.get_gridspec().ncols)
 
 
-def _width(ax: Axes) -> float:
+def panel_width(ax: Axes) -> float:
     """Width of a panel [inch] as the layout will leave it beside the names at its left."""
     if ax.get_subplotspec() is None or not _has_layout(ax):
         return _cell(ax)
-    lines = [line for tick in ax.get_yticklabels() for line in tick.get_text().split("\n")]
-    size = ax.get_yticklabels()[0].get_fontsize() if lines else 0.0
-    names = max((text_width(line, size) for line in lines if line), default=0.0)
+    if ax.get_aspect() != "auto":  # square, in the middle of its place
+        return (_cell(ax) + min(_cell(ax), 0.6 * _height(ax))) / 2 - _EDGES / 2
+    ticks = ax.get_yticklabels()
+    names = max((text_width(tick.get_text(), tick.get_fontsize()) for tick in ticks), default=0.0)
     return max(_cell(ax) - max(names, 0.3) - _EDGES, 1.0)
 
 
@@ -316,10 +317,10 @@ def label(ax: Axes, title: str | None, x: str | None = None, y: str | None = Non
     """Title (what the picture shows) and axis labels with units, in as many lines as they need."""
     size = sizes(ax)
     if title:
-        lines = wrapped(title, _width(ax), size.title, bold=True)
+        lines = wrapped(title, panel_width(ax), size.title, bold=True)
         written = ax.set_title(lines, loc="left", color=ink().text)
         written.set(fontsize=size.title, fontweight="bold", parse_math=False)
-    for name, write, room in ((x, ax.set_xlabel, _width(ax)), (y, ax.set_ylabel, _height(ax))):
+    for name, write, room in ((x, ax.set_xlabel, panel_width(ax)), (y, ax.set_ylabel, _height(ax))):
         if name is not None:
             short = room if name is x else 0.75 * room  # titles and legends take from the height
             write(wrapped(name, short, size.label), color=ink().text, fontsize=size.label)
@@ -335,9 +336,15 @@ def name_rows(ax: Axes, places: Sequence[float], names: Sequence[str], size: flo
         size: of the text in a wide panel [pt].
     """
     size = min(size, sizes(ax).tick)
-    room = 0.36 * _cell(ax)
+    room = 0.4 * _cell(ax)
     ax.set_yticks(places, [wrapped(name, room, size) for name in names], fontsize=size)
     ax.tick_params(axis="y", length=0)
+
+
+def most_rows(ax: Axes) -> int:
+    """Rows of text that a panel holds; one of our own has the height for all."""
+    left = 0.55 if is_narrow(ax) else 1.0  # title and legend take the rest of a small panel
+    return max(2, int(left * _height(ax) * 72 / 8.5))
 
 
 def rows_that_fit(ax: Axes, groups: Mapping[Any, Sequence[Any]], lane: float) -> list[Any]:
@@ -350,8 +357,7 @@ def rows_that_fit(ax: Axes, groups: Mapping[Any, Sequence[Any]], lane: float) ->
     """
     keys = list(groups)
     high = max((len(rows) for rows in groups.values()), default=1) + lane
-    left = 0.55 if is_narrow(ax) else 1.0  # title and legend take the rest of a small panel
-    most = max(2, int(left * _height(ax) * 72 / 8.5 / high))
+    most = max(2, int(most_rows(ax) / high))
     if len(keys) <= most:
         return keys
     return [keys[round(k * (len(keys) - 1) / (most - 1))] for k in range(most)]
@@ -375,7 +381,7 @@ def legend_above(ax: Axes, columns: int, **options: Any) -> None:
     handles = options.get("handles") or ax.get_legend_handles_labels()[0]
     size = sizes(ax).legend
     longest = max((text_width(str(h.get_label()), size) for h in handles), default=0.1)
-    columns = max(1, min(columns, int(_width(ax) / (_KEY * size / 8.5 + longest))))
+    columns = max(1, min(columns, int(panel_width(ax) / (_KEY * size / 8.5 + longest))))
     rows = math.ceil(len(handles) / columns)
     place = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "ncols": columns, "fontsize": size}
     legend(

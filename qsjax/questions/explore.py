@@ -272,8 +272,11 @@ def _rates(problem: Problem, rows: Sequence[Row]) -> str:
     running = [row for row in rows if row["is_feasible"]]
     lines = {_line(row) for row in running}
     if len(lines) == 1:
-        rate = _course(running, lambda row: f"{words.number(row['tokens_per_s_per_gpu'])}")
-        return f"{_subject(problem)}: {rate} tokens/s/GPU"
+        ends = [
+            f"{words.number(row['tokens_per_s_per_gpu'])} tokens/s/GPU {_place(row, running)}"
+            for row in _ends(running)
+        ]
+        return f"{_subject(problem)}: {words.joined(dict.fromkeys(ends))}"
     places: dict[tuple[float, float], Row] = {}
     for row in running:
         at = row["context"], row["gpus"]

@@ -319,7 +319,7 @@ def _finding(rows: Sequence[Row]) -> str:
         for where, run in ((w, list(r)) for w, r in groupby(patterns, lambda pair: pair[1]))
     ]
     if len(said) == 1 and said[0].startswith("nowhere"):
-        return "the dense twin wins nowhere, at no context and within no limit"
+        return "the dense twin wins nowhere"
     return "the dense twin wins " + ", ".join(said)
 
 
@@ -343,7 +343,7 @@ def _limits(tpots: Sequence[float]) -> str:
     if len(tpots) == 1 and np.isinf(tpots[0]):
         return "at the largest batch"
     if np.isinf(tpots[-1]):
-        return f"from {tpots[0] / MS:g} ms on"
+        return f"at {tpots[0] / MS:g} ms or more"
     return f"within {' to '.join(f'{t / MS:g}' for t in dict.fromkeys((tpots[0], tpots[-1])))} ms"
 
 

@@ -286,7 +286,7 @@ def _course(rows: Sequence[Row]) -> str:
 def _first_turn(rows: Sequence[Row]) -> str:
     """The parameter that needs to move least before something changes."""
     ends = [
-        (abs(np.log(row[side])), f"{row['parameter']} x{row[side]:.3g} is the first to change it")
+        (abs(np.log(row[side])), f"the first change is at {row['parameter']} x{row[side]:.3g}")
         for row in rows
         for side in ("switch_down", "switch_up")
         if row[side]

@@ -279,7 +279,8 @@ class Uncertainty(Result):
         from qsjax import plotting
 
         found: dict[str, Drawing] = {}
-        outcome = self.outcomes[0][0]
+        outcome, name = self.outcomes[0][0], self.problem.stated.models[0].name
+        head = f"{name}, {words.joined(self.distributions)} uncertain"
         first = outcome.labels[0]
         for q in dict.fromkeys(label["q"] for label in outcome.labels if label["q"] is not None):
             cells = [
@@ -298,8 +299,8 @@ class Uncertainty(Result):
                     [outcome.labels[k]["context"] for k in cells],
                     spread,
                     probability=outcome.p_dense_wins[cells].tolist(),
-                    title=_verdict([outcome.labels[k] for k in cells], outcome.p_dense_wins[cells])
-                    + f" with {words.joined(self.distributions)} uncertain",
+                    title=f"{head}: "
+                    + _verdict([outcome.labels[k] for k in cells], outcome.p_dense_wins[cells]),
                 )
         return found
 
@@ -307,7 +308,7 @@ class Uncertainty(Result):
 def _verdict(labels: Sequence[Row], chances: np.ndarray) -> str:
     """How probably the twin wins at the shortest context and at the longest."""
     ends = [f"{100 * chances[k]:.0f} % at {words.length(labels[k]['context'])}" for k in (0, -1)]
-    return f"{labels[0]['model']}: its twin (q = {labels[0]['q']:g}) wins by {' to '.join(ends)}"
+    return f"the twin (q = {labels[0]['q']:g}) wins with a probability of {words.joined(ends)}"
 
 
 @question
