@@ -199,8 +199,8 @@ def served(
     if acceptance is not None:
         if not 0 <= acceptance < 1 or drafts != int(drafts) or drafts < 1:
             raise ValueError(
-                f"acceptance {acceptance:g} of {drafts:g} drafts is not allowed; give a share from "
-                "0 to below 1, such as 0.85, of a whole number of drafts from 1 on"
+                f"acceptance={acceptance:g}, drafts={drafts:g} is not allowed; give a share from 0 "
+                "to below 1, such as 0.85, and a whole number of drafts, at least 1"
             )
         made = sum(acceptance**k for k in range(int(drafts) + 1))
         told.append(f"acceptance={acceptance:g}" + (f" of {drafts:g}" if drafts > 1 else ""))

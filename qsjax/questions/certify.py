@@ -201,9 +201,10 @@ def certify(
 
 def _said(own: Certificate) -> str:
     """A certificate in a sentence."""
+    degrees = [part for part in own.says.split(" ") if not part.endswith("=1")]
     what = {
         "winner": f"that {own.says} wins",
-        "partition": f"that the best split is {own.says}",
+        "partition": f"that the best split is {' '.join(degrees) or 'one GPU'}",
         "bottleneck": f"that {own.says} takes most of the time",
     }[own.claim]
     if own.verdict == "proved":

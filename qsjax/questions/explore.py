@@ -120,7 +120,10 @@ class Exploration(Result):
         said = [lead, _twins([row for row in own if row["variant"] != "moe"], shown)]
         none = [row for row in rows if not row["is_feasible"]]
         if none:
-            said.append(f"{len(none)} of {len(rows)} cells have no design; the last lines say why.")
+            have = "has" if len(none) == 1 else "have"
+            said.append(
+                f"{len(none)} of {len(rows)} cells {have} no design; the last lines say why."
+            )
         return "\n".join(filter(None, said))
 
     def tables(self) -> list[Table]:
@@ -340,8 +343,9 @@ def _lead(problem: Problem, row: Row) -> str:
     device = "of the paper's accelerators" if row["hardware"] == "paper-reference" else ""
     device = f"{row['gpus']:,.0f} {device or row['hardware']}"
     partition = words.split(row, row["variant"] == "moe")
+    twin = "" if row["q"] is None else f"the dense twin (q = {row['q']:g}) of "
     return (
-        f"On {device}, {row['model']} is {best} with {partition}: "
+        f"On {device}, {twin}{row['model']} is {best} with {partition}: "
         f"{words.number(row['tokens_per_s_per_gpu'])} tokens/s on each GPU at "
         f"{words.length(row['context'])}, {words.batch_of(row)}, {words.time_of(row)}."
     )

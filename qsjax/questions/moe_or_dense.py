@@ -224,18 +224,13 @@ class MoeOrDense(Result):
 
     def findings(self) -> list[str]:
         """Where the twin wins, a sentence for each convention, model and accelerator."""
-        parts = self.by_system()
-        several = len(parts) > len({head["convention"] for head, _ in parts})
-        return [
-            f"{self._where(head) if several else head['convention']}: {_finding(rows)}."
-            for head, rows in parts
-        ]
+        return [f"{self._where(head)}: {_finding(rows)}." for head, rows in self.by_system()]
 
     def _where(self, head: Row) -> str:
         named = ("model", "hardware", "gpus", "convention")
         more = "".join(f", {k} {v:g}" for k, v in head.items() if k not in named)
         where = f"{head['model']} on {head['gpus']:g} {head['hardware']}{more}"
-        return f"{where}, {head['convention']}"
+        return f"{where}, {head['convention']} accounting"
 
     def summary(self) -> str:
         """Where the twin wins, under each accounting."""

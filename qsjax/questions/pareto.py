@@ -75,7 +75,7 @@ class Pareto(Result):
         fronts = self._by_front(rows)
         full = self._best()[-1]
         split = words.split(full, full["variant"] == "moe")
-        said = [f"{self._reach()[:-2]}, with {split} and {words.batch_of(full)})."]
+        said = [f"{self._reach()[:-1]} with {split} and {words.batch_of(full)}."]
         if len(fronts) > 1:
             said.append(_leaders(fronts))
         said += [_refusal(item) for item in self.refused[:1]]
@@ -186,7 +186,8 @@ def _subject(row: Row) -> str:
 
 def _leaders(fronts: dict[tuple[Any, ...], list[Row]], rates: Sequence[float] = USER_RATES) -> str:
     """Which front has the most tokens/s/GPU at the rates that each user may want."""
-    said = []
+    said: list[str] = []
+    last = None  # the leader and the next, named once for as long as they stay
     for wanted in rates:
         reached = {
             key: max(
@@ -198,14 +199,19 @@ def _leaders(fronts: dict[tuple[Any, ...], list[Row]], rates: Sequence[float] = 
         if not reached:
             continue
         order = sorted(reached, key=lambda key: -reached[key])
-        text = f"at {wanted:g} tokens/s for each user {_named(order[0], fronts)}"
-        if len(order) > 1:
-            ratio = reached[order[0]] / reached[order[1]]
-            text += f" makes {words.against(ratio, _named(order[1], fronts))} on each GPU"
-        else:
+        names = [_named(key, fronts) for key in order[:2]]
+        text = f"at {wanted:g} tokens/s for each user {names[0]}"
+        if len(order) == 1:
             text += " alone is left"
+        else:
+            ratio = reached[order[0]] / reached[order[1]]
+            if names == last:
+                text = f"at {wanted:g} {words.gap(ratio, 'more', 'less')}"
+            else:
+                text += f" makes {words.against(ratio, names[1])} on each GPU"
         said.append(text)
-    line = "; ".join(said)
+        last = names
+    line = ", ".join(said)
     return f"{line[0].upper()}{line[1:]}." if line else ""
 
 

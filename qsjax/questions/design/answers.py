@@ -131,8 +131,8 @@ class HardwareDesign(Result):
                 else "the best split changes there, and beside a step a gain is only of one side"
             )
             lines.append(
-                f"1 % more cost gains {gains[high]:.3f} % in {NAMES.get(high, high)} but "
-                f"{gains[low]:.3f} % in {NAMES.get(low, low)}: {why}."
+                f"1 % more cost gains {gains[high]:.1f} % in {NAMES.get(high, high)} but "
+                f"{gains[low]:.1f} % in {NAMES.get(low, low)}: {why}."
             )
         return lines
 

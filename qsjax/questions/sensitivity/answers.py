@@ -153,16 +153,32 @@ def _strongest(rows: Sequence[Row], cell: str) -> str:
     order = sorted(rows, key=lambda row: -abs(row["elasticity"]))
     strong = [row for row in order[:3] if abs(row["elasticity"]) >= NO_EFFECT]
     if not strong:
-        return f"{cell}: nothing of what was asked moves {rows[0]['metric']}."
+        return f"{cell}: nothing of what was asked moves {_unit(rows[0]['metric'])}."
     listed = words.joined(f"{row['elasticity']:+.2f} % for {row['parameter']}" for row in strong)
-    text = f"{cell}: 1 % more of a parameter changes {rows[0]['metric']} by {listed}"
+    text = f"{cell}: 1 % more of a parameter changes {_unit(rows[0]['metric'])} by {listed}"
     ends = [
-        f"{words_of} x{strong[0][side]:.3g} ({strong[0][f'{side}_what']})"
+        f"{words_of} x{strong[0][side]:.3g} ({_then(strong[0][f'{side}_what'])})"
         for side, words_of in (("switch_down", "down to"), ("switch_up", "up to"))
         if strong[0].get(side)
     ]
     holds = f"; the design stays the best {words.joined(ends)} of {strong[0]['parameter']}"
     return text + (holds if ends else "") + "."
+
+
+def _unit(metric: str) -> str:
+    """A metric as people call it: rates by their unit, the others by name."""
+    return METRICS[metric].unit if metric.startswith("tokens") else metric  # type: ignore[index]
+
+
+def _then(what: str) -> str:
+    """What follows a switch, in words: `then compute binds`, `then tp=2 dp=4 is best`."""
+    kinds = {"resource": "{} binds", "partition": "{} is best", "winner": "{} is ahead"}
+    said = []
+    for part in what.split(" and "):
+        kind, _, to = part.partition(" to ")
+        degrees = [own for own in to.split(" ") if not own.endswith(("=1", "=none"))]
+        said.append(kinds.get(kind, f"{kind} {{}}").format(" ".join(degrees) or "one GPU"))
+    return f"then {words.joined(said)}"
 
 
 def _slope(row: Row | None) -> str:
