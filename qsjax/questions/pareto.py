@@ -206,7 +206,7 @@ def _leaders(fronts: dict[tuple[Any, ...], list[Row]], rates: Sequence[float] = 
         else:
             ratio = reached[order[0]] / reached[order[1]]
             if names == last:
-                text = f"at {wanted:g} {words.gap(ratio, 'more', 'less')}"
+                text = f"{words.gap(ratio, 'more', 'less')} at {wanted:g}"
             else:
                 text += f" makes {words.against(ratio, names[1])} on each GPU"
         said.append(text)
