@@ -99,6 +99,24 @@ def test_a_mistake_at_the_prompt_says_what_would_mend_it(line, says, monkeypatch
     assert len(done.output.splitlines()) <= 6
 
 
+def asked(**more):
+    return qsjax.Problem(MODEL, GPU, **({"gpus": [8], "context": [8192.0], "twins": 5} | more))
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: asked(limits=qsjax.Limits(max_tpot="50ms")), "max_tpot: '50ms' is no number"),
+        (lambda: asked(batch="biggest"), "batch: 'biggest' is not known; give largest, best, or"),
+        (lambda: qsjax.design(asked(), {"hbm_bw": 3}, budget=9), "cost: a dict is no CostModel"),
+        (lambda: qsjax.study(asked(), ["physic"]), "conventions: physic not known; give physical"),
+    ],
+)
+def test_a_mistake_in_python_says_what_would_mend_it(call, says):
+    with pytest.raises(ValueError, match=says):
+        call()
+
+
 def test_a_count_that_is_told_twice_is_told_once():
     said = CliRunner().invoke(cli, "explain mixtral-8x7b --gpus 8 --tp 4 --pp 4".split()).output
     assert "give 16 GPUs, or other degrees" in said

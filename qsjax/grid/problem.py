@@ -436,6 +436,9 @@ def _batches(problem: Problem, wrong: _Problems) -> tuple[float, ...] | None:
         if not isinstance(batch, str):
             wrong.append("batch: given twice, and in the workload; keep one")
         batch = np.ravel(problem.workload.batch).tolist()
+    if isinstance(batch, str) and batch.isalpha() and batch not in ("largest", "best"):
+        wrong.append(f"batch: {batch!r} is not known; give largest, best, or numbers")
+        return None
     if isinstance(batch, str) and batch in ("largest", "best"):
         return None
     values, _ = wrong.run(numbers, "batch", batch, default=([], False))

@@ -341,6 +341,10 @@ def study(problem: Problem, conventions: Sequence[str] = tuple(CONVENTIONS)) -> 
             wrong.append(f"{name}: {len(given)} values; give one value")
     if stated.kept:
         wrong.append(f"axes: {', '.join(stated.kept)} is varied already or cannot be; leave it out")
+    if unknown := [name for name in conventions if name not in CONVENTIONS]:
+        wrong.append(
+            f"conventions: {', '.join(unknown)} not known; give {' or '.join(CONVENTIONS)}"
+        )
     if wrong:
         raise ValueError("\n".join(wrong))
     cases, factorial = list[Row](), list[Row]()

@@ -180,7 +180,8 @@ def _breakdown(rows: Sequence[Row], convention: str) -> list[Chart]:
     ]  # fmt: skip
     return [
         {"title": "Where the time of a token goes", "kind": "stack", "series": found,
-         "parts": colours, "hatches": hatches, "x": {"label": "context [tokens]", "scale": "category"},
+         "parts": colours, "hatches": hatches,
+         "x": {"label": "context [tokens]", "scale": "category"},
          "y": {"label": METRICS["tpot_ms"], "scale": "linear"}}
     ]  # fmt: skip
 

@@ -91,7 +91,7 @@ class Turning(Result):
             what = "the best way with prefixes"
         if self.target is not None:
             what = f"whether {metric} reaches {in_unit(self.target, metric)}"
-        rows = self.rows()
+        rows = self.shown()
         turned = sum(bool(row["roots"]) for row in rows)
         title = f"{names}: {what} changes along {self.parameter} in {turned} of {len(rows)} cases"
         if len(rows) == 1:
@@ -99,7 +99,7 @@ class Turning(Result):
         axis = f"{self.parameter} [{meaning_of(self.parameter).units}]"
         draw = partial(
             plotting.turning_points,
-            self.shown(),
+            rows,
             parameter=axis,
             tokens=self.parameter == "context",
             title=title,

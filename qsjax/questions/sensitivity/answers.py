@@ -205,7 +205,7 @@ def _slope_table(rows: Sequence[Row], title: str) -> Table:
         own = [by.get((name, cell)) for cell in cells]
         first = own[0] or {}
         ends = [
-            "-" if first.get(end) is None else f"x{first[end]:.3g}: {first[f'{end}_what']}"
+            "-" if first.get(end) is None else f"x{first[end]:.3g}: {_then(first[f'{end}_what'])}"
             for end in ("switch_down", "switch_up")
         ]
         lines.append([name, *map(_slope, own), *(ends if has_range else [])])
