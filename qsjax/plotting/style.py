@@ -9,6 +9,7 @@ on black, and backgrounds are transparent, so one file serves light and dark pag
 import contextlib
 import functools
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Literal, NamedTuple, ParamSpec
@@ -270,7 +271,7 @@ def wrapped(text: str, room: float, size: float, *, bold: bool = False) -> str:
     """A text in lines of at most `room` [inch]; longer words stay whole."""
     lines: list[str] = []
     for line in text.split("\n"):
-        words = line.split(" ")
+        words = re.split(r" (?!%)", line)  # a number and its % stay together
         held = words[0]
         for word in words[1:]:
             if text_width(f"{held} {word}", size, bold=bold) > room:
@@ -304,7 +305,9 @@ def panel_width(ax: Axes) -> float:
     if ax.get_aspect() != "auto":  # square, in the middle of its place
         return (_cell(ax) + min(_cell(ax), 0.6 * _height(ax))) / 2 - _EDGES / 2
     ticks = ax.get_yticklabels()
-    names = max((text_width(tick.get_text(), tick.get_fontsize()) for tick in ticks), default=0.0)
+    names = max(
+        (text_width(tick.get_text(), float(tick.get_fontsize())) for tick in ticks), default=0.0
+    )
     return max(_cell(ax) - max(names, 0.3) - _EDGES, 1.0)
 
 
@@ -387,8 +390,8 @@ def legend_above(ax: Axes, columns: int, **options: Any) -> None:
     legend(
         ax, **{**place, "borderaxespad": 0.3, "handlelength": 1.8, "columnspacing": 1.3} | options
     )
-    above = {"pad": 8.0 + 15.0 * rows * size / 8.5, "fontsize": sizes(ax).title}
-    ax.set_title(ax.get_title(loc="left"), loc="left", **above)
+    pad = 8.0 + 15.0 * rows * size / 8.5
+    ax.set_title(ax.get_title(loc="left"), loc="left", pad=pad, fontsize=sizes(ax).title)
 
 
 def nth(looks: Sequence[Look], k: int) -> Look:

@@ -262,7 +262,7 @@ def _slope_drawings(rows: list[Row], span: float | None) -> dict[str, Drawing]:
     known = [row for row in at if row["elasticity"] is not None]
     if known:
         top = _strongest_of(known)
-        says = f"{title}: 1 % more {top['parameter']} changes {top['metric']} most"
+        says = f"{title}: 1 % more {top['parameter']} changes {_unit(top['metric'])} most"
         found["tornado"] = partial(
             plotting.tornado, at, title=f"{says}, by {top['elasticity']:+.2f} %"
         )
