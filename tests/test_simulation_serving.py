@@ -413,7 +413,7 @@ def test_size_prints_and_writes(tmp_path):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("--tpot", "20ms"), "either users or a rate"),
+        (("--tpot", "20ms"), "users, rate: none is given; give one of them"),
         (("--users", 0), "users"),
         (("--users", 2.5), "whole number"),
         (("--users", 2, "--quantile", 2), "quantile"),

@@ -78,12 +78,7 @@ def name_points(
     height = size * pixel
     points = [(name.x, name.y) for name in names] + list(obstacles)
     pad = 0.45 * height
-    # Asking for the limits settles pending autoscaling, on which transData depends; it also depends
-    # on where the layout leaves the panel beneath its title and legend.
-    ax.get_xlim(), ax.get_ylim()
-    layout = fig.get_layout_engine()
-    if layout is not None:
-        layout.execute(fig)
+    _settle(ax)
     places = ax.transData.transform(np.array(points).reshape(-1, 2))
     taken = [_Box(x - pad, y - pad, x + pad, y + pad) for x, y in places]
     frame = ax.get_window_extent()
@@ -118,6 +113,15 @@ def name_points(
             if abs(up) > _FAR
             else None,
         )
+
+
+def _settle(ax: Axes) -> None:
+    """Do what is pending that `transData` depends on: limits, and the layout with its title."""
+    ax.get_xlim(), ax.get_ylim()
+    fig = ax.get_figure(root=True)
+    layout = None if fig is None else fig.get_layout_engine()
+    if layout is not None:
+        layout.execute(fig)
 
 
 def _holds(box: _Box, x: float, y: float) -> bool:
