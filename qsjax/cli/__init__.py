@@ -80,9 +80,10 @@ class LazyGroup(click.Group):
         """Run the verb; the library's ValueError about its input is one message and exit code 2."""
         try:
             return super().invoke(ctx)
-        except click.UsageError as error:
-            error.message = self._mended(error)
+        except click.exceptions.NoArgsIsHelpError:  # the help is what was asked for
             raise
+        except click.UsageError as error:
+            raise self._mended(error) from error
         except BrokenPipeError:  # `| head` has read enough: no mistake of the input
             raise
         except (ValueError, OSError) as error:
@@ -90,9 +91,12 @@ class LazyGroup(click.Group):
                 raise
             raise click.UsageError(str(error)) from error
 
-    def _mended(self, error: click.UsageError) -> str:
-        """A message of click in our words, with what would mend it."""
-        message = error.message
+    def _mended(self, error: click.UsageError) -> click.UsageError:
+        """An error of click in our words, with what would mend it."""
+        return click.UsageError(self._message(error), error.ctx)
+
+    def _message(self, error: click.UsageError) -> str:
+        message = error.format_message()
         for ours, theirs in (("number", "float"), ("whole number", "integer")):
             message = re.sub(rf"not a valid {theirs}( range)?", f"not a {ours}", message)
         verb = error.ctx.info_name if error.ctx is not None else None

@@ -119,8 +119,7 @@ def _settle(ax: Axes) -> None:
     """Do what is pending that `transData` depends on: limits, and the layout with its title."""
     ax.get_xlim(), ax.get_ylim()
     fig = ax.get_figure(root=True)
-    layout = None if fig is None else fig.get_layout_engine()
-    if layout is not None:
+    if fig is not None and (layout := fig.get_layout_engine()) is not None:
         layout.execute(fig)
 
 

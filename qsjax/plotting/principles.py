@@ -84,8 +84,8 @@ def _name_phases(
 ) -> None:
     places: dict[tuple[float, float, str], list[str]] = {}
     for row in points:  # phases at one place have one name
-        at = (float(f"{row[name]:.2g}") for name in ("intensity", "flops_per_s"))
-        places.setdefault((*at, style.variant_label(row)), []).append(str(row["phase"]))
+        x, y = (float(f"{row[name]:.2g}") for name in ("intensity", "flops_per_s"))
+        places.setdefault((x, y, style.variant_label(row)), []).append(str(row["phase"]))
     names = []
     for (x, y, label), phases in places.items():
         text = ", ".join(phases) if len(looks) == 1 else f"{label} {', '.join(phases)}"

@@ -27,7 +27,7 @@ def number_axis(axis: Axis) -> None:
         low, high = sorted(axis.get_view_interval())
         span = high / low
         fine = (1.0,), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
-        crowded = axis.axis_name == "x" and style.is_narrow(axis.axes)
+        crowded = axis is axis.axes.xaxis and style.is_narrow(axis.axes)
         ends = (20.0, 3.0) if crowded else (300.0, 8.0)
         steps = fine[sum(span <= end for end in ends)]
         axis.set_major_locator(LogLocator(subs=steps))

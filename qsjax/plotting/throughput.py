@@ -111,7 +111,7 @@ def _lines(
         x = "context" if len(counts) == 1 else "gpus"
         gpus = counts.pop() if len(counts) == 1 else None
         return x, {(name, gpus): own for name, own in series(rows, name_of).items()}, looks
-    told = [row | {"label": f"{name_of(row)}, {row['gpus']:,.0f} GPUs"} for row in rows]
+    told = [{**row, "label": f"{name_of(row)}, {row['gpus']:,.0f} GPUs"} for row in rows]
     lines = series(told, lambda row: (row["label"], row["gpus"]))
     return "context", lines, style.family_looks(told)
 
@@ -301,7 +301,7 @@ def best_partition_map(
     ax.set_ylim(0, len(names))
     ax.set_xticks(np.arange(len(contexts)) + 0.5, [units.tokens(context) for context in contexts])
     labels = [f"{name:g}" if isinstance(name, int | float) else str(name) for name in names]
-    style.name_rows(ax, np.arange(len(names)) + 0.5, labels)
+    style.name_rows(ax, [k + 0.5 for k in range(len(names))], labels)
     ax.tick_params(length=0)
     for spine in ax.spines.values():
         spine.set_visible(False)
