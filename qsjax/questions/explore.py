@@ -188,7 +188,7 @@ class Exploration(Result):
         if not any(row["is_feasible"] for row in rows):
             return {}
         counts = list(dict.fromkeys(row["gpus"] for row in rows))
-        several = len({_line(row) for row in rows}) > 1
+        several = any(row["q"] is not None for row in rows)
         twins = [row for row in rows if np.isfinite(row.get("speedup_over_moe", np.nan))]
         twins = [row for row in twins if row["q"] is not None]
         title = _rates(self.problem, rows)
@@ -233,8 +233,8 @@ def _who(row: Row, *, of_several: bool) -> str:
     """Whose picture it is: the model or which of its twins, and where it runs."""
     from qsjax.plotting.style import variant_label
 
-    variant = f", {variant_label(row)}," if of_several and row["q"] is not None else ""
-    return f"{row['model']}{variant} on {row['gpus']:,.0f} {row['hardware']}"
+    variant = f", {variant_label(row)}" if of_several else ""
+    return f"{row['model']} on {row['gpus']:,.0f} {row['hardware']}{variant}"
 
 
 def _subject(problem: Problem) -> str:
