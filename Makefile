@@ -35,7 +35,7 @@ notebooks: $(VENV)/.installed-dev
 	else echo "no notebooks"; fi
 
 docs: $(VENV)/.installed-dev
-	$(PY) -m sphinx -q -b html docs build/docs
+	$(PY) -m sphinx -q -W --keep-going -j auto -b html docs build/docs
 
 bench: $(VENV)/.installed-dev
 	$(PY) -m benchmarks.run

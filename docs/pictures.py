@@ -15,6 +15,7 @@ from qsjax.evidence import paper
 from qsjax.grid.problem import CONTEXTS
 from qsjax.output.files import write_atomically
 from qsjax.plotting import scales, style
+from qsjax.records.units import tokens
 
 HERE = Path(__file__).parent
 MODEL, Q, GPUS = "deepseek-v3", 5.0, 64
@@ -98,7 +99,9 @@ def hero() -> Figure:
     figure, panels = plotting.figure(1, 2, (13.2, 5.0), gridspec_kw={"width_ratios": (1.15, 1)})
     verdict(rows, panels[0, 0])
     some = [row for row in rows if row["context"] in SHOWN]
-    title = f"DeepSeek-V3 on {GPUS} GPUs, best splits: where a token's time goes"
+    read = [row["context"] for row in some if row["terms"]["hbm_kv"] < 0.5 * row["tpot"]]
+    after = min(context for context in SHOWN if context > max(read))
+    title = f"From {tokens(after)} on, most of a token's time is reading the cache"
     plotting.time_breakdown(some, panels[0, 1], share=True, title=title)
     return figure
 

@@ -196,6 +196,42 @@ class TestPage:
         assert [list(source.data["rate"]) for source in page.curves.starts] == before
         assert own != before
 
+    def explored(self, monkeypatch):
+        """The problems that are explored from now on."""
+        asked, explore = [], live.explore
+        monkeypatch.setattr(
+            live, "explore", lambda problem: asked.append(problem) or explore(problem)
+        )
+        return asked
+
+    def test_a_move_computes_what_it_changes_and_nothing_twice(self, page, monkeypatch):
+        """Work is counted, not time: an exploration for the answer, one for the curves."""
+        asked = self.explored(monkeypatch)
+        page.controls["hbm_bw"].value = 2.0
+        assert [len(problem.stated.contexts) for problem in asked] == [1, 1]  # of two contexts
+        page.controls["context"].value = 8192.0  # the curves are there
+        assert [problem.stated.contexts for problem in asked[2:]] == [(8192.0,)]
+        before = page.answer.object
+        page.controls["context"].value = 32768.0
+        page.controls["context"].value = 8192.0
+        assert len(asked) == 3
+        assert page.answer.object == before
+
+    def test_within_a_limit_the_curves_answer_moves_of_the_context(self, page, monkeypatch):
+        """There every batch is searched: an answer takes five times as long."""
+        page.controls["max_tpot"].value = 0.05
+        asked = self.explored(monkeypatch)
+        page.controls["context"].value = 8192.0
+        assert asked == []
+        expected = live.view(problem(), setting(max_tpot=0.05, context=8192.0)).answer
+        assert expected.split("\n")[0] in page.answer.object
+
+    def test_answers_that_are_kept_have_an_end(self, page, monkeypatch):
+        monkeypatch.setattr("qsjax.output.live.page.KEPT", 2)
+        for factor in (1.19, 1.41, 1.68):
+            page.controls["hbm_bw"].value = factor
+        assert [kept.hbm_bw for kept in page.views] == [1.41, 1.68]
+
     def test_bars_end_where_the_time_of_the_token_does(self, page):
         page.controls["context"].value = 8192.0
         ends = {}

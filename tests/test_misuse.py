@@ -1,6 +1,7 @@
 """What a notebook user gets wrong: names for records, numbers for lists, unknown objectives."""
 
 import json
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +12,7 @@ import qsjax
 from qsjax.cli import cli
 from qsjax.records.checks import check_records
 
+ROOT = Path(__file__).parent.parent
 MODEL, GPU = qsjax.model("mixtral-8x7b"), qsjax.hardware("h100-sxm")
 
 QUESTIONS = (
@@ -65,6 +67,59 @@ def test_numbers_are_read_from_whatever_holds_them(single):
 def test_an_unknown_objective_is_told_with_the_nearest_ones():
     with pytest.raises(ValueError, match="'tokens_per_gpu' is not a metric; nearest names: tok"):
         qsjax.Problem(MODEL, GPU, gpus=[8], context=[8192.0], objective="tokens_per_gpu")
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("exlpore mixtral-8x7b", "no verb 'exlpore'; did you mean explore"),
+        ("explore mixtral-8x7b --max-tpot 30ms", "explore has no --max-tpot; it is one of pareto"),
+        ("explore mixtral-8x7b --xyzzyx 3", "`qsjax explore --help` lists what it has"),
+        ("explore mixtral-8x7b llama-3.1-8b", "explore takes MODEL; `qsjax compare` takes several"),
+        ("pareto mixtral-8x7b --min-user-rate 50ms", "'50ms' is not a number"),
+        ("app mixtral-8x7b --port abc", "'abc' is not a whole number"),
+        ("explore README.md", "the file of this name is none that is read"),
+        ("explore zzzz", "`qsjax models` lists the "),
+        ("explore /nowhere/config.json", "cannot be read: No such file or directory\n"),
+        ("calibrate nowhere.csv", "nowhere.csv: cannot be read: No such file or directory\n"),
+        ("explore mixtral-8x7b --hardware no.toml", "no.toml: cannot be read: No such file"),
+        ("explain mixtral-8x7b -- vllm server m", "'server' is no command of vllm; did you mean"),
+        ("size mixtral-8x7b --isl 1k --osl 100", "users, rate: none is given; give one of them"),
+        ("prefix-cache mixtral-8x7b --reuse-interval -3", "'-3' is not allowed; give a time above"),
+        ("compare mixtral-8x7b mixtral-8x7b@h100-sxm:hbm_bw=-3", "'hbm_bw=-3' is no change; write"),
+        ("compare mixtral-8x7b mixtral-8x7b:acceptance=2", "acceptance=2, drafts=1 is not allowed"),
+    ],
+)
+def test_a_mistake_at_the_prompt_says_what_would_mend_it(line, says, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    done = CliRunner().invoke(cli, line.split())
+    assert done.exit_code == 2
+    assert says in done.output
+    assert "Traceback" not in done.output
+    assert len(done.output.splitlines()) <= 6
+
+
+def asked(**more):
+    return qsjax.Problem(MODEL, GPU, **({"gpus": [8], "context": [8192.0], "twins": 5} | more))
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: asked(limits=qsjax.Limits(max_tpot="50ms")), "max_tpot: '50ms' is no number"),
+        (lambda: asked(batch="biggest"), "batch: 'biggest' is not known; give largest, best, or"),
+        (lambda: qsjax.design(asked(), {"hbm_bw": 3}, budget=9), "cost: a dict is no CostModel"),
+        (lambda: qsjax.study(asked(), ["physic"]), "conventions: physic not known; give physical"),
+    ],
+)
+def test_a_mistake_in_python_says_what_would_mend_it(call, says):
+    with pytest.raises(ValueError, match=says):
+        call()
+
+
+def test_a_count_that_is_told_twice_is_told_once():
+    said = CliRunner().invoke(cli, "explain mixtral-8x7b --gpus 8 --tp 4 --pp 4".split()).output
+    assert "give 16 GPUs, or other degrees" in said
 
 
 class TestWorkload:

@@ -1,5 +1,6 @@
 """Figures: they show what they are given, say where nothing is feasible, and share one language."""
 
+import dataclasses
 import io
 import itertools
 import math
@@ -367,6 +368,87 @@ class TestEveryFigure:
         boxes = {text: text.get_window_extent() for text in shown(ax)}
         for (a, first), (b, second) in itertools.combinations(boxes.items(), 2):
             assert not first.padded(-1).overlaps(second.padded(-1)), (a, b)
+
+
+class TestNarrow:
+    """On a user's own axes: 400 pixels wide, and in a grid of four."""
+
+    @pytest.fixture(params=[(1, 1, (4.0, 3.0)), (2, 2, (8.0, 6.0))], ids=["one", "four"])
+    def panels(self, request):
+        rows, columns, size = request.param
+        return plt.figure(figsize=size, dpi=100, layout="constrained").subplots(
+            rows, columns, squeeze=False
+        )
+
+    @pytest.mark.parametrize("name", FIGURES)
+    def test_all_text_stays_in_the_picture_and_apart(self, panels, name, monkeypatch):
+        label, long = style.label, "mixtral-8x7b on 8 h100-sxm: what a long title has to say of it"
+        monkeypatch.setattr(style, "label", lambda ax, title, *names: label(ax, long, *names))
+        for ax in panels.flat:
+            FIGURES[name](ax)
+        fig = panels[0, 0].get_figure()
+        fig.canvas.draw()
+        for ax in panels.flat:
+            boxes = {text: Text.get_window_extent(text) for text in shown(ax)}
+            for text, box in boxes.items():
+                assert box.x0 >= -1, text
+                assert box.y0 >= -1, text
+                assert box.x1 <= fig.bbox.x1 + 1, text
+                assert box.y1 <= fig.bbox.y1 + 1, text
+            for (a, first), (b, second) in itertools.combinations(boxes.items(), 2):
+                assert not first.padded(-1).overlaps(second.padded(-1)), (a, b)
+
+    def test_keys_of_lines_are_told_apart_without_colour(self, panels):
+        ax = plotting.throughput_vs_context(rows(), panels[0, 0])
+        keys = [(h.get_linestyle(), h.get_marker()) for h in ax.get_legend().legend_handles]
+        assert len(set(keys)) == len(keys) == 2
+
+
+def grey(colour):
+    return float(np.dot([0.299, 0.587, 0.114], to_rgb(colour)))
+
+
+class TestGrey:
+    """What a printer without colours leaves."""
+
+    @pytest.mark.parametrize("looks", [style.MOES, style.DENSE, style.CATEGORIES])
+    def test_no_two_of_many_series_look_the_same(self, looks):
+        made = [style.nth(looks, k) for k in range(3 * len(looks))]
+        assert len(set(made)) == len(made)
+        first = made[: len(looks)]
+        assert len({(look.marker, str(look.line)) for look in first}) == len(first)
+
+    @pytest.mark.parametrize("palette", [style.RESOURCES, plotting.ledgers.MEMORY])
+    def test_areas_differ_in_hatch_or_in_lightness(self, palette):
+        looks = {look for look in palette.values() if look.colour != "none"}
+        for a, b in itertools.combinations(looks, 2):
+            assert a.hatch != b.hatch or abs(grey(a.colour) - grey(b.colour)) > 0.08, (a, b)
+
+
+def test_several_accelerators_have_cells_and_bars_of_their_own():
+    """The map drew one over the other, and the bars were those of the first alone."""
+    asked = qsjax.Problem("mixtral-8x7b", ["h100-sxm", "h200-sxm"], gpus=8, context=["1k", "8k"])
+    found = qsjax.explore(asked)
+    cells = [p.get_xy() for p in found.plot("partition").patches if hasattr(p, "get_xy")]
+    assert len({tuple(map(float, xy)) for xy in cells}) == 4
+    bars = found.plot("time")
+    assert len({round(p.get_x(), 6) for p in bars.patches}) == 4
+    for name in ("throughput", "partition", "time"):
+        title = found.plot(name).get_title(loc="left").replace("\n", " ")
+        assert title.count("mixtral-8x7b") + title.count("h100-sxm") <= 2, title
+
+
+def test_several_counts_at_one_context_are_drawn_over_the_counts():
+    asked = qsjax.Problem("mixtral-8x7b", "h100-sxm", gpus=[4, 8], context="8k", twins=5)
+    found = qsjax.explore(asked)
+    for name in ("throughput", "ratio"):
+        ax = found.plot(name, ax=plt.figure().add_subplot())
+        assert ax.get_xlabel() == "GPUs [1]"
+        assert "on 4 GPUs to" in ax.get_title(loc="left").replace("\n", " ")
+    both = qsjax.explore(dataclasses.replace(asked, context=["1k", "8k"]))
+    ax = both.plot("ratio", ax=plt.figure().add_subplot())
+    lines = [line for line in ax.lines if line.get_label().startswith("dense")]
+    assert [list(line.get_xdata()) for line in lines] == [[1024, 8192]] * 2
 
 
 def shown(ax):

@@ -48,7 +48,7 @@ def test_there_are_ten():
 def test_1_how_many_gpus_for_200_users():
     lines = said(1)
     total, replicas, each = map(
-        int, re.search(r": (\d+) GPUs, (\d+) x (\d+) GPUs?", lines[0]).groups()
+        int, re.search(r": (\d+) GPUs \((\d+) copies of (\d+),", lines[0]).groups()
     )
     assert total == replicas * each
     assert "200 users" in lines[0]

@@ -321,7 +321,7 @@ def test_the_ends_of_a_rule_are_allowed_and_nothing_beyond(name, end, beyond):
 
 
 def test_targets_are_checked():
-    with pytest.raises(ValueError, match="not both"):
+    with pytest.raises(ValueError, match="users, rate: both is given"):
         sizing.check_target(sizing.Target(users=1.0, rate=1.0), 1000)
 
 
@@ -413,7 +413,7 @@ def test_size_prints_and_writes(tmp_path):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("--tpot", "20ms"), "either users or a rate"),
+        (("--tpot", "20ms"), "users, rate: none is given; give one of them"),
         (("--users", 0), "users"),
         (("--users", 2.5), "whole number"),
         (("--users", 2, "--quantile", 2), "quantile"),

@@ -49,7 +49,7 @@ def _json(path: Path, problems: list[str]) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text("utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
-        problems.append(f"cannot be read: {error}")
+        problems.append(f"cannot be read: {getattr(error, 'strerror', None) or error}")
         return {}
     except ValueError as error:  # also a whole number of thousands of digits
         problems.append(f"not JSON: {error}")

@@ -142,7 +142,11 @@ def _hint(kind: str, name: str) -> str:
     spellings = _index(kind)
     near = difflib.get_close_matches(canonical(name.rpartition("/")[2]), spellings, n=5)
     found = dict.fromkeys(spellings[spelling] for spelling in near)
-    return f"did you mean {' or '.join(found)}?" if found else f"known: {', '.join(names(kind))}."
+    if found:
+        return f"did you mean {' or '.join(found)}?"
+    if Path(name).is_file():
+        return "the file of this name is none that is read."
+    return f"`qsjax {kind}` lists the {len(names(kind))} that are known."
 
 
 @cache

@@ -93,7 +93,8 @@ def read(path: Path) -> Document:
     try:
         return parse(path.read_text("utf-8-sig"), str(path))
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: cannot be read: {error}") from error
+        why = getattr(error, "strerror", None) or error
+        raise ValueError(f"{path}: cannot be read: {why}") from error
 
 
 def raise_problems(document: Document) -> None:

@@ -4,8 +4,10 @@ Exit codes: 0 done (that nothing runs is an answer too), 1 an internal fault or 
 mistake in the input: one message on standard error, nothing written.
 """
 
+import difflib
 import importlib
 import os
+import re
 import sys
 import warnings
 from typing import Any
@@ -63,16 +65,59 @@ class LazyGroup(click.Group):
         command.help = (command.help or "").replace("\\b\n", "\b\n")
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The verb of the first word; the nearest ones where there is none."""
+        name = args[0]
+        if name not in VERBS and not name.startswith("-"):
+            near = difflib.get_close_matches(name, VERBS, n=3)
+            more = f"did you mean {' or '.join(near)}?" if near else "`qsjax --help` lists them"
+            ctx.fail(f"no verb {name!r}; {more}")
+        return super().resolve_command(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the verb; the library's ValueError about its input is one message and exit code 2."""
         try:
             return super().invoke(ctx)
+        except click.exceptions.NoArgsIsHelpError:  # the help is what was asked for
+            raise
+        except click.UsageError as error:
+            raise self._mended(error) from error
         except BrokenPipeError:  # `| head` has read enough: no mistake of the input
             raise
         except (ValueError, OSError) as error:
             if "QSJAX_TRACEBACK" in os.environ:
                 raise
             raise click.UsageError(str(error)) from error
+
+    def _mended(self, error: click.UsageError) -> click.UsageError:
+        """An error of click in our words, with what would mend it."""
+        return click.UsageError(self._message(error), error.ctx)
+
+    def _message(self, error: click.UsageError) -> str:
+        message = error.format_message()
+        for ours, theirs in (("number", "float"), ("whole number", "integer")):
+            message = re.sub(rf"not a valid {theirs}( range)?", f"not a {ours}", message)
+        verb = error.ctx.info_name if error.ctx is not None else None
+        if isinstance(error, click.NoSuchOption) and not error.possibilities and error.ctx:
+            named = {name: self.get_command(error.ctx, name) for name in VERBS}
+            having = [
+                name
+                for name, command in named.items()
+                if command and any(error.option_name in own.opts for own in command.params)
+            ]
+            if having:
+                return f"{verb} has no {error.option_name}; it is one of {', '.join(having)}"
+            return f"{verb} has no {error.option_name}; `qsjax {verb} --help` lists what it has"
+        if message.startswith("Got unexpected extra argument") and error.ctx is not None:
+            takes = [own.make_metavar(error.ctx) for own in error.ctx.command.params
+                     if isinstance(own, click.Argument)]  # fmt: skip
+            has = " and ".join(takes) or "no argument"
+            message = f"{message}; {verb} takes {has}"
+            if "MODEL" in takes:
+                message += "; `qsjax compare` takes several models"
+        return message
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Verbs that begin so, without importing any."""

@@ -13,6 +13,7 @@ from qsjax.output.result import Table as Content
 if TYPE_CHECKING:
     from rich.table import Column, Table
 
+WIDTH = 100  # characters of a line where no terminal says how many it has
 _CELL_RULES, _TABLE_RULES = 3, 1  # characters that rules and padding take
 
 
@@ -82,7 +83,7 @@ def table(content: Content) -> None:
             found.add_row(*row)
         else:
             found.add_section()
-    show(found, None if is_terminal() else 160)
+    show(found, None if is_terminal() else WIDTH)
 
 
 def json_of(value: Any) -> None:

@@ -33,14 +33,14 @@ class Duration(click.ParamType[float]):
         unit = found.group(2).replace("µ", "u") if found else ""
         if found is None or (unit and unit not in _UNITS):
             self.fail(f"{value!r} is not a time; write for example 50ms, 0.05s or 800us")
-        if not unit:
-            self.fail(f"{value!r} has no unit; write {value}ms or {value}s")
         try:
-            seconds = float(found.group(1)) * _UNITS[unit]
+            seconds = float(found.group(1)) * _UNITS[unit or "s"]
         except ValueError:
             self.fail(f"{value!r} is not a time; write for example 50ms, 0.05s or 800us")
         if not 0 < seconds < float("inf"):
-            self.fail(f"{value!r} is not allowed; give a time above 0")
+            self.fail(f"{value!r} is not allowed; give a time above 0, such as 50ms")
+        if not unit:
+            self.fail(f"{value!r} has no unit; write {value}ms or {value}s")
         return seconds
 
 
@@ -164,8 +164,12 @@ def changes_of(text: str, allowed: Sequence[str] | None = None) -> tuple[str, di
         is_word = key in _WORDS and bool(value)
         if not (mark and key and (is_word or 0 < number < float("inf"))):
             raise ValueError(
-                f"{text!r}: what follows the colon changes something; write for example "
-                + (f"{name}:q=5 or {name}:kv=fp8" if allowed else f"{name}:hbm_bw=x2")
+                f"{text!r}: {part.strip()!r} is no change; write for example "
+                + (
+                    f"{name}:q=5 or {name}:kv=fp8"
+                    if allowed
+                    else f"{name}:hbm_bw=x2 (twice as much) or {name}:hbm_bw=4e12 (this much)"
+                )
             )
         found[key] = value if allowed is None or is_word else number
     return name, found

@@ -1,5 +1,6 @@
 """A command line in parts: which engine's program it starts, and the words after it."""
 
+import difflib
 import itertools
 import re
 from collections.abc import Mapping, Sequence
@@ -230,6 +231,11 @@ def split(flags: str | Sequence[str]) -> Command:
                 "the command line of its server"
             )
         rest = rest[2:]
+    is_bare = bool(engine and rest) and "serve" not in (words[at - 1], rest[0])
+    if is_bare and difflib.get_close_matches(rest[0], ["serve"], cutoff=0.75):
+        raise ValueError(
+            f"flags:\n  {rest[0]!r} is no command of {words[at - 1]}; did you mean `serve`?"
+        )
     end = _end(rest)
     texts: dict[str, str] = {}
     for path, text in written:

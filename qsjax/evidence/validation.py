@@ -34,6 +34,8 @@ LEFT_OUT = ("accelerator", "engine", "model")
 # By what errors are summed up.
 GROUPS = ("category", "confidence", "gpu", "model", "engine", "regime")
 WORST = 10
+# Errors up to here [%] count as near in titles of pictures.
+NEAR = 10.0
 
 
 class Headline(NamedTuple):
@@ -237,11 +239,14 @@ class Report(Result):
         from qsjax import plotting
 
         times = [row for row in self.deployments if row["unit"] == "ms"]
-        found: dict[str, Drawing] = {"parity": partial(plotting.parity, times)} if times else {}
+        found: dict[str, Drawing] = {}
+        if times:
+            found["parity"] = partial(plotting.parity, times, title=_near(times))
         if self.deployments:
             for name in ("gpu", "model", "regime"):
-                draw = partial(plotting.residuals, self.deployments, by=name)
-                found[f"residuals_by_{name}"] = draw
+                found[f"residuals_by_{name}"] = partial(
+                    plotting.residuals, self.deployments, by=name, title=_near(self.deployments)
+                )
         return found
 
     @property
@@ -292,6 +297,13 @@ LEFT_OUT_IN_TURN = (
     "of serving, each accelerator left out of the fit in turn (but in view when the form of the "
     "laws was chosen)"
 )
+
+
+def _near(rows: Sequence[Row]) -> str:
+    """How many predictions come near, for the title of a picture."""
+    errors = [abs(row["error_pct"]) for row in rows]
+    near = sum(error <= NEAR for error in errors)
+    return f"{near:,} of {len(rows):,} predictions within {NEAR:g} % of the measurement"
 
 
 def _cell(value: float | int | None) -> str:

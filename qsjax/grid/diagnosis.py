@@ -60,7 +60,8 @@ def _copies(copy: float, replicas: float, records: Records) -> str:
     own = f"a copy of the deployment takes {copy:g} GPUs"
     if records.partition.replicas is not None:
         return f"{own}, and {replicas:g} of them are not {asked:g}; drop replicas, or change one"
-    near = f"{copy * max(1.0, asked // copy):g} or {copy * (asked // copy + 1):g}"
+    counts = (copy * max(1.0, asked // copy), copy * (asked // copy + 1))
+    near = " or ".join(dict.fromkeys(f"{count:g}" for count in counts))
     return f"{own}, and whole copies do not fill {asked:g}; give {near} GPUs, or other degrees"
 
 

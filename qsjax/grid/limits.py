@@ -85,7 +85,12 @@ def check_limits(limits: Limits, economy: Economy) -> None:
     """
     problems = []
     for field in dataclasses.fields(limits):
-        value = float(np.asarray(getattr(limits, field.name)))
+        given = getattr(limits, field.name)
+        try:
+            value = float(np.asarray(given))
+        except (TypeError, ValueError):
+            problems.append(f"{field.name}: {given!r} is no number; give one in SI units (0.05 s)")
+            continue
         if field.name == "min_headroom":
             if not 0 <= value < 1:
                 problems.append(f"{field.name}: {value:g} is not allowed; give a share below 1")

@@ -193,8 +193,8 @@ def served(
     if acceptance is not None:
         if not 0 <= acceptance < 1 or drafts != int(drafts) or drafts < 1:
             raise ValueError(
-                f"acceptance {acceptance:g} of {drafts:g} drafts is not allowed; give a share from "
-                "0 to below 1, such as 0.85, of a whole number of drafts from 1 on"
+                f"acceptance={acceptance:g}, drafts={drafts:g} is not allowed; give a share from 0 "
+                "to below 1, such as 0.85, and a whole number of drafts, at least 1"
             )
         made = sum(acceptance**k for k in range(int(drafts) + 1))
         told.append(f"acceptance={acceptance:g}" + (f" of {drafts:g}" if drafts > 1 else ""))
@@ -430,6 +430,9 @@ def _batches(problem: Problem, wrong: _Problems) -> tuple[float, ...] | None:
         if not isinstance(batch, str):
             wrong.append("batch: given twice, and in the workload; keep one")
         batch = np.ravel(problem.workload.batch).tolist()
+    if isinstance(batch, str) and batch.isalpha() and batch not in ("largest", "best"):
+        wrong.append(f"batch: {batch!r} is not known; give largest, best, or numbers")
+        return None
     if isinstance(batch, str) and batch in ("largest", "best"):
         return None
     values, _ = wrong.run(numbers, "batch", batch, default=([], False))

@@ -5,12 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from qsjax.cost.ledger import RESOURCES
-from qsjax.records.units import MS, quantity, tokens
+from qsjax.records.units import HOUR, MS, tokens, with_unit
 
 # Share of a resource in the time of a token from which it is "most of it".
 MOST = 0.5
 # A ratio nearer to 1 than this is no gap.
-SECONDS = 10.0  # from which a time is told in them
+SECONDS, HOURS = 1.0, 7200.0  # from which a time is told in them [s]
 EQUAL = 0.005
 # What is spoken of where there is a choice [tokens].
 USUAL_CONTEXT = 32768.0
@@ -192,12 +192,12 @@ def time_of(row: Mapping[str, Any]) -> str:
 
 
 def between(row: Mapping[str, Any]) -> str:
-    """Ends of the interval of a row's TPOT [ms].
+    """Ends of the interval of a row's TPOT [ms], for a narrow column.
 
     >>> between({"tpot_low": 0.0101, "tpot_high": 0.0234})
-    '10.1 to 23.4'
+    '10.1-23.4'
     """
-    return f"{number(row['tpot_low'] / MS)} to {number(row['tpot_high'] / MS)}"
+    return f"{number(row['tpot_low'] / MS)}-{number(row['tpot_high'] / MS)}"
 
 
 def rests_on(rows: Sequence[Mapping[str, Any]], level: float) -> list[str]:
@@ -243,14 +243,15 @@ def value(amount: float, unit: str) -> str:
 
     >>> value(8.19e12, "B/s"), value(131072, "tokens"), value(5, "1"), value(0.02, "s")
     ('8.19 TB/s', '131,072 tokens', '5', '20 ms')
-    >>> value(3600, "s")
-    '3,600 s'
+    >>> value(3600, "s"), value(12600, "s")
+    ('3,600 s', '3.5 h')
     """
+    if unit == "s" and amount >= HOURS:
+        return f"{number(amount / HOUR)} h"
     if unit == "s":
         return milliseconds(amount) if amount < SECONDS else f"{number(amount)} s"
     if unit in ("tokens", "sequences", "GPUs"):
         return f"{amount:,.0f} {unit}"
     if unit == "1":
         return f"{amount:.3g}"
-    text = quantity(amount)
-    return f"{text[:-1]} {text[-1]}{unit}" if text[-1].isalpha() else f"{text} {unit}"
+    return with_unit(amount, unit)

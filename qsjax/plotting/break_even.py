@@ -30,7 +30,6 @@ SIDES: dict[str, tuple[str, Look]] = {
 
 # Name of a mark beyond which nothing is known.
 LEAST = "least that meets the target"
-_GLYPH = 0.0125  # width of a glyph over that of the panel
 
 
 @style.styled
@@ -67,8 +66,7 @@ def turning_points(
         _name_roots(ax, y, row["roots"], (low, high), write)
     ax.set_xlim(low, high)
     ax.set_ylim(-0.55, len(rows) - 0.25)
-    ax.set_yticks(range(len(rows)), [str(row["label"]) for row in reversed(rows)])
-    ax.tick_params(axis="y", length=0)
+    style.name_rows(ax, range(len(rows)), [str(row["label"]) for row in reversed(rows)])
     if tokens:
         powers = [2.0**k for k in range(60) if low <= 2.0**k <= high]
         scales.token_axis(ax.xaxis, powers or [low, high])
@@ -106,7 +104,7 @@ def _name_roots(
     write: Callable[[float], str],
 ) -> None:
     """Values above their marks, or below where there is no room; a crowd has its ends named."""
-    width = math.log(span[1] / span[0])
+    width, size = math.log(span[1] / span[0]), 5.8 if style.is_narrow(ax) else 8.0
     groups: list[list[float]] = []
     for root in roots:
         if groups and math.log(root / groups[-1][-1]) < 0.04 * width:
@@ -118,13 +116,15 @@ def _name_roots(
         text = " to ".join(dict.fromkeys(write(value) for value in (group[0], group[-1])))
         text += f" ({len(group)} changes)" if len(group) > 2 else ""
         place = math.log(math.sqrt(group[0] * group[-1]) / span[0]) / width
-        half = 0.5 * _GLYPH * len(text)
+        half = 0.52 * style.text_width(text, size) / style.panel_width(ax)
         place = min(max(place, half), 1.0 - half)
         free = [side for side in (1, -1) if reached[side] < place - half]
+        if not free and style.is_narrow(ax):
+            continue  # the mark says where it is
         side = free[0] if free else 1
         reached[side] = place + half
         ax.annotate(text, (span[0] * math.exp(place * width), y + 0.32 * side),
-                    xytext=(0, side), textcoords="offset points", ha="center", fontsize=8,
+                    xytext=(0, side), textcoords="offset points", ha="center", fontsize=size,
                     va="bottom" if side > 0 else "top", color=style.ink().text)  # fmt: skip
 
 
@@ -150,16 +150,17 @@ def chosen_hardware(
         text = f"×{factor:.3g}: {row['value']}; {row['marginal']:+.2f} % for 1 % more cost"
         if row.get("at_bound"):
             text += ", edge of the range"
+        text = style.wrapped(text, 0.5 * style.panel_width(ax), style.sizes(ax).tick)
         ax.annotate(text, (max(factor, 1.0), y), xytext=(4, 0), textcoords="offset points",
-                    va="center", fontsize=8.5, color=style.ink().text)  # fmt: skip
+                    va="center", fontsize=style.sizes(ax).tick,
+                    color=style.ink().text)  # fmt: skip
     factors = [row["factor"] for row in rows]
     low, high = min(1.0, *factors), max(1.0, *factors)
     # Half of the panel is for the texts.
     ax.set_xlim(low / 1.25, high * max(3.0, 1.25 * high / low))
     ax.axvline(1.0, color=style.ink().text, linewidth=1.2)
     ax.set_ylim(-0.6, len(rows) - 0.4)
-    ax.set_yticks(range(len(rows)), [row["quantity"] for row in reversed(rows)])
-    ax.tick_params(axis="y", length=0)
+    style.name_rows(ax, range(len(rows)), [row["quantity"] for row in reversed(rows)])
     scales.number_axis(ax.xaxis)
     style.grid(ax, "x")
     style.label(ax, title, "over the reference accelerator [1]")

@@ -11,6 +11,8 @@ from qsjax.plotting.rows import series
 from qsjax.plotting.sensitivity import is_finite
 from qsjax.plotting.style import CATEGORIES, Row
 
+HATCHES = ("", "////", "..")  # of the claims that `certify` knows, in the order of the rows
+
 
 @style.styled
 def certified_boxes(
@@ -29,23 +31,23 @@ def certified_boxes(
     kinds = list(series(rows, lambda row: row["claim"]))
     names = [name for name in ("model", "hardware", "gpus", "context") if _differs(rows, name)]
     for y, row in enumerate(rows):
-        look = CATEGORIES[kinds.index(row["claim"]) % len(CATEGORIES)]
+        look = CATEGORIES[kinds.index(row["claim"])]
         reach = float(row["largest"]) if is_finite(row.get("largest")) else 0.0
         if row["verdict"] == "proved":
             reach = max(reach, 1.0)
-        ax.barh(y, reach, 0.7, color=look.colour, edgecolor=style.EDGE, linewidth=0.25, zorder=2)
+        ax.barh(y, reach, 0.7, color=look.colour, hatch=HATCHES[kinds.index(row["claim"])],
+                edgecolor=style.EDGE, linewidth=0.25, zorder=2)  # fmt: skip
         if is_finite(row.get("refuted_from")):
             ax.plot(row["refuted_from"], y, marker="x", color=style.ink().text, markersize=7,
                     linestyle="none", zorder=3)  # fmt: skip
     ax.axvline(1.0, color=style.ink().text, linewidth=1.0)
     ax.set_xlim(left=0.0)
     ax.set_ylim(len(rows) - 0.4, -0.6)
-    ax.set_yticks(range(len(rows)), [_name(row, names) for row in rows])
-    ax.tick_params(axis="y", length=0)
+    style.name_rows(ax, range(len(rows)), [_name(row, names) for row in rows])
     style.grid(ax, "x")
     style.label(ax, title, "half width of the box over the one asked for [1]")
     handles = [
-        *(Patch(facecolor=CATEGORIES[k % len(CATEGORIES)].colour, edgecolor=style.EDGE,
+        *(Patch(facecolor=CATEGORIES[k].colour, hatch=HATCHES[k], edgecolor=style.EDGE,
                 linewidth=0.25, label=f"{kind}: proved") for k, kind in enumerate(kinds)),
         Line2D([], [], color=style.ink().text, marker="x", linestyle="none", label="refuted"),
     ]  # fmt: skip
@@ -58,9 +60,10 @@ def _differs(rows: Sequence[Row], name: str) -> bool:
 
 
 def _name(row: Row, names: Sequence[str]) -> str:
-    """What is claimed, of whom."""
+    """What is claimed, of whom; degrees of 1 are not told."""
     parts = [f"{row[name]:,}" if isinstance(row[name], int) else str(row[name]) for name in names]
     if row["claim"] != "winner":
         parts.append(style.variant_label(row))
-    what = f"{row['claim']}: {row['says']}"
+    said = [part for part in str(row["says"]).split(" ") if not part.endswith("=1")]
+    what = f"{row['claim']}: {' '.join(said) or 'one GPU'}"
     return "\n".join([what, ", ".join(parts)]) if parts else what

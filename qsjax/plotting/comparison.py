@@ -65,8 +65,9 @@ def sure_leads(rows: Sequence[Row], ax: Axes | None = None, *, first: str = "the
     """
     groups = series(rows, lambda row: row["context"])
     ax = style.dressed(ax, (7.0, 1.6 + 0.3 * (len(rows) + _LANE * len(groups))))
-    places, names, y = [], [], 0.0
-    for context, members in groups.items():
+    places, names, y, size = [], [], 0.0, style.sizes(ax).tick
+    for context in style.rows_that_fit(ax, groups, 2 * _LANE):
+        members = groups[context]
         places.append(y)
         names.append(f"at {units.tokens(context)}:")
         for row in members:
@@ -80,7 +81,7 @@ def sure_leads(rows: Sequence[Row], ax: Axes | None = None, *, first: str = "the
                     zorder=3)  # fmt: skip
             ax.annotate(f"{100 * row['chance']:.0f} %", (1.0, y), xytext=(-2, 0),
                         xycoords=ax.get_yaxis_transform(), textcoords="offset points",
-                        va="center", ha="right", fontsize=8, color=style.ink().text)  # fmt: skip
+                        va="center", ha="right", fontsize=size, color=style.ink().text)  # fmt: skip
         y += _LANE
     ax.axvline(1.0, color=style.ink().text, linewidth=1.0, linestyle=(0, (4, 2)), zorder=1)
     ax.set_xscale("log")
@@ -88,8 +89,7 @@ def sure_leads(rows: Sequence[Row], ax: Axes | None = None, *, first: str = "the
     ax.set_xlim(low, high * (high / low) ** 0.12)  # room for the probabilities
     scales.number_axis(ax.xaxis)
     ax.set_ylim(y - _LANE + 0.6, -0.7)
-    ax.set_yticks(places, names)
-    ax.tick_params(axis="y", length=0)
+    style.name_rows(ax, places, names)
     style.grid(ax, "x")
     open_ones = [row for row in rows if not row["is_sure"]]
     said = f"{len(rows) - len(open_ones)} of {len(rows)} differences are larger than the error"
@@ -125,12 +125,14 @@ def gpu_time(
     groups = series(rows, lambda row: row["context"])
     ax = style.dressed(ax, (7.4, 1.7 + 0.26 * (len(rows) + _LANE * len(groups))))
     places, names, y = [], [], 0.0
-    for context, members in groups.items():
+    for context in style.rows_that_fit(ax, groups, _LANE):
+        members = groups[context]
         running = [row for row in members if row["is_feasible"]]
         unit = total(running[0]) if running else 1.0
         best = max((row["tokens_per_s_per_gpu"] for row in running), default=0.0)
-        ax.annotate(f"{units.tokens(context)} tokens", (0.0, y), xytext=(2, 0), fontsize=8.5,
-                    textcoords="offset points", va="center", color=style.ink().text)  # fmt: skip
+        ax.annotate(f"{units.tokens(context)} tokens", (0.0, y), xytext=(2, 0), va="center",
+                    textcoords="offset points", color=style.ink().text,
+                    fontsize=style.sizes(ax).tick)  # fmt: skip
         for row in members:
             y += 1.0
             places.append(y)
@@ -149,8 +151,7 @@ def gpu_time(
     room = 1.22 if longest <= MOST else 1.55
     ax.set_xlim(0, room * max(min(longest, MOST), 1.0))
     ax.set_ylim(y - _LANE + 0.6, -0.7)
-    ax.set_yticks(places, names)
-    ax.tick_params(axis="y", length=0)
+    style.name_rows(ax, places, names)
     style.grid(ax, "x")
     style.label(ax, title, "GPU time per token, first subject = 1 [1]; right: tokens/s/GPU")
     style.legend_above(ax, 4, handles=_handles(used_resources(rows) if resources is None
@@ -177,7 +178,7 @@ def _bar(ax: Axes, y: float, row: Row, unit: float, is_best: bool) -> None:
     if length > MOST:
         text = f"bar {length:.3g} long   {text}"
     ax.annotate(text, (1.0, y), xycoords=ax.get_yaxis_transform(), va="center", ha="right",
-                fontsize=8, fontweight="bold" if is_best else "normal",
+                fontsize=style.sizes(ax).tick, fontweight="bold" if is_best else "normal",
                 color=style.ink().text)  # fmt: skip
 
 

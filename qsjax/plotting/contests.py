@@ -11,7 +11,7 @@ from qsjax.plotting import style
 from qsjax.plotting.style import DENSE, INFEASIBLE, MOE, Row
 from qsjax.records.units import tokens
 
-LOOKS = {"moe": MOE, "dense": DENSE[0]}
+LOOKS = {"moe": MOE, "dense": DENSE[0]._replace(hatch="////")}
 # Share of the colour at which a win is even, and what a probability of 1 adds.
 PALEST, DEEPER = 0.12, 0.75
 
@@ -53,6 +53,7 @@ def contest_map(rows: Sequence[Row], ax: Axes | None = None, *, title: str | Non
     for row in rows:
         x, y = contexts.index(row["context"]), limits.index(row["tpot_limit"])
         is_won = row["winner"] in LOOKS
+        ground = {"facecolor": _face(row) if is_won else "none", "edgecolor": "none", "pad": 0.8}
         ax.add_patch(
             Rectangle(
                 (x + 0.02, y + 0.03),
@@ -60,13 +61,14 @@ def contest_map(rows: Sequence[Row], ax: Axes | None = None, *, title: str | Non
                 0.94,
                 facecolor=_face(row) if is_won else "none",
                 edgecolor=style.ink().quiet,
-                hatch="" if is_won else INFEASIBLE.hatch[:3],
+                hatch=LOOKS[row["winner"]].hatch[:2] if is_won else INFEASIBLE.hatch[:3],
                 linewidth=0,
                 alpha=1.0 if is_won else 0.5,
             )
         )
         ax.text(x + 0.5, y + 0.5, _words(row), ha="center", va="center", fontsize=7.5,
-                color="#1b1f24" if is_won else style.ink().text, linespacing=1.15)  # fmt: skip
+                color="#1b1f24" if is_won else style.ink().text, linespacing=1.15,
+                bbox=ground if is_won else None)  # fmt: skip
     ax.set(xlim=(0, len(contexts)), ylim=(0, len(limits)))
     ax.set_xticks(np.arange(len(contexts)) + 0.5, [tokens(c) for c in contexts])
     names = [f"{1e3 * limit:g}" if np.isfinite(limit) else "any" for limit in limits]
@@ -76,8 +78,14 @@ def contest_map(rows: Sequence[Row], ax: Axes | None = None, *, title: str | Non
         spine.set_visible(False)
     style.label(ax, title, "context [tokens]", "longest time per output token [ms]")
     handles = [
-        Patch(facecolor=LOOKS["moe"].colour, label="MoE wins"),
-        Patch(facecolor=LOOKS["dense"].colour, label="dense twin wins"),
+        Patch(
+            facecolor=LOOKS[who].colour,
+            hatch=LOOKS[who].hatch,
+            edgecolor=style.EDGE,
+            linewidth=0,
+            label=f"{name} wins (paler: less sure)",
+        )
+        for who, name in (("moe", "MoE"), ("dense", "dense twin"))
     ]
     style.legend_above(ax, 2, handles=handles)
     return ax

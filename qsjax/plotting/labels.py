@@ -66,7 +66,7 @@ def name_points(
     """Write each name near its point, at the first place that is free.
 
     Args:
-        ax: axes with their final limits.
+        ax: axes with their final limits, title and legend.
         names: what to write, most important first.
         obstacles: points in data coordinates to keep clear.
         size: font size [pt].
@@ -78,8 +78,7 @@ def name_points(
     height = size * pixel
     points = [(name.x, name.y) for name in names] + list(obstacles)
     pad = 0.45 * height
-    # Asking for the limits settles pending autoscaling, on which transData depends.
-    ax.get_xlim(), ax.get_ylim()
+    _settle(ax)
     places = ax.transData.transform(np.array(points).reshape(-1, 2))
     taken = [_Box(x - pad, y - pad, x + pad, y + pad) for x, y in places]
     frame = ax.get_window_extent()
@@ -114,6 +113,14 @@ def name_points(
             if abs(up) > _FAR
             else None,
         )
+
+
+def _settle(ax: Axes) -> None:
+    """Do what is pending that `transData` depends on: limits, and the layout with its title."""
+    ax.get_xlim(), ax.get_ylim()
+    fig = ax.get_figure(root=True)
+    if fig is not None and (layout := fig.get_layout_engine()) is not None:
+        layout.execute(fig)
 
 
 def _holds(box: _Box, x: float, y: float) -> bool:

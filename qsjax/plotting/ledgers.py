@@ -8,7 +8,7 @@ from matplotlib.patches import Patch
 
 from qsjax.cost.ledger import RESOURCES as MEMBERS
 from qsjax.plotting import style
-from qsjax.plotting.rows import as_rows, series
+from qsjax.plotting.rows import as_rows, named, series
 from qsjax.plotting.style import RESOURCES, Look, Row
 from qsjax.records import units
 from qsjax.records.units import GIB
@@ -28,16 +28,16 @@ MEMORY: dict[str, Look] = {
     "routed": Look("#2b8cd6", "////"),
     "expert": Look("#2b8cd6", "////"),
     "ffn": Look("#2b8cd6", "////"),
-    "attention": Look("#1c5f96", ""),
-    "head": Look("#b5d8f0", ".."),
-    "embedding": Look("#b5d8f0", ".."),
+    "attention": Look("#123f66", ""),
+    "head": Look("#b5d8f0", "OO"),
+    "embedding": Look("#b5d8f0", "OO"),
     "router": Look("#b5d8f0", "xxxx"),
     "norms": Look("#d6e9f7", "--"),
     "weights": Look("#2b8cd6", "////"),
     "activation": RESOURCES["HBM activations"],
     "state": Look("#0b8f6a", ".."),
-    "unused": Look("#c3c7cd", ".."),
-    "unusable": Look("#c3c7cd", ".."),
+    "unused": Look("#c3c7cd", "oo"),
+    "unusable": Look("#c3c7cd", "oo"),
     "reserve": RESOURCES["overhead"],
 }
 
@@ -72,15 +72,15 @@ def time_breakdown(
     """
     rows = [row for row in as_rows(data) if row["is_feasible"]]
     contexts = sorted({row["context"] for row in rows})
-    names = list(dict.fromkeys(style.variant_label(row) for row in rows))
-    looks = style.variant_looks(rows)
+    name_of, looks = named(rows)
+    names = list(dict.fromkeys(name_of(row) for row in rows))
     ax = style.dressed(
         ax, (min(11.5, max(7.4, 1.6 + 0.3 * len(contexts) * (len(names) + 0.6))), 4.4)
     )
     width = 0.8 / len(names)
     tallest = max((row["tpot_ms"] for row in rows), default=1.0)
     for (context, name), members in series(
-        rows, lambda row: (row["context"], style.variant_label(row))
+        rows, lambda row: (row["context"], name_of(row))
     ).items():
         x = contexts.index(context) + (names.index(name) - (len(names) - 1) / 2) * width
         row = members[0]
@@ -104,7 +104,7 @@ def time_breakdown(
     ax.set_xticks(range(len(contexts)), [units.tokens(context) for context in contexts])
     ax.tick_params(axis="x", length=0)
     style.grid(ax)
-    what = "share of time per output token [%]" if share else "time per output token [ms]"
+    what = "share of a token's time [%]" if share else "time per output token [ms]"
     style.label(ax, title, "context [tokens]", what)
     style.legend_above(ax, 4, handles=[*_variant_handles(ax, looks), *_time_handles(rows)])
     return ax
@@ -218,8 +218,7 @@ def memory_ledger(
             left += size
         capacity = float(ledger["capacity"]) / GIB
         ax.plot([capacity] * 2, [y - 0.4, y + 0.4], color=style.ink().text, linewidth=1.6, zorder=3)
-    ax.set_yticks(range(len(ledgers)), [str(ledger["label"]) for ledger in reversed(ledgers)])
-    ax.tick_params(axis="y", length=0)
+    style.name_rows(ax, range(len(ledgers)), [str(one["label"]) for one in reversed(ledgers)])
     ax.set_ylim(-0.6, len(ledgers) - 0.4)
     ax.set_xlim(0, widest * 1.03)
     style.grid(ax, "x")

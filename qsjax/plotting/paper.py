@@ -27,8 +27,12 @@ def paper_table(
         physical: whether to add our value under the physical convention.
         title: what the picture shows.
     """
-    names = [f"{cell['row']}: {cell['quantity']}" for cell in cells]
     ax = style.dressed(ax, (7.4, 1.5 + 0.235 * len(cells)))
+    whole, most = len(cells), style.most_rows(ax) // (2 if style.is_narrow(ax) else 1)
+    if whole > most:
+        worst = sorted(range(whole), key=lambda k: -_gap(cells[k]))[:most]
+        cells = [cells[k] for k in sorted(worst)]
+    names = [f"{cell['row']}: {cell['quantity']}" for cell in cells]
     values = [cell[k] for cell in cells for k in ("published", "paper") if (cell.get(k) or 0) > 0]
     wide = bool(values) and max(values) / min(values) > 20
     ax.set_xscale("log" if wide else "linear")
@@ -45,15 +49,17 @@ def paper_table(
                     markeredgewidth=1.3, zorder=3)  # fmt: skip
             ax.plot(ours, y, "o", color=MOE.colour, markersize=5, zorder=4)
             text = f"{printed:g} → {ours:.4g}  {_error(printed, ours)}"
-        ax.annotate(text, (1.01, y), xycoords=ax.get_yaxis_transform(), va="center", fontsize=7.6,
-                    color=ink.text, annotation_clip=False)  # fmt: skip
-    ax.set_yticks(range(len(cells)), names[::-1], fontsize=7.8)
-    ax.tick_params(axis="y", length=0)
+        ax.annotate(text, (1.01, y), xycoords=ax.get_yaxis_transform(), va="center",
+                    fontsize=min(7.6, style.sizes(ax).tick), color=ink.text,
+                    annotation_clip=False)  # fmt: skip
+    style.name_rows(ax, range(len(cells)), names[::-1], 7.8)
     ax.set_ylim(-0.7, len(cells) - 0.3)
     scales.number_axis(ax.xaxis)
     style.grid(ax, "both")
     quantities = list(series(cells, lambda cell: cell["quantity"]))
-    style.label(ax, title, quantities[0] if len(quantities) == 1 else "value, in each row's unit")
+    what = quantities[0] if len(quantities) == 1 else "value, in each row's unit"
+    part = f"; {len(cells)} of {whole}, those farthest off" if whole > len(cells) else ""
+    style.label(ax, title, f"{what}{part}")
     handles = [
         Line2D([], [], linestyle="none", marker="o", markerfacecolor="none", markersize=9,
                markeredgecolor=ink.text, label="published"),
@@ -65,6 +71,12 @@ def paper_table(
                               label="qsjax, physical convention"))  # fmt: skip
     style.legend_above(ax, 3, handles=handles)
     return ax
+
+
+def _gap(cell: Row) -> float:
+    """How far our number is from the printed one [1]; 0 where either is missing."""
+    printed, ours = cell.get("published"), cell.get("paper")
+    return abs(ours / printed - 1) if printed and ours is not None else 0.0
 
 
 def _error(printed: float, ours: float) -> str:

@@ -58,7 +58,6 @@ def roofline(
             fillstyle="full" if row["variant"] == "moe" else "left",
             markerfacecoloralt="#f4f5f6",
         )
-    _name_phases(ax, points, looks, bandwidth, list(peaks.values()))
     for axis in (ax.xaxis, ax.yaxis):
         scales.number_axis(axis)
     style.grid(ax, "both")
@@ -70,7 +69,9 @@ def roofline(
         *(Line2D([], [], linestyle="none", marker=PHASE_MARKERS[phase], color=quiet, label=phase)
           for phase in phases),
     ]  # fmt: skip
-    style.legend_above(ax, 4, handles=handles)
+    style.legend_above(ax, 5, handles=handles)
+    if not style.is_narrow(ax):  # the markers of the legend have to do
+        _name_phases(ax, points, looks, bandwidth, list(peaks.values()))
     return ax
 
 
@@ -81,17 +82,21 @@ def _name_phases(
     bandwidth: float,
     peaks: Sequence[float],
 ) -> None:
+    places: dict[tuple[float, float, str], list[str]] = {}
+    for row in points:  # phases at one place have one name
+        x, y = (float(f"{row[name]:.2g}") for name in ("intensity", "flops_per_s"))
+        places.setdefault((x, y, style.variant_label(row)), []).append(str(row["phase"]))
     names = []
-    for row in points:
-        label = style.variant_label(row)
-        text = f"{label} {row['phase']}"
-        names.append(Name(row["intensity"], row["flops_per_s"], text, looks[label].colour))
+    for (x, y, label), phases in places.items():
+        text = ", ".join(phases) if len(looks) == 1 else f"{label} {', '.join(phases)}"
+        names.append(Name(x, y, text, looks[label].colour))
     reach = np.geomspace(*ax.get_xlim(), 60)
     roofs = [(float(x), float(x * bandwidth)) for x in reach]
     for peak in peaks:
-        # The line, and the name that stands above its right end.
+        # The line, and the name at its right end.
         roofs += [(float(x), peak) for x in reach if x * bandwidth > peak]
-        roofs += [(float(x), 1.25 * peak) for x in reach[-20:]]
+        beside = 1.25 if peak == max(peaks) else 0.8
+        roofs += [(float(x), beside * peak) for x in reach[-20:]]
     name_points(ax, names, roofs, 7.8)
 
 
@@ -100,26 +105,28 @@ def _roofs(ax: Axes, peaks: Mapping[str, float], bandwidth: float, low: float, h
     top = max(peaks.values())
     ax.plot([low, top / bandwidth], [bandwidth * low, top], color=colour, linewidth=1.6, zorder=2)
     ax.annotate(
-        f"HBM {units.quantity(bandwidth)}B/s",
+        f"HBM {units.with_unit(bandwidth, 'B/s')}",
         (low * 1.6, bandwidth * low * 1.6),
         xytext=(0, 9),
         textcoords="offset points",
         rotation=_slope(ax),
         rotation_mode="anchor",
         color=colour,
-        fontsize=8.5,
+        fontsize=style.sizes(ax).tick,
     )
     for peak in sorted(set(peaks.values())):
+        is_top = peak == top  # the others have their names beneath
         names = ", ".join(name for name, value in peaks.items() if value == peak)
         ax.plot([peak / bandwidth, high], [peak, peak], color=colour, linewidth=1.6, zorder=2)
         ax.annotate(
-            f"{names} {units.quantity(peak)}FLOP/s",
+            f"{names} {units.with_unit(peak, 'FLOP/s')}",
             (high, peak),
-            xytext=(-3, 4),
+            xytext=(-3, 4 if is_top else -4),
             textcoords="offset points",
             ha="right",
+            va="bottom" if is_top else "top",
             color=colour,
-            fontsize=8.5,
+            fontsize=style.sizes(ax).tick,
         )
 
 
@@ -181,8 +188,9 @@ def qs_plane(models: Sequence[Row], ax: Axes | None = None, *, title: str | None
 def _name_regions(ax: Axes, top: float) -> None:
     for text, power in (("q s = 1", 1), ("q s² = 1", 2)):
         x = top ** (-1 / power)
-        ax.annotate(text, (max(x, ax.get_xlim()[0]), top), xytext=(4, 2),
-                    textcoords="offset points", fontsize=9, fontweight="bold",
+        ax.annotate(text, (max(x, ax.get_xlim()[0]), top),
+                    xytext=(4, -9 if style.is_narrow(ax) else 2),
+                    textcoords="offset points", fontsize=style.sizes(ax).tick, fontweight="bold",
                     color=style.ink().text, ha="center", annotation_clip=False)  # fmt: skip
 
 
@@ -227,8 +235,7 @@ def reuse_decomposition(
         text = f"{routing:.3g} × {row['capacity']:.3g} = {gap:.3g}"
         ax.annotate(text, (max(gap, routing), y), xytext=(9, 0), textcoords="offset points",
                     va="center", fontsize=8.5, color=style.ink().text)  # fmt: skip
-    ax.set_yticks(range(len(rows)), [str(row["label"]) for row in reversed(rows)])
-    ax.tick_params(axis="y", length=0)
+    style.name_rows(ax, range(len(rows)), [str(row["label"]) for row in reversed(rows)])
     ax.set_xlim(1.0, high**1.35 * 1.5)
     ticks = [2.0**k for k in range(16) if 2.0**k <= high * 1.5]
     step = max(1, len(ticks) // 7)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axis import Axis
 
+from qsjax.plotting import style
 from qsjax.records.units import quantity, tokens
 
 
@@ -25,7 +26,10 @@ def number_axis(axis: Axis) -> None:
     if axis.get_scale() == "log":
         low, high = sorted(axis.get_view_interval())
         span = high / low
-        steps = (1.0,) if span > 300 else (1.0, 2.0, 5.0) if span > 8 else (1.0, 1.5, 2, 3, 5, 7)
+        fine = (1.0,), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
+        crowded = axis is axis.axes.xaxis and style.is_narrow(axis.axes)
+        ends = (20.0, 3.0) if crowded else (300.0, 8.0)
+        steps = fine[sum(span <= end for end in ends)]
         axis.set_major_locator(LogLocator(subs=steps))
         axis.set_minor_formatter(NullFormatter())
     axis.set_major_formatter(FuncFormatter(lambda value, _: quantity(value)))

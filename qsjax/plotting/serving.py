@@ -50,13 +50,13 @@ def pareto_front(
         marked = sorted({*range(0, len(x), max(1, len(x) // 40)), len(x) - 1})
         ax.plot(x, y, linestyle="none", marker=look.marker, color=look.colour, markersize=4.2,
                 markevery=marked, label=name, zorder=3)  # fmt: skip
-    if designs:
-        _name_designs(ax, fronts, looks)
     for axis in (ax.xaxis, ax.yaxis):
         scales.number_axis(axis)
     style.grid(ax, "both")
     style.label(ax, title, METRICS["tokens_per_s_per_user"], METRICS["tokens_per_s_per_gpu"])
     style.legend_above(ax, 4)
+    if designs and not style.is_narrow(ax):
+        _name_designs(ax, fronts, looks)
     return ax
 
 

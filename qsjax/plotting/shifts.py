@@ -19,6 +19,10 @@ def winner_shifts(rows: Sequence[Row], ax: Axes | None = None, *, title: str | N
         title: what the picture shows.
     """
     ax = style.dressed(ax, (7.4, 1.9 + 0.23 * len(rows)))
+    whole, most = len(rows), int(style.most_rows(ax) / 1.2)
+    if whole > most:
+        first = sorted(range(whole), key=lambda k: -rows[k]["flips"] / max(1, rows[k]["cells"]))
+        rows = [rows[k] for k in sorted(first[:most])]
     last, y, places = None, 0.0, []
     for row in rows:
         y += 1.0 if last in (None, row["dimension"]) else 1.4
@@ -33,15 +37,17 @@ def winner_shifts(rows: Sequence[Row], ax: Axes | None = None, *, title: str | N
                         edgecolor=style.EDGE, linewidth=0.25, zorder=2)  # fmt: skip
                 ax.annotate(f"{count}", (side * share, y), xytext=(3 * side, 0), va="center",
                             textcoords="offset points", ha="left" if side > 0 else "right",
-                            fontsize=7.5, color=style.ink().text)  # fmt: skip
+                            fontsize=min(7.5, style.sizes(ax).tick),
+                            color=style.ink().text)  # fmt: skip
     ax.axvline(0.0, color=style.ink().text, linewidth=1.0)
     ax.margins(x=0.12)
     ax.set_ylim(y + 0.8, 0.2)
-    ax.set_yticks(places, [_name(row) for row in rows])
-    ax.tick_params(axis="y", length=0)
+    style.name_rows(ax, places, [_name(row) for row in rows])
     ax.xaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
     style.grid(ax, "x")
-    style.label(ax, title, "cells (model, q, context) whose winner changes [%]; numbers: cells")
+    part = f"; {len(rows)} of {whole} variations, the largest" if whole > len(rows) else ""
+    what = "cells (model, q, context) whose winner changes [%]; numbers: cells"
+    style.label(ax, title, f"{what}{part}")
     handles = [
         Patch(facecolor=look.colour, hatch=hatch, edgecolor=style.EDGE, linewidth=0.25, label=name)
         for look, hatch, name in ((MOE, "", "to the MoE"), (DENSE[0], "////", "to the dense twin"))

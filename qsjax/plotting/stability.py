@@ -53,9 +53,8 @@ def stability_intervals(
     ticks = [2.0**k for k in range(-10, 11) if 1 / reach <= 2.0**k <= reach]
     ax.set_xticks(ticks, [f"×{t:g}" if t >= 1 else f"÷{1 / t:g}" for t in ticks])
     ax.set_xticks([], minor=True)
-    ax.set_yticks(range(len(names)), names)
+    style.name_rows(ax, range(len(names)), names)
     ax.set_ylim(-0.6, len(names) - 0.4)
-    ax.tick_params(axis="y", length=0)
     style.grid(ax, "x")
     style.label(ax, title, "factor on the parameter at which the optimum changes [1]")
     handles = [

@@ -9,7 +9,7 @@ on black, and backgrounds are transparent, so one file serves light and dark pag
 import contextlib
 import functools
 import math
-import textwrap
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, Literal, NamedTuple, ParamSpec
@@ -20,7 +20,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.text import Text
+from matplotlib.textpath import text_to_path
 
 P = ParamSpec("P")
 Row = Mapping[str, Any]
@@ -74,7 +76,7 @@ RESOURCES: dict[str, Look] = {
     "HBM KV": Look("#0b8f6a", ""),
     "HBM weights": Look("#4dbb98", "////"),
     "HBM activations": Look("#9edcc6", ".."),
-    "comm TP": Look("#7b52ab", ""),
+    "comm TP": Look("#52308a", ""),
     "comm KV": Look("#9d78c6", "\\\\\\\\"),
     "comm EP": Look("#c86aa6", "xxxx"),
     "comm layout": Look("#dd9cc8", "----"),
@@ -222,7 +224,9 @@ def dressed(ax: Axes | None, size: tuple[float, float] = (7.4, 4.3)) -> Axes:
         spine.set_visible(side in ("left", "bottom"))
         spine.set_color(colours.quiet)
         spine.set_linewidth(0.8)
-    ax.tick_params(which="both", color=colours.quiet, labelcolor=colours.text, labelsize=8.5)
+    ax.tick_params(
+        which="both", color=colours.quiet, labelcolor=colours.text, labelsize=sizes(ax).tick
+    )
     ax.tick_params(which="minor", length=0)
     return ax
 
@@ -232,27 +236,134 @@ def grid(ax: Axes, axis: Literal["x", "y", "both"] = "y") -> None:
     ax.grid(visible=True, axis=axis, color=ink().quiet, alpha=0.22, linewidth=0.7)
 
 
-# Widths of a character of 11 point bold and of 8.5 point text, and of a legend's key [inch].
-_NARROW = 4.0  # narrower panels [inch] are the user's own: their legends are small
-_BOLD, _TEXT, _KEY = 0.083, 0.055, 0.35
+_NARROW = 4.2  # narrower panels [inch] are the user's own: what is written in them is small
+_KEY = 0.42  # width of a legend's key with the room around it [inch]
+_EDGES = 0.45  # what the label of an axis and the gaps beside a panel take [inch]
 
 
-def _width(ax: Axes) -> float:
-    """Width of a panel [inch], before the layout has moved it."""
-    return float(ax.get_position().width * ax.figure.bbox.width / ax.figure.dpi)
+class Sizes(NamedTuple):
+    """Sizes of text in a panel [pt]."""
+
+    title: float = 11.0
+    label: float = 9.5
+    tick: float = 8.5
+    legend: float = 8.5
+
+
+def sizes(ax: Axes) -> Sizes:
+    """Sizes of text that suit the width of a panel."""
+    return Sizes(8.5, 7.5, 6.8, 6.5) if is_narrow(ax) else Sizes()
+
+
+def is_narrow(ax: Axes) -> bool:
+    """Whether a panel is one of several beside each other, or of a small picture."""
+    return _cell(ax) < _NARROW
+
+
+def text_width(text: str, size: float, *, bold: bool = False) -> float:
+    """Width of the longest line of a text [inch] at a size [pt]."""
+    font = FontProperties(family="DejaVu Sans", weight="bold" if bold else "normal", size=size)
+    measure = text_to_path.get_text_width_height_descent
+    return max(float(measure(line, font, ismath=False)[0]) for line in text.split("\n")) / 72
+
+
+def wrapped(text: str, room: float, size: float, *, bold: bool = False) -> str:
+    """A text in lines of at most `room` [inch]; longer words stay whole."""
+    lines: list[str] = []
+    for line in text.split("\n"):
+        words = re.split(r" (?!%)", line)  # a number and its % stay together
+        held = words[0]
+        for word in words[1:]:
+            if text_width(f"{held} {word}", size, bold=bold) > room:
+                lines.append(held)
+                held = word
+            else:
+                held = f"{held} {word}"
+        lines.append(held)
+    return "\n".join(lines)
+
+
+def _has_layout(ax: Axes) -> bool:
+    """Whether a layout moves the panel, so that names at its sides take room from it."""
+    fig = ax.get_figure(root=True)
+    return fig is not None and fig.get_layout_engine() is not None
+
+
+def _cell(ax: Axes) -> float:
+    """Width of a panel with the names at its left [inch]."""
+    width = ax.figure.bbox.width / ax.figure.dpi
+    spec = ax.get_subplotspec()
+    if spec is None or not _has_layout(ax):
+        return float(ax.get_position().width * width)
+    return float(width * len(spec.colspan) / spec.get_gridspec().ncols)
+
+
+def panel_width(ax: Axes) -> float:
+    """Width of a panel [inch] as the layout will leave it beside the names at its left."""
+    if ax.get_subplotspec() is None or not _has_layout(ax):
+        return _cell(ax)
+    if ax.get_aspect() != "auto":  # square, in the middle of its place
+        return (_cell(ax) + min(_cell(ax), 0.6 * _height(ax))) / 2 - _EDGES / 2
+    ticks = ax.get_yticklabels()
+    names = max(
+        (text_width(tick.get_text(), float(tick.get_fontsize())) for tick in ticks), default=0.0
+    )
+    return max(_cell(ax) - max(names, 0.3) - _EDGES, 1.0)
+
+
+def _height(ax: Axes) -> float:
+    """Height of a panel [inch], before the layout has moved it."""
+    return float(ax.get_position().height * ax.figure.bbox.height / ax.figure.dpi)
 
 
 def label(ax: Axes, title: str | None, x: str | None = None, y: str | None = None) -> None:
-    """Title (what the picture says), in as many lines as it needs, and axis labels with units."""
+    """Title (what the picture shows) and axis labels with units, in as many lines as they need."""
+    size = sizes(ax)
     if title:
-        room = max(24, int(_width(ax) / _BOLD))
-        lines = [part for line in title.split("\n") for part in textwrap.wrap(line, room)]
-        written = ax.set_title("\n".join(lines), loc="left", color=ink().text)
-        written.set(fontsize=11, fontweight="bold", parse_math=False)
-    if x is not None:
-        ax.set_xlabel(x, color=ink().text)
-    if y is not None:
-        ax.set_ylabel(y, color=ink().text)
+        lines = wrapped(title, panel_width(ax), size.title, bold=True)
+        written = ax.set_title(lines, loc="left", color=ink().text)
+        written.set(fontsize=size.title, fontweight="bold", parse_math=False)
+    for name, write, room in ((x, ax.set_xlabel, panel_width(ax)), (y, ax.set_ylabel, _height(ax))):
+        if name is not None:
+            short = room if name is x else 0.75 * room  # titles and legends take from the height
+            write(wrapped(name, short, size.label), color=ink().text, fontsize=size.label)
+
+
+def name_rows(ax: Axes, places: Sequence[float], names: Sequence[str], size: float = 8.5) -> None:
+    """Names of rows at the left, folded where they would take half of a narrow panel.
+
+    Args:
+        ax: the panel.
+        places: of the rows.
+        names: one for each.
+        size: of the text in a wide panel [pt].
+    """
+    size = min(size, sizes(ax).tick)
+    room = 0.4 * _cell(ax)
+    ax.set_yticks(places, [wrapped(name, room, size) for name in names], fontsize=size)
+    ax.tick_params(axis="y", length=0)
+
+
+def most_rows(ax: Axes) -> int:
+    """Rows of text that a panel holds; one of our own has the height for all."""
+    left = 0.55 if is_narrow(ax) else 1.0  # title and legend take the rest of a small panel
+    return max(2, int(left * _height(ax) * 72 / 8.5))
+
+
+def rows_that_fit(ax: Axes, groups: Mapping[Any, Sequence[Any]], lane: float) -> list[Any]:
+    """Keys of groups of rows, spread evenly, of which the text does not overlap in the panel.
+
+    Args:
+        ax: the panel; one of our own has the height that all need.
+        groups: rows by key, in order.
+        lane: rows between two groups.
+    """
+    keys = list(groups)
+    high = max((len(rows) for rows in groups.values()), default=1) + lane
+    most = max(2, int(most_rows(ax) / high))
+    if len(keys) <= most:
+        return keys
+    return [keys[round(k * (len(keys) - 1) / (most - 1))] for k in range(most)]
 
 
 def legend(ax: Axes, **options: Any) -> None:
@@ -271,16 +382,23 @@ def legend_above(ax: Axes, columns: int, **options: Any) -> None:
         options: of `Axes.legend`.
     """
     handles = options.get("handles") or ax.get_legend_handles_labels()[0]
-    longest = max((len(str(handle.get_label())) for handle in handles), default=1)
-    is_narrow = _width(ax) < _NARROW
-    size = 6.5 if is_narrow else 8.5
-    columns = max(1, min(columns, int(_width(ax) / ((_KEY + _TEXT * longest) * size / 8.5))))
+    size = sizes(ax).legend
+    longest = max((text_width(str(h.get_label()), size) for h in handles), default=0.1)
+    columns = max(1, min(columns, int(panel_width(ax) / (_KEY * size / 8.5 + longest))))
     rows = math.ceil(len(handles) / columns)
     place = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "ncols": columns, "fontsize": size}
     legend(
         ax, **{**place, "borderaxespad": 0.3, "handlelength": 1.8, "columnspacing": 1.3} | options
     )
-    ax.set_title(ax.get_title(loc="left"), loc="left", pad=8.0 + 15.0 * rows * size / 8.5)
+    pad = 8.0 + 15.0 * rows * size / 8.5
+    ax.set_title(ax.get_title(loc="left"), loc="left", pad=pad, fontsize=sizes(ax).title)
+
+
+def nth(looks: Sequence[Look], k: int) -> Look:
+    """The k-th look; beyond the last the colours come again, with other markers and lines."""
+    turn, at = divmod(k, len(looks))
+    other = looks[(at + turn) % len(looks)]
+    return looks[at]._replace(marker=other.marker, line=other.line)
 
 
 def family_looks(rows: Sequence[Row]) -> dict[str, Look]:
@@ -292,7 +410,7 @@ def family_looks(rows: Sequence[Row]) -> dict[str, Look]:
         if name not in found:
             kind = "moe" if row["variant"] == "moe" else "dense"
             look, k = (MOES, DENSE)[kind == "dense"], counts[kind]
-            found[name] = look[k % len(look)]
+            found[name] = nth(look, k)
             counts[kind] += 1
     return found
 
@@ -311,7 +429,7 @@ def variant_looks(rows: Sequence[Row]) -> dict[str, Look]:
     """
     dense = {variant_label(row): row.get("q") or 0.0 for row in rows if row["variant"] != "moe"}
     ordered = sorted(dense, key=lambda name: (dense[name], name))
-    looks = {name: DENSE[k % len(DENSE)] for k, name in enumerate(ordered)}
+    looks = {name: nth(DENSE, k) for k, name in enumerate(ordered)}
     if any(row["variant"] == "moe" for row in rows):
         looks = {"MoE": MOE, **looks}
     return looks
@@ -319,4 +437,4 @@ def variant_looks(rows: Sequence[Row]) -> dict[str, Look]:
 
 def category_looks(names: Sequence[str]) -> dict[str, Look]:
     """A look for each of `names`, in their order."""
-    return {name: CATEGORIES[k % len(CATEGORIES)] for k, name in enumerate(dict.fromkeys(names))}
+    return {name: nth(CATEGORIES, k) for k, name in enumerate(dict.fromkeys(names))}

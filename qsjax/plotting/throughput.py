@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,6 +18,17 @@ from qsjax.records import units
 
 if TYPE_CHECKING:
     import xarray as xr
+
+
+AXES = {"context": "context [tokens]", "gpus": "GPUs [1]"}
+
+
+class _End(NamedTuple):
+    """Where a line ends, what it is called, and how it looks."""
+
+    height: float
+    name: str
+    look: style.Look
 
 
 def crossings(
@@ -51,6 +62,8 @@ def throughput_vs_context(
 ) -> Axes:
     """One line for each variant over context, crossovers with the MoE marked.
 
+    Rows of one context and of several GPU counts are drawn over these.
+
     Args:
         data: rows of `export.best_rows` (with a `label`, if lines are no variants) or the data set
             of `export.to_dataset`.
@@ -61,35 +74,54 @@ def throughput_vs_context(
     """
     rows = as_rows(data)
     is_ours, ax = ax is None, style.dressed(ax)
-    name_of, looks = named(rows)
-    counts = sorted({row.get("gpus", 0) for row in rows})
-    lines = series(rows, lambda row: (name_of(row), row.get("gpus", 0)))
+    x, lines, looks = _lines(rows)
     ax.set_yscale("log")
-    ends: list[tuple[float, float, str, str]] = []
-    for (name, gpus), members in lines.items():
-        look, shade = looks[name], 0.4 + 0.6 * (counts.index(gpus) + 1) / len(counts)
-        text = f"{name}, {gpus} GPUs" if len(counts) > 1 else name
-        _line(ax, sorted(members, key=lambda row: row["context"]), metric, look, shade)
+    ends: list[_End] = []
+    for (name, _), members in lines.items():
+        look = looks[name]
+        members.sort(key=lambda row: row[x])
+        _line(ax, members, x, metric, look)
         feasible = [row for row in members if row["is_feasible"]]
         if feasible:
-            last = max(feasible, key=lambda row: row["context"])
-            ends.append((last["context"], last[metric], text, look.colour))
-    contexts = [row["context"] for row in rows]
-    scales.token_axis(ax.xaxis, contexts)
+            ends.append(_End(feasible[-1][metric], name, look))
+    _axis(ax, rows, x)
     scales.number_axis(ax.yaxis)
     _make_room(ax, [row[metric] for row in rows if row["is_feasible"]])
-    ends += _mark_infeasible(ax, lines, looks)
-    if crossovers:
-        _mark_crossings(ax, lines, metric)
+    ends += _mark_infeasible(ax, lines, looks, x)
     style.grid(ax)
-    style.label(ax, title, "context [tokens]", METRICS.get(metric, metric))
+    style.label(ax, title, AXES[x], METRICS.get(metric, metric))
     if is_ours:
         _name_ends(ax, ends)
     else:  # what stands beside the panel may be another one
-        keys = [Line2D([], [], color=colour, linewidth=2.0, label=text)
-                for _, _, text, colour in ends]  # fmt: skip
+        keys = [Line2D([], [], color=look.colour, linestyle=look.line, marker=look.marker,
+                       markersize=4.0, label=text) for _, text, look in ends]  # fmt: skip
         style.legend_above(ax, 4, handles=keys)
+    if crossovers and x == "context":
+        _mark_crossings(ax, lines, metric)
     return ax
+
+
+def _lines(
+    rows: Sequence[Row],
+) -> tuple[str, dict[tuple[str, Any], list[Row]], dict[str, style.Look]]:
+    """What the lines are over, the rows of each by name and GPU count, and looks by name."""
+    name_of, looks = named(rows)
+    counts = {row.get("gpus", 0) for row in rows}
+    if len(counts) == 1 or len({row["context"] for row in rows}) == 1:
+        x = "context" if len(counts) == 1 else "gpus"
+        gpus = counts.pop() if len(counts) == 1 else None
+        return x, {(name, gpus): own for name, own in series(rows, name_of).items()}, looks
+    told = [{**row, "label": f"{name_of(row)}, {row['gpus']:,.0f} GPUs"} for row in rows]
+    lines = series(told, lambda row: (row["label"], row["gpus"]))
+    return "context", lines, style.family_looks(told)
+
+
+def _axis(ax: Axes, rows: Sequence[Row], x: str) -> None:
+    """The horizontal axis, with ticks at the values of the rows."""
+    values = sorted({row[x] for row in rows})
+    scales.token_axis(ax.xaxis, values)
+    if x == "gpus":
+        ax.set_xticks(values, [f"{value:,.0f}" for value in values])
 
 
 @style.styled
@@ -110,36 +142,35 @@ def ratio_vs_context(
     """
     rows = [row for row in as_rows(data) if row.get("q") is not None]
     ax = style.dressed(ax)
-    looks = style.variant_looks(rows)
     ax.axhline(1.0, color=style.ink().text, linewidth=1.0)
-    for name, members in series(rows, style.variant_label).items():
-        members.sort(key=lambda row: row["context"])
+    x, lines, looks = _lines(rows)
+    for (name, _), members in lines.items():
+        members.sort(key=lambda row: row[x])
         look = looks[name]
         y = [row[metric] if row["is_feasible"] else np.nan for row in members]
-        ax.plot([row["context"] for row in members], y, color=look.colour, label=name,
+        ax.plot([row[x] for row in members], y, color=look.colour, label=name,
                 marker=look.marker, linestyle=look.line, zorder=3)  # fmt: skip
     ax.set_yscale("log")
     low, high = ax.get_ylim()
     ax.set_ylim(min(low, 0.9), max(high, 1.1))
-    scales.token_axis(ax.xaxis, [row["context"] for row in rows])
+    _axis(ax, rows, x)
     scales.number_axis(ax.yaxis)
     style.grid(ax)
-    style.label(ax, title, "context [tokens]", "tokens/s/GPU, dense over MoE [1]")
+    style.label(ax, title, AXES[x], "tokens/s/GPU, dense over MoE [1]")
     style.legend_above(ax, 4)
     return ax
 
 
-def _line(ax: Axes, rows: Sequence[Row], metric: str, look: style.Look, shade: float) -> None:
+def _line(ax: Axes, rows: Sequence[Row], x: str, metric: str, look: style.Look) -> None:
     values = [row[metric] if row["is_feasible"] else np.nan for row in rows]
     ax.plot(
-        [row["context"] for row in rows],
+        [row[x] for row in rows],
         values,
         color=look.colour,
         marker=look.marker,
         linestyle=look.line,
         markeredgecolor="#f4f5f6",
         markeredgewidth=0.5,
-        alpha=shade,
         zorder=3,
     )
 
@@ -152,8 +183,8 @@ def _make_room(ax: Axes, values: Sequence[float]) -> None:
 
 
 def _mark_infeasible(
-    ax: Axes, lines: dict[Any, list[Row]], looks: dict[str, style.Look]
-) -> list[tuple[float, float, str, str]]:
+    ax: Axes, lines: dict[Any, list[Row]], looks: dict[str, style.Look], x: str
+) -> list[_End]:
     """Crosses along the bottom; the names of lines that are nothing else, as ends of lines."""
     if not any(not row["is_feasible"] for members in lines.values() for row in members):
         return []
@@ -162,7 +193,7 @@ def _mark_infeasible(
     ax.set_ylim(low * (low / high) ** (0.04 * len(lines)), high)  # room beneath the curves
     height = 0.02
     for (name, _), members in lines.items():
-        missing = [row["context"] for row in members if not row["is_feasible"]]
+        missing = [row[x] for row in members if not row["is_feasible"]]
         if missing:
             ax.plot(
                 missing,
@@ -178,7 +209,7 @@ def _mark_infeasible(
             if len(missing) == len(members):
                 bottom, top = ax.get_ylim()
                 level = bottom * (top / bottom) ** height
-                ends.append((missing[-1], level, name, looks[name].colour))
+                ends.append(_End(level, name, looks[name]))
             height += 0.04
     colour = style.ink().text
     mark = Line2D([], [], linestyle="none", marker="x", color=colour, label="infeasible")
@@ -186,20 +217,20 @@ def _mark_infeasible(
     return ends
 
 
-def _name_ends(ax: Axes, ends: list[tuple[float, float, str, str]]) -> None:
+def _name_ends(ax: Axes, ends: list[_End]) -> None:
     if not ends:
         return
     low, high = np.log10(ax.get_ylim())
-    heights = [(np.log10(y) - low) / (high - low) for _, y, _, _ in ends]
+    heights = [(np.log10(end.height) - low) / (high - low) for end in ends]
     moved = scales.spread(heights, 0.058)
     lift = max(0.0, 0.02 - min(moved))
-    for (_, _, text, colour), height in zip(ends, moved, strict=True):
+    for end, height in zip(ends, moved, strict=True):
         ax.annotate(
-            text,
+            end.name,
             (1.015, height + lift),
             xycoords="axes fraction",
             annotation_clip=False,
-            color=colour,
+            color=end.look.colour,
             fontsize=9,
             fontweight="bold",
             va="center",
@@ -259,18 +290,18 @@ def best_partition_map(
         title: what the picture shows.
     """
     rows = as_rows(data)
-    read = style.variant_label if y == "variant" else lambda row: row[y]
+    read = named(rows)[0] if y == "variant" else lambda row: row[y]
     names = list(dict.fromkeys(read(row) for row in rows))
     names = names[::-1] if y == "variant" else sorted(names)
     contexts = sorted({row["context"] for row in rows})
-    ax = style.dressed(ax, (1.7 + 0.62 * len(contexts), 1.7 + 0.72 * len(names)))
+    ax = style.dressed(ax, (max(5.0, 1.7 + 0.62 * len(contexts)), 1.7 + 0.72 * len(names)))
     for row in rows:
         _cell(ax, row, contexts.index(row["context"]), names.index(read(row)))
     ax.set_xlim(0, len(contexts))
     ax.set_ylim(0, len(names))
     ax.set_xticks(np.arange(len(contexts)) + 0.5, [units.tokens(context) for context in contexts])
     labels = [f"{name:g}" if isinstance(name, int | float) else str(name) for name in names]
-    ax.set_yticks(np.arange(len(names)) + 0.5, labels)
+    style.name_rows(ax, [k + 0.5 for k in range(len(names))], labels)
     ax.tick_params(length=0)
     for spine in ax.spines.values():
         spine.set_visible(False)
@@ -286,10 +317,11 @@ def _cell(ax: Axes, row: Row, x: int, y: int) -> None:
     if row["is_feasible"]:
         look = RESOURCES.get(row.get("bound_by", ""), INFEASIBLE)
         face, edge, hatch = tint(look.colour), tint(look.colour, 0.85), look.hatch[:2]
-        text, colour, size = design(row, "\n"), "#1b1f24", 6.8
+        text, colour, size = design(row, "\n"), "#1b1f24", 5.2 if style.is_narrow(ax) else 6.8
     else:
         face, edge, hatch = "none", style.ink().quiet, INFEASIBLE.hatch[:3]
-        text, colour, size = why_infeasible(row), style.ink().text, 6.4
+        text, colour = why_infeasible(row), style.ink().text
+        size = 5.2 if style.is_narrow(ax) else 6.4
     ax.add_patch(
         Rectangle(
             (x + 0.03, y + 0.04),

@@ -83,7 +83,9 @@ def _contours(ax: Axes, xs: np.ndarray, ys: np.ndarray, known: Any, value_label:
         norm=BoundaryNorm(levels, style.SEQUENTIAL.N),
     )
     lines = ax.contour(xs, ys, known, levels=levels[1:-1], colors="#f4f5f6", linewidths=0.8)
-    for text in ax.clabel(lines, fmt=units.quantity, fontsize=7.5, colors="#ffffff"):
+    # In a small panel the bar of colours alone names them.
+    named = levels[:0] if style.is_narrow(ax) else levels[1:-1]
+    for text in ax.clabel(lines, named, fmt=units.quantity, fontsize=7.5, colors="#ffffff"):
         text.set_path_effects([withStroke(linewidth=1.8, foreground=style.EDGE)])
     fig = ax.get_figure(root=True)
     assert fig is not None

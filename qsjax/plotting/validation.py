@@ -100,8 +100,7 @@ def residuals(
     for y, name in enumerate(names):
         errors = np.array([float(row["error_pct"]) for row in found[name]])
         _strip(ax, y, errors, looks[name], reach)
-    ax.set_yticks(range(len(names)), [f"{name}  (n={len(found[name])})" for name in names])
-    ax.tick_params(axis="y", length=0)
+    style.name_rows(ax, range(len(names)), [f"{name}  (n={len(found[name])})" for name in names])
     ax.set_ylim(-0.6, len(names) - 0.4)
     ax.set_xlim(-reach * 1.04, reach * 1.62)
     ax.set_xticks(np.linspace(-reach, reach, 7))

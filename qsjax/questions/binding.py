@@ -154,7 +154,9 @@ class Binding(Result):
                 f"{_range('from', band['from'], band['to'], 3)} tokens/s/user ({_gain(band)})"
                 for band in reversed(list(own))
             ]
-            lines.append(f"{label} is bound by {', then by '.join(spans)}.")
+            models = self.problem.stated.models
+            who = f"{models[0].name} ({label})" if len(models) == 1 else label
+            lines.append(f"{who} is bound by {', then by '.join(spans)}.")
         return "\n".join(lines) or "Nothing runs."
 
     def tables(self) -> list[Table]:

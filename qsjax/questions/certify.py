@@ -102,20 +102,23 @@ class Certificates(Result):
 
     def summary(self) -> str:
         """How many claims hold in the whole box, and what became of the first."""
-        told = [own.verdict for own in self.certificates]
         names = list(dict.fromkeys(name for ends in self.box.values() for name in ends))
-        counts = words.joined(
-            f"{told.count(verdict)} {verdict}"
-            for verdict in ("proved", "refuted", "undecided")
-            if verdict in told
-        )
-        if not told:
+        if not self.certificates:
             return f"Nothing runs on {describe(self.problem)}, so nothing was claimed."
         first = self.certificates[0]
         return (
-            f"Of {words.count(len(told), 'claim')} about every point of a box of "
-            f"{words.count(len(names), 'number')} around {describe(self.problem)}, {counts}. "
-            f"{_said(first)}"
+            f"Of {words.count(len(self.certificates), 'claim')} about every point of a box of "
+            f"{words.count(len(names), 'number')} around {describe(self.problem)}, "
+            f"{self._verdicts()}. {_said(first)}"
+        )
+
+    def _verdicts(self) -> str:
+        """How many claims are proved, refuted and undecided."""
+        told = [own.verdict for own in self.certificates]
+        return words.joined(
+            f"{told.count(verdict)} {verdict}"
+            for verdict in ("proved", "refuted", "undecided")
+            if verdict in told
         )
 
     def remarks(self) -> list[str]:
@@ -141,7 +144,8 @@ class Certificates(Result):
         from qsjax import plotting
 
         rows = self.rows()
-        title = describe(self.problem)
+        count = words.count(len(rows), "claim")
+        title = f"{describe(self.problem)}: of {count}, {self._verdicts()}"
         return {"certificates": partial(plotting.certified_boxes, rows, title=title)}
 
 
@@ -197,9 +201,10 @@ def certify(
 
 def _said(own: Certificate) -> str:
     """A certificate in a sentence."""
+    degrees = [part for part in own.says.split(" ") if not part.endswith("=1")]
     what = {
         "winner": f"that {own.says} wins",
-        "partition": f"that the best split is {own.says}",
+        "partition": f"that the best split is {' '.join(degrees) or 'one GPU'}",
         "bottleneck": f"that {own.says} takes most of the time",
     }[own.claim]
     if own.verdict == "proved":

@@ -378,7 +378,9 @@ class Comparison(Result):
         axes = [ax] if ax is not None else plotting.figure(1, len(sides), size=size)[1][0]
         for panel, side in zip(axes, sides, strict=True):
             turns = [turn for turn in self.turns() if turn["convention"] == side.convention]
-            draw(side.rows(), panel, turns=turns, title=f"{side.convention} accounting")
+            says = " ".join(_leads(side)).rstrip(".")
+            several = f"{side.convention} accounting: " if len(self.sides) > 1 else ""
+            draw(side.rows(), panel, turns=turns, title=f"{several}{says}")
         return axes[0]
 
 

@@ -303,7 +303,13 @@ class Explanation(Result):
         ]
         peaks = {name: scalar(getattr(chip, f"flops_{name}")) for name in ("bf16", "fp8")}
         roofs = {"hbm_bw": scalar(chip.hbm_bw), "peaks": peaks}
-        bounds = [f"{point['phase']} is bound by {point['bound']}" for point in points]
+        by_bound: dict[str, list[str]] = {}
+        for point in points:
+            by_bound.setdefault(str(point["bound"]), []).append(str(point["phase"]))
+        bounds = [
+            f"{words.joined(own) if len(by_bound) > 1 else 'everything'} bound by {bound}"
+            for bound, own in by_bound.items()
+        ]
         found: dict[str, Drawing] = {
             "roofline": partial(
                 plotting.roofline, points, roofs, title=f"{title}: {words.joined(bounds)}"

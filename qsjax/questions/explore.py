@@ -120,7 +120,10 @@ class Exploration(Result):
         said = [lead, _twins([row for row in own if row["variant"] != "moe"], shown)]
         none = [row for row in rows if not row["is_feasible"]]
         if none:
-            said.append(f"{len(none)} of {len(rows)} cells have no design; the last lines say why.")
+            have = "has" if len(none) == 1 else "have"
+            said.append(
+                f"{len(none)} of {len(rows)} cells {have} no design; the last lines say why."
+            )
         return "\n".join(filter(None, said))
 
     def tables(self) -> list[Table]:
@@ -184,24 +187,25 @@ class Exploration(Result):
             rows = [row | {"label": series_name(self.problem, row)} for row in rows]
         if not any(row["is_feasible"] for row in rows):
             return {}
-        stated = self.problem.stated
-        models, devices = (
-            ", ".join(item.name for item in items) for items in (stated.models, stated.accelerators)
-        )
         counts = list(dict.fromkeys(row["gpus"] for row in rows))
-        title = f"{models} on {f'{counts[0]:,.0f} ' if len(counts) == 1 else ''}{devices}"
+        several = any(row["q"] is not None for row in rows)
         twins = [row for row in rows if np.isfinite(row.get("speedup_over_moe", np.nan))]
         twins = [row for row in twins if row["q"] is not None]
-        found: dict[str, Drawing] = {"throughput": partial(_throughput, rows, twins, title)}
+        title = _rates(self.problem, rows)
         if twins and not _has_several(self.problem):
-            found["ratio"] = partial(plotting.ratio_vs_context, twins, title=finding(twins, title))
+            says = finding(twins, _subject(self.problem))
+            found: dict[str, Drawing] = {
+                "throughput": partial(_throughput, rows, twins, title, says)
+            }
+            found["ratio"] = partial(plotting.ratio_vs_context, twins, title=says)
+        else:
+            found = {"throughput": partial(plotting.throughput_vs_context, rows, title=title)}
         for count in counts:
             part = [row for row in rows if row["gpus"] == count]
             if any(row["is_feasible"] for row in part):
                 end = f"-{count}-gpus" if len(counts) > 1 else ""
-                head, own = f"{models} on {count:,.0f} {devices}", _first_running(part)
-                if len(own) < sum(row["is_feasible"] for row in part):  # there are others beside it
-                    head += f", {_line(own[0])}"
+                own = _first_running(part)
+                head = _who(own[0], of_several=several)
                 found[f"partition{end}"] = partial(
                     plotting.best_partition_map, part, title=f"{head}: {_course(own, split_name)}"
                 )
@@ -225,35 +229,88 @@ def _first_running(rows: Sequence[Row]) -> list[Row]:
     return [row for row in running if _line(row) == _line(running[0])]
 
 
+def _who(row: Row, *, of_several: bool) -> str:
+    """Whose picture it is: the model or which of its twins, and where it runs."""
+    from qsjax.plotting.style import variant_label
+
+    variant = f", {variant_label(row)}" if of_several else ""
+    return f"{row['model']} on {row['gpus']:,.0f} {row['hardware']}{variant}"
+
+
+def _subject(problem: Problem) -> str:
+    """Models and accelerators of a problem, and the GPUs if there is one count."""
+    stated = problem.stated
+    models, devices = (
+        words.joined(item.name for item in items) for items in (stated.models, stated.accelerators)
+    )
+    return f"{models} on {f'{stated.gpus[0]:,.0f} ' if len(stated.gpus) == 1 else ''}{devices}"
+
+
+def _place(row: Row, rows: Sequence[Row]) -> str:
+    """Where a row is, by what the horizontal axis of its picture is."""
+    if len({other["context"] for other in rows}) == 1:
+        return f"on {words.count(row['gpus'], 'GPU')}"
+    return f"at {words.length(row['context'])}"
+
+
+def _ends(rows: Sequence[Row]) -> list[Row]:
+    """The first and the last of rows along the horizontal axis; the largest count of GPUs."""
+    if len({row["context"] for row in rows}) > 1:
+        most = max(row["gpus"] for row in rows)
+        rows = [row for row in rows if row["gpus"] == most]
+    ordered = sorted(rows, key=lambda row: (row["context"], row["gpus"]))
+    return [ordered[0], ordered[-1]]
+
+
 def _course(rows: Sequence[Row], read: Callable[[Row], str]) -> str:
     """How cells go from the shortest context to the longest."""
-    first, last = rows[0], rows[-1]
+    first, last = _ends(rows)
     if read(first) == read(last):
         return read(first)
-    return (
-        f"{read(first)} at {words.length(first['context'])}, {read(last)} at "
-        f"{words.length(last['context'])}"
-    )
+    return f"{read(first)} {_place(first, rows)}, {read(last)} {_place(last, rows)}"
 
 
-def _throughput(rows: list[Row], twins: list[Row], title: str, ax: Any = None) -> Any:
+def _rates(problem: Problem, rows: Sequence[Row]) -> str:
+    """What the curves of throughput say: how fast the only one is, or which one leads."""
+    running = [row for row in rows if row["is_feasible"]]
+    lines = {_line(row) for row in running}
+    if len(lines) == 1:
+        ends = [
+            f"{words.number(row['tokens_per_s_per_gpu'])} tokens/s/GPU {_place(row, running)}"
+            for row in _ends(running)
+        ]
+        return f"{_subject(problem)}: {words.joined(dict.fromkeys(ends))}"
+    places: dict[tuple[float, float], Row] = {}
+    for row in running:
+        at = row["context"], row["gpus"]
+        best = places.get(at, row)
+        places[at] = max(best, row, key=lambda one: one["tokens_per_s_per_gpu"])
+    where = "" if _has_several(problem) else f"{_subject(problem)}: "
+    first, last = _ends(list(places.values()))
+    if _line(first) == _line(last):
+        return f"{where}{_line(first)} is fastest"
+    ends = [f"{_line(row)} {_place(row, running)}" for row in (first, last)]
+    return f"{where}fastest is {words.joined(ends)}"
+
+
+def _throughput(rows: list[Row], twins: list[Row], title: str, says: str, ax: Any = None) -> Any:
     """Throughput over context, and beside it the ratio of the twins, where curves coincide."""
     from qsjax import plotting
 
-    if ax is not None or not twins or any("label" in row for row in rows):
-        return plotting.throughput_vs_context(rows, ax, title=title)
+    if ax is not None:
+        return plotting.throughput_vs_context(rows, ax, title=says)
     _, panels = plotting.figure(1, 2, (12.4, 4.4))
-    plotting.ratio_vs_context(twins, panels[0, 1], title=finding(twins, title))
+    plotting.ratio_vs_context(twins, panels[0, 1], title=says)
     return plotting.throughput_vs_context(rows, panels[0, 0], title=title)
 
 
 def finding(twins: Sequence[Row], title: str) -> str:
     """What the ratio of a dense twin says, in a line."""
     q = min((row["q"] for row in twins), key=lambda q: abs(q - 5.0))
-    own = sorted((row for row in twins if row["q"] == q), key=lambda row: row["context"])
-    gains = [row["speedup_over_moe"] for row in own]
-    ends = [f"{gains[at]:.2f}x at {words.length(own[at]['context'])}" for at in (0, -1)]
-    if len(own) == 1:
+    same = [row for row in twins if row["q"] == q]
+    own = _ends(same)
+    ends = [f"{row['speedup_over_moe']:.2f}x {_place(row, same)}" for row in own]
+    if len(same) == 1:
         return f"{title}: the dense twin (q = {q:g}) has {ends[0]} the throughput"
     return f"{title}: the dense twin (q = {q:g}) goes from {ends[0]} to {ends[1]}"
 
@@ -284,8 +341,9 @@ def _lead(problem: Problem, row: Row) -> str:
     device = "of the paper's accelerators" if row["hardware"] == "paper-reference" else ""
     device = f"{row['gpus']:,.0f} {device or row['hardware']}"
     partition = words.split(row, row["variant"] == "moe")
+    twin = "" if row["q"] is None else f"the dense twin (q = {row['q']:g}) of "
     return (
-        f"On {device}, {row['model']} is {best} with {partition}: "
+        f"On {device}, {twin}{row['model']} is {best} with {partition}: "
         f"{words.number(row['tokens_per_s_per_gpu'])} tokens/s on each GPU at "
         f"{words.length(row['context'])}, {words.batch_of(row)}, {words.time_of(row)}."
     )

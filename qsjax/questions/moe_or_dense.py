@@ -9,7 +9,6 @@ import dataclasses
 from collections.abc import Sequence
 from functools import partial
 from itertools import groupby
-from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -225,18 +224,13 @@ class MoeOrDense(Result):
 
     def findings(self) -> list[str]:
         """Where the twin wins, a sentence for each convention, model and accelerator."""
-        parts = self.by_system()
-        several = len(parts) > len({head["convention"] for head, _ in parts})
-        return [
-            f"{self._where(head) if several else head['convention']}: {_finding(rows)}."
-            for head, rows in parts
-        ]
+        return [f"{self._where(head)}: {_finding(rows)}." for head, rows in self.by_system()]
 
     def _where(self, head: Row) -> str:
         named = ("model", "hardware", "gpus", "convention")
         more = "".join(f", {k} {v:g}" for k, v in head.items() if k not in named)
         where = f"{head['model']} on {head['gpus']:g} {head['hardware']}{more}"
-        return f"{where}, {head['convention']}"
+        return f"{where}, {head['convention']} accounting"
 
     def summary(self) -> str:
         """Where the twin wins, under each accounting."""
@@ -280,7 +274,7 @@ class MoeOrDense(Result):
             if any(row["is_feasible"] for row in rows):
                 name = head["convention"]
                 copies = sum(key.startswith(name) for key in found)
-                title = fill(f"{self._where(head)}: {_finding(rows)}", 60)
+                title = f"{self._where(head)}: {_finding(rows)}"
                 key = f"{name}-{copies + 1}" if copies else name
                 found[key] = partial(plotting.contest_map, rows, title=title)
         return found
@@ -319,6 +313,8 @@ def _finding(rows: Sequence[Row]) -> str:
         f"{where} {_limits([tpot for tpot, _ in run])}"
         for where, run in ((w, list(r)) for w, r in groupby(patterns, lambda pair: pair[1]))
     ]
+    if len(said) == 1 and said[0].startswith("nowhere"):
+        return "the dense twin wins nowhere"
     return "the dense twin wins " + ", ".join(said)
 
 
@@ -342,7 +338,7 @@ def _limits(tpots: Sequence[float]) -> str:
     if len(tpots) == 1 and np.isinf(tpots[0]):
         return "at the largest batch"
     if np.isinf(tpots[-1]):
-        return f"from {tpots[0] / MS:g} ms on"
+        return f"at {tpots[0] / MS:g} ms or more"
     return f"within {' to '.join(f'{t / MS:g}' for t in dict.fromkeys((tpots[0], tpots[-1])))} ms"
 
 

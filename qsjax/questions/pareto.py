@@ -9,7 +9,7 @@ from qsjax.grid.cells import cells_of
 from qsjax.grid.fronts import Front, front_of_cell
 from qsjax.grid.infeasibility import Refusal, Remedies, refusals, remedies
 from qsjax.grid.optimum import any_batch
-from qsjax.grid.problem import Problem, describe, question
+from qsjax.grid.problem import Problem, question
 from qsjax.output import words
 from qsjax.output.labels import series_name, split_name
 from qsjax.output.result import Drawing, Result, Row, Table, text
@@ -73,20 +73,30 @@ class Pareto(Result):
         if not rows:
             return _refusal(self.refused[0]) if self.refused else "Nothing runs."
         fronts = self._by_front(rows)
-        best = max(fronts.values(), key=lambda own: own[-1]["tokens_per_s_per_gpu"])
-        fast, full = best[0], best[-1]
-        said = [
-            f"{_subject(best[0])} reaches from "
-            f"{words.number(fast['tokens_per_s_per_user'])} tokens/s for each user (at "
-            f"{words.number(fast['tokens_per_s_per_gpu'])} on each GPU) to "
-            f"{words.number(full['tokens_per_s_per_gpu'])} tokens/s on each GPU (at "
-            f"{words.number(full['tokens_per_s_per_user'])} for each user, with "
-            f"{words.split(full, full['variant'] == 'moe')} and {words.batch_of(full)})."
-        ]
+        full = self._best()[-1]
+        split = words.split(full, full["variant"] == "moe")
+        said = [f"{self._reach()[:-1]} with {split} and {words.batch_of(full)}."]
         if len(fronts) > 1:
             said.append(_leaders(fronts))
         said += [_refusal(item) for item in self.refused[:1]]
         return "\n".join(filter(None, said))
+
+    def _best(self) -> list[Row]:
+        """The front that reaches the most throughput, from the fastest design to the fullest."""
+        fronts = self._by_front(self.rows()).values()
+        return max(fronts, key=lambda own: own[-1]["tokens_per_s_per_gpu"])
+
+    def _reach(self) -> str:
+        """From where to where the best front goes."""
+        best = self._best()
+        fast, full = best[0], best[-1]
+        return (
+            f"{_subject(fast)} reaches from "
+            f"{words.number(fast['tokens_per_s_per_user'])} tokens/s for each user (at "
+            f"{words.number(fast['tokens_per_s_per_gpu'])} on each GPU) to "
+            f"{words.number(full['tokens_per_s_per_gpu'])} tokens/s on each GPU (at "
+            f"{words.number(full['tokens_per_s_per_user'])} for each user)."
+        )
 
     def _by_front(self, rows: list[Row]) -> dict[tuple[Any, ...], list[Row]]:
         found: dict[tuple[Any, ...], list[Row]] = {}
@@ -140,9 +150,12 @@ class Pareto(Result):
         if not rows:
             return {}
         fronts = self._by_front(rows)
-        title = describe(self.problem)
+        stated = self.problem.stated
+        title = self._reach().rstrip(".")
         if len(fronts) > 1 and (leaders := _leaders(fronts, USER_RATES[1:2])):
-            title = f"{title}: {leaders[0].lower()}{leaders[1:].rstrip('.')}"
+            title = leaders.rstrip(".")
+            if len(stated.models) == len(stated.accelerators) == 1:  # the leaders are variants
+                title = f"{_subject(rows[0])}: {title[0].lower()}{title[1:]}"
         return {"pareto": partial(plotting.pareto_front, rows, title=title)}
 
 
@@ -173,7 +186,8 @@ def _subject(row: Row) -> str:
 
 def _leaders(fronts: dict[tuple[Any, ...], list[Row]], rates: Sequence[float] = USER_RATES) -> str:
     """Which front has the most tokens/s/GPU at the rates that each user may want."""
-    said = []
+    said: list[str] = []
+    last = None  # the leader and the next, named once for as long as they stay
     for wanted in rates:
         reached = {
             key: max(
@@ -185,14 +199,19 @@ def _leaders(fronts: dict[tuple[Any, ...], list[Row]], rates: Sequence[float] = 
         if not reached:
             continue
         order = sorted(reached, key=lambda key: -reached[key])
-        text = f"at {wanted:g} tokens/s for each user {_named(order[0], fronts)}"
-        if len(order) > 1:
-            ratio = reached[order[0]] / reached[order[1]]
-            text += f" makes {words.against(ratio, _named(order[1], fronts))} on each GPU"
-        else:
+        names = [_named(key, fronts) for key in order[:2]]
+        text = f"at {wanted:g} tokens/s for each user {names[0]}"
+        if len(order) == 1:
             text += " alone is left"
+        else:
+            ratio = reached[order[0]] / reached[order[1]]
+            if names == last:
+                text = f"{words.gap(ratio, 'more', 'less')} at {wanted:g}"
+            else:
+                text += f" makes {words.against(ratio, names[1])} on each GPU"
         said.append(text)
-    line = "; ".join(said)
+        last = names
+    line = ", ".join(said)
     return f"{line[0].upper()}{line[1:]}." if line else ""
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from qsjax.cost.meanings import meaning_of
 from qsjax.cost.metrics import costs
 from qsjax.cost.prefix import TIERS, Reuse, cached_of
 from qsjax.grid.cells import take
@@ -173,7 +174,8 @@ class PrefixCaching(Result):
         return {
             name: partial(
                 _drawn, plotting.prefix_places, self.curves, parameter,
-                f"{describe(self.problem).partition(' at ')[0]}, {title}",
+                f"{describe(self.problem).partition(' at ')[0]}, {title}: "
+                f"{_among(self.turns[0][parameter], meaning_of(parameter).units)}",
             )
             for parameter, name in names.items()
         }  # fmt: skip
@@ -199,11 +201,17 @@ def _along(turned: Turns, what: str = "reuse interval", unit: str = "s") -> str:
         low, high = RANGES["prefix_hit_rate" if unit == "1" else "reuse_interval"]
         ends = f"{words.value(low, unit)} to {words.value(high, unit)}"
         return f"Best at every {what} from {ends}: {WAYS[turned.sides[0]]}."
+    return f"Best by {what}: {_among(turned, unit)}."
+
+
+def _among(turned: Turns, unit: str = "s") -> str:
+    """The best places in the order of a parameter, with the values at which they change."""
     parts = [
         f"{WAYS[side]} up to {words.value(root.value, unit)}"
         for side, root in zip(turned.sides, turned.roots, strict=False)
     ]
-    return f"Best by {what}: {', '.join(parts)}, then {WAYS[turned.sides[-1]]}."
+    last = WAYS[turned.sides[-1]]
+    return f"{', '.join(parts)}, then {last}" if parts else f"{last} is best everywhere"
 
 
 def _rows(design: Design) -> list[Row]:

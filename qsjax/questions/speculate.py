@@ -15,10 +15,12 @@ from qsjax.grid.problem import Problem, describe, question
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.output import words
-from qsjax.output.result import Drawing, Result, Row, plain
+from qsjax.output.labels import split_name
+from qsjax.output.result import Drawing, Result, Row, Table, plain
 from qsjax.records import checks
 from qsjax.records.scenario import Records
 from qsjax.records.specs import DEGREES, Convention, Partition
+from qsjax.records.units import MS
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
@@ -36,10 +38,6 @@ class Speculation(Result):
     found: tuple[Row, ...]
 
     stem = "speculate"
-    columns = (
-        *("model", "hardware", "variant", "tp", "ep", "pp", "dp", "batch", "tpot"),
-        *("tpot_speculated", "draft_time", "tokens_per_step", "gain"),
-    )
     index = ("model", "hardware", "variant", "batch")
 
     def rows(self) -> list[Row]:
@@ -63,6 +61,23 @@ class Speculation(Result):
             )
         return "\n".join(lines) or f"{describe(self.problem)}: nothing runs."
 
+    def tables(self) -> list[Table]:
+        """Every batch of every design, times in ms."""
+        heads = ["model", "hardware", "variant", "split", "batch", "TPOT ms", "with drafts"]
+        heads += ["drafting ms", "tokens a step", "gain"]
+        cells = [
+            [
+                *(str(row[name]) for name in ("model", "hardware", "variant")),
+                split_name(row),
+                f"{row['batch']:,.0f}",
+                *(f"{row[n] / MS:,.2f}" for n in ("tpot", "tpot_speculated", "draft_time")),
+                f"{row['tokens_per_step']:.2f}",
+                f"{row['gain']:.2f}x",
+            ]
+            for row in self.found
+        ]
+        return [Table("", heads, cells, 4)]
+
     def _curves(self) -> list[list[Row]]:
         curves: dict[str, list[Row]] = {}
         for row in self.found:
@@ -81,7 +96,12 @@ class Speculation(Result):
         """Gain against batch."""
         from qsjax import plotting
 
-        title = f"{describe(self.problem)}: {self.asked['method']}, {self.asked['drafts']:g} drafts"
+        ends = [
+            f"{row['gain']:.2f} times the tokens at a batch of {row['batch']:,.0f}"
+            for row in (self._curves()[0][0], self._curves()[0][-1])
+        ] if self.found else []  # fmt: skip
+        how = f"{self.asked['method']}, {words.count(self.asked['drafts'], 'draft')}"
+        title = ": ".join(filter(None, [f"{describe(self.problem)}, {how}", words.joined(ends)]))
         rows = [row | {"curve": _named(row)} for row in self.found]
         return {"speculation": partial(plotting.speculation_gain, rows, title=title)}
 

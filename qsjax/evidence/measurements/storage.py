@@ -171,7 +171,8 @@ def read_csv(path: str | Path) -> tuple[Record, ...]:
     except UnicodeDecodeError as error:
         raise ValueError(f"{where}: cannot be read: not UTF-8, save it so ({error})") from error
     except OSError as error:
-        raise ValueError(f"{where}: cannot be read: {error}") from error
+        why = getattr(error, "strerror", None) or error
+        raise ValueError(f"{where}: cannot be read: {why}") from error
     lines = text.splitlines()
     blank = next((i for i, line in enumerate(lines) if line.strip()), len(lines))
     reader = csv.reader(lines[blank:], delimiter=_delimiter("".join(lines[blank : blank + 1])))

@@ -115,9 +115,18 @@ class Reproduction(Result):
         from qsjax import plotting
 
         return {
-            f"table-{n}": partial(plotting.paper_table, rows, physical=True, title=_title(n))
+            f"table-{n}": partial(
+                plotting.paper_table, rows, physical=True, title=f"{_title(n)}{_met(rows)}"
+            )
             for n, rows in self.by_table().items()
         }
+
+
+def _met(rows: list[Row]) -> str:
+    """How many numbers of a table are met."""
+    known = [row for row in rows if row["beyond_rounding_pct"] is not None]
+    near = sum(abs(row["beyond_rounding_pct"]) <= NEAR_PCT for row in known)
+    return f": {near} of {len(known)} numbers met within {NEAR_PCT:g} %" if known else ""
 
 
 def _title(number: str) -> str:

@@ -192,7 +192,10 @@ class Study(Result):
                 axes = list(plotting.figure(1, len(names), size=size)[1][0])
             for panel, name in zip(axes, names, strict=True):
                 own = [row for row in rows if row["convention"] == name]
-                plotting.winner_shifts(own, panel, title=f"{name} accounting")
+                most = max(own, key=lambda row: row["flips"])
+                says = f"{most['dimension']} ({most['value']}) changes the winner most often"
+                says = says if most["flips"] else "nothing changes the winner"
+                plotting.winner_shifts(own, panel, title=f"{name} accounting: {says}")
             return axes[0]
 
         return {"study": draw}
@@ -336,6 +339,10 @@ def study(problem: Problem, conventions: Sequence[str] = tuple(CONVENTIONS)) -> 
             wrong.append(f"{name}: {len(given)} values; give one value")
     if stated.kept:
         wrong.append(f"axes: {', '.join(stated.kept)} is varied already or cannot be; leave it out")
+    if unknown := [name for name in conventions if name not in CONVENTIONS]:
+        wrong.append(
+            f"conventions: {', '.join(unknown)} not known; give {' or '.join(CONVENTIONS)}"
+        )
     if wrong:
         raise ValueError("\n".join(wrong))
     cases, factorial = list[Row](), list[Row]()

@@ -23,6 +23,7 @@ from qsjax.records.units import GIB, MS
 
 # Milliseconds that moves of a slider are gathered: while one is answered, many come in.
 GATHER = 10
+KEPT = 100  # answers kept, of some kB each
 STEPS = {f"{2 ** (k / 4):.3g}x": float(f"{2 ** (k / 4):.3g}") for k in range(-8, 13)}
 GPUS = tuple(2.0**k for k in range(9))
 QS = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 16.0)
@@ -131,6 +132,7 @@ class Page:
         self.drawn: Setting | None = None  # whose curves are drawn, or are to follow
         self.left: list[float] = []
         self.rows: dict[tuple[float, float | None], Row] = {}
+        self.views: dict[Setting, View] = {}  # of the last settings, the oldest first
         for widget in self.controls.values():
             part = widget.slider if isinstance(widget, Slider) else widget
             part.param.watch(lambda _: self.update(), "value")
@@ -143,11 +145,19 @@ class Page:
             self.start, **{name: widget.value for name, widget in self.controls.items()}
         )
 
+    def view(self, setting: Setting) -> View:
+        """The answer of a setting, computed once for as long as it is kept."""
+        found = self.views.pop(setting, None) or live.view(self.problem, setting)
+        self.views[setting] = found
+        if len(self.views) > KEPT:
+            del self.views[next(iter(self.views))]
+        return found
+
     def update(self) -> None:
         """Answer the setting, draw it, and have the rest of the curves follow."""
         setting = self.setting
         try:
-            found = live.view(self.problem, setting)
+            found = self.view(setting)
         except ValueError as error:  # what of the problem does not fit this accelerator
             lines = str(error).splitlines()
             found = View("\n".join(["This cannot be answered.", *lines]), [], [])
@@ -165,11 +175,12 @@ class Page:
         setting = self.setting
         if dataclasses.replace(setting, context=0.0) != self.drawn:
             return
-        many = len(self.left) if live.is_quick(self.problem, setting) else 1
-        part, self.left = self.left[:many], self.left[many:]
-        if part:
-            more = live.curve(self.problem, setting, part)
-            self.rows |= {(row["context"], row["q"]): row for row in more}
+        if live.is_quick(self.problem, setting):
+            more, self.left = live.curve(self.problem, setting, self.left), []
+        elif self.left:  # the answers are kept: moving the context afterwards computes nothing
+            at, *self.left = self.left
+            more = self.view(dataclasses.replace(setting, context=at)).rows
+        self.rows |= {(row["context"], row["q"]): row for row in more}
         if self.left:
             later(self.follow)
             return

@@ -172,6 +172,7 @@ def _breakdown(rows: Sequence[Row], convention: str) -> list[Chart]:
             bars.append({"place": place, "variant": label, "part": resource, "y": value,
                          "tip": [(resource, share), *_tip(row)]})  # fmt: skip
     colours = {name: look.colour for name, look in style.RESOURCES.items()}
+    hatches = {name: look.hatch[:1] for name, look in style.RESOURCES.items()}
     found = [
         {"name": label, "variant": label, "convention": convention, "colour": "#888", "mark": "",
          "dash": "", "points": points}
@@ -179,7 +180,8 @@ def _breakdown(rows: Sequence[Row], convention: str) -> list[Chart]:
     ]  # fmt: skip
     return [
         {"title": "Where the time of a token goes", "kind": "stack", "series": found,
-         "parts": colours, "x": {"label": "context [tokens]", "scale": "category"},
+         "parts": colours, "hatches": hatches,
+         "x": {"label": "context [tokens]", "scale": "category"},
          "y": {"label": METRICS["tpot_ms"], "scale": "linear"}}
     ]  # fmt: skip
 

@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 from functools import partial
-from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from qsjax.grid.problem import Problem, describe, question
 from qsjax.grid.solution import Solution, coordinates, rows_of, solve_all
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
+from qsjax.output import words
 from qsjax.output.result import Drawing, Result, Row, Table, text
 from qsjax.questions.architecture.laws import LAWS, outside
 from qsjax.questions.architecture.shapes import (
@@ -227,11 +227,10 @@ class Architectures(Result):
         best = [r for r in self.best() if all(r[n] == first[n] for n in ("gpus", "context"))]
         names: dict[str, list[str]] = {}
         for row in best:
-            names.setdefault(row["architecture"], []).append(
-                f"{row['hardware']} (x{row['gain']:.3g})"
-            )
+            lead = "" if abs(row["gain"] - 1.0) < words.EQUAL else f" ({words.gap(row['gain'])})"
+            names.setdefault(row["architecture"], []).append(f"{row['hardware']}{lead}")
         where = "; ".join(f"{name} on {', '.join(on)}" for name, on in names.items())
-        title = fill(f"Equal by the {self.law} law, best serves {where}", 66)
+        title = f"Of those of equal quality by the {self.law} law, fastest is {where}"
         return {"gains": partial(plotting.architecture_gains, own, title=title)}
 
 

@@ -85,16 +85,21 @@ class Turning(Result):
         from qsjax import plotting
 
         metric, models = self.problem.objective, self.problem.stated.models
-        names = ", ".join(m.name for m in models)
-        title = f"{names}: {metric}, MoE against its twin"
+        names = words.joined(m.name for m in models)
+        what = "the lead of MoE and dense twin"
         if self.parameter in PARAMETERS:
-            title = f"{names}: the best way with prefixes"
+            what = "the best way with prefixes"
         if self.target is not None:
-            title = f"{models[0].name}: where {metric} reaches {in_unit(self.target, metric)}"
+            what = f"whether {metric} reaches {in_unit(self.target, metric)}"
+        rows = self.shown()
+        turned = sum(bool(row["roots"]) for row in rows)
+        title = f"{names}: {what} changes along {self.parameter} in {turned} of {len(rows)} cases"
+        if len(rows) == 1:
+            title = self.summary().split("\n")[0].rstrip(".")
         axis = f"{self.parameter} [{meaning_of(self.parameter).units}]"
         draw = partial(
             plotting.turning_points,
-            self.shown(),
+            rows,
             parameter=axis,
             tokens=self.parameter == "context",
             title=title,

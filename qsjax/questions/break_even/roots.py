@@ -27,7 +27,7 @@ SIDES = {
     "met": "the target is met",
     "missed": "the target is missed",
     "infeasible": "no design runs",
-} | {place: f"prefixes are best {way}" for place, way in WAYS.items()}
+} | dict(WAYS)
 MOST_PARTS = 5
 
 
@@ -60,24 +60,27 @@ class Roots:
     def message(self) -> str:
         """The answer in words, with the parameter, its unit, its value today, and the direction."""
         meaning = meaning_of(self.parameter)
+        places = "prefixes are best " if self.sides[0] in WAYS else ""
         name = NAMES.get(self.parameter, f"{meaning.long_name} ({self.parameter})")
         today = "" if np.isnan(self.now) else f"; today it is {value(self.now, meaning.units)}"
         if not self.roots:
             ends = " to ".join(value(x, meaning.units) for x in (self.low, self.high))
             best = f"; the best is {self.best:.4g}" if self.sides[0] == "missed" else ""
             every = name.removeprefix("a ")
-            return f"{SIDES[self.sides[0]]} at every {every} from {ends}{best}{today}"
+            return f"{places}{SIDES[self.sides[0]]} at every {every} from {ends}{best}{today}"
         parts = []
         for k, (root, side) in enumerate(zip(self.roots, self.sides, strict=False)):
             how = " (where one of them starts or stops fitting)" * (root.kind == "feasibility")
-            at = f"{value(root.value, meaning.units)}{how}"
+            exact = root.value  # a count of tokens has digits that no model of time knows
+            shown = float(f"{exact:.3g}") if meaning.units == "tokens" else exact
+            at = f"{value(shown, meaning.units)}{how}"
             parts.append(
                 f"then {SIDES[side]} up to {at}" if k else f"{SIDES[side]} up to {name} of {at}"
             )
         parts.append(f"then {SIDES[self.sides[-1]]}")
         if len(parts) > MOST_PARTS:
             parts = [*parts[:2], f"{len(parts) - 4} changes more", *parts[-2:]]
-        return f"{', '.join(parts)}{today}"
+        return f"{places}{', '.join(parts)}{today}"
 
 
 def collect(

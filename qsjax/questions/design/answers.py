@@ -131,8 +131,8 @@ class HardwareDesign(Result):
                 else "the best split changes there, and beside a step a gain is only of one side"
             )
             lines.append(
-                f"1 % more cost gains {gains[high]:.3f} % in {NAMES.get(high, high)} but "
-                f"{gains[low]:.3f} % in {NAMES.get(low, low)}: {why}."
+                f"1 % more cost gains {gains[high]:.1f} % in {NAMES.get(high, high)} but "
+                f"{gains[low]:.1f} % in {NAMES.get(low, low)}: {why}."
             )
         return lines
 
@@ -193,8 +193,8 @@ class HardwareDesign(Result):
         for n, answer in enumerate(self.answers):
             name = f"design-{n + 1}" if len(self.answers) > 1 else "design"
             title = (
-                f"{answer.labels[0]['model']}: {self.problem.objective} {answer.objective:.4g} "
-                f"at a cost of {answer.cost:.4g}"
+                f"{answer.labels[0]['model']}: {words.number(answer.objective)} "
+                f"{METRICS[self.problem.objective].unit} at a cost of {answer.cost:.4g}"
             )
             found[name] = partial(_draw, rows[n * per : (n + 1) * per], title)
         return found

@@ -44,6 +44,11 @@ def check_cost(model: CostModel, budget: float | None = None) -> None:
 
     A quantity whose cost does not grow with it would become infinite.
     """
+    if not isinstance(model, CostModel):
+        raise ValueError(
+            f"cost: a {type(model).__name__} is no CostModel; give for example "
+            'qsjax.CostModel({"hbm_bw": qsjax.Price(3.0)})'
+        )
     found = []
     known = [*HARDWARE_PARAMETERS, "flops", "link_bw"]
     for name, price in model.prices.items():

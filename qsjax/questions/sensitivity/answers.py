@@ -153,16 +153,32 @@ def _strongest(rows: Sequence[Row], cell: str) -> str:
     order = sorted(rows, key=lambda row: -abs(row["elasticity"]))
     strong = [row for row in order[:3] if abs(row["elasticity"]) >= NO_EFFECT]
     if not strong:
-        return f"{cell}: nothing of what was asked moves {rows[0]['metric']}."
+        return f"{cell}: nothing of what was asked moves {_unit(rows[0]['metric'])}."
     listed = words.joined(f"{row['elasticity']:+.2f} % for {row['parameter']}" for row in strong)
-    text = f"{cell}: 1 % more of a parameter changes {rows[0]['metric']} by {listed}"
+    text = f"{cell}: 1 % more of a parameter changes {_unit(rows[0]['metric'])} by {listed}"
     ends = [
-        f"{words_of} x{strong[0][side]:.3g} ({strong[0][f'{side}_what']})"
+        f"{words_of} x{strong[0][side]:.3g} ({_then(strong[0][f'{side}_what'])})"
         for side, words_of in (("switch_down", "down to"), ("switch_up", "up to"))
         if strong[0].get(side)
     ]
     holds = f"; the design stays the best {words.joined(ends)} of {strong[0]['parameter']}"
     return text + (holds if ends else "") + "."
+
+
+def _unit(metric: str) -> str:
+    """A metric as people call it: rates by their unit, the others by name."""
+    return METRICS[metric].unit if metric.startswith("tokens") else metric  # type: ignore[index]
+
+
+def _then(what: str) -> str:
+    """What follows a switch, in words: `then compute binds`, `then tp=2 dp=4 is best`."""
+    kinds = {"resource": "{} binds", "partition": "{} is best", "winner": "{} is ahead"}
+    said = []
+    for part in what.split(" and "):
+        kind, _, to = part.partition(" to ")
+        degrees = [own for own in to.split(" ") if not own.endswith(("=1", "=none"))]
+        said.append(kinds.get(kind, f"{kind} {{}}").format(" ".join(degrees) or "one GPU"))
+    return f"then {words.joined(said)}"
 
 
 def _slope(row: Row | None) -> str:
@@ -189,7 +205,7 @@ def _slope_table(rows: Sequence[Row], title: str) -> Table:
         own = [by.get((name, cell)) for cell in cells]
         first = own[0] or {}
         ends = [
-            "-" if first.get(end) is None else f"x{first[end]:.3g}: {first[f'{end}_what']}"
+            "-" if first.get(end) is None else f"x{first[end]:.3g}: {_then(first[f'{end}_what'])}"
             for end in ("switch_down", "switch_up")
         ]
         lines.append([name, *map(_slope, own), *(ends if has_range else [])])
@@ -242,20 +258,56 @@ def _slope_drawings(rows: list[Row], span: float | None) -> dict[str, Drawing]:
     contexts = sorted({row["context"] for row in rows})
     context = words.nearest(contexts, FIGURE_CONTEXT)
     at, model = [row for row in rows if row["context"] == context], rows[0]["model"]
-    title = f"{model}, context {context:,.0f}"
-    if any(row["elasticity"] is not None for row in at):
-        found["tornado"] = partial(plotting.tornado, at, title=title)
+    title = f"{model} at {words.length(context)}"
+    known = [row for row in at if row["elasticity"] is not None]
+    if known:
+        top = _strongest_of(known)
+        says = f"{title}: 1 % more {top['parameter']} changes {_unit(top['metric'])} most"
+        found["tornado"] = partial(
+            plotting.tornado, at, title=f"{says}, by {top['elasticity']:+.2f} %"
+        )
     what = {"what": "split, bottleneck or winner"}
     moving = [row | what for row in at if row.get("switch_up") or row.get("switch_down")]
     if moving:
         reach = span or SPAN
-        found["stability"] = partial(plotting.stability_intervals, moving, reach=reach, title=title)
+        says = f"{title}: {_first_turn(moving)}"
+        found["stability"] = partial(plotting.stability_intervals, moving, reach=reach, title=says)
     for label in dict.fromkeys(variant_name(row) for row in rows):
         own = _stackable([row for row in rows if variant_name(row) == label])
         if len(contexts) > 1 and any(row["elasticity"] for row in own):
             name = f"elasticities-{label.replace(' ', '-').replace('=', '')}"
-            found[name] = partial(plotting.elasticity_bands, own, title=f"{model}, {label}")
+            found[name] = partial(
+                plotting.elasticity_bands, own, title=f"{model}, {label}: {_course(own)}"
+            )
     return found
+
+
+def _strongest_of(rows: Sequence[Row]) -> Row:
+    """The row of the largest elasticity."""
+    return max(rows, key=lambda row: abs(row["elasticity"]))
+
+
+def _course(rows: Sequence[Row]) -> str:
+    """The parameter that moves most at the shortest context and at the longest."""
+    known = [row for row in rows if row["elasticity"] is not None]
+    ends = []
+    for context in (f(row["context"] for row in known) for f in (min, max)):
+        top = _strongest_of([row for row in known if row["context"] == context])["parameter"]
+        ends.append((top, f"{top} at {words.length(context)}"))
+    if ends[0][0] == ends[1][0]:
+        return f"{ends[0][0]} moves most"
+    return f"{ends[0][1]} and {ends[1][1]} move most"
+
+
+def _first_turn(rows: Sequence[Row]) -> str:
+    """The parameter that needs to move least before something changes."""
+    ends = [
+        (abs(np.log(row[side])), f"the first change is at {row['parameter']} x{row[side]:.3g}")
+        for row in rows
+        for side in ("switch_down", "switch_up")
+        if row[side]
+    ]
+    return min(ends)[1]
 
 
 def _draw_map(problem: Problem, ax: Any = None) -> Any:
@@ -263,7 +315,18 @@ def _draw_map(problem: Problem, ax: Any = None) -> Any:
 
     drawn = throughput_map(problem)
     model, context = problem.stated.models[0], problem.stated.contexts[0]
-    served = "the MoE" if float(np.asarray(model.spec.experts)) > 1 else "the model"
+    at = tuple(
+        int(np.argmin(np.abs(np.log(axis / today))))
+        for axis, today in zip((drawn.y, drawn.x), drawn.today[::-1], strict=True)
+    )
+    gains = [
+        f"{100 * (1.01**slope - 1):.2f} % for {name}"
+        for name, slope in (
+            (drawn.x_name, drawn.x_elasticity[at]), (drawn.y_name, drawn.y_elasticity[at])
+        )
+        if np.isfinite(slope)
+    ]  # fmt: skip
+    says = f": 1 % more gains {words.joined(gains)} today" if gains else ""
     return plotting.iso_throughput(
         drawn.x,
         drawn.y,
@@ -271,7 +334,7 @@ def _draw_map(problem: Problem, ax: Any = None) -> Any:
         ax=ax,
         gradient=(drawn.x_elasticity, drawn.y_elasticity),
         point=drawn.today,
-        title=f"{model.name}, context {context:,.0f}, {served}",
+        title=f"{model.name} at {words.length(context)}{says}",
     )
 
 
@@ -382,7 +445,9 @@ class Switching(Result):
         for n, name in enumerate(cells):
             own = [row for row in moving if cell_name(row) == name]
             end = f"-{n + 1}" if len(cells) > 1 else ""
-            found[f"stability{end}"] = partial(plotting.stability_intervals, own, title=name)
+            found[f"stability{end}"] = partial(
+                plotting.stability_intervals, own, title=f"{name}: {_first_turn(own)}"
+            )
         return found
 
 

@@ -18,7 +18,7 @@ from qsjax.grid.cells import Cells, blocks_of, take
 from qsjax.grid.distributions import LOSSES, Distribution, check, frozen
 from qsjax.grid.optimum import best_of
 from qsjax.grid.parameters import write
-from qsjax.grid.problem import Problem, describe, question
+from qsjax.grid.problem import Problem, question
 from qsjax.grid.solution import coordinates, joined
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.output import words
@@ -279,7 +279,8 @@ class Uncertainty(Result):
         from qsjax import plotting
 
         found: dict[str, Drawing] = {}
-        outcome, title = self.outcomes[0][0], describe(self.problem)
+        outcome, name = self.outcomes[0][0], self.problem.stated.models[0].name
+        head = f"{name}, {words.joined(self.distributions)} uncertain"
         first = outcome.labels[0]
         for q in dict.fromkeys(label["q"] for label in outcome.labels if label["q"] is not None):
             cells = [
@@ -298,9 +299,16 @@ class Uncertainty(Result):
                     [outcome.labels[k]["context"] for k in cells],
                     spread,
                     probability=outcome.p_dense_wins[cells].tolist(),
-                    title=f"{title}, uncertain {', '.join(self.distributions)}",
+                    title=f"{head}: "
+                    + _verdict([outcome.labels[k] for k in cells], outcome.p_dense_wins[cells]),
                 )
         return found
+
+
+def _verdict(labels: Sequence[Row], chances: np.ndarray) -> str:
+    """How probably the twin wins at the shortest context and at the longest."""
+    ends = [f"{100 * chances[k]:.0f} % at {words.length(labels[k]['context'])}" for k in (0, -1)]
+    return f"the twin (q = {labels[0]['q']:g}) wins with a probability of {words.joined(ends)}"
 
 
 @question

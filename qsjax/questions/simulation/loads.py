@@ -20,7 +20,7 @@ from qsjax.grid.evaluation import evaluate
 from qsjax.grid.problem import Accelerator, Problem, question
 from qsjax.grid.solution import kv_mode_name
 from qsjax.numerics.safe import scalar
-from qsjax.output import files, words
+from qsjax.output import files
 from qsjax.output.labels import split_name
 from qsjax.output.result import Drawing, Result, Row, Table, flat, plain
 from qsjax.questions.simulation.outcomes import Outcome, row_of
@@ -75,9 +75,8 @@ class Served:
     @property
     def name(self) -> str:
         """The design in words."""
-        count = words.count(self.gpus, "GPU")
         split = f" ({split_name(self.label)})" if self.gpus > 1 else ""
-        return f"{self.label['model']} on {count} {self.label['hardware']}{split}"
+        return f"{self.label['model']} on {self.gpus:,.0f} {self.label['hardware']}{split}"
 
 
 def _number(value: float | None, digits: int = 1) -> str:

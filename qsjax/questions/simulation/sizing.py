@@ -170,15 +170,21 @@ class Sized:
         return found | {"replica_gpus": self.option.gpus, **design} | at | own | price | more
 
 
+BINDS = {"rate": "the rate"}  # limits that a copy less would break, as people call them
+
+
 def _sentences(row: Row, target: Target) -> list[str]:
     title = f"{row['model']} on {row['hardware']}"
-    load = f"{target.users:g} users" if target.users else f"{target.rate:g} requests/s"
+    load = f"{target.rate or 0:g} requests/s"
+    if target.users:
+        load = words.count(target.users, "user")
     given = [
         f"{name} <= {limit / MS:g} ms"
         for name, limit in (("TTFT", target.ttft), ("TPOT", target.tpot))
         if math.isfinite(limit)
     ]
-    limits = f"{' and '.join(given)} for {target.quantile:.0%} of them" if given else "no limits"
+    share = f"{100 * target.quantile:g} % of the requests"
+    limits = f"{' and '.join(given)} for {share}" if given else "no limits"
     if row["gpus"] is None and not row["designs_screened"]:
         return [
             f"{title}: no replica size holds the longest request; shorten it or give larger "
@@ -187,23 +193,26 @@ def _sentences(row: Row, target: Target) -> list[str]:
     if row["gpus"] is None:
         return [
             f"{title}: no number of GPUs serves {load} with {limits}. The best that any design "
-            f"does without load is TTFT {row['best_ttft'] / MS:,.1f} ms and TPOT "
-            f"{row['best_tpot'] / MS:,.2f} ms."
+            f"does without load is TTFT {words.milliseconds(row['best_ttft'])} and TPOT "
+            f"{words.milliseconds(row['best_tpot'])}."
         ]
-    one, total = (words.count(row[name], "GPU") for name in ("replica_gpus", "gpus"))
-    split = f" ({split_name(row | {'replicas': 1})})" if row["replica_gpus"] > 1 else ""
+    total = words.count(row["gpus"], "GPU")
+    if row["replica_gpus"] > 1:
+        copies = words.count(row["replicas"], "copy").replace("copys", "copies")
+        total += f" ({copies} of {row['replica_gpus']}, {split_name(row | {'replicas': 1})})"
     times = ", ".join(
-        f"{name.upper()} {row[f'{name}_at_quantile'] / MS:,.2f} ms"
+        f"{name.upper()} {words.milliseconds(row[f'{name}_at_quantile'])}"
         for name in ("ttft", "tpot")
         if math.isfinite(row[f"{name}_at_quantile"])
     )
-    least = f"; one replica less would break {' and '.join(row['binds'])}" if row["binds"] else ""
+    bound = words.joined(BINDS.get(name, name.upper()) for name in row["binds"])
+    least = f"; with a copy less {bound} would not be kept" if row["binds"] else ""
     price = row["usd_per_million_tokens"]
     cost = "" if price is None else f", {price:,.2f} USD a million output tokens, prompts included"
     return [
-        f"{title}: {total}, {row['replicas']} x {one}{split}, serve {load} with {limits}{least}.",
-        f"At that share {times}; {row['requests_per_s']:,.2f} requests/s, "
-        f"{row['tokens_per_s_per_gpu']:,.1f} tokens/s on each GPU{cost}.",
+        f"{title}: {total} serve{'s' * (row['gpus'] == 1)} {load} with {limits}{least}.",
+        f"{share} have at most {times}; {words.number(row['requests_per_s'])} requests/s, "
+        f"{words.number(row['tokens_per_s_per_gpu'])} tokens/s on each GPU{cost}.",
     ]
 
 
@@ -271,7 +280,8 @@ def check_target(target: Target, requests: int) -> None:
     """Raise `ValueError` with everything in `target` that is out of range."""
     problems = []
     if (target.users is None) == (target.rate is None):
-        problems.append("  give either users or a rate, not both")
+        given = "none" if target.users is None else "both"
+        problems.append(f"  users, rate: {given} is given; give one of them: users or requests/s")
     for name in ("users", "rate", "ttft", "tpot"):
         value = getattr(target, name)
         if value is not None and not value > 0:

@@ -135,7 +135,10 @@ def traffic_of(
     """
     isl, osl, hits, count, think, seed = demand
     if (users is None) == (rate is None):
-        raise ValueError("give either users (a closed loop) or a rate of requests, not both")
+        given = "none" if users is None else "both"
+        raise ValueError(
+            f"users, rate: {given} is given; give either users (a closed loop) or requests/s"
+        )
     if users is not None:
         mine = int(np.ceil(users / replicas)) if users >= 1 else 0
         return closed_loop(mine, isl, osl, count, prefix_hit_rate=hits, think=think, seed=seed)

@@ -174,16 +174,38 @@ function drawStack(svg, chart, shown) {
       const node = shape("rect", { class: "bar mark", x: left, y: top, width: Math.max(1, 0.92 * slot), height: Math.max(0.3, y.place(sum) - top), fill: chart.parts[point.part] });
       explain(node, `${series.name}, ${place}`, point);
       svg.append(node);
+      const lines = chart.hatches[point.part];
+      if (lines) svg.append(hatched(node, lines));
       sum += point.y;
     }
   }));
+}
+// Lines over an area, so that areas differ without colours too; by the letter of matplotlib.
+const HATCHES = { "/": "M0 6L6 0", "\\": "M0 0L6 6", x: "M0 6L6 0M0 0L6 6", "-": "M0 3H6", "|": "M3 0V6", "+": "M0 3H6M3 0V6", ".": "M2.2 3H3.8" };
+function hatchDefs() {
+  const defs = shape("defs", {});
+  for (const [letter, path] of Object.entries(HATCHES)) {
+    const pattern = shape("pattern", { id: `hatch-${letter.codePointAt(0)}`, width: 6, height: 6, patternUnits: "userSpaceOnUse" });
+    pattern.append(shape("path", { d: path, stroke: "#20242a", "stroke-width": letter === "." ? 1.6 : 0.7, "stroke-opacity": 0.7, fill: "none" }));
+    defs.append(pattern);
+  }
+  return defs;
+}
+function hatched(area, letter) {
+  const size = Object.fromEntries(["x", "y", "width", "height"].map((name) => [name, area.getAttribute(name)]));
+  return shape("rect", { ...size, class: "hatch", fill: `url(#hatch-${letter.codePointAt(0)})`, "pointer-events": "none" });
 }
 function legend(chart, shown) {
   const list = element("div", { class: "legend" });
   if (chart.kind === "stack") {
     const used = new Set(shown.flatMap((series) => series.points.map((point) => point.part)));
-    for (const part of Object.keys(chart.parts).filter((name) => used.has(name)))
-      list.append(element("span", {}, element("i", { style: `background:${chart.parts[part]}` }), part));
+    for (const part of Object.keys(chart.parts).filter((name) => used.has(name))) {
+      const key = shape("svg", { viewBox: "0 0 26 12" });
+      const area = shape("rect", { x: 0, y: 0, width: 26, height: 12, fill: chart.parts[part] });
+      key.append(area);
+      if (chart.hatches[part]) key.append(hatched(area, chart.hatches[part]));
+      list.append(element("span", {}, key, part));
+    }
     if (shown.length > 1)
       list.append(element("span", {}, "bars, left to right: " + shown.map((series) => series.name).join(", ")));
     return list;
@@ -205,6 +227,7 @@ function drawChart(chart, panel) {
     return;
   }
   const svg = shape("svg", { viewBox: `0 0 ${W} ${H}`, role: "group", "aria-label": chart.title });
+  if (chart.kind === "stack") svg.append(hatchDefs());
   (chart.kind === "stack" ? drawStack : drawLines)(svg, chart, shown);
   panel.append(legend(chart, shown), svg);
 }
