@@ -628,4 +628,4 @@ def test_the_same_flag_is_the_same_everywhere():
 
 
 def test_an_unknown_verb_is_refused(qsjax):
-    assert "No such command" in mistake(qsjax("explode", code=2))
+    assert "no verb 'explode'; did you mean explore" in mistake(qsjax("explode", code=2))

@@ -80,13 +80,16 @@ class Reproduction(Result):
         return "\n".join(lines)
 
     def tables(self) -> list[Table]:
-        """The paper's tables, one each."""
-        heads = ("row", "quantity", "note", "published", "ours (paper)", "error",
-                 "beyond rounding", "ours (physical)")  # fmt: skip
-        return [
-            Table(_title(number), heads, [_cells(row) for row in rows], 3)
+        """The paper's tables, one each, and the notes that they number."""
+        heads = ("row", "quantity", "published", "ours (paper)", "error", "beyond rounding",
+                 "ours (physical)")  # fmt: skip
+        notes = list(dict.fromkeys(row["note"] for row in self.rows() if row["note"]))
+        found = [
+            Table(_title(number), heads, [_cells(row, notes) for row in rows], 2)
             for number, rows in self.by_table().items()
         ]
+        lines = [[f"[{i}]", note] for i, note in enumerate(notes, 1)]
+        return [*found, Table("Notes", ("", "note"), lines, 2)]
 
     def record(self) -> Row:
         """The cells, the error over all of them, and what was calibrated."""
@@ -143,11 +146,11 @@ def _percent(value: float | None) -> str:
     return "-" if value is None else f"{value:+.1f} %" if value else "0"
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: Row, notes: list[str]) -> list[str]:
+    mark = f" [{notes.index(row['note']) + 1}]" if row["note"] else ""
     return [
         row["row"],
-        row["quantity"],
-        row["note"],
+        row["quantity"] + mark,
         "infeasible" if row["published"] is None else _number(row["published"]),
         _number(row["paper"]),
         _percent(row["error_pct"]),
