@@ -27,7 +27,8 @@ Predictions of the physical convention against published measurements. This page
 measured, less 1; "median" and "90 %" are those of the absolute error, the bias is the median error.
 The constants are shared by all models and accelerators; a few are those of AMD or AWS alone. They
 were fitted to aggregated serving, static batches and single-GPU decode on A100, H100 and B200
-(weight 1 for high confidence, 1/2 for medium), never to one record by itself.
+(weight 1 for high confidence, 1/2 for medium), never to one record by itself; those of kernels of
+an engine to all that is served on Hopper and Blackwell.
 """
 
 
@@ -35,9 +36,11 @@ LEFT_OUT = """Each accelerator, engine and model in turn is left out, the consta
 to the rest (accelerators of NVIDIA; the others are never fitted), and the group left out is
 predicted: all scored measurements of serving, rates as times. `python -m benchmarks.left_out` does
 it. No group is called unseen: the form of the model was chosen while looking at records of all of
-them; only the constants were not. Constants of AMD and AWS stay as they ship: those of AMD were
-fitted to other public results of the same kind, those of AWS to the rows of trainium1, which are no
-test therefore.
+them; only the constants were not. What is fitted are factors on the constants as they ship, one for
+all engines and formats; how these differ from one another is as fitted to all records
+(`python -m benchmarks.fit_kernels --left-out` fits those anew, too). Constants of AMD and AWS stay
+as they ship: those of SGLang on AMD were fitted to the rows here, those of AWS to trainium1, which
+are no test therefore; those of vLLM and ATOM on AMD to other public results of the same kind.
 
 Records whose speculation or precision is not stated, or whose label contradicts their times, are
 predicted but not scored, here and below.
