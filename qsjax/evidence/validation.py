@@ -71,11 +71,6 @@ HEADLINES = (
         "in the fit",
         {"category": ("wide_ep", "deepseek_official")},
     ),
-    Headline(
-        "time between tokens: slope in the context, and intercept",
-        "in the fit",
-        {"category": ("itl_linear_fit",)},
-    ),
     Headline("disaggregated serving", "left out", {"category": ("inferencex_disagg",)}),
     Headline("KV-cache capacity", "left out", {"category": ("kv_capacity",)}),
 )
