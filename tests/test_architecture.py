@@ -235,7 +235,7 @@ def test_the_answer_is_labelled_drawn_and_saved(answer, tmp_path):
     assert data.sizes["architecture"] == len(answer.candidates)
     names = {path.name for path in answer.save(tmp_path)}
     assert {"gains.svg", "architecture.csv", "architecture.nc"} <= names
-    assert "best serves" in answer.plot().get_title(loc="left")
+    assert "fastest is" in answer.plot().get_title(loc="left")
     assert set(SHOWN) <= set(answer.rows()[0])
 
 

@@ -55,6 +55,6 @@ def split_name(row: Mapping[str, Any]) -> str:
     '2 x tp=8 kvp=2 cp'
     """
     parts = [f"{name}={row[name]}" for name in DEGREES if row[name] > 1]
-    one = (" ".join(parts) or "one GPU") + (" cp" if row["kv_mode"] == "cp" else "")
+    one = (" ".join(parts) or "one GPU") + (" cp" if row.get("kv_mode") == "cp" else "")
     copies = row.get("replicas", 1)
     return one if copies == 1 else f"{copies} x {one}"
