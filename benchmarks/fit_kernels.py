@@ -3,7 +3,7 @@
 Run `python -m benchmarks.fit_kernels`: constants, and errors by group. `--left-out` also fits
 without every accelerator, engine and model in turn and prints the errors on what was left out;
 `--only prefill` fits what steps with prompts take and holds the others; `--write` puts the
-constants into the table. A fit takes a minute, the groups half an hour.
+constants into the table. A fit takes half a minute, the groups a minute more.
 
 The constants are few, and each has a prior: what the measurements do not determine stays there.
 Residuals are logarithms of predicted over measured; a configuration of many records counts less for
