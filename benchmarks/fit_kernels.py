@@ -58,8 +58,6 @@ PRIORS = {
     "gemm_peak": (1.0, 0.2),
     "attention_startup": (1.0, 0.5),
     "allreduce": (1.0, 0.2),
-    "expert_read": (0.95, 0.1),
-    "expert_gemm": (0.4, 0.07),
     "dequantised.others": (2.5, 0.2),
     "latent": (12.0, 0.5),
     "linear": (12.0, 0.7),
@@ -71,15 +69,15 @@ PRIORS = {
     "step.vllm": (300.0, 0.5),
     "step.sglang": (300.0, 0.5),
     "step.trtllm": (100.0, 0.5),
-    "newer.vllm": (1.0, 0.3),
+    "newer.sglang": (1.0, 0.3),
     "prefill.vllm": (100.0, 0.3),
     "prefill.sglang": (500.0, 0.3),
     "prefill.trtllm": (150.0, 0.3),
     **{f"gemm_startup.hopper.{d}": (0.3, 1.0) for d in ("bf16", "fp8")},
     **{f"gemm_startup.blackwell.{d}": (0.3, 1.0) for d in ("bf16", "fp8", "fp4")},
     **{f"experts.hopper.{name}": (1.0, 1.0) for name in ("vllm.fp8", "trtllm.fp8")},
-    **{f"experts.blackwell.vllm.{name}": (1.0, 1.0) for name in ("fp8", "int4", "mxfp4")},
-    **{f"experts.blackwell.trtllm.{name}": (1.0, 1.0) for name in ("fp8", "mxfp4", "nvfp4")},
+    **{f"experts.blackwell.vllm.{name}": (1.0, 1.0) for name in ("fp8",)},
+    **{f"experts.blackwell.trtllm.{name}": (1.0, 1.0) for name in ("nvfp4",)},
 }
 # Log error that counts as one prior deviation, and beyond which residuals count linearly.
 SCALE = 0.1

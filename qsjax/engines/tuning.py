@@ -242,16 +242,16 @@ def expert_factor(entries: Entries, served: Mapping[str, Any]) -> float:
 def _expert_fields(entries: Entries, served: Mapping[str, Any], hbm_bw: float) -> dict[str, float]:
     formats = _formats(entries)
     dense = _row("gemm", entries)[formats.dense]
-    startup = _row("experts", entries)[formats.experts]
-    read, widened = served["expert_read"], served["dequantised"]
+    startup, read, peak, norm = _row("experts", entries)[formats.experts]
+    read, widened = served["expert_read"] * read, served["dequantised"]
     bound = widened.get(formats.experts, widened["others"])
     if entries.generation == "hopper" and formats.experts.startswith(WIDENED):
         read = min(read, bound * TB / hbm_bw)
     return {
         "expert_startup": _share(entries, served) * expert_factor(entries, served) * startup * US,
         "expert_read_ratio": read / dense[1],
-        "expert_gemm_ratio": served["expert_gemm"] / (served["gemm_peak"] * dense[2]),
-        "expert_blend": share_of_norm(served["expert_norm"]),
+        "expert_gemm_ratio": served["expert_gemm"] * peak / (served["gemm_peak"] * dense[2]),
+        "expert_blend": share_of_norm(norm),
         "expert_overhead": 0.0,
     }
 
