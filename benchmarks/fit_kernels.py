@@ -299,19 +299,24 @@ def left_out(data: Data, start: Constants, name: str) -> np.ndarray:
 def written(text: str, served: Constants) -> str:
     """The table's text with the constants in place."""
     for path in PRIORS:
-        *outer, last = path.split(".")
         value = f"{get(served, path):.3g}"
-        head = "served" if len(outer) < 2 else ".".join(["served", *outer[:-1]])
-        key = last if not outer else outer[-1]
-        start = text.index(f"\n[{head}]\n")
-        end = text.find("\n[", start + 2)
-        section = text[start : end if end > 0 else len(text)]
-        line = rf"(?m)^{key} = [\d.]+" if not outer else rf"(?m)^({key} = \{{.*?\b{last} = )[\d.]+"
-        put = f"{key} = {value}" if not outer else rf"\g<1>{value}"
-        new, count = re.subn(line, put, section, count=1)
-        if count != 1:
+        names = path.split(".")
+        for depth in range(max(0, len(names) - 2), len(names)):
+            head, (key, *inner) = ".".join(["served", *names[:depth]]), names[depth:]
+            start = text.find(f"\n[{head}]\n")
+            if start < 0:
+                continue
+            end = text.find("\n[", start + 2)
+            section = text[start : end if end > 0 else len(text)]
+            entry = rf"\{{.*?\b{inner[0]} = " if inner else ""
+            new, count = re.subn(
+                rf"(?m)^({key} = {entry})[\d.]+", rf"\g<1>{value}", section, count=1
+            )
+            if count:
+                text = text.replace(section, new)
+                break
+        else:
             raise ValueError(f"{path} has no line in the table")
-        text = text.replace(section, new)
     return text
 
 
