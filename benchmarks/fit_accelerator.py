@@ -27,7 +27,7 @@ PRIOR = 0.05
 
 
 def cases_of(names: str, engine: str = "", *, is_newer: bool | None = None) -> list[Case]:
-    """Scored times of a token on some accelerators; of an engine, of its newer or older releases."""
+    """Scored times of a token on some accelerators; of an engine, of releases of one kind."""
     found = [case for case in map(read_case, load_records()) if isinstance(case, Case)]
     chosen = []
     for case in found:

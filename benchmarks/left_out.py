@@ -39,8 +39,8 @@ def measure() -> LeftOut:
 def first_tokens() -> dict[str, FirstToken]:
     """`FIRST_TOKENS`, fitted to the records with a time to first token.
 
-    Records of SGLang that state no release are predicted, but not fitted to: at 4 requests in flight
-    some wait for seconds, 30 times as long as their prompts take.
+    Records of SGLang that state no release are predicted, but not fitted to: at 4 requests in
+    flight some wait for seconds, 30 times as long as their prompts take.
     """
     known = [
         record | {"metric": "TTFT", "value": record["ttft_ms"], "unit": "ms"}
@@ -98,7 +98,9 @@ def main() -> None:
         held = sum(k for _, k in inside) / sum(n for n, _ in inside)
         print(f"intervals of {level:.0%} hold {held:.1%} of the records of groups left out")
     for name, (host, steps, rush) in first_tokens().items():
-        print(f"time to first token: {name} {1e3 * host:.3g} ms, {steps:.3g} steps, rush {rush:.3g}")
+        print(
+            f"time to first token: {name} {1e3 * host:.3g} ms, {steps:.3g} steps, rush {rush:.3g}"
+        )
 
 
 if __name__ == "__main__":

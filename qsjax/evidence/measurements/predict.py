@@ -45,8 +45,8 @@ class FirstToken(NamedTuple):
     rush: float
 
 
-# `python -m benchmarks.left_out` fits and prints them. What records do not tell apart is shared: the
-# host of all but SGLang, the rush of SGLang and ATOM; steps are 1 where an engine streams each.
+# `python -m benchmarks.left_out` fits and prints them. What records do not tell apart is shared:
+# the host of all but SGLang, the rush of SGLang and ATOM; steps are 1 where an engine streams each.
 FIRST_TOKENS = {
     "vllm": FirstToken(host=15.3e-3, steps=1.0, rush=0.225),
     "trtllm": FirstToken(host=15.3e-3, steps=6.68, rush=0.157),
