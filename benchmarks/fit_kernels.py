@@ -78,9 +78,9 @@ PRIORS = {
     "gemm_startup.hopper.trtllm.fp8_block": (0.3, 1.0),
     "gemm_startup.hopper.vllm.fp8": (0.3, 1.0),
     "gemm_startup.blackwell.vllm.fp4": (0.3, 1.0),
-    **{f"experts.hopper.{name}": (1.0, 1.0) for name in ("vllm.fp8", "trtllm.fp8")},
-    **{f"experts.blackwell.vllm.{name}": (1.0, 1.0) for name in ("fp8",)},
-    **{f"experts.blackwell.trtllm.{name}": (1.0, 1.0) for name in ("nvfp4",)},
+    "experts.others.fp8": (1.0, 1.0),
+    "experts.others.nvfp4": (1.0, 1.0),
+    "experts.hopper.trtllm.fp8": (1.0, 1.0),
 }
 # Log error that counts as one prior deviation, and beyond which residuals count linearly.
 SCALE = 0.1

@@ -249,7 +249,9 @@ def _dense_fields(entries: Entries, served: Mapping[str, Any]) -> dict[str, floa
 def expert_factor(entries: Entries, served: Mapping[str, Any]) -> float:
     """What served deployments make of the experts' start-up in the table [1]."""
     form = _formats(entries).experts.removesuffix("_triton")
-    return float(served["experts"][entries.generation].get(entries.engine, {}).get(form, 1.0))
+    factors = served["experts"]
+    own = factors.get(entries.generation, {}).get(entries.engine, {})
+    return float(own.get(form, factors["others"].get(form, 1.0)))
 
 
 def _expert_fields(entries: Entries, served: Mapping[str, Any], hbm_bw: float) -> dict[str, float]:
