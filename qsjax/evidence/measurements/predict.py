@@ -48,10 +48,10 @@ class FirstToken(NamedTuple):
 # `python -m benchmarks.left_out` fits and prints them. What records do not tell apart is shared:
 # the host of all but SGLang, the rush of SGLang and ATOM; steps are 1 where an engine streams each.
 FIRST_TOKENS = {
-    "vllm": FirstToken(host=15.3e-3, steps=1.0, rush=0.225),
-    "trtllm": FirstToken(host=15.3e-3, steps=6.68, rush=0.157),
-    "sglang": FirstToken(host=125e-3, steps=1.0, rush=0.0123),
-    "atom": FirstToken(host=15.3e-3, steps=1.0, rush=0.0123),
+    "vllm": FirstToken(host=16.7e-3, steps=1.0, rush=0.23),
+    "trtllm": FirstToken(host=16.7e-3, steps=6.55, rush=0.155),
+    "sglang": FirstToken(host=125e-3, steps=1.0, rush=0.0119),
+    "atom": FirstToken(host=16.7e-3, steps=1.0, rush=0.0119),
 }
 OVERHEADS = tuple(f"{name}_overhead" for name in ("layer", "latent", "expert", "sequence", "step"))
 
