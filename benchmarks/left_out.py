@@ -17,7 +17,12 @@ from benchmarks.refits import LeftOut, leave_out, serving_of
 from benchmarks.spreads import build, coverage, errors_of, scores
 from qsjax.engines.spread import Spread
 from qsjax.evidence.measurements import Case, load_records, read_cases
-from qsjax.evidence.measurements.predict import FirstToken, batches, outcomes_on_host
+from qsjax.evidence.measurements.predict import (
+    FirstToken,
+    batches,
+    first_token_name,
+    outcomes_on_host,
+)
 from qsjax.numerics.float64 import in_float64
 from qsjax.output.files import csv_text
 from qsjax.records.units import MS
@@ -52,26 +57,27 @@ def first_tokens() -> dict[str, FirstToken]:
         for record, case in zip(known, read_cases(known), strict=True)
         if isinstance(case, Case) and not case.not_scored and record["engine"] != "sglang"
     ]
-    engines = np.array([case.deployments[0].engine for case in used])
+    names = [first_token_name(case) for case in used]
     outcome = outcomes_on_host(*batches(used), {})
     measured = np.array([case.measured * MS for case in used])
 
     def values(logs: np.ndarray) -> dict[str, FirstToken]:
-        host, sglang_host, steps, *rush = np.exp(logs).tolist()
+        host, sglang_host, steps, ranked, *rush = np.exp(logs).tolist()
         return {
             "vllm": FirstToken(host, 1.0, rush[0]),
             "trtllm": FirstToken(host, steps, rush[1]),
+            "trtllm dp": FirstToken(host, ranked, rush[1]),
             "sglang": FirstToken(sglang_host, 1.0, rush[2]),
             "atom": FirstToken(host, 1.0, rush[2]),
         }
 
     def residuals(logs: np.ndarray) -> np.ndarray:
         found = values(logs)
-        host, steps, rush = np.array([found[engine] for engine in engines]).T
+        host, steps, rush = np.array([found[name] for name in names]).T
         times = outcome.ttft + host + steps * outcome.tpot + rush * outcome.rush
         return np.log(np.asarray(times) / measured)
 
-    start = np.log([0.02, 0.1, 5.0, 0.2, 0.2, 0.02])
+    start = np.log([0.02, 0.1, 5.0, 20.0, 0.2, 0.2, 0.02])
     return values(least_squares(residuals, start, loss="soft_l1", f_scale=0.1).x)
 
 

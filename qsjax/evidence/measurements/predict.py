@@ -47,11 +47,13 @@ class FirstToken(NamedTuple):
 
 # `python -m benchmarks.left_out` fits and prints them. What records do not tell apart is shared:
 # the host of all but SGLang, the rush of SGLang and ATOM; steps are 1 where an engine streams each.
+# TensorRT-LLM's ranks of data parallelism wait for each other's requests.
 FIRST_TOKENS = {
-    "vllm": FirstToken(host=16.7e-3, steps=1.0, rush=0.23),
-    "trtllm": FirstToken(host=16.7e-3, steps=6.55, rush=0.155),
-    "sglang": FirstToken(host=125e-3, steps=1.0, rush=0.0119),
-    "atom": FirstToken(host=16.7e-3, steps=1.0, rush=0.0119),
+    "vllm": FirstToken(host=16.3e-3, steps=1.0, rush=0.231),
+    "trtllm": FirstToken(host=16.3e-3, steps=6.3, rush=0.154),
+    "trtllm dp": FirstToken(host=16.3e-3, steps=26.2, rush=0.154),
+    "sglang": FirstToken(host=125e-3, steps=1.0, rush=0.012),
+    "atom": FirstToken(host=16.3e-3, steps=1.0, rush=0.012),
 }
 OVERHEADS = tuple(f"{name}_overhead" for name in ("layer", "latent", "expert", "sequence", "step"))
 
@@ -252,10 +254,16 @@ def outcomes_on_host(
     return jax.tree.map(lambda *x: np.concatenate(x, axis=-1)[..., position], *parts)
 
 
+def first_token_name(case: Case) -> str:
+    """Which of `FIRST_TOKENS` a deployment has; vLLM's where its engine is not among them."""
+    one = case.deployments[0]
+    ranked = f"{one.engine} dp" if scalar(one.partition.dp) > 1 else one.engine
+    return next(name for name in (ranked, one.engine, "vllm") if name in FIRST_TOKENS)
+
+
 def first_token_times(cases: Sequence[Case], outcome: Outcome) -> jax.Array:
     """Time to first token of served deployments, one for each case [s]."""
-    engines = [case.deployments[0].engine for case in cases]
-    known = [FIRST_TOKENS.get(engine, FIRST_TOKENS["vllm"]) for engine in engines]
+    known = [FIRST_TOKENS[first_token_name(case)] for case in cases]
     host, steps, rush = np.array(known).T
     found: jax.Array = outcome.ttft + host + steps * outcome.tpot + rush * outcome.rush
     return found
