@@ -43,7 +43,7 @@ class Entries:
     is_newer: bool = False
 
     def __str__(self) -> str:
-        since = load_kernels()["newer"].get(self.engine)
+        since = newer_since(self.generation, self.engine)
         release = ""
         if since:
             first = ".".join(map(str, since))
@@ -124,6 +124,13 @@ def _nearest_format(row: Mapping[str, Any], asked: str) -> str:
     return name if name in row else str(next(iter(row)))
 
 
+def newer_since(generation: str, engine: str) -> tuple[int, ...] | None:
+    """The release since which an engine counts as newer; None where releases do not differ."""
+    table = load_kernels()["newer"]
+    since = table.get(generation, table).get(engine)
+    return None if since is None else tuple(since)
+
+
 def find(
     name: str, engine: str, formats: Formats, release: tuple[int, ...] | None
 ) -> Entries | None:
@@ -139,8 +146,8 @@ def find(
     generation = "" if name in kernels["unlike"] else generation_of(name)
     if not engine or (release and release < tuple(kernels["since"].get(engine, release))):
         return None
-    newer = kernels["newer"].get(engine)
-    is_newer = newer is not None and (release is None or release >= tuple(newer))
+    since = newer_since(generation, engine)
+    is_newer = since is not None and (release is None or release >= since)
     if generation in kernels["plain"]:
         nearest = _nearest_engine(kernels["plain"][generation], engine)
         return Entries(generation=generation, engine=nearest, is_newer=is_newer)
