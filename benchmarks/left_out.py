@@ -17,7 +17,7 @@ from benchmarks.refits import LeftOut, leave_out, serving_of
 from benchmarks.spreads import build, coverage, errors_of, scores
 from qsjax.engines.spread import Spread
 from qsjax.evidence.measurements import Case, load_records, read_cases
-from qsjax.evidence.measurements.predict import FIRST_TOKENS, batches, outcomes_on_host
+from qsjax.evidence.measurements.predict import FIRST_TOKENS, batches, outcomes
 from qsjax.numerics.float64 import in_float64
 from qsjax.output.files import csv_text
 from qsjax.records.units import MS
@@ -50,7 +50,7 @@ def first_tokens() -> dict[str, tuple[float, float]]:
 def first_token(cases: list[Case], engine: str) -> tuple[float, float]:
     """Steps and share of the rush that meet the cases of one engine best."""
     used = [case for case in cases if case.deployments[0].engine == engine]
-    outcome = outcomes_on_host(*batches(used), {})
+    outcome = outcomes(*batches(used), {})
     terms = np.stack([np.asarray(outcome.tpot), np.asarray(outcome.rush)], axis=1)
     steady, measured = np.asarray(outcome.ttft), np.array([case.measured * MS for case in used])
     found = least_squares(
