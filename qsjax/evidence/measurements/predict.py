@@ -29,15 +29,29 @@ Constants = Mapping[str, float | jax.Array]
 # TensorRT-LLM fuses more of a layer into one launch than vLLM and SGLang do: its launch overheads
 # over theirs. Fitted with the other constants (benchmarks/fit_constants.py).
 TRTLLM_OVERHEAD = 0.70
-# Time to first token where a benchmark keeps as many requests in flight as its concurrency, beyond
-# the steady state, by engine: decode steps until a request is seen and its token is out, and the
-# share of the mean time that it takes when all come at once, as they do at the start; those that
-# follow are bunched for a while. `python -m benchmarks.left_out` fits and prints them.
+
+
+class FirstToken(NamedTuple):
+    """Of a benchmark that keeps as many requests in flight as its concurrency.
+
+    `host` is what the server takes for a request, its tokenizer and its answer [s]; `steps` the
+    decode steps until a request is seen and its token is out; `rush` the share of the mean time
+    that it takes when all come at once, as they do at the start: those that follow are bunched for
+    a while. All beyond the steady state.
+    """
+
+    host: float | np.ndarray
+    steps: float | np.ndarray
+    rush: float | np.ndarray
+
+
+# `python -m benchmarks.left_out` fits and prints them. What records do not tell apart is shared:
+# the host of all but SGLang, the rush of SGLang and ATOM; steps are 1 where an engine streams each.
 FIRST_TOKENS = {
-    "vllm": (3.74, 0.207),
-    "trtllm": (8.32, 0.169),
-    "sglang": (16.5, 0.014),
-    "atom": (1.97, 0.007),
+    "vllm": FirstToken(host=16.7e-3, steps=1.0, rush=0.23),
+    "trtllm": FirstToken(host=16.7e-3, steps=6.55, rush=0.155),
+    "sglang": FirstToken(host=125e-3, steps=1.0, rush=0.0119),
+    "atom": FirstToken(host=16.7e-3, steps=1.0, rush=0.0119),
 }
 OVERHEADS = tuple(f"{name}_overhead" for name in ("layer", "latent", "expert", "sequence", "step"))
 
@@ -275,8 +289,7 @@ class Told(NamedTuple):
         kind: index in KINDS.
         output: tokens of an answer.
         tokens: sequences of all replicas.
-        steps: of FIRST_TOKENS.
-        share: likewise.
+        beyond: what a first token takes beyond the steady state.
     """
 
     first: np.ndarray
@@ -284,8 +297,7 @@ class Told(NamedTuple):
     kind: np.ndarray
     output: np.ndarray
     tokens: np.ndarray
-    steps: np.ndarray
-    share: np.ndarray
+    beyond: FirstToken
 
 
 KINDS = (
@@ -300,27 +312,26 @@ def told_of(cases: Sequence[Case]) -> Told:
     deployments = [case.deployments[0] for case in cases]
     sequences = np.array([float(one.workload.batch) for one in deployments])  # type: ignore[arg-type]  # floats of deployment_of
     known = [FIRST_TOKENS.get(one.engine, FIRST_TOKENS["vllm"]) for one in deployments]
-    steps, share = np.array(known).T
     return Told(
         first=np.concatenate([[0], last[:-1] + 1]),
         last=last,
         kind=np.array([KINDS.index(c.kind) if c.kind in KINDS else 0 for c in cases], float),
         output=np.array([max(1.0, one.output) for one in deployments]),
         tokens=sequences * np.array([float(one.partition.dp) for one in deployments]),  # type: ignore[arg-type]  # floats of deployment_of
-        steps=steps,
-        share=share,
+        beyond=FirstToken(*np.array(known).T),
     )
 
 
 def _value(first: Outcome, tpot_of_last: jax.Array, told: Told) -> jax.Array:
     """The value of a case, from the outcomes of its first and last deployments."""
+    host, steps, rush = told.beyond
     slope = (tpot_of_last - first.tpot) / (SWEEP[1] - SWEEP[0])
     by_kind = {
         "served_tpot": first.tpot + first.wait,
         "throughput": first.tokens_per_s,
         "served_throughput": first.tokens_per_s,
         "static": told.tokens * told.output / (first.prefill + told.output * first.tpot),
-        "ttft": first.ttft + told.steps * first.tpot + told.share * first.rush,
+        "ttft": first.ttft + host + steps * first.tpot + rush * first.rush,
         "slope": slope,
         "intercept": first.tpot - slope * SWEEP[0],
     }
