@@ -21,7 +21,7 @@ from qsjax.evidence.measurements.predict import (
     FirstToken,
     batches,
     first_token_name,
-    outcomes_on_host,
+    outcomes,
 )
 from qsjax.numerics.float64 import in_float64
 from qsjax.output.files import csv_text
@@ -58,7 +58,7 @@ def first_tokens() -> dict[str, FirstToken]:
         if isinstance(case, Case) and not case.not_scored and record["engine"] != "sglang"
     ]
     names = [first_token_name(case) for case in used]
-    outcome = outcomes_on_host(*batches(used), {})
+    outcome = outcomes(*batches(used), {})
     measured = np.array([case.measured * MS for case in used])
 
     def values(logs: np.ndarray) -> dict[str, FirstToken]:

@@ -15,7 +15,6 @@ import json
 import sys
 
 import click
-import jax
 import numpy as np
 
 from qsjax import catalog
@@ -45,7 +44,7 @@ def loads() -> tuple[np.ndarray, np.ndarray]:
     records = [record for record in load_records() if record["category"] == CATEGORY]
     cases = [case for case in read_cases(records) if isinstance(case, Case)]
     built, position = batches(cases)
-    found = jax.tree.map(np.asarray, outcomes(built, position, {}))
+    found = outcomes(built, position, {})
     first = np.cumsum([0, *(len(case.deployments) for case in cases[:-1])])
     ones = [case.deployments[0] for case in cases]
     users = [scalar(one.workload.batch) * scalar(one.partition.dp) for one in ones]

@@ -8,7 +8,6 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 import numpy as np
 from scipy.optimize import least_squares
 
@@ -16,7 +15,7 @@ from qsjax.engines.generations import generation_of
 from qsjax.engines.spread import UNSTATED
 from qsjax.evidence.calibration import NOISE, SOFT, WIDTH, covariance_of
 from qsjax.evidence.measurements import Case, predict
-from qsjax.evidence.measurements.predict import batches, outcomes_on_host, time_values
+from qsjax.evidence.measurements.predict import batches, outcomes, time_values, told_of
 from qsjax.evidence.validation import LEFT_OUT
 from qsjax.numerics.safe import scalar
 from qsjax.records.specs import HardwareSpec
@@ -72,6 +71,7 @@ class Serving:
         is_fitted = np.array([row["generation"] in FITTED for row in self.labels])
         self.root = np.sqrt(np.asarray(weights) * is_fitted)
         self._built, self._position = batches(cases)
+        self._told = told_of(cases)
         known = {field.name for field in dataclasses.fields(HardwareSpec)}
         self.names = tuple(name for name in SCALED if name in known)
 
@@ -85,12 +85,8 @@ class Serving:
             }
             hardware = dataclasses.replace(batch.hardware, **fields)
             moved.append((batch._replace(hardware=hardware), convention))
-        whole = outcomes_on_host(moved, self._position, {}, (len(logs),))
-        rows = [
-            np.log(np.asarray(time_values(self.cases, jax.tree.map(lambda x, at=k: x[at], whole))))
-            for k in range(len(logs))
-        ]
-        return self.sign * (np.stack(rows) - self.target)
+        whole = outcomes(moved, self._position, {}, (len(logs),))
+        return self.sign * (np.log(time_values(self._told, whole)) - self.target)
 
     def jacobian(self, logs: np.ndarray) -> np.ndarray:
         """Derivatives of the residuals in the logarithms of the factors, (record, constant)."""

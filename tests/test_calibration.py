@@ -2,12 +2,11 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
+from prompt import process, qsjax
 
 from qsjax.evidence.calibration import DEFAULT_FREE, PARAMETERS, _Problem, fit
 from qsjax.evidence.measurements import predict, read_cases, read_csv, read_records
@@ -138,17 +137,12 @@ def test_mistakes_of_a_call(exact):
         fit(exact[:1], ("latent_overhead", "eff_exp"), {"eff_gemm": 0.5})
 
 
-def run(*arguments):
-    command = [sys.executable, "-m", "qsjax", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-
-
 def test_cli_prints_constants_and_writes_them(tmp_path):
     path = tmp_path / "mine.csv"
     path.write_text(table(ROWS, tpot=12.5))
     out = tmp_path / "out"
     names = "layer_overhead,eff_weight_read"
-    done = run("calibrate", path, "--fit", names, "--format", "json", "--out", out)
+    done = process("calibrate", path, "--fit", names, "--format", "json", "--out", out)
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     assert set(answer["constants"]) == set(names.split(","))
@@ -229,7 +223,7 @@ def test_rows_are_named_by_their_line(tmp_path):
 def test_every_mistake_of_a_file_is_told_at_once(tmp_path, text, wanted):
     path = tmp_path / "bad.csv"
     path.write_text(text)
-    done = run("calibrate", path)
+    done = qsjax("calibrate", path)
     assert done.returncode == 2
     assert all(line in done.stderr for line in wanted), done.stderr
     assert not done.stdout

@@ -1,13 +1,12 @@
 """`qsjax explore` and the catalogue verbs, run as a user runs them."""
 
+import contextlib
 import json
-import os
 import re
-import subprocess
-import sys
 
 import pytest
 from click.testing import CliRunner
+from prompt import process, qsjax
 
 from qsjax import catalog
 from qsjax.cli import cli
@@ -15,23 +14,12 @@ from qsjax.grid.problem import divisors
 from qsjax.output import files
 
 
-def qsjax(*arguments, cwd=None):
-    return subprocess.run(
-        [sys.executable, "-W", "error::DeprecationWarning:qsjax", "-m", "qsjax", *arguments],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env={**os.environ, "JAX_PLATFORMS": "cpu"},
-        check=False,
-    )
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """The README's main job: JSON on standard output and a result folder."""
     out = tmp_path_factory.mktemp("results") / "demo"
     asked = ("--gpus", "64", "--hardware", "paper-reference", "--format", "json")
-    done = qsjax("explore", "deepseek-v3", *asked, "--out", str(out))
+    done = process("explore", "deepseek-v3", *asked, "--out", str(out))
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout), out
 
@@ -117,7 +105,8 @@ def test_csv_is_one_row_a_cell():
 def test_mistakes_end_with_one_message_and_exit_code_2(arguments, words, tmp_path):
     if arguments[0] == "explore":
         arguments = [*arguments, "--out", str(tmp_path / "out")]
-    done = qsjax(*arguments, cwd=tmp_path)
+    with contextlib.chdir(tmp_path):
+        done = qsjax(*arguments)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
@@ -162,7 +151,7 @@ def test_hardware_json_has_every_number_and_its_source():
 
 
 def test_version_and_help():
-    assert qsjax("--version").stdout.startswith("qsjax")
+    assert process("--version").stdout.startswith("qsjax")
     assert "explore" in qsjax("--help").stdout
     shown = qsjax("explore", "--help").stdout
     assert "\\b" not in shown

@@ -3,33 +3,25 @@
 import csv
 import io
 import json
-import os
 import shlex
-import subprocess
-import sys
 
+import prompt
 import pytest
 
 SMALL = ("mixtral-8x7b", "--hardware", "h100-sxm")
 
 
+def qsjax(*arguments, code=0):
+    return prompt.qsjax(*arguments, code=code)
+
+
 @pytest.fixture(scope="module")
-def qsjax(tmp_path_factory):
-    """Runs the command; its compiled programs are kept for the tests of this file."""
+def process(tmp_path_factory):
+    """Runs the command as a user does; what it compiles is kept for the tests of this file."""
     cache = tmp_path_factory.mktemp("cache")
 
-    def run(*arguments, code=0, cwd=None, **environment):
-        done = subprocess.run(
-            [sys.executable, "-W", "error::DeprecationWarning:qsjax", "-m", "qsjax", *arguments],
-            capture_output=True,
-            text=True,
-            cwd=cwd,
-            env={**os.environ, "JAX_PLATFORMS": "cpu", "QSJAX_CACHE": str(cache), **environment},
-            check=False,
-        )
-        assert done.returncode == code, done.stderr
-        assert "Traceback" not in done.stderr
-        return done
+    def run(*arguments, **how):
+        return prompt.process(*arguments, **{"code": 0, "QSJAX_CACHE": str(cache), **how})
 
     run.cache = cache
     return run
@@ -52,13 +44,13 @@ def asked(out):
     return json.loads((out / "inputs.json").read_text(), parse_constant=pytest.fail)
 
 
-def test_explain_takes_a_design_apart(qsjax, tmp_path):
+def test_explain_takes_a_design_apart(process, tmp_path):
     arguments = ("--tp", "8", "--context", "32k", "--isl", "30000", "--osl", "2000")
-    wrong = qsjax("explain", *SMALL, *arguments, code=2)
+    wrong = process("explain", *SMALL, *arguments, code=2)
     assert "contradict" in mistake(wrong)
     out = tmp_path / "explained"
     arguments = ("--tp", "8", "--isl", "30000", "--osl", "2000", "--format", "json")
-    record = as_json(qsjax("explain", *SMALL, *arguments, "--out", str(out)))
+    record = as_json(process("explain", *SMALL, *arguments, "--out", str(out)))
     stated = record["stated"]
     assert stated["is_feasible"]
     assert record["context"] == 31000
@@ -79,7 +71,7 @@ def test_explain_takes_a_design_apart(qsjax, tmp_path):
         assert (out / name).read_text().startswith("<?xml")
 
 
-def test_explain_reads_engine_flags(qsjax):
+def test_explain_reads_engine_flags():
     vllm = ("vllm", "serve", "m", "--tensor-parallel-size", "4", "--data-parallel-size", "2")
     more = ("--enable-expert-parallel", "--max-num-seqs", "16", "--kv-cache-dtype", "fp8")
     one = as_json(qsjax("explain", *SMALL, "--format", "json", "--", *vllm, *more))
@@ -98,7 +90,7 @@ def test_explain_reads_engine_flags(qsjax):
     assert any("ep=8 here" in note for note in one["notes"])
 
 
-def test_the_static_share_of_sglang_leaves_its_buffers_out(qsjax):
+def test_the_static_share_of_sglang_leaves_its_buffers_out():
     """By hand: 0.85 of the 79.2 visible of 80 GiB, less 2.2 that NCCL and CUDA hold."""
     flags = ("--", "sglang", "--tp-size", "8", "--mem-fraction-static", "0.85")
     record = as_json(qsjax("explain", *SMALL, "--format", "json", *flags))
@@ -116,7 +108,7 @@ def test_the_static_share_of_sglang_leaves_its_buffers_out(qsjax):
     assert any("keeps more" in n for n in fuller["best"]["engine_flags"]["vllm"]["notes"])
 
 
-def test_explain_says_that_the_flags_serve_another_model(qsjax):
+def test_explain_says_that_the_flags_serve_another_model():
     served = ("--", "vllm", "serve", "{}", "-tp", "8")
     for name, is_other in (("deepseek-ai/DeepSeek-V3", True), ("/models/Mixtral-8x7B", False)):
         words = [word.format(name) for word in served]
@@ -124,7 +116,7 @@ def test_explain_says_that_the_flags_serve_another_model(qsjax):
         assert any(f"serve {name}" in note for note in record["notes"]) == is_other
 
 
-def test_explain_says_what_context_parallelism_of_vllm_holds(qsjax):
+def test_explain_says_what_context_parallelism_of_vllm_holds():
     """By hand: 8 ranks share what kvp=8 holds 8 times, so tp=8 holds 70.7 GiB, not 83.1.
 
     In GiB: attention 2.94, of which 1.72 are the down-projections that every rank holds; routed
@@ -146,7 +138,7 @@ def test_explain_says_what_context_parallelism_of_vllm_holds(qsjax):
     assert sizes[0] == pytest.approx(8 * sizes[1], rel=0.1)
 
 
-def test_explain_keeps_the_dtype_of_the_model_under_a_loader(qsjax):
+def test_explain_keeps_the_dtype_of_the_model_under_a_loader():
     flags = ("--hardware", "b200-sxm", "--format", "json")
     sglang = ("--", "python3", "-m", "sglang.launch_server", "--model", "m", "--tp", "8")
     same = [
@@ -173,19 +165,19 @@ def weights_of(record):
         (("x-Q4_K_M",), 14.96, ""),  # no GGUF file
     ],
 )
-def test_the_name_of_a_gguf_file_tells_its_bits(qsjax, served, size, words):
+def test_the_name_of_a_gguf_file_tells_its_bits(served, size, words):
     flags = ("--hardware", "h100-sxm", "--format", "json", "--", "vllm", "serve", *served)
     record = as_json(qsjax("explain", "llama-3.1-8b", *flags))
     assert weights_of(record) == pytest.approx(size, rel=2e-3)
     assert any("GGUF" in note and words in note for note in record["notes"]) == bool(words)
 
 
-def test_a_file_of_weights_is_no_model(qsjax):
+def test_a_file_of_weights_is_no_model():
     wrong = qsjax("explain", "llama.Q4_K_M.gguf", "--hardware", "h100-sxm", code=2)
     assert "give the config.json of its model" in mistake(wrong)
 
 
-def test_the_dtype_of_recurrent_states_is_a_flag(qsjax):
+def test_the_dtype_of_recurrent_states_is_a_flag():
     """Qwen3.5-397B: a state of 4 bytes an element unless the engine is told else."""
     flags = ("qwen3.5-397b-a17b", "--hardware", "b200-sxm", "--context", "8k", "--format", "json")
     engine = ("--", "vllm", "serve", "m", "-dp", "8", "-ep")
@@ -200,7 +192,7 @@ def test_the_dtype_of_recurrent_states_is_a_flag(qsjax):
     assert batches[1] / batches[0] == pytest.approx(ratio, rel=0.01)
 
 
-def test_a_card_of_24_gib_keeps_what_vllm_keeps(qsjax, tmp_path):
+def test_a_card_of_24_gib_keeps_what_vllm_keeps(tmp_path):
     """By hand, Qwen3-1.7B: 0.3 GiB of context and 256 rows of logits, not 4 GiB."""
     card = tmp_path / "rtx.toml"
     card.write_text(
@@ -224,7 +216,7 @@ def test_a_card_of_24_gib_keeps_what_vllm_keeps(qsjax, tmp_path):
     assert pytest.approx(used, rel=0.04) == 0.1 * 48e9 + 1.9 * 2**30
 
 
-def test_explain_warns_of_a_split_that_engines_refuse(qsjax):
+def test_explain_warns_of_a_split_that_engines_refuse():
     flags = ("--hardware", "h200-sxm", "--format", "json", "--tp", "32")
     for more, is_broken in (((), True), (("--weights", "bf16"), False)):
         notes = as_json(qsjax("explain", "deepseek-v3", *flags, *more))["notes"]
@@ -241,7 +233,7 @@ def test_explain_warns_of_a_split_that_engines_refuse(qsjax):
         ("deepseek-v3", "python3 -m sglang.launch_server --model-path m --tp 32", "are 576"),
     ],
 )
-def test_a_split_that_the_engine_refuses_does_not_run(qsjax, tmp_path, model, command, words):
+def test_a_split_that_the_engine_refuses_does_not_run(tmp_path, model, command, words):
     if model == "own":
         path = tmp_path / "qwen3-fp8.toml"
         text = 'extends = "qwen3-235b-a22b"\nweight_dtype = "fp8"\nweight_block = 128\n'
@@ -271,18 +263,18 @@ def test_a_split_that_the_engine_refuses_does_not_run(qsjax, tmp_path, model, co
         ("services:\n a:\n  image: vllm/vllm-openai\n  command: --model Qwen/Qwen3-0.6B -dp 2",),
     ],
 )
-def test_a_command_line_alone_names_the_model(qsjax, words):
+def test_a_command_line_alone_names_the_model(words):
     flags = ("explain", "--hardware", "h100", "--context", "1k", "--format", "json", "--")
     found = as_json(qsjax(*flags, *words))
     assert (found["model"], found["stated"]["gpus"]) == ("qwen3-0.6b", 2)
 
 
 @pytest.mark.parametrize("words", [("-tp", "8"), ("vllm", "serve", "$MODEL", "-tp", "8")])
-def test_explain_asks_for_the_model_that_no_command_line_names(qsjax, words):
+def test_explain_asks_for_the_model_that_no_command_line_names(words):
     assert "MODEL is missing" in mistake(qsjax("explain", "--", *words, code=2))
 
 
-def test_explain_takes_a_dense_twin(qsjax):
+def test_explain_takes_a_dense_twin():
     options = ("--hardware", "h100-sxm", "--tp", "8", "--convention", "both", "--format", "json")
     twin = as_json(qsjax("explain", "mixtral-8x7b:q=2", *options))
     assert twin["stated"]["memory_bytes"]["weights: router"] == 0
@@ -290,14 +282,14 @@ def test_explain_takes_a_dense_twin(qsjax):
     assert "no experts" in mistake(qsjax("explain", "llama-3.1-8b:q=2", *options, code=2))
 
 
-def test_explain_says_what_is_missing(qsjax):
+def test_explain_says_what_is_missing():
     done = qsjax("explain", "deepseek-v3", "--hardware", "h100-sxm", "--tp", "8")
     assert "does not run" in done.stdout
     assert "too much" in done.stdout
     assert "GPUs of this kind" in done.stdout
 
 
-def test_explain_prints_every_ledger_for_people(qsjax):
+def test_explain_prints_every_ledger_for_people():
     text = qsjax("explain", *SMALL, "--tp", "8").stdout
     for words in ("Memory of one GPU", "capacity", "TPOT", "roofline", "best design for vllm"):
         assert words in text
@@ -315,17 +307,17 @@ def test_explain_prints_every_ledger_for_people(qsjax):
         (("--tp", "0"), "positive"),
     ],
 )
-def test_explain_refuses(qsjax, arguments, words):
+def test_explain_refuses(arguments, words):
     assert words in mistake(qsjax("explain", *SMALL, *arguments, code=2))
 
 
-def test_an_unknown_model_or_accelerator_is_refused(qsjax):
+def test_an_unknown_model_or_accelerator_is_refused():
     assert "mixtral-8x7b" in mistake(qsjax("explain", "mixtral-8x7", code=2))
     wrong = qsjax("pareto", "mixtral-8x7b", "--hardware", "h100-smx", code=2)
     assert "h100-sxm" in mistake(wrong)
 
 
-def test_pareto_gives_a_front_for_every_series(qsjax, tmp_path):
+def test_pareto_gives_a_front_for_every_series(tmp_path):
     out = tmp_path / "front"
     small = ("--gpus", "8", "--context", "32k", "--format", "json")
     devices = ("--hardware", "h100-sxm,h200-sxm")
@@ -359,7 +351,7 @@ def test_pareto_gives_a_front_for_every_series(qsjax, tmp_path):
         assert len(list(csv.DictReader(file))) == len(result["front"])
 
 
-def test_pareto_within_limits_and_with_a_price(qsjax):
+def test_pareto_within_limits_and_with_a_price():
     limits = ("--max-tpot", "40ms", "--max-pp", "1", "--usd-per-hour", "2", "--utilisation", "0.5")
     done = qsjax("pareto", *SMALL, "--gpus", "8", "--twins", "2", *limits, "--format", "csv")
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
@@ -371,7 +363,7 @@ def test_pareto_within_limits_and_with_a_price(qsjax):
         assert float(row["usd_per_million_tokens"]) == pytest.approx(1e6 * 2 / 3600 / rate / 0.5)
 
 
-def test_an_impossible_limit_says_what_can_be_had_and_what_would_help(qsjax):
+def test_an_impossible_limit_says_what_can_be_had_and_what_would_help():
     options = ("--gpus", "8", "--twins", "2")
     front = as_json(qsjax("pareto", *SMALL, *options, "--format", "json"))["front"]
     # A little below what can be had: the latencies alone would still allow it.
@@ -385,7 +377,7 @@ def test_an_impossible_limit_says_what_can_be_had_and_what_would_help(qsjax):
     assert result["refused"][0]["would_help"]["speed"] > 1
 
 
-def test_two_limits_that_contradict_each_other_are_named(qsjax):
+def test_two_limits_that_contradict_each_other_are_named():
     options = ("--gpus", "8", "--twins", "2", "--context", "64k")
     front = as_json(qsjax("pareto", *SMALL, *options, "--format", "json"))["front"]
     tpot = min(row["tpot"] for row in front)
@@ -410,11 +402,11 @@ def test_two_limits_that_contradict_each_other_are_named(qsjax):
         (("--format", "xml"), "xml"),
     ],
 )
-def test_pareto_refuses(qsjax, arguments, words):
+def test_pareto_refuses(arguments, words):
     assert words in mistake(qsjax("pareto", *SMALL, *arguments, code=2))
 
 
-def test_compare_shows_both_conventions_and_why(qsjax, tmp_path):
+def test_compare_shows_both_conventions_and_why(tmp_path):
     out = tmp_path / "side-by-side"
     subjects = ("mixtral-8x7b", "mixtral-8x7b:q=2", "mixtral-8x7b@h200-sxm")
     options = ("--hardware", "h100-sxm", "--gpus", "8", "--context", "8k,64k")
@@ -444,7 +436,7 @@ def test_compare_shows_both_conventions_and_why(qsjax, tmp_path):
         assert words in text
 
 
-def test_compare_draws_also_where_nothing_runs(qsjax, tmp_path):
+def test_compare_draws_also_where_nothing_runs(tmp_path):
     subjects = ("switch-c", "grok-1", "--hardware", "h100-sxm", "--gpus", "1")
     done = qsjax("compare", *subjects, "--context", "8k,64k", "--out", str(tmp_path))
     assert "nothing runs" in done.stdout
@@ -469,11 +461,11 @@ def test_compare_draws_also_where_nothing_runs(qsjax, tmp_path):
         (("mixtral-8x7b@h300",), "h300"),
     ],
 )
-def test_compare_refuses(qsjax, subjects, words):
+def test_compare_refuses(subjects, words):
     assert words in mistake(qsjax("compare", *subjects, code=2))
 
 
-def test_mix_finds_one_split_for_all(qsjax, tmp_path):
+def test_mix_finds_one_split_for_all(tmp_path):
     requests = tmp_path / "requests.csv"
     requests.write_text("isl,osl,count\n4000,500,10\n32000,1000,2\n")
     options = ("--hardware", "h100-sxm", "--gpus", "8", "--twins", "2")
@@ -500,7 +492,7 @@ def test_mix_finds_one_split_for_all(qsjax, tmp_path):
     assert {path.name: path.read_bytes() for path in out.iterdir()} == first
 
 
-def test_mix_together_is_one_batch_of_all_lengths(qsjax, tmp_path):
+def test_mix_together_is_one_batch_of_all_lengths(tmp_path):
     requests = tmp_path / "requests.csv"
     requests.write_text("isl,osl,count\n4000,500,10\n32000,1000,2\n")
     options = ("mix", "mixtral-8x7b", str(requests), "--hardware", "h100-sxm", "--gpus", "8")
@@ -514,7 +506,7 @@ def test_mix_together_is_one_batch_of_all_lengths(qsjax, tmp_path):
     assert "several sizes at once" in mistake(qsjax(*options, "--together", code=2))
 
 
-def test_mix_names_bad_rows(qsjax, tmp_path):
+def test_mix_names_bad_rows(tmp_path):
     requests = tmp_path / "requests.csv"
     requests.write_text("isl,osl\n1,a\n5,5\n-1,5\n")
     message = mistake(qsjax("mix", "mixtral-8x7b", str(requests), code=2))
@@ -527,43 +519,45 @@ def test_mix_names_bad_rows(qsjax, tmp_path):
     assert "does not exist" in missing
 
 
-def test_quiet_and_verbose(qsjax, tmp_path):
+def test_quiet_and_verbose(process, tmp_path):
     options = ("explain", *SMALL, "--tp", "8", "--format", "json")
-    quiet = qsjax(*options, "-q", "--out", str(tmp_path / "a"))
+    quiet = process(*options, "-q", "--out", str(tmp_path / "a"))
     assert quiet.stderr == ""
-    loud = qsjax(*options, "-v", "--out", str(tmp_path / "b"))
+    loud = process(*options, "-v", "--out", str(tmp_path / "b"))
     assert "jax" in loud.stderr
     assert "Written to" in loud.stderr
     assert loud.stdout == quiet.stdout
 
 
-def test_programs_are_kept_unless_switched_off(qsjax, tmp_path):
-    # A verb that compiles: whatever other tests ran before this one, or on another worker.
-    qsjax("sensitivity", "llama-3.1-8b", "--hardware", "h100-sxm", "--gpus", "1")
-    assert list(qsjax.cache.glob("jax-*/*"))
+def test_programs_are_kept_unless_switched_off(process, tmp_path):
+    # A search of many designs compiles: whatever other tests ran before, or on another worker.
+    many = "from qsjax.cli import main; from qsjax.grid import fronts; fronts.SMALL = 0; main()"
+    small = ("llama-3.1-8b", "--hardware", "h100-sxm", "--gpus", "1")
+    process("pareto", *small, start=("-c", many))
+    assert list(process.cache.glob("jax-*/*"))
     home = {"XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path)}
-    qsjax("hardware", "--format", "json", QSJAX_CACHE="off", **home)
+    process("hardware", "--format", "json", QSJAX_CACHE="off", **home)
     assert list(tmp_path.iterdir()) == []
-    loud = qsjax("hardware", "-v", "--format", "json", QSJAX_CACHE="off", **home)
+    loud = process("hardware", "-v", "--format", "json", QSJAX_CACHE="off", **home)
     assert "compiled programs: off" in loud.stderr
 
 
-def test_a_cache_that_cannot_be_written_is_no_obstacle(qsjax, tmp_path):
+def test_a_cache_that_cannot_be_written_is_no_obstacle(process, tmp_path):
     file = tmp_path / "file"
     file.write_text("")
-    qsjax("models", "--format", "json", QSJAX_CACHE=str(file))
+    process("models", "--format", "json", QSJAX_CACHE=str(file))
 
 
-def test_completion(qsjax):
-    assert "_QSJAX_COMPLETE=bash_complete" in qsjax("completion", "bash").stdout
-    assert "nosuch" in mistake(qsjax("completion", "nosuch", code=2))
-    verbs = qsjax(_QSJAX_COMPLETE="bash_complete", COMP_WORDS="qsjax ex", COMP_CWORD="1").stdout
+def test_completion(process):
+    assert "_QSJAX_COMPLETE=bash_complete" in process("completion", "bash").stdout
+    assert "nosuch" in mistake(process("completion", "nosuch", code=2))
+    verbs = process(_QSJAX_COMPLETE="bash_complete", COMP_WORDS="qsjax ex", COMP_CWORD="1").stdout
     assert verbs.split() == ["plain,explore", "plain,explain"]
     words = "qsjax explain deepseek-v"
-    models = qsjax(_QSJAX_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD="2").stdout
+    models = process(_QSJAX_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD="2").stdout
     assert "plain,deepseek-v3" in models.split()
     words = "qsjax explain m --hardware h2"
-    devices = qsjax(_QSJAX_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD="4").stdout
+    devices = process(_QSJAX_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD="4").stdout
     assert "plain,h200-sxm" in devices.split()
 
 
@@ -627,5 +621,5 @@ def test_the_same_flag_is_the_same_everywhere():
     assert not differing
 
 
-def test_an_unknown_verb_is_refused(qsjax):
-    assert "no verb 'explode'; did you mean explore" in mistake(qsjax("explode", code=2))
+def test_an_unknown_verb_is_refused(process):
+    assert "no verb 'explode'; did you mean explore" in mistake(process("explode", code=2))

@@ -3,30 +3,21 @@
 import csv
 import io
 import json
-import os
-import subprocess
-import sys
 
 import pytest
+from prompt import process, qsjax
 
 SMALL = ("mixtral-8x7b", "--gpus", "8", "--context", "8k,64k", "--twins", "2")
 
 
 def run(*arguments, code=0):
-    done = subprocess.run(
-        [sys.executable, "-m", "qsjax", "study", *arguments],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "JAX_PLATFORMS": "cpu"},
-        check=False,
-    )
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    return done
+    return qsjax("study", *arguments, code=code)
 
 
 def test_the_study_is_printed_and_written(tmp_path):
-    done = run(*SMALL, "--convention", "both", "--format", "json", "--out", str(tmp_path))
+    done = process(
+        "study", *SMALL, "--convention", "both", "--format", "json", "--out", str(tmp_path), code=0
+    )
     found = json.loads(done.stdout, parse_constant=pytest.fail)
     conventions = {row["convention"] for row in found["rows"]}
     assert conventions == {"physical", "paper"}

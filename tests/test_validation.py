@@ -2,13 +2,12 @@
 
 import json
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from prompt import process, qsjax
 
 from benchmarks import attention_kernels
 from qsjax import catalog
@@ -811,16 +810,11 @@ def test_summary_counts_every_record(report):
     assert sum(row[name] for row in rows for name in counts) == len(report.records)
 
 
-def run(*arguments):
-    command = [sys.executable, "-m", "qsjax", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-
-
 def test_cli_on_records_of_ones_own(tmp_path):
     path = tmp_path / "mine.json"
     path.write_text(json.dumps([EXAMPLE, {**EXAMPLE, "id": "mine-2", "concurrency": None}]))
     out = tmp_path / "out"
-    done = run("validate", "--data", path, "--format", "json", "--out", out)
+    done = process("validate", "--data", path, "--format", "json", "--out", out)
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     first, second = answer["records"]
@@ -886,10 +880,10 @@ def test_a_config_json_is_a_model(tmp_path):
 
 
 def test_cli_mistakes_end_with_exit_code_2(tmp_path):
-    done = run("validate", "--data", tmp_path / "none.json")
+    done = qsjax("validate", "--data", tmp_path / "none.json")
     assert (done.returncode, done.stdout) == (2, "")
     assert "cannot be read" in done.stderr
-    done = run("validate", "--category", "horoscopes")
+    done = qsjax("validate", "--category", "horoscopes")
     assert done.returncode == 2
     assert "no records of horoscopes" in done.stderr
 

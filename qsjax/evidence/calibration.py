@@ -2,17 +2,14 @@
 
 The constants are few, shared by all records and physical: shares of a peak in (0, 1] and times
 above zero. Residuals are logarithms of predicted over measured, so that a record counts by its
-relative error; scipy's least squares gets their exact derivatives from JAX.
+relative error; scipy's least squares gets their exact derivatives from JAX, played by NumPy.
 """
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import least_squares
 
@@ -20,17 +17,19 @@ from qsjax.evidence.measurements import Case, Skipped, read_cases, read_records
 from qsjax.evidence.measurements.cases import plain
 from qsjax.evidence.measurements.predict import (
     TRTLLM_OVERHEAD,
-    Batch,
+    Outcome,
     batches,
+    log_slopes,
     outcomes,
+    slopes_of_outcomes,
     time_values,
+    told_of,
 )
 from qsjax.grid.entry import entry
 from qsjax.numerics.safe import scalar
 from qsjax.output import files
 from qsjax.output import folder as folders
 from qsjax.output.result import Result, Row, Table
-from qsjax.records.specs import Convention
 from qsjax.records.units import US
 
 # Residuals beyond this count linearly: a single odd record cannot carry the fit.
@@ -149,54 +148,30 @@ class Fit:
         return {constant.name: constant.value for constant in self.constants}
 
 
-@partial(jax.jit, static_argnames=("names", "layout", "conventions"))
-def _residuals(
-    logs: jax.Array,
-    names: tuple[str, ...],
-    layout: "_Layout",
-    conventions: tuple[Convention, ...],
-    data: tuple[tuple[Batch, ...], np.ndarray],
-    fixed: Mapping[str, float],
-) -> jax.Array:
-    built, position = data
-    constants: dict[str, float | jax.Array] = dict(fixed)
-    constants.update({name: jnp.exp(logs[i]) for i, name in enumerate(names)})
-    outcome = outcomes(list(zip(built, conventions, strict=True)), position, constants)
-    return jnp.log(time_values(layout.cases, outcome)) - jnp.asarray(layout.targets)
-
-
-class _Layout:
-    """The cases, compared by identity so that one fit compiles once."""
-
-    def __init__(self, cases: Sequence[Case]) -> None:
-        self.cases = cases
-        self.targets = np.log([case.measured * case.unit for case in cases])
-
-
 class _Problem:
     """Residuals and their Jacobian in the logarithms of the free constants."""
 
     def __init__(
         self, cases: Sequence[Case], names: Sequence[str], fixed: Mapping[str, float]
     ) -> None:
-        built, position = batches(cases)
         self.names = tuple(names)
-        keywords: dict[str, Any] = {
-            "layout": _Layout(cases),
-            "conventions": tuple(convention for _, convention in built),
-            "data": (tuple(batch for batch, _ in built), position),
-            "fixed": {name: value for name, value in fixed.items() if name not in names},
-        }
-        self.residuals = partial(_residuals, names=self.names, **keywords)
-        self._jacobian = jax.jit(jax.jacfwd(self.residuals))
+        self._deployed, self._told = batches(cases), told_of(cases)
+        self._fixed = {name: value for name, value in fixed.items() if name not in names}
+        self._targets = np.log([case.measured * case.unit for case in cases])
+
+    def _outcomes(self, logs: np.ndarray) -> Outcome:
+        free = dict(zip(self.names, np.exp(logs), strict=True))
+        return outcomes(*self._deployed, {**self._fixed, **free})
 
     def value(self, logs: np.ndarray) -> np.ndarray:
         """Residuals at the logarithms of the constants."""
-        return np.asarray(self.residuals(jnp.asarray(logs)))
+        return np.log(time_values(self._told, self._outcomes(logs))) - self._targets
 
     def jacobian(self, logs: np.ndarray) -> np.ndarray:
-        """Derivatives of the residuals."""
-        return np.asarray(self._jacobian(jnp.asarray(logs)))
+        """Derivatives of the residuals, (case, constant)."""
+        at = dict(zip(self.names, logs, strict=True))
+        change = slopes_of_outcomes(*self._deployed, at, self._fixed)
+        return log_slopes(self._told, self._outcomes(logs), change).T
 
 
 def fit(

@@ -30,7 +30,8 @@ KINK_TOLERANCE = 1e-5
 BLOCK_ROWS = 2**14  # rows differentiated at a time
 # Slopes in the batch are taken just above it: below, a pipeline's stages stand empty.
 ABOVE = 1e-7
-HOST_ROWS = 2**10  # up to here NumPy is done before a compiler would be
+# Up to here NumPy is done before a compiler would be: rows of a slope, values of all that is asked.
+HOST_ROWS, HOST_VALUES = 2**10, 2**16
 
 Values = tuple[jax.Array, ...]
 
@@ -161,6 +162,15 @@ def _reverse_on_host(
     return table(log for log, _ in found), [table(of_member) for of_member in slopes]
 
 
+def _beside(
+    logs_of: Callable[[Values], Any], values: Values, mask: Sequence[Any], side: Any
+) -> Any:
+    """Slopes of logs along the masked members, just below or above their values, or at them."""
+    at = tuple(v * (1.0 + side * SIDE_STEP * m) for v, m in zip(values, mask, strict=True))
+    direction = tuple(v * m for v, m in zip(values, mask, strict=True))
+    return jax.jvp(logs_of, (at,), (direction,))[1]
+
+
 @partial(jax.jit, static_argnames=("members", "metrics"))
 def _kinks(
     winners: Winners,
@@ -173,16 +183,63 @@ def _kinks(
     values = _values(winners.inputs, members)
     logs_of = _log_metrics(winners, members, metrics, economy, _offset(winners))
 
-    def slope(mask: jax.Array, side: jax.Array) -> jax.Array:
-        at = tuple(v * (1.0 + side * SIDE_STEP * m) for v, m in zip(values, mask, strict=True))
-        direction = tuple(v * m for v, m in zip(values, mask, strict=True))
-        return jax.jvp(logs_of, (at,), (direction,))[1]
-
     def sides(mask: jax.Array) -> jax.Array:
-        left, here, right = jax.lax.map(partial(slope, mask), jnp.array([-1.0, 0.0, 1.0]))
+        slope = partial(_beside, logs_of, values, tuple(mask))
+        left, here, right = jax.lax.map(slope, jnp.array([-1.0, 0.0, 1.0]))
         return jnp.stack([left - here, right - here])
 
     return jax.lax.map(sides, jnp.asarray(masks))
+
+
+@on_host
+def _slopes_beside(
+    winners: Winners,
+    economy: Economy,
+    mask: Values,
+    side: Any,
+    *,
+    members: tuple[str, ...],
+    metrics: tuple[str, ...],
+) -> Values:
+    """`_beside` of every metric, per row."""
+    logs_of = _logs(winners, members, metrics, economy, _offset(winners))
+    found: Values = _beside(logs_of, _values(winners.inputs, members), mask, side)
+    return found
+
+
+def _kinks_on_host(
+    winners: Winners,
+    economy: Economy,
+    masks: np.ndarray,
+    members: tuple[str, ...],
+    metrics: tuple[str, ...],
+) -> np.ndarray:
+    """`_kinks` by NumPy: all parameters and sides at once, and nothing is compiled."""
+    mask, side = tuple(masks.T[:, :, None]), np.array([-1.0, 0.0, 1.0])[:, None, None]
+    found = _slopes_beside(winners, economy, mask, side, members=members, metrics=metrics)
+    shape = (3, len(masks), _rows(winners))
+    left, here, right = np.stack([np.broadcast_to(x, shape) for x in found], axis=2)
+    return np.stack([left - here, right - here], axis=1)
+
+
+def _curvature(
+    logs_of: Callable[[Values], Any], values: Values, one: Sequence[Any], other: Sequence[Any]
+) -> Any:
+    """Second derivative of the first log along two masks, in the members' logarithms."""
+
+    def log_metric(exponents: Values) -> Any:
+        at = tuple(v * jnp.exp(x) for v, x in zip(values, exponents, strict=True))
+        return logs_of(at)[0]
+
+    origin = tuple(jnp.zeros_like(v) for v in values)
+
+    def along(mask: Sequence[Any]) -> Values:
+        return tuple(m * jnp.ones_like(x) for m, x in zip(mask, origin, strict=True))
+
+    def slope(x: Values) -> Any:
+        return jax.jvp(log_metric, (x,), (along(other),))[1]
+
+    return jax.jvp(slope, (origin,), (along(one),))[1]
 
 
 @partial(jax.jit, static_argnames=("members", "metric"))
@@ -192,28 +249,37 @@ def _second(
     values = _values(winners.inputs, members)
     logs_of = _log_metrics(winners, members, (metric,), economy)
 
-    def log_metric(exponents: Values) -> jax.Array:
-        at = tuple(v * jnp.exp(x) for v, x in zip(values, exponents, strict=True))
-        return logs_of(at)[0]
-
-    origin = tuple(jnp.zeros_like(v) for v in values)
-
-    def along(mask: jax.Array) -> Values:
-        return tuple(m * x for m, x in zip(mask, map(jnp.ones_like, origin), strict=True))
-
     # Forward over forward: a loop over pairs compiles several times faster than a reverse pass.
-    def entry(pair: jax.Array) -> jax.Array:
-        one, other = along(pair[0]), along(pair[1])
-
-        def slope(x: Values) -> jax.Array:
-            return jax.jvp(log_metric, (x,), (other,))[1]
-
-        return jax.jvp(slope, (origin,), (one,))[1]
+    def entry(pair: jax.Array) -> Any:
+        return _curvature(logs_of, values, tuple(pair[0]), tuple(pair[1]))
 
     first, second = np.indices((len(masks), len(masks))).reshape(2, -1)
     pairs = jnp.stack([jnp.asarray(masks)[first], jnp.asarray(masks)[second]], axis=1)
     entries: jax.Array = jax.lax.map(entry, pairs)
     return entries.reshape(len(masks), len(masks), -1)
+
+
+@on_host
+def _curvature_on_host(
+    winners: Winners,
+    economy: Economy,
+    one: Values,
+    other: Values,
+    *,
+    members: tuple[str, ...],
+    metric: str,
+) -> Any:
+    logs_of = _logs(winners, members, (metric,), economy)
+    return _curvature(logs_of, _values(winners.inputs, members), one, other)
+
+
+def _second_on_host(
+    winners: Winners, economy: Economy, masks: np.ndarray, members: tuple[str, ...], metric: str
+) -> np.ndarray:
+    """`_second` by NumPy: all pairs at once, and nothing is compiled."""
+    one, other = tuple(masks.T[:, :, None, None]), tuple(masks.T[:, None, :, None])
+    found = _curvature_on_host(winners, economy, one, other, members=members, metric=metric)
+    return np.broadcast_to(found, (len(masks), len(masks), _rows(winners)))
 
 
 def _masks(parameters: Sequence[Parameter], members: tuple[str, ...]) -> np.ndarray:
@@ -226,6 +292,12 @@ def _prices(winners: Winners, economy: Economy | None) -> Economy:
 
 def _rows(winners: Winners) -> int:
     return len(np.asarray(winners.inputs.q))
+
+
+def _is_small(winners: Winners, each: int) -> bool:
+    """Whether NumPy serves, where `each` values of a row are asked for."""
+    rows = _rows(winners)
+    return rows <= HOST_ROWS and rows * each <= HOST_VALUES
 
 
 def _blocks(rows: int) -> list[slice]:
@@ -261,9 +333,10 @@ def slopes_at(
         # Compilation dominates small problems and releases the GIL: one thread for each function.
         with ThreadPoolExecutor(2) as pool:
             sides = (some, own, masks, members, names)
+            is_small = _is_small(some, 3 * len(masks) if one_sided else 1)
+            kinks_of = _kinks_on_host if is_small else _kinks
             # The 64-bit switch is one of the thread that submits, not of the one that runs.
-            kinks = pool.submit(in_float64(_kinks), *sides) if one_sided else None
-            is_small = not one_sided and _rows(some) <= HOST_ROWS
+            kinks = pool.submit(in_float64(kinks_of), *sides) if one_sided else None
             reverse = _reverse_on_host if is_small else _reverse
             logs, by_member = jax.tree.map(np.asarray, reverse(some, own, members, names))
         slopes = np.stack(by_member, axis=1)
@@ -335,5 +408,6 @@ def hessian_at(
     check_metrics([metric], tuple(METRICS))
     members = members_of(parameters)
     masks, prices = _masks(parameters, members), _prices(winners, economy)
-    second = np.asarray(_second(winners, prices, masks, members, metric))
+    second_of = _second_on_host if _is_small(winners, len(masks) ** 2) else _second
+    second = np.asarray(second_of(winners, prices, masks, members, metric))
     return second.transpose(2, 0, 1)

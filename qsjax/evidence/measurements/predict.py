@@ -40,9 +40,9 @@ class FirstToken(NamedTuple):
     a while. All beyond the steady state.
     """
 
-    host: float
-    steps: float
-    rush: float
+    host: float | np.ndarray
+    steps: float | np.ndarray
+    rush: float | np.ndarray
 
 
 # `python -m benchmarks.left_out` fits and prints them. What records do not tell apart is shared:
@@ -203,7 +203,20 @@ def _evaluate(batch: Batch, constants: Constants, convention: Convention) -> Out
     )
 
 
-evaluate, _host = jax.jit(_evaluate, static_argnames="convention"), on_host(_evaluate)
+_host = on_host(_evaluate)
+
+
+@on_host
+def _along(
+    batch: Batch, logs: Constants, direction: Constants, fixed: Constants, *, convention: Convention
+) -> Outcome:
+    """Derivatives of the outcomes of a batch along a direction of the constants' logarithms."""
+
+    def of(logs: Constants) -> Outcome:
+        moved = {name: jnp.exp(value) for name, value in logs.items()}
+        return _evaluate(batch, {**fixed, **moved}, convention)._replace(resources={})
+
+    return jax.jvp(of, (logs,), (direction,))[1]
 
 
 def _key(one: OperatingPoint) -> tuple[Any, ...]:
@@ -231,27 +244,29 @@ def batches(cases: Sequence[Case]) -> tuple[list[tuple[Batch, Convention]], np.n
     return built, position
 
 
-def outcomes(
-    built: Sequence[tuple[Batch, Convention]], position: np.ndarray, constants: Constants
+def _joined(
+    built: Sequence[tuple[Batch, Convention]],
+    position: np.ndarray,
+    found: Sequence[Outcome],
+    lead: tuple[int, ...],
 ) -> Outcome:
-    """Outcomes of all deployments, in the order of the cases."""
-    parts = [evaluate(batch, constants, convention) for batch, convention in built]
-    return jax.tree.map(lambda *x: jnp.concatenate(x)[position], *parts)
+    """Outcomes of all deployments, in the order of the cases, from those of their batches."""
+    parts = []
+    for (batch, _), part in zip(built, found, strict=True):
+        shape = (*lead, len(batch.prompt))
+        parts.append(jax.tree.map(lambda x, to=shape: np.broadcast_to(x, to), part))
+    return jax.tree.map(lambda *x: np.concatenate(x, axis=-1)[..., position], *parts)
 
 
-def outcomes_on_host(
+def outcomes(
     built: Sequence[tuple[Batch, Convention]],
     position: np.ndarray,
     constants: Constants,
     lead: tuple[int, ...] = (),
 ) -> Outcome:
-    """The same by NumPy, which needs no compiler; fields may have further axes `lead` in front."""
-    parts = []
-    for batch, convention in built:
-        shape = (*lead, len(batch.prompt))
-        found = _host(batch, dict(constants), convention=convention)
-        parts.append(jax.tree.map(lambda x, to=shape: np.broadcast_to(x, to), found))
-    return jax.tree.map(lambda *x: np.concatenate(x, axis=-1)[..., position], *parts)
+    """Outcomes of all deployments, in the order of the cases; `lead` are further axes in front."""
+    found = [_host(batch, dict(constants), convention=convention) for batch, convention in built]
+    return _joined(built, position, found, lead)
 
 
 def first_token_name(case: Case) -> str:
@@ -261,40 +276,108 @@ def first_token_name(case: Case) -> str:
     return next(name for name in (ranked, one.engine, "vllm") if name in FIRST_TOKENS)
 
 
-def first_token_times(cases: Sequence[Case], outcome: Outcome) -> jax.Array:
-    """Time to first token of served deployments, one for each case [s]."""
-    known = [FIRST_TOKENS[first_token_name(case)] for case in cases]
-    host, steps, rush = np.array(known).T
-    found: jax.Array = outcome.ttft + host + steps * outcome.tpot + rush * outcome.rush
-    return found
+def slopes_of_outcomes(
+    built: Sequence[tuple[Batch, Convention]],
+    position: np.ndarray,
+    logs: Mapping[str, float],
+    fixed: Constants,
+) -> Outcome:
+    """Derivatives of `outcomes` in the logarithms of constants, (constant, deployment)."""
+    directions = dict(zip(logs, np.eye(len(logs))[:, :, None], strict=True))
+    given = (dict(logs), directions, dict(fixed))
+    found = [_along(batch, *given, convention=convention) for batch, convention in built]
+    return _joined(built, position, found, (len(logs),))
 
 
-def time_values(cases: Sequence[Case], outcome: Outcome) -> jax.Array:
-    """Predictions of the cases that are times or rates, in SI units; others are not meaningful."""
-    counts = np.array([len(case.deployments) for case in cases])
-    first = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    last = first + counts - 1
+class Told(NamedTuple):
+    """What turns outcomes into the value of each case; every field has the axis of cases.
+
+    Attributes:
+        first: where the first deployment of a case is.
+        last: where its last one is.
+        kind: index in KINDS.
+        output: tokens of an answer.
+        tokens: sequences of all replicas.
+        beyond: what a first token takes beyond the steady state.
+    """
+
+    first: np.ndarray
+    last: np.ndarray
+    kind: np.ndarray
+    output: np.ndarray
+    tokens: np.ndarray
+    beyond: FirstToken
+
+
+KINDS = (
+    *("tpot", "served_tpot", "throughput", "served_throughput", "static", "ttft"),
+    *("slope", "intercept"),
+)
+
+
+def told_of(cases: Sequence[Case]) -> Told:
+    """What the cases say of their values."""
+    last = np.cumsum([len(case.deployments) for case in cases]) - 1
     deployments = [case.deployments[0] for case in cases]
-    output = np.array([max(1.0, one.output) for one in deployments])
     sequences = np.array([float(one.workload.batch) for one in deployments])  # type: ignore[arg-type]  # floats of deployment_of
-    tokens = sequences * np.array([float(one.partition.dp) for one in deployments])  # type: ignore[arg-type]  # floats of deployment_of
-    at_first: Outcome = jax.tree.map(lambda x: x[first], outcome)
-    slope = (outcome.tpot[last] - outcome.tpot[first]) / (SWEEP[1] - SWEEP[0])
+    known = [FIRST_TOKENS[first_token_name(case)] for case in cases]
+    return Told(
+        first=np.concatenate([[0], last[:-1] + 1]),
+        last=last,
+        kind=np.array([KINDS.index(c.kind) if c.kind in KINDS else 0 for c in cases], float),
+        output=np.array([max(1.0, one.output) for one in deployments]),
+        tokens=sequences * np.array([float(one.partition.dp) for one in deployments]),  # type: ignore[arg-type]  # floats of deployment_of
+        beyond=FirstToken(*np.array(known).T),
+    )
+
+
+def _value(first: Outcome, tpot_of_last: jax.Array, told: Told) -> jax.Array:
+    """The value of a case, from the outcomes of its first and last deployments."""
+    host, steps, rush = told.beyond
+    slope = (tpot_of_last - first.tpot) / (SWEEP[1] - SWEEP[0])
     by_kind = {
-        "tpot": outcome.tpot[first],
-        "served_tpot": outcome.tpot[first] + outcome.wait[first],
-        "throughput": outcome.tokens_per_s[first],
-        "served_throughput": outcome.tokens_per_s[first],
-        "static": tokens * output / (outcome.prefill[first] + output * outcome.tpot[first]),
-        "ttft": first_token_times(cases, at_first),
+        "served_tpot": first.tpot + first.wait,
+        "throughput": first.tokens_per_s,
+        "served_throughput": first.tokens_per_s,
+        "static": told.tokens * told.output / (first.prefill + told.output * first.tpot),
+        "ttft": first.ttft + host + steps * first.tpot + rush * first.rush,
         "slope": slope,
-        "intercept": outcome.tpot[first] - slope * SWEEP[0],
+        "intercept": first.tpot - slope * SWEEP[0],
     }
-    values = outcome.tpot[first]
-    kinds = np.array([case.kind for case in cases])
-    for kind, value in by_kind.items():
-        values = jnp.where(kinds == kind, value, values)
-    return values
+    value = first.tpot
+    for kind, other in by_kind.items():
+        value = jnp.where(told.kind == float(KINDS.index(kind)), other, value)
+    return value
+
+
+@on_host
+def _log_slope(
+    first: Outcome, of_last: jax.Array, told: Told, change: Outcome, change_of_last: jax.Array
+) -> jax.Array:
+    """Derivative of the logarithm of a value along changes of the outcomes."""
+
+    def of(first: Outcome, of_last: jax.Array) -> jax.Array:
+        return jnp.log(_value(first, of_last, told))
+
+    return jax.jvp(of, (first, of_last), (change, change_of_last))[1]
+
+
+_value_on_host = on_host(_value)
+
+
+def _ends(told: Told, outcome: Outcome) -> tuple[Outcome, Any]:
+    at_first = jax.tree.map(lambda x: x[..., told.first], outcome._replace(resources={}))
+    return at_first, outcome.tpot[..., told.last]
+
+
+def time_values(told: Told, outcome: Outcome) -> np.ndarray:
+    """Predictions of the cases that are times or rates, in SI units; others are not meaningful."""
+    return np.asarray(_value_on_host(*_ends(told, outcome), told))
+
+
+def log_slopes(told: Told, outcome: Outcome, change: Outcome) -> np.ndarray:
+    """Derivatives of the logarithms of `time_values` as outcomes change, (constant, case)."""
+    return np.asarray(_log_slope(*_ends(told, outcome), told, *_ends(told, change)))
 
 
 def _capacity_value(case: Case, weights: float, kv_per_token: float) -> float:
@@ -318,8 +401,8 @@ def predict(cases: Sequence[Case], constants: Constants | None = None) -> list[P
     if not cases:
         return []
     built, position = batches(cases)
-    outcome = outcomes_on_host(built, position, dict(constants or {}))
-    times = np.asarray(time_values(cases, outcome))
+    outcome = outcomes(built, position, dict(constants or {}))
+    times = time_values(told_of(cases), outcome)
     found, at = [], 0
     for case, time in zip(cases, times, strict=True):
         if case.kind in ("tokens", "kv", "weights"):
