@@ -11,7 +11,7 @@ from typing import Any
 from qsjax.catalog.entries import ModelEntry
 from qsjax.catalog.families import FAMILIES, LEFT_OUT, REFUSED, Family
 from qsjax.catalog.mixers import blocks_of
-from qsjax.catalog.quantisation import Precisions, precisions
+from qsjax.catalog.quantisation import Precisions, has_own_experts, precisions
 from qsjax.catalog.reading import Reading, field, number, sources, value_at
 from qsjax.records import checks
 from qsjax.records.fields import defaults_of
@@ -213,6 +213,9 @@ def _left_to_defaults(outer: Mapping[str, Any], problems: list[str]) -> list[str
     return [f"it leaves out what equals transformers' defaults: give the config.json of {model}"]
 
 
+_NARROW_HEAD = ["the output head is stored in fewer than 16 bits, and counts in 16"]
+
+
 def _notes(config: Mapping[str, Any], family: Family | str) -> list[str]:
     """What of a config is left out or read roughly."""
     notes = [family.note] if isinstance(family, Family) and family.note else []
@@ -252,8 +255,8 @@ def _quantisation(
     """
     config, problems = reading.config, reading.problems
     where = (blocks_of(reading, shape), family.names) if shape and family else ()
-    if not beside.is_file():
-        table = next((config[key] for key in _TABLES if config.get(key) is not None), None)
+    table = next((config[key] for key in _TABLES if config.get(key) is not None), None)
+    if not beside.is_file() or (isinstance(table, Mapping) and has_own_experts(table)):
         experts = config.get("expert_dtype")
         if isinstance(table, Mapping) and experts is not None:  # DeepSeek-V4 has it outside
             table = {"expert_dtype": experts, **table}
@@ -262,9 +265,9 @@ def _quantisation(
     given = _json(beside, found).get("quantization")
     if isinstance(given, Mapping):
         given = {"quant_method": "modelopt", **given}
-    table = precisions(given, shape, found, *where)
+    read = precisions(given, shape, found, *where)
     problems.extend(f"{beside.name}: {problem}" for problem in found)
-    return table
+    return read
 
 
 def _state_bytes(reading: Reading, family: Family, shape: Mapping[str, float]) -> float:
@@ -367,5 +370,5 @@ def _model(
         max_context=max_context,
         weight_block=table.weight_block,
         state_bytes=state_bytes,
-        note="; ".join(_notes(config, family)),
+        note="; ".join(_notes(config, family) + _NARROW_HEAD * ("head" in table.modules)),
     )
