@@ -4,6 +4,8 @@ import dataclasses
 import re
 import shlex
 
+from qsjax.engines import keywords
+
 # What holds a command in manifests and container files, and what a list there looks like.
 _HELD = re.compile(
     r"^(?P<indent>[ \t]*)(?P<item>-[ \t]+)?['\"]?"
@@ -157,6 +159,8 @@ def command_in(text: str) -> tuple[str, str]:
     >>> command_in('CMD ["vllm", "serve", "m", "-tp", "4"]')
     ('vllm serve m -tp 4', '')
     """
+    if started := keywords.command_in(text):
+        return started, ""
     call = _CALL.search(text)
     if call:  # in which a word without quotation marks is a variable
         return _items(_NAME.sub(r'\1"$\2"', call[1])), ""
