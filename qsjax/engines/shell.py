@@ -79,7 +79,8 @@ class Variables:
         """Enter an assignment; `branch` is "", "if" or "case"."""
         old = self._values.get(name)
         start = " ".join(old or [])
-        if branch and (adds or (start and words[0].startswith(f"{start} "))):
+        flags = branch == "if" and old in ([], [""]) and any(w.startswith("-") for w in words)
+        if flags or (branch and (adds or (start and words[0].startswith(f"{start} ")))):
             said = " ".join(words)
             self.left_out.append((said if adds else said[len(start) :]).strip())
         elif branch == "case" and old is not None:
