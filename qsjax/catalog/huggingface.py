@@ -12,7 +12,7 @@ from qsjax.catalog.entries import ModelEntry
 from qsjax.catalog.families import FAMILIES, LEFT_OUT, REFUSED, Family
 from qsjax.catalog.mixers import blocks_of
 from qsjax.catalog.quantisation import Precisions, has_own_experts, precisions
-from qsjax.catalog.reading import Reading, field, number, sources, value_at
+from qsjax.catalog.reading import Reading, decoded, field, number, sources, value_at
 from qsjax.records import checks
 from qsjax.records.fields import defaults_of
 from qsjax.records.precision import precision_of
@@ -45,14 +45,27 @@ def expanded(name: str | Path) -> Path:
         raise ValueError(f"{name}: {error}; give the path in full") from error
 
 
+def _no_json(text: str) -> str:
+    """What to mend in a text that is no JSON, as far as it is known."""
+    if not text.strip():
+        return "; the file is empty"
+    if re.search(r"(?m)^\s*(?://|#)|/\*|,\s*(?://.*)?[}\]]", text):
+        return "; JSON has no comments and no comma before a closing bracket, so remove them"
+    if not text.rstrip().endswith("}"):
+        return "; its end is missing"
+    return ""
+
+
 def _json(path: Path, problems: list[str]) -> dict[str, Any]:
+    text = ""
     try:
-        data = json.loads(path.read_text("utf-8-sig"))
+        text = decoded(path.read_bytes())
+        data = json.loads(text)
     except (OSError, UnicodeDecodeError) as error:
         problems.append(f"cannot be read: {getattr(error, 'strerror', None) or error}")
         return {}
     except ValueError as error:  # also a whole number of thousands of digits
-        problems.append(f"not JSON: {error}")
+        problems.append(f"not JSON: {error}{_no_json(text)}")
         return {}
     except RecursionError:
         problems.append("not a config: nested too deeply")
@@ -290,7 +303,7 @@ def _line(problem: str, path: Path | None) -> int:
     key = re.match(r'(?:unknown )?"(?:[^"]*\.)?([^".]+)"', problem)
     if key is None or path is None:
         return 0
-    lines = path.read_text("utf-8-sig").splitlines()
+    lines = decoded(path.read_bytes()).splitlines()
     here = [at for at, line in enumerate(lines, start=1) if f'"{key[1]}":' in line]
     return here[0] if len(here) == 1 and len(lines) > 1 else 0
 

@@ -394,7 +394,7 @@ def _mlx(table: Table, problems: list[str]) -> Scheme:
     rules = [
         (name, one(options) if isinstance(options, Mapping) else WHOLE)
         for name, options in table.items()
-        if isinstance(options, Mapping) or (options is False and "." in name)
+        if isinstance(options, Mapping) or (options is False and ("." in name or name == "lm_head"))
     ]
     return Scheme(one(table), rules)
 
@@ -510,7 +510,9 @@ def _special(form: Format) -> float:
     return 0.0 if form.stored == STORED[form.dtype] else form.stored
 
 
-def _head(table: Table, method: str, rules: Sequence[tuple[str, Format]], default: Format) -> Format:
+def _head(
+    table: Table, method: str, rules: Sequence[tuple[str, Format]], default: Format
+) -> Format:
     """The format of the output head: 16 bits unless it is named, or everything is MLX's."""
     if table.get("lm_head") is True:
         return default

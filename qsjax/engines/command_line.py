@@ -23,7 +23,7 @@ NAMES: dict[str, Engine] = {
 }
 # Scripts that start an engine's server, where they are called by name alone.
 SCRIPTS: dict[str, Engine] = {"api_server.py": "vllm", "launch_server.py": "sglang"}
-_CONTAINERS = ("docker", "podman", "nerdctl")
+_CONTAINERS = ("docker", "podman", "nerdctl", "singularity", "apptainer")
 _IMAGE = re.compile(
     r"^(?=.*/)(?:.*/)?[\w.-]*?(vllm|sglang|tensorrt-llm|trtllm|huggingfaceserver)[^/:]*"
     r"(/[\w.-]+)?([:@][^/]*)?$"

@@ -24,12 +24,18 @@ _PROGRAMS = {
     "trtllm": "trtllm-serve",
 }
 _STARTED = re.compile(r"\b(?:vllm|sglang) serve\b|launch_server|trtllm-serve|api_server")
-_CONSTANT = re.compile(r"""^(\w+)\s*(?::\s*\w+\s*)?=\s*(['"][^'"\n]*['"]|[\d.]+)\s*(?:#.*)?$""", re.M)
+_CONSTANT = re.compile(
+    r"""^(\w+)\s*(?::\s*\w+\s*)?=\s*(['"][^'"\n]*['"]|[\d.]+)\s*(?:#.*)?$""", re.M
+)
 _MODEL = ("model_source", "model_id", "model_path", "model")
 # Ray's `engine_kwargs`, and `vllmConfig` of the production stack's chart, which writes camelCase.
-_MAPPING = re.compile(r"^(?P<indent>[ \t]*)(?:-[ \t]+)?(?:engine_kwargs|vllmConfig):[ \t]*(?:#.*)?$", re.M)
+_MAPPING = re.compile(
+    r"^(?P<indent>[ \t]*)(?:-[ \t]+)?(?:engine_kwargs|vllmConfig):[ \t]*(?:#.*)?$", re.M
+)
 _SERVED = re.compile(r"^[ \t-]*(model_source|model_id|modelURL)\s*:\s*['\"]?([^\s'\"#]+)", re.M)
-_ENTRY = re.compile(r"(?P<lead>[ \t]*)(?P<item>-[ \t]+)?(?:(?P<key>[\w.-]+)\s*:)?[ \t]*(?P<value>.*)")
+_ENTRY = re.compile(
+    r"(?P<lead>[ \t]*)(?P<item>-[ \t]+)?(?:(?P<key>[\w.-]+)\s*:)?[ \t]*(?P<value>.*)"
+)
 
 
 def _call_at(text: str, start: int) -> str:
@@ -158,7 +164,7 @@ def _in_mapping(text: str) -> str:
             given[last] = {**held, entry["key"]: _plain(entry["value"].strip())}
     listed = given.pop("extra-args", None)
     more += [str(one) for one in listed] if isinstance(listed, list) else []
-    served = {name: model for name, model in reversed(_SERVED.findall(text))}
+    served = dict(reversed(_SERVED.findall(text)))
     model = served.get("modelURL") or served.get("model_source") or served.get("model_id")
     command = _command("sglang" if "sglang:" in text else "vllm", model, given)
     return " ".join([command, *map(shlex.quote, more)])

@@ -1,6 +1,7 @@
 """Command lines as people paste them: out of manifests, container files, chats."""
 
 import dataclasses
+import json
 import re
 import shlex
 from typing import NamedTuple
@@ -23,6 +24,11 @@ _CALL = re.compile(
     re.DOTALL,
 )
 _NAME = re.compile(r"([\[,]\s*)(?:str\()?([A-Za-z_]\w*)\)?(?=\s*[,\]])")
+_NUMBER = re.compile(r"([\[,]\s*)str\(([\d.]+)\)")
+# A text that Python hands to a shell.
+_HANDED = re.compile(
+    r"(?:Popen|run|call|check_call|check_output|system)\(\s*(f?)(\"{3}|'{3}|\"|')(.*?)\2", re.DOTALL
+)
 _IMAGE = re.compile(r"^\s*(?:-\s+)?['\"]?image['\"]?\s*:\s*['\"]?([^\s'\"]+)|^FROM\s+(\S+)")
 _VARIABLES = re.compile(r"^\s*(?:environment|envs?)[ \t]*:[ \t]*(?:#.*)?$")
 _ENV = re.compile(r"^ENV\s+(\w+)[=\s]\s*(.*)$")
@@ -31,7 +37,8 @@ _MAKE = re.compile(r"^[\w.-]+:.*\n\t", re.MULTILINE)  # a target of make; manife
 _ENGINE = re.compile(r"vllm|sglang|trtllm|tensorrt-llm|huggingfaceserver")
 # What starts a server, what is a server that only prefills, and what stands beside servers.
 SERVER = re.compile(
-    r"\b(?:vllm|sglang) serve\b|launch_server|trtllm-serve|api_server|\bdynamo\.(?:vllm|sglang|trtllm)\b"
+    r"\b(?:vllm|sglang) serve\b|launch_server|trtllm-serve|api_server"
+    r"|\bdynamo\.(?:vllm|sglang|trtllm)\b"
 )
 _PREFILLS = re.compile(
     r"--disaggregation-mode(?:[= ]|' ')?['\"]?prefill|--is-prefill-worker|kv_producer"
@@ -160,6 +167,31 @@ def _containers(text: str) -> list[_Container]:
     return [one for one in every if any(part.strip() for part in one.parts + one.args)]
 
 
+def _in_json(text: str) -> list[_Container]:
+    """The containers of a manifest that is JSON."""
+    if text.lstrip()[:1] not in ("{", "["):
+        return []
+    try:
+        left = [json.loads(text)]
+    except (ValueError, RecursionError):
+        return []
+    every = []
+    while left:
+        one = left.pop(0)
+        inner = one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
+        left += [each for each in inner if isinstance(each, dict | list)]
+        if isinstance(one, dict) and (one.get("command") or one.get("args")):
+            found = _Container(0, image=str(one.get("image", "")))
+            for key, parts in (("command", found.parts), ("args", found.args)):
+                given = one.get(key) or []
+                parts.append(given if isinstance(given, str) else shlex.join(map(str, given)))
+            for pair in one.get("env") or ():
+                if isinstance(pair, dict) and pair.get("value") is not None:
+                    found.variables.append(f"{pair.get('name')}={pair['value']}")
+            every.append(found)
+    return every
+
+
 class Held(NamedTuple):
     """A command, the image that runs it, and what is said of a manifest beyond it."""
 
@@ -192,14 +224,17 @@ def command_in(text: str) -> Held:
         return Held(started)
     call = _CALL.search(text)
     if call:  # in which a word without quotation marks is a variable
-        return Held(_items(_NAME.sub(r'\1"$\2"', call[1])))
-    every = [] if _MAKE.search(text) else _containers(text)
+        return Held(_items(_NAME.sub(r'\1"$\2"', _NUMBER.sub(r'\1"\2"', call[1]))))
+    for handed in _HANDED.finditer(text):
+        if SERVER.search(handed[3]):
+            return Held(re.sub(r"\{(\w+)\}", r"$\1", handed[3]) if handed[1] else handed[3])
+    every = [] if _MAKE.search(text) else _in_json(text) or _containers(text)
     if not every:
         return Held(text)
     found = min(every, key=_rank)
     image = found.image or ("kserve/huggingfaceserver" if _KSERVE.search(text) else "")
     servers = [one for one in every if _rank(one) < 2]
-    notes = ()
+    notes: tuple[str, ...] = ()
     if len(servers) > 1:
         which = "first of them"
         if _rank(found) == 0 and any(_rank(one) for one in servers):
@@ -213,6 +248,7 @@ def command_in(text: str) -> Held:
 
 # What word processors, chats, terminals and changes of files make of a command.
 _TYPED = (
+    (re.compile("\ufeff"), ""),
     (re.compile(r"(?m)^[ \t]*```.*$"), ""),
     (re.compile(r"\A\s*`([^`]*)`\s*\Z"), r"\1"),
     (re.compile(r"(?:(?<=\s)|^)[\u2013\u2014\u2212]-?(?=\w{2,})"), "--"),

@@ -1,9 +1,9 @@
 """Reports of benchmarks that hold runs in a shape of their own, as runs under plain names.
 
-Sources of the shapes: guidellm (benchmark/schemas, 0.2 to 0.8), aiperf (common/models/export_models,
-config/phases) and genai-perf (export_data/csv_exporter), Hugging Face's inference-benchmarker
-(writers), inference-perf (README: "Metrics"), vLLM (benchmarks/latency.py, throughput.py), LoadGen's
-summary (https://github.com/mlcommons/inference).
+Sources of the shapes: guidellm (benchmark/schemas, 0.2 to 0.8), aiperf (config/phases,
+common/models/export_models) and genai-perf (export_data/csv_exporter), Hugging Face's
+inference-benchmarker (writers), inference-perf (README: "Metrics"), vLLM (benchmarks/latency.py,
+throughput.py), the summary of MLPerf's LoadGen (https://github.com/mlcommons/inference).
 """
 
 import csv
@@ -27,6 +27,10 @@ _REFUSED = {
     ("request_start_ns", "benchmark_phase"): "these are single requests of aiperf; give its "
     "profile_export_aiperf.json",
 }
+
+
+# Where versions of GuideLLM have the model.
+_MODELS = ("args.model", "args.backend_kwargs.model", "config.spec.backend.model")
 
 
 def _first(given: Any, *paths: str) -> Any:
@@ -65,7 +69,9 @@ def _guidellm(given: Mapping[str, Any]) -> Iterator[Run]:
             osl=_mean(_first(metrics, "output_token_count.successful")),
             concurrency=served or _first(metrics, "request_concurrency.successful.mean"),
             model=_first(one, "config.backend.model", "benchmarker.backend.model")
-            or _first(given, "args.model", "args.backend_kwargs.model", "config.spec.backend.model"),
+            or _first(
+                given, "args.model", "args.backend_kwargs.model", "config.spec.backend.model"
+            ),
         )
 
 

@@ -1,6 +1,5 @@
 """Records from the package and from users' files."""
 
-import codecs
 import csv
 import functools
 import gzip
@@ -11,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from qsjax.catalog.reading import decoded
 from qsjax.evidence.measurements import columns, reports, results
 from qsjax.evidence.measurements.names import gpus_in
 
@@ -218,9 +218,7 @@ def _text(where: Path) -> str:
         ValueError: it cannot be read, with why.
     """
     try:
-        data = where.read_bytes()
-        marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        return data.decode("utf-16" if marked else "utf-8-sig")
+        return decoded(where.read_bytes())
     except UnicodeDecodeError as error:
         raise ValueError(f"{where}: cannot be read: not UTF-8, save it so ({error})") from error
     except OSError as error:
