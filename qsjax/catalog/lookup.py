@@ -58,8 +58,8 @@ def _spellings(name: str, aliases: tuple[str, ...]) -> set[str]:
     return full | {canonical(text.rpartition("/")[2]) for text in aliases}
 
 
-# Publishers whose own checkpoints in FP8 have a scale for every block of so many weights squared, but
-# for those that their names call static (config.json of Qwen3-235B-A22B-FP8, Qwen3.5-397B-A17B-FP8).
+# Publishers whose own checkpoints in FP8 have a scale for every square block of so many weights a
+# side, but for those that their names call static (config.json of Qwen3-235B-A22B-FP8).
 _BLOCKS = {"qwen": 128}
 _ONE_SCALE = re.compile(r"static|pertensor|dynamic")
 
