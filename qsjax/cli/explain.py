@@ -5,8 +5,9 @@ from typing import Any
 import click
 
 from qsjax.cli import deployed, options, serving_options
-from qsjax.cli.options import WHOLE, Result, flag, verb
+from qsjax.cli.options import WHOLE, flag, verb
 from qsjax.cost.speculation import ACCEPTANCE
+from qsjax.output.result import Result
 
 
 @verb("explain")
