@@ -332,6 +332,39 @@ def test_a_report_of_a_metric_a_line(tmp_path, encoding):
     assert (point.model_name, float(point.partition.tp)) == ("qwen3-32b", 4)
 
 
+# As `vllm bench serve` prints it, cut: vllm-project/recipes, NVIDIA/Nemotron-3-Nano-30B-A3B.md.
+PRINTED = """\
+============ Serving Benchmark Result ============
+Successful requests:                     500
+Failed requests:                         0
+Maximum request concurrency:             32
+Benchmark duration (s):                  132.49
+Total input tokens:                      512000
+Total generated tokens:                  256000
+Request throughput (req/s):              15.46
+---------------Time to First Token----------------
+Mean TTFT (ms):                          4490.58
+-----Time per Output Token (excl. 1st token)------
+Mean TPOT (ms):                          13.90
+P99 TPOT (ms):                           63.01
+---------------Inter-token Latency----------------
+Mean ITL (ms):                           15.10
+==================================================
+"""
+
+
+def test_what_a_benchmark_prints(tmp_path):
+    (tmp_path / "a.txt").write_text(PRINTED + "model: Qwen/Qwen3-32B\nhardware: H200\ntp: 4\n")
+    (record,) = read_records(tmp_path / "a.txt")
+    assert (record["value"], record["metric"], record["unit"]) == (13.9, "TPOT", "ms")
+    point = deployment_of(record)
+    assert (point.prompt, point.output, float(point.workload.batch)) == (1024, 512, 32)
+    assert (point.model_name, float(point.partition.tp)) == ("qwen3-32b", 4)
+    (tmp_path / "a.txt").write_text(PRINTED)
+    with pytest.raises(ValueError, match=r"without model, hardware, tp; add a line .*`tp: \.\.\.`"):
+        read_records(tmp_path / "a.txt")
+
+
 def test_strategies_of_guidellm(tmp_path):
     """Of a rate, the mean of the requests in flight; of none at all, one."""
     one = GUIDELLM["benchmarks"][0]

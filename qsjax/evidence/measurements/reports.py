@@ -8,6 +8,7 @@ throughput.py), the summary of MLPerf's LoadGen (https://github.com/mlcommons/in
 
 import csv
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -149,12 +150,38 @@ def runs_of(given: Mapping[str, Any]) -> list[Run]:
     return []
 
 
-def run_in_csv(text: str) -> Run | None:
-    """The run of a report of genai-perf or aiperf as CSV, a metric a line; None of another file.
+# What vLLM and SGLang print at the end of a benchmark, under the names of their files.
+_PRINTED = {
+    "Successful requests": "completed",
+    "Total input tokens": "total_input_tokens",
+    "Total generated tokens": "total_output_tokens",
+    "Maximum request concurrency": "max_concurrency",
+    "Max request concurrency": "max_concurrency",
+}
+_TIMED = re.compile(r"(?:Mean|Median) (?:TPOT|ITL) \(ms\)")
+
+
+def _printed(text: str) -> Run:
+    """A result as it is printed, with a user's own lines."""
+    pairs = re.findall(r"(?m)^[ \t]*([A-Za-z][^:\n]*?)[ \t]*:[ \t]+(\S.*?)[ \t]*$", text)
+    named = ((_PRINTED.get(name, name), _cell(value)) for name, value in pairs)
+    kept = (*_PRINTED.values(), *_OWN)
+    return {name: x for name, x in named if name in kept or _TIMED.fullmatch(name)}
+
+
+def run_in_text(text: str) -> Run | None:
+    """The run of a report that is no JSON, None of another file.
+
+    That is one of genai-perf or aiperf as CSV, a metric a line, or what `vllm bench serve` and
+    `sglang.bench_serving` print.
 
     Raises:
         ValueError: it is guidellm's, or says nothing of where it was measured.
     """
+    if "Serving Benchmark Result" in text:
+        found = _printed(text)
+        found.setdefault("concurrency", found.get("max_concurrency"))
+        return _placed({name: x for name, x in found.items() if x is not None}, "result file")
     rows = list(csv.reader(text.splitlines()))
     begin = next((row for row in rows if any(row)), [""])
     heads = [cell.strip().lower() for cell in begin]
@@ -163,7 +190,7 @@ def run_in_csv(text: str) -> Run | None:
     if heads[0] != "metric" or len(heads) < 2:
         return None
     at = next((heads.index(name) for name in ("avg", "mean", "value") if name in heads), 1)
-    found: Run = {}
+    found = {}
     for row in rows:
         cells = [cell.strip() for cell in row]
         if cells[:1] == ["Endpoint"]:  # what aiperf tells of the machine
@@ -171,12 +198,22 @@ def run_in_csv(text: str) -> Run | None:
         if len(cells) > 1 and cells[0] and cells[0].lower() != "metric":
             cell = cells[at] if len(cells) > at else cells[1]
             found[cells[0]] = _cell(cell)
+    return _placed(found, "profile_export JSON")
+
+
+def _placed(found: Run, other: str) -> Run:
+    """A run that says where it was measured.
+
+    Raises:
+        ValueError: it does not; with the lines to add.
+    """
     lacking = [name for name in ("model", "hardware", "tp", "concurrency") if name not in found]
     if lacking:
-        lines = " ".join(f"`{name},...`" for name in lacking)
+        between = ": " if other == "result file" else ","
+        lines = " ".join(f"`{name}{between}...`" for name in lacking)
         raise ValueError(
             f"a report without {', '.join(lacking)}; add a line for each ({lines}), or give the "
-            "profile_export JSON beside it, which has the model and the concurrency"
+            f"{other} beside it, which has the model and the concurrency"
         )
     return found
 

@@ -200,7 +200,7 @@ def read_records(path: str | Path) -> tuple[Record, ...]:
     is_json = text.lstrip()[:1] in ("[", "{") or str(path).lower().endswith((".json", ".jsonl"))
     try:
         reports.refuse(text)
-        run = None if is_json else reports.run_in_csv(text)
+        run = None if is_json else reports.run_in_text(text)
     except csv.Error:
         run = None  # the reader of tables says where
     except ValueError as error:
