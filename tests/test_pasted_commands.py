@@ -262,3 +262,24 @@ def test_keywords_that_take_tables_keep_them():
         "    kv_cache_config=KvCacheConfig(free_gpu_memory_fraction=0.8, dtype='fp8'))"
     )
     assert (got.free_fraction, got.bytes_kv) == (0.8, 1)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "sglang serve --model-path org/m --tp $TP --ep-size 8",
+        "sglang serve --model-path org/m --dp 8 --enable-dp-attention",
+        "trtllm-serve org/m --tp_size $TP --ep_size 8",
+    ],
+)
+def test_degrees_of_a_split_that_is_not_known(line):
+    with pytest.raises(ValueError, match="not given, or a variable"):
+        read(line)
+
+
+def test_a_script_that_ends_within_a_list():
+    """Cut off, and with a byte that no text has."""
+    text = "ARGS=(-tp 4)\nif [ $A ]; then\n  ARGS=(\x00"
+    assert read(f"{text}\n)\nfi\nvllm serve org/m").model == "org/m"
+    with pytest.raises(ValueError, match="is no engine"):
+        read(text)

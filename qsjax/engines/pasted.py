@@ -248,7 +248,7 @@ def command_in(text: str) -> Held:
 
 # What word processors, chats, terminals and changes of files make of a command.
 _TYPED = (
-    (re.compile("\ufeff"), ""),
+    (re.compile("[\ufeff\x00]"), ""),
     (re.compile(r"(?m)^[ \t]*```.*$"), ""),
     (re.compile(r"\A\s*`([^`]*)`\s*\Z"), r"\1"),
     (re.compile(r"(?:(?<=\s)|^)[\u2013\u2014\u2212]-?(?=\w{2,})"), "--"),

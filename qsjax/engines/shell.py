@@ -82,7 +82,7 @@ class Variables:
         old = self._values.get(name)
         start = " ".join(old or [])
         flags = branch == "if" and old in ([], [""]) and any(w.startswith("-") for w in words)
-        if flags or (branch and (adds or (start and words[0].startswith(f"{start} ")))):
+        if flags or (branch and (adds or (start and "".join(words[:1]).startswith(f"{start} ")))):
             said = " ".join(words)
             self.left_out.append((said if adds else said[len(start) :]).strip())
         elif branch == "case" and old is not None:
