@@ -19,7 +19,7 @@ INTRODUCTION = """\
 
 This page is written from the tables that the code reads, at each build of the site. A `config.json`
 of another family is refused by name. A flag that no table has counts as not read: it is named, and
-the result goes on without it.
+the result goes on without it. Flags that are spelled with underscores, or cut short, are the same.
 """
 # Quantities of a deployment, as people call them.
 QUANTITIES = {
@@ -64,12 +64,33 @@ def rows(heads: tuple[str, ...], cells: Iterable[tuple[str, ...]]) -> list[str]:
     return [f"| {' | '.join(line)} |" for line in lines] + [""]
 
 
+def name_of(part: families.Part) -> str:
+    """What a part of a family is called on the page."""
+    return part.__name__.strip("_").replace("_", " ")
+
+
 def layer_kinds(family: families.Family) -> str:
     """What a family has besides dense layers with attention over the whole context."""
     found = ["latent attention"] if "kv_latent" in family.fields else []
     found += ["experts"] if "experts" in family.fields else []
-    found += [part.__name__.strip("_").replace("_", " ") for part in family.parts]
-    return ", ".join(found) or "-"
+    return ", ".join([*found, *map(name_of, family.parts)]) or "-"
+
+
+def part_lines() -> list[str]:
+    """What every part of a family means, and the types that are refused by name."""
+    parts = {name_of(part): part for one in families.FAMILIES.values() for part in one.parts}
+    told = [(name, (part.__doc__ or "").split("\n")[0]) for name, part in sorted(parts.items())]
+    refused = [(f"`{name}`", f"`{like}`", why) for name, (like, why) in families.REFUSED.items()]
+    return [
+        "What these parts are, and where they come from:",
+        "",
+        *rows(("part", "what it is"), told),
+        "Refused by name, because reading them like the family that is nearest would be wrong:",
+        "",
+        *rows(("`model_type`", "nearest", "what differs"), refused),
+        "Heads that draft for another model (Eagle, Medusa, `...NextN`) are refused as such.",
+        "",
+    ]
 
 
 def family_lines() -> list[str]:
@@ -156,7 +177,7 @@ def page() -> str:
         INTRODUCTION,
         f"By name the catalogue has {models} (`qsjax models`, `qsjax hardware`).",
     ]
-    lines += ["", *family_lines(), "## Flags of engines", ""]
+    lines += ["", *family_lines(), *part_lines(), "## Flags of engines", ""]
     for engine in ENGINES:
         lines += flag_lines(engine)
     return "\n".join([*lines, *quantisation_lines()])

@@ -87,6 +87,87 @@ LLMPERF = {
 PLACE = {"hardware": "h200-sxm", "tp": 4}
 
 
+# guidellm 0.5 to 0.8, benchmarks.json: `time_per_output_token` has the first token in it.
+GUIDELLM = {
+    "metadata": {"guidellm_version": "0.6.0"},
+    "args": {"backend_kwargs": {"model": "Qwen/Qwen3-32B"}},
+    "benchmarks": [
+        {
+            "type_": "generative_benchmark",
+            "config": {"strategy": {"type_": "concurrent", "streams": 32}},
+            "metrics": {
+                "request_concurrency": {"successful": {"mean": 31.2}},
+                "time_per_output_token_ms": {"successful": {"mean": 21.0}},
+                "inter_token_latency_ms": {"successful": {"mean": 13.9}, "total": {"mean": 15.0}},
+                "prompt_token_count": {"successful": {"total_sum": 512000, "count": 500}},
+                "output_token_count": {"successful": {"mean": 512.0}},
+            },
+        }
+    ],
+}
+# aiperf 0.13, profile_export_aiperf.json: models and phases are lists.
+AIPERF_13 = {
+    "schema_version": "1.4",
+    "inter_token_latency": {"unit": "ms", "avg": 13.9},
+    "input_sequence_length": {"unit": "tokens", "avg": 1024.0},
+    "output_sequence_length": {"unit": "tokens", "avg": 512.0},
+    "input_config": {
+        "models": {"items": [{"name": "Qwen/Qwen3-32B", "weight": 1.0}]},
+        "phases": [{"name": "warmup"}, {"type": "concurrency", "concurrency": 32}],
+    },
+}
+# Hugging Face's inference-benchmarker; the warm-up is no run.
+BENCHMARKER = {
+    "config": {"tokenizer": "Qwen/Qwen3-32B", "max_vus": 32},
+    "results": [
+        {"id": "warmup", "inter_token_latency_ms": {"avg": 99.0}},
+        {
+            "id": "throughput",
+            "executor_type": "ConstantVUs",
+            "config": {"max_vus": 32, "rate": None, "num_gpus": None},
+            "inter_token_latency_ms": {"p50": 13.0, "avg": 13.9},
+            "e2e_latency_ms": {"avg": 7400.0},
+            "successful_requests": 500,
+            "total_tokens": 256000,
+            "total_tokens_sent": 512000,
+            "request_rate": 4.3,
+        },
+    ],
+}
+# inference-perf, summary_lifecycle_metrics.json: seconds; 4 requests a second stay 8 seconds.
+INFERENCE_PERF = {
+    "load_summary": {"count": 500, "requested_rate": 4.2, "achieved_rate": 4.1},
+    "successes": {
+        "count": 500,
+        "latency": {
+            "request_latency": {"mean": 8.0},
+            "normalized_time_per_output_token": {"mean": 0.0163},
+            "time_per_output_token": {"mean": 0.0139},
+            "time_to_first_token": {"mean": 0.9},
+        },
+        "throughput": {"requests_per_sec": 4.0},
+        "prompt_len": {"mean": 1024.0},
+        "output_len": {"mean": 512.0},
+    },
+}
+# genai-perf, profile_export_genai_perf.csv, with thousands as it writes them, and a user's lines.
+GENAI_PERF = """\
+Metric,avg,min,max,p99,p95,p90,p75,p50,p25
+Time To First Token (ms),"1,146.31",249.48,"3,485.23",3457,3349,3215,1330,640,286
+Inter Token Latency (ms),13.90,12.1,15.2,15.1,15.0,14.9,14.2,13.8,13.1
+Output Sequence Length (tokens),512.00,512,512,512,512,512,512,512,512
+Input Sequence Length (tokens),"1,024.00","1,024.00",1024,1024,1024,1024,1024,1024,1024
+
+Metric,Value
+Output Token Throughput (per sec),261.25
+Request Count (count),40.00
+model,Qwen/Qwen3-32B
+hardware,h200-sxm
+tp,4
+concurrency,32
+"""
+
+
 def as_lines(run):
     return "\n".join(json.dumps(one) for one in (run, run))
 
@@ -102,6 +183,10 @@ def as_lines(run):
         (json.dumps(TRTLLM | {"hardware": "H200"}), 30.5),
         (json.dumps(AIPERF | PLACE), 32),
         (json.dumps(LLMPERF | PLACE), 32),
+        (json.dumps(GUIDELLM | PLACE), 32),
+        (json.dumps(AIPERF_13 | PLACE), 32),
+        (json.dumps(BENCHMARKER | PLACE), 32),
+        (json.dumps(INFERENCE_PERF | PLACE | {"model": "Qwen/Qwen3-32B"}), 32),
     ],
 )
 def test_a_result_is_a_record(tmp_path, text, sequences):
@@ -234,3 +319,97 @@ def test_a_user_s_weights_are_those_of_the_checkpoint(tmp_path, model, bits):
     stored = float(deployment_of(record).workload.bytes_ffn_weight)
     # MXFP4 of gpt-oss is padded by kernels.
     assert stored * 8 == pytest.approx(bits, rel=0.15 if "oss" in model else 1e-3)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_report_of_a_metric_a_line(tmp_path, encoding):
+    """Commas are thousands, also beside a point; lines of two cells are a user's."""
+    (tmp_path / "a.csv").write_bytes(GENAI_PERF.replace("\n", "\r\n").encode(encoding))
+    (record,) = read_records(tmp_path / "a.csv")
+    assert (record["value"], record["metric"], record["unit"]) == (13.9, "TPOT", "ms")
+    point = deployment_of(record)
+    assert (point.prompt, point.output, float(point.workload.batch)) == (1024, 512, 32)
+    assert (point.model_name, float(point.partition.tp)) == ("qwen3-32b", 4)
+
+
+# As `vllm bench serve` prints it, cut: vllm-project/recipes, NVIDIA/Nemotron-3-Nano-30B-A3B.md.
+PRINTED = """\
+============ Serving Benchmark Result ============
+Successful requests:                     500
+Failed requests:                         0
+Maximum request concurrency:             32
+Benchmark duration (s):                  132.49
+Total input tokens:                      512000
+Total generated tokens:                  256000
+Request throughput (req/s):              15.46
+---------------Time to First Token----------------
+Mean TTFT (ms):                          4490.58
+-----Time per Output Token (excl. 1st token)------
+Mean TPOT (ms):                          13.90
+P99 TPOT (ms):                           63.01
+---------------Inter-token Latency----------------
+Mean ITL (ms):                           15.10
+==================================================
+"""
+
+
+def test_what_a_benchmark_prints(tmp_path):
+    (tmp_path / "a.txt").write_text(PRINTED + "model: Qwen/Qwen3-32B\nhardware: H200\ntp: 4\n")
+    (record,) = read_records(tmp_path / "a.txt")
+    assert (record["value"], record["metric"], record["unit"]) == (13.9, "TPOT", "ms")
+    point = deployment_of(record)
+    assert (point.prompt, point.output, float(point.workload.batch)) == (1024, 512, 32)
+    assert (point.model_name, float(point.partition.tp)) == ("qwen3-32b", 4)
+    (tmp_path / "a.txt").write_text(PRINTED)
+    with pytest.raises(ValueError, match=r"without model, hardware, tp; add a line .*`tp: \.\.\.`"):
+        read_records(tmp_path / "a.txt")
+
+
+def test_strategies_of_guidellm(tmp_path):
+    """Of a rate, the mean of the requests in flight; of none at all, one."""
+    one = GUIDELLM["benchmarks"][0]
+    kinds = [{"type_": "synchronous"}, {"type_": "constant", "rate": 2.0}, {"type_": "throughput"}]
+    every = [one | {"config": {"strategy": kind}} for kind in kinds]
+    failed = one | {"metrics": {"inter_token_latency_ms": {"successful": {"mean": 0.0}}}}
+    text = json.dumps(GUIDELLM | PLACE | {"benchmarks": [*every, failed]})
+    (tmp_path / "a.json").write_text(text)
+    *records, last = read_records(tmp_path / "a.json")
+    counts = [float(deployment_of(record).workload.batch) for record in records]
+    assert counts == [1, 31.2, 31.2]
+    assert "value is missing" in last["unusable"]
+
+
+MLPERF = """\
+================================================
+MLPerf Results Summary
+================================================
+SUT name : PySUT
+Scenario : Server
+Mean Time to Output Token (ns) : 27123456
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (MLPERF, "MLPerf's LoadGen, which does not say how many requests.*give a CSV"),
+        (json.dumps({"avg_latency": 1.5, "latencies": [1.5]}), "vllm bench serve --save-result"),
+        (
+            json.dumps({"elapsed_time": 9.0, "num_requests": 9, "tokens_per_second": 99.0}),
+            "throughput` has no time per token",
+        ),
+        (
+            json.dumps(
+                {"world_info": {"tp_size": 4}, "performance": {"request_throughput_req_s": 4.0}}
+            ),
+            "only with `--streaming`",
+        ),
+        ("Run Info,Run Info\nRun ID,Run Index\n,\n1,0\n", "give its benchmarks.json"),
+        ("<!doctype html><html></html>", "a page of HTML; give the JSON"),
+        ("Metric,avg\nInter Token Latency (ms),9\nmodel,x\n", "without hardware, tp, concurrency"),
+    ],
+)
+def test_reports_that_are_refused_say_what_to_give(tmp_path, text, why):
+    (tmp_path / "a.txt").write_text(text)
+    with pytest.raises(ValueError, match=why):
+        read_records(tmp_path / "a.txt")

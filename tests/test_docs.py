@@ -14,7 +14,7 @@ from snippets import ROOT, blocks, broken_links, commands, files, words
 
 import qsjax
 from qsjax import catalog
-from qsjax.catalog.families import FAMILIES
+from qsjax.catalog.families import FAMILIES, REFUSED
 from qsjax.engines.flags import ENGINES, table
 from qsjax.engines.held import NAMES
 from qsjax.engines.rules import load_flags
@@ -79,6 +79,11 @@ def test_the_page_of_what_is_read_names_every_entry():
     page = runpy.run_path(str(DOCS / "supported.py"))["page"]()
     for family in FAMILIES.values():
         assert all(f"`{name}`" in page for name in family.types)
+        assert all(
+            f"| {part.__name__.replace('_', ' ')} | {part.__doc__[:20]}" in page
+            for part in family.parts
+        )
+    assert all(f"| `{name}` | `{like}` | {why} |" in page for name, (like, why) in REFUSED.items())
     flags = load_flags()
     for names in ("dtype_of_weights", "loaders", "bytes_of_cache"):
         assert all(f"| `{name}` |" in page for name in flags[names])

@@ -393,6 +393,22 @@ def test_published_fp8_models_have_their_block():
     assert catalog.model_entry("llama-3.1-8b").weight_block == 0
 
 
+@pytest.mark.parametrize(
+    ("name", "block"),
+    [
+        ("Qwen/Qwen3-235B-A22B-FP8", 128),
+        ("Qwen/Qwen3.5-397B-A17B-FP8", 128),
+        ("Qwen/Qwen3-32B-FP8-Static-PerTensor", 0),
+        ("RedHatAI/Qwen3-32B-FP8-dynamic", 0),
+        ("nvidia/Qwen3-235B-A22B-FP8", 0),
+        ("Qwen/Qwen3-235B-A22B", 0),
+    ],
+)
+def test_a_publisher_s_own_fp8_has_its_blocks(name, block):
+    """`weight_block_size` of the configs that Qwen publishes; others have a scale a channel."""
+    assert catalog.model_entry(name).weight_block == block
+
+
 def test_the_name_of_a_checkpoint_tells_its_quantisation():
     for name, own in (
         ("Qwen/Qwen3-235B-A22B-FP8", "fp8"),

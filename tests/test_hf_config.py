@@ -551,6 +551,29 @@ def test_broken_files(write, text, start):
     assert problems(write(text))[0].startswith(start)
 
 
+@pytest.mark.parametrize(
+    ("change", "hint"),
+    [
+        (lambda text: "// mine\n" + text, "no comments and no comma before a closing bracket"),
+        (lambda text: text.replace("{", "{ /* mine */", 1), "no comments and no comma"),
+        (lambda text: text[:-1] + ",\n}", "no comments and no comma"),
+        (lambda text: text[: len(text) // 2], "its end is missing"),
+        (lambda text: "  \n", "the file is empty"),
+    ],
+)
+def test_what_to_mend_in_a_file_that_is_no_json(write, change, hint):
+    (only,) = problems(write(change(json.dumps(LLAMA))))
+    assert only.startswith("not JSON: ")
+    assert hint in only
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
+def test_encodings_that_say_which_they_are(tmp_path, encoding):
+    text = ("\ufeff" if encoding.endswith("be") else "") + json.dumps(LLAMA).replace(",", ",\r\n")
+    (tmp_path / "config.json").write_bytes(text.encode(encoding))
+    assert catalog.load_hf(tmp_path / "config.json").spec.layers == 4
+
+
 def test_what_follows_from_a_problem_is_none_of_its_own(write):
     (only,) = problems(write(LLAMA | {"hidden_size": "512"}))
     assert only == "\"hidden_size\" is '512', not a number"
@@ -1587,3 +1610,61 @@ def test_step_3_7_has_dense_layers_only_in_front(write):
     (one,) = (one for one in OTHERS if one["name"] == "step-3.7")
     spec = catalog.load_hf(write(one["config"])).spec
     assert (spec.dense_layers, spec.window_layers, spec.experts) == (3, 33, 288)
+
+
+# nvidia/DeepSeek-V4-Flash-NVFP4 and -Pro-NVFP4, config.json and hf_quant_config.json (2026-06).
+NVFP4_EXPERTS = {
+    "quant_algo": "MIXED_PRECISION",
+    "kv_cache_quant_algo": None,
+    "group_size": 16,
+    "quantized_layers": {
+        f"layers.{n}.ffn.experts": {"quant_algo": "NVFP4", "group_size": 16} for n in range(43)
+    },
+}
+SECOND_RUN = ["*.attn.*", "*.ffn.shared_experts.*", "head", "mtp.*"]
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_experts_that_were_quantised_anew_leave_the_rest_as_it_was(tmp_path, beside):
+    """Their lists of exempt modules are of the second run: attention stays in the FP8 of the first.
+
+    16 bits of attention and shared experts are 6.2e9 B too many of DeepSeek-V4-Flash.
+    """
+    (path,) = (one for one in CONFIGS if one.stem == "deepseek-v4-flash")
+    config = json.loads(path.read_text())
+    table = {"quant_method": "fp8", "fmt": "e4m3", "weight_block_size": [128, 128]}
+    config["quantization_config"] = (
+        table | NVFP4_EXPERTS | {"moe_quant_algo": "NVFP4", "ignore": SECOND_RUN}
+    )
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    if beside:
+        told = {"quantization": NVFP4_EXPERTS | {"exclude_modules": SECOND_RUN}}
+        (tmp_path / "hf_quant_config.json").write_text(json.dumps(told))
+    entry = catalog.load_hf(tmp_path / "config.json")
+    assert (entry.weight_dtype, entry.attn_weight_dtype) == ("fp4", "fp8")
+    precision = entry.spec.precision
+    assert (precision.bytes_ffn_weight, precision.bytes_attn_weight) == (0.5625, 1.0)
+    assert precision.bytes_ffn_weight * precision.shared_weight_ratio == 1.0
+
+
+@pytest.mark.parametrize(
+    ("table", "is_narrow"),
+    [
+        ({"bits": 4, "group_size": 64}, True),
+        ({"bits": 4, "group_size": 64, "lm_head": False}, False),
+        ({"quant_method": "gptq", "bits": 4, "group_size": 128}, False),
+        ({"quant_method": "gptq", "bits": 4, "group_size": 128, "lm_head": True}, True),
+        (
+            {
+                "quant_algo": "MIXED_PRECISION",
+                "quantized_layers": {"lm_head": {"quant_algo": "FP8"}},
+            },
+            True,
+        ),
+        ({"quant_method": "fp8", "modules_to_not_convert": ["lm_head"]}, False),
+    ],
+)
+def test_a_head_of_few_bits_is_told(write, table, is_narrow):
+    entry = catalog.load_hf(write(LLAMA | {"quantization_config": table}))
+    assert ("head" in entry.modules) == is_narrow
+    assert ("the output head is stored in fewer than 16 bits" in entry.note) == is_narrow

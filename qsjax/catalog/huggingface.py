@@ -11,8 +11,8 @@ from typing import Any
 from qsjax.catalog.entries import ModelEntry
 from qsjax.catalog.families import FAMILIES, LEFT_OUT, REFUSED, Family
 from qsjax.catalog.mixers import blocks_of
-from qsjax.catalog.quantisation import Precisions, precisions
-from qsjax.catalog.reading import Reading, field, number, sources, value_at
+from qsjax.catalog.quantisation import Precisions, has_own_experts, precisions
+from qsjax.catalog.reading import Reading, decoded, field, number, sources, value_at
 from qsjax.records import checks
 from qsjax.records.fields import defaults_of
 from qsjax.records.precision import precision_of
@@ -45,14 +45,27 @@ def expanded(name: str | Path) -> Path:
         raise ValueError(f"{name}: {error}; give the path in full") from error
 
 
+def _no_json(text: str) -> str:
+    """What to mend in a text that is no JSON, as far as it is known."""
+    if not text.strip():
+        return "; the file is empty"
+    if re.search(r"(?m)^\s*(?://|#)|/\*|,\s*(?://.*)?[}\]]", text):
+        return "; JSON has no comments and no comma before a closing bracket, so remove them"
+    if not text.rstrip().endswith("}"):
+        return "; its end is missing"
+    return ""
+
+
 def _json(path: Path, problems: list[str]) -> dict[str, Any]:
+    text = ""
     try:
-        data = json.loads(path.read_text("utf-8-sig"))
+        text = decoded(path.read_bytes())
+        data = json.loads(text)
     except (OSError, UnicodeDecodeError) as error:
         problems.append(f"cannot be read: {getattr(error, 'strerror', None) or error}")
         return {}
     except ValueError as error:  # also a whole number of thousands of digits
-        problems.append(f"not JSON: {error}")
+        problems.append(f"not JSON: {error}{_no_json(text)}")
         return {}
     except RecursionError:
         problems.append("not a config: nested too deeply")
@@ -213,6 +226,9 @@ def _left_to_defaults(outer: Mapping[str, Any], problems: list[str]) -> list[str
     return [f"it leaves out what equals transformers' defaults: give the config.json of {model}"]
 
 
+_NARROW_HEAD = ["the output head is stored in fewer than 16 bits, and counts in 16"]
+
+
 def _notes(config: Mapping[str, Any], family: Family | str) -> list[str]:
     """What of a config is left out or read roughly."""
     notes = [family.note] if isinstance(family, Family) and family.note else []
@@ -252,8 +268,8 @@ def _quantisation(
     """
     config, problems = reading.config, reading.problems
     where = (blocks_of(reading, shape), family.names) if shape and family else ()
-    if not beside.is_file():
-        table = next((config[key] for key in _TABLES if config.get(key) is not None), None)
+    table = next((config[key] for key in _TABLES if config.get(key) is not None), None)
+    if not beside.is_file() or (isinstance(table, Mapping) and has_own_experts(table)):
         experts = config.get("expert_dtype")
         if isinstance(table, Mapping) and experts is not None:  # DeepSeek-V4 has it outside
             table = {"expert_dtype": experts, **table}
@@ -262,9 +278,9 @@ def _quantisation(
     given = _json(beside, found).get("quantization")
     if isinstance(given, Mapping):
         given = {"quant_method": "modelopt", **given}
-    table = precisions(given, shape, found, *where)
+    read = precisions(given, shape, found, *where)
     problems.extend(f"{beside.name}: {problem}" for problem in found)
-    return table
+    return read
 
 
 def _state_bytes(reading: Reading, family: Family, shape: Mapping[str, float]) -> float:
@@ -287,7 +303,7 @@ def _line(problem: str, path: Path | None) -> int:
     key = re.match(r'(?:unknown )?"(?:[^"]*\.)?([^".]+)"', problem)
     if key is None or path is None:
         return 0
-    lines = path.read_text("utf-8-sig").splitlines()
+    lines = decoded(path.read_bytes()).splitlines()
     here = [at for at, line in enumerate(lines, start=1) if f'"{key[1]}":' in line]
     return here[0] if len(here) == 1 and len(lines) > 1 else 0
 
@@ -367,5 +383,5 @@ def _model(
         max_context=max_context,
         weight_block=table.weight_block,
         state_bytes=state_bytes,
-        note="; ".join(_notes(config, family)),
+        note="; ".join(_notes(config, family) + _NARROW_HEAD * ("head" in table.modules)),
     )

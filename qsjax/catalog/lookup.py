@@ -58,11 +58,21 @@ def _spellings(name: str, aliases: tuple[str, ...]) -> set[str]:
     return full | {canonical(text.rpartition("/")[2]) for text in aliases}
 
 
+# Publishers whose own checkpoints in FP8 have a scale for every square block of so many weights a
+# side, but for those that their names call static (config.json of Qwen3-235B-A22B-FP8).
+_BLOCKS = {"qwen": 128}
+_ONE_SCALE = re.compile(r"static|pertensor|dynamic")
+
+
 class _Match(NamedTuple):
-    """The entry of a name, and the format of weights that the name tells beside it."""
+    """The entry of a name, and the format of weights that the name tells beside it.
+
+    `block` is how many weights in a row share a scale there, 0 where that is not known.
+    """
 
     entry: str
     format: str = ""
+    block: int = 0
 
 
 def _match(kind: str, name: str) -> _Match | None:
@@ -80,7 +90,9 @@ def _match(kind: str, name: str) -> _Match | None:
         told = told or (found[1] if found else "")
         tail = shorter
         if tail in index:
-            return _Match(index[tail], told)
+            is_blocked = told == "fp8" and not _ONE_SCALE.search(canonical(name))
+            block = _BLOCKS.get(canonical(name.rpartition("/")[0]), 0) if is_blocked else 0
+            return _Match(index[tail], told, block)
     return None
 
 
@@ -155,12 +167,12 @@ def _hardware(name: str) -> HardwareEntry:
 
 
 @cache
-def _model(name: str, told: str = "") -> ModelEntry:
+def _model(name: str, told: str = "", block: int = 0) -> ModelEntry:
     entry = toml_models.entry_from(_stored("models")[name], name, model_entry)
-    return _stored_as(entry, told) if told else entry
+    return _stored_as(entry, told, block) if told else entry
 
 
-def _stored_as(entry: ModelEntry, told: str) -> ModelEntry:
+def _stored_as(entry: ModelEntry, told: str, block: int) -> ModelEntry:
     """A model in the format of weights that a name tells: "Qwen3-32B-FP8".
 
     As in the checkpoints of publishers, experts of 4 bits leave attention in 16. One that is
@@ -193,7 +205,7 @@ def _stored_as(entry: ModelEntry, told: str) -> ModelEntry:
         attn_bytes=0.0,
         shared_bytes=0.0,
         multiply_dtype=form.multiply,
-        weight_block=0,
+        weight_block=block,
         modules={},
         note=f"{entry.note} Precisions by the name; a config.json tells them by module.".strip(),
     )

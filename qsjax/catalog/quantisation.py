@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from qsjax.catalog.modules import ALL_ATTENTION, WHOLE, Blocks, Format, Names, Rules, formats
@@ -394,7 +394,7 @@ def _mlx(table: Table, problems: list[str]) -> Scheme:
     rules = [
         (name, one(options) if isinstance(options, Mapping) else WHOLE)
         for name, options in table.items()
-        if isinstance(options, Mapping) or (options is False and "." in name)
+        if isinstance(options, Mapping) or (options is False and ("." in name or name == "lm_head"))
     ]
     return Scheme(one(table), rules)
 
@@ -440,8 +440,19 @@ def _scheme(table: Table, method: str, problems: list[str]) -> Scheme:
     return Scheme(WHOLE)
 
 
+def has_own_experts(table: Table) -> bool:
+    """Whether experts alone were quantised anew, and all else stays in the FP8 that it was in.
+
+    ModelOpt's NVFP4 of DeepSeek-V4, whose lists of exempt modules are of that second run. Source:
+    SGLang (https://github.com/sgl-project/sglang/pull/25820), and vLLM's DeepseekV4FP8Config.
+    """
+    return bool(table.get("moe_quant_algo")) and _spelt(table.get("quant_method")) == "fp8"
+
+
 def _experts(table: Table, problems: list[str]) -> list[tuple[str, Format]]:
     """DeepSeek-V4: routed experts of another dtype than the rest, "fp4" for MXFP4."""
+    if has_own_experts(table):
+        return [("experts.*", _algorithm(table["moe_quant_algo"], "moe_quant_algo", problems))]
     name = table.get("expert_dtype")
     if name is None or _spelt(table.get("quant_method")) != "fp8":
         return []  # other methods say it themselves
@@ -456,7 +467,7 @@ def _experts(table: Table, problems: list[str]) -> list[tuple[str, Format]]:
 
 def _exempt(table: Table, problems: list[str]) -> list[tuple[str, Format]]:
     found: list[tuple[str, Format]] = []
-    for key in _EXEMPT:
+    for key in () if has_own_experts(table) else _EXEMPT:
         names = table.get(key)
         if names is None:
             continue
@@ -499,6 +510,16 @@ def _special(form: Format) -> float:
     return 0.0 if form.stored == STORED[form.dtype] else form.stored
 
 
+def _head(
+    table: Table, method: str, rules: Sequence[tuple[str, Format]], default: Format
+) -> Format:
+    """The format of the output head: 16 bits unless it is named, or everything is MLX's."""
+    if table.get("lm_head") is True:
+        return default
+    named = (form for name, form in rules if name.rpartition(".")[2] in ("lm_head", "head"))
+    return next(named, default if method == "mlx" else WHOLE)
+
+
 def precisions(
     quantisation: Any,
     shape: Mapping[str, float],
@@ -530,6 +551,7 @@ def precisions(
         return Precisions(kv=kv)
     found = formats(rules, scheme.default, shape, blocks, names)
     main = found.get("routed experts") or found["feed-forward"]
+    head = _head(quantisation, method, rules, scheme.default)
     attention = found.pop(ALL_ATTENTION)
     dense, shared = shape.get("dense_layers", 0.0), shape.get("shared_experts", 0.0)
     sizes = {
@@ -549,5 +571,6 @@ def precisions(
         attention=attention.dtype,
         kv=kv,
         weight_block=_block(quantisation, method),
-        modules={name: form.dtype for name, form in found.items()},
+        modules={name: form.dtype for name, form in found.items()}
+        | ({"head": head.dtype} if head != WHOLE else {}),
     )

@@ -1,5 +1,6 @@
 """Reads numbers out of a config.json and collects what is missing or malformed."""
 
+import codecs
 import dataclasses
 import re
 from collections.abc import Mapping
@@ -29,6 +30,16 @@ class Reading:
     config: Mapping[str, Any]
     problems: list[str]
     keys: dict[str, str]
+
+
+def decoded(data: bytes) -> str:
+    """The text of a file in UTF-8 or, where its first bytes say so, in UTF-16.
+
+    Raises:
+        UnicodeDecodeError: it is neither.
+    """
+    marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if marked else "utf-8-sig")
 
 
 def value_at(config: Any, path: str) -> Any:

@@ -50,10 +50,12 @@ CONTEXT = 8192.0  # where neither a flag nor the engine says one
 _ENGINES: dict[WrittenEngine, str] = {"vllm": "usable_fraction", "sglang": "static_fraction"}
 _PROGRAM = re.compile(
     r"[A-Z_]\w*=|-|(.*/)?(vllm|sglang|trtllm-\S+|python[\d.]*|docker|podman|uvx?|env|nohup|exec|srun"
-    r"|mpirun|torchrun|numactl|sudo|bash|sh|ssh|kubectl)$"
+    r"|mpirun|torchrun|numactl|sudo|bash|sh|ssh|kubectl|singularity|apptainer|tmux|timeout"
+    # Engines whose flags are not read, which are told so.
+    r"|lmdeploy|ollama|llama-server|text-generation-launcher|mlx_lm\.server|tritonserver)$"
 )
-# A script or a manifest in one word: no name has lines, or a flag behind a space.
-_TEXT = re.compile(r"\n|\s--?[A-Za-z]")
+# A script, a manifest or a call in one word: no name has lines, a flag behind a space, or brackets.
+_TEXT = re.compile(r"\n|\s--?[A-Za-z]|\w\(|^\s*\{")
 _LONGEST = 80
 
 

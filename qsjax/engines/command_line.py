@@ -3,6 +3,7 @@
 import difflib
 import itertools
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Literal, NamedTuple
@@ -22,7 +23,7 @@ NAMES: dict[str, Engine] = {
 }
 # Scripts that start an engine's server, where they are called by name alone.
 SCRIPTS: dict[str, Engine] = {"api_server.py": "vllm", "launch_server.py": "sglang"}
-_CONTAINERS = ("docker", "podman", "nerdctl")
+_CONTAINERS = ("docker", "podman", "nerdctl", "singularity", "apptainer")
 _IMAGE = re.compile(
     r"^(?=.*/)(?:.*/)?[\w.-]*?(vllm|sglang|tensorrt-llm|trtllm|huggingfaceserver)[^/:]*"
     r"(/[\w.-]+)?([:@][^/]*)?$"
@@ -71,6 +72,14 @@ class Command(NamedTuple):
     notes: tuple[str, ...] = ()
 
 
+# A file of a ConfigMap: its name, and its text as a block.
+_MOUNTED = re.compile(
+    r"^(?P<indent>[ \t]+)(?P<name>[\w.-]+\.(?:ya?ml|json))[ \t]*:[ \t]*\|[-+]?[ \t]*\n"
+    r"(?P<text>(?:(?P=indent)[ \t]+\S.*(?:\n|$)|[ \t]*(?:\n|$))+)",
+    re.MULTILINE,
+)
+
+
 def _files(text: str) -> tuple[str, list[tuple[str, str]]]:
     """A script without the files that it writes in place, and those: path and what is appended."""
     found = [
@@ -78,10 +87,15 @@ def _files(text: str) -> tuple[str, list[tuple[str, str]]]:
         for here in _HERE.finditer(text)
         if (path := _WRITTEN.search(f"{here['line']} {here['rest']}"))
     ]
-    # What is handed to a program, and not written, may be a manifest.
-    return _HERE.sub(
+    found += [(one["name"], textwrap.dedent(one["text"])) for one in _MOUNTED.finditer(text)]
+    text = _MOUNTED.sub("", text)
+    # What is handed to a program may be a manifest, and what is written a script or a unit.
+    bare = _HERE.sub(
         lambda here: f"\n{here['text'] if _MANIFEST.search(here['text']) else ''}\n", text
-    ), found
+    )
+    if not pasted.SERVER.search(bare):
+        bare = next((one for _, one in found if pasted.SERVER.search(one)), bare)
+    return re.sub(r"(?m)^ExecStart=", "", bare), found
 
 
 def _module(word: str) -> Engine | None:
@@ -174,12 +188,14 @@ def _dashless(words: list[str]) -> str:
     return f", and no flag (which starts with a dash) is in {' '.join(words)!r}"
 
 
-def _notes(variables: shell.Variables, after: list[str]) -> tuple[str, ...]:
-    """What is said of a script beyond its first server."""
+def _notes(variables: shell.Variables, words: list[str], end: int) -> tuple[str, ...]:
+    """What is said of a script beyond its first server, whose words are those up to `end`."""
     notes, others = [], 0
+    first, after = words[:end], words[end:]
     engine, at = _program_at(after)
     while engine:
-        others, after = others + 1, after[at:]
+        after = after[at:]
+        others += after[: len(first)] != first  # scripts print what they start
         engine, at = _program_at(after)
     if others:
         notes.append(
@@ -205,10 +221,10 @@ def split(flags: str | Sequence[str]) -> Command:
     """
     words: list[str] = [flags] if isinstance(flags, str) else list(flags)
     written: list[tuple[str, str]] = []
-    image, variables = "", shell.Variables()
+    image, variables, beside = "", shell.Variables(), tuple[str, ...]()
     if len(words) == 1:  # a whole command line, quoted in the shell
         text, written = _files(pasted.as_typed(words[0]))
-        text, image = pasted.command_in(text)
+        text, image, beside = pasted.command_in(text)
         words = shell.words_of(text)
     words = list(shell.expanded(words, variables))
     words, engine, at = _start(words, variables)
@@ -242,4 +258,4 @@ def split(flags: str | Sequence[str]) -> Command:
         name = "".join(variables.expand(path))
         lines = [" ".join(variables.expand(line)) for line in text.splitlines()]
         texts[name] = "\n".join([texts.get(name, ""), *lines])
-    return Command(engine, rest[:end], texts, _notes(variables, rest[end:]))
+    return Command(engine, rest[:end], texts, beside + _notes(variables, rest, end))

@@ -6,6 +6,7 @@ import functools
 import json
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any, Literal, NamedTuple
 
 from qsjax.engines import settings
@@ -240,7 +241,10 @@ def _with_settings(words: list[str], engine: Engine, files: Mapping[str, str]) -
                 return words
             if not path:
                 raise ValueError(f"{word}: its value is missing; give a YAML file")
-            more = settings.read(path[0], files.get(path[0]))
+            # Manifests and containers mount their files in a folder of their own.
+            name = PurePosixPath(path[0]).name
+            alike = (text for one, text in files.items() if PurePosixPath(one).name == name)
+            more = settings.read(path[0], files.get(path[0], next(alike, None)))
             return rest + more if engine == "trtllm" else _after_model(rest, more)
     return words
 

@@ -1,13 +1,17 @@
 """Command lines as people paste them: out of manifests, container files, chats."""
 
 import dataclasses
+import json
 import re
 import shlex
+from typing import NamedTuple
+
+from qsjax.engines import keywords
 
 # What holds a command in manifests and container files, and what a list there looks like.
 _HELD = re.compile(
     r"^(?P<indent>[ \t]*)(?P<item>-[ \t]+)?['\"]?"
-    r"(?:command|args|entrypoint|run|CMD|ENTRYPOINT)['\"]?"
+    r"(?P<key>command|args|entrypoint|run|CMD|ENTRYPOINT)['\"]?"
     r"(?:[ \t]*:|(?=[ \t]*\[)|(?<=CMD)(?=[ \t])|(?<=ENTRYPOINT)(?=[ \t]))[ \t]*(?P<rest>.*)$"
 )
 _TEXT = ("", ">", ">-", "|", "|-", "|+", ">+")  # a block of text follows
@@ -20,12 +24,26 @@ _CALL = re.compile(
     re.DOTALL,
 )
 _NAME = re.compile(r"([\[,]\s*)(?:str\()?([A-Za-z_]\w*)\)?(?=\s*[,\]])")
+_NUMBER = re.compile(r"([\[,]\s*)str\(([\d.]+)\)")
+# A text that Python hands to a shell.
+_HANDED = re.compile(
+    r"(?:Popen|run|call|check_call|check_output|system)\(\s*(f?)(\"{3}|'{3}|\"|')(.*?)\2", re.DOTALL
+)
 _IMAGE = re.compile(r"^\s*(?:-\s+)?['\"]?image['\"]?\s*:\s*['\"]?([^\s'\"]+)|^FROM\s+(\S+)")
 _VARIABLES = re.compile(r"^\s*(?:environment|envs?)[ \t]*:[ \t]*(?:#.*)?$")
 _ENV = re.compile(r"^ENV\s+(\w+)[=\s]\s*(.*)$")
 _PAIR = re.compile(r"^(?:-\s+)?['\"]?([A-Za-z_]\w*)['\"]?\s*(?:=|:\s+)(.*?)['\"]?$")
 _MAKE = re.compile(r"^[\w.-]+:.*\n\t", re.MULTILINE)  # a target of make; manifests have no tabs
 _ENGINE = re.compile(r"vllm|sglang|trtllm|tensorrt-llm|huggingfaceserver")
+# What starts a server, what is a server that only prefills, and what stands beside servers.
+SERVER = re.compile(
+    r"\b(?:vllm|sglang) serve\b|launch_server|trtllm-serve|api_server"
+    r"|\bdynamo\.(?:vllm|sglang|trtllm)\b"
+)
+_PREFILLS = re.compile(
+    r"--disaggregation-mode(?:[= ]|' ')?['\"]?prefill|--is-prefill-worker|kv_producer"
+)
+_BESIDE = re.compile(r"dynamo\.(?:frontend|router|planner)|router|bench")
 # KServe's own runtime, which an InferenceService names by a format and not by an image.
 _KSERVE = re.compile(r"modelFormat:\s*\n\s*name:\s*['\"]?huggingface")
 
@@ -95,12 +113,13 @@ class _Container:
 
     depth: int
     parts: list[str] = dataclasses.field(default_factory=list)
+    args: list[str] = dataclasses.field(default_factory=list)
     variables: list[str] = dataclasses.field(default_factory=list)
     image: str = ""
 
     def text(self) -> str:
-        """Its variables and its command, for a shell."""
-        return " ".join([*map(shlex.quote, self.variables), *self.parts])
+        """Its variables and its command, for a shell; arguments come last, wherever they stand."""
+        return " ".join([*map(shlex.quote, self.variables), *self.parts, *self.args])
 
 
 def _enter(found: _Container, lines: list[str], at: int) -> None:
@@ -115,14 +134,15 @@ def _enter(found: _Container, lines: list[str], at: int) -> None:
         found.variables += _pairs(more, found.depth)
     elif key:
         rest = key["rest"].strip()
+        parts = found.args if key["key"] == "args" else found.parts
         if rest.startswith("["):
             after = "\n".join([rest, *more])
-            found.parts.append(_items(after[: after.find("]") + 1] if "]" in after else after))
+            parts.append(_items(after[: after.find("]") + 1] if "]" in after else after))
             return
         block = _block(more, len(key["indent"]), bool(key["item"]))
         if rest in _FOLDED:
             block = " ".join(block.split("\n"))
-        found.parts.append(block if rest in _TEXT else f"{rest.removesuffix(chr(92))} {block}")
+        parts.append(block if rest in _TEXT else f"{rest.removesuffix(chr(92))} {block}")
 
 
 def _containers(text: str) -> list[_Container]:
@@ -144,32 +164,91 @@ def _containers(text: str) -> list[_Container]:
             open_.append(_Container(depth))
             every.append(open_[-1])
         _enter(open_[-1], lines, at)
-    return [one for one in every if any(part.strip() for part in one.parts)]
+    return [one for one in every if any(part.strip() for part in one.parts + one.args)]
 
 
-def command_in(text: str) -> tuple[str, str]:
+def _in_json(text: str) -> list[_Container]:
+    """The containers of a manifest that is JSON."""
+    if text.lstrip()[:1] not in ("{", "["):
+        return []
+    try:
+        left = [json.loads(text)]
+    except (ValueError, RecursionError):
+        return []
+    every = []
+    while left:
+        one = left.pop(0)
+        inner = one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
+        left += [each for each in inner if isinstance(each, dict | list)]
+        if isinstance(one, dict) and (one.get("command") or one.get("args")):
+            found = _Container(0, image=str(one.get("image", "")))
+            for key, parts in (("command", found.parts), ("args", found.args)):
+                given = one.get(key) or []
+                parts.append(given if isinstance(given, str) else shlex.join(map(str, given)))
+            for pair in one.get("env") or ():
+                if isinstance(pair, dict) and pair.get("value") is not None:
+                    found.variables.append(f"{pair.get('name')}={pair['value']}")
+            every.append(found)
+    return every
+
+
+class Held(NamedTuple):
+    """A command, the image that runs it, and what is said of a manifest beyond it."""
+
+    text: str
+    image: str = ""
+    notes: tuple[str, ...] = ()
+
+
+def _rank(container: _Container) -> int:
+    """Which of several containers is meant: a server, and rather one that decodes."""
+    words = " ".join(container.parts + container.args)
+    if SERVER.search(words):
+        return 1 if _PREFILLS.search(words) else 0
+    runs = _ENGINE.search(f"{container.image} {words}") and not _BESIDE.search(words)
+    return 2 if runs else 3
+
+
+def command_in(text: str) -> Held:
     """The command that a manifest, a container file or a call holds, and the image that runs it.
 
     Manifests are those of Compose, Kubernetes and SkyPilot. Entry point, command and arguments
     follow each other, behind the variables that the container gets. Of several containers it is the
-    first that runs an engine. Any other text is what it was, without an image.
+    first that starts a server, and of those the first that decodes; else the first whose image is
+    an engine's. Any other text is what it was, without an image.
 
-    >>> command_in('CMD ["vllm", "serve", "m", "-tp", "4"]')
-    ('vllm serve m -tp 4', '')
+    >>> command_in('CMD ["vllm", "serve", "m", "-tp", "4"]').text
+    'vllm serve m -tp 4'
     """
+    if started := keywords.command_in(text):
+        return Held(started)
     call = _CALL.search(text)
     if call:  # in which a word without quotation marks is a variable
-        return _items(_NAME.sub(r'\1"$\2"', call[1])), ""
-    every = [] if _MAKE.search(text) else _containers(text)
+        return Held(_items(_NAME.sub(r'\1"$\2"', _NUMBER.sub(r'\1"\2"', call[1]))))
+    for handed in _HANDED.finditer(text):
+        if SERVER.search(handed[3]):
+            return Held(re.sub(r"\{(\w+)\}", r"$\1", handed[3]) if handed[1] else handed[3])
+    every = [] if _MAKE.search(text) else _in_json(text) or _containers(text)
     if not every:
-        return text, ""
-    found = next((x for x in every if _ENGINE.search(f"{x.image} {' '.join(x.parts)}")), every[0])
+        return Held(text)
+    found = min(every, key=_rank)
     image = found.image or ("kserve/huggingfaceserver" if _KSERVE.search(text) else "")
-    return found.text(), image
+    servers = [one for one in every if _rank(one) < 2]
+    notes: tuple[str, ...] = ()
+    if len(servers) > 1:
+        which = "first of them"
+        if _rank(found) == 0 and any(_rank(one) for one in servers):
+            which = "first of them that decodes"
+        notes = (
+            f"the manifest starts {len(servers)} servers; this is the {which}, so give each by "
+            "itself",
+        )
+    return Held(found.text(), image, notes)
 
 
 # What word processors, chats, terminals and changes of files make of a command.
 _TYPED = (
+    (re.compile("[\ufeff\x00]"), ""),
     (re.compile(r"(?m)^[ \t]*```.*$"), ""),
     (re.compile(r"\A\s*`([^`]*)`\s*\Z"), r"\1"),
     (re.compile(r"(?:(?<=\s)|^)[\u2013\u2014\u2212]-?(?=\w{2,})"), "--"),

@@ -75,6 +75,8 @@ def _sglang(found: dict[str, Any], is_moe: bool) -> dict[str, Any]:
         )
     if tp % ep:
         problems.append(f"--ep-size: {ep:g} does not divide the {tp:g} ranks of --tp-size")
+    if problems and "tp_total" not in found:
+        problems.append("--tp-size: not given, or a variable; write its value")
     if problems:
         raise ValueError("\n".join(["sglang flags:", *(f"  {p}" for p in problems)]))
     if shared:
@@ -112,8 +114,10 @@ def _trtllm(found: dict[str, Any], is_moe: bool) -> dict[str, Any]:
     tp, ep = found.get("tp_total", 1.0), found.get("ep", 1.0)
     shared, notes = found.get("dp_attention", False), []
     if tp % ep:
+        told = "" if "tp_total" in found else " (not given, or a variable; write its value)"
         raise ValueError(
             f"trtllm flags:\n  --ep_size: {ep:g} does not divide the {tp:g} ranks of --tp_size"
+            f"{told}"
         )
     if shared and tp > 1:
         notes.append(

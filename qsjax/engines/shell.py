@@ -8,10 +8,12 @@ from collections.abc import Iterator, Sequence
 _LINE = "\x1e"
 _ASSIGNED = re.compile(r"([A-Za-z_]\w*)(\+?=)(.*)", re.DOTALL)
 _MAKE = ("?=", ":=", "::=")
-# ${NAME}, ${NAME:-default}, ${NAME[@]}, $(NAME) of manifests and of make, $NAME
+# ${NAME}, ${NAME:-default}, ${NAME:=default}, ${NAME[@]}, $(NAME) of manifests and of make, $NAME
 _USED = re.compile(
-    r"\$(?:\{(\w+)(?:\[[@*]\])?(?::?-([^{}]*))?\}|\((\w+)\)|(\w+))",
+    r"\$(?:\{(\w+)(?:\[[@*]\])?(?::?[-=]([^{}]*))?\}|\((\w+)\)|(\w+))",
 )
+_KEPT = re.compile(r"\$\{(\w+):?=([^{}]*)\}")
+_NESTED = 4  # defaults within defaults that are followed
 # ${NAME:+words}: the words where the variable has a value.
 _IF_SET = re.compile(r"\$\{(\w+):?\+((?:[^{}]|\{[^{}]*\})*)\}")
 # $(( sum )) and $(command with words): one word each, whose value is not known.
@@ -79,7 +81,8 @@ class Variables:
         """Enter an assignment; `branch` is "", "if" or "case"."""
         old = self._values.get(name)
         start = " ".join(old or [])
-        if branch and (adds or (start and words[0].startswith(f"{start} "))):
+        flags = branch == "if" and old in ([], [""]) and any(w.startswith("-") for w in words)
+        if flags or (branch and (adds or (start and "".join(words[:1]).startswith(f"{start} ")))):
             said = " ".join(words)
             self.left_out.append((said if adds else said[len(start) :]).strip())
         elif branch == "case" and old is not None:
@@ -106,7 +109,14 @@ class Variables:
             if re.search(r"(?:^|\s)--?\w", one) and not one.lstrip().startswith("{"):
                 return list(words_of(one))
             return [x for x in held if x] or ([] if held == [""] else held)
-        full = _USED.sub(self._value, word)
+        for name, default in _KEPT.findall(word):
+            if not self.text(name):
+                self.set(name, self.expand(default) or [""], adds=False, branch="")
+        full = word
+        for _ in range(_NESTED):
+            before, full = full, _USED.sub(self._value, full)
+            if full == before or "${" not in full:
+                break
         return [full] if full or not word else []
 
     def text(self, name: str) -> str:

@@ -2,14 +2,14 @@
 
 Sources of the keys: vllm/benchmarks/serve.py, sglang/bench_serving.py,
 tensorrt_llm/bench/dataclasses, InferenceX utils/process_result.py, genai-perf and aiperf
-(profile_export*.json), llmperf (token_benchmark_ray.py).
+(profile_export*.json), llmperf (token_benchmark_ray.py). `reports` has shapes of other kinds.
 """
 
 import json
 from collections.abc import Mapping
 from typing import Any
 
-from qsjax.evidence.measurements import columns
+from qsjax.evidence.measurements import columns, reports
 
 # Sums over a run, and what counts its requests.
 _TOTALS = {"isl": "total_input_tokens", "osl": "total_output_tokens"}
@@ -100,16 +100,24 @@ def _drafting(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def runs_in(text: str) -> list[Any] | None:
-    """The runs of a file that holds one object, or one a line; None of another one.
+    """The runs of a file that holds one object, a report of several, or one object a line.
+
+    None of another file.
 
     Raises:
-        ValueError: it is no JSON.
+        ValueError: it is no JSON, or a report without times per token.
     """
     try:
         data = json.loads(text)
     except ValueError:
-        lines = [line for line in text.splitlines() if line.strip()]
-        if len(lines) < 2 or not all(line.lstrip().startswith("{") for line in lines):
+        lines = reports.json_lines(text)
+        if lines is None:
             raise
-        return [json.loads(line) for line in lines]
-    return [data] if isinstance(data, Mapping) and times_in(leaves(data)) else None
+        return [run for one in lines for run in _runs_of(one) or [one]]
+    return _runs_of(data)
+
+
+def _runs_of(data: Any) -> list[Any] | None:
+    if not isinstance(data, Mapping) or "records" in data:
+        return None
+    return reports.runs_of(data) or ([data] if times_in(leaves(data)) else None)

@@ -10,7 +10,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from qsjax.evidence.measurements import columns, results
+from qsjax.catalog.reading import decoded
+from qsjax.evidence.measurements import columns, reports, results
 from qsjax.evidence.measurements.names import gpus_in
 
 Record = dict[str, Any]
@@ -75,15 +76,14 @@ def read_json(path: str | Path) -> tuple[Record, ...]:
         ValueError: With every problem of the file: not JSON, no list, no usable record.
     """
     where = Path(path)
+    text = _text(where)
     try:
-        text = where.read_text("utf-8-sig")
         runs = results.runs_in(text)
         data = json.loads(text) if runs is None else runs
-    except OSError as error:
-        raise ValueError(f"{where}: cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else error
-        raise ValueError(f"{where}: not JSON: {reason}") from error
+        is_json = not isinstance(error, RecursionError | json.JSONDecodeError)
+        raise ValueError(f"{where}: {'' if is_json else 'not JSON: '}{reason}") from error
     records = data.get("records") if isinstance(data, Mapping) else data
     if not isinstance(records, list):
         raise ValueError(f'{where}: give a list of records, or an object with a list "records"')
@@ -166,14 +166,7 @@ def read_csv(path: str | Path) -> tuple[Record, ...]:
             row.
     """
     where = Path(path)
-    try:
-        text = where.read_text("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{where}: cannot be read: not UTF-8, save it so ({error})") from error
-    except OSError as error:
-        why = getattr(error, "strerror", None) or error
-        raise ValueError(f"{where}: cannot be read: {why}") from error
-    lines = text.splitlines()
+    lines = _text(where).splitlines()
     blank = next((i for i, line in enumerate(lines) if line.strip()), len(lines))
     reader = csv.reader(lines[blank:], delimiter=_delimiter("".join(lines[blank : blank + 1])))
     rows: list[tuple[int, list[str]]] = []
@@ -198,13 +191,39 @@ def read_csv(path: str | Path) -> tuple[Record, ...]:
 
 
 def read_records(path: str | Path) -> tuple[Record, ...]:
-    """Records of a user's file, JSON or CSV by how it begins; errors as of the reader of either."""
+    """Records of a user's file, JSON or CSV by how it begins; errors as of the reader of either.
+
+    Or reports of benchmarks, as `reports` has them.
+    """
+    where = Path(path)
+    text = _text(where)
+    is_json = text.lstrip()[:1] in ("[", "{") or str(path).lower().endswith((".json", ".jsonl"))
     try:
-        begin = Path(path).read_bytes()[:64].removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
-    except OSError:
-        begin = b""  # the reader says so
-    is_json = begin in (b"[", b"{") or str(path).lower().endswith(".json")
+        reports.refuse(text)
+        run = None if is_json else reports.run_in_text(text)
+    except csv.Error:
+        run = None  # the reader of tables says where
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+    if run is not None:
+        record = columns.as_record(results.as_given(run), 0)
+        return _usable(where, [(record, _problems(0, record))])
     return read_json(path) if is_json else read_csv(path)
+
+
+def _text(where: Path) -> str:
+    """The text of a user's file, in UTF-8 or, with its mark, in UTF-16.
+
+    Raises:
+        ValueError: it cannot be read, with why.
+    """
+    try:
+        return decoded(where.read_bytes())
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{where}: cannot be read: not UTF-8, save it so ({error})") from error
+    except OSError as error:
+        why = getattr(error, "strerror", None) or error
+        raise ValueError(f"{where}: cannot be read: {why}") from error
 
 
 def _delimiter(header: str) -> str:

@@ -1,0 +1,182 @@
+"""Commands of servers that are started from Python, or from a mapping of a manifest."""
+
+import ast
+import json
+import re
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+# Calls whose keywords are an engine's flags: vLLM's, SGLang's, TensorRT-LLM's, Ray's.
+_CALLS = {
+    "LLMConfig": "vllm",
+    "vLLMEngineProcessorConfig": "vllm",
+    "AsyncEngineArgs": "vllm",
+    "EngineArgs": "vllm",
+    "Engine": "sglang",
+    "ServerArgs": "sglang",
+    "LLM": "vllm",
+}
+_CALL = re.compile(rf"(?<![\w'\"])(?:[\w]+\.)?({'|'.join(_CALLS)})\(")
+_PROGRAMS = {
+    "vllm": "vllm serve",
+    "sglang": "python -m sglang.launch_server",
+    "trtllm": "trtllm-serve",
+}
+_STARTED = re.compile(r"\b(?:vllm|sglang) serve\b|launch_server|trtllm-serve|api_server")
+_CONSTANT = re.compile(
+    r"""^(\w+)\s*(?::\s*\w+\s*)?=\s*(['"][^'"\n]*['"]|[\d.]+)\s*(?:#.*)?$""", re.M
+)
+_MODEL = ("model_source", "model_id", "model_path", "model")
+# Ray's `engine_kwargs`, and `vllmConfig` of the production stack's chart, which writes camelCase.
+_MAPPING = re.compile(
+    r"^(?P<indent>[ \t]*)(?:-[ \t]+)?(?:engine_kwargs|vllmConfig):[ \t]*(?:#.*)?$", re.M
+)
+_SERVED = re.compile(r"^[ \t-]*(model_source|model_id|modelURL)\s*:\s*['\"]?([^\s'\"#]+)", re.M)
+_ENTRY = re.compile(
+    r"(?P<lead>[ \t]*)(?P<item>-[ \t]+)?(?:(?P<key>[\w.-]+)\s*:)?[ \t]*(?P<value>.*)"
+)
+
+
+def _call_at(text: str, start: int) -> str:
+    """A call from its name to the parenthesis that closes it."""
+    depth, quote, at = 0, "", start
+    while at < len(text):
+        char = text[at]
+        if quote:
+            at += char == "\\"
+            quote = "" if char == quote else quote
+        elif char in "'\"":
+            quote = char
+        elif char == "#":
+            at = (text.find("\n", at) + len(text)) % len(text) if "\n" in text[at:] else len(text)
+        elif char in "([{":
+            depth += 1
+        elif char in ")]}":
+            depth -= 1
+            if not depth:
+                return text[start : at + 1]
+        at += 1
+    return ""
+
+
+def _value(node: ast.expr, names: dict[str, Any]) -> Any:
+    """What an expression holds: a constant, a dict of its keywords, or `$NAME` where unknown."""
+    if isinstance(node, ast.Call):
+        return {one.arg: _value(one.value, names) for one in node.keywords if one.arg}
+    if isinstance(node, ast.Dict):
+        keys = [key.value if isinstance(key, ast.Constant) else None for key in node.keys]
+        pairs = zip(keys, node.values, strict=True)
+        return {str(key): _value(value, names) for key, value in pairs if key is not None}
+    if isinstance(node, ast.Name):
+        return names.get(node.id, f"${node.id}")
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError):
+        return f"${ast.unparse(node).split('.')[-1].split('[')[0]}"
+
+
+def _words(key: str, value: Any, nested: bool) -> Iterator[str]:
+    """The words of a keyword; off and None are what it is without."""
+    flag = f"--{key}"
+    if value is True:
+        yield flag
+    elif isinstance(value, dict):
+        if not nested:
+            yield from (flag, json.dumps(value))
+        for name, one in value.items() if nested else ():
+            yield from _words(f"{key}.{name}", one, nested)
+    elif value is not None and value is not False:
+        yield from (flag, value if isinstance(value, str) else json.dumps(value))
+
+
+def _command(engine: str, model: Any, given: dict[str, Any]) -> str:
+    words = [w for key, value in given.items() for w in _words(key, value, engine == "trtllm")]
+    if isinstance(model, str):
+        words = ["--model-path", model, *words] if engine == "sglang" else [model, *words]
+    # A variable stays one for the shell.
+    shown = (word if re.fullmatch(r"\$\w+", word) else shlex.quote(word) for word in words)
+    return " ".join([_PROGRAMS[engine], *shown])
+
+
+def _in_python(text: str) -> str:
+    names = {name: ast.literal_eval(value) for name, value in _CONSTANT.findall(text)}
+    for found in _CALL.finditer(text):
+        try:
+            node = ast.parse(_call_at(text, found.start()), mode="eval").body
+        except SyntaxError:
+            continue
+        if not isinstance(node, ast.Call):
+            continue
+        engine = _CALLS[found[1]]
+        if engine == "sglang" and "sgl" not in text:
+            continue
+        if found[1] == "LLM" and "tensorrt_llm" in text:
+            engine = "trtllm"
+        given = {one.arg: _value(one.value, names) for one in node.keywords if one.arg}
+        outer = {**given, **(given.get("model_loading_config") or {})}
+        model = next((outer[name] for name in _MODEL if isinstance(outer.get(name), str)), None)
+        if found[1] in ("LLMConfig", "vLLMEngineProcessorConfig"):
+            engine = "sglang" if "sglang" in str(outer.get("server_cls")).lower() else engine
+            given = given.get("engine_kwargs") or {}
+        elif node.args:
+            first = _value(node.args[0], names)
+            model = first if isinstance(first, str) else model
+        given = {key: x for key, x in given.items() if key not in _MODEL}
+        if model or given:
+            return _command(engine, model, given)
+    return ""
+
+
+def _plain(text: str) -> Any:
+    """A value of YAML on one line."""
+    bare = text if text[:1] in "'\"[{" else re.sub(r"\s+#.*$", "", text).strip()
+    known = {"true": True, "false": False, "null": None, "~": None, "": None}
+    if bare.lower() in known:
+        return known[bare.lower()]
+    try:
+        return json.loads(bare)
+    except ValueError:
+        return bare.strip("'\"")
+
+
+def _in_mapping(text: str) -> str:
+    found = _MAPPING.search(text)
+    if not found:
+        return ""
+    inner, given, more = -1, dict[str, Any](), list[str]()
+    last = ""
+    for line in text[found.end() :].splitlines():
+        entry = _ENTRY.match(line)
+        if not line.strip() or line.lstrip().startswith("#") or entry is None:
+            continue
+        depth = len(entry["lead"])
+        if depth <= len(found["indent"]) or depth < inner:
+            break
+        inner = depth if inner < 0 else inner
+        if entry["item"]:
+            more.append(str(_plain(line.strip().removeprefix("- "))))
+        elif depth == inner and entry["key"]:
+            last = re.sub(r"(?<=[a-z0-9])([A-Z])", lambda one: f"-{one[1].lower()}", entry["key"])
+            given[last] = _plain(entry["value"].strip())
+        elif entry["key"]:
+            held = given[last] if isinstance(given.get(last), dict) else {}
+            given[last] = {**held, entry["key"]: _plain(entry["value"].strip())}
+    listed = given.pop("extra-args", None)
+    more += [str(one) for one in listed] if isinstance(listed, list) else []
+    served = dict(reversed(_SERVED.findall(text)))
+    model = served.get("modelURL") or served.get("model_source") or served.get("model_id")
+    command = _command("sglang" if "sglang:" in text else "vllm", model, given)
+    return " ".join([command, *map(shlex.quote, more)])
+
+
+def command_in(text: str) -> str:
+    """The command line that does what a call or a mapping says; "" where there is none.
+
+    >>> command_in('LLMConfig(model_loading_config=dict(model_id="q", model_source="Qwen/QwQ-32B"),'
+    ...            ' engine_kwargs=dict(tensor_parallel_size=8, enable_expert_parallel=True))')
+    'vllm serve Qwen/QwQ-32B --tensor_parallel_size 8 --enable_expert_parallel'
+    """
+    if _STARTED.search(re.sub(r"#.*", "", text)):
+        return ""
+    return _in_python(text) or _in_mapping(text)

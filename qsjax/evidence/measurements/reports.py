@@ -1,0 +1,249 @@
+"""Reports of benchmarks that hold runs in a shape of their own, as runs under plain names.
+
+Sources of the shapes: guidellm (benchmark/schemas, 0.2 to 0.8), aiperf (config/phases,
+common/models/export_models) and genai-perf (export_data/csv_exporter), Hugging Face's
+inference-benchmarker (writers), inference-perf (README: "Metrics"), vLLM (benchmarks/latency.py,
+throughput.py), the summary of MLPerf's LoadGen (https://github.com/mlcommons/inference).
+"""
+
+import csv
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from qsjax.catalog.reading import value_at
+
+Run = dict[str, Any]
+# What a report does not say, as a user may write it at the top of the file.
+_OWN = "model hardware gpu tp pp dp ep kvp gpus concurrency weights kv engine".split()
+_INSTEAD = "give a CSV with the columns model, hardware, tp, concurrency, isl, osl and tpot_ms"
+# Keys of reports that have no time per token, and what to run in their place.
+_REFUSED = {
+    ("avg_latency", "latencies"): "`vllm bench latency` times whole requests; give the result of "
+    "`vllm bench serve --save-result`",
+    ("elapsed_time", "tokens_per_second"): "`vllm bench throughput` has no time per token; give "
+    "the result of `vllm bench serve --save-result`",
+    ("world_info", "performance"): "`trtllm-bench` has times per token only with `--streaming`",
+    ("request_start_ns", "benchmark_phase"): "these are single requests of aiperf; give its "
+    "profile_export_aiperf.json",
+}
+
+
+# Where versions of GuideLLM have the model.
+_MODELS = ("args.model", "args.backend_kwargs.model", "config.spec.backend.model")
+
+
+def _first(given: Any, *paths: str) -> Any:
+    return next((x for path in paths if (x := value_at(given, path)) is not None), None)
+
+
+def _numbers(**found: Any) -> Run:
+    """What is known; a mean of 0 is that of no request."""
+    return {name: x for name, x in found.items() if x not in (None, 0, "")}
+
+
+def _mean(counts: Any) -> float | None:
+    """The mean of a distribution of GuideLLM, of which some versions keep sums."""
+    total, count = _first(counts, "total_sum"), _first(counts, "count")
+    return _first(counts, "mean") or (total / count if total and count else None)
+
+
+def _in_flight(rate: Any, seconds: Any) -> float | None:
+    """Requests in flight in the mean, by Little's law."""
+    return rate * seconds if rate and seconds else None
+
+
+def _guidellm(given: Mapping[str, Any]) -> Iterator[Run]:
+    """A run for each strategy; its `time_per_output_token` has the first token in it."""
+    every = given.get("benchmarks")
+    for one in every if isinstance(every, list) else ():
+        metrics = value_at(one, "metrics")
+        if _first(metrics, "inter_token_latency_ms") is None:
+            continue
+        strategy = _first(one, "config.strategy", "args.strategy", "scheduler.strategy") or {}
+        kind = _first(strategy, "type_") or ""
+        served = _first(strategy, "streams") or (1 if kind == "synchronous" else None)
+        yield _numbers(
+            inter_token_latency_ms=_first(metrics, "inter_token_latency_ms.successful.mean"),
+            isl=_mean(_first(metrics, "prompt_token_count.successful")),
+            osl=_mean(_first(metrics, "output_token_count.successful")),
+            concurrency=served or _first(metrics, "request_concurrency.successful.mean"),
+            model=_first(one, "config.backend.model", "benchmarker.backend.model")
+            or _first(
+                given, "args.model", "args.backend_kwargs.model", "config.spec.backend.model"
+            ),
+        )
+
+
+def _inference_benchmarker(given: Mapping[str, Any]) -> Iterator[Run]:
+    """A run for each load, of users or of a rate."""
+    every = given.get("results")
+    for one in every if isinstance(every, list) else ():
+        if _first(one, "inter_token_latency_ms.avg") is None or _first(one, "id") == "warmup":
+            continue
+        count = _first(one, "successful_requests") or 0
+        users = _first(one, "config.max_vus") if not _first(one, "config.rate") else None
+        seconds = (_first(one, "e2e_latency_ms.avg") or 0) / 1e3
+        sent, got = _first(one, "total_tokens_sent"), _first(one, "total_tokens")
+        yield _numbers(
+            inter_token_latency_ms=_first(one, "inter_token_latency_ms.avg"),
+            isl=sent and count and sent / count,
+            osl=got and count and got / count,
+            concurrency=users or _in_flight(_first(one, "request_rate"), seconds),
+            gpus=_first(one, "config.num_gpus"),
+            model=_first(given, "config.model_name", "config.tokenizer"),
+        )
+
+
+def _inference_perf(given: Mapping[str, Any]) -> Iterator[Run]:
+    """One run, in seconds."""
+    latency = value_at(given, "successes.latency")
+    if _first(latency, "time_per_output_token.mean") is None:
+        return
+    rate = _first(given, "successes.throughput.requests_per_sec", "load_summary.achieved_rate")
+    yield _numbers(
+        time_per_output_token_s=_first(latency, "time_per_output_token.mean"),
+        isl=_first(given, "successes.prompt_len.mean"),
+        osl=_first(given, "successes.output_len.mean"),
+        concurrency=_first(given, "load_summary.concurrency")
+        or _in_flight(rate, _first(latency, "request_latency.mean")),
+    )
+
+
+def _aiperf(given: Mapping[str, Any]) -> Iterator[Run]:
+    """One run of aiperf from 0.10 on, which lists models and phases."""
+    phases = value_at(given, "input_config.phases")
+    if not isinstance(phases, list) or _first(given, "inter_token_latency.avg") is None:
+        return
+    yield _numbers(
+        inter_token_latency_ms=_first(given, "inter_token_latency.avg"),
+        isl=_first(given, "input_sequence_length.avg"),
+        osl=_first(given, "output_sequence_length.avg"),
+        concurrency=next((n for one in phases[::-1] if (n := _first(one, "concurrency"))), None)
+        or _in_flight(
+            _first(given, "request_throughput.avg"),
+            (_first(given, "request_latency.avg") or 0) / 1e3,
+        ),
+        model=_first(given, "input_config.models.items.0.name", "input_config.models.0"),
+    )
+
+
+def runs_of(given: Mapping[str, Any]) -> list[Run]:
+    """The runs of a report in a shape of its own; none of another object.
+
+    Raises:
+        ValueError: a report without times per token; with what to give instead.
+
+    >>> runs_of({"tp": 2, "benchmarks": [{"config": {"strategy": {"streams": 4}},
+    ...     "metrics": {"inter_token_latency_ms": {"successful": {"mean": 7.5}}}}]})
+    [{'inter_token_latency_ms': 7.5, 'concurrency': 4, 'tp': 2}]
+    """
+    own = {name: given[name] for name in _OWN if isinstance(given.get(name), str | int | float)}
+    for reader in (_guidellm, _inference_benchmarker, _inference_perf, _aiperf):
+        if found := [one | own for one in reader(given)]:
+            return found
+    for keys, why in _REFUSED.items():
+        here = {**given, **(given["metadata"] if isinstance(given.get("metadata"), dict) else {})}
+        if all(key in here for key in keys) and "streaming_metrics" not in given:
+            raise ValueError(why)
+    return []
+
+
+# What vLLM and SGLang print at the end of a benchmark, under the names of their files.
+_PRINTED = {
+    "Successful requests": "completed",
+    "Total input tokens": "total_input_tokens",
+    "Total generated tokens": "total_output_tokens",
+    "Maximum request concurrency": "max_concurrency",
+    "Max request concurrency": "max_concurrency",
+}
+_TIMED = re.compile(r"(?:Mean|Median) (?:TPOT|ITL) \(ms\)")
+
+
+def _printed(text: str) -> Run:
+    """A result as it is printed, with a user's own lines."""
+    pairs = re.findall(r"(?m)^[ \t]*([A-Za-z][^:\n]*?)[ \t]*:[ \t]+(\S.*?)[ \t]*$", text)
+    named = ((_PRINTED.get(name, name), _cell(value)) for name, value in pairs)
+    kept = (*_PRINTED.values(), *_OWN)
+    return {name: x for name, x in named if name in kept or _TIMED.fullmatch(name)}
+
+
+def run_in_text(text: str) -> Run | None:
+    """The run of a report that is no JSON, None of another file.
+
+    That is one of genai-perf or aiperf as CSV, a metric a line, or what `vllm bench serve` and
+    `sglang.bench_serving` print.
+
+    Raises:
+        ValueError: it is guidellm's, or says nothing of where it was measured.
+    """
+    if "Serving Benchmark Result" in text:
+        found = _printed(text)
+        found.setdefault("concurrency", found.get("max_concurrency"))
+        return _placed({name: x for name, x in found.items() if x is not None}, "result file")
+    rows = list(csv.reader(text.splitlines()))
+    begin = next((row for row in rows if any(row)), [""])
+    heads = [cell.strip().lower() for cell in begin]
+    if heads[0] == "run info":
+        raise ValueError("a CSV of guidellm; give its benchmarks.json")
+    if heads[0] != "metric" or len(heads) < 2:
+        return None
+    at = next((heads.index(name) for name in ("avg", "mean", "value") if name in heads), 1)
+    found = {}
+    for row in rows:
+        cells = [cell.strip() for cell in row]
+        if cells[:1] == ["Endpoint"]:  # what aiperf tells of the machine
+            break
+        if len(cells) > 1 and cells[0] and cells[0].lower() != "metric":
+            cell = cells[at] if len(cells) > at else cells[1]
+            found[cells[0]] = _cell(cell)
+    return _placed(found, "profile_export JSON")
+
+
+def _placed(found: Run, other: str) -> Run:
+    """A run that says where it was measured.
+
+    Raises:
+        ValueError: it does not; with the lines to add.
+    """
+    lacking = [name for name in ("model", "hardware", "tp", "concurrency") if name not in found]
+    if lacking:
+        between = ": " if other == "result file" else ","
+        lines = " ".join(f"`{name}{between}...`" for name in lacking)
+        raise ValueError(
+            f"a report without {', '.join(lacking)}; add a line for each ({lines}), or give the "
+            f"{other} beside it, which has the model and the concurrency"
+        )
+    return found
+
+
+def _cell(text: str) -> float | str:
+    """A number, of which commas are thousands, or a text."""
+    try:
+        return float(text.replace(",", ""))
+    except ValueError:
+        return text
+
+
+def refuse(text: str) -> None:
+    """Refuse a report of which nothing can be read.
+
+    Raises:
+        ValueError: with what to give instead.
+    """
+    if "MLPerf Results Summary" in text[:4096]:
+        raise ValueError(
+            "a summary of MLPerf's LoadGen, which does not say how many requests are served at "
+            f"once; {_INSTEAD}, where concurrency is that of the server's log"
+        )
+    if text.lstrip()[:1] == "<":
+        raise ValueError(f"a page of HTML; give the JSON beside it, or {_INSTEAD}")
+
+
+def json_lines(text: str) -> Sequence[Any] | None:
+    """The objects of a text that has one a line; None of another text."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    if len(lines) < 2 or not all(line.lstrip().startswith("{") for line in lines):
+        return None
+    return [json.loads(line) for line in lines]
