@@ -155,7 +155,7 @@ def test_contexts_have_a_box_too_and_given_batches():
 def test_a_result_is_one_like_all_others(tmp_path):
     problem = qs.Problem("mixtral-8x7b", "h100-sxm", gpus=2, context="8k", objective="tpot")
     found = qs.certify(problem, 0.01)
-    assert "claims about every point of a box of" in repr(found).splitlines()[0]
+    assert "claims about a box of" in repr(found).splitlines()[0]
     assert len(found.frame()) == len(found.rows()) == 2
     assert "certificates" in found.drawings()
     assert found.plot() is not None
@@ -205,3 +205,36 @@ def test_claims_are_those_of_the_command_line():
 
     (option,) = [p for p in command.params if p.name == "claims"]
     assert tuple(option.type.choices) == CLAIMS
+
+
+def test_sentences_of_certificates():
+    """Plain words for every verdict; ends in units; a number of a point with its unit."""
+    problem = qs.Problem("mixtral-8x7b", "h100-sxm", gpus=2, context="8k", twins=3)
+    found = qs.certify(problem, {"hbm_bw": 0.25, "context": (4096, 16384)}, parts=20, largest=False)
+    own = found.certificates[0]
+
+    def said(**changes):
+        one = dataclasses.replace(own, **changes)
+        return dataclasses.replace(found, certificates=(one,))
+
+    dense = {"claim": "winner", "says": "dense q=3"}
+    proved = said(**dense, verdict="proved").summary()
+    assert proved.startswith(
+        "It is proved for the whole box that the dense twin of q = 3 wins. The"
+    )
+    open_ = said(**dense, verdict="undecided", proved=0.25).summary()
+    assert "proved for 25 % of the box that the dense twin of q = 3 wins; the rest" in open_
+    nothing = said(**dense, verdict="undecided", proved=0.0).summary()
+    assert nothing.startswith("It is undecided that the dense twin")
+    at = {"hbm_bw": 2.5e12, "context": 4096.0}
+    limit = {"claim": "bottleneck", "says": "HBM KV", "label": own.label | {"q": 3.0}}
+    refuted = said(**limit, verdict="refuted", instead="HBM weights", at=at)
+    assert refuted.remarks() == [
+        "The box of h100-sxm: from context 4,096 tokens to context 16,384 tokens; 25 % up and down "
+        "of hbm_bw.",
+        "Refuted that reading the cache takes most of the time of the dense twin of q = 3: at "
+        "hbm_bw 2.5 TB/s and context 4,096 tokens reading weights takes most of the time.",
+    ]
+    split = {"claim": "partition", "says": "tp=2 ep=1 pp=1", "instead": "nothing runs"}
+    text = said(**split, verdict="refuted", at=at).summary()
+    assert "is tp=2: at some points nothing runs." in text

@@ -11,7 +11,7 @@ from qsjax.cost.laws.params import dense_twin
 from qsjax.grid.case import case_of, gpu_time
 from qsjax.grid.limits import Limits
 from qsjax.grid.problem import Problem
-from qsjax.questions.compare import Subject, attribution, compare, table_5
+from qsjax.questions.compare import Subject, _shares, attribution, compare, table_5
 from qsjax.questions.explain import explain
 from qsjax.records.scenario import Records
 from qsjax.records.specs import CONVENTIONS, PHYSICAL, Partition
@@ -153,3 +153,12 @@ def test_what_is_no_comparison_is_refused():
         compare(problem(twins=()))
     with pytest.raises(ValueError, match=r"give one value: gpus \(2 values\)"):
         compare(problem(gpus=[4, 8]))
+
+
+def test_no_share_says_why_where_parts_cancel_out():
+    """Parts larger than the gap itself are named, without a share of hundreds of per cent."""
+    row = {"attribution": {"compute": -4.8, "HBM weights": 5.1, "overhead": 0.7}}
+    assert _shares(row) == "HBM weights and compute, nearly even"
+    row = {"attribution": {"compute": 0.9, "HBM weights": 0.1, "overhead": 0.0}}
+    assert _shares(row) == "compute +90%, HBM weights +10%"
+    assert _shares({}) == ""

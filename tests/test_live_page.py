@@ -96,7 +96,7 @@ class TestAnswers:
 
     def test_curves_are_the_rows_of_explore(self):
         asked = problem()
-        rows = live.curve(asked, setting(), live.contexts(asked))
+        rows = live.view(asked, setting()).curve
         assert rows == qs.explore(asked).rows()
 
     def test_a_single_context_has_the_usual_ones_around_it(self):
@@ -190,7 +190,7 @@ class TestPage:
         page.controls["hbm_bw"].value = 2.0
         moved = live.view(problem(), setting(hbm_bw=2.0))
         assert moved.answer.split("\n")[0] in page.answer.object
-        rows = live.curve(problem(), setting(hbm_bw=2.0), live.contexts(problem()))
+        rows = live.view(problem(), setting(hbm_bw=2.0)).curve
         own = [[r["tokens_per_s_per_gpu"] for r in rows if r["q"] == q] for q in (None, 5.0)]
         assert self.rates(page) == own
         assert [list(source.data["rate"]) for source in page.curves.starts] == before
@@ -205,16 +205,16 @@ class TestPage:
         return asked
 
     def test_a_move_computes_what_it_changes_and_nothing_twice(self, page, monkeypatch):
-        """Work is counted, not time: an exploration for the answer, one for the curves."""
+        """Work is counted, not time: one exploration for the answer and the curves."""
         asked = self.explored(monkeypatch)
         page.controls["hbm_bw"].value = 2.0
-        assert [len(problem.stated.contexts) for problem in asked] == [1, 1]  # of two contexts
+        assert [len(problem.stated.contexts) for problem in asked] == [2]
         page.controls["context"].value = 8192.0  # the curves are there
-        assert [problem.stated.contexts for problem in asked[2:]] == [(8192.0,)]
+        assert len(asked) == 2
         before = page.answer.object
         page.controls["context"].value = 32768.0
         page.controls["context"].value = 8192.0
-        assert len(asked) == 3
+        assert len(asked) == 2
         assert page.answer.object == before
 
     def test_within_a_limit_the_curves_answer_moves_of_the_context(self, page, monkeypatch):
@@ -388,7 +388,7 @@ class TestBrowser:
         loaded.press(self.handle(loaded, "hbm_bw"), RIGHT * 4)
         loaded.wait(SHOWS, "2x HBM bandwidth")
         assert loaded.run(f"{browser.DEEP} return {TEXT}") == self.first_sentence(hbm_bw=2.0)
-        curve = live.curve(problem(), setting(hbm_bw=2.0), live.contexts(problem()))
+        curve = live.view(problem(), setting(hbm_bw=2.0)).curve
         top = max(row["tokens_per_s_per_gpu"] for row in curve)
         # What Bokeh holds in the page, and what it has drawn of it.
         loaded.wait(

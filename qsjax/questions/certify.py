@@ -32,6 +32,7 @@ _UNITS = ("B", "B/s", "FLOP/s", "s")  # of capacities, rates and times
 _OVERLAPS = ("overlap_", "cp_ring_tail")
 _UNREAD = "prefill_overhead"  # by any decode step
 _WIDEST, _NARROWEST = 4.0, 2.0**-8  # boxes that are tried, over the one that was asked for
+_TOLD = 3  # numbers of a counter-example in a sentence
 _CUTS = 4  # bisections between a box in which a claim holds and one in which it may not
 
 Ends = dict[str, tuple[float, float]]
@@ -105,34 +106,36 @@ class Certificates(Result):
         names = list(dict.fromkeys(name for ends in self.box.values() for name in ends))
         if not self.certificates:
             return f"Nothing runs on {describe(self.problem)}, so nothing was claimed."
-        first = self.certificates[0]
-        return (
-            f"Of {words.count(len(self.certificates), 'claim')} about every point of a box of "
-            f"{words.count(len(names), 'number')} around {describe(self.problem)}, "
-            f"{self._verdicts()}. {_said(first)}"
-        )
+        said = f"It is {_said(self.certificates[0])}."
+        where = f"{words.count(len(names), 'number')} around {describe(self.problem)}"
+        if len(self.certificates) == 1:
+            return f"{said} The box is of {where}."
+        claims = words.count(len(self.certificates), "claim")
+        return f"Of {claims} about a box of {where}, {self._verdicts()}. {said}"
 
     def _verdicts(self) -> str:
         """How many claims are proved, refuted and undecided."""
         told = [own.verdict for own in self.certificates]
         return words.joined(
-            f"{told.count(verdict)} {verdict}"
+            f"{told.count(verdict)} {'is' if told.count(verdict) == 1 else 'are'} {verdict}"
             for verdict in ("proved", "refuted", "undecided")
             if verdict in told
         )
 
     def remarks(self) -> list[str]:
         """What varied, and where each refuted claim fails."""
-        lines = []
-        for device, ends in self.box.items():
-            ranges = ", ".join(
-                f"{name} {low:.4g} to {high:.4g}" for name, (low, high) in ends.items()
-            )
-            lines.append(f"The box of {device}: {ranges}.")
+        specs = {device.name: device.spec for device in self.problem.stated.accelerators}
+        lines = [
+            f"The box of {device}: {'; '.join(_ranges(ends, specs[device]))}."
+            for device, ends in self.box.items()
+        ]
         for own in self.certificates:
             if own.verdict == "refuted":
-                at = ", ".join(f"{name} {value:.4g}" for name, value in own.at.items())
-                lines.append(f"{own.claim} {own.says}: instead {own.instead} at {at}.")
+                at = [_number(name, value) for name, value in own.at.items()]
+                rest = f" ({len(at) - _TOLD} more numbers: see `at`)" if len(at) > _TOLD else ""
+                instead = _found(own.claim, own.instead)
+                where = words.joined(at[:_TOLD])
+                lines.append(f"Refuted {_what(own)}: at {where}{rest} {instead}.")
         return lines
 
     def inputs(self) -> Row:
@@ -199,19 +202,61 @@ def certify(
     return Certificates(problem, boxes, tuple(found))
 
 
+def _number(name: str, value: float) -> str:
+    """A field and its value with its unit."""
+    return f"{name} {words.value(value, 'tokens' if name == 'context' else _unit(name))}"
+
+
+def _unit(name: str) -> str:
+    return facts_of(HardwareSpec)[name].unit
+
+
+def _ranges(ends: Ends, spec: HardwareSpec) -> Iterator[str]:
+    """How far numbers range: by shares those that do, by their ends the others."""
+    shares: dict[str, list[str]] = {}
+    for name, (low, high) in ends.items():
+        own = np.nan if name == "context" else float(np.asarray(getattr(spec, name)))
+        if np.isclose(low + high, 2 * own):
+            shares.setdefault(f"{(high - low) / (high + low):.3g}", []).append(name)
+        else:
+            yield f"from {_number(name, low)} to {_number(name, high)}"
+    for share, names in shares.items():
+        yield f"{100 * float(share):g} % up and down of {words.joined(names)}"
+
+
+def _who(says: str) -> str:
+    """A contestant in words."""
+    return says.replace("dense q=", "the dense twin of q = ") if says != "moe" else "the MoE"
+
+
+def _found(claim: str, says: str, of: str = "") -> str:
+    """What is so, in words: a contestant wins, a split is best, or a resource limits."""
+    if says == "nothing runs":
+        return says
+    if claim == "winner":
+        return f"{_who(says)} wins"
+    if claim == "bottleneck":
+        return f"{words.RESOURCE_WORDS[says]} takes most of the time{of}"
+    degrees = [part for part in says.split(" ") if not part.endswith("=1")]
+    return f"the best split{of} is {' '.join(degrees) or 'one GPU'}"
+
+
+def _what(own: Certificate) -> str:
+    """A claim as a clause, with the contestant that it is about."""
+    q = own.label["q"]
+    of = f" of {own.label['model'] if q is None else _who(f'dense q={q:g}')}"
+    return f"that {_found(own.claim, own.says, of)}"
+
+
 def _said(own: Certificate) -> str:
-    """A certificate in a sentence."""
-    degrees = [part for part in own.says.split(" ") if not part.endswith("=1")]
-    what = {
-        "winner": f"that {own.says} wins",
-        "partition": f"that the best split is {' '.join(degrees) or 'one GPU'}",
-        "bottleneck": f"that {own.says} takes most of the time",
-    }[own.claim]
+    """What became of a claim."""
     if own.verdict == "proved":
-        return f"It is proved {what}."
+        return f"proved for the whole box {_what(own)}"
     if own.verdict == "refuted":
-        return f"It is refuted {what}: there are points with {own.instead} instead."
-    return f"It is proved {what} in {own.proved:.0%} of the box; the rest is undecided."
+        return f"refuted {_what(own)}: at some points {_found(own.claim, own.instead)}"
+    if own.proved > 0:
+        return f"proved for {100 * own.proved:.0f} % of the box {_what(own)}; the rest is undecided"
+    return f"undecided {_what(own)}"
 
 
 def _check(problem: Problem, claims: Sequence[str], parts: int) -> None:

@@ -31,6 +31,8 @@ from qsjax.records.units import MS
 
 # Relative width to which a turning point is found.
 TURN_WIDTH = 0.02
+# A share of a gap above which parts that are larger than the gap cancel out, so no share says why.
+CANCELS = 2.0
 
 
 class Subject(NamedTuple):
@@ -455,8 +457,8 @@ def _gaps(rows: Sequence[Row], place: Place, *, first: bool) -> str:
     gaps = []
     for row in others:
         ratio = row["tokens_per_s_per_gpu"] / one["tokens_per_s_per_gpu"]
-        why = _why(row) if len(others) == 1 and first else ""
         is_sure = row.get("is_sure", not words.within_error(row, one))
+        why = _why(row) if len(others) == 1 and first and is_sure else ""
         unsure = "" if is_sure else ", within the error"
         gaps.append(f"{row['subject']} {words.gap(ratio, 'more', 'less')}{unsure}{why}")
     none = [row["subject"] for row in rows if not row["is_feasible"]]
@@ -523,7 +525,6 @@ def _main_table(rows: Sequence[Row], first: str, end: str) -> Table:
         if not row["is_feasible"]:
             cells.append([*start, "nothing runs", *[""] * (len(heads) - 3)])
             continue
-        shares = sorted(row.get("attribution", {}).items(), key=lambda item: -abs(item[1]))[:2]
         cells.append(
             [
                 *start,
@@ -536,13 +537,21 @@ def _main_table(rows: Sequence[Row], first: str, end: str) -> Table:
                 f"{row['tokens_per_s_per_gpu']:,.1f}" + (" *" if row["is_winner"] else ""),
                 *(f"{row[name]:,.3f}" if name in row else "-" for name in shown),
                 f"{row['factor']:.2f}x" if "factor" in row else "-",
-                ", ".join(f"{name} {share:+.0%}" for name, share in shares if share),
+                _shares(row),
             ]
         )
     title = (
         f"The best designs (* leads); factors are over {first}, why is the share of the gap{end}"
     )
     return Table(title, heads, cells, 3)
+
+
+def _shares(row: Row) -> str:
+    """The two largest shares of a gap; no numbers where larger ones than the gap cancel out."""
+    shares = sorted(row.get("attribution", {}).items(), key=lambda item: -abs(item[1]))[:2]
+    if shares and abs(shares[0][1]) > CANCELS:
+        return f"{' and '.join(name for name, _ in shares)}, nearly even"
+    return ", ".join(f"{name} {share:+.0%}" for name, share in shares if share)
 
 
 def _parts_table(side: Ranking) -> Table:

@@ -104,27 +104,7 @@ class Exploration(Result):
 
     def summary(self) -> str:
         """The fastest design, what its dense twins would gain, and what does not run."""
-        rows = self.rows()
-        running = [row for row in rows if row["is_feasible"]]
-        if not running:
-            lines = list(dict.fromkeys(missing(self.problem, row) for row in rows))
-            more = f" Nothing else of {len(lines)} cells runs either." if len(lines) > 1 else ""
-            return f"Nothing runs.\n{lines[0]}{more}"
-        shown = usual(running)
-        lead = _lead(self.problem, shown)
-        if len({(row["model"], row["hardware"], row["gpus"]) for row in running}) > 1:
-            lead += "\n" + _ranking(running, shown)
-        twins = [row for row in running if np.isfinite(row.get("speedup_over_moe", np.nan))]
-        first = (shown["model"], shown["hardware"], shown["gpus"])
-        own = [row for row in twins if (row["model"], row["hardware"], row["gpus"]) == first]
-        said = [lead, _twins([row for row in own if row["variant"] != "moe"], shown)]
-        none = [row for row in rows if not row["is_feasible"]]
-        if none:
-            have = "has" if len(none) == 1 else "have"
-            said.append(
-                f"{len(none)} of {len(rows)} cells {have} no design; the last lines say why."
-            )
-        return "\n".join(filter(None, said))
+        return answer(self.problem, self.rows())
 
     def tables(self) -> list[Table]:
         """The winners of every model and accelerator, by GPU count and context."""
@@ -332,6 +312,28 @@ def usual(rows: Sequence[Row]) -> Row:
     at = [row for row in rows if row["context"] == near]
     own = [row for row in at if row["q"] is None] or at
     return max(own, key=lambda row: row["tokens_per_s_per_gpu"])
+
+
+def answer(problem: Problem, rows: Sequence[Row]) -> str:
+    """The fastest design of these rows, what its dense twins would gain, and what does not run."""
+    running = [row for row in rows if row["is_feasible"]]
+    if not running:
+        lines = list(dict.fromkeys(missing(problem, row) for row in rows))
+        more = f" Nothing else of {len(lines)} cells runs either." if len(lines) > 1 else ""
+        return f"Nothing runs.\n{lines[0]}{more}"
+    shown = usual(running)
+    lead = _lead(problem, shown)
+    if len({(row["model"], row["hardware"], row["gpus"]) for row in running}) > 1:
+        lead += "\n" + _ranking(running, shown)
+    twins = [row for row in running if np.isfinite(row.get("speedup_over_moe", np.nan))]
+    first = (shown["model"], shown["hardware"], shown["gpus"])
+    own = [row for row in twins if (row["model"], row["hardware"], row["gpus"]) == first]
+    said = [lead, _twins([row for row in own if row["variant"] != "moe"], shown)]
+    none = [row for row in rows if not row["is_feasible"]]
+    if none:
+        have = "has" if len(none) == 1 else "have"
+        said.append(f"{len(none)} of {len(rows)} cells {have} no design; the last lines say why.")
+    return "\n".join(filter(None, said))
 
 
 def _lead(problem: Problem, row: Row) -> str:

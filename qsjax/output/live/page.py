@@ -131,7 +131,7 @@ class Page:
         self.is_first = True
         self.drawn: Setting | None = None  # whose curves are drawn, or are to follow
         self.left: list[float] = []
-        self.rows: dict[tuple[float, float | None], Row] = {}
+        self.rows: list[Row] = []
         self.views: dict[Setting, View] = {}  # of the last settings, the oldest first
         for widget in self.controls.values():
             part = widget.slider if isinstance(widget, Slider) else widget
@@ -160,35 +160,42 @@ class Page:
             found = self.view(setting)
         except ValueError as error:  # what of the problem does not fit this accelerator
             lines = str(error).splitlines()
-            found = View("\n".join(["This cannot be answered.", *lines]), [], [])
-        with pn.io.hold():
-            self.draw(found, setting)
+            found = View("\n".join(["This cannot be answered.", *lines]), [], [], [])
         elsewhere = dataclasses.replace(setting, context=0.0)
-        if found.rows and elsewhere != self.drawn:
-            self.drawn = elsewhere
-            self.left = [x for x in live.contexts(self.problem) if x != setting.context]
-            self.rows = {(row["context"], row["q"]): row for row in found.rows}
+        is_new = bool(found.rows) and elsewhere != self.drawn
+        drawn = {row["context"] for row in found.curve}
+        left = [x for x in live.contexts(self.problem) if x not in drawn]
+        with pn.io.hold():  # one message, and one painting
+            self.draw(found, setting)
+            if is_new and not left:
+                self.show(found.curve, setting)
+        if is_new:
+            self.drawn, self.left, self.rows = elsewhere, left, list(found.rows)
+        if is_new and left:
             later(self.follow)  # the answer is sent before
 
     def follow(self) -> None:
-        """Compute more of the curves, unless they are out of date; draw them when all are there."""
+        """Compute one more context, unless it is out of date; draw the curves when all are there.
+
+        The answers are kept: moving the context afterwards computes nothing.
+        """
         setting = self.setting
-        if dataclasses.replace(setting, context=0.0) != self.drawn:
+        if not self.left or dataclasses.replace(setting, context=0.0) != self.drawn:
             return
-        if live.is_quick(self.problem, setting):
-            more, self.left = live.curve(self.problem, setting, self.left), []
-        elif self.left:  # the answers are kept: moving the context afterwards computes nothing
-            at, *self.left = self.left
-            more = self.view(dataclasses.replace(setting, context=at)).rows
-        self.rows |= {(row["context"], row["q"]): row for row in more}
+        at, *self.left = self.left
+        self.rows += self.view(dataclasses.replace(setting, context=at)).rows
         if self.left:
             later(self.follow)
             return
         with pn.io.hold():
-            self.curves.show(list(self.rows.values()), setting.context)
-            if self.is_first:
-                self.is_first = False
-                self.curves.remember()
+            self.show(self.rows, setting)
+
+    def show(self, rows: Sequence[Row], setting: Setting) -> None:
+        """Draw the curves, and keep the first ones as those of the start."""
+        self.curves.show(rows, setting.context)
+        if self.is_first:
+            self.is_first = False
+            self.curves.remember()
 
     def draw(self, found: View, setting: Setting) -> None:
         """Show an answer with its bars; the curves follow."""

@@ -14,7 +14,7 @@ from qsjax.grid.problem import Accelerator, Problem, as_accelerator, question
 from qsjax.grid.solution import Row
 from qsjax.numerics.safe import scalar
 from qsjax.output import words
-from qsjax.questions.explore import Exploration, explore, missing
+from qsjax.questions.explore import answer, explore, missing
 
 # Hardware numbers that have a slider: a field, or a group of fields that are scaled together.
 FACTORS: dict[str, str] = {
@@ -90,11 +90,13 @@ class View(NamedTuple):
         answer: of the exploration, one to three lines, and why a cell has no design.
         rows: of the exploration.
         shown: its designs that run.
+        curve: rows of all contexts, where they are answered at once; else those of this one.
     """
 
     answer: str
     rows: list[Row]
     shown: list[Shown]
+    curve: list[Row]
 
 
 def check(problem: Problem) -> None:
@@ -197,27 +199,28 @@ def view(problem: Problem, setting: Setting) -> View:
     Raises:
         ValueError: they do not fit together.
     """
-    found: Exploration = explore(problem_at(problem, setting))
+    asked = problem_at(problem, setting)
+    # Seven more contexts take a few ms here, and as long as the first if they are asked afterwards.
+    at = contexts(problem) if is_quick(asked) else ()
+    found = explore(problem_at(problem, setting, at))
     ((solution,),) = found.solutions
-    rows, shown = found.rows(), []
-    for cell, row in enumerate(rows):
+    curve, rows, shown = found.rows(), [], []
+    for cell, row in enumerate(curve):
+        if row["context"] != setting.context:
+            continue
+        rows.append(row)
         case = best_case(solution.cells, cell, solution.best)
         if case is not None:
             parts = {
                 name: sum(scalar(case.parts.memory[t]) for t in own) for name, own in MEMORY.items()
             }
             shown.append(Shown(row, by_resource(row["terms"]), parts))
-    said = [found.summary()]
+    said = [answer(asked, rows)]
     if shown:  # else the summary itself says what is missing
-        said += [missing(found.problem, row) for row in rows if not row["is_feasible"]]
-    return View("\n".join(said), rows, shown)
+        said += [missing(asked, row) for row in rows if not row["is_feasible"]]
+    return View("\n".join(said), rows, shown, curve)
 
 
-def is_quick(problem: Problem, setting: Setting) -> bool:
+def is_quick(asked: Problem) -> bool:
     """Whether all contexts are answered at once: no batch is searched."""
-    return bool(problem_at(problem, setting).batch != "best")
-
-
-def curve(problem: Problem, setting: Setting, at: Sequence[float]) -> list[Row]:
-    """Rows of the exploration at these contexts."""
-    return explore(problem_at(problem, setting, at)).rows()
+    return bool(asked.batch != "best")
