@@ -4,7 +4,8 @@ from typing import Any
 
 from qsjax.cli import options, serving_options
 from qsjax.cli.grid_options import problem_of
-from qsjax.cli.options import WHOLE, Result, flag, verb
+from qsjax.cli.options import WHOLE, flag, verb
+from qsjax.output.result import Result
 from qsjax.questions.architecture import LAWS, architecture
 from qsjax.questions.architecture.answers import MULTIPLE, TOKENS
 from qsjax.questions.architecture.shapes import VARIED

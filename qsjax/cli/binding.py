@@ -4,7 +4,8 @@ from typing import Any
 
 from qsjax.cli import options, serving_options
 from qsjax.cli.grid_options import names, problem_of
-from qsjax.cli.options import Result, flag, verb
+from qsjax.cli.options import flag, verb
+from qsjax.output.result import Result
 from qsjax.questions.binding import HARDWARE, POINTS, binding
 
 CONTEXT = 8192.0

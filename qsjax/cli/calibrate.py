@@ -5,8 +5,9 @@ from pathlib import Path
 import click
 
 from qsjax.cli import grid_options
-from qsjax.cli.options import FILE, Result, flag, verb
+from qsjax.cli.options import FILE, flag, verb
 from qsjax.evidence.calibration import DEFAULT_FREE, calibrate
+from qsjax.output.result import Result
 
 
 @verb("calibrate")

@@ -4,7 +4,8 @@ from typing import Any
 
 from qsjax.cli import options
 from qsjax.cli.grid_options import problem_of
-from qsjax.cli.options import Result, flag, verb
+from qsjax.cli.options import flag, verb
+from qsjax.output.result import Result
 from qsjax.questions.certify import CLAIMS, OBJECTIVES, PARTS, certify
 from qsjax.records.conversion import number_of_text
 

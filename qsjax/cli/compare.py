@@ -7,9 +7,10 @@ import click
 
 from qsjax.cli import options, serving_options
 from qsjax.cli.grid_options import problem_of
-from qsjax.cli.options import Result, verb
+from qsjax.cli.options import verb
 from qsjax.grid.problem import Served, as_accelerator, served
 from qsjax.numerics.safe import scalar
+from qsjax.output.result import Result
 from qsjax.questions.compare import Subject, compare
 from qsjax.records.specs import HardwareSpec, replace
 

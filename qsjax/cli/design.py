@@ -4,7 +4,8 @@ from typing import Any
 
 from qsjax.cli import options
 from qsjax.cli.grid_options import problem_of
-from qsjax.cli.options import NUMBERS, Result, flag, verb
+from qsjax.cli.options import NUMBERS, flag, verb
+from qsjax.output.result import Result
 from qsjax.questions.design import CostModel, Price, design
 from qsjax.questions.design.solvers import TARGETS
 

@@ -4,7 +4,8 @@ from typing import Any
 
 from qsjax.cli import options
 from qsjax.cli.grid_options import problem_of
-from qsjax.cli.options import Result, verb
+from qsjax.cli.options import verb
+from qsjax.output.result import Result
 from qsjax.questions.explore import explore
 
 

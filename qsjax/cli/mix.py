@@ -7,7 +7,8 @@ import click
 
 from qsjax.cli import options, serving_options
 from qsjax.cli.grid_options import problem_of
-from qsjax.cli.options import OLD_FILE, Result, flag, verb
+from qsjax.cli.options import OLD_FILE, flag, verb
+from qsjax.output.result import Result
 from qsjax.questions.mix import mix
 
 

@@ -4,8 +4,9 @@ from typing import Any
 
 from qsjax.cli import options, serving_options
 from qsjax.cli.grid_options import problem_of
-from qsjax.cli.options import Result, flag, verb
+from qsjax.cli.options import flag, verb
 from qsjax.grid.distributions import parse
+from qsjax.output.result import Result
 from qsjax.questions.moe_or_dense import NODES, moe_or_dense
 
 CONTEXTS = (1024.0, 8192.0, 32768.0, 131072.0)

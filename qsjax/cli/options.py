@@ -10,7 +10,7 @@ import click
 from qsjax import catalog
 from qsjax.cli.emit import emit
 from qsjax.engines.spread import LEVEL
-from qsjax.output.result import Result as Result
+from qsjax.output.result import Result
 from qsjax.records.conversion import listed_of_text, number_of_text
 from qsjax.records.precision import STORED
 from qsjax.records.specs import CONVENTIONS, DEGREES

@@ -4,7 +4,8 @@ from typing import Any
 
 from qsjax.cli import options, serving_options
 from qsjax.cli.grid_options import problem_of
-from qsjax.cli.options import Result, flag, verb
+from qsjax.cli.options import flag, verb
+from qsjax.output.result import Result
 from qsjax.questions.pareto import pareto
 
 CONTEXT = 8192.0

@@ -3,7 +3,8 @@
 from typing import Any
 
 from qsjax.cli import grid_options, options, serving_options
-from qsjax.cli.options import Result, flag, verb
+from qsjax.cli.options import flag, verb
+from qsjax.output.result import Result
 from qsjax.questions.prefix_cache import prefix_cache
 
 

@@ -1,7 +1,8 @@
 """`qsjax reproduce`: the paper's tables beside ours."""
 
-from qsjax.cli.options import Result, verb
+from qsjax.cli.options import verb
 from qsjax.evidence.paper import reproduce
+from qsjax.output.result import Result
 
 
 @verb("reproduce")

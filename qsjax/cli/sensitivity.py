@@ -5,8 +5,9 @@ from typing import Any
 
 from qsjax.cli import options
 from qsjax.cli.grid_options import names, problem_of
-from qsjax.cli.options import Result, flag, verb
+from qsjax.cli.options import flag, verb
 from qsjax.grid.distributions import check, parse
+from qsjax.output.result import Result
 from qsjax.questions.sensitivity import (
     DEFAULT_PARAMETERS,
     METRIC_NAMES,

@@ -4,8 +4,9 @@ import math
 from typing import Any
 
 from qsjax.cli import grid_options, options, serving_options, traffic_options
-from qsjax.cli.options import COUNT, NUMBERS, OLD_FILE, WHOLE, Result, flag, verb
+from qsjax.cli.options import COUNT, NUMBERS, OLD_FILE, WHOLE, flag, verb
 from qsjax.grid.cells import GPU_DEGREES
+from qsjax.output.result import Result
 from qsjax.questions.simulation.loads import simulate
 from qsjax.records.specs import DEGREES, Partition
 

@@ -4,8 +4,9 @@ from typing import Any
 
 from qsjax.cli import options
 from qsjax.cli.grid_options import problem_of
-from qsjax.cli.options import Result, flag, verb
+from qsjax.cli.options import flag, verb
 from qsjax.cost.speculation import ACCEPTANCE, METHODS
+from qsjax.output.result import Result
 from qsjax.questions.speculate import speculate
 
 CONTEXT = 8192.0

@@ -5,9 +5,10 @@ from typing import Any
 import click
 
 from qsjax.cli import options, session
-from qsjax.cli.options import NUMBERS, WHOLE, Result, flag, verb
+from qsjax.cli.options import NUMBERS, WHOLE, flag, verb
 from qsjax.evidence.paper.table_2 import GPUS, QS, study
 from qsjax.grid.problem import Problem
+from qsjax.output.result import Result
 from qsjax.records.specs import CONVENTIONS
 
 MODELS = ("grok-1", "qwen3-235b-a22b", "deepseek-v3", "switch-c")

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from qsjax.cli import grid_options
-from qsjax.cli.options import FILE, Result, flag, verb
+from qsjax.cli.options import FILE, flag, verb
 from qsjax.evidence.validation import validate
+from qsjax.output.result import Result
 
 
 @verb("validate")
