@@ -26,14 +26,16 @@ KINDS = ("tpot", "served_tpot")
 PRIOR = 0.05
 
 
-def cases_of(names: str, engine: str = "", *, is_newer: bool = False) -> list[Case]:
-    """Scored times of a token on some accelerators; of an engine, of its newer releases."""
+def cases_of(names: str, engine: str = "", *, is_newer: bool | None = None) -> list[Case]:
+    """Scored times of a token on some accelerators; of an engine, of releases of one kind."""
     found = [case for case in map(read_case, load_records()) if isinstance(case, Case)]
     chosen = []
     for case in found:
         one = case.deployments[0]
         is_asked = one.hardware_name in names.split(",") and engine in ("", one.engine)
-        is_release = not is_newer or (one.kernels is not None and one.kernels.is_newer)
+        is_release = is_newer is None or (
+            one.kernels is not None and one.kernels.is_newer == is_newer
+        )
         if is_asked and is_release and case.kind in KINDS and not case.not_scored:
             chosen.append(case)
     return chosen
@@ -67,9 +69,9 @@ def said(name: str, found: np.ndarray) -> str:
 @click.argument("names")
 @click.option("--to", default="", help="Accelerators that are predicted with what was fitted.")
 @click.option("--engine", default="", help="Records of this engine alone.")
-@click.option("--newer", is_flag=True, help="Its newer releases alone, by kernels.toml.")
+@click.option("--newer/--older", default=None, help="Its releases of one kind, by kernels.toml.")
 @click.option("--fields", default=FIELDS, show_default=True, help="What is fitted.")
-def main(names: str, to: str, engine: str, newer: bool, fields: str) -> None:
+def main(names: str, to: str, engine: str, newer: bool | None, fields: str) -> None:
     """Print the constants and the errors."""
     own, fitted = cases_of(names, engine, is_newer=newer), fields.split(",")
     shared = defaults_of(HardwareSpec)

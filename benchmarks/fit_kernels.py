@@ -58,8 +58,6 @@ PRIORS = {
     "gemm_peak": (1.0, 0.2),
     "attention_startup": (1.0, 0.5),
     "allreduce": (1.0, 0.2),
-    "expert_read": (0.95, 0.1),
-    "expert_gemm": (0.4, 0.07),
     "dequantised.others": (2.5, 0.2),
     "latent": (12.0, 0.5),
     "linear": (12.0, 0.7),
@@ -71,15 +69,18 @@ PRIORS = {
     "step.vllm": (300.0, 0.5),
     "step.sglang": (300.0, 0.5),
     "step.trtllm": (100.0, 0.5),
-    "newer.vllm": (1.0, 0.3),
+    "newer.sglang": (1.0, 0.3),
+    "newer.trtllm": (1.0, 0.3),
     "prefill.vllm": (100.0, 0.3),
     "prefill.sglang": (500.0, 0.3),
     "prefill.trtllm": (150.0, 0.3),
-    **{f"gemm_startup.hopper.{d}": (0.3, 1.0) for d in ("bf16", "fp8")},
-    **{f"gemm_startup.blackwell.{d}": (0.3, 1.0) for d in ("bf16", "fp8", "fp4")},
-    **{f"experts.hopper.{name}": (1.0, 1.0) for name in ("vllm.fp8", "trtllm.fp8")},
-    **{f"experts.blackwell.vllm.{name}": (1.0, 1.0) for name in ("fp8", "int4", "mxfp4")},
-    **{f"experts.blackwell.trtllm.{name}": (1.0, 1.0) for name in ("fp8", "mxfp4", "nvfp4")},
+    "gemm_startup.others": (0.3, 1.0),
+    "gemm_startup.hopper.trtllm.fp8_block": (0.3, 1.0),
+    "gemm_startup.hopper.vllm.fp8": (0.3, 1.0),
+    "gemm_startup.blackwell.vllm.fp4": (0.3, 1.0),
+    "experts.others.fp8": (1.0, 1.0),
+    "experts.others.nvfp4": (1.0, 1.0),
+    "experts.hopper.trtllm.fp8": (1.0, 1.0),
 }
 # Log error that counts as one prior deviation, and beyond which residuals count linearly.
 SCALE = 0.1
@@ -298,19 +299,24 @@ def left_out(data: Data, start: Constants, name: str) -> np.ndarray:
 def written(text: str, served: Constants) -> str:
     """The table's text with the constants in place."""
     for path in PRIORS:
-        *outer, last = path.split(".")
         value = f"{get(served, path):.3g}"
-        head = "served" if len(outer) < 2 else ".".join(["served", *outer[:-1]])
-        key = last if not outer else outer[-1]
-        start = text.index(f"\n[{head}]\n")
-        end = text.find("\n[", start + 2)
-        section = text[start : end if end > 0 else len(text)]
-        line = rf"(?m)^{key} = [\d.]+" if not outer else rf"(?m)^({key} = \{{.*?\b{last} = )[\d.]+"
-        put = f"{key} = {value}" if not outer else rf"\g<1>{value}"
-        new, count = re.subn(line, put, section, count=1)
-        if count != 1:
+        names = path.split(".")
+        for depth in range(max(0, len(names) - 2), len(names)):
+            head, (key, *inner) = ".".join(["served", *names[:depth]]), names[depth:]
+            start = text.find(f"\n[{head}]\n")
+            if start < 0:
+                continue
+            end = text.find("\n[", start + 2)
+            section = text[start : end if end > 0 else len(text)]
+            entry = rf"\{{.*?\b{inner[0]} = " if inner else ""
+            new, count = re.subn(
+                rf"(?m)^({key} = {entry})[\d.]+", rf"\g<1>{value}", section, count=1
+            )
+            if count:
+                text = text.replace(section, new)
+                break
+        else:
             raise ValueError(f"{path} has no line in the table")
-        text = text.replace(section, new)
     return text
 
 

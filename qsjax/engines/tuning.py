@@ -44,7 +44,10 @@ class Entries:
 
     def __str__(self) -> str:
         since = load_kernels()["newer"].get(self.engine)
-        release = f" {'.'.join(map(str, since))} or newer" if since and self.is_newer else ""
+        release = ""
+        if since:
+            first = ".".join(map(str, since))
+            release = f" {first} or newer" if self.is_newer else f" before {first}"
         name = f"{self.generation} {self.engine}{release}"
         if self.formats is None:
             return name
@@ -164,7 +167,7 @@ def fields(
     """
     kernels = load_kernels()
     if entries.formats is None:
-        return dict(kernels["plain"][entries.generation][entries.engine])
+        return _plain_fields(entries)
     served = served or kernels["served"]
     return {
         **_dense_fields(entries, served),
@@ -210,6 +213,14 @@ def _share(entries: Entries, served: Mapping[str, Any]) -> float:
     return float(served["newer"].get(entries.engine, 1.0)) if entries.is_newer else 1.0
 
 
+def _plain_fields(entries: Entries) -> dict[str, float]:
+    """What an engine without kernel tables changes of the catalogue's constants."""
+    kernels = load_kernels()
+    older = kernels["older"].get(entries.generation, {}).get(entries.engine, {})
+    row = kernels["plain"][entries.generation][entries.engine]
+    return dict(row) if entries.is_newer else {**row, **older}
+
+
 def _row(table: str, entries: Entries) -> Any:
     return load_kernels()[table][entries.generation][entries.engine]
 
@@ -224,7 +235,9 @@ def _formats(entries: Entries) -> Formats:
 def _dense_fields(entries: Entries, served: Mapping[str, Any]) -> dict[str, float]:
     dense = _formats(entries).dense
     startup, read, peak, norm = _row("gemm", entries)[dense]
-    factor = served["gemm_startup"][entries.generation][dense.removesuffix("_block")]
+    factors = served["gemm_startup"]
+    own = factors.get(entries.generation, {}).get(entries.engine, {})
+    factor = own.get(dense, factors["others"])
     return {
         "gemm_startup": factor * startup * US,
         "eff_weight_read": read,
@@ -236,22 +249,24 @@ def _dense_fields(entries: Entries, served: Mapping[str, Any]) -> dict[str, floa
 def expert_factor(entries: Entries, served: Mapping[str, Any]) -> float:
     """What served deployments make of the experts' start-up in the table [1]."""
     form = _formats(entries).experts.removesuffix("_triton")
-    return float(served["experts"][entries.generation].get(entries.engine, {}).get(form, 1.0))
+    factors = served["experts"]
+    own = factors.get(entries.generation, {}).get(entries.engine, {})
+    return float(own.get(form, factors["others"].get(form, 1.0)))
 
 
 def _expert_fields(entries: Entries, served: Mapping[str, Any], hbm_bw: float) -> dict[str, float]:
     formats = _formats(entries)
     dense = _row("gemm", entries)[formats.dense]
-    startup = _row("experts", entries)[formats.experts]
-    read, widened = served["expert_read"], served["dequantised"]
+    startup, read, peak, norm = _row("experts", entries)[formats.experts]
+    widened = served["dequantised"]
     bound = widened.get(formats.experts, widened["others"])
     if entries.generation == "hopper" and formats.experts.startswith(WIDENED):
         read = min(read, bound * TB / hbm_bw)
     return {
         "expert_startup": _share(entries, served) * expert_factor(entries, served) * startup * US,
         "expert_read_ratio": read / dense[1],
-        "expert_gemm_ratio": served["expert_gemm"] / (served["gemm_peak"] * dense[2]),
-        "expert_blend": share_of_norm(served["expert_norm"]),
+        "expert_gemm_ratio": peak / (served["gemm_peak"] * dense[2]),
+        "expert_blend": share_of_norm(norm),
         "expert_overhead": 0.0,
     }
 

@@ -74,7 +74,7 @@ HEADLINES = (
     Headline("disaggregated serving", "left out", {"category": ("inferencex_disagg",)}),
     Headline("KV-cache capacity", "left out", {"category": ("kv_capacity",)}),
 )
-IN_TURN = "serving: each accelerator left out of the fit in turn"
+IN_TURN = "serving, each accelerator in turn"
 
 # Known causes of large errors, tried in order: who is concerned, and what is missing.
 REASONS: tuple[tuple[Callable[[Mapping[str, Any]], bool], str], ...] = (

@@ -269,7 +269,7 @@ def _tuned(
     """The accelerator with the constants of the kernels that run these formats."""
     is_mxfp4 = model.weight_dtype == "fp4"
     formats = formats_of(model.name, workload, is_mxfp4=is_mxfp4, kernels=run_by)
-    return tune(hardware, engine_of(record), formats, read.version(record))
+    return tune(hardware, engine_of(record), formats, read.version(record) or ())
 
 
 def _served(

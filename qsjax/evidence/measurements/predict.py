@@ -29,15 +29,29 @@ Constants = Mapping[str, float | jax.Array]
 # TensorRT-LLM fuses more of a layer into one launch than vLLM and SGLang do: its launch overheads
 # over theirs. Fitted with the other constants (benchmarks/fit_constants.py).
 TRTLLM_OVERHEAD = 0.70
-# Time to first token where a benchmark keeps as many requests in flight as its concurrency, beyond
-# the steady state, by engine: decode steps until a request is seen and its token is out, and the
-# share of the mean time that it takes when all come at once, as they do at the start; those that
-# follow are bunched for a while. `python -m benchmarks.left_out` fits and prints them.
+
+
+class FirstToken(NamedTuple):
+    """Of a benchmark that keeps as many requests in flight as its concurrency.
+
+    `host` is what the server takes for a request, its tokenizer and its answer [s]; `steps` the
+    decode steps until a request is seen and its token is out; `rush` the share of the mean time
+    that it takes when all come at once, as they do at the start: those that follow are bunched for
+    a while. All beyond the steady state.
+    """
+
+    host: float
+    steps: float
+    rush: float
+
+
+# `python -m benchmarks.left_out` fits and prints them. What records do not tell apart is shared:
+# the host of all but SGLang, the rush of SGLang and ATOM; steps are 1 where an engine streams each.
 FIRST_TOKENS = {
-    "vllm": (3.74, 0.207),
-    "trtllm": (8.32, 0.169),
-    "sglang": (16.5, 0.014),
-    "atom": (1.97, 0.007),
+    "vllm": FirstToken(host=16.7e-3, steps=1.0, rush=0.23),
+    "trtllm": FirstToken(host=16.7e-3, steps=6.55, rush=0.155),
+    "sglang": FirstToken(host=125e-3, steps=1.0, rush=0.0119),
+    "atom": FirstToken(host=16.7e-3, steps=1.0, rush=0.0119),
 }
 OVERHEADS = tuple(f"{name}_overhead" for name in ("layer", "latent", "expert", "sequence", "step"))
 
@@ -242,8 +256,8 @@ def first_token_times(cases: Sequence[Case], outcome: Outcome) -> jax.Array:
     """Time to first token of served deployments, one for each case [s]."""
     engines = [case.deployments[0].engine for case in cases]
     known = [FIRST_TOKENS.get(engine, FIRST_TOKENS["vllm"]) for engine in engines]
-    steps, share = np.array(known).T
-    found: jax.Array = outcome.ttft + steps * outcome.tpot + share * outcome.rush
+    host, steps, rush = np.array(known).T
+    found: jax.Array = outcome.ttft + host + steps * outcome.tpot + rush * outcome.rush
     return found
 
 
