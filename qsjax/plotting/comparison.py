@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.patches import Patch
 
 from qsjax.plotting import scales, style
 from qsjax.plotting.rows import series
@@ -154,8 +153,8 @@ def gpu_time(
     style.name_rows(ax, places, names)
     style.grid(ax, "x")
     style.label(ax, title, "GPU time per token, first subject = 1 [1]; right: tokens/s/GPU")
-    style.legend_above(ax, 4, handles=_handles(used_resources(rows) if resources is None
-                                               else resources))  # fmt: skip
+    told = used_resources(rows) if resources is None else resources
+    style.legend_above(ax, 4, handles=style.keys({name: RESOURCES[name] for name in told}))
     return ax
 
 
@@ -170,8 +169,7 @@ def _bar(ax: Axes, y: float, row: Row, unit: float, is_best: bool) -> None:
     left = 0.0
     for name, look in RESOURCES.items():
         size = min(row["gpu_time"].get(name, 0.0) / unit, MOST - left)
-        ax.barh(y, size, 0.8, left=left, color=look.colour, hatch=look.hatch,
-                edgecolor=style.EDGE, linewidth=0.25, zorder=2)  # fmt: skip
+        ax.barh(y, size, 0.8, left=left, **style.filled(look), zorder=2)
         left += size
     length = total(row) / unit
     text = units.quantity(row["tokens_per_s_per_gpu"])
@@ -186,12 +184,3 @@ def used_resources(rows: Sequence[Row]) -> list[str]:
     """Resources that take time in any row, in the order of the ledger."""
     running = [row["gpu_time"] for row in rows if row["is_feasible"]]
     return [name for name in RESOURCES if any(terms.get(name, 0.0) > 0 for terms in running)]
-
-
-def _handles(names: Sequence[str]) -> list[Patch]:
-    looks = [(name, RESOURCES[name]) for name in names]
-    return [
-        Patch(facecolor=look.colour, hatch=look.hatch, edgecolor=style.EDGE, linewidth=0.25,
-              label=name)
-        for name, look in looks
-    ]  # fmt: skip

@@ -21,6 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.patches import Patch
 from matplotlib.text import Text
 from matplotlib.textpath import text_to_path
 
@@ -195,6 +196,22 @@ def styled(draw: Callable[P, Axes]) -> Callable[P, Axes]:
         return ax
 
     return wrapped
+
+
+def filled(look: Look) -> dict[str, Any]:
+    """How an area of a look is drawn."""
+    return {"facecolor": look.colour, "hatch": look.hatch, "edgecolor": EDGE, "linewidth": 0.25}
+
+
+def keys(looks: Mapping[str, Look]) -> list[Patch]:
+    """Handles of areas for a legend, by name."""
+    return [Patch(**filled(look), label=name) for name, look in looks.items()]
+
+
+def infeasible_key(hatch: str) -> Patch:
+    """The handle of areas in which nothing runs."""
+    quiet = ink().quiet
+    return Patch(facecolor="none", edgecolor=quiet, hatch=hatch, linewidth=0, label="infeasible")
 
 
 def figure(
