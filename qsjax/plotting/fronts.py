@@ -46,14 +46,7 @@ def front_bands(rows: Sequence[Row], ax: Axes | None = None, *, title: str | Non
     ax.set_ylim(0, 1.18 * gpu.max())
     for k in np.unique(np.linspace(0, len(user) - 1, NAMED + 2).round().astype(int))[1:-1]:
         top = max(size, key=lambda name: size[name][k])
-        ax.annotate(
-            f"1 % of {top} = {size[top][k]:.2g} %",
-            (user[k], gpu[k]),
-            xytext=(4, 6),
-            textcoords="offset points",
-            fontsize=7.5,
-            color=style.ink().text,
-        )
+        style.note(ax, f"1 % of {top} = {size[top][k]:.2g} %", (user[k], gpu[k]), (4, 6), 7.5)
     for axis in (ax.xaxis, ax.yaxis):
         scales.number_axis(axis)
     style.grid(ax)

@@ -89,15 +89,7 @@ def time_breakdown(
         top = _bar(ax, x, room * width, row, scale)
         _hidden(ax, x + 0.36 * width, 0.2 * width, row, scale)
         if not share and len(rows) <= 18:
-            ax.annotate(
-                units.quantity(row["tpot_ms"]),
-                (x, top),
-                xytext=(0, 2),
-                textcoords="offset points",
-                ha="center",
-                fontsize=7.5,
-                color=style.ink().text,
-            )
+            style.note(ax, units.quantity(row["tpot_ms"]), (x, top), (0, 2), 7.5, ha="center")
         ax.plot(x, -0.022 * (100.0 if share else tallest), marker=looks[name].marker,
                 color=looks[name].colour, markersize=4.5, clip_on=False)  # fmt: skip
     ax.set_ylim(-0.045 * (100.0 if share else tallest), (100.0 if share else tallest) * 1.06)

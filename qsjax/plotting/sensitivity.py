@@ -105,16 +105,8 @@ def _bar(ax: Axes, y: float, height: float, row: Row, look: Look) -> None:
         ends += [float(left), float(right)]
         ax.plot(ends[1:], [y, y], color=style.ink().text, marker="|", markersize=8, linewidth=1.0)
     edge = max(ends) if value >= 0 else min(ends)
-    ax.annotate(
-        f"{value:+.2f}",
-        (edge, y),
-        xytext=(4 if value >= 0 else -4, 0),
-        textcoords="offset points",
-        ha="left" if value >= 0 else "right",
-        va="center",
-        fontsize=7.5,
-        color=style.ink().text,
-    )
+    offset, ha = ((4, 0), "left") if value >= 0 else ((-4, 0), "right")
+    style.note(ax, f"{value:+.2f}", (edge, y), offset, 7.5, ha=ha, va="center")
 
 
 @style.styled

@@ -34,10 +34,9 @@ def winner_shifts(rows: Sequence[Row], ax: Axes | None = None, *, title: str | N
             if count:
                 share = 100.0 * count / cells
                 ax.barh(y, side * share, 0.8, **style.filled(look), zorder=2)
-                ax.annotate(f"{count}", (side * share, y), xytext=(3 * side, 0), va="center",
-                            textcoords="offset points", ha="left" if side > 0 else "right",
-                            fontsize=min(7.5, style.sizes(ax).tick),
-                            color=style.ink().text)  # fmt: skip
+                size, ha = min(7.5, style.sizes(ax).tick), "left" if side > 0 else "right"
+                at = (side * share, y)
+                style.note(ax, f"{count}", at, (3 * side, 0), size, va="center", ha=ha)
     ax.axvline(0.0, color=style.ink().text, linewidth=1.0)
     ax.margins(x=0.12)
     ax.set_ylim(y + 0.8, 0.2)

@@ -214,6 +214,28 @@ def infeasible_key(hatch: str) -> Patch:
     return Patch(facecolor="none", edgecolor=quiet, hatch=hatch, linewidth=0, label="infeasible")
 
 
+def note(
+    ax: Axes,
+    text: str,
+    at: tuple[float, float],
+    offset: tuple[float, float] = (0.0, 0.0),
+    size: float | None = None,
+    **options: Any,
+) -> None:
+    """A remark in our ink beside a point.
+
+    Args:
+        ax: the panel.
+        text: what is written.
+        at: the point, in data coordinates unless `options` has others (`xycoords`).
+        offset: how far from it [pt].
+        size: of the text [pt]; that of the ticks unless given.
+        options: of `Axes.annotate`.
+    """
+    look = {"fontsize": sizes(ax).tick if size is None else size, "color": ink().text}
+    ax.annotate(text, at, xytext=offset, textcoords="offset points", **(look | options))
+
+
 def figure(
     rows: int = 1, columns: int = 1, size: tuple[float, float] = (7.4, 4.3), **options: Any
 ) -> tuple[Figure, np.ndarray]:
