@@ -232,8 +232,9 @@ def note(
         size: of the text [pt]; that of the ticks unless given.
         options: of `Axes.annotate`.
     """
-    look = {"fontsize": sizes(ax).tick if size is None else size, "color": ink().text}
-    ax.annotate(text, at, xytext=offset, textcoords="offset points", **(look | options))
+    look: dict[str, Any] = {"fontsize": sizes(ax).tick if size is None else size}
+    look |= {"color": ink().text} | options
+    ax.annotate(text, at, xytext=offset, textcoords="offset points", **look)
 
 
 def figure(

@@ -85,6 +85,7 @@ class Certificates(Result):
     certificates: tuple[Certificate, ...]
 
     stem = "certificates"
+    given = ("box",)
     columns = (
         *("model", "hardware", "gpus", "context", "claim", "says"),
         *("verdict", "proved", "largest", "instead"),
@@ -134,10 +135,6 @@ class Certificates(Result):
                 at = ", ".join(f"{name} {value:.4g}" for name, value in own.at.items())
                 lines.append(f"{own.claim} {own.says}: instead {own.instead} at {at}.")
         return lines
-
-    def inputs(self) -> Row:
-        """The problem's records and the box."""
-        return Result.inputs(self) | {"box": self.box}
 
     def drawings(self) -> dict[str, Drawing]:
         """Of each claim the largest box in which it is proved, and the first that refutes it."""
@@ -412,7 +409,7 @@ def _certified(
         sizes = (np.nan, np.nan)
         if largest:
             sizes = _largest(attempt, verdict, ends, cells, cell)
-        found.append(_told(part, own, (claim, says, case.labels[k]), verdict, arena, sizes))
+        found.append(_told(part, (claim, says, case.labels[k]), verdict, arena, sizes))
     return found
 
 
@@ -479,7 +476,6 @@ def _largest(
 
 def _told(
     case: _Case,
-    own: Claim,
     what: tuple[str, str, Row],
     verdict: Verdict,
     arena: Arena,

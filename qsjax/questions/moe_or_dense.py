@@ -18,7 +18,7 @@ from qsjax.grid.distributions import Distribution, check, frozen, lognormal
 from qsjax.grid.fronts import Front, front_of_cell
 from qsjax.grid.limits import is_given
 from qsjax.grid.optimum import any_batch
-from qsjax.grid.problem import Problem, describe, question
+from qsjax.grid.problem import Problem, describe, pairs_of, question
 from qsjax.output import words
 from qsjax.output.result import Drawing, Result, Row, Table
 from qsjax.records.specs import CONVENTIONS, Convention
@@ -408,7 +408,6 @@ def moe_or_dense(
     contests = [
         _contest(problem, np.exp(log_q), m, h, own, name)
         for name, own in rules.items()
-        for m in range(len(stated.models))
-        for h in range(len(stated.accelerators))
+        for m, h in pairs_of(problem)
     ]
     return MoeOrDense(problem, limits, q, tuple(contests))
