@@ -144,6 +144,13 @@ class Boxes(NamedTuple):
         """Share of the region that each is."""
         return np.prod(self.high - self.low, axis=-1)
 
+    def halved(self, axis: np.ndarray) -> "tuple[Boxes, Boxes]":
+        """The lower and the upper half of each, cut along an axis of its own."""
+        rows = np.arange(len(self.low))
+        first, second = self.high.copy(), self.low.copy()
+        first[rows, axis] = second[rows, axis] = self.middle[rows, axis]
+        return Boxes(self.low, first), Boxes(second, self.high)
+
     @staticmethod
     def whole(parameters: int) -> "Boxes":
         """The region itself."""

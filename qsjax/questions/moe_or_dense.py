@@ -177,20 +177,23 @@ class MoeOrDense(Result):
         levels = np.log(frozen("q", self.q).ppf([0.5, 0.95, 0.05]))
         return [
             {"convention": own.convention, **label, "tpot_limit": tpot}
-            | self._verdict(own, cell, tpot, float(moe[k]), gains[:, k], levels)
+            | self._verdict(own, cell, tpot, moe=float(moe[k]), gain=gains[:, k], levels=levels)
             for k, tpot in enumerate(self.tpots)
         ]
 
     def _verdict(
-        self, own: Contest, cell: int, tpot: float, moe: float, gain: np.ndarray, levels: np.ndarray
+        self,
+        own: Contest,
+        cell: int,
+        tpot: float,
+        *,
+        moe: float,
+        gain: np.ndarray,
+        levels: np.ndarray,
     ) -> Row:
         if moe == 0.0 and not (gain > -np.inf).any():
-            return {
-                "winner": "neither",
-                "is_feasible": False,
-                "p_dense_wins": 0.0,
-                "p_moe_wins": 0.0,
-            }
+            nobody = {"p_dense_wins": 0.0, "p_moe_wins": 0.0}
+            return {"winner": "neither", "is_feasible": False} | nobody
         p_dense = chance(own.log_q, gain, self.q)
         row: Row = {
             "is_feasible": True,
