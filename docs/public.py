@@ -68,6 +68,7 @@ GROUPS: tuple[tuple[str, str, dict[str, str]], ...] = (
         {
             "explore": "qs.explore(problem).dataset.tpot",
             "explain": "qs.explain(problem, split)",
+            "explain_command": 'qs.explain_command("vllm serve Qwen/Qwen3-8B -tp 2", "h100-sxm")',
             "pareto": "qs.pareto(problem).frame()",
             "moe_or_dense": 'asked = qs.Problem("mixtral-8x7b", "h100-sxm", gpus=2, context="8k")\n'
             "qs.moe_or_dense(asked, tpots=[0.02, 0.05], q=qs.normal(5, 1), nodes=3)",

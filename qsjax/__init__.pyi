@@ -30,6 +30,7 @@ from .questions.design import CostModel as CostModel
 from .questions.design import Price as Price
 from .questions.design import design as design
 from .questions.explain import explain as explain
+from .questions.explain import explain_command as explain_command
 from .questions.explore import explore as explore
 from .questions.mix import Request as Request
 from .questions.mix import mix as mix

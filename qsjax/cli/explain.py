@@ -4,10 +4,15 @@ from typing import Any
 
 import click
 
-from qsjax.cli import deployed, options, serving_options
+from qsjax.cli import options, serving_options, session
 from qsjax.cli.options import WHOLE, flag, verb
 from qsjax.cost.speculation import ACCEPTANCE
 from qsjax.output.result import Result
+from qsjax.questions.explain import explain_command, is_command
+from qsjax.records.specs import DEGREES
+
+COPIES = ("replicas", "batch")
+AS_GIVEN = ("prefix_hit_rate", "acceptance", "weights", "kv", "convention", "level")
 
 
 @verb("explain")
@@ -46,7 +51,25 @@ def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> Result:
         vllm serve deepseek-ai/DeepSeek-V3 --tensor-parallel-size 8 \
         --data-parallel-size 4 --enable-expert-parallel --max-num-seqs 128
     """
-    model, engine_flags = deployed.served(model, engine_flags)
-    stated = deployed.read(model, engine_flags, flags)
-    requests = serving_options.requests_of(flags)
-    return deployed.explained(stated, requests, flags["prefix_hit_rate"], flags["level"])
+    name: str | None = None
+    line, changes = (model, *engine_flags), dict[str, Any]()
+    if not is_command(model):
+        line = engine_flags
+        name, changes = serving_options.changes_of(model, ("q",))
+    contexts = serving_options.contexts_of(flags, ())
+    one = {name: serving_options.one(name, flags[name]) for name in ("gpus", *DEGREES, *COPIES)}
+    found = explain_command(
+        line,
+        flags["hardware"],
+        model=name,
+        twin=changes.get("q"),
+        design={name: one[name] for name in (*DEGREES, *COPIES)} | {"kv_mode": flags["kv_mode"]},
+        gpus=one["gpus"],
+        context=serving_options.one("context", contexts or None),
+        requests=serving_options.requests_of(flags),
+        economy=serving_options.economy_flags(flags),
+        **{name: flags[name] for name in AS_GIVEN},
+    )
+    served = found.problem.stated.models[0]
+    session.note_contexts(served.name, served.max_context, found.problem.stated.contexts)
+    return found

@@ -6,13 +6,11 @@ from typing import Any
 
 import click
 
-from qsjax import catalog
 from qsjax.cli.options import WHOLE, flag, options
 from qsjax.cost.prefix import Reuse
 from qsjax.grid.limits import Limits
-from qsjax.numerics.safe import scalar
 from qsjax.records.fields import defaults_of
-from qsjax.records.specs import DEGREES, Workload
+from qsjax.records.specs import DEGREES
 from qsjax.records.units import MS, US
 
 _UNITS = {"us": US, "ms": MS, "s": 1.0}
@@ -175,21 +173,6 @@ def changes_of(text: str, allowed: Sequence[str] | None = None) -> tuple[str, di
     return name, found
 
 
-def model_and_q(text: str) -> tuple[str, float | None]:
-    """`MODEL` or `MODEL:q=Q`, its dense twin at a quality factor: the name, and Q if given.
-
-    Raises:
-        ValueError: the text is not of this form, or the model has no experts to replace.
-    """
-    model, changes = changes_of(text, ("q",))
-    q: float | None = changes.get("q")
-    if q is not None and scalar(catalog.model(model).experts) <= 1:
-        raise ValueError(
-            f"{text!r}: {model} has no experts, so it has no dense twin; drop :q={q:g}"
-        )
-    return model, q
-
-
 def one(name: str, values: list[float] | None, default: float | None = None) -> float | None:
     """The single value of a flag that elsewhere takes several.
 
@@ -224,8 +207,3 @@ def requests_of(flags: dict[str, Any]) -> tuple[float, float] | None:
     """Input and output tokens of a request, if they were given."""
     isl, osl = (one(name, flags.get(name)) for name in ("isl", "osl"))
     return None if isl is None or osl is None else (isl, osl)
-
-
-def workload_of(name: str, flags: dict[str, Any]) -> Workload:
-    """Dtypes of the flags, or those that the model is published in."""
-    return catalog.workload(name, flags["weights"], flags["kv"])

@@ -118,6 +118,7 @@ def companion(
     prompt: ArrayLike,
     output: ArrayLike,
     rules: Filling = Filling(),  # noqa: B008  # immutable
+    *,
     context_parallel: ContextParallel = "pass_kv",
     cached: ArrayLike = 0.0,
 ) -> Companion:

@@ -16,7 +16,7 @@ import numpy as np
 
 from qsjax.cost.ledger import resource_times, time_ledger
 from qsjax.cost.metrics import Economy, Objective, metric_value
-from qsjax.grid.cells import Cells, Designs, Winners, step_of, take
+from qsjax.grid.cells import Cells, Designs, Winners, numbers_at, step_of, take
 from qsjax.grid.limits import LIMITS, Limits, is_given, violations
 from qsjax.grid.parameters import Inputs, Parameter, members_of, write
 from qsjax.numerics.intervals import (
@@ -144,6 +144,13 @@ class Boxes(NamedTuple):
         """Share of the region that each is."""
         return np.prod(self.high - self.low, axis=-1)
 
+    def halved(self, axis: np.ndarray) -> "tuple[Boxes, Boxes]":
+        """The lower and the upper half of each, cut along an axis of its own."""
+        rows = np.arange(len(self.low))
+        first, second = self.high.copy(), self.low.copy()
+        first[rows, axis] = second[rows, axis] = self.middle[rows, axis]
+        return Boxes(self.low, first), Boxes(second, self.high)
+
     @staticmethod
     def whole(parameters: int) -> "Boxes":
         """The region itself."""
@@ -187,11 +194,6 @@ def _is_limited(cells: Cells) -> bool:
     return any(is_given(cells.limits, name) for name in LIMITS)
 
 
-def _scalars(tree: Any) -> Any:
-    """One row as numbers."""
-    return jax.tree.map(lambda x: np.asarray(x, float).ravel()[0], tree)
-
-
 class Judge:
     """The designs of one cell, ready to be bounded."""
 
@@ -205,7 +207,7 @@ class Judge:
     ) -> None:
         self.cells, self.region = cells, region
         self.parameters = len(region.parameters)
-        self.economy = _scalars(take(cells.economy, [cell]))
+        self.economy = numbers_at(cells.economy, cell)
         self.options: dict[str, Any] = {
             "metric": cells.objective,
             "is_limited": _is_limited(cells),
@@ -398,7 +400,7 @@ def region_of(
     """The region around a cell."""
     names = members_of(parameters)
     return Region(
-        _scalars(take(cells.inputs, [cell])),
+        numbers_at(cells.inputs, cell),
         tuple(parameters),
         {name: ends[name][0] for name in names},
         {name: ends[name][1] for name in names},

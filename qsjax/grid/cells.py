@@ -133,6 +133,11 @@ def take(tree: Any, at: Any) -> Any:
     return jax.tree.map(lambda leaf: np.asarray(leaf)[at], tree)
 
 
+def numbers_at(tree: Any, at: int) -> Any:
+    """Row `at` of every leaf, as a number."""
+    return jax.tree.map(lambda leaf: float(np.asarray(leaf)[at]), tree)
+
+
 def shaped(tree: Any, axis: int) -> Any:
     """Leaves as columns (axis 1) or rows (axis 0) of a table rows x designs."""
     return jax.tree.map(lambda leaf: jnp.expand_dims(jnp.asarray(leaf), axis), tree)
@@ -281,6 +286,12 @@ def blocks_of(problem: Problem, rules: Convention | None = None) -> list[list[Ce
         [cells_of(problem, m, h, rules) for h in range(len(stated.accelerators))]
         for m in range(len(stated.models))
     ]
+
+
+def variants_alone(problem: Problem) -> list[Cells]:
+    """The cells of every variant of every model on every accelerator, each by itself."""
+    blocks = [cells for line in blocks_of(problem) for cells in line]
+    return [of_variant(cells, k) for cells in blocks for k in range(len(cells.variants))]
 
 
 def of_variant(cells: Cells, index: int) -> Cells:

@@ -2,8 +2,6 @@
 
 import dataclasses
 
-import numpy as np
-
 from qsjax.cost.decode import StepCost
 from qsjax.cost.feasibility import REASONS
 from qsjax.cost.laws.compute import query_tiles
@@ -78,15 +76,13 @@ def shortcomings(
     """
     model, part, cap = records.model, records.partition, step.capacity
     bits = int(step.reasons)
-    tp, ep, pp, kvp = (float(np.asarray(getattr(part, name))) for name in ("tp", "ep", "pp", "kvp"))
-    heads, experts, layers = (
-        float(np.asarray(getattr(model, name))) for name in ("heads", "experts", "layers")
-    )
+    tp, ep, pp, kvp = (scalar(getattr(part, name)) for name in ("tp", "ep", "pp", "kvp"))
+    heads, experts, layers = map(scalar, (model.heads, model.experts, model.layers))
     if experts > 1:
-        experts += float(np.asarray(part.redundant_experts))
-    usable, weights, one = float(cap.usable), float(cap.weights), float(cap.kv_per_sequence)
-    context = float(np.asarray(records.workload.context))
-    copy = float(step.gpus) / float(step.replicas)
+        experts += scalar(part.redundant_experts)
+    usable, weights, one = map(scalar, (cap.usable, cap.weights, cap.kv_per_sequence))
+    context = scalar(records.workload.context)
+    copy = scalar(step.gpus) / scalar(step.replicas)
     stage = copy / pp
     asked = max(1.0, batch or 1.0)
     over = max(0.0, weights + asked * one - usable)
@@ -125,9 +121,9 @@ def shortcomings(
 def _kernel_bound(records: Records, attention: Roof) -> str:
     """Why attention waits for its kernel, and what would shorten the wait."""
     model, hardware, part, work, _ = records
-    tiles, padding = (float(x) for x in on_host(query_tiles)(model, hardware, part, work))
-    tile, rate = float(np.asarray(hardware.query_tile)), float(np.asarray(hardware.flops_exp))
-    one = "the latent" if float(np.asarray(model.kv_latent)) > 0 else "a KV head"
+    tiles, padding = map(scalar, on_host(query_tiles)(model, hardware, part, work))
+    tile, rate = scalar(hardware.query_tile), scalar(hardware.flops_exp)
+    one = "the latent" if scalar(model.kv_latent) > 0 else "a KV head"
     rows = f"{tiles * tile / padding:.3g} query rows of {one}"
     if padding > 1:
         softmax = ", and with the softmax" if rate > 0 else ":"
@@ -154,10 +150,10 @@ def remarks(records: Records, convention: Convention, attention: Roof | None = N
     The slow fabric and copies of the cache under its tp, and a kernel that memory waits for.
     """
     model, hardware = records.model, records.hardware
-    tp, island = float(np.asarray(records.partition.tp)), float(np.asarray(hardware.island_size))
+    tp, island = scalar(records.partition.tp), scalar(hardware.island_size)
     found = []
     if tp > island:
-        fast, slow = (float(np.asarray(bw)) / GB for bw in (hardware.intra_bw, hardware.inter_bw))
+        fast, slow = (scalar(bw) / GB for bw in (hardware.intra_bw, hardware.inter_bw))
         found.append(
             f"tp={tp:g} leaves its island of {island:g} GPUs, so every all-reduce crosses the slow "
             f"fabric ({slow:g} GB/s per GPU against {fast:g}); pp or dp keeps tp inside"
@@ -165,9 +161,8 @@ def remarks(records: Records, convention: Convention, attention: Roof | None = N
     split = _cache_layout(model, tp, mla_layout=convention.mla_cache)[1]
     copies = tp / float(split)
     if copies > 1:
-        shared = float(np.asarray(model.kv_latent)) > 0
-        heads = f"there are {float(np.asarray(model.kv_heads)):g} KV heads"
-        why = "all heads share its latent" if shared else heads
+        heads = f"there are {scalar(model.kv_heads):g} KV heads"
+        why = "all heads share its latent" if scalar(model.kv_latent) > 0 else heads
         found.append(
             f"tp={tp:g} holds the KV cache {copies:.3g} times over, as {why}; dp or kvp in place "
             "of tp would not"

@@ -12,7 +12,7 @@ import numpy as np
 from qsjax.cost.decode import decode_step
 from qsjax.cost.prefix import PLACES, TIERS, PrefixCost, Reuse, prefix_costs
 from qsjax.grid.batches import ladder
-from qsjax.grid.cells import Cells, cells_of, label_of, model_on_host, of_variant
+from qsjax.grid.cells import Cells, label_of, model_on_host, variants_alone
 from qsjax.grid.optimum import winners_at
 from qsjax.grid.problem import Problem, describe
 from qsjax.grid.roots import Root, find_roots
@@ -191,14 +191,8 @@ def designs_of(
         raise ValueError(f"one design is looked at, so give one value for: {', '.join(several)}")
     check_tiers(tiers, problem)
     context = scalar(reuse.isl) + 0.5 * scalar(reuse.osl)
-    asked, found = dataclasses.replace(problem, context=[context]), []
-    for model in range(len(stated.models)):
-        for hardware in range(len(stated.accelerators)):
-            cells = cells_of(asked, model, hardware)
-            for index in range(len(cells.variants)):
-                found.append(
-                    _design(of_variant(cells, index), partition, reuse, tiers, stated.rules)
-                )
+    asked = dataclasses.replace(problem, context=[context])
+    found = [_design(own, partition, reuse, tiers, stated.rules) for own in variants_alone(asked)]
     kept = [design for design in found if design is not None]
     if not kept:
         raise ValueError(

@@ -490,6 +490,12 @@ def _state(problem: Problem) -> Stated:
     )
 
 
+def pairs_of(problem: Problem) -> list[tuple[int, int]]:
+    """Places of every pair of the problem's models and accelerators."""
+    stated = problem.stated
+    return [(m, h) for m in range(len(stated.models)) for h in range(len(stated.accelerators))]
+
+
 def prices_of(problem: Problem) -> list[str]:
     """What a GPU-hour of each accelerator costs, and who says so."""
     lines = []

@@ -242,13 +242,8 @@ def _designs(queue: _Queue) -> int:
 
 
 def _halved(queue: _Queue, axis: np.ndarray) -> _Queue:
-    low, high = queue.boxes
-    rows = np.arange(len(low))
-    middle = 0.5 * (low[rows, axis] + high[rows, axis])
-    first, second = high.copy(), low.copy()
-    first[rows, axis] = second[rows, axis] = middle
-    lower = _Queue(Boxes(low, first), queue.active)
-    return lower.join(_Queue(Boxes(second, high), queue.active))
+    first, second = queue.boxes.halved(axis)
+    return _Queue(first, queue.active).join(_Queue(second, queue.active))
 
 
 class _Look(NamedTuple):

@@ -64,6 +64,8 @@ class Result:
     columns: tuple[str, ...] = ()
     # Columns whose values are the axes of the data set; over `row` without them.
     index: tuple[str, ...] = ()
+    # Fields that say what was asked beside the problem.
+    given: tuple[str, ...] = ()
 
     def rows(self) -> list[Row]:
         """One row for each cell, in the units of `dataset`."""
@@ -90,9 +92,10 @@ class Result:
         return {"rows": self.rows()}
 
     def inputs(self) -> Row:
-        """What was asked, as plain numbers, for `inputs.json`: its problem, if it has one."""
+        """What was asked, as plain numbers, for `inputs.json`."""
         problem: Problem | None = getattr(self, "problem", None)
-        return {} if problem is None else inputs_of(problem)
+        found = {} if problem is None else inputs_of(problem)
+        return found | {name: plain(getattr(self, name)) for name in self.given}
 
     def drawings(self) -> dict[str, Drawing]:
         """Figures by name, the first one the most telling; each takes an optional `ax`."""

@@ -47,6 +47,15 @@ def count(number: float, noun: str) -> str:
     return f"{number:,.0f} {noun}{'' if number == 1 else 's'}"
 
 
+def twin(q: float | None) -> str:
+    """What follows the name of a model where its dense twin is meant.
+
+    >>> twin(5.0), twin(None)
+    (' (dense twin, q = 5)', '')
+    """
+    return "" if q is None else f" (dense twin, q = {q:g})"
+
+
 def power(watts: float, *, is_measured: bool) -> str:
     """What a GPU draws, and how that is known.
 

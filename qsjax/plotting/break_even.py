@@ -123,9 +123,11 @@ def _name_roots(
             continue  # the mark says where it is
         side = free[0] if free else 1
         reached[side] = place + half
-        ax.annotate(text, (span[0] * math.exp(place * width), y + 0.32 * side),
-                    xytext=(0, side), textcoords="offset points", ha="center", fontsize=size,
-                    va="bottom" if side > 0 else "top", color=style.ink().text)  # fmt: skip
+        at, va = (
+            (span[0] * math.exp(place * width), y + 0.32 * side),
+            "bottom" if side > 0 else "top",
+        )
+        style.note(ax, text, at, (0, side), size, ha="center", va=va)
 
 
 @style.styled
@@ -151,9 +153,7 @@ def chosen_hardware(
         if row.get("at_bound"):
             text += ", edge of the range"
         text = style.wrapped(text, 0.5 * style.panel_width(ax), style.sizes(ax).tick)
-        ax.annotate(text, (max(factor, 1.0), y), xytext=(4, 0), textcoords="offset points",
-                    va="center", fontsize=style.sizes(ax).tick,
-                    color=style.ink().text)  # fmt: skip
+        style.note(ax, text, (max(factor, 1.0), y), (4, 0), va="center")
     factors = [row["factor"] for row in rows]
     low, high = min(1.0, *factors), max(1.0, *factors)
     # Half of the panel is for the texts.

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
 from qsjax.plotting import style
 from qsjax.plotting.rows import series
@@ -29,14 +28,14 @@ def certified_boxes(
     """
     ax = style.dressed(ax, (8.4, 1.9 + 0.42 * len(rows)))
     kinds = list(series(rows, lambda row: row["claim"]))
+    looks = {kind: CATEGORIES[k]._replace(hatch=HATCHES[k]) for k, kind in enumerate(kinds)}
     names = [name for name in ("model", "hardware", "gpus", "context") if _differs(rows, name)]
     for y, row in enumerate(rows):
-        look = CATEGORIES[kinds.index(row["claim"])]
+        look = looks[row["claim"]]
         reach = float(row["largest"]) if is_finite(row.get("largest")) else 0.0
         if row["verdict"] == "proved":
             reach = max(reach, 1.0)
-        ax.barh(y, reach, 0.7, color=look.colour, hatch=HATCHES[kinds.index(row["claim"])],
-                edgecolor=style.EDGE, linewidth=0.25, zorder=2)  # fmt: skip
+        ax.barh(y, reach, 0.7, **style.filled(look), zorder=2)
         if is_finite(row.get("refuted_from")):
             ax.plot(row["refuted_from"], y, marker="x", color=style.ink().text, markersize=7,
                     linestyle="none", zorder=3)  # fmt: skip
@@ -47,10 +46,9 @@ def certified_boxes(
     style.grid(ax, "x")
     style.label(ax, title, "half width of the box over the one asked for [1]")
     handles = [
-        *(Patch(facecolor=CATEGORIES[k].colour, hatch=HATCHES[k], edgecolor=style.EDGE,
-                linewidth=0.25, label=f"{kind}: proved") for k, kind in enumerate(kinds)),
+        *style.keys({f"{kind}: proved": look for kind, look in looks.items()}),
         Line2D([], [], color=style.ink().text, marker="x", linestyle="none", label="refuted"),
-    ]  # fmt: skip
+    ]
     style.legend_above(ax, 4, handles=handles)
     return ax
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.patches import Patch
 
 from qsjax.plotting import scales, style
 from qsjax.plotting.rows import series
@@ -43,10 +42,9 @@ def lead_over_context(
         text = f"from {units.about(turn['context'])} on: {turn['after']}"
         left, right = ax.get_xlim()
         is_late = turn["context"] ** 2 > left * right
-        ax.annotate(text, (turn["context"], 0.985 - 0.075 * k), xytext=(-4 if is_late else 4, 0),
-                    xycoords=ax.get_xaxis_transform(), textcoords="offset points", va="top",
-                    ha="right" if is_late else "left", fontsize=8.5,
-                    color=style.ink().text)  # fmt: skip
+        at, offset = (turn["context"], 0.985 - 0.075 * k), (-4 if is_late else 4, 0)
+        style.note(ax, text, at, offset, 8.5, xycoords=ax.get_xaxis_transform(), va="top",
+                   ha="right" if is_late else "left")  # fmt: skip
     return ax
 
 
@@ -65,7 +63,7 @@ def sure_leads(rows: Sequence[Row], ax: Axes | None = None, *, first: str = "the
     """
     groups = series(rows, lambda row: row["context"])
     ax = style.dressed(ax, (7.0, 1.6 + 0.3 * (len(rows) + _LANE * len(groups))))
-    places, names, y, size = [], [], 0.0, style.sizes(ax).tick
+    places, names, y = [], [], 0.0
     for context in style.rows_that_fit(ax, groups, 2 * _LANE):
         members = groups[context]
         places.append(y)
@@ -79,9 +77,8 @@ def sure_leads(rows: Sequence[Row], ax: Axes | None = None, *, first: str = "the
             ax.plot([row["factor"]], [y], MOE.marker, color=MOE.colour, markersize=6,
                     markerfacecolor=MOE.colour if row["is_sure"] else "none",
                     zorder=3)  # fmt: skip
-            ax.annotate(f"{100 * row['chance']:.0f} %", (1.0, y), xytext=(-2, 0),
-                        xycoords=ax.get_yaxis_transform(), textcoords="offset points",
-                        va="center", ha="right", fontsize=size, color=style.ink().text)  # fmt: skip
+            style.note(ax, f"{100 * row['chance']:.0f} %", (1.0, y), (-2, 0), va="center",
+                       xycoords=ax.get_yaxis_transform(), ha="right")  # fmt: skip
         y += _LANE
     ax.axvline(1.0, color=style.ink().text, linewidth=1.0, linestyle=(0, (4, 2)), zorder=1)
     ax.set_xscale("log")
@@ -130,9 +127,7 @@ def gpu_time(
         running = [row for row in members if row["is_feasible"]]
         unit = total(running[0]) if running else 1.0
         best = max((row["tokens_per_s_per_gpu"] for row in running), default=0.0)
-        ax.annotate(f"{units.tokens(context)} tokens", (0.0, y), xytext=(2, 0), va="center",
-                    textcoords="offset points", color=style.ink().text,
-                    fontsize=style.sizes(ax).tick)  # fmt: skip
+        style.note(ax, f"{units.tokens(context)} tokens", (0.0, y), (2, 0), va="center")
         for row in members:
             y += 1.0
             places.append(y)
@@ -140,8 +135,8 @@ def gpu_time(
             if row["is_feasible"]:
                 _bar(ax, y, row, unit, row["tokens_per_s_per_gpu"] == best)
             else:
-                ax.annotate("nothing runs", (0.0, y), xytext=(4, 0), textcoords="offset points",
-                            va="center", fontsize=8, color=INFEASIBLE.colour)  # fmt: skip
+                colour = INFEASIBLE.colour
+                style.note(ax, "nothing runs", (0.0, y), (4, 0), 8, va="center", color=colour)
         # Beside its bars only: in a narrow panel the name of the context reaches beyond 1.
         ax.plot([1.0, 1.0], [y - len(members) + 0.4, y + 0.6], color=style.ink().text,
                 linewidth=1.0, linestyle=(0, (4, 2)), zorder=1)  # fmt: skip
@@ -154,8 +149,8 @@ def gpu_time(
     style.name_rows(ax, places, names)
     style.grid(ax, "x")
     style.label(ax, title, "GPU time per token, first subject = 1 [1]; right: tokens/s/GPU")
-    style.legend_above(ax, 4, handles=_handles(used_resources(rows) if resources is None
-                                               else resources))  # fmt: skip
+    told = used_resources(rows) if resources is None else resources
+    style.legend_above(ax, 4, handles=style.keys({name: RESOURCES[name] for name in told}))
     return ax
 
 
@@ -170,8 +165,7 @@ def _bar(ax: Axes, y: float, row: Row, unit: float, is_best: bool) -> None:
     left = 0.0
     for name, look in RESOURCES.items():
         size = min(row["gpu_time"].get(name, 0.0) / unit, MOST - left)
-        ax.barh(y, size, 0.8, left=left, color=look.colour, hatch=look.hatch,
-                edgecolor=style.EDGE, linewidth=0.25, zorder=2)  # fmt: skip
+        ax.barh(y, size, 0.8, left=left, **style.filled(look), zorder=2)
         left += size
     length = total(row) / unit
     text = units.quantity(row["tokens_per_s_per_gpu"])
@@ -186,12 +180,3 @@ def used_resources(rows: Sequence[Row]) -> list[str]:
     """Resources that take time in any row, in the order of the ledger."""
     running = [row["gpu_time"] for row in rows if row["is_feasible"]]
     return [name for name in RESOURCES if any(terms.get(name, 0.0) > 0 for terms in running)]
-
-
-def _handles(names: Sequence[str]) -> list[Patch]:
-    looks = [(name, RESOURCES[name]) for name in names]
-    return [
-        Patch(facecolor=look.colour, hatch=look.hatch, edgecolor=style.EDGE, linewidth=0.25,
-              label=name)
-        for name, look in looks
-    ]  # fmt: skip

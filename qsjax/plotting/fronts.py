@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.patches import Patch
 
 from qsjax.plotting import scales, style
 from qsjax.plotting.rows import METRICS, series
@@ -38,9 +37,8 @@ def front_bands(rows: Sequence[Row], ax: Axes | None = None, *, title: str | Non
     parts = {n: x for n, x in parts.items() if np.max(x / gpu) > 0.01}
     base = np.zeros(len(user))
     for name, part in parts.items():
-        look = parameter_look(name)
-        ax.fill_between(user, base, base + part, facecolor=look.colour, hatch=look.hatch,
-                        edgecolor=style.EDGE, linewidth=0.25, label=name)  # fmt: skip
+        look = style.filled(parameter_look(name))
+        ax.fill_between(user, base, base + part, **look, label=name)
         base = base + part
     ax.plot(user, gpu, color=style.ink().text, linewidth=1.6)
     ax.set_xscale("log")
@@ -48,22 +46,11 @@ def front_bands(rows: Sequence[Row], ax: Axes | None = None, *, title: str | Non
     ax.set_ylim(0, 1.18 * gpu.max())
     for k in np.unique(np.linspace(0, len(user) - 1, NAMED + 2).round().astype(int))[1:-1]:
         top = max(size, key=lambda name: size[name][k])
-        ax.annotate(
-            f"1 % of {top} = {size[top][k]:.2g} %",
-            (user[k], gpu[k]),
-            xytext=(4, 6),
-            textcoords="offset points",
-            fontsize=7.5,
-            color=style.ink().text,
-        )
+        style.note(ax, f"1 % of {top} = {size[top][k]:.2g} %", (user[k], gpu[k]), (4, 6), 7.5)
     for axis in (ax.xaxis, ax.yaxis):
         scales.number_axis(axis)
     style.grid(ax)
     style.label(ax, title, METRICS["tokens_per_s_per_user"], METRICS["tokens_per_s_per_gpu"])
-    handles = [
-        Patch(facecolor=parameter_look(n).colour, hatch=parameter_look(n).hatch,
-              edgecolor=style.EDGE, linewidth=0.25, label=n)
-        for n in parts
-    ]  # fmt: skip
+    handles = style.keys({name: parameter_look(name) for name in parts})
     style.legend_above(ax, 6, handles=handles)
     return ax

@@ -1,7 +1,7 @@
 """Where time and memory go: stacked bars whose parts sum to the total."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
@@ -89,15 +89,7 @@ def time_breakdown(
         top = _bar(ax, x, room * width, row, scale)
         _hidden(ax, x + 0.36 * width, 0.2 * width, row, scale)
         if not share and len(rows) <= 18:
-            ax.annotate(
-                units.quantity(row["tpot_ms"]),
-                (x, top),
-                xytext=(0, 2),
-                textcoords="offset points",
-                ha="center",
-                fontsize=7.5,
-                color=style.ink().text,
-            )
+            style.note(ax, units.quantity(row["tpot_ms"]), (x, top), (0, 2), 7.5, ha="center")
         ax.plot(x, -0.022 * (100.0 if share else tallest), marker=looks[name].marker,
                 color=looks[name].colour, markersize=4.5, clip_on=False)  # fmt: skip
     ax.set_ylim(-0.045 * (100.0 if share else tallest), (100.0 if share else tallest) * 1.06)
@@ -113,18 +105,8 @@ def time_breakdown(
 def _bar(ax: Axes, x: float, width: float, row: Row, scale: float) -> float:
     bottom = 0.0
     for resource, value in by_resource(row["terms"]).items():
-        look = RESOURCES[resource]
-        ax.bar(
-            x,
-            value * scale,
-            width,
-            bottom=bottom,
-            color=look.colour,
-            hatch=look.hatch,
-            edgecolor=style.EDGE,
-            linewidth=0.25,
-            zorder=2,
-        )
+        look = style.filled(RESOURCES[resource])
+        ax.bar(x, value * scale, width, bottom=bottom, **look, zorder=2)
         bottom += value * scale
     return bottom
 
@@ -154,12 +136,7 @@ def _time_handles(rows: Sequence[Row]) -> list[Patch]:
         for name, value in by_resource(row["terms"]).items()
         if value >= TOLD * row["tpot_ms"]
     }
-    handles = [
-        Patch(facecolor=look.colour, hatch=look.hatch, edgecolor=style.EDGE, linewidth=0.25,
-              label=name)
-        for name, look in RESOURCES.items()
-        if name in present
-    ]  # fmt: skip
+    handles = style.keys({name: look for name, look in RESOURCES.items() if name in present})
     if any(by_resource(row.get("hidden") or {}) for row in rows):
         colour = RESOURCES["comm TP"].colour
         handles.append(Patch(facecolor="none", edgecolor=colour, hatch="//////",
@@ -201,18 +178,7 @@ def memory_ledger(
         for name, value in ledger["terms"].items():
             look, size = memory_look(name), float(value) / GIB
             is_free = look.colour == "none"
-            ax.barh(
-                y,
-                size,
-                0.62,
-                left=left,
-                color=look.colour,
-                hatch=look.hatch,
-                edgecolor=style.ink().quiet if is_free else style.EDGE,
-                linewidth=0.7 if is_free else 0.25,
-                linestyle="--" if is_free else "-",
-                zorder=2,
-            )
+            ax.barh(y, size, 0.62, left=left, **_filled(look, 0.7 if is_free else 0.25), zorder=2)
             if size > 0.09 * widest:
                 _name_part(ax, left + size / 2, y, size, is_free)
             left += size
@@ -240,13 +206,12 @@ def _name_part(ax: Axes, x: float, y: int, size: float, is_free: bool) -> None:
 
 
 def _memory_handle(name: str) -> Patch:
-    look = memory_look(name)
-    is_free = look.colour == "none"
-    return Patch(
-        facecolor=look.colour,
-        hatch=look.hatch,
-        edgecolor=style.ink().quiet if is_free else style.EDGE,
-        linestyle="--" if is_free else "-",
-        linewidth=0.5,
-        label=name.replace("_", " "),
-    )
+    return Patch(**_filled(memory_look(name), 0.5), label=name.replace("_", " "))
+
+
+def _filled(look: Look, width: float) -> dict[str, Any]:
+    """How a part of the memory is drawn: what is free has a dashed outline."""
+    drawn = style.filled(look) | {"linewidth": width}
+    if look.colour == "none":
+        drawn |= {"edgecolor": style.ink().quiet, "linestyle": "--"}
+    return drawn

@@ -52,8 +52,7 @@ def prefix_places(
     top = max(float(np.max(r["seconds"])) for r in first)
     for root in first[0]["roots"]:
         ax.axvline(root, color=style.ink().quiet, linewidth=0.9, zorder=1)
-        ax.annotate(units.quantity(root), (root, top), xytext=(3, 2), fontsize=8,
-                    textcoords="offset points", color=style.ink().text)  # fmt: skip
+        style.note(ax, units.quantity(root), (root, top), (3, 2), 8)
     if parameter == "reuse_interval":
         scales.number_axis(ax.xaxis)
     ax.set_xlim(float(first[0]["values"][0]), float(first[0]["values"][-1]))

@@ -104,30 +104,15 @@ def _roofs(ax: Axes, peaks: Mapping[str, float], bandwidth: float, low: float, h
     colour = style.ink().text
     top = max(peaks.values())
     ax.plot([low, top / bandwidth], [bandwidth * low, top], color=colour, linewidth=1.6, zorder=2)
-    ax.annotate(
-        f"HBM {units.with_unit(bandwidth, 'B/s')}",
-        (low * 1.6, bandwidth * low * 1.6),
-        xytext=(0, 9),
-        textcoords="offset points",
-        rotation=_slope(ax),
-        rotation_mode="anchor",
-        color=colour,
-        fontsize=style.sizes(ax).tick,
-    )
+    named, at = f"HBM {units.with_unit(bandwidth, 'B/s')}", (low * 1.6, bandwidth * low * 1.6)
+    style.note(ax, named, at, (0, 9), rotation=_slope(ax), rotation_mode="anchor", color=colour)
     for peak in sorted(set(peaks.values())):
         is_top = peak == top  # the others have their names beneath
         names = ", ".join(name for name, value in peaks.items() if value == peak)
         ax.plot([peak / bandwidth, high], [peak, peak], color=colour, linewidth=1.6, zorder=2)
-        ax.annotate(
-            f"{names} {units.with_unit(peak, 'FLOP/s')}",
-            (high, peak),
-            xytext=(-3, 4 if is_top else -4),
-            textcoords="offset points",
-            ha="right",
-            va="bottom" if is_top else "top",
-            color=colour,
-            fontsize=style.sizes(ax).tick,
-        )
+        named, va = f"{names} {units.with_unit(peak, 'FLOP/s')}", "bottom" if is_top else "top"
+        offset = (-3, 4 if is_top else -4)
+        style.note(ax, named, (high, peak), offset, ha="right", va=va, color=colour)
 
 
 def _slope(ax: Axes) -> float:
@@ -188,10 +173,8 @@ def qs_plane(models: Sequence[Row], ax: Axes | None = None, *, title: str | None
 def _name_regions(ax: Axes, top: float) -> None:
     for text, power in (("q s = 1", 1), ("q s² = 1", 2)):
         x = top ** (-1 / power)
-        ax.annotate(text, (max(x, ax.get_xlim()[0]), top),
-                    xytext=(4, -9 if style.is_narrow(ax) else 2),
-                    textcoords="offset points", fontsize=style.sizes(ax).tick, fontweight="bold",
-                    color=style.ink().text, ha="center", annotation_clip=False)  # fmt: skip
+        style.note(ax, text, (max(x, ax.get_xlim()[0]), top), (4, -9 if style.is_narrow(ax) else 2),
+                   fontweight="bold", ha="center", annotation_clip=False)  # fmt: skip
 
 
 def _models(ax: Axes, models: Sequence[Row], top: float) -> None:
@@ -233,8 +216,7 @@ def reuse_decomposition(
                 edgecolor=style.EDGE, linewidth=0.3, zorder=3)  # fmt: skip
         ax.plot(gap, y, "D", color="#f4f5f6", markeredgecolor="#20242a", markersize=5, zorder=4)
         text = f"{routing:.3g} × {row['capacity']:.3g} = {gap:.3g}"
-        ax.annotate(text, (max(gap, routing), y), xytext=(9, 0), textcoords="offset points",
-                    va="center", fontsize=8.5, color=style.ink().text)  # fmt: skip
+        style.note(ax, text, (max(gap, routing), y), (9, 0), 8.5, va="center")
     style.name_rows(ax, range(len(rows)), [str(row["label"]) for row in reversed(rows)])
     ax.set_xlim(1.0, high**1.35 * 1.5)
     ticks = [2.0**k for k in range(16) if 2.0**k <= high * 1.5]

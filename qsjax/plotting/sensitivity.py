@@ -70,7 +70,10 @@ def tornado(
     by_parameter = series(rows, lambda row: row["parameter"])
     size = {name: max(abs(r["elasticity"]) for r in found) for name, found in by_parameter.items()}
     names = sorted(size, key=lambda name: -size[name])[:most][::-1]
-    looks = style.variant_looks(rows)
+    looks = {
+        label: look if look == MOE else look._replace(hatch="////")
+        for label, look in style.variant_looks(rows).items()
+    }
     ax = style.dressed(ax, (7.4, 1.5 + len(names) * (0.16 + 0.17 * len(looks))))
     height = 0.78 / len(looks)
     for row in rows:
@@ -84,13 +87,7 @@ def tornado(
     style.grid(ax, "x")
     metric = next((row["metric"] for row in rows if row.get("metric")), "throughput")
     style.label(ax, title, f"elasticity of {metric}: % change for 1 % more of the parameter")
-    hatches = {label: "" if look == MOE else "////" for label, look in looks.items()}
-    handles = [
-        Patch(facecolor=look.colour, hatch=hatches[label], edgecolor=style.EDGE, linewidth=0.25,
-              label=label)
-        for label, look in looks.items()
-    ]  # fmt: skip
-    style.legend_above(ax, 4, handles=handles)
+    style.legend_above(ax, 4, handles=style.keys(looks))
     return ax
 
 
@@ -101,32 +98,15 @@ def is_finite(value: Any) -> TypeGuard[float]:
 
 def _bar(ax: Axes, y: float, height: float, row: Row, look: Look) -> None:
     value = float(row["elasticity"])
-    ax.barh(
-        y,
-        value,
-        height * 0.9,
-        color=look.colour,
-        hatch="" if look == MOE else "////",
-        edgecolor=style.EDGE,
-        linewidth=0.25,
-        zorder=2,
-    )
+    ax.barh(y, value, height * 0.9, **style.filled(look), zorder=2)
     ends = [value]
     left, right = row.get("left"), row.get("right")
     if is_finite(left) and is_finite(right) and abs(left - right) > 1e-6:
         ends += [float(left), float(right)]
         ax.plot(ends[1:], [y, y], color=style.ink().text, marker="|", markersize=8, linewidth=1.0)
     edge = max(ends) if value >= 0 else min(ends)
-    ax.annotate(
-        f"{value:+.2f}",
-        (edge, y),
-        xytext=(4 if value >= 0 else -4, 0),
-        textcoords="offset points",
-        ha="left" if value >= 0 else "right",
-        va="center",
-        fontsize=7.5,
-        color=style.ink().text,
-    )
+    offset, ha = ((4, 0), "left") if value >= 0 else ((-4, 0), "right")
+    style.note(ax, f"{value:+.2f}", (edge, y), offset, 7.5, ha=ha, va="center")
 
 
 @style.styled
@@ -161,9 +141,8 @@ def elasticity_bands(
             part = np.where(np.isnan(value), np.nan, np.maximum(sign * value, 0) * sign)
             if not np.nansum(np.abs(part)):
                 continue
-            look = parameter_look(name)
-            ax.fill_between(contexts, base, base + part, facecolor=look.colour, hatch=look.hatch,
-                            edgecolor=style.EDGE, linewidth=0.25)  # fmt: skip
+            look = style.filled(parameter_look(name))
+            ax.fill_between(contexts, base, base + part, **look)
             base = base + part
     ax.axhline(0, color=style.ink().text, linewidth=1.0)
     scales.token_axis(ax.xaxis, contexts)
@@ -208,21 +187,12 @@ def _number(value: Any) -> float:
 
 
 def _band_handles(rows: Sequence[Row], names: Sequence[str]) -> list[Patch]:
-    handles = [
-        Patch(facecolor=parameter_look(n).colour, hatch=parameter_look(n).hatch,
-              edgecolor=style.EDGE, linewidth=0.25, label=n)
-        for n in names
-    ]  # fmt: skip
+    handles = style.keys({name: parameter_look(name) for name in names})
     binding = {row["bound_by"] for row in rows if row.get("bound_by")}
     if any(not is_finite(row["elasticity"]) for row in rows):
-        handles.append(Patch(facecolor="none", edgecolor=style.ink().quiet, hatch="////",
-                             linewidth=0, label="infeasible"))  # fmt: skip
-    return handles + [
-        Patch(facecolor=RESOURCES[name].colour, hatch=RESOURCES[name].hatch, linewidth=0.25,
-              edgecolor=style.EDGE, label=f"strip: {name} binds")
-        for name in RESOURCES
-        if name in binding
-    ]  # fmt: skip
+        handles.append(style.infeasible_key("////"))
+    binds = {f"strip: {name} binds": look for name, look in RESOURCES.items() if name in binding}
+    return handles + style.keys(binds)
 
 
 def _binding_strip(
@@ -234,6 +204,5 @@ def _binding_strip(
         return
     edges = [shown[0], *(math.sqrt(a * b) for a, b in pairwise(shown)), shown[-1]]
     for context, (left, right) in zip(shown, pairwise(edges), strict=True):
-        look = RESOURCES[binds[context]]
-        ax.add_patch(Rectangle((left, bottom), right - left, height, facecolor=look.colour,
-                               hatch=look.hatch, edgecolor=style.EDGE, linewidth=0))  # fmt: skip
+        look = style.filled(RESOURCES[binds[context]]) | {"linewidth": 0}
+        ax.add_patch(Rectangle((left, bottom), right - left, height, **look))

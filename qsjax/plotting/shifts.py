@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.patches import Patch
 
 from qsjax.plotting import style
 from qsjax.plotting.style import DENSE, MOE, Row
@@ -23,22 +22,21 @@ def winner_shifts(rows: Sequence[Row], ax: Axes | None = None, *, title: str | N
     if whole > most:
         first = sorted(range(whole), key=lambda k: -rows[k]["flips"] / max(1, rows[k]["cells"]))
         rows = [rows[k] for k in sorted(first[:most])]
+    twin = DENSE[0]._replace(hatch="////")
     last, y, places = None, 0.0, []
     for row in rows:
         y += 1.0 if last in (None, row["dimension"]) else 1.4
         last = row["dimension"]
         places.append(y)
         cells = max(1, row["cells"])
-        sides = ((row["flips"] - row["to_dense"], -1, MOE), (row["to_dense"], 1, DENSE[0]))
+        sides = ((row["flips"] - row["to_dense"], -1, MOE), (row["to_dense"], 1, twin))
         for count, side, look in sides:
             if count:
                 share = 100.0 * count / cells
-                ax.barh(y, side * share, 0.8, color=look.colour, hatch="////" if side > 0 else "",
-                        edgecolor=style.EDGE, linewidth=0.25, zorder=2)  # fmt: skip
-                ax.annotate(f"{count}", (side * share, y), xytext=(3 * side, 0), va="center",
-                            textcoords="offset points", ha="left" if side > 0 else "right",
-                            fontsize=min(7.5, style.sizes(ax).tick),
-                            color=style.ink().text)  # fmt: skip
+                ax.barh(y, side * share, 0.8, **style.filled(look), zorder=2)
+                size, ha = min(7.5, style.sizes(ax).tick), "left" if side > 0 else "right"
+                at = (side * share, y)
+                style.note(ax, f"{count}", at, (3 * side, 0), size, va="center", ha=ha)
     ax.axvline(0.0, color=style.ink().text, linewidth=1.0)
     ax.margins(x=0.12)
     ax.set_ylim(y + 0.8, 0.2)
@@ -48,10 +46,7 @@ def winner_shifts(rows: Sequence[Row], ax: Axes | None = None, *, title: str | N
     part = f"; {len(rows)} of {whole} variations, the largest" if whole > len(rows) else ""
     what = "cells (model, q, context) whose winner changes [%]; numbers: cells"
     style.label(ax, title, f"{what}{part}")
-    handles = [
-        Patch(facecolor=look.colour, hatch=hatch, edgecolor=style.EDGE, linewidth=0.25, label=name)
-        for look, hatch, name in ((MOE, "", "to the MoE"), (DENSE[0], "////", "to the dense twin"))
-    ]
+    handles = style.keys({"to the MoE": MOE, "to the dense twin": twin})
     style.legend_above(ax, 2, handles=handles)
     return ax
 

@@ -21,6 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.patches import Patch
 from matplotlib.text import Text
 from matplotlib.textpath import text_to_path
 
@@ -195,6 +196,45 @@ def styled(draw: Callable[P, Axes]) -> Callable[P, Axes]:
         return ax
 
     return wrapped
+
+
+def filled(look: Look) -> dict[str, Any]:
+    """How an area of a look is drawn."""
+    return {"facecolor": look.colour, "hatch": look.hatch, "edgecolor": EDGE, "linewidth": 0.25}
+
+
+def keys(looks: Mapping[str, Look]) -> list[Patch]:
+    """Handles of areas for a legend, by name."""
+    return [Patch(**filled(look), label=name) for name, look in looks.items()]
+
+
+def infeasible_key(hatch: str) -> Patch:
+    """The handle of areas in which nothing runs."""
+    quiet = ink().quiet
+    return Patch(facecolor="none", edgecolor=quiet, hatch=hatch, linewidth=0, label="infeasible")
+
+
+def note(
+    ax: Axes,
+    text: str,
+    at: tuple[float, float],
+    offset: tuple[float, float] = (0.0, 0.0),
+    size: float | None = None,
+    **options: Any,
+) -> None:
+    """A remark in our ink beside a point.
+
+    Args:
+        ax: the panel.
+        text: what is written.
+        at: the point, in data coordinates unless `options` has others (`xycoords`).
+        offset: how far from it [pt].
+        size: of the text [pt]; that of the ticks unless given.
+        options: of `Axes.annotate`.
+    """
+    look: dict[str, Any] = {"fontsize": sizes(ax).tick if size is None else size}
+    look |= {"color": ink().text} | options
+    ax.annotate(text, at, xytext=offset, textcoords="offset points", **look)
 
 
 def figure(

@@ -362,9 +362,5 @@ def _binding_handles(rows: Sequence[Row]) -> list[Patch]:
         if name in present
     ]
     if any(not row["is_feasible"] for row in rows):
-        quiet = style.ink().quiet
-        handles.append(
-            Patch(facecolor="none", edgecolor=quiet, hatch=INFEASIBLE.hatch, linewidth=0,
-                  label="infeasible")
-        )  # fmt: skip
+        handles.append(style.infeasible_key(INFEASIBLE.hatch))
     return handles

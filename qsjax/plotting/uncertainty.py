@@ -146,9 +146,8 @@ def verdict_fan(
     low, high = min(low, 0.8), max(high, 1.25)
     ax.set_ylim(low, high * (high / low) ** 0.14 if probability is not None else high)
     for text, offset, side in (("dense wins", 4, "bottom"), ("MoE wins", -4, "top")):
-        ax.annotate(text, (1.01, 1.0), xycoords=ax.get_yaxis_transform(), xytext=(0, offset),
-                    textcoords="offset points", va=side, ha="left", fontsize=8.5,
-                    annotation_clip=False, color=style.ink().text)  # fmt: skip
+        style.note(ax, text, (1.01, 1.0), (0, offset), 8.5, xycoords=ax.get_yaxis_transform(),
+                   va=side, ha="left", annotation_clip=False)  # fmt: skip
     if probability is not None:
         _probabilities(ax, contexts, probability, probability_label)
     style.grid(ax)

@@ -23,7 +23,7 @@ import numpy as np
 
 from qsjax.cost.meanings import meaning_of
 from qsjax.cost.metrics import PRICES
-from qsjax.grid.cells import cells_of, take
+from qsjax.grid.cells import blocks_of, take
 from qsjax.grid.fronts import Front, front_of_cell
 from qsjax.grid.gradients import slopes_at_rate
 from qsjax.grid.limits import is_given
@@ -254,11 +254,9 @@ def binding(
         )
     free, asked = any_batch(problem)
     found = []
-    for m in range(len(problem.stated.models)):
-        for h in range(len(problem.stated.accelerators)):
-            cells = cells_of(free, m, h)
-            for cell in range(cells.cells):
-                front = front_of_cell(cells, cell, asked)
-                if len(front.user):
-                    found.append(_slopes(front, chosen, int(points)))
+    for cells in (cells for line in blocks_of(free) for cells in line):
+        for cell in range(cells.cells):
+            front = front_of_cell(cells, cell, asked)
+            if len(front.user):
+                found.append(_slopes(front, chosen, int(points)))
     return Binding(problem, chosen, tuple(found))

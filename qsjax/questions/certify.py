@@ -86,6 +86,7 @@ class Certificates(Result):
     certificates: tuple[Certificate, ...]
 
     stem = "certificates"
+    given = ("box",)
     columns = (
         *("model", "hardware", "gpus", "context", "claim", "says"),
         *("verdict", "proved", "largest", "instead"),
@@ -137,10 +138,6 @@ class Certificates(Result):
                 where = words.joined(at[:_TOLD])
                 lines.append(f"Refuted {_what(own)}: at {where}{rest} {instead}.")
         return lines
-
-    def inputs(self) -> Row:
-        """The problem's records and the box."""
-        return Result.inputs(self) | {"box": self.box}
 
     def drawings(self) -> dict[str, Drawing]:
         """Of each claim the largest box in which it is proved, and the first that refutes it."""
@@ -457,7 +454,7 @@ def _certified(
         sizes = (np.nan, np.nan)
         if largest:
             sizes = _largest(attempt, verdict, ends, cells, cell)
-        found.append(_told(part, own, (claim, says, case.labels[k]), verdict, arena, sizes))
+        found.append(_told(part, (claim, says, case.labels[k]), verdict, arena, sizes))
     return found
 
 
@@ -524,7 +521,6 @@ def _largest(
 
 def _told(
     case: _Case,
-    own: Claim,
     what: tuple[str, str, Row],
     verdict: Verdict,
     arena: Arena,

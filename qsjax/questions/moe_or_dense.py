@@ -18,7 +18,7 @@ from qsjax.grid.distributions import Distribution, check, frozen, lognormal
 from qsjax.grid.fronts import Front, front_of_cell
 from qsjax.grid.limits import is_given
 from qsjax.grid.optimum import any_batch
-from qsjax.grid.problem import Problem, describe, question
+from qsjax.grid.problem import Problem, describe, pairs_of, question
 from qsjax.output import words
 from qsjax.output.result import Drawing, Result, Row, Table
 from qsjax.records.specs import CONVENTIONS, Convention
@@ -177,20 +177,23 @@ class MoeOrDense(Result):
         levels = np.log(frozen("q", self.q).ppf([0.5, 0.95, 0.05]))
         return [
             {"convention": own.convention, **label, "tpot_limit": tpot}
-            | self._verdict(own, cell, tpot, float(moe[k]), gains[:, k], levels)
+            | self._verdict(own, cell, tpot, moe=float(moe[k]), gain=gains[:, k], levels=levels)
             for k, tpot in enumerate(self.tpots)
         ]
 
     def _verdict(
-        self, own: Contest, cell: int, tpot: float, moe: float, gain: np.ndarray, levels: np.ndarray
+        self,
+        own: Contest,
+        cell: int,
+        tpot: float,
+        *,
+        moe: float,
+        gain: np.ndarray,
+        levels: np.ndarray,
     ) -> Row:
         if moe == 0.0 and not (gain > -np.inf).any():
-            return {
-                "winner": "neither",
-                "is_feasible": False,
-                "p_dense_wins": 0.0,
-                "p_moe_wins": 0.0,
-            }
+            nobody = {"p_dense_wins": 0.0, "p_moe_wins": 0.0}
+            return {"winner": "neither", "is_feasible": False} | nobody
         p_dense = chance(own.log_q, gain, self.q)
         row: Row = {
             "is_feasible": True,
@@ -408,7 +411,6 @@ def moe_or_dense(
     contests = [
         _contest(problem, np.exp(log_q), m, h, own, name)
         for name, own in rules.items()
-        for m in range(len(stated.models))
-        for h in range(len(stated.accelerators))
+        for m, h in pairs_of(problem)
     ]
     return MoeOrDense(problem, limits, q, tuple(contests))

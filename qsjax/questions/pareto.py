@@ -9,7 +9,7 @@ from qsjax.grid.cells import cells_of
 from qsjax.grid.fronts import Front, front_of_cell
 from qsjax.grid.infeasibility import Refusal, Remedies, refusals, remedies
 from qsjax.grid.optimum import any_batch
-from qsjax.grid.problem import Problem, question
+from qsjax.grid.problem import Problem, pairs_of, question
 from qsjax.output import words
 from qsjax.output.labels import series_name, split_name
 from qsjax.output.result import Drawing, Result, Row, Table, text
@@ -263,13 +263,12 @@ def pareto(problem: Problem, every_batch: bool = False, *, points: int = 12) -> 
     """
     free, asked = any_batch(problem)
     fronts, refused = [], []
-    for m in range(len(problem.stated.models)):
-        for h in range(len(problem.stated.accelerators)):
-            cells = cells_of(free, m, h)
-            for cell in range(cells.cells):
-                front = front_of_cell(cells, cell, asked, every_batch)
-                fronts.append(front)
-                if len(front.user) == 0:
-                    why = refusals(cells, cell, asked)
-                    refused.append(Refused(front.label, why, remedies(problem, m, h, cell)))
+    for m, h in pairs_of(problem):
+        cells = cells_of(free, m, h)
+        for cell in range(cells.cells):
+            front = front_of_cell(cells, cell, asked, every_batch)
+            fronts.append(front)
+            if len(front.user) == 0:
+                why = refusals(cells, cell, asked)
+                refused.append(Refused(front.label, why, remedies(problem, m, h, cell)))
     return Pareto(problem, tuple(fronts), tuple(refused), points)

@@ -187,8 +187,7 @@ def _drawn(draw: Any, curves: Any, parameter: str, title: str, ax: Any = None) -
 
 
 def _named(row: Row) -> str:
-    twin = "" if row["q"] is None else f" (dense twin, q = {row['q']:g})"
-    return f"{row['model']}{twin} on {row['gpus']:,.0f} {row['hardware']}"
+    return f"{row['model']}{words.twin(row['q'])} on {row['gpus']:,.0f} {row['hardware']}"
 
 
 def _series(design: Design) -> str:
@@ -279,7 +278,7 @@ def prefix_cache(
     ['recompute', 'hbm', 'host', 'ssd', 'remote']
     """
     if partition is not None:
-        (partition,) = checks.check_records(partition=partition, single=True)
+        partition = checks.one_partition(partition)
     reuse = reuse_of(
         {"isl": isl, "osl": osl, "prefix_hit_rate": prefix_hit_rate}
         | {"reuse_interval": reuse_interval}

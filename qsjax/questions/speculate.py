@@ -10,7 +10,7 @@ import numpy as np
 from qsjax.cost.decode import StepCost, decode_step
 from qsjax.cost.speculation import ACCEPTANCE, METHODS, Method, accepted_tokens, speculated
 from qsjax.grid.case import best_partition, records_at
-from qsjax.grid.cells import Cells, cells_of, of_variant
+from qsjax.grid.cells import Cells, variants_alone
 from qsjax.grid.problem import Problem, describe, question
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
@@ -107,8 +107,7 @@ class Speculation(Result):
 
 
 def _named(row: Row) -> str:
-    twin = "" if row["q"] is None else f" (dense twin, q = {row['q']:g})"
-    return f"{row['model']}{twin} on {row['hardware']}"
+    return f"{row['model']}{words.twin(row['q'])} on {row['hardware']}"
 
 
 @on_host
@@ -224,7 +223,7 @@ def speculate(
     """
     _check(acceptance, drafts, method, head_params)
     if partition is not None:
-        (partition,) = checks.check_records(partition=partition, single=True)
+        partition = checks.one_partition(partition)
     stated = problem.stated
     several = [n for n, x in (("gpus", stated.gpus), ("context", stated.contexts)) if len(x) > 1]
     if several or stated.kept:
@@ -238,13 +237,8 @@ def speculate(
         "head_params": head_params,
         "tokens_per_step": made,
     }
-    rows = []
-    for m in range(len(stated.models)):
-        for h in range(len(stated.accelerators)):
-            cells = cells_of(problem, m, h)
-            for index in range(len(cells.variants)):
-                own = of_variant(cells, index)
-                rows += _rows(own, partition, batches, asked, stated.rules)
+    alone = variants_alone(problem)
+    rows = [row for own in alone for row in _rows(own, partition, batches, asked, stated.rules)]
     return Speculation(problem, plain(asked), tuple(rows))
 
 

@@ -297,6 +297,16 @@ def check_records(*, single: bool = False, **given: Any) -> tuple[Any, ...]:
     return tuple(checked)
 
 
+def one_partition(partition: Partition) -> Partition:
+    """A partition of single numbers, checked.
+
+    Raises:
+        ValueError: with everything that is wrong with it.
+    """
+    found: Partition = check_records(partition=partition, single=True)[0]
+    return found
+
+
 def _listed(subject: str, problems: Mapping[str, str]) -> list[str]:
     lines = (f"  {name}: {problem}" for name, problem in problems.items())
     return [f"{subject}:", *lines] if problems else []

@@ -13,7 +13,7 @@ from qsjax.grid.axes import place
 from qsjax.grid.scoring import WIDE, StepObjective
 from qsjax.records.scenario import Records
 from qsjax.records.specs import Convention
-from qsjax.streaming.kernels import Metric, Reduction, reduce_one
+from qsjax.streaming.kernels import Metric, Reduction, Wanted, reduce_one
 from qsjax.streaming.plan import Plan, design_arrays, kept_arrays
 
 Precision = Literal["float64", "float32"]
@@ -47,9 +47,7 @@ def run_blocks(
     bounds: Any,
     tree: Any,
     packs: tuple[tuple[int, ...], ...],
-    objective: StepObjective,
-    shape: tuple[int, ...],
-    statistics: tuple[Metric, ...],
+    wanted: Wanted,
     mesh: Mesh,
     kernel: Any,
 ) -> Any:
@@ -62,9 +60,7 @@ def run_blocks(
         bounds: limits of metrics.
         tree: structure of the records.
         packs: places of the leaves of each pack, moving ones first.
-        objective: what is maximised.
-        shape: kept cells of a block, then designs.
-        statistics: metrics whose spread is wanted.
+        wanted: what is made of every block alike.
         mesh: the devices.
         kernel: what is made of a block.
     """
@@ -80,7 +76,7 @@ def run_blocks(
             records = jax.tree.unflatten(tree, [leaves[at] for at in range(tree.num_leaves)])
             if q is not None:
                 records = place(records, {"q": q}, rules)
-            return kernel(records, limits, rules, objective, shape, statistics, is_real)
+            return kernel(records, limits, rules, wanted, is_real)
 
         return jax.lax.map(one, local)
 
@@ -96,7 +92,7 @@ def run_blocks(
 @lru_cache
 def program_for(platform: str) -> Callable[..., Any]:
     """`run_blocks` compiled for a platform."""
-    names = ("tree", "packs", "objective", "shape", "statistics", "mesh", "kernel")
+    names = ("tree", "packs", "wanted", "mesh", "kernel")
     # On a processor these passes cost 0.15 s of a first result and gain nothing.
     brief = {"xla_llvm_disable_expensive_passes": True} if platform == "cpu" else {}
     return jax.jit(run_blocks, static_argnames=names, compiler_options=WIDE | brief)
@@ -183,9 +179,7 @@ class Engine:
                 bounds | limits,
                 packs.tree,
                 packs.places,
-                job.objective,
-                (*plan.inner, len(plan.designs)),
-                job.statistics,
+                Wanted(job.objective, (*plan.inner, len(plan.designs)), job.statistics),
                 mesh,
                 kernel,
             )

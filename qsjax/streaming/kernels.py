@@ -17,6 +17,7 @@ Metric = StepObjective
 # Bins of the quantiles: 256 for each factor of two, so that a quantile is right to 0.4 %.
 _BINS_PER_OCTAVE, _LOWEST, _OCTAVES = 256, -40, 96
 BINS = _BINS_PER_OCTAVE * _OCTAVES
+_FRONT = ("tokens_per_s_per_gpu", "tokens_per_s_per_user")  # axes of the Pareto front
 
 
 class Spread(NamedTuple):
@@ -25,6 +26,20 @@ class Spread(NamedTuple):
     low: jax.Array
     high: jax.Array
     bins: jax.Array
+
+
+class Wanted(NamedTuple):
+    """What is the same for every block of a sweep; hashable, for the compiler.
+
+    Attributes:
+        objective: what is maximised.
+        shape: kept cells of a block, then designs.
+        statistics: metrics whose spread is wanted.
+    """
+
+    objective: StepObjective
+    shape: tuple[int, ...]
+    statistics: tuple[Metric, ...]
 
 
 class Reduction(NamedTuple):
@@ -78,16 +93,14 @@ def reduce_one(
     records: Records,
     bounds: Mapping[str, Any],
     convention: Convention,
-    objective: StepObjective,
-    shape: tuple[int, ...],
-    statistics: tuple[Metric, ...],
+    wanted: Wanted,
     is_real: jax.Array,
 ) -> Reduction:
     """One block: kept cells first, designs along the last axis."""
 
     def scorer(own: Records, rules: Convention, limits: Any, is_own: jax.Array) -> Scored:
-        scored = _scored(own, rules, limits, objective, statistics)
-        return scored._replace(metrics=(*scored.metrics, is_own)) if statistics else scored
+        scored = _scored(own, rules, limits, wanted.objective, wanted.statistics)
+        return scored._replace(metrics=(*scored.metrics, is_own)) if wanted.statistics else scored
 
     def spreads(scored: Scored) -> tuple[Spread, ...]:
         if not scored.metrics:
@@ -96,12 +109,8 @@ def reduce_one(
         counted = (scored.score > lowest(scored.score.dtype)) & is_own
         return tuple(_spread(values, counted) for values in metrics)
 
-    found, spread = reduce_tiles(
-        scorer,
-        (records, convention, dict(bounds), is_real),
-        shape,
-        extra=spreads,
-    )
+    arguments = (records, convention, dict(bounds), is_real)
+    found, spread = reduce_tiles(scorer, arguments, wanted.shape, extra=spreads)
     spread = tuple(
         Spread(x.low.min(), x.high.max(), x.bins.reshape(-1, BINS).sum(0)) for x in spread
     )
@@ -112,14 +121,11 @@ def detail_one(
     records: Records,
     bounds: Mapping[str, Any],
     convention: Convention,
-    objective: StepObjective,
-    shape: tuple[int, ...],
-    statistics: tuple[Metric, ...],
+    wanted: Wanted,
     is_real: jax.Array,
 ) -> tuple[jax.Array, ...]:
     """Every score of a block, and the two axes of the Pareto front."""
-    axes = ("tokens_per_s_per_gpu", "tokens_per_s_per_user")
-    scored = of_shape(_scored(records, convention, bounds, objective, axes), shape)
+    scored = of_shape(_scored(records, convention, bounds, wanted.objective, _FRONT), wanted.shape)
     return scored.score, *scored.metrics
 
 
@@ -127,23 +133,20 @@ def survivors_one(
     records: Records,
     bounds: Mapping[str, Any],
     convention: Convention,
-    objective: StepObjective,
-    shape: tuple[int, ...],
-    statistics: tuple[Metric, ...],
+    wanted: Wanted,
     is_real: jax.Array,
 ) -> jax.Array:
     """Feasible designs of a block that no point of a front (`bounds["front"]`) dominates."""
     own = {name: pair for name, pair in bounds.items() if name != "front"}
-    axes = ("tokens_per_s_per_gpu", "tokens_per_s_per_user")
 
     def is_beyond(
         own_records: Records, rules: Convention, limits: Any, is_own: jax.Array
     ) -> jax.Array:
-        scored = _scored(own_records, rules, limits, objective, axes)
+        scored = _scored(own_records, rules, limits, wanted.objective, _FRONT)
         is_open = scored.feasible & is_own
         rate, speed = scored.metrics
         for x, y in zip(*bounds["front"], strict=True):
             is_open = is_open & ((rate > x) | (speed > y))
         return is_open
 
-    return count_tiles(is_beyond, (records, convention, own, is_real), shape)
+    return count_tiles(is_beyond, (records, convention, own, is_real), wanted.shape)

@@ -75,6 +75,18 @@ def _look(looks: dict[str, style.Look], name: str) -> dict[str, str]:
             "dash": _DASHES[at % len(_DASHES)]}  # fmt: skip
 
 
+CONTEXT = ("context [tokens]", "tokens")
+RATE = (METRICS["tokens_per_s_per_gpu"], "log")
+
+
+def _chart(
+    title: str, kind: str, lines: list[Chart], x: tuple[str, str], y: tuple[str, str], **more: Any
+) -> Chart:
+    """A figure; `x` and `y` are what stands at the axes, and how they are spaced."""
+    axes = {name: {"label": text, "scale": scale} for name, (text, scale) in (("x", x), ("y", y))}
+    return {"title": title, "kind": kind, "series": lines, **axes, **more}
+
+
 def _named(row: Row) -> str | None:
     """The name that the rows of some verbs carry; others are named by their variant."""
     return row.get("label") or row.get("subject")
@@ -110,11 +122,7 @@ def _over_context(rows: Sequence[Row], convention: str) -> list[Chart]:
             dash = _DASHES[counts.index(gpus or 0) % len(_DASHES)]
             line |= {"name": f"{label}, {gpus} GPUs", "dash": dash}
         found.append(line)
-    return [
-        {"title": "Throughput of the best design over context", "kind": "line", "series": found,
-         "x": {"label": "context [tokens]", "scale": "tokens"},
-         "y": {"label": METRICS["tokens_per_s_per_gpu"], "scale": "log"}}
-    ]  # fmt: skip
+    return [_chart("Throughput of the best design over context", "line", found, CONTEXT, RATE)]
 
 
 def _subjects(rows: Sequence[Row], convention: str) -> list[Chart]:
@@ -153,11 +161,8 @@ def _speedups(rows: Sequence[Row], convention: str) -> list[Chart]:
             found.append({"name": text, "variant": label, "convention": name, "points": points,
                           **_look(looks, label),
                           "dash": CONVENTION_DASH.get(name, "2 2")})  # fmt: skip
-    return [
-        {"title": "Dense twin over MoE", "kind": "line", "series": found,
-         "x": {"label": "context [tokens]", "scale": "tokens"},
-         "y": {"label": METRICS[head], "scale": "log"}, "reference": 1.0}
-    ]  # fmt: skip
+    over = (METRICS[head], "log")
+    return [_chart("Dense twin over MoE", "line", found, CONTEXT, over, reference=1.0)]
 
 
 def _breakdown(rows: Sequence[Row], convention: str) -> list[Chart]:
@@ -178,12 +183,9 @@ def _breakdown(rows: Sequence[Row], convention: str) -> list[Chart]:
          "dash": "", "points": points}
         for label, points in series(bars, lambda bar: bar["variant"]).items()
     ]  # fmt: skip
-    return [
-        {"title": "Where the time of a token goes", "kind": "stack", "series": found,
-         "parts": colours, "hatches": hatches,
-         "x": {"label": "context [tokens]", "scale": "category"},
-         "y": {"label": METRICS["tpot_ms"], "scale": "linear"}}
-    ]  # fmt: skip
+    axes = (CONTEXT[0], "category"), (METRICS["tpot_ms"], "linear")
+    title = "Where the time of a token goes"
+    return [_chart(title, "stack", found, *axes, parts=colours, hatches=hatches)]
 
 
 def _is_design(row: Row) -> bool:
@@ -207,11 +209,8 @@ def _front(rows: Sequence[Row], convention: str) -> list[Chart]:
         name = f"{label}, {tokens(context)}" if several and context else label
         found.append({"name": name, "variant": label, "convention": convention, "points": points,
                       **_look(looks, label)})  # fmt: skip
-    return [
-        {"title": "Throughput against interactivity", "kind": "step", "series": found,
-         "x": {"label": METRICS["tokens_per_s_per_user"], "scale": "log"},
-         "y": {"label": METRICS["tokens_per_s_per_gpu"], "scale": "log"}}
-    ]  # fmt: skip
+    user = (METRICS["tokens_per_s_per_user"], "log")
+    return [_chart("Throughput against interactivity", "step", found, user, RATE)]
 
 
 def _elasticities(rows: Sequence[Row], convention: str) -> list[Chart]:
@@ -222,12 +221,9 @@ def _elasticities(rows: Sequence[Row], convention: str) -> list[Chart]:
         title = "Elasticities over context"
         if len(parts) > 1:
             title += "".join(f", {text}" for text in (metric, gpus and f"{gpus:g} GPUs") if text)
-        found.append(
-            {"title": title, "kind": "line", "reference": 0.0,
-             "series": _of_one_metric(cells, convention),
-             "x": {"label": "context [tokens]", "scale": "tokens"},
-             "y": {"label": f"elasticity of {metric or 'the metric'} [1]", "scale": "linear"}}
-        )  # fmt: skip
+        lines = _of_one_metric(cells, convention)
+        y = (f"elasticity of {metric or 'the metric'} [1]", "linear")
+        found.append(_chart(title, "line", lines, CONTEXT, y, reference=0.0))
     return found
 
 
@@ -276,11 +272,8 @@ def _parity(rows: Sequence[Row], convention: str) -> list[Chart]:
          ], **_look(looks, name)}
         for name in looks
     ]  # fmt: skip
-    return [
-        {"title": "Predicted against measured", "kind": "points", "series": found, "parity": True,
-         "x": {"label": "measured (in each record's unit)", "scale": "log"},
-         "y": {"label": "predicted (in the same unit)", "scale": "log"}}
-    ]  # fmt: skip
+    axes = ("measured (in each record's unit)", "log"), ("predicted (in the same unit)", "log")
+    return [_chart("Predicted against measured", "points", found, *axes, parity=True)]
 
 
 def _is_cell(row: Row) -> bool:
@@ -316,11 +309,8 @@ def _over_axis(rows: Sequence[Row], convention: str) -> list[Chart]:
                       **_look(looks, label)})  # fmt: skip
     meaning = meaning_of(longest)
     scale = "tokens" if longest == "context" else "log"
-    return [
-        {"title": f"Throughput of the best design over {meaning.long_name}", "kind": "line",
-         "series": found, "x": {"label": f"{meaning.long_name} [{meaning.units}]", "scale": scale},
-         "y": {"label": METRICS["tokens_per_s_per_gpu"], "scale": "log"}}
-    ]  # fmt: skip
+    title, x = f"Throughput of the best design over {meaning.long_name}", meaning.long_name
+    return [_chart(title, "line", found, (f"{x} [{meaning.units}]", scale), RATE)]
 
 
 def _cell_label(row: Row, axes: Sequence[str]) -> str:

@@ -97,6 +97,7 @@ class Architectures(Result):
     slopes: tuple[tuple[dict[str, np.ndarray], ...], ...]
 
     stem = "architecture"
+    given = ("law", "tokens")
     columns = (
         *("architecture", "hardware", "gpus", "context", "expert_ff", "total_params"),
         *("active_params", "quality", "tokens_per_s_per_gpu", "gain", "tpot", "batch"),
@@ -210,10 +211,6 @@ class Architectures(Result):
         dropped = [{"architecture": n, "why": why} for n, why in self.dropped]
         outside_ = {own.name: own.outside for own in self.candidates}
         return {"law": told, "rows": self.rows(), "dropped": dropped, "outside": outside_}
-
-    def inputs(self) -> Row:
-        """The problem's records as plain numbers, the law and the tokens."""
-        return Result.inputs(self) | {"law": self.law, "tokens": self.tokens}
 
     def drawings(self) -> dict[str, Drawing]:
         """What every architecture gains over the reference, on each accelerator."""

@@ -89,6 +89,7 @@ def collect(
     interval: tuple[float, float],
     cells: np.ndarray,
     margin: Margin,
+    *,
     words: tuple[str, str, str, str],
     points: int,
 ) -> list[Roots]:

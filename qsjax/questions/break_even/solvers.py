@@ -179,7 +179,8 @@ def _equalities(
     cells = _distinct_cells(stated, name)
     words = ("moe", "equal", "dense", "neither feasible")
     interval = _interval(stated, chosen, low, high)
-    return collect(stated, name, interval, cells[cells >= per], margin, words, points)
+    twins = cells[cells >= per]
+    return collect(stated, name, interval, twins, margin, words=words, points=points)
 
 
 def _log_ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -259,7 +260,7 @@ def _targets(
 
     cells = _distinct_cells(stated, chosen.name)
     words = ("missed", "met", "met", "infeasible")
-    found = collect(stated, chosen.name, interval, cells, margin, words, points)
+    found = collect(stated, chosen.name, interval, cells, margin, words=words, points=points)
     grid = np.geomspace(*interval, points)
     scores = _scores(stated, chosen.name, np.tile(cells, points), np.repeat(grid, len(cells)))
     best = np.abs(scores.reshape(points, -1).max(axis=0))

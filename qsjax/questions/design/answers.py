@@ -79,6 +79,7 @@ class HardwareDesign(Result):
     answers: tuple[Design, ...]
 
     stem = "design"
+    given = ("cost",)
 
     def rows(self) -> list[Row]:
         """One row for each quantity: over the reference, and what 1 % more cost of it gains."""
@@ -105,7 +106,7 @@ class HardwareDesign(Result):
 
     def _said(self, found: Design) -> list[str]:
         first, objective = found.labels[0], self.problem.objective
-        twin = f" (dense twin, q = {first['q']:g})" if first["q"] is not None else ""
+        twin = words.twin(first["q"])
         fields = [
             f"{factor:.2g} times the {NAMES.get(name, meaning_of(name).long_name)}"
             for name, factor in found.factors.items()
@@ -180,10 +181,6 @@ class HardwareDesign(Result):
         answers = [plain(found) for found in self.answers]
         head = {"convention": self.problem.stated.convention, "metric": self.problem.objective}
         return {**head, **answers[0], "answers": answers}
-
-    def inputs(self) -> Row:
-        """Records and prices."""
-        return Result.inputs(self) | {"cost": plain(self.cost)}
 
     def drawings(self) -> dict[str, Drawing]:
         """The accelerator of each answer, quantity by quantity."""

@@ -361,11 +361,8 @@ def _least(
 
 
 def _halved(queue: _Queue, axis: np.ndarray) -> _Queue:
-    rows = np.arange(len(queue.low))
-    middle = 0.5 * (queue.low[rows, axis] + queue.high[rows, axis])
-    first, second = queue.high.copy(), queue.low.copy()
-    first[rows, axis] = second[rows, axis] = middle
-    return queue._replace(high=first).join(queue._replace(low=second))
+    first, second = Boxes(queue.low, queue.high).halved(axis)
+    return queue._replace(high=first.high).join(queue._replace(low=second.low))
 
 
 def _at_one_batch(cells: Cells) -> Cells:

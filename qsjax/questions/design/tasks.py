@@ -167,19 +167,16 @@ class _Smooth:
 
     def logs(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Log metric and log room of every workload."""
-        task = self.task
-        found = log_metrics(
-            self.winners, task.stated.economy, jnp.asarray(x), task.quantities, task.metric
-        )
-        return np.asarray(found[0]), np.asarray(found[1])
+        return self._at(log_metrics, x)
 
     def slopes(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Slopes of both."""
+        return self._at(log_slopes, x)
+
+    def _at(self, law: Any, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         task = self.task
-        found = log_slopes(
-            self.winners, task.stated.economy, jnp.asarray(x), task.quantities, task.metric
-        )
-        return np.asarray(found[0]), np.asarray(found[1])
+        first, second = law(self.winners, task.stated.economy, x, task.quantities, task.metric)
+        return np.asarray(first), np.asarray(second)
 
     def loss(self, x: np.ndarray) -> float:
         """Minus the log of the mix."""

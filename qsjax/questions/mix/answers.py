@@ -145,6 +145,7 @@ class Mix(Result):
     mixtures: tuple[Mixture, ...]
 
     stem = "mix"
+    given = ("requests",)
 
     def rows(self) -> list[Row]:
         """One row for each class of each cell."""
@@ -192,10 +193,6 @@ class Mix(Result):
         """Every cell with its classes."""
         convention = self.problem.stated.convention
         return {"convention": convention, "mixes": [one.record() for one in self.mixtures]}
-
-    def inputs(self) -> Row:
-        """The problem's records and the requests as plain numbers."""
-        return Result.inputs(self) | {"requests": [one._asdict() for one in self.requests]}
 
 
 def _nothing(one: Mixture) -> str:

@@ -71,23 +71,7 @@ def slopes_of(
     *,
     one_sided: bool = True,
 ) -> CellSlopes:
-    """Elasticities of every metric in every parameter at the best design of every cell.
-
-    By the envelope theorem they are also the slopes of the optimum itself, wherever the winner is
-    unique (`switching` says how far that holds).
-
-    Args:
-        solution: from `solve`.
-        parameters: names of continuous fields of any record, `q`, or groups of fields.
-        metrics: names of `METRICS`; `speedup` is tokens/s/GPU over that of the first variant.
-        rounding: `straight_through` (value of the whole batch, slope of the unrounded one),
-            `floor` (slope of the whole batch: none between steps), or `relaxed` (fractional
-            batches, in the value too). The winner is always that of whole batches.
-        one_sided: also evaluate both sides of kinks.
-
-    Raises:
-        ValueError: a name is not a parameter or a metric, or is discrete, or a cost has no price.
-    """
+    """Elasticities at the best design of every cell of a solution; the rest as of `sensitivity`."""
     chosen = resolve(parameters)
     check_metrics(metrics, METRIC_NAMES)
     cells = solution.cells

@@ -176,15 +176,8 @@ def switches(solution: Solution, parameters: Sequence[str], span: float = SPAN) 
 
     The winner is tokens/s/GPU (or the objective) of a dense twin against the MoE, each at its own
     best design; for the MoE's own cells it is the nearest change against any twin. Each side is
-    scanned in steps of span^(1/16) and the first change is bisected to 1e-8.
-
-    Args:
-        solution: from `solve`.
-        parameters: names as for `sensitivity`.
-        span: factors from 1/span to span are tried, within the fields' allowed values.
-
-    Raises:
-        ValueError: a name is not a parameter, or `span` is not above 1.
+    scanned in steps of span^(1/16) and the first change is bisected to 1e-8. Arguments and errors
+    are those of `switching`.
     """
     check_span(span)
     chosen, stated = resolve(parameters), solution.cells

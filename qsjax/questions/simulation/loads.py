@@ -17,7 +17,7 @@ from qsjax.engines.schedulers import Scheduler, check_scheduler, default_schedul
 from qsjax.grid.case import best_partition, records_at
 from qsjax.grid.cells import Cells, label_of, one_cell
 from qsjax.grid.evaluation import evaluate
-from qsjax.grid.problem import Accelerator, Problem, question
+from qsjax.grid.problem import Accelerator, Problem, pairs_of, question
 from qsjax.grid.solution import kv_mode_name
 from qsjax.numerics.safe import scalar
 from qsjax.output import files
@@ -284,12 +284,6 @@ def scheduler_of(
     return rules
 
 
-def blocks(problem: Problem) -> list[tuple[int, int]]:
-    """Places of every pair of the problem's models and accelerators."""
-    stated = problem.stated
-    return [(m, h) for m in range(len(stated.models)) for h in range(len(stated.accelerators))]
-
-
 def without_batch(problem: Problem, **changes: Any) -> Problem:
     """The problem without a batch of its own, for the requests decide it, and with changes."""
     work = problem.workload
@@ -301,7 +295,7 @@ def without_batch(problem: Problem, **changes: Any) -> Problem:
 def _records(cells: Cells, partition: Partition | None) -> Records:
     """The design of a cell, the best one if none is stated."""
     if partition is not None:
-        (partition,) = checks.check_records(partition=partition, single=True)
+        partition = checks.one_partition(partition)
         found = records_at(cells, 0, partition)
         checks.check_partition(partition, found.model)
         return found
@@ -434,8 +428,8 @@ def simulate(
     """
     given = {"users": users, "rate": rate, "trace": trace}
     work = _work(given, isl, osl, prefix_hit_rate, requests, think, seed)
-    pairs = blocks(problem)
-    served = tuple(_served(problem, at, partition, (engine, scheduler), work) for at in pairs)
+    rules = (engine, scheduler)
+    served = tuple(_served(problem, at, partition, rules, work) for at in pairs_of(problem))
     asked = {"engine": engine, "scheduler": plain(scheduler)}
     asked |= {name: number_of(name, x) for name, x in (("ttft", ttft), ("tpot", tpot))}
     unit = "users" if users is not None else "req/s"

@@ -18,17 +18,16 @@ from qsjax.cost.metrics import Economy, costs, follows_load
 from qsjax.engines.flags import Engine
 from qsjax.engines.schedulers import Scheduler
 from qsjax.grid.batches import ladder
-from qsjax.grid.cells import Cells, label_of, model_on_host, one_cell
+from qsjax.grid.cells import Cells, label_of, model_on_host, numbers_at, one_cell
 from qsjax.grid.limits import LIMITS, is_given
 from qsjax.grid.optimum import candidates_of
-from qsjax.grid.problem import Problem, prices_of, question
+from qsjax.grid.problem import Problem, pairs_of, prices_of, question
 from qsjax.grid.solution import design_label
 from qsjax.numerics.safe import scalar
 from qsjax.output import words
 from qsjax.output.labels import split_name
 from qsjax.output.result import Result, Row, Table, plain
 from qsjax.questions.simulation.loads import (
-    blocks,
     busy_of,
     loads_of,
     number_of,
@@ -612,9 +611,8 @@ def size(
     waits = {name: number_of(name, value) for name, value in given.items()}
     demand = Demand(isl, osl, seed=seed, **waits)  # type: ignore[arg-type]  # checked
     sizes = [int(count) for count in loads_of("replica_gpus", replica_gpus)]
-    sized = tuple(
-        _sized(problem, at, (engine, scheduler), demand, target, sizes) for at in blocks(problem)
-    )
+    rules = (engine, scheduler)
+    sized = tuple(_sized(problem, at, rules, demand, target, sizes) for at in pairs_of(problem))
     asked = {"engine": engine, "scheduler": plain(scheduler), "replica_gpus": sizes}
     return Sizing(problem, target, plain(demand) | asked, sized)
 
@@ -640,10 +638,9 @@ def _sized(
         busy = busy_of(option.records, problem.stated.rules, outcome)
     least = min((x.gpus * least_replicas(x, target) for x in found), default=math.inf)
     one = _replica(problem, at, replica_gpus[0], 1.0)
-    economy: Any = jax.tree.map(lambda x: scalar(np.asarray(x)[0]), one.economy)
     return Sized(
         label=label_of(one),
-        economy=economy,
+        economy=numbers_at(one.economy, 0),
         option=option,
         replicas=replicas,
         outcome=outcome,

@@ -13,7 +13,7 @@ from qsjax.cost.prefix import cached_of
 from qsjax.engines.schedulers import filling_of
 from qsjax.engines.spread import LEVEL, check_level, nearest_engine
 from qsjax.grid.case import Case, best_case, case_at, case_record
-from qsjax.grid.cells import one_cell
+from qsjax.grid.cells import numbers_at, one_cell
 from qsjax.grid.diagnosis import remarks
 from qsjax.grid.intervals import Sided, bounds_of_case
 from qsjax.grid.limits import Limits
@@ -165,8 +165,7 @@ class Explanation(Result):
     def own_name(self) -> str:
         """The model, or the dense twin of it that is explained."""
         stated = self.problem.stated
-        twin = f" (dense twin, q = {stated.twins[0]:g})" if stated.twins else ""
-        return f"{stated.models[0].name}{twin}"
+        return f"{stated.models[0].name}{words.twin(stated.twins[0] if stated.twins else None)}"
 
     def _better(self) -> str:
         best, own = self.own.best, self.stated.rate * (1.0 + words.EQUAL)
@@ -509,7 +508,7 @@ def explain(
     cached = cached_of(requests, prefix_hit_rate)
     stated = problem.stated
     if partition is not None:
-        (partition,) = checks.check_records(partition=partition, single=True)
+        partition = checks.one_partition(partition)
     own = _side(problem, partition, stated.convention, stated.rules)
     if partition is None:
         partition = own.stated.records.partition
@@ -518,7 +517,7 @@ def explain(
     other, beside = stated.other, None
     if other is not None:
         beside = _side(problem, partition, other, CONVENTIONS[other])
-    economy = _scalars(one_cell(problem).economy)
+    economy = numbers_at(one_cell(problem).economy, 0)
     case = own.stated
     engine, nearest = nearest_engine(engine)
     prompts = _companions(own, requests, cached, engine, stated.accelerators[0])
@@ -530,10 +529,3 @@ def explain(
         level=level,
         cached=cached,
     )
-
-
-def _scalars(economy: Economy) -> Economy:
-    fields: dict[str, Any] = {
-        f.name: float(np.asarray(getattr(economy, f.name))[0]) for f in dataclasses.fields(economy)
-    }
-    return Economy(**fields)

@@ -1,0 +1,174 @@
+"""`explain_command`: a deployment by its engine's flags, and every design as flags again."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from qsjax import engines
+from qsjax.cost.laws.memory import usable_bytes
+from qsjax.cost.metrics import Economy
+from qsjax.engines import WrittenEngine
+from qsjax.engines.memory import static_base
+from qsjax.engines.precision import REFUSING, broken_blocks
+from qsjax.engines.spread import LEVEL
+from qsjax.grid.case import Case
+from qsjax.grid.diagnosis import Shortcoming
+from qsjax.grid.entry import entry
+from qsjax.numerics.numpy_backend import on_host
+from qsjax.numerics.safe import scalar
+from qsjax.output.result import Row
+from qsjax.questions.explain.answers import Explanation, explain
+from qsjax.questions.explain.stated import Asked, Own, Stated, stated_by
+from qsjax.records.scenario import Records
+from qsjax.records.specs import DEGREES, Convention
+
+# The field of `Deployment` in which each engine's share of the memory stands.
+_ENGINES: dict[WrittenEngine, str] = {"vllm": "usable_fraction", "sglang": "static_fraction"}
+
+
+def _shares(records: Records, own: Own) -> dict[str, float | None]:
+    """The memory of a design as each engine's share; None where it would be above 1."""
+    # On the host: nothing is compiled for a number.
+    room = scalar(on_host(usable_bytes)(records.model, records.hardware)) + own.beside
+    shares = {
+        "usable_fraction": (room + own.kept) / own.visible,
+        "static_fraction": room / static_base(scalar(records.hardware.hbm_bytes), own.ranks),
+    }
+    return {name: share if share <= 1 else None for name, share in shares.items()}
+
+
+def _engine_flags(case: Case, stated: Stated, is_moe: bool) -> Row:
+    """A design as flags of both engines."""
+    part, step, deployment = case.records.partition, case.parts.step, stated.deployment
+    degrees: dict[str, Any] = {n: scalar(getattr(part, n)) for n in (*DEGREES, "kv_mode")}
+    degrees |= _shares(case.records, stated.own)
+    copies = scalar(step.replicas)
+    if not is_moe and case.rules.dense_replicas == "whole":
+        copies, degrees["dp"] = copies * degrees["dp"], 1.0
+    design = dataclasses.replace(
+        deployment,
+        **degrees,
+        replicas=copies,
+        batch=scalar(step.capacity.batch),
+        context=stated.longest,
+        bytes_kv=scalar(case.records.workload.bytes_kv),
+    )
+    found: Row = {}
+    for engine, share in _ENGINES.items():
+        # vLLM's data parallelism of a mixture shares the experts; SGLang's does beside its own.
+        is_apart = is_moe and (engine == "vllm" or degrees["dp"] > 1)
+        one = dataclasses.replace(design, replicas=1.0) if is_apart else design
+        written = engines.write(one, engine, is_moe)
+        notes = list(written.notes)
+        if deployment.drafter is not None:
+            notes.append("speculation is not among these flags; add your own")
+        if is_apart and copies > 1:
+            notes.append(f"start {copies:g} of these, with nothing between them")
+        if getattr(design, share) is None:
+            notes.append(f"{engine} keeps more memory for itself than this design leaves it")
+        notes += broken_blocks(case.records.model, part, stated.block)
+        found[engine] = {"flags": written.command, "notes": notes}
+    return found
+
+
+def _with_engines(found: Explanation, stated: Stated) -> Explanation:
+    """The explanation with what engines make of it: flags, notes, and splits that they refuse."""
+    deployment, case = stated.deployment, found.stated
+    broken = broken_blocks(case.records.model, case.records.partition, stated.block)
+    notes = [*deployment.notes, *found.notes]
+    if deployment.engine in REFUSING:
+        lacks = [Shortcoming("the engine refuses the split", 0.0, text) for text in broken]
+        case = dataclasses.replace(case, shortcomings=(*case.shortcomings, *lacks))
+    else:
+        notes = [*broken, *notes]
+    context = found.problem.stated.contexts[0]
+    if deployment.context == context:
+        notes.append(
+            f"every sequence counts as long as the engine's limit of {context:,.0f} tokens; "
+            "--context, or --isl and --osl, say how long they are"
+        )
+    more = {
+        name: {"engine_flags": _engine_flags(own, stated, found.is_moe)}
+        for name, own in found.own.cases().items()
+    }
+    side = dataclasses.replace(found.own, stated=case)
+    return dataclasses.replace(found, own=side, notes=tuple(notes), more=more)
+
+
+def _explained(stated: Stated, beside: Mapping[str, Any]) -> Explanation:
+    """What a stated deployment does.
+
+    An engine's limit of sequences is no promise: where fewer fit, the others wait.
+    """
+    asked: Any = partial(explain, engine=stated.deployment.engine or "", **beside)
+    found = asked(stated.problem, stated.partition)
+    limit, lacks = stated.deployment.batch, {one.reason for one in found.stated.shortcomings}
+    if not stated.is_limit or lacks != {"batch does not fit"}:
+        return found
+    free = dataclasses.replace(stated.problem, batch="largest")
+    found = asked(free, stated.partition)
+    fits = scalar(found.stated.parts.step.capacity.batch)
+    context = free.stated.contexts[0]
+    note = (
+        f"the engine takes up to {limit:,.0f} sequences, of which {fits:,.0f} of {context:,.0f} "
+        "tokens fit at once; the others wait"
+    )
+    return dataclasses.replace(found, notes=(note, *found.notes))
+
+
+@entry
+def explain_command(
+    command: str | Sequence[str],
+    hardware: Any,
+    *,
+    model: Any = None,
+    twin: float | None = None,
+    design: Mapping[str, Any] | None = None,
+    gpus: Any = None,
+    context: Any = None,
+    requests: tuple[float, float] | None = None,
+    prefix_hit_rate: float = 0.0,
+    acceptance: float | None = None,
+    weights: Any = None,
+    kv: Any = None,
+    economy: Economy | Mapping[str, float] | None = None,
+    convention: str | Convention = "physical",
+    level: float = LEVEL,
+) -> Explanation:
+    """Take the deployment of an engine's command line apart, by the rules of that engine.
+
+    It is `explain` with what the flags say: degrees, batch, precisions, memory, kernels, drafts.
+    `more` of the result has the designs as flags of vLLM and SGLang.
+
+    Args:
+        command: of vLLM, SGLang or TensorRT-LLM: a line, a script, a manifest, or words; "" for a
+            deployment that `design` or `gpus` states.
+        hardware: a name, a .toml file or an entry of the catalogue.
+        model: likewise, or a config.json; that of the command line unless given.
+        twin: quality factor q of the dense twin that is explained instead.
+        design: tp, ep, pp, dp, kvp, kv_mode, replicas, batch, in place of the engine's.
+        gpus: GPUs that copies fill; without command and degrees, those of the best design.
+        context: tokens of a sequence; else the input and half of the output of `requests`, the
+            engine's limit, or 8k.
+        requests: input and output tokens of a request.
+        prefix_hit_rate: as of `explain`.
+        acceptance: chance of a draft to be accepted, where the command line drafts.
+        weights: dtype of the weights in place of the engine's or the model's.
+        kv: dtype of the cache, likewise.
+        economy: as of `Problem`.
+        convention: as of `Problem`.
+        level: as of `explain`.
+
+    Raises:
+        ValueError: with what is wrong with the command line or an argument.
+
+    >>> found = explain_command("vllm serve Qwen/Qwen3-8B -tp 2", "h100-sxm", context="8k")
+    >>> found.own_name, int(found.stated.records.partition.tp)
+    ('qwen3-8b', 2)
+    """
+    words = tuple(filter(None, [command] if isinstance(command, str) else command))
+    said = (words, hardware, model, twin, design or {}, gpus, context, requests, acceptance)
+    stated = stated_by(Asked(*said, weights, kv, economy, convention))
+    beside = {"requests": requests, "prefix_hit_rate": prefix_hit_rate, "level": level}
+    return _with_engines(_explained(stated, beside), stated)

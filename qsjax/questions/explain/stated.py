@@ -1,0 +1,344 @@
+"""A deployment as a command line or a few words state it: its records, and what they leave open."""
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any, NamedTuple
+
+import jax
+
+from qsjax import catalog, engines
+from qsjax.catalog import lookup
+from qsjax.catalog.huggingface import expanded
+from qsjax.cost.laws.memory import reserve_bytes
+from qsjax.cost.speculation import ACCEPTANCE, speculated
+from qsjax.engines import Deployment
+from qsjax.engines.held import held
+from qsjax.engines.memory import visible_bytes
+from qsjax.engines.precision import about_name, bits_of_gguf, weights_of
+from qsjax.engines.rules import load_engines
+from qsjax.grid.evaluation import evaluate
+from qsjax.grid.problem import Problem, named_rules, numbers
+from qsjax.numerics.numpy_backend import on_host
+from qsjax.numerics.safe import scalar
+from qsjax.records.precision import stored_in
+from qsjax.records.scenario import Records
+from qsjax.records.specs import (
+    DEGREES,
+    KV_MODES,
+    Convention,
+    HardwareSpec,
+    Partition,
+    Workload,
+)
+from qsjax.records.units import GIB, MS
+
+CONTEXT = 8192.0  # where neither the user nor the engine says one
+DESIGN = (*DEGREES, "kv_mode", "replicas", "batch")  # what a design may state beside the engine
+_PROGRAM = re.compile(
+    r"[A-Z_]\w*=|-|(.*/)?(vllm|sglang|trtllm-\S+|python[\d.]*|docker|podman|uvx?|env|nohup|exec|srun"
+    r"|mpirun|torchrun|numactl|sudo|bash|sh|ssh|kubectl|singularity|apptainer|tmux|timeout"
+    # Engines whose flags are not read, which are told so.
+    r"|lmdeploy|ollama|llama-server|text-generation-launcher|mlx_lm\.server|tritonserver)$"
+)
+# A script, a manifest or a call in one word: no name has lines, a flag behind a space, or brackets.
+_TEXT = re.compile(r"\n|\s--?[A-Za-z]|\w\(|^\s*\{")
+_LONGEST = 80
+
+
+class Asked(NamedTuple):
+    """What a user says of a deployment: the arguments of `explain_command` that state it."""
+
+    words: tuple[str, ...]
+    hardware: Any
+    model: Any
+    twin: float | None
+    design: Mapping[str, Any]
+    gpus: Any
+    context: Any
+    requests: tuple[float, float] | None
+    acceptance: float | None
+    weights: Any
+    kv: Any
+    economy: Any
+    convention: str | Convention
+
+
+def is_command(text: str) -> bool:
+    """Whether words begin a command line, or are a script or a manifest: no name of a model.
+
+    >>> is_command("vllm serve Qwen/Qwen3-8B -tp 2"), is_command("qwen3-8b")
+    (True, False)
+    """
+    return bool(_TEXT.search(text) or _PROGRAM.match(text.partition(" ")[0]))
+
+
+def _served(words: tuple[str, ...]) -> str:
+    """The model that a command line serves.
+
+    Raises:
+        ValueError: it names none.
+    """
+    name = engines.read(words).model
+    name = name and re.sub(r"^\$\{?\w+\}?/(?=.)", "", name)  # a folder that a variable holds
+    if not name or name.startswith(("$", "<", "{")):
+        shown = " ".join(" ".join(words).split())
+        shown = shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}..."
+        raise ValueError(
+            f"MODEL is missing: {shown!r} names none; write qsjax explain MODEL [OPTIONS] -- "
+            "COMMAND LINE, or model= in Python"
+        )
+    return _here(name)
+
+
+def _here(name: str) -> str:
+    """A model by name; of a folder that is not on this machine, what the folder is called."""
+    is_path = name.startswith(("/", ".", "~")) or name.count("/") > 1
+    if not is_path or expanded(name).exists():
+        return name
+    last = PurePosixPath(name).name
+    try:
+        lookup.find("models", last)
+    except ValueError:
+        return name
+    return last
+
+
+def _about_model(name: str, served: str | None) -> tuple[str, ...]:
+    """A note where the engine's command line serves another model of the catalogue."""
+    try:
+        own, other = (lookup.find("models", one) for one in (name, served or name))
+    except ValueError:  # a file of the user's, or a name that only the engine knows
+        return ()
+    if own == other:
+        return ()
+    return (f"the engine's flags serve {served}, but all that is said here is of {own}",)
+
+
+def _deployment(asked: Asked, is_moe: bool) -> Deployment:
+    """What the engine's flags say, overridden by the user's own words."""
+    own: dict[str, Any] = {n: value for n, value in asked.design.items() if value is not None}
+    if unknown := sorted(own.keys() - set(DESIGN)):
+        raise ValueError(
+            f"design: {', '.join(unknown)} is not known; give some of {', '.join(DESIGN)}"
+        )
+    mode = own.get("kv_mode")
+    if mode is not None and mode not in KV_MODES:
+        raise ValueError(f"kv_mode: {mode!r} is not one mode; give {', '.join(KV_MODES)}")
+    for name, value in own.items():
+        own[name] = KV_MODES[value] if name == "kv_mode" else _one(name, value)
+    read = engines.read(asked.words, is_moe=is_moe) if asked.words else Deployment()
+    return dataclasses.replace(read, **own)
+
+
+def _one(name: str, value: Any) -> float:
+    """One number of an argument ("8k" is 8,192).
+
+    Raises:
+        ValueError: it is none, or there are several.
+    """
+    values, is_one = numbers("gpus" if name == "replicas" else name, value)
+    if not is_one:
+        raise ValueError(f"{name}: {value!r} was given, but one design has one; give one number")
+    return float(values[0])
+
+
+class Own(NamedTuple):
+    """What engines' shares of the memory hold besides the weights and cache of the laws [B].
+
+    Attributes:
+        beside: weights.
+        kept: vLLM's own buffers, in its share.
+        visible: what vLLM's share is one of.
+        ranks: GPUs of the design.
+    """
+
+    beside: float
+    kept: float
+    visible: float
+    ranks: float
+
+
+def _inputs(deployment: Deployment, work: Workload, asked: Asked) -> tuple[Partition, Workload]:
+    """The records of a deployment; what its flags leave open is the catalogue's or a default."""
+    degrees = {name: getattr(deployment, name) for name in (*DEGREES, "kv_mode")}
+    context = None if asked.context is None else _one("context", asked.context)
+    if context is None and asked.requests is not None:  # on average half of the answer is there
+        context = float(int(asked.requests[0] + 0.5 * asked.requests[1]))
+    context = context or deployment.context or CONTEXT
+    if deployment.context is not None and context > deployment.context:
+        raise ValueError(
+            f"the context of {context:g} tokens and the engine's limit of "
+            f"{deployment.context:g} contradict each other; lower one or raise the other"
+        )
+    said = {name: getattr(deployment, name) for name in ("kv_block", "bytes_state")}
+    said["bytes_kv"] = deployment.bytes_kv if asked.kv is None else None
+    changes: dict[str, Any] = {name: value for name, value in said.items() if value is not None}
+    partition = Partition(**degrees, gathers_queries=deployment.gathers_queries)
+    return partition, dataclasses.replace(work, context=context, batch=deployment.batch, **changes)
+
+
+def _is_small(hardware: catalog.HardwareEntry) -> bool:
+    """Whether what accelerators of 80 GB keep for the runtime is too much for this one.
+
+    What a file states holds, and so does the memory of the paper's accelerators; other entries of
+    the catalogue state it for one GPU, which the engine's rules refine.
+    """
+    large = float(load_engines()["vllm"]["large"]) * GIB
+    is_file = hardware.name not in catalog.hardware_names()
+    is_stated = "reserve" in hardware.given and (is_file or "usable_fraction" in hardware.given)
+    return scalar(hardware.spec.hbm_bytes) < large and not is_stated
+
+
+def _held(
+    deployment: Deployment,
+    entry: catalog.ModelEntry,
+    partition: Partition,
+    work: Workload,
+    asked: Asked,
+) -> tuple[HardwareSpec, Workload, Own, tuple[str, ...]]:
+    """Accelerator and workload as the engine of the command line holds them, or as they are."""
+    hardware = asked.hardware
+    if not isinstance(hardware, catalog.HardwareEntry):
+        hardware = catalog.hardware_entry(hardware)
+    capacity, ranks = scalar(hardware.spec.hbm_bytes), deployment.gpus / deployment.replicas
+    more: tuple[str, ...] = ()
+    if deployment.engine is None and _is_small(hardware):
+        deployment = dataclasses.replace(deployment, engine="vllm")
+        more = (
+            "without an engine's command line the memory of an accelerator below 70 GiB is divided "
+            "as vLLM does",
+        )
+    if deployment.engine is None:
+        kept = scalar(on_host(reserve_bytes)(entry.spec, hardware.spec))
+        return hardware.spec, work, Own(0.0, kept, capacity, ranks), ()
+    is_given = deployment.bytes_kv is not None or asked.kv is not None
+    found = held(deployment, entry, hardware, partition, work, is_cache_given=is_given)
+    own = Own(found.beside, found.kept, visible_bytes(capacity), ranks)
+    return found.hardware, found.workload, own, (*found.notes, *more)
+
+
+class Stated(NamedTuple):
+    """A deployment as it was stated.
+
+    Attributes:
+        problem: its one cell.
+        partition: its degrees; None where the best of so many GPUs is asked for.
+        deployment: what the engine's flags say, with notes.
+        own: what engines' shares of the memory hold besides.
+        block: elements of a block of quantised weights; 0 without.
+        longest: tokens of the longest request, prompt and answer.
+        is_limit: whether the batch is only a limit of the engine's.
+    """
+
+    problem: Problem
+    partition: Partition | None
+    deployment: Deployment
+    own: Own
+    block: int
+    longest: float
+    is_limit: bool
+
+
+def _speculating(
+    records: Records, deployment: Deployment, convention: str | Convention, acceptance: float | None
+) -> tuple[HardwareSpec, Workload, tuple[str, ...]]:
+    """Accelerator and workload of a deployment that drafts, and what is taken to be so.
+
+    Raises:
+        ValueError: the acceptance is no share, or nothing drafts.
+    """
+    drafts, method = deployment.drafts, deployment.drafter
+    if acceptance is not None and not 0 <= acceptance <= 1:
+        raise ValueError(f"acceptance: {acceptance:g} is not allowed; give a share from 0 to 1")
+    if drafts is None or method is None or deployment.verified is None:
+        if acceptance is not None:
+            raise ValueError(
+                "acceptance: nothing drafts here; add the engine's flags of speculation to "
+                "its command line, or ask speculate"
+            )
+        return records.hardware, records.workload, ()
+    share = ACCEPTANCE if acceptance is None else acceptance
+    rules, _, _ = named_rules(convention)  # drafting has one cost: that of the first accounting
+    batch = deployment.batch
+    if batch is None:
+        batch = scalar(evaluate(_with_batch(records, 1.0), rules).capacity.max_batch)
+    drafting = _with_batch(records, max(1.0, batch))
+    found = _speculated(drafting, share, drafts, convention=rules, method=method)
+    plain: Any = jax.tree.map(scalar, found._replace(gpus=None))
+    work = dataclasses.replace(plain.workload, batch=None, query_tokens=float(deployment.verified))
+    told = "taken to be" if acceptance is None else "said to be"
+    note = (
+        f"each of {drafts:g} drafts ({method}) is {told} accepted with a chance of {share:g}: "
+        f"{scalar(work.tokens_per_step):.2f} tokens a step; drafting takes "
+        f"{scalar(work.draft_time) / MS:.2f} ms of it (part of the overhead)"
+    )
+    # Names do not pass through the law.
+    own = dataclasses.replace(plain.hardware, label=records.hardware.label)
+    return own, work, (note,)
+
+
+def _with_batch(records: Records, batch: float) -> Records:
+    return records._replace(workload=dataclasses.replace(records.workload, batch=batch))
+
+
+@on_host
+def _speculated(
+    records: Records, acceptance: Any, drafts: Any, *, convention: Convention, method: Any
+) -> Records:
+    return speculated(records, convention, method, acceptance, drafts)
+
+
+def stated_by(asked: Asked) -> Stated:
+    """What a user's words and those of an engine state.
+
+    Raises:
+        ValueError: with what is wrong with them.
+    """
+    model = _served(asked.words) if asked.model is None else asked.model
+    entry = model if isinstance(model, catalog.ModelEntry) else catalog.model_entry(model)
+    is_moe = scalar(entry.spec.experts) > 1
+    if asked.twin is not None and not is_moe:
+        raise ValueError(f"twin: {entry.name} has no experts, so it has no dense twin; drop it")
+    deployment = _deployment(asked, is_moe and asked.twin is None)
+    dtype, of_weights = weights_of(entry.weight_dtype, deployment)
+    stored: Any = asked.weights or dtype
+    bits, of_file = bits_of_gguf(deployment)
+    notes = (
+        *_about_model(entry.name, deployment.model),
+        *deployment.notes,
+        *(() if asked.weights else (*of_weights, *of_file)),
+        *about_name(deployment.model, stored or entry.weight_dtype),
+    )
+    work = catalog.workload_of(entry, stored, asked.kv)
+    if bits is not None and not asked.weights:
+        work = stored_in(work, bits / 8.0)
+    partition, work = _inputs(deployment, work, asked)
+    hardware, work, own, more = _held(deployment, entry, partition, work, asked)
+    records = Records(entry.spec, hardware, partition, work, None)
+    hardware, work, drafted = _speculating(records, deployment, asked.convention, asked.acceptance)
+    states_design = asked.words or any(asked.design.get(name) for name in DEGREES)
+    problem = Problem(
+        entry.spec,
+        hardware,
+        gpus=deployment.gpus if asked.gpus is None else _one("gpus", asked.gpus),
+        context=scalar(work.context),
+        twins=() if asked.twin is None else asked.twin,
+        batch=deployment.batch or "largest",
+        economy=asked.economy,
+        convention=asked.convention,
+        workload=dataclasses.replace(work, batch=None),
+    )
+    deployment = dataclasses.replace(deployment, notes=(*more, *drafted, *notes), weights=dtype)
+    length = sum(asked.requests) if asked.requests else scalar(work.context)
+    return Stated(
+        problem,
+        partition if states_design or asked.gpus is None else None,
+        deployment,
+        own,
+        # A twin, or other weights, have no blocks.
+        block=entry.weight_block if asked.twin is None and not stored else 0,
+        longest=max(length, deployment.context or 0.0),
+        is_limit=asked.design.get("batch") is None and deployment.batch is not None,
+    )
