@@ -274,6 +274,12 @@ def test_explain_asks_for_the_model_that_no_command_line_names(words):
     assert "MODEL is missing" in mistake(qsjax("explain", "--", *words, code=2))
 
 
+@pytest.mark.parametrize("words", [("vllm serve Qwen/Qwen3-8B -tp 2",), "vllm serve m".split()])
+def test_explain_tells_of_its_own_options_behind_the_dashes(words):
+    said = mistake(qsjax("explain", "--", *words, "--hardware=b200", code=2))
+    assert "write it before: qsjax explain --hardware ... -- COMMAND LINE" in said
+
+
 def test_explain_takes_a_dense_twin():
     options = ("--hardware", "h100-sxm", "--tp", "8", "--convention", "both", "--format", "json")
     twin = as_json(qsjax("explain", "mixtral-8x7b:q=2", *options))

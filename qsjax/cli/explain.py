@@ -12,6 +12,8 @@ from qsjax.questions.explain import explain_command, is_command
 from qsjax.records.specs import DEGREES
 
 COPIES = ("replicas", "batch")
+# Options of the verb that no engine or launcher has: after `--` they are slips.
+OWN = ("--hardware", "--isl", "--osl", "--format", "--twins")
 AS_GIVEN = ("prefix_hit_rate", "acceptance", "weights", "kv", "convention", "level")
 
 
@@ -51,6 +53,11 @@ def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> Result:
         vllm serve deepseek-ai/DeepSeek-V3 --tensor-parallel-size 8 \
         --data-parallel-size 4 --enable-expert-parallel --max-num-seqs 128
     """
+    if slips := [word for word in engine_flags if word.partition("=")[0] in OWN]:
+        raise ValueError(
+            f"{slips[0]} is an option of qsjax, but what stands after `--` is the engine's; write it "
+            f"before: qsjax explain {slips[0].partition('=')[0]} ... -- COMMAND LINE"
+        )
     name: str | None = None
     line, changes = (model, *engine_flags), dict[str, Any]()
     if not is_command(model):

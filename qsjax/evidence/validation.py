@@ -23,6 +23,7 @@ from qsjax.evidence.measurements import (
     read_cases,
     read_records,
 )
+from qsjax.evidence.measurements.deployment import engine_of
 from qsjax.evidence.measurements.kernels import CATEGORIES as KERNELS
 from qsjax.evidence.measurements.kernels import times
 from qsjax.grid.entry import entry
@@ -382,7 +383,7 @@ def _shared(record: Mapping[str, Any]) -> Row:
         "category": record["category"],
         "model": record["model"],
         "gpu": record["gpu"],
-        "engine": record.get("engine") or "",
+        "engine": engine_of(record) or record.get("engine") or "",
         "confidence": record.get("confidence") or "",
         "metric": record["metric"],
         "unit": record["unit"],
