@@ -55,8 +55,8 @@ def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> Result:
     """
     if slips := [word for word in engine_flags if word.partition("=")[0] in OWN]:
         raise ValueError(
-            f"{slips[0]} is an option of qsjax, but what stands after `--` is the engine's; write it "
-            f"before: qsjax explain {slips[0].partition('=')[0]} ... -- COMMAND LINE"
+            f"{slips[0]} is an option of qsjax, and what stands after `--` is the engine's; "
+            f"write it before: qsjax explain {slips[0].partition('=')[0]} ... -- COMMAND LINE"
         )
     name: str | None = None
     line, changes = (model, *engine_flags), dict[str, Any]()
