@@ -17,7 +17,7 @@ from qsjax.grid.evaluation import evaluate
 from qsjax.grid.limits import Limits
 from qsjax.grid.problem import Problem
 from qsjax.numerics import numpy_backend
-from qsjax.questions.explain import Explanation, explain
+from qsjax.questions.explain import Explanation, explain, explain_command
 from qsjax.records.specs import CONVENTIONS, PHYSICAL, Partition
 from qsjax.records.units import GIB
 
@@ -287,3 +287,32 @@ def test_the_best_design_runs_as_it_is_recorded(both):
     assert int(step.reasons) == 0
     assert float(step.tpot) == pytest.approx(best.parts.step.tpot, rel=EXACT)
     assert all(np.ndim(leaf) == 0 for leaf in jax.tree.leaves(best.records))
+
+
+def test_a_command_line_is_explained_in_one_call():
+    line = "vllm serve Qwen/Qwen3-8B -tp 2 --max-num-seqs 16"
+    found = explain_command(line, "h100-sxm", context="8k")
+    part, step = found.stated.records.partition, found.stated.parts.step
+    assert (found.own_name, float(part.tp), float(step.capacity.batch)) == ("qwen3-8b", 2.0, 16.0)
+    assert found.more["stated"]["engine_flags"].keys() == {"vllm", "sglang"}
+    design = {"tp": 4, "replicas": 3, "batch": 8}
+    own = explain_command(line, "h100-sxm", design=design, requests=(1000.0, 200.0))
+    part, step = own.stated.records.partition, own.stated.parts.step
+    assert (float(part.tp), float(step.gpus), float(step.capacity.batch)) == (4.0, 12.0, 8.0)
+    assert own.problem.stated.contexts == (1100.0,)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"design": {"tq": 3}}, "design: tq is not known"),
+        ({"design": {"tp": [1, 2]}}, "tp: .* one design has one"),
+        ({"design": {"kv_mode": "x"}}, "kv_mode: 'x' is not one mode"),
+        ({"twin": 5.0}, "no experts"),
+        ({"acceptance": 0.5}, "nothing drafts here"),
+        ({"gpus": 0}, "gpus: 0 is not allowed"),
+    ],
+)
+def test_explain_command_tells_what_is_wrong(given, told):
+    with pytest.raises(ValueError, match=told):
+        explain_command("vllm serve Qwen/Qwen3-8B -tp 2", "h100-sxm", **given)
