@@ -10,8 +10,9 @@ import pytest
 
 from qsjax.cli import compare, explain, explore
 
-# Processor time over that of importing JAX alone: 2 to 5 today, 16 with compiled programs.
-MOST_OF_IMPORT = 7.0
+# Processor time over that of importing JAX alone: 2 to 8 today, by the machine and what else it does;
+# 16 with compiled programs.
+MOST_OF_IMPORT = 10.0
 # The package imports nothing before it is used, and the help of the command needs nothing.
 MOST_OF_NAMES = 0.3
 # Wall seconds: 3 is promised on two idle cores; shared machines are slower.

@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import prompt
 import pytest
 from serving_cases import GPU, MODEL, WORK, brute_force, problem
 from tolerances import CANCELLATION, EXACT
@@ -162,3 +163,14 @@ def test_no_share_says_why_where_parts_cancel_out():
     row = {"attribution": {"compute": 0.9, "HBM weights": 0.1, "overhead": 0.0}}
     assert _shares(row) == "compute +90%, HBM weights +10%"
     assert _shares({}) == ""
+
+
+def test_sentences_name_what_a_subject_has_of_its_own():
+    variant = "llama-3.1-8b@h200-sxm:hbm_bw=x2"
+    where = ("--hardware", "h100-sxm", "--gpus", "1", "--context", "8k")
+    said = prompt.qsjax("compare", "llama-3.1-8b", variant, "qwen3-8b", *where, code=0).stdout
+    first = said.partition("\n")[0]
+    assert first.startswith("At 8k llama-3.1-8b makes ")
+    assert "; h200-sxm:hbm_bw=x2 " in first
+    assert " and qwen3-8b " in first
+    assert variant in said.partition("\n\n")[2]

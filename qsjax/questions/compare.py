@@ -5,6 +5,7 @@ terms, so the gap between two designs divides exactly into the gaps of their ter
 """
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -287,7 +288,7 @@ class Comparison(Result):
 
     def summary(self) -> str:
         """How the others stand against the first subject, what tokens cost, and who leads where."""
-        return "\n".join(filter(None, _answer(self)))
+        return _shortened("\n".join(filter(None, _answer(self))), self.own)
 
     def decisions(self) -> list[Decision]:
         """How sure the winners are; none under the paper's accounting.
@@ -418,6 +419,20 @@ def _answer(found: Comparison) -> list[str]:
     turns = [] if batched or len(parts) == 1 else [*_spread(parts), *_leads(side)]
     prices = " ".join(filter(None, [_prices(found, parts[shown[0]]), _sure(side, shown[0])]))
     return ["\n".join(said), "" if batched else prices, " ".join(turns)]
+
+
+def _shortened(text: str, side: Ranking) -> str:
+    """Sentences that name all subjects but the first by what they have of their own."""
+    first, *others = side.subjects
+    device, model = side.sides[0]
+    short = {first: first}
+    for name in others:
+        own = name.removeprefix(model)
+        short[name] = own.replace(f"@{device}", "", 1).lstrip(":@") or name
+    if len(set(short.values())) < len(short):
+        return text
+    longest = sorted(short, key=len, reverse=True)
+    return re.sub("|".join(map(re.escape, longest)), lambda found: short[found[0]], text)
 
 
 def _sure(side: Ranking, place: int) -> str:
