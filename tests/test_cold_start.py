@@ -10,7 +10,7 @@ import pytest
 
 from qsjax.cli import compare, explain, explore
 
-# Processor time over that of importing JAX alone: 2 to 8 today, by the machine and what else it does;
+# Processor time over that of importing JAX alone: 2 to 8 today, by the machine and its load;
 # 16 with compiled programs.
 MOST_OF_IMPORT = 10.0
 # The package imports nothing before it is used, and the help of the command needs nothing.
