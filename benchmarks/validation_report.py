@@ -38,9 +38,9 @@ predicted: all scored measurements of serving, rates as times. `python -m benchm
 it. No group is called unseen: the form of the model was chosen while looking at records of all of
 them; only the constants were not. What is fitted are factors on the constants as they ship, one for
 all engines and formats; how these differ from one another is as fitted to all records. With every
-constant of the kernels fitted anew instead (`python -m benchmarks.fit_kernels --left-out`, 1,187
-records of Hopper and Blackwell) errors are 10.0 and 25.9 % by accelerator, 10.8 and 25.0 by engine,
-10.6 and 28.2 by model (median, 90th percentile). Constants of AMD and AWS stay
+constant of the kernels fitted anew instead (`python -m benchmarks.fit_kernels --left-out`, 1,283
+records of Hopper and Blackwell) errors are 7.2 and 22.4 % by accelerator, 7.5 and 20.7 by engine,
+7.3 and 22.6 by model (median, 90th percentile). Constants of AMD and AWS stay
 as they ship: those of SGLang on AMD were fitted to the rows here, those of AWS to trainium1, which
 are no test therefore; those of vLLM and ATOM on AMD to other public results of the same kind.
 
