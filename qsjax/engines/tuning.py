@@ -223,9 +223,14 @@ def _share(entries: Entries, served: Mapping[str, Any]) -> float:
 def _plain_fields(entries: Entries) -> dict[str, float]:
     """What an engine without kernel tables changes of the catalogue's constants."""
     kernels = load_kernels()
-    older = kernels["older"].get(entries.generation, {}).get(entries.engine, {})
     row = kernels["plain"][entries.generation][entries.engine]
-    return dict(row) if entries.is_newer else {**row, **older}
+    return dict(row) if entries.is_newer else {**row, **_own(kernels["older"], entries)}
+
+
+def _own(table: Mapping[str, Any], entries: Entries) -> Mapping[str, Any]:
+    """What a table by generation and engine has of these entries alone; nothing if it has none."""
+    found: Mapping[str, Any] = table.get(entries.generation, {}).get(entries.engine, {})
+    return found
 
 
 def _row(table: str, entries: Entries) -> Any:
@@ -243,10 +248,8 @@ def _dense_fields(entries: Entries, served: Mapping[str, Any]) -> dict[str, floa
     dense = _formats(entries).dense
     startup, read, peak, norm = _row("gemm", entries)[dense]
     factors = served["gemm_startup"]
-    own = factors.get(entries.generation, {}).get(entries.engine, {})
-    factor = own.get(dense, factors["others"])
     return {
-        "gemm_startup": factor * startup * US,
+        "gemm_startup": _own(factors, entries).get(dense, factors["others"]) * startup * US,
         "eff_weight_read": read,
         "eff_gemm": served["gemm_peak"] * peak,
         "gemm_blend": share_of_norm(norm),
@@ -257,8 +260,8 @@ def expert_factor(entries: Entries, served: Mapping[str, Any]) -> float:
     """What served deployments make of the experts' start-up in the table [1]."""
     form = _formats(entries).experts.removesuffix("_triton")
     factors = served["experts"]
-    own = factors.get(entries.generation, {}).get(entries.engine, {})
-    return float(own.get(form, factors["others"].get(form, 1.0)))
+    others = factors["others"].get(form, 1.0)
+    return float(_own(factors, entries).get(form, others))
 
 
 def _expert_fields(entries: Entries, served: Mapping[str, Any], hbm_bw: float) -> dict[str, float]:
