@@ -107,7 +107,26 @@ def test_one_command_in_many_coats(coat):
     assert (got.dp, got.pp, got.ep, got.batch) == (1, 1, 1, None)
 
 
+@pytest.mark.parametrize("line", ["vllm serve org/m -tp 2", "vllm serve org/m"])
+def test_words_behind_a_quoted_line_are_of_it(line):
+    got = read([line, "-tp", "4", "--hf-overrides", '{"a": 1}', "-dp", "2"])
+    assert (got.model, got.tp, got.dp) == ("org/m", 4, 2)
+
+
 # https://github.com/ai-dynamo/dynamo, recipes/a.x-k2/vllm/disagg-b200/deploy.yaml, cut
+WORKER = """\
+    - name: {name}
+      podTemplate:
+        spec:
+          containers:
+            - name: main
+              image: example.com/dynamo/vllm-runtime:axk2-v0.23.0
+              command:
+                - /bin/bash
+                - -lc
+              args:
+                - |
+"""
 DYNAMO = """\
 kind: DynamoGraphDeployment
 spec:
@@ -124,34 +143,21 @@ spec:
                 - dynamo.frontend
                 - --router-mode
                 - kv
-    - name: VllmPrefillWorker
-      podTemplate:
-        spec:
-          containers:
-            - name: main
-              image: example.com/dynamo/vllm-runtime:axk2-v0.23.0
-              command:
-                - /bin/bash
-                - -lc
-              args:
-                - |
+"""
+DYNAMO += (
+    WORKER.format(name="VllmPrefillWorker")
+    + """\
                   set -Eeuo pipefail
                   exec python3 -m dynamo.vllm \\
                     --model skt/A.X-K2-NVFP4 \\
                     --tensor-parallel-size 4 \\
                     --max-num-seqs 16 \\
                     --disaggregation-mode prefill
-    - name: VllmDecodeWorker
-      podTemplate:
-        spec:
-          containers:
-            - name: main
-              image: example.com/dynamo/vllm-runtime:axk2-v0.23.0
-              command:
-                - /bin/bash
-                - -lc
-              args:
-                - |
+"""
+)
+DYNAMO += (
+    WORKER.format(name="VllmDecodeWorker")
+    + """\
                   exec python3 -m dynamo.vllm \\
                     --model skt/A.X-K2-NVFP4 \\
                     --tensor-parallel-size 4 \\
@@ -161,6 +167,7 @@ spec:
                     --block-size 64 \\
                     --disaggregation-mode decode
 """
+)
 
 
 def test_of_several_servers_of_a_manifest_it_is_the_one_that_decodes():

@@ -3,6 +3,7 @@
 import difflib
 import itertools
 import re
+import shlex
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
@@ -222,6 +223,8 @@ def split(flags: str | Sequence[str]) -> Command:
     words: list[str] = [flags] if isinstance(flags, str) else list(flags)
     written: list[tuple[str, str]] = []
     image, variables, beside = "", shell.Variables(), tuple[str, ...]()
+    if len(words) > 1 and re.fullmatch(r"\S+( +\S+)+", words[0]):  # more behind a quoted line
+        words = [" ".join([words[0], *map(shlex.quote, words[1:])])]
     if len(words) == 1:  # a whole command line, quoted in the shell
         text, written = _files(pasted.as_typed(words[0]))
         text, image, beside = pasted.command_in(text)
