@@ -10,9 +10,9 @@ import pytest
 
 from qsjax.cli import compare, explain, explore
 
-# Processor time over that of importing JAX alone: 2 to 8 today, by the machine and its load;
-# 16 with compiled programs.
-MOST_OF_IMPORT = 10.0
+# Processor time over that of importing JAX alone, the quicker of two runs: 2 to 7 on an idle machine,
+# up to 8 beside other tests; 16 with compiled programs.
+MOST_OF_IMPORT = 8.5
 # The package imports nothing before it is used, and the help of the command needs nothing.
 MOST_OF_NAMES = 0.3
 # Wall seconds: 3 is promised on two idle cores; shared machines are slower.
@@ -69,6 +69,8 @@ def test_nothing_is_compiled_and_little_time_taken(command, importing):
     seconds, done = timed("-m", *shlex.split(command))
     assert LOGGED not in done.stderr
     assert done.stdout
+    if seconds >= MOST_OF_IMPORT * importing:  # what else the machine did then
+        seconds, _ = timed("-m", *shlex.split(command))
     assert seconds < MOST_OF_IMPORT * importing
 
 
