@@ -10,7 +10,7 @@ import pytest
 
 from qsjax.cli import compare, explain, explore
 
-# Processor time over that of importing JAX alone, the quicker of two runs: 2 to 7 on an idle machine,
+# Processor time over that of importing JAX alone, the quicker of two runs: 2 to 7 when idle,
 # up to 8 beside other tests; 16 with compiled programs.
 MOST_OF_IMPORT = 8.5
 # The package imports nothing before it is used, and the help of the command needs nothing.
