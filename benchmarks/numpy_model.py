@@ -165,10 +165,11 @@ def _memory(
     attention = attention / p.pp
     ffn = lay["chi"] * n["pool"] / (p.ep * lay["tau"]) + n["router"]
     ffn = ffn + w.shared_weight_ratio * n["always"] / lay["phi"]
-    copies = np.where(p.pp > 1, 1.0, 2 - m.tied_embeddings)
-    head = n["head"] * copies / p.tp + n["norm"] / p.pp
+    untied = (1 - m.tied_embeddings) * w.bytes_embedding_weight
+    ends = np.where(p.pp > 1, max(w.bytes_head_weight, untied), w.bytes_head_weight + untied)
+    head = n["head"] * ends / p.tp + w.bytes_embedding_weight * n["norm"] / p.pp
     weights = w.bytes_attn_weight * attention + w.bytes_ffn_weight * ffn / p.pp
-    weights = weights + w.bytes_head_weight * head
+    weights = weights + head
     tokens = w.kv_block * np.ceil(w.context / w.kv_block)
     kept = n["l_f"] * tokens + m.window_layers * np.minimum(tokens, m.window)
     per_token = (w.bytes_kv * lay["c"] + w.kv_scale_bytes) / lay["split"]

@@ -186,12 +186,13 @@ def memory(m, hw, p, w, convention):
         m, p, convention, n["per_attention_layer"], n["replicated"], m.window_params
     )
     ffn = pool_growth(m, p) * n["pool"] / (p.ep * tau) + n["router"]
-    m_e = 2 - m.tied_embeddings if p.pp == 1 else 1.0
     weights = w.bytes_attn_weight * attention
     weights += w.bytes_ffn_weight / p.pp * ffn
     weights += shared_weight_bytes(w) / p.pp * (n["shared"] + n["dense"]) / phi
-    weights += w.bytes_head_weight * (n["head"] / weight_ranks(p) * m_e + n["norm"] / p.pp)
-    weights += w.bytes_head_weight * m.lookup_params / (weight_ranks(p) * p.pp)
+    ends = [w.bytes_head_weight] + [w.bytes_embedding_weight] * (not m.tied_embeddings)
+    weights += n["head"] / weight_ranks(p) * (sum(ends) if p.pp == 1 else max(ends))
+    looked_up = m.lookup_params / (weight_ranks(p) * p.pp)
+    weights += w.bytes_embedding_weight * (looked_up + n["norm"] / p.pp)
     weights -= w.bytes_attn_weight * m.repeated_params / (weight_ranks(p) * p.pp)
 
     c, sigma = kv_elements(m, p.tp, convention.mla_cache, convention)

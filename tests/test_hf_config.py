@@ -1648,23 +1648,27 @@ def test_experts_that_were_quantised_anew_leave_the_rest_as_it_was(tmp_path, bes
 
 
 @pytest.mark.parametrize(
-    ("table", "is_narrow"),
+    ("table", "head", "embedding"),
     [
-        ({"bits": 4, "group_size": 64}, True),
-        ({"bits": 4, "group_size": 64, "lm_head": False}, False),
-        ({"quant_method": "gptq", "bits": 4, "group_size": 128}, False),
-        ({"quant_method": "gptq", "bits": 4, "group_size": 128, "lm_head": True}, True),
+        ({"bits": 4, "group_size": 64}, 0.5625, 0.5625),
+        ({"bits": 4, "group_size": 64, "lm_head": False}, 2, 0.5625),
+        ({"bits": 4, "group_size": 64, "model.embed_tokens": False}, 0.5625, 2),
+        ({"quant_method": "gptq", "bits": 4, "group_size": 128}, 2, 2),
+        ({"quant_method": "gptq", "bits": 4, "group_size": 128, "lm_head": True}, 0.51953125, 2),
         (
             {
                 "quant_algo": "MIXED_PRECISION",
                 "quantized_layers": {"lm_head": {"quant_algo": "FP8"}},
             },
-            True,
+            1,
+            2,
         ),
-        ({"quant_method": "fp8", "modules_to_not_convert": ["lm_head"]}, False),
+        ({"quant_method": "fp8", "modules_to_not_convert": ["lm_head"]}, 2, 2),
     ],
 )
-def test_a_head_of_few_bits_is_told(write, table, is_narrow):
+def test_head_and_embedding_of_few_bits_count_in_them(write, table, head, embedding):
     entry = catalog.load_hf(write(LLAMA | {"quantization_config": table}))
-    assert ("head" in entry.modules) == is_narrow
-    assert ("the output head is stored in fewer than 16 bits" in entry.note) == is_narrow
+    precision = entry.spec.precision
+    assert precision.bytes_head_weight == head
+    assert precision.bytes_embedding_weight == embedding
+    assert ("head" in entry.modules, "embedding" in entry.modules) == (head < 2, embedding < 2)

@@ -290,3 +290,30 @@ def test_a_script_that_ends_within_a_list():
     assert read(f"{text}\n)\nfi\nvllm serve org/m").model == "org/m"
     with pytest.raises(ValueError, match="is no engine"):
         read(text)
+
+
+RECIPE = """
+model:
+  model_id: "MiniMaxAI/MiniMax-M2.5"
+  docker_image: "vllm/vllm-openai:v0.20.2"
+  base_args:
+    - "--compilation-config"
+    - '{"mode":3,"pass_config":{"fuse_minimax_qk_norm":true}}'
+    - "--kv-cache-dtype"
+    - "fp8"
+  base_env: {}
+variants:
+  nvfp4:
+    model_id: "nvidia/MiniMax-M2.5-NVFP4"
+    extra_args: ["--max-num-seqs", "4"]
+"""
+
+
+@pytest.mark.parametrize("inline", [False, True])
+def test_a_recipe_of_vllm_is_its_base_command(inline):
+    listed = RECIPE[RECIPE.index("\n    - ") : RECIPE.index("  base_env")]
+    text = RECIPE.replace(listed, ' ["--kv-cache-dtype", "fp8"]\n') if inline else RECIPE
+    got = read(text)
+    assert (got.engine, got.model) == ("vllm", "MiniMaxAI/MiniMax-M2.5")
+    assert (got.bytes_kv, got.batch, got.gpus) == (1, None, 1)
+    assert any("features, variants" in note for note in got.notes)

@@ -226,9 +226,6 @@ def _left_to_defaults(outer: Mapping[str, Any], problems: list[str]) -> list[str
     return [f"it leaves out what equals transformers' defaults: give the config.json of {model}"]
 
 
-_NARROW_HEAD = ["the output head is stored in fewer than 16 bits, and counts in 16"]
-
-
 def _notes(config: Mapping[str, Any], family: Family | str) -> list[str]:
     """What of a config is left out or read roughly."""
     notes = [family.note] if isinstance(family, Family) and family.note else []
@@ -363,6 +360,8 @@ def _model(
         weight_bytes=table.weight_bytes,
         attn_bytes=table.attn_bytes,
         shared_bytes=table.shared_bytes,
+        head_bytes=table.head_bytes,
+        embedding_bytes=table.embedding_bytes,
         multiply=table.multiply,
         index_bytes=index_bytes,
         state_bytes=state_bytes,
@@ -376,6 +375,8 @@ def _model(
         weight_bytes=table.weight_bytes,
         attn_bytes=table.attn_bytes,
         shared_bytes=table.shared_bytes,
+        head_bytes=table.head_bytes,
+        embedding_bytes=table.embedding_bytes,
         modules=table.modules,
         attn_weight_dtype=table.attention,
         multiply_dtype=table.multiply,
@@ -383,5 +384,5 @@ def _model(
         max_context=max_context,
         weight_block=table.weight_block,
         state_bytes=state_bytes,
-        note="; ".join(_notes(config, family) + _NARROW_HEAD * ("head" in table.modules)),
+        note="; ".join(_notes(config, family)),
     )

@@ -204,6 +204,8 @@ def _stored_as(entry: ModelEntry, told: str, block: int) -> ModelEntry:
         attn_weight_dtype=attention,
         attn_bytes=0.0,
         shared_bytes=0.0,
+        head_bytes=0.0,
+        embedding_bytes=0.0,
         multiply_dtype=form.multiply,
         weight_block=block,
         modules={},

@@ -88,9 +88,10 @@ class Precisions:
     `weights` are those of the routed experts, or of a dense model's networks. Bytes are those of a
     weight with its scales, in the mean of all modules of the kind; those of the experts and of
     attention are 0 where STORED says them, those of shared experts and dense layers where they are
-    like the routed ones. `multiply` is the dtype that engines dequantise weights to, None where
-    they multiply as they are. `weight_block` is how many weights share a scale where engines split
-    no such block, 0 where they may. `modules` has the dtype of every kind of module.
+    like the routed ones, those of output head and input embedding for 16 bits. `multiply` is the
+    dtype that engines dequantise weights to, None where they multiply as they are. `weight_block`
+    is how many weights share a scale where engines split no such block, 0 where they may. `modules`
+    has the dtype of every kind of module.
     """
 
     weights: Dtype = "bf16"
@@ -99,6 +100,8 @@ class Precisions:
     weight_bytes: float = 0.0
     attn_bytes: float = 0.0
     shared_bytes: float = 0.0
+    head_bytes: float = 0.0
+    embedding_bytes: float = 0.0
     multiply: Dtype | None = None
     weight_block: int = 0
     modules: Mapping[str, Dtype] = dataclasses.field(default_factory=dict)
@@ -510,14 +513,20 @@ def _special(form: Format) -> float:
     return 0.0 if form.stored == STORED[form.dtype] else form.stored
 
 
-def _head(
-    table: Table, method: str, rules: Sequence[tuple[str, Format]], default: Format
-) -> Format:
-    """The format of the output head: 16 bits unless it is named, or everything is MLX's."""
+def _ends(
+    table: Table, rules: Sequence[tuple[str, Format]], default: Format, is_tied: bool
+) -> tuple[Format, Format]:
+    """Formats of output head and input embedding: 16 bits unless named, or everything is MLX's."""
+
+    def named(*modules: str) -> Format | None:
+        own = ((name.removesuffix(".weight").rpartition(".")[2], form) for name, form in rules)
+        return next((form for name, form in own if name in modules), None)
+
+    whole = default if _method(table, []) == "mlx" else WHOLE
+    embedding = named("embed_tokens", "embed", "wte", "word_embeddings", "embeddings") or whole
     if table.get("lm_head") is True:
-        return default
-    named = (form for name, form in rules if name.rpartition(".")[2] in ("lm_head", "head"))
-    return next(named, default if method == "mlx" else WHOLE)
+        return default, embedding
+    return named("lm_head", "head") or (embedding if is_tied else whole), embedding
 
 
 def precisions(
@@ -551,7 +560,8 @@ def precisions(
         return Precisions(kv=kv)
     found = formats(rules, scheme.default, shape, blocks, names)
     main = found.get("routed experts") or found["feed-forward"]
-    head = _head(quantisation, method, rules, scheme.default)
+    is_tied = bool(shape.get("tied_embeddings"))
+    head, embedding = _ends(quantisation, rules, scheme.default, is_tied)
     attention = found.pop(ALL_ATTENTION)
     dense, shared = shape.get("dense_layers", 0.0), shape.get("shared_experts", 0.0)
     sizes = {
@@ -567,10 +577,13 @@ def precisions(
         weight_bytes=_special(main),
         attn_bytes=_special(attention),
         shared_bytes=0.0 if mean == main.stored else mean,
+        head_bytes=0.0 if head == WHOLE else head.stored,
+        embedding_bytes=0.0 if embedding == WHOLE else embedding.stored,
         multiply=main.multiply if main != WHOLE else attention.multiply,
         attention=attention.dtype,
         kv=kv,
         weight_block=_block(quantisation, method),
         modules={name: form.dtype for name, form in found.items()}
-        | ({"head": head.dtype} if head != WHOLE else {}),
+        | ({"head": head.dtype} if head != WHOLE else {})
+        | ({"embedding": embedding.dtype} if embedding != WHOLE else {}),
     )

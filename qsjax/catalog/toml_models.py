@@ -31,7 +31,7 @@ NUMBERS = (
     "state_bytes",
     "index_bytes",
 )
-BYTES = ("weight_bytes", "attn_bytes", "shared_bytes")
+BYTES = ("weight_bytes", "attn_bytes", "shared_bytes", "head_bytes", "embedding_bytes")
 KEYS = (*TEXTS, *DTYPES, *NUMBERS, *BYTES, "aliases", "shape", "exception")
 
 

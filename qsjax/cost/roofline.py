@@ -31,12 +31,10 @@ def weight_terms(records: Records, convention: Convention) -> dict[str, jax.Arra
     model, _, part, work, _ = records
     lay = layout(model, part, convention)
     pp = jnp.asarray(part.pp)
-    copies = jnp.where(pp > 1, 1.0, 2.0 - jnp.asarray(model.tied_embeddings))
-    ffn, head = jnp.asarray(work.bytes_ffn_weight), jnp.asarray(work.bytes_head_weight)
+    ffn = jnp.asarray(work.bytes_ffn_weight)
     shared = params.shared_weight_bytes(work)
     always = params.shared_params(model), params.dense_ffn_params(model)
     routed = params.pool_params(model) * (lay.expert_copies / lay.expert_memory_shards)
-    split = weight_ranks(part)
     return {
         "weights: attention": jnp.asarray(work.bytes_attn_weight)
         * memory.attention_weights_per_gpu(model, part, lay),
@@ -44,10 +42,10 @@ def weight_terms(records: Records, convention: Convention) -> dict[str, jax.Arra
         "weights: shared experts": shared * always[0] / (lay.ffn_tp * pp),
         "weights: dense FFN": shared * always[1] / (lay.ffn_tp * pp),
         "weights: router": ffn * params.router_params(model) / pp,
-        "weights: embedding and head": head
-        * (params.head_params(model) * copies + model.lookup_params / pp)
-        / split,
-        "weights: norms": head * params.norm_params(model) / pp,
+        "weights: embedding and head": memory.vocabulary_bytes(model, part, work),
+        "weights: norms": jnp.asarray(work.bytes_embedding_weight)
+        * params.norm_params(model)
+        / pp,
         "weights: held once": -memory.repeated_bytes(model, part, work),
     }
 

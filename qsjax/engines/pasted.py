@@ -209,6 +209,32 @@ def _rank(container: _Container) -> int:
     return 2 if runs else 3
 
 
+# A recipe of vLLM's: one file for a model, of which its site makes a command for each system.
+_RECIPE = re.compile(r"^([ \t]*)base_args[ \t]*:[ \t]*(\[.*\])?[ \t]*$", re.MULTILINE)
+_OF_RECIPE = re.compile(
+    r"^  (model_id|docker_image|min_vllm_version)[ \t]*:[ \t]*['\"]?([^\s'\"]+)", re.MULTILINE
+)
+
+
+def _in_recipe(text: str) -> Held | None:
+    """The command of one of vLLM's recipes, without what its site adds by choice."""
+    args = _RECIPE.search(text)
+    if args is None:
+        return None
+    own = {one[1]: one[2] for one in _OF_RECIPE.finditer(text)}
+    lines = text[args.end() :].splitlines()
+    words = _items(args[2]) if args[2] else _block(lines, len(args[1]), is_item=False)
+    release = own.get("min_vllm_version", "latest")
+    return Held(
+        f"vllm serve {own.get('model_id', '')} {words}",
+        own.get("docker_image", f"vllm/vllm-openai:{release}"),
+        (
+            "the recipe's base command: its features, variants, strategies and what it adds by "
+            "hardware are left out; write them behind it (-tp 8 ...)",
+        ),
+    )
+
+
 def command_in(text: str) -> Held:
     """The command that a manifest, a container file or a call holds, and the image that runs it.
 
@@ -222,6 +248,8 @@ def command_in(text: str) -> Held:
     """
     if started := keywords.command_in(text):
         return Held(started)
+    if recipe := _in_recipe(text):
+        return recipe
     call = _CALL.search(text)
     if call:  # in which a word without quotation marks is a variable
         return Held(_items(_NAME.sub(r'\1"$\2"', _NUMBER.sub(r'\1"\2"', call[1]))))

@@ -17,6 +17,8 @@ def precision_of(
     weight_bytes: float = 0.0,
     attn_bytes: float = 0.0,
     shared_bytes: float = 0.0,
+    head_bytes: float = 0.0,
+    embedding_bytes: float = 0.0,
     multiply: Dtype | None = None,
     index_bytes: float = INDEX_KEY,
     state_bytes: float = 0.0,
@@ -30,6 +32,8 @@ def precision_of(
         weight_bytes: of a feed-forward weight with its scales, 0 where `STORED` says it.
         attn_bytes: of an attention weight, likewise.
         shared_bytes: of a weight of shared experts and dense layers, 0 for those of the others.
+        head_bytes: of a weight of the output head, 0 for 16 bits.
+        embedding_bytes: of a weight of the input embedding, likewise.
         index_bytes: of an element of an index key.
         state_bytes: of an element of a recurrent state, 0 for the 4 that engines take.
         multiply: what quantised weights are dequantised to, None where they multiply as they are.
@@ -43,6 +47,8 @@ def precision_of(
         bytes_attn_weight=attn_bytes or STORED[attention],
         bytes_ffn_weight=stored,
         shared_weight_ratio=shared_bytes / stored if shared_bytes else 1.0,
+        bytes_head_weight=head_bytes or STORED["bf16"],
+        bytes_embedding_weight=embedding_bytes or STORED["bf16"],
         bytes_kv=STORED[kv],
         bytes_index=index_bytes,
         bytes_state=state_bytes or 4.0,
@@ -62,6 +68,7 @@ def stored_in(workload: Workload, size: float) -> Workload:
         bytes_attn_weight=size,
         bytes_ffn_weight=size,
         bytes_head_weight=size,
+        bytes_embedding_weight=size,
         shared_weight_ratio=1.0,
         bytes_dispatch=2.0,
         proj_dtype="bf16",

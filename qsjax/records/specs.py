@@ -66,7 +66,8 @@ def _label() -> Any:
 
 
 def _bytes(what: str, default: float, group: str = "") -> Any:
-    return number(f"bytes of a {what}", "B", POSITIVE, default, group=group)
+    article = "an" if what[0] in "aeiou" else "a"
+    return number(f"bytes of {article} {what}", "B", POSITIVE, default, group=group)
 
 
 def _efficiency(meaning: str, default: float, source: str = FITTED) -> Any:
@@ -142,8 +143,8 @@ def replace(record: Record, /, **changes: Any) -> Record:
 class Precision:
     """What a model's weights and cache are stored and multiplied in; 16 bits unless given.
 
-    The fields are those of the same name of `Workload`. Embeddings and head stay in 16 bits and
-    recurrent states in 32, as engines keep them.
+    The fields are those of the same name of `Workload`. Embeddings and head are in 16 bits and
+    recurrent states in 32 unless the checkpoint says otherwise, as engines keep them.
     """
 
     bytes_attn_weight: ArrayLike = _bytes("attention weight", 2.0)
@@ -153,6 +154,8 @@ class Precision:
         rule=POSITIVE,
         default=1.0,
     )
+    bytes_head_weight: ArrayLike = _bytes("head weight", 2.0)
+    bytes_embedding_weight: ArrayLike = _bytes("weight of the input embedding", 2.0)
     bytes_kv: ArrayLike = _bytes("cache element", 2.0)
     bytes_index: ArrayLike = _bytes("index key's element", INDEX_KEY)
     bytes_state: ArrayLike = _bytes("recurrent state's element", 4.0)
@@ -522,6 +525,9 @@ class Workload:
         default=1.0,
     )
     bytes_head_weight: ArrayLike = _bytes("head weight", 2.0, group="weight_bytes")
+    bytes_embedding_weight: ArrayLike = _bytes(
+        "weight of the input embedding", 2.0, group="weight_bytes"
+    )
     bytes_kv: ArrayLike = _bytes("cache element", 2.0)
     bytes_index: ArrayLike = _bytes("index key's element", INDEX_KEY)
     bytes_state: ArrayLike = _bytes("recurrent state's element", 4.0)

@@ -44,6 +44,23 @@ def repeated_bytes(model: ModelSpec, partition: Partition, workload: Workload) -
     return jnp.asarray(workload.bytes_attn_weight) * model.repeated_params / shards
 
 
+def vocabulary_bytes(model: ModelSpec, partition: Partition, workload: Workload) -> jax.Array:
+    """Embeddings and output head per GPU, lookups by layer among them [B].
+
+    The first stage holds the input embedding and the last one the head, so with pipeline stages
+    no GPU holds both: the larger one counts.
+    """
+    tied, pp = jnp.asarray(model.tied_embeddings), jnp.asarray(partition.pp)
+    head, embedding = (
+        jnp.asarray(workload.bytes_head_weight),
+        jnp.asarray(workload.bytes_embedding_weight),
+    )
+    untied = (1.0 - tied) * embedding
+    bytes_ = jnp.where(pp > 1, jnp.maximum(head, untied), head + untied)
+    looked_up = embedding * model.lookup_params / pp
+    return (params.head_params(model) * bytes_ + looked_up) / weight_ranks(partition)
+
+
 def weights_bytes(
     model: ModelSpec, partition: Partition, workload: Workload, lay: Layout
 ) -> jax.Array:
@@ -52,15 +69,12 @@ def weights_bytes(
     experts = params.pool_params(model) * (lay.expert_copies / lay.expert_memory_shards)
     always = (params.shared_params(model) + params.dense_ffn_params(model)) / lay.ffn_tp
     ffn = (experts + params.router_params(model)) / pp
-    # The first stage holds the input embedding and the last one the head, so no GPU holds both.
-    copies = jnp.where(pp > 1, 1.0, 2.0 - jnp.asarray(model.tied_embeddings))
-    looked_up = jnp.asarray(model.lookup_params) / pp
-    vocabulary = (params.head_params(model) * copies + looked_up) / weight_ranks(partition)
     return (
         jnp.asarray(workload.bytes_attn_weight) * attention_weights_per_gpu(model, partition, lay)
         + workload.bytes_ffn_weight * ffn
         + params.shared_weight_bytes(workload) * (always / pp)
-        + workload.bytes_head_weight * (vocabulary + params.norm_params(model) / pp)
+        + vocabulary_bytes(model, partition, workload)
+        + workload.bytes_embedding_weight * (params.norm_params(model) / pp)
         - repeated_bytes(model, partition, workload)
     )
 

@@ -41,7 +41,11 @@ def records_of(
         kvp=np.array([p.gpus / 8.0 for p in points]),
         kv_messages=2.0,
     )
-    workload = Workload(context=np.array([p.context for p in points]), bytes_head_weight=1.0)
+    workload = Workload(
+        context=np.array([p.context for p in points]),
+        bytes_head_weight=1.0,
+        bytes_embedding_weight=1.0,
+    )
     return Records(stack(specs), hardware, partition, workload)
 
 
