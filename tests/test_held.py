@@ -188,13 +188,17 @@ def test_what_gathered_queries_hold_and_move():
 
 def test_the_cache_of_a_token_of_every_model():
     """Sparse latent attention as engines lay it out; of all others the elements by their bytes."""
-    assert cache_bytes_per_token(catalog.model("deepseek-v3.2")) == {"bf16": 78_324, "fp8": 48_068}
+    shown = {
+        name: cache_bytes_per_token(catalog.model(name)) for name in ("deepseek-v3.2", "glm-5.2")
+    }
+    assert shown["deepseek-v3.2"] == {"bf16": 78_324, "fp8": 48_068, "fp8_plain": 43_188}
+    assert shown["glm-5.2"] == {"bf16": 92_628, "fp8": 53_940, "fp8_plain": 47_700}
     for name in catalog.model_names():
         model = catalog.model(name)
         if model.sparse_topk:
             continue
         elements = float(params.kv_elements_per_token(model))
-        expected = pytest.approx({"bf16": 2 * elements, "fp8": elements})
+        expected = pytest.approx({"bf16": 2 * elements, "fp8": elements, "fp8_plain": elements})
         assert cache_bytes_per_token(model) == expected, name
 
 

@@ -43,9 +43,7 @@ def weight_terms(records: Records, convention: Convention) -> dict[str, jax.Arra
         "weights: dense FFN": shared * always[1] / (lay.ffn_tp * pp),
         "weights: router": ffn * params.router_params(model) / pp,
         "weights: embedding and head": memory.vocabulary_bytes(model, part, work),
-        "weights: norms": jnp.asarray(work.bytes_embedding_weight)
-        * params.norm_params(model)
-        / pp,
+        "weights: norms": jnp.asarray(work.bytes_embedding_weight) * params.norm_params(model) / pp,
         "weights: held once": -memory.repeated_bytes(model, part, work),
     }
 

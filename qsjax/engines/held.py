@@ -86,18 +86,19 @@ def scales(engine: str, bytes_kv: float, model: ModelSpec) -> float:
 
 
 def cache_bytes_per_token(model: ModelSpec) -> dict[str, float]:
-    """What a token adds to the caches of vLLM and SGLang, by the dtype of an element [B]."""
+    """What a token adds to the caches of vLLM and SGLang, by the dtype of an element [B].
 
-    def size(context: float, bytes_kv: float) -> float:
-        work = workload_of(
-            model,
-            context=context,
-            bytes_kv=bytes_kv,
-            kv_scale_bytes=scales("vllm", bytes_kv, model),
-        )
+    "fp8" is as they lay it out: the latent entries of a model with an indexer keep scales, and
+    their rotary part in 16 bits. "fp8_plain" is a byte an element, as in laws without an engine.
+    """
+
+    def size(context: float, bytes_kv: float, beside: float) -> float:
+        work = workload_of(model, context=context, bytes_kv=bytes_kv, kv_scale_bytes=beside)
         return scalar(on_host(_cache)(model, Partition(), work))
 
-    return {name: size(2.0, x) - size(1.0, x) for name, x in (("bf16", 2.0), ("fp8", 1.0))}
+    laid_out = {"bf16": (2.0, scales("vllm", 2.0, model)), "fp8": (1.0, scales("vllm", 1.0, model))}
+    kinds = laid_out | {"fp8_plain": (1.0, 0.0)}
+    return {name: size(2.0, *kind) - size(1.0, *kind) for name, kind in kinds.items()}
 
 
 def _cache(model: ModelSpec, part: Partition, work: Workload) -> jax.Array:

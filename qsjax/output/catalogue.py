@@ -51,6 +51,7 @@ def model_record(entry: catalog.ModelEntry) -> dict[str, Any]:
         **model_row(entry),
         "aliases": list(entry.aliases),
         "dtypes": {**_dtypes(entry), "cache": entry.kv_dtype},
+        "kv_bytes_per_token_fp8_plain": cache_bytes_per_token(entry.spec)["fp8_plain"],
         "params_by_part": counted,
         "params_norm": float(params.norm_params(entry.spec)),
         "shape": files.spec_dict(entry.spec),
