@@ -24,8 +24,8 @@ class ModelEntry:
     takes with its scales, 0 where `precision.STORED` says it by dtype; `attn_bytes` likewise, and
     `shared_bytes` of shared experts and dense layers, 0 where they are like the others;
     `head_bytes` of the output head and `embedding_bytes` of the input embedding, 0 for 16 bits.
-    `modules` has the dtype of every kind of module where these differ. `multiply_dtype` is what quantised
-    weights are dequantised to, None where they multiply as they are. Published counts are
+    `modules` has the dtype of every kind of module where these differ. `multiply_dtype` is what
+    quantised weights are dequantised to, None where they multiply as they are. Published counts are
     in parameters and None where there is none. `max_context` is in tokens, 0 where unknown.
     `weight_block` is how many weights in a row or column share a scale, of which engines want whole
     multiples on every GPU; 0 where any split will do. `state_bytes` is what an element of a

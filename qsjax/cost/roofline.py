@@ -18,7 +18,7 @@ from qsjax.cost.laws.compute import (
     peak_flops,
     routed_flops,
 )
-from qsjax.cost.laws.sharding import layout, weight_ranks
+from qsjax.cost.laws.sharding import layout
 from qsjax.cost.ledger import time_ledger
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import safe_divide
