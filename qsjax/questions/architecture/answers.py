@@ -18,9 +18,8 @@ from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.output import words
 from qsjax.output.result import Drawing, Result, Row, Table, text
-from qsjax.questions.architecture.laws import LAWS, outside
+from qsjax.questions.architecture.laws import LAWS, LEFT_OUT, outside, unseen
 from qsjax.questions.architecture.shapes import (
-    CACHE,
     Values,
     built,
     quality_of,
@@ -159,7 +158,7 @@ class Architectures(Result):
     def summary(self) -> str:
         """Which architecture serves best at equal quality, on every accelerator."""
         far = any(own.outside for own in self.candidates)
-        blind = [name for name in self.varied if name in CACHE]
+        blind = unseen(LAWS[self.law], self.varied)
         line = f"Equal by the {self.law} law"
         line += ", far outside of what it was fitted to" if far else ""
         line += f"; it has never seen {' or '.join(blind)} varied" if blind else ""
@@ -198,8 +197,8 @@ class Architectures(Result):
                 for name, values in far.items()
             ]
             lines.append(f"Extrapolated: {', '.join(parts)}.")
-        if blind := [name for name in self.varied if name in CACHE]:
-            lines.append(f"The law sees {', '.join(blind)} as parameters only, not as cache.")
+        if blind := unseen(law, self.varied):
+            lines.append(f"The models of its fit do not differ in {', '.join(blind)}.")
         if self.dropped:
             lines.append(f"Left out: {'; '.join(f'{n} ({why})' for n, why in self.dropped)}.")
         return [*lines, f"{describe(self.problem)}."]
@@ -310,7 +309,8 @@ def _checked(problem: Problem, law: str, tokens: float, multiple: float) -> None
     """Raise one `ValueError` with everything that is wrong with the arguments."""
     wrong = []
     if law not in LAWS:
-        wrong.append(f"law: {law!r} is not known; give one of {', '.join(LAWS)}")
+        why = LEFT_OUT.get(law, f"{law!r} is not known")
+        wrong.append(f"law: {why}; give one of {', '.join(LAWS)}")
     if not (np.isfinite(tokens) and tokens >= 1):
         wrong.append(f"tokens: {tokens:g} is not allowed; give the training tokens, such as 15e12")
     if not (multiple >= 1 and float(multiple).is_integer()):
@@ -350,7 +350,8 @@ def architecture(
         problem: the reference and the system; several accelerators say what the next one changes.
         vary: values by name, in all combinations: experts, top_k, granularity (into how many each
             expert is split), shared_experts, kv_heads, kv_latent, layers, hidden.
-        law: a name of `LAWS`: `joint`, `fine-grained`, `leverage` or `paper`.
+        law: a name of `LAWS`: `joint`, `fine-grained`, `leverage`, `principled`, `co-design`,
+            `sparsity`, `five-factor` or `paper`.
         tokens: of training; those of DeepSeek-V3 unless given.
         multiple: widths of experts are whole multiples of it.
 

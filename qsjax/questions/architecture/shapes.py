@@ -25,8 +25,6 @@ VARIED = (
     *("experts", "top_k", "granularity", "shared_experts"),
     *("kv_heads", "kv_latent", "layers", "hidden"),
 )
-# The cache follows from these, and no law here was fitted with it varied.
-CACHE = ("kv_heads", "kv_latent", "layers")
 MOST = 256  # variants
 WIDEST = 32.0  # of an expert, over the model's own width
 # Kinds of layers that keep their share when the depth changes.
