@@ -43,6 +43,39 @@ def test_one_sequence_is_as_good_as_the_best_of_all_batches(
     assert (found.feasible > 0).any()
 
 
+@pytest.mark.parametrize(
+    "limits",
+    [
+        Limits(),
+        Limits(max_tpot=0.05),
+        Limits(max_tpot=0.02, max_pp=2),
+        Limits(min_user_rate=30.0, min_headroom=0.2),
+    ],
+)
+@pytest.mark.parametrize(
+    ("model", "gpus", "convention"),
+    [("deepseek-v3", [16, 64], "physical"), ("mixtral-8x7b", [1, 8], "paper")],
+)
+def test_ranges_that_bounds_leave_out_hold_no_winner(monkeypatch, limits, model, gpus, convention):
+    problem = Problem(
+        model,
+        "h200-sxm",
+        gpus=gpus,
+        context=["1k", "8k", "128k"],
+        twins=[5],
+        batch="best",
+        limits=limits,
+        convention=convention,
+    )
+    cells = cells_of(problem)
+    found = best_of(cells)
+    monkeypatch.setattr(optimum, "is_bounded", lambda *_: False)
+    want = best_of(cells)
+    for name in found._fields:
+        np.testing.assert_array_equal(getattr(found, name), getattr(want, name), name)
+    assert (found.feasible > 1).any()
+
+
 def test_compiled_blocks_agree(monkeypatch):
     problem = Problem("mixtral-8x7b", "h100-sxm", gpus=[8], batch="best", objective="tpot")
     cells = cells_of(problem)

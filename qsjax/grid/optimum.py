@@ -15,6 +15,7 @@ import numpy as np
 from qsjax.cost.feasibility import MEMORY_REASONS, REASONS
 from qsjax.cost.ledger import RESOURCES, resource_times, time_ledger
 from qsjax.cost.metrics import Economy, Objective, score_of
+from qsjax.grid.bounded import best_two, is_bounded
 from qsjax.grid.cells import (
     Cells,
     Designs,
@@ -25,7 +26,7 @@ from qsjax.grid.cells import (
     take,
 )
 from qsjax.grid.limits import LIMITS, RISING, Limits, is_given, violations
-from qsjax.grid.pairs import Candidates, score_candidates
+from qsjax.grid.pairs import Candidates, RowBest, Scores, score_candidates
 from qsjax.grid.parameters import Inputs
 from qsjax.grid.problem import Problem
 from qsjax.grid.progress import over
@@ -339,7 +340,10 @@ def _best_with_one(cells: Cells, inputs: Inputs, economy: Economy) -> Best:
 def _best_batches(cells: Cells, inputs: Inputs, economy: Economy) -> Best:
     """The best design of every row over all batches that the limits allow."""
     found, counted = candidates_of(cells, inputs, economy)
-    scores = score_candidates(found, cells.limits, cells.objective)
+    if is_bounded(cells.limits, cells.objective):
+        scores: RowBest | Scores = best_two(found, cells.limits)
+    else:
+        scores = score_candidates(found, cells.limits, cells.objective)
     shape = len(inputs.q), cells.count
     score, batch, gpus = np.full(shape, -np.inf), np.ones(shape), np.ones(shape)
     at = found.row, found.position

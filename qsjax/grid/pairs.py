@@ -66,6 +66,11 @@ def _shared(tree: Any) -> Any:
     return jax.tree.map(lambda x: x[:1] if len(x) and np.ptp(x) == 0 else x, tree)
 
 
+def shared_rows(found: Candidates) -> Any:
+    """Inputs, partitions and prices of candidates, for `judged_at`."""
+    return _shared((found.winners, found.economy))
+
+
 def _some(shared: Any, rows: np.ndarray) -> Any:
     """These rows of what `_shared` gave."""
     return jax.tree.map(lambda x: x if len(x) == 1 else x[rows], shared)
@@ -81,7 +86,7 @@ def rectangles(found: Candidates, largest: np.ndarray, batches: np.ndarray) -> I
     """
     order = np.argsort(-largest, kind="stable")
     order = order[largest[order] >= 1]
-    shared = _shared((found.winners, found.economy))
+    shared = shared_rows(found)
     for start in range(0, len(order), ROWS):
         rows = order[start : start + ROWS]
         winners, economy = _some(shared, rows)
@@ -176,25 +181,27 @@ def allowed_batches(found: Candidates, limits: Limits) -> np.ndarray:
     if not rising:
         return found.largest
     bounds = Limits(**{name: getattr(limits, name) for name in rising})
-    shared = _shared((found.winners, found.economy))
+    shared = shared_rows(found)
     # `low` keeps the limits (0 stands for no batch at all), `high` breaks them.
     low, high = np.zeros_like(found.largest), found.largest + 1.0
     while len(left := np.flatnonzero(high - low > 1.0)):
         # One sequence first: most designs that break the limits break them with it.
         middle = np.where(low[left] == 0, 1.0, np.floor(0.5 * (low[left] + high[left])))
         parts = np.split(np.arange(len(left)), range(AT_ONCE, len(left), AT_ONCE))
-        keeps = [_keeps(shared, left[part], middle[part], bounds) for part in parts]
-        is_kept = np.concatenate(keeps)
+        judged = [judged_at(shared, left[part], middle[part], bounds) for part in parts]
+        is_kept = np.concatenate([one.broken[:, 0] == 0 for one in judged])
         low[left] = np.where(is_kept, middle, low[left])
         high[left] = np.where(is_kept, high[left], middle)
     return low
 
 
-def _keeps(shared: Any, rows: np.ndarray, batch: Any, bounds: Limits) -> np.ndarray:
-    """Whether each of these rows keeps the bounds at a batch of its own."""
+def judged_at(shared: Any, rows: np.ndarray, batch: np.ndarray, limits: Limits) -> Judged:
+    """These rows of what `shared_rows` gave, each at a batch of its own, shape (n, 1)."""
     winners, economy = _some(shared, rows)
-    judged = _judge(winners, economy, batch[:, None], bounds, objective="tokens_per_s_per_gpu")
-    return np.broadcast_to(np.asarray(judged.broken) == 0, (len(rows), 1))[:, 0]
+    at: Any = batch[:, None]
+    judged = _judge(winners, economy, at, limits, objective="tokens_per_s_per_gpu")
+    shape = (len(rows), 1)
+    return jax.tree.map(lambda x: np.broadcast_to(np.asarray(x), shape), judged)
 
 
 def score_candidates(

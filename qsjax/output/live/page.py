@@ -19,11 +19,12 @@ from qsjax.output.live.figures import STRETCH, STYLED, WIDE, Bars, Curves
 from qsjax.output.live.view import Setting, View
 from qsjax.plotting import style
 from qsjax.plotting.ledgers import memory_look
+from qsjax.questions.explore import Exploration
 from qsjax.records.units import GIB, MS
 
 # Milliseconds that moves of a slider are gathered: while one is answered, many come in.
 GATHER = 10
-KEPT = 100  # answers kept, of some kB each
+KEPT = 20  # explorations kept, of about a MB each
 STEPS = {f"{2 ** (k / 4):.3g}x": float(f"{2 ** (k / 4):.3g}") for k in range(-8, 13)}
 GPUS = tuple(2.0**k for k in range(9))
 QS = (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0, 12.0, 16.0)
@@ -129,10 +130,9 @@ class Page:
         self.time = Bars("Where the time of a token goes", "ms", style.RESOURCES.__getitem__)
         self.memory = Bars("What fills a GPU's memory", "GiB", memory_look)
         self.is_first = True
-        self.drawn: Setting | None = None  # whose curves are drawn, or are to follow
-        self.left: list[float] = []
-        self.rows: list[Row] = []
-        self.views: dict[Setting, View] = {}  # of the last settings, the oldest first
+        self.drawn: Setting | None = None  # whose curves are drawn
+        # Of the last settings, whatever their context; the oldest first.
+        self.explored: dict[Setting, Exploration] = {}
         for widget in self.controls.values():
             part = widget.slider if isinstance(widget, Slider) else widget
             part.param.watch(lambda _: self.update(), "value")
@@ -146,15 +146,16 @@ class Page:
         )
 
     def view(self, setting: Setting) -> View:
-        """The answer of a setting, computed once for as long as it is kept."""
-        found = self.views.pop(setting, None) or live.view(self.problem, setting)
-        self.views[setting] = found
-        if len(self.views) > KEPT:
-            del self.views[next(iter(self.views))]
-        return found
+        """The answer of a setting; moves of the context explore nothing anew."""
+        elsewhere = dataclasses.replace(setting, context=0.0)
+        found = self.explored.pop(elsewhere, None) or live.explored(self.problem, setting)
+        self.explored[elsewhere] = found
+        if len(self.explored) > KEPT:
+            del self.explored[next(iter(self.explored))]
+        return live.view(self.problem, setting, found)
 
     def update(self) -> None:
-        """Answer the setting, draw it, and have the rest of the curves follow."""
+        """Answer the setting, and draw it."""
         setting = self.setting
         try:
             found = self.view(setting)
@@ -162,33 +163,11 @@ class Page:
             lines = str(error).splitlines()
             found = View("\n".join(["This cannot be answered.", *lines]), [], [], [])
         elsewhere = dataclasses.replace(setting, context=0.0)
-        is_new = bool(found.rows) and elsewhere != self.drawn
-        drawn = {row["context"] for row in found.curve}
-        left = [x for x in live.contexts(self.problem) if x not in drawn]
         with pn.io.hold():  # one message, and one painting
             self.draw(found, setting)
-            if is_new and not left:
+            if found.rows and elsewhere != self.drawn:
+                self.drawn = elsewhere
                 self.show(found.curve, setting)
-        if is_new:
-            self.drawn, self.left, self.rows = elsewhere, left, list(found.rows)
-        if is_new and left:
-            later(self.follow)  # the answer is sent before
-
-    def follow(self) -> None:
-        """Compute one more context, unless it is out of date; draw the curves when all are there.
-
-        The answers are kept: moving the context afterwards computes nothing.
-        """
-        setting = self.setting
-        if not self.left or dataclasses.replace(setting, context=0.0) != self.drawn:
-            return
-        at, *self.left = self.left
-        self.rows += self.view(dataclasses.replace(setting, context=at)).rows
-        if self.left:
-            later(self.follow)
-            return
-        with pn.io.hold():
-            self.show(self.rows, setting)
 
     def show(self, rows: Sequence[Row], setting: Setting) -> None:
         """Draw the curves, and keep the first ones as those of the start."""
@@ -198,7 +177,7 @@ class Page:
             self.curves.remember()
 
     def draw(self, found: View, setting: Setting) -> None:
-        """Show an answer with its bars; the curves follow."""
+        """Show an answer with its bars."""
         lead, *more = (html.escape(line) for line in found.answer.splitlines())
         self.answer.object = f"<p class=lead>{lead}</p>" + "".join(f"<p>{x}</p>" for x in more)
         if found.rows:
@@ -253,12 +232,3 @@ def _device(problem: Problem, setting: Setting) -> str:
         f"{size} of HBM at {hbm}; links {inside} in islands of {scalar(spec.island_size):g}, "
         f"{between} between; {flops}"
     )
-
-
-def later(action: Callable[[], None]) -> None:
-    """Run an action in the tab's document after the moves that are on their way."""
-    document = pn.state.curdoc
-    if document is None:
-        action()
-    else:
-        document.add_timeout_callback(action, GATHER)

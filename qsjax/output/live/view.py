@@ -14,7 +14,7 @@ from qsjax.grid.problem import Accelerator, Problem, as_accelerator, question
 from qsjax.grid.solution import Row
 from qsjax.numerics.safe import scalar
 from qsjax.output import words
-from qsjax.questions.explore import answer, explore, missing
+from qsjax.questions.explore import Exploration, answer, explore, missing
 
 # Hardware numbers that have a slider: a field, or a group of fields that are scaled together.
 FACTORS: dict[str, str] = {
@@ -189,20 +189,29 @@ def problem_at(problem: Problem, setting: Setting, at: Sequence[float] = ()) -> 
 
 
 @question
-def view(problem: Problem, setting: Setting) -> View:
+def explored(problem: Problem, setting: Setting) -> Exploration:
+    """The problem with its controls set, at all contexts: seven more cost less than one asked anew.
+
+    Raises:
+        ValueError: the controls do not fit together.
+    """
+    return explore(problem_at(problem, setting, contexts(problem)))
+
+
+@question
+def view(problem: Problem, setting: Setting, found: Exploration | None = None) -> View:
     """What the page says of a problem with its controls set.
 
     Args:
         problem: of one model.
         setting: the controls.
+        found: what `explored` gave for them; it does not depend on their context.
 
     Raises:
         ValueError: they do not fit together.
     """
     asked = problem_at(problem, setting)
-    # Seven more contexts take a few ms here, and as long as the first if they are asked afterwards.
-    at = contexts(problem) if is_quick(asked) else ()
-    found = explore(problem_at(problem, setting, at))
+    found = found or explored(problem, setting)
     ((solution,),) = found.solutions
     curve, rows, shown = found.rows(), [], []
     for cell, row in enumerate(curve):
@@ -219,8 +228,3 @@ def view(problem: Problem, setting: Setting) -> View:
     if shown:  # else the summary itself says what is missing
         said += [missing(asked, row) for row in rows if not row["is_feasible"]]
     return View("\n".join(said), rows, shown, curve)
-
-
-def is_quick(asked: Problem) -> bool:
-    """Whether all contexts are answered at once: no batch is searched."""
-    return bool(asked.batch != "best")

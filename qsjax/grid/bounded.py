@@ -1,0 +1,146 @@
+"""The best batch of every candidate, without trying all: by bounds, for the most tokens/s/GPU.
+
+TPOT does not fall with the batch, so between two batches no throughput exceeds that of the lower
+one times the ratio of the two. Ranges whose bound lies below the second best of their cell are left
+out; the others are halved. What is found is what `pairs.score_candidates` finds by trying all.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from qsjax.cost.metrics import Objective
+from qsjax.grid.batches import ladder
+from qsjax.grid.limits import Limits, is_given
+from qsjax.grid.pairs import AT_ONCE, Candidates, RowBest, judged_at, shared_rows
+from qsjax.grid.scoring import tolerance
+
+# Designs this near to the second best may be chosen in its place: ties, and roundings of a bound.
+SLACK = 1.0 - 4.0 * tolerance(np.dtype(float))
+
+
+def is_bounded(limits: Limits, objective: Objective) -> bool:
+    """Whether bounds hold: tokens/s/GPU are asked for, and no limit falls with the batch."""
+    is_falling = any(is_given(limits, name) for name in ("max_usd", "max_joules"))
+    return objective == "tokens_per_s_per_gpu" and not is_falling
+
+
+@dataclasses.dataclass
+class _Ranges:
+    """Ranges of steps of the ladder of which the ends were tried, and nothing between.
+
+    Attributes:
+        who: the candidate of each.
+        low, high: indices of steps; the lower one keeps the limits.
+        rate: throughput at the lower one [tokens/s/GPU].
+        is_kept: whether the upper one keeps the limits.
+    """
+
+    who: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    rate: np.ndarray
+    is_kept: np.ndarray
+
+    def at(self, rows: Any) -> "_Ranges":
+        return _Ranges(*(getattr(self, f.name)[rows] for f in dataclasses.fields(self)))
+
+    @staticmethod
+    def joined(parts: Sequence["_Ranges"]) -> "_Ranges":
+        names = [f.name for f in dataclasses.fields(_Ranges)]
+        return _Ranges(*(np.concatenate([getattr(p, n) for p in parts]) for n in names))
+
+
+class _Search:
+    """Candidates with what is known of each: its best batch so far, and that throughput."""
+
+    def __init__(self, found: Candidates, limits: Limits) -> None:
+        self.found, self.limits = found, limits
+        self.shared = shared_rows(found)
+        self.steps = ladder(float(np.max(found.largest, initial=1.0)))
+        self.score = np.full(len(found.largest), -np.inf)
+        self.batch = np.zeros(len(found.largest))
+        self.gpus = np.ones(len(found.largest))
+        # Candidates are in the order of their cells.
+        _, self.starts, self.cell = np.unique(found.row, return_index=True, return_inverse=True)
+
+    def value(self, who: np.ndarray, step: np.ndarray) -> np.ndarray:
+        """The batch of a step, cut to the candidate's largest."""
+        return np.minimum(self.steps[step], self.found.largest[who])
+
+    def attempt(self, who: np.ndarray, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Whether the limits are kept, and the throughput; the best of each candidate is noted."""
+        kept, rate = np.zeros(len(who), bool), np.zeros(len(who))
+        for start in range(0, len(who), AT_ONCE):
+            part = slice(start, start + AT_ONCE)
+            judged = judged_at(self.shared, who[part], batch[part], self.limits)
+            kept[part], rate[part] = judged.broken[:, 0] == 0, judged.rate[:, 0]
+            self.gpus[who[part]] = judged.gpus[:, 0]
+        mine, most, own = who[kept], rate[kept], batch[kept]
+        better = (most > self.score[mine]) | ((most == self.score[mine]) & (own < self.batch[mine]))
+        self.score[mine[better]], self.batch[mine[better]] = most[better], own[better]
+        return kept, rate
+
+    def wanted(self) -> np.ndarray:
+        """What a candidate must reach to be the best of its cell or the second [tokens/s/GPU]."""
+        top = np.maximum.reduceat(self.score, self.starts)[self.cell]
+        # Without one of the best, which is the first that has its score.
+        places = np.flatnonzero(self.score == top)
+        others = self.score.copy()
+        others[places[np.unique(self.cell[places], return_index=True)[1]]] = -np.inf
+        second = np.maximum.reduceat(others, self.starts)[self.cell]
+        return np.where(second > 0, second * SLACK, second)
+
+    def promising(self, ranges: _Ranges) -> _Ranges:
+        """The ranges between whose ends something may be among the two best of its cell."""
+        low, high = self.value(ranges.who, ranges.low), self.value(ranges.who, ranges.high)
+        bound = ranges.rate * ((high - 1.0) / low)
+        return ranges.at((high - low > 1.0) & (bound >= self.wanted()[ranges.who]))
+
+
+def _halved(search: _Search, ranges: _Ranges) -> _Ranges:
+    """The halves of ranges with a step between their ends; beyond a broken limit is nothing."""
+    middle = (ranges.low + ranges.high) // 2
+    kept, rate = search.attempt(ranges.who, search.value(ranges.who, middle))
+    lower = dataclasses.replace(ranges, high=middle, is_kept=kept)
+    upper = dataclasses.replace(ranges, low=middle, rate=rate).at(kept)
+    return _Ranges.joined([lower, upper])
+
+
+def _to_the_limit(search: _Search, ranges: _Ranges) -> None:
+    """Try the largest batch within the limits, between a step that keeps them and the next."""
+    who = ranges.who
+    low, high = search.value(who, ranges.low), search.value(who, ranges.high)
+    rate = ranges.rate
+    while len(who):
+        is_open = (high - low > 1.0) & (rate * ((high - 1.0) / low) >= search.wanted()[who])
+        who, low, high, rate = who[is_open], low[is_open], high[is_open], rate[is_open]
+        middle = np.floor(0.5 * (low + high))
+        kept, found = search.attempt(who, middle)
+        low, high = np.where(kept, middle, low), np.where(kept, high, middle)
+        rate = np.where(kept, found, rate)
+
+
+def best_two(found: Candidates, limits: Limits) -> RowBest:
+    """Best batch of the candidates that are, or may be, the best or the second of their cell.
+
+    Of the others a batch that is not their best one, of all whether any batch is allowed.
+    """
+    search = _Search(found, limits)
+    every = np.arange(len(found.largest))
+    if not len(every):
+        return RowBest(search.score, search.batch, search.gpus)
+    first, last = np.zeros(len(every), int), np.searchsorted(search.steps, found.largest)
+    kept, rate = search.attempt(every, np.ones(len(every)))
+    ranges = _Ranges(every, first, last, rate, kept).at(kept)
+    ranges.is_kept, _ = search.attempt(ranges.who, search.value(ranges.who, ranges.high))
+    ends = []
+    while len((ranges := search.promising(ranges)).who):
+        is_split = ranges.high - ranges.low > 1
+        ends.append(ranges.at(~is_split & ~ranges.is_kept))
+        ranges = _halved(search, ranges.at(is_split))
+    if ends:
+        _to_the_limit(search, _Ranges.joined(ends))
+    return RowBest(search.score, search.batch, search.gpus)
