@@ -22,6 +22,7 @@ from qsjax.evidence.measurements.predict import (
     batches,
     first_token_name,
     outcomes,
+    polls,
 )
 from qsjax.numerics.float64 import in_float64
 from qsjax.output.files import csv_text
@@ -58,6 +59,7 @@ def first_tokens() -> dict[str, FirstToken]:
         if isinstance(case, Case) and not case.not_scored and record["engine"] != "sglang"
     ]
     names = [first_token_name(case) for case in used]
+    waits = np.array([polls(case) for case in used])
     outcome = outcomes(*batches(used), {})
     measured = np.array([case.measured * MS for case in used])
 
@@ -74,7 +76,7 @@ def first_tokens() -> dict[str, FirstToken]:
     def residuals(logs: np.ndarray) -> np.ndarray:
         found = values(logs)
         host, steps, rush = np.array([found[name] for name in names]).T
-        times = outcome.ttft + host + steps * outcome.tpot + rush * outcome.rush
+        times = outcome.ttft + host + (steps + waits) * outcome.tpot + rush * outcome.rush
         return np.log(np.asarray(times) / measured)
 
     start = np.log([0.02, 0.1, 5.0, 20.0, 0.2, 0.2, 0.02])

@@ -120,8 +120,21 @@ def test_what_an_engine_could_not_have_run_is_skipped(change, reason):
     assert case.because.startswith(reason)
 
 
+def test_requests_wait_for_an_engine_that_looks_for_them_now_and_then():
+    """Five decode steps in the mean where SGLang looks every eleven."""
+    at_once = {**EXAMPLE, "engine": "sglang", "ttft_ms": 100.0}
+    told = {**at_once, "recv_interval": 11}
+    noted = {**at_once, "notes": "--scheduler-recv-interval 11"}
+    first = [validate([one]).first_tokens[0]["predicted"] for one in (at_once, told, noted)]
+    one = read_case(at_once).deployments[0]
+    design = (one.model, one.hardware, one.partition, one.workload, one.convention, one.prompt)
+    step = float(shared_steps(*design, one.output).step.tpot)
+    assert first[1] - first[0] == pytest.approx(5e3 * step, rel=1e-9)
+    assert first[2] == first[1]
+
+
 def test_first_tokens_are_predicted_where_they_are_known():
-    """By hand: the steady state, 16.9 ms, a decode step, and 0.229 of a rush of all 16 requests."""
+    """By hand: the steady state, 16.8 ms, a decode step, and 0.23 of a rush of all 16 requests."""
     record = {**EXAMPLE, "ttft_ms": 100.0}
     report = validate([record, {**EXAMPLE, "id": "mine-2"}])
     (row,) = report.first_tokens
@@ -131,7 +144,7 @@ def test_first_tokens_are_predicted_where_they_are_known():
     tokens = 16 * one.prompt
     passes = max(1.0, tokens / 8192)
     together = prefill_step(*design, min(tokens, 8192) / one.prompt).ttft
-    expected = found.ttft + 0.0169 + found.step.tpot + 0.229 * (passes + 1) / 2 * together
+    expected = found.ttft + 0.0168 + found.step.tpot + 0.23 * (passes + 1) / 2 * together
     assert row["predicted"] * 1e-3 == pytest.approx(float(expected), rel=1e-9)
     assert row["error_pct"] == pytest.approx(row["predicted"] - 100.0)
     assert report.first_tokens_by("engine")["all"]["predicted"] == 1

@@ -38,6 +38,7 @@ PATTERNS: dict[str, tuple[str, ...]] = {
     "max_batched_tokens": (rf"max[-_]num[-_]batched[-_]tokens{_IS}(\d+)",),
     "max_sequences": (rf"max[-_]num[-_]seqs?{_IS}(\d+)",),
     "max_total_tokens": (rf"max[-_]total[-_]tokens{_IS}(\d+)",),
+    "recv_interval": (rf"scheduler[-_]recv[-_]interval{_IS}(\d+)",),
     "redundant_experts": (r"\((\d+) redundant\)", r"\(\+(\d+) redundant\)"),
     "length_ratio": (rf"range-ratio {_NUMBER}",),
 }

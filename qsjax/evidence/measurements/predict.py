@@ -49,11 +49,11 @@ class FirstToken(NamedTuple):
 # the host of all but SGLang, the rush of SGLang and ATOM; steps are 1 where an engine streams each.
 # TensorRT-LLM's ranks of data parallelism wait for each other's requests.
 FIRST_TOKENS = {
-    "vllm": FirstToken(host=16.9e-3, steps=1.0, rush=0.229),
-    "trtllm": FirstToken(host=16.9e-3, steps=5.79, rush=0.155),
-    "trtllm dp": FirstToken(host=16.9e-3, steps=26.3, rush=0.155),
-    "sglang": FirstToken(host=110e-3, steps=1.0, rush=0.0099),
-    "atom": FirstToken(host=16.9e-3, steps=1.0, rush=0.0099),
+    "vllm": FirstToken(host=16.8e-3, steps=1.0, rush=0.23),
+    "trtllm": FirstToken(host=16.8e-3, steps=5.8, rush=0.155),
+    "trtllm dp": FirstToken(host=16.8e-3, steps=26.3, rush=0.155),
+    "sglang": FirstToken(host=64.5e-3, steps=1.0, rush=0.0109),
+    "atom": FirstToken(host=16.8e-3, steps=1.0, rush=0.0109),
 }
 OVERHEADS = tuple(f"{name}_overhead" for name in ("layer", "latent", "expert", "sequence", "step"))
 
@@ -269,6 +269,14 @@ def outcomes(
     return _joined(built, position, found, lead)
 
 
+def polls(case: Case) -> float:
+    """Decode steps that a request waits in the mean until its engine looks for new ones.
+
+    SGLang's `--scheduler-recv-interval` has it look every so many steps; every step otherwise.
+    """
+    return 0.5 * (case.facts.get("recv_interval", 1.0) - 1.0)
+
+
 def first_token_name(case: Case) -> str:
     """Which of `FIRST_TOKENS` a deployment has; vLLM's where its engine is not among them."""
     one = case.deployments[0]
@@ -320,7 +328,8 @@ def told_of(cases: Sequence[Case]) -> Told:
     last = np.cumsum([len(case.deployments) for case in cases]) - 1
     deployments = [case.deployments[0] for case in cases]
     sequences = np.array([float(one.workload.batch) for one in deployments])  # type: ignore[arg-type]  # floats of deployment_of
-    known = [FIRST_TOKENS[first_token_name(case)] for case in cases]
+    named = [FIRST_TOKENS[first_token_name(case)] for case in cases]
+    known = [x._replace(steps=x.steps + polls(case)) for x, case in zip(named, cases, strict=True)]
     return Told(
         first=np.concatenate([[0], last[:-1] + 1]),
         last=last,
