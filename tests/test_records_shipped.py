@@ -3,6 +3,7 @@
 import collections
 import datetime
 
+import jax
 import pytest
 
 from qsjax.cost.prefill import prefill_step
@@ -10,6 +11,7 @@ from qsjax.cost.shared import shared_steps
 from qsjax.engines.releases import date, issue, release, version
 from qsjax.evidence.measurements import Case, load_records, read_case, read_cases
 from qsjax.evidence.measurements.deployment import engine_of
+from qsjax.evidence.measurements.predict import batches, outcomes
 from qsjax.evidence.validation import validate
 from tests.test_validation import EXAMPLE
 
@@ -126,9 +128,8 @@ def test_requests_wait_for_an_engine_that_looks_for_them_now_and_then():
     told = {**at_once, "recv_interval": 11}
     noted = {**at_once, "notes": "--scheduler-recv-interval 11"}
     first = [validate([one]).first_tokens[0]["predicted"] for one in (at_once, told, noted)]
-    one = read_case(at_once).deployments[0]
-    design = (one.model, one.hardware, one.partition, one.workload, one.convention, one.prompt)
-    step = float(shared_steps(*design, one.output).step.tpot)
+    with jax.enable_x64(True):
+        step = float(outcomes(*batches([read_case(at_once)]), {}).tpot[0])
     assert first[1] - first[0] == pytest.approx(5e3 * step, rel=1e-9)
     assert first[2] == first[1]
 
