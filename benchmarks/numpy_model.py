@@ -166,7 +166,7 @@ def _memory(
     ffn = lay["chi"] * n["pool"] / (p.ep * lay["tau"]) + n["router"]
     ffn = ffn + w.shared_weight_ratio * n["always"] / lay["phi"]
     untied = (1 - m.tied_embeddings) * w.bytes_embedding_weight
-    ends = np.where(p.pp > 1, max(w.bytes_head_weight, untied), w.bytes_head_weight + untied)
+    ends = np.where(p.pp > 1, np.maximum(w.bytes_head_weight, untied), w.bytes_head_weight + untied)
     head = n["head"] * ends / p.tp + w.bytes_embedding_weight * n["norm"] / p.pp
     weights = w.bytes_attn_weight * attention + w.bytes_ffn_weight * ffn / p.pp
     weights = weights + head

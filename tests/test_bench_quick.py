@@ -22,7 +22,8 @@ PROMISED = (
 @pytest.mark.slow
 def test_quick_prints_one_object_with_every_number():
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.run", "--quick", "--json", "--device", "cpu"],
+        [sys.executable, "-m", "benchmarks.run", "--quick", "--seconds", "0.1", "--json"]
+        + ["--device", "cpu"],
         cwd=ROOT,
         env={**os.environ, "PYTHONWARNINGS": "error"},
         capture_output=True,
