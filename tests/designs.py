@@ -176,6 +176,7 @@ def random_workloads(rng, n, given):
         "attn_weight",
         "ffn_weight",
         "head_weight",
+        "embedding_weight",
         "kv",
         "index",
         "state",
