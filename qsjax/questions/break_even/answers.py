@@ -29,6 +29,20 @@ def _place(row: Row) -> str:
     return f"{row['model']}{twin} on {count}{row['hardware']}{context}"
 
 
+def _why(row: Row) -> str:
+    """What turned the lead at every root."""
+    reasons = row.get("reasons") or []
+    if not any(reasons):
+        return ""
+    unit = meaning_of(row["parameter"]).units
+    places = (words.value(float(f"{x:.3g}"), unit) for x in row["roots"])
+    told = [f"At {x} {why}." for x, why in zip(places, reasons, strict=True) if why]
+    between = [f"{100 * lead:.1f} %" for lead in row["halfway"] if lead > 0]
+    if between:
+        told.append(f"Halfway between these the lead is {words.joined(between)}.")
+    return " ".join(told)
+
+
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
 class Turning(Result):
     """What the answers share.
@@ -46,11 +60,14 @@ class Turning(Result):
     stem = "break-even"
 
     def summary(self) -> str:
-        """The answer for each of the first cells, one a line."""
+        """The answer for each of the first cells, one a line, then why each lead changes."""
         rows = self.rows()
         lines = [f"{_place(row)}: {row['message']}{self._beyond(row)}." for row in rows[:SHOWN]]
         left = len(rows) - len(lines)
-        return "\n".join([*lines, *([f"{left} cells more are in the table."] if left else [])])
+        more = [f"{left} cells more are in the table."] if left else []
+        why = [(_place(row), text) for row in rows[:SHOWN] if (text := _why(row))]
+        told = [f"{place}: {text}" if len(rows) > 1 else text for place, text in why]
+        return "\n".join([*lines, *more, *told])
 
     def tables(self) -> list[Table]:
         """The answers that the first lines leave out."""
@@ -130,6 +147,8 @@ class Crossings(Turning):
                 "kinds": [root.kind for root in found.roots],
                 "sides": list(found.sides),
                 "message": found.message,
+                "reasons": list(found.reasons),
+                "halfway": list(found.halfway),
             }
             for found in self.cells
         ]

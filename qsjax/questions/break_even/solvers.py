@@ -20,6 +20,7 @@ from qsjax.grid.solution import coordinates
 from qsjax.numerics.safe import scalar
 from qsjax.output.result import Row
 from qsjax.questions.break_even.answers import Crossings, LeastGpus
+from qsjax.questions.break_even.reasons import explained
 from qsjax.questions.break_even.roots import Roots, collect
 
 SCAN_POINTS = 129
@@ -180,7 +181,8 @@ def _equalities(
     words = ("moe", "equal", "dense", "neither feasible")
     interval = _interval(stated, chosen, low, high)
     twins = cells[cells >= per]
-    return collect(stated, name, interval, twins, margin, words=words, points=points)
+    found = collect(stated, name, interval, twins, margin, words=words, points=points)
+    return explained(stated, found, twins)
 
 
 def _log_ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:
