@@ -1,6 +1,7 @@
 """Side by side: winners, turning points, and gaps that divide into their terms."""
 
 import dataclasses
+import re
 
 import numpy as np
 import prompt
@@ -110,7 +111,7 @@ def test_nothing_runs_is_a_result():
     assert answer.own.rate(0, 0) == 0
     assert answer.own.crossovers == ()
     assert answer.leads() == ["physical: nothing runs.", "paper: nothing runs."]
-    assert answer.summary() == "Nothing runs at 64M."
+    assert re.fullmatch(r"Nothing runs on \d+ [a-z0-9-]+ at 64M\.", answer.summary())
 
 
 def test_limits_and_batches_of_the_problem_hold():
@@ -170,7 +171,7 @@ def test_sentences_name_what_a_subject_has_of_its_own():
     where = ("--hardware", "h100-sxm", "--gpus", "1", "--context", "8k")
     said = prompt.qsjax("compare", "llama-3.1-8b", variant, "qwen3-8b", *where, code=0).stdout
     first = said.partition("\n")[0]
-    assert first.startswith("At 8k llama-3.1-8b makes ")
+    assert first.startswith("At 8k on 1 h100-sxm, llama-3.1-8b makes ")
     assert "; h200-sxm:hbm_bw=x2 " in first
     assert " and qwen3-8b " in first
     assert variant in said.partition("\n\n")[2]

@@ -56,6 +56,16 @@ def twin(q: float | None) -> str:
     return "" if q is None else f" (dense twin, q = {q:g})"
 
 
+def cell(row: Mapping[str, Any]) -> str:
+    """Who is meant where: the model or twin of a row, its GPUs and its context.
+
+    >>> cell({"model": "m", "q": 5.0, "gpus": 64, "hardware": "h100-sxm", "context": 8192})
+    'm (dense twin, q = 5) on 64 h100-sxm at 8k'
+    """
+    where = f"{row['gpus']:,.0f} {row['hardware']} at {length(row['context'])}"
+    return f"{row['model']}{twin(row['q'])} on {where}"
+
+
 def power(watts: float, *, is_measured: bool) -> str:
     """What a GPU draws, and how that is known.
 
@@ -212,7 +222,7 @@ def between(row: Mapping[str, Any]) -> str:
 def rests_on(rows: Sequence[Mapping[str, Any]], level: float) -> list[str]:
     """What the intervals of rows rest on, a line each."""
     named = dict.fromkeys(row["interval_rests_on"] for row in rows if "interval_rests_on" in row)
-    return [f"Intervals of {level:.0%} rest on {one}." for one in named]
+    return [f"Intervals of {100 * level:g} % rest on {one}." for one in named]
 
 
 def within_error(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

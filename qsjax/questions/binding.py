@@ -29,7 +29,8 @@ from qsjax.grid.gradients import slopes_at_rate
 from qsjax.grid.limits import is_given
 from qsjax.grid.optimum import any_batch
 from qsjax.grid.parameters import Parameter, resolve
-from qsjax.grid.problem import Problem, describe, question
+from qsjax.grid.problem import Problem, describe, listed, question
+from qsjax.output import words
 from qsjax.output.labels import series_name
 from qsjax.output.result import Drawing, Result, Row, Table, text
 
@@ -157,7 +158,12 @@ class Binding(Result):
             models = self.problem.stated.models
             who = f"{models[0].name} ({label})" if len(models) == 1 else label
             lines.append(f"{who} is bound by {', then by '.join(spans)}.")
-        return "\n".join(lines) or "Nothing runs."
+        if not lines:
+            return "Nothing runs."
+        stated = self.problem.stated
+        where = f"{listed(stated.gpus)} {words.joined(own.name for own in stated.accelerators)}"
+        lines[0] = f"On {where} at {words.places(stated.contexts)}, {lines[0]}"
+        return "\n".join(lines)
 
     def tables(self) -> list[Table]:
         """Elasticities of tokens/s/GPU: a line for each point of each front."""
@@ -210,7 +216,8 @@ def _gain(band: Row) -> str:
     if band["most"] is None:
         return "in steps of whole sequences"
     gains = _range("", band["least"], band["most"], 2)
-    return f"1 % of {band['parameter']} is {gains} % of tokens/s/GPU"
+    name = band["parameter"]
+    return f"1 % of {name} is {gains} % of tokens/s/GPU at batches of {SMOOTH} or more"
 
 
 def _range(before: str, low: float, high: float, digits: int) -> str:

@@ -231,7 +231,9 @@ class Explanation(Result):
         lines += [
             _cost_line(name, self.costs_of(name, cases[name]))
             for name in ("stated", "best")
-            if name in cases and cases[name].is_feasible
+            if name in cases
+            and cases[name].is_feasible
+            and not (name == "best" and _is_same(*(cases[n] for n in ("stated", name))))
         ]
         lines += prices_of(self.problem)
         for engine, written in self.more.get("best", {}).get("engine_flags", {}).items():
@@ -335,14 +337,27 @@ def for_people(terms: Mapping[str, float], is_moe: bool) -> dict[str, float]:
     return {_DENSE_NAMES.get(n, n) if not is_moe else n: x for n, x in terms.items()}
 
 
+def _is_same(first: Case, second: Case) -> bool:
+    """Whether two designs are one: the same split at the same batch."""
+    return _design_of(case_record(first)) == _design_of(case_record(second))
+
+
+def _design_of(case: Row) -> tuple[str, bool, int]:
+    return split_name(case), case["is_feasible"], case["batch"]
+
+
 def _designs(records: Sequence[Row]) -> Table:
     names = {"stated": "stated", "best": "best", "best_as_fast": "best, as fast"}
     rows = []
     for record in records:
-        for key, label in names.items():
-            case = record[key]
-            if case is None:
-                continue
+        given: dict[Any, list[str]] = {}  # a design that is several of them is one row
+        for key in names:
+            if record[key] is not None:
+                given.setdefault(_design_of(record[key]), []).append(key)
+        for keys in given.values():
+            # The best design at all needs no second title.
+            titled = [key for key in keys if key != "best_as_fast" or "best" not in keys]
+            label, case = ", ".join(names[key] for key in titled), record[keys[-1]]
             shown = ["does not run", "", "", "", "", "", ""]
             if case["is_feasible"]:
                 shown = [

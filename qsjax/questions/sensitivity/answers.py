@@ -80,7 +80,7 @@ class Sensitivity(Result):
         said = []
         for cell in cells[:2]:
             own = [row for row in rows if cell_name(row) == cell]
-            said.append(_strongest(own, cell))
+            said.append(_strongest(own, words.cell(own[0])))
         if self.uncertainty is not None:
             said.append(self.uncertainty.summary())
         return "\n".join(said)
