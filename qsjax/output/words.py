@@ -2,10 +2,13 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qsjax.cost.ledger import RESOURCES
 from qsjax.records.units import HOUR, MS, tokens, with_unit
+
+if TYPE_CHECKING:
+    from qsjax.grid.problem import Problem
 
 # Share of a resource in the time of a token from which it is "most of it".
 MOST = 0.5
@@ -64,6 +67,24 @@ def cell(row: Mapping[str, Any]) -> str:
     """
     where = f"{row['gpus']:,.0f} {row['hardware']} at {length(row['context'])}"
     return f"{row['model']}{twin(row['q'])} on {where}"
+
+
+def setting(problem: "Problem") -> str:
+    """What all answers to a problem have in common: model, GPUs and context, where there is one.
+
+    >>> from qsjax.grid.problem import Problem
+    >>> setting(Problem("mixtral-8x7b", ["h100-sxm", "h200-sxm"], gpus=8, context="8k"))
+    'mixtral-8x7b on 8 GPUs at 8k'
+    """
+    stated = problem.stated
+    names = [[own.name for own in part] for part in (stated.models, stated.accelerators)]
+    model, device = (part[0] if len(part) == 1 else "" for part in names)
+    where = f"on {device}" if device else ""
+    if len(stated.gpus) == 1:
+        gpus = stated.gpus[0]
+        where = f"on {gpus:,.0f} {device}" if device else f"on {count(gpus, 'GPU')}"
+    at = f"at {length(stated.contexts[0])}" if len(stated.contexts) == 1 else ""
+    return " ".join(filter(None, (model, where, at)))
 
 
 def power(watts: float, *, is_measured: bool) -> str:

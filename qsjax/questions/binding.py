@@ -199,16 +199,14 @@ class Binding(Result):
 
     def _title(self, label: str) -> str:
         own = [band for band in self.bands() if band["label"] == label]
-        words = [meaning_of(name).long_name for name in dict.fromkeys(b["parameter"] for b in own)]
+        names = [meaning_of(name).long_name for name in dict.fromkeys(b["parameter"] for b in own)]
         known = [band for band in own if band["most"] is not None]
         more = ""
         if known:
             top = max(known, key=lambda band: band["most"])
             more = f"; 1 % of {top['parameter']} is up to {top['most']:.2g} % of throughput"
-        models = self.problem.stated.models
-        if len(models) == 1:
-            label = f"{models[0].name}, {label}"
-        return fill(f"{label}: bound by {', '.join(reversed(words))}{more}", 66)
+        label = ", ".join(filter(None, (words.setting(self.problem), label)))
+        return fill(f"{label}: bound by {', '.join(reversed(names))}{more}", 66)
 
 
 def _gain(band: Row) -> str:

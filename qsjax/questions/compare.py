@@ -379,7 +379,7 @@ class Comparison(Result):
         if judged and self.own.is_real:
             own = [row for row in judged if row["convention"] == self.own.convention]
             first = self.own.subjects[0]
-            found["sure"] = partial(plotting.sure_leads, own, first=first)
+            found["sure"] = partial(plotting.sure_leads, own, first=first, where=_where(self))
         return found
 
     def _panels(self, draw: Any, tall: float, ax: Any = None) -> Any:
@@ -393,7 +393,8 @@ class Comparison(Result):
             turns = [turn for turn in self.turns() if turn["convention"] == side.convention]
             says = " ".join(_leads(side)).rstrip(".")
             several = f"{side.convention} accounting: " if len(self.sides) > 1 else ""
-            draw(side.rows(), panel, turns=turns, title=f"{several}{says}")
+            title = f"On {_where(self)}, {several}{says}"
+            draw(side.rows(), panel, turns=turns, title=title)
         return axes[0]
 
 
@@ -478,9 +479,11 @@ def _where(found: Comparison) -> str:
     """The GPUs of every side: `64 h100-sxm`, or `64 GPUs` where subjects name theirs."""
     gpus = found.problem.stated.gpus[0]
     device = found.own.sides[0][0]
-    if device in found.own.subjects[0]:
-        return words.count(gpus, "GPU")
-    return f"{gpus:,.0f} {device}"
+    named = device in found.own.subjects[0]
+    where = words.count(gpus, "GPU") if named else f"{gpus:,.0f} {device}"
+    models = found.problem.stated.models
+    more = len(models) == 1 and base_name(models[0].name) not in found.own.subjects[0]
+    return f"{where} with {models[0].name}" if more else where
 
 
 def _gaps(rows: Sequence[Row], place: Place, where: str) -> str:

@@ -150,12 +150,11 @@ class Pareto(Result):
         if not rows:
             return {}
         fronts = self._by_front(rows)
-        stated = self.problem.stated
         title = self._reach().rstrip(".")
         if len(fronts) > 1 and (leaders := _leaders(fronts, USER_RATES[1:2])):
             title = leaders.rstrip(".")
-            if len(stated.models) == len(stated.accelerators) == 1:  # the leaders are variants
-                title = f"{_subject(rows[0])}: {title[0].lower()}{title[1:]}"
+            if setting := words.setting(self.problem):
+                title = f"{setting}: {title[0].lower()}{title[1:]}"
         return {"pareto": partial(plotting.pareto_front, rows, title=title)}
 
 

@@ -298,6 +298,8 @@ class Explanation(Result):
 
         title, chip = describe(self.problem), self.stated.records.hardware
         cases = {n: case_record(c) for n, c in self.own.cases().items() if n != "best_as_fast"}
+        if "best" in cases and _design_of(cases["best"]) == _design_of(cases["stated"]):
+            cases.pop("best")
         points = [
             {"variant": "moe" if self.is_moe else "dense", "q": None, "phase": name, **roof}
             for name, roof in cases["stated"]["roofline"].items()

@@ -258,7 +258,7 @@ def _slope_drawings(rows: list[Row], span: float | None) -> dict[str, Drawing]:
     contexts = sorted({row["context"] for row in rows})
     context = words.nearest(contexts, FIGURE_CONTEXT)
     at, model = [row for row in rows if row["context"] == context], rows[0]["model"]
-    title = f"{model} at {words.length(context)}"
+    title = words.cell(rows[0] | {"q": None, "context": context})
     known = [row for row in at if row["elasticity"] is not None]
     if known:
         top = _strongest_of(known)
@@ -314,7 +314,6 @@ def _draw_map(problem: Problem, ax: Any = None) -> Any:
     from qsjax import plotting
 
     drawn = throughput_map(problem)
-    model, context = problem.stated.models[0], problem.stated.contexts[0]
     at = tuple(
         int(np.argmin(np.abs(np.log(axis / today))))
         for axis, today in zip((drawn.y, drawn.x), drawn.today[::-1], strict=True)
@@ -334,7 +333,7 @@ def _draw_map(problem: Problem, ax: Any = None) -> Any:
         ax=ax,
         gradient=(drawn.x_elasticity, drawn.y_elasticity),
         point=drawn.today,
-        title=f"{model.name} at {words.length(context)}{says}",
+        title=f"{words.setting(problem)}{says}",
     )
 
 
