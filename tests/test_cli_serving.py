@@ -437,7 +437,7 @@ def test_compare_shows_both_conventions_and_why(tmp_path):
     for name in ("why", "throughput"):
         assert (out / f"{name}.svg").read_text().count("</svg>") == 1
     text = qsjax("compare", *subjects, *options).stdout
-    assert text.startswith("At 64k mixtral-8x7b makes ")
+    assert text.startswith("At 64k on 8 h100-sxm, mixtral-8x7b makes ")
     for words in ("physical", "paper", "table 5", "why", "leads"):
         assert words in text
 

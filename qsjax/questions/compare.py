@@ -442,10 +442,13 @@ def _shortened(text: str, side: Ranking) -> str:
     for name in others:
         own = name.removeprefix(model)
         short[name] = own.replace(f"@{device}", "", 1).lstrip(":@") or name
+        if re.fullmatch(r"q=[\d.]+", short[name]):
+            short[name] = f"the dense twin ({short[name]})"
     if len(set(short.values())) < len(short):
         return text
     longest = sorted(short, key=len, reverse=True)
-    return re.sub("|".join(map(re.escape, longest)), lambda found: short[found[0]], text)
+    said = re.sub("|".join(map(re.escape, longest)), lambda found: short[found[0]], text)
+    return re.sub(r"(^|[.\n] ?)the dense", r"\1The dense", said)
 
 
 def _sure(side: Ranking, place: int) -> str:

@@ -187,7 +187,10 @@ def _leaders(fronts: dict[tuple[Any, ...], list[Row]], rates: Sequence[float] = 
     """Which front has the most tokens/s/GPU at the rates that each user may want."""
     said: list[str] = []
     last = None  # the leader and the next, named once for as long as they stay
-    for wanted in rates:
+    # Below the slowest design of all fronts nothing changes: one such rate says it.
+    slowest = min(own[-1]["tokens_per_s_per_user"] for own in fronts.values())
+    idle = [rate for rate in rates if rate <= slowest]
+    for wanted in [*idle[-1:], *(rate for rate in rates if rate > slowest)]:
         reached = {
             key: max(
                 row["tokens_per_s_per_gpu"] for row in own if row["tokens_per_s_per_user"] >= wanted

@@ -51,9 +51,9 @@ def _why(row: Row) -> str:
     reasons = row.get("reasons") or []
     if not any(reasons):
         return ""
-    told = [f"At {x} {why}." for x, why in zip(_values(row), reasons, strict=True) if why]
+    told = [f"At {x} {why}." for x, why in zip(_values(row), reasons, strict=True) if why][:SHOWN]
     between = [f"{100 * lead:.1f} %" for lead in row["halfway"] if lead > 0]
-    if between:
+    if between and len(reasons) <= SHOWN:
         told.append(f"Halfway between these the lead is {words.joined(between)}.")
     return " ".join(told)
 

@@ -13,7 +13,7 @@ from qsjax.cost.prefix import cached_of
 from qsjax.engines.schedulers import filling_of
 from qsjax.engines.spread import LEVEL, check_level, nearest_engine
 from qsjax.grid.case import Case, best_case, case_at, case_record
-from qsjax.grid.cells import numbers_at, one_cell
+from qsjax.grid.cells import Cells, numbers_at, one_cell
 from qsjax.grid.diagnosis import remarks
 from qsjax.grid.intervals import Sided, bounds_of_case
 from qsjax.grid.limits import Limits
@@ -189,15 +189,7 @@ class Explanation(Result):
         best, needs = self.own.best, self.own.needs
         if best is not None:
             return f"As many GPUs run it with {words.split(case_record(best), self.is_moe)}."
-        if needs is None:
-            return ""
-        known = []
-        if np.isfinite(needs.hbm_bytes):
-            size = f"{needs.hbm_bytes / GIB:,.1f} GiB of HBM on each GPU"
-            known.append(f"{size} with another split")
-        if np.isfinite(needs.gpus):
-            known.append(f"{words.count(needs.gpus, 'GPU')} of this kind")
-        return f"It takes {', or '.join(known)}." if known else "No number of GPUs is enough."
+        return "" if needs is None else _takes(needs, " with another split")
 
     def _prompts(self) -> str:
         found = self.prefill
@@ -334,6 +326,23 @@ class Explanation(Result):
         return found
 
 
+def _needs(cells: Cells) -> "Needs":
+    whole = dataclasses.replace(cells, limits=Limits())
+    hbm = float(solve(whole).least_hbm_bytes[0])
+    return Needs(hbm, float(least_gpus(cells, np.ones(1, bool))[0]))
+
+
+def _takes(needs: "Needs", split: str = "") -> str:
+    """What would run, in a sentence."""
+    known = []
+    if np.isfinite(needs.hbm_bytes):
+        size = f"{needs.hbm_bytes / GIB:,.1f} GiB of HBM on each GPU"
+        known.append(f"{size}{split}")
+    if np.isfinite(needs.gpus):
+        known.append(f"{words.count(needs.gpus, 'GPU')} of this kind")
+    return f"It takes {', or '.join(known)}." if known else "No number of GPUs is enough."
+
+
 def for_people(terms: Mapping[str, float], is_moe: bool) -> dict[str, float]:
     """Terms of a ledger under the names that people expect of this kind of model."""
     return {_DENSE_NAMES.get(n, n) if not is_moe else n: x for n, x in terms.items()}
@@ -450,16 +459,14 @@ def _side(
         stated = best_case(cells, 0)
         if stated is None:
             raise ValueError(
-                f"{describe(problem)}: no design runs within the limits, so none can be explained; "
-                "give a partition, or ask pareto what is in the way"
+                f"{describe(problem)}: no design runs within the limits. {_takes(_needs(cells))} "
+                "Give a partition to see what it lacks"
             )
     else:
         asked = problem.stated.batches
         stated = case_at(cells, 0, partition, None if asked is None else asked[0])
     if not stated.is_feasible:
-        whole = dataclasses.replace(cells, limits=Limits())
-        hbm = float(solve(whole).least_hbm_bytes[0])
-        needs = Needs(hbm, float(least_gpus(cells, np.ones(1, bool))[0]))
+        needs = _needs(cells)
         return Side(convention, stated, best_case(free, 0), None, needs)
     # A hair more than its own TPOT, so that rounding does not exclude the design itself.
     own = scalar(stated.parts.step.tpot) * (1.0 + 1e-9)

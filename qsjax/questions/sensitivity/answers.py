@@ -176,6 +176,9 @@ def _then(what: str) -> str:
     said = []
     for part in what.split(" and "):
         kind, _, to = part.partition(" to ")
+        if to == "infeasible":
+            said.append("nothing runs")
+            continue
         degrees = [own for own in to.split(" ") if not own.endswith(("=1", "=none"))]
         said.append(kinds.get(kind, f"{kind} {{}}").format(" ".join(degrees) or "one GPU"))
     return f"then {words.joined(said)}"
