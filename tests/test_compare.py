@@ -11,7 +11,7 @@ from tolerances import CANCELLATION, EXACT
 from qsjax.cost.laws.params import dense_twin
 from qsjax.grid.case import case_of, gpu_time
 from qsjax.grid.limits import Limits
-from qsjax.grid.problem import Problem
+from qsjax.grid.problem import Problem, served
 from qsjax.questions.compare import Subject, _shares, attribution, compare, table_5
 from qsjax.questions.explain import explain
 from qsjax.records.scenario import Records
@@ -163,6 +163,13 @@ def test_no_share_says_why_where_parts_cancel_out():
     row = {"attribution": {"compute": 0.9, "HBM weights": 0.1, "overhead": 0.0}}
     assert _shares(row) == "compute +90%, HBM weights +10%"
     assert _shares({}) == ""
+
+
+def test_sentences_name_a_variant_by_what_it_changes():
+    variants = ["llama-3.1-70b", served("llama-3.1-70b", kv="fp8")]
+    said = compare(Problem(variants, "h100-sxm", gpus=8, context="8k")).summary()
+    assert "; kv=fp8 " in said
+    assert ", kv=fp8" not in said
 
 
 def test_sentences_name_what_a_subject_has_of_its_own():

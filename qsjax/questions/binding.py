@@ -163,6 +163,8 @@ class Binding(Result):
         stated = self.problem.stated
         where = f"{listed(stated.gpus)} {words.joined(own.name for own in stated.accelerators)}"
         lines[0] = f"On {where} at {words.places(stated.contexts)}, {lines[0]}"
+        if any(row["batch"] < SMOOTH for row in self.rows()):  # there it is steps of one sequence
+            lines[-1] += f" Gains are those at batches of {SMOOTH} or more."
         return "\n".join(lines)
 
     def tables(self) -> list[Table]:
@@ -214,8 +216,7 @@ def _gain(band: Row) -> str:
     if band["most"] is None:
         return "in steps of whole sequences"
     gains = _range("", band["least"], band["most"], 2)
-    name = band["parameter"]
-    return f"1 % of {name} is {gains} % of tokens/s/GPU at batches of {SMOOTH} or more"
+    return f"1 % of {band['parameter']} is {gains} % of tokens/s/GPU"
 
 
 def _range(before: str, low: float, high: float, digits: int) -> str:

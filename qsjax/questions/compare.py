@@ -441,7 +441,7 @@ def _shortened(text: str, side: Ranking) -> str:
     short = {first: first}
     for name in others:
         own = name.removeprefix(model)
-        short[name] = own.replace(f"@{device}", "", 1).lstrip(":@") or name
+        short[name] = own.replace(f"@{device}", "", 1).lstrip(":@, ") or name
         if re.fullmatch(r"q=[\d.]+", short[name]):
             short[name] = f"the dense twin ({short[name]})"
     if len(set(short.values())) < len(short):
