@@ -32,6 +32,20 @@ RESOURCE_WORDS: dict[str, str] = {
 }
 
 
+# The terms of a token's time that a resource is made of; others are their resource.
+TERM_WORDS: dict[str, str] = {
+    "compute_attention": "arithmetic: attention",
+    "compute_projection": "arithmetic: projections of attention",
+    "compute_ffn": "arithmetic: FFN",
+    "compute_head": "arithmetic: output head",
+    "hbm_attention_weights": "reading weights: attention",
+    "hbm_routed": "reading weights: routed experts",
+    "hbm_ffn": "reading weights: FFN",
+    "hbm_always": "reading weights: shared experts, dense FFN, router",
+    "hbm_head": "reading weights: output head",
+} | {own[0]: RESOURCE_WORDS[name] for name, own in RESOURCES.items() if len(own) == 1}
+
+
 def nearest(contexts: Iterable[float], to: float = USUAL_CONTEXT) -> float:
     """The context that differs from another one by the least factor [tokens].
 

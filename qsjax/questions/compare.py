@@ -536,7 +536,7 @@ def _prices(found: Comparison, rows: Sequence[Row]) -> str:
             equal = price * _output_rate(row) / _output_rate(one)
             said += (
                 f" No price of {row['subject']} is known: per dollar it is ahead below "
-                f"{equal:.2f} USD a GPU-hour (the other: {price:.2f})."
+                f"{equal:.2f} USD a GPU-hour ({one['subject']} costs {price:.2f})."
             )
     return said
 

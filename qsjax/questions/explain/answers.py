@@ -30,6 +30,8 @@ from qsjax.records.specs import CONVENTIONS, Convention, Partition
 from qsjax.records.units import GIB, MS, TFLOP
 
 # To the laws a dense model is a mixture of one expert; to people it has an FFN.
+# Share of a whole below which a part is not told: it reads as 0.0 %.
+SMALLEST = 5e-4
 _DENSE_NAMES = {"weights: routed experts": "weights: FFN", "hbm_routed": "hbm_ffn"}
 
 
@@ -396,15 +398,15 @@ def _ledgers(case: Row, is_moe: bool) -> list[Table]:
     memory = [
         (name, f"{size / GIB:,.3f}", f"{100 * size / capacity:.1f}")
         for name, size in for_people(case["memory_bytes"], is_moe).items()
-        if size
+        if abs(size) >= SMALLEST * capacity
     ]
     memory.append(("capacity", f"{capacity / GIB:,.3f}", "100.0"))
     hides = any(case["hidden"].values())
     time = []
     for name, t in for_people(case["terms"], is_moe).items():
         hidden = case["hidden"].get(name, 0.0)
-        if t or hidden:
-            row = [name, f"{t / MS:,.4f}", f"{100 * t / case['tpot']:.1f}"]
+        if max(t, hidden) >= SMALLEST * case["tpot"]:
+            row = [words.TERM_WORDS[name], f"{t / MS:,.4f}", f"{100 * t / case['tpot']:.1f}"]
             time.append([*row, *([f"{hidden / MS:,.4f}" if hidden else ""] if hides else [])])
     time.append(["TPOT", f"{case['tpot'] / MS:,.4f}", "100.0", *([""] if hides else [])])
     roofs = [

@@ -366,6 +366,12 @@ def _named(work: _Work, replicas: int) -> list[tuple[float, Traffic]]:
         rate = len(trace.arrival) / span if span > 0 else math.inf
         return [(rate, dealt(trace, replicas) if replicas > 1 else trace)]
     assert demand is not None
+    few = [f"{users:g}" for users in given.get("users") or () if users < replicas]
+    if few:
+        raise ValueError(
+            f"users: {', '.join(few)} leave some of the {replicas} attention replicas (dp times "
+            f"copies) without a request; give at least {replicas}, or a smaller dp or fewer GPUs"
+        )
     return [
         (load, traffic_of(demand, **{name: load}, replicas=replicas))
         for name, loads in given.items()
