@@ -54,7 +54,7 @@ def command(model: str, **flags: Any) -> Result:
     users, *rest = (asked.pop(name) for name in ("users", "prefix_hit_rate", "think"))
     if users is not None or any(rest) or asked["rate"] is None:
         raise ValueError(
-            "--prefill-hardware: pools of their own are sized for a --rate, without --users, "
+            "--prefill-hardware: separate pools are sized for a --rate, without --users, "
             "--prefix-hit-rate and --think"
         )
     return size_apart(problem, flags["prefill_hardware"], **asked)

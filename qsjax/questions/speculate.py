@@ -234,7 +234,9 @@ def speculate(
     several = [n for n, x in (("gpus", stated.gpus), ("context", stated.contexts)) if len(x) > 1]
     if several or stated.kept:
         names = ", ".join([*several, *stated.kept])
-        raise ValueError(f"gains are told of one place, so give one value for: {names}")
+        raise ValueError(
+            f"gains are for one number of GPUs and one context; give one value for: {names}"
+        )
     made = float(np.asarray(_accepted(float(acceptance), float(drafts))))
     asked: Row = {
         "acceptance": float(acceptance),

@@ -454,7 +454,7 @@ def _work(given: Row, isl: Any, osl: Any, *rest: Any) -> _Work:
         think = number_of("think", think)
         return _Work(Demand(isl, osl, *counts, think, int(number_of("seed", seed))), None, loads)
     if isl is not None or osl is not None:
-        raise ValueError("a trace has lengths of its own; leave isl and osl out")
+        raise ValueError("a trace states the lengths of its requests; leave isl and osl out")
     return _Work(None, _trace(given["trace"]), {})
 
 

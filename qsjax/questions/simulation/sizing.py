@@ -210,9 +210,11 @@ def _sentences(row: Row, target: Target) -> list[str]:
     least = f"; {fewer:,.0f} would not keep {bound}" if row["binds"] and fewer else ""
     price = row["usd_per_million_tokens"]
     cost = "" if price is None else f", {price:,.2f} USD a million output tokens, prompts included"
+    # With a rate asked for, what a sample of arrivals made of it would only confuse.
+    rate = "" if target.rate else f"{words.number(row['requests_per_s'])} requests/s, "
     return [
         f"{title}: {total} serve{'s' * (row['gpus'] == 1)} {load} with {limits}{least}.",
-        f"{share} have at most {times}; {words.number(row['requests_per_s'])} requests/s, "
+        f"{share} have at most {times}; {rate}"
         f"{words.number(row['tokens_per_s_per_gpu'])} tokens/s on each GPU{cost}.",
     ]
 
@@ -553,7 +555,9 @@ def _target(problem: Problem, loads: Row, limits: Target) -> Target:
     target = limits._replace(**given, quantile=share)
     check_target(target, needed_for(share) if 0 < share < 1 else 0)
     if any(is_given(problem.limits, name) for name in LIMITS):
-        raise ValueError("a size has limits of its own: give ttft and tpot, and a problem without")
+        raise ValueError(
+            "size takes its limits as ttft and tpot: give these, and a problem without limits"
+        )
     return target
 
 
