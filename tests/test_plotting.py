@@ -398,6 +398,22 @@ class TestNarrow:
             for (a, first), (b, second) in itertools.combinations(boxes.items(), 2):
                 assert not first.padded(-1).overlaps(second.padded(-1)), (a, b)
 
+    @pytest.mark.parametrize("name", ["memory_ledger", "best_partition_map", "tornado"])
+    def test_axes_without_a_layout_keep_title_and_names_to_themselves(self, name):
+        fig, panels = plt.subplots(2, 2, figsize=(10, 7))
+        for ax in panels[:, 0]:
+            ax.plot([1, 2])
+        for ax in panels[:, 1]:
+            FIGURES[name](ax)
+        fig.canvas.draw()
+        (up_left, up), (low_left, low) = (
+            [ax.get_tightbbox(fig.canvas.get_renderer()) for ax in row] for row in panels
+        )
+        assert up.y1 <= fig.bbox.y1 + 1
+        assert low.y1 <= up.y0 + 1
+        assert up.x0 >= up_left.x1 - 1
+        assert low.x0 >= low_left.x1 - 1
+
     def test_keys_of_lines_are_told_apart_without_colour(self, panels):
         ax = plotting.throughput_vs_context(rows(), panels[0, 0])
         keys = [(h.get_linestyle(), h.get_marker()) for h in ax.get_legend().legend_handles]

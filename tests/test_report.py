@@ -331,9 +331,12 @@ class TestBrowser:
         assert "2 of 6 rows" in self.text(loaded, ".tools")
 
     def test_the_fine_print_unfolds(self, loaded):
+        """Terms and reasons, and what is alike in every row and told above them."""
         before = self.count(loaded, "th")
+        said = self.text(loaded, ".note")
+        assert said.startswith("In every row: ")
         loaded.click(".tools button")
-        assert self.count(loaded, "th") == before + 3
+        assert self.count(loaded, "th") == before + 3 + said.count(", ") + 1
 
     def test_the_answer_comes_first(self, loaded):
         lines = self.text(loaded, "#answer").split("\n")

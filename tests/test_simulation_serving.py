@@ -220,22 +220,25 @@ def test_a_size_screens_by_the_mean_of_many_lengths():
         ({"users": 4, "isl": 5, "osl": 5, "engine": "ollama"}, "unknown engine"),
         ({"users": "many", "isl": 5, "osl": 5}, "not a number"),
         ({"users": [1, 2.5], "isl": 5, "osl": 5}, "whole numbers"),
-        ({"trace": "arrival,isl,osl\n0,1,1\n", "isl": 5}, "lengths of its own"),
+        ({"trace": "arrival,isl,osl\n0,1,1\n", "isl": 5}, "states the lengths"),
         ({"users": 4, "isl": 5}, "osl must say"),
         ({"users": 4, "isl": 5, "osl": 5, "scheduler": [1]}, "a list was given"),
         ({"users": 4, "isl": 5, "osl": 5, "prefix_hit_rate": "half"}, "'half' is not a number"),
         ({"users": 4, "isl": 5, "osl": 5, "think": -1}, "think: -1 is not allowed"),
         ({"users": 4, "rate": 1, "isl": 5, "osl": 5}, "exactly one"),
+        ({"users": [2, 64], "isl": 5, "osl": 5, "gpus": 4}, "users: 2 leave some of the 4 atten"),
     ],
 )
 def test_mistakes_in_python(more, says):
+    problem = dataclasses.replace(ONE, gpus=more.get("gpus", 1))
+    given = {name: value for name, value in more.items() if name != "gpus"}
     with pytest.raises(ValueError, match=says):
-        qs.simulate(ONE, qs.Partition(), **more)
+        qs.simulate(problem, qs.Partition(), **given)
 
 
 def test_limits_of_a_problem_are_not_those_of_a_size():
     problem = dataclasses.replace(ONE, limits=qs.Limits(max_tpot=0.1))
-    with pytest.raises(ValueError, match="limits of its own"):
+    with pytest.raises(ValueError, match="takes its limits as ttft"):
         qs.size(problem, users=1, isl=5, osl=5)
     with pytest.raises(ValueError, match="ttft: '2s' is not a number"):
         qs.size(ONE, users=1, isl=5, osl=5, ttft="2s")

@@ -44,6 +44,13 @@ VERBS: dict[str, str] = {
     "report": "One interactive page from result folders.",
     "completion": "Shell completion: how to switch it on.",
 }
+WIDTH = 100  # characters of a line where no terminal says how many it has
+EVERY_VERB = (
+    ("--format table|json|csv", "What is printed on standard output."),
+    ("--out DIRECTORY", "Write data, tables, figures and the exact inputs there."),
+    ("-q, --quiet", "Print the result and no notes."),
+    ("-v, --verbose", "Also print versions, device and time, on standard error."),
+)
 
 
 class LazyGroup(click.Group):
@@ -129,9 +136,14 @@ class LazyGroup(click.Group):
         """The table of verbs, without importing any."""
         with formatter.section("Verbs"):
             formatter.write_dl(list(VERBS.items()))
+        with formatter.section("Of every verb that prints a result"):
+            formatter.write_dl(EVERY_VERB)
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+HELP = {"help_option_names": ["-h", "--help"], "max_content_width": WIDTH}
+
+
+@click.group(cls=LazyGroup, context_settings=HELP)
 @click.version_option(package_name="qsjax")
 def cli() -> None:
     """Which model, on which accelerators, split how, at which context: every choice at once."""
@@ -146,4 +158,6 @@ def main() -> None:
         from qsjax.cli import session
 
         warnings.showwarning = session.warned
-    cli(prog_name="qsjax")
+    # Where no terminal says how wide it is, lines are as wide as those of the tables.
+    is_open = sys.stdout.isatty() or "COLUMNS" in os.environ
+    cli(prog_name="qsjax", terminal_width=None if is_open else WIDTH)

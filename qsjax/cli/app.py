@@ -6,13 +6,14 @@ import click
 
 from qsjax.cli import options, serving_options
 from qsjax.cli.grid_options import problem_of
+from qsjax.cli.help import Verb
 from qsjax.cli.options import flag
 from qsjax.output.live.server import app
 
 PORT = 5006
 
 
-@click.command("app")
+@click.command("app", cls=Verb)
 @options.one_model
 @options.workload_options()
 @serving_options.limit_options

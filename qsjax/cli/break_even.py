@@ -45,7 +45,6 @@ def command(model: str, **flags: Any) -> Result:
     Examples:
       qsjax break-even deepseek-v3 --context 8k,128k
       qsjax break-even mixtral-8x7b --gpus 8 --parameter context --twins 3
-      qsjax break-even deepseek-v3 --parameter hbm_bw --metric tpot --target 0.02 --context 32k
       qsjax break-even deepseek-v3 --parameter prefix_hit_rate --isl 32k --reuse-interval 300s
       qsjax break-even deepseek-v3 --parameter gpus --metric tpot --target 0.03 --context 32k
     """

@@ -27,14 +27,13 @@ CONTEXTS = (1024.0, 8192.0, 32768.0, 131072.0)
 @serving_options.target_options
 @options.level_option
 def command(subjects: tuple[str, ...], **flags: Any) -> Result:
-    r"""Put SUBJECTS side by side: who has more throughput, by how much, at which price, why.
+    r"""Put SUBJECTS side by side: who is faster, by how much, at which price, why.
 
-    A subject is MODEL[:CHANGES][@ACCELERATOR[:CHANGES]]. Changes of a model are q=5 (its dense twin
-    at that quality factor), kv=fp8, weights=fp4, acceptance=0.85 (speculation) with drafts=2;
-    changes of an accelerator are its fields (`qsjax hardware show`), as a value or as a factor such
-    as hbm_bw=x2. One subject alone is compared over the accelerators of --hardware, or with its
-    dense twins. Every design runs at its best batch; several values of --batch are compared one by
-    one.
+    A subject is MODEL[:CHANGES][@ACCELERATOR[:CHANGES]]. A model's changes are q=5 (its dense twin
+    at that factor), kv=fp8, weights=fp4, acceptance=0.85 (speculation) and drafts=2; those of an
+    accelerator are its fields (`qsjax hardware show`), as a value or as a factor: hbm_bw=x2. One
+    subject alone is compared over several --hardware, or with its dense twins. Several values of
+    --batch are compared one by one.
 
     \b
     Examples:

@@ -9,6 +9,7 @@ import click
 
 from qsjax import catalog
 from qsjax.cli.emit import emit
+from qsjax.cli.help import Verb
 from qsjax.engines.spread import LEVEL
 from qsjax.output.result import Result
 from qsjax.records.conversion import listed_of_text, number_of_text
@@ -61,6 +62,7 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
 OLD_FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 COUNT = click.IntRange(min=1)
+LONG = 11  # characters of choices that stand beside the name of their flag
 
 
 def flag(
@@ -81,6 +83,12 @@ def flag(
         kind, given = None, {"is_flag": True, "default": None if "/" in names else False} | given
     elif not isinstance(kind, type | click.ParamType):
         kind = click.Choice(list(kind))
+        if len("|".join(kind.choices)) > LONG and "metavar" not in more:
+            said, mark, taken = text.partition(".")
+            text = f"{said}: {', '.join(kind.choices)}{mark}{taken}"
+            more["metavar"] = "NAME"
+    if kind in (int, float, COUNT):
+        more.setdefault("metavar", "NUMBER")
     return click.option(*names.split(), type=kind, help=text, **(given | more))
 
 
@@ -112,13 +120,13 @@ models_argument = click.argument(
 hardware_option = flag(
     "--hardware",
     str,
-    "Accelerator by name (`qsjax hardware` lists them) or a TOML file.",
+    "Accelerator or TOML file.",
     HARDWARE,
     shell_complete=names_of("hardware"),
 )
 system_options = options(
     hardware_option,
-    flag("--gpus", WHOLE, "GPU counts, each used exactly, such as 8,16 or 8..64.", "64"),
+    flag("--gpus", WHOLE, "GPUs in all, such as 8,16 or 8..64.", "64"),
 )
 one_model, some_models = (
     options(argument, system_options) for argument in (model_argument, models_argument)
@@ -126,19 +134,19 @@ one_model, some_models = (
 convention_option = flag(
     "--convention",
     [*CONVENTIONS, "both"],
-    "Accounting: physical, what the paper's tables imply, or both of them.",
+    "Accounting.",
     "physical",
 )
+DTYPES = "Dtype of weights, KV cache.  [default: as published]"
 dtype_options = options(
     convention_option,
-    flag("--weights", STORED, "Dtype of the weights.  [default: as the model is published]"),
-    flag("--kv", STORED, "Dtype of the KV cache.  [default: as the model is published]"),
+    *(flag(f"--{name}", STORED, DTYPES) for name in ("weights", "kv")),
 )
 
 
 def context_option(default: str) -> Callable[[Any], Any]:
     """The flag for contexts; what is taken without it differs from verb to verb."""
-    text = f"Context lengths, such as 1k,128k,1M.  [default: {default}]"
+    text = f"Contexts, as 1k,128k,1M.  [default: {default}]"
     return flag("--context", WHOLE, text)
 
 
@@ -146,12 +154,12 @@ quality_options = options(
     flag(
         "--twins",
         Numbers(none=True),
-        "Dense models of equal quality at these factors q of the active size; none for none.",
+        "Dense models of equal quality: factors q, or none.",
         "5",
     ),
     dtype_options,
 )
-PUBLISHED = "powers of two from 1k to what the model is published for"
+PUBLISHED = "1k,2k,4k... to the model's limit"
 
 
 def workload_options(default: str = PUBLISHED) -> Callable[[Any], Any]:
@@ -159,33 +167,31 @@ def workload_options(default: str = PUBLISHED) -> Callable[[Any], Any]:
     return options(context_option(default), quality_options)
 
 
-batch_option = flag(
-    "--batch", WHOLE, "Sequences per attention replica.  [default: what is best, or fits]"
-)
+batch_option = flag("--batch", WHOLE, "Sequences on each replica.  [default: the best]")
 
 
 def degree_options(help_: str) -> Callable[[Any], Any]:
-    """A flag for each degree of a partition; `help_` has its name for {}."""
-    return options(*(flag(f"--{name}", WHOLE, help_.format(name)) for name in DEGREES))
+    """A flag for each degree of a partition, all with one help."""
+    return options(*(flag(f"--{name}", WHOLE, help_) for name in DEGREES))
 
 
 axis_options = options(
-    degree_options("Values of the axis {}."),
+    degree_options("Values of tp, ep, pp, dp, kvp.  [default: all]"),
     flag(
         "--replicas",
         WHOLE,
-        "Independent copies of the deployment.  [default: as many as the GPUs have room for]",
+        "Copies.  [default: as many as fill the GPUs]",
     ),
-    flag("--kv-mode", str, "KV parallelism: comma-separated none, kvp (Helix), cp (pass-Q)."),
+    flag("--kv-mode", str, "Any of none, kvp (Helix), cp (pass-Q)."),
     batch_option,
 )
-format_option = flag("--format format_", ["table", "json", "csv"], "What is printed.", "table")
-level_option = flag(
-    "--level", float, "Probability with which measured values lie in the intervals.", LEVEL
+format_option = flag(
+    "--format format_", ["table", "json", "csv"], "What is printed on standard output.", "table"
 )
+level_option = flag("--level", float, "Probability of the intervals.", LEVEL)
 output_options = options(
     format_option,
-    flag("--out", FOLDER, "Folder for data, tables, figures and the exact inputs."),
+    flag("--out", FOLDER, "Write data, tables, figures and the exact inputs there."),
 )
 
 
@@ -197,7 +203,7 @@ def verb(name: str) -> Callable[[Callable[..., Result]], click.Command]:
         def run(format_: str, out: Path | None, **given: Any) -> None:
             emit(function(**given), format_, out)
 
-        made = click.command(name)(run)
+        made = click.command(name, cls=Verb)(run)
         made.params += click.command()(output_options(lambda: None)).params
         return made
 

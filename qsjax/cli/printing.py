@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from qsjax.cli import WIDTH
 from qsjax.output import files
 from qsjax.output.result import Table as Content
 
 if TYPE_CHECKING:
     from rich.table import Column, Table
 
-WIDTH = 100  # characters of a line where no terminal says how many it has
 _CELL_RULES, _TABLE_RULES = 3, 1  # characters that rules and padding take
 
 

@@ -42,36 +42,29 @@ class Duration(click.ParamType[float]):
         return seconds
 
 
-request_options = options(
-    flag("--isl", WHOLE, "Input tokens of a request."),
-    flag(
-        "--osl",
-        WHOLE,
-        "Output tokens of a request; the context is then the input and half of the output.",
-    ),
-)
+_REQUEST = "Tokens of a request; the context is isl + osl/2."
+request_options = options(*(flag(f"--{name}", WHOLE, _REQUEST) for name in ("isl", "osl")))
 
 prefix_option = flag(
     "--prefix-hit-rate",
     float,
-    "Share of each prompt whose cache is there already (a shared prefix), 0 to 1.",
+    "Share of each prompt already cached.  [default: 0]",
     0.0,
+    show_default=False,
 )
 REUSE = defaults_of(Reuse)
+_REUSED = f"Input and output tokens.  [default: {REUSE['isl']:g}, {REUSE['osl']:g}]"
 reuse_options = options(
-    flag("--isl", WHOLE, f"Input tokens of a request.  [default: {REUSE['isl']:g}]"),
-    flag("--osl", WHOLE, f"Output tokens of a request.  [default: {REUSE['osl']:g}]"),
+    *(flag(f"--{name}", WHOLE, _REUSED) for name in ("isl", "osl")),
     flag(
         "--prefix-hit-rate",
         float,
-        "Share of each prompt that was seen before, 0 to 1.  [default: "
-        f"{REUSE['prefix_hit_rate']:g}]",
+        f"Share of each prompt seen before, 0 to 1.  [default: {REUSE['prefix_hit_rate']:g}]",
     ),
     flag(
         "--reuse-interval",
         Duration(),
-        "Time from an answer to the next prompt with its prefix.  [default: "
-        f"{REUSE['reuse_interval']:g}s]",
+        f"Time until a prefix comes again.  [default: {REUSE['reuse_interval']:g}s]",
     ),
 )
 
@@ -83,21 +76,21 @@ def reuse_flags(flags: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     return said, {name: value for name, value in flags.items() if name not in REUSE}
 
 
+_GPU = "Price and power of one GPU.  [default: catalogue]"
+_SITE = "Share of paid time in use; PUE."
 economy_options = options(
-    flag("--usd-per-hour", float, "Price of a GPU-hour.  [default: catalogue]"),
-    flag("--watts", float, "Power of a GPU.  [default: catalogue]"),
-    flag("--utilisation", float, "Share of the paid time in which the GPUs serve.", 1.0),
-    flag("--pue", float, "Power of the facility over that of the GPUs.", 1.0),
+    *(flag(f"--{name}", float, _GPU) for name in ("usd-per-hour", "watts")),
+    *(flag(f"--{name}", float, _SITE, 1.0) for name in ("utilisation", "pue")),
 )
+_COST = "Most USD per 1M output tokens, joules per token."
 limit_options = options(
     flag("--max-tpot", Duration(), "Longest time per output token, as 50ms."),
     flag("--min-user-rate", float, "Fewest tokens/s of each user."),
-    flag("--max-gpus", float, "Most GPUs."),
-    flag("--headroom", float, "Share of the usable memory that stays free."),
-    flag("--max-usd", float, "Highest price of a million output tokens."),
-    flag("--max-joules", float, "Highest energy of an output token [J]."),
-    *(flag(f"--max-{name}", float, f"Largest {name}.") for name in DEGREES),
-    flag("--tp-in-island", bool, "Keep tp within an island."),
+    flag("--max-gpus", float, "Most GPUs in all."),
+    flag("--headroom", float, "Share of usable memory that stays free."),
+    *(flag(f"--max-{name}", float, _COST) for name in ("usd", "joules")),
+    *(flag(f"--max-{name}", float, "Largest tp, ep, pp, dp, kvp.") for name in DEGREES),
+    flag("--tp-in-island", bool, "Keep tp within an NVLink (or like) domain."),
 )
 target_options = options(limit_options, economy_options)
 

@@ -26,7 +26,7 @@ def note_contexts(model: str, longest: int, contexts: Iterable[float] | None) ->
     beyond = [f"{context:,.0f}" for context in contexts or () if context > longest > 0]
     if beyond:
         listed = ", ".join(beyond)
-        note(f"Note: {model} is published for up to {longest:,} tokens; {listed}: a what-if.")
+        note(f"Note: {model} is published for up to {longest:,} tokens; {listed} is beyond that.")
 
 
 def detail(text: str) -> None:
@@ -71,7 +71,7 @@ def _report() -> None:
 def verbosity() -> list[click.Option]:
     """The flags that every verb has, whatever else it takes."""
     texts = {
-        "quiet": "Print the result and nothing beside it.",
+        "quiet": "Print the result and no notes.",
         "verbose": "Also say versions, device and time, on standard error.",
     }
     return [

@@ -14,14 +14,14 @@ from qsjax.records.specs import DEGREES, Partition
 @verb("simulate")
 @options.model_argument
 @options.hardware_option
-@flag("--users", WHOLE, "Requests in flight; several: a curve.")
-@flag("--rate", NUMBERS, "Requests/s that arrive by chance; several: a curve.")
+@flag("--users", WHOLE, "Users, each with one request in flight; several: a curve.")
+@flag("--rate", NUMBERS, "Requests/s, with Poisson arrivals; several: a curve.")
 @flag("--trace", OLD_FILE, "CSV file with the columns arrival [s], isl, osl, and if wanted cached.")
 @traffic_options.demand_options
 @flag("--requests", COUNT, "Requests of a run.", 1000)
 @traffic_options.limit_options
 @traffic_options.engine_options
-@options.degree_options("Degree {}.  [default: 1]")
+@options.degree_options("Degrees tp, ep, pp, dp, kvp.  [default: 1]")
 @options.dtype_options
 def command(model: str, **flags: Any) -> Result:
     r"""Simulate one deployment of MODEL under load: queues, quantiles of latency, preemptions.

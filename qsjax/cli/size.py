@@ -13,22 +13,20 @@ from qsjax.records.specs import DEGREES
 @verb("size")
 @options.model_argument
 @options.hardware_option
-@flag("--users", float, "Requests in flight.")
-@flag("--rate", float, "Requests/s that arrive by chance.")
+@flag("--users", float, "Users, each with one request in flight.")
+@flag("--rate", float, "Requests/s, with Poisson arrivals.")
 @traffic_options.demand_options
 @traffic_options.limit_options
-@flag("--quantile", float, "Share of the requests that must keep each limit.", 0.95)
-@flag(
-    "--replica-gpus", WHOLE, "Sizes of a replica that are tried.", ",".join(map(str, REPLICA_GPUS))
-)
+@flag("--quantile", float, "Share of requests that must keep each limit.", 0.95)
+@flag("--replica-gpus", WHOLE, "GPUs of one replica to try.", ",".join(map(str, REPLICA_GPUS)))
 @flag(
     "--prefill-hardware",
     str,
-    "Accelerator of GPUs that do nothing but prefill; --hardware then decodes.",
+    "Accelerator for prefill alone; --hardware then decodes.",
     shell_complete=options.names_of("hardware"),
 )
 @traffic_options.engine_options
-@options.degree_options("Degrees {} to try.")
+@options.degree_options("Values of tp, ep, pp, dp, kvp.  [default: all]")
 @options.dtype_options
 @serving_options.economy_options
 def command(model: str, **flags: Any) -> Result:
@@ -56,7 +54,7 @@ def command(model: str, **flags: Any) -> Result:
     users, *rest = (asked.pop(name) for name in ("users", "prefix_hit_rate", "think"))
     if users is not None or any(rest) or asked["rate"] is None:
         raise ValueError(
-            "--prefill-hardware: pools of their own are sized for a --rate, without --users, "
+            "--prefill-hardware: separate pools are sized for a --rate, without --users, "
             "--prefix-hit-rate and --think"
         )
     return size_apart(problem, flags["prefill_hardware"], **asked)

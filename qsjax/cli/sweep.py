@@ -9,13 +9,14 @@ import click
 import jax
 
 from qsjax.cli import session
+from qsjax.cli.help import Verb
 from qsjax.cli.options import COUNT, FOLDER, OLD_FILE, flag
 from qsjax.records.units import GIB
 from qsjax.streaming import hosts
 from qsjax.streaming.question import sweep
 
 
-@click.command("sweep")
+@click.command("sweep", cls=Verb)
 @click.argument("file", metavar="SPEC", type=OLD_FILE)
 @flag(
     "--out",

@@ -9,30 +9,29 @@ from qsjax.engines.flags import ENGINES
 from qsjax.questions.simulation.traffic import LENGTH
 
 demand_options = options(
-    flag("--isl", str, f"Input tokens of a request: {LENGTH}."),
-    flag("--osl", str, "Output tokens of a request, likewise."),
+    *(flag(f"--{name}", str, f"Input and output tokens: {LENGTH}.") for name in ("isl", "osl")),
     prefix_option,
     flag(
         "--think",
         Duration(),
-        "Time that a user takes from an answer to the next request, as 5s.  [default: none]",
+        "Pause of a user between requests, as 5s.  [default: none]",
         0.0,
         show_default=False,
     ),
-    flag("--seed", int, "Of lengths and arrivals.", 0),
+    flag("--seed", int, "Seed of lengths and arrivals.", 0),
 )
+LATENCY = "Longest time to the first token, per further token, as 2s or 50ms."
 limit_options = options(
-    flag("--ttft", Duration(), "Longest time to first token, as 2s."),
-    flag("--tpot", Duration(), "Longest time per output token, as 50ms."),
+    *(flag(f"--{name}", Duration(), LATENCY) for name in ("ttft", "tpot")),
 )
+_STEP = "Most tokens of a step, most running requests.  [default: the engine's]"
 engine_options = options(
-    flag("--engine", ENGINES, "Whose rules fill the steps.", "vllm"),
-    flag("--budget", float, "Most tokens of a step.  [default: the engine's]"),
-    flag("--sequences", float, "Most running requests.  [default: the engine's]"),
+    flag("--engine", ENGINES, "Engine whose scheduler is followed.", "vllm"),
+    *(flag(f"--{name}", float, _STEP) for name in ("budget", "sequences")),
     flag(
         "--mixed/--prompts-first",
         bool,
-        "Whether prompts ride in decode steps.  [default: as the engine does]",
+        "Prompts within decode steps, or before.  [default: the engine's]",
     ),
 )
 

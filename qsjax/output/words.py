@@ -2,10 +2,13 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qsjax.cost.ledger import RESOURCES
 from qsjax.records.units import HOUR, MS, tokens, with_unit
+
+if TYPE_CHECKING:
+    from qsjax.grid.problem import Problem
 
 # Share of a resource in the time of a token from which it is "most of it".
 MOST = 0.5
@@ -27,6 +30,20 @@ RESOURCE_WORDS: dict[str, str] = {
     "comm PP": "handing over between stages",
     "overhead": "starting kernels and other fixed costs",
 }
+
+
+# The terms of a token's time that a resource is made of; others are their resource.
+TERM_WORDS: dict[str, str] = {
+    "compute_attention": "arithmetic: attention",
+    "compute_projection": "arithmetic: projections of attention",
+    "compute_ffn": "arithmetic: FFN",
+    "compute_head": "arithmetic: output head",
+    "hbm_attention_weights": "reading weights: attention",
+    "hbm_routed": "reading weights: routed experts",
+    "hbm_ffn": "reading weights: FFN",
+    "hbm_always": "reading weights: shared experts, dense FFN, router",
+    "hbm_head": "reading weights: output head",
+} | {own[0]: RESOURCE_WORDS[name] for name, own in RESOURCES.items() if len(own) == 1}
 
 
 def nearest(contexts: Iterable[float], to: float = USUAL_CONTEXT) -> float:
@@ -54,6 +71,34 @@ def twin(q: float | None) -> str:
     (' (dense twin, q = 5)', '')
     """
     return "" if q is None else f" (dense twin, q = {q:g})"
+
+
+def cell(row: Mapping[str, Any]) -> str:
+    """Who is meant where: the model or twin of a row, its GPUs and its context.
+
+    >>> cell({"model": "m", "q": 5.0, "gpus": 64, "hardware": "h100-sxm", "context": 8192})
+    'm (dense twin, q = 5) on 64 h100-sxm at 8k'
+    """
+    where = f"{row['gpus']:,.0f} {row['hardware']} at {length(row['context'])}"
+    return f"{row['model']}{twin(row['q'])} on {where}"
+
+
+def setting(problem: "Problem") -> str:
+    """What all answers to a problem have in common: model, GPUs and context, where there is one.
+
+    >>> from qsjax.grid.problem import Problem
+    >>> setting(Problem("mixtral-8x7b", ["h100-sxm", "h200-sxm"], gpus=8, context="8k"))
+    'mixtral-8x7b on 8 GPUs at 8k'
+    """
+    stated = problem.stated
+    names = [[own.name for own in part] for part in (stated.models, stated.accelerators)]
+    model, device = (part[0] if len(part) == 1 else "" for part in names)
+    where = f"on {device}" if device else ""
+    if len(stated.gpus) == 1:
+        gpus = stated.gpus[0]
+        where = f"on {gpus:,.0f} {device}" if device else f"on {count(gpus, 'GPU')}"
+    at = f"at {length(stated.contexts[0])}" if len(stated.contexts) == 1 else ""
+    return " ".join(filter(None, (model, where, at)))
 
 
 def power(watts: float, *, is_measured: bool) -> str:
@@ -212,7 +257,7 @@ def between(row: Mapping[str, Any]) -> str:
 def rests_on(rows: Sequence[Mapping[str, Any]], level: float) -> list[str]:
     """What the intervals of rows rest on, a line each."""
     named = dict.fromkeys(row["interval_rests_on"] for row in rows if "interval_rests_on" in row)
-    return [f"Intervals of {level:.0%} rest on {one}." for one in named]
+    return [f"Intervals of {100 * level:g} % rest on {one}." for one in named]
 
 
 def within_error(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

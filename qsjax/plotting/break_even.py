@@ -53,7 +53,7 @@ def turning_points(
     """
     ax = style.dressed(ax, (7.4, 1.7 + 0.62 * len(rows)))
     ax.set_xscale("log")
-    write = units.about if tokens else units.quantity
+    write = _in_tokens if tokens else units.quantity
     low, high = min(row["low"] for row in rows), max(row["high"] for row in rows)
     for k, row in enumerate(rows):
         y = len(rows) - 1 - k
@@ -85,6 +85,11 @@ def turning_points(
         handles.append(Line2D([], [], color=style.ink().text, linewidth=1.8, label=LEAST))
     style.legend_above(ax, 3, handles=handles)
     return ax
+
+
+def _in_tokens(value: float) -> str:
+    """A count to the digits that sentences have, and not in units of 1,024."""
+    return f"{float(f'{value:.3g}'):,.0f}"
 
 
 def _edge(look: Look) -> str:

@@ -49,7 +49,9 @@ def lead_over_context(
 
 
 @style.styled
-def sure_leads(rows: Sequence[Row], ax: Axes | None = None, *, first: str = "the first") -> Axes:
+def sure_leads(
+    rows: Sequence[Row], ax: Axes | None = None, *, first: str = "the first", where: str = ""
+) -> Axes:
     """Throughput of every subject over that of the first, between what it lies, and how sure.
 
     Filled where the difference is larger than the error, hollow where it is within it; bars are the
@@ -60,6 +62,7 @@ def sure_leads(rows: Sequence[Row], ax: Axes | None = None, *, first: str = "the
             factor / margin to factor * margin), `chance` (of being ahead of the first), `is_sure`.
         ax: where to draw.
         first: the subject that the factors are over.
+        where: the GPUs of all, for the title.
     """
     groups = series(rows, lambda row: row["context"])
     ax = style.dressed(ax, (7.0, 1.6 + 0.3 * (len(rows) + _LANE * len(groups))))
@@ -90,6 +93,7 @@ def sure_leads(rows: Sequence[Row], ax: Axes | None = None, *, first: str = "the
     style.grid(ax, "x")
     open_ones = [row for row in rows if not row["is_sure"]]
     said = f"{len(rows) - len(open_ones)} of {len(rows)} differences are larger than the error"
+    said = f"On {where}, {said}" if where else said
     style.label(ax, said, f"tokens/s/GPU over {first} [1]")
     return ax
 

@@ -52,7 +52,9 @@ def prefix_places(
     top = max(float(np.max(r["seconds"])) for r in first)
     for root in first[0]["roots"]:
         ax.axvline(root, color=style.ink().quiet, linewidth=0.9, zorder=1)
-        style.note(ax, units.quantity(root), (root, top), (3, 2), 8)
+        style.note(ax, units.quantity(root), (root, top), (3, 4), 8)
+    low = ax.get_ylim()[0]
+    ax.set_ylim(low, top + 0.12 * (top - low))  # room for the values above the lines
     if parameter == "reuse_interval":
         scales.number_axis(ax.xaxis)
     ax.set_xlim(float(first[0]["values"][0]), float(first[0]["values"][-1]))

@@ -189,6 +189,7 @@ def styled(draw: Callable[P, Axes]) -> Callable[P, Axes]:
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> Axes:
         with in_force():
             ax = draw(*args, **kwargs)
+            keep_inside(ax)
         # Ticks of axes that the caller made carry our names too.
         for axis in (ax.xaxis, ax.yaxis):
             for text in axis.findobj(Text):
@@ -196,6 +197,36 @@ def styled(draw: Callable[P, Axes]) -> Callable[P, Axes]:
         return ax
 
     return wrapped
+
+
+def keep_inside(ax: Axes) -> None:
+    """Shrink a panel that no layout moves, so title, legend and names leave its neighbours free.
+
+    Nothing is written outside of the figure or over a panel above or at the left; a panel keeps at
+    least half of its height and width.
+    """
+    fig = ax.get_figure(root=True)
+    if fig is None or _has_layout(ax):
+        return
+    taken = ax.get_tightbbox()
+    if taken is None:
+        return
+    frame, own = fig.bbox, ax.get_window_extent()
+    left, top = frame.x0, frame.y1
+    for other in fig.axes:
+        box = None if other is ax else other.get_tightbbox()
+        if box is None:
+            continue
+        if box.y0 >= own.y1 and box.x0 < own.x1 and box.x1 > own.x0:
+            top = min(top, box.y0)
+        if box.x1 <= own.x0 and box.y0 < own.y1 and box.y1 > own.y0:
+            left = max(left, box.x1)
+    right = min(max(left - taken.x0, 0.0), own.width / 2) / frame.width
+    down = min(max(taken.y1 - top, 0.0), own.height / 2) / frame.height
+    if right or down:
+        at = ax.get_position()
+        ax.set_position((at.x0 + right, at.y0, at.width - right, at.height - down))
+        ax.set_in_layout(True)
 
 
 def filled(look: Look) -> dict[str, Any]:

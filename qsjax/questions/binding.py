@@ -29,7 +29,8 @@ from qsjax.grid.gradients import slopes_at_rate
 from qsjax.grid.limits import is_given
 from qsjax.grid.optimum import any_batch
 from qsjax.grid.parameters import Parameter, resolve
-from qsjax.grid.problem import Problem, describe, question
+from qsjax.grid.problem import Problem, describe, listed, question
+from qsjax.output import words
 from qsjax.output.labels import series_name
 from qsjax.output.result import Drawing, Result, Row, Table, text
 
@@ -157,7 +158,14 @@ class Binding(Result):
             models = self.problem.stated.models
             who = f"{models[0].name} ({label})" if len(models) == 1 else label
             lines.append(f"{who} is bound by {', then by '.join(spans)}.")
-        return "\n".join(lines) or "Nothing runs."
+        if not lines:
+            return "Nothing runs."
+        stated = self.problem.stated
+        where = f"{listed(stated.gpus)} {words.joined(own.name for own in stated.accelerators)}"
+        lines[0] = f"On {where} at {words.places(stated.contexts)}, {lines[0]}"
+        if any(row["batch"] < SMOOTH for row in self.rows()):  # there it is steps of one sequence
+            lines[-1] += f" Gains are those at batches of {SMOOTH} or more."
+        return "\n".join(lines)
 
     def tables(self) -> list[Table]:
         """Elasticities of tokens/s/GPU: a line for each point of each front."""
@@ -193,16 +201,14 @@ class Binding(Result):
 
     def _title(self, label: str) -> str:
         own = [band for band in self.bands() if band["label"] == label]
-        words = [meaning_of(name).long_name for name in dict.fromkeys(b["parameter"] for b in own)]
+        names = [meaning_of(name).long_name for name in dict.fromkeys(b["parameter"] for b in own)]
         known = [band for band in own if band["most"] is not None]
         more = ""
         if known:
             top = max(known, key=lambda band: band["most"])
             more = f"; 1 % of {top['parameter']} is up to {top['most']:.2g} % of throughput"
-        models = self.problem.stated.models
-        if len(models) == 1:
-            label = f"{models[0].name}, {label}"
-        return fill(f"{label}: bound by {', '.join(reversed(words))}{more}", 66)
+        label = ", ".join(filter(None, (words.setting(self.problem), label)))
+        return fill(f"{label}: bound by {', '.join(reversed(names))}{more}", 66)
 
 
 def _gain(band: Row) -> str:

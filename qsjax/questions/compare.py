@@ -32,6 +32,8 @@ from qsjax.records.units import MS
 
 # Relative width to which a turning point is found.
 TURN_WIDTH = 0.02
+# A share of the variance from which a measurement is worth naming.
+WORTH = 0.05
 # A share of a gap above which parts that are larger than the gap cancel out, so no share says why.
 CANCELS = 2.0
 
@@ -102,8 +104,16 @@ class Decision(NamedTuple):
         if self.is_sure:
             return f"{line}."
         return (
-            f"{line}: {self.factor:.2f} times is less than the error, {self.margin:.2f} times "
-            f"would be more. A measurement of {self.measure} would decide most: it removes "
+            f"{line}: a lead of {self.factor:.2f} times is within the error, one of "
+            f"{self.margin:.2f} times would not be.{self._measured()}"
+        )
+
+    def _measured(self) -> str:
+        """Which measurement would decide most; nothing where none would help."""
+        if self.removes < WORTH:
+            return ""
+        return (
+            f" A measurement of {self.measure} would decide most: it removes "
             f"{100 * self.removes:.0f} % of the variance."
         )
 
@@ -369,7 +379,7 @@ class Comparison(Result):
         if judged and self.own.is_real:
             own = [row for row in judged if row["convention"] == self.own.convention]
             first = self.own.subjects[0]
-            found["sure"] = partial(plotting.sure_leads, own, first=first)
+            found["sure"] = partial(plotting.sure_leads, own, first=first, where=_where(self))
         return found
 
     def _panels(self, draw: Any, tall: float, ax: Any = None) -> Any:
@@ -383,7 +393,8 @@ class Comparison(Result):
             turns = [turn for turn in self.turns() if turn["convention"] == side.convention]
             says = " ".join(_leads(side)).rstrip(".")
             several = f"{side.convention} accounting: " if len(self.sides) > 1 else ""
-            draw(side.rows(), panel, turns=turns, title=f"{several}{says}")
+            title = f"On {_where(self)}, {several}{says}"
+            draw(side.rows(), panel, turns=turns, title=title)
         return axes[0]
 
 
@@ -410,12 +421,14 @@ def _answer(found: Comparison) -> list[str]:
     parts = [rows[k * several : (k + 1) * several] for k in range(len(side.places))]
     shown = [k for k in range(len(parts)) if any(row["is_feasible"] for row in parts[k])]
     if not shown:
-        return [f"Nothing runs {words.joined(place.words for place in side.places)}."]
+        where = words.joined(place.words for place in side.places)
+        return [f"Nothing runs on {_where(found)} {where}."]
     batched = side.places[0].batch is not None
     if not batched:
         near = words.nearest(side.places[k].context for k in shown)
         shown = [k for k in shown if side.places[k].context == near][:1]
-    said = [_gaps(parts[k], side.places[k], first=k == shown[0]) for k in shown]
+    where = _where(found)
+    said = [_gaps(parts[k], side.places[k], where if k == shown[0] else "") for k in shown]
     turns = [] if batched or len(parts) == 1 else [*_spread(parts), *_leads(side)]
     prices = " ".join(filter(None, [_prices(found, parts[shown[0]]), _sure(side, shown[0])]))
     return ["\n".join(said), "" if batched else prices, " ".join(turns)]
@@ -428,11 +441,14 @@ def _shortened(text: str, side: Ranking) -> str:
     short = {first: first}
     for name in others:
         own = name.removeprefix(model)
-        short[name] = own.replace(f"@{device}", "", 1).lstrip(":@") or name
+        short[name] = own.replace(f"@{device}", "", 1).lstrip(":@, ") or name
+        if re.fullmatch(r"q=[\d.]+", short[name]):
+            short[name] = f"the dense twin ({short[name]})"
     if len(set(short.values())) < len(short):
         return text
     longest = sorted(short, key=len, reverse=True)
-    return re.sub("|".join(map(re.escape, longest)), lambda found: short[found[0]], text)
+    said = re.sub("|".join(map(re.escape, longest)), lambda found: short[found[0]], text)
+    return re.sub(r"(^|[.\n] ?)the dense", r"\1The dense", said)
 
 
 def _sure(side: Ranking, place: int) -> str:
@@ -454,26 +470,38 @@ def _spread(parts: Sequence[Sequence[Row]]) -> list[str]:
     known = [rows[1] for rows in parts if "factor" in rows[1]]
     if len(known) < 2:
         return []
-    low, high = (
-        f"{words.gap(row['factor'], 'more', 'less')} at {words.length(row['context'])}"
-        for row in (known[0], known[-1])
-    )
-    return [f"{known[0]['subject']} goes from {low} to {high}."]
+    ends = [words.length(row["context"]) for row in (known[0], known[-1])]
+    low, high = (words.gap(row["factor"], "more", "less") for row in (known[0], known[-1]))
+    if low == high:
+        verb = "is" if low == "equal" else "makes"
+        return [f"{known[0]['subject']} {verb} {low} at {words.joined(ends)} alike."]
+    return [f"{known[0]['subject']} goes from {low} at {ends[0]} to {high} at {ends[1]}."]
 
 
-def _gaps(rows: Sequence[Row], place: Place, *, first: bool) -> str:
-    """How all stand against the first one that runs, at one place."""
+def _where(found: Comparison) -> str:
+    """The GPUs of every side: `64 h100-sxm`, or `64 GPUs` where subjects name theirs."""
+    gpus = found.problem.stated.gpus[0]
+    device = found.own.sides[0][0]
+    named = device in found.own.subjects[0]
+    where = words.count(gpus, "GPU") if named else f"{gpus:,.0f} {device}"
+    models = found.problem.stated.models
+    more = len(models) == 1 and base_name(models[0].name) not in found.own.subjects[0]
+    return f"{where} with {models[0].name}" if more else where
+
+
+def _gaps(rows: Sequence[Row], place: Place, where: str) -> str:
+    """How all stand against the first one that runs, at one place; `where` of the first."""
     running = [row for row in rows if row["is_feasible"]]
     one, *others = running
-    how = f" with {words.split(one, one['is_moe'])}" if first else ""
+    how = f" with {words.split(one, one['is_moe'])}" if where else ""
     rate = words.number(one["tokens_per_s_per_gpu"])
-    at = place.words
+    at = f"{place.words} on {where}," if where else place.words
     lead = f"{at[0].upper()}{at[1:]} {one['subject']} makes {rate} tokens/s on each GPU{how}"
     gaps = []
     for row in others:
         ratio = row["tokens_per_s_per_gpu"] / one["tokens_per_s_per_gpu"]
         is_sure = row.get("is_sure", not words.within_error(row, one))
-        why = _why(row) if len(others) == 1 and first and is_sure else ""
+        why = _why(row) if len(others) == 1 and where and is_sure else ""
         unsure = "" if is_sure else ", within the error"
         gaps.append(f"{row['subject']} {words.gap(ratio, 'more', 'less')}{unsure}{why}")
     none = [row["subject"] for row in rows if not row["is_feasible"]]
@@ -508,7 +536,7 @@ def _prices(found: Comparison, rows: Sequence[Row]) -> str:
             equal = price * _output_rate(row) / _output_rate(one)
             said += (
                 f" No price of {row['subject']} is known: per dollar it is ahead below "
-                f"{equal:.2f} USD a GPU-hour (the other: {price:.2f})."
+                f"{equal:.2f} USD a GPU-hour ({one['subject']} costs {price:.2f})."
             )
     return said
 

@@ -130,7 +130,7 @@ class Exploration(Result):
             f"{self.cells:,} designs decided, {self.feasible:,} feasible.",
             *words.rests_on(self.rows(), self.level),
             f"Infeasible, by reason (a design may have several): {listed or 'none'}.",
-            *(missing(self.problem, row) for row in self.rows() if not row["is_feasible"]),
+            *all_missing(self.problem, self.rows()),
         ]
 
     def record(self) -> Row:
@@ -436,14 +436,28 @@ def _factor(row: Row, name: str) -> str:
     return "" if row["variant"] == "moe" else f"{gain:.2f}x" if np.isfinite(gain) else "-"
 
 
-def missing(problem: Problem, row: Row) -> str:
-    """Why a cell has no design, and what it would need."""
+def all_missing(problem: Problem, rows: Sequence[Row]) -> list[str]:
+    """Why cells have no design: those that differ in context alone share a line."""
+    alike: dict[tuple[Any, ...], list[Row]] = {}
+    axes = ("model", "variant", "q", "hardware", "gpus", *problem.stated.kept)
+    for row in rows:
+        if not row["is_feasible"]:
+            kind = _would_help(problem, row).partition(" ")[0]
+            alike.setdefault((kind, *(row[name] for name in axes)), []).append(row)
+    return [missing(problem, *found) for found in alike.values()]
+
+
+def missing(problem: Problem, *rows: Row) -> str:
+    """Why cells of other contexts alone have no design, and what the last one would need."""
+    row = rows[-1]
     where = f"{row['model']}, {variant_name(row)}" if row["variant"] != "dense" else row["model"]
     if row["variant"] == "dense" and row["q"] is not None:
         where = f"the dense twin of {row['model']} at q={row['q']:g}"
     own = words.count(row["gpus"], row["hardware"] + " GPU")
     why = _would_help(problem, row)
-    return f"No design for {where} at {words.length(row['context'])} on {own}: {why}."
+    contexts = list(dict.fromkeys(words.length(one["context"]) for one in rows))
+    at = f"at {contexts[-1]} " if len(contexts) > 1 else ""
+    return f"No design for {where} at {words.joined(contexts)} on {own}: {at}{why}."
 
 
 def _would_help(problem: Problem, row: Row) -> str:

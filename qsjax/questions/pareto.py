@@ -150,12 +150,11 @@ class Pareto(Result):
         if not rows:
             return {}
         fronts = self._by_front(rows)
-        stated = self.problem.stated
         title = self._reach().rstrip(".")
         if len(fronts) > 1 and (leaders := _leaders(fronts, USER_RATES[1:2])):
             title = leaders.rstrip(".")
-            if len(stated.models) == len(stated.accelerators) == 1:  # the leaders are variants
-                title = f"{_subject(rows[0])}: {title[0].lower()}{title[1:]}"
+            if setting := words.setting(self.problem):
+                title = f"{setting}: {title[0].lower()}{title[1:]}"
         return {"pareto": partial(plotting.pareto_front, rows, title=title)}
 
 
@@ -188,7 +187,10 @@ def _leaders(fronts: dict[tuple[Any, ...], list[Row]], rates: Sequence[float] = 
     """Which front has the most tokens/s/GPU at the rates that each user may want."""
     said: list[str] = []
     last = None  # the leader and the next, named once for as long as they stay
-    for wanted in rates:
+    # Below the slowest design of all fronts nothing changes: one such rate says it.
+    slowest = min(own[-1]["tokens_per_s_per_user"] for own in fronts.values())
+    idle = [rate for rate in rates if rate <= slowest]
+    for wanted in [*idle[-1:], *(rate for rate in rates if rate > slowest)]:
         reached = {
             key: max(
                 row["tokens_per_s_per_gpu"] for row in own if row["tokens_per_s_per_user"] >= wanted

@@ -124,7 +124,7 @@ class PrefixCaching(Result):
             along = turned["prefix_hit_rate"]
             if along.roots:
                 said.append(f"{_series(design)}. {_along(along, 'hit rate', '1')}")
-        note = "* most tokens/s, and so the least money. The first token is told without a queue."
+        note = "* most tokens/s, and so the least money. TTFT is without a queue."
         return [asked, *said, note, *prices_of(self.problem)]
 
     def record(self) -> Row:

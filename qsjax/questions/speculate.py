@@ -46,7 +46,8 @@ class Speculation(Result):
 
     def summary(self) -> str:
         """The gain at the smallest and the largest batch, and where it ends."""
-        lines = []
+        lines: list[str] = []
+        chance = f"if {100 * self.asked['acceptance']:g} % of the drafts are accepted"
         for rows in self._curves():
             first, last = rows[0], rows[-1]
             lost = next((row for row in rows if row["gain"] < 1.0), None)
@@ -55,11 +56,16 @@ class Speculation(Result):
                 end = f"from a batch of {lost['batch']:,.0f} on it costs more than it gains"
             drafting = words.milliseconds(first["draft_time"])
             lines.append(
-                f"{_named(first)}: {first['gain']:.2f} times the tokens at a batch of "
-                f"{first['batch']:,.0f}, {last['gain']:.2f} at {last['batch']:,.0f}; {end}. "
+                f"{self._placed(first)}, {chance}: {first['gain']:.2f} times the tokens at a "
+                f"batch of {first['batch']:,.0f}, {last['gain']:.2f} at {last['batch']:,.0f}; "
+                f"{end}. "
                 f"Drafts take {drafting} of a step at the smallest."
             )
         return "\n".join(lines) or f"{describe(self.problem)}: nothing runs."
+
+    def _placed(self, row: Row) -> str:
+        stated = self.problem.stated
+        return words.cell(row | {"gpus": stated.gpus[0], "context": stated.contexts[0]})
 
     def tables(self) -> list[Table]:
         """Every batch of every design, times in ms."""
@@ -228,7 +234,9 @@ def speculate(
     several = [n for n, x in (("gpus", stated.gpus), ("context", stated.contexts)) if len(x) > 1]
     if several or stated.kept:
         names = ", ".join([*several, *stated.kept])
-        raise ValueError(f"gains are told of one place, so give one value for: {names}")
+        raise ValueError(
+            f"gains are for one number of GPUs and one context; give one value for: {names}"
+        )
     made = float(np.asarray(_accepted(float(acceptance), float(drafts))))
     asked: Row = {
         "acceptance": float(acceptance),

@@ -14,7 +14,7 @@ from qsjax.grid.problem import Accelerator, Problem, as_accelerator, question
 from qsjax.grid.solution import Row
 from qsjax.numerics.safe import scalar
 from qsjax.output import words
-from qsjax.questions.explore import Exploration, answer, explore, missing
+from qsjax.questions.explore import Exploration, all_missing, answer, explore
 
 # Hardware numbers that have a slider: a field, or a group of fields that are scaled together.
 FACTORS: dict[str, str] = {
@@ -226,5 +226,5 @@ def view(problem: Problem, setting: Setting, found: Exploration | None = None) -
             shown.append(Shown(row, by_resource(row["terms"]), parts))
     said = [answer(asked, rows)]
     if shown:  # else the summary itself says what is missing
-        said += [missing(asked, row) for row in rows if not row["is_feasible"]]
+        said += all_missing(asked, rows)
     return View("\n".join(said), rows, shown, curve)

@@ -34,10 +34,16 @@ def charts(tables: dict[str, list[dict[str, Any]]], convention: str, tag: str) -
         for fits, draw in _KINDS:
             usable = [row for row in rows if fits(row)]
             if usable and len(usable) >= len(rows) // 2:
-                found += [chart for chart in draw(rows, convention) if chart["series"]]
+                found += [chart for chart in draw(rows, convention) if _is_figure(chart)]
     for chart in found:
         chart["title"] += f" ({tag})" if tag else ""
     return found
+
+
+def _is_figure(chart: Chart) -> bool:
+    """Whether a chart has more to show than a table: no line of one point each."""
+    lines = chart["series"]
+    return bool(lines) and (chart["kind"] != "line" or any(len(x["points"]) > 1 for x in lines))
 
 
 def _has(*names: str) -> Callable[[Row], bool]:

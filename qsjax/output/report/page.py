@@ -34,6 +34,7 @@ def _table(folder: str, name: str, rows: Sequence[dict[str, Any]], convention: s
     columns = list(dict.fromkeys(key for row in shown for key in row))
     # Terms and reasons are the fine print; they fold away behind one button.
     fine = [column for column in columns if "." in column]
+    same = [column for column in columns if column not in fine and _is_same(shown, column)]
     variants = [style.variant_label(row) if "variant" in row else None for row in shown]
     return {
         "name": name,
@@ -41,11 +42,26 @@ def _table(folder: str, name: str, rows: Sequence[dict[str, Any]], convention: s
         "columns": columns,
         "units": [_unit(column) for column in columns],
         "fine": fine if len(fine) < len(columns) else [],
+        "same": same if 2 * len(same) <= len(columns) - len(fine) else [],
         "rows": [[row.get(column) for column in columns] for row in shown],
         "variants": variants,
         "convention": convention,
         "left_out": max(0, len(rows) - MOST_ROWS),
     }
+
+
+def _told(summary: dict[str, Any]) -> dict[str, Any]:
+    """Single values of a result beside its answer; parts that are nothing are left out."""
+    return {
+        name: value
+        for name, value in summary.items()
+        if name != "answer" and value not in (None, []) and not ("." in name and value == 0)
+    }
+
+
+def _is_same(rows: Sequence[dict[str, Any]], column: str) -> bool:
+    """Whether a column says the same in each of several rows."""
+    return len(rows) > 1 and all(row.get(column) == rows[0].get(column) for row in rows)
 
 
 def payload(folders: Sequence[Folder]) -> dict[str, Any]:
@@ -59,13 +75,14 @@ def payload(folders: Sequence[Folder]) -> dict[str, Any]:
     }
     for folder in folders:
         convention = _convention(folder)
-        command = [str(word) for word in folder.inputs.get("command", [])]
+        words = " ".join(map(str, folder.inputs.get("command", [])))
+        command = folder.inputs.get("repeat") or (f"qsjax {words}" if words else "")
         content["folders"].append(
             {
                 "name": folder.name,
-                "command": " ".join(["qsjax", *command]) if command else "",
+                "command": str(command),
                 "answer": folder.summary.get("answer", ""),
-                "summary": {k: v for k, v in folder.summary.items() if k != "answer"},
+                "summary": _told(folder.summary),
                 "inputs": folder.inputs,
                 "pictures": folder.pictures,
             }

@@ -182,10 +182,7 @@ class Architectures(Result):
     def remarks(self) -> list[str]:
         """On what the equality rests, and what was left out."""
         law = LAWS[self.law]
-        lines = [f"{line}." for line in self.findings()]
-        lines.append(
-            f"Equal under the {law.title} ({law.source}), {self.tokens:g} training tokens."
-        )
+        lines = [f"Equal under the {law.title} ({law.source}), {self.tokens:g} training tokens."]
         far: dict[str, list[float]] = {}
         for own in self.candidates:
             for name, value in own.outside.items():

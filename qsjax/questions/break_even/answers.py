@@ -10,7 +10,7 @@ from qsjax.grid.problem import Problem
 from qsjax.output import words
 from qsjax.output.labels import cell_name
 from qsjax.output.result import Drawing, Result, Row, Table
-from qsjax.questions.break_even.roots import Roots
+from qsjax.questions.break_even.roots import SIDES, Roots
 
 
 def in_unit(value: float, metric: Objective) -> str:
@@ -27,6 +27,35 @@ def _place(row: Row) -> str:
     count = f"{row['gpus']:,.0f} " if row.get("gpus") is not None and "tried" not in row else ""
     context = f" at {words.length(row['context'])}" if "context" in row else ""
     return f"{row['model']}{twin} on {count}{row['hardware']}{context}"
+
+
+def _values(row: Row) -> list[str]:
+    """Roots to three digits, with their unit."""
+    unit = meaning_of(row["parameter"]).units
+    return [words.value(float(f"{x:.3g}"), unit) for x in row["roots"]]
+
+
+def _last(rows: list[Row]) -> str:
+    """Which side holds last on few accelerators that agree on it, and from where on."""
+    told = [
+        f"from {values[-1]} with {where}" if (values := _values(row)) else f"always with {where}"
+        for row in rows
+        if (where := _place(row).partition(" on ")[2])
+    ]
+    who = _place(rows[0]).partition(" on ")[0]
+    return f"{who}: {SIDES[rows[0]['sides'][-1]]} {words.joined(told)}"
+
+
+def _why(row: Row) -> str:
+    """What turned the lead at every root."""
+    reasons = row.get("reasons") or []
+    if not any(reasons):
+        return ""
+    told = [f"At {x} {why}." for x, why in zip(_values(row), reasons, strict=True) if why][:SHOWN]
+    between = [f"{100 * lead:.1f} %" for lead in row["halfway"] if lead > 0]
+    if between and len(reasons) <= SHOWN:
+        told.append(f"Halfway between these the lead is {words.joined(between)}.")
+    return " ".join(told)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
@@ -46,11 +75,14 @@ class Turning(Result):
     stem = "break-even"
 
     def summary(self) -> str:
-        """The answer for each of the first cells, one a line."""
+        """The answer for each of the first cells, one a line, then why each lead changes."""
         rows = self.rows()
         lines = [f"{_place(row)}: {row['message']}{self._beyond(row)}." for row in rows[:SHOWN]]
         left = len(rows) - len(lines)
-        return "\n".join([*lines, *([f"{left} cells more are in the table."] if left else [])])
+        more = [f"{left} cells more are in the table."] if left else []
+        why = [(_place(row), text) for row in rows[:SHOWN] if (text := _why(row))]
+        told = [f"{place}: {text}" if len(rows) > 1 else text for place, text in why]
+        return "\n".join([*lines, *more, *told])
 
     def tables(self) -> list[Table]:
         """The answers that the first lines leave out."""
@@ -65,6 +97,12 @@ class Turning(Result):
         past = longest and max(row["roots"]) > longest
         return f" (the model is published for up to {longest:,} tokens)" if past else ""
 
+    @staticmethod
+    def _is_one_answer(rows: list[Row]) -> bool:
+        """Whether one side holds last everywhere, for one model and q."""
+        ends = {(_place(row).partition(" on ")[0], tuple(row["sides"][-1:])) for row in rows}
+        return len(ends) == 1 and all(row["sides"][-1:] and row["sides"][-1] for row in rows)
+
     def record(self) -> Row:
         """Metric and solutions."""
         metric = self.problem.objective
@@ -78,7 +116,7 @@ class Turning(Result):
 
     def shown(self) -> list[Row]:
         """Rows as they are drawn."""
-        return [row | {"label": cell_name(row)} for row in self.rows()]
+        return [row | {"label": _place(row)} for row in self.rows()]
 
     def drawings(self) -> dict[str, Drawing]:
         """What holds where along the parameter."""
@@ -96,6 +134,8 @@ class Turning(Result):
         title = f"{names}: {what} changes along {self.parameter} in {turned} of {len(rows)} cases"
         if len(rows) == 1:
             title = self.summary().split("\n")[0].rstrip(".")
+        elif len(rows) <= SHOWN and self._is_one_answer(rows):
+            title = _last(rows)
         axis = f"{self.parameter} [{meaning_of(self.parameter).units}]"
         draw = partial(
             plotting.turning_points,
@@ -130,6 +170,8 @@ class Crossings(Turning):
                 "kinds": [root.kind for root in found.roots],
                 "sides": list(found.sides),
                 "message": found.message,
+                "reasons": list(found.reasons),
+                "halfway": list(found.halfway),
             }
             for found in self.cells
         ]

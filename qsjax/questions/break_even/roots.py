@@ -45,6 +45,8 @@ class Roots:
             `neither feasible`; for a target `met`, `missed`, `infeasible`.
         best: for a target, the best value of the metric in the interval; else NaN.
         now: the parameter's value in the problem; NaN where it has several, or none that counts.
+        reasons: why the order changes at each root; empty where nothing says it.
+        halfway: between roots, how much more the better one makes in the middle [1].
     """
 
     cell: dict[str, Any]
@@ -55,6 +57,8 @@ class Roots:
     sides: tuple[str, ...]
     best: float = float("nan")
     now: float = float("nan")
+    reasons: tuple[str, ...] = ()
+    halfway: tuple[float, ...] = ()
 
     @property
     def message(self) -> str:

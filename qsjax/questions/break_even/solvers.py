@@ -20,6 +20,7 @@ from qsjax.grid.solution import coordinates
 from qsjax.numerics.safe import scalar
 from qsjax.output.result import Row
 from qsjax.questions.break_even.answers import Crossings, LeastGpus
+from qsjax.questions.break_even.reasons import explained
 from qsjax.questions.break_even.roots import Roots, collect
 
 SCAN_POINTS = 129
@@ -42,6 +43,8 @@ def _interval(
     now = np.asarray(read(stated.inputs, name))
     around = (now[0] / SPAN, now[0] * SPAN) if now[0] > 0 else (None, None)
     start, end = RANGES.get(name, around)
+    if name == "context" and stated.model.max_context > (low or start or 0.0):
+        end = float(stated.model.max_context)  # beyond it no answer is asked for
     low, high = low if low is not None else start, high if high is not None else end
     if low is None or high is None:
         raise ValueError(f"{name} is 0 here, so there is no interval around it; give low and high")
@@ -106,8 +109,8 @@ def break_even(
         problem: what is asked; an axis of the parameter itself is ignored.
         parameter: `q`, `context`, or any continuous field.
         low: start of the interval; by default 1/100 of the present value (q: 0.1, context: 1k).
-        high: its end; by default 100 times the present value (q: 10^4, context: 16M), or the
-            largest value that is allowed.
+        high: its end; by default 100 times the present value (q: 10^4, context: what the model is
+            published for, 16M where that is unknown), or the largest value that is allowed.
         points: values scanned; two roots within one step of them are not seen.
         **requests: `isl`, `osl`, `prefix_hit_rate` and `reuse_interval`, as of `prefix_cache`.
 
@@ -180,7 +183,8 @@ def _equalities(
     words = ("moe", "equal", "dense", "neither feasible")
     interval = _interval(stated, chosen, low, high)
     twins = cells[cells >= per]
-    return collect(stated, name, interval, twins, margin, words=words, points=points)
+    found = collect(stated, name, interval, twins, margin, words=words, points=points)
+    return explained(stated, found, twins)
 
 
 def _log_ratio(a: np.ndarray, b: np.ndarray) -> np.ndarray:

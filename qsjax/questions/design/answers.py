@@ -21,6 +21,10 @@ EVEN = 0.005  # marginal gains nearer than this are equal [%]
 NO_COPY = {"replicas": 1, "kv_mode": "none"}
 
 
+def _called(name: str) -> str:
+    return NAMES.get(name, meaning_of(name).long_name)
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Design:
     """Hardware found, and how it does on the exact grid.
@@ -108,8 +112,7 @@ class HardwareDesign(Result):
         first, objective = found.labels[0], self.problem.objective
         twin = words.twin(first["q"])
         fields = [
-            f"{factor:.2g} times the {NAMES.get(name, meaning_of(name).long_name)}"
-            for name, factor in found.factors.items()
+            f"{factor:.2g} times the {_called(name)}" for name, factor in found.factors.items()
         ]
         unit = METRICS[objective].unit
         gain = found.objective / found.reference
@@ -125,15 +128,15 @@ class HardwareDesign(Result):
         gains = found.marginal
         low, high = min(gains, key=gains.__getitem__), max(gains, key=gains.__getitem__)
         if len(gains) > 1 and gains[high] - gains[low] > EVEN:
-            edge = [NAMES.get(name, name) for name in found.at_bound]
+            edge = [_called(name) for name in found.at_bound]
             why = (
                 f"{words.joined(edge)} stopped at the edge of the range that was searched"
                 if edge
-                else "the best split changes there, and beside a step a gain is only of one side"
+                else "the best split changes there, so a gain holds to one side alone"
             )
             lines.append(
-                f"1 % more cost gains {gains[high]:.1f} % in {NAMES.get(high, high)} but "
-                f"{gains[low]:.1f} % in {NAMES.get(low, low)}: {why}."
+                f"1 % more cost gains {gains[high]:.1f} % in {_called(high)} but "
+                f"{gains[low]:.1f} % in {_called(low)}: {why}."
             )
         return lines
 

@@ -13,7 +13,7 @@ from qsjax.cost.prefix import cached_of
 from qsjax.engines.schedulers import filling_of
 from qsjax.engines.spread import LEVEL, check_level, nearest_engine
 from qsjax.grid.case import Case, best_case, case_at, case_record
-from qsjax.grid.cells import numbers_at, one_cell
+from qsjax.grid.cells import Cells, numbers_at, one_cell
 from qsjax.grid.diagnosis import remarks
 from qsjax.grid.intervals import Sided, bounds_of_case
 from qsjax.grid.limits import Limits
@@ -30,6 +30,8 @@ from qsjax.records.specs import CONVENTIONS, Convention, Partition
 from qsjax.records.units import GIB, MS, TFLOP
 
 # To the laws a dense model is a mixture of one expert; to people it has an FFN.
+# Share of a whole below which a part is not told: it reads as 0.0 %.
+SMALLEST = 5e-4
 _DENSE_NAMES = {"weights: routed experts": "weights: FFN", "hbm_routed": "hbm_ffn"}
 
 
@@ -189,15 +191,7 @@ class Explanation(Result):
         best, needs = self.own.best, self.own.needs
         if best is not None:
             return f"As many GPUs run it with {words.split(case_record(best), self.is_moe)}."
-        if needs is None:
-            return ""
-        known = []
-        if np.isfinite(needs.hbm_bytes):
-            size = f"{needs.hbm_bytes / GIB:,.1f} GiB of HBM on each GPU"
-            known.append(f"{size} with another split")
-        if np.isfinite(needs.gpus):
-            known.append(f"{words.count(needs.gpus, 'GPU')} of this kind")
-        return f"It takes {', or '.join(known)}." if known else "No number of GPUs is enough."
+        return "" if needs is None else _takes(needs, " with another split")
 
     def _prompts(self) -> str:
         found = self.prefill
@@ -231,7 +225,9 @@ class Explanation(Result):
         lines += [
             _cost_line(name, self.costs_of(name, cases[name]))
             for name in ("stated", "best")
-            if name in cases and cases[name].is_feasible
+            if name in cases
+            and cases[name].is_feasible
+            and not (name == "best" and _is_same(*(cases[n] for n in ("stated", name))))
         ]
         lines += prices_of(self.problem)
         for engine, written in self.more.get("best", {}).get("engine_flags", {}).items():
@@ -296,6 +292,8 @@ class Explanation(Result):
 
         title, chip = describe(self.problem), self.stated.records.hardware
         cases = {n: case_record(c) for n, c in self.own.cases().items() if n != "best_as_fast"}
+        if "best" in cases and _design_of(cases["best"]) == _design_of(cases["stated"]):
+            cases.pop("best")
         points = [
             {"variant": "moe" if self.is_moe else "dense", "q": None, "phase": name, **roof}
             for name, roof in cases["stated"]["roofline"].items()
@@ -330,19 +328,49 @@ class Explanation(Result):
         return found
 
 
+def _needs(cells: Cells) -> "Needs":
+    whole = dataclasses.replace(cells, limits=Limits())
+    hbm = float(solve(whole).least_hbm_bytes[0])
+    return Needs(hbm, float(least_gpus(cells, np.ones(1, bool))[0]))
+
+
+def _takes(needs: "Needs", split: str = "") -> str:
+    """What would run, in a sentence."""
+    known = []
+    if np.isfinite(needs.hbm_bytes):
+        size = f"{needs.hbm_bytes / GIB:,.1f} GiB of HBM on each GPU"
+        known.append(f"{size}{split}")
+    if np.isfinite(needs.gpus):
+        known.append(f"{words.count(needs.gpus, 'GPU')} of this kind")
+    return f"It takes {', or '.join(known)}." if known else "No number of GPUs is enough."
+
+
 def for_people(terms: Mapping[str, float], is_moe: bool) -> dict[str, float]:
     """Terms of a ledger under the names that people expect of this kind of model."""
     return {_DENSE_NAMES.get(n, n) if not is_moe else n: x for n, x in terms.items()}
+
+
+def _is_same(first: Case, second: Case) -> bool:
+    """Whether two designs are one: the same split at the same batch."""
+    return _design_of(case_record(first)) == _design_of(case_record(second))
+
+
+def _design_of(case: Row) -> tuple[str, bool, int]:
+    return split_name(case), case["is_feasible"], case["batch"]
 
 
 def _designs(records: Sequence[Row]) -> Table:
     names = {"stated": "stated", "best": "best", "best_as_fast": "best, as fast"}
     rows = []
     for record in records:
-        for key, label in names.items():
-            case = record[key]
-            if case is None:
-                continue
+        given: dict[Any, list[str]] = {}  # a design that is several of them is one row
+        for key in names:
+            if record[key] is not None:
+                given.setdefault(_design_of(record[key]), []).append(key)
+        for keys in given.values():
+            # The best design at all needs no second title.
+            titled = [key for key in keys if key != "best_as_fast" or "best" not in keys]
+            label, case = ", ".join(names[key] for key in titled), record[keys[-1]]
             shown = ["does not run", "", "", "", "", "", ""]
             if case["is_feasible"]:
                 shown = [
@@ -370,15 +398,15 @@ def _ledgers(case: Row, is_moe: bool) -> list[Table]:
     memory = [
         (name, f"{size / GIB:,.3f}", f"{100 * size / capacity:.1f}")
         for name, size in for_people(case["memory_bytes"], is_moe).items()
-        if size
+        if abs(size) >= SMALLEST * capacity
     ]
     memory.append(("capacity", f"{capacity / GIB:,.3f}", "100.0"))
     hides = any(case["hidden"].values())
     time = []
     for name, t in for_people(case["terms"], is_moe).items():
         hidden = case["hidden"].get(name, 0.0)
-        if t or hidden:
-            row = [name, f"{t / MS:,.4f}", f"{100 * t / case['tpot']:.1f}"]
+        if max(t, hidden) >= SMALLEST * case["tpot"]:
+            row = [words.TERM_WORDS[name], f"{t / MS:,.4f}", f"{100 * t / case['tpot']:.1f}"]
             time.append([*row, *([f"{hidden / MS:,.4f}" if hidden else ""] if hides else [])])
     time.append(["TPOT", f"{case['tpot'] / MS:,.4f}", "100.0", *([""] if hides else [])])
     roofs = [
@@ -433,16 +461,14 @@ def _side(
         stated = best_case(cells, 0)
         if stated is None:
             raise ValueError(
-                f"{describe(problem)}: no design runs within the limits, so none can be explained; "
-                "give a partition, or ask pareto what is in the way"
+                f"{describe(problem)}: no design runs within the limits. {_takes(_needs(cells))} "
+                "Give a partition to see what it lacks"
             )
     else:
         asked = problem.stated.batches
         stated = case_at(cells, 0, partition, None if asked is None else asked[0])
     if not stated.is_feasible:
-        whole = dataclasses.replace(cells, limits=Limits())
-        hbm = float(solve(whole).least_hbm_bytes[0])
-        needs = Needs(hbm, float(least_gpus(cells, np.ones(1, bool))[0]))
+        needs = _needs(cells)
         return Side(convention, stated, best_case(free, 0), None, needs)
     # A hair more than its own TPOT, so that rounding does not exclude the design itself.
     own = scalar(stated.parts.step.tpot) * (1.0 + 1e-9)

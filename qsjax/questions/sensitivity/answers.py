@@ -80,7 +80,7 @@ class Sensitivity(Result):
         said = []
         for cell in cells[:2]:
             own = [row for row in rows if cell_name(row) == cell]
-            said.append(_strongest(own, cell))
+            said.append(_strongest(own, words.cell(own[0])))
         if self.uncertainty is not None:
             said.append(self.uncertainty.summary())
         return "\n".join(said)
@@ -176,6 +176,9 @@ def _then(what: str) -> str:
     said = []
     for part in what.split(" and "):
         kind, _, to = part.partition(" to ")
+        if to == "infeasible":
+            said.append("nothing runs")
+            continue
         degrees = [own for own in to.split(" ") if not own.endswith(("=1", "=none"))]
         said.append(kinds.get(kind, f"{kind} {{}}").format(" ".join(degrees) or "one GPU"))
     return f"then {words.joined(said)}"
@@ -258,7 +261,7 @@ def _slope_drawings(rows: list[Row], span: float | None) -> dict[str, Drawing]:
     contexts = sorted({row["context"] for row in rows})
     context = words.nearest(contexts, FIGURE_CONTEXT)
     at, model = [row for row in rows if row["context"] == context], rows[0]["model"]
-    title = f"{model} at {words.length(context)}"
+    title = words.cell(rows[0] | {"q": None, "context": context})
     known = [row for row in at if row["elasticity"] is not None]
     if known:
         top = _strongest_of(known)
@@ -314,7 +317,6 @@ def _draw_map(problem: Problem, ax: Any = None) -> Any:
     from qsjax import plotting
 
     drawn = throughput_map(problem)
-    model, context = problem.stated.models[0], problem.stated.contexts[0]
     at = tuple(
         int(np.argmin(np.abs(np.log(axis / today))))
         for axis, today in zip((drawn.y, drawn.x), drawn.today[::-1], strict=True)
@@ -334,7 +336,7 @@ def _draw_map(problem: Problem, ax: Any = None) -> Any:
         ax=ax,
         gradient=(drawn.x_elasticity, drawn.y_elasticity),
         point=drawn.today,
-        title=f"{model.name} at {words.length(context)}{says}",
+        title=f"{words.setting(problem)}{says}",
     )
 
 

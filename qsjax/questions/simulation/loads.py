@@ -366,6 +366,12 @@ def _named(work: _Work, replicas: int) -> list[tuple[float, Traffic]]:
         rate = len(trace.arrival) / span if span > 0 else math.inf
         return [(rate, dealt(trace, replicas) if replicas > 1 else trace)]
     assert demand is not None
+    few = [f"{users:g}" for users in given.get("users") or () if users < replicas]
+    if few:
+        raise ValueError(
+            f"users: {', '.join(few)} leave some of the {replicas} attention replicas (dp times "
+            f"copies) without a request; give at least {replicas}, or a smaller dp or fewer GPUs"
+        )
     return [
         (load, traffic_of(demand, **{name: load}, replicas=replicas))
         for name, loads in given.items()
@@ -448,7 +454,7 @@ def _work(given: Row, isl: Any, osl: Any, *rest: Any) -> _Work:
         think = number_of("think", think)
         return _Work(Demand(isl, osl, *counts, think, int(number_of("seed", seed))), None, loads)
     if isl is not None or osl is not None:
-        raise ValueError("a trace has lengths of its own; leave isl and osl out")
+        raise ValueError("a trace states the lengths of its requests; leave isl and osl out")
     return _Work(None, _trace(given["trace"]), {})
 
 

@@ -25,7 +25,6 @@ from qsjax.grid.problem import Problem, pairs_of, prices_of, question
 from qsjax.grid.solution import design_label
 from qsjax.numerics.safe import scalar
 from qsjax.output import words
-from qsjax.output.labels import split_name
 from qsjax.output.result import Result, Row, Table, plain
 from qsjax.questions.simulation.loads import (
     busy_of,
@@ -166,6 +165,7 @@ class Sized:
         # Everything is counted: prompts and answers run on these GPUs.
         price = costs(float(own["tokens_per_s_per_gpu"] or 0.0), self.busy, self.economy)
         more = {"busy": self.busy, "power_is_measured": follows_load(self.economy)}
+        more["is_moe"] = scalar(self.option.records.model.experts) > 1
         return found | {"replica_gpus": self.option.gpus, **design} | at | own | price | more
 
 
@@ -198,19 +198,23 @@ def _sentences(row: Row, target: Target) -> list[str]:
     total = words.count(row["gpus"], "GPU")
     if row["replica_gpus"] > 1:
         copies = words.count(row["replicas"], "copy").replace("copys", "copies")
-        total += f" ({copies} of {row['replica_gpus']}, {split_name(row | {'replicas': 1})})"
+        split = words.split(row | {"replicas": 1}, row["is_moe"])
+        total += f" ({copies} of {row['replica_gpus']}: {split})"
     times = ", ".join(
         f"{name.upper()} {words.milliseconds(row[f'{name}_at_quantile'])}"
         for name in ("ttft", "tpot")
         if math.isfinite(row[f"{name}_at_quantile"])
     )
     bound = words.joined(BINDS.get(name, name.upper()) for name in row["binds"])
-    least = f"; with a copy less {bound} would not be kept" if row["binds"] else ""
+    fewer = row["gpus"] - row["replica_gpus"]
+    least = f"; {fewer:,.0f} would not keep {bound}" if row["binds"] and fewer else ""
     price = row["usd_per_million_tokens"]
     cost = "" if price is None else f", {price:,.2f} USD a million output tokens, prompts included"
+    # With a rate asked for, what a sample of arrivals made of it would only confuse.
+    rate = "" if target.rate else f"{words.number(row['requests_per_s'])} requests/s, "
     return [
         f"{title}: {total} serve{'s' * (row['gpus'] == 1)} {load} with {limits}{least}.",
-        f"{share} have at most {times}; {words.number(row['requests_per_s'])} requests/s, "
+        f"{share} have at most {times}; {rate}"
         f"{words.number(row['tokens_per_s_per_gpu'])} tokens/s on each GPU{cost}.",
     ]
 
@@ -551,7 +555,9 @@ def _target(problem: Problem, loads: Row, limits: Target) -> Target:
     target = limits._replace(**given, quantile=share)
     check_target(target, needed_for(share) if 0 < share < 1 else 0)
     if any(is_given(problem.limits, name) for name in LIMITS):
-        raise ValueError("a size has limits of its own: give ttft and tpot, and a problem without")
+        raise ValueError(
+            "size takes its limits as ttft and tpot: give these, and a problem without limits"
+        )
     return target
 
 

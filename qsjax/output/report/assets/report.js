@@ -235,7 +235,7 @@ function drawChart(chart, panel) {
 // Tables ---------------------------------------------------------------------------------------
 function cellText(value) {
   if (value === null || value === undefined) return "";
-  if (Array.isArray(value)) return value.join(", ");
+  if (Array.isArray(value)) return value.map(cellText).join(", ");
   if (typeof value !== "number") return String(value);
   if (Math.abs(value) >= 1e6) return short(value);
   return Number.isInteger(value) ? value.toLocaleString("en") : String(Number(value.toPrecision(5)));
@@ -252,14 +252,15 @@ function tablePanel(table) {
   const find = element("input", { type: "search", placeholder: "filter rows", "aria-label": `filter ${table.name}` });
   find.addEventListener("input", () => { state.filter = find.value.toLowerCase(); fill(); });
   const tools = element("div", { class: "tools" }, find);
-  if (table.fine.length) {
+  const shared = new Set([...table.fine, ...table.same]);
+  if (shared.size) {
     const more = element("button", { type: "button" }, `all ${table.columns.length} columns`);
     more.addEventListener("click", () => { state.fine = !state.fine; more.textContent = state.fine ? "fewer columns" : `all ${table.columns.length} columns`; fill(); });
     tools.append(more);
   }
   tools.append(count);
   function fill() {
-    const columns = table.columns.map((_, k) => k).filter((k) => state.fine || !table.fine.includes(table.columns[k]));
+    const columns = table.columns.map((_, k) => k).filter((k) => state.fine || !shared.has(table.columns[k]));
     head.replaceChildren(...columns.map((k) => {
       const button = element("button", { type: "button" }, table.columns[k]);
       button.addEventListener("click", () => { state.sign = state.column === k ? -state.sign : 1; state.column = k; fill(); });
@@ -280,11 +281,15 @@ function tablePanel(table) {
     count.textContent = `${order.length} of ${table.rows.length} rows${left}`;
   }
   const title = [table.folder, table.name].filter(Boolean).join(": ");
-  const panel = element("div", { class: "panel" }, element("h2", {}, title), tools,
+  const alike = table.same.map((name) => [name, cellText(table.rows[0][table.columns.indexOf(name)])]).filter((pair) => pair[1] !== "");
+  const told = alike.map(([name, text]) => `${name} ${text}`).join(", ");
+  const common = told ? [element("p", { class: "note" }, `In every row: ${told}.`)] : [];
+  const panel = element("div", { class: "panel" }, element("h2", {}, title), tools, ...common,
     element("div", { class: "scroll", tabindex: "0" }, element("table", {}, element("thead", {}, head), body)));
   return { panel, fill };
 }
 
+const MOST_OPEN = 16;  // numbers of a list that stands open
 // Inputs and controls --------------------------------------------------------------------------
 function definitions(value, prefix = "") {
   return Object.entries(value).flatMap(([name, inner]) =>
@@ -343,7 +348,7 @@ function start() {
     for (const [name, address] of Object.entries(folder.pictures))
       document.getElementById("pictures").append(element("details", { class: "panel" },
         element("summary", {}, `Picture: ${prefix}${name}`), element("img", { src: address, alt: name })));
-    if (Object.keys(folder.summary).length) document.getElementById("inputs").append(listPanel(prefix + "Counts", folder.summary, true));
+    if (Object.keys(folder.summary).length) document.getElementById("inputs").append(listPanel(prefix + "More numbers", folder.summary, Object.keys(folder.summary).length <= MOST_OPEN));
     if (Object.keys(folder.inputs).length) document.getElementById("inputs").append(listPanel(prefix + "Inputs", folder.inputs, false));
   }
   redraws.forEach((redraw) => redraw());
