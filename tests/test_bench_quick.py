@@ -21,9 +21,9 @@ PROMISED = (
 
 @pytest.mark.slow
 def test_quick_prints_one_object_with_every_number():
+    options = "--quick --seconds 0.1 --json --device cpu".split()
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.run", "--quick", "--seconds", "0.1", "--json"]
-        + ["--device", "cpu"],
+        [sys.executable, "-m", "benchmarks.run", *options],
         cwd=ROOT,
         env={**os.environ, "PYTHONWARNINGS": "error"},
         capture_output=True,
