@@ -83,6 +83,12 @@ def test_what_is_alike_is_said_once():
     assert sum(line.startswith("Cost of ") for line in found.remarks()) == 1
 
 
+def test_what_cannot_run_says_what_it_takes():
+    problem = qs.Problem("deepseek-v3", "h100-sxm", gpus=8, context="32k")
+    with pytest.raises(ValueError, match=r"It takes [\d.]+ GiB of HBM on each GPU, or 16 GPUs of"):
+        qs.explain(problem)
+
+
 def test_users_are_the_sequences_of_all_replicas():
     problem = qs.Problem("mixtral-8x7b", "h100-sxm", gpus=16, context="8k")
     (row,) = qs.explore(problem).rows()

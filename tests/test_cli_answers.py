@@ -25,7 +25,7 @@ def said(*words, code=0):
 def test_the_ffn_of_a_dense_model_is_not_called_experts():
     text = said("explain", "llama-3.1-8b", "--hardware", "h100-sxm", "--tp", "2").stdout
     assert "weights: FFN" in text
-    assert "hbm_ffn" in text
+    assert "reading weights: FFN" in text
     assert "routed" not in text
 
 

@@ -22,7 +22,7 @@ Pair = tuple[Case | None, Case | None]  # best designs of the MoE and of its den
 
 
 def explained(stated: Cells, found: list[Roots], twins: np.ndarray) -> list[Roots]:
-    """The roots of each twin's cell with a clause for each of them.
+    """The roots of each twin's cell with a clause for each of them, where throughput is compared.
 
     Args:
         stated: the cells.
@@ -31,7 +31,7 @@ def explained(stated: Cells, found: list[Roots], twins: np.ndarray) -> list[Root
     """
     per = stated.cells // stated.shape[0]
     points = [(k, x) for k, one in enumerate(found) for pair in _points(one) for x in pair]
-    if not points:
+    if not points or stated.objective != "tokens_per_s_per_gpu":  # GPU time explains that alone
         return found
     at = np.array([twins[k] for k, _ in points])
     rows = take(stated.inputs, np.concatenate([at, at % per]))
