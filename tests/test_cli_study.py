@@ -40,7 +40,7 @@ def test_the_study_is_printed_and_written(tmp_path):
 
 def test_one_convention_as_table_and_as_csv():
     text = run(*SMALL, "--convention", "paper").stdout
-    assert text.startswith("The dense twin wins in ")
+    assert text.startswith("On the paper's accelerator the dense twin wins in ")
     assert "paper accounting. A cell (model, q, context) flips where" in text
     assert "flips at q=2" in text
     assert "in every combination of the hardware dimensions" in text

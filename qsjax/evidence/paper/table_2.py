@@ -115,8 +115,8 @@ class Study(Result):
             base = next(row for row in rows if row["dimension"] == BASELINE)
             end = f" ({name} convention)" if len(self.verdicts()) > 1 else ""
             lines.append(
-                f"The dense twin wins in {base['dense_wins']} of {base['cells']} cells, each a "
-                f"model, a q and a context{end}."
+                f"On the paper's accelerator the dense twin wins in {base['dense_wins']} of "
+                f"{base['cells']} cells, each a model, a q and a context{end}."
             )
             lines.append(
                 f"Of what the paper's Table 2 varies, {most['dimension']} ({most['value']}) "
