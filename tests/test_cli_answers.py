@@ -22,6 +22,15 @@ def said(*words, code=0):
     return done
 
 
+@pytest.mark.parametrize(
+    "line", ["mlc_llm serve m", "aphrodite run m -tp 2", "mystery serve m", "koboldcpp --model m"]
+)
+def test_a_program_that_is_no_engine_is_no_model_either(line):
+    done = CliRunner().invoke(cli, ["explain", "--hardware", "h100-sxm", "--", *line.split()])
+    assert done.exit_code == 2
+    assert f"'{line.split()[0]}' is no engine whose flags are read" in done.stderr
+
+
 def test_the_ffn_of_a_dense_model_is_not_called_experts():
     text = said("explain", "llama-3.1-8b", "--hardware", "h100-sxm", "--tp", "2").stdout
     assert "weights: FFN" in text

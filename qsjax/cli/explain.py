@@ -60,7 +60,7 @@ def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> Result:
         )
     name: str | None = None
     line, changes = (model, *engine_flags), dict[str, Any]()
-    if not is_command(model):
+    if not is_command(model, *engine_flags):
         line = engine_flags
         name, changes = serving_options.changes_of(model, ("q",))
     contexts = serving_options.contexts_of(flags, ())

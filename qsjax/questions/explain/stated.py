@@ -40,7 +40,8 @@ _PROGRAM = re.compile(
     r"[A-Z_]\w*=|-|(.*/)?(vllm|sglang|trtllm-\S+|python[\d.]*|docker|podman|uvx?|env|nohup|exec|srun"
     r"|mpirun|torchrun|numactl|sudo|bash|sh|ssh|kubectl|singularity|apptainer|tmux|timeout"
     # Engines whose flags are not read, which are told so.
-    r"|lmdeploy|ollama|llama-server|text-generation-launcher|mlx_lm\.server|tritonserver)$"
+    r"|lmdeploy|ollama|llama-(server|cli)|llamafile|text-generation-launcher|tritonserver"
+    r"|mlx_lm\.server|mlc_llm|aphrodite|koboldcpp|xinference|gpustack|ramalama|lms|exo)$"
 )
 # A script, a manifest or a call in one word: no name has lines, a flag behind a space, or brackets.
 _TEXT = re.compile(r"\n|\s--?[A-Za-z]|\w\(|^\s*\{")
@@ -65,13 +66,18 @@ class Asked(NamedTuple):
     convention: str | Convention
 
 
-def is_command(text: str) -> bool:
+def is_command(text: str, *after: str) -> bool:
     """Whether words begin a command line, or are a script or a manifest: no name of a model.
+
+    A name before `serve`, `run` or `launch` is that of a program, known or not.
 
     >>> is_command("vllm serve Qwen/Qwen3-8B -tp 2"), is_command("qwen3-8b")
     (True, False)
+    >>> is_command("mystery", "serve", "Qwen/Qwen3-8B")
+    True
     """
-    return bool(_TEXT.search(text) or _PROGRAM.match(text.partition(" ")[0]))
+    known = _TEXT.search(text) or _PROGRAM.match(text.partition(" ")[0])
+    return bool(known or (after and after[0] in ("serve", "run", "launch")))
 
 
 def _served(words: tuple[str, ...]) -> str:
