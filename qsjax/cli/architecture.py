@@ -19,7 +19,7 @@ CONTEXT = 32768.0
 @options.dtype_options
 @serving_options.request_options
 @options.options(*(flag(f"--{name.replace('_', '-')}", WHOLE, "Values to try.") for name in VARIED))
-@flag("--law", LAWS, "What quality is equal under.", "joint")
+@flag("--law", str, f"What quality is equal under: {', '.join(LAWS)}.", "joint")
 @flag("--tokens", float, "Training tokens.", TOKENS)
 @flag("--multiple", float, "Of which widths are.", MULTIPLE)
 @serving_options.target_options
