@@ -514,7 +514,7 @@ def _special(form: Format) -> float:
 
 
 def _ends(
-    table: Table, rules: Sequence[tuple[str, Format]], default: Format, is_tied: bool
+    table: Table, method: str, rules: Sequence[tuple[str, Format]], default: Format, is_tied: bool
 ) -> tuple[Format, Format]:
     """Formats of output head and input embedding: 16 bits unless named, or everything is MLX's."""
 
@@ -522,7 +522,7 @@ def _ends(
         own = ((name.removesuffix(".weight").rpartition(".")[2], form) for name, form in rules)
         return next((form for name, form in own if name in modules), None)
 
-    whole = default if _method(table, []) == "mlx" else WHOLE
+    whole = default if method == "mlx" else WHOLE
     embedding = named("embed_tokens", "embed", "wte", "word_embeddings", "embeddings") or whole
     if table.get("lm_head") is True:
         return default, embedding
@@ -561,7 +561,7 @@ def precisions(
     found = formats(rules, scheme.default, shape, blocks, names)
     main = found.get("routed experts") or found["feed-forward"]
     is_tied = bool(shape.get("tied_embeddings"))
-    head, embedding = _ends(quantisation, rules, scheme.default, is_tied)
+    head, embedding = _ends(quantisation, method, rules, scheme.default, is_tied)
     attention = found.pop(ALL_ATTENTION)
     dense, shared = shape.get("dense_layers", 0.0), shape.get("shared_experts", 0.0)
     sizes = {

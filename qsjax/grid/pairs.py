@@ -61,18 +61,17 @@ class Block(NamedTuple):
     rows: np.ndarray
 
 
-def _shared(tree: Any) -> Any:
-    """Leaves that all rows share as one row: NumPy then computes what follows from them once."""
+def shared_rows(found: Candidates) -> Any:
+    """Inputs, partitions and prices of candidates, of leaves that all share one row.
+
+    NumPy then computes what follows from those once.
+    """
+    tree = (found.winners, found.economy)
     return jax.tree.map(lambda x: x[:1] if len(x) and np.ptp(x) == 0 else x, tree)
 
 
-def shared_rows(found: Candidates) -> Any:
-    """Inputs, partitions and prices of candidates, for `judged_at`."""
-    return _shared((found.winners, found.economy))
-
-
 def _some(shared: Any, rows: np.ndarray) -> Any:
-    """These rows of what `_shared` gave."""
+    """These rows of what `shared_rows` gave."""
     return jax.tree.map(lambda x: x if len(x) == 1 else x[rows], shared)
 
 

@@ -51,10 +51,8 @@ def vocabulary_bytes(model: ModelSpec, partition: Partition, workload: Workload)
     no GPU holds both: the larger one counts.
     """
     tied, pp = jnp.asarray(model.tied_embeddings), jnp.asarray(partition.pp)
-    head, embedding = (
-        jnp.asarray(workload.bytes_head_weight),
-        jnp.asarray(workload.bytes_embedding_weight),
-    )
+    head = jnp.asarray(workload.bytes_head_weight)
+    embedding = jnp.asarray(workload.bytes_embedding_weight)
     untied = (1.0 - tied) * embedding
     bytes_ = jnp.where(pp > 1, jnp.maximum(head, untied), head + untied)
     looked_up = embedding * model.lookup_params / pp

@@ -29,9 +29,9 @@ from qsjax.records import checks
 from qsjax.records.specs import CONVENTIONS, Convention, Partition
 from qsjax.records.units import GIB, MS, TFLOP
 
-# To the laws a dense model is a mixture of one expert; to people it has an FFN.
 # Share of a whole below which a part is not told: it reads as 0.0 %.
 SMALLEST = 5e-4
+# To the laws a dense model is a mixture of one expert; to people it has an FFN.
 _DENSE_NAMES = {"weights: routed experts": "weights: FFN", "hbm_routed": "hbm_ffn"}
 
 
