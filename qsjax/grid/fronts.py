@@ -10,7 +10,7 @@ import numpy as np
 from qsjax.cost.decode import StepCost
 from qsjax.cost.metrics import Economy
 from qsjax.grid.batches import clip_to, every, ladder, spacing_of
-from qsjax.grid.cells import Cells, Designs, Winners, step_on_host, take
+from qsjax.grid.cells import Cells, Designs, Winners, concatenated, step_on_host, take
 from qsjax.grid.limits import Limits, violations
 from qsjax.grid.optimum import candidates_of
 from qsjax.grid.pairs import Block, Candidates, allowed_batches, blocks, rectangles, step_at
@@ -161,8 +161,7 @@ def _points_on_host(
             _front_on_host(Points(*(np.broadcast_to(x, batch.shape)[keeps] for x in tried)))
         )
         evaluated += batch.size
-    whole: Points = jax.tree.map(lambda *column: np.concatenate(column), *parts)
-    return _front_on_host(whole), evaluated
+    return _front_on_host(concatenated(*parts)), evaluated
 
 
 def _points(
@@ -209,7 +208,7 @@ def front_of_cell(
     points, evaluated = _points(found, largest, batches, cells.limits)
     n = int(np.count_nonzero(np.asarray(points.user) > -np.inf))
     at, batch = np.asarray(points.row)[:n].astype(np.int64), np.asarray(points.batch)[:n]
-    own = found.at(at)
+    own: Candidates = take(found, at)
     inputs, economy, partition = jax.tree.map(
         lambda x: x[:, 0], (own.winners.inputs, own.economy, own.winners.designs.partition)
     )

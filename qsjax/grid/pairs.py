@@ -38,10 +38,6 @@ class Candidates(NamedTuple):
     position: np.ndarray
     largest: np.ndarray
 
-    def at(self, rows: Any) -> "Candidates":
-        """Some of the candidates."""
-        return jax.tree.map(lambda x: np.asarray(x)[rows], self)
-
 
 class Block(NamedTuple):
     """A rectangle of designs.

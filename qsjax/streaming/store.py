@@ -182,8 +182,7 @@ def save_chunk(folder: Path, chunk: int, tally: Tally, cells: Mapping[str, np.nd
     arrays = {f"cells.{name}": array for name, array in cells.items()}
     arrays |= {name: np.asarray(getattr(tally, name)) for name in (*_COUNTS, *_SUMS)}
     for name in _SETS:
-        designs: Designs = getattr(tally, name)
-        arrays |= {f"{name}.{k}": getattr(designs, k) for k in Designs.__dataclass_fields__}
+        arrays |= {f"{name}.{k}": x for k, x in getattr(tally, name)._asdict().items()}
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]  # the stub takes the names for flags
     body = buffer.getvalue()
@@ -206,7 +205,7 @@ def load_chunk(folder: Path, chunk: int) -> tuple[Tally, dict[str, np.ndarray]]:
             arrays = {name: file[name] for name in file.files}
     except (ValueError, zipfile.BadZipFile) as error:
         raise DamagedChunkError(f"chunk {chunk} ({path}) cannot be read: {error}") from error
-    sets = [Designs(*(arrays[f"{n}.{k}"] for k in Designs.__dataclass_fields__)) for n in _SETS]
+    sets = [Designs(*(arrays[f"{n}.{k}"] for k in Designs._fields)) for n in _SETS]
     named: dict[str, Any] = {name: int(arrays[name]) for name in _COUNTS}
     named |= {name: arrays[name] for name in _SUMS} | dict(zip(_SETS, sets, strict=True))
     tally = Tally(**named)

@@ -11,10 +11,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
-from qsjax.grid.cells import Cells, Designs, cells_of, take
+from qsjax.grid.cells import Cells, Designs, cells_of, concatenated, take
 from qsjax.grid.optimum import best_of
 from qsjax.grid.parameters import Inputs, read, write
 from qsjax.grid.problem import Problem
@@ -217,10 +216,6 @@ def _changed(inputs: Inputs, change: Change) -> Inputs:
     return write(inputs, fields)
 
 
-def _stacked(parts: Sequence[Inputs]) -> Inputs:
-    return jax.tree.map(lambda *x: np.concatenate(x), *parts)
-
-
 def _filled(designs: Designs, keep: np.ndarray, count: int) -> Designs:
     """The kept designs, repeated up to `count`: the same shape for every subset."""
     at = np.flatnonzero(keep)
@@ -258,7 +253,7 @@ def _one_at_a_time(
     for dimension, values in HARDWARE.items():
         labels += [(dimension, value) for value in values]
         scenarios += values.values()
-    rows = _stacked([_changed(stated.inputs, change) for change in scenarios])
+    rows = concatenated(*(_changed(stated.inputs, change) for change in scenarios))
     score = np.asarray(best_of(_choosing(stated, everything), rows).score)
     scores = [score.reshape(len(scenarios), -1)]
     for dimension, choices in SPLITS.items():
@@ -289,7 +284,7 @@ def _factorial(
             change |= HARDWARE[dimension].get(value, {})
         parts.append(_changed(stated.inputs, change))
     everything = _filled(designs, np.ones(len(np.asarray(designs.partition.tp)), bool), count)
-    score = np.asarray(best_of(_choosing(stated, everything), _stacked(parts)).score)
+    score = np.asarray(best_of(_choosing(stated, everything), concatenated(*parts)).score)
     _, names = _verdicts(score.reshape(len(combinations), stated.shape[0], -1))
     table = np.array(combinations)
     rows = []
