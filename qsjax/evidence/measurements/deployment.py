@@ -244,6 +244,14 @@ def _convention(record: Mapping[str, Any]) -> Convention:
     )
 
 
+def hardware_of(record: Mapping[str, Any]) -> HardwareEntry:
+    """The catalogue's entry of a record's accelerator; `UnusableError` if there is none."""
+    hardware = find_hardware(str(record["gpu"]))
+    if hardware is None:
+        raise UnusableError(f"accelerator {record['gpu']!r} is not in the catalogue")
+    return hardware
+
+
 def entries_of(record: Mapping[str, Any]) -> tuple[ModelEntry, HardwareEntry]:
     """The catalogue's entries of a record.
 
@@ -253,10 +261,7 @@ def entries_of(record: Mapping[str, Any]) -> tuple[ModelEntry, HardwareEntry]:
     model = find_model(str(record["model"]))
     if model is None:
         raise UnusableError(f"model {record['model']!r} is not in the catalogue")
-    hardware = find_hardware(str(record["gpu"]))
-    if hardware is None:
-        raise UnusableError(f"accelerator {record['gpu']!r} is not in the catalogue")
-    return model, hardware
+    return model, hardware_of(record)
 
 
 def _tuned(
