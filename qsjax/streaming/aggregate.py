@@ -94,10 +94,7 @@ class Tally:
 def new_tally(metrics: int) -> Tally:
     """Nothing counted yet."""
     return Tally(
-        0,
-        0,
-        0,
-        0,
+        *(0, 0, 0, 0),
         np.zeros(len(REASONS), np.int64),
         np.full(metrics, np.inf),
         np.full(metrics, -np.inf),
@@ -110,18 +107,14 @@ def new_tally(metrics: int) -> Tally:
 
 def merge(one: Tally, other: Tally, top_k: int) -> Tally:
     """The tally of two disjoint parts; the order does not matter."""
+    names = ("computed", "evaluated", "doubtful", "feasible", "reasons", "bins")
     return Tally(
-        one.computed + other.computed,
-        one.evaluated + other.evaluated,
-        one.doubtful + other.doubtful,
-        one.feasible + other.feasible,
-        one.reasons + other.reasons,
-        np.minimum(one.low, other.low),
-        np.maximum(one.high, other.high),
-        one.bins + other.bins,
-        summed(np.concatenate([one.wins, other.wins], axis=1)),
-        top(concatenated(one.best, other.best), top_k),
-        front(concatenated(one.edge, other.edge)),
+        **{name: getattr(one, name) + getattr(other, name) for name in names},
+        low=np.minimum(one.low, other.low),
+        high=np.maximum(one.high, other.high),
+        wins=summed(np.concatenate([one.wins, other.wins], axis=1)),
+        best=top(concatenated(one.best, other.best), top_k),
+        edge=front(concatenated(one.edge, other.edge)),
     )
 
 

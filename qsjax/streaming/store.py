@@ -7,7 +7,6 @@ import io
 import json
 import os
 import shutil
-import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from qsjax.output import files
 from qsjax.streaming.aggregate import Designs, Tally
 
 MANIFEST, CHUNKS, LOCK = "sweep.json", "chunks", ".lock"
@@ -38,18 +38,10 @@ def write(path: Path, data: bytes) -> None:
     Raises:
         OSError: with the space that is left, if the disk is full; nothing half-written remains.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)  # an interruption may come after it was moved
-        if isinstance(error, OSError) and error.errno in FULL:
+        files.write_atomically(path, data, through=True)
+    except OSError as error:
+        if error.errno in FULL:
             raise full_disk(path, len(data)) from error
         raise
 
