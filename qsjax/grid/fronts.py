@@ -13,9 +13,8 @@ from qsjax.grid.batches import clip_to, every, ladder, spacing_of
 from qsjax.grid.cells import Cells, Designs, Winners, concatenated, step_on_host, take
 from qsjax.grid.limits import Limits, violations
 from qsjax.grid.optimum import candidates_of
-from qsjax.grid.pairs import Block, Candidates, allowed_batches, blocks, rectangles, step_at
+from qsjax.grid.pairs import Block, Candidates, allowed_batches, blocks, judge, rectangles, step_at
 from qsjax.grid.solution import cell_labels, design_of, design_row, metrics_of
-from qsjax.numerics.numpy_backend import on_host
 
 Row = dict[str, Any]
 # Points that a front may hold at first; a cell with more is done again with twice as many.
@@ -130,15 +129,6 @@ class Front:
         return [self.label | design_row(design, metrics, k) for k in range(len(self.user))]
 
 
-@on_host
-def _rates(block: Block, limits: Limits) -> tuple[jax.Array, ...]:
-    """Both rates and the GPUs of designs at their batches, and the limits that they break."""
-    step = step_at(block.winners, jnp.asarray(block.batches))
-    inputs, designs = block.winners
-    broken = violations(limits, designs.partition, inputs.hardware, step, block.economy)
-    return step.tokens_per_s_per_user, step.tokens_per_s_per_gpu, step.gpus, broken
-
-
 def _front_on_host(points: Points) -> Points:
     """`front_of` by NumPy."""
     keys = (points.batch, points.row, points.gpus, -points.gpu, -points.user)
@@ -154,7 +144,8 @@ def _points_on_host(
     parts, evaluated = [Points(*np.empty((5, 0)))], 0
     for block in rectangles(found, largest, batches):
         batch = np.minimum(block.batches, block.largest)
-        *rates, broken = _rates(block._replace(batches=batch), limits)
+        own = (block.winners, block.economy, batch, limits)
+        *rates, broken = judge(*own, objective="tokens_per_s_per_user")
         tried = (*rates, block.rows[:, None], batch)
         keeps = (batch >= 1.0) & np.broadcast_to(broken == 0, batch.shape)
         parts.append(
