@@ -95,10 +95,9 @@ def _spelt(name: Any) -> str:
     )
 
 
-def _number(table: Table, key: str, problems: list[str], default: Any = None) -> float:
+def _number(table: Table, key: str, problems: list[str]) -> float:
     """A positive number of a table; a problem and 0 where it is none."""
     value = value_at(table, key)
-    value = default if value is None else value
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e9:
         return float(value)
     problems.append(f'"{key}" is {value!r}, not a number above 0; {OTHERWISE}')

@@ -168,9 +168,9 @@ class Arena:
             found.append(table)
         return found
 
-    def best_at(self, unit: np.ndarray, active: Sequence[np.ndarray] | None = None) -> Point:
+    def best_at(self, unit: np.ndarray) -> Point:
         """The best design at a point; the first one of equals."""
-        tables = self.scores(unit[None], active or self.everything())
+        tables = self.scores(unit[None], self.everything())
         tops = [table[0].max(initial=-np.inf) for table in tables]
         k = int(np.argmax(tops))
         if tops[k] == -np.inf:

@@ -187,11 +187,6 @@ def _kv_bytes(
     return precision.stored
 
 
-def _published(model: ModelEntry) -> records.Precision:
-    """The precision that a model of the catalogue is published in."""
-    return model.spec.precision or records.Precision()
-
-
 def _shared_ratio(published: records.Precision, ffn: Precision) -> float:
     """Bytes of a weight of shared experts and dense layers over one of a record's routed experts.
 
@@ -286,7 +281,7 @@ def _served(
     context: float,
 ) -> Workload:
     """What a record serves: one sequence of a context, in its precisions of weights and cache."""
-    published = _published(model)
+    published = model.spec.precision or records.Precision()
     bytes_kv = _kv_bytes(record, ffn, model.spec, hardware)
     return Workload(
         context=context,
