@@ -101,20 +101,10 @@ def _logs(
     return of
 
 
-def _log_metrics(
-    winners: Winners,
-    members: tuple[str, ...],
-    metrics: tuple[str, ...],
-    economy: Economy,
-    offset: jax.Array | None = None,
-) -> Callable[[Values], jax.Array]:
-    """Function from the members' values to log metrics (metric, row)."""
-    logs, rows = _logs(winners, members, metrics, economy, offset), winners.inputs.q.shape
-
-    def of(values: Values) -> jax.Array:
-        return jnp.stack([jnp.broadcast_to(log, rows) for log in logs(values)])
-
-    return of
+def _by_row(logs_of: Callable[[Values], Values], winners: Winners) -> Callable[[Values], jax.Array]:
+    """The same function with its logs as one array (metric, row)."""
+    rows = winners.inputs.q.shape
+    return lambda values: jnp.stack([jnp.broadcast_to(log, rows) for log in logs_of(values)])
 
 
 def _values(inputs: Inputs, members: tuple[str, ...]) -> Values:
@@ -128,7 +118,7 @@ def _reverse(
 ) -> tuple[jax.Array, Values]:
     """Logs (metric, row) and, for every member, their slopes in it (metric, row)."""
     values = _values(winners.inputs, members)
-    logs, back = jax.vjp(_log_metrics(winners, members, metrics, economy), values)
+    logs, back = jax.vjp(_by_row(_logs(winners, members, metrics, economy), winners), values)
     seeds = jnp.broadcast_to(jnp.eye(len(metrics))[:, :, None], (len(metrics), *logs.shape))
     # A loop over the metrics compiles, and runs, twice as fast as a batch of them.
     slopes: Values = jax.lax.map(lambda seed: back(seed)[0], seeds)
@@ -181,7 +171,7 @@ def _kinks(
 ) -> jax.Array:
     """What elasticities change by just left and right, shape (parameter, 2, metric, row)."""
     values = _values(winners.inputs, members)
-    logs_of = _log_metrics(winners, members, metrics, economy, _offset(winners))
+    logs_of = _by_row(_logs(winners, members, metrics, economy, _offset(winners)), winners)
 
     def sides(mask: jax.Array) -> jax.Array:
         slope = partial(_beside, logs_of, values, tuple(mask))
@@ -247,7 +237,7 @@ def _second(
     winners: Winners, economy: Economy, masks: np.ndarray, members: tuple[str, ...], metric: str
 ) -> jax.Array:
     values = _values(winners.inputs, members)
-    logs_of = _log_metrics(winners, members, (metric,), economy)
+    logs_of = _by_row(_logs(winners, members, (metric,), economy), winners)
 
     # Forward over forward: a loop over pairs compiles several times faster than a reverse pass.
     def entry(pair: jax.Array) -> Any:

@@ -151,13 +151,11 @@ def remedies(problem: Problem, model: int, hardware: int, row: int) -> Remedies:
     def is_possible(inputs: Inputs) -> bool:
         return bool(best_of(cells, inputs).feasible[0] > 0)
 
-    def at_context(length: float) -> Inputs:
-        return write(own, {"context": np.full(1, length)})
-
     asked = float(np.asarray(own.workload.context)[0])
     lengths = (max(1.0, asked / 2.0**k) for k in range(1, HALVINGS + 1))
+    shorter = ((x, write(own, {"context": np.full(1, x)})) for x in lengths)
     return Remedies(
-        context=next((x for x in lengths if is_possible(at_context(x))), np.nan),
+        context=next((x for x, row in shorter if is_possible(row)), np.nan),
         gpus=_least_doubling(problem, model, hardware, np.unravel_index(row, cells.shape)),
         speed=_least_factor(lambda x: is_possible(faster(own, x))),
     )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -260,15 +261,16 @@ def counts_of(plan: Plan, counts: np.ndarray, blocks: np.ndarray) -> np.ndarray:
     return counts[(..., *own)]
 
 
+def coordinates(axes: Sequence[Axis], positions: np.ndarray) -> dict[str, np.ndarray]:
+    """Values of each axis at flat positions over all of them."""
+    at = np.unravel_index(positions, [len(axis.values) for axis in axes]) if axes else ()
+    return {axis.name: axis.values[i] for axis, i in zip(axes, at, strict=True)}
+
+
 def design_arrays(plan: Plan) -> dict[str, np.ndarray]:
     """Coordinates of the designs along the last axis of a block."""
-    lengths = [len(axis.values) for axis in plan.axes.searched]
-    at = np.unravel_index(plan.designs, lengths) if lengths else ()
-    ahead = (1,) * (len(plan.inner) + 1)
-    return {
-        axis.name: axis.values[i].reshape(*ahead, -1)
-        for axis, i in zip(plan.axes.searched, at, strict=True)
-    }
+    ahead, found = (1,) * (len(plan.inner) + 1), coordinates(plan.axes.searched, plan.designs)
+    return {name: x.reshape(*ahead, -1) for name, x in found.items()}
 
 
 def kept_arrays(plan: Plan, blocks: np.ndarray) -> dict[str, np.ndarray]:
@@ -297,12 +299,5 @@ def winner_coordinates(
     plan: Plan, cells: np.ndarray, positions: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Coordinates of designs given by kept cell and by position in `plan.designs`, flat."""
-    chosen: dict[str, np.ndarray] = {}
-    if plan.kept:
-        at = np.unravel_index(cells, plan.kept)
-        chosen = {axis.name: axis.values[i] for axis, i in zip(plan.axes.kept, at, strict=True)}
-    if plan.axes.searched:
-        lengths = [len(axis.values) for axis in plan.axes.searched]
-        at = np.unravel_index(plan.designs[positions], lengths)
-        chosen |= {a.name: a.values[i] for a, i in zip(plan.axes.searched, at, strict=True)}
-    return chosen
+    chosen = coordinates(plan.axes.kept, cells)
+    return chosen | coordinates(plan.axes.searched, plan.designs[positions])

@@ -121,7 +121,7 @@ class Sweep(Result):
         found = [path for path in sorted(self.folder.iterdir()) if path.suffix in results.KINDS]
         if out.resolve() == self.folder.resolve():
             return found
-        results.make(out)
+        out.mkdir(parents=True, exist_ok=True)
         return [Path(shutil.copy2(path, out / path.name)) for path in found]
 
 

@@ -19,7 +19,7 @@ from qsjax.records.specs import KV_MODES
 from qsjax.streaming import store
 from qsjax.streaming.aggregate import Designs, Tally, merge, new_tally, quantiles
 from qsjax.streaming.engine import Job
-from qsjax.streaming.plan import Plan, winner_coordinates
+from qsjax.streaming.plan import Plan, coordinates, winner_coordinates
 from qsjax.streaming.run import Outputs, recorded
 
 if TYPE_CHECKING:
@@ -39,11 +39,6 @@ Columns = dict[str, np.ndarray]
 
 # What a result consists of; the chunks are in a folder of their own.
 KINDS = (".nc", ".parquet", ".csv", ".json")
-
-
-def make(folder: Path) -> None:
-    """Make a folder for results."""
-    folder.mkdir(parents=True, exist_ok=True)
 
 
 def table(folder: Path, name: str = "winners") -> "pd.DataFrame":
@@ -97,11 +92,11 @@ def columns(job: Job, plan: Plan, cells: np.ndarray, positions: np.ndarray) -> C
     for start in range(0, len(cells), ROWS):
         part, at = cells[start : start + ROWS], positions[start : start + ROWS]
         padding = (0, ROWS - len(part))
-        coordinates = winner_coordinates(
+        chosen = winner_coordinates(
             plan, np.pad(part, padding, mode="edge"), np.pad(at, padding, mode="edge")
         )
-        step = evaluate(place(job.records, coordinates, job.convention), job.convention)
-        values = {axis.name: _names(axis, coordinates[axis.name]) for axis in axes}
+        step = evaluate(place(job.records, chosen, job.convention), job.convention)
+        values = {axis.name: _names(axis, chosen[axis.name]) for axis in axes}
         for name in METRICS:
             values[name] = np.asarray(getattr(step, name), np.float64)
         if "batch" not in values:
@@ -140,14 +135,9 @@ def wins_table(plan: Plan, tally: Tally) -> Columns:
     stack, position = np.divmod(keys, len(plan.designs))
     order = np.lexsort((position, -counts, stack))
     stack, position, counts = stack[order], position[order], counts[order]
-    lengths = plan.kept[: plan.stacked]
-    places = np.unravel_index(stack, lengths) if lengths else ()
-    found: Columns = {}
-    for axis, at in zip(plan.axes.kept, places, strict=False):
-        found[axis.name] = _names(axis, axis.values[at])
-    designs = winner_coordinates(plan, np.zeros(len(keys), int), position)
-    for axis in plan.axes.searched:
-        found[axis.name] = _names(axis, designs[axis.name])
+    own, searched = plan.axes.kept[: plan.stacked], plan.axes.searched
+    at = coordinates(own, stack) | coordinates(searched, plan.designs[position])
+    found = {axis.name: _names(axis, at[axis.name]) for axis in (*own, *searched)}
     return found | {"wins": counts, "share": counts / math.prod(plan.kept[plan.stacked :])}
 
 
@@ -180,8 +170,8 @@ def summary(job: Job, plan: Plan, tally: Tally) -> dict[str, Any]:
     }
 
 
-def _tables(job: Job, plan: Plan, folder: Path) -> Iterator[tuple[Tally, Columns, int]]:
-    # Tally, table of the winners and first kept cell of each chunk, in order.
+def _tables(job: Job, plan: Plan, folder: Path) -> Iterator[tuple[Tally, Columns]]:
+    # Tally and table of the winners of each chunk, in order.
     for tally, cells, (first, last) in recorded(folder, plan):
         table: Columns = {}
         if cells:
@@ -192,7 +182,7 @@ def _tables(job: Job, plan: Plan, folder: Path) -> Iterator[tuple[Tally, Columns
                 nothing: Any = "" if table[name].dtype.kind == "O" else np.nan
                 table[name] = np.where(is_feasible, table[name], nothing)
             table |= {"score": cells["score"].astype(np.float64), "feasible": cells["feasible"]}
-        yield tally, table, first
+        yield tally, table
 
 
 def write(job: Job, plan: Plan, wanted: Outputs, folder: Path) -> dict[str, Any]:
@@ -215,7 +205,7 @@ def _write(job: Job, plan: Plan, wanted: Outputs, folder: Path) -> dict[str, Any
     tally = new_tally(len(job.statistics))
     with tempfile.TemporaryDirectory(dir=folder, prefix=store.SCRATCH) as scratch:
         spool = Spool(Path(scratch))
-        for part, table, _ in _tables(job, plan, folder):
+        for part, table in _tables(job, plan, folder):
             tally = merge(tally, part, wanted.top_k)
             if wanted.winners:
                 spool.add(table)

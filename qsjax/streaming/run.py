@@ -50,12 +50,6 @@ def _own(designs: Designs, first: int, last: int) -> Designs:
     return take(designs, (designs.cell >= first) & (designs.cell < last))
 
 
-def _engine_of(engine: Engine, few: Few) -> Engine:
-    """The engine for the designs that bounds leave, in the same blocks."""
-    designs = engine.plan.designs[few.at]
-    return Engine(engine.job, dataclasses.replace(engine.plan, designs=designs), engine.devices)
-
-
 def _of_all(plan: Plan, few: Few, call: np.ndarray, found: Reduction) -> Reduction:
     """Results of few designs as those of all."""
     position, score = (np.asarray(x) for x in found.best)
@@ -84,13 +78,14 @@ def run_chunk(
     if plan.pruned:
         return decide(engine.job, plan, chunk, report), {}
     blocks = np.arange(chunk * plan.per_chunk, min((chunk + 1) * plan.per_chunk, plan.blocks))
-    starts, counts = plan.ranges(blocks)
-    first, last = int(starts[0]), int(starts[-1] + counts[-1])
+    first, last = chunk_range(plan, chunk)
     tally = new_tally(len(engine.job.statistics))
     tally.best, tally.edge = known.best, known.edge
     parts: list[tuple[np.ndarray, ...]] = []
-    few = plan.few
-    source = engine if few is None else _engine_of(engine, few)
+    few, source = plan.few, engine
+    if few is not None:
+        left = dataclasses.replace(plan, designs=plan.designs[few.at])
+        source = Engine(engine.job, left, engine.devices)
     for call, found in source.stream(blocks):
         if few is not None:
             found = _of_all(plan, few, call, found)

@@ -108,12 +108,8 @@ def _csv(path: Path, problems: list[str]) -> list[dict[str, Any]]:
 def _repeats(rows: list[dict[str, Any]], listed: dict[str, list[dict[str, Any]]]) -> bool:
     """Whether a CSV file has the rows of a list in the JSON files, or of several together."""
     columns = set(rows[0]) if rows else set()
-    same = [len(found) for found in listed.values() if set().union(*_flat_keys(found)) <= columns]
+    same = [len(own) for own in listed.values() if {n for r in own for n in _singles(r)} <= columns]
     return bool(same) and len(rows) in {*same, sum(same)}
-
-
-def _flat_keys(rows: Sequence[dict[str, Any]]) -> list[set[str]]:
-    return [set(_singles(row)) for row in rows]
 
 
 def _value(text: str) -> Any:
