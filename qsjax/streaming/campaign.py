@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -28,6 +28,16 @@ WAIT = 300.0
 SAID = 5
 # Version of the folder's format: another one is another sweep.
 FORMAT = 3
+
+
+class Question(NamedTuple):
+    """The grid, what is kept of it, what identifies it, and whether illegal designs are skipped."""
+
+    job: Job
+    axes: Axes
+    wanted: Outputs
+    content: dict[str, Any]
+    skip_illegal: bool
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -90,11 +100,7 @@ def check(job: Job, axes: Axes) -> None:
 
 
 def prepare(
-    job: Job,
-    axes: Axes,
-    wanted: Outputs,
-    content: dict[str, Any],
-    skip_illegal: bool,
+    asked: Question,
     folder: Path,
     *,
     resume: bool,
@@ -109,6 +115,7 @@ def prepare(
         ValueError: the folder holds another sweep (with the differences), or one that was not to
             be resumed; or pruning was asked for and cannot be.
     """
+    job, axes, wanted, content, skip_illegal = asked
     devices = len(jax.local_devices())
     wait = WAIT if not is_first else 0.0
     while wait > 0 and store.manifest(folder) is None:

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from qsjax import catalog
 from qsjax.grid.axes import Axes, make_axes
@@ -169,32 +169,24 @@ def job_of(
     return job, make_axes(values)
 
 
-class _Question(NamedTuple):
-    """The grid, what is kept of it, what identifies it, and whether illegal designs are skipped."""
-
-    job: Job
-    axes: Axes
-    wanted: Outputs
-    content: Row
-    skip_illegal: bool
-
-
 def _asked(
     asked: Problem | str | Path,
     outputs: Outputs,
     precision: Precision,
     statistics: Sequence[Metric],
-) -> _Question:
+) -> campaign.Question:
     if isinstance(asked, Problem):
         job, axes = job_of(asked, precision, statistics)
         more = {"outputs": dataclasses.asdict(outputs), "statistics": list(statistics)}
         content = {**inputs_of(asked), **more, "precision": precision}
-        return _Question(job, axes, outputs, content, skip_illegal=True)
+        return campaign.Question(job, axes, outputs, content, skip_illegal=True)
     if not isinstance(asked, str | Path):
         raise ValueError(f"a {type(asked).__name__} is no sweep; give a Problem or a .toml file")
     read = spec.read(Path(asked), {"models": catalog.model, "hardware": catalog.hardware})
     job, axes, wanted = spec.build(read, catalog.model, catalog.hardware, catalog.workload)
-    return _Question(job, axes, wanted, read.content(), read.sweep.get("skip_illegal", True))
+    return campaign.Question(
+        job, axes, wanted, read.content(), read.sweep.get("skip_illegal", True)
+    )
 
 
 def _memory(me: hosts.Processes) -> float:
@@ -258,7 +250,7 @@ def sweep(
 
 
 def _counted(
-    question: _Question, folder: Path, me: hosts.Processes, given: dict[str, Any]
+    question: campaign.Question, folder: Path, me: hosts.Processes, given: dict[str, Any]
 ) -> Row | None:
     """The counts of the sweep when its files are written; None in all processes but the first."""
     with contextlib.ExitStack() as held:
@@ -267,7 +259,7 @@ def _counted(
             if me.rank == 0:
                 held.enter_context(store.claim(folder))
             own = given | {"memory": given["memory"] or _memory(me)}
-            return campaign.prepare(*question, folder, **own, is_first=me.rank == 0)
+            return campaign.prepare(question, folder, **own, is_first=me.rank == 0)
 
         return campaign.execute(_in_turn(prepare, me, folder), me, _warn)
 
