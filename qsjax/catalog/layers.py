@@ -74,9 +74,8 @@ def first_layers_named(reading: Reading, shape: Shape) -> dict[str, float]:
 
 def between(reading: Reading, shape: Shape) -> dict[str, float]:
     """ERNIE 4.5: every `moe_layer_interval`-th layer from a first to a last one is routed."""
-    kinds = texts(reading, "mlp_layer_types")
-    if kinds:
-        return {"dense_layers": float(kinds.count("dense"))}
+    if (listed := _listed_dense(reading)) is not None:
+        return {"dense_layers": listed}
     last = shape["layers"] - 1.0
     first, end = (f"moe_layer_{at}_index.0|moe_layer_{at}_index" for at in ("start", "end"))
     start = number(reading, first, 0.0)
