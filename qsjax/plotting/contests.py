@@ -29,10 +29,10 @@ def _words(row: Row) -> str:
     speed = row.get("speedup_over_moe")
     if row["winner"] == "neither":
         return "neither\nserves"
-    if speed is None:
-        lead = "alone"
-    else:
-        lead = f"x{speed if row['winner'] == 'dense' else 1.0 / speed:.3g}" if speed else "alone"
+    lead = "alone"
+    if speed:
+        lead = f"x{speed if row['winner'] == 'dense' else 1.0 / speed:.3g}"
+        lead = "equal" if lead == "x1" else lead
     sure = 100.0 * row[f"p_{row['winner']}_wins"]
     return f"{lead}\n{'>99' if sure > 99 else f'{sure:.0f}'} %"
 
