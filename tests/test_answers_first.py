@@ -46,7 +46,7 @@ def run(*arguments, code=0):
         ),
         (
             ("binding", *SMALL, "--points", "3"),
-            "On 1 h100-sxm at 8k, llama-3.1-8b (dense) is bound by ",
+            "On 1 h100-sxm at 8k, llama-3.1-8b is bound by ",
         ),
         (
             ("speculate", *MIXTURE, "--twins", "none"),

@@ -319,4 +319,6 @@ def test_titles_say_whose_splits_and_time_they_tell():
     for found, name in ((both, "mixtral-8x7b on 8 h100-sxm, MoE: "), (alone, "h100-sxm: ")):
         title = found.plot("partition").get_title(loc="left").replace("\n", " ")
         assert title.endswith(f"{name}{splits[0]} at 1k, {splits[1]} at 32k")
-        assert f"{name}most is " in found.plot("time").get_title(loc="left").replace("\n", " ")
+        assert f"{name}most of the time is " in found.plot("time").get_title(loc="left").replace(
+            "\n", " "
+        )

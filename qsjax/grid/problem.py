@@ -27,6 +27,7 @@ from qsjax.records.specs import (
     Workload,
     named_convention,
 )
+from qsjax.records.units import tokens
 
 CONTEXTS = tuple(1024.0 * 2**k for k in range(15))  # 1k to 16M tokens, the paper's range
 USUAL_CONTEXT = 131072.0  # the longest taken of a model whose publisher says nothing
@@ -543,6 +544,14 @@ def listed(values: Sequence[float], most: int = 3) -> str:
     return ", ".join(f"{value:,.10g}" for value in values)
 
 
+def _lengths(contexts: Sequence[float], most: int = 3) -> str:
+    """Contexts as `listed`, multiples of 1,024 in k."""
+    if any(context % 1024 for context in contexts):
+        return f"{listed(contexts, most)} tokens"
+    names = [tokens(context) for context in contexts]
+    return ", ".join(names) if len(names) <= most else f"{names[0]} to {names[-1]}"
+
+
 def describe(problem: Problem) -> str:
     """A problem in one line."""
     stated = problem.stated
@@ -550,7 +559,7 @@ def describe(problem: Problem) -> str:
     if stated.twins:
         models += f" with twins q={listed(stated.twins)}"
     devices = ", ".join(device.name for device in stated.accelerators)
-    line = f"{models} on {listed(stated.gpus)} {devices} at {listed(stated.contexts)} tokens"
+    line = f"{models} on {listed(stated.gpus)} {devices} at {_lengths(stated.contexts)}"
     for name, values in (stated.kept | stated.searched).items():
         texts = [value for value in values if isinstance(value, str)]
         line += f", {name} {', '.join(texts) or listed(values)}"  # type: ignore[arg-type]

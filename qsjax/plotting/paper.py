@@ -9,6 +9,8 @@ from qsjax.plotting import scales, style
 from qsjax.plotting.rows import series
 from qsjax.plotting.style import MOE, Row
 
+_ROOMY = 4.5  # width of a panel [inch] from which its legend has columns
+
 
 @style.styled
 def paper_table(
@@ -69,7 +71,8 @@ def paper_table(
     if physical:
         handles.append(Line2D([], [], linestyle="none", marker="x", color=ink.text,
                               label="qsjax, physical convention"))  # fmt: skip
-    style.legend_above(ax, 3, handles=handles)
+    # The numbers at the right take from the room that a legend has.
+    style.legend_above(ax, 3 if style.panel_width(ax) > _ROOMY else 1, handles=handles)
     return ax
 
 

@@ -387,6 +387,11 @@ def _height(ax: Axes) -> float:
     return float(ax.get_position().height * ax.figure.bbox.height / ax.figure.dpi)
 
 
+def panel_height(ax: Axes) -> float:
+    """Height of a given panel [inch] that a title of two lines and a legend leave it."""
+    return 0.6 * _height(ax)
+
+
 def label(ax: Axes, title: str | None, x: str | None = None, y: str | None = None) -> None:
     """Title (what the picture shows) and axis labels with units, in as many lines as they need."""
     size = sizes(ax)
@@ -411,7 +416,10 @@ def name_rows(ax: Axes, places: Sequence[float], names: Sequence[str], size: flo
     """
     size = min(size, sizes(ax).tick)
     room = 0.4 * _cell(ax)
-    ax.set_yticks(places, [wrapped(name, room, size) for name in names], fontsize=size)
+    folded = [wrapped(name, room, size) for name in names]
+    if len(folded) + sum(name.count("\n") for name in folded) > most_rows(ax):
+        folded = list(names)  # lines of one name would stand on those of the next
+    ax.set_yticks(places, folded, fontsize=size)
     ax.tick_params(axis="y", length=0)
 
 

@@ -1,5 +1,6 @@
 """Throughput over context, and which partition wins where."""
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -294,9 +295,12 @@ def best_partition_map(
     names = list(dict.fromkeys(read(row) for row in rows))
     names = names[::-1] if y == "variant" else sorted(names)
     contexts = sorted({row["context"] for row in rows})
+    is_own = ax is None  # then the picture has the height that all cells need
     ax = style.dressed(ax, (max(5.0, 1.7 + 0.62 * len(contexts)), 1.7 + 0.72 * len(names)))
+    room = (math.inf, math.inf) if is_own else (style.panel_width(ax), style.panel_height(ax))
+    place = room[0] / len(contexts), room[1] / len(names)
     for row in rows:
-        _cell(ax, row, contexts.index(row["context"]), names.index(read(row)))
+        _cell(ax, row, (contexts.index(row["context"]), names.index(read(row))), place)
     ax.set_xlim(0, len(contexts))
     ax.set_ylim(0, len(names))
     ax.set_xticks(np.arange(len(contexts)) + 0.5, [units.tokens(context) for context in contexts])
@@ -311,7 +315,18 @@ def best_partition_map(
     return ax
 
 
-def _cell(ax: Axes, row: Row, x: int, y: int) -> None:
+def _fitting(text: str, size: float, place: tuple[float, float]) -> str:
+    """Lines that fit a cell of a width and height [inch]: as they are, else on one, else none."""
+    line = 1.25 * size / 72
+    for tried in (text, text.replace("\n", " ")):
+        high = line * (1 + tried.count("\n"))
+        if high <= place[1] and style.text_width(tried, size) <= place[0]:
+            return tried
+    return ""
+
+
+def _cell(ax: Axes, row: Row, at: tuple[int, int], place: tuple[float, float]) -> None:
+    x, y = at
     face: Any
     edge: Any
     if row["is_feasible"]:
@@ -338,7 +353,7 @@ def _cell(ax: Axes, row: Row, x: int, y: int) -> None:
     ax.text(
         x + 0.5,
         y + 0.5,
-        text,
+        _fitting(text, size, place),
         ha="center",
         va="center",
         fontsize=size,

@@ -10,6 +10,8 @@ from qsjax.plotting import scales, style
 from qsjax.plotting.rows import series
 from qsjax.plotting.style import Row
 
+_ROOMY = 4.5  # width of a panel [inch] from which the medians take a small part of it
+
 
 def _usable(records: Sequence[Row]) -> list[Row]:
     return [r for r in records if r.get("predicted") is not None and r.get("measured")]
@@ -102,7 +104,8 @@ def residuals(
         _strip(ax, y, errors, looks[name], reach)
     style.name_rows(ax, range(len(names)), [f"{name}  (n={len(found[name])})" for name in names])
     ax.set_ylim(-0.6, len(names) - 0.4)
-    ax.set_xlim(-reach * 1.04, reach * 1.62)
+    narrow = style.panel_width(ax) < _ROOMY
+    ax.set_xlim(-reach * 1.04, reach * (1.95 if narrow else 1.62))
     ax.set_xticks(np.linspace(-reach, reach, 7))
     style.grid(ax, "x")
     style.label(ax, title, "error, predicted over measured [%]")
@@ -127,8 +130,8 @@ def _strip(ax: Axes, y: int, errors: np.ndarray, look: style.Look, reach: float)
     low, middle, high = np.clip(np.quantile(errors, [0.1, 0.5, 0.9]), -reach, reach)
     ax.add_patch(_box(low, high, y))
     ax.plot([middle] * 2, [y - 0.33, y + 0.33], color=style.ink().text, linewidth=2.4, zorder=5)
-    ax.annotate(f"median |e| {np.median(np.abs(errors)):.1f} %", (reach * 1.6, y), ha="right",
-                va="center", fontsize=7.6, color=style.ink().text)  # fmt: skip
+    style.note(ax, f"median |e| {np.median(np.abs(errors)):.1f} %", (1.0, y), (-2, 0), 7.6,
+               xycoords=ax.get_yaxis_transform(), ha="right", va="center")  # fmt: skip
 
 
 def _box(low: float, high: float, y: int) -> Patch:

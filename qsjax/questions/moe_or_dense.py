@@ -284,7 +284,8 @@ class MoeOrDense(Result):
             if any(row["is_feasible"] for row in rows):
                 name = head["convention"]
                 copies = sum(key.startswith(name) for key in found)
-                title = f"{self._where(head)}: {_finding(rows)}"
+                said = "; ".join(_verdicts(rows)) or _finding(rows)
+                title = f"{self._where(head)}: {said}"
                 key = f"{name}-{copies + 1}" if copies else name
                 found[key] = partial(plotting.contest_map, rows, title=title)
         return found
@@ -316,8 +317,7 @@ def _finding(rows: Sequence[Row]) -> str:
     runs = [row for row in rows if row["is_feasible"]]
     if not runs:
         return "neither serves within any limit"
-    sides = (("the dense twin", "dense"), ("the MoE", "moe"))
-    said = [f"{name} wins {where}" for name, side in sides if (where := _wins(rows, side))]
+    said = _verdicts(rows)
     unsure = sum(max(_odds(row, side) for side in SIDES) < SURE for row in runs)
     if not said:
         return "which of them wins depends on q in every case"
@@ -325,6 +325,12 @@ def _finding(rows: Sequence[Row]) -> str:
         verb = "depends" if unsure == 1 else "depend"
         said.append(f"{unsure} of {words.count(len(runs), 'case')} {verb} on q")
     return "; ".join(said)
+
+
+def _verdicts(rows: Sequence[Row]) -> list[str]:
+    """Where each side that ever does wins almost surely."""
+    sides = (("the dense twin", "dense"), ("the MoE", "moe"))
+    return [f"{name} wins {where}" for name, side in sides if (where := _wins(rows, side))]
 
 
 def _wins(rows: Sequence[Row], side: str) -> str:

@@ -174,7 +174,7 @@ class PrefixCaching(Result):
         return {
             name: partial(
                 _drawn, plotting.prefix_places, self.curves, parameter,
-                f"{describe(self.problem).partition(' at ')[0]}, {title}: "
+                f"{describe(self.problem).partition(' at ')[0]}, {title}: prefixes are best "
                 f"{_among(self.turns[0][parameter], meaning_of(parameter).units)}",
             )
             for parameter, name in names.items()
@@ -210,7 +210,7 @@ def _among(turned: Turns, unit: str = "s") -> str:
         for side, root in zip(turned.sides, turned.roots, strict=False)
     ]
     last = WAYS[turned.sides[-1]]
-    return f"{', '.join(parts)}, then {last}" if parts else f"{last} is best everywhere"
+    return f"{', '.join(parts)}, then {last}" if parts else f"{last} everywhere"
 
 
 def _rows(design: Design) -> list[Row]:

@@ -102,9 +102,10 @@ class Speculation(Result):
         """Gain against batch."""
         from qsjax import plotting
 
+        what = (" times the tokens at a batch of", " at")
         ends = [
-            f"{row['gain']:.2f} times the tokens at a batch of {row['batch']:,.0f}"
-            for row in (self._curves()[0][0], self._curves()[0][-1])
+            f"{row['gain']:.2f}{said} {row['batch']:,.0f}"
+            for said, row in zip(what, (self._curves()[0][0], self._curves()[0][-1]), strict=True)
         ] if self.found else []  # fmt: skip
         how = f"{self.asked['method']}, {words.count(self.asked['drafts'], 'draft')}"
         title = ": ".join(filter(None, [f"{describe(self.problem)}, {how}", words.joined(ends)]))

@@ -182,7 +182,8 @@ class Architectures(Result):
     def remarks(self) -> list[str]:
         """On what the equality rests, and what was left out."""
         law = LAWS[self.law]
-        lines = [f"Equal under the {law.title} ({law.source}), {self.tokens:g} training tokens."]
+        seen = f"{self.tokens / 1e12:g} trillion training tokens"
+        lines = [f"Equal under the {law.title} ({law.source}), {seen}."]
         far: dict[str, list[float]] = {}
         for own in self.candidates:
             for name, value in own.outside.items():
@@ -223,7 +224,8 @@ class Architectures(Result):
             lead = "" if abs(row["gain"] - 1.0) < words.EQUAL else f" ({words.gap(row['gain'])})"
             names.setdefault(row["architecture"], []).append(f"{row['hardware']}{lead}")
         where = "; ".join(f"{name} on {', '.join(on)}" for name, on in names.items())
-        title = f"Of those of equal quality by the {self.law} law, fastest is {where}"
+        name = self.problem.stated.models[0].name
+        title = f"{name}: of equal quality by the {self.law} law, fastest is {where}"
         return {"gains": partial(plotting.architecture_gains, own, title=title)}
 
 

@@ -124,14 +124,15 @@ class Turning(Result):
 
         metric, models = self.problem.objective, self.problem.stated.models
         names = words.joined(m.name for m in models)
-        what = "the lead of MoE and dense twin"
+        what = "who leads, MoE or dense twin,"
         if self.parameter in PARAMETERS:
             what = "the best way with prefixes"
         if self.target is not None:
             what = f"whether {metric} reaches {in_unit(self.target, metric)}"
         rows = self.shown()
         turned = sum(bool(row["roots"]) for row in rows)
-        title = f"{names}: {what} changes along {self.parameter} in {turned} of {len(rows)} cases"
+        cases = f"all {turned}" if turned == len(rows) else f"{turned} of {len(rows)}"
+        title = f"{names}: {what} changes with {self.parameter} in {cases} cases"
         if len(rows) == 1:
             title = self.summary().split("\n")[0].rstrip(".")
         elif len(rows) <= SHOWN and self._is_one_answer(rows):

@@ -328,7 +328,7 @@ def _draw_map(problem: Problem, ax: Any = None) -> Any:
         )
         if np.isfinite(slope)
     ]  # fmt: skip
-    says = f": 1 % more gains {words.joined(gains)} today" if gains else ""
+    says = f": today 1 % more gains {words.joined(gains)}" if gains else ""
     return plotting.iso_throughput(
         drawn.x,
         drawn.y,
@@ -336,7 +336,7 @@ def _draw_map(problem: Problem, ax: Any = None) -> Any:
         ax=ax,
         gradient=(drawn.x_elasticity, drawn.y_elasticity),
         point=drawn.today,
-        title=f"{words.setting(problem)}{says}",
+        title=f"{words.heading(problem)}{says}",
     )
 
 
