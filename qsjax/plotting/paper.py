@@ -9,6 +9,7 @@ from qsjax.plotting import scales, style
 from qsjax.plotting.rows import series
 from qsjax.plotting.style import MOE, Row
 
+_BESIDE = 1.4  # width of the numbers at the right [inch]
 _ROOMY = 4.5  # width of a panel [inch] from which its legend has columns
 
 
@@ -61,7 +62,7 @@ def paper_table(
     quantities = list(series(cells, lambda cell: cell["quantity"]))
     what = quantities[0] if len(quantities) == 1 else "value, in each row's unit"
     part = f"; {len(cells)} of {whole}, those farthest off" if whole > len(cells) else ""
-    style.label(ax, title, f"{what}{part}")
+    style.label(ax, title, f"{what}{part}", beside=_BESIDE)
     handles = [
         Line2D([], [], linestyle="none", marker="o", markerfacecolor="none", markersize=9,
                markeredgecolor=ink.text, label="published"),

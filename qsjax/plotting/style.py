@@ -392,11 +392,26 @@ def panel_height(ax: Axes) -> float:
     return 0.6 * _height(ax)
 
 
-def label(ax: Axes, title: str | None, x: str | None = None, y: str | None = None) -> None:
-    """Title (what the picture shows) and axis labels with units, in as many lines as they need."""
+def label(
+    ax: Axes,
+    title: str | None,
+    x: str | None = None,
+    y: str | None = None,
+    *,
+    beside: float = 0.0,
+) -> None:
+    """Title (what the picture shows) and axis labels with units, in as many lines as they need.
+
+    Args:
+        ax: the panel.
+        title: what the picture shows.
+        x: quantity and unit of the horizontal axis.
+        y: those of the vertical axis.
+        beside: width of what is written at the right of the panel [inch].
+    """
     size = sizes(ax)
     if title:
-        lines = wrapped(title, panel_width(ax), size.title, bold=True)
+        lines = wrapped(title, panel_width(ax) - beside, size.title, bold=True)
         written = ax.set_title(lines, loc="left", color=ink().text)
         written.set(fontsize=size.title, fontweight="bold", parse_math=False)
     for name, write, room in ((x, ax.set_xlabel, panel_width(ax)), (y, ax.set_ylabel, _height(ax))):

@@ -72,7 +72,7 @@ def iso_throughput(
     if point is not None:
         handles += [Line2D([], [], linestyle="none", markersize=11, label="today", **TODAY)]
     if known.count() and gradient is not None:
-        arrow = Line2D([], [], linestyle="none", marker=r"$\rightarrow$", markersize=11,
+        arrow = Line2D([], [], marker=">", markersize=4.5, linewidth=1.2, markevery=(1, 2),
                        color=style.ink().text, label="steepest gain")  # fmt: skip
         handles.append(arrow)
     if known.mask.any():

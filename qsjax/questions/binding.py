@@ -215,7 +215,8 @@ class Binding(Result):
 
 def _spans(bands: Sequence[Row]) -> list[str]:
     """What binds where, and what one per cent of it gives: in full once, then in short."""
-    said, last = [], None
+    said: list[str] = []
+    last = None
     for band in bands:
         unit = "" if said else " tokens/s/user"
         gain = "in steps of whole sequences"
