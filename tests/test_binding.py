@@ -142,8 +142,8 @@ def test_the_answer_says_what_binds_and_where(found, tmp_path):
     data = answer.dataset
     assert list(data["parameter"].values) == list(PARAMETERS)
     assert data["elasticity"].attrs["units"] == "1"
-    bands = [band for band in answer.bands() if band["label"] == "moe"]
-    rates = [row["tokens_per_s_per_user"] for row in answer.rows() if row["label"] == "moe"]
+    bands = [band for band in answer.bands() if band["label"] == "MoE"]
+    rates = [row["tokens_per_s_per_user"] for row in answer.rows() if row["label"] == "MoE"]
     assert bands[0]["to"] == max(rates)
     assert bands[-1]["from"] == min(rates)
     assert {"bands.svg", "bands-2.svg"} <= {path.name for path in answer.save(tmp_path)}

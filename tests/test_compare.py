@@ -32,7 +32,7 @@ def found(request, answer):
 
 def test_both_accountings_stand_beside_each_other(answer):
     assert (answer.own.convention, answer.beside.convention) == ("physical", "paper")
-    assert answer.own.subjects == ("moe", "dense q=2")
+    assert answer.own.subjects == ("MoE", "dense q=2")
 
 
 def test_every_cell_is_the_best_by_brute_force(found):
@@ -136,9 +136,9 @@ def test_subjects_may_be_some_of_the_problem():
 def test_an_answer_has_axes_and_pictures(answer):
     data = answer.dataset
     assert dict(data.sizes) == {"convention": 2, "subject": 2, "context": 3}
-    cell = data.sel(convention="physical", subject="moe", context=16384)
+    cell = data.sel(convention="physical", subject="MoE", context=16384)
     assert float(cell.tokens_per_s_per_gpu) == answer.own.rate(0, 1)
-    assert list(data.subject.values) == ["moe", "dense q=2"]
+    assert list(data.subject.values) == ["MoE", "dense q=2"]
     assert data.tpot.attrs["units"] == "s"
     assert set(answer.drawings()) == {"why", "throughput", "sure"}
 

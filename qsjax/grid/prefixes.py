@@ -179,7 +179,7 @@ def designs_of(
     Args:
         problem: what is asked; its contexts are not looked at, for the requests have their own.
         reuse: the requests.
-        partition: the design of all; of each its best one at the mean context if None.
+        partition: the design of all; if None, each has its best one at the mean context.
         tiers: those to choose from; all that an accelerator has if None.
 
     Raises:

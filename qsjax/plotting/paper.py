@@ -31,10 +31,7 @@ def paper_table(
         title: what the picture shows.
     """
     ax = style.dressed(ax, (7.4, 1.5 + 0.235 * len(cells)))
-    whole, most = len(cells), style.most_rows(ax) // (2 if style.is_narrow(ax) else 1)
-    if whole > most:
-        worst = sorted(range(whole), key=lambda k: -_gap(cells[k]))[:most]
-        cells = [cells[k] for k in sorted(worst)]
+    whole, cells = len(cells), _worst(cells, ax)
     names = [f"{cell['row']}: {cell['quantity']}" for cell in cells]
     values = [cell[k] for cell in cells for k in ("published", "paper") if (cell.get(k) or 0) > 0]
     wide = bool(values) and max(values) / min(values) > 20
@@ -75,6 +72,13 @@ def paper_table(
     # The numbers at the right take from the room that a legend has.
     style.legend_above(ax, 3 if style.panel_width(ax) > _ROOMY else 1, handles=handles)
     return ax
+
+
+def _worst(cells: Sequence[Row], ax: Axes) -> list[Row]:
+    """As many cells as a panel has room for: those farthest off, in their order."""
+    most = style.most_rows(ax) // (2 if style.is_narrow(ax) else 1)
+    worst = sorted(range(len(cells)), key=lambda k: -_gap(cells[k]))[:most]
+    return [cells[k] for k in sorted(worst)]
 
 
 def _gap(cell: Row) -> float:

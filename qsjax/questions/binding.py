@@ -166,7 +166,7 @@ class Binding(Result):
         models = self.problem.stated.models
         if len(models) > 1:
             return label
-        is_plain = label in ("moe", "dense")
+        is_plain = label in ("MoE", "dense")
         return models[0].name if is_plain else f"{models[0].name} ({label})"
 
     def tables(self) -> list[Table]:
@@ -246,9 +246,9 @@ def binding(
 ) -> Binding:
     """Elasticities of tokens/s/GPU, price and energy of a token along every front of a problem.
 
-    At the same tokens/s/user: what one per cent of a parameter makes faster, a larger batch uses.
-    The design of each point is held (envelope theorem); slopes are in the batch as a continuous
-    number, so where it is a few sequences they stand for steps of one.
+    Users keep their tokens/s: a larger batch uses the time that one per cent of a parameter saves.
+    The design of each point is held (envelope theorem). Slopes treat the batch as a continuous
+    number; where it is only a few sequences, they stand for steps of one.
 
     Args:
         problem: what is asked. Its limits cut the front.

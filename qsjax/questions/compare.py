@@ -39,7 +39,7 @@ CANCELS = 2.0
 
 
 class Subject(NamedTuple):
-    """One side of a comparison: places in the problem's lists; `q` makes it that dense twin."""
+    """One side of a comparison: indices of its model and accelerator, and q of a dense twin."""
 
     model: int = 0
     hardware: int = 0
@@ -746,14 +746,14 @@ def compare(
     """The best design of every subject at every context, and where the lead changes.
 
     Best is what makes the most tokens/s/GPU within the problem's limits, at its best batch unless
-    the problem prescribes one; of several each is a place of its own.
+    the problem prescribes one; several prescribed batches are compared one by one.
 
     Args:
         problem: its models, accelerators and twins are the subjects; at one GPU count. Models with
             `served`, accelerators with `replace` may differ in what is asked about.
-        subjects: some of them, by the names that they shall have.
+        subjects: the sides by name; all unless given.
         requests: input and output tokens of a request, for prices that include its prompt.
-        prefix_hit_rate: share of the prompt whose cache is there already.
+        prefix_hit_rate: share of the prompt that is already cached.
         level: probability of the intervals of TPOT and throughput.
 
     Raises:

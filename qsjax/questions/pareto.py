@@ -232,11 +232,11 @@ def _named(key: tuple[Any, ...], fronts: dict[tuple[Any, ...], list[Row]]) -> st
 def _series(label: str) -> str:
     """What a series is called in a sentence.
 
-    >>> _series("dense q=5"), _series("kimi-k2, b200-sxm, moe"), _series("h200-sxm, dense q=5")
+    >>> _series("dense q=5"), _series("kimi-k2, b200-sxm, MoE"), _series("h200-sxm, dense q=5")
     ('the dense twin (q = 5)', 'kimi-k2 on b200-sxm', 'h200-sxm (dense twin, q = 5)')
     """
     parts = label.split(", ")
-    names = [part for part in parts if " " not in part and part not in ("moe", "dense")]
+    names = [part for part in parts if " " not in part and part not in ("MoE", "dense")]
     others = [part for part in parts if " " in part and not part.startswith("dense q=")]
     twin = next((part[8:] for part in parts if part.startswith("dense q=")), None)
     if not names:

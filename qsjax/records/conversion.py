@@ -136,7 +136,7 @@ def read_number(facts: Facts, value: Any) -> Any:
     """A value of a field as float64; a flag may be True or False.
 
     Raises:
-        NoNumberError: as of `as_float64`.
+        NoNumberError: as for `as_float64`.
     """
     if isinstance(value, bool | np.bool_) and facts.is_flag:
         return float(value)

@@ -253,20 +253,22 @@ def sweep(
         pareto: keep the front of tokens/s/GPU against tokens/s/user over all designs.
         winners: keep the best design of every cell.
         wins: keep how many cells each design wins.
-        prune: let bounds tell which designs win, so that few are evaluated, with the same result;
-            not with a front, statistics or float32; limits go with `wins` alone, and leave out the
-            count of feasible designs. By itself where it is predicted to take less time.
+        prune: let bounds decide which designs win, so that few are evaluated, with the same
+            result. It goes with no front, statistics or float32; with limits it goes with `wins`
+            alone and leaves out the count of feasible designs. By default it is used where it is
+            predicted to take less time.
         statistics: metrics whose range and quantiles over all feasible designs are kept.
         precision: "float64", or "float32" for throughput.
-        memory: of the blocks in flight [B]; a quarter of what is free unless given.
-        chunk: designs between two records; some seconds' work unless given.
+        memory: memory for the blocks in flight [B]; a quarter of what is free unless given.
+        chunk: designs between two saves; some seconds' work unless given.
         processes: this process among several that share the work (`streaming.hosts.start`).
 
     Returns:
         The result; None in all processes but the first.
 
     Raises:
-        ValueError: the question has mistakes, all of them told; or the folder holds another sweep.
+        ValueError: the question has mistakes (the message lists all), or the folder holds another
+            sweep.
         OSError: the disk is full; what is finished is kept.
     """
     question = _asked(asked, Outputs(winners, top_k, pareto, wins), precision, statistics)

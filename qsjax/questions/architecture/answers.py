@@ -351,7 +351,7 @@ def architecture(
             expert is split), shared_experts, kv_heads, kv_latent, layers, hidden.
         law: a name of `LAWS`: `joint`, `fine-grained`, `leverage`, `principled`, `co-design`,
             `sparsity`, `five-factor` or `paper`.
-        tokens: of training; those of DeepSeek-V3 unless given.
+        tokens: training tokens; those of DeepSeek-V3 unless given.
         multiple: widths of experts are whole multiples of it.
 
     Raises:

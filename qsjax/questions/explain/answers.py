@@ -512,13 +512,13 @@ def explain(
         problem: one cell: a single model, accelerator, GPU count and context. With one of `twins`,
             that dense twin is explained. Its batch is that of the design (the largest that fits
             unless given); better ones have any.
-        partition: the design; the best one of the problem if None. What its degrees leave of the
-            GPUs, copies fill.
+        partition: the design; the problem's best one if None. Copies of it fill the GPUs that its
+            degrees leave.
         requests: input and output tokens of a request, for prefill beside decode.
-        prefix_hit_rate: share of a prompt whose cache is there already, wherever it is kept.
-        engine: what serves it ("vllm", "sglang", "trtllm", ...), by whose measured errors the
-            intervals are; for one without measurements the nearest name stands, or all of
-            them, and a note says so. Prompts share steps by its rules, or by vLLM's.
+        prefix_hit_rate: share of a prompt that is already cached, wherever it is kept.
+        engine: what serves it ("vllm", "sglang", "trtllm", ...). The intervals rest on its
+            measured errors; without measurements of it on those of the nearest name, or of
+            all, and a note says so. Prompts share steps by its rules, or by vLLM's.
         level: probability of the intervals of TPOT and throughput.
 
     Raises:

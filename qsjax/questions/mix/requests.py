@@ -22,7 +22,7 @@ MOST_CLASSES = 24  # lengths that are kept apart
 class Request(NamedTuple):
     """Requests of one length: mean context while decoding, output tokens, and a batch if given.
 
-    `output` is what the context of each grows by, around its mean.
+    While a request decodes, its context grows by `output` tokens around this mean.
     """
 
     context: float

@@ -370,7 +370,7 @@ def sensitivity(
         rounding: `straight_through` (value of the whole batch, slope of the unrounded one),
             `floor` (slope of the whole batch: none between steps), or `relaxed` (fractional
             batches, in the value too). The winner is always that of whole batches.
-        span: factor to both sides within which changes of the best design are sought too.
+        span: factor up and down within which changes of the best design are sought too.
         one_sided: also evaluate both sides of kinks.
 
     Raises:

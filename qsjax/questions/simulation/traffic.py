@@ -108,10 +108,10 @@ class Demand(NamedTuple):
     Attributes:
         isl: tokens of the prompts, as `draw_lengths` reads them.
         osl: tokens of the answers.
-        prefix_hit_rate: share of each prompt whose cache is there already.
+        prefix_hit_rate: share of each prompt that is already cached.
         requests: how many are simulated.
         think: time that a user takes from an answer to the next request [s].
-        seed: of lengths and arrivals.
+        seed: seed of lengths and arrivals.
     """
 
     isl: str | float
