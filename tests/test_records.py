@@ -247,9 +247,9 @@ class TestEntry:
             (8 + 0j, "(8+0j) is not a number"),
             (np.array([8j]), "is not a number"),
             (np.datetime64("2026-01-01"), "is not a number"),
-            ({8}, "a set is no list of numbers"),
-            ({"a": 8}, "a dict is no list of numbers"),
-            (iter([8]), "a list_iterator is no list of numbers"),
+            ({8}, "a set is not a list of numbers"),
+            ({"a": 8}, "a dict is not a list of numbers"),
+            (iter([8]), "a list_iterator is not a list of numbers"),
             ([[1, 2], [3]], "its rows differ in length"),
             ([], "no value was given"),
             (range(10**9), "1,000,000,000 values are given, at most 1,000,000 are allowed"),
@@ -325,7 +325,7 @@ class TestEntry:
         assert jax.vmap(seconds)(jnp.array([2e9, 4e9])).tolist() == close([by_hand, by_hand / 2])
         with pytest.raises(ValueError, match="float16 cannot hold such numbers"):
             jax.jit(seconds)(jnp.float16(4.0))
-        with pytest.raises(ValueError, match="a traced value is no axis"):
+        with pytest.raises(ValueError, match="a traced value is not an axis"):
             jax.jit(lambda x: check_axes({"hbm_bw": x}))(jnp.ones(3))
 
 
@@ -371,7 +371,7 @@ def test_more_designs_than_can_be_listed_end_at_once(gpus):
 
 
 def test_axes_that_are_no_list_are_told():
-    with pytest.raises(ValueError, match="an array of 2 dimensions is no list"):
+    with pytest.raises(ValueError, match="an array of 2 dimensions is not a list"):
         check_axes({"tp": [[1, 2], [4, 8]]})
     with pytest.raises(ValueError, match="kv_mode: 3 is not a KV mode; give some of none, kvp, cp"):
         check_axes({"kv_mode": 3})

@@ -154,7 +154,7 @@ def changes_of(text: str, allowed: Sequence[str] | None = None) -> tuple[str, di
         is_word = key in _WORDS and bool(value)
         if not (mark and key and (is_word or 0 < number < float("inf"))):
             raise ValueError(
-                f"{text!r}: {part.strip()!r} is no change; write for example "
+                f"{text!r}: {part.strip()!r} is not a change; write for example "
                 + (
                     f"{name}:q=5 or {name}:kv=fp8"
                     if allowed

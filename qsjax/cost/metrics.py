@@ -35,7 +35,7 @@ class Economy:
         usd_per_hour: price of one GPU, serving or idle [USD/h].
         watts: power of one GPU at full load [W]; the catalogue has the nameplate's.
         power_base: share of `watts` drawn while serving next to nothing.
-        power_gain: further share at full load; above 1 - `power_base` the GPU draws `watts` earlier.
+        power_gain: further share at full load; above 1 - `power_base`, `watts` is drawn earlier.
         power_exponent: exponent of the load, the mean of the shares of the time in which
             arithmetic and HBM run.
         utilisation: share of the paid time in which the design serves at its rate, above 0 to 1.

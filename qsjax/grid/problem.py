@@ -582,7 +582,7 @@ def question(function: Callable[P, R]) -> Callable[P, R]:
         if not isinstance(given, Problem) and (args or "problem" in kwargs):
             name = repr(given) if isinstance(given, str) else f"a {type(given).__name__}"
             raise ValueError(
-                f"problem: {name} is no Problem; give qsjax.Problem(model, hardware, gpus=8), say"
+                f"problem: {name} is not a Problem; give qsjax.Problem(model, hardware, gpus=8)"
             )
         return answer(*args, **kwargs)
 

@@ -384,10 +384,10 @@ def _checked(problem: Problem, tpots: Sequence[float], q: Distribution, nodes: i
     if isinstance(nodes, bool) or not float(nodes).is_integer() or nodes < 3:
         wrong.append(f"nodes: {nodes} is not allowed; give a whole number, at least 3")
     if problem.stated.twins:
-        wrong.append("twins: the distribution of q has their place; leave twins out of the problem")
+        wrong.append("twins: the distribution of q replaces them; leave twins out of the problem")
     for name in ("max_tpot", "min_user_rate"):
         if is_given(problem.limits, name):
-            wrong.append(f"limits.{name}: the limits on TPOT are those of tpots; leave it out")
+            wrong.append(f"limits.{name}: limits on TPOT are given as tpots; leave it out")
     dense = [m.name for m in problem.stated.models if float(np.asarray(m.spec.experts)) <= 1]
     if dense:
         wrong.append(f"{', '.join(dense)}: dense already; give models with experts")

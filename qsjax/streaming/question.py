@@ -210,7 +210,7 @@ def _asked(
         content = {**inputs_of(asked), **more, "precision": precision}
         return _Question(job, axes, outputs, content, skip_illegal=True)
     if not isinstance(asked, str | Path):
-        raise ValueError(f"a {type(asked).__name__} is no sweep; give a Problem or a .toml file")
+        raise ValueError(f"a {type(asked).__name__} is not a sweep; give a Problem or a .toml file")
     read = spec.read(Path(asked), {"models": catalog.model, "hardware": catalog.hardware})
     job, axes, wanted = spec.build(read, catalog.model, catalog.hardware, catalog.workload)
     return _Question(job, axes, wanted, read.content(), read.sweep.get("skip_illegal", True))

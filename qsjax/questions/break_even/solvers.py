@@ -124,7 +124,7 @@ def break_even(
         return _places(problem, parameter, (low, high), points, prefixes.reuse_of(requests))
     if requests:
         raise ValueError(
-            f"{', '.join(requests)}: requests do not count for {parameter}; leave them out, or "
+            f"{', '.join(requests)}: requests do not affect {parameter}; leave them out, or "
             f"give one of {', '.join(prefixes.PARAMETERS)}"
         )
     chosen, stated = _one_member(parameter), problem.stated

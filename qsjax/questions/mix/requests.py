@@ -34,7 +34,7 @@ class Request(NamedTuple):
 def _check(header: Sequence[str], columns: Mapping[str, int], name: str) -> None:
     if "context" not in columns and not {"isl", "osl"} <= set(columns):
         raise ValueError(
-            f"{name}: the first row must name the columns: context, or isl and osl, and if wanted "
+            f"{name}: the first row must name the columns: context, or isl and osl, and optionally "
             f"count and batch; it has {', '.join(header) or 'nothing'}"
         )
     if "context" in columns and {"isl", "osl"} & set(columns):

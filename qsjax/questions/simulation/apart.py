@@ -133,7 +133,7 @@ def _reading(problem: Problem, prefill: Any) -> Problem:
     """
     stated = problem.stated
     if len(stated.models) * len(stated.accelerators) != 1:
-        raise ValueError("pools are sized of one model on one accelerator each; give one of both")
+        raise ValueError("pools are sized for one model on one accelerator each; give one of each")
     device = stated.accelerators[0].spec if prefill is None else prefill
     found = dataclasses.replace(problem, hardware=device)
     if len(found.stated.accelerators) != 1:
@@ -197,7 +197,7 @@ def size_apart(
     moved = _moved(decode, reading, isl or 1)
     if moved >= ttft:
         raise ValueError(
-            f"ttft: {ttft:g} s is over when the cache of a prompt has moved, which takes "
+            f"ttft: {ttft:g} s is over before the cache of a prompt has moved, which takes "
             f"{moved:.3g} s; give a longer one, or accelerators with a faster network"
         )
     found = size(reading, osl=1, ttft=ttft - moved, scheduler=rules, **shared)

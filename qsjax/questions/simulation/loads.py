@@ -276,7 +276,7 @@ def scheduler_of(
         known = [field.name for field in dataclasses.fields(Scheduler)]
         if unknown := [name for name in given if name not in known]:
             raise ValueError(
-                f"scheduler: {', '.join(map(str, unknown))} is no rule; give some of "
+                f"scheduler: {', '.join(map(str, unknown))} is not a rule; give some of "
                 f"{', '.join(known)}"
             )
         rules = dataclasses.replace(rules, **given)

@@ -200,7 +200,7 @@ def _check(header: Sequence[str], columns: Mapping[str, int], name: str) -> None
     missing = [column for column in ("arrival", "isl", "osl") if column not in columns]
     if missing:
         raise ValueError(
-            f"{name}: the first row must name the columns arrival [s], isl and osl, and if wanted "
+            f"{name}: the first row must name the columns arrival [s], isl and osl, and optionally "
             f"cached; it lacks {', '.join(missing)} and has {', '.join(header) or 'nothing'}"
         )
 
