@@ -22,14 +22,14 @@ QUESTIONS = (
 
 
 def test_swapped_records_are_told():
-    swap = "model: a HardwareSpec is no ModelSpec; hardware is one: swap the two"
+    swap = "model: a HardwareSpec is not a ModelSpec; hardware is one: swap the two"
     with pytest.raises(ValueError, match=swap):
         check_records(model=GPU, hardware=MODEL)
-    with pytest.raises(ValueError, match="workload: 8192 is no Workload; give Workload"):
+    with pytest.raises(ValueError, match="workload: 8192 is not a Workload; give Workload"):
         qsjax.Problem(MODEL, GPU, workload=8192)
-    with pytest.raises(ValueError, match="partition: 8 is no Partition; give Partition"):
+    with pytest.raises(ValueError, match="partition: 8 is not a Partition; give Partition"):
         qsjax.explain(qsjax.Problem(MODEL, GPU, gpus=8, context=8192), 8)
-    with pytest.raises(ValueError, match="a HardwareSpec is no ModelSpec"):
+    with pytest.raises(ValueError, match="a HardwareSpec is not a ModelSpec"):
         qsjax.Problem(GPU, MODEL, gpus=[8])
 
 

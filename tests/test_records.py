@@ -331,17 +331,17 @@ class TestEntry:
 
 def test_swapped_records_and_names_are_told():
     model = catalog.model("mixtral-8x7b")
-    both = r"model: a HardwareSpec is no ModelSpec(.|\n)*hardware: a ModelSpec is no HardwareSpec"
+    both = r"model: a HardwareSpec is not a ModelSpec(.|\n)*hardware: a ModelSpec is not a HardwareSpec"
     for ask in (Problem, functools.partial(decode, context=8192)):
-        with pytest.raises(ValueError, match="model: a HardwareSpec is no ModelSpec"):
+        with pytest.raises(ValueError, match="model: a HardwareSpec is not a ModelSpec"):
             ask(H200, model)
         with pytest.raises(ValueError, match="'h200' names an accelerator"):
             ask("h200", "mixtral-8x7b")
     with pytest.raises(ValueError, match=both):
         Problem(H200, model)
-    with pytest.raises(ValueError, match="partition: 8 is no Partition; give Partition"):
+    with pytest.raises(ValueError, match="partition: 8 is not a Partition; give Partition"):
         decode(model, H200, 8, context=8192)
-    with pytest.raises(ValueError, match="workload: 8 is no Workload; give Workload"):
+    with pytest.raises(ValueError, match="workload: 8 is not a Workload; give Workload"):
         decode(model, H200, context=8192, workload=8)
 
 

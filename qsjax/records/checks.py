@@ -267,7 +267,8 @@ def _stranger(name: str, value: Any, given: Values) -> str | None:
         how = f"{swapped[0]} is one: swap the two"
     else:
         how = f"give {kind.__name__}"
-    return f"{name}: {_shown(value)} is no {kind.__name__}; {how}"
+    article = "an" if kind.__name__[0] in "AEIOU" else "a"
+    return f"{name}: {_shown(value)} is not {article} {kind.__name__}; {how}"
 
 
 def check_records(*, single: bool = False, **given: Any) -> tuple[Any, ...]:
