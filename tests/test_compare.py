@@ -168,7 +168,7 @@ def test_no_share_says_why_where_parts_cancel_out():
 def test_sentences_name_a_variant_by_what_it_changes():
     variants = ["llama-3.1-70b", served("llama-3.1-70b", kv="fp8")]
     said = compare(Problem(variants, "h100-sxm", gpus=8, context="8k")).summary()
-    assert "; kv=fp8 " in said
+    assert "; kv=fp8 makes " in said
     assert ", kv=fp8" not in said
 
 

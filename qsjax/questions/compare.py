@@ -503,7 +503,9 @@ def _gaps(rows: Sequence[Row], place: Place, where: str) -> str:
         is_sure = row.get("is_sure", not words.within_error(row, one))
         why = _why(row) if len(others) == 1 and where and is_sure else ""
         unsure = "" if is_sure else ", within the error"
-        gaps.append(f"{row['subject']} {words.gap(ratio, 'more', 'less')}{unsure}{why}")
+        gap = words.gap(ratio, "more", "less").replace("equal", "as much")
+        verb = "" if gaps else "makes "  # said once
+        gaps.append(f"{row['subject']} {verb}{gap}{unsure}{why}")
     none = [row["subject"] for row in rows if not row["is_feasible"]]
     more = [f"{words.joined(none)} {'does' if len(none) == 1 else 'do'} not run"] if none else []
     return "; ".join([lead, *([words.joined(gaps)] if gaps else []), *more]) + "."
@@ -535,8 +537,8 @@ def _prices(found: Comparison, rows: Sequence[Row]) -> str:
         if row["is_feasible"] and name not in row:
             equal = price * _output_rate(row) / _output_rate(one)
             said += (
-                f" No price of {row['subject']} is known: per dollar it is ahead below "
-                f"{equal:.2f} USD a GPU-hour ({one['subject']} costs {price:.2f})."
+                f" No price of {row['subject']} is known: it is ahead per dollar if a GPU-hour "
+                f"costs less than {equal:.2f} USD ({one['subject']} costs {price:.2f})."
             )
     return said
 

@@ -172,7 +172,7 @@ class Explanation(Result):
     def _better(self) -> str:
         best, own = self.own.best, self.stated.rate * (1.0 + words.EQUAL)
         if best is None or best.rate <= own:
-            return "No design of as many GPUs has more throughput."
+            return "No design on as many GPUs has more throughput."
         fast = self.own.best_as_fast
         if fast is None or fast.rate <= own:
             row, end = case_record(best), ""
@@ -207,7 +207,8 @@ class Explanation(Result):
         return (
             f"Requests of {isl} in and {osl} out need {found.prefill_gpus_per_decode_gpu:.2g} "
             f"prefill GPUs for each decode GPU; disaggregation {pays}: {words.number(apart)} "
-            f"output tokens/s on each GPU against {words.number(shared)} where the same do both."
+            f"output tokens/s on each GPU against {words.number(shared)} where the same GPUs do "
+            "both."
         )
 
     def tables(self) -> list[Table]:
