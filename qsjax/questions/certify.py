@@ -110,7 +110,7 @@ class Certificates(Result):
         said = f"It is {_said(self.certificates[0])}."
         where = f"{words.count(len(names), 'number')} around {describe(self.problem)}"
         if len(self.certificates) == 1:
-            return f"{said} The box is of {where}."
+            return f"{said} The box spans {where}."
         claims = words.count(len(self.certificates), "claim")
         return f"Of {claims} about a box of {where}, {self._verdicts()}. {said}"
 

@@ -144,7 +144,7 @@ class Architectures(Result):
         reference = self.candidates[0].name
         lines = []
         for row in self.best():
-            where = f"on {row['gpus']:g} {row['hardware']} at {row['context']:,.0f} tokens"
+            where = f"on {row['gpus']:g} {row['hardware']} at {words.length(row['context'])}"
             gain = f", {row['gain']:.3g} times {reference}" if np.isfinite(row["gain"]) else ""
             if row["architecture"] == reference:
                 lines.append(f"{reference} itself serves best {where}")

@@ -79,7 +79,11 @@ class Turning(Result):
         rows = self.rows()
         lines = [f"{_place(row)}: {row['message']}{self._beyond(row)}." for row in rows[:SHOWN]]
         left = len(rows) - len(lines)
-        more = [f"{left} cells more are in the table."] if left else []
+        more = (
+            [f"{words.count(left, 'more cell')} {'is' if left == 1 else 'are'} in the table."]
+            if left
+            else []
+        )
         why = [(_place(row), text) for row in rows[:SHOWN] if (text := _why(row))]
         told = [f"{place}: {text}" if len(rows) > 1 else text for place, text in why]
         return "\n".join([*lines, *more, *told])

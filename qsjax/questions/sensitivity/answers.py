@@ -157,11 +157,11 @@ def _strongest(rows: Sequence[Row], cell: str) -> str:
     listed = words.joined(f"{row['elasticity']:+.2f} % for {row['parameter']}" for row in strong)
     text = f"{cell}: 1 % more of a parameter changes {_unit(rows[0]['metric'])} by {listed}"
     ends = [
-        f"{words_of} x{strong[0][side]:.3g} ({_then(strong[0][f'{side}_what'])})"
+        f"{words_of} {strong[0][side]:.3g} times ({_then(strong[0][f'{side}_what'])})"
         for side, words_of in (("switch_down", "down to"), ("switch_up", "up to"))
         if strong[0].get(side)
     ]
-    holds = f"; the design stays the best {words.joined(ends)} of {strong[0]['parameter']}"
+    holds = f"; the design stays best {words.joined(ends)} today's {strong[0]['parameter']}"
     return text + (holds if ends else "") + "."
 
 
