@@ -49,7 +49,7 @@ def front_bands(rows: Sequence[Row], ax: Axes | None = None, *, title: str | Non
         top = max(size, key=lambda name: size[name][k])
         change = "more" if slopes[top][k] > 0 else "less"
         gain = f"1 % {change} {top}: +{size[top][k]:.2g} %"
-        style.note(ax, gain, (user[k], gpu[k]), (4, 6), 7.5)
+        style.note(ax, gain, (user[k], gpu[k]), (4, 6), min(7.5, style.sizes(ax).tick))
     for axis in (ax.xaxis, ax.yaxis):
         scales.number_axis(axis)
     style.grid(ax)

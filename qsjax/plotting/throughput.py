@@ -251,7 +251,7 @@ def _mark_crossings(ax: Axes, lines: dict[Any, list[Row]], metric: str) -> None:
             names.append(Name(context, value, text, style.ink().text))
     if len({gpus for _, gpus in lines}) == 1:
         drawn = [point for members in lines.values() for point in _along(members, metric)]
-        name_points(ax, names, drawn, 8.5)
+        name_points(ax, names, drawn, style.sizes(ax).tick)
 
 
 def _along(rows: Sequence[Row], metric: str) -> list[tuple[float, float]]:
@@ -315,16 +315,6 @@ def best_partition_map(
     return ax
 
 
-def _fitting(text: str, size: float, place: tuple[float, float]) -> str:
-    """Lines that fit a cell of a width and height [inch]: as they are, else on one, else none."""
-    line = 1.25 * size / 72
-    for tried in (text, text.replace("\n", " ")):
-        high = line * (1 + tried.count("\n"))
-        if high <= place[1] and style.text_width(tried, size) <= place[0]:
-            return tried
-    return ""
-
-
 def _cell(ax: Axes, row: Row, at: tuple[int, int], place: tuple[float, float]) -> None:
     x, y = at
     face: Any
@@ -353,7 +343,7 @@ def _cell(ax: Axes, row: Row, at: tuple[int, int], place: tuple[float, float]) -
     ax.text(
         x + 0.5,
         y + 0.5,
-        _fitting(text, size, place),
+        style.fitting(text, size, place),
         ha="center",
         va="center",
         fontsize=size,

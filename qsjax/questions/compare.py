@@ -497,7 +497,7 @@ def _gaps(rows: Sequence[Row], place: Place, where: str) -> str:
     rate = words.number(one["tokens_per_s_per_gpu"])
     at = f"{place.words} on {where}," if where else place.words
     lead = f"{at[0].upper()}{at[1:]} {one['subject']} makes {rate} tokens/s on each GPU{how}"
-    gaps = []
+    gaps: list[str] = []
     for row in others:
         ratio = row["tokens_per_s_per_gpu"] / one["tokens_per_s_per_gpu"]
         is_sure = row.get("is_sure", not words.within_error(row, one))
