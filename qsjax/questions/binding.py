@@ -209,6 +209,8 @@ class Binding(Result):
         if known:
             top = max(known, key=lambda band: band["most"])
             more = f"; 1 % {top['change']} {top['parameter']} gives up to {top['most']:.2g} % more"
+            batches = [row["batch"] for row in self.rows() if row["label"] == label]
+            more += f" at batches of {SMOOTH} or more" if min(batches) < SMOOTH else ""
         label = ", ".join(filter(None, (words.heading(self.problem), label)))
         return f"{label}: bound by {', '.join(reversed(names))}{more}"
 
