@@ -85,7 +85,7 @@ def test_a_number_of_kv_heads_that_is_advised_is_legal():
 
 def test_swapping_what_is_swapped_works():
     text = said(check_records, model=GPU, hardware=MODEL)
-    assert "model: a HardwareSpec is no ModelSpec; hardware is one: swap the two" in text
+    assert "model: a HardwareSpec is not a ModelSpec; hardware is one: swap the two" in text
     check_records(model=MODEL, hardware=GPU)
 
 

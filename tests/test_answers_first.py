@@ -46,7 +46,7 @@ def run(*arguments, code=0):
         ),
         (
             ("binding", *SMALL, "--points", "3"),
-            "On 1 h100-sxm at 8k, llama-3.1-8b (dense) is bound by ",
+            "On 1 h100-sxm at 8k, llama-3.1-8b is bound by ",
         ),
         (
             ("speculate", *MIXTURE, "--twins", "none"),
@@ -117,7 +117,7 @@ class TestDefaults:
 
     @pytest.mark.parametrize("gpus", ["64..8", "8..", "..8", "a..8", "8..1e999", "0..8"])
     def test_what_is_no_range_is_told(self, gpus):
-        with pytest.raises(ValueError, match=r"is no range; write it upwards, such as 8\.\.64"):
+        with pytest.raises(ValueError, match=r"is not a range; write it upwards, such as 8\.\.64"):
             qs.Problem("mixtral-8x7b", "h100-sxm", gpus=gpus)
         done = CliRunner().invoke(cli, ["explore", "mixtral-8x7b", "--gpus", gpus])
         assert done.exit_code == 2

@@ -47,7 +47,7 @@ def test_totals_by_hand(found):
 
 def test_a_transfer_longer_than_the_limit_is_told(found, monkeypatch):
     monkeypatch.setattr(apart, "size", lambda *_, **__: found.decode)
-    with pytest.raises(ValueError, match=r"ttft: 0\.001 s is over when the cache of a prompt"):
+    with pytest.raises(ValueError, match=r"ttft: 0\.001 s is over before the cache of a prompt"):
         qs.size_apart(ONE, rate=20.0, ttft=0.001, **ASKED)
     with pytest.raises(ValueError, match="one model on one accelerator"):
         qs.size_apart(Problem(["llama-3.1-8b", "qwen3-8b"], "h100-sxm"), rate=5.0, **ASKED)

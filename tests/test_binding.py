@@ -137,13 +137,13 @@ def test_slopes_by_numpy_are_those_of_the_compiler(monkeypatch):
 
 def test_the_answer_says_what_binds_and_where(found, tmp_path):
     _, answer = found
-    begins = "On 8 h100-sxm at 64k, mixtral-8x7b (moe) is bound by "
+    begins = "On 8 h100-sxm at 64k, mixtral-8x7b is bound by "
     assert answer.summary().startswith(begins)
     data = answer.dataset
     assert list(data["parameter"].values) == list(PARAMETERS)
     assert data["elasticity"].attrs["units"] == "1"
-    bands = [band for band in answer.bands() if band["label"] == "moe"]
-    rates = [row["tokens_per_s_per_user"] for row in answer.rows() if row["label"] == "moe"]
+    bands = [band for band in answer.bands() if band["label"] == "MoE"]
+    rates = [row["tokens_per_s_per_user"] for row in answer.rows() if row["label"] == "MoE"]
     assert bands[0]["to"] == max(rates)
     assert bands[-1]["from"] == min(rates)
     assert {"bands.svg", "bands-2.svg"} <= {path.name for path in answer.save(tmp_path)}
@@ -180,7 +180,7 @@ def test_the_verb_prints_a_table_and_tells_mistakes():
     flags = ["binding", "mixtral-8x7b", "--hardware", "h100-sxm", "--gpus", "2", "--context", "32k"]
     done = CliRunner().invoke(cli, [*flags, "--points", "3", "--parameter", "hbm_bw,flops"])
     assert done.exit_code == 0, done.output
-    assert "mixtral-8x7b (moe) is bound by" in done.output
+    assert "mixtral-8x7b is bound by" in done.output
     wrong = CliRunner().invoke(cli, [*flags, "--parameter", "hbm"])
     assert wrong.exit_code == 2
     assert "nearest names" in wrong.output

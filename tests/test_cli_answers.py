@@ -28,7 +28,7 @@ def said(*words, code=0):
 def test_a_program_that_is_no_engine_is_no_model_either(line):
     done = CliRunner().invoke(cli, ["explain", "--hardware", "h100-sxm", "--", *line.split()])
     assert done.exit_code == 2
-    assert f"'{line.split()[0]}' is no engine whose flags are read" in done.stderr
+    assert f"'{line.split()[0]}' is not an engine whose flags are read" in done.stderr
 
 
 def test_the_ffn_of_a_dense_model_is_not_called_experts():

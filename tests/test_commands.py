@@ -13,7 +13,7 @@ def test_public_command_lines_are_read_and_none_wrong():
     assert len(refused) <= 0.03 * len(every)
     # What is refused is a settings file that is not here, or another engine.
     for one in refused:
-        assert "cannot be read" in one.refusal or "is no engine" in one.refusal
+        assert "cannot be read" in one.refusal or "is not an engine" in one.refusal
 
 
 def test_the_corpus_names_its_sources_and_says_what_its_lines_mean():

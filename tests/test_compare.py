@@ -32,7 +32,7 @@ def found(request, answer):
 
 def test_both_accountings_stand_beside_each_other(answer):
     assert (answer.own.convention, answer.beside.convention) == ("physical", "paper")
-    assert answer.own.subjects == ("moe", "dense q=2")
+    assert answer.own.subjects == ("MoE", "dense q=2")
 
 
 def test_every_cell_is_the_best_by_brute_force(found):
@@ -136,9 +136,9 @@ def test_subjects_may_be_some_of_the_problem():
 def test_an_answer_has_axes_and_pictures(answer):
     data = answer.dataset
     assert dict(data.sizes) == {"convention": 2, "subject": 2, "context": 3}
-    cell = data.sel(convention="physical", subject="moe", context=16384)
+    cell = data.sel(convention="physical", subject="MoE", context=16384)
     assert float(cell.tokens_per_s_per_gpu) == answer.own.rate(0, 1)
-    assert list(data.subject.values) == ["moe", "dense q=2"]
+    assert list(data.subject.values) == ["MoE", "dense q=2"]
     assert data.tpot.attrs["units"] == "s"
     assert set(answer.drawings()) == {"why", "throughput", "sure"}
 
@@ -150,7 +150,7 @@ def test_a_comparison_agrees_with_an_explanation(answer):
 
 
 def test_what_is_no_comparison_is_refused():
-    with pytest.raises(ValueError, match="at least two different subjects; given: moe"):
+    with pytest.raises(ValueError, match="at least two different subjects; given: MoE"):
         compare(problem(twins=()))
     with pytest.raises(ValueError, match=r"give one value: gpus \(2 values\)"):
         compare(problem(gpus=[4, 8]))
@@ -168,7 +168,7 @@ def test_no_share_says_why_where_parts_cancel_out():
 def test_sentences_name_a_variant_by_what_it_changes():
     variants = ["llama-3.1-70b", served("llama-3.1-70b", kv="fp8")]
     said = compare(Problem(variants, "h100-sxm", gpus=8, context="8k")).summary()
-    assert "; kv=fp8 " in said
+    assert "; kv=fp8 makes " in said
     assert ", kv=fp8" not in said
 
 

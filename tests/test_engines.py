@@ -265,7 +265,7 @@ def test_one_side_of_a_disaggregated_deployment_is_named(line, said):
 )  # fmt: skip
 def test_other_engines_are_named(line):
     name = re.search(r"lmdeploy|text-generation-launcher|llama-server|mlc_llm|ollama", line)[0]
-    with pytest.raises(ValueError, match=f"'{name}' is no engine whose flags are read"):
+    with pytest.raises(ValueError, match=f"'{name}' is not an engine whose flags are read"):
         read(line)
 
 

@@ -317,6 +317,9 @@ def test_titles_say_whose_splits_and_time_they_tell():
     ends = [row for row in both.rows() if row["variant"] == "moe"]
     splits = [split_name(row) for row in ends]
     for found, name in ((both, "mixtral-8x7b on 8 h100-sxm, MoE: "), (alone, "h100-sxm: ")):
-        title = found.plot("partition").get_title(loc="left").replace("\n", " ")
-        assert title.endswith(f"{name}{splits[0]} at 1k, {splits[1]} at 32k")
-        assert f"{name}most is " in found.plot("time").get_title(loc="left").replace("\n", " ")
+        titles = [
+            found.plot(key).get_title(loc="left").replace("\n", " ")
+            for key in ("partition", "time")
+        ]
+        assert titles[0].endswith(f"{name}best is {splits[0]} at 1k, {splits[1]} at 32k")
+        assert f"{name}most of the time is " in titles[1]

@@ -283,5 +283,5 @@ def test_what_a_sweep_cannot_do_is_told_at_once(tmp_path):
         qs.sweep(problem, tmp_path / "out")
     assert all(part in str(told.value) for part in ("objective: ", "limits: "))
     assert not (tmp_path / "out").exists()
-    with pytest.raises(ValueError, match="a dict is no sweep"):
+    with pytest.raises(ValueError, match="a dict is not a sweep"):
         qs.sweep({}, tmp_path / "out")

@@ -22,31 +22,31 @@ QUESTIONS = (
 
 
 def test_swapped_records_are_told():
-    swap = "model: a HardwareSpec is no ModelSpec; hardware is one: swap the two"
+    swap = "model: a HardwareSpec is not a ModelSpec; hardware is one: swap the two"
     with pytest.raises(ValueError, match=swap):
         check_records(model=GPU, hardware=MODEL)
-    with pytest.raises(ValueError, match="workload: 8192 is no Workload; give Workload"):
+    with pytest.raises(ValueError, match="workload: 8192 is not a Workload; give Workload"):
         qsjax.Problem(MODEL, GPU, workload=8192)
-    with pytest.raises(ValueError, match="partition: 8 is no Partition; give Partition"):
+    with pytest.raises(ValueError, match="partition: 8 is not a Partition; give Partition"):
         qsjax.explain(qsjax.Problem(MODEL, GPU, gpus=8, context=8192), 8)
-    with pytest.raises(ValueError, match="a HardwareSpec is no ModelSpec"):
+    with pytest.raises(ValueError, match="a HardwareSpec is not a ModelSpec"):
         qsjax.Problem(GPU, MODEL, gpus=[8])
 
 
 @pytest.mark.parametrize("ask", QUESTIONS)
 def test_a_question_of_no_problem_is_told(ask):
-    with pytest.raises(ValueError, match=r"'mixtral-8x7b' is no Problem; give qsjax\.Problem"):
+    with pytest.raises(ValueError, match=r"'mixtral-8x7b' is not a Problem; give qsjax\.Problem"):
         getattr(qsjax, ask)("mixtral-8x7b")
-    with pytest.raises(ValueError, match="problem: a ModelSpec is no Problem"):
+    with pytest.raises(ValueError, match="problem: a ModelSpec is not a Problem"):
         getattr(qsjax, ask)(MODEL)
 
 
 @pytest.mark.parametrize("ask", [qsjax.model, qsjax.hardware, qsjax.workload])
 def test_records_in_place_of_names_are_told(ask):
     """The precisions of one's own model are a `Workload`, not `workload(model)`."""
-    with pytest.raises(ValueError, match="a ModelSpec is no name; give one of the catalogue"):
+    with pytest.raises(ValueError, match="a ModelSpec is not a name; give one of the catalogue"):
         ask(MODEL)
-    with pytest.raises(ValueError, match="None is no name"):
+    with pytest.raises(ValueError, match="None is not a name"):
         ask(None)
 
 
@@ -83,10 +83,16 @@ def test_an_unknown_objective_is_told_with_the_nearest_ones():
         ("explore /nowhere/config.json", "cannot be read: No such file or directory\n"),
         ("calibrate nowhere.csv", "nowhere.csv: cannot be read: No such file or directory\n"),
         ("explore mixtral-8x7b --hardware no.toml", "no.toml: cannot be read: No such file"),
-        ("explain mixtral-8x7b -- vllm server m", "'server' is no command of vllm; did you mean"),
+        (
+            "explain mixtral-8x7b -- vllm server m",
+            "'server' is not a command of vllm; did you mean",
+        ),
         ("size mixtral-8x7b --isl 1k --osl 100", "users, rate: none is given; give one of them"),
         ("prefix-cache mixtral-8x7b --reuse-interval -3", "'-3' is not allowed; give a time above"),
-        ("compare mixtral-8x7b mixtral-8x7b@h100-sxm:hbm_bw=-3", "'hbm_bw=-3' is no change; write"),
+        (
+            "compare mixtral-8x7b mixtral-8x7b@h100-sxm:hbm_bw=-3",
+            "'hbm_bw=-3' is not a change; write",
+        ),
         ("compare mixtral-8x7b mixtral-8x7b:acceptance=2", "acceptance=2, drafts=1 is not allowed"),
     ],
 )
@@ -106,9 +112,9 @@ def asked(**more):
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda: asked(limits=qsjax.Limits(max_tpot="50ms")), "max_tpot: '50ms' is no number"),
+        (lambda: asked(limits=qsjax.Limits(max_tpot="50ms")), "max_tpot: '50ms' is not a number"),
         (lambda: asked(batch="biggest"), "batch: 'biggest' is not known; give largest, best, or"),
-        (lambda: qsjax.design(asked(), {"hbm_bw": 3}, budget=9), "cost: a dict is no CostModel"),
+        (lambda: qsjax.design(asked(), {"hbm_bw": 3}, budget=9), "cost: a dict is not a CostModel"),
         (lambda: qsjax.study(asked(), ["physic"]), "conventions: physic not known; give physical"),
     ],
 )

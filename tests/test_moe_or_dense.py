@@ -13,7 +13,14 @@ from tolerances import EXACT
 import qsjax as qs
 from qsjax.cli import cli
 from qsjax.grid.batches import SPACING
-from qsjax.questions.moe_or_dense import MOST_LOG, break_even, chance, speedup_at
+from qsjax.questions.moe_or_dense import (
+    MOST_LOG,
+    _finding,
+    _verdict_words,
+    break_even,
+    chance,
+    speedup_at,
+)
 
 LARGEST = 160
 BATCHES = np.arange(1.0, LARGEST + 1)
@@ -121,11 +128,33 @@ def test_the_answer_is_saved_drawn_and_labelled(answer, tmp_path):
     assert data["tpot_limit"].attrs["units"] == "s"
     assert data.sizes["tpot_limit"] == len(TPOTS) + 1
     names = {path.name for path in answer.save(tmp_path)}
-    assert {"physical.svg", "paper.svg", "moe-or-dense.csv", "moe-or-dense.nc"} <= names
+    convention = answer.problem.convention
+    assert {f"{convention}.svg", "moe-or-dense.csv", "moe-or-dense.nc"} <= names
     assert "the dense twin wins" in answer.summary().splitlines()[0]
-    drawn = answer.plot("physical")
+    drawn = answer.plot(convention)
     assert len(drawn.texts) == len(TPOTS) + 1
     assert "wins" in drawn.get_title(loc="left")
+
+
+def test_the_papers_accounting_appears_only_where_it_is_asked_for():
+    for asked_for, told in (("physical", [""]), ("both", ["physical", "paper"])):
+        found = qs.moe_or_dense(asked(asked_for), [0.02], Q, nodes=3)
+        assert len(found.contests) == len(found.tables()) == len(found.drawings()) == len(told)
+        for line, name in zip(found.findings(), told, strict=True):
+            assert line.partition(":")[0].endswith(f"{name} accounting" if name else "h100-sxm")
+
+
+def test_only_a_sure_lead_is_called_a_win():
+    """At even chances, and at 0.4 % more, nobody wins; at 90 % somebody does."""
+    even = {"winner": "moe", "p_dense_wins": 0.5, "p_moe_wins": 0.5, "speedup_over_moe": 1.004}
+    sure = even | {"p_dense_wins": 0.1, "p_moe_wins": 0.9, "speedup_over_moe": 0.8}
+    assert _verdict_words(even) == "equal"
+    assert _verdict_words(sure) == "moe x1.25 (90 %)"
+    place = {"is_feasible": True, "tpot_limit": math.inf}
+    rows = [even | place | {"context": 1024}, sure | place | {"context": 8192}]
+    said = "the MoE wins at 8k at the largest batch; 1 of 2 cases depends on q"
+    assert _finding(rows) == said
+    assert _finding(rows[:1]) == "which of them wins depends on q in every case"
 
 
 def test_nothing_that_serves_is_an_answer():
@@ -162,8 +191,9 @@ def test_the_verb_prints_a_map_and_tells_mistakes():
     flags = ["moe-or-dense", "mixtral-8x7b", "--hardware", "h100-sxm", "--gpus", "2"]
     done = CliRunner().invoke(cli, [*flags, "--context", "32k", "--tpot", "30ms", "--nodes", "3"])
     assert done.exit_code == 0, done.output
-    assert "30 ms" in done.output
-    assert "the dense twin wins" in done.output
+    first, _, title = done.output.splitlines()[:3]
+    assert first == "mixtral-8x7b on 2 h100-sxm: which of them wins depends on q in every case."
+    assert title.endswith("winner within each TPOT, its lead and how sure that is")
     for wrong, says in (
         (["--tpot", "30"], "no unit"),
         (["--q", "lognormal:5"], "lognormal takes"),

@@ -52,8 +52,8 @@ def test_the_front_is_that_of_brute_force(convention):
 def test_every_row_is_the_design_behind_its_point(convention):
     asked = problem(convention)
     rows = pareto(asked).rows()
-    assert {row["label"] for row in rows} == {"moe", "dense q=2"}
-    for spec, label in zip(specs_of(asked), ("moe", "dense q=2"), strict=True):
+    assert {row["label"] for row in rows} == {"MoE", "dense q=2"}
+    for spec, label in zip(specs_of(asked), ("MoE", "dense q=2"), strict=True):
         own = [row for row in rows if row["label"] == label]
         column = {name: np.array([row[name] for row in own], float) for name in (*DEGREES, "batch")}
         modes = np.array([KV_MODES["kvp" if r["kvp"] == 1 else r["kv_mode"]] for r in own])

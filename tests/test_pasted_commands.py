@@ -284,7 +284,7 @@ def test_a_script_that_ends_within_a_list():
     """Cut off, and with a byte that no text has."""
     text = "ARGS=(-tp 4)\nif [ $A ]; then\n  ARGS=(\x00"
     assert read(f"{text}\n)\nfi\nvllm serve org/m").model == "org/m"
-    with pytest.raises(ValueError, match="is no engine"):
+    with pytest.raises(ValueError, match="is not an engine"):
         read(text)
 
 

@@ -383,7 +383,9 @@ class TestNarrow:
     @pytest.mark.parametrize("name", FIGURES)
     def test_all_text_stays_in_the_picture_and_apart(self, panels, name, monkeypatch):
         label, long = style.label, "mixtral-8x7b on 8 h100-sxm: what a long title has to say of it"
-        monkeypatch.setattr(style, "label", lambda ax, title, *names: label(ax, long, *names))
+        monkeypatch.setattr(
+            style, "label", lambda ax, title, *names, **more: label(ax, long, *names, **more)
+        )
         for ax in panels.flat:
             FIGURES[name](ax)
         fig = panels[0, 0].get_figure()
@@ -460,7 +462,7 @@ def test_several_counts_at_one_context_are_drawn_over_the_counts():
     for name in ("throughput", "ratio"):
         ax = found.plot(name, ax=plt.figure().add_subplot())
         assert ax.get_xlabel() == "GPUs [1]"
-        assert "on 4 GPUs to" in ax.get_title(loc="left").replace("\n", " ")
+        assert "on 4 GPUs and" in ax.get_title(loc="left").replace("\n", " ")
     both = qsjax.explore(dataclasses.replace(asked, context=["1k", "8k"]))
     ax = both.plot("ratio", ax=plt.figure().add_subplot())
     lines = [line for line in ax.lines if line.get_label().startswith("dense")]

@@ -247,9 +247,9 @@ class TestEntry:
             (8 + 0j, "(8+0j) is not a number"),
             (np.array([8j]), "is not a number"),
             (np.datetime64("2026-01-01"), "is not a number"),
-            ({8}, "a set is no list of numbers"),
-            ({"a": 8}, "a dict is no list of numbers"),
-            (iter([8]), "a list_iterator is no list of numbers"),
+            ({8}, "a set is not a list of numbers"),
+            ({"a": 8}, "a dict is not a list of numbers"),
+            (iter([8]), "a list_iterator is not a list of numbers"),
             ([[1, 2], [3]], "its rows differ in length"),
             ([], "no value was given"),
             (range(10**9), "1,000,000,000 values are given, at most 1,000,000 are allowed"),
@@ -325,23 +325,23 @@ class TestEntry:
         assert jax.vmap(seconds)(jnp.array([2e9, 4e9])).tolist() == close([by_hand, by_hand / 2])
         with pytest.raises(ValueError, match="float16 cannot hold such numbers"):
             jax.jit(seconds)(jnp.float16(4.0))
-        with pytest.raises(ValueError, match="a traced value is no axis"):
+        with pytest.raises(ValueError, match="a traced value is not an axis"):
             jax.jit(lambda x: check_axes({"hbm_bw": x}))(jnp.ones(3))
 
 
 def test_swapped_records_and_names_are_told():
     model = catalog.model("mixtral-8x7b")
-    both = r"model: a HardwareSpec is no ModelSpec(.|\n)*hardware: a ModelSpec is no HardwareSpec"
+    both = r"model: a HardwareSpec is not a M(.|\n)*hardware: a ModelSpec is not a HardwareSpec"
     for ask in (Problem, functools.partial(decode, context=8192)):
-        with pytest.raises(ValueError, match="model: a HardwareSpec is no ModelSpec"):
+        with pytest.raises(ValueError, match="model: a HardwareSpec is not a ModelSpec"):
             ask(H200, model)
         with pytest.raises(ValueError, match="'h200' names an accelerator"):
             ask("h200", "mixtral-8x7b")
     with pytest.raises(ValueError, match=both):
         Problem(H200, model)
-    with pytest.raises(ValueError, match="partition: 8 is no Partition; give Partition"):
+    with pytest.raises(ValueError, match="partition: 8 is not a Partition; give Partition"):
         decode(model, H200, 8, context=8192)
-    with pytest.raises(ValueError, match="workload: 8 is no Workload; give Workload"):
+    with pytest.raises(ValueError, match="workload: 8 is not a Workload; give Workload"):
         decode(model, H200, context=8192, workload=8)
 
 
@@ -371,7 +371,7 @@ def test_more_designs_than_can_be_listed_end_at_once(gpus):
 
 
 def test_axes_that_are_no_list_are_told():
-    with pytest.raises(ValueError, match="an array of 2 dimensions is no list"):
+    with pytest.raises(ValueError, match="an array of 2 dimensions is not a list"):
         check_axes({"tp": [[1, 2], [4, 8]]})
     with pytest.raises(ValueError, match="kv_mode: 3 is not a KV mode; give some of none, kvp, cp"):
         check_axes({"kv_mode": 3})

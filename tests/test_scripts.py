@@ -192,12 +192,12 @@ def test_a_switch_may_be_told_false():
 @pytest.mark.parametrize("client", ["-m sglang.bench_serving", "vllm/benchmark_serving.py"])
 def test_a_client_is_no_server(client):
     """Its flags were those of a server of one GPU."""
-    with pytest.raises(ValueError, match=r"serving(\.py)?' is no engine"):
+    with pytest.raises(ValueError, match=r"serving(\.py)?' is not an engine"):
         read(f"python3 {client} --backend vllm --model m --max-concurrency 64")
 
 
 def test_a_script_that_is_no_engine_s_is_named_and_not_python():
-    with pytest.raises(ValueError, match=r"'scripts/launch_vllm\.py' is no engine"):
+    with pytest.raises(ValueError, match=r"'scripts/launch_vllm\.py' is not an engine"):
         read("python scripts/launch_vllm.py Qwen/Qwen3-8B -- --tensor-parallel-size 8")
 
 

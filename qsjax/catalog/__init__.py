@@ -64,8 +64,8 @@ def hardware(name: str | Path | None = None, **keys: Any) -> HardwareSpec:
 def ideal(hardware: HardwareSpec) -> HardwareSpec:
     """The same accelerator at the speed of light: efficiencies 1, no overheads, no latencies.
 
-    Capacity, what is reserved of it, the overlap fractions and what attention kernels run at once
-    (`query_tile`) stay.
+    Capacity, the reserved part of it, the overlap fractions and the size of an attention kernel's
+    tile of queries (`query_tile`) stay.
     """
     facts = facts_of(HardwareSpec).items()
     lossless: dict[str, Any] = {n: fact.ideal for n, fact in facts if fact.ideal is not None}
@@ -76,7 +76,7 @@ def workload(name: str | Path, weights: Dtype | None = None, kv: Dtype | None = 
     """The precisions that a model is published in, or others, as a workload of context 1.
 
     Args:
-        name: as of `model`.
+        name: as for `model`.
         weights: dtype of the attention and FFN weights instead.
         kv: dtype of the cache instead.
 

@@ -211,7 +211,7 @@ def _path(name: str | Path | None, suffixes: tuple[str, ...]) -> Path | None:
     """
     if not isinstance(name, str | Path):
         given = "None" if name is None else f"a {type(name).__name__}"
-        raise ValueError(f"{given} is no name; give one of the catalogue or the path of a file")
+        raise ValueError(f"{given} is not a name; give one of the catalogue or the path of a file")
     path = huggingface.expanded(name)
     is_file_name = path.suffix.lower() in suffixes
     if ".json" in suffixes and path.suffix.lower() in (".gguf", ".safetensors"):

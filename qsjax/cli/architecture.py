@@ -1,6 +1,8 @@
 """`qsjax architecture MODEL`: which architecture of equal quality serves best."""
 
-from typing import Any
+from typing import Any, ClassVar
+
+import click
 
 from qsjax.cli import options, serving_options
 from qsjax.cli.grid_options import problem_of
@@ -11,6 +13,25 @@ from qsjax.questions.architecture.answers import MULTIPLE, TOKENS
 from qsjax.questions.architecture.shapes import VARIED
 
 CONTEXT = 32768.0
+_VARIED = f"Values to try of {', '.join(VARIED)}."
+
+
+class Amount(click.ParamType[float]):
+    """A number of which B and T are 1e9 and 1e12, such as 14.8T."""
+
+    name = "number"
+    SCALES: ClassVar = {"B": 1e9, "T": 1e12}
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """The number."""
+        text = str(value).strip().upper()
+        scale = self.SCALES.get(text[-1:])
+        try:
+            return float(text) if scale is None else float(text[:-1]) * scale
+        except ValueError:
+            self.fail(f"{value!r} is not a number; write for example 14.8T or 500B")
 
 
 @verb("architecture")
@@ -18,10 +39,10 @@ CONTEXT = 32768.0
 @options.context_option("32k")
 @options.dtype_options
 @serving_options.request_options
-@options.options(*(flag(f"--{name.replace('_', '-')}", WHOLE, "Values to try.") for name in VARIED))
+@options.options(*(flag(f"--{name.replace('_', '-')}", WHOLE, _VARIED) for name in VARIED))
 @flag("--law", str, f"What quality is equal under: {', '.join(LAWS)}.", "joint")
-@flag("--tokens", float, "Training tokens.", TOKENS)
-@flag("--multiple", float, "Of which widths are.", MULTIPLE)
+@flag("--tokens", Amount(), "Training tokens.", f"{TOKENS / 1e12:g}T")
+@flag("--multiple", float, "Widths of experts are whole multiples of it.", MULTIPLE)
 @serving_options.target_options
 def command(model: str, **flags: Any) -> Result:
     r"""Compare variants of MODEL that a published law calls equally good, each served at its best.

@@ -15,7 +15,7 @@ CONTEXT = 8192.0
 @options.some_models
 @options.workload_options("8k")
 @serving_options.request_options
-@flag("--parameter", str, "Fields, groups.", ",".join(HARDWARE))
+@flag("--parameter", str, "Hardware fields or groups of them.", ",".join(HARDWARE))
 @flag("--points", int, "Points of each front.", POINTS)
 @options.axis_options
 @serving_options.target_options

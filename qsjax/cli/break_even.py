@@ -37,9 +37,9 @@ COUNTS = tuple(2.0**k for k in range(9))  # GPU counts tried for a target, 1 to 
 def command(model: str, **flags: Any) -> Result:
     r"""Find every value of a parameter at which MODEL and its dense twin are equally good.
 
-    Both are re-optimised over all splits at every value that is tried. With --target, find what
-    reaches it instead: the least GPU count, or every crossing of a continuous parameter. Without a
-    solution the answer says on which side things are.
+    Both get their best split at every value that is tried. With --target, find what reaches it
+    instead: the least GPU count, or every crossing of a continuous parameter. Where there is no
+    such value, the answer says who is ahead throughout.
 
     \b
     Examples:

@@ -14,13 +14,13 @@ CONTEXTS = (131072.0,)
 
 @verb("certify")
 @options.one_model
-@options.workload_options()
+@options.workload_options("128k")
 @options.axis_options
 @flag(
     "--box",
     str,
     "How far numbers range: a share of every capacity, rate, time and overlap that is not 0, "
-    "or of one number (or context), or its two ends. Repeat it.",
+    "or of one number (or context), or its two ends. May be repeated.",
     ("0.25",),
     multiple=True,
     metavar="SHARE | NAME=SHARE | NAME=LOW:HIGH",
@@ -34,7 +34,7 @@ CONTEXTS = (131072.0,)
     show_default=False,
 )
 @flag("--metric", OBJECTIVES, "What is best.", "tokens_per_s_per_gpu")
-@flag("--parts", int, "Parts of a box judged at most.", PARTS)
+@flag("--parts", int, "Most parts into which the box is divided.", PARTS)
 def command(model: str, **flags: Any) -> Result:
     r"""Prove who wins, by which split, and what limits it, in a whole box of hardware numbers.
 

@@ -14,7 +14,7 @@ CONTEXTS = (32768.0,)
 
 @verb("design")
 @options.one_model
-@options.workload_options()
+@options.workload_options("32k")
 @options.axis_options
 @flag(
     "--price",

@@ -28,7 +28,7 @@ AS_GIVEN = ("prefix_hit_rate", "acceptance", "weights", "kv", "convention", "lev
 @flag(
     "--acceptance",
     float,
-    f"Chance of a draft of the engine's flags to be accepted.  [default: {ACCEPTANCE}]",
+    f"Chance that a draft is accepted, if the engine drafts.  [default: {ACCEPTANCE}]",
 )
 @options.axis_options
 @options.dtype_options
@@ -37,12 +37,12 @@ AS_GIVEN = ("prefix_hit_rate", "acceptance", "weights", "kv", "convention", "lev
 def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> Result:
     r"""Take one deployment of MODEL apart: does it run, where do memory and time go.
 
-    Beside it stands the best design of as many GPUs, also as flags of vLLM and SGLang.
+    Beside it stands the best design on as many GPUs, also as flags of vLLM and SGLang.
 
-    MODEL:q=5 is the dense twin at that quality factor. State the split by --tp, --ep, --pp, --dp,
-    --kvp, or by the command line of an engine (vLLM, SGLang, TensorRT-LLM) after `--`, which alone
-    also names MODEL; --gpus alone takes the best split of so many. Without --batch it is the
-    largest that fits.
+    MODEL:q=5 is the dense twin at that quality factor. Give the split by --tp, --ep, --pp, --dp,
+    --kvp, or by the command line of an engine (vLLM, SGLang, TensorRT-LLM) after `--`; that line
+    also names the model, so MODEL may be left out. With --gpus alone the best split on that many
+    GPUs is taken. Without --batch it is the largest that fits.
 
     \b
     Examples:

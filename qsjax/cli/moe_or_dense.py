@@ -33,12 +33,13 @@ CONTEXTS = (1024.0, 8192.0, 32768.0, 131072.0)
 def command(model: str, **flags: Any) -> Result:
     r"""Say where MODEL beats its dense twin of equal quality, for users who wait equally long.
 
-    Both have the split and the batch that are best within each limit. Beside the lead stands the
-    probability of the verdict, since the quality factor is uncertain. Both accountings are shown.
+    Both have the split and the batch that are best within each limit. Each lead comes with the
+    probability that it is one, since the quality factor q is uncertain.
 
     \b
     Examples:
       qsjax moe-or-dense deepseek-v3 --hardware h200-sxm
+      qsjax moe-or-dense deepseek-v3 --convention both
       qsjax moe-or-dense grok-1 --hardware b200-sxm --tpot 20ms,50ms --q triangular:2,3,5
     """
     duration = serving_options.Duration()

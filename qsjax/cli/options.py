@@ -79,6 +79,8 @@ def flag(
         **more: further arguments of `click.option`.
     """
     given = {} if default is None else {"default": default, "show_default": True}
+    if isinstance(default, float) and more.get("show_default", True):
+        text, given["show_default"] = f"{text}  [default: {default:g}]", False
     if kind is bool:
         # One of a pair of flags may be left open.
         kind, given = None, {"is_flag": True, "default": None if "/" in names else False} | given
@@ -88,7 +90,7 @@ def flag(
             said, mark, taken = text.partition(".")
             text = f"{said}: {', '.join(kind.choices)}{mark}{taken}"
             more["metavar"] = "NAME"
-    if kind in (int, float, COUNT):
+    if kind in (int, float) or isinstance(kind, click.IntRange | click.FloatRange):
         more.setdefault("metavar", "NUMBER")
     return click.option(*names.split(), type=kind, help=text, **(given | more))
 

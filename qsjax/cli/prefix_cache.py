@@ -16,11 +16,11 @@ from qsjax.questions.prefix_cache import prefix_cache
 @options.axis_options
 @serving_options.economy_options
 def command(models: tuple[str, ...], **flags: Any) -> Result:
-    r"""Tell what it costs to keep the cache of prefixes of MODELS, to load or to recompute it.
+    r"""Say what it costs to keep the cache of prefixes, to load it, or to compute it again.
 
-    Of each prompt a share was seen before. Its cache is kept in HBM, where it takes the room of
-    sequences, or in a tier of the accelerator's record (host memory, SSDs, a remote store), or it
-    is computed again.
+    A share of each prompt was seen before. Its cache is kept in HBM, where it takes room from
+    running sequences, or loaded from a tier that the accelerator has (host memory, SSDs, a remote
+    store), or computed again.
 
     \b
     Examples:

@@ -35,12 +35,10 @@ CONTEXTS = (32768.0,)
 @flag(
     "--rounding",
     ["straight_through", "floor", "relaxed"],
-    "How the slope treats the whole batch.",
+    "How the slope treats whole batches.",
     "straight_through",
 )
-@flag(
-    "--span", float, "Factor to both sides in which switches are sought; 1 leaves them out.", SPAN
-)
+@flag("--span", float, "Factor up and down over which switches are sought; 1 skips them.", SPAN)
 @flag(
     "--uncertain",
     str,
@@ -52,14 +50,14 @@ CONTEXTS = (32768.0,)
 @flag(
     "--loss", float, "Losses from which an uncertain alpha gives q.", nargs=2, metavar="DENSE MOE"
 )
-@flag("--draws", int, "A power of two.", DRAWS)
-@flag("--seed", int, "Of the draws.", 0)
+@flag("--draws", int, "Draws of the uncertain inputs: a power of two.", DRAWS)
+@flag("--seed", int, "Seed of the draws.", 0)
 def command(model: str, **flags: Any) -> Result:
     r"""Say how much 1 % more of each parameter moves the optimum of MODEL, and for how long.
 
-    Elasticities are exact derivatives at the best split of every cell. Beside them stand the
-    factors at which the best split, its bottleneck or the winner changes, and what uncertain inputs
-    do to the verdict.
+    Elasticities are exact derivatives at the best split of every context and GPU count. Beside them
+    stand the factors at which the best split, its bottleneck or the winner changes. With
+    --uncertain, the answer says how sure the verdict is.
 
     \b
     Examples:

@@ -11,7 +11,7 @@ from qsjax.cost.prefix import Reuse
 from qsjax.grid.limits import Limits
 from qsjax.records.fields import defaults_of
 from qsjax.records.specs import DEGREES
-from qsjax.records.units import MS, US
+from qsjax.records.units import MS, US, tokens
 
 _UNITS = {"us": US, "ms": MS, "s": 1.0}
 
@@ -47,12 +47,11 @@ request_options = options(*(flag(f"--{name}", WHOLE, _REQUEST) for name in ("isl
 prefix_option = flag(
     "--prefix-hit-rate",
     float,
-    "Share of each prompt already cached.  [default: 0]",
+    "Share of each prompt already cached.",
     0.0,
-    show_default=False,
 )
 REUSE = defaults_of(Reuse)
-_REUSED = f"Input and output tokens.  [default: {REUSE['isl']:g}, {REUSE['osl']:g}]"
+_REUSED = f"Input and output tokens.  [default: {tokens(REUSE['isl'])}, {REUSE['osl']:g}]"
 reuse_options = options(
     *(flag(f"--{name}", WHOLE, _REUSED) for name in ("isl", "osl")),
     flag(
@@ -154,7 +153,7 @@ def changes_of(text: str, allowed: Sequence[str] | None = None) -> tuple[str, di
         is_word = key in _WORDS and bool(value)
         if not (mark and key and (is_word or 0 < number < float("inf"))):
             raise ValueError(
-                f"{text!r}: {part.strip()!r} is no change; write for example "
+                f"{text!r}: {part.strip()!r} is not a change; write for example "
                 + (
                     f"{name}:q=5 or {name}:kv=fp8"
                     if allowed

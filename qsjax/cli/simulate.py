@@ -26,9 +26,9 @@ from qsjax.records.specs import DEGREES, Partition
 def command(model: str, **flags: Any) -> Result:
     r"""Simulate one deployment of MODEL under load: queues, quantiles of latency, preemptions.
 
-    Requests come from --users who each wait for an answer before the next request, at a --rate by
-    chance, or from a --trace. The first and last tenth of them are not measured. The answer for a
-    steady batch stays with `qsjax explain --isl --osl`.
+    Requests come from --users, who each wait for an answer before the next request, at random with
+    a mean --rate, or from a --trace. The first and last tenth of them are not measured. For a
+    steady batch use `qsjax explain --isl --osl`.
 
     \b
     Examples:

@@ -15,16 +15,21 @@ CONTEXT = 8192.0
 @verb("speculate")
 @options.some_models
 @options.workload_options("8k")
-@flag("--acceptance", float, "Chance of a draft to be accepted, given those before it.", ACCEPTANCE)
+@flag(
+    "--acceptance",
+    float,
+    "Chance that a draft is accepted if those before it are.",
+    ACCEPTANCE,
+)
 @flag("--drafts", int, "Tokens drafted in a step.", 1)
 @flag("--method", METHODS, "Who drafts.", "mtp")
 @flag("--head-params", float, "Parameters of an Eagle head.")
 @options.axis_options
 def command(models: tuple[str, ...], **flags: Any) -> Result:
-    r"""Tell what speculation gains of MODELS and their dense twins against the batch.
+    r"""Say what speculative decoding gains at every batch, for MODELS and their dense twins.
 
-    Drafts come from the model's own layer (mtp), an Eagle head or n-grams; the first two are passes
-    of one layer, which cost what the laws of the step say.
+    Drafts come from the model's own extra layer (mtp), an Eagle head or n-grams. The first two take
+    a pass through one layer, which costs what any layer costs.
 
     \b
     Examples:

@@ -33,12 +33,12 @@ from qsjax.streaming.question import sweep
 @flag(
     "--memory",
     click.FloatRange(min=0.0, min_open=True),
-    "GiB for the blocks in flight.  [default: a quarter of what is free]",
+    "Memory for the blocks in flight [GiB].  [default: a quarter of what is free]",
 )
 @flag(
     "--chunk",
     COUNT,
-    "Designs between two records: what a kill loses at most.  [default: some seconds' work]",
+    "Designs between two saves, the most that is lost if killed.  [default: some seconds' work]",
 )
 @flag("--devices", COUNT, "CPU devices.  [default: one for each core]")
 @flag("--coordinator", str, "Address of process 0.", metavar="HOST:PORT")
@@ -48,8 +48,8 @@ def command(file: Path, **flags: Any) -> None:
     r"""Search every design that SPEC describes, in constant memory.
 
     A sweep that was killed goes on with --resume, to the same result. Several processes share the
-    work: SLURM, Open MPI, Kubernetes and TPU pods are recognised, else give the three flags or
-    JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID.
+    work: SLURM, Open MPI, Kubernetes and TPU pods are recognised; elsewhere give the last three
+    flags or JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID.
 
     \b
     Examples:

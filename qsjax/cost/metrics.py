@@ -32,12 +32,12 @@ class Economy:
     at most `watts`. The defaults draw `watts` at any load.
 
     Attributes:
-        usd_per_hour: of one GPU, whether it serves or not.
-        watts: of one GPU under full load; the catalogue holds the nameplate.
+        usd_per_hour: price of one GPU, serving or idle [USD/h].
+        watts: power of one GPU at full load [W]; the catalogue has the nameplate's.
         power_base: share of `watts` drawn while serving next to nothing.
-        power_gain: further share at full load; more than 1 - `power_base` meets `watts` before.
-        power_exponent: of the load, the mean of the shares of the time in which arithmetic and
-            HBM run.
+        power_gain: further share at full load; above 1 - `power_base`, `watts` is drawn earlier.
+        power_exponent: exponent of the load, the mean of the shares of the time in which
+            arithmetic and HBM run.
         utilisation: share of the paid time in which the design serves at its rate, above 0 to 1.
         idle_power: share of `watts` drawn while not serving.
         pue: power of the facility over that of the GPUs (power usage effectiveness), at least 1.

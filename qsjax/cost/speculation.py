@@ -151,7 +151,7 @@ def speculated(
         records: the design with its batch.
         convention: accounting.
         method: who drafts.
-        acceptance: chance of a draft to be accepted, given those before it.
+        acceptance: chance that a draft is accepted if those before it are.
         drafts: how many a step verifies.
         head_params: of `draft_model`.
     """

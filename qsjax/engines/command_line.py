@@ -239,7 +239,7 @@ def split(flags: str | Sequence[str]) -> Command:
     rest = words[at:]
     if engine is None and rest and not rest[0].startswith("-"):
         raise ValueError(
-            f"flags:\n  {_program(rest)!r} is no engine whose flags are read{_dashless(rest)}; "
+            f"flags:\n  {_program(rest)!r} is not an engine whose flags are read{_dashless(rest)}; "
             "give the command line of vllm serve, sglang serve (or their Python modules) or "
             "trtllm-serve"
         )
@@ -253,7 +253,7 @@ def split(flags: str | Sequence[str]) -> Command:
     is_bare = bool(engine and rest) and "serve" not in (words[at - 1], rest[0])
     if is_bare and difflib.get_close_matches(rest[0], ["serve"], cutoff=0.75):
         raise ValueError(
-            f"flags:\n  {rest[0]!r} is no command of {words[at - 1]}; did you mean `serve`?"
+            f"flags:\n  {rest[0]!r} is not a command of {words[at - 1]}; did you mean `serve`?"
         )
     end = _end(rest)
     texts: dict[str, str] = {}

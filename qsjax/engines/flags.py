@@ -154,9 +154,9 @@ def _speculative(flag: str, text: str) -> dict[str, Any]:
     try:
         found = json.loads(_PLACEHOLDER.sub(": null", text))
     except json.JSONDecodeError as error:
-        raise ValueError(f"{flag}: {text!r} is no JSON ({error.msg}); quote it whole") from None
+        raise ValueError(f"{flag}: {text!r} is not JSON ({error.msg}); quote it whole") from None
     if not isinstance(found, dict):
-        raise ValueError(f'{flag}: {text!r} is no JSON object such as {{"method": "mtp"}}')
+        raise ValueError(f'{flag}: {text!r} is not a JSON object such as {{"method": "mtp"}}')
     said = {}
     for key, name in (("num_speculative_tokens", "drafts"), ("method", "drafter")):
         if found.get(key) is not None:

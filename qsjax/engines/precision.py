@@ -46,7 +46,7 @@ def bits_of_gguf(deployment: Deployment) -> tuple[float | None, tuple[str, ...]]
     like = next((one for one in (name, f"{stem}_m", f"{stem}_l", stem) if one in known), None)
     if like is None:
         return None, (
-            f"{name.upper()} is no known type of GGUF; known: {', '.join(known).upper()}; the "
+            f"{name.upper()} is not a known type of GGUF; known: {', '.join(known).upper()}; the "
             "weights count as the model's own",
         )
     as_like = "" if like == name else f", counted as {like.upper()}"

@@ -218,7 +218,7 @@ def fit(
     slopes = root[:, None] * problem.jacobian(prior)
     told = dict(zip(names, _determined(slopes), strict=True))
     untold = tuple(
-        f"{name} is not told by {len(chosen)} measurements and keeps its value; give more, "
+        f"{name} is not determined by {len(chosen)} measurements and keeps its value; give more, "
         "where it matters"
         for name, is_told in told.items()
         if not is_told

@@ -40,12 +40,12 @@ def lognormal(median: float, deviation: float) -> Distribution:
 
 
 def uniform(low: float, high: float) -> Distribution:
-    """All values from low to high alike."""
+    """A uniform distribution: every value from low to high is equally likely."""
     return Distribution("uniform", (low, high))
 
 
 def triangular(low: float, mode: float, high: float) -> Distribution:
-    """Most often the mode, linearly less towards both ends."""
+    """A triangular distribution: most likely at the mode, falling linearly to both ends."""
     return Distribution("triangular", (low, mode, high))
 
 

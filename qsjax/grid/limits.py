@@ -89,7 +89,7 @@ def check_limits(limits: Limits, economy: Economy) -> None:
         try:
             value = float(np.asarray(given))
         except (TypeError, ValueError):
-            problems.append(f"{field.name}: {given!r} is no number; give one in SI units (0.05 s)")
+            problems.append(f"{field.name}: {given!r} is not a number; give SI units (0.05 s)")
             continue
         if field.name == "min_headroom":
             if not 0 <= value < 1:

@@ -106,7 +106,7 @@ def check_tiers(asked: Sequence[str] | None, problem: Problem) -> None:
     for name in asked or ():
         if name not in TIERS:
             near = difflib.get_close_matches(str(name), TIERS, n=1) or TIERS
-            wrong.append(f"  {name!r} is no tier; nearest names: {', '.join(near)}")
+            wrong.append(f"  {name!r} is not a tier; nearest names: {', '.join(near)}")
             continue
         for device in problem.stated.accelerators:
             keys = {f"{name}_capacity_gb": "bytes", f"{name}_bandwidth_gb_per_s": "bw"}
@@ -179,7 +179,7 @@ def designs_of(
     Args:
         problem: what is asked; its contexts are not looked at, for the requests have their own.
         reuse: the requests.
-        partition: the design of all; of each its best one at the mean context if None.
+        partition: the design of all; if None, each has its best one at the mean context.
         tiers: those to choose from; all that an accelerator has if None.
 
     Raises:

@@ -27,6 +27,7 @@ from qsjax.records.specs import (
     Workload,
     named_convention,
 )
+from qsjax.records.units import tokens
 
 CONTEXTS = tuple(1024.0 * 2**k for k in range(15))  # 1k to 16M tokens, the paper's range
 USUAL_CONTEXT = 131072.0  # the longest taken of a model whose publisher says nothing
@@ -172,17 +173,17 @@ def served(
 
     With speculation a step runs `drafts` + 1 tokens of each sequence and yields as many as are
     accepted in a row: (1 - a^(drafts + 1)) / (1 - a) for an acceptance a of each (Leviathan et al.,
-    arXiv 2211.17192, eq. 1). What drafting itself takes is left out.
+    arXiv 2211.17192, eq. 1). The time of drafting itself is left out.
 
     Args:
-        model: as of `Problem`.
+        model: as for `Problem`.
         weights: dtype of the weights instead of the published one.
         kv: dtype of the cache instead.
-        acceptance: share of the drafted tokens that is accepted, at least 0 and below 1.
+        acceptance: share of drafted tokens that is accepted, at least 0 and below 1.
         drafts: tokens drafted in each step.
 
     Raises:
-        ValueError: something of it is wrong.
+        ValueError: a name or a number is wrong.
 
     >>> served("deepseek-v3", acceptance=0.85).workload.tokens_per_step
     1.85
@@ -357,28 +358,28 @@ class Problem:
         model: a name, Hugging Face id, config.json or its dict, .toml file, `ModelSpec`, or a list;
             a `Served` has precisions and speculation of its own.
         hardware: a name, .toml file, `HardwareSpec`, or a list.
-        gpus: GPU counts, each used exactly; what a deployment leaves, its copies fill.
-        context: context lengths [tokens]; unless given powers of two from 1k to what the model is
+        gpus: GPU counts, each used in full: copies of a deployment fill what one leaves.
+        context: context lengths [tokens]; by default powers of two from 1k to what the model is
             published for.
         twins: quality factors q of the dense twins that are searched as well (eq. 11, 21).
         batch: sequences of an attention replica: `largest` that fits, the `best` within the
             limits, or numbers to choose from.
         limits: what a design must keep.
-        economy: price and power, whole or by name of field, such as `{"utilisation": 0.6}`; of the
-            hardware unless given.
-        objective: a name of `metrics.METRICS`: what is best.
+        economy: an `Economy`, or some of its fields by name, such as `{"utilisation": 0.6}`; the
+            hardware's by default.
+        objective: what is best: a name of `metrics.METRICS`.
         convention: `physical`, `paper`, `both` for the paper's beside the physical, or a
             `Convention`.
         workload: precisions in place of those that the model is published in.
-        weights: dtype of the weights instead.
-        kv: dtype of the cache instead.
+        weights: dtype of the weights in place of the published one.
+        kv: dtype of the cache, likewise.
         axes: values by name of field.
 
     Raises:
         ValueError: the arguments have mistakes; the message lists all of them.
 
     >>> Problem("mixtral-8x7b", "h100-sxm", gpus=8, context="32k", twins=[2, 5])
-    Problem: mixtral-8x7b with twins q=2, 5 on 8 h100-sxm at 32,768 tokens
+    Problem: mixtral-8x7b with twins q=2, 5 on 8 h100-sxm at 32k
     """
 
     model: Any
@@ -543,6 +544,14 @@ def listed(values: Sequence[float], most: int = 3) -> str:
     return ", ".join(f"{value:,.10g}" for value in values)
 
 
+def _lengths(contexts: Sequence[float], most: int = 3) -> str:
+    """Contexts as `listed`, multiples of 1,024 in k."""
+    if any(context % 1024 for context in contexts):
+        return f"{listed(contexts, most)} tokens"
+    names = [tokens(context) for context in contexts]
+    return ", ".join(names) if len(names) <= most else f"{names[0]} to {names[-1]}"
+
+
 def describe(problem: Problem) -> str:
     """A problem in one line."""
     stated = problem.stated
@@ -550,7 +559,7 @@ def describe(problem: Problem) -> str:
     if stated.twins:
         models += f" with twins q={listed(stated.twins)}"
     devices = ", ".join(device.name for device in stated.accelerators)
-    line = f"{models} on {listed(stated.gpus)} {devices} at {listed(stated.contexts)} tokens"
+    line = f"{models} on {listed(stated.gpus)} {devices} at {_lengths(stated.contexts)}"
     for name, values in (stated.kept | stated.searched).items():
         texts = [value for value in values if isinstance(value, str)]
         line += f", {name} {', '.join(texts) or listed(values)}"  # type: ignore[arg-type]
@@ -573,7 +582,7 @@ def question(function: Callable[P, R]) -> Callable[P, R]:
         if not isinstance(given, Problem) and (args or "problem" in kwargs):
             name = repr(given) if isinstance(given, str) else f"a {type(given).__name__}"
             raise ValueError(
-                f"problem: {name} is no Problem; give qsjax.Problem(model, hardware, gpus=8), say"
+                f"problem: {name} is not a Problem; give qsjax.Problem(model, hardware, gpus=8)"
             )
         return answer(*args, **kwargs)
 

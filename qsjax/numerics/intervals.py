@@ -660,7 +660,7 @@ def fingerprint(
 
     Every operation numbers its result by what it is and by the numbers of its operands (value
     numbering); exact ones count to twelve digits. What is multiplied by 0 is 0, whatever it is, and
-    a choice is what it chooses. Arguments as of `enclose`; the law has one result.
+    a choice is what it chooses. Arguments as for `enclose`; the law has one result.
     """
     score, slots = _ready(function, low, high, axes, options)
     needed = {at for play in score.plays for at in play.reads} | set(score.tape.results)

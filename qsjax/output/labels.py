@@ -40,7 +40,8 @@ def series_name(problem: Problem, row: Mapping[str, Any], *axes: str) -> str:
     parts = [] if len(stated.models) == 1 else [str(row["model"])]
     parts += [] if len(stated.accelerators) == 1 else [str(row["hardware"])]
     if not parts or stated.twins:
-        parts.append(variant_name(row))
+        name = variant_name(row)
+        parts.append("MoE" if name == "moe" else name)
     if "gpus" in axes and len(stated.gpus) > 1:
         parts.append(f"{row['gpus']:g} GPUs")
     if "context" in axes and len(stated.contexts) > 1:

@@ -101,6 +101,17 @@ def setting(problem: "Problem") -> str:
     return " ".join(filter(None, (model, where, at)))
 
 
+def heading(problem: "Problem") -> str:
+    """`setting` at the beginning of a title.
+
+    >>> from qsjax.grid.problem import Problem
+    >>> heading(Problem(["mixtral-8x7b", "grok-1"], ["h100-sxm", "h200-sxm"], gpus=8))
+    'On 8 GPUs'
+    """
+    text = setting(problem)
+    return f"O{text[1:]}" if text.startswith("on ") else text
+
+
 def power(watts: float, *, is_measured: bool) -> str:
     """What a GPU draws, and how that is known.
 

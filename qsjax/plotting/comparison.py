@@ -1,8 +1,10 @@
 """Who is ahead, by how much, and why: GPU time per token of several designs, by resource."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from qsjax.plotting import scales, style
 from qsjax.plotting.rows import series
@@ -91,10 +93,17 @@ def sure_leads(
     ax.set_ylim(y - _LANE + 0.6, -0.7)
     style.name_rows(ax, places, names)
     style.grid(ax, "x")
-    open_ones = [row for row in rows if not row["is_sure"]]
-    said = f"{len(rows) - len(open_ones)} of {len(rows)} differences are larger than the error"
+    sure = sum(bool(row["is_sure"]) for row in rows)
+    differences = f"{len(rows)} difference{'s' if len(rows) > 1 else ''}"
+    said = f"{sure} of {differences} {'is' if sure == 1 else 'are'} larger than the error"
     said = f"On {where}, {said}" if where else said
-    style.label(ax, said, f"tokens/s/GPU over {first} [1]")
+    style.label(ax, said, f"tokens/s/GPU over {first} [1]; right: probability of being ahead")
+    look: dict[str, Any] = {"marker": MOE.marker, "linestyle": "none", "color": MOE.colour}
+    handles = [
+        Line2D([], [], label="larger than the error", **look),
+        Line2D([], [], label="within the error", markerfacecolor="none", **look),
+    ]
+    style.legend_above(ax, 2, handles=handles)
     return ax
 
 

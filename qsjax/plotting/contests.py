@@ -1,5 +1,6 @@
 """Who wins where: maps of two sides over context and a limit on TPOT."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -29,10 +30,10 @@ def _words(row: Row) -> str:
     speed = row.get("speedup_over_moe")
     if row["winner"] == "neither":
         return "neither\nserves"
-    if speed is None:
-        lead = "alone"
-    else:
-        lead = f"x{speed if row['winner'] == 'dense' else 1.0 / speed:.3g}" if speed else "alone"
+    lead = "alone"
+    if speed:
+        lead = f"x{speed if row['winner'] == 'dense' else 1.0 / speed:.3g}"
+        lead = "equal" if lead == "x1" else lead
     sure = 100.0 * row[f"p_{row['winner']}_wins"]
     return f"{lead}\n{'>99' if sure > 99 else f'{sure:.0f}'} %"
 
@@ -49,7 +50,11 @@ def contest_map(rows: Sequence[Row], ax: Axes | None = None, *, title: str | Non
     """
     contexts = sorted({row["context"] for row in rows})
     limits = sorted({row["tpot_limit"] for row in rows})
+    is_own = ax is None  # then the picture has the height that all cells need
     ax = style.dressed(ax, (max(7.0, 1.9 + 0.85 * len(contexts)), 1.9 + 0.55 * len(limits)))
+    room = (math.inf, math.inf) if is_own else (style.panel_width(ax), style.panel_height(ax))
+    place = room[0] / len(contexts), room[1] / len(limits)
+    size = 5.6 if style.is_narrow(ax) else 7.5
     for row in rows:
         x, y = contexts.index(row["context"]), limits.index(row["tpot_limit"])
         is_won = row["winner"] in LOOKS
@@ -66,7 +71,8 @@ def contest_map(rows: Sequence[Row], ax: Axes | None = None, *, title: str | Non
                 alpha=1.0 if is_won else 0.5,
             )
         )
-        ax.text(x + 0.5, y + 0.5, _words(row), ha="center", va="center", fontsize=7.5,
+        ax.text(x + 0.5, y + 0.5, style.fitting(_words(row), size, place), ha="center",
+                va="center", fontsize=size,
                 color="#1b1f24" if is_won else style.ink().text, linespacing=1.15,
                 bbox=ground if is_won else None)  # fmt: skip
     ax.set(xlim=(0, len(contexts)), ylim=(0, len(limits)))

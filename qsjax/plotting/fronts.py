@@ -31,7 +31,8 @@ def front_bands(rows: Sequence[Row], ax: Axes | None = None, *, title: str | Non
     order = np.argsort([row["tokens_per_s_per_user"] for row in first])
     user = np.array([row["tokens_per_s_per_user"] for row in first])[order]
     gpu = np.array([row["tokens_per_s_per_gpu"] for row in first])[order]
-    size = {n: np.abs([r["elasticity"] for r in own])[order] for n, own in table.items()}
+    slopes = {n: np.array([r["elasticity"] for r in own])[order] for n, own in table.items()}
+    size = {name: np.abs(slope) for name, slope in slopes.items()}
     whole = np.sum(list(size.values()), axis=0)
     parts = {n: gpu * x / np.where(whole > 0, whole, 1.0) for n, x in size.items()}
     parts = {n: x for n, x in parts.items() if np.max(x / gpu) > 0.01}
@@ -46,7 +47,9 @@ def front_bands(rows: Sequence[Row], ax: Axes | None = None, *, title: str | Non
     ax.set_ylim(0, 1.18 * gpu.max())
     for k in np.unique(np.linspace(0, len(user) - 1, NAMED + 2).round().astype(int))[1:-1]:
         top = max(size, key=lambda name: size[name][k])
-        style.note(ax, f"1 % of {top} = {size[top][k]:.2g} %", (user[k], gpu[k]), (4, 6), 7.5)
+        change = "more" if slopes[top][k] > 0 else "less"
+        gain = f"1 % {change} {top}: +{size[top][k]:.2g} %"
+        style.note(ax, gain, (user[k], gpu[k]), (4, 6), min(7.5, style.sizes(ax).tick))
     for axis in (ax.xaxis, ax.yaxis):
         scales.number_axis(axis)
     style.grid(ax)

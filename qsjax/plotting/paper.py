@@ -9,6 +9,9 @@ from qsjax.plotting import scales, style
 from qsjax.plotting.rows import series
 from qsjax.plotting.style import MOE, Row
 
+_BESIDE = 1.4  # width of the numbers at the right [inch]
+_ROOMY = 4.5  # width of a panel [inch] from which its legend has columns
+
 
 @style.styled
 def paper_table(
@@ -28,10 +31,7 @@ def paper_table(
         title: what the picture shows.
     """
     ax = style.dressed(ax, (7.4, 1.5 + 0.235 * len(cells)))
-    whole, most = len(cells), style.most_rows(ax) // (2 if style.is_narrow(ax) else 1)
-    if whole > most:
-        worst = sorted(range(whole), key=lambda k: -_gap(cells[k]))[:most]
-        cells = [cells[k] for k in sorted(worst)]
+    whole, cells = len(cells), _worst(cells, ax)
     names = [f"{cell['row']}: {cell['quantity']}" for cell in cells]
     values = [cell[k] for cell in cells for k in ("published", "paper") if (cell.get(k) or 0) > 0]
     wide = bool(values) and max(values) / min(values) > 20
@@ -59,7 +59,7 @@ def paper_table(
     quantities = list(series(cells, lambda cell: cell["quantity"]))
     what = quantities[0] if len(quantities) == 1 else "value, in each row's unit"
     part = f"; {len(cells)} of {whole}, those farthest off" if whole > len(cells) else ""
-    style.label(ax, title, f"{what}{part}")
+    style.label(ax, title, f"{what}{part}", beside=_BESIDE)
     handles = [
         Line2D([], [], linestyle="none", marker="o", markerfacecolor="none", markersize=9,
                markeredgecolor=ink.text, label="published"),
@@ -69,8 +69,16 @@ def paper_table(
     if physical:
         handles.append(Line2D([], [], linestyle="none", marker="x", color=ink.text,
                               label="qsjax, physical convention"))  # fmt: skip
-    style.legend_above(ax, 3, handles=handles)
+    # The numbers at the right take from the room that a legend has.
+    style.legend_above(ax, 3 if style.panel_width(ax) > _ROOMY else 1, handles=handles)
     return ax
+
+
+def _worst(cells: Sequence[Row], ax: Axes) -> list[Row]:
+    """As many cells as a panel has room for: those farthest off, in their order."""
+    most = style.most_rows(ax) // (2 if style.is_narrow(ax) else 1)
+    worst = sorted(range(len(cells)), key=lambda k: -_gap(cells[k]))[:most]
+    return [cells[k] for k in sorted(worst)]
 
 
 def _gap(cell: Row) -> float:

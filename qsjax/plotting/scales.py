@@ -9,6 +9,8 @@ from matplotlib.axis import Axis
 from qsjax.plotting import style
 from qsjax.records.units import quantity, tokens
 
+_LINEAR = 1.6  # where the ends differ by less, a logarithmic axis has even ticks
+
 
 def token_axis(axis: Axis, contexts: Sequence[float], most: int = 9) -> None:
     """Ticks at some of the given contexts on a base-2 axis, written 1k, 128k, 1M."""
@@ -21,7 +23,7 @@ def token_axis(axis: Axis, contexts: Sequence[float], most: int = 9) -> None:
 
 def number_axis(axis: Axis) -> None:
     """Ticks with SI prefixes; on a logarithmic axis only where a power of ten (or 1-2-5) stands."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
     if axis.get_scale() == "log":
         low, high = sorted(axis.get_view_interval())
@@ -30,7 +32,7 @@ def number_axis(axis: Axis) -> None:
         crowded = axis is axis.axes.xaxis and style.is_narrow(axis.axes)
         ends = (20.0, 3.0) if crowded else (300.0, 8.0)
         steps = fine[sum(span <= end for end in ends)]
-        axis.set_major_locator(LogLocator(subs=steps))
+        axis.set_major_locator(LogLocator(subs=steps) if span > _LINEAR else MaxNLocator(5))
         axis.set_minor_formatter(NullFormatter())
     axis.set_major_formatter(FuncFormatter(lambda value, _: quantity(value)))
 

@@ -63,17 +63,19 @@ def tornado(
         rows: mappings with `variant`, `q`, `parameter`, `elasticity` [1], and optionally `left`
             and `right`; NaN or None is left out.
         ax: where to draw.
-        most: parameters to show.
+        most: parameters to show; fewer where a given panel is too low for their numbers.
         title: what the picture shows.
     """
     rows = [row for row in rows if is_finite(row["elasticity"])]
     by_parameter = series(rows, lambda row: row["parameter"])
     size = {name: max(abs(r["elasticity"]) for r in found) for name, found in by_parameter.items()}
-    names = sorted(size, key=lambda name: -size[name])[:most][::-1]
     looks = {
         label: look if look == MOE else look._replace(hatch="////")
         for label, look in style.variant_looks(rows).items()
     }
+    if ax is not None:
+        most = min(most, max(3, int(style.panel_height(ax) * 72 / 8.5 / max(1, len(looks)))))
+    names = sorted(size, key=lambda name: -size[name])[:most][::-1]
     ax = style.dressed(ax, (7.4, 1.5 + len(names) * (0.16 + 0.17 * len(looks))))
     height = 0.78 / len(looks)
     for row in rows:

@@ -21,6 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.text import Text
 from matplotlib.textpath import text_to_path
@@ -309,6 +310,7 @@ def grid(ax: Axes, axis: Literal["x", "y", "both"] = "y") -> None:
 
 _NARROW = 4.2  # narrower panels [inch] are the user's own: what is written in them is small
 _KEY = 0.42  # width of a legend's key with the room around it [inch]
+_LEGEND = 0.45  # most of a panel's height that goes to its legend
 _EDGES = 0.45  # what the label of an axis and the gaps beside a panel take [inch]
 
 
@@ -354,6 +356,16 @@ def wrapped(text: str, room: float, size: float, *, bold: bool = False) -> str:
     return "\n".join(lines)
 
 
+def fitting(text: str, size: float, place: tuple[float, float]) -> str:
+    """Lines that fit a cell of a width and height [inch]: as they are, else on one, else none."""
+    line = 1.25 * size / 72
+    for tried in (text, text.replace("\n", " ")):
+        high = line * (1 + tried.count("\n"))
+        if high <= place[1] and text_width(tried, size) <= place[0]:
+            return tried
+    return ""
+
+
 def _has_layout(ax: Axes) -> bool:
     """Whether a layout moves the panel, so that names at its sides take room from it."""
     fig = ax.get_figure(root=True)
@@ -387,11 +399,34 @@ def _height(ax: Axes) -> float:
     return float(ax.get_position().height * ax.figure.bbox.height / ax.figure.dpi)
 
 
-def label(ax: Axes, title: str | None, x: str | None = None, y: str | None = None) -> None:
-    """Title (what the picture shows) and axis labels with units, in as many lines as they need."""
+def panel_height(ax: Axes) -> float:
+    """Height of a given panel [inch] that a title of two lines and a legend leave it."""
+    return 0.6 * _height(ax)
+
+
+def label(
+    ax: Axes,
+    title: str | None,
+    x: str | None = None,
+    y: str | None = None,
+    *,
+    beside: float = 0.0,
+) -> None:
+    """Title (what the picture shows) and axis labels with units, in as many lines as they need.
+
+    Args:
+        ax: the panel.
+        title: what the picture shows.
+        x: quantity and unit of the horizontal axis.
+        y: those of the vertical axis.
+        beside: width of what is written at the right of the panel [inch].
+    """
     size = sizes(ax)
     if title:
-        lines = wrapped(title, panel_width(ax), size.title, bold=True)
+        spec = ax.get_subplotspec()
+        # Panels below each other begin where the longest names of all end: less room than here.
+        room = panel_width(ax) - (beside if spec and spec.get_gridspec().ncols > 1 else 0.0)
+        lines = wrapped(title, room, size.title, bold=True)
         written = ax.set_title(lines, loc="left", color=ink().text)
         written.set(fontsize=size.title, fontweight="bold", parse_math=False)
     for name, write, room in ((x, ax.set_xlabel, panel_width(ax)), (y, ax.set_ylabel, _height(ax))):
@@ -411,7 +446,10 @@ def name_rows(ax: Axes, places: Sequence[float], names: Sequence[str], size: flo
     """
     size = min(size, sizes(ax).tick)
     room = 0.4 * _cell(ax)
-    ax.set_yticks(places, [wrapped(name, room, size) for name in names], fontsize=size)
+    folded = [wrapped(name, room, size) for name in names]
+    if len(folded) + sum(name.count("\n") for name in folded) > most_rows(ax):
+        folded = list(names)  # lines of one name would stand on those of the next
+    ax.set_yticks(places, folded, fontsize=size)
     ax.tick_params(axis="y", length=0)
 
 
@@ -451,12 +489,19 @@ def legend_above(ax: Axes, columns: int, **options: Any) -> None:
         ax: the panel.
         columns: at most; fewer where the panel is too narrow for its longest name.
         options: of `Axes.legend`.
+
+    A panel that is too low for all names has the first ones, and how many more there are.
     """
-    handles = options.get("handles") or ax.get_legend_handles_labels()[0]
+    handles = list(options.get("handles") or ax.get_legend_handles_labels()[0])
     size = sizes(ax).legend
     longest = max((text_width(str(h.get_label()), size) for h in handles), default=0.1)
     columns = max(1, min(columns, int(panel_width(ax) / (_KEY * size / 8.5 + longest))))
     rows = math.ceil(len(handles) / columns)
+    most = max(2, int(_LEGEND * _height(ax) * 72 / (15.0 * size / 8.5)))
+    if rows > most:
+        rest = len(handles) - (most * columns - 1)
+        more = Line2D([], [], linestyle="none", label=f"and {rest} more")
+        options["handles"], rows = [*handles[: most * columns - 1], more], most
     place = {"loc": "lower left", "bbox_to_anchor": (0.0, 1.0), "ncols": columns, "fontsize": size}
     legend(
         ax, **{**place, "borderaxespad": 0.3, "handlelength": 1.8, "columnspacing": 1.3} | options

@@ -1,5 +1,6 @@
 """Throughput over context, and which partition wins where."""
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -250,7 +251,7 @@ def _mark_crossings(ax: Axes, lines: dict[Any, list[Row]], metric: str) -> None:
             names.append(Name(context, value, text, style.ink().text))
     if len({gpus for _, gpus in lines}) == 1:
         drawn = [point for members in lines.values() for point in _along(members, metric)]
-        name_points(ax, names, drawn, 8.5)
+        name_points(ax, names, drawn, style.sizes(ax).tick)
 
 
 def _along(rows: Sequence[Row], metric: str) -> list[tuple[float, float]]:
@@ -294,9 +295,12 @@ def best_partition_map(
     names = list(dict.fromkeys(read(row) for row in rows))
     names = names[::-1] if y == "variant" else sorted(names)
     contexts = sorted({row["context"] for row in rows})
+    is_own = ax is None  # then the picture has the height that all cells need
     ax = style.dressed(ax, (max(5.0, 1.7 + 0.62 * len(contexts)), 1.7 + 0.72 * len(names)))
+    room = (math.inf, math.inf) if is_own else (style.panel_width(ax), style.panel_height(ax))
+    place = room[0] / len(contexts), room[1] / len(names)
     for row in rows:
-        _cell(ax, row, contexts.index(row["context"]), names.index(read(row)))
+        _cell(ax, row, (contexts.index(row["context"]), names.index(read(row))), place)
     ax.set_xlim(0, len(contexts))
     ax.set_ylim(0, len(names))
     ax.set_xticks(np.arange(len(contexts)) + 0.5, [units.tokens(context) for context in contexts])
@@ -311,7 +315,8 @@ def best_partition_map(
     return ax
 
 
-def _cell(ax: Axes, row: Row, x: int, y: int) -> None:
+def _cell(ax: Axes, row: Row, at: tuple[int, int], place: tuple[float, float]) -> None:
+    x, y = at
     face: Any
     edge: Any
     if row["is_feasible"]:
@@ -338,7 +343,7 @@ def _cell(ax: Axes, row: Row, x: int, y: int) -> None:
     ax.text(
         x + 0.5,
         y + 0.5,
-        text,
+        style.fitting(text, size, place),
         ha="center",
         va="center",
         fontsize=size,

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike
@@ -15,6 +16,12 @@ from qsjax.plotting import scales, style
 from qsjax.plotting.rows import METRICS
 from qsjax.plotting.style import DENSE
 from qsjax.records import units
+
+TODAY: dict[str, Any] = {
+    "marker": "*",
+    "color": DENSE[0].colour,
+    "markeredgecolor": "#20242a",
+}
 
 
 @style.styled
@@ -57,14 +64,22 @@ def iso_throughput(
     if known.count() and gradient is not None:
         _arrows(ax, xs, ys, gradient, np.isfinite(zs))
     if point is not None:
-        ax.plot(*point, "*", color=DENSE[0].colour, markeredgecolor="#20242a", markersize=16)
+        ax.plot(*point, markersize=16, **TODAY)
     for axis in (ax.xaxis, ax.yaxis):
         scales.number_axis(axis)
     style.label(ax, title, x_label, y_label)
+    handles: list[Any] = []
+    if point is not None:
+        handles += [Line2D([], [], linestyle="none", markersize=11, label="today", **TODAY)]
+    if known.count() and gradient is not None:
+        arrow = Line2D([], [], marker=">", markersize=4.5, linewidth=1.2, markevery=(1, 2),
+                       color=style.ink().text, label="steepest gain")  # fmt: skip
+        handles.append(arrow)
     if known.mask.any():
-        patch = Patch(facecolor="none", hatch="////", edgecolor=style.ink().quiet, linewidth=0,
-                      label="no feasible design")  # fmt: skip
-        style.legend_above(ax, 1, handles=[patch])
+        handles += [Patch(facecolor="none", hatch="////", edgecolor=style.ink().quiet,
+                          linewidth=0, label="no feasible design")]  # fmt: skip
+    if handles:
+        style.legend_above(ax, 3, handles=handles)
     return ax
 
 

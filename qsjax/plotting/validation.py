@@ -102,7 +102,9 @@ def residuals(
         _strip(ax, y, errors, looks[name], reach)
     style.name_rows(ax, range(len(names)), [f"{name}  (n={len(found[name])})" for name in names])
     ax.set_ylim(-0.6, len(names) - 0.4)
-    ax.set_xlim(-reach * 1.04, reach * 1.62)
+    # The medians stand at the right of all points.
+    told = (style.text_width(_median(99.9), _size(ax)) + 0.1) / style.panel_width(ax)
+    ax.set_xlim(-reach * 1.04, reach * max(1.62, (1.06 + 1.04 * told) / (1.0 - told)))
     ax.set_xticks(np.linspace(-reach, reach, 7))
     style.grid(ax, "x")
     style.label(ax, title, "error, predicted over measured [%]")
@@ -127,8 +129,17 @@ def _strip(ax: Axes, y: int, errors: np.ndarray, look: style.Look, reach: float)
     low, middle, high = np.clip(np.quantile(errors, [0.1, 0.5, 0.9]), -reach, reach)
     ax.add_patch(_box(low, high, y))
     ax.plot([middle] * 2, [y - 0.33, y + 0.33], color=style.ink().text, linewidth=2.4, zorder=5)
-    ax.annotate(f"median |e| {np.median(np.abs(errors)):.1f} %", (reach * 1.6, y), ha="right",
-                va="center", fontsize=7.6, color=style.ink().text)  # fmt: skip
+    style.note(ax, _median(np.median(np.abs(errors))), (1.0, y), (-2, 0), _size(ax),
+               xycoords=ax.get_yaxis_transform(), ha="right", va="center")  # fmt: skip
+
+
+def _median(per_cent: float) -> str:
+    return f"median |e| {per_cent:.1f} %"
+
+
+def _size(ax: Axes) -> float:
+    """Size of the medians [pt]."""
+    return min(7.6, style.sizes(ax).tick - 0.4)
 
 
 def _box(low: float, high: float, y: int) -> Patch:

@@ -15,7 +15,6 @@ import dataclasses
 from collections.abc import Sequence
 from functools import partial
 from itertools import groupby
-from textwrap import fill
 from typing import Any
 
 import jax
@@ -143,6 +142,7 @@ class Binding(Result):
             gains = [abs(row["elasticity"]) for row in part if row["batch"] >= SMOOTH]
             band: Row = {"label": label, "parameter": parameter, "from": users[-1], "to": users[0]}
             band |= {"least": min(gains, default=None), "most": max(gains, default=None)}
+            band["change"] = "more" if part[0]["elasticity"] > 0 else "less"
             found.append(band)
         return found
 
@@ -150,14 +150,8 @@ class Binding(Result):
         """What binds where, and what was asked."""
         lines = []
         for label, own in groupby(self.bands(), lambda band: band["label"]):
-            spans = [
-                f"{meaning_of(band['parameter']).long_name} "
-                f"{_range('from', band['from'], band['to'], 3)} tokens/s/user ({_gain(band)})"
-                for band in reversed(list(own))
-            ]
-            models = self.problem.stated.models
-            who = f"{models[0].name} ({label})" if len(models) == 1 else label
-            lines.append(f"{who} is bound by {', then by '.join(spans)}.")
+            spans = _spans(list(own)[::-1])
+            lines.append(f"{self._who(label)} is bound by {', then by '.join(spans)}.")
         if not lines:
             return "Nothing runs."
         stated = self.problem.stated
@@ -167,13 +161,21 @@ class Binding(Result):
             lines[-1] += f" Gains are those at batches of {SMOOTH} or more."
         return "\n".join(lines)
 
+    def _who(self, label: str) -> str:
+        """The subject of a series: the model itself, or what sets it apart."""
+        models = self.problem.stated.models
+        if len(models) > 1:
+            return label
+        is_plain = label in ("MoE", "dense")
+        return models[0].name if is_plain else f"{models[0].name} ({label})"
+
     def tables(self) -> list[Table]:
         """Elasticities of tokens/s/GPU: a line for each point of each front."""
         points: dict[tuple[Any, ...], list[str]] = {}
         for row in self.rows():
             key = tuple(row[name] for name in ("label", "gpus", "context", "point"))
             points.setdefault(key, [text(row[name]) for name in HEADS])
-            points[key].append(f"{row['elasticity']:+.2f}")
+            points[key].append(f"{round(row['elasticity'], 2) + 0.0:+.2f}")
         heads = ["series", "tok/s/user", "tok/s/GPU", "batch", "limited by"]
         heads += [parameter.name for parameter in self.parameters]
         title = "% of tokens/s/GPU for 1 % more, at the same tokens/s/user"
@@ -206,17 +208,30 @@ class Binding(Result):
         more = ""
         if known:
             top = max(known, key=lambda band: band["most"])
-            more = f"; 1 % of {top['parameter']} is up to {top['most']:.2g} % of throughput"
-        label = ", ".join(filter(None, (words.setting(self.problem), label)))
-        return fill(f"{label}: bound by {', '.join(reversed(names))}{more}", 66)
+            more = f"; 1 % {top['change']} {top['parameter']} gives up to {top['most']:.2g} % more"
+            batches = [row["batch"] for row in self.rows() if row["label"] == label]
+            more += f" at batches of {SMOOTH} or more" if min(batches) < SMOOTH else ""
+        label = ", ".join(filter(None, (words.heading(self.problem), label)))
+        return f"{label}: bound by {', '.join(reversed(names))}{more}"
 
 
-def _gain(band: Row) -> str:
-    """What one per cent of a band's parameter does, in words."""
-    if band["most"] is None:
-        return "in steps of whole sequences"
-    gains = _range("", band["least"], band["most"], 2)
-    return f"1 % of {band['parameter']} is {gains} % of tokens/s/GPU"
+def _spans(bands: Sequence[Row]) -> list[str]:
+    """What binds where, and what one per cent of it gives: in full once, then in short."""
+    said: list[str] = []
+    last = None
+    for band in bands:
+        unit = "" if said else " tokens/s/user"
+        gain = "in steps of whole sequences"
+        if band["most"] is not None:
+            gain = f"{_range('', band['least'], band['most'], 2)} %"
+            if last is None:
+                gain = f"1 % {band['change']} gives {gain} more tokens/s/GPU"
+            elif band["change"] != last:
+                gain = f"1 % {band['change']}: {gain}"
+            last = band["change"]
+        where = _range("from", band["from"], band["to"], 3)
+        said.append(f"{meaning_of(band['parameter']).long_name} {where}{unit} ({gain})")
+    return said
 
 
 def _range(before: str, low: float, high: float, digits: int) -> str:
@@ -233,9 +248,9 @@ def binding(
 ) -> Binding:
     """Elasticities of tokens/s/GPU, price and energy of a token along every front of a problem.
 
-    At the same tokens/s/user: what one per cent of a parameter makes faster, a larger batch uses.
-    The design of each point is held (envelope theorem); slopes are in the batch as a continuous
-    number, so where it is a few sequences they stand for steps of one.
+    Users keep their tokens/s: a larger batch uses the time that one per cent of a parameter saves.
+    The design of each point is held (envelope theorem). Slopes treat the batch as a continuous
+    number; where it is only a few sequences, they stand for steps of one.
 
     Args:
         problem: what is asked. Its limits cut the front.

@@ -110,7 +110,7 @@ class Certificates(Result):
         said = f"It is {_said(self.certificates[0])}."
         where = f"{words.count(len(names), 'number')} around {describe(self.problem)}"
         if len(self.certificates) == 1:
-            return f"{said} The box is of {where}."
+            return f"{said} The box spans {where}."
         claims = words.count(len(self.certificates), "claim")
         return f"Of {claims} about a box of {where}, {self._verdicts()}. {said}"
 
@@ -261,7 +261,7 @@ def _check(problem: Problem, claims: Sequence[str], parts: int) -> None:
     for claim in claims:
         if claim not in CLAIMS:
             near = difflib.get_close_matches(str(claim), CLAIMS, n=1) or CLAIMS
-            wrong.append(f"claims: {claim!r} is none; give {' or '.join(near)}")
+            wrong.append(f"claims: {claim!r} is not a claim; give {' or '.join(near)}")
     if problem.batch == "best":
         wrong.append("batch: 'best' is searched within limits; give 'largest' or numbers")
     if problem.objective not in OBJECTIVES:
@@ -370,7 +370,7 @@ def _range(name: str, field: str, value: Any, own: float) -> tuple[tuple[float, 
         pair = (numbers[0], numbers[1])
     else:
         form = "a share above 0 and below 1" + (", or both ends" if name == field else "")
-        return (own, own), f"{name}: {value!r} is no range; give {form}"
+        return (own, own), f"{name}: {value!r} is not a range; give {form}"
     if not (np.isfinite(pair).all() and pair[0] <= own <= pair[1]):
         return pair, (
             f"{name}: {pair[0]:g} to {pair[1]:g} does not hold the problem's own {own:g}; give "

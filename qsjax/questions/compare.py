@@ -39,7 +39,7 @@ CANCELS = 2.0
 
 
 class Subject(NamedTuple):
-    """One side of a comparison: places in the problem's lists; `q` makes it that dense twin."""
+    """One side of a comparison: indices of its model and accelerator, and q of a dense twin."""
 
     model: int = 0
     hardware: int = 0
@@ -497,13 +497,15 @@ def _gaps(rows: Sequence[Row], place: Place, where: str) -> str:
     rate = words.number(one["tokens_per_s_per_gpu"])
     at = f"{place.words} on {where}," if where else place.words
     lead = f"{at[0].upper()}{at[1:]} {one['subject']} makes {rate} tokens/s on each GPU{how}"
-    gaps = []
+    gaps: list[str] = []
     for row in others:
         ratio = row["tokens_per_s_per_gpu"] / one["tokens_per_s_per_gpu"]
         is_sure = row.get("is_sure", not words.within_error(row, one))
         why = _why(row) if len(others) == 1 and where and is_sure else ""
         unsure = "" if is_sure else ", within the error"
-        gaps.append(f"{row['subject']} {words.gap(ratio, 'more', 'less')}{unsure}{why}")
+        gap = words.gap(ratio, "more", "less").replace("equal", "as much")
+        verb = "" if gaps else "makes "  # said once
+        gaps.append(f"{row['subject']} {verb}{gap}{unsure}{why}")
     none = [row["subject"] for row in rows if not row["is_feasible"]]
     more = [f"{words.joined(none)} {'does' if len(none) == 1 else 'do'} not run"] if none else []
     return "; ".join([lead, *([words.joined(gaps)] if gaps else []), *more]) + "."
@@ -535,8 +537,8 @@ def _prices(found: Comparison, rows: Sequence[Row]) -> str:
         if row["is_feasible"] and name not in row:
             equal = price * _output_rate(row) / _output_rate(one)
             said += (
-                f" No price of {row['subject']} is known: per dollar it is ahead below "
-                f"{equal:.2f} USD a GPU-hour ({one['subject']} costs {price:.2f})."
+                f" No price of {row['subject']} is known: it is ahead per dollar if a GPU-hour "
+                f"costs less than {equal:.2f} USD ({one['subject']} costs {price:.2f})."
             )
     return said
 
@@ -745,14 +747,14 @@ def compare(
     """The best design of every subject at every context, and where the lead changes.
 
     Best is what makes the most tokens/s/GPU within the problem's limits, at its best batch unless
-    the problem prescribes one; of several each is a place of its own.
+    the problem prescribes one; several prescribed batches are compared one by one.
 
     Args:
         problem: its models, accelerators and twins are the subjects; at one GPU count. Models with
             `served`, accelerators with `replace` may differ in what is asked about.
-        subjects: some of them, by the names that they shall have.
+        subjects: the sides by name; all unless given.
         requests: input and output tokens of a request, for prices that include its prompt.
-        prefix_hit_rate: share of the prompt whose cache is there already.
+        prefix_hit_rate: share of the prompt that is already cached.
         level: probability of the intervals of TPOT and throughput.
 
     Raises:

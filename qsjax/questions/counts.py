@@ -29,7 +29,7 @@ def total_params(model: Any) -> ArrayLike:
     """Parameters of a model [1].
 
     Args:
-        model: its shapes, a name or a file, as of `model`.
+        model: its shapes, a name or a file, as for `model`.
 
     Raises:
         ValueError: a number is out of its range.
@@ -42,7 +42,7 @@ def total_params(model: Any) -> ArrayLike:
 
 @in_float64
 def active_params(model: Any) -> ArrayLike:
-    """Parameters that a token passes through [1]; arguments as of `total_params`.
+    """Parameters that a token passes through [1]; arguments as for `total_params`.
 
     >>> round(float(active_params("mixtral-8x7b")) / 1e9, 1)
     12.9
@@ -55,7 +55,7 @@ def dense_twin(model: Any, q: ArrayLike, definition: TwinDefinition = "active_ff
     """The dense model of equal quality, if a dense one needs q times the active parameters.
 
     Args:
-        model: the mixture of experts, as of `total_params`.
+        model: the mixture of experts, as for `total_params`.
         q: quality-equivalence factor [1]; broadcasts against the fields.
         definition: "active_ffn" widens the one remaining expert to q times the active width,
             "total" gives every layer one network so that the total is q s times the old one.

@@ -187,11 +187,16 @@ class Exploration(Result):
                 own = _first_running(part)
                 head = _who(own[0], of_several=several)
                 found[f"partition{end}"] = partial(
-                    plotting.best_partition_map, part, title=f"{head}: {_course(own, split_name)}"
+                    plotting.best_partition_map,
+                    part,
+                    title=f"{head}: best is {_course(own, split_name)}",
                 )
                 most = _course(own, lambda row: words.largest(row)[0])
                 found[f"time{end}"] = partial(
-                    plotting.time_breakdown, part, share=True, title=f"{head}: most is {most}"
+                    plotting.time_breakdown,
+                    part,
+                    share=True,
+                    title=f"{head}: most of the time is {most}",
                 )
         return found
 
@@ -265,7 +270,10 @@ def _rates(problem: Problem, rows: Sequence[Row]) -> str:
         at = row["context"], row["gpus"]
         best = places.get(at, row)
         places[at] = max(best, row, key=lambda one: one["tokens_per_s_per_gpu"])
-    where = "" if _has_several(problem) else f"{_subject(problem)}: "
+    where = _subject(problem)
+    if _has_several(problem):
+        where = words.heading(problem)
+    where = f"{where}: " if where else ""
     first, last = _ends(list(places.values()))
     if _line(first) == _line(last):
         return f"{where}{_line(first)} is fastest"
@@ -291,8 +299,9 @@ def finding(twins: Sequence[Row], title: str) -> str:
     own = _ends(same)
     ends = [f"{row['speedup_over_moe']:.2f}x {_place(row, same)}" for row in own]
     if len(same) == 1:
-        return f"{title}: the dense twin (q = {q:g}) has {ends[0]} the throughput"
-    return f"{title}: the dense twin (q = {q:g}) goes from {ends[0]} to {ends[1]}"
+        return f"{title}: the dense twin (q = {q:g}) has {ends[0]} of the MoE's throughput"
+    rates = f"{ends[0]} and {ends[1]}"
+    return f"{title}: the dense twin (q = {q:g}) makes {rates} of the MoE's tokens/s/GPU"
 
 
 def _has_several(problem: Problem) -> bool:

@@ -16,6 +16,7 @@ import numpy as np
 from qsjax.grid.cells import cells_of
 from qsjax.grid.distributions import Distribution, check, frozen, lognormal
 from qsjax.grid.fronts import Front, front_of_cell
+from qsjax.grid.intervals import SURE
 from qsjax.grid.limits import is_given
 from qsjax.grid.optimum import any_batch
 from qsjax.grid.problem import Problem, describe, pairs_of, question
@@ -31,6 +32,7 @@ NODES = 9  # quality factors at which the twins are searched
 # Probability that the nodes leave out at each end of the distribution.
 TAIL = 0.005
 SIDES = ("moe", "dense", "neither")
+USUAL = next(iter(CONVENTIONS))  # the accounting that is not named
 MOST_LOG = 50.0  # a logarithm of a ratio that stands for "the other cannot"
 
 
@@ -149,7 +151,8 @@ class MoeOrDense(Result):
         problem: what was asked.
         tpots: limits on TPOT [s]; the last is infinite: the largest batch, as in the paper.
         q: distribution of the quality factor.
-        contests: one for each convention (outer: the problem's own first), model and accelerator.
+        contests: one for each convention (outer: the problem's own first), model and accelerator;
+            the paper's convention is there only with `convention="both"`.
     """
 
     problem: Problem
@@ -226,17 +229,18 @@ class MoeOrDense(Result):
         return list(found.values())
 
     def findings(self) -> list[str]:
-        """Where the twin wins, a sentence for each convention, model and accelerator."""
+        """Who wins where, a sentence for each convention, model and accelerator."""
         return [f"{self._where(head)}: {_finding(rows)}." for head, rows in self.by_system()]
 
     def _where(self, head: Row) -> str:
         named = ("model", "hardware", "gpus", "convention")
         more = "".join(f", {k} {v:g}" for k, v in head.items() if k not in named)
         where = f"{head['model']} on {head['gpus']:g} {head['hardware']}{more}"
-        return f"{where}, {head['convention']} accounting"
+        is_plain = not self.problem.stated.other and head["convention"] == USUAL
+        return where if is_plain else f"{where}, {head['convention']} accounting"
 
     def summary(self) -> str:
-        """Where the twin wins, under each accounting."""
+        """Who wins where, under each accounting that was asked for."""
         return "\n".join(self.findings())
 
     def tables(self) -> list[Table]:
@@ -249,8 +253,8 @@ class MoeOrDense(Result):
                 [f"{t / MS:g}" if np.isfinite(t) else "any", *(at[t, c] for c in contexts)]
                 for t in self.tpots
             ]
-            heads = ["TPOT within ms", *map(words.length, contexts)]
-            title = f"{self._where(head)}: winner, its lead, probability of the verdict"
+            heads = ["TPOT ms", *map(words.length, contexts)]
+            title = f"{self._where(head)}: winner within each TPOT, its lead and how sure that is"
             found.append(Table(title, heads, lines))
         return found
 
@@ -258,7 +262,10 @@ class MoeOrDense(Result):
         """What was asked, and what the lead and its probability are."""
         q = ", ".join(f"{x:g}" for x in self.q.numbers)
         lead = f"Leads are in tokens/s/GPU at the median of q, which is {self.q.kind} ({q})."
-        sure = "The probability is that of q alone, without the error of the time model."
+        sure = (
+            f"A side is said to win where its probability is at least {100 * SURE:.0f} %; that is "
+            "the probability of q alone, without the error of the time model."
+        )
         return [f"{lead} {sure}", f"{describe(self.problem)}."]
 
     def inputs(self) -> Row:
@@ -277,22 +284,25 @@ class MoeOrDense(Result):
             if any(row["is_feasible"] for row in rows):
                 name = head["convention"]
                 copies = sum(key.startswith(name) for key in found)
-                title = f"{self._where(head)}: {_finding(rows)}"
+                said = "; ".join(_verdicts(rows)) or _finding(rows)
+                title = f"{self._where(head)}: {said}"
                 key = f"{name}-{copies + 1}" if copies else name
                 found[key] = partial(plotting.contest_map, rows, title=title)
         return found
 
 
 def _verdict_words(row: Row) -> str:
-    """The winner of a cell, its lead and its probability."""
+    """The winner of a cell, its lead and its probability; `equal` where nobody leads."""
     winner, speed = row["winner"], row.get("speedup_over_moe")
     if winner == "neither":
         return "neither serves"
-    lead = "alone"
-    if speed:
-        lead = f"x{speed if winner == 'dense' else 1.0 / speed:.3g}"
     odds = 100.0 * _odds(row, winner)
-    return f"{winner} {lead} ({'>99' if odds > 99 else f'{odds:.0f}'} %)"
+    sure = f"({'>99' if odds > 99 else f'{odds:.0f}'} %)"
+    if not speed:
+        return f"{winner} alone {sure}"
+    if abs(speed - 1.0) < words.EQUAL:
+        return "equal"
+    return f"{winner} x{speed if winner == 'dense' else 1.0 / speed:.3g} {sure}"
 
 
 def _odds(row: Row, side: str) -> float:
@@ -303,30 +313,46 @@ def _odds(row: Row, side: str) -> float:
 
 
 def _finding(rows: Sequence[Row]) -> str:
-    """Where the twin wins: limits of one pattern together, tightest first."""
+    """Where each side wins almost surely, and how many cells are left to q."""
+    runs = [row for row in rows if row["is_feasible"]]
+    if not runs:
+        return "neither serves within any limit"
+    said = _verdicts(rows)
+    unsure = sum(max(_odds(row, side) for side in SIDES) < SURE for row in runs)
+    if not said:
+        return "which of them wins depends on q in every case"
+    if unsure:
+        verb = "depends" if unsure == 1 else "depend"
+        said.append(f"{unsure} of {words.count(len(runs), 'case')} {verb} on q")
+    return "; ".join(said)
+
+
+def _verdicts(rows: Sequence[Row]) -> list[str]:
+    """Where each side that ever does wins almost surely."""
+    sides = (("the dense twin", "dense"), ("the MoE", "moe"))
+    return [f"{name} wins {where}" for name, side in sides if (where := _wins(rows, side))]
+
+
+def _wins(rows: Sequence[Row], side: str) -> str:
+    """Where a side wins almost surely: limits of one pattern together, tightest first."""
     contexts = sorted({row["context"] for row in rows})
     patterns = []
     for tpot in sorted({row["tpot_limit"] for row in rows}):
         part = sorted((r for r in rows if r["tpot_limit"] == tpot), key=lambda r: r["context"])
-        if any(row["is_feasible"] for row in part):
-            patterns.append((tpot, _where(contexts, [row["winner"] == "dense" for row in part])))
-    if not patterns:
-        return "neither serves within any limit"
-    said = [
-        f"{where} {_limits([tpot for tpot, _ in run])}"
-        for where, run in ((w, list(r)) for w, r in groupby(patterns, lambda pair: pair[1]))
-    ]
-    if len(said) == 1 and said[0].startswith("nowhere"):
-        return "the dense twin wins nowhere"
-    return "the dense twin wins " + ", ".join(said)
+        is_won = [row["is_feasible"] and _odds(row, side) >= SURE for row in part]
+        patterns.append((tpot, _where(contexts, is_won)))
+    runs = [(where, list(run)) for where, run in groupby(patterns, lambda pair: pair[1])]
+    return ", ".join(f"{where} {_limits([t for t, _ in run])}" for where, run in runs if where)
 
 
 def _where(contexts: Sequence[float], wins: Sequence[bool]) -> str:
-    """Contexts at which the twin wins, in words."""
-    if all(wins) or not any(wins):
-        return "at every context" if all(wins) else "nowhere"
+    """Contexts at which a side wins, in words; nothing where it never does."""
+    if not any(wins):
+        return ""
+    if all(wins) and len(wins) > 1:
+        return "at every context"
     first, last = wins.index(True), len(wins) - 1 - list(wins)[::-1].index(True)
-    if all(wins[first : last + 1]):
+    if all(wins[first : last + 1]) and first < last:
         if last == len(wins) - 1:
             return f"from {words.length(contexts[first])} on"
         if first == 0:
@@ -358,10 +384,10 @@ def _checked(problem: Problem, tpots: Sequence[float], q: Distribution, nodes: i
     if isinstance(nodes, bool) or not float(nodes).is_integer() or nodes < 3:
         wrong.append(f"nodes: {nodes} is not allowed; give a whole number, at least 3")
     if problem.stated.twins:
-        wrong.append("twins: the distribution of q has their place; leave twins out of the problem")
+        wrong.append("twins: the distribution of q replaces them; leave twins out of the problem")
     for name in ("max_tpot", "min_user_rate"):
         if is_given(problem.limits, name):
-            wrong.append(f"limits.{name}: the limits on TPOT are those of tpots; leave it out")
+            wrong.append(f"limits.{name}: limits on TPOT are given as tpots; leave it out")
     dense = [m.name for m in problem.stated.models if float(np.asarray(m.spec.experts)) <= 1]
     if dense:
         wrong.append(f"{', '.join(dense)}: dense already; give models with experts")
@@ -373,7 +399,7 @@ def _checked(problem: Problem, tpots: Sequence[float], q: Distribution, nodes: i
 def moe_or_dense(
     problem: Problem, tpots: Sequence[float] = TPOTS, q: Distribution = Q, nodes: int = NODES
 ) -> MoeOrDense:
-    """MoE against its dense twin over context and limit on TPOT, under both conventions.
+    """MoE against its dense twin over context and limit on TPOT.
 
     In every cell both have the split and the batch that are best within the limit. The twin is
     searched at `nodes` quality factors between the 0.5 and 99.5 % quantiles of q; between them the
@@ -406,8 +432,9 @@ def moe_or_dense(
         ]
     )
     stated = problem.stated
-    other = next(name for name in CONVENTIONS if name != stated.convention)
-    rules = {stated.convention: stated.rules, other: CONVENTIONS[other]}
+    rules = {stated.convention: stated.rules}
+    if stated.other:
+        rules[stated.other] = CONVENTIONS[stated.other]
     contests = [
         _contest(problem, np.exp(log_q), m, h, own, name)
         for name, own in rules.items()

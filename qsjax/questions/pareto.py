@@ -68,7 +68,7 @@ class Pareto(Result):
         }
 
     def summary(self) -> str:
-        """Both ends of the best front, who leads where users want speed, and what is refused."""
+        """Both ends of the model's best front, who leads at speed, and what is refused."""
         rows = self.rows()
         if not rows:
             return _refusal(self.refused[0]) if self.refused else "Nothing runs."
@@ -82,9 +82,13 @@ class Pareto(Result):
         return "\n".join(filter(None, said))
 
     def _best(self) -> list[Row]:
-        """The front that reaches the most throughput, from the fastest design to the fullest."""
-        fronts = self._by_front(self.rows()).values()
-        return max(fronts, key=lambda own: own[-1]["tokens_per_s_per_gpu"])
+        """The front that reaches the most throughput, from the fastest design to the fullest.
+
+        Those of dense twins only where no model itself runs.
+        """
+        fronts = list(self._by_front(self.rows()).values())
+        models = [front for front in fronts if front[0]["q"] is None]
+        return max(models or fronts, key=lambda front: front[-1]["tokens_per_s_per_gpu"])
 
     def _reach(self) -> str:
         """From where to where the best front goes."""
@@ -120,7 +124,7 @@ class Pareto(Result):
         """How many designs there are, and what is in the way of cells without one."""
         counts = self.counts()
         lost = counts["largest_loss_between_batches"]
-        between = f" Between the batches tried at most {lost:.1%} of tokens/s/GPU is lost."
+        between = f" Between the batches tried at most {100 * lost:.1f} % of tokens/s/GPU is lost."
         lines = [
             f"{counts['designs_decided']:,} designs decided, {counts['designs_evaluated']:,} of "
             f"them evaluated.{between if lost else ''}"
@@ -153,7 +157,7 @@ class Pareto(Result):
         title = self._reach().rstrip(".")
         if len(fronts) > 1 and (leaders := _leaders(fronts, USER_RATES[1:2])):
             title = leaders.rstrip(".")
-            if setting := words.setting(self.problem):
+            if setting := words.heading(self.problem):
                 title = f"{setting}: {title[0].lower()}{title[1:]}"
         return {"pareto": partial(plotting.pareto_front, rows, title=title)}
 
@@ -161,7 +165,7 @@ class Pareto(Result):
 def _point(row: Row) -> list[str]:
     return [
         row["label"],
-        f"{row['context']:,.0f}",
+        words.length(row["context"]),
         f"{row['gpus']:g}",
         split_name(row),
         f"{row['batch']:,}",
@@ -219,10 +223,27 @@ def _leaders(fronts: dict[tuple[Any, ...], list[Row]], rates: Sequence[float] = 
 
 def _named(key: tuple[Any, ...], fronts: dict[tuple[Any, ...], list[Row]]) -> str:
     label, context, gpus = key
-    name = str(label)
+    name = _series(str(label))
     if len({own[1] for own in fronts}) > 1:
         name += f" at {words.length(context)}"
     return name + (f" on {gpus:g} GPUs" if len({own[2] for own in fronts}) > 1 else "")
+
+
+def _series(label: str) -> str:
+    """What a series is called in a sentence.
+
+    >>> _series("dense q=5"), _series("kimi-k2, b200-sxm, MoE"), _series("h200-sxm, dense q=5")
+    ('the dense twin (q = 5)', 'kimi-k2 on b200-sxm', 'h200-sxm (dense twin, q = 5)')
+    """
+    parts = label.split(", ")
+    names = [part for part in parts if " " not in part and part not in ("MoE", "dense")]
+    others = [part for part in parts if " " in part and not part.startswith("dense q=")]
+    twin = next((part[8:] for part in parts if part.startswith("dense q=")), None)
+    if not names:
+        who = "the MoE" if twin is None else f"the dense twin (q = {twin})"
+    else:
+        who = " on ".join(names) + ("" if twin is None else f" (dense twin, q = {twin})")
+    return ", ".join([who, *others])
 
 
 def _refusal(item: Refused) -> str:

@@ -174,7 +174,7 @@ class PrefixCaching(Result):
         return {
             name: partial(
                 _drawn, plotting.prefix_places, self.curves, parameter,
-                f"{describe(self.problem).partition(' at ')[0]}, {title}: "
+                f"{describe(self.problem).partition(' at ')[0]}, {title}: prefixes are best "
                 f"{_among(self.turns[0][parameter], meaning_of(parameter).units)}",
             )
             for parameter, name in names.items()
@@ -210,7 +210,7 @@ def _among(turned: Turns, unit: str = "s") -> str:
         for side, root in zip(turned.sides, turned.roots, strict=False)
     ]
     last = WAYS[turned.sides[-1]]
-    return f"{', '.join(parts)}, then {last}" if parts else f"{last} is best everywhere"
+    return f"{', '.join(parts)}, then {last}" if parts else f"{last} everywhere"
 
 
 def _rows(design: Design) -> list[Row]:
@@ -254,18 +254,19 @@ def prefix_cache(
 ) -> PrefixCaching:
     """What it costs to keep the cache of prefixes in HBM, to load it from a tier, or to recompute.
 
-    Of each prompt a share was seen before, by the request whose answer ended one reuse interval
-    ago. HBM that keeps prefixes has no room for sequences that decode; a tier has its own, and its
-    loads hold up the prefill, layer by layer. A place too small for all prefixes finds a share of
-    them. Each place runs the batch with which it makes the most tokens/s, up to that of the design.
+    A share of each prompt was seen before, in the request whose answer ended one reuse interval
+    ago. HBM that keeps prefixes has no room for sequences that decode; a tier has its own room, and
+    loading from it holds up the prefill, layer by layer. In a place too small for all prefixes only
+    a share of them is found. Each place runs the batch that makes the most tokens/s there, up to
+    that of the design.
 
     Args:
-        problem: one GPU count; several models, accelerators and twins are told apart. Its contexts
-            are not looked at.
-        partition: the design of all; of each its best one at the mean context if None.
+        problem: one GPU count; models, accelerators and twins each get an answer. Its contexts are
+            ignored.
+        partition: the design of all; if None, each has its best one at the mean context.
         isl: input tokens of a request.
         osl: output tokens.
-        prefix_hit_rate: share of a prompt that was seen before; found is at most this.
+        prefix_hit_rate: share of a prompt that was seen before; at most this much is found.
         reuse_interval: time from an answer to the next prompt with its prefix [s].
         tiers: of `host`, `ssd` and `remote`; all that the accelerator has if None.
 

@@ -102,9 +102,10 @@ class Speculation(Result):
         """Gain against batch."""
         from qsjax import plotting
 
+        what = (" times the tokens at a batch of", " at")
         ends = [
-            f"{row['gain']:.2f} times the tokens at a batch of {row['batch']:,.0f}"
-            for row in (self._curves()[0][0], self._curves()[0][-1])
+            f"{row['gain']:.2f}{said} {row['batch']:,.0f}"
+            for said, row in zip(what, (self._curves()[0][0], self._curves()[0][-1]), strict=True)
         ] if self.found else []  # fmt: skip
         how = f"{self.asked['method']}, {words.count(self.asked['drafts'], 'draft')}"
         title = ": ".join(filter(None, [f"{describe(self.problem)}, {how}", words.joined(ends)]))
@@ -204,16 +205,16 @@ def speculate(
     head_params: float | None = None,
     batches: Sequence[float] | None = None,
 ) -> Speculation:
-    """Decode with and without speculation against the batch, of every model and dense twin.
+    """Decode with and without speculation at every batch, for each model and dense twin.
 
     A step verifies the drafts of every sequence and yields (1 - a^(k+1)) / (1 - a) tokens. Drafting
     takes passes of one layer of the model's own kind (`mtp`) or of a dense head (`eagle`), by the
     laws of the step; `ngram` takes none.
 
     Args:
-        problem: one GPU count and context; several models, accelerators and twins are told apart.
-        partition: the design of all; of each its best one without speculation if None.
-        acceptance: chance of a draft to be accepted, given those before it.
+        problem: one GPU count and context; models, accelerators and twins each get an answer.
+        partition: the design of all; if None, each has its best one without speculation.
+        acceptance: chance that a draft is accepted if those before it are.
         drafts: tokens drafted in each step.
         method: `mtp`, `eagle` or `ngram`.
         head_params: parameters of the Eagle head without embedding and output head; those of a

@@ -242,7 +242,7 @@ def _checked(record: Any, single: bool) -> tuple[Any, dict[str, str]]:
         changes["precision"], inner = _checked(precision, single)
         problems |= {f"precision.{name}": problem for name, problem in inner.items()}
     elif precision is not None:
-        problems["precision"] = f"{_shown(precision)} is no Precision; give Precision(...)"
+        problems["precision"] = f"{_shown(precision)} is not a Precision; give Precision(...)"
     return dataclasses.replace(record, **changes), problems
 
 
@@ -267,7 +267,8 @@ def _stranger(name: str, value: Any, given: Values) -> str | None:
         how = f"{swapped[0]} is one: swap the two"
     else:
         how = f"give {kind.__name__}"
-    return f"{name}: {_shown(value)} is no {kind.__name__}; {how}"
+    article = "an" if kind.__name__[0] in "AEIOU" else "a"
+    return f"{name}: {_shown(value)} is not {article} {kind.__name__}; {how}"
 
 
 def check_records(*, single: bool = False, **given: Any) -> tuple[Any, ...]:
@@ -352,9 +353,9 @@ def read_axis(name: str, values: Any) -> tuple[Any, str | None]:
         return np.empty(0), str(error)
     numbers, problem = read_field(name, given)
     if problem is None and _is_traced(numbers):
-        problem = "a traced value is no axis; give numbers, and trace a field of a record"
+        problem = "a traced value is not an axis; give numbers, and trace a field of a record"
     if problem is None and np.ndim(numbers) > 1:
-        problem = f"an array of {np.ndim(numbers)} dimensions is no list; give one of them"
+        problem = f"an array of {np.ndim(numbers)} dimensions is not a list; give one of them"
     return (np.empty(0), problem) if problem else (np.atleast_1d(numbers), None)
 
 

@@ -63,7 +63,9 @@ def listed_of_text(text: str) -> list[float | str]:
         except ValueError:
             low, high = 0.0, 0.0
         if not 0 < low < high < float("inf"):
-            raise ValueError(f"{part.strip()!r} is no range; write it upwards, such as 8..64")
+            raise ValueError(
+                f"{part.strip()!r} is not a range; write it from low to high, as 8..64"
+            )
         while low <= high:
             found.append(low)
             low *= 2.0
@@ -122,7 +124,7 @@ def as_float64(value: Any, unit: str = "1") -> Any:
         if isinstance(value, bool | bytes):
             raise NoNumberError(f"{_shown(value)} is not a number")
         if isinstance(value, Iterable):
-            raise NoNumberError(f"a {type(value).__name__} is no list of numbers")
+            raise NoNumberError(f"a {type(value).__name__} is not a list of numbers")
         try:
             return float(value)
         except (TypeError, ValueError, OverflowError) as error:
@@ -136,7 +138,7 @@ def read_number(facts: Facts, value: Any) -> Any:
     """A value of a field as float64; a flag may be True or False.
 
     Raises:
-        NoNumberError: as of `as_float64`.
+        NoNumberError: as for `as_float64`.
     """
     if isinstance(value, bool | np.bool_) and facts.is_flag:
         return float(value)

@@ -174,9 +174,9 @@ class ModelSpec:
     their attention (full, `window_layers` that keep `window` tokens, `linear_layers` that keep a
     fixed state: a recurrent one in `bytes_state` and a convolution's last inputs in `bytes_act`).
     Of the full ones `index_layers` choose tokens by an indexer of their own; the others take a
-    neighbour's choice. With `entry_tokens` it is layers with a window that do: beside the window
-    they keep one entry for so many tokens and read those that the indexer chooses, and
-    `pooled_layers` keep one for `pooled_tokens` and read all (DeepSeek-V4).
+    neighbour's choice. With `entry_tokens` (DeepSeek-V4) layers with a window choose instead:
+    beside the window they keep one entry for every `entry_tokens` tokens and read those that the
+    indexer chooses; the `pooled_layers` keep one for every `pooled_tokens` and read all.
 
     `precision` is what the model is published in, None in a stack of models that differ in it;
     laws take the precisions of the `Workload`. The `label` is no part of the pytree: inside
@@ -472,8 +472,8 @@ class Partition:
     A message count says how many launches a layer's payload of that family is divided into:
     start-ups scale with it, bytes do not. `redundant_experts` are copies of busy experts that a
     load balancer adds to the pool of each layer. `replicas` are independent copies of the whole
-    deployment; None stands for as many as the GPU count that is prescribed has room for (one if
-    none is), as `Workload.batch` None stands for the largest batch. KV ranks hold copies of
+    deployment; None means as many as fit the prescribed GPU count (one if there is none), just as
+    None for `Workload.batch` means the largest batch. KV ranks hold copies of
     attention's weights and of the vocabulary; with `gathers_queries` they share them and gather the
     queries of all heads before they attend (vLLM's decode context parallelism).
     """

@@ -252,7 +252,7 @@ def chunk_range(plan: Plan, chunk: int) -> tuple[int, int]:
 
 
 def counts_of(plan: Plan, counts: np.ndarray, blocks: np.ndarray) -> np.ndarray:
-    """Numbers over the kept axes, as of `Few`, for the cells of blocks: (..., blocks, cells)."""
+    """Numbers over the kept axes, as for `Few`, for the cells of blocks: (..., blocks, cells)."""
     start, _ = plan.ranges(blocks)
     cells = start[:, None] + np.arange(math.prod(plan.inner))
     places = np.unravel_index(np.minimum(cells, math.prod(plan.kept) - 1), plan.kept)

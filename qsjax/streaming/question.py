@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from qsjax import catalog
+from qsjax.cost.meanings import meaning_of
 from qsjax.grid.axes import Axes, make_axes
 from qsjax.grid.entry import entry
 from qsjax.grid.free_memory import free_memory
 from qsjax.grid.limits import LIMITS, describe, is_given
 from qsjax.grid.problem import Problem, axis_values
 from qsjax.grid.scoring import StepObjective
+from qsjax.output import words
 from qsjax.output.result import Drawing, Result, Row, Table, inputs_of
 from qsjax.records.units import GIB
 from qsjax.streaming import campaign, hosts, results, spec, store
@@ -113,7 +115,7 @@ class Sweep(Result):
             row["label"] = ", ".join(_named(name, row[name]) for name in axes)
         if len({row["label"] for row in rows}) > SERIES:
             return {}
-        return {"throughput": partial(plotting.throughput_vs_context, rows)}
+        return {"throughput": partial(plotting.throughput_vs_context, rows, title=_title(rows))}
 
     def save(self, folder: str | Path, asked: Mapping[str, Any] | None = None) -> list[Path]:
         """Copies of the files of the result; its own folder has them already."""
@@ -126,7 +128,24 @@ class Sweep(Result):
 
 
 def _named(name: str, value: Any) -> str:
-    return value if isinstance(value, str) else f"{name} {value:,.10g}"
+    """A coordinate of a line, with its unit."""
+    if isinstance(value, str):
+        return value
+    return f"{name} {words.value(value, meaning_of(name).units)}"
+
+
+def _title(rows: Sequence[Row]) -> str:
+    """Which line leads at the shortest and at the longest context."""
+    running = [row for row in rows if row["is_feasible"]]
+    if not running:
+        return "Nothing runs"
+    ends = [pick(row["context"] for row in running) for pick in (min, max)]
+    parts = [[row for row in running if row["context"] == end] for end in ends]
+    best = [max(part, key=lambda row: row["tokens_per_s_per_gpu"]) for part in parts]
+    if best[0]["label"] == best[1]["label"]:
+        return f"{best[0]['label']} is fastest"
+    said = (f"{row['label']} at {words.length(row['context'])}" for row in best)
+    return f"Fastest is {words.joined(said)}"
 
 
 def job_of(
@@ -181,7 +200,7 @@ def _asked(
         content = {**inputs_of(asked), **more, "precision": precision}
         return campaign.Question(job, axes, outputs, content, skip_illegal=True)
     if not isinstance(asked, str | Path):
-        raise ValueError(f"a {type(asked).__name__} is no sweep; give a Problem or a .toml file")
+        raise ValueError(f"a {type(asked).__name__} is not a sweep; give a Problem or a .toml file")
     read = spec.read(Path(asked), {"models": catalog.model, "hardware": catalog.hardware})
     job, axes, wanted = spec.build(read, catalog.model, catalog.hardware, catalog.workload)
     return campaign.Question(
@@ -226,20 +245,22 @@ def sweep(
         pareto: keep the front of tokens/s/GPU against tokens/s/user over all designs.
         winners: keep the best design of every cell.
         wins: keep how many cells each design wins.
-        prune: let bounds tell which designs win, so that few are evaluated, with the same result;
-            not with a front, statistics or float32; limits go with `wins` alone, and leave out the
-            count of feasible designs. By itself where it is predicted to take less time.
+        prune: let bounds decide which designs win, so that few are evaluated, with the same
+            result. It goes with no front, statistics or float32; with limits it goes with `wins`
+            alone and leaves out the count of feasible designs. By default it is used where it is
+            predicted to take less time.
         statistics: metrics whose range and quantiles over all feasible designs are kept.
         precision: "float64", or "float32" for throughput.
-        memory: of the blocks in flight [B]; a quarter of what is free unless given.
-        chunk: designs between two records; some seconds' work unless given.
+        memory: memory for the blocks in flight [B]; a quarter of what is free unless given.
+        chunk: designs between two saves; some seconds' work unless given.
         processes: this process among several that share the work (`streaming.hosts.start`).
 
     Returns:
         The result; None in all processes but the first.
 
     Raises:
-        ValueError: the question has mistakes, all of them told; or the folder holds another sweep.
+        ValueError: the question has mistakes (the message lists all), or the folder holds another
+            sweep.
         OSError: the disk is full; what is finished is kept.
     """
     question = _asked(asked, Outputs(winners, top_k, pareto, wins), precision, statistics)

@@ -104,7 +104,7 @@ def parse(text: str, source: str = "sweep", readers: Mapping[str, Reader] = {}) 
         if table not in SCHEMA:
             blame(table, "", f"unknown table; {near(table, SCHEMA)}")
         elif not isinstance(content, dict):
-            blame(table, "", f"is no table; write [{table}] and its keys below")
+            blame(table, "", f"is not a table; write [{table}] and its keys below")
     tables = {t: raw.get(t, {}) if isinstance(raw.get(t, {}), dict) else {} for t in SCHEMA}
     for table, keys in SCHEMA.items():
         for key, value in tables[table].items() if table != "axes" else ():

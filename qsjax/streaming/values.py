@@ -40,7 +40,7 @@ def _too_long(count: float) -> str:
 def _range(name: str, value: Mapping[str, Any]) -> tuple[list[float], str | None]:
     if set(value) not in _RANGES:
         unknown = ", ".join(sorted(set(value))) or "nothing"
-        return [], f"{unknown} is no range; {RANGE_HELP}"
+        return [], f"{unknown} is not a range; {RANGE_HELP}"
     numbers = [value[key] for key in value if key != "scale"]
     if not all(map(is_number, numbers)):
         return [], f"a range needs finite numbers; {RANGE_HELP}"

@@ -220,7 +220,7 @@ def _text(where: Path) -> str:
     try:
         return decoded(where.read_bytes())
     except UnicodeDecodeError as error:
-        raise ValueError(f"{where}: cannot be read: not UTF-8, save it so ({error})") from error
+        raise ValueError(f"{where}: cannot be read: save it as UTF-8 ({error})") from error
     except OSError as error:
         why = getattr(error, "strerror", None) or error
         raise ValueError(f"{where}: cannot be read: {why}") from error

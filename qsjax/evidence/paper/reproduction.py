@@ -115,7 +115,9 @@ def _met(rows: list[Row]) -> str:
     """How many numbers of a table are met."""
     known = [row for row in rows if row["beyond_rounding_pct"] is not None]
     near = sum(abs(row["beyond_rounding_pct"]) <= NEAR_PCT for row in known)
-    return f": {near} of {len(known)} numbers met within {NEAR_PCT:g} %" if known else ""
+    if not known:
+        return ""
+    return f": {near} of {len(known)} numbers met within {NEAR_PCT:g} % beyond rounding"
 
 
 def _title(number: str) -> str:

@@ -219,6 +219,11 @@ def _front(rows: Sequence[Row], convention: str) -> list[Chart]:
     return [_chart("Throughput against interactivity", "step", found, user, RATE)]
 
 
+def _is_slope(row: Row) -> bool:
+    """Whether a row is an elasticity at the optimum of a context, not one along a front."""
+    return _has("variant", "parameter", "elasticity")(row) and "point" not in row
+
+
 def _elasticities(rows: Sequence[Row], convention: str) -> list[Chart]:
     """A figure for each metric and number of GPUs."""
     parts = series(rows, lambda row: (row.get("metric"), row.get("gpus")))
@@ -331,6 +336,6 @@ _KINDS: tuple[tuple[Callable[[Row], bool], Callable[[Sequence[Row], str], list[C
     (_is_factor, _speedups),
     (_has("variant", "context", "terms", "tpot_ms"), _breakdown),
     (_is_design, _front),
-    (_has("variant", "parameter", "elasticity"), _elasticities),
+    (_is_slope, _elasticities),
     (_has("predicted", "measured"), _parity),
 )

@@ -142,7 +142,7 @@ class Architectures(Result):
         reference = self.candidates[0].name
         lines = []
         for row in self.best():
-            where = f"on {row['gpus']:g} {row['hardware']} at {row['context']:,.0f} tokens"
+            where = f"on {row['gpus']:g} {row['hardware']} at {words.length(row['context'])}"
             gain = f", {row['gain']:.3g} times {reference}" if np.isfinite(row["gain"]) else ""
             if row["architecture"] == reference:
                 lines.append(f"{reference} itself serves best {where}")
@@ -180,7 +180,8 @@ class Architectures(Result):
     def remarks(self) -> list[str]:
         """On what the equality rests, and what was left out."""
         law = LAWS[self.law]
-        lines = [f"Equal under the {law.title} ({law.source}), {self.tokens:g} training tokens."]
+        seen = f"{self.tokens / 1e12:g} trillion training tokens"
+        lines = [f"Equal under the {law.title} ({law.source}), {seen}."]
         far: dict[str, list[float]] = {}
         for own in self.candidates:
             for name, value in own.outside.items():
@@ -221,7 +222,8 @@ class Architectures(Result):
             lead = "" if abs(row["gain"] - 1.0) < words.EQUAL else f" ({words.gap(row['gain'])})"
             names.setdefault(row["architecture"], []).append(f"{row['hardware']}{lead}")
         where = "; ".join(f"{name} on {', '.join(on)}" for name, on in names.items())
-        title = f"Of those of equal quality by the {self.law} law, fastest is {where}"
+        name = self.problem.stated.models[0].name
+        title = f"{name}: of equal quality by the {self.law} law, fastest is {where}"
         return {"gains": partial(plotting.architecture_gains, own, title=title)}
 
 
@@ -347,7 +349,7 @@ def architecture(
             expert is split), shared_experts, kv_heads, kv_latent, layers, hidden.
         law: a name of `LAWS`: `joint`, `fine-grained`, `leverage`, `principled`, `co-design`,
             `sparsity`, `five-factor` or `paper`.
-        tokens: of training; those of DeepSeek-V3 unless given.
+        tokens: training tokens; those of DeepSeek-V3 unless given.
         multiple: widths of experts are whole multiples of it.
 
     Raises:

@@ -79,7 +79,11 @@ class Turning(Result):
         rows = self.rows()
         lines = [f"{_place(row)}: {row['message']}{self._beyond(row)}." for row in rows[:SHOWN]]
         left = len(rows) - len(lines)
-        more = [f"{left} cells more are in the table."] if left else []
+        more = (
+            [f"{words.count(left, 'more cell')} {'is' if left == 1 else 'are'} in the table."]
+            if left
+            else []
+        )
         why = [(_place(row), text) for row in rows[:SHOWN] if (text := _why(row))]
         told = [f"{place}: {text}" if len(rows) > 1 else text for place, text in why]
         return "\n".join([*lines, *more, *told])
@@ -124,14 +128,15 @@ class Turning(Result):
 
         metric, models = self.problem.objective, self.problem.stated.models
         names = words.joined(m.name for m in models)
-        what = "the lead of MoE and dense twin"
+        what = "who leads, MoE or dense twin,"
         if self.parameter in PARAMETERS:
             what = "the best way with prefixes"
         if self.target is not None:
             what = f"whether {metric} reaches {in_unit(self.target, metric)}"
         rows = self.shown()
         turned = sum(bool(row["roots"]) for row in rows)
-        title = f"{names}: {what} changes along {self.parameter} in {turned} of {len(rows)} cases"
+        cases = f"all {turned}" if turned == len(rows) else f"{turned} of {len(rows)}"
+        title = f"{names}: {what} changes with {self.parameter} in {cases} cases"
         if len(rows) == 1:
             title = self.summary().split("\n")[0].rstrip(".")
         elif len(rows) <= SHOWN and self._is_one_answer(rows):

@@ -97,9 +97,9 @@ def break_even(
 ) -> Crossings:
     """Every value of a parameter at which the dense twin and the MoE are equally good.
 
-    Of `prefix_hit_rate`, `reuse_interval` and the fields of memory tiers (`host_bw`, ...): every
-    value at which another place for the cache of prefixes, or computing it again, makes the most
-    tokens/s, of each model and each of its twins; `prefix_cache` says what is compared.
+    For `prefix_hit_rate`, `reuse_interval` and the fields of memory tiers (`host_bw`, ...): every
+    value from which on another place for the cache of prefixes, or computing it again, makes the
+    most tokens/s, for each model and each twin; `prefix_cache` says what is compared.
 
     Args:
         problem: what is asked; an axis of the parameter itself is ignored.
@@ -108,11 +108,11 @@ def break_even(
         high: its end; by default 100 times the present value (q: 10^4, context: what the model is
             published for, 16M where that is unknown), or the largest value that is allowed.
         points: values scanned; two roots within one step of them are not seen.
-        **requests: `isl`, `osl`, `prefix_hit_rate` and `reuse_interval`, as of `prefix_cache`.
+        **requests: `isl`, `osl`, `prefix_hit_rate` and `reuse_interval`, as for `prefix_cache`.
 
     Raises:
-        ValueError: requests where they do not count; not a single continuous parameter, an empty
-            interval, or no twin to compare.
+        ValueError: requests for a parameter that they do not affect, not one continuous parameter,
+            an empty interval, or no twin to compare.
     """
     if parameter == "gpus":
         raise ValueError(NO_GPUS)
@@ -120,7 +120,7 @@ def break_even(
         return _places(problem, parameter, (low, high), points, prefixes.reuse_of(requests))
     if requests:
         raise ValueError(
-            f"{', '.join(requests)}: requests do not count for {parameter}; leave them out, or "
+            f"{', '.join(requests)}: requests do not affect {parameter}; leave them out, or "
             f"give one of {', '.join(prefixes.PARAMETERS)}"
         )
     chosen, stated = _one_member(parameter), problem.stated

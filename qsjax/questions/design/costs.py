@@ -46,7 +46,7 @@ def check_cost(model: CostModel, budget: float | None = None) -> None:
     """
     if not isinstance(model, CostModel):
         raise ValueError(
-            f"cost: a {type(model).__name__} is no CostModel; give for example "
+            f"cost: a {type(model).__name__} is not a CostModel; give for example "
             'qsjax.CostModel({"hbm_bw": qsjax.Price(3.0)})'
         )
     found = []
@@ -58,7 +58,7 @@ def check_cost(model: CostModel, budget: float | None = None) -> None:
         elif bounds(members(name)[0])[1] <= 1.0:
             found.append(f"{name}: a share between 0 and 1 is not bought; choose capacity or rates")
         elif name.endswith(("latency", "overhead")) or "reserve" in name:
-            found.append(f"{name}: less of it is better, so a cost that grows with it is no limit")
+            found.append(f"{name}: less of it is better: a cost that grows with it limits nothing")
         elif not (np.isfinite(price.cost) and price.cost > 0):
             found.append(
                 f"{name}: cost {price.cost:g} allows infinite hardware; give a number above 0"

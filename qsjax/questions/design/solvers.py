@@ -53,10 +53,10 @@ def design(
         cost: what may be chosen, and its price.
         budget: in the cost model's unit.
         weights: share of each workload, in tokens; equal by default. A mix counts as the harmonic
-            mean of rates, what a GPU reaches that serves them in turn, or as the mean of times.
+            mean of rates (what a GPU reaches that serves one after another) or the mean of times.
         variant: 0 for the model itself, 1 for its first dense twin.
-        seed: of the sample of hardware on which promising splits are looked for.
-        parts: boxes into which all hardware is cut, at most, to bound how much better any could be
+        seed: seed of the sample of hardware on which promising splits are sought.
+        parts: most boxes into which the hardware is cut, to bound how much better any could be
             over all splits; 0 leaves the gap open.
         **targets: instead of a budget one metric and what it must reach, one number or one per
             workload: `tpot=0.02` for at most 20 ms.

@@ -172,7 +172,7 @@ class Explanation(Result):
     def _better(self) -> str:
         best, own = self.own.best, self.stated.rate * (1.0 + words.EQUAL)
         if best is None or best.rate <= own:
-            return "No design of as many GPUs has more throughput."
+            return "No design on as many GPUs has more throughput."
         fast = self.own.best_as_fast
         if fast is None or fast.rate <= own:
             row, end = case_record(best), ""
@@ -207,7 +207,8 @@ class Explanation(Result):
         return (
             f"Requests of {isl} in and {osl} out need {found.prefill_gpus_per_decode_gpu:.2g} "
             f"prefill GPUs for each decode GPU; disaggregation {pays}: {words.number(apart)} "
-            f"output tokens/s on each GPU against {words.number(shared)} where the same do both."
+            f"output tokens/s on each GPU against {words.number(shared)} where the same GPUs do "
+            "both."
         )
 
     def tables(self) -> list[Table]:
@@ -512,13 +513,13 @@ def explain(
         problem: one cell: a single model, accelerator, GPU count and context. With one of `twins`,
             that dense twin is explained. Its batch is that of the design (the largest that fits
             unless given); better ones have any.
-        partition: the design; the best one of the problem if None. What its degrees leave of the
-            GPUs, copies fill.
+        partition: the design; the problem's best one if None. Copies of it fill the GPUs that its
+            degrees leave.
         requests: input and output tokens of a request, for prefill beside decode.
-        prefix_hit_rate: share of a prompt whose cache is there already, wherever it is kept.
-        engine: what serves it ("vllm", "sglang", "trtllm", ...), by whose measured errors the
-            intervals are; for one without measurements the nearest name stands, or all of
-            them, and a note says so. Prompts share steps by its rules, or by vLLM's.
+        prefix_hit_rate: share of a prompt that is already cached, wherever it is kept.
+        engine: what serves it ("vllm", "sglang", "trtllm", ...). The intervals rest on its
+            measured errors; without measurements of it on those of the nearest name, or of
+            all, and a note says so. Prompts share steps by its rules, or by vLLM's.
         level: probability of the intervals of TPOT and throughput.
 
     Raises:

@@ -148,17 +148,17 @@ def explain_command(
         model: likewise, or a config.json; that of the command line unless given.
         twin: quality factor q of the dense twin that is explained instead.
         design: tp, ep, pp, dp, kvp, kv_mode, replicas, batch, in place of the engine's.
-        gpus: GPUs that copies fill; without command and degrees, those of the best design.
+        gpus: GPUs, filled by copies; without a command or degrees the best design on so many.
         context: tokens of a sequence; else the input and half of the output of `requests`, the
             engine's limit, or 8k.
         requests: input and output tokens of a request.
-        prefix_hit_rate: as of `explain`.
-        acceptance: chance of a draft to be accepted, where the command line drafts.
+        prefix_hit_rate: as for `explain`.
+        acceptance: chance that a draft is accepted, where the command line drafts.
         weights: dtype of the weights in place of the engine's or the model's.
         kv: dtype of the cache, likewise.
-        economy: as of `Problem`.
-        convention: as of `Problem`.
-        level: as of `explain`.
+        economy: as for `Problem`.
+        convention: as for `Problem`.
+        level: as for `explain`.
 
     Raises:
         ValueError: with what is wrong with the command line or an argument.

@@ -342,14 +342,14 @@ def best_together(cells: Cells, cell: int, requests: Sequence[Request]) -> Toget
 
 @question
 def mix(problem: Problem, requests: Any, *, together: bool = False) -> Mix:
-    """The split of every cell that makes the most tokens/s/GPU over all requests.
+    """The split that makes the most tokens/s/GPU over all requests, in every cell.
 
     Every class of similar lengths is served at its own best batch, within the problem's limits.
 
     Args:
         problem: what is asked; contexts and batches come from the requests instead.
-        requests: path or text of a CSV file with the columns context, or isl and osl, and if
-            wanted count and batch; or a list of `Request`, or of (input, output) tokens.
+        requests: path or text of a CSV file with the columns context, or isl and osl, and
+            optionally count and batch; or a list of `Request`, or of (input, output) tokens.
         together: also find the split for one batch that holds all lengths at once.
 
     Raises:

@@ -22,7 +22,7 @@ MOST_CLASSES = 24  # lengths that are kept apart
 class Request(NamedTuple):
     """Requests of one length: mean context while decoding, output tokens, and a batch if given.
 
-    `output` is what the context of each grows by, around its mean.
+    While a request decodes, its context grows by `output` tokens around this mean.
     """
 
     context: float
@@ -34,7 +34,7 @@ class Request(NamedTuple):
 def _check(header: Sequence[str], columns: Mapping[str, int], name: str) -> None:
     if "context" not in columns and not {"isl", "osl"} <= set(columns):
         raise ValueError(
-            f"{name}: the first row must name the columns: context, or isl and osl, and if wanted "
+            f"{name}: the first row must name the columns: context, or isl and osl, and optionally "
             f"count and batch; it has {', '.join(header) or 'nothing'}"
         )
     if "context" in columns and {"isl", "osl"} & set(columns):

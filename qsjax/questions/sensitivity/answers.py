@@ -157,11 +157,11 @@ def _strongest(rows: Sequence[Row], cell: str) -> str:
     listed = words.joined(f"{row['elasticity']:+.2f} % for {row['parameter']}" for row in strong)
     text = f"{cell}: 1 % more of a parameter changes {_unit(rows[0]['metric'])} by {listed}"
     ends = [
-        f"{words_of} x{strong[0][side]:.3g} ({_then(strong[0][f'{side}_what'])})"
+        f"{words_of} {strong[0][side]:.3g} times ({_then(strong[0][f'{side}_what'])})"
         for side, words_of in (("switch_down", "down to"), ("switch_up", "up to"))
         if strong[0].get(side)
     ]
-    holds = f"; the design stays the best {words.joined(ends)} of {strong[0]['parameter']}"
+    holds = f"; the design stays best {words.joined(ends)} today's {strong[0]['parameter']}"
     return text + (holds if ends else "") + "."
 
 
@@ -328,7 +328,7 @@ def _draw_map(problem: Problem, ax: Any = None) -> Any:
         )
         if np.isfinite(slope)
     ]  # fmt: skip
-    says = f": 1 % more gains {words.joined(gains)} today" if gains else ""
+    says = f": today 1 % more gains {words.joined(gains)}" if gains else ""
     return plotting.iso_throughput(
         drawn.x,
         drawn.y,
@@ -336,7 +336,7 @@ def _draw_map(problem: Problem, ax: Any = None) -> Any:
         ax=ax,
         gradient=(drawn.x_elasticity, drawn.y_elasticity),
         point=drawn.today,
-        title=f"{words.setting(problem)}{says}",
+        title=f"{words.heading(problem)}{says}",
     )
 
 
@@ -370,7 +370,7 @@ def sensitivity(
         rounding: `straight_through` (value of the whole batch, slope of the unrounded one),
             `floor` (slope of the whole batch: none between steps), or `relaxed` (fractional
             batches, in the value too). The winner is always that of whole batches.
-        span: factor to both sides within which changes of the best design are sought too.
+        span: factor up and down within which changes of the best design are sought too.
         one_sided: also evaluate both sides of kinks.
 
     Raises:

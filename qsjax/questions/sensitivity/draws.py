@@ -323,7 +323,7 @@ def uncertainty(
             from which q = (loss_dense/loss_moe)^(1/alpha) follows (eq. 12 to 14); each of `normal`,
             `lognormal`, `uniform`, `triangular`.
         draws: a power of two.
-        seed: of the draws; the same seed gives the same result.
+        seed: seed of the draws; the same seed gives the same result.
         quantiles: probabilities to report.
         losses: fixed values of the losses and the exponent that have no distribution.
 

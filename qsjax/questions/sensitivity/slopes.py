@@ -71,7 +71,7 @@ def slopes_of(
     *,
     one_sided: bool = True,
 ) -> CellSlopes:
-    """Elasticities at the best design of every cell of a solution; the rest as of `sensitivity`."""
+    """Elasticities at the best design of every cell of a solution, as for `sensitivity`."""
     chosen = resolve(parameters)
     check_metrics(metrics, METRIC_NAMES)
     cells = solution.cells

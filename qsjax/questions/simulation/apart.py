@@ -133,7 +133,7 @@ def _reading(problem: Problem, prefill: Any) -> Problem:
     """
     stated = problem.stated
     if len(stated.models) * len(stated.accelerators) != 1:
-        raise ValueError("pools are sized of one model on one accelerator each; give one of both")
+        raise ValueError("pools are sized for one model on one accelerator each; give one of each")
     device = stated.accelerators[0].spec if prefill is None else prefill
     found = dataclasses.replace(problem, hardware=device)
     if len(found.stated.accelerators) != 1:
@@ -159,21 +159,21 @@ def size_apart(
 ) -> Apart:
     """The fewest GPUs that serve a rate of requests with prefill and decode on GPUs of their own.
 
-    The prompts' pool keeps the limit of TTFT less the time of the transfer, the other one that of
-    TPOT, each in whole replicas and simulated request by request.
+    The prefill pool must keep TTFT less the time of the transfer, the decode pool TPOT. Both are
+    whole replicas, simulated request by request.
 
     Args:
         problem: one model on one accelerator, which decodes.
         prefill: the accelerator that reads prompts; the same if None.
-        rate: requests/s that arrive by chance.
-        isl: input tokens of a request, as of `size`.
+        rate: mean arrival rate, at random times (Poisson) [requests/s].
+        isl: input tokens of a request, as for `size`.
         osl: output tokens, more than 1.
         ttft: longest time to first token, transfer included [s].
         tpot: longest mean time between the tokens of a request [s].
         quantile: share of the requests that must keep each limit.
         replica_gpus: sizes of a replica that are tried, in both pools.
-        seed: of lengths and arrivals.
-        engine: whose rules fill the steps.
+        seed: seed of lengths and arrivals.
+        engine: the engine whose scheduler is followed.
         scheduler: rules in place of the engine's, by name.
 
     Raises:
@@ -197,7 +197,7 @@ def size_apart(
     moved = _moved(decode, reading, isl or 1)
     if moved >= ttft:
         raise ValueError(
-            f"ttft: {ttft:g} s is over when the cache of a prompt has moved, which takes "
+            f"ttft: {ttft:g} s is over before the cache of a prompt has moved, which takes "
             f"{moved:.3g} s; give a longer one, or accelerators with a faster network"
         )
     found = size(reading, osl=1, ttft=ttft - moved, scheduler=rules, **shared)

@@ -276,7 +276,7 @@ def scheduler_of(
         known = [field.name for field in dataclasses.fields(Scheduler)]
         if unknown := [name for name in given if name not in known]:
             raise ValueError(
-                f"scheduler: {', '.join(map(str, unknown))} is no rule; give some of "
+                f"scheduler: {', '.join(map(str, unknown))} is not a rule; give some of "
                 f"{', '.join(known)}"
             )
         rules = dataclasses.replace(rules, **given)
@@ -404,23 +404,22 @@ def simulate(
     simulated. A tenth of the requests at each end is not measured.
 
     Args:
-        problem: one cell for each of its models and accelerators. What the degrees leave of its
-            GPUs, copies fill; its contexts and batches are not looked at, for requests have their
-            own.
+        problem: one cell for each of its models and accelerators. Copies of the design fill the
+            GPUs that its degrees leave. Contexts and batches are ignored: requests have their own.
         partition: the design; the best one at the mean length of the requests if None.
         users: requests in flight, one number or several.
-        rate: requests/s that arrive by chance, likewise.
-        trace: a CSV file or its text with the columns arrival [s], isl, osl, and if wanted cached.
+        rate: mean arrival rate, at random times (Poisson) [requests/s], likewise.
+        trace: a CSV file or its text with the columns arrival [s], isl, osl and optionally cached.
         isl: input tokens of a request: a number, a range such as "800-1000", or
             "lognormal:MEDIAN:SIGMA".
         osl: output tokens, likewise.
-        prefix_hit_rate: share of each prompt whose cache is there already.
+        prefix_hit_rate: share of each prompt that is already cached.
         think: time that a user takes from an answer to the next request [s].
         requests: how many are simulated.
-        seed: of lengths and arrivals.
-        ttft: longest time to first token, which `attained` counts [s].
+        seed: seed of lengths and arrivals.
+        ttft: longest time to first token [s]; `attained` is the share of requests that keep it.
         tpot: longest mean time between the tokens of a request, likewise [s].
-        engine: whose rules fill the steps: "vllm", "sglang" or "trtllm".
+        engine: the engine whose scheduler is followed: "vllm", "sglang" or "trtllm".
         scheduler: rules in place of the engine's, whole or by name, such as `{"budget": 4096}`.
 
     Raises:

@@ -581,14 +581,14 @@ def size(
 ) -> Sizing:
     """The fewest GPUs that serve so many users, or such a rate, within limits of latency.
 
-    In whole replicas of one partition. Every partition is screened by its step costs, the best are
-    simulated request by request, and the winner once more with other requests.
+    The answer is whole replicas of one partition. Every partition is screened by its step costs,
+    the best are simulated request by request, and the winner once more with other requests.
 
     Args:
         problem: models, accelerators, precisions, prices, and the partitions that are allowed
-            (`axes`). Its GPU counts, contexts and batches are not looked at.
+            (`axes`). Its GPU counts, contexts and batches are ignored.
         users: requests in flight.
-        rate: requests/s that arrive by chance, in place of users.
+        rate: mean arrival rate, at random times (Poisson) [requests/s], in place of users.
         isl: input tokens of a request: a number, a range such as "800-1000", or
             "lognormal:MEDIAN:SIGMA".
         osl: output tokens, likewise.
@@ -596,10 +596,10 @@ def size(
         tpot: longest mean time between the tokens of a request [s].
         quantile: share of the requests that must keep each limit; enough of them are simulated.
         replica_gpus: sizes of a replica that are tried.
-        prefix_hit_rate: share of each prompt whose cache is there already.
+        prefix_hit_rate: share of each prompt that is already cached.
         think: time that a user takes from an answer to the next request [s].
-        seed: of lengths and arrivals.
-        engine: whose rules fill the steps: "vllm", "sglang" or "trtllm".
+        seed: seed of lengths and arrivals.
+        engine: the engine whose scheduler is followed: "vllm", "sglang" or "trtllm".
         scheduler: rules in place of the engine's, whole or by name, such as `{"budget": 4096}`.
 
     Raises:

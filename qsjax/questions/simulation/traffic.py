@@ -108,10 +108,10 @@ class Demand(NamedTuple):
     Attributes:
         isl: tokens of the prompts, as `draw_lengths` reads them.
         osl: tokens of the answers.
-        prefix_hit_rate: share of each prompt whose cache is there already.
+        prefix_hit_rate: share of each prompt that is already cached.
         requests: how many are simulated.
         think: time that a user takes from an answer to the next request [s].
-        seed: of lengths and arrivals.
+        seed: seed of lengths and arrivals.
     """
 
     isl: str | float
@@ -200,7 +200,7 @@ def _check(header: Sequence[str], columns: Mapping[str, int], name: str) -> None
     missing = [column for column in ("arrival", "isl", "osl") if column not in columns]
     if missing:
         raise ValueError(
-            f"{name}: the first row must name the columns arrival [s], isl and osl, and if wanted "
+            f"{name}: the first row must name the columns arrival [s], isl and osl, and optionally "
             f"cached; it lacks {', '.join(missing)} and has {', '.join(header) or 'nothing'}"
         )
 

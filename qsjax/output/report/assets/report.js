@@ -31,7 +31,8 @@ function tokens(value) {
   return short(value);
 }
 function logTicks(low, high) {
-  const steps = high / low > 300 ? [1] : [1, 2, 5];
+  if (high / low < 1.6) return linearTicks(low, high);
+  const steps = high / low > 300 ? [1] : high / low > 8 ? [1, 2, 5] : [1, 1.5, 2, 3, 5, 7];
   const found = [];
   for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power++)
     for (const step of steps) found.push(step * 10 ** power);
