@@ -255,6 +255,47 @@ def test_what_a_branch_puts_into_an_empty_list_is_left_out():
     assert not any("servers" in note for note in got.notes)
 
 
+PARALLEL = (
+    'ARGS=(-tp "$TP" -dp 1)\nif [ "$DP_ATTENTION" = "true" ]; then\n  ARGS=(-tp 1 -dp "$TP")\nfi\n'
+    "EP_ARGS=()\nif [ $EP_SIZE -gt 1 ]; then EP_ARGS=(--enable-expert-parallel); fi\n"
+    'if [[ "$DP_ATTENTION" == "true" ]]; then\n  SEQS=$(( CONC / TP ))\n'
+    '  [ "$SEQS" -lt 1 ] && SEQS=1\nelse\n  SEQS=$CONC\nfi\n'
+    'if [ -z "${LEN:-}" ] || [ "$LEN" = "0" ]; then\n  LEN=$(( ((ISL+1)*2) + 64 ))\nfi\n'
+    'vllm serve org/m "${ARGS[@]}" "${EP_ARGS[@]}" --max-num-seqs "$SEQS" --max-model-len "$LEN"\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("TP=8 CONC=64 EP_SIZE=8 DP_ATTENTION=true ISL=1000", (1, 8, 8, 8, 2066)),
+        ("TP=8 CONC=4 EP_SIZE=8 DP_ATTENTION=true ISL=1000", (1, 8, 8, 1, 2066)),
+        ("TP=8 CONC=64 EP_SIZE=1 DP_ATTENTION=false LEN=9000", (8, 1, 1, 64, 9000)),
+        ("TP=8 CONC=64 LEN=0 ISL=1", (8, 1, 1, None, 68)),
+    ],
+)
+def test_a_script_s_tests_and_sums_are_done(given, said):
+    """InferenceX's dsv4_fp4_b200_vllm.sh: what a branch is taken by, and what it computes."""
+    got = read(f"export {given}\n{PARALLEL}")
+    assert (got.tp, got.dp, got.ep, got.batch, got.context) == said
+    left_out = [note for note in got.notes if note.startswith("left out")]
+    assert bool(left_out) == (said[3] is None)
+
+
+def test_what_one_branch_alone_changes_stays_as_it_was():
+    """The script as it runs without options; InferenceX's scripts set defaults first."""
+    got = read(
+        'TP=8\nif [ "$MODE" = "small" ]; then TP=2; fi\nif [ -z "$SEQS" ]; then SEQS=16; fi\n'
+        'if [ "$A" = "1" ]; then\n  vllm serve org/a -tp 1\nelif [ 3 -le 2 ]; then\n'
+        "  vllm serve org/b -tp 1\nfi\nB=x\nif [[ $B == y* ]]; then\n  vllm serve org/c\nelse\n"
+        "  vllm serve org/m -tp $TP --max-num-seqs $SEQS\nfi"
+    )
+    assert got.model == "org/a"
+    assert any("starts 2 servers" in note for note in got.notes)
+    got = read('TP=8\nif [ "$MODE" = "small" ]; then TP=2; fi\nvllm serve org/m -tp $TP')
+    assert got.tp == 8
+
+
 def test_keywords_that_take_tables_keep_them():
     """What a keyword of Ray's says as a table is JSON to the engine; a variable stays unknown."""
     got = read(
