@@ -358,3 +358,218 @@ def test_a_recipe_of_vllm_is_its_base_command(inline):
     assert (got.engine, got.model) == ("vllm", "MiniMaxAI/MiniMax-M2.5")
     assert (got.bytes_kv, got.batch, got.gpus) == (1, None, 1)
     assert any("features, variants" in note for note in got.notes)
+
+
+JOB = """\
+name: "b200"
+model:
+  path: "dsr1-fp8"
+  container: "dynamo-sglang"
+%s
+health_check:
+  max_attempts: 720
+benchmark:
+  type: custom
+  command: bash /w/bench.sh
+"""
+ROLES = """\
+engine: sglang
+roles:
+  prefill:
+    args:
+      served-model-name: deepseek-ai/DeepSeek-R1
+      tensor-parallel-size: 4
+  decode:
+    workers: 1
+    env:
+      A: '1'
+    args:
+        # of a node
+      served-model-name: deepseek-ai/DeepSeek-R1
+      tensor-parallel-size: 8
+      data-parallel-size: 8
+      expert-parallel-size: 8
+      enable-dp-attention: true
+      max-running-requests: 256
+      speculative-algorithm: EAGLE
+      speculative-num-steps: 2
+"""
+BACKEND = """\
+backend:
+  type: trtllm
+  decode_environment:
+    A: "x::y"
+  trtllm_config:
+    prefill:
+      tensor_parallel_size: 4
+    decode:
+      cuda_graph_config:
+        batch_sizes:
+          - 1
+          - 64
+      enable_attention_dp: true
+      kv_cache_config:
+        dtype: fp8
+        free_gpu_memory_fraction: 0.7
+      max_batch_size: 64
+      moe_expert_parallel_size: 16
+      tensor_parallel_size: 16
+      served-model-name: deepseek-ai/DeepSeek-R1
+"""
+AGGREGATED = """\
+backend:
+  type: vllm
+  connector: null
+  vllm_config:
+    aggregated:
+      served-model-name: "deepseek-ai/DeepSeek-R1"
+      tensor-parallel-size: 8
+      pipeline-parallel-size: 2
+      enable-expert-parallel: true
+      max-num-seqs: 16
+      speculative-config: '{"method":"mtp","num_speculative_tokens":3}'
+"""
+
+
+@pytest.mark.parametrize(
+    ("part", "engine", "degrees", "batch", "drafts"),
+    [
+        (ROLES, "sglang", (1, 8, 1, 8), 32, 2),
+        (BACKEND, "trtllm", (1, 16, 1, 16), 64, None),
+        (AGGREGATED, "vllm", (8, 1, 2, 8), 16, 3),
+    ],
+)
+def test_jobs_of_srt_slurm(part, engine, degrees, batch, drafts):
+    """InferenceX, benchmarks/multi_node/srt-slurm-recipes: both schemas, all engines."""
+    got = read(JOB % part)
+    assert (got.engine, got.model) == (engine, "deepseek-ai/DeepSeek-R1")
+    assert (got.tp, got.dp, got.pp, got.ep) == degrees
+    assert (got.batch, got.drafts) == (batch, drafts)
+
+
+SERVICE = """\
+apiVersion: serving.kserve.io/v1alpha1
+kind: LLMInferenceService
+metadata:
+  name: r1
+spec:
+  model:
+    uri: %s
+    #    uri: hf://org/other
+    name: org/m
+  speculator:
+    config:
+      method: eagle3
+      num_speculative_tokens: "6"
+  parallelism:
+    data: 32
+    dataLocal: 8
+    expert: true
+    tensor: 2
+  template:
+    containers:
+      - name: main
+        env:
+          - name: VLLM_LOGGING_LEVEL
+            value: INFO
+          - name: VLLM_ADDITIONAL_ARGS
+            value: %s
+          - name: VLLM_ALL2ALL_BACKEND
+            value: deepep
+  prefill:
+    parallelism:
+      tensor: 4
+    template:
+      containers:
+        - name: main
+          env:
+            - name: VLLM_ADDITIONAL_ARGS
+              value: "--max-model-len 1"
+"""
+
+
+@pytest.mark.parametrize("uri", ["pvc://claim", "hf://org/m", '"hf://org/m"'])
+@pytest.mark.parametrize(
+    "more",
+    [
+        '"--gpu-memory-utilization 0.95 --max-model-len 8192"',
+        ">-\n              --gpu-memory-utilization 0.95\n              --max-model-len=8192",
+    ],
+)
+def test_an_llm_inference_service_of_kserve(uri, more):
+    """kserve/kserve, docs/samples/llmisvc: the controller makes the command of these."""
+    got = read(SERVICE % (uri, more))
+    assert (got.engine, got.model, got.tp, got.dp, got.ep) == ("vllm", "org/m", 2, 32, 64)
+    assert (got.usable_fraction, got.context, got.drafts, got.drafter) == (0.95, 8192, 6, "eagle")
+
+
+def test_a_settings_file_by_itself():
+    """TensorRT-LLM, examples/configs/curated; vLLM's recipes, OpenAI/GPT-OSS_EAGLE3_Blackwell."""
+    got = read(
+        "# Copyright\n\ntensor_parallel_size: 32\nmoe_expert_parallel_size: 32\n"
+        "enable_attention_dp: true\nmax_batch_size: 36\nkv_cache_config:\n  dtype: fp8\n"
+        "  mamba_ssm_cache_dtype: bfloat16\n"
+    )
+    assert (got.engine, got.dp, got.ep, got.batch) == ("trtllm", 32, 32, 36)
+    assert (got.bytes_kv, got.bytes_state, got.model) == (1, 2, None)
+    got = read(
+        "kv-cache-dtype: fp8\nno-enable-prefix-caching: true\nmax-num-batched-tokens: 8192\n"
+        """speculative-config: '{"model":"a/b","num_speculative_tokens":7,"method":"eagle3"}'\n"""
+    )
+    assert (got.engine, got.bytes_kv, got.batched_tokens, got.drafts) == ("vllm", 1, 8192, 7)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "vendor: zai-org\nfamilies:\n- name: GLM-5\n  hardware:\n    H100:\n      tp: 32\n",
+        "deployment:\n  type: vllm\n  image: vllm/vllm-openai:latest\n  tensor_parallel_size: 8\n",
+    ],
+)
+def test_yaml_that_starts_no_server_is_refused_as_such(text):
+    """A table of SGLang's cookbook; a deployment of NeMo Evaluator."""
+    with pytest.raises(ValueError, match="YAML without the command of a server"):
+        read(text)
+
+
+def test_pods_of_a_group_are_counted():
+    """llm-d, guides/wide-ep-lws: the controller tells every pod how many there are."""
+    got = read(
+        "kind: LeaderWorkerSet\nspec:\n  replicas: 1\n  leaderWorkerTemplate:\n    size: 2\n"
+        "    workerTemplate:\n      spec:\n        containers:\n        - name: v\n"
+        "          command: [bash, -c]\n          args:\n            - |-\n"
+        "              T=$(( ${PER_POD:-128} * LWS_GROUP_SIZE ))\n"
+        '              MORE=""\n              exec vllm serve $SPEC $MORE \\\n'
+        "                org/m -ep --max-num-seqs $T \\\n"
+        "                --data-parallel-size $((LWS_GROUP_SIZE * DP_LOCAL))\n"
+        "          env:\n          - name: DP_LOCAL\n            value: '8'\n"
+    )
+    assert (got.model, got.dp, got.ep, got.batch) == ("org/m", 16, 16, 256)
+
+
+def test_settings_below_a_folder_that_is_not_known():
+    """InferenceX's gptoss_fp4_h100.sh writes its settings where a variable says, and reads them."""
+    got = read(
+        'cat > "$RESULT_DIR/config.yaml" << EOF\nmax-num-batched-tokens: 8192\n'
+        'max-model-len: 131072\nEOF\nvllm serve org/m --config "$RESULT_DIR/config.yaml" -tp 4\n'
+    )
+    assert (got.batched_tokens, got.context, got.tp) == (8192, 131072, 4)
+
+
+@pytest.mark.parametrize("method", ["mtp", "qwen3_5_mtp", "exaone_moe_mtp"])
+def test_heads_named_after_their_model(method):
+    config = "--speculative-config"
+    got = read(f"{LINE} {config}.method {method} {config}.num_speculative_tokens 3")
+    assert (got.drafts, got.drafter) == (3, "mtp")
+
+
+def test_a_variable_in_place_of_json_is_not_read():
+    """Dynamo, recipes/ax-k2-nvfp4: its value is in a ConfigMap."""
+    got = read(f'{LINE} --speculative-config="${{SPECULATIVE_CONFIG}}"')
+    assert (got.tp, got.drafts) == (4, None)
+    assert any("--speculative-config ${SPECULATIVE_CONFIG}" in note for note in got.notes)
+
+
+def test_a_module_behind_assignments_is_refused_by_its_name():
+    with pytest.raises(ValueError, match=r"'atom\.entrypoints\.openai_server' is no engine"):
+        read("export A=1\nTP=8\npython3 -m atom.entrypoints.openai_server --model m -tp $TP")

@@ -234,7 +234,11 @@ def split(flags: str | Sequence[str]) -> Command:
     if engine is None and image:
         words = [word for word in words if word.startswith("-") or not shell.is_assignment(word)]
         words, engine, at = _start(["docker", "run", image, *words], variables)
-    while engine is None and at < len(words) and shell.is_assignment(words[at]):
+    while (
+        engine is None
+        and at < len(words)
+        and (shell.is_assignment(words[at]) or words[at] == "export")
+    ):
         at += 1
     rest = words[at:]
     if engine is None and rest and not rest[0].startswith("-"):

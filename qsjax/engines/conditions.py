@@ -3,6 +3,7 @@
 import ast
 import fnmatch
 import operator
+import re
 from collections.abc import Callable, Sequence
 
 _WHOLE: dict[type[ast.operator], Callable[[int, int], int]] = {
@@ -11,6 +12,14 @@ _WHOLE: dict[type[ast.operator], Callable[[int, int], int]] = {
     ast.Mult: operator.mul,
     ast.Div: lambda a, b: int(a / b),  # a shell cuts towards zero
     ast.Mod: operator.mod,
+}
+_COMPARED: dict[type[ast.cmpop], Callable[[int, int], bool]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
 }
 _NUMBERS = {
     "-eq": operator.eq,
@@ -25,6 +34,12 @@ _NUMBERS = {
 def _sum(node: ast.expr, text: Callable[[str], str]) -> int:
     if isinstance(node, ast.BinOp) and type(node.op) in _WHOLE:
         return _WHOLE[type(node.op)](_sum(node.left, text), _sum(node.right, text))
+    if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in _COMPARED:
+        left, right = _sum(node.left, text), _sum(node.comparators[0], text)
+        return int(_COMPARED[type(node.ops[0])](left, right))
+    if isinstance(node, ast.BoolOp):
+        parts = [_sum(one, text) for one in node.values]
+        return int(all(parts) if isinstance(node.op, ast.And) else any(parts))
     if isinstance(node, ast.Name):
         return int(text(node.id))
     if isinstance(node, ast.Constant) and isinstance(node.value, int):
@@ -38,7 +53,7 @@ def computed(sum_: str, text: Callable[[str], str]) -> int | None:
     >>> computed("(N + 1) / 2", {"N": "8"}.get)
     4
     """
-    bare = sum_.replace("$", "").replace("{", "").replace("}", "").strip()
+    bare = re.sub(r"[${}]", "", sum_).replace("&&", " and ").replace("||", " or ").strip()
     try:
         return _sum(ast.parse(bare, mode="eval").body, text)
     except (SyntaxError, ValueError, TypeError, ZeroDivisionError, OverflowError):
@@ -64,25 +79,36 @@ def _single(words: Sequence[str], is_unset: Callable[[str], bool]) -> bool | Non
         return None
 
 
-def holds(words: Sequence[str], is_unset: Callable[[str], bool]) -> bool | None:
-    """Whether `[ ... ]`, or several with `&&` and `||` between, holds; None where not known.
+def holds(
+    words: Sequence[str], is_unset: Callable[[str], bool], text: Callable[[str], str]
+) -> bool | None:
+    """Whether `[ ... ]` or `(( ... ))`, or several with `&&` and `||` between, holds.
+
+    None where that is not known.
 
     Args:
         words: of the test, with the values of variables where those are known.
         is_unset: whether a word is a variable that nothing sets.
+        text: the value of a variable by its name.
 
-    >>> holds(["[", "8", "-gt", "1", "]", "&&", "[[", "a", "==", "b*", "]]"], lambda _: False)
-    False
+    >>> test = ["[", "8", "-gt", "1", "]", "&&", "[[", "a", "==", "b*", "]]"]
+    >>> holds(test, lambda _: False, {}.get), holds(["((8", ">", "1))"], lambda _: False, {}.get)
+    (False, True)
     """
     found: bool | None = True
     how, inner = "&&", list[str]()
-    is_test = False
+    opened = ""
     for word in [*words, "&&"]:
         bare = word.removesuffix(";")
         if bare in ("[", "[[", "test"):
-            is_test = True
+            opened = bare
+        elif word.startswith("((") or opened == "((":
+            opened = "" if bare.endswith("))") else "(("
+            inner.append(bare.removeprefix("((").removesuffix("))"))
+            if not opened:
+                inner = ["((", " ".join(inner)]
         elif word in ("&&", "||", "-a", "-o"):
-            one = _single(inner, is_unset) if is_test else None
+            one = _part(inner, opened, is_unset, text)
             decides = how in ("||", "-o")  # what a part must be to decide by itself
             if found is decides or one is decides:
                 found = decides
@@ -92,3 +118,15 @@ def holds(words: Sequence[str], is_unset: Callable[[str], bool]) -> bool | None:
         elif bare and bare not in ("]", "]]"):
             inner.append(bare)
     return found
+
+
+def _part(
+    words: Sequence[str],
+    opened: str,
+    is_unset: Callable[[str], bool],
+    text: Callable[[str], str],
+) -> bool | None:
+    if words[:1] == ["(("]:
+        value = computed(words[1], text)
+        return None if value is None else bool(value)
+    return _single(words, is_unset) if opened else None

@@ -7,6 +7,8 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
+from qsjax.engines.jobs import PROGRAMS
+
 # Calls whose keywords are an engine's flags: vLLM's, SGLang's, TensorRT-LLM's, Ray's.
 _CALLS = {
     "LLMConfig": "vllm",
@@ -18,11 +20,6 @@ _CALLS = {
     "LLM": "vllm",
 }
 _CALL = re.compile(rf"(?<![\w'\"])(?:[\w]+\.)?({'|'.join(_CALLS)})\(")
-_PROGRAMS = {
-    "vllm": "vllm serve",
-    "sglang": "python -m sglang.launch_server",
-    "trtllm": "trtllm-serve",
-}
 _STARTED = re.compile(r"\b(?:vllm|sglang) serve\b|launch_server|trtllm-serve|api_server")
 _CONSTANT = re.compile(
     r"""^(\w+)\s*(?::\s*\w+\s*)?=\s*(['"][^'"\n]*['"]|[\d.]+)\s*(?:#.*)?$""", re.M
@@ -96,7 +93,7 @@ def _command(engine: str, model: Any, given: dict[str, Any]) -> str:
         words = ["--model-path", model, *words] if engine == "sglang" else [model, *words]
     # A variable stays one for the shell.
     shown = (word if re.fullmatch(r"\$\w+", word) else shlex.quote(word) for word in words)
-    return " ".join([_PROGRAMS[engine], *shown])
+    return " ".join([PROGRAMS[engine], *shown])
 
 
 def _in_python(text: str) -> str:

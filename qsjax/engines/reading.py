@@ -215,7 +215,9 @@ def _speculation(said: dict[str, Any], engine: Engine) -> tuple[dict[str, Any], 
     named, verified = said.get("drafter"), said.get("verified")
     if named is None and said.get("drafts") is None:
         return {}, []
-    drafter = load_flags()["drafters"].get(named or "")
+    # vLLM names the head after its model too: `qwen3_5_mtp`, `mimo_mtp`.
+    known = load_flags()["drafters"]
+    drafter = known.get("mtp" if named and named.endswith("_mtp") else named or "")
     if drafter is None:
         what = f"a drafter {named!r}" if named else "drafts of a model that is not named"
         return {}, [f"{what}: not read; all numbers are without speculation"]

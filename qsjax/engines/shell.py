@@ -142,11 +142,12 @@ class Variables:
         for name, default in _KEPT.findall(word):
             if not self.text(name):
                 self.set(name, self.expand(default) or [""], adds=False, branch="")
-        full = _SUMS.sub(self._sum, word)
+        full = word
         for _ in range(_NESTED):
             before, full = full, _USED.sub(self._value, full)
             if full == before or "${" not in full:
                 break
+        full = _SUMS.sub(self._sum, full)
         return [full] if full or not word else []
 
     def text(self, name: str) -> str:
@@ -195,7 +196,7 @@ class _Branches:
 
     def _holds(self, words: Sequence[str]) -> bool | None:
         full = [" ".join(self._variables.expand(word)) for word in words]
-        return conditions.holds(full, self._variables.is_unset)
+        return conditions.holds(full, self._variables.is_unset, self._variables.text)
 
     def enter(self, word: str, after: Sequence[str]) -> None:
         """Enter a word that may begin or end a branch; `after` are the words behind it."""
