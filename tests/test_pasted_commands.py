@@ -72,6 +72,19 @@ COATS = {
     "systemctl daemon-reload",
     "a list in Python": "cmd = ['vllm', 'serve', 'org/m', '-tp', str(4),"
     " '--max-model-len', '8192']",
+    # Modal's example of vLLM, https://modal.com/docs/examples/vllm_inference
+    "a list in Python that is added to": "MODEL = 'org/m'\nN: int = 4\nFAST_BOOT = False \n"
+    "def serve():\n    cmd = ['vllm', 'serve', MODEL, '--port', str(8000),\n"
+    "        '--enforce-eager' if FAST_BOOT else '--no-enforce-eager']\n"
+    "    cmd += ['--tensor-parallel-size', f'{N}']\n    if N > 2:\n"
+    "        cmd.extend(['--max-model-len', '8192'])\n    else:\n"
+    "        cmd.append('--max-num-seqs=1')\n    subprocess.Popen(cmd)",
+    # sagemaker-entrypoint.sh of https://github.com/vllm-project/vllm
+    "variables of SageMaker": "env = {\n    'SM_VLLM_MODEL': \"org/m\",\n"
+    "    'SM_VLLM_TENSOR_PARALLEL_SIZE': str(4),\n    'SM_VLLM_MAX_MODEL_LEN': '8192'\n}",
+    "variables of SageMaker's container": "docker run --gpus all \\\n  -e "
+    "SM_SGLANG_MODEL_PATH=org/m -e SM_SGLANG_TP=4 \\\n"
+    "  -e SM_SGLANG_CONTEXT_LENGTH=8192 \\\n  ecr.aws/sglang:0.5",
     "a text in Python": f'subprocess.Popen(f"{LINE} --port {{port}}", shell=True)',
     "vLLM in Python": "from vllm import LLM\nTP = 4\nllm = LLM('org/m', tensor_parallel_size=TP,\n"
     "    max_model_len=8192, enforce_eager=False)  # (one node)",
@@ -573,3 +586,39 @@ def test_a_variable_in_place_of_json_is_not_read():
 def test_a_module_behind_assignments_is_refused_by_its_name():
     with pytest.raises(ValueError, match=r"'atom\.entrypoints\.openai_server' is no engine"):
         read("export A=1\nTP=8\npython3 -m atom.entrypoints.openai_server --model m -tp $TP")
+
+
+def test_what_python_adds_under_a_condition_is_left_out():
+    got = read(
+        "def serve(debug, size):\n"
+        "    cmd = ['vllm', 'serve', 'org/m', '--enforce-eager' if debug else '-q',\n"
+        "        '-tp', '8' if size else '4', *(['--block-size', '32'] if debug else [])]\n"
+        "    if debug:\n        cmd += ['--max-num-seqs', '1']\n"
+    )
+    assert (got.model, got.batch, got.kv_block) == ("org/m", None, 16)
+    said = "left out, because the script adds it under a condition: --enforce-eager, "
+    assert f"{said}--block-size 32, --max-num-seqs 1" in got.notes
+    assert any("-tp $size" in note for note in got.notes)
+
+
+# https://github.com/sgl-project/sglang, benchmarks of DeepSeek-V3.2 with context parallelism
+def test_flags_that_are_echoed_into_a_variable():
+    got = read(
+        "args=$(echo -m sglang.launch_server \\\n  --model-path org/m --tp 8 --pp-size 2 \\\n"
+        "  --context-length 65536 \\\n)\n\nargs=($args)"
+    )
+    assert (got.engine, got.model, got.tp, got.pp, got.context) == ("sglang", "org/m", 8, 2, 65536)
+
+
+def test_settings_that_are_echoed():
+    got = read(
+        'echo -e "tensor_parallel_size: 2\\nmax_batch_size: 64" > gen.yml\n'
+        "trtllm-serve org/m --extra_llm_api_options ./gen.yml"
+    )
+    assert (got.tp, got.batch) == (2, 64)
+
+
+@pytest.mark.parametrize("text", ["VLLM_USE_V1=1", "TP=4\nMODEL=org/m\n"])
+def test_variables_alone_are_no_command(text):
+    with pytest.raises(ValueError, match="sets variables alone; give the command line"):
+        read(text)

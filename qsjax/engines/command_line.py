@@ -58,6 +58,12 @@ _HERE = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 _MANIFEST = re.compile(r"^\s*(?:apiVersion|kind|services)\s*:", re.MULTILINE)
+# `echo -e "a: 1\nb: 2" > FILE`
+_ECHOED = re.compile(
+    r"""^[ \t]*(?:echo(?:[ \t]+-e)?|printf)[ \t]+(?P<q>['"])(?P<text>[^'"]*:[^'"]*)(?P=q)"""
+    r"""[ \t]*>>?[ \t]*['"]?(?P<path>[^\s|;&<>'"]+)""",
+    re.MULTILINE,
+)
 _WRITTEN = re.compile(r"(?:>>?|\btee(?: -a)?)\s*['\"]?([^\s|;&<>'\"]+)")
 
 
@@ -90,6 +96,7 @@ def _files(text: str) -> tuple[str, list[tuple[str, str]]]:
     ]
     found += [(one["name"], textwrap.dedent(one["text"])) for one in _MOUNTED.finditer(text)]
     text = _MOUNTED.sub("", text)
+    found += [(one["path"], one["text"].replace("\\n", "\n")) for one in _ECHOED.finditer(text)]
     # What is handed to a program may be a manifest, and what is written a script or a unit.
     bare = _HERE.sub(
         lambda here: f"\n{here['text'] if _MANIFEST.search(here['text']) else ''}\n", text
@@ -205,9 +212,7 @@ def _notes(variables: shell.Variables, words: list[str], end: int) -> tuple[str,
         )
     left_out = [text for text in variables.left_out if "-" in text]
     if left_out:
-        notes.append(
-            f"left out, because the script adds it under a condition: {', '.join(left_out)}"
-        )
+        notes.append(pasted.LEFT_OUT + ", ".join(left_out))
     return tuple(notes)
 
 
@@ -258,6 +263,11 @@ def split(flags: str | Sequence[str]) -> Command:
     if is_bare and difflib.get_close_matches(rest[0], ["serve"], cutoff=0.75):
         raise ValueError(
             f"flags:\n  {rest[0]!r} is no command of {words[at - 1]}; did you mean `serve`?"
+        )
+    if engine is None and not rest and "".join(words).strip():
+        raise ValueError(
+            "flags:\n  the text sets variables alone; give the command line of vllm serve, sglang "
+            "serve (or their Python modules) or trtllm-serve"
         )
     end = _end(rest)
     texts: dict[str, str] = {}

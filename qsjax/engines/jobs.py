@@ -1,7 +1,8 @@
 """Servers that settings describe without a command line.
 
 Jobs of srt-slurm (https://github.com/ishandhanani/srt-slurm), with which Dynamo and InferenceX are
-measured; KServe's LLMInferenceService; and a settings file of an engine by itself.
+measured; KServe's LLMInferenceService; variables of containers for SageMaker; and a settings file
+of an engine by itself.
 """
 
 import json
@@ -25,6 +26,12 @@ _MORE_ARGS = re.compile(
     r"^(?P<indent>[ \t]*)-[ \t]+name:[ \t]*VLLM_ADDITIONAL_ARGS[ \t]*\n"
     r"[ \t]+value:[ \t]*(?:[>|][-+]?[ \t]*\n"
     r"(?P<block>(?:(?P=indent)[ \t]{3,}\S.*\n?)+)|(['\"]?)(?P<line>.*)\3[ \t]*$)",
+    re.MULTILINE,
+)
+# Variables of which the containers for SageMaker make flags.
+_SAGEMAKER = re.compile(
+    r"""\bSM_(VLLM|SGLANG)_(\w+)['"]?[ \t]*(?:[:=]|\n[ \t]*value:)[ \t]*(['"]?)([^\n]*?)\3[ \t]*"""
+    r"""(?:,?[ \t]*(?:#.*)?$|[ \t](?=\\|-))""",
     re.MULTILINE,
 )
 _SETTING = re.compile(r"^([A-Za-z][\w-]*):(?:[ \t]|$)", re.MULTILINE)
@@ -121,6 +128,24 @@ def _service(text: str) -> Described | None:
     )
 
 
+def _sagemaker(text: str) -> Described | None:
+    """The server of a container for SageMaker, whose variables are its flags.
+
+    `SM_VLLM_MAX_MODEL_LEN=4096` is `--max-model-len 4096` (sagemaker-entrypoint.sh of vLLM).
+    """
+    flags, model, engine = [], "", ""
+    for name, key, _, value in _SAGEMAKER.findall(text):
+        engine, flag = name.lower(), key.lower().replace("_", "-")
+        value = re.sub(r"^str\((.*)\)$", r"\1", value)
+        if flag in ("model", "model-path"):
+            model = value
+        elif value.lower() != "false":
+            flags += [f"--{flag}", *([value] if value and value.lower() != "true" else [])]
+    if not flags and not model:
+        return None
+    return Described(_command(engine, model, flags), "the flags are the variables SM_*")
+
+
 def _spelled(engine: str) -> set[str]:
     """Names of an engine's flags, without dashes."""
     rules = load_flags()[engine]
@@ -151,4 +176,4 @@ def described(text: str) -> Described | None:
     """
     if "\n" not in text.strip():
         return None
-    return _service(text) or _job(text) or _settings(text)
+    return _service(text) or _job(text) or _sagemaker(text) or _settings(text)

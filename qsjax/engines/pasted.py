@@ -6,7 +6,7 @@ import re
 import shlex
 from typing import NamedTuple
 
-from qsjax.engines import jobs, keywords
+from qsjax.engines import jobs, keywords, lists
 
 # What holds a command in manifests and container files, and what a list there looks like.
 _HELD = re.compile(
@@ -45,6 +45,7 @@ _PREFILLS = re.compile(
     r"--disaggregation-mode(?:[= ]|' ')?['\"]?prefill|--is-prefill-worker|kv_producer"
 )
 _BESIDE = re.compile(r"dynamo\.(?:frontend|router|planner)|router|bench")
+LEFT_OUT = "left out, because the script adds it under a condition: "
 # Pods of a group of LeaderWorkerSet, which its controller tells each of them.
 _GROUP = re.compile(r"^[ \t]*leaderWorkerTemplate:\n(?:.*\n)*?[ \t]+size:[ \t]*(\d+)", re.MULTILINE)
 # KServe's own runtime, which an InferenceService names by a format and not by an image.
@@ -238,6 +239,22 @@ def _in_recipe(text: str) -> Held | None:
     )
 
 
+def _in_python(text: str) -> Held | None:
+    """The command that Python has as a list of words, or hands to a shell."""
+    call = _CALL.search(text)
+    for found in lists.lists(text) if call else ():
+        command = shlex.join(found.words)
+        if SERVER.search(command):
+            notes = (LEFT_OUT + ", ".join(found.left_out),) if found.left_out else ()
+            return Held(command, "", notes)
+    if call:  # in which a word without quotation marks is a variable
+        return Held(_items(_NAME.sub(r'\1"$\2"', _NUMBER.sub(r'\1"\2"', call[1]))))
+    for handed in _HANDED.finditer(text):
+        if SERVER.search(handed[3]):
+            return Held(re.sub(r"\{(\w+)\}", r"$\1", handed[3]) if handed[1] else handed[3])
+    return None
+
+
 def command_in(text: str) -> Held:
     """The command that a manifest, a container file or a call holds, and the image that runs it.
 
@@ -257,12 +274,8 @@ def command_in(text: str) -> Held:
         return Held(started)
     if recipe := _in_recipe(text):
         return recipe
-    call = _CALL.search(text)
-    if call:  # in which a word without quotation marks is a variable
-        return Held(_items(_NAME.sub(r'\1"$\2"', _NUMBER.sub(r'\1"\2"', call[1]))))
-    for handed in _HANDED.finditer(text):
-        if SERVER.search(handed[3]):
-            return Held(re.sub(r"\{(\w+)\}", r"$\1", handed[3]) if handed[1] else handed[3])
+    if handed := _in_python(text):
+        return handed
     if not SERVER.search(text) and (job := jobs.described(text)):
         return Held(job.text, "", (job.note,))
     every = [] if _MAKE.search(text) else _in_json(text) or _containers(text)

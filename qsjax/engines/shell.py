@@ -21,6 +21,8 @@ _IF_SET = re.compile(r"\$\{(\w+):?\+((?:[^{}]|\{[^{}]*\})*)\}")
 # $(( sum )), and $(command with words), whose value is not known: one word each.
 _SUM = r"\$\(\(((?:[^()]|\((?:[^()]|\([^()]*\))*\))*)\)\)"
 _COMPUTED = re.compile(_SUM + r"|\$\(([^()\s]+)\s[^()\n]*\)")
+# NAME=$(echo words), which is those words.
+_ECHOED = re.compile(r"(?m)(?<==)\$\(echo[ \t]+(?!-e\b)([^()|<>\n]*)\)")
 _SUMS = re.compile(_SUM)
 # A variable by itself.
 _ALONE = re.compile(r"\$\{?(\w+)\}?")
@@ -50,6 +52,7 @@ def words_of(text: str) -> list[str]:
     # Recipes put comments behind the backslash, where a shell would end the command.
     joined = re.sub(r"\\[ \t]*(?:[ \t]#[^\n]*)?(\n|$)", " ", "\n".join(lines))
     joined = _IF_SET.sub(lambda one: one[2] if f"\n{one[1]}=" in f"\n{text}" else "", joined)
+    joined = _ECHOED.sub(lambda one: shlex.quote(one[1].strip()), joined)
     joined = _COMPUTED.sub(
         lambda one: f"$(({''.join(one[1].split())}))" if one[2] is None else f"$({one[2]}...)",
         joined,
