@@ -85,6 +85,25 @@ COATS = {
     "variables of SageMaker's container": "docker run --gpus all \\\n  -e "
     "SM_SGLANG_MODEL_PATH=org/m -e SM_SGLANG_TP=4 \\\n"
     "  -e SM_SGLANG_CONTEXT_LENGTH=8192 \\\n  ecr.aws/sglang:0.5",
+    # What the engines log of their flags; SGLang names all that it has.
+    "vLLM's log": "(APIServer pid=1) INFO 04-19 [utils.py:233] vLLM API server\n"
+    "(APIServer pid=1) INFO [api_server.py:1] non-default args: "
+    "{'model_tag': 'org/m', 'model': 'org/m', 'dtype': 'bfloat16', 'max_model_len': 8192, "
+    "'served_model_name': ['x', 'y'], 'enable_prefix_caching': False, "
+    "'compilation_config': {'mode': <CompilationMode.VLLM_COMPILE: 3>, 'debug': None}, "
+    "'lora_modules': [LoRAModulePath(name='a', path='b')], 'tensor_parallel_size': 4}\n",
+    "SGLang's log": "[2026-02-26 05:19:58] server_args=ServerArgs(model_path='org/m', "
+    "tokenizer_path='org/m', trust_remote_code=False, context_length=8192, host='127.0.0.1', "
+    "quantization=None, kv_cache_dtype='auto', max_running_requests=None, tp_size=4, pp_size=1, "
+    "dp_size=1, ep_size=1, page_size=1, some_field_of_later=7, moe_a2a_backend='none', "
+    "enable_dp_attention=False)\n[2026-02-26 05:19:59 TP0] Load weight begin.\n",
+    "apptainer": "apptainer instance run --nv --bind /models:/data /images/vllm-openai_v0.8.3.sif "
+    "mine --model org/m --max-model-len 8192 -tp 4",
+    # SkyPilot's serve.yaml
+    "SkyPilot": "resources:\n  accelerators: {H100:4, A100-80GB:4}\nnum_nodes: 1\n"
+    "envs:\n  MODEL_NAME: org/m\nrun: |\n  conda activate vllm\n"
+    "  vllm serve $MODEL_NAME -tp $SKYPILOT_NUM_GPUS_PER_NODE --max-model-len 8192 \\\n"
+    "    -pp $SKYPILOT_NUM_NODES 2>&1 | tee log\n",
     "a text in Python": f'subprocess.Popen(f"{LINE} --port {{port}}", shell=True)',
     "vLLM in Python": "from vllm import LLM\nTP = 4\nllm = LLM('org/m', tensor_parallel_size=TP,\n"
     "    max_model_len=8192, enforce_eager=False)  # (one node)",
@@ -608,6 +627,12 @@ def test_flags_that_are_echoed_into_a_variable():
         "  --context-length 65536 \\\n)\n\nargs=($args)"
     )
     assert (got.engine, got.model, got.tp, got.pp, got.context) == ("sglang", "org/m", 8, 2, 65536)
+
+
+def test_arguments_of_a_script_are_not_read():
+    got = read("NNODES=$@\nvllm serve m -tp 8 --pipeline-parallel-size $NNODES")
+    assert (got.tp, got.pp) == (8, 1)
+    assert any("--pipeline-parallel-size $@" in note for note in got.notes)
 
 
 def test_settings_that_are_echoed():

@@ -141,9 +141,10 @@ def _image_at(words: list[str]) -> tuple[Engine | None, int]:
     for pattern in (_IMAGE, _LOCAL_IMAGE) if starts else ():
         for at, word in enumerate(words[starts[0] :], starts[0]):
             image = pattern.match(word)
-            is_option = words[at - 1] in _BEFORE_NO_IMAGE or word.startswith(("-", "/", "~"))
-            if image and not is_option:
-                return NAMES[image[1].replace("tensorrt-llm", "tensorrt_llm")], at + 1
+            is_path = word.startswith(("-", "/", "~")) and not word.endswith(".sif")
+            if image and not is_path and words[at - 1] not in _BEFORE_NO_IMAGE:
+                is_named = "instance" in words[starts[0] : at]  # `apptainer instance run FILE NAME`
+                return NAMES[image[1].replace("tensorrt-llm", "tensorrt_llm")], at + 1 + is_named
     return None, 0
 
 

@@ -19,7 +19,7 @@ _MANY = 1_000
 _SWITCHED = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _TOLD = ("true", "false")
 # What a reader fills in: a variable of a shell without a value, <a number>, {a number}.
-_OPEN = re.compile(r"\$[\w{(]|^<.*>$|^\{.*\}$")
+_OPEN = re.compile(r"\$[\w{(@*#]|^<.*>$|^\{.*\}$")
 _VARIABLE = re.compile(r"\$\{?\w+\}?")
 # The same as a value within JSON.
 _PLACEHOLDER = re.compile(r":\s*(?:<[^<>]*>|\$\{?\w+\}?)(?=\s*[,}])")

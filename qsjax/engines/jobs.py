@@ -146,7 +146,7 @@ def _sagemaker(text: str) -> Described | None:
     return Described(_command(engine, model, flags), "the flags are the variables SM_*")
 
 
-def _spelled(engine: str) -> set[str]:
+def spelled(engine: str) -> set[str]:
     """Names of an engine's flags, without dashes."""
     rules = load_flags()[engine]
     groups = (rules["reads"], rules["switches"], rules["no_effect"], rules["unread"])
@@ -156,7 +156,7 @@ def _spelled(engine: str) -> set[str]:
 def _settings(text: str) -> Described | None:
     """A settings file of an engine, which names no model: most of its keys are flags of one."""
     keys = [key.replace("_", "-").removeprefix("no-") for key in _SETTING.findall(text)]
-    known = {engine: [key for key in keys if key in _spelled(engine)] for engine in PROGRAMS}
+    known = {engine: [key for key in keys if key in spelled(engine)] for engine in PROGRAMS}
     # Underscores are TensorRT-LLM's.
     order = sorted(PROGRAMS, key=lambda one: (one == "trtllm") != ("_" in text))
     engine = max(order, key=lambda one: len(known[one]))

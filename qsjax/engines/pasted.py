@@ -48,6 +48,9 @@ _BESIDE = re.compile(r"dynamo\.(?:frontend|router|planner)|router|bench")
 LEFT_OUT = "left out, because the script adds it under a condition: "
 # Pods of a group of LeaderWorkerSet, which its controller tells each of them.
 _GROUP = re.compile(r"^[ \t]*leaderWorkerTemplate:\n(?:.*\n)*?[ \t]+size:[ \t]*(\d+)", re.MULTILINE)
+# What SkyPilot tells its commands: how many accelerators a node has, and how many nodes there are.
+_ACCELERATORS = re.compile(r"^[ \t]*accelerators:[ \t]*(.+)$", re.MULTILINE)
+_NODES = re.compile(r"^num_nodes:[ \t]*(\d+)", re.MULTILINE)
 # KServe's own runtime, which an InferenceService names by a format and not by an image.
 _KSERVE = re.compile(r"modelFormat:\s*\n\s*name:\s*['\"]?huggingface")
 
@@ -239,6 +242,20 @@ def _in_recipe(text: str) -> Held | None:
     )
 
 
+def _told(text: str) -> list[str]:
+    """`NAME=value` for the variables that the controller of a manifest sets."""
+    told = []
+    if group := _GROUP.search(text):
+        told.append(f"LWS_GROUP_SIZE={group[1]}")
+    if asked := _ACCELERATORS.search(text):
+        counts = {count or "1" for count in re.findall(r"[A-Za-z][\w-]*(?::[ ]*(\d+))?", asked[1])}
+        nodes = _NODES.search(text)
+        told.append(f"SKYPILOT_NUM_NODES={nodes[1] if nodes else 1}")
+        if len(counts) == 1:
+            told.append(f"SKYPILOT_NUM_GPUS_PER_NODE={counts.pop()}")
+    return told
+
+
 def _in_python(text: str) -> Held | None:
     """The command that Python has as a list of words, or hands to a shell."""
     call = _CALL.search(text)
@@ -287,8 +304,7 @@ def command_in(text: str) -> Held:
             )
         return Held(text)
     found = min(every, key=_rank)
-    if group := _GROUP.search(text):
-        found.variables.append(f"LWS_GROUP_SIZE={group[1]}")
+    found.variables += _told(text)
     image = found.image or ("kserve/huggingfaceserver" if _KSERVE.search(text) else "")
     servers = [one for one in every if _rank(one) < 2]
     notes: tuple[str, ...] = ()
