@@ -257,6 +257,8 @@ def test_a_split_that_the_engine_refuses_does_not_run(tmp_path, model, command, 
         ("uv run vllm serve Qwen/Qwen3-0.6B -dp 2",),
         # A folder of the machine that serves it, which is not this one.
         ("vllm serve /data/models/Qwen3-0.6B -dp 2",),
+        ("vllm serve /hub/models--Qwen--Qwen3-0.6B/snapshots/c1899de289a04d12/ -dp 2",),
+        ("vllm serve /data/Qwen3-0.6B/snapshots/c1899de289a04d12 -dp 2",),
         # Scripts and manifests in one word were taken for the name of a model.
         ("#!/bin/sh\nset -e\nDP=2\nvllm serve $FOLDER/Qwen/Qwen3-0.6B -dp $DP\nsleep 9\n",),
         ("FROM vllm/vllm-openai:v1\nCMD --model Qwen/Qwen3-0.6B -dp 2\n",),
@@ -272,6 +274,12 @@ def test_a_command_line_alone_names_the_model(words):
 @pytest.mark.parametrize("words", [("-tp", "8"), ("vllm", "serve", "$MODEL", "-tp", "8")])
 def test_explain_asks_for_the_model_that_no_command_line_names(words):
     assert "MODEL is missing" in mistake(qsjax("explain", "--", *words, code=2))
+
+
+def test_a_folder_that_is_not_here_and_names_no_model():
+    said = mistake(qsjax("explain", "--hardware", "h100", "--", "vllm serve /data/ours", code=2))
+    assert "'/data/ours', which is not on this machine: unknown model 'ours'" in said
+    assert "MODEL in front of the command line says which it is" in said
 
 
 @pytest.mark.parametrize("words", [("vllm serve Qwen/Qwen3-8B -tp 2",), "vllm serve m".split()])

@@ -400,6 +400,7 @@ def test_published_fp8_models_have_their_block():
         ("Qwen/Qwen3.5-397B-A17B-FP8", 128),
         ("Qwen/Qwen3-32B-FP8-Static-PerTensor", 0),
         ("RedHatAI/Qwen3-32B-FP8-dynamic", 0),
+        ("RedHatAI/Qwen3-32B-FP8-block", 128),
         ("nvidia/Qwen3-235B-A22B-FP8", 0),
         ("Qwen/Qwen3-235B-A22B", 0),
     ],

@@ -72,6 +72,38 @@ COATS = {
     "systemctl daemon-reload",
     "a list in Python": "cmd = ['vllm', 'serve', 'org/m', '-tp', str(4),"
     " '--max-model-len', '8192']",
+    # Modal's example of vLLM, https://modal.com/docs/examples/vllm_inference
+    "a list in Python that is added to": "MODEL = 'org/m'\nN: int = 4\nFAST_BOOT = False \n"
+    "def serve():\n    cmd = ['vllm', 'serve', MODEL, '--port', str(8000),\n"
+    "        '--enforce-eager' if FAST_BOOT else '--no-enforce-eager']\n"
+    "    cmd += ['--tensor-parallel-size', f'{N}']\n    if N > 2:\n"
+    "        cmd.extend(['--max-model-len', '8192'])\n    else:\n"
+    "        cmd.append('--max-num-seqs=1')\n    subprocess.Popen(cmd)",
+    # sagemaker-entrypoint.sh of https://github.com/vllm-project/vllm
+    "variables of SageMaker": "env = {\n    'SM_VLLM_MODEL': \"org/m\",\n"
+    "    'SM_VLLM_TENSOR_PARALLEL_SIZE': str(4),\n    'SM_VLLM_MAX_MODEL_LEN': '8192'\n}",
+    "variables of SageMaker's container": "docker run --gpus all \\\n  -e "
+    "SM_SGLANG_MODEL_PATH=org/m -e SM_SGLANG_TP=4 \\\n"
+    "  -e SM_SGLANG_CONTEXT_LENGTH=8192 \\\n  ecr.aws/sglang:0.5",
+    # What the engines log of their flags; SGLang names all that it has.
+    "vLLM's log": "(APIServer pid=1) INFO 04-19 [utils.py:233] vLLM API server\n"
+    "(APIServer pid=1) INFO [api_server.py:1] non-default args: "
+    "{'model_tag': 'org/m', 'model': 'org/m', 'dtype': 'bfloat16', 'max_model_len': 8192, "
+    "'served_model_name': ['x', 'y'], 'enable_prefix_caching': False, "
+    "'compilation_config': {'mode': <CompilationMode.VLLM_COMPILE: 3>, 'debug': None}, "
+    "'lora_modules': [LoRAModulePath(name='a', path='b')], 'tensor_parallel_size': 4}\n",
+    "SGLang's log": "[2026-02-26 05:19:58] server_args=ServerArgs(model_path='org/m', "
+    "tokenizer_path='org/m', trust_remote_code=False, context_length=8192, host='127.0.0.1', "
+    "quantization=None, kv_cache_dtype='auto', max_running_requests=None, tp_size=4, pp_size=1, "
+    "dp_size=1, ep_size=1, page_size=1, some_field_of_later=7, moe_a2a_backend='none', "
+    "enable_dp_attention=False)\n[2026-02-26 05:19:59 TP0] Load weight begin.\n",
+    "apptainer": "apptainer instance run --nv --bind /models:/data /images/vllm-openai_v0.8.3.sif "
+    "mine --model org/m --max-model-len 8192 -tp 4",
+    # SkyPilot's serve.yaml
+    "SkyPilot": "resources:\n  accelerators: {H100:4, A100-80GB:4}\nnum_nodes: 1\n"
+    "envs:\n  MODEL_NAME: org/m\nrun: |\n  conda activate vllm\n"
+    "  vllm serve $MODEL_NAME -tp $SKYPILOT_NUM_GPUS_PER_NODE --max-model-len 8192 \\\n"
+    "    -pp $SKYPILOT_NUM_NODES 2>&1 | tee log\n",
     "a text in Python": f'subprocess.Popen(f"{LINE} --port {{port}}", shell=True)',
     "vLLM in Python": "from vllm import LLM\nTP = 4\nllm = LLM('org/m', tensor_parallel_size=TP,\n"
     "    max_model_len=8192, enforce_eager=False)  # (one node)",
@@ -251,6 +283,47 @@ def test_what_a_branch_puts_into_an_empty_list_is_left_out():
     assert not any("servers" in note for note in got.notes)
 
 
+PARALLEL = (
+    'ARGS=(-tp "$TP" -dp 1)\nif [ "$DP_ATTENTION" = "true" ]; then\n  ARGS=(-tp 1 -dp "$TP")\nfi\n'
+    "EP_ARGS=()\nif [ $EP_SIZE -gt 1 ]; then EP_ARGS=(--enable-expert-parallel); fi\n"
+    'if [[ "$DP_ATTENTION" == "true" ]]; then\n  SEQS=$(( CONC / TP ))\n'
+    '  [ "$SEQS" -lt 1 ] && SEQS=1\nelse\n  SEQS=$CONC\nfi\n'
+    'if [ -z "${LEN:-}" ] || [ "$LEN" = "0" ]; then\n  LEN=$(( ((ISL+1)*2) + 64 ))\nfi\n'
+    'vllm serve org/m "${ARGS[@]}" "${EP_ARGS[@]}" --max-num-seqs "$SEQS" --max-model-len "$LEN"\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("TP=8 CONC=64 EP_SIZE=8 DP_ATTENTION=true ISL=1000", (1, 8, 8, 8, 2066)),
+        ("TP=8 CONC=4 EP_SIZE=8 DP_ATTENTION=true ISL=1000", (1, 8, 8, 1, 2066)),
+        ("TP=8 CONC=64 EP_SIZE=1 DP_ATTENTION=false LEN=9000", (8, 1, 1, 64, 9000)),
+        ("TP=8 CONC=64 LEN=0 ISL=1", (8, 1, 1, None, 68)),
+    ],
+)
+def test_a_script_s_tests_and_sums_are_done(given, said):
+    """InferenceX's dsv4_fp4_b200_vllm.sh: what a branch is taken by, and what it computes."""
+    got = read(f"export {given}\n{PARALLEL}")
+    assert (got.tp, got.dp, got.ep, got.batch, got.context) == said
+    left_out = [note for note in got.notes if note.startswith("left out")]
+    assert bool(left_out) == (said[3] is None)
+
+
+def test_what_one_branch_alone_changes_stays_as_it_was():
+    """The script as it runs without options; InferenceX's scripts set defaults first."""
+    got = read(
+        'TP=8\nif [ "$MODE" = "small" ]; then TP=2; fi\nif [ -z "$SEQS" ]; then SEQS=16; fi\n'
+        'if [ "$A" = "1" ]; then\n  vllm serve org/a -tp 1\nelif [ 3 -le 2 ]; then\n'
+        "  vllm serve org/b -tp 1\nfi\nB=x\nif [[ $B == y* ]]; then\n  vllm serve org/c\nelse\n"
+        "  vllm serve org/m -tp $TP --max-num-seqs $SEQS\nfi"
+    )
+    assert got.model == "org/a"
+    assert any("starts 2 servers" in note for note in got.notes)
+    got = read('TP=8\nif [ "$MODE" = "small" ]; then TP=2; fi\nvllm serve org/m -tp $TP')
+    assert got.tp == 8
+
+
 def test_keywords_that_take_tables_keep_them():
     """What a keyword of Ray's says as a table is JSON to the engine; a variable stays unknown."""
     got = read(
@@ -313,3 +386,260 @@ def test_a_recipe_of_vllm_is_its_base_command(inline):
     assert (got.engine, got.model) == ("vllm", "MiniMaxAI/MiniMax-M2.5")
     assert (got.bytes_kv, got.batch, got.gpus) == (1, None, 1)
     assert any("features, variants" in note for note in got.notes)
+
+
+JOB = """\
+name: "b200"
+model:
+  path: "dsr1-fp8"
+  container: "dynamo-sglang"
+%s
+health_check:
+  max_attempts: 720
+benchmark:
+  type: custom
+  command: bash /w/bench.sh
+"""
+ROLES = """\
+engine: sglang
+roles:
+  prefill:
+    args:
+      served-model-name: deepseek-ai/DeepSeek-R1
+      tensor-parallel-size: 4
+  decode:
+    workers: 1
+    env:
+      A: '1'
+    args:
+        # of a node
+      served-model-name: deepseek-ai/DeepSeek-R1
+      tensor-parallel-size: 8
+      data-parallel-size: 8
+      expert-parallel-size: 8
+      enable-dp-attention: true
+      max-running-requests: 256
+      speculative-algorithm: EAGLE
+      speculative-num-steps: 2
+"""
+BACKEND = """\
+backend:
+  type: trtllm
+  decode_environment:
+    A: "x::y"
+  trtllm_config:
+    prefill:
+      tensor_parallel_size: 4
+    decode:
+      cuda_graph_config:
+        batch_sizes:
+          - 1
+          - 64
+      enable_attention_dp: true
+      kv_cache_config:
+        dtype: fp8
+        free_gpu_memory_fraction: 0.7
+      max_batch_size: 64
+      moe_expert_parallel_size: 16
+      tensor_parallel_size: 16
+      served-model-name: deepseek-ai/DeepSeek-R1
+"""
+AGGREGATED = """\
+backend:
+  type: vllm
+  connector: null
+  vllm_config:
+    aggregated:
+      served-model-name: "deepseek-ai/DeepSeek-R1"
+      tensor-parallel-size: 8
+      pipeline-parallel-size: 2
+      enable-expert-parallel: true
+      max-num-seqs: 16
+      speculative-config: '{"method":"mtp","num_speculative_tokens":3}'
+"""
+
+
+@pytest.mark.parametrize(
+    ("part", "engine", "degrees", "batch", "drafts"),
+    [
+        (ROLES, "sglang", (1, 8, 1, 8), 32, 2),
+        (BACKEND, "trtllm", (1, 16, 1, 16), 64, None),
+        (AGGREGATED, "vllm", (8, 1, 2, 8), 16, 3),
+    ],
+)
+def test_jobs_of_srt_slurm(part, engine, degrees, batch, drafts):
+    """InferenceX, benchmarks/multi_node/srt-slurm-recipes: both schemas, all engines."""
+    got = read(JOB % part)
+    assert (got.engine, got.model) == (engine, "deepseek-ai/DeepSeek-R1")
+    assert (got.tp, got.dp, got.pp, got.ep) == degrees
+    assert (got.batch, got.drafts) == (batch, drafts)
+
+
+SERVICE = """\
+apiVersion: serving.kserve.io/v1alpha1
+kind: LLMInferenceService
+metadata:
+  name: r1
+spec:
+  model:
+    uri: %s
+    #    uri: hf://org/other
+    name: org/m
+  speculator:
+    config:
+      method: eagle3
+      num_speculative_tokens: "6"
+  parallelism:
+    data: 32
+    dataLocal: 8
+    expert: true
+    tensor: 2
+  template:
+    containers:
+      - name: main
+        env:
+          - name: VLLM_LOGGING_LEVEL
+            value: INFO
+          - name: VLLM_ADDITIONAL_ARGS
+            value: %s
+          - name: VLLM_ALL2ALL_BACKEND
+            value: deepep
+  prefill:
+    parallelism:
+      tensor: 4
+    template:
+      containers:
+        - name: main
+          env:
+            - name: VLLM_ADDITIONAL_ARGS
+              value: "--max-model-len 1"
+"""
+
+
+@pytest.mark.parametrize("uri", ["pvc://claim", "hf://org/m", '"hf://org/m"'])
+@pytest.mark.parametrize(
+    "more",
+    [
+        '"--gpu-memory-utilization 0.95 --max-model-len 8192"',
+        ">-\n              --gpu-memory-utilization 0.95\n              --max-model-len=8192",
+    ],
+)
+def test_an_llm_inference_service_of_kserve(uri, more):
+    """kserve/kserve, docs/samples/llmisvc: the controller makes the command of these."""
+    got = read(SERVICE % (uri, more))
+    assert (got.engine, got.model, got.tp, got.dp, got.ep) == ("vllm", "org/m", 2, 32, 64)
+    assert (got.usable_fraction, got.context, got.drafts, got.drafter) == (0.95, 8192, 6, "eagle")
+
+
+def test_a_settings_file_by_itself():
+    """TensorRT-LLM, examples/configs/curated; vLLM's recipes, OpenAI/GPT-OSS_EAGLE3_Blackwell."""
+    got = read(
+        "# Copyright\n\ntensor_parallel_size: 32\nmoe_expert_parallel_size: 32\n"
+        "enable_attention_dp: true\nmax_batch_size: 36\nkv_cache_config:\n  dtype: fp8\n"
+        "  mamba_ssm_cache_dtype: bfloat16\n"
+    )
+    assert (got.engine, got.dp, got.ep, got.batch) == ("trtllm", 32, 32, 36)
+    assert (got.bytes_kv, got.bytes_state, got.model) == (1, 2, None)
+    got = read(
+        "kv-cache-dtype: fp8\nno-enable-prefix-caching: true\nmax-num-batched-tokens: 8192\n"
+        """speculative-config: '{"model":"a/b","num_speculative_tokens":7,"method":"eagle3"}'\n"""
+    )
+    assert (got.engine, got.bytes_kv, got.batched_tokens, got.drafts) == ("vllm", 1, 8192, 7)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "vendor: zai-org\nfamilies:\n- name: GLM-5\n  hardware:\n    H100:\n      tp: 32\n",
+        "deployment:\n  type: vllm\n  image: vllm/vllm-openai:latest\n  tensor_parallel_size: 8\n",
+    ],
+)
+def test_yaml_that_starts_no_server_is_refused_as_such(text):
+    """A table of SGLang's cookbook; a deployment of NeMo Evaluator."""
+    with pytest.raises(ValueError, match="YAML without the command of a server"):
+        read(text)
+
+
+def test_pods_of_a_group_are_counted():
+    """llm-d, guides/wide-ep-lws: the controller tells every pod how many there are."""
+    got = read(
+        "kind: LeaderWorkerSet\nspec:\n  replicas: 1\n  leaderWorkerTemplate:\n    size: 2\n"
+        "    workerTemplate:\n      spec:\n        containers:\n        - name: v\n"
+        "          command: [bash, -c]\n          args:\n            - |-\n"
+        "              T=$(( ${PER_POD:-128} * LWS_GROUP_SIZE ))\n"
+        '              MORE=""\n              exec vllm serve $SPEC $MORE \\\n'
+        "                org/m -ep --max-num-seqs $T \\\n"
+        "                --data-parallel-size $((LWS_GROUP_SIZE * DP_LOCAL))\n"
+        "          env:\n          - name: DP_LOCAL\n            value: '8'\n"
+    )
+    assert (got.model, got.dp, got.ep, got.batch) == ("org/m", 16, 16, 256)
+
+
+def test_settings_below_a_folder_that_is_not_known():
+    """InferenceX's gptoss_fp4_h100.sh writes its settings where a variable says, and reads them."""
+    got = read(
+        'cat > "$RESULT_DIR/config.yaml" << EOF\nmax-num-batched-tokens: 8192\n'
+        'max-model-len: 131072\nEOF\nvllm serve org/m --config "$RESULT_DIR/config.yaml" -tp 4\n'
+    )
+    assert (got.batched_tokens, got.context, got.tp) == (8192, 131072, 4)
+
+
+@pytest.mark.parametrize("method", ["mtp", "qwen3_5_mtp", "exaone_moe_mtp"])
+def test_heads_named_after_their_model(method):
+    config = "--speculative-config"
+    got = read(f"{LINE} {config}.method {method} {config}.num_speculative_tokens 3")
+    assert (got.drafts, got.drafter) == (3, "mtp")
+
+
+def test_a_variable_in_place_of_json_is_not_read():
+    """Dynamo, recipes/ax-k2-nvfp4: its value is in a ConfigMap."""
+    got = read(f'{LINE} --speculative-config="${{SPECULATIVE_CONFIG}}"')
+    assert (got.tp, got.drafts) == (4, None)
+    assert any("--speculative-config ${SPECULATIVE_CONFIG}" in note for note in got.notes)
+
+
+def test_a_module_behind_assignments_is_refused_by_its_name():
+    with pytest.raises(ValueError, match=r"'atom\.entrypoints\.openai_server' is no engine"):
+        read("export A=1\nTP=8\npython3 -m atom.entrypoints.openai_server --model m -tp $TP")
+
+
+def test_what_python_adds_under_a_condition_is_left_out():
+    got = read(
+        "def serve(debug, size):\n"
+        "    cmd = ['vllm', 'serve', 'org/m', '--enforce-eager' if debug else '-q',\n"
+        "        '-tp', '8' if size else '4', *(['--block-size', '32'] if debug else [])]\n"
+        "    if debug:\n        cmd += ['--max-num-seqs', '1']\n"
+    )
+    assert (got.model, got.batch, got.kv_block) == ("org/m", None, 16)
+    said = "left out, because the script adds it under a condition: --enforce-eager, "
+    assert f"{said}--block-size 32, --max-num-seqs 1" in got.notes
+    assert any("-tp $size" in note for note in got.notes)
+
+
+# https://github.com/sgl-project/sglang, benchmarks of DeepSeek-V3.2 with context parallelism
+def test_flags_that_are_echoed_into_a_variable():
+    got = read(
+        "args=$(echo -m sglang.launch_server \\\n  --model-path org/m --tp 8 --pp-size 2 \\\n"
+        "  --context-length 65536 \\\n)\n\nargs=($args)"
+    )
+    assert (got.engine, got.model, got.tp, got.pp, got.context) == ("sglang", "org/m", 8, 2, 65536)
+
+
+def test_arguments_of_a_script_are_not_read():
+    got = read("NNODES=$@\nvllm serve m -tp 8 --pipeline-parallel-size $NNODES")
+    assert (got.tp, got.pp) == (8, 1)
+    assert any("--pipeline-parallel-size $@" in note for note in got.notes)
+
+
+def test_settings_that_are_echoed():
+    got = read(
+        'echo -e "tensor_parallel_size: 2\\nmax_batch_size: 64" > gen.yml\n'
+        "trtllm-serve org/m --extra_llm_api_options ./gen.yml"
+    )
+    assert (got.tp, got.batch) == (2, 64)
+
+
+@pytest.mark.parametrize("text", ["VLLM_USE_V1=1", "TP=4\nMODEL=org/m\n"])
+def test_variables_alone_are_no_command(text):
+    with pytest.raises(ValueError, match="sets variables alone; give the command line"):
+        read(text)

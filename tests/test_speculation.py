@@ -144,7 +144,9 @@ FLAGS = {
     VLLM + """-sc '{"method": "ngram", "num_speculative_tokens": 4}'""": ("ngram", 4, 5),
     VLLM + "--spec-method mtp --spec-tokens 1": ("mtp", 1, 2),
     SGLANG + "--speculative-algo EAGLE --speculative-num-steps 3 --speculative-eagle-topk 1 "
-    "--speculative-num-draft-tokens 4": ("eagle", 3, 4),
+    "--speculative-num-draft-tokens 4": ("mtp", 3, 4),  # without a model that drafts
+    SGLANG + "--speculative-algo EAGLE --speculative-draft-model-path org/head": ("eagle", 3, 4),
+    SGLANG + "--speculative-algorithm EAGLE --speculative-draft m": ("mtp", 3, 4),
     SGLANG + "--speculative-algorithm NEXTN --speculative-num-steps 1 "
     "--speculative-num-draft-tokens 2": ("mtp", 1, 2),
     SGLANG + "--speculative-algorithm EAGLE3 --speculative-num-steps 5 --speculative-eagle-topk 8 "

@@ -26,7 +26,7 @@ _OWN = {
 # What publishers append to the name of one and the same architecture: of how it was trained, and of
 # the format of its weights, which `quantisation.ALGORITHMS` has by these names.
 _VARIANT = re.compile(
-    r"(instruct|chat|base|thinking|reasoning|hf|it|1m|preview|exp|dynamic|static|pertensor"
+    r"(instruct|chat|base|thinking|reasoning|hf|it|1m|preview|exp|dynamic|static|pertensor|block"
     r"|perchannel|quantized|kv|mtp|\d{4})$"
 )
 _FORMATS = {
@@ -59,7 +59,9 @@ def _spellings(name: str, aliases: tuple[str, ...]) -> set[str]:
 
 
 # Publishers whose own checkpoints in FP8 have a scale for every square block of so many weights a
-# side, but for those that their names call static (config.json of Qwen3-235B-A22B-FP8).
+# side, but for those that their names call static (config.json of Qwen3-235B-A22B-FP8); so have
+# those that say FP8-block (FP8_BLOCK of https://github.com/vllm-project/compressed-tensors,
+# quant_scheme.py).
 _BLOCKS = {"qwen": 128}
 _ONE_SCALE = re.compile(r"static|pertensor|dynamic")
 
@@ -91,7 +93,8 @@ def _match(kind: str, name: str) -> _Match | None:
         tail = shorter
         if tail in index:
             is_blocked = told == "fp8" and not _ONE_SCALE.search(canonical(name))
-            block = _BLOCKS.get(canonical(name.rpartition("/")[0]), 0) if is_blocked else 0
+            square = 128 if "block" in canonical(name.rpartition("/")[2]) else 0
+            block = _BLOCKS.get(canonical(name.rpartition("/")[0]), square) if is_blocked else 0
             return _Match(index[tail], told, block)
     return None
 

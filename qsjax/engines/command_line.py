@@ -58,6 +58,12 @@ _HERE = re.compile(
     re.DOTALL | re.MULTILINE,
 )
 _MANIFEST = re.compile(r"^\s*(?:apiVersion|kind|services)\s*:", re.MULTILINE)
+# `echo -e "a: 1\nb: 2" > FILE`
+_ECHOED = re.compile(
+    r"""^[ \t]*(?:echo(?:[ \t]+-e)?|printf)[ \t]+(?P<q>['"])(?P<text>[^'"]*:[^'"]*)(?P=q)"""
+    r"""[ \t]*>>?[ \t]*['"]?(?P<path>[^\s|;&<>'"]+)""",
+    re.MULTILINE,
+)
 _WRITTEN = re.compile(r"(?:>>?|\btee(?: -a)?)\s*['\"]?([^\s|;&<>'\"]+)")
 
 
@@ -90,6 +96,7 @@ def _files(text: str) -> tuple[str, list[tuple[str, str]]]:
     ]
     found += [(one["name"], textwrap.dedent(one["text"])) for one in _MOUNTED.finditer(text)]
     text = _MOUNTED.sub("", text)
+    found += [(one["path"], one["text"].replace("\\n", "\n")) for one in _ECHOED.finditer(text)]
     # What is handed to a program may be a manifest, and what is written a script or a unit.
     bare = _HERE.sub(
         lambda here: f"\n{here['text'] if _MANIFEST.search(here['text']) else ''}\n", text
@@ -134,9 +141,10 @@ def _image_at(words: list[str]) -> tuple[Engine | None, int]:
     for pattern in (_IMAGE, _LOCAL_IMAGE) if starts else ():
         for at, word in enumerate(words[starts[0] :], starts[0]):
             image = pattern.match(word)
-            is_option = words[at - 1] in _BEFORE_NO_IMAGE or word.startswith(("-", "/", "~"))
-            if image and not is_option:
-                return NAMES[image[1].replace("tensorrt-llm", "tensorrt_llm")], at + 1
+            is_path = word.startswith(("-", "/", "~")) and not word.endswith(".sif")
+            if image and not is_path and words[at - 1] not in _BEFORE_NO_IMAGE:
+                is_named = "instance" in words[starts[0] : at]  # `apptainer instance run FILE NAME`
+                return NAMES[image[1].replace("tensorrt-llm", "tensorrt_llm")], at + 1 + is_named
     return None, 0
 
 
@@ -205,9 +213,7 @@ def _notes(variables: shell.Variables, words: list[str], end: int) -> tuple[str,
         )
     left_out = [text for text in variables.left_out if "-" in text]
     if left_out:
-        notes.append(
-            f"left out, because the script adds it under a condition: {', '.join(left_out)}"
-        )
+        notes.append(pasted.LEFT_OUT + ", ".join(left_out))
     return tuple(notes)
 
 
@@ -234,7 +240,11 @@ def split(flags: str | Sequence[str]) -> Command:
     if engine is None and image:
         words = [word for word in words if word.startswith("-") or not shell.is_assignment(word)]
         words, engine, at = _start(["docker", "run", image, *words], variables)
-    while engine is None and at < len(words) and shell.is_assignment(words[at]):
+    while (
+        engine is None
+        and at < len(words)
+        and (shell.is_assignment(words[at]) or words[at] == "export")
+    ):
         at += 1
     rest = words[at:]
     if engine is None and rest and not rest[0].startswith("-"):
@@ -254,6 +264,11 @@ def split(flags: str | Sequence[str]) -> Command:
     if is_bare and difflib.get_close_matches(rest[0], ["serve"], cutoff=0.75):
         raise ValueError(
             f"flags:\n  {rest[0]!r} is not a command of {words[at - 1]}; did you mean `serve`?"
+        )
+    if engine is None and not rest and "".join(words).strip():
+        raise ValueError(
+            "flags:\n  the text sets variables alone; give the command line of vllm serve, sglang "
+            "serve (or their Python modules) or trtllm-serve"
         )
     end = _end(rest)
     texts: dict[str, str] = {}

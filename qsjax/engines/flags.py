@@ -19,7 +19,8 @@ _MANY = 1_000
 _SWITCHED = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _TOLD = ("true", "false")
 # What a reader fills in: a variable of a shell without a value, <a number>, {a number}.
-_OPEN = re.compile(r"\$[\w{(]|^<.*>$|^\{.*\}$")
+_OPEN = re.compile(r"\$[\w{(@*#]|^<.*>$|^\{.*\}$")
+_VARIABLE = re.compile(r"\$\{?\w+\}?")
 # The same as a value within JSON.
 _PLACEHOLDER = re.compile(r":\s*(?:<[^<>]*>|\$\{?\w+\}?)(?=\s*[,}])")
 WHOLE = (
@@ -204,8 +205,10 @@ def _take(words: list[str], at: int, most: int) -> list[str]:
 def _note(parsed: Parsed, word: str, flag: Flag, values: list[str], is_off: bool) -> None:
     """Enter one known flag."""
     name = _name(word)
+    said = " ".join(values)
     is_text = flag.quantity in ("model", "speculative")  # JSON has braces of its own
-    if flag.effect == "read" and not is_text and _OPEN.search(" ".join(values)):
+    is_open = _VARIABLE.fullmatch(said) if is_text else _OPEN.search(said)
+    if flag.effect == "read" and flag.quantity != "model" and is_open:
         parsed.unread.append(f"{name} {' '.join(values)}")
     elif flag.effect != "read":
         (parsed.ignored if flag.effect == "none" else parsed.unread).append(name)
@@ -237,14 +240,15 @@ def _with_settings(words: list[str], engine: Engine, files: Mapping[str, str]) -
             inline = word.split("=", 1)[1:]
             path = inline or words[at + 1 : at + 2]
             rest = words[:at] + words[at + 1 + (not inline) :]
-            if path and _OPEN.search(path[0]):
-                return words
             if not path:
                 raise ValueError(f"{word}: its value is missing; give a YAML file")
             # Manifests and containers mount their files in a folder of their own.
             name = PurePosixPath(path[0]).name
             alike = (text for one, text in files.items() if PurePosixPath(one).name == name)
-            more = settings.read(path[0], files.get(path[0], next(alike, None)))
+            text = files.get(path[0], next(alike, None))
+            if text is None and _OPEN.search(path[0]):
+                return words
+            more = settings.read(path[0], text)
             return rest + more if engine == "trtllm" else _after_model(rest, more)
     return words
 
@@ -271,7 +275,9 @@ def parse(words: list[str], engine: Engine, files: Mapping[str, str] | None = No
         word = words[at]
         at += 1
         if not word.startswith("-"):
-            if "model" in parsed.said:
+            if _VARIABLE.fullmatch(str(parsed.said.get("model", ""))):  # of flags, as it proves
+                parsed.unread.append(parsed.said.pop("model"))
+            elif "model" in parsed.said:
                 parsed.unread.append(word)
             parsed.said.setdefault("model", word)
             continue

@@ -1,4 +1,4 @@
-"""Commands of servers that are started from Python, or from a mapping of a manifest."""
+"""Commands of servers that are started from Python or a mapping, and that their logs tell."""
 
 import ast
 import json
@@ -6,6 +6,8 @@ import re
 import shlex
 from collections.abc import Iterator
 from typing import Any
+
+from qsjax.engines.jobs import PROGRAMS, spelled
 
 # Calls whose keywords are an engine's flags: vLLM's, SGLang's, TensorRT-LLM's, Ray's.
 _CALLS = {
@@ -18,15 +20,13 @@ _CALLS = {
     "LLM": "vllm",
 }
 _CALL = re.compile(rf"(?<![\w'\"])(?:[\w]+\.)?({'|'.join(_CALLS)})\(")
-_PROGRAMS = {
-    "vllm": "vllm serve",
-    "sglang": "python -m sglang.launch_server",
-    "trtllm": "trtllm-serve",
-}
 _STARTED = re.compile(r"\b(?:vllm|sglang) serve\b|launch_server|trtllm-serve|api_server")
 _CONSTANT = re.compile(
     r"""^(\w+)\s*(?::\s*\w+\s*)?=\s*(['"][^'"\n]*['"]|[\d.]+)\s*(?:#.*)?$""", re.M
 )
+# What vLLM and SGLang say of their flags when they start; SGLang names every one that it has.
+_LOGGED = re.compile(r"(non-default args: (?=\{)|server_args=ServerArgs(?=\())")
+_OBJECT = re.compile(r"<[\w.]+:? ?([^<>]*)>")  # `<Mode.FAST: 3>`
 _MODEL = ("model_source", "model_id", "model_path", "model")
 # Ray's `engine_kwargs`, and `vllmConfig` of the production stack's chart, which writes camelCase.
 _MAPPING = re.compile(
@@ -96,7 +96,30 @@ def _command(engine: str, model: Any, given: dict[str, Any]) -> str:
         words = ["--model-path", model, *words] if engine == "sglang" else [model, *words]
     # A variable stays one for the shell.
     shown = (word if re.fullmatch(r"\$\w+", word) else shlex.quote(word) for word in words)
-    return " ".join([_PROGRAMS[engine], *shown])
+    return " ".join([PROGRAMS[engine], *shown])
+
+
+def _in_log(text: str) -> str:
+    """The command of a server that its log tells."""
+    found = _LOGGED.search(text)
+    if found is None:
+        return ""
+    engine = "vllm" if found[1].startswith("non") else "sglang"
+    told = _OBJECT.sub(r"'\1'", _call_at(text, found.end()))
+    try:
+        node = ast.parse(told if engine == "vllm" else f"dict{told}", mode="eval").body
+    except (SyntaxError, ValueError):
+        return ""
+    given = _value(node, {})
+    model = given.get("model") or given.get("model_path")
+    known = spelled(engine) if engine == "sglang" else ()
+    given = {
+        name: value
+        for name, value in given.items()
+        if name not in (*_MODEL, "model_tag") and value not in (None, [], {}, "")
+        if not known or name.replace("_", "-") in known
+    }
+    return _command(engine, model, given)
 
 
 def _in_python(text: str) -> str:
@@ -177,6 +200,8 @@ def command_in(text: str) -> str:
     ...            ' engine_kwargs=dict(tensor_parallel_size=8, enable_expert_parallel=True))')
     'vllm serve Qwen/QwQ-32B --tensor_parallel_size 8 --enable_expert_parallel'
     """
+    if logged := _in_log(text):
+        return logged
     if _STARTED.search(re.sub(r"#.*", "", text)):
         return ""
     return _in_python(text) or _in_mapping(text)

@@ -6,7 +6,7 @@ import re
 import shlex
 from typing import NamedTuple
 
-from qsjax.engines import keywords
+from qsjax.engines import jobs, keywords, lists
 
 # What holds a command in manifests and container files, and what a list there looks like.
 _HELD = re.compile(
@@ -34,6 +34,7 @@ _VARIABLES = re.compile(r"^\s*(?:environment|envs?)[ \t]*:[ \t]*(?:#.*)?$")
 _ENV = re.compile(r"^ENV\s+(\w+)[=\s]\s*(.*)$")
 _PAIR = re.compile(r"^(?:-\s+)?['\"]?([A-Za-z_]\w*)['\"]?\s*(?:=|:\s+)(.*?)['\"]?$")
 _MAKE = re.compile(r"^[\w.-]+:.*\n\t", re.MULTILINE)  # a target of make; manifests have no tabs
+_YAML = re.compile(r"(?:[ \t]*(?:#.*|---.*)?\n)*[A-Za-z_][\w.-]*:(?:[ \t].*)?\n")
 _ENGINE = re.compile(r"vllm|sglang|trtllm|tensorrt-llm|huggingfaceserver")
 # What starts a server, what is a server that only prefills, and what stands beside servers.
 SERVER = re.compile(
@@ -44,6 +45,12 @@ _PREFILLS = re.compile(
     r"--disaggregation-mode(?:[= ]|' ')?['\"]?prefill|--is-prefill-worker|kv_producer"
 )
 _BESIDE = re.compile(r"dynamo\.(?:frontend|router|planner)|router|bench")
+LEFT_OUT = "left out, because the script adds it under a condition: "
+# Pods of a group of LeaderWorkerSet, which its controller tells each of them.
+_GROUP = re.compile(r"^[ \t]*leaderWorkerTemplate:\n(?:.*\n)*?[ \t]+size:[ \t]*(\d+)", re.MULTILINE)
+# What SkyPilot tells its commands: how many accelerators a node has, and how many nodes there are.
+_ACCELERATORS = re.compile(r"^[ \t]*accelerators:[ \t]*(.+)$", re.MULTILINE)
+_NODES = re.compile(r"^num_nodes:[ \t]*(\d+)", re.MULTILINE)
 # KServe's own runtime, which an InferenceService names by a format and not by an image.
 _KSERVE = re.compile(r"modelFormat:\s*\n\s*name:\s*['\"]?huggingface")
 
@@ -235,13 +242,47 @@ def _in_recipe(text: str) -> Held | None:
     )
 
 
+def _told(text: str) -> list[str]:
+    """`NAME=value` for the variables that the controller of a manifest sets."""
+    told = []
+    if group := _GROUP.search(text):
+        told.append(f"LWS_GROUP_SIZE={group[1]}")
+    if asked := _ACCELERATORS.search(text):
+        counts = {count or "1" for count in re.findall(r"[A-Za-z][\w-]*(?::[ ]*(\d+))?", asked[1])}
+        nodes = _NODES.search(text)
+        told.append(f"SKYPILOT_NUM_NODES={nodes[1] if nodes else 1}")
+        if len(counts) == 1:
+            told.append(f"SKYPILOT_NUM_GPUS_PER_NODE={counts.pop()}")
+    return told
+
+
+def _in_python(text: str) -> Held | None:
+    """The command that Python has as a list of words, or hands to a shell."""
+    call = _CALL.search(text)
+    for found in lists.lists(text) if call else ():
+        command = shlex.join(found.words)
+        if SERVER.search(command):
+            notes = (LEFT_OUT + ", ".join(found.left_out),) if found.left_out else ()
+            return Held(command, "", notes)
+    if call:  # in which a word without quotation marks is a variable
+        return Held(_items(_NAME.sub(r'\1"$\2"', _NUMBER.sub(r'\1"\2"', call[1]))))
+    for handed in _HANDED.finditer(text):
+        if SERVER.search(handed[3]):
+            return Held(re.sub(r"\{(\w+)\}", r"$\1", handed[3]) if handed[1] else handed[3])
+    return None
+
+
 def command_in(text: str) -> Held:
     """The command that a manifest, a container file or a call holds, and the image that runs it.
 
     Manifests are those of Compose, Kubernetes and SkyPilot. Entry point, command and arguments
     follow each other, behind the variables that the container gets. Of several containers it is the
     first that starts a server, and of those the first that decodes; else the first whose image is
-    an engine's. Any other text is what it was, without an image.
+    an engine's. Settings that describe a server (`jobs`) are the command that they lead to. Any
+    other text is what it was, without an image.
+
+    Raises:
+        ValueError: the text is YAML that starts no server.
 
     >>> command_in('CMD ["vllm", "serve", "m", "-tp", "4"]').text
     'vllm serve m -tp 4'
@@ -250,16 +291,20 @@ def command_in(text: str) -> Held:
         return Held(started)
     if recipe := _in_recipe(text):
         return recipe
-    call = _CALL.search(text)
-    if call:  # in which a word without quotation marks is a variable
-        return Held(_items(_NAME.sub(r'\1"$\2"', _NUMBER.sub(r'\1"\2"', call[1]))))
-    for handed in _HANDED.finditer(text):
-        if SERVER.search(handed[3]):
-            return Held(re.sub(r"\{(\w+)\}", r"$\1", handed[3]) if handed[1] else handed[3])
+    if handed := _in_python(text):
+        return handed
+    if not SERVER.search(text) and (job := jobs.described(text)):
+        return Held(job.text, "", (job.note,))
     every = [] if _MAKE.search(text) else _in_json(text) or _containers(text)
     if not every:
+        if _YAML.match(text) and not SERVER.search(text):
+            raise ValueError(
+                "flags:\n  the text is YAML without the command of a server; give the command that "
+                "it leads to (vllm serve MODEL -tp 8 ...), its settings as flags"
+            )
         return Held(text)
     found = min(every, key=_rank)
+    found.variables += _told(text)
     image = found.image or ("kserve/huggingfaceserver" if _KSERVE.search(text) else "")
     servers = [one for one in every if _rank(one) < 2]
     notes: tuple[str, ...] = ()

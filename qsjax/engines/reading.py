@@ -210,19 +210,39 @@ def _disaggregation(words: list[str]) -> list[str]:
     return []
 
 
-def _speculation(said: dict[str, Any], engine: Engine) -> tuple[dict[str, Any], list[str]]:
+_DRAFT_MODEL = re.compile(r"--speculative-draft(?:-model(?:-path)?)?[= ](\S+)")
+
+
+def _has_own_head(words: list[str], model: str | None) -> bool:
+    """Whether SGLang's EAGLE drafts by the model's own heads: without another model that drafts.
+
+    So do the models that have such heads (`_handle_eagle_family`); others need that path.
+    """
+    path = _DRAFT_MODEL.search(" ".join(words).replace("_", "-"))
+    return path is None or path[1] == (model or "").replace("_", "-")
+
+
+def _speculation(
+    said: dict[str, Any], engine: Engine, words: list[str]
+) -> tuple[dict[str, Any], list[str]]:
     """Who drafts how many tokens, and what a step runs; nothing where that is not known."""
     named, verified = said.get("drafter"), said.get("verified")
     if named is None and said.get("drafts") is None:
         return {}, []
-    drafter = load_flags()["drafters"].get(named or "")
+    notes = []
+    if engine == "sglang" and named == "eagle" and _has_own_head(words, said.get("model")):
+        named = "mtp"
+        notes.append("SGLang's EAGLE drafts by the model's own heads where no model is given: mtp")
+    # vLLM names the head after its model too: `qwen3_5_mtp`, `mimo_mtp`.
+    known = load_flags()["drafters"]
+    drafter = known.get("mtp" if named and named.endswith("_mtp") else named or "")
     if drafter is None:
         what = f"a drafter {named!r}" if named else "drafts of a model that is not named"
         return {}, [f"{what}: not read; all numbers are without speculation"]
     # SGLang takes three steps of a tree where nothing is said; the others one draft.
     drafts = said.get("drafts") or (3.0 if engine == "sglang" else 1.0)
     run = max(verified or 0.0, drafts + 1.0)
-    return {"drafts": drafts, "drafter": drafter, "verified": run}, []
+    return {"drafts": drafts, "drafter": drafter, "verified": run}, notes
 
 
 def read(
@@ -252,7 +272,7 @@ def read(
     notes = [*meaning.pop("notes"), *_disaggregation(command.words), *command.notes]
     notes += _remarks(parsed)
     rules, named = load_flags(), said.get("quantization") or ""
-    speculation, more = _speculation(said, engine)
+    speculation, more = _speculation(said, engine, command.words)
     notes += more
     return Deployment(
         pp=said.get("pp", 1.0),

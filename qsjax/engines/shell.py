@@ -4,6 +4,8 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 
+from qsjax.engines import conditions
+
 # Between lines, through shlex, to which an end of line is only a space.
 _LINE = "\x1e"
 _ASSIGNED = re.compile(r"([A-Za-z_]\w*)(\+?=)(.*)", re.DOTALL)
@@ -16,8 +18,14 @@ _KEPT = re.compile(r"\$\{(\w+):?=([^{}]*)\}")
 _NESTED = 4  # defaults within defaults that are followed
 # ${NAME:+words}: the words where the variable has a value.
 _IF_SET = re.compile(r"\$\{(\w+):?\+((?:[^{}]|\{[^{}]*\})*)\}")
-# $(( sum )) and $(command with words): one word each, whose value is not known.
-_COMPUTED = re.compile(r"\$\(\(([^()]*)\)\)|\$\(([^()\s]+)\s[^()\n]*\)")
+# $(( sum )), and $(command with words), whose value is not known: one word each.
+_SUM = r"\$\(\(((?:[^()]|\((?:[^()]|\([^()]*\))*\))*)\)\)"
+_COMPUTED = re.compile(_SUM + r"|\$\(([^()\s]+)\s[^()\n]*\)")
+# NAME=$(echo words), which is those words.
+_ECHOED = re.compile(r"(?m)(?<==)\$\(echo[ \t]+(?!-e\b)([^()|<>\n]*)\)")
+_SUMS = re.compile(_SUM)
+# A variable by itself.
+_ALONE = re.compile(r"\$\{?(\w+)\}?")
 
 
 def is_assignment(word: str) -> bool:
@@ -44,8 +52,9 @@ def words_of(text: str) -> list[str]:
     # Recipes put comments behind the backslash, where a shell would end the command.
     joined = re.sub(r"\\[ \t]*(?:[ \t]#[^\n]*)?(\n|$)", " ", "\n".join(lines))
     joined = _IF_SET.sub(lambda one: one[2] if f"\n{one[1]}=" in f"\n{text}" else "", joined)
+    joined = _ECHOED.sub(lambda one: shlex.quote(one[1].strip()), joined)
     joined = _COMPUTED.sub(
-        lambda one: f"$(({one[1].replace(' ', '')}))" if one[2] is None else f"$({one[2]}...)",
+        lambda one: f"$(({''.join(one[1].split())}))" if one[2] is None else f"$({one[2]}...)",
         joined,
     )
     try:
@@ -68,36 +77,60 @@ def words_of(text: str) -> list[str]:
 class Variables:
     """What the variables of a script hold where its server is started.
 
-    A variable that two branches set differently is not known. Words that a branch adds to one are
-    left out, and named in `left_out`.
+    A variable that two branches set differently is not known, and one that a branch sets over
+    another value keeps that. Words that a branch adds to one are left out, and named in `left_out`.
     """
 
     def __init__(self) -> None:
         self._values: dict[str, list[str]] = {}
         self._branches: dict[str, set[tuple[str, ...]]] = {}
+        self._before: dict[str, list[str]] = {}
         self.left_out: list[str] = []
 
     def set(self, name: str, words: list[str], *, adds: bool, branch: str) -> None:
-        """Enter an assignment; `branch` is "", "if" or "case"."""
+        """Enter an assignment; `branch` is "", "if", "and" (behind `&&` and `||`) or "case"."""
         old = self._values.get(name)
         start = " ".join(old or [])
-        flags = branch == "if" and old in ([], [""]) and any(w.startswith("-") for w in words)
-        if flags or (branch and (adds or (start and "".join(words[:1]).startswith(f"{start} ")))):
+        is_empty = old in ([], [""]) and any(w.startswith("-") for w in words)
+        if branch in ("if", "and") and is_empty:
+            self.left_out.append(" ".join(words))
+        elif branch and (adds or (start and "".join(words[:1]).startswith(f"{start} "))):
             said = " ".join(words)
             self.left_out.append((said if adds else said[len(start) :]).strip())
-        elif branch == "case" and old is not None:
+        elif (branch == "case" and old is not None) or (branch == "and" and start):
             pass  # an option of the script, which is not given
         else:
+            if branch and start and name not in self._branches:
+                self._before[name] = old or []
             self._values[name] = [*(old or []), *words] if adds else words
-            self._branches[name] = self._branches.get(name, set()) if branch else set()
             if branch:
-                self._branches[name].add(tuple(words))
+                self._branches.setdefault(name, set()).add(tuple(words))
+            else:
+                self._branches.pop(name, None)
+                self._before.pop(name, None)
 
     def forked(self) -> None:
         """Forget what the branches of an `if` set differently."""
         for name, values in self._branches.items():
             if len(values) > 1:
                 self._values.pop(name, None)
+                self._before.pop(name, None)
+
+    def joined(self) -> None:
+        """Behind an `if`: what one branch alone has set over another value is as it was before."""
+        self.forked()
+        for name, words in self._before.items():
+            dropped = self._values.pop(name, [])
+            self._values[name] = words
+            if any(word.startswith("-") for word in dropped):
+                self.left_out.append(" ".join(dropped))
+            self._branches.pop(name, None)
+        self._before = {}
+
+    def is_unset(self, word: str) -> bool:
+        """Whether a word is a variable that nothing has set so far."""
+        name = _ALONE.fullmatch(word)
+        return name is not None and not {name[1]} & (self._values.keys() | self._branches.keys())
 
     def expand(self, word: str) -> list[str]:
         """The words that a word stands for: one, or those of a list or of a text of flags."""
@@ -117,6 +150,7 @@ class Variables:
             before, full = full, _USED.sub(self._value, full)
             if full == before or "${" not in full:
                 break
+        full = _SUMS.sub(self._sum, full)
         return [full] if full or not word else []
 
     def text(self, name: str) -> str:
@@ -129,6 +163,10 @@ class Variables:
             if pattern.search(" ".join(held)):
                 return held if len(held) > 1 else words_of(held[0])
         return []
+
+    def _sum(self, found: re.Match[str]) -> str:
+        value = conditions.computed(found[1], self.text)
+        return found[0] if value is None else str(value)
 
     def _value(self, found: re.Match[str]) -> str:
         name, default = found[1] or found[3] or found[4], found[2]
@@ -151,41 +189,103 @@ def _array(words: Sequence[str], at: int, first: str) -> tuple[list[str], int]:
         word, at = words[at], at + 1
 
 
-def _branch(inside: list[str], word: str, before: str) -> str:
-    """In what branch a word stands, with `inside` brought up to date."""
-    if word in ("if", "case"):
-        inside.append(word)
-    elif word in ("fi", "esac") and inside:
-        inside.pop()
-    return "if" if before in ("&&", "||") else (inside[-1] if inside else "")
+class _Branches:
+    """In which branches of `if` and `case` a word stands, and which of them are taken."""
+
+    def __init__(self, variables: Variables) -> None:
+        self._variables = variables
+        # Of each that is open: its kind, whether this branch is taken, whether one before it was.
+        self._open: list[tuple[str, bool | None, bool | None]] = []
+
+    def _holds(self, words: Sequence[str]) -> bool | None:
+        full = [" ".join(self._variables.expand(word)) for word in words]
+        return conditions.holds(full, self._variables.is_unset, self._variables.text)
+
+    def enter(self, word: str, after: Sequence[str]) -> None:
+        """Enter a word that may begin or end a branch; `after` are the words behind it."""
+        kind, taken, before = self._open[-1] if self._open else ("", True, False)
+        if word in ("if", "case"):
+            self._open.append((word, self._test(after) if word == "if" else None, False))
+        elif word in ("elif", "else") and kind == "if":
+            before = True if True in (taken, before) else None if None in (taken, before) else False
+            taken = self._test(after) if word == "elif" else True
+            if before is not False:
+                taken = False if before or taken is False else None
+            self._open[-1] = (kind, taken, before)
+        elif word in ("fi", "esac") and self._open:
+            self._open.pop()
+
+    def _test(self, after: Sequence[str]) -> bool | None:
+        ends = (at for at, word in enumerate(after) if word == "then")
+        return self._holds(after[: next(ends, 0)]) if "then" in after else None
+
+    def guarded(self, words: Sequence[str], at: int) -> bool | None:
+        """Whether the word at a place runs, behind the `&&` or `||` in front of it."""
+        start = at - 1
+        while start > 0 and not isinstance(words[start], First):
+            start -= 1
+        holds = self._holds(words[start : at - 1])
+        return holds if holds is None or words[at - 1] == "&&" else not holds
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether the words here may run."""
+        return all(taken is not False for _, taken, _ in self._open)
+
+    @property
+    def kind(self) -> str:
+        """The innermost branch of which it is not known whether it is taken, "" without one."""
+        return next((kind for kind, taken, _ in reversed(self._open) if taken is None), "")
+
+
+def _assign(words: Sequence[str], at: int, variables: Variables, branch: str) -> int | None:
+    """Enter the assignment in front of a place, if one is there; the place behind it, of a list."""
+    word = words[at - 1]
+    found = _ASSIGNED.match(word)
+    if isinstance(word, First) and at + 1 < len(words) and words[at] in _MAKE:
+        variables.set(word, [words[at + 1]], adds=False, branch=branch)
+    elif found and found[3].startswith("("):
+        items, at = _array(words, at, found[3][1:])
+        full = [x for item in items for x in variables.expand(item)]
+        variables.set(found[1], full, adds=found[2] == "+=", branch=branch)
+        return at
+    elif found:
+        # Text is added to text without a space between; a list keeps its items apart.
+        value = " ".join(variables.expand(found[3].rstrip(";"))) if found[3] else ""
+        adds = found[2] == "+="
+        if adds and not branch:
+            value, adds = f"{variables.text(found[1])}{value}", False
+        variables.set(found[1], [value], adds=adds, branch=branch)
+    return None
 
 
 def expanded(words: Sequence[str], variables: Variables) -> Iterator[str]:
-    """The words with their variables, which `variables` learns from them on the way."""
-    inside: list[str] = []
-    at, before = 0, ""
+    """The words with their variables, which `variables` learns from them on the way.
+
+    What stands in a branch that is not taken is left out.
+    """
+    inside = _Branches(variables)
+    at = 0
     while at < len(words):
         word, at = words[at], at + 1
-        branch = _branch(inside, word.rstrip(";"), before)
-        found = _ASSIGNED.match(word)
-        if word.rstrip(";") in ("else", "elif", "fi", "esac"):
+        bare = word.rstrip(";")
+        if bare in ("else", "elif"):
             variables.forked()
-        if isinstance(word, First) and at + 1 < len(words) and words[at] in _MAKE:
-            variables.set(word, [words[at + 1]], adds=False, branch=branch)
-        elif found and found[3].startswith("("):
-            items, at = _array(words, at, found[3][1:])
-            full = [x for item in items for x in variables.expand(item)]
-            variables.set(found[1], full, adds=found[2] == "+=", branch=branch)
-            before = word
+        elif bare in ("fi", "esac"):
+            variables.joined()
+        inside.enter(bare, words[at:])
+        if not inside.is_taken:
             continue
-        elif found:
-            # Text is added to text without a space between; a list keeps its items apart.
-            value = " ".join(variables.expand(found[3].rstrip(";"))) if found[3] else ""
-            adds = found[2] == "+="
-            if adds and not branch:
-                value, adds = f"{variables.text(found[1])}{value}", False
-            variables.set(found[1], [value], adds=adds, branch=branch)
-        before = word
+        branch = inside.kind
+        if words[at - 2 : at - 1] in (["&&"], ["||"]) and is_assignment(word):
+            runs = inside.guarded(words, at - 1)
+            if runs is False:
+                continue
+            branch = branch if runs else "and"
+        behind = _assign(words, at, variables, branch)
+        if behind is not None:
+            at = behind
+            continue
         full = variables.expand(word)
         if isinstance(word, First) and full:
             full[0] = First(full[0])

@@ -98,16 +98,29 @@ def _served(words: tuple[str, ...]) -> str:
     return _here(name)
 
 
+# Folders that Hugging Face's tools keep models in, and a revision in one.
+_CACHED = re.compile(r"models--([\w.-]+?)--([\w.-]+)")
+_REVISION = re.compile(r"/snapshots/\w+/*$")
+
+
 def _here(name: str) -> str:
-    """A model by name; of a folder that is not on this machine, what the folder is called."""
+    """A model by name; of a folder that is not on this machine, what the folder is called.
+
+    Raises:
+        ValueError: there is no such folder, and no model of its name.
+    """
     is_path = name.startswith(("/", ".", "~")) or name.count("/") > 1
     if not is_path or expanded(name).exists():
         return name
-    last = PurePosixPath(name).name
+    cached = _CACHED.search(name)
+    last = f"{cached[1]}/{cached[2]}" if cached else PurePosixPath(_REVISION.sub("", name)).name
     try:
         lookup.find("models", last)
-    except ValueError:
-        return name
+    except ValueError as error:
+        raise ValueError(
+            f"the command's model is the folder {name!r}, which is not on this machine: {error} "
+            "MODEL in front of the command line says which it is"
+        ) from None
     return last
 
 

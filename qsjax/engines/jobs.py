@@ -1,0 +1,179 @@
+"""Servers that settings describe without a command line.
+
+Jobs of srt-slurm (https://github.com/ishandhanani/srt-slurm), with which Dynamo and InferenceX are
+measured; KServe's LLMInferenceService; variables of containers for SageMaker; and a settings file
+of an engine by itself.
+"""
+
+import json
+import re
+import shlex
+import textwrap
+from typing import NamedTuple
+
+from qsjax.engines import settings
+from qsjax.engines.rules import load_flags
+
+PROGRAMS = {
+    "vllm": "vllm serve",
+    "sglang": "python -m sglang.launch_server",
+    "trtllm": "trtllm-serve",
+}
+# Roles of workers, of which the first that a job has is meant.
+_ROLES = ("decode", "aggregated", "agg")
+_SERVICE = re.compile(r"^kind:[ \t]*LLMInferenceService[ \t]*$", re.MULTILINE)
+_MORE_ARGS = re.compile(
+    r"^(?P<indent>[ \t]*)-[ \t]+name:[ \t]*VLLM_ADDITIONAL_ARGS[ \t]*\n"
+    r"[ \t]+value:[ \t]*(?:[>|][-+]?[ \t]*\n"
+    r"(?P<block>(?:(?P=indent)[ \t]{3,}\S.*\n?)+)|(['\"]?)(?P<line>.*)\3[ \t]*$)",
+    re.MULTILINE,
+)
+# Variables of which the containers for SageMaker make flags.
+_SAGEMAKER = re.compile(
+    r"""\bSM_(VLLM|SGLANG)_(\w+)['"]?[ \t]*(?:[:=]|\n[ \t]*value:)[ \t]*(['"]?)([^\n]*?)\3[ \t]*"""
+    r"""(?:,?[ \t]*(?:#.*)?$|[ \t](?=\\|-))""",
+    re.MULTILINE,
+)
+_SETTING = re.compile(r"^([A-Za-z][\w-]*):(?:[ \t]|$)", re.MULTILINE)
+
+
+class Described(NamedTuple):
+    """The command line that says what settings do, and a note on them."""
+
+    text: str
+    note: str
+
+
+def _under(text: str, *path: str) -> str:
+    """What stands below nested keys of YAML, without its indentation; "" where one is missing."""
+    for key in path:
+        head = re.search(rf"^['\"]?{key}['\"]?:[ \t]*(?:#.*)?\n", text, re.MULTILINE)
+        if head is None:
+            return ""
+        lines = []
+        for line in text[head.end() :].splitlines():
+            if line.strip() and not line.lstrip().startswith("#"):
+                if not line.startswith((" ", "\t")):
+                    break
+                lines.append(line)
+        text = textwrap.dedent("\n".join(lines)) + "\n"
+    return text
+
+
+def _value(text: str, key: str) -> str:
+    """The text of a key at the outermost level, "" without one."""
+    found = re.search(rf"^{key}:[ \t]*(['\"]?)([^\n#]*?)\1[ \t]*(?:#.*)?$", text, re.MULTILINE)
+    return found[2].strip() if found else ""
+
+
+def _command(engine: str, model: str, flags: list[str]) -> str:
+    lead = ["--model-path", model] if engine == "sglang" else [model]
+    return " ".join([PROGRAMS[engine], *map(shlex.quote, [*(lead if model else []), *flags])])
+
+
+def _job(text: str) -> Described | None:
+    """The server that decodes in a job of srt-slurm; both of its schemas."""
+    found = [(_value(text, "engine"), role, ("roles", role, "args")) for role in _ROLES]
+    found += [
+        (engine, role, ("backend", f"{engine}_config", role))
+        for role in _ROLES
+        for engine in PROGRAMS
+    ]
+    for engine, role, path in found:
+        block = _under(text, *path)
+        if engine not in PROGRAMS or not block:
+            continue
+        model = _value(_under(text, "model"), "path")
+        served = _value(block, "served-model-name")
+        # A path may be a name that a cluster's own settings resolve.
+        name = served if "/" in served and "/" not in model else model
+        return Described(
+            _command(engine, name, settings.read("the job", block)),
+            f"the job's workers are of several roles; these are its {role} workers, one of them",
+        )
+    return None
+
+
+def _service(text: str) -> Described | None:
+    """The server of KServe's LLMInferenceService, whose controller writes the command."""
+    if not _SERVICE.search(text):
+        return None
+    spec = _under(text, "spec")
+    model, split = _under(spec, "model"), _under(spec, "parallelism")
+    flags = []
+    for key, flag in (
+        ("tensor", "--tensor-parallel-size"),
+        ("pipeline", "--pipeline-parallel-size"),
+        ("data", "--data-parallel-size"),
+    ):
+        if value := _value(split, key):
+            flags += [flag, value]
+    if _value(split, "expert") == "true":
+        flags.append("--enable-expert-parallel")
+    drafter = _under(spec, "speculator", "config")
+    if drafter:
+        names = re.findall(r"^(\w+):", drafter, re.MULTILINE)
+        pairs = {name: _value(drafter, name) for name in names}
+        whole = {name: int(x) if x.isdigit() else x for name, x in pairs.items()}
+        flags += ["--speculative-config", json.dumps(whole)]
+    name = _value(model, "uri")
+    if not name.startswith("hf://"):
+        name = _value(model, "name")
+    command = _command("vllm", name.removeprefix("hf://"), flags)
+    template = _under(spec, "template")
+    if more := _MORE_ARGS.search(template):
+        command += " " + " ".join((more["block"] or more["line"]).split())
+    return Described(
+        command, "the service's template and parallelism, without those of its prefill workers"
+    )
+
+
+def _sagemaker(text: str) -> Described | None:
+    """The server of a container for SageMaker, whose variables are its flags.
+
+    `SM_VLLM_MAX_MODEL_LEN=4096` is `--max-model-len 4096` (sagemaker-entrypoint.sh of vLLM).
+    """
+    flags, model, engine = [], "", ""
+    for name, key, _, value in _SAGEMAKER.findall(text):
+        engine, flag = name.lower(), key.lower().replace("_", "-")
+        value = re.sub(r"^str\((.*)\)$", r"\1", value)
+        if flag in ("model", "model-path"):
+            model = value
+        elif value.lower() != "false":
+            flags += [f"--{flag}", *([value] if value and value.lower() != "true" else [])]
+    if not flags and not model:
+        return None
+    return Described(_command(engine, model, flags), "the flags are the variables SM_*")
+
+
+def spelled(engine: str) -> set[str]:
+    """Names of an engine's flags, without dashes."""
+    rules = load_flags()[engine]
+    groups = (rules["reads"], rules["switches"], rules["no_effect"], rules["unread"])
+    return {name for group in groups for names in group.values() for name in names.split()}
+
+
+def _settings(text: str) -> Described | None:
+    """A settings file of an engine, which names no model: most of its keys are flags of one."""
+    keys = [key.replace("_", "-").removeprefix("no-") for key in _SETTING.findall(text)]
+    known = {engine: [key for key in keys if key in spelled(engine)] for engine in PROGRAMS}
+    # Underscores are TensorRT-LLM's.
+    order = sorted(PROGRAMS, key=lambda one: (one == "trtllm") != ("_" in text))
+    engine = max(order, key=lambda one: len(known[one]))
+    if len(known[engine]) < 2 or len(known[engine]) < 0.7 * len(keys):
+        return None
+    return Described(
+        _command(engine, "", settings.read("the settings", text)),
+        "a settings file by itself: the flags of the command that reads it are not known",
+    )
+
+
+def described(text: str) -> Described | None:
+    r"""The command line that says what settings describe; None where they are none of these.
+
+    >>> described("tensor_parallel_size: 8\nkv_cache_config:\n  dtype: fp8\n").text
+    'trtllm-serve --tensor_parallel_size=8 --kv_cache_config.dtype=fp8'
+    """
+    if "\n" not in text.strip():
+        return None
+    return _service(text) or _job(text) or _sagemaker(text) or _settings(text)

@@ -1,0 +1,168 @@
+"""Commands that Python keeps as a list of words, as `subprocess` takes them."""
+
+import ast
+import operator
+import textwrap
+import warnings
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+_COMPARED = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+}
+
+
+class Words(NamedTuple):
+    """The words of a list, a variable as `$NAME`, and what is added to it under a condition."""
+
+    words: list[str]
+    left_out: list[str]
+
+
+class _Reader:
+    """The lists of words of a file, and the names that it sets to one constant alone."""
+
+    def __init__(self, tree: ast.Module) -> None:
+        self._tree = tree
+        self._names: dict[str, Any] = {}
+        self._left_out: list[str] = []
+        several = set()
+        for node in ast.walk(tree):
+            for target in _targets(node):
+                value = getattr(node, "value", None)
+                if target in self._names or not isinstance(value, ast.Constant):
+                    several.add(target)
+                else:
+                    self._names[target] = value.value
+        for name in several:
+            self._names.pop(name, None)
+
+    def _value(self, node: ast.expr) -> Any:
+        """What an expression is, None where that is not known."""
+        if isinstance(node, ast.Constant):
+            return node.value
+        if isinstance(node, ast.Name):
+            return self._names.get(node.id)
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+            value = self._value(node.operand)
+            return None if value is None else not value
+        if isinstance(node, ast.Compare) and len(node.ops) == 1:
+            left, right = self._value(node.left), self._value(node.comparators[0])
+            compare = _COMPARED.get(type(node.ops[0]))
+            if compare and left is not None and right is not None and type(left) is type(right):
+                return compare(left, right)
+        return None
+
+    def _words(self, node: ast.expr) -> Iterator[str]:
+        """The words that an item of a list is."""
+        if isinstance(node, ast.List | ast.Tuple):
+            for one in node.elts:
+                yield from self._words(one)
+        elif isinstance(node, ast.Starred):
+            yield from self._words(node.value)
+        elif isinstance(node, ast.IfExp):
+            yield from self._either(node)
+        elif isinstance(node, ast.JoinedStr):
+            parts = (
+                one.value if isinstance(one, ast.FormattedValue) else one for one in node.values
+            )
+            yield "".join(word for part in parts for word in self._words(part))
+        elif isinstance(node, ast.Call) and node.args:
+            name = ast.unparse(node.func)
+            if name in ("os.environ.get", "os.getenv") and len(node.args) > 1:
+                yield from self._words(node.args[1])
+            else:
+                yield from self._words(node.args[0])
+        else:
+            value = self._value(node)
+            named = ast.unparse(node).split(".")[-1].split("[")[0]
+            yield f"${named}" if value is None else str(value)
+
+    def _either(self, node: ast.IfExp) -> Iterator[str]:
+        """The words of a conditional expression; of a value that is not known, what decides it."""
+        holds = self._value(node.test)
+        if holds is not None:
+            yield from self._words(node.body if holds else node.orelse)
+            return
+        words = list(self._words(node.body))
+        if "".join(words[:1]).startswith("-"):
+            self._left_out.append(" ".join(words))
+        elif not isinstance(node.body, ast.List | ast.Tuple):
+            named = [one.id for one in ast.walk(node.test) if isinstance(one, ast.Name)]
+            yield f"${named[-1] if named else 'CONDITION'}"
+
+    def _added(self, name: str, nodes: list[ast.stmt], is_sure: bool) -> Iterator[str]:
+        """The words that statements add to a list of this name."""
+        for node in nodes:
+            inner = [getattr(node, part, []) for part in ("body", "orelse", "finalbody")]
+            if isinstance(node, ast.If):
+                holds = self._value(node.test)
+                sure = is_sure and holds is not None
+                for branch, taken in zip(inner, (holds, not holds), strict=False):
+                    if holds is None or taken:
+                        yield from self._added(name, branch, sure)
+                continue
+            more = _addition(node, name)
+            if more is not None and is_sure:
+                yield from self._words(more)
+            elif more is not None:
+                self._left_out.append(" ".join(self._words(more)))
+            for branch in inner:
+                yield from self._added(name, branch, is_sure)
+
+    def lists(self) -> Iterator[Words]:
+        """Each list that has a text first, with what is added to it later."""
+        named = {
+            id(value): targets[0]
+            for node in ast.walk(self._tree)
+            if (value := getattr(node, "value", None)) and (targets := _targets(node))
+        }
+        for node in ast.walk(self._tree):
+            if isinstance(node, ast.List) and node.elts:
+                self._left_out = []
+                words = list(self._words(node))
+                if id(node) in named:
+                    words += self._added(named[id(node)], self._tree.body, is_sure=True)
+                yield Words(words, [text for text in self._left_out if text])
+
+
+def _targets(node: ast.AST) -> list[str]:
+    """The names that a statement sets."""
+    if isinstance(node, ast.Assign):
+        return [one.id for one in node.targets if isinstance(one, ast.Name)]
+    if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+        return [node.target.id]
+    return []
+
+
+def _addition(node: ast.stmt, name: str) -> ast.expr | None:
+    """What a statement adds to a list of this name: `+=`, `extend` or `append`."""
+    if isinstance(node, ast.AugAssign) and isinstance(node.op, ast.Add):
+        return node.value if ast.unparse(node.target) == name else None
+    call = node.value if isinstance(node, ast.Expr) else None
+    if not isinstance(call, ast.Call) or len(call.args) != 1:
+        return None
+    is_of_it = ast.unparse(call.func) in (f"{name}.extend", f"{name}.append")
+    return call.args[0] if is_of_it else None
+
+
+def lists(text: str) -> list[Words]:
+    """The lists of words in a text of Python, none where it is not Python.
+
+    >>> lists('''N = 2
+    ... cmd = ["vllm", "serve", "m", "--enforce-eager" if debug else "-q"]
+    ... cmd += ["-tp", str(N)]''')[0]
+    Words(words=['vllm', 'serve', 'm', '-tp', '2'], left_out=['--enforce-eager'])
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(textwrap.dedent(text))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
+    return list(_Reader(tree).lists())
