@@ -13,8 +13,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
         os.environ.setdefault(name, "1")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "agg")
-CACHE = Path(__file__).parent.parent / ".pytest_cache" / "programs"
-os.environ.setdefault("QSJAX_CACHE", str(CACHE))
+os.environ.setdefault("QSJAX_CACHE", str(Path(__file__).parents[1] / ".pytest_cache/programs"))
 
 import hypothesis
 import jax
@@ -34,3 +33,9 @@ if folder := programs.folder():
 # The first call of a jitted function compiles, so a deadline would measure XLA.
 hypothesis.settings.register_profile("qsjax", deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.load_profile("qsjax")
+
+
+def pytest_collection_modifyitems(items):
+    """Files with slow tests first, so that no worker is left alone with one of them."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
