@@ -313,9 +313,8 @@ def test_odd_names_are_written_as_they_are(odd):
     ]
     for ax in drawn:
         assert any(odd in text for text in texts(ax)), texts(ax)
-        assert plotting.render(ax)
-    for form in ("png", "pdf"):
-        assert plotting.render(drawn[0], form)
+        for form in ("svg", "png", "pdf"):
+            assert plotting.render(ax, form)
 
 
 @pytest.mark.parametrize("name", FIGURES)
