@@ -15,7 +15,7 @@ demo: $(VENV)/.installed
 	$(VENV)/bin/qsjax explore deepseek-v3 --gpus 64 --out results/demo
 
 test: $(VENV)/.installed-dev
-	$(PY) -m pytest -n $(WORKERS) --maxprocesses 8 --dist loadfile
+	$(PY) -m pytest -n $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.installed-dev
 	$(PY) -m ruff check .

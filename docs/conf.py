@@ -4,6 +4,7 @@ import runpy
 import shutil
 from importlib.metadata import version as installed
 from pathlib import Path
+from typing import Any
 
 from docutils import nodes
 from latex2mathml.converter import convert
@@ -101,12 +102,16 @@ def skip(app: Sphinx, what: str, name: str, found: object, skipped: bool, option
     return skipped or str(getattr(found, "__doc__", "")).startswith("Alias for field number")
 
 
-def leave_out_navigation(
-    app: Sphinx, name: str, template: str, context: dict[str, object], tree: object
+def shorten_navigation(
+    app: Sphinx, name: str, template: str, context: dict[str, Any], tree: object
 ) -> None:
-    """Write pages of source code without the tree of all pages: it took a quarter of a build."""
-    if name.startswith("_modules/"):
-        context.pop("toctree", None)
+    """Open the tree of pages around the page only; the whole tree on each took half of a build.
+
+    Pages of source code have none.
+    """
+    whole = context.pop("toctree", None)
+    if whole and not name.startswith("_modules/"):
+        context["toctree"] = lambda **options: whole(**{**options, "collapse": True})
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
@@ -115,5 +120,5 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("builder-inited", copy_notebooks)
     app.connect("builder-inited", write_supported)
     app.connect("autodoc-skip-member", skip)
-    app.connect("html-page-context", leave_out_navigation, priority=400)  # before the theme's
+    app.connect("html-page-context", shorten_navigation, priority=400)  # before the theme's
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,6 +1,11 @@
-"""Settings that hold for every test: one thread a worker, eight CPU devices, strict promotion."""
+"""Settings that hold for every test: one thread a worker, eight CPU devices, strict promotion.
+
+Compiled programs are kept in pytest's cache folder: for the other workers, for the processes that
+tests start, and for the next run. `QSJAX_CACHE=off` compiles everything anew.
+"""
 
 import os
+from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # XLA and BLAS size their thread pools when loaded; the workers already use all cores.
@@ -8,16 +13,29 @@ if "PYTEST_XDIST_WORKER" in os.environ:
         os.environ.setdefault(name, "1")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "agg")
+os.environ.setdefault("QSJAX_CACHE", str(Path(__file__).parents[1] / ".pytest_cache/programs"))
 
 import hypothesis
 import jax
+
+from qsjax.numerics import programs
 
 jax.config.update("jax_num_cpu_devices", 8)  # so that sharded code runs on any machine
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Tests call laws by themselves; entry points switch 64 bits on where a process has not.
 jax.config.update("jax_enable_x64", True)
+if folder := programs.folder():
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 # The first call of a jitted function compiles, so a deadline would measure XLA.
 hypothesis.settings.register_profile("qsjax", deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.load_profile("qsjax")
+
+
+def pytest_collection_modifyitems(items):
+    """Files with slow tests first, so that no worker is left alone with one of them."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)

@@ -1,12 +1,15 @@
 """Code blocks and commands of Markdown files, for tests that run what the documents say."""
 
+import contextlib
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import click
+import prompt
 
 from qsjax.cli import cli
 
@@ -58,13 +61,27 @@ def _is_name(line: str) -> bool:
     return not rest and command is not None and any(p.required for p in command.params)
 
 
-def words(command: str) -> list[str]:
-    """A command as a process is started with it; `qsjax` and `python` are those under test."""
+def run(command: str, folder: Path) -> prompt.Done:
+    """Run a command in a folder: `qsjax` in this process, where warnings are errors too."""
     name, *rest = shlex.split(command)
     name = name.removeprefix(".venv/bin/")
     if name == "qsjax":
-        return [sys.executable, "-W", "error", "-m", "qsjax", *rest]
-    return [sys.executable, *rest] if name == "python" else [name, *rest]
+        with contextlib.chdir(folder):
+            return prompt.qsjax(*rest)
+    return process([sys.executable if name == "python" else name, *rest], folder)
+
+
+def python(code: str, folder: Path) -> prompt.Done:
+    """Run Python code in a folder, as a script of a user's."""
+    return process([sys.executable, "-W", "error", "-c", code], folder)
+
+
+def process(command: list[str], folder: Path) -> prompt.Done:
+    """Run a program in a folder."""
+    ended = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=False, timeout=600
+    )
+    return prompt.Done(ended.returncode, ended.stdout, ended.stderr)
 
 
 def broken_links(path: Path) -> list[str]:

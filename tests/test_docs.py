@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from snippets import ROOT, blocks, broken_links, commands, files, words
+from snippets import ROOT, blocks, broken_links, commands, files, python, run
 
 import qsjax
 from qsjax import catalog
@@ -56,13 +56,13 @@ def test_python_blocks_are_python(path):
 @pytest.mark.parametrize("name", ["start", "guides/eight-tasks", "guides/figures", "guides/report"])
 def test_examples_run(name, tmp_path):
     page = (DOCS / f"{name}.md").read_text(encoding="utf-8")
-    wanted = [words(c) for c in commands(page) if c.startswith("qsjax ") and "results/ph" not in c]
+    wanted = [c for c in commands(page) if c.startswith("qsjax ") and "results/ph" not in c]
+    ended = [run(command, tmp_path) for command in wanted]
     if code := "\n".join(block.text for block in blocks(page, "python")):
-        wanted.append([sys.executable, "-W", "error", "-c", code])
-    assert wanted
-    for command in wanted:
-        ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert ended.returncode == 0, ended.stderr[-3000:]
+        ended.append(python(code, tmp_path))
+    assert ended
+    for done in ended:
+        assert done.returncode == 0, done.stderr[-3000:]
 
 
 def test_each_of_the_eight_tasks_takes_at_most_five_lines():
@@ -109,8 +109,7 @@ def test_the_page_of_public_names_has_each_with_an_example():
 @pytest.mark.slow
 def test_the_examples_of_public_names_run(tmp_path):
     code = runpy.run_path(str(DOCS / "public.py"))["examples"]()
-    command = [sys.executable, "-W", "error", "-c", code]
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    ended = python(code, tmp_path)
     assert ended.returncode == 0, ended.stderr[-3000:]
 
 

@@ -7,6 +7,7 @@ import warnings
 
 import jax
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 import qsjax as qs
 from qsjax.numerics import programs
@@ -52,6 +53,11 @@ def test_library_users_keep_programs_and_damaged_ones_are_compiled_again(tmp_pat
 def fresh(monkeypatch):
     monkeypatch.setattr(programs, "_usable", {})
     monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    of_tests = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", None)
+    yield
+    jax.config.update("jax_compilation_cache_dir", of_tests)
+    compilation_cache.reset_cache()
 
 
 @pytest.mark.usefixtures("fresh")
@@ -94,6 +100,7 @@ def test_the_oldest_programs_go_first(tmp_path, monkeypatch):
     assert {path.name for path in tmp_path.iterdir()} == {"new"}
 
 
+@pytest.mark.usefixtures("fresh")
 def test_a_design_by_hand_changes_no_setting():
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -1,10 +1,7 @@
 """Every command and every Python block of README.md, executed as written."""
 
-import subprocess
-import sys
-
 import pytest
-from snippets import ROOT, blocks, broken_links, commands, files, words
+from snippets import ROOT, blocks, broken_links, commands, files, process, python, run
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 # Started from a test these would start this test again, or install an environment; that the
@@ -22,16 +19,10 @@ def folder(tmp_path_factory):
     return path
 
 
-def run(command, folder):
-    return subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, check=False, timeout=600
-    )
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("command", [c for c in commands(README) if not c.startswith(SETUP)])
 def test_command(command, folder):
-    ended = run(words(command), folder)
+    ended = run(command, folder)
     assert ended.returncode == 0, ended.stderr[-3000:]
     assert ended.stdout.strip()
 
@@ -40,14 +31,14 @@ def test_command(command, folder):
     "target", [c.split()[1] for c in commands(README) if c.startswith("make ")]
 )
 def test_make_target(target):
-    ended = run(["make", "--dry-run", "--always-make", target], ROOT)
+    ended = process(["make", "--dry-run", "--always-make", target], ROOT)
     assert ended.returncode == 0, ended.stderr
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("block", range(len(blocks(README, "python"))))
 def test_python_block(block, folder):
-    ended = run([sys.executable, "-W", "error", "-c", blocks(README, "python")[block].text], folder)
+    ended = python(blocks(README, "python")[block].text, folder)
     assert ended.returncode == 0, ended.stderr[-3000:]
     assert not ended.stderr
 

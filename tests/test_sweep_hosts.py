@@ -45,7 +45,7 @@ def alone(tmp_path_factory):
     return spec, cases.files(home / "alone")
 
 
-@pytest.mark.parametrize(("count", "by_environment"), [(2, False), (4, True)])
+@pytest.mark.parametrize(("count", "by_environment"), [(2, False), (3, True)])
 def test_several_processes_find_what_one_finds(alone, tmp_path, count, by_environment):
     spec, expected = alone
     members = group(spec, tmp_path / "out", count, by_environment=by_environment)

@@ -14,9 +14,9 @@ import xarray as xr
 from qsjax.streaming import store
 from qsjax.streaming.aggregate import new_tally
 
-# Some 200 chunks within seconds, so that a signal after the first ones finds others left to do.
+# Some 100 chunks within seconds, so that a signal after the first ones finds others left to do.
 CHUNK = ("--chunk", "4000")
-SPEC = cases.SPEC.replace("steps = 25", "steps = 100")
+SPEC = cases.SPEC.replace("steps = 25", "steps = 50")
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def test_a_changed_file_is_refused_with_the_difference(finished, tmp_path):
 def test_the_result_is_labelled(finished):
     _, whole = finished
     with xr.open_dataset(whole / "winners.nc", engine="h5netcdf") as data:
-        assert data.sizes == {"model": 2, "hardware": 1, "hbm_bw": 100, "gpus": 1, "context": 40}
+        assert data.sizes == {"model": 2, "hardware": 1, "hbm_bw": 50, "gpus": 1, "context": 40}
         assert list(data.model.values) == ["mixtral-8x7b", "mixtral-8x7b dense q=3"]
         moe = data.sel(model="mixtral-8x7b").isel(hardware=0, gpus=0, context=0)
         assert (np.diff(moe.tokens_per_s_per_gpu) >= 0).all()
@@ -172,7 +172,7 @@ def test_a_disk_that_is_really_full(finished, tmp_path, kind):
     disk, copy = tmp_path / "disk", tmp_path / "copy"
     disk.mkdir()
     pages = sum(-(-path.stat().st_size // 4096) for path in whole.glob("chunks/*"))
-    size = "1500k" if kind == "chunks" else f"{4 * pages + 900}k"
+    size = f"{2 * pages}k" if kind == "chunks" else f"{4 * pages + 900}k"
     names = {"SIZE": size, "DISK": disk, "COPY": copy, "WHOLE": whole, "KIND": kind}
     command = cases.command(spec, disk / "out", *CHUNK, "--devices", "2")
     ended = subprocess.run(
