@@ -18,7 +18,6 @@ from qsjax.engines.tuning import (
     Formats,
     fields,
     find,
-    first_release,
     formats_of,
     share_of_norm,
     tune,
@@ -109,11 +108,6 @@ def test_ranks_of_a_mesh_reach_the_links_between_them():
         )
     )(1.0)
     assert slope == 0.0
-
-
-def test_a_model_needs_a_release_that_runs_it():
-    assert first_release("trtllm", "kimi-k2.5") == (1, 3)
-    assert first_release("trtllm", "deepseek-v3") == first_release("vllm", "kimi-k2.5") == ()
 
 
 def test_all_reduces_of_amd_follow_their_tables():

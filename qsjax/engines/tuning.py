@@ -131,11 +131,6 @@ def newer_since(generation: str, engine: str) -> tuple[int, ...] | None:
     return None if since is None else tuple(since)
 
 
-def first_release(engine: str, model: str) -> tuple[int, ...]:
-    """The first release of an engine that runs a model; () where that tells nothing."""
-    return tuple(load_kernels()["first"].get(engine, {}).get(model, ()))
-
-
 def find(
     name: str, engine: str, formats: Formats, release: tuple[int, ...] | None
 ) -> Entries | None:
