@@ -78,10 +78,17 @@ def _group(n: Array, stride: Array, hw: Any) -> tuple[Array, Array]:
     return inner, np.ceil(n / inner)
 
 
+def _inside(n: Array, hw: Any) -> Array:
+    # Bandwidth of a rank to the others of n in its island: in a mesh that of their links alone.
+    links = np.maximum(n - 1.0, 1.0)
+    idle = 1.0 - links / np.maximum(hw.island_size - 1.0, links)
+    return np.asarray(hw.intra_bw * (1.0 - hw.mesh * idle))
+
+
 def _half(n: Array, stride: Array, hw: Any) -> tuple[Array, Array, Array, Array]:
     # Seconds per byte of a half and of an all-to-all, start-ups, islands of a group.
     inner, outer = _group(n, stride, hw)
-    inside, outside = hw.intra_bw * hw.eff_link, hw.inter_bw * hw.eff_link
+    inside, outside = _inside(inner, hw) * hw.eff_link, hw.inter_bw * hw.eff_link
     half = (inner - 1) / (inner * inside) + (outer - 1) / (outer * inner * outside)
     exchange = (inner - 1) / (inner * outer * inside) + (outer - 1) / (outer * outside)
     start = (inner > 1) * hw.intra_latency + (outer > 1) * hw.inter_latency
@@ -95,7 +102,7 @@ def _exchange(m: Any, hw: Any, p: Any, w: Any, lay: dict[str, Array]) -> tuple[A
     near = np.maximum(np.minimum(p.ep, island), own)
     sent = np.minimum(m.top_k, p.ep) * np.minimum(lay["tau"], lay["phi"]) * m.hidden
     sent = sent / lay["phi"] * (w.bytes_dispatch + w.bytes_act) / p.ep * w.query_tokens
-    inside = sent * (near - own) / hw.intra_bw
+    inside = sent * (near - own) / _inside(np.minimum(p.ep, island), hw)
     outside = sent * (p.ep - near) / hw.inter_bw
     nearby = np.where(near > own, hw.intra_latency + hw.exchange_overhead, 0.0)
     start = np.where(p.ep > near, hw.inter_latency, nearby)
@@ -108,7 +115,7 @@ def _shots(p: Any, hw: Any, halves: tuple[Array, Array]) -> tuple[Array, Array, 
     share = np.asarray(hw.one_shot_share)
     for n, parts, half in zip((p.tp, p.kvp * p.tp), (p.kvp, 1.0), halves, strict=True):
         inner, outer = _group(n, 1.0, hw)
-        direct = (inner - 1) / (hw.intra_bw * np.where(share > 0, share, 1.0))
+        direct = (inner - 1) / (_inside(inner, hw) * np.where(share > 0, share, 1.0))
         ring = 2 / hw.eff_allreduce * half
         one = one + np.where((share > 0) & (outer <= 1), direct, ring) / parts
         growth, real = growth + np.log2(inner), real + (inner > 1)
@@ -133,7 +140,7 @@ def _families(
     per_dim = m.heads / p.tp * w.bytes_act * w.query_tokens
     near = islands <= 1
     is_ring = p.kv_mode == KV_CP
-    link = np.where(near, hw.intra_bw, hw.inter_bw) * hw.eff_link
+    link = np.where(near, _inside(np.asarray(2.0), hw), hw.inter_bw) * hw.eff_link
     ring = is_ring * (p.kvp - 1) / p.kvp * per_dim * query / link
     hop = is_ring * (p.kvp - 1) * np.where(near, hw.intra_latency, hw.inter_latency)
     wide = np.maximum(1.0, tau / phi)
@@ -337,7 +344,7 @@ def decode(m: Any, hw: Any, p: Any, w: Any, gpus: Any) -> Step:
     launches = _startups(m, hw, n) / p.pp
     start = (1 - hw.overlap_startup) * sum(starts.values())
     inside = lay["stage"] * p.pp <= hw.island_size
-    link = np.where(inside, hw.intra_bw, hw.inter_bw) * hw.eff_link
+    link = np.where(inside, _inside(np.asarray(2.0), hw), hw.inter_bw) * hw.eff_link
     hop = np.where(inside, hw.intra_latency, hw.inter_latency)
     hand = (p.pp > 1) * (hop + b * w.query_tokens * m.hidden * w.bytes_act / link)
     stage_time = bound + seen + start + launches + b * hw.sequence_overhead

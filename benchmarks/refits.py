@@ -22,8 +22,8 @@ from qsjax.records.specs import HardwareSpec
 
 # Sign with which the logarithm of a prediction is one of a time.
 TIMES = {"tpot": 1, "served_tpot": 1, "throughput": -1, "served_throughput": -1, "static": -1}
-# Generations whose constants are fitted together; the others take them as they are.
-FITTED = ("ampere", "hopper", "blackwell")
+# Generations of a maker, whose constants are fitted together; the others keep them as they ship.
+FITTED = (("ampere", "hopper", "blackwell"), ("cdna3", "cdna4"))
 CONFIDENCES = {"high": 1.0, "medium": 0.5}
 # Constants that serving determines, of which a law may have some only.
 SCALED = (
@@ -68,8 +68,7 @@ class Serving:
         self.labels = [labels_of(case) for case in cases]
         self.sign = np.array([TIMES[case.kind] for case in cases])
         self.target = np.log([case.measured * case.unit for case in cases])
-        is_fitted = np.array([row["generation"] in FITTED for row in self.labels])
-        self.root = np.sqrt(np.asarray(weights) * is_fitted)
+        self.root = np.sqrt(np.asarray(weights))
         self._built, self._position = batches(cases)
         self._told = told_of(cases)
         known = {field.name for field in dataclasses.fields(HardwareSpec)}
@@ -142,24 +141,29 @@ class LeftOut:
 
 
 def leave_out(serving: Serving) -> LeftOut:
-    """Fit without each group in turn; predict what was left out."""
-    everything = np.ones(len(serving.cases), bool)
+    """Fit without each group in turn, by maker; predict what was left out.
+
+    The covariance is that of the first maker's constants.
+    """
     shipped = np.zeros(len(serving.names))
-    whole = serving.fit(everything, serving.fit(everything, shipped))
+    generations = np.array([row["generation"] for row in serving.labels])
     plain = serving.residuals(shipped[None])[0]
+    errors = {by: plain.copy() for by in LEFT_OUT}
+    fits = []
+    for maker in FITTED:
+        own = np.isin(generations, maker)
+        whole = serving.fit(own, serving.fit(own, shipped))
+        fits.append((own, whole))
+        for by in LEFT_OUT:
+            names = np.array([row[by] for row in serving.labels])
+            for name in sorted(set(names[own])):
+                out = own & (names == name)
+                logs = serving.fit(own & ~out, whole)
+                errors[by][out] = serving.residuals(logs[None])[0, out]
+    own, whole = fits[0]
     steep = serving.jacobian(whole)
-    covariance = covariance_of(
-        serving.pulled(whole, everything), serving.pulled_jacobian(whole, everything)
-    )
+    covariance = covariance_of(serving.pulled(whole, own), serving.pulled_jacobian(whole, own))
     regimes = [p.regime for p in predict(serving.cases)]
-    errors: dict[str, np.ndarray] = {}
-    for by in LEFT_OUT:
-        names = np.array([row[by] for row in serving.labels])
-        errors[by] = plain.copy()
-        for name in sorted(set(names[serving.root > 0])):
-            out = names == name
-            logs = serving.fit(~out, whole)
-            errors[by][out] = serving.residuals(logs[None])[0, out]
     rows = [
         {
             "id": case.id,

@@ -140,6 +140,7 @@ def random_hardware(rng, n):
         "one_shot_share": sometimes(rng, rng.uniform(0.2, 1.0, n)),
         "two_shot_latency": sometimes(rng, rng.uniform(0, 2e-5, n)),
         "rank_latency": sometimes(rng, rng.uniform(0, 1e-6, n)),
+        "mesh": sometimes(rng, rng.random(n)),
         "cp_ring_tail": sometimes(rng, rng.random(n)),
         **share,
         **hidden,

@@ -437,10 +437,19 @@ def island_split(hw, convention, n, stride):
     return inner, ceil(n / inner, convention)
 
 
+def inside_rate(hw, n):
+    """Bandwidth of one of n ranks to the others: through a switch all, in a mesh their links."""
+    links = hw.island_size - 1
+    used = max(n - 1, 1)
+    if used >= links:
+        return hw.intra_bw
+    return hw.intra_bw * ((1 - hw.mesh) + hw.mesh * used / links)
+
+
 def half(hw, convention, n, stride, m_bytes):
     """All-gather or reduce-scatter: bandwidth part and start-up part."""
     n_i, n_o = island_split(hw, convention, n, stride)
-    bandwidth = (n_i - 1) / n_i * m_bytes / (hw.intra_bw * hw.eff_link)
+    bandwidth = (n_i - 1) / n_i * m_bytes / (inside_rate(hw, n_i) * hw.eff_link)
     bandwidth += (n_o - 1) / n_o * m_bytes / (n_i * hw.inter_bw * hw.eff_link)
     if convention.startup == "ring":
         startup = (n_i - 1) * hw.intra_latency + (n_o - 1) * hw.inter_latency
@@ -464,7 +473,7 @@ def tensor_parallel(m, hw, p, w, convention, b):
         both_ways = 2 / hw.eff_allreduce * bandwidth
         two += both_ways + (hw.two_shot_latency if n_i > 1 else 0.0)
         if hw.one_shot_share > 0 and n_o <= 1:
-            one += (n_i - 1) * message / (hw.intra_bw * hw.one_shot_share)
+            one += (n_i - 1) * message / (inside_rate(hw, n_i) * hw.one_shot_share)
         else:
             one += both_ways
         doublings += math.log2(n_i)
@@ -475,7 +484,7 @@ def tensor_parallel(m, hw, p, w, convention, b):
 def exchange(hw, convention, n, stride, message):
     """All-to-all: an equal part of the message for every rank; start-ups as for a half."""
     n_i, n_o = island_split(hw, convention, n, stride)
-    inside = (n_i - 1) / (n_i * n_o) * message / fabric(hw, inside=True)[1]
+    inside = (n_i - 1) / (n_i * n_o) * message / fabric(hw, inside=True, n=n_i)[1]
     outside = (n_o - 1) / n_o * message / fabric(hw, inside=False)[1]
     return inside + outside, half(hw, convention, n, stride, 0.0)[1]
 
@@ -505,10 +514,10 @@ def kv_parallel(m, hw, p, w, convention, b):
     return layers * bandwidth, layers * startup
 
 
-def fabric(hw, inside):
-    """Start-up and reachable bandwidth of a fabric."""
+def fabric(hw, inside, n=2):
+    """Start-up and reachable bandwidth of a fabric, between n ranks where it is inside."""
     if inside:
-        return hw.intra_latency, hw.intra_bw * hw.eff_link
+        return hw.intra_latency, inside_rate(hw, n) * hw.eff_link
     return hw.inter_latency, hw.inter_bw * hw.eff_link
 
 
@@ -537,7 +546,7 @@ def expert_parallel(m, hw, p, w, convention, b):
         )
         near = (max(n_i, own) - own) / p.ep
         far = (p.ep - max(n_i, own)) / p.ep
-        alpha_i, beta_i = fabric(hw, inside=True)
+        alpha_i, beta_i = fabric(hw, inside=True, n=n_i)
         alpha_o, beta_o = fabric(hw, inside=False)
         bandwidth = max(sent * near / beta_i, sent * far / beta_o)
         # Ranks of an island synchronise in the kernel itself.

@@ -60,7 +60,7 @@ def test_numpy_agrees_in_every_number_of_hardware_and_workload(model):
     fields |= {"overlap_tp": 0.6, "overlap_ep": 0.5, "overlap_layout": 0.7}
     fields |= {"gemm_blend": 0.1, "expert_blend": 0.3, "one_shot_share": 0.6}
     fields |= {"gemm_startup": 5e-6, "attention_startup": 9e-6, "expert_startup": 4e-5}
-    fields |= {"two_shot_latency": 8e-6, "rank_latency": 4e-7, "island_size": 8.0}
+    fields |= {"two_shot_latency": 8e-6, "rank_latency": 4e-7, "island_size": 8.0, "mesh": 0.7}
     records, shape = block(
         model,
         kv_scale_bytes=80.0,

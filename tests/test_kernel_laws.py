@@ -4,6 +4,7 @@ import dataclasses
 import tomllib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from tolerances import EXACT
@@ -13,7 +14,14 @@ from qsjax import catalog
 from qsjax.cost.decode import decode_step
 from qsjax.cost.laws import collectives, overheads
 from qsjax.engines.rules import load_kernels
-from qsjax.engines.tuning import Formats, formats_of, share_of_norm, tune
+from qsjax.engines.tuning import (
+    Formats,
+    fields,
+    find,
+    formats_of,
+    share_of_norm,
+    tune,
+)
 from qsjax.numerics.safe import blend
 from qsjax.records.specs import PHYSICAL, Partition, Workload
 
@@ -74,6 +82,55 @@ def test_all_reduces_by_hand():
     apart = collectives.group(16.0, 1.0, hardware, PHYSICAL)
     far = collectives.one_shot(apart, 1e6, hardware, PHYSICAL)
     assert far == collectives.all_reduce(apart, 1e6, hardware, PHYSICAL).bandwidth
+
+
+def test_ranks_of_a_mesh_reach_the_links_between_them():
+    """MI300X: seven links of 64 GB/s each; of 4 ranks one has 3, a pair 1, all 8 have 7."""
+    mesh = catalog.ideal(catalog.hardware("mi300x"))
+    assert mesh.mesh == 1
+    for ranks, links in ((2.0, 1), (4.0, 3), (8.0, 7)):
+        one = collectives.group(ranks, 1.0, mesh, PHYSICAL)
+        assert float(collectives.inside_bw(one.inner, mesh)) == pytest.approx(links * 64e9)
+        half = collectives.half_collective(one, 1e6, mesh, PHYSICAL).bandwidth
+        assert float(half) == pytest.approx(1e6 / ranks / 64e9)
+        direct = dataclasses.replace(mesh, one_shot_share=1.0)
+        assert float(collectives.one_shot(one, 1e6, direct, PHYSICAL)) == pytest.approx(1e6 / 64e9)
+    switch = dataclasses.replace(mesh, mesh=0.0)
+    assert collectives.inside_bw(jnp.asarray(2.0), switch) == mesh.intra_bw
+    pair = collectives.point_to_point(jnp.asarray(True), 1e6, mesh).bandwidth
+    assert float(pair) == pytest.approx(1e6 / 64e9)
+    alone = collectives.group(1.0, 1.0, mesh, PHYSICAL)
+    slope = jax.grad(
+        lambda x: (
+            collectives.half_collective(
+                alone, 1e6, dataclasses.replace(mesh, mesh=x), PHYSICAL
+            ).bandwidth
+        )
+    )(1.0)
+    assert slope == 0.0
+
+
+def test_all_reduces_of_amd_follow_their_tables():
+    """Times in us that vLLM's and AITER's developers printed for MI355X and MI300X."""
+    served = {**load_kernels()["served"], "allreduce": 1.0}
+    tables = {
+        ("mi355x", "vllm", 8.0): {96: 7.6, 192: 10.0, 768: 16.0, 1536: 24.2},
+        ("mi355x", "sglang", 8.0): {96: 6.8, 192: 7.0, 768: 9.6, 1536: 12.9},
+        ("mi300x", "sglang", 4.0): {512: 14.65, 1024: 22.91, 4096: 63.86},
+        ("mi300x", "vllm", 2.0): {512: 17.13, 1024: 28.15, 4096: 93.79},
+    }
+    for (name, engine, ranks), table in tables.items():
+        entry = catalog.hardware_entry(name)
+        found = find(name, engine, BF16, None)
+        assert found is not None
+        spec = dataclasses.replace(entry.spec, **fields(found, entry.spec, served))
+        group = collectives.group(ranks, 1.0, spec, PHYSICAL)
+        for kib, microseconds in table.items():
+            two = collectives.all_reduce(group, kib * 1024.0, spec, PHYSICAL)
+            one = collectives.one_shot(group, kib * 1024.0, spec, PHYSICAL)
+            slower = two.bandwidth + spec.two_shot_latency
+            time = 1e6 * float(two.startup + jnp.minimum(one, slower))
+            assert time == pytest.approx(microseconds, rel=0.12), (name, engine, kib)
 
 
 def test_four_bit_experts_on_hopper_are_bound_by_widening_them():
@@ -186,8 +243,14 @@ def test_amd_has_fields_of_the_plain_form():
     assert tune(entry, "sglang", BF16, (0, 5, 8)).spec.layer_overhead == 330e-6
     # Where an engine is not stated or not measured: vLLM's, and the constants that all share.
     older = catalog.hardware_entry("mi300x")
-    assert tune(older, "vllm", BF16).spec == tune(older, "", BF16).spec == older.spec
+    assert tune(older, "", BF16).spec == older.spec
     assert (older.spec.eff_weight_read, older.spec.eff_gemm) == (0.635, 0.21)
+    # All engines there have all-reduces in one or two shots; vLLM nothing else of its own.
+    shots = {"intra_latency", "rank_latency", "one_shot_share", "two_shot_latency"}
+    shots |= {"eff_link", "eff_allreduce"}
+    same = {name: getattr(older.spec, name) for name in shots}
+    assert dataclasses.replace(tune(older, "vllm", BF16).spec, **same) == older.spec
+    assert tune(older, "vllm", BF16).spec.one_shot_share > 0
     # SGLang's share of the peak is that on CDNA4, its layer shrank with 0.5.12.
     for release, layer in (((0, 5, 12), catalogues), ((0, 5, 9), 250e-6), ((), 250e-6)):
         found = tune(older, "sglang", BF16, release).spec

@@ -16,7 +16,8 @@ from qsjax.cost.decode import decode_step
 from qsjax.engines import kernels as expert_kernels
 from qsjax.engines import memory
 from qsjax.engines.releases import facts
-from qsjax.engines.rules import load_engines
+from qsjax.engines.rules import load_engines, load_kernels
+from qsjax.engines.tuning import share_of_norm
 from qsjax.evidence.measurements import (
     Case,
     Kernel,
@@ -31,6 +32,7 @@ from qsjax.evidence.measurements import (
 from qsjax.evidence.measurements.deployment import engine_of, entries_of
 from qsjax.evidence.measurements.names import find_hardware, find_model, gpus_in, precision_of
 from qsjax.evidence.validation import HEADLINES, left_out, reason_of, validate
+from qsjax.numerics.safe import blend
 from qsjax.records.specs import PHYSICAL, Partition, Workload
 from qsjax.records.units import GIB, MS
 
@@ -907,25 +909,31 @@ def predicted(record):
 
 
 def test_a_kernel_takes_the_slower_of_arithmetic_and_bytes():
-    """By hand: 2(2 * 512 + 64) FLOP a head and token, 2 * 576 bytes a token."""
+    """By hand: a start-up, 2(2 * 512 + 64) FLOP a head and token, 2 * 576 bytes a token."""
+    startup, read = load_kernels()["attention"]["hopper"]["sglang"]["bf16"]
     gpu = hardware_entry("h800").spec
     flops = 64 * 4096 * 128 * 2 * (2 * 512 + 64) / (gpu.flops_bf16 * gpu.eff_attention)
-    assert predicted(KERNEL) == pytest.approx(flops * 1e6)
+    assert predicted(KERNEL) == pytest.approx(startup + flops * 1e6)
     few = {**KERNEL, "model": "MLA decode (8 heads, 512+64)"}
-    cache = 64 * 4096 * 576 * 2 / (gpu.hbm_bw * gpu.eff_kv_read)
-    queries = 64 * 2 * 8 * (2 * 512 + 64) / (gpu.hbm_bw * gpu.eff_weight_read)
-    assert predicted(few) == pytest.approx((cache + queries) * 1e6)
+    dense = load_kernels()["gemm"]["hopper"]["sglang"]["bf16"][1]
+    cache = 64 * 4096 * 576 * 2 / (gpu.hbm_bw * read)
+    queries = 64 * 2 * 8 * (2 * 512 + 64) / (gpu.hbm_bw * dense)
+    assert predicted(few) == pytest.approx(startup + (cache + queries) * 1e6)
 
 
 def test_experts_by_themselves():
-    """By hand: one of 256 experts, 256 tokens a GPU, so 2,048 tokens at it."""
+    """By hand: one of 256 experts, 256 tokens a GPU, so 2,048 tokens at it, in two products."""
     record = {
         **KERNEL, "model": "grouped GEMM E=256 local=1 topk=8 h=7168 f=2048", "ep": 256,
         "batch_per_gpu": 256, "metric": "moe_up+down_latency", "value": [128.7, 67.2],
     }  # fmt: skip
     gpu = hardware_entry("h800").spec
-    flops = 2 * 2048 * 3 * 7168 * 2048 / (gpu.flops_fp8 * gpu.eff_gemm)
-    assert predicted(record) == pytest.approx(flops * 1e6)
+    startup, read, peak, norm = load_kernels()["gemm"]["hopper"]["sglang"]["fp8_block"]
+    flops = 2 * 2048 * 3 * 7168 * 2048 / (gpu.flops_fp8 * peak)
+    ins_and_outs = 2048 * 2 * (2 * 7168 + 3 * 2048)
+    read_and_written = (3 * 7168 * 2048 + ins_and_outs) / (gpu.hbm_bw * read)
+    both = float(blend(flops, read_and_written, share_of_norm(norm)))
+    assert predicted(record) == pytest.approx(2 * startup + both * 1e6)
     assert validate([record]).records[0]["measured"] == pytest.approx(195.9)
 
 
@@ -940,16 +948,21 @@ def test_an_exchange_by_itself():
 
 
 def test_a_collective_by_itself():
-    """By hand: all-gather of 1 MiB over 4 GPUs, and a curve that is read at 1 MiB."""
+    """By hand: 1 MiB over 4 GPUs, round a ring of NCCL; a curve is read at 1 MiB."""
     record = {
         "id": "nccl-1", "category": "nccl", "model": "all_gather x4", "gpu": "H100", "n_gpus": 4,
         "metric": "alpha_beta", "unit": "us, GB/s",
         "value": {"alpha_us": 5.0, "algbw_GBps": 400.0},
     }  # fmt: skip
     gpu = hardware_entry("h100").spec
-    time = gpu.intra_latency + 2**20 * 3 / 4 / (gpu.intra_bw * gpu.eff_link)
+    launch, hop = load_kernels()["nccl"]["hopper"]
+    half = 2**20 * 3 / 4 / (gpu.intra_bw * gpu.eff_link) * 1e6
     (row,) = validate([record]).records
-    assert row["predicted"] == pytest.approx(time * 1e6)
+    assert row["predicted"] == pytest.approx(launch + 3 * hop + half)
+    (both,) = validate([{**record, "model": "all_reduce x4"}]).records
+    assert both["predicted"] == pytest.approx(launch + 6 * hop + 2 * half)
+    (swap,) = validate([{**record, "model": "alltoall x4"}]).records
+    assert swap["predicted"] == pytest.approx(launch + 2 * hop + half)
     assert row["measured"] == pytest.approx(5 + 2**20 / 400e3)
     curve = {**record, "metric": "curve", "value": {"524288": 4.0, "1048576": 6.0, "4194304": 20.0}}
     assert validate([curve]).records[0]["measured"] == 6

@@ -213,7 +213,9 @@ def _context(
     convention: Convention,
 ) -> communication.Context:
     lay: Layout = layout(model, partition, convention)
-    long = dataclasses.replace(hardware, eff_allreduce=1.0)
+    # Where links join pairs (AMD), engines send long messages in four bits (QuickReduce), which
+    # makes up for the links that few ranks leave idle.
+    long = dataclasses.replace(hardware, eff_allreduce=1.0, mesh=0.0)
     single = dataclasses.replace(workload, query_tokens=1.0)
     return communication.Context(model, long, partition, single, convention, lay)
 

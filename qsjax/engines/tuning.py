@@ -173,9 +173,9 @@ def fields(
         served: replaces the constants that are fitted to served deployments.
     """
     kernels = load_kernels()
-    if entries.formats is None:
-        return _plain_fields(entries)
     served = served or kernels["served"]
+    if entries.formats is None:
+        return {**_allreduce_fields(entries, served), **_plain_fields(entries)}
     return {
         **_dense_fields(entries, served),
         **_expert_fields(entries, served, scalar(spec.hbm_bw)),
@@ -290,7 +290,8 @@ def _attention_fields(entries: Entries, served: Mapping[str, Any]) -> dict[str, 
 
 
 def _allreduce_fields(entries: Entries, served: Mapping[str, Any]) -> dict[str, float]:
-    startup, growth, one, latency, two = _row("allreduce", entries)
+    rows = load_kernels()["allreduce"][entries.generation]
+    startup, growth, one, latency, two = rows[_nearest_engine(rows, entries.engine)]
     factor, link = served["allreduce"], load_kernels()["link"]
     return {
         # Half of an all-reduce, of which the laws count two; shares are of the link itself.

@@ -277,7 +277,8 @@ class HardwareSpec:
     defaults are those of the plain form. A blend of 0 takes the slower of arithmetic and bytes in a
     phase, 1 their sum; the ratios are the efficiencies of routed experts over those of dense
     products. `one_shot_share` of the link (0: no such kernel) and `two_shot_latency` decide between
-    two all-reduces.
+    two all-reduces. In a `mesh` of 1 every pair of an island has a link of its own, so that n ranks
+    reach (n - 1) / (island - 1) of `intra_bw`; through a switch, 0, any two reach all of it.
 
     What is left out takes the defaults of a TOML file, so that the same numbers give the same
     answers in both; `qsjax.ideal` makes an accelerator without losses of any other. Defaults that
@@ -412,6 +413,11 @@ class HardwareSpec:
     one_shot_share: ArrayLike = _share("reached share of the links, one-shot all-reduces")
     two_shot_latency: ArrayLike = _startup("what two-shot all-reduces take longer to start")
     rank_latency: ArrayLike = _startup("start-up of an all-reduce by doubling of its ranks")
+    mesh: ArrayLike = number(
+        "how far an island is a mesh of links between pairs, not a switch",
+        rule=SHARE,
+        default=0.0,
+    )
     overlap_tp: ArrayLike = _overlap("hidden share, tensor parallelism")
     overlap_kv: ArrayLike = _overlap("hidden share, KV parallelism")
     overlap_ep: ArrayLike = _overlap("hidden share, expert exchange")

@@ -52,6 +52,16 @@ def hops(ranks: jax.Array, convention: Convention) -> jax.Array:
     return ranks - 1.0 if convention.startup == "ring" else _is_real(ranks)
 
 
+def inside_bw(ranks: jax.Array, hardware: HardwareSpec) -> jax.Array:
+    """Bandwidth of a rank to all others of so many in its island [B/s].
+
+    In a mesh the links to ranks outside the group lie idle.
+    """
+    others = jnp.maximum(ranks - 1.0, 1.0)
+    idle = 1.0 - others / jnp.maximum(jnp.asarray(hardware.island_size) - 1.0, others)
+    return jnp.asarray(hardware.intra_bw) * (1.0 - hardware.mesh * idle)
+
+
 def half_collective(
     ranks: Group, message_bytes: ArrayLike, hardware: HardwareSpec, convention: Convention
 ) -> Cost:
@@ -60,7 +70,7 @@ def half_collective(
         hops(ranks.inner, convention) * hardware.intra_latency
         + hops(ranks.outer, convention) * hardware.inter_latency
     )
-    inner = (ranks.inner - 1.0) / (ranks.inner * hardware.intra_bw)
+    inner = (ranks.inner - 1.0) / (ranks.inner * inside_bw(ranks.inner, hardware))
     outer = (ranks.outer - 1.0) / (ranks.outer * ranks.inner * hardware.inter_bw)
     return Cost(startup, jnp.asarray(message_bytes) * ((inner + outer) / hardware.eff_link))
 
@@ -75,7 +85,7 @@ def all_to_all(
     """
     startup = half_collective(ranks, 0.0, hardware, convention).startup
     size = ranks.inner * ranks.outer
-    inner = (ranks.inner - 1.0) / (size * hardware.intra_bw)
+    inner = (ranks.inner - 1.0) / (size * inside_bw(ranks.inner, hardware))
     outer = (ranks.outer - 1.0) / (ranks.outer * hardware.inter_bw)
     return Cost(startup, jnp.asarray(message_bytes) * ((inner + outer) / hardware.eff_link))
 
@@ -103,7 +113,8 @@ def one_shot(
     The bandwidth part alone. Where there is no such kernel (efficiency 0, or several islands), that
     of `all_reduce` stands in.
     """
-    seconds = (ranks.inner - 1.0) * jnp.asarray(message_bytes) / hardware.intra_bw
+    link = inside_bw(ranks.inner, hardware)
+    seconds = (ranks.inner - 1.0) * jnp.asarray(message_bytes) / link
     has_kernel = (jnp.asarray(hardware.one_shot_share) > 0) & (ranks.outer <= 1)
     efficiency = jnp.where(has_kernel, hardware.one_shot_share, 1.0)
     other = all_reduce(ranks, message_bytes, hardware, convention).bandwidth
@@ -113,5 +124,5 @@ def one_shot(
 def point_to_point(is_intra: jax.Array, message_bytes: ArrayLike, hardware: HardwareSpec) -> Cost:
     """One message on the node-local (`is_intra`) or the inter-node fabric [s]."""
     latency = jnp.where(is_intra, hardware.intra_latency, hardware.inter_latency)
-    bandwidth = jnp.where(is_intra, hardware.intra_bw, hardware.inter_bw)
+    bandwidth = jnp.where(is_intra, inside_bw(jnp.asarray(2.0), hardware), hardware.inter_bw)
     return Cost(latency, jnp.asarray(message_bytes) / (bandwidth * hardware.eff_link))

@@ -148,7 +148,7 @@ def _off_replica(ctx: Context) -> Cost:
     per_expert_rank = (
         elements * (jnp.asarray(ctx.workload.bytes_dispatch) + ctx.workload.bytes_act) / ep
     )
-    inside = per_expert_rank * (near - own) / hardware.intra_bw
+    inside = per_expert_rank * (near - own) / collectives.inside_bw(ranks.inner, hardware)
     outside = per_expert_rank * (ep - near) / hardware.inter_bw
     # Exchange kernels synchronise all ranks, which takes longer than a start-up of the fabric;
     # between islands it is part of the measured latency.

@@ -1,8 +1,8 @@
 """Kernels and collectives measured by themselves, predicted from the building blocks of a step.
 
-Nothing is fitted to them. The all-reduces of an engine have the laws of its kernels; collectives of
-NCCL, with which no step is counted, have the catalogue's start-ups of exchanges, and come out too
-fast where they are short.
+All-reduces of an engine, DeepGEMM's products and FlashMLA have the laws of an engine's kernels,
+without what serving makes of them; NCCL's collectives, of which no step is made, those of a ring.
+Their constants are those of kernel tables. Exchanges have the catalogue's.
 """
 
 import dataclasses
@@ -18,12 +18,14 @@ from qsjax.catalog import HardwareEntry
 from qsjax.cost.decode import StepCost, decode_step
 from qsjax.cost.laws import collectives, communication, compute
 from qsjax.cost.laws.sharding import layout
+from qsjax.engines.generations import generation_of
 from qsjax.engines.operating_point import OperatingPoint
 from qsjax.engines.rules import load_kernels
 from qsjax.engines.tuning import Formats, fields, find
 from qsjax.evidence.measurements.deployment import UnusableError, hardware_of
 from qsjax.evidence.measurements.names import PRECISIONS, find_model
 from qsjax.grid.axes import stack
+from qsjax.numerics.safe import blend
 from qsjax.records.specs import PHYSICAL, HardwareSpec, ModelSpec, Partition, Workload
 from qsjax.records.units import US
 
@@ -37,6 +39,8 @@ _COLLECTIVE = re.compile(r"(all_gather|reduce_scatter|all_reduce|alltoall) x(\d+
 # Engines whose own all-reduces are named after them.
 _ENGINE = re.compile(r"\b(vllm|sglang|trtllm)", re.IGNORECASE)
 _PLAIN = Formats(dense="bf16", experts="bf16", cache="bf16")
+# DeepGEMM and FlashMLA, which InferSim measured, are the kernels of this engine's tables.
+LIBRARIES = "sglang"
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,12 +114,21 @@ def _deployment(
     )
 
 
-def _alone(one: OperatingPoint, engine: str) -> OperatingPoint:
+# What serving makes of the tables: nothing.
+_UNSERVED = {
+    **dict.fromkeys(("allreduce", "gemm_peak", "attention_startup"), 1.0),
+    "gemm_startup": {"others": 1.0},
+    "experts": {"others": {}},
+    "newer": {},
+}
+
+
+def _alone(one: OperatingPoint, engine: str, formats: Formats = _PLAIN) -> OperatingPoint:
     """With the laws of an engine's kernels as its tables have them, without what serving adds."""
-    entries = find(one.hardware_name, engine, _PLAIN, None)
+    entries = find(one.hardware_name, engine, formats, None)
     if entries is None or entries.formats is None:
         return one
-    alone = {**load_kernels()["served"], "allreduce": 1.0}
+    alone = {**load_kernels()["served"], **_UNSERVED}
     changes: dict[str, Any] = fields(entries, one.hardware, alone)
     return dataclasses.replace(
         one, hardware=dataclasses.replace(one.hardware, **changes), kernels=entries
@@ -150,7 +163,7 @@ def _kernel(record: Mapping[str, Any], hardware: HardwareEntry) -> tuple[Part, O
         work = Workload(
             context=float(record.get("avg_context") or 0.0), batch=_batch(record), bytes_kv=stored
         )
-        return "attention", _deployment(model, name, hardware, Partition(), work)
+        return "attention", _alone(_deployment(model, name, hardware, Partition(), work), LIBRARIES)
     if found := _GEMM.search(name):
         experts, top_k, hidden, width = map(float, found.groups())
         model = dataclasses.replace(
@@ -158,7 +171,11 @@ def _kernel(record: Mapping[str, Any], hardware: HardwareEntry) -> tuple[Part, O
         )
         ep = float(record.get("ep") or 1.0)
         work = Workload(context=1.0, batch=_batch(record))
-        return "experts", _deployment(model, name, hardware, Partition(ep=ep, dp=ep), work)
+        one = _deployment(model, name, hardware, Partition(ep=ep, dp=ep), work)
+        one = _alone(one, LIBRARIES, Formats(dense="fp8_block", experts="fp8", cache="bf16"))
+        # Two dense products: nothing is routed, permuted or quantised.
+        spec = dataclasses.replace(one.hardware, expert_read_ratio=1.0, expert_gemm_ratio=1.0)
+        return "experts", dataclasses.replace(one, hardware=spec)
     raise UnusableError("a kernel by itself for which the model has no term")
 
 
@@ -182,8 +199,7 @@ def _moe_a2a(record: Mapping[str, Any], hardware: HardwareEntry) -> tuple[Part, 
 
 
 def _collective(kernel: Kernel, hardware: HardwareSpec) -> float:
-    """Time of a collective over MESSAGE [s]."""
-    law = {"all_reduce": collectives.all_reduce, "alltoall": collectives.all_to_all}
+    """Time of a collective over MESSAGE [s]: of an engine's own kernel, else of NCCL's ring."""
     ranks = collectives.group(kernel.ranks, 1.0, hardware, PHYSICAL)
     if kernel.one.kernels is not None:
         two = collectives.all_reduce(ranks, MESSAGE, hardware, PHYSICAL)
@@ -191,8 +207,15 @@ def _collective(kernel: Kernel, hardware: HardwareSpec) -> float:
         latency = jnp.asarray(hardware.two_shot_latency)
         cost = communication.shorter(communication.Reduction(two, latency, one), 1.0)
         return float(cost.startup + cost.bandwidth)
-    cost = law.get(kernel.part, collectives.half_collective)(ranks, MESSAGE, hardware, PHYSICAL)
-    return float(cost.startup + cost.bandwidth)
+    # A ring, whose long messages fill the link.
+    others = kernel.ranks - 1.0
+    hops = {"all_reduce": 2.0 * others, "alltoall": 2.0}.get(kernel.part, others)
+    table = load_kernels()["nccl"].get(generation_of(kernel.one.hardware_name))
+    law = {"all_reduce": collectives.all_reduce, "alltoall": collectives.all_to_all}
+    filled = dataclasses.replace(hardware, eff_allreduce=1.0)
+    cost = law.get(kernel.part, collectives.half_collective)(ranks, MESSAGE, filled, PHYSICAL)
+    startup = float(cost.startup) if table is None else (table[0] + hops * table[1]) * US
+    return startup + float(cost.bandwidth)
 
 
 def _step_part(part: str, records: Any, step: StepCost) -> tuple[ArrayLike, ArrayLike]:
@@ -238,8 +261,12 @@ def _together(ones: Sequence[OperatingPoint], part: str, fields: Any) -> list[tu
     records = (leaves("model"), hardware, leaves("partition"), leaves("workload"))
     step = decode_step(*records, PHYSICAL)
     first, second = (np.asarray(x) + np.zeros(len(ones)) for x in _step_part(part, records, step))
-    if part in ("attention", "experts"):
-        slower = np.maximum(first, second)
+    if part == "experts":
+        both = blend(jnp.asarray(first), jnp.asarray(second), hardware.gemm_blend)
+        slower = np.asarray(both + 2.0 * jnp.asarray(hardware.gemm_startup))
+        names = np.where(first > second, "compute-bound", "bandwidth-bound")
+    elif part == "attention":
+        slower = np.maximum(first, second) + hardware.attention_startup
         names = np.where(first > second, "compute-bound", "bandwidth-bound")
     else:
         slower = first + second
