@@ -317,7 +317,9 @@ def test_rules_out_of_range_are_all_told():
 ENDS = [("budget", 1.0, 0.5), ("mixed", 1.0, 0.5), ("reserve", 0.0, -0.1), ("reserve", 1.0, 1.1)]
 
 
-@pytest.mark.parametrize(("name", "end", "beyond"), [*ENDS, ("frontend", 0.0, -1e-6)])
+@pytest.mark.parametrize(
+    ("name", "end", "beyond"), [*ENDS, ("frontend", 0.0, -1e-6), ("stream_steps", 0.0, -1.0)]
+)
 def test_the_ends_of_a_rule_are_allowed_and_nothing_beyond(name, end, beyond):
     check_scheduler(dataclasses.replace(Scheduler(), **{name: end}))
     with pytest.raises(ValueError, match=rf"^scheduler:\n  {name}: [^\n]*$"):
@@ -332,7 +334,7 @@ def test_targets_are_checked():
 # The engines' rules.
 def test_rules_that_are_not_given_cost_nothing():
     rules = Scheduler()
-    assert (rules.reserve, rules.frontend) == (0.0, 0.0)
+    assert (rules.reserve, rules.frontend, rules.stream_steps) == (0.0, 0.0, 0.0)
 
 
 def test_defaults_of_the_engines():

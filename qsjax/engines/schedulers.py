@@ -30,6 +30,8 @@ class Scheduler:
         block: tokens of a block of cache; half of one is lost to each sequence on average.
         frontend: time from a request's arrival until the scheduler sees it [s]: the web server,
             the tokeniser, the way to the engine's process.
+        stream_steps: decode steps until the user has a token that was made: steps are prepared
+            ahead of the results of those before, and answers are written by other processes.
     """
 
     budget: ArrayLike = 8192.0
@@ -39,6 +41,7 @@ class Scheduler:
     reserve: ArrayLike = 0.0
     block: ArrayLike = 16.0
     frontend: ArrayLike = 0.0
+    stream_steps: ArrayLike = 0.0
 
 
 @functools.cache
@@ -74,6 +77,7 @@ def default_scheduler(engine: Engine, hbm_bytes: float, hardware_name: str = "")
         whole=float(rules["whole"]),
         reserve=float(rules["reserve"]),
         frontend=float(load_schedulers()["frontend_ms"]) * MS,
+        stream_steps=float(rules["stream_steps"]),
     )
 
 
@@ -98,8 +102,9 @@ def check_scheduler(scheduler: Scheduler) -> None:
     reserve = np.asarray(scheduler.reserve, np.float64)
     if not np.all((reserve >= 0) & (reserve <= 1)):
         problems.append(f"  reserve: {reserve} is not allowed; give a share from 0 to 1")
-    frontend = np.asarray(scheduler.frontend, np.float64)
-    if not np.all((frontend >= 0) & np.isfinite(frontend)):
-        problems.append(f"  frontend: {frontend} is not allowed; give seconds of at least 0")
+    for name, unit in (("frontend", "seconds"), ("stream_steps", "decode steps")):
+        value = np.asarray(getattr(scheduler, name), np.float64)
+        if not np.all((value >= 0) & np.isfinite(value)):
+            problems.append(f"  {name}: {value} is not allowed; give {unit} of at least 0")
     if problems:
         raise ValueError("\n".join(["scheduler:", *problems]))

@@ -341,6 +341,9 @@ def _best_case(
     chance: a screening that simulations follow.
     """
     alone, reading, rides = _reading(table, rules, mean)
+    alone += scalar(rules.stream_steps) * _at(
+        CONTEXT_KNOTS, np.asarray(table.decode)[0], mean.prompt
+    )
     stages, accepted = scalar(table.stages), scalar(table.tokens_per_step)
     context = mean.prompt + 0.5 * mean.output
     column = np.array([_at(CONTEXT_KNOTS, row, context) for row in np.asarray(table.decode)])
