@@ -45,8 +45,8 @@ class Scheduler:
 
 
 @functools.cache
-def load_schedulers() -> dict[str, dict[str, Any]]:
-    """The default rules of each engine (`schedulers.toml`)."""
+def load_schedulers() -> dict[str, Any]:
+    """The default rules of each engine, and what all have alike (`schedulers.toml`)."""
     return tomllib.loads((resources.files("qsjax.engines") / "schedulers.toml").read_text("utf-8"))
 
 
