@@ -22,7 +22,7 @@ def test_times_at_the_printed_batches(cells, table, start, limit, count):
     found = select(cells, table, start)
     assert len(found) == count
     for cell in found:
-        assert abs(paper.beyond_rounding_pct(cell)) <= limit, cell
+        assert abs(cell.beyond_rounding_pct) <= limit, cell
 
 
 def test_rms_log_error(cells):
@@ -33,7 +33,7 @@ def test_rms_log_error(cells):
 
 def test_batches_within_two_and_a_half_percent(cells):
     batches = select(cells, "3", "B_") + select(cells, "4", "B_")
-    off = [c for c in batches if c.published and abs(paper.beyond_rounding_pct(c)) > 2.5]
+    off = [c for c in batches if c.published and abs(c.beyond_rounding_pct) > 2.5]
     # The paper's own batches contradict it there: 34263 x 1k/16384k = 2.09, printed 1.
     assert [(c.row, c.quantity) for c in off] == [("16384k", "B_dense")]
     assert "2.09" in off[0].note
@@ -48,7 +48,7 @@ def test_switch_c_does_not_fit(cells):
 def test_closed_forms_are_the_printed_ones(cells):
     for cell in [*select(cells, "1"), *select(cells, "3.4")]:
         allowed = 0.3 if (cell.row, cell.quantity) == ("ST-MoE", "q*s") else 0.0
-        assert abs(paper.beyond_rounding_pct(cell)) <= allowed, cell
+        assert abs(cell.beyond_rounding_pct) <= allowed, cell
 
 
 def test_contradictions_carry_notes(cells):
@@ -70,8 +70,8 @@ def test_beyond_rounding_is_zero_inside_the_printed_digits():
             table="4", row="", quantity="", published=0.2, decimals=1, paper=ours, physical=None
         )
 
-    assert paper.beyond_rounding_pct(cell(0.15)) == 0.0
-    assert paper.beyond_rounding_pct(cell(0.249)) == 0.0
-    assert paper.beyond_rounding_pct(cell(0.30)) == pytest.approx(20.0)
-    assert paper.beyond_rounding_pct(cell(0.12)) == pytest.approx(-20.0)
-    assert paper.error_pct(cell(0.30)) == pytest.approx(50.0)
+    assert cell(0.15).beyond_rounding_pct == 0.0
+    assert cell(0.249).beyond_rounding_pct == 0.0
+    assert cell(0.30).beyond_rounding_pct == pytest.approx(20.0)
+    assert cell(0.12).beyond_rounding_pct == pytest.approx(-20.0)
+    assert cell(0.30).error_pct == pytest.approx(50.0)

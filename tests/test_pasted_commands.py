@@ -114,7 +114,7 @@ def test_words_behind_a_quoted_line_are_of_it(line):
 
 
 # https://github.com/ai-dynamo/dynamo, recipes/a.x-k2/vllm/disagg-b200/deploy.yaml, cut
-WORKER = """\
+COMPONENT = """\
     - name: {name}
       podTemplate:
         spec:
@@ -122,22 +122,18 @@ WORKER = """\
             - name: main
               image: example.com/dynamo/vllm-runtime:axk2-v0.23.0
               command:
+"""
+WORKER = (
+    COMPONENT
+    + """\
                 - /bin/bash
                 - -lc
               args:
                 - |
 """
-DYNAMO = """\
-kind: DynamoGraphDeployment
-spec:
-  components:
-    - name: Frontend
-      podTemplate:
-        spec:
-          containers:
-            - name: main
-              image: example.com/dynamo/vllm-runtime:axk2-v0.23.0
-              command:
+)
+DYNAMO = "kind: DynamoGraphDeployment\nspec:\n  components:\n" + COMPONENT.format(name="Frontend")
+DYNAMO += """\
                 - python3
                 - -m
                 - dynamo.frontend

@@ -13,6 +13,7 @@ from qsjax import catalog
 from qsjax.cost.feasibility import REASONS
 from qsjax.cost.laws.params import dense_twin
 from qsjax.grid.axes import axis_arrays, make_axes, matrix_arrays, place, stack
+from qsjax.grid.cells import concatenated
 from qsjax.grid.evaluation import evaluate
 from qsjax.grid.scoring import scores
 from qsjax.grid.staging import tiles_of
@@ -183,7 +184,7 @@ def test_what_is_left_out_before_the_front_is_not_on_it(levels):
     every = designs(block, *np.nonzero(np.isfinite(block.score)))
     few = designs(block, *tallies._undominated(block, edge, -1e300))
     assert len(few.cell) < 0.3 * len(every.cell)
-    wanted, found = (tallies.front(edge.join(own)) for own in (every, few))
+    wanted, found = (tallies.front(concatenated(edge, own)) for own in (every, few))
     for name in ("cell", "position", "rate", "speed"):
         np.testing.assert_array_equal(getattr(found, name), getattr(wanted, name))
     nothing = tallies._Scores(*(np.full((3, 5), -np.inf),) * 3)

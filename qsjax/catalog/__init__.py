@@ -8,34 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from qsjax.catalog import lookup
-from qsjax.catalog.entries import Deviation as Deviation
+from qsjax.catalog import huggingface, lookup
 from qsjax.catalog.entries import HardwareEntry as HardwareEntry
 from qsjax.catalog.entries import ModelEntry as ModelEntry
-from qsjax.catalog.entries import Source as Source
-from qsjax.catalog.huggingface import load as load_hf
 from qsjax.catalog.lookup import hardware_entry as hardware_entry
 from qsjax.catalog.lookup import model_entry as model_entry
 from qsjax.records import precision
 from qsjax.records.fields import facts_of
 from qsjax.records.specs import Dtype, HardwareSpec, ModelSpec, Workload
 
-__all__ = [
-    "Deviation",
-    "HardwareEntry",
-    "ModelEntry",
-    "Source",
-    "hardware",
-    "hardware_entry",
-    "hardware_names",
-    "ideal",
-    "load_hf",
-    "model",
-    "model_entry",
-    "model_names",
-    "workload",
-    "workload_of",
-]
+load_hf = huggingface.load
 
 
 def model_names() -> tuple[str, ...]:

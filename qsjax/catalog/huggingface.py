@@ -1,5 +1,6 @@
 """Models from a Hugging Face config.json."""
 
+import dataclasses
 import difflib
 import json
 import re
@@ -11,12 +12,12 @@ from typing import Any
 from qsjax.catalog.entries import ModelEntry
 from qsjax.catalog.families import FAMILIES, LEFT_OUT, REFUSED, Family
 from qsjax.catalog.mixers import blocks_of
-from qsjax.catalog.quantisation import Precisions, has_own_experts, precisions
+from qsjax.catalog.quantisation import has_own_experts, precisions
 from qsjax.catalog.reading import Reading, decoded, field, number, sources, value_at
 from qsjax.records import checks
 from qsjax.records.fields import defaults_of
-from qsjax.records.precision import precision_of
-from qsjax.records.specs import INDEX_KEY, ModelSpec
+from qsjax.records.precision import Stored, precision_of
+from qsjax.records.specs import ModelSpec
 
 # Where multimodal models keep the language model, the outer ones first.
 _INNER = ("thinker_config", "llm_config", "language_config", "text_config")
@@ -258,7 +259,7 @@ def _beside(path: Path | None) -> Path:
 
 def _quantisation(
     reading: Reading, family: Family | None, beside: Path, shape: Mapping[str, float]
-) -> Precisions:
+) -> Stored:
     """From the file beside the config if it is there, else from the config.
 
     Without a family, whose shape is then empty, only the cache is read.
@@ -333,7 +334,7 @@ def _model(
     config = _text_config(outer)
     reading = Reading(config=config, problems=problems, keys={})
     shape: dict[str, float] = {}
-    state_bytes, index_bytes = 0.0, INDEX_KEY
+    own: dict[str, Any] = {}
     family: Family | str = ""
     if not problems:
         family = _family(config, outer)
@@ -343,46 +344,23 @@ def _model(
             shape = _shape(family, reading)
             problems += _shape_problems(family, reading, shape)
             problems += _left_to_defaults(outer, problems)
-            state_bytes = _state_bytes(reading, family, shape)
-            index_bytes = family.index_bytes
+            own = {"state_bytes": _state_bytes(reading, family, shape)}
+            own["index_bytes"] = family.index_bytes
         known = None if isinstance(family, str) else family
-        table = _quantisation(reading, known, _beside(path), {} if problems else shape)
+        stored = _quantisation(reading, known, _beside(path), {} if problems else shape)
         max_context = int(number(reading, "max_position_embeddings|max_seq_len", 0.0))
     if problems:
         told = dict.fromkeys(problems)
         found = sorted(((_line(text, path), text) for text in told), key=itemgetter(0))
         shown = (f"  line {line}: {text}" if line else f"  {text}" for line, text in found)
         raise ValueError("\n".join([f"{path or name}:", *shown]))
-    precision = precision_of(
-        table.weights,
-        table.attention,
-        table.kv,
-        weight_bytes=table.weight_bytes,
-        attn_bytes=table.attn_bytes,
-        shared_bytes=table.shared_bytes,
-        head_bytes=table.head_bytes,
-        embedding_bytes=table.embedding_bytes,
-        multiply=table.multiply,
-        index_bytes=index_bytes,
-        state_bytes=state_bytes,
-    )
+    stored = dataclasses.replace(stored, **own)
     return ModelEntry(
+        **dataclasses.asdict(stored),
         name=name,
-        spec=ModelSpec(**shape, precision=precision, label=name),
+        spec=ModelSpec(**shape, precision=precision_of(stored), label=name),
         title=name,
         source="config.json",
-        weight_dtype=table.weights,
-        weight_bytes=table.weight_bytes,
-        attn_bytes=table.attn_bytes,
-        shared_bytes=table.shared_bytes,
-        head_bytes=table.head_bytes,
-        embedding_bytes=table.embedding_bytes,
-        modules=table.modules,
-        attn_weight_dtype=table.attention,
-        multiply_dtype=table.multiply,
-        kv_dtype=table.kv,
         max_context=max_context,
-        weight_block=table.weight_block,
-        state_bytes=state_bytes,
         note="; ".join(_notes(config, family)),
     )

@@ -14,8 +14,8 @@ from qsjax.catalog import huggingface, toml, toml_hardware, toml_models
 from qsjax.catalog.entries import HardwareEntry, ModelEntry
 from qsjax.catalog.modules import WHOLE
 from qsjax.catalog.quantisation import ALGORITHMS
-from qsjax.records.precision import STORED, precision_of
-from qsjax.records.specs import Dtype, Precision
+from qsjax.records.precision import STORED, Stored, precision_of
+from qsjax.records.specs import Dtype
 
 _DATA = resources.files("qsjax.catalog") / "data"
 _KINDS = {"models": "model", "hardware": "accelerator"}
@@ -183,32 +183,22 @@ def _stored_as(entry: ModelEntry, told: str, block: int) -> ModelEntry:
         return entry
     is_mixture = float(entry.spec.experts) > 1  # type: ignore[arg-type]  # catalogue entries hold floats
     attention: Dtype = "bf16" if form.dtype == "fp4" and is_mixture else form.dtype
-    size = 0.0 if form.stored == STORED[form.dtype] else form.stored
-    own = entry.spec.precision or Precision()
-    precision = precision_of(
-        form.dtype,
-        attention,
-        entry.kv_dtype,
-        weight_bytes=size,
-        multiply=form.multiply,
-        index_bytes=own.bytes_index,  # type: ignore[arg-type]  # as above
+    stored = Stored(
+        weight_dtype=form.dtype,
+        attn_weight_dtype=attention,
+        multiply_dtype=form.multiply,
+        kv_dtype=entry.kv_dtype,
+        weight_block=block,
         state_bytes=entry.state_bytes,
+        index_bytes=entry.index_bytes,
+        weight_bytes=0.0 if form.stored == STORED[form.dtype] else form.stored,
     )
     label = f"{entry.name}, weights={told}"
     return dataclasses.replace(
         entry,
-        spec=dataclasses.replace(entry.spec, precision=precision, label=label),
+        **dataclasses.asdict(stored),
+        spec=dataclasses.replace(entry.spec, precision=precision_of(stored), label=label),
         title=f"{entry.title}, {told.upper()}",
-        weight_dtype=form.dtype,
-        weight_bytes=size,
-        attn_weight_dtype=attention,
-        attn_bytes=0.0,
-        shared_bytes=0.0,
-        head_bytes=0.0,
-        embedding_bytes=0.0,
-        multiply_dtype=form.multiply,
-        weight_block=block,
-        modules={},
         note=f"{entry.note} Precisions by the name; a config.json tells them by module.".strip(),
     )
 

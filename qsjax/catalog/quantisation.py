@@ -1,13 +1,12 @@
 """Precisions of a published model, from `quantization_config` or hf_quant_config.json."""
 
-import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from qsjax.catalog.modules import ALL_ATTENTION, WHOLE, Blocks, Format, Names, Rules, formats
 from qsjax.catalog.reading import value_at
-from qsjax.records.precision import STORED
+from qsjax.records.precision import STORED, Stored
 from qsjax.records.specs import Dtype
 
 # Bytes of a weight with an 8-bit scale for 32 of them.
@@ -81,32 +80,6 @@ _FLOATS: dict[str, Format] = {
 }
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Precisions:
-    """Precisions of the feed-forward weights, the attention weights and the cache.
-
-    `weights` are those of the routed experts, or of a dense model's networks. Bytes are those of a
-    weight with its scales, in the mean of all modules of the kind; those of the experts and of
-    attention are 0 where STORED says them, those of shared experts and dense layers where they are
-    like the routed ones, those of output head and input embedding for 16 bits. `multiply` is the
-    dtype that engines dequantise weights to, None where they multiply as they are. `weight_block`
-    is how many weights share a scale where engines split no such block, 0 where they may. `modules`
-    has the dtype of every kind of module.
-    """
-
-    weights: Dtype = "bf16"
-    attention: Dtype = "bf16"
-    kv: Dtype = "bf16"
-    weight_bytes: float = 0.0
-    attn_bytes: float = 0.0
-    shared_bytes: float = 0.0
-    head_bytes: float = 0.0
-    embedding_bytes: float = 0.0
-    multiply: Dtype | None = None
-    weight_block: int = 0
-    modules: Mapping[str, Dtype] = dataclasses.field(default_factory=dict)
-
-
 class Scheme(NamedTuple):
     """What a table says: the format of most weights, and of the modules that differ."""
 
@@ -122,10 +95,9 @@ def _spelt(name: Any) -> str:
     )
 
 
-def _number(table: Table, key: str, problems: list[str], default: Any = None) -> float:
+def _number(table: Table, key: str, problems: list[str]) -> float:
     """A positive number of a table; a problem and 0 where it is none."""
     value = value_at(table, key)
-    value = default if value is None else value
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 1e9:
         return float(value)
     problems.append(f'"{key}" is {value!r}, not a number above 0; {OTHERWISE}')
@@ -535,7 +507,7 @@ def precisions(
     problems: list[str],
     blocks: Blocks | None = None,
     names: Names | None = None,
-) -> Precisions:
+) -> Stored:
     """The precisions of a quantisation table; None means bf16 (fp16 and fp32 are served so).
 
     Args:
@@ -546,10 +518,10 @@ def precisions(
         names: of modules, likewise.
     """
     if quantisation is None:
-        return Precisions()
+        return Stored()
     if not isinstance(quantisation, Mapping):
         problems.append(f'"quantization_config" is {quantisation!r}, not an object')
-        return Precisions()
+        return Stored()
     before = len(problems)
     method = _method(quantisation, problems)
     scheme = _scheme(quantisation, method, problems)
@@ -557,7 +529,7 @@ def precisions(
     rules = [*experts, *_exempt(quantisation, problems), *scheme.rules]
     kv = _cache(quantisation, problems)
     if len(problems) > before or not shape:
-        return Precisions(kv=kv)
+        return Stored(kv_dtype=kv)
     found = formats(rules, scheme.default, shape, blocks, names)
     main = found.get("routed experts") or found["feed-forward"]
     is_tied = bool(shape.get("tied_embeddings"))
@@ -572,16 +544,16 @@ def precisions(
     mean = main.stored
     if total:
         mean = sum(found[n].stored * size for n, size in sizes.items() if n in found) / total
-    return Precisions(
-        weights=main.dtype,
+    return Stored(
+        weight_dtype=main.dtype,
         weight_bytes=_special(main),
         attn_bytes=_special(attention),
         shared_bytes=0.0 if mean == main.stored else mean,
         head_bytes=0.0 if head == WHOLE else head.stored,
         embedding_bytes=0.0 if embedding == WHOLE else embedding.stored,
-        multiply=main.multiply if main != WHOLE else attention.multiply,
-        attention=attention.dtype,
-        kv=kv,
+        multiply_dtype=main.multiply if main != WHOLE else attention.multiply,
+        attn_weight_dtype=attention.dtype,
+        kv_dtype=kv,
         weight_block=_block(quantisation, method),
         modules={name: form.dtype for name, form in found.items()}
         | ({"head": head.dtype} if head != WHOLE else {})

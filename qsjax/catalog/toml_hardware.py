@@ -147,12 +147,6 @@ def _stated(entry: HardwareEntry) -> dict[str, Any]:
     return {f: value for f, value in numbers_of(entry.spec).items() if f not in assumed}
 
 
-def _complain_of_missing(document: Document) -> None:
-    for field in REQUIRED:
-        if not any(name.startswith(FACTS[field].key) for name in document.table):
-            complain(document, "", f"{' or '.join(keys_of(field))} is missing")
-
-
 def entry_from(
     document: Document,
     name: str,
@@ -179,7 +173,9 @@ def entry_from(
         except ValueError as error:
             complain(document, "extends", str(error))
     elif document.is_readable and "extends" not in document.table:
-        _complain_of_missing(document)
+        for field in REQUIRED:
+            if not any(key.startswith(FACTS[field].key) for key in document.table):
+                complain(document, "", f"{' or '.join(keys_of(field))} is missing")
     full = (_stated(base) if base else dict(OPTIONAL)) | values
     assumptions = _fill(full)
     aliases, sources = texts_of(document, "aliases"), _sources(document)

@@ -1,5 +1,6 @@
 """Models from TOML: `[shape]` holds the fields of `ModelSpec`, the rest describes the model."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, get_args
 
@@ -15,24 +16,20 @@ from qsjax.catalog.toml import (
 )
 from qsjax.records import checks
 from qsjax.records.fields import FLAG, POSITIVE, defaults_of, facts_of, numbers_of
-from qsjax.records.precision import precision_of
-from qsjax.records.specs import INDEX_KEY, Dtype, ModelSpec
+from qsjax.records.precision import Stored, precision_of
+from qsjax.records.specs import Dtype, ModelSpec
 
 SHAPE = facts_of(ModelSpec)
 OPTIONAL = defaults_of(ModelSpec)
 REQUIRED = [name for name in SHAPE if name not in OPTIONAL]
 TEXTS = ("title", "source", "published_source", "note", "extends")
-DTYPES = ("weight_dtype", "attn_weight_dtype", "multiply_dtype", "kv_dtype")
-NUMBERS = (
-    "published_total",
-    "published_active",
-    "max_context",
-    "weight_block",
-    "state_bytes",
-    "index_bytes",
-)
+STORED_AS = [field.name for field in dataclasses.fields(Stored) if field.name != "modules"]
+DTYPES = [name for name in STORED_AS if name.endswith("_dtype")]
 BYTES = ("weight_bytes", "attn_bytes", "shared_bytes", "head_bytes", "embedding_bytes")
-KEYS = (*TEXTS, *DTYPES, *NUMBERS, *BYTES, "aliases", "shape", "exception")
+KEYS = (
+    *(*TEXTS, *DTYPES, "published_total", "published_active", "max_context"),
+    *(*(name for name in STORED_AS if name not in DTYPES), "aliases", "shape", "exception"),
+)
 
 
 def _table(document: Document) -> dict[str, Any]:
@@ -104,9 +101,25 @@ def _deviations(document: Document) -> tuple[Deviation, ...]:
         return ()
 
 
-def _index_bytes(base: ModelEntry | None) -> float:
-    published = base.spec.precision if base else None
-    return float(published.bytes_index) if published else INDEX_KEY  # type: ignore[arg-type]  # catalogue entries hold floats
+def _stored(document: Document, base: ModelEntry | None) -> Stored:
+    """In what the model is published; details of the base count while its weights stay."""
+    old: Stored = base or Stored()
+    weights = _dtype(document, "weight_dtype", old.weight_dtype)
+    alike = old if weights == old.weight_dtype else Stored(attn_weight_dtype=weights)
+    multiply = alike.multiply_dtype
+    if "multiply_dtype" in document.table:
+        multiply = _dtype(document, "multiply_dtype", weights)
+    sizes: dict[str, Any] = {k: _number(document, k) or getattr(alike, k) for k in BYTES}
+    return Stored(
+        **sizes,
+        weight_dtype=weights,
+        attn_weight_dtype=_dtype(document, "attn_weight_dtype", alike.attn_weight_dtype),
+        multiply_dtype=multiply,
+        kv_dtype=_dtype(document, "kv_dtype", old.kv_dtype),
+        weight_block=int(_number(document, "weight_block") or alike.weight_block),
+        state_bytes=_number(document, "state_bytes") or old.state_bytes,
+        index_bytes=_number(document, "index_bytes") or old.index_bytes,
+    )
 
 
 def entry_from(document: Document, name: str, parent: Callable[[str], ModelEntry]) -> ModelEntry:
@@ -132,13 +145,7 @@ def entry_from(document: Document, name: str, parent: Callable[[str], ModelEntry
         except ValueError as error:
             complain(document, "extends", str(error))
     shape = _shape(document, numbers_of(base.spec) if base else {}, bool(texts["extends"]))
-    weights = _dtype(document, "weight_dtype", base.weight_dtype if base else "bf16")
-    alike = base is not None and weights == base.weight_dtype
-    attention = base.attn_weight_dtype if base and weights == base.weight_dtype else weights
-    block = base.weight_block if base and weights == base.weight_dtype else 0
-    multiply = base.multiply_dtype if base and weights == base.weight_dtype else None
-    if "multiply_dtype" in document.table:
-        multiply = _dtype(document, "multiply_dtype", weights)
+    stored = _stored(document, base)
     details: dict[str, Any] = {
         "title": texts["title"] or name,
         "aliases": texts_of(document, "aliases"),
@@ -146,26 +153,10 @@ def entry_from(document: Document, name: str, parent: Callable[[str], ModelEntry
         "published_total": _number(document, "published_total"),
         "published_active": _number(document, "published_active"),
         "published_source": texts["published_source"],
-        "weight_dtype": weights,
-        **{k: _number(document, k) or (getattr(base, k) if alike else 0.0) for k in BYTES},
-        "attn_weight_dtype": _dtype(document, "attn_weight_dtype", attention),
-        "multiply_dtype": multiply,
-        "kv_dtype": _dtype(document, "kv_dtype", base.kv_dtype if base else "bf16"),
         "max_context": int(_number(document, "max_context") or (base.max_context if base else 0)),
-        "weight_block": int(_number(document, "weight_block") or block),
-        "state_bytes": _number(document, "state_bytes") or (base.state_bytes if base else 0.0),
         "note": texts["note"],
         "deviations": _deviations(document),
     }
     raise_problems(document)
-    precision = precision_of(
-        weights,
-        details["attn_weight_dtype"],
-        details["kv_dtype"],
-        **{key: details[key] for key in BYTES},
-        multiply=multiply,
-        state_bytes=details["state_bytes"],
-        index_bytes=_number(document, "index_bytes") or _index_bytes(base),
-    )
-    spec = ModelSpec(**shape, precision=precision, label=name)
-    return ModelEntry(name=name, spec=spec, **details)
+    spec = ModelSpec(**shape, precision=precision_of(stored), label=name)
+    return ModelEntry(name=name, spec=spec, **details, **dataclasses.asdict(stored))

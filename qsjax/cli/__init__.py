@@ -45,12 +45,12 @@ VERBS: dict[str, str] = {
     "completion": "Shell completion: how to switch it on.",
 }
 WIDTH = 100  # characters of a line where no terminal says how many it has
-EVERY_VERB = (
-    ("--format table|json|csv", "What is printed on standard output."),
-    ("--out DIRECTORY", "Write data, tables, figures and the exact inputs there."),
-    ("-q, --quiet", "Print the result and no notes."),
-    ("-v, --verbose", "Also print versions, device and time, on standard error."),
-)
+EVERY_VERB = {
+    "--format table|json|csv": "What is printed on standard output.",
+    "--out DIRECTORY": "Write data, tables, figures and the exact inputs there.",
+    "-q, --quiet": "Print the result and no notes.",
+    "-v, --verbose": "Also print versions, device and time, on standard error.",
+}
 
 
 class LazyGroup(click.Group):
@@ -90,7 +90,7 @@ class LazyGroup(click.Group):
         except click.exceptions.NoArgsIsHelpError:  # the help is what was asked for
             raise
         except click.UsageError as error:
-            raise self._mended(error) from error
+            raise click.UsageError(self._message(error), error.ctx) from error
         except BrokenPipeError:  # `| head` has read enough: no mistake of the input
             raise
         except (ValueError, OSError) as error:
@@ -98,11 +98,8 @@ class LazyGroup(click.Group):
                 raise
             raise click.UsageError(str(error)) from error
 
-    def _mended(self, error: click.UsageError) -> click.UsageError:
-        """An error of click in our words, with what would mend it."""
-        return click.UsageError(self._message(error), error.ctx)
-
     def _message(self, error: click.UsageError) -> str:
+        """An error of click in our words, with what would mend it."""
         message = error.format_message()
         for ours, theirs in (("number", "float"), ("whole number", "integer")):
             message = re.sub(rf"not a valid {theirs}( range)?", f"not a {ours}", message)
@@ -137,7 +134,7 @@ class LazyGroup(click.Group):
         with formatter.section("Verbs"):
             formatter.write_dl(list(VERBS.items()))
         with formatter.section("Of every verb that prints a result"):
-            formatter.write_dl(EVERY_VERB)
+            formatter.write_dl(list(EVERY_VERB.items()))
 
 
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": WIDTH}

@@ -5,9 +5,9 @@ from typing import Any
 from qsjax.cli import options, serving_options
 from qsjax.cli.grid_options import problem_of
 from qsjax.cli.options import flag, verb
+from qsjax.cost.metrics import TARGETS
 from qsjax.output.result import Result
 from qsjax.questions.break_even import break_even, solve_for
-from qsjax.questions.break_even.solvers import TARGETS
 
 COUNTS = tuple(2.0**k for k in range(9))  # GPU counts tried for a target, 1 to 256
 

@@ -5,9 +5,9 @@ from typing import Any
 from qsjax.cli import options
 from qsjax.cli.grid_options import problem_of
 from qsjax.cli.options import NUMBERS, flag, verb
+from qsjax.cost.metrics import TARGETS
 from qsjax.output.result import Result
 from qsjax.questions.design import CostModel, Price, design
-from qsjax.questions.design.solvers import TARGETS
 
 CONTEXTS = (32768.0,)
 

@@ -63,7 +63,7 @@ def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> Result:
     if not is_command(model, *engine_flags):
         line = engine_flags
         name, changes = serving_options.changes_of(model, ("q",))
-    contexts = serving_options.contexts_of(flags, ())
+    contexts = serving_options.contexts_of(flags)
     one = {name: serving_options.one(name, flags[name]) for name in ("gpus", *DEGREES, *COPIES)}
     found = explain_command(
         line,

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from qsjax import catalog
+from qsjax.cli import EVERY_VERB
 from qsjax.cli.emit import emit
 from qsjax.cli.help import Verb
 from qsjax.engines.spread import LEVEL
@@ -185,14 +186,10 @@ axis_options = options(
     flag("--kv-mode", str, "Any of none, kvp (Helix), cp (pass-Q)."),
     batch_option,
 )
-format_option = flag(
-    "--format format_", ["table", "json", "csv"], "What is printed on standard output.", "table"
-)
+_FORMAT, _OUT, *_ = EVERY_VERB.values()
+format_option = flag("--format format_", ["table", "json", "csv"], _FORMAT, "table")
 level_option = flag("--level", float, "Probability of the intervals.", LEVEL)
-output_options = options(
-    format_option,
-    flag("--out", FOLDER, "Write data, tables, figures and the exact inputs there."),
-)
+output_options = options(format_option, flag("--out", FOLDER, _OUT))
 
 
 def verb(name: str) -> Callable[[Callable[..., Result]], click.Command]:

@@ -28,12 +28,11 @@ class Duration(click.ParamType[float]):
         if not isinstance(value, str):
             return float(value)
         found = re.fullmatch(r"\s*([0-9.eE+-]+)\s*([a-zA-Zµ]*)\s*", value)
-        unit = found.group(2).replace("µ", "u") if found else ""
-        if found is None or (unit and unit not in _UNITS):
-            self.fail(f"{value!r} is not a time; write for example 50ms, 0.05s or 800us")
+        number, unit = found.groups() if found else ("", "")
+        unit = unit.replace("µ", "u")
         try:
-            seconds = float(found.group(1)) * _UNITS[unit or "s"]
-        except ValueError:
+            seconds = float(number) * _UNITS[unit or "s"]
+        except (ValueError, KeyError):
             self.fail(f"{value!r} is not a time; write for example 50ms, 0.05s or 800us")
         if not 0 < seconds < float("inf"):
             self.fail(f"{value!r} is not allowed; give a time above 0, such as 50ms")
@@ -180,23 +179,23 @@ def one(name: str, values: list[float] | None, default: float | None = None) -> 
     return values[0]
 
 
-def contexts_of(flags: dict[str, Any], default: tuple[float, ...]) -> list[float]:
+def contexts_of(flags: dict[str, Any]) -> list[float]:
     """Contexts of --context, or of --isl and --osl: the input and, on average, half the output.
 
     Raises:
         ValueError: both ways were used, or one half of the second.
     """
-    isl, osl = (one(name, flags.get(name)) for name in ("isl", "osl"))
-    if (isl is None) != (osl is None):
-        raise ValueError("--isl and --osl go together: give both, or --context")
-    if isl is None or osl is None:
-        return list(flags.get("context") or default)
+    asked = requests_of(flags)
+    if asked is None:
+        return list(flags.get("context") or ())
     if flags["context"]:
         raise ValueError("--context and --isl/--osl contradict each other: give one of them")
-    return [float(int(isl + 0.5 * osl))]
+    return [float(int(asked[0] + 0.5 * asked[1]))]
 
 
 def requests_of(flags: dict[str, Any]) -> tuple[float, float] | None:
-    """Input and output tokens of a request, if they were given."""
+    """Input and output tokens of a request, if they were given; errors as of `contexts_of`."""
     isl, osl = (one(name, flags.get(name)) for name in ("isl", "osl"))
+    if (isl is None) != (osl is None):
+        raise ValueError("--isl and --osl go together: give both, or --context")
     return None if isl is None or osl is None else (isl, osl)

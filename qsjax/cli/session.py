@@ -3,11 +3,13 @@
 import os
 import time
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import click
 
 from qsjax import __version__
+from qsjax.cli import EVERY_VERB
 
 
 def note(text: str) -> None:
@@ -29,12 +31,6 @@ def note_contexts(model: str, longest: int, contexts: Iterable[float] | None) ->
         note(f"Note: {model} is published for up to {longest:,} tokens; {listed} is beyond that.")
 
 
-def detail(text: str) -> None:
-    """A remark that only `--verbose` asks for."""
-    if _settings().get("verbose"):
-        click.echo(text, err=True)
-
-
 def _settings() -> dict[str, Any]:
     context = click.get_current_context(silent=True)
     if context is None:
@@ -46,40 +42,37 @@ def _set(name: str) -> Any:
     def remember(context: click.Context, parameter: click.Parameter, value: bool) -> None:
         if value:
             settings = context.find_root().ensure_object(dict)
+            if name == "verbose" and name not in settings:
+                context.find_root().call_on_close(partial(_report, time.perf_counter()))
             settings[name] = True
-            if name == "verbose" and "start" not in settings:
-                settings["start"] = time.perf_counter()
-                context.find_root().call_on_close(_report)
 
     return remember
 
 
-def _report() -> None:
+def _report(start: float) -> None:
     import jax  # late, as `programs`: it takes longer than all of `--help`
 
     from qsjax.numerics import programs
 
-    seconds = time.perf_counter() - _settings().get("start", time.perf_counter())
     folder = os.environ.get("JAX_COMPILATION_CACHE_DIR") or programs.folder() or "off"
     device = jax.devices()[0]
-    detail(
+    click.echo(
         f"qsjax {__version__}, jax {jax.__version__} on {device.platform} "
-        f"({device.device_kind}), compiled programs: {folder}, {seconds:.2f} s"
+        f"({device.device_kind}), compiled programs: {folder}, "
+        f"{time.perf_counter() - start:.2f} s",
+        err=True,
     )
 
 
 def verbosity() -> list[click.Option]:
     """The flags that every verb has, whatever else it takes."""
-    texts = {
-        "quiet": "Print the result and no notes.",
-        "verbose": "Also say versions, device and time, on standard error.",
-    }
     return [
         click.Option(
-            [f"-{name[0]}", f"--{name}"], is_flag=True, expose_value=False, is_eager=True,
-            callback=_set(name), help=text,
+            names.split(", "), is_flag=True, expose_value=False, is_eager=True,
+            callback=_set(names.partition("--")[2]), help=text,
         )
-        for name, text in texts.items()
+        for names, text in EVERY_VERB.items()
+        if ", " in names
     ]  # fmt: skip
 
 

@@ -188,6 +188,8 @@ METRICS: dict[Objective, Metric] = {
     "headroom": Metric("1", "share of the usable memory that stays free"),
     "max_batch": Metric("sequences", "largest batch of an attention replica that fits"),
 }
+# Metrics that may be 0 or are no outcome have no target.
+TARGETS = tuple(name for name in METRICS if name not in ("gpus", "headroom"))
 # What a metric is proportional to; without it there is none.
 PRICES = {"usd_per_million_tokens": "usd_per_hour", "joules_per_token": "watts"}
 

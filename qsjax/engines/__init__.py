@@ -7,9 +7,7 @@ https://docs.sglang.io/advanced_features/server_arguments.html.
 """
 
 from qsjax.engines.deployment import Deployment as Deployment
-from qsjax.engines.flags import Engine as Engine
 from qsjax.engines.flags import engine_of as engine_of
 from qsjax.engines.reading import read as read
-from qsjax.engines.writing import Written as Written
 from qsjax.engines.writing import WrittenEngine as WrittenEngine
 from qsjax.engines.writing import write as write

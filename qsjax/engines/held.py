@@ -8,8 +8,7 @@ import jax
 
 from qsjax.catalog import HardwareEntry, ModelEntry
 from qsjax.catalog.quantisation import MXFP4
-from qsjax.cost.laws.memory import kv_bytes_per_sequence, weights_bytes
-from qsjax.cost.laws.sharding import layout
+from qsjax.cost.laws.memory import kv_bytes_per_sequence
 from qsjax.engines import kernels, memory
 from qsjax.engines.deployment import Deployment
 from qsjax.engines.kernels import ExpertKernels
@@ -168,7 +167,7 @@ def _divided(
 ) -> tuple[HardwareSpec, float, float, tuple[str, ...]]:
     """The accelerator as its engine divides it, and the last three fields of `Held`."""
     facts, beside = _facts(deployment), memory.unquantised_bytes(one)
-    weights = scalar(on_host(_weights)(one.model, one.partition, one.workload)) + beside
+    weights = scalar(memory.sizes(one.model, one.partition, one.workload)[0]) + beside
     kept = memory.vllm_kept(one, facts, weights)
     room = memory.usable_bytes(one, facts, weights, 0.0) - beside
     capacity = scalar(one.hardware.hbm_bytes)
@@ -185,10 +184,6 @@ def _divided(
         f"{capacity / GIB:,.0f} GiB are left for weights and cache at this split"
     )
     return hardware, beside, kept, (note,)
-
-
-def _weights(model: ModelSpec, part: Partition, work: Workload) -> jax.Array:
-    return weights_bytes(model, part, work, layout(model, part, PHYSICAL))
 
 
 def _tuned(

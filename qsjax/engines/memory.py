@@ -217,7 +217,7 @@ def states_share(found: Facts) -> bool:
 
 
 @on_host
-def _sizes(model: ModelSpec, part: Partition, work: Workload) -> tuple[jax.Array, jax.Array]:
+def sizes(model: ModelSpec, part: Partition, work: Workload) -> tuple[jax.Array, jax.Array]:
     """Weights of a GPU, and the cache of a sequence of the mean context [B]."""
     weights = weights_bytes(model, part, work, layout(model, part, PHYSICAL))
     return weights, kv_bytes_per_sequence(model, part, work, PHYSICAL)
@@ -235,7 +235,7 @@ def running(one: OperatingPoint, found: Facts) -> float:
     if one.engine not in ("vllm", "sglang", "trtllm"):
         return asked
     context = float(one.workload.context)  # type: ignore[arg-type]  # floats of deployment_of
-    weights, cache = map(scalar, _sizes(one.model, one.partition, one.workload))
+    weights, cache = map(scalar, sizes(one.model, one.partition, one.workload))
     weights += unquantised_bytes(one)
     free = usable_bytes(one, found, weights, cache / context) - weights
     longest = one.prompt + one.output if one.engine == "trtllm" else context

@@ -1,4 +1,4 @@
-"""The rules of engines: memory and releases, constants of kernels, flags; each in a TOML."""
+"""The rules of engines: memory and releases, constants of kernels, flags, steps; each in a TOML."""
 
 import functools
 import tomllib
@@ -7,18 +7,15 @@ from typing import Any
 
 
 @functools.cache
-def load_engines() -> dict[str, dict[str, Any]]:
-    """How each engine divides an accelerator's memory [GiB] and runs four-bit experts."""
-    return tomllib.loads((resources.files("qsjax.engines") / "engines.toml").read_text("utf-8"))
+def _table(name: str) -> dict[str, Any]:
+    return tomllib.loads((resources.files("qsjax.engines") / f"{name}.toml").read_text("utf-8"))
 
 
-@functools.cache
-def load_kernels() -> dict[str, Any]:
-    """The constants of kernels by generation, engine and format."""
-    return tomllib.loads((resources.files("qsjax.engines") / "kernels.toml").read_text("utf-8"))
-
-
-@functools.cache
-def load_flags() -> dict[str, dict[str, Any]]:
-    """Flags by engine: which are read, which have no effect, which are not read."""
-    return tomllib.loads((resources.files("qsjax.engines") / "flags.toml").read_text("utf-8"))
+# How each engine divides an accelerator's memory [GiB] and runs four-bit experts.
+load_engines = functools.partial(_table, "engines")
+# The constants of kernels by generation, engine and format.
+load_kernels = functools.partial(_table, "kernels")
+# Flags by engine: which are read, which have no effect, which are not read.
+load_flags = functools.partial(_table, "flags")
+# The default rules of each engine's scheduler.
+load_schedulers = functools.partial(_table, "schedulers")

@@ -1,9 +1,6 @@
 """How engines fill a step: token budget, running requests, prompts among answers, admission."""
 
 import dataclasses
-import functools
-import tomllib
-from importlib import resources
 from typing import Any
 
 import jax
@@ -12,6 +9,7 @@ from jax.typing import ArrayLike
 
 from qsjax.cost.shared import Filling
 from qsjax.engines.flags import ENGINES, Engine
+from qsjax.engines.rules import load_schedulers
 from qsjax.records.units import GIB, MS
 
 
@@ -42,12 +40,6 @@ class Scheduler:
     block: ArrayLike = 16.0
     frontend: ArrayLike = 0.0
     stream_steps: ArrayLike = 0.0
-
-
-@functools.cache
-def load_schedulers() -> dict[str, Any]:
-    """The default rules of each engine, and what all have alike (`schedulers.toml`)."""
-    return tomllib.loads((resources.files("qsjax.engines") / "schedulers.toml").read_text("utf-8"))
 
 
 def default_scheduler(engine: Engine, hbm_bytes: float, hardware_name: str = "") -> Scheduler:

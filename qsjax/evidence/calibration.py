@@ -369,13 +369,8 @@ class Calibration(Result):
     def rows(self) -> list[Row]:
         """One row for each constant: value and ends of its 95 % interval, in SI units."""
         return [
-            {
-                "constant": one.name,
-                "value": one.value,
-                "low": one.low,
-                "high": one.high,
-                "unit": "s" if one.unit == "us" else "1",
-            }
+            {"constant": one.name, "value": one.value, "low": one.low, "high": one.high}
+            | {"unit": "s" if one.unit == "us" else "1"}
             for one in self.fit.constants
         ]
 

@@ -27,6 +27,7 @@ from qsjax.evidence.measurements.deployment import engine_of
 from qsjax.evidence.measurements.kernels import CATEGORIES as KERNELS
 from qsjax.evidence.measurements.kernels import times
 from qsjax.grid.entry import entry
+from qsjax.numerics.safe import scalar
 from qsjax.output import folder
 from qsjax.output.result import Drawing, Result, Row, Table
 
@@ -421,12 +422,8 @@ def _row(record: Mapping[str, Any], result: Prediction | Skipped) -> Row:
         "model": one.model_name,
         "gpu": one.hardware_name,
         "engine": one.engine,
-        "tp": float(np.asarray(one.partition.tp)),
-        "ep": float(np.asarray(one.partition.ep)),
-        "dp": float(np.asarray(one.partition.dp)),
-        "kvp": float(np.asarray(one.partition.kvp)),
-        "batch": float(np.asarray(one.workload.batch)),
-        "context": float(np.asarray(one.workload.context)),
+        **{name: scalar(getattr(one.partition, name)) for name in ("tp", "ep", "dp", "kvp")},
+        **{name: scalar(getattr(one.workload, name)) for name in ("batch", "context")},
         "measured": case.measured,
         "predicted": result.value,
         "error_pct": 100.0 * (result.value / case.measured - 1.0),

@@ -5,14 +5,13 @@ one times the ratio of the two. Ranges whose bound lies below the second best of
 out; the others are halved. What is found is what `pairs.score_candidates` finds by trying all.
 """
 
-import dataclasses
-from collections.abc import Sequence
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
 from qsjax.cost.metrics import Objective
 from qsjax.grid.batches import ladder
+from qsjax.grid.cells import concatenated, take
 from qsjax.grid.limits import Limits, is_given
 from qsjax.grid.pairs import AT_ONCE, Candidates, RowBest, judged_at, shared_rows
 from qsjax.grid.scoring import tolerance
@@ -27,8 +26,7 @@ def is_bounded(limits: Limits, objective: Objective) -> bool:
     return objective == "tokens_per_s_per_gpu" and not is_falling
 
 
-@dataclasses.dataclass
-class _Ranges:
+class _Ranges(NamedTuple):
     """Ranges of steps of the ladder of which the ends were tried, and nothing between.
 
     Attributes:
@@ -43,14 +41,6 @@ class _Ranges:
     high: np.ndarray
     rate: np.ndarray
     is_kept: np.ndarray
-
-    def at(self, rows: Any) -> "_Ranges":
-        return _Ranges(*(getattr(self, f.name)[rows] for f in dataclasses.fields(self)))
-
-    @staticmethod
-    def joined(parts: Sequence["_Ranges"]) -> "_Ranges":
-        names = [f.name for f in dataclasses.fields(_Ranges)]
-        return _Ranges(*(np.concatenate([getattr(p, n) for p in parts]) for n in names))
 
 
 class _Search:
@@ -97,16 +87,16 @@ class _Search:
         """The ranges between whose ends something may be among the two best of its cell."""
         low, high = self.value(ranges.who, ranges.low), self.value(ranges.who, ranges.high)
         bound = ranges.rate * ((high - 1.0) / low)
-        return ranges.at((high - low > 1.0) & (bound >= self.wanted()[ranges.who]))
+        is_open = (high - low > 1.0) & (bound >= self.wanted()[ranges.who])
+        return take(ranges, is_open)
 
 
 def _halved(search: _Search, ranges: _Ranges) -> _Ranges:
     """The halves of ranges with a step between their ends; beyond a broken limit is nothing."""
     middle = (ranges.low + ranges.high) // 2
     kept, rate = search.attempt(ranges.who, search.value(ranges.who, middle))
-    lower = dataclasses.replace(ranges, high=middle, is_kept=kept)
-    upper = dataclasses.replace(ranges, low=middle, rate=rate).at(kept)
-    return _Ranges.joined([lower, upper])
+    lower = ranges._replace(high=middle, is_kept=kept)
+    return concatenated(lower, take(ranges._replace(low=middle, rate=rate), kept))
 
 
 def _to_the_limit(search: _Search, ranges: _Ranges) -> None:
@@ -134,13 +124,14 @@ def best_two(found: Candidates, limits: Limits) -> RowBest:
         return RowBest(search.score, search.batch, search.gpus)
     first, last = np.zeros(len(every), int), np.searchsorted(search.steps, found.largest)
     kept, rate = search.attempt(every, np.ones(len(every)))
-    ranges = _Ranges(every, first, last, rate, kept).at(kept)
-    ranges.is_kept, _ = search.attempt(ranges.who, search.value(ranges.who, ranges.high))
+    ranges: _Ranges = take(_Ranges(every, first, last, rate, kept), kept)
+    is_kept, _ = search.attempt(ranges.who, search.value(ranges.who, ranges.high))
+    ranges = ranges._replace(is_kept=is_kept)
     ends = []
     while len((ranges := search.promising(ranges)).who):
         is_split = ranges.high - ranges.low > 1
-        ends.append(ranges.at(~is_split & ~ranges.is_kept))
-        ranges = _halved(search, ranges.at(is_split))
+        ends.append(take(ranges, ~is_split & ~ranges.is_kept))
+        ranges = _halved(search, take(ranges, is_split))
     if ends:
-        _to_the_limit(search, _Ranges.joined(ends))
+        _to_the_limit(search, concatenated(*ends))
     return RowBest(search.score, search.batch, search.gpus)

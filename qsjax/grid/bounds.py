@@ -190,10 +190,6 @@ class Bounds(NamedTuple):
     ahead_parts: list[tuple[np.ndarray, np.ndarray]]
 
 
-def _is_limited(cells: Cells) -> bool:
-    return any(is_given(cells.limits, name) for name in LIMITS)
-
-
 class Judge:
     """The designs of one cell, ready to be bounded."""
 
@@ -210,7 +206,7 @@ class Judge:
         self.economy = numbers_at(cells.economy, cell)
         self.options: dict[str, Any] = {
             "metric": cells.objective,
-            "is_limited": _is_limited(cells),
+            "is_limited": any(is_given(cells.limits, name) for name in LIMITS),
             "resource": resource,
         }
 

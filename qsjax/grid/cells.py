@@ -133,6 +133,11 @@ def take(tree: Any, at: Any) -> Any:
     return jax.tree.map(lambda leaf: np.asarray(leaf)[at], tree)
 
 
+def concatenated(*trees: Any) -> Any:
+    """The rows of several trees, one after another."""
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *trees)
+
+
 def numbers_at(tree: Any, at: int) -> Any:
     """Row `at` of every leaf, as a number."""
     return jax.tree.map(lambda leaf: float(np.asarray(leaf)[at]), tree)

@@ -10,12 +10,11 @@ import numpy as np
 from qsjax.cost.decode import StepCost
 from qsjax.cost.metrics import Economy
 from qsjax.grid.batches import clip_to, every, ladder, spacing_of
-from qsjax.grid.cells import Cells, Designs, Winners, step_on_host, take
+from qsjax.grid.cells import Cells, Designs, Winners, concatenated, step_on_host, take
 from qsjax.grid.limits import Limits, violations
 from qsjax.grid.optimum import candidates_of
-from qsjax.grid.pairs import Block, Candidates, allowed_batches, blocks, rectangles, step_at
+from qsjax.grid.pairs import Block, Candidates, allowed_batches, blocks, judge, rectangles, step_at
 from qsjax.grid.solution import cell_labels, design_of, design_row, metrics_of
-from qsjax.numerics.numpy_backend import on_host
 
 Row = dict[str, Any]
 # Points that a front may hold at first; a cell with more is done again with twice as many.
@@ -130,15 +129,6 @@ class Front:
         return [self.label | design_row(design, metrics, k) for k in range(len(self.user))]
 
 
-@on_host
-def _rates(block: Block, limits: Limits) -> tuple[jax.Array, ...]:
-    """Both rates and the GPUs of designs at their batches, and the limits that they break."""
-    step = step_at(block.winners, jnp.asarray(block.batches))
-    inputs, designs = block.winners
-    broken = violations(limits, designs.partition, inputs.hardware, step, block.economy)
-    return step.tokens_per_s_per_user, step.tokens_per_s_per_gpu, step.gpus, broken
-
-
 def _front_on_host(points: Points) -> Points:
     """`front_of` by NumPy."""
     keys = (points.batch, points.row, points.gpus, -points.gpu, -points.user)
@@ -154,15 +144,15 @@ def _points_on_host(
     parts, evaluated = [Points(*np.empty((5, 0)))], 0
     for block in rectangles(found, largest, batches):
         batch = np.minimum(block.batches, block.largest)
-        *rates, broken = _rates(block._replace(batches=batch), limits)
+        own = (block.winners, block.economy, batch, limits)
+        *rates, broken = judge(*own, objective="tokens_per_s_per_user")
         tried = (*rates, block.rows[:, None], batch)
         keeps = (batch >= 1.0) & np.broadcast_to(broken == 0, batch.shape)
         parts.append(
             _front_on_host(Points(*(np.broadcast_to(x, batch.shape)[keeps] for x in tried)))
         )
         evaluated += batch.size
-    whole: Points = jax.tree.map(lambda *column: np.concatenate(column), *parts)
-    return _front_on_host(whole), evaluated
+    return _front_on_host(concatenated(*parts)), evaluated
 
 
 def _points(
@@ -209,7 +199,7 @@ def front_of_cell(
     points, evaluated = _points(found, largest, batches, cells.limits)
     n = int(np.count_nonzero(np.asarray(points.user) > -np.inf))
     at, batch = np.asarray(points.row)[:n].astype(np.int64), np.asarray(points.batch)[:n]
-    own = found.at(at)
+    own: Candidates = take(found, at)
     inputs, economy, partition = jax.tree.map(
         lambda x: x[:, 0], (own.winners.inputs, own.economy, own.winners.designs.partition)
     )

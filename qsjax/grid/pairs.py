@@ -38,10 +38,6 @@ class Candidates(NamedTuple):
     position: np.ndarray
     largest: np.ndarray
 
-    def at(self, rows: Any) -> "Candidates":
-        """Some of the candidates."""
-        return jax.tree.map(lambda x: np.asarray(x)[rows], self)
-
 
 class Block(NamedTuple):
     """A rectangle of designs.
@@ -128,9 +124,10 @@ class Judged(NamedTuple):
 
 
 @on_host
-def _judge(
-    winners: Winners, economy: Economy, batch: jax.Array, limits: Limits, *, objective: Objective
+def judge(
+    winners: Winners, economy: Economy, batch: Any, limits: Limits, *, objective: Objective
 ) -> Judged:
+    """What becomes of designs at a batch."""
     step = step_at(winners, batch)
     inputs, designs = winners
     broken = violations(limits, designs.partition, inputs.hardware, step, economy)
@@ -149,7 +146,7 @@ class RowBest(NamedTuple):
 def best_batches(block: Block, limits: Limits, objective: Objective) -> RowBest:
     """The best batch of each row of a block within the limits."""
     batch = np.minimum(block.batches, block.largest)
-    judged = _judge(block.winners, block.economy, batch, limits, objective=objective)
+    judged = judge(block.winners, block.economy, batch, limits, objective=objective)
     allowed = (batch >= 1.0) & (np.asarray(judged.broken) == 0)
     masked = np.where(allowed, judged.score, -np.inf)
     # Batches below the pipeline's depth share one TPOT; of equals, the one with most tokens wins.
@@ -198,7 +195,7 @@ def judged_at(shared: Any, rows: np.ndarray, batch: np.ndarray, limits: Limits) 
     """These rows of what `shared_rows` gave, each at a batch of its own, shape (n, 1)."""
     winners, economy = _some(shared, rows)
     at: Any = batch[:, None]
-    judged = _judge(winners, economy, at, limits, objective="tokens_per_s_per_gpu")
+    judged = judge(winners, economy, at, limits, objective="tokens_per_s_per_gpu")
     shape = (len(rows), 1)
     return jax.tree.map(lambda x: np.broadcast_to(np.asarray(x), shape), judged)
 

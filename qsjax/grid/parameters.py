@@ -127,6 +127,13 @@ def write(inputs: Inputs, values: Mapping[str, jax.Array | np.ndarray]) -> Input
     return changed._replace(q=values["q"]) if "q" in values else changed
 
 
+def varied(inputs: Inputs, values: Mapping[str, np.ndarray]) -> Inputs:
+    """`write`, but `q` only in rows that have one: the mixture itself has none."""
+    if "q" in values:
+        values = {**values, "q": np.where(np.asarray(inputs.q) > 0, values["q"], 0.0)}
+    return write(inputs, values)
+
+
 def scaled(inputs: Inputs, parameter: Parameter, factor: jax.Array | np.ndarray) -> Inputs:
     """`inputs` with every member of the parameter multiplied by `factor` (one per row)."""
     return write(inputs, {name: read(inputs, name) * factor for name in parameter.members})

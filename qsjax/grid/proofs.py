@@ -14,6 +14,7 @@ import numpy as np
 
 from qsjax.cost.metrics import METRICS
 from qsjax.grid.bounds import ELEMENTS, Bounds, Boxes, Judge
+from qsjax.grid.cells import concatenated, take
 from qsjax.grid.scoring import TIE_TOLERANCE
 from qsjax.numerics.intervals import ROUNDING
 
@@ -74,17 +75,6 @@ class _Queue(NamedTuple):
 
     boxes: Boxes
     active: tuple[np.ndarray, ...]
-
-    def take(self, at: Any) -> "_Queue":
-        return _Queue(
-            Boxes(self.boxes.low[at], self.boxes.high[at]), tuple(mask[at] for mask in self.active)
-        )
-
-    def join(self, other: "_Queue") -> "_Queue":
-        low = np.concatenate([self.boxes.low, other.boxes.low])
-        boxes = Boxes(low, np.concatenate([self.boxes.high, other.boxes.high]))
-        pairs = zip(self.active, other.active, strict=True)
-        return _Queue(boxes, tuple(np.concatenate(pair) for pair in pairs))
 
 
 def _column(bounds: Bounds, at: np.ndarray) -> Bounds:
@@ -178,9 +168,9 @@ class Arena:
             found.append(table)
         return found
 
-    def best_at(self, unit: np.ndarray, active: Sequence[np.ndarray] | None = None) -> Point:
+    def best_at(self, unit: np.ndarray) -> Point:
         """The best design at a point; the first one of equals."""
-        tables = self.scores(unit[None], active or self.everything())
+        tables = self.scores(unit[None], self.everything())
         tops = [table[0].max(initial=-np.inf) for table in tables]
         k = int(np.argmax(tops))
         if tops[k] == -np.inf:
@@ -217,7 +207,7 @@ class Arena:
         queue, proved, parts, evaluated = _Queue(whole, self.everything()), 0.0, 0, 0
         while len(queue.boxes.low) and parts < most:
             together = min(TOGETHER, max(1, ELEMENTS // max(1, _designs(queue))))
-            own, queue = queue.take(slice(together)), queue.take(slice(together, None))
+            own, queue = (take(queue, at) for at in (slice(together), slice(together, None)))
             count = len(own.boxes.low)
             parts, evaluated = parts + count, evaluated + count * _designs(own)
             look = _look(self, claim, own)
@@ -225,25 +215,24 @@ class Arena:
             is_open = ~look.settled
             if not is_open.any():
                 continue
-            left = _Queue(own.boxes, look.active).take(is_open)
+            left: _Queue = take(_Queue(own.boxes, look.active), is_open)
             corner, axis = look.corner[is_open], look.axis[is_open]
             for units in (corner, left.boxes.middle):
                 wrong = np.flatnonzero(self.disagree(claim, units, left.active))
                 if len(wrong):
                     return Verdict(proved, self.best_at(units[wrong[0]]), parts, evaluated)
-            queue = queue.join(_halved(left, axis))
+            queue = concatenated(queue, _halved(left, axis))
         done = 1.0 if not len(queue.boxes.low) else min(proved, 1.0)
         return Verdict(done, None, parts, evaluated)
 
 
 def _designs(queue: _Queue) -> int:
     """Designs that may be best in some of the next parts: they are bounded together."""
-    return sum(int(mask.any(axis=0).sum()) for mask in queue.take(slice(TOGETHER)).active)
+    return sum(int(mask.any(axis=0).sum()) for mask in take(queue.active, slice(TOGETHER)))
 
 
 def _halved(queue: _Queue, axis: np.ndarray) -> _Queue:
-    first, second = queue.boxes.halved(axis)
-    return _Queue(first, queue.active).join(_Queue(second, queue.active))
+    return concatenated(*(_Queue(own, queue.active) for own in queue.boxes.halved(axis)))
 
 
 class _Look(NamedTuple):

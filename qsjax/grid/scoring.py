@@ -185,7 +185,7 @@ def count_designs(scored: Scored) -> Codes:
     return counts
 
 
-def stacked(counts: dict[str, Any], shape: tuple[int, ...], xp: Any = jnp) -> Any:
-    """Counts of each reason of `REASONS`, along a new first axis; `xp` as for `pick_best`."""
-    none = xp.zeros(shape, xp.int32)
-    return xp.stack([xp.broadcast_to(counts.get(name, none), shape) for name in REASONS])
+def stacked(counts: dict[str, Any], shape: tuple[int, ...]) -> Any:
+    """Counts of each reason of `REASONS`, along a new first axis."""
+    none = jnp.zeros(shape, jnp.int32)
+    return jnp.stack([jnp.broadcast_to(counts.get(name, none), shape) for name in REASONS])

@@ -1,5 +1,6 @@
 """The catalogue as people read it: one row a model or accelerator, and everything of one."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from qsjax import catalog
@@ -14,8 +15,11 @@ from qsjax.records.units import GB, GIB, KIB, TB, TFLOP
 
 def model_row(entry: catalog.ModelEntry) -> dict[str, Any]:
     """A model in the list of all: counts, experts, dtypes and the cache of a token."""
+    return _row(entry, cache_bytes_per_token(entry.spec))
+
+
+def _row(entry: catalog.ModelEntry, cache: Mapping[str, float]) -> dict[str, Any]:
     total, active = float(params.total_params(entry.spec)), float(params.active_params(entry.spec))
-    cache = cache_bytes_per_token(entry.spec)
     return {
         "name": entry.name,
         "title": entry.title,
@@ -47,11 +51,12 @@ def model_record(entry: catalog.ModelEntry) -> dict[str, Any]:
     counted = {name: float(law(entry.spec)) for name, law in laws.items()}
     counted["extra"] = scalar(entry.spec.extra_params)
     counted["repeated"] = -scalar(entry.spec.repeated_params)
+    cache = cache_bytes_per_token(entry.spec)
     return {
-        **model_row(entry),
+        **_row(entry, cache),
         "aliases": list(entry.aliases),
         "dtypes": {**_dtypes(entry), "cache": entry.kv_dtype},
-        "kv_bytes_per_token_fp8_plain": cache_bytes_per_token(entry.spec)["fp8_plain"],
+        "kv_bytes_per_token_fp8_plain": cache["fp8_plain"],
         "params_by_part": counted,
         "params_norm": float(params.norm_params(entry.spec)),
         "shape": files.spec_dict(entry.spec),

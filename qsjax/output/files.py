@@ -15,18 +15,24 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write `path` in one step: it holds the old content or the new, never a part."""
+def write_atomically(path: Path, content: str | bytes, *, through: bool = False) -> None:
+    """Write `path` in one step: it holds the old content or the new, never a part.
+
+    `through` waits until it is on the disk.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     data = content.encode() if isinstance(content, str) else content
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
+            if through:
+                file.flush()
+                os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
-        os.unlink(temporary)
+        Path(temporary).unlink(missing_ok=True)  # an interruption may come after it was moved
         raise
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from qsjax.cost.ledger import RESOURCES
 from qsjax.cost.metrics import METRICS
-from qsjax.grid.bounds import Judge, Region, region_of
+from qsjax.grid.bounds import Judge, region_of
 from qsjax.grid.cells import Cells, cells_of
 from qsjax.grid.optimum import Best, best_of, binding_resource, winners_at
 from qsjax.grid.parameters import HARDWARE_PARAMETERS, Parameter, bounds, read, resolve
@@ -289,9 +289,8 @@ def _cases(models: Sequence[Cells]) -> Iterator[_Case]:
         own = [(k, v * per[k] + at) for k, c in enumerate(models) for v in range(c.shape[0])]
         named = []
         for k, cell in own:
-            head = {"model": models[k].model.name, "hardware": models[k].hardware.name}
             q = labels[k][cell]["q"]
-            named.append(head | labels[k][cell] | {"q": None if q is None else float(q)})
+            named.append(labels[k][cell] | {"q": None if q is None else float(q)})
         yield _Case([(models[k], cell) for k, cell in own], [best[k] for k, _ in own], named)
 
 
@@ -402,11 +401,10 @@ def _scaled(ends: Ends, inputs: Any, cell: int, scale: float) -> Ends | None:
 def _judges(
     case: _Case, ends: Ends, parameters: Sequence[Parameter], resource: str | None
 ) -> list[Judge]:
-    found = []
-    for cells, cell in case.models:
-        region: Region = region_of(cells, cell, parameters, ends)
-        found.append(Judge(cells, cell, region, resource=resource))
-    return found
+    return [
+        Judge(cells, cell, region_of(cells, cell, parameters, ends), resource=resource)
+        for cells, cell in case.models
+    ]
 
 
 def _certified(
@@ -436,13 +434,14 @@ def _certified(
         if claim == "partition":
             says = _split(cells, position)
         elif claim == "bottleneck":
-            resource = says = _bound_by(cells, cell, case.best[k])
+            resource = says = _bound_by(cells, cells.inputs, case.best[k], cell)
         own = Claim(
             contestant=k if claim == "winner" else 0,
             position=position if claim == "partition" else None,
             resource=resource,
         )
-        part = case if claim == "winner" else _alone(case, k)
+        alone = _Case([case.models[k]], [case.best[k]], [case.labels[k]])
+        part = case if claim == "winner" else alone
 
         def attempt(
             ends: Ends, most: int, part: _Case = part, own: Claim = own
@@ -456,10 +455,6 @@ def _certified(
             sizes = _largest(attempt, verdict, ends, cells, cell)
         found.append(_told(part, (claim, says, case.labels[k]), verdict, arena, sizes))
     return found
-
-
-def _alone(case: _Case, k: int) -> _Case:
-    return _Case([case.models[k]], [case.best[k]], [case.labels[k]])
 
 
 def _contestant(case: _Case, k: int) -> str:
@@ -476,9 +471,8 @@ def _split(cells: Cells, position: int) -> str:
     return " ".join([*parts, *mode])
 
 
-def _bound_by(cells: Cells, cell: int, best: Best) -> str:
-    at = binding_resource(winners_at(cells, cells.inputs, best))[cell]
-    return list(RESOURCES)[int(at)]
+def _bound_by(cells: Cells, inputs: Any, best: Best, row: int) -> str:
+    return list(RESOURCES)[int(binding_resource(winners_at(cells, inputs, best))[row])]
 
 
 def _largest(
@@ -568,4 +562,4 @@ def _instead(case: _Case, claim: str, arena: Arena, verdict: Verdict) -> str:
         return _contestant(case, k)
     if claim == "partition":
         return _split(cells, int(best.position[0]))
-    return list(RESOURCES)[int(binding_resource(winners_at(cells, inputs, best))[0])]
+    return _bound_by(cells, inputs, best, 0)

@@ -560,10 +560,9 @@ def _main_table(rows: Sequence[Row], first: str, end: str) -> Table:
     cells: list[Sequence[str]] = []
     last = None
     for row in rows:
-        place = (row["context"], row.get("batch") if "batch" in row else None)
-        if last is not None and last != place[0]:
+        if last not in (None, row["context"]):
             cells.append(())
-        last = place[0]
+        last = row["context"]
         start = [f"{row['context']:,}", row["subject"]]
         if not row["is_feasible"]:
             cells.append([*start, "nothing runs", *[""] * (len(heads) - 3)])

@@ -1,6 +1,7 @@
 """Bytes of a dtype, and workloads in the precision that a model is published in."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from qsjax.records.specs import INDEX_KEY, Dtype, ModelSpec, Precision, Workload
@@ -9,52 +10,65 @@ from qsjax.records.specs import INDEX_KEY, Dtype, ModelSpec, Precision, Workload
 STORED: dict[Dtype, float] = {"bf16": 2.0, "fp8": 1.0, "fp4": 0.5625}
 
 
-def precision_of(
-    weights: Dtype,
-    attention: Dtype,
-    kv: Dtype,
-    *,
-    weight_bytes: float = 0.0,
-    attn_bytes: float = 0.0,
-    shared_bytes: float = 0.0,
-    head_bytes: float = 0.0,
-    embedding_bytes: float = 0.0,
-    multiply: Dtype | None = None,
-    index_bytes: float = INDEX_KEY,
-    state_bytes: float = 0.0,
-) -> Precision:
-    """Precision of a model by its dtypes.
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """In what a model is published: dtypes, and bytes where these do not say them.
 
-    Args:
-        weights: of the feed-forward networks.
-        attention: of the attention weights.
-        kv: of the cache.
-        weight_bytes: of a feed-forward weight with its scales, 0 where `STORED` says it.
+    Bytes are those of a weight with its scales, in the mean of all modules of the kind.
+
+    Attributes:
+        weight_dtype: of routed experts, or of a dense model's networks.
+        attn_weight_dtype: of the attention weights.
+        multiply_dtype: what quantised weights are dequantised to, None where they multiply as they
+            are.
+        kv_dtype: of the cache.
+        weight_block: weights in a row or column that share a scale, of which engines want whole
+            multiples on every GPU; 0 where any split will do.
+        state_bytes: of an element of a recurrent state, 0 where there is none or engines take 4.
+        index_bytes: of an element of an index key.
+        weight_bytes: of a feed-forward weight, 0 where `STORED` says it.
         attn_bytes: of an attention weight, likewise.
         shared_bytes: of a weight of shared experts and dense layers, 0 for those of the others.
         head_bytes: of a weight of the output head, 0 for 16 bits.
         embedding_bytes: of a weight of the input embedding, likewise.
-        index_bytes: of an element of an index key.
-        state_bytes: of an element of a recurrent state, 0 for the 4 that engines take.
-        multiply: what quantised weights are dequantised to, None where they multiply as they are.
+        modules: dtype of every kind of module, where these differ.
     """
 
-    def multiplied(dtype: Dtype) -> Dtype:
-        return dtype if dtype == "bf16" or multiply is None else multiply
+    weight_dtype: Dtype = "bf16"
+    attn_weight_dtype: Dtype = "bf16"
+    multiply_dtype: Dtype | None = None
+    kv_dtype: Dtype = "bf16"
+    weight_block: int = 0
+    state_bytes: float = 0.0
+    index_bytes: float = INDEX_KEY
+    weight_bytes: float = 0.0
+    attn_bytes: float = 0.0
+    shared_bytes: float = 0.0
+    head_bytes: float = 0.0
+    embedding_bytes: float = 0.0
+    modules: Mapping[str, Dtype] = dataclasses.field(default_factory=dict)
 
-    stored = weight_bytes or STORED[weights]
+
+def precision_of(stored: Stored) -> Precision:
+    """Precision of a model as it is stored."""
+
+    def multiplied(dtype: Dtype) -> Dtype:
+        return dtype if dtype == "bf16" else stored.multiply_dtype or dtype
+
+    size = stored.weight_bytes or STORED[stored.weight_dtype]
+    ffn = multiplied(stored.weight_dtype)
     return Precision(
-        bytes_attn_weight=attn_bytes or STORED[attention],
-        bytes_ffn_weight=stored,
-        shared_weight_ratio=shared_bytes / stored if shared_bytes else 1.0,
-        bytes_head_weight=head_bytes or STORED["bf16"],
-        bytes_embedding_weight=embedding_bytes or STORED["bf16"],
-        bytes_kv=STORED[kv],
-        bytes_index=index_bytes,
-        bytes_state=state_bytes or 4.0,
-        bytes_dispatch=2.0 if multiplied(weights) == "bf16" else 1.0,
-        proj_dtype=multiplied(attention),
-        ffn_dtype=multiplied(weights),
+        bytes_attn_weight=stored.attn_bytes or STORED[stored.attn_weight_dtype],
+        bytes_ffn_weight=size,
+        shared_weight_ratio=stored.shared_bytes / size if stored.shared_bytes else 1.0,
+        bytes_head_weight=stored.head_bytes or STORED["bf16"],
+        bytes_embedding_weight=stored.embedding_bytes or STORED["bf16"],
+        bytes_kv=STORED[stored.kv_dtype],
+        bytes_index=stored.index_bytes,
+        bytes_state=stored.state_bytes or 4.0,
+        bytes_dispatch=2.0 if ffn == "bf16" else 1.0,
+        proj_dtype=multiplied(stored.attn_weight_dtype),
+        ffn_dtype=ffn,
     )
 
 
@@ -99,9 +113,9 @@ def workload_of(
             "the models of this stack are published in different precisions; give a workload"
         )
     if weights is not None:
-        stored = precision_of(weights, weights, kv or "bf16")
+        own = Stored(weight_dtype=weights, attn_weight_dtype=weights)
         precision = dataclasses.replace(
-            stored,
+            precision_of(own),
             bytes_kv=precision.bytes_kv,
             bytes_index=precision.bytes_index,
             bytes_state=precision.bytes_state,

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from qsjax.cost.feasibility import REASONS
+from qsjax.grid.cells import concatenated, take
 from qsjax.grid.scoring import TIE_TOLERANCE, lowest, tolerance
 from qsjax.streaming.engine import Engine
 from qsjax.streaming.kernels import BINS, Reduction, bin_edges, detail_one, survivors_one
@@ -16,8 +17,7 @@ from qsjax.streaming.plan import Plan, winner_coordinates
 FRONT_PROBES = 8
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Designs:
+class Designs(NamedTuple):
     """Some designs: kept cell (flat), position in the plan's list, GPUs, score, front axes."""
 
     cell: np.ndarray
@@ -26,15 +26,6 @@ class Designs:
     score: np.ndarray
     rate: np.ndarray
     speed: np.ndarray
-
-    def pick(self, at: np.ndarray) -> "Designs":
-        """Those at some indices."""
-        return Designs(*(getattr(self, f.name)[at] for f in dataclasses.fields(self)))
-
-    def join(self, other: "Designs") -> "Designs":
-        """Both."""
-        names = [f.name for f in dataclasses.fields(self)]
-        return Designs(*(np.append(getattr(self, n), getattr(other, n)) for n in names))
 
 
 def no_designs() -> Designs:
@@ -52,7 +43,7 @@ def rank_of(score: np.ndarray) -> np.ndarray:
 def top(designs: Designs, count: int) -> Designs:
     """The best `count`: by score, equal ones by fewest GPUs, kept cell and position."""
     order = np.lexsort((designs.position, designs.cell, designs.gpus, -rank_of(designs.score)))
-    return designs.pick(order[:count])
+    return take(designs, order[:count])
 
 
 def front(designs: Designs) -> Designs:
@@ -63,9 +54,9 @@ def front(designs: Designs) -> Designs:
     order = np.lexsort(
         (designs.position, designs.cell, designs.gpus, -designs.speed, -designs.rate)
     )
-    ordered = designs.pick(order)
+    ordered: Designs = take(designs, order)
     before = np.append(-np.inf, np.maximum.accumulate(ordered.speed)[:-1])
-    return ordered.pick(np.flatnonzero(ordered.speed > before))
+    return take(ordered, ordered.speed > before)
 
 
 @dataclasses.dataclass(slots=True)
@@ -103,10 +94,7 @@ class Tally:
 def new_tally(metrics: int) -> Tally:
     """Nothing counted yet."""
     return Tally(
-        0,
-        0,
-        0,
-        0,
+        *(0, 0, 0, 0),
         np.zeros(len(REASONS), np.int64),
         np.full(metrics, np.inf),
         np.full(metrics, -np.inf),
@@ -119,18 +107,14 @@ def new_tally(metrics: int) -> Tally:
 
 def merge(one: Tally, other: Tally, top_k: int) -> Tally:
     """The tally of two disjoint parts; the order does not matter."""
+    names = ("computed", "evaluated", "doubtful", "feasible", "reasons", "bins")
     return Tally(
-        one.computed + other.computed,
-        one.evaluated + other.evaluated,
-        one.doubtful + other.doubtful,
-        one.feasible + other.feasible,
-        one.reasons + other.reasons,
-        np.minimum(one.low, other.low),
-        np.maximum(one.high, other.high),
-        one.bins + other.bins,
-        summed(np.concatenate([one.wins, other.wins], axis=1)),
-        top(one.best.join(other.best), top_k),
-        front(one.edge.join(other.edge)),
+        **{name: getattr(one, name) + getattr(other, name) for name in names},
+        low=np.minimum(one.low, other.low),
+        high=np.maximum(one.high, other.high),
+        wins=summed(np.concatenate([one.wins, other.wins], axis=1)),
+        best=top(concatenated(one.best, other.best), top_k),
+        edge=front(concatenated(one.edge, other.edge)),
     )
 
 
@@ -245,7 +229,7 @@ def add_best(
         rows = np.flatnonzero(best[at][: sizes[at]] >= least)
         row, position = np.nonzero((scores.score[rows] >= least) & (scores.score[rows] > none))
         new = _designs_at(engine.plan, start, scores, rows[row], position)
-        tally.best = top(tally.best.join(new), count)
+        tally.best = top(concatenated(tally.best, new), count)
         least = max(least, _threshold(np.zeros(0), tally.best, count, near))
 
 
@@ -286,4 +270,4 @@ def add_front(tally: Tally, engine: Engine, blocks: np.ndarray) -> None:
         start, scores = _scores_of(engine, block)
         open_at = _undominated(scores, tally.edge, lowest(engine.job.precision))
         new = _designs_at(engine.plan, start, scores, *open_at)
-        tally.edge = front(tally.edge.join(new))
+        tally.edge = front(concatenated(tally.edge, new))

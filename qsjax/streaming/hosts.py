@@ -66,8 +66,8 @@ def _given(
     address = coordinator or environment.get("JAX_COORDINATOR_ADDRESS")
     count = number(processes, "JAX_NUM_PROCESSES")
     rank = number(process_id, "JAX_PROCESS_ID", "JOB_COMPLETION_INDEX")
-    _, _, port = (address or "host:1").rpartition(":")
-    if not (address or "host:1").rpartition(":")[0] or not _is_port(port):
+    host, _, port = (address or "host:1").rpartition(":")
+    if not host or not (port.isdecimal() and 0 < int(port) < 2**16):
         problems.append(f"coordinator {address!r} is not allowed; give HOST:PORT, as node0:4000")
     if count is not None and rank is not None and not rank < max(1, count):
         most = max(1, count) - 1
@@ -77,10 +77,6 @@ def _given(
     if problems:
         raise ValueError("\n".join(problems))
     return address, count, rank
-
-
-def _is_port(text: str) -> bool:
-    return text.isdecimal() and 0 < int(text) < 2**16
 
 
 def _join(

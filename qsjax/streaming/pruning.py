@@ -500,12 +500,13 @@ def pruned(
     return plan if not is_few else dataclasses.replace(plan, few=few)
 
 
-def _at_places(job: Job, plan: Plan, grid: _Grid) -> Iterator[tuple[np.ndarray, Found]]:
-    """Reasons of every design, and what was found, at each outer place in order."""
+def _at_places(job: Job, plan: Plan, grid: _Grid) -> Iterator[tuple[int, list[int], Found]]:
+    """How many designs run, how many have each reason, and what was found, at each outer place."""
 
-    def at_place(outer: Mapping[str, float]) -> tuple[np.ndarray, Found]:
+    def at_place(outer: Mapping[str, float]) -> tuple[int, list[int], Found]:
         place = Place(job, plan, outer, grid.inner)
-        return place.reasons, place.decide()
+        counts = [int((place.reasons & bit > 0).sum()) for bit in REASONS.values()]
+        return int((place.reasons == 0).sum()), counts, place.decide()
 
     with ThreadPoolExecutor(cores()) as pool:
         yield from pool.map(at_place, grid.outer)
@@ -514,12 +515,12 @@ def _at_places(job: Job, plan: Plan, grid: _Grid) -> Iterator[tuple[np.ndarray, 
 def few_of(job: Job, plan: Plan, grid: _Grid) -> Few | None:
     """The designs that win or tie anywhere; None where rounding may decide a tie."""
     is_kept, feasible, reasons = np.zeros(len(plan.designs), bool), [], []
-    for why, found in _at_places(job, plan, grid):
+    for runs, counts, found in _at_places(job, plan, grid):
         if found.doubtful:
             return None
         is_kept |= found.tied | (found.wins > 0)
-        feasible.append(int((why == 0).sum()))
-        reasons.append([int((why & bit > 0).sum()) for bit in REASONS.values()])
+        feasible.append(runs)
+        reasons.append(counts)
     missing = min(-max(1, int(is_kept.sum())) % LEFT, int((~is_kept).sum()))
     is_kept[np.flatnonzero(~is_kept)[:missing]] = True
     shape = [1 if axis.name in grid.inner else len(axis.values) for axis in plan.axes.kept]
@@ -535,9 +536,8 @@ def decide(job: Job, plan: Plan, chunk: int, report: Callable[[int], None]) -> T
     grid = _grid_of(plan, inner_axes(job, plan), chunk)
     tally, designs = new_tally(0), len(plan.designs)
     stack = chunk_range(plan, chunk)[0] // math.prod(plan.kept[plan.stacked :])
-    for reasons, found in _at_places(job, plan, grid):
-        tally.feasible += int((reasons == 0).sum()) * grid.cells
-        counts = [int((reasons & bit > 0).sum()) for bit in REASONS.values()]
+    for runs, counts, found in _at_places(job, plan, grid):
+        tally.feasible += runs * grid.cells
         tally.reasons += np.array(counts, np.int64) * grid.cells
         tally.computed += designs * grid.cells
         tally.evaluated += found.evaluated

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from qsjax.grid.cells import take
 from qsjax.streaming import store
 from qsjax.streaming.aggregate import (
     Designs,
@@ -46,7 +47,7 @@ class Outputs:
 
 
 def _own(designs: Designs, first: int, last: int) -> Designs:
-    return designs.pick(np.flatnonzero((designs.cell >= first) & (designs.cell < last)))
+    return take(designs, (designs.cell >= first) & (designs.cell < last))
 
 
 def _engine_of(engine: Engine, few: Few) -> Engine:

@@ -12,6 +12,7 @@ import numpy as np
 
 from qsjax.grid.axes import Axes, make_axes, stack, twin_of
 from qsjax.numerics.safe import scalar
+from qsjax.output import files
 from qsjax.records.fields import facts_of
 from qsjax.records.quantities import FIELDS
 from qsjax.records.scenario import Records
@@ -164,11 +165,7 @@ def read(path: Path, readers: Mapping[str, Reader] = {}) -> Spec:
     Raises:
         ValueError: also where the file is no text.
     """
-    try:
-        text = path.read_text("utf-8-sig")  # Windows editors put a mark at the start
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: is not a text file in UTF-8 ({error})") from error
-    return parse(text, str(path), readers)
+    return parse(files.content_of(path), str(path), readers)
 
 
 def _shared_workload(works: Mapping[str, Workload], stated: Mapping[str, Any]) -> Workload:
@@ -268,10 +265,5 @@ def build(
         tuple(spec.outputs.get("statistics", [])),
         spec.sweep.get("precision", "float64"),
     )
-    wanted = Outputs(
-        spec.outputs.get("winners", True),
-        spec.outputs.get("top_k", 10),
-        spec.outputs.get("pareto", False),
-        spec.outputs.get("wins", False),
-    )
-    return job, make_axes(values), wanted
+    wanted = {name: value for name, value in spec.outputs.items() if name != "statistics"}
+    return job, make_axes(values), Outputs(**wanted)

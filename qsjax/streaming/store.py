@@ -7,7 +7,6 @@ import io
 import json
 import os
 import shutil
-import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from qsjax.output import files
 from qsjax.streaming.aggregate import Designs, Tally
 
 MANIFEST, CHUNKS, LOCK = "sweep.json", "chunks", ".lock"
@@ -38,18 +38,10 @@ def write(path: Path, data: bytes) -> None:
     Raises:
         OSError: with the space that is left, if the disk is full; nothing half-written remains.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException as error:
-        Path(temporary).unlink(missing_ok=True)  # an interruption may come after it was moved
-        if isinstance(error, OSError) and error.errno in FULL:
+        files.write_atomically(path, data, through=True)
+    except OSError as error:
+        if error.errno in FULL:
             raise full_disk(path, len(data)) from error
         raise
 
@@ -182,8 +174,7 @@ def save_chunk(folder: Path, chunk: int, tally: Tally, cells: Mapping[str, np.nd
     arrays = {f"cells.{name}": array for name, array in cells.items()}
     arrays |= {name: np.asarray(getattr(tally, name)) for name in (*_COUNTS, *_SUMS)}
     for name in _SETS:
-        designs: Designs = getattr(tally, name)
-        arrays |= {f"{name}.{k}": getattr(designs, k) for k in Designs.__dataclass_fields__}
+        arrays |= {f"{name}.{k}": x for k, x in getattr(tally, name)._asdict().items()}
     buffer = io.BytesIO()
     np.savez(buffer, **arrays)  # type: ignore[arg-type]  # the stub takes the names for flags
     body = buffer.getvalue()
@@ -206,7 +197,7 @@ def load_chunk(folder: Path, chunk: int) -> tuple[Tally, dict[str, np.ndarray]]:
             arrays = {name: file[name] for name in file.files}
     except (ValueError, zipfile.BadZipFile) as error:
         raise DamagedChunkError(f"chunk {chunk} ({path}) cannot be read: {error}") from error
-    sets = [Designs(*(arrays[f"{n}.{k}"] for k in Designs.__dataclass_fields__)) for n in _SETS]
+    sets = [Designs(*(arrays[f"{n}.{k}"] for k in Designs._fields)) for n in _SETS]
     named: dict[str, Any] = {name: int(arrays[name]) for name in _COUNTS}
     named |= {name: arrays[name] for name in _SUMS} | dict(zip(_SETS, sets, strict=True))
     tally = Tally(**named)

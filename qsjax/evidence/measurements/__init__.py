@@ -14,20 +14,3 @@ from qsjax.evidence.measurements.storage import load_records as load_records
 from qsjax.evidence.measurements.storage import read_csv as read_csv
 from qsjax.evidence.measurements.storage import read_json as read_json
 from qsjax.evidence.measurements.storage import read_records as read_records
-
-__all__ = [
-    "Case",
-    "Constants",
-    "Kernel",
-    "OperatingPoint",
-    "Prediction",
-    "Skipped",
-    "load_left_out",
-    "load_records",
-    "predict",
-    "read_case",
-    "read_cases",
-    "read_csv",
-    "read_json",
-    "read_records",
-]

@@ -187,11 +187,6 @@ def _kv_bytes(
     return precision.stored
 
 
-def _published(model: ModelEntry) -> records.Precision:
-    """The precision that a model of the catalogue is published in."""
-    return model.spec.precision or records.Precision()
-
-
 def _shared_ratio(published: records.Precision, ffn: Precision) -> float:
     """Bytes of a weight of shared experts and dense layers over one of a record's routed experts.
 
@@ -244,6 +239,14 @@ def _convention(record: Mapping[str, Any]) -> Convention:
     )
 
 
+def hardware_of(record: Mapping[str, Any]) -> HardwareEntry:
+    """The catalogue's entry of a record's accelerator; `UnusableError` if there is none."""
+    hardware = find_hardware(str(record["gpu"]))
+    if hardware is None:
+        raise UnusableError(f"accelerator {record['gpu']!r} is not in the catalogue")
+    return hardware
+
+
 def entries_of(record: Mapping[str, Any]) -> tuple[ModelEntry, HardwareEntry]:
     """The catalogue's entries of a record.
 
@@ -253,10 +256,7 @@ def entries_of(record: Mapping[str, Any]) -> tuple[ModelEntry, HardwareEntry]:
     model = find_model(str(record["model"]))
     if model is None:
         raise UnusableError(f"model {record['model']!r} is not in the catalogue")
-    hardware = find_hardware(str(record["gpu"]))
-    if hardware is None:
-        raise UnusableError(f"accelerator {record['gpu']!r} is not in the catalogue")
-    return model, hardware
+    return model, hardware_of(record)
 
 
 def _tuned(
@@ -281,7 +281,7 @@ def _served(
     context: float,
 ) -> Workload:
     """What a record serves: one sequence of a context, in its precisions of weights and cache."""
-    published = _published(model)
+    published = model.spec.precision or records.Precision()
     bytes_kv = _kv_bytes(record, ffn, model.spec, hardware)
     return Workload(
         context=context,

@@ -21,8 +21,8 @@ from qsjax.cost.laws.sharding import layout
 from qsjax.engines.operating_point import OperatingPoint
 from qsjax.engines.rules import load_kernels
 from qsjax.engines.tuning import Formats, fields, find
-from qsjax.evidence.measurements.deployment import UnusableError
-from qsjax.evidence.measurements.names import PRECISIONS, find_hardware, find_model
+from qsjax.evidence.measurements.deployment import UnusableError, hardware_of
+from qsjax.evidence.measurements.names import PRECISIONS, find_model
 from qsjax.grid.axes import stack
 from qsjax.records.specs import PHYSICAL, HardwareSpec, ModelSpec, Partition, Workload
 from qsjax.records.units import US
@@ -65,9 +65,7 @@ def read(record: Mapping[str, Any]) -> Kernel:
         UnusableError: Why the model has nothing to say of it.
     """
     name, value = str(record["model"]), record["value"]
-    hardware = find_hardware(str(record["gpu"]))
-    if hardware is None:
-        raise UnusableError(f"accelerator {record['gpu']!r} is not in the catalogue")
+    hardware = hardware_of(record)
     if record["category"] == "nccl":
         found = _COLLECTIVE.search(name)
         if found is None or not isinstance(value, Mapping):

@@ -70,9 +70,7 @@ def _guidellm(given: Mapping[str, Any]) -> Iterator[Run]:
             osl=_mean(_first(metrics, "output_token_count.successful")),
             concurrency=served or _first(metrics, "request_concurrency.successful.mean"),
             model=_first(one, "config.backend.model", "benchmarker.backend.model")
-            or _first(
-                given, "args.model", "args.backend_kwargs.model", "config.spec.backend.model"
-            ),
+            or _first(given, *_MODELS),
         )
 
 

@@ -1,11 +1,6 @@
 """The paper's tables: what is printed, what we compute, and where the two differ."""
 
 from qsjax.evidence.paper.cell import Cell as Cell
-from qsjax.evidence.paper.cell import beyond_rounding_pct as beyond_rounding_pct
-from qsjax.evidence.paper.cell import error_pct as error_pct
-from qsjax.evidence.paper.cells import all_cells as all_cells
 from qsjax.evidence.paper.cells import time_model_error as time_model_error
-from qsjax.evidence.paper.printed import CALIBRATION as CALIBRATION
 from qsjax.evidence.paper.printed import MODELS as MODELS
-from qsjax.evidence.paper.reproduction import Reproduction as Reproduction
 from qsjax.evidence.paper.reproduction import reproduce as reproduce

@@ -4,7 +4,7 @@ import dataclasses
 import math
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Cell:
     """One printed number beside ours.
 
@@ -28,25 +28,25 @@ class Cell:
     physical: float | None
     note: str = ""
 
+    @property
+    def error_pct(self) -> float | None:
+        """Ours over the printed number, less 1 [%]; None without both or with a printed 0."""
+        if not self.published or self.paper is None:
+            return None
+        return 100.0 * (self.paper / self.published - 1.0)
 
-def error_pct(cell: Cell) -> float | None:
-    """Ours over the printed number, less 1 [%]; None without both or with a printed 0."""
-    if not cell.published or cell.paper is None:
-        return None
-    return 100.0 * (cell.paper / cell.published - 1.0)
+    @property
+    def beyond_rounding_pct(self) -> float | None:
+        """Error outside the interval that the printed digits allow [%]; 0 inside it.
 
-
-def beyond_rounding_pct(cell: Cell) -> float | None:
-    """Error outside the interval that the printed digits allow [%]; 0 inside it.
-
-    A printed 0.2 stands for 0.15 to 0.25.
-    """
-    if cell.published is None or cell.paper is None:
-        return None
-    half = 0.5 * 10.0**-cell.decimals
-    low, high = cell.published - half, cell.published + half
-    slack = 1e-12 * abs(cell.published)
-    if low - slack <= cell.paper <= high + slack:
-        return 0.0
-    edge = high if cell.paper > high else low
-    return 100.0 * (cell.paper / edge - 1.0) if edge else math.inf
+        A printed 0.2 stands for 0.15 to 0.25.
+        """
+        if self.published is None or self.paper is None:
+            return None
+        half = 0.5 * 10.0**-self.decimals
+        low, high = self.published - half, self.published + half
+        slack = 1e-12 * abs(self.published)
+        if low - slack <= self.paper <= high + slack:
+            return 0.0
+        edge = high if self.paper > high else low
+        return 100.0 * (self.paper / edge - 1.0) if edge else math.inf

@@ -7,7 +7,7 @@ from jax.typing import ArrayLike
 
 from qsjax.cost.decode import StepCost
 from qsjax.cost.laws import closed_forms
-from qsjax.evidence.paper.cell import Cell, beyond_rounding_pct
+from qsjax.evidence.paper.cell import Cell
 from qsjax.evidence.paper.evaluate import Results, compute
 from qsjax.evidence.paper.printed import (
     HEADLINE,
@@ -32,20 +32,17 @@ def quality_cells() -> list[Cell]:
     for row, (experts, top_k, s, product) in TABLE_1.items():
         ours = float(closed_forms.sparsity(top_k, experts))
         digits = {0.0078: 4, 0.00049: 5}.get(s, 3)
-        cells.append(Cell(table="1", row=row, quantity="s", published=s, decimals=digits,
-                          paper=ours, physical=ours))  # fmt: skip
+        cells.append(Cell("1", row, "s", s, digits, ours, ours))
         if product is not None:
             both = float(closed_forms.qs(TABLE_1_Q, ours))
             note = "q = 3, which the printed q*s implies; the column q is lost in our text"
             if row == "ST-MoE":
                 note += "; the paper multiplies the rounded s: 3 x 0.031 = 0.093, 3 x 2/64 = 0.094"
-            cells.append(Cell(table="1", row=row, quantity="q*s", published=product,
-                              decimals=4 if product < 0.01 else 3, paper=both, physical=both,
-                              note=note))  # fmt: skip
+            digits = 4 if product < 0.01 else 3
+            cells.append(Cell("1", row, "q*s", product, digits, both, both, note))
     for row, (dense, moe, published) in QUALITY.items():
         ours = float(closed_forms.quality_multiplier(dense, moe))
-        cells.append(Cell(table="3.4", row=row, quantity="q", published=published, decimals=2,
-                          paper=ours, physical=ours, note="loss ~ size^-0.076"))  # fmt: skip
+        cells.append(Cell("3.4", row, "q", published, 2, ours, ours, "loss ~ size^-0.076"))
     return cells
 
 
@@ -70,18 +67,9 @@ def reuse_cells(results: Results) -> list[Cell]:
             ("capacity factor", row.capacity, 2),
             ("reuse gap", row.gap, 2),
         ):
-            cells.append(
-                Cell(
-                    table="3",
-                    row=name,
-                    quantity=quantity,
-                    published=published,
-                    decimals=decimals,
-                    paper=ours[0][quantity],
-                    physical=ours[1][quantity],
-                    note=_reuse_note(row.model, row.gpus, quantity),
-                )
-            )
+            paper, physical = (x[quantity] for x in ours)
+            note = _reuse_note(row.model, row.gpus, quantity)
+            cells.append(Cell("3", name, quantity, published, decimals, paper, physical, note))
     return [*cells, *infeasible_cells(results, "3")]
 
 
@@ -118,32 +106,16 @@ def infeasible_cells(results: Results, table: str) -> list[Cell]:
     """Switch-C-2048, which the paper prints as not fitting: batches below 1 say so."""
     point = next(p for p in results.points if p.model == "switch-c-2048" and p.q is None)
     at = results.at(point)
-    ours, physical = results.batches[at], results.physical.capacity.max_batch[at]
+    ours, physical = (max(batch, 0.0) for batch in results.largest(at))
     note = f"printed: infeasible; ours: {'infeasible' if ours < 1 else 'feasible'}"
-    return [
-        Cell(
-            table=table,
-            row="switch-c-2048 64 GPUs",
-            quantity="B_moe",
-            published=None,
-            decimals=0,
-            paper=max(float(ours), 0.0),
-            physical=max(float(physical), 0.0),
-            note=f"{note} (0 = no sequence fits)",
-        )
-    ]
-
-
-def rate(step: StepCost, at: int) -> float:
-    """Tokens/s/GPU of one point."""
-    return float(step.tokens_per_s_per_gpu[at])
+    note += " (0 = no sequence fits)"
+    return [Cell(table, "switch-c-2048 64 GPUs", "B_moe", None, 0, ours, physical, note)]
 
 
 def throughput_cells(results: Results) -> list[Cell]:
     """Table 4: batches and relative throughput over context, DeepSeek-V3 on 64 GPUs."""
     cells = []
     first = results.at(throughput_points(TABLE_4[0])[0])
-    unit = [rate(results.paper, first), rate(results.physical, first)]
     for row in TABLE_4:
         context = f"{int(row[0]) // 1024}k"
         ats = [results.at(point) for point in throughput_points(row)]
@@ -151,45 +123,17 @@ def throughput_cells(results: Results) -> list[Cell]:
             note = "capacity calibrated per model"
             if row[0] == 16777216 and name == "dense":
                 note += "; 34263 x 1k/16384k = 2.09, but the paper prints 1"
-            cells.append(
-                Cell(
-                    table="4",
-                    row=context,
-                    quantity=f"B_{name}",
-                    published=batch,
-                    decimals=0,
-                    paper=float(results.batches[at]),
-                    physical=float(results.physical.capacity.max_batch[at]),
-                    note=note,
-                )
-            )
-            cells.append(
-                Cell(
-                    table="4",
-                    row=context,
-                    quantity=f"throughput_{name}",
-                    published=relative,
-                    decimals=1 if relative < 5 else 0,
-                    paper=100.0 * rate(results.paper, at) / unit[0],
-                    physical=100.0 * rate(results.physical, at) / unit[1],
-                )
-            )
+            cells.append(Cell("4", context, f"B_{name}", batch, 0, *results.largest(at), note))
+            both, digits = results.faster(at, first, 100.0), 1 if relative < 5 else 0
+            cells.append(Cell("4", context, f"throughput_{name}", relative, digits, *both))
     return [*cells, headline_cell(results)]
 
 
 def headline_cell(results: Results) -> Cell:
     """The abstract's 4.5x: dense over MoE, DeepSeek-V3 at 128k."""
     moe, dense = (results.at(p) for p in throughput_points(TABLE_4[3]))
-    return Cell(
-        table="4",
-        row="128k",
-        quantity="dense over MoE",
-        published=HEADLINE,
-        decimals=1,
-        paper=rate(results.paper, dense) / rate(results.paper, moe),
-        physical=rate(results.physical, dense) / rate(results.physical, moe),
-        note="table 5 gives 456/77 = 5.9 for the same comparison",
-    )
+    note = "table 5 gives 456/77 = 5.9 for the same comparison"
+    return Cell("4", "128k", "dense over MoE", HEADLINE, 1, *results.faster(dense, moe), note)
 
 
 def attribution_cells(results: Results) -> list[Cell]:
@@ -202,21 +146,12 @@ def attribution_cells(results: Results) -> list[Cell]:
         at = results.at(rows[context][0 if variant == "moe" else 1])
         ours = [_parts(results.paper, at), _parts(results.physical, at)]
         for name, number in zip(("HBM", "compute", "communication"), published, strict=True):
-            slope = context == 131072 and name == "compute"
-            cells.append(
-                Cell(
-                    table="5",
-                    row=f"{context // 1024}k {variant}",
-                    quantity=name,
-                    published=number,
-                    decimals=0,
-                    paper=ours[0][name] / unit[0],
-                    physical=ours[1][name] / unit[1],
-                    note="the printed compute grows unequally though attention is the same"
-                    if slope
-                    else "",
-                )
-            )
+            paper, physical = (x[name] / one for x, one in zip(ours, unit, strict=True))
+            note = ""
+            if context == 131072 and name == "compute":
+                note = "the printed compute grows unequally though attention is the same"
+            row = f"{context // 1024}k {variant}"
+            cells.append(Cell("5", row, name, number, 0, paper, physical, note))
     return cells
 
 
@@ -235,17 +170,8 @@ def generality_cells(results: Results) -> list[Cell]:
     cells = []
     for row in TABLE_6:
         moe, dense = (results.at(point) for point in generality_points(row))
-        cells.append(
-            Cell(
-                table="6",
-                row=f"{row[0]} q={row[1]:g}",
-                quantity="throughput_dense",
-                published=row[4],
-                decimals=0,
-                paper=100.0 * rate(results.paper, dense) / rate(results.paper, moe),
-                physical=100.0 * rate(results.physical, dense) / rate(results.physical, moe),
-            )
-        )
+        name, both = f"{row[0]} q={row[1]:g}", results.faster(dense, moe, 100.0)
+        cells.append(Cell("6", name, "throughput_dense", row[4], 0, *both))
     return [*cells, *infeasible_cells(results, "6")]
 
 
@@ -271,7 +197,7 @@ def time_model_error(cells: list[Cell]) -> tuple[int, float]:
     for cell in cells:
         is_time = cell.table in ("5", "6") or cell.quantity.startswith("throughput")
         is_unit = (cell.row, cell.quantity) in (("1k", "throughput_moe"), ("1k moe", "compute"))
-        beyond = beyond_rounding_pct(cell)
+        beyond = cell.beyond_rounding_pct
         if is_time and not is_unit and beyond is not None:
             logs.append(math.log1p(beyond / 100.0))
     return len(logs), float(np.sqrt(np.mean(np.square(logs))))

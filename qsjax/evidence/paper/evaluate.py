@@ -96,6 +96,16 @@ class Results:
         """Position of a point."""
         return self.points.index(point)
 
+    def largest(self, at: int) -> tuple[float, float]:
+        """Largest batch of a point by both conventions, the paper's calibrated."""
+        return float(self.batches[at]), float(self.physical.capacity.max_batch[at])
+
+    def faster(self, at: int, other: int, scale: float = 1.0) -> tuple[float, float]:
+        """Tokens/s/GPU of a point over another's by both conventions, times a scale."""
+        rates = (step.tokens_per_s_per_gpu for step in (self.paper, self.physical))
+        paper, physical = (scale * float(rate[at]) / float(rate[other]) for rate in rates)
+        return paper, physical
+
 
 def compute(models: dict[str, ModelSpec], hardware: HardwareSpec) -> Results:
     """Evaluate every point under both conventions."""

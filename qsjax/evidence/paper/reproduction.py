@@ -4,7 +4,7 @@ import dataclasses
 from functools import partial
 
 from qsjax import catalog
-from qsjax.evidence.paper.cell import Cell, beyond_rounding_pct, error_pct
+from qsjax.evidence.paper.cell import Cell
 from qsjax.evidence.paper.cells import all_cells, time_model_error
 from qsjax.evidence.paper.printed import CALIBRATION, MODELS
 from qsjax.grid.entry import entry
@@ -13,8 +13,6 @@ from qsjax.output.result import Drawing, Result, Row, Table
 from qsjax.records.specs import HardwareSpec, ModelSpec
 
 REFERENCE = "paper-reference"
-
-
 NEAR_PCT = 2.0  # so near a printed number counts as met
 
 
@@ -37,20 +35,8 @@ class Reproduction(Result):
 
     def rows(self) -> list[Row]:
         """One row for each printed number; errors in %, None without a number."""
-        return [
-            {
-                "table": cell.table,
-                "row": cell.row,
-                "quantity": cell.quantity,
-                "published": cell.published,
-                "paper": cell.paper,
-                "error_pct": error_pct(cell),
-                "beyond_rounding_pct": beyond_rounding_pct(cell),
-                "physical": cell.physical,
-                "note": cell.note,
-            }
-            for cell in self.cells
-        ]
+        names = (*self.columns[:-1], "beyond_rounding_pct", "physical", "note")
+        return [{name: getattr(cell, name) for name in names} for cell in self.cells]
 
     def by_table(self) -> dict[str, list[Row]]:
         """Rows grouped by their table, in printed order."""

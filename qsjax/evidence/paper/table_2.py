@@ -11,10 +11,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
-from qsjax.grid.cells import Cells, Designs, cells_of, take
+from qsjax.grid.cells import Cells, Designs, cells_of, concatenated, take
 from qsjax.grid.optimum import best_of
 from qsjax.grid.parameters import Inputs, read, write
 from qsjax.grid.problem import Problem
@@ -217,18 +216,11 @@ def _changed(inputs: Inputs, change: Change) -> Inputs:
     return write(inputs, fields)
 
 
-def _stacked(parts: Sequence[Inputs]) -> Inputs:
-    return jax.tree.map(lambda *x: np.concatenate(x), *parts)
-
-
-def _filled(designs: Designs, keep: np.ndarray, count: int) -> Designs:
-    """The kept designs, repeated up to `count`: the same shape for every subset."""
-    at = np.flatnonzero(keep)
-    return take(designs, np.concatenate([at, np.full(count - len(at), at[0])]))
-
-
-def _choosing(stated: Cells, designs: Designs) -> Cells:
-    return dataclasses.replace(stated, designs=designs)
+def _score(stated: Cells, keep: np.ndarray, inputs: Inputs | None = None) -> np.ndarray:
+    """Best scores among the kept designs, repeated up to one count: one shape for every subset."""
+    at, count = np.flatnonzero(keep), DESIGN_BLOCK * -(-stated.count // DESIGN_BLOCK)
+    designs = take(stated.designs, np.concatenate([at, np.full(count - len(at), at[0])]))
+    return np.asarray(best_of(dataclasses.replace(stated, designs=designs), inputs).score)
 
 
 def _subset(designs: Designs, degrees: Mapping[str, float]) -> np.ndarray:
@@ -248,37 +240,30 @@ def _verdicts(score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return gain, np.where(np.isfinite(moe) | np.isfinite(dense), names, "neither")
 
 
-def _one_at_a_time(
-    stated: Cells, designs: Designs, count: int
-) -> tuple[list[tuple[str, str]], np.ndarray]:
+def _one_at_a_time(stated: Cells) -> tuple[list[tuple[str, str]], np.ndarray]:
     """Labels (dimension, value) and scores (scenario, variant, context), the reference first."""
-    everything = _filled(designs, np.ones(len(np.asarray(designs.partition.tp)), bool), count)
     labels = [(BASELINE, BASELINE)]
     scenarios: list[Change] = [{}]
     for dimension, values in HARDWARE.items():
         labels += [(dimension, value) for value in values]
         scenarios += values.values()
-    rows = _stacked([_changed(stated.inputs, change) for change in scenarios])
-    score = np.asarray(best_of(_choosing(stated, everything), rows).score)
+    rows = concatenated(*(_changed(stated.inputs, change) for change in scenarios))
+    score = _score(stated, np.ones(stated.count, bool), rows)
     scores = [score.reshape(len(scenarios), -1)]
     for dimension, choices in SPLITS.items():
         for value, degrees in choices.items():
             # A twin has one expert: what the degree asks of the mixture is 1 for it.
             of_twins = {**degrees, "ep": 1.0} if "ep" in degrees else degrees
-            keeps = _subset(designs, degrees), _subset(designs, of_twins)
+            keeps = [_subset(stated.designs, own) for own in (degrees, of_twins)]
             if not all(keep.any() for keep in keeps):
                 continue
-            moe, twins = (
-                best_of(_choosing(stated, _filled(designs, keep, count))).score for keep in keeps
-            )
+            moe, twins = (_score(stated, keep) for keep in keeps)
             labels.append((dimension, value))
             scores.append(np.where(np.asarray(stated.inputs.q) > 0, twins, moe)[None])
     return labels, np.concatenate(scores).reshape(len(labels), stated.shape[0], -1)
 
 
-def _factorial(
-    stated: Cells, designs: Designs, count: int, winners: np.ndarray
-) -> list[dict[str, Any]]:
+def _factorial(stated: Cells, winners: np.ndarray) -> list[dict[str, Any]]:
     """Every combination of the hardware dimensions, reference values included, per twin cell."""
     choices = [[BASELINE, *values] for values in HARDWARE.values()]
     combinations = list(product(*choices))
@@ -288,8 +273,7 @@ def _factorial(
         for dimension, value in zip(HARDWARE, combination, strict=True):
             change |= HARDWARE[dimension].get(value, {})
         parts.append(_changed(stated.inputs, change))
-    everything = _filled(designs, np.ones(len(np.asarray(designs.partition.tp)), bool), count)
-    score = np.asarray(best_of(_choosing(stated, everything), _stacked(parts)).score)
+    score = _score(stated, np.ones(stated.count, bool), concatenated(*parts))
     _, names = _verdicts(score.reshape(len(combinations), stated.shape[0], -1))
     table = np.array(combinations)
     rows = []
@@ -356,8 +340,7 @@ def study(problem: Problem, conventions: Sequence[str] = tuple(CONVENTIONS)) -> 
 
 
 def _study_of(cells: Cells) -> tuple[list[Row], list[Row]]:
-    padded = DESIGN_BLOCK * -(-cells.count // DESIGN_BLOCK)
-    labels, score = _one_at_a_time(cells, cells.designs, padded)
+    labels, score = _one_at_a_time(cells)
     gain, winner = _verdicts(score)
     rows = []
     for at in np.ndindex(gain.shape):
@@ -375,7 +358,7 @@ def _study_of(cells: Cells) -> tuple[list[Row], list[Row]]:
                 "flips": {str(winner[at]), str(winner[0, twin, cell])} == {"dense", "moe"},
             }
         )
-    return rows, _factorial(cells, cells.designs, padded, winner[0])
+    return rows, _factorial(cells, winner[0])
 
 
 def _summary(cases: list[Row]) -> list[Row]:

@@ -6,5 +6,4 @@ it opens from disk, from an attachment, and years later.
 
 from qsjax.output.report.page import html as html
 from qsjax.output.report.page import write as write
-from qsjax.output.report.reading import Folder as Folder
 from qsjax.output.report.reading import read as read

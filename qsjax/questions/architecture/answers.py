@@ -132,11 +132,9 @@ class Architectures(Result):
         for row in self.rows():
             key = (row["hardware"], row["gpus"], row["context"])
             if row["is_feasible"]:
-                held = cells.get(key)
-                is_better = held is None or (
-                    row["tokens_per_s_per_gpu"] > held["tokens_per_s_per_gpu"] * (1 + 1e-9)
-                )
-                cells[key] = row if is_better else cells[key]
+                rate = cells[key]["tokens_per_s_per_gpu"] if key in cells else 0.0
+                if row["tokens_per_s_per_gpu"] > rate * (1 + 1e-9):
+                    cells[key] = row
         return list(cells.values())
 
     def findings(self) -> list[str]:
@@ -362,16 +360,15 @@ def architecture(
     [('granularity=2', 7168.0)]
     """
     _checked(problem, law, tokens, multiple)
-    reference = dataclasses.replace(problem.stated.models[0].spec)
-    found, dropped = _candidates(reference, vary, law, float(tokens), float(multiple))
+    served = problem.stated.models[0]
+    found, dropped = _candidates(served.spec, vary, law, float(tokens), float(multiple))
     if len(found) == 1 and dropped:
         reasons = "\n".join(f"  {name}: {why}" for name, why in dropped)
         raise ValueError(f"vary: no variant can be built:\n{reasons}")
-    workload = problem.stated.models[0].workload
     asked = dataclasses.replace(
         problem,
         model=[own.spec for own in found],
-        workload=workload,
+        workload=served.workload,
         weights=None,
         kv=None,
         objective="tokens_per_s_per_gpu",

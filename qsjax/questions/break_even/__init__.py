@@ -1,8 +1,4 @@
 """Break-even points and targets, each with all of its roots or the reason why there is none."""
 
-from qsjax.grid.roots import Root as Root
-from qsjax.questions.break_even.answers import Crossings as Crossings
-from qsjax.questions.break_even.answers import LeastGpus as LeastGpus
-from qsjax.questions.break_even.roots import Roots as Roots
 from qsjax.questions.break_even.solvers import break_even as break_even
 from qsjax.questions.break_even.solvers import solve_for as solve_for

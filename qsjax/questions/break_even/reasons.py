@@ -12,7 +12,7 @@ import numpy as np
 from qsjax.grid.case import Case, best_case, by_resource, design_record, gpu_time
 from qsjax.grid.cells import Cells, take
 from qsjax.grid.optimum import best_of
-from qsjax.grid.parameters import write
+from qsjax.grid.parameters import varied
 from qsjax.output import words
 from qsjax.questions.break_even.roots import Roots
 
@@ -36,10 +36,7 @@ def explained(stated: Cells, found: list[Roots], twins: np.ndarray) -> list[Root
     at = np.array([twins[k] for k, _ in points])
     rows = take(stated.inputs, np.concatenate([at, at % per]))
     values = np.tile([x for _, x in points], 2)
-    name = found[0].parameter
-    if name == "q":  # the mixture itself has none
-        values = np.where(np.asarray(rows.q) > 0, values, 0.0)
-    placed = dataclasses.replace(stated, inputs=write(rows, {name: values}))
+    placed = dataclasses.replace(stated, inputs=varied(rows, {found[0].parameter: values}))
     best = best_of(placed, placed.inputs)
     cases = [best_case(placed, k, best) for k in range(len(values))]
     half = len(points)

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from qsjax.cost.metrics import METRICS, Objective, check_metrics
+from qsjax.cost.metrics import METRICS, TARGETS, Objective, check_metrics
 from qsjax.cost.prefix import Reuse
 from qsjax.grid import prefixes
 from qsjax.grid.cells import Cells, blocks_of, take
 from qsjax.grid.optimum import best_of, searching_batches
-from qsjax.grid.parameters import Parameter, bounds, read, resolve, write
+from qsjax.grid.parameters import Parameter, bounds, read, resolve, varied
 from qsjax.grid.problem import Problem, question
 from qsjax.grid.roots import ONE_SIDED
-from qsjax.grid.solution import coordinates
+from qsjax.grid.solution import cell_labels
 from qsjax.numerics.safe import scalar
 from qsjax.output.result import Row
 from qsjax.questions.break_even.answers import Crossings, LeastGpus
@@ -26,8 +26,6 @@ from qsjax.questions.break_even.roots import Roots, collect
 SCAN_POINTS = 129
 SPAN = 100.0
 RANGES: dict[str, tuple[float, float]] = {"q": (0.1, 1e4), "context": (1024.0, 2.0**24)}
-# Metrics that may be 0 or are no outcome have no target.
-TARGETS = tuple(name for name in METRICS if name not in ("gpus", "headroom"))
 NO_GPUS = (
     "gpus counts whole GPUs, which have no equality: give a target (solve_for, or --metric and "
     "--target), or compare counts with explore"
@@ -72,9 +70,7 @@ def _one_member(name: str) -> Parameter:
 def _scores(stated: Cells, name: str, cell: np.ndarray, value: np.ndarray) -> np.ndarray:
     """Best objective of each item: a cell with the field `name` at `value`; -inf if infeasible."""
     rows = take(stated.inputs, cell)
-    if name == "q":  # the mixture itself has none
-        value = np.where(np.asarray(rows.q) > 0, value, 0.0)
-    return np.asarray(best_of(stated, write(rows, {name: value})).score)
+    return np.asarray(best_of(stated, varied(rows, {name: value})).score)
 
 
 def _distinct_cells(stated: Cells, name: str) -> np.ndarray:
@@ -277,12 +273,12 @@ def _least(stated: Cells, target: float) -> list[Row]:
     is_less = METRICS[stated.objective].less_is_better
     is_met = np.isfinite(score) & (score >= (-target if is_less else target))
     at = [axis.name for axis in stated.axes].index("gpus")
-    labels, rows = np.array(coordinates(stated), dtype=object), []
+    labels, rows = np.array(cell_labels(stated), dtype=object), []
     grid = [np.moveaxis(x.reshape(stated.shape), at, -1) for x in (labels, score, is_met)]
     for index in np.ndindex(grid[0].shape[:-1]):
         cell, scores, met = (x[index] for x in grid)
         first, any_fits = int(np.argmax(met)), bool(np.isfinite(scores).any())
-        row: Row = {"model": stated.model.name, "hardware": stated.hardware.name, **cell[0]}
+        row: Row = dict(cell[0])
         row["gpus"] = int(cell[first]["gpus"]) if met.any() else None
         row["value"] = float(abs(scores[first])) if met.any() else None
         row["best"] = float(abs(scores.max())) if any_fits else None

@@ -1,8 +1,5 @@
 """Inverse design: hardware from a budget or from targets."""
 
-from qsjax.questions.design.answers import Design as Design
-from qsjax.questions.design.answers import HardwareDesign as HardwareDesign
 from qsjax.questions.design.costs import CostModel as CostModel
 from qsjax.questions.design.costs import Price as Price
-from qsjax.questions.design.costs import check_cost as check_cost
 from qsjax.questions.design.solvers import design as design

@@ -13,7 +13,7 @@ import numpy as np
 
 from qsjax.cost.metrics import METRICS
 from qsjax.grid.bounds import ELEMENTS, Bounds, Boxes, Judge, region_of
-from qsjax.grid.cells import Cells
+from qsjax.grid.cells import Cells, concatenated, take
 from qsjax.grid.optimum import is_fastest_with_one
 from qsjax.grid.parameters import read, resolve
 from qsjax.questions.design.costs import affordable, cost_of, members
@@ -39,19 +39,6 @@ class _Queue(NamedTuple):
     high: np.ndarray
     bound: np.ndarray
     active: list[np.ndarray]
-
-    def take(self, at: Any) -> "_Queue":
-        active = [mask[at] for mask in self.active]
-        return _Queue(self.low[at], self.high[at], self.bound[at], active)
-
-    def join(self, other: "_Queue") -> "_Queue":
-        pairs = zip(self.active, other.active, strict=True)
-        return _Queue(
-            np.concatenate([self.low, other.low]),
-            np.concatenate([self.high, other.high]),
-            np.concatenate([self.bound, other.bound]),
-            [np.concatenate(pair) for pair in pairs],
-        )
 
 
 def bought(slope: np.ndarray, price: np.ndarray, money: np.ndarray) -> tuple[np.ndarray, Any]:
@@ -126,19 +113,19 @@ class Search:
                 break
             order = np.argsort(-queue.bound, kind="stable")
             together = max(1, min(TOGETHER, ELEMENTS // max(1, self._designs(queue, order))))
-            own, queue = queue.take(order[:together]), queue.take(order[together:])
+            own, queue = (take(queue, at) for at in np.split(order, [together]))
             boxes += len(own.low)
             own, axis = self._judged(own, merit)
             answer, merit = self._tried(own, answer, merit)
             own_open = own.bound > merit + PROVEN
-            queue = queue.join(_halved(own.take(own_open), axis[own_open]))
-            queue = queue.take(queue.bound > merit + PROVEN)
+            queue = concatenated(queue, _halved(take(own, own_open), axis[own_open]))
+            queue = take(queue, queue.bound > merit + PROVEN)
             done = max(merit, float(queue.bound.max(initial=-np.inf)))
         return Gap(answer, float(np.expm1(max(0.0, done - merit))), boxes)
 
     def _designs(self, queue: _Queue, order: np.ndarray) -> int:
-        head = queue.take(order[:TOGETHER])
-        return max(int(mask.any(axis=0).sum()) for mask in head.active)
+        head = take(queue.active, order[:TOGETHER])
+        return max(int(mask.any(axis=0).sum()) for mask in head)
 
     def _tried(self, queue: _Queue, answer: np.ndarray, merit: float) -> tuple[np.ndarray, float]:
         """A better answer, where the centre of the most promising box is one."""
@@ -175,7 +162,7 @@ class Search:
         queue = _Queue(queue.low, queue.high, np.minimum(queue.bound, bound), active)
         rows = np.flatnonzero(queue.bound > merit + PROVEN)
         if len(rows):
-            part = queue.take(rows)
+            part: _Queue = take(queue, rows)
             own, cut = self._sloped(part, merit)
             queue.bound[rows] = np.minimum(queue.bound[rows], own)
             axis[rows] = cut
@@ -362,7 +349,7 @@ def _least(
 
 def _halved(queue: _Queue, axis: np.ndarray) -> _Queue:
     first, second = Boxes(queue.low, queue.high).halved(axis)
-    return queue._replace(high=first.high).join(queue._replace(low=second.low))
+    return concatenated(queue._replace(high=first.high), queue._replace(low=second.low))
 
 
 def _at_one_batch(cells: Cells) -> Cells:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import qmc
 
-from qsjax.cost.metrics import METRICS, check_metrics
+from qsjax.cost.metrics import TARGETS, check_metrics
 from qsjax.grid.cells import Cells, Winners, blocks_of, of_variant, take
 from qsjax.grid.optimum import Best, searching_batches
 from qsjax.grid.parameters import read, with_rounding
@@ -23,8 +23,6 @@ from qsjax.questions.design.costs import CostModel, affordable, check_cost, cost
 from qsjax.questions.design.gaps import Gap, Search, has_bounds
 from qsjax.questions.design.tasks import SPAN, Task, log_metrics, log_slopes, refine
 
-# Metrics that may be 0 or are no outcome have no target.
-TARGETS = tuple(name for name in METRICS if name not in ("gpus", "headroom"))
 SAMPLES = 64  # hardware on which promising splits are looked for
 SAMPLE_SPAN = 10.0
 STARTS = 12  # most promising splits that are refined

@@ -1,8 +1,8 @@
 """One inverse problem, its exact search and its smooth refinement."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -133,20 +133,17 @@ def refine(
     if batch is not None:
         designs = designs._replace(batch=batch)
     smooth = _Smooth(task, Winners(with_rounding(task.stated.inputs, "relaxed"), designs))
-    limits: list[dict[str, Any]] = [{"type": "ineq", "fun": smooth.room, "jac": smooth.room_slope}]
     if task.targets is None:
-        goal, goal_slope = smooth.loss, smooth.loss_slope
-        limits.append({"type": "ineq", "fun": smooth.saved, "jac": smooth.saved_slope})
+        goal, *limits = smooth.within(task.budget or np.inf)
     else:
-        goal, goal_slope = smooth.log_cost, smooth.log_cost_slope
-        limits.append({"type": "ineq", "fun": smooth.excess, "jac": smooth.excess_slope})
+        goal, *limits = smooth.reaching(task.targets)
     edge = np.log(SPAN)
     found = minimize(
-        goal,
+        goal.value,
         start,
-        jac=goal_slope,
+        jac=goal.slope,
         bounds=[(-edge, edge)] * len(start),
-        constraints=limits,
+        constraints=[{"type": "ineq", "fun": own.value, "jac": own.slope} for own in limits],
         method="SLSQP",
         options={"maxiter": 300, "ftol": 1e-12},
     )
@@ -154,16 +151,23 @@ def refine(
     return found.x, np.exp(smooth.logs(found.x)[1]) * np.asarray(held)
 
 
+class _Law(NamedTuple):
+    """A goal or a limit, which is kept where it is not negative, as a function of log factors."""
+
+    value: Callable[[np.ndarray], Any]
+    slope: Callable[[np.ndarray], Any]
+
+
 class _Smooth:
-    """Goal and limits at fixed splits as functions of log factors, each with its slope."""
+    """Goal and limits at fixed splits."""
 
     def __init__(self, task: Task, winners: Winners) -> None:
         self.task, self.winners = task, winners
         prices = list(task.cost.prices.values())
         self.exponent = np.array([price.exponent for price in prices])
         self.price = np.array([price.cost for price in prices]) * self.exponent
-        self.ceiling = np.log(task.budget) if task.budget is not None else np.inf
-        self.wanted = task.sign * np.log(task.targets) if task.targets is not None else None
+        # All batches fit.
+        self.room = _Law(lambda x: self.logs(x)[1] - WHOLE, lambda x: self.slopes(x)[1])
 
     def logs(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Log metric and log room of every workload."""
@@ -178,38 +182,29 @@ class _Smooth:
         first, second = law(self.winners, task.stated.economy, x, task.quantities, task.metric)
         return np.asarray(first), np.asarray(second)
 
-    def loss(self, x: np.ndarray) -> float:
+    def _loss(self, x: np.ndarray) -> float:
         """Minus the log of the mix."""
         return -float(self.task.mix(self.logs(x)[0]))
 
-    def loss_slope(self, x: np.ndarray) -> Any:
+    def _loss_slope(self, x: np.ndarray) -> Any:
         share = self.task.weights * np.exp(-self.logs(x)[0])
         return -(share / share.sum()) @ self.slopes(x)[0]
 
-    def room(self, x: np.ndarray) -> Any:
-        """Not negative where all batches fit."""
-        return self.logs(x)[1] - WHOLE
-
-    def room_slope(self, x: np.ndarray) -> Any:
-        return self.slopes(x)[1]
-
-    def log_cost(self, x: np.ndarray) -> float:
+    def _log_cost(self, x: np.ndarray) -> float:
         """Log of what the hardware costs."""
         return float(np.log(cost_of(self.task.cost, np.exp(x))))
 
-    def log_cost_slope(self, x: np.ndarray) -> Any:
-        return self.price * np.exp(self.exponent * x) / np.exp(self.log_cost(x))
+    def _log_cost_slope(self, x: np.ndarray) -> Any:
+        return self.price * np.exp(self.exponent * x) / np.exp(self._log_cost(x))
 
-    def saved(self, x: np.ndarray) -> float:
-        """Not negative within the budget."""
-        return self.ceiling - self.log_cost(x)
+    def within(self, budget: float) -> list[_Law]:
+        """The best mix for a budget: goal and limits."""
+        ceiling = np.log(budget)
+        saved = _Law(lambda x: ceiling - self._log_cost(x), lambda x: -self._log_cost_slope(x))
+        return [_Law(self._loss, self._loss_slope), self.room, saved]
 
-    def saved_slope(self, x: np.ndarray) -> Any:
-        return -self.log_cost_slope(x)
-
-    def excess(self, x: np.ndarray) -> Any:
-        """Not negative where the targets are met."""
-        return self.logs(x)[0] - self.wanted
-
-    def excess_slope(self, x: np.ndarray) -> Any:
-        return self.slopes(x)[0]
+    def reaching(self, targets: np.ndarray) -> list[_Law]:
+        """The least cost that meets targets: goal and limits."""
+        wanted = self.task.sign * np.log(targets)
+        excess = _Law(lambda x: self.logs(x)[0] - wanted, lambda x: self.slopes(x)[0])
+        return [_Law(self._log_cost, self._log_cost_slope), self.room, excess]

@@ -1,5 +1,4 @@
 """A distribution of contexts instead of one: the split that is best for all of them together."""
 
-from qsjax.questions.mix.answers import Mix as Mix
 from qsjax.questions.mix.answers import mix as mix
 from qsjax.questions.mix.requests import Request as Request

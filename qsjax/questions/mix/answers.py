@@ -72,7 +72,6 @@ class Mixture:
         rate: output tokens/s/GPU over all classes; 0 then.
         rate_of_own: the same if every class had its own best split: an upper bound.
         classes: each class, in order of context.
-        is_possible: for each class, whether any split runs it.
         together: one batch for all lengths, if it was asked for.
     """
 
@@ -81,7 +80,6 @@ class Mixture:
     rate: float
     rate_of_own: float
     classes: tuple[ClassResult, ...]
-    is_possible: tuple[bool, ...]
     together: Together | None
 
     @property
@@ -291,7 +289,6 @@ def best_for_classes(cells: Cells, cell: int, classes: Sequence[Request]) -> Mix
             )
             for k, one in enumerate(classes)
         ),
-        is_possible=tuple(bool(x) for x in possible),
         together=None,
     )
 
@@ -334,16 +331,13 @@ def best_together(cells: Cells, cell: int, requests: Sequence[Request]) -> Toget
     if rates[best] == 0:
         return Together(context, {}, 0.0, None)
     designs = Designs(take(cells.designs.partition, [best]), batches[[best]])
+    step = step_on_host(Winners(row, designs))
     return Together(
         context=context,
         design=_design(cells, cell, best),
         batch=float(batches[best]),
-        step=_scalars(step_on_host(Winners(row, designs))),
+        step=jax.tree.map(lambda x: float(np.ravel(x)[0]), step),
     )
-
-
-def _scalars(step: StepCost) -> StepCost:
-    return jax.tree.map(lambda x: float(np.ravel(np.asarray(x))[0]), step)
 
 
 @question

@@ -9,14 +9,8 @@ from qsjax.grid.distributions import normal as normal
 from qsjax.grid.distributions import triangular as triangular
 from qsjax.grid.distributions import uniform as uniform
 from qsjax.grid.parameters import DEFAULT_PARAMETERS as DEFAULT_PARAMETERS
-from qsjax.grid.parameters import GROUPS as GROUPS
-from qsjax.grid.parameters import HARDWARE_PARAMETERS as HARDWARE_PARAMETERS
-from qsjax.questions.sensitivity.answers import Hessian as Hessian
-from qsjax.questions.sensitivity.answers import Sensitivity as Sensitivity
-from qsjax.questions.sensitivity.answers import Switching as Switching
 from qsjax.questions.sensitivity.answers import hessian as hessian
 from qsjax.questions.sensitivity.answers import sensitivity as sensitivity
 from qsjax.questions.sensitivity.answers import switching as switching
-from qsjax.questions.sensitivity.draws import Uncertainty as Uncertainty
 from qsjax.questions.sensitivity.draws import uncertainty as uncertainty
 from qsjax.questions.sensitivity.slopes import METRIC_NAMES as METRIC_NAMES

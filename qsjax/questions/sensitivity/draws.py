@@ -5,7 +5,7 @@ spread is that of the best deployment, not that of one design.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,9 @@ from qsjax.cost.metrics import METRICS
 from qsjax.grid.cells import Cells, blocks_of, take
 from qsjax.grid.distributions import LOSSES, Distribution, check, frozen
 from qsjax.grid.optimum import best_of
-from qsjax.grid.parameters import write
+from qsjax.grid.parameters import varied
 from qsjax.grid.problem import Problem, question
-from qsjax.grid.solution import coordinates, joined
+from qsjax.grid.solution import cell_labels, joined
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.output import words
 from qsjax.output.labels import cell_name
@@ -40,7 +40,7 @@ class Outcome:
     """Draws and what they give, per cell.
 
     Attributes:
-        labels: coordinates of the cells.
+        labels: model, accelerator and coordinates of the cells.
         cells: what was solved.
         throughput: quantiles of the objective, shape (quantile, cell), over the draws that are
             feasible; NaN where none is.
@@ -65,31 +65,27 @@ class Outcome:
     scores: np.ndarray
 
 
-class _Model:
+Logs = Callable[[np.ndarray], np.ndarray]
+
+
+def _log_objective(
+    stated: Cells, names: tuple[str, ...], fixed: Mapping[str, float], draws: np.ndarray
+) -> np.ndarray:
     """Log objective of every cell for a matrix of draws, shape (input, draw) -> (cell, draw)."""
-
-    def __init__(self, stated: Cells, names: tuple[str, ...], fixed: Mapping[str, float]) -> None:
-        self.stated, self.names, self.fixed = stated, names, fixed
-
-    def __call__(self, draws: np.ndarray) -> np.ndarray:
-        stated, count = self.stated, draws.shape[1]
-        values = dict(zip(self.names, draws, strict=True))
-        if any(name in values for name in LOSSES):
-            losses = {**self.fixed, **{k: values.pop(k) for k in LOSSES if k in values}}
-            values["q"] = np.asarray(_q_of(*(losses[name] for name in LOSSES)))
-        rows = take(stated.inputs, np.tile(np.arange(stated.cells), count))
-        fields = {name: np.repeat(draw, stated.cells) for name, draw in values.items()}
-        if "q" in fields:  # the mixture itself has none
-            fields["q"] = np.where(np.asarray(rows.q) > 0, fields["q"], 0.0)
-        rows = write(rows, fields)
-        score = np.asarray(best_of(stated, rows).score)
-        score = score.reshape(count, stated.cells).T
-        with np.errstate(invalid="ignore"):
-            return np.where(np.isfinite(score), np.log(np.abs(score)), np.nan)
+    count, values = draws.shape[1], dict(zip(names, draws, strict=True))
+    if any(name in values for name in LOSSES):
+        losses = {**fixed, **{k: values.pop(k) for k in LOSSES if k in values}}
+        values["q"] = np.asarray(_q_of(*(losses[name] for name in LOSSES)))
+    rows = take(stated.inputs, np.tile(np.arange(stated.cells), count))
+    fields = {name: np.repeat(draw, stated.cells) for name, draw in values.items()}
+    score = np.asarray(best_of(stated, varied(rows, fields)).score)
+    score = score.reshape(count, stated.cells).T
+    with np.errstate(invalid="ignore"):
+        return np.where(np.isfinite(score), np.log(np.abs(score)), np.nan)
 
 
 def _indices(
-    model: _Model, distributions: Sequence[Any], draws: int, seed: int, per: int
+    model: Logs, distributions: Sequence[Any], draws: int, seed: int, per: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """First-order Sobol indices of log objective and of log speed-up, shape (input, cell)."""
     undefined: list[np.ndarray] = []  # by call: rows that are infeasible in some of its draws
@@ -123,7 +119,7 @@ def _propagate(
 ) -> Outcome:
     """Quantiles of the optimum and of the verdict of one model on one accelerator."""
     names = tuple(distributions)
-    model = _Model(stated, names, fixed)
+    model = partial(_log_objective, stated, names, fixed)
     shapes = [frozen(name, given) for name, given in distributions.items()]
     values = _draw(shapes, draws, seed)
     logs, per = model(values), stated.cells // stated.shape[0]
@@ -137,7 +133,7 @@ def _propagate(
     p_dense = (wins & either).sum(1) / np.where(compared > 0, compared, 1)
     first, first_verdict = _indices(model, shapes, draws, seed, per)
     return Outcome(
-        labels=coordinates(stated),
+        labels=cell_labels(stated),
         cells=stated,
         throughput=np.exp(_quantiles(logs, quantiles)),
         p_feasible=np.isfinite(logs).mean(1),
@@ -201,7 +197,6 @@ class Uncertainty(Result):
         levels = [f"p{100 * level:g}" for level in self.quantiles]
         names, rows = tuple(self.distributions), []
         for outcome in (own for line in self.outcomes for own in line):
-            cells = outcome.cells
             named = {
                 "objective": (levels, outcome.throughput),
                 "speedup_over_moe": (levels, outcome.speedup),
@@ -209,8 +204,7 @@ class Uncertainty(Result):
                 "first_order_verdict": (names, outcome.first_order_verdict),
             }
             for cell, label in enumerate(outcome.labels):
-                row: Row = {"model": cells.model.name, "hardware": cells.hardware.name, **label}
-                row |= {
+                row: Row = label | {
                     "seed": self.seed,
                     "p_feasible": float(outcome.p_feasible[cell]),
                     "p_dense_wins": float(outcome.p_dense_wins[cell]),
