@@ -4,7 +4,9 @@ r"""`python -m benchmarks.simulation`: how fast serving is simulated, and how ne
     python -m benchmarks.simulation                    speed: 1,000 deployments of 1,000 requests
     python -m benchmarks.simulation --vidur PYTHON     beside Vidur's loop, in its environment
     python -m benchmarks.simulation --mixed            steps with prompts against the laws by phase
-    python -m benchmarks.simulation --records FILE     records with `ttft_ms` against the simulation
+    python -m benchmarks.simulation --prompts          averages with and without a step's budget
+    python -m benchmarks.simulation --shipped 7        every 7th shipped record with a `ttft_ms`
+    python -m benchmarks.simulation --records FILE     such records of one's own
 """
 
 import dataclasses
@@ -27,8 +29,15 @@ from qsjax import catalog
 from qsjax.cost.decode import decode_step
 from qsjax.cost.prefill import prefill_step
 from qsjax.engines.schedulers import default_scheduler
-from qsjax.evidence.measurements import Case, OperatingPoint, predict, read_case
-from qsjax.evidence.measurements.predict import with_constants
+from qsjax.evidence.measurements import (
+    Case,
+    OperatingPoint,
+    load_records,
+    predict,
+    read_case,
+    read_json,
+)
+from qsjax.evidence.measurements.predict import polls, with_constants
 from qsjax.numerics.safe import scalar
 from qsjax.questions.simulation import serving, steps, traffic
 from qsjax.records.scenario import Records
@@ -134,23 +143,31 @@ def mixed() -> list[dict[str, float]]:
     return rows
 
 
-def _deployment(one: OperatingPoint, record: Mapping[str, Any]) -> serving.Deployment:
-    """A record as a closed loop of its concurrency with lengths of 0.8 to 1.0 of the nominal."""
-    users = max(1, round(scalar(one.workload.batch)))
+def _records(one: OperatingPoint) -> Records:
+    """The design of a record, with what its engine's launches take."""
     hardware = with_constants(
         one.hardware, {}, np.array(one.engine == "trtllm" and not one.kernels)
     )
     layers, dense = scalar(one.model.layers), scalar(one.model.dense_layers)
     extra = one.expert_launches * (layers - dense) / layers
     hardware = dataclasses.replace(hardware, layer_overhead=hardware.layer_overhead + extra)
+    return Records(one.model, hardware, one.partition, one.workload)
+
+
+def _deployment(case: Case, record: Mapping[str, Any]) -> serving.Deployment:
+    """A record as a closed loop of its concurrency with lengths of 0.8 to 1.0 of the nominal."""
+    one = case.deployments[0]
+    users = max(1, round(scalar(one.workload.batch)))
     rules = default_scheduler(
         one.engine or "vllm", scalar(one.hardware.hbm_bytes), one.hardware_name
     )
+    if waits := polls(case):
+        waits *= predict([case])[0].value * case.unit
+        rules = dataclasses.replace(rules, frontend=rules.frontend + waits)
     per_user = PER_USER if users <= MANY_USERS else PER_MANY_USERS
     isl, osl = (f"{int(0.8 * record[n])}-{int(record[n])}" for n in ("isl", "osl"))
     work = traffic.closed_loop(users, isl, osl, users * per_user)
-    records = Records(one.model, hardware, one.partition, one.workload)
-    return serving.deploy(records, one.convention, rules, work)
+    return serving.deploy(_records(one), one.convention, rules, work)
 
 
 def _errors(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, float]:
@@ -163,26 +180,37 @@ def _errors(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, float]:
     }
 
 
+def _unbounded(one: OperatingPoint) -> float:
+    """Time per token with B - 1 prompts added to each answer, whatever a step holds [s]."""
+    design = (*_records(one)[:4], one.convention)
+    step, prompt = decode_step(*design), prefill_step(*design, one.prompt)
+    return float(step.tpot) + (scalar(one.workload.batch) - 1.0) * float(prompt.ttft) / one.output
+
+
 def truth(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Errors of the simulation and of the steady average, one row for each record."""
     kept: list[tuple[Mapping[str, Any], Case, serving.Deployment]] = []
     skipped = 0
     for record in records:
-        if not record.get("ttft_ms"):
+        if not record.get("ttft_ms") or record.get("not_scored"):
             continue
         case = read_case(record)
         if not isinstance(case, Case) or case.kind != "served_tpot":
             continue
         try:
-            kept.append((record, case, _deployment(case.deployments[0], record)))
+            kept.append((record, case, _deployment(case, record)))
         except ValueError:  # the longest request does not fit, by the accelerator's own reserve
             skipped += 1
     click.echo(f"{len(kept)} records, {skipped} do not fit", err=True)
     outcomes = serving.simulate([one for _, _, one in kept])
     steady = predict([case for _, case, _ in kept])
+    first = predict([dataclasses.replace(case, kind="ttft", unit=MS) for _, case, _ in kept])
     rows = []
-    for (record, case, one), seen, average in zip(kept, outcomes, steady, strict=True):
+    for (record, case, one), seen, average, steady_ttft in zip(
+        kept, outcomes, steady, first, strict=True
+    ):
         measured = case.measured * case.unit
+        added = _unbounded(case.deployments[0])
         # The benchmark averages over all requests, the first of every user too.
         ttft = float(np.mean(seen.first - seen.arrival))
         tokens = np.maximum(seen.traffic.output - 1.0, 1.0)
@@ -199,11 +227,46 @@ def truth(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 "long": record["isl"] / record["osl"] >= LONG_PROMPTS,
                 "tpot_pct": 100.0 * (tpot / measured - 1.0),
                 "steady_pct": 100.0 * (average.value / case.measured - 1.0),
+                "unbounded_pct": 100.0 * (added / measured - 1.0),
+                "steady_ttft_pct": 100.0 * (steady_ttft.value / record["ttft_ms"] - 1.0),
                 "ttft_pct": 100.0 * (ttft / (record["ttft_ms"] * MS) - 1.0),
                 "ttft_ms": record["ttft_ms"],
             }
         )
     return rows
+
+
+def prompts() -> dict[str, Any]:
+    """Two averages on shipped records with long prompts, by how far the two are apart.
+
+    One adds B - 1 prompts to each answer without bound; the other is within the engine's budget.
+    """
+    cases, found = [], []
+    for record in load_records():
+        isl, osl = record.get("isl"), record.get("osl")
+        if record.get("not_scored") or not isl or not osl or isl / osl < LONG_PROMPTS:
+            continue
+        case = read_case(record)
+        if isinstance(case, Case) and case.kind == "served_tpot":
+            cases.append(case)
+    for case, told in zip(cases, predict(cases), strict=True):
+        added = _unbounded(case.deployments[0]) / (case.measured * case.unit)
+        bounded = told.value / case.measured
+        apart = abs(np.log(added / bounded))
+        found.append(
+            {
+                "apart": apart,
+                "unbounded_pct": 100.0 * (added - 1.0),
+                "steady_pct": 100.0 * (bounded - 1.0),
+            }
+        )
+    names = ("unbounded_pct", "steady_pct")
+    return {
+        f"apart by {least:.0%} or more": {
+            name: _errors([row for row in found if row["apart"] >= least], name) for name in names
+        }
+        for least in (0.0, 0.02, 0.05, 0.1)
+    }
 
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -216,7 +279,7 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         groups[f"users to {4 ** int(np.ceil(np.log(max(row['users'], 1)) / np.log(4)))}"].append(
             row
         )
-    names = ("ttft_pct", "tpot_pct", "steady_pct")
+    names = ("ttft_pct", "steady_ttft_pct", "tpot_pct", "steady_pct", "unbounded_pct")
     return {key: {name: _errors(some, name) for name in names} for key, some in groups.items()}
 
 
@@ -226,22 +289,32 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     help="JSON list of records with `ttft_ms`.",
 )
+@click.option("--shipped", "every", type=click.IntRange(1), help="Every so many of those shipped.")
 @click.option("--vidur", "python", type=click.Path(path_type=Path), help="Python with Vidur.")
 @click.option("--mixed", "by_phase", is_flag=True, help="Steps with prompts against the laws.")
+@click.option("--prompts", "long", is_flag=True, help="Averages where prompts are long.")
 @click.option("--rows", type=click.Path(path_type=Path), help="File for one JSON row a record.")
-def main(records: Path | None, python: Path | None, by_phase: bool, rows: Path | None) -> None:
+def main(
+    records: Path | None,
+    every: int | None,
+    python: Path | None,
+    by_phase: bool,
+    long: bool,
+    rows: Path | None,
+) -> None:
     """Measure the speed, or compare with records or with the laws."""
-    if by_phase:
-        json.dump(mixed(), sys.stdout, indent=1)
+    if by_phase or long:
+        json.dump(mixed() if by_phase else prompts(), sys.stdout, indent=1)
         return
-    if records is None:
+    if records is None and every is None:
         found = speed()
         if python is not None:
             found["vidur_requests_per_s"] = vidur(python)["requests_per_s"]
             found["ratio"] = found["requests_per_s"] / found["vidur_requests_per_s"]
         json.dump(found, sys.stdout, indent=1)
         return
-    compared = truth(json.loads(records.read_text()))
+    given = read_json(records) if records else load_records()
+    compared = truth([x for x in given if x.get("ttft_ms")][:: every or 1])
     if rows is not None:
         rows.write_text(json.dumps(compared, indent=1))
     json.dump(summary(compared), sys.stdout, indent=1)

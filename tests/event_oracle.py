@@ -77,6 +77,7 @@ class Engine:
     users: int = 0
     think: float = 0.0
     frontend: float = 0.0
+    stream: float = 0.0  # decode steps until a token is with its user
     now: float = 0.0
     running: list = field(default_factory=list)
     log: list = field(default_factory=list)  # (decoding, chunk) of every step
@@ -105,10 +106,10 @@ class Engine:
         for r in sorted(self.running, key=lambda r: r.slot):
             if r.steps_left <= 0:
                 self.running.remove(r)
-                r.finish = self.now
+                r.finish = self.now + self.late
                 self.done += 1
                 if self.users and self.to_come:
-                    self.to_come.pop(0).arrival = self.now + self.think
+                    self.to_come.pop(0).arrival = r.finish + self.think
 
     def evict(self):
         while (
@@ -188,10 +189,12 @@ class Engine:
         if not chunk and not some:
             self.now = max(self.now, self.waiting[0].arrival + self.frontend)
             return
-        count = len(some)
-        full, short = 0.0, 0.0
+        count, full, short = len(some), 0.0, 0.0
+        one = max(1, count)
+        pace = self.costs.decoding(one, sum(r.context for r in some) / one)
+        self.late = self.stream * pace[0]
         if count:
-            full, short = self.costs.decoding(count, sum(r.context for r in some) / count)
+            full, short = pace
         if chunk:
             parts = min(max(math.ceil(chunk / self.budget), 1.0), self.stages)
             tokens = chunk / parts + self.mixed * count * self.query / self.stages
@@ -210,7 +213,7 @@ class Engine:
         for r in self.ready:
             r.context = r.total
             if math.isnan(r.first):
-                r.first = self.now
+                r.first = self.now + self.late
             r.slot = r.number
             self.running.append(r)
         self.ready = []

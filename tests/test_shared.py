@@ -236,7 +236,7 @@ def test_the_simulation_agrees(engine):
         catalog.workload("qwen3-8b"),
     )  # fmt: skip
     usual = default_scheduler(engine, float(one.hardware.hbm_bytes))
-    rules = dataclasses.replace(usual, frontend=0.0, prompt_launch=0.0)
+    rules = dataclasses.replace(usual, frontend=0.0, stream_steps=0.0)
     some = [
         serving.deploy(
             one, PHYSICAL, rules,

@@ -125,6 +125,7 @@ def oracle(table, rules, work):
         users=int(work.users),
         think=float(work.think),
         frontend=rules.frontend,
+        stream=rules.stream_steps,
     )
     rows = zip(work.arrival, work.prompt, work.output, work.cached, strict=True)
     asked = [event_oracle.Request(i, *map(float, row)) for i, row in enumerate(rows)]
@@ -164,7 +165,8 @@ def test_the_schedule_is_that_of_plain_python(rules, seed):
     arrival = np.cumsum(rng.exponential(0.05, count))
     cached = np.floor(prompt * rng.uniform(0.0, 0.9)) * (seed % 3 == 2)
     work = requests(arrival, prompt, output, users, cached, 0.02 * (seed % 4 >= 2))
-    rules = dataclasses.replace(rules, frontend=[0.0, 0.0137][seed // 3 % 2])
+    late = {"frontend": [0.0, 0.0137][seed // 3 % 2], "stream_steps": [3.0, 0.0][seed // 6]}
+    rules = dataclasses.replace(rules, **late)
     times, seen = run(table, rules, work)
     expected, engine = oracle(table, rules, work)
     np.testing.assert_allclose(times.first, [r.first for r in expected], rtol=tolerances.EXACT)

@@ -12,6 +12,7 @@ import qsjax as qs
 from qsjax import catalog
 from qsjax.cli import cli
 from qsjax.cost.decode import decode_step
+from qsjax.engines.flags import ENGINES
 from qsjax.engines.rules import load_schedulers
 from qsjax.engines.schedulers import Scheduler, check_scheduler, default_scheduler
 from qsjax.questions.simulation import serving, sizing, slopes, steps, traffic
@@ -316,7 +317,9 @@ def test_rules_out_of_range_are_all_told():
 ENDS = [("budget", 1.0, 0.5), ("mixed", 1.0, 0.5), ("reserve", 0.0, -0.1), ("reserve", 1.0, 1.1)]
 
 
-@pytest.mark.parametrize(("name", "end", "beyond"), [*ENDS, ("frontend", 0.0, -1e-6)])
+@pytest.mark.parametrize(
+    ("name", "end", "beyond"), [*ENDS, ("frontend", 0.0, -1e-6), ("stream_steps", 0.0, -1.0)]
+)
 def test_the_ends_of_a_rule_are_allowed_and_nothing_beyond(name, end, beyond):
     check_scheduler(dataclasses.replace(Scheduler(), **{name: end}))
     with pytest.raises(ValueError, match=rf"^scheduler:\n  {name}: [^\n]*$"):
@@ -331,7 +334,7 @@ def test_targets_are_checked():
 # The engines' rules.
 def test_rules_that_are_not_given_cost_nothing():
     rules = Scheduler()
-    assert (rules.reserve, rules.frontend, rules.prompt_launch) == (0.0, 0.0, 0.0)
+    assert (rules.reserve, rules.frontend, rules.stream_steps) == (0.0, 0.0, 0.0)
 
 
 def test_defaults_of_the_engines():
@@ -342,7 +345,7 @@ def test_defaults_of_the_engines():
     assert default_scheduler("sglang", 192 * GIB).budget == 16_384
     assert default_scheduler("sglang", 80 * GIB).mixed == 0
     assert default_scheduler("trtllm", 80 * GIB).reserve == 1
-    for rules in load_schedulers().values():
+    for rules in (load_schedulers()[engine] for engine in ENGINES):
         assert rules["source"]
         assert len(rules["budget"]) == len(rules["sequences"]) == len(rules["below"]) + 1
     with pytest.raises(ValueError, match="unknown engine"):

@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 from qsjax.cost.shared import Filling
 from qsjax.engines.flags import ENGINES, Engine
 from qsjax.engines.rules import load_schedulers
-from qsjax.records.units import GIB, MS, US
+from qsjax.records.units import GIB, MS
 
 
 @jax.tree_util.register_dataclass
@@ -28,8 +28,8 @@ class Scheduler:
         block: tokens of a block of cache; half of one is lost to each sequence on average.
         frontend: time from a request's arrival until the scheduler sees it [s]: the web server,
             the tokeniser, the way to the engine's process.
-        prompt_launch: what each layer takes in a step with prompts beyond the law of prefill, for
-            such steps run outside of captured graphs [s].
+        stream_steps: decode steps until the user has a token that was made: steps are prepared
+            ahead of the results of those before, and answers are written by other processes.
     """
 
     budget: ArrayLike = 8192.0
@@ -39,7 +39,7 @@ class Scheduler:
     reserve: ArrayLike = 0.0
     block: ArrayLike = 16.0
     frontend: ArrayLike = 0.0
-    prompt_launch: ArrayLike = 0.0
+    stream_steps: ArrayLike = 0.0
 
 
 def default_scheduler(engine: Engine, hbm_bytes: float, hardware_name: str = "") -> Scheduler:
@@ -68,8 +68,8 @@ def default_scheduler(engine: Engine, hbm_bytes: float, hardware_name: str = "")
         mixed=float(rules["mixed"]),
         whole=float(rules["whole"]),
         reserve=float(rules["reserve"]),
-        frontend=float(rules["frontend_ms"]) * MS,
-        prompt_launch=float(rules["prompt_launch_us"]) * US,
+        frontend=float(load_schedulers()["frontend_ms"]) * MS,
+        stream_steps=float(rules["stream_steps"]),
     )
 
 
@@ -94,9 +94,9 @@ def check_scheduler(scheduler: Scheduler) -> None:
     reserve = np.asarray(scheduler.reserve, np.float64)
     if not np.all((reserve >= 0) & (reserve <= 1)):
         problems.append(f"  reserve: {reserve} is not allowed; give a share from 0 to 1")
-    for name in ("frontend", "prompt_launch"):
+    for name, unit in (("frontend", "seconds"), ("stream_steps", "decode steps")):
         value = np.asarray(getattr(scheduler, name), np.float64)
         if not np.all((value >= 0) & np.isfinite(value)):
-            problems.append(f"  {name}: {value} is not allowed; give seconds of at least 0")
+            problems.append(f"  {name}: {value} is not allowed; give {unit} of at least 0")
     if problems:
         raise ValueError("\n".join(["scheduler:", *problems]))

@@ -76,6 +76,7 @@ class State(NamedTuple):
     evicted: jax.Array  # requests that wait for a second start
     last_tick: jax.Array  # time of the last decode step
     new: jax.Array  # sequences that came since
+    late: jax.Array  # when users have the tokens of the last steps, after their end [s]
     returns: jax.Array  # in a closed loop: when the next requests of the last users come, a ring
     slots: Slots
     filling: Filling
@@ -97,6 +98,7 @@ class Event(NamedTuple):
         gap: time between the tokens of those at the first of the steps [s], for `had` sequences.
         had: sequences that made a token before.
         later: mean time of the further steps [s].
+        late: when users have the tokens made then, after `now` [s].
     """
 
     now: jax.Array
@@ -111,6 +113,7 @@ class Event(NamedTuple):
     gap: jax.Array
     had: jax.Array
     later: jax.Array
+    late: jax.Array
 
 
 def start(slots: int) -> State:
@@ -123,7 +126,7 @@ def start(slots: int) -> State:
         rest=jnp.zeros(slots),
     )
     filling = Filling(none, *(zero,) * 8)
-    return State(zero, jnp.int32(0), *(zero,) * 9, jnp.zeros(slots), empty, filling)
+    return State(zero, jnp.int32(0), *(zero,) * 10, jnp.zeros(slots), empty, filling)
 
 
 def _put(slots: Slots, at: jax.Array, holds: jax.Array, **values: ArrayLike) -> Slots:
@@ -146,7 +149,7 @@ def _pop(state: State, lane: Lane, holds: jax.Array, at: jax.Array) -> State:
     one = jnp.where(holds, 1.0, 0.0)
     size = state.returns.shape[0]
     here = (jnp.arange(size) == jnp.mod(state.completed, size).astype(int)) & holds
-    again = state.now + lane.traffic.think + lane.scheduler.frontend
+    again = state.now + state.late + lane.traffic.think + lane.scheduler.frontend
     return state._replace(
         returns=jnp.where(here, again, state.returns),
         completed=state.completed + one,
@@ -303,12 +306,16 @@ def _steps_within(seconds: jax.Array, first: jax.Array, growth: jax.Array) -> ja
 
 
 class _Run(NamedTuple):
-    """Steps that are run at once: how many, their seconds, those of the first, who decodes."""
+    """Steps that are run at once: how many, their seconds, those of the first, who decodes.
+
+    `pace` is the last decode step, or would be beside prompts, of one sequence at least [s].
+    """
 
     steps: jax.Array
     seconds: jax.Array
     first: jax.Array
     decoding: jax.Array
+    pace: jax.Array
 
 
 def _steps(state: State, lane: Lane, next_finish: jax.Array) -> _Run:
@@ -343,6 +350,7 @@ def _steps(state: State, lane: Lane, next_finish: jax.Array) -> _Run:
         seconds=jnp.where(has_prompts, prompts, decodes),
         first=jnp.where(has_prompts, prompts, first),
         decoding=jnp.where(has_prompts, mixed * state.decoding, state.decoding),
+        pace=first + jnp.where(has_prompts, 0.0, growth * (count - 1.0)),
     )
 
 
@@ -370,6 +378,7 @@ def _advance(state: State, lane: Lane, run: _Run, runs: jax.Array, idles: jax.Ar
         held=state.held + grown,
         promised=state.promised - grown - ready,
         last_tick=jnp.where(ticked, now, state.last_tick),
+        late=jnp.where(runs, rules.stream_steps * run.pace, state.late),
         new=jnp.where(ticked, 0.0, state.new + jnp.where(runs, fill.lasting, 0.0)),
         filling=fill._replace(
             chunk=emptied(fill.chunk),
@@ -420,6 +429,7 @@ def event(lane: Lane, state: State) -> tuple[State, Event]:
         gap=gap,
         had=jnp.maximum(decoding - state.new, 0.0),
         later=later,
+        late=after.late,
     )
 
 
@@ -456,7 +466,7 @@ def times_of(traffic: Traffic, events: Event) -> Times:
         # A prompt that ends with a step gives its token when the step has run.
         last = jnp.int32(length)
         run = jax.lax.cummin(jnp.where(seen.ran, order, last), reverse=True)
-        moment = jnp.append(seen.now, jnp.nan)
+        moment = jnp.append(seen.now + seen.late, jnp.nan)
 
         def when(request: jax.Array, at: jax.Array) -> jax.Array:
             target = jnp.where(request >= 0, request, count)

@@ -23,7 +23,7 @@ FEWEST_SLOTS = 64
 # Requests of the run without pauses that tells the largest rate.
 SATURATING = 400
 # An iteration in which nothing happens, by the fields of `Event`.
-_NOTHING = (0.0, -1, -1, False, False, *(0.0,) * 7)
+_NOTHING = (0.0, -1, -1, False, False, *(0.0,) * 8)
 
 
 class Deployment(NamedTuple):

@@ -344,6 +344,7 @@ def _best_case(
     stages, accepted = scalar(table.stages), scalar(table.tokens_per_step)
     context = mean.prompt + 0.5 * mean.output
     column = np.array([_at(CONTEXT_KNOTS, row, context) for row in np.asarray(table.decode)])
+    alone += scalar(rules.stream_steps) * float(column[0])
     held = context + scalar(table.cache_each)
     most = scalar(rules.budget) * stages / scalar(table.query_tokens)
     fits = max(1.0, min(scalar(rules.sequences), scalar(table.cache) / held, most))

@@ -120,7 +120,7 @@ def step_table(
         convention: accounting.
         lengths: a usual and the longest context [tokens]; the cache of a sequence is taken to be
             linear between them.
-        rules: of the engine: its blocks of cache, and what a layer takes beyond the law.
+        rules: of the engine: its blocks of cache.
         traced: whether the fields may be tracers, so that the tables are differentiated.
     """
     how = _TRACED if traced else _AT_ONCE
@@ -150,7 +150,6 @@ def step_table(
     )]  # fmt: skip
     # Half a block of each sequence is empty on average.
     each = each + 0.5 * (xp.asarray(rules.block) - 1.0)
-    linear = linear + xp.asarray(rules.prompt_launch) * one.model.layers
     return StepTable(
         *(jnp.asarray(x) for x in (decode, linear, looks / LENGTH_KNOTS, *full, cache, each))
     )
