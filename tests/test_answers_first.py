@@ -117,7 +117,9 @@ class TestDefaults:
 
     @pytest.mark.parametrize("gpus", ["64..8", "8..", "..8", "a..8", "8..1e999", "0..8"])
     def test_what_is_no_range_is_told(self, gpus):
-        with pytest.raises(ValueError, match=r"is not a range; write it upwards, such as 8\.\.64"):
+        with pytest.raises(
+            ValueError, match=r"is not a range; write it from low to high, as 8\.\.64"
+        ):
             qs.Problem("mixtral-8x7b", "h100-sxm", gpus=gpus)
         done = CliRunner().invoke(cli, ["explore", "mixtral-8x7b", "--gpus", gpus])
         assert done.exit_code == 2

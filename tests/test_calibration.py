@@ -99,7 +99,7 @@ def test_fewer_measurements_than_constants_fit_what_they_tell(exact):
     for name in few.held:
         assert any(line.startswith(f"{name} has no effect") for line in few.warnings)
     for name in set(TRUE) - set(few.values) - set(few.held):
-        assert any(line.startswith(f"{name} is not told by 2") for line in few.warnings)
+        assert any(line.startswith(f"{name} is not determined by 2") for line in few.warnings)
     # 0.7 was true, 0.92 is the catalogue's: it moves most of the way, and errors fall.
     assert 0.65 < few.values["eff_weight_read"] < 0.8
     assert np.abs(few.errors).max() < 0.06

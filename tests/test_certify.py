@@ -166,7 +166,7 @@ def test_a_result_is_one_like_all_others(tmp_path):
 @pytest.mark.parametrize(
     ("box", "more", "told"),
     [
-        (1.5, {}, ["is no range", "above 0 and below 1"]),
+        (1.5, {}, ["is not a range", "above 0 and below 1"]),
         ({"hbm_bandwith": 0.2}, {}, ["'hbm_bandwith' is not a parameter", "hbm_bw"]),
         ({"usable_fraction": 0.5}, {}, ["leaves the physical range", "up to 1"]),
         ({"hbm_bw": (9e12, 1e13)}, {}, ["does not hold the problem's own 3.35e+12"]),

@@ -328,8 +328,8 @@ def test_cached_tokens_fill_no_step_but_are_looked_at():
         ({"reuse_interval": float("nan")}, ["reuse_interval: nan"]),
         ({"osl": "many"}, ["osl"]),
         ({"isl": [1024, 2048]}, ["isl: several were given"]),
-        ({"tiers": ["hots"]}, ["'hots' is no tier", "host"]),
-        ({"tiers": ["ssd", "remot"]}, ["'remot' is no tier", "remote"]),
+        ({"tiers": ["hots"]}, ["'hots' is not a tier", "host"]),
+        ({"tiers": ["ssd", "remot"]}, ["'remot' is not a tier", "remote"]),
     ],
 )
 def test_requests_out_of_range(given, told):
@@ -351,7 +351,7 @@ def test_a_tier_without_capacity_says_how_to_give_it_one():
 
 def test_what_does_not_count_is_refused():
     moe = Problem("mixtral-8x7b", "h100-sxm", gpus=8, context=8192)
-    with pytest.raises(ValueError, match="isl: requests do not count for hbm_bw"):
+    with pytest.raises(ValueError, match="isl: requests do not affect hbm_bw"):
         qs.break_even(moe, "hbm_bw", isl=8192)
     with pytest.raises(ValueError, match=r"reuse_intervall: is not known; .* reuse_interval"):
         qs.break_even(moe, "prefix_hit_rate", reuse_intervall=3.0)

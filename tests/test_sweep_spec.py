@@ -56,7 +56,7 @@ def test_axes_are_lists_ranges_and_divisors():
         ("[8, 16]", '["many"]', ["line 6", "many", "list of numbers"]),
         ("q =", "gpus =", ["gpus is there twice", "line 8"]),
         ("q =", "q = = ", ["line 8", "q = = "]),
-        ("step = 0.25", "stride = 0.25", ["line 8", "stride", "is no range"]),
+        ("step = 0.25", "stride = 0.25", ["line 8", "stride", "is not a range"]),
         ("context =", "batch =", ["context", "is missing"]),
         ("[8, 16]", "[]", ["line 6", "no value was given"]),
         ("[8, 16]", "1e12", ["line 6", "1e+12", "from 1 to 1e+09"]),
