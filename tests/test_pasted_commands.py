@@ -104,6 +104,37 @@ COATS = {
     "envs:\n  MODEL_NAME: org/m\nrun: |\n  conda activate vllm\n"
     "  vllm serve $MODEL_NAME -tp $SKYPILOT_NUM_GPUS_PER_NODE --max-model-len 8192 \\\n"
     "    -pp $SKYPILOT_NUM_NODES 2>&1 | tee log\n",
+    "RunPod's worker": "docker run -e MODEL_NAME=org/m -e TENSOR_PARALLEL_SIZE=4 \\\n"
+    "  -e MAX_MODEL_LEN=8192 runpod/worker-v1-vllm:v2.11.3",
+    "TRL": "trl vllm-serve --model org/m --tensor-parallel-size 4 --max-model-len 8192",
+    "fish": "set -gx TP 4\nset MODEL org/m\nvllm serve $MODEL -tp $TP --max-model-len 8192",
+    "PowerShell": '$MODEL = "org/m"\ndocker run --gpus all `\n  vllm/vllm-openai:latest `\n'
+    "  --model $MODEL `\n  -tp 4 `\n  --max-model-len 8192\n",
+    "Nomad": 'job "v" {\n  task "v" {\n    config {\n      image = "vllm/vllm-openai:v0.11.0"\n'
+    '      args = [\n        "--model", "org/m", "--tensor-parallel-size", "4",\n'
+    '        "--max-model-len=8192",\n      ]\n    }\n  }\n}\n',
+    "Terraform": 'resource "kubernetes_deployment" "v" {\n  spec {\n    container {\n'
+    '      image   = "vllm/vllm-openai:latest"\n'
+    '      command = ["python3", "-m", "vllm.entrypoints.openai.api_server"]\n'
+    '      args = ["--model", "org/m", "-tp", "4", "--max-model-len", "8192"]\n    }\n  }\n}\n',
+    "Podman's unit": "[Unit]\nDescription=v\n[Container]\nImage=docker.io/vllm/vllm-openai:latest\n"
+    "Exec=--model org/m -tp 4 \\\n  --max-model-len 8192\n[Install]\nWantedBy=default.target\n",
+    "llama-swap": "models:\n  m:\n    proxy: http://127.0.0.1:9503\n    cmd: |\n"
+    "      docker run --rm --gpus all\n        -p 9503:8000\n        vllm/vllm-openai:v0.10.0\n"
+    "        --model org/m -tp 4\n        --max-model-len 8192\n",
+    "GPUStack": "source: huggingface\nhuggingface_repo_id: org/m\nbackend: vllm\n"
+    "backend_parameters:\n  - --tensor-parallel-size=4\n  - --max-model-len=8192\n",
+    "KubeAI": "apiVersion: kubeai.org/v1\nkind: Model\nspec:\n  url: hf://org/m\n  engine: VLLM\n"
+    "  args:\n    - --max-model-len=8192\n    - --tensor-parallel-size=4\n",
+    "a chart": "modelName: org/m\nimage:\n  tag: v0.7.3\nextraArgs:\n"
+    '  - "--max-model-len"\n  - "8192"\n  # as many as there are\n'
+    '  - --compilation-config={"level": 3, "sizes": [1, 2]}\n  - "--tensor-parallel-size 4"\n',
+    "a chart's list": "model:\n  name: org/m\nvllm:\n"
+    '  extraArgs: ["--max-model-len", "8192", "-tp", "4"]\n',
+    "NeMo Evaluator": "deployment:\n  type: vllm\n  hf_model_handle: org/m\n"
+    '  tensor_parallel_size: 4\n  port: 8000\n  extra_args: "--max-model-len 8192"\n',
+    "extra arguments of what decodes": "prefill:\n  extra-args: >-\n    --max-model-len 1\n"
+    "decode:\n  model: org/m\n  extra-args: >-\n    --max-model-len 8192\n    -tp 4\n",
     "a text in Python": f'subprocess.Popen(f"{LINE} --port {{port}}", shell=True)',
     "vLLM in Python": "from vllm import LLM\nTP = 4\nllm = LLM('org/m', tensor_parallel_size=TP,\n"
     "    max_model_len=8192, enforce_eager=False)  # (one node)",
@@ -643,3 +674,16 @@ def test_settings_that_are_echoed():
 def test_variables_alone_are_no_command(text):
     with pytest.raises(ValueError, match="sets variables alone; give the command line"):
         read(text)
+
+
+def test_extra_arguments_of_alternatives_are_refused():
+    one = "- name: {}\n  model_path: org/m\n  extra_args:\n  - --tp={}\n"
+    with pytest.raises(ValueError, match="YAML without the command of a server"):
+        read(f"models:\n{one.format('a', 4)}{one.format('b', 8)}")
+
+
+def test_services_whose_images_start_servers_are_counted():
+    one = "  {}:\n    image: vllm/vllm-openai\n    command: --model org/{} -tp {}\n"
+    got = read(f"services:\n{one.format('a', 'a', 2)}{one.format('b', 'b', 4)}")
+    assert (got.model, got.tp) == ("org/a", 2)
+    assert any("the manifest starts 2 servers" in note for note in got.notes)

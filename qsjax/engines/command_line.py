@@ -18,6 +18,7 @@ NAMES: dict[str, Engine] = {
     "sglang": "sglang",
     "trtllm": "trtllm",
     "trtllm-serve": "trtllm",
+    "vllm-serve": "vllm",  # of TRL
     "tensorrt_llm": "trtllm",
     "sglang_router": "sglang",  # its launch_server starts servers too
     "huggingfaceserver": "vllm",  # of KServe, which passes its flags on
@@ -123,7 +124,7 @@ def _program_at(words: list[str]) -> tuple[Engine | None, int]:
         if module:
             return module, at + 2
         # A path may be a model's or an option's: a program stands in front of `serve`, or first.
-        if program and (after == "serve" or word.endswith("trtllm-serve")):
+        if program and (after == "serve" or word.endswith("-serve")):
             return program, at + 1 + (after == "serve") + (words[at + 1 : at + 3] == ["serve"] * 2)
         if word.endswith(".py") and (_module(word) or word in SCRIPTS):
             return _module(word) or SCRIPTS[word], at + 1

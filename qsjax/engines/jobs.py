@@ -1,8 +1,8 @@
 """Servers that settings describe without a command line.
 
 Jobs of srt-slurm (https://github.com/ishandhanani/srt-slurm), with which Dynamo and InferenceX are
-measured; KServe's LLMInferenceService; variables of containers for SageMaker; and a settings file
-of an engine by itself.
+measured; KServe's LLMInferenceService; variables of SageMaker's and RunPod's containers; values of
+charts; and a settings file of an engine by itself.
 """
 
 import json
@@ -33,6 +33,24 @@ _SAGEMAKER = re.compile(
     r"""\bSM_(VLLM|SGLANG)_(\w+)['"]?[ \t]*(?:[:=]|\n[ \t]*value:)[ \t]*(['"]?)([^\n]*?)\3[ \t]*"""
     r"""(?:,?[ \t]*(?:#.*)?$|[ \t](?=\\|-))""",
     re.MULTILINE,
+)
+# Values of a chart or a tool: flags that it passes on, and what names the model there. `args` are
+# those of KubeAI's Model.
+_EXTRA = re.compile(
+    r"^(?P<lead>[ \t]*)['\"]?(?P<key>extra_?-?[aA]rgs|backend_parameters|additionalArgs"
+    r"|(?:vllm|engine)_?[aA]rgs|args)['\"]?:[ \t]*(?P<rest>.*)$",
+    re.MULTILINE,
+)
+_MODEL = re.compile(
+    r"^[ \t-]*(?:model(?:_?name|_?id|uri|url)?|name|url|repo_id|(?:huggingface|hf)_\w+):[ \t]*"
+    r"['\"]?(?:hf://)?(\w[\w.-]*/\w[\w.-]*)['\"]?[ \t]*(?:#.*)?$",
+    re.MULTILINE | re.IGNORECASE,
+)
+_WORD = re.compile(r"""\s*(?:"([^"]*)"|'([^']*)'|([^\s,]+))\s*,?""")
+_KUBEAI = re.compile(r"^apiVersion:[ \t]*kubeai", re.MULTILINE)
+_RUNPOD = re.compile(r"runpod/worker-v1-vllm|worker-vllm")
+_ENGINE_ARG = re.compile(
+    r"""\b([A-Z][A-Z_]{3,})['"]?[ \t]*(?:[:=]|\n[ \t]*value:)[ \t]*(['"]?)([^\s'",]+)\2"""
 )
 _SETTING = re.compile(r"^([A-Za-z][\w-]*):(?:[ \t]|$)", re.MULTILINE)
 
@@ -146,6 +164,79 @@ def _sagemaker(text: str) -> Described | None:
     return Described(_command(engine, model, flags), "the flags are the variables SM_*")
 
 
+def _runpod(text: str) -> Described | None:
+    """The server of RunPod's worker, which takes vLLM's flags from variables in capitals."""
+    if not _RUNPOD.search(text):
+        return None
+    flags, model = [], ""
+    for key, _, value in _ENGINE_ARG.findall(text):
+        flag = key.lower().replace("_", "-")
+        if key in ("MODEL_NAME", "MODEL"):
+            model = value
+        elif flag in spelled("vllm") and value.lower() != "false":
+            flags += [f"--{flag}", *([value] if value.lower() != "true" else [])]
+    return Described(_command("vllm", model, flags), "the flags are the variables of the worker")
+
+
+def _passed(text: str, head: re.Match[str]) -> list[str]:
+    """The words of a list or a text of YAML behind its key."""
+    rest, lines = head["rest"].strip(), list[str]()
+    if rest and rest not in (">", ">-", "|", "|-"):
+        lines = [rest.strip("[]")]
+    else:
+        for line in text[head.end() + 1 :].splitlines():
+            bare, depth = line.strip(), len(line) - len(line.lstrip())
+            is_item = bare.startswith("- ") and depth == len(head["lead"])
+            if bare and depth <= len(head["lead"]) and not is_item:
+                break
+            if not bare.startswith("#"):
+                lines.append(bare.removeprefix("- "))
+    words: list[str] = []
+    for line in lines:
+        is_bare = "{" in line and line[0] not in "'\""  # an item with JSON
+        for found in _WORD.finditer(line) if not is_bare else ():
+            word = found[1] or found[2] or found[3] or ""
+            words += word.split() if "{" not in word else [word]
+        words += [line] if is_bare else []
+    return words
+
+
+def _prefills(text: str, head: re.Match[str]) -> bool:
+    """Whether a key stands below one of what prefills."""
+    depth = len(head["lead"])
+    outer = [x for x in text[: head.start()].splitlines() if x.strip() and not x[:depth].isspace()]
+    return bool(depth and outer and "prefill" in outer[-1])
+
+
+def _chart(text: str) -> Described | None:
+    """The server that values of a chart or a tool describe: flags to pass on, and what is beside.
+
+    Several such flags are those of alternatives, of which none is meant.
+    """
+    heads = [
+        (head, _passed(text, head))
+        for head in _EXTRA.finditer(text)
+        if (head["key"] != "args" or _KUBEAI.search(text)) and not _prefills(text, head)
+    ]
+    model = _MODEL.search(text)
+    if not model or len(heads) != 1 or not any(word.startswith("--") for word in heads[0][1]):
+        return None
+    head, words = heads[0]
+    engine = "sglang" if "sglang" in text.lower() else "vllm"
+    rules = load_flags()[engine]
+    read = {x for group in ("reads", "switches") for y in rules[group].values() for x in y.split()}
+    flags = []
+    beside = rf"^{head['lead']}(\w+):[ \t]*['\"]?([\w.-]+)['\"]?[ \t]*(?:#.*)?$"
+    for key, value in re.findall(beside, text, re.MULTILINE):
+        flag = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", key).lower().replace("_", "-")
+        if flag in read - {"model", "quantization"} and value not in ("null", "false"):
+            flags += [f"--{flag}", *([value] if value != "true" else [])]
+    return Described(
+        _command(engine, model[1], [*flags, *words]),
+        "the flags that a chart or a tool passes on: what it adds by itself is not known",
+    )
+
+
 def spelled(engine: str) -> set[str]:
     """Names of an engine's flags, without dashes."""
     rules = load_flags()[engine]
@@ -176,4 +267,11 @@ def described(text: str) -> Described | None:
     """
     if "\n" not in text.strip():
         return None
-    return _service(text) or _job(text) or _sagemaker(text) or _settings(text)
+    return (
+        _service(text)
+        or _job(text)
+        or _sagemaker(text)
+        or _runpod(text)
+        or _chart(text)
+        or _settings(text)
+    )

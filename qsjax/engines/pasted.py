@@ -11,7 +11,7 @@ from qsjax.engines import jobs, keywords, lists
 # What holds a command in manifests and container files, and what a list there looks like.
 _HELD = re.compile(
     r"^(?P<indent>[ \t]*)(?P<item>-[ \t]+)?['\"]?"
-    r"(?P<key>command|args|entrypoint|run|CMD|ENTRYPOINT)['\"]?"
+    r"(?P<key>command|args|entrypoint|run|cmd|CMD|ENTRYPOINT)['\"]?"
     r"(?:[ \t]*:|(?=[ \t]*\[)|(?<=CMD)(?=[ \t])|(?<=ENTRYPOINT)(?=[ \t]))[ \t]*(?P<rest>.*)$"
 )
 _TEXT = ("", ">", ">-", "|", "|-", "|+", ">+")  # a block of text follows
@@ -51,6 +51,12 @@ _GROUP = re.compile(r"^[ \t]*leaderWorkerTemplate:\n(?:.*\n)*?[ \t]+size:[ \t]*(
 # What SkyPilot tells its commands: how many accelerators a node has, and how many nodes there are.
 _ACCELERATORS = re.compile(r"^[ \t]*accelerators:[ \t]*(.+)$", re.MULTILINE)
 _NODES = re.compile(r"^num_nodes:[ \t]*(\d+)", re.MULTILINE)
+# HCL of Terraform and Nomad, in which the same keys have an equals sign.
+_HCL = re.compile(r"^[ \t]*(?:job|resource|module|task|config|container)\b[^\n=]*\{[ \t]*$", re.M)
+_HCL_KEY = re.compile(r"^([ \t]*(?:image|command|args|entrypoint))[ \t]*=[ \t]*", re.M)
+# A container as a unit of systemd, by Podman.
+_QUADLET = re.compile(r"^\[Container\][ \t]*$", re.M)
+_QUADLET_KEY = re.compile(r"^(Image|Exec)=((?:.*\\\n)*.*)$", re.M)
 # KServe's own runtime, which an InferenceService names by a format and not by an image.
 _KSERVE = re.compile(r"modelFormat:\s*\n\s*name:\s*['\"]?huggingface")
 
@@ -147,7 +153,7 @@ def _enter(found: _Container, lines: list[str], at: int) -> None:
             parts.append(_items(after[: after.find("]") + 1] if "]" in after else after))
             return
         block = _block(more, len(key["indent"]), bool(key["item"]))
-        if rest in _FOLDED:
+        if rest in _FOLDED or key["key"] == "cmd":  # llama-swap's, whose lines are one
             block = " ".join(block.split("\n"))
         parts.append(block if rest in _TEXT else f"{rest.removesuffix(chr(92))} {block}")
 
@@ -291,8 +297,12 @@ def command_in(text: str) -> Held:
         return Held(started)
     if recipe := _in_recipe(text):
         return recipe
+    if _HCL.search(text):
+        text = _HCL_KEY.sub(r"\1: ", text)
     if handed := _in_python(text):
         return handed
+    if _QUADLET.search(text) and (unit := dict(_QUADLET_KEY.findall(text))).get("Image"):
+        return Held(unit.get("Exec", ""), unit["Image"])
     if not SERVER.search(text) and (job := jobs.described(text)):
         return Held(job.text, "", (job.note,))
     every = [] if _MAKE.search(text) else _in_json(text) or _containers(text)
@@ -307,6 +317,8 @@ def command_in(text: str) -> Held:
     found.variables += _told(text)
     image = found.image or ("kserve/huggingfaceserver" if _KSERVE.search(text) else "")
     servers = [one for one in every if _rank(one) < 2]
+    if _rank(found) == 2:  # images start them
+        servers = [one for one in every if _rank(one) == 2 and "--model" in one.text()]
     notes: tuple[str, ...] = ()
     if len(servers) > 1:
         which = "first of them"
@@ -330,6 +342,9 @@ _TYPED = (
     (re.compile("[\u2018\u2019]"), "'"),
     (re.compile("[\u00a0\u2009\u202f]"), " "),
     (re.compile(r"[ \t][`^][ \t]*\n"), " "),  # how other shells go on in the next line
+    # How fish and PowerShell set a variable.
+    (re.compile(r"(?m)^[ \t]*set(?: -[gxlU]+)* ([A-Za-z_]\w*) (?=[^\s=])(.*)$"), r"\1=\2"),
+    (re.compile(r"(?m)^[ \t]*\$(?:env:)?([A-Za-z_]\w*)[ \t]*=[ \t]*(?=\S)"), r"\1="),
     # A prompt: `$`, `user@host:~$`, `[user@host dir]#`, `(env) $`
     (
         re.compile(

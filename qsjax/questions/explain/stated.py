@@ -110,9 +110,9 @@ def _here(name: str) -> str:
         ValueError: there is no such folder, and no model of its name.
     """
     is_path = name.startswith(("/", ".", "~")) or name.count("/") > 1
-    if not is_path or expanded(name).exists():
-        return name
     cached = _CACHED.search(name)
+    if not (is_path or cached) or expanded(name).exists():
+        return name
     last = f"{cached[1]}/{cached[2]}" if cached else PurePosixPath(_REVISION.sub("", name)).name
     try:
         lookup.find("models", last)
