@@ -48,6 +48,8 @@ def test_records_in_place_of_names_are_told(ask):
         ask(MODEL)
     with pytest.raises(ValueError, match="None is not a name"):
         ask(None)
+    with pytest.raises(ValueError, match="is not a name: it has 300 characters"):
+        ask("x" * 300)
 
 
 @pytest.mark.parametrize(

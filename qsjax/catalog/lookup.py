@@ -17,6 +17,7 @@ from qsjax.catalog.quantisation import ALGORITHMS
 from qsjax.records.precision import STORED, Stored, precision_of
 from qsjax.records.specs import Dtype
 
+NAME_MAX = 255  # bytes that file systems allow in the name of a file
 _DATA = resources.files("qsjax.catalog") / "data"
 _KINDS = {"models": "model", "hardware": "accelerator"}
 _OWN = {
@@ -215,6 +216,11 @@ def _path(name: str | Path | None, suffixes: tuple[str, ...]) -> Path | None:
     if not isinstance(name, str | Path):
         given = "None" if name is None else f"a {type(name).__name__}"
         raise ValueError(f"{given} is not a name; give one of the catalogue or the path of a file")
+    if longest := max((len(part) for part in Path(name).parts if len(part) > NAME_MAX), default=0):
+        raise ValueError(
+            f"{str(name)[:40]!r}... is not a name: it has {longest:,} characters without a slash, "
+            f"and a file at most {NAME_MAX}; give one of the catalogue or the path of a file"
+        )
     path = huggingface.expanded(name)
     is_file_name = path.suffix.lower() in suffixes
     if ".json" in suffixes and path.suffix.lower() in (".gguf", ".safetensors"):

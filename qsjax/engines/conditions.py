@@ -50,13 +50,13 @@ def _sum(node: ast.expr, text: Callable[[str], str]) -> int:
 def computed(sum_: str, text: Callable[[str], str]) -> int | None:
     """What `$(( sum ))` comes to, None where a value is not known; `text` has variables' values.
 
-    >>> computed("(N + 1) / 2", {"N": "8"}.get)
-    4
+    >>> computed("(N + 1) / 2", {"N": "8"}.get), computed("-" * 6000 + "1", {}.get)
+    (4, None)
     """
     bare = re.sub(r"[${}]", "", sum_).replace("&&", " and ").replace("||", " or ").strip()
     try:
         return _sum(ast.parse(bare, mode="eval").body, text)
-    except (SyntaxError, ValueError, TypeError, ZeroDivisionError, OverflowError):
+    except (SyntaxError, ValueError, TypeError, ArithmeticError, RecursionError, MemoryError):
         return None
 
 
