@@ -25,9 +25,14 @@ EVERY_MODEL = pytest.mark.parametrize("name", catalog.model_names())
 EXACT_TOTALS = {
     "deepseek-v2": 235_740_692_480,
     "deepseek-v3": 671_025_397_760,
+    "ernie-4.5-21b-a3b": 21_825_290_240,
     "glm-4.5": 352_795_525_120,
     "gpt-oss-120b": 116_788_838_400,
+    "granite-4.0-h-small": 32_206_393_344,
+    "jamba-1.5-mini": 51_569_360_896,
     "kimi-k2": 1_026_407_202_816,
+    "kimi-linear-48b-a3b": 49_122_459_648,
+    "lfm2.5-8b-a1b": 8_467_755_008,
     "llama-3.1-405b": 405_849_243_648,
     "llama-3.1-70b": 70_552_387_584,
     "llama-3.1-8b": 8_029_995_008,
@@ -37,6 +42,7 @@ EXACT_TOTALS = {
     "mixtral-8x7b": 46_702_526_464,
     "qwen3-235b-a22b": 235_092_836_352,
     "qwen3-32b": 32_761_446_400,
+    "seed-oss-36b": 36_149_657_600,
 }
 
 
@@ -171,6 +177,12 @@ def test_model_is_found_by(given, name):
         ("nemotron-3-super-120b-a12b", 8 * 2 * 2 * 128 * 2),
         ("nemotron-3-ultra-550b-a55b", 12 * 2 * 2 * 128 * 2),
         ("nemotron-h-56b", 10 * 2 * 8 * 128 * 2),
+        ("seed-oss-36b", 64 * 2 * 8 * 128 * 2),
+        ("ernie-4.5-21b-a3b", 28 * 2 * 4 * 128 * 2),
+        ("kimi-linear-48b-a3b", 7 * (512 + 64) * 2),
+        ("granite-4.0-h-small", 4 * 2 * 8 * 128 * 2),
+        ("lfm2.5-8b-a1b", 6 * 2 * 8 * 64 * 2),
+        ("jamba-1.5-mini", 4 * 2 * 8 * 128 * 2),
     ],
 )
 def test_cache_of_a_further_token_by_hand(name, size):
