@@ -630,7 +630,7 @@ def test_a_variable_in_place_of_json_is_not_read():
 
 
 def test_a_module_behind_assignments_is_refused_by_its_name():
-    with pytest.raises(ValueError, match=r"'atom\.entrypoints\.openai_server' is no engine"):
+    with pytest.raises(ValueError, match=r"'atom\.entrypoints\.openai_server' is not an engine"):
         read("export A=1\nTP=8\npython3 -m atom.entrypoints.openai_server --model m -tp $TP")
 
 
