@@ -66,6 +66,8 @@ def _single(words: Sequence[str], is_unset: Callable[[str], bool]) -> bool | Non
         inner = _single(words[1:], is_unset)
         return None if inner is None else not inner
     values = ["" if is_unset(word) else word for word in words]
+    if words[:1] == ["-n"] and any(is_unset(word) for word in words[1:]):
+        return None  # whoever starts the script may set it
     if len(words) == 2 and words[0] in ("-z", "-n") and "$" not in values[1]:
         return (values[1] == "") == (words[0] == "-z")
     if len(words) != 3 or any("$" in word for word in (words[0], words[2])):
