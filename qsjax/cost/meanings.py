@@ -17,6 +17,11 @@ class Meaning(NamedTuple):
 
 
 _OTHERS: Mapping[str, Meaning] = {
+    # Groups of fields that are scaled together.
+    "flops": Meaning("arithmetic rate"),
+    "link_bw": Meaning("link bandwidth"),
+    "latency": Meaning("latency of links"),
+    "overhead": Meaning("overheads"),
     "score": Meaning("objective"),
     "model": Meaning("model"),
     "hardware": Meaning("accelerator"),

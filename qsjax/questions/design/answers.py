@@ -15,14 +15,12 @@ from qsjax.output.result import Drawing, Result, Row, Table, plain
 from qsjax.questions.design.costs import CostModel, members
 from qsjax.records import units
 
-# Quantities of a cost model in words; fields have their own meaning.
-NAMES = {"flops": "arithmetic rate", "link_bw": "link bandwidth"}
 EVEN = 0.005  # marginal gains nearer than this are equal [%]
 NO_COPY = {"replicas": 1, "kv_mode": "none"}
 
 
 def _called(name: str) -> str:
-    return NAMES.get(name, meaning_of(name).long_name)
+    return meaning_of(name).long_name
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
