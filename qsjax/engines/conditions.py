@@ -5,6 +5,7 @@ import fnmatch
 import operator
 import re
 from collections.abc import Callable, Sequence
+from typing import Any
 
 _WHOLE: dict[type[ast.operator], Callable[[int, int], int]] = {
     ast.Add: operator.add,
@@ -13,7 +14,7 @@ _WHOLE: dict[type[ast.operator], Callable[[int, int], int]] = {
     ast.Div: lambda a, b: int(a / b),  # a shell cuts towards zero
     ast.Mod: operator.mod,
 }
-_COMPARED: dict[type[ast.cmpop], Callable[[int, int], bool]] = {
+COMPARED: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
     ast.Gt: operator.gt,
@@ -34,9 +35,9 @@ _NUMBERS = {
 def _sum(node: ast.expr, text: Callable[[str], str]) -> int:
     if isinstance(node, ast.BinOp) and type(node.op) in _WHOLE:
         return _WHOLE[type(node.op)](_sum(node.left, text), _sum(node.right, text))
-    if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in _COMPARED:
+    if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in COMPARED:
         left, right = _sum(node.left, text), _sum(node.comparators[0], text)
-        return int(_COMPARED[type(node.ops[0])](left, right))
+        return int(COMPARED[type(node.ops[0])](left, right))
     if isinstance(node, ast.BoolOp):
         parts = [_sum(one, text) for one in node.values]
         return int(all(parts) if isinstance(node.op, ast.And) else any(parts))

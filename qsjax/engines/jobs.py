@@ -89,6 +89,13 @@ def _command(engine: str, model: str, flags: list[str]) -> str:
     return " ".join([PROGRAMS[engine], *map(shlex.quote, [*(lead if model else []), *flags])])
 
 
+def _flag(name: str, value: str) -> list[str]:
+    """The words of a flag that a setting is: a switch where it is true, none where it is false."""
+    if value.lower() == "false":
+        return []
+    return [f"--{name}", *([value] if value and value.lower() != "true" else [])]
+
+
 def _job(text: str) -> Described | None:
     """The server that decodes in a job of srt-slurm; both of its schemas."""
     found = [(_value(text, "engine"), role, ("roles", role, "args")) for role in _ROLES]
@@ -157,8 +164,8 @@ def _sagemaker(text: str) -> Described | None:
         value = re.sub(r"^str\((.*)\)$", r"\1", value)
         if flag in ("model", "model-path"):
             model = value
-        elif value.lower() != "false":
-            flags += [f"--{flag}", *([value] if value and value.lower() != "true" else [])]
+        else:
+            flags += _flag(flag, value)
     if not flags and not model:
         return None
     return Described(_command(engine, model, flags), "the flags are the variables SM_*")
@@ -173,8 +180,8 @@ def _runpod(text: str) -> Described | None:
         flag = key.lower().replace("_", "-")
         if key in ("MODEL_NAME", "MODEL"):
             model = value
-        elif flag in spelled("vllm") and value.lower() != "false":
-            flags += [f"--{flag}", *([value] if value.lower() != "true" else [])]
+        elif flag in spelled("vllm"):
+            flags += _flag(flag, value)
     return Described(_command("vllm", model, flags), "the flags are the variables of the worker")
 
 
@@ -229,8 +236,8 @@ def _chart(text: str) -> Described | None:
     beside = rf"^{head['lead']}(\w+):[ \t]*['\"]?([\w.-]+)['\"]?[ \t]*(?:#.*)?$"
     for key, value in re.findall(beside, text, re.MULTILINE):
         flag = re.sub(r"(?<=[a-z])(?=[A-Z])", "-", key).lower().replace("_", "-")
-        if flag in read - {"model", "quantization"} and value not in ("null", "false"):
-            flags += [f"--{flag}", *([value] if value != "true" else [])]
+        if flag in read - {"model", "quantization"} and value != "null":
+            flags += _flag(flag, value)
     return Described(
         _command(engine, model[1], [*flags, *words]),
         "the flags that a chart or a tool passes on: what it adds by itself is not known",

@@ -1,20 +1,12 @@
 """Commands that Python keeps as a list of words, as `subprocess` takes them."""
 
 import ast
-import operator
 import textwrap
 import warnings
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-_COMPARED = {
-    ast.Eq: operator.eq,
-    ast.NotEq: operator.ne,
-    ast.Gt: operator.gt,
-    ast.GtE: operator.ge,
-    ast.Lt: operator.lt,
-    ast.LtE: operator.le,
-}
+from qsjax.engines.conditions import COMPARED
 
 
 class Words(NamedTuple):
@@ -53,7 +45,7 @@ class _Reader:
             return None if value is None else not value
         if isinstance(node, ast.Compare) and len(node.ops) == 1:
             left, right = self._value(node.left), self._value(node.comparators[0])
-            compare = _COMPARED.get(type(node.ops[0]))
+            compare = COMPARED.get(type(node.ops[0]))
             if compare and left is not None and right is not None and type(left) is type(right):
                 return compare(left, right)
         return None
