@@ -2,6 +2,7 @@
 
 import dataclasses
 import operator
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from tolerances import EXACT
 from qsjax.cost.decode import decode_step
 from qsjax.cost.prefill import prefill_step
 from qsjax.numerics import jaxpr, numpy_backend
-from qsjax.numerics.numpy_backend import on_host
+from qsjax.numerics.numpy_backend import Hoisted, on_host
 from qsjax.records.specs import PHYSICAL
 
 step_on_host = on_host(decode_step)
@@ -149,3 +150,29 @@ def test_the_laws_need_no_compiler():
     prompt = (model, hardware, partition, workload, convention, 100.0)
     assert numpy_backend._player(prefill_step, (), jax.tree.structure(prompt)) is not None
     assert dataclasses.is_dataclass(step_on_host(*arguments))
+
+
+def law_of_a_grid(x, y, z, *, power):
+    return jnp.exp(x) * y + z**power, x - y, 3.0 * z, jnp.ones(()) * 2.0
+
+
+@pytest.mark.parametrize("more", [lambda x: x, jnp.sin], ids=["played", "compiled"])
+def test_hoisted_terms_are_those_of_the_whole_at_each_place(more):
+    def law(x, y, z, *, power):
+        return jax.tree.map(more, law_of_a_grid(x, y, z, power=power))
+
+    x, y, z = np.arange(3.0)[:, None], np.arange(1.0, 5.0)[None, :], np.array([2.0, 5.0, 7.0])
+    index = np.array([2, 0, 2]), np.array([3, 1, 0])
+    found = Hoisted(law, x, y, power=2)(index, z)
+    expected = law(x[index[0], 0], y[0, index[1]], z, power=2)
+    for ours, whole in zip(found, expected, strict=True):
+        np.testing.assert_allclose(np.broadcast_to(ours, 3), np.broadcast_to(whole, 3), rtol=EXACT)
+
+
+def test_what_the_changing_number_does_not_reach_is_computed_once(monkeypatch):
+    calls = []
+    monkeypatch.setitem(numpy_backend._PLAIN, "exp", lambda x: calls.append(x) or np.exp(x))
+    law = Hoisted(partial(law_of_a_grid), np.arange(3.0)[:, None], np.ones((1, 4)), power=3)
+    for value in (1.0, 2.0):
+        law((np.array([0]), np.array([1])), np.array([value]))
+    assert [x.shape for x in calls] == [(3, 1)]

@@ -13,7 +13,7 @@ from qsjax.cost.metrics import Objective
 from qsjax.grid.batches import ladder
 from qsjax.grid.cells import concatenated, take
 from qsjax.grid.limits import Limits, is_given
-from qsjax.grid.pairs import AT_ONCE, Candidates, RowBest, judged_at, shared_rows
+from qsjax.grid.pairs import Candidates, RowBest, groups, judged_at
 from qsjax.grid.scoring import tolerance
 
 # Designs this near to the second best may be chosen in its place: ties, and roundings of a bound.
@@ -46,10 +46,9 @@ class _Ranges(NamedTuple):
 class _Search:
     """Candidates with what is known of each: its best batch so far, and that throughput."""
 
-    def __init__(self, found: Candidates, limits: Limits) -> None:
-        self.found, self.limits = found, limits
-        self.shared = shared_rows(found)
-        self.steps = ladder(float(np.max(found.largest, initial=1.0)))
+    def __init__(self, found: Candidates, limits: Limits, steps: np.ndarray) -> None:
+        self.found, self.steps = found, steps
+        self.judged = judged_at(found, limits)
         self.score = np.full(len(found.largest), -np.inf)
         self.batch = np.zeros(len(found.largest))
         self.gpus = np.ones(len(found.largest))
@@ -62,12 +61,9 @@ class _Search:
 
     def attempt(self, who: np.ndarray, batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Whether the limits are kept, and the throughput; the best of each candidate is noted."""
-        kept, rate = np.zeros(len(who), bool), np.zeros(len(who))
-        for start in range(0, len(who), AT_ONCE):
-            part = slice(start, start + AT_ONCE)
-            judged = judged_at(self.shared, who[part], batch[part], self.limits)
-            kept[part], rate[part] = judged.broken[:, 0] == 0, judged.rate[:, 0]
-            self.gpus[who[part]] = judged.gpus[:, 0]
+        judged = self.judged(who, batch)
+        rate, self.gpus[who], broken = map(np.asarray, judged[1:])
+        kept = broken == 0
         mine, most, own = who[kept], rate[kept], batch[kept]
         better = (most > self.score[mine]) | ((most == self.score[mine]) & (own < self.batch[mine]))
         self.score[mine[better]], self.batch[mine[better]] = most[better], own[better]
@@ -118,11 +114,13 @@ def best_two(found: Candidates, limits: Limits) -> RowBest:
 
     Of the others a batch that is not their best one, of all whether any batch is allowed.
     """
-    search = _Search(found, limits)
-    every = np.arange(len(found.largest))
-    if not len(every):
-        return RowBest(search.score, search.batch, search.gpus)
-    first, last = np.zeros(len(every), int), np.searchsorted(search.steps, found.largest)
+    steps = ladder(float(np.max(found.largest, initial=1.0)))
+    return concatenated(*(_best_two(_Search(own, limits, steps)) for own in groups(found)))
+
+
+def _best_two(search: _Search) -> RowBest:
+    every = np.arange(len(search.score))
+    first, last = np.zeros(len(every), int), np.searchsorted(search.steps, search.found.largest)
     kept, rate = search.attempt(every, np.ones(len(every)))
     ranges: _Ranges = take(_Ranges(every, first, last, rate, kept), kept)
     is_kept, _ = search.attempt(ranges.who, search.value(ranges.who, ranges.high))

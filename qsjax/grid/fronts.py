@@ -144,7 +144,7 @@ def _points_on_host(
     parts, evaluated = [Points(*np.empty((5, 0)))], 0
     for block in rectangles(found, largest, batches):
         batch = np.minimum(block.batches, block.largest)
-        own = (block.winners, block.economy, batch, limits)
+        own = (block.winners, block.economy, limits, batch)
         *rates, broken = judge(*own, objective="tokens_per_s_per_user")
         tried = (*rates, block.rows[:, None], batch)
         keeps = (batch >= 1.0) & np.broadcast_to(broken == 0, batch.shape)
@@ -199,9 +199,8 @@ def front_of_cell(
     points, evaluated = _points(found, largest, batches, cells.limits)
     n = int(np.count_nonzero(np.asarray(points.user) > -np.inf))
     at, batch = np.asarray(points.row)[:n].astype(np.int64), np.asarray(points.batch)[:n]
-    own: Candidates = take(found, at)
-    inputs, economy, partition = jax.tree.map(
-        lambda x: x[:, 0], (own.winners.inputs, own.economy, own.winners.designs.partition)
+    (inputs, (partition, _)), economy = jax.tree.map(
+        lambda x: np.broadcast_to(x[:, 0], n), found.at(at)
     )
     winners = Winners(inputs, Designs(partition, batch))
     step = jax.tree.map(lambda x: np.broadcast_to(np.asarray(x), n), step_on_host(winners))

@@ -165,19 +165,19 @@ def _best(
     return _reduce(table, shape, jnp)
 
 
+def _column(x: np.ndarray) -> np.ndarray:
+    """Values along a column; one that all share, so that what follows from it is computed once."""
+    return x[:1, None] if len(x) and np.ptp(x) == 0 else x[:, None]
+
+
 def _small(cells: Cells, inputs: Inputs, economy: Economy, is_limited: bool) -> Best:
     """`_best` by NumPy: nothing is compiled."""
-
-    def column(tree: Any) -> Any:
-        """Values that all rows share are one: NumPy then computes what follows from them once."""
-        return jax.tree.map(lambda x: x[:1, None] if np.ptp(x) == 0 else x[:, None], tree)
-
-    designs = jax.tree.map(lambda x: x[0] if np.ptp(x) == 0 else x, cells.designs)
+    own, prices = jax.tree.map(_column, (inputs, economy))
     table = _table_on_host(
-        column(inputs),
-        designs,
+        own,
+        jax.tree.map(lambda x: _column(x).T, cells.designs),
         cells.limits,
-        column(economy),
+        prices,
         objective=cells.objective,
         is_limited=is_limited,
     )
@@ -289,27 +289,16 @@ def winners_at(cells: Cells, inputs: Inputs, best: Best) -> Winners:
 def candidates_of(cells: Cells, inputs: Inputs, economy: Economy) -> tuple[Candidates, Best]:
     """The designs that run in each row with one sequence, and the counts of the others."""
     shape = len(inputs.q), cells.count
+    own, prices = jax.tree.map(_column, (inputs, economy))
+    designs = jax.tree.map(lambda x: _column(x).T, cells.designs._replace(batch=None))
     table = _table_on_host(
-        jax.tree.map(lambda x: x[:, None], inputs),
-        cells.designs._replace(batch=None),
-        Limits(),
-        jax.tree.map(lambda x: x[:, None], economy),
-        objective="tokens_per_s_per_gpu",
-        is_limited=False,
+        own, designs, Limits(), prices, objective="tokens_per_s_per_gpu", is_limited=False
     )
     why = np.broadcast_to(table.reasons, shape)
     row, position = np.nonzero(why == 0)
     largest = np.broadcast_to(table.batch, shape)[row, position]
-    own, prices = take((inputs, economy), row)
-    partition = take(cells.designs.partition, position)
-    pairs = Candidates(
-        winners=Winners(*jax.tree.map(lambda x: x[:, None], (own, Designs(partition, None)))),
-        economy=jax.tree.map(lambda x: x[:, None], prices),
-        row=row,
-        position=position,
-        largest=largest,
-    )
-    return pairs, _reduce(table, shape, np)
+    found = Candidates(Winners(own, designs), prices, row, position, largest)
+    return found, _reduce(table, shape, np)
 
 
 def is_fastest_with_one(cells: Cells) -> bool:

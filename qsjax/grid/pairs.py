@@ -4,7 +4,7 @@ A batch above a partition's largest one is replaced by that one, so the largest 
 always among those tried, and every cell of a block is a design that runs.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -14,20 +14,22 @@ import numpy as np
 from qsjax.cost.decode import StepCost
 from qsjax.cost.metrics import Economy, Objective, score_of
 from qsjax.grid.batches import COLUMNS, ROWS, clip_to, ladder
-from qsjax.grid.cells import Winners, step_of
+from qsjax.grid.cells import Winners, concatenated, step_of
 from qsjax.grid.limits import LIMITS, RISING, Limits, is_given, violations
-from qsjax.numerics.numpy_backend import on_host
+from qsjax.numerics.numpy_backend import Hoisted, on_host, picked
 
 AT_ONCE = 2**13  # designs that NumPy tries at a batch each: as many as stay in the caches
+TOGETHER = 2**16  # cells whose terms without a batch are kept: a few dozen numbers of each
 
 
 class Candidates(NamedTuple):
     """Designs that run with one sequence, each in the row of its cell.
 
     Attributes:
-        winners: inputs and partition of each, of shape (n, 1); no batch.
-        economy: price and power, of shape (n, 1).
-        row: whose cell it is, shape (n,).
+        winners: inputs of the rows, (rows, 1), and partitions of the designs, (1, designs); no
+            batch. What all share is of shape (1, 1).
+        economy: price and power, (rows, 1) or (1, 1).
+        row: whose cell each candidate is, shape (n,), rising.
         position: which design, shape (n,).
         largest: B_max, shape (n,).
     """
@@ -37,6 +39,23 @@ class Candidates(NamedTuple):
     row: np.ndarray
     position: np.ndarray
     largest: np.ndarray
+
+    def of_rows(self, first: int, last: int) -> "Candidates":
+        """The candidates of the rows from the first to before the last."""
+
+        def own(x: np.ndarray) -> np.ndarray:
+            return x[first:last] if len(x) > 1 else x
+
+        start, end = np.searchsorted(self.row, (first, last))
+        inputs, economy = jax.tree.map(own, (self.winners.inputs, self.economy))
+        row, *others = (x[start:end] for x in (self.row, self.position, self.largest))
+        return Candidates(self.winners._replace(inputs=inputs), economy, row - first, *others)
+
+    def at(self, which: np.ndarray) -> tuple[Winners, Economy]:
+        """Inputs, partition and prices of some candidates, (n, 1); (1, 1) where all share one."""
+        index = self.row[which], self.position[which]
+        own = picked((self.winners, self.economy), index)
+        return jax.tree.map(lambda x: np.reshape(x, (-1, 1)), own)
 
 
 class Block(NamedTuple):
@@ -57,20 +76,6 @@ class Block(NamedTuple):
     rows: np.ndarray
 
 
-def shared_rows(found: Candidates) -> Any:
-    """Inputs, partitions and prices of candidates, of leaves that all share one row.
-
-    NumPy then computes what follows from those once.
-    """
-    tree = (found.winners, found.economy)
-    return jax.tree.map(lambda x: x[:1] if len(x) and np.ptp(x) == 0 else x, tree)
-
-
-def _some(shared: Any, rows: np.ndarray) -> Any:
-    """These rows of what `shared_rows` gave."""
-    return jax.tree.map(lambda x: x if len(x) == 1 else x[rows], shared)
-
-
 def rectangles(found: Candidates, largest: np.ndarray, batches: np.ndarray) -> Iterator[Block]:
     """Blocks of ROWS that cover every candidate at every batch up to its own largest one.
 
@@ -81,10 +86,9 @@ def rectangles(found: Candidates, largest: np.ndarray, batches: np.ndarray) -> I
     """
     order = np.argsort(-largest, kind="stable")
     order = order[largest[order] >= 1]
-    shared = shared_rows(found)
     for start in range(0, len(order), ROWS):
         rows = order[start : start + ROWS]
-        winners, economy = _some(shared, rows)
+        winners, economy = found.at(rows)
         # The rows are sorted, so batches beyond the first row's repeat what was there before.
         last = int(np.searchsorted(batches, largest[rows[0]])) + 1
         yield Block(winners, economy, largest[rows][:, None], batches[None, :last], rows)
@@ -123,9 +127,8 @@ class Judged(NamedTuple):
     broken: jax.Array
 
 
-@on_host
-def judge(
-    winners: Winners, economy: Economy, batch: Any, limits: Limits, *, objective: Objective
+def _judge(
+    winners: Winners, economy: Economy, limits: Limits, batch: Any, *, objective: Objective
 ) -> Judged:
     """What becomes of designs at a batch."""
     step = step_at(winners, batch)
@@ -133,6 +136,9 @@ def judge(
     broken = violations(limits, designs.partition, inputs.hardware, step, economy)
     score = score_of(objective, step, economy)
     return Judged(score, step.tokens_per_s_per_gpu, step.gpus, broken)
+
+
+judge = on_host(_judge)
 
 
 class RowBest(NamedTuple):
@@ -146,7 +152,7 @@ class RowBest(NamedTuple):
 def best_batches(block: Block, limits: Limits, objective: Objective) -> RowBest:
     """The best batch of each row of a block within the limits."""
     batch = np.minimum(block.batches, block.largest)
-    judged = judge(block.winners, block.economy, batch, limits, objective=objective)
+    judged = judge(block.winners, block.economy, limits, batch, objective=objective)
     allowed = (batch >= 1.0) & (np.asarray(judged.broken) == 0)
     masked = np.where(allowed, judged.score, -np.inf)
     # Batches below the pipeline's depth share one TPOT; of equals, the one with most tokens wins.
@@ -177,27 +183,49 @@ def allowed_batches(found: Candidates, limits: Limits) -> np.ndarray:
     if not rising:
         return found.largest
     bounds = Limits(**{name: getattr(limits, name) for name in rising})
-    shared = shared_rows(found)
+    return np.concatenate([_bisected(own, bounds) for own in groups(found)])
+
+
+def _bisected(found: Candidates, limits: Limits) -> np.ndarray:
+    """`allowed_batches` within limits that no smaller batch breaks alone."""
+    judged = judged_at(found, limits)
     # `low` keeps the limits (0 stands for no batch at all), `high` breaks them.
     low, high = np.zeros_like(found.largest), found.largest + 1.0
     while len(left := np.flatnonzero(high - low > 1.0)):
         # One sequence first: most designs that break the limits break them with it.
         middle = np.where(low[left] == 0, 1.0, np.floor(0.5 * (low[left] + high[left])))
-        parts = np.split(np.arange(len(left)), range(AT_ONCE, len(left), AT_ONCE))
-        judged = [judged_at(shared, left[part], middle[part], bounds) for part in parts]
-        is_kept = np.concatenate([one.broken[:, 0] == 0 for one in judged])
+        is_kept = judged(left, middle).broken == 0
         low[left] = np.where(is_kept, middle, low[left])
         high[left] = np.where(is_kept, high[left], middle)
     return low
 
 
-def judged_at(shared: Any, rows: np.ndarray, batch: np.ndarray, limits: Limits) -> Judged:
-    """These rows of what `shared_rows` gave, each at a batch of its own, shape (n, 1)."""
-    winners, economy = _some(shared, rows)
-    at: Any = batch[:, None]
-    judged = judge(winners, economy, at, limits, objective="tokens_per_s_per_gpu")
-    shape = (len(rows), 1)
-    return jax.tree.map(lambda x: np.broadcast_to(np.asarray(x), shape), judged)
+def groups(found: Candidates) -> Iterator[Candidates]:
+    """The candidates of some rows at a time, of about TOGETHER cells."""
+    rows = max((len(x) for x in jax.tree.leaves(found.winners.inputs)), default=1)
+    designs = max(x.shape[1] for x in jax.tree.leaves(found.winners.designs))
+    step = max(1, TOGETHER // designs)
+    for first in range(0, rows, step):
+        yield found.of_rows(first, first + step)
+
+
+def judged_at(found: Candidates, limits: Limits) -> Callable[[np.ndarray, np.ndarray], Judged]:
+    """What some of the candidates do, each at a batch of its own, shape (n,).
+
+    What no batch changes is computed once, of every row and design.
+    """
+    judged = Hoisted(_judge, found.winners, found.economy, limits, objective="tokens_per_s_per_gpu")
+
+    def some(which: np.ndarray, batch: np.ndarray) -> Judged:
+        of_some = judged((found.row[which], found.position[which]), batch)
+        return jax.tree.map(lambda x: np.broadcast_to(x, len(which)), of_some)
+
+    def at(which: np.ndarray, batch: np.ndarray) -> Judged:
+        starts = range(0, len(which), AT_ONCE)
+        parts = [some(which[k : k + AT_ONCE], batch[k : k + AT_ONCE]) for k in starts]
+        return concatenated(*parts) if parts else Judged(*np.empty((4, 0)))
+
+    return at
 
 
 def score_candidates(

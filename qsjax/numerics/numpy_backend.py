@@ -5,7 +5,8 @@ process has nothing compiled. NumPy plays a law on any grid at once: terms that 
 stay small, and no shape is compiled for.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from functools import lru_cache, partial, wraps
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
@@ -13,12 +14,13 @@ import jax
 import numpy as np
 
 from qsjax.numerics.float64 import in_float64
-from qsjax.numerics.jaxpr import Tape, record
+from qsjax.numerics.jaxpr import Step, Tape, record
 
 P = ParamSpec("P")
 R = TypeVar("R")
 Operation = Callable[..., Any]
 Options = tuple[tuple[str, Any], ...]
+Slots = dict[int, Any]
 
 # Primitives whose NumPy function takes the same arguments and has no parameters.
 _SAME_NAME = ("floor", "ceil", "sqrt", "square", "exp", "expm1", "log", "log1p", "sign", "abs")
@@ -98,15 +100,20 @@ def _compiled(function: Operation, options: Options) -> Operation:
     return jax.jit(partial(function, **dict(options)))
 
 
-def _play(player: _Player, leaves: list[np.ndarray]) -> list[Any]:
-    tape = player.tape
-    slots: dict[int, Any] = dict(enumerate(leaves)) | tape.constants
+def _run(steps: Iterable[tuple[Step, Operation]], slots: Slots) -> None:
+    """Play steps on arrays that broadcast, in place; what nobody reads any more is deleted."""
     # Guarded divisions and logarithms compute the discarded side too, as compiled code does.
     with np.errstate(all="ignore"):
-        for step, run in zip(tape.steps, player.operations, strict=True):
+        for step, run in steps:
             slots[step.writes] = run(*[slots[at] for at in step.reads])
             for at in step.frees:
                 del slots[at]
+
+
+def _play(player: _Player, leaves: list[np.ndarray]) -> list[Any]:
+    tape = player.tape
+    slots: Slots = dict(enumerate(leaves)) | tape.constants
+    _run(zip(tape.steps, player.operations, strict=True), slots)
     return [slots[at] for at in tape.results]
 
 
@@ -124,8 +131,7 @@ def on_host(function: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(function)
     def run(*args: P.args, **options: P.kwargs) -> R:
-        leaves, tree = jax.tree.flatten(args)
-        values = [np.asarray(leaf, np.float64)[()] for leaf in leaves]
+        values, tree = _floats(args)
         chosen = tuple(sorted(options.items()))
         player = _player(function, chosen, tree)
         if player is None:
@@ -136,6 +142,99 @@ def on_host(function: Callable[P, R]) -> Callable[P, R]:
         return found
 
     return run
+
+
+def _floats(tree: Any) -> tuple[list[Any], Any]:
+    leaves, structure = jax.tree.flatten(tree)
+    return [np.asarray(leaf, np.float64)[()] for leaf in leaves], structure
+
+
+def picked(tree: Any, index: tuple[np.ndarray, ...]) -> Any:
+    """Elements of arrays at an index into the grid that they broadcast to; of one element, that."""
+    flat: dict[tuple[int, ...], Any] = {}
+
+    def own(x: Any) -> Any:
+        shape = np.shape(x)
+        if np.size(x) == 1:
+            return np.reshape(x, ())[()]
+        if shape not in flat:
+            places = zip(index[len(index) - len(shape) :], shape, strict=True)
+            flat[shape] = sum(
+                i * math.prod(shape[k + 1 :]) for k, (i, length) in enumerate(places) if length > 1
+            )
+        return np.take(x, flat[shape])
+
+    return jax.tree.map(own, tree)
+
+
+Steps = list[tuple[Step, Operation]]
+
+
+class _Halves(NamedTuple):
+    """A player cut in two: the steps that its last argument does not reach, and the others.
+
+    Attributes:
+        tape: of all steps.
+        early, late: the two; the early ones free nothing of what is kept.
+        kept: slots that the late steps read, or that are results.
+    """
+
+    tape: Tape
+    early: Steps
+    late: Steps
+    kept: frozenset[int]
+
+
+@lru_cache(maxsize=128)
+def _halves(function: Operation, options: Options, tree: Any) -> _Halves | None:
+    """`_player` in two halves."""
+    player = _player(function, options, tree)
+    if player is None:
+        return None
+    tape, reached = player.tape, {tree.num_leaves - 1}
+    early: Steps = []
+    late: Steps = []
+    for step, run in zip(tape.steps, player.operations, strict=True):
+        is_reached = not reached.isdisjoint(step.reads)
+        (late if is_reached else early).append((step, run))
+        reached |= {step.writes} if is_reached else set()
+    kept = frozenset(at for step, _ in late for at in step.reads).union(tape.results)
+    freeing = [step._replace(frees=tuple(set(step.frees) - kept)) for step, _ in early]
+    early = [(step, run) for step, (_, run) in zip(freeing, early, strict=True)]
+    return _Halves(tape, early, late, kept)
+
+
+class Hoisted:
+    """A function of a grid and of one number more, which changes, at some places of the grid.
+
+    What the number does not reach is computed once, on the axes that it depends on, and kept.
+
+    Args:
+        function: elementwise, as of `on_host`; its last argument is the number.
+        kept: the arguments before it, which broadcast.
+        options: of the function.
+    """
+
+    def __init__(self, function: Callable[..., Any], *kept: Any, **options: Any) -> None:
+        leaves, tree = _floats((*kept, 0.0))
+        self._halves = _halves(function, tuple(sorted(options.items())), tree)
+        if self._halves is None:
+            self._call, self._kept = partial(on_host(function), **options), kept
+            return
+        slots: Slots = dict(enumerate(leaves)) | self._halves.tape.constants
+        _run(self._halves.early, slots)
+        self._last = len(leaves) - 1
+        self._slots = {at: x for at, x in slots.items() if at in self._halves.kept}
+
+    def __call__(self, index: tuple[np.ndarray, ...], value: Any) -> Any:
+        """Results at places of the grid, each with its value, shape (n,) as the index has."""
+        if self._halves is None:
+            return self._call(*picked(self._kept, index), value)
+        slots = picked(self._slots, index)
+        slots[self._last] = np.asarray(value, np.float64)
+        _run(self._halves.late, slots)
+        tape = self._halves.tape
+        return jax.tree.unflatten(tape.tree, [slots[at] for at in tape.results])
 
 
 def is_traced(tree: Any) -> bool:
