@@ -46,8 +46,10 @@ from qsjax.records.units import MS
 
 DEPLOYMENTS, REQUESTS = 1_000, 1_000
 MODELS = ("qwen3-8b", "llama-3.1-8b", "gpt-oss-20b", "mistral-nemo-12b")
-# Requests of a record, as the benchmark sends them; fewer of very many users.
-PER_USER, MANY_USERS, PER_MANY_USERS = 10, 64, 4
+# Of the nominal length, where none is stated or all are: equal ones keep users in step for ever, as
+# no engine and client do.
+UNSTATED = 0.9, 1.1
+PER_USER = 10  # requests of a record, as the benchmark sends them
 LONG_PROMPTS = 4.0  # input over output tokens from which prompts dominate
 
 
@@ -155,7 +157,7 @@ def _records(one: OperatingPoint) -> Records:
 
 
 def _deployment(case: Case, record: Mapping[str, Any]) -> serving.Deployment:
-    """A record as a closed loop of its concurrency with lengths of 0.8 to 1.0 of the nominal."""
+    """A record as a closed loop of its concurrency, with lengths as its benchmark draws them."""
     one = case.deployments[0]
     users = max(1, round(scalar(one.workload.batch)))
     rules = default_scheduler(
@@ -164,9 +166,10 @@ def _deployment(case: Case, record: Mapping[str, Any]) -> serving.Deployment:
     if waits := polls(case):
         waits *= predict([case])[0].value * case.unit
         rules = dataclasses.replace(rules, frontend=rules.frontend + waits)
-    per_user = PER_USER if users <= MANY_USERS else PER_MANY_USERS
-    isl, osl = (f"{int(0.8 * record[n])}-{int(record[n])}" for n in ("isl", "osl"))
-    work = traffic.closed_loop(users, isl, osl, users * per_user)
+    least = case.facts.get("length_ratio", 1.0)
+    least, most = (least, 1.0) if least < 1.0 else UNSTATED
+    isl, osl = (f"{int(least * record[n])}-{int(most * record[n])}" for n in ("isl", "osl"))
+    work = traffic.closed_loop(users, isl, osl, users * PER_USER)
     return serving.deploy(_records(one), one.convention, rules, work)
 
 
@@ -211,10 +214,11 @@ def truth(records: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     ):
         measured = case.measured * case.unit
         added = _unbounded(case.deployments[0])
-        # The benchmark averages over all requests, the first of every user too.
-        ttft = float(np.mean(seen.first - seen.arrival))
+        # Over all requests, as the benchmark has it, the first of every user too.
+        middle = np.median if case.is_median else np.mean
+        ttft = float(middle(seen.first - seen.arrival))
         tokens = np.maximum(seen.traffic.output - 1.0, 1.0)
-        tpot = float(np.mean((seen.finish - seen.first) / tokens))
+        tpot = float(middle((seen.finish - seen.first) / tokens))
         rows.append(
             {
                 "id": case.id,

@@ -52,6 +52,10 @@ NUMBERS = (
 )
 
 
+# What a time is of all requests.
+STATISTICS = ("mean", "median")
+
+
 def malformed(record: Mapping[str, Any]) -> str | None:
     """What is wrong with the numbers of a record, all of them; None if nothing is."""
     found = []
@@ -63,6 +67,9 @@ def malformed(record: Mapping[str, Any]) -> str | None:
             found.append(f"{name} is {value!r}, not a number")
         elif not 0 <= value <= LARGEST:
             found.append(f"{name} is out of range; give a number from 0 to {LARGEST:g}")
+    statistic = record.get("statistic")
+    if statistic not in (None, "", *STATISTICS):
+        found.append(f"statistic is {statistic!r}; give {' or '.join(STATISTICS)}")
     return "; ".join(found) or None
 
 

@@ -17,7 +17,7 @@ from qsjax.evidence.measurements.deployment import (
     partition_of,
 )
 from qsjax.evidence.measurements.kernels import Kernel
-from qsjax.evidence.measurements.names import find_hardware, metric_of, rate_unit
+from qsjax.evidence.measurements.names import find_hardware, is_median, metric_of, rate_unit
 from qsjax.records.checks import LARGEST
 from qsjax.records.specs import PHYSICAL, Workload
 from qsjax.records.units import GIB, MS, US
@@ -46,6 +46,7 @@ class Case:
         unit: one unit of the record in SI.
         deployments: one, or two at the ends of a sweep.
         facts: what the record states besides its fields.
+        is_median: whether it is the median of all requests, instead of their mean.
         not_scored: why the prediction is not held against the measurement; "" where it is.
     """
 
@@ -55,6 +56,7 @@ class Case:
     unit: float
     deployments: tuple[OperatingPoint, ...]
     facts: dict[str, float]
+    is_median: bool = False
     not_scored: str = ""
 
 
@@ -223,6 +225,7 @@ def _capacity_case(
         unit=unit or context,
         deployments=(one,),
         facts=found,
+        is_median=is_median(record),
         not_scored=_not_scored(record),
     )
 
@@ -316,5 +319,6 @@ def read_case(record: Mapping[str, Any]) -> Case | Kernel | Skipped:
         unit=unit,
         deployments=deployments,
         facts=found,
+        is_median=is_median(record),
         not_scored=_not_scored(record),
     )

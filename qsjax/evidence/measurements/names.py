@@ -3,7 +3,9 @@
 import dataclasses
 import re
 import tomllib
+from collections.abc import Mapping
 from importlib import resources
+from typing import Any
 
 from qsjax import catalog
 from qsjax.catalog import HardwareEntry, ModelEntry, lookup
@@ -146,6 +148,13 @@ def metric_of(name: str) -> str:
     if bare == "ttft":
         return "TTFT"
     return "TPOT" if bare in ("tpot", "itl") else name
+
+
+def is_median(record: Mapping[str, Any]) -> bool:
+    """Whether a record is of the median request: as it states, or by its metric's name."""
+    return record.get("statistic") == "median" or bool(
+        re.match(r"(median|p50)_", str(record["metric"]).lower())
+    )
 
 
 def rate_unit(unit: str, metric: str) -> str:

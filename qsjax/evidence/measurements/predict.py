@@ -329,7 +329,10 @@ def told_of(cases: Sequence[Case]) -> Told:
     deployments = [case.deployments[0] for case in cases]
     sequences = np.array([float(one.workload.batch) for one in deployments])  # type: ignore[arg-type]  # floats of deployment_of
     named = [FIRST_TOKENS[first_token_name(case)] for case in cases]
-    known = [x._replace(steps=x.steps + polls(case)) for x, case in zip(named, cases, strict=True)]
+    known = [
+        x._replace(steps=x.steps + polls(case), rush=0.0 if case.is_median else x.rush)
+        for x, case in zip(named, cases, strict=True)
+    ]
     return Told(
         first=np.concatenate([[0], last[:-1] + 1]),
         last=last,

@@ -21,7 +21,7 @@ REQUIRED = ("id", "category", "metric", "value", "unit", "model", "gpu")
 _REQUIRED_TEXTS = ("category", "metric", "unit", "model", "gpu")
 _TEXTS = frozenset(
     "id category model weights_dtype kv_dtype gpu phase engine metric unit source confidence "
-    "notes remark payload_dtype speculation not_scored".split()
+    "notes remark payload_dtype speculation not_scored statistic".split()
 )  # fmt: skip
 _FLAGS = frozenset(("saturated", "outlier"))
 _MISSING = {
