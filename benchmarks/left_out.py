@@ -60,26 +60,28 @@ def first_tokens() -> dict[str, FirstToken]:
     ]
     names = [first_token_name(case) for case in used]
     waits = np.array([polls(case) for case in used])
+    is_median = np.array([case.is_median for case in used])
     outcome = outcomes(*batches(used), {})
     measured = np.array([case.measured * MS for case in used])
 
     def values(logs: np.ndarray) -> dict[str, FirstToken]:
-        host, sglang_host, steps, ranked, *rush = np.exp(logs).tolist()
+        host, sglang_host, steps, ranked, rush, trtllm_rush = np.exp(logs).tolist()
         return {
-            "vllm": FirstToken(host, 1.0, rush[0]),
-            "trtllm": FirstToken(host, steps, rush[1]),
-            "trtllm dp": FirstToken(host, ranked, rush[1]),
-            "sglang": FirstToken(sglang_host, 1.0, rush[2]),
-            "atom": FirstToken(host, 1.0, rush[2]),
+            "vllm": FirstToken(host, 1.0, rush),
+            "trtllm": FirstToken(host, steps, trtllm_rush),
+            "trtllm dp": FirstToken(host, ranked, trtllm_rush),
+            "sglang": FirstToken(sglang_host, 1.0, rush),
+            "atom": FirstToken(host, 1.0, rush),
         }
 
     def residuals(logs: np.ndarray) -> np.ndarray:
         found = values(logs)
         host, steps, rush = np.array([found[name] for name in names]).T
+        rush = np.where(is_median, 0.0, rush)
         times = outcome.ttft + host + (steps + waits) * outcome.tpot + rush * outcome.rush
         return np.log(np.asarray(times) / measured)
 
-    start = np.log([0.02, 0.1, 5.0, 20.0, 0.2, 0.2, 0.02])
+    start = np.log([0.02, 0.1, 5.0, 20.0, 0.2, 0.2])
     return values(least_squares(residuals, start, loss="soft_l1", f_scale=0.1).x)
 
 

@@ -55,7 +55,9 @@ out, with widths and quantiles made without the group, they hold:
 """
 FIRST = """Of the records that have one. A prompt shares its steps with the decoding of others, so
 it takes longer than alone, and the requests of a benchmark's start come all at once
-(`qsjax/evidence/measurements/predict.py`; seven constants for all engines, fitted to the records).
+(`qsjax/evidence/measurements/predict.py`; six constants for all engines, fitted to the records).
+Where a record is of the median request (`statistic`), that start is left out: InferenceX's public
+results and the recipes of ATOM and vLLM give medians, those that aiconfigurator ships means.
 InferenceX's scripts have SGLang look for new requests on B200 and B300 every 10 decode steps, 30
 from 16 requests in flight on (`recv_interval`): half of that is waited in the mean. Runs of 2025 in
 FP4 without a release have first tokens after seconds, for prompts of one length: no law here

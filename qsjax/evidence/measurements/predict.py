@@ -37,7 +37,7 @@ class FirstToken(NamedTuple):
     `host` is what the server takes for a request, its tokenizer and its answer [s]; `steps` the
     decode steps until a request is seen and its token is out; `rush` the share of the mean time
     that it takes when all come at once, as they do at the start: those that follow are bunched for
-    a while. All beyond the steady state.
+    a while. The median request is none of these. All beyond the steady state.
     """
 
     host: float | np.ndarray
@@ -46,14 +46,14 @@ class FirstToken(NamedTuple):
 
 
 # `python -m benchmarks.left_out` fits and prints them. What records do not tell apart is shared:
-# the host of all but SGLang, the rush of SGLang and ATOM; steps are 1 where an engine streams each.
-# TensorRT-LLM's ranks of data parallelism wait for each other's requests.
+# the host of all but SGLang, the rush of all but TensorRT-LLM; steps are 1 where an engine streams
+# each. TensorRT-LLM's ranks of data parallelism wait for each other's requests.
 FIRST_TOKENS = {
-    "vllm": FirstToken(host=16.9e-3, steps=1.0, rush=0.23),
-    "trtllm": FirstToken(host=16.9e-3, steps=5.8, rush=0.155),
-    "trtllm dp": FirstToken(host=16.9e-3, steps=26.3, rush=0.155),
-    "sglang": FirstToken(host=64.5e-3, steps=1.0, rush=0.0113),
-    "atom": FirstToken(host=16.9e-3, steps=1.0, rush=0.0113),
+    "vllm": FirstToken(host=17.2e-3, steps=1.0, rush=0.234),
+    "trtllm": FirstToken(host=17.2e-3, steps=6.51, rush=0.168),
+    "trtllm dp": FirstToken(host=17.2e-3, steps=33.0, rush=0.168),
+    "sglang": FirstToken(host=66.1e-3, steps=1.0, rush=0.234),
+    "atom": FirstToken(host=17.2e-3, steps=1.0, rush=0.234),
 }
 OVERHEADS = tuple(f"{name}_overhead" for name in ("layer", "latent", "expert", "sequence", "step"))
 
