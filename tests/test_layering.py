@@ -50,6 +50,7 @@ FILES = {
 }
 JIT = {
     *("grid", "numerics.numpy_backend", "streaming", "questions", "evidence"),
+    "numerics.programs",  # how all of them are compiled
     "numerics.safe",  # operations that bounds over boxes take whole need a name of their own
 }
 

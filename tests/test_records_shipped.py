@@ -168,7 +168,7 @@ def test_the_median_request_is_none_of_those_that_come_at_once_at_the_start():
 
 
 def test_statistics_of_public_results():
-    """InferenceX's public file: DeepSeek-R1 on MI355X, 8 users, 1k/8k: median 0.22349 s, mean 0.441."""
+    """InferenceX's public file: DeepSeek-R1 on MI355X, 8 users, 1k/8k: median 0.22349 s."""
     by_id = {record["id"]: record for record in load_records()}
     first = by_id["inferencex_agg-dsr1-5"]
     assert (first["ttft_ms"], first["statistic"]) == (223.49, "median")
