@@ -119,17 +119,20 @@ class Event(NamedTuple):
 
 def start(slots: int, shape: tuple[int, ...] = ()) -> State:
     """The state of empty deployments of a shape at time 0; NumPy makes it, nothing is compiled."""
-    zero, none = np.zeros(shape), np.zeros(shape, np.int32)
+
+    def full(value: float, *more: int, dtype: type = float) -> jax.Array:
+        return jnp.asarray(np.full((*shape, *more), value, dtype))
+
+    zero, none = full(0.0), full(-1, dtype=np.int32)
     empty = Slots(
-        request=np.full((*shape, slots), -1, np.int32),
-        finish=np.full((*shape, slots), NEVER),
-        final=np.zeros((*shape, slots)),
-        rest=np.zeros((*shape, slots)),
+        request=full(-1, slots, dtype=np.int32),
+        finish=full(NEVER, slots),
+        final=full(0.0, slots),
+        rest=full(0.0, slots),
     )
-    filling = Filling(none - np.int32(1), *(zero,) * 8)
-    state = State(zero, none, *(zero,) * 10, np.zeros((*shape, slots)), empty, filling)
-    found: State = jax.tree.map(jnp.asarray, state)
-    return found
+    filling = Filling(none, *(zero,) * 8)
+    first = full(0, dtype=np.int32)
+    return State(zero, first, *(zero,) * 10, full(0.0, slots), empty, filling)
 
 
 def _put(slots: Slots, at: jax.Array, holds: jax.Array, **values: ArrayLike) -> Slots:

@@ -84,9 +84,11 @@ def slots_of(one: Deployment) -> int:
 
 def _filled(work: Traffic, requests: int) -> Traffic:
     """So many requests: those that are added never come."""
-    more = requests - len(work.arrival)
-    ends = (np.pad(x, (0, more), constant_values=1.0) for x in work[1:4])
-    return Traffic(np.pad(work.arrival, (0, more), constant_values=np.inf), *ends, *work[4:])
+    more = (0, requests - len(work.arrival))
+    return work._replace(
+        arrival=np.pad(work.arrival, more, constant_values=np.inf),
+        **{name: np.pad(getattr(work, name), more) for name in ("prompt", "output", "cached")},
+    )
 
 
 def _stack(ones: Sequence[Deployment]) -> events.Lane:
