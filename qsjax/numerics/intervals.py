@@ -534,11 +534,17 @@ def _extreme(step: Step, made_by: Mapping[int, Step]) -> tuple[tuple[int, ...], 
     return test.reads, _larger if is_rising == (first == chosen) else _smaller
 
 
+@lru_cache(maxsize=128)
+def _tape(function: Callable[..., Any], options: Any, tree: Any) -> Tape:
+    """The trace of a law of scalars, in which a blend is one operation."""
+    law = partial(function, **dict(options))
+    return in_float64(record)(law, tree, [np.float64] * tree.num_leaves, whole=("blend",))
+
+
 @lru_cache(maxsize=64)
 def _score(function: Callable[..., Any], options: Any, tree: Any, first: int) -> _Score:
     """The trace of a law of scalars, each step with its rule; remainders are axes from `first`."""
-    law = partial(function, **dict(options))
-    tape = in_float64(record)(law, tree, [np.float64] * tree.num_leaves, whole=("blend",))
+    tape = _tape(function, options, tree)
     made_by = {step.writes: step for step in tape.steps}
     plays, remainders = [], 0
     for step in tape.steps:

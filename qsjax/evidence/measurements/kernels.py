@@ -8,7 +8,7 @@ Their constants are those of kernel tables. Exchanges have the catalogue's.
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax.numpy as jnp
 import numpy as np
@@ -25,6 +25,7 @@ from qsjax.engines.tuning import Formats, fields, find
 from qsjax.evidence.measurements.deployment import UnusableError, hardware_of
 from qsjax.evidence.measurements.names import PRECISIONS, find_model
 from qsjax.grid.axes import stack
+from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import blend
 from qsjax.records.specs import PHYSICAL, HardwareSpec, ModelSpec, Partition, Workload
 from qsjax.records.units import US
@@ -218,7 +219,7 @@ def _collective(kernel: Kernel, hardware: HardwareSpec) -> float:
     return startup + float(cost.bandwidth)
 
 
-def _step_part(part: str, records: Any, step: StepCost) -> tuple[ArrayLike, ArrayLike]:
+def _step_part(part: Part, records: Any, step: StepCost) -> tuple[ArrayLike, ArrayLike]:
     """Arithmetic and bytes of a part of a layer, start-ups and bytes of an exchange [s]."""
     model, hardware, partition, work = records
     if part == "attention":
@@ -245,7 +246,7 @@ def times(kernels: Sequence[Kernel], constants: Mapping[str, Any]) -> list[tuple
             if kernel.one.kernels is None:
                 hardware = dataclasses.replace(hardware, **given)
             found[i] = _collective(kernel, hardware) / US, "communication-bound"
-    for part in ("attention", "experts", "dispatch", "combine", "exchange"):
+    for part in get_args(Part):
         chosen = [i for i, kernel in enumerate(kernels) if kernel.part == part]
         if chosen:
             predicted = _together([kernels[i].one for i in chosen], part, given)
@@ -253,22 +254,30 @@ def times(kernels: Sequence[Kernel], constants: Mapping[str, Any]) -> list[tuple
     return [found[i] for i in range(len(kernels))]
 
 
-def _together(ones: Sequence[OperatingPoint], part: str, fields: Any) -> list[tuple[float, str]]:
+@on_host
+def _sides(records: Any, *, part: Part) -> tuple[ArrayLike, ArrayLike, ArrayLike]:
+    """What bounds a part of a layer on either side, and its time [s]."""
+    model, hardware, partition, work = records
+    step = decode_step(model, hardware, partition, work, PHYSICAL)
+    first, second = _step_part(part, records, step)
+    first, second = jnp.asarray(first), jnp.asarray(second)
+    if part == "experts":
+        both = blend(first, second, hardware.gemm_blend)
+        return first, second, both + 2.0 * jnp.asarray(hardware.gemm_startup)
+    if part == "attention":
+        return first, second, jnp.maximum(first, second) + jnp.asarray(hardware.attention_startup)
+    return first, second, first + second
+
+
+_BOUNDS = dict.fromkeys(("experts", "attention"), ("compute-bound", "bandwidth-bound"))
+
+
+def _together(ones: Sequence[OperatingPoint], part: Part, fields: Any) -> list[tuple[float, str]]:
     def leaves(name: str) -> Any:
         return stack([getattr(one, name) for one in ones])
 
     hardware = dataclasses.replace(leaves("hardware"), **fields)
     records = (leaves("model"), hardware, leaves("partition"), leaves("workload"))
-    step = decode_step(*records, PHYSICAL)
-    first, second = (np.asarray(x) + np.zeros(len(ones)) for x in _step_part(part, records, step))
-    if part == "experts":
-        both = blend(jnp.asarray(first), jnp.asarray(second), hardware.gemm_blend)
-        slower = np.asarray(both + 2.0 * jnp.asarray(hardware.gemm_startup))
-        names = np.where(first > second, "compute-bound", "bandwidth-bound")
-    elif part == "attention":
-        slower = np.maximum(first, second) + hardware.attention_startup
-        names = np.where(first > second, "compute-bound", "bandwidth-bound")
-    else:
-        slower = first + second
-        names = np.where(first > second, "latency-bound", "communication-bound")
-    return [(float(t) / US, str(name)) for t, name in zip(slower, names, strict=True)]
+    first, second, time = (np.asarray(x) + np.zeros(len(ones)) for x in _sides(records, part=part))
+    names = np.where(first > second, *_BOUNDS.get(part, ("latency-bound", "communication-bound")))
+    return [(float(t) / US, str(name)) for t, name in zip(time, names, strict=True)]

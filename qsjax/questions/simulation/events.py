@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from qsjax.engines.schedulers import Scheduler
@@ -116,17 +117,22 @@ class Event(NamedTuple):
     late: jax.Array
 
 
-def start(slots: int) -> State:
-    """The state of an empty deployment at time 0."""
-    zero, none = jnp.zeros(()), jnp.int32(-1)
+def start(slots: int, shape: tuple[int, ...] = ()) -> State:
+    """The state of empty deployments of a shape at time 0; NumPy makes it, nothing is compiled."""
+
+    def full(value: float, *more: int, dtype: type = float) -> jax.Array:
+        return jnp.asarray(np.full((*shape, *more), value, dtype))
+
+    zero, none = full(0.0), full(-1, dtype=np.int32)
     empty = Slots(
-        request=jnp.full(slots, -1, jnp.int32),
-        finish=jnp.full(slots, NEVER),
-        final=jnp.zeros(slots),
-        rest=jnp.zeros(slots),
+        request=full(-1, slots, dtype=np.int32),
+        finish=full(NEVER, slots),
+        final=full(0.0, slots),
+        rest=full(0.0, slots),
     )
     filling = Filling(none, *(zero,) * 8)
-    return State(zero, jnp.int32(0), *(zero,) * 10, jnp.zeros(slots), empty, filling)
+    first = full(0, dtype=np.int32)
+    return State(zero, first, *(zero,) * 10, full(0.0, slots), empty, filling)
 
 
 def _put(slots: Slots, at: jax.Array, holds: jax.Array, **values: ArrayLike) -> Slots:
@@ -200,7 +206,10 @@ def _left(state: State, lane: Lane) -> jax.Array:
 
 
 def _next_arrival(state: State, lane: Lane) -> jax.Array:
-    """When the next request that was not admitted yet reaches the engine [s]; NEVER for none."""
+    """When the next request that was not admitted yet reaches the engine [s]; NEVER for none.
+
+    Requests whose time of arrival is NEVER fill up a shape: they come in a closed loop neither.
+    """
     work, frontend = lane.traffic, jnp.asarray(lane.scheduler.frontend)
     count, size = work.arrival.shape[0], state.returns.shape[0]
     behind = state.head.astype(float) - work.users  # whose answer lets it in
@@ -209,7 +218,7 @@ def _next_arrival(state: State, lane: Lane) -> jax.Array:
     closed = jnp.where(behind < 0, frontend, closed)
     by_clock = work.arrival[jnp.minimum(state.head, count - 1)] + frontend
     arrival = jnp.where(work.users > 0, closed, by_clock)
-    return jnp.where(state.head < count, arrival, NEVER)
+    return jnp.where((state.head < count) & (by_clock < NEVER), arrival, NEVER)
 
 
 def _admit(state: State, lane: Lane, acts: jax.Array) -> State:
@@ -497,5 +506,5 @@ def latencies(lanes: Lane, slots: int, iterations: int) -> Times:
     of the hardware would change who shares a step with whom, the times jump, and no derivative is.
     """
     count = lanes.traffic.arrival.shape[0]
-    states = jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *x.shape)), start(slots))
+    states = start(slots, (count,))
     return times_of(lanes.traffic, scan(lanes, states, iterations)[1])

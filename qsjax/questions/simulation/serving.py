@@ -18,8 +18,8 @@ from qsjax.records.scenario import Records
 from qsjax.records.specs import Convention
 
 # Deployments that run side by side, and events between two looks at whether all are done.
-LANES, ITERATIONS = 256, 256
-FEWEST_SLOTS = 64
+LANES, ITERATIONS = 8, 256
+FEWEST_SLOTS, FEWEST_REQUESTS = 64, 1024
 # Requests of the run without pauses that tells the largest rate.
 SATURATING = 400
 # An iteration in which nothing happens, by the fields of `Event`.
@@ -82,9 +82,27 @@ def slots_of(one: Deployment) -> int:
     return int(max(FEWEST_SLOTS, 4 ** np.ceil(np.log2(users or most) / 2.0)))
 
 
+def _filled(work: Traffic, requests: int) -> Traffic:
+    """So many requests: those that are added never come."""
+    more = (0, requests - len(work.arrival))
+    return work._replace(
+        arrival=np.pad(work.arrival, more, constant_values=np.inf),
+        **{name: np.pad(getattr(work, name), more) for name in ("prompt", "output", "cached")},
+    )
+
+
 def _stack(ones: Sequence[Deployment]) -> events.Lane:
-    """Deployments along one axis."""
-    lanes = [events.Lane(*one) for one in ones]
+    """Deployments along one axis, filled up to lengths for which few programs are compiled.
+
+    A program takes 2 s to compile, as long as a lane takes for some 20,000 events.
+    """
+    count = len(ones[0].traffic.arrival)
+    requests = max(FEWEST_REQUESTS, int(4 ** np.ceil(np.log2(count) / 2.0)))
+    some = [one._replace(traffic=_filled(one.traffic, requests)) for one in ones]
+    arrival = np.full(requests, np.inf)
+    idle = some[0]._replace(traffic=some[0].traffic._replace(arrival=arrival))
+    some += [idle] * (int(2 ** np.ceil(np.log2(len(ones)))) - len(ones))
+    lanes = [events.Lane(*one) for one in some]
     return jax.tree.map(
         lambda *x: jnp.asarray(np.stack([np.asarray(y, np.float64) for y in x])), *lanes
     )
@@ -93,7 +111,7 @@ def _stack(ones: Sequence[Deployment]) -> events.Lane:
 def _run(ones: Sequence[Deployment], slots: int) -> tuple[events.Times, Any]:
     """Times of the requests, and all events, of deployments with as many requests each."""
     lanes = _stack(ones)
-    states = jax.tree.map(lambda x: jnp.broadcast_to(x, (len(ones), *x.shape)), events.start(slots))
+    states = events.start(slots, lanes.traffic.users.shape)
     count, seen = len(ones[0].traffic.arrival), []
     while True:
         states, more = events.run_block(lanes, states, iterations=ITERATIONS)
@@ -102,13 +120,14 @@ def _run(ones: Sequence[Deployment], slots: int) -> tuple[events.Times, Any]:
             raise ValueError(
                 "a step takes no finite time on a design here; check the numbers of its accelerator"
             )
-        if float(states.completed.min()) >= count:
+        if np.min(np.asarray(states.completed)[: len(ones)]) >= count:
             break
     # A power of two of blocks, the last ones without events, so that few lengths compile.
     blocks = int(2 ** np.ceil(np.log2(len(seen))))
     none = events.Event(*(np.full_like(x, fill) for x, fill in zip(seen[0], _NOTHING, strict=True)))
     joined = jax.tree.map(lambda *x: np.concatenate(x), *seen, *[none] * (blocks - len(seen)))
-    return jax.tree.map(np.asarray, events.block_times(lanes.traffic, joined)), joined
+    times = events.block_times(lanes.traffic, joined)
+    return jax.tree.map(lambda x: np.asarray(x)[:, :count], times), joined
 
 
 def _outcome(one: Deployment, times: events.Times, seen: events.Event, lane: int) -> Outcome:

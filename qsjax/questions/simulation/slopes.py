@@ -48,7 +48,7 @@ def elasticities(
     length = int(2 ** np.ceil(np.log2(len(steps.steps.now) + 2 * len(traffic.arrival) + 1)))
     lengths = (float(np.mean(traffic.prompt)), float(np.max(traffic.prompt + traffic.output)))
 
-    def means(values: list[jax.Array]) -> jax.Array:
+    def means(values: list[jax.Array]) -> tuple[jax.Array, jax.Array]:
         changed: dict[str, Any] = dict(zip(fields, values, strict=True))
         hardware = dataclasses.replace(records.hardware, **changed)
         table = step_table(
@@ -62,10 +62,10 @@ def elasticities(
         gaps = (finish - first) / jnp.maximum(jnp.asarray(traffic.output) - 1.0, 1.0)
         rate = len(traffic.arrival) / jnp.max(finish)
         waits = [(first - arrival).mean(), gaps.mean(), (finish - arrival).mean(), rate]
-        return jnp.stack(waits)
+        return (stacked := jnp.stack(waits)), stacked
 
     at = [jnp.asarray(getattr(records.hardware, name), float) for name in fields]
-    value, slopes = means(at), jax.jit(jax.jacfwd(means))(at)
+    slopes, value = jax.jit(jax.jacfwd(means, has_aux=True))(at)
     return {
         mean: {
             name: float(slope[row] * x / value[row])
