@@ -17,8 +17,10 @@ from qsjax.questions.simulation.traffic import Traffic, closed_loop
 from qsjax.records.scenario import Records
 from qsjax.records.specs import Convention
 
-# Deployments that run side by side, and events between two looks at whether all are done.
-LANES, ITERATIONS = 8, 256
+# Deployments that run side by side: few, so that the slowest holds up no others, or where there are
+# many, so that the vectors are full.
+FEW_LANES, LANES, MANY = 8, 256, 128
+ITERATIONS = 256  # events between two looks at whether all are done
 FEWEST_SLOTS, FEWEST_REQUESTS = 64, 1024
 # Requests of the run without pauses that tells the largest rate.
 SATURATING = 400
@@ -143,20 +145,21 @@ def _outcome(one: Deployment, times: events.Times, seen: events.Event, lane: int
     )
 
 
-def simulate(deployments: Sequence[Deployment], lanes: int = LANES) -> list[Outcome]:
+def simulate(deployments: Sequence[Deployment], lanes: int | None = None) -> list[Outcome]:
     """What each deployment did with its requests; many run side by side.
 
     Args:
         deployments: as `deploy` gives them; designs, rates and seeds may all differ.
-        lanes: how many run side by side; the outcomes do not depend on it.
+        lanes: how many run side by side, chosen unless given; the outcomes do not depend on it.
     """
     groups: dict[tuple[int, int], list[int]] = {}
     for at, one in enumerate(deployments):
         groups.setdefault((len(one.traffic.arrival), slots_of(one)), []).append(at)
     outcomes: dict[int, Outcome] = {}
     for (_, slots), members in over(groups.items()):
-        for begin in range(0, len(members), lanes):
-            block = members[begin : begin + lanes]
+        width = lanes or (LANES if len(members) >= MANY else FEW_LANES)
+        for begin in range(0, len(members), width):
+            block = members[begin : begin + width]
             some = [deployments[at] for at in block]
             times, seen = _run(some, slots)
             for lane, at in enumerate(block):
