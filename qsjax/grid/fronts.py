@@ -199,9 +199,7 @@ def front_of_cell(
     points, evaluated = _points(found, largest, batches, cells.limits)
     n = int(np.count_nonzero(np.asarray(points.user) > -np.inf))
     at, batch = np.asarray(points.row)[:n].astype(np.int64), np.asarray(points.batch)[:n]
-    (inputs, (partition, _)), economy = jax.tree.map(
-        lambda x: np.broadcast_to(x[:, 0], n), found.at(at)
-    )
+    (inputs, (partition, _)), economy = found.flat(at)
     winners = Winners(inputs, Designs(partition, batch))
     step = jax.tree.map(lambda x: np.broadcast_to(np.asarray(x), n), step_on_host(winners))
     return Front(

@@ -57,6 +57,10 @@ class Candidates(NamedTuple):
         own = picked((self.winners, self.economy), index)
         return jax.tree.map(lambda x: np.reshape(x, (-1, 1)), own)
 
+    def flat(self, which: np.ndarray) -> tuple[Winners, Economy]:
+        """The same of shape (n,)."""
+        return jax.tree.map(lambda x: np.broadcast_to(x[:, 0], len(which)), self.at(which))
+
 
 class Block(NamedTuple):
     """A rectangle of designs.

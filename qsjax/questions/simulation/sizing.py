@@ -386,7 +386,7 @@ def options(
         legal, _ = candidates_of(cells, cells.inputs, cells.economy)
         if not len(legal.position):
             continue
-        inputs, designs = jax.tree.map(lambda x: x[:, 0], legal.winners)
+        (inputs, designs), _ = legal.flat(np.arange(len(legal.position)))
         part = designs.partition
         flat = Records(model_on_host(inputs), inputs.hardware, part, inputs.workload)
         # A smaller deployment, copied, is an option of its own count.
