@@ -128,18 +128,20 @@ fitted to these.
   twelve times as long with them there.
 """
 ALONE = """Predicted from the same laws, so that they test the parts of a step. What an exchange
-inside an island takes beyond a start-up comes from these records (`exchange_overhead`), as do a
-launch and a hop of NCCL's collectives, of which no step is made: a half takes n - 1 hops of a ring,
-an all-reduce twice as many. DeepGEMM's grouped products, alone, are two dense products of SGLang's
-table (the same library): with the start-up of the experts of a layer, which routes, permutes and
+inside an island takes beyond a start-up in a step comes from these records (`exchange_overhead`),
+as do a launch and a hop of NCCL's collectives, of which no step is made: a half takes n - 1 hops of
+a ring, an all-reduce twice as many. DeepGEMM's grouped products, alone, are two dense products of
+SGLang's table (the same library): with the start-up of the experts of a layer, which routes, permutes and
 quantises too, they would come out 18 % too long. FlashMLA has the start-up of SGLang's attention;
 beside it, a single sequence of a short context takes twice as long on H800, and H20, whose products
 are slow enough to hide the softmax, reaches up to 0.83 of its peak where the law has 0.6.
 
-Exchanges are of four libraries, which differ as much as the errors do: start-ups of TensorRT-LLM's
-one-sided kernels double from 2 to 32 ranks, its two-sided ones seem to move a rank's own tokens
-too, DeepEP reaches half of NVLink and nine tenths of InfiniBand (`eff_link` is 0.75 of both), and
-perplexity's take twice as long. One law has a single set of constants for all.
+Exchanges are of four libraries with constants of their own (`[exchange]` in
+`qsjax/engines/kernels.toml`, by `python -m benchmarks.fit_exchanges` from these very records; with
+the single set that steps have, errors are 15.2 % in the median and 36 % at the 90th percentile):
+start-ups of TensorRT-LLM's one-sided kernels grow with the ranks, DeepEP reaches half of NVLink and
+nine tenths of InfiniBand (`eff_link` is 0.75 of both), and perplexity's take four times as long to
+start.
 """
 
 
