@@ -131,10 +131,11 @@ ALONE = """Predicted from the same laws, so that they test the parts of a step. 
 inside an island takes beyond a start-up in a step comes from these records (`exchange_overhead`),
 as do a launch and a hop of NCCL's collectives, of which no step is made: a half takes n - 1 hops of
 a ring, an all-reduce twice as many. DeepGEMM's grouped products, alone, are two dense products of
-SGLang's table (the same library): with the start-up of the experts of a layer, which routes, permutes and
-quantises too, they would come out 18 % too long. FlashMLA has the start-up of SGLang's attention;
-beside it, a single sequence of a short context takes twice as long on H800, and H20, whose products
-are slow enough to hide the softmax, reaches up to 0.83 of its peak where the law has 0.6.
+SGLang's table (the same library): with the start-up of the experts of a layer, which routes,
+permutes and quantises too, they would come out 18 % too long. FlashMLA has the start-up of SGLang's
+attention; beside it, a single sequence of a short context takes twice as long on H800, and H20,
+whose products are slow enough to hide the softmax, reaches up to 0.83 of its peak where the law has
+0.6.
 
 Exchanges are of four libraries with constants of their own (`[exchange]` in
 `qsjax/engines/kernels.toml`, by `python -m benchmarks.fit_exchanges` from these very records; with
