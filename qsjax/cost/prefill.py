@@ -145,12 +145,14 @@ def _phases(
     prompt: ArrayLike,
     cached: ArrayLike,
     answers: ArrayLike,
+    routed: jax.Array,
 ) -> tuple[Phases, Phases]:
     """Arithmetic and HBM time of each phase [s]; `load` is that of the busiest expert rank.
 
     `answers` of the tokens decode: all of them meet the head, and their attention is left out.
     The cache of a whole prompt passes the HBM: that of its `cached` tokens is read, the rest
-    written.
+    written. `routed` tokens of every attention replica meet the experts, in the mean of those that
+    share them.
     """
     model, hardware, part, work, conv, lay = ctx
     ranks, shards = jnp.asarray(part.kvp), jnp.asarray(part.tp) * part.pp * part.kvp
@@ -165,20 +167,20 @@ def _phases(
     arithmetic = Phases(
         attention=looks / (shards * peak),
         projection=tokens * rate.compute.projection / own,
-        ffn=tokens * (load * rate.compute_routed + rate.compute.ffn),
+        ffn=routed * (load * rate.compute_routed) + tokens * rate.compute.ffn,
         head=heads * rate.compute.head,
     )
     written = memory.kv_bytes_per_sequence(
         model, part, dataclasses.replace(work, context=prompt, kv_block=1.0), conv
     )
-    routed = tokens * lay.pool_replicas
-    coverage = traffic.expert_traffic_factor(model, conv, routed, tokens, lay.expert_copies)
+    pooled = routed * lay.pool_replicas
+    coverage = traffic.expert_traffic_factor(model, conv, pooled, routed, lay.expert_copies)
     act, weights = rate.activations, rate.weights
     cache = prompts * written / (jnp.asarray(hardware.hbm_bw) * hardware.eff_kv_read)
     hbm = Phases(
         attention=cache + read * act.attention / ranks,
         projection=weights.projection + tokens * act.projection / own,
-        ffn=weights.ffn + coverage * rate.pool + tokens * act.ffn,
+        ffn=weights.ffn + coverage * rate.pool + routed * act.ffn,
         head=weights.head + heads * act.head,
     )
     return arithmetic, hbm
@@ -236,11 +238,13 @@ def prefill_step(
     context_parallel: ContextParallel = "pass_kv",
     answers: Answers = Answers(),  # noqa: B008  # immutable
     cached: ArrayLike = 0.0,
+    reading: ArrayLike = 1.0,
 ) -> PrefillCost:
     """Cost of one forward pass over prompts, and over answers beside them [s, tokens/s].
 
     Pure and unchecked, and broadcasting like `decode_step`. Every attention replica runs its own
-    prompts at the same time. The workload gives dtypes; its context and batch are not looked at.
+    prompts at the same time, or a share of them does, and the others wait for it. The workload
+    gives dtypes; its context and batch are not looked at.
 
     Args:
         model: shapes.
@@ -253,14 +257,17 @@ def prefill_step(
         context_parallel: what goes round the KV ranks (arXiv 2411.01783): cache or queries.
         answers: what decodes in the same pass: weights are read once for all its tokens.
         cached: tokens of a prompt whose cache is there already; at least one is not.
+        reading: share of the replicas with common experts that read prompts in this pass.
     """
     ctx = _context(model, hardware, partition, workload, convention)
     # The context enters no rate that is used here.
     rate = rates(ctx._replace(workload=dataclasses.replace(ctx.workload, context=1.0)))
     pp, prompts = jnp.asarray(partition.pp), jnp.asarray(prompts)
-    tokens = prompts * (prompt - jnp.asarray(cached)) + answers.tokens
-    load = compute.expert_load(model, partition, convention, tokens * ctx.lay.pool_replicas)
-    arithmetic, hbm = _phases(ctx, rate, tokens, load, prompts, prompt, cached, answers.tokens)
+    read = prompts * (prompt - jnp.asarray(cached))
+    tokens, routed = read + answers.tokens, jnp.asarray(reading) * read + answers.tokens
+    load = compute.expert_load(model, partition, convention, routed * ctx.lay.pool_replicas)
+    given = (tokens, load, prompts, prompt, cached, answers.tokens, routed)
+    arithmetic, hbm = _phases(ctx, rate, *given)
     bound = Phases(*map(blend, arithmetic, hbm, blends(model, hardware)))
     # Answers attend in kernels of their own.
     apart = (jnp.maximum(answers.arithmetic, answers.hbm), answers.arithmetic, answers.hbm)
