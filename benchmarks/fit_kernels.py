@@ -75,12 +75,12 @@ PRIORS = {
     "prefill.sglang": (500.0, 0.3),
     "prefill.trtllm": (150.0, 0.3),
     "gemm_startup.others": (0.3, 1.0),
-    "gemm_startup.hopper.trtllm.fp8_block": (0.3, 1.0),
+    "gemm_startup.trtllm.fp8_block": (0.3, 1.0),
     "gemm_startup.hopper.vllm.fp8": (0.3, 1.0),
     "gemm_startup.blackwell.vllm.fp4": (0.3, 1.0),
     "experts.others.fp8": (1.0, 1.0),
     "experts.others.nvfp4": (1.0, 1.0),
-    "experts.hopper.trtllm.fp8": (1.0, 1.0),
+    "experts.trtllm.fp8": (1.0, 1.0),
 }
 # Log error that counts as one prior deviation, and beyond which residuals count linearly.
 SCALE = 0.1

@@ -596,7 +596,7 @@ def startups(m, hw):
         total += products * hw.gemm_startup
         total += hw.linear_overhead if is_linear else hw.attention_startup
         total += hw.expert_startup if is_routed else 0.0
-    return total + m.index_layers * hw.sparse_overhead
+    return total
 
 
 def exposed(hw, family, eta, window, tail):

@@ -81,10 +81,15 @@ def mean_attended(prompt: ArrayLike, limit: ArrayLike) -> jax.Array:
     return reach - reach * reach / (2.0 * jnp.asarray(prompt))
 
 
-def attention_flops_per_token(model: ModelSpec, workload: Workload, prompt: ArrayLike) -> jax.Array:
+def attention_flops_per_token(
+    model: ModelSpec, workload: Workload, prompt: ArrayLike, padding: ArrayLike = 1.0
+) -> jax.Array:
     """Causal scores and values of a token, averaged over a prompt, before any split [FLOP].
 
-    Latent attention is counted with keys and values of every head, as prefill kernels run it.
+    Latent attention is counted with keys and values of every head, as prefill kernels run it. Where
+    each token attends to tokens of its own choice, no two share an operand: the rows of one fill
+    tiles as in a decode step, `padding` times as many, and latents stay absorbed. Source: FlashMLA
+    (https://github.com/deepseek-ai/FlashMLA), sparse prefill in multi-query mode.
     """
     topk = jnp.asarray(model.sparse_topk)
     latent = jnp.asarray(model.kv_latent)
@@ -100,7 +105,9 @@ def attention_flops_per_token(model: ModelSpec, workload: Workload, prompt: Arra
     window = window + params.beside_window(model, chosen, pooled)
     layers = params.full_layers(model)
     indexer = compute.index_flops(model, workload) * (jnp.asarray(prompt) / 2.0)
-    softmax = per_head * model.heads * (layers * full + model.window_layers * window)
+    is_chosen = (topk > 0) & (jnp.asarray(prompt) > topk)
+    each = jnp.where(is_chosen, padding * compute.flops_per_score(model), per_head)
+    softmax = model.heads * (each * (layers * full) + per_head * (model.window_layers * window))
     linear = 4.0 * jnp.asarray(model.linear_state) * model.linear_layers
     return softmax + indexer + linear
 
@@ -160,9 +167,11 @@ def _phases(
     own = jnp.ones(()) if part.gathers_queries else ranks
     peak = compute.peak_flops(hardware, work.attn_dtype, conv) * hardware.eff_attention
     read, heads = prompts * (prompt - jnp.asarray(cached)), prompts + jnp.asarray(answers)
-    attended = attention_flops_per_token(model, work, prompt)
+    padding = compute.query_tiles(model, hardware, part, work)[1] if conv.attention_tiles else 1.0
+    attended = attention_flops_per_token(model, work, prompt, padding)
     # Of all that a prompt attends to, less what its cached tokens do among themselves.
-    saved = attention_flops_per_token(model, work, jnp.where(jnp.asarray(cached) > 0, cached, 1.0))
+    before = jnp.where(jnp.asarray(cached) > 0, cached, 1.0)
+    saved = attention_flops_per_token(model, work, before, padding)
     looks = read * attended + prompts * cached * (attended - saved)
     arithmetic = Phases(
         attention=looks / (shards * peak),

@@ -131,6 +131,12 @@ def newer_since(generation: str, engine: str) -> tuple[int, ...] | None:
     return None if since is None else tuple(since)
 
 
+def first_release(engine: str, model: str) -> tuple[int, ...]:
+    """The first release of an engine that runs a model of the catalogue; () where none is known."""
+    known: Mapping[str, Sequence[int]] = load_kernels()["first"].get(engine, {})
+    return next((tuple(since) for name, since in known.items() if model.startswith(name)), ())
+
+
 def find(
     name: str, engine: str, formats: Formats, release: tuple[int, ...] | None
 ) -> Entries | None:
@@ -175,7 +181,7 @@ def fields(
     kernels = load_kernels()
     served = served or kernels["served"]
     if entries.formats is None:
-        return {**_allreduce_fields(entries, served), **_plain_fields(entries)}
+        return {**_allreduce_fields(entries, served), **_plain_fields(entries, served)}
     return {
         **_dense_fields(entries, served),
         **_expert_fields(entries, served, scalar(spec.hbm_bw)),
@@ -220,17 +226,19 @@ def _share(entries: Entries, served: Mapping[str, Any]) -> float:
     return float(served["newer"].get(entries.engine, 1.0)) if entries.is_newer else 1.0
 
 
-def _plain_fields(entries: Entries) -> dict[str, float]:
+def _plain_fields(entries: Entries, served: Mapping[str, Any]) -> dict[str, float]:
     """What an engine without kernel tables changes of the catalogue's constants."""
     kernels = load_kernels()
-    row = kernels["plain"][entries.generation][entries.engine]
-    return dict(row) if entries.is_newer else {**row, **_own(kernels["older"], entries)}
+    row = dict(kernels["plain"][entries.generation][entries.engine])
+    if entries.engine in kernels["portable"]:
+        row |= {f"{name}_overhead": served[name] * US for name in ("linear", "sparse")}
+    return row if entries.is_newer else {**row, **_own(kernels["older"], entries)}
 
 
 def _own(table: Mapping[str, Any], entries: Entries) -> Mapping[str, Any]:
-    """What a table by generation and engine has of these entries alone; nothing if it has none."""
-    found: Mapping[str, Any] = table.get(entries.generation, {}).get(entries.engine, {})
-    return found
+    """What a table has of an engine, and of it on a generation; nothing if it has neither."""
+    of_all: Mapping[str, Any] = table.get(entries.engine, {})
+    return {**of_all, **table.get(entries.generation, {}).get(entries.engine, {})}
 
 
 def _row(table: str, entries: Entries) -> Any:
@@ -267,7 +275,10 @@ def expert_factor(entries: Entries, served: Mapping[str, Any]) -> float:
 def _expert_fields(entries: Entries, served: Mapping[str, Any], hbm_bw: float) -> dict[str, float]:
     formats = _formats(entries)
     dense = _row("gemm", entries)[formats.dense]
-    startup, read, peak, norm = _row("experts", entries)[formats.experts]
+    row = _row("experts", entries)
+    if entries.is_newer:
+        row = {**row, **_own(load_kernels()["experts_newer"], entries)}
+    startup, read, peak, norm = row[formats.experts]
     widened = served["dequantised"]
     bound = widened.get(formats.experts, widened["others"])
     if entries.generation == "hopper" and formats.experts.startswith(WIDENED):
