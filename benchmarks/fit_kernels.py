@@ -78,8 +78,7 @@ PRIORS = {
     "gemm_startup.trtllm.fp8_block": (0.3, 1.0),
     "gemm_startup.hopper.vllm.fp8": (0.3, 1.0),
     "gemm_startup.blackwell.vllm.fp4": (0.3, 1.0),
-    "experts.others.fp8": (1.0, 1.0),
-    "experts.others.nvfp4": (1.0, 1.0),
+    "experts.quantised": (20.0, 0.7),
     "experts.trtllm.fp8": (1.0, 1.0),
 }
 # Log error that counts as one prior deviation, and beyond which residuals count linearly.

@@ -13,6 +13,8 @@ from qsjax.records.units import TB, US
 
 # A weight of four bits that no unit of Hopper multiplies: kernels widen it first.
 WIDENED = ("int4", "mxfp4", "nvfp4")
+# Experts whose activations are quantised in a kernel of their own.
+QUANTISED = ("fp8", "nvfp4")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -264,12 +266,17 @@ def _dense_fields(entries: Entries, served: Mapping[str, Any]) -> dict[str, floa
     }
 
 
-def expert_factor(entries: Entries, served: Mapping[str, Any]) -> float:
-    """What served deployments make of the experts' start-up in the table [1]."""
+def expert_startup(entries: Entries, served: Mapping[str, Any], table: float) -> float:
+    """What the start-up of the experts in the table [us] comes to in an engine [us].
+
+    Experts of 8 bits, and of 4 on FP4 units, multiply activations that are quantised first, which
+    the kernels of the tables do not do as engines do, or an engine has a factor of its own.
+    """
     form = _formats(entries).experts.removesuffix("_triton")
-    factors = served["experts"]
-    others = factors["others"].get(form, 1.0)
-    return float(_own(factors, entries).get(form, others))
+    own = _own(served["experts"], entries)
+    if form in own:
+        return float(own[form]) * table
+    return table + (served["experts"]["quantised"] if form in QUANTISED else 0.0)
 
 
 def _expert_fields(entries: Entries, served: Mapping[str, Any], hbm_bw: float) -> dict[str, float]:
@@ -284,7 +291,7 @@ def _expert_fields(entries: Entries, served: Mapping[str, Any], hbm_bw: float) -
     if entries.generation == "hopper" and formats.experts.startswith(WIDENED):
         read = min(read, bound * TB / hbm_bw)
     return {
-        "expert_startup": _share(entries, served) * expert_factor(entries, served) * startup * US,
+        "expert_startup": _share(entries, served) * expert_startup(entries, served, startup) * US,
         "expert_read_ratio": read / dense[1],
         "expert_gemm_ratio": peak / (served["gemm_peak"] * dense[2]),
         "expert_blend": share_of_norm(norm),
