@@ -218,7 +218,7 @@ def tune(
     return Tuned(
         spec=dataclasses.replace(entry.spec, **changes),
         entries=found,
-        expert_balance="skewed" if found.formats is not None else "even",
+        expert_balance="skewed",
         notes=(f"constants of the kernels: {found}", *stand_ins),
     )
 
