@@ -106,8 +106,10 @@ def attention_flops_per_token(
     layers = params.full_layers(model)
     indexer = compute.index_flops(model, workload) * (jnp.asarray(prompt) / 2.0)
     is_chosen = (topk > 0) & (jnp.asarray(prompt) > topk)
-    each = jnp.where(is_chosen, padding * compute.flops_per_score(model), per_head)
-    softmax = model.heads * (each * (layers * full) + per_head * (model.window_layers * window))
+    each = jnp.where(is_chosen, compute.flops_per_score(model) * padding, per_head)
+    softmax = jnp.asarray(model.heads) * (
+        each * layers * full + per_head * model.window_layers * window
+    )
     linear = 4.0 * jnp.asarray(model.linear_state) * model.linear_layers
     return softmax + indexer + linear
 

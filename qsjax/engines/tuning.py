@@ -13,8 +13,6 @@ from qsjax.records.units import TB, US
 
 # A weight of four bits that no unit of Hopper multiplies: kernels widen it first.
 WIDENED = ("int4", "mxfp4", "nvfp4")
-# Experts whose activations are quantised in a kernel of their own.
-QUANTISED = ("fp8", "nvfp4")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -269,14 +267,14 @@ def _dense_fields(entries: Entries, served: Mapping[str, Any]) -> dict[str, floa
 def expert_startup(entries: Entries, served: Mapping[str, Any], table: float) -> float:
     """What the start-up of the experts in the table [us] comes to in an engine [us].
 
-    Experts of 8 bits, and of 4 on FP4 units, multiply activations that are quantised first, which
-    the kernels of the tables do not do as engines do, or an engine has a factor of its own.
+    Experts of 8 bits multiply activations that are quantised first, in kernels that the tables
+    lack; those of 4 bits on FP4 units take a multiple. An engine may have a factor of its own.
     """
-    form = _formats(entries).experts.removesuffix("_triton")
-    own = _own(served["experts"], entries)
-    if form in own:
-        return float(own[form]) * table
-    return table + (served["experts"]["quantised"] if form in QUANTISED else 0.0)
+    form = _formats(entries).experts
+    factors = {**served["experts"]["others"], **_own(served["experts"], entries)}
+    if form in factors:
+        return float(factors[form]) * table
+    return table + (float(served["experts"]["quantised"]) if form == "fp8" else 0.0)
 
 
 def _expert_fields(entries: Entries, served: Mapping[str, Any], hbm_bw: float) -> dict[str, float]:

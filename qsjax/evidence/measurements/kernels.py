@@ -126,7 +126,7 @@ def _deployment(
 _UNSERVED = {
     **dict.fromkeys(("allreduce", "gemm_peak", "attention_startup"), 1.0),
     "gemm_startup": {"others": 1.0},
-    "experts": {"quantised": 0.0},
+    "experts": {"quantised": 0.0, "others": {}},
     "newer": {},
 }
 
