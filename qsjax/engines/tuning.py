@@ -306,9 +306,12 @@ def _attention_fields(entries: Entries, served: Mapping[str, Any]) -> dict[str, 
 
 
 def _allreduce_fields(entries: Entries, served: Mapping[str, Any]) -> dict[str, float]:
-    rows = load_kernels()["allreduce"][entries.generation]
+    kernels = load_kernels()
+    rows = kernels["allreduce"][entries.generation]
+    if entries.is_newer:
+        rows = {**rows, **kernels["allreduce_newer"].get(entries.generation, {})}
     startup, growth, one, latency, two = rows[_nearest_engine(rows, entries.engine)]
-    factor, link = served["allreduce"], load_kernels()["link"]
+    factor, link = served["allreduce"], kernels["link"]
     return {
         # Half of an all-reduce, of which the laws count two; shares are of the link itself.
         "intra_latency": 0.5 * factor * startup * US,

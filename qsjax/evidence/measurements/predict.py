@@ -49,11 +49,11 @@ class FirstToken(NamedTuple):
 # the host of all but SGLang, the rush of SGLang and ATOM; steps are 1 where an engine streams each.
 # TensorRT-LLM's ranks of data parallelism wait for each other's requests.
 FIRST_TOKENS = {
-    "vllm": FirstToken(host=15.7e-3, steps=1.0, rush=0.229),
-    "trtllm": FirstToken(host=15.7e-3, steps=5.84, rush=0.154),
-    "trtllm dp": FirstToken(host=15.7e-3, steps=26.1, rush=0.154),
-    "sglang": FirstToken(host=60.4e-3, steps=1.0, rush=0.00824),
-    "atom": FirstToken(host=15.7e-3, steps=1.0, rush=0.00824),
+    "vllm": FirstToken(host=14.5e-3, steps=1.0, rush=0.223),
+    "trtllm": FirstToken(host=14.5e-3, steps=5.96, rush=0.154),
+    "trtllm dp": FirstToken(host=14.5e-3, steps=26.2, rush=0.154),
+    "sglang": FirstToken(host=60.2e-3, steps=1.0, rush=0.00851),
+    "atom": FirstToken(host=14.5e-3, steps=1.0, rush=0.00851),
 }
 OVERHEADS = tuple(f"{name}_overhead" for name in ("layer", "latent", "expert", "sequence", "step"))
 
