@@ -39,11 +39,11 @@ does it. No group is called unseen: the form of the model was chosen while looki
 of them; only the constants were not. What is fitted are factors on the constants as they ship, one
 for all engines and formats; how these differ from one another is as fitted to all records. With
 every constant of the kernels fitted anew instead (`python -m benchmarks.fit_kernels --left-out`,
-1,283 records of Hopper and Blackwell) errors are 7.2 and 22.4 % by accelerator, 7.5 and 20.7 by
-engine, 7.3 and 22.6 by model (median, 90th percentile). Constants of AWS stay as they ship: they
-were fitted to trainium1, which is no test therefore. Of the constants of AMD, the layer of SGLang's
-older releases was fitted to the rows here, those of vLLM and ATOM to other public results of the
-same kind.
+1,283 records of Hopper and Blackwell) errors are 6.7 and 19.7 % by accelerator, 6.3 and 19.1 by
+engine, 7.4 and 21.9 by model (median, 90th percentile). Constants of AWS stay as they ship: they
+were fitted to trainium1, which is no test therefore. Of the constants of AMD, the layers of SGLang
+and ATOM and their share of the peak were fitted to the rows here, those of vLLM to other public
+results of the same kind.
 
 Records whose speculation or precision is not stated, or whose label contradicts their times, are
 predicted but not scored, here and below.

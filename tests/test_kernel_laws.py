@@ -319,6 +319,18 @@ def test_which_experts_of_eight_bits_tensorrt_llm_multiplies_by():
     assert startup("h200", (1, 2)) == pytest.approx(60e-6 * own * newer, rel=EXACT)
 
 
+def test_vllm_reduces_on_blackwell_by_the_kernels_of_its_release():
+    """By hand: its own before 0.17, TensorRT-LLM's since; on Hopper its own."""
+    served = load_kernels()["served"]
+
+    def share(name, release):
+        return tune(catalog.hardware_entry(name), "vllm", BF16, release).spec.one_shot_share
+
+    for release, one in (((0, 16), 0.18), ((), 0.18), ((0, 17), 0.64), (None, 0.64)):
+        assert share("b200", release) == pytest.approx(one / served["allreduce"], rel=EXACT)
+        assert share("h200", release) == pytest.approx(0.58 / served["allreduce"], rel=EXACT)
+
+
 def test_a_measurement_without_a_release_is_of_the_first_that_runs_its_model():
     assert first_release("sglang", "glm-5") == first_release("sglang", "glm-5.2") == (0, 5, 9)
     assert first_release("sglang", "glm-4.5") == first_release("vllm", "glm-5") == ()
