@@ -238,6 +238,24 @@ def _longer(phases: Phases, seconds: ArrayLike) -> Phases:
     return phases._replace(attention=phases.attention + seconds)
 
 
+def _with_answers(
+    ctx: communication.Context, phases: tuple[Phases, Phases], answers: Answers
+) -> tuple[Phases, Phases, Phases]:
+    """Time of each phase, its arithmetic and its bytes; answers attend in kernels of their own."""
+    arithmetic, hbm = phases
+    bound = Phases(*map(blend, arithmetic, hbm, blends(ctx.model, ctx.hardware)))
+    return (
+        _longer(bound, jnp.maximum(answers.arithmetic, answers.hbm)),
+        _longer(arithmetic, answers.arithmetic),
+        _longer(hbm, answers.hbm),
+    )
+
+
+def _rates(ctx: communication.Context) -> Rates:
+    """The rates of a pass, into none of which the context enters."""
+    return rates(ctx._replace(workload=dataclasses.replace(ctx.workload, context=1.0)))
+
+
 def prefill_step(
     model: ModelSpec,
     hardware: HardwareSpec,
@@ -271,18 +289,13 @@ def prefill_step(
         reading: share of the replicas with common experts that read prompts in this pass.
     """
     ctx = _context(model, hardware, partition, workload, convention)
-    # The context enters no rate that is used here.
-    rate = rates(ctx._replace(workload=dataclasses.replace(ctx.workload, context=1.0)))
+    rate = _rates(ctx)
     pp, prompts = jnp.asarray(partition.pp), jnp.asarray(prompts)
     read = prompts * (prompt - jnp.asarray(cached))
     tokens, routed = read + answers.tokens, jnp.asarray(reading) * read + answers.tokens
     load = compute.expert_load(model, partition, convention, routed * ctx.lay.pool_replicas)
     given = (tokens, load, prompts, prompt, cached, answers.tokens, routed)
-    arithmetic, hbm = _phases(ctx, rate, *given)
-    bound = Phases(*map(blend, arithmetic, hbm, blends(model, hardware)))
-    # Answers attend in kernels of their own.
-    apart = (jnp.maximum(answers.arithmetic, answers.hbm), answers.arithmetic, answers.hbm)
-    bound, arithmetic, hbm = map(_longer, (bound, arithmetic, hbm), apart)
+    bound, arithmetic, hbm = _with_answers(ctx, _phases(ctx, rate, *given), answers)
     ring = _ring(ctx, prompts, prompt, cached, context_parallel)
     comm = _communication(ctx, rate, ring, tokens, load, bound)
     eager = jnp.asarray(hardware.prefill_overhead) * model.layers / pp

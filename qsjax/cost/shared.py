@@ -172,7 +172,6 @@ def shared_steps(
     steps = filled_steps(partition, workload, missing, output, rules)
     work = dataclasses.replace(workload, batch=steps.decoding)
     step = decode_step(model, hardware, partition, work, convention)
-    lay = layout(model, partition, convention)
     pp, accepted = jnp.asarray(partition.pp), jnp.asarray(workload.tokens_per_step)
     mixed = jnp.where(jnp.asarray(rules.mixed) > 0, 1.0, 0.0)
     # Of the microbatches of all stages, those that the prompts fill.
@@ -185,8 +184,8 @@ def shared_steps(
         fixed=mixed * step.exposed.kv + beside * hardware.sequence_overhead,
     )
     prompts = steps.chunk / (filled * missing)
-    together = jnp.where(jnp.asarray(rules.lockstep) > 0, lay.pool_replicas, 1.0)
-    more = with_any(steps.share, together)
+    sharing = layout(model, partition, convention).pool_replicas
+    more = with_any(steps.share, jnp.where(jnp.asarray(rules.lockstep) > 0, sharing, 1.0))
     full = prefill_step(
         *(model, hardware, partition, workload, convention, prompt, prompts, context_parallel),
         answers,
