@@ -280,7 +280,7 @@ def _startups(m: Any, hw: Any, w: Any, n: dict[str, Array]) -> Array:
     products = np.where(n["is_mla"], 5.0, 2.0) * n["l_a"] + 3 * m.linear_layers + 2 * networks + 1
     launches = m.layers * hw.layer_overhead + n["is_mla"] * n["l_a"] * hw.latent_overhead
     launches = launches + routed * (hw.expert_overhead + hw.expert_startup)
-    sparse = np.where(w.bytes_index < 2, m.index_layers, 0.0) * hw.sparse_overhead
+    sparse = np.where(w.bytes_index < w.bytes_act, m.index_layers, 0.0) * hw.sparse_overhead
     launches = launches + sparse + m.linear_layers * hw.linear_overhead
     return launches + products * hw.gemm_startup + n["l_a"] * hw.attention_startup
 

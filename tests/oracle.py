@@ -661,7 +661,7 @@ def evaluate(m, hw, p, w, convention, gpus=None):
     if m.experts > 1 and w.ffn_dtype != "fp4":
         overhead += (m.layers - m.dense_layers - m.bare_layers) * hw.expert_overhead
     overhead += startups(m, hw)
-    if w.bytes_index < 2:
+    if w.bytes_index < w.bytes_act:
         overhead += m.index_layers * hw.sparse_overhead
     overhead /= p.pp
     overhead += sequences * hw.sequence_overhead

@@ -38,8 +38,8 @@ def overhead(
 
     Latent attention has more projections than grouped attention. Experts need kernels for routing,
     permutation and quantisation around their products; those for FP4 experts fuse them. Indexers
-    rotate and quantise keys of 8 bits in kernels of their own; those of 16 bits (MiniMax-M3, which
-    chooses whole blocks) do not.
+    rotate and quantise keys narrower than activations in kernels of their own; others do not
+    (MiniMax-M3, which chooses whole blocks).
     """
     total = jnp.asarray(hardware.layer_overhead) * model.layers
     is_latent = jnp.asarray(model.kv_latent) > 0
@@ -48,7 +48,7 @@ def overhead(
     if workload.ffn_dtype != "fp4":
         routed = jnp.where(jnp.asarray(model.experts) > 1, params.moe_layers(model), 0.0)
         total = total + hardware.expert_overhead * routed
-    is_quantised = jnp.where(jnp.asarray(workload.bytes_index) < 2.0, 1.0, 0.0)
+    is_quantised = jnp.where(jnp.asarray(workload.bytes_index) < workload.bytes_act, 1.0, 0.0)
     total = total + hardware.sparse_overhead * (is_quantised * model.index_layers)
     total = total + hardware.linear_overhead * jnp.asarray(model.linear_layers)
     return (total + startups(model, hardware)) / partition.pp
