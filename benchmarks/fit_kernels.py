@@ -60,7 +60,6 @@ PRIORS = {
     "allreduce": (1.0, 0.2),
     "dequantised.others": (2.5, 0.2),
     "latent": (12.0, 0.5),
-    "linear": (12.0, 0.7),
     "sparse": (50.0, 0.5),
     "sequence": (5.0, 0.5),
     "layer.vllm": (20.0, 0.5),
@@ -75,12 +74,12 @@ PRIORS = {
     "prefill.sglang": (500.0, 0.3),
     "prefill.trtllm": (150.0, 0.3),
     "gemm_startup.others": (0.3, 1.0),
-    "gemm_startup.hopper.trtllm.fp8_block": (0.3, 1.0),
+    "gemm_startup.trtllm.fp8_block": (0.3, 1.0),
     "gemm_startup.hopper.vllm.fp8": (0.3, 1.0),
     "gemm_startup.blackwell.vllm.fp4": (0.3, 1.0),
-    "experts.others.fp8": (1.0, 1.0),
+    "experts.quantised": (20.0, 0.7),
     "experts.others.nvfp4": (1.0, 1.0),
-    "experts.hopper.trtllm.fp8": (1.0, 1.0),
+    "experts.trtllm.fp8": (1.0, 1.0),
 }
 # Log error that counts as one prior deviation, and beyond which residuals count linearly.
 SCALE = 0.1

@@ -272,7 +272,7 @@ def _phases(
     return seconds, moving, fixed, pool / read
 
 
-def _startups(m: Any, hw: Any, n: dict[str, Array]) -> Array:
+def _startups(m: Any, hw: Any, w: Any, n: dict[str, Array]) -> Array:
     # Launches of all layers, and start-ups of their kernels and of the head's.
     routed = np.where(n["is_moe"], n["l_m"], 0.0)
     shared = np.where(m.shared_experts > 0, routed, 0.0)
@@ -280,7 +280,8 @@ def _startups(m: Any, hw: Any, n: dict[str, Array]) -> Array:
     products = np.where(n["is_mla"], 5.0, 2.0) * n["l_a"] + 3 * m.linear_layers + 2 * networks + 1
     launches = m.layers * hw.layer_overhead + n["is_mla"] * n["l_a"] * hw.latent_overhead
     launches = launches + routed * (hw.expert_overhead + hw.expert_startup)
-    launches = launches + m.index_layers * hw.sparse_overhead + m.linear_layers * hw.linear_overhead
+    sparse = np.where(w.bytes_index < w.bytes_act, m.index_layers, 0.0) * hw.sparse_overhead
+    launches = launches + sparse + m.linear_layers * hw.linear_overhead
     return launches + products * hw.gemm_startup + n["l_a"] * hw.attention_startup
 
 
@@ -341,7 +342,7 @@ def decode(m: Any, hw: Any, p: Any, w: Any, gpus: Any) -> Step:
     attention = hw.overlap_kv * window["attention"]
     seen = seen + tail * size["kv"] + np.maximum(0.0, (1 - tail) * size["kv"] - attention)
     bound = window["attention"] + window["projection"] + ffn + window["head"]
-    launches = _startups(m, hw, n) / p.pp
+    launches = _startups(m, hw, w, n) / p.pp
     start = (1 - hw.overlap_startup) * sum(starts.values())
     inside = lay["stage"] * p.pp <= hw.island_size
     link = np.where(inside, _inside(np.asarray(2.0), hw), hw.inter_bw) * hw.eff_link

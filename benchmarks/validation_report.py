@@ -39,11 +39,11 @@ does it. No group is called unseen: the form of the model was chosen while looki
 of them; only the constants were not. What is fitted are factors on the constants as they ship, one
 for all engines and formats; how these differ from one another is as fitted to all records. With
 every constant of the kernels fitted anew instead (`python -m benchmarks.fit_kernels --left-out`,
-1,283 records of Hopper and Blackwell) errors are 7.2 and 22.4 % by accelerator, 7.5 and 20.7 by
-engine, 7.3 and 22.6 by model (median, 90th percentile). Constants of AWS stay as they ship: they
-were fitted to trainium1, which is no test therefore. Of the constants of AMD, the layer of SGLang's
-older releases was fitted to the rows here, those of vLLM and ATOM to other public results of the
-same kind.
+1,283 records of Hopper and Blackwell) errors are 6.7 and 19.7 % by accelerator, 6.3 and 19.1 by
+engine, 7.4 and 21.9 by model (median, 90th percentile). Constants of AWS stay as they ship: they
+were fitted to trainium1, which is no test therefore. Of the constants of AMD, the layers of SGLang
+and ATOM and their share of the peak were fitted to the rows here, those of vLLM to other public
+results of the same kind.
 
 Records whose speculation or precision is not stated, or whose label contradicts their times, are
 predicted but not scored, here and below.
@@ -130,18 +130,21 @@ fitted to these.
   twelve times as long with them there.
 """
 ALONE = """Predicted from the same laws, so that they test the parts of a step. What an exchange
-inside an island takes beyond a start-up comes from these records (`exchange_overhead`), as do a
-launch and a hop of NCCL's collectives, of which no step is made: a half takes n - 1 hops of a ring,
-an all-reduce twice as many. DeepGEMM's grouped products, alone, are two dense products of SGLang's
-table (the same library): with the start-up of the experts of a layer, which routes, permutes and
-quantises too, they would come out 18 % too long. FlashMLA has the start-up of SGLang's attention;
-beside it, a single sequence of a short context takes twice as long on H800, and H20, whose products
-are slow enough to hide the softmax, reaches up to 0.83 of its peak where the law has 0.6.
+inside an island takes beyond a start-up in a step comes from these records (`exchange_overhead`),
+as do a launch and a hop of NCCL's collectives, of which no step is made: a half takes n - 1 hops of
+a ring, an all-reduce twice as many. DeepGEMM's grouped products, alone, are two dense products of
+SGLang's table (the same library): with the start-up of the experts of a layer, which routes,
+permutes and quantises too, they would come out 18 % too long. FlashMLA has the start-up of SGLang's
+attention; beside it, a single sequence of a short context takes twice as long on H800, and H20,
+whose products are slow enough to hide the softmax, reaches up to 0.83 of its peak where the law has
+0.6.
 
-Exchanges are of four libraries, which differ as much as the errors do: start-ups of TensorRT-LLM's
-one-sided kernels double from 2 to 32 ranks, its two-sided ones seem to move a rank's own tokens
-too, DeepEP reaches half of NVLink and nine tenths of InfiniBand (`eff_link` is 0.75 of both), and
-perplexity's take twice as long. One law has a single set of constants for all.
+Exchanges are of four libraries with constants of their own (`[exchange]` in
+`qsjax/engines/kernels.toml`, by `python -m benchmarks.fit_exchanges` from these very records; with
+the single set that steps have, errors are 15.2 % in the median and 36 % at the 90th percentile):
+start-ups of TensorRT-LLM's one-sided kernels grow with the ranks, DeepEP reaches half of NVLink and
+nine tenths of InfiniBand (`eff_link` is 0.75 of both), and perplexity's take four times as long to
+start.
 """
 
 

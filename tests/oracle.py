@@ -596,7 +596,7 @@ def startups(m, hw):
         total += products * hw.gemm_startup
         total += hw.linear_overhead if is_linear else hw.attention_startup
         total += hw.expert_startup if is_routed else 0.0
-    return total + m.index_layers * hw.sparse_overhead
+    return total
 
 
 def exposed(hw, family, eta, window, tail):
@@ -661,6 +661,8 @@ def evaluate(m, hw, p, w, convention, gpus=None):
     if m.experts > 1 and w.ffn_dtype != "fp4":
         overhead += (m.layers - m.dense_layers - m.bare_layers) * hw.expert_overhead
     overhead += startups(m, hw)
+    if w.bytes_index < w.bytes_act:
+        overhead += m.index_layers * hw.sparse_overhead
     overhead /= p.pp
     overhead += sequences * hw.sequence_overhead
     t_stage = t_bound + sum(seen.values()) + overhead

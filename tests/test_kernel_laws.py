@@ -18,6 +18,7 @@ from qsjax.engines.tuning import (
     Formats,
     fields,
     find,
+    first_release,
     formats_of,
     share_of_norm,
     tune,
@@ -67,6 +68,16 @@ def test_start_ups_of_a_mixture_by_hand():
     )  # fmt: skip
     found = overheads.startups(catalog.model("deepseek-v3"), hardware)
     assert float(found) == pytest.approx(428e-6 + 61 * 10e-6 + 58 * 100e-6, rel=EXACT)
+
+
+@pytest.mark.parametrize(("model", "layers"), [("deepseek-v3.2", 61), ("minimax-m3", 0)])
+def test_indexers_that_quantise_their_keys_have_kernels_of_their_own(model, layers):
+    """DeepSeek's keys have 8 bits in all 61 layers, MiniMax-M3's have 16."""
+    ideal = catalog.ideal(catalog.hardware("h200"))
+    hardware = dataclasses.replace(ideal, sparse_overhead=1e-5)
+    given = (catalog.model(model), Partition(), catalog.workload(model))
+    found, none = (overheads.overhead(given[0], h, *given[1:]) for h in (hardware, ideal))
+    assert float(found - none) == pytest.approx(layers * 1e-5, abs=1e-12)
 
 
 def test_all_reduces_by_hand():
@@ -157,7 +168,7 @@ def test_constants_of_an_entry_by_hand():
     spec = tune(catalog.hardware_entry("h100"), "sglang", formats).spec
     wanted = {
         "gemm_startup": 6.5 * served["gemm_startup"]["others"],
-        "expert_startup": 28.0 * served["experts"]["others"]["fp8"] * newer,
+        "expert_startup": (28.0 + served["experts"]["quantised"]) * newer,
         "attention_startup": 14.6 * served["attention_startup"] * newer,
         "layer_overhead": served["layer"]["sglang"] * newer,
         "latent_overhead": served["latent"] * newer,
@@ -180,9 +191,9 @@ def test_kernels_that_served_deployments_know_have_factors_of_their_own():
     served = load_kernels()["served"]
     formats = Formats(dense="fp8_block", experts="fp8", cache="fp8")
     spec = tune(catalog.hardware_entry("h100"), "trtllm", formats, ()).spec
-    own = served["gemm_startup"]["hopper"]["trtllm"]["fp8_block"]
+    own = served["gemm_startup"]["trtllm"]["fp8_block"]
     assert spec.gemm_startup == pytest.approx(6.85e-6 * own, rel=EXACT)
-    own = served["experts"]["hopper"]["trtllm"]["fp8"]
+    own = served["experts"]["trtllm"]["fp8"]
     assert spec.expert_startup == pytest.approx(60e-6 * own, rel=EXACT)
 
 
@@ -230,17 +241,28 @@ def test_without_a_table_the_plain_form_stays(name, engine, release):
 
 def test_amd_has_fields_of_the_plain_form():
     entry = catalog.hardware_entry("mi355x")
-    catalogues = entry.spec.layer_overhead
-    for engine, peak, layer in (
-        ("vllm", 0.25, catalogues),
-        ("sglang", 0.109, catalogues),
-        ("atom", 0.109, catalogues),
+    catalogues = entry.spec
+    for engine, peak, layer, added, launches in (
+        ("vllm", 0.25, catalogues.layer_overhead, 0.0, catalogues.expert_overhead),
+        ("sglang", 0.12, 70e-6, 1.0, 0.0),
+        ("atom", 0.12, 70e-6, 1.0, 0.0),
     ):
         found = tune(entry, engine, BF16)
         assert found.spec.eff_gemm == peak
         assert found.spec.layer_overhead == layer
-        assert found.expert_balance == "even"
-    assert tune(entry, "sglang", BF16, (0, 5, 8)).spec.layer_overhead == 330e-6
+        assert (found.spec.expert_blend, found.spec.expert_overhead) == (added, launches)
+        assert found.spec.eff_weight_read == catalogues.eff_weight_read
+        # Routers choose as unevenly as on NVIDIA.
+        assert found.expert_balance == "skewed"
+    assert tune(entry, "sglang", BF16, (0, 5, 8)).spec.layer_overhead == 370e-6
+    # SGLang's kernels around sparse and linear attention are those of NVIDIA's accelerators.
+    served = load_kernels()["served"]
+    for name in ("sparse", "linear"):
+        found = {
+            e: getattr(tune(entry, e, BF16).spec, f"{name}_overhead")
+            for e in ("vllm", "sglang", "atom")
+        }
+        assert found == {"sglang": pytest.approx(served[name] * 1e-6), "vllm": 0.0, "atom": 0.0}
     # Where an engine is not stated or not measured: vLLM's, and the constants that all share.
     older = catalog.hardware_entry("mi300x")
     assert tune(older, "", BF16).spec == older.spec
@@ -252,9 +274,10 @@ def test_amd_has_fields_of_the_plain_form():
     assert dataclasses.replace(tune(older, "vllm", BF16).spec, **same) == older.spec
     assert tune(older, "vllm", BF16).spec.one_shot_share > 0
     # SGLang's share of the peak is that on CDNA4, its layer shrank with 0.5.12.
-    for release, layer in (((0, 5, 12), catalogues), ((0, 5, 9), 250e-6), ((), 250e-6)):
+    current = older.spec.layer_overhead
+    for release, layer in (((0, 5, 12), current), ((0, 5, 9), 250e-6), ((), 250e-6)):
         found = tune(older, "sglang", BF16, release).spec
-        assert (found.layer_overhead, found.eff_gemm) == (layer, 0.109)
+        assert (found.layer_overhead, found.eff_gemm) == (layer, 0.12)
     unmeasured, shared = tune(older, "atom", BF16).spec, catalog.hardware("h100-sxm")
     assert unmeasured.eff_weight_read == shared.eff_weight_read
     assert unmeasured.eff_gemm == shared.eff_gemm
@@ -282,10 +305,41 @@ def test_mxfp4_by_its_kernels():
         assert formats_of("gpt-oss-20b", work, is_mxfp4=True, kernels=kernels).experts == name
 
 
+def test_which_experts_of_eight_bits_tensorrt_llm_multiplies_by():
+    """By hand: DeepGEMM on Blackwell before 1.2, TRTLLM-Gen since; the same on Hopper."""
+    served = load_kernels()["served"]
+    formats = Formats(dense="fp8_block", experts="fp8", cache="fp8")
+    own, newer = served["experts"]["trtllm"]["fp8"], served["newer"]["trtllm"]
+
+    def startup(name, release):
+        return tune(catalog.hardware_entry(name), "trtllm", formats, release).spec.expert_startup
+
+    assert startup("b200", (1, 1)) == pytest.approx(82e-6 * own, rel=EXACT)
+    assert startup("b200", (1, 2)) == pytest.approx(25.8e-6 * own * newer, rel=EXACT)
+    assert startup("h200", (1, 2)) == pytest.approx(60e-6 * own * newer, rel=EXACT)
+
+
+def test_vllm_reduces_on_blackwell_by_the_kernels_of_its_release():
+    """By hand: its own before 0.17, TensorRT-LLM's since; on Hopper its own."""
+    served = load_kernels()["served"]
+
+    def share(name, release):
+        return tune(catalog.hardware_entry(name), "vllm", BF16, release).spec.one_shot_share
+
+    for release, one in (((0, 16), 0.18), ((), 0.18), ((0, 17), 0.64), (None, 0.64)):
+        assert share("b200", release) == pytest.approx(one / served["allreduce"], rel=EXACT)
+        assert share("h200", release) == pytest.approx(0.58 / served["allreduce"], rel=EXACT)
+
+
+def test_a_measurement_without_a_release_is_of_the_first_that_runs_its_model():
+    assert first_release("sglang", "glm-5") == first_release("sglang", "glm-5.2") == (0, 5, 9)
+    assert first_release("sglang", "glm-4.5") == first_release("vllm", "glm-5") == ()
+
+
 def test_every_constant_of_the_fit_is_in_the_table_off_its_bounds():
     served = load_kernels()["served"]
-    # Seven more are AMD's, seven of the time to first token (`FIRST_TOKENS`).
-    assert len(fit_kernels.PRIORS) + 7 + 7 <= 40
+    # Eight more are AMD's, seven of the time to first token (`FIRST_TOKENS`).
+    assert len(fit_kernels.PRIORS) + 8 + 7 <= 40
     for name in fit_kernels.PRIORS:
         assert fit_kernels.get(served, name) > 0
 

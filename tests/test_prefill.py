@@ -55,6 +55,21 @@ def test_terms_by_hand():
     assert float(cost.tokens_per_s) == pytest.approx(PROMPT / (float(cost.ttft) - 1e-3))
 
 
+@pytest.mark.parametrize(("prompt", "padding"), [(1000.0, None), (8000.0, 4.0)])
+def test_prompts_that_choose_their_tokens_fill_tiles_by_hand(prompt, padding):
+    """16 heads of a rank in tiles of 64 rows; prompts within the choice attend to all, unpadded."""
+    model = dataclasses.replace(
+        DENSE, heads=64.0, kv_latent=512.0, rope_dim=64.0, qk_nope_dim=128.0, v_head_dim=128.0,
+        sparse_topk=2048.0,
+    )  # fmt: skip
+    hardware = dataclasses.replace(HARDWARE, query_tile=64.0)
+    cost = step(model=model, prompt=prompt, hardware=hardware, tp=4.0)
+    attended = float(mean_attended(prompt, 2048.0))
+    pair = 2 * (128 + 64 + 128) if padding is None else padding * 2 * (2 * 512 + 64)
+    by_hand = prompt * attended * 10 * 16 * pair / (1e14 * 0.5)
+    assert float(cost.compute.attention) == pytest.approx(by_hand, rel=EXACT)
+
+
 def test_the_busiest_rank_receives_its_load():
     partition = Partition(ep=4.0, dp=4.0)
     skewed = dataclasses.replace(PHYSICAL, expert_load_factor=1.5)

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 from qsjax import catalog
+from qsjax.cost.coefficients import rates
 from qsjax.cost.decode import decode_step
+from qsjax.cost.laws.communication import Context
+from qsjax.cost.laws.sharding import layout
 from qsjax.cost.prefill import Answers, prefill_step
-from qsjax.cost.shared import Filling, filled_steps, rush, shared_steps
+from qsjax.cost.shared import Filling, filled_steps, rush, shared_steps, with_any
 from qsjax.engines.schedulers import Scheduler, default_scheduler, filling_of
 from qsjax.questions.simulation import serving, traffic
 from qsjax.records.scenario import Records
@@ -260,9 +263,56 @@ def filling(rules: Scheduler) -> Filling:
     return Filling(rules.budget, rules.mixed, rules.whole)
 
 
+def test_replicas_in_lockstep_by_hand():
+    """Three replicas, of which each reads in a fifth of its steps: one of them does in 48.8 %."""
+    assert float(with_any(0.2, 3.0)) == pytest.approx((1.0 - 0.8**3) / 0.2)
+    assert float(with_any(0.2, 1.0)) == pytest.approx(1.0)
+    # All read all the time, or never: as many steps as of one, or the sum of all.
+    assert float(with_any(1.0, 8.0)) == pytest.approx(1.0)
+    assert float(with_any(0.0, 8.0)) == pytest.approx(8.0)
+
+
+def test_prompts_of_replicas_that_share_experts():
+    """By hand: more steps have prompts, in which a smaller share of them meets the experts."""
+    chunked, locked = CHUNKED, Filling(lockstep=1.0)
+    given = (64.0, 1024.0, 1024.0)
+    split = {"model": MOE, "dp": 4.0, "ep": 4.0}
+    free, bound = (shared(*given, rules, **split) for rules in (chunked, locked))
+    more = with_any(free.steps.share, 4.0)
+    routed = free.full.compute.ffn - bound.full.compute.ffn
+    assert float(bound.wait) == pytest.approx(
+        float(more * free.steps.share * (bound.full.ttft - bound.step.tpot))
+    )
+    assert float(routed) > 0
+    assert float(bound.full.compute.projection) == float(free.full.compute.projection)
+    assert float(free.wait) < float(bound.wait) < float(more * free.wait)
+    # Replicas of a dense model are whole copies, which wait for nobody.
+    alone = {"model": DENSE, "dp": 4.0}
+    assert float(shared(*given, locked, **alone).tpot) == float(
+        shared(*given, chunked, **alone).tpot
+    )
+
+
+def test_a_pass_in_which_some_of_the_replicas_read():
+    """By hand: a quarter of the replicas with 1,000 tokens each, as 250 tokens at the experts."""
+    records = (MOE, HARDWARE, Partition(dp=4.0, ep=4.0), WORKLOAD, PHYSICAL)
+    some = prefill_step(*records, 1000.0, reading=0.25)
+    few, all_of_them = prefill_step(*records, 250.0), prefill_step(*records, 1000.0)
+    assert float(some.compute.attention) == float(all_of_them.compute.attention)
+    own = float(rates_of(*records).compute.ffn)  # the router, which every token meets
+    routed = float(few.compute.ffn) - 250.0 * own
+    assert float(some.compute.ffn) == pytest.approx(1000.0 * own + routed)
+
+
+def rates_of(model, hardware, partition, work, convention):
+    lay = layout(model, partition, convention)
+    return rates(Context(model, hardware, partition, work, convention, lay))
+
+
 def test_rules_of_engines():
     assert filling_of("sglang", 80e9) == Filling(8192.0, 0.0, 0.0)
     assert filling_of("trtllm", 80e9) == Filling(8192.0, 1.0, 1.0)
+    assert filling_of("vllm", 80e9) == Filling(8192.0, 1.0, 0.0, 1.0)
     assert filling_of("atom", 80e9) == filling_of("", 80e9) == filling_of("vllm", 80e9)
     assert filling_of("vllm", 80e9, "a100-sxm").budget == 2048.0
 

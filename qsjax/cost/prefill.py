@@ -81,10 +81,15 @@ def mean_attended(prompt: ArrayLike, limit: ArrayLike) -> jax.Array:
     return reach - reach * reach / (2.0 * jnp.asarray(prompt))
 
 
-def attention_flops_per_token(model: ModelSpec, workload: Workload, prompt: ArrayLike) -> jax.Array:
+def attention_flops_per_token(
+    model: ModelSpec, workload: Workload, prompt: ArrayLike, padding: ArrayLike = 1.0
+) -> jax.Array:
     """Causal scores and values of a token, averaged over a prompt, before any split [FLOP].
 
-    Latent attention is counted with keys and values of every head, as prefill kernels run it.
+    Latent attention is counted with keys and values of every head, as prefill kernels run it. Where
+    each token attends to tokens of its own choice, no two share an operand: the rows of one fill
+    tiles as in a decode step, `padding` times as many, and latents stay absorbed. Source: FlashMLA
+    (https://github.com/deepseek-ai/FlashMLA), sparse prefill in multi-query mode.
     """
     topk = jnp.asarray(model.sparse_topk)
     latent = jnp.asarray(model.kv_latent)
@@ -100,7 +105,11 @@ def attention_flops_per_token(model: ModelSpec, workload: Workload, prompt: Arra
     window = window + params.beside_window(model, chosen, pooled)
     layers = params.full_layers(model)
     indexer = compute.index_flops(model, workload) * (jnp.asarray(prompt) / 2.0)
-    softmax = per_head * model.heads * (layers * full + model.window_layers * window)
+    is_chosen = (topk > 0) & (jnp.asarray(prompt) > topk)
+    each = jnp.where(is_chosen, compute.flops_per_score(model) * padding, per_head)
+    softmax = jnp.asarray(model.heads) * (
+        each * layers * full + per_head * model.window_layers * window
+    )
     linear = 4.0 * jnp.asarray(model.linear_state) * model.linear_layers
     return softmax + indexer + linear
 
@@ -145,12 +154,14 @@ def _phases(
     prompt: ArrayLike,
     cached: ArrayLike,
     answers: ArrayLike,
+    routed: jax.Array,
 ) -> tuple[Phases, Phases]:
     """Arithmetic and HBM time of each phase [s]; `load` is that of the busiest expert rank.
 
     `answers` of the tokens decode: all of them meet the head, and their attention is left out.
     The cache of a whole prompt passes the HBM: that of its `cached` tokens is read, the rest
-    written.
+    written. `routed` tokens of every attention replica meet the experts, in the mean of those that
+    share them.
     """
     model, hardware, part, work, conv, lay = ctx
     ranks, shards = jnp.asarray(part.kvp), jnp.asarray(part.tp) * part.pp * part.kvp
@@ -158,27 +169,29 @@ def _phases(
     own = jnp.ones(()) if part.gathers_queries else ranks
     peak = compute.peak_flops(hardware, work.attn_dtype, conv) * hardware.eff_attention
     read, heads = prompts * (prompt - jnp.asarray(cached)), prompts + jnp.asarray(answers)
-    attended = attention_flops_per_token(model, work, prompt)
+    padding = compute.query_tiles(model, hardware, part, work)[1] if conv.attention_tiles else 1.0
+    attended = attention_flops_per_token(model, work, prompt, padding)
     # Of all that a prompt attends to, less what its cached tokens do among themselves.
-    saved = attention_flops_per_token(model, work, jnp.where(jnp.asarray(cached) > 0, cached, 1.0))
+    before = jnp.where(jnp.asarray(cached) > 0, cached, 1.0)
+    saved = attention_flops_per_token(model, work, before, padding)
     looks = read * attended + prompts * cached * (attended - saved)
     arithmetic = Phases(
         attention=looks / (shards * peak),
         projection=tokens * rate.compute.projection / own,
-        ffn=tokens * (load * rate.compute_routed + rate.compute.ffn),
+        ffn=routed * (load * rate.compute_routed) + tokens * rate.compute.ffn,
         head=heads * rate.compute.head,
     )
     written = memory.kv_bytes_per_sequence(
         model, part, dataclasses.replace(work, context=prompt, kv_block=1.0), conv
     )
-    routed = tokens * lay.pool_replicas
-    coverage = traffic.expert_traffic_factor(model, conv, routed, tokens, lay.expert_copies)
+    pooled = routed * lay.pool_replicas
+    coverage = traffic.expert_traffic_factor(model, conv, pooled, routed, lay.expert_copies)
     act, weights = rate.activations, rate.weights
     cache = prompts * written / (jnp.asarray(hardware.hbm_bw) * hardware.eff_kv_read)
     hbm = Phases(
         attention=cache + read * act.attention / ranks,
         projection=weights.projection + tokens * act.projection / own,
-        ffn=weights.ffn + coverage * rate.pool + tokens * act.ffn,
+        ffn=weights.ffn + coverage * rate.pool + routed * act.ffn,
         head=weights.head + heads * act.head,
     )
     return arithmetic, hbm
@@ -225,6 +238,24 @@ def _longer(phases: Phases, seconds: ArrayLike) -> Phases:
     return phases._replace(attention=phases.attention + seconds)
 
 
+def _with_answers(
+    ctx: communication.Context, phases: tuple[Phases, Phases], answers: Answers
+) -> tuple[Phases, Phases, Phases]:
+    """Time of each phase, its arithmetic and its bytes; answers attend in kernels of their own."""
+    arithmetic, hbm = phases
+    bound = Phases(*map(blend, arithmetic, hbm, blends(ctx.model, ctx.hardware)))
+    return (
+        _longer(bound, jnp.maximum(answers.arithmetic, answers.hbm)),
+        _longer(arithmetic, answers.arithmetic),
+        _longer(hbm, answers.hbm),
+    )
+
+
+def _rates(ctx: communication.Context) -> Rates:
+    """The rates of a pass, into none of which the context enters."""
+    return rates(ctx._replace(workload=dataclasses.replace(ctx.workload, context=1.0)))
+
+
 def prefill_step(
     model: ModelSpec,
     hardware: HardwareSpec,
@@ -236,11 +267,13 @@ def prefill_step(
     context_parallel: ContextParallel = "pass_kv",
     answers: Answers = Answers(),  # noqa: B008  # immutable
     cached: ArrayLike = 0.0,
+    reading: ArrayLike = 1.0,
 ) -> PrefillCost:
     """Cost of one forward pass over prompts, and over answers beside them [s, tokens/s].
 
     Pure and unchecked, and broadcasting like `decode_step`. Every attention replica runs its own
-    prompts at the same time. The workload gives dtypes; its context and batch are not looked at.
+    prompts at the same time, or a share of them does, and the others wait for it. The workload
+    gives dtypes; its context and batch are not looked at.
 
     Args:
         model: shapes.
@@ -253,18 +286,16 @@ def prefill_step(
         context_parallel: what goes round the KV ranks (arXiv 2411.01783): cache or queries.
         answers: what decodes in the same pass: weights are read once for all its tokens.
         cached: tokens of a prompt whose cache is there already; at least one is not.
+        reading: share of the replicas with common experts that read prompts in this pass.
     """
     ctx = _context(model, hardware, partition, workload, convention)
-    # The context enters no rate that is used here.
-    rate = rates(ctx._replace(workload=dataclasses.replace(ctx.workload, context=1.0)))
+    rate = _rates(ctx)
     pp, prompts = jnp.asarray(partition.pp), jnp.asarray(prompts)
-    tokens = prompts * (prompt - jnp.asarray(cached)) + answers.tokens
-    load = compute.expert_load(model, partition, convention, tokens * ctx.lay.pool_replicas)
-    arithmetic, hbm = _phases(ctx, rate, tokens, load, prompts, prompt, cached, answers.tokens)
-    bound = Phases(*map(blend, arithmetic, hbm, blends(model, hardware)))
-    # Answers attend in kernels of their own.
-    apart = (jnp.maximum(answers.arithmetic, answers.hbm), answers.arithmetic, answers.hbm)
-    bound, arithmetic, hbm = map(_longer, (bound, arithmetic, hbm), apart)
+    read = prompts * (prompt - jnp.asarray(cached))
+    tokens, routed = read + answers.tokens, jnp.asarray(reading) * read + answers.tokens
+    load = compute.expert_load(model, partition, convention, routed * ctx.lay.pool_replicas)
+    given = (tokens, load, prompts, prompt, cached, answers.tokens, routed)
+    bound, arithmetic, hbm = _with_answers(ctx, _phases(ctx, rate, *given), answers)
     ring = _ring(ctx, prompts, prompt, cached, context_parallel)
     comm = _communication(ctx, rate, ring, tokens, load, bound)
     eager = jnp.asarray(hardware.prefill_overhead) * model.layers / pp

@@ -14,9 +14,13 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from qsjax.cost.decode import StepCost, decode_step
+from qsjax.cost.laws.sharding import layout
 from qsjax.cost.prefill import Answers, ContextParallel, PrefillCost, prefill_step
 from qsjax.numerics.safe import ceil, floor
 from qsjax.records.specs import Convention, HardwareSpec, ModelSpec, Partition, Workload
+
+# Least share of steps with prompts, and of steps without, that counts.
+SELDOM = 1e-9
 
 
 class Filling(NamedTuple):
@@ -26,11 +30,14 @@ class Filling(NamedTuple):
         budget: most tokens of a step, of each pipeline stage.
         mixed: 1 if prompts ride in decode steps, 0 if decoding waits for them.
         whole: 1 if prompts are never cut.
+        lockstep: 1 if replicas that share experts wait for the prompts of each, 0 if all of them
+            read in the same steps.
     """
 
     budget: ArrayLike = 8192.0
     mixed: ArrayLike = 1.0
     whole: ArrayLike = 0.0
+    lockstep: ArrayLike = 0.0
 
 
 class Steps(NamedTuple):
@@ -133,6 +140,16 @@ def filled_steps(
     return Steps(1.0 + decoding, everyone, chunk, decoding * share, everyone * share)
 
 
+def with_any(share: ArrayLike, replicas: ArrayLike) -> jax.Array:
+    """Steps in which any of several replicas reads prompts, over those in which one does [1].
+
+    Prompts come to each by chance in a `share` of its steps, so that one of n has some in
+    1 - (1 - share)^n of them.
+    """
+    one = jnp.clip(jnp.asarray(share), SELDOM, 1.0 - SELDOM)
+    return -jnp.expm1(jnp.asarray(replicas) * jnp.log1p(-one)) / one
+
+
 def shared_steps(
     model: ModelSpec,
     hardware: HardwareSpec,
@@ -148,7 +165,8 @@ def shared_steps(
     """Steady state of a closed loop in which the same GPUs read prompts and decode.
 
     Pure and unchecked, and broadcasting like `decode_step`. Of a prompt, `cached` tokens are there
-    already: they fill no step.
+    already: they fill no step. Replicas in `lockstep` have as many more steps with prompts as
+    `with_any` says, in which fewer of them bring tokens to the experts.
     """
     missing = jnp.asarray(prompt) - cached
     steps = filled_steps(partition, workload, missing, output, rules)
@@ -166,13 +184,16 @@ def shared_steps(
         fixed=mixed * step.exposed.kv + beside * hardware.sequence_overhead,
     )
     prompts = steps.chunk / (filled * missing)
+    sharing = layout(model, partition, convention).pool_replicas
+    more = with_any(steps.share, jnp.where(jnp.asarray(rules.lockstep) > 0, sharing, 1.0))
     full = prefill_step(
         *(model, hardware, partition, workload, convention, prompt, prompts, context_parallel),
         answers,
         cached,
+        1.0 / more,
     )
     longer = full.ttft / accepted - mixed * step.tpot
-    wait, of_all = steps.share * longer, steps.share_of_all
+    wait, of_all = more * steps.share * longer, more * steps.share_of_all
     mean = step.tpot + of_all * longer
     works = step.busy * step.tpot * (1.0 - mixed * of_all) + of_all * pp * full.t_busy / accepted
     made = jnp.maximum(jnp.asarray(output), 2.0) - 1.0

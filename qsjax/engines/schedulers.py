@@ -77,7 +77,8 @@ def filling_of(engine: str, hbm_bytes: float, hardware_name: str = "") -> Fillin
     """How an engine fills its steps as shipped; vLLM's way for one whose rules are not known."""
     name: Any = engine if engine in ENGINES else "vllm"
     rules = default_scheduler(name, hbm_bytes, hardware_name)
-    return Filling(rules.budget, rules.mixed, rules.whole)
+    lockstep = float(load_schedulers()[name]["lockstep"])
+    return Filling(rules.budget, rules.mixed, rules.whole, lockstep)
 
 
 def check_scheduler(scheduler: Scheduler) -> None:

@@ -131,6 +131,12 @@ def newer_since(generation: str, engine: str) -> tuple[int, ...] | None:
     return None if since is None else tuple(since)
 
 
+def first_release(engine: str, model: str) -> tuple[int, ...]:
+    """The first release of an engine that runs a model of the catalogue; () where none is known."""
+    known: Mapping[str, Sequence[int]] = load_kernels()["first"].get(engine, {})
+    return next((tuple(since) for name, since in known.items() if model.startswith(name)), ())
+
+
 def find(
     name: str, engine: str, formats: Formats, release: tuple[int, ...] | None
 ) -> Entries | None:
@@ -175,7 +181,7 @@ def fields(
     kernels = load_kernels()
     served = served or kernels["served"]
     if entries.formats is None:
-        return {**_allreduce_fields(entries, served), **_plain_fields(entries)}
+        return {**_allreduce_fields(entries, served), **_plain_fields(entries, served)}
     return {
         **_dense_fields(entries, served),
         **_expert_fields(entries, served, scalar(spec.hbm_bw)),
@@ -210,7 +216,7 @@ def tune(
     return Tuned(
         spec=dataclasses.replace(entry.spec, **changes),
         entries=found,
-        expert_balance="skewed" if found.formats is not None else "even",
+        expert_balance="skewed",
         notes=(f"constants of the kernels: {found}", *stand_ins),
     )
 
@@ -220,17 +226,19 @@ def _share(entries: Entries, served: Mapping[str, Any]) -> float:
     return float(served["newer"].get(entries.engine, 1.0)) if entries.is_newer else 1.0
 
 
-def _plain_fields(entries: Entries) -> dict[str, float]:
+def _plain_fields(entries: Entries, served: Mapping[str, Any]) -> dict[str, float]:
     """What an engine without kernel tables changes of the catalogue's constants."""
     kernels = load_kernels()
-    row = kernels["plain"][entries.generation][entries.engine]
-    return dict(row) if entries.is_newer else {**row, **_own(kernels["older"], entries)}
+    row = dict(kernels["plain"][entries.generation][entries.engine])
+    if entries.engine in kernels["portable"]:
+        row |= {f"{name}_overhead": served[name] * US for name in ("linear", "sparse")}
+    return row if entries.is_newer else {**row, **_own(kernels["older"], entries)}
 
 
 def _own(table: Mapping[str, Any], entries: Entries) -> Mapping[str, Any]:
-    """What a table by generation and engine has of these entries alone; nothing if it has none."""
-    found: Mapping[str, Any] = table.get(entries.generation, {}).get(entries.engine, {})
-    return found
+    """What a table has of an engine, and of it on a generation; nothing if it has neither."""
+    of_all: Mapping[str, Any] = table.get(entries.engine, {})
+    return {**of_all, **table.get(entries.generation, {}).get(entries.engine, {})}
 
 
 def _row(table: str, entries: Entries) -> Any:
@@ -256,24 +264,32 @@ def _dense_fields(entries: Entries, served: Mapping[str, Any]) -> dict[str, floa
     }
 
 
-def expert_factor(entries: Entries, served: Mapping[str, Any]) -> float:
-    """What served deployments make of the experts' start-up in the table [1]."""
-    form = _formats(entries).experts.removesuffix("_triton")
-    factors = served["experts"]
-    others = factors["others"].get(form, 1.0)
-    return float(_own(factors, entries).get(form, others))
+def expert_startup(entries: Entries, served: Mapping[str, Any], table: float) -> float:
+    """What the start-up of the experts in the table [us] comes to in an engine [us].
+
+    Experts of 8 bits multiply activations that are quantised first, in kernels that the tables
+    lack; those of 4 bits on FP4 units take a multiple. An engine may have a factor of its own.
+    """
+    form = _formats(entries).experts
+    factors = {**served["experts"]["others"], **_own(served["experts"], entries)}
+    if form in factors:
+        return float(factors[form]) * table
+    return table + (float(served["experts"]["quantised"]) if form == "fp8" else 0.0)
 
 
 def _expert_fields(entries: Entries, served: Mapping[str, Any], hbm_bw: float) -> dict[str, float]:
     formats = _formats(entries)
     dense = _row("gemm", entries)[formats.dense]
-    startup, read, peak, norm = _row("experts", entries)[formats.experts]
+    row = _row("experts", entries)
+    if entries.is_newer:
+        row = {**row, **_own(load_kernels()["experts_newer"], entries)}
+    startup, read, peak, norm = row[formats.experts]
     widened = served["dequantised"]
     bound = widened.get(formats.experts, widened["others"])
     if entries.generation == "hopper" and formats.experts.startswith(WIDENED):
         read = min(read, bound * TB / hbm_bw)
     return {
-        "expert_startup": _share(entries, served) * expert_factor(entries, served) * startup * US,
+        "expert_startup": _share(entries, served) * expert_startup(entries, served, startup) * US,
         "expert_read_ratio": read / dense[1],
         "expert_gemm_ratio": peak / (served["gemm_peak"] * dense[2]),
         "expert_blend": share_of_norm(norm),
@@ -290,9 +306,12 @@ def _attention_fields(entries: Entries, served: Mapping[str, Any]) -> dict[str, 
 
 
 def _allreduce_fields(entries: Entries, served: Mapping[str, Any]) -> dict[str, float]:
-    rows = load_kernels()["allreduce"][entries.generation]
+    kernels = load_kernels()
+    rows = kernels["allreduce"][entries.generation]
+    if entries.is_newer:
+        rows = {**rows, **kernels["allreduce_newer"].get(entries.generation, {})}
     startup, growth, one, latency, two = rows[_nearest_engine(rows, entries.engine)]
-    factor, link = served["allreduce"], load_kernels()["link"]
+    factor, link = served["allreduce"], kernels["link"]
     return {
         # Half of an all-reduce, of which the laws count two; shares are of the link itself.
         "intra_latency": 0.5 * factor * startup * US,

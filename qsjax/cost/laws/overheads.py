@@ -37,7 +37,9 @@ def overhead(
     """Launches of a stage's layers, and start-ups of their kernels [s].
 
     Latent attention has more projections than grouped attention. Experts need kernels for routing,
-    permutation and quantisation around their products; those for FP4 experts fuse them.
+    permutation and quantisation around their products; those for FP4 experts fuse them. Indexers
+    rotate and quantise keys narrower than activations in kernels of their own; others do not
+    (MiniMax-M3, which chooses whole blocks).
     """
     total = jnp.asarray(hardware.layer_overhead) * model.layers
     is_latent = jnp.asarray(model.kv_latent) > 0
@@ -46,6 +48,7 @@ def overhead(
     if workload.ffn_dtype != "fp4":
         routed = jnp.where(jnp.asarray(model.experts) > 1, params.moe_layers(model), 0.0)
         total = total + hardware.expert_overhead * routed
-    total = total + hardware.sparse_overhead * jnp.asarray(model.index_layers)
+    is_quantised = jnp.where(jnp.asarray(workload.bytes_index) < workload.bytes_act, 1.0, 0.0)
+    total = total + hardware.sparse_overhead * (is_quantised * model.index_layers)
     total = total + hardware.linear_overhead * jnp.asarray(model.linear_layers)
     return (total + startups(model, hardware)) / partition.pp

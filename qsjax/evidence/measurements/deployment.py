@@ -13,7 +13,7 @@ from qsjax.engines import releases as read
 from qsjax.engines.generations import refuses
 from qsjax.engines.kernels import ExpertKernels
 from qsjax.engines.operating_point import OperatingPoint
-from qsjax.engines.tuning import Tuned, formats_of, tune
+from qsjax.engines.tuning import Tuned, first_release, formats_of, tune
 from qsjax.evidence.measurements.names import (
     PRECISIONS,
     Precision,
@@ -269,7 +269,9 @@ def _tuned(
     """The accelerator with the constants of the kernels that run these formats."""
     is_mxfp4 = model.weight_dtype == "fp4"
     formats = formats_of(model.name, workload, is_mxfp4=is_mxfp4, kernels=run_by)
-    return tune(hardware, engine_of(record), formats, read.version(record) or ())
+    engine = engine_of(record)
+    release = read.version(record) or first_release(engine, model.name)
+    return tune(hardware, engine, formats, release)
 
 
 def _served(

@@ -2,10 +2,11 @@
 
 All-reduces of an engine, DeepGEMM's products and FlashMLA have the laws of an engine's kernels,
 without what serving makes of them; NCCL's collectives, of which no step is made, those of a ring.
-Their constants are those of kernel tables. Exchanges have the catalogue's.
+Their constants are those of kernel tables, those of exchanges by library.
 """
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
@@ -26,7 +27,7 @@ from qsjax.evidence.measurements.deployment import UnusableError, hardware_of
 from qsjax.evidence.measurements.names import PRECISIONS, find_model
 from qsjax.grid.axes import stack
 from qsjax.numerics.numpy_backend import on_host
-from qsjax.numerics.safe import blend
+from qsjax.numerics.safe import blend, scalar
 from qsjax.records.specs import PHYSICAL, HardwareSpec, ModelSpec, Partition, Workload
 from qsjax.records.units import US
 
@@ -39,6 +40,13 @@ _GEMM = re.compile(r"grouped GEMM E=(\d+) local=\d+ topk=(\d+) h=(\d+) f=(\d+)")
 _COLLECTIVE = re.compile(r"(all_gather|reduce_scatter|all_reduce|alltoall) x(\d+)")
 # Engines whose own all-reduces are named after them.
 _ENGINE = re.compile(r"\b(vllm|sglang|trtllm)", re.IGNORECASE)
+# Libraries of exchanges, by a part of what was measured.
+_EXCHANGES = {
+    "OneSided": "one_sided",
+    "TwoSided": "two_sided",
+    "deepep": "deepep",
+    "pplx": "pplx",
+}
 _PLAIN = Formats(dense="bf16", experts="bf16", cache="bf16")
 # DeepGEMM and FlashMLA, which InferSim measured, are the kernels of this engine's tables.
 LIBRARIES = "sglang"
@@ -119,7 +127,7 @@ def _deployment(
 _UNSERVED = {
     **dict.fromkeys(("allreduce", "gemm_peak", "attention_startup"), 1.0),
     "gemm_startup": {"others": 1.0},
-    "experts": {"others": {}},
+    "experts": {"quantised": 0.0, "others": {}},
     "newer": {},
 }
 
@@ -134,6 +142,34 @@ def _alone(one: OperatingPoint, engine: str, formats: Formats = _PLAIN) -> Opera
     return dataclasses.replace(
         one, hardware=dataclasses.replace(one.hardware, **changes), kernels=entries
     )
+
+
+def with_exchange(one: OperatingPoint, constants: Sequence[float]) -> OperatingPoint:
+    """With the exchanges of a library.
+
+    Args:
+        one: the deployment.
+        constants: start-up of a dispatch or a combine inside an island [us], its growth per
+            doubling of the ranks [us], share of the link; then start-up and share of the fabric
+            between islands, or nothing where the library was not measured there.
+    """
+    gpu = one.hardware
+    startup, growth, share, *between = constants
+    changes: dict[str, Any] = {
+        "intra_latency": (startup + growth * math.log2(scalar(one.partition.ep))) * US,
+        "exchange_overhead": 0.0,
+        "intra_bw": share * scalar(gpu.intra_bw),
+        "eff_link": 1.0,
+        "inter_bw": scalar(gpu.eff_link) * scalar(gpu.inter_bw),
+    }
+    if between:
+        changes |= {"inter_latency": between[0] * US, "inter_bw": between[1] * scalar(gpu.inter_bw)}
+    return dataclasses.replace(one, hardware=dataclasses.replace(gpu, **changes))
+
+
+def library_of(metric: str) -> str:
+    """The library of an exchange in the table; "" where it has no entry."""
+    return next((name for part, name in _EXCHANGES.items() if part in metric), "")
 
 
 def _at_message(curve: Mapping[str, Any]) -> float:
@@ -196,7 +232,9 @@ def _moe_a2a(record: Mapping[str, Any], hardware: HardwareEntry) -> tuple[Part, 
     ep = float(record.get("ep") or 1.0)
     work = Workload(context=1.0, batch=_batch(record), bytes_dispatch=stored)
     partition = Partition(ep=ep, dp=ep)
-    return part, _deployment(spec, model.name, hardware, partition, work)
+    one = _deployment(spec, model.name, hardware, partition, work)
+    library = library_of(metric)
+    return part, with_exchange(one, load_kernels()["exchange"][library]) if library else one
 
 
 def _collective(kernel: Kernel, hardware: HardwareSpec) -> float:
