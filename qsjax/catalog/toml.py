@@ -70,8 +70,11 @@ def parse(text: str, label: str) -> Document:
     try:
         table = tomllib.loads("\n".join(rows), parse_float=Decimal)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else error
-        problems.append((0, f"not TOML: {reason}"))
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        at = re.search(r"at line (\d+)", reason)
+        number = int(at[1]) if at else 0
+        shown = f": {rows[number - 1].strip()}" if at else ""
+        problems.append((number, f"not TOML: {reason}{shown}"))
         return Document(label=label, table={}, lines=lines, problems=problems, is_readable=False)
     return Document(label=label, table=table, lines=lines, problems=problems)
 

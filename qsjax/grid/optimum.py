@@ -28,7 +28,7 @@ from qsjax.grid.cells import (
 from qsjax.grid.limits import LIMITS, RISING, Limits, is_given, violations
 from qsjax.grid.pairs import Candidates, RowBest, Scores, score_candidates
 from qsjax.grid.parameters import Inputs
-from qsjax.grid.problem import Problem
+from qsjax.grid.problem import Problem, with_batch
 from qsjax.grid.progress import over
 from qsjax.grid.scoring import pick_best
 from qsjax.numerics.numpy_backend import on_host
@@ -251,11 +251,8 @@ def searching_batches(problem: Problem) -> Problem:
 
 def any_batch(problem: Problem) -> tuple[Problem, np.ndarray | None]:
     """The problem with its batch searched, and the batches that it prescribes, in rising order."""
-    work, asked = problem.workload, problem.stated.batches
-    if work is not None:
-        work = dataclasses.replace(work, batch=None)
-    free = dataclasses.replace(problem, batch="best", workload=work)
-    return free, None if asked is None else np.sort(asked)
+    asked = problem.stated.batches
+    return with_batch(problem, "best"), None if asked is None else np.sort(asked)
 
 
 @on_host

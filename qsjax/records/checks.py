@@ -216,7 +216,8 @@ def problems_of(kind: type, values: Values) -> dict[str, str]:
     return problems | _contradictions(kind, numbers)
 
 
-def _choice_problem(value: Any, allowed: tuple[Any, ...]) -> str | None:
+def choice_problem(value: Any, allowed: tuple[Any, ...]) -> str | None:
+    """What is wrong with a value of a closed choice, or None."""
     if any(type(value) is type(one) and value == one for one in allowed):
         return None
     near = difflib.get_close_matches(str(value), [str(one) for one in allowed], n=1)
@@ -232,7 +233,7 @@ def _checked(record: Any, single: bool) -> tuple[Any, dict[str, str]]:
         if single and np.ndim(number):
             problems[name] = f"{_shown(getattr(record, name))} is a list; give one number"
     for name, allowed in choices_of(kind).items():
-        problem = _choice_problem(getattr(record, name), allowed)
+        problem = choice_problem(getattr(record, name), allowed)
         if problem is not None:
             problems[name] = problem
     problems |= _contradictions(kind, {k: v for k, v in numbers.items() if k not in problems})
@@ -332,7 +333,7 @@ def read_field(name: str, value: Any) -> tuple[Any, str | None]:
 def _axis_problem(name: str) -> str | None:
     if name in FIELDS:
         return None
-    near = difflib.get_close_matches(name, FIELDS, n=3)
+    near = difflib.get_close_matches(name.lower(), FIELDS, n=3)
     hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(FIELDS)}"
     return f"unknown axis {name!r}; {hint}"
 

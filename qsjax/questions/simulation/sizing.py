@@ -21,7 +21,7 @@ from qsjax.grid.batches import ladder
 from qsjax.grid.cells import Cells, label_of, model_on_host, numbers_at, one_cell
 from qsjax.grid.limits import LIMITS, is_given
 from qsjax.grid.optimum import candidates_of
-from qsjax.grid.problem import Problem, pairs_of, prices_of, question
+from qsjax.grid.problem import Problem, pairs_of, prices_of, question, with_batch
 from qsjax.grid.solution import design_label
 from qsjax.numerics.safe import scalar
 from qsjax.output import words
@@ -31,7 +31,6 @@ from qsjax.questions.simulation.loads import (
     loads_of,
     number_of,
     scheduler_of,
-    without_batch,
 )
 from qsjax.questions.simulation.outcomes import CUT, Outcome, check_quantile, needed_for, row_of
 from qsjax.questions.simulation.serving import Deployment, simulate
@@ -408,7 +407,7 @@ def options(
 
 def _replica(problem: Problem, at: tuple[int, int], gpus: int, context: float) -> Cells:
     """The designs of one replica."""
-    return one_cell(without_batch(problem, gpus=gpus, context=context, batch="best"), *at)
+    return one_cell(with_batch(problem, "best", gpus=gpus, context=context), *at)
 
 
 def least_replicas(option: Option, target: Target) -> float:
