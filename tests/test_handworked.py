@@ -15,6 +15,7 @@ from tolerances import EXACT, PRINTED_3_DIGITS
 from qsjax.catalog import ideal
 from qsjax.cost.decode import decode_step
 from qsjax.cost.laws import memory, params
+from qsjax.records.scenario import Records
 from qsjax.records.specs import PHYSICAL, HardwareSpec, ModelSpec, Partition, Workload
 
 HBM_BW = 3.35e12
@@ -167,7 +168,7 @@ def test_more_tokens_per_step_are_not_free_where_tiles_are_full(tile):
 
     def seconds(tokens):
         work = dataclasses.replace(BF16, query_tokens=tokens)
-        return decode_step(DEEPSEEK_V3, gpu, Partition(), work, PHYSICAL).compute.attention
+        return decode_step(Records(DEEPSEEK_V3, gpu, Partition(), work), PHYSICAL).compute.attention
 
     np.testing.assert_allclose(seconds(2.0), 2 * seconds(1.0), rtol=EXACT)
     np.testing.assert_allclose(jax.grad(seconds)(1.0), seconds(1.0), rtol=EXACT)

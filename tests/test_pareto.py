@@ -133,7 +133,7 @@ def test_prices_are_those_of_the_problem():
         degrees = {name: row[name] for name in DEGREES}
         split = Partition(**degrees, kv_mode=KV_MODES["kvp" if row["kvp"] == 1 else row["kv_mode"]])
         work = WORK.replace(context=CONTEXT, batch=float(row["batch"]))
-        step = decode_step(MODEL, GPU, split, work, PHYSICAL, 8.0)
+        step = decode_step(Records(MODEL, GPU, split, work, 8.0), PHYSICAL)
         load = 0.5 * sum(float(x) for x in (*step.compute, *step.hbm.phases())) / float(step.tpot)
         drawn = GPU.watts * min(1.0, GPU.power_base + GPU.power_gain * load**GPU.power_exponent)
         assert row["joules_per_token"] == pytest.approx(drawn / rate)

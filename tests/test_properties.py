@@ -18,7 +18,9 @@ from tolerances import EXACT, FINITE_DIFFERENCE, MONOTONE, SCALING
 from qsjax.cost.decode import decode_step
 from qsjax.cost.laws import collectives, traffic
 from qsjax.cost.laws.params import dense_twin
-from qsjax.records.specs import PAPER, PHYSICAL, ModelSpec
+from qsjax.cost.laws.sharding import context_of
+from qsjax.records.scenario import Records
+from qsjax.records.specs import PAPER, PHYSICAL, ModelSpec, Partition, Workload
 
 N = 64
 SEEDS = st.integers(0, 2**32 - 1)
@@ -157,7 +159,8 @@ def test_collectives_vanish_for_one_rank_and_are_linear_in_bytes(topology, start
 def expert_share(model, tokens):
     """Share of a pool without redundant experts that the tokens of a microbatch touch."""
     tokens = jnp.asarray(tokens)
-    return traffic.expert_traffic_factor(model, PHYSICAL, tokens, tokens, jnp.ones(()))
+    records = Records(model, None, Partition(), Workload(context=1.0))
+    return traffic.expert_traffic_factor(context_of(records, PHYSICAL), tokens, tokens)
 
 
 @given(experts=st.integers(2, 4096), share=st.floats(0.0, 1.0))
@@ -228,7 +231,7 @@ def slopes(hardware, workload, model, partition, convention, objectives):
     """
 
     def total(hardware, workload):
-        step = decode_step(model, hardware, partition, workload, convention)
+        step = decode_step(Records(model, hardware, partition, workload), convention)
         return sum(jnp.sum(getattr(step, name)) for name in objectives)
 
     return jax.grad(total, argnums=(0, 1))(hardware, workload)

@@ -7,17 +7,9 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from qsjax.cost.laws import memory
-from qsjax.cost.laws.sharding import Layout, weight_ranks
+from qsjax.cost.laws.sharding import Context, Layout, weight_ranks
 from qsjax.numerics.safe import at_least
-from qsjax.records.specs import (
-    KV_CP,
-    KV_NONE,
-    Convention,
-    HardwareSpec,
-    ModelSpec,
-    Partition,
-    Workload,
-)
+from qsjax.records.specs import KV_CP, KV_NONE, Partition
 
 
 class Reason(NamedTuple):
@@ -55,15 +47,9 @@ class Capacity(NamedTuple):
     batch: jax.Array
 
 
-def capacity(
-    model: ModelSpec,
-    hardware: HardwareSpec,
-    partition: Partition,
-    workload: Workload,
-    convention: Convention,
-    lay: Layout,
-) -> Capacity:
+def capacity(ctx: Context) -> Capacity:
     """Weights, cache and batch of a partition; the batch is at least 1, to keep times finite."""
+    model, hardware, partition, workload, convention, lay = ctx
     usable = memory.usable_bytes(model, hardware)
     weights = memory.weights_bytes(model, partition, workload, lay)
     per_sequence = memory.kv_bytes_per_sequence(model, partition, workload, convention)
@@ -87,17 +73,10 @@ def replicas_of(partition: Partition, lay: Layout, gpus: ArrayLike | None) -> ja
     return at_least(jnp.floor(jnp.asarray(gpus) / lay.gpus), 1.0)
 
 
-def broken_rules(
-    model: ModelSpec,
-    partition: Partition,
-    workload: Workload,
-    convention: Convention,
-    lay: Layout,
-    cap: Capacity,
-    gpus: ArrayLike | None,
-) -> dict[str, jax.Array]:
+def broken_rules(ctx: Context, cap: Capacity, gpus: ArrayLike | None) -> dict[str, jax.Array]:
     """Where each reason of `REASONS` holds; every array has only the axes that it depends on."""
-    part, fits = partition, cap.weights <= cap.usable
+    model, _, part, workload, convention, lay = ctx
+    fits = cap.weights <= cap.usable
     ep = jnp.asarray(part.ep)
     pool = jnp.round(jnp.asarray(model.experts) * lay.expert_copies)
     expert_ranks = ep if convention.ffn_sharding == "stage" else ep * part.tp
@@ -131,17 +110,9 @@ def reason_bits(broken: dict[str, jax.Array]) -> jax.Array:
     return bits
 
 
-def reasons(
-    model: ModelSpec,
-    partition: Partition,
-    workload: Workload,
-    convention: Convention,
-    lay: Layout,
-    cap: Capacity,
-    gpus: ArrayLike | None,
-) -> jax.Array:
+def reasons(ctx: Context, cap: Capacity, gpus: ArrayLike | None) -> jax.Array:
     """Bit set of the reasons why a design is infeasible [int32]."""
-    return reason_bits(broken_rules(model, partition, workload, convention, lay, cap, gpus))
+    return reason_bits(broken_rules(ctx, cap, gpus))
 
 
 def reason_names(bits: int) -> list[str]:

@@ -16,11 +16,12 @@ from jax.typing import ArrayLike
 
 from qsjax.cost.coefficients import Phases, Rates, rates
 from qsjax.cost.decode import blends
-from qsjax.cost.laws import collectives, communication, compute, memory, overheads, params, traffic
+from qsjax.cost.laws import collectives, compute, memory, overheads, params, traffic
 from qsjax.cost.laws.overlap import exposed_bandwidth, exposed_startup
-from qsjax.cost.laws.sharding import Layout, kv_head_split, layout
+from qsjax.cost.laws.sharding import Context, context_of, kv_head_split
 from qsjax.numerics.safe import blend
-from qsjax.records.specs import Convention, HardwareSpec, ModelSpec, Partition, Workload
+from qsjax.records.scenario import Records
+from qsjax.records.specs import Convention, ModelSpec, Workload
 
 ContextParallel = Literal["pass_kv", "pass_q"]
 
@@ -106,7 +107,7 @@ def attention_flops_per_token(model: ModelSpec, workload: Workload, prompt: Arra
 
 
 def _ring(
-    ctx: communication.Context,
+    ctx: Context,
     prompts: jax.Array,
     prompt: ArrayLike,
     cached: ArrayLike,
@@ -137,7 +138,7 @@ def _ring(
 
 
 def _phases(
-    ctx: communication.Context,
+    ctx: Context,
     rate: Rates,
     tokens: jax.Array,
     load: jax.Array,
@@ -171,8 +172,7 @@ def _phases(
     written = memory.kv_bytes_per_sequence(
         model, part, dataclasses.replace(work, context=prompt, kv_block=1.0), conv
     )
-    routed = tokens * lay.pool_replicas
-    coverage = traffic.expert_traffic_factor(model, conv, routed, tokens, lay.expert_copies)
+    coverage = traffic.expert_traffic_factor(ctx, tokens * lay.pool_replicas, tokens)
     act, weights = rate.activations, rate.weights
     cache = prompts * written / (jnp.asarray(hardware.hbm_bw) * hardware.eff_kv_read)
     hbm = Phases(
@@ -185,7 +185,7 @@ def _phases(
 
 
 def _communication(
-    ctx: communication.Context,
+    ctx: Context,
     rate: Rates,
     ring: collectives.Cost,
     tokens: jax.Array,
@@ -205,19 +205,12 @@ def _communication(
     return seen + exposed_startup(startups, hardware.overlap_startup)
 
 
-def _context(
-    model: ModelSpec,
-    hardware: HardwareSpec,
-    partition: Partition,
-    workload: Workload,
-    convention: Convention,
-) -> communication.Context:
-    lay: Layout = layout(model, partition, convention)
+def _context(records: Records, convention: Convention) -> Context:
     # Where links join pairs (AMD), engines send long messages in four bits (QuickReduce), which
     # makes up for the links that few ranks leave idle.
-    long = dataclasses.replace(hardware, eff_allreduce=1.0, mesh=0.0)
-    single = dataclasses.replace(workload, query_tokens=1.0)
-    return communication.Context(model, long, partition, single, convention, lay)
+    long = dataclasses.replace(records.hardware, eff_allreduce=1.0, mesh=0.0)
+    single = dataclasses.replace(records.workload, query_tokens=1.0)
+    return context_of(records._replace(hardware=long, workload=single), convention)
 
 
 def _longer(phases: Phases, seconds: ArrayLike) -> Phases:
@@ -226,10 +219,7 @@ def _longer(phases: Phases, seconds: ArrayLike) -> Phases:
 
 
 def prefill_step(
-    model: ModelSpec,
-    hardware: HardwareSpec,
-    partition: Partition,
-    workload: Workload,
+    records: Records,
     convention: Convention,
     prompt: ArrayLike,
     prompts: ArrayLike = 1.0,
@@ -243,10 +233,7 @@ def prefill_step(
     prompts at the same time. The workload gives dtypes; its context and batch are not looked at.
 
     Args:
-        model: shapes.
-        hardware: accelerator and fabrics.
-        partition: parallel degrees; with kvp > 1 the tokens of a prompt are divided over the ranks.
-        workload: bytes per element and dtypes.
+        records: the design; with kvp > 1 the tokens of a prompt are divided over the ranks.
         convention: accounting; the prefill exists in the physical one (full model, even stage).
         prompt: tokens of a prompt.
         prompts: prompts of an attention replica in one pass; a part of one is a mean chunk.
@@ -254,12 +241,13 @@ def prefill_step(
         answers: what decodes in the same pass: weights are read once for all its tokens.
         cached: tokens of a prompt whose cache is there already; at least one is not.
     """
-    ctx = _context(model, hardware, partition, workload, convention)
+    model, hardware, partition, workload, _ = records
+    ctx = _context(records, convention)
     # The context enters no rate that is used here.
     rate = rates(ctx._replace(workload=dataclasses.replace(ctx.workload, context=1.0)))
     pp, prompts = jnp.asarray(partition.pp), jnp.asarray(prompts)
     tokens = prompts * (prompt - jnp.asarray(cached)) + answers.tokens
-    load = compute.expert_load(model, partition, convention, tokens * ctx.lay.pool_replicas)
+    load = compute.expert_load(ctx, tokens * ctx.lay.pool_replicas)
     arithmetic, hbm = _phases(ctx, rate, tokens, load, prompts, prompt, cached, answers.tokens)
     bound = Phases(*map(blend, arithmetic, hbm, blends(model, hardware)))
     # Answers attend in kernels of their own.

@@ -16,7 +16,8 @@ from jax.typing import ArrayLike
 from qsjax.cost.decode import StepCost, decode_step
 from qsjax.cost.prefill import Answers, ContextParallel, PrefillCost, prefill_step
 from qsjax.numerics.safe import ceil, floor
-from qsjax.records.specs import Convention, HardwareSpec, ModelSpec, Partition, Workload
+from qsjax.records.scenario import Records
+from qsjax.records.specs import Convention, Partition, Workload
 
 
 class Filling(NamedTuple):
@@ -134,10 +135,7 @@ def filled_steps(
 
 
 def shared_steps(
-    model: ModelSpec,
-    hardware: HardwareSpec,
-    partition: Partition,
-    workload: Workload,
+    records: Records,
     convention: Convention,
     prompt: ArrayLike,
     output: ArrayLike,
@@ -150,10 +148,11 @@ def shared_steps(
     Pure and unchecked, and broadcasting like `decode_step`. Of a prompt, `cached` tokens are there
     already: they fill no step.
     """
+    partition, workload = records.partition, records.workload
     missing = jnp.asarray(prompt) - cached
     steps = filled_steps(partition, workload, missing, output, rules)
     work = dataclasses.replace(workload, batch=steps.decoding)
-    step = decode_step(model, hardware, partition, work, convention)
+    step = decode_step(records._replace(workload=work, gpus=None), convention)
     pp, accepted = jnp.asarray(partition.pp), jnp.asarray(workload.tokens_per_step)
     mixed = jnp.where(jnp.asarray(rules.mixed) > 0, 1.0, 0.0)
     # Of the microbatches of all stages, those that the prompts fill.
@@ -163,14 +162,10 @@ def shared_steps(
         tokens=beside * workload.query_tokens,
         arithmetic=mixed * step.compute.attention,
         hbm=mixed * (step.hbm.kv + step.hbm.activations.attention),
-        fixed=mixed * step.exposed.kv + beside * hardware.sequence_overhead,
+        fixed=mixed * step.exposed.kv + beside * records.hardware.sequence_overhead,
     )
     prompts = steps.chunk / (filled * missing)
-    full = prefill_step(
-        *(model, hardware, partition, workload, convention, prompt, prompts, context_parallel),
-        answers,
-        cached,
-    )
+    full = prefill_step(records, convention, prompt, prompts, context_parallel, answers, cached)
     longer = full.ttft / accepted - mixed * step.tpot
     wait, of_all = steps.share * longer, steps.share_of_all
     mean = step.tpot + of_all * longer
@@ -192,10 +187,7 @@ def shared_steps(
 
 
 def rush(
-    model: ModelSpec,
-    hardware: HardwareSpec,
-    partition: Partition,
-    workload: Workload,
+    records: Records,
     convention: Convention,
     prompt: ArrayLike,
     rules: Filling = Filling(),  # noqa: B008  # immutable
@@ -204,9 +196,9 @@ def rush(
 
     Passes over as many prompts as the budget holds; a request waits for half of the others.
     """
-    prompt, budget = jnp.asarray(prompt), jnp.asarray(rules.budget) * partition.pp
-    tokens = jnp.asarray(workload.batch) * prompt
+    prompt, budget = jnp.asarray(prompt), jnp.asarray(rules.budget) * records.partition.pp
+    tokens = jnp.asarray(records.workload.batch) * prompt
     passes = jnp.maximum(tokens / budget, 1.0)
     filled = jnp.minimum(tokens, rules.budget) / prompt
-    one = prefill_step(model, hardware, partition, workload, convention, prompt, filled)
+    one = prefill_step(records, convention, prompt, filled)
     return 0.5 * (passes + 1.0) * one.ttft

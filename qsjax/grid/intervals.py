@@ -38,8 +38,7 @@ Arrays = dict[str, np.ndarray]
 
 @on_host
 def _log_tpot(records: Records, convention: Convention) -> Any:
-    model, hardware, partition, workload, gpus = records
-    step = decode_step(model, hardware, partition, workload, convention, gpus)
+    step = decode_step(records, convention)
     return safe_log(jnp.asarray(step.tpot))
 
 

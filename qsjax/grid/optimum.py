@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from qsjax.cost.decode import decode_step
 from qsjax.cost.feasibility import MEMORY_REASONS, REASONS
 from qsjax.cost.ledger import RESOURCES, resource_times, time_ledger
 from qsjax.cost.metrics import Economy, Objective, score_of
@@ -20,6 +21,7 @@ from qsjax.grid.cells import (
     Cells,
     Designs,
     Winners,
+    placed,
     shaped,
     step_of,
     step_on_host,
@@ -257,15 +259,8 @@ def any_batch(problem: Problem) -> tuple[Problem, np.ndarray | None]:
 
 @on_host
 def _resources(winners: Winners) -> dict[str, jax.Array]:
-    inputs, designs = winners
-    ledger = time_ledger(
-        step_of(winners),
-        inputs.convention,
-        designs.partition,
-        inputs.workload,
-        jnp.asarray(inputs.hardware.step_overhead),
-    )
-    return resource_times(ledger)
+    records, convention = placed(winners), winners.inputs.convention
+    return resource_times(time_ledger(decode_step(records, convention), records, convention))
 
 
 def binding_resource(winners: Winners) -> np.ndarray:

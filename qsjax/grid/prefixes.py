@@ -125,14 +125,13 @@ def _costs(
     records: Records, reuse: Reuse, *, convention: Convention
 ) -> tuple[dict[str, PrefixCost], jax.Array]:
     found = prefix_costs(records, convention, reuse)
-    model, hardware, part, work, _ = records
-    at = dataclasses.replace(work, context=reuse.isl + 0.5 * reuse.osl)
-    return found, decode_step(model, hardware, part, at, convention).tpot
+    at = dataclasses.replace(records.workload, context=reuse.isl + 0.5 * reuse.osl)
+    return found, decode_step(records._replace(workload=at, gpus=None), convention).tpot
 
 
 @on_host
 def _largest(records: Records, *, convention: Convention) -> tuple[jax.Array, jax.Array]:
-    step = decode_step(*records[:4], convention, records.gpus)
+    step = decode_step(records, convention)
     return step.capacity.max_batch, step.reasons
 
 

@@ -142,14 +142,8 @@ def records_of(solution: Solution) -> Records:
 
 def terms_of(solution: Solution) -> Arrays:
     """The time ledger of the winners [s], which sums to `tpot`; each of shape (cells,)."""
-    inputs, designs = solution.winners
-    ledger = _on_host_ledger(
-        solution.step,
-        inputs.convention,
-        designs.partition,
-        inputs.workload,
-        inputs.hardware.step_overhead,
-    )
+    convention = solution.winners.inputs.convention
+    ledger = _on_host_ledger(solution.step, records_of(solution), convention)
     shape = solution.cells.cells
     return {name: np.broadcast_to(np.asarray(t), shape) for name, t in ledger.items()}
 

@@ -123,8 +123,8 @@ def _steps(
     method: Method,
 ) -> tuple[StepCost, StepCost, Any]:  # fmt: skip
     design = speculated(records, convention, method, acceptance, drafts, head_params)
-    own = decode_step(*records[:4], convention, records.gpus)
-    return own, decode_step(*design[:4], convention, design.gpus), design.workload.draft_time
+    own = decode_step(records, convention)
+    return own, decode_step(design, convention), design.workload.draft_time
 
 
 def _rows(

@@ -65,7 +65,7 @@ PLACE, BORDER, RATE = 0.2, 2e-5, 2e8
 def _values(
     records: Records, convention: Convention, *, metrics: tuple[str, ...]
 ) -> tuple[jax.Array, ...]:
-    step, _ = decode_parts(*records[:4], convention, records.gpus)
+    step, _ = decode_parts(records, convention)
     return tuple(getattr(step, name) for name in metrics)
 
 
@@ -74,7 +74,7 @@ def _value(records: Records, convention: Convention, *, metric: str) -> jax.Arra
 
 
 def _rules(records: Records, convention: Convention) -> tuple[jax.Array, jax.Array, jax.Array]:
-    step, _ = decode_parts(*records[:4], convention, records.gpus)
+    step, _ = decode_parts(records, convention)
     return step.reasons, step.capacity.batch, step.gpus
 
 

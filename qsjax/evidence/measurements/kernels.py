@@ -17,7 +17,7 @@ from jax.typing import ArrayLike
 from qsjax.catalog import HardwareEntry
 from qsjax.cost.decode import StepCost, decode_step
 from qsjax.cost.laws import collectives, communication, compute
-from qsjax.cost.laws.sharding import layout
+from qsjax.cost.laws.sharding import context_of
 from qsjax.engines.generations import generation_of
 from qsjax.engines.operating_point import OperatingPoint
 from qsjax.engines.rules import load_kernels
@@ -26,6 +26,7 @@ from qsjax.evidence.measurements.deployment import UnusableError, hardware_of
 from qsjax.evidence.measurements.names import PRECISIONS, find_model
 from qsjax.grid.axes import stack
 from qsjax.numerics.safe import blend
+from qsjax.records.scenario import Records
 from qsjax.records.specs import PHYSICAL, HardwareSpec, ModelSpec, Partition, Workload
 from qsjax.records.units import US
 
@@ -218,14 +219,14 @@ def _collective(kernel: Kernel, hardware: HardwareSpec) -> float:
     return startup + float(cost.bandwidth)
 
 
-def _step_part(part: str, records: Any, step: StepCost) -> tuple[ArrayLike, ArrayLike]:
+def _step_part(part: str, records: Records, step: StepCost) -> tuple[ArrayLike, ArrayLike]:
     """Arithmetic and bytes of a part of a layer, start-ups and bytes of an exchange [s]."""
-    model, hardware, partition, work = records
+    hardware, work = records.hardware, records.workload
     if part == "attention":
         return step.compute.attention, step.hbm.kv + step.hbm.activations.attention
     if part == "experts":
-        lay = layout(model, partition, PHYSICAL)
-        flops = compute.routed_flops(model, partition, PHYSICAL, lay, step.microbatch, jnp.ones(()))
+        ctx = context_of(records, PHYSICAL)
+        flops = compute.routed_flops(ctx, step.microbatch, jnp.ones(()))
         peak = compute.peak_flops(hardware, work.ffn_dtype, PHYSICAL) * hardware.eff_gemm
         return flops / peak, step.hbm.routed + step.hbm.activations.ffn
     exchange, payload = step.comm.ep, work.bytes_dispatch / (work.bytes_dispatch + work.bytes_act)
@@ -258,8 +259,8 @@ def _together(ones: Sequence[OperatingPoint], part: str, fields: Any) -> list[tu
         return stack([getattr(one, name) for one in ones])
 
     hardware = dataclasses.replace(leaves("hardware"), **fields)
-    records = (leaves("model"), hardware, leaves("partition"), leaves("workload"))
-    step = decode_step(*records, PHYSICAL)
+    records = Records(leaves("model"), hardware, leaves("partition"), leaves("workload"))
+    step = decode_step(records, PHYSICAL)
     first, second = (np.asarray(x) + np.zeros(len(ones)) for x in _step_part(part, records, step))
     if part == "experts":
         both = blend(jnp.asarray(first), jnp.asarray(second), hardware.gemm_blend)
