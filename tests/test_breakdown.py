@@ -12,7 +12,6 @@ from qsjax.cost.ledger import RESOURCES, time_ledger
 from qsjax.cost.roofline import communication, memory_ledger, roofline, weight_terms
 from qsjax.grid.problem import Problem
 from qsjax.questions.explore import explore
-from qsjax.records.scenario import Records
 from qsjax.records.specs import PAPER, PHYSICAL
 
 CONVENTIONS = {
@@ -30,9 +29,9 @@ def design(name, seed=3):
     for ratio, share in (("expert_read_ratio", "weight_read"), ("expert_gemm_ratio", "gemm")):
         most = 1.0 / drawn.hardware[f"eff_{share}"]
         drawn.hardware[ratio] = np.minimum(drawn.hardware[ratio], most)
-    model, hardware, partition, workload, rules, _ = records(drawn, convention, {})
-    at = Records(model, hardware, partition, workload, None)
-    return at, rules, decode_step(Records(model, hardware, partition, workload), rules)
+    at, rules = records(drawn, convention, {})
+    at = at._replace(gpus=None)
+    return at, rules, decode_step(at, rules)
 
 
 @EVERY

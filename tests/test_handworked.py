@@ -95,7 +95,7 @@ def compiled():
 def eight_h100(model, batch, **workload):
     """The step on eight H100s."""
     work = dataclasses.replace(BF16, batch=batch, **workload)
-    return compiled()(model, H100, TP8, work, PHYSICAL)
+    return compiled()(Records(model, H100, TP8, work), PHYSICAL)
 
 
 def weights_and_kv_ms(step):
@@ -150,7 +150,7 @@ def test_attention_runs_whole_tiles_and_hides_a_softmax_behind_others(case, rate
     by_hand = products + softmax if tiles == 1 else max(products, softmax)
     gpu = dataclasses.replace(H100, flops_exp=rate, query_tile=64, eff_attention=0.6, eff_exp=0.5)
     work = dataclasses.replace(BF16, query_tokens=tokens)
-    step = compiled()(model, gpu, Partition(tp=tp), work, PHYSICAL)
+    step = compiled()(Records(model, gpu, Partition(tp=tp), work), PHYSICAL)
     np.testing.assert_allclose(step.compute.attention, by_hand, rtol=EXACT)
 
 
@@ -158,7 +158,7 @@ def test_a_tile_of_one_row_pads_nothing():
     # phi-4: 40 heads and 10 KV heads; a GPU of 8 has 5 heads and holds 2 KV heads.
     model = dataclasses.replace(LLAMA_70B, heads=40, kv_heads=10)
     by_hand = 5 * 4 * 128 * 4096 * model.layers / 989e12
-    step = compiled()(model, H100, TP8, BF16, PHYSICAL)
+    step = compiled()(Records(model, H100, TP8, BF16), PHYSICAL)
     np.testing.assert_allclose(step.compute.attention, by_hand, rtol=EXACT)
 
 

@@ -59,8 +59,8 @@ def drawn(seed, convention=PHYSICAL, given=False):
 
 
 def evaluated(designs, convention=PHYSICAL):
-    model, hardware, partition, workload, convention, _ = records(designs, convention, {})
-    return compiled()(model, hardware, partition, workload, convention)
+    made, convention = records(designs, convention, {})
+    return compiled()(made._replace(gpus=None), convention)
 
 
 def scaled(designs, factor, **names):
@@ -138,7 +138,7 @@ def test_throughput_is_homogeneous_in_the_rates(seed, c):
 def test_collectives_vanish_for_one_rank_and_are_linear_in_bytes(topology, startup):
     designs = drawn(1)
     convention = dataclasses.replace(PHYSICAL, topology=topology, startup=startup)
-    _, hardware, partition, _, _, _ = records(designs, convention, {})
+    _, hardware, partition, *_ = records(designs, convention, {})[0]
 
     def both(size, message):
         ranks = collectives.group(size, partition.tp, hardware, convention)
@@ -189,10 +189,11 @@ def test_twin_at_break_even_streams_the_same_ffn_bytes(seed):
     designs.partition["ep"][:] = 1.0
     designs.partition["redundant_experts"][:] = 0.0
     designs.hardware["expert_read_ratio"][:] = 1.0
-    model, hardware, partition, workload, _, _ = records(designs, PHYSICAL, {})
+    made = records(designs, PHYSICAL, {})[0]._replace(gpus=None)
+    model = made.model
     twin = dense_twin(model, model.experts / model.top_k, "active_ffn")
     sparse, dense = (
-        compiled()(m, hardware, partition, workload, convention).hbm.routed for m in (model, twin)
+        compiled()(made._replace(model=m), convention).hbm.routed for m in (model, twin)
     )
     np.testing.assert_allclose(dense, sparse, rtol=EXACT)
 
