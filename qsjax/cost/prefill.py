@@ -106,20 +106,34 @@ def attention_flops_per_token(model: ModelSpec, workload: Workload, prompt: Arra
     return softmax + indexer + linear
 
 
-def _ring(
-    ctx: Context,
-    prompts: jax.Array,
-    prompt: ArrayLike,
-    cached: ArrayLike,
-    context_parallel: ContextParallel,
-) -> collectives.Cost:
+class _Pass(NamedTuple):
+    """What passes the layers of an attention replica at once.
+
+    Attributes:
+        prompts: how many, or a part of one.
+        prompt: tokens of each, those in the cache too.
+        cached: of these, the tokens whose cache is there.
+        read: the others, of all prompts.
+        answers: tokens that decode beside them.
+        tokens: all of them.
+    """
+
+    prompts: jax.Array
+    prompt: jax.Array
+    cached: jax.Array
+    read: jax.Array
+    answers: jax.Array
+    tokens: jax.Array
+
+
+def _ring(ctx: Context, one: _Pass, context_parallel: ContextParallel) -> collectives.Cost:
     """Context parallelism of prompts in one stage: keys and values, or queries, go round [s]."""
     model, hardware, part, work, conv, _ = ctx
     if part.gathers_queries:  # every rank has the keys and values of its heads
         return collectives.Cost(jnp.zeros(()), jnp.zeros(()))
     kvp, latent = jnp.asarray(part.kvp), jnp.asarray(model.kv_latent)
     ranks = collectives.group(kvp, part.tp, hardware, conv)
-    sent = jnp.asarray(prompt) if context_parallel == "pass_kv" else jnp.asarray(prompt) - cached
+    sent = one.prompt if context_parallel == "pass_kv" else one.prompt - one.cached
     share = sent * work.bytes_act * (kvp - 1.0) / kvp
     heads = jnp.asarray(model.heads) / part.tp
     if context_parallel == "pass_kv":
@@ -134,34 +148,25 @@ def _ring(
     once = collectives.point_to_point(ranks.outer <= 1, share * width, hardware)
     layers = params.softmax_layers(model) / part.pp
     startup = layers * (kvp - 1.0) * once.startup
-    return collectives.Cost(startup, prompts * (layers * once.bandwidth))
+    return collectives.Cost(startup, one.prompts * (layers * once.bandwidth))
 
 
-def _phases(
-    ctx: Context,
-    rate: Rates,
-    tokens: jax.Array,
-    load: jax.Array,
-    prompts: jax.Array,
-    prompt: ArrayLike,
-    cached: ArrayLike,
-    answers: ArrayLike,
-) -> tuple[Phases, Phases]:
+def _phases(ctx: Context, rate: Rates, one: _Pass, load: jax.Array) -> tuple[Phases, Phases]:
     """Arithmetic and HBM time of each phase [s]; `load` is that of the busiest expert rank.
 
-    `answers` of the tokens decode: all of them meet the head, and their attention is left out.
-    The cache of a whole prompt passes the HBM: that of its `cached` tokens is read, the rest
-    written.
+    Answers meet the head, all of them, and their attention is left out. The cache of a whole prompt
+    passes the HBM: that of its `cached` tokens is read, the rest written.
     """
     model, hardware, part, work, conv, lay = ctx
     ranks, shards = jnp.asarray(part.kvp), jnp.asarray(part.tp) * part.pp * part.kvp
     # Ranks that share the weights project all tokens of a prompt, each to its own heads.
     own = jnp.ones(()) if part.gathers_queries else ranks
     peak = compute.peak_flops(hardware, work.attn_dtype, conv) * hardware.eff_attention
-    read, heads = prompts * (prompt - jnp.asarray(cached)), prompts + jnp.asarray(answers)
+    prompts, prompt, cached, read, answers, tokens = one
+    heads = prompts + answers
     attended = attention_flops_per_token(model, work, prompt)
     # Of all that a prompt attends to, less what its cached tokens do among themselves.
-    saved = attention_flops_per_token(model, work, jnp.where(jnp.asarray(cached) > 0, cached, 1.0))
+    saved = attention_flops_per_token(model, work, jnp.where(cached > 0, cached, 1.0))
     looks = read * attended + prompts * cached * (attended - saved)
     arithmetic = Phases(
         attention=looks / (shards * peak),
@@ -246,14 +251,17 @@ def prefill_step(
     # The context enters no rate that is used here.
     rate = rates(ctx._replace(workload=dataclasses.replace(ctx.workload, context=1.0)))
     pp, prompts = jnp.asarray(partition.pp), jnp.asarray(prompts)
-    tokens = prompts * (prompt - jnp.asarray(cached)) + answers.tokens
+    prompt, cached = jnp.asarray(prompt), jnp.asarray(cached)
+    read, decoding = prompts * (prompt - cached), jnp.asarray(answers.tokens)
+    tokens = read + decoding
+    one = _Pass(prompts, prompt, cached, read, decoding, tokens)
     load = compute.expert_load(ctx, tokens * ctx.lay.pool_replicas)
-    arithmetic, hbm = _phases(ctx, rate, tokens, load, prompts, prompt, cached, answers.tokens)
+    arithmetic, hbm = _phases(ctx, rate, one, load)
     bound = Phases(*map(blend, arithmetic, hbm, blends(model, hardware)))
     # Answers attend in kernels of their own.
     apart = (jnp.maximum(answers.arithmetic, answers.hbm), answers.arithmetic, answers.hbm)
     bound, arithmetic, hbm = map(_longer, (bound, arithmetic, hbm), apart)
-    ring = _ring(ctx, prompts, prompt, cached, context_parallel)
+    ring = _ring(ctx, one, context_parallel)
     comm = _communication(ctx, rate, ring, tokens, load, bound)
     eager = jnp.asarray(hardware.prefill_overhead) * model.layers / pp
     overhead = overheads.overhead(model, hardware, partition, workload) + eager + answers.fixed

@@ -8,8 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from qsjax.cost.decode import decode_step
-from qsjax.cost.ledger import RESOURCES
-from qsjax.cost.regimes import regimes_of
+from qsjax.cost.ledger import RESOURCES, regimes_of
 from qsjax.engines.generations import generation_of
 from qsjax.engines.spread import (
     LEVEL,

@@ -1,7 +1,6 @@
 """Where a design keeps prefixes: its best batch with each place, and where the best place turns."""
 
 import dataclasses
-import difflib
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
@@ -21,7 +20,7 @@ from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.records.checks import value_problem
 from qsjax.records.conversion import NoNumberError, read_number
-from qsjax.records.fields import facts_of
+from qsjax.records.fields import facts_of, near
 from qsjax.records.scenario import Records
 from qsjax.records.specs import Convention, Partition
 
@@ -83,8 +82,8 @@ def reuse_of(given: Mapping[str, Any]) -> Reuse:
     facts, found, wrong = facts_of(Reuse), {}, []
     for name, value in given.items():
         if name not in facts:
-            near = difflib.get_close_matches(name, facts, n=2) or list(facts)
-            wrong.append(f"  {name}: is not known; nearest names: {', '.join(near)}")
+            close = near(name, facts, 2) or list(facts)
+            wrong.append(f"  {name}: is not known; nearest names: {', '.join(close)}")
             continue
         try:
             found[name] = read_number(facts[name], value)
@@ -105,8 +104,8 @@ def check_tiers(asked: Sequence[str] | None, problem: Problem) -> None:
     wrong = []
     for name in asked or ():
         if name not in TIERS:
-            near = difflib.get_close_matches(str(name), TIERS, n=1) or TIERS
-            wrong.append(f"  {name!r} is not a tier; nearest names: {', '.join(near)}")
+            close = near(name, TIERS, 1) or TIERS
+            wrong.append(f"  {name!r} is not a tier; nearest names: {', '.join(close)}")
             continue
         for device in problem.stated.accelerators:
             keys = {f"{name}_capacity_gb": "bytes", f"{name}_bandwidth_gb_per_s": "bw"}

@@ -45,8 +45,7 @@ def run_blocks(
     moving: tuple[list[jax.Array], jax.Array, jax.Array | None],
     fixed: tuple[list[jax.Array], Convention],
     bounds: Any,
-    tree: Any,
-    packs: tuple[tuple[int, ...], ...],
+    packing: tuple[Any, tuple[tuple[int, ...], ...]],
     wanted: Wanted,
     mesh: Mesh,
     kernel: Any,
@@ -58,13 +57,12 @@ def run_blocks(
             (of one shape, along a second axis), which coordinates are real, and the axis q.
         fixed: packs of the other leaves, and the accounting.
         bounds: limits of metrics.
-        tree: structure of the records.
-        packs: places of the leaves of each pack, moving ones first.
+        packing: structure of the records, places of the leaves of each pack, moving ones first.
         wanted: what is made of every block alike.
         mesh: the devices.
         kernel: what is made of a block.
     """
-    along, everywhere = PartitionSpec(BLOCKS), PartitionSpec()
+    (tree, packs), along, everywhere = packing, PartitionSpec(BLOCKS), PartitionSpec()
 
     def on_device(local: Any, fixed: Any, limits: Any) -> Any:
         others, rules = fixed
@@ -92,7 +90,7 @@ def run_blocks(
 @lru_cache
 def program_for(platform: str) -> Callable[..., Any]:
     """`run_blocks` compiled for a platform."""
-    names = ("tree", "packs", "wanted", "mesh", "kernel")
+    names = ("packing", "wanted", "mesh", "kernel")
     # On a processor these passes cost 0.15 s of a first result and gain nothing.
     brief = {"xla_llvm_disable_expensive_passes": True} if platform == "cpu" else {}
     return jax.jit(run_blocks, static_argnames=names, compiler_options=WIDE | brief)
@@ -104,7 +102,7 @@ class _Packs:
     def __init__(self, job: Job, plan: Plan, mesh: Mesh) -> None:
         self._job, self._plan = job, plan
         self._designs = design_arrays(plan)
-        leaves, self.tree, _ = self._placed(np.zeros(2, int))
+        leaves, tree, _ = self._placed(np.zeros(2, int))
         rank = len(plan.inner) + 2
         groups: dict[tuple[bool, tuple[int, ...]], list[int]] = {}
         for at, leaf in enumerate(leaves):
@@ -112,7 +110,7 @@ class _Packs:
             groups.setdefault((varies, leaf.shape), []).append(at)
         self._moving = [tuple(own) for (varies, _), own in groups.items() if varies]
         still = [tuple(own) for (varies, _), own in groups.items() if not varies]
-        self.places = (*self._moving, *still)
+        self.packing = tree, (*self._moving, *still)
         fixed = [np.stack([leaves[at] for at in own]) for own in still]
         # Without the axis of the blocks, if they have it.
         fixed = [x[:, 0] if x.ndim > rank else x for x in fixed]
@@ -177,8 +175,7 @@ class Engine:
                 moving,
                 packs.fixed,
                 bounds | limits,
-                packs.tree,
-                packs.places,
+                packs.packing,
                 Wanted(job.objective, (*plan.inner, len(plan.designs)), job.statistics),
                 mesh,
                 kernel,

@@ -29,9 +29,8 @@ from qsjax.grid.scoring import TIE_TOLERANCE, pick_best
 from qsjax.numerics.intervals import EXACT, centre, enclose, fingerprint, range_of
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.records.fields import facts_of
-from qsjax.records.quantities import FIELDS
 from qsjax.records.scenario import Records
-from qsjax.records.specs import Convention, HardwareSpec
+from qsjax.records.specs import FIELDS, Convention, HardwareSpec
 from qsjax.streaming.aggregate import Tally, new_tally, summed
 from qsjax.streaming.engine import Job
 from qsjax.streaming.hosts import cores

@@ -12,8 +12,8 @@ from qsjax.catalog import toml
 from qsjax.catalog.toml import Document, complain
 from qsjax.grid.problem import Problem, ProblemError, numbers
 from qsjax.records.conversion import LONGEST, NoNumberError, as_float64
-from qsjax.records.quantities import FIELDS
-from qsjax.records.specs import DEGREES, Workload
+from qsjax.records.fields import hint
+from qsjax.records.specs import DEGREES, FIELDS, Workload
 from qsjax.streaming.asked import BOUNDS, Options, complaints, problems_of, repeated
 from qsjax.streaming.run import Outputs
 
@@ -115,7 +115,7 @@ def _tables(document: Document) -> dict[str, dict[str, Any]]:
     """The tables by name; what the file has besides is complained of."""
     for table in document.table:
         if table not in KEYS:
-            complain(document, table, f"unknown table; {toml.nearest(table, KEYS)}")
+            complain(document, table, f"unknown table; {hint(table, KEYS)}")
     found = {name: document.table.get(name, {}) for name in KEYS}
     for table, content in found.items():
         if not isinstance(content, dict):
@@ -124,9 +124,7 @@ def _tables(document: Document) -> dict[str, dict[str, Any]]:
             continue
         for key in content if table != "axes" else ():
             if key not in KEYS[table]:
-                complain(
-                    document, f"{table}.{key}", f"unknown key; {toml.nearest(key, KEYS[table])}"
-                )
+                complain(document, f"{table}.{key}", f"unknown key; {hint(key, KEYS[table])}")
         known = {key: x for key, x in content.items() if table == "axes" or key in KEYS[table]}
         found[table] = _floats(known)
     return found

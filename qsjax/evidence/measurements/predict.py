@@ -9,9 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qsjax.cost.ledger import resource_times, time_ledger
+from qsjax.cost.ledger import regimes_of, resource_times, time_ledger
 from qsjax.cost.prefill import prefill_step
-from qsjax.cost.regimes import regimes_of
 from qsjax.cost.shared import Filling, Shared, rush, shared_steps
 from qsjax.engines import memory
 from qsjax.engines.operating_point import OperatingPoint
