@@ -246,7 +246,7 @@ def as_float_arrays(record):
 def test_gradients_are_finite_everywhere(case):
     convention, given = GRADIENT_CASES[case]
     designs = boundary_designs(convention, given)
-    model, hardware, partition, workload, convention, _ = records(designs, convention, {})
+    (model, hardware, partition, workload, _), convention = records(designs, convention, {})
     # A sum of gradients is finite only if both are.
     by_record = slopes(
         as_float_arrays(hardware),
@@ -267,7 +267,7 @@ def test_gradients_are_finite_everywhere(case):
 @pytest.mark.parametrize("name", ["hbm_bw", "flops_fp8", "intra_bw", "eff_kv_read", "context"])
 def test_gradient_agrees_with_finite_difference(name):
     designs = drawn(4, RELAXED)
-    model, hardware, partition, workload, convention, _ = records(designs, RELAXED, {})
+    (model, hardware, partition, workload, _), convention = records(designs, RELAXED, {})
     hardware, workload = as_float_arrays(hardware), as_float_arrays(workload)
     by_hardware, by_workload = slopes(
         hardware, workload, model, partition, convention, ("tokens_per_s_per_gpu",)
