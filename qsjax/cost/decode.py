@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from qsjax.cost.coefficients import Families, Phases, Rates, rates
-from qsjax.cost.feasibility import Capacity, broken_rules, capacity, reason_bits, replicas_of
+from qsjax.cost.feasibility import REASONS, Capacity, bits_of, broken_rules, capacity, replicas_of
 from qsjax.cost.laws import communication, compute, overheads, traffic
 from qsjax.cost.laws.collectives import Cost
 from qsjax.cost.laws.overlap import exposed_bandwidth, exposed_startup
@@ -265,7 +265,7 @@ def decode_parts(records: Records, convention: Convention) -> tuple[StepCost, di
     copies, streams = replicas_of(partition, lay, gpus), jnp.asarray(partition.dp)
     broken = broken_rules(ctx, cap, gpus)
     step = StepCost(
-        reasons=reason_bits(broken),
+        reasons=bits_of(broken, REASONS),
         capacity=cap,
         microbatch=microbatch,
         gpus=lay.gpus * copies,

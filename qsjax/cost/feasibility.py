@@ -1,5 +1,6 @@
 """Whether a design can run: what fits in memory, and every reason why a cell is infeasible."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
@@ -102,17 +103,17 @@ def broken_rules(ctx: Context, cap: Capacity, gpus: ArrayLike | None) -> dict[st
     return broken
 
 
-def reason_bits(broken: dict[str, jax.Array]) -> jax.Array:
-    """Bit set of `REASONS` [int32]; 0 where the cell is feasible."""
+def bits_of(broken: Mapping[str, jax.Array], places: Mapping[str, int]) -> jax.Array:
+    """What is broken as a set of the bits of its names [int32]; 0 where nothing is."""
     bits = jnp.zeros((), jnp.int32)
     for name, is_broken in broken.items():
-        bits = bits + jnp.where(is_broken, jnp.int32(REASONS[name]), jnp.int32(0))
+        bits = bits + jnp.where(is_broken, jnp.int32(places[name]), jnp.int32(0))
     return bits
 
 
 def reasons(ctx: Context, cap: Capacity, gpus: ArrayLike | None) -> jax.Array:
     """Bit set of the reasons why a design is infeasible [int32]."""
-    return reason_bits(broken_rules(ctx, cap, gpus))
+    return bits_of(broken_rules(ctx, cap, gpus), REASONS)
 
 
 def reason_names(bits: int) -> list[str]:
