@@ -162,6 +162,12 @@ def as_rows(tree: Any, count: int) -> Any:
 step_on_host, model_on_host = on_host(step_of), on_host(served_model)
 
 
+def records_on_host(inputs: Inputs, partition: Partition) -> Records:
+    """The records of designs with these inputs."""
+    model = model_on_host(inputs)
+    return Records(model, inputs.hardware, partition, inputs.workload, inputs.gpus)
+
+
 def label_of(cells: Cells) -> dict[str, Any]:
     """Model, accelerator and variant of cells of one variant."""
     (variant,) = cells.variants

@@ -77,7 +77,7 @@ def _error(
     return error_of(spread, groups, slopes)
 
 
-def bounds_of(solution: Solution, level: float = LEVEL, engine: str = "") -> Arrays:
+def bounds_of(solution: Solution, level: float) -> Arrays:
     """Between what the measured values of every winner lie with a probability of `level`.
 
     `tpot_low` and `tpot_high` [s], the same of tokens/s/GPU, and in words what they rest on.
@@ -90,7 +90,7 @@ def bounds_of(solution: Solution, level: float = LEVEL, engine: str = "") -> Arr
     workload = dataclasses.replace(records.workload, batch=solution.step.capacity.batch)
     device = solution.cells.hardware.name
     terms = terms_of(solution)
-    error = _error(records._replace(workload=workload), inputs.convention, device, terms, engine)
+    error = _error(records._replace(workload=workload), inputs.convention, device, terms, "")
     factor = factor_of(load_spread(), error, level)
     tpot, rate = solution.step.tpot, solution.step.tokens_per_s_per_gpu
     return {

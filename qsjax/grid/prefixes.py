@@ -11,7 +11,7 @@ import numpy as np
 from qsjax.cost.decode import decode_step
 from qsjax.cost.prefix import PLACES, TIERS, PrefixCost, Reuse, prefix_costs
 from qsjax.grid.batches import ladder
-from qsjax.grid.cells import Cells, label_of, model_on_host, variants_alone
+from qsjax.grid.cells import Cells, label_of, records_on_host, variants_alone
 from qsjax.grid.optimum import winners_at
 from qsjax.grid.problem import Problem, describe
 from qsjax.grid.roots import Root, find_roots
@@ -152,7 +152,7 @@ def _design(
         partition = jax.tree.map(lambda leaf: np.asarray(leaf)[0], designs.partition)
         most = float(solution.best.batch[0])
     work = dataclasses.replace(inputs.workload, batch=1.0)
-    records = Records(model_on_host(inputs), inputs.hardware, partition, work, inputs.gpus)
+    records = records_on_host(inputs, partition)._replace(workload=work)
     largest, reasons = _largest(records, convention=rules)
     if int(reasons) != 0:
         return None

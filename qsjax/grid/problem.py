@@ -33,6 +33,7 @@ CONTEXTS = tuple(1024.0 * 2**k for k in range(15))  # 1k to 16M tokens, the pape
 USUAL_CONTEXT = 131072.0  # the longest taken of a model whose publisher says nothing
 # What is stacked along axes of its own, and has an argument of its own.
 ARGUMENTS = ("model", "hardware", "gpus", "context", "q")
+LISTED = 3  # numbers that are named one by one
 UNNAMED = "own"  # label of a record that has no name
 
 
@@ -576,7 +577,7 @@ def economy_of(problem: Problem, device: Accelerator) -> Economy:
     return economy_of_hardware(device.spec, **named)
 
 
-def listed(values: Sequence[float], most: int = 3) -> str:
+def listed(values: Sequence[float], most: int = LISTED) -> str:
     """Numbers in words: all of a few, the ends of many.
 
     >>> listed([1024, 2048, 4096, 8192])
@@ -587,12 +588,12 @@ def listed(values: Sequence[float], most: int = 3) -> str:
     return ", ".join(f"{value:,.10g}" for value in values)
 
 
-def _lengths(contexts: Sequence[float], most: int = 3) -> str:
+def _lengths(contexts: Sequence[float]) -> str:
     """Contexts as `listed`, multiples of 1,024 in k."""
     if any(context % 1024 for context in contexts):
-        return f"{listed(contexts, most)} tokens"
+        return f"{listed(contexts)} tokens"
     names = [tokens(context) for context in contexts]
-    return ", ".join(names) if len(names) <= most else f"{names[0]} to {names[-1]}"
+    return ", ".join(names) if len(names) <= LISTED else f"{names[0]} to {names[-1]}"
 
 
 def describe(problem: Problem) -> str:
