@@ -285,6 +285,8 @@ def test_what_a_sweep_cannot_do_is_told_at_once(tmp_path):
     assert not (tmp_path / "out").exists()
     with pytest.raises(ValueError, match="a dict is not a sweep"):
         qs.sweep({}, tmp_path / "out")
+    with pytest.raises(ValueError, match="convention: a sweep has one; give physical or paper"):
+        qs.sweep(qs.Problem(**MIXTRAL, convention="both"), tmp_path / "out")
     problem = qs.Problem(**MIXTRAL, axes={"kv_overhead": [1.0, 2.0]})
     with pytest.raises(ValueError, match=r"top_k: -1 is not allowed.*\nkv_overhead: .*Convention"):
         qs.sweep(problem, tmp_path / "out", top_k=-1)

@@ -16,7 +16,7 @@ from qsjax.records import checks
 from qsjax.records.conversion import as_float64
 from qsjax.records.fields import NOT_NEGATIVE, Rule, choices_of, facts_of
 from qsjax.records.scenario import Records
-from qsjax.records.specs import Convention, ModelSpec, Partition, Workload
+from qsjax.records.specs import CONVENTIONS, Convention, ModelSpec, Partition, Workload
 from qsjax.streaming.engine import Job, Precision
 from qsjax.streaming.kernels import Metric
 from qsjax.streaming.run import Outputs
@@ -116,6 +116,8 @@ def _unswept(problem: Problem, options: Options) -> Iterator[tuple[str, str]]:
     if problem.objective not in METRICS:
         known = ", ".join(METRICS)
         yield "objective", f"objective: a sweep has no {problem.objective}; give one of {known}"
+    if stated.other is not None:
+        yield "convention", f"convention: a sweep has one; give {' or '.join(CONVENTIONS)}"
     limits = problem.limits
     given = [name for name in LIMITS if is_given(limits, name)]
     if others := [describe(limits, name) for name in given if name not in BOUNDED]:

@@ -21,6 +21,8 @@ _OUTPUTS = tuple(field.name for field in dataclasses.fields(Outputs))
 # Arguments of a problem that stand among the axes or in the workload.
 _ARGUMENTS = ("gpus", "context", "batch")
 _STORED = ("weights", "kv")
+# Where the fields stand of which a problem complains under the name of their record.
+_RECORDS = {"workload:": "workload", "partition:": "axes"}
 # Tables and their keys. Those of [axes] are arguments of a problem and its axes.
 KEYS: dict[str, tuple[str, ...]] = {
     "sweep": (
@@ -146,9 +148,10 @@ def _named(document: Document, tables: Mapping[str, Mapping[str, Any]]) -> dict[
                 found |= {} if values is None else {name: values}
     for name in set(tables["axes"]) & set(tables["workload"]):
         complain(document, f"workload.{name}", "is an axis too; keep one of the two")
-    for name, needed in (("context", ("context",)), ("gpus", ("gpus", *DEGREES))):
-        if not found.keys() & set(needed):
-            complain(document, "", f"[axes] {name} is missing; {_HELP}")
+    if "context" not in found:
+        complain(document, "", f"[axes] context is missing; {_HELP}")
+    if not found.keys() & {"gpus", *DEGREES}:
+        complain(document, "", "[axes] gpus is missing; give GPU counts, or the degrees themselves")
     return found
 
 
@@ -177,13 +180,13 @@ def _place(document: Document, tables: Sequence[str], mistakes: Iterable[tuple[s
     """
     told = {number for number, _ in document.problems if number}
     for argument, text in mistakes:
-        name = "models" if argument == "model" else argument
-        own, found = f"sweep.{name}", text.removeprefix(f"{argument}: ")
-        key = next((k for k in (f"{t}.{name}" for t in tables) if k in document.lines), own)
-        places = {key: found}
-        if name == "workload" and "\n" in text:
-            fields = (line.strip().partition(": ") for line in text.split("\n")[1:])
-            places = {f"workload.{field}": problem for field, _, problem in fields}
+        own = "sweep.models" if argument == "model" else f"sweep.{argument}"
+        keys = (f"{table}.{argument}" for table in tables)
+        places = {next(filter(document.lines.get, keys), own): text.removeprefix(f"{argument}: ")}
+        head, *lines = text.split("\n")
+        if head in _RECORDS:
+            fields = (line.strip().partition(": ") for line in lines)
+            places = {f"{_RECORDS[head]}.{field}": problem for field, _, problem in fields}
         for place, problem in places.items():
             if document.lines.get(place) not in told:
                 complain(document, place, problem)
