@@ -96,7 +96,7 @@ def test_every_mistake_is_told_at_once():
     text = GOOD.replace("[8, 16]", "[0]").replace("step = 0.25", "step = -1")
     message = problems(text + "[outputs]\ntop_k = -3\n[constraints]\nmax_speed = 1\n")
     assert [f"line {n}:" in message for n in (6, 8, 10, 12)] == [True] * 4, message
-    assert "max_speed: unknown key; did you mean max_tpot" in message
+    assert "known: min_tokens_per_s_per_gpu" in message
 
 
 def test_no_design_can_keep_two_bounds_that_contradict_each_other():

@@ -174,7 +174,7 @@ def _options(tables: Mapping[str, Mapping[str, Any]], **more: Any) -> Options:
 
 
 def _place(document: Document, tables: Sequence[str], mistakes: Iterable[tuple[str, str]]) -> None:
-    """Complain of arguments, each at its line in the first table that has it.
+    """Complain of arguments, each at its line in the first table that has it, or in [sweep].
 
     What the file's own reading has complained of is not told again.
     """
@@ -243,7 +243,7 @@ def _asked(document: Document) -> tuple[Problem, Options]:
     except ProblemError as error:
         mistakes += error.mistakes
         wrong = list(problems_of(options))
-    _place(document, ["axes", "workload", "sweep"], mistakes)
-    _place(document, ["outputs", "constraints", "sweep", "axes"], wrong)
+    _place(document, ["axes", "workload"], mistakes)
+    _place(document, ["outputs", "constraints", "axes"], wrong)
     toml.raise_problems(document)
     return problem, options
