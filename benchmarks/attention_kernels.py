@@ -13,11 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import jax.numpy as jnp
 
 from qsjax import catalog
 from qsjax.cost.laws import compute, traffic
+from qsjax.cost.laws.sharding import context_of
 from qsjax.output.files import write_atomically
+from qsjax.records.scenario import Records
 from qsjax.records.specs import PHYSICAL, Dtype, HardwareSpec, ModelSpec, Partition, Workload
 
 TABLE = Path(__file__).parent / "attention_kernels.csv"
@@ -139,9 +141,9 @@ def predicted(kernel: Kernel, hardware: HardwareSpec) -> tuple[float, float]:
     # As records of deployments are read: engines multiply FP8 latents as such.
     dtype: Dtype = "fp8" if is_latent and kernel.kv_bytes == 1 else "bf16"
     work = Workload(context=1.0, bytes_kv=kernel.kv_bytes, attn_dtype=dtype)
-    own = compute.attention_seconds(model, hardware, Partition(), work, PHYSICAL)
-    attended = compute.attended_tokens(model, work)
-    read_bytes = traffic.kv_bytes(model, Partition(), work, PHYSICAL, attended, np.ones(()))
+    ctx = context_of(Records(model, hardware, Partition(), work), PHYSICAL)
+    own, attended = compute.attention_seconds(ctx), compute.attended_tokens(model, work)
+    read_bytes = traffic.kv_bytes(ctx, attended, jnp.ones(()))
     memory = read_bytes / (hardware.hbm_bw * hardware.eff_kv_read)
     return float(own) / PS, float(memory) / PS
 

@@ -91,7 +91,7 @@ def stream_seconds(
 
 @partial(jax.jit, static_argnames="shape", compiler_options=WIDE | brief())
 def _dense(records: Records, shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
-    step, _ = decode_parts(*records[:4], PHYSICAL, records.gpus)
+    step, _ = decode_parts(records, PHYSICAL)
     return jnp.broadcast_to(step.tokens_per_s_per_gpu, shape), jnp.broadcast_to(step.reasons, shape)
 
 
@@ -125,7 +125,7 @@ def gradient_seconds(contexts: int, dtype: str, seconds: float = 1.0) -> tuple[f
 @jax.jit
 def _slope_of_winners(hardware: Any, records: Records) -> tuple[jax.Array, Any]:
     def best(hardware: Any) -> tuple[jax.Array, jax.Array]:
-        step = decode_step(records.model, hardware, *records[2:4], PHYSICAL, records.gpus)
+        step = decode_step(records._replace(hardware=hardware), PHYSICAL)
         return jnp.sum(step.tokens_per_s_per_gpu), step.tokens_per_s_per_gpu
 
     (_, value), slope = jax.value_and_grad(best, has_aux=True)(hardware)
@@ -206,7 +206,7 @@ def recompilations() -> int:
 
 @partial(jax.jit, static_argnames="shape", compiler_options=WIDE | brief())
 def _score(records: Records, shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
-    step, broken = decode_parts(*records[:4], PHYSICAL, records.gpus)
+    step, broken = decode_parts(records, PHYSICAL)
     scored = scores_of(step, broken, records.gpus, problem.OBJECTIVE)
     return jnp.broadcast_to(scored.score, shape), jnp.broadcast_to(step.capacity.max_batch, shape)
 

@@ -117,8 +117,8 @@ def mixed() -> list[dict[str, float]]:
         (4.0, 16.0, 64.0, 256.0), (128.0, 512.0, 2048.0, 7936.0), (500.0, 4000.0)
     ):
         work = dataclasses.replace(records.workload, context=context, batch=sequences, kv_block=1.0)
-        answers = decode_step(*records[:3], work, PHYSICAL)
-        prompt = prefill_step(*records[:3], records.workload, PHYSICAL, chunk)
+        answers = decode_step(records._replace(workload=work, gpus=None), PHYSICAL)
+        prompt = prefill_step(records._replace(workload=records.workload), PHYSICAL, chunk)
         once = answers.hbm
         weights = (0.0, once.attention_weights, once.always + once.routed, once.head)
         arithmetic = [a + b for a, b in zip(answers.compute, prompt.compute, strict=True)]
@@ -185,7 +185,7 @@ def _errors(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, float]:
 
 def _unbounded(one: OperatingPoint) -> float:
     """Time per token with B - 1 prompts added to each answer, whatever a step holds [s]."""
-    design = (*_records(one)[:4], one.convention)
+    design = (_records(one)._replace(gpus=None), one.convention)
     step, prompt = decode_step(*design), prefill_step(*design, one.prompt)
     return float(step.tpot) + (scalar(one.workload.batch) - 1.0) * float(prompt.ttft) / one.output
 

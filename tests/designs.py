@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from qsjax.records.scenario import Records
 from qsjax.records.specs import PAPER, PHYSICAL, HardwareSpec, ModelSpec, Partition, Workload
 
 EFFICIENCIES = ("kv_read", "weight_read", "gemm", "attention", "exp", "link", "allreduce")
@@ -231,13 +232,13 @@ def rows(fields, n, **static):
 
 
 def records(designs, convention, dtypes, gathers=False):
-    """The package's records with a leading axis of designs."""
+    """The package's records with a leading axis of designs, and the accounting."""
     models, hardware, partitions, workloads, numbers, gpus = designs
-    return (
+    made = Records(
         ModelSpec(**models),
         HardwareSpec(**hardware),
         Partition(**partitions, gathers_queries=gathers),
         Workload(**workloads, **dtypes),
-        dataclasses.replace(convention, **numbers),
         gpus,
     )
+    return made, dataclasses.replace(convention, **numbers)

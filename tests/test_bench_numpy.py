@@ -40,7 +40,7 @@ def compare(records, shape):
     np.testing.assert_allclose(ours.best.score, theirs.score, rtol=EXACT)
     np.testing.assert_array_equal(ours.feasible, theirs.feasible)
     np.testing.assert_array_equal(ours.reasons, theirs.reasons)
-    step = jax.jit(lambda r: decode_step(*r[:4], PHYSICAL, r.gpus))(records)
+    step = jax.jit(lambda r: decode_step(r, PHYSICAL))(records)
     plain = numpy_model.decode(*records)
     for name in ("tpot", "tokens_per_s_per_gpu"):
         one, other = (np.broadcast_to(getattr(x, name), shape) for x in (step, plain))

@@ -12,7 +12,6 @@ from qsjax.cost.ledger import RESOURCES, time_ledger
 from qsjax.cost.roofline import communication, memory_ledger, roofline, weight_terms
 from qsjax.grid.problem import Problem
 from qsjax.questions.explore import explore
-from qsjax.records.scenario import Records
 from qsjax.records.specs import PAPER, PHYSICAL
 
 CONVENTIONS = {
@@ -30,9 +29,9 @@ def design(name, seed=3):
     for ratio, share in (("expert_read_ratio", "weight_read"), ("expert_gemm_ratio", "gemm")):
         most = 1.0 / drawn.hardware[f"eff_{share}"]
         drawn.hardware[ratio] = np.minimum(drawn.hardware[ratio], most)
-    model, hardware, partition, workload, rules, _ = records(drawn, convention, {})
-    at = Records(model, hardware, partition, workload, None)
-    return at, rules, decode_step(model, hardware, partition, workload, rules)
+    at, rules = records(drawn, convention, {})
+    at = at._replace(gpus=None)
+    return at, rules, decode_step(at, rules)
 
 
 @EVERY
@@ -66,7 +65,7 @@ def test_blocks_of_one_token_waste_no_memory(name):
     at, rules, _ = design(name)
     rules = dataclasses.replace(rules, kv_overhead=1.0)
     at = at._replace(workload=dataclasses.replace(at.workload, kv_block=1.0))
-    step = decode_step(*at[:4], rules)
+    step = decode_step(at._replace(gpus=None), rules)
     terms = memory_ledger(at, rules, step.capacity)
     held = np.asarray(step.capacity.batch * step.capacity.kv_per_sequence)
     np.testing.assert_allclose(terms["KV cache"], held, rtol=EXACT)
@@ -76,8 +75,7 @@ def test_blocks_of_one_token_waste_no_memory(name):
 @EVERY
 def test_time_sums_to_tpot_with_the_exposed_parts_of_the_messages(name):
     at, rules, step = design(name)
-    overhead = at.hardware.step_overhead
-    terms = time_ledger(step, rules, at.partition, at.workload, overhead)
+    terms = time_ledger(step, at, rules)
     total = sum(np.asarray(term) for term in terms.values())
     np.testing.assert_allclose(total, step.tpot, rtol=CANCELLATION)
     for family, part in communication(step, at, rules).items():
@@ -119,7 +117,7 @@ def test_without_softmax_and_empty_tiles_all_of_the_arithmetic_is_needed():
     whole = {"flops_exp": 0.0, "query_tile": 1.0}
     at = at._replace(hardware=dataclasses.replace(at.hardware, **whole))
     assert np.ptp(at.hardware.eff_attention) > 0
-    for roof in roofline(decode_step(*at[:4], rules), at, rules).values():
+    for roof in roofline(decode_step(at._replace(gpus=None), rules), at, rules).values():
         np.testing.assert_allclose(roof.filled, 1.0, rtol=EXACT)
 
 
@@ -129,7 +127,7 @@ def test_an_ideal_gpu_meets_at_the_ridge():
     ones |= {"expert_read_ratio": 1.0, "expert_gemm_ratio": 1.0}
     whole = {"flops_exp": 0.0, "query_tile": 1.0}
     at = at._replace(hardware=dataclasses.replace(at.hardware, **ones, **whole))
-    step = decode_step(*at[:4], rules)
+    step = decode_step(at._replace(gpus=None), rules)
     for roof in roofline(step, at, rules).values():
         above = np.asarray(roof.intensity >= roof.ridge)
         is_compute = np.asarray(roof.compute >= roof.hbm)

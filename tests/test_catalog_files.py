@@ -269,7 +269,7 @@ def test_numbers_without_measure(write):
 @pytest.mark.parametrize("load", [catalog.model, catalog.hardware])
 def test_broken_files_say_only_that(load, write, tmp_path):
     (only,) = problems(load, write("a = = 1\n"))
-    assert only.startswith("not TOML: ")
+    assert only.startswith("line 1: not TOML: ")
     assert "line 1" in only
     with pytest.raises(ValueError, match="cannot be read"):
         load(tmp_path / "none.toml")

@@ -18,6 +18,7 @@ from qsjax.grid.limits import Limits
 from qsjax.grid.problem import Problem
 from qsjax.numerics import numpy_backend
 from qsjax.questions.explain import Explanation, explain, explain_command
+from qsjax.records.scenario import Records
 from qsjax.records.specs import CONVENTIONS, PHYSICAL, Partition
 from qsjax.records.units import GIB
 
@@ -58,7 +59,7 @@ def test_the_stated_design_is_what_was_stated(both):
     stated = both[0].stated
     batch = stated.parts.step.capacity.batch
     workload = dataclasses.replace(WORK, context=CONTEXT, batch=batch)
-    step = decode_step(MODEL, GPU, Partition(tp=4.0, dp=2.0, ep=1.0), workload, PHYSICAL)
+    step = decode_step(Records(MODEL, GPU, Partition(tp=4.0, dp=2.0, ep=1.0), workload), PHYSICAL)
     assert stated.is_feasible
     assert float(step.tpot) == pytest.approx(stated.parts.step.tpot, rel=EXACT)
     assert stated.parts.step.capacity.batch == stated.parts.step.capacity.max_batch > 1
@@ -246,7 +247,7 @@ def test_prefill_supplies_decode():
     found = companion(stated.records, step, 65024.0, 1024.0)
     assert answer.prefill == found
     work = dataclasses.replace(WORK, context=CONTEXT)
-    cost = prefill_step(MODEL, GPU, Partition(tp=4.0, dp=2.0), work, PHYSICAL, 65024.0)
+    cost = prefill_step(Records(MODEL, GPU, Partition(tp=4.0, dp=2.0), work), PHYSICAL, 65024.0)
     assert found.ttft == pytest.approx(float(cost.ttft), rel=EXACT)
     # Prompt tokens needed by one GPU of decode are those that its share of prefill GPUs makes.
     needed = step.tokens_per_s_per_gpu * 65024.0 / 1024.0
@@ -256,7 +257,7 @@ def test_prefill_supplies_decode():
     assert found.tokens_per_s_per_gpu_disaggregated == pytest.approx(split, rel=EXACT)
     # A step with both holds 8,192 tokens, of which every sequence that decodes has one.
     records = stated.records
-    both = shared_steps(*records[:4], PHYSICAL, 65024.0, 1024.0)
+    both = shared_steps(records, PHYSICAL, 65024.0, 1024.0)
     for name in ("tpot", "ttft"):
         assert getattr(found, f"{name}_aggregated") == pytest.approx(
             float(getattr(both, name)), rel=EXACT

@@ -285,3 +285,22 @@ def test_what_a_sweep_cannot_do_is_told_at_once(tmp_path):
     assert not (tmp_path / "out").exists()
     with pytest.raises(ValueError, match="a dict is not a sweep"):
         qs.sweep({}, tmp_path / "out")
+    with pytest.raises(ValueError, match="convention: a sweep has one; give physical or paper"):
+        qs.sweep(qs.Problem(**MIXTRAL, convention="both"), tmp_path / "out")
+    problem = qs.Problem(**MIXTRAL, axes={"kv_overhead": [1.0, 2.0]})
+    with pytest.raises(ValueError, match=r"top_k: -1 is not allowed.*\nkv_overhead: .*Convention"):
+        qs.sweep(problem, tmp_path / "out", top_k=-1)
+
+
+def test_fields_of_the_workload_replace_those_of_each_model():
+    names = ["mixtral-8x7b", "deepseek-v3"]
+    plain, stated = (
+        qs.Problem(names, "h100-sxm", workload=fields).stated.models
+        for fields in (None, {"bytes_act": 1.5, "ffn_dtype": "bf16"})
+    )
+    for own, model in zip(plain, stated, strict=True):
+        assert model.workload == own.workload.replace(bytes_act=1.5, ffn_dtype="bf16")
+    with pytest.raises(ValueError, match=r"workload: batch, speed is not known; give some of"):
+        qs.Problem(names, "h100-sxm", workload={"batch": 2, "speed": 1})
+    with pytest.raises(ValueError, match=r"bytes_act: 0 is not allowed\S* give a number above 0"):
+        qs.Problem(names, "h100-sxm", workload={"bytes_act": 0})

@@ -15,6 +15,7 @@ from tolerances import EXACT, PRINTED_3_DIGITS
 from qsjax.catalog import ideal
 from qsjax.cost.decode import decode_step
 from qsjax.cost.laws import memory, params
+from qsjax.records.scenario import Records
 from qsjax.records.specs import PHYSICAL, HardwareSpec, ModelSpec, Partition, Workload
 
 HBM_BW = 3.35e12
@@ -94,7 +95,7 @@ def compiled():
 def eight_h100(model, batch, **workload):
     """The step on eight H100s."""
     work = dataclasses.replace(BF16, batch=batch, **workload)
-    return compiled()(model, H100, TP8, work, PHYSICAL)
+    return compiled()(Records(model, H100, TP8, work), PHYSICAL)
 
 
 def weights_and_kv_ms(step):
@@ -149,7 +150,7 @@ def test_attention_runs_whole_tiles_and_hides_a_softmax_behind_others(case, rate
     by_hand = products + softmax if tiles == 1 else max(products, softmax)
     gpu = dataclasses.replace(H100, flops_exp=rate, query_tile=64, eff_attention=0.6, eff_exp=0.5)
     work = dataclasses.replace(BF16, query_tokens=tokens)
-    step = compiled()(model, gpu, Partition(tp=tp), work, PHYSICAL)
+    step = compiled()(Records(model, gpu, Partition(tp=tp), work), PHYSICAL)
     np.testing.assert_allclose(step.compute.attention, by_hand, rtol=EXACT)
 
 
@@ -157,7 +158,7 @@ def test_a_tile_of_one_row_pads_nothing():
     # phi-4: 40 heads and 10 KV heads; a GPU of 8 has 5 heads and holds 2 KV heads.
     model = dataclasses.replace(LLAMA_70B, heads=40, kv_heads=10)
     by_hand = 5 * 4 * 128 * 4096 * model.layers / 989e12
-    step = compiled()(model, H100, TP8, BF16, PHYSICAL)
+    step = compiled()(Records(model, H100, TP8, BF16), PHYSICAL)
     np.testing.assert_allclose(step.compute.attention, by_hand, rtol=EXACT)
 
 
@@ -167,7 +168,7 @@ def test_more_tokens_per_step_are_not_free_where_tiles_are_full(tile):
 
     def seconds(tokens):
         work = dataclasses.replace(BF16, query_tokens=tokens)
-        return decode_step(DEEPSEEK_V3, gpu, Partition(), work, PHYSICAL).compute.attention
+        return decode_step(Records(DEEPSEEK_V3, gpu, Partition(), work), PHYSICAL).compute.attention
 
     np.testing.assert_allclose(seconds(2.0), 2 * seconds(1.0), rtol=EXACT)
     np.testing.assert_allclose(jax.grad(seconds)(1.0), seconds(1.0), rtol=EXACT)

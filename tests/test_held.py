@@ -22,6 +22,7 @@ from qsjax.engines.rules import load_kernels
 from qsjax.engines.tuning import Formats, tune
 from qsjax.evidence.measurements import read_case
 from qsjax.records.precision import workload_of
+from qsjax.records.scenario import Records
 from qsjax.records.specs import PHYSICAL, Partition
 from qsjax.records.units import GIB
 
@@ -167,7 +168,7 @@ def test_what_gathered_queries_hold_and_move():
     whole, copied = Partition(tp=8.0), Partition(tp=4.0, kvp=2.0)
     shared = dataclasses.replace(copied, gathers_queries=True)
     step = {
-        name: decode_step(model, H100.spec, part, work, PHYSICAL)
+        name: decode_step(Records(model, H100.spec, part, work), PHYSICAL)
         for name, part in (("whole", whole), ("copied", copied), ("shared", shared))
     }
     held_by = {name: float(one.capacity.weights) for name, one in step.items()}
@@ -180,7 +181,9 @@ def test_what_gathered_queries_hold_and_move():
     assert more == pytest.approx(queries)
     assert float(step["shared"].comm.layout.bandwidth) == 0 < step["copied"].comm.layout.bandwidth
     first = [
-        float(prefill_step(model, H100.spec, part, work, PHYSICAL, 4096.0).compute.projection)
+        float(
+            prefill_step(Records(model, H100.spec, part, work), PHYSICAL, 4096.0).compute.projection
+        )
         for part in (whole, shared)
     ]
     assert first[0] == pytest.approx(first[1])

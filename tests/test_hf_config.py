@@ -12,8 +12,9 @@ from qsjax.catalog.families import FAMILIES, LEFT_OUT, REFUSED
 from qsjax.cost.decode import decode_step
 from qsjax.cost.laws import compute, params, traffic
 from qsjax.cost.laws.memory import kv_bytes_per_sequence, weights_bytes
-from qsjax.cost.laws.sharding import layout
+from qsjax.cost.laws.sharding import context_of, layout
 from qsjax.records import precision
+from qsjax.records.scenario import Records
 from qsjax.records.specs import PHYSICAL, Partition
 
 CONFIGS = sorted((Path(__file__).parent / "data" / "hf_configs").glob("*.json"))
@@ -730,7 +731,7 @@ def test_layers_that_share_the_choice_of_an_indexer(write):
 def test_batch_of_a_model_with_recurrent_states():
     model, part = catalog.model("qwen3.5-397b-a17b"), Partition(dp=8.0, ep=8.0)
     work = precision.workload_of(model, weights="fp4", kv="fp8", context=8192.0)
-    cost = decode_step(model, catalog.hardware("b200"), part, work, PHYSICAL)
+    cost = decode_step(Records(model, catalog.hardware("b200"), part, work), PHYSICAL)
     assert float(cost.capacity.max_batch) == 402
 
 
@@ -1202,6 +1203,11 @@ def test_kimi_k3_is_not_read_as_kimi_linear_is(write):
     assert (narrow.expert_ff, wide.expert_ff) == (1536, 3072)
 
 
+def context(spec, work):
+    """What the laws of traffic take, on one GPU; its numbers enter none of them."""
+    return context_of(Records(spec, None, Partition(), work), PHYSICAL)
+
+
 def test_a_choice_of_blocks_in_all_but_the_first_layers(write):
     spec = catalog.load_hf(write(MINIMAX_M3)).spec
     assert (spec.index_layers, spec.window_layers, spec.sparse_topk) == (57, 3, 2048)
@@ -1211,9 +1217,7 @@ def test_a_choice_of_blocks_in_all_but_the_first_layers(write):
     # Keys and values of 4 heads of 128 in 60 layers, and an index key of 128 in 57, in 16 bits.
     assert size == pytest.approx(60 * 2 * 4 * 128 * 2 + 57 * 128 * 2)
     full, sparse = 3 * 100_000, 57 * 2048
-    read = traffic.kv_bytes(
-        spec, Partition(), work, PHYSICAL, compute.attended_tokens(spec, work), 1.0
-    )
+    read = traffic.kv_bytes(context(spec, work), compute.attended_tokens(spec, work), 1.0)
     assert float(read) == pytest.approx((full + sparse) * 2048 + 57 * 128 * 2 * 100_000)
     built = MINIMAX_M3["text_config"] | {
         "model_type": "minimax_m3_vl_text",
@@ -1332,7 +1336,7 @@ def test_deepseek_v4_keeps_what_vllm_says_it_does(write):
     by_hand = 2 * (512 * (entries + pooled + 61 * 128) + 128 * entries)
     assert held - 30 * choosing - 31 * pooling == pytest.approx(by_hand, rel=1e-12)
     attended = compute.attended_tokens(spec, work)
-    read = float(traffic.kv_bytes(spec, Partition(), work, PHYSICAL, attended, 1.0))
+    read = float(traffic.kv_bytes(context(spec, work), attended, 1.0))
     assert read == pytest.approx(2 * (512 * (30 * 1024 + pooled + 61 * 128) + 128 * entries))
     assert (entry.modules["routed experts"], entry.weight_bytes) == ("fp4", 0.53125)
     assert entry.modules["attention"] == entry.modules["shared experts"] == "fp8"
@@ -1371,7 +1375,7 @@ def test_a_block_that_layers_have_in_common_is_held_once_and_read_each_time(writ
     work, part = precision.workload_of(spec, context=1000.0), Partition()
     held = float(weights_bytes(spec, part, work, layout(spec, part, PHYSICAL)))
     assert held == pytest.approx(2 * (total + float(params.norm_params(spec))), rel=1e-12)
-    step = decode_step(spec, catalog.hardware("h100-sxm"), part, work, PHYSICAL)
+    step = decode_step(Records(spec, catalog.hardware("h100-sxm"), part, work), PHYSICAL)
     reads = float(step.hbm.attention_weights + step.hbm.routed + step.hbm.head)
     bandwidth = 3.35e12 * catalog.hardware("h100-sxm").eff_weight_read
     assert reads == pytest.approx(2 * (total + 7 * block) / bandwidth, rel=1e-3)

@@ -144,10 +144,9 @@ def test_the_laws_need_no_compiler():
     """No release of jax may silently send the laws back to the compiler."""
     designs = random_designs(3, PHYSICAL, given=True, n=1)
     dtypes = {}
-    model, hardware, partition, workload, convention, gpus = records(designs, PHYSICAL, dtypes)
-    arguments = (model, hardware, partition, workload, convention, gpus)
+    arguments = records(designs, PHYSICAL, dtypes)
     assert numpy_backend._player(decode_step, (), jax.tree.structure(arguments)) is not None
-    prompt = (model, hardware, partition, workload, convention, 100.0)
+    prompt = (*arguments, 100.0)
     assert numpy_backend._player(prefill_step, (), jax.tree.structure(prompt)) is not None
     assert dataclasses.is_dataclass(step_on_host(*arguments))
 

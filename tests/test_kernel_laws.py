@@ -24,6 +24,7 @@ from qsjax.engines.tuning import (
     tune,
 )
 from qsjax.numerics.safe import blend
+from qsjax.records.scenario import Records
 from qsjax.records.specs import PHYSICAL, Partition, Workload
 
 BF16 = Formats(dense="bf16", experts="bf16", cache="bf16")
@@ -55,7 +56,7 @@ def test_plain_constants_give_the_plain_form():
     model, work = catalog.model("deepseek-v3"), catalog.workload("deepseek-v3")
     hardware = catalog.hardware("h200")
     work = dataclasses.replace(work, batch=64.0, context=4096.0)
-    step = decode_step(model, hardware, Partition(tp=8.0), work, PHYSICAL)
+    step = decode_step(Records(model, hardware, Partition(tp=8.0), work), PHYSICAL)
     slower = [max(c, h) for c, h in zip(step.compute, step.hbm.phases(), strict=True)]
     np.testing.assert_allclose(step.windows, slower, rtol=EXACT)
 

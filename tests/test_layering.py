@@ -46,7 +46,7 @@ FILES = {
     *("cli", "output", "catalog", "grid.free_memory", "engines"),
     *("evidence.measurements.storage", "evidence.measurements.names", "evidence.calibration"),
     "numerics.programs",
-    *("streaming.store", "streaming.results", "streaming.spec", "streaming.hosts"),
+    *("streaming.store", "streaming.results", "streaming.hosts"),
 }
 JIT = {
     *("grid", "numerics.numpy_backend", "streaming", "questions", "evidence"),

@@ -214,9 +214,9 @@ def test_search_agrees_with_loops(convention):
     drawn = random_designs(11, convention, given=False, n=n)
     drawn.partition["kv_mode"][:] = oracle.KV_HELIX
     drawn.hardware["hbm_bytes"][:] = 1e12
-    every = records(drawn, convention, dtypes)
+    every, _ = records(drawn, convention, dtypes)
     hardware, partition, workload = jax.tree.map(lambda x: np.ravel(x)[0], every[1:4])
-    model = jax.tree.map(lambda x: np.broadcast_to(x, n), every[0])
+    model = jax.tree.map(lambda x: np.broadcast_to(x, n), every.model)
     axes = make_axes({"context": CONTEXTS, "model": range(n), **DEGREES})
     job = Job(Records(model, hardware, partition, workload), convention)
     plan = make_plan(job.records, axes, convention, skip_illegal=False, devices=1)

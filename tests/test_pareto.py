@@ -133,7 +133,7 @@ def test_prices_are_those_of_the_problem():
         degrees = {name: row[name] for name in DEGREES}
         split = Partition(**degrees, kv_mode=KV_MODES["kvp" if row["kvp"] == 1 else row["kv_mode"]])
         work = WORK.replace(context=CONTEXT, batch=float(row["batch"]))
-        step = decode_step(MODEL, GPU, split, work, PHYSICAL, 8.0)
+        step = decode_step(Records(MODEL, GPU, split, work, 8.0), PHYSICAL)
         load = 0.5 * sum(float(x) for x in (*step.compute, *step.hbm.phases())) / float(step.tpot)
         drawn = GPU.watts * min(1.0, GPU.power_base + GPU.power_gain * load**GPU.power_exponent)
         assert row["joules_per_token"] == pytest.approx(drawn / rate)
@@ -157,12 +157,13 @@ def test_tpot_does_not_fall_with_the_batch(convention):
     # The bound of the ladder and the bisection under a TPOT limit rest on it.
     convention = CONVENTIONS_BY_NAME[convention]
     designs = random_designs(7, convention, True, 4000)
-    model, hardware, partition, workload, _, _ = records(designs, convention, {})
-    low = dataclasses.replace(workload, batch=np.maximum(1.0, np.floor(designs.workload["batch"])))
-    high = dataclasses.replace(workload, batch=low.batch + np.ceil(0.02 * low.batch))
+    made = records(designs, convention, {})[0]._replace(gpus=None)
+    low = dataclasses.replace(
+        made.workload, batch=np.maximum(1.0, np.floor(designs.workload["batch"]))
+    )
+    high = dataclasses.replace(made.workload, batch=low.batch + np.ceil(0.02 * low.batch))
     first, second = (
-        np.asarray(evaluate(Records(model, hardware, partition, w, None), convention).tpot)
-        for w in (low, high)
+        np.asarray(evaluate(made._replace(workload=w), convention).tpot) for w in (low, high)
     )
     assert (second >= first * (1 - MONOTONE)).all()
     assert (second > first).any()

@@ -9,6 +9,7 @@ from tolerances import EXACT
 
 from qsjax.catalog import ideal
 from qsjax.cost.prefill import mean_attended, prefill_step
+from qsjax.records.scenario import Records
 from qsjax.records.specs import PHYSICAL, HardwareSpec, ModelSpec, Partition, Workload
 
 PROMPT = 4096.0
@@ -30,7 +31,9 @@ WORKLOAD = Workload(context=1.0)
 
 def step(model=DENSE, prompt=PROMPT, hardware=HARDWARE, prompts=1.0, mode="pass_kv", **degrees):
     partition = Partition(**degrees)
-    return prefill_step(model, hardware, partition, WORKLOAD, PHYSICAL, prompt, prompts, mode)
+    return prefill_step(
+        Records(model, hardware, partition, WORKLOAD), PHYSICAL, prompt, prompts, mode
+    )
 
 
 @pytest.mark.parametrize(("prompt", "limit"), [(100, 1e9), (100, 30), (30, 100)])
@@ -74,7 +77,7 @@ def test_the_busiest_rank_receives_its_load():
     partition = Partition(ep=4.0, dp=4.0)
     skewed = dataclasses.replace(PHYSICAL, expert_load_factor=1.5)
     even, busy = (
-        prefill_step(MOE, HARDWARE, partition, WORKLOAD, rules, PROMPT)
+        prefill_step(Records(MOE, HARDWARE, partition, WORKLOAD), rules, PROMPT)
         for rules in (PHYSICAL, skewed)
     )
     # Of four expert ranks three are elsewhere; dispatch in one byte, combine in two.

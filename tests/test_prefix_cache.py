@@ -55,7 +55,7 @@ def test_a_load_layer_by_layer_is_a_pipeline(load):
 def test_a_cached_prefix_by_hand():
     full, cached = step(tp=4.0), 1024.0
     rest = prefill_step(
-        DENSE, HARDWARE, Partition(tp=4.0), WORKLOAD, PHYSICAL, PROMPT, cached=cached
+        Records(DENSE, HARDWARE, Partition(tp=4.0), WORKLOAD), PHYSICAL, PROMPT, cached=cached
     )
     pairs = (PROMPT**2 - cached**2) / 2
     assert float(rest.compute.attention) == pytest.approx(
@@ -78,10 +78,11 @@ def test_costs_are_those_of_the_oracle():
     found = prefix_costs(own, PHYSICAL, reuse)
     model, chip, part, work, _ = own
     work = dataclasses.replace(work, context=16200.0)
-    decode = decode_step(model, chip, part, work, PHYSICAL)
+    decode = decode_step(Records(model, chip, part, work), PHYSICAL)
     cap = decode.capacity
     full, rest = (
-        prefill_step(model, chip, part, work, PHYSICAL, 16000.0, cached=x) for x in (0.0, 8000.0)
+        prefill_step(Records(model, chip, part, work), PHYSICAL, 16000.0, cached=x)
+        for x in (0.0, 8000.0)
     )
     token = 400 * float(decode.tpot) / 20
     kept = 80 * 2 * 128 * 2 * 8000  # of one of 8 KV heads on each GPU, in 16 bits
@@ -141,7 +142,7 @@ def test_a_hit_rate_of_0_changes_nothing_to_the_bit():
     given = records(batch=32.0, tp=8.0)
     work = dataclasses.replace(given.workload, context=4096.0)
     given = given._replace(workload=work)
-    decode = decode_step(*given[:4], PHYSICAL)
+    decode = decode_step(given._replace(gpus=None), PHYSICAL)
     plain, zero = (companion(given, decode, 4000.0, 200.0, **x) for x in ({}, {"cached": 0.0}))
     assert plain == zero
     again = prefix_costs(given, PHYSICAL, Reuse(isl=4000.0, osl=192.0))["recompute"]
@@ -152,7 +153,7 @@ def test_a_hit_rate_of_0_changes_nothing_to_the_bit():
 def test_a_hit_rate_of_1_leaves_the_last_token_to_compute():
     own = records(batch=8.0, tp=8.0)
     found = prefix_costs(own, PHYSICAL, Reuse(isl=4096.0, prefix_hit_rate=1.0))["hbm"]
-    rest = prefill_step(*own[:4], PHYSICAL, 4096.0, cached=4095.0)
+    rest = prefill_step(own, PHYSICAL, 4096.0, cached=4095.0)
     assert float(found.ttft) == float(rest.ttft)
 
 
@@ -306,7 +307,7 @@ def test_explain_computes_less_of_a_prompt():
 def test_cached_tokens_fill_no_step_but_are_looked_at():
     own = records(batch=256.0, tp=8.0)
     own = own._replace(workload=dataclasses.replace(own.workload, context=4608.0))
-    decode = decode_step(*own[:4], PHYSICAL)
+    decode = decode_step(own._replace(gpus=None), PHYSICAL)
     short, cached, whole = (
         companion(own, decode, prompt, 64.0, cached=seen)
         for prompt, seen in ((2048.0, 0.0), (4096.0, 2048.0), (4096.0, 0.0))
@@ -403,7 +404,7 @@ def test_deepseeks_prefill_with_its_hit_rate():
 
     def node(share):
         new = 4096.0 * (1 - share)
-        found = prefill_step(*own[:4], PHYSICAL, 4096.0, 16384.0 / new, cached=share * 4096.0)
+        found = prefill_step(own, PHYSICAL, 4096.0, 16384.0 / new, cached=share * 4096.0)
         return 8 * float(found.tokens_per_s_per_gpu)
 
     # 73,700 input tokens/s a node of 8 H800, 56.3 % of them from the cache.
@@ -414,8 +415,7 @@ def test_deepseeks_prefill_with_its_hit_rate():
 def test_deepseeks_first_token_of_a_long_prompt():
     own = records("deepseek-v3", "h800-sxm", tp=8.0, ep=8.0)
     full, rest = (
-        float(prefill_step(*own[:4], PHYSICAL, 131072.0, cached=x * 131072.0).ttft)
-        for x in (0.0, 0.98)
+        float(prefill_step(own, PHYSICAL, 131072.0, cached=x * 131072.0).ttft) for x in (0.0, 0.98)
     )
     # 13 s to 0.5 s for a prompt of 128k that is mostly a reference; the split and share are ours.
     assert full == pytest.approx(13.0, rel=0.05)

@@ -18,7 +18,9 @@ from tolerances import EXACT, FINITE_DIFFERENCE, MONOTONE, SCALING
 from qsjax.cost.decode import decode_step
 from qsjax.cost.laws import collectives, traffic
 from qsjax.cost.laws.params import dense_twin
-from qsjax.records.specs import PAPER, PHYSICAL, ModelSpec
+from qsjax.cost.laws.sharding import context_of
+from qsjax.records.scenario import Records
+from qsjax.records.specs import PAPER, PHYSICAL, ModelSpec, Partition, Workload
 
 N = 64
 SEEDS = st.integers(0, 2**32 - 1)
@@ -57,8 +59,8 @@ def drawn(seed, convention=PHYSICAL, given=False):
 
 
 def evaluated(designs, convention=PHYSICAL):
-    model, hardware, partition, workload, convention, _ = records(designs, convention, {})
-    return compiled()(model, hardware, partition, workload, convention)
+    made, convention = records(designs, convention, {})
+    return compiled()(made._replace(gpus=None), convention)
 
 
 def scaled(designs, factor, **names):
@@ -136,7 +138,7 @@ def test_throughput_is_homogeneous_in_the_rates(seed, c):
 def test_collectives_vanish_for_one_rank_and_are_linear_in_bytes(topology, startup):
     designs = drawn(1)
     convention = dataclasses.replace(PHYSICAL, topology=topology, startup=startup)
-    _, hardware, partition, _, _, _ = records(designs, convention, {})
+    _, hardware, partition, *_ = records(designs, convention, {})[0]
 
     def both(size, message):
         ranks = collectives.group(size, partition.tp, hardware, convention)
@@ -157,7 +159,8 @@ def test_collectives_vanish_for_one_rank_and_are_linear_in_bytes(topology, start
 def expert_share(model, tokens):
     """Share of a pool without redundant experts that the tokens of a microbatch touch."""
     tokens = jnp.asarray(tokens)
-    return traffic.expert_traffic_factor(model, PHYSICAL, tokens, tokens, jnp.ones(()))
+    records = Records(model, None, Partition(), Workload(context=1.0))
+    return traffic.expert_traffic_factor(context_of(records, PHYSICAL), tokens, tokens)
 
 
 @given(experts=st.integers(2, 4096), share=st.floats(0.0, 1.0))
@@ -186,10 +189,11 @@ def test_twin_at_break_even_streams_the_same_ffn_bytes(seed):
     designs.partition["ep"][:] = 1.0
     designs.partition["redundant_experts"][:] = 0.0
     designs.hardware["expert_read_ratio"][:] = 1.0
-    model, hardware, partition, workload, _, _ = records(designs, PHYSICAL, {})
+    made = records(designs, PHYSICAL, {})[0]._replace(gpus=None)
+    model = made.model
     twin = dense_twin(model, model.experts / model.top_k, "active_ffn")
     sparse, dense = (
-        compiled()(m, hardware, partition, workload, convention).hbm.routed for m in (model, twin)
+        compiled()(made._replace(model=m), convention).hbm.routed for m in (model, twin)
     )
     np.testing.assert_allclose(dense, sparse, rtol=EXACT)
 
@@ -228,7 +232,7 @@ def slopes(hardware, workload, model, partition, convention, objectives):
     """
 
     def total(hardware, workload):
-        step = decode_step(model, hardware, partition, workload, convention)
+        step = decode_step(Records(model, hardware, partition, workload), convention)
         return sum(jnp.sum(getattr(step, name)) for name in objectives)
 
     return jax.grad(total, argnums=(0, 1))(hardware, workload)
@@ -242,7 +246,7 @@ def as_float_arrays(record):
 def test_gradients_are_finite_everywhere(case):
     convention, given = GRADIENT_CASES[case]
     designs = boundary_designs(convention, given)
-    model, hardware, partition, workload, convention, _ = records(designs, convention, {})
+    (model, hardware, partition, workload, _), convention = records(designs, convention, {})
     # A sum of gradients is finite only if both are.
     by_record = slopes(
         as_float_arrays(hardware),
@@ -263,7 +267,7 @@ def test_gradients_are_finite_everywhere(case):
 @pytest.mark.parametrize("name", ["hbm_bw", "flops_fp8", "intra_bw", "eff_kv_read", "context"])
 def test_gradient_agrees_with_finite_difference(name):
     designs = drawn(4, RELAXED)
-    model, hardware, partition, workload, convention, _ = records(designs, RELAXED, {})
+    (model, hardware, partition, workload, _), convention = records(designs, RELAXED, {})
     hardware, workload = as_float_arrays(hardware), as_float_arrays(workload)
     by_hardware, by_workload = slopes(
         hardware, workload, model, partition, convention, ("tokens_per_s_per_gpu",)

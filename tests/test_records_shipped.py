@@ -13,6 +13,7 @@ from qsjax.evidence.measurements import Case, load_records, read_case, read_case
 from qsjax.evidence.measurements.deployment import engine_of
 from qsjax.evidence.measurements.predict import batches, outcomes
 from qsjax.evidence.validation import validate
+from qsjax.records.scenario import Records
 from tests.test_validation import EXAMPLE
 
 
@@ -140,7 +141,8 @@ def test_first_tokens_are_predicted_where_they_are_known():
     report = validate([record, {**EXAMPLE, "id": "mine-2"}])
     (row,) = report.first_tokens
     one = read_case(record).deployments[0]
-    design = (one.model, one.hardware, one.partition, one.workload, one.convention, one.prompt)
+    records = Records(one.model, one.hardware, one.partition, one.workload)
+    design = (records, one.convention, one.prompt)
     found = shared_steps(*design, one.output)
     tokens = 16 * one.prompt
     passes = max(1.0, tokens / 8192)

@@ -17,6 +17,7 @@ from qsjax.grid.axes import stack
 from qsjax.grid.cells import cells_of
 from qsjax.grid.scoring import pick_best
 from qsjax.grid.solution import solve
+from qsjax.records.scenario import Records
 from qsjax.records.specs import CONVENTIONS, KV_MODES, PHYSICAL, Partition, Workload
 
 DEGREES = [1, 2, 4, 8]
@@ -71,7 +72,7 @@ def test_grid_agrees_with_a_scalar_loop(convention):
     found, rules = solved(convention=convention), CONVENTIONS[convention]
     combos = list(itertools.product(*(AXES[name] for name in AXES)))
     step_of = jax.jit(
-        lambda p, n: decode_step(mixtral(), h100(), p, Workload(context=n), rules, 8.0)
+        lambda p, n: decode_step(Records(mixtral(), h100(), p, Workload(context=n), 8.0), rules)
     )
     for at, context in enumerate((1024.0, 65536.0)):
         scores, unfit = [], 0
@@ -143,7 +144,7 @@ def test_vmap_over_hardware_and_over_models():
 
     @jax.jit
     def rate(model, hardware):
-        return decode_step(model, hardware, part, work, PHYSICAL).tokens_per_s_per_gpu
+        return decode_step(Records(model, hardware, part, work), PHYSICAL).tokens_per_s_per_gpu
 
     by_chip = jax.vmap(rate, (None, 0))(mixtral(), chips)
     assert by_chip.shape == (3,)

@@ -30,8 +30,15 @@ from qsjax.grid.problem import Problem
 from qsjax.grid.solution import solve
 from qsjax.questions.explore import explore
 from qsjax.questions.sensitivity import hessian, sensitivity
-from qsjax.records.quantities import FIELDS
-from qsjax.records.specs import PAPER, PHYSICAL, HardwareSpec, ModelSpec, Partition, Workload
+from qsjax.records.specs import (
+    FIELDS,
+    PAPER,
+    PHYSICAL,
+    HardwareSpec,
+    ModelSpec,
+    Partition,
+    Workload,
+)
 
 ROWS = 2048
 METRICS = ("tokens_per_s_per_gpu", "tpot", "max_batch")

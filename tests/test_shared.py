@@ -32,7 +32,7 @@ def steps(batch, prompt, output, rules=CHUNKED, pp=1.0, **workload):
 def shared(batch, prompt, output, rules=CHUNKED, model=DENSE, hardware=HARDWARE, **degrees):
     work = dataclasses.replace(WORKLOAD, context=prompt + output / 2.0, batch=batch)
     return shared_steps(
-        model, hardware, Partition(**degrees), work, PHYSICAL, prompt, output, rules
+        Records(model, hardware, Partition(**degrees), work), PHYSICAL, prompt, output, rules
     )
 
 
@@ -84,11 +84,11 @@ def test_the_oracle_agrees(rules, pp, query, accepted):
 def test_a_step_with_both_by_hand():
     """500 answers beside 1,500 tokens of prompts of 3,000: weights once, attention apart."""
     work = dataclasses.replace(WORKLOAD, context=2000.0, batch=500.0)
-    step = decode_step(DENSE, HARDWARE, Partition(), work, PHYSICAL)
+    step = decode_step(Records(DENSE, HARDWARE, Partition(), work), PHYSICAL)
     cache = step.hbm.kv + step.hbm.activations.attention
     answers = Answers(500.0, step.compute.attention, cache, 0.25)
     both = prefill_step(
-        DENSE, HARDWARE, Partition(), WORKLOAD, PHYSICAL, 3000.0, 0.5, answers=answers
+        Records(DENSE, HARDWARE, Partition(), WORKLOAD), PHYSICAL, 3000.0, 0.5, answers=answers
     )
     attention = 10 * 4 * 64 * 16 * 1500 * 1500 / (1e14 * 0.5)
     read = 2 * 10 * 2 * 4 * 64 * 2000 * 500 / 1e12  # keys and values of ten layers
@@ -122,7 +122,7 @@ def test_host_work_of_answers_is_part_of_a_full_step():
 
 def test_without_answers_a_pass_is_a_prefill():
     found = shared(1.0, 4096.0, 100.0, ALONE)
-    alone = prefill_step(DENSE, HARDWARE, Partition(), WORKLOAD, PHYSICAL, 4096.0)
+    alone = prefill_step(Records(DENSE, HARDWARE, Partition(), WORKLOAD), PHYSICAL, 4096.0)
     assert float(found.full.ttft) == pytest.approx(float(alone.ttft), rel=tolerances.EXACT)
     assert float(found.wait) == 0.0
     assert float(found.ttft) == pytest.approx(float(alone.ttft), rel=1e-6)
@@ -132,7 +132,7 @@ def test_long_answers_wait_for_whole_prompts():
     """Output far beyond input times batch: (B - 1) prompts in the time of an answer."""
     batch, prompt, output = 8.0, 2000.0, 1e7
     found = shared(batch, prompt, output, ALONE)
-    alone = prefill_step(DENSE, HARDWARE, Partition(), WORKLOAD, PHYSICAL, prompt)
+    alone = prefill_step(Records(DENSE, HARDWARE, Partition(), WORKLOAD), PHYSICAL, prompt)
     wait = (batch - 1.0) * float(alone.ttft) / output
     assert float(found.wait) == pytest.approx(wait, rel=1e-4)
     assert float(found.tpot) == pytest.approx(float(found.step.tpot) + wait, rel=1e-9)
@@ -145,7 +145,9 @@ def test_long_answers_wait_for_whole_prompts():
 def test_long_prompts_fill_every_step():
     """Input far beyond output: the time of a step full of prompt tokens, for any batch."""
     budget = 8192.0
-    full = prefill_step(DENSE, HARDWARE, Partition(), WORKLOAD, PHYSICAL, 1e5, budget / 1e5)
+    full = prefill_step(
+        Records(DENSE, HARDWARE, Partition(), WORKLOAD), PHYSICAL, 1e5, budget / 1e5
+    )
     for batch in (16.0, 1024.0):
         found = shared(batch, 1e5, 2.0)
         assert float(found.tpot) == pytest.approx(float(full.ttft), rel=0.02)
@@ -153,7 +155,7 @@ def test_long_prompts_fill_every_step():
 
 def test_nothing_to_read_leaves_the_decode_step():
     work = dataclasses.replace(WORKLOAD, context=1000.0, batch=64.0)
-    design = (DENSE, HARDWARE, Partition(), work, PHYSICAL)
+    design = (Records(DENSE, HARDWARE, Partition(), work), PHYSICAL)
     found = shared_steps(*design, 1000.0, np.inf)
     assert float(found.step.tpot) == float(decode_step(*design).tpot)
     assert float(found.wait) == 0.0
@@ -201,19 +203,19 @@ def test_more_budget_never_waits_less_for_a_token():
 def test_a_rush_by_hand():
     # 20 prompts of 1,000 tokens: 2.44 passes of 8,192 tokens; a request waits for half the others.
     work = dataclasses.replace(WORKLOAD, batch=20.0)
-    design = (DENSE, HARDWARE, Partition(), work, PHYSICAL, 1000.0)
+    design = (Records(DENSE, HARDWARE, Partition(), work), PHYSICAL, 1000.0)
     one = prefill_step(*design, 8.192).ttft
     assert float(rush(*design)) == pytest.approx((20_000 / 8192 + 1) / 2 * float(one))
     few = dataclasses.replace(work, batch=2.0)
     two = prefill_step(*design, 2.0).ttft
-    assert float(rush(DENSE, HARDWARE, Partition(), few, PHYSICAL, 1000.0)) == pytest.approx(
-        float(two)
-    )
+    assert float(
+        rush(Records(DENSE, HARDWARE, Partition(), few), PHYSICAL, 1000.0)
+    ) == pytest.approx(float(two))
 
 
 def test_a_rush_fills_every_stage_with_a_budget():
     work = dataclasses.replace(WORKLOAD, batch=40.0)
-    design = (DENSE, HARDWARE, Partition(pp=2.0), work, PHYSICAL, 1000.0)
+    design = (Records(DENSE, HARDWARE, Partition(pp=2.0), work), PHYSICAL, 1000.0)
     one = prefill_step(*design, 8.192).ttft
     assert float(rush(*design)) == pytest.approx((40_000 / 16_384 + 1) / 2 * float(one))
 
@@ -253,7 +255,7 @@ def test_the_simulation_agrees(engine):
         work = dataclasses.replace(
             one.workload, context=prompt + output / 2.0, batch=float(users), kv_block=1.0
         )
-        found = shared_steps(*one[:3], work, PHYSICAL, prompt, output, filling(rules))
+        found = shared_steps(one._replace(workload=work), PHYSICAL, prompt, output, filling(rules))
         errors.append(float(found.tpot) / seen.mean("tpot") - 1.0)
     assert np.median(np.abs(errors)) < 0.02
     assert np.max(np.abs(errors)) < 0.10
@@ -321,8 +323,6 @@ def test_a_measured_case_of_long_prompts_and_short_answers():
     # Qwen3-8B on one H200, 9,000 in and 30 out, 64 in flight: 308.8 ms between tokens measured;
     # (B - 1) whole prompts in the time of an answer said 637.7.
     work = dataclasses.replace(catalog.workload("qwen3-8b"), context=9015.0, batch=64.0)
-    found = shared_steps(
-        catalog.model("qwen3-8b"), catalog.hardware("h200-sxm"), Partition(), work, PHYSICAL,
-        9000.0, 30.0, filling_of("vllm", 141e9),
-    )  # fmt: skip
+    records = Records(catalog.model("qwen3-8b"), catalog.hardware("h200-sxm"), Partition(), work)
+    found = shared_steps(records, PHYSICAL, 9000.0, 30.0, filling_of("vllm", 141e9))
     assert abs(float(found.tpot) / 0.3088 - 1.0) < 0.15

@@ -200,11 +200,11 @@ def test_no_load_latency_is_the_laws():
     table = steps.step_table(records, PHYSICAL, (2048.0, 4096.0))
     rules = Scheduler()
     times, _ = run(table, rules, requests([0.0, 100.0], [2048.0, 2048.0], [1.0, 129.0]))
-    ttft = float(prefill_step(model, hardware, part, work, PHYSICAL, 2048.0).ttft)
+    ttft = float(prefill_step(Records(model, hardware, part, work), PHYSICAL, 2048.0).ttft)
     np.testing.assert_allclose(times.first - times.arrival, ttft, rtol=tolerances.EXACT)
 
     at = dataclasses.replace(work, context=2048.0 + 63.5, batch=1.0)
-    tpot = float(decode_step(model, hardware, part, at, PHYSICAL).tpot)
+    tpot = float(decode_step(Records(model, hardware, part, at), PHYSICAL).tpot)
     got = (times.finish[1] - times.first[1]) / 128
     np.testing.assert_allclose(got, tpot, rtol=1e-6)
 

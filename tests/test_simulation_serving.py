@@ -79,7 +79,7 @@ def test_a_long_answer_agrees_with_the_steady_state():
     one = records()
 
     work = dataclasses.replace(one.workload, context=isl + osl / 2.0, batch=float(users))
-    steady = decode_step(*one[:3], work, PHYSICAL)
+    steady = decode_step(one._replace(workload=work, gpus=None), PHYSICAL)
     np.testing.assert_allclose(seen.mean("tpot"), float(steady.tpot), rtol=0.02)
     np.testing.assert_allclose(seen.tokens_per_s, float(steady.tokens_per_s), rtol=0.02)
 
@@ -137,7 +137,7 @@ def test_tables_hold_the_laws_at_their_knots_and_between():
     for batch in (1.0, 3.0, 11.0, 50.0, 170.0):
         for context in (64.0, 700.0, 5000.0, 90_000.0):
             work = dataclasses.replace(one.workload, context=context, batch=batch, kv_block=1.0)
-            law = float(decode_step(*one[:3], work, PHYSICAL).tpot)
+            law = float(decode_step(one._replace(workload=work, gpus=None), PHYSICAL).tpot)
             low, _ = steps.context_segment(np.asarray(context))
             _, base, slope = steps.decode_line(table, np.asarray(batch), low)
             worst = max(worst, abs(float(base + slope * context) / law - 1.0))

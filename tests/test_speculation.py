@@ -76,25 +76,28 @@ def test_an_eagle_head_has_the_parameters_that_are_given():
 def test_the_step_is_verification_and_drafts_over_what_is_accepted():
     own = records()
     found = speculated(own, PHYSICAL, "mtp", 0.7, 3)
-    fast = decode_step(*found[:4], PHYSICAL)
+    fast = decode_step(found._replace(gpus=None), PHYSICAL)
     draft = draft_model(own.model, "mtp")
-    once = float(draft_seconds(draft, *own[1:4], PHYSICAL))
+    once = float(draft_seconds(draft, own, PHYSICAL))
     wide = dataclasses.replace(own.workload, query_tokens=4.0)
-    verify = float(decode_step(own.model, found.hardware, own.partition, wide, PHYSICAL).tpot)
+    verify = float(
+        decode_step(Records(own.model, found.hardware, own.partition, wide), PHYSICAL).tpot
+    )
     accepted = 1 + 0.7 + 0.7**2 + 0.7**3
     assert float(fast.tpot) == pytest.approx((verify + 3 * once) / accepted, rel=EXACT)
-    terms = time_ledger(fast, PHYSICAL, found.partition, found.workload, own.hardware.step_overhead)
+    terms = time_ledger(fast, found, PHYSICAL)
     assert sum(float(x) for x in terms.values()) == pytest.approx(float(fast.tpot), rel=EXACT)
     # A layer of 32 reads its weights and starts its kernels, and the head is read once more.
-    plain = float(decode_step(*own[:4], PHYSICAL).tpot)
+    plain = float(decode_step(own._replace(gpus=None), PHYSICAL).tpot)
     assert plain / 32 < once < plain / 4
 
 
 def test_drafts_hold_memory_and_ngrams_do_not():
     own = records(batch=64.0)
-    plain = float(decode_step(*own[:4], PHYSICAL).capacity.max_batch)
-    drafting = [speculated(own, PHYSICAL, method, 0.7, 2)[:4] for method in ("mtp", "ngram")]
-    mtp, ngram = (float(decode_step(*one, PHYSICAL).capacity.max_batch) for one in drafting)
+    plain = float(decode_step(own._replace(gpus=None), PHYSICAL).capacity.max_batch)
+    own = own._replace(gpus=None)
+    drafting = [speculated(own, PHYSICAL, method, 0.7, 2) for method in ("mtp", "ngram")]
+    mtp, ngram = (float(decode_step(one, PHYSICAL).capacity.max_batch) for one in drafting)
     assert mtp < plain == ngram
     assert float(speculated(own, PHYSICAL, "ngram", 0.7, 2).workload.draft_time) == 0.0
 

@@ -23,6 +23,7 @@ from qsjax.records.specs import PAPER, PHYSICAL, Partition, Workload
 from qsjax.streaming import aggregate as tallies
 from qsjax.streaming import plan as planning
 from qsjax.streaming import spec
+from qsjax.streaming.asked import job_of
 from qsjax.streaming.engine import Job
 from qsjax.streaming.run import Outputs, sweep
 
@@ -220,8 +221,7 @@ def test_every_model_keeps_the_precision_that_it_is_published_in():
     """Rates of a sweep are those of `explore`, for experts of different sizes in one job."""
     names, contexts = ("mixtral-8x7b", "kimi-k2.5"), [1024.0, 65536.0]
     text = f"[sweep]\nmodels = {list(names)}\nhardware = ['h200-sxm']\n"
-    asked = spec.parse(f"{text}[axes]\ngpus = 16\ncontext = {contexts}\n")
-    job, axes, _ = spec.build(asked, catalog.model, catalog.hardware, catalog.workload)
+    job, axes = job_of(*spec.parse(f"{text}[axes]\ngpus = 16\ncontext = {contexts}\n"))
     assert np.asarray(job.records.workload.bytes_ffn_weight).tolist() == [2.0, 0.5625]
     assert job.records.workload.bytes_kv == 2.0
     _, _, cells = swept(axes, job)

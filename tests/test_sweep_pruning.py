@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 import qsjax as qs
 from qsjax.cli import cli
 from qsjax.streaming import pruning
+from qsjax.streaming.asked import Options, job_of
 from qsjax.streaming.plan import make_plan
-from qsjax.streaming.question import job_of
 from qsjax.streaming.run import Outputs, sweep
 
 WINS = Outputs(winners=False, top_k=0, wins=True)
@@ -27,7 +27,7 @@ def around(names, steps, reach=2.0):
 
 def both(problem, **options):
     """A sweep decided by bounds and one evaluated whole, with their plan."""
-    job, axes = job_of(problem, "float64", ())
+    job, axes = job_of(problem, Options())
     plan = make_plan(job.records, axes, job.convention)
     own = pruning.pruned(job, plan, WINS, is_asked=True)
     with pytest.MonkeyPatch.context() as patch:
@@ -77,7 +77,7 @@ def test_bounds_and_evaluation_agree_on_every_winner(case):
 def test_winners_scores_and_top_designs_are_bit_identical(name):
     axes = {**around(["hbm_bw", "inter_bw"], 9), "step_overhead": [0, 1e-3]}
     problem = qs.Problem(hardware="h100-sxm", axes=axes, **{"context": "32k", **CASES[name]})
-    job, grid = job_of(problem, "float64", ())
+    job, grid = job_of(problem, Options())
     plan = make_plan(job.records, grid, job.convention)
     wanted = Outputs(top_k=10, wins=True)
     own = pruning.pruned(job, plan, wanted, is_asked=True)
@@ -115,8 +115,7 @@ def test_capacity_is_no_axis_of_the_boxes():
             context=["8k", "64k"],
             axes={"hbm_bytes": [4e10, 8e10], "island_size": [4, 8], **axes},
         ),
-        "float64",
-        (),
+        Options(),
     )
     plan = make_plan(job.records, grid, job.convention)
     assert set(pruning.inner_axes(job, plan)) == {"hbm_bw", "inter_bw"}
@@ -127,7 +126,7 @@ def searched():
     """A place with a box of three axes, and the winner of each of its cells, all evaluated."""
     axes = around(["hbm_bw", "inter_bw", "flops_fp8"], 8)
     problem = qs.Problem("deepseek-v3", "h100-sxm", gpus=32, context="32k", axes=axes)
-    job, grid = job_of(problem, "float64", ())
+    job, grid = job_of(problem, Options())
     plan = make_plan(job.records, grid, job.convention)
     names = [axis.name for axis in plan.axes.kept]
     inner = {axis.name: axis.values for axis in plan.axes.kept if axis.name in axes}
@@ -169,7 +168,7 @@ def stated(steps):
 
 def test_bounds_decide_by_themselves_where_that_is_predicted_to_pay():
     for steps, is_expected in ((4, False), (2000, True)):
-        job, axes = job_of(stated(steps), "float64", ())
+        job, axes = job_of(stated(steps), Options())
         plan = make_plan(job.records, axes, job.convention)
         assert pruning.pruned(job, plan, WINS, is_asked=False).pruned is is_expected
         kept = dataclasses.replace(WINS, pareto=True)

@@ -102,7 +102,7 @@ def test_a_changed_file_is_refused_with_the_difference(finished, tmp_path):
     other.write_text(SPEC.replace("twins = [3]", "twins = [4]"))
     code, _, error = cases.run(other, whole, *CHUNK, "--resume")
     assert code == 2
-    assert "spec.sweep.twins: was [3], now [4]" in error
+    assert "spec.twins: was [3.0], now [4.0]" in error
     code, _, error = cases.run(spec, whole, *CHUNK)
     assert code == 2
     assert "holds a sweep already" in error

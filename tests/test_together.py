@@ -19,6 +19,7 @@ from qsjax.grid.problem import Problem
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.questions.mix import Request, mix
 from qsjax.questions.mix.averages import averaged, mean_of, mean_of_blocks
+from qsjax.records.scenario import Records
 from qsjax.records.specs import PAPER, PHYSICAL, Partition, Workload
 
 REQUESTS = [Request(60.0, 4.0), Request(900.0, 3.0), Request(3000.0, 2.0), Request(50_000.0, 1.0)]
@@ -30,7 +31,9 @@ step = on_host(decode_step)
 
 def terms(model, workload, convention):
     """Every term of a step, by its place in the record."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(step(model, GPU, SPLIT, workload, convention))
+    leaves, _ = jax.tree_util.tree_flatten_with_path(
+        step(Records(model, GPU, SPLIT, workload), convention)
+    )
     return {jax.tree_util.keystr(path): float(np.asarray(x)) for path, x in leaves}
 
 
@@ -125,7 +128,7 @@ def test_the_batch_is_the_best_of_all_for_its_split():
     degrees = {name: float(found.design[name]) for name in ("tp", "ep", "pp", "dp", "kvp")}
     split = Partition(**degrees)
     assert found.design["kv_mode"] == "none"
-    rates = step(spec, GPU, split, tries, PHYSICAL).tokens_per_s_per_gpu
+    rates = step(Records(spec, GPU, split, tries), PHYSICAL).tokens_per_s_per_gpu
     assert float(found.step.tokens_per_s_per_gpu) == pytest.approx(rates.max(), rel=EXACT)
     assert found.batch <= most
     kept = solve("gpt-oss-120b", REQUESTS, max_tpot=0.9 * float(found.step.tpot))

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from qsjax import catalog
 from qsjax.records import checks
 from qsjax.records.fields import defaults_of, facts_of
-from qsjax.records.quantities import FIELDS
 from qsjax.records.specs import (
     CONVENTIONS,
+    FIELDS,
     PAPER,
     Convention,
     HardwareSpec,

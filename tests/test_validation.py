@@ -33,6 +33,7 @@ from qsjax.evidence.measurements.deployment import engine_of, entries_of
 from qsjax.evidence.measurements.names import find_hardware, find_model, gpus_in, precision_of
 from qsjax.evidence.validation import HEADLINES, left_out, reason_of, validate
 from qsjax.numerics.safe import blend
+from qsjax.records.scenario import Records
 from qsjax.records.specs import PHYSICAL, Partition, Workload
 from qsjax.records.units import GIB, MS
 
@@ -741,7 +742,8 @@ def test_speed_of_light_of_an_independent_tool():
             proj_dtype="bf16", ffn_dtype="bf16",
         )  # fmt: skip
         model = catalog.model("llama-3.1-70b")
-        return jax.jit(decode_step)(model, hardware, Partition(tp=8.0), work, PHYSICAL)
+        records = Records(model, hardware, Partition(tp=8.0), work)
+        return jax.jit(decode_step)(records, PHYSICAL)
 
     cost = step(64.0)
     hbm = cost.hbm.phases()

@@ -1,10 +1,8 @@
 """TOML files with the line of each key, so that one message can name every problem of a file."""
 
 import dataclasses
-import difflib
 import re
 import tomllib
-from collections.abc import Iterable
 from decimal import Decimal
 from numbers import Real
 from pathlib import Path
@@ -70,8 +68,11 @@ def parse(text: str, label: str) -> Document:
     try:
         table = tomllib.loads("\n".join(rows), parse_float=Decimal)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else error
-        problems.append((0, f"not TOML: {reason}"))
+        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        at = re.search(r"at line (\d+)", reason)
+        number = int(at[1]) if at else 0
+        shown = f": {rows[number - 1].strip()}" if at else ""
+        problems.append((number, f"not TOML: {reason}{shown}"))
         return Document(label=label, table={}, lines=lines, problems=problems, is_readable=False)
     return Document(label=label, table=table, lines=lines, problems=problems)
 
@@ -105,13 +106,6 @@ def raise_problems(document: Document) -> None:
             for number, text in sorted(document.problems)
         )
         raise ValueError("\n".join([f"{document.label}:", *listed]))
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint for an unknown word: the nearest known ones, or all."""
-    names = list(known)
-    near = difflib.get_close_matches(word.lower(), names, n=3, cutoff=0.5)
-    return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}."
 
 
 def text_of(document: Document, key: str, default: str = "") -> str:

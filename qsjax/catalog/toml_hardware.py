@@ -8,14 +8,13 @@ from qsjax.catalog.entries import HardwareEntry, Source
 from qsjax.catalog.toml import (
     Document,
     complain,
-    nearest,
     number_of,
     raise_problems,
     text_of,
     texts_of,
 )
 from qsjax.records import checks
-from qsjax.records.fields import defaults_of, facts_of, numbers_of
+from qsjax.records.fields import defaults_of, facts_of, hint, numbers_of
 from qsjax.records.specs import HardwareSpec
 from qsjax.records.units import DIMENSIONS
 
@@ -63,13 +62,13 @@ def _resolve(key: str) -> _Given | str:
     """Which field a key gives and in which unit, or what is wrong with the key."""
     name = max((n for n in FIELDS if key == n or key.startswith(n + "_")), key=len, default="")
     if not name:
-        return f"unknown key; {nearest(key, KEYS)}"
+        return f"unknown key; {hint(key, KEYS)}"
     field = FIELDS[name]
     allowed = keys_of(field)
     if key in allowed:
         return _Given(name, field, allowed[key])
     if name in allowed:
-        return f"unknown key; {nearest(key, KEYS)}"
+        return f"unknown key; {hint(key, KEYS)}"
     unit, kind = key[len(name) + 1 :], DIMENSIONS[FACTS[field].unit].name
     write = f"write {' or '.join(allowed)}"
     other = next((d.name for d in DIMENSIONS.values() if unit in d.units), "")

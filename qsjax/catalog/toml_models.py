@@ -8,14 +8,13 @@ from qsjax.catalog.entries import Deviation, ModelEntry
 from qsjax.catalog.toml import (
     Document,
     complain,
-    nearest,
     number_of,
     raise_problems,
     text_of,
     texts_of,
 )
 from qsjax.records import checks
-from qsjax.records.fields import FLAG, POSITIVE, defaults_of, facts_of, numbers_of
+from qsjax.records.fields import FLAG, POSITIVE, defaults_of, facts_of, hint, numbers_of
 from qsjax.records.precision import Stored, precision_of
 from qsjax.records.specs import Dtype, ModelSpec
 
@@ -44,7 +43,7 @@ def _field(document: Document, key: str, raw: Any) -> float | None:
     """The value of a field of `[shape]`, None where it is no number at all."""
     path = f"shape.{key}"
     if key not in SHAPE:
-        complain(document, path, f"unknown field; {nearest(key, SHAPE)}")
+        complain(document, path, f"unknown field; {hint(key, SHAPE)}")
         return None
     is_flag = SHAPE[key].rule == FLAG and isinstance(raw, bool)
     number = number_of(document, path, int(raw) if is_flag else raw)
@@ -135,8 +134,8 @@ def entry_from(document: Document, name: str, parent: Callable[[str], ModelEntry
     """
     for key in document.table:
         if key not in KEYS:
-            hint = "it belongs under [shape]" if key in SHAPE else nearest(key, KEYS)
-            complain(document, key, f"unknown key; {hint}")
+            place = "it belongs under [shape]" if key in SHAPE else hint(key, KEYS)
+            complain(document, key, f"unknown key; {place}")
     texts = {key: text_of(document, key) for key in TEXTS}
     base: ModelEntry | None = None
     if texts["extends"]:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from qsjax.cost.laws import communication, compute, memory, traffic
 from qsjax.cost.laws.collectives import Cost
+from qsjax.cost.laws.sharding import Context
 
 
 class Phases(NamedTuple):
@@ -61,7 +62,7 @@ class Rates(NamedTuple):
     p2p: Cost
 
 
-def _compute(ctx: communication.Context) -> tuple[Phases, jax.Array]:
+def _compute(ctx: Context) -> tuple[Phases, jax.Array]:
     model, hardware, part, work, conv, lay = ctx
     tokens = jnp.asarray(work.query_tokens)
     weights = memory.attention_weights_per_gpu(model, part, lay)
@@ -69,53 +70,51 @@ def _compute(ctx: communication.Context) -> tuple[Phases, jax.Array]:
     ffn = compute.peak_flops(hardware, work.ffn_dtype, conv) * gemm
     experts = ffn * compute.of_experts(model, hardware.expert_gemm_ratio)
     phases = Phases(
-        attention=tokens * compute.attention_seconds(model, hardware, part, work, conv),
-        projection=compute.projection_flops(model, part, conv, weights, tokens)
+        attention=tokens * compute.attention_seconds(ctx),
+        projection=compute.projection_flops(ctx, weights, tokens)
         / (compute.peak_flops(hardware, work.proj_dtype, conv) * gemm),
-        ffn=compute.always_flops(model, part, conv, lay, tokens) / ffn,
-        head=compute.head_flops(model, part, conv, tokens)
+        ffn=compute.always_flops(ctx, tokens) / ffn,
+        head=compute.head_flops(ctx, tokens)
         / (compute.peak_flops(hardware, work.head_dtype, conv) * gemm),
     )
-    return phases, compute.routed_flops(model, part, conv, lay, tokens, jnp.ones(())) / experts
+    return phases, compute.routed_flops(ctx, tokens, jnp.ones(())) / experts
 
 
-def _activations(ctx: communication.Context, streaming: jax.Array) -> Phases:
-    model, hardware, part, work, conv, lay = ctx
-    tokens = jnp.asarray(work.query_tokens)
-    experts = streaming * compute.of_experts(model, hardware.expert_read_ratio)
-    if conv.activations == "none":
+def _activations(ctx: Context, streaming: jax.Array) -> Phases:
+    tokens = jnp.asarray(ctx.workload.query_tokens)
+    experts = streaming * compute.of_experts(ctx.model, ctx.hardware.expert_read_ratio)
+    if ctx.convention.activations == "none":
         return Phases(*(jnp.zeros(()),) * 4)
     return Phases(
-        traffic.attention_activation_bytes(model, part, work, tokens) / streaming,
-        traffic.projection_activation_bytes(model, part, work, tokens) / streaming,
-        traffic.ffn_activation_bytes(model, part, work, conv, lay, tokens) / experts,
-        traffic.head_activation_bytes(model, part, work, conv, tokens) / streaming,
+        traffic.attention_activation_bytes(ctx, tokens) / streaming,
+        traffic.projection_activation_bytes(ctx, tokens) / streaming,
+        traffic.ffn_activation_bytes(ctx, tokens) / experts,
+        traffic.head_activation_bytes(ctx, tokens) / streaming,
     )
 
 
-def _weights(ctx: communication.Context, streaming: jax.Array) -> Phases:
-    model, _, part, work, conv, lay = ctx
+def _weights(ctx: Context, streaming: jax.Array) -> Phases:
     attention = jnp.zeros(())
-    if conv.scope == "full_model":
-        per_gpu = memory.attention_weights_per_gpu(model, part, lay)
-        attention = jnp.asarray(work.bytes_attn_weight) * per_gpu / streaming
+    if ctx.convention.scope == "full_model":
+        per_gpu = memory.attention_weights_per_gpu(ctx.model, ctx.partition, ctx.lay)
+        attention = jnp.asarray(ctx.workload.bytes_attn_weight) * per_gpu / streaming
     return Phases(
         attention=jnp.zeros(()),
         projection=attention,
-        ffn=traffic.always_read_bytes(model, part, work, conv, lay) / streaming,
-        head=traffic.head_bytes(model, part, work, conv) / streaming,
+        ffn=traffic.always_read_bytes(ctx) / streaming,
+        head=traffic.head_bytes(ctx) / streaming,
     )
 
 
-def rates(ctx: communication.Context) -> Rates:
+def rates(ctx: Context) -> Rates:
     """Every coefficient of a step, each with the axes that it depends on [s]."""
-    model, hardware, part, work, conv, lay = ctx
+    model, hardware, part, work, conv, _ = ctx
     one, tokens = jnp.ones(()), jnp.asarray(work.query_tokens)
     phases, routed = _compute(ctx)
     bandwidth = jnp.asarray(hardware.hbm_bw)
     streaming = bandwidth * hardware.eff_weight_read
     attended = compute.attended_tokens(model, work)
-    kv = traffic.kv_bytes(model, part, work, conv, attended, one)
+    kv = traffic.kv_bytes(ctx, attended, one)
     pool = compute.streamed_pool(model, conv)
     p2p = communication.pipeline(ctx)
     reduction = communication.tensor_parallel(ctx, tokens)
@@ -128,7 +127,7 @@ def rates(ctx: communication.Context) -> Rates:
         kv=kv * (1.0 / (bandwidth * hardware.eff_kv_read)),
         activations=_activations(ctx, streaming),
         weights=_weights(ctx, streaming),
-        pool=traffic.routed_bytes(pool, part, work, lay, load) / experts,
+        pool=traffic.routed_bytes(ctx, pool, load) / experts,
         comm=Families(
             tp=reduction.two_shot,
             kv=communication.kv_parallel(ctx, tokens),

@@ -8,13 +8,14 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from qsjax.cost.coefficients import Families, Phases, Rates, rates
-from qsjax.cost.feasibility import Capacity, broken_rules, capacity, reason_bits, replicas_of
+from qsjax.cost.feasibility import REASONS, Capacity, bits_of, broken_rules, capacity, replicas_of
 from qsjax.cost.laws import communication, compute, overheads, traffic
 from qsjax.cost.laws.collectives import Cost
 from qsjax.cost.laws.overlap import exposed_bandwidth, exposed_startup
-from qsjax.cost.laws.sharding import layout
+from qsjax.cost.laws.sharding import Context, context_of
 from qsjax.numerics.safe import at_least, blend
-from qsjax.records.specs import KV_CP, Convention, HardwareSpec, ModelSpec, Partition, Workload
+from qsjax.records.scenario import Records
+from qsjax.records.specs import KV_CP, Convention, HardwareSpec, ModelSpec, Workload
 
 
 class Hbm(NamedTuple):
@@ -130,7 +131,7 @@ def communication_times(rate: Rates, at: BatchState) -> Families:
 
 
 def exposed_times(
-    ctx: communication.Context, rate: Rates, comm: Families, at: BatchState, bound: Bound
+    ctx: Context, rate: Rates, comm: Families, at: BatchState, bound: Bound
 ) -> tuple[Exposed, Exposed]:
     """What overlap leaves of the bandwidth part and of the start-ups of every family [s]."""
     hardware, windows = ctx.hardware, bound.windows
@@ -206,29 +207,19 @@ class StepCost:
     tokens_per_s_per_user: jax.Array
 
 
-def decode_step(
-    model: ModelSpec,
-    hardware: HardwareSpec,
-    partition: Partition,
-    workload: Workload,
-    convention: Convention,
-    gpus: ArrayLike | None = None,
-) -> StepCost:
+def decode_step(records: Records, convention: Convention) -> StepCost:
     """Cost of one decode step, every term [s, B, tokens/s].
 
     Pure and unchecked: fields of all records broadcast against each other, so one call serves a
     scalar design as well as a dense grid, and it may be jitted, vmapped and differentiated.
 
     Args:
-        model: shapes; a dense twin is a model like any other.
-        hardware: accelerator and fabrics.
-        partition: parallel degrees.
-        workload: context, dtypes and batch; `batch=None` takes the largest that fits.
+        records: the design; a dense twin is a model like any other, `batch=None` takes the largest
+            that fits. If GPUs are given, whole copies of the design must fill them, or it carries
+            the reason "wrong GPU count".
         convention: accounting, `PHYSICAL` or `PAPER` or any variation.
-        gpus: if given, whole copies of the design must fill them, or it carries the reason
-            "wrong GPU count".
     """
-    return decode_parts(model, hardware, partition, workload, convention, gpus)[0]
+    return decode_parts(records, convention)[0]
 
 
 def _busy(rate: Rates, at: BatchState) -> jax.Array:
@@ -243,31 +234,23 @@ def once_a_step(hardware: HardwareSpec | ArrayLike, workload: Workload) -> jax.A
     return (jnp.asarray(overhead) + workload.draft_time) / workload.tokens_per_step
 
 
-def decode_parts(
-    model: ModelSpec,
-    hardware: HardwareSpec,
-    partition: Partition,
-    workload: Workload,
-    convention: Convention,
-    gpus: ArrayLike | None = None,
-) -> tuple[StepCost, dict[str, jax.Array]]:
+def decode_parts(records: Records, convention: Convention) -> tuple[StepCost, dict[str, jax.Array]]:
     """`decode_step`, and each rule that may make a design infeasible with the axes of its own.
 
     Terms that do not depend on the batch are added up among themselves first, so that a grid spends
     no operation per design on them.
     """
-    lay = layout(model, partition, convention)
-    cap = capacity(model, hardware, partition, workload, convention, lay)
-    ctx = communication.Context(model, hardware, partition, workload, convention, lay)
-    rate = rates(ctx)
+    model, hardware, partition, workload, gpus = records
+    ctx = context_of(records, convention)
+    lay, cap, rate = ctx.lay, capacity(ctx), rates(ctx)
     pp = jnp.asarray(partition.pp)
     rounds = 2.0 * pp if convention.two_batch_overlap else pp
     microbatch = at_least(cap.batch * (1.0 / rounds), 1.0)
     tokens = microbatch * (lay.pool_replicas * workload.query_tokens)
     at = BatchState(
         microbatch,
-        compute.expert_load(model, partition, convention, tokens),
-        traffic.expert_traffic_factor(model, convention, tokens, microbatch, lay.expert_copies),
+        compute.expert_load(ctx, tokens),
+        traffic.expert_traffic_factor(ctx, tokens, microbatch),
     )
     bound = bottleneck(rate, at, convention, blends(model, hardware))
     comm = communication_times(rate, at)
@@ -280,9 +263,9 @@ def decode_parts(
     unhidden = per_token * (fixed + rate.p2p.startup) + once_a_step(hardware, workload)
     tpot = per_token * (varying + microbatch * (rate.p2p.bandwidth + per_sequence)) + unhidden
     copies, streams = replicas_of(partition, lay, gpus), jnp.asarray(partition.dp)
-    broken = broken_rules(model, partition, workload, convention, lay, cap, gpus)
+    broken = broken_rules(ctx, cap, gpus)
     step = StepCost(
-        reasons=reason_bits(broken),
+        reasons=bits_of(broken, REASONS),
         capacity=cap,
         microbatch=microbatch,
         gpus=lay.gpus * copies,

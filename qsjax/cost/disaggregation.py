@@ -68,9 +68,8 @@ class Companion:
 def _busy(
     records: Records, prompt: ArrayLike, output: ArrayLike, *, convention: Convention
 ) -> jax.Array:
-    model, hardware, partition, workload, _ = records
-    read = prefill_step(model, hardware, partition, workload, convention, prompt)
-    step = decode_step(model, hardware, partition, workload, convention)
+    read = prefill_step(records, convention, prompt)
+    step = decode_step(records, convention)
     each = step.busy * step.tpot / step.capacity.batch
     return read.t_busy + jnp.asarray(output) * each
 
@@ -102,10 +101,10 @@ def _both(
     context_parallel: ContextParallel,
 ) -> tuple[jax.Array, ...]:
     """Prefill by itself, and what it shares with decoding."""
-    model, hardware, partition, workload, _ = records
-    design = (model, hardware, partition, workload, PHYSICAL, prompt)
-    alone = prefill_step(*design, context_parallel=context_parallel, cached=cached)
-    shared = shared_steps(*design, output, rules, context_parallel, cached)
+    alone = prefill_step(
+        records, PHYSICAL, prompt, context_parallel=context_parallel, cached=cached
+    )
+    shared = shared_steps(records, PHYSICAL, prompt, output, rules, context_parallel, cached)
     return (
         *(alone.ttft, alone.tokens_per_s_per_gpu, alone.busy),
         *(shared.tpot, shared.ttft, shared.steps.decoding, shared.tokens_per_s, shared.busy),

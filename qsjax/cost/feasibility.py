@@ -1,5 +1,6 @@
 """Whether a design can run: what fits in memory, and every reason why a cell is infeasible."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
@@ -7,17 +8,9 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from qsjax.cost.laws import memory
-from qsjax.cost.laws.sharding import Layout, weight_ranks
+from qsjax.cost.laws.sharding import Context, Layout, weight_ranks
 from qsjax.numerics.safe import at_least
-from qsjax.records.specs import (
-    KV_CP,
-    KV_NONE,
-    Convention,
-    HardwareSpec,
-    ModelSpec,
-    Partition,
-    Workload,
-)
+from qsjax.records.specs import KV_CP, KV_NONE, Partition
 
 
 class Reason(NamedTuple):
@@ -55,15 +48,9 @@ class Capacity(NamedTuple):
     batch: jax.Array
 
 
-def capacity(
-    model: ModelSpec,
-    hardware: HardwareSpec,
-    partition: Partition,
-    workload: Workload,
-    convention: Convention,
-    lay: Layout,
-) -> Capacity:
+def capacity(ctx: Context) -> Capacity:
     """Weights, cache and batch of a partition; the batch is at least 1, to keep times finite."""
+    model, hardware, partition, workload, convention, lay = ctx
     usable = memory.usable_bytes(model, hardware)
     weights = memory.weights_bytes(model, partition, workload, lay)
     per_sequence = memory.kv_bytes_per_sequence(model, partition, workload, convention)
@@ -87,17 +74,10 @@ def replicas_of(partition: Partition, lay: Layout, gpus: ArrayLike | None) -> ja
     return at_least(jnp.floor(jnp.asarray(gpus) / lay.gpus), 1.0)
 
 
-def broken_rules(
-    model: ModelSpec,
-    partition: Partition,
-    workload: Workload,
-    convention: Convention,
-    lay: Layout,
-    cap: Capacity,
-    gpus: ArrayLike | None,
-) -> dict[str, jax.Array]:
+def broken_rules(ctx: Context, cap: Capacity, gpus: ArrayLike | None) -> dict[str, jax.Array]:
     """Where each reason of `REASONS` holds; every array has only the axes that it depends on."""
-    part, fits = partition, cap.weights <= cap.usable
+    model, _, part, workload, convention, lay = ctx
+    fits = cap.weights <= cap.usable
     ep = jnp.asarray(part.ep)
     pool = jnp.round(jnp.asarray(model.experts) * lay.expert_copies)
     expert_ranks = ep if convention.ffn_sharding == "stage" else ep * part.tp
@@ -123,25 +103,17 @@ def broken_rules(
     return broken
 
 
-def reason_bits(broken: dict[str, jax.Array]) -> jax.Array:
-    """Bit set of `REASONS` [int32]; 0 where the cell is feasible."""
+def bits_of(broken: Mapping[str, jax.Array], places: Mapping[str, int]) -> jax.Array:
+    """What is broken as a set of the bits of its names [int32]; 0 where nothing is."""
     bits = jnp.zeros((), jnp.int32)
     for name, is_broken in broken.items():
-        bits = bits + jnp.where(is_broken, jnp.int32(REASONS[name]), jnp.int32(0))
+        bits = bits + jnp.where(is_broken, jnp.int32(places[name]), jnp.int32(0))
     return bits
 
 
-def reasons(
-    model: ModelSpec,
-    partition: Partition,
-    workload: Workload,
-    convention: Convention,
-    lay: Layout,
-    cap: Capacity,
-    gpus: ArrayLike | None,
-) -> jax.Array:
+def reasons(ctx: Context, cap: Capacity, gpus: ArrayLike | None) -> jax.Array:
     """Bit set of the reasons why a design is infeasible [int32]."""
-    return reason_bits(broken_rules(model, partition, workload, convention, lay, cap, gpus))
+    return bits_of(broken_rules(ctx, cap, gpus), REASONS)
 
 
 def reason_names(bits: int) -> list[str]:

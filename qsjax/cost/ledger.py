@@ -1,14 +1,17 @@
 """Where the time of a step goes: terms that sum exactly to TPOT, and what binds."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
 from qsjax.cost.decode import StepCost, once_a_step
 from qsjax.numerics.safe import safe_divide
-from qsjax.records.specs import Convention, Partition, Workload
+from qsjax.records.scenario import Records
+from qsjax.records.specs import Convention
 
 # What a term is bound by, for the one-word answer.
 RESOURCES: dict[str, tuple[str, ...]] = {
@@ -62,22 +65,14 @@ def bound_terms(step: StepCost, convention: Convention) -> dict[str, jax.Array]:
     }
 
 
-def time_ledger(
-    step: StepCost,
-    convention: Convention,
-    partition: Partition,
-    workload: Workload,
-    overhead: ArrayLike = 0.0,
-) -> dict[str, jax.Array]:
+def time_ledger(step: StepCost, records: Records, convention: Convention) -> dict[str, jax.Array]:
     """Terms that sum to TPOT [s].
 
     Args:
         step: cost of the design.
+        records: the design; a stage's terms count once for each of its pp stages, and twice with
+            two-batch overlap, and a step makes `tokens_per_step` tokens.
         convention: the accounting that `step` was computed with.
-        partition: its partition; a stage's terms count once for each of its pp stages, and twice
-            with two-batch overlap.
-        workload: its workload; a step makes `tokens_per_step` tokens.
-        overhead: the hardware's `step_overhead` [s].
     """
     seen = step.exposed
     per_stage = bound_terms(step, convention) | {
@@ -89,9 +84,9 @@ def time_ledger(
         "overhead": step.t_overhead,
     }
     halves = 2.0 if convention.two_batch_overlap else 1.0
-    times = halves * jnp.asarray(partition.pp) / workload.tokens_per_step
+    times = halves * jnp.asarray(records.partition.pp) / records.workload.tokens_per_step
     terms = {name: times * t for name, t in per_stage.items()}
-    terms["overhead"] = terms["overhead"] + once_a_step(overhead, workload)
+    terms["overhead"] = terms["overhead"] + once_a_step(records.hardware, records.workload)
     return terms
 
 
@@ -101,3 +96,24 @@ def resource_times(terms: Mapping[str, ArrayLike]) -> dict[str, jax.Array]:
         resource: jnp.asarray(sum(terms[name] for name in names))
         for resource, names in RESOURCES.items()
     }
+
+
+# Resources of the time ledger by regime; "prefill" is the wait for the prompts of others.
+REGIMES: dict[str, tuple[str, ...]] = {
+    "bandwidth-bound": ("HBM KV", "HBM weights", "HBM activations"),
+    "compute-bound": ("compute",),
+    "latency-bound": ("overhead",),
+    "communication-bound": ("comm TP", "comm KV", "comm EP", "comm layout", "comm PP"),
+    "prefill-bound": ("prefill",),
+}
+
+
+def regimes_of(times: Mapping[str, Any]) -> np.ndarray:
+    """Name of the regime of every step, from its times or shares by resource.
+
+    >>> str(regimes_of({"HBM KV": 2.0, "HBM weights": 2.0, "compute": 3.0}))
+    'bandwidth-bound'
+    """
+    sums = [sum(np.asarray(times.get(part, 0.0)) for part in parts) for parts in REGIMES.values()]
+    largest = np.argmax(np.stack(np.broadcast_arrays(*sums)), axis=0)
+    return np.array(list(REGIMES))[largest]

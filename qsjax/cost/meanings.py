@@ -6,7 +6,7 @@ from typing import NamedTuple
 from qsjax.cost.metrics import METRICS
 from qsjax.cost.prefix import Reuse
 from qsjax.records.fields import facts_of
-from qsjax.records.quantities import FIELDS
+from qsjax.records.specs import FIELDS
 
 
 class Meaning(NamedTuple):

@@ -1,7 +1,6 @@
 """What a design is judged by: the list of metrics, and what a token costs in money and energy."""
 
 import dataclasses
-import difflib
 from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple, get_args
@@ -14,6 +13,7 @@ from jax.typing import ArrayLike
 from qsjax.cost.decode import StepCost
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import safe_log
+from qsjax.records.fields import near
 from qsjax.records.specs import HardwareSpec
 from qsjax.records.units import HOUR
 
@@ -221,8 +221,8 @@ def check_metrics(names: Sequence[str], allowed: Sequence[str] = get_args(Object
     problems = []
     for name in names:
         if name not in allowed:
-            near = difflib.get_close_matches(str(name), allowed, n=2) or allowed
-            problems.append(f"{name!r} is not a metric; nearest names: {', '.join(near)}")
+            close = near(name, allowed, 2) or allowed
+            problems.append(f"{name!r} is not a metric; nearest names: {', '.join(close)}")
     if problems:
         raise ValueError("\n".join(problems))
 

@@ -16,11 +16,12 @@ from jax.typing import ArrayLike
 
 from qsjax.cost.coefficients import Phases, Rates, rates
 from qsjax.cost.decode import blends
-from qsjax.cost.laws import collectives, communication, compute, memory, overheads, params, traffic
+from qsjax.cost.laws import collectives, compute, memory, overheads, params, traffic
 from qsjax.cost.laws.overlap import exposed_bandwidth, exposed_startup
-from qsjax.cost.laws.sharding import Layout, kv_head_split, layout
+from qsjax.cost.laws.sharding import Context, context_of, kv_head_split
 from qsjax.numerics.safe import blend
-from qsjax.records.specs import Convention, HardwareSpec, ModelSpec, Partition, Workload
+from qsjax.records.scenario import Records
+from qsjax.records.specs import Convention, ModelSpec, Workload
 
 ContextParallel = Literal["pass_kv", "pass_q"]
 
@@ -114,20 +115,37 @@ def attention_flops_per_token(
     return softmax + indexer + linear
 
 
-def _ring(
-    ctx: communication.Context,
-    prompts: jax.Array,
-    prompt: ArrayLike,
-    cached: ArrayLike,
-    context_parallel: ContextParallel,
-) -> collectives.Cost:
+class _Pass(NamedTuple):
+    """What passes the layers of an attention replica at once.
+
+    Attributes:
+        prompts: how many, or a part of one.
+        prompt: tokens of each, those in the cache too.
+        cached: of these, the tokens whose cache is there.
+        read: the others, of all prompts.
+        answers: tokens that decode beside them.
+        tokens: all of them.
+        routed: tokens of every attention replica that meet the experts, in the mean of the replicas
+            that share them.
+    """
+
+    prompts: jax.Array
+    prompt: jax.Array
+    cached: jax.Array
+    read: jax.Array
+    answers: jax.Array
+    tokens: jax.Array
+    routed: jax.Array
+
+
+def _ring(ctx: Context, one: _Pass, context_parallel: ContextParallel) -> collectives.Cost:
     """Context parallelism of prompts in one stage: keys and values, or queries, go round [s]."""
     model, hardware, part, work, conv, _ = ctx
     if part.gathers_queries:  # every rank has the keys and values of its heads
         return collectives.Cost(jnp.zeros(()), jnp.zeros(()))
     kvp, latent = jnp.asarray(part.kvp), jnp.asarray(model.kv_latent)
     ranks = collectives.group(kvp, part.tp, hardware, conv)
-    sent = jnp.asarray(prompt) if context_parallel == "pass_kv" else jnp.asarray(prompt) - cached
+    sent = one.prompt if context_parallel == "pass_kv" else one.prompt - one.cached
     share = sent * work.bytes_act * (kvp - 1.0) / kvp
     heads = jnp.asarray(model.heads) / part.tp
     if context_parallel == "pass_kv":
@@ -142,38 +160,26 @@ def _ring(
     once = collectives.point_to_point(ranks.outer <= 1, share * width, hardware)
     layers = params.softmax_layers(model) / part.pp
     startup = layers * (kvp - 1.0) * once.startup
-    return collectives.Cost(startup, prompts * (layers * once.bandwidth))
+    return collectives.Cost(startup, one.prompts * (layers * once.bandwidth))
 
 
-def _phases(
-    ctx: communication.Context,
-    rate: Rates,
-    tokens: jax.Array,
-    load: jax.Array,
-    prompts: jax.Array,
-    prompt: ArrayLike,
-    cached: ArrayLike,
-    answers: ArrayLike,
-    routed: jax.Array,
-) -> tuple[Phases, Phases]:
+def _phases(ctx: Context, rate: Rates, one: _Pass, load: jax.Array) -> tuple[Phases, Phases]:
     """Arithmetic and HBM time of each phase [s]; `load` is that of the busiest expert rank.
 
-    `answers` of the tokens decode: all of them meet the head, and their attention is left out.
-    The cache of a whole prompt passes the HBM: that of its `cached` tokens is read, the rest
-    written. `routed` tokens of every attention replica meet the experts, in the mean of those that
-    share them.
+    Answers meet the head, all of them, and their attention is left out. The cache of a whole prompt
+    passes the HBM: that of its `cached` tokens is read, the rest written.
     """
     model, hardware, part, work, conv, lay = ctx
     ranks, shards = jnp.asarray(part.kvp), jnp.asarray(part.tp) * part.pp * part.kvp
     # Ranks that share the weights project all tokens of a prompt, each to its own heads.
     own = jnp.ones(()) if part.gathers_queries else ranks
     peak = compute.peak_flops(hardware, work.attn_dtype, conv) * hardware.eff_attention
-    read, heads = prompts * (prompt - jnp.asarray(cached)), prompts + jnp.asarray(answers)
-    padding = compute.query_tiles(model, hardware, part, work)[1] if conv.attention_tiles else 1.0
+    prompts, prompt, cached, read, answers, tokens, routed = one
+    heads = prompts + answers
+    padding = compute.query_tiles(ctx)[1] if conv.attention_tiles else 1.0
     attended = attention_flops_per_token(model, work, prompt, padding)
     # Of all that a prompt attends to, less what its cached tokens do among themselves.
-    before = jnp.where(jnp.asarray(cached) > 0, cached, 1.0)
-    saved = attention_flops_per_token(model, work, before, padding)
+    saved = attention_flops_per_token(model, work, jnp.where(cached > 0, cached, 1.0), padding)
     looks = read * attended + prompts * cached * (attended - saved)
     arithmetic = Phases(
         attention=looks / (shards * peak),
@@ -184,8 +190,7 @@ def _phases(
     written = memory.kv_bytes_per_sequence(
         model, part, dataclasses.replace(work, context=prompt, kv_block=1.0), conv
     )
-    pooled = routed * lay.pool_replicas
-    coverage = traffic.expert_traffic_factor(model, conv, pooled, routed, lay.expert_copies)
+    coverage = traffic.expert_traffic_factor(ctx, routed * lay.pool_replicas, routed)
     act, weights = rate.activations, rate.weights
     cache = prompts * written / (jnp.asarray(hardware.hbm_bw) * hardware.eff_kv_read)
     hbm = Phases(
@@ -198,7 +203,7 @@ def _phases(
 
 
 def _communication(
-    ctx: communication.Context,
+    ctx: Context,
     rate: Rates,
     ring: collectives.Cost,
     tokens: jax.Array,
@@ -218,19 +223,12 @@ def _communication(
     return seen + exposed_startup(startups, hardware.overlap_startup)
 
 
-def _context(
-    model: ModelSpec,
-    hardware: HardwareSpec,
-    partition: Partition,
-    workload: Workload,
-    convention: Convention,
-) -> communication.Context:
-    lay: Layout = layout(model, partition, convention)
+def _context(records: Records, convention: Convention) -> Context:
     # Where links join pairs (AMD), engines send long messages in four bits (QuickReduce), which
     # makes up for the links that few ranks leave idle.
-    long = dataclasses.replace(hardware, eff_allreduce=1.0, mesh=0.0)
-    single = dataclasses.replace(workload, query_tokens=1.0)
-    return communication.Context(model, long, partition, single, convention, lay)
+    long = dataclasses.replace(records.hardware, eff_allreduce=1.0, mesh=0.0)
+    single = dataclasses.replace(records.workload, query_tokens=1.0)
+    return context_of(records._replace(hardware=long, workload=single), convention)
 
 
 def _longer(phases: Phases, seconds: ArrayLike) -> Phases:
@@ -239,7 +237,7 @@ def _longer(phases: Phases, seconds: ArrayLike) -> Phases:
 
 
 def _with_answers(
-    ctx: communication.Context, phases: tuple[Phases, Phases], answers: Answers
+    ctx: Context, phases: tuple[Phases, Phases], answers: Answers
 ) -> tuple[Phases, Phases, Phases]:
     """Time of each phase, its arithmetic and its bytes; answers attend in kernels of their own."""
     arithmetic, hbm = phases
@@ -251,16 +249,8 @@ def _with_answers(
     )
 
 
-def _rates(ctx: communication.Context) -> Rates:
-    """The rates of a pass, into none of which the context enters."""
-    return rates(ctx._replace(workload=dataclasses.replace(ctx.workload, context=1.0)))
-
-
 def prefill_step(
-    model: ModelSpec,
-    hardware: HardwareSpec,
-    partition: Partition,
-    workload: Workload,
+    records: Records,
     convention: Convention,
     prompt: ArrayLike,
     prompts: ArrayLike = 1.0,
@@ -276,10 +266,7 @@ def prefill_step(
     gives dtypes; its context and batch are not looked at.
 
     Args:
-        model: shapes.
-        hardware: accelerator and fabrics.
-        partition: parallel degrees; with kvp > 1 the tokens of a prompt are divided over the ranks.
-        workload: bytes per element and dtypes.
+        records: the design; with kvp > 1 the tokens of a prompt are divided over the ranks.
         convention: accounting; the prefill exists in the physical one (full model, even stage).
         prompt: tokens of a prompt.
         prompts: prompts of an attention replica in one pass; a part of one is a mean chunk.
@@ -288,15 +275,18 @@ def prefill_step(
         cached: tokens of a prompt whose cache is there already; at least one is not.
         reading: share of the replicas with common experts that read prompts in this pass.
     """
-    ctx = _context(model, hardware, partition, workload, convention)
-    rate = _rates(ctx)
+    model, hardware, partition, workload, _ = records
+    ctx = _context(records, convention)
+    # The context enters no rate that is used here.
+    rate = rates(ctx._replace(workload=dataclasses.replace(ctx.workload, context=1.0)))
     pp, prompts = jnp.asarray(partition.pp), jnp.asarray(prompts)
-    read = prompts * (prompt - jnp.asarray(cached))
-    tokens, routed = read + answers.tokens, jnp.asarray(reading) * read + answers.tokens
-    load = compute.expert_load(model, partition, convention, routed * ctx.lay.pool_replicas)
-    given = (tokens, load, prompts, prompt, cached, answers.tokens, routed)
-    bound, arithmetic, hbm = _with_answers(ctx, _phases(ctx, rate, *given), answers)
-    ring = _ring(ctx, prompts, prompt, cached, context_parallel)
+    prompt, cached = jnp.asarray(prompt), jnp.asarray(cached)
+    read, decoding = prompts * (prompt - cached), jnp.asarray(answers.tokens)
+    tokens, routed = read + decoding, jnp.asarray(reading) * read + decoding
+    one = _Pass(prompts, prompt, cached, read, decoding, tokens, routed)
+    load = compute.expert_load(ctx, routed * ctx.lay.pool_replicas)
+    bound, arithmetic, hbm = _with_answers(ctx, _phases(ctx, rate, one, load), answers)
+    ring = _ring(ctx, one, context_parallel)
     comm = _communication(ctx, rate, ring, tokens, load, bound)
     eager = jnp.asarray(hardware.prefill_overhead) * model.layers / pp
     overhead = overheads.overhead(model, hardware, partition, workload) + eager + answers.fixed

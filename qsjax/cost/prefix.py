@@ -223,9 +223,10 @@ def prefix_costs(records: Records, convention: Convention, reuse: Reuse) -> dict
     model, chip, part, workload, _ = records
     isl, cached = jnp.asarray(reuse.isl), cached_tokens(reuse.isl, reuse.prefix_hit_rate)
     work = dataclasses.replace(workload, context=isl + 0.5 * jnp.asarray(reuse.osl))
-    step = decode_step(model, chip, part, work, convention)
-    full = prefill_step(model, chip, part, work, convention, isl)
-    rest = prefill_step(model, chip, part, work, convention, isl, cached=cached)
+    design = Records(model, chip, part, work)
+    step = decode_step(design, convention)
+    full = prefill_step(design, convention, isl)
+    rest = prefill_step(design, convention, isl, cached=cached)
     cap = step.capacity
     length = jnp.where(cached > 0, cached, 1.0)  # in one block: parts of a token count
     prefix = dataclasses.replace(work, context=length, kv_block=length)

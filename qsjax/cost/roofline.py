@@ -18,7 +18,7 @@ from qsjax.cost.laws.compute import (
     peak_flops,
     routed_flops,
 )
-from qsjax.cost.laws.sharding import layout
+from qsjax.cost.laws.sharding import context_of, layout
 from qsjax.cost.ledger import time_ledger
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import safe_divide
@@ -132,12 +132,10 @@ def _dtypes(work: Workload) -> Phases:
 
 def _ffn_flops(step: StepCost, records: Records, convention: Convention) -> jax.Array:
     """Arithmetic of the feed-forward phase [FLOP]; experts have an efficiency of their own."""
-    model, _, part, work, _ = records
-    lay = layout(model, part, convention)
-    tokens = step.microbatch * work.query_tokens
-    load = expert_load(model, part, convention, tokens * lay.pool_replicas)
-    routed = routed_flops(model, part, convention, lay, tokens, load)
-    return routed + always_flops(model, part, convention, lay, tokens)
+    ctx = context_of(records, convention)
+    tokens = step.microbatch * records.workload.query_tokens
+    load = expert_load(ctx, tokens * ctx.lay.pool_replicas)
+    return routed_flops(ctx, tokens, load) + always_flops(ctx, tokens)
 
 
 def roofline(step: StepCost, records: Records, convention: Convention) -> dict[str, Roof]:
@@ -157,7 +155,7 @@ def roofline(step: StepCost, records: Records, convention: Convention) -> dict[s
             time = step.windows[i]
         flops, filled = step.compute[i] * peak * hardware.eff_gemm, jnp.ones(())
         if name == "attention":
-            flops = tokens * attention_flops(records.model, records.partition, work, convention)
+            flops = tokens * attention_flops(context_of(records, convention))
             filled = safe_divide(flops, step.compute[i] * peak * hardware.eff_attention, 1.0)
         if name == "ffn":
             flops = _ffn_flops(step, records, convention)
@@ -227,12 +225,11 @@ class Parts(NamedTuple):
 @on_host
 def take_apart(records: Records, convention: Convention) -> Parts:
     """Everything about a design whose batch is given."""
-    model, hardware, part, work, gpus = records
-    step = decode_step(model, hardware, part, work, convention, gpus)
+    step = decode_step(records, convention)
     return Parts(
         step=step,
         memory=memory_ledger(records, convention, step.capacity),
-        time=time_ledger(step, convention, part, work, jnp.asarray(hardware.step_overhead)),
+        time=time_ledger(step, records, convention),
         messages=communication(step, records, convention),
         roofs=roofline(step, records, convention),
     )

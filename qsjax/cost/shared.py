@@ -17,7 +17,8 @@ from qsjax.cost.decode import StepCost, decode_step
 from qsjax.cost.laws.sharding import layout
 from qsjax.cost.prefill import Answers, ContextParallel, PrefillCost, prefill_step
 from qsjax.numerics.safe import ceil, floor
-from qsjax.records.specs import Convention, HardwareSpec, ModelSpec, Partition, Workload
+from qsjax.records.scenario import Records
+from qsjax.records.specs import Convention, Partition, Workload
 
 # Least share of steps with prompts, and of steps without, that counts.
 SELDOM = 1e-9
@@ -151,10 +152,7 @@ def with_any(share: ArrayLike, replicas: ArrayLike) -> jax.Array:
 
 
 def shared_steps(
-    model: ModelSpec,
-    hardware: HardwareSpec,
-    partition: Partition,
-    workload: Workload,
+    records: Records,
     convention: Convention,
     prompt: ArrayLike,
     output: ArrayLike,
@@ -168,10 +166,11 @@ def shared_steps(
     already: they fill no step. Replicas in `lockstep` have as many more steps with prompts as
     `with_any` says, in which fewer of them bring tokens to the experts.
     """
+    partition, workload = records.partition, records.workload
     missing = jnp.asarray(prompt) - cached
     steps = filled_steps(partition, workload, missing, output, rules)
     work = dataclasses.replace(workload, batch=steps.decoding)
-    step = decode_step(model, hardware, partition, work, convention)
+    step = decode_step(records._replace(workload=work, gpus=None), convention)
     pp, accepted = jnp.asarray(partition.pp), jnp.asarray(workload.tokens_per_step)
     mixed = jnp.where(jnp.asarray(rules.mixed) > 0, 1.0, 0.0)
     # Of the microbatches of all stages, those that the prompts fill.
@@ -181,16 +180,13 @@ def shared_steps(
         tokens=beside * workload.query_tokens,
         arithmetic=mixed * step.compute.attention,
         hbm=mixed * (step.hbm.kv + step.hbm.activations.attention),
-        fixed=mixed * step.exposed.kv + beside * hardware.sequence_overhead,
+        fixed=mixed * step.exposed.kv + beside * records.hardware.sequence_overhead,
     )
     prompts = steps.chunk / (filled * missing)
-    sharing = layout(model, partition, convention).pool_replicas
+    sharing = layout(records.model, partition, convention).pool_replicas
     more = with_any(steps.share, jnp.where(jnp.asarray(rules.lockstep) > 0, sharing, 1.0))
     full = prefill_step(
-        *(model, hardware, partition, workload, convention, prompt, prompts, context_parallel),
-        answers,
-        cached,
-        1.0 / more,
+        *(records, convention, prompt, prompts, context_parallel, answers, cached), 1.0 / more
     )
     longer = full.ttft / accepted - mixed * step.tpot
     wait, of_all = more * steps.share * longer, more * steps.share_of_all
@@ -213,10 +209,7 @@ def shared_steps(
 
 
 def rush(
-    model: ModelSpec,
-    hardware: HardwareSpec,
-    partition: Partition,
-    workload: Workload,
+    records: Records,
     convention: Convention,
     prompt: ArrayLike,
     rules: Filling = Filling(),  # noqa: B008  # immutable
@@ -225,9 +218,9 @@ def rush(
 
     Passes over as many prompts as the budget holds; a request waits for half of the others.
     """
-    prompt, budget = jnp.asarray(prompt), jnp.asarray(rules.budget) * partition.pp
-    tokens = jnp.asarray(workload.batch) * prompt
+    prompt, budget = jnp.asarray(prompt), jnp.asarray(rules.budget) * records.partition.pp
+    tokens = jnp.asarray(records.workload.batch) * prompt
     passes = jnp.maximum(tokens / budget, 1.0)
     filled = jnp.minimum(tokens, rules.budget) / prompt
-    one = prefill_step(model, hardware, partition, workload, convention, prompt, filled)
+    one = prefill_step(records, convention, prompt, filled)
     return 0.5 * (passes + 1.0) * one.ttft

@@ -16,9 +16,9 @@ from jax.typing import ArrayLike
 from qsjax.cost.decode import decode_step
 from qsjax.cost.feasibility import capacity
 from qsjax.cost.laws import params
-from qsjax.cost.laws.sharding import layout
+from qsjax.cost.laws.sharding import context_of
 from qsjax.records.scenario import Records
-from qsjax.records.specs import Convention, HardwareSpec, ModelSpec, Partition, Workload
+from qsjax.records.specs import Convention, ModelSpec, Partition
 
 Method = Literal["mtp", "eagle", "ngram"]
 # Where nobody says it: below the 0.85 to 0.9 that DeepSeek-V3 reports of its own second token
@@ -101,40 +101,30 @@ def _alone(partition: Partition) -> Partition:
     return dataclasses.replace(partition, pp=1.0, replicas=None)
 
 
-def draft_seconds(
-    draft: ModelSpec,
-    hardware: HardwareSpec,
-    partition: Partition,
-    workload: Workload,
-    convention: Convention,
-) -> jax.Array:
+def draft_seconds(draft: ModelSpec, records: Records, convention: Convention) -> jax.Array:
     """Time of one draft token of every sequence [s].
 
     A decode step of the draft with the batch of the workload, which must be given. Host work for
     the sequences is the verifying step's.
     """
-    bare = dataclasses.replace(hardware, sequence_overhead=0.0)
-    work = dataclasses.replace(workload, query_tokens=1.0, tokens_per_step=1.0, draft_time=0.0)
-    return decode_step(draft, bare, _alone(partition), work, convention).tpot
+    bare = dataclasses.replace(records.hardware, sequence_overhead=0.0)
+    work = records.workload.replace(query_tokens=1.0, tokens_per_step=1.0, draft_time=0.0)
+    own = Records(draft, bare, _alone(records.partition), work)
+    return decode_step(own, convention).tpot
 
 
 def draft_bytes(
-    draft: ModelSpec,
-    hardware: HardwareSpec,
-    partition: Partition,
-    workload: Workload,
-    convention: Convention,
+    draft: ModelSpec, records: Records, convention: Convention
 ) -> tuple[jax.Array, jax.Array]:
     """What the draft holds on a GPU: its weights without embedding and head, cache of a sequence.
 
     Returns:
         Both in B.
     """
-    part = _alone(partition)
-    lay = layout(draft, part, convention)
-    cap = capacity(draft, hardware, part, workload, convention, lay)
-    own = layer_params(draft) / params.total_params(draft)
-    return own * cap.weights, cap.kv_per_sequence
+    own = records._replace(model=draft, partition=_alone(records.partition))
+    cap = capacity(context_of(own, convention))
+    share = layer_params(draft) / params.total_params(draft)
+    return share * cap.weights, cap.kv_per_sequence
 
 
 def speculated(
@@ -164,8 +154,8 @@ def speculated(
     if method == "ngram":
         return records._replace(workload=made)
     draft = draft_model(model, method, head_params)
-    one = draft_seconds(draft, hardware, partition, workload, convention)
-    weights, cache = draft_bytes(draft, hardware, partition, workload, convention)
+    one = draft_seconds(draft, records, convention)
+    weights, cache = draft_bytes(draft, records, convention)
     # Its cache is read by the draft alone: memory of the verifying step's sequences, no traffic.
     kept = weights + cache * jnp.asarray(workload.batch)
     return Records(

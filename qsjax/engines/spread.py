@@ -5,7 +5,6 @@ each group; a group of few configurations has a ratio near 1. `spread.json` is m
 `python -m benchmarks.left_out` from measurements whose whole group was left out of the fit.
 """
 
-import difflib
 import functools
 import json
 from collections.abc import Mapping
@@ -13,6 +12,8 @@ from importlib import resources
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from qsjax.records.fields import near
 
 FACTORS = ("engine", "generation", "kind", "regime")
 LEVEL = 0.8  # of an interval, unless another is asked for
@@ -65,8 +66,8 @@ def nearest_engine(name: str) -> tuple[str, str]:
     known = [engine for engine in load_spread().records["engine"] if engine != UNSTATED]
     if not name or name in known:
         return name, ""
-    near = difflib.get_close_matches(name.lower(), known, n=1)
-    used, told = (near[0], near[0]) if near else ("", f"all measured ones ({', '.join(known)})")
+    close = near(name, known, 1)
+    used, told = (close[0], close[0]) if close else ("", f"all measured ones ({', '.join(known)})")
     return used, f"no measurements of the engine {name!r}: intervals are those of {told}"
 
 

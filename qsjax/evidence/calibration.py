@@ -28,7 +28,6 @@ from qsjax.evidence.measurements.predict import (
 from qsjax.grid.entry import entry
 from qsjax.numerics.safe import scalar
 from qsjax.output import files
-from qsjax.output import folder as folders
 from qsjax.output.result import Result, Row, Table
 from qsjax.records.units import US
 
@@ -462,5 +461,5 @@ def calibrate(measured: str | Path, free: Sequence[str] = DEFAULT_FREE) -> Calib
     if not used:
         reasons = "; ".join(f"{one.id}: {one.because}" for one in skipped)
         raise ValueError(f"{path}: no row can be predicted: {reasons}")
-    asked = {"measured": folders.of_file(path), "fit": list(free)}
+    asked = {"measured": files.told(path), "fit": list(free)}
     return Calibration(fit(used, free), skipped, asked)

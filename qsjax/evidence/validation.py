@@ -28,7 +28,7 @@ from qsjax.evidence.measurements.kernels import CATEGORIES as KERNELS
 from qsjax.evidence.measurements.kernels import times
 from qsjax.grid.entry import entry
 from qsjax.numerics.safe import scalar
-from qsjax.output import folder
+from qsjax.output import files
 from qsjax.output.result import Drawing, Result, Row, Table
 
 # What is left out of the fit whole, in turn.
@@ -462,7 +462,7 @@ def validate(
     elif isinstance(records, str | Path):
         path = Path(records)
         records = read_records(path)
-        asked["data"] = folder.of_file(path)
+        asked["data"] = files.told(path)
     if category is not None:
         known = sorted({str(record["category"]) for record in records})
         if missing := [name for name in category if name not in known]:

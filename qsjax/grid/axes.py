@@ -112,13 +112,16 @@ def stack(records: Sequence[Record]) -> Record:
     return jax.tree.map(lambda *x: np.asarray(x, dtype=np.float64), *records)
 
 
-def axis_arrays(axes: Axes) -> dict[str, np.ndarray]:
-    """Coordinates of axis k shaped to rank N with its length at position k."""
-    rank = len(axes.all)
+def _along(axes: Sequence[Axis], rank: int) -> dict[str, np.ndarray]:
     return {
         axis.name: axis.values.reshape([-1 if j == k else 1 for j in range(rank)])
-        for k, axis in enumerate(axes.all)
+        for k, axis in enumerate(axes)
     }
+
+
+def axis_arrays(axes: Axes) -> dict[str, np.ndarray]:
+    """Coordinates of axis k shaped to rank N with its length at position k."""
+    return _along(axes.all, len(axes.all))
 
 
 def matrix_arrays(axes: Axes) -> dict[str, np.ndarray]:
@@ -128,14 +131,10 @@ def matrix_arrays(axes: Axes) -> dict[str, np.ndarray]:
     an axis is not. Every design lists its coordinates, the last searched axis changing fastest.
     """
     rank = len(axes.kept) + 1
-    kept = {
-        axis.name: axis.values.reshape([-1 if j == k else 1 for j in range(rank)])
-        for k, axis in enumerate(axes.kept)
-    }
     rows = np.meshgrid(*(axis.values for axis in axes.searched), indexing="ij")
     ahead = (1,) * (rank - 1)
     listed = zip(axes.searched, rows, strict=True)
-    return kept | {axis.name: row.reshape(*ahead, -1) for axis, row in listed}
+    return _along(axes.kept, rank) | {axis.name: row.reshape(*ahead, -1) for axis, row in listed}
 
 
 def place(records: Records, arrays: Mapping[str, np.ndarray], convention: Convention) -> Records:

@@ -14,9 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from qsjax.cost.decode import decode_step
 from qsjax.cost.ledger import resource_times, time_ledger
 from qsjax.cost.metrics import Economy, Objective, metric_value
-from qsjax.grid.cells import Cells, Designs, Winners, numbers_at, step_of, take
+from qsjax.grid.cells import Cells, Designs, Winners, numbers_at, placed, step_of, take
 from qsjax.grid.limits import LIMITS, Limits, is_given, violations
 from qsjax.grid.parameters import Inputs, Parameter, members_of, write
 from qsjax.numerics.intervals import (
@@ -63,17 +64,15 @@ def _judge(
     is_limited: bool,
     resource: str | None,
 ) -> Judged:
-    step = step_of(winners)
     inputs, designs = winners
+    records = placed(winners)
+    step = decode_step(records, inputs.convention)
     broken = jnp.zeros((), jnp.int32)
     if is_limited:
         broken = violations(limits, designs.partition, inputs.hardware, step, economy)
     ahead: dict[str, jax.Array] = {}
     if resource is not None:
-        overhead = jnp.asarray(inputs.hardware.step_overhead)
-        times = resource_times(
-            time_ledger(step, inputs.convention, designs.partition, inputs.workload, overhead)
-        )
+        times = resource_times(time_ledger(step, records, inputs.convention))
         ahead = {name: times[resource] - t for name, t in times.items() if name != resource}
     value = metric_value(metric, step, economy)
     return Judged(value, step.reasons, broken, step.capacity.batch, ahead)

@@ -8,7 +8,7 @@ import numpy as np
 
 from qsjax.cost.ledger import RESOURCES
 from qsjax.cost.roofline import Parts, take_apart
-from qsjax.grid.cells import Cells, model_on_host, take
+from qsjax.grid.cells import Cells, records_on_host, take
 from qsjax.grid.diagnosis import Shortcoming, shortcomings
 from qsjax.grid.optimum import Best, best_of
 from qsjax.grid.solution import Row, kv_mode_name
@@ -85,9 +85,7 @@ def case_of(records: Records, convention: Convention, batch: float | None) -> Ca
 
 def records_at(cells: Cells, cell: int, partition: Partition) -> Records:
     """The records of a design, stated or chosen, in a cell."""
-    inputs = take(cells.inputs, cell)
-    model = model_on_host(inputs)
-    return Records(model, inputs.hardware, partition, inputs.workload, inputs.gpus)
+    return records_on_host(take(cells.inputs, cell), partition)
 
 
 def case_at(cells: Cells, cell: int, partition: Partition, batch: float | None) -> Case:

@@ -17,7 +17,7 @@ import numpy as np
 from qsjax.cost.decode import StepCost, decode_step
 from qsjax.cost.feasibility import MEMORY_REASONS, REASONS, Capacity, reasons
 from qsjax.cost.laws.params import dense_twin
-from qsjax.cost.laws.sharding import layout
+from qsjax.cost.laws.sharding import context_of
 from qsjax.cost.metrics import Economy, Objective, not_stated
 from qsjax.grid.axes import PARTITION_AXES, Axis, make_axes
 from qsjax.grid.limits import Limits
@@ -32,6 +32,7 @@ from qsjax.grid.problem import (
     variants_of,
 )
 from qsjax.numerics.numpy_backend import on_host
+from qsjax.records.scenario import Records
 from qsjax.records.specs import DEGREES, Convention, ModelSpec, Partition
 
 Array = jax.Array | np.ndarray
@@ -118,14 +119,19 @@ def served_model(inputs: Inputs) -> ModelSpec:
     return jax.tree.map(choose, inputs.model, twin)
 
 
-def step_of(winners: Winners) -> StepCost:
-    """The decode step of every row."""
+def placed(winners: Winners) -> Records:
+    """The design of every row."""
     inputs, designs = winners
     workload = inputs.workload
     if designs.batch is not None:
         workload = dataclasses.replace(workload, batch=designs.batch)
-    others = (designs.partition, workload, inputs.convention, inputs.gpus)
-    return decode_step(served_model(inputs), inputs.hardware, *others)
+    model, hardware = served_model(inputs), inputs.hardware
+    return Records(model, hardware, designs.partition, workload, inputs.gpus)
+
+
+def step_of(winners: Winners) -> StepCost:
+    """The decode step of every row."""
+    return decode_step(placed(winners), winners.inputs.convention)
 
 
 def take(tree: Any, at: Any) -> Any:
@@ -156,6 +162,12 @@ def as_rows(tree: Any, count: int) -> Any:
 step_on_host, model_on_host = on_host(step_of), on_host(served_model)
 
 
+def records_on_host(inputs: Inputs, partition: Partition) -> Records:
+    """The records of designs with these inputs."""
+    model = model_on_host(inputs)
+    return Records(model, inputs.hardware, partition, inputs.workload, inputs.gpus)
+
+
 def label_of(cells: Cells) -> dict[str, Any]:
     """Model, accelerator and variant of cells of one variant."""
     (variant,) = cells.variants
@@ -166,9 +178,9 @@ def label_of(cells: Cells) -> dict[str, Any]:
 @on_host
 def _legality(inputs: Inputs, partition: Partition) -> jax.Array:
     """Reasons of each design that no memory mends, as bits."""
-    model, rules = served_model(inputs), inputs.convention
-    lay, nothing = layout(model, partition, rules), Capacity(*(jnp.zeros(()),) * 5)
-    return reasons(model, partition, inputs.workload, rules, lay, nothing, inputs.gpus)
+    records = Records(served_model(inputs), inputs.hardware, partition, inputs.workload)
+    nothing = Capacity(*(jnp.zeros(()),) * 5)
+    return reasons(context_of(records, inputs.convention), nothing, inputs.gpus)
 
 
 def _too_many(axes: Sequence[Axis]) -> ValueError:

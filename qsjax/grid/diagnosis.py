@@ -2,15 +2,17 @@
 
 import dataclasses
 
+import jax
+
 from qsjax.cost.decode import StepCost
 from qsjax.cost.feasibility import REASONS
 from qsjax.cost.laws.compute import query_tiles
-from qsjax.cost.laws.sharding import cache_layout
+from qsjax.cost.laws.sharding import cache_layout, context_of
 from qsjax.cost.roofline import Roof
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.records.scenario import Records
-from qsjax.records.specs import Convention
+from qsjax.records.specs import PHYSICAL, Convention
 from qsjax.records.units import GB, GIB
 
 # A kernel that takes less than this over reading the cache changes nothing for its reader.
@@ -118,10 +120,15 @@ def shortcomings(
     ]
 
 
+@on_host
+def _tiles(records: Records) -> tuple[jax.Array, jax.Array]:
+    return query_tiles(context_of(records, PHYSICAL))
+
+
 def _kernel_bound(records: Records, attention: Roof) -> str:
     """Why attention waits for its kernel, and what would shorten the wait."""
-    model, hardware, part, work, _ = records
-    tiles, padding = map(scalar, on_host(query_tiles)(model, hardware, part, work))
+    model, hardware = records.model, records.hardware
+    tiles, padding = map(scalar, _tiles(records))
     tile, rate = scalar(hardware.query_tile), scalar(hardware.flops_exp)
     one = "the latent" if scalar(model.kv_latent) > 0 else "a KV head"
     rows = f"{tiles * tile / padding:.3g} query rows of {one}"

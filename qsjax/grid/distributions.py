@@ -1,7 +1,6 @@
 """Distributions of uncertain inputs: how they are written, checked, and drawn from."""
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 from scipy import stats
 
 from qsjax.grid.parameters import bounds, resolve
+from qsjax.records.fields import near
 
 # Inputs of the quality factor, q = (loss_dense / loss_moe)^(1 / alpha) (eq. 12 to 14).
 LOSSES = ("loss_dense", "loss_moe", "alpha")
@@ -84,8 +84,8 @@ def _limits(name: str) -> tuple[float, float]:
 
 def _problem(name: str, given: Distribution) -> str | None:
     if given.kind not in KINDS:
-        near = difflib.get_close_matches(given.kind, KINDS, n=1) or list(KINDS)
-        return f"{name}: {given.kind!r} is not a distribution; did you mean {', '.join(near)}?"
+        close = near(given.kind, KINDS, 1) or list(KINDS)
+        return f"{name}: {given.kind!r} is not a distribution; did you mean {', '.join(close)}?"
     what, rule = KINDS[given.kind]
     if not _is_valid(given.kind, given.numbers):
         return f"{name}: {given.kind} takes {what}, with {rule}; got {given.numbers}"

@@ -17,7 +17,7 @@ from qsjax.records.specs import Convention
 
 
 def _evaluate(records: Records, convention: Convention) -> StepCost:
-    return decode_step(*records[:4], convention, records.gpus)
+    return decode_step(records, convention)
 
 
 _evaluate_on_host = on_host(_evaluate)

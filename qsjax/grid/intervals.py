@@ -8,8 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from qsjax.cost.decode import decode_step
-from qsjax.cost.ledger import RESOURCES
-from qsjax.cost.regimes import regimes_of
+from qsjax.cost.ledger import RESOURCES, regimes_of
 from qsjax.engines.generations import generation_of
 from qsjax.engines.spread import (
     LEVEL,
@@ -38,8 +37,7 @@ Arrays = dict[str, np.ndarray]
 
 @on_host
 def _log_tpot(records: Records, convention: Convention) -> Any:
-    model, hardware, partition, workload, gpus = records
-    step = decode_step(model, hardware, partition, workload, convention, gpus)
+    step = decode_step(records, convention)
     return safe_log(jnp.asarray(step.tpot))
 
 
@@ -79,7 +77,7 @@ def _error(
     return error_of(spread, groups, slopes)
 
 
-def bounds_of(solution: Solution, level: float = LEVEL, engine: str = "") -> Arrays:
+def bounds_of(solution: Solution, level: float) -> Arrays:
     """Between what the measured values of every winner lie with a probability of `level`.
 
     `tpot_low` and `tpot_high` [s], the same of tokens/s/GPU, and in words what they rest on.
@@ -92,7 +90,7 @@ def bounds_of(solution: Solution, level: float = LEVEL, engine: str = "") -> Arr
     workload = dataclasses.replace(records.workload, batch=solution.step.capacity.batch)
     device = solution.cells.hardware.name
     terms = terms_of(solution)
-    error = _error(records._replace(workload=workload), inputs.convention, device, terms, engine)
+    error = _error(records._replace(workload=workload), inputs.convention, device, terms, "")
     factor = factor_of(load_spread(), error, level)
     tpot, rate = solution.step.tpot, solution.step.tokens_per_s_per_gpu
     return {

@@ -9,6 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from qsjax.cost.decode import StepCost
+from qsjax.cost.feasibility import bits_of
 from qsjax.cost.metrics import Economy, joules_per_token, usd_per_million_tokens
 from qsjax.records.specs import DEGREES, HardwareSpec, Partition
 from qsjax.records.units import MS
@@ -121,7 +122,9 @@ def violations(
         "max_tpot": step.tpot > limits.max_tpot,
         "min_user_rate": step.tokens_per_s_per_user < limits.min_user_rate,
         "max_gpus": step.gpus > limits.max_gpus,
-        "min_headroom": filled > cap.usable * (1.0 - jnp.asarray(limits.min_headroom)),
+        # With no headroom asked for, B_max is what fits: rounding must not exclude it.
+        "min_headroom": (jnp.asarray(limits.min_headroom) > 0)
+        & (filled > cap.usable * (1.0 - jnp.asarray(limits.min_headroom))),
         "max_usd": usd_per_million_tokens(rate, economy) > limits.max_usd,
         "max_joules": joules_per_token(rate, economy, step.busy) > limits.max_joules,
         "tp_in_island": (jnp.asarray(limits.tp_in_island) > 0)
@@ -130,9 +133,4 @@ def violations(
     for degree in DEGREES:
         limit = getattr(limits, f"max_{degree}")
         broken[f"max_{degree}"] = jnp.asarray(getattr(part, degree)) > limit
-    bits = jnp.zeros((), jnp.int32)
-    for name, is_broken in broken.items():
-        # With no headroom asked for, B_max is what fits: rounding must not exclude it.
-        asked = jnp.asarray(limits.min_headroom) > 0 if name == "min_headroom" else True
-        bits = bits + jnp.where(is_broken & asked, jnp.int32(LIMITS[name]), jnp.int32(0))
-    return bits
+    return bits_of(broken, LIMITS)

@@ -9,10 +9,11 @@ import jax
 import numpy as np
 
 from qsjax.cost.feasibility import capacity, reasons
-from qsjax.cost.laws.sharding import layout
+from qsjax.cost.laws.sharding import context_of
 from qsjax.grid.cells import Cells, served_model, take
 from qsjax.grid.parameters import Inputs
 from qsjax.numerics.numpy_backend import on_host
+from qsjax.records.scenario import Records
 from qsjax.records.specs import KV_HELIX, Partition
 
 MOST_GPUS = 65_536  # powers of two up to this one are tried
@@ -27,11 +28,11 @@ class _Room(NamedTuple):
 
 @on_host
 def _room(inputs: Inputs, partition: Partition) -> _Room:
-    model, rules = served_model(inputs), inputs.convention
-    lay = layout(model, partition, rules)
     workload = dataclasses.replace(inputs.workload, batch=None)
-    cap = capacity(model, inputs.hardware, partition, workload, rules, lay)
-    return _Room(reasons(model, partition, workload, rules, lay, cap, None), cap.max_batch)
+    records = Records(served_model(inputs), inputs.hardware, partition, workload)
+    ctx = context_of(records, inputs.convention)
+    cap = capacity(ctx)
+    return _Room(reasons(ctx, cap, None), cap.max_batch)
 
 
 @lru_cache(maxsize=1)

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from qsjax.cost.decode import decode_step
 from qsjax.cost.feasibility import MEMORY_REASONS, REASONS
 from qsjax.cost.ledger import RESOURCES, resource_times, time_ledger
 from qsjax.cost.metrics import Economy, Objective, score_of
@@ -20,6 +21,7 @@ from qsjax.grid.cells import (
     Cells,
     Designs,
     Winners,
+    placed,
     shaped,
     step_of,
     step_on_host,
@@ -28,7 +30,7 @@ from qsjax.grid.cells import (
 from qsjax.grid.limits import LIMITS, RISING, Limits, is_given, violations
 from qsjax.grid.pairs import Candidates, RowBest, Scores, score_candidates
 from qsjax.grid.parameters import Inputs
-from qsjax.grid.problem import Problem
+from qsjax.grid.problem import Problem, with_batch
 from qsjax.grid.progress import over
 from qsjax.grid.scoring import pick_best
 from qsjax.numerics.numpy_backend import on_host
@@ -252,24 +254,14 @@ def searching_batches(problem: Problem) -> Problem:
 
 def any_batch(problem: Problem) -> tuple[Problem, np.ndarray | None]:
     """The problem with its batch searched, and the batches that it prescribes, in rising order."""
-    work, asked = problem.workload, problem.stated.batches
-    if work is not None:
-        work = dataclasses.replace(work, batch=None)
-    free = dataclasses.replace(problem, batch="best", workload=work)
-    return free, None if asked is None else np.sort(asked)
+    asked = problem.stated.batches
+    return with_batch(problem, "best"), None if asked is None else np.sort(asked)
 
 
 @on_host
 def _resources(winners: Winners) -> dict[str, jax.Array]:
-    inputs, designs = winners
-    ledger = time_ledger(
-        step_of(winners),
-        inputs.convention,
-        designs.partition,
-        inputs.workload,
-        jnp.asarray(inputs.hardware.step_overhead),
-    )
-    return resource_times(ledger)
+    records, convention = placed(winners), winners.inputs.convention
+    return resource_times(time_ledger(decode_step(records, convention), records, convention))
 
 
 def binding_resource(winners: Winners) -> np.ndarray:

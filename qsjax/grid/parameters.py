@@ -1,7 +1,6 @@
 """What can be differentiated: names of continuous inputs, and the inputs of a batch of cells."""
 
 import dataclasses
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -9,9 +8,8 @@ import jax
 import numpy as np
 
 from qsjax.numerics.safe import Rounding
-from qsjax.records.fields import facts_of, groups_of
-from qsjax.records.quantities import FIELDS
-from qsjax.records.specs import Convention, HardwareSpec, ModelSpec, Partition, Workload
+from qsjax.records.fields import facts_of, groups_of, near
+from qsjax.records.specs import FIELDS, Convention, HardwareSpec, ModelSpec, Partition, Workload
 
 
 class Inputs(NamedTuple):
@@ -84,8 +82,8 @@ def _problem(name: str) -> str | None:
     if name in DISCRETE:
         return f"{name} has no derivative: it is {DISCRETE[name]}"
     known = ["q", *HOME, *GROUPS, *DISCRETE]
-    near = difflib.get_close_matches(name, known, n=3) or list(DEFAULT_PARAMETERS[:6])
-    return f"{name!r} is not a parameter; nearest names: {', '.join(near)}"
+    close = near(name, known) or list(DEFAULT_PARAMETERS[:6])
+    return f"{name!r} is not a parameter; nearest names: {', '.join(close)}"
 
 
 def resolve(names: Sequence[str]) -> tuple[Parameter, ...]:

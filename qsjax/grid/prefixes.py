@@ -1,7 +1,6 @@
 """Where a design keeps prefixes: its best batch with each place, and where the best place turns."""
 
 import dataclasses
-import difflib
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
@@ -12,7 +11,7 @@ import numpy as np
 from qsjax.cost.decode import decode_step
 from qsjax.cost.prefix import PLACES, TIERS, PrefixCost, Reuse, prefix_costs
 from qsjax.grid.batches import ladder
-from qsjax.grid.cells import Cells, label_of, model_on_host, variants_alone
+from qsjax.grid.cells import Cells, label_of, records_on_host, variants_alone
 from qsjax.grid.optimum import winners_at
 from qsjax.grid.problem import Problem, describe
 from qsjax.grid.roots import Root, find_roots
@@ -21,7 +20,7 @@ from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.records.checks import value_problem
 from qsjax.records.conversion import NoNumberError, read_number
-from qsjax.records.fields import facts_of
+from qsjax.records.fields import facts_of, near
 from qsjax.records.scenario import Records
 from qsjax.records.specs import Convention, Partition
 
@@ -83,8 +82,8 @@ def reuse_of(given: Mapping[str, Any]) -> Reuse:
     facts, found, wrong = facts_of(Reuse), {}, []
     for name, value in given.items():
         if name not in facts:
-            near = difflib.get_close_matches(name, facts, n=2) or list(facts)
-            wrong.append(f"  {name}: is not known; nearest names: {', '.join(near)}")
+            close = near(name, facts, 2) or list(facts)
+            wrong.append(f"  {name}: is not known; nearest names: {', '.join(close)}")
             continue
         try:
             found[name] = read_number(facts[name], value)
@@ -105,8 +104,8 @@ def check_tiers(asked: Sequence[str] | None, problem: Problem) -> None:
     wrong = []
     for name in asked or ():
         if name not in TIERS:
-            near = difflib.get_close_matches(str(name), TIERS, n=1) or TIERS
-            wrong.append(f"  {name!r} is not a tier; nearest names: {', '.join(near)}")
+            close = near(name, TIERS, 1) or TIERS
+            wrong.append(f"  {name!r} is not a tier; nearest names: {', '.join(close)}")
             continue
         for device in problem.stated.accelerators:
             keys = {f"{name}_capacity_gb": "bytes", f"{name}_bandwidth_gb_per_s": "bw"}
@@ -125,14 +124,13 @@ def _costs(
     records: Records, reuse: Reuse, *, convention: Convention
 ) -> tuple[dict[str, PrefixCost], jax.Array]:
     found = prefix_costs(records, convention, reuse)
-    model, hardware, part, work, _ = records
-    at = dataclasses.replace(work, context=reuse.isl + 0.5 * reuse.osl)
-    return found, decode_step(model, hardware, part, at, convention).tpot
+    at = dataclasses.replace(records.workload, context=reuse.isl + 0.5 * reuse.osl)
+    return found, decode_step(records._replace(workload=at, gpus=None), convention).tpot
 
 
 @on_host
 def _largest(records: Records, *, convention: Convention) -> tuple[jax.Array, jax.Array]:
-    step = decode_step(*records[:4], convention, records.gpus)
+    step = decode_step(records, convention)
     return step.capacity.max_batch, step.reasons
 
 
@@ -154,7 +152,7 @@ def _design(
         partition = jax.tree.map(lambda leaf: np.asarray(leaf)[0], designs.partition)
         most = float(solution.best.batch[0])
     work = dataclasses.replace(inputs.workload, batch=1.0)
-    records = Records(model_on_host(inputs), inputs.hardware, partition, work, inputs.gpus)
+    records = records_on_host(inputs, partition)._replace(workload=work)
     largest, reasons = _largest(records, convention=rules)
     if int(reasons) != 0:
         return None

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial, wraps
+from functools import wraps
 from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
@@ -16,7 +16,7 @@ from qsjax.grid.axes import PARTITION_AXES, STACKED, twin_of
 from qsjax.grid.entry import entry
 from qsjax.grid.limits import Limits, check_limits
 from qsjax.records import checks
-from qsjax.records.precision import workload_of
+from qsjax.records.precision import STORED, workload_of
 from qsjax.records.specs import (
     CONVENTIONS,
     DEGREES,
@@ -33,6 +33,7 @@ CONTEXTS = tuple(1024.0 * 2**k for k in range(15))  # 1k to 16M tokens, the pape
 USUAL_CONTEXT = 131072.0  # the longest taken of a model whose publisher says nothing
 # What is stacked along axes of its own, and has an argument of its own.
 ARGUMENTS = ("model", "hardware", "gpus", "context", "q")
+LISTED = 3  # numbers that are named one by one
 UNNAMED = "own"  # label of a record that has no name
 
 
@@ -285,15 +286,23 @@ class Stated(NamedTuple):
     single: frozenset[str]
 
 
-class _Problems(list[str]):
-    """Messages of what is wrong, gathered: one call tells all of them."""
+class ProblemError(ValueError):
+    """What is wrong with a problem: `mistakes` are the arguments and what is wrong with each."""
 
-    def run(self, check: Any, *args: Any, default: Any = None) -> Any:
-        """What `check` returns; the default, and one message more, where it raises."""
+    def __init__(self, mistakes: Sequence[tuple[str, str]]) -> None:
+        self.mistakes = list(dict.fromkeys(mistakes))
+        super().__init__("\n".join(dict.fromkeys(text for _, text in mistakes)))
+
+
+class _Mistakes(list[tuple[str, str]]):
+    """Arguments and what is wrong with them, gathered: one call tells all of them."""
+
+    def run(self, name: str, check: Any, *args: Any, default: Any = None) -> Any:
+        """What `check` returns; the default, and one mistake more, where it raises."""
         try:
             return check(*args)
         except ValueError as error:
-            self.append(str(error))
+            self.append((name, str(error)))
             return default
 
 
@@ -310,28 +319,29 @@ def named_rules(convention: str | Convention) -> tuple[Convention, str, str | No
 
 
 def _split_axes(
-    given: Mapping[str, Any], wrong: _Problems
+    given: Mapping[str, Any], wrong: _Mistakes
 ) -> tuple[dict[str, Any], dict[str, list[float]]]:
     """The partition axes, and the others."""
     searched: dict[str, list[float | str]] = {}
     kept: dict[str, list[float]] = {}
-    if taken := sorted({*ARGUMENTS, *STACKED, "twins"}.intersection(given)):
-        wrong.append(f"{', '.join(taken)}: an argument of its own, not an axis to override")
+    taken = sorted({*ARGUMENTS, *STACKED, "twins"}.intersection(given))
+    said = f"{', '.join(taken)}: an argument of its own, not an axis to override"
+    wrong += [(name, said) for name in taken]
     for name, value in given.items():
         if name in taken:
             continue
         if name == "kv_mode":
             searched[name], problem = checks.read_axis(name, value)
             if problem is not None:
-                wrong.append(f"{name}: {problem}")
-            continue
-        values, _ = wrong.run(numbers, name, value, default=([], False))
-        (searched if name in PARTITION_AXES else kept)[name] = values
+                wrong.append((name, f"{name}: {problem}"))
+        else:
+            values, _ = wrong.run(name, numbers, name, value, default=([], False))
+            (searched if name in PARTITION_AXES else kept)[name] = values
     return searched, kept
 
 
 def _check_degrees(
-    searched: Mapping[str, Sequence[Any]], models: Sequence[Served], wrong: _Problems
+    searched: Mapping[str, Sequence[Any]], models: Sequence[Served], wrong: _Mistakes
 ) -> None:
     """Degrees that the user wrote down must be legal for some of the models."""
     for name in ("tp", "ep", "pp"):
@@ -339,9 +349,9 @@ def _check_degrees(
         if name == "ep" and "redundant_experts" in searched:
             continue
         for value in searched.get(name, ()):
-            own, degree = _Problems(), Partition().replace(**{name: float(value)})
+            own, degree = _Mistakes(), Partition().replace(**{name: float(value)})
             for model in models:
-                own.run(checks.check_partition, degree, model.spec)
+                own.run(name, checks.check_partition, degree, model.spec)
             if models and len(own) == len(models):
                 wrong.append(own[0])
 
@@ -370,7 +380,8 @@ class Problem:
         objective: what is best: a name of `metrics.METRICS`.
         convention: `physical`, `paper`, `both` for the paper's beside the physical, or a
             `Convention`.
-        workload: precisions in place of those that the model is published in.
+        workload: precisions in place of those that the model is published in: a `Workload`, or some
+            of its fields by name, such as `{"bytes_act": 1.0}`.
         weights: dtype of the weights in place of the published one.
         kv: dtype of the cache, likewise.
         axes: values by name of field.
@@ -393,7 +404,7 @@ class Problem:
     economy: Economy | Mapping[str, float] | None = None
     objective: Objective = "tokens_per_s_per_gpu"
     convention: str | Convention = "physical"
-    workload: Workload | None = None
+    workload: Workload | Mapping[str, Any] | None = None
     weights: Any = None
     kv: Any = None
     axes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -406,37 +417,63 @@ class Problem:
         return f"Problem: {describe(self)}"
 
 
-def _records(problem: Problem, wrong: _Problems) -> tuple[Any, Any, set[str]]:
+def _workload(given: Workload | Mapping[str, Any], own: Workload) -> Workload:
+    """A model's own workload with the fields that a problem states, or the one that it states.
+
+    Raises:
+        ValueError: a field does not exist here, or its value is not allowed.
+    """
+    if isinstance(given, Mapping):
+        known = {field.name for field in dataclasses.fields(Workload)} - {"context", "batch"}
+        if unknown := [name for name in given if name not in known]:
+            raise ValueError(
+                f"workload: {', '.join(map(str, unknown))} is not known; give some of "
+                f"{', '.join(sorted(known))}"
+            )
+        given = dataclasses.replace(own, **given)
+    checked: Workload = checks.check_records(workload=given)[0]
+    return checked
+
+
+def _records(problem: Problem, wrong: _Mistakes) -> tuple[Any, Any, set[str]]:
     models, one_model = _several(problem.model)
     devices, one_device = _several(problem.hardware)
-    asked = (problem.weights, problem.kv, problem.workload)
-    served = [wrong.run(as_served, item, *asked) for item in models]
-    found = [wrong.run(as_accelerator, item) for item in devices]
+    work = problem.workload
+    stored = {"weights": problem.weights, "kv": problem.kv}
+    for name, dtype in stored.items():
+        unknown = None if dtype is None else checks.choice_problem(dtype, tuple(STORED))
+        if unknown is not None:
+            wrong.append((name, f"{name}: {unknown}"))
+            stored[name] = None
+    asked = (*stored.values(), None if isinstance(work, Mapping) else work)
+    served = [wrong.run("model", as_served, item, *asked) for item in models]
+    found = [wrong.run("hardware", as_accelerator, item) for item in devices]
     served = [item for item in served if item is not None]
     found = [item for item in found if item is not None]
     for what, given in (("model", models), ("hardware", devices)):
         if not given:
-            wrong.append(f"{what}: nothing was given; give at least one")
-    if problem.workload is not None:
-        checked = wrong.run(partial(checks.check_records, workload=problem.workload))
-        served = [item._replace(workload=checked[0]) for item in served] if checked else []
+            wrong.append((what, f"{what}: nothing was given; give at least one"))
+    if work is not None:
+        own = [wrong.run("workload", _workload, work, item.workload) for item in served]
+        served = [m._replace(workload=w) for m, w in zip(served, own, strict=True) if w is not None]
     single = {"model"} if one_model else set()
     single |= {"hardware"} if one_device else set()
     return _unique(served), _unique(found), single
 
 
-def _batches(problem: Problem, wrong: _Problems) -> tuple[float, ...] | None:
+def _batches(problem: Problem, wrong: _Mistakes) -> tuple[float, ...] | None:
     batch = problem.batch
     if isinstance(problem.workload, Workload) and problem.workload.batch is not None:
         if not isinstance(batch, str):
-            wrong.append("batch: given twice, and in the workload; keep one")
+            wrong.append(("batch", "batch: given twice, and in the workload; keep one"))
         batch = np.ravel(problem.workload.batch).tolist()
     if isinstance(batch, str) and batch.isalpha() and batch not in ("largest", "best"):
-        wrong.append(f"batch: {batch!r} is not known; give largest, best, or numbers")
+        said = f"batch: {batch!r} is not known; give largest, best, or numbers"
+        wrong.append(("batch", said))
         return None
     if isinstance(batch, str) and batch in ("largest", "best"):
         return None
-    values, _ = wrong.run(numbers, "batch", batch, default=([], False))
+    values, _ = wrong.run("batch", numbers, "batch", batch, default=([], False))
     return tuple(dict.fromkeys(values))
 
 
@@ -444,9 +481,9 @@ def _state(problem: Problem) -> Stated:
     """The arguments in one form.
 
     Raises:
-        ValueError: with all their mistakes.
+        ProblemError: with all their mistakes.
     """
-    wrong = _Problems()
+    wrong = _Mistakes()
     for name, kind in (("limits", Limits), ("axes", Mapping)):
         given = getattr(problem, name)
         if not isinstance(given, kind):
@@ -458,37 +495,44 @@ def _state(problem: Problem) -> Stated:
         given = getattr(problem, name)
         if name == "context" and given is None:
             given = _contexts_up_to([model.max_context for model in served])
-        values, is_one = wrong.run(numbers, name, given, default=([], False))
+        values, is_one = wrong.run(name, numbers, name, given, default=([], False))
         single |= {name} if is_one else set()
         lists[name] = tuple(dict.fromkeys(values))
-    rules, label, other = wrong.run(
-        named_rules, problem.convention, default=(CONVENTIONS["physical"], "physical", None)
-    )
+    physical = (CONVENTIONS["physical"], "physical", None)
+    rules, label, other = wrong.run("convention", named_rules, problem.convention, default=physical)
     searched, kept = _split_axes(problem.axes, wrong)
     _check_degrees(searched, served, wrong)
-    wrong.run(check_metrics, [problem.objective])
+    wrong.run("objective", check_metrics, [problem.objective])
     for device in devices:
-        economy = wrong.run(economy_of, problem, device)
+        economy = wrong.run("economy", economy_of, problem, device)
         if economy is not None:
-            wrong.run(check_limits, problem.limits, economy)
-            wrong.run(check_prices, [problem.objective], economy)
+            wrong.run("limits", check_limits, problem.limits, economy)
+            wrong.run("objective", check_prices, [problem.objective], economy)
     batches = _batches(problem, wrong)
     if wrong:
-        raise ValueError("\n".join(dict.fromkeys(wrong)))
+        raise ProblemError(wrong)
     return Stated(
-        tuple(served),
-        tuple(devices),
-        lists["gpus"],
-        lists["context"],
-        lists["twins"],
-        batches,
-        searched,
-        kept,
-        rules,
-        label,
-        other,
-        frozenset(single),
+        models=tuple(served),
+        accelerators=tuple(devices),
+        gpus=lists["gpus"],
+        contexts=lists["context"],
+        twins=lists["twins"],
+        batches=batches,
+        searched=searched,
+        kept=kept,
+        rules=rules,
+        convention=label,
+        other=other,
+        single=frozenset(single),
     )
+
+
+def with_batch(problem: Problem, batch: str, **changes: Any) -> Problem:
+    """The problem with `largest` or `best` in place of the batch it prescribes, and changes."""
+    work = problem.workload
+    if isinstance(work, Workload):
+        work = dataclasses.replace(work, batch=None)
+    return dataclasses.replace(problem, **{"batch": batch, "workload": work} | changes)
 
 
 def pairs_of(problem: Problem) -> list[tuple[int, int]]:
@@ -533,7 +577,7 @@ def economy_of(problem: Problem, device: Accelerator) -> Economy:
     return economy_of_hardware(device.spec, **named)
 
 
-def listed(values: Sequence[float], most: int = 3) -> str:
+def listed(values: Sequence[float], most: int = LISTED) -> str:
     """Numbers in words: all of a few, the ends of many.
 
     >>> listed([1024, 2048, 4096, 8192])
@@ -544,12 +588,12 @@ def listed(values: Sequence[float], most: int = 3) -> str:
     return ", ".join(f"{value:,.10g}" for value in values)
 
 
-def _lengths(contexts: Sequence[float], most: int = 3) -> str:
+def _lengths(contexts: Sequence[float]) -> str:
     """Contexts as `listed`, multiples of 1,024 in k."""
     if any(context % 1024 for context in contexts):
-        return f"{listed(contexts, most)} tokens"
+        return f"{listed(contexts)} tokens"
     names = [tokens(context) for context in contexts]
-    return ", ".join(names) if len(names) <= most else f"{names[0]} to {names[-1]}"
+    return ", ".join(names) if len(names) <= LISTED else f"{names[0]} to {names[-1]}"
 
 
 def describe(problem: Problem) -> str:

@@ -126,7 +126,7 @@ def scores_of(
 
 def scores(records: Records, convention: Convention, objective: StepObjective) -> Scored:
     """`scores_of` of broadcast records."""
-    step, broken = decode_parts(*records[:4], convention, records.gpus)
+    step, broken = decode_parts(records, convention)
     return scores_of(step, broken, records.gpus, objective)
 
 

@@ -12,7 +12,7 @@ from qsjax.cost.ledger import RESOURCES, time_ledger
 from qsjax.cost.meanings import attributes_of
 from qsjax.cost.metrics import METRICS, PRICES, Economy, metric_value
 from qsjax.cost.roofline import communication
-from qsjax.grid.cells import Cells, Winners, blocks_of, model_on_host, step_on_host
+from qsjax.grid.cells import Cells, Winners, blocks_of, records_on_host, step_on_host
 from qsjax.grid.limits import LIMITS, describe, is_given
 from qsjax.grid.optimum import Best, best_of, binding_resource, winners_at
 from qsjax.grid.problem import Problem
@@ -133,23 +133,13 @@ def design_label(cells: Cells, position: int) -> Row:
 
 def records_of(solution: Solution) -> Records:
     """The inputs of the winners, without their batches."""
-    inputs, designs = solution.winners
-    model = model_on_host(inputs)
-    return Records(
-        model, inputs.hardware, designs.partition, inputs.workload, np.asarray(inputs.gpus)
-    )
+    return records_on_host(solution.winners.inputs, solution.winners.designs.partition)
 
 
 def terms_of(solution: Solution) -> Arrays:
     """The time ledger of the winners [s], which sums to `tpot`; each of shape (cells,)."""
-    inputs, designs = solution.winners
-    ledger = _on_host_ledger(
-        solution.step,
-        inputs.convention,
-        designs.partition,
-        inputs.workload,
-        inputs.hardware.step_overhead,
-    )
+    convention = solution.winners.inputs.convention
+    ledger = _on_host_ledger(solution.step, records_of(solution), convention)
     shape = solution.cells.cells
     return {name: np.broadcast_to(np.asarray(t), shape) for name, t in ledger.items()}
 

@@ -23,10 +23,10 @@ def safe_divide(
     return jnp.where(is_zero, default, numerator / jnp.where(is_zero, 1.0, denominator))
 
 
-def safe_log(x: ArrayLike, default: ArrayLike = 0.0) -> jax.Array:
-    """log x, and `default` with zero gradient where x <= 0."""
+def safe_log(x: ArrayLike) -> jax.Array:
+    """log x, and 0 with zero gradient where x <= 0."""
     is_positive = jnp.greater(x, 0)
-    return jnp.where(is_positive, jnp.log(jnp.where(is_positive, x, 1.0)), default)
+    return jnp.where(is_positive, jnp.log(jnp.where(is_positive, x, 1.0)), 0.0)
 
 
 def safe_sqrt(x: ArrayLike) -> jax.Array:

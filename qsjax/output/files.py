@@ -1,6 +1,7 @@
 """Files that hold the old content or the new, never a part: JSON, CSV, netCDF, pictures."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import tempfile
@@ -52,6 +53,11 @@ def content_of(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: is not a text file in UTF-8 ({error})") from error
+
+
+def told(path: Path) -> dict[str, str]:
+    """What tells a file that a run read, for `inputs.json`: its name, the digest of its content."""
+    return {"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
 def finite(value: Any) -> Any:

@@ -73,14 +73,19 @@ def twin(q: float | None) -> str:
     return "" if q is None else f" (dense twin, q = {q:g})"
 
 
+def subject(row: Mapping[str, Any], *, counted: bool = True) -> str:
+    """Who is meant: the model or twin of a row, and its GPUs, `counted` or only by name."""
+    gpus = f"{row['gpus']:,.0f} " if counted else ""
+    return f"{row['model']}{twin(row['q'])} on {gpus}{row['hardware']}"
+
+
 def cell(row: Mapping[str, Any]) -> str:
     """Who is meant where: the model or twin of a row, its GPUs and its context.
 
     >>> cell({"model": "m", "q": 5.0, "gpus": 64, "hardware": "h100-sxm", "context": 8192})
     'm (dense twin, q = 5) on 64 h100-sxm at 8k'
     """
-    where = f"{row['gpus']:,.0f} {row['hardware']} at {length(row['context'])}"
-    return f"{row['model']}{twin(row['q'])} on {where}"
+    return f"{subject(row)} at {length(row['context'])}"
 
 
 def setting(problem: "Problem") -> str:

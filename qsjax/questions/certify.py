@@ -1,7 +1,6 @@
 """Certificates: what holds in a whole box of hardware numbers and contexts, proved, not sampled."""
 
 import dataclasses
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -21,7 +20,7 @@ from qsjax.output import words
 from qsjax.output.labels import variant_name
 from qsjax.output.result import Drawing, Result, Row
 from qsjax.records import checks
-from qsjax.records.fields import facts_of
+from qsjax.records.fields import facts_of, near
 from qsjax.records.specs import HardwareSpec
 
 CLAIMS = ("winner", "partition", "bottleneck")
@@ -260,8 +259,8 @@ def _check(problem: Problem, claims: Sequence[str], parts: int) -> None:
     wrong = []
     for claim in claims:
         if claim not in CLAIMS:
-            near = difflib.get_close_matches(str(claim), CLAIMS, n=1) or CLAIMS
-            wrong.append(f"claims: {claim!r} is not a claim; give {' or '.join(near)}")
+            close = near(claim, CLAIMS, 1) or CLAIMS
+            wrong.append(f"claims: {claim!r} is not a claim; give {' or '.join(close)}")
     if problem.batch == "best":
         wrong.append("batch: 'best' is searched within limits; give 'largest' or numbers")
     if problem.objective not in OBJECTIVES:

@@ -66,7 +66,7 @@ class PrefixCaching(Result):
         for turned, rows in zip(self.turns, self._by_design(), strict=True):
             best = next(row for row in rows if row["is_best"])
             again = next(row for row in rows if row["place"] == "recompute")
-            line = f"{_named(best)}: prefixes are best {WAYS[best['place']]}"
+            line = f"{words.subject(best)}: prefixes are best {WAYS[best['place']]}"
             if best is not again:
                 line += (
                     f", {best['gain']:.2f} times the tokens/s of computing them again; the first "
@@ -104,9 +104,10 @@ class PrefixCaching(Result):
                 for row in rows
             ]
             split = words.split(first, first["variant"] == "moe")
+            whole, token = first["prefix_bytes"] / MIB, first["prefix_bytes_per_token"] / 1e3
             title = (
-                f"{_named(first)}, {split}: a prefix has {first['prefix_bytes'] / MIB:,.0f} MiB on "
-                f"each GPU, {first['prefix_bytes_per_token'] / 1e3:,.4g} kB a token"
+                f"{words.subject(first)}, {split}: a prefix has {whole:,.0f} MiB on each GPU, "
+                f"{token:,.4g} kB a token"
             )
             tables.append(Table(title, heads, cells))
         return tables
@@ -184,10 +185,6 @@ class PrefixCaching(Result):
 def _drawn(draw: Any, curves: Any, parameter: str, title: str, ax: Any = None) -> Any:
     """A figure whose curves are computed when it is drawn."""
     return draw(curves(parameter), ax, parameter=parameter, title=title)
-
-
-def _named(row: Row) -> str:
-    return f"{row['model']}{words.twin(row['q'])} on {row['gpus']:,.0f} {row['hardware']}"
 
 
 def _series(design: Design) -> str:

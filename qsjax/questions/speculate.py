@@ -87,7 +87,7 @@ class Speculation(Result):
     def _curves(self) -> list[list[Row]]:
         curves: dict[str, list[Row]] = {}
         for row in self.found:
-            curves.setdefault(_named(row), []).append(row)
+            curves.setdefault(words.subject(row, counted=False), []).append(row)
         return list(curves.values())
 
     def record(self) -> Row:
@@ -109,12 +109,8 @@ class Speculation(Result):
         ] if self.found else []  # fmt: skip
         how = f"{self.asked['method']}, {words.count(self.asked['drafts'], 'draft')}"
         title = ": ".join(filter(None, [f"{describe(self.problem)}, {how}", words.joined(ends)]))
-        rows = [row | {"curve": _named(row)} for row in self.found]
+        rows = [row | {"curve": words.subject(row, counted=False)} for row in self.found]
         return {"speculation": partial(plotting.speculation_gain, rows, title=title)}
-
-
-def _named(row: Row) -> str:
-    return f"{row['model']}{words.twin(row['q'])} on {row['hardware']}"
 
 
 @on_host
@@ -123,8 +119,8 @@ def _steps(
     method: Method,
 ) -> tuple[StepCost, StepCost, Any]:  # fmt: skip
     design = speculated(records, convention, method, acceptance, drafts, head_params)
-    own = decode_step(*records[:4], convention, records.gpus)
-    return own, decode_step(*design[:4], convention, design.gpus), design.workload.draft_time
+    own = decode_step(records, convention)
+    return own, decode_step(design, convention), design.workload.draft_time
 
 
 def _rows(

@@ -17,6 +17,7 @@ from qsjax.grid.problem import as_accelerator, as_served
 from qsjax.numerics.float64 import in_float64
 from qsjax.numerics.numpy_backend import host_unless_traced, is_traced
 from qsjax.records import checks
+from qsjax.records.scenario import Records
 from qsjax.records.specs import Convention, Partition, Workload, named_convention
 
 ContextParallel = Literal["pass_kv", "pass_q"]
@@ -89,10 +90,9 @@ def _is_wide() -> bool:
     return bool(jnp.result_type(float) == jnp.float64)
 
 
-def _decode(records: Any, convention: Convention, gpus: Any) -> Decode:
-    model, hardware, partition, workload = records
-    step = decode_step(model, hardware, partition, workload, convention, gpus)
-    ledger = time_ledger(step, convention, partition, workload, jnp.asarray(hardware.step_overhead))
+def _decode(records: Records, convention: Convention) -> Decode:
+    step = decode_step(records, convention)
+    ledger = time_ledger(step, records, convention)
     fits = step.reasons == 0
     # A product, since a selected constant would have the slope 0 and not NaN.
     known = jnp.where(fits, 1.0, jnp.nan)
@@ -134,7 +134,7 @@ def _rules(convention: str | Convention) -> Convention:
 _AS = {"prompts": "batch"}
 
 
-def _checked(records: Any, rules: Convention, **others: Any) -> tuple[Any, ...]:
+def _checked(records: Records, rules: Convention, **others: Any) -> tuple[Any, ...]:
     """Records, accounting and the other arguments in float64.
 
     Raises:
@@ -143,8 +143,9 @@ def _checked(records: Any, rules: Convention, **others: Any) -> tuple[Any, ...]:
     names = ("model", "hardware", "partition", "workload", "convention")
     problems = []
     try:
-        named = dict(zip(names, (*records, rules), strict=True))
-        *records, rules = checks.check_records(**named)
+        named: dict[str, Any] = dict(zip(names, (*records[:4], rules), strict=True))
+        *sound, rules = checks.check_records(**named)
+        records = Records(*sound)
     except ValueError as error:
         problems.append(str(error))
     for name, value in others.items():
@@ -158,11 +159,12 @@ def _checked(records: Any, rules: Convention, **others: Any) -> tuple[Any, ...]:
 
 def _records(
     model: Any, hardware: Any, partition: Any, workload: Workload | None, changes: dict[str, Any]
-) -> tuple[Any, ...]:
+) -> Records:
     served, device = as_served(model, workload=workload), as_accelerator(hardware)
     if not isinstance(served.workload, Workload):
         checks.check_records(workload=served.workload)
-    return served.spec, device.spec, partition, dataclasses.replace(served.workload, **changes)
+    work = dataclasses.replace(served.workload, **changes)
+    return Records(served.spec, device.spec, partition, work)
 
 
 def decode(
@@ -213,14 +215,14 @@ def decode(
 
 
 @in_float64
-def _evaluated_wide(records: Any, rules: Convention, gpus: Any, q: Any) -> Decode:
+def _evaluated_wide(records: Records, rules: Convention, gpus: Any, q: Any) -> Decode:
     records, rules, gpus, q = _checked(records, rules, gpus=gpus, q=q)
     if q is not None:
-        records = (_twin(records[0], q, definition=rules.twin), *records[1:])
-    return _decode_anywhere(records, rules, gpus)
+        records = records._replace(model=_twin(records.model, q, definition=rules.twin))
+    return _decode_anywhere(records._replace(gpus=gpus), rules)
 
 
-def _evaluated(records: Any, rules: Convention, gpus: Any, q: Any) -> Decode:
+def _evaluated(records: Records, rules: Convention, gpus: Any, q: Any) -> Decode:
     is_wide = _is_wide() or not is_traced((records, rules, gpus, q))
     found = _evaluated_wide(records, rules, gpus, q)
     with jax.enable_x64(True):
@@ -266,9 +268,7 @@ def prefill(
     rules = named_convention("physical")
     with jax.enable_x64(True):
         own, rules, count = _checked(records, rules, prompts=prompts)
-        length = own[-1].context
-        found = _prefill(
-            own[0], own[1], own[2], own[3], rules, length, count, context_parallel=context_parallel
-        )
+        length = own.workload.context
+        found = _prefill(own, rules, length, count, context_parallel=context_parallel)
         answer: PrefillCost = _answer(found, is_wide)
     return answer

@@ -6,7 +6,6 @@ passes comes back in float64 (`records.conversion`).
 """
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,9 +15,9 @@ import jax
 import numpy as np
 
 from qsjax.records.conversion import NoNumberError, as_float64, listed_of_text, read_number
-from qsjax.records.fields import Facts, Rule, choices_of, facts_of, numbers_of
-from qsjax.records.quantities import FIELDS
+from qsjax.records.fields import Facts, Rule, choices_of, facts_of, hint, near, numbers_of
 from qsjax.records.specs import (
+    FIELDS,
     KV_MODES,
     Convention,
     HardwareSpec,
@@ -216,12 +215,13 @@ def problems_of(kind: type, values: Values) -> dict[str, str]:
     return problems | _contradictions(kind, numbers)
 
 
-def _choice_problem(value: Any, allowed: tuple[Any, ...]) -> str | None:
+def choice_problem(value: Any, allowed: tuple[Any, ...]) -> str | None:
+    """What is wrong with a value of a closed choice, or None."""
     if any(type(value) is type(one) and value == one for one in allowed):
         return None
-    near = difflib.get_close_matches(str(value), [str(one) for one in allowed], n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    return f"{value!r} is not allowed; give one of {', '.join(map(str, allowed))}{hint}"
+    meant = near(value, map(str, allowed), 1)
+    more = f"; did you mean {meant[0]}?" if meant else ""
+    return f"{value!r} is not allowed; give one of {', '.join(map(str, allowed))}{more}"
 
 
 def _checked(record: Any, single: bool) -> tuple[Any, dict[str, str]]:
@@ -232,7 +232,7 @@ def _checked(record: Any, single: bool) -> tuple[Any, dict[str, str]]:
         if single and np.ndim(number):
             problems[name] = f"{_shown(getattr(record, name))} is a list; give one number"
     for name, allowed in choices_of(kind).items():
-        problem = _choice_problem(getattr(record, name), allowed)
+        problem = choice_problem(getattr(record, name), allowed)
         if problem is not None:
             problems[name] = problem
     problems |= _contradictions(kind, {k: v for k, v in numbers.items() if k not in problems})
@@ -332,9 +332,7 @@ def read_field(name: str, value: Any) -> tuple[Any, str | None]:
 def _axis_problem(name: str) -> str | None:
     if name in FIELDS:
         return None
-    near = difflib.get_close_matches(name, FIELDS, n=3)
-    hint = f"did you mean {', '.join(near)}?" if near else f"known: {', '.join(FIELDS)}"
-    return f"unknown axis {name!r}; {hint}"
+    return f"unknown axis {name!r}; {hint(name, FIELDS)}"
 
 
 def read_axis(name: str, values: Any) -> tuple[Any, str | None]:

@@ -1,8 +1,9 @@
 """What is known of a field, once: its meaning, unit, bounds and name in files, as its metadata."""
 
 import dataclasses
+import difflib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from types import MappingProxyType
 from typing import Any, get_args
@@ -25,6 +26,22 @@ class Rule:
             start = f"above {self.low:g} and up" if self.above else f"from {self.low:g}"
             return f"{kind} {start} to {self.high:g}"
         return f"{kind} {'above' if self.above else 'of at least'} {self.low:g}"
+
+
+def near(name: object, known: Iterable[str], most: int = 3) -> list[str]:
+    """The known names that a mistyped one may mean, nearest first; none where none is near."""
+    return difflib.get_close_matches(str(name).lower(), list(known), n=most)
+
+
+def hint(name: object, known: Iterable[str]) -> str:
+    """What to give in place of an unknown name: the nearest ones, or all.
+
+    >>> hint("hbm_bandwith", ["hbm_bw", "hbm_bytes"]), hint("q", ["tp", "ep"])
+    ('did you mean hbm_bw?', 'known: tp, ep')
+    """
+    names = list(known)
+    found = near(name, names)
+    return f"did you mean {' or '.join(found)}?" if found else f"known: {', '.join(names)}"
 
 
 POSITIVE = Rule(above=True)

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-import numpy as np
+from jax.typing import ArrayLike
 
 from qsjax.records.specs import HardwareSpec, ModelSpec, Partition, Workload
 
@@ -18,4 +18,4 @@ class Records(NamedTuple):
     hardware: HardwareSpec
     partition: Partition
     workload: Workload
-    gpus: np.ndarray | float | None = None
+    gpus: ArrayLike | None = None

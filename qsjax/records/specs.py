@@ -10,8 +10,8 @@ Construction checks nothing, as transforms rebuild records with tracers: entry p
 """
 
 import dataclasses
-import difflib
 import numbers
+from collections.abc import Mapping
 from typing import Any, Literal, TypeVar
 
 import jax
@@ -27,9 +27,13 @@ from qsjax.records.fields import (
     DEGREE,
     EFFICIENCY,
     FLAG,
+    GPUS,
     POSITIVE,
     SHARE,
+    Facts,
     Rule,
+    facts_of,
+    hint,
     number,
 )
 from qsjax.records.units import GIB
@@ -128,9 +132,7 @@ def replace(record: Record, /, **changes: Any) -> Record:
     """
     known = [field.name for field in dataclasses.fields(record)]  # type: ignore[arg-type]  # a dataclass
     for name in changes.keys() - known:
-        near = difflib.get_close_matches(name, known, n=3)
-        hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
-        raise ValueError(f"{type(record).__name__} has no field {name!r}; {hint}")
+        raise ValueError(f"{type(record).__name__} has no field {name!r}; {hint(name, known)}")
     label = getattr(record, "label", "")
     if label and "label" not in changes:
         kept = [part for part in label.split(", ") if part.partition("=")[0] not in changes]
@@ -628,3 +630,14 @@ def named_convention(name: str) -> Convention:
     if name not in CONVENTIONS:
         raise ValueError(f"unknown convention {name!r}; give {' or '.join(CONVENTIONS)}")
     return CONVENTIONS[name]
+
+
+# Every number that a user may name as an axis.
+FIELDS: Mapping[str, Facts] = {
+    name: facts
+    for record in (ModelSpec, HardwareSpec, Partition, Workload, Convention)
+    for name, facts in facts_of(record).items()
+} | {
+    "q": Facts(meaning="quality-equivalence factor", rule=POSITIVE),
+    "gpus": Facts(meaning="GPUs", rule=GPUS),
+}

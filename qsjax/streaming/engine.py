@@ -46,8 +46,7 @@ def run_blocks(
     moving: tuple[list[jax.Array], jax.Array, jax.Array | None],
     fixed: tuple[list[jax.Array], Convention],
     bounds: Any,
-    tree: Any,
-    packs: tuple[tuple[int, ...], ...],
+    packing: tuple[Any, tuple[tuple[int, ...], ...]],
     wanted: Wanted,
     mesh: Mesh,
     kernel: Any,
@@ -59,13 +58,12 @@ def run_blocks(
             (of one shape, along a second axis), which coordinates are real, and the axis q.
         fixed: packs of the other leaves, and the accounting.
         bounds: limits of metrics.
-        tree: structure of the records.
-        packs: places of the leaves of each pack, moving ones first.
+        packing: structure of the records, places of the leaves of each pack, moving ones first.
         wanted: what is made of every block alike.
         mesh: the devices.
         kernel: what is made of a block.
     """
-    along, everywhere = PartitionSpec(BLOCKS), PartitionSpec()
+    (tree, packs), along, everywhere = packing, PartitionSpec(BLOCKS), PartitionSpec()
 
     def on_device(local: Any, fixed: Any, limits: Any) -> Any:
         others, rules = fixed
@@ -93,7 +91,7 @@ def run_blocks(
 @cache
 def program() -> Callable[..., Any]:
     """`run_blocks`, to be compiled."""
-    names = ("tree", "packs", "wanted", "mesh", "kernel")
+    names = ("packing", "wanted", "mesh", "kernel")
     return jax.jit(run_blocks, static_argnames=names, compiler_options=WIDE | brief())
 
 
@@ -103,7 +101,7 @@ class _Packs:
     def __init__(self, job: Job, plan: Plan, mesh: Mesh) -> None:
         self._job, self._plan = job, plan
         self._designs = design_arrays(plan)
-        leaves, self.tree, _ = self._placed(np.zeros(2, int))
+        leaves, tree, _ = self._placed(np.zeros(2, int))
         rank = len(plan.inner) + 2
         groups: dict[tuple[bool, tuple[int, ...]], list[int]] = {}
         for at, leaf in enumerate(leaves):
@@ -111,7 +109,7 @@ class _Packs:
             groups.setdefault((varies, leaf.shape), []).append(at)
         self._moving = [tuple(own) for (varies, _), own in groups.items() if varies]
         still = [tuple(own) for (varies, _), own in groups.items() if not varies]
-        self.places = (*self._moving, *still)
+        self.packing = tree, (*self._moving, *still)
         fixed = [np.stack([leaves[at] for at in own]) for own in still]
         # Without the axis of the blocks, if they have it.
         fixed = [x[:, 0] if x.ndim > rank else x for x in fixed]
@@ -176,8 +174,7 @@ class Engine:
                 moving,
                 packs.fixed,
                 bounds | limits,
-                packs.tree,
-                packs.places,
+                packs.packing,
                 Wanted(job.objective, (*plan.inner, len(plan.designs)), job.statistics),
                 mesh,
                 kernel,

@@ -80,7 +80,7 @@ def _scored(
     objective: StepObjective,
     metrics: tuple[str, ...] = (),
 ) -> Scored:
-    step, broken = decode_parts(*records[:4], convention, records.gpus)
+    step, broken = decode_parts(records, convention)
     is_allowed = jnp.ones((), bool)
     for name, (low, high) in bounds.items():
         value = getattr(step, name)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from qsjax.cost.feasibility import MEMORY_RULES, Capacity, broken_rules
-from qsjax.cost.laws.sharding import layout
+from qsjax.cost.laws.sharding import context_of
 from qsjax.grid.axes import STACKED, Axes, Axis, matrix_arrays, place
 from qsjax.grid.staging import LANES
 from qsjax.numerics.numpy_backend import on_host
@@ -137,10 +137,8 @@ def in_order(axes: Axes) -> Axes:
 
 @on_host
 def _legal(records: Records, convention: Convention) -> jax.Array:
-    model, _, partition, workload, gpus = records
     nothing = Capacity(*(jnp.ones(()),) * 5)
-    lay = layout(model, partition, convention)
-    broken = broken_rules(model, partition, workload, convention, lay, nothing, gpus)
+    broken = broken_rules(context_of(records, convention), nothing, records.gpus)
     is_legal = jnp.ones((), bool)
     for name, is_broken in broken.items():
         if name not in MEMORY_RULES:

@@ -29,9 +29,8 @@ from qsjax.grid.scoring import TIE_TOLERANCE, pick_best
 from qsjax.numerics.intervals import EXACT, centre, enclose, fingerprint, range_of
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.records.fields import facts_of
-from qsjax.records.quantities import FIELDS
 from qsjax.records.scenario import Records
-from qsjax.records.specs import Convention, HardwareSpec
+from qsjax.records.specs import FIELDS, Convention, HardwareSpec
 from qsjax.streaming.aggregate import Tally, new_tally, summed
 from qsjax.streaming.engine import Job
 from qsjax.streaming.hosts import cores
@@ -65,7 +64,7 @@ PLACE, BORDER, RATE = 0.2, 2e-5, 2e8
 def _values(
     records: Records, convention: Convention, *, metrics: tuple[str, ...]
 ) -> tuple[jax.Array, ...]:
-    step, _ = decode_parts(*records[:4], convention, records.gpus)
+    step, _ = decode_parts(records, convention)
     return tuple(getattr(step, name) for name in metrics)
 
 
@@ -74,7 +73,7 @@ def _value(records: Records, convention: Convention, *, metric: str) -> jax.Arra
 
 
 def _rules(records: Records, convention: Convention) -> tuple[jax.Array, jax.Array, jax.Array]:
-    step, _ = decode_parts(*records[:4], convention, records.gpus)
+    step, _ = decode_parts(records, convention)
     return step.reasons, step.capacity.batch, step.gpus
 
 

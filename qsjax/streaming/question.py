@@ -8,21 +8,18 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
-from qsjax import catalog
 from qsjax.cost.meanings import meaning_of
-from qsjax.grid.axes import Axes, make_axes
 from qsjax.grid.entry import entry
 from qsjax.grid.free_memory import free_memory
-from qsjax.grid.limits import LIMITS, describe, is_given
-from qsjax.grid.problem import Problem, axis_values
-from qsjax.grid.scoring import StepObjective
+from qsjax.grid.problem import Problem
 from qsjax.output import words
 from qsjax.output.result import Drawing, Result, Row, Table, inputs_of
 from qsjax.records.units import GIB
 from qsjax.streaming import campaign, hosts, results, spec, store
-from qsjax.streaming.engine import Job, Precision
+from qsjax.streaming.asked import Options, job_of
+from qsjax.streaming.engine import Precision
 from qsjax.streaming.kernels import Metric
 from qsjax.streaming.run import Outputs
 
@@ -31,8 +28,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
 SERIES = 12  # lines of a figure at most
-# Limits that a streamed grid keeps, and the metrics that they bound.
-BOUNDED: dict[str, Metric] = {"max_tpot": "tpot", "min_user_rate": "tokens_per_s_per_user"}
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
@@ -148,64 +143,14 @@ def _title(rows: Sequence[Row]) -> str:
     return f"Fastest is {words.joined(said)}"
 
 
-def job_of(
-    problem: Problem, precision: Precision, statistics: Sequence[Metric]
-) -> tuple[Job, Axes]:
-    """A problem as a streamed grid.
-
-    Raises:
-        ValueError: with everything that it asks for and a streamed grid cannot do.
-    """
-    stated, wrong = problem.stated, []
-    if problem.batch == "best":
-        wrong.append('batch: a sweep takes the "largest" that fits, or numbers')
-    if problem.objective not in get_args(StepObjective):
-        known = ", ".join(get_args(StepObjective))
-        wrong.append(f"objective: a sweep has no {problem.objective}; give one of {known}")
-    limits = problem.limits
-    given = [name for name in LIMITS if is_given(limits, name)]
-    if others := [describe(limits, name) for name in given if name not in BOUNDED]:
-        wrong.append(
-            f"limits: a sweep keeps those on {' and '.join(BOUNDED)}, not {', '.join(others)}; "
-            "name the values of axes instead"
-        )
-    if wrong:
-        raise ValueError("\n".join(wrong))
-    models = {item.name: (item.spec, item.workload) for item in stated.models}
-    chips = {item.name: item.spec for item in stated.accelerators}
-    labels, records = spec.records_of(models, chips, stated.twins, stated.rules, {})
-    values: dict[str, Any] = {"model": labels, "hardware": list(chips)}
-    values |= axis_values(stated.gpus, stated.contexts, {**stated.searched, **stated.kept})
-    if stated.batches is not None:
-        values["batch"] = list(stated.batches)
-    bounds: dict[Metric, tuple[float, float]] = {}
-    for name in given:
-        low = float(getattr(limits, name)) if name.startswith("min_") else -math.inf
-        high = float(getattr(limits, name)) if name.startswith("max_") else math.inf
-        bounds[BOUNDED[name]] = (low, high)
-    objective: Any = problem.objective
-    job = Job(records, stated.rules, objective, bounds, tuple(statistics), precision)
-    return job, make_axes(values)
-
-
-def _asked(
-    asked: Problem | str | Path,
-    outputs: Outputs,
-    precision: Precision,
-    statistics: Sequence[Metric],
-) -> campaign.Question:
-    if isinstance(asked, Problem):
-        job, axes = job_of(asked, precision, statistics)
-        more = {"outputs": dataclasses.asdict(outputs), "statistics": list(statistics)}
-        content = {**inputs_of(asked), **more, "precision": precision}
-        return campaign.Question(job, axes, outputs, content, skip_illegal=True)
-    if not isinstance(asked, str | Path):
+def _asked(asked: Problem | str | Path, options: Options) -> campaign.Question:
+    if isinstance(asked, str | Path):
+        asked, options = spec.read(Path(asked))
+    elif not isinstance(asked, Problem):
         raise ValueError(f"a {type(asked).__name__} is not a sweep; give a Problem or a .toml file")
-    read = spec.read(Path(asked), {"models": catalog.model, "hardware": catalog.hardware})
-    job, axes, wanted = spec.build(read, catalog.model, catalog.hardware, catalog.workload)
-    return campaign.Question(
-        job, axes, wanted, read.content(), read.sweep.get("skip_illegal", True)
-    )
+    job, axes = job_of(asked, options)
+    content = inputs_of(asked) | options.content()
+    return campaign.Question(job, axes, options.outputs, content, options.skip_illegal)
 
 
 def _memory(me: hosts.Processes) -> float:
@@ -263,7 +208,9 @@ def sweep(
             sweep.
         OSError: the disk is full; what is finished is kept.
     """
-    question = _asked(asked, Outputs(winners, top_k, pareto, wins), precision, statistics)
+    kept = Outputs(winners, top_k, pareto, wins)
+    options = Options(outputs=kept, statistics=statistics, precision=precision)
+    question = _asked(asked, options)
     campaign.check(question.job, question.axes)
     given = {"resume": resume, "memory": memory, "chunk_cells": chunk, "prune": prune}
     counts = _counted(question, Path(out), processes or hosts.Processes(), given)

@@ -1,269 +1,249 @@
-"""A sweep as a TOML file: every mistake at its line, and the job that it asks for."""
+"""The file of a sweep: a problem and options in TOML, with every mistake at its line."""
 
 import dataclasses
-import re
-import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
-from qsjax.grid.axes import Axes, make_axes, stack, twin_of
-from qsjax.numerics.safe import scalar
-from qsjax.output import files
-from qsjax.records.fields import facts_of
-from qsjax.records.quantities import FIELDS
-from qsjax.records.scenario import Records
-from qsjax.records.specs import (
-    CONVENTIONS,
-    DEGREES,
-    Convention,
-    HardwareSpec,
-    ModelSpec,
-    Partition,
-    Workload,
-)
-from qsjax.streaming.engine import Job
+from qsjax.catalog import toml
+from qsjax.catalog.toml import Document, complain
+from qsjax.grid.problem import Problem, ProblemError, numbers
+from qsjax.records.conversion import LONGEST, NoNumberError, as_float64
+from qsjax.records.fields import hint
+from qsjax.records.specs import DEGREES, FIELDS, Workload
+from qsjax.streaming.asked import BOUNDS, Options, complaints, problems_of, repeated
 from qsjax.streaming.run import Outputs
-from qsjax.streaming.schema import DTYPES, NAMES, PRECISIONS, SCHEMA, conflicts, near, value_problem
-from qsjax.streaming.values import RANGE_HELP, axis_values
 
-# Reads a model or an accelerator by its name; ValueError says what is wrong with it.
-Reader = Callable[[str], Any]
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Spec:
-    """A checked file: its tables as plain values, axes as lists of numbers."""
-
-    sweep: dict[str, Any]
-    axes: dict[str, list[Any]]
-    workload: dict[str, Any]
-    constraints: dict[str, float]
-    outputs: dict[str, Any]
-
-    def content(self) -> dict[str, Any]:
-        """What identifies the sweep."""
-        return dataclasses.asdict(self)
-
-
-def _line(text: str, table: str, key: str = "") -> int:
-    """Line of a key in a table, or of the table's header; 0 if it cannot be found."""
-    current = ""
-    for number, line in enumerate(text.splitlines(), 1):
-        header = re.match(r"\s*\[\s*([\w.-]+)\s*\]", line)
-        if header:
-            current = header.group(1)
-            if current == table and not key:
-                return number
-        here = re.match(r"""\s*["']?([\w-]+)["']?\s*=""", line)
-        if here and here.group(1) == key and current in (table, ""):
-            return number
-        if current == "" and re.match(rf"\s*{re.escape(table)}\s*\.\s*{re.escape(key)}\s*=", line):
-            return number
-    return 0
+_OUTPUTS = tuple(field.name for field in dataclasses.fields(Outputs))
+# Arguments of a problem that stand among the axes or in the workload.
+_ARGUMENTS = ("gpus", "context", "batch")
+_STORED = ("weights", "kv")
+# Where the fields stand of which a problem complains under the name of their record.
+_RECORDS = {"workload:": "workload", "partition:": "axes"}
+# Tables and their keys. Those of [axes] are arguments of a problem and its axes.
+KEYS: dict[str, tuple[str, ...]] = {
+    "sweep": (
+        *("models", "hardware", "twins", "convention", "objective"),
+        *("precision", "skip_illegal"),
+    ),
+    "axes": (),
+    "workload": (*(field.name for field in dataclasses.fields(Workload)), *_STORED),
+    "constraints": BOUNDS,
+    "outputs": (*_OUTPUTS, "statistics"),
+}
+_RANGES = ({"from", "to", "steps"}, {"from", "to", "steps", "scale"}, {"from", "to", "step"})
+_HELP = (
+    'give a number, a list, {from, to, step}, or {from, to, steps} with scale = "linear" or "log"'
+)
 
 
-def _syntax(text: str, error: str) -> str:
-    """What TOML says, with the line itself; a key given twice is the commonest case."""
-    found = re.search(r"at line (\d+)", error)
-    if not found:
-        return error
-    number = int(found.group(1))
-    line = text.splitlines()[number - 1].strip()
-    if "overwrite" in error:
-        return f"line {number}: {line.partition('=')[0].strip()} is there twice; keep one"
-    return f"line {number}: {error}: {line}"
+def _floats(value: Any) -> Any:
+    """A parsed value with its exact numbers as floats."""
+    if isinstance(value, dict):
+        return {key: _floats(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_floats(item) for item in value]
+    return float(value) if isinstance(value, Decimal) else value
 
 
-def parse(text: str, source: str = "sweep", readers: Mapping[str, Reader] = {}) -> Spec:
-    """The checked content of a file.
+def _too_long(count: float) -> ValueError:
+    return ValueError(f"has {count:,.0f} values, more than {LONGEST:,}; give fewer, or two sweeps")
+
+
+def _range(name: str, value: Mapping[str, Any]) -> list[float]:
+    """The numbers of a range.
+
+    Raises:
+        ValueError: it is none, or has too many.
+    """
+    if set(value) not in _RANGES:
+        unknown = ", ".join(sorted(set(value))) or "nothing"
+        raise ValueError(f"{unknown} is not a range; {_HELP}")
+    try:
+        ends = {key: as_float64(end) for key, end in value.items() if key != "scale"}
+    except NoNumberError as error:
+        raise ValueError(f"{error}; {_HELP}") from error
+    if not all(np.ndim(end) == 0 and np.isfinite(end) for end in ends.values()):
+        raise ValueError(f"a range needs finite numbers; {_HELP}")
+    low, high = ends["from"], ends["to"]
+    if low > high:
+        raise ValueError(f"from {low:g} to {high:g} runs backwards; swap the two")
+    if "step" in value:
+        step = ends["step"]
+        if step <= 0:
+            raise ValueError(f"step {step:g} is not allowed; give a number above 0")
+        count = (high - low) / step
+        if count >= LONGEST:
+            raise _too_long(count)
+        return [low + k * step for k in range(int(count * (1 + 1e-12)) + 1)]
+    steps, scale = value["steps"], value.get("scale", "linear")
+    if not isinstance(steps, int) or steps < 1:
+        raise ValueError(f"steps {steps!r} is not allowed; give a whole number of at least 1")
+    if steps > LONGEST:
+        raise _too_long(steps)
+    if scale not in ("linear", "log"):
+        raise ValueError(f'scale {scale!r} is not allowed; give "linear" or "log"')
+    if scale == "log" and low <= 0:
+        raise ValueError(f"a logarithmic range cannot start at {low:g}; give a number above 0")
+    values = np.geomspace(low, high, steps) if scale == "log" else np.linspace(low, high, steps)
+    if (name in FIELDS and FIELDS[name].rule.whole) or name == "context":
+        values = values.round()
+    # Steps closer than whole numbers, and a range from a number to itself, repeat values.
+    return [float(x) for x in np.unique(values)]
+
+
+def _values(name: str, value: Any) -> Any:
+    """The values of an axis as a problem takes them; None for the divisors of the GPU counts.
+
+    Raises:
+        ValueError: they cannot be those of an axis of a sweep.
+    """
+    if value == "divisors":
+        if name not in DEGREES:
+            raise ValueError(f'"divisors" is for {", ".join(DEGREES)}; {_HELP}')
+        return None
+    if isinstance(value, dict):
+        return _range(name, value)
+    listed = value if isinstance(value, list) else [value]
+    if problem := repeated(listed):
+        raise ValueError(problem)
+    return listed if name != "kv_mode" and not isinstance(value, str) else value
+
+
+def _tables(document: Document) -> dict[str, dict[str, Any]]:
+    """The tables by name; what the file has besides is complained of."""
+    for table in document.table:
+        if table not in KEYS:
+            complain(document, table, f"unknown table; {hint(table, KEYS)}")
+    found = {name: document.table.get(name, {}) for name in KEYS}
+    for table, content in found.items():
+        if not isinstance(content, dict):
+            complain(document, table, f"is not a table; write [{table}] and its keys below")
+            found[table] = {}
+            continue
+        for key in content if table != "axes" else ():
+            if key not in KEYS[table]:
+                complain(document, f"{table}.{key}", f"unknown key; {hint(key, KEYS[table])}")
+        known = {key: x for key, x in content.items() if table == "axes" or key in KEYS[table]}
+        found[table] = _floats(known)
+    return found
+
+
+def _named(document: Document, tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Values by name of axis, with those of the workload and the twins that may be lists too."""
+    found: dict[str, Any] = {}
+    for table, names in (("sweep", ("twins",)), ("workload", _ARGUMENTS), ("axes", None)):
+        for name in tables[table] if names is None else names:
+            if name in tables[table]:
+                try:
+                    values = _values(name, tables[table][name])
+                except ValueError as error:
+                    complain(document, f"{table}.{name}", str(error))
+                    values = 1.0
+                if values is None and "gpus" not in tables["axes"]:
+                    complain(document, f"{table}.{name}", '"divisors" needs the axis gpus')
+                found |= {} if values is None else {name: values}
+    for name in set(tables["axes"]) & set(tables["workload"]):
+        complain(document, f"workload.{name}", "is an axis too; keep one of the two")
+    if "context" not in found:
+        complain(document, "", f"[axes] context is missing; {_HELP}")
+    if not found.keys() & {"gpus", *DEGREES}:
+        complain(document, "", "[axes] gpus is missing; give GPU counts, or the degrees themselves")
+    return found
+
+
+def _list(document: Document, key: str, names: Any) -> list[str]:
+    """A list of names that are there once."""
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        complain(document, key, f"{names!r} is not allowed; give a list of names")
+        return []
+    if problem := repeated(names):
+        complain(document, key, problem)
+    return names
+
+
+def _options(tables: Mapping[str, Mapping[str, Any]], **more: Any) -> Options:
+    sweep, outputs = tables["sweep"], dict(tables["outputs"])
+    more |= {name: sweep[name] for name in ("precision", "skip_illegal") if name in sweep}
+    if "statistics" in outputs:
+        more["statistics"] = outputs.pop("statistics")
+    return Options(outputs=Outputs(**outputs), bounds=tables["constraints"], **more)
+
+
+def _place(document: Document, tables: Sequence[str], mistakes: Iterable[tuple[str, str]]) -> None:
+    """Complain of arguments, each at its line in the first table that has it, or in [sweep].
+
+    What the file's own reading has complained of is not told again.
+    """
+    told = {number for number, _ in document.problems if number}
+    for argument, text in mistakes:
+        own = "sweep.models" if argument == "model" else f"sweep.{argument}"
+        keys = (f"{table}.{argument}" for table in tables)
+        places = {next(filter(document.lines.get, keys), own): text.removeprefix(f"{argument}: ")}
+        head, *lines = text.split("\n")
+        if head in _RECORDS:
+            fields = (line.strip().partition(": ") for line in lines)
+            places = {f"{_RECORDS[head]}.{field}": problem for field, _, problem in fields}
+        for place, problem in places.items():
+            if document.lines.get(place) not in told:
+                complain(document, place, problem)
+
+
+def parse(text: str, source: str = "sweep") -> tuple[Problem, Options]:
+    """The problem and the options of a file.
 
     Args:
         text: the file, TOML.
         source: its name, for messages.
-        readers: for `models` and `hardware`, what reads one by name, so that unknown names are
-            told with all other mistakes.
 
     Raises:
         ValueError: with every mistake, each at its line and key.
     """
+    return _asked(toml.parse(text, source))
+
+
+def read(path: Path) -> tuple[Problem, Options]:
+    """As `parse`, of a file.
+
+    Raises:
+        ValueError: also where it cannot be read.
+    """
+    return _asked(toml.read(path))
+
+
+def _asked(document: Document) -> tuple[Problem, Options]:
+    if not document.is_readable:
+        toml.raise_problems(document)
+    tables = _tables(document)
+    named, sweep, work = _named(document, tables), tables["sweep"], tables["workload"]
+    any_gpus = "gpus" not in named
+    named = dict.fromkeys(("gpus", *DEGREES), 1.0) | named if any_gpus else named
+    q = named.pop("q", ())
+    arguments: dict[str, Any] = {
+        "model": _list(document, "sweep.models", sweep.get("models", [])),
+        "hardware": _list(document, "sweep.hardware", sweep.get("hardware", [])),
+        **{name: named.pop(name) for name in ("twins", *_ARGUMENTS) if name in named},
+        **{name: sweep[name] for name in ("convention", "objective") if name in sweep},
+        **{name: work[name] for name in _STORED if name in work},
+        "workload": {k: x for k, x in work.items() if k not in (*_STORED, *_ARGUMENTS)} or None,
+        "axes": named,
+    }
+    mistakes: list[tuple[str, str]] = []
     try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"{source}: {_syntax(text, str(error))}") from error
-    problems: list[tuple[int, str]] = []
-
-    def blame(table: str, key: str, problem: str) -> None:
-        where = f"[{table}] {key}".strip()
-        problems.append((_line(text, table, key), f"{where}: {problem}"))
-
-    for table, content in raw.items():
-        if table not in SCHEMA:
-            blame(table, "", f"unknown table; {near(table, SCHEMA)}")
-        elif not isinstance(content, dict):
-            blame(table, "", f"is not a table; write [{table}] and its keys below")
-    tables = {t: raw.get(t, {}) if isinstance(raw.get(t, {}), dict) else {} for t in SCHEMA}
-    for table, keys in SCHEMA.items():
-        for key, value in tables[table].items() if table != "axes" else ():
-            if key not in keys:
-                blame(table, key, f"unknown key; {near(key, keys)}")
-            elif (problem := value_problem(table, key, value)) is not None:
-                blame(table, key, problem)
-            elif key in readers:
-                for said in _unreadable(readers[key], value):
-                    blame(table, key, said)
-    for key, problem in conflicts(tables["constraints"]):
-        blame("constraints", key, problem)
-    for key in ("models", "hardware"):
-        if key not in tables["sweep"]:
-            blame("sweep", key, f"is missing; give {NAMES}")
-    axes = _axes(tables["axes"], blame)
-    if "context" not in axes and "context" not in tables["workload"]:
-        blame("axes", "context", f"is missing; {RANGE_HELP}")
-    for key in set(axes) & set(tables["workload"]):
-        blame("workload", key, "is an axis too; keep one of the two")
-    if problems:
-        found = sorted(problems, key=lambda problem: problem[0])
-        lines = [f"line {n}: {what}" if n else what for n, what in found]
-        raise ValueError("\n".join([f"{source}:", *(f"  {line}" for line in lines)]))
-    return Spec(tables["sweep"], axes, tables["workload"], tables["constraints"], tables["outputs"])
-
-
-def _unreadable(reader: Reader, names: list[str]) -> Iterator[str]:
-    for name in names:
-        try:
-            reader(name)
-        except ValueError as error:
-            yield str(error)
-
-
-def _axes(table: Mapping[str, Any], blame: Callable[[str, str, str], None]) -> dict[str, list[Any]]:
-    gpus = axis_values("gpus", table["gpus"], [])[0] if "gpus" in table else []
-    axes: dict[str, list[Any]] = {}
-    known = [n for n in FIELDS if n not in facts_of(Convention)]
-    for name, value in table.items():
-        if name not in known:
-            blame("axes", name, f"no such field; {near(name, known)}")
-            continue
-        axes[name], problem = axis_values(name, value, gpus)
-        if problem is not None:
-            blame("axes", name, problem)
-    if "gpus" not in table and not set(DEGREES) & set(table):
-        blame("axes", "gpus", "is missing; give GPU counts, or the degrees themselves")
-    for name in DEGREES:
-        axes.setdefault(name, axis_values(name, "divisors", gpus)[0] if gpus else [1.0])
-    axes.setdefault("kv_mode", ["kvp", "cp"])
-    return axes
-
-
-def read(path: Path, readers: Mapping[str, Reader] = {}) -> Spec:
-    """The sweep in a file; arguments and errors as `parse`.
-
-    Raises:
-        ValueError: also where the file is no text.
-    """
-    return parse(files.content_of(path), str(path), readers)
-
-
-def _shared_workload(works: Mapping[str, Workload], stated: Mapping[str, Any]) -> Workload:
-    """One workload for models by name: their own values side by side, under what the file states.
-
-    Raises:
-        ValueError: they would multiply in different dtypes.
-    """
-    for field in DTYPES:
-        found: dict[str, str] = {}
-        for name, work in works.items():
-            found.setdefault(getattr(work, field), name)
-        if field not in stated and len(found) > 1:
-            said = ", ".join(f"{name} in {dtype}" for dtype, name in found.items())
-            raise ValueError(
-                f"[sweep] models: they are published in different precisions ({said}), and a sweep "
-                f"has one {field}; set weights in [workload] to one of them, or sweep them apart"
-            )
-    own = stack([dataclasses.replace(work, **stated) for work in works.values()])
-    leaves, tree = jax.tree.flatten(own)
-    return jax.tree.unflatten(tree, [x if np.ptp(x) else float(x[0]) for x in leaves])
-
-
-def _bounds(constraints: Mapping[str, float]) -> dict[Any, tuple[float, float]]:
-    bounds: dict[Any, tuple[float, float]] = {}
-    for key, value in constraints.items():
-        side, _, metric = key.partition("_")
-        low, high = bounds.get(metric, (-np.inf, np.inf))
-        bounds[metric] = (float(value), high) if side == "min" else (low, float(value))
-    return bounds
-
-
-def records_of(
-    models: Mapping[str, tuple[ModelSpec, Workload]],
-    chips: Mapping[str, HardwareSpec],
-    twins: Sequence[float],
-    rules: Convention,
-    stated: Mapping[str, Any],
-) -> tuple[list[str], Records]:
-    """Models with their dense twins, and accelerators, as stacks; names of the models.
-
-    Raises:
-        ValueError: the models multiply in different dtypes.
-    """
-    named: dict[str, ModelSpec] = {}
-    works: dict[str, Workload] = {}
-    for name, (own, work) in models.items():
-        factors = twins if scalar(own.experts) > 1 else ()
-        family = {name: own} | {
-            f"{name} dense q={q:g}": twin_of(own, float(q), definition=rules.twin) for q in factors
-        }
-        named |= family
-        works |= dict.fromkeys(family, work)
-    work = _shared_workload(works, stated)
-    specs, devices = stack(list(named.values())), stack(list(chips.values()))
-    return list(named), Records(specs, devices, Partition(), work, None)
-
-
-def build(
-    spec: Spec,
-    model: Callable[[str], ModelSpec],
-    hardware: Callable[[str], HardwareSpec],
-    workload: Callable[..., Workload],
-) -> tuple[Job, Axes, Outputs]:
-    """The job, the grid and what is kept.
-
-    Args:
-        spec: the file.
-        model: reads a model by its name.
-        hardware: reads an accelerator.
-        workload: the precisions that a model is published in, by its name and as keywords `weights`
-            and `kv` the dtypes that are taken instead, or None.
-
-    Raises:
-        ValueError: models without experts under the axis q, or in precisions that differ.
-    """
-    rules = CONVENTIONS[spec.sweep.get("convention", "physical")]
-    stated = {name: value for name, value in spec.workload.items() if name not in PRECISIONS}
-    stored = {name: spec.workload.get(name) for name in PRECISIONS}
-    named = {name: (model(name), workload(name, **stored)) for name in spec.sweep["models"]}
-    dense = [name for name, (own, _) in named.items() if scalar(own.experts) <= 1]
-    twins = spec.sweep.get("twins", [])
-    if "q" in spec.axes and (dense or twins):
-        dense += [f"the twins of {name}" for name in named if twins and name not in dense]
-        raise ValueError(
-            "[axes] q: makes every model its dense twin, but there are no experts to replace in "
-            f"{', '.join(dense)}; drop the axis, or these"
-        )
-    chips = {name: hardware(name) for name in spec.sweep["hardware"]}
-    labels, records = records_of(named, chips, twins, rules, stated)
-    values: dict[str, Any] = {"model": labels, "hardware": list(chips), **spec.axes}
-    job = Job(
-        records,
-        rules,
-        spec.sweep.get("objective", "tokens_per_s_per_gpu"),
-        _bounds(spec.constraints),
-        tuple(spec.outputs.get("statistics", [])),
-        spec.sweep.get("precision", "float64"),
-    )
-    wanted = {name: value for name, value in spec.outputs.items() if name != "statistics"}
-    return job, make_axes(values), Outputs(**wanted)
+        factors = numbers("q", q)[0] if np.size(q) else ()
+    except ValueError as error:
+        mistakes, factors = [("q", str(error))], ()
+    options = _options(tables, q=factors, any_gpus=any_gpus)
+    try:
+        problem = Problem(**arguments)
+        wrong = complaints(problem, options)
+    except ProblemError as error:
+        mistakes += error.mistakes
+        wrong = list(problems_of(options))
+    _place(document, ["axes", "workload"], mistakes)
+    _place(document, ["outputs", "constraints", "axes"], wrong)
+    toml.raise_problems(document)
+    return problem, options

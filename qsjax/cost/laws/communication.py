@@ -8,19 +8,8 @@ from jax.typing import ArrayLike
 
 from qsjax.cost.laws import collectives, params
 from qsjax.cost.laws.collectives import Cost, Group
-from qsjax.cost.laws.sharding import Layout, weight_ranks
-from qsjax.records.specs import KV_CP, Convention, HardwareSpec, ModelSpec, Partition, Workload
-
-
-class Context(NamedTuple):
-    """The records that every family needs."""
-
-    model: ModelSpec
-    hardware: HardwareSpec
-    partition: Partition
-    workload: Workload
-    convention: Convention
-    lay: Layout
+from qsjax.cost.laws.sharding import Context, weight_ranks
+from qsjax.records.specs import KV_CP
 
 
 def _per_layer(cost: Cost, layers: jax.Array, launches: jax.Array | float) -> Cost:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from qsjax.cost.laws import params
-from qsjax.cost.laws.sharding import Layout, weight_ranks
+from qsjax.cost.laws.sharding import Context, weight_ranks
 from qsjax.numerics.safe import ceil, safe_divide, safe_log, safe_sqrt
 from qsjax.records.specs import Convention, Dtype, HardwareSpec, ModelSpec, Partition, Workload
 
@@ -41,15 +41,14 @@ def flops_per_score(model: ModelSpec) -> jax.Array:
     return jnp.where(latent > 0, 2.0 * (2.0 * latent + model.rope_dim), grouped)
 
 
-def query_tiles(
-    model: ModelSpec, hardware: HardwareSpec, partition: Partition, workload: Workload
-) -> tuple[jax.Array, jax.Array]:
+def query_tiles(ctx: Context) -> tuple[jax.Array, jax.Array]:
     """Tiles that the query rows of one KV head fill, and rows of the tiles per row in use [1].
 
     The rows that share a KV head (all those of a latent) are one operand of the matrix units, which
     take `query_tile` rows at a time (FlashAttention-3, arXiv 2407.08608; 64 for Hopper's wgmma).
     A tile of 1 pads nothing, also where KV heads that do not divide leave a broken number of rows.
     """
+    model, hardware, partition, workload, *_ = ctx
     kv_heads = jnp.ceil(jnp.asarray(model.kv_heads) / partition.tp)
     kv_heads = jnp.where(jnp.asarray(model.kv_latent) > 0, 1.0, kv_heads)
     rows = jnp.asarray(model.heads) / partition.tp / kv_heads * workload.query_tokens
@@ -87,13 +86,12 @@ class Attention(NamedTuple):
     state: jax.Array
 
 
-def attention_work(
-    model: ModelSpec, partition: Partition, workload: Workload, convention: Convention
-) -> Attention:
+def attention_work(ctx: Context) -> Attention:
     """Work of one token; the paper's tables do not divide it by kvp.
 
     The state of a linear layer has no sequence dimension that kvp could divide.
     """
+    model, _, partition, workload, convention, _ = ctx
     replica = jnp.asarray(partition.tp) * partition.pp
     shards = replica * partition.kvp if convention.attention_flops_over_kvp else replica
     full, window = attended_tokens(model, workload)
@@ -106,33 +104,26 @@ def attention_work(
     )
 
 
-def attention_flops(
-    model: ModelSpec, partition: Partition, workload: Workload, convention: Convention
-) -> jax.Array:
+def attention_flops(ctx: Context) -> jax.Array:
     """Attention phase of one token, without what fills a tile [FLOP]."""
-    work = attention_work(model, partition, workload, convention)
-    softmax = work.rows * flops_per_score(model) * work.attended
-    return softmax + work.indexer * workload.context + work.state
+    work = attention_work(ctx)
+    softmax = work.rows * flops_per_score(ctx.model) * work.attended
+    return softmax + work.indexer * ctx.workload.context + work.state
 
 
-def attention_seconds(
-    model: ModelSpec,
-    hardware: HardwareSpec,
-    partition: Partition,
-    workload: Workload,
-    convention: Convention,
-) -> jax.Array:
+def attention_seconds(ctx: Context) -> jax.Array:
     """Attention phase of one token: products on whole tiles, exponentials of the softmax [s].
 
     A kernel with one tile per KV head has nothing to run beside its softmax, so both times add up;
     with more of them the products of one hide the softmax of another (ping-pong scheduling,
     arXiv 2407.08608, section 3.1). The paper's tables know neither tiles nor a softmax.
     """
-    work = attention_work(model, partition, workload, convention)
+    hardware, workload, convention = ctx.hardware, ctx.workload, ctx.convention
+    work = attention_work(ctx)
     flop = 1.0 / (peak_flops(hardware, workload.attn_dtype, convention) * hardware.eff_attention)
-    score = flops_per_score(model) * flop
+    score = flops_per_score(ctx.model) * flop
     if convention.attention_tiles:
-        tiles, padding = query_tiles(model, hardware, partition, workload)
+        tiles, padding = query_tiles(ctx)
         softmax = safe_divide(1.0, jnp.asarray(hardware.flops_exp) * hardware.eff_exp)
         score = padding * jnp.where(tiles > 1, jnp.maximum(score, softmax), score + softmax)
     # What depends on the design alone comes first: two multiply-adds are left for every context.
@@ -140,16 +131,10 @@ def attention_seconds(
     return (work.rows * score) * work.attended + other
 
 
-def projection_flops(
-    model: ModelSpec,
-    partition: Partition,
-    convention: Convention,
-    exact_weights: jax.Array,
-    microbatch: jax.Array,
-) -> jax.Array:
+def projection_flops(ctx: Context, exact_weights: jax.Array, microbatch: jax.Array) -> jax.Array:
     """Projection phase [FLOP]: two per attention weight on this GPU (`exact_weights`)."""
-    weights = exact_weights
-    if convention.mla_projection == "two_d_squared":
+    model, partition, weights = ctx.model, ctx.partition, exact_weights
+    if ctx.convention.mla_projection == "two_d_squared":
         shards = weight_ranks(partition) * partition.pp
         other = jnp.asarray(model.linear_layers) * model.linear_params + model.extra_params
         softmax = params.softmax_layers(model) * 2.0 * jnp.asarray(model.hidden) ** 2
@@ -168,14 +153,13 @@ def of_experts(model: ModelSpec, ratio: ArrayLike) -> jax.Array:
 RANK_SKEW = 0.03
 
 
-def expert_load(
-    model: ModelSpec, partition: Partition, convention: Convention, routed_tokens: jax.Array
-) -> jax.Array:
+def expert_load(ctx: Context, routed_tokens: jax.Array) -> jax.Array:
     """Tokens of the busiest expert rank over those of the mean rank [1]; 1 in a dense model.
 
     `poisson` adds the expected maximum of `ep` Poisson loads of mean n, n + sqrt(2 n ln ep);
     `skewed` a share for every doubling of the ranks, as routers do not choose evenly.
     """
+    model, partition, convention = ctx.model, ctx.partition, ctx.convention
     load = jnp.asarray(convention.expert_load_factor)
     if convention.expert_balance == "poisson":
         ep = jnp.asarray(partition.ep)
@@ -203,41 +187,28 @@ def streamed_pool(model: ModelSpec, convention: Convention) -> jax.Array:
     return jnp.where(jnp.asarray(model.experts) > 1, pool, params.total_params(model))
 
 
-def routed_flops(
-    model: ModelSpec,
-    partition: Partition,
-    convention: Convention,
-    lay: Layout,
-    microbatch: jax.Array,
-    load: jax.Array,
-) -> jax.Array:
+def routed_flops(ctx: Context, microbatch: jax.Array, load: jax.Array) -> jax.Array:
     """FFN phase, routed experts of the busiest rank [FLOP]."""
+    model, convention, lay = ctx.model, ctx.convention, ctx.lay
     sparsity = jnp.asarray(model.top_k) / model.experts
     factor = jnp.where(jnp.asarray(model.experts) > 1, 1.0, convention.dense_flops_factor)
     active = factor * sparsity * streamed_pool(model, convention)
-    shards = lay.expert_time_shards * partition.pp
+    shards = lay.expert_time_shards * ctx.partition.pp
     return 2.0 * load * microbatch * (active * lay.pool_replicas / shards)
 
 
-def always_flops(
-    model: ModelSpec,
-    partition: Partition,
-    convention: Convention,
-    lay: Layout,
-    microbatch: jax.Array,
-) -> jax.Array:
+def always_flops(ctx: Context, microbatch: jax.Array) -> jax.Array:
     """FFN phase, what every token uses [FLOP]: shared experts, dense layers and router."""
-    if convention.scope == "routed_ffn":
+    if ctx.convention.scope == "routed_ffn":
         return jnp.zeros(())
-    split = (params.shared_params(model) + params.dense_ffn_params(model)) / lay.ffn_tp
-    return 2.0 * microbatch * ((split + params.router_params(model)) / partition.pp)
+    model = ctx.model
+    split = (params.shared_params(model) + params.dense_ffn_params(model)) / ctx.lay.ffn_tp
+    return 2.0 * microbatch * ((split + params.router_params(model)) / ctx.partition.pp)
 
 
-def head_flops(
-    model: ModelSpec, partition: Partition, convention: Convention, microbatch: jax.Array
-) -> jax.Array:
+def head_flops(ctx: Context, microbatch: jax.Array) -> jax.Array:
     """Output head [FLOP], spread evenly over the stages."""
-    if convention.scope == "routed_ffn":
+    if ctx.convention.scope == "routed_ffn":
         return jnp.zeros(())
-    shards = weight_ranks(partition) * partition.pp
-    return 2.0 * microbatch * (params.head_params(model) / shards)
+    shards = weight_ranks(ctx.partition) * ctx.partition.pp
+    return 2.0 * microbatch * (params.head_params(ctx.model) / shards)

@@ -1,12 +1,21 @@
 """How a partition divides a model: the shard counts that memory, time and messages share."""
 
 import dataclasses
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from qsjax.records.specs import Convention, MlaLayout, ModelSpec, Partition
+from qsjax.records.scenario import Records
+from qsjax.records.specs import (
+    Convention,
+    HardwareSpec,
+    MlaLayout,
+    ModelSpec,
+    Partition,
+    Workload,
+)
 
 
 @jax.tree_util.register_dataclass
@@ -104,3 +113,20 @@ def layout(model: ModelSpec, partition: Partition, convention: Convention) -> La
         expert_time_shards=expert_time_shards,
         expert_copies=1.0 + redundant / experts,
     )
+
+
+class Context(NamedTuple):
+    """A design under an accounting, with its shard counts: what laws of several records take."""
+
+    model: ModelSpec
+    hardware: HardwareSpec
+    partition: Partition
+    workload: Workload
+    convention: Convention
+    lay: Layout
+
+
+def context_of(records: Records, convention: Convention) -> Context:
+    """What the laws take, of the records of a design; its GPU count enters none of them."""
+    lay = layout(records.model, records.partition, convention)
+    return Context(*records[:4], convention, lay)

@@ -4,8 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from qsjax.cost.laws import params
-from qsjax.cost.laws.sharding import Layout, cache_layout, weight_ranks
-from qsjax.records.specs import Convention, ModelSpec, Partition, Workload
+from qsjax.cost.laws.sharding import Context, cache_layout, weight_ranks
 
 # Logarithm of a chance that is zero in either precision for one token or more.
 _NEVER = -1.0e3
@@ -15,15 +14,11 @@ SKEW_SHAPE = 2.0
 
 
 def kv_bytes(
-    model: ModelSpec,
-    partition: Partition,
-    workload: Workload,
-    convention: Convention,
-    attended: tuple[jax.Array, jax.Array],
-    microbatch: jax.Array,
+    ctx: Context, attended: tuple[jax.Array, jax.Array], microbatch: jax.Array
 ) -> jax.Array:
     """Cache bytes read per microbatch [B]; `attended` = tokens seen by a (full, window) layer."""
-    elements, split = cache_layout(model, partition.tp, convention.mla_read)
+    model, partition, workload = ctx.model, ctx.partition, ctx.workload
+    elements, split = cache_layout(model, partition.tp, ctx.convention.mla_read)
     full, window = attended
     per_token = (workload.bytes_kv * elements + workload.kv_scale_bytes) / split
     pp = jnp.asarray(partition.pp)
@@ -39,11 +34,7 @@ def kv_bytes(
 
 
 def expert_traffic_factor(
-    model: ModelSpec,
-    convention: Convention,
-    routed_tokens: jax.Array,
-    microbatch: jax.Array,
-    copies: jax.Array,
+    ctx: Context, routed_tokens: jax.Array, microbatch: jax.Array
 ) -> jax.Array:
     """Share of the expert pool, redundant `copies` included, that a microbatch streams [1].
 
@@ -54,7 +45,8 @@ def expert_traffic_factor(
     so that it is missed with probability (1 + n/2)^-2 instead of e^-n. `all_experts` and `top_k`
     are the bounds that other simulators use.
     """
-    sparsity = jnp.asarray(model.top_k) / model.experts
+    convention, copies = ctx.convention, ctx.lay.expert_copies
+    sparsity = jnp.asarray(ctx.model.top_k) / ctx.model.experts
     match convention.expert_traffic:
         case "coverage":
             chance = sparsity / copies
@@ -75,52 +67,46 @@ def expert_traffic_factor(
             return sparsity
 
 
-def routed_bytes(
-    pool: jax.Array, partition: Partition, workload: Workload, lay: Layout, factor: jax.Array
-) -> jax.Array:
+def routed_bytes(ctx: Context, pool: jax.Array, factor: jax.Array) -> jax.Array:
     """Routed-expert weight bytes [B]: `factor` of the pool (parameters) over its shards."""
+    lay = ctx.lay
     return (
-        jnp.asarray(workload.bytes_ffn_weight)
-        * (pool * lay.expert_copies / (lay.expert_time_shards * partition.pp))
+        jnp.asarray(ctx.workload.bytes_ffn_weight)
+        * (pool * lay.expert_copies / (lay.expert_time_shards * ctx.partition.pp))
         * factor
     )
 
 
-def always_read_bytes(
-    model: ModelSpec, partition: Partition, workload: Workload, convention: Convention, lay: Layout
-) -> jax.Array:
+def always_read_bytes(ctx: Context) -> jax.Array:
     """Weight bytes of dense FFN layers, shared experts and router [B]."""
-    if convention.scope == "routed_ffn":
+    if ctx.convention.scope == "routed_ffn":
         return jnp.zeros(())
-    split = (params.shared_params(model) + params.dense_ffn_params(model)) / lay.ffn_tp
+    model, workload = ctx.model, ctx.workload
+    split = (params.shared_params(model) + params.dense_ffn_params(model)) / ctx.lay.ffn_tp
     router = jnp.asarray(workload.bytes_ffn_weight) * params.router_params(model)
-    return (params.shared_weight_bytes(workload) * split + router) / partition.pp
+    return (params.shared_weight_bytes(workload) * split + router) / ctx.partition.pp
 
 
-def head_bytes(
-    model: ModelSpec, partition: Partition, workload: Workload, convention: Convention
-) -> jax.Array:
+def head_bytes(ctx: Context) -> jax.Array:
     """Weight bytes of the output head [B]; the input embedding is looked up, not streamed."""
-    if convention.scope == "routed_ffn":
+    if ctx.convention.scope == "routed_ffn":
         return jnp.zeros(())
-    shards = weight_ranks(partition) * partition.pp
-    return jnp.asarray(workload.bytes_head_weight) * params.head_params(model) / shards
+    shards = weight_ranks(ctx.partition) * ctx.partition.pp
+    return jnp.asarray(ctx.workload.bytes_head_weight) * params.head_params(ctx.model) / shards
 
 
-def attention_activation_bytes(
-    model: ModelSpec, partition: Partition, workload: Workload, microbatch: jax.Array
-) -> jax.Array:
+def attention_activation_bytes(ctx: Context, microbatch: jax.Array) -> jax.Array:
     """Queries read and outputs written by the attention kernels [B]."""
+    model, partition, workload = ctx.model, ctx.partition, ctx.workload
     latent, heads = jnp.asarray(model.kv_latent), jnp.asarray(model.heads)
     width = jnp.where(latent > 0, 2.0 * latent + model.rope_dim, 2.0 * jnp.asarray(model.head_dim))
     layers = params.softmax_layers(model) / partition.pp
     return microbatch * (workload.bytes_act * layers * heads * width / partition.tp)
 
 
-def projection_activation_bytes(
-    model: ModelSpec, partition: Partition, workload: Workload, microbatch: jax.Array
-) -> jax.Array:
+def projection_activation_bytes(ctx: Context, microbatch: jax.Array) -> jax.Array:
     """Inputs and outputs of the projections around attention [B]."""
+    model, partition, workload = ctx.model, ctx.partition, ctx.workload
     heads, latent = jnp.asarray(model.heads), jnp.asarray(model.kv_latent)
     query_and_output = heads * (model.qk_nope_dim + jnp.asarray(model.rope_dim) + model.v_head_dim)
     grouped = 2.0 * jnp.asarray(model.head_dim) * (heads + model.kv_heads)
@@ -131,15 +117,9 @@ def projection_activation_bytes(
     return microbatch * (workload.bytes_act * layers * (copied + split))
 
 
-def ffn_activation_bytes(
-    model: ModelSpec,
-    partition: Partition,
-    workload: Workload,
-    convention: Convention,
-    lay: Layout,
-    microbatch: jax.Array,
-) -> jax.Array:
+def ffn_activation_bytes(ctx: Context, microbatch: jax.Array) -> jax.Array:
     """Inputs, intermediates and outputs of the FFN products [B]."""
+    model, _, partition, workload, convention, lay = ctx
     hidden, matrices = jnp.asarray(model.hidden), jnp.asarray(model.ffn_matrices)
     moe_layers, top_k = params.moe_layers(model), jnp.asarray(model.top_k)
     routed = (
@@ -155,14 +135,9 @@ def ffn_activation_bytes(
     return microbatch * (workload.bytes_act * per_token / partition.pp)
 
 
-def head_activation_bytes(
-    model: ModelSpec,
-    partition: Partition,
-    workload: Workload,
-    convention: Convention,
-    microbatch: jax.Array,
-) -> jax.Array:
+def head_activation_bytes(ctx: Context, microbatch: jax.Array) -> jax.Array:
     """Input of the head and the logits that it writes [B]."""
+    model, _, partition, workload, convention, _ = ctx
     if convention.scope == "routed_ffn":
         return jnp.zeros(())
     per_token = jnp.asarray(model.hidden) + jnp.asarray(model.vocab) / weight_ranks(partition)

@@ -18,7 +18,7 @@ from jax.typing import ArrayLike
 from qsjax.catalog import HardwareEntry
 from qsjax.cost.decode import StepCost, decode_step
 from qsjax.cost.laws import collectives, communication, compute
-from qsjax.cost.laws.sharding import layout
+from qsjax.cost.laws.sharding import context_of
 from qsjax.engines.generations import generation_of
 from qsjax.engines.operating_point import OperatingPoint
 from qsjax.engines.rules import load_kernels
@@ -28,6 +28,7 @@ from qsjax.evidence.measurements.names import PRECISIONS, find_model
 from qsjax.grid.axes import stack
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import blend, scalar
+from qsjax.records.scenario import Records
 from qsjax.records.specs import PHYSICAL, HardwareSpec, ModelSpec, Partition, Workload
 from qsjax.records.units import US
 
@@ -257,14 +258,14 @@ def _collective(kernel: Kernel, hardware: HardwareSpec) -> float:
     return startup + float(cost.bandwidth)
 
 
-def _step_part(part: Part, records: Any, step: StepCost) -> tuple[ArrayLike, ArrayLike]:
+def _step_part(part: Part, records: Records, step: StepCost) -> tuple[ArrayLike, ArrayLike]:
     """Arithmetic and bytes of a part of a layer, start-ups and bytes of an exchange [s]."""
-    model, hardware, partition, work = records
+    hardware, work = records.hardware, records.workload
     if part == "attention":
         return step.compute.attention, step.hbm.kv + step.hbm.activations.attention
     if part == "experts":
-        lay = layout(model, partition, PHYSICAL)
-        flops = compute.routed_flops(model, partition, PHYSICAL, lay, step.microbatch, jnp.ones(()))
+        ctx = context_of(records, PHYSICAL)
+        flops = compute.routed_flops(ctx, step.microbatch, jnp.ones(()))
         peak = compute.peak_flops(hardware, work.ffn_dtype, PHYSICAL) * hardware.eff_gemm
         return flops / peak, step.hbm.routed + step.hbm.activations.ffn
     exchange, payload = step.comm.ep, work.bytes_dispatch / (work.bytes_dispatch + work.bytes_act)
@@ -293,10 +294,9 @@ def times(kernels: Sequence[Kernel], constants: Mapping[str, Any]) -> list[tuple
 
 
 @on_host
-def _sides(records: Any, *, part: Part) -> tuple[ArrayLike, ArrayLike, ArrayLike]:
+def _sides(records: Records, *, part: Part) -> tuple[ArrayLike, ArrayLike, ArrayLike]:
     """What bounds a part of a layer on either side, and its time [s]."""
-    model, hardware, partition, work = records
-    step = decode_step(model, hardware, partition, work, PHYSICAL)
+    hardware, step = records.hardware, decode_step(records, PHYSICAL)
     first, second = _step_part(part, records, step)
     first, second = jnp.asarray(first), jnp.asarray(second)
     if part == "experts":
@@ -315,7 +315,7 @@ def _together(ones: Sequence[OperatingPoint], part: Part, fields: Any) -> list[t
         return stack([getattr(one, name) for one in ones])
 
     hardware = dataclasses.replace(leaves("hardware"), **fields)
-    records = (leaves("model"), hardware, leaves("partition"), leaves("workload"))
+    records = Records(leaves("model"), hardware, leaves("partition"), leaves("workload"))
     first, second, time = (np.asarray(x) + np.zeros(len(ones)) for x in _sides(records, part=part))
     names = np.where(first > second, *_BOUNDS.get(part, ("latency-bound", "communication-bound")))
     return [(float(t) / US, str(name)) for t, name in zip(time, names, strict=True)]

@@ -9,9 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qsjax.cost.ledger import resource_times, time_ledger
+from qsjax.cost.ledger import regimes_of, resource_times, time_ledger
 from qsjax.cost.prefill import prefill_step
-from qsjax.cost.regimes import regimes_of
 from qsjax.cost.shared import Filling, Shared, rush, shared_steps
 from qsjax.engines import memory
 from qsjax.engines.operating_point import OperatingPoint
@@ -20,6 +19,7 @@ from qsjax.evidence.measurements.cases import SWEEP, Case
 from qsjax.grid import axes
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
+from qsjax.records.scenario import Records
 from qsjax.records.specs import Convention, HardwareSpec, ModelSpec, Partition, Workload
 from qsjax.records.units import GB
 
@@ -169,35 +169,34 @@ def stack(asked: Sequence[Asked]) -> Batch:
     )
 
 
-def with_launches(batch: Batch, hardware: HardwareSpec) -> HardwareSpec:
-    """The accelerator of every deployment, with the launches of its experts."""
+def records_of(batch: Batch, hardware: HardwareSpec) -> Records:
+    """The design of every deployment on an accelerator, with the launches of its experts."""
     launches = hardware.layer_overhead + batch.expert_launches
-    return dataclasses.replace(hardware, layer_overhead=launches)
+    own = dataclasses.replace(hardware, layer_overhead=launches)
+    return Records(batch.model, own, batch.partition, batch.workload)
 
 
 def served(batch: Batch, hardware: HardwareSpec, convention: Convention) -> Shared:
     """Every deployment of a batch on an accelerator, prompts beside answers where it has both."""
-    design = (batch.model, with_launches(batch, hardware), batch.partition, batch.workload)
-    return shared_steps(*design, convention, batch.prompt, batch.output, batch.rules)
+    records = records_of(batch, hardware)
+    return shared_steps(records, convention, batch.prompt, batch.output, batch.rules)
 
 
 def _evaluate(batch: Batch, constants: Constants, convention: Convention) -> Outcome:
     """Decode step and prefill of every deployment of a batch."""
     hardware = with_constants(batch.hardware, constants, batch.is_trtllm)
-    work, part = batch.workload, batch.partition
-    found = served(batch, hardware, convention)
-    step = found.step
-    read = (batch.model, with_launches(batch, hardware), part, work, convention, batch.prompt)
-    ledger = time_ledger(step, convention, part, work, jnp.asarray(hardware.step_overhead))
+    found, records = served(batch, hardware, convention), records_of(batch, hardware)
+    step, read = found.step, (records, convention, batch.prompt)
+    ledger = time_ledger(step, records, convention)
     return Outcome(
         tpot=step.tpot,
         wait=found.wait,
         prefill=prefill_step(*read, batch.prompts).ttft,
         ttft=found.ttft,
         rush=rush(*read, batch.rules),
-        tokens_per_s=jnp.asarray(part.dp) * found.tokens_per_s,
+        tokens_per_s=jnp.asarray(batch.partition.dp) * found.tokens_per_s,
         weights=step.capacity.weights,
-        kv_per_token=step.capacity.kv_per_sequence / work.context,
+        kv_per_token=step.capacity.kv_per_sequence / batch.workload.context,
         busy=found.busy,
         resources=resource_times(ledger),
     )

@@ -8,8 +8,7 @@ from qsjax.plotting import style
 from qsjax.plotting.ledgers import by_resource
 from qsjax.plotting.rows import METRICS, design, in_ms, series, why_infeasible
 from qsjax.plotting.style import Row
-from qsjax.records.quantities import FIELDS
-from qsjax.records.specs import DEGREES
+from qsjax.records.specs import DEGREES, FIELDS
 from qsjax.records.units import quantity, tokens
 
 Chart = dict[str, Any]

@@ -1,13 +1,13 @@
 """What hardware costs: a sum of power laws that must grow with everything that may be chosen."""
 
 import dataclasses
-import difflib
 from collections.abc import Mapping
 
 import numpy as np
 from scipy.optimize import elementwise
 
 from qsjax.grid.parameters import GROUPS, HARDWARE_PARAMETERS, bounds
+from qsjax.records.fields import near
 
 LOG_SCALE = 20.0  # hardware is scaled by at most e^20 to cost a budget
 
@@ -53,8 +53,8 @@ def check_cost(model: CostModel, budget: float | None = None) -> None:
     known = [*HARDWARE_PARAMETERS, "flops", "link_bw"]
     for name, price in model.prices.items():
         if name not in known or any(m not in HARDWARE_PARAMETERS for m in members(name)):
-            near = difflib.get_close_matches(name, known, n=3) or known[:4]
-            found.append(f"{name}: not a hardware quantity; nearest names: {', '.join(near)}")
+            close = near(name, known) or known[:4]
+            found.append(f"{name}: not a hardware quantity; nearest names: {', '.join(close)}")
         elif bounds(members(name)[0])[1] <= 1.0:
             found.append(f"{name}: a share between 0 and 1 is not bought; choose capacity or rates")
         elif name.endswith(("latency", "overhead")) or "reserve" in name:

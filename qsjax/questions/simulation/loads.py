@@ -17,7 +17,7 @@ from qsjax.engines.schedulers import Scheduler, check_scheduler, default_schedul
 from qsjax.grid.case import best_partition, records_at
 from qsjax.grid.cells import Cells, label_of, one_cell
 from qsjax.grid.evaluation import evaluate
-from qsjax.grid.problem import Accelerator, Problem, pairs_of, question
+from qsjax.grid.problem import Accelerator, Problem, pairs_of, question, with_batch
 from qsjax.grid.solution import kv_mode_name
 from qsjax.numerics.safe import scalar
 from qsjax.output import files
@@ -284,14 +284,6 @@ def scheduler_of(
     return rules
 
 
-def without_batch(problem: Problem, **changes: Any) -> Problem:
-    """The problem without a batch of its own, for the requests decide it, and with changes."""
-    work = problem.workload
-    if work is not None:
-        work = dataclasses.replace(work, batch=None)
-    return dataclasses.replace(problem, **{"batch": "largest", "workload": work} | changes)
-
-
 def _records(cells: Cells, partition: Partition | None) -> Records:
     """The design of a cell, the best one if none is stated."""
     if partition is not None:
@@ -476,7 +468,7 @@ def _served(
     requests: _Work,
 ) -> Served:
     """The design on one model and accelerator under its loads."""
-    cells = one_cell(without_batch(problem, context=_mean_context(requests)), *at)
+    cells = one_cell(with_batch(problem, "largest", context=_mean_context(requests)), *at)
     convention = problem.stated.rules
     records = _records(cells, partition)
     step = step_of_one(records, convention)

@@ -21,7 +21,7 @@ from qsjax.grid.batches import ladder
 from qsjax.grid.cells import Cells, label_of, model_on_host, numbers_at, one_cell
 from qsjax.grid.limits import LIMITS, is_given
 from qsjax.grid.optimum import candidates_of
-from qsjax.grid.problem import Problem, pairs_of, prices_of, question
+from qsjax.grid.problem import Problem, pairs_of, prices_of, question, with_batch
 from qsjax.grid.solution import design_label
 from qsjax.numerics.safe import scalar
 from qsjax.output import words
@@ -31,7 +31,6 @@ from qsjax.questions.simulation.loads import (
     loads_of,
     number_of,
     scheduler_of,
-    without_batch,
 )
 from qsjax.questions.simulation.outcomes import CUT, Outcome, check_quantile, needed_for, row_of
 from qsjax.questions.simulation.serving import Deployment, simulate
@@ -390,7 +389,7 @@ def options(
         part = designs.partition
         flat = Records(model_on_host(inputs), inputs.hardware, part, inputs.workload)
         # A smaller deployment, copied, is an option of its own count.
-        fills = part.tp * part.pp * part.dp * part.kvp == count
+        fills = np.asarray(part.tp) * part.pp * part.dp * part.kvp == count
         tables = step_table(flat, problem.stated.rules, (mean.prompt, longest), rules)
         for row, position in enumerate(legal.position):
             table = jax.tree.map(lambda x, row=row: np.asarray(x)[row], tables)
@@ -408,7 +407,7 @@ def options(
 
 def _replica(problem: Problem, at: tuple[int, int], gpus: int, context: float) -> Cells:
     """The designs of one replica."""
-    return one_cell(without_batch(problem, gpus=gpus, context=context, batch="best"), *at)
+    return one_cell(with_batch(problem, "best", gpus=gpus, context=context), *at)
 
 
 def least_replicas(option: Option, target: Target) -> float:

@@ -64,18 +64,16 @@ class _Laws(NamedTuple):
 
 
 def _decode(records: Records, *, convention: Convention) -> _Laws:
-    model, hardware, partition, workload, _ = records
-    step = decode_step(model, hardware, partition, workload, convention)
-    cap = step.capacity
-    return _Laws(step.tpot * workload.tokens_per_step, cap.usable, cap.weights, cap.kv_per_sequence)
+    step = decode_step(records._replace(gpus=None), convention)
+    cap, made = step.capacity, records.workload.tokens_per_step
+    return _Laws(step.tpot * made, cap.usable, cap.weights, cap.kv_per_sequence)
 
 
 def _prefill(
     records: Records, prompt: ArrayLike, *, convention: Convention
 ) -> tuple[jax.Array, jax.Array]:
     """A pass over one prompt, and the attention of a stage in it [s]."""
-    model, hardware, partition, workload, _ = records
-    cost = prefill_step(model, hardware, partition, workload, convention, prompt)
+    cost = prefill_step(records, convention, prompt)
     return cost.ttft, jnp.maximum(cost.compute.attention, cost.hbm.attention)
 
 
