@@ -10,8 +10,7 @@ import pytest
 from qsjax import catalog
 from qsjax.cost.coefficients import rates
 from qsjax.cost.decode import decode_step
-from qsjax.cost.laws.communication import Context
-from qsjax.cost.laws.sharding import layout
+from qsjax.cost.laws.sharding import context_of
 from qsjax.cost.prefill import Answers, prefill_step
 from qsjax.cost.shared import Filling, filled_steps, rush, shared_steps, with_any
 from qsjax.engines.schedulers import Scheduler, default_scheduler, filling_of
@@ -297,18 +296,13 @@ def test_prompts_of_replicas_that_share_experts():
 
 def test_a_pass_in_which_some_of_the_replicas_read():
     """By hand: a quarter of the replicas with 1,000 tokens each, as 250 tokens at the experts."""
-    records = (MOE, HARDWARE, Partition(dp=4.0, ep=4.0), WORKLOAD, PHYSICAL)
-    some = prefill_step(*records, 1000.0, reading=0.25)
-    few, all_of_them = prefill_step(*records, 250.0), prefill_step(*records, 1000.0)
+    design = (Records(MOE, HARDWARE, Partition(dp=4.0, ep=4.0), WORKLOAD), PHYSICAL)
+    some = prefill_step(*design, 1000.0, reading=0.25)
+    few, all_of_them = prefill_step(*design, 250.0), prefill_step(*design, 1000.0)
     assert float(some.compute.attention) == float(all_of_them.compute.attention)
-    own = float(rates_of(*records).compute.ffn)  # the router, which every token meets
+    own = float(rates(context_of(*design)).compute.ffn)  # the router, which every token meets
     routed = float(few.compute.ffn) - 250.0 * own
     assert float(some.compute.ffn) == pytest.approx(1000.0 * own + routed)
-
-
-def rates_of(model, hardware, partition, work, convention):
-    lay = layout(model, partition, convention)
-    return rates(Context(model, hardware, partition, work, convention, lay))
 
 
 def test_rules_of_engines():
