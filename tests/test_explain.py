@@ -11,7 +11,7 @@ from tolerances import CANCELLATION, EXACT
 from qsjax.cost.decode import decode_step
 from qsjax.cost.disaggregation import companion
 from qsjax.cost.prefill import prefill_step
-from qsjax.cost.shared import shared_steps
+from qsjax.cost.shared import Filling, shared_steps
 from qsjax.grid.case import case_record
 from qsjax.grid.evaluation import evaluate
 from qsjax.grid.limits import Limits
@@ -244,7 +244,8 @@ def test_prefill_supplies_decode():
     answer = explain(problem(twins=()), Partition(tp=4.0, dp=2.0), requests=requests)
     stated = answer.stated
     step = stated.parts.step
-    found = companion(stated.records, step, 65024.0, 1024.0)
+    rules = Filling(lockstep=1.0)  # vLLM's, whose replicas share the experts here
+    found = companion(stated.records, step, 65024.0, 1024.0, rules)
     assert answer.prefill == found
     work = dataclasses.replace(WORK, context=CONTEXT)
     cost = prefill_step(Records(MODEL, GPU, Partition(tp=4.0, dp=2.0), work), PHYSICAL, 65024.0)
@@ -257,7 +258,7 @@ def test_prefill_supplies_decode():
     assert found.tokens_per_s_per_gpu_disaggregated == pytest.approx(split, rel=EXACT)
     # A step with both holds 8,192 tokens, of which every sequence that decodes has one.
     records = stated.records
-    both = shared_steps(records, PHYSICAL, 65024.0, 1024.0)
+    both = shared_steps(records, PHYSICAL, 65024.0, 1024.0, rules)
     for name in ("tpot", "ttft"):
         assert getattr(found, f"{name}_aggregated") == pytest.approx(
             float(getattr(both, name)), rel=EXACT
