@@ -210,7 +210,6 @@ def view(problem: Problem, setting: Setting, found: Exploration | None = None) -
     Raises:
         ValueError: they do not fit together.
     """
-    asked = problem_at(problem, setting)
     found = found or explored(problem, setting)
     ((solution,),) = found.solutions
     curve, rows, shown = found.rows(), [], []
@@ -224,7 +223,7 @@ def view(problem: Problem, setting: Setting, found: Exploration | None = None) -
                 name: sum(scalar(case.parts.memory[t]) for t in own) for name, own in MEMORY.items()
             }
             shown.append(Shown(row, by_resource(row["terms"]), parts))
-    said = [answer(asked, rows)]
+    said = [answer(found.problem, rows)]
     if shown:  # else the summary itself says what is missing
-        said += all_missing(asked, rows)
+        said += all_missing(found.problem, rows)
     return View("\n".join(said), rows, shown, curve)
