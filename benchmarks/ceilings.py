@@ -15,7 +15,6 @@ import numpy as np
 
 from benchmarks.timing import best_seconds
 from qsjax.grid.scoring import WIDE
-from qsjax.numerics.programs import brief
 
 # Elements of a kernel: with CHAINS * links operations each, its two passes over memory vanish.
 ELEMENTS = {"cpu": 2**18, "gpu": 2**24}
@@ -56,7 +55,7 @@ KINDS: dict[str, tuple[Operation, int, int]] = {
 }
 
 
-@partial(jax.jit, static_argnames="kind", compiler_options=WIDE | brief())
+@partial(jax.jit, static_argnames="kind", compiler_options=WIDE)
 def _kernel(x: jax.Array, c: jax.Array, kind: str) -> jax.Array:
     operation, _, links = KINDS[kind]
     chains = [x + k * c for k in range(CHAINS)]
@@ -75,7 +74,7 @@ def rate(kind: str, dtype: str) -> float:
     return size * CHAINS * links * count / best_seconds(lambda: _kernel(x, c, kind), seconds=0.3)
 
 
-@partial(jax.jit, donate_argnums=0, compiler_options=WIDE | brief())
+@partial(jax.jit, donate_argnums=0, compiler_options=WIDE)
 def _copy(x: jax.Array) -> jax.Array:
     copied: jax.Array = jax.lax.fori_loop(0, COPIES, lambda _, y: y + 1.0, x)
     return copied

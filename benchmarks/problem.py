@@ -12,7 +12,6 @@ from qsjax import catalog
 from qsjax.grid.axes import Axes, make_axes, matrix_arrays, place, stack, twin_of
 from qsjax.grid.scoring import WIDE, Reduced, Scored, StepObjective, scores
 from qsjax.grid.tiles import reduce_tiles
-from qsjax.numerics.programs import brief
 from qsjax.records.scenario import Records
 from qsjax.records.specs import PHYSICAL, Partition, Workload
 
@@ -75,7 +74,7 @@ def block(grid: Axes, dtype: str, gpus: float | None = None) -> tuple[Records, t
     return arrays, (*kept, grid.cells // math.prod(kept))
 
 
-@partial(jax.jit, static_argnames="shape", compiler_options=WIDE | brief())
+@partial(jax.jit, static_argnames="shape", compiler_options=WIDE)
 def reduce_block(records: Records, shape: tuple[int, ...]) -> Reduced:
     """The fused arg-max of a block, as sweeps compile it."""
 

@@ -13,7 +13,6 @@ from benchmarks.timing import best_seconds
 from qsjax.cost.decode import decode_parts, decode_step
 from qsjax.grid.axes import Axes, place
 from qsjax.grid.scoring import WIDE, lowest, scores, scores_of
-from qsjax.numerics.programs import brief
 from qsjax.records.scenario import Records
 from qsjax.records.specs import PHYSICAL
 from qsjax.streaming.engine import Job, Precision
@@ -89,7 +88,7 @@ def stream_seconds(
     return best_seconds(call, seconds, least=2), plan.cells_computed
 
 
-@partial(jax.jit, static_argnames="shape", compiler_options=WIDE | brief())
+@partial(jax.jit, static_argnames="shape", compiler_options=WIDE)
 def _dense(records: Records, shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
     step, _ = decode_parts(records, PHYSICAL)
     return jnp.broadcast_to(step.tokens_per_s_per_gpu, shape), jnp.broadcast_to(step.reasons, shape)
@@ -108,9 +107,7 @@ def _total(hardware: Any, records: Records, shape: tuple[int, ...]) -> jax.Array
     return jnp.sum(jnp.broadcast_to(jnp.where(scored.feasible, scored.score, 0.0), shape))
 
 
-_slope_of_all = jax.jit(
-    jax.value_and_grad(_total), static_argnames="shape", compiler_options=WIDE | brief()
-)
+_slope_of_all = jax.jit(jax.value_and_grad(_total), static_argnames="shape", compiler_options=WIDE)
 
 
 def gradient_seconds(contexts: int, dtype: str, seconds: float = 1.0) -> tuple[float, int]:
@@ -186,7 +183,7 @@ def compile_seconds(contexts: int, dtype: str) -> float:
     # Another function object, or the earlier compilation would be found again.
     fresh = jax.jit(
         lambda *args: problem.reduce_block.__wrapped__(*args, shape),
-        compiler_options=WIDE | brief(),
+        compiler_options=WIDE,
     )
     start = time.perf_counter()
     fresh.lower(records).compile()
@@ -204,7 +201,7 @@ def recompilations() -> int:
     return int(problem.reduce_block._cache_size() - before)
 
 
-@partial(jax.jit, static_argnames="shape", compiler_options=WIDE | brief())
+@partial(jax.jit, static_argnames="shape", compiler_options=WIDE)
 def _score(records: Records, shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
     step, broken = decode_parts(records, PHYSICAL)
     scored = scores_of(step, broken, records.gpus, problem.OBJECTIVE)

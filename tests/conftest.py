@@ -14,9 +14,6 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("QSJAX_CACHE", str(Path(__file__).parents[1] / ".pytest_cache/programs"))
-# XLA compiles what a test calls once in half of the time by its older emitter of fused loops, whose
-# code is as fast. Processes that tests start, notebooks and the command have the default one.
-os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 
 import hypothesis
 import jax
@@ -28,9 +25,6 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Tests call laws by themselves; entry points switch 64 bits on where a process has not.
 jax.config.update("jax_enable_x64", True)
-jax.devices()  # has read the flags
-if os.environ["XLA_FLAGS"] == "--xla_cpu_use_fusion_emitters=false":
-    del os.environ["XLA_FLAGS"]
 if folder := programs.folder():
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.05)

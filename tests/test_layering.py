@@ -50,7 +50,6 @@ FILES = {
 }
 JIT = {
     *("grid", "numerics.numpy_backend", "streaming", "questions", "evidence"),
-    "numerics.programs",  # how all of them are compiled
     "numerics.safe",  # operations that bounds over boxes take whole need a name of their own
 }
 

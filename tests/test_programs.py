@@ -6,8 +6,6 @@ import sys
 import warnings
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
@@ -108,18 +106,3 @@ def test_a_design_by_hand_changes_no_setting():
         warnings.simplefilter("error")
         qs.decode("llama-3.1-8b", "h100-sxm", context=8192)
     assert jax.config.jax_compilation_cache_dir is None
-
-
-def test_programs_are_compiled_quickly_and_without_what_xla_does_not_know(monkeypatch):
-    def law(x):
-        return jnp.sin(x) + 1.0
-
-    assert programs.brief()["xla_cpu_use_fusion_emitters"] is False
-    assert programs.program(law)(0.5) == pytest.approx(np.sin(0.5) + 1.0)
-    monkeypatch.setattr(programs, "_BRIEF", {"xla_cpu_of_another_release": True})
-    programs.brief.cache_clear()
-    try:
-        assert programs.brief() == {}
-        assert programs.program(law)(0.5) == pytest.approx(np.sin(0.5) + 1.0)
-    finally:
-        programs.brief.cache_clear()

@@ -11,7 +11,6 @@ from qsjax.grid.optimum import SMALL
 from qsjax.grid.scoring import WIDE
 from qsjax.numerics.float64 import in_float64
 from qsjax.numerics.numpy_backend import on_host
-from qsjax.numerics.programs import program
 from qsjax.records.scenario import Records
 from qsjax.records.specs import Convention
 
@@ -21,7 +20,7 @@ def _evaluate(records: Records, convention: Convention) -> StepCost:
 
 
 _evaluate_on_host = on_host(_evaluate)
-_evaluate_compiled = in_float64(program(_evaluate, compiler_options=WIDE))
+_evaluate_compiled = in_float64(jax.jit(_evaluate, compiler_options=WIDE))
 
 
 def evaluate(records: Records, convention: Convention) -> StepCost:

@@ -21,7 +21,6 @@ from qsjax.grid.cells import Designs, Winners, as_rows, step_of, take
 from qsjax.grid.parameters import Inputs, Parameter, members_of, read, with_rounding, write
 from qsjax.numerics.float64 import in_float64
 from qsjax.numerics.numpy_backend import on_host
-from qsjax.numerics.programs import program
 from qsjax.numerics.safe import safe_log
 
 # Half-width of the neighbourhood (relative) in which a slope is asked for left and right.
@@ -113,7 +112,7 @@ def _values(inputs: Inputs, members: tuple[str, ...]) -> Values:
     return tuple(jnp.broadcast_to(jnp.asarray(read(inputs, name)), rows) for name in members)
 
 
-@partial(program, static_argnames=("members", "metrics"))
+@partial(jax.jit, static_argnames=("members", "metrics"))
 def _reverse(
     winners: Winners, economy: Economy, members: tuple[str, ...], metrics: tuple[str, ...]
 ) -> tuple[jax.Array, Values]:
@@ -162,7 +161,7 @@ def _beside(
     return jax.jvp(logs_of, (at,), (direction,))[1]
 
 
-@partial(program, static_argnames=("members", "metrics"))
+@partial(jax.jit, static_argnames=("members", "metrics"))
 def _kinks(
     winners: Winners,
     economy: Economy,
@@ -233,7 +232,7 @@ def _curvature(
     return jax.jvp(slope, (origin,), (along(one),))[1]
 
 
-@partial(program, static_argnames=("members", "metric"))
+@partial(jax.jit, static_argnames=("members", "metric"))
 def _second(
     winners: Winners, economy: Economy, masks: np.ndarray, members: tuple[str, ...], metric: str
 ) -> jax.Array:

@@ -34,7 +34,6 @@ from qsjax.grid.problem import Problem, with_batch
 from qsjax.grid.progress import over
 from qsjax.grid.scoring import pick_best
 from qsjax.numerics.numpy_backend import on_host
-from qsjax.numerics.programs import program
 
 # Cells up to which NumPy is done before a compiler would be: about 0.2 s for 2^20.
 SMALL = 2**21
@@ -146,7 +145,7 @@ def _reduce(table: _Table, shape: tuple[int, int], xp: Any) -> Best:
 _table_on_host = on_host(_table)
 
 
-@partial(program, static_argnames=("objective", "is_limited"))
+@partial(jax.jit, static_argnames=("objective", "is_limited"))
 def _best(
     inputs: Inputs,
     designs: Designs,

@@ -15,7 +15,6 @@ import numpy as np
 
 from qsjax.numerics.float64 import in_float64
 from qsjax.numerics.jaxpr import Step, Tape, record
-from qsjax.numerics.programs import brief
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -98,7 +97,7 @@ def _player(function: Operation, options: Options, tree: Any) -> _Player | None:
 
 @lru_cache(maxsize=128)
 def _compiled(function: Operation, options: Options) -> Operation:
-    return jax.jit(partial(function, **dict(options)), compiler_options=brief())
+    return jax.jit(partial(function, **dict(options)))
 
 
 def _run(steps: Iterable[tuple[Step, Operation]], slots: Slots) -> None:

@@ -5,25 +5,17 @@ own (`JAX_COMPILATION_CACHE_DIR`) keeps these there too. Outside of questions no
 """
 
 import contextlib
-import functools
 import hashlib
 import os
 import platform
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import jax
 from jax.experimental.compilation_cache import compilation_cache
-
-P = ParamSpec("P")
-R = TypeVar("R")
-
-# For a processor: XLA's older emitter of loops compiles in half of the time, and some passes gain
-# nothing. The code is as fast.
-_BRIEF = {"xla_cpu_use_fusion_emitters": False, "xla_llvm_disable_expensive_passes": True}
 
 # Compiled programs kept on disk [B]; the oldest go first.
 CACHE_BYTES = 256 * 2**20
@@ -128,38 +120,3 @@ def kept() -> Iterator[None]:
             _running -= used
             if used and not _running:
                 _unset()
-
-
-@functools.cache
-def brief() -> dict[str, Any]:
-    """Options by which XLA compiles in less time; none where its release does not know them."""
-    if jax.default_backend() != "cpu":
-        return {}
-    try:
-        jax.jit(lambda: 0.0, compiler_options=_BRIEF).lower().compile()
-    except jax.errors.JaxRuntimeError:
-        return {}
-    return _BRIEF
-
-
-def program(
-    function: Callable[P, R], *, compiler_options: dict[str, Any] | None = None, **options: Any
-) -> Callable[P, R]:
-    """`jax.jit` of a function that nothing traces, which compiles in less time.
-
-    Args:
-        function: what is compiled, when it is called first.
-        compiler_options: further ones of XLA.
-        options: other arguments of `jax.jit`.
-    """
-
-    @functools.cache
-    def compiled() -> Any:
-        return jax.jit(function, compiler_options=brief() | (compiler_options or {}), **options)
-
-    @functools.wraps(function)
-    def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        found: R = compiled()(*args, **kwargs)
-        return found
-
-    return run

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache, cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 import jax
@@ -11,7 +11,6 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from qsjax.grid.axes import place
 from qsjax.grid.scoring import WIDE, StepObjective
-from qsjax.numerics.programs import brief
 from qsjax.records.scenario import Records
 from qsjax.records.specs import Convention
 from qsjax.streaming.kernels import Metric, Reduction, Wanted, reduce_one
@@ -88,11 +87,13 @@ def run_blocks(
     )(moving, fixed, bounds)
 
 
-@cache
-def program() -> Callable[..., Any]:
-    """`run_blocks`, to be compiled."""
+@lru_cache
+def program_for(platform: str) -> Callable[..., Any]:
+    """`run_blocks` compiled for a platform."""
     names = ("packing", "wanted", "mesh", "kernel")
-    return jax.jit(run_blocks, static_argnames=names, compiler_options=WIDE | brief())
+    # On a processor these passes cost 0.15 s of a first result and gain nothing.
+    brief = {"xla_llvm_disable_expensive_passes": True} if platform == "cpu" else {}
+    return jax.jit(run_blocks, static_argnames=names, compiler_options=WIDE | brief)
 
 
 class _Packs:
@@ -170,7 +171,7 @@ class Engine:
         job, plan, (mesh, packs) = self.job, self.plan, on
         bounds = {name: tuple(map(float, pair)) for name, pair in job.bounds.items()}
         with jax.enable_x64(job.precision == "float64"):
-            return program()(
+            return program_for(mesh.devices.flat[0].platform)(
                 moving,
                 packs.fixed,
                 bounds | limits,

@@ -13,7 +13,6 @@ from qsjax.cost.metrics import METRICS, Economy, Objective, score_of
 from qsjax.grid.cells import Cells, Winners, step_of, take
 from qsjax.grid.optimum import Best, best_of
 from qsjax.grid.parameters import read, with_rounding, write
-from qsjax.numerics.programs import program
 from qsjax.questions.design.costs import CostModel, cost_of, members
 
 SPAN = 100.0  # hardware is sought within this factor of the reference, both ways
@@ -44,7 +43,7 @@ def log_metrics(
     return (-value if METRICS[metric].less_is_better else value), fits
 
 
-@partial(program, static_argnames=("quantities", "metric"))
+@partial(jax.jit, static_argnames=("quantities", "metric"))
 def log_slopes(
     winners: Winners,
     economy: Economy,

@@ -16,7 +16,6 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from qsjax.engines.schedulers import Scheduler
-from qsjax.numerics.programs import program
 from qsjax.questions.simulation.steps import (
     StepTable,
     context_segment,
@@ -453,7 +452,7 @@ def scan(lanes: Lane, states: State, iterations: int) -> tuple[State, Event]:
     return jax.lax.scan(body, states, None, length=iterations)
 
 
-run_block = program(scan, static_argnames="iterations")
+run_block = jax.jit(scan, static_argnames="iterations")
 
 
 class Times(NamedTuple):
@@ -496,7 +495,7 @@ def times_of(traffic: Traffic, events: Event) -> Times:
     return jax.vmap(one, in_axes=(0, 1))(traffic, events)
 
 
-block_times = program(times_of)
+block_times = jax.jit(times_of)
 
 
 @partial(jax.jit, static_argnames=("slots", "iterations"))

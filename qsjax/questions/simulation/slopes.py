@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from qsjax.engines.schedulers import Scheduler
-from qsjax.numerics.programs import program
 from qsjax.questions.simulation import events
 from qsjax.questions.simulation.serving import deploy, simulate, slots_of
 from qsjax.questions.simulation.steps import step_table
@@ -66,7 +65,7 @@ def elasticities(
         return (stacked := jnp.stack(waits)), stacked
 
     at = [jnp.asarray(getattr(records.hardware, name), float) for name in fields]
-    slopes, value = program(jax.jacfwd(means, has_aux=True))(at)
+    slopes, value = jax.jit(jax.jacfwd(means, has_aux=True))(at)
     return {
         mean: {
             name: float(slope[row] * x / value[row])
