@@ -50,6 +50,7 @@ MODELS = ("qwen3-8b", "llama-3.1-8b", "gpt-oss-20b", "mistral-nemo-12b")
 # no engine and client do.
 UNSTATED = 0.9, 1.1
 PER_USER = 10  # requests of a record, as the benchmark sends them
+APART = 0.05  # of the two averages, from which the budget of a step shows
 LONG_PROMPTS = 4.0  # input over output tokens from which prompts dominate
 
 
@@ -273,6 +274,12 @@ def prompts() -> dict[str, Any]:
     }
 
 
+def _apart(row: Mapping[str, Any]) -> float:
+    """How far averages with and without a step's budget are apart [1]."""
+    bounded, added = (1.0 + row[name] / 100.0 for name in ("steady_pct", "unbounded_pct"))
+    return abs(float(np.log(added / bounded)))
+
+
 def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Errors of all rows, of those with long prompts, and by accelerator and engine."""
     groups: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
@@ -280,6 +287,8 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         groups["all"].append(row)
         groups["isl/osl >= 4" if row["long"] else "isl/osl < 4"].append(row)
         groups[f"{row['engine']} on {row['gpu']}"].append(row)
+        if row["long"] and _apart(row) >= APART:
+            groups[f"isl/osl >= 4, averages {APART:.0%} apart"].append(row)
         groups[f"users to {4 ** int(np.ceil(np.log(max(row['users'], 1)) / np.log(4)))}"].append(
             row
         )

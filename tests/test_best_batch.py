@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from qsjax.grid import optimum
-from qsjax.grid.cells import cells_of
+from qsjax.grid import optimum, pairs
+from qsjax.grid.cells import cells_of, take
 from qsjax.grid.limits import Limits
 from qsjax.grid.optimum import best_of
 from qsjax.grid.problem import Problem
@@ -84,3 +84,16 @@ def test_compiled_blocks_agree(monkeypatch):
     again = best_of(cells)
     np.testing.assert_allclose(again.score, found.score, rtol=1e-12)
     np.testing.assert_array_equal(again.batch, found.batch)
+
+
+@pytest.mark.parametrize("objective", ["tokens_per_s_per_gpu", "tokens_per_s"])
+def test_rows_that_are_alike_are_answered_alike_however_many(monkeypatch, objective):
+    limits = Limits(max_tpot=0.03)
+    problem = Problem(
+        *("mixtral-8x7b", "h100-sxm"),
+        gpus=8, context=8192, twins=(), batch="best", limits=limits, objective=objective,
+    )  # fmt: skip
+    cells = cells_of(problem)
+    (one,) = best_of(cells).score
+    monkeypatch.setattr(pairs, "TOGETHER", 2 * cells.count)  # two rows at a time
+    assert best_of(cells, take(cells.inputs, [0] * 5)).score.tolist() == [one] * 5

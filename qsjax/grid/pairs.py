@@ -206,8 +206,7 @@ def _bisected(found: Candidates, limits: Limits) -> np.ndarray:
 
 def groups(found: Candidates) -> Iterator[Candidates]:
     """The candidates of some rows at a time, of about TOGETHER cells."""
-    rows = max((len(x) for x in jax.tree.leaves(found.winners.inputs)), default=1)
-    designs = max(x.shape[1] for x in jax.tree.leaves(found.winners.designs))
+    rows, designs = (int(np.max(at, initial=0)) + 1 for at in (found.row, found.position))
     step = max(1, TOGETHER // designs)
     for first in range(0, rows, step):
         yield found.of_rows(first, first + step)

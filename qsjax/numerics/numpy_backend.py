@@ -21,6 +21,7 @@ R = TypeVar("R")
 Operation = Callable[..., Any]
 Options = tuple[tuple[str, Any], ...]
 Slots = dict[int, Any]
+Steps = list[tuple[Step, Operation]]
 
 # Primitives whose NumPy function takes the same arguments and has no parameters.
 _SAME_NAME = ("floor", "ceil", "sqrt", "square", "exp", "expm1", "log", "log1p", "sign", "abs")
@@ -167,9 +168,6 @@ def picked(tree: Any, index: tuple[np.ndarray, ...]) -> Any:
     return jax.tree.map(own, tree)
 
 
-Steps = list[tuple[Step, Operation]]
-
-
 class _Halves(NamedTuple):
     """A player cut in two: the steps that its last argument does not reach, and the others.
 
@@ -199,9 +197,8 @@ def _halves(function: Operation, options: Options, tree: Any) -> _Halves | None:
         (late if is_reached else early).append((step, run))
         reached |= {step.writes} if is_reached else set()
     kept = frozenset(at for step, _ in late for at in step.reads).union(tape.results)
-    freeing = [step._replace(frees=tuple(set(step.frees) - kept)) for step, _ in early]
-    early = [(step, run) for step, (_, run) in zip(freeing, early, strict=True)]
-    return _Halves(tape, early, late, kept)
+    freeing = [(step._replace(frees=tuple(set(step.frees) - kept)), run) for step, run in early]
+    return _Halves(tape, freeing, late, kept)
 
 
 class Hoisted:

@@ -18,7 +18,7 @@ from qsjax.cost.metrics import Economy, costs, follows_load
 from qsjax.engines.flags import Engine
 from qsjax.engines.schedulers import Scheduler
 from qsjax.grid.batches import ladder
-from qsjax.grid.cells import Cells, label_of, model_on_host, numbers_at, one_cell
+from qsjax.grid.cells import Cells, label_of, numbers_at, one_cell, records_on_host
 from qsjax.grid.limits import LIMITS, is_given
 from qsjax.grid.optimum import candidates_of
 from qsjax.grid.problem import Problem, pairs_of, prices_of, question, with_batch
@@ -387,7 +387,7 @@ def options(
             continue
         (inputs, designs), _ = legal.flat(np.arange(len(legal.position)))
         part = designs.partition
-        flat = Records(model_on_host(inputs), inputs.hardware, part, inputs.workload)
+        flat = records_on_host(inputs, part)._replace(gpus=None)
         # A smaller deployment, copied, is an option of its own count.
         fills = np.asarray(part.tp) * part.pp * part.dp * part.kvp == count
         tables = step_table(flat, problem.stated.rules, (mean.prompt, longest), rules)
