@@ -32,7 +32,7 @@ FROM_KERNELS = {
     "intra_latency": 3 * US,
     "inter_latency": 25 * US,
     "exchange_overhead": 12 * US,
-    "prefill_overhead": 10 * US,
+    "eager_overhead": 10 * US,
 }
 
 

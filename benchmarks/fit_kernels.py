@@ -2,7 +2,7 @@
 
 Run `python -m benchmarks.fit_kernels`: constants, and errors by group. `--left-out` also fits
 without every accelerator, engine and model in turn and prints the errors on what was left out;
-`--only prefill` fits what steps with prompts take and holds the others; `--write` puts the
+`--only eager` fits what steps with prompts take and holds the others; `--write` puts the
 constants into the table. A fit takes half a minute, the groups a minute more.
 
 The constants are few, and each has a prior: what the measurements do not determine stays there.
@@ -70,9 +70,9 @@ PRIORS = {
     "step.trtllm": (100.0, 0.5),
     "newer.sglang": (1.0, 0.3),
     "newer.trtllm": (1.0, 0.3),
-    "prefill.vllm": (100.0, 0.3),
-    "prefill.sglang": (500.0, 0.3),
-    "prefill.trtllm": (150.0, 0.3),
+    "eager.vllm": (60.0, 0.5),
+    "eager.sglang": (150.0, 0.5),
+    "eager.trtllm": (50.0, 0.5),
     "gemm_startup.others": (0.3, 1.0),
     "gemm_startup.trtllm.fp8_block": (0.3, 1.0),
     "gemm_startup.hopper.vllm.fp8": (0.3, 1.0),

@@ -128,11 +128,7 @@ def mixed() -> list[dict[str, float]]:
         hardware = records.hardware
         law += float(prompt.t_overhead) + scalar(hardware.step_overhead)
         law += sequences * scalar(hardware.sequence_overhead)
-        low, _ = steps.context_segment(np.asarray(context))
-        short, base, slope = steps.decode_line(table, np.asarray(sequences), low)
-        seconds = steps.interpolate(table.linear, np.asarray(chunk + sequences))
-        seconds += steps.prompt_attention(table, np.asarray(chunk))
-        seconds += base + slope * context - short
+        seconds = steps.pass_time(table, 1.0, chunk, sequences, context)
         rows.append(
             {
                 "sequences": sequences,
@@ -146,7 +142,7 @@ def mixed() -> list[dict[str, float]]:
     return rows
 
 
-def _records(one: OperatingPoint) -> Records:
+def records_of(one: OperatingPoint) -> Records:
     """The design of a record, with what its engine's launches take."""
     hardware = with_constants(
         one.hardware, {}, np.array(one.engine == "trtllm" and not one.kernels)
@@ -171,7 +167,7 @@ def _deployment(case: Case, record: Mapping[str, Any]) -> serving.Deployment:
     least, most = (least, 1.0) if least < 1.0 else UNSTATED
     isl, osl = (f"{int(least * record[n])}-{int(most * record[n])}" for n in ("isl", "osl"))
     work = traffic.closed_loop(users, isl, osl, users * PER_USER)
-    return serving.deploy(_records(one), one.convention, rules, work)
+    return serving.deploy(records_of(one), one.convention, rules, work)
 
 
 def _errors(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, float]:
@@ -186,7 +182,7 @@ def _errors(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, float]:
 
 def _unbounded(one: OperatingPoint) -> float:
     """Time per token with B - 1 prompts added to each answer, whatever a step holds [s]."""
-    design = (_records(one)._replace(gpus=None), one.convention)
+    design = (records_of(one)._replace(gpus=None), one.convention)
     step, prompt = decode_step(*design), prefill_step(*design, one.prompt)
     return float(step.tpot) + (scalar(one.workload.batch) - 1.0) * float(prompt.ttft) / one.output
 

@@ -128,7 +128,7 @@ def random_hardware(rng, n):
         "latent_overhead": sometimes(rng, rng.uniform(0, 1e-5, n)),
         "expert_overhead": sometimes(rng, rng.uniform(0, 1e-5, n)),
         "sequence_overhead": sometimes(rng, rng.uniform(0, 1e-4, n)),
-        "prefill_overhead": np.zeros(n),
+        "eager_overhead": np.zeros(n),
         "gemm_blend": sometimes(rng, rng.random(n)),
         "expert_blend": sometimes(rng, rng.random(n)),
         "expert_read_ratio": rng.uniform(0.5, 1.5, n),

@@ -12,6 +12,7 @@ from tolerances import EXACT
 from benchmarks import fit_kernels
 from qsjax import catalog
 from qsjax.cost.decode import decode_step
+from qsjax.cost.prefill import prefill_step
 from qsjax.cost.laws import collectives, overheads
 from qsjax.engines.rules import load_kernels
 from qsjax.engines.tuning import (
@@ -79,6 +80,43 @@ def test_indexers_that_quantise_their_keys_have_kernels_of_their_own(model, laye
     given = (catalog.model(model), Partition(), catalog.workload(model))
     found, none = (overheads.overhead(given[0], h, *given[1:]) for h in (hardware, ideal))
     assert float(found - none) == pytest.approx(layers * 1e-5, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("model", "kinds"),
+    [
+        ("llama-3.1-70b", 80),  # dense layers with grouped attention
+        ("deepseek-v3", 61 + 58 + 61),  # 58 of experts, all of latent attention
+        ("deepseek-v3.2", 61 + 58 + 61 + 61),  # and an indexer in each
+        ("qwen3-next-80b-a3b", 48 + 48 + 36),  # experts in all, linear attention in 36
+    ],
+)
+def test_passes_longer_than_captured_graphs_launch_every_kind_of_kernel(model, kinds):
+    ideal = catalog.ideal(catalog.hardware("h200"))
+    hardware = dataclasses.replace(ideal, eager_overhead=1e-4, captured_tokens=512.0)
+    spec = catalog.model(model)
+    longer = [float(overheads.eager(spec, hardware, n)) for n in (1.0, 512.0, 513.0, 8192.0)]
+    assert longer == pytest.approx([0.0, 0.0, kinds * 1e-4, kinds * 1e-4], rel=EXACT)
+
+
+def test_eager_passes_are_prefills_alone():
+    """Of two stages each launches its half; decode steps, and passes of captured graphs, nothing."""
+    model, work = catalog.model("deepseek-v3"), catalog.workload("deepseek-v3")
+    ideal = catalog.ideal(catalog.hardware("h200"))
+    eager = dataclasses.replace(ideal, eager_overhead=1e-4, captured_tokens=512.0)
+    work = dataclasses.replace(work, batch=8.0, context=4096.0)
+    records = [Records(model, h, Partition(tp=8.0, pp=2.0), work) for h in (ideal, eager)]
+    for tokens, seconds in ((512.0, 0.0), (1024.0, 180 * 1e-4)):
+        plain, longer = (prefill_step(one, PHYSICAL, tokens) for one in records)
+        assert float(longer.t_overhead - plain.t_overhead) == pytest.approx(0.5 * seconds, abs=1e-12)
+        assert float(longer.ttft - plain.ttft) == pytest.approx(seconds, abs=1e-12)
+    assert decode_step(records[0], PHYSICAL).tpot == decode_step(records[1], PHYSICAL).tpot
+
+
+def test_which_engines_capture_passes_with_prompts():
+    entry = catalog.hardware_entry("b200-sxm")
+    found = {e: tune(entry, e, BF16).spec.captured_tokens for e in ("vllm", "sglang", "trtllm")}
+    assert found == {"vllm": 512.0, "sglang": 0.0, "trtllm": 0.0}
 
 
 def test_all_reduces_by_hand():

@@ -44,7 +44,7 @@ ROWS = 2048
 METRICS = ("tokens_per_s_per_gpu", "tpot", "max_batch")
 RATES = ("hbm_bw", *(f"flops_{x}" for x in ("bf16", "fp8", "fp4", "exp")), "intra_bw", "inter_bw")
 # Every time that a record states, but of prompts, which decoding does not see.
-DELAYS = [n for n, field in FIELDS.items() if field.unit == "s" and n != "prefill_overhead"]
+DELAYS = [n for n, field in FIELDS.items() if field.unit == "s" and n != "eager_overhead"]
 CHECKED = resolve(
     [
         *("hbm_bytes", "usable_fraction", "hbm_bw", "eff_gemm", "flops_bf16", "flops_fp8"),

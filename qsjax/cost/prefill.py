@@ -288,8 +288,8 @@ def prefill_step(
     bound, arithmetic, hbm = _with_answers(ctx, _phases(ctx, rate, one, load), answers)
     ring = _ring(ctx, one, context_parallel)
     comm = _communication(ctx, rate, ring, tokens, load, bound)
-    eager = jnp.asarray(hardware.prefill_overhead) * model.layers / pp
-    overhead = overheads.overhead(model, hardware, partition, workload) + eager + answers.fixed
+    overhead = overheads.overhead(model, hardware, partition, workload) + answers.fixed
+    overhead = overhead + overheads.eager(model, hardware, tokens) / pp
     p2p = rate.p2p.startup + tokens * rate.p2p.bandwidth
     t_stage = sum(bound[1:], bound[0]) + comm + overhead
     t_busy = 0.5 * sum((*arithmetic[1:], *hbm), arithmetic[0])

@@ -327,5 +327,6 @@ def _host_fields(entries: Entries, served: Mapping[str, Any]) -> dict[str, float
     share = _share(entries, served)
     times = {name: share * served[name][entries.engine] for name in ("layer", "step")}
     times |= {name: share * served[name] for name in ("latent", "linear", "sparse")}
-    times |= {"prefill": served["prefill"][entries.engine], "sequence": served["sequence"]}
-    return {f"{name}_overhead": value * US for name, value in times.items()}
+    times |= {"eager": served["eager"][entries.engine], "sequence": served["sequence"]}
+    overheads = {f"{name}_overhead": value * US for name, value in times.items()}
+    return overheads | {"captured_tokens": load_kernels()["captured"].get(entries.engine, 0.0)}

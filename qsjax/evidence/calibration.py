@@ -92,7 +92,7 @@ PARAMETERS: dict[str, Parameter] = {
         _time("expert_overhead", 30.0),
         _time("sequence_overhead", 5.0),
         _time("step_overhead", 200.0, low_us=50.0),
-        _time("prefill_overhead", 50.0, low_us=10.0),
+        _time("eager_overhead", 50.0, low_us=10.0),
         _share("trtllm_overhead", 0.75),
     )
 }

@@ -386,11 +386,16 @@ class HardwareSpec:
     latent_overhead: ArrayLike = _overhead("further overhead of a layer, latent attention", 40e-6)
     expert_overhead: ArrayLike = _overhead("further overhead of a layer, experts not fused", 30e-6)
     sequence_overhead: ArrayLike = _overhead("overhead of a sequence of a replica", 3.2e-6)
-    prefill_overhead: ArrayLike = _overhead(
-        "overhead of a layer of a prefill",
+    eager_overhead: ArrayLike = _overhead(
+        "further overhead of a layer of a pass with prompts that no captured graph runs",
         10e-6,
         "assumed: the launches of an eager layer less those of a captured one; served measurements "
         "do not determine it",
+    )
+    captured_tokens: ArrayLike = number(
+        "most tokens of a pass with prompts that captured graphs run",
+        rule=COUNT_OR_NONE,
+        default=0.0,
     )
     step_overhead: ArrayLike = _overhead("overhead of a step", 50e-6)
     gemm_blend: ArrayLike = _share("how far arithmetic and bytes of matrices add up")

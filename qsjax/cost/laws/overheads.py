@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from qsjax.cost.laws import params
 from qsjax.records.specs import HardwareSpec, ModelSpec, Partition, Workload
@@ -29,6 +30,21 @@ def startups(model: ModelSpec, hardware: HardwareSpec) -> jax.Array:
     attention = jnp.asarray(hardware.attention_startup) * softmax
     experts = jnp.asarray(hardware.expert_startup) * routed
     return jnp.asarray(hardware.gemm_startup) * (products + 1.0) + attention + experts
+
+
+def eager(model: ModelSpec, hardware: HardwareSpec, tokens: ArrayLike) -> jax.Array:
+    """What launches take longer in a pass over so many tokens, prompts among them, all layers [s].
+
+    Graphs are captured for passes up to a size; kernels of longer ones are launched one by one.
+    Experts, and attention that is latent, linear or sparse, each bring about as many kernels as a
+    dense layer has: a dense layer of vLLM 0.20 takes 0.27 to 0.38 ms to launch, one with experts
+    and linear attention 1.0 ms, one of DeepSeek-V4 1.5 ms (`benchmarks.passes`).
+    """
+    latent = jnp.where(jnp.asarray(model.kv_latent) > 0, params.softmax_layers(model), 0.0)
+    routed = jnp.where(jnp.asarray(model.experts) > 1, params.moe_layers(model), 0.0)
+    special = latent + jnp.asarray(model.linear_layers) + model.index_layers
+    launched = hardware.eager_overhead * (jnp.asarray(model.layers) + routed + special)
+    return jnp.where(jnp.asarray(tokens) > hardware.captured_tokens, launched, 0.0)
 
 
 def overhead(
