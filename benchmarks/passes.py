@@ -5,7 +5,8 @@ these passes: what a served record measures is the average of thousands.
 
 Source of passes.csv: https://github.com/ai-dynamo/aiconfigurator (Apache-2.0), fpm_golden_runs and
 collector/layerwise/fpm_ground_truth, vLLM 0.20.1 on B300, weights as published, cache in BF16:
-medians of the passes of a kind, by the scheduler's clock. Qwen3.6-35B-A3B has the shape of Qwen3.5's.
+medians of the passes of a kind, by the scheduler's clock. Qwen3.6-35B-A3B has the shape
+of Qwen3.5-35B-A3B.
 """
 
 from collections import defaultdict
@@ -68,16 +69,23 @@ def kind(row: pd.Series) -> str:
     return "prompts beside answers" if row.sequences else "prompts"
 
 
+def summary(found: pd.DataFrame) -> dict[tuple[str, str], tuple[int, float, float]]:
+    """Count, median of the absolute error and bias [%] by model and kind of pass."""
+    groups: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for _, row in found.iterrows():
+        groups[row.model, kind(row)].append(row.error_pct)
+    return {
+        key: (len(errors), float(np.median(np.abs(errors))), float(np.median(errors)))
+        for key, errors in groups.items()
+    }
+
+
 def main() -> None:
     """Print every pass, and errors by model and kind."""
     found = rows()
     print(found.round(2).to_string(index=False))
-    groups: dict[str, list[float]] = defaultdict(list)
-    for _, row in found.iterrows():
-        groups[f"{row.model}, {kind(row)}"].append(row.error_pct)
-    for name, errors in groups.items():
-        median, bias = np.median(np.abs(errors)), np.median(errors)
-        print(f"{name}: {len(errors)} passes, median {median:.0f} %, bias {bias:+.0f} %")
+    for (model, what), (count, median, bias) in summary(found).items():
+        print(f"{model}, {what}: {count} passes, median {median:.0f} %, bias {bias:+.0f} %")
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ from tolerances import EXACT
 from benchmarks import fit_kernels
 from qsjax import catalog
 from qsjax.cost.decode import decode_step
-from qsjax.cost.prefill import prefill_step
 from qsjax.cost.laws import collectives, overheads
+from qsjax.cost.prefill import prefill_step
 from qsjax.engines.rules import load_kernels
 from qsjax.engines.tuning import (
     Formats,
@@ -100,7 +100,7 @@ def test_passes_longer_than_captured_graphs_launch_every_kind_of_kernel(model, k
 
 
 def test_eager_passes_are_prefills_alone():
-    """Of two stages each launches its half; decode steps, and passes of captured graphs, nothing."""
+    """Of two stages each launches its half; decode steps and passes of captured graphs nothing."""
     model, work = catalog.model("deepseek-v3"), catalog.workload("deepseek-v3")
     ideal = catalog.ideal(catalog.hardware("h200"))
     eager = dataclasses.replace(ideal, eager_overhead=1e-4, captured_tokens=512.0)
@@ -108,7 +108,9 @@ def test_eager_passes_are_prefills_alone():
     records = [Records(model, h, Partition(tp=8.0, pp=2.0), work) for h in (ideal, eager)]
     for tokens, seconds in ((512.0, 0.0), (1024.0, 180 * 1e-4)):
         plain, longer = (prefill_step(one, PHYSICAL, tokens) for one in records)
-        assert float(longer.t_overhead - plain.t_overhead) == pytest.approx(0.5 * seconds, abs=1e-12)
+        assert float(longer.t_overhead - plain.t_overhead) == pytest.approx(
+            0.5 * seconds, abs=1e-12
+        )
         assert float(longer.ttft - plain.ttft) == pytest.approx(seconds, abs=1e-12)
     assert decode_step(records[0], PHYSICAL).tpot == decode_step(records[1], PHYSICAL).tpot
 

@@ -3,12 +3,15 @@
 import dataclasses
 import json
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
 import qsjax as qs
+from benchmarks import passes
 from qsjax import catalog
 from qsjax.cli import cli
 from qsjax.cost.decode import decode_step
@@ -38,6 +41,28 @@ def outcome(work, rules=RULES, model="llama-3.1-8b"):
 @pytest.fixture(scope="module")
 def busy():
     return outcome(traffic.open_loop(4.0, "500-2000", "50-400", 400, seed=1))
+
+
+def test_passes_are_as_near_as_the_guide_says():
+    guide = (Path(__file__).parents[1] / "docs/guides/simulation.md").read_text("utf-8")
+    models = {
+        "Qwen3-32B": "qwen3-32b",
+        "Qwen3.6-35B": "qwen3.5-35b-a3b",
+        "DeepSeek-V4": "deepseek-v4-flash",
+    }
+    kinds = ("decode steps", "prompts", "prompts beside answers")
+    told = {}
+    for name, model in models.items():
+        cells = re.search(rf"(?m)^\| {name}.*?\|(.*)\|$", guide)[1].split("|")
+        told |= {
+            (model, kind): float(cell)
+            for kind, cell in zip(kinds, cells, strict=True)
+            if cell.strip()
+        }
+    found = passes.summary(passes.rows())
+    assert {key: round(median) for key, (_, median, _) in found.items()} == told
+    assert sum(count for count, *_ in found.values()) == 45
+    assert all(bias < 0 for *_, bias in found.values())  # "all of them too fast"
 
 
 # Conservation.
