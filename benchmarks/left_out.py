@@ -9,6 +9,7 @@ import gzip
 import json
 from importlib import resources
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import least_squares
@@ -18,7 +19,6 @@ from benchmarks.spreads import build, coverage, errors_of, scores
 from qsjax.engines.spread import Spread
 from qsjax.evidence.measurements import Case, load_records, read_cases
 from qsjax.evidence.measurements.predict import (
-    FirstToken,
     batches,
     first_token_name,
     outcomes,
@@ -41,9 +41,31 @@ def measure() -> LeftOut:
     return leave_out(serving_of([c for c in read_cases(records) if isinstance(c, Case)], levels))
 
 
+class Delays(NamedTuple):
+    """What times to first token have beyond the laws: schedulers.toml and `FIRST_TOKENS`.
+
+    Attributes:
+        frontend: of all engines but SGLang [s].
+        sglang_frontend: of SGLang [s].
+        stream: steps that a token is on its way, of all engines but TensorRT-LLM.
+        trtllm_stream: of TensorRT-LLM.
+        ranked: steps that its ranks of data parallelism wait for each other.
+        rush: share of the mean time where all requests come at once, of all but TensorRT-LLM.
+        trtllm_rush: of TensorRT-LLM.
+    """
+
+    frontend: float
+    sglang_frontend: float
+    stream: float
+    trtllm_stream: float
+    ranked: float
+    rush: float
+    trtllm_rush: float
+
+
 @in_float64
-def first_tokens() -> dict[str, FirstToken]:
-    """`FIRST_TOKENS`, fitted to the records with a time to first token.
+def first_tokens() -> Delays:
+    """The delays, fitted to the records with a time to first token.
 
     Records of SGLang that state no release are predicted, but not fitted to: at 4 requests in
     flight some wait for seconds, 30 times as long as their prompts take.
@@ -58,31 +80,34 @@ def first_tokens() -> dict[str, FirstToken]:
         for record, case in zip(known, read_cases(known), strict=True)
         if isinstance(case, Case) and not case.not_scored and record["engine"] != "sglang"
     ]
-    names = [first_token_name(case) for case in used]
+    engines = np.array([case.deployments[0].engine for case in used])
+    is_trtllm, is_sglang = engines == "trtllm", engines == "sglang"
+    is_ranked = np.array([first_token_name(case) == "trtllm dp" for case in used])
     waits = np.array([polls(case) for case in used])
     is_median = np.array([case.is_median for case in used])
-    outcome = outcomes(*batches(used), {})
     measured = np.array([case.measured * MS for case in used])
-
-    def values(logs: np.ndarray) -> dict[str, FirstToken]:
-        host, sglang_host, steps, ranked, rush, trtllm_rush = np.exp(logs).tolist()
-        return {
-            "vllm": FirstToken(host, 1.0, rush),
-            "trtllm": FirstToken(host, steps, trtllm_rush),
-            "trtllm dp": FirstToken(host, ranked, trtllm_rush),
-            "sglang": FirstToken(sglang_host, 1.0, rush),
-            "atom": FirstToken(host, 1.0, rush),
-        }
+    built, position = batches(used)
+    order = np.argsort(position)
 
     def residuals(logs: np.ndarray) -> np.ndarray:
-        found = values(logs)
-        host, steps, rush = np.array([found[name] for name in names]).T
-        rush = np.where(is_median, 0.0, rush)
-        times = outcome.ttft + host + (steps + waits) * outcome.tpot + rush * outcome.rush
+        delays = Delays(*np.exp(logs).tolist())
+        streams = np.where(is_trtllm, delays.trtllm_stream, delays.stream)[order]
+        moved, start = [], 0
+        for batch, convention in built:
+            own = streams[start : start + len(batch.prompt)]
+            start += len(own)
+            rules = batch.rules._replace(stream_steps=own, frontend=np.zeros(len(own)))
+            moved.append((batch._replace(rules=rules), convention))
+        outcome = outcomes(moved, position, {})
+        frontend = np.where(is_sglang, delays.sglang_frontend, delays.frontend)
+        rush = np.where(is_trtllm, delays.trtllm_rush, delays.rush) * ~is_median
+        steps = waits + delays.ranked * is_ranked
+        times = outcome.ttft + frontend + steps * outcome.tpot + rush * outcome.rush
         return np.log(np.asarray(times) / measured)
 
-    start = np.log([0.02, 0.1, 5.0, 20.0, 0.2, 0.2])
-    return values(least_squares(residuals, start, loss="soft_l1", f_scale=0.1).x)
+    first = np.log([0.012, 0.05, 1.0, 7.0, 25.0, 0.2, 0.2])
+    fit = least_squares(residuals, first, loss="soft_l1", f_scale=0.1, diff_step=1e-3, max_nfev=15)
+    return Delays(*np.exp(fit.x).tolist())
 
 
 def stored(spread: Spread) -> str:
@@ -107,10 +132,9 @@ def main() -> None:
         inside = coverage(errors, scores(errors), level).values()
         held = sum(k for _, k in inside) / sum(n for n, _ in inside)
         print(f"intervals of {level:.0%} hold {held:.1%} of the records of groups left out")
-    for name, (host, steps, rush) in first_tokens().items():
-        print(
-            f"time to first token: {name} {1e3 * host:.3g} ms, {steps:.3g} steps, rush {rush:.3g}"
-        )
+    for name, value in first_tokens()._asdict().items():
+        unit = " s" if "frontend" in name else " steps" if "rush" not in name else ""
+        print(f"time to first token: {name} {value:.3g}{unit}")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from tolerances import CANCELLATION, EXACT
 from qsjax.cost.decode import decode_step
 from qsjax.cost.disaggregation import companion
 from qsjax.cost.prefill import prefill_step
-from qsjax.cost.shared import Filling, shared_steps
+from qsjax.cost.shared import shared_steps
+from qsjax.engines.schedulers import filling_of
 from qsjax.grid.case import case_record
 from qsjax.grid.evaluation import evaluate
 from qsjax.grid.limits import Limits
@@ -244,7 +245,8 @@ def test_prefill_supplies_decode():
     answer = explain(problem(twins=()), Partition(tp=4.0, dp=2.0), requests=requests)
     stated = answer.stated
     step = stated.parts.step
-    rules = Filling(lockstep=1.0)  # vLLM's, whose replicas share the experts here
+    rules = filling_of("vllm", GPU.hbm_bytes)
+    assert rules.lockstep == 1.0  # its replicas share the experts here
     found = companion(stated.records, step, 65024.0, 1024.0, rules)
     assert answer.prefill == found
     work = dataclasses.replace(WORK, context=CONTEXT)
@@ -277,7 +279,9 @@ def test_prompts_share_steps_by_the_rules_of_the_engine():
         engine: explain(asked, Partition(), requests=(9000.0, 30.0), engine=engine).prefill
         for engine in ("vllm", "sglang")
     }
-    assert found["sglang"].decoding_aggregated == 64.0
+    # Of 63 others those whose last token is not on its way to a user.
+    away = filling_of("sglang", 141e9).stream_steps / 29.0
+    assert found["sglang"].decoding_aggregated == pytest.approx(1.0 + 63.0 / (1.0 + away))
     assert found["sglang"].wait > 60 * found["sglang"].ttft / 30
     assert found["vllm"].decoding_aggregated < 30.0
     assert found["vllm"].wait < found["vllm"].ttft

@@ -379,7 +379,7 @@ def test_a_measurement_without_a_release_is_of_the_first_that_runs_its_model():
 
 def test_every_constant_of_the_fit_is_in_the_table_off_its_bounds():
     served = load_kernels()["served"]
-    # Eight more are AMD's, seven of the time to first token (`FIRST_TOKENS`).
+    # Eight more are AMD's, seven of the time to first token (`benchmarks.left_out.Delays`).
     assert len(fit_kernels.PRIORS) + 8 + 7 <= 40
     for name in fit_kernels.PRIORS:
         assert fit_kernels.get(served, name) > 0

@@ -13,6 +13,7 @@ from qsjax.cost.decode import decode_step
 from qsjax.cost.laws.sharding import context_of
 from qsjax.cost.prefill import Answers, prefill_step
 from qsjax.cost.shared import Filling, filled_steps, rush, shared_steps, with_any
+from qsjax.engines.rules import load_schedulers
 from qsjax.engines.schedulers import Scheduler, default_scheduler, filling_of
 from qsjax.questions.simulation import serving, traffic
 from qsjax.records.scenario import Records
@@ -264,6 +265,21 @@ def filling(rules: Scheduler) -> Filling:
     return Filling(rules.budget, rules.mixed, rules.whole)
 
 
+def test_requests_on_their_way_decode_nothing():
+    """By hand: of 32 users with answers of 101 tokens one in five waits for its last token."""
+    plain, late = (shared(32.0, 1024.0, 101.0, Filling(stream_steps=s)) for s in (0.0, 25.0))
+    alone, here = 1.0 / 1.01, 1.0 / 1.26  # 100 steps of decode, one of the prompt, 25 of the way
+    assert float(plain.steps.decoding) == pytest.approx(1.0 + 31.0 * alone)
+    assert float(late.steps.decoding) == pytest.approx(1.0 + 31.0 * here)
+    assert float(late.tpot) < float(plain.tpot)
+    # Little's law: every one of the 32 is on its way, or read, or decodes.
+    rate = float(late.tokens_per_s) / 101.0
+    assert rate * float(late.ttft + 100.0 * late.tpot) == pytest.approx(32.0)
+    front = shared(32.0, 1024.0, 101.0, Filling(stream_steps=25.0, frontend=0.02))
+    assert float(front.ttft - late.ttft) == pytest.approx(0.02)
+    assert float(front.tpot) == float(late.tpot)
+
+
 def test_replicas_in_lockstep_by_hand():
     """Three replicas, of which each reads in a fifth of its steps: one of them does in 48.8 %."""
     assert float(with_any(0.2, 3.0)) == pytest.approx((1.0 - 0.8**3) / 0.2)
@@ -306,9 +322,14 @@ def test_a_pass_in_which_some_of_the_replicas_read():
 
 
 def test_rules_of_engines():
-    assert filling_of("sglang", 80e9) == Filling(8192.0, 0.0, 0.0)
-    assert filling_of("trtllm", 80e9) == Filling(8192.0, 1.0, 1.0)
-    assert filling_of("vllm", 80e9) == Filling(8192.0, 1.0, 0.0, 1.0)
+    for engine, ways in {
+        "sglang": (8192.0, 0.0, 0.0, 0.0),
+        "trtllm": (8192.0, 1.0, 1.0, 0.0),
+        "vllm": (8192.0, 1.0, 0.0, 1.0),
+    }.items():
+        told = load_schedulers()[engine]
+        later = (told["stream_steps"], pytest.approx(told["frontend_ms"] * 1e-3))
+        assert filling_of(engine, 80e9) == (*ways, *later)
     assert filling_of("atom", 80e9) == filling_of("", 80e9) == filling_of("vllm", 80e9)
     assert filling_of("vllm", 80e9, "a100-sxm").budget == 2048.0
 

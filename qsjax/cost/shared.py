@@ -33,12 +33,16 @@ class Filling(NamedTuple):
         whole: 1 if prompts are never cut.
         lockstep: 1 if replicas that share experts wait for the prompts of each, 0 if all of them
             read in the same steps.
+        stream_steps: steps until a user has a token that was made, and asks anew after the last.
+        frontend: time from a request's arrival until the scheduler sees it [s].
     """
 
     budget: ArrayLike = 8192.0
     mixed: ArrayLike = 1.0
     whole: ArrayLike = 0.0
     lockstep: ArrayLike = 0.0
+    stream_steps: ArrayLike = 0.0
+    frontend: ArrayLike = 0.0
 
 
 class Steps(NamedTuple):
@@ -105,8 +109,9 @@ def filled_steps(
     """What fills the steps where as many requests are in flight as the batch has sequences.
 
     A request decodes for S = (output - 1) / tokens a step, after ceil(prompt / budget) steps that
-    read it, so that B - 1 others are S / (S + reads) of the time beside a sequence that decodes. In
-    each of its steps n others end n / S answers, whose successors bring n * prompt / S tokens;
+    read it, and before those in which its last token is on the way to a user who then asks anew,
+    so that B - 1 others are S / (S + reads + streams) of the time beside a sequence that decodes.
+    In each of its steps n others end n / S answers, whose successors bring n * prompt / S tokens;
     where n decoding sequences and these exceed the budget, fewer decode and the others wait.
 
     Args:
@@ -121,7 +126,7 @@ def filled_steps(
     steps = jnp.maximum(jnp.asarray(output) - 1.0, 1.0) / workload.tokens_per_step
     batch, budget = jnp.asarray(workload.batch), jnp.asarray(rules.budget) * pp
     reads = jnp.where(is_mixed, jnp.maximum(prompt / budget, 1.0), 0.0)
-    here = 1.0 / (1.0 + reads / steps)
+    here = 1.0 / (1.0 + (reads + rules.stream_steps) / steps)
     others = jnp.maximum(batch - 1.0, 0.0) * here
     answers = jnp.where(is_mixed, query, 0.0)
     room = jnp.maximum(budget - answers * (1.0 + others), 1.0)
@@ -201,7 +206,8 @@ def shared_steps(
         wait=wait,
         tpot=step.tpot + wait,
         # Little's law: requests in flight are their rate times how long one takes.
-        ttft=jnp.where(jnp.isfinite(made), made, 0.0)
+        ttft=rules.frontend
+        + jnp.where(jnp.isfinite(made), made, 0.0)
         * (jnp.asarray(workload.batch) / rate - (step.tpot + wait)),
         tokens_per_s=rate * (1.0 + 1.0 / made),
         busy=works / mean,

@@ -68,7 +68,7 @@ def default_scheduler(engine: Engine, hbm_bytes: float, hardware_name: str = "")
         mixed=float(rules["mixed"]),
         whole=float(rules["whole"]),
         reserve=float(rules["reserve"]),
-        frontend=float(load_schedulers()["frontend_ms"]) * MS,
+        frontend=float(rules["frontend_ms"]) * MS,
         stream_steps=float(rules["stream_steps"]),
     )
 
@@ -78,7 +78,8 @@ def filling_of(engine: str, hbm_bytes: float, hardware_name: str = "") -> Fillin
     name: Any = engine if engine in ENGINES else "vllm"
     rules = default_scheduler(name, hbm_bytes, hardware_name)
     lockstep = float(load_schedulers()[name]["lockstep"])
-    return Filling(rules.budget, rules.mixed, rules.whole, lockstep)
+    ways = (rules.budget, rules.mixed, rules.whole, lockstep)
+    return Filling(*ways, rules.stream_steps, rules.frontend)
 
 
 def check_scheduler(scheduler: Scheduler) -> None:

@@ -34,26 +34,23 @@ TRTLLM_OVERHEAD = 0.70
 class FirstToken(NamedTuple):
     """Of a benchmark that keeps as many requests in flight as its concurrency.
 
-    `host` is what the server takes for a request, its tokenizer and its answer [s]; `steps` the
-    decode steps until a request is seen and its token is out; `rush` the share of the mean time
-    that it takes when all come at once, as they do at the start: those that follow are bunched for
-    a while. The median request is none of these. All beyond the steady state.
+    `steps` are decode steps until a request is seen; `rush` the share of the mean time that it
+    takes when all come at once, as they do at the start: those that follow are bunched for a while.
+    The median request is none of these. All beyond the steady state, which knows the server's
+    front end and the steps that a token is on its way (schedulers.toml).
     """
 
-    host: float | np.ndarray
     steps: float | np.ndarray
     rush: float | np.ndarray
 
 
-# `python -m benchmarks.left_out` fits and prints them. What records do not tell apart is shared:
-# the host of all but SGLang, the rush of all but TensorRT-LLM; steps are 1 where an engine streams
-# each. TensorRT-LLM's ranks of data parallelism wait for each other's requests.
+# `python -m benchmarks.left_out` fits and prints them, with the front ends in schedulers.toml. What
+# records do not tell apart is shared. TensorRT-LLM's ranks of data parallelism wait for each
+# other's requests.
 FIRST_TOKENS = {
-    "vllm": FirstToken(host=14.1e-3, steps=1.0, rush=0.23),
-    "trtllm": FirstToken(host=14.1e-3, steps=6.57, rush=0.17),
-    "trtllm dp": FirstToken(host=14.1e-3, steps=32.5, rush=0.17),
-    "sglang": FirstToken(host=59.7e-3, steps=1.0, rush=0.23),
-    "atom": FirstToken(host=14.1e-3, steps=1.0, rush=0.23),
+    "vllm": FirstToken(steps=0.0, rush=0.215),
+    "trtllm": FirstToken(steps=0.0, rush=0.149),
+    "trtllm dp": FirstToken(steps=25.8, rush=0.149),
 }
 OVERHEADS = tuple(f"{name}_overhead" for name in ("layer", "latent", "expert", "sequence", "step"))
 
@@ -344,14 +341,14 @@ def told_of(cases: Sequence[Case]) -> Told:
 
 def _value(first: Outcome, tpot_of_last: jax.Array, told: Told) -> jax.Array:
     """The value of a case, from the outcomes of its first and last deployments."""
-    host, steps, rush = told.beyond
+    steps, rush = told.beyond
     slope = (tpot_of_last - first.tpot) / (SWEEP[1] - SWEEP[0])
     by_kind = {
         "served_tpot": first.tpot + first.wait,
         "throughput": first.tokens_per_s,
         "served_throughput": first.tokens_per_s,
         "static": told.tokens * told.output / (first.prefill + told.output * first.tpot),
-        "ttft": first.ttft + host + steps * first.tpot + rush * first.rush,
+        "ttft": first.ttft + steps * first.tpot + rush * first.rush,
         "slope": slope,
         "intercept": first.tpot - slope * SWEEP[0],
     }
