@@ -206,7 +206,7 @@ def shared_steps(
         wait=wait,
         tpot=step.tpot + wait,
         # Little's law: requests in flight are their rate times how long one takes.
-        ttft=rules.frontend
+        ttft=jnp.asarray(rules.frontend)
         + jnp.where(jnp.isfinite(made), made, 0.0)
         * (jnp.asarray(workload.batch) / rate - (step.tpot + wait)),
         tokens_per_s=rate * (1.0 + 1.0 / made),
