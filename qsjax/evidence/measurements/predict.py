@@ -49,11 +49,11 @@ class FirstToken(NamedTuple):
 # the host of all but SGLang, the rush of all but TensorRT-LLM; steps are 1 where an engine streams
 # each. TensorRT-LLM's ranks of data parallelism wait for each other's requests.
 FIRST_TOKENS = {
-    "vllm": FirstToken(host=14.1e-3, steps=1.0, rush=0.23),
-    "trtllm": FirstToken(host=14.1e-3, steps=6.57, rush=0.17),
-    "trtllm dp": FirstToken(host=14.1e-3, steps=32.5, rush=0.17),
-    "sglang": FirstToken(host=59.7e-3, steps=1.0, rush=0.23),
-    "atom": FirstToken(host=14.1e-3, steps=1.0, rush=0.23),
+    "vllm": FirstToken(host=15.4e-3, steps=1.0, rush=0.225),
+    "trtllm": FirstToken(host=15.4e-3, steps=6.46, rush=0.17),
+    "trtllm dp": FirstToken(host=15.4e-3, steps=32.4, rush=0.17),
+    "sglang": FirstToken(host=66.5e-3, steps=1.0, rush=0.225),
+    "atom": FirstToken(host=15.4e-3, steps=1.0, rush=0.225),
 }
 OVERHEADS = tuple(f"{name}_overhead" for name in ("layer", "latent", "expert", "sequence", "step"))
 
