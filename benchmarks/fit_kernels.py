@@ -57,8 +57,6 @@ SPECULATING = {"deepseek": ("1.2.0rc6.post3", "1.1.0rc2.post2"), "qwen3.5": ("sg
 # near those of a traced step.
 PRIORS = {
     "gemm_peak": (1.0, 0.2),
-    "attention_startup": (1.0, 0.5),
-    "allreduce": (1.0, 0.2),
     "dequantised.others": (2.5, 0.2),
     "latent": (12.0, 0.5),
     "sparse": (50.0, 0.5),
@@ -81,11 +79,9 @@ PRIORS = {
     "experts.quantised": (20.0, 0.7),
     "experts.others.nvfp4": (1.0, 1.0),
     "experts.trtllm.fp8": (1.0, 1.0),
-    "amd.gemm": (0.5, 0.3),
+    "amd.read": (0.85, 0.2),
     "amd.expert_gemm": (0.35, 1.0),
     "amd.vllm": (1.3, 0.5),
-    "amd.read.cdna3": (0.85, 0.2),
-    "amd.read.cdna4": (0.85, 0.2),
     "amd.layer.cdna3": (70.0, 0.5),
     "amd.layer.cdna4": (70.0, 0.5),
     "amd.older.cdna3": (250.0, 0.7),

@@ -8,6 +8,7 @@ from qsjax.catalog import HardwareEntry
 from qsjax.engines.generations import generation_of
 from qsjax.engines.rules import load_kernels
 from qsjax.numerics.safe import scalar
+from qsjax.records.fields import defaults_of
 from qsjax.records.specs import HardwareSpec, Workload
 from qsjax.records.units import TB, US
 
@@ -186,12 +187,12 @@ def fields(
     kernels = load_kernels()
     served = served or kernels["served"]
     if not entries.has_tables:
-        return {**_allreduce_fields(entries, served), **_amd_fields(entries, spec, served)}
+        return {**_allreduce_fields(entries), **_amd_fields(entries, spec, served)}
     return {
         **_dense_fields(entries, served),
         **_expert_fields(entries, served, scalar(spec.hbm_bw)),
         **_attention_fields(entries, served),
-        **_allreduce_fields(entries, served),
+        **_allreduce_fields(entries),
         **_host_fields(entries, served),
     }
 
@@ -239,8 +240,8 @@ def _amd_fields(
     if entries.engine == "sglang" and is_quantised and not entries.is_newer:
         layer = amd["older"][entries.generation]
     fields = {
-        "eff_weight_read": amd["read"][entries.generation],
-        "eff_gemm": amd["gemm"],
+        "eff_weight_read": amd["read"],
+        "eff_gemm": scalar(defaults_of(HardwareSpec)["eff_gemm"]),
         "expert_gemm_ratio": amd["expert_gemm"] * _widened(formats.experts, spec),
         "expert_blend": 1.0,
         "expert_overhead": 0.0,
@@ -317,26 +318,26 @@ def _expert_fields(entries: Entries, served: Mapping[str, Any], hbm_bw: float) -
 def _attention_fields(entries: Entries, served: Mapping[str, Any]) -> dict[str, float]:
     startup, read = _row("attention", entries)[entries.formats.cache]
     return {
-        "attention_startup": _share(entries, served) * served["attention_startup"] * startup * US,
+        "attention_startup": _share(entries, served) * startup * US,
         "eff_kv_read": read,
     }
 
 
-def _allreduce_fields(entries: Entries, served: Mapping[str, Any]) -> dict[str, float]:
+def _allreduce_fields(entries: Entries) -> dict[str, float]:
     kernels = load_kernels()
     rows = kernels["allreduce"][entries.generation]
     if entries.is_newer:
         rows = {**rows, **kernels["allreduce_newer"].get(entries.generation, {})}
     startup, growth, one, latency, two = rows[_nearest_engine(rows, entries.engine)]
-    factor, link = served["allreduce"], kernels["link"]
+    link = kernels["link"]
     return {
         # Half of an all-reduce, of which the laws count two; shares are of the link itself.
-        "intra_latency": 0.5 * factor * startup * US,
-        "rank_latency": factor * growth * US,
-        "one_shot_share": one / factor,
-        "two_shot_latency": factor * latency * US,
+        "intra_latency": 0.5 * startup * US,
+        "rank_latency": growth * US,
+        "one_shot_share": one,
+        "two_shot_latency": latency * US,
         "eff_link": link,
-        "eff_allreduce": two / factor / link,
+        "eff_allreduce": two / link,
     }
 
 
