@@ -1,11 +1,9 @@
 """Constants of accelerators without kernel tables, fitted to their own records of serving.
 
     python -m benchmarks.fit_accelerator trainium1 --to inferentia2,trainium2
-    python -m benchmarks.fit_accelerator mi300x,mi325x --engine sglang --newer \\
-        --fields layer_overhead,eff_weight_read,eff_gemm
 
 prints constants, and the errors with them on the accelerators and on those that were left out. What
-the catalogue holds of trainium1 and `[plain]` of qsjax/engines/kernels.toml is its output.
+the catalogue holds of trainium1 is its output.
 """
 
 import dataclasses
@@ -26,19 +24,16 @@ KINDS = ("tpot", "served_tpot")
 PRIOR = 0.05
 
 
-def cases_of(names: str, engine: str = "", *, is_newer: bool | None = None) -> list[Case]:
-    """Scored times of a token on some accelerators; of an engine, of releases of one kind."""
-    found = [case for case in map(read_case, load_records()) if isinstance(case, Case)]
-    chosen = []
-    for case in found:
-        one = case.deployments[0]
-        is_asked = one.hardware_name in names.split(",") and engine in ("", one.engine)
-        is_release = is_newer is None or (
-            one.kernels is not None and one.kernels.is_newer == is_newer
-        )
-        if is_asked and is_release and case.kind in KINDS and not case.not_scored:
-            chosen.append(case)
-    return chosen
+def cases_of(names: str) -> list[Case]:
+    """Scored times of a token on some accelerators."""
+    return [
+        case
+        for case in map(read_case, load_records())
+        if isinstance(case, Case)
+        and case.deployments[0].hardware_name in names.split(",")
+        and case.kind in KINDS
+        and not case.not_scored
+    ]
 
 
 def errors(cases: Sequence[Case], fields: Sequence[str], values: np.ndarray) -> np.ndarray:
@@ -68,12 +63,10 @@ def said(name: str, found: np.ndarray) -> str:
 @click.command(help=__doc__)
 @click.argument("names")
 @click.option("--to", default="", help="Accelerators that are predicted with what was fitted.")
-@click.option("--engine", default="", help="Records of this engine alone.")
-@click.option("--newer/--older", default=None, help="Its releases of one kind, by kernels.toml.")
 @click.option("--fields", default=FIELDS, show_default=True, help="What is fitted.")
-def main(names: str, to: str, engine: str, newer: bool | None, fields: str) -> None:
+def main(names: str, to: str, fields: str) -> None:
     """Print the constants and the errors."""
-    own, fitted = cases_of(names, engine, is_newer=newer), fields.split(",")
+    own, fitted = cases_of(names), fields.split(",")
     shared = defaults_of(HardwareSpec)
     plain = np.log([shared[field] for field in fitted])
     highest = [0.0 if field.startswith("eff_") else np.inf for field in fitted]
@@ -88,7 +81,7 @@ def main(names: str, to: str, engine: str, newer: bool | None, fields: str) -> N
     click.echo(", ".join(f"{f} = {x:.3g}" for f, x in zip(fitted, values, strict=True)))
     click.echo(said(names, errors(own, fitted, values)))
     for other in filter(None, to.split(",")):
-        found = errors(cases_of(other, engine, is_newer=newer), fitted, values)
+        found = errors(cases_of(other), fitted, values)
         click.echo(said(f"{other} (left out)", found))
 
 

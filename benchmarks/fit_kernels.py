@@ -2,8 +2,9 @@
 
 Run `python -m benchmarks.fit_kernels`: constants, and errors by group. `--left-out` also fits
 without every accelerator, engine and model in turn and prints the errors on what was left out;
-`--only eager` fits what steps with prompts take and holds the others; `--write` puts the
-constants into the table. A fit takes half a minute, the groups a minute more.
+`--only eager` fits what steps with prompts take and holds the others, `--only amd` the constants
+of AMD's accelerators, which are fitted to their own records; `--write` puts the constants into the
+table. A fit takes half a minute, the groups a minute more.
 
 The constants are few, and each has a prior: what the measurements do not determine stays there.
 Residuals are logarithms of predicted over measured; a configuration of many records counts less for
@@ -56,8 +57,6 @@ SPECULATING = {"deepseek": ("1.2.0rc6.post3", "1.1.0rc2.post2"), "qwen3.5": ("sg
 # near those of a traced step.
 PRIORS = {
     "gemm_peak": (1.0, 0.2),
-    "attention_startup": (1.0, 0.5),
-    "allreduce": (1.0, 0.2),
     "dequantised.others": (2.5, 0.2),
     "latent": (12.0, 0.5),
     "sparse": (50.0, 0.5),
@@ -80,7 +79,15 @@ PRIORS = {
     "experts.quantised": (20.0, 0.7),
     "experts.others.nvfp4": (1.0, 1.0),
     "experts.trtllm.fp8": (1.0, 1.0),
+    "amd.read": (0.85, 0.2),
+    "amd.expert_gemm": (0.35, 1.0),
+    "amd.vllm": (1.3, 0.5),
+    "amd.layer.cdna3": (70.0, 0.5),
+    "amd.layer.cdna4": (70.0, 0.5),
+    "amd.older.cdna3": (250.0, 0.7),
+    "amd.older.cdna4": (250.0, 0.7),
 }
+AMD = "amd"
 # Log error that counts as one prior deviation, and beyond which residuals count linearly.
 SCALE = 0.1
 # A configuration of n records counts n to the power of one less this.
@@ -174,6 +181,11 @@ class Data:
     records: tuple[Record, ...]
     fitter: Fitter
 
+    def of_amd(self) -> np.ndarray:
+        """Which cases ran on accelerators of AMD."""
+        made = [case.deployments[0].kernels for case in self.cases]
+        return np.array([entries is not None and not entries.has_tables for entries in made])
+
     def column(self, name: str) -> np.ndarray:
         """Accelerator, model, or engine with the generation of the accelerator, by case."""
         ones = [case.deployments[0] for case in self.cases]
@@ -185,7 +197,8 @@ class Data:
     def scored(self) -> np.ndarray:
         """Which cases tell whether the model is right."""
         served = [record["category"] == SERVED for record in self.records]
-        return np.array(served) & np.array([not case.not_scored for case in self.cases])
+        scored = np.array([not case.not_scored for case in self.cases])
+        return (np.array(served) | self.of_amd()) & scored
 
     def weights(self) -> np.ndarray:
         """Of the residuals."""
@@ -193,7 +206,7 @@ class Data:
         counts = Counter(settings)
         found = []
         for case, record, setting in zip(self.cases, self.records, settings, strict=True):
-            weight = CATEGORIES[str(record["category"])] * counts[setting] ** -CROWDING
+            weight = CATEGORIES.get(str(record["category"]), 1.0) * counts[setting] ** -CROWDING
             weight *= WEIGHTS[str(record["confidence"])] * (UNSTATED if case.not_scored else 1.0)
             found.append(weight)
         return np.array(found)
@@ -208,10 +221,12 @@ def _setting(case: Case) -> tuple[Any, ...]:
 
 def _is_usable(case: Case, record: Record) -> bool:
     """Whether a case belongs in the fit: times per token of deployments that the table serves."""
-    if record["category"] not in CATEGORIES or case.kind not in KINDS:
-        return False
     one, unscored = case.deployments[0], case.not_scored
-    if one.kernels is None or one.kernels.formats is None:
+    if one.kernels is None or case.kind not in KINDS:
+        return False
+    if not one.kernels.has_tables:
+        return not unscored
+    if record["category"] not in CATEGORIES:
         return False
     engine, name = str(record.get("engine")), one.model_name
     seem_to = SPECULATING.get(
@@ -237,8 +252,21 @@ def load() -> Data:
 def fit(
     data: Data, start: Constants, mask: np.ndarray, rounds: int = ROUNDS, only: str = ""
 ) -> Constants:
-    """The constants that fit the cases of a mask best, near their priors; those named `only...`."""
-    names = [name for name in PRIORS if name.startswith(only)]
+    """The constants that fit the cases of a mask best, near their priors; those named `only...`.
+
+    Those of AMD are fitted after the others, which they share in part, and to its cases alone.
+    """
+    for is_amd in (False, True):
+        names = [n for n in PRIORS if n.startswith(only) and n.startswith(AMD) == is_amd]
+        some = mask & (data.of_amd() == is_amd)
+        if names and some.any():
+            start = _fit(data, start, some, rounds, names)
+    return start
+
+
+def _fit(
+    data: Data, start: Constants, mask: np.ndarray, rounds: int, names: Sequence[str]
+) -> Constants:
     weights = data.weights()[mask]
     prior = np.log([PRIORS[name][0] for name in names])
     spread = np.array([PRIORS[name][1] for name in names])

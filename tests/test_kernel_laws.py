@@ -280,48 +280,66 @@ def test_without_a_table_the_plain_form_stays(name, engine, release):
     assert found.expert_balance == "even"
 
 
-def test_amd_has_fields_of_the_plain_form():
-    entry = catalog.hardware_entry("mi355x")
-    catalogues = entry.spec
-    for engine, peak, layer, added, launches in (
-        ("vllm", 0.25, catalogues.layer_overhead, 0.0, catalogues.expert_overhead),
-        ("sglang", 0.12, 70e-6, 1.0, 0.0),
-        ("atom", 0.12, 70e-6, 1.0, 0.0),
-    ):
+QUANTISED = Formats(dense="fp8_block", experts="fp8", cache="bf16")
+
+
+@pytest.mark.parametrize(("name", "made"), [("mi325x", "cdna3"), ("mi355x", "cdna4")])
+def test_amd_has_constants_without_tables(name, made):
+    """Shares of the peak and the bandwidth, and one time a layer; vLLM's is a multiple."""
+    entry, amd = catalog.hardware_entry(name), load_kernels()["served"]["amd"]
+    for engine, factor in (("vllm", amd["vllm"]), ("sglang", 1.0), ("atom", 1.0)):
         found = tune(entry, engine, BF16)
-        assert found.spec.eff_gemm == peak
-        assert found.spec.layer_overhead == layer
-        assert (found.spec.expert_blend, found.spec.expert_overhead) == (added, launches)
-        assert found.spec.eff_weight_read == catalogues.eff_weight_read
+        assert found.spec.eff_gemm == amd["gemm"]
+        assert found.spec.eff_weight_read == amd["read"][made]
+        assert found.spec.expert_gemm_ratio == amd["expert_gemm"]
+        assert (found.spec.expert_blend, found.spec.expert_overhead) == (1.0, 0.0)
+        wanted = pytest.approx(1e-6 * factor * amd["layer"][made], rel=EXACT)
+        assert found.spec.layer_overhead == wanted
+        assert found.spec.one_shot_share > 0
         # Routers choose as unevenly as on NVIDIA.
         assert found.expert_balance == "skewed"
-    assert tune(entry, "sglang", BF16, (0, 5, 8)).spec.layer_overhead == 370e-6
+    # Where an engine is not stated: the catalogue's. One that was not measured there has vLLM's.
+    assert tune(entry, "", BF16).spec == entry.spec
+    assert tune(entry, "lmdeploy", BF16).spec == tune(entry, "vllm", BF16).spec
     # SGLang's kernels around sparse and linear attention are those of NVIDIA's accelerators.
     served = load_kernels()["served"]
-    for name in ("sparse", "linear"):
+    for field in ("sparse", "linear"):
         found = {
-            e: getattr(tune(entry, e, BF16).spec, f"{name}_overhead")
+            e: getattr(tune(entry, e, BF16).spec, f"{field}_overhead")
             for e in ("vllm", "sglang", "atom")
         }
-        assert found == {"sglang": pytest.approx(served[name] * 1e-6), "vllm": 0.0, "atom": 0.0}
-    # Where an engine is not stated or not measured: vLLM's, and the constants that all share.
-    older = catalog.hardware_entry("mi300x")
-    assert tune(older, "", BF16).spec == older.spec
-    assert (older.spec.eff_weight_read, older.spec.eff_gemm) == (0.635, 0.21)
-    # All engines there have all-reduces in one or two shots; vLLM nothing else of its own.
-    shots = {"intra_latency", "rank_latency", "one_shot_share", "two_shot_latency"}
-    shots |= {"eff_link", "eff_allreduce"}
-    same = {name: getattr(older.spec, name) for name in shots}
-    assert dataclasses.replace(tune(older, "vllm", BF16).spec, **same) == older.spec
-    assert tune(older, "vllm", BF16).spec.one_shot_share > 0
-    # SGLang's share of the peak is that on CDNA4, its layer shrank with 0.5.12.
-    current = older.spec.layer_overhead
-    for release, layer in (((0, 5, 12), current), ((0, 5, 9), 250e-6), ((), 250e-6)):
-        found = tune(older, "sglang", BF16, release).spec
-        assert (found.layer_overhead, found.eff_gemm) == (layer, 0.12)
-    unmeasured, shared = tune(older, "atom", BF16).spec, catalog.hardware("h100-sxm")
-    assert unmeasured.eff_weight_read == shared.eff_weight_read
-    assert unmeasured.eff_gemm == shared.eff_gemm
+        assert found == {"sglang": pytest.approx(served[field] * 1e-6), "vllm": 0.0, "atom": 0.0}
+
+
+@pytest.mark.parametrize(("name", "since"), [("mi300x", (0, 5, 12)), ("mi355x", (0, 5, 9))])
+def test_older_layers_of_quantised_weights_on_amd(name, since):
+    """SGLang's layers of 8 and 4 bits shrank with a release; those of 16 bits did not."""
+    entry, made = catalog.hardware_entry(name), {"mi300x": "cdna3", "mi355x": "cdna4"}[name]
+    amd = load_kernels()["served"]["amd"]
+
+    def layer(formats, release, engine="sglang"):
+        return 1e6 * tune(entry, engine, formats, release).spec.layer_overhead
+
+    new, old = (pytest.approx(amd[kind][made], rel=EXACT) for kind in ("layer", "older"))
+    assert layer(QUANTISED, since) == layer(QUANTISED, None) == new
+    assert layer(QUANTISED, (0, 5, 6)) == layer(QUANTISED, ()) == old
+    assert layer(dataclasses.replace(BF16, experts="mxfp4"), ()) == old
+    assert layer(BF16, ()) == new
+    assert layer(QUANTISED, (), "atom") == new
+
+
+def test_experts_of_four_bits_multiply_in_sixteen_without_units():
+    """By hand: half the peak of FP8 on CDNA3; CDNA4 multiplies FP4."""
+    ratio = load_kernels()["served"]["amd"]["expert_gemm"]
+
+    def found(name, experts):
+        formats = dataclasses.replace(BF16, experts=experts)
+        spec = tune(catalog.hardware_entry(name), "vllm", formats).spec
+        return spec.expert_gemm_ratio * spec.flops_fp4
+
+    assert found("mi300x", "mxfp4") == pytest.approx(ratio * 1307.4e12, rel=EXACT)
+    assert found("mi355x", "mxfp4") == pytest.approx(ratio * 10e15, rel=EXACT)
+    assert found("mi300x", "fp8") == pytest.approx(ratio * 2614.9e12, rel=EXACT)
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,8 @@ class Filling(NamedTuple):
             read in the same steps.
         stream_steps: steps until a user has a token that was made, and asks anew after the last.
         frontend: time from a request's arrival until the scheduler sees it [s].
+        bunched: 1 if requests of equal lengths start and end together, so that their prompts fill
+            as few steps as the budget allows, 0 if they come by chance.
     """
 
     budget: ArrayLike = 8192.0
@@ -43,6 +45,7 @@ class Filling(NamedTuple):
     lockstep: ArrayLike = 0.0
     stream_steps: ArrayLike = 0.0
     frontend: ArrayLike = 0.0
+    bunched: ArrayLike = 0.0
 
 
 class Steps(NamedTuple):
@@ -113,6 +116,8 @@ def filled_steps(
     so that B - 1 others are S / (S + reads + streams) of the time beside a sequence that decodes.
     In each of its steps n others end n / S answers, whose successors bring n * prompt / S tokens;
     where n decoding sequences and these exceed the budget, fewer decode and the others wait.
+    Requests that start together are read in steps as full as can be, and none of those that are
+    read in one step waits for another's prompt.
 
     Args:
         partition: pipeline stages, each with a microbatch and a budget of its own.
@@ -140,10 +145,14 @@ def filled_steps(
     largest = jnp.where(is_whole, uncut, left)
     one = jnp.where(is_whole, prompt, prompt / ceil(prompt / left, "floor"))
     tokens = decoding * prompt / steps
-    chunk = jnp.minimum(_at_once(tokens, one), largest)
+    is_bunched = jnp.asarray(rules.bunched) > 0
+    together = jnp.maximum(batch, 1.0) * prompt
+    chunk = jnp.minimum(jnp.where(is_bunched, together, _at_once(tokens, one)), largest)
+    beside = jnp.where(is_bunched, jnp.maximum(chunk / prompt, 1.0), 1.0)
+    delaying = jnp.maximum(1.0 + decoding - beside, 0.0)
     everyone = jnp.minimum(batch * here, jnp.where(is_mixed, 1.0 + most, jnp.inf))
     share = prompt / steps / chunk
-    return Steps(1.0 + decoding, everyone, chunk, decoding * share, everyone * share)
+    return Steps(1.0 + decoding, everyone, chunk, delaying * share, everyone * share)
 
 
 def with_any(share: ArrayLike, replicas: ArrayLike) -> jax.Array:

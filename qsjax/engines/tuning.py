@@ -1,13 +1,14 @@
 """An accelerator as the kernels of an engine use it, by kernels.toml."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from qsjax.catalog import HardwareEntry
 from qsjax.engines.generations import generation_of
 from qsjax.engines.rules import load_kernels
 from qsjax.numerics.safe import scalar
+from qsjax.records.fields import defaults_of
 from qsjax.records.specs import HardwareSpec, Workload
 from qsjax.records.units import TB, US
 
@@ -32,15 +33,20 @@ class Formats:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Entries:
-    """Which entries of the table serve a deployment; without formats, fields of the plain form.
+    """Which entries of the table serve a deployment.
 
     `is_newer`: the engine is of a release since which its constants are others.
     """
 
     generation: str
     engine: str
-    formats: Formats | None = None
+    formats: Formats
     is_newer: bool = False
+
+    @property
+    def has_tables(self) -> bool:
+        """Whether kernels of the generation were measured by themselves; AMD's were not."""
+        return self.generation in load_kernels()["gemm"]
 
     def __str__(self) -> str:
         since = newer_since(self.generation, self.engine)
@@ -49,7 +55,7 @@ class Entries:
             first = ".".join(map(str, since))
             release = f" {first} or newer" if self.is_newer else f" before {first}"
         name = f"{self.generation} {self.engine}{release}"
-        if self.formats is None:
+        if not self.has_tables:
             return name
         return f"{name}, {self.formats.dense} products, {self.formats.experts} experts"
 
@@ -109,7 +115,7 @@ def is_block_scaled(model: str) -> bool:
     return model.startswith(tuple(load_kernels()["fp8_blocks"]))
 
 
-def _nearest_engine(table: Mapping[str, Any], engine: str) -> str:
+def _nearest_engine(table: Collection[str], engine: str) -> str:
     order: Sequence[str] = (engine, *load_kernels()["engines"])
     return next(name for name in order if name in table)
 
@@ -154,9 +160,9 @@ def find(
         return None
     since = newer_since(generation, engine)
     is_newer = since is not None and (release is None or release >= since)
-    if generation in kernels["plain"]:
-        nearest = _nearest_engine(kernels["plain"][generation], engine)
-        return Entries(generation=generation, engine=nearest, is_newer=is_newer)
+    if generation in kernels["served"]["amd"]["layer"]:
+        nearest = _nearest_engine(kernels["amd"], engine)
+        return Entries(generation=generation, engine=nearest, formats=formats, is_newer=is_newer)
     if generation not in kernels["gemm"]:
         return None
     nearest = _nearest_engine(kernels["gemm"][generation], engine)
@@ -180,13 +186,13 @@ def fields(
     """
     kernels = load_kernels()
     served = served or kernels["served"]
-    if entries.formats is None:
-        return {**_allreduce_fields(entries, served), **_plain_fields(entries, served)}
+    if not entries.has_tables:
+        return {**_allreduce_fields(entries), **_amd_fields(entries, spec, served)}
     return {
         **_dense_fields(entries, served),
         **_expert_fields(entries, served, scalar(spec.hbm_bw)),
         **_attention_fields(entries, served),
-        **_allreduce_fields(entries, served),
+        **_allreduce_fields(entries),
         **_host_fields(entries, served),
     }
 
@@ -203,11 +209,7 @@ def tune(
         return Tuned(spec=entry.spec)
     changes: dict[str, Any] = fields(found, entry.spec)
     asked = [(engine, found.engine)]
-    if found.formats is not None:
-        asked += [
-            (formats.dense, found.formats.dense),
-            (formats.experts, found.formats.experts),
-        ]
+    asked += [(formats.dense, found.formats.dense), (formats.experts, found.formats.experts)]
     stand_ins = [
         f"no kernels of {name} are known; those of {used} stand in"
         for name, used in asked
@@ -226,13 +228,36 @@ def _share(entries: Entries, served: Mapping[str, Any]) -> float:
     return float(served["newer"].get(entries.engine, 1.0)) if entries.is_newer else 1.0
 
 
-def _plain_fields(entries: Entries, served: Mapping[str, Any]) -> dict[str, float]:
-    """What an engine without kernel tables changes of the catalogue's constants."""
-    kernels = load_kernels()
-    row = dict(kernels["plain"][entries.generation][entries.engine])
-    if entries.engine in kernels["portable"]:
-        row |= {f"{name}_overhead": served[name] * US for name in ("linear", "sparse")}
-    return row if entries.is_newer else {**row, **_own(kernels["older"], entries)}
+def _amd_fields(
+    entries: Entries, spec: HardwareSpec, served: Mapping[str, Any]
+) -> dict[str, float]:
+    """What an engine makes of an accelerator of AMD, without kernel tables."""
+    amd, formats = served["amd"], entries.formats
+    is_quantised = (formats.dense, formats.experts) != ("bf16", "bf16")
+    layer = amd["layer"][entries.generation]
+    if entries.engine == "vllm":
+        layer = amd["vllm"] * layer
+    if entries.engine == "sglang" and is_quantised and not entries.is_newer:
+        layer = amd["older"][entries.generation]
+    fields = {
+        "eff_weight_read": amd["read"],
+        "eff_gemm": scalar(defaults_of(HardwareSpec)["eff_gemm"]),
+        "expert_gemm_ratio": amd["expert_gemm"] * _widened(formats.experts, spec),
+        "expert_blend": 1.0,
+        "expert_overhead": 0.0,
+        "layer_overhead": layer * US,
+    }
+    if entries.engine in load_kernels()["portable"]:
+        fields |= {f"{name}_overhead": served[name] * US for name in ("linear", "sparse")}
+    return fields
+
+
+def _widened(experts: str, spec: HardwareSpec) -> float:
+    """Rate of experts in FP4 over the peak of their format [1]: that of 16 bits without units."""
+    is_widened = experts.startswith(("mxfp4", "nvfp4")) and scalar(spec.flops_fp4) <= scalar(
+        spec.flops_fp8
+    )
+    return scalar(spec.flops_bf16) / scalar(spec.flops_fp4) if is_widened else 1.0
 
 
 def _own(table: Mapping[str, Any], entries: Entries) -> Mapping[str, Any]:
@@ -245,15 +270,8 @@ def _row(table: str, entries: Entries) -> Any:
     return load_kernels()[table][entries.generation][entries.engine]
 
 
-def _formats(entries: Entries) -> Formats:
-    """Formats of entries that are no plain ones."""
-    formats = entries.formats
-    assert formats is not None
-    return formats
-
-
 def _dense_fields(entries: Entries, served: Mapping[str, Any]) -> dict[str, float]:
-    dense = _formats(entries).dense
+    dense = entries.formats.dense
     startup, read, peak, norm = _row("gemm", entries)[dense]
     factors = served["gemm_startup"]
     return {
@@ -270,7 +288,7 @@ def expert_startup(entries: Entries, served: Mapping[str, Any], table: float) ->
     Experts of 8 bits multiply activations that are quantised first, in kernels that the tables
     lack; those of 4 bits on FP4 units take a multiple. An engine may have a factor of its own.
     """
-    form = _formats(entries).experts
+    form = entries.formats.experts
     factors = {**served["experts"]["others"], **_own(served["experts"], entries)}
     if form in factors:
         return float(factors[form]) * table
@@ -278,7 +296,7 @@ def expert_startup(entries: Entries, served: Mapping[str, Any], table: float) ->
 
 
 def _expert_fields(entries: Entries, served: Mapping[str, Any], hbm_bw: float) -> dict[str, float]:
-    formats = _formats(entries)
+    formats = entries.formats
     dense = _row("gemm", entries)[formats.dense]
     row = _row("experts", entries)
     if entries.is_newer:
@@ -298,28 +316,28 @@ def _expert_fields(entries: Entries, served: Mapping[str, Any], hbm_bw: float) -
 
 
 def _attention_fields(entries: Entries, served: Mapping[str, Any]) -> dict[str, float]:
-    startup, read = _row("attention", entries)[_formats(entries).cache]
+    startup, read = _row("attention", entries)[entries.formats.cache]
     return {
-        "attention_startup": _share(entries, served) * served["attention_startup"] * startup * US,
+        "attention_startup": _share(entries, served) * startup * US,
         "eff_kv_read": read,
     }
 
 
-def _allreduce_fields(entries: Entries, served: Mapping[str, Any]) -> dict[str, float]:
+def _allreduce_fields(entries: Entries) -> dict[str, float]:
     kernels = load_kernels()
     rows = kernels["allreduce"][entries.generation]
     if entries.is_newer:
         rows = {**rows, **kernels["allreduce_newer"].get(entries.generation, {})}
     startup, growth, one, latency, two = rows[_nearest_engine(rows, entries.engine)]
-    factor, link = served["allreduce"], kernels["link"]
+    link = kernels["link"]
     return {
         # Half of an all-reduce, of which the laws count two; shares are of the link itself.
-        "intra_latency": 0.5 * factor * startup * US,
-        "rank_latency": factor * growth * US,
-        "one_shot_share": one / factor,
-        "two_shot_latency": factor * latency * US,
+        "intra_latency": 0.5 * startup * US,
+        "rank_latency": growth * US,
+        "one_shot_share": one,
+        "two_shot_latency": latency * US,
         "eff_link": link,
-        "eff_allreduce": two / factor / link,
+        "eff_allreduce": two / link,
     }
 
 

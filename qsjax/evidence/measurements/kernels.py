@@ -126,7 +126,7 @@ def _deployment(
 
 # What serving makes of the tables: nothing.
 _UNSERVED = {
-    **dict.fromkeys(("allreduce", "gemm_peak", "attention_startup"), 1.0),
+    "gemm_peak": 1.0,
     "gemm_startup": {"others": 1.0},
     "experts": {"quantised": 0.0, "others": {}},
     "newer": {},
@@ -136,7 +136,7 @@ _UNSERVED = {
 def _alone(one: OperatingPoint, engine: str, formats: Formats = _PLAIN) -> OperatingPoint:
     """With the laws of an engine's kernels as its tables have them, without what serving adds."""
     entries = find(one.hardware_name, engine, formats, None)
-    if entries is None or entries.formats is None:
+    if entries is None or not entries.has_tables:
         return one
     alone = {**load_kernels()["served"], **_UNSERVED}
     changes: dict[str, Any] = fields(entries, one.hardware, alone)

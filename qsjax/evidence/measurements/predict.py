@@ -14,6 +14,7 @@ from qsjax.cost.prefill import prefill_step
 from qsjax.cost.shared import Filling, Shared, rush, shared_steps
 from qsjax.engines import memory
 from qsjax.engines.operating_point import OperatingPoint
+from qsjax.engines.releases import mean_length
 from qsjax.engines.schedulers import filling_of
 from qsjax.evidence.measurements.cases import SWEEP, Case
 from qsjax.grid import axes
@@ -138,10 +139,18 @@ class Asked(NamedTuple):
 
     @property
     def rules(self) -> Filling:
-        """How the engine fills its steps, with the budget that the record states."""
+        """How the engine fills its steps, with the budget that the record states.
+
+        Requests of one length start and end together where prompts ride in decode steps; where
+        decoding waits, the first of them to come drives the others apart.
+        """
         one = self.one
         usual = filling_of(one.engine, scalar(one.hardware.hbm_bytes), one.hardware_name)
-        return usual._replace(budget=self.facts.get("max_batched_tokens", usual.budget))
+        is_even = mean_length(self.facts) == 1.0
+        return usual._replace(
+            budget=self.facts.get("max_batched_tokens", usual.budget),
+            bunched=usual.mixed if is_even else 0.0,
+        )
 
 
 def stack(asked: Sequence[Asked]) -> Batch:
