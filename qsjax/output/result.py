@@ -97,6 +97,10 @@ class Result:
         found = {} if problem is None else inputs_of(problem)
         return found | {name: plain(getattr(self, name)) for name in self.given}
 
+    def more_files(self) -> dict[str, str]:
+        """Content of further files by name."""
+        return {}
+
     def drawings(self) -> dict[str, Drawing]:
         """Figures by name, the first one the most telling; each takes an optional `ax`."""
         return {}
@@ -161,6 +165,9 @@ class Result:
             files.write_dataset(out / f"{self.stem}.nc", data)
             written.append(f"{self.stem}.nc")
         written += files.draw(out, self.drawings())
+        for name, content in self.more_files().items():
+            files.write_atomically(out / name, content)
+            written.append(name)
         return [out / name for name in written]
 
     def _first(self) -> tuple[Table | None, int]:
@@ -223,6 +230,14 @@ def plain(record: Any) -> Any:
     if isinstance(record, str | bool | None):
         return record
     return np.asarray(record).tolist()
+
+
+def spec_dict(record: Any) -> Row:
+    """A record's fields as plain numbers and strings, without its label.
+
+    The precision of a model is left out: a workload says in which it is counted.
+    """
+    return {k: x for k, x in plain(record).items() if k not in ("label", "precision")}
 
 
 def inputs_of(problem: Problem) -> Row:

@@ -275,7 +275,7 @@ def binding(
         )
     free, asked = any_batch(problem)
     found = []
-    for cells in (cells for line in blocks_of(free) for cells in line):
+    for cells in blocks_of(free):
         for cell in range(cells.cells):
             front = front_of_cell(cells, cell, asked)
             if len(front.user):

@@ -13,6 +13,7 @@ from qsjax.grid.problem import Problem, pairs_of, question
 from qsjax.output import words
 from qsjax.output.labels import series_name, split_name
 from qsjax.output.result import Drawing, Result, Row, Table, text
+from qsjax.records.rows import grouped
 from qsjax.records.units import MS
 
 # What users may want, for the sentence on who leads [tokens/s].
@@ -103,10 +104,7 @@ class Pareto(Result):
         )
 
     def _by_front(self, rows: list[Row]) -> dict[tuple[Any, ...], list[Row]]:
-        found: dict[tuple[Any, ...], list[Row]] = {}
-        for row in rows:
-            found.setdefault((row["label"], row["context"], row["gpus"]), []).append(row)
-        return found
+        return grouped(rows, lambda row: (row["label"], row["context"], row["gpus"]))
 
     def tables(self) -> list[Table]:
         """Every front, thinned to `points` with its ends kept."""

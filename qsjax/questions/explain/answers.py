@@ -26,6 +26,7 @@ from qsjax.output import words
 from qsjax.output.labels import split_name
 from qsjax.output.result import Drawing, Result, Row, Table, plain
 from qsjax.records import checks
+from qsjax.records.rows import grouped
 from qsjax.records.specs import CONVENTIONS, Convention, Partition
 from qsjax.records.units import GIB, MS, TFLOP
 
@@ -301,11 +302,10 @@ class Explanation(Result):
         ]
         peaks = {name: scalar(getattr(chip, f"flops_{name}")) for name in ("bf16", "fp8")}
         roofs = {"hbm_bw": scalar(chip.hbm_bw), "peaks": peaks}
-        by_bound: dict[str, list[str]] = {}
-        for point in points:
-            by_bound.setdefault(str(point["bound"]), []).append(str(point["phase"]))
+        by_bound = grouped(points, lambda point: str(point["bound"]))
         bounds = [
-            f"{words.joined(own) if len(by_bound) > 1 else 'everything'} bound by {bound}"
+            (words.joined(point["phase"] for point in own) if len(by_bound) > 1 else "everything")
+            + f" bound by {bound}"
             for bound, own in by_bound.items()
         ]
         found: dict[str, Drawing] = {

@@ -177,14 +177,14 @@ class Uncertainty(Result):
         distributions: of the uncertain inputs.
         seed: of the draws.
         quantiles: probabilities that are reported.
-        outcomes: one for each model (outer) and accelerator.
+        outcomes: one for each model and accelerator.
     """
 
     problem: Problem
     distributions: Mapping[str, Distribution]
     seed: int
     quantiles: tuple[float, ...]
-    outcomes: tuple[tuple[Outcome, ...], ...]
+    outcomes: tuple[Outcome, ...]
 
     stem = "uncertainty"
     columns = (
@@ -196,7 +196,7 @@ class Uncertainty(Result):
         """One row for each cell: quantiles, probabilities and first-order shares by name."""
         levels = [f"p{100 * level:g}" for level in self.quantiles]
         names, rows = tuple(self.distributions), []
-        for outcome in (own for line in self.outcomes for own in line):
+        for outcome in self.outcomes:
             named = {
                 "objective": (levels, outcome.throughput),
                 "speedup_over_moe": (levels, outcome.speedup),
@@ -241,7 +241,7 @@ class Uncertainty(Result):
     @property
     def dataset(self) -> "xr.Dataset":
         """Quantiles, probabilities and shares over the cells' axes, with units."""
-        blocks = [[self._block(outcome) for outcome in line] for line in self.outcomes]
+        blocks = [self._block(outcome) for outcome in self.outcomes]
         data = joined(self.problem, blocks, {"objective": self.problem.objective})
         data["objective"].attrs |= {"units": METRICS[self.problem.objective].unit}
         return data
@@ -273,7 +273,7 @@ class Uncertainty(Result):
         from qsjax import plotting
 
         found: dict[str, Drawing] = {}
-        outcome, name = self.outcomes[0][0], self.problem.stated.models[0].name
+        outcome, name = self.outcomes[0], self.problem.stated.models[0].name
         head = f"{name}, {words.joined(self.distributions)} uncertain"
         first = outcome.labels[0]
         for q in dict.fromkeys(label["q"] for label in outcome.labels if label["q"] is not None):
@@ -340,7 +340,7 @@ def uncertainty(
     if not problem.stated.twins and (uses_losses or "q" in distributions):
         problem = dataclasses.replace(problem, twins=(1.0,))  # any: each draw has its own
     outcomes = tuple(
-        tuple(_propagate(cells, distributions, draws, seed, quantiles, fixed) for cells in line)
-        for line in blocks_of(problem)
+        _propagate(cells, distributions, draws, seed, quantiles, fixed)
+        for cells in blocks_of(problem)
     )
     return Uncertainty(problem, dict(distributions), seed, tuple(quantiles), outcomes)
