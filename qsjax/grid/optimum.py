@@ -28,7 +28,7 @@ from qsjax.grid.cells import (
     take,
 )
 from qsjax.grid.limits import LIMITS, RISING, Limits, is_given, violations
-from qsjax.grid.pairs import Candidates, RowBest, Scores, score_candidates
+from qsjax.grid.pairs import Candidates, score_candidates
 from qsjax.grid.parameters import Inputs
 from qsjax.grid.problem import Problem, with_batch
 from qsjax.grid.progress import over
@@ -300,7 +300,7 @@ def _best_batches(cells: Cells, inputs: Inputs, economy: Economy) -> Best:
     """The best design of every row over all batches that the limits allow."""
     found, counted = candidates_of(cells, inputs, economy)
     if is_bounded(cells.limits, cells.objective):
-        scores: RowBest | Scores = best_two(found, cells.limits)
+        scores = best_two(found, cells.limits)
     else:
         scores = score_candidates(found, cells.limits, cells.objective)
     shape = len(inputs.q), cells.count

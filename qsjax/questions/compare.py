@@ -365,8 +365,12 @@ class Comparison(Result):
         contexts = {row["context"] for row in sides[0]}
         tall = 2.4 + 0.26 * (len(sides[0]) + len(contexts))
 
-        def why(rows: list[Row], ax: Any, *, turns: list[Row], title: str) -> None:
-            plotting.gpu_time(rows, ax, resources=named, title=title)
+        def why(side: Ranking, ax: Any, title: str) -> None:
+            plotting.gpu_time(side.rows(), ax, resources=named, title=title)
+
+        def throughput(side: Ranking, ax: Any, title: str) -> None:
+            turns = [turn._asdict() for turn in side.crossovers]
+            plotting.lead_over_context(side.rows(), ax, turns=turns, title=title)
 
         found: dict[str, Drawing] = {"why": partial(self._panels, why, tall)}
         if (
@@ -374,7 +378,7 @@ class Comparison(Result):
             and self.own.places[0].batch is None
             and all(any(row["is_feasible"] for row in side) for side in sides)
         ):
-            found["throughput"] = partial(self._panels, plotting.lead_over_context, 4.6)
+            found["throughput"] = partial(self._panels, throughput, 4.6)
         judged = [row for row in self.rows() if "chance" in row]
         if judged and self.own.is_real:
             own = [row for row in judged if row["convention"] == self.own.convention]
@@ -390,11 +394,9 @@ class Comparison(Result):
         size = (6.4 * len(sides), tall)
         axes = [ax] if ax is not None else plotting.figure(1, len(sides), size=size)[1][0]
         for panel, side in zip(axes, sides, strict=True):
-            turns = [turn for turn in self.turns() if turn["convention"] == side.convention]
             says = " ".join(_leads(side)).rstrip(".")
             several = f"{side.convention} accounting: " if len(self.sides) > 1 else ""
-            title = f"On {_where(self)}, {several}{says}"
-            draw(side.rows(), panel, turns=turns, title=title)
+            draw(side, panel, f"On {_where(self)}, {several}{says}")
         return axes[0]
 
 

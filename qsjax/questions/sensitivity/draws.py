@@ -40,7 +40,6 @@ class Outcome:
     """Draws and what they give, per cell.
 
     Attributes:
-        labels: model, accelerator and coordinates of the cells.
         cells: what was solved.
         throughput: quantiles of the objective, shape (quantile, cell), over the draws that are
             feasible; NaN where none is.
@@ -54,7 +53,6 @@ class Outcome:
         scores: the draws of the objective themselves, shape (draw, cell); NaN where infeasible.
     """
 
-    labels: list[dict[str, Any]]
     cells: Cells
     throughput: np.ndarray
     p_feasible: np.ndarray
@@ -63,6 +61,11 @@ class Outcome:
     first_order: np.ndarray
     first_order_verdict: np.ndarray
     scores: np.ndarray
+
+    @property
+    def labels(self) -> list[Row]:
+        """Model, accelerator and coordinates of the cells."""
+        return cell_labels(self.cells)
 
 
 Logs = Callable[[np.ndarray], np.ndarray]
@@ -133,7 +136,6 @@ def _propagate(
     p_dense = (wins & either).sum(1) / np.where(compared > 0, compared, 1)
     first, first_verdict = _indices(model, shapes, draws, seed, per)
     return Outcome(
-        labels=cell_labels(stated),
         cells=stated,
         throughput=np.exp(_quantiles(logs, quantiles)),
         p_feasible=np.isfinite(logs).mean(1),
@@ -275,26 +277,23 @@ class Uncertainty(Result):
         found: dict[str, Drawing] = {}
         outcome, name = self.outcomes[0], self.problem.stated.models[0].name
         head = f"{name}, {words.joined(self.distributions)} uncertain"
-        first = outcome.labels[0]
-        for q in dict.fromkeys(label["q"] for label in outcome.labels if label["q"] is not None):
+        labels, first = outcome.labels, outcome.labels[0]
+        for q in dict.fromkeys(label["q"] for label in labels if label["q"] is not None):
             cells = [
                 k
-                for k, label in enumerate(outcome.labels)
+                for k, label in enumerate(labels)
                 if label
-                == {**first, **{name: label[name] for name in ("variant", "context")}, "q": q}
+                == first | {name: label[name] for name in ("variant", "context")} | {"q": q}
                 and np.isfinite(outcome.speedup[:, k]).all()
             ]
             if len(cells) > 1:
-                spread = {
-                    p: outcome.speedup[n, cells].tolist() for n, p in enumerate(self.quantiles)
-                }
+                own, chances = [labels[k] for k in cells], outcome.p_dense_wins[cells]
                 found[f"verdict-q{q:g}"] = partial(
                     plotting.verdict_fan,
-                    [outcome.labels[k]["context"] for k in cells],
-                    spread,
-                    probability=outcome.p_dense_wins[cells].tolist(),
-                    title=f"{head}: "
-                    + _verdict([outcome.labels[k] for k in cells], outcome.p_dense_wins[cells]),
+                    [label["context"] for label in own],
+                    dict(zip(self.quantiles, outcome.speedup[:, cells].tolist(), strict=True)),
+                    probability=chances.tolist(),
+                    title=f"{head}: {_verdict(own, chances)}",
                 )
         return found
 
