@@ -12,6 +12,7 @@ import numpy as np
 from qsjax.cost.meanings import attributes_of
 from qsjax.grid.problem import Problem
 from qsjax.output import files
+from qsjax.records.rows import leaves
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,15 +41,10 @@ class Table(NamedTuple):
 
 def flat(row: Mapping[str, Any]) -> Row:
     """A row with one scalar a column: mappings by dotted names, lists as text."""
-    found: Row = {}
-    for name, value in row.items():
-        if isinstance(value, Mapping):
-            found |= {f"{name}.{key}": item for key, item in flat(value).items()}
-        elif isinstance(value, list | tuple):
-            found[name] = " ".join(map(str, value))
-        else:
-            found[name] = value
-    return found
+    return {
+        name: " ".join(map(str, value)) if isinstance(value, list | tuple) else value
+        for name, value in leaves(row)
+    }
 
 
 class Result:

@@ -24,11 +24,10 @@ from qsjax.grid.optimum import best_of
 from qsjax.grid.parameters import write
 from qsjax.grid.problem import Problem, base_name, economy_of, question, variants_of
 from qsjax.numerics.safe import scalar
-from qsjax.output import words
-from qsjax.output.labels import series_name, split_name
+from qsjax.output import columns, words
+from qsjax.output.labels import series_name
 from qsjax.output.result import Drawing, Result, Row, Table, text
 from qsjax.records.specs import CONVENTIONS, Convention, is_papers
-from qsjax.records.units import MS
 
 # Relative width to which a turning point is found.
 TURN_WIDTH = 0.02
@@ -558,8 +557,8 @@ def _main_table(rows: Sequence[Row], first: str, end: str) -> Table:
         "usd_per_million_tokens_with_prompts": "with prompts",
     }
     shown = [name for name in prices if any(name in row for row in rows)]
-    heads = ["context", "subject", "split", "batch", "users", "TPOT ms", "between", "tok/s/user"]
-    heads += ["tok/s/GPU"]
+    names = ("split", "batch", "users", "tpot", "between", "user", "gpu")
+    heads = ["context", "subject", *columns.heads(*names)]
     heads += [*(prices[name] for name in shown), "factor", "why"]
     cells: list[Sequence[str]] = []
     last = None
@@ -571,16 +570,12 @@ def _main_table(rows: Sequence[Row], first: str, end: str) -> Table:
         if not row["is_feasible"]:
             cells.append([*start, "nothing runs", *[""] * (len(heads) - 3)])
             continue
+        design = columns.cells(row, *names)
+        design[-1] += " *" if row["is_winner"] else ""
         cells.append(
             [
                 *start,
-                split_name(row),
-                f"{row['batch']:,}",
-                f"{row['users']:,}",
-                f"{row['tpot'] / MS:,.2f}",
-                words.between(row),
-                f"{row['tokens_per_s_per_user']:,.1f}",
-                f"{row['tokens_per_s_per_gpu']:,.1f}" + (" *" if row["is_winner"] else ""),
+                *design,
                 *(f"{row[name]:,.3f}" if name in row else "-" for name in shown),
                 f"{row['factor']:.2f}x" if "factor" in row else "-",
                 _shares(row),

@@ -18,15 +18,17 @@ from qsjax.grid.problem import Problem, question
 from qsjax.grid.solution import Arrays, Solution, dataset_of, joined, rows_of, solve_all
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
-from qsjax.output import words
+from qsjax.output import columns, words
 from qsjax.output.labels import series_name, split_name, variant_name
 from qsjax.output.result import Drawing, Result, Row, Table
 from qsjax.records.rows import grouped
 from qsjax.records.specs import CONVENTIONS
-from qsjax.records.units import GIB, MS, tokens
+from qsjax.records.units import GIB, tokens
 
 if TYPE_CHECKING:
     import xarray as xr
+
+NUMBERS = ("batch", "users", "tpot", "between", "gpu")  # of a design in the table
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
@@ -401,8 +403,7 @@ def _table(problem: Problem, rows: Sequence[Row], title: str) -> Table:
     factors = ["vs MoE", f"({other})"][: len(gains)]
     kept = list(problem.stated.kept)
     heads = ["context", *(["GPUs"] if several else []), *kept, "variant", "tp", "ep", "pp", "dp"]
-    heads += ["kvp", "copies", "batch", "users", "TPOT ms", "between", "tok/s/GPU", "bound by"]
-    heads += factors
+    heads += ["kvp", "copies", *columns.heads(*NUMBERS), "bound by", *factors]
     order = sorted(range(len(rows)), key=lambda i: (rows[i]["gpus"], rows[i]["context"], i))
     cells: list[Sequence[str]] = []
     last = None
@@ -421,16 +422,7 @@ def _cells(row: Row) -> list[str]:
         return [*["-"] * 11, "infeasible"]
     mode = {"none": "", "kvp": "", "cp": " cp"}[row["kv_mode"]]
     degrees = [str(row[name]) for name in ("tp", "ep", "pp", "dp")] + [f"{row['kvp']}{mode}"]
-    return [
-        *degrees,
-        str(row["replicas"]),
-        f"{row['batch']:,}",
-        f"{row['users']:,}",
-        f"{row['tpot'] / MS:.2f}",
-        words.between(row),
-        f"{row['tokens_per_s_per_gpu']:,.1f}",
-        row["bound_by"],
-    ]
+    return [*degrees, str(row["replicas"]), *columns.cells(row, *NUMBERS), row["bound_by"]]
 
 
 def _factor(row: Row, name: str) -> str:

@@ -10,14 +10,14 @@ from qsjax.grid.fronts import Front, front_of_cell
 from qsjax.grid.infeasibility import Refusal, Remedies, refusals, remedies
 from qsjax.grid.optimum import any_batch
 from qsjax.grid.problem import Problem, pairs_of, question
-from qsjax.output import words
-from qsjax.output.labels import series_name, split_name
+from qsjax.output import columns, words
+from qsjax.output.labels import series_name
 from qsjax.output.result import Drawing, Result, Row, Table, text
 from qsjax.records.rows import grouped
-from qsjax.records.units import MS
 
 # What users may want, for the sentence on who leads [tokens/s].
 USER_RATES = (20.0, 50.0, 100.0)
+DESIGN = ("split", "batch", "users", "tpot", "user", "gpu")  # its columns in the table
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -113,8 +113,7 @@ class Pareto(Result):
             step = max(1.0, (len(part) - 1) / max(1, self.points - 1))
             at = sorted({round(i * step) for i in range(self.points)})
             shown += [part[i] for i in at if i < len(part)]
-        heads = ["series", "context", "GPUs", "split", "batch", "users", "TPOT ms"]
-        heads += ["tok/s/user", "tok/s/GPU", "USD/Mtok", "J/tok"]
+        heads = ["series", "context", "GPUs", *columns.heads(*DESIGN), "USD/Mtok", "J/tok"]
         title = "Designs that no other beats in both tokens/s/user and tokens/s/GPU"
         return [Table(title, heads, [_point(row) for row in shown], 4)]
 
@@ -165,12 +164,7 @@ def _point(row: Row) -> list[str]:
         row["label"],
         words.length(row["context"]),
         f"{row['gpus']:g}",
-        split_name(row),
-        f"{row['batch']:,}",
-        f"{row['users']:,}",
-        f"{row['tpot'] / MS:,.2f}",
-        f"{row['tokens_per_s_per_user']:,.1f}",
-        f"{row['tokens_per_s_per_gpu']:,.1f}",
+        *columns.cells(row, *DESIGN),
         text(row.get("usd_per_million_tokens")),
         text(row.get("joules_per_token")),
     ]
