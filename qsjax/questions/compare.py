@@ -93,13 +93,16 @@ class Decision(NamedTuple):
     measure: str
     removes: float
 
+    @property
+    def claim(self) -> str:
+        """Who beats whom, and how probably."""
+        sure = f"with a probability of {100 * self.chance:.0f} %"
+        return f"{self.winner} beats {self.rival} {sure}"
+
     def __str__(self) -> str:
         """In words, with what would decide it where it is not sure."""
         at = Place(self.context, self.batch).words
-        line = (
-            f"{at[0].upper()}{at[1:]} {self.winner} beats {self.rival} with a probability of "
-            f"{100 * self.chance:.0f} %"
-        )
+        line = f"{at[0].upper()}{at[1:]} {self.claim}"
         if self.is_sure:
             return f"{line}."
         return (
@@ -457,11 +460,7 @@ def _sure(side: Ranking, place: int) -> str:
     found = side.decision(place) if side.is_real else None
     if found is None:
         return ""
-    within = "" if found.is_sure else ", so the difference is within the error"
-    return (
-        f"{found.winner} beats {found.rival} with a probability of {100 * found.chance:.0f} %"
-        f"{within}."
-    )
+    return f"{found.claim}{'' if found.is_sure else ', so the difference is within the error'}."
 
 
 def _spread(parts: Sequence[Sequence[Row]]) -> list[str]:

@@ -164,8 +164,7 @@ class Exploration(Result):
             return {}
         counts = list(dict.fromkeys(row["gpus"] for row in rows))
         several = any(row["q"] is not None for row in rows)
-        twins = [row for row in rows if np.isfinite(row.get("speedup_over_moe", np.nan))]
-        twins = [row for row in twins if row["q"] is not None]
+        twins = [row for row in _compared(rows) if row["q"] is not None]
         title = _rates(self.problem, rows)
         if twins and not _has_several(self.problem):
             says = finding(twins, _subject(self.problem))
@@ -327,17 +326,25 @@ def answer(problem: Problem, rows: Sequence[Row]) -> str:
         return f"Nothing runs.\n{lines[0]}{more}"
     shown = usual(running)
     lead = _lead(problem, shown)
-    if len({(row["model"], row["hardware"], row["gpus"]) for row in running}) > 1:
+    if len(set(map(_system, running))) > 1:
         lead += "\n" + _ranking(running, shown)
-    twins = [row for row in running if np.isfinite(row.get("speedup_over_moe", np.nan))]
-    first = (shown["model"], shown["hardware"], shown["gpus"])
-    own = [row for row in twins if (row["model"], row["hardware"], row["gpus"]) == first]
-    said = [lead, _twins([row for row in own if row["variant"] != "moe"], shown)]
+    alike = [row for row in _compared(running) if _system(row) == _system(shown)]
+    said = [lead, _twins([row for row in alike if row["variant"] != "moe"], shown)]
     none = [row for row in rows if not row["is_feasible"]]
     if none:
         have = "has" if len(none) == 1 else "have"
         said.append(f"{len(none)} of {len(rows)} cells {have} no design; the last lines say why.")
     return "\n".join(filter(None, said))
+
+
+def _system(row: Row) -> tuple[str, str, float]:
+    """What is served on what."""
+    return row["model"], row["hardware"], row["gpus"]
+
+
+def _compared(rows: Sequence[Row]) -> list[Row]:
+    """Those that run beside an MoE that runs."""
+    return [row for row in rows if np.isfinite(row.get("speedup_over_moe", np.nan))]
 
 
 def _lead(problem: Problem, row: Row) -> str:

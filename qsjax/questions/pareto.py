@@ -96,7 +96,7 @@ class Pareto(Result):
         best = self._best()
         fast, full = best[0], best[-1]
         return (
-            f"{_subject(fast)} reaches from "
+            f"{words.cell(fast)} reaches from "
             f"{words.number(fast['tokens_per_s_per_user'])} tokens/s for each user (at "
             f"{words.number(fast['tokens_per_s_per_gpu'])} on each GPU) to "
             f"{words.number(full['tokens_per_s_per_gpu'])} tokens/s on each GPU (at "
@@ -170,15 +170,6 @@ def _point(row: Row) -> list[str]:
     ]
 
 
-def _subject(row: Row) -> str:
-    """The cell of a row: `mixtral-8x7b on 8 h100-sxm at 8k`."""
-    name = row["model"]
-    if row["q"] is not None:
-        name = f"the dense twin (q = {row['q']:g}) of {name}"
-    name = f"{name} on {row['gpus']:,.0f} {row['hardware']} at {words.length(row['context'])}"
-    return f"{name[0].upper()}{name[1:]}" if row["q"] is not None else name
-
-
 def _leaders(fronts: dict[tuple[Any, ...], list[Row]], rates: Sequence[float] = USER_RATES) -> str:
     """Which front has the most tokens/s/GPU at the rates that each user may want."""
     said: list[str] = []
@@ -240,7 +231,7 @@ def _series(label: str) -> str:
 
 def _refusal(item: Refused) -> str:
     """A cell without a design in a sentence: what is in the way, and what would help."""
-    row, found = item.label, item.would_help
+    found = item.would_help
     changes = (
         (found.context, f"a context of {found.context:,.0f} tokens"),
         (found.gpus, words.count(found.gpus, "GPU")),
@@ -254,7 +245,7 @@ def _refusal(item: Refused) -> str:
             "it possible"
         )
     why = f" ({item.why[0].text})" if item.why else ""
-    return f"Nothing for {_subject(row)[0].lower()}{_subject(row)[1:]}{why}: {helps}."
+    return f"Nothing for {words.cell(item.label)}{why}: {helps}."
 
 
 @question
