@@ -35,7 +35,7 @@ def model():
 @in_float64
 def best(model, hardware, **cells):
     """Best score of every cell by a fresh search; 0 where infeasible."""
-    ((found,),) = solve_all(Problem(model, hardware, **cells))
+    (found,) = solve_all(Problem(model, hardware, **cells))
     scores = np.asarray(found.best.score)
     return np.where(np.isfinite(scores), np.abs(scores), 0.0)
 

@@ -53,7 +53,7 @@ def mix(rates):
 
 @in_float64
 def rates_at(hardware, fields, **more):
-    ((solution,),) = solve_all(asked(dataclasses.replace(hardware, **fields), **more))
+    (solution,) = solve_all(asked(dataclasses.replace(hardware, **fields), **more))
     return np.asarray(solution.best.score)
 
 

@@ -331,7 +331,7 @@ def optimum(cells):
 
 def slopes_of(asked, *arguments, **how):
     """The slopes of one model on one accelerator."""
-    ((found,),) = sensitivity(asked, *arguments, **how).blocks
+    (found,) = sensitivity(asked, *arguments, **how).blocks
     return found
 
 

@@ -28,7 +28,7 @@ def result(hardware):
 
 @in_float64
 def scores(*arguments, **stated):
-    ((solution,),) = solve_all(Problem(*arguments, **stated))
+    (solution,) = solve_all(Problem(*arguments, **stated))
     return solution.best.score
 
 

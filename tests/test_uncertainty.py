@@ -29,7 +29,7 @@ def stated():
 
 def propagate(stated, given, **how):
     """The one outcome of one model on one accelerator."""
-    ((outcome,),) = uncertainty(stated, given, **how).outcomes
+    (outcome,) = uncertainty(stated, given, **how).outcomes
     return outcome
 
 
@@ -86,7 +86,7 @@ def test_first_order_shares_of_a_sum_are_its_variances(stated):
 
 
 def test_narrow_distributions_give_the_deterministic_optimum(stated):
-    ((solution,),) = in_float64(solve_all)(stated)
+    (solution,) = in_float64(solve_all)(stated)
     now = np.asarray(solution.best.score)
     found = propagate(stated, {"hbm_bw": parse("normal:3.35e12,1")}, draws=16)
     np.testing.assert_allclose(found.throughput[2], now, rtol=1e-6)

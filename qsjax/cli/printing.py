@@ -10,6 +10,7 @@ import click
 from qsjax.cli import WIDTH
 from qsjax.output import files
 from qsjax.output.result import Table as Content
+from qsjax.records.rows import leaves
 
 if TYPE_CHECKING:
     from rich.table import Column, Table
@@ -62,11 +63,6 @@ def show(table: "Table", width: int | None) -> None:
     Console(width=max(room, sum(found) + around)).print(table)
 
 
-def is_terminal() -> bool:
-    """Whether a person watches: colours and progress bars are for people."""
-    return sys.stdout.isatty()
-
-
 def table(content: Content) -> None:
     """A table for people; the first columns are text, the others numbers."""
     from rich.table import Table
@@ -83,7 +79,7 @@ def table(content: Content) -> None:
             found.add_row(*row)
         else:
             found.add_section()
-    show(found, None if is_terminal() else WIDTH)
+    show(found, None if sys.stdout.isatty() else WIDTH)
 
 
 def json_of(value: Any) -> None:
@@ -117,15 +113,13 @@ def record(content: dict[str, Any], format_: str) -> None:
         click.echo(f"{name:<{width}}  {_plain(value)}")
 
 
-def _flat(content: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in content.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
-        elif isinstance(value, list) and value and isinstance(value[0], dict):
+def _flat(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in leaves(content):
+        if isinstance(value, list) and value and isinstance(value[0], dict):
             for at, item in enumerate(value):
-                yield from _flat(item, f"{prefix}{name}[{at}].")
+                yield from ((f"{name}[{at}].{key}", own) for key, own in _flat(item))
         else:
-            yield f"{prefix}{name}", value
+            yield name, value
 
 
 def _plain(value: Any) -> str:

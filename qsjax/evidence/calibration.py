@@ -8,7 +8,7 @@ relative error; scipy's least squares gets their exact derivatives from JAX, pla
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import least_squares
@@ -429,12 +429,9 @@ class Calibration(Result):
                 lines.append(f"{one.name}{end} = {one.value / scale:.4g}")
         return "\n".join(lines) + "\n"
 
-    def save(self, folder: str | Path, asked: Mapping[str, Any] | None = None) -> list[Path]:
-        """As of every result, and the lines for a TOML file in `constants.toml`."""
-        written = Result.save(self, folder, asked)
-        path = Path(folder) / "constants.toml"
-        files.write_atomically(path, self.toml)
-        return [*written, path]
+    def more_files(self) -> dict[str, str]:
+        """The lines for a TOML file."""
+        return {"constants.toml": self.toml}
 
 
 @entry

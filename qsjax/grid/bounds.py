@@ -17,7 +17,7 @@ import numpy as np
 from qsjax.cost.decode import decode_step
 from qsjax.cost.ledger import resource_times, time_ledger
 from qsjax.cost.metrics import Economy, Objective, metric_value
-from qsjax.grid.cells import Cells, Designs, Winners, numbers_at, placed, step_of, take
+from qsjax.grid.cells import Cells, Designs, Winners, as_rows, numbers_at, placed, step_of, take
 from qsjax.grid.limits import LIMITS, Limits, is_given, violations
 from qsjax.grid.parameters import Inputs, Parameter, members_of, write
 from qsjax.numerics.intervals import (
@@ -122,9 +122,7 @@ class Region:
 
     def at(self, unit: np.ndarray) -> Inputs:
         """Inputs at points of the unit cube, one a row."""
-        count = len(unit)
-        rows = jax.tree.map(lambda x: np.broadcast_to(np.asarray(x, float), count), self.inputs)
-        return write(rows, self.fields(unit))
+        return write(as_rows(self.inputs, len(unit)), self.fields(unit))
 
 
 class Boxes(NamedTuple):
@@ -369,6 +367,11 @@ class Judge:
                     np.where(is_least, new, old) for new, old in zip(both, parts[k], strict=True)
                 )
         return least, parts
+
+
+def most_apart(one: Pair, other: Pair) -> Any:
+    """Largest size of the difference of two slopes, from the range of each (mean value form)."""
+    return np.maximum(np.abs(one[0] - other[1]), np.abs(one[1] - other[0]))
 
 
 def log_slopes(value: Any) -> dict[int, Pair]:

@@ -29,6 +29,7 @@ from qsjax.grid.problem import (
     Variant,
     axis_values,
     economy_of,
+    pairs_of,
     variants_of,
 )
 from qsjax.numerics.numpy_backend import on_host
@@ -296,18 +297,14 @@ def cells_of(
     )
 
 
-def blocks_of(problem: Problem, rules: Convention | None = None) -> list[list[Cells]]:
-    """The cells of every model (outer list) on every accelerator."""
-    stated = problem.stated
-    return [
-        [cells_of(problem, m, h, rules) for h in range(len(stated.accelerators))]
-        for m in range(len(stated.models))
-    ]
+def blocks_of(problem: Problem, rules: Convention | None = None) -> list[Cells]:
+    """The cells of every model on every accelerator, in the order of `pairs_of`."""
+    return [cells_of(problem, m, h, rules) for m, h in pairs_of(problem)]
 
 
 def variants_alone(problem: Problem) -> list[Cells]:
     """The cells of every variant of every model on every accelerator, each by itself."""
-    blocks = [cells for line in blocks_of(problem) for cells in line]
+    blocks = blocks_of(problem)
     return [of_variant(cells, k) for cells in blocks for k in range(len(cells.variants))]
 
 

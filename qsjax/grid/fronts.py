@@ -1,7 +1,7 @@
 """The exact front of tokens/s/GPU against tokens/s/user of a cell, and the design of each point."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +11,12 @@ from qsjax.cost.decode import StepCost
 from qsjax.cost.metrics import Economy
 from qsjax.grid.batches import clip_to, every, ladder, spacing_of
 from qsjax.grid.cells import Cells, Designs, Winners, concatenated, step_on_host, take
+from qsjax.grid.evaluation import full
 from qsjax.grid.limits import Limits, violations
 from qsjax.grid.optimum import candidates_of
 from qsjax.grid.pairs import Block, Candidates, allowed_batches, blocks, judge, rectangles, step_at
-from qsjax.grid.solution import cell_labels, design_of, design_row, metrics_of
+from qsjax.grid.solution import Row, cell_labels, design_of, design_row, metrics_of
 
-Row = dict[str, Any]
 # Points that a front may hold at first; a cell with more is done again with twice as many.
 CAPACITY = 2048
 # Up to this many designs NumPy finishes before XLA would compile.
@@ -201,7 +201,7 @@ def front_of_cell(
     at, batch = np.asarray(points.row)[:n].astype(np.int64), np.asarray(points.batch)[:n]
     (inputs, (partition, _)), economy = found.flat(at)
     winners = Winners(inputs, Designs(partition, batch))
-    step = jax.tree.map(lambda x: np.broadcast_to(np.asarray(x), n), step_on_host(winners))
+    step = full(step_on_host(winners), (n,))
     return Front(
         label=cell_labels(cells)[cell],
         winners=winners,

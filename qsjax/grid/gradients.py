@@ -358,9 +358,10 @@ class RateSlopes(NamedTuple):
     """Slopes at the same tokens/s/user; at the largest batch where that is what limits a row.
 
     Attributes:
-        amplification: per cent of throughput for one per cent of TPOT, 1/(d ln T/d ln B), shape
-            (row,); 1 at the largest batch.
-        share: -d ln TPOT / d ln parameter at the row's batch, shape (parameter, row).
+        amplification: per cent of throughput for one per cent of TPOT, 1/(d ln T/d ln B) [1],
+            shape (row,); 1 at the largest batch.
+        share: part of TPOT that a parameter accounts for, -d ln TPOT / d ln parameter at the row's
+            batch, shape (parameter, row); negative for one that adds to it.
         elasticity: d ln (tokens/s/GPU) / d ln parameter, shape (parameter, row).
     """
 

@@ -28,7 +28,7 @@ from qsjax.grid.cells import (
     take,
 )
 from qsjax.grid.limits import LIMITS, RISING, Limits, is_given, violations
-from qsjax.grid.pairs import Candidates, RowBest, Scores, score_candidates
+from qsjax.grid.pairs import Candidates, score_candidates
 from qsjax.grid.parameters import Inputs
 from qsjax.grid.problem import Problem, with_batch
 from qsjax.grid.progress import over
@@ -110,6 +110,13 @@ def _table(
     )
 
 
+def _two_best(score: Any, allowed: Any, gpus: Any, xp: Any) -> tuple[Any, Any]:
+    """The best design of every row and the best of the others, by the tie rule."""
+    best = pick_best(score, allowed, gpus, xp)
+    is_other = xp.arange(score.shape[1])[None, :] != best.position[:, None]
+    return best, pick_best(score, allowed & is_other, gpus, xp)
+
+
 def _reduce(table: _Table, shape: tuple[int, int], xp: Any) -> Best:
     """The choice of every row; `xp` is the module that computes it, jax.numpy or numpy."""
 
@@ -120,9 +127,7 @@ def _reduce(table: _Table, shape: tuple[int, int], xp: Any) -> Best:
     score, gpus = full(table.score), full(table.gpus)
     runs = why == 0
     allowed = runs & (broken == 0)
-    best: Any = pick_best(score, allowed, gpus, xp)
-    is_other = xp.arange(shape[1])[None, :] != best.position[:, None]
-    second: Any = pick_best(score, allowed & is_other, gpus, xp)
+    best, second = _two_best(score, allowed, gpus, xp)
     needed = xp.where((why & ~MEMORY_REASONS) == 0, full(table.lacking), xp.inf)
 
     def count(bits: Any, names: Any, where: Any) -> Any:
@@ -146,24 +151,9 @@ _table_on_host = on_host(_table)
 
 
 @partial(jax.jit, static_argnames=("objective", "is_limited"))
-def _best(
-    inputs: Inputs,
-    designs: Designs,
-    limits: Limits,
-    economy: Economy,
-    *,
-    objective: Objective,
-    is_limited: bool,
-) -> Best:
+def _best(inputs: Inputs, designs: Designs, limits: Limits, economy: Economy, **how: Any) -> Best:
     shape = inputs.q.shape[0], jnp.shape(designs.partition.tp)[0]
-    table = _table(
-        shaped(inputs, 1),
-        shaped(designs, 0),
-        limits,
-        shaped(economy, 1),
-        objective=objective,
-        is_limited=is_limited,
-    )
+    table = _table(shaped(inputs, 1), shaped(designs, 0), limits, shaped(economy, 1), **how)
     return _reduce(table, shape, jnp)
 
 
@@ -172,17 +162,11 @@ def _column(x: np.ndarray) -> np.ndarray:
     return x[:1, None] if len(x) and np.ptp(x) == 0 else x[:, None]
 
 
-def _small(cells: Cells, inputs: Inputs, economy: Economy, is_limited: bool) -> Best:
+def _small(cells: Cells, inputs: Inputs, economy: Economy, **how: Any) -> Best:
     """`_best` by NumPy: nothing is compiled."""
     own, prices = jax.tree.map(_column, (inputs, economy))
-    table = _table_on_host(
-        own,
-        jax.tree.map(lambda x: _column(x).T, cells.designs),
-        cells.limits,
-        prices,
-        objective=cells.objective,
-        is_limited=is_limited,
-    )
+    designs = jax.tree.map(lambda x: _column(x).T, cells.designs)
+    table = _table_on_host(own, designs, cells.limits, prices, **how)
     return _reduce(table, (len(inputs.q), cells.count), np)
 
 
@@ -207,9 +191,10 @@ def best_of(cells: Cells, inputs: Inputs | None = None, economy: Economy | None 
 def _best_listed(cells: Cells, rows: Inputs, economy: Economy) -> Best:
     """The best design of every row at the batches that the designs have, or the largest."""
     is_limited = any(is_given(cells.limits, name) for name in LIMITS)
+    how = {"objective": cells.objective, "is_limited": is_limited}
     count = len(rows.q)
     if count * cells.count <= SMALL:
-        return _small(cells, rows, economy, is_limited)
+        return _small(cells, rows, economy, **how)
     block = SMALL_BLOCK
     if count > MANY_ROWS:
         block = max(block, 2 ** int(np.log2(max(1, LARGE_BLOCK // cells.count))))
@@ -217,14 +202,7 @@ def _best_listed(cells: Cells, rows: Inputs, economy: Economy) -> Best:
     parts: list[Best] = []
     for k in over(range(0, len(at), block)):
         own, prices = take((rows, economy), at[k : k + block])
-        found = _best(
-            own,
-            cells.designs,
-            cells.limits,
-            prices,
-            objective=cells.objective,
-            is_limited=is_limited,
-        )
+        found = _best(own, cells.designs, cells.limits, prices, **how)
         parts.append(jax.tree.map(np.asarray, found))
     return Best(
         *(np.concatenate(column, axis=-1)[..., :count] for column in zip(*parts, strict=True))
@@ -322,7 +300,7 @@ def _best_batches(cells: Cells, inputs: Inputs, economy: Economy) -> Best:
     """The best design of every row over all batches that the limits allow."""
     found, counted = candidates_of(cells, inputs, economy)
     if is_bounded(cells.limits, cells.objective):
-        scores: RowBest | Scores = best_two(found, cells.limits)
+        scores = best_two(found, cells.limits)
     else:
         scores = score_candidates(found, cells.limits, cells.objective)
     shape = len(inputs.q), cells.count
@@ -330,14 +308,12 @@ def _best_batches(cells: Cells, inputs: Inputs, economy: Economy) -> Best:
     at = found.row, found.position
     score[at], batch[at], gpus[at] = scores.score, scores.batch, scores.gpus
     allowed = score > -np.inf
-    best = pick_best(score, allowed, gpus, np)
-    is_other = np.arange(shape[1])[None, :] != best.position[:, None]
-    second = pick_best(score, allowed & is_other, gpus, np)
+    best, second = _two_best(score, allowed, gpus, np)
     return counted._replace(
-        position=np.asarray(best.position),
-        score=np.asarray(best.score),
-        second=np.asarray(second.position),
-        second_score=np.asarray(second.score),
-        batch=np.take_along_axis(batch, np.asarray(best.position)[:, None], axis=1)[:, 0],
+        position=best.position,
+        score=best.score,
+        second=second.position,
+        second_score=second.score,
+        batch=np.take_along_axis(batch, best.position[:, None], axis=1)[:, 0],
         feasible=allowed.sum(axis=1),
     )

@@ -146,7 +146,7 @@ judge = on_host(_judge)
 
 
 class RowBest(NamedTuple):
-    """Best batch of each row: its score (-inf if none is allowed), the batch, the GPUs."""
+    """Best batch of each row or candidate: its score (-inf if none is allowed), it, the GPUs."""
 
     score: np.ndarray
     batch: np.ndarray
@@ -167,15 +167,6 @@ def best_batches(block: Block, limits: Limits, objective: Objective) -> RowBest:
         np.take_along_axis(batch, at, axis=1)[:, 0],
         np.broadcast_to(np.asarray(judged.gpus), block.largest.shape)[:, 0],
     )
-
-
-class Scores(NamedTuple):
-    """Best batch of every candidate, and the largest that the limits allow, shape (n,)."""
-
-    score: np.ndarray
-    batch: np.ndarray
-    gpus: np.ndarray
-    largest: np.ndarray
 
 
 def allowed_batches(found: Candidates, limits: Limits) -> np.ndarray:
@@ -236,7 +227,7 @@ def score_candidates(
     limits: Limits,
     objective: Objective = "tokens_per_s_per_gpu",
     batches: np.ndarray | None = None,
-) -> Scores:
+) -> RowBest:
     """The best batch of every candidate within the limits.
 
     Args:
@@ -256,4 +247,4 @@ def score_candidates(
     for block in rectangles(found, largest, steps):
         best = best_batches(block, limits, objective)
         score[block.rows], batch[block.rows], gpus[block.rows] = best
-    return Scores(score, batch, gpus, largest)
+    return RowBest(score, batch, gpus)

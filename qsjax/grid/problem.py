@@ -536,7 +536,7 @@ def with_batch(problem: Problem, batch: str, **changes: Any) -> Problem:
 
 
 def pairs_of(problem: Problem) -> list[tuple[int, int]]:
-    """Places of every pair of the problem's models and accelerators."""
+    """Places of every pair of the problem's models and accelerators, model by model."""
     stated = problem.stated
     return [(m, h) for m in range(len(stated.models)) for h in range(len(stated.accelerators))]
 

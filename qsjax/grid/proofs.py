@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qsjax.cost.metrics import METRICS
-from qsjax.grid.bounds import ELEMENTS, Bounds, Boxes, Judge
+from qsjax.grid.bounds import ELEMENTS, Bounds, Boxes, Judge, most_apart
 from qsjax.grid.cells import concatenated, take
 from qsjax.grid.scoring import TIE_TOLERANCE
 from qsjax.numerics.intervals import ROUNDING
@@ -117,14 +117,13 @@ def lead(one: Bounds, others: Bounds, sign: float) -> Lead:
         apart = np.log(first.low) - np.log(second.high)
         parts, slopes = [], []
         for own, other in zip(one.slopes[: one.shared], others.slopes[: one.shared], strict=True):
-            ends = own[0] - other[1], own[1] - other[0]
-            parts.append(_largest(*ends))
-            slopes.append(0.5 * sign * (ends[0] + ends[1]))
+            parts.append(most_apart(own, other))
+            slopes.append(0.5 * sign * ((own[0] - other[1]) + (own[1] - other[0])))
         radius = np.stack(parts)
         mine, theirs = (side.slopes[side.shared :] for side in (one, others))
         is_same = (one.memory == others.memory) & (len(mine) == len(theirs))
         together = sum(
-            (_largest(x[0] - y[1], x[1] - y[0]) for x, y in zip(mine, theirs, strict=False)),
+            (most_apart(x, y) for x, y in zip(mine, theirs, strict=False)),
             np.zeros(ahead.shape),
         )
         # Batches are rounded each by itself, unless they are equal everywhere.

@@ -1,6 +1,7 @@
 """The optimum of every cell of a problem, as labelled arrays and rows."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -13,6 +14,7 @@ from qsjax.cost.meanings import attributes_of
 from qsjax.cost.metrics import METRICS, PRICES, Economy, metric_value
 from qsjax.cost.roofline import communication
 from qsjax.grid.cells import Cells, Winners, blocks_of, records_on_host, step_on_host
+from qsjax.grid.evaluation import full
 from qsjax.grid.limits import LIMITS, describe, is_given
 from qsjax.grid.optimum import Best, best_of, binding_resource, winners_at
 from qsjax.grid.problem import Problem
@@ -83,15 +85,13 @@ def solve(cells: Cells) -> Solution:
     """The best design of every cell."""
     best = best_of(cells)
     chosen = winners_at(cells, cells.inputs, best)
-    full: StepCost = jax.tree.map(
-        lambda x: np.broadcast_to(np.asarray(x), cells.cells), step_on_host(chosen)
-    )
-    return Solution(cells, best, chosen, full)
+    step: StepCost = full(step_on_host(chosen), (cells.cells,))
+    return Solution(cells, best, chosen, step)
 
 
-def solve_all(problem: Problem, rules: Convention | None = None) -> list[list[Solution]]:
-    """The solutions of every model (outer list) on every accelerator."""
-    return [[solve(cells) for cells in over(row)] for row in over(blocks_of(problem, rules))]
+def solve_all(problem: Problem, rules: Convention | None = None) -> tuple[Solution, ...]:
+    """The solutions of `blocks_of`."""
+    return tuple(solve(cells) for cells in over(blocks_of(problem, rules)))
 
 
 def plain(value: float) -> float | int:
@@ -254,10 +254,7 @@ def dataset_of(solution: Solution, extra: Arrays | None = None) -> "xr.Dataset":
         "least_hbm_bytes": (dims, np.reshape(solution.least_hbm_bytes, cells.shape)),
         "cells_feasible": (dims, solution.best.feasible.reshape(cells.shape)),
         "is_feasible": (dims, feasible),
-        "infeasible_reasons": (
-            ("reason", *dims),
-            solution.reasons.reshape(-1, *cells.shape),
-        ),
+        "infeasible_reasons": (("reason", *dims), solution.reasons.reshape(-1, *cells.shape)),
     }
     coords: dict[str, Any] = {axis.name: axis.values for axis in cells.axes}
     coords |= {"variant": [variant.label for variant in cells.variants], "reason": list(REASONS)}
@@ -265,17 +262,19 @@ def dataset_of(solution: Solution, extra: Arrays | None = None) -> "xr.Dataset":
 
 
 def joined(
-    problem: Problem, blocks: list[list["xr.Dataset"]], attributes: Row | None = None
+    problem: Problem, blocks: Sequence["xr.Dataset"], attributes: Row | None = None
 ) -> "xr.Dataset":
     """The data sets of all models and accelerators over axes of their own, with units.
 
+    Blocks are in the order of `pairs_of`.
     What was asked with one value is a coordinate without an axis.
     """
     stated = problem.stated
     names = [device.name for device in stated.accelerators]
     if not stated.twins:
-        blocks = [[block.isel(variant=0) for block in row] for row in blocks]
-    by_model = [_concatenated(row, "hardware", names) for row in blocks]
+        blocks = [block.isel(variant=0) for block in blocks]
+    lines = [list(blocks[k : k + len(names)]) for k in range(0, len(blocks), len(names))]
+    by_model = [_concatenated(line, "hardware", names) for line in lines]
     data = _concatenated(by_model, "model", [model.name for model in stated.models])
     data = data.isel({name: 0 for name in stated.single if name in data.dims})
     for name in (*data.data_vars, *data.coords):

@@ -7,8 +7,7 @@ from qsjax import catalog
 from qsjax.cost.laws import params
 from qsjax.engines.held import cache_bytes_per_token
 from qsjax.numerics.safe import scalar
-from qsjax.output import files
-from qsjax.output.result import Table
+from qsjax.output.result import Table, spec_dict
 from qsjax.records.precision import STORED
 from qsjax.records.units import GB, GIB, KIB, TB, TFLOP
 
@@ -59,7 +58,7 @@ def model_record(entry: catalog.ModelEntry) -> dict[str, Any]:
         "kv_bytes_per_token_fp8_plain": cache["fp8_plain"],
         "params_by_part": counted,
         "params_norm": float(params.norm_params(entry.spec)),
-        "shape": files.spec_dict(entry.spec),
+        "shape": spec_dict(entry.spec),
         "source": entry.source,
         "published_source": entry.published_source,
         "deviations": [
@@ -109,7 +108,7 @@ def hardware_record(entry: catalog.HardwareEntry) -> dict[str, Any]:
         "name": entry.name,
         "title": entry.title,
         "aliases": list(entry.aliases),
-        **files.spec_dict(entry.spec),
+        **spec_dict(entry.spec),
         "given": list(entry.given),
         "assumptions": list(entry.assumptions),
         "sources": [{"of": list(source.of), "at": source.at} for source in entry.sources],

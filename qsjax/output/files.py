@@ -1,7 +1,8 @@
 """Files that hold the old content or the new, never a part: JSON, CSV, netCDF, pictures."""
 
-import dataclasses
+import csv
 import hashlib
+import io
 import json
 import os
 import tempfile
@@ -9,8 +10,6 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -76,20 +75,6 @@ def write_json(path: Path, value: Any) -> None:
     write_atomically(path, json.dumps(finite(value), indent=1, default=str) + "\n")
 
 
-def spec_dict(record: Any) -> dict[str, Any]:
-    """A record's fields as plain numbers and strings, without its label.
-
-    The precision of a model is left out: a workload says in which it is counted.
-    """
-
-    def plain(value: Any) -> Any:
-        return value if isinstance(value, str | bool | None) else np.asarray(value).tolist()
-
-    names = (field.name for field in dataclasses.fields(record))
-    kept = (name for name in names if name not in ("label", "precision"))
-    return {name: plain(getattr(record, name)) for name in kept}
-
-
 def write_dataset(path: Path, dataset: "xr.Dataset") -> None:
     """`dataset` as a netCDF file, written in one step."""
     write_atomically(path, bytes(dataset.to_netcdf(engine="h5netcdf")))
@@ -102,23 +87,12 @@ def _plain(value: Any) -> Any:
 
 
 def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as CSV; a nested mapping becomes one column for each key."""
-    import csv
-    import io
-
-    flat = [
-        {
-            **{k: v for k, v in row.items() if not isinstance(v, dict)},
-            **{f"{k}.{n}": x for k, v in row.items() if isinstance(v, dict) for n, x in v.items()},
-        }
-        for row in rows
-    ]
-    flat = [{name: _plain(value) for name, value in row.items()} for row in flat]
-    columns = list(dict.fromkeys(name for row in flat for name in row))
+    """Rows of scalars as CSV."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(flat)
+    writer.writerows({name: _plain(value) for name, value in row.items()} for row in rows)
     return text.getvalue()
 
 

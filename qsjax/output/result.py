@@ -12,6 +12,7 @@ import numpy as np
 from qsjax.cost.meanings import attributes_of
 from qsjax.grid.problem import Problem
 from qsjax.output import files
+from qsjax.records.rows import leaves
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,15 +41,10 @@ class Table(NamedTuple):
 
 def flat(row: Mapping[str, Any]) -> Row:
     """A row with one scalar a column: mappings by dotted names, lists as text."""
-    found: Row = {}
-    for name, value in row.items():
-        if isinstance(value, Mapping):
-            found |= {f"{name}.{key}": item for key, item in flat(value).items()}
-        elif isinstance(value, list | tuple):
-            found[name] = " ".join(map(str, value))
-        else:
-            found[name] = value
-    return found
+    return {
+        name: " ".join(map(str, value)) if isinstance(value, list | tuple) else value
+        for name, value in leaves(row)
+    }
 
 
 class Result:
@@ -96,6 +92,10 @@ class Result:
         problem: Problem | None = getattr(self, "problem", None)
         found = {} if problem is None else inputs_of(problem)
         return found | {name: plain(getattr(self, name)) for name in self.given}
+
+    def more_files(self) -> dict[str, str]:
+        """Content of further files by name."""
+        return {}
 
     def drawings(self) -> dict[str, Drawing]:
         """Figures by name, the first one the most telling; each takes an optional `ax`."""
@@ -161,6 +161,9 @@ class Result:
             files.write_dataset(out / f"{self.stem}.nc", data)
             written.append(f"{self.stem}.nc")
         written += files.draw(out, self.drawings())
+        for name, content in self.more_files().items():
+            files.write_atomically(out / name, content)
+            written.append(name)
         return [out / name for name in written]
 
     def _first(self) -> tuple[Table | None, int]:
@@ -223,6 +226,14 @@ def plain(record: Any) -> Any:
     if isinstance(record, str | bool | None):
         return record
     return np.asarray(record).tolist()
+
+
+def spec_dict(record: Any) -> Row:
+    """A record's fields as plain numbers and strings, without its label.
+
+    The precision of a model is left out: a workload says in which it is counted.
+    """
+    return {k: x for k, x in plain(record).items() if k not in ("label", "precision")}
 
 
 def inputs_of(problem: Problem) -> Row:

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 # Share of a resource in the time of a token from which it is "most of it".
 MOST = 0.5
 # A ratio nearer to 1 than this is no gap.
-SECONDS, HOURS = 1.0, 7200.0  # from which a time is told in them [s]
 EQUAL = 0.005
+SECONDS, HOURS = 1.0, 7200.0  # from which a time is told in them [s]
 # What is spoken of where there is a choice [tokens].
 USUAL_CONTEXT = 32768.0
 # By the names of `ledger.RESOURCES`.

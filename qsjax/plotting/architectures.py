@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 
 from qsjax.plotting import style
-from qsjax.plotting.rows import series
 from qsjax.plotting.style import Row
+from qsjax.records.rows import grouped
 from qsjax.records.units import quantity
 
 MOST = 24  # architectures drawn
@@ -26,7 +26,7 @@ def architecture_gains(
         ax: where to draw.
         title: what the picture shows.
     """
-    by_name = series(rows, lambda row: row["architecture"])
+    by_name = grouped(rows, lambda row: row["architecture"])
     names = sorted(by_name, key=lambda name: max(row["gain"] for row in by_name[name]))[-MOST:]
     looks = style.category_looks([row["hardware"] for row in rows])
     ax = style.dressed(ax, (7.4, 1.9 + 0.26 * len(names)))

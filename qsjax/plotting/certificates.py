@@ -6,9 +6,9 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from qsjax.plotting import style
-from qsjax.plotting.rows import series
 from qsjax.plotting.sensitivity import is_finite
 from qsjax.plotting.style import CATEGORIES, Row
+from qsjax.records.rows import grouped
 
 HATCHES = ("", "////", "..")  # of the claims that `certify` knows, in the order of the rows
 
@@ -27,7 +27,7 @@ def certified_boxes(
         title: what the picture shows.
     """
     ax = style.dressed(ax, (8.4, 1.9 + 0.42 * len(rows)))
-    kinds = list(series(rows, lambda row: row["claim"]))
+    kinds = list(grouped(rows, lambda row: row["claim"]))
     looks = {kind: CATEGORIES[k]._replace(hatch=HATCHES[k]) for k, kind in enumerate(kinds)}
     names = [name for name in ("model", "hardware", "gpus", "context") if _differs(rows, name)]
     for y, row in enumerate(rows):

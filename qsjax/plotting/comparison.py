@@ -7,10 +7,10 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from qsjax.plotting import scales, style
-from qsjax.plotting.rows import series
 from qsjax.plotting.style import INFEASIBLE, MOE, RESOURCES, Row
 from qsjax.plotting.throughput import throughput_vs_context
 from qsjax.records import units
+from qsjax.records.rows import grouped
 
 # Bars are cut at MOST times the first subject's, and say so.
 MOST = 6.0
@@ -66,7 +66,7 @@ def sure_leads(
         first: the subject that the factors are over.
         where: the GPUs of all, for the title.
     """
-    groups = series(rows, lambda row: row["context"])
+    groups = grouped(rows, lambda row: row["context"])
     ax = style.dressed(ax, (7.0, 1.6 + 0.3 * (len(rows) + _LANE * len(groups))))
     places, names, y = [], [], 0.0
     for context in style.rows_that_fit(ax, groups, 2 * _LANE):
@@ -132,7 +132,7 @@ def gpu_time(
         resources: those to name in the legend; by default those that take time.
         title: what the picture shows.
     """
-    groups = series(rows, lambda row: row["context"])
+    groups = grouped(rows, lambda row: row["context"])
     ax = style.dressed(ax, (7.4, 1.7 + 0.26 * (len(rows) + _LANE * len(groups))))
     places, names, y = [], [], 0.0
     for context in style.rows_that_fit(ax, groups, _LANE):
@@ -184,9 +184,8 @@ def _bar(ax: Axes, y: float, row: Row, unit: float, is_best: bool) -> None:
     text = units.quantity(row["tokens_per_s_per_gpu"])
     if length > MOST:
         text = f"bar {length:.3g} long   {text}"
-    ax.annotate(text, (1.0, y), xycoords=ax.get_yaxis_transform(), va="center", ha="right",
-                fontsize=style.sizes(ax).tick, fontweight="bold" if is_best else "normal",
-                color=style.ink().text)  # fmt: skip
+    style.note(ax, text, (1.0, y), xycoords=ax.get_yaxis_transform(), va="center", ha="right",
+               fontweight="bold" if is_best else "normal")  # fmt: skip
 
 
 def used_resources(rows: Sequence[Row]) -> list[str]:

@@ -6,9 +6,10 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from qsjax.plotting import scales, style
-from qsjax.plotting.rows import METRICS, series
+from qsjax.plotting.rows import METRICS
 from qsjax.plotting.sensitivity import parameter_look
 from qsjax.plotting.style import Row
+from qsjax.records.rows import grouped
 
 NAMED = 3  # places of the front at which the largest slope is written
 
@@ -26,7 +27,7 @@ def front_bands(rows: Sequence[Row], ax: Axes | None = None, *, title: str | Non
         title: what the picture shows.
     """
     ax = style.dressed(ax, (7.4, 4.6))
-    table = series(rows, lambda row: row["parameter"])
+    table = grouped(rows, lambda row: row["parameter"])
     first = next(iter(table.values()))
     order = np.argsort([row["tokens_per_s_per_user"] for row in first])
     user = np.array([row["tokens_per_s_per_user"] for row in first])[order]
@@ -50,8 +51,7 @@ def front_bands(rows: Sequence[Row], ax: Axes | None = None, *, title: str | Non
         change = "more" if slopes[top][k] > 0 else "less"
         gain = f"1 % {change} {top}: +{size[top][k]:.2g} %"
         style.note(ax, gain, (user[k], gpu[k]), (4, 6), min(7.5, style.sizes(ax).tick))
-    for axis in (ax.xaxis, ax.yaxis):
-        scales.number_axis(axis)
+    scales.number_axis(ax.xaxis, ax.yaxis)
     style.grid(ax)
     style.label(ax, title, METRICS["tokens_per_s_per_user"], METRICS["tokens_per_s_per_gpu"])
     handles = style.keys({name: parameter_look(name) for name in parts})

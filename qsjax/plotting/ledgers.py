@@ -8,9 +8,10 @@ from matplotlib.patches import Patch
 
 from qsjax.cost.ledger import RESOURCES as MEMBERS
 from qsjax.plotting import style
-from qsjax.plotting.rows import as_rows, named, series
+from qsjax.plotting.rows import as_rows, named
 from qsjax.plotting.style import RESOURCES, Look, Row
 from qsjax.records import units
+from qsjax.records.rows import grouped
 from qsjax.records.units import GIB
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def time_breakdown(
     )
     width = 0.8 / len(names)
     tallest = max((row["tpot_ms"] for row in rows), default=1.0)
-    for (context, name), members in series(
+    for (context, name), members in grouped(
         rows, lambda row: (row["context"], name_of(row))
     ).items():
         x = contexts.index(context) + (names.index(name) - (len(names) - 1) / 2) * width

@@ -37,8 +37,7 @@ def latency_against_load(
         ax.plot(load, middle, color=look.colour, linestyle=look.line, marker=look.marker,
                 markersize=4.2, linewidth=1.6, label=NAMES[metric])  # fmt: skip
         ax.fill_between(load, middle, high, color=look.colour, alpha=0.18, linewidth=0)
-    for axis in (ax.xaxis, ax.yaxis):
-        scales.number_axis(axis)
+    scales.number_axis(ax.xaxis, ax.yaxis)
     style.grid(ax, "both")
     quantity = "users in flight [1]" if unit == "users" else "requests that arrive [1/s]"
     style.label(ax, title, quantity, "median, band to p95 [ms]")

@@ -6,8 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from qsjax.plotting import scales, style
-from qsjax.plotting.rows import series
 from qsjax.plotting.style import MOE, Row
+from qsjax.records.rows import grouped
 
 _BESIDE = 1.4  # width of the numbers at the right [inch]
 _ROOMY = 4.5  # width of a panel [inch] from which its legend has columns
@@ -49,14 +49,13 @@ def paper_table(
                     markeredgewidth=1.3, zorder=3)  # fmt: skip
             ax.plot(ours, y, "o", color=MOE.colour, markersize=5, zorder=4)
             text = f"{printed:g} → {ours:.4g}  {_error(printed, ours)}"
-        ax.annotate(text, (1.01, y), xycoords=ax.get_yaxis_transform(), va="center",
-                    fontsize=min(7.6, style.sizes(ax).tick), color=ink.text,
-                    annotation_clip=False)  # fmt: skip
+        style.note(ax, text, (1.01, y), size=min(7.6, style.sizes(ax).tick), va="center",
+                   xycoords=ax.get_yaxis_transform(), annotation_clip=False)  # fmt: skip
     style.name_rows(ax, range(len(cells)), names[::-1], 7.8)
     ax.set_ylim(-0.7, len(cells) - 0.3)
     scales.number_axis(ax.xaxis)
     style.grid(ax, "both")
-    quantities = list(series(cells, lambda cell: cell["quantity"]))
+    quantities = list(grouped(cells, lambda cell: cell["quantity"]))
     what = quantities[0] if len(quantities) == 1 else "value, in each row's unit"
     part = f"; {len(cells)} of {whole}, those farthest off" if whole > len(cells) else ""
     style.label(ax, title, f"{what}{part}", beside=_BESIDE)

@@ -58,8 +58,7 @@ def roofline(
             fillstyle="full" if row["variant"] == "moe" else "left",
             markerfacecoloralt="#f4f5f6",
         )
-    for axis in (ax.xaxis, ax.yaxis):
-        scales.number_axis(axis)
+    scales.number_axis(ax.xaxis, ax.yaxis)
     style.grid(ax, "both")
     style.label(ax, title, "arithmetic intensity [FLOP per HBM byte]", "rate reached [FLOP/s]")
     quiet = style.ink().text
@@ -162,8 +161,7 @@ def qs_plane(models: Sequence[Row], ax: Axes | None = None, *, title: str | None
                 "quality factor q of the dense twin [1]")  # fmt: skip
     handles = [
         Patch(facecolor=DENSE[0].colour, alpha=0.3, label="q s < 1: the MoE moves more FFN bytes"),
-        Patch(facecolor="none", edgecolor=style.ink().quiet, hatch="////", linewidth=0,
-              label="the two accountings disagree"),
+        style.infeasible_key("////", "the two accountings disagree"),
         Patch(facecolor=MOE.colour, alpha=0.3, label="q s² > 1: the dense twin does, in both"),
     ]  # fmt: skip
     style.legend_above(ax, 2, handles=handles)

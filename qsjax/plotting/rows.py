@@ -82,14 +82,6 @@ def _row(data: "xr.Dataset", cell: tuple[int, ...]) -> dict[str, Any]:
     )
 
 
-def series(rows: Sequence[Row], key: Callable[[Row], Any] = variant_label) -> dict[Any, list[Row]]:
-    """Rows gathered by `key`, in the order of first appearance."""
-    found: dict[Any, list[Row]] = {}
-    for row in rows:
-        found.setdefault(key(row), []).append(row)
-    return found
-
-
 def named(rows: Sequence[Row]) -> tuple[Callable[[Row], str], dict[str, Look]]:
     """How each row is named, by `label` if rows have their own, else by variant; and the looks."""
     if any(row.get("label") not in (None, row.get("variant")) for row in rows):

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axis import Axis
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from qsjax.plotting import style
 from qsjax.records.units import quantity, tokens
@@ -21,20 +22,19 @@ def token_axis(axis: Axis, contexts: Sequence[float], most: int = 9) -> None:
     axis.set_ticks([], minor=True)
 
 
-def number_axis(axis: Axis) -> None:
+def number_axis(*axes: Axis) -> None:
     """Ticks with SI prefixes; on a logarithmic axis only where a power of ten (or 1-2-5) stands."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
-
-    if axis.get_scale() == "log":
-        low, high = sorted(axis.get_view_interval())
-        span = high / low
-        fine = (1.0,), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
-        crowded = axis is axis.axes.xaxis and style.is_narrow(axis.axes)
-        ends = (20.0, 3.0) if crowded else (300.0, 8.0)
-        steps = fine[sum(span <= end for end in ends)]
-        axis.set_major_locator(LogLocator(subs=steps) if span > _LINEAR else MaxNLocator(5))
-        axis.set_minor_formatter(NullFormatter())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: quantity(value)))
+    for axis in axes:
+        if axis.get_scale() == "log":
+            low, high = sorted(axis.get_view_interval())
+            span = high / low
+            fine = (1.0,), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
+            crowded = axis is axis.axes.xaxis and style.is_narrow(axis.axes)
+            ends = (20.0, 3.0) if crowded else (300.0, 8.0)
+            steps = fine[sum(span <= end for end in ends)]
+            axis.set_major_locator(LogLocator(subs=steps) if span > _LINEAR else MaxNLocator(5))
+            axis.set_minor_formatter(NullFormatter())
+        axis.set_major_formatter(FuncFormatter(lambda value, _: quantity(value)))
 
 
 def spread(positions: Sequence[float], gap: float) -> list[float]:

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch, Rectangle
 
 from qsjax.plotting import scales, style
-from qsjax.plotting.rows import series
 from qsjax.plotting.style import DENSE, MOE, RESOURCES, Look, Row
+from qsjax.records.rows import grouped
 
 # A parameter wears the colour of the resource that it feeds, by the first key in its name.
 FEEDS: dict[str, Look] = {
@@ -67,7 +67,7 @@ def tornado(
         title: what the picture shows.
     """
     rows = [row for row in rows if is_finite(row["elasticity"])]
-    by_parameter = series(rows, lambda row: row["parameter"])
+    by_parameter = grouped(rows, lambda row: row["parameter"])
     size = {name: max(abs(r["elasticity"]) for r in found) for name, found in by_parameter.items()}
     looks = {
         label: look if look == MOE else look._replace(hatch="////")
@@ -130,7 +130,7 @@ def elasticity_bands(
     contexts = sorted({row["context"] for row in rows})
     table = {
         name: {row["context"]: row["elasticity"] for row in found}
-        for name, found in series(rows, lambda row: row["parameter"]).items()
+        for name, found in grouped(rows, lambda row: row["parameter"]).items()
     }
     values = {
         name: np.array([_number(found.get(context)) for context in contexts])

@@ -8,8 +8,9 @@ from matplotlib.axes import Axes
 
 from qsjax.plotting import scales, style
 from qsjax.plotting.labels import Name, name_points
-from qsjax.plotting.rows import METRICS, design, named, series
+from qsjax.plotting.rows import METRICS, design, named
 from qsjax.plotting.style import Row
+from qsjax.records.rows import grouped
 
 _APART = 8.0  # pixels between the points of a line that names keep clear of
 
@@ -37,7 +38,7 @@ def pareto_front(
     """
     ax = style.dressed(ax, (7.4, 4.8))
     name_of, looks = named(rows)
-    fronts = series(rows, name_of)
+    fronts = grouped(rows, name_of)
     if logarithmic:
         ax.set(xscale="log", yscale="log")
     for name, members in fronts.items():
@@ -50,8 +51,7 @@ def pareto_front(
         marked = sorted({*range(0, len(x), max(1, len(x) // 40)), len(x) - 1})
         ax.plot(x, y, linestyle="none", marker=look.marker, color=look.colour, markersize=4.2,
                 markevery=marked, label=name, zorder=3)  # fmt: skip
-    for axis in (ax.xaxis, ax.yaxis):
-        scales.number_axis(axis)
+    scales.number_axis(ax.xaxis, ax.yaxis)
     style.grid(ax, "both")
     style.label(ax, title, METRICS["tokens_per_s_per_user"], METRICS["tokens_per_s_per_gpu"])
     style.legend_above(ax, 4)

@@ -6,9 +6,9 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from qsjax.plotting import style
-from qsjax.plotting.rows import series
 from qsjax.plotting.sensitivity import is_finite
 from qsjax.plotting.style import Look, Row
+from qsjax.records.rows import grouped
 
 
 @style.styled
@@ -34,7 +34,7 @@ def stability_intervals(
     """
     widths = {
         name: min(_width(row, reach) for row in found)
-        for name, found in series(rows, lambda row: row["parameter"]).items()
+        for name, found in grouped(rows, lambda row: row["parameter"]).items()
     }
     names = sorted(widths, key=lambda name: widths[name])[:most][::-1]
     rows = [row for row in rows if row["parameter"] in names]

@@ -240,10 +240,9 @@ def keys(looks: Mapping[str, Look]) -> list[Patch]:
     return [Patch(**filled(look), label=name) for name, look in looks.items()]
 
 
-def infeasible_key(hatch: str) -> Patch:
+def infeasible_key(hatch: str, label: str = "infeasible") -> Patch:
     """The handle of areas in which nothing runs."""
-    quiet = ink().quiet
-    return Patch(facecolor="none", edgecolor=quiet, hatch=hatch, linewidth=0, label="infeasible")
+    return Patch(facecolor="none", edgecolor=ink().quiet, hatch=hatch, linewidth=0, label=label)
 
 
 def note(

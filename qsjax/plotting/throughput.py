@@ -1,21 +1,21 @@
 """Throughput over context, and which partition wins where."""
 
-import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Patch
 
 from qsjax.plotting import scales, style
+from qsjax.plotting.boards import Square, board, fill, tint
 from qsjax.plotting.labels import Name, name_points
-from qsjax.plotting.rows import METRICS, as_rows, design, named, series, why_infeasible
+from qsjax.plotting.rows import METRICS, as_rows, design, named, why_infeasible
 from qsjax.plotting.style import INFEASIBLE, RESOURCES, Row
 from qsjax.records import units
+from qsjax.records.rows import grouped
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -111,9 +111,9 @@ def _lines(
     if len(counts) == 1 or len({row["context"] for row in rows}) == 1:
         x = "context" if len(counts) == 1 else "gpus"
         gpus = counts.pop() if len(counts) == 1 else None
-        return x, {(name, gpus): own for name, own in series(rows, name_of).items()}, looks
-    told = [{**row, "label": f"{name_of(row)}, {row['gpus']:,.0f} GPUs"} for row in rows]
-    lines = series(told, lambda row: (row["label"], row["gpus"]))
+        return x, {(name, gpus): own for name, own in grouped(rows, name_of).items()}, looks
+    told: list[Row] = [{**row, "label": f"{name_of(row)}, {row['gpus']:,.0f} GPUs"} for row in rows]
+    lines = grouped(told, lambda row: (row["label"], row["gpus"]))
     return "context", lines, style.family_looks(told)
 
 
@@ -226,16 +226,9 @@ def _name_ends(ax: Axes, ends: list[_End]) -> None:
     moved = scales.spread(heights, 0.058)
     lift = max(0.0, 0.02 - min(moved))
     for end, height in zip(ends, moved, strict=True):
-        ax.annotate(
-            end.name,
-            (1.015, height + lift),
-            xycoords="axes fraction",
-            annotation_clip=False,
-            color=end.look.colour,
-            fontsize=9,
-            fontweight="bold",
-            va="center",
-        )
+        style.note(ax, end.name, (1.015, height + lift), size=9, xycoords="axes fraction",
+                   annotation_clip=False, color=end.look.colour, fontweight="bold",
+                   va="center")  # fmt: skip
 
 
 def _mark_crossings(ax: Axes, lines: dict[Any, list[Row]], metric: str) -> None:
@@ -265,12 +258,6 @@ def _along(rows: Sequence[Row], metric: str) -> list[tuple[float, float]]:
     return [(float(a), float(b)) for a, b in zip(np.exp(x), np.exp(y), strict=True)]
 
 
-def tint(colour: str, share: float = 0.55) -> tuple[float, float, float]:
-    """`colour` mixed with white: a ground on which dark text reads on any page."""
-    red, green, blue = (share * part + 1.0 - share for part in to_rgb(colour))
-    return red, green, blue
-
-
 @style.styled
 def best_partition_map(
     data: "Sequence[Row] | xr.Dataset",
@@ -295,62 +282,26 @@ def best_partition_map(
     names = list(dict.fromkeys(read(row) for row in rows))
     names = names[::-1] if y == "variant" else sorted(names)
     contexts = sorted({row["context"] for row in rows})
-    is_own = ax is None  # then the picture has the height that all cells need
-    ax = style.dressed(ax, (max(5.0, 1.7 + 0.62 * len(contexts)), 1.7 + 0.72 * len(names)))
-    room = (math.inf, math.inf) if is_own else (style.panel_width(ax), style.panel_height(ax))
-    place = room[0] / len(contexts), room[1] / len(names)
-    for row in rows:
-        _cell(ax, row, (contexts.index(row["context"]), names.index(read(row))), place)
-    ax.set_xlim(0, len(contexts))
-    ax.set_ylim(0, len(names))
-    ax.set_xticks(np.arange(len(contexts)) + 0.5, [units.tokens(context) for context in contexts])
     labels = [f"{name:g}" if isinstance(name, int | float) else str(name) for name in names]
-    style.name_rows(ax, [k + 0.5 for k in range(len(names))], labels)
-    ax.tick_params(length=0)
-    for spine in ax.spines.values():
-        spine.set_visible(False)
+    size = max(5.0, 1.7 + 0.62 * len(contexts)), 1.7 + 0.72 * len(names)
+    ax, place = board(ax, contexts, labels, size)
+    for row in rows:
+        at = contexts.index(row["context"]), names.index(read(row))
+        fill(ax, at, _square(row, is_narrow=style.is_narrow(ax)), place)
     what = {"variant": None, "gpus": "GPUs", "q": "quality factor q of the dense twin"}[y]
     style.label(ax, title, "context [tokens]", what)
     style.legend_above(ax, 5, handles=_binding_handles(rows))
     return ax
 
 
-def _cell(ax: Axes, row: Row, at: tuple[int, int], place: tuple[float, float]) -> None:
-    x, y = at
-    face: Any
-    edge: Any
-    if row["is_feasible"]:
-        look = RESOURCES.get(row.get("bound_by", ""), INFEASIBLE)
-        face, edge, hatch = tint(look.colour), tint(look.colour, 0.85), look.hatch[:2]
-        text, colour, size = design(row, "\n"), "#1b1f24", 5.2 if style.is_narrow(ax) else 6.8
-    else:
-        face, edge, hatch = "none", style.ink().quiet, INFEASIBLE.hatch[:3]
-        text, colour = why_infeasible(row), style.ink().text
-        size = 5.2 if style.is_narrow(ax) else 6.4
-    ax.add_patch(
-        Rectangle(
-            (x + 0.03, y + 0.04),
-            0.94,
-            0.92,
-            facecolor=face,
-            edgecolor=edge,
-            hatch=hatch,
-            linewidth=0,
-            alpha=1.0 if row["is_feasible"] else 0.55,
-        )
-    )
-    box = {"facecolor": face, "edgecolor": "none", "pad": 0.8} if row["is_feasible"] else None
-    ax.text(
-        x + 0.5,
-        y + 0.5,
-        style.fitting(text, size, place),
-        ha="center",
-        va="center",
-        fontsize=size,
-        color=colour,
-        bbox=box,
-        linespacing=1.1,
-    )
+def _square(row: Row, *, is_narrow: bool) -> Square:
+    """The design on the colour of what binds it, or why there is none."""
+    if not row["is_feasible"]:
+        size, hatch = 5.2 if is_narrow else 6.4, INFEASIBLE.hatch[:3]
+        return Square(why_infeasible(row), size, None, style.ink().quiet, hatch)
+    look = RESOURCES.get(row.get("bound_by", ""), INFEASIBLE)
+    edge, hatch = tint(look.colour, 0.85), look.hatch[:2]
+    return Square(design(row, "\n"), 5.2 if is_narrow else 6.8, tint(look.colour), edge, hatch)
 
 
 def _binding_handles(rows: Sequence[Row]) -> list[Patch]:

@@ -8,7 +8,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import BoundaryNorm
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike
 
@@ -35,7 +34,6 @@ def iso_throughput(
     point: tuple[float, float] | None = None,
     x_label: str = "hbm_bw [B/s]",
     y_label: str = "hbm_bytes [B]",
-    value_label: str = "tokens/s/GPU",
     title: str | None = None,
 ) -> Axes:
     """Contours of equal throughput over two hardware parameters, with the gradient field.
@@ -49,7 +47,6 @@ def iso_throughput(
         point: today's accelerator.
         x_label: quantity and unit of x.
         y_label: quantity and unit of y.
-        value_label: quantity of the contours.
         title: what the picture shows.
     """
     ax = style.dressed(ax, (7.0, 4.9))
@@ -60,13 +57,12 @@ def iso_throughput(
     if known.mask.any():
         ax.patch.set(hatch="////", edgecolor=style.ink().quiet, alpha=0.4, linewidth=0)
     if known.count():
-        _contours(ax, xs, ys, known, value_label)
+        _contours(ax, xs, ys, known)
     if known.count() and gradient is not None:
         _arrows(ax, xs, ys, gradient, np.isfinite(zs))
     if point is not None:
         ax.plot(*point, markersize=16, **TODAY)
-    for axis in (ax.xaxis, ax.yaxis):
-        scales.number_axis(axis)
+    scales.number_axis(ax.xaxis, ax.yaxis)
     style.label(ax, title, x_label, y_label)
     handles: list[Any] = []
     if point is not None:
@@ -76,27 +72,20 @@ def iso_throughput(
                        color=style.ink().text, label="steepest gain")  # fmt: skip
         handles.append(arrow)
     if known.mask.any():
-        handles += [Patch(facecolor="none", hatch="////", edgecolor=style.ink().quiet,
-                          linewidth=0, label="no feasible design")]  # fmt: skip
+        handles.append(style.infeasible_key("////", "no feasible design"))
     if handles:
         style.legend_above(ax, 3, handles=handles)
     return ax
 
 
-def _contours(ax: Axes, xs: np.ndarray, ys: np.ndarray, known: Any, value_label: str) -> None:
+def _contours(ax: Axes, xs: np.ndarray, ys: np.ndarray, known: Any) -> None:
     low, high = float(known.min()), float(known.max())
     high = max(high, 1.001 * low)
     # As much ground for each colour, so that contours do not crowd where the slope is steep.
     levels = np.unique(np.quantile(known.compressed(), np.linspace(0, 1, 9)))
     levels = levels if len(levels) > 2 else np.geomspace(low, high, 3)
-    filled = ax.contourf(
-        xs,
-        ys,
-        known,
-        levels=levels,
-        cmap=style.SEQUENTIAL,
-        norm=BoundaryNorm(levels, style.SEQUENTIAL.N),
-    )
+    norm = BoundaryNorm(levels, style.SEQUENTIAL.N)
+    filled = ax.contourf(xs, ys, known, levels=levels, cmap=style.SEQUENTIAL, norm=norm)
     lines = ax.contour(xs, ys, known, levels=levels[1:-1], colors="#f4f5f6", linewidths=0.8)
     # In a small panel the bar of colours alone names them.
     named = levels[:0] if style.is_narrow(ax) else levels[1:-1]
@@ -105,7 +94,7 @@ def _contours(ax: Axes, xs: np.ndarray, ys: np.ndarray, known: Any, value_label:
     fig = ax.get_figure(root=True)
     assert fig is not None
     bar = fig.colorbar(filled, ax=ax, pad=0.02, format=lambda v, _: units.quantity(v))
-    bar.set_label(value_label, color=style.ink().text)
+    bar.set_label("tokens/s/GPU", color=style.ink().text)
     bar.outline.set_visible(False)
     bar.ax.tick_params(labelsize=8, labelcolor=style.ink().text, color=style.ink().quiet)
 
@@ -176,7 +165,6 @@ def _probabilities(
 ) -> None:
     step = max(1, math.ceil(len(contexts) / 8))
     for context, share in list(zip(contexts, probability, strict=True))[::step]:
-        ax.annotate(f"{100 * share:.0f} %", (context, 0.965), xycoords=ax.get_xaxis_transform(),
-                    ha="center", va="top", fontsize=8, color=style.ink().text)  # fmt: skip
-    ax.annotate(label, (0.01, 0.915), xycoords="axes fraction", va="top", fontsize=8,
-                color=style.ink().text)  # fmt: skip
+        style.note(ax, f"{100 * share:.0f} %", (context, 0.965), size=8, ha="center", va="top",
+                   xycoords=ax.get_xaxis_transform())  # fmt: skip
+    style.note(ax, label, (0.01, 0.915), size=8, xycoords="axes fraction", va="top")

@@ -4,15 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.patches import Patch
+from matplotlib.patches import Patch, Rectangle
 
 from qsjax.plotting import scales, style
-from qsjax.plotting.rows import series
 from qsjax.plotting.style import Row
-
-
-def _usable(records: Sequence[Row]) -> list[Row]:
-    return [r for r in records if r.get("predicted") is not None and r.get("measured")]
+from qsjax.records.rows import grouped
 
 
 @style.styled
@@ -35,7 +31,7 @@ def parity(
         title: what the picture shows.
     """
     ax = style.dressed(ax, (5.6, 5.6))
-    usable = _usable(records)
+    usable = [r for r in records if r.get("predicted") is not None and r.get("measured")]
     values = [row[name] for row in usable for name in ("predicted", "measured")]
     low, high = min(values, default=1.0) / 1.4, max(values, default=10.0) * 1.4
     line = np.array([low, high])
@@ -43,7 +39,7 @@ def parity(
         ax.fill_between(line, line / (1 + share), line * (1 + share), color=style.ink().quiet,
                         alpha=alpha, linewidth=0)  # fmt: skip
     ax.plot(line, line, color=style.ink().text, linewidth=1.0)
-    groups = series(usable, lambda row: str(row.get(by, "other")))
+    groups = grouped(usable, lambda row: str(row.get(by, "other")))
     looks = style.category_looks(sorted(groups))
     for name in sorted(groups):
         look = looks[name]
@@ -59,13 +55,13 @@ def parity(
             label=f"{name} ({len(groups[name])})",
         )
     ax.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high), aspect="equal")
-    for axis in (ax.xaxis, ax.yaxis):
-        scales.number_axis(axis)
+    scales.number_axis(ax.xaxis, ax.yaxis)
     style.grid(ax, "both")
     style.label(ax, title, f"measured {quantity}", f"predicted {quantity}")
     style.legend_above(ax, 3)
-    ax.annotate("bands: ±10 %, ±25 %", (0.98, 0.02), xycoords="axes fraction", ha="right",
-                fontsize=8, color=style.ink().text)  # fmt: skip
+    style.note(
+        ax, "bands: ±10 %, ±25 %", (0.98, 0.02), size=8, xycoords="axes fraction", ha="right"
+    )
     return ax
 
 
@@ -87,7 +83,7 @@ def residuals(
         reach: errors beyond it stand at the edge as triangles [%].
         title: what the picture shows.
     """
-    found = series(
+    found = grouped(
         [row for row in records if row.get("error_pct") is not None],
         lambda row: str(row.get(by, "other")),
     )
@@ -127,7 +123,9 @@ def _strip(ax: Axes, y: int, errors: np.ndarray, look: style.Look, reach: float)
         ax.plot(np.full(far.sum(), side * reach), y + jitter[far], linestyle="none", marker=marker,
                 color=look.colour, markersize=5)  # fmt: skip
     low, middle, high = np.clip(np.quantile(errors, [0.1, 0.5, 0.9]), -reach, reach)
-    ax.add_patch(_box(low, high, y))
+    box = Rectangle((low, y - 0.33), high - low, 0.66, facecolor="none")
+    box.set(edgecolor=style.ink().text, linewidth=0.9)
+    ax.add_patch(box)
     ax.plot([middle] * 2, [y - 0.33, y + 0.33], color=style.ink().text, linewidth=2.4, zorder=5)
     style.note(ax, _median(np.median(np.abs(errors))), (1.0, y), (-2, 0), _size(ax),
                xycoords=ax.get_yaxis_transform(), ha="right", va="center")  # fmt: skip
@@ -140,10 +138,3 @@ def _median(per_cent: float) -> str:
 def _size(ax: Axes) -> float:
     """Size of the medians [pt]."""
     return min(7.6, style.sizes(ax).tick - 0.4)
-
-
-def _box(low: float, high: float, y: int) -> Patch:
-    from matplotlib.patches import Rectangle
-
-    return Rectangle((low, y - 0.33), high - low, 0.66, facecolor="none",
-                     edgecolor=style.ink().text, linewidth=0.9)  # fmt: skip

@@ -24,7 +24,7 @@ from qsjax.cost.meanings import meaning_of
 from qsjax.cost.metrics import PRICES
 from qsjax.grid.cells import blocks_of, take
 from qsjax.grid.fronts import Front, front_of_cell
-from qsjax.grid.gradients import slopes_at_rate
+from qsjax.grid.gradients import RateSlopes, slopes_at_rate
 from qsjax.grid.limits import is_given
 from qsjax.grid.optimum import any_batch
 from qsjax.grid.parameters import Parameter, resolve
@@ -43,24 +43,18 @@ BELOW = 1e-7  # a point that just misses the rate that was asked for serves it t
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Slopes:
+class Moved:
     """What moves one front.
 
     Attributes:
         front: the points that were looked at, by falling tokens/s/user.
         is_full: whether each is its split's largest batch, so that memory binds too.
-        amplification: per cent of throughput for one per cent of TPOT at the same tokens/s/user,
-            1/(d ln T/d ln B) [1]; 1 where memory binds.
-        share: part of TPOT that each parameter accounts for, -d ln T/d ln x, shape (parameter,
-            point); negative for one that adds to it.
-        elasticity: of tokens/s/GPU at the same tokens/s/user, shape (parameter, point).
+        slopes: at the same tokens/s/user, one a point; where memory binds, at the largest batch.
     """
 
     front: Front
     is_full: np.ndarray
-    amplification: np.ndarray
-    share: np.ndarray
-    elasticity: np.ndarray
+    slopes: RateSlopes
 
 
 def _thinned(front: Front, points: int) -> Front:
@@ -81,11 +75,10 @@ def _thinned(front: Front, points: int) -> Front:
     )
 
 
-def _slopes(front: Front, parameters: Sequence[Parameter], points: int) -> Slopes:
+def _moved(front: Front, parameters: Sequence[Parameter], points: int) -> Moved:
     thin = _thinned(front, points)
     is_full = thin.batch >= np.asarray(thin.step.capacity.max_batch)
-    found = slopes_at_rate(thin.winners, parameters, is_full)
-    return Slopes(thin, is_full, *found)
+    return Moved(thin, is_full, slopes_at_rate(thin.winners, parameters, is_full))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
@@ -95,12 +88,12 @@ class Binding(Result):
     Attributes:
         problem: what was asked.
         parameters: what is varied.
-        slopes: one for each model (outer), accelerator and cell with a design.
+        fronts: one for each model (outer), accelerator and cell with a design.
     """
 
     problem: Problem
     parameters: tuple[Parameter, ...]
-    slopes: tuple[Slopes, ...]
+    fronts: tuple[Moved, ...]
 
     stem = "binding"
     columns = (
@@ -109,21 +102,26 @@ class Binding(Result):
     )
     index = ("label", "gpus", "context", "point", "parameter")
 
+    @property
+    def slopes(self) -> list[RateSlopes]:
+        """Of every front."""
+        return [own.slopes for own in self.fronts]
+
     def rows(self) -> list[Row]:
         """One row for each parameter at each point of each front."""
-        return [row for own in self.slopes for row in self._rows_of(own)]
+        return [row for own in self.fronts for row in self._rows_of(own)]
 
-    def _rows_of(self, own: Slopes) -> list[Row]:
+    def _rows_of(self, own: Moved) -> list[Row]:
         found: list[Row] = []
         for k, point in enumerate(own.front.rows()):
             label = series_name(self.problem, point, "gpus", "context")
             head: Row = {"label": label, "point": k, **point}
             head["limited_by"] = "memory" if own.is_full[k] else "interactivity"
-            head["amplification"] = float(own.amplification[k])
+            head["amplification"] = float(own.slopes.amplification[k])
             for p, parameter in enumerate(self.parameters):
-                gain = float(own.elasticity[p, k])
-                row = {**head, "parameter": parameter.name, "share": float(own.share[p, k])}
-                row["elasticity"] = gain
+                gain = float(own.slopes.elasticity[p, k])
+                share = float(own.slopes.share[p, k])
+                row = {**head, "parameter": parameter.name, "share": share, "elasticity": gain}
                 for name, price in PRICES.items():
                     if name in point:
                         row[f"elasticity_{name}"] = float(parameter.name == price) - gain
@@ -275,9 +273,9 @@ def binding(
         )
     free, asked = any_batch(problem)
     found = []
-    for cells in (cells for line in blocks_of(free) for cells in line):
+    for cells in blocks_of(free):
         for cell in range(cells.cells):
             front = front_of_cell(cells, cell, asked)
             if len(front.user):
-                found.append(_slopes(front, chosen, int(points)))
+                found.append(_moved(front, chosen, int(points)))
     return Binding(problem, chosen, tuple(found))

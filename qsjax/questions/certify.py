@@ -95,10 +95,9 @@ class Certificates(Result):
         """One row for each claim; `largest` and `refuted_from` are over the box asked for."""
         found = []
         for own in self.certificates:
-            row = {**own.label, "claim": own.claim, "says": own.says, "verdict": own.verdict}
-            names = ("proved", "largest", "refuted_from", "instead", "parts", "evaluated")
-            row |= {name: getattr(own, name) for name in names}
-            found.append(row | ({"at": own.at} if own.at else {}))
+            row = dataclasses.asdict(own)
+            label, at = row.pop("label"), row.pop("at")
+            found.append(label | row | ({"at": at} if at else {}))
         return found
 
     def summary(self) -> str:
@@ -358,7 +357,6 @@ def _box_of(box: Box, cells: Cells, cell: int) -> tuple[Ends, tuple[Parameter, .
 
 def _range(name: str, field: str, value: Any, own: float) -> tuple[tuple[float, float], str | None]:
     """The ends of a field and what is wrong with them."""
-    least, most = bounds(field)
     try:
         numbers = [float(x) for x in np.ravel(np.asarray(value, float))]
     except (TypeError, ValueError):
@@ -375,7 +373,8 @@ def _range(name: str, field: str, value: Any, own: float) -> tuple[tuple[float, 
             f"{name}: {pair[0]:g} to {pair[1]:g} does not hold the problem's own {own:g}; give "
             "ends on both sides of it, or another problem"
         )
-    if pair[0] < least or pair[1] > most or pair[0] <= 0 < own:
+    if _leaves(field, pair, own):
+        least, most = bounds(field)
         allowed = f"above {least:g}" + (f" up to {most:g}" if np.isfinite(most) else "")
         return pair, (
             f"{field}: {pair[0]:g} to {pair[1]:g} leaves the physical range ({allowed}); "
@@ -384,26 +383,22 @@ def _range(name: str, field: str, value: Any, own: float) -> tuple[tuple[float, 
     return pair, None
 
 
+def _leaves(field: str, pair: tuple[float, float], own: float) -> bool:
+    """Whether a range leaves the physical one of its field."""
+    least, most = bounds(field)
+    return pair[0] < least or pair[1] > most or pair[0] <= 0 < own
+
+
 def _scaled(ends: Ends, inputs: Any, cell: int, scale: float) -> Ends | None:
     """The box enlarged about the point; None where it would leave the physical range."""
     found = {}
     for field, (low, high) in ends.items():
         own = float(np.asarray(read(inputs, field))[cell])
-        least, most = bounds(field)
         pair = own + scale * (low - own), own + scale * (high - own)
-        if pair[0] < least or pair[1] > most or pair[0] <= 0 < own:
+        if _leaves(field, pair, own):
             return None
         found[field] = pair
     return found
-
-
-def _judges(
-    case: _Case, ends: Ends, parameters: Sequence[Parameter], resource: str | None
-) -> list[Judge]:
-    return [
-        Judge(cells, cell, region_of(cells, cell, parameters, ends), resource=resource)
-        for cells, cell in case.models
-    ]
 
 
 def _certified(
@@ -445,7 +440,11 @@ def _certified(
         def attempt(
             ends: Ends, most: int, part: _Case = part, own: Claim = own
         ) -> tuple[Verdict, Arena]:
-            arena = Arena(_judges(part, ends, parameters, own.resource))
+            judges = [
+                Judge(cells, cell, region_of(cells, cell, parameters, ends), resource=own.resource)
+                for cells, cell in part.models
+            ]
+            arena = Arena(judges)
             return arena.prove(own, most), arena
 
         verdict, arena = attempt(ends, parts)

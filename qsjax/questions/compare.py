@@ -24,11 +24,10 @@ from qsjax.grid.optimum import best_of
 from qsjax.grid.parameters import write
 from qsjax.grid.problem import Problem, base_name, economy_of, question, variants_of
 from qsjax.numerics.safe import scalar
-from qsjax.output import words
-from qsjax.output.labels import series_name, split_name
+from qsjax.output import columns, words
+from qsjax.output.labels import series_name
 from qsjax.output.result import Drawing, Result, Row, Table, text
 from qsjax.records.specs import CONVENTIONS, Convention, is_papers
-from qsjax.records.units import MS
 
 # Relative width to which a turning point is found.
 TURN_WIDTH = 0.02
@@ -94,13 +93,16 @@ class Decision(NamedTuple):
     measure: str
     removes: float
 
+    @property
+    def claim(self) -> str:
+        """Who beats whom, and how probably."""
+        sure = f"with a probability of {100 * self.chance:.0f} %"
+        return f"{self.winner} beats {self.rival} {sure}"
+
     def __str__(self) -> str:
         """In words, with what would decide it where it is not sure."""
         at = Place(self.context, self.batch).words
-        line = (
-            f"{at[0].upper()}{at[1:]} {self.winner} beats {self.rival} with a probability of "
-            f"{100 * self.chance:.0f} %"
-        )
+        line = f"{at[0].upper()}{at[1:]} {self.claim}"
         if self.is_sure:
             return f"{line}."
         return (
@@ -365,8 +367,12 @@ class Comparison(Result):
         contexts = {row["context"] for row in sides[0]}
         tall = 2.4 + 0.26 * (len(sides[0]) + len(contexts))
 
-        def why(rows: list[Row], ax: Any, *, turns: list[Row], title: str) -> None:
-            plotting.gpu_time(rows, ax, resources=named, title=title)
+        def why(side: Ranking, ax: Any, title: str) -> None:
+            plotting.gpu_time(side.rows(), ax, resources=named, title=title)
+
+        def throughput(side: Ranking, ax: Any, title: str) -> None:
+            turns = [turn._asdict() for turn in side.crossovers]
+            plotting.lead_over_context(side.rows(), ax, turns=turns, title=title)
 
         found: dict[str, Drawing] = {"why": partial(self._panels, why, tall)}
         if (
@@ -374,7 +380,7 @@ class Comparison(Result):
             and self.own.places[0].batch is None
             and all(any(row["is_feasible"] for row in side) for side in sides)
         ):
-            found["throughput"] = partial(self._panels, plotting.lead_over_context, 4.6)
+            found["throughput"] = partial(self._panels, throughput, 4.6)
         judged = [row for row in self.rows() if "chance" in row]
         if judged and self.own.is_real:
             own = [row for row in judged if row["convention"] == self.own.convention]
@@ -390,11 +396,9 @@ class Comparison(Result):
         size = (6.4 * len(sides), tall)
         axes = [ax] if ax is not None else plotting.figure(1, len(sides), size=size)[1][0]
         for panel, side in zip(axes, sides, strict=True):
-            turns = [turn for turn in self.turns() if turn["convention"] == side.convention]
             says = " ".join(_leads(side)).rstrip(".")
             several = f"{side.convention} accounting: " if len(self.sides) > 1 else ""
-            title = f"On {_where(self)}, {several}{says}"
-            draw(side.rows(), panel, turns=turns, title=title)
+            draw(side, panel, f"On {_where(self)}, {several}{says}")
         return axes[0]
 
 
@@ -456,11 +460,7 @@ def _sure(side: Ranking, place: int) -> str:
     found = side.decision(place) if side.is_real else None
     if found is None:
         return ""
-    within = "" if found.is_sure else ", so the difference is within the error"
-    return (
-        f"{found.winner} beats {found.rival} with a probability of {100 * found.chance:.0f} %"
-        f"{within}."
-    )
+    return f"{found.claim}{'' if found.is_sure else ', so the difference is within the error'}."
 
 
 def _spread(parts: Sequence[Sequence[Row]]) -> list[str]:
@@ -556,8 +556,8 @@ def _main_table(rows: Sequence[Row], first: str, end: str) -> Table:
         "usd_per_million_tokens_with_prompts": "with prompts",
     }
     shown = [name for name in prices if any(name in row for row in rows)]
-    heads = ["context", "subject", "split", "batch", "users", "TPOT ms", "between", "tok/s/user"]
-    heads += ["tok/s/GPU"]
+    names = ("split", "batch", "users", "tpot", "between", "user", "gpu")
+    heads = ["context", "subject", *columns.heads(*names)]
     heads += [*(prices[name] for name in shown), "factor", "why"]
     cells: list[Sequence[str]] = []
     last = None
@@ -569,16 +569,12 @@ def _main_table(rows: Sequence[Row], first: str, end: str) -> Table:
         if not row["is_feasible"]:
             cells.append([*start, "nothing runs", *[""] * (len(heads) - 3)])
             continue
+        design = columns.cells(row, *names)
+        design[-1] += " *" if row["is_winner"] else ""
         cells.append(
             [
                 *start,
-                split_name(row),
-                f"{row['batch']:,}",
-                f"{row['users']:,}",
-                f"{row['tpot'] / MS:,.2f}",
-                words.between(row),
-                f"{row['tokens_per_s_per_user']:,.1f}",
-                f"{row['tokens_per_s_per_gpu']:,.1f}" + (" *" if row["is_winner"] else ""),
+                *design,
                 *(f"{row[name]:,.3f}" if name in row else "-" for name in shown),
                 f"{row['factor']:.2f}x" if "factor" in row else "-",
                 _shares(row),

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from itertools import islice
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,14 +18,17 @@ from qsjax.grid.problem import Problem, question
 from qsjax.grid.solution import Arrays, Solution, dataset_of, joined, rows_of, solve_all
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
-from qsjax.output import words
+from qsjax.output import columns, words
 from qsjax.output.labels import series_name, split_name, variant_name
 from qsjax.output.result import Drawing, Result, Row, Table
+from qsjax.records.rows import grouped
 from qsjax.records.specs import CONVENTIONS
-from qsjax.records.units import GIB, MS, tokens
+from qsjax.records.units import GIB, tokens
 
 if TYPE_CHECKING:
     import xarray as xr
+
+NUMBERS = ("batch", "users", "tpot", "between", "gpu")  # of a design in the table
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
@@ -34,7 +37,7 @@ class Exploration(Result):
 
     Attributes:
         problem: what was asked.
-        solutions: one for each model (outer) and accelerator.
+        solutions: one for each model and accelerator.
         beside: the same cells under the other accounting; None unless it was asked for.
         least_gpus: by solution, the fewest GPUs (a power of two) that hold each cell that does not
             fit; NaN where it fits or none do.
@@ -42,9 +45,9 @@ class Exploration(Result):
     """
 
     problem: Problem
-    solutions: tuple[tuple[Solution, ...], ...]
-    beside: tuple[tuple[Solution, ...], ...] | None
-    least_gpus: tuple[tuple[np.ndarray, ...], ...]
+    solutions: tuple[Solution, ...]
+    beside: tuple[Solution, ...] | None
+    least_gpus: tuple[np.ndarray, ...]
     level: float = LEVEL
 
     stem = "best"
@@ -64,9 +67,8 @@ class Exploration(Result):
         return found
 
     def _blocks(self) -> list[tuple[Solution, Solution | None, np.ndarray]]:
-        beside = self.beside or [[None] * len(row) for row in self.solutions]
-        tables = zip(self.solutions, beside, self.least_gpus, strict=True)
-        return [block for rows in tables for block in zip(*rows, strict=True)]
+        beside = self.beside or [None] * len(self.solutions)
+        return list(zip(self.solutions, beside, self.least_gpus, strict=True))
 
     def _gains(self, own: Solution, other: Solution | None) -> Arrays:
         """Tokens/s/GPU over the first variant's, under each accounting; NaN where infeasible."""
@@ -84,17 +86,16 @@ class Exploration(Result):
     @property
     def cells(self) -> int:
         """Designs decided: legal or not, of every cell."""
-        blocks = [own.cells for row in self.solutions for own in row]
-        return sum(block.cells * block.enumerated for block in blocks)
+        return sum(own.cells.cells * own.cells.enumerated for own in self.solutions)
 
     @property
     def feasible(self) -> int:
         """Designs that run and keep the limits."""
-        return sum(int(own.best.feasible.sum()) for row in self.solutions for own in row)
+        return sum(int(own.best.feasible.sum()) for own in self.solutions)
 
     def counts(self) -> Row:
         """Designs decided, feasible, and with each reason."""
-        total = sum(own.reasons.sum(axis=1) for row in self.solutions for own in row)
+        total = sum(own.reasons.sum(axis=1) for own in self.solutions)
         return {
             "convention": self.problem.stated.convention,
             "cells_evaluated": self.cells,
@@ -145,21 +146,15 @@ class Exploration(Result):
         of `level`. Infeasible cells are NaN; `infeasible_reasons` counts the designs of each cell
         by reason.
         """
-        flat = iter(self._blocks())
         blocks = [
-            [
-                dataset_of(own, self._gains(own, other) | self._bounds(own))
-                for own, other, _ in islice(flat, len(row))
-            ]
-            for row in self.solutions
+            dataset_of(own, self._gains(own, other) | self._bounds(own))
+            for own, other, _ in self._blocks()
         ]
         attributes = {"objective": self.problem.objective, "level": self.level}
         return joined(self.problem, blocks, attributes)
 
     def drawings(self) -> dict[str, Drawing]:
         """Throughput over context, the map of the winners, and where their time goes."""
-        from functools import partial
-
         from qsjax import plotting
 
         rows = self.rows()
@@ -169,8 +164,7 @@ class Exploration(Result):
             return {}
         counts = list(dict.fromkeys(row["gpus"] for row in rows))
         several = any(row["q"] is not None for row in rows)
-        twins = [row for row in rows if np.isfinite(row.get("speedup_over_moe", np.nan))]
-        twins = [row for row in twins if row["q"] is not None]
+        twins = [row for row in _compared(rows) if row["q"] is not None]
         title = _rates(self.problem, rows)
         if twins and not _has_several(self.problem):
             says = finding(twins, _subject(self.problem))
@@ -332,17 +326,25 @@ def answer(problem: Problem, rows: Sequence[Row]) -> str:
         return f"Nothing runs.\n{lines[0]}{more}"
     shown = usual(running)
     lead = _lead(problem, shown)
-    if len({(row["model"], row["hardware"], row["gpus"]) for row in running}) > 1:
+    if len(set(map(_system, running))) > 1:
         lead += "\n" + _ranking(running, shown)
-    twins = [row for row in running if np.isfinite(row.get("speedup_over_moe", np.nan))]
-    first = (shown["model"], shown["hardware"], shown["gpus"])
-    own = [row for row in twins if (row["model"], row["hardware"], row["gpus"]) == first]
-    said = [lead, _twins([row for row in own if row["variant"] != "moe"], shown)]
+    alike = [row for row in _compared(running) if _system(row) == _system(shown)]
+    said = [lead, _twins([row for row in alike if row["variant"] != "moe"], shown)]
     none = [row for row in rows if not row["is_feasible"]]
     if none:
         have = "has" if len(none) == 1 else "have"
         said.append(f"{len(none)} of {len(rows)} cells {have} no design; the last lines say why.")
     return "\n".join(filter(None, said))
+
+
+def _system(row: Row) -> tuple[str, str, float]:
+    """What is served on what."""
+    return row["model"], row["hardware"], row["gpus"]
+
+
+def _compared(rows: Sequence[Row]) -> list[Row]:
+    """Those that run beside an MoE that runs."""
+    return [row for row in rows if np.isfinite(row.get("speedup_over_moe", np.nan))]
 
 
 def _lead(problem: Problem, row: Row) -> str:
@@ -408,8 +410,7 @@ def _table(problem: Problem, rows: Sequence[Row], title: str) -> Table:
     factors = ["vs MoE", f"({other})"][: len(gains)]
     kept = list(problem.stated.kept)
     heads = ["context", *(["GPUs"] if several else []), *kept, "variant", "tp", "ep", "pp", "dp"]
-    heads += ["kvp", "copies", "batch", "users", "TPOT ms", "between", "tok/s/GPU", "bound by"]
-    heads += factors
+    heads += ["kvp", "copies", *columns.heads(*NUMBERS), "bound by", *factors]
     order = sorted(range(len(rows)), key=lambda i: (rows[i]["gpus"], rows[i]["context"], i))
     cells: list[Sequence[str]] = []
     last = None
@@ -428,16 +429,7 @@ def _cells(row: Row) -> list[str]:
         return [*["-"] * 11, "infeasible"]
     mode = {"none": "", "kvp": "", "cp": " cp"}[row["kv_mode"]]
     degrees = [str(row[name]) for name in ("tp", "ep", "pp", "dp")] + [f"{row['kvp']}{mode}"]
-    return [
-        *degrees,
-        str(row["replicas"]),
-        f"{row['batch']:,}",
-        f"{row['users']:,}",
-        f"{row['tpot'] / MS:.2f}",
-        words.between(row),
-        f"{row['tokens_per_s_per_gpu']:,.1f}",
-        row["bound_by"],
-    ]
+    return [*degrees, str(row["replicas"]), *columns.cells(row, *NUMBERS), row["bound_by"]]
 
 
 def _factor(row: Row, name: str) -> str:
@@ -447,12 +439,12 @@ def _factor(row: Row, name: str) -> str:
 
 def all_missing(problem: Problem, rows: Sequence[Row]) -> list[str]:
     """Why cells have no design: those that differ in context alone share a line."""
-    alike: dict[tuple[Any, ...], list[Row]] = {}
     axes = ("model", "variant", "q", "hardware", "gpus", *problem.stated.kept)
-    for row in rows:
-        if not row["is_feasible"]:
-            kind = _would_help(problem, row).partition(" ")[0]
-            alike.setdefault((kind, *(row[name] for name in axes)), []).append(row)
+
+    def kind(row: Row) -> tuple[Any, ...]:
+        return _would_help(problem, row).partition(" ")[0], *(row[name] for name in axes)
+
+    alike = grouped((row for row in rows if not row["is_feasible"]), kind)
     return [missing(problem, *found) for found in alike.values()]
 
 
@@ -510,9 +502,7 @@ def explore(problem: Problem, *, level: float = LEVEL) -> Exploration:
     1
     """
     check_level(level)
-    solutions = tuple(map(tuple, solve_all(problem)))
-    other, beside = problem.stated.other, None
-    if other is not None:
-        beside = tuple(map(tuple, solve_all(problem, CONVENTIONS[other])))
-    least = tuple(tuple(_needs(own) for own in row) for row in solutions)
+    solutions, other = solve_all(problem), problem.stated.other
+    beside = None if other is None else solve_all(problem, CONVENTIONS[other])
+    least = tuple(_needs(own) for own in solutions)
     return Exploration(problem, solutions, beside, least, level)

@@ -425,18 +425,15 @@ def moe_or_dense(
     limits = (*sorted({float(t) for t in np.ravel(tpots)}), np.inf)
     ends = np.log(frozen("q", q).ppf([TAIL, 0.5, 1.0 - TAIL]))
     half = (int(nodes) + 1) // 2
-    log_q = np.concatenate(
-        [
-            np.linspace(ends[0], ends[1], half),
-            np.linspace(ends[1], ends[2], int(nodes) - half + 1)[1:],
-        ]
-    )
+    below = np.linspace(ends[0], ends[1], half)
+    above = np.linspace(ends[1], ends[2], int(nodes) - half + 1)[1:]
+    nodes_of_q = np.exp(np.concatenate([below, above]))
     stated = problem.stated
     rules = {stated.convention: stated.rules}
     if stated.other:
         rules[stated.other] = CONVENTIONS[stated.other]
     contests = [
-        _contest(problem, np.exp(log_q), m, h, own, name)
+        _contest(problem, nodes_of_q, m, h, own, name)
         for name, own in rules.items()
         for m, h in pairs_of(problem)
     ]

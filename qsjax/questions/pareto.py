@@ -10,13 +10,14 @@ from qsjax.grid.fronts import Front, front_of_cell
 from qsjax.grid.infeasibility import Refusal, Remedies, refusals, remedies
 from qsjax.grid.optimum import any_batch
 from qsjax.grid.problem import Problem, pairs_of, question
-from qsjax.output import words
-from qsjax.output.labels import series_name, split_name
+from qsjax.output import columns, words
+from qsjax.output.labels import series_name
 from qsjax.output.result import Drawing, Result, Row, Table, text
-from qsjax.records.units import MS
+from qsjax.records.rows import grouped
 
 # What users may want, for the sentence on who leads [tokens/s].
 USER_RATES = (20.0, 50.0, 100.0)
+DESIGN = ("split", "batch", "users", "tpot", "user", "gpu")  # its columns in the table
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ class Pareto(Result):
         best = self._best()
         fast, full = best[0], best[-1]
         return (
-            f"{_subject(fast)} reaches from "
+            f"{words.cell(fast)} reaches from "
             f"{words.number(fast['tokens_per_s_per_user'])} tokens/s for each user (at "
             f"{words.number(fast['tokens_per_s_per_gpu'])} on each GPU) to "
             f"{words.number(full['tokens_per_s_per_gpu'])} tokens/s on each GPU (at "
@@ -103,10 +104,7 @@ class Pareto(Result):
         )
 
     def _by_front(self, rows: list[Row]) -> dict[tuple[Any, ...], list[Row]]:
-        found: dict[tuple[Any, ...], list[Row]] = {}
-        for row in rows:
-            found.setdefault((row["label"], row["context"], row["gpus"]), []).append(row)
-        return found
+        return grouped(rows, lambda row: (row["label"], row["context"], row["gpus"]))
 
     def tables(self) -> list[Table]:
         """Every front, thinned to `points` with its ends kept."""
@@ -115,8 +113,7 @@ class Pareto(Result):
             step = max(1.0, (len(part) - 1) / max(1, self.points - 1))
             at = sorted({round(i * step) for i in range(self.points)})
             shown += [part[i] for i in at if i < len(part)]
-        heads = ["series", "context", "GPUs", "split", "batch", "users", "TPOT ms"]
-        heads += ["tok/s/user", "tok/s/GPU", "USD/Mtok", "J/tok"]
+        heads = ["series", "context", "GPUs", *columns.heads(*DESIGN), "USD/Mtok", "J/tok"]
         title = "Designs that no other beats in both tokens/s/user and tokens/s/GPU"
         return [Table(title, heads, [_point(row) for row in shown], 4)]
 
@@ -167,24 +164,10 @@ def _point(row: Row) -> list[str]:
         row["label"],
         words.length(row["context"]),
         f"{row['gpus']:g}",
-        split_name(row),
-        f"{row['batch']:,}",
-        f"{row['users']:,}",
-        f"{row['tpot'] / MS:,.2f}",
-        f"{row['tokens_per_s_per_user']:,.1f}",
-        f"{row['tokens_per_s_per_gpu']:,.1f}",
+        *columns.cells(row, *DESIGN),
         text(row.get("usd_per_million_tokens")),
         text(row.get("joules_per_token")),
     ]
-
-
-def _subject(row: Row) -> str:
-    """The cell of a row: `mixtral-8x7b on 8 h100-sxm at 8k`."""
-    name = row["model"]
-    if row["q"] is not None:
-        name = f"the dense twin (q = {row['q']:g}) of {name}"
-    name = f"{name} on {row['gpus']:,.0f} {row['hardware']} at {words.length(row['context'])}"
-    return f"{name[0].upper()}{name[1:]}" if row["q"] is not None else name
 
 
 def _leaders(fronts: dict[tuple[Any, ...], list[Row]], rates: Sequence[float] = USER_RATES) -> str:
@@ -248,7 +231,7 @@ def _series(label: str) -> str:
 
 def _refusal(item: Refused) -> str:
     """A cell without a design in a sentence: what is in the way, and what would help."""
-    row, found = item.label, item.would_help
+    found = item.would_help
     changes = (
         (found.context, f"a context of {found.context:,.0f} tokens"),
         (found.gpus, words.count(found.gpus, "GPU")),
@@ -262,7 +245,7 @@ def _refusal(item: Refused) -> str:
             "it possible"
         )
     why = f" ({item.why[0].text})" if item.why else ""
-    return f"Nothing for {_subject(row)[0].lower()}{_subject(row)[1:]}{why}: {helps}."
+    return f"Nothing for {words.cell(item.label)}{why}: {helps}."
 
 
 @question

@@ -18,6 +18,7 @@ from qsjax.output import words
 from qsjax.output.labels import split_name
 from qsjax.output.result import Drawing, Result, Row, Table, plain
 from qsjax.records import checks
+from qsjax.records.rows import grouped
 from qsjax.records.scenario import Records
 from qsjax.records.specs import DEGREES, Convention, Partition
 from qsjax.records.units import MS
@@ -85,10 +86,7 @@ class Speculation(Result):
         return [Table("", heads, cells, 4)]
 
     def _curves(self) -> list[list[Row]]:
-        curves: dict[str, list[Row]] = {}
-        for row in self.found:
-            curves.setdefault(words.subject(row, counted=False), []).append(row)
-        return list(curves.values())
+        return list(grouped(self.found, lambda row: words.subject(row, counted=False)).values())
 
     def record(self) -> Row:
         """Rows, and what was asked."""

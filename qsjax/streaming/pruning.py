@@ -24,7 +24,7 @@ from qsjax.cost.decode import decode_parts
 from qsjax.cost.feasibility import REASONS
 from qsjax.cost.metrics import METRICS
 from qsjax.grid.axes import place
-from qsjax.grid.bounds import log_slopes
+from qsjax.grid.bounds import log_slopes, most_apart
 from qsjax.grid.scoring import TIE_TOLERANCE, pick_best
 from qsjax.numerics.intervals import EXACT, centre, enclose, fingerprint, range_of
 from qsjax.numerics.numpy_backend import on_host
@@ -264,9 +264,8 @@ class Place:
         with np.errstate(all="ignore"):
             ahead = of_champion(score) - score
             for slope in log_slopes(found[0]).values():
-                lower, upper = map(full, slope)
-                one, other = of_champion(lower) - upper, of_champion(upper) - lower
-                ahead = ahead - np.maximum(np.abs(one), np.abs(other))
+                whole = full(slope[0]), full(slope[1])
+                ahead = ahead - most_apart((of_champion(whole[0]), of_champion(whole[1])), whole)
             ahead = np.where(of_champion(sure), ahead, -np.inf)
             best = np.where(sure, least, -np.inf).max(axis=0)
             beaten = np.fmax(ahead, best - most) > BEHIND

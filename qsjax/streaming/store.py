@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from qsjax.output import files
+from qsjax.records.rows import leaves
 from qsjax.streaming.aggregate import Designs, Tally
 
 MANIFEST, CHUNKS, LOCK = "sweep.json", "chunks", ".lock"
@@ -134,15 +135,9 @@ def manifest(folder: Path) -> dict[str, Any] | None:
     return content
 
 
-def _leaves(value: Any, name: str = "") -> dict[str, Any]:
-    if isinstance(value, dict):
-        return {k: v for key, x in value.items() for k, v in _leaves(x, f"{name}{key}.").items()}
-    return {name.removesuffix("."): value}
-
-
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """Keys that differ between two descriptions, with both values."""
-    was, now = _leaves(dict(old)), _leaves(json.loads(json.dumps(dict(new))))
+    was, now = dict(leaves(old)), dict(leaves(json.loads(json.dumps(dict(new)))))
     lines = []
     for key in dict.fromkeys([*was, *now]):
         if was.get(key) != now.get(key):

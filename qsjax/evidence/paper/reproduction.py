@@ -8,8 +8,7 @@ from qsjax.evidence.paper.cell import Cell
 from qsjax.evidence.paper.cells import all_cells, time_model_error
 from qsjax.evidence.paper.printed import CALIBRATION, MODELS
 from qsjax.grid.entry import entry
-from qsjax.output import files
-from qsjax.output.result import Drawing, Result, Row, Table
+from qsjax.output.result import Drawing, Result, Row, Table, spec_dict
 from qsjax.records.specs import HardwareSpec, ModelSpec
 
 REFERENCE = "paper-reference"
@@ -95,8 +94,8 @@ class Reproduction(Result):
     def inputs(self) -> Row:
         """The models and the reference system."""
         return {
-            "hardware": files.spec_dict(self.hardware),
-            "models": {name: files.spec_dict(spec) for name, spec in self.models.items()},
+            "hardware": spec_dict(self.hardware),
+            "models": {name: spec_dict(spec) for name, spec in self.models.items()},
         }
 
     def drawings(self) -> dict[str, Drawing]:

@@ -8,7 +8,6 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -170,12 +169,9 @@ class Study(Result):
         """The summary, and all combinations."""
         return {"rows": self.rows(), "combinations": self.factorial}
 
-    def save(self, folder: str | Path, asked: Mapping[str, Any] | None = None) -> list[Path]:
-        """Files as of every result, and all cases in `study.csv`."""
-        written = Result.save(self, folder, asked)
-        path = Path(folder) / "study.csv"
-        files.write_atomically(path, files.csv_text(self.cases))
-        return [*written, path]
+    def more_files(self) -> dict[str, str]:
+        """All cases."""
+        return {"study.csv": files.csv_text(self.cases)}
 
     def drawings(self) -> dict[str, Drawing]:
         """Where the winner changes, for each convention (the first name shows all)."""

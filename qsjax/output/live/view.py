@@ -211,7 +211,7 @@ def view(problem: Problem, setting: Setting, found: Exploration | None = None) -
         ValueError: they do not fit together.
     """
     found = found or explored(problem, setting)
-    ((solution,),) = found.solutions
+    (solution,) = found.solutions
     curve, rows, shown = found.rows(), [], []
     for cell, row in enumerate(curve):
         if row["context"] != setting.context:

@@ -6,8 +6,9 @@ from typing import Any
 from qsjax.cost.meanings import meaning_of
 from qsjax.plotting import style
 from qsjax.plotting.ledgers import by_resource
-from qsjax.plotting.rows import METRICS, design, in_ms, series, why_infeasible
+from qsjax.plotting.rows import METRICS, design, in_ms, why_infeasible
 from qsjax.plotting.style import Row
+from qsjax.records.rows import grouped
 from qsjax.records.specs import DEGREES, FIELDS
 from qsjax.records.units import quantity, tokens
 
@@ -110,7 +111,7 @@ def _looks(rows: Sequence[Row]) -> dict[str, style.Look]:
 def _over_context(rows: Sequence[Row], convention: str) -> list[Chart]:
     looks, found = _looks(rows), []
     counts = sorted({row.get("gpus") or 0 for row in rows})
-    for (label, gpus), members in series(rows, lambda r: (_label(r), r.get("gpus"))).items():
+    for (label, gpus), members in grouped(rows, lambda r: (_label(r), r.get("gpus"))).items():
         points = []
         for row in sorted(members, key=lambda r: r["context"]):
             where = ("context", tokens(row["context"]))
@@ -132,7 +133,7 @@ def _over_context(rows: Sequence[Row], convention: str) -> list[Chart]:
 
 def _subjects(rows: Sequence[Row], convention: str) -> list[Chart]:
     """A comparison: one figure for each accounting."""
-    by_name = series(rows, lambda row: str(row.get("convention") or convention))
+    by_name = grouped(rows, lambda row: str(row.get("convention") or convention))
     return [
         chart | {"title": f"{chart['title']}, {counted} accounting"}
         for counted, members in by_name.items()
@@ -154,7 +155,7 @@ def _speedups(rows: Sequence[Row], convention: str) -> list[Chart]:
     }  # fmt: skip
     twins = [row for row in rows if row["variant"] != "moe" and row.get("is_feasible", True)]
     several = len({row.get("gpus") for row in rows}) > 1
-    for (label, gpus), members in series(twins, lambda r: (_label(r), r.get("gpus"))).items():
+    for (label, gpus), members in grouped(twins, lambda r: (_label(r), r.get("gpus"))).items():
         for key, name in keys.items():
             points = [
                 {"x": row["context"], "y": row[key],
@@ -186,7 +187,7 @@ def _breakdown(rows: Sequence[Row], convention: str) -> list[Chart]:
     found = [
         {"name": label, "variant": label, "convention": convention, "colour": "#888", "mark": "",
          "dash": "", "points": points}
-        for label, points in series(bars, lambda bar: bar["variant"]).items()
+        for label, points in grouped(bars, lambda bar: bar["variant"]).items()
     ]  # fmt: skip
     axes = (CONTEXT[0], "category"), (METRICS["tpot_ms"], "linear")
     title = "Where the time of a token goes"
@@ -201,7 +202,7 @@ def _is_design(row: Row) -> bool:
 
 def _front(rows: Sequence[Row], convention: str) -> list[Chart]:
     """Only where several designs stand for one variant and context: a front, not an optimum."""
-    groups = series(rows, lambda row: (_label(row), row.get("context"), row.get("gpus")))
+    groups = grouped(rows, lambda row: (_label(row), row.get("context"), row.get("gpus")))
     if max(len(members) for members in groups.values()) < 2:
         return []
     looks, found = _looks(rows), []
@@ -225,7 +226,7 @@ def _is_slope(row: Row) -> bool:
 
 def _elasticities(rows: Sequence[Row], convention: str) -> list[Chart]:
     """A figure for each metric and number of GPUs."""
-    parts = series(rows, lambda row: (row.get("metric"), row.get("gpus")))
+    parts = grouped(rows, lambda row: (row.get("metric"), row.get("gpus")))
     found = []
     for (metric, gpus), cells in parts.items():
         title = "Elasticities over context"
@@ -241,12 +242,12 @@ def _of_one_metric(rows: Sequence[Row], convention: str) -> list[Chart]:
     """Lines of the parameters that move a metric most; colours tell variants apart, marks these."""
     looks, found = style.variant_looks(rows), []
     usable = [row for row in rows if row["elasticity"] is not None]
-    groups = series(usable, lambda row: row["parameter"])
+    groups = grouped(usable, lambda row: row["parameter"])
     size = {name: max(abs(row["elasticity"]) for row in own) for name, own in groups.items()}
     # As many as there are marks; the table has them all.
     most = sorted((name for name in size if size[name] >= 5e-3), key=lambda n: -size[n])
     most = most[: len(_MARKS)]
-    for (label, parameter), members in series(
+    for (label, parameter), members in grouped(
         usable, lambda row: (style.variant_label(row), row["parameter"])
     ).items():
         if parameter not in most:
@@ -268,7 +269,7 @@ def _of_one_metric(rows: Sequence[Row], convention: str) -> list[Chart]:
 def _parity(rows: Sequence[Row], convention: str) -> list[Chart]:
     usable = [row for row in rows if row.get("predicted") and row.get("measured")]
     key = next((k for k in ("gpu", "hardware", "category") if usable and usable[0].get(k)), "id")
-    groups = series(usable, lambda row: str(row.get(key)))
+    groups = grouped(usable, lambda row: str(row.get(key)))
     looks = style.category_looks(sorted(groups))
     shown = ("id", "model", "gpu", "category", "error_pct")
     found = [
@@ -304,7 +305,7 @@ def _over_axis(rows: Sequence[Row], convention: str) -> list[Chart]:
         return []
     longest = max(axes, key=lambda name: len(axes[name]))
     others = [name for name in axes if name != longest]
-    lines = series(rows, lambda row: _cell_label(row, others))
+    lines = grouped(rows, lambda row: _cell_label(row, others))
     if len(lines) > MOST_LINES:
         lines = dict(list(lines.items())[:: -(-len(lines) // MOST_LINES)])
     looks, found = style.category_looks(list(lines)), []

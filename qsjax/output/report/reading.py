@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from qsjax.records.rows import leaves
+
 # More rows would make the page slow to open; what is left out is said on the page.
 MOST_ROWS = 5000
 # Files that say what was asked; all others say what was found.
@@ -123,26 +125,21 @@ def _value(text: str) -> Any:
     return int(text) if text.lstrip("+-").isdigit() else number
 
 
-def _lists(content: dict[str, Any], prefix: str = "") -> dict[str, list[dict[str, Any]]]:
-    found: dict[str, list[dict[str, Any]]] = {}
-    for name, value in content.items():
-        full = f"{prefix}{name}"
-        if isinstance(value, dict):
-            found |= _lists(value, f"{full}.")
-        elif isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
-            found[full] = value
-    return found
+def _lists(content: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    return {
+        name: value
+        for name, value in leaves(content)
+        if isinstance(value, list) and value and all(isinstance(row, dict) for row in value)
+    }
 
 
 def _singles(content: dict[str, Any]) -> dict[str, Any]:
     """Values that are no table, nested ones with dotted names."""
-    found: dict[str, Any] = {}
-    for name, value in content.items():
-        if isinstance(value, dict):
-            found |= {f"{name}.{inner}": v for inner, v in _singles(value).items()}
-        elif not (isinstance(value, list) and value and isinstance(value[0], dict)):
-            found[name] = value
-    return found
+    return {
+        name: value
+        for name, value in leaves(content)
+        if not (isinstance(value, list) and value and isinstance(value[0], dict))
+    }
 
 
 def _address(path: Path) -> str:

@@ -81,7 +81,7 @@ class Architectures(Result):
         tokens: of training.
         candidates: the reference first.
         dropped: variants that were left out, with the reason.
-        solutions: the best designs, one for each candidate (outer) and accelerator.
+        solutions: the best designs, of each candidate one for each accelerator.
         slopes: at the same quality and tokens/s/user, of every name of `SLOPES`, likewise; arrays
             over the cells.
     """
@@ -92,8 +92,8 @@ class Architectures(Result):
     tokens: float
     candidates: tuple[Candidate, ...]
     dropped: tuple[tuple[str, str], ...]
-    solutions: tuple[tuple[Solution, ...], ...]
-    slopes: tuple[tuple[dict[str, np.ndarray], ...], ...]
+    solutions: tuple[Solution, ...]
+    slopes: tuple[dict[str, np.ndarray], ...]
 
     stem = "architecture"
     given = ("law", "tokens")
@@ -107,23 +107,21 @@ class Architectures(Result):
         """One row for each architecture, accelerator and cell, the reference first."""
         found: list[Row] = []
         first: dict[tuple[Any, ...], float] = {}
-        for own, line, lines in zip(self.candidates, self.solutions, self.slopes, strict=True):
+        each = _repeated(self.candidates, self.problem)
+        for own, solution, slopes in zip(each, self.solutions, self.slopes, strict=True):
             total, active = (float(x) for x in _totals(own.spec))
             shapes = {name: scalar(getattr(own.spec, name)) for name in SHOWN}
             head = {"architecture": own.name, "law": self.law, **shapes}
             head |= {"total_params": total, "active_params": active, "quality": own.quality}
-            for solution, slopes in zip(line, lines, strict=True):
-                labels = coordinates(solution.cells)
-                for k, row in enumerate(rows_of(solution)):
-                    key = (row["hardware"], *(v for v in labels[k].values()))
-                    rate = row.get("tokens_per_s_per_gpu", np.nan)
-                    first.setdefault(key, rate)
-                    own_slopes = {name: float(x[k]) for name, x in slopes.items()}
-                    more = {"gain": rate / first[key], "slopes": own_slopes}
-                    drop = ("model", "variant", "q")
-                    found.append(
-                        {**head, **{n: v for n, v in row.items() if n not in drop}, **more}
-                    )
+            labels = coordinates(solution.cells)
+            for k, row in enumerate(rows_of(solution)):
+                key = (row["hardware"], *labels[k].values())
+                rate = row.get("tokens_per_s_per_gpu", np.nan)
+                first.setdefault(key, rate)
+                own_slopes = {name: float(x[k]) for name, x in slopes.items()}
+                more = {"gain": rate / first[key], "slopes": own_slopes}
+                kept = {n: v for n, v in row.items() if n not in ("model", "variant", "q")}
+                found.append({**head, **kept, **more})
         return found
 
     def best(self) -> list[Row]:
@@ -225,6 +223,11 @@ class Architectures(Result):
         name = self.problem.stated.models[0].name
         title = f"{name}: of equal quality by the {self.law} law, fastest is {where}"
         return {"gains": partial(plotting.architecture_gains, own, title=title)}
+
+
+def _repeated(candidates: Sequence[Candidate], problem: Problem) -> list[Candidate]:
+    """The candidate of every solution."""
+    return [own for own in candidates for _ in problem.stated.accelerators]
 
 
 def _name(values: Values) -> str:
@@ -375,10 +378,10 @@ def architecture(
         kv=None,
         objective="tokens_per_s_per_gpu",
     )
-    solutions = tuple(map(tuple, solve_all(searching_batches(asked))))
+    solutions = solve_all(searching_batches(asked))
     slopes = tuple(
-        tuple(_slopes(own, solution, law, float(tokens)) for solution in line)
-        for own, line in zip(found, solutions, strict=True)
+        _slopes(own, solution, law, float(tokens))
+        for own, solution in zip(_repeated(found, problem), solutions, strict=True)
     )
     return Architectures(
         problem, tuple(vary), law, float(tokens), tuple(found), tuple(dropped), solutions, slopes

@@ -79,14 +79,10 @@ class Turning(Result):
         rows = self.rows()
         lines = [f"{_place(row)}: {row['message']}{self._beyond(row)}." for row in rows[:SHOWN]]
         left = len(rows) - len(lines)
-        more = (
-            [f"{words.count(left, 'more cell')} {'is' if left == 1 else 'are'} in the table."]
-            if left
-            else []
-        )
+        more = [f"{words.count(left, 'more cell')} {'is' if left == 1 else 'are'} in the table."]
         why = [(_place(row), text) for row in rows[:SHOWN] if (text := _why(row))]
         told = [f"{place}: {text}" if len(rows) > 1 else text for place, text in why]
-        return "\n".join([*lines, *more, *told])
+        return "\n".join([*lines, *(more if left else []), *told])
 
     def tables(self) -> list[Table]:
         """The answers that the first lines leave out."""
@@ -167,10 +163,7 @@ class Crossings(Turning):
         return [
             {
                 **found.cell,
-                "parameter": found.parameter,
-                "now": found.now,
-                "low": found.low,
-                "high": found.high,
+                **{name: getattr(found, name) for name in ("parameter", "now", "low", "high")},
                 "roots": [root.value for root in found.roots],
                 "kinds": [root.kind for root in found.roots],
                 "sides": list(found.sides),

@@ -63,8 +63,9 @@ def _clause(ahead: str, before: Pair, behind: Pair) -> str:
         return ""
     # First the side that gets ahead, then the other one.
     at = (0, 1) if ahead == "moe" else (1, 0)
-    was, now = ([_by(pair[k]) for k in at] for pair in (before, behind))
-    splits = [[_split(pair[k]) for k in at] for pair in (before, behind)]
+    sides: Any = [[pair[k] for k in at] for pair in (before, behind)]
+    was, now = ([by_resource(gpu_time(case)) for case in own] for own in sides)
+    splits = [[_split(case) for case in own] for own in sides]
     names = [("the MoE", "the dense twin")[k] for k in at]
     gained = {r: now[0][r] - was[0][r] - (now[1][r] - was[1][r]) for r in now[0]}
     what = min(gained, key=lambda r: gained[r])
@@ -88,10 +89,6 @@ def _lead(pair: Pair) -> float:
     """How much more the better one makes [1]; NaN where one does not run."""
     rates = [np.nan if case is None else case.rate for case in pair]
     return float(max(rates) / min(rates) - 1.0)
-
-
-def _by(case: Any) -> dict[str, float]:
-    return by_resource(gpu_time(case))
 
 
 def _split(case: Any) -> str:

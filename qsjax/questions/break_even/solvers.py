@@ -127,7 +127,6 @@ def break_even(
     if parameter == "q" and not stated.twins:
         problem = dataclasses.replace(problem, twins=(1.0,))  # any: q is what is sought
     asked = searching_batches(problem)
-    blocks = [cells for row in blocks_of(asked) for cells in row]
     dense = [own.name for own in asked.stated.models if scalar(own.spec.experts) <= 1]
     if dense:
         raise ValueError(
@@ -136,7 +135,7 @@ def break_even(
         )
     if not asked.stated.twins:
         raise ValueError("there is no dense twin to compare with: give twins, such as twins=[5]")
-    found = [r for cells in blocks for r in _equalities(cells, chosen, low, high, points)]
+    found = [r for cells in blocks_of(asked) for r in _equalities(cells, chosen, low, high, points)]
     return Crossings(asked, parameter, None, tuple(found))
 
 
@@ -220,13 +219,12 @@ def solve_for(
         if not counts:
             raise ValueError(f"gpus: no count of the problem lies in [{low}, {high}]; give others")
         asked = dataclasses.replace(asked, gpus=counts)
-        rows = [r for line in blocks_of(asked) for cells in line for r in _least(cells, wanted)]
+        rows = [r for cells in blocks_of(asked) for r in _least(cells, wanted)]
         return LeastGpus(asked, parameter, wanted, tuple(rows))
     chosen = _one_member(parameter)
     found = [
         root
-        for line in blocks_of(asked)
-        for cells in line
+        for cells in blocks_of(asked)
         for root in _targets(cells, chosen, _interval(cells, chosen, low, high), wanted, points)
     ]
     return Crossings(asked, parameter, wanted, tuple(found))

@@ -78,7 +78,7 @@ def design(
         problem = dataclasses.replace(problem, objective=metric)  # type: ignore[arg-type]  # checked
     asked = searching_batches(problem)
     answers = []
-    for cells in (cells for line in blocks_of(asked) for cells in line):
+    for cells in blocks_of(asked):
         if not 0 <= variant < len(cells.variants):
             raise ValueError(
                 f"variant={variant}: {cells.model.name} has {len(cells.variants)}; give twins"

@@ -22,10 +22,11 @@ from qsjax.grid.optimum import any_batch
 from qsjax.grid.problem import Accelerator, Problem, describe, prices_of, question
 from qsjax.grid.solution import solve
 from qsjax.numerics.safe import scalar
-from qsjax.output import words
+from qsjax.output import columns, words
 from qsjax.output.labels import split_name
 from qsjax.output.result import Drawing, Result, Row, Table, plain
 from qsjax.records import checks
+from qsjax.records.rows import grouped
 from qsjax.records.specs import CONVENTIONS, Convention, Partition
 from qsjax.records.units import GIB, MS, TFLOP
 
@@ -301,11 +302,10 @@ class Explanation(Result):
         ]
         peaks = {name: scalar(getattr(chip, f"flops_{name}")) for name in ("bf16", "fp8")}
         roofs = {"hbm_bw": scalar(chip.hbm_bw), "peaks": peaks}
-        by_bound: dict[str, list[str]] = {}
-        for point in points:
-            by_bound.setdefault(str(point["bound"]), []).append(str(point["phase"]))
+        by_bound = grouped(points, lambda point: str(point["bound"]))
         bounds = [
-            f"{words.joined(own) if len(by_bound) > 1 else 'everything'} bound by {bound}"
+            (words.joined(point["phase"] for point in own) if len(by_bound) > 1 else "everything")
+            + f" bound by {bound}"
             for bound, own in by_bound.items()
         ]
         found: dict[str, Drawing] = {
@@ -362,6 +362,7 @@ def _design_of(case: Row) -> tuple[str, bool, int]:
 
 def _designs(records: Sequence[Row]) -> Table:
     names = {"stated": "stated", "best": "best", "best_as_fast": "best, as fast"}
+    numbers = ("batch", "users", "tpot", "between", "user", "gpu")
     rows = []
     for record in records:
         given: dict[Any, list[str]] = {}  # a design that is several of them is one row
@@ -372,22 +373,14 @@ def _designs(records: Sequence[Row]) -> Table:
             # The best design at all needs no second title.
             titled = [key for key in keys if key != "best_as_fast" or "best" not in keys]
             label, case = ", ".join(names[key] for key in titled), record[keys[-1]]
-            shown = ["does not run", "", "", "", "", "", ""]
+            shown = ["does not run", *[""] * len(numbers)]
             if case["is_feasible"]:
-                shown = [
-                    f"{case['batch']:,}",
-                    f"{case['users']:,}",
-                    f"{case['tpot'] / MS:,.2f}",
-                    words.between(case),
-                    f"{case['tokens_per_s_per_user']:,.1f}",
-                    f"{case['tokens_per_s_per_gpu']:,.1f}",
-                    f"{case['gain']:.2f}x" if case.get("gain") else "",
-                ]
+                gain = f"{case['gain']:.2f}x" if case.get("gain") else ""
+                shown = [*columns.cells(case, *numbers), gain]
             first = [record["convention"]] if len(records) > 1 else []
             rows.append([*first, label, split_name(case), *shown])
     heads = ["convention"] if len(records) > 1 else []
-    heads += ["design", "split", "batch", "users", "TPOT ms", "between", "tok/s/user", "tok/s/GPU"]
-    heads += ["gain"]
+    heads += ["design", *columns.heads("split", *numbers), "gain"]
     title = "The design, and the best ones of as many GPUs"
     return Table(title, heads, rows, len(heads) - 7)
 

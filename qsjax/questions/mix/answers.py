@@ -367,13 +367,12 @@ def mix(problem: Problem, requests: Any, *, together: bool = False) -> Mix:
     free, _ = any_batch(problem)
     first = classes[0].context
     mixtures = []
-    for line in blocks_of(dataclasses.replace(free, context=first)):
-        for cells in line:
-            for cell in range(cells.cells):
-                found = best_for_classes(cells, cell, classes)
-                if together:
-                    one = best_together(cells, cell, read)
-                    found = dataclasses.replace(found, together=one)
-                mixtures.append(found)
+    for cells in blocks_of(dataclasses.replace(free, context=first)):
+        for cell in range(cells.cells):
+            found = best_for_classes(cells, cell, classes)
+            if together:
+                one = best_together(cells, cell, read)
+                found = dataclasses.replace(found, together=one)
+            mixtures.append(found)
     told = dataclasses.replace(free, context=sorted({one.context for one in classes}))
     return Mix(told, tuple(read), tuple(mixtures))

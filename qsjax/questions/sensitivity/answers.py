@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qsjax.cost.metrics import METRICS, check_metrics
-from qsjax.grid.cells import blocks_of
 from qsjax.grid.gradients import hessian_at
 from qsjax.grid.parameters import (
     DEFAULT_PARAMETERS,
@@ -18,7 +17,7 @@ from qsjax.grid.parameters import (
     resolve,
 )
 from qsjax.grid.problem import Problem, describe, question
-from qsjax.grid.solution import Solution, cell_labels, dataset_of, joined, rows_of, solve, solve_all
+from qsjax.grid.solution import Solution, cell_labels, dataset_of, joined, rows_of, solve_all
 from qsjax.numerics.safe import Rounding
 from qsjax.output import words
 from qsjax.output.labels import cell_name, variant_name
@@ -32,6 +31,7 @@ from qsjax.questions.sensitivity.slopes import (
 )
 from qsjax.questions.sensitivity.switching import SPAN, Switches, check_span, switches
 from qsjax.questions.sensitivity.tables import slope_rows, switch_columns, throughput_map
+from qsjax.records.rows import grouped
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -48,15 +48,15 @@ class Sensitivity(Result):
 
     Attributes:
         problem: what was asked.
-        blocks: slopes, one for each model (outer) and accelerator.
+        blocks: slopes, one for each model and accelerator.
         switches: how far they hold, likewise; None if it was not asked.
         span: factors to both sides within which that was sought.
         uncertainty: what uncertain inputs do to the same problem, if that was asked too.
     """
 
     problem: Problem
-    blocks: tuple[tuple[CellSlopes, ...], ...]
-    switches: tuple[tuple[Switches, ...], ...] | None
+    blocks: tuple[CellSlopes, ...]
+    switches: tuple[Switches, ...] | None
     span: float | None
     uncertainty: Uncertainty | None = None
 
@@ -67,20 +67,13 @@ class Sensitivity(Result):
         return [row for own, found in self._pairs() for row in slope_rows(own, found)]
 
     def _pairs(self) -> list[tuple[CellSlopes, Switches | None]]:
-        blocks = [own for line in self.blocks for own in line]
-        found: list[Any] = [None] * len(blocks)
-        if self.switches is not None:
-            found = [own for line in self.switches for own in line]
-        return list(zip(blocks, found, strict=True))
+        switches = self.switches or [None] * len(self.blocks)
+        return list(zip(self.blocks, switches, strict=True))
 
     def summary(self) -> str:
         """What moves the optimum most, and how far that holds."""
-        rows = self._shown()
-        cells = list(dict.fromkeys(cell_name(row) for row in rows))
-        said = []
-        for cell in cells[:2]:
-            own = [row for row in rows if cell_name(row) == cell]
-            said.append(_strongest(own, words.cell(own[0])))
+        cells = list(grouped(self._shown(), cell_name).values())
+        said = [_strongest(own, words.cell(own[0])) for own in cells[:2]]
         if self.uncertainty is not None:
             said.append(self.uncertainty.summary())
         return "\n".join(said)
@@ -97,20 +90,17 @@ class Sensitivity(Result):
         shown, rows = self._shown(), self.rows()
         context, gpus = shown[0]["context"], shown[0]["gpus"]
         at = [row for row in rows if (row["context"], row["gpus"]) == (context, gpus)]
-        metrics = dict.fromkeys(row["metric"] for row in at)
         left = len({cell_name(row) for row in rows}) - len({cell_name(row) for row in at})
         more = f"; {left} cells more with --out or --format csv" if left else ""
-        return [
-            _slope_table([row for row in at if row["metric"] == name], f"{name}{more}")
-            for name in metrics
-        ]
+        by_metric = grouped(at, lambda row: row["metric"])
+        return [_slope_table(own, f"{name}{more}") for name, own in by_metric.items()]
 
     def record(self) -> Row:
         """Optima, slopes, and the spread of uncertain inputs."""
-        optima = [row for own, _ in self._pairs() for row in rows_of(own.solution)]
+        optima = [row for own in self.blocks for row in rows_of(own.solution)]
         found: Row = {
             "convention": self.problem.stated.convention,
-            "rounding": self.blocks[0][0].rounding,
+            "rounding": self.blocks[0].rounding,
             "optima": optima,
             "cells": self.rows(),
         }
@@ -124,11 +114,8 @@ class Sensitivity(Result):
 
         NaN where a cell is infeasible.
         """
-        first = self.blocks[0][0]
-        attributes = {"rounding": first.rounding, "objective": self.problem.objective}
-        data = joined(
-            self.problem, [[_dataset(b) for b in line] for line in self.blocks], attributes
-        )
+        attributes = {"rounding": self.blocks[0].rounding, "objective": self.problem.objective}
+        data = joined(self.problem, [_dataset(own) for own in self.blocks], attributes)
         for name, meaning in MEANINGS.items():
             data[name].attrs |= {"units": meaning[0], "long_name": meaning[1]}
         return data
@@ -269,20 +256,24 @@ def _slope_drawings(rows: list[Row], span: float | None) -> dict[str, Drawing]:
         found["tornado"] = partial(
             plotting.tornado, at, title=f"{says}, by {top['elasticity']:+.2f} %"
         )
-    what = {"what": "split, bottleneck or winner"}
-    moving = [row | what for row in at if row.get("switch_up") or row.get("switch_down")]
-    if moving:
+    if moving := _moving(at):
         reach = span or SPAN
         says = f"{title}: {_first_turn(moving)}"
         found["stability"] = partial(plotting.stability_intervals, moving, reach=reach, title=says)
-    for label in dict.fromkeys(variant_name(row) for row in rows):
-        own = _stackable([row for row in rows if variant_name(row) == label])
+    for label, part in grouped(rows, variant_name).items():
+        own = _stackable(part)
         if len(contexts) > 1 and any(row["elasticity"] for row in own):
             name = f"elasticities-{label.replace(' ', '-').replace('=', '')}"
             found[name] = partial(
                 plotting.elasticity_bands, own, title=f"{model}, {label}: {_course(own)}"
             )
     return found
+
+
+def _moving(rows: Sequence[Row]) -> list[Row]:
+    """Rows with a switch, and what it switches."""
+    what = {"what": "split, bottleneck or winner"}
+    return [row | what for row in rows if row.get("switch_up") or row.get("switch_down")]
 
 
 def _strongest_of(rows: Sequence[Row]) -> Row:
@@ -324,7 +315,7 @@ def _draw_map(problem: Problem, ax: Any = None) -> Any:
     gains = [
         f"{100 * (1.01**slope - 1):.2f} % for {name}"
         for name, slope in (
-            (drawn.x_name, drawn.x_elasticity[at]), (drawn.y_name, drawn.y_elasticity[at])
+            ("hbm_bw", drawn.x_elasticity[at]), ("hbm_bytes", drawn.y_elasticity[at])
         )
         if np.isfinite(slope)
     ]  # fmt: skip
@@ -382,12 +373,11 @@ def sensitivity(
         check_span(span)
     solutions = solve_all(problem)
     blocks = tuple(
-        tuple(slopes_of(s, parameters, metrics, rounding, one_sided=one_sided) for s in line)
-        for line in solutions
+        slopes_of(own, parameters, metrics, rounding, one_sided=one_sided) for own in solutions
     )
     found = None
     if span is not None:
-        found = tuple(tuple(switches(s, parameters, span) for s in line) for line in solutions)
+        found = tuple(switches(own, parameters, span) for own in solutions)
     return Sensitivity(problem, blocks, found, span)
 
 
@@ -397,11 +387,11 @@ class Switching(Result):
 
     Attributes:
         problem: what was asked.
-        blocks: one for each model (outer) and accelerator.
+        blocks: one for each model and accelerator.
     """
 
     problem: Problem
-    blocks: tuple[tuple[Switches, ...], ...]
+    blocks: tuple[Switches, ...]
 
     stem = "switching"
     columns = (
@@ -412,7 +402,7 @@ class Switching(Result):
     def rows(self) -> list[Row]:
         """One row for each (parameter, cell): the nearest factors, of any kind and of each."""
         rows = []
-        for found in (own for line in self.blocks for own in line):
+        for found in self.blocks:
             cells = found.solution.cells
             labels, columns = cell_labels(cells), switch_columns(found)
             for parameter, column in zip(found.parameters, columns, strict=True):
@@ -441,11 +431,8 @@ class Switching(Result):
         from qsjax import plotting
 
         found: dict[str, Drawing] = {}
-        what, rows = {"what": "split, bottleneck or winner"}, self.rows()
-        moving = [row | what for row in rows if row["switch_up"] or row["switch_down"]]
-        cells = {cell_name(row): row for row in moving}
-        for n, name in enumerate(cells):
-            own = [row for row in moving if cell_name(row) == name]
+        cells = grouped(_moving(self.rows()), cell_name)
+        for n, (name, own) in enumerate(cells.items()):
             end = f"-{n + 1}" if len(cells) > 1 else ""
             found[f"stability{end}"] = partial(
                 plotting.stability_intervals, own, title=f"{name}: {_first_turn(own)}"
@@ -469,9 +456,7 @@ def switching(
     """
     resolve(parameters)
     check_span(span)
-    blocks = tuple(
-        tuple(switches(own, parameters, span) for own in line) for line in solve_all(problem)
-    )
+    blocks = tuple(switches(own, parameters, span) for own in solve_all(problem))
     return Switching(problem, blocks)
 
 
@@ -540,7 +525,7 @@ def hessian(
     chosen = resolve(parameters)
     check_metrics([metric])
     blocks = []
-    for solution in (solve(cells) for line in blocks_of(problem) for cells in line):
+    for solution in solve_all(problem):
         winners = priced_winners(solution, rounding)
         blocks.append((solution, hessian_at(winners, chosen, metric, solution.cells.economy)))
     return Hessian(problem, chosen, metric, tuple(blocks))

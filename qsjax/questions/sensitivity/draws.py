@@ -40,7 +40,6 @@ class Outcome:
     """Draws and what they give, per cell.
 
     Attributes:
-        labels: model, accelerator and coordinates of the cells.
         cells: what was solved.
         throughput: quantiles of the objective, shape (quantile, cell), over the draws that are
             feasible; NaN where none is.
@@ -54,7 +53,6 @@ class Outcome:
         scores: the draws of the objective themselves, shape (draw, cell); NaN where infeasible.
     """
 
-    labels: list[dict[str, Any]]
     cells: Cells
     throughput: np.ndarray
     p_feasible: np.ndarray
@@ -63,6 +61,11 @@ class Outcome:
     first_order: np.ndarray
     first_order_verdict: np.ndarray
     scores: np.ndarray
+
+    @property
+    def labels(self) -> list[Row]:
+        """Model, accelerator and coordinates of the cells."""
+        return cell_labels(self.cells)
 
 
 Logs = Callable[[np.ndarray], np.ndarray]
@@ -133,7 +136,6 @@ def _propagate(
     p_dense = (wins & either).sum(1) / np.where(compared > 0, compared, 1)
     first, first_verdict = _indices(model, shapes, draws, seed, per)
     return Outcome(
-        labels=cell_labels(stated),
         cells=stated,
         throughput=np.exp(_quantiles(logs, quantiles)),
         p_feasible=np.isfinite(logs).mean(1),
@@ -177,14 +179,14 @@ class Uncertainty(Result):
         distributions: of the uncertain inputs.
         seed: of the draws.
         quantiles: probabilities that are reported.
-        outcomes: one for each model (outer) and accelerator.
+        outcomes: one for each model and accelerator.
     """
 
     problem: Problem
     distributions: Mapping[str, Distribution]
     seed: int
     quantiles: tuple[float, ...]
-    outcomes: tuple[tuple[Outcome, ...], ...]
+    outcomes: tuple[Outcome, ...]
 
     stem = "uncertainty"
     columns = (
@@ -196,7 +198,7 @@ class Uncertainty(Result):
         """One row for each cell: quantiles, probabilities and first-order shares by name."""
         levels = [f"p{100 * level:g}" for level in self.quantiles]
         names, rows = tuple(self.distributions), []
-        for outcome in (own for line in self.outcomes for own in line):
+        for outcome in self.outcomes:
             named = {
                 "objective": (levels, outcome.throughput),
                 "speedup_over_moe": (levels, outcome.speedup),
@@ -241,7 +243,7 @@ class Uncertainty(Result):
     @property
     def dataset(self) -> "xr.Dataset":
         """Quantiles, probabilities and shares over the cells' axes, with units."""
-        blocks = [[self._block(outcome) for outcome in line] for line in self.outcomes]
+        blocks = [self._block(outcome) for outcome in self.outcomes]
         data = joined(self.problem, blocks, {"objective": self.problem.objective})
         data["objective"].attrs |= {"units": METRICS[self.problem.objective].unit}
         return data
@@ -273,28 +275,25 @@ class Uncertainty(Result):
         from qsjax import plotting
 
         found: dict[str, Drawing] = {}
-        outcome, name = self.outcomes[0][0], self.problem.stated.models[0].name
+        outcome, name = self.outcomes[0], self.problem.stated.models[0].name
         head = f"{name}, {words.joined(self.distributions)} uncertain"
-        first = outcome.labels[0]
-        for q in dict.fromkeys(label["q"] for label in outcome.labels if label["q"] is not None):
+        labels, first = outcome.labels, outcome.labels[0]
+        for q in dict.fromkeys(label["q"] for label in labels if label["q"] is not None):
             cells = [
                 k
-                for k, label in enumerate(outcome.labels)
+                for k, label in enumerate(labels)
                 if label
-                == {**first, **{name: label[name] for name in ("variant", "context")}, "q": q}
+                == first | {name: label[name] for name in ("variant", "context")} | {"q": q}
                 and np.isfinite(outcome.speedup[:, k]).all()
             ]
             if len(cells) > 1:
-                spread = {
-                    p: outcome.speedup[n, cells].tolist() for n, p in enumerate(self.quantiles)
-                }
+                own, chances = [labels[k] for k in cells], outcome.p_dense_wins[cells]
                 found[f"verdict-q{q:g}"] = partial(
                     plotting.verdict_fan,
-                    [outcome.labels[k]["context"] for k in cells],
-                    spread,
-                    probability=outcome.p_dense_wins[cells].tolist(),
-                    title=f"{head}: "
-                    + _verdict([outcome.labels[k] for k in cells], outcome.p_dense_wins[cells]),
+                    [label["context"] for label in own],
+                    dict(zip(self.quantiles, outcome.speedup[:, cells].tolist(), strict=True)),
+                    probability=chances.tolist(),
+                    title=f"{head}: {_verdict(own, chances)}",
                 )
         return found
 
@@ -340,7 +339,7 @@ def uncertainty(
     if not problem.stated.twins and (uses_losses or "q" in distributions):
         problem = dataclasses.replace(problem, twins=(1.0,))  # any: each draw has its own
     outcomes = tuple(
-        tuple(_propagate(cells, distributions, draws, seed, quantiles, fixed) for cells in line)
-        for line in blocks_of(problem)
+        _propagate(cells, distributions, draws, seed, quantiles, fixed)
+        for cells in blocks_of(problem)
     )
     return Uncertainty(problem, dict(distributions), seed, tuple(quantiles), outcomes)

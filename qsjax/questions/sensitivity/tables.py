@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 
 from qsjax.grid.cells import cells_of, of_variant
-from qsjax.grid.parameters import read, resolve
+from qsjax.grid.parameters import read
 from qsjax.grid.problem import Problem, question
 from qsjax.grid.solution import cell_labels, rows_of, solve
 from qsjax.questions.sensitivity.slopes import CellSlopes, slopes_of
 from qsjax.questions.sensitivity.switching import KINDS, Switches
 from qsjax.records.units import GIB
+
+MAPPED = ("hbm_bytes", "hbm_bw")  # fields of a `Map`, along its first axis and its last
 
 
 def _number(value: Any) -> float | None:
@@ -90,13 +92,11 @@ def switch_columns(found: Switches) -> list[list[dict[str, Any]]]:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Map:
-    """Tokens/s/GPU of the optimum over two hardware fields, with its elasticities.
+    """Tokens/s/GPU of the optimum over HBM bandwidth (x) and capacity (y), with its elasticities.
 
     Arrays have the shape (y, x); NaN where no design is feasible.
     """
 
-    x_name: str
-    y_name: str
     x: np.ndarray
     y: np.ndarray
     values: np.ndarray
@@ -106,34 +106,22 @@ class Map:
 
 
 @question
-def throughput_map(
-    problem: Problem,
-    *,
-    x: str = "hbm_bw",
-    y: str = "hbm_bytes",
-    span: float = 4.0,
-    points: int = 17,
-    variant: int = 0,
-) -> Map:
-    """The optimum over two hardware fields, each from 1/span to span times its present value.
+def throughput_map(problem: Problem, *, span: float = 4.0, points: int = 17) -> Map:
+    """The optimum over `MAPPED`, each field from 1/span to span times its present value.
 
     Args:
         problem: its first model, accelerator, GPU count and context are drawn.
-        x: continuous hardware field along the last axis.
-        y: along the first axis.
         span: factor to both sides of the present values.
         points: values of each field.
-        variant: 0 is the model itself, 1 its first twin.
     """
-    resolve((y, x))
     hardware = problem.stated.accelerators[0].spec
-    today = [float(np.asarray(getattr(hardware, name))) for name in (y, x)]
+    today = [float(np.asarray(getattr(hardware, name))) for name in MAPPED]
     values = [now * np.geomspace(1 / span, span, points) for now in today]
-    axes = {**problem.axes, y: values[0], x: values[1]}
+    axes = {**problem.axes, **dict(zip(MAPPED, values, strict=True))}
     gpus, context = problem.stated.gpus[:1], problem.stated.contexts[:1]
     stated = dataclasses.replace(problem, gpus=gpus, context=context, axes=axes)
-    solution = solve(of_variant(cells_of(stated), variant))
-    slopes = slopes_of(solution, (y, x), one_sided=False).slopes
+    solution = solve(of_variant(cells_of(stated), 0))
+    slopes = slopes_of(solution, MAPPED, one_sided=False).slopes
 
     def shown(numbers: Any) -> np.ndarray:
         masked = np.where(solution.is_feasible, np.asarray(numbers), np.nan)
@@ -141,8 +129,8 @@ def throughput_map(
 
     down, along = slopes.elasticity[0]
     # Axes that the problem has keep their place, which may turn the two.
-    names = [axis.name for axis in solution.cells.axes]
+    first, last = ([axis.name for axis in solution.cells.axes].index(name) for name in MAPPED)
     value, right, up = (shown(numbers) for numbers in (slopes.value[0], along, down))
-    if names.index(x) < names.index(y):
+    if last < first:
         value, right, up = value.T, right.T, up.T
-    return Map(x, y, values[1], values[0], value, right, up, (today[1], today[0]))
+    return Map(values[1], values[0], value, right, up, (today[1], today[0]))

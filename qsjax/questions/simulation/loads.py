@@ -215,12 +215,9 @@ class Simulation(Result):
                 found[f"latency_against_load{place}"] = draw
         return found
 
-    def save(self, folder: str | Path, asked: Mapping[str, Any] | None = None) -> list[Path]:
-        """As of every result, and the requests one by one in `requests.csv`."""
-        written = Result.save(self, folder, asked)
-        path = Path(folder) / "requests.csv"
-        files.write_atomically(path, files.csv_text([flat(row) for row in self.requests]))
-        return [*written, path]
+    def more_files(self) -> dict[str, str]:
+        """The requests one by one."""
+        return {"requests.csv": files.csv_text([flat(row) for row in self.requests])}
 
 
 def step_of_one(records: Records, convention: Convention) -> StepCost:
