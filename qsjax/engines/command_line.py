@@ -179,6 +179,14 @@ def _end(words: list[str]) -> int:
     return len(words)
 
 
+def _runs_else(words: list[str]) -> bool:
+    """Whether words of a container run a module of Python that starts no server of an engine."""
+    return any(
+        word == "-m" and "python" in PurePosixPath(before).name
+        for before, word in itertools.pairwise(words)
+    )
+
+
 def _program(words: list[str]) -> str:
     """Name of a program that is no engine's: of its Python module or its container's image."""
     if "python" in PurePosixPath(words[0]).name and len(words) > 1:
@@ -198,19 +206,40 @@ def _dashless(words: list[str]) -> str:
     return f", and no flag (which starts with a dash) is in {' '.join(words)!r}"
 
 
-def _notes(variables: shell.Variables, words: list[str], end: int) -> tuple[str, ...]:
-    """What is said of a script beyond its first server, whose words are those up to `end`."""
-    notes, others = [], 0
-    first, after = words[:end], words[end:]
-    engine, at = _program_at(after)
+class _Server(NamedTuple):
+    """A server of a script: its engine, the place of the first word after its program, those."""
+
+    engine: Engine
+    at: int
+    words: list[str]
+
+    @property
+    def prefills(self) -> bool:
+        """Whether it is one that only prefills."""
+        return bool(pasted.PREFILLS.search(" ".join(self.words)))
+
+
+def _servers(words: list[str], engine: Engine | None, at: int) -> list[_Server]:
+    """The servers of a script from the first on, each once: scripts print what they start."""
+    found: list[_Server] = []
     while engine:
-        after = after[at:]
-        others += after[: len(first)] != first  # scripts print what they start
-        engine, at = _program_at(after)
-    if others:
+        after = words[at:]
+        own = after[: _end(after)]
+        if not any(one.engine == engine and one.words == own for one in found):
+            found.append(_Server(engine, at, own))
+        engine, more = _program_at(after)
+        at += more
+    return found
+
+
+def _notes(variables: shell.Variables, servers: list[_Server]) -> tuple[str, ...]:
+    """What is said of a script beyond the server that is read."""
+    notes = []
+    if len(servers) > 1:
+        prefill = servers[0].prefills and not all(one.prefills for one in servers)
+        which = "first of them that decodes" if prefill else "first of them"
         notes.append(
-            f"the text starts {others + 1} servers; this is the first of them, so give each by "
-            "itself"
+            f"the text starts {len(servers)} servers; this is the {which}, so give each by itself"
         )
     left_out = [text for text in variables.left_out if "-" in text]
     if left_out:
@@ -238,7 +267,11 @@ def split(flags: str | Sequence[str]) -> Command:
         words = shell.words_of(text)
     words = list(shell.expanded(words, variables))
     words, engine, at = _start(words, variables)
-    if engine is None and image:
+    servers = _servers(words, engine, at)
+    if servers:
+        _, at, _ = meant = next((one for one in servers if not one.prefills), servers[0])
+        engine = meant.engine
+    if engine is None and image and not _runs_else(words):
         words = [word for word in words if word.startswith("-") or not shell.is_assignment(word)]
         words, engine, at = _start(["docker", "run", image, *words], variables)
     while (
@@ -277,4 +310,4 @@ def split(flags: str | Sequence[str]) -> Command:
         name = "".join(variables.expand(path))
         lines = [" ".join(variables.expand(line)) for line in text.splitlines()]
         texts[name] = "\n".join([texts.get(name, ""), *lines])
-    return Command(engine, rest[:end], texts, beside + _notes(variables, rest, end))
+    return Command(engine, rest[:end], texts, beside + _notes(variables, servers))
