@@ -247,33 +247,12 @@ def _notes(variables: shell.Variables, servers: list[_Server]) -> tuple[str, ...
     return tuple(notes)
 
 
-def split(flags: str | Sequence[str]) -> Command:
-    """The engine and flags of a command line; variables, launchers and containers are dropped.
+def _behind(words: list[str], engine: Engine | None, at: int) -> list[str]:
+    """The words behind a program that starts a server, or of flags without a program.
 
     Raises:
-        ValueError: the program is none of an engine that is read.
-
-    >>> split("VLLM_USE_V1=1 vllm serve m -tp 8 > log").words
-    ['m', '-tp', '8']
+        ValueError: the program is none of an engine that is read, or no server of one.
     """
-    words: list[str] = [flags] if isinstance(flags, str) else list(flags)
-    written: list[tuple[str, str]] = []
-    image, variables, beside = "", shell.Variables(), tuple[str, ...]()
-    if len(words) > 1 and re.fullmatch(r"\S+( +\S+)+", words[0]):  # more behind a quoted line
-        words = [" ".join([words[0], *map(shlex.quote, words[1:])])]
-    if len(words) == 1:  # a whole command line, quoted in the shell
-        text, written = _files(pasted.as_typed(words[0]))
-        text, image, beside = pasted.command_in(text)
-        words = shell.words_of(text)
-    words = list(shell.expanded(words, variables))
-    words, engine, at = _start(words, variables)
-    servers = _servers(words, engine, at)
-    if servers:
-        _, at, _ = meant = next((one for one in servers if not one.prefills), servers[0])
-        engine = meant.engine
-    if engine is None and image and not _runs_else(words):
-        words = [word for word in words if word.startswith("-") or not shell.is_assignment(word)]
-        words, engine, at = _start(["docker", "run", image, *words], variables)
     while (
         engine is None
         and at < len(words)
@@ -304,6 +283,37 @@ def split(flags: str | Sequence[str]) -> Command:
             "flags:\n  the text sets variables alone; give the command line of vllm serve, sglang "
             "serve (or their Python modules) or trtllm-serve"
         )
+    return rest
+
+
+def split(flags: str | Sequence[str]) -> Command:
+    """The engine and flags of a command line; variables, launchers and containers are dropped.
+
+    Raises:
+        ValueError: the program is none of an engine that is read.
+
+    >>> split("VLLM_USE_V1=1 vllm serve m -tp 8 > log").words
+    ['m', '-tp', '8']
+    """
+    words: list[str] = [flags] if isinstance(flags, str) else list(flags)
+    written: list[tuple[str, str]] = []
+    image, variables, beside = "", shell.Variables(), tuple[str, ...]()
+    if len(words) > 1 and re.fullmatch(r"\S+( +\S+)+", words[0]):  # more behind a quoted line
+        words = [" ".join([words[0], *map(shlex.quote, words[1:])])]
+    if len(words) == 1:  # a whole command line, quoted in the shell
+        text, written = _files(pasted.as_typed(words[0]))
+        text, image, beside = pasted.command_in(text)
+        words = shell.words_of(text)
+    words = list(shell.expanded(words, variables))
+    words, engine, at = _start(words, variables)
+    servers = _servers(words, engine, at)
+    if servers:
+        _, at, _ = meant = next((one for one in servers if not one.prefills), servers[0])
+        engine = meant.engine
+    if engine is None and image and not _runs_else(words):
+        words = [word for word in words if word.startswith("-") or not shell.is_assignment(word)]
+        words, engine, at = _start(["docker", "run", image, *words], variables)
+    rest = _behind(words, engine, at)
     end = _end(rest)
     texts: dict[str, str] = {}
     for path, text in written:
