@@ -494,6 +494,35 @@ def test_tables_of_documents(tmp_path):
         read_records(tmp_path / "c.md")
 
 
+# sgl-project/sglang-jax and vLLM's issues: a statistic a column, a gain beside each number.
+STATISTICS = """\
+| Metric | P99 | Mean | Median |
+|---|---:|---:|---:|
+| TTFT (ms) | 617,809.77 | 313,680.33 | 318,780.79 |
+| ITL (ms) | 1,155.56 | 27.74 | 15.00 |
+"""
+GAINS = """\
+| concurrency | TTFT (ms) | \u0394 | ITL (ms) | \u0394 | tok/s/user | Winner |
+|---|---|---|---|---|---|---|
+| 4 | 197.2 | -0.9% | 11.81 | 0.0% | 84.1 | here |
+"""
+
+
+def test_columns_that_documents_have_beside(tmp_path):
+    """Statistics are no runs; remarks are passed over, and told."""
+    own = "model: qwen3-8b\nhardware: h100\ntp: 1\nisl: 512\nosl: 64\n"
+    (tmp_path / "a.md").write_text(own + "concurrency: 8\n" + STATISTICS)
+    (record,) = read_records(tmp_path / "a.md")
+    assert (record["value"], record["metric"], record["batch_total"]) == (27.74, "TPOT", 8)
+    (tmp_path / "a.md").write_text(own + "concurrency: 8\n" + STATISTICS.replace("Mean", "Max"))
+    (record,) = read_records(tmp_path / "a.md")
+    assert (record["value"], record["metric"]) == (15, "median_ITL")
+    (tmp_path / "b.md").write_text(own + GAINS)
+    with pytest.warns(UserWarning, match=r"b\.md: not read columns '\u03b4', 'winner'"):
+        (record,) = read_records(tmp_path / "b.md")
+    assert (record["value"], record["batch_total"]) == (11.81, 4)
+
+
 def test_a_packed_and_an_empty_file(tmp_path):
     packed = gzip.compress((PRINTED + "model: qwen3-32b\nhardware: H200\ntp: 4\n").encode())
     (tmp_path / "a.txt.gz").write_bytes(packed)

@@ -121,7 +121,7 @@ def test_explain_reads_the_file_of_a_script(tmp_path, monkeypatch):
         monkeypatch.setattr("qsjax.cli.explain.sys", given)
         record = as_json(qsjax("explain", *flags, *words))
         assert (record["model"], record["hardware"]) == ("qwen3-8b", "h100-sxm")
-        assert record["stated"]["partition"]["tp"] == 2
+        assert record["stated"]["tp"] == 2
     script.write_bytes(b"\xff\xfe\xff")
     assert "is not a text file" in qsjax("explain", *flags, script, code=2).stderr
 

@@ -5,6 +5,7 @@ import functools
 import gzip
 import json
 import math
+import warnings
 import zlib
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -174,10 +175,18 @@ def read_csv(path: str | Path) -> tuple[Record, ...]:
     text = _text(where)
     rows = tables.tidied(_rows(where, text))
     headings = rows.pop(0)[1] if rows else []
-    found, problems = _columns(headings)
+    found, unknown, problems = _columns(headings)
+    is_drawn = tables.is_drawn(text)
+    if unknown and is_drawn:  # documents have columns of remarks
+        line = f"{where.name}: {_named('not read', unknown)}"
+        warnings.warn(line, stacklevel=3)
+    elif unknown:
+        known = ", ".join(sorted({*CSV_REQUIRED, *CSV_TEXTS, *CSV_NUMBERS}))
+        told = _named("unknown", unknown)
+        problems.append(f"{told}; known: {known.replace('tpot', 'tpot_ms')}")
     if not text.strip():
         problems.insert(0, "the file is empty")
-    elif problems and tables.is_drawn(text):
+    elif problems and is_drawn:
         problems.append("what the table lacks may be a line above it, such as `hardware: h100`")
     # Spreadsheets write empty rows as separators, and such columns at the end of rows.
     full = [row for row in rows if any(cell.strip() for cell in row[1])]
@@ -260,8 +269,12 @@ def _delimiter(header: str) -> str:
     return max(",;\t", key=header.count)
 
 
-def _columns(headings: Sequence[str]) -> tuple[list[_Column], list[str]]:
-    """The columns of a file, and what is wrong with them."""
+def _named(what: str, headings: Sequence[str]) -> str:
+    return f"{what} column{'s' if len(headings) > 1 else ''} {', '.join(map(repr, headings))}"
+
+
+def _columns(headings: Sequence[str]) -> tuple[list[_Column], list[str], list[str]]:
+    """The columns of a file, headings that mean none, and what is wrong with the others."""
     found: list[_Column] = []
     problems, unknown = list[str](), list[str]()
     for heading in headings:
@@ -270,14 +283,7 @@ def _columns(headings: Sequence[str]) -> tuple[list[_Column], list[str]]:
         except KeyError:
             found.append(_Column("", "", "", ""))
             if heading.strip():
-                unknown.append(repr(heading.strip().lower()))
-    if unknown:
-        known = ", ".join(sorted({*CSV_REQUIRED, *CSV_TEXTS, *CSV_NUMBERS}))
-        several = "s" if len(unknown) > 1 else ""
-        problems.append(
-            f"unknown column{several} {', '.join(unknown)}; known: "
-            f"{known.replace('tpot', 'tpot_ms')}"
-        )
+                unknown.append(heading.strip().lower())
     for name in ("tpot", "concurrency", "isl", "osl"):  # benchmarks write several of these
         same = sorted(
             (one for one in found if one.name == name),
@@ -308,7 +314,7 @@ def _columns(headings: Sequence[str]) -> tuple[list[_Column], list[str]]:
             problems.append(
                 f"column {one.heading!r} has no unit; call it {one.own}_ms or {one.own}_s"
             )
-    return found, problems
+    return found, list(dict.fromkeys(unknown)), problems
 
 
 def _csv_row(

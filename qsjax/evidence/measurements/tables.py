@@ -10,6 +10,11 @@ _LINE = re.compile(r"[ \t]*\|.*\|[ \t]*")
 _RULE = re.compile(r"[\s|:+=-]*")
 # What begins a table that has a metric a row and a run a column.
 _METRICS = ("metric", "metrics", "key", "\u6307\u6807", "")
+# Of a table with a statistic a column, the first that it has of these counts, and none of others.
+_MEANS = ("mean", "average", "avg", "value", "median", "p50")
+_OTHERS = re.compile(
+    r"p\d+(?:\.\d+)?|min|max|std\w*|delta|\u0394.*|change|diff\w*|unit|status|%", re.IGNORECASE
+)
 # Emphasis, marks of footnotes, `c=` in front of a count, and units behind a number.
 _DRESS = re.compile(r"\*+|`|<br ?/?>|^[A-Za-z]+=(?=\d)")
 _COUNTED = re.compile(r"([\d.,]+) ?(?:(ms|us|\u00b5s|s)|tok(?:ens)?/s|req/s)", re.IGNORECASE)
@@ -59,7 +64,13 @@ def _turned(rows: list[Row]) -> list[Row]:
     if lead not in _METRICS or not any(_column(name)[0] == "tpot" for name in named):
         return rows
     width = min(len(cells) for _, cells in rows)
-    runs = [(rows[0][0], [cells[at] for _, cells in rows[1:]]) for at in range(1, width)]
+    heads = [cell.lower() for cell in rows[0][1][:width]]
+    kept = [at for at in range(1, width) if not _OTHERS.fullmatch(heads[at])]
+    mean = next((name for name in _MEANS if name in heads[1:]), "")
+    if mean:
+        kept = [heads.index(mean)]
+        named = [f"{mean} {name}" if mean in ("median", "p50") else name for name in named]
+    runs = [(rows[0][0], [cells[at] for _, cells in rows[1:]]) for at in kept]
     return [(rows[0][0], named), *runs]
 
 
