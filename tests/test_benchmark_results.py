@@ -1,5 +1,6 @@
 """Results of benchmarks of engines, in the files that they write, as records of a user."""
 
+import gzip
 import json
 
 import pytest
@@ -363,6 +364,181 @@ def test_what_a_benchmark_prints(tmp_path):
     (tmp_path / "a.txt").write_text(PRINTED)
     with pytest.raises(ValueError, match=r"without model, hardware, tp; add a line .*`tp: \.\.\.`"):
         read_records(tmp_path / "a.txt")
+
+
+def test_several_printed_results(tmp_path):
+    """vLLM's run-performance-benchmarks.sh prints one for each rate; lines in between are of the
+    next. Without a limit Little's law says how many were in flight."""
+    rate = "qps 4:\n" + PRINTED.replace("Maximum request concurrency:             32\n", "")
+    rate = (
+        rate.replace("13.90", "15.90")
+        .replace(
+            "=" * 50 + "\n", "Mean E2EL (ms):                          2000.00\n" + "=" * 50 + "\n"
+        )
+        .replace("= Serving", "=" * 12 + " Serving")
+    )
+    (tmp_path / "a.txt").write_text(PRINTED + rate + "model: qwen3-32b\nhardware: H200\ntp: 4\n")
+    first, second = read_records(tmp_path / "a.txt")
+    assert (first["value"], first["concurrency"]) == (13.9, 32)
+    assert (second["value"], second["concurrency"]) == (15.9, pytest.approx(30.92))
+
+
+def test_sglang_s_mean_in_flight(tmp_path):
+    """SGLang prints both; the limit is not what ran."""
+    text = PRINTED.replace("Mean TPOT", "Concurrency:                             28.50\nMean TPOT")
+    (tmp_path / "a.txt").write_text(text + "model: qwen3-32b\nhardware: H200\ntp: 4\n")
+    (record,) = read_records(tmp_path / "a.txt")
+    assert (record["mean_concurrency"], record["concurrency"]) == (28.5, 32)
+    run = {"mean_tpot_ms": 9.0, "concurrency": 28.5, "max_concurrency": 32}
+    (tmp_path / "a.json").write_text(json.dumps(run | {"model": "qwen3-32b", "gpu": "H200"}))
+    (record,) = read_records(tmp_path / "a.json")
+    assert (record["mean_concurrency"], record["concurrency"]) == (28.5, 32)
+
+
+# What `trtllm-bench --streaming` prints: NVIDIA/TensorRT-LLM,
+# docs/source/developer-guide/perf-benchmarking.md, cut.
+TRTLLM_BENCH = """\
+= PYTORCH BACKEND
+Model:			meta-llama/Llama-3.1-8B
+KV Cache Dtype:		FP8
+Quantization:		FP8
+= REQUEST DETAILS
+Number of concurrent requests:  94.6
+Average Input Length (tokens):  128.0
+Average Output Length (tokens): 128.0
+= WORLD + RUNTIME INFORMATION
+TP Size:                2
+PP Size:                1
+EP Size:                None
+= PERFORMANCE OVERVIEW
+Request Throughput (req/sec):                     86.5373
+Average time-per-output-token [TPOT] (ms): 7.3272
+"""
+
+
+def test_what_trtllm_bench_prints(tmp_path):
+    (tmp_path / "a.txt").write_text("hardware: H100\n" + TRTLLM_BENCH)
+    (record,) = read_records(tmp_path / "a.txt")
+    assert (record["value"], record["unit"], record["engine"]) == (7.3272, "ms", "trtllm")
+    point = deployment_of(record)
+    assert (point.prompt, point.output, float(point.partition.tp)) == (128, 128, 2)
+    assert (float(point.workload.bytes_kv), float(point.workload.batch)) == (1, 94.6)
+    (tmp_path / "a.txt").write_text(TRTLLM_BENCH.rsplit("Average", 1)[0])
+    with pytest.raises(ValueError, match="only with `--streaming`"):
+        read_records(tmp_path / "a.txt")
+
+
+# What evalscope prints, cut: https://github.com/modelscope/evalscope, perf/utils.
+EVALSCOPE = """\
++-----------------------------------+-----------+
+| Key                               |     Value |
++===================================+===========+
+| Number of concurrency             |    5      |
++-----------------------------------+-----------+
+| Output token throughput (tok/s)   |  514.391  |
++-----------------------------------+-----------+
+| Average time to first token (s)   |    0.0413 |
++-----------------------------------+-----------+
+| Average time per output token (s) |    0.0095 |
++-----------------------------------+-----------+
+| Average inter-token latency (s)   |    0.0096 |
++-----------------------------------+-----------+
+| Average input tokens per request  |   94.75   |
++-----------------------------------+-----------+
+| Average output tokens per request | 1486.59   |
++-----------------------------------+-----------+
+"""
+
+
+def test_a_metric_a_row_and_a_run_a_column(tmp_path):
+    (tmp_path / "a.txt").write_text("model: qwen3-8b\nhardware: H20\ntp: 1\n" + EVALSCOPE)
+    (record,) = read_records(tmp_path / "a.txt")
+    assert (record["value"], record["unit"], record["batch_total"]) == (0.0095, "s", 5)
+    assert (record["isl"], record["osl"]) == (94.75, 1486.59)
+    (tmp_path / "a.txt").write_text(EVALSCOPE)
+    with pytest.raises(ValueError, match=r"may be a line above it, such as `hardware: h100`"):
+        read_records(tmp_path / "a.txt")
+
+
+# Tables of documents: ROCm/ATOM, recipes/DeepSeek-R1.md; sgl-project/sglang-jax, gpt-oss-120b.
+ATOM_TABLE = """\
+Performance on 8xMI300X GPUs:
+
+| ISL  | OSL  | Concurrency | Output Throughput (tok/s) | Mean TPOT (ms) |
+| ---- | ---- | :---------: | ------------------------- | -------------- |
+| 1024 | 1024 | c=128       | 4,274                     | **28.8**       |
+| 1024 | 1024 | 256         | 6,039                     | 40.8 ms        |
+
+model: deepseek-r1
+hardware: MI300X
+tp: 8
+"""
+
+
+def test_tables_of_documents(tmp_path):
+    (tmp_path / "a.md").write_text(ATOM_TABLE)
+    first, second = read_records(tmp_path / "a.md")
+    assert (first["value"], first["batch_total"], first["isl"]) == (28.8, 128, 1024)
+    assert (second["value"], second["batch_total"], second["tp"]) == (40.8, 256, 8)
+    assert (first["id"], second["id"]) == ("row 5", "row 6")
+    (tmp_path / "b.md").write_text(
+        "model: gpt-oss-120b\ngpu: v6e\ntp: 8\n| ISL/OSL | Batch Size | TTFT(ms) | ITL |\n"
+        "|---|---|---|---|\n| 1024/1024 | 8 | 303.18 | 8.64 ms |\n"
+        "| 4k/1k | 16 | 2341.97 | 10.91 ms |\n"
+    )
+    first, second = read_records(tmp_path / "b.md")
+    assert (first["value"], first["unit"], first["batch_total"]) == (8.64, "ms", 8)
+    assert (second["isl"], second["osl"]) == (4096, 1024)
+    (tmp_path / "c.md").write_text(ATOM_TABLE + "\n| TP | TPOT (ms) |\n|---|---|\n| 8 | 9 |\n")
+    with pytest.raises(ValueError, match="tables with other columns"):
+        read_records(tmp_path / "c.md")
+
+
+# sgl-project/sglang-jax and vLLM's issues: a statistic a column, a gain beside each number.
+STATISTICS = """\
+| Metric | P99 | Mean | Median |
+|---|---:|---:|---:|
+| TTFT (ms) | 617,809.77 | 313,680.33 | 318,780.79 |
+| ITL (ms) | 1,155.56 | 27.74 | 15.00 |
+"""
+GAINS = """\
+| concurrency | TTFT (ms) | \u0394 | ITL (ms) | \u0394 | tok/s/user | Winner |
+|---|---|---|---|---|---|---|
+| 4 | 197.2 | -0.9% | 11.81 | 0.0% | 84.1 | here |
+"""
+
+
+def test_columns_that_documents_have_beside(tmp_path):
+    """Statistics are no runs; remarks are passed over, and told."""
+    own = "model: qwen3-8b\nhardware: h100\ntp: 1\nisl: 512\nosl: 64\n"
+    (tmp_path / "a.md").write_text(own + "concurrency: 8\n" + STATISTICS)
+    (record,) = read_records(tmp_path / "a.md")
+    assert (record["value"], record["metric"], record["batch_total"]) == (27.74, "TPOT", 8)
+    (tmp_path / "a.md").write_text(own + "concurrency: 8\n" + STATISTICS.replace("Mean", "Max"))
+    (record,) = read_records(tmp_path / "a.md")
+    assert (record["value"], record["metric"]) == (15, "median_ITL")
+    (tmp_path / "b.md").write_text(own + GAINS)
+    with pytest.warns(UserWarning, match=r"b\.md: not read columns '\u03b4', 'winner'"):
+        (record,) = read_records(tmp_path / "b.md")
+    assert (record["value"], record["batch_total"]) == (11.81, 4)
+
+
+def test_a_packed_and_an_empty_file(tmp_path):
+    packed = gzip.compress((PRINTED + "model: qwen3-32b\nhardware: H200\ntp: 4\n").encode())
+    (tmp_path / "a.txt.gz").write_bytes(packed)
+    assert read_records(tmp_path / "a.txt.gz")[0]["value"] == 13.9
+    (tmp_path / "b.gz").write_bytes(packed[:60])
+    (tmp_path / "c.json").write_text(" \n")
+    (tmp_path / "d.csv").write_text("\n")
+    for name, why in (("b.gz", "cannot be read"), ("c.json", "is empty"), ("d.csv", "is empty")):
+        with pytest.raises(ValueError, match=why):
+            read_records(tmp_path / name)
+
+
+def test_unknown_columns_are_told_together(tmp_path):
+    (tmp_path / "a.csv").write_text("model,hardware,tp,batch,context,tpot_ms,hue,mood\n")
+    with pytest.raises(ValueError, match=r"unknown columns 'hue', 'mood'; known: batch"):
+        read_records(tmp_path / "a.csv")
 
 
 def test_strategies_of_guidellm(tmp_path):

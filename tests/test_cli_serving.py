@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import shlex
+import types
 
 import prompt
 import pytest
@@ -106,6 +107,35 @@ def test_the_static_share_of_sglang_leaves_its_buffers_out():
     fuller = as_json(qsjax("explain", *SMALL, "--format", "json", *flags[:-1], "1"))
     assert "utilization" not in fuller["best"]["engine_flags"]["vllm"]["flags"]
     assert any("keeps more" in n for n in fuller["best"]["engine_flags"]["vllm"]["notes"])
+
+
+def test_explain_reads_the_file_of_a_script(tmp_path, monkeypatch):
+    """By its name, behind the dashes, or from standard input; with ends of lines of Windows."""
+    script = tmp_path / "run.sh"
+    script.write_bytes(
+        b"\xef\xbb\xbfvllm serve Qwen/Qwen3-8B \\\r\n  -tp 2 --max-model-len 4096\r\n"
+    )
+    flags = ("--hardware", "NVIDIA H100 80GB HBM3", "--format", "json")
+    for words in ([script], ["--", script], ["-"]):
+        given = types.SimpleNamespace(stdin=io.StringIO(script.read_text("utf-8")))
+        monkeypatch.setattr("qsjax.cli.explain.sys", given)
+        record = as_json(qsjax("explain", *flags, *words))
+        assert (record["model"], record["hardware"]) == ("qwen3-8b", "h100-sxm")
+        assert record["stated"]["tp"] == 2
+    script.write_bytes(b"\xff\xfe\xff")
+    assert "is not a text file" in qsjax("explain", *flags, script, code=2).stderr
+
+
+def test_explain_takes_the_address_of_a_model():
+    address = "https://huggingface.co/Qwen/Qwen3-8B"
+    record = as_json(qsjax("explain", address, *SMALL[1:], "--format", "json"))
+    assert record["model"] == "qwen3-8b"
+
+
+def test_explain_says_where_flags_of_engines_stand():
+    done = qsjax("explain", *SMALL, "--tensor-parallel-size", "2", code=2)
+    assert "has no --tensor-parallel-size" in done.stderr
+    assert "after `--`" in " ".join(done.stderr.split())
 
 
 def test_explain_says_that_the_flags_serve_another_model():

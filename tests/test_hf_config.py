@@ -186,9 +186,31 @@ ERNIE_VL = {
     "moe_intermediate_size": [1536, 512], "moe_num_shared_experts": 2,
     "moe_layer_start_index": [1, 1], "moe_layer_end_index": [29, 28], "tie_word_embeddings": True,
 }  # fmt: skip
+# The defaults of vLLM's configuration classes (transformers_utils/configs), which are those of
+# upstage/Solar-Open2-250B and ai-sage/GigaChat3.5-432B-A28B; of the latter one in four is whole.
+SOLAR_OPEN_2 = {
+    "model_type": "solar_open2", "vocab_size": 196608, "hidden_size": 4096,
+    "intermediate_size": 10240, "num_hidden_layers": 48, "num_attention_heads": 64,
+    "num_key_value_heads": 8, "head_dim": 128, "moe_intermediate_size": 1280,
+    "num_experts_per_tok": 8, "n_shared_experts": 1, "n_routed_experts": 320,
+    "first_k_dense_replace": 0, "gqa_interval": 3, "use_gqa_gate": True, "kda_use_full_proj": False,
+    "linear_attn_config": {
+        "short_conv_kernel_size": 4, "head_dim": 128, "num_heads": 64, "num_kv_heads": None,
+    },
+}  # fmt: skip
+GIGACHAT = {
+    "model_type": "gigachat3_5", "vocab_size": 128256, "hidden_size": 7168,
+    "intermediate_size": 18432, "moe_intermediate_size": 2048, "num_hidden_layers": 40,
+    "num_attention_heads": 64, "n_shared_experts": 1, "n_routed_experts": 256,
+    "num_experts_per_tok": 8, "first_k_dense_replace": 3, "kv_lora_rank": 512,
+    "q_lora_rank": 1536, "qk_rope_head_dim": 64, "v_head_dim": 128, "qk_nope_head_dim": 128,
+    "gated_attention": True, "full_attention_layers": list(range(3, 40, 4)),
+    "linear_key_head_dim": 128, "linear_value_head_dim": 128, "linear_conv_kernel_dim": 4,
+    "linear_num_key_heads": 32, "linear_num_value_heads": 64,
+}  # fmt: skip
 PUBLISHED = (
     MIMO, KIMI_LINEAR, NEMOTRON_3, STEP, HUNYUAN, LING, LONGCAT, CHATGLM, MLLAMA, GEMMA_4, SUPER,
-    KIMI_K3, MINIMAX_M3, RING_2_5, HUNYUAN_LARGE, ERNIE_VL,
+    KIMI_K3, MINIMAX_M3, RING_2_5, HUNYUAN_LARGE, ERNIE_VL, SOLAR_OPEN_2, GIGACHAT,
 )  # fmt: skip
 
 
@@ -915,9 +937,30 @@ LISTED = {
 }
 
 
+# The same, by groups alone: nvidia/Qwen3.6-27B-NVFP4, nvidia/NVIDIA-Nemotron-3-Super-120B-A12B.
+GROUPED = {
+    "quant_method": "modelopt",
+    "quant_algo": "MIXED_PRECISION",
+    "kv_cache_scheme": {"num_bits": 8, "type": "float"},
+    "config_groups": {
+        f"group_{bits}": {
+            "weights": {"num_bits": bits, "type": "float", "dynamic": False} | size,
+            "input_activations": {"num_bits": bits, "type": "float"},
+            "targets": [
+                name
+                for name, one in LISTED["quantized_layers"].items()
+                if one["quant_algo"] == algorithm
+            ],
+        }
+        for bits, size, algorithm in ((8, {}, "FP8"), (4, {"group_size": 16}, "NVFP4"))
+    },
+}
+
+
 @pytest.mark.parametrize(
     ("table", "modules"),
     [
+        (GROUPED, "attention bf16, output fp8, routed fp4, shared bf16, dense fp4"),
         (MIXED, "attention fp8, output fp8, routed fp4, shared bf16, dense fp8"),
         (QUARK, "attention fp8, output fp8, routed fp4, shared bf16, dense fp4"),
         (LISTED, "attention bf16, output fp8, routed fp4, shared bf16, dense fp4"),
@@ -1168,6 +1211,8 @@ def test_formats_that_are_none(write, table, start):
         (KIMI_K3, 2.78e12, 104e9),
         (MINIMAX_M3, 428e9, None),
         (HUNYUAN_LARGE, 389e9, 52e9),
+        (SOLAR_OPEN_2, 250e9, 15e9),
+        (GIGACHAT, 432e9, 28e9),  # with the module that predicts tokens
         (ERNIE_VL, 28.6245e9, None),  # as transformers 5.24 builds its language model
     ],
     ids=lambda value: value["model_type"] if isinstance(value, dict) else "",
@@ -1177,6 +1222,26 @@ def test_configs_as_published(write, config, total, active):
     assert float(params.total_params(spec)) == pytest.approx(total, rel=0.01)
     if active:
         assert float(params.active_params(spec)) == pytest.approx(active, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("config", "changed"),
+    [
+        (SOLAR_OPEN_2, {"gqa_layers": list(range(0, 48, 4))}),
+        (SOLAR_OPEN_2, {"layer_types": ["full_attention", *["linear_attention"] * 3] * 12}),
+        (GIGACHAT, {"layer_types": [*["linear_attention"] * 3, "full_attention"] * 10}),
+    ],
+)
+def test_layers_of_softmax_attention_are_listed_in_many_ways(write, config, changed):
+    spec = catalog.load_hf(write(config)).spec
+    other = catalog.load_hf(write(config | changed)).spec
+    assert other == spec
+    assert params.softmax_layers(spec) == spec.layers / 4
+
+
+def test_gigachat_without_linear_layers(write):
+    spec = catalog.load_hf(write(GIGACHAT | {"linear_attention_type": None})).spec
+    assert (params.softmax_layers(spec), spec.linear_params) == (40, 0)
 
 
 def test_kimi_k3_weighs_what_its_files_do(write):

@@ -149,6 +149,21 @@ COATS = {
     "    vllmConfig:\n      enablePrefixCaching: true\n      maxModelLen: 8192\n"
     '      tensorParallelSize: 4\n      extraArgs: ["--disable-log-requests"]\n'
     "    lmcacheConfig:\n      enabled: true\n",
+    # A command as issues quote it, its lines joined: https://github.com/vllm-project/vllm/issues/14232
+    "lines that a quotation has joined": "docker run --gpus all \\ -p 80:80 \\ --ipc=host \\ "
+    "vllm/vllm-openai:v0.7.3 \\ --tensor-parallel-size 4 \\ --model org/m \\ --max-model-len 8192",
+    "a list in JSON": json.dumps(["--model", *ARGUMENTS]),
+    "arguments in JSON": json.dumps({"image": "vllm/vllm-openai:x", "arguments": ARGUMENTS}),
+    "a text in Python that has a name": "cmd = (f'vllm serve {MODEL} '\n    '-tp 4 '\n"
+    "    '--max-model-len 8192')\nPopen(cmd, shell=True)".replace("{MODEL}", "org/m"),
+    "keywords in Python that have a name": "engine_args: dict = {\n    'model': 'org/m',\n"
+    "    'tensor_parallel_size': 4,\n}\nllm = LLM(**engine_args, max_model_len=8192)",
+    # Scripts of https://github.com/sgl-project/sglang, docs/platforms/ascend
+    "expr": "nnodes=2\nTP=`expr 2 \\* ${nnodes}`\n" + LINE.replace("4", "$TP"),
+    # CSGHub's entry of vLLM: a flag that is added where it lacks
+    "a flag that is added where it lacks": 'A=""\nA="$A --model org/m -tp 4"\n'
+    'if [[ ! $A == *"--max-model-len"* ]]; then\n  A="$A --max-model-len 8192"\nfi\n'
+    "python3 -m vllm.entrypoints.openai.api_server $A",
     # https://docs.ray.io, Serving LLMs
     "Ray in Python": "LLMConfig(\n    model_loading_config=dict(model_id='mine',"
     " model_source='org/m'),\n    deployment_config=dict(num_replicas=2),\n"
@@ -235,6 +250,30 @@ def test_of_several_servers_of_a_manifest_it_is_the_one_that_decodes():
     assert (got.model, got.tp, got.ep) == ("skt/A.X-K2-NVFP4", 4, 4)
     assert (got.batch, got.bytes_kv, got.kv_block) == (64, 1, 64)
     assert any("starts 2 servers; this is the first of them that decodes" in x for x in got.notes)
+
+
+@pytest.mark.parametrize("module", ["sglang_router.launch_router", "dynamo.mocker"])
+def test_a_module_that_serves_no_model_in_an_image_of_an_engine(module):
+    """Python's own program was read as the model, on one GPU."""
+    with pytest.raises(ValueError, match=f"'{module}' is not an engine"):
+        read(POD.replace("vllm", "sglang") + f'    command: ["python", "-m", "{module}"]\n')
+
+
+def test_of_several_servers_of_a_script_it_is_the_one_that_decodes():
+    """Dynamo's and InferenceX's scripts start what prefills and what decodes by a mode."""
+    got = read(
+        'if [ "$mode" = "prefill" ]; then\n  python3 -m dynamo.sglang --model-path org/m '
+        "--disaggregation-mode prefill \\\n    --tp-size 4\nelse\n  python3 -m dynamo.sglang "
+        "--model-path org/m --tp-size 4 --dp-size 4 --enable-dp-attention \\\n"
+        "    --disaggregation-mode decode --max-running-requests 256\nfi\n"
+    )
+    assert (got.tp, got.dp, got.batch) == (1, 4, 64)
+    assert any("starts 2 servers; this is the first of them that decodes" in x for x in got.notes)
+
+
+def test_a_share_in_percent():
+    with pytest.raises(ValueError, match="92% is not a share; give a number above 0"):
+        read("vllm serve org/m --gpu-memory-utilization 92%")
 
 
 # The same repository, recipes/deepseek-v32-fp4/trtllm/agg-round-robin/deploy.yaml, cut

@@ -316,6 +316,33 @@ def test_a_trace_is_sorted_and_begins_at_zero():
     np.testing.assert_array_equal(read.prompt, [5.0, 7.0])
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        # https://github.com/Azure/AzurePublicDataset, AzureLLMInferenceTrace_conv.csv
+        "TIMESTAMP,ContextTokens,GeneratedTokens\r\n2023-11-16 18:15:46.6805900,374,44\r\n"
+        "2023-11-16 18:15:50.9951690,396,109\r\n",
+        # https://github.com/HPMLL/BurstGPT
+        "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n"
+        "5,ChatGPT,374,44,418,Conversation log\n9.314579,ChatGPT,396,109,505,Conversation log\n",
+        # https://github.com/kvcache-ai/Mooncake, FAST25-release/traces
+        '{"timestamp": 27482, "input_length": 374, "output_length": 44, "hash_ids": [46, 47]}\n'
+        '{"timestamp": 31796.579, "input_length": 396, "output_length": 109, "hash_ids": [46]}\n',
+        "timestamp_ms,isl,osl\n0,374,44\n4314.579,396,109\n",
+    ],
+)
+def test_published_traces(text):
+    read = traffic.read_trace(text)
+    np.testing.assert_allclose(read.arrival, [0.0, 4.314579], rtol=1e-6)
+    np.testing.assert_array_equal(read.prompt, [374, 396])
+    np.testing.assert_array_equal(read.output, [44, 109])
+
+
+def test_a_trace_of_json_that_is_cut_off():
+    with pytest.raises(ValueError, match="row 2: not JSON"):
+        traffic.read_trace('{"timestamp": 0, "input_length": 3, "output_length": 4}\n{"times')
+
+
 @pytest.mark.parametrize("spec", ["0", "5-2", "abc", "lognormal:10", "-3", "1e400"])
 def test_bad_lengths(spec):
     with pytest.raises(ValueError, match="length"):

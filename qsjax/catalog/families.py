@@ -365,6 +365,16 @@ FAMILIES: dict[str, Family] = {
         fields=_LATENT | _FINE_GRAINED | _SHARED_ALIKE,
         parts=(layers.first_layers_dense, mixers.kimi_linear, selective.narrowed_experts),
     ),
+    "solar_open2": Family(
+        types=("solar_open2",),
+        fields=_GROUPED | _FINE_GRAINED | _SHARED_ALIKE,
+        parts=(layers.first_layers_dense, mixers.deltas_beside_grouped),
+    ),
+    "gigachat3_5": Family(
+        types=("gigachat3_5",),
+        fields=_LATENT | _FINE_GRAINED | _SHARED_ALIKE,
+        parts=(layers.first_layers_dense, mixers.deltas_beside_latents),
+    ),
     "bailing_hybrid": Family(
         types=("bailing_hybrid",),
         fields=_LATENT | _FINE_GRAINED | _SHARED_ALIKE,
@@ -684,6 +694,15 @@ REFUSED: dict[str, tuple[str, str]] = {
     **dict.fromkeys(
         ("RefinedWeb", "RefinedWebModel"), ("falcon", "it says otherwise how many KV heads it has")
     ),
+    **dict.fromkeys(
+        ("deepseek_v41", "deepseek_v41_text", "DeepseekV41ForCausalLM"),
+        ("deepseek_v4", "some of its layers look up n-grams, others use the cache of a layer"),
+    ),
+    "berrylm": (
+        "qwen3_next",
+        "its linear layers are delta attention, its residuals attend blocks of layers",
+    ),
+    **dict.fromkeys(("step4", "step4pro"), ("step3p7", "its attention chooses tokens")),
     "bailing_moe_linear": (
         "bailing_moe_v2_5",
         "its other layers have grouped attention instead of latents",

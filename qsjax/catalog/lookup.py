@@ -49,6 +49,13 @@ _FORMATS = {
 _FORMAT = re.compile(rf"({'|'.join(_FORMATS)})(v\d)?$")
 
 
+# Where a model comes from, and which of its revisions: neither says what it is.
+PLACE = re.compile(
+    r"^(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co|modelscope\.cn/models)/|^models--"
+    r"|(?<=[\w)])(?:@[\w./-]+|:(?:main|latest|[0-9a-f]{7,40})|/(?:tree|blob|resolve)/\S*)$"
+)
+
+
 def canonical(name: str) -> str:
     """A name without case and separators: "DeepSeek-V3" and "deepseek_v3" are one."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
@@ -81,6 +88,7 @@ class _Match(NamedTuple):
 def _match(kind: str, name: str) -> _Match | None:
     """The entry of a name: as given, without the organisation, without variant suffixes."""
     index, told = _index(kind), ""
+    name = PLACE.sub("", name)
     tail = canonical(name.rpartition("/")[2])
     for candidate in (canonical(name), tail):
         if candidate in index:

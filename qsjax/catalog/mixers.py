@@ -316,6 +316,35 @@ def kimi_linear(reading: Reading, shape: Shape) -> dict[str, float]:
     return found | _delta_attention(reading, shape, whole)
 
 
+def deltas_beside_grouped(reading: Reading, shape: Shape) -> dict[str, float]:
+    """Solar Open 2: delta attention but in layers of grouped attention, whose output has a gate.
+
+    Those are listed, or the first of every `gqa_interval` + 1.
+    Source: vLLM, models/solar_open2.py and transformers_utils/configs/solar_open2.py.
+    """
+    listed = len(numbers(reading, "gqa_layers"))
+    softmax = listed or math.ceil(shape["layers"] / (1.0 + step_of(reading, "gqa_interval", 3.0)))
+    count = _linear_layers(reading, shape, shape["layers"] - softmax)
+    gate = number(reading, "use_gqa_gate", 1.0) * shape["heads"] * shape["head_dim"]
+    whole = 2.0 * number(reading, "kda_use_full_proj", 0.0)
+    found = {"linear_layers": count, "attn_extra_params": shape["hidden"] * gate}
+    return found | _delta_attention(reading, shape, whole)
+
+
+def deltas_beside_latents(reading: Reading, shape: Shape) -> dict[str, float]:
+    """GigaChat 3.5: gated delta nets but in layers of latent attention, whose output has a gate.
+
+    Source: vLLM, models/gigachat3_5.py. The gates of its norms (0.01 % of all) are left out.
+    """
+    gate = number(reading, "gated_attention", 1.0) * shape["heads"] * shape["v_head_dim"]
+    found = {"attn_extra_params": shape["hidden"] * gate}
+    if reading.config.get("linear_attention_type", "") is None:
+        return found
+    listed = len(numbers(reading, "full_attention_layers"))
+    count = _linear_layers(reading, shape, shape["layers"] - listed)
+    return gated_delta_net(reading, shape) | found | {"linear_layers": count}
+
+
 def _last_of_groups(reading: Reading, shape: Shape, default: float) -> float:
     """Layers but the last of every group and those beyond the last whole group."""
     layers, group = shape["layers"], step_of(reading, "layer_group_size", default)

@@ -157,6 +157,8 @@ def _modelopt(table: Table, problems: list[str]) -> Scheme:
         )
         return Scheme(_algorithm(table.get("quant_algo"), "quant_algo", problems, group))
     layers = table.get("quantized_layers")
+    if layers is None and isinstance(table.get("config_groups"), Mapping):  # Nemotron 3, Qwen 3.6
+        return _compressed(table, problems)
     if not isinstance(layers, Mapping) or not layers:
         problems.append(f'"quant_algo" is {MIXED}, but no "quantized_layers" say what is mixed')
         return Scheme(WHOLE)

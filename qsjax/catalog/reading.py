@@ -18,7 +18,8 @@ FLAGS = frozenset(
         *("use_double_wide_mlp", "enable_moe_block", "block_auto_adjust_ff_dim"),
         *("use_head_wise_attn_gate", "use_attention_gate", "mla_use_output_gate"),
         *("linear_attn_config.use_full_rank_gate", "no_kda_lora"),
-        *("use_shared_attention_adapter", "use_residual"),
+        *("use_shared_attention_adapter", "use_residual", "use_gqa_gate", "kda_use_full_proj"),
+        "gated_attention",
     )
 )
 

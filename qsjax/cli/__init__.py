@@ -113,7 +113,11 @@ class LazyGroup(click.Group):
             ]
             if having:
                 return f"{verb} has no {error.option_name}; it is one of {', '.join(having)}"
-            return f"{verb} has no {error.option_name}; `qsjax {verb} --help` lists what it has"
+            of_engine = " (what an engine takes stands behind its command, after `--`)"
+            told = of_engine if verb == "explain" and len(error.option_name) > 2 else ""
+            return (
+                f"{verb} has no {error.option_name}; `qsjax {verb} --help` lists what it has{told}"
+            )
         if message.startswith("Got unexpected extra argument") and error.ctx is not None:
             takes = [own.make_metavar(error.ctx) for own in error.ctx.command.params
                      if isinstance(own, click.Argument)]  # fmt: skip

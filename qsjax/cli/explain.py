@@ -1,12 +1,17 @@
 """`qsjax explain MODEL`: one stated deployment."""
 
+import re
+import sys
+from pathlib import Path
 from typing import Any
 
 import click
 
+from qsjax.catalog.lookup import NAME_MAX
 from qsjax.cli import options, serving_options, session
 from qsjax.cli.options import WHOLE, flag, verb
 from qsjax.cost.speculation import ACCEPTANCE
+from qsjax.output.files import content_of
 from qsjax.output.result import Result
 from qsjax.questions.explain import explain_command, is_command
 from qsjax.records.specs import DEGREES
@@ -14,7 +19,23 @@ from qsjax.records.specs import DEGREES
 COPIES = ("replicas", "batch")
 # Options of the verb that no engine or launcher has: after `--` they are slips.
 OWN = ("--hardware", "--isl", "--osl", "--format", "--twins")
+# Files that are models, and no scripts.
+MODELS = (".toml", ".json", ".gguf", ".safetensors")
 AS_GIVEN = ("prefix_hit_rate", "acceptance", "weights", "kv", "convention", "level")
+
+
+def _read_in(words: tuple[str, ...]) -> tuple[str, ...]:
+    """Words with the text of the script or manifest that is named alone, `-` for standard input.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    if words == ("-",):
+        return (sys.stdin.read(),)
+    is_file = len(words) == 1 and len(words[0]) <= NAME_MAX and Path(words[0]).is_file()
+    if not is_file or words[0].lower().endswith(MODELS) or not re.search(r"[./]", words[0]):
+        return words
+    return (content_of(Path(words[0])),)
 
 
 @verb("explain")
@@ -40,8 +61,9 @@ def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> Result:
     Beside it stands the best design on as many GPUs, also as flags of vLLM and SGLang.
 
     MODEL:q=5 is the dense twin at that quality factor. Give the split by --tp, --ep, --pp, --dp,
-    --kvp, or by the command line of an engine (vLLM, SGLang, TensorRT-LLM) after `--`; that line
-    also names the model, so MODEL may be left out. With --gpus alone the best split on that many
+    --kvp, or by the command line of an engine (vLLM, SGLang, TensorRT-LLM) after `--`, or by the
+    file of a script or manifest that starts one (- for standard input); it also names the model,
+    so MODEL may be left out. With --gpus alone the best split on that many
     GPUs is taken. Without --batch it is the largest that fits.
 
     \b
@@ -52,6 +74,7 @@ def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> Result:
       qsjax explain deepseek-v3 --hardware h200-sxm -- \
         vllm serve deepseek-ai/DeepSeek-V3 --tensor-parallel-size 8 \
         --data-parallel-size 4 --enable-expert-parallel --max-num-seqs 128
+      qsjax explain --hardware b200 deploy.yaml
     """
     if slips := [word for word in engine_flags if word.partition("=")[0] in OWN]:
         raise ValueError(
@@ -59,9 +82,9 @@ def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> Result:
             f"write it before: qsjax explain {slips[0].partition('=')[0]} ... -- COMMAND LINE"
         )
     name: str | None = None
-    line, changes = (model, *engine_flags), dict[str, Any]()
-    if not is_command(model, *engine_flags):
-        line = engine_flags
+    line, changes = _read_in((model, *engine_flags)), dict[str, Any]()
+    if line == (model, *engine_flags) and not is_command(model, *engine_flags):
+        line = _read_in(engine_flags)
         name, changes = serving_options.changes_of(model, ("q",))
     contexts = serving_options.contexts_of(flags)
     one = {name: serving_options.one(name, flags[name]) for name in ("gpus", *DEGREES, *COPIES)}

@@ -140,7 +140,8 @@ def changes_of(text: str, allowed: Sequence[str] | None = None) -> tuple[str, di
     Raises:
         ValueError: the text is not of this form, or a key is not known.
     """
-    name, colon, rest = text.partition(":")
+    scheme = re.match(r"https?://", text)
+    name, colon, rest = text[scheme.end() if scheme else 0 :].partition(":")
     found: dict[str, Any] = {}
     for part in rest.split(",") if colon else ():
         key, mark, value = (x.strip() for x in part.partition("="))

@@ -179,6 +179,14 @@ def _end(words: list[str]) -> int:
     return len(words)
 
 
+def _runs_else(words: list[str]) -> bool:
+    """Whether words of a container run a module of Python that starts no server of an engine."""
+    return any(
+        word == "-m" and "python" in PurePosixPath(before).name
+        for before, word in itertools.pairwise(words)
+    )
+
+
 def _program(words: list[str]) -> str:
     """Name of a program that is no engine's: of its Python module or its container's image."""
     if "python" in PurePosixPath(words[0]).name and len(words) > 1:
@@ -198,19 +206,40 @@ def _dashless(words: list[str]) -> str:
     return f", and no flag (which starts with a dash) is in {' '.join(words)!r}"
 
 
-def _notes(variables: shell.Variables, words: list[str], end: int) -> tuple[str, ...]:
-    """What is said of a script beyond its first server, whose words are those up to `end`."""
-    notes, others = [], 0
-    first, after = words[:end], words[end:]
-    engine, at = _program_at(after)
+class _Server(NamedTuple):
+    """A server of a script: its engine, the place of the first word after its program, those."""
+
+    engine: Engine
+    at: int
+    words: list[str]
+
+    @property
+    def prefills(self) -> bool:
+        """Whether it is one that only prefills."""
+        return bool(pasted.PREFILLS.search(" ".join(self.words)))
+
+
+def _servers(words: list[str], engine: Engine | None, at: int) -> list[_Server]:
+    """The servers of a script from the first on, each once: scripts print what they start."""
+    found: list[_Server] = []
     while engine:
-        after = after[at:]
-        others += after[: len(first)] != first  # scripts print what they start
-        engine, at = _program_at(after)
-    if others:
+        after = words[at:]
+        own = after[: _end(after)]
+        if not any(one.engine == engine and one.words == own for one in found):
+            found.append(_Server(engine, at, own))
+        engine, more = _program_at(after)
+        at += more
+    return found
+
+
+def _notes(variables: shell.Variables, servers: list[_Server]) -> tuple[str, ...]:
+    """What is said of a script beyond the server that is read."""
+    notes = []
+    if len(servers) > 1:
+        prefill = servers[0].prefills and not all(one.prefills for one in servers)
+        which = "first of them that decodes" if prefill else "first of them"
         notes.append(
-            f"the text starts {others + 1} servers; this is the first of them, so give each by "
-            "itself"
+            f"the text starts {len(servers)} servers; this is the {which}, so give each by itself"
         )
     left_out = [text for text in variables.left_out if "-" in text]
     if left_out:
@@ -218,29 +247,12 @@ def _notes(variables: shell.Variables, words: list[str], end: int) -> tuple[str,
     return tuple(notes)
 
 
-def split(flags: str | Sequence[str]) -> Command:
-    """The engine and flags of a command line; variables, launchers and containers are dropped.
+def _behind(words: list[str], engine: Engine | None, at: int) -> list[str]:
+    """The words behind a program that starts a server, or of flags without a program.
 
     Raises:
-        ValueError: the program is none of an engine that is read.
-
-    >>> split("VLLM_USE_V1=1 vllm serve m -tp 8 > log").words
-    ['m', '-tp', '8']
+        ValueError: the program is none of an engine that is read, or no server of one.
     """
-    words: list[str] = [flags] if isinstance(flags, str) else list(flags)
-    written: list[tuple[str, str]] = []
-    image, variables, beside = "", shell.Variables(), tuple[str, ...]()
-    if len(words) > 1 and re.fullmatch(r"\S+( +\S+)+", words[0]):  # more behind a quoted line
-        words = [" ".join([words[0], *map(shlex.quote, words[1:])])]
-    if len(words) == 1:  # a whole command line, quoted in the shell
-        text, written = _files(pasted.as_typed(words[0]))
-        text, image, beside = pasted.command_in(text)
-        words = shell.words_of(text)
-    words = list(shell.expanded(words, variables))
-    words, engine, at = _start(words, variables)
-    if engine is None and image:
-        words = [word for word in words if word.startswith("-") or not shell.is_assignment(word)]
-        words, engine, at = _start(["docker", "run", image, *words], variables)
     while (
         engine is None
         and at < len(words)
@@ -271,10 +283,41 @@ def split(flags: str | Sequence[str]) -> Command:
             "flags:\n  the text sets variables alone; give the command line of vllm serve, sglang "
             "serve (or their Python modules) or trtllm-serve"
         )
+    return rest
+
+
+def split(flags: str | Sequence[str]) -> Command:
+    """The engine and flags of a command line; variables, launchers and containers are dropped.
+
+    Raises:
+        ValueError: the program is none of an engine that is read.
+
+    >>> split("VLLM_USE_V1=1 vllm serve m -tp 8 > log").words
+    ['m', '-tp', '8']
+    """
+    words: list[str] = [flags] if isinstance(flags, str) else list(flags)
+    written: list[tuple[str, str]] = []
+    image, variables, beside = "", shell.Variables(), tuple[str, ...]()
+    if len(words) > 1 and re.fullmatch(r"\S+( +\S+)+", words[0]):  # more behind a quoted line
+        words = [" ".join([words[0], *map(shlex.quote, words[1:])])]
+    if len(words) == 1:  # a whole command line, quoted in the shell
+        text, written = _files(pasted.as_typed(words[0]))
+        text, image, beside = pasted.command_in(text)
+        words = shell.words_of(text)
+    words = list(shell.expanded(words, variables))
+    words, engine, at = _start(words, variables)
+    servers = _servers(words, engine, at)
+    if servers:
+        _, at, _ = meant = next((one for one in servers if not one.prefills), servers[0])
+        engine = meant.engine
+    if engine is None and image and not _runs_else(words):
+        words = [word for word in words if word.startswith("-") or not shell.is_assignment(word)]
+        words, engine, at = _start(["docker", "run", image, *words], variables)
+    rest = _behind(words, engine, at)
     end = _end(rest)
     texts: dict[str, str] = {}
     for path, text in written:
         name = "".join(variables.expand(path))
         lines = [" ".join(variables.expand(line)) for line in text.splitlines()]
         texts[name] = "\n".join([texts.get(name, ""), *lines])
-    return Command(engine, rest[:end], texts, beside + _notes(variables, rest, end))
+    return Command(engine, rest[:end], texts, beside + _notes(variables, servers))

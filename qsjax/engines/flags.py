@@ -141,10 +141,12 @@ def _number(name: str, flag: str, text: str) -> float | None:
     try:
         value = float(text[:-1] if power else text) * scale
     except ValueError:
-        raise ValueError(f"{flag}: {text!r} is not a number") from None
+        value = float("nan")
     if name.endswith("_fraction"):
         if not 0 < value <= 1:
             raise ValueError(f"{flag}: {text} is not a share; give a number above 0, at most 1")
+    elif value != value:
+        raise ValueError(f"{flag}: {text!r} is not a number")
     elif not (value >= 1 and value < float("inf")) or (name in WHOLE and value != int(value)):
         raise ValueError(f"{flag}: {text} is not allowed; give a whole number of at least 1")
     return value

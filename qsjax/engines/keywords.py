@@ -122,6 +122,21 @@ def _in_log(text: str) -> str:
     return _command(engine, model, given)
 
 
+def _spread(call: ast.Call, text: str, names: dict[str, Any]) -> dict[str, Any]:
+    """The keywords of `**NAME`, where the text sets that name to a dict."""
+    found: dict[str, Any] = {}
+    for one in call.keywords:
+        named = ast.unparse(one.value) if one.arg is None else ""
+        start = re.search(rf"(?m)^[ \t]*{re.escape(named)}\b[^=\n]*=\s*", text) if named else None
+        try:
+            held = ast.parse(_call_at(text, start.end()), mode="eval").body if start else None
+        except SyntaxError:
+            continue
+        given = _value(held, names) if isinstance(held, ast.Dict | ast.Call) else {}
+        found |= given
+    return found
+
+
 def _in_python(text: str) -> str:
     names = {name: ast.literal_eval(value) for name, value in _CONSTANT.findall(text)}
     for found in _CALL.finditer(text):
@@ -136,7 +151,7 @@ def _in_python(text: str) -> str:
             continue
         if found[1] == "LLM" and "tensorrt_llm" in text:
             engine = "trtllm"
-        given = {one.arg: _value(one.value, names) for one in node.keywords if one.arg}
+        given = {**_spread(node, text, names), **_value(node, names)}
         outer = {**given, **(given.get("model_loading_config") or {})}
         model = next((outer[name] for name in _MODEL if isinstance(outer.get(name), str)), None)
         if found[1] in ("LLMConfig", "vLLMEngineProcessorConfig"):

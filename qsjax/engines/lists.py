@@ -107,6 +107,14 @@ class _Reader:
             for branch in inner:
                 yield from self._added(name, branch, is_sure)
 
+    def texts(self) -> Iterator[str]:
+        """Each text that is set to a name or handed to a call."""
+        for node in ast.walk(self._tree):
+            given = [node.value] if isinstance(node, ast.Assign) else []
+            for one in node.args if isinstance(node, ast.Call) else given:
+                if isinstance(one, ast.JoinedStr | ast.Constant):
+                    yield from self._words(one)
+
     def lists(self) -> Iterator[Words]:
         """Each list that has a text first, with what is added to it later."""
         named = {
@@ -143,6 +151,26 @@ def _addition(node: ast.stmt, name: str) -> ast.expr | None:
     return call.args[0] if is_of_it else None
 
 
+def _read(text: str) -> _Reader | None:
+    """The reader of a text of Python, None where it is not Python."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _Reader(ast.parse(textwrap.dedent(text)))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def texts(text: str) -> list[str]:
+    """The texts that a text of Python names or hands on, a variable as `$NAME`; else none.
+
+    >>> texts("run(f'vllm serve {model} ' '-tp 2', shell=True)")
+    ['vllm serve $model -tp 2']
+    """
+    reader = _read(text)
+    return list(reader.texts()) if reader else []
+
+
 def lists(text: str) -> list[Words]:
     """The lists of words in a text of Python, none where it is not Python.
 
@@ -151,10 +179,5 @@ def lists(text: str) -> list[Words]:
     ... cmd += ["-tp", str(N)]''')[0]
     Words(words=['vllm', 'serve', 'm', '-tp', '2'], left_out=['--enforce-eager'])
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = ast.parse(textwrap.dedent(text))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return []
-    return list(_Reader(tree).lists())
+    reader = _read(text)
+    return list(reader.lists()) if reader else []

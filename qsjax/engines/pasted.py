@@ -25,10 +25,6 @@ _CALL = re.compile(
 )
 _NAME = re.compile(r"([\[,]\s*)(?:str\()?([A-Za-z_]\w*)\)?(?=\s*[,\]])")
 _NUMBER = re.compile(r"([\[,]\s*)str\(([\d.]+)\)")
-# A text that Python hands to a shell.
-_HANDED = re.compile(
-    r"(?:Popen|run|call|check_call|check_output|system)\(\s*(f?)(\"{3}|'{3}|\"|')(.*?)\2", re.DOTALL
-)
 _IMAGE = re.compile(r"^\s*(?:-\s+)?['\"]?image['\"]?\s*:\s*['\"]?([^\s'\"]+)|^FROM\s+(\S+)")
 _VARIABLES = re.compile(r"^\s*(?:environment|envs?)[ \t]*:[ \t]*(?:#.*)?$")
 _ENV = re.compile(r"^ENV\s+(\w+)[=\s]\s*(.*)$")
@@ -41,7 +37,7 @@ SERVER = re.compile(
     r"\b(?:vllm|sglang) serve\b|launch_server|trtllm-serve|api_server"
     r"|\bdynamo\.(?:vllm|sglang|trtllm)\b"
 )
-_PREFILLS = re.compile(
+PREFILLS = re.compile(
     r"--disaggregation-mode(?:[= ]|' ')?['\"]?prefill|--is-prefill-worker|kv_producer"
 )
 _BESIDE = re.compile(r"dynamo\.(?:frontend|router|planner)|router|bench")
@@ -180,6 +176,10 @@ def _containers(text: str) -> list[_Container]:
     return [one for one in every if any(part.strip() for part in one.parts + one.args)]
 
 
+# What holds the words of a server in JSON, the program first.
+_COMMANDS = ("command", "args", "arguments")
+
+
 def _in_json(text: str) -> list[_Container]:
     """The containers of a manifest that is JSON."""
     if text.lstrip()[:1] not in ("{", "["):
@@ -188,15 +188,17 @@ def _in_json(text: str) -> list[_Container]:
         left = [json.loads(text)]
     except (ValueError, RecursionError):
         return []
+    if isinstance(left[0], list) and all(isinstance(word, str) for word in left[0]):
+        left = [{"args": left[0]}]
     every = []
     while left:
         one = left.pop(0)
         inner = one.values() if isinstance(one, dict) else one if isinstance(one, list) else ()
         left += [each for each in inner if isinstance(each, dict | list)]
-        if isinstance(one, dict) and (one.get("command") or one.get("args")):
+        if isinstance(one, dict) and any(one.get(key) for key in _COMMANDS):
             found = _Container(0, image=str(one.get("image", "")))
-            for key, parts in (("command", found.parts), ("args", found.args)):
-                given = one.get(key) or []
+            for key in _COMMANDS:
+                parts, given = found.parts if key == "command" else found.args, one.get(key) or []
                 parts.append(given if isinstance(given, str) else shlex.join(map(str, given)))
             for pair in one.get("env") or ():
                 if isinstance(pair, dict) and pair.get("value") is not None:
@@ -217,7 +219,7 @@ def _rank(container: _Container) -> int:
     """Which of several containers is meant: a server, and rather one that decodes."""
     words = " ".join(container.parts + container.args)
     if SERVER.search(words):
-        return 1 if _PREFILLS.search(words) else 0
+        return 1 if PREFILLS.search(words) else 0
     runs = _ENGINE.search(f"{container.image} {words}") and not _BESIDE.search(words)
     return 2 if runs else 3
 
@@ -272,10 +274,7 @@ def _in_python(text: str) -> Held | None:
             return Held(command, "", notes)
     if call:  # in which a word without quotation marks is a variable
         return Held(_items(_NAME.sub(r'\1"$\2"', _NUMBER.sub(r'\1"\2"', call[1]))))
-    for handed in _HANDED.finditer(text):
-        if SERVER.search(handed[3]):
-            return Held(re.sub(r"\{(\w+)\}", r"$\1", handed[3]) if handed[1] else handed[3])
-    return None
+    return next((Held(said) for said in lists.texts(text) if SERVER.search(said)), None)
 
 
 def command_in(text: str) -> Held:
@@ -342,6 +341,7 @@ _TYPED = (
     (re.compile("[\u2018\u2019]"), "'"),
     (re.compile("[\u00a0\u2009\u202f]"), " "),
     (re.compile(r"[ \t][`^][ \t]*\n"), " "),  # how other shells go on in the next line
+    (re.compile(r"(?<=[ \t])\\[ \t]+(?=\S)(?!#)"), ""),  # lines that a quotation has joined
     # How fish and PowerShell set a variable.
     (re.compile(r"(?m)^[ \t]*set(?: -[gxlU]+)* ([A-Za-z_]\w*) (?=[^\s=])(.*)$"), r"\1=\2"),
     (re.compile(r"(?m)^[ \t]*\$(?:env:)?([A-Za-z_]\w*)[ \t]*=[ \t]*(?=\S)"), r"\1="),

@@ -24,6 +24,8 @@ _COMPUTED = re.compile(_SUM + r"|\$\(([^()\s]+)\s[^()\n]*\)")
 # NAME=$(echo words), which is those words.
 _ECHOED = re.compile(r"(?m)(?<==)\$\(echo[ \t]+(?!-e\b)([^()|<>\n]*)\)")
 _SUMS = re.compile(_SUM)
+# `expr sum`, which is how old scripts write $(( sum )).
+_EXPR = re.compile(r"`expr ([^`\n]*)`|\$\(expr ([^()\n]*)\)")
 # A variable by itself.
 _ALONE = re.compile(r"\$\{?(\w+)\}?")
 
@@ -53,6 +55,7 @@ def words_of(text: str) -> list[str]:
     joined = re.sub(r"\\[ \t]*(?:[ \t]#[^\n]*)?(\n|$)", " ", "\n".join(lines))
     joined = _IF_SET.sub(lambda one: one[2] if f"\n{one[1]}=" in f"\n{text}" else "", joined)
     joined = _ECHOED.sub(lambda one: shlex.quote(one[1].strip()), joined)
+    joined = _EXPR.sub(lambda one: f"$(({(one[1] or one[2]).replace(chr(92), '')}))", joined)
     joined = _COMPUTED.sub(
         lambda one: f"$(({''.join(one[1].split())}))" if one[2] is None else f"$({one[2]}...)",
         joined,
@@ -170,6 +173,8 @@ class Variables:
 
     def _value(self, found: re.Match[str]) -> str:
         name, default = found[1] or found[3] or found[4], found[2]
+        if name in self._values and default is None:
+            return self.text(name)
         return self.text(name) or (found[0] if default is None else default)
 
 

@@ -1,16 +1,24 @@
-"""Rows of a CSV file with a heading, each checked by itself, all mistakes in one message."""
+"""Rows of CSV with a heading or of JSON a line, each checked; all mistakes in one message."""
 
 import csv
 import io
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 MOST_ERRORS = 20  # rows named in one message
-# What columns of input and output tokens are called.
+# What columns of input and output tokens are called; the last are those of Azure's traces and of
+# BurstGPT (https://github.com/Azure/AzurePublicDataset, https://github.com/HPMLL/BurstGPT).
 LENGTHS: dict[str, tuple[str, ...]] = {
-    "isl": ("isl", "input_tokens", "prompt_tokens", "input_length", "num_prefill_tokens"),
-    "osl": ("osl", "output_tokens", "completion_tokens", "output_length", "num_decode_tokens"),
+    "isl": (
+        *("isl", "input_tokens", "prompt_tokens", "input_length", "num_prefill_tokens"),
+        *("contexttokens", "request tokens"),
+    ),
+    "osl": (
+        *("osl", "output_tokens", "completion_tokens", "output_length", "num_decode_tokens"),
+        *("generatedtokens", "response tokens"),
+    ),
 }
 Item = TypeVar("Item")
 
@@ -28,6 +36,26 @@ def _places(header: Sequence[str], headings: Mapping[str, Sequence[str]], name: 
     ]
 
 
+def _grid(text: str, name: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """The heading, and the number and cells of each row; of JSON a line by the first one's keys."""
+    if text.lstrip("\ufeff \n\r\t").startswith("{"):
+        objects = []
+        for number, line in enumerate(text.lstrip("\ufeff").splitlines(), 1):
+            try:
+                one = json.loads(line) if line.strip() else None
+            except ValueError as error:
+                raise ValueError(f"{name}: row {number}: not JSON: {error}") from error
+            objects += [(number, one)] if isinstance(one, dict) else []
+        keys = list(objects[0][1]) if objects else []
+        return keys, [(number, [str(one.get(k, "")) for k in keys]) for number, one in objects]
+    reader = csv.reader(io.StringIO(text), strict=True)
+    try:
+        header = next(reader, [])
+        return header, [(reader.line_num, cells) for cells in reader]
+    except csv.Error as error:
+        raise ValueError(f"{name}: row {reader.line_num}: {error}; mend the quotes") from error
+
+
 def cells_of(
     text: str, headings: Mapping[str, Sequence[str]], name: str
 ) -> tuple[list[str], dict[str, int], list[tuple[int, dict[str, str]]]]:
@@ -39,14 +67,9 @@ def cells_of(
         name: what messages call the file.
 
     Raises:
-        ValueError: it is no CSV, or a column comes twice.
+        ValueError: it is neither CSV nor JSON a line, or a column comes twice.
     """
-    reader = csv.reader(io.StringIO(text), strict=True)
-    try:
-        header = next(reader, [])
-        lines = [(reader.line_num, cells) for cells in reader]
-    except csv.Error as error:
-        raise ValueError(f"{name}: row {reader.line_num}: {error}; mend the quotes") from error
+    header, lines = _grid(text, name)
     found = zip(headings, _places(header, headings, name), strict=True)
     columns = {column: at for column, at in found if at >= 0}
     rows = [

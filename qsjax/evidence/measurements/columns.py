@@ -13,7 +13,9 @@ NAMES: dict[str, list[str]] = TABLE["columns"]
 _BESIDE = re.compile(
     r"(?:p\d+(?:_\d+)?|std|stddev|min|max|var)_(?:tpot|itl|ttft|e2el|e2e|latency|intvty)\w*"
     r"|\w*(?:throughput|goodput|ttft|e2el|e2e_latency|request_latency|e2e|intvty|tput)\w*"
-    r"|(?:\w+_)?(?:tok|tokens?)(?:_per)?(?:_s(?:ec\w*)?)?|(?:req|requests?)(?:_per)?(?:_s\w*)?"
+    r"|(?:\w+_)?(?:tok|tokens?)(?:_per)?(?:_s(?:ec\w*)?(?:_(?:per_)?(?:user|gpu|chip|node))?)?|(?:req|requests?)(?:_per)?(?:_s\w*)?"
+    r"|(?:average|avg|mean|median)_(?:latency|time_to_first_token)|time_taken\w*|scenario|workload"
+    r"|(?:total|succeed(?:ed)?|successful|failed)_req(?:uest)?s?"
     r"|rps|qps|qpm|tps|results_\w+|(?:\w+_)?duration|elapsed\w*|success\w*|total_(?:generated|input|output)_tokens"
 )
 # `tpot_mean` for `mean_tpot`

@@ -22,11 +22,6 @@ _APPENDED = re.compile(
 _SIZE = re.compile(r"\s*\((\d[\d.]*b\S*)[^)]*\)", re.IGNORECASE)
 # What stands between the accelerators of a mixed system.
 _SEPARATE = re.compile(r"[,/+&]| and ")
-# Where a model comes from, and which of its revisions: neither says what it is.
-_PLACE = re.compile(
-    r"^(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co|modelscope\.cn/models)/|^models--"
-    r"|(?<=[\w)])(?:@[\w./-]+|:(?:main|latest|[0-9a-f]{7,40})|/(?:tree|blob|resolve)/\S*)$"
-)
 # Spellings of accelerators, precisions, metrics and columns; the file says what they are.
 TABLE = tomllib.loads(
     (resources.files("qsjax.evidence.measurements") / "names.toml").read_text("utf-8")
@@ -59,7 +54,7 @@ def find_model(name: str) -> ModelEntry | None:
     Raises:
         ValueError: With all problems of a file.
     """
-    text = _PLACE.sub("", name.strip())
+    text = lookup.PLACE.sub("", name.strip())
     if name.startswith("models--"):  # a folder of the hub's cache
         text = text.replace("--", "/")
     if text.lower().endswith((".toml", ".json")) or text.startswith((".", "/", "~")):

@@ -148,38 +148,89 @@ def runs_of(given: Mapping[str, Any]) -> list[Run]:
     return []
 
 
-# What vLLM and SGLang print at the end of a benchmark, under the names of their files.
+# What vLLM, SGLang and trtllm-bench print at the end of a benchmark, under the names of files.
 _PRINTED = {
     "Successful requests": "completed",
     "Total input tokens": "total_input_tokens",
     "Total generated tokens": "total_output_tokens",
     "Maximum request concurrency": "max_concurrency",
     "Max request concurrency": "max_concurrency",
+    "Concurrency": "concurrency",
+    "Request throughput (req/s)": "request_throughput",
+    "Mean E2EL (ms)": "mean_e2el_ms",
+    "Mean E2E Latency (ms)": "mean_e2e_latency_ms",
+    "Model": "model",
+    "TP Size": "tp",
+    "PP Size": "pp",
+    "EP Size": "ep",
+    "Quantization": "weights",
+    "KV Cache Dtype": "kv",
+    "Number of concurrent requests": "concurrency",
+    "Average Input Length (tokens)": "isl",
+    "Average Output Length (tokens)": "osl",
+    "Average time-per-output-token [TPOT] (ms)": "mean_tpot_ms",
 }
 _TIMED = re.compile(r"(?:Mean|Median) (?:TPOT|ITL) \(ms\)")
+_SAID = re.compile(r"(?m)^[ \t]*([A-Za-z][^:\n]*?)[ \t]*:[ \t]+(\S.*?)[ \t]*$")
+# The line that begins a result of vLLM's and SGLang's, and the one that ends it.
+_TITLE = re.compile(r"(?m)^.*Serving Benchmark Result.*$")
+_END = re.compile(r"(?m)^[ \t]*={20,}[ \t]*$")
+_TRTLLM = "= PERFORMANCE OVERVIEW"
+# Lengths that a user may write beside what was printed.
+_LENGTHS = ("isl", "osl", "context", "batch")
+
+
+def own_lines(text: str) -> dict[str, str]:
+    """What a user's own lines say, such as `hardware: H100`, by column."""
+    return {name: said for name, said in _SAID.findall(text) if name in (*_OWN, *_LENGTHS)}
 
 
 def _printed(text: str) -> Run:
     """A result as it is printed, with a user's own lines."""
-    pairs = re.findall(r"(?m)^[ \t]*([A-Za-z][^:\n]*?)[ \t]*:[ \t]+(\S.*?)[ \t]*$", text)
-    named = ((_PRINTED.get(name, name), _cell(value)) for name, value in pairs)
+    said = [(_PRINTED.get(name, name), value) for name, value in _SAID.findall(text)]
     kept = (*_PRINTED.values(), *_OWN)
-    return {name: x for name, x in named if name in kept or _TIMED.fullmatch(name)}
+    found = {
+        name: _cell(value)
+        for name, value in said
+        if (name in kept or _TIMED.fullmatch(name)) and value not in ("None", "auto")
+    }
+    given = found.get("concurrency"), found.get("max_concurrency"), in_flight(found)
+    return found | {"concurrency": next((one for one in given if one), None)}
 
 
-def run_in_text(text: str) -> Run | None:
-    """The run of a report that is no JSON, None of another file.
+def in_flight(run: Mapping[str, Any]) -> float | None:
+    """Requests in flight in the mean of a run, by Little's law; None where it does not say it."""
+    whole = run.get("mean_e2el_ms") or run.get("mean_e2e_latency_ms")
+    rate = run.get("request_throughput")
+    return _in_flight(rate, whole / 1e3 if whole else None)
 
-    That is one of genai-perf or aiperf as CSV, a metric a line, or what `vllm bench serve` and
-    `sglang.bench_serving` print.
+
+def _blocks(text: str) -> Iterator[str]:
+    """Each printed result of a text, behind what a user wrote in front of it or behind them all."""
+    before, *blocks = _TITLE.split(text)
+    found = [_END.search(block) for block in blocks]
+    ends = [len(block) if at is None else at.end() for block, at in zip(blocks, found, strict=True)]
+    last = blocks[-1][ends[-1] :] if blocks else ""
+    for block, end in zip(blocks, ends, strict=True):
+        yield "\n".join((last, before, block[:end]))
+        before += block[end:]
+
+
+def runs_in_text(text: str) -> list[Run] | None:
+    """The runs of a report that is no JSON, None of another file.
+
+    That is one of genai-perf or aiperf as CSV, a metric a line, or what `vllm bench serve`,
+    `sglang.bench_serving` and `trtllm-bench` print, once or several times.
 
     Raises:
         ValueError: it is guidellm's, or says nothing of where it was measured.
     """
-    if "Serving Benchmark Result" in text:
-        found = _printed(text)
-        found.setdefault("concurrency", found.get("max_concurrency"))
-        return _placed({name: x for name, x in found.items() if x is not None}, "result file")
+    if _TITLE.search(text) or _TRTLLM in text:
+        every = [_printed(one) for one in _blocks(text)] or [{"engine": "trtllm"} | _printed(text)]
+        runs = [{name: x for name, x in one.items() if x is not None} for one in every]
+        if _TRTLLM in text and "mean_tpot_ms" not in runs[0]:
+            raise ValueError(_REFUSED["world_info", "performance"])
+        return [_placed(one, "result file") for one in runs]
     rows = list(csv.reader(text.splitlines()))
     begin = next((row for row in rows if any(row)), [""])
     heads = [cell.strip().lower() for cell in begin]
@@ -196,7 +247,7 @@ def run_in_text(text: str) -> Run | None:
         if len(cells) > 1 and cells[0] and cells[0].lower() != "metric":
             cell = cells[at] if len(cells) > at else cells[1]
             found[cells[0]] = _cell(cell)
-    return _placed(found, "profile_export JSON")
+    return [_placed(found, "profile_export JSON")]
 
 
 def _placed(found: Run, other: str) -> Run:

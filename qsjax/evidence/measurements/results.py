@@ -13,6 +13,8 @@ from qsjax.evidence.measurements import columns, reports
 
 # Sums over a run, and what counts its requests.
 _TOTALS = {"isl": "total_input_tokens", "osl": "total_output_tokens"}
+# Columns that say how many requests are served at once.
+_SERVED = ("batch", "concurrency")
 _REQUESTS = ("completed", "successful_requests", "num_prompts", "num_requests")
 
 
@@ -78,6 +80,13 @@ def as_given(given: Mapping[str, Any]) -> dict[str, Any]:
     for field, total in _TOTALS.items():
         if _is_number(flat.get(total)) and requests:
             flat[field] = flat[total] / requests
+    if "world_info" in given:  # trtllm-bench, whose backend is PyTorch
+        flat["engine"] = "trtllm"
+    mean, most = flat.get("concurrency"), flat.get("max_concurrency")
+    if mean and _is_number(mean) and most and _is_number(most) and mean < most:  # SGLang's
+        flat |= {"mean_concurrency": mean, "concurrency": most}
+    elif not any(name in columns.COLUMNS and columns.COLUMNS[name] in _SERVED for name in flat):
+        flat |= {"concurrency": reports.in_flight(flat)}
     if flat.get("num_gpus") is None and flat.get("dp_attention") in ("true", "True", True):
         # InferenceX: `tp` counts the GPUs, of which each is an attention replica.
         flat |= {"dp": flat.get("tp"), "n_gpus": flat.get("tp"), "tp": 1}

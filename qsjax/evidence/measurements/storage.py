@@ -5,13 +5,15 @@ import functools
 import gzip
 import json
 import math
+import warnings
+import zlib
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from qsjax.catalog.reading import decoded
-from qsjax.evidence.measurements import columns, reports, results
+from qsjax.evidence.measurements import columns, reports, results, tables
 from qsjax.evidence.measurements.names import gpus_in
 
 Record = dict[str, Any]
@@ -23,6 +25,7 @@ _TEXTS = frozenset(
     "id category model weights_dtype kv_dtype gpu phase engine metric unit source confidence "
     "notes remark payload_dtype speculation not_scored statistic".split()
 )  # fmt: skip
+_GZIP = b"\x1f\x8b"
 _FLAGS = frozenset(("saturated", "outlier"))
 _MISSING = {
     "gpu": '; add "hardware" to it, and "tp" and other degrees (`vllm bench serve --metadata '
@@ -82,6 +85,7 @@ def read_json(path: str | Path) -> tuple[Record, ...]:
         data = json.loads(text) if runs is None else runs
     except (ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else error
+        reason = reason if text.strip() else "the file is empty"
         is_json = not isinstance(error, RecursionError | json.JSONDecodeError)
         raise ValueError(f"{where}: {'' if is_json else 'not JSON: '}{reason}") from error
     records = data.get("records") if isinstance(data, Mapping) else data
@@ -155,6 +159,8 @@ class _Column(NamedTuple):
 def read_csv(path: str | Path) -> tuple[Record, ...]:
     """Records of a user's CSV, one measured deployment a row; also with semicolons or tabs.
 
+    Or the tables of a document (`tables`).
+
     Rows are named by their line. `batch` counts the sequences of an attention replica, and
     `concurrency` those of all. With `isl` and `osl` the measurement is taken as aggregated serving,
     in which prompts interleave; else as decoding alone, at `context` tokens. A row with what is no
@@ -166,20 +172,22 @@ def read_csv(path: str | Path) -> tuple[Record, ...]:
             row.
     """
     where = Path(path)
-    lines = _text(where).splitlines()
-    blank = next((i for i, line in enumerate(lines) if line.strip()), len(lines))
-    reader = csv.reader(lines[blank:], delimiter=_delimiter("".join(lines[blank : blank + 1])))
-    rows: list[tuple[int, list[str]]] = []
-    try:
-        for row in reader:
-            rows.append((blank + reader.line_num, row))
-    except csv.Error as error:  # a cell without end, most often an open quotation mark
-        line = rows[-1][0] if rows else blank
-        raise ValueError(
-            f"{where}: after line {line}: {error}; close its quotation mark"
-        ) from error
+    text = _text(where)
+    rows = tables.tidied(_rows(where, text))
     headings = rows.pop(0)[1] if rows else []
-    found, problems = _columns(headings)
+    found, unknown, problems = _columns(headings)
+    is_drawn = tables.is_drawn(text)
+    if unknown and is_drawn:  # documents have columns of remarks
+        line = f"{where.name}: {_named('not read', unknown)}"
+        warnings.warn(line, stacklevel=3)
+    elif unknown:
+        known = ", ".join(sorted({*CSV_REQUIRED, *CSV_TEXTS, *CSV_NUMBERS}))
+        told = _named("unknown", unknown)
+        problems.append(f"{told}; known: {known.replace('tpot', 'tpot_ms')}")
+    if not text.strip():
+        problems.insert(0, "the file is empty")
+    elif problems and is_drawn:
+        problems.append("what the table lacks may be a line above it, such as `hardware: h100`")
     # Spreadsheets write empty rows as separators, and such columns at the end of rows.
     full = [row for row in rows if any(cell.strip() for cell in row[1])]
     if not problems and not full:
@@ -188,6 +196,33 @@ def read_csv(path: str | Path) -> tuple[Record, ...]:
         raise ValueError("\n".join([f"{where}:", *(f"  {line}" for line in problems)]))
     has_commas = columns.has_decimal_commas(cell for _, row in full for cell in row)
     return _usable(where, [_csv_row(number, found, row, has_commas) for number, row in full])
+
+
+def _rows(where: Path, text: str) -> list[tables.Row]:
+    """The heading and the rows of a table, with their lines: as CSV, or as a document draws it.
+
+    Raises:
+        ValueError: a cell has no end, or a document has tables of several kinds.
+    """
+    try:
+        drawn = tables.rows_in(text, reports.own_lines)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+    if drawn:
+        return drawn
+    lines = text.splitlines()
+    blank = next((i for i, line in enumerate(lines) if line.strip()), len(lines))
+    reader = csv.reader(lines[blank:], delimiter=_delimiter("".join(lines[blank : blank + 1])))
+    rows: list[tables.Row] = []
+    try:
+        for row in reader:
+            rows.append((blank + reader.line_num, row))
+    except csv.Error as error:  # a cell without end, most often an open quotation mark
+        line = rows[-1][0] if rows else blank
+        raise ValueError(
+            f"{where}: after line {line}: {error}; close its quotation mark"
+        ) from error
+    return rows
 
 
 def read_records(path: str | Path) -> tuple[Record, ...]:
@@ -200,25 +235,28 @@ def read_records(path: str | Path) -> tuple[Record, ...]:
     is_json = text.lstrip()[:1] in ("[", "{") or str(path).lower().endswith((".json", ".jsonl"))
     try:
         reports.refuse(text)
-        run = None if is_json else reports.run_in_text(text)
+        runs = None if is_json else reports.runs_in_text(text)
     except csv.Error:
-        run = None  # the reader of tables says where
+        runs = None  # the reader of tables says where
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
-    if run is not None:
-        record = columns.as_record(results.as_given(run), 0)
-        return _usable(where, [(record, _problems(0, record))])
+    if runs is not None:
+        named = [columns.as_record(results.as_given(one), i) for i, one in enumerate(runs)]
+        return _usable(where, [(record, _problems(i, record)) for i, record in enumerate(named)])
     return read_json(path) if is_json else read_csv(path)
 
 
 def _text(where: Path) -> str:
-    """The text of a user's file, in UTF-8 or, with its mark, in UTF-16.
+    """The text of a user's file, in UTF-8 or, with its mark, in UTF-16; also by gzip.
 
     Raises:
         ValueError: it cannot be read, with why.
     """
     try:
-        return decoded(where.read_bytes())
+        data = where.read_bytes()
+        return decoded(gzip.decompress(data) if data.startswith(_GZIP) else data)
+    except (EOFError, zlib.error) as error:
+        raise ValueError(f"{where}: cannot be read: {error}") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{where}: cannot be read: save it as UTF-8 ({error})") from error
     except OSError as error:
@@ -231,21 +269,21 @@ def _delimiter(header: str) -> str:
     return max(",;\t", key=header.count)
 
 
-def _columns(headings: Sequence[str]) -> tuple[list[_Column], list[str]]:
-    """The columns of a file, and what is wrong with them."""
+def _named(what: str, headings: Sequence[str]) -> str:
+    return f"{what} column{'s' if len(headings) > 1 else ''} {', '.join(map(repr, headings))}"
+
+
+def _columns(headings: Sequence[str]) -> tuple[list[_Column], list[str], list[str]]:
+    """The columns of a file, headings that mean none, and what is wrong with the others."""
     found: list[_Column] = []
-    problems = []
+    problems, unknown = list[str](), list[str]()
     for heading in headings:
         try:
             found.append(_Column(*columns.column_of(heading), heading.strip().lower()))
         except KeyError:
             found.append(_Column("", "", "", ""))
             if heading.strip():
-                known = ", ".join(sorted({*CSV_REQUIRED, *CSV_TEXTS, *CSV_NUMBERS}))
-                name = heading.strip().lower()
-                problems.append(
-                    f"unknown column {name!r}; known: {known.replace('tpot', 'tpot_ms')}"
-                )
+                unknown.append(heading.strip().lower())
     for name in ("tpot", "concurrency", "isl", "osl"):  # benchmarks write several of these
         same = sorted(
             (one for one in found if one.name == name),
@@ -276,7 +314,7 @@ def _columns(headings: Sequence[str]) -> tuple[list[_Column], list[str]]:
             problems.append(
                 f"column {one.heading!r} has no unit; call it {one.own}_ms or {one.own}_s"
             )
-    return found, problems
+    return found, list(dict.fromkeys(unknown)), problems
 
 
 def _csv_row(

@@ -1,5 +1,6 @@
 """Requests over time: when they arrive, and how long their prompts and answers are."""
 
+import datetime
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -9,10 +10,14 @@ import numpy as np
 
 from qsjax.output import sheets
 from qsjax.records.conversion import number_of_text
+from qsjax.records.units import MS
 
 # Accepted headings of each column of a trace.
 COLUMNS: dict[str, tuple[str, ...]] = {
-    "arrival": ("arrival", "arrival_s", "arrived_at", "timestamp", "time"),
+    "arrival": (
+        *("arrival", "arrival_s", "arrived_at", "timestamp", "time"),
+        *("arrival_ms", "timestamp_ms"),
+    ),
     **sheets.LENGTHS,
     "cached": ("cached", "cached_tokens"),
 }
@@ -205,13 +210,22 @@ def _check(header: Sequence[str], columns: Mapping[str, int], name: str) -> None
         )
 
 
+def _seconds(text: str) -> float:
+    """A number, or a date and time, which is of UTC where it does not say."""
+    try:
+        return float(text)
+    except ValueError:
+        moment = datetime.datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=datetime.UTC)).timestamp()
+
+
 def _row(cells: Mapping[str, str]) -> tuple[float, float, float, float]:
     values = {"cached": 0.0}
     for column, text in cells.items():
         if not text and column == "cached":
             continue
         try:
-            value = float(text)
+            value = _seconds(text) if column == "arrival" else float(text)
         except ValueError:
             raise ValueError(f"{column} {text!r} is not a number") from None
         least = 1.0 if column in ("isl", "osl") else 0.0
@@ -231,9 +245,12 @@ def _row(cells: Mapping[str, str]) -> tuple[float, float, float, float]:
 def read_trace(text: str, name: str = "trace") -> Traffic:
     """Requests from CSV: columns arrival [s], isl, osl, and if wanted cached [tokens].
 
+    Azure's traces, BurstGPT and Mooncake's (JSON a line, in milliseconds) are read as published;
+    what of Mooncake's prompts comes again is not.
+
     Args:
         text: content of the file; the first row names the columns. Rows are sorted by arrival, and
-            the first one arrives at 0.
+            the first one arrives at 0; arrivals are numbers, or dates with a time.
         name: what messages call it.
 
     Raises:
@@ -243,6 +260,9 @@ def read_trace(text: str, name: str = "trace") -> Traffic:
     _check(header, columns, name)
     rows = sheets.gathered(((number, partial(_row, cells)) for number, cells in lines), name)
     arrival, prompt, output, cached = np.array(sorted(rows, key=lambda row: row[0])).T
+    heading = header[columns["arrival"]].strip().lower()
+    if heading.endswith("_ms") or "hash_ids" in header:
+        arrival = arrival * MS
     return Traffic(arrival - arrival[0], prompt, output, cached, np.array(0.0), np.array(0.0))
 
 
