@@ -1,5 +1,6 @@
 """Sphinx settings: `make docs` builds the site into build/docs, without any network."""
 
+import re
 import runpy
 import shutil
 from importlib.metadata import version as installed
@@ -9,6 +10,7 @@ from typing import Any
 from docutils import nodes
 from latex2mathml.converter import convert
 from sphinx.application import Sphinx
+from sphinx.errors import SphinxError
 
 HERE = Path(__file__).parent
 NOTEBOOKS = HERE / "notebooks"  # copies, made at build time and ignored by git
@@ -114,11 +116,36 @@ def shorten_navigation(
         context["toctree"] = lambda **options: whole(**{**options, "collapse": True})
 
 
+def flaws(html: Path) -> list[str]:
+    """What the pages load from servers, and pages and formulas that are missing."""
+    pages = {path.relative_to(html).as_posix(): path for path in sorted(html.rglob("*.html"))}
+    guides = [f"guides/{path.stem}.html" for path in (HERE / "guides").glob("*.md")]
+    books = [f"notebooks/{path.stem}.html" for path in (HERE.parent / "notebooks").glob("*.ipynb")]
+    formulas = "concepts/cost-model.html"
+    needed = [formulas, "api/qsjax.cost.decode.html", *guides, *books]
+    told = [f"{name} is missing" for name in needed if name not in pages]
+    for name, path in pages.items():
+        text = path.read_text(encoding="utf-8")
+        loaded = re.findall(r"<(?:script|img|iframe|source)[^>]*src=\"(https?:[^\"]*)", text)
+        loaded += re.findall(r"<link[^>]*href=\"(https?:[^\"]*)", text)
+        told += [f"{name} loads {address}" for address in loaded]
+        if name == formulas and "<math" not in text:
+            told.append(f"{name} has no formula")
+    return told
+
+
+def look_at(app: Sphinx, error: Exception | None) -> None:
+    """Fail the build where its pages have flaws."""
+    if error is None and app.builder.name == "html" and (told := flaws(Path(app.outdir))):
+        raise SphinxError("\n".join(told))
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the formula renderer and what runs before and while pages are written."""
     app.add_html_math_renderer("mathml", (inline, None), (block, None))
     app.connect("builder-inited", copy_notebooks)
     app.connect("builder-inited", write_supported)
     app.connect("autodoc-skip-member", skip)
+    app.connect("build-finished", look_at)
     app.connect("html-page-context", shorten_navigation, priority=400)  # before the theme's
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -4,13 +4,19 @@ Compiled programs are kept in pytest's cache folder: for the other workers, for 
 tests start, and for the next run. `QSJAX_CACHE=off` compiles everything anew.
 """
 
+import gc
 import os
+from importlib.metadata import version
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # XLA and BLAS size their thread pools when loaded; the workers already use all cores.
     for name in ("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
+if version("jaxlib") == "0.10.1":  # another one may not know the flag, and then XLA aborts
+    # XLA's new writer of fused loops takes three times as long over a law of 900 scalar operations.
+    # `test_both_writers_of_loops_give_the_same_numbers` holds what it makes against this one.
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("QSJAX_CACHE", str(Path(__file__).parents[1] / ".pytest_cache/programs"))
@@ -19,6 +25,10 @@ import hypothesis
 import jax
 
 from qsjax.numerics import programs
+
+# Modules and collected tests stay, and tracing makes millions of objects: Python's own rhythm of
+# looking through them all for cycles took a fifth of the time.
+gc.set_threshold(100_000, 20, 20)
 
 jax.config.update("jax_num_cpu_devices", 8)  # so that sharded code runs on any machine
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -33,6 +43,10 @@ if folder := programs.folder():
 # The first call of a jitted function compiles, so a deadline would measure XLA.
 hypothesis.settings.register_profile("qsjax", deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.load_profile("qsjax")
+
+
+def pytest_collection_finish():
+    gc.freeze()
 
 
 def pytest_collection_modifyitems(items):

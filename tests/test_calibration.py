@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 import pytest
-from prompt import process, qsjax
+from prompt import qsjax
 
 from qsjax.evidence.calibration import DEFAULT_FREE, PARAMETERS, _Problem, fit
 from qsjax.evidence.measurements import predict, read_cases, read_csv, read_records
@@ -142,7 +142,7 @@ def test_cli_prints_constants_and_writes_them(tmp_path):
     path.write_text(table(ROWS, tpot=12.5))
     out = tmp_path / "out"
     names = "layer_overhead,eff_weight_read"
-    done = process("calibrate", path, "--fit", names, "--format", "json", "--out", out)
+    done = qsjax("calibrate", path, "--fit", names, "--format", "json", "--out", out)
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     assert set(answer["constants"]) == set(names.split(","))

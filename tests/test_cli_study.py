@@ -5,7 +5,7 @@ import io
 import json
 
 import pytest
-from prompt import process, qsjax
+from prompt import qsjax
 
 SMALL = ("mixtral-8x7b", "--gpus", "8", "--context", "8k,64k", "--twins", "2")
 
@@ -15,7 +15,7 @@ def run(*arguments, code=0):
 
 
 def test_the_study_is_printed_and_written(tmp_path):
-    done = process(
+    done = qsjax(
         "study", *SMALL, "--convention", "both", "--format", "json", "--out", str(tmp_path), code=0
     )
     found = json.loads(done.stdout, parse_constant=pytest.fail)

@@ -6,11 +6,16 @@ import sys
 import warnings
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 import qsjax as qs
+from qsjax.cost.decode import decode_step
 from qsjax.numerics import programs
+from qsjax.records.scenario import Records
+from qsjax.records.specs import PHYSICAL, Partition, Workload
 
 ASK = """
 import jax, warnings
@@ -106,3 +111,28 @@ def test_a_design_by_hand_changes_no_setting():
         warnings.simplefilter("error")
         qs.decode("llama-3.1-8b", "h100-sxm", context=8192)
     assert jax.config.jax_compilation_cache_dir is None
+
+
+def test_both_writers_of_loops_give_the_same_numbers():
+    """Of XLA: that of a user's programs, and the one that compiles the tests' sooner."""
+    rng = np.random.default_rng(3)
+    context, batch, tp = (jnp.asarray(2.0 ** rng.integers(0, most, 500)) for most in (20, 12, 5))
+    model = jax.tree.map(float, qs.model("deepseek-v3"))
+    work, split = Workload(context=context, batch=batch), Partition(tp=tp, ep=8.0, pp=2.0)
+
+    def step(bandwidth):
+        hardware = qs.hardware("h100-sxm").replace(hbm_bw=bandwidth)
+        return decode_step(Records(model, hardware, split, work, None), PHYSICAL)
+
+    def law(bandwidth):
+        return step(bandwidth), jax.jvp(lambda x: step(x).tpot, (bandwidth,), (bandwidth,))[1]
+
+    lowered = jax.jit(law).lower(jnp.geomspace(1e12, 9e12, 500))
+    ours, users = (
+        lowered.compile({"xla_cpu_use_fusion_emitters": is_new})(jnp.geomspace(1e12, 9e12, 500))
+        for is_new in (False, True)
+    )
+    assert np.ptp(np.asarray(ours[1])) > 0
+    for x, y in zip(jax.tree.leaves(ours[0]), jax.tree.leaves(users[0]), strict=True):
+        np.testing.assert_array_equal(x, y)
+    np.testing.assert_allclose(ours[1], users[1], rtol=1e-14)

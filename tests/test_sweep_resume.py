@@ -21,11 +21,11 @@ SPEC = cases.SPEC.replace("steps = 25", "steps = 50")
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """A spec, and the folder of its uninterrupted sweep."""
+    """A spec, and the folder of its uninterrupted sweep, by a program with XLA's own options."""
     home = tmp_path_factory.mktemp("sweep")
     spec = home / "study.toml"
     spec.write_text(SPEC)
-    code, output, error = cases.run(spec, home / "whole", *CHUNK)
+    code, output, error = cases.run(spec, home / "whole", *CHUNK, XLA_FLAGS="")
     assert code == 0, error
     assert "designs computed" in output
     return spec, home / "whole"
@@ -52,7 +52,7 @@ def test_a_killed_sweep_resumes_to_identical_files(finished, tmp_path, count):
     assert 0 < chunks < len(list(whole.glob("chunks/*.chunk")))
     assert not (out / "summary.json").exists()
     before = {path: path.stat().st_mtime_ns for path in out.glob("chunks/*.chunk")}
-    code, _, error = cases.run(spec, out, *CHUNK, "--resume")
+    code, _, error = cases.here(spec, out, *CHUNK, "--resume")
     assert code == 0, error
     assert cases.files(out) == cases.files(whole)
     assert all(path.stat().st_mtime_ns == when for path, when in before.items())
@@ -100,10 +100,10 @@ def test_a_changed_file_is_refused_with_the_difference(finished, tmp_path):
     spec, whole = finished
     other = tmp_path / "other.toml"
     other.write_text(SPEC.replace("twins = [3]", "twins = [4]"))
-    code, _, error = cases.run(other, whole, *CHUNK, "--resume")
+    code, _, error = cases.here(other, whole, *CHUNK, "--resume")
     assert code == 2
     assert "spec.twins: was [3.0], now [4.0]" in error
-    code, _, error = cases.run(spec, whole, *CHUNK)
+    code, _, error = cases.here(spec, whole, *CHUNK)
     assert code == 2
     assert "holds a sweep already" in error
 
@@ -196,7 +196,7 @@ def test_a_disk_that_is_really_full(finished, tmp_path, kind):
 def test_what_cannot_be_written_is_a_mistake_of_the_input(finished, tmp_path):
     spec, _ = finished
     (tmp_path / "file").write_text("")
-    code, output, error = cases.run(spec, tmp_path / "file" / "out", *CHUNK)
+    code, output, error = cases.here(spec, tmp_path / "file" / "out", *CHUNK)
     assert (code, output) == (2, "")
     assert f"--out {tmp_path / 'file' / 'out'} cannot be written: Not a directory" in error
 

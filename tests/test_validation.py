@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from prompt import process, qsjax
+from prompt import qsjax
 
 from benchmarks import attention_kernels
 from qsjax import catalog
@@ -818,7 +818,7 @@ def test_cli_on_records_of_ones_own(tmp_path):
     path = tmp_path / "mine.json"
     path.write_text(json.dumps([EXAMPLE, {**EXAMPLE, "id": "mine-2", "concurrency": None}]))
     out = tmp_path / "out"
-    done = process("validate", "--data", path, "--format", "json", "--out", out)
+    done = qsjax("validate", "--data", path, "--format", "json", "--out", out)
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     first, second = answer["records"]

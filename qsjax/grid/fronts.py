@@ -174,7 +174,7 @@ def _points(
             evaluated += len(block.rows) * block.batches.size
         if int(most) <= capacity:
             return points, evaluated
-        capacity *= 2
+        capacity = max(2 * capacity, 1 << (int(most) - 1).bit_length())
 
 
 def front_of_cell(

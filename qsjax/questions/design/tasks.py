@@ -162,7 +162,10 @@ class _Smooth:
     """Goal and limits at fixed splits."""
 
     def __init__(self, task: Task, winners: Winners) -> None:
-        self.task, self.winners = task, winners
+        self.task = task
+        # Handing over some hundred numbers of NumPy took longer than the laws themselves.
+        self._given = jax.device_put((winners, task.stated.economy))
+        self._last: dict[Any, tuple[bytes, tuple[np.ndarray, np.ndarray]]] = {}
         prices = list(task.cost.prices.values())
         self.exponent = np.array([price.exponent for price in prices])
         self.price = np.array([price.cost for price in prices]) * self.exponent
@@ -178,9 +181,12 @@ class _Smooth:
         return self._at(log_slopes, x)
 
     def _at(self, law: Any, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        task = self.task
-        first, second = law(self.winners, task.stated.economy, x, task.quantities, task.metric)
-        return np.asarray(first), np.asarray(second)
+        """What the law says at x; goal and limits ask for the same point one after the other."""
+        at = x.tobytes()
+        if law not in self._last or self._last[law][0] != at:
+            first, second = law(*self._given, x, self.task.quantities, self.task.metric)
+            self._last[law] = at, (np.asarray(first), np.asarray(second))
+        return self._last[law][1]
 
     def _loss(self, x: np.ndarray) -> float:
         """Minus the log of the mix."""
