@@ -47,8 +47,7 @@ class Delays(NamedTuple):
     Attributes:
         frontend: of all engines but SGLang [s].
         sglang_frontend: of SGLang [s].
-        stream: steps that a token is on its way, of all engines but TensorRT-LLM.
-        trtllm_stream: of TensorRT-LLM.
+        trtllm_stream: steps that a token of TensorRT-LLM is on its way; of the others it is one.
         ranked: steps that its ranks of data parallelism wait for each other.
         rush: share of the mean time where all requests come at once, of all but TensorRT-LLM.
         trtllm_rush: of TensorRT-LLM.
@@ -56,7 +55,6 @@ class Delays(NamedTuple):
 
     frontend: float
     sglang_frontend: float
-    stream: float
     trtllm_stream: float
     ranked: float
     rush: float
@@ -91,7 +89,7 @@ def first_tokens() -> Delays:
 
     def residuals(logs: np.ndarray) -> np.ndarray:
         delays = Delays(*np.exp(logs).tolist())
-        streams = np.where(is_trtllm, delays.trtllm_stream, delays.stream)[order]
+        streams = np.where(is_trtllm, delays.trtllm_stream, 1.0)[order]
         moved, start = [], 0
         for batch, convention in built:
             own = streams[start : start + len(batch.prompt)]
@@ -105,7 +103,7 @@ def first_tokens() -> Delays:
         times = outcome.ttft + frontend + steps * outcome.tpot + rush * outcome.rush
         return np.log(np.asarray(times) / measured)
 
-    first = np.log([0.012, 0.05, 1.0, 7.0, 25.0, 0.2, 0.2])
+    first = np.log([0.012, 0.05, 5.0, 25.0, 0.2, 0.2])
     fit = least_squares(residuals, first, loss="soft_l1", f_scale=0.1, diff_step=1e-3, max_nfev=15)
     return Delays(*np.exp(fit.x).tolist())
 

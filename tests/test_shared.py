@@ -329,7 +329,7 @@ def test_rules_of_engines():
     }.items():
         told = load_schedulers()[engine]
         later = (told["stream_steps"], pytest.approx(told["frontend_ms"] * 1e-3))
-        assert filling_of(engine, 80e9) == (*ways, *later)
+        assert filling_of(engine, 80e9)[:6] == (*ways, *later)
     assert filling_of("atom", 80e9) == filling_of("", 80e9) == filling_of("vllm", 80e9)
     assert filling_of("vllm", 80e9, "a100-sxm").budget == 2048.0
 
