@@ -149,11 +149,11 @@ class Asked(NamedTuple):
         """
         one = self.one
         usual = filling_of(one.engine, scalar(one.hardware.hbm_bytes), one.hardware_name)
-        is_even = mean_length(self.facts) == 1.0
-        return usual._replace(
-            budget=self.facts.get("max_batched_tokens", usual.budget),
-            bunched=usual.mixed if is_even else 0.0,
-        )
+        budget = self.facts.get("max_batched_tokens", usual.budget)
+        if mean_length(self.facts) < 1.0:
+            return usual._replace(budget=budget)
+        # Replicas whose requests start together read them in the same steps.
+        return usual._replace(budget=budget, bunched=usual.mixed, lockstep=0.0)
 
 
 def stack(asked: Sequence[Asked]) -> Batch:
