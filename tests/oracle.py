@@ -699,7 +699,7 @@ def evaluate(m, hw, p, w, convention, gpus=None):
     }
 
 
-def filled_steps(batch, prompt, output, budget, mixed, whole, pp=1, query=1, accepted=1):
+def filled_steps(batch, prompt, output, budget, mixed, whole, bunched=0, pp=1, query=1, accepted=1):
     """What fills the steps of a closed loop: section "Prompts beside answers"."""
     steps = max(output - 1, 1) / accepted
     if not mixed:
@@ -722,8 +722,12 @@ def filled_steps(batch, prompt, output, budget, mixed, whole, pp=1, query=1, acc
     chunk = piece if rate == 0 else piece * rate / (1 - math.exp(-rate))
     chunk = min(chunk, whole_prompts if whole else room)
     everyone = min(batch * here, 1 + most)
+    delaying = others
+    if bunched:
+        chunk = min(max(batch, 1) * prompt, whole_prompts if whole else room)
+        delaying = max(1 + others - max(1, chunk / prompt), 0)
     share = prompt / steps / chunk
-    return 1 + others, everyone, chunk, others * share, everyone * share
+    return 1 + others, everyone, chunk, delaying * share, everyone * share
 
 
 def loaded_beside(load, computing, layers):

@@ -12,7 +12,7 @@ from qsjax.engines.releases import date, issue, release, version
 from qsjax.engines.schedulers import filling_of
 from qsjax.evidence.measurements import Case, load_records, read_case, read_cases
 from qsjax.evidence.measurements.deployment import engine_of
-from qsjax.evidence.measurements.predict import FIRST_TOKENS, batches, outcomes
+from qsjax.evidence.measurements.predict import FIRST_TOKENS, Asked, batches, outcomes
 from qsjax.evidence.validation import validate
 from qsjax.records.scenario import Records
 from tests.test_validation import EXAMPLE
@@ -134,6 +134,19 @@ def test_requests_wait_for_an_engine_that_looks_for_them_now_and_then():
         step = float(outcomes(*batches([read_case(at_once)]), {}).tpot[0])
     assert first[1] - first[0] == pytest.approx(5e3 * step, rel=1e-9)
     assert first[2] == first[1]
+
+
+@pytest.mark.parametrize(
+    ("engine", "notes", "rules"),
+    [
+        ("TensorRT-LLM 1.0", "", (1.0, 0.0)), ("SGLang 0.5.9", "", (0.0, 0.0)),
+        ("vLLM 0.11", "", (1.0, 0.0)), ("vLLM 0.11", "range-ratio 0.8", (0.0, 1.0)),
+    ],
+)  # fmt: skip
+def test_requests_of_one_length_start_together_where_prompts_ride(engine, notes, rules):
+    case = read_case({**EXAMPLE, "engine": engine, "notes": notes})
+    found = Asked(case.deployments[0], case.kind, case.facts).rules
+    assert (found.bunched, found.lockstep) == rules
 
 
 def test_first_tokens_are_predicted_where_they_are_known():

@@ -22,6 +22,7 @@ from tests import oracle, tolerances
 from tests.test_prefill import DENSE, HARDWARE, MOE, WORKLOAD
 
 CHUNKED, ALONE, WHOLE = Filling(), Filling(mixed=0.0), Filling(whole=1.0)
+BUNCHED = Filling(whole=1.0, bunched=1.0)
 
 
 def steps(batch, prompt, output, rules=CHUNKED, pp=1.0, **workload):
@@ -57,6 +58,38 @@ def test_a_rare_prompt_by_hand():
     assert float(found.chunk * found.share) == pytest.approx(others)
 
 
+def test_requests_that_start_together_by_hand():
+    # 16 prompts of 1,000 tokens: 8 fit beside 16 answers, so that 8 others delay a sequence.
+    found = steps(16.0, 1000.0, 1001.0, BUNCHED)
+    decoding = 1.0 + 15.0 / 1.001
+    assert float(found.decoding) == pytest.approx(decoding)
+    assert float(found.chunk) == 8000.0
+    assert float(found.share) == pytest.approx((decoding - 8.0) / 8000.0)
+    # 8 of them are read in one step, and none waits for another's prompt.
+    alone = steps(8.0, 1000.0, 1001.0, BUNCHED)
+    assert (float(alone.chunk), float(alone.share)) == (8000.0, 0.0)
+    # As many prompts are read in all; the mean over all steps knows the same number.
+    assert float(alone.share_of_all * alone.chunk) == pytest.approx(float(alone.everyone))
+
+
+def test_many_that_start_together_fill_every_step_as_by_chance():
+    """In the limit of a full budget it does not matter who comes when."""
+    for prompt, output in ((9000.0, 30.0), (100.0, 50.0)):
+        even = Filling(bunched=1.0)
+        found, chance = steps(1e6, prompt, output, even), steps(1e6, prompt, output, CHUNKED)
+        assert float(found.chunk) == pytest.approx(float(chance.chunk))
+        assert float(found.share) == pytest.approx(float(chance.share), rel=0.05)
+
+
+def test_a_step_with_prompts_is_no_shorter_than_one_without():
+    """Where short messages of all-reduces cost most, as on links without NVLink."""
+    slow = HARDWARE.replace(intra_bw=2e10, eff_allreduce=0.05)
+    found = shared(1000.0, 1000.0, 1000.0, Filling(budget=2048.0), hardware=slow, tp=8.0)
+    assert float(found.full.ttft) < float(found.step.tpot)
+    assert float(found.wait) == 0.0
+    assert float(found.tpot) == float(found.step.tpot)
+
+
 def test_decoding_waits_by_hand():
     # All 8 decode; each of 7 others brings 20,000 tokens in 100 steps: passes of 2/3 * 10,000.
     found = steps(8.0, 20_000.0, 101.0, ALONE)
@@ -65,7 +98,7 @@ def test_decoding_waits_by_hand():
     assert float(found.chunk) == pytest.approx(0.21 / -np.expm1(-0.21) * 20_000.0 / 3.0)
 
 
-@pytest.mark.parametrize("rules", [CHUNKED, ALONE, WHOLE])
+@pytest.mark.parametrize("rules", [CHUNKED, ALONE, WHOLE, BUNCHED])
 @pytest.mark.parametrize("pp", [1.0, 4.0])
 @pytest.mark.parametrize(("query", "accepted"), [(1.0, 1.0), (4.0, 2.5)])
 def test_the_oracle_agrees(rules, pp, query, accepted):
@@ -76,8 +109,9 @@ def test_the_oracle_agrees(rules, pp, query, accepted):
             tokens_per_step=accepted,
         )  # fmt: skip
         wanted = oracle.filled_steps(
-            batch, prompt, output, rules.budget, rules.mixed, rules.whole, pp, query, accepted
-        )
+            batch, prompt, output, rules.budget, rules.mixed, rules.whole, rules.bunched, pp,
+            query, accepted,
+        )  # fmt: skip
         np.testing.assert_allclose(found, wanted, rtol=1e-8)
 
 
@@ -163,7 +197,7 @@ def test_nothing_to_read_leaves_the_decode_step():
     assert float(found.tokens_per_s) == pytest.approx(64.0 / float(found.step.tpot))
 
 
-@pytest.mark.parametrize("rules", [CHUNKED, ALONE, WHOLE])
+@pytest.mark.parametrize("rules", [CHUNKED, ALONE, WHOLE, BUNCHED])
 @pytest.mark.parametrize("model", [DENSE, MOE])
 def test_slopes_meet_finite_differences(rules, model):
     def log_times(bw, prompt):
@@ -182,7 +216,7 @@ def test_slopes_meet_finite_differences(rules, model):
         )
 
 
-@pytest.mark.parametrize("rules", [CHUNKED, ALONE, WHOLE])
+@pytest.mark.parametrize("rules", [CHUNKED, ALONE, WHOLE, BUNCHED])
 @pytest.mark.parametrize(("prompt", "output"), [(1.0, 1.0), (1e6, 2.0), (2.0, 1e6)])
 def test_slopes_are_finite(rules, prompt, output):
     def total(hardware, prompt, output):

@@ -202,7 +202,8 @@ def shared_steps(
     full = prefill_step(
         *(records, convention, prompt, prompts, context_parallel, answers, cached), 1.0 / more
     )
-    longer = full.ttft / accepted - mixed * step.tpot
+    # The laws of a prefill have long messages: no step is shorter for the prompts that ride in it.
+    longer = jnp.maximum(full.ttft / accepted - mixed * step.tpot, 0.0)
     wait, of_all = more * steps.share * longer, more * steps.share_of_all
     mean = step.tpot + of_all * longer
     works = step.busy * step.tpot * (1.0 - mixed * of_all) + of_all * pp * full.t_busy / accepted

@@ -142,15 +142,17 @@ class Asked(NamedTuple):
         """How the engine fills its steps, with the budget that the record states.
 
         Requests of one length start and end together where prompts ride in decode steps; where
-        decoding waits, the first of them to come drives the others apart.
+        decoding waits, the first of them to come drives the others apart. Their first tokens come
+        one by one all the same: by chance they are predicted better (18 % in the median of NVIDIA's
+        sweeps, 28 % together).
         """
         one = self.one
         usual = filling_of(one.engine, scalar(one.hardware.hbm_bytes), one.hardware_name)
-        is_even = mean_length(self.facts) == 1.0
-        return usual._replace(
-            budget=self.facts.get("max_batched_tokens", usual.budget),
-            bunched=usual.mixed if is_even else 0.0,
-        )
+        budget = self.facts.get("max_batched_tokens", usual.budget)
+        if mean_length(self.facts) < 1.0 or self.kind == "ttft":
+            return usual._replace(budget=budget)
+        # Replicas whose requests start together read them in the same steps.
+        return usual._replace(budget=budget, bunched=usual.mixed, lockstep=0.0)
 
 
 def stack(asked: Sequence[Asked]) -> Batch:
