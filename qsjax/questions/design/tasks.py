@@ -43,16 +43,8 @@ def log_metrics(
     return (-value if METRICS[metric].less_is_better else value), fits
 
 
-@partial(jax.jit, static_argnames=("quantities", "metric"))
-def log_slopes(
-    winners: Winners,
-    economy: Economy,
-    x: jax.Array,
-    quantities: tuple[str, ...],
-    metric: Objective,
-) -> tuple[jax.Array, jax.Array]:
-    """Slopes of both logs in every log factor, shape (row, quantity)."""
-    return jax.jacfwd(lambda y: log_metrics(winners, economy, y, quantities, metric))(x)
+# Slopes of both logs in every log factor, shape (row, quantity); arguments as of `log_metrics`.
+log_slopes = jax.jit(jax.jacfwd(log_metrics, argnums=2), static_argnames=("quantities", "metric"))
 
 
 class Task:
