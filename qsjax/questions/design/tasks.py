@@ -22,11 +22,7 @@ MET = 1e-9  # relative distance by which a target still counts as met
 
 @partial(jax.jit, static_argnames=("quantities", "metric"))
 def log_metrics(
-    winners: Winners,
-    economy: Economy,
-    x: jax.Array,
-    quantities: tuple[str, ...],
-    metric: Objective,
+    winners: Winners, economy: Economy, x: jax.Array, quantities: tuple[str, ...], metric: Objective
 ) -> tuple[jax.Array, jax.Array]:
     """Log metric (larger is better) and log of B_max over the least batch, at log factors x."""
     fields = {
