@@ -30,10 +30,7 @@ def served(models: Any, flags: dict[str, Any], **more: Any) -> Problem:
 
 
 def problem_of(
-    models: Any,
-    flags: dict[str, Any],
-    contexts: Sequence[float] | None = None,
-    **more: Any,
+    models: Any, flags: dict[str, Any], contexts: Sequence[float] | None = None, **more: Any
 ) -> Problem:
     """The problem of the flags that verbs share.
 

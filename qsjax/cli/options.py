@@ -121,29 +121,18 @@ models_argument = click.argument(
     "models", nargs=-1, required=True, shell_complete=names_of("model")
 )
 hardware_option = flag(
-    "--hardware",
-    str,
-    "Accelerator or TOML file.",
-    HARDWARE,
-    shell_complete=names_of("hardware"),
+    "--hardware", str, "Accelerator or TOML file.", HARDWARE, shell_complete=names_of("hardware")
 )
 system_options = options(
-    hardware_option,
-    flag("--gpus", WHOLE, "GPUs in all, such as 8,16 or 8..64.", "64"),
+    hardware_option, flag("--gpus", WHOLE, "GPUs in all, such as 8,16 or 8..64.", "64")
 )
 one_model, some_models = (
     options(argument, system_options) for argument in (model_argument, models_argument)
 )
-convention_option = flag(
-    "--convention",
-    [*CONVENTIONS, "both"],
-    "Accounting.",
-    "physical",
-)
+convention_option = flag("--convention", [*CONVENTIONS, "both"], "Accounting.", "physical")
 DTYPES = "Dtype of weights, KV cache.  [default: as published]"
 dtype_options = options(
-    convention_option,
-    *(flag(f"--{name}", STORED, DTYPES) for name in ("weights", "kv")),
+    convention_option, *(flag(f"--{name}", STORED, DTYPES) for name in ("weights", "kv"))
 )
 
 
@@ -154,12 +143,7 @@ def context_option(default: str) -> Callable[[Any], Any]:
 
 
 quality_options = options(
-    flag(
-        "--twins",
-        Numbers(none=True),
-        "Dense models of equal quality: factors q, or none.",
-        "5",
-    ),
+    flag("--twins", Numbers(none=True), "Dense models of equal quality: factors q, or none.", "5"),
     dtype_options,
 )
 PUBLISHED = "1k,2k,4k... to the model's limit"
@@ -180,11 +164,7 @@ def degree_options(help_: str) -> Callable[[Any], Any]:
 
 axis_options = options(
     degree_options("Values of tp, ep, pp, dp, kvp.  [default: all]"),
-    flag(
-        "--replicas",
-        WHOLE,
-        "Copies.  [default: as many as fill the GPUs]",
-    ),
+    flag("--replicas", WHOLE, "Copies.  [default: as many as fill the GPUs]"),
     flag("--kv-mode", str, "Any of none, kvp (Helix), cp (pass-Q)."),
     batch_option,
 )

@@ -44,12 +44,7 @@ class Duration(click.ParamType[float]):
 _REQUEST = "Tokens of a request; the context is isl + osl/2."
 request_options = options(*(flag(f"--{name}", WHOLE, _REQUEST) for name in ("isl", "osl")))
 
-prefix_option = flag(
-    "--prefix-hit-rate",
-    float,
-    "Share of each prompt already cached.",
-    0.0,
-)
+prefix_option = flag("--prefix-hit-rate", float, "Share of each prompt already cached.", 0.0)
 REUSE = defaults_of(Reuse)
 _REUSED = f"Input and output tokens.  [default: {tokens(REUSE['isl'])}, {REUSE['osl']:g}]"
 reuse_options = options(

@@ -15,12 +15,7 @@ CONTEXT = 8192.0
 @verb("speculate")
 @options.some_models
 @options.workload_options("8k")
-@flag(
-    "--acceptance",
-    float,
-    "Chance that a draft is accepted if those before it are.",
-    ACCEPTANCE,
-)
+@flag("--acceptance", float, "Chance that a draft is accepted if those before it are.", ACCEPTANCE)
 @flag("--drafts", int, "Tokens drafted in a step.", 1)
 @flag("--method", METHODS, "Who drafts.", "mtp")
 @flag("--head-params", float, "Parameters of an Eagle head.")

@@ -21,9 +21,7 @@ demand_options = options(
     flag("--seed", int, "Seed of lengths and arrivals.", 0),
 )
 LATENCY = "Longest time to the first token, per further token, as 2s or 50ms."
-limit_options = options(
-    *(flag(f"--{name}", Duration(), LATENCY) for name in ("ttft", "tpot")),
-)
+limit_options = options(*(flag(f"--{name}", Duration(), LATENCY) for name in ("ttft", "tpot")))
 _STEP = "Most tokens of a step, most running requests.  [default: the engine's]"
 engine_options = options(
     flag("--engine", ENGINES, "Engine whose scheduler is followed.", "vllm"),

@@ -191,12 +191,7 @@ class Judge:
     """The designs of one cell, ready to be bounded."""
 
     def __init__(
-        self,
-        cells: Cells,
-        cell: int,
-        region: Region,
-        *,
-        resource: str | None = None,
+        self, cells: Cells, cell: int, region: Region, *, resource: str | None = None
     ) -> None:
         self.cells, self.region = cells, region
         self.parameters = len(region.parameters)

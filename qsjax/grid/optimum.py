@@ -17,16 +17,7 @@ from qsjax.cost.feasibility import MEMORY_REASONS, REASONS
 from qsjax.cost.ledger import RESOURCES, resource_times, time_ledger
 from qsjax.cost.metrics import Economy, Objective, score_of
 from qsjax.grid.bounded import best_two, is_bounded
-from qsjax.grid.cells import (
-    Cells,
-    Designs,
-    Winners,
-    placed,
-    shaped,
-    step_of,
-    step_on_host,
-    take,
-)
+from qsjax.grid.cells import Cells, Designs, Winners, placed, shaped, step_of, step_on_host, take
 from qsjax.grid.limits import LIMITS, RISING, Limits, is_given, violations
 from qsjax.grid.pairs import Candidates, score_candidates
 from qsjax.grid.parameters import Inputs

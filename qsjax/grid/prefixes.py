@@ -256,10 +256,7 @@ def interval_of(
 
 
 def turns(
-    design: Design,
-    parameter: str,
-    interval: tuple[float, float],
-    points: int = SCAN_POINTS,
+    design: Design, parameter: str, interval: tuple[float, float], points: int = SCAN_POINTS
 ) -> Turns:
     """Every value of a parameter at which another place has the most tokens/s.
 

@@ -89,9 +89,7 @@ def divisors(count: int) -> list[int]:
 
 
 def axis_values(
-    gpus: Sequence[float],
-    contexts: Sequence[float],
-    overrides: Mapping[str, Sequence[float | str]],
+    gpus: Sequence[float], contexts: Sequence[float], overrides: Mapping[str, Sequence[float | str]]
 ) -> dict[str, Sequence[float | str]]:
     """GPU counts, contexts, and the full tp x ep x pp x dp x kvp x KV-mode tensor below them.
 

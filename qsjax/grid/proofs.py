@@ -123,8 +123,7 @@ def lead(one: Bounds, others: Bounds, sign: float) -> Lead:
         mine, theirs = (side.slopes[side.shared :] for side in (one, others))
         is_same = (one.memory == others.memory) & (len(mine) == len(theirs))
         together = sum(
-            (most_apart(x, y) for x, y in zip(mine, theirs, strict=False)),
-            np.zeros(ahead.shape),
+            (most_apart(x, y) for x, y in zip(mine, theirs, strict=False)), np.zeros(ahead.shape)
         )
         # Batches are rounded each by itself, unless they are equal everywhere.
         for side, remainders in ((one, mine), (others, theirs)):

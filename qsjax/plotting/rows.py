@@ -33,7 +33,7 @@ METRICS: dict[str, str] = {
 
 
 def as_rows(data: "Sequence[Row] | xr.Dataset") -> list[Row]:
-    """Rows as they are, or one row for every cell of a data set of `export.to_dataset`."""
+    """Rows as they are, or one row for every cell of the data set of `explore`."""
     if isinstance(data, Sequence):
         return [in_ms(row) for row in data]
     return [_row(data, cell) for cell in np.ndindex(*(data.sizes[d] for d in _dims(data)))]

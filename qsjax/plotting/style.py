@@ -404,12 +404,7 @@ def panel_height(ax: Axes) -> float:
 
 
 def label(
-    ax: Axes,
-    title: str | None,
-    x: str | None = None,
-    y: str | None = None,
-    *,
-    beside: float = 0.0,
+    ax: Axes, title: str | None, x: str | None = None, y: str | None = None, *, beside: float = 0.0
 ) -> None:
     """Title (what the picture shows) and axis labels with units, in as many lines as they need.
 

@@ -66,8 +66,7 @@ def throughput_vs_context(
     Rows of one context and of several GPU counts are drawn over these.
 
     Args:
-        data: rows of `export.best_rows` (with a `label`, if lines are no variants) or the data set
-            of `export.to_dataset`.
+        data: rows of `explore` (with a `label`, if lines are no variants), or its data set.
         ax: where to draw.
         metric: which quantity of the rows.
         crossovers: whether to mark where a twin and the MoE change order.

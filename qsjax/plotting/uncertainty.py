@@ -16,11 +16,7 @@ from qsjax.plotting.rows import METRICS
 from qsjax.plotting.style import DENSE
 from qsjax.records import units
 
-TODAY: dict[str, Any] = {
-    "marker": "*",
-    "color": DENSE[0].colour,
-    "markeredgecolor": "#20242a",
-}
+TODAY: dict[str, Any] = {"marker": "*", "color": DENSE[0].colour, "markeredgecolor": "#20242a"}
 
 
 @style.styled

@@ -402,12 +402,7 @@ def _scaled(ends: Ends, inputs: Any, cell: int, scale: float) -> Ends | None:
 
 
 def _certified(
-    case: _Case,
-    claim: str,
-    ends: Ends,
-    parameters: Sequence[Parameter],
-    parts: int,
-    largest: bool,
+    case: _Case, claim: str, ends: Ends, parameters: Sequence[Parameter], parts: int, largest: bool
 ) -> list[Certificate]:
     """Certificates of one kind of claim in one cell."""
     tops = []

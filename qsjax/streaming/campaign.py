@@ -157,9 +157,7 @@ def prepare(
 
 
 def execute(
-    campaign: SweepRun,
-    me: Processes,
-    warn: Callable[[str], None],
+    campaign: SweepRun, me: Processes, warn: Callable[[str], None]
 ) -> dict[str, Any] | None:
     """Compute what is missing, and in process 0 write the results.
 

@@ -64,11 +64,7 @@ def _of_all(plan: Plan, few: Few, call: np.ndarray, found: Reduction) -> Reducti
 
 
 def run_chunk(
-    engine: Engine,
-    chunk: int,
-    wanted: Outputs,
-    known: Tally,
-    report: Report = lambda cells: None,
+    engine: Engine, chunk: int, wanted: Outputs, known: Tally, report: Report = lambda cells: None
 ) -> tuple[Tally, Cells]:
     """Evaluate one chunk.
 

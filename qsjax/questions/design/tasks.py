@@ -22,11 +22,7 @@ MET = 1e-9  # relative distance by which a target still counts as met
 
 @partial(jax.jit, static_argnames=("quantities", "metric"))
 def log_metrics(
-    winners: Winners,
-    economy: Economy,
-    x: jax.Array,
-    quantities: tuple[str, ...],
-    metric: Objective,
+    winners: Winners, economy: Economy, x: jax.Array, quantities: tuple[str, ...], metric: Objective
 ) -> tuple[jax.Array, jax.Array]:
     """Log metric (larger is better) and log of B_max over the least batch, at log factors x."""
     fields = {
@@ -43,16 +39,8 @@ def log_metrics(
     return (-value if METRICS[metric].less_is_better else value), fits
 
 
-@partial(jax.jit, static_argnames=("quantities", "metric"))
-def log_slopes(
-    winners: Winners,
-    economy: Economy,
-    x: jax.Array,
-    quantities: tuple[str, ...],
-    metric: Objective,
-) -> tuple[jax.Array, jax.Array]:
-    """Slopes of both logs in every log factor, shape (row, quantity)."""
-    return jax.jacfwd(lambda y: log_metrics(winners, economy, y, quantities, metric))(x)
+# Slopes of both logs in every log factor, shape (row, quantity); arguments as of `log_metrics`.
+log_slopes = jax.jit(jax.jacfwd(log_metrics, argnums=2), static_argnames=("quantities", "metric"))
 
 
 class Task:

@@ -9,13 +9,7 @@ import numpy as np
 
 from qsjax.cost.metrics import METRICS, check_metrics
 from qsjax.grid.gradients import hessian_at
-from qsjax.grid.parameters import (
-    DEFAULT_PARAMETERS,
-    HARDWARE_PARAMETERS,
-    Parameter,
-    read,
-    resolve,
-)
+from qsjax.grid.parameters import DEFAULT_PARAMETERS, HARDWARE_PARAMETERS, Parameter, read, resolve
 from qsjax.grid.problem import Problem, describe, question
 from qsjax.grid.solution import Solution, cell_labels, dataset_of, joined, rows_of, solve_all
 from qsjax.numerics.safe import Rounding
@@ -23,12 +17,7 @@ from qsjax.output import words
 from qsjax.output.labels import cell_name, variant_name
 from qsjax.output.result import Drawing, Result, Row, Table
 from qsjax.questions.sensitivity.draws import Uncertainty
-from qsjax.questions.sensitivity.slopes import (
-    METRIC_NAMES,
-    CellSlopes,
-    priced_winners,
-    slopes_of,
-)
+from qsjax.questions.sensitivity.slopes import METRIC_NAMES, CellSlopes, priced_winners, slopes_of
 from qsjax.questions.sensitivity.switching import SPAN, Switches, check_span, switches
 from qsjax.questions.sensitivity.tables import slope_rows, switch_columns, throughput_map
 from qsjax.records.rows import grouped

@@ -195,11 +195,7 @@ def switches(solution: Solution, parameters: Sequence[str], span: float = SPAN) 
     return Switches(solution, chosen, factors[0], factors[1], to[0], to[1], *limits.T)
 
 
-def _bisect(
-    varier: _Varier,
-    base: State,
-    items: list[np.ndarray],
-) -> tuple[np.ndarray, np.ndarray]:
+def _bisect(varier: _Varier, base: State, items: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Factor at which each item changes, and what to: all items at once, in log factor."""
     kind, which, _, cell, before, after = items
     is_winner = kind == KINDS.index("winner")
