@@ -131,7 +131,7 @@ COATS = {
     '  - --compilation-config={"level": 3, "sizes": [1, 2]}\n  - "--tensor-parallel-size 4"\n',
     # https://github.com/llm-d-incubation/llm-d-modelservice, examples/values-cpu.yaml and others
     "llm-d's chart": "modelArtifacts:\n  uri: 'hf://org/m'\ndecode:\n  parallelism:\n"
-    "    tensor: 4\n  replicas: 2\n  containers:\n  - name: vllm\n    image: ghcr.io/llm-d/llm-d:v0.2.0\n"
+    "    tensor: 4\n  containers:\n  - name: vllm\n    image: ghcr.io/llm-d/llm-d:v0.2.0\n"
     "    modelCommand: vllmServe\n    args:\n      - '--max-model-len'\n      - '8192'\n"
     "    mountModelVolume: true\nprefill:\n  create: false\n",
     "a variable on one line": POD
