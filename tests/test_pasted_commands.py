@@ -129,6 +129,14 @@ COATS = {
     "a chart": "modelName: org/m\nimage:\n  tag: v0.7.3\nextraArgs:\n"
     '  - "--max-model-len"\n  - "8192"\n  # as many as there are\n'
     '  - --compilation-config={"level": 3, "sizes": [1, 2]}\n  - "--tensor-parallel-size 4"\n',
+    # https://github.com/llm-d-incubation/llm-d-modelservice, examples/values-cpu.yaml and others
+    "llm-d's chart": "modelArtifacts:\n  uri: 'hf://org/m'\ndecode:\n  parallelism:\n"
+    "    tensor: 4\n  containers:\n  - name: vllm\n    image: ghcr.io/llm-d/llm-d:v0.2.0\n"
+    "    modelCommand: vllmServe\n    args:\n      - '--max-model-len'\n      - '8192'\n"
+    "    mountModelVolume: true\nprefill:\n  create: false\n",
+    "a variable on one line": POD
+    + "    env:\n    - {name: TP, value: '4'}\n    args: ['--model=org/m',"
+    " '--tensor-parallel-size=$(TP)', '--max-model-len=8192']\n",
     "a chart's list": "model:\n  name: org/m\nvllm:\n"
     '  extraArgs: ["--max-model-len", "8192", "-tp", "4"]\n',
     "NeMo Evaluator": "deployment:\n  type: vllm\n  hf_model_handle: org/m\n"
@@ -156,6 +164,8 @@ COATS = {
     "arguments in JSON": json.dumps({"image": "vllm/vllm-openai:x", "arguments": ARGUMENTS}),
     "a text in Python that has a name": "cmd = (f'vllm serve {MODEL} '\n    '-tp 4 '\n"
     "    '--max-model-len 8192')\nPopen(cmd, shell=True)".replace("{MODEL}", "org/m"),
+    "a list in Python whose program has a name": "command = [str(vllm), 'serve', 'org/m', '-tp', 4,"
+    "\n    '--max-model-len', f'{8192:g}']\nif drafts:\n    command.extend(['-dp', '2'])",
     "keywords in Python that have a name": "engine_args: dict = {\n    'model': 'org/m',\n"
     "    'tensor_parallel_size': 4,\n}\nllm = LLM(**engine_args, max_model_len=8192)",
     # Scripts of https://github.com/sgl-project/sglang, docs/platforms/ascend

@@ -119,12 +119,8 @@ def _job(text: str) -> Described | None:
     return None
 
 
-def _service(text: str) -> Described | None:
-    """The server of KServe's LLMInferenceService, whose controller writes the command."""
-    if not _SERVICE.search(text):
-        return None
-    spec = _under(text, "spec")
-    model, split = _under(spec, "model"), _under(spec, "parallelism")
+def _degrees(split: str) -> list[str]:
+    """The flags of vLLM for the parallelism that a service or a chart states."""
     flags = []
     for key, flag in (
         ("tensor", "--tensor-parallel-size"),
@@ -133,8 +129,29 @@ def _service(text: str) -> Described | None:
     ):
         if value := _value(split, key):
             flags += [flag, value]
-    if _value(split, "expert") == "true":
-        flags.append("--enable-expert-parallel")
+    return [*flags, "--enable-expert-parallel"] if _value(split, "expert") == "true" else flags
+
+
+def _modelservice(text: str) -> Described | None:
+    """The server that decodes in llm-d's modelservice chart, which writes its command."""
+    model, decode = _value(_under(text, "modelArtifacts"), "uri"), _under(text, "decode")
+    if not model or not decode:
+        return None
+    head = next((one for one in _EXTRA.finditer(decode) if one["key"] == "args"), None)
+    words = _passed(decode, head) if head else []
+    flags = [*_degrees(_under(decode, "parallelism")), *words]
+    return Described(
+        _command("vllm", model.removeprefix("hf://"), flags),
+        "the chart's workers that decode, one of them",
+    )
+
+
+def _service(text: str) -> Described | None:
+    """The server of KServe's LLMInferenceService, whose controller writes the command."""
+    if not _SERVICE.search(text):
+        return None
+    spec = _under(text, "spec")
+    model, flags = _under(spec, "model"), _degrees(_under(spec, "parallelism"))
     drafter = _under(spec, "speculator", "config")
     if drafter:
         names = re.findall(r"^(\w+):", drafter, re.MULTILINE)
@@ -279,6 +296,7 @@ def described(text: str) -> Described | None:
         or _job(text)
         or _sagemaker(text)
         or _runpod(text)
+        or _modelservice(text)
         or _chart(text)
         or _settings(text)
     )

@@ -23,12 +23,15 @@ _CALL = re.compile(
     r"|sys\.executable)\s*,.*?\])",
     re.DOTALL,
 )
+_VARIABLE = re.compile(r"\$\w*(vllm|sglang)\w*", re.IGNORECASE)
 _NAME = re.compile(r"([\[,]\s*)(?:str\()?([A-Za-z_]\w*)\)?(?=\s*[,\]])")
 _NUMBER = re.compile(r"([\[,]\s*)str\(([\d.]+)\)")
 _IMAGE = re.compile(r"^\s*(?:-\s+)?['\"]?image['\"]?\s*:\s*['\"]?([^\s'\"]+)|^FROM\s+(\S+)")
 _VARIABLES = re.compile(r"^\s*(?:environment|envs?)[ \t]*:[ \t]*(?:#.*)?$")
 _ENV = re.compile(r"^ENV\s+(\w+)[=\s]\s*(.*)$")
 _PAIR = re.compile(r"^(?:-\s+)?['\"]?([A-Za-z_]\w*)['\"]?\s*(?:=|:\s+)(.*?)['\"]?$")
+# A variable of a container as a mapping on one line.
+_INLINE = re.compile(r"^-\s*\{\s*name:\s*['\"]?(\w+)['\"]?\s*,\s*value:\s*(.*?)\s*\}$")
 _MAKE = re.compile(r"^[\w.-]+:.*\n\t", re.MULTILINE)  # a target of make; manifests have no tabs
 _YAML = re.compile(r"(?:[ \t]*(?:#.*|---.*)?\n)*[A-Za-z_][\w.-]*:(?:[ \t].*)?\n")
 _ENGINE = re.compile(r"vllm|sglang|trtllm|tensorrt-llm|huggingfaceserver")
@@ -103,7 +106,7 @@ def _pairs(lines: list[str], indent: int) -> list[str]:
         bare, depth = line.strip(), len(line) - len(line.lstrip())
         if bare and (depth < indent or (depth == indent and not bare.startswith("- "))):
             break
-        pair = _PAIR.match(bare)
+        pair = _PAIR.match(_INLINE.sub(r"\1: \2", bare))
         if pair is None:
             continue
         value = re.sub(r"\s+#.*$", "", pair[2]).strip().strip("'\"")
@@ -267,8 +270,12 @@ def _told(text: str) -> list[str]:
 def _in_python(text: str) -> Held | None:
     """The command that Python has as a list of words, or hands to a shell."""
     call = _CALL.search(text)
-    for found in lists.lists(text) if call else ():
-        command = shlex.join(found.words)
+    for found in lists.lists(text):
+        # A program may be a variable that is called after it.
+        named = _VARIABLE.fullmatch(found.words[0]) if found.words[1:2] == ["serve"] else None
+        command = shlex.join([named[1], *found.words[1:]] if named else found.words)
+        if not named and not call:
+            continue
         if SERVER.search(command):
             notes = (LEFT_OUT + ", ".join(found.left_out),) if found.left_out else ()
             return Held(command, "", notes)
