@@ -49,9 +49,9 @@ class FirstToken(NamedTuple):
 # records do not tell apart is shared. TensorRT-LLM's ranks of data parallelism wait for each
 # other's requests.
 FIRST_TOKENS = {
-    "vllm": FirstToken(steps=0.0, rush=0.197),
-    "trtllm": FirstToken(steps=0.0, rush=0.141),
-    "trtllm dp": FirstToken(steps=27.1, rush=0.141),
+    "vllm": FirstToken(steps=0.0, rush=0.211),
+    "trtllm": FirstToken(steps=0.0, rush=0.145),
+    "trtllm dp": FirstToken(steps=25.9, rush=0.145),
 }
 OVERHEADS = tuple(f"{name}_overhead" for name in ("layer", "latent", "expert", "sequence", "step"))
 
