@@ -108,7 +108,7 @@ def test_a_dead_process_stops_the_others_and_the_rest_resumes(alone, tmp_path, v
     assert other.returncode != 0
     assert "process" in error
     assert "distributed" in error or "--resume" in error, error
-    code, _, error = cases.here(spec, out, *CHUNK, "--resume")
+    code, _, error = cases.run(spec, out, *CHUNK, "--resume")
     assert code == 0, error
     assert cases.files(out) == expected
 

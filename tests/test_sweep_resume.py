@@ -52,7 +52,7 @@ def test_a_killed_sweep_resumes_to_identical_files(finished, tmp_path, count):
     assert 0 < chunks < len(list(whole.glob("chunks/*.chunk")))
     assert not (out / "summary.json").exists()
     before = {path: path.stat().st_mtime_ns for path in out.glob("chunks/*.chunk")}
-    code, _, error = cases.here(spec, out, *CHUNK, "--resume")
+    code, _, error = cases.run(spec, out, *CHUNK, "--resume")
     assert code == 0, error
     assert cases.files(out) == cases.files(whole)
     assert all(path.stat().st_mtime_ns == when for path, when in before.items())
