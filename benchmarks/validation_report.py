@@ -39,11 +39,10 @@ does it. No group is called unseen: the form of the model was chosen while looki
 of them; only the constants were not. What is fitted are factors on the constants as they ship, one
 for all engines and formats; how these differ from one another is as fitted to all records. With
 every constant of the kernels fitted anew instead (`python -m benchmarks.fit_kernels --left-out`,
-1,283 records of Hopper and Blackwell) errors are 6.7 and 19.7 % by accelerator, 6.3 and 19.1 by
-engine, 7.4 and 21.9 by model (median, 90th percentile). Constants of AWS stay as they ship: they
-were fitted to trainium1, which is no test therefore. Of the constants of AMD, the layers of SGLang
-and ATOM and their share of the peak were fitted to the rows here, those of vLLM to other public
-results of the same kind.
+1,543 records of NVIDIA and AMD) errors are 7.3 and 20.0 % by accelerator, 7.4 and 20.2 by engine
+and generation, 7.6 and 20.1 by model (median, 90th percentile). Constants of AWS stay as they ship:
+they were fitted to trainium1, which is no test therefore. Four constants of AMD, which serve where
+no engine is stated, were fitted to other public results of the same kind.
 
 Records whose speculation or precision is not stated, or whose label contradicts their times, are
 predicted but not scored, here and below.
