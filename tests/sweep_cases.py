@@ -5,8 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import prompt
-
 SPEC = """\
 [sweep]
 models = ["mixtral-8x7b"]
@@ -54,12 +52,6 @@ def run(spec: Path, out: Path, *flags: str, **options: str) -> tuple[int, str, s
     process = launch(spec, out, *flags, **options)
     output, error = process.communicate(timeout=240)
     return process.returncode, output, error
-
-
-def here(spec: Path, out: Path, *flags: str) -> tuple[int, str, str]:
-    """A sweep that ends before it computes, in this process, whose devices cannot change."""
-    done = prompt.qsjax("sweep", spec, "--out", out, *flags)
-    return done.returncode, done.stdout, done.stderr
 
 
 def files(out: Path) -> dict[str, bytes]:

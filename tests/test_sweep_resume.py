@@ -100,10 +100,10 @@ def test_a_changed_file_is_refused_with_the_difference(finished, tmp_path):
     spec, whole = finished
     other = tmp_path / "other.toml"
     other.write_text(SPEC.replace("twins = [3]", "twins = [4]"))
-    code, _, error = cases.here(other, whole, *CHUNK, "--resume")
+    code, _, error = cases.run(other, whole, *CHUNK, "--resume")
     assert code == 2
     assert "spec.twins: was [3.0], now [4.0]" in error
-    code, _, error = cases.here(spec, whole, *CHUNK)
+    code, _, error = cases.run(spec, whole, *CHUNK)
     assert code == 2
     assert "holds a sweep already" in error
 
@@ -196,7 +196,7 @@ def test_a_disk_that_is_really_full(finished, tmp_path, kind):
 def test_what_cannot_be_written_is_a_mistake_of_the_input(finished, tmp_path):
     spec, _ = finished
     (tmp_path / "file").write_text("")
-    code, output, error = cases.here(spec, tmp_path / "file" / "out", *CHUNK)
+    code, output, error = cases.run(spec, tmp_path / "file" / "out", *CHUNK)
     assert (code, output) == (2, "")
     assert f"--out {tmp_path / 'file' / 'out'} cannot be written: Not a directory" in error
 
