@@ -15,7 +15,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
         os.environ.setdefault(name, "1")
 if version("jaxlib") == "0.10.1":  # another one may not know the flag, and then XLA aborts
     # XLA's new writer of fused loops takes three times as long over a law of 900 scalar operations.
-    # `test_both_writers_of_loops_give_the_same_numbers` holds what it makes against this one.
+    # `make test` runs what compares compiled programs with oracle and NumPy with both (XLA_FLAGS=).
     os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "agg")
