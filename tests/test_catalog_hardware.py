@@ -94,15 +94,15 @@ def test_every_number_has_a_source(name):
 def test_every_default_that_is_not_neutral_has_a_source():
     """Neutral: no price, no power or all of it, nothing hidden, no padding, a softmax for free.
 
-    So is the plain form of the kernels: no blend, no start-ups, ratios of 1, no one-shot kernel;
-    and an island is a switch.
+    So is the plain form of the kernels: no blend, no start-ups, ratios of 1, no one-shot kernel, no
+    captured graph of prompts; and an island is a switch.
     """
     facts = facts_of(HardwareSpec)
     neutral = {"flops_exp", "query_tile", "cp_ring_tail", "usd_per_hour", "watts"}
     neutral |= {"power_base", "power_gain"}
     neutral |= {name for name in facts if name.startswith("overlap_")}
     neutral |= {name for name in facts if name.endswith(("_blend", "_ratio", "_startup"))}
-    neutral |= {"linear_overhead", "sparse_overhead"}
+    neutral |= {"linear_overhead", "sparse_overhead", "captured_tokens"}
     neutral |= {"one_shot_share", "two_shot_latency", "rank_latency", "mesh"}
     neutral |= {f"{tier}_{what}" for tier in TIERS for what in ("bytes", "bw")}  # no such tier
     ones = {"query_tile", "power_base", "expert_read_ratio", "expert_gemm_ratio"}

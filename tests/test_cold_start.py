@@ -5,6 +5,7 @@ import resource
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -44,6 +45,17 @@ def timed(*arguments):
 
 
 EXAMPLES = list(examples())
+# The file that the help of `explain` names.
+MANIFEST = """
+apiVersion: apps/v1
+kind: Deployment
+spec:
+  template:
+    spec:
+      containers:
+        - image: vllm/vllm-openai:v0.11.0
+          command: [vllm, serve, Qwen/Qwen3-32B, --tensor-parallel-size, "2"]
+"""
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +77,9 @@ def test_names_and_help_need_no_jax(arguments, importing):
 
 
 @pytest.mark.parametrize("command", EXAMPLES)
-def test_nothing_is_compiled_and_little_time_taken(command, importing):
+def test_nothing_is_compiled_and_little_time_taken(command, importing, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("deploy.yaml").write_text(MANIFEST, "utf-8")
     seconds, done = timed("-m", *shlex.split(command))
     assert LOGGED not in done.stderr
     assert done.stdout

@@ -157,9 +157,7 @@ def test_first_tokens_are_predicted_where_they_are_known():
     one = read_case(record).deployments[0]
     records = Records(one.model, one.hardware, one.partition, one.workload)
     design = (records, one.convention, one.prompt)
-    # Of equal lengths, so that their prompts come together.
-    rules = filling_of("vllm", 141e9)._replace(bunched=1.0)
-    found = shared_steps(*design, one.output, rules)
+    found = shared_steps(*design, one.output, filling_of("vllm", 141e9))
     tokens = 16 * one.prompt
     passes = max(1.0, tokens / 8192)
     together = prefill_step(*design, min(tokens, 8192) / one.prompt).ttft

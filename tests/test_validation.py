@@ -360,14 +360,17 @@ def test_caches_as_logs_name_them():
 
 
 def test_output_of_aggregated_serving():
-    """A token waits for the prompts of 15 others; the GPUs run those of all 16 sequences."""
+    """A token waits for the prompts of 15 others; the GPUs run those of all 16 sequences.
+
+    But for those on their way to a user: one step of a thousand.
+    """
     varied = {**EXAMPLE, "notes": "range-ratio 0.8"}  # prompts come by chance
     rate = {**varied, "metric": "output_throughput", "unit": "tok/s"}
     alone = {**rate, "phase": "decode"}
     cases = [read_case(record) for record in (varied, rate, alone)]
     time, total, decode = (one.value for one in predict(cases))
     step = 16 / decode
-    assert total == pytest.approx(16 / (step + 16 * (time * MS - step) / 15))
+    assert total == pytest.approx(16 / (step + 16 * (time * MS - step) / 15), rel=1e-3)
     assert predict([read_case(rate)])[0].shares["prefill"] > 0
     mixed = read_case({**varied, "phase": "mixed"})
     assert predict([mixed])[0].value == pytest.approx(time)
@@ -726,7 +729,7 @@ def test_shared_constants_are_physical():
     spec = hardware_entry("h100").spec
     for name in ("kv_read", "weight_read", "gemm", "attention", "link", "allreduce"):
         assert 0 < getattr(spec, f"eff_{name}") <= 1
-    for name in ("layer", "latent", "expert", "sequence", "step", "prefill"):
+    for name in ("layer", "latent", "expert", "sequence", "step", "eager"):
         assert getattr(spec, f"{name}_overhead") > 0
     assert spec.intra_latency > 0
     assert spec.inter_latency > 0
