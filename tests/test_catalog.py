@@ -212,6 +212,7 @@ def test_cache_of_a_further_token_by_hand(name, size):
         ),
         # A 16-bit scale for 128 integers.
         ("Qwen/Qwen3-32B-AWQ", "qwen3-32b", "fp4", "fp4", 0.515625, "bf16"),
+        ("Intel/Qwen3-32B-int4-AutoRound", "qwen3-32b", "fp4", "fp4", 0.515625, "bf16"),
         ("TheBloke/Llama-2-13B-chat-GPTQ", "llama-2-13b", "fp4", "fp4", 0.515625, "bf16"),
         # Experts of 4 bits leave attention in 16.
         ("nvidia/DeepSeek-R1-0528-FP4-v2", "deepseek-v3", "fp4", "bf16", 0.5625, None),

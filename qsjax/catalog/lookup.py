@@ -28,7 +28,7 @@ _OWN = {
 # the format of its weights, which `quantisation.ALGORITHMS` has by these names.
 _VARIANT = re.compile(
     r"(instruct|chat|base|thinking|reasoning|hf|it|1m|preview|exp|dynamic|static|pertensor|block"
-    r"|perchannel|quantized|kv|mtp|\d{4})$"
+    r"|perchannel|quantized|autoround|kv|mtp|\d{4})$"
 )
 _FORMATS = {
     "nvfp4": "NVFP4",
