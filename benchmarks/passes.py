@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.simulation import records_of
+from benchmarks.simulation import pass_time, records_of
 from qsjax.evidence.measurements import Case, read_case
 from qsjax.numerics.float64 import in_float64
-from qsjax.questions.simulation.steps import StepTable, pass_time, step_table
+from qsjax.questions.simulation.steps import StepTable, step_table
 from qsjax.records.units import MS
 
 TABLE = Path(__file__).with_name("passes.csv")

@@ -22,7 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import click
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from benchmarks.timing import cores, peak_rss_mb
 from qsjax import catalog
@@ -99,6 +102,32 @@ def vidur(python: Path) -> dict[str, Any]:
     return found
 
 
+def pass_time(
+    table: steps.StepTable,
+    prompts: ArrayLike,
+    tokens: ArrayLike,
+    sequences: ArrayLike,
+    context: float,
+) -> jax.Array:
+    """One pass of one stage over whole prompts, and over sequences that decode beside them [s].
+
+    Args:
+        table: of one deployment.
+        prompts: how many, all of a length; 0 for a decode step.
+        tokens: of all of them.
+        sequences: that decode; 0 for a pass over prompts alone.
+        context: their mean context [tokens].
+    """
+    prompts, tokens, sequences = (jnp.asarray(x, float) for x in (prompts, tokens, sequences))
+    low, _ = steps.context_segment(jnp.asarray(context, float))
+    short, base, slope = steps.decode_line(table, sequences, low)
+    decodes = base + slope * context
+    attention = prompts * steps.prompt_attention(table, tokens / jnp.maximum(prompts, 1.0))
+    read = steps.interpolate(table.linear, tokens + sequences) + attention
+    beside = jnp.where(sequences > 0, decodes - short, 0.0)
+    return jnp.where(prompts > 0, read + beside, decodes)
+
+
 def mixed() -> list[dict[str, float]]:
     """Steps of Llama 3.1 8B on one H100 with a prompt's first chunk, against the laws by phase.
 
@@ -128,7 +157,7 @@ def mixed() -> list[dict[str, float]]:
         hardware = records.hardware
         law += float(prompt.t_overhead) + scalar(hardware.step_overhead)
         law += sequences * scalar(hardware.sequence_overhead)
-        seconds = steps.pass_time(table, 1.0, chunk, sequences, context)
+        seconds = pass_time(table, 1.0, chunk, sequences, context)
         rows.append(
             {
                 "sequences": sequences,

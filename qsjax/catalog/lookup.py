@@ -56,6 +56,10 @@ PLACE = re.compile(
 )
 
 
+# Who makes an accelerator, as nvidia-smi and amd-smi print it in front of its name.
+_MAKER = re.compile(r"^(?:nvidia|amdinstinct|amd)(?=.)")
+
+
 def canonical(name: str) -> str:
     """A name without case and separators: "DeepSeek-V3" and "deepseek_v3" are one."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
@@ -90,6 +94,8 @@ def _match(kind: str, name: str) -> _Match | None:
     index, told = _index(kind), ""
     name = PLACE.sub("", name)
     tail = canonical(name.rpartition("/")[2])
+    if kind == "hardware":
+        tail = _MAKER.sub("", tail)
     for candidate in (canonical(name), tail):
         if candidate in index:
             return _Match(index[candidate])

@@ -37,8 +37,9 @@ def eager(model: ModelSpec, hardware: HardwareSpec, tokens: ArrayLike) -> jax.Ar
 
     Graphs are captured for passes up to a size; kernels of longer ones are launched one by one.
     Experts, and attention that is latent, linear or sparse, each bring about as many kernels as a
-    dense layer has: a dense layer of vLLM 0.20 takes 0.27 to 0.38 ms to launch, one with experts
-    and linear attention 1.0 ms, one of DeepSeek-V4 1.5 ms (`benchmarks.passes`).
+    dense layer has: passes of vLLM 0.20 that are too short for the GPU to hide it take 0.27 ms a
+    dense layer, 1.0 one with experts and linear attention, 1.5 one of DeepSeek-V4
+    (`benchmarks.passes`).
     """
     latent = jnp.where(jnp.asarray(model.kv_latent) > 0, params.softmax_layers(model), 0.0)
     routed = jnp.where(jnp.asarray(model.experts) > 1, params.moe_layers(model), 0.0)

@@ -143,8 +143,7 @@ class Asked(NamedTuple):
 
         Requests of one length start and end together where prompts ride in decode steps; where
         decoding waits, the first of them to come drives the others apart. Their first tokens come
-        one by one all the same: by chance they are predicted better (18 % in the median of NVIDIA's
-        sweeps, 28 % together).
+        one by one all the same: by chance they are predicted better.
         """
         one = self.one
         usual = filling_of(one.engine, scalar(one.hardware.hbm_bytes), one.hardware_name)

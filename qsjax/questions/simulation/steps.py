@@ -226,25 +226,3 @@ def decode_line(
 def prompt_attention(table: StepTable, done: jax.Array) -> jax.Array:
     """Attention of the first `done` tokens of a prompt in one stage [s]; 0 for none."""
     return done * interpolate(table.attention, jnp.maximum(done, 1.0))
-
-
-def pass_time(
-    table: StepTable, prompts: ArrayLike, tokens: ArrayLike, sequences: ArrayLike, context: float
-) -> jax.Array:
-    """One pass of one stage over whole prompts, and over sequences that decode beside them [s].
-
-    Args:
-        table: of one deployment.
-        prompts: how many, all of a length; 0 for a decode step.
-        tokens: of all of them.
-        sequences: that decode; 0 for a pass over prompts alone.
-        context: their mean context [tokens].
-    """
-    prompts, tokens, sequences = (jnp.asarray(x, float) for x in (prompts, tokens, sequences))
-    low, _ = context_segment(jnp.asarray(context, float))
-    short, base, slope = decode_line(table, sequences, low)
-    decodes = base + slope * context
-    attention = prompts * prompt_attention(table, tokens / jnp.maximum(prompts, 1.0))
-    read = interpolate(table.linear, tokens + sequences) + attention
-    beside = jnp.where(sequences > 0, decodes - short, 0.0)
-    return jnp.where(prompts > 0, read + beside, decodes)
