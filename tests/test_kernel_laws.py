@@ -11,6 +11,7 @@ from tolerances import EXACT
 
 from benchmarks import fit_kernels
 from qsjax import catalog
+from qsjax.catalog.lookup import model_entry
 from qsjax.cost.decode import decode_step
 from qsjax.cost.laws import collectives, overheads
 from qsjax.cost.prefill import prefill_step
@@ -352,15 +353,18 @@ def test_experts_of_four_bits_multiply_in_sixteen_without_units():
 def test_formats_of_a_workload(change, experts):
     given = {"bytes_ffn_weight": 2.0, "ffn_dtype": "bf16", "proj_dtype": "fp8", **change}
     work = Workload(context=1.0, **given)
-    found = formats_of("qwen3-32b", dataclasses.replace(work, bytes_kv=1.0))
+    found = formats_of(model_entry("qwen3-32b"), dataclasses.replace(work, bytes_kv=1.0))
     assert found == Formats(dense="fp8_block", experts=experts, cache="fp8")
-    assert formats_of("llama-3.1-70b", work).dense == "fp8"
+    assert formats_of(model_entry("llama-3.1-70b"), work).dense == "fp8"
 
 
 def test_mxfp4_by_its_kernels():
     work = Workload(context=1.0, bytes_ffn_weight=0.53, ffn_dtype="fp4")
     for kernels, name in (("triton", "mxfp4_triton"), ("marlin", "mxfp4"), ("flashinfer", "mxfp4")):
-        assert formats_of("gpt-oss-20b", work, is_mxfp4=True, kernels=kernels).experts == name
+        assert (
+            formats_of(model_entry("gpt-oss-20b"), work, is_mxfp4=True, kernels=kernels).experts
+            == name
+        )
 
 
 def test_which_experts_of_eight_bits_tensorrt_llm_multiplies_by():

@@ -195,7 +195,7 @@ def _tuned(
 ) -> tuple[HardwareSpec, tuple[str, ...]]:
     """The accelerator with the constants of the engine's kernels, and which they are."""
     engine = deployment.engine or ""
-    formats = formats_of(entry.name, work, is_mxfp4=bool(experts.kernels), kernels=experts.kernels)
+    formats = formats_of(entry, work, is_mxfp4=bool(experts.kernels), kernels=experts.kernels)
     tuned = tune(hardware, engine, formats)
     launches = scalar(tuned.spec.layer_overhead) + experts.launches
     spec = dataclasses.replace(tuned.spec, layer_overhead=launches)

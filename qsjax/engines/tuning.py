@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
-from qsjax.catalog import HardwareEntry
+from qsjax.catalog import HardwareEntry, ModelEntry
 from qsjax.engines.generations import generation_of
 from qsjax.engines.rules import load_kernels
 from qsjax.numerics.safe import scalar
@@ -23,7 +23,7 @@ class Formats:
     Attributes:
         dense: of projections and dense networks: "bf16", "fp8", "fp8_block" or "fp4".
         experts: "bf16", "fp8", "int4", "mxfp4", "mxfp4_triton" or "nvfp4".
-        cache: "bf16" or "fp8".
+        cache: "bf16", "fp8" or "latent", a latent of 16 bits.
     """
 
     dense: str
@@ -78,17 +78,19 @@ class Tuned:
     notes: tuple[str, ...] = ()
 
 
-def formats_of(model: str, work: Workload, *, is_mxfp4: bool = False, kernels: str = "") -> Formats:
+def formats_of(
+    model: ModelEntry, work: Workload, *, is_mxfp4: bool = False, kernels: str = ""
+) -> Formats:
     """The formats of a workload.
 
     Args:
-        model: name in the catalogue.
+        model: its name says which scales its FP8 has, its record what is cached.
         work: bytes and dtypes.
         is_mxfp4: experts of four bits are MXFP4, as the checkpoint has them.
         kernels: of MXFP4 experts, by `kernels.name_of`.
     """
     dense: str = work.proj_dtype
-    if dense == "fp8" and is_block_scaled(model):
+    if dense == "fp8" and is_block_scaled(model.name):
         dense = "fp8_block"
     experts: str = work.ffn_dtype
     if experts == "fp4":
@@ -97,7 +99,8 @@ def formats_of(model: str, work: Workload, *, is_mxfp4: bool = False, kernels: s
             experts = "mxfp4_triton" if kernels == "triton" else "mxfp4"
     elif experts == "bf16" and scalar(work.bytes_ffn_weight) < 1.0:
         experts = "int4"
-    cache = "fp8" if scalar(work.bytes_kv) <= 1.0 else "bf16"
+    wide = "latent" if scalar(model.spec.kv_latent) > 0 else "bf16"
+    cache = "fp8" if scalar(work.bytes_kv) <= 1.0 else wide
     return Formats(dense=dense, experts=experts, cache=cache)
 
 
@@ -169,7 +172,7 @@ def find(
     used = Formats(
         dense=_nearest_format(kernels["gemm"][generation][nearest], formats.dense),
         experts=_nearest_format(kernels["experts"][generation][nearest], formats.experts),
-        cache=formats.cache,
+        cache=_nearest_format(kernels["attention"][generation][nearest], formats.cache),
     )
     return Entries(generation=generation, engine=nearest, formats=used, is_newer=is_newer)
 

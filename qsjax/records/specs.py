@@ -364,7 +364,7 @@ class HardwareSpec:
         "reached share of the peak, attention",
         0.60,
         "FlashMLA decode kernels where they are compute-bound: 0.53 to 0.67 of the peak on H800, "
-        "0.58 to 0.62 on H20 (https://github.com/deepseek-ai/FlashMLA; "
+        "0.58 to 0.84 on H20 (https://github.com/deepseek-ai/FlashMLA; "
         "https://github.com/alibaba/InferSim, bench_data/mla)",
     )
     eff_exp: ArrayLike = _efficiency("reached share of the exponentials", 0.38)

@@ -22,7 +22,7 @@ from qsjax.cost.laws.sharding import context_of
 from qsjax.engines.generations import generation_of
 from qsjax.engines.operating_point import OperatingPoint
 from qsjax.engines.rules import load_kernels
-from qsjax.engines.tuning import Formats, fields, find
+from qsjax.engines.tuning import Entries, Formats, fields, find
 from qsjax.evidence.measurements.deployment import UnusableError, hardware_of
 from qsjax.evidence.measurements.names import PRECISIONS, find_model
 from qsjax.grid.axes import stack
@@ -136,6 +136,10 @@ _UNSERVED = {
 def _alone(one: OperatingPoint, engine: str, formats: Formats = _PLAIN) -> OperatingPoint:
     """With the laws of an engine's kernels as its tables have them, without what serving adds."""
     entries = find(one.hardware_name, engine, formats, None)
+    if entries is None and one.hardware_name in load_kernels()["unlike"]:
+        # Its deployments are not like its generation's; its launches are.
+        made = generation_of(one.hardware_name)
+        entries = Entries(generation=made, engine=engine, formats=formats)
     if entries is None or not entries.has_tables:
         return one
     alone = {**load_kernels()["served"], **_UNSERVED}
@@ -201,7 +205,10 @@ def _kernel(record: Mapping[str, Any], hardware: HardwareEntry) -> tuple[Part, O
         work = Workload(
             context=float(record.get("avg_context") or 0.0), batch=_batch(record), bytes_kv=stored
         )
-        return "attention", _alone(_deployment(model, name, hardware, Partition(), work), LIBRARIES)
+        one, formats = _deployment(model, name, hardware, Partition(), work), _PLAIN
+        if stored > 1.0:
+            formats = dataclasses.replace(_PLAIN, cache="latent")
+        return "attention", _alone(one, LIBRARIES, formats)
     if found := _GEMM.search(name):
         experts, top_k, hidden, width = map(float, found.groups())
         model = dataclasses.replace(
