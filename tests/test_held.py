@@ -246,6 +246,24 @@ def test_no_more_sequences_run_than_the_cache_holds():
     assert running(one, {"max_sequences": 4.0}) == 4
 
 
+@pytest.mark.parametrize(
+    ("engine", "model", "running"),
+    [
+        # --max-running-requests is of a server, --max-num-seqs of a replica.
+        ("sglang 0.5.14", "qwen3-30b-a3b", 7),
+        ("vllm 0.11", "qwen3-30b-a3b", 30),
+        # Replicas of a dense model are servers of their own.
+        ("sglang 0.5.14", "llama-3.1-8b", 30),
+    ],
+)
+@pytest.mark.parametrize("notes", ["--max-running-requests 30", "max-num-seqs=30"])
+def test_attention_replicas_of_sglang_share_the_limit_of_their_server(
+    engine, model, running, notes
+):
+    served = {**SERVED, "engine": engine, "model": model, "n_gpus": 4, "dp": 4, "notes": notes}
+    assert read_case(served).deployments[0].workload.batch == running
+
+
 def usable_bytes_of(one, weights):
     """Weights, and 0.9 of what they, the runtime and a pass of 8,192 tokens leave."""
     forward = 8192 * 2 * (3 * 8192 + 3 * 28672)

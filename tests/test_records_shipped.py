@@ -4,8 +4,10 @@ import collections
 import datetime
 
 import jax
+import numpy as np
 import pytest
 
+from benchmarks import unseen
 from qsjax.cost.prefill import prefill_step
 from qsjax.cost.shared import shared_steps
 from qsjax.engines.releases import date, issue, release, version
@@ -202,3 +204,17 @@ def test_what_a_record_says_of_engine_and_source():
     blog = {"engine": "SGLang", "source": "https://lmsys.org/blog/2025-05-30-large-scale-ep/"}
     assert (version(blog), issue(blog)) == (None, None)
     assert date(blog) == datetime.date(2025, 5, 30)
+
+
+def test_unseen_measurements_are_all_scored_and_none_is_shipped(by_id):
+    table = unseen.rows()
+    assert table.run.nunique() >= 180
+    assert np.isfinite(table.error_pct).all()
+    assert table.is_held.isin([0, 1])[table.quantity != "cache"].all()
+    for by in ("quantity", *unseen.GROUPS):
+        assert unseen.errors(table, by)["n"].sum() == len(table)
+    given = unseen.records()
+    assert all(record["source"].startswith("https://") for record in given)
+    shipped = [record["source"] for record in by_id.values()]
+    for address in {record["source"] for record in given}:
+        assert not any(address in source for source in shipped), address

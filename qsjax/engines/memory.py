@@ -1,5 +1,6 @@
 """What an engine leaves for weights and cache, by the rules of that engine (data/engines.toml)."""
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -239,5 +240,13 @@ def running(one: OperatingPoint, found: Facts) -> float:
     weights += unquantised_bytes(one)
     free = usable_bytes(one, found, weights, cache / context) - weights
     longest = one.prompt + one.output if one.engine == "trtllm" else context
-    room = min(free * context / (cache * longest), found.get("max_sequences", asked))
+    room = min(free * context / (cache * longest), _most(one, found))
     return min(asked, room) if room >= 1.0 else asked
+
+
+def _most(one: OperatingPoint, found: Facts) -> float:
+    """The stated limit of a replica; SGLang's is of a server, whose attention replicas share it."""
+    stated = found.get("max_sequences", math.inf)
+    shares = one.engine == "sglang" and float(one.model.experts) > 1  # type: ignore[arg-type]  # catalogue entries hold floats
+    replicas = float(one.partition.dp) if shares else 1.0  # type: ignore[arg-type]  # floats of deployment_of
+    return math.floor(stated / replicas) if math.isfinite(stated) else stated
