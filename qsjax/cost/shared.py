@@ -117,7 +117,8 @@ def filled_steps(
     In each of its steps n others end n / S answers, whose successors bring n * prompt / S tokens;
     where n decoding sequences and these exceed the budget, fewer decode and the others wait.
     Requests that start together are read in steps as full as can be, and none of those that are
-    read in one step waits for another's prompt.
+    read in one step waits for another's prompt. Where decoding waits, a request decodes once all
+    are read, so that of the others it has half before its first token and half after it.
 
     Args:
         partition: pipeline stages, each with a microbatch and a budget of its own.
@@ -150,6 +151,7 @@ def filled_steps(
     chunk = jnp.minimum(jnp.where(is_bunched, together, _at_once(tokens, one)), largest)
     beside = jnp.where(is_bunched, jnp.maximum(chunk / prompt, 1.0), 1.0)
     delaying = jnp.maximum(1.0 + decoding - beside, 0.0)
+    delaying = jnp.where(is_bunched & ~is_mixed, 0.5 * delaying, delaying)
     everyone = jnp.minimum(batch * here, jnp.where(is_mixed, 1.0 + most, jnp.inf))
     share = prompt / steps / chunk
     return Steps(1.0 + decoding, everyone, chunk, delaying * share, everyone * share)

@@ -1,5 +1,6 @@
 """What an engine leaves for weights and cache, by the rules of that engine (data/engines.toml)."""
 
+import dataclasses
 import math
 import re
 from collections.abc import Mapping
@@ -225,7 +226,7 @@ def sizes(model: ModelSpec, part: Partition, work: Workload) -> tuple[jax.Array,
 
 
 def running(one: OperatingPoint, found: Facts) -> float:
-    """Sequences of a replica that run at once: those asked for, as far as the cache holds them.
+    """Sequences of a replica that run at once: those asked for, as far as the engine holds them.
 
     Others wait, which their time per output token does not show. A running sequence holds its mean
     context, under TensorRT-LLM room for its whole answer (GUARANTEED_NO_EVICT, `schedulers.toml`).
@@ -239,14 +240,42 @@ def running(one: OperatingPoint, found: Facts) -> float:
     weights, cache = map(scalar, sizes(one.model, one.partition, one.workload))
     weights += unquantised_bytes(one)
     free = usable_bytes(one, found, weights, cache / context) - weights
+    most = _most(one, found)
+    if one.engine == "sglang" and float(one.model.linear_layers) > 0:  # type: ignore[arg-type]  # catalogue entries hold floats
+        free, cache, states = _beside_states(one, found, free, cache)
+        most = min(most, states)
     longest = one.prompt + one.output if one.engine == "trtllm" else context
-    room = min(free * context / (cache * longest), _most(one, found))
+    room = min(free * context / (cache * longest), most)
     return min(asked, room) if room >= 1.0 else asked
 
 
+def _beside_states(
+    one: OperatingPoint, found: Facts, free: float, cache: float
+) -> tuple[float, float, float]:
+    """What SGLang's pool of recurrent states leaves [B].
+
+    Returns:
+        room for the caches of softmax layers, such a cache of a sequence, and the sequences whose
+        states the pool holds.
+    """
+    rules = load_engines()["sglang"]["running"]
+    share = rules["state_ratio"] / (1.0 + rules["state_ratio"])
+    slots = rules["state_slots"] if found.get("prefix_cache", 1.0) else 1.0
+    empty = dataclasses.replace(one.workload, context=0.0)
+    state = scalar(sizes(one.model, one.partition, empty)[1])
+    return (1.0 - share) * free, cache - state, math.floor(share * free / (slots * state))
+
+
 def _most(one: OperatingPoint, found: Facts) -> float:
-    """The stated limit of a replica; SGLang's is of a server, whose attention replicas share it."""
+    """The limit of a replica; SGLang's is of a server, whose attention replicas share it."""
     stated = found.get("max_sequences", math.inf)
-    shares = one.engine == "sglang" and float(one.model.experts) > 1  # type: ignore[arg-type]  # catalogue entries hold floats
-    replicas = float(one.partition.dp) if shares else 1.0  # type: ignore[arg-type]  # floats of deployment_of
+    if one.engine != "sglang":
+        return stated
+    rules = load_engines()["sglang"]["running"]
+    if "max_sequences" not in found and "scripted" not in found:
+        own = (n for family, n in rules["families"].items() if one.model_name.startswith(family))
+        stated = next(own, math.inf)
+        if float(one.workload.query_tokens) > 1:  # type: ignore[arg-type]  # floats of deployment_of
+            stated = min(stated, rules["speculating"])
+    replicas = float(one.partition.dp) if float(one.model.experts) > 1 else 1.0  # type: ignore[arg-type]  # floats of deployment_of
     return math.floor(stated / replicas) if math.isfinite(stated) else stated

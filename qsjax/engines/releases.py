@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from qsjax.engines.rules import load_engines
 from qsjax.records.checks import LARGEST
 
 _NUMBER = r"(\d*\.?\d+)"
@@ -87,6 +88,10 @@ def facts(record: Mapping[str, Any]) -> dict[str, float]:
         match = next((m for p in patterns if (m := re.search(p, notes))), None)
         if match:
             found[name] = float(match.group(1))
+    if record.get("category") in load_engines()["sglang"]["running"]["scripted"]:
+        found["scripted"] = 1.0
+    if "scripted" in found or re.search("disable[-_]radix[-_]cache", notes):
+        found["prefix_cache"] = 0.0
     return found
 
 

@@ -141,17 +141,21 @@ class Asked(NamedTuple):
     def rules(self) -> Filling:
         """How the engine fills its steps, with the budget that the record states.
 
-        Requests of one length start and end together where prompts ride in decode steps; where
-        decoding waits, the first of them to come drives the others apart. Their first tokens come
-        one by one all the same: by chance they are predicted better.
+        Requests of one length start and end together. Where prompts ride in decode steps, lengths
+        that are not stated count as one, and first tokens come one by one all the same: by chance
+        they are predicted better. Where decoding waits, it takes lengths that are stated as one:
+        `sglang.bench_serving` draws them from one token on unless told otherwise.
         """
         one = self.one
         usual = filling_of(one.engine, scalar(one.hardware.hbm_bytes), one.hardware_name)
         budget = self.facts.get("max_batched_tokens", usual.budget)
-        if mean_length(self.facts) < 1.0 or self.kind == "ttft":
+        is_bunched = self.facts.get("length_ratio") == 1.0
+        if usual.mixed:
+            is_bunched = mean_length(self.facts) == 1.0 and self.kind != "ttft"
+        if not is_bunched:
             return usual._replace(budget=budget)
         # Replicas whose requests start together read them in the same steps.
-        return usual._replace(budget=budget, bunched=usual.mixed, lockstep=0.0)
+        return usual._replace(budget=budget, bunched=1.0, lockstep=0.0)
 
 
 def stack(asked: Sequence[Asked]) -> Batch:
