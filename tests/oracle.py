@@ -726,6 +726,8 @@ def filled_steps(batch, prompt, output, budget, mixed, whole, bunched=0, pp=1, q
     if bunched:
         chunk = min(max(batch, 1) * prompt, whole_prompts if whole else room)
         delaying = max(1 + others - max(1, chunk / prompt), 0)
+        if not mixed:
+            delaying /= 2
     share = prompt / steps / chunk
     return 1 + others, everyone, chunk, delaying * share, everyone * share
 

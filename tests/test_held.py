@@ -15,9 +15,8 @@ from qsjax.cost.laws.memory import (
 )
 from qsjax.cost.laws.sharding import layout
 from qsjax.cost.prefill import prefill_step
-from qsjax.engines import read
+from qsjax.engines import memory, read
 from qsjax.engines.held import cache_bytes_per_token, held, scales
-from qsjax.engines.memory import running
 from qsjax.engines.rules import load_kernels
 from qsjax.engines.tuning import Formats, tune
 from qsjax.evidence.measurements import read_case
@@ -243,7 +242,7 @@ def test_no_more_sequences_run_than_the_cache_holds():
     # A stated mean is what runs; a deployment that cannot hold one sequence keeps what it says.
     assert read_case({**SERVED, "mean_concurrency": 100}).deployments[0].workload.batch == 100
     assert read_case({**SERVED, "gpu": "l40s"}).deployments[0].workload.batch == 128
-    assert running(one, {"max_sequences": 4.0}) == 4
+    assert memory.running(one, {"max_sequences": 4.0}) == 4
 
 
 @pytest.mark.parametrize(
@@ -262,6 +261,37 @@ def test_attention_replicas_of_sglang_share_the_limit_of_their_server(
 ):
     served = {**SERVED, "engine": engine, "model": model, "n_gpus": 4, "dp": 4, "notes": notes}
     assert read_case(served).deployments[0].workload.batch == running
+
+
+def of_sglang(**changes):
+    served = {**SERVED, "engine": "sglang 0.5.16", "gpu": "h200", "concurrency": 512, **changes}
+    return float(read_case(served).deployments[0].workload.batch)
+
+
+def test_what_sglang_runs_at_once_where_no_flag_says():
+    drafting = {"phase": "aggregated, EAGLE", "notes": "accept len 2"}
+    small = {"model": "llama-3.1-8b", "isl": 100, "osl": 100}
+    assert of_sglang(**small) == 512
+    assert of_sglang(**small, **drafting) == 48
+    assert of_sglang(**small, **drafting, max_sequences=100) == 100
+    flash = {"model": "deepseek-v4-flash", "n_gpus": 8, "dp": 8, "ep": 8}
+    assert of_sglang(**flash, gpu="b300") == 256 / 8
+    # Scripts of InferenceX give their number.
+    assert of_sglang(**small, **drafting, category="inferencex_agg") == 512
+
+
+def test_sglangs_pool_of_states_by_hand():
+    """0.9 of 1.9 parts of the room; five states of 30 layers a request, one without prefixes."""
+    hybrid = {"model": "qwen3.5-35b-a3b", "weights_dtype": "fp8", "isl": 500, "osl": 500}
+    one = read_case({**SERVED, "engine": "sglang 0.5.16", "gpu": "h200", **hybrid}).deployments[0]
+    weights = float(weights_bytes(one.model, one.partition, one.workload,
+                                  layout(one.model, one.partition, PHYSICAL)))  # fmt: skip
+    weights += memory.unquantised_bytes(one)
+    free = memory.usable_bytes(one, {}, weights, 1.0) - weights
+    # 32 heads of 128 x 128 in FP32, and three inputs of a convolution over q, k and v in BF16.
+    state = 30 * (32 * 128 * 128 * 4 + 3 * (2 * 16 * 128 + 32 * 128) * 2)
+    assert of_sglang(**hybrid) == pytest.approx(free * 0.9 / 1.9 / state / 5, abs=1)
+    assert of_sglang(**hybrid, notes="--disable-radix-cache") == 512
 
 
 def usable_bytes_of(one, weights):

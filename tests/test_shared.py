@@ -98,7 +98,21 @@ def test_decoding_waits_by_hand():
     assert float(found.chunk) == pytest.approx(0.21 / -np.expm1(-0.21) * 20_000.0 / 3.0)
 
 
-@pytest.mark.parametrize("rules", [CHUNKED, ALONE, WHOLE, BUNCHED])
+def test_a_wave_of_equal_requests_by_hand():
+    """All 8 are read before any decodes: each waits for half of the others after its own."""
+    wave = ALONE._replace(bunched=1.0, budget=1000.0)
+    found = shared(8.0, 1000.0, 101.0, wave)
+    step, read = float(found.step.tpot), float(found.full.ttft)
+    assert float(found.tpot) == pytest.approx(step + 7.0 * read / 2.0 / 100.0)
+    first = float(found.ttft)
+    assert first == pytest.approx(8.0 * read / 2.0 + read / 2.0, rel=1e-6)
+    # As long in all as without a wave, in which requests wait after their first token alone.
+    chance = shared(8.0, 1000.0, 101.0, ALONE._replace(budget=1000.0))
+    together = first + 100.0 * float(found.tpot)
+    assert together == pytest.approx(float(chance.ttft + 100.0 * chance.tpot), rel=1e-6)
+
+
+@pytest.mark.parametrize("rules", [CHUNKED, ALONE, WHOLE, BUNCHED, ALONE._replace(bunched=1.0)])
 @pytest.mark.parametrize("pp", [1.0, 4.0])
 @pytest.mark.parametrize(("query", "accepted"), [(1.0, 1.0), (4.0, 2.5)])
 def test_the_oracle_agrees(rules, pp, query, accepted):
