@@ -309,6 +309,26 @@ def test_a_command_line_is_explained_in_one_call():
 
 
 @pytest.mark.parametrize(
+    ("line", "context", "running"),
+    [
+        ("vllm serve Qwen/Qwen3-0.6B", "1k", 1024),
+        ("vllm serve Qwen/Qwen3-0.6B --max-num-seqs 200", "1k", 200),
+        ("python -m sglang.launch_server --model-path Qwen/Qwen3.5-35B-A3B", "1k", None),
+    ],
+)
+def test_an_engines_own_limit_of_sequences_holds_where_no_flag_says(line, context, running):
+    found = explain_command(line, "h200-sxm", context=context)
+    batch = float(found.own.parts.step.capacity.batch)
+    said = [note for note in found.notes if "where no flag says more" in note]
+    if running is None:  # the pool of recurrent states
+        assert 20 < batch < 200
+        running = batch
+    assert batch == running
+    assert bool(said) == ("--max" not in line)
+    assert all(f"runs {running:,.0f} sequences" in note for note in said)
+
+
+@pytest.mark.parametrize(
     ("given", "told"),
     [
         ({"design": {"tq": 3}}, "design: tq is not known"),

@@ -112,6 +112,7 @@ class Held(NamedTuple):
         workload: with padded weights and the cache's dtype.
         beside: weights that no law counts [B].
         kept: what vLLM's share of the memory would hold besides weights and cache [B].
+        most: sequences of a replica that the engine runs at once, by a flag or without one.
         notes: one sentence each.
     """
 
@@ -119,6 +120,7 @@ class Held(NamedTuple):
     workload: Workload
     beside: float
     kept: float
+    most: float
     notes: tuple[str, ...]
 
 
@@ -164,12 +166,14 @@ def _facts(deployment: Deployment) -> dict[str, float]:
 
 def _divided(
     deployment: Deployment, one: OperatingPoint
-) -> tuple[HardwareSpec, float, float, tuple[str, ...]]:
-    """The accelerator as its engine divides it, and the last three fields of `Held`."""
+) -> tuple[HardwareSpec, float, float, float, tuple[str, ...]]:
+    """The accelerator as its engine divides it, and the last four fields of `Held`."""
     facts, beside = _facts(deployment), memory.unquantised_bytes(one)
     weights = scalar(memory.sizes(one.model, one.partition, one.workload)[0]) + beside
     kept = memory.vllm_kept(one, facts, weights)
-    room = memory.usable_bytes(one, facts, weights, 0.0) - beside
+    usable = memory.usable_bytes(one, facts, weights, 0.0)
+    drafts = deployment.drafts is not None
+    most, room = memory.limit(one, facts, usable - weights, drafts=drafts), usable - beside
     capacity = scalar(one.hardware.hbm_bytes)
     # What vLLM keeps is in its share; the others' shares are of weights and cache alone.
     reserve = kept + beside if one.engine == "vllm" else 0.0
@@ -183,7 +187,7 @@ def _divided(
         f"memory by {NAMES[one.engine]}'s own rules: {room / GIB:,.2f} GiB of the "
         f"{capacity / GIB:,.0f} GiB are left for weights and cache at this split"
     )
-    return hardware, beside, kept, (note,)
+    return hardware, beside, kept, most, (note,)
 
 
 def _tuned(
@@ -259,5 +263,5 @@ def held(
         workload=work,
         engine=engine,
     )
-    spec, beside, kept, about = _divided(deployment, one)
-    return Held(spec, work, beside, kept, (*notes, *about))
+    spec, beside, kept, most, about = _divided(deployment, one)
+    return Held(spec, work, beside, kept, most, (*notes, *about))

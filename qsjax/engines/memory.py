@@ -13,8 +13,10 @@ from qsjax.cost.laws import params
 from qsjax.cost.laws.memory import kv_bytes_per_sequence, weights_bytes
 from qsjax.cost.laws.sharding import layout
 from qsjax.engines import releases
+from qsjax.engines.flags import ENGINES
 from qsjax.engines.operating_point import OperatingPoint
 from qsjax.engines.rules import load_engines
+from qsjax.engines.schedulers import default_scheduler
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.records.fields import numbers_of
@@ -228,54 +230,83 @@ def sizes(model: ModelSpec, part: Partition, work: Workload) -> tuple[jax.Array,
 def running(one: OperatingPoint, found: Facts) -> float:
     """Sequences of a replica that run at once: those asked for, as far as the engine holds them.
 
-    Others wait, which their time per output token does not show. A running sequence holds its mean
-    context, under TensorRT-LLM room for its whole answer (GUARANTEED_NO_EVICT, `schedulers.toml`).
-    Where not even one has room, the rules of the engine are not those of the deployment, and the
-    number asked for stands, as it does where the engine has no rules.
+    Others wait, which their time per output token does not show. Where not even one has room, the
+    rules of the engine are not those of the deployment, and the number asked for stands, as it
+    does where the engine has no rules.
     """
     asked = float(one.workload.batch)  # type: ignore[arg-type]  # floats of deployment_of
     if one.engine not in ("vllm", "sglang", "trtllm"):
         return asked
-    context = float(one.workload.context)  # type: ignore[arg-type]  # floats of deployment_of
-    weights, cache = map(scalar, sizes(one.model, one.partition, one.workload))
-    weights += unquantised_bytes(one)
-    free = usable_bytes(one, found, weights, cache / context) - weights
-    most = _most(one, found)
-    if one.engine == "sglang" and float(one.model.linear_layers) > 0:  # type: ignore[arg-type]  # catalogue entries hold floats
-        free, cache, states = _beside_states(one, found, free, cache)
-        most = min(most, states)
-    longest = one.prompt + one.output if one.engine == "trtllm" else context
-    room = min(free * context / (cache * longest), most)
+    room = min(_room(one, found), limit(one, found, _free(one, found)[0]))
     return min(asked, room) if room >= 1.0 else asked
 
 
-def _beside_states(
-    one: OperatingPoint, found: Facts, free: float, cache: float
-) -> tuple[float, float, float]:
-    """What SGLang's pool of recurrent states leaves [B].
+def _free(one: OperatingPoint, found: Facts) -> tuple[float, float]:
+    """What an engine leaves for caches, and the cache of a sequence of the mean context [B]."""
+    weights, cache = map(scalar, sizes(one.model, one.partition, one.workload))
+    weights += unquantised_bytes(one)
+    context = float(one.workload.context)  # type: ignore[arg-type]  # floats of deployment_of
+    return usable_bytes(one, found, weights, cache / context) - weights, cache
 
-    Returns:
-        room for the caches of softmax layers, such a cache of a sequence, and the sequences whose
-        states the pool holds.
+
+def _room(one: OperatingPoint, found: Facts) -> float:
+    """Sequences that the cache holds.
+
+    Each has its mean context, under TensorRT-LLM room for its whole answer (GUARANTEED_NO_EVICT,
+    `schedulers.toml`).
+    """
+    context = float(one.workload.context)  # type: ignore[arg-type]  # floats of deployment_of
+    free, cache = _free(one, found)
+    if _has_pool(one):
+        free, cache = free * (1.0 - _pool_share()), cache - _state_bytes(one)
+    longest = one.prompt + one.output if one.engine == "trtllm" else context
+    return free * context / (cache * longest)
+
+
+def limit(one: OperatingPoint, found: Facts, free: float, *, drafts: bool = False) -> float:
+    """Sequences of a replica that its engine runs at most, by a flag or without one.
+
+    A limit of SGLang is one of the server, which attention replicas share; its pool of recurrent
+    states is another limit.
+
+    Args:
+        one: the deployment.
+        found: what is stated of it: `max_sequences`; `scripted` where a script sets the number.
+        free: what the engine leaves for caches [B].
+        drafts: whether it speculates, if the workload does not say so.
     """
     rules = load_engines()["sglang"]["running"]
-    share = rules["state_ratio"] / (1.0 + rules["state_ratio"])
-    slots = rules["state_slots"] if found.get("prefix_cache", 1.0) else 1.0
-    empty = dataclasses.replace(one.workload, context=0.0)
-    state = scalar(sizes(one.model, one.partition, empty)[1])
-    return (1.0 - share) * free, cache - state, math.floor(share * free / (slots * state))
-
-
-def _most(one: OperatingPoint, found: Facts) -> float:
-    """The limit of a replica; SGLang's is of a server, whose attention replicas share it."""
-    stated = found.get("max_sequences", math.inf)
-    if one.engine != "sglang":
-        return stated
-    rules = load_engines()["sglang"]["running"]
-    if "max_sequences" not in found and "scripted" not in found:
+    most = of_server = found.get("max_sequences", math.inf)
+    if one.engine in ENGINES and not found.keys() & {"max_sequences", "scripted"}:
+        capacity = float(one.hardware.hbm_bytes)  # type: ignore[arg-type]  # catalogue entries hold floats
+        most = default_scheduler(one.engine, capacity, one.hardware_name).sequences
         own = (n for family, n in rules["families"].items() if one.model_name.startswith(family))
-        stated = next(own, math.inf)
-        if float(one.workload.query_tokens) > 1:  # type: ignore[arg-type]  # floats of deployment_of
-            stated = min(stated, rules["speculating"])
-    replicas = float(one.partition.dp) if float(one.model.experts) > 1 else 1.0  # type: ignore[arg-type]  # floats of deployment_of
-    return math.floor(stated / replicas) if math.isfinite(stated) else stated
+        of_server = next(own, math.inf)
+        if drafts or float(one.workload.query_tokens) > 1:  # type: ignore[arg-type]  # floats of deployment_of
+            of_server = min(of_server, rules["speculating"])
+    if one.engine != "sglang":
+        return most
+    if math.isfinite(of_server):
+        replicas = float(one.partition.dp) if float(one.model.experts) > 1 else 1.0  # type: ignore[arg-type]  # floats of deployment_of
+        most = math.floor(of_server / replicas)
+    if _has_pool(one):
+        slots = rules["state_slots"] if found.get("prefix_cache", 1.0) else 1.0
+        most = min(most, math.floor(free * _pool_share() / (slots * _state_bytes(one))))
+    return most
+
+
+def _has_pool(one: OperatingPoint) -> bool:
+    """Whether SGLang keeps recurrent states in a pool of their own."""
+    return one.engine == "sglang" and float(one.model.linear_layers) > 0  # type: ignore[arg-type]  # catalogue entries hold floats
+
+
+def _pool_share() -> float:
+    """Share of SGLang's room for caches that its pool of states has [1]."""
+    ratio = float(load_engines()["sglang"]["running"]["state_ratio"])
+    return ratio / (1.0 + ratio)
+
+
+def _state_bytes(one: OperatingPoint) -> float:
+    """Recurrent states of a sequence [B]."""
+    empty = dataclasses.replace(one.workload, context=0.0)
+    return scalar(sizes(one.model, one.partition, empty)[1])

@@ -9,6 +9,7 @@ from qsjax import engines
 from qsjax.cost.laws.memory import usable_bytes
 from qsjax.cost.metrics import Economy
 from qsjax.engines import WrittenEngine
+from qsjax.engines.held import NAMES
 from qsjax.engines.memory import static_base
 from qsjax.engines.precision import REFUSING, broken_blocks
 from qsjax.engines.spread import LEVEL
@@ -103,6 +104,15 @@ def _explained(stated: Stated, beside: Mapping[str, Any]) -> Explanation:
     """
     asked: Any = partial(explain, engine=stated.deployment.engine or "", **beside)
     found = asked(stated.problem, stated.partition)
+    fits, most = scalar(found.stated.parts.step.capacity.batch), stated.own.most
+    if stated.deployment.batch is None and stated.partition is not None and 1.0 <= most < fits:
+        found = asked(dataclasses.replace(stated.problem, batch=most), stated.partition)
+        engine, context = NAMES[stated.deployment.engine or ""], stated.problem.stated.contexts[0]
+        note = (
+            f"{engine} runs {most:,.0f} sequences of a replica at once where no flag says more, of "
+            f"{fits:,.0f} of {context:,.0f} tokens that fit"
+        )
+        return dataclasses.replace(found, notes=(note, *found.notes))
     limit, lacks = stated.deployment.batch, {one.reason for one in found.stated.shortcomings}
     if not stated.is_limit or lacks != {"batch does not fit"}:
         return found

@@ -1,6 +1,7 @@
 """A deployment as a command line or a few words state it: its records, and what they leave open."""
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping
 from pathlib import PurePosixPath
@@ -164,12 +165,14 @@ class Own(NamedTuple):
         kept: vLLM's own buffers, in its share.
         visible: what vLLM's share is one of.
         ranks: GPUs of the design.
+        most: sequences of a replica that the engine of the command line runs at once [1].
     """
 
     beside: float
     kept: float
     visible: float
     ranks: float
+    most: float = math.inf
 
 
 def _inputs(deployment: Deployment, work: Workload, asked: Asked) -> tuple[Partition, Workload]:
@@ -227,7 +230,8 @@ def _held(
         return hardware.spec, work, Own(0.0, kept, capacity, ranks), ()
     is_given = deployment.bytes_kv is not None or asked.kv is not None
     found = held(deployment, entry, hardware, partition, work, is_cache_given=is_given)
-    own = Own(found.beside, found.kept, visible_bytes(capacity), ranks)
+    most = found.most if asked.words else math.inf
+    own = Own(found.beside, found.kept, visible_bytes(capacity), ranks, most)
     return found.hardware, found.workload, own, (*found.notes, *more)
 
 
