@@ -318,7 +318,7 @@ def test_a_command_line_is_explained_in_one_call():
 )
 def test_an_engines_own_limit_of_sequences_holds_where_no_flag_says(line, context, running):
     found = explain_command(line, "h200-sxm", context=context)
-    batch = float(found.own.parts.step.capacity.batch)
+    batch = float(found.stated.parts.step.capacity.batch)
     said = [note for note in found.notes if "where no flag says more" in note]
     if running is None:  # the pool of recurrent states
         assert 20 < batch < 200
