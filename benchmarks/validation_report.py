@@ -39,7 +39,7 @@ does it. No group is called unseen: the form of the model was chosen while looki
 of them; only the constants were not. What is fitted are factors on the constants as they ship, one
 for all engines and formats; how these differ from one another is as fitted to all records. With
 every constant of the kernels fitted anew instead (`python -m benchmarks.fit_kernels --left-out`,
-1,543 records of NVIDIA and AMD) errors are 7.3 and 20.0 % by accelerator, 7.4 and 20.2 by engine
+1,543 records of NVIDIA and AMD) errors are 7.4 and 20.2 % by accelerator, 7.3 and 20.1 by engine
 and generation, 7.6 and 20.1 by model (median, 90th percentile); those of AMD alone 9.0 and 27.2,
 10.2 and 28.4, 10.9 and 28.9. Constants of AWS stay as they ship:
 they were fitted to trainium1, which is no test therefore. Four constants of AMD, which serve where

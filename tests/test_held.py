@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from qsjax import catalog
+from qsjax.cost import speculation
 from qsjax.cost.decode import decode_step
 from qsjax.cost.laws import params
 from qsjax.cost.laws.memory import (
@@ -316,3 +317,17 @@ def test_a_width_that_kernels_take_as_it_is_is_not_padded():
         found = held(read("sglang serve m"), own, H100, Partition(), work, is_cache_given=False)
         kernels = next(note for note in found.notes if "kernels are those of" in note)
         assert ("pad" in kernels) == is_padded
+
+
+def test_a_measurement_with_drafts_has_their_time():
+    """Two passes of a layer like the model's, one after the other, before all are verified."""
+    drafting = {"phase": "aggregated, EAGLE", "draft_tokens": 3, "accepted": 2.5}
+    served = {**SERVED, "engine": "sglang 0.5.16", "concurrency": 4}
+    one = read_case({**served, **drafting}).deployments[0]
+    alone = read_case(served).deployments[0]
+    work = dataclasses.replace(alone.workload, batch=4.0)
+    layer = speculation.draft_model(one.model, "mtp")
+    bare = dataclasses.replace(one.hardware, sequence_overhead=0.0)
+    each = decode_step(Records(layer, bare, one.partition, work), one.convention).tpot
+    assert one.workload.draft_time == pytest.approx(2 * float(each), rel=1e-9)
+    assert alone.workload.draft_time == 0

@@ -5,7 +5,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+import jax
+
 from qsjax.catalog import hardware_entry
+from qsjax.cost.speculation import draft_model, draft_seconds
 from qsjax.engines import releases as read
 from qsjax.engines.memory import release_of, running
 from qsjax.engines.operating_point import OperatingPoint
@@ -18,8 +21,11 @@ from qsjax.evidence.measurements.deployment import (
 )
 from qsjax.evidence.measurements.kernels import Kernel
 from qsjax.evidence.measurements.names import find_hardware, is_median, metric_of, rate_unit
+from qsjax.numerics.numpy_backend import on_host
+from qsjax.numerics.safe import scalar
 from qsjax.records.checks import LARGEST
-from qsjax.records.specs import PHYSICAL, Workload
+from qsjax.records.scenario import Records
+from qsjax.records.specs import PHYSICAL, Convention, Workload
 from qsjax.records.units import GIB, MS, US
 
 Kind = (
@@ -278,6 +284,23 @@ def _running(one: OperatingPoint, found: Mapping[str, float]) -> OperatingPoint:
     return dataclasses.replace(one, workload=work)
 
 
+@on_host
+def _draft_seconds(records: Records, *, convention: Convention) -> jax.Array:
+    return draft_seconds(draft_model(records.model, "mtp"), records, convention)
+
+
+def _drafting(one: OperatingPoint) -> OperatingPoint:
+    """The deployment with the time of its drafts, one after the other, by a layer of the model."""
+    drafts = scalar(one.workload.query_tokens) - 1.0
+    if not drafts > 0:
+        return one
+    records = Records(one.model, one.hardware, one.partition, one.workload)
+    each = scalar(_draft_seconds(records, convention=one.convention))
+    return dataclasses.replace(
+        one, workload=dataclasses.replace(one.workload, draft_time=drafts * each)
+    )
+
+
 def read_case(record: Mapping[str, Any]) -> Case | Kernel | Skipped:
     """What a record measures, or why the model does not predict it."""
     name = str(record["id"])
@@ -308,6 +331,7 @@ def read_case(record: Mapping[str, Any]) -> Case | Kernel | Skipped:
             raise UnusableError("unknown lengths of prompt and output")
         if kind in ("served_tpot", "served_throughput") and not record.get("mean_concurrency"):
             deployments = tuple(_running(one, found) for one in deployments)
+        deployments = tuple(map(_drafting, deployments))
     except (TypeError, ValueError) as error:  # also fields that are no numbers
         return Skipped(id=name, because=str(error))
     if record["value"] <= 0:
