@@ -2,8 +2,6 @@
 
 import numpy as np
 
-# Shape of a block: partitions times batches. One shape is one compilation.
-ROWS, COLUMNS = 128, 128
 # The default ladder: every batch up to DENSE, then steps of at most SPACING.
 DENSE, SPACING = 64, 0.02
 

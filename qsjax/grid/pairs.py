@@ -11,13 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qsjax.cost.decode import StepCost
 from qsjax.cost.metrics import Economy, Objective, score_of
-from qsjax.grid.batches import COLUMNS, ROWS, clip_to, ladder
+from qsjax.grid.batches import clip_to, ladder
 from qsjax.grid.cells import Winners, concatenated, step_of
 from qsjax.grid.limits import LIMITS, RISING, Limits, is_given, violations
 from qsjax.numerics.numpy_backend import Hoisted, on_host, picked
 
+CELLS = 2**16  # of a block of designs and batches: as many as stay in the caches
 AT_ONCE = 2**13  # designs that NumPy tries at a batch each: as many as stay in the caches
 TOGETHER = 2**16  # cells whose terms without a batch are kept: a few dozen numbers of each
 
@@ -68,9 +68,9 @@ class Block(NamedTuple):
     Attributes:
         winners: inputs and partition of the candidates, (rows, 1); no batch.
         economy: price and power, (rows, 1).
-        largest: largest batch of each row, (rows, 1); 0 in rows that only pad.
+        largest: largest batch of each row, (rows, 1).
         batches: (1, columns).
-        rows: which candidates the rows are, without the padding.
+        rows: which candidates the rows are.
     """
 
     winners: Winners
@@ -81,7 +81,7 @@ class Block(NamedTuple):
 
 
 def rectangles(found: Candidates, largest: np.ndarray, batches: np.ndarray) -> Iterator[Block]:
-    """Blocks of ROWS that cover every candidate at every batch up to its own largest one.
+    """Blocks of about CELLS that cover every candidate at every batch up to its own largest one.
 
     Args:
         found: candidates.
@@ -90,36 +90,11 @@ def rectangles(found: Candidates, largest: np.ndarray, batches: np.ndarray) -> I
     """
     order = np.argsort(-largest, kind="stable")
     order = order[largest[order] >= 1]
-    for start in range(0, len(order), ROWS):
-        rows = order[start : start + ROWS]
-        winners, economy = found.at(rows)
+    while len(order):
         # The rows are sorted, so batches beyond the first row's repeat what was there before.
-        last = int(np.searchsorted(batches, largest[rows[0]])) + 1
-        yield Block(winners, economy, largest[rows][:, None], batches[None, :last], rows)
-
-
-def _padded(values: np.ndarray, length: int) -> np.ndarray:
-    return np.concatenate([values, np.repeat(values[-1:], length - len(values), axis=0)])
-
-
-def blocks(found: Candidates, largest: np.ndarray, batches: np.ndarray) -> Iterator[Block]:
-    """`rectangles` cut and padded to ROWS and COLUMNS, for compiled code: one shape, one program.
-
-    Arguments are those of `rectangles`.
-    """
-    for block in rectangles(found, largest, batches):
-        winners, economy = jax.tree.map(lambda x: _padded(x, ROWS), (block.winners, block.economy))
-        n = len(block.rows)
-        top = np.where(np.arange(ROWS)[:, None] < n, _padded(block.largest, ROWS), 0.0)
-        for left in range(0, block.batches.size, COLUMNS):
-            columns = _padded(block.batches[0, left : left + COLUMNS], COLUMNS)[None, :]
-            yield Block(winners, economy, top, columns, block.rows)
-
-
-def step_at(winners: Winners, batch: jax.Array) -> StepCost:
-    """The step of designs at the given batches."""
-    designs = winners.designs._replace(batch=jnp.maximum(batch, 1.0))
-    return step_of(winners._replace(designs=designs))
+        last = int(np.searchsorted(batches, largest[order[0]])) + 1
+        rows, order = np.split(order, [max(1, CELLS // last)])
+        yield Block(*found.at(rows), largest[rows][:, None], batches[None, :last], rows)
 
 
 class Judged(NamedTuple):
@@ -135,8 +110,8 @@ def _judge(
     winners: Winners, economy: Economy, limits: Limits, batch: Any, *, objective: Objective
 ) -> Judged:
     """What becomes of designs at a batch."""
-    step = step_at(winners, batch)
     inputs, designs = winners
+    step = step_of(Winners(inputs, designs._replace(batch=jnp.maximum(batch, 1.0))))
     broken = violations(limits, designs.partition, inputs.hardware, step, economy)
     score = score_of(objective, step, economy)
     return Judged(score, step.tokens_per_s_per_gpu, step.gpus, broken)
