@@ -14,7 +14,7 @@ from qsjax.grid.problem import Problem, Served, axis_values
 from qsjax.numerics.safe import scalar
 from qsjax.records import checks
 from qsjax.records.conversion import as_float64
-from qsjax.records.fields import NOT_NEGATIVE, Rule, choices_of, facts_of
+from qsjax.records.fields import NOT_NEGATIVE, Rule, choices_of, facts_of, hint
 from qsjax.records.scenario import Records
 from qsjax.records.specs import CONVENTIONS, Convention, ModelSpec, Partition, Workload
 from qsjax.streaming.engine import Job, Precision
@@ -61,6 +61,23 @@ class Options:
             for name, value in dataclasses.asdict(self).items()
             if name not in optional or value != getattr(default, name)
         }
+
+
+OUTPUTS = tuple(field.name for field in dataclasses.fields(Outputs))
+
+
+def options_of(given: Mapping[str, Any], **more: Any) -> Options:
+    """Options of what is kept, by name: outputs, statistics, precision.
+
+    Raises:
+        ValueError: a name is not known.
+    """
+    known = (*OUTPUTS, "statistics", "precision")
+    if unknown := sorted(given.keys() - set(known)):
+        raise ValueError(f"{', '.join(unknown)}: {hint(unknown[0], known)}")
+    outputs = Outputs(**{name: x for name, x in given.items() if name in OUTPUTS})
+    others = {name: x for name, x in given.items() if name not in OUTPUTS}
+    return Options(outputs=outputs, **others, **more)
 
 
 def repeated(values: Sequence[Any]) -> str | None:
