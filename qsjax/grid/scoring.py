@@ -56,11 +56,12 @@ Codes = dict[tuple[str, ...], jax.Array]
 
 
 class Reduced(NamedTuple):
-    """What is kept of a block: choices and counts per kept cell."""
+    """What is kept of a block: choices and counts per kept cell, spreads of metrics over it."""
 
     best: Choice
     feasible: jax.Array
     reasons: jax.Array
+    spread: tuple[Any, ...] = ()
 
 
 def tolerance(dtype: jax.typing.DTypeLike) -> float:

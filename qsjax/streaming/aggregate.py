@@ -8,9 +8,9 @@ import numpy as np
 
 from qsjax.cost.feasibility import REASONS
 from qsjax.grid.cells import concatenated, take
-from qsjax.grid.scoring import TIE_TOLERANCE, lowest, tolerance
+from qsjax.grid.scoring import TIE_TOLERANCE, Reduced, lowest, tolerance
 from qsjax.streaming.engine import Engine
-from qsjax.streaming.kernels import BINS, Reduction, bin_edges, detail_one, survivors_one
+from qsjax.streaming.kernels import BINS, bin_edges, detail_one, survivors_one
 from qsjax.streaming.plan import Plan, winner_coordinates
 
 # Points of the front that the devices compare with; the exact front is kept on the host.
@@ -126,7 +126,7 @@ def summed(wins: np.ndarray) -> np.ndarray:
     return np.stack([keys, counts])
 
 
-def add_wins(tally: Tally, plan: Plan, blocks: np.ndarray, found: Reduction) -> None:
+def add_wins(tally: Tally, plan: Plan, blocks: np.ndarray, found: Reduced) -> None:
     """Count the kept cells that each design wins."""
     inner = math.prod(plan.kept[plan.stacked :])
     starts, sizes = plan.ranges(blocks)
@@ -151,7 +151,7 @@ def quantiles(tally: Tally, metric: int, shares: np.ndarray) -> np.ndarray:
     return np.clip(middle, tally.low[metric], tally.high[metric])
 
 
-def add_sums(tally: Tally, plan: Plan, blocks: np.ndarray, found: Reduction) -> None:
+def add_sums(tally: Tally, plan: Plan, blocks: np.ndarray, found: Reduced) -> None:
     """Count the blocks of a call."""
     _, counts = plan.ranges(blocks)
     for at, count in enumerate(counts):
@@ -212,9 +212,7 @@ def _threshold(best: np.ndarray, known: Designs, count: int, near: float) -> flo
     return float(least - 2.0 * near * abs(least)) if np.isfinite(least) else -np.inf
 
 
-def add_best(
-    tally: Tally, engine: Engine, blocks: np.ndarray, found: Reduction, count: int
-) -> None:
+def add_best(tally: Tally, engine: Engine, blocks: np.ndarray, found: Reduced, count: int) -> None:
     """Let the blocks' designs into the top `count`, looking only where some may be."""
     best = found.best.score.reshape(len(blocks), -1).astype(np.float64)
     sizes = engine.plan.ranges(blocks)[1]

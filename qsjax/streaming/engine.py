@@ -10,10 +10,10 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from qsjax.grid.axes import place
-from qsjax.grid.scoring import WIDE, StepObjective
+from qsjax.grid.scoring import WIDE, Reduced, StepObjective
 from qsjax.records.scenario import Records
 from qsjax.records.specs import Convention
-from qsjax.streaming.kernels import Metric, Reduction, Wanted, reduce_one
+from qsjax.streaming.kernels import Metric, Wanted, reduce_one
 from qsjax.streaming.plan import Plan, design_arrays, kept_arrays
 
 Precision = Literal["float64", "float32"]
@@ -201,7 +201,7 @@ class Engine:
         found = self._start(self._all, moving, kernel, **limits)
         return _fetched(found, len(blocks))
 
-    def stream(self, blocks: np.ndarray) -> Iterator[tuple[np.ndarray, Reduction]]:
+    def stream(self, blocks: np.ndarray) -> Iterator[tuple[np.ndarray, Reduced]]:
         """Reductions of the blocks, in order, a call at a time; the next call runs meanwhile."""
         size = self.plan.per_call
         calls = [blocks[i : i + size] for i in range(0, len(blocks), size)]
@@ -209,7 +209,7 @@ class Engine:
         # All at once: the host has no core for itself.
         moving = self._all[1].moving(np.concatenate(padded))
 
-        def start(at: int) -> Reduction:
+        def start(at: int) -> Reduced:
             first = at * len(padded[0])
             own = jax.tree.map(lambda x: x[first : first + len(padded[at])], moving)
             return self._start(self._all, own, reduce_one)
@@ -217,7 +217,7 @@ class Engine:
         # One call at a time: two on one CPU device take turns and are slower than one.
         coming = start(0)
         for at, call in enumerate(calls):
-            found: Reduction = _fetched(coming, len(call))
+            found: Reduced = _fetched(coming, len(call))
             if at + 1 < len(calls):
                 coming = start(at + 1)
             yield call, found
