@@ -391,7 +391,7 @@ def test_the_optima_are_those_of_explore():
 def test_blocks_of_rows_do_not_change_the_best(cells, monkeypatch):
     monkeypatch.setattr(optimum_module, "SMALL", 0)
     whole = best_of(cells)
-    monkeypatch.setattr(optimum_module, "SMALL_BLOCK", 4)
+    monkeypatch.setattr(optimum_module, "BLOCK", 4 * cells.count)
     for got, want in zip(best_of(cells), whole, strict=True):
         np.testing.assert_array_equal(got, want)
 

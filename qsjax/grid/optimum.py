@@ -28,11 +28,9 @@ from qsjax.numerics.numpy_backend import on_host
 
 # Cells up to which NumPy is done before a compiler would be: about 0.2 s for 2^20.
 SMALL = 2**21
-SMALL_BLOCK = 64  # rows compiled at a time: one compilation for every solver's few rows
-MANY_ROWS = 2**13  # from here on a second compilation for larger blocks pays off
+BLOCK = 2**18  # cells evaluated at a time by a compiled program: as many as stay in the caches
 # Objectives of one user: a smaller batch is never worse.
 FAST = ("tpot", "tokens_per_s_per_user")
-LARGE_BLOCK = 2**21  # designs evaluated at a time: bounds the memory of a large problem
 
 
 class Best(NamedTuple):
@@ -186,9 +184,7 @@ def _best_listed(cells: Cells, rows: Inputs, economy: Economy) -> Best:
     count = len(rows.q)
     if count * cells.count <= SMALL:
         return _small(cells, rows, economy, **how)
-    block = SMALL_BLOCK
-    if count > MANY_ROWS:
-        block = max(block, 2 ** int(np.log2(max(1, LARGE_BLOCK // cells.count))))
+    block = max(1, BLOCK // cells.count)  # of one shape, whatever the rows: one compilation
     at = np.pad(np.arange(count), (0, -count % block), mode="edge")
     parts: list[Best] = []
     for k in over(range(0, len(at), block)):
