@@ -5,15 +5,11 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from qsjax.cost.feasibility import MEMORY_RULES, Capacity, broken_rules
-from qsjax.cost.laws.sharding import context_of
 from qsjax.grid.axes import STACKED, Axes, Axis, matrix_arrays, place
+from qsjax.grid.cells import illegality
 from qsjax.grid.staging import LANES
-from qsjax.numerics.numpy_backend import on_host
 from qsjax.records.scenario import Records
 from qsjax.records.specs import Convention
 
@@ -110,11 +106,6 @@ class Plan:
         """Number of the kept axes along which whole records change: the first ones."""
         return sum(axis.name in STACKED for axis in self.axes.kept)
 
-    @property
-    def cells_computed(self) -> int:
-        """Designs that are compared, padding not counted."""
-        return math.prod(self.kept) * len(self.designs)
-
     def ranges(self, blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """First kept cell of each block (flat, order of execution), and how many are real."""
         inner = math.prod(self.inner[1:])
@@ -135,22 +126,11 @@ def in_order(axes: Axes) -> Axes:
     return Axes(kept=tuple(sorted(axes.kept, key=weight)), searched=axes.searched)
 
 
-@on_host
-def _legal(records: Records, convention: Convention) -> jax.Array:
-    nothing = Capacity(*(jnp.ones(()),) * 5)
-    broken = broken_rules(context_of(records, convention), nothing, records.gpus)
-    is_legal = jnp.ones((), bool)
-    for name, is_broken in broken.items():
-        if name not in MEMORY_RULES:
-            is_legal = is_legal & ~is_broken
-    return is_legal
-
-
 def legal_designs(records: Records, axes: Axes, convention: Convention) -> np.ndarray:
     """Flat positions of the designs that some kept cell allows, memory apart, and few others."""
     placed = place(records, matrix_arrays(axes), convention)
     length = math.prod(len(axis.values) for axis in axes.searched)
-    allowed = np.atleast_1d(_legal(placed, convention))
+    allowed = np.atleast_1d(illegality(placed, convention) == 0)
     is_legal = np.broadcast_to(allowed.any(axis=tuple(range(allowed.ndim - 1))), length)
     found = np.flatnonzero(is_legal)
     # Filled up with others to a number that is cut into equal tiles; the mask holds for them too.
