@@ -1,4 +1,4 @@
-"""Which batches are tried: all of them, or a ladder with a bound of what it leaves out."""
+"""Which batches are tried: all, or a ladder with a bound on the throughput it loses."""
 
 import numpy as np
 
@@ -28,7 +28,7 @@ def ladder(largest: float, spacing: float = SPACING, dense: int = DENSE) -> np.n
 
 
 def spacing_of(batches: np.ndarray) -> float:
-    """Largest relative gap to a batch left out: an upper bound of the throughput lost by it [1].
+    """Largest relative gap between batches: bounds the throughput lost by those left out [1].
 
     >>> spacing_of(np.array([1.0, 2.0, 4.0]))
     0.5

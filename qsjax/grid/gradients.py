@@ -21,9 +21,9 @@ from qsjax.grid.progress import over
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import safe_log
 
-# Half-width of the neighbourhood (relative) in which a slope is asked for left and right.
+# Relative distance at which the slopes left and right of a value are taken.
 SIDE_STEP = 1e-7
-# Left and right slopes this close to the slope itself are the same: no kink.
+# Left and right slopes closer than this to the slope itself are no kink.
 KINK_TOLERANCE = 1e-5
 VALUES = 2**16  # numbers of each operation at a time: as many as stay in the caches
 # Slopes in the batch are taken just above it: below, a pipeline's stages stand empty.
@@ -141,7 +141,7 @@ def _kinks(
     members: tuple[str, ...],
     metrics: tuple[str, ...],
 ) -> np.ndarray:
-    """What elasticities change by just left and right, shape (2, metric, parameter, row)."""
+    """Change of elasticities just left and just right, shape (2, metric, parameter, row)."""
     mask, side = tuple(masks.T[:, :, None]), np.array([-1.0, 0.0, 1.0])[:, None, None]
     found = _slopes_beside(winners, economy, mask, side, members=members, metrics=metrics)
     shape = (3, len(masks), _rows(winners))
@@ -191,7 +191,7 @@ def _rows(winners: Winners) -> int:
 
 
 def _blocks(winners: Winners, prices: Economy, each: int) -> Iterator[tuple[Winners, Economy]]:
-    """Rows at a time of which `each` values a row stay in the caches."""
+    """Blocks of rows so small that `each` values a row stay in the caches."""
     step = max(1, VALUES // each)
     for k in over(range(0, _rows(winners), step)):
         yield take((winners, prices), slice(k, k + step))
@@ -268,7 +268,7 @@ class RateSlopes(NamedTuple):
 def slopes_at_rate(
     winners: Winners, parameters: Sequence[Parameter], is_full: np.ndarray
 ) -> RateSlopes:
-    """What parameters do to throughput where users keep their rate: the batch takes up the slack.
+    """Slopes of throughput at a fixed tokens/s/user: the batch takes up the slack.
 
     Args:
         winners: inputs and designs with their batches, one per row.

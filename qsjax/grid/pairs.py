@@ -1,4 +1,4 @@
-"""Designs that run, of all rows at once, each at every batch up to its largest.
+"""Evaluate the designs that run at every batch up to their largest, all rows at once.
 
 A batch above a partition's largest one is replaced by that one, so the largest batch that fits is
 always among those tried, and every cell of a block is a design that runs.
@@ -109,7 +109,7 @@ class Judged(NamedTuple):
 def _judge(
     winners: Winners, economy: Economy, limits: Limits, batch: Any, *, objective: Objective
 ) -> Judged:
-    """What becomes of designs at a batch."""
+    """Evaluate designs at a batch."""
     inputs, designs = winners
     step = step_of(Winners(inputs, designs._replace(batch=jnp.maximum(batch, 1.0))))
     broken = violations(limits, designs.partition, inputs.hardware, step, economy)
@@ -157,7 +157,7 @@ def allowed_batches(found: Candidates, limits: Limits) -> np.ndarray:
 
 
 def _bisected(found: Candidates, limits: Limits) -> np.ndarray:
-    """`allowed_batches` within limits that no smaller batch breaks alone."""
+    """`allowed_batches` under limits that a smaller batch also keeps."""
     judged = judged_at(found, limits)
     # `low` keeps the limits (0 stands for no batch at all), `high` breaks them.
     low, high = np.zeros_like(found.largest), found.largest + 1.0
@@ -171,7 +171,7 @@ def _bisected(found: Candidates, limits: Limits) -> np.ndarray:
 
 
 def groups(found: Candidates) -> Iterator[Candidates]:
-    """The candidates of some rows at a time, of about TOGETHER cells."""
+    """The candidates in groups of rows, of about TOGETHER cells each."""
     rows, designs = (int(np.max(at, initial=0)) + 1 for at in (found.row, found.position))
     step = max(1, TOGETHER // designs)
     for first in range(0, rows, step):
@@ -179,7 +179,7 @@ def groups(found: Candidates) -> Iterator[Candidates]:
 
 
 def judged_at(found: Candidates, limits: Limits) -> Callable[[np.ndarray, np.ndarray], Judged]:
-    """What some of the candidates do, each at a batch of its own, shape (n,).
+    """A function that evaluates some candidates, each at its own batch, shape (n,).
 
     What no batch changes is computed once, of every row and design.
     """

@@ -1,4 +1,4 @@
-"""What a sweep keeps of its blocks, and how two parts of it become one: exact and orderless."""
+"""Results that a sweep accumulates over blocks; merging is exact and independent of order."""
 
 import dataclasses
 import math
@@ -92,7 +92,7 @@ class Tally:
 
 
 def new_tally(metrics: int) -> Tally:
-    """Nothing counted yet."""
+    """An empty tally."""
     return Tally(
         *(0, 0, 0, 0),
         np.zeros(len(REASONS), np.int64),
@@ -213,7 +213,7 @@ def _threshold(best: np.ndarray, known: Designs, count: int, near: float) -> flo
 
 
 def add_best(tally: Tally, engine: Engine, blocks: np.ndarray, found: Reduced, count: int) -> None:
-    """Let the blocks' designs into the top `count`, looking only where some may be."""
+    """Merge the blocks' designs into the top `count`, evaluating only blocks that may hold some."""
     best = found.best.score.reshape(len(blocks), -1).astype(np.float64)
     sizes = engine.plan.ranges(blocks)[1]
     none, near = lowest(found.best.score.dtype), tolerance(found.best.score.dtype)
@@ -257,7 +257,7 @@ def _undominated(scores: _Scores, edge: Designs, none: float) -> tuple[np.ndarra
 
 
 def add_front(tally: Tally, engine: Engine, blocks: np.ndarray) -> None:
-    """Let the blocks' designs into the front, looking only into blocks with some beyond it."""
+    """Merge the blocks' designs into the front, evaluating only blocks with some beyond it."""
     pair = np.zeros((2, FRONT_PROBES))
     if len(tally.edge.rate):
         at = np.linspace(0, len(tally.edge.rate) - 1, FRONT_PROBES).round().astype(int)

@@ -1,4 +1,4 @@
-"""Blocks evaluated and reduced on the devices, streamed in order: memory does not grow."""
+"""Evaluate and reduce blocks on the devices, in order and in constant memory."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -97,7 +97,7 @@ def program_for(platform: str) -> Callable[..., Any]:
 
 
 class _Packs:
-    """Records of a job for the blocks of a plan; what is the same for all stays on the devices."""
+    """Records of a job by block of a plan; those that no block changes stay on the devices."""
 
     def __init__(self, job: Job, plan: Plan, mesh: Mesh) -> None:
         self._job, self._plan = job, plan
@@ -182,7 +182,7 @@ class Engine:
             )
 
     def _padded(self, blocks: np.ndarray) -> np.ndarray:
-        """A call's blocks: as many as of any call, and for each device, so that one program serves.
+        """A call's blocks, padded to one number for all calls and devices: one program serves all.
 
         A sweep may be resumed on another number of devices than its calls were made for.
         """
@@ -206,7 +206,7 @@ class Engine:
         size = self.plan.per_call
         calls = [blocks[i : i + size] for i in range(0, len(blocks), size)]
         padded = [self._padded(call) for call in calls]
-        # All at once: the host has no core for itself.
+        # Placed all at once: during calls the devices need every core of the host.
         moving = self._all[1].moving(np.concatenate(padded))
 
         def start(at: int) -> Reduced:

@@ -1,4 +1,4 @@
-"""What a device does with one block: score every design once, and reduce the scores."""
+"""Kernels of one block: score every design once, and reduce the scores."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -29,7 +29,7 @@ class Spread(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """What is the same for every block of a sweep; hashable, for the compiler.
+    """What all blocks of a sweep share; hashable, as a static argument.
 
     Attributes:
         objective: what is maximised.

@@ -1,4 +1,4 @@
-"""How a grid of any size is cut into blocks of one shape, each with the whole of its kept cells."""
+"""Cut a grid of any size into blocks of one shape; every kept cell is whole in one block."""
 
 import dataclasses
 import math
@@ -16,17 +16,17 @@ from qsjax.records.specs import Convention
 # A block has so many cells that its fixed cost disappears; a call strings small ones together (a
 # program of one block is the smaller one); a chunk is what a killed run loses at most.
 BLOCK_CELLS = 2**23
-# Share of the work that larger blocks may waste: what the host does for a call takes no less.
+# Share of the work that larger blocks may waste: the host's overhead of a call is about that.
 WASTE = 0.02
 # Kept cells of a block at least: they share what only the design decides.
 BLOCK_ROWS = 256
 # Designs come in multiples of this, so that tiles of any usual size divide them.
 MULTIPLE = 64
 CALL_CELLS = 2**21
-# So few calls take less time than a loop over blocks takes to compile, half a second.
+# Up to this many calls take less time than compiling a loop over blocks, half a second.
 FEW_CALLS = 500
 CHUNK_CELLS = 2**27
-# Listing a design takes so much beside its coordinates: the rules that it may break.
+# Numbers held per listed design beside its coordinates: the rules it may break.
 LISTING = 8
 # Where every score of a block is wanted: three numbers and a temporary; coefficients of a design.
 BYTES_PER_CELL, COEFFICIENTS = 32, 80
@@ -36,7 +36,7 @@ LIGHT = ("gpus", "context", "batch")
 
 
 class Few(NamedTuple):
-    """The designs that bounds leave of a grid, and what is counted of all of them.
+    """The designs that bounds leave, with the counts of all designs of the grid.
 
     Attributes:
         at: places in the plan's list, ascending: every design that wins or ties somewhere.
@@ -140,7 +140,7 @@ def legal_designs(records: Records, axes: Axes, convention: Convention) -> np.nd
 
 
 def _step(length: int, longest: int, rows: int, devices: int) -> int:
-    """Coordinates of a block: the most that waste little by padding and by devices without work."""
+    """Coordinates of a block: as many as waste little on padding and on idle devices."""
 
     def waste(step: int) -> float:
         blocks = rows * math.ceil(length / step)

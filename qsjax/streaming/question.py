@@ -1,4 +1,4 @@
-"""A sweep as a question: a problem or a file, streamed into a folder, and results read there."""
+"""The question `sweep`: stream a problem or a file into a folder, and read the results there."""
 
 import contextlib
 import dataclasses
@@ -233,7 +233,7 @@ def _warn(line: str) -> None:
 def _in_turn(
     prepare: Callable[[], campaign.SweepRun], me: hosts.Processes, folder: Path
 ) -> campaign.SweepRun:
-    """The sweep, prepared by process 0 and then by the others; all stop if one of them must."""
+    """Prepare the sweep, process 0 first; all processes stop if one of them fails."""
     if me.rank:
         hosts.agree(me, is_ready=True)
     try:

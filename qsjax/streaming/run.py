@@ -31,7 +31,7 @@ Report = Callable[[int], None]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Outputs:
-    """What a sweep keeps besides its sums.
+    """Outputs of a sweep besides its counts.
 
     Attributes:
         winners: the best of each kept cell.

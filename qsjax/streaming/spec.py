@@ -27,7 +27,7 @@ from qsjax.streaming.asked import (
 # Arguments of a problem that stand among the axes or in the workload.
 _ARGUMENTS = ("gpus", "context", "batch")
 _STORED = ("weights", "kv")
-# Where the fields stand of which a problem complains under the name of their record.
+# Tables that hold the fields of records whose mistakes a problem reports.
 _RECORDS = {"workload:": "workload", "partition:": "axes"}
 # Tables and their keys. Those of [axes] are arguments of a problem and its axes.
 KEYS: dict[str, tuple[str, ...]] = {
@@ -120,7 +120,7 @@ def _values(name: str, value: Any) -> Any:
 
 
 def _tables(document: Document) -> dict[str, dict[str, Any]]:
-    """The tables by name; what the file has besides is complained of."""
+    """The tables by name; unknown tables and keys are reported."""
     for table in document.table:
         if table not in KEYS:
             complain(document, table, f"unknown table; {hint(table, KEYS)}")
@@ -172,7 +172,7 @@ def _list(document: Document, key: str, names: Any) -> list[str]:
 
 
 def _place(document: Document, tables: Sequence[str], mistakes: Iterable[tuple[str, str]]) -> None:
-    """Complain of arguments, each at its line in the first table that has it, or in [sweep].
+    """Report mistakes, each at its line in the first table that has the argument, or in [sweep].
 
     What the file's own reading has complained of is not told again.
     """

@@ -1,4 +1,4 @@
-"""Interactive figures as data: what stands where, and what a pointer over it says."""
+"""Interactive figures as data: points with their tooltips."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
