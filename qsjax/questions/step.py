@@ -127,12 +127,10 @@ def _rules(convention: str | Convention) -> Convention:
     return convention if isinstance(convention, Convention) else named_convention(convention)
 
 
-# The field whose bounds an argument of another name has.
-_AS = {"prompts": "batch"}
-
-
-def _checked(records: Records, rules: Convention, **others: Any) -> tuple[Any, ...]:
-    """Records, accounting and the other arguments in float64.
+def _checked(
+    records: Records, rules: Convention, prompts: ArrayLike = 1.0
+) -> tuple[Records, Convention, Any]:
+    """Records, accounting and prompts of a pass in float64.
 
     Raises:
         ValueError: with every problem of what is not traced.
@@ -145,13 +143,11 @@ def _checked(records: Records, rules: Convention, **others: Any) -> tuple[Any, .
         records = Records(*sound)
     except ValueError as error:
         problems.append(str(error))
-    for name, value in others.items():
-        if value is not None:
-            others[name], problem = checks.read_field(_AS.get(name, name), value)
-            problems += [] if problem is None else [f"{name}: {problem}"]
+    count, problem = checks.read_field("batch", prompts)
+    problems += [] if problem is None else [f"prompts: {problem}"]
     if problems:
         raise ValueError("\n".join(problems))
-    return records, rules, *others.values()
+    return records, rules, count
 
 
 def _records(
@@ -207,7 +203,8 @@ def decode(
     records = _records(model, hardware, partition, workload, changes)
     is_wide = _is_wide() or not is_traced((records, rules))
     with jax.enable_x64(True):
-        answer: Decode = _answer(_decode_anywhere(*_checked(records, rules)), is_wide)
+        records, rules, _ = _checked(records, rules)
+        answer: Decode = _answer(_decode_anywhere(records, rules), is_wide)
     return answer
 
 
@@ -248,7 +245,7 @@ def prefill(
     is_wide = _is_wide() or not is_traced((records, prompts))
     rules = named_convention("physical")
     with jax.enable_x64(True):
-        own, rules, count = _checked(records, rules, prompts=prompts)
+        own, rules, count = _checked(records, rules, prompts)
         length = own.workload.context
         found = _prefill(own, rules, length, count, context_parallel=context_parallel)
         answer: PrefillCost = _answer(found, is_wide)

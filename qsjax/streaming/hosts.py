@@ -17,6 +17,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from qsjax.output import files
+
 # A process writes a heartbeat every BEAT seconds; one silent for PATIENCE is lost.
 BEAT, PATIENCE, START_PATIENCE = 1.0, 20.0, 300.0
 # Set in a step of several tasks, not in the shell that launches it.
@@ -177,9 +179,8 @@ class Heartbeat:
         return self.folder / f"{rank}.txt"
 
     def _write(self) -> None:
-        temporary = self._path(self.me.rank).with_suffix(f".{os.getpid()}")
-        temporary.write_text(f"{self.me.run} {self._state} {time.time()}")
-        os.replace(temporary, self._path(self.me.rank))
+        said = f"{self.me.run} {self._state} {time.time()}"
+        files.write_atomically(self._path(self.me.rank), said)
 
     def _beat(self) -> None:
         while not self._stop.wait(BEAT):
@@ -190,7 +191,6 @@ class Heartbeat:
 
     def __enter__(self) -> "Heartbeat":
         """Start the heartbeat."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         self._write()
         self._thread.start()
         return self
