@@ -372,7 +372,6 @@ def test_the_answer_is_labelled_drawn_and_saved(answer, tmp_path):
         ({"experts": [4]}, {"law": "joined"}, "law: 'joined' is not known; give one of joint, "),
         ({"experts": [4]}, {"law": "latent-moe"}, "has no law of loss.*; give one of joint, "),
         ({"experts": [4]}, {"tokens": -1.0}, "give the training tokens"),
-        ({"experts": [4]}, {"multiple": 0.5}, "give a whole number"),
     ],
 )
 def test_mistakes_are_told(vary, arguments, says):

@@ -575,9 +575,9 @@ def test_quiet_and_verbose(process, tmp_path):
 
 def test_programs_are_kept_unless_switched_off(process, tmp_path):
     # A search of many designs compiles: whatever other tests ran before, or on another worker.
-    many = "from qsjax.cli import main; from qsjax.grid import fronts; fronts.SMALL = 0; main()"
+    many = "from qsjax.cli import main; from qsjax.grid import optimum; optimum.SMALL = 0; main()"
     small = ("llama-3.1-8b", "--hardware", "h100-sxm", "--gpus", "1")
-    process("pareto", *small, start=("-c", many))
+    process("explore", *small, start=("-c", many))
     assert list(process.cache.glob("jax-*/*"))
     home = {"XDG_CACHE_HOME": str(tmp_path), "HOME": str(tmp_path)}
     process("hardware", "--format", "json", QSJAX_CACHE="off", **home)

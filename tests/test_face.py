@@ -290,6 +290,10 @@ def test_what_a_sweep_cannot_do_is_told_at_once(tmp_path):
     problem = qs.Problem(**MIXTRAL, axes={"kv_overhead": [1.0, 2.0]})
     with pytest.raises(ValueError, match=r"top_k: -1 is not allowed.*\nkv_overhead: .*Convention"):
         qs.sweep(problem, tmp_path / "out", top_k=-1)
+    with pytest.raises(ValueError, match=r"topk: did you mean top_k\?"):
+        qs.sweep(problem, tmp_path / "out", topk=3)
+    with pytest.raises(ValueError, match=r"pareto: the file sweep\.toml says what is kept"):
+        qs.sweep("sweep.toml", tmp_path / "out", pareto=True)
 
 
 def test_fields_of_the_workload_replace_those_of_each_model():

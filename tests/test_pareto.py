@@ -9,10 +9,10 @@ from serving_cases import CONTEXT, GPU, MODEL, WORK, brute_force, problem, specs
 from tolerances import EXACT, MONOTONE
 
 from qsjax.cost.decode import decode_step
-from qsjax.grid import fronts
+from qsjax.grid import pairs
 from qsjax.grid.batches import DENSE, SPACING
 from qsjax.grid.evaluation import evaluate
-from qsjax.grid.fronts import Points, absorb, front_of
+from qsjax.grid.fronts import Points, front_of
 from qsjax.grid.infeasibility import RATES
 from qsjax.grid.limits import Limits
 from qsjax.grid.problem import Problem
@@ -96,30 +96,21 @@ def test_limits_cut_the_front():
         assert all(row["pp"] == 1 for row in front.rows())
 
 
-def test_a_front_with_more_points_than_room_is_done_again(monkeypatch):
-    expected = pareto(problem()).fronts
-    monkeypatch.setattr(fronts, "SMALL", 0)  # compiled, as for many designs
-    monkeypatch.setattr(fronts, "CAPACITY", 16)
-    for small, front in zip(pareto(problem()).fronts, expected, strict=True):
-        assert (small.user == front.user).all()
-        assert (small.batch == front.batch).all()
-
-
 def test_of_equal_points_the_one_with_fewest_gpus_stays():
     points = Points(
         *(np.array(x, float) for x in ([2, 2, 2], [3, 3, 3], [8, 4, 4], [0, 2, 1], [1] * 3))
     )
-    front, count = front_of(points, 3)
-    assert int(count) == 1
-    assert (float(front.gpus[0]), float(front.row[0])) == (4.0, 1.0)
-    assert front.user[1] == -np.inf
+    front = front_of(points)
+    assert (front.gpus.tolist(), front.row.tolist()) == ([4.0], [1.0])
 
 
-def test_cells_of_all_kinds_share_one_compilation():
-    before = absorb._cache_size()
-    pareto(problem(context=[4096.0, 32768.0]))
-    pareto(problem(gpus=[4, 8], context=8192.0, limits=Limits(max_tpot=0.1)))
-    assert absorb._cache_size() <= before + 1
+def test_blocks_of_any_size_give_one_front(monkeypatch):
+    expected = pareto(problem(), every_batch=True).fronts
+    monkeypatch.setattr(pairs, "CELLS", 100)
+    for small, front in zip(pareto(problem(), every_batch=True).fronts, expected, strict=True):
+        assert small.evaluated < front.evaluated  # narrower blocks repeat less
+        assert (small.user == front.user).all()
+        assert (small.batch == front.batch).all()
 
 
 def test_prices_are_those_of_the_problem():

@@ -20,16 +20,16 @@ from qsjax.records.specs import PHYSICAL, Partition, Workload
 ASK = """
 import jax, warnings
 import qsjax as qs
-from qsjax.grid import fronts
-fronts.SMALL = 0  # compiled, as for many designs
+from qsjax.grid import optimum
+optimum.SMALL = 0  # compiled, as for many designs
 NAMES = ("jax_compilation_cache_dir", "jax_logging_level")
 before = [getattr(jax.config, name) for name in NAMES]
 jax.jit(lambda x: x + 1)(1.0)  # has settled that JAX keeps nothing
 problem = qs.Problem("mixtral-8x7b", "h100-sxm", gpus=8, context=8192)
 with warnings.catch_warnings(record=True) as said:
     warnings.simplefilter("always")
-    rows = qs.pareto(problem).rows()
-    again = qs.pareto(problem).rows()
+    rows = qs.explore(problem).rows()
+    again = qs.explore(problem).rows()
 print(len(rows), rows == again, len({str(w.message) for w in said}))
 assert before == [getattr(jax.config, name) for name in NAMES]
 """

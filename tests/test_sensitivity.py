@@ -1,7 +1,6 @@
 """Slopes at fixed designs: against differences, at kinks, by Euler's identity, to second order."""
 
 import dataclasses
-from functools import partial
 
 import jax
 import numpy as np
@@ -13,14 +12,15 @@ from qsjax import catalog
 from qsjax.cost.metrics import Economy
 from qsjax.grid import gradients
 from qsjax.grid import optimum as optimum_module
-from qsjax.grid.cells import Designs, Winners, cells_of, step_of, take
-from qsjax.grid.gradients import HOST_ROWS, Slopes, hessian_at, slopes_at
+from qsjax.grid.cells import Designs, Winners, as_rows, cells_of, step_of, take
+from qsjax.grid.gradients import hessian_at, slopes_at
 from qsjax.grid.optimum import best_of
 from qsjax.grid.parameters import (
     DEFAULT_PARAMETERS,
     GROUPS,
     Inputs,
     Parameter,
+    members_of,
     read,
     resolve,
     scaled,
@@ -128,42 +128,29 @@ def test_elasticities_agree_with_differences(seed, convention, rounding, given):
     assert compared > 0.4 * slopes.elasticity.size
 
 
-def by_numpy(winners):
-    """All slopes, in blocks that are too small to compile for."""
-    blocks = [take(winners, slice(k, k + HOST_ROWS)) for k in range(0, ROWS, HOST_ROWS)]
-    found = [slopes_at(block, CHECKED, METRICS) for block in blocks]
-    return Slopes(*(np.concatenate(column, axis=-1) for column in zip(*found, strict=True)))
-
-
-@pytest.mark.parametrize(
-    ("rounding", "slopes_of"),
-    [
-        ("straight_through", partial(slopes_at, parameters=CHECKED, metrics=METRICS)),
-        ("straight_through", by_numpy),
-        ("floor", by_numpy),
-        ("relaxed", by_numpy),
-    ],
-)
-def test_slopes_are_finite_everywhere(rounding, slopes_of):
+@pytest.mark.parametrize("rounding", ["straight_through", "floor", "relaxed"])
+def test_slopes_are_finite_everywhere(rounding):
     winners = random_winners(4, PHYSICAL)
-    slopes = slopes_of(winners._replace(inputs=with_rounding(winners.inputs, rounding)))
+    inputs = with_rounding(winners.inputs, rounding)
+    slopes = slopes_at(winners._replace(inputs=inputs), CHECKED, METRICS)
     assert all(np.isfinite(x).all() for x in slopes)
     assert np.any(slopes.elasticity[0] != 0)
+    assert np.any(slopes.left != slopes.right)
 
 
-def test_all_slopes_by_numpy_are_those_of_the_compiler():
+def test_slopes_by_numpy_are_those_of_the_compiler():
     winners = random_winners(4, PHYSICAL)
-    compiled, played = slopes_at(winners, CHECKED, METRICS), by_numpy(winners)
-    for name in ("value", "elasticity"):
-        got, want = getattr(played, name), getattr(compiled, name)
-        np.testing.assert_allclose(got, want, rtol=EXACT, atol=CANCELLATION)
-    # Where a batch begins to fit its logarithm jumps: slopes of 1e7 over differences of rounding.
-    clear = np.abs(compiled.left) + np.abs(compiled.right) < 1e6
-    assert clear.mean() > 0.99
-    assert np.any((compiled.left != compiled.right)[clear])
-    for side in ("left", "right"):
-        got, want = getattr(played, side)[clear], getattr(compiled, side)[clear]
-        np.testing.assert_allclose(got, want, rtol=EXACT, atol=EXACT)
+    members = members_of(CHECKED)
+    prices = as_rows(Economy(usd_per_hour=0.0, watts=0.0), ROWS)
+
+    def total(values):
+        (log,) = gradients._logs(winners, members, METRICS[:1], prices)(values)
+        return log.sum()
+
+    compiled = jax.jit(jax.grad(total))(tuple(np.asarray(read(winners.inputs, n)) for n in members))
+    _, played = gradients._gradient(winners, prices, members=members, metric=METRICS[0])
+    for got, want in zip(played, compiled, strict=True):
+        np.testing.assert_allclose(np.broadcast_to(got, ROWS), want, rtol=EXACT, atol=CANCELLATION)
 
 
 def test_a_straight_through_slope_is_the_unrounded_one_over_the_whole_batch():
@@ -252,15 +239,11 @@ def test_away_from_kinks_both_sides_are_the_slope():
 HESSIAN = resolve(["hbm_bytes", "hbm_bw", "flops", "intra_bw", "latency", "q", "context"])
 
 
-def test_second_derivatives_agree_with_differences_of_slopes(monkeypatch):
+def test_second_derivatives_agree_with_differences_of_slopes():
     winners = random_winners(7, PHYSICAL, rows=512)
     winners = winners._replace(inputs=with_rounding(winners.inputs, "relaxed"))
     second = hessian_at(winners, HESSIAN)
     np.testing.assert_allclose(second, second.transpose(0, 2, 1), atol=1e-10)
-    monkeypatch.setattr(gradients, "HOST_VALUES", 0)
-    compiled = hessian_at(winners, HESSIAN)
-    np.testing.assert_allclose(second, compiled, rtol=EXACT, atol=EXACT)
-    monkeypatch.undo()
     h, compared = 1e-4, 0
     for k, parameter in enumerate(HESSIAN):
         ends = [
@@ -408,7 +391,7 @@ def test_the_optima_are_those_of_explore():
 def test_blocks_of_rows_do_not_change_the_best(cells, monkeypatch):
     monkeypatch.setattr(optimum_module, "SMALL", 0)
     whole = best_of(cells)
-    monkeypatch.setattr(optimum_module, "SMALL_BLOCK", 4)
+    monkeypatch.setattr(optimum_module, "BLOCK", 4 * cells.count)
     for got, want in zip(best_of(cells), whole, strict=True):
         np.testing.assert_array_equal(got, want)
 

@@ -9,7 +9,7 @@ from qsjax.cli.grid_options import problem_of
 from qsjax.cli.options import WHOLE, flag, verb
 from qsjax.output.result import Result
 from qsjax.questions.architecture import LAWS, architecture
-from qsjax.questions.architecture.answers import MULTIPLE, TOKENS
+from qsjax.questions.architecture.answers import TOKENS
 from qsjax.questions.architecture.shapes import VARIED
 
 CONTEXT = 32768.0
@@ -42,7 +42,6 @@ class Amount(click.ParamType[float]):
 @options.options(*(flag(f"--{name.replace('_', '-')}", WHOLE, _VARIED) for name in VARIED))
 @flag("--law", str, f"What quality is equal under: {', '.join(LAWS)}.", "joint")
 @flag("--tokens", Amount(), "Training tokens.", f"{TOKENS / 1e12:g}T")
-@flag("--multiple", float, "Widths of experts are whole multiples of it.", MULTIPLE)
 @serving_options.target_options
 def command(model: str, **flags: Any) -> Result:
     r"""Compare variants of MODEL that a published law calls equally good, each served at its best.
@@ -59,5 +58,4 @@ def command(model: str, **flags: Any) -> Result:
     if not vary:
         raise ValueError("nothing varies; give for example --experts 64,128,256 --top-k 4,8")
     problem = problem_of(model, flags | {"twins": []}, (CONTEXT,))
-    how = {name: flags[name] for name in ("law", "tokens", "multiple")}
-    return architecture(problem, vary, **how)
+    return architecture(problem, vary, flags["law"], tokens=flags["tokens"])

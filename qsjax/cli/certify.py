@@ -6,7 +6,7 @@ from qsjax.cli import options
 from qsjax.cli.grid_options import problem_of
 from qsjax.cli.options import flag, verb
 from qsjax.output.result import Result
-from qsjax.questions.certify import CLAIMS, OBJECTIVES, PARTS, certify
+from qsjax.questions.certify import CLAIMS, OBJECTIVES, certify
 from qsjax.records.conversion import number_of_text
 
 CONTEXTS = (131072.0,)
@@ -34,7 +34,6 @@ CONTEXTS = (131072.0,)
     show_default=False,
 )
 @flag("--metric", OBJECTIVES, "What is best.", "tokens_per_s_per_gpu")
-@flag("--parts", int, "Most parts into which the box is divided.", PARTS)
 def command(model: str, **flags: Any) -> Result:
     r"""Prove who wins, by which split, and what limits it, in a whole box of hardware numbers.
 
@@ -48,8 +47,7 @@ def command(model: str, **flags: Any) -> Result:
       qsjax certify grok-1 --gpus 32 --box hbm_bw=0.25 --box context=64k:128k --claim winner
     """
     problem = problem_of(model, flags, CONTEXTS, objective=flags["metric"])
-    box = _box(flags["box"])
-    return certify(problem, box, claims=flags["claims"], parts=flags["parts"])
+    return certify(problem, _box(flags["box"]), claims=flags["claims"])
 
 
 def _box(given: tuple[str, ...]) -> Any:

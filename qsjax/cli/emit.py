@@ -1,4 +1,4 @@
-"""What a verb does with its result: print it in the format asked for, and write its folder."""
+"""Print a result in the format asked for, and write its folder."""
 
 import shlex
 import sys

@@ -92,7 +92,7 @@ def command(model: str, engine_flags: tuple[str, ...], **flags: Any) -> Result:
         line,
         flags["hardware"],
         model=name,
-        twin=changes.get("q"),
+        twins=changes.get("q", ()),
         design={name: one[name] for name in (*DEGREES, *COPIES)} | {"kv_mode": flags["kv_mode"]},
         gpus=one["gpus"],
         context=serving_options.one("context", contexts or None),

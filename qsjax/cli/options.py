@@ -1,4 +1,4 @@
-"""What every verb shares: flags of the same name for the same thing, errors, formats."""
+"""Flags and formats that all verbs share."""
 
 from collections.abc import Callable
 from functools import wraps

@@ -18,7 +18,6 @@ CONTEXT = 8192.0
 @options.axis_options
 @serving_options.target_options
 @flag("--every-batch", bool, "Try every batch, not a ladder of 2 % steps.")
-@flag("--points", int, "Points of each front in the table.", 12)
 def command(models: tuple[str, ...], **flags: Any) -> Result:
     r"""Trace tokens/s/GPU against tokens/s/user for MODELS and their dense twins.
 
@@ -32,5 +31,4 @@ def command(models: tuple[str, ...], **flags: Any) -> Result:
       qsjax pareto qwen3-235b-a22b --hardware h100-sxm,b200-sxm --isl 4096 --osl 1024
       qsjax pareto deepseek-v3 --hardware h200-sxm --max-tpot 20ms --max-usd 3 --usd-per-hour 2.5
     """
-    problem = problem_of(models, flags, (CONTEXT,))
-    return pareto(problem, flags["every_batch"], points=flags["points"])
+    return pareto(problem_of(models, flags, (CONTEXT,)), flags["every_batch"])

@@ -1,4 +1,4 @@
-"""What verbs print: tables that are whole at any width of the terminal, JSON, and records."""
+"""Printing: tables that are complete at any terminal width, JSON, and records."""
 
 import json
 import sys

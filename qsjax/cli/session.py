@@ -1,4 +1,4 @@
-"""What holds for a whole run of the command: how much is said."""
+"""Verbosity of one run of the command."""
 
 import os
 import time

@@ -30,6 +30,7 @@ from qsjax.grid.entry import entry
 from qsjax.numerics.safe import scalar
 from qsjax.output import files
 from qsjax.output.result import Drawing, Result, Row, Table
+from qsjax.records.rows import grouped
 
 # What is left out of the fit whole, in turn.
 LEFT_OUT = ("accelerator", "engine", "model")
@@ -329,11 +330,10 @@ def left_out() -> dict[str, dict[str, dict[str, float | int | None]]]:
     rows = load_left_out()
     found = {}
     for by in LEFT_OUT:
-        groups: dict[str, list[Row]] = {name: [] for name in sorted({row[by] for row in rows})}
-        errors: list[Row] = [{"error_pct": _percent(row[f"without_{by}"])} for row in rows]
-        for row, error in zip(rows, errors, strict=True):
-            groups[row[by]].append(error)
-        found[by] = {name: _errors(own) for name, own in (groups | {"all": errors}).items()}
+        errors: list[Row] = [
+            {by: row[by], "error_pct": _percent(row[f"without_{by}"])} for row in rows
+        ]
+        found[by] = _grouped(errors, by) | {"all": _errors(errors)}
     return found
 
 
@@ -343,9 +343,7 @@ def _percent(log: str) -> float:
 
 
 def _grouped(rows: Iterable[Row], name: str) -> dict[str, dict[str, float | int | None]]:
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(str(row.get(name) or "not stated"), []).append(row)
+    groups = grouped(rows, lambda row: str(row.get(name) or "not stated"))
     return {key: _errors(own) for key, own in sorted(groups.items())}
 
 

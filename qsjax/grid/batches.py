@@ -1,9 +1,7 @@
-"""Which batches are tried: all of them, or a ladder with a bound of what it leaves out."""
+"""Which batches are tried: all, or a ladder with a bound on the throughput it loses."""
 
 import numpy as np
 
-# Shape of a block: partitions times batches. One shape is one compilation.
-ROWS, COLUMNS = 128, 128
 # The default ladder: every batch up to DENSE, then steps of at most SPACING.
 DENSE, SPACING = 64, 0.02
 
@@ -30,7 +28,7 @@ def ladder(largest: float, spacing: float = SPACING, dense: int = DENSE) -> np.n
 
 
 def spacing_of(batches: np.ndarray) -> float:
-    """Largest relative gap to a batch left out: an upper bound of the throughput lost by it [1].
+    """Largest relative gap between batches: bounds the throughput lost by those left out [1].
 
     >>> spacing_of(np.array([1.0, 2.0, 4.0]))
     0.5

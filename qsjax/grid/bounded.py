@@ -1,4 +1,4 @@
-"""The best batch of every candidate, without trying all: by bounds, for the most tokens/s/GPU.
+"""The batch with the most tokens/s/GPU of every candidate, by bounds instead of trying all.
 
 TPOT does not fall with the batch, so between two batches no throughput exceeds that of the lower
 one times the ratio of the two. Ranges whose bound lies below the second best of their cell are left
@@ -27,7 +27,7 @@ def is_bounded(limits: Limits, objective: Objective) -> bool:
 
 
 class _Ranges(NamedTuple):
-    """Ranges of steps of the ladder of which the ends were tried, and nothing between.
+    """Ranges of ladder steps of which only the ends were tried.
 
     Attributes:
         who: the candidate of each.
@@ -44,7 +44,7 @@ class _Ranges(NamedTuple):
 
 
 class _Search:
-    """Candidates with what is known of each: its best batch so far, and that throughput."""
+    """Candidates with the best batch and throughput found so far."""
 
     def __init__(self, found: Candidates, limits: Limits, steps: np.ndarray) -> None:
         self.found, self.steps = found, steps
@@ -70,7 +70,7 @@ class _Search:
         return kept, rate
 
     def wanted(self) -> np.ndarray:
-        """What a candidate must reach to be the best of its cell or the second [tokens/s/GPU]."""
+        """Throughput that would put a candidate among the best two of its cell [tokens/s/GPU]."""
         top = np.maximum.reduceat(self.score, self.starts)[self.cell]
         # Without one of the best, which is the first that has its score.
         places = np.flatnonzero(self.score == top)
@@ -80,7 +80,7 @@ class _Search:
         return np.where(second > 0, second * SLACK, second)
 
     def promising(self, ranges: _Ranges) -> _Ranges:
-        """The ranges between whose ends something may be among the two best of its cell."""
+        """The ranges inside which a batch may be among the best two of its cell."""
         low, high = self.value(ranges.who, ranges.low), self.value(ranges.who, ranges.high)
         bound = ranges.rate * ((high - 1.0) / low)
         is_open = (high - low > 1.0) & (bound >= self.wanted()[ranges.who])
@@ -88,7 +88,7 @@ class _Search:
 
 
 def _halved(search: _Search, ranges: _Ranges) -> _Ranges:
-    """The halves of ranges with a step between their ends; beyond a broken limit is nothing."""
+    """Both halves of every range; the upper one only where its lower end keeps the limits."""
     middle = (ranges.low + ranges.high) // 2
     kept, rate = search.attempt(ranges.who, search.value(ranges.who, middle))
     lower = ranges._replace(high=middle, is_kept=kept)
@@ -110,7 +110,7 @@ def _to_the_limit(search: _Search, ranges: _Ranges) -> None:
 
 
 def best_two(found: Candidates, limits: Limits) -> RowBest:
-    """Best batch of the candidates that are, or may be, the best or the second of their cell.
+    """Best batch of the candidates that may be among the best two of their cell.
 
     Of the others a batch that is not their best one, of all whether any batch is allowed.
     """

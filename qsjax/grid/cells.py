@@ -177,11 +177,14 @@ def label_of(cells: Cells) -> dict[str, Any]:
 
 
 @on_host
-def _legality(inputs: Inputs, partition: Partition) -> jax.Array:
-    """Reasons of each design that no memory mends, as bits."""
-    records = Records(served_model(inputs), inputs.hardware, partition, inputs.workload)
+def _reasons(records: Records, convention: Convention) -> jax.Array:
     nothing = Capacity(*(jnp.zeros(()),) * 5)
-    return reasons(context_of(records, inputs.convention), nothing, inputs.gpus)
+    return reasons(context_of(records, convention), nothing, records.gpus)
+
+
+def illegality(records: Records, convention: Convention) -> np.ndarray:
+    """Reasons why designs cannot run that no memory mends, as bits; 0 where they are legal."""
+    return np.asarray(_reasons(records, convention)).astype(np.int32) & ~MEMORY_REASONS
 
 
 def _too_many(axes: Sequence[Axis]) -> ValueError:
@@ -240,7 +243,7 @@ def _legal_designs(inputs: Inputs, designs: Designs, left_out: int) -> tuple[Des
     """
     first, of_row = _distinct(inputs)
     columns = jax.tree.map(lambda leaf: leaf[:, None], take(inputs, first))
-    bits = np.asarray(_legality(columns, designs.partition)).astype(np.int32) & ~MEMORY_REASONS
+    bits = illegality(records_on_host(columns, designs.partition), columns.convention)
     bits = np.broadcast_to(bits, (len(first), len(np.asarray(designs.partition.tp))))
     is_legal = (bits == 0).any(axis=0)
     is_legal |= not is_legal.any()

@@ -1,4 +1,4 @@
-"""What a stated design lacks, in numbers: a finding for each rule that it breaks, and remarks."""
+"""Why a stated design cannot run, in numbers, and warnings about a legal but costly one."""
 
 import dataclasses
 
@@ -15,7 +15,7 @@ from qsjax.records.scenario import Records
 from qsjax.records.specs import PHYSICAL, Convention
 from qsjax.records.units import GB, GIB
 
-# A kernel that takes less than this over reading the cache changes nothing for its reader.
+# A kernel slower than reading the cache by less than this is not worth a warning.
 WORTH_TELLING = 1.05
 _cache_layout = on_host(cache_layout)
 
@@ -146,13 +146,13 @@ def _kernel_bound(records: Records, attention: Roof) -> str:
 
 
 def _is_kernel_bound(attention: Roof) -> bool:
-    """Whether the kernel takes so much longer than the memory that it is worth a remark."""
+    """Whether the kernel takes enough longer than the memory to warn about it."""
     waits = float(attention.compute) / float(attention.hbm)
     return attention.bound == "kernel" and waits >= WORTH_TELLING
 
 
 def remarks(records: Records, convention: Convention, attention: Roof | None = None) -> list[str]:
-    """What is legal about a design of scalars, but dear.
+    """Warnings about a legal but costly design of scalars.
 
     The slow fabric and copies of the cache under its tp, and a kernel that memory waits for.
     """

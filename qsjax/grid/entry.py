@@ -1,4 +1,4 @@
-"""What every question does around its own work."""
+"""The wrapper of every question: 64-bit numbers, compiled programs kept, progress shown."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -13,7 +13,7 @@ R = TypeVar("R")
 
 
 def entry(function: Callable[P, R]) -> Callable[P, R]:
-    """`function` with 64-bit numbers, its compiled programs kept, and how far it is told."""
+    """`function` with 64-bit numbers, its compiled programs kept, and its progress shown."""
     answer = in_float64(function)
 
     @wraps(function)

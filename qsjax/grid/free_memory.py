@@ -1,4 +1,4 @@
-"""What the machine has left, as far as its system tells."""
+"""Free memory, as the operating system or the container reports it."""
 
 import math
 import os

@@ -3,8 +3,6 @@
 import dataclasses
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from qsjax.cost.decode import StepCost
@@ -12,19 +10,14 @@ from qsjax.cost.metrics import Economy
 from qsjax.grid.batches import clip_to, every, ladder, spacing_of
 from qsjax.grid.cells import Cells, Designs, Winners, concatenated, step_on_host, take
 from qsjax.grid.evaluation import full
-from qsjax.grid.limits import Limits, violations
+from qsjax.grid.limits import Limits
 from qsjax.grid.optimum import candidates_of
-from qsjax.grid.pairs import Block, Candidates, allowed_batches, blocks, judge, rectangles, step_at
+from qsjax.grid.pairs import Candidates, allowed_batches, judge, rectangles
 from qsjax.grid.solution import Row, cell_labels, design_of, design_row, metrics_of
-
-# Points that a front may hold at first; a cell with more is done again with twice as many.
-CAPACITY = 2048
-# Up to this many designs NumPy finishes before XLA would compile.
-SMALL = 2**20
 
 
 class Points(NamedTuple):
-    """Designs as arrays; unused entries have both rates at -inf.
+    """Designs as arrays.
 
     Attributes:
         user: tokens/s/user, falling.
@@ -34,54 +27,23 @@ class Points(NamedTuple):
         batch: sequences per attention replica.
     """
 
-    user: jax.Array
-    gpu: jax.Array
-    gpus: jax.Array
-    row: jax.Array
-    batch: jax.Array
+    user: np.ndarray
+    gpu: np.ndarray
+    gpus: np.ndarray
+    row: np.ndarray
+    batch: np.ndarray
 
 
-def front_of(points: Points, capacity: int) -> tuple[Points, jax.Array]:
-    """The points that no other beats in both rates, and their number (it may exceed `capacity`).
+def front_of(points: Points) -> Points:
+    """The points that no other beats in both rates.
 
     Sorted by the first rate, a point is on the front if its second exceeds all before it. Of equal
     points the one with the fewest GPUs stays, then the lowest row, then the smallest batch.
     """
-    keys = (-points.user, -points.gpu, points.gpus, points.row, points.batch)
-    user, gpu, gpus, row, batch = jax.lax.sort(keys, num_keys=len(keys))
-    before = jnp.concatenate([jnp.full((1,), -jnp.inf), jax.lax.cummax(-gpu)[:-1]])
-    is_front = -gpu > before
-    (at,) = jnp.nonzero(is_front, size=capacity, fill_value=len(user))
-    ordered = Points(-user, -gpu, gpus, row, batch)
-    unused = (-jnp.inf, -jnp.inf, jnp.inf, jnp.inf, jnp.inf)
-    kept = [
-        x.at[at].get(mode="fill", fill_value=value)
-        for x, value in zip(ordered, unused, strict=True)
-    ]
-    return Points(*kept), jnp.sum(is_front)
-
-
-@jax.jit
-def absorb(points: Points, block: Block, limits: Limits) -> tuple[Points, jax.Array]:
-    """The front of `points` and a block of designs, and its number of points."""
-    (inputs, designs), economy, largest, batches, rows = block
-    batch = jnp.minimum(batches, largest)
-    step = step_at(block.winners, batch)
-    broken = violations(limits, designs.partition, inputs.hardware, step, economy)
-    allowed = (batch >= 1.0) & (broken == 0)
-
-    def flat(x: jax.Array) -> jax.Array:
-        return jnp.where(allowed, jnp.broadcast_to(x, batch.shape), -jnp.inf).reshape(-1)
-
-    new = Points(
-        flat(step.tokens_per_s_per_user),
-        flat(step.tokens_per_s_per_gpu),
-        jnp.broadcast_to(step.gpus, batch.shape).reshape(-1),
-        jnp.broadcast_to(rows[:, None], batch.shape).reshape(-1),
-        batch.reshape(-1),
-    )
-    both = Points(*(jnp.concatenate(pair) for pair in zip(points, new, strict=True)))
-    return front_of(both, len(points.user))
+    keys = (points.batch, points.row, points.gpus, -points.gpu, -points.user)
+    ordered: Points = take(points, np.lexsort(keys))
+    before = np.concatenate([[-np.inf], np.maximum.accumulate(ordered.gpu)[:-1]])
+    return take(ordered, ordered.gpu > before)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -129,18 +91,10 @@ class Front:
         return [self.label | design_row(design, metrics, k) for k in range(len(self.user))]
 
 
-def _front_on_host(points: Points) -> Points:
-    """`front_of` by NumPy."""
-    keys = (points.batch, points.row, points.gpus, -points.gpu, -points.user)
-    ordered: Points = take(points, np.lexsort(keys))
-    before = np.concatenate([[-np.inf], np.maximum.accumulate(ordered.gpu)[:-1]])
-    return take(ordered, ordered.gpu > before)
-
-
-def _points_on_host(
+def _points(
     found: Candidates, largest: np.ndarray, batches: np.ndarray, limits: Limits
 ) -> tuple[Points, int]:
-    """`_points` by NumPy: nothing is compiled."""
+    """The front of candidates at every batch up to their largest, and how many were evaluated."""
     parts, evaluated = [Points(*np.empty((5, 0)))], 0
     for block in rectangles(found, largest, batches):
         batch = np.minimum(block.batches, block.largest)
@@ -148,33 +102,9 @@ def _points_on_host(
         *rates, broken = judge(*own, objective="tokens_per_s_per_user")
         tried = (*rates, block.rows[:, None], batch)
         keeps = (batch >= 1.0) & np.broadcast_to(broken == 0, batch.shape)
-        parts.append(
-            _front_on_host(Points(*(np.broadcast_to(x, batch.shape)[keeps] for x in tried)))
-        )
+        parts.append(front_of(Points(*(np.broadcast_to(x, batch.shape)[keeps] for x in tried))))
         evaluated += batch.size
-    return _front_on_host(concatenated(*parts)), evaluated
-
-
-def _points(
-    found: Candidates, largest: np.ndarray, batches: np.ndarray, limits: Limits
-) -> tuple[Points, int]:
-    if sum(min(len(batches), top) for top in largest.tolist()) <= SMALL:
-        return _points_on_host(found, largest, batches, limits)
-    bounds = jax.tree.map(lambda x: np.asarray(x, np.float64), limits)
-    capacity = CAPACITY
-    while True:
-        low, high = jnp.full(capacity, -jnp.inf), jnp.full(capacity, jnp.inf)
-        points, evaluated = Points(low, low, high, high, high), 0
-        most = jnp.zeros((), int)
-        for block in blocks(found, largest, batches):
-            rows = np.zeros(len(block.largest))
-            rows[: len(block.rows)] = block.rows
-            points, count = absorb(points, block._replace(rows=rows), bounds)
-            most = jnp.maximum(most, count)
-            evaluated += len(block.rows) * block.batches.size
-        if int(most) <= capacity:
-            return points, evaluated
-        capacity = max(2 * capacity, 1 << (int(most) - 1).bit_length())
+    return front_of(concatenated(*parts)), evaluated
 
 
 def front_of_cell(
@@ -197,11 +127,9 @@ def front_of_cell(
     else:
         batches = every(most) if every_batch else ladder(most)
     points, evaluated = _points(found, largest, batches, cells.limits)
-    n = int(np.count_nonzero(np.asarray(points.user) > -np.inf))
-    at, batch = np.asarray(points.row)[:n].astype(np.int64), np.asarray(points.batch)[:n]
-    (inputs, (partition, _)), economy = found.flat(at)
-    winners = Winners(inputs, Designs(partition, batch))
-    step = full(step_on_host(winners), (n,))
+    (inputs, (partition, _)), economy = found.flat(points.row.astype(np.int64))
+    winners = Winners(inputs, Designs(partition, points.batch))
+    step = full(step_on_host(winners), points.batch.shape)
     return Front(
         label=cell_labels(cells)[cell],
         winners=winners,

@@ -6,9 +6,7 @@ rows: one reverse pass over the sum of a metric gives its slopes in every parame
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -19,19 +17,17 @@ from qsjax.cost.decode import StepCost
 from qsjax.cost.metrics import METRICS, OF_HARDWARE, Economy, check_metrics, metric_value
 from qsjax.grid.cells import Designs, Winners, as_rows, step_of, take
 from qsjax.grid.parameters import Inputs, Parameter, members_of, read, with_rounding, write
-from qsjax.numerics.float64 import in_float64
+from qsjax.grid.progress import over
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import safe_log
 
-# Half-width of the neighbourhood (relative) in which a slope is asked for left and right.
+# Relative distance at which the slopes left and right of a value are taken.
 SIDE_STEP = 1e-7
-# Left and right slopes this close to the slope itself are the same: no kink.
+# Left and right slopes closer than this to the slope itself are no kink.
 KINK_TOLERANCE = 1e-5
-BLOCK_ROWS = 2**14  # rows differentiated at a time
+VALUES = 2**16  # numbers of each operation at a time: as many as stay in the caches
 # Slopes in the batch are taken just above it: below, a pipeline's stages stand empty.
 ABOVE = 1e-7
-# Up to here NumPy is done before a compiler would be: rows of a slope, values of all that is asked.
-HOST_ROWS, HOST_VALUES = 2**10, 2**16
 
 Values = tuple[jax.Array, ...]
 
@@ -101,28 +97,9 @@ def _logs(
     return of
 
 
-def _by_row(logs_of: Callable[[Values], Values], winners: Winners) -> Callable[[Values], jax.Array]:
-    """The same function with its logs as one array (metric, row)."""
-    rows = winners.inputs.q.shape
-    return lambda values: jnp.stack([jnp.broadcast_to(log, rows) for log in logs_of(values)])
-
-
 def _values(inputs: Inputs, members: tuple[str, ...]) -> Values:
     rows = inputs.q.shape
     return tuple(jnp.broadcast_to(jnp.asarray(read(inputs, name)), rows) for name in members)
-
-
-@partial(jax.jit, static_argnames=("members", "metrics"))
-def _reverse(
-    winners: Winners, economy: Economy, members: tuple[str, ...], metrics: tuple[str, ...]
-) -> tuple[jax.Array, Values]:
-    """Logs (metric, row) and, for every member, their slopes in it (metric, row)."""
-    values = _values(winners.inputs, members)
-    logs, back = jax.vjp(_by_row(_logs(winners, members, metrics, economy), winners), values)
-    seeds = jnp.broadcast_to(jnp.eye(len(metrics))[:, :, None], (len(metrics), *logs.shape))
-    # A loop over the metrics compiles, and runs, twice as fast as a batch of them.
-    slopes: Values = jax.lax.map(lambda seed: back(seed)[0], seeds)
-    return logs, slopes
 
 
 @on_host
@@ -138,49 +115,6 @@ def _gradient(
     return value, slopes
 
 
-def _reverse_on_host(
-    winners: Winners, economy: Economy, members: tuple[str, ...], metrics: tuple[str, ...]
-) -> tuple[np.ndarray, list[np.ndarray]]:
-    """`_reverse` by NumPy: nothing is compiled."""
-    rows = _rows(winners)
-    found = [_gradient(winners, economy, members=members, metric=name) for name in metrics]
-
-    def table(columns: Any) -> np.ndarray:
-        return np.stack([np.broadcast_to(np.asarray(x), rows) for x in columns])
-
-    slopes = zip(*(by_member for _, by_member in found), strict=True)
-    return table(log for log, _ in found), [table(of_member) for of_member in slopes]
-
-
-def _beside(
-    logs_of: Callable[[Values], Any], values: Values, mask: Sequence[Any], side: Any
-) -> Any:
-    """Slopes of logs along the masked members, just below or above their values, or at them."""
-    at = tuple(v * (1.0 + side * SIDE_STEP * m) for v, m in zip(values, mask, strict=True))
-    direction = tuple(v * m for v, m in zip(values, mask, strict=True))
-    return jax.jvp(logs_of, (at,), (direction,))[1]
-
-
-@partial(jax.jit, static_argnames=("members", "metrics"))
-def _kinks(
-    winners: Winners,
-    economy: Economy,
-    masks: np.ndarray,
-    members: tuple[str, ...],
-    metrics: tuple[str, ...],
-) -> jax.Array:
-    """What elasticities change by just left and right, shape (parameter, 2, metric, row)."""
-    values = _values(winners.inputs, members)
-    logs_of = _by_row(_logs(winners, members, metrics, economy, _offset(winners)), winners)
-
-    def sides(mask: jax.Array) -> jax.Array:
-        slope = partial(_beside, logs_of, values, tuple(mask))
-        left, here, right = jax.lax.map(slope, jnp.array([-1.0, 0.0, 1.0]))
-        return jnp.stack([left - here, right - here])
-
-    return jax.lax.map(sides, jnp.asarray(masks))
-
-
 @on_host
 def _slopes_beside(
     winners: Winners,
@@ -191,66 +125,32 @@ def _slopes_beside(
     members: tuple[str, ...],
     metrics: tuple[str, ...],
 ) -> Values:
-    """`_beside` of every metric, per row."""
+    """Slopes of logs along the masked members, just below or above their values, or at them."""
+    values = _values(winners.inputs, members)
+    at = tuple(v * (1.0 + side * SIDE_STEP * m) for v, m in zip(values, mask, strict=True))
+    direction = tuple(v * m for v, m in zip(values, mask, strict=True))
     logs_of = _logs(winners, members, metrics, economy, _offset(winners))
-    found: Values = _beside(logs_of, _values(winners.inputs, members), mask, side)
-    return found
+    slopes: Values = jax.jvp(logs_of, (at,), (direction,))[1]
+    return slopes
 
 
-def _kinks_on_host(
+def _kinks(
     winners: Winners,
     economy: Economy,
     masks: np.ndarray,
     members: tuple[str, ...],
     metrics: tuple[str, ...],
 ) -> np.ndarray:
-    """`_kinks` by NumPy: all parameters and sides at once, and nothing is compiled."""
+    """Change of elasticities just left and just right, shape (2, metric, parameter, row)."""
     mask, side = tuple(masks.T[:, :, None]), np.array([-1.0, 0.0, 1.0])[:, None, None]
     found = _slopes_beside(winners, economy, mask, side, members=members, metrics=metrics)
     shape = (3, len(masks), _rows(winners))
-    left, here, right = np.stack([np.broadcast_to(x, shape) for x in found], axis=2)
-    return np.stack([left - here, right - here], axis=1)
-
-
-def _curvature(
-    logs_of: Callable[[Values], Any], values: Values, one: Sequence[Any], other: Sequence[Any]
-) -> Any:
-    """Second derivative of the first log along two masks, in the members' logarithms."""
-
-    def log_metric(exponents: Values) -> Any:
-        at = tuple(v * jnp.exp(x) for v, x in zip(values, exponents, strict=True))
-        return logs_of(at)[0]
-
-    origin = tuple(jnp.zeros_like(v) for v in values)
-
-    def along(mask: Sequence[Any]) -> Values:
-        return tuple(m * jnp.ones_like(x) for m, x in zip(mask, origin, strict=True))
-
-    def slope(x: Values) -> Any:
-        return jax.jvp(log_metric, (x,), (along(other),))[1]
-
-    return jax.jvp(slope, (origin,), (along(one),))[1]
-
-
-@partial(jax.jit, static_argnames=("members", "metric"))
-def _second(
-    winners: Winners, economy: Economy, masks: np.ndarray, members: tuple[str, ...], metric: str
-) -> jax.Array:
-    values = _values(winners.inputs, members)
-    logs_of = _by_row(_logs(winners, members, (metric,), economy), winners)
-
-    # Forward over forward: a loop over pairs compiles several times faster than a reverse pass.
-    def entry(pair: jax.Array) -> Any:
-        return _curvature(logs_of, values, tuple(pair[0]), tuple(pair[1]))
-
-    first, second = np.indices((len(masks), len(masks))).reshape(2, -1)
-    pairs = jnp.stack([jnp.asarray(masks)[first], jnp.asarray(masks)[second]], axis=1)
-    entries: jax.Array = jax.lax.map(entry, pairs)
-    return entries.reshape(len(masks), len(masks), -1)
+    left, here, right = np.stack([np.broadcast_to(x, shape) for x in found], axis=1)
+    return np.stack([left - here, right - here])
 
 
 @on_host
-def _curvature_on_host(
+def _curvature(
     winners: Winners,
     economy: Economy,
     one: Values,
@@ -259,17 +159,23 @@ def _curvature_on_host(
     members: tuple[str, ...],
     metric: str,
 ) -> Any:
+    """Second derivative of a log metric along two masks, in the members' logarithms."""
+    values = _values(winners.inputs, members)
     logs_of = _logs(winners, members, (metric,), economy)
-    return _curvature(logs_of, _values(winners.inputs, members), one, other)
 
+    def log_metric(exponents: Values) -> Any:
+        at = tuple(v * jnp.exp(x) for v, x in zip(values, exponents, strict=True))
+        return logs_of(at)[0]
 
-def _second_on_host(
-    winners: Winners, economy: Economy, masks: np.ndarray, members: tuple[str, ...], metric: str
-) -> np.ndarray:
-    """`_second` by NumPy: all pairs at once, and nothing is compiled."""
-    one, other = tuple(masks.T[:, :, None, None]), tuple(masks.T[:, None, :, None])
-    found = _curvature_on_host(winners, economy, one, other, members=members, metric=metric)
-    return np.broadcast_to(found, (len(masks), len(masks), _rows(winners)))
+    origin = tuple(jnp.zeros_like(v) for v in values)
+
+    def along(mask: Values) -> Values:
+        return tuple(m * jnp.ones_like(x) for m, x in zip(mask, origin, strict=True))
+
+    def slope(x: Values) -> Any:
+        return jax.jvp(log_metric, (x,), (along(other),))[1]
+
+    return jax.jvp(slope, (origin,), (along(one),))[1]
 
 
 def _masks(parameters: Sequence[Parameter], members: tuple[str, ...]) -> np.ndarray:
@@ -284,17 +190,13 @@ def _rows(winners: Winners) -> int:
     return len(np.asarray(winners.inputs.q))
 
 
-def _is_small(winners: Winners, each: int) -> bool:
-    """Whether NumPy serves, where `each` values of a row are asked for."""
-    rows = _rows(winners)
-    return rows <= HOST_ROWS and rows * each <= HOST_VALUES
+def _blocks(winners: Winners, prices: Economy, each: int) -> Iterator[tuple[Winners, Economy]]:
+    """Blocks of rows so small that `each` values a row stay in the caches."""
+    step = max(1, VALUES // each)
+    for k in over(range(0, _rows(winners), step)):
+        yield take((winners, prices), slice(k, k + step))
 
 
-def _blocks(rows: int) -> list[slice]:
-    return [slice(k, min(k + BLOCK_ROWS, rows)) for k in range(0, rows, BLOCK_ROWS)]
-
-
-@in_float64
 def slopes_at(
     winners: Winners,
     parameters: Sequence[Parameter],
@@ -318,23 +220,16 @@ def slopes_at(
     members, masks = members_of(parameters), _masks(parameters, members_of(parameters))
     names, prices = tuple(metrics), _prices(winners, economy)
     parts: list[Slopes] = []
-    for block in _blocks(_rows(winners)):
-        some, own = take((winners, prices), block)
-        # Compilation dominates small problems and releases the GIL: one thread for each function.
-        with ThreadPoolExecutor(2) as pool:
-            sides = (some, own, masks, members, names)
-            is_small = _is_small(some, 3 * len(masks) if one_sided else 1)
-            kinks_of = _kinks_on_host if is_small else _kinks
-            # The 64-bit switch is one of the thread that submits, not of the one that runs.
-            kinks = pool.submit(in_float64(kinks_of), *sides) if one_sided else None
-            reverse = _reverse_on_host if is_small else _reverse
-            logs, by_member = jax.tree.map(np.asarray, reverse(some, own, members, names))
-        slopes = np.stack(by_member, axis=1)
+    for some, own in _blocks(winners, prices, 3 * len(masks)):
+        rows = _rows(some)
+        found = [_gradient(some, own, members=members, metric=name) for name in names]
+        logs = np.stack([np.broadcast_to(log, rows) for log, _ in found])
+        slopes = np.stack([[np.broadcast_to(x, rows) for x in of] for _, of in found])
         values = np.stack([np.asarray(read(some.inputs, name)) for name in members])
         elasticity = np.einsum("pm,kmr->kpr", masks, slopes * values)
         left = right = elasticity
-        if kinks is not None:
-            change = np.asarray(kinks.result()).transpose(1, 2, 0, 3)
+        if one_sided:
+            change = _kinks(some, own, masks, members, names)
             is_kink = np.abs(change) > KINK_TOLERANCE * np.maximum(1.0, np.abs(elasticity))
             left, right = (elasticity + side for side in np.where(is_kink, change, 0.0))
         value = np.exp(logs)
@@ -373,7 +268,7 @@ class RateSlopes(NamedTuple):
 def slopes_at_rate(
     winners: Winners, parameters: Sequence[Parameter], is_full: np.ndarray
 ) -> RateSlopes:
-    """What parameters do to throughput where users keep their rate: the batch takes up the slack.
+    """Slopes of throughput at a fixed tokens/s/user: the batch takes up the slack.
 
     Args:
         winners: inputs and designs with their batches, one per row.
@@ -388,7 +283,6 @@ def slopes_at_rate(
     return RateSlopes(amplification, -of_time, elasticity)
 
 
-@in_float64
 def hessian_at(
     winners: Winners,
     parameters: Sequence[Parameter],
@@ -399,6 +293,9 @@ def hessian_at(
     check_metrics([metric], tuple(METRICS))
     members = members_of(parameters)
     masks, prices = _masks(parameters, members), _prices(winners, economy)
-    second_of = _second_on_host if _is_small(winners, len(masks) ** 2) else _second
-    second = np.asarray(second_of(winners, prices, masks, members, metric))
-    return second.transpose(2, 0, 1)
+    one, other = tuple(masks.T[:, :, None, None]), tuple(masks.T[:, None, :, None])
+    parts = []
+    for some, own in _blocks(winners, prices, len(masks) ** 2):
+        second = _curvature(some, own, one, other, members=members, metric=metric)
+        parts.append(np.broadcast_to(second, (len(masks), len(masks), _rows(some))))
+    return np.concatenate(parts, axis=-1).transpose(2, 0, 1)

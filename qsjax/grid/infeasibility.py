@@ -1,4 +1,4 @@
-"""Why no design of a cell keeps the limits, which to move and to what, and what else would help."""
+"""Why no design of a cell keeps the limits, and which single changes would help."""
 
 import dataclasses
 from collections.abc import Callable
@@ -25,7 +25,7 @@ BOUNDED: dict[str, Objective] = {
     "max_usd": "usd_per_million_tokens",
     "max_joules": "joules_per_token",
 }
-# What a faster accelerator of the same capacity has more of.
+# Rates that a faster accelerator of the same capacity scales.
 RATES = ("hbm_bw", "flops_bf16", "flops_fp8", "flops_fp4", "flops_exp", "intra_bw", "inter_bw")
 MOST_FACTOR, GPU_DOUBLINGS, HALVINGS = 1024.0, 3, 14
 
@@ -139,7 +139,7 @@ def faster(inputs: Inputs, factor: float) -> Inputs:
 
 
 def remedies(problem: Problem, model: int, hardware: int, row: int) -> Remedies:
-    """Single changes with which a cell has a design within the limits, where it has none as asked.
+    """Single changes that give a cell a design within the limits.
 
     Every batch is tried, unless the problem prescribes some.
     """

@@ -78,7 +78,7 @@ def _error(
 
 
 def bounds_of(solution: Solution, level: float) -> Arrays:
-    """Between what the measured values of every winner lie with a probability of `level`.
+    """Intervals that hold the measured values of every winner with a probability of `level`.
 
     `tpot_low` and `tpot_high` [s], the same of tokens/s/GPU, and in words what they rest on.
 

@@ -20,7 +20,7 @@ MOST_GPUS = 65_536  # powers of two up to this one are tried
 
 
 class _Room(NamedTuple):
-    """Reasons of designs whatever the GPU count, and the batch that they hold."""
+    """Reasons of designs at any GPU count, and the largest batch that fits."""
 
     reasons: jax.Array
     max_batch: jax.Array

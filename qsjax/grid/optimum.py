@@ -1,4 +1,4 @@
-"""The optimiser: the best design of every row, by one tie rule, whatever asks for it.
+"""The optimiser of every question: the best design of every row, by one tie rule.
 
 Few cells are evaluated by NumPy, many by compiled blocks of rows; where the batch is searched too,
 the designs that run are tried at every batch of a ladder.
@@ -26,17 +26,15 @@ from qsjax.grid.progress import over
 from qsjax.grid.scoring import pick_best
 from qsjax.numerics.numpy_backend import on_host
 
-# Cells up to which NumPy is done before a compiler would be: about 0.2 s for 2^20.
+# Up to this many cells NumPy finishes before XLA would compile: about 0.2 s for 2^20.
 SMALL = 2**21
-SMALL_BLOCK = 64  # rows compiled at a time: one compilation for every solver's few rows
-MANY_ROWS = 2**13  # from here on a second compilation for larger blocks pays off
+BLOCK = 2**18  # cells evaluated at a time by a compiled program: as many as stay in the caches
 # Objectives of one user: a smaller batch is never worse.
 FAST = ("tpot", "tokens_per_s_per_user")
-LARGE_BLOCK = 2**21  # designs evaluated at a time: bounds the memory of a large problem
 
 
 class Best(NamedTuple):
-    """Of every row: position and score of the best and the second-best design, and what fits.
+    """Best and second-best design of every row, and how many designs fit.
 
     Attributes:
         position: of the winner among the designs; 0 where no design is feasible.
@@ -64,7 +62,7 @@ class Best(NamedTuple):
 
 
 class _Table(NamedTuple):
-    """Rows x designs: what a choice reads."""
+    """Scores, GPUs and broken rules that a choice reads, shape (row, design)."""
 
     score: jax.Array
     gpus: jax.Array
@@ -83,7 +81,7 @@ def _table(
     objective: Objective,
     is_limited: bool,
 ) -> _Table:
-    """Scores of designs, and what they break; every argument broadcasts against the others."""
+    """Scores of designs and the rules they break; all arguments broadcast."""
     step = step_of(Winners(inputs, designs))
     cap = step.capacity
     has_batch = designs.batch is not None or inputs.workload.batch is not None
@@ -109,7 +107,7 @@ def _two_best(score: Any, allowed: Any, gpus: Any, xp: Any) -> tuple[Any, Any]:
 
 
 def _reduce(table: _Table, shape: tuple[int, int], xp: Any) -> Best:
-    """The choice of every row; `xp` is the module that computes it, jax.numpy or numpy."""
+    """Reduce a table over its designs; `xp` is jax.numpy or numpy."""
 
     def full(x: Any) -> Any:
         return xp.broadcast_to(x, shape)
@@ -149,7 +147,7 @@ def _best(inputs: Inputs, designs: Designs, limits: Limits, economy: Economy, **
 
 
 def _column(x: np.ndarray) -> np.ndarray:
-    """Values along a column; one that all share, so that what follows from it is computed once."""
+    """Values as a column, of one row where all are equal: terms of them are computed once."""
     return x[:1, None] if len(x) and np.ptp(x) == 0 else x[:, None]
 
 
@@ -186,9 +184,7 @@ def _best_listed(cells: Cells, rows: Inputs, economy: Economy) -> Best:
     count = len(rows.q)
     if count * cells.count <= SMALL:
         return _small(cells, rows, economy, **how)
-    block = SMALL_BLOCK
-    if count > MANY_ROWS:
-        block = max(block, 2 ** int(np.log2(max(1, LARGE_BLOCK // cells.count))))
+    block = max(1, BLOCK // cells.count)  # of one shape, whatever the rows: one compilation
     at = np.pad(np.arange(count), (0, -count % block), mode="edge")
     parts: list[Best] = []
     for k in over(range(0, len(at), block)):
@@ -208,7 +204,7 @@ def prices_of(cells: Cells, rows: Inputs) -> Economy:
 
 
 def searching_batches(problem: Problem) -> Problem:
-    """The problem with its batch searched where the largest one that fits may not be the best.
+    """The problem, searching the batch where the largest that fits may not be the best.
 
     That is so for what one user sees, and within limits that a smaller batch keeps. Batches that
     were prescribed stay.
@@ -221,7 +217,7 @@ def searching_batches(problem: Problem) -> Problem:
 
 
 def any_batch(problem: Problem) -> tuple[Problem, np.ndarray | None]:
-    """The problem with its batch searched, and the batches that it prescribes, in rising order."""
+    """The problem, searching the batch, and the batches it prescribes in rising order."""
     asked = problem.stated.batches
     return with_batch(problem, "best"), None if asked is None else np.sort(asked)
 
@@ -248,7 +244,7 @@ def winners_at(cells: Cells, inputs: Inputs, best: Best) -> Winners:
 
 
 def candidates_of(cells: Cells, inputs: Inputs, economy: Economy) -> tuple[Candidates, Best]:
-    """The designs that run in each row with one sequence, and the counts of the others."""
+    """The designs that run with one sequence in each row, and reasons of the others."""
     shape = len(inputs.q), cells.count
     own, prices = jax.tree.map(_column, (inputs, economy))
     designs = jax.tree.map(lambda x: _column(x).T, cells.designs._replace(batch=None))

@@ -1,4 +1,4 @@
-"""Designs that run, of all rows at once, each at every batch up to its largest.
+"""Evaluate the designs that run at every batch up to their largest, all rows at once.
 
 A batch above a partition's largest one is replaced by that one, so the largest batch that fits is
 always among those tried, and every cell of a block is a design that runs.
@@ -11,13 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from qsjax.cost.decode import StepCost
 from qsjax.cost.metrics import Economy, Objective, score_of
-from qsjax.grid.batches import COLUMNS, ROWS, clip_to, ladder
+from qsjax.grid.batches import clip_to, ladder
 from qsjax.grid.cells import Winners, concatenated, step_of
 from qsjax.grid.limits import LIMITS, RISING, Limits, is_given, violations
 from qsjax.numerics.numpy_backend import Hoisted, on_host, picked
 
+CELLS = 2**16  # of a block of designs and batches: as many as stay in the caches
 AT_ONCE = 2**13  # designs that NumPy tries at a batch each: as many as stay in the caches
 TOGETHER = 2**16  # cells whose terms without a batch are kept: a few dozen numbers of each
 
@@ -68,9 +68,9 @@ class Block(NamedTuple):
     Attributes:
         winners: inputs and partition of the candidates, (rows, 1); no batch.
         economy: price and power, (rows, 1).
-        largest: largest batch of each row, (rows, 1); 0 in rows that only pad.
+        largest: largest batch of each row, (rows, 1).
         batches: (1, columns).
-        rows: which candidates the rows are, without the padding.
+        rows: which candidates the rows are.
     """
 
     winners: Winners
@@ -81,7 +81,7 @@ class Block(NamedTuple):
 
 
 def rectangles(found: Candidates, largest: np.ndarray, batches: np.ndarray) -> Iterator[Block]:
-    """Blocks of ROWS that cover every candidate at every batch up to its own largest one.
+    """Blocks of about CELLS that cover every candidate at every batch up to its own largest one.
 
     Args:
         found: candidates.
@@ -90,36 +90,11 @@ def rectangles(found: Candidates, largest: np.ndarray, batches: np.ndarray) -> I
     """
     order = np.argsort(-largest, kind="stable")
     order = order[largest[order] >= 1]
-    for start in range(0, len(order), ROWS):
-        rows = order[start : start + ROWS]
-        winners, economy = found.at(rows)
+    while len(order):
         # The rows are sorted, so batches beyond the first row's repeat what was there before.
-        last = int(np.searchsorted(batches, largest[rows[0]])) + 1
-        yield Block(winners, economy, largest[rows][:, None], batches[None, :last], rows)
-
-
-def _padded(values: np.ndarray, length: int) -> np.ndarray:
-    return np.concatenate([values, np.repeat(values[-1:], length - len(values), axis=0)])
-
-
-def blocks(found: Candidates, largest: np.ndarray, batches: np.ndarray) -> Iterator[Block]:
-    """`rectangles` cut and padded to ROWS and COLUMNS, for compiled code: one shape, one program.
-
-    Arguments are those of `rectangles`.
-    """
-    for block in rectangles(found, largest, batches):
-        winners, economy = jax.tree.map(lambda x: _padded(x, ROWS), (block.winners, block.economy))
-        n = len(block.rows)
-        top = np.where(np.arange(ROWS)[:, None] < n, _padded(block.largest, ROWS), 0.0)
-        for left in range(0, block.batches.size, COLUMNS):
-            columns = _padded(block.batches[0, left : left + COLUMNS], COLUMNS)[None, :]
-            yield Block(winners, economy, top, columns, block.rows)
-
-
-def step_at(winners: Winners, batch: jax.Array) -> StepCost:
-    """The step of designs at the given batches."""
-    designs = winners.designs._replace(batch=jnp.maximum(batch, 1.0))
-    return step_of(winners._replace(designs=designs))
+        last = int(np.searchsorted(batches, largest[order[0]])) + 1
+        rows, order = np.split(order, [max(1, CELLS // last)])
+        yield Block(*found.at(rows), largest[rows][:, None], batches[None, :last], rows)
 
 
 class Judged(NamedTuple):
@@ -134,9 +109,9 @@ class Judged(NamedTuple):
 def _judge(
     winners: Winners, economy: Economy, limits: Limits, batch: Any, *, objective: Objective
 ) -> Judged:
-    """What becomes of designs at a batch."""
-    step = step_at(winners, batch)
+    """Evaluate designs at a batch."""
     inputs, designs = winners
+    step = step_of(Winners(inputs, designs._replace(batch=jnp.maximum(batch, 1.0))))
     broken = violations(limits, designs.partition, inputs.hardware, step, economy)
     score = score_of(objective, step, economy)
     return Judged(score, step.tokens_per_s_per_gpu, step.gpus, broken)
@@ -182,7 +157,7 @@ def allowed_batches(found: Candidates, limits: Limits) -> np.ndarray:
 
 
 def _bisected(found: Candidates, limits: Limits) -> np.ndarray:
-    """`allowed_batches` within limits that no smaller batch breaks alone."""
+    """`allowed_batches` under limits that a smaller batch also keeps."""
     judged = judged_at(found, limits)
     # `low` keeps the limits (0 stands for no batch at all), `high` breaks them.
     low, high = np.zeros_like(found.largest), found.largest + 1.0
@@ -196,7 +171,7 @@ def _bisected(found: Candidates, limits: Limits) -> np.ndarray:
 
 
 def groups(found: Candidates) -> Iterator[Candidates]:
-    """The candidates of some rows at a time, of about TOGETHER cells."""
+    """The candidates in groups of rows, of about TOGETHER cells each."""
     rows, designs = (int(np.max(at, initial=0)) + 1 for at in (found.row, found.position))
     step = max(1, TOGETHER // designs)
     for first in range(0, rows, step):
@@ -204,7 +179,7 @@ def groups(found: Candidates) -> Iterator[Candidates]:
 
 
 def judged_at(found: Candidates, limits: Limits) -> Callable[[np.ndarray, np.ndarray], Judged]:
-    """What some of the candidates do, each at a batch of its own, shape (n,).
+    """A function that evaluates some candidates, each at its own batch, shape (n,).
 
     What no batch changes is computed once, of every row and design.
     """

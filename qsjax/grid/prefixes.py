@@ -1,4 +1,4 @@
-"""Where a design keeps prefixes: its best batch with each place, and where the best place turns."""
+"""Where a design keeps prefixes: the best batch for each place, and where the best one changes."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ WAYS = {
     "ssd": "loaded from SSDs",
     "remote": "loaded from a remote store",
 }
-# What decides between places and nothing else, and the interval that is searched.
+# Parameters that only decide between places, and the interval searched for each.
 RANGES = {"prefix_hit_rate": (1e-3, 1.0), "reuse_interval": (0.1, 1e6)}
 TIER_FIELDS = tuple(f"{tier}_{what}" for tier in TIERS for what in ("bytes", "bw", "latency"))
 PARAMETERS = (*RANGES, *TIER_FIELDS)

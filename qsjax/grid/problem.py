@@ -1,4 +1,4 @@
-"""The noun of every question: which models, on which accelerators, how many, and within what."""
+"""The problem that every question takes: models, accelerators, GPU counts, contexts, limits."""
 
 import dataclasses
 import math
@@ -31,7 +31,7 @@ from qsjax.records.units import tokens
 
 CONTEXTS = tuple(1024.0 * 2**k for k in range(15))  # 1k to 16M tokens, the paper's range
 USUAL_CONTEXT = 131072.0  # the longest taken of a model whose publisher says nothing
-# What is stacked along axes of its own, and has an argument of its own.
+# Arguments of their own, which therefore are no entries of `axes`.
 ARGUMENTS = ("model", "hardware", "gpus", "context", "q")
 LISTED = 3  # numbers that are named one by one
 UNNAMED = "own"  # label of a record that has no name
@@ -238,7 +238,7 @@ def as_accelerator(hardware: Any) -> Accelerator:
 
 
 def _unique(items: Sequence[Any]) -> list[Any]:
-    """Named items with a number behind a name that comes twice."""
+    """Items with a number appended to names that occur twice."""
     seen: dict[str, int] = {}
     for item in items:
         seen[item.name] = seen.get(item.name, 0) + 1
@@ -293,10 +293,10 @@ class ProblemError(ValueError):
 
 
 class _Mistakes(list[tuple[str, str]]):
-    """Arguments and what is wrong with them, gathered: one call tells all of them."""
+    """Arguments and what is wrong with them, collected so that one error lists all."""
 
     def run(self, name: str, check: Any, *args: Any, default: Any = None) -> Any:
-        """What `check` returns; the default, and one mistake more, where it raises."""
+        """Return what `check` returns; where it raises, note the mistake and return the default."""
         try:
             return check(*args)
         except ValueError as error:
@@ -305,7 +305,7 @@ class _Mistakes(list[tuple[str, str]]):
 
 
 def named_rules(convention: str | Convention) -> tuple[Convention, str, str | None]:
-    """An accounting and its name, and the name of one beside it, of what `Problem` is given."""
+    """The convention of a `Problem`, its name, and the name of a second one to report."""
     if convention == "both":
         first, second = CONVENTIONS
         return CONVENTIONS[first], first, second
@@ -615,7 +615,7 @@ R = TypeVar("R")
 
 
 def question(function: Callable[P, R]) -> Callable[P, R]:
-    """A question of a problem, its first argument: with 64-bit numbers, and of nothing else."""
+    """Make a function a question: 64-bit numbers, and a Problem as its first argument."""
     answer = entry(function)
 
     @wraps(function)

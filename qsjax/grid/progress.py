@@ -1,4 +1,4 @@
-"""What a person who waits is told: after two seconds how far a question is, on one line.
+"""Progress of a question on one line, shown after two seconds.
 
 The line is on standard error and is wiped when the answer is there. It appears in terminals and in
 notebooks, and nowhere else; `QSJAX_PROGRESS=off` leaves it out there too.
@@ -30,7 +30,7 @@ def is_watched() -> bool:
 
 
 class _Level:
-    """A loop: what is done of how much, and what was before this run."""
+    """A loop: its total, what is done, and what was done before this run."""
 
     def __init__(self, total: float, done: float, unit: str) -> None:
         self.total, self.done, self.start, self.unit = total, done, done, unit
@@ -98,7 +98,7 @@ _running: Watch | None = None
 
 @contextlib.contextmanager
 def watch(name: str) -> Iterator[None]:
-    """Tell how far the body is, once it takes long; one within another says nothing of its own."""
+    """Show the progress of the body once it takes long; only the outermost call shows any."""
     global _running
     if _running is not None or not is_watched():
         yield
@@ -111,13 +111,13 @@ def watch(name: str) -> Iterator[None]:
 
 
 class Steps:
-    """A loop whose steps are told."""
+    """A loop that reports its steps."""
 
     def __init__(self, level: _Level | None) -> None:
         self._level = level
 
     def advance(self, by: float = 1.0) -> None:
-        """So much more is done."""
+        """Count `by` more steps as done."""
         if self._level is not None:
             self._level.done += by
 

@@ -93,7 +93,7 @@ def _largest(low: np.ndarray, high: np.ndarray) -> np.ndarray:
 
 
 class Lead(NamedTuple):
-    """How far one design a box is ahead of others: logarithm of a ratio, shape (boxes, designs).
+    """Lead of one design per box over others: logarithm of a ratio, shape (boxes, designs).
 
     `parts` is each parameter's share in its uncertainty, `slopes` its middle slope along each.
     """
@@ -234,7 +234,7 @@ def _halved(queue: _Queue, axis: np.ndarray) -> _Queue:
 
 
 class _Look(NamedTuple):
-    """What one pass tells about parts: settled, what is still active, where to cut, what to try."""
+    """Result of one pass over parts: settled ones, active designs, axis to cut, point to try."""
 
     settled: np.ndarray
     active: tuple[np.ndarray, ...]

@@ -14,7 +14,7 @@ from qsjax.cost.metrics import METRICS
 from qsjax.records.scenario import Records
 from qsjax.records.specs import Convention
 
-# What a streamed grid reduces: metrics of a step alone.
+# Objectives of a streamed grid: metrics of a step alone.
 StepObjective = Literal["tokens_per_s_per_gpu", "tokens_per_s_per_user", "tokens_per_s", "tpot"]
 # Grids run long, so their loops are compiled for the widest vectors.
 WIDE = {"xla_cpu_prefer_vector_width": 512, "xla_cpu_enable_fast_min_max": True}
@@ -56,11 +56,12 @@ Codes = dict[tuple[str, ...], jax.Array]
 
 
 class Reduced(NamedTuple):
-    """What is kept of a block: choices and counts per kept cell."""
+    """What is kept of a block: choices and counts per kept cell, spreads of metrics over it."""
 
     best: Choice
     feasible: jax.Array
     reasons: jax.Array
+    spread: tuple[Any, ...] = ()
 
 
 def tolerance(dtype: jax.typing.DTypeLike) -> float:

@@ -1,4 +1,4 @@
-"""A function of a block of designs in two stages: what few axes decide first, once, and kept.
+"""Evaluate terms of few axes first and keep them, then the full-rank rest.
 
 XLA fuses every cheap expression into the last one and so computes again, for each cell, what only
 its row or column decides; an optimization barrier does not stop it on the CPU. A loop does: what it

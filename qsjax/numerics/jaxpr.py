@@ -17,7 +17,7 @@ _NESTED = {"jit": "jaxpr", "pjit": "jaxpr", "custom_jvp_call": "call_jaxpr"}
 
 
 class Step(NamedTuple):
-    """An operation, the slots that it reads and writes, and those that nobody reads after it."""
+    """An operation, the slots it reads and writes, and those it reads last."""
 
     eqn: Any
     reads: tuple[int, ...]

@@ -102,7 +102,7 @@ def _compiled(function: Operation, options: Options) -> Operation:
 
 
 def _run(steps: Iterable[tuple[Step, Operation]], slots: Slots) -> None:
-    """Play steps on arrays that broadcast, in place; what nobody reads any more is deleted."""
+    """Play steps on arrays that broadcast, in place; free slots after their last use."""
     # Guarded divisions and logarithms compute the discarded side too, as compiled code does.
     with np.errstate(all="ignore"):
         for step, run in steps:
@@ -169,7 +169,7 @@ def picked(tree: Any, index: tuple[np.ndarray, ...]) -> Any:
 
 
 class _Halves(NamedTuple):
-    """A player cut in two: the steps that its last argument does not reach, and the others.
+    """A player in two parts: steps that do not depend on its last argument, and the others.
 
     Attributes:
         tape: of all steps.
@@ -202,9 +202,9 @@ def _halves(function: Operation, options: Options, tree: Any) -> _Halves | None:
 
 
 class Hoisted:
-    """A function of a grid and of one number more, which changes, at some places of the grid.
+    """A function of a grid and one more, changing argument, evaluated at places of the grid.
 
-    What the number does not reach is computed once, on the axes that it depends on, and kept.
+    Terms that do not depend on that argument are computed once and kept.
 
     Args:
         function: elementwise, as of `on_host`; its last argument is the number.

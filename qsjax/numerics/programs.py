@@ -33,7 +33,7 @@ _before: dict[str, Any] = {}
 
 
 def _processor() -> str:
-    """What compiled code depends on; a home folder may be shared by different machines."""
+    """Digest of the processor: machines that share a home folder may differ."""
     try:
         facts = Path("/proc/cpuinfo").read_text().partition("\n\n")[0].splitlines()
     except OSError:

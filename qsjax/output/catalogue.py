@@ -1,4 +1,4 @@
-"""The catalogue as people read it: one row a model or accelerator, and everything of one."""
+"""The catalogue for people: one row per model or accelerator, and every number of one."""
 
 from collections.abc import Mapping
 from typing import Any

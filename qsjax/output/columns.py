@@ -1,4 +1,4 @@
-"""Columns of tables of designs: what stands at the head, and how a row's number is written."""
+"""Columns of tables of designs: their heads, and how numbers are written."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Files that hold the old content or the new, never a part: JSON, CSV, netCDF, pictures."""
+"""Atomic writing of JSON, CSV, netCDF and pictures."""
 
 import csv
 import hashlib
@@ -55,7 +55,7 @@ def content_of(path: Path) -> str:
 
 
 def told(path: Path) -> dict[str, str]:
-    """What tells a file that a run read, for `inputs.json`: its name, the digest of its content."""
+    """Name and digest of a file that a run read, for `inputs.json`."""
     return {"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 

@@ -1,4 +1,4 @@
-"""How the cell of a row is called, in tables and figures."""
+"""Names of cells, variants and splits in tables and figures."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""What every question returns: labelled numbers, a table, a figure, and files."""
+"""The result of every question: labelled numbers, tables, figures and files."""
 
 import dataclasses
 import html
@@ -68,7 +68,7 @@ class Result:
         raise NotImplementedError
 
     def summary(self) -> str:
-        """What was found, in one to three sentences with the numbers of the case."""
+        """The answer in one to three sentences with its numbers."""
         raise NotImplementedError
 
     def tables(self) -> list[Table]:
@@ -80,7 +80,7 @@ class Result:
         return [Table("", heads, cells, 0)] if heads else []
 
     def remarks(self) -> list[str]:
-        """What else is to be said, below the tables, one line each."""
+        """Remarks below the tables, one line each."""
         return []
 
     def record(self) -> Row:

@@ -1,4 +1,4 @@
-"""How designs, times, gaps and places are said to people, in the first lines of every result."""
+"""Wording of designs, times, gaps and places in the answer of every result."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ MOST = 0.5
 # A ratio nearer to 1 than this is no gap.
 EQUAL = 0.005
 SECONDS, HOURS = 1.0, 7200.0  # from which a time is told in them [s]
-# What is spoken of where there is a choice [tokens].
+# The context that answers quote where there are several [tokens].
 USUAL_CONTEXT = 32768.0
 # By the names of `ledger.RESOURCES`.
 RESOURCE_WORDS: dict[str, str] = {

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.transforms import Bbox
 
 # Offsets to try, in text heights and alignments, best first.
 _PLACES = (
@@ -40,21 +41,6 @@ class Name(NamedTuple):
     colour: str
 
 
-class _Box(NamedTuple):
-    left: float
-    bottom: float
-    right: float
-    top: float
-
-    def overlaps(self, other: "_Box") -> bool:
-        return (
-            self.left < other.right
-            and other.left < self.right
-            and self.bottom < other.top
-            and other.bottom < self.top
-        )
-
-
 def name_points(
     ax: Axes,
     names: Sequence[Name],
@@ -80,19 +66,17 @@ def name_points(
     pad = 0.45 * height
     _settle(ax)
     places = ax.transData.transform(np.array(points).reshape(-1, 2))
-    taken = [_Box(x - pad, y - pad, x + pad, y + pad) for x, y in places]
+    taken = [Bbox.from_extents(x - pad, y - pad, x + pad, y + pad) for x, y in places]
     frame = ax.get_window_extent()
     for name in names:
         x, y = ax.transData.transform((name.x, name.y))
         boxes = [_box(name.text, x, y, place, height) for place in _PLACES]
-        outside = [
-            b.left < frame.x0 or b.right > frame.x1 or b.bottom < frame.y0 or b.top > frame.y1
-            for b in boxes
-        ]
         # A point's own mark is among those taken; a name may touch it.
+        others = [box for box in taken if not box.fully_contains(x, y)]
+        inside = [frame.contains(*box.min) and frame.contains(*box.max) for box in boxes]
         costs = [
-            sum(box.overlaps(other) for other in taken if not _holds(other, x, y)) + 3 * out
-            for box, out in zip(boxes, outside, strict=True)
+            sum(map(box.fully_overlaps, others)) + 3 * (not is_inside)
+            for box, is_inside in zip(boxes, inside, strict=True)
         ]
         best = int(np.argmin(costs))
         if optional and costs[best]:
@@ -123,17 +107,13 @@ def _settle(ax: Axes) -> None:
         layout.execute(fig)
 
 
-def _holds(box: _Box, x: float, y: float) -> bool:
-    return box.left < x < box.right and box.bottom < y < box.top
-
-
 def _box(
     text: str, x: float, y: float, place: tuple[float, float, str, str], height: float
-) -> _Box:
+) -> Bbox:
     across, up, ha, va = place
     lines = text.split("\n")
     wide = _GLYPH * height * max(len(line) for line in lines)
     tall = 1.25 * height * len(lines)
     left = x + across * height - {"left": 0.0, "center": 0.5, "right": 1.0}[ha] * wide
     bottom = y + up * height - {"bottom": 0.0, "center": 0.5, "top": 1.0}[va] * tall
-    return _Box(left, bottom, left + wide, bottom + tall)
+    return Bbox.from_bounds(left, bottom, wide, tall)

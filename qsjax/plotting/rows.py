@@ -1,4 +1,4 @@
-"""What the figures read: rows of plain values, also from a labelled data set."""
+"""Rows of plain values that figures read, also from a labelled data set."""
 
 import re
 from collections.abc import Callable, Sequence

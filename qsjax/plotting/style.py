@@ -48,7 +48,7 @@ _theme: ContextVar[Theme] = ContextVar("theme", default="both")
 
 
 class Look(NamedTuple):
-    """How one thing is drawn everywhere."""
+    """Colour, hatch, marker and line of one thing in all figures."""
 
     colour: str
     hatch: str = ""
@@ -121,12 +121,12 @@ def theme(name: Theme) -> Iterator[None]:
 
 
 def ink() -> Ink:
-    """Colours of the theme in force."""
+    """Colours of the current theme."""
     return INKS[_theme.get()]
 
 
 def settings() -> Any:  # matplotlib types the keys as hundreds of literals
-    """matplotlib settings of the theme in force."""
+    """matplotlib settings of the current theme."""
     colours = ink()
     return {
         "font.family": "DejaVu Sans",
@@ -169,7 +169,7 @@ def settings() -> Any:  # matplotlib types the keys as hundreds of literals
 
 @contextlib.contextmanager
 def in_force() -> Iterator[None]:
-    """Our settings inside the block; only they are put back, not what the block sets otherwise.
+    """Apply our settings inside the block, and restore only these afterwards.
 
     `matplotlib.rc_context` would also undo what a notebook's backend sets when the first figure
     wakes it, and no later figure would be shown.
@@ -328,7 +328,7 @@ def sizes(ax: Axes) -> Sizes:
 
 
 def is_narrow(ax: Axes) -> bool:
-    """Whether a panel is one of several beside each other, or of a small picture."""
+    """Whether a panel is narrow: one of several side by side, or in a small picture."""
     return _cell(ax) < _NARROW
 
 
@@ -430,7 +430,7 @@ def label(
 
 
 def name_rows(ax: Axes, places: Sequence[float], names: Sequence[str], size: float = 8.5) -> None:
-    """Names of rows at the left, folded where they would take half of a narrow panel.
+    """Row names at the left, wrapped where they would take half of a narrow panel.
 
     Args:
         ax: the panel.
@@ -448,13 +448,13 @@ def name_rows(ax: Axes, places: Sequence[float], names: Sequence[str], size: flo
 
 
 def most_rows(ax: Axes) -> int:
-    """Rows of text that a panel holds; one of our own has the height for all."""
+    """Rows of text that a panel holds; panels of our own are tall enough for all."""
     left = 0.55 if is_narrow(ax) else 1.0  # title and legend take the rest of a small panel
     return max(2, int(left * _height(ax) * 72 / 8.5))
 
 
 def rows_that_fit(ax: Axes, groups: Mapping[Any, Sequence[Any]], lane: float) -> list[Any]:
-    """Keys of groups of rows, spread evenly, of which the text does not overlap in the panel.
+    """Keys of as many groups of rows, spread evenly, as fit a panel without overlapping text.
 
     Args:
         ax: the panel; one of our own has the height that all need.

@@ -28,21 +28,19 @@ def iso_throughput(
     *,
     gradient: tuple[ArrayLike, ArrayLike] | None = None,
     point: tuple[float, float] | None = None,
-    x_label: str = "hbm_bw [B/s]",
-    y_label: str = "hbm_bytes [B]",
     title: str | None = None,
 ) -> Axes:
-    """Contours of equal throughput over two hardware parameters, with the gradient field.
+    """Contours of equal throughput over HBM bandwidth and capacity, with the gradient field.
+
+    Over other parameters set the labels of the axes that it returns.
 
     Args:
-        x: values of the horizontal parameter, (n,).
-        y: values of the vertical parameter, (m,).
+        x: values of the bandwidth [B/s], (n,).
+        y: values of the capacity [B], (m,).
         values: throughput, (m, n); NaN where no design is feasible.
         ax: where to draw.
         gradient: elasticities along x and y, each (m, n): the arrows.
         point: today's accelerator.
-        x_label: quantity and unit of x.
-        y_label: quantity and unit of y.
         title: what the picture shows.
     """
     ax = style.dressed(ax, (7.0, 4.9))
@@ -59,7 +57,7 @@ def iso_throughput(
     if point is not None:
         ax.plot(*point, markersize=16, **TODAY)
     scales.number_axis(ax.xaxis, ax.yaxis)
-    style.label(ax, title, x_label, y_label)
+    style.label(ax, title, "hbm_bw [B/s]", "hbm_bytes [B]")
     handles: list[Any] = []
     if point is not None:
         handles += [Line2D([], [], linestyle="none", markersize=11, label="today", **TODAY)]

@@ -44,7 +44,7 @@ BELOW = 1e-7  # a point that just misses the rate that was asked for serves it t
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Moved:
-    """What moves one front.
+    """One front with the slopes along it.
 
     Attributes:
         front: the points that were looked at, by falling tokens/s/user.
@@ -83,7 +83,7 @@ def _moved(front: Front, parameters: Sequence[Parameter], points: int) -> Moved:
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
 class Binding(Result):
-    """What moves every front of a problem.
+    """Slopes along every front of a problem.
 
     Attributes:
         problem: what was asked.

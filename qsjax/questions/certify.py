@@ -40,7 +40,7 @@ Box = float | Mapping[str, float | tuple[float, float]]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Certificate:
-    """What came of one claim about one box.
+    """Verdict on one claim about one box.
 
     Attributes:
         label: the cell's coordinates, with the contestant that the claim is about.
@@ -72,7 +72,7 @@ class Certificate:
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
 class Certificates(Result):
-    """Claims about a box and what came of them.
+    """Claims about a box with their verdicts.
 
     Attributes:
         problem: what was asked.
@@ -225,7 +225,7 @@ def _who(says: str) -> str:
 
 
 def _found(claim: str, says: str, of: str = "") -> str:
-    """What is so, in words: a contestant wins, a split is best, or a resource limits."""
+    """A claim in words: a contestant wins, a split is best, or a resource limits."""
     if says == "nothing runs":
         return says
     if claim == "winner":
@@ -244,7 +244,7 @@ def _what(own: Certificate) -> str:
 
 
 def _said(own: Certificate) -> str:
-    """What became of a claim."""
+    """A verdict in words."""
     if own.verdict == "proved":
         return f"proved for the whole box {_what(own)}"
     if own.verdict == "refuted":
@@ -451,7 +451,7 @@ def _certified(
 
 
 def _contestant(case: _Case, k: int) -> str:
-    """Who it is, as far as the contestants differ."""
+    """Name of a contestant: what sets it apart from the others."""
     names = {label["model"] for label in case.labels}
     own = variant_name(case.labels[k])
     return f"{case.labels[k]['model']} {own}" if len(names) > 1 else own

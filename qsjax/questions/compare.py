@@ -358,7 +358,7 @@ class Comparison(Result):
         return Result.inputs(self) | {"subjects": sides}
 
     def drawings(self) -> dict[str, Drawing]:
-        """Why each is as fast as it is, how sure that is, and throughput over context."""
+        """GPU time by resource, how sure the leads are, and throughput over context."""
         from qsjax import plotting
         from qsjax.plotting.comparison import used_resources
 
@@ -439,7 +439,7 @@ def _answer(found: Comparison) -> list[str]:
 
 
 def _shortened(text: str, side: Ranking) -> str:
-    """Sentences that name all subjects but the first by what they have of their own."""
+    """The text with all subjects but the first shortened to what sets them apart."""
     first, *others = side.subjects
     device, model = side.sides[0]
     short = {first: first}
@@ -490,7 +490,7 @@ def _where(found: Comparison) -> str:
 
 
 def _gaps(rows: Sequence[Row], place: Place, where: str) -> str:
-    """How all stand against the first one that runs, at one place; `where` of the first."""
+    """The gaps to the first subject that runs, at one place; `where` names its GPUs."""
     running = [row for row in rows if row["is_feasible"]]
     one, *others = running
     how = f" with {words.split(one, one['is_moe'])}" if where else ""
@@ -512,7 +512,7 @@ def _gaps(rows: Sequence[Row], place: Place, where: str) -> str:
 
 
 def _why(row: Row) -> str:
-    """What most of a gap is, if anything is."""
+    """The resource that makes up most of a gap, if one does."""
     shares = row.get("attribution", {})
     if not shares or max(shares.values()) < words.MOST:
         return ""

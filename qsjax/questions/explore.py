@@ -1,4 +1,4 @@
-"""The main question: the best design of every cell, and what it gains over another accounting."""
+"""The main question: the best design of every cell, under one convention or both."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -209,7 +209,7 @@ def _first_running(rows: Sequence[Row]) -> list[Row]:
 
 
 def _who(row: Row, *, of_several: bool) -> str:
-    """Whose picture it is: the model or which of its twins, and where it runs."""
+    """Title of a picture: the model or its twin, and where it runs."""
     from qsjax.plotting.style import variant_label
 
     variant = f", {variant_label(row)}" if of_several else ""
@@ -226,7 +226,7 @@ def _subject(problem: Problem) -> str:
 
 
 def _place(row: Row, rows: Sequence[Row]) -> str:
-    """Where a row is, by what the horizontal axis of its picture is."""
+    """The place of a row on the horizontal axis of its picture: GPU count or context."""
     if len({other["context"] for other in rows}) == 1:
         return f"on {words.count(row['gpus'], 'GPU')}"
     return f"at {words.length(row['context'])}"
@@ -310,7 +310,7 @@ def _gain(found: Solution) -> np.ndarray:
 
 
 def usual(rows: Sequence[Row]) -> Row:
-    """The row that stands for many: the best at the context nearest to 32k."""
+    """The row shown first: the best at the context nearest to 32k."""
     near = words.nearest(row["context"] for row in rows)
     at = [row for row in rows if row["context"] == near]
     own = [row for row in at if row["q"] is None] or at
@@ -338,12 +338,12 @@ def answer(problem: Problem, rows: Sequence[Row]) -> str:
 
 
 def _system(row: Row) -> tuple[str, str, float]:
-    """What is served on what."""
+    """Model, accelerator and GPU count of a row."""
     return row["model"], row["hardware"], row["gpus"]
 
 
 def _compared(rows: Sequence[Row]) -> list[Row]:
-    """Those that run beside an MoE that runs."""
+    """Rows that run where the MoE runs too."""
     return [row for row in rows if np.isfinite(row.get("speedup_over_moe", np.nan))]
 
 
@@ -449,7 +449,7 @@ def all_missing(problem: Problem, rows: Sequence[Row]) -> list[str]:
 
 
 def missing(problem: Problem, *rows: Row) -> str:
-    """Why cells of other contexts alone have no design, and what the last one would need."""
+    """Why cells that differ only in context have no design, and what the last would need."""
     row = rows[-1]
     where = f"{row['model']}, {variant_name(row)}" if row["variant"] != "dense" else row["model"]
     if row["variant"] == "dense" and row["q"] is not None:

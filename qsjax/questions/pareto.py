@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from qsjax.grid.cells import cells_of
 from qsjax.grid.fronts import Front, front_of_cell
 from qsjax.grid.infeasibility import Refusal, Remedies, refusals, remedies
@@ -17,6 +19,7 @@ from qsjax.records.rows import grouped
 
 # What users may want, for the sentence on who leads [tokens/s].
 USER_RATES = (20.0, 50.0, 100.0)
+POINTS = 12  # of each front in the table
 DESIGN = ("split", "batch", "users", "tpot", "user", "gpu")  # its columns in the table
 
 
@@ -43,13 +46,11 @@ class Pareto(Result):
         problem: what was asked.
         fronts: one for each model (outer), accelerator and cell; those of `refused` are empty.
         refused: the cells without a design.
-        points: of each front in the table.
     """
 
     problem: Problem
     fronts: tuple[Front, ...]
     refused: tuple[Refused, ...]
-    points: int = 12
 
     stem = "pareto"
 
@@ -107,12 +108,11 @@ class Pareto(Result):
         return grouped(rows, lambda row: (row["label"], row["context"], row["gpus"]))
 
     def tables(self) -> list[Table]:
-        """Every front, thinned to `points` with its ends kept."""
+        """Every front, thinned to POINTS with its ends kept."""
         rows, shown = self.rows(), list[Row]()
         for part in self._by_front(rows).values():
-            step = max(1.0, (len(part) - 1) / max(1, self.points - 1))
-            at = sorted({round(i * step) for i in range(self.points)})
-            shown += [part[i] for i in at if i < len(part)]
+            at = np.unique(np.linspace(0, len(part) - 1, POINTS).round().astype(int))
+            shown += [part[i] for i in at]
         heads = ["series", "context", "GPUs", *columns.heads(*DESIGN), "USD/Mtok", "J/tok"]
         title = "Designs that no other beats in both tokens/s/user and tokens/s/GPU"
         return [Table(title, heads, [_point(row) for row in shown], 4)]
@@ -249,7 +249,7 @@ def _refusal(item: Refused) -> str:
 
 
 @question
-def pareto(problem: Problem, every_batch: bool = False, *, points: int = 12) -> Pareto:
+def pareto(problem: Problem, every_batch: bool = False) -> Pareto:
     """The front of each cell over all partitions and batches that keep the problem's limits.
 
     Partitions that are illegal or hold no sequence are decided once, whatever the batch; all others
@@ -260,7 +260,6 @@ def pareto(problem: Problem, every_batch: bool = False, *, points: int = 12) -> 
         problem: what is asked. Batches are those that it prescribes, else the ladder of
             `batches.ladder`, and of each partition its largest batch.
         every_batch: try every whole batch up to the largest, instead of the ladder.
-        points: of each front in the table that is printed.
 
     >>> from qsjax.grid.problem import Problem
     >>> found = pareto(Problem("mixtral-8x7b", "h100-sxm", gpus=2, context="32k", batch=[1, 8]))
@@ -277,4 +276,4 @@ def pareto(problem: Problem, every_batch: bool = False, *, points: int = 12) -> 
             if len(front.user) == 0:
                 why = refusals(cells, cell, asked)
                 refused.append(Refused(front.label, why, remedies(problem, m, h, cell)))
-    return Pareto(problem, tuple(fronts), tuple(refused), points)
+    return Pareto(problem, tuple(fronts), tuple(refused))

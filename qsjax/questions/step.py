@@ -10,11 +10,9 @@ from jax.typing import ArrayLike
 
 from qsjax.cost.decode import StepCost, decode_step
 from qsjax.cost.feasibility import reason_names
-from qsjax.cost.laws.params import dense_twin
 from qsjax.cost.ledger import time_ledger
 from qsjax.cost.prefill import PrefillCost, prefill_step
 from qsjax.grid.problem import as_accelerator, as_served
-from qsjax.numerics.float64 import in_float64
 from qsjax.numerics.numpy_backend import host_unless_traced, is_traced
 from qsjax.records import checks
 from qsjax.records.scenario import Records
@@ -111,7 +109,6 @@ def _decode(records: Records, convention: Convention) -> Decode:
     )
 
 
-_twin = host_unless_traced(dense_twin)
 _decode_anywhere = host_unless_traced(_decode)
 
 
@@ -130,12 +127,10 @@ def _rules(convention: str | Convention) -> Convention:
     return convention if isinstance(convention, Convention) else named_convention(convention)
 
 
-# The field whose bounds an argument of another name has.
-_AS = {"prompts": "batch"}
-
-
-def _checked(records: Records, rules: Convention, **others: Any) -> tuple[Any, ...]:
-    """Records, accounting and the other arguments in float64.
+def _checked(
+    records: Records, rules: Convention, prompts: ArrayLike = 1.0
+) -> tuple[Records, Convention, Any]:
+    """Records, accounting and prompts of a pass in float64.
 
     Raises:
         ValueError: with every problem of what is not traced.
@@ -148,13 +143,11 @@ def _checked(records: Records, rules: Convention, **others: Any) -> tuple[Any, .
         records = Records(*sound)
     except ValueError as error:
         problems.append(str(error))
-    for name, value in others.items():
-        if value is not None:
-            others[name], problem = checks.read_field(_AS.get(name, name), value)
-            problems += [] if problem is None else [f"{name}: {problem}"]
+    count, problem = checks.read_field("batch", prompts)
+    problems += [] if problem is None else [f"prompts: {problem}"]
     if problems:
         raise ValueError("\n".join(problems))
-    return records, rules, *others.values()
+    return records, rules, count
 
 
 def _records(
@@ -174,8 +167,6 @@ def decode(
     *,
     context: ArrayLike | str,
     batch: ArrayLike | None = None,
-    q: ArrayLike | None = None,
-    gpus: ArrayLike | None = None,
     workload: Workload | None = None,
     convention: str | Convention = "physical",
 ) -> Decode:
@@ -186,13 +177,12 @@ def decode(
     gets the result rounded to them.
 
     Args:
-        model: a name, Hugging Face id, config.json or its dict, .toml file, or `ModelSpec`.
+        model: a name, Hugging Face id, config.json or its dict, .toml file, or `ModelSpec`, such
+            as that of `dense_twin`.
         hardware: a name, .toml file, or `HardwareSpec`.
-        partition: parallel degrees; one GPU unless given.
+        partition: parallel degrees, and copies of them (`replicas`); one GPU unless given.
         context: tokens of each sequence.
         batch: sequences of an attention replica; the largest that fits unless given.
-        q: if given, the dense twin of the model at this quality factor (eq. 11, 21).
-        gpus: if given, as many copies of the design as fill them.
         workload: precisions in place of those that the model is published in.
         convention: `physical`, `paper`, or a `Convention`.
 
@@ -211,22 +201,10 @@ def decode(
     partition, rules = partition or Partition(), _rules(convention)
     changes = {"context": context, "batch": batch}
     records = _records(model, hardware, partition, workload, changes)
-    return _evaluated(records, rules, gpus, q)
-
-
-@in_float64
-def _evaluated_wide(records: Records, rules: Convention, gpus: Any, q: Any) -> Decode:
-    records, rules, gpus, q = _checked(records, rules, gpus=gpus, q=q)
-    if q is not None:
-        records = records._replace(model=_twin(records.model, q, definition=rules.twin))
-    return _decode_anywhere(records._replace(gpus=gpus), rules)
-
-
-def _evaluated(records: Records, rules: Convention, gpus: Any, q: Any) -> Decode:
-    is_wide = _is_wide() or not is_traced((records, rules, gpus, q))
-    found = _evaluated_wide(records, rules, gpus, q)
+    is_wide = _is_wide() or not is_traced((records, rules))
     with jax.enable_x64(True):
-        answer: Decode = _answer(found, is_wide)
+        records, rules, _ = _checked(records, rules)
+        answer: Decode = _answer(_decode_anywhere(records, rules), is_wide)
     return answer
 
 
@@ -267,7 +245,7 @@ def prefill(
     is_wide = _is_wide() or not is_traced((records, prompts))
     rules = named_convention("physical")
     with jax.enable_x64(True):
-        own, rules, count = _checked(records, rules, prompts=prompts)
+        own, rules, count = _checked(records, rules, prompts)
         length = own.workload.context
         found = _prefill(own, rules, length, count, context_parallel=context_parallel)
         answer: PrefillCost = _answer(found, is_wide)

@@ -1,4 +1,4 @@
-"""What is known of a field, once: its meaning, unit, bounds and name in files, as its metadata."""
+"""Facts of a field, stated once as its metadata: meaning, unit, bounds, name in files."""
 
 import dataclasses
 import difflib

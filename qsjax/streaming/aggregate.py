@@ -1,4 +1,4 @@
-"""What a sweep keeps of its blocks, and how two parts of it become one: exact and orderless."""
+"""Results that a sweep accumulates over blocks; merging is exact and independent of order."""
 
 import dataclasses
 import math
@@ -8,9 +8,9 @@ import numpy as np
 
 from qsjax.cost.feasibility import REASONS
 from qsjax.grid.cells import concatenated, take
-from qsjax.grid.scoring import TIE_TOLERANCE, lowest, tolerance
+from qsjax.grid.scoring import TIE_TOLERANCE, Reduced, lowest, tolerance
 from qsjax.streaming.engine import Engine
-from qsjax.streaming.kernels import BINS, Reduction, bin_edges, detail_one, survivors_one
+from qsjax.streaming.kernels import BINS, bin_edges, detail_one, survivors_one
 from qsjax.streaming.plan import Plan, winner_coordinates
 
 # Points of the front that the devices compare with; the exact front is kept on the host.
@@ -92,7 +92,7 @@ class Tally:
 
 
 def new_tally(metrics: int) -> Tally:
-    """Nothing counted yet."""
+    """An empty tally."""
     return Tally(
         *(0, 0, 0, 0),
         np.zeros(len(REASONS), np.int64),
@@ -126,7 +126,7 @@ def summed(wins: np.ndarray) -> np.ndarray:
     return np.stack([keys, counts])
 
 
-def add_wins(tally: Tally, plan: Plan, blocks: np.ndarray, found: Reduction) -> None:
+def add_wins(tally: Tally, plan: Plan, blocks: np.ndarray, found: Reduced) -> None:
     """Count the kept cells that each design wins."""
     inner = math.prod(plan.kept[plan.stacked :])
     starts, sizes = plan.ranges(blocks)
@@ -151,7 +151,7 @@ def quantiles(tally: Tally, metric: int, shares: np.ndarray) -> np.ndarray:
     return np.clip(middle, tally.low[metric], tally.high[metric])
 
 
-def add_sums(tally: Tally, plan: Plan, blocks: np.ndarray, found: Reduction) -> None:
+def add_sums(tally: Tally, plan: Plan, blocks: np.ndarray, found: Reduced) -> None:
     """Count the blocks of a call."""
     _, counts = plan.ranges(blocks)
     for at, count in enumerate(counts):
@@ -212,10 +212,8 @@ def _threshold(best: np.ndarray, known: Designs, count: int, near: float) -> flo
     return float(least - 2.0 * near * abs(least)) if np.isfinite(least) else -np.inf
 
 
-def add_best(
-    tally: Tally, engine: Engine, blocks: np.ndarray, found: Reduction, count: int
-) -> None:
-    """Let the blocks' designs into the top `count`, looking only where some may be."""
+def add_best(tally: Tally, engine: Engine, blocks: np.ndarray, found: Reduced, count: int) -> None:
+    """Merge the blocks' designs into the top `count`, evaluating only blocks that may hold some."""
     best = found.best.score.reshape(len(blocks), -1).astype(np.float64)
     sizes = engine.plan.ranges(blocks)[1]
     none, near = lowest(found.best.score.dtype), tolerance(found.best.score.dtype)
@@ -259,7 +257,7 @@ def _undominated(scores: _Scores, edge: Designs, none: float) -> tuple[np.ndarra
 
 
 def add_front(tally: Tally, engine: Engine, blocks: np.ndarray) -> None:
-    """Let the blocks' designs into the front, looking only into blocks with some beyond it."""
+    """Merge the blocks' designs into the front, evaluating only blocks with some beyond it."""
     pair = np.zeros((2, FRONT_PROBES))
     if len(tally.edge.rate):
         at = np.linspace(0, len(tally.edge.rate) - 1, FRONT_PROBES).round().astype(int)

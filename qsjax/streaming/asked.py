@@ -1,4 +1,4 @@
-"""What a sweep is asked: a problem and what only a sweep has, as a job over axes."""
+"""A problem and the options of a sweep, checked and turned into a job over axes."""
 
 import dataclasses
 import math
@@ -14,7 +14,7 @@ from qsjax.grid.problem import Problem, Served, axis_values
 from qsjax.numerics.safe import scalar
 from qsjax.records import checks
 from qsjax.records.conversion import as_float64
-from qsjax.records.fields import NOT_NEGATIVE, Rule, choices_of, facts_of
+from qsjax.records.fields import NOT_NEGATIVE, Rule, choices_of, facts_of, hint
 from qsjax.records.scenario import Records
 from qsjax.records.specs import CONVENTIONS, Convention, ModelSpec, Partition, Workload
 from qsjax.streaming.engine import Job, Precision
@@ -23,15 +23,15 @@ from qsjax.streaming.run import Outputs
 
 METRICS: tuple[Metric, ...] = get_args(Metric)
 BOUNDS = tuple(f"{side}_{metric}" for metric in METRICS for side in ("min", "max"))
-# Limits of a problem that a streamed grid keeps, and the bounds of metrics that they are.
+# Limits of a problem that a sweep supports, and the bound of a metric that each one is.
 BOUNDED = {"max_tpot": "max_tpot", "min_user_rate": "min_tokens_per_s_per_user"}
-# Top designs are rows in memory and in every chunk.
+# The top designs are held in memory and written with every chunk.
 _TOP = Rule(high=100_000, whole=True)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What a sweep has beside its problem.
+    """Options of a sweep beside its problem.
 
     Attributes:
         outputs: what is kept.
@@ -61,6 +61,23 @@ class Options:
             for name, value in dataclasses.asdict(self).items()
             if name not in optional or value != getattr(default, name)
         }
+
+
+OUTPUTS = tuple(field.name for field in dataclasses.fields(Outputs))
+
+
+def options_of(given: Mapping[str, Any], **more: Any) -> Options:
+    """Options of what is kept, by name: outputs, statistics, precision.
+
+    Raises:
+        ValueError: a name is not known.
+    """
+    known = (*OUTPUTS, "statistics", "precision")
+    if unknown := sorted(given.keys() - set(known)):
+        raise ValueError(f"{', '.join(unknown)}: {hint(unknown[0], known)}")
+    outputs = Outputs(**{name: x for name, x in given.items() if name in OUTPUTS})
+    others = {name: x for name, x in given.items() if name not in OUTPUTS}
+    return Options(outputs=outputs, **others, **more)
 
 
 def repeated(values: Sequence[Any]) -> str | None:
@@ -109,7 +126,7 @@ def _bound_problems(bounds: Mapping[str, float]) -> Iterator[tuple[str, str]]:
 
 
 def _unswept(problem: Problem, options: Options) -> Iterator[tuple[str, str]]:
-    """What a problem asks for and a streamed grid cannot do."""
+    """What a problem asks for that a streamed grid cannot do."""
     stated = problem.stated
     if problem.batch == "best":
         yield "batch", 'batch: a sweep takes the "largest" that fits, or numbers'
@@ -146,7 +163,7 @@ def _has_experts(model: ModelSpec) -> bool:
 
 
 def _precisions_apart(models: Sequence[Served]) -> Iterator[tuple[str, str]]:
-    """Models that multiply in different dtypes, of which a sweep has one."""
+    """Models that multiply in different dtypes, where a sweep has one for all."""
     for field in choices_of(Workload):
         found: dict[str, str] = {}
         for model in models:

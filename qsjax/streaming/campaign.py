@@ -1,4 +1,4 @@
-"""A recorded sweep: what it is, what is done, the rest computed, the results written."""
+"""Run a recorded sweep: plan or resume it, compute the missing chunks, write the results."""
 
 import dataclasses
 import hashlib
@@ -109,7 +109,7 @@ def prepare(
     prune: bool | None = None,
     is_first: bool = True,
 ) -> SweepRun:
-    """Plan a sweep, or take up the one that its folder holds.
+    """Plan a sweep, or resume the one in its folder.
 
     Raises:
         ValueError: the folder holds another sweep (with the differences), or one that was not to

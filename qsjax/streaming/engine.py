@@ -1,4 +1,4 @@
-"""Blocks evaluated and reduced on the devices, streamed in order: memory does not grow."""
+"""Evaluate and reduce blocks on the devices, in order and in constant memory."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,10 +10,10 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from qsjax.grid.axes import place
-from qsjax.grid.scoring import WIDE, StepObjective
+from qsjax.grid.scoring import WIDE, Reduced, StepObjective
 from qsjax.records.scenario import Records
 from qsjax.records.specs import Convention
-from qsjax.streaming.kernels import Metric, Reduction, Wanted, reduce_one
+from qsjax.streaming.kernels import Metric, Wanted, reduce_one
 from qsjax.streaming.plan import Plan, design_arrays, kept_arrays
 
 Precision = Literal["float64", "float32"]
@@ -97,7 +97,7 @@ def program_for(platform: str) -> Callable[..., Any]:
 
 
 class _Packs:
-    """Records of a job for the blocks of a plan; what is the same for all stays on the devices."""
+    """Records of a job by block of a plan; those that no block changes stay on the devices."""
 
     def __init__(self, job: Job, plan: Plan, mesh: Mesh) -> None:
         self._job, self._plan = job, plan
@@ -182,7 +182,7 @@ class Engine:
             )
 
     def _padded(self, blocks: np.ndarray) -> np.ndarray:
-        """A call's blocks: as many as of any call, and for each device, so that one program serves.
+        """A call's blocks, padded to one number for all calls and devices: one program serves all.
 
         A sweep may be resumed on another number of devices than its calls were made for.
         """
@@ -201,15 +201,15 @@ class Engine:
         found = self._start(self._all, moving, kernel, **limits)
         return _fetched(found, len(blocks))
 
-    def stream(self, blocks: np.ndarray) -> Iterator[tuple[np.ndarray, Reduction]]:
+    def stream(self, blocks: np.ndarray) -> Iterator[tuple[np.ndarray, Reduced]]:
         """Reductions of the blocks, in order, a call at a time; the next call runs meanwhile."""
         size = self.plan.per_call
         calls = [blocks[i : i + size] for i in range(0, len(blocks), size)]
         padded = [self._padded(call) for call in calls]
-        # All at once: the host has no core for itself.
+        # Placed all at once: during calls the devices need every core of the host.
         moving = self._all[1].moving(np.concatenate(padded))
 
-        def start(at: int) -> Reduction:
+        def start(at: int) -> Reduced:
             first = at * len(padded[0])
             own = jax.tree.map(lambda x: x[first : first + len(padded[at])], moving)
             return self._start(self._all, own, reduce_one)
@@ -217,7 +217,7 @@ class Engine:
         # One call at a time: two on one CPU device take turns and are slower than one.
         coming = start(0)
         for at, call in enumerate(calls):
-            found: Reduction = _fetched(coming, len(call))
+            found: Reduced = _fetched(coming, len(call))
             if at + 1 < len(calls):
                 coming = start(at + 1)
             yield call, found

@@ -1,4 +1,4 @@
-"""A sweep on several hosts: JAX's own processes, a share of the chunks each, and signs of life.
+"""A sweep on several hosts: JAX's processes, a share of the chunks each, and heartbeats.
 
 The processes exchange nothing while they compute: each takes every n-th chunk and records it in the
 shared folder. JAX finds coordinator, number and rank in the environment of SLURM, Open MPI,
@@ -17,7 +17,9 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-# A process writes a sign of life every BEAT seconds; one that is silent for PATIENCE is lost.
+from qsjax.output import files
+
+# A process writes a heartbeat every BEAT seconds; one silent for PATIENCE is lost.
 BEAT, PATIENCE, START_PATIENCE = 1.0, 20.0, 300.0
 # Set in a step of several tasks, not in the shell that launches it.
 _CLUSTERS = ("SLURM_STEP_NUM_TASKS", "OMPI_COMM_WORLD_SIZE")
@@ -141,7 +143,7 @@ def start(
                 f"several processes need {', '.join(names)}; missing: {', '.join(missing)}"
             )
         _join(timeout, *given)
-    # All are here before any goes on, and agree on a number: old signs of life are not theirs.
+    # All wait here and agree on a number, so heartbeats of an earlier run are told apart.
     run = multihost_utils.broadcast_one_to_all(np.array(secrets.randbelow(2**31), np.int32))
     return Processes(jax.process_count(), jax.process_index(), int(run))
 
@@ -163,7 +165,7 @@ def agree(me: Processes, is_ready: bool) -> None:
 
 
 class Heartbeat:
-    """Writes this process's sign of life and watches those of the others, in the shared folder."""
+    """Writes this process's heartbeat and watches those of the others, in the shared folder."""
 
     def __init__(self, folder: Path, me: Processes) -> None:
         self.folder, self.me = folder / "alive", me
@@ -177,9 +179,8 @@ class Heartbeat:
         return self.folder / f"{rank}.txt"
 
     def _write(self) -> None:
-        temporary = self._path(self.me.rank).with_suffix(f".{os.getpid()}")
-        temporary.write_text(f"{self.me.run} {self._state} {time.time()}")
-        os.replace(temporary, self._path(self.me.rank))
+        said = f"{self.me.run} {self._state} {time.time()}"
+        files.write_atomically(self._path(self.me.rank), said)
 
     def _beat(self) -> None:
         while not self._stop.wait(BEAT):
@@ -189,14 +190,13 @@ class Heartbeat:
                 continue
 
     def __enter__(self) -> "Heartbeat":
-        """Begin to give signs of life."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        """Start the heartbeat."""
         self._write()
         self._thread.start()
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
-        """Say how it ended."""
+        """Stop the heartbeat and record how the run ended."""
         self.say("failed" if kind else "done")
         self._stop.set()
         self._thread.join()

@@ -1,4 +1,4 @@
-"""What a device does with one block: score every design once, and reduce the scores."""
+"""Kernels of one block: score every design once, and reduce the scores."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from qsjax.cost.decode import decode_parts
-from qsjax.grid.scoring import Choice, Scored, StepObjective, lowest, of_shape, scores_of
+from qsjax.grid.scoring import Reduced, Scored, StepObjective, lowest, of_shape, scores_of
 from qsjax.grid.tiles import count_tiles, reduce_tiles
 from qsjax.records.scenario import Records
 from qsjax.records.specs import Convention
@@ -29,7 +29,7 @@ class Spread(NamedTuple):
 
 
 class Wanted(NamedTuple):
-    """What is the same for every block of a sweep; hashable, for the compiler.
+    """What all blocks of a sweep share; hashable, as a static argument.
 
     Attributes:
         objective: what is maximised.
@@ -40,15 +40,6 @@ class Wanted(NamedTuple):
     objective: StepObjective
     shape: tuple[int, ...]
     statistics: tuple[Metric, ...]
-
-
-class Reduction(NamedTuple):
-    """What is left of a block: the best design of each kept cell, and sums over the block."""
-
-    best: Choice
-    feasible: jax.Array
-    reasons: jax.Array
-    spread: tuple[Spread, ...]
 
 
 def bin_of(values: jax.Array) -> jax.Array:
@@ -95,7 +86,7 @@ def reduce_one(
     convention: Convention,
     wanted: Wanted,
     is_real: jax.Array,
-) -> Reduction:
+) -> Reduced:
     """One block: kept cells first, designs along the last axis."""
 
     def scorer(own: Records, rules: Convention, limits: Any, is_own: jax.Array) -> Scored:
@@ -114,7 +105,7 @@ def reduce_one(
     spread = tuple(
         Spread(x.low.min(), x.high.max(), x.bins.reshape(-1, BINS).sum(0)) for x in spread
     )
-    return Reduction(found.best, found.feasible, found.reasons, spread)
+    return found._replace(spread=spread)
 
 
 def detail_one(

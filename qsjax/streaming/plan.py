@@ -1,36 +1,32 @@
-"""How a grid of any size is cut into blocks of one shape, each with the whole of its kept cells."""
+"""Cut a grid of any size into blocks of one shape; every kept cell is whole in one block."""
 
 import dataclasses
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from qsjax.cost.feasibility import MEMORY_RULES, Capacity, broken_rules
-from qsjax.cost.laws.sharding import context_of
 from qsjax.grid.axes import STACKED, Axes, Axis, matrix_arrays, place
+from qsjax.grid.cells import illegality
 from qsjax.grid.staging import LANES
-from qsjax.numerics.numpy_backend import on_host
 from qsjax.records.scenario import Records
 from qsjax.records.specs import Convention
 
 # A block has so many cells that its fixed cost disappears; a call strings small ones together (a
 # program of one block is the smaller one); a chunk is what a killed run loses at most.
 BLOCK_CELLS = 2**23
-# Share of the work that larger blocks may waste: what the host does for a call takes no less.
+# Share of the work that larger blocks may waste: the host's overhead of a call is about that.
 WASTE = 0.02
 # Kept cells of a block at least: they share what only the design decides.
 BLOCK_ROWS = 256
 # Designs come in multiples of this, so that tiles of any usual size divide them.
 MULTIPLE = 64
 CALL_CELLS = 2**21
-# So few calls take less time than a loop over blocks takes to compile, half a second.
+# Up to this many calls take less time than compiling a loop over blocks, half a second.
 FEW_CALLS = 500
 CHUNK_CELLS = 2**27
-# Listing a design takes so much beside its coordinates: the rules that it may break.
+# Numbers held per listed design beside its coordinates: the rules it may break.
 LISTING = 8
 # Where every score of a block is wanted: three numbers and a temporary; coefficients of a design.
 BYTES_PER_CELL, COEFFICIENTS = 32, 80
@@ -40,7 +36,7 @@ LIGHT = ("gpus", "context", "batch")
 
 
 class Few(NamedTuple):
-    """The designs that bounds leave of a grid, and what is counted of all of them.
+    """The designs that bounds leave, with the counts of all designs of the grid.
 
     Attributes:
         at: places in the plan's list, ascending: every design that wins or ties somewhere.
@@ -110,11 +106,6 @@ class Plan:
         """Number of the kept axes along which whole records change: the first ones."""
         return sum(axis.name in STACKED for axis in self.axes.kept)
 
-    @property
-    def cells_computed(self) -> int:
-        """Designs that are compared, padding not counted."""
-        return math.prod(self.kept) * len(self.designs)
-
     def ranges(self, blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """First kept cell of each block (flat, order of execution), and how many are real."""
         inner = math.prod(self.inner[1:])
@@ -135,22 +126,11 @@ def in_order(axes: Axes) -> Axes:
     return Axes(kept=tuple(sorted(axes.kept, key=weight)), searched=axes.searched)
 
 
-@on_host
-def _legal(records: Records, convention: Convention) -> jax.Array:
-    nothing = Capacity(*(jnp.ones(()),) * 5)
-    broken = broken_rules(context_of(records, convention), nothing, records.gpus)
-    is_legal = jnp.ones((), bool)
-    for name, is_broken in broken.items():
-        if name not in MEMORY_RULES:
-            is_legal = is_legal & ~is_broken
-    return is_legal
-
-
 def legal_designs(records: Records, axes: Axes, convention: Convention) -> np.ndarray:
     """Flat positions of the designs that some kept cell allows, memory apart, and few others."""
     placed = place(records, matrix_arrays(axes), convention)
     length = math.prod(len(axis.values) for axis in axes.searched)
-    allowed = np.atleast_1d(_legal(placed, convention))
+    allowed = np.atleast_1d(illegality(placed, convention) == 0)
     is_legal = np.broadcast_to(allowed.any(axis=tuple(range(allowed.ndim - 1))), length)
     found = np.flatnonzero(is_legal)
     # Filled up with others to a number that is cut into equal tiles; the mask holds for them too.
@@ -160,7 +140,7 @@ def legal_designs(records: Records, axes: Axes, convention: Convention) -> np.nd
 
 
 def _step(length: int, longest: int, rows: int, devices: int) -> int:
-    """Coordinates of a block: the most that waste little by padding and by devices without work."""
+    """Coordinates of a block: as many as waste little on padding and on idle devices."""
 
     def waste(step: int) -> float:
         blocks = rows * math.ceil(length / step)

@@ -1,4 +1,4 @@
-"""Who wins each kept cell, decided for whole boxes of them: designs that bounds beat are dropped.
+"""Decide the winners of whole boxes of kept cells by bounds, without evaluating every design.
 
 Whether a design runs, and its largest batch, depend on some of the kept axes only. At each place on
 these (an outer place) the others, such as rates and latencies, span a box of kept cells. The law
@@ -39,7 +39,7 @@ from qsjax.streaming.plan import MULTIPLE, Few, Plan, chunk_range, design_arrays
 if TYPE_CHECKING:
     from qsjax.streaming.run import Outputs
 
-# A design that is behind by more, relatively, is beyond every tie and every rounding.
+# A design behind by more than this (relative) is beaten, whatever ties and rounding do.
 BEHIND = 4.0 * TIE_TOLERANCE
 # Relative distance from the limit of a tie at which two programs may round to different sides.
 DOUBTFUL = 1e-12
@@ -128,7 +128,7 @@ class Picked(NamedTuple):
 
 @dataclasses.dataclass(slots=True)
 class Found:
-    """What is found of the kept cells of a place.
+    """Results for the kept cells of a place.
 
     Attributes:
         wins: kept cells that each design wins.
@@ -235,7 +235,7 @@ class Place:
         return Boxes(low[:, is_any], high[:, is_any], boxes.at[order, row], count)
 
     def _may_win(self, first: Any, last: Any, boxes: Boxes) -> np.ndarray:
-        """Which designs nothing beats in the whole of a part: (designs, parts, boxes)."""
+        """Which designs may win somewhere in a part, shape (designs, parts, boxes)."""
         wide, rules = self._wide(boxes.at), self._job.convention
         low, high = ((self._records(end, wide), rules) for end in (first, last))
         found, _ = enclose(_values, low, high, self._axes(low[0]), metrics=self._metrics)
@@ -320,7 +320,7 @@ class Place:
         return found
 
     def _advance(self, boxes: Boxes, found: Found) -> list[Boxes]:
-        """Settle what one design wins, evaluate small boxes, cut the others; what is left."""
+        """Settle boxes that one design wins, evaluate small ones, cut the others; those left."""
         cells = boxes.cells
         is_settled = (boxes.number == 0) | (boxes.number == 1) & (not self._job.bounds)
         for count in (0, 1):
@@ -347,14 +347,14 @@ class Place:
 
 
 def _pieces(boxes: Boxes, each: int) -> Iterator[Boxes]:
-    """Boxes, so many at a time that arrays of `each` numbers for every design stay in the cache."""
+    """Boxes in groups so small that `each` numbers for every design stay in the cache."""
     size = max(1, ELEMENTS // (each * len(boxes.at)))
     for start in range(0, len(boxes.number), size):
         yield boxes.take(slice(start, start + size))
 
 
 def _apart(level: Sequence[Boxes], most: int) -> tuple[list[Boxes], list[Boxes]]:
-    """So many boxes, and the rest."""
+    """The first `most` boxes, and the rest."""
     now, later = [], []
     for boxes in level:
         here, most = boxes.take(slice(most)), max(0, most - len(boxes.number))
@@ -364,7 +364,7 @@ def _apart(level: Sequence[Boxes], most: int) -> tuple[list[Boxes], list[Boxes]]
 
 
 def _alike(boxes: Sequence[Boxes]) -> list[Boxes]:
-    """The same boxes, those with about as many designs together."""
+    """The boxes grouped by their number of designs, padded to few sizes."""
     groups: dict[int, list[Boxes]] = {}
     for own in boxes:
         sizes = np.array([_size(n) for n in range(len(own.at) + 1)])[own.number]
@@ -380,7 +380,7 @@ def _alike(boxes: Sequence[Boxes]) -> list[Boxes]:
 
 
 def _size(count: int) -> int:
-    """Designs that a box with so many is filled up to: few sizes, little waste."""
+    """Padded number of designs of a box: few sizes, little waste."""
     step = 1 << max(0, count.bit_length() - 2)
     return max(1, -(-count // step) * step)
 
@@ -432,13 +432,13 @@ def _grid_of(plan: Plan, names: Sequence[str], chunk: int) -> _Grid:
 
 
 def _seconds(places: int, cells: int, designs: int) -> tuple[float, float]:
-    """Predicted times of a core: decided by bounds, and evaluated."""
+    """Predicted seconds of a core, by bounds and by evaluation."""
     # What is not settled lies along the borders between designs, a dimension less than the cells.
     return places * (PLACE + BORDER * cells**0.75), places * cells * designs / RATE
 
 
 def _hindrance(job: Job, wanted: "Outputs") -> str | None:
-    """What is asked for that needs every design; None if nothing does."""
+    """Outputs that need every design; None if there are none."""
     asked = {
         "pareto": wanted.pareto,
         "statistics": bool(job.statistics),
@@ -456,7 +456,7 @@ def _needs_scores(wanted: "Outputs") -> bool:
 def pruned(
     job: Job, plan: Plan, wanted: "Outputs", *, is_asked: bool, chunk_cells: int | None = None
 ) -> Plan:
-    """The plan by which bounds decide a sweep, if that is possible and pays, or was asked for.
+    """The plan that prunes by bounds, if that is possible and either faster or asked for.
 
     Where scores are wanted, bounds decide first which designs win or tie anywhere, and the blocks
     are evaluated for these; else no block is.

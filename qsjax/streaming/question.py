@@ -1,4 +1,4 @@
-"""A sweep as a question: a problem or a file, streamed into a folder, and results read there."""
+"""The question `sweep`: stream a problem or a file into a folder, and read the results there."""
 
 import contextlib
 import dataclasses
@@ -18,10 +18,7 @@ from qsjax.output import words
 from qsjax.output.result import Drawing, Result, Row, Table, inputs_of
 from qsjax.records.units import GIB
 from qsjax.streaming import campaign, hosts, results, spec, store
-from qsjax.streaming.asked import Options, job_of
-from qsjax.streaming.engine import Precision
-from qsjax.streaming.kernels import Metric
-from qsjax.streaming.run import Outputs
+from qsjax.streaming.asked import job_of, options_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -143,8 +140,13 @@ def _title(rows: Sequence[Row]) -> str:
     return f"Fastest is {words.joined(said)}"
 
 
-def _asked(asked: Problem | str | Path, options: Options) -> campaign.Question:
+def _asked(asked: Problem | str | Path, kept: Mapping[str, Any]) -> campaign.Question:
+    options = options_of(kept)
     if isinstance(asked, str | Path):
+        if kept:
+            raise ValueError(
+                f"{', '.join(kept)}: the file {asked} says what is kept; write it there"
+            )
         asked, options = spec.read(Path(asked))
     elif not isinstance(asked, Problem):
         raise ValueError(f"a {type(asked).__name__} is not a sweep; give a Problem or a .toml file")
@@ -165,16 +167,11 @@ def sweep(
     out: str | Path,
     *,
     resume: bool = False,
-    top_k: int = 10,
-    pareto: bool = False,
-    winners: bool = True,
-    wins: bool = False,
     prune: bool | None = None,
-    statistics: Sequence[Metric] = (),
-    precision: Precision = "float64",
     memory: float | None = None,
     chunk: int | None = None,
     processes: hosts.Processes | None = None,
+    **kept: Any,
 ) -> Sweep | None:
     """The best design of every cell of a grid of any size, in constant memory.
 
@@ -186,19 +183,18 @@ def sweep(
             of its own. Numbers of `batch` are an axis of the result here.
         out: folder for the chunks and the results; shared by all processes.
         resume: go on with the sweep that the folder holds.
-        top_k: how many of the best designs of all are kept.
-        pareto: keep the front of tokens/s/GPU against tokens/s/user over all designs.
-        winners: keep the best design of every cell.
-        wins: keep how many cells each design wins.
         prune: let bounds decide which designs win, so that few are evaluated, with the same
             result. It goes with no front, statistics or float32; with limits it goes with `wins`
             alone and leaves out the count of feasible designs. By default it is used where it is
             predicted to take less time.
-        statistics: metrics whose range and quantiles over all feasible designs are kept.
-        precision: "float64", or "float32" for throughput.
         memory: memory for the blocks in flight [B]; a quarter of what is free unless given.
         chunk: designs between two saves; some seconds' work unless given.
         processes: this process among several that share the work (`streaming.hosts.start`).
+        **kept: of a problem, what is kept: `winners` (of every cell, True unless given), `top_k`
+            (so many of the best designs of all, 10), `pareto` (the front of tokens/s/GPU against
+            tokens/s/user over all designs), `wins` (how many cells each design wins), `statistics`
+            (metrics whose range and quantiles over all feasible designs are kept); and
+            `precision`, "float64" or "float32" for throughput.
 
     Returns:
         The result; None in all processes but the first.
@@ -208,9 +204,7 @@ def sweep(
             sweep.
         OSError: the disk is full; what is finished is kept.
     """
-    kept = Outputs(winners, top_k, pareto, wins)
-    options = Options(outputs=kept, statistics=statistics, precision=precision)
-    question = _asked(asked, options)
+    question = _asked(asked, kept)
     campaign.check(question.job, question.axes)
     given = {"resume": resume, "memory": memory, "chunk_cells": chunk, "prune": prune}
     counts = _counted(question, Path(out), processes or hosts.Processes(), given)
@@ -239,7 +233,7 @@ def _warn(line: str) -> None:
 def _in_turn(
     prepare: Callable[[], campaign.SweepRun], me: hosts.Processes, folder: Path
 ) -> campaign.SweepRun:
-    """The sweep, prepared by process 0 and then by the others; all stop if one of them must."""
+    """Prepare the sweep, process 0 first; all processes stop if one of them fails."""
     if me.rank:
         hosts.agree(me, is_ready=True)
     try:

@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-# Designs whose terms are evaluated at a time: one shape, one compilation.
-ROWS = 2**14
+ROWS = 2**14  # designs whose terms are evaluated at a time, as many as stay in the caches
 # A table for spreadsheets beside the Parquet file, up to this many rows.
 CSV_ROWS = 100_000
 # What netCDF takes beside the numbers: names, attributes, descriptions of the variables.
@@ -96,10 +95,7 @@ def columns(job: Job, plan: Plan, cells: np.ndarray, positions: np.ndarray) -> C
     axes = (*plan.axes.kept, *plan.axes.searched)
     for start in range(0, len(cells), ROWS):
         part, at = cells[start : start + ROWS], positions[start : start + ROWS]
-        padding = (0, ROWS - len(part))
-        chosen = winner_coordinates(
-            plan, np.pad(part, padding, mode="edge"), np.pad(at, padding, mode="edge")
-        )
+        chosen = winner_coordinates(plan, part, at)
         step = evaluate(place(job.records, chosen, job.convention), job.convention)
         values = {axis.name: _names(axis, chosen[axis.name]) for axis in axes}
         for name in METRICS:
@@ -107,7 +103,7 @@ def columns(job: Job, plan: Plan, cells: np.ndarray, positions: np.ndarray) -> C
         if "batch" not in values:
             values["batch"] = np.asarray(step.capacity.batch, np.float64)
         for name, column in values.items():
-            found.setdefault(name, []).append(np.broadcast_to(column, ROWS)[: len(part)])
+            found.setdefault(name, []).append(np.broadcast_to(column, len(part)))
     return {name: np.concatenate(parts) for name, parts in found.items()}
 
 

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from qsjax.grid.cells import take
+from qsjax.grid.scoring import Reduced
 from qsjax.streaming import store
 from qsjax.streaming.aggregate import (
     Designs,
@@ -21,7 +22,6 @@ from qsjax.streaming.aggregate import (
     new_tally,
 )
 from qsjax.streaming.engine import Engine, Job
-from qsjax.streaming.kernels import Reduction
 from qsjax.streaming.plan import Few, Plan, chunk_range, counts_of
 from qsjax.streaming.pruning import decide
 
@@ -31,7 +31,7 @@ Report = Callable[[int], None]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Outputs:
-    """What a sweep keeps besides its sums.
+    """Outputs of a sweep besides its counts.
 
     Attributes:
         winners: the best of each kept cell.
@@ -50,16 +50,15 @@ def _own(designs: Designs, first: int, last: int) -> Designs:
     return take(designs, (designs.cell >= first) & (designs.cell < last))
 
 
-def _of_all(plan: Plan, few: Few, call: np.ndarray, found: Reduction) -> Reduction:
+def _of_all(plan: Plan, few: Few, call: np.ndarray, found: Reduced) -> Reduced:
     """Results of few designs as those of all."""
     position, score = (np.asarray(x) for x in found.best)
     own: Any = np.where(score > -np.inf, few.at[position], 0).astype(position.dtype)
     counts: list[Any] = [counts_of(plan, x, call) for x in (few.feasible, few.reasons)]
-    return Reduction(
+    return Reduced(
         found.best._replace(position=own),
         counts[0].reshape(position.shape).astype(np.int32),
         np.moveaxis(counts[1], 0, 1).reshape(len(call), -1, *plan.inner),
-        (),
     )
 
 

@@ -14,14 +14,20 @@ from qsjax.grid.problem import Problem, ProblemError, numbers
 from qsjax.records.conversion import LONGEST, NoNumberError, as_float64
 from qsjax.records.fields import hint
 from qsjax.records.specs import DEGREES, FIELDS, Workload
-from qsjax.streaming.asked import BOUNDS, Options, complaints, problems_of, repeated
-from qsjax.streaming.run import Outputs
+from qsjax.streaming.asked import (
+    BOUNDS,
+    OUTPUTS,
+    Options,
+    complaints,
+    options_of,
+    problems_of,
+    repeated,
+)
 
-_OUTPUTS = tuple(field.name for field in dataclasses.fields(Outputs))
 # Arguments of a problem that stand among the axes or in the workload.
 _ARGUMENTS = ("gpus", "context", "batch")
 _STORED = ("weights", "kv")
-# Where the fields stand of which a problem complains under the name of their record.
+# Tables that hold the fields of records whose mistakes a problem reports.
 _RECORDS = {"workload:": "workload", "partition:": "axes"}
 # Tables and their keys. Those of [axes] are arguments of a problem and its axes.
 KEYS: dict[str, tuple[str, ...]] = {
@@ -32,7 +38,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "axes": (),
     "workload": (*(field.name for field in dataclasses.fields(Workload)), *_STORED),
     "constraints": BOUNDS,
-    "outputs": (*_OUTPUTS, "statistics"),
+    "outputs": (*OUTPUTS, "statistics"),
 }
 _RANGES = ({"from", "to", "steps"}, {"from", "to", "steps", "scale"}, {"from", "to", "step"})
 _HELP = (
@@ -114,7 +120,7 @@ def _values(name: str, value: Any) -> Any:
 
 
 def _tables(document: Document) -> dict[str, dict[str, Any]]:
-    """The tables by name; what the file has besides is complained of."""
+    """The tables by name; unknown tables and keys are reported."""
     for table in document.table:
         if table not in KEYS:
             complain(document, table, f"unknown table; {hint(table, KEYS)}")
@@ -165,16 +171,8 @@ def _list(document: Document, key: str, names: Any) -> list[str]:
     return names
 
 
-def _options(tables: Mapping[str, Mapping[str, Any]], **more: Any) -> Options:
-    sweep, outputs = tables["sweep"], dict(tables["outputs"])
-    more |= {name: sweep[name] for name in ("precision", "skip_illegal") if name in sweep}
-    if "statistics" in outputs:
-        more["statistics"] = outputs.pop("statistics")
-    return Options(outputs=Outputs(**outputs), bounds=tables["constraints"], **more)
-
-
 def _place(document: Document, tables: Sequence[str], mistakes: Iterable[tuple[str, str]]) -> None:
-    """Complain of arguments, each at its line in the first table that has it, or in [sweep].
+    """Report mistakes, each at its line in the first table that has the argument, or in [sweep].
 
     What the file's own reading has complained of is not told again.
     """
@@ -236,7 +234,9 @@ def _asked(document: Document) -> tuple[Problem, Options]:
         factors = numbers("q", q)[0] if np.size(q) else ()
     except ValueError as error:
         mistakes, factors = [("q", str(error))], ()
-    options = _options(tables, q=factors, any_gpus=any_gpus)
+    said: dict[str, Any] = {n: sweep[n] for n in ("precision", "skip_illegal") if n in sweep}
+    said |= {"bounds": tables["constraints"], "q": factors, "any_gpus": any_gpus}
+    options = options_of(tables["outputs"], **said)
     try:
         problem = Problem(**arguments)
         wrong = complaints(problem, options)

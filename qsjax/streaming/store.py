@@ -1,4 +1,4 @@
-"""A sweep on disk: what it is, its finished chunks with a checksum each, every write atomic."""
+"""A sweep on disk: its description and its finished chunks, with checksums and atomic writes."""
 
 import contextlib
 import errno
@@ -48,7 +48,7 @@ def write(path: Path, data: bytes) -> None:
 
 
 def reserve(path: Path, size: int) -> None:
-    """Try whether `size` bytes can be written at `path`; for libraries that crash where not.
+    """Check that `size` bytes can be written at `path`, for libraries that crash otherwise.
 
     Raises:
         OSError: the disk is full.
@@ -65,7 +65,7 @@ def reserve(path: Path, size: int) -> None:
 
 @contextlib.contextmanager
 def claim(folder: Path) -> Iterator[None]:
-    """Keep other runs out of a sweep's folder, and clear away what a killed one was merging.
+    """Lock a sweep's folder against other runs, and remove scratch files of a killed run.
 
     The system frees the claim of a process that dies. Where it knows no such locks, none is taken.
 

@@ -1,4 +1,4 @@
-"""What the live page says: a problem with its controls set, answered by `explore`."""
+"""The answer of the live page: `explore` of a problem with its controls applied."""
 
 import dataclasses
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Interactive figures as data: what stands where, and what a pointer over it says."""
+"""Interactive figures as data: points with their tooltips."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -93,6 +93,14 @@ def _chart(
     return {"title": title, "kind": kind, "series": lines, **axes, **more}
 
 
+def _line(
+    name: str, convention: str, points: list[Chart], look: dict[str, str], variant: str = ""
+) -> Chart:
+    """A line or a set of bars; toggles act on its variant, which is its name unless given."""
+    return {"name": name, "variant": variant or name, "convention": convention,
+            "points": points, **look}  # fmt: skip
+
+
 def _named(row: Row) -> str | None:
     """The name that the rows of some verbs carry; others are named by their variant."""
     return row.get("label") or row.get("subject")
@@ -122,12 +130,11 @@ def _over_context(rows: Sequence[Row], convention: str) -> list[Chart]:
                 why = why_infeasible(row).replace("\n", " ")
                 points.append({"x": row["context"], "y": None,
                                "tip": [where, ("infeasible", why)]})  # fmt: skip
-        line = {"name": label, "variant": label, "convention": convention, "points": points}
-        line |= _look(looks, label)
+        look, name = _look(looks, label), label
         if len(counts) > 1:
-            dash = _DASHES[counts.index(gpus or 0) % len(_DASHES)]
-            line |= {"name": f"{label}, {gpus} GPUs", "dash": dash}
-        found.append(line)
+            look["dash"] = _DASHES[counts.index(gpus or 0) % len(_DASHES)]
+            name = f"{label}, {gpus} GPUs"
+        found.append(_line(name, convention, points, look, label))
     return [_chart("Throughput of the best design over context", "line", found, CONTEXT, RATE)]
 
 
@@ -164,9 +171,8 @@ def _speedups(rows: Sequence[Row], convention: str) -> list[Chart]:
                 for row in sorted(members, key=lambda r: r["context"]) if row.get(key)
             ]  # fmt: skip
             text = f"{label}, {gpus} GPUs, {name}" if several else f"{label}, {name}"
-            found.append({"name": text, "variant": label, "convention": name, "points": points,
-                          **_look(looks, label),
-                          "dash": CONVENTION_DASH.get(name, "2 2")})  # fmt: skip
+            look = _look(looks, label) | {"dash": CONVENTION_DASH.get(name, "2 2")}
+            found.append(_line(text, name, points, look, label))
     over = (METRICS[head], "log")
     return [_chart("Dense twin over MoE", "line", found, CONTEXT, over, reference=1.0)]
 
@@ -184,11 +190,9 @@ def _breakdown(rows: Sequence[Row], convention: str) -> list[Chart]:
                          "tip": [(resource, share), *_tip(row)]})  # fmt: skip
     colours = {name: look.colour for name, look in style.RESOURCES.items()}
     hatches = {name: look.hatch[:1] for name, look in style.RESOURCES.items()}
-    found = [
-        {"name": label, "variant": label, "convention": convention, "colour": "#888", "mark": "",
-         "dash": "", "points": points}
-        for label, points in grouped(bars, lambda bar: bar["variant"]).items()
-    ]  # fmt: skip
+    plain = {"colour": "#888", "mark": "", "dash": ""}
+    by_label = grouped(bars, lambda bar: bar["variant"])
+    found = [_line(label, convention, points, plain) for label, points in by_label.items()]
     axes = (CONTEXT[0], "category"), (METRICS["tpot_ms"], "linear")
     title = "Where the time of a token goes"
     return [_chart(title, "stack", found, *axes, parts=colours, hatches=hatches)]
@@ -213,8 +217,7 @@ def _front(rows: Sequence[Row], convention: str) -> list[Chart]:
             for row in sorted(members, key=lambda r: r["tokens_per_s_per_user"])
         ]
         name = f"{label}, {tokens(context)}" if several and context else label
-        found.append({"name": name, "variant": label, "convention": convention, "points": points,
-                      **_look(looks, label)})  # fmt: skip
+        found.append(_line(name, convention, points, _look(looks, label), label))
     user = (METRICS["tokens_per_s_per_user"], "log")
     return [_chart("Throughput against interactivity", "step", found, user, RATE)]
 
@@ -259,10 +262,9 @@ def _of_one_metric(rows: Sequence[Row], convention: str) -> list[Chart]:
             for row in sorted(members, key=lambda r: r.get("context", 1.0))
         ]  # fmt: skip
         at = most.index(parameter)
-        found.append({"name": f"{label}: {parameter}", "variant": label, "points": points,
-                      "convention": members[0].get("convention") or convention,
-                      "colour": looks[label].colour, "mark": _MARKS[at],
-                      "dash": _DASHES[at]})  # fmt: skip
+        look = {"colour": looks[label].colour, "mark": _MARKS[at], "dash": _DASHES[at]}
+        own = members[0].get("convention") or convention
+        found.append(_line(f"{label}: {parameter}", own, points, look, label))
     return found
 
 
@@ -271,16 +273,13 @@ def _parity(rows: Sequence[Row], convention: str) -> list[Chart]:
     key = next((k for k in ("gpu", "hardware", "category") if usable and usable[0].get(k)), "id")
     groups = grouped(usable, lambda row: str(row.get(key)))
     looks = style.category_looks(sorted(groups))
-    shown = ("id", "model", "gpu", "category", "error_pct")
+    shown = ("id", "model", "gpu", "category", "error_pct", "measured", "predicted")
     found = [
-        {"name": f"{name} ({len(groups[name])})", "variant": name, "convention": convention,
-         "points": [
+        _line(f"{name} ({len(groups[name])})", convention, [
              {"x": row["measured"], "y": row["predicted"],
-              "tip": [*((k, _text(row[k])) for k in shown if row.get(k) is not None),
-                      ("measured", _text(row["measured"])),
-                      ("predicted", _text(row["predicted"]))]}
+              "tip": [(k, _text(row[k])) for k in shown if row.get(k) is not None]}
              for row in groups[name]
-         ], **_look(looks, name)}
+         ], _look(looks, name), name)
         for name in looks
     ]  # fmt: skip
     axes = ("measured (in each record's unit)", "log"), ("predicted (in the same unit)", "log")
@@ -316,8 +315,7 @@ def _over_axis(rows: Sequence[Row], convention: str) -> list[Chart]:
             for row in sorted(members, key=lambda row: row[longest])
             if row.get("tokens_per_s_per_gpu") is not None
         ]  # fmt: skip
-        found.append({"name": label, "variant": label, "convention": convention, "points": points,
-                      **_look(looks, label)})  # fmt: skip
+        found.append(_line(label, convention, points, _look(looks, label)))
     meaning = meaning_of(longest)
     scale = "tokens" if longest == "context" else "log"
     title, x = f"Throughput of the best design over {meaning.long_name}", meaning.long_name

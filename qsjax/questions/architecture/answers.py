@@ -236,7 +236,7 @@ def _name(values: Values) -> str:
 
 
 def _candidates(
-    reference: ModelSpec, vary: Mapping[str, Any], law: str, tokens: float, multiple: float
+    reference: ModelSpec, vary: Mapping[str, Any], law: str, tokens: float
 ) -> tuple[list[Candidate], list[tuple[str, str]]]:
     """Architectures as good as the reference, at most a step of the width better."""
     ratio = 1.0
@@ -259,7 +259,7 @@ def _candidates(
         if np.isnan(width):
             dropped.append((name, "no width of its experts makes it as good"))
             continue
-        whole = multiple * np.ceil(width / multiple - 1e-9)
+        whole = MULTIPLE * np.ceil(width / MULTIPLE - 1e-9)
         own = with_width(model, whole, ratio)
         shared = (
             scalar(own.shared_ff) if scalar(own.shared_experts) else scalar(reference.shared_ff)
@@ -305,7 +305,7 @@ def _slopes(own: Candidate, solution: Solution, law: str, tokens: float) -> dict
     }
 
 
-def _checked(problem: Problem, law: str, tokens: float, multiple: float) -> None:
+def _checked(problem: Problem, law: str, tokens: float) -> None:
     """Raise one `ValueError` with everything that is wrong with the arguments."""
     wrong = []
     if law not in LAWS:
@@ -313,8 +313,6 @@ def _checked(problem: Problem, law: str, tokens: float, multiple: float) -> None
         wrong.append(f"law: {why}; give one of {', '.join(LAWS)}")
     if not (np.isfinite(tokens) and tokens >= 1):
         wrong.append(f"tokens: {tokens:g} is not allowed; give the training tokens, such as 15e12")
-    if not (multiple >= 1 and float(multiple).is_integer()):
-        wrong.append(f"multiple: {multiple:g} is not allowed; give a whole number from 1")
     models = problem.stated.models
     if len(models) > 1:
         wrong.append("model: one reference, please; its variants are compared")
@@ -337,12 +335,11 @@ def architecture(
     law: str = "joint",
     *,
     tokens: float = TOKENS,
-    multiple: float = MULTIPLE,
 ) -> Architectures:
     """Which architecture serves best at the quality of a reference, under a law of loss.
 
     Every variant gets the width of experts at which the law calls it as good as the reference,
-    rounded up to a width that can be built; then the best split, and batch within the limits, is
+    rounded up to a multiple of 64; then the best split, and batch within the limits, is
     sought for each on every accelerator. Slopes say what one per cent more of a count would do, at
     the same quality, as if counts were continuous.
 
@@ -353,7 +350,6 @@ def architecture(
         law: a name of `LAWS`: `joint`, `fine-grained`, `leverage`, `principled`, `co-design`,
             `sparsity`, `five-factor` or `paper`.
         tokens: training tokens; those of DeepSeek-V3 unless given.
-        multiple: widths of experts are whole multiples of it.
 
     Raises:
         ValueError: names or numbers are wrong, or no variant can be built; with all problems.
@@ -364,9 +360,9 @@ def architecture(
     >>> [(own.name, own.spec.expert_ff) for own in found.candidates[1:]]
     [('granularity=2', 7168.0)]
     """
-    _checked(problem, law, tokens, multiple)
+    _checked(problem, law, tokens)
     served = problem.stated.models[0]
-    found, dropped = _candidates(served.spec, vary, law, float(tokens), float(multiple))
+    found, dropped = _candidates(served.spec, vary, law, float(tokens))
     if len(found) == 1 and dropped:
         reasons = "\n".join(f"  {name}: {why}" for name, why in dropped)
         raise ValueError(f"vary: no variant can be built:\n{reasons}")

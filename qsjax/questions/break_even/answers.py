@@ -36,7 +36,7 @@ def _values(row: Row) -> list[str]:
 
 
 def _last(rows: list[Row]) -> str:
-    """Which side holds last on few accelerators that agree on it, and from where on."""
+    """The side that leads at the upper end, where few accelerators agree on it, and from where."""
     told = [
         f"from {values[-1]} with {where}" if (values := _values(row)) else f"always with {where}"
         for row in rows
@@ -47,7 +47,7 @@ def _last(rows: list[Row]) -> str:
 
 
 def _why(row: Row) -> str:
-    """What turned the lead at every root."""
+    """Why the lead changes at every root."""
     reasons = row.get("reasons") or []
     if not any(reasons):
         return ""
@@ -60,7 +60,7 @@ def _why(row: Row) -> str:
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)
 class Turning(Result):
-    """What the answers share.
+    """Base of both answers.
 
     Attributes:
         problem: what was asked, with the metric as its objective.
@@ -90,7 +90,7 @@ class Turning(Result):
         return [Table("", ("cell", "answer"), rows, 2)]
 
     def _beyond(self, row: Row) -> str:
-        """That a context is longer than the model is published for, where it is."""
+        """A note where a root is beyond the context that the model is published for."""
         if self.parameter != "context" or not row.get("roots"):
             return ""
         longest = {m.name: m.max_context for m in self.problem.stated.models}[row["model"]]
@@ -99,7 +99,7 @@ class Turning(Result):
 
     @staticmethod
     def _is_one_answer(rows: list[Row]) -> bool:
-        """Whether one side holds last everywhere, for one model and q."""
+        """Whether the same side leads at the upper end of all rows, for one model and q."""
         ends = {(_place(row).partition(" on ")[0], tuple(row["sides"][-1:])) for row in rows}
         return len(ends) == 1 and all(row["sides"][-1:] and row["sides"][-1] for row in rows)
 

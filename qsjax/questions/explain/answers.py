@@ -68,7 +68,7 @@ class Side:
     needs: Needs | None
 
     def cases(self) -> dict[str, Case]:
-        """The designs that there are, by name."""
+        """The stated and the better designs, by name."""
         names = ("stated", "best", "best_as_fast")
         return {name: case for name in names if (case := getattr(self, name)) is not None}
 
@@ -113,7 +113,7 @@ class Explanation(Result):
 
     @property
     def prefill(self) -> Companion | None:
-        """What prompts cost beside the stated design."""
+        """Prefill alongside the stated design; None without requests."""
         return self.companions.get("stated")
 
     @property
@@ -238,7 +238,7 @@ class Explanation(Result):
         return [*lines, *(f"Note: {note}." for note in self.notes)]
 
     def record(self) -> Row:
-        """Both sides, prices, prefill and notes; what there is none of is None."""
+        """Both conventions, prices, prefill and notes; None for what is missing."""
         stated = self.problem.stated
         found: Row = {
             "model": stated.models[0].name,
@@ -336,7 +336,7 @@ def _needs(cells: Cells) -> "Needs":
 
 
 def _takes(needs: "Needs", split: str = "") -> str:
-    """What would run, in a sentence."""
+    """What it would take to run, in a sentence."""
     known = []
     if np.isfinite(needs.hbm_bytes):
         size = f"{needs.hbm_bytes / GIB:,.1f} GiB of HBM on each GPU"
@@ -479,7 +479,7 @@ def _companions(
     engine: str,
     device: Accelerator,
 ) -> dict[str, Companion]:
-    """What prompts cost beside each design that runs; none without requests."""
+    """Prefill alongside each design that runs; none without requests."""
     filling = filling_of(engine, scalar(device.spec.hbm_bytes), device.name)
     return {
         name: companion(one.records, one.parts.step, *requests, filling, cached=cached)

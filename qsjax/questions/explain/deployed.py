@@ -7,7 +7,6 @@ from typing import Any
 
 from qsjax import engines
 from qsjax.cost.laws.memory import usable_bytes
-from qsjax.cost.metrics import Economy
 from qsjax.engines import WrittenEngine
 from qsjax.engines.held import NAMES
 from qsjax.engines.memory import static_base
@@ -20,9 +19,9 @@ from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.output.result import Row
 from qsjax.questions.explain.answers import Explanation, explain
-from qsjax.questions.explain.stated import Asked, Own, Stated, stated_by
+from qsjax.questions.explain.stated import STATED, Asked, Own, Stated, stated_by
 from qsjax.records.scenario import Records
-from qsjax.records.specs import DEGREES, Convention
+from qsjax.records.specs import DEGREES
 
 # The field of `Deployment` in which each engine's share of the memory stands.
 _ENGINES: dict[WrittenEngine, str] = {"vllm": "usable_fraction", "sglang": "static_fraction"}
@@ -132,19 +131,12 @@ def explain_command(
     command: str | Sequence[str],
     hardware: Any,
     *,
-    model: Any = None,
-    twin: float | None = None,
     design: Mapping[str, Any] | None = None,
-    gpus: Any = None,
-    context: Any = None,
     requests: tuple[float, float] | None = None,
     prefix_hit_rate: float = 0.0,
     acceptance: float | None = None,
-    weights: Any = None,
-    kv: Any = None,
-    economy: Economy | Mapping[str, float] | None = None,
-    convention: str | Convention = "physical",
     level: float = LEVEL,
+    **stated: Any,
 ) -> Explanation:
     """Take the deployment of an engine's command line apart, by the rules of that engine.
 
@@ -155,20 +147,16 @@ def explain_command(
         command: of vLLM, SGLang or TensorRT-LLM: a line, a script, a manifest, or words; "" for a
             deployment that `design` or `gpus` states.
         hardware: a name, a .toml file or an entry of the catalogue.
-        model: likewise, or a config.json; that of the command line unless given.
-        twin: quality factor q of the dense twin that is explained instead.
         design: tp, ep, pp, dp, kvp, kv_mode, replicas, batch, in place of the engine's.
-        gpus: GPUs, filled by copies; without a command or degrees the best design on so many.
-        context: tokens of a sequence; else the input and half of the output of `requests`, the
-            engine's limit, or 8k.
         requests: input and output tokens of a request.
         prefix_hit_rate: as for `explain`.
         acceptance: chance that a draft is accepted, where the command line drafts.
-        weights: dtype of the weights in place of the engine's or the model's.
-        kv: dtype of the cache, likewise.
-        economy: as for `Problem`.
-        convention: as for `Problem`.
         level: as for `explain`.
+        **stated: arguments of a `Problem`, in place of what the command line says: `model`,
+            `twins` (one: the dense twin is explained instead), `gpus` (filled by copies; without a
+            command or degrees the best design on so many), `context` (else the input and half of
+            the output of `requests`, the engine's limit, or 8k), `weights`, `kv`, `economy`,
+            `convention`.
 
     Raises:
         ValueError: with what is wrong with the command line or an argument.
@@ -177,8 +165,10 @@ def explain_command(
     >>> found.own_name, int(found.stated.records.partition.tp)
     ('qwen3-8b', 2)
     """
+    if unknown := sorted(stated.keys() - set(STATED)):
+        raise ValueError(f"{', '.join(unknown)}: not known; give some of {', '.join(STATED)}")
     words = tuple(filter(None, [command] if isinstance(command, str) else command))
-    said = (words, hardware, model, twin, design or {}, gpus, context, requests, acceptance)
-    stated = stated_by(Asked(*said, weights, kv, economy, convention))
+    said = Asked(words, hardware, design or {}, requests, acceptance, **stated)
+    found = stated_by(said)
     beside = {"requests": requests, "prefix_hit_rate": prefix_hit_rate, "level": level}
-    return _with_engines(_explained(stated, beside), stated)
+    return _with_engines(_explained(found, beside), found)

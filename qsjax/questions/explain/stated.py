@@ -8,11 +8,13 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 from qsjax import catalog, engines
 from qsjax.catalog import lookup
 from qsjax.catalog.huggingface import expanded
 from qsjax.cost.laws.memory import reserve_bytes
+from qsjax.cost.metrics import Economy
 from qsjax.cost.speculation import ACCEPTANCE, speculated
 from qsjax.engines import Deployment
 from qsjax.engines.held import held
@@ -43,21 +45,29 @@ _LONGEST = 80
 
 
 class Asked(NamedTuple):
-    """What a user says of a deployment: the arguments of `explain_command` that state it."""
+    """What a user says of a deployment, in the arguments of `explain_command` that state it."""
 
     words: tuple[str, ...]
     hardware: Any
-    model: Any
-    twin: float | None
     design: Mapping[str, Any]
-    gpus: Any
-    context: Any
     requests: tuple[float, float] | None
     acceptance: float | None
-    weights: Any
-    kv: Any
-    economy: Any
-    convention: str | Convention
+    model: Any = None
+    twins: Any = ()
+    gpus: Any = None
+    context: Any = None
+    weights: Any = None
+    kv: Any = None
+    economy: Economy | Mapping[str, float] | None = None
+    convention: str | Convention = "physical"
+
+    @property
+    def twin(self) -> float | None:
+        """Quality factor of the dense twin that is meant; None for the model itself."""
+        return None if np.size(self.twins) == 0 else _one("twins", self.twins)
+
+
+STATED = tuple(Asked._field_defaults)  # arguments of a `Problem` beside its hardware
 
 
 def is_command(text: str, *after: str) -> bool:
@@ -316,7 +326,7 @@ def stated_by(asked: Asked) -> Stated:
     entry = model if isinstance(model, catalog.ModelEntry) else catalog.model_entry(model)
     is_moe = scalar(entry.spec.experts) > 1
     if asked.twin is not None and not is_moe:
-        raise ValueError(f"twin: {entry.name} has no experts, so it has no dense twin; drop it")
+        raise ValueError(f"twins: {entry.name} has no experts, so it has no dense twin; drop it")
     deployment = _deployment(asked, is_moe and asked.twin is None)
     dtype, of_weights = weights_of(entry.weight_dtype, deployment)
     stored: Any = asked.weights or dtype
@@ -340,7 +350,7 @@ def stated_by(asked: Asked) -> Stated:
         hardware,
         gpus=deployment.gpus if asked.gpus is None else _one("gpus", asked.gpus),
         context=scalar(work.context),
-        twins=() if asked.twin is None else asked.twin,
+        twins=asked.twins,
         batch=deployment.batch or "largest",
         economy=asked.economy,
         convention=asked.convention,

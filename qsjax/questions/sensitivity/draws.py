@@ -162,12 +162,10 @@ def _draw(shapes: Sequence[Any], draws: int, seed: int) -> np.ndarray:
 
 def _quantiles(x: np.ndarray, quantiles: Sequence[float]) -> np.ndarray:
     """Quantiles over the draws that are not NaN, shape (quantile, cell)."""
-    out = np.full((len(quantiles), len(x)), np.nan)
-    for k, row in enumerate(x):
-        known = row[np.isfinite(row)]
-        if known.size:
-            out[:, k] = np.quantile(known, quantiles)
-    return out
+    found = np.full((len(quantiles), len(x)), np.nan)
+    known = np.isfinite(x).any(axis=1)
+    found[:, known] = np.nanquantile(x[known], quantiles, axis=1)
+    return found
 
 
 @dataclasses.dataclass(frozen=True, slots=True, repr=False)

@@ -64,7 +64,7 @@ class Switches:
         return np.where(np.isfinite(down), down, np.nan), np.where(np.isfinite(up), up, np.nan)
 
     def describe(self, kind: str, to: int) -> str:
-        """What a kind changes to, in words."""
+        """New partition, resource or winner, in words."""
         if kind == "resource":
             return list(RESOURCES)[to]
         if kind == "winner":
