@@ -89,6 +89,25 @@ def test_a_prefill_is_faster_on_a_faster_accelerator():
     assert 0 < fast < slow
 
 
+def test_a_prefill_that_cannot_run_says_why_and_is_nan():
+    one = qs.prefill("mixtral-8x7b", "h100-sxm", prompt=4096)
+    assert one.reasons == ("weights do not fit", "batch does not fit")
+    assert not one.fits
+    assert np.isnan([one.ttft, one.tokens_per_s, one.tokens_per_s_per_gpu]).all()
+    several = qs.prefill("mixtral-8x7b", "h100-sxm", qs.Partition(tp=8), prompt=[4096, 1e8])
+    assert several.fits.tolist() == [True, False]
+    assert repr(several) == "Prefill(shape (2,), 50% run)"
+    slope = jax.grad(
+        lambda n: qs.prefill("mixtral-8x7b", "h100-sxm", qs.Partition(tp=8), prompt=n).ttft
+    )(4096.0)
+    assert 0 < slope < 1e-4
+
+
+def test_a_twin_and_an_ideal_accelerator_take_names_and_have_them():
+    assert qs.dense_twin("mixtral-8x7b", 3).label == "mixtral-8x7b, q=3"
+    assert qs.ideal("h100").eff_gemm == 1.0
+
+
 def test_a_heat_map_of_two_models_has_axes_with_units():
     axes = {"hbm_bw": np.linspace(2e12, 8e12, 3), "hbm_bytes": np.array([80e9, 160e9])}
     problem = qs.Problem(

@@ -339,9 +339,9 @@ def test_swapped_records_and_names_are_told():
             ask("h200", "mixtral-8x7b")
     with pytest.raises(ValueError, match=both):
         Problem(H200, model)
-    with pytest.raises(ValueError, match="partition: 8 is not a Partition; give Partition"):
+    with pytest.raises(ValueError, match="partition: 8 is not a Partition; give qsj"):
         decode(model, H200, 8, context=8192)
-    with pytest.raises(ValueError, match="workload: 8 is not a Workload; give Workload"):
+    with pytest.raises(ValueError, match="workload: 8 is not a Workload; give qsjax"):
         decode(model, H200, context=8192, workload=8)
 
 

@@ -14,6 +14,7 @@ from qsjax.catalog import huggingface, toml, toml_hardware, toml_models
 from qsjax.catalog.entries import HardwareEntry, ModelEntry
 from qsjax.catalog.modules import WHOLE
 from qsjax.catalog.quantisation import ALGORITHMS
+from qsjax.records.conversion import kind_of
 from qsjax.records.precision import STORED, Stored, precision_of
 from qsjax.records.specs import Dtype
 
@@ -228,7 +229,7 @@ def _path(name: str | Path | None, suffixes: tuple[str, ...]) -> Path | None:
         ValueError: If it is neither, such as a record in place of its name.
     """
     if not isinstance(name, str | Path):
-        given = "None" if name is None else f"a {type(name).__name__}"
+        given = "None" if name is None else kind_of(name)
         raise ValueError(f"{given} is not a name; give one of the catalogue or the path of a file")
     if longest := max((len(part) for part in Path(name).parts if len(part) > NAME_MAX), default=0):
         raise ValueError(

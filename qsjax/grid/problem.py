@@ -16,6 +16,7 @@ from qsjax.grid.axes import PARTITION_AXES, STACKED, twin_of
 from qsjax.grid.entry import entry
 from qsjax.grid.limits import Limits, check_limits
 from qsjax.records import checks
+from qsjax.records.conversion import kind_of
 from qsjax.records.precision import STORED, workload_of
 from qsjax.records.specs import (
     CONVENTIONS,
@@ -486,7 +487,7 @@ def _state(problem: Problem) -> Stated:
         given = getattr(problem, name)
         if not isinstance(given, kind):
             hint = "qsjax.Limits(max_tpot=0.05)" if name == "limits" else '{"hbm_bw": [3e12, 5e12]}'
-            raise ValueError(f"{name}: a {type(given).__name__} was given; give {hint}, say")
+            raise ValueError(f"{name}: {kind_of(given)} was given; give {hint}, say")
     served, devices, single = _records(problem, wrong)
     lists: dict[str, tuple[float, ...]] = {}
     for name in ("gpus", "context", "twins"):
@@ -622,7 +623,7 @@ def question(function: Callable[P, R]) -> Callable[P, R]:
     def ask(*args: P.args, **kwargs: P.kwargs) -> R:
         given = args[0] if args else kwargs.get("problem")
         if not isinstance(given, Problem) and (args or "problem" in kwargs):
-            name = repr(given) if isinstance(given, str) else f"a {type(given).__name__}"
+            name = repr(given) if isinstance(given, str) else kind_of(given)
             raise ValueError(
                 f"problem: {name} is not a Problem; give qsjax.Problem(model, hardware, gpus=8)"
             )

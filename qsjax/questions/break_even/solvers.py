@@ -22,6 +22,7 @@ from qsjax.output.result import Row
 from qsjax.questions.break_even.answers import Crossings, LeastGpus
 from qsjax.questions.break_even.reasons import explained
 from qsjax.questions.break_even.roots import Roots, collect
+from qsjax.records.checks import check_positive
 
 SCAN_POINTS = 129
 SPAN = 100.0
@@ -212,7 +213,7 @@ def solve_for(
         ValueError: not a single continuous parameter, an empty interval, not one target above 0,
             an unknown metric.
     """
-    metric, wanted = check_target(target)
+    metric, wanted = _target(target)
     asked = searching_batches(dataclasses.replace(problem, objective=metric))
     if parameter == "gpus":
         counts = sorted(n for n in asked.stated.gpus if (low or 0) <= n <= (high or np.inf))
@@ -230,19 +231,20 @@ def solve_for(
     return Crossings(asked, parameter, wanted, tuple(found))
 
 
-def check_target(target: dict[str, float]) -> tuple[Objective, float]:
+def _target(target: dict[str, Any]) -> tuple[Objective, float]:
     """The metric and the number of the one target.
 
     Raises:
-        ValueError: there is not one, it is unknown, or not a finite number above zero.
+        ValueError: there is not one, it is unknown, or no finite number above zero.
     """
     if len(target) != 1:
         raise ValueError(f"give one target, such as tpot=0.02; got {', '.join(target) or 'none'}")
-    ((metric, wanted),) = target.items()
+    (metric,) = target
     check_metrics([metric], TARGETS)
-    if not (np.isfinite(wanted) and wanted > 0):
-        raise ValueError(f"target {metric}={wanted:g} must be a finite number above 0, in SI units")
-    return metric, wanted  # type: ignore[return-value]  # checked
+    wanted = check_positive(metric, target[metric], METRICS[metric].unit)  # type: ignore[index]  # checked
+    if len(wanted) > 1:
+        raise ValueError(f"{metric}: {len(wanted)} values are given; give one")
+    return metric, float(wanted[0])  # type: ignore[return-value]  # checked
 
 
 def _targets(

@@ -20,6 +20,7 @@ from qsjax.questions.sensitivity.draws import Uncertainty
 from qsjax.questions.sensitivity.slopes import METRIC_NAMES, CellSlopes, priced_winners, slopes_of
 from qsjax.questions.sensitivity.switching import SPAN, Switches, check_span, switches
 from qsjax.questions.sensitivity.tables import slope_rows, switch_columns, throughput_map
+from qsjax.records.conversion import names_of
 from qsjax.records.rows import grouped
 
 if TYPE_CHECKING:
@@ -357,6 +358,7 @@ def sensitivity(
         ValueError: a name is not a parameter or a metric, or is discrete, or a cost has no price.
     """
     resolve(parameters)
+    metrics = names_of(metrics)
     check_metrics(metrics, METRIC_NAMES)
     if span is not None:
         check_span(span)
