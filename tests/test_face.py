@@ -133,6 +133,41 @@ def test_a_result_prints_in_ten_lines_and_is_saved(tmp_path):
     assert json.loads((tmp_path / "result.json").read_text())["best"]
 
 
+def test_a_result_of_several_models_shows_all_of_them_by_name():
+    problem = qs.Problem(["mixtral-8x7b", "llama-3.1-8b"], ["h100-sxm", "l4"], gpus=1, context="8k")
+    found = qs.explore(problem)
+    for shown in (repr(found), found._repr_html_()):
+        assert all(
+            f"{model} on {device} (" in shown
+            for model in problem.model
+            for device in problem.hardware
+        )
+    long = qs.explore(dataclasses.replace(problem, context=["1k", "2k", "4k"]))
+    assert repr(long).endswith("... and 4 more rows")
+
+
+def test_an_answer_says_where_on_the_axes_it_stands():
+    axes = {"hbm_bw": [2e12, 4e12]}
+    asked = qs.Problem("mixtral-8x7b", "h100-sxm", gpus=[2], context="8k", axes=axes)
+    assert qs.explore(asked).summary().startswith("On 2 h100-sxm with hbm_bw = 4 TB/s, mixtral")
+    assert qs.explore(asked).tables()[0].rows[0][1] == "2 TB/s"
+    none = qs.explore(dataclasses.replace(asked, gpus=1)).summary()
+    assert "on 1 h100-sxm GPU with hbm_bw = 2 TB/s: it would fit with" in none
+    assert none.endswith(" The other cell has none either.")
+
+
+def test_limits_that_nothing_keeps_are_told_as_such():
+    asked = qs.Problem("llama-3.1-8b", "h100-sxm", gpus=1, context="8k")
+    within = dataclasses.replace(asked, limits=qs.Limits(max_tpot=0.01))
+    full = qs.explore(within).summary()
+    assert full.startswith("No design keeps TPOT <= 10 ms.\n")
+    assert 'with the largest batch that it holds; batch="best" tries smaller ones.' in full
+    assert qs.explore(dataclasses.replace(within, batch="best")).rows()[0]["is_feasible"]
+    several = dataclasses.replace(asked, hardware=["h100-sxm", "h200-sxm"])
+    none = qs.compare(dataclasses.replace(several, limits=qs.Limits(max_tpot=1e-4)))
+    assert none.summary() == "No design keeps TPOT <= 0.1 ms on 1 GPU with llama-3.1-8b at 8k."
+
+
 QUESTIONS = """
 import jax, jax.numpy as jnp, json, sys
 jax.config.update("jax_enable_x64", sys.argv[1] == "wide")

@@ -26,6 +26,7 @@ BOUNDED: dict[str, Objective] = {
     "max_joules": "joules_per_token",
 }
 # What a faster accelerator of the same capacity has more of.
+_ROUNDED = ("max_tpot", "min_user_rate", "max_usd", "max_joules")
 RATES = ("hbm_bw", "flops_bf16", "flops_fp8", "flops_fp4", "flops_exp", "intra_bw", "inter_bw")
 MOST_FACTOR, GPU_DOUBLINGS, HALVINGS = 1024.0, 3, 14
 
@@ -119,6 +120,10 @@ def refusals(cells: Cells, row: int, batches: np.ndarray | None = None) -> tuple
 
 
 def _at(name: str, value: float) -> str:
+    """A limit that can just be kept: three digits, rounded to the side that can be kept too."""
+    if name in _ROUNDED and value > 0:
+        unit = 10.0 ** (np.floor(np.log10(value)) - 2)
+        value = unit * (np.ceil if name.startswith("max_") else np.floor)(value / unit)
     return describe(Limits(**{name: value}), name)
 
 

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from qsjax.cost.meanings import meaning_of
 from qsjax.grid.problem import Problem
+from qsjax.output.words import value
 from qsjax.records.specs import DEGREES
 
 
@@ -46,7 +48,18 @@ def series_name(problem: Problem, row: Mapping[str, Any], *axes: str) -> str:
         parts.append(f"{row['gpus']:g} GPUs")
     if "context" in axes and len(stated.contexts) > 1:
         parts.append(f"{row['context']:,.0f} tokens")
-    return ", ".join([*parts, *(f"{field} {row[field]:g}" for field in stated.kept)])
+    return ", ".join(
+        [*parts, *(f"{field} {axis_value(field, row[field])}" for field in stated.kept)]
+    )
+
+
+def axis_value(field: str, amount: float) -> str:
+    """The value of a field that is an axis of the problem, with its unit.
+
+    >>> axis_value("hbm_bw", 4e12)
+    '4 TB/s'
+    """
+    return value(amount, meaning_of(field).units)
 
 
 def split_name(row: Mapping[str, Any]) -> str:

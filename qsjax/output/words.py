@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qsjax.cost.ledger import RESOURCES
+from qsjax.grid.limits import LIMITS, describe, is_given
 from qsjax.records.units import HOUR, MS, tokens, with_unit
 
 if TYPE_CHECKING:
@@ -104,6 +105,23 @@ def setting(problem: "Problem") -> str:
         where = f"on {gpus:,.0f} {device}" if device else f"on {count(gpus, 'GPU')}"
     at = f"at {length(stated.contexts[0])}" if len(stated.contexts) == 1 else ""
     return " ".join(filter(None, (model, where, at)))
+
+
+def kept(problem: "Problem") -> str:
+    """The limits of a problem in words; nothing where it has none."""
+    limits = problem.limits
+    return joined(describe(limits, name) for name in LIMITS if is_given(limits, name))
+
+
+def nothing(problem: "Problem") -> str:
+    """That no design can be had: none runs, or none keeps the limits.
+
+    >>> from qsjax.grid.limits import Limits
+    >>> from qsjax.grid.problem import Problem
+    >>> nothing(Problem("grok-1", "h100-sxm", limits=Limits(max_tpot=0.05)))
+    'No design keeps TPOT <= 50 ms'
+    """
+    return f"No design keeps {kept(problem)}" if kept(problem) else "Nothing runs"
 
 
 def heading(problem: "Problem") -> str:

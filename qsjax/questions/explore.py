@@ -12,14 +12,13 @@ from qsjax.cost.laws.memory import usable_bytes
 from qsjax.engines.spread import LEVEL, check_level
 from qsjax.grid.cells import Cells
 from qsjax.grid.intervals import bounds_of
-from qsjax.grid.limits import LIMITS, describe, is_given
 from qsjax.grid.needs import least_gpus
 from qsjax.grid.problem import Problem, question
 from qsjax.grid.solution import Arrays, Solution, dataset_of, joined, rows_of, solve_all
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.output import columns, words
-from qsjax.output.labels import series_name, split_name, variant_name
+from qsjax.output.labels import axis_value, series_name, split_name, variant_name
 from qsjax.output.result import Drawing, Result, Row, Table
 from qsjax.records.rows import grouped
 from qsjax.records.specs import CONVENTIONS
@@ -322,8 +321,13 @@ def answer(problem: Problem, rows: Sequence[Row]) -> str:
     running = [row for row in rows if row["is_feasible"]]
     if not running:
         lines = list(dict.fromkeys(missing(problem, row) for row in rows))
-        more = f" Nothing else of {len(lines)} cells runs either." if len(lines) > 1 else ""
-        return f"Nothing runs.\n{lines[0]}{more}"
+        others = len(lines) - 1
+        also = "The other cell has" if others == 1 else f"The {others} other cells have"
+        more = f" {also} none either."
+        head = (
+            words.nothing(problem) if any(_fits(problem, row) for row in rows) else "Nothing runs"
+        )
+        return f"{head}.\n{lines[0]}{more if others else ''}"
     shown = usual(running)
     lead = _lead(problem, shown)
     if len(set(map(_system, running))) > 1:
@@ -333,7 +337,9 @@ def answer(problem: Problem, rows: Sequence[Row]) -> str:
     none = [row for row in rows if not row["is_feasible"]]
     if none:
         have = "has" if len(none) == 1 else "have"
-        said.append(f"{len(none)} of {len(rows)} cells {have} no design; the last lines say why.")
+        said.append(
+            f"{len(none)} of {len(rows)} cells {have} no design. {missing(problem, none[0])}"
+        )
     return "\n".join(filter(None, said))
 
 
@@ -352,7 +358,7 @@ def _lead(problem: Problem, row: Row) -> str:
     objective = problem.objective
     best = "fastest" if objective == "tokens_per_s_per_gpu" else f"best in {objective}"
     device = "of the paper's accelerators" if row["hardware"] == "paper-reference" else ""
-    device = f"{row['gpus']:,.0f} {device or row['hardware']}"
+    device = f"{row['gpus']:,.0f} {device or row['hardware']}{_fields(problem, row)}"
     partition = words.split(row, row["variant"] == "moe")
     twin = "" if row["q"] is None else f"the dense twin (q = {row['q']:g}) of "
     return (
@@ -360,6 +366,12 @@ def _lead(problem: Problem, row: Row) -> str:
         f"{words.number(row['tokens_per_s_per_gpu'])} tokens/s on each GPU at "
         f"{words.length(row['context'])}, {words.batch_of(row)}, {words.time_of(row)}."
     )
+
+
+def _fields(problem: Problem, row: Row) -> str:
+    """The fields that are axes of the problem, with their values."""
+    kept = [f"{name} = {axis_value(name, row[name])}" for name in problem.stated.kept]
+    return f" with {words.joined(kept)}" if kept else ""
 
 
 def _ranking(rows: Sequence[Row], best: Row) -> str:
@@ -419,7 +431,7 @@ def _table(problem: Problem, rows: Sequence[Row], title: str) -> Table:
             cells.append(())
         last = (row["gpus"], row["context"])
         first = [tokens(row["context"]), *([f"{row['gpus']:g}"] if several else [])]
-        first += [*(f"{row[name]:g}" for name in kept), variant_name(row)]
+        first += [*(axis_value(name, row[name]) for name in kept), variant_name(row)]
         cells.append([*first, *_cells(row), *(_factor(row, name) for name in gains)])
     return Table(title, heads, cells, 1 + several + len(kept))
 
@@ -451,23 +463,29 @@ def all_missing(problem: Problem, rows: Sequence[Row]) -> list[str]:
 def missing(problem: Problem, *rows: Row) -> str:
     """Why cells of other contexts alone have no design, and what the last one would need."""
     row = rows[-1]
-    where = f"{row['model']}, {variant_name(row)}" if row["variant"] != "dense" else row["model"]
+    where = row["model"]
     if row["variant"] == "dense" and row["q"] is not None:
         where = f"the dense twin of {row['model']} at q={row['q']:g}"
-    own = words.count(row["gpus"], row["hardware"] + " GPU")
+    own = words.count(row["gpus"], row["hardware"] + " GPU") + _fields(problem, row)
     why = _would_help(problem, row)
     contexts = list(dict.fromkeys(words.length(one["context"]) for one in rows))
     at = f"at {contexts[-1]} " if len(contexts) > 1 else ""
     return f"No design for {where} at {words.joined(contexts)} on {own}: {at}{why}."
 
 
-def _would_help(problem: Problem, row: Row) -> str:
-    limits = problem.limits
-    given = [describe(limits, name) for name in LIMITS if is_given(limits, name)]
+def _fits(problem: Problem, row: Row) -> bool:
+    """Whether limits alone are in the way of a cell."""
     held = {device.name: device.spec.hbm_bytes for device in problem.stated.accelerators}
-    if given and row["least_hbm_bytes"] <= row.get("hbm_bytes", held[row["hardware"]]):
-        at = " with the largest batch that it holds" if problem.batch == "largest" else ""
-        return f"some fit, but none keeps {words.joined(given)}{at}"
+    memory = row.get("hbm_bytes", held[row["hardware"]])
+    return bool(words.kept(problem)) and row["least_hbm_bytes"] <= memory
+
+
+def _would_help(problem: Problem, row: Row) -> str:
+    if _fits(problem, row):
+        given = words.kept(problem)
+        full = ' with the largest batch that it holds; batch="best" tries smaller ones'
+        at = full if problem.batch == "largest" else ""
+        return f"some fit, but none keeps {given}{at}"
     least = row["least_gpus"]
     gpus = f"{words.count(least, 'GPU')} of this kind" if np.isfinite(least) else ""
     if np.isfinite(row["least_hbm_bytes"]):
