@@ -8,6 +8,8 @@ from qsjax.grid.problem import Problem
 from qsjax.output.words import value
 from qsjax.records.specs import DEGREES
 
+DIGITS = 6  # of the values of an axis: close ones differ
+
 
 def variant_name(row: Mapping[str, Any]) -> str:
     """`moe`, `dense`, or `dense q=5`."""
@@ -58,8 +60,10 @@ def axis_value(field: str, amount: float) -> str:
 
     >>> axis_value("hbm_bw", 4e12)
     '4 TB/s'
+    >>> axis_value("expert_ff", 14336.0), axis_value("eff_gemm", 0.51)
+    ('14,336', '0.51')
     """
-    return value(amount, meaning_of(field).units)
+    return value(amount, meaning_of(field).units, DIGITS)
 
 
 def split_name(row: Mapping[str, Any]) -> str:

@@ -5,14 +5,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qsjax.cost.ledger import RESOURCES
+from qsjax.cost.metrics import METRICS, Objective
 from qsjax.grid.limits import LIMITS, describe, is_given
-from qsjax.records.units import HOUR, MS, tokens, with_unit
+from qsjax.records.units import DIMENSIONS, HOUR, MS, tokens, with_unit
 
 if TYPE_CHECKING:
     from qsjax.grid.problem import Problem
 
 # Share of a resource in the time of a token from which it is "most of it".
 MOST = 0.5
+LEAST_DIGITS = 3
 # A ratio nearer to 1 than this is no gap.
 EQUAL = 0.005
 SECONDS, HOURS = 1.0, 7200.0  # from which a time is told in them [s]
@@ -326,13 +328,17 @@ def batch_of(row: Mapping[str, Any], fits: float | None = None) -> str:
     return f"{count(row['batch'], 'sequence')} each ({notes})"
 
 
-def value(amount: float, unit: str) -> str:
+def value(amount: float, unit: str, digits: int = 3) -> str:
     """A quantity of a field with its unit, as people write it.
+
+    Prefixes stand before units of hardware alone: nobody counts in ktokens.
 
     >>> value(8.19e12, "B/s"), value(131072, "tokens"), value(5, "1"), value(0.02, "s")
     ('8.19 TB/s', '131,072 tokens', '5', '20 ms')
     >>> value(3600, "s"), value(12600, "s")
     ('3,600 s', '3.5 h')
+    >>> value(2120.4, "tokens/s/GPU"), value(3.3521e12, "B/s", 5)
+    ('2,120 tokens/s/GPU', '3.3521 TB/s')
     """
     if unit == "s" and amount >= HOURS:
         return f"{number(amount / HOUR)} h"
@@ -341,5 +347,35 @@ def value(amount: float, unit: str) -> str:
     if unit in ("tokens", "sequences", "GPUs"):
         return f"{amount:,.0f} {unit}"
     if unit == "1":
-        return f"{amount:.3g}"
-    return with_unit(amount, unit)
+        return f"{amount:,.{digits}g}" if digits > LEAST_DIGITS else number(amount)
+    if unit in DIMENSIONS:
+        return with_unit(amount, unit, digits)
+    return f"{number(amount)} {unit}"
+
+
+def goal(metric: Objective, wanted: float) -> str:
+    """A target in words.
+
+    >>> goal("tpot", 0.02), goal("tokens_per_s_per_gpu", 3000.0)
+    ('TPOT <= 20 ms', 'tokens/s/GPU >= 3,000')
+    """
+    about = METRICS[metric]
+    sign = "<=" if about.less_is_better else ">="
+    if metric == "tpot":
+        return f"TPOT {sign} {value(wanted, 's')}"
+    name = {"J": "joules per token", "sequences": "batch"}.get(about.unit, about.unit)
+    return f"{name} {sign} {number(wanted)}"
+
+
+def values(amounts: Sequence[float], unit: str) -> list[str]:
+    """Quantities in at least three digits, and in as many as tell them apart.
+
+    >>> values([16190.0, 16210.0, 20000.0], "tokens"), values([1.5e12], "B/s")
+    (['16,190 tokens', '16,210 tokens', '20,000 tokens'], ['1.5 TB/s'])
+    """
+    told: list[str] = []
+    for digits in range(LEAST_DIGITS, 10):
+        told = [value(float(f"{x:.{digits}g}"), unit, digits) for x in amounts]
+        if len(set(told)) == len(told):
+            break
+    return told

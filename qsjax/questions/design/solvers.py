@@ -19,6 +19,7 @@ from qsjax.grid.optimum import Best, searching_batches
 from qsjax.grid.parameters import read, with_rounding
 from qsjax.grid.problem import Problem, question
 from qsjax.grid.solution import cell_labels, design_label
+from qsjax.output import words
 from qsjax.questions.design.answers import Design, HardwareDesign
 from qsjax.questions.design.costs import CostModel, affordable, check_cost, cost_of, members
 from qsjax.questions.design.gaps import Gap, Search, has_bounds
@@ -119,10 +120,12 @@ def _cheapest(
     sample = _scaled_to_targets(task, _sample(task, seed))
     if not len(sample):
         most = task.search(np.full((1, len(task.quantities)), SPAN))
-        reached = ", ".join(f"{abs(score):.6g}" for score in np.asarray(most.score)[0])
+        unit = METRICS[metric].unit
+        reached = words.joined(words.value(abs(x), unit) for x in np.asarray(most.score)[0])
+        goals = words.joined(dict.fromkeys(words.goal(metric, x) for x in given))
         raise ValueError(
-            f"no hardware within a factor {SPAN:g} of the reference meets {task.metric} "
-            f"{targets}; with everything at the edge it is {reached}"
+            f"no hardware within a factor {SPAN:g} of the reference meets {goals}; with everything "
+            f"at the edge it is {reached}"
         )
     merit = -cost_of(cost, sample)
     return _proved(task, *_improve(task, sample, task.search(sample), merit), parts)

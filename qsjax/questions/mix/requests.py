@@ -101,8 +101,8 @@ def requests_of(given: Any) -> list[Request]:
         return read_requests(files.content_of(Path(given)), Path(given).name)
     if isinstance(given, str):
         return read_requests(given)
-    if hasattr(given, "to_csv"):
-        return read_requests(given.to_csv(index=False))
+    if hasattr(given, "to_dict"):  # a data frame of any library that has pandas's methods
+        return read_requests(files.csv_text(given.to_dict("records")))
 
     def request(item: Any) -> Request:
         if isinstance(item, Request):
