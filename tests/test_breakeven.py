@@ -226,7 +226,7 @@ def test_a_dense_model_has_no_break_even(hardware):
 
 
 def test_a_target_must_be_positive(model, hardware):
-    with pytest.raises(ValueError, match="tpot: -1.0 is not allowed"):
+    with pytest.raises(ValueError, match=r"tpot: -1\.0 is not allowed"):
         solve_for(Problem(model, hardware, **CELLS), "hbm_bw", tpot=-1.0)
 
 

@@ -353,18 +353,38 @@ def value(amount: float, unit: str, digits: int = 3) -> str:
     return f"{number(amount)} {unit}"
 
 
+def chance(probability: float) -> str:
+    """A probability, which no model knows to be 0 or 1.
+
+    >>> chance(0.001), chance(0.42), chance(0.9993)
+    ('<1 %', '42 %', '>99 %')
+    """
+    percent = 100.0 * probability
+    return "<1 %" if percent < 0.5 else ">99 %" if percent > 99.5 else f"{percent:.0f} %"
+
+
+def metric_name(metric: str) -> str:
+    """A metric as people call it.
+
+    >>> metric_name("tpot"), metric_name("tokens_per_s_per_gpu"), metric_name("speedup")
+    ('TPOT', 'tokens/s/GPU', 'speedup')
+    """
+    if metric == "tpot":
+        return "TPOT"
+    own = {"joules_per_token": "joules per token", "max_batch": "batch"}.get(metric)
+    is_unit = metric.startswith(("tokens", "usd"))
+    return own or (METRICS[metric].unit if is_unit else metric)  # type: ignore[index]  # checked
+
+
 def goal(metric: Objective, wanted: float) -> str:
     """A target in words.
 
     >>> goal("tpot", 0.02), goal("tokens_per_s_per_gpu", 3000.0)
     ('TPOT <= 20 ms', 'tokens/s/GPU >= 3,000')
     """
-    about = METRICS[metric]
-    sign = "<=" if about.less_is_better else ">="
-    if metric == "tpot":
-        return f"TPOT {sign} {value(wanted, 's')}"
-    name = {"J": "joules per token", "sequences": "batch"}.get(about.unit, about.unit)
-    return f"{name} {sign} {number(wanted)}"
+    sign = "<=" if METRICS[metric].less_is_better else ">="
+    amount = value(wanted, "s") if metric == "tpot" else number(wanted)
+    return f"{metric_name(metric)} {sign} {amount}"
 
 
 def values(amounts: Sequence[float], unit: str) -> list[str]:

@@ -96,7 +96,7 @@ class Decision(NamedTuple):
     @property
     def claim(self) -> str:
         """Who beats whom, and how probably."""
-        sure = f"with a probability of {100 * self.chance:.0f} %"
+        sure = f"with a probability of {words.chance(self.chance)}"
         return f"{self.winner} beats {self.rival} {sure}"
 
     def __str__(self) -> str:
@@ -657,7 +657,9 @@ def _named(problem: Problem, subjects: Mapping[str, Subject] | None) -> dict[str
                     found[series_name(problem, row)] = Subject(m, h, variant.q)
     if len(found) < 2:
         raise ValueError(
-            f"a comparison needs at least two different subjects; given: {', '.join(found)}"
+            "a comparison needs at least two different subjects; given: "
+            f"{stated.models[0].name} on {stated.accelerators[0].name}; give several models or "
+            "accelerators, or twins of a mixture"
         )
     return found
 
