@@ -324,6 +324,23 @@ def test_long_names_of_rows_leave_the_panel_and_each_other_their_room():
     plt.close(ax.figure)
 
 
+def test_a_sweep_of_a_field_is_drawn_over_it():
+    """One point for each value stood at the one context, each with a name of its own."""
+    axes = {"hbm_bw": [2e12, 4e12, 8e12], "hbm_bytes": [80e9, 160e9]}
+    asked = qsjax.Problem("mixtral-8x7b", "h100-sxm", gpus=8, context="8k", axes=axes)
+    ax = qsjax.explore(asked).plot("throughput")
+    assert ax.get_xlabel() == "HBM bandwidth (hbm_bw) [B/s]"
+    lines = [line for line in ax.get_lines() if len(line.get_xdata()) > 1]
+    assert [list(line.get_xdata()) for line in lines] == [axes["hbm_bw"]] * 2
+    assert {text.get_text() for text in ax.texts} == {
+        "MoE, hbm_bytes 80 GB",
+        "MoE, hbm_bytes 160 GB",
+    }
+    title = ax.get_title(loc="left").replace("\n", " ")
+    assert "tokens/s/GPU with hbm_bw = 2 TB/s (MoE, hbm_bytes 160 GB) and " in title
+    plt.close(ax.figure)
+
+
 def test_a_single_context_stands_in_the_middle():
     asked = qsjax.Problem("mixtral-8x7b", "h100-sxm", gpus=8, context="8k")
     ax = qsjax.explore(asked).plot("throughput")

@@ -50,9 +50,8 @@ def series_name(problem: Problem, row: Mapping[str, Any], *axes: str) -> str:
         parts.append(f"{row['gpus']:g} GPUs")
     if "context" in axes and len(stated.contexts) > 1:
         parts.append(f"{row['context']:,.0f} tokens")
-    return ", ".join(
-        [*parts, *(f"{field} {axis_value(field, row[field])}" for field in stated.kept)]
-    )
+    kept = [field for field in stated.kept if field not in axes]
+    return ", ".join([*parts, *(f"{field} {axis_value(field, row[field])}" for field in kept)])
 
 
 def axis_value(field: str, amount: float) -> str:

@@ -156,7 +156,7 @@ class Exploration(Result):
         """Throughput over context, the map of the winners, and where their time goes."""
         from qsjax import plotting
 
-        rows = self.rows()
+        rows, over = self.rows(), _swept(self.problem)
         if _has_several(self.problem):  # else the figures name variants, and ring their crossings
             rows = [row | {"label": series_name(self.problem, row)} for row in rows]
         if not any(row["is_feasible"] for row in rows):
@@ -173,6 +173,11 @@ class Exploration(Result):
             found["ratio"] = partial(plotting.ratio_vs_context, twins, title=says)
         else:
             found = {"throughput": partial(plotting.throughput_vs_context, rows, title=title)}
+        if over:
+            named = [row | {"label": series_name(self.problem, row, over)} for row in rows]
+            found["throughput"] = partial(
+                plotting.throughput_vs_context, named, over=over, title=_along(named, over)
+            )
         for count in counts:
             part = [row for row in rows if row["gpus"] == count]
             if any(row["is_feasible"] for row in part):
@@ -192,6 +197,32 @@ class Exploration(Result):
                     title=f"{head}: most of the time is {most}",
                 )
         return found
+
+
+def _swept(problem: Problem) -> str:
+    """The field over which a problem of one context and one GPU count is drawn; none if empty."""
+    stated = problem.stated
+    several = [name for name, values in stated.kept.items() if len(values) > 1]
+    is_one = len(stated.gpus) == len(stated.contexts) == 1
+    return several[0] if several and is_one else ""
+
+
+def _along(rows: Sequence[Row], field: str) -> str:
+    """Who is fastest at the least value of a field and at the largest, and how fast."""
+    running = [row for row in rows if row["is_feasible"]]
+    several = len({row["label"] for row in running}) > 1
+    ends = []
+    for value in dict.fromkeys(f(row[field] for row in running) for f in (min, max)):
+        there = [row for row in running if row[field] == value]
+        best = max(there, key=lambda row: row["tokens_per_s_per_gpu"])
+        who = f" ({best['label']})" if several else ""
+        rate = f"{words.number(best['tokens_per_s_per_gpu'])}{'' if ends else ' tokens/s/GPU'}"
+        at = axis_value(field, value)
+        ends.append(f"{rate} with {at if ends else f'{field} = {at}'}{who}")
+    first = running[0]
+    where = f"{first['gpus']:,.0f} {first['hardware']} at {words.length(first['context'])}"
+    model = "" if several else f"{first['model']} on "
+    return f"{model or 'On '}{where}: {words.joined(ends)}"
 
 
 def _line(row: Row) -> str:
