@@ -144,6 +144,11 @@ def test_the_parts_of_a_model_sum_to_its_total(name):
 
 
 def test_hardware_json_has_every_number_and_its_source():
+    lines = qsjax("hardware", "show", "h100").stdout.splitlines()
+    told = {name: value for name, _, value in (line.partition("  ") for line in lines)}
+    for name, value in {"hbm_bw": "3.35 TB/s", "flops_fp8": "1.978 PFLOP/s", "watts": "700 W",
+                        "intra_latency": "3 us", "usd_per_hour": "6.88 USD/h"}.items():  # fmt: skip
+        assert told[name].strip() == value
     shown = json.loads(qsjax("hardware", "show", "h100", "--format", "json").stdout)
     assert shown["hbm_bw"] == 3.35e12
     assert shown["sources"]

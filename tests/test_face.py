@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from matplotlib import pyplot as plt
 
 import qsjax as qs
 from qsjax.cli import VERBS
@@ -154,6 +155,25 @@ def test_an_answer_says_where_on_the_axes_it_stands():
     none = qs.explore(dataclasses.replace(asked, gpus=1)).summary()
     assert "on 1 h100-sxm GPU with hbm_bw = 2 TB/s: it would fit with" in none
     assert none.endswith(" The other cell has none either.")
+
+
+def test_records_without_a_name_and_objectives_read_well():
+    shape = {"layers": 32, "hidden": 4096, "vocab": 32000, "heads": 32, "kv_heads": 8}
+    mine = qs.ModelSpec(**shape, head_dim=128, expert_ff=14336)
+    gpu = dataclasses.replace(qs.hardware("h100-sxm"), label="")
+    asked = qs.Problem(mine, gpu, gpus=1, context="8k", objective="joules_per_token")
+    first = qs.explore(asked).summary()
+    assert first.startswith("On 1 my-gpu, my-model is best in joules per token (0.")
+
+
+def test_axes_that_are_none_are_told():
+    found = qs.explore(qs.Problem("llama-3.1-8b", "h100-sxm", gpus=1, context="8k"))
+    _, axes = plt.subplots(1, 2)
+    with pytest.raises(
+        ValueError, match="ax: a ndarray is not one matplotlib Axes"
+    ):
+        found.plot(ax=axes)
+    plt.close("all")
 
 
 def test_limits_that_nothing_keeps_are_told_as_such():

@@ -74,6 +74,7 @@ PRICES = qsjax.CostModel({"hbm_bw": qsjax.Price(50.0)})
         (lambda: qsjax.uncertainty(SMALL, {"q": 5}), "5 is not a distribution; give for example"),
         (lambda: qsjax.uncertainty(SMALL, {"q": qsjax.normal("5", 1)}), "normal takes mean"),
         (lambda: qsjax.dense_twin(MODEL, -3), "q: -3 is not allowed"),
+        (lambda: qsjax.explain(SMALL, requests=4096), "requests: 4096 is not allowed; give input"),
         (lambda: qsjax.prefill(MODEL, GPU, prompt=0), "prompt: 0 is not allowed"),
     ],
 )

@@ -302,11 +302,11 @@ def hardware_from(name: str | Path | None, keys: Mapping[str, Any]) -> HardwareE
     table = {key: toml.exact(value) for key, value in keys.items()}
     document = toml.Document(label="hardware", table=table, lines={}, problems=[])
     if name is None:
-        return toml_hardware.entry_from(document, "own", hardware_entry)
+        return toml_hardware.entry_from(document, "my-gpu", hardware_entry)
     if "extends" in keys:
         toml.complain(document, "extends", f"{name!r} is given as well; keep one")
     table["extends"] = repr(name)
-    entry = toml_hardware.entry_from(document, "own", lambda _: hardware_entry(name))
+    entry = toml_hardware.entry_from(document, "my-gpu", lambda _: hardware_entry(name))
     given = (f"{key}={value}" for key, value in keys.items())
     label = ", ".join([hardware_entry(name).name, *given])
     spec = dataclasses.replace(entry.spec, label=label)

@@ -35,7 +35,8 @@ USUAL_CONTEXT = 131072.0  # the longest taken of a model whose publisher says no
 # What is stacked along axes of its own, and has an argument of its own.
 ARGUMENTS = ("model", "hardware", "gpus", "context", "q")
 LISTED = 3  # numbers that are named one by one
-UNNAMED = "own"  # label of a record that has no name
+# What a record without a label is called.
+MODEL, GPU, ACCOUNTING = "my-model", "my-gpu", "own"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -158,7 +159,7 @@ def as_served(
         workload = workload_of(spec, weights=weights, kv=kv, context=1.0)
     # The workload has the precisions now; without them models of any stack up.
     plain = dataclasses.replace(spec, precision=None)
-    return Served(spec.label or UNNAMED, plain, workload, longest)
+    return Served(spec.label or MODEL, plain, workload, longest)
 
 
 def served(
@@ -235,7 +236,7 @@ def as_accelerator(hardware: Any) -> Accelerator:
         is_entry = isinstance(hardware, catalog.HardwareEntry)
         hardware = (hardware if is_entry else catalog.hardware_entry(hardware)).spec
     (spec,) = checks.check_records(hardware=hardware)
-    return Accelerator(spec.label or UNNAMED, spec)
+    return Accelerator(spec.label or GPU, spec)
 
 
 def _unique(items: Sequence[Any]) -> list[Any]:
@@ -313,7 +314,7 @@ def named_rules(convention: str | Convention) -> tuple[Convention, str, str | No
     if isinstance(convention, Convention):
         rules: Convention = checks.check_records(convention=convention)[0]
         names = [name for name, preset in CONVENTIONS.items() if preset == rules]
-        return rules, names[0] if names else UNNAMED, None
+        return rules, names[0] if names else ACCOUNTING, None
     return named_convention(convention), convention, None
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from qsjax.cost.meanings import attributes_of
 from qsjax.grid.problem import Problem
 from qsjax.output import files
+from qsjax.records.conversion import kind_of
 from qsjax.records.rows import leaves
 
 if TYPE_CHECKING:
@@ -137,6 +138,8 @@ class Result:
             raise ValueError("there is nothing to draw: no cell has a design")
         if name is not None and name not in found:
             raise ValueError(f"no figure {name!r}; give one of {', '.join(found)}")
+        if ax is not None and not hasattr(ax, "set_title"):
+            raise ValueError(f"ax: {kind_of(ax)} is not one matplotlib Axes; give one, as axes[0]")
         return found[name or next(iter(found))](ax=ax)
 
     def save(self, folder: str | Path, asked: Mapping[str, Any] | None = None) -> list[Path]:

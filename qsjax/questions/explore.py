@@ -387,7 +387,10 @@ def _compared(rows: Sequence[Row]) -> list[Row]:
 def _lead(problem: Problem, row: Row) -> str:
     """The design of a cell in a sentence."""
     objective = problem.objective
-    best = "fastest" if objective == "tokens_per_s_per_gpu" else f"best in {objective}"
+    best = "fastest"
+    if objective != "tokens_per_s_per_gpu":
+        told = "" if objective == "tpot" else f" ({words.number(row[objective])})"
+        best = f"best in {words.metric_name(objective)}{told}"
     device = "of the paper's accelerators" if row["hardware"] == "paper-reference" else ""
     device = f"{row['gpus']:,.0f} {device or row['hardware']}{_fields(problem, row)}"
     partition = words.split(row, row["variant"] == "moe")
