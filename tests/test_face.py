@@ -169,9 +169,7 @@ def test_records_without_a_name_and_objectives_read_well():
 def test_axes_that_are_none_are_told():
     found = qs.explore(qs.Problem("llama-3.1-8b", "h100-sxm", gpus=1, context="8k"))
     _, axes = plt.subplots(1, 2)
-    with pytest.raises(
-        ValueError, match="ax: a ndarray is not one matplotlib Axes"
-    ):
+    with pytest.raises(ValueError, match="ax: a ndarray is not one matplotlib Axes"):
         found.plot(ax=axes)
     plt.close("all")
 

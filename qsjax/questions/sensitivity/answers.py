@@ -141,7 +141,7 @@ def _strongest(rows: Sequence[Row], cell: str) -> str:
         for side, words_of in (("switch_down", "down to"), ("switch_up", "up to"))
         if strong[0].get(side)
     ]
-    holds = f"; the design stays best {words.joined(ends)} today's {strong[0]['parameter']}"
+    holds = f"; that holds {words.joined(ends)} today's {strong[0]['parameter']}"
     return text + (holds if ends else "") + "."
 
 
