@@ -76,6 +76,10 @@ PRICES = qsjax.CostModel({"hbm_bw": qsjax.Price(50.0)})
         (lambda: qsjax.dense_twin(MODEL, -3), "q: -3 is not allowed"),
         (lambda: qsjax.explain(SMALL, requests=4096), "requests: 4096 is not allowed; give input"),
         (lambda: qsjax.prefill(MODEL, GPU, prompt=0), "prompt: 0 is not allowed"),
+        (
+            lambda: qsjax.explain(SMALL, qsjax.Partition(kv_mode="ring")),
+            "'ring' is not a KV mode; give one of none, kvp, cp",
+        ),
     ],
 )
 def test_wrong_arguments_of_questions_are_told_in_a_line(ask, says):

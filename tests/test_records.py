@@ -274,7 +274,9 @@ class TestEntry:
     def test_kv_modes_may_be_named(self):
         (partition,) = check_records(partition=Partition(kvp=2, kv_mode="cp"))
         assert partition.kv_mode == KV_MODES["cp"]
-        assert "kv_mode: 'ring' is not a number" in refused(partition=Partition(kv_mode="ring"))
+        assert "kv_mode: 'ring' is not a KV mode; give one of" in refused(
+            partition=Partition(kv_mode="ring")
+        )
 
     @pytest.mark.parametrize(
         ("change", "said"),

@@ -109,11 +109,7 @@ def flag(
             text = f"{said}: {', '.join(kind.choices)}{mark}{taken}"
             more["metavar"] = "NAME"
     kind = Float() if kind is float else kind
-    if (
-        kind is int
-        or isinstance(kind, Float)
-        or isinstance(kind, click.IntRange | click.FloatRange)
-    ):
+    if kind is int or isinstance(kind, Float | click.IntRange | click.FloatRange):
         more.setdefault("metavar", "NUMBER")
     return click.option(*names.split(), type=kind, help=text, **(given | more))
 

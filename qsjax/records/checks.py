@@ -75,8 +75,9 @@ def _is_traced(value: Any) -> bool:
 
 def _number(name: str, facts: Facts, value: Any) -> tuple[Any, str | None]:
     """A value of a field in float64, and what is wrong with it; traced ones have no bounds."""
-    if name == "kv_mode" and isinstance(value, str) and value in KV_MODES:
-        return KV_MODES[value], None
+    if name == "kv_mode" and isinstance(value, str):
+        known = f"{value!r} is not a KV mode; give one of {', '.join(KV_MODES)}"
+        return KV_MODES.get(value, value), None if value in KV_MODES else known
     try:
         number = read_number(facts, value)
     except NoNumberError as error:
