@@ -57,8 +57,9 @@ def find_roots(
         turned = only_one & (ends * sides < 0)
     where, k = np.nonzero(turned)
     if len(k):
-        low, high = np.stack([start, root + near])[where, k], np.stack([root - near, end])[where, k]
-        more = _solved(margin, item[k], (low, high), np.zeros(len(k), bool), np.ones(len(k)))
+        inner = np.stack([start, root + near]), np.stack([root - near, end])
+        ends_of = inner[0][where, k], inner[1][where, k]
+        more = _solved(margin, item[k], ends_of, np.zeros(len(k), bool), np.ones(len(k)))
         beside = np.concatenate([more - near[k], more + near[k]])
         root, column = np.append(root, more), np.append(column, column[k])
         sides = np.hstack([sides, margin(np.tile(item[k], 2), beside).reshape(2, -1)])

@@ -211,7 +211,7 @@ def _along(rows: Sequence[Row], field: str) -> str:
     """Who is fastest at the least value of a field and at the largest, and how fast."""
     running = [row for row in rows if row["is_feasible"]]
     several = len({row["label"] for row in running}) > 1
-    ends = []
+    ends: list[str] = []
     for value in dict.fromkeys(f(row[field] for row in running) for f in (min, max)):
         there = [row for row in running if row[field] == value]
         best = max(there, key=lambda row: row["tokens_per_s_per_gpu"])

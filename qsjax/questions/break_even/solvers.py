@@ -279,9 +279,10 @@ def _targets(
     grid = np.geomspace(*interval, points)
     scores = _scores(stated, chosen.name, np.tile(cells, points), np.repeat(grid, len(cells)))
     best = np.abs(scores.reshape(points, -1).max(axis=0))
-    about = {"goal": goal_of(stated.objective, target), "unit": METRICS[stated.objective].unit}
+    told, unit = goal_of(stated.objective, target), METRICS[stated.objective].unit
     return [
-        dataclasses.replace(r, best=float(b), **about) for r, b in zip(found, best, strict=True)
+        dataclasses.replace(one, best=float(value), goal=told, unit=unit)
+        for one, value in zip(found, best, strict=True)
     ]
 
 
