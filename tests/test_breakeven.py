@@ -11,11 +11,12 @@ from qsjax import catalog
 from qsjax.cost.ledger import RESOURCES
 from qsjax.grid.limits import Limits
 from qsjax.grid.problem import Problem
-from qsjax.grid.roots import find_roots
+from qsjax.grid.roots import Root, find_roots
 from qsjax.grid.solution import solve_all
 from qsjax.numerics.float64 import in_float64
 from qsjax.output import words
 from qsjax.questions.break_even import break_even, solve_for
+from qsjax.questions.break_even.roots import Roots
 from qsjax.questions.explore import explore
 
 CELLS = {"gpus": [16], "context": [8192.0, 131072.0]}
@@ -119,12 +120,10 @@ def test_without_a_root_the_answer_says_who_wins(model, hardware):
     stated = Problem(model, hardware, gpus=[16], context=[8192.0])
     (result,) = break_even(stated, "q", low=100.0, high=200.0).cells
     assert result.roots == ()
-    assert result.message == (
-        "the MoE is ahead at every quality factor q from 100 to 200; today it is 1"
-    )
+    assert result.message == ("the MoE is ahead at every quality factor q from 100 to 200")
     small = Problem(model, hardware, gpus=[1], context=[8192.0])
     (result,) = break_even(small, "q", low=6.0, high=10.0).cells
-    assert result.message == "neither runs at every quality factor q from 6 to 10; today it is 1"
+    assert result.message == "neither runs at every quality factor q from 6 to 10"
 
 
 def test_where_one_side_stops_fitting_is_a_root_of_its_own(model, hardware):
@@ -153,8 +152,8 @@ def test_an_unreachable_target_reports_the_best(model, hardware):
     (result,) = solve_for(stated, "hbm_bw", tpot=1e-6).cells
     assert result.roots == ()
     assert result.message == (
-        "the target is missed at every HBM bandwidth (hbm_bw) from 48 GB/s to 480 TB/s; "
-        f"the best is {result.best:.4g}; today it is 4.8 TB/s"
+        "TPOT <= 0.001 ms is missed at every HBM bandwidth (hbm_bw) from 48 GB/s to 480 TB/s; "
+        f"the best is {words.milliseconds(result.best)}; today it is 4.8 TB/s"
     )
     assert 0 < result.best < 1
 
@@ -185,6 +184,21 @@ def test_roots_of_a_known_function():
     assert value == pytest.approx(np.e, rel=1e-9)
 
 
+@pytest.mark.parametrize("turn", [1.0, -1.0])
+def test_an_order_that_changes_beside_the_end_of_feasibility_is_found(turn):
+    """A target that was met up to there was called missed throughout."""
+
+    def margin(cell, x):
+        at = turn * (x - 2.0)
+        return np.where(at < 0, -0.01 - at, np.nan)
+
+    found = find_roots(margin, np.array([0]), 1.0, np.exp(4.0), 9)[0]
+    values = [2.0 - 0.01 * turn, 2.0]
+    assert np.log([value for value, *_ in found]) == pytest.approx(sorted(values), abs=1e-8)
+    kinds = ["equal", "feasibility"]
+    assert [kind for _, kind, *_ in found] == (kinds if turn > 0 else kinds[::-1])
+
+
 def test_a_root_on_a_scanned_value_is_found_once():
     found = find_roots(lambda cell, x: x - np.log(10.0), np.array([0]), 1.0, 100.0, 3)
     assert [value for value, *_ in found[0]] == pytest.approx([10.0])
@@ -212,7 +226,7 @@ def test_a_dense_model_has_no_break_even(hardware):
 
 
 def test_a_target_must_be_positive(model, hardware):
-    with pytest.raises(ValueError, match="tpot=-1"):
+    with pytest.raises(ValueError, match=r"tpot: -1\.0 is not allowed"):
         solve_for(Problem(model, hardware, **CELLS), "hbm_bw", tpot=-1.0)
 
 
@@ -265,3 +279,34 @@ def test_results_are_tables_figures_and_files(model, hardware, tmp_path):
 def test_not_one_known_target_is_refused(model, hardware, target):
     with pytest.raises(ValueError, match=r"one target|nearest names"):
         solve_for(Problem(model, hardware, **CELLS), "hbm_bw", **target)
+
+
+def test_roots_that_lie_close_are_told_apart():
+    roots = tuple(Root(x, "equal") for x in (16156.0, 16214.0, 16664.0))
+    found = Roots({}, "context", 1024.0, 32768.0, roots, ("moe", "dense", "moe", "dense"))
+    assert re.findall(r"([0-9,]+) tokens", found.message) == ["16,160", "16,210", "16,660"]
+
+
+def test_a_target_of_q_is_asked_of_the_twin_alone(model, hardware):
+    stated = Problem(model, hardware, gpus=[16], context=[8192.0])
+    (row,) = solve_for(stated, "q", tpot=0.05).rows()
+    assert row["variant"] == "dense"
+    assert "today" not in row["message"]
+    assert row["message"].startswith("TPOT <= 50 ms is ")
+    with pytest.raises(ValueError, match="no experts, so there is no dense twin"):
+        solve_for(Problem("llama-3.1-8b", hardware, gpus=[1], context=[8192.0]), "q", tpot=0.05)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "tpot", "says"),
+    [
+        ([1], 0.003, "no design on 1 GPU keeps TPOT <= 3 ms; the best is "),
+        ([1, 2], 0.003, "no design on 1 or 2 GPUs keeps TPOT <= 3 ms; the best is "),
+        ([1], 0.03, "1 GPU keeps TPOT <= 30 ms with "),
+        ([1, 2], 0.03, "1 GPU keeps TPOT <= 30 ms with "),
+    ],
+)
+def test_counts_of_gpus_are_told_as_people_say_them(gpus, tpot, says):
+    stated = Problem("llama-3.1-8b", "h100-sxm", gpus=gpus, context=[8192.0])
+    (row,) = solve_for(stated, "gpus", tpot=tpot).rows()
+    assert row["message"].startswith(says)

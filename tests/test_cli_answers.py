@@ -106,8 +106,8 @@ def test_a_front_without_points_is_no_empty_table():
 def test_times_of_a_target_have_their_unit():
     flags = ("--hardware", "h100-sxm", "--parameter", "gpus", "--metric", "tpot", "--context", "8k")
     text = said("break-even", "mixtral-8x7b", *flags, "--gpus", "8,16", "--target", "0.05").stdout
-    assert "GPUs reach tpot " in text
-    assert " ms." in text
+    assert "GPUs keep TPOT <= 50 ms with " in text
+    assert " ms, and no fewer of those tried." in text
 
 
 @pytest.mark.parametrize(("verb", "default"), [("pareto", "8k"), ("compare", "1k,8k,32k,128k")])

@@ -144,6 +144,11 @@ def test_the_parts_of_a_model_sum_to_its_total(name):
 
 
 def test_hardware_json_has_every_number_and_its_source():
+    lines = qsjax("hardware", "show", "h100").stdout.splitlines()
+    told = {name: value for name, _, value in (line.partition("  ") for line in lines)}
+    for name, value in {"hbm_bw": "3.35 TB/s", "flops_fp8": "1.978 PFLOP/s", "watts": "700 W",
+                        "intra_latency": "3 us", "usd_per_hour": "6.88 USD/h"}.items():  # fmt: skip
+        assert told[name].strip() == value
     shown = json.loads(qsjax("hardware", "show", "h100", "--format", "json").stdout)
     assert shown["hbm_bw"] == 3.35e12
     assert shown["sources"]
@@ -194,3 +199,14 @@ def test_counts_beyond_reason_and_gaps_in_lists_are_told(verb, gpus, words):
 @pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@x"])
 def test_no_text_in_csv_is_a_formula(name):
     assert files.csv_text([{"model": name, "gain": -1.5}]) == f"model,gain\n'{name},-1.5\n"
+
+
+def test_twins_of_a_dense_model_are_told_to_change_nothing():
+    asked = ("explore", "llama-3.1-8b", "--gpus", "1", "--context", "8k")
+    assert "llama-3.1-8b is dense, so it has no dense twins" in qsjax(*asked, "--twins", "5").stderr
+    assert "twins" not in qsjax(*asked).stderr
+
+
+def test_a_share_in_per_cent_is_told_as_one():
+    done = qsjax("speculate", "llama-3.1-8b", "--acceptance", "85%", code=2)
+    assert "'85%' is not a number; 85 % is 0.85" in done.stderr

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from matplotlib import pyplot as plt
 
 import qsjax as qs
 from qsjax.cli import VERBS
@@ -89,6 +90,25 @@ def test_a_prefill_is_faster_on_a_faster_accelerator():
     assert 0 < fast < slow
 
 
+def test_a_prefill_that_cannot_run_says_why_and_is_nan():
+    one = qs.prefill("mixtral-8x7b", "h100-sxm", prompt=4096)
+    assert one.reasons == ("weights do not fit", "batch does not fit")
+    assert not one.fits
+    assert np.isnan([one.ttft, one.tokens_per_s, one.tokens_per_s_per_gpu]).all()
+    several = qs.prefill("mixtral-8x7b", "h100-sxm", qs.Partition(tp=8), prompt=[4096, 1e8])
+    assert several.fits.tolist() == [True, False]
+    assert repr(several) == "Prefill(shape (2,), 50% run)"
+    slope = jax.grad(
+        lambda n: qs.prefill("mixtral-8x7b", "h100-sxm", qs.Partition(tp=8), prompt=n).ttft
+    )(4096.0)
+    assert 0 < slope < 1e-4
+
+
+def test_a_twin_and_an_ideal_accelerator_take_names_and_have_them():
+    assert qs.dense_twin("mixtral-8x7b", 3).label == "mixtral-8x7b, q=3"
+    assert qs.ideal("h100").eff_gemm == 1.0
+
+
 def test_a_heat_map_of_two_models_has_axes_with_units():
     axes = {"hbm_bw": np.linspace(2e12, 8e12, 3), "hbm_bytes": np.array([80e9, 160e9])}
     problem = qs.Problem(
@@ -112,6 +132,58 @@ def test_a_result_prints_in_ten_lines_and_is_saved(tmp_path):
     written = found.save(tmp_path)
     assert {"inputs.json", "result.json", "best.csv", "best.nc"} <= {p.name for p in written}
     assert json.loads((tmp_path / "result.json").read_text())["best"]
+
+
+def test_a_result_of_several_models_shows_all_of_them_by_name():
+    problem = qs.Problem(["mixtral-8x7b", "llama-3.1-8b"], ["h100-sxm", "l4"], gpus=1, context="8k")
+    found = qs.explore(problem)
+    for shown in (repr(found), found._repr_html_()):
+        assert all(
+            f"{model} on {device} (" in shown
+            for model in problem.model
+            for device in problem.hardware
+        )
+    long = qs.explore(dataclasses.replace(problem, context=["1k", "2k", "4k"]))
+    assert repr(long).endswith("... and 4 more rows")
+
+
+def test_an_answer_says_where_on_the_axes_it_stands():
+    axes = {"hbm_bw": [2e12, 4e12]}
+    asked = qs.Problem("mixtral-8x7b", "h100-sxm", gpus=[2], context="8k", axes=axes)
+    assert qs.explore(asked).summary().startswith("On 2 h100-sxm with hbm_bw = 4 TB/s, mixtral")
+    assert qs.explore(asked).tables()[0].rows[0][1] == "2 TB/s"
+    none = qs.explore(dataclasses.replace(asked, gpus=1)).summary()
+    assert "on 1 h100-sxm GPU with hbm_bw = 2 TB/s: it would fit with" in none
+    assert none.endswith(" The other cell has none either.")
+
+
+def test_records_without_a_name_and_objectives_read_well():
+    shape = {"layers": 32, "hidden": 4096, "vocab": 32000, "heads": 32, "kv_heads": 8}
+    mine = qs.ModelSpec(**shape, head_dim=128, expert_ff=14336)
+    gpu = dataclasses.replace(qs.hardware("h100-sxm"), label="")
+    asked = qs.Problem(mine, gpu, gpus=1, context="8k", objective="joules_per_token")
+    first = qs.explore(asked).summary()
+    assert first.startswith("On 1 my-gpu, my-model is best in joules per token (0.")
+
+
+def test_axes_that_are_none_are_told():
+    found = qs.explore(qs.Problem("llama-3.1-8b", "h100-sxm", gpus=1, context="8k"))
+    _, axes = plt.subplots(1, 2)
+    with pytest.raises(ValueError, match="ax: a ndarray is not one matplotlib Axes"):
+        found.plot(ax=axes)
+    plt.close("all")
+
+
+def test_limits_that_nothing_keeps_are_told_as_such():
+    asked = qs.Problem("llama-3.1-8b", "h100-sxm", gpus=1, context="8k")
+    within = dataclasses.replace(asked, limits=qs.Limits(max_tpot=0.01))
+    full = qs.explore(within).summary()
+    assert full.startswith("No design keeps TPOT <= 10 ms.\n")
+    assert 'with the largest batch that it holds; batch="best" tries smaller ones.' in full
+    assert qs.explore(dataclasses.replace(within, batch="best")).rows()[0]["is_feasible"]
+    several = dataclasses.replace(asked, hardware=["h100-sxm", "h200-sxm"])
+    none = qs.compare(dataclasses.replace(several, limits=qs.Limits(max_tpot=1e-4)))
+    assert none.summary() == "No design keeps TPOT <= 0.1 ms on 1 GPU with llama-3.1-8b at 8k."
 
 
 QUESTIONS = """

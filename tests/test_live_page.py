@@ -109,7 +109,7 @@ class TestAnswers:
         found = live.view(problem(), setting(max_tpot=1e-4))
         assert found.shown == []
         lines = found.answer.split("\n")
-        assert lines[0] == "Nothing runs."
+        assert lines[0] == "No design keeps TPOT <= 0.1 ms."
         assert "some fit, but none keeps TPOT <= 0.1 ms." in lines[1]
         assert "it would fit" not in found.answer
 
@@ -424,7 +424,7 @@ class TestBrowser:
         loaded.press(self.handle(loaded, "max_tpot"), RIGHT)
         loaded.press(self.handle(loaded, "hbm_bw"), "\ue011")
         loaded.press(self.handle(loaded, "min_user_rate"), END)
-        loaded.wait(SHOWS, "Nothing runs")
+        loaded.wait(SHOWS, "No design keeps")
 
     def test_nothing_leaves_this_machine_and_no_script_fails(self, loaded, served):
         loaded.press(self.handle(loaded, "q"), RIGHT)

@@ -25,9 +25,9 @@ def test_swapped_records_are_told():
     swap = "model: a HardwareSpec is not a ModelSpec; hardware is one: swap the two"
     with pytest.raises(ValueError, match=swap):
         check_records(model=GPU, hardware=MODEL)
-    with pytest.raises(ValueError, match="workload: 8192 is not a Workload; give Workload"):
+    with pytest.raises(ValueError, match=r"workload: 8192 is not a Workload; give qsjax\.Work"):
         qsjax.Problem(MODEL, GPU, workload=8192)
-    with pytest.raises(ValueError, match="partition: 8 is not a Partition; give Partition"):
+    with pytest.raises(ValueError, match=r"8 is not a Partition; give qsjax\.Partition\(tp=8"):
         qsjax.explain(qsjax.Problem(MODEL, GPU, gpus=8, context=8192), 8)
     with pytest.raises(ValueError, match="a HardwareSpec is not a ModelSpec"):
         qsjax.Problem(GPU, MODEL, gpus=[8])
@@ -50,6 +50,50 @@ def test_records_in_place_of_names_are_told(ask):
         ask(None)
     with pytest.raises(ValueError, match="is not a name: it has 300 characters"):
         ask("x" * 300)
+
+
+SMALL = qsjax.Problem(MODEL, GPU, gpus=8, context="8k", twins=3)
+PRICES = qsjax.CostModel({"hbm_bw": qsjax.Price(50.0)})
+
+
+@pytest.mark.parametrize(
+    ("ask", "says"),
+    [
+        (lambda: qsjax.sensitivity(SMALL, []), "parameters: none was given"),
+        (lambda: qsjax.sensitivity(SMALL, "q", []), "metrics: none was given"),
+        (lambda: qsjax.switching(SMALL, []), "parameters: none was given"),
+        (lambda: qsjax.hessian(SMALL, []), "parameters: none was given"),
+        (lambda: qsjax.hessian(SMALL, "hbm_bandwidth"), "'hbm_bandwidth' is not a parameter"),
+        (lambda: qsjax.certify(SMALL, 0.1, claims=[]), "claims: none was given"),
+        (lambda: qsjax.certify(SMALL, ["hbm_bw"]), "is not a range; give a share above 0 and"),
+        (lambda: qsjax.solve_for(SMALL, "hbm_bw", tpot="20ms"), r"'20ms' is not .* above 0 \[s\]"),
+        (lambda: qsjax.solve_for(SMALL, "hbm_bw", tpot=[0.1, 0.2]), "2 values are given; give one"),
+        (lambda: qsjax.design(SMALL, PRICES, tpot="20ms"), r"tpot: '20ms' is not allowed"),
+        (lambda: qsjax.design(SMALL, qsjax.CostModel({"hbm_bw": 50})), "50 is not a Price; give"),
+        (lambda: qsjax.uncertainty(SMALL, ["q"]), "distributions: a list was given"),
+        (lambda: qsjax.uncertainty(SMALL, {"q": 5}), "5 is not a distribution; give for example"),
+        (lambda: qsjax.uncertainty(SMALL, {"q": qsjax.normal("5", 1)}), "normal takes mean"),
+        (lambda: qsjax.dense_twin(MODEL, -3), "q: -3 is not allowed"),
+        (lambda: qsjax.explain(SMALL, requests=4096), "requests: 4096 is not allowed; give input"),
+        (lambda: qsjax.prefill(MODEL, GPU, prompt=0), "prompt: 0 is not allowed"),
+        (
+            lambda: qsjax.explain(SMALL, qsjax.Partition(kv_mode="ring")),
+            "'ring' is not a KV mode; give one of none, kvp, cp",
+        ),
+    ],
+)
+def test_wrong_arguments_of_questions_are_told_in_a_line(ask, says):
+    """None of them as an error of NumPy, nor once for each letter of a name."""
+    with pytest.raises(ValueError, match=says) as told:
+        ask()
+    assert len(str(told.value)) < 200
+
+
+def test_one_name_may_stand_alone():
+    one = qsjax.sensitivity(SMALL, "hbm_bw", "tpot", one_sided=False)
+    assert [(row["parameter"], row["metric"]) for row in one.rows()] == [("hbm_bw", "tpot")] * 2
+    (claim,) = qsjax.certify(SMALL, {"hbm_bw": 0.01}, claims="winner", largest=False).rows()
+    assert claim["claim"] == "winner"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """A mix of lengths: reading it, merging lengths, and the split that is best for all."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from serving_cases import brute_force, problem
 from tolerances import EXACT
@@ -104,13 +105,18 @@ def test_requests_come_from_text_files_and_lists(tmp_path):
         requests_of([Request(-3.0, 1.0)])
     with pytest.raises(ValueError, match="at least one request"):
         requests_of([])
-    with pytest.raises(ValueError, match="requests: a int was given; give a file or a list"):
+    with pytest.raises(ValueError, match="requests: an int was given; give a file"):
         requests_of(7)
     with pytest.raises(OSError, match=r"none\.csv"):
         requests_of(tmp_path / "none.csv")
     (tmp_path / "r.csv").write_text('isl,osl\n"1,2\n')
     with pytest.raises(ValueError, match=r"r\.csv: row 2: .*mend the quotes"):
         requests_of(tmp_path / "r.csv")
+
+
+def test_requests_come_from_a_data_frame():
+    frame = pd.DataFrame({"isl": [1000, 2000], "osl": [100, 300], "count": [1, 3]})
+    assert requests_of(frame) == requests_of("isl,osl,count\n1000,100,1\n2000,300,3\n")
 
 
 def test_models_twins_and_counts_are_mixtures_of_their_own(tmp_path):

@@ -170,8 +170,8 @@ def test_nothing_that_serves_is_an_answer():
 @pytest.mark.parametrize(
     ("change", "arguments", "says"),
     [
-        ({}, {"tpots": [0.0, 0.1]}, "give seconds above 0"),
-        ({}, {"tpots": []}, "give seconds above 0"),
+        ({}, {"tpots": [0.0, 0.1]}, "give a number above 0"),
+        ({}, {"tpots": []}, "give a number above 0"),
         ({}, {"nodes": 2}, "at least 3"),
         ({}, {"q": qs.uniform(0.0, -1.0)}, "low below high"),
         ({"limits": qs.Limits(max_tpot=0.05)}, {}, "limits.max_tpot"),

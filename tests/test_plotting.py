@@ -296,6 +296,59 @@ def test_every_public_figure_is_tested():
 ODD = ["a$b_c$d", "$\\frac$", "5% {x} ^2", "two\nlines", "a\\b", "a$b"]
 
 
+LONG = "my-company/a-very-long-model-name-with-instruct-and-quantisation-w8a8-v2.1-preview"
+
+
+def test_long_names_are_parted_behind_their_dashes():
+    lines = style.wrapped(f"{LONG} on 8 h100-sxm: MoE is fastest", 3.0, 11.0, bold=True).split("\n")
+    assert all(style.text_width(line, 11.0, bold=True) <= 3.0 for line in lines)
+    assert "".join(lines).startswith(LONG)
+    assert all(line.endswith("-") for line in lines[:2])
+
+
+def test_long_names_of_rows_leave_the_panel_and_each_other_their_room():
+    """Two pages of a comparison had no room for the panel itself."""
+    names = [f"{LONG}, {gpu}" for gpu in ("h100-sxm", "b200-sxm")] * 10
+    _, panels = plotting.figure(size=(6.4, 5.0))
+    ax = panels[0, 0]
+    ax.set_ylim(19.5, -0.5)
+    style.name_rows(ax, range(20), names)
+    ax.figure.canvas.draw()
+    boxes = [tick.get_window_extent() for tick in ax.get_yticklabels()]
+    assert all(a.y0 >= b.y1 for a, b in itertools.pairwise(boxes))
+    assert ax.get_window_extent().width > 0.4 * ax.figure.bbox.width
+    shown = [tick.get_text() for tick in ax.get_yticklabels()]
+    assert shown[0].startswith("my-company/")
+    assert shown[0].endswith("h100-sxm")
+    assert "\u2026" in shown[0]
+    plt.close(ax.figure)
+
+
+def test_a_sweep_of_a_field_is_drawn_over_it():
+    """One point for each value stood at the one context, each with a name of its own."""
+    axes = {"hbm_bw": [2e12, 4e12, 8e12], "hbm_bytes": [80e9, 160e9]}
+    asked = qsjax.Problem("mixtral-8x7b", "h100-sxm", gpus=8, context="8k", axes=axes)
+    ax = qsjax.explore(asked).plot("throughput")
+    assert ax.get_xlabel() == "HBM bandwidth (hbm_bw) [B/s]"
+    lines = [line for line in ax.get_lines() if len(line.get_xdata()) > 1]
+    assert [list(line.get_xdata()) for line in lines] == [axes["hbm_bw"]] * 2
+    assert {text.get_text() for text in ax.texts} == {
+        "MoE, hbm_bytes 80 GB",
+        "MoE, hbm_bytes 160 GB",
+    }
+    title = ax.get_title(loc="left").replace("\n", " ")
+    assert "tokens/s/GPU with hbm_bw = 2 TB/s (MoE, hbm_bytes 160 GB) and " in title
+    plt.close(ax.figure)
+
+
+def test_a_single_context_stands_in_the_middle():
+    asked = qsjax.Problem("mixtral-8x7b", "h100-sxm", gpus=8, context="8k")
+    ax = qsjax.explore(asked).plot("throughput")
+    low, high = ax.get_xlim()
+    assert math.sqrt(low * high) == pytest.approx(8192)
+    plt.close(ax.figure)
+
+
 def test_odd_names_are_written_as_they_are():
     """Each name in each place of a figure: all of them in one picture where it holds several."""
     drawn = [

@@ -274,7 +274,9 @@ class TestEntry:
     def test_kv_modes_may_be_named(self):
         (partition,) = check_records(partition=Partition(kvp=2, kv_mode="cp"))
         assert partition.kv_mode == KV_MODES["cp"]
-        assert "kv_mode: 'ring' is not a number" in refused(partition=Partition(kv_mode="ring"))
+        assert "kv_mode: 'ring' is not a KV mode; give one of" in refused(
+            partition=Partition(kv_mode="ring")
+        )
 
     @pytest.mark.parametrize(
         ("change", "said"),
@@ -339,9 +341,9 @@ def test_swapped_records_and_names_are_told():
             ask("h200", "mixtral-8x7b")
     with pytest.raises(ValueError, match=both):
         Problem(H200, model)
-    with pytest.raises(ValueError, match="partition: 8 is not a Partition; give Partition"):
+    with pytest.raises(ValueError, match="partition: 8 is not a Partition; give qsj"):
         decode(model, H200, 8, context=8192)
-    with pytest.raises(ValueError, match="workload: 8 is not a Workload; give Workload"):
+    with pytest.raises(ValueError, match="workload: 8 is not a Workload; give qsjax"):
         decode(model, H200, context=8192, workload=8)
 
 

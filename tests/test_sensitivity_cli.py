@@ -73,7 +73,7 @@ def test_break_even_solves_for_q_and_for_gpus(tmp_path):
     assert [(s["gpus"], s["tried"]) for s in solutions] == [(2, [1, 2, 4])] * 2
     assert (out / "break-even.svg").exists()
     text = run("break-even", *SMALL, "--context", "8k", "--low", "50").stdout
-    assert "the MoE is ahead at every quality factor q from 50 to 1e+04" in text
+    assert "the MoE is ahead at every quality factor q from 50 to 10,000" in text
 
 
 def test_design_spends_its_budget(tmp_path):
@@ -99,6 +99,7 @@ def test_design_spends_its_budget(tmp_path):
         (["sensitivity", *SMALL, "--uncertain", "q"], "NAME=KIND"),
         (["sensitivity", *SMALL, "--span", "0.5"], "above 1"),
         (["break-even", *SMALL, "--parameter", "gpus"], "--target"),
+        (["break-even", *SMALL, "--metric", "tpot", "--target", "5ms"], "0.05 for 50 ms"),
         (["break-even", *SMALL, "--low", "7", "--high", "3"], "below high"),
         (["break-even", "llama-3.1-70b", "--context", "8k"], "no experts"),
         (["design", *SMALL], "no quantity|either --budget or --target"),

@@ -61,15 +61,25 @@ def hardware(name: str | Path | None = None, **keys: Any) -> HardwareSpec:
     return (lookup.hardware_from(name, keys) if keys else hardware_entry(name)).spec
 
 
-def ideal(hardware: HardwareSpec) -> HardwareSpec:
+def ideal(hardware: HardwareSpec | str | Path) -> HardwareSpec:
     """The same accelerator at the speed of light: efficiencies 1, no overheads, no latencies.
 
     Capacity, the reserved part of it, the overlap fractions and the size of an attention kernel's
     tile of queries (`query_tile`) stay.
+
+    Args:
+        hardware: its numbers, a name of the catalogue or the path of a .toml file.
+
+    Raises:
+        ValueError: If the name is unknown, or with all problems of the file.
+
+    >>> ideal("h100").eff_gemm
+    1.0
     """
+    own = hardware if isinstance(hardware, HardwareSpec) else hardware_entry(hardware).spec
     facts = facts_of(HardwareSpec).items()
     lossless: dict[str, Any] = {n: fact.ideal for n, fact in facts if fact.ideal is not None}
-    return dataclasses.replace(hardware, **lossless)
+    return dataclasses.replace(own, **lossless)
 
 
 def workload(name: str | Path, weights: Dtype | None = None, kv: Dtype | None = None) -> Workload:

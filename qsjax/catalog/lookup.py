@@ -14,6 +14,7 @@ from qsjax.catalog import huggingface, toml, toml_hardware, toml_models
 from qsjax.catalog.entries import HardwareEntry, ModelEntry
 from qsjax.catalog.modules import WHOLE
 from qsjax.catalog.quantisation import ALGORITHMS
+from qsjax.records.conversion import kind_of
 from qsjax.records.precision import STORED, Stored, precision_of
 from qsjax.records.specs import Dtype
 
@@ -228,7 +229,7 @@ def _path(name: str | Path | None, suffixes: tuple[str, ...]) -> Path | None:
         ValueError: If it is neither, such as a record in place of its name.
     """
     if not isinstance(name, str | Path):
-        given = "None" if name is None else f"a {type(name).__name__}"
+        given = "None" if name is None else kind_of(name)
         raise ValueError(f"{given} is not a name; give one of the catalogue or the path of a file")
     if longest := max((len(part) for part in Path(name).parts if len(part) > NAME_MAX), default=0):
         raise ValueError(
@@ -301,11 +302,11 @@ def hardware_from(name: str | Path | None, keys: Mapping[str, Any]) -> HardwareE
     table = {key: toml.exact(value) for key, value in keys.items()}
     document = toml.Document(label="hardware", table=table, lines={}, problems=[])
     if name is None:
-        return toml_hardware.entry_from(document, "own", hardware_entry)
+        return toml_hardware.entry_from(document, "my-gpu", hardware_entry)
     if "extends" in keys:
         toml.complain(document, "extends", f"{name!r} is given as well; keep one")
     table["extends"] = repr(name)
-    entry = toml_hardware.entry_from(document, "own", lambda _: hardware_entry(name))
+    entry = toml_hardware.entry_from(document, "my-gpu", lambda _: hardware_entry(name))
     given = (f"{key}={value}" for key, value in keys.items())
     label = ", ".join([hardware_entry(name).name, *given])
     spec = dataclasses.replace(entry.spec, label=label)

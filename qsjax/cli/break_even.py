@@ -30,7 +30,7 @@ COUNTS = tuple(2.0**k for k in range(9))  # GPU counts tried for a target, 1 to 
 )
 @flag(
     "--target",
-    float,
+    serving_options.Amount(),
     "Solve for this value of the metric (tpot in seconds) instead of for equality.",
 )
 @serving_options.reuse_options

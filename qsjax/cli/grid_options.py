@@ -5,6 +5,7 @@ from typing import Any
 
 from qsjax.cli import options, serving_options, session
 from qsjax.grid.problem import Problem
+from qsjax.numerics.safe import scalar
 from qsjax.records.specs import DEGREES
 
 AXES = (*DEGREES, "kv_mode", "replicas")
@@ -57,4 +58,6 @@ def problem_of(
     problem = served(given, flags, **(arguments | more))
     for model in problem.stated.models:
         session.note_contexts(model.name, model.max_context, stated)
+        if flags["twins"] and not options.is_default("twins"):
+            session.note_twins(model.name, is_moe=scalar(model.spec.experts) > 1)
     return problem

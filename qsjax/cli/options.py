@@ -1,5 +1,6 @@
 """Flags and formats that all verbs share."""
 
+import re
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -66,6 +67,23 @@ COUNT = click.IntRange(min=1)
 LONG = 11  # characters of choices that stand beside the name of their flag
 
 
+class Float(click.types.FloatParamType):
+    """A number; one in per cent is told as a share."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """The number."""
+        found = re.fullmatch(r"\s*([0-9.]+)\s*%\s*", value) if isinstance(value, str) else None
+        try:
+            percent = float(found[1]) if found else None
+        except ValueError:
+            percent = None
+        if percent is not None:
+            self.fail(f"{value!r} is not a number; {percent:g} % is {percent / 100:g}")
+        return float(super().convert(value, param, ctx))
+
+
 def flag(
     names: str, kind: Any, text: str, default: Any = None, **more: Any
 ) -> Callable[[Any], Any]:
@@ -90,7 +108,8 @@ def flag(
             said, mark, taken = text.partition(".")
             text = f"{said}: {', '.join(kind.choices)}{mark}{taken}"
             more["metavar"] = "NAME"
-    if kind in (int, float) or isinstance(kind, click.IntRange | click.FloatRange):
+    kind = Float() if kind is float else kind
+    if kind is int or isinstance(kind, Float | click.IntRange | click.FloatRange):
         more.setdefault("metavar", "NUMBER")
     return click.option(*names.split(), type=kind, help=text, **(given | more))
 

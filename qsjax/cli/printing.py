@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qsjax.cli import WIDTH
-from qsjax.output import files
+from qsjax.output import files, words
 from qsjax.output.result import Table as Content
 from qsjax.records.rows import leaves
+from qsjax.records.specs import FIELDS
+from qsjax.records.units import US
 
 if TYPE_CHECKING:
     from rich.table import Column, Table
@@ -110,7 +112,7 @@ def record(content: dict[str, Any], format_: str) -> None:
         return
     width = max(len(name) for name, _ in lines)
     for name, value in lines:
-        click.echo(f"{name:<{width}}  {_plain(value)}")
+        click.echo(f"{name:<{width}}  {_plain(name, value)}")
 
 
 def _flat(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -122,11 +124,14 @@ def _flat(content: dict[str, Any]) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def _plain(value: Any) -> str:
+def _plain(name: str, value: Any) -> str:
+    facts = FIELDS.get(name.rpartition(".")[2])
     if value is None:
         return "-"
     if isinstance(value, list):
         return ", ".join(map(str, value))
-    if isinstance(value, float):
+    if isinstance(value, int | float) and facts is not None and facts.unit != "1":
+        return f"{value / US:,.6g} us" if facts.unit == "s" else words.value(value, facts.unit, 6)
+    if isinstance(value, int | float):
         return f"{value:,.0f}" if value == int(value) and abs(value) < 1e15 else f"{value:.6g}"
     return str(value)

@@ -217,8 +217,8 @@ def score_of(name: str, step: StepCost, economy: Economy) -> jax.Array:
 
 
 def check_metrics(names: Sequence[str], allowed: Sequence[str] = get_args(Objective)) -> None:
-    """Raise `ValueError` with every name that is no metric, and the nearest ones."""
-    problems = []
+    """Raise `ValueError` with every name that is no metric, and the nearest ones, or for none."""
+    problems = [] if names else ["metrics: none was given; give for example tpot"]
     for name in names:
         if name not in allowed:
             close = near(name, allowed, 2) or allowed

@@ -6,6 +6,7 @@ until a prefix comes again. Formulas: docs/concepts/cost-model.md, section "Pref
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -85,8 +86,13 @@ def cached_of(requests: tuple[float, float] | None, prefix_hit_rate: float) -> f
     """Tokens of a prompt whose cache is there already.
 
     Raises:
-        ValueError: the rate is no share, or says something of requests that were not given.
+        ValueError: requests are no pair, the rate is no share, or says something of requests that
+            were not given.
     """
+    if requests is not None and not (isinstance(requests, Sequence) and len(requests) == 2):
+        raise ValueError(
+            f"requests: {requests!r} is not allowed; give input and output tokens, as (4096, 1024)"
+        )
     problem = value_problem(SHARE, prefix_hit_rate)
     if problem is None and prefix_hit_rate and requests is None:
         problem = "of which prompts? give the lengths of requests (--isl and --osl) too"

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import stats
 
 from qsjax.grid.parameters import bounds, resolve
+from qsjax.records.conversion import NoNumberError, as_float64, kind_of
 from qsjax.records.fields import near
 
 # Inputs of the quality factor, q = (loss_dense / loss_moe)^(1 / alpha) (eq. 12 to 14).
@@ -65,7 +66,11 @@ def parse(text: str) -> Distribution:
 
 
 def _is_valid(kind: str, numbers: tuple[float, ...]) -> bool:
-    if len(numbers) != len(KINDS[kind][0].split(",")) or not np.isfinite(numbers).all():
+    try:
+        values = [as_float64(number) for number in numbers if not isinstance(number, str)]
+    except NoNumberError:
+        return False
+    if len(values) != len(KINDS[kind][0].split(",")) or not np.isfinite(values).all():
         return False
     match kind:
         case "normal":
@@ -83,6 +88,8 @@ def _limits(name: str) -> tuple[float, float]:
 
 
 def _problem(name: str, given: Distribution) -> str | None:
+    if not isinstance(given, Distribution):
+        return f"{name}: {given!r} is not a distribution; give for example qsjax.normal(5, 1)"
     if given.kind not in KINDS:
         close = near(given.kind, KINDS, 1) or list(KINDS)
         return f"{name}: {given.kind!r} is not a distribution; did you mean {', '.join(close)}?"
@@ -98,6 +105,11 @@ def _problem(name: str, given: Distribution) -> str | None:
 
 def check(distributions: Mapping[str, Distribution]) -> None:
     """Raise one `ValueError` with every problem of the distributions and their names."""
+    if not isinstance(distributions, Mapping):
+        raise ValueError(
+            f"distributions: {kind_of(distributions)} was given; give for example "
+            '{"q": qsjax.normal(5, 1)}'
+        )
     found = []
     for name, given in distributions.items():
         problem = None

@@ -25,6 +25,7 @@ BOUNDED: dict[str, Objective] = {
     "max_usd": "usd_per_million_tokens",
     "max_joules": "joules_per_token",
 }
+_ROUNDED = ("max_tpot", "min_user_rate", "max_usd", "max_joules")  # others are counts and shares
 # Rates that a faster accelerator of the same capacity scales.
 RATES = ("hbm_bw", "flops_bf16", "flops_fp8", "flops_fp4", "flops_exp", "intra_bw", "inter_bw")
 MOST_FACTOR, GPU_DOUBLINGS, HALVINGS = 1024.0, 3, 14
@@ -119,6 +120,10 @@ def refusals(cells: Cells, row: int, batches: np.ndarray | None = None) -> tuple
 
 
 def _at(name: str, value: float) -> str:
+    """A limit that can just be kept: three digits, rounded to the side that can be kept too."""
+    if name in _ROUNDED and value > 0:
+        unit = 10.0 ** (np.floor(np.log10(value)) - 2)
+        value = unit * (np.ceil if name.startswith("max_") else np.floor)(value / unit)
     return describe(Limits(**{name: value}), name)
 
 

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from qsjax.numerics.safe import Rounding
+from qsjax.records.conversion import names_of
 from qsjax.records.fields import facts_of, groups_of, near
 from qsjax.records.specs import FIELDS, Convention, HardwareSpec, ModelSpec, Partition, Workload
 
@@ -87,15 +88,18 @@ def _problem(name: str) -> str | None:
 
 
 def resolve(names: Sequence[str]) -> tuple[Parameter, ...]:
-    """The parameters of these names.
+    """The parameters of these names; one text holds one name, or several with commas between.
 
     Raises:
-        ValueError: unknown names (with the nearest ones) and discrete fields (with what sweeps
-            them), all at once.
+        ValueError: no name, unknown names (with the nearest ones) and discrete fields (with what
+            sweeps them), all at once.
 
     >>> resolve(["hbm_bw", "latency"])[1].members
     ('intra_latency', 'inter_latency')
     """
+    names = names_of(names)
+    if not names:
+        raise ValueError("parameters: none was given; give for example hbm_bw")
     wrong = [problem for problem in map(_problem, names) if problem]
     if wrong:
         raise ValueError("\n  ".join(["parameters:", *wrong]) if len(wrong) > 1 else wrong[0])

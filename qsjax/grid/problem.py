@@ -16,6 +16,7 @@ from qsjax.grid.axes import PARTITION_AXES, STACKED, twin_of
 from qsjax.grid.entry import entry
 from qsjax.grid.limits import Limits, check_limits
 from qsjax.records import checks
+from qsjax.records.conversion import kind_of
 from qsjax.records.precision import STORED, workload_of
 from qsjax.records.specs import (
     CONVENTIONS,
@@ -34,7 +35,8 @@ USUAL_CONTEXT = 131072.0  # the longest taken of a model whose publisher says no
 # Arguments of their own, which therefore are no entries of `axes`.
 ARGUMENTS = ("model", "hardware", "gpus", "context", "q")
 LISTED = 3  # numbers that are named one by one
-UNNAMED = "own"  # label of a record that has no name
+# What a record without a label is called.
+MODEL, GPU, ACCOUNTING = "my-model", "my-gpu", "own"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -157,7 +159,7 @@ def as_served(
         workload = workload_of(spec, weights=weights, kv=kv, context=1.0)
     # The workload has the precisions now; without them models of any stack up.
     plain = dataclasses.replace(spec, precision=None)
-    return Served(spec.label or UNNAMED, plain, workload, longest)
+    return Served(spec.label or MODEL, plain, workload, longest)
 
 
 def served(
@@ -234,7 +236,7 @@ def as_accelerator(hardware: Any) -> Accelerator:
         is_entry = isinstance(hardware, catalog.HardwareEntry)
         hardware = (hardware if is_entry else catalog.hardware_entry(hardware)).spec
     (spec,) = checks.check_records(hardware=hardware)
-    return Accelerator(spec.label or UNNAMED, spec)
+    return Accelerator(spec.label or GPU, spec)
 
 
 def _unique(items: Sequence[Any]) -> list[Any]:
@@ -312,7 +314,7 @@ def named_rules(convention: str | Convention) -> tuple[Convention, str, str | No
     if isinstance(convention, Convention):
         rules: Convention = checks.check_records(convention=convention)[0]
         names = [name for name, preset in CONVENTIONS.items() if preset == rules]
-        return rules, names[0] if names else UNNAMED, None
+        return rules, names[0] if names else ACCOUNTING, None
     return named_convention(convention), convention, None
 
 
@@ -486,7 +488,7 @@ def _state(problem: Problem) -> Stated:
         given = getattr(problem, name)
         if not isinstance(given, kind):
             hint = "qsjax.Limits(max_tpot=0.05)" if name == "limits" else '{"hbm_bw": [3e12, 5e12]}'
-            raise ValueError(f"{name}: a {type(given).__name__} was given; give {hint}, say")
+            raise ValueError(f"{name}: {kind_of(given)} was given; give {hint}, say")
     served, devices, single = _records(problem, wrong)
     lists: dict[str, tuple[float, ...]] = {}
     for name in ("gpus", "context", "twins"):
@@ -622,7 +624,7 @@ def question(function: Callable[P, R]) -> Callable[P, R]:
     def ask(*args: P.args, **kwargs: P.kwargs) -> R:
         given = args[0] if args else kwargs.get("problem")
         if not isinstance(given, Problem) and (args or "problem" in kwargs):
-            name = repr(given) if isinstance(given, str) else f"a {type(given).__name__}"
+            name = repr(given) if isinstance(given, str) else kind_of(given)
             raise ValueError(
                 f"problem: {name} is not a Problem; give qsjax.Problem(model, hardware, gpus=8)"
             )

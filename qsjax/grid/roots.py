@@ -45,10 +45,48 @@ def find_roots(
     found: list[list[tuple[float, Kind, float, float]]] = [[] for _ in cells]
     if not len(step):
         return found
+    ends = np.stack([before[step, column], after[step, column]])
     item, start, end = cells[column], grid[step], grid[step + 1]
-    only_one = np.isnan(before[step, column]) | np.isnan(after[step, column])
-    # Where one end has no order at all, the root is the end of feasibility.
-    sign = np.where(np.isnan(before[step, column]), -1.0, 1.0)
+    only_one = np.isnan(ends).any(axis=0)
+    root = _solved(margin, item, (start, end), only_one, np.where(np.isnan(ends[0]), -1.0, 1.0))
+    root = np.where(ends[0] == 0, start, root)
+    near = 1e-9 * (end - start)
+    sides = margin(np.tile(item, 2), np.concatenate([root - near, root + near])).reshape(2, -1)
+    # The order may change once more in the same step, before feasibility ends or after it begins.
+    with np.errstate(invalid="ignore"):
+        turned = only_one & (ends * sides < 0)
+    where, k = np.nonzero(turned)
+    if len(k):
+        inner = np.stack([start, root + near]), np.stack([root - near, end])
+        ends_of = inner[0][where, k], inner[1][where, k]
+        more = _solved(margin, item[k], ends_of, np.zeros(len(k), bool), np.ones(len(k)))
+        beside = np.concatenate([more - near[k], more + near[k]])
+        root, column = np.append(root, more), np.append(column, column[k])
+        sides = np.hstack([sides, margin(np.tile(item[k], 2), beside).reshape(2, -1)])
+    for k in np.lexsort((root, column)):
+        gap = float(np.min(np.abs(sides[:, k])))
+        one_sided = np.isnan(sides[:, k]).any() or (np.abs(sides[:, k]) >= ONE_SIDED).any()
+        kind: Kind = "feasibility" if one_sided else "step" if gap > JUMP else "equal"
+        found[column[k]].append((float(np.exp(root[k])), kind, *map(float, sides[:, k])))
+    return found
+
+
+def _solved(
+    margin: Margin,
+    item: np.ndarray,
+    ends: tuple[np.ndarray, ...],
+    only_one: np.ndarray,
+    sign: np.ndarray,
+) -> np.ndarray:
+    """Where the margin of each item turns between two values, or stops or begins to be defined.
+
+    Args:
+        margin: of items at logarithms of the parameter.
+        item: which cells.
+        ends: of each interval.
+        only_one: whether the margin is defined at one end alone: what is sought is where that ends.
+        sign: 1 where it is defined at the first end, else -1.
+    """
 
     def signed(x: np.ndarray, k: np.ndarray) -> np.ndarray:
         value = margin(item[k], x)
@@ -57,17 +95,9 @@ def find_roots(
 
     solved = elementwise.find_root(
         signed,
-        (start, end),
+        ends,
         args=(np.arange(len(item)),),
         tolerances={"xatol": TOLERANCE, "xrtol": TOLERANCE, "fatol": 0.0, "frtol": 0.0},
         maxiter=200,
     )
-    root = np.where(before[step, column] == 0, start, solved.x)
-    near = 1e-9 * (end - start)
-    sides = margin(np.tile(item, 2), np.concatenate([root - near, root + near])).reshape(2, -1)
-    for k in np.lexsort((root, column)):
-        gap = float(np.min(np.abs(sides[:, k])))
-        one_sided = np.isnan(sides[:, k]).any() or (np.abs(sides[:, k]) >= ONE_SIDED).any()
-        kind: Kind = "feasibility" if one_sided else "step" if gap > JUMP else "equal"
-        found[column[k]].append((float(np.exp(root[k])), kind, *map(float, sides[:, k])))
-    return found
+    return np.asarray(solved.x)

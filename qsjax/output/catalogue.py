@@ -49,7 +49,7 @@ def model_record(entry: catalog.ModelEntry) -> dict[str, Any]:
     }
     counted = {name: float(law(entry.spec)) for name, law in laws.items()}
     counted["extra"] = scalar(entry.spec.extra_params)
-    counted["repeated"] = -scalar(entry.spec.repeated_params)
+    counted["repeated"] = 0.0 - scalar(entry.spec.repeated_params)
     cache = cache_bytes_per_token(entry.spec)
     return {
         **_row(entry, cache),

@@ -3,8 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
+from qsjax.cost.meanings import meaning_of
 from qsjax.grid.problem import Problem
+from qsjax.output.words import value
 from qsjax.records.specs import DEGREES
+
+DIGITS = 6  # of the values of an axis: close ones differ
 
 
 def variant_name(row: Mapping[str, Any]) -> str:
@@ -46,7 +50,19 @@ def series_name(problem: Problem, row: Mapping[str, Any], *axes: str) -> str:
         parts.append(f"{row['gpus']:g} GPUs")
     if "context" in axes and len(stated.contexts) > 1:
         parts.append(f"{row['context']:,.0f} tokens")
-    return ", ".join([*parts, *(f"{field} {row[field]:g}" for field in stated.kept)])
+    kept = [field for field in stated.kept if field not in axes]
+    return ", ".join([*parts, *(f"{field} {axis_value(field, row[field])}" for field in kept)])
+
+
+def axis_value(field: str, amount: float) -> str:
+    """The value of a field that is an axis of the problem, with its unit.
+
+    >>> axis_value("hbm_bw", 4e12)
+    '4 TB/s'
+    >>> axis_value("expert_ff", 14336.0), axis_value("eff_gemm", 0.51)
+    ('14,336', '0.51')
+    """
+    return value(amount, meaning_of(field).units, DIGITS)
 
 
 def split_name(row: Mapping[str, Any]) -> str:

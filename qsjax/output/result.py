@@ -12,6 +12,7 @@ import numpy as np
 from qsjax.cost.meanings import attributes_of
 from qsjax.grid.problem import Problem
 from qsjax.output import files
+from qsjax.records.conversion import kind_of
 from qsjax.records.rows import leaves
 
 if TYPE_CHECKING:
@@ -137,6 +138,8 @@ class Result:
             raise ValueError("there is nothing to draw: no cell has a design")
         if name is not None and name not in found:
             raise ValueError(f"no figure {name!r}; give one of {', '.join(found)}")
+        if ax is not None and not hasattr(ax, "set_title"):
+            raise ValueError(f"ax: {kind_of(ax)} is not one matplotlib Axes; give one, as axes[0]")
         return found[name or next(iter(found))](ax=ax)
 
     def save(self, folder: str | Path, asked: Mapping[str, Any] | None = None) -> list[Path]:
@@ -166,38 +169,47 @@ class Result:
             written.append(name)
         return [out / name for name in written]
 
-    def _first(self) -> tuple[Table | None, int]:
-        """The first table with its first rows, and how many rows and tables it leaves out."""
+    def _first(self) -> tuple[list[Table], int]:
+        """The first rows of the first table and of those like it, and how many more there are."""
         tables = [table for table in self.tables() if table.rows]
-        if not tables:
-            return None, 0
-        rows = [row for row in tables[0].rows if row]
-        return tables[0]._replace(rows=rows[:SHOWN]), len(rows) - SHOWN
+        shown: list[Table] = []
+        left = more = 0
+        for table in (one for one in tables if one.heads[:2] == tables[0].heads[:2]):
+            rows = [row for row in table.rows if row]
+            taken = rows[: SHOWN - left]
+            left, more = left + len(taken), more + len(rows) - len(taken)
+            shown += [table._replace(rows=taken)] if taken else []
+        return shown, more
 
     def __repr__(self) -> str:
-        table, more = self._first()
+        tables, more = self._first()
         lines = [self.summary()]
-        if table is not None:
+        for table in tables:
             columns = list(zip(table.heads, *table.rows, strict=True))
             widths = [max(map(len, column)) for column in columns]
+            lines += [table.title] if len(tables) > 1 else []
             lines += [
                 "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
                 for row in [table.heads, *table.rows]
             ]
-        return "\n".join([*lines, *([f"... and {more} rows more"] if more > 0 else [])])
+        return "\n".join([*lines, *([_rest(more)] if more else [])])
 
     def _repr_html_(self) -> str:
-        table, more = self._first()
+        tables, more = self._first()
 
         def line(tag: str, row: Sequence[str]) -> str:
             return "<tr>" + "".join(f"<{tag}>{html.escape(x)}</{tag}>" for x in row) + "</tr>"
 
-        answer = html.escape(self.summary()).replace("\n", "<br>")
-        if table is None:
-            return f"<p>{answer}</p>"
-        body = "".join([line("th", table.heads), *(line("td", row) for row in table.rows)])
-        rest = f"<p>... and {more} rows more</p>" if more > 0 else ""
-        return f"<p>{answer}</p><table>{body}</table>{rest}"
+        found = [f"<p>{html.escape(self.summary()).replace(chr(10), '<br>')}</p>"]
+        for table in tables:
+            body = "".join([line("th", table.heads), *(line("td", row) for row in table.rows)])
+            title = f"<caption>{html.escape(table.title)}</caption>" if len(tables) > 1 else ""
+            found.append(f"<table>{title}{body}</table>")
+        return "".join([*found, *([f"<p>{_rest(more)}</p>"] if more else [])])
+
+
+def _rest(more: int) -> str:
+    return f"... and {more} more {'row' if more == 1 else 'rows'}"
 
 
 def text(value: Any) -> str:

@@ -5,13 +5,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from qsjax.cost.ledger import RESOURCES
-from qsjax.records.units import HOUR, MS, tokens, with_unit
+from qsjax.cost.metrics import METRICS, Objective
+from qsjax.grid.limits import LIMITS, describe, is_given
+from qsjax.records.units import DIMENSIONS, HOUR, MS, tokens, with_unit
 
 if TYPE_CHECKING:
     from qsjax.grid.problem import Problem
 
 # Share of a resource in the time of a token from which it is "most of it".
 MOST = 0.5
+LEAST_DIGITS = 3
 # A ratio nearer to 1 than this is no gap.
 EQUAL = 0.005
 SECONDS, HOURS = 1.0, 7200.0  # from which a time is told in them [s]
@@ -104,6 +107,23 @@ def setting(problem: "Problem") -> str:
         where = f"on {gpus:,.0f} {device}" if device else f"on {count(gpus, 'GPU')}"
     at = f"at {length(stated.contexts[0])}" if len(stated.contexts) == 1 else ""
     return " ".join(filter(None, (model, where, at)))
+
+
+def kept(problem: "Problem") -> str:
+    """The limits of a problem in words; nothing where it has none."""
+    limits = problem.limits
+    return joined(describe(limits, name) for name in LIMITS if is_given(limits, name))
+
+
+def nothing(problem: "Problem") -> str:
+    """That no design can be had: none runs, or none keeps the limits.
+
+    >>> from qsjax.grid.limits import Limits
+    >>> from qsjax.grid.problem import Problem
+    >>> nothing(Problem("grok-1", "h100-sxm", limits=Limits(max_tpot=0.05)))
+    'No design keeps TPOT <= 50 ms'
+    """
+    return f"No design keeps {kept(problem)}" if kept(problem) else "Nothing runs"
 
 
 def heading(problem: "Problem") -> str:
@@ -308,13 +328,17 @@ def batch_of(row: Mapping[str, Any], fits: float | None = None) -> str:
     return f"{count(row['batch'], 'sequence')} each ({notes})"
 
 
-def value(amount: float, unit: str) -> str:
+def value(amount: float, unit: str, digits: int = 3) -> str:
     """A quantity of a field with its unit, as people write it.
+
+    Prefixes stand before units of hardware alone: nobody counts in ktokens.
 
     >>> value(8.19e12, "B/s"), value(131072, "tokens"), value(5, "1"), value(0.02, "s")
     ('8.19 TB/s', '131,072 tokens', '5', '20 ms')
     >>> value(3600, "s"), value(12600, "s")
     ('3,600 s', '3.5 h')
+    >>> value(2120.4, "tokens/s/GPU"), value(3.3521e12, "B/s", 5)
+    ('2,120 tokens/s/GPU', '3.3521 TB/s')
     """
     if unit == "s" and amount >= HOURS:
         return f"{number(amount / HOUR)} h"
@@ -323,5 +347,55 @@ def value(amount: float, unit: str) -> str:
     if unit in ("tokens", "sequences", "GPUs"):
         return f"{amount:,.0f} {unit}"
     if unit == "1":
-        return f"{amount:.3g}"
-    return with_unit(amount, unit)
+        return f"{amount:,.{digits}g}" if digits > LEAST_DIGITS else number(amount)
+    if unit in DIMENSIONS:
+        return with_unit(amount, unit, digits)
+    return f"{number(amount)} {unit}"
+
+
+def chance(probability: float) -> str:
+    """A probability, which no model knows to be 0 or 1.
+
+    >>> chance(0.001), chance(0.42), chance(0.9993)
+    ('<1 %', '42 %', '>99 %')
+    """
+    percent = 100.0 * probability
+    return "<1 %" if percent < 0.5 else ">99 %" if percent > 99.5 else f"{percent:.0f} %"
+
+
+def metric_name(metric: str) -> str:
+    """A metric as people call it.
+
+    >>> metric_name("tpot"), metric_name("tokens_per_s_per_gpu"), metric_name("speedup")
+    ('TPOT', 'tokens/s/GPU', 'speedup')
+    """
+    if metric == "tpot":
+        return "TPOT"
+    own = {"joules_per_token": "joules per token", "max_batch": "batch"}.get(metric)
+    is_unit = metric.startswith(("tokens", "usd"))
+    return own or (METRICS[metric].unit if is_unit else metric)  # type: ignore[index]  # checked
+
+
+def goal(metric: Objective, wanted: float) -> str:
+    """A target in words.
+
+    >>> goal("tpot", 0.02), goal("tokens_per_s_per_gpu", 3000.0)
+    ('TPOT <= 20 ms', 'tokens/s/GPU >= 3,000')
+    """
+    sign = "<=" if METRICS[metric].less_is_better else ">="
+    amount = value(wanted, "s") if metric == "tpot" else number(wanted)
+    return f"{metric_name(metric)} {sign} {amount}"
+
+
+def values(amounts: Sequence[float], unit: str) -> list[str]:
+    """Quantities in at least three digits, and in as many as tell them apart.
+
+    >>> values([16190.0, 16210.0, 20000.0], "tokens"), values([1.5e12], "B/s")
+    (['16,190 tokens', '16,210 tokens', '20,000 tokens'], ['1.5 TB/s'])
+    """
+    told: list[str] = []
+    for digits in range(LEAST_DIGITS, 10):
+        told = [value(float(f"{x:.{digits}g}"), unit, digits) for x in amounts]
+        if len(set(told)) == len(told):
+            break
+    return told

@@ -95,7 +95,9 @@ def sure_leads(
     style.grid(ax, "x")
     sure = sum(bool(row["is_sure"]) for row in rows)
     differences = f"{len(rows)} difference{'s' if len(rows) > 1 else ''}"
-    said = f"{sure} of {differences} {'is' if sure == 1 else 'are'} larger than the error"
+    said = f"{sure or 'none'} of {differences} {'is' if sure < 2 else 'are'} larger than the error"
+    if len(rows) == 1:
+        said = f"the difference is {'larger than' if sure else 'within'} the error"
     said = f"On {where}, {said}" if where else said
     style.label(ax, said, f"tokens/s/GPU over {first} [1]; right: probability of being ahead")
     look: dict[str, Any] = {"marker": MOE.marker, "linestyle": "none", "color": MOE.colour}

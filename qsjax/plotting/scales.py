@@ -20,6 +20,8 @@ def token_axis(axis: Axis, contexts: Sequence[float], most: int = 9) -> None:
     (axis.axes.set_xscale if axis is axis.axes.xaxis else axis.axes.set_yscale)("log")
     axis.set_ticks(values[::step], labels=[tokens(value) for value in values[::step]])
     axis.set_ticks([], minor=True)
+    if len(values) == 1:  # matplotlib's own limits put it at the edge
+        axis.set_view_interval(values[0] / 2.0, values[0] * 2.0, ignore=True)
 
 
 def number_axis(*axes: Axis) -> None:

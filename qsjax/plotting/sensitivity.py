@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch, Rectangle
 
 from qsjax.plotting import scales, style
+from qsjax.plotting.rows import METRICS
 from qsjax.plotting.style import DENSE, MOE, RESOURCES, Look, Row
 from qsjax.records.rows import grouped
 
@@ -51,6 +52,12 @@ def parameter_look(name: str) -> Look:
     return next(found, RESOURCES["overhead"])
 
 
+def _called(metric: str) -> str:
+    """A metric in words, without its unit."""
+    known = METRICS | {"tpot": METRICS["tpot_ms"]}
+    return known.get(metric, metric).partition(" [")[0]
+
+
 @style.styled
 def tornado(
     rows: Sequence[Row], ax: Axes | None = None, *, most: int = 15, title: str | None = None
@@ -88,7 +95,9 @@ def tornado(
     ax.margins(x=0.13)
     style.grid(ax, "x")
     metric = next((row["metric"] for row in rows if row.get("metric")), "throughput")
-    style.label(ax, title, f"elasticity of {metric}: % change for 1 % more of the parameter")
+    style.label(
+        ax, title, f"elasticity of {_called(metric)}: % change for 1 % more of the parameter"
+    )
     style.legend_above(ax, 4, handles=style.keys(looks))
     return ax
 
@@ -155,7 +164,7 @@ def elasticity_bands(
     ax.set_ylim(low - 0.1 * (high - low), high)
     style.grid(ax)
     metric = next((row["metric"] for row in rows if row.get("metric")), "throughput")
-    style.label(ax, title, "context [tokens]", f"elasticity of {metric} [1]")
+    style.label(ax, title, "context [tokens]", f"elasticity of {_called(metric)} [1]")
     style.legend_above(ax, 4, handles=_band_handles(rows, list(shown)))
     return ax
 

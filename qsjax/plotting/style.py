@@ -340,19 +340,29 @@ def text_width(text: str, size: float, *, bold: bool = False) -> float:
 
 
 def wrapped(text: str, room: float, size: float, *, bold: bool = False) -> str:
-    """A text in lines of at most `room` [inch]; longer words stay whole."""
+    """A text in lines of at most `room` [inch]; a longer word is parted behind its dashes."""
     lines: list[str] = []
     for line in text.split("\n"):
-        words = re.split(r" (?!%)", line)  # a number and its % stay together
-        held = words[0]
-        for word in words[1:]:
-            if text_width(f"{held} {word}", size, bold=bold) > room:
+        held = ""
+        for part, gap in _parts(line, room, size, bold):
+            longer = f"{held}{gap}{part}" if held else part
+            if held and text_width(longer, size, bold=bold) > room:
                 lines.append(held)
-                held = word
+                held = part
             else:
-                held = f"{held} {word}"
+                held = longer
         lines.append(held)
     return "\n".join(lines)
+
+
+def _parts(line: str, room: float, size: float, bold: bool) -> Iterator[tuple[str, str]]:
+    """The words of a line, long ones in parts, each with what stands before it."""
+    for word in re.split(r" (?!%)", line):  # a number and its % stay together
+        pieces = [word]
+        if text_width(word, size, bold=bold) > room:
+            pieces = re.findall(r"[^-/_.,]*[-/_.,]+|[^-/_.,]+", word) or pieces
+        for k, piece in enumerate(pieces):
+            yield piece, "" if k else " "
 
 
 def fitting(text: str, size: float, place: tuple[float, float]) -> str:
@@ -432,6 +442,8 @@ def label(
 def name_rows(ax: Axes, places: Sequence[float], names: Sequence[str], size: float = 8.5) -> None:
     """Row names at the left, wrapped where they would take half of a narrow panel.
 
+    Where the lines of one would stand on those of the next, long ones lose their middle.
+
     Args:
         ax: the panel.
         places: of the rows.
@@ -441,10 +453,32 @@ def name_rows(ax: Axes, places: Sequence[float], names: Sequence[str], size: flo
     size = min(size, sizes(ax).tick)
     room = 0.4 * _cell(ax)
     folded = [wrapped(name, room, size) for name in names]
-    if len(folded) + sum(name.count("\n") for name in folded) > most_rows(ax):
-        folded = list(names)  # lines of one name would stand on those of the next
+    most = _lines_of_a_row(ax, places, size)
+    folded = [
+        name if name.count("\n") < most else shortened(full, room, size)
+        for name, full in zip(folded, names, strict=True)
+    ]
     ax.set_yticks(places, folded, fontsize=size)
     ax.tick_params(axis="y", length=0)
+
+
+def _lines_of_a_row(ax: Axes, places: Sequence[float], size: float) -> int:
+    """Lines of text [pt] that fit a row without touching the next one."""
+    low, high = ax.get_ylim()
+    gaps = np.diff(np.sort(np.asarray(places, float)))
+    share = float(np.min(gaps, initial=abs(high - low))) / (abs(high - low) or 1.0)
+    # A title and a legend of ours take a part of what the panel has now.
+    return max(1, int(0.9 * share * _height(ax) * 72 / (1.2 * size)))
+
+
+def shortened(text: str, room: float, size: float) -> str:
+    """A text of at most `room` [inch]: as it is, or without its middle."""
+    kept = len(text)
+    shown = text
+    while kept > 2 and text_width(shown, size) > room:
+        kept -= 1
+        shown = f"{text[: kept - kept // 2]}\u2026{text[len(text) - kept // 2 :]}"
+    return shown
 
 
 def most_rows(ax: Axes) -> int:

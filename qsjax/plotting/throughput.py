@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from qsjax.cost.meanings import meaning_of
 from qsjax.plotting import scales, style
 from qsjax.plotting.boards import Square, board, fill, tint
 from qsjax.plotting.labels import Name, name_points
@@ -59,22 +60,27 @@ def throughput_vs_context(
     *,
     metric: str = "tokens_per_s_per_gpu",
     crossovers: bool = True,
+    over: str | None = None,
     title: str | None = None,
 ) -> Axes:
     """One line for each variant over context, crossovers with the MoE marked.
 
-    Rows of one context and of several GPU counts are drawn over these.
+    Rows of one context and of several GPU counts are drawn over these, rows of one of each over a
+    field that varies.
 
     Args:
         data: rows of `explore` (with a `label`, if lines are no variants), or its data set.
         ax: where to draw.
         metric: which quantity of the rows.
         crossovers: whether to mark where a twin and the MoE change order.
+        over: the field along the horizontal axis, such as `hbm_bw`, of rows that have one context
+            and one GPU count.
         title: what the picture shows.
     """
     rows = as_rows(data)
     is_ours, ax = ax is None, style.dressed(ax)
     x, lines, looks = _lines(rows)
+    x = over or x
     ax.set_yscale("log")
     ends: list[_End] = []
     for (name, _), members in lines.items():
@@ -89,7 +95,7 @@ def throughput_vs_context(
     _make_room(ax, [row[metric] for row in rows if row["is_feasible"]])
     ends += _mark_infeasible(ax, lines, looks, x)
     style.grid(ax)
-    style.label(ax, title, AXES[x], METRICS.get(metric, metric))
+    style.label(ax, title, _axis_name(x), METRICS.get(metric, metric))
     if is_ours:
         _name_ends(ax, ends)
     else:  # what stands beside the panel may be another one
@@ -116,9 +122,18 @@ def _lines(
     return "context", lines, style.family_looks(told)
 
 
+def _axis_name(x: str) -> str:
+    """The quantity of a horizontal axis, with its unit."""
+    meaning = meaning_of(x)
+    return AXES.get(x, f"{meaning.long_name} ({x}) [{meaning.units}]")
+
+
 def _axis(ax: Axes, rows: Sequence[Row], x: str) -> None:
     """The horizontal axis, with ticks at the values of the rows."""
     values = sorted({row[x] for row in rows})
+    if x not in AXES:
+        scales.number_axis(ax.xaxis)
+        return
     scales.token_axis(ax.xaxis, values)
     if x == "gpus":
         ax.set_xticks(values, [f"{value:,.0f}" for value in values])

@@ -20,6 +20,7 @@ from qsjax.output import words
 from qsjax.output.labels import variant_name
 from qsjax.output.result import Drawing, Result, Row
 from qsjax.records import checks
+from qsjax.records.conversion import as_float64, names_of
 from qsjax.records.fields import facts_of, near
 from qsjax.records.specs import HardwareSpec
 
@@ -183,6 +184,7 @@ def certify(
     >>> found.rows()[0]["verdict"]
     'proved'
     """
+    claims = names_of(claims)
     _check(problem, claims, parts)
     stated = problem.stated
     found: list[Certificate] = []
@@ -255,7 +257,7 @@ def _said(own: Certificate) -> str:
 
 
 def _check(problem: Problem, claims: Sequence[str], parts: int) -> None:
-    wrong = []
+    wrong = [] if claims else [f"claims: none was given; give some of {', '.join(CLAIMS)}"]
     for claim in claims:
         if claim not in CLAIMS:
             close = near(claim, CLAIMS, 1) or CLAIMS
@@ -325,7 +327,7 @@ def _box_of(box: Box, cells: Cells, cell: int) -> tuple[Ends, tuple[Parameter, .
     if isinstance(box, Mapping):
         given = dict(box)
     else:
-        given = dict.fromkeys(_default_names(cells.inputs, cell), box)
+        given = dict.fromkeys(_default_names(cells.inputs, cell), _share(box))
     wrong, ends, names = [], {}, []
     for name, value in given.items():
         if (problem := _allowed(name)) is not None:
@@ -353,6 +355,20 @@ def _box_of(box: Box, cells: Cells, cell: int) -> tuple[Ends, tuple[Parameter, .
     if wrong:
         raise ValueError("\n".join(dict.fromkeys(wrong)))
     return ends, resolve(names)
+
+
+def _share(box: Any) -> float:
+    """The one share of a box without names."""
+    try:
+        share = as_float64(box)
+    except ValueError:
+        share = 0.0
+    if np.ndim(share) or not 0 < share < 1:
+        raise ValueError(
+            f"box: {box!r} is not a range; give a share above 0 and below 1, or one for each name, "
+            'as {"hbm_bw": 0.1}'
+        )
+    return float(share)
 
 
 def _range(name: str, field: str, value: Any, own: float) -> tuple[tuple[float, float], str | None]:

@@ -96,7 +96,7 @@ class Decision(NamedTuple):
     @property
     def claim(self) -> str:
         """Who beats whom, and how probably."""
-        sure = f"with a probability of {100 * self.chance:.0f} %"
+        sure = f"with a probability of {words.chance(self.chance)}"
         return f"{self.winner} beats {self.rival} {sure}"
 
     def __str__(self) -> str:
@@ -426,7 +426,7 @@ def _answer(found: Comparison) -> list[str]:
     shown = [k for k in range(len(parts)) if any(row["is_feasible"] for row in parts[k])]
     if not shown:
         where = words.joined(place.words for place in side.places)
-        return [f"Nothing runs on {_where(found)} {where}."]
+        return [f"{words.nothing(found.problem)} on {_where(found)} {where}."]
     batched = side.places[0].batch is not None
     if not batched:
         near = words.nearest(side.places[k].context for k in shown)
@@ -482,7 +482,8 @@ def _where(found: Comparison) -> str:
     """The GPUs of every side: `64 h100-sxm`, or `64 GPUs` where subjects name theirs."""
     gpus = found.problem.stated.gpus[0]
     device = found.own.sides[0][0]
-    named = device in found.own.subjects[0]
+    first = found.own.subjects[0]
+    named = device in first or "@" in first
     where = words.count(gpus, "GPU") if named else f"{gpus:,.0f} {device}"
     models = found.problem.stated.models
     more = len(models) == 1 and base_name(models[0].name) not in found.own.subjects[0]
@@ -656,7 +657,9 @@ def _named(problem: Problem, subjects: Mapping[str, Subject] | None) -> dict[str
                     found[series_name(problem, row)] = Subject(m, h, variant.q)
     if len(found) < 2:
         raise ValueError(
-            f"a comparison needs at least two different subjects; given: {', '.join(found)}"
+            "a comparison needs at least two different subjects; given: "
+            f"{stated.models[0].name} on {stated.accelerators[0].name}; give several models or "
+            "accelerators, or twins of a mixture"
         )
     return found
 

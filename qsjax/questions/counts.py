@@ -1,5 +1,6 @@
 """Parameters of a model and its dense twin: the laws, of a record, a name or a file."""
 
+import dataclasses
 from typing import Any
 
 from jax.typing import ArrayLike
@@ -68,4 +69,10 @@ def dense_twin(model: Any, q: ArrayLike, definition: TwinDefinition = "active_ff
     >>> float(dense_twin("mixtral-8x7b", 5.0).experts)
     1.0
     """
-    return _twin(_shapes(model), q, definition=definition)
+    q, problem = checks.read_field("q", q)
+    if problem:
+        raise ValueError(f"q: {problem}")
+    shapes = _shapes(model)
+    twin = _twin(shapes, q, definition=definition)
+    name = f"{shapes.label}, q={q:g}" if shapes.label and isinstance(q, float) else shapes.label
+    return dataclasses.replace(twin, label=name)

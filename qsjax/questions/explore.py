@@ -12,14 +12,13 @@ from qsjax.cost.laws.memory import usable_bytes
 from qsjax.engines.spread import LEVEL, check_level
 from qsjax.grid.cells import Cells
 from qsjax.grid.intervals import bounds_of
-from qsjax.grid.limits import LIMITS, describe, is_given
 from qsjax.grid.needs import least_gpus
 from qsjax.grid.problem import Problem, question
 from qsjax.grid.solution import Arrays, Solution, dataset_of, joined, rows_of, solve_all
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.output import columns, words
-from qsjax.output.labels import series_name, split_name, variant_name
+from qsjax.output.labels import axis_value, series_name, split_name, variant_name
 from qsjax.output.result import Drawing, Result, Row, Table
 from qsjax.records.rows import grouped
 from qsjax.records.specs import CONVENTIONS
@@ -157,7 +156,7 @@ class Exploration(Result):
         """Throughput over context, the map of the winners, and where their time goes."""
         from qsjax import plotting
 
-        rows = self.rows()
+        rows, over = self.rows(), _swept(self.problem)
         if _has_several(self.problem):  # else the figures name variants, and ring their crossings
             rows = [row | {"label": series_name(self.problem, row)} for row in rows]
         if not any(row["is_feasible"] for row in rows):
@@ -174,6 +173,11 @@ class Exploration(Result):
             found["ratio"] = partial(plotting.ratio_vs_context, twins, title=says)
         else:
             found = {"throughput": partial(plotting.throughput_vs_context, rows, title=title)}
+        if over:
+            named = [row | {"label": series_name(self.problem, row, over)} for row in rows]
+            found["throughput"] = partial(
+                plotting.throughput_vs_context, named, over=over, title=_along(named, over)
+            )
         for count in counts:
             part = [row for row in rows if row["gpus"] == count]
             if any(row["is_feasible"] for row in part):
@@ -193,6 +197,32 @@ class Exploration(Result):
                     title=f"{head}: most of the time is {most}",
                 )
         return found
+
+
+def _swept(problem: Problem) -> str:
+    """The field over which a problem of one context and one GPU count is drawn; none if empty."""
+    stated = problem.stated
+    several = [name for name, values in stated.kept.items() if len(values) > 1]
+    is_one = len(stated.gpus) == len(stated.contexts) == 1
+    return several[0] if several and is_one else ""
+
+
+def _along(rows: Sequence[Row], field: str) -> str:
+    """Who is fastest at the least value of a field and at the largest, and how fast."""
+    running = [row for row in rows if row["is_feasible"]]
+    several = len({row["label"] for row in running}) > 1
+    ends: list[str] = []
+    for value in dict.fromkeys(f(row[field] for row in running) for f in (min, max)):
+        there = [row for row in running if row[field] == value]
+        best = max(there, key=lambda row: row["tokens_per_s_per_gpu"])
+        who = f" ({best['label']})" if several else ""
+        rate = f"{words.number(best['tokens_per_s_per_gpu'])}{'' if ends else ' tokens/s/GPU'}"
+        at = axis_value(field, value)
+        ends.append(f"{rate} with {at if ends else f'{field} = {at}'}{who}")
+    first = running[0]
+    where = f"{first['gpus']:,.0f} {first['hardware']} at {words.length(first['context'])}"
+    model = "" if several else f"{first['model']} on "
+    return f"{model or 'On '}{where}: {words.joined(ends)}"
 
 
 def _line(row: Row) -> str:
@@ -322,8 +352,13 @@ def answer(problem: Problem, rows: Sequence[Row]) -> str:
     running = [row for row in rows if row["is_feasible"]]
     if not running:
         lines = list(dict.fromkeys(missing(problem, row) for row in rows))
-        more = f" Nothing else of {len(lines)} cells runs either." if len(lines) > 1 else ""
-        return f"Nothing runs.\n{lines[0]}{more}"
+        others = len(lines) - 1
+        also = "The other cell has" if others == 1 else f"The {others} other cells have"
+        more = f" {also} none either."
+        head = (
+            words.nothing(problem) if any(_fits(problem, row) for row in rows) else "Nothing runs"
+        )
+        return f"{head}.\n{lines[0]}{more if others else ''}"
     shown = usual(running)
     lead = _lead(problem, shown)
     if len(set(map(_system, running))) > 1:
@@ -333,7 +368,9 @@ def answer(problem: Problem, rows: Sequence[Row]) -> str:
     none = [row for row in rows if not row["is_feasible"]]
     if none:
         have = "has" if len(none) == 1 else "have"
-        said.append(f"{len(none)} of {len(rows)} cells {have} no design; the last lines say why.")
+        said.append(
+            f"{len(none)} of {len(rows)} cells {have} no design. {missing(problem, none[0])}"
+        )
     return "\n".join(filter(None, said))
 
 
@@ -350,9 +387,12 @@ def _compared(rows: Sequence[Row]) -> list[Row]:
 def _lead(problem: Problem, row: Row) -> str:
     """The design of a cell in a sentence."""
     objective = problem.objective
-    best = "fastest" if objective == "tokens_per_s_per_gpu" else f"best in {objective}"
+    best = "fastest"
+    if objective != "tokens_per_s_per_gpu":
+        told = "" if objective == "tpot" else f" ({words.number(row[objective])})"
+        best = f"best in {words.metric_name(objective)}{told}"
     device = "of the paper's accelerators" if row["hardware"] == "paper-reference" else ""
-    device = f"{row['gpus']:,.0f} {device or row['hardware']}"
+    device = f"{row['gpus']:,.0f} {device or row['hardware']}{_fields(problem, row)}"
     partition = words.split(row, row["variant"] == "moe")
     twin = "" if row["q"] is None else f"the dense twin (q = {row['q']:g}) of "
     return (
@@ -360,6 +400,12 @@ def _lead(problem: Problem, row: Row) -> str:
         f"{words.number(row['tokens_per_s_per_gpu'])} tokens/s on each GPU at "
         f"{words.length(row['context'])}, {words.batch_of(row)}, {words.time_of(row)}."
     )
+
+
+def _fields(problem: Problem, row: Row) -> str:
+    """The fields that are axes of the problem, with their values."""
+    kept = [f"{name} = {axis_value(name, row[name])}" for name in problem.stated.kept]
+    return f" with {words.joined(kept)}" if kept else ""
 
 
 def _ranking(rows: Sequence[Row], best: Row) -> str:
@@ -419,7 +465,7 @@ def _table(problem: Problem, rows: Sequence[Row], title: str) -> Table:
             cells.append(())
         last = (row["gpus"], row["context"])
         first = [tokens(row["context"]), *([f"{row['gpus']:g}"] if several else [])]
-        first += [*(f"{row[name]:g}" for name in kept), variant_name(row)]
+        first += [*(axis_value(name, row[name]) for name in kept), variant_name(row)]
         cells.append([*first, *_cells(row), *(_factor(row, name) for name in gains)])
     return Table(title, heads, cells, 1 + several + len(kept))
 
@@ -451,23 +497,29 @@ def all_missing(problem: Problem, rows: Sequence[Row]) -> list[str]:
 def missing(problem: Problem, *rows: Row) -> str:
     """Why cells that differ only in context have no design, and what the last would need."""
     row = rows[-1]
-    where = f"{row['model']}, {variant_name(row)}" if row["variant"] != "dense" else row["model"]
+    where = row["model"]
     if row["variant"] == "dense" and row["q"] is not None:
         where = f"the dense twin of {row['model']} at q={row['q']:g}"
-    own = words.count(row["gpus"], row["hardware"] + " GPU")
+    own = words.count(row["gpus"], row["hardware"] + " GPU") + _fields(problem, row)
     why = _would_help(problem, row)
     contexts = list(dict.fromkeys(words.length(one["context"]) for one in rows))
     at = f"at {contexts[-1]} " if len(contexts) > 1 else ""
     return f"No design for {where} at {words.joined(contexts)} on {own}: {at}{why}."
 
 
-def _would_help(problem: Problem, row: Row) -> str:
-    limits = problem.limits
-    given = [describe(limits, name) for name in LIMITS if is_given(limits, name)]
+def _fits(problem: Problem, row: Row) -> bool:
+    """Whether limits alone are in the way of a cell."""
     held = {device.name: device.spec.hbm_bytes for device in problem.stated.accelerators}
-    if given and row["least_hbm_bytes"] <= row.get("hbm_bytes", held[row["hardware"]]):
-        at = " with the largest batch that it holds" if problem.batch == "largest" else ""
-        return f"some fit, but none keeps {words.joined(given)}{at}"
+    memory = row.get("hbm_bytes", held[row["hardware"]])
+    return bool(words.kept(problem)) and row["least_hbm_bytes"] <= memory
+
+
+def _would_help(problem: Problem, row: Row) -> str:
+    if _fits(problem, row):
+        given = words.kept(problem)
+        full = ' with the largest batch that it holds; batch="best" tries smaller ones'
+        at = full if problem.batch == "largest" else ""
+        return f"some fit, but none keeps {given}{at}"
     least = row["least_gpus"]
     gpus = f"{words.count(least, 'GPU')} of this kind" if np.isfinite(least) else ""
     if np.isfinite(row["least_hbm_bytes"]):

@@ -22,6 +22,7 @@ from qsjax.grid.optimum import any_batch
 from qsjax.grid.problem import Problem, describe, pairs_of, question
 from qsjax.output import words
 from qsjax.output.result import Drawing, Result, Row, Table
+from qsjax.records.checks import check_positive
 from qsjax.records.specs import CONVENTIONS, Convention
 from qsjax.records.units import MS
 
@@ -378,9 +379,10 @@ def _checked(problem: Problem, tpots: Sequence[float], q: Distribution, nodes: i
         check({"q": q})
     except ValueError as error:
         wrong.append(str(error))
-    values = np.atleast_1d(np.asarray(tpots, np.float64))
-    if values.size == 0 or not (np.isfinite(values) & (values > 0)).all():
-        wrong.append(f"tpots: {list(np.ravel(tpots))} is not allowed; give seconds above 0")
+    try:
+        check_positive("tpots", tpots, "s")
+    except ValueError as error:
+        wrong.append(str(error))
     if isinstance(nodes, bool) or not float(nodes).is_integer() or nodes < 3:
         wrong.append(f"nodes: {nodes} is not allowed; give a whole number, at least 3")
     if problem.stated.twins:
@@ -422,7 +424,7 @@ def moe_or_dense(
     ['moe', 'moe']
     """
     _checked(problem, tpots, q, nodes)
-    limits = (*sorted({float(t) for t in np.ravel(tpots)}), np.inf)
+    limits = (*sorted({float(t) for t in check_positive("tpots", tpots, "s")}), np.inf)
     ends = np.log(frozen("q", q).ppf([TAIL, 0.5, 1.0 - TAIL]))
     half = (int(nodes) + 1) // 2
     below = np.linspace(ends[0], ends[1], half)

@@ -126,9 +126,10 @@ class Pareto(Result):
             f"{counts['designs_decided']:,} designs decided, {counts['designs_evaluated']:,} of "
             f"them evaluated.{between if lost else ''}"
         ]
-        for item in self.refused:
-            lines.append(_refusal(item))
-            lines += [f"  - {refusal.text}" for refusal in item.why]
+        for k, item in enumerate(self.refused):
+            # The summary has the first, and each sentence the first reason.
+            lines += [_refusal(item)] if k else []
+            lines += [f"  - {refusal.text}" for refusal in item.why[1:]]
         return lines
 
     def record(self) -> Row:

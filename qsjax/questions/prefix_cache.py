@@ -195,15 +195,20 @@ def _along(turned: Turns, what: str = "reuse interval", unit: str = "s") -> str:
     """Which place is best up to where."""
     if not turned.roots:
         low, high = RANGES["prefix_hit_rate" if unit == "1" else "reuse_interval"]
-        ends = f"{words.value(low, unit)} to {words.value(high, unit)}"
+        ends = f"{_amount(low, unit)} to {_amount(high, unit)}"
         return f"Best at every {what} from {ends}: {WAYS[turned.sides[0]]}."
     return f"Best by {what}: {_among(turned, unit)}."
+
+
+def _amount(value: float, unit: str) -> str:
+    """A time, or a hit rate as people write it."""
+    return f"{100 * value:.3g} %" if unit == "1" else words.value(value, unit)
 
 
 def _among(turned: Turns, unit: str = "s") -> str:
     """The best places in the order of a parameter, with the values at which they change."""
     parts = [
-        f"{WAYS[side]} up to {words.value(root.value, unit)}"
+        f"{WAYS[side]} up to {_amount(root.value, unit)}"
         for side, root in zip(turned.sides, turned.roots, strict=False)
     ]
     last = WAYS[turned.sides[-1]]

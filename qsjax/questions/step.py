@@ -55,32 +55,77 @@ class Decode:
     @property
     def reasons(self) -> Any:
         """Why it cannot run: names, or an array of tuples of names. Not under a transformation."""
-        bits = np.asarray(self.reason_bits)
-        if bits.ndim == 0:
-            return tuple(reason_names(int(bits)))
-        found = np.empty(bits.shape, object)
-        for at in np.ndindex(bits.shape):
-            found[at] = tuple(reason_names(int(bits[at])))
-        return found
+        return _reasons(self.reason_bits)
 
     def ledger(self) -> dict[str, jax.Array]:
         """The parts that sum to `tpot` [s], by name."""
         return dict(self.terms)
 
     def __repr__(self) -> str:
-        if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(self)):
-            return f"Decode(tpot={self.tpot})"
-        if np.ndim(self.tpot):
-            shown = f"shape {np.shape(self.tpot)}, {np.mean(np.asarray(self.fits)):.0%} run"
-            return f"Decode({shown})"
-        if not bool(np.asarray(self.fits)):
-            return f"Decode(cannot run: {'; '.join(self.reasons)})"
+        if (short := _short(self, "tpot")) is not None:
+            return short
         return (
             f"Decode(tpot={float(self.tpot) * 1e3:.4g} ms, "
             f"{float(self.tokens_per_s_per_gpu):,.1f} tokens/s/GPU, "
             f"{float(self.tokens_per_s_per_user):,.1f} tokens/s/user, "
             f"batch {float(self.batch):,.0f} of {float(self.max_batch):,.0f})"
         )
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Prefill:
+    """A pass over whole prompts; every number is NaN, and every slope, where it cannot run.
+
+    Attributes:
+        ttft: time of the prompts through all stages, without queueing [s].
+        tokens_per_s: prompt tokens of the whole design, stages kept busy.
+        tokens_per_s_per_gpu: of each GPU.
+        fits: whether it runs.
+        reason_bits: why not, as bits of `feasibility.REASONS`; 0 where it runs.
+        cost: every term of the pass, also where it cannot run.
+    """
+
+    ttft: jax.Array
+    tokens_per_s: jax.Array
+    tokens_per_s_per_gpu: jax.Array
+    fits: jax.Array
+    reason_bits: jax.Array
+    cost: PrefillCost
+
+    @property
+    def reasons(self) -> Any:
+        """Why it cannot run, as for `Decode`."""
+        return _reasons(self.reason_bits)
+
+    def __repr__(self) -> str:
+        if (short := _short(self, "ttft")) is not None:
+            return short
+        rate = f"{float(self.tokens_per_s_per_gpu):,.1f} prompt tokens/s/GPU"
+        return f"Prefill(ttft={float(self.ttft) * 1e3:.4g} ms, {rate})"
+
+
+def _reasons(reason_bits: Any) -> Any:
+    """Names of the reasons, or an array of tuples of names."""
+    bits = np.asarray(reason_bits)
+    if bits.ndim == 0:
+        return tuple(reason_names(int(bits)))
+    found = np.empty(bits.shape, object)
+    for at in np.ndindex(bits.shape):
+        found[at] = tuple(reason_names(int(bits[at])))
+    return found
+
+
+def _short(step: Decode | Prefill, first: str) -> str | None:
+    """A step in a line where it is traced, has many designs or cannot run; else None."""
+    kind, value = type(step).__name__, getattr(step, first)
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(step)):
+        return f"{kind}({first}={value})"
+    if np.ndim(value):
+        return f"{kind}(shape {np.shape(value)}, {np.mean(np.asarray(step.fits)):.0%} run)"
+    if not bool(np.asarray(step.fits)):
+        return f"{kind}(cannot run: {'; '.join(step.reasons)})"
+    return None
 
 
 def _is_wide() -> bool:
@@ -127,10 +172,12 @@ def _rules(convention: str | Convention) -> Convention:
     return convention if isinstance(convention, Convention) else named_convention(convention)
 
 
-def _checked(
-    records: Records, rules: Convention, prompts: ArrayLike = 1.0
-) -> tuple[Records, Convention, Any]:
-    """Records, accounting and prompts of a pass in float64.
+# The field whose bounds an argument of another name has.
+_AS = {"prompt": "context", "prompts": "batch"}
+
+
+def _checked(records: Records, rules: Convention, **others: Any) -> tuple[Any, ...]:
+    """Records, accounting and the other arguments in float64.
 
     Raises:
         ValueError: with every problem of what is not traced.
@@ -143,11 +190,13 @@ def _checked(
         records = Records(*sound)
     except ValueError as error:
         problems.append(str(error))
-    count, problem = checks.read_field("batch", prompts)
-    problems += [] if problem is None else [f"prompts: {problem}"]
+    for name, value in others.items():
+        if value is not None:
+            others[name], problem = checks.read_field(_AS.get(name, name), value)
+            problems += [] if problem is None else [f"{name}: {problem}"]
     if problems:
         raise ValueError("\n".join(problems))
-    return records, rules, count
+    return records, rules, *others.values()
 
 
 def _records(
@@ -203,12 +252,31 @@ def decode(
     records = _records(model, hardware, partition, workload, changes)
     is_wide = _is_wide() or not is_traced((records, rules))
     with jax.enable_x64(True):
-        records, rules, _ = _checked(records, rules)
+        records, rules = _checked(records, rules)
         answer: Decode = _answer(_decode_anywhere(records, rules), is_wide)
     return answer
 
 
-_prefill = host_unless_traced(prefill_step)
+def _prefill(
+    records: Records, convention: Convention, count: Any, context_parallel: ContextParallel
+) -> Prefill:
+    work = records.workload
+    cost = prefill_step(records, convention, work.context, count, context_parallel=context_parallel)
+    held = dataclasses.replace(work, batch=count)
+    bits = decode_step(records._replace(workload=held), convention).reasons
+    fits = bits == 0
+    known = jnp.where(fits, 1.0, jnp.nan)
+    return Prefill(
+        ttft=cost.ttft * known,
+        tokens_per_s=cost.tokens_per_s * known,
+        tokens_per_s_per_gpu=cost.tokens_per_s_per_gpu * known,
+        fits=fits,
+        reason_bits=bits,
+        cost=cost,
+    )
+
+
+_prefill_anywhere = host_unless_traced(_prefill)
 
 
 def prefill(
@@ -220,8 +288,10 @@ def prefill(
     prompts: ArrayLike = 1.0,
     workload: Workload | None = None,
     context_parallel: ContextParallel = "pass_kv",
-) -> PrefillCost:
+) -> Prefill:
     """One forward pass over whole prompts: time to first token and its parts, as `decode`.
+
+    The weights and the cache of the prompts must fit.
 
     Args:
         model: as for `decode`.
@@ -232,21 +302,26 @@ def prefill(
         workload: precisions in place of those that the model is published in.
         context_parallel: what goes round the ring of KV ranks: keys and values, or queries.
 
+    Returns:
+        The pass; NaN where the design cannot run, with `reasons`.
+
     Raises:
         ValueError: a number is out of its range; the message lists all of them.
 
     >>> from qsjax.records.specs import Partition
     >>> float(prefill("llama-3.1-8b", "h100-sxm", Partition(), prompt="4k").ttft) < 1
     True
+    >>> prefill("mixtral-8x7b", "h100-sxm", prompt="4k")
+    Prefill(cannot run: weights do not fit; batch does not fit)
     """
     partition = partition or Partition()
-    changes = {"context": prompt, "batch": None}
+    changes = {"context": 1.0, "batch": None}
     records = _records(model, hardware, partition, workload, changes)
-    is_wide = _is_wide() or not is_traced((records, prompts))
+    is_wide = _is_wide() or not is_traced((records, prompt, prompts))
     rules = named_convention("physical")
     with jax.enable_x64(True):
-        own, rules, count = _checked(records, rules, prompts)
-        length = own.workload.context
-        found = _prefill(own, rules, length, count, context_parallel=context_parallel)
-        answer: PrefillCost = _answer(found, is_wide)
+        own, rules, length, count = _checked(records, rules, prompt=prompt, prompts=prompts)
+        own = own._replace(workload=dataclasses.replace(own.workload, context=length))
+        found = _prefill_anywhere(own, rules, count, context_parallel=context_parallel)
+        answer: Prefill = _answer(found, is_wide)
     return answer

@@ -14,7 +14,14 @@ from typing import Any
 import jax
 import numpy as np
 
-from qsjax.records.conversion import NoNumberError, as_float64, listed_of_text, read_number
+from qsjax.records.conversion import (
+    NoNumberError,
+    as_float64,
+    kind_of,
+    listed_of_text,
+    names_of,
+    read_number,
+)
 from qsjax.records.fields import Facts, Rule, choices_of, facts_of, hint, near, numbers_of
 from qsjax.records.specs import (
     FIELDS,
@@ -68,8 +75,9 @@ def _is_traced(value: Any) -> bool:
 
 def _number(name: str, facts: Facts, value: Any) -> tuple[Any, str | None]:
     """A value of a field in float64, and what is wrong with it; traced ones have no bounds."""
-    if name == "kv_mode" and isinstance(value, str) and value in KV_MODES:
-        return KV_MODES[value], None
+    if name == "kv_mode" and isinstance(value, str):
+        known = f"{value!r} is not a KV mode; give one of {', '.join(KV_MODES)}"
+        return KV_MODES.get(value, value), None if value in KV_MODES else known
     try:
         number = read_number(facts, value)
     except NoNumberError as error:
@@ -246,9 +254,16 @@ def _checked(record: Any, single: bool) -> tuple[Any, dict[str, str]]:
     return dataclasses.replace(record, **changes), problems
 
 
+_EXAMPLES: dict[type, str] = {
+    Partition: "tp=8",
+    Workload: "context=8192",
+    Convention: "",
+}
+
+
 def _shown(value: Any) -> str:
     text = repr(value)
-    return text if len(text) < _SHORT else f"a {type(value).__name__}"
+    return text if len(text) < _SHORT else kind_of(value)
 
 
 def is_record(value: Any) -> bool:
@@ -266,7 +281,7 @@ def _stranger(name: str, value: Any, given: Values) -> str | None:
     elif swapped := [other for other, record in given.items() if isinstance(record, kind)]:
         how = f"{swapped[0]} is one: swap the two"
     else:
-        how = f"give {kind.__name__}"
+        how = f"give qsjax.{kind.__name__}({_EXAMPLES.get(kind, '...')})"
     article = "an" if kind.__name__[0] in "AEIOU" else "a"
     return f"{name}: {_shown(value)} is not {article} {kind.__name__}; {how}"
 
@@ -329,6 +344,25 @@ def read_field(name: str, value: Any) -> tuple[Any, str | None]:
     return _number(name, FIELDS[name], value)
 
 
+def check_positive(name: str, given: Any, unit: str) -> np.ndarray:
+    """Numbers that must be above 0, one or several, as a float64 array of one axis.
+
+    Raises:
+        ValueError: none is given, or one that is no finite number above 0.
+
+    >>> check_positive("tpot", 0.02, "s")
+    array([0.02])
+    """
+    try:
+        numbers = np.ravel(as_float64(given))
+    except NoNumberError:
+        numbers = np.zeros(1)
+    if not (numbers.size and (np.isfinite(numbers) & (numbers > 0)).all()):
+        shown = repr(given) if isinstance(given, str | list | tuple) else f"{given}"
+        raise ValueError(f"{name}: {shown} is not allowed; give a number above 0 [{unit}]")
+    return numbers
+
+
 def _axis_problem(name: str) -> str | None:
     if name in FIELDS:
         return None
@@ -360,11 +394,10 @@ def read_axis(name: str, values: Any) -> tuple[Any, str | None]:
 def _modes(values: Any) -> tuple[list[str], str | None]:
     """The KV modes of an axis, from a text such as "kvp,cp" or a list of names."""
     allowed = ", ".join(KV_MODES)
-    names = [part.strip() for part in values.split(",")] if isinstance(values, str) else values
     try:
-        modes = [str(mode) for mode in names]
+        modes = [str(mode) for mode in names_of(values)]
     except TypeError:
-        modes = [str(names)]
+        modes = [str(values)]
     unknown = [mode for mode in modes if mode not in KV_MODES]
     if modes and not unknown:
         return modes, None

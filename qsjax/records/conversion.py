@@ -28,6 +28,16 @@ def _shown(value: Any) -> str:
     return text if len(text) <= _SHORT else f"{text[: _SHORT - 3]}..."
 
 
+def kind_of(value: Any) -> str:
+    """What a value is, with its article, for a message.
+
+    >>> kind_of(3), kind_of([])
+    ('an int', 'a list')
+    """
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeioAEIO' else 'a'} {name}"
+
+
 def number_of_text(text: str) -> float:
     """The number of a text; k and M are 1024 and 1024^2.
 
@@ -39,6 +49,15 @@ def number_of_text(text: str) -> float:
     """
     scale = _SUFFIXES.get(text.strip()[-1:].lower())
     return float(text) if scale is None else float(text.strip()[:-1]) * scale
+
+
+def names_of(given: Iterable[str]) -> list[str]:
+    """Names as a list; one text holds one name, or several with commas between them.
+
+    >>> names_of("hbm_bw, q"), names_of(("tpot",))
+    (['hbm_bw', 'q'], ['tpot'])
+    """
+    return [part.strip() for part in given.split(",")] if isinstance(given, str) else list(given)
 
 
 def listed_of_text(text: str) -> list[float | str]:
@@ -124,7 +143,7 @@ def as_float64(value: Any, unit: str = "1") -> Any:
         if isinstance(value, bool | bytes):
             raise NoNumberError(f"{_shown(value)} is not a number")
         if isinstance(value, Iterable):
-            raise NoNumberError(f"a {type(value).__name__} is not a list of numbers")
+            raise NoNumberError(f"{kind_of(value)} is not a list of numbers")
         try:
             return float(value)
         except (TypeError, ValueError, OverflowError) as error:

@@ -69,11 +69,11 @@ def quantity(value: float, digits: int = 3) -> str:
     return f"{value:.{digits}g}"
 
 
-def with_unit(value: float, unit: str) -> str:
-    """A number with an SI prefix and its unit.
+def with_unit(value: float, unit: str, digits: int = 3) -> str:
+    """A number with an SI prefix and its unit, to `digits` significant digits.
 
     >>> with_unit(9.23e12, "B/s"), with_unit(0.5, "s")
     ('9.23 TB/s', '0.5 s')
     """
-    text = quantity(value)
+    text = quantity(value, digits)
     return f"{text[:-1]} {text[-1]}{unit}" if text[-1].isalpha() else f"{text} {unit}"

@@ -16,6 +16,7 @@ from qsjax.grid.free_memory import free_memory
 from qsjax.grid.problem import Problem
 from qsjax.output import words
 from qsjax.output.result import Drawing, Result, Row, Table, inputs_of
+from qsjax.records.conversion import kind_of
 from qsjax.records.units import GIB
 from qsjax.streaming import campaign, hosts, results, spec, store
 from qsjax.streaming.asked import job_of, options_of
@@ -149,7 +150,7 @@ def _asked(asked: Problem | str | Path, kept: Mapping[str, Any]) -> campaign.Que
             )
         asked, options = spec.read(Path(asked))
     elif not isinstance(asked, Problem):
-        raise ValueError(f"a {type(asked).__name__} is not a sweep; give a Problem or a .toml file")
+        raise ValueError(f"{kind_of(asked)} is not a sweep; give a Problem or a .toml file")
     job, axes = job_of(asked, options)
     content = inputs_of(asked) | options.content()
     return campaign.Question(job, axes, options.outputs, content, options.skip_illegal)

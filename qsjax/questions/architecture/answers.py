@@ -12,7 +12,7 @@ from qsjax.grid.gradients import slopes_at_rate
 from qsjax.grid.limits import is_given
 from qsjax.grid.optimum import searching_batches
 from qsjax.grid.parameters import resolve
-from qsjax.grid.problem import Problem, describe, question
+from qsjax.grid.problem import MODEL, Problem, describe, question
 from qsjax.grid.solution import Solution, coordinates, rows_of, solve_all
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
@@ -250,7 +250,7 @@ def _candidates(
             models.append((_name(values), model))
         else:
             dropped.append((_name(values), why))
-    label = reference.label or "own"
+    label = reference.label or MODEL
     found = [_candidate(label, reference, law, tokens)]
     if not models:
         return found, dropped

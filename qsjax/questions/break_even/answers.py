@@ -4,19 +4,13 @@ import dataclasses
 from functools import partial
 
 from qsjax.cost.meanings import meaning_of
-from qsjax.cost.metrics import METRICS, Objective
+from qsjax.cost.metrics import METRICS
 from qsjax.grid.prefixes import PARAMETERS
 from qsjax.grid.problem import Problem
 from qsjax.output import words
 from qsjax.output.labels import cell_name
 from qsjax.output.result import Drawing, Result, Row, Table
 from qsjax.questions.break_even.roots import SIDES, Roots
-
-
-def in_unit(value: float, metric: Objective) -> str:
-    """A metric with its unit, where that is not in its name."""
-    return words.milliseconds(value) if metric == "tpot" else f"{value:.6g}"
-
 
 SHOWN = 3  # cells in the first lines
 
@@ -30,9 +24,8 @@ def _place(row: Row) -> str:
 
 
 def _values(row: Row) -> list[str]:
-    """Roots to three digits, with their unit."""
-    unit = meaning_of(row["parameter"]).units
-    return [words.value(float(f"{x:.3g}"), unit) for x in row["roots"]]
+    """Roots with their unit."""
+    return words.values(row["roots"], meaning_of(row["parameter"]).units)
 
 
 def _last(rows: list[Row]) -> str:
@@ -128,10 +121,11 @@ class Turning(Result):
         if self.parameter in PARAMETERS:
             what = "the best way with prefixes"
         if self.target is not None:
-            what = f"whether {metric} reaches {in_unit(self.target, metric)}"
+            what = f"whether {words.goal(metric, self.target)}"
         rows = self.shown()
         turned = sum(bool(row["roots"]) for row in rows)
-        cases = f"all {turned}" if turned == len(rows) else f"{turned} of {len(rows)}"
+        every = "both" if turned == 2 else f"all {turned}"
+        cases = every if turned == len(rows) else f"{turned} of {len(rows)}"
         title = f"{names}: {what} changes with {self.parameter} in {cases} cases"
         if len(rows) == 1:
             title = self.summary().split("\n")[0].rstrip(".")
@@ -192,16 +186,20 @@ class LeastGpus(Turning):
 
     def _told(self, row: Row) -> Row:
         metric, tried = self.problem.objective, [int(n) for n in self.problem.stated.gpus]
+        goal, unit = words.goal(metric, self.target or 0.0), METRICS[metric].unit
+        listed = f"{words.joined(map(str, tried), 'or')} GPU{'' if tried == [1] else 's'}"
         if row["gpus"] is not None:
-            count = f"{row['gpus']} GPU{' reaches' if row['gpus'] == 1 else 's reach'}"
-            told = f"{count} {metric} {in_unit(row['value'], metric)}"
+            count = words.count(row["gpus"], "GPU")
+            reached = words.value(row["value"], unit)
+            fewest = "" if len(tried) == 1 else ", and no fewer of those tried"
+            told = (
+                f"{count} {'keeps' if row['gpus'] == 1 else 'keep'} {goal} with {reached}{fewest}"
+            )
         else:
-            best = "none is feasible"
+            best = "nothing runs"
             if row["best"] is not None:
-                best = f"the best is {in_unit(row['best'], metric)}"
-            listed = ", ".join(map(str, tried))
-            goal = in_unit(self.target or 0.0, metric)
-            told = f"none of {listed} GPUs reaches {metric} {goal}; {best}"
+                best = f"the best is {words.value(row['best'], unit)}"
+            told = f"no design on {listed} keeps {goal}; {best}"
         return {"parameter": "gpus", "tried": tried, "message": told}
 
     def shown(self) -> list[Row]:

@@ -11,7 +11,7 @@ from qsjax.grid.parameters import read
 from qsjax.grid.prefixes import WAYS
 from qsjax.grid.roots import Margin, Root, find_roots
 from qsjax.grid.solution import cell_labels
-from qsjax.output.words import value
+from qsjax.output.words import value, values
 
 NAMES = {
     "q": "a quality factor q",
@@ -44,6 +44,8 @@ class Roots:
         sides: the order between the roots, one more than roots: `dense`, `moe`, `equal`,
             `neither feasible`; for a target `met`, `missed`, `infeasible`.
         best: for a target, the best value of the metric in the interval; else NaN.
+        goal: for a target, metric and value in words.
+        unit: of the metric.
         now: the parameter's value in the problem; NaN where it has several, or none that counts.
         reasons: why the order changes at each root; empty where nothing says it.
         halfway: between roots, how much more the better one makes in the middle [1].
@@ -59,6 +61,11 @@ class Roots:
     now: float = float("nan")
     reasons: tuple[str, ...] = ()
     halfway: tuple[float, ...] = ()
+    goal: str = ""
+    unit: str = ""
+
+    def _said(self, side: str) -> str:
+        return SIDES[side].replace("the target", self.goal or "the target")
 
     @property
     def message(self) -> str:
@@ -69,19 +76,20 @@ class Roots:
         today = "" if np.isnan(self.now) else f"; today it is {value(self.now, meaning.units)}"
         if not self.roots:
             ends = " to ".join(value(x, meaning.units) for x in (self.low, self.high))
-            best = f"; the best is {self.best:.4g}" if self.sides[0] == "missed" else ""
+            best = ""
+            if self.sides[0] == "missed":
+                best = f"; the best is {value(self.best, self.unit)}"
             every = name.removeprefix("a ")
-            return f"{places}{SIDES[self.sides[0]]} at every {every} from {ends}{best}{today}"
+            return f"{places}{self._said(self.sides[0])} at every {every} from {ends}{best}{today}"
         parts = []
+        shown = values([root.value for root in self.roots], meaning.units)
+        fitting = "it" if self.goal else "one of them"
         for k, (root, side) in enumerate(zip(self.roots, self.sides, strict=False)):
-            how = " (where one of them starts or stops fitting)" * (root.kind == "feasibility")
-            exact = root.value  # a count of tokens has digits that no model of time knows
-            shown = float(f"{exact:.3g}") if meaning.units == "tokens" else exact
-            at = f"{value(shown, meaning.units)}{how}"
-            parts.append(
-                f"then {SIDES[side]} up to {at}" if k else f"{SIDES[side]} up to {name} of {at}"
-            )
-        parts.append(f"then {SIDES[self.sides[-1]]}")
+            how = f" (where {fitting} starts or stops fitting)" * (root.kind == "feasibility")
+            at = f"{shown[k]}{how}"
+            said = self._said(side)
+            parts.append(f"then {said} up to {at}" if k else f"{said} up to {name} of {at}")
+        parts.append(f"then {self._said(self.sides[-1])}")
         if len(parts) > MOST_PARTS:
             parts = [*parts[:2], f"{len(parts) - 4} changes more", *parts[-2:]]
         return f"{places}{', '.join(parts)}{today}"

@@ -19,9 +19,11 @@ from qsjax.grid.roots import ONE_SIDED
 from qsjax.grid.solution import cell_labels
 from qsjax.numerics.safe import scalar
 from qsjax.output.result import Row
+from qsjax.output.words import goal as goal_of
 from qsjax.questions.break_even.answers import Crossings, LeastGpus
 from qsjax.questions.break_even.reasons import explained
 from qsjax.questions.break_even.roots import Roots, collect
+from qsjax.records.checks import check_positive
 
 SCAN_POINTS = 129
 SPAN = 100.0
@@ -49,7 +51,8 @@ def _interval(
     high = min(high, most)
     problems = []
     if not np.isfinite([low, high]).all() or low <= 0 or low < least:
-        problems.append(f"low={low:g} must be above 0 and at least {least:g}")
+        above = f"at least {least:g}" if least > 0 else "above 0"
+        problems.append(f"low={low:g} must be {above}")
     if not low < high:
         problems.append(f"low={low:g} must be below high={high:g}")
     if problems:
@@ -124,19 +127,25 @@ def break_even(
             f"give one of {', '.join(prefixes.PARAMETERS)}"
         )
     chosen, stated = _one_member(parameter), problem.stated
-    if parameter == "q" and not stated.twins:
-        problem = dataclasses.replace(problem, twins=(1.0,))  # any: q is what is sought
-    asked = searching_batches(problem)
-    dense = [own.name for own in asked.stated.models if scalar(own.spec.experts) <= 1]
+    asked = searching_batches(_with_twins(problem, parameter))
+    found = [r for cells in blocks_of(asked) for r in _equalities(cells, chosen, low, high, points)]
+    if not stated.twins:
+        found = [dataclasses.replace(one, now=np.nan) for one in found]
+    return Crossings(asked, parameter, None, tuple(found))
+
+
+def _with_twins(problem: Problem, parameter: str) -> Problem:
+    """A problem with dense twins, of any q where q is what is sought."""
+    stated = problem.stated
+    dense = [own.name for own in stated.models if scalar(own.spec.experts) <= 1]
     if dense:
         raise ValueError(
             f"{', '.join(dict.fromkeys(dense))}: no experts, so there is no dense twin to compare "
             "with"
         )
-    if not asked.stated.twins:
+    if parameter != "q" and not stated.twins:
         raise ValueError("there is no dense twin to compare with: give twins, such as twins=[5]")
-    found = [r for cells in blocks_of(asked) for r in _equalities(cells, chosen, low, high, points)]
-    return Crossings(asked, parameter, None, tuple(found))
+    return problem if stated.twins else dataclasses.replace(problem, twins=(1.0,))
 
 
 def _places(
@@ -212,7 +221,10 @@ def solve_for(
         ValueError: not a single continuous parameter, an empty interval, not one target above 0,
             an unknown metric.
     """
-    metric, wanted = check_target(target)
+    metric, wanted = _target(target)
+    given = problem.stated.twins
+    if parameter == "q":
+        problem = _with_twins(problem, parameter)
     asked = searching_batches(dataclasses.replace(problem, objective=metric))
     if parameter == "gpus":
         counts = sorted(n for n in asked.stated.gpus if (low or 0) <= n <= (high or np.inf))
@@ -227,22 +239,25 @@ def solve_for(
         for cells in blocks_of(asked)
         for root in _targets(cells, chosen, _interval(cells, chosen, low, high), wanted, points)
     ]
+    if parameter == "q" and not given:
+        found = [dataclasses.replace(one, now=np.nan) for one in found]
     return Crossings(asked, parameter, wanted, tuple(found))
 
 
-def check_target(target: dict[str, float]) -> tuple[Objective, float]:
+def _target(target: dict[str, Any]) -> tuple[Objective, float]:
     """The metric and the number of the one target.
 
     Raises:
-        ValueError: there is not one, it is unknown, or not a finite number above zero.
+        ValueError: there is not one, it is unknown, or no finite number above zero.
     """
     if len(target) != 1:
         raise ValueError(f"give one target, such as tpot=0.02; got {', '.join(target) or 'none'}")
-    ((metric, wanted),) = target.items()
+    (metric,) = target
     check_metrics([metric], TARGETS)
-    if not (np.isfinite(wanted) and wanted > 0):
-        raise ValueError(f"target {metric}={wanted:g} must be a finite number above 0, in SI units")
-    return metric, wanted  # type: ignore[return-value]  # checked
+    wanted = check_positive(metric, target[metric], METRICS[metric].unit)  # type: ignore[index]  # checked
+    if len(wanted) > 1:
+        raise ValueError(f"{metric}: {len(wanted)} values are given; give one")
+    return metric, float(wanted[0])  # type: ignore[return-value]  # checked
 
 
 def _targets(
@@ -257,12 +272,18 @@ def _targets(
         return np.where(is_feasible, ratio, np.nan)
 
     cells = _distinct_cells(stated, chosen.name)
+    if chosen.name == "q":  # the mixture has none
+        cells = cells[cells >= stated.cells // stated.shape[0]]
     words = ("missed", "met", "met", "infeasible")
     found = collect(stated, chosen.name, interval, cells, margin, words=words, points=points)
     grid = np.geomspace(*interval, points)
     scores = _scores(stated, chosen.name, np.tile(cells, points), np.repeat(grid, len(cells)))
     best = np.abs(scores.reshape(points, -1).max(axis=0))
-    return [dataclasses.replace(r, best=float(b)) for r, b in zip(found, best, strict=True)]
+    told, unit = goal_of(stated.objective, target), METRICS[stated.objective].unit
+    return [
+        dataclasses.replace(one, best=float(value), goal=told, unit=unit)
+        for one, value in zip(found, best, strict=True)
+    ]
 
 
 def _least(stated: Cells, target: float) -> list[Row]:

@@ -116,8 +116,8 @@ class HardwareDesign(Result):
         gain = found.objective / found.reference
         ahead = ""
         if not np.isnan(gain):
-            more = f"{100 * abs(gain - 1):.0f} % {'more' if gain > 1 else 'less'}"
-            ahead = f", {more} than {first['hardware']} scaled as a whole to the same cost"
+            whole = f"{first['hardware']} scaled as a whole to the same cost"
+            ahead = f", {words.against(gain, whole)}"
         lines = [
             f"For {first['model']}{twin}, hardware at a cost of {found.cost:.4g} should have "
             f"{words.joined(fields)} of {first['hardware']}.",

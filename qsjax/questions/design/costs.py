@@ -7,6 +7,7 @@ import numpy as np
 from scipy.optimize import elementwise
 
 from qsjax.grid.parameters import GROUPS, HARDWARE_PARAMETERS, bounds
+from qsjax.records.conversion import kind_of
 from qsjax.records.fields import near
 
 LOG_SCALE = 20.0  # hardware is scaled by at most e^20 to cost a budget
@@ -46,13 +47,15 @@ def check_cost(model: CostModel, budget: float | None = None) -> None:
     """
     if not isinstance(model, CostModel):
         raise ValueError(
-            f"cost: a {type(model).__name__} is not a CostModel; give for example "
+            f"cost: {kind_of(model)} is not a CostModel; give for example "
             'qsjax.CostModel({"hbm_bw": qsjax.Price(3.0)})'
         )
     found = []
     known = [*HARDWARE_PARAMETERS, "flops", "link_bw"]
     for name, price in model.prices.items():
-        if name not in known or any(m not in HARDWARE_PARAMETERS for m in members(name)):
+        if not isinstance(price, Price):
+            found.append(f"{name}: {price!r} is not a Price; give for example qsjax.Price(3.0)")
+        elif name not in known or any(m not in HARDWARE_PARAMETERS for m in members(name)):
             close = near(name, known) or known[:4]
             found.append(f"{name}: not a hardware quantity; nearest names: {', '.join(close)}")
         elif bounds(members(name)[0])[1] <= 1.0:

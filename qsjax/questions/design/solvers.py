@@ -8,20 +8,23 @@ of all splits over boxes of hardware say how much better any other could be.
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from scipy.stats import qmc
 
-from qsjax.cost.metrics import TARGETS, check_metrics
+from qsjax.cost.metrics import METRICS, TARGETS, check_metrics
 from qsjax.grid.cells import Cells, Winners, blocks_of, of_variant, take
 from qsjax.grid.optimum import Best, searching_batches
 from qsjax.grid.parameters import read, with_rounding
 from qsjax.grid.problem import Problem, question
 from qsjax.grid.solution import cell_labels, design_label
+from qsjax.output import words
 from qsjax.questions.design.answers import Design, HardwareDesign
 from qsjax.questions.design.costs import CostModel, affordable, check_cost, cost_of, members
 from qsjax.questions.design.gaps import Gap, Search, has_bounds
 from qsjax.questions.design.tasks import SPAN, Task, log_metrics, log_slopes, refine
+from qsjax.records.checks import check_positive
 
 SAMPLES = 64  # hardware on which promising splits are looked for
 SAMPLE_SPAN = 10.0
@@ -108,20 +111,21 @@ def _best(task: Task, seed: int, parts: int) -> Design:
 def _cheapest(
     stated: Cells, cost: CostModel, targets: float | Sequence[float], seed: int, parts: int
 ) -> Design:
-    given = np.asarray(targets, float)
+    metric: Any = stated.objective
+    given = check_positive(metric, targets, METRICS[metric].unit)
     if given.size not in (1, stated.cells):
         raise ValueError(f"targets: give one value, or {stated.cells}, one per workload")
     wanted = np.broadcast_to(given, stated.cells)
-    if not (np.isfinite(wanted) & (wanted > 0)).all():
-        raise ValueError(f"targets {targets} must be finite numbers above 0, in SI units")
     task = Task(stated, cost, None, None, wanted)
     sample = _scaled_to_targets(task, _sample(task, seed))
     if not len(sample):
         most = task.search(np.full((1, len(task.quantities)), SPAN))
-        reached = ", ".join(f"{abs(score):.6g}" for score in np.asarray(most.score)[0])
+        unit = METRICS[metric].unit
+        reached = words.joined(words.value(abs(x), unit) for x in np.asarray(most.score)[0])
+        goals = words.joined(dict.fromkeys(words.goal(metric, x) for x in given))
         raise ValueError(
-            f"no hardware within a factor {SPAN:g} of the reference meets {task.metric} "
-            f"{targets}; with everything at the edge it is {reached}"
+            f"no hardware within a factor {SPAN:g} of the reference meets {goals}; with everything "
+            f"at the edge it is {reached}"
         )
     merit = -cost_of(cost, sample)
     return _proved(task, *_improve(task, sample, task.search(sample), merit), parts)

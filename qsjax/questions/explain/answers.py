@@ -48,6 +48,12 @@ class Needs(NamedTuple):
     gpus: float
 
 
+def _begun(text: str) -> str:
+    """A sentence with a capital, unless a flag or a degree (`tp=3`) begins it."""
+    first = text.split(" ")[0]
+    return text if "=" in first or first.startswith("-") else f"{text[0].upper()}{text[1:]}"
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Side:
     """A stated design under one convention, and better ones of as many GPUs.
@@ -150,9 +156,7 @@ class Explanation(Result):
         where = f"{model} on {row['gpus']:,.0f} {device} with {words.split(row, self.is_moe)}"
         context = words.length(stated.contexts[0])
         if not case.is_feasible:
-            lacks = " ".join(
-                f"{item.text[0].upper()}{item.text[1:]}." for item in case.shortcomings
-            )
+            lacks = " ".join(f"{_begun(item.text)}." for item in case.shortcomings)
             said = [f"No, {where} does not run at {context}.", lacks, self._would_help()]
         else:
             fits = int(row["max_batch"]) * int(row["users"]) // int(row["batch"])
@@ -180,7 +184,7 @@ class Explanation(Result):
             gain = f"at {words.milliseconds(row['tpot'])} a token; as fast as it is, none has more"
         else:
             row, gain = case_record(fast), "at no more time a token"
-            end = f" (of any time a token {best.rate / self.stated.rate:.1f} times)"
+            end = f"; {best.rate / self.stated.rate:.1f} times if a token may take longer"
             end = end if best.rate > fast.rate * (1.0 + words.EQUAL) else ""
         more = words.gap(scalar(row["tokens_per_s_per_gpu"]) / self.stated.rate, "more", "less")
         return (

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qsjax.output import files, sheets
+from qsjax.records.conversion import kind_of
 
 # Accepted headings of each column.
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -91,7 +92,7 @@ def read_requests(text: str, name: str = "requests") -> list[Request]:
 
 
 def requests_of(given: Any) -> list[Request]:
-    """Requests from a CSV file, from its text, or from a list of `Request` or (input, output).
+    """Requests from a CSV file, its text, a data frame, or a list of `Request` or (input, output).
 
     Raises:
         ValueError: with the number of every bad row.
@@ -100,6 +101,8 @@ def requests_of(given: Any) -> list[Request]:
         return read_requests(files.content_of(Path(given)), Path(given).name)
     if isinstance(given, str):
         return read_requests(given)
+    if hasattr(given, "to_dict"):  # a data frame of any library that has pandas's methods
+        return read_requests(files.csv_text(given.to_dict("records")))
 
     def request(item: Any) -> Request:
         if isinstance(item, Request):
@@ -111,7 +114,9 @@ def requests_of(given: Any) -> list[Request]:
         return _row(dict(zip(("isl", "osl"), map(str, item), strict=True)))
 
     if not isinstance(given, Sequence | np.ndarray):
-        raise ValueError(f"requests: a {type(given).__name__} was given; give a file or a list")
+        raise ValueError(
+            f"requests: {kind_of(given)} was given; give a file, a data frame or a list"
+        )
     rows = ((k, partial(request, item)) for k, item in enumerate(given, start=1))
     return sheets.gathered(rows, "requests")
 

@@ -20,6 +20,7 @@ from qsjax.questions.sensitivity.draws import Uncertainty
 from qsjax.questions.sensitivity.slopes import METRIC_NAMES, CellSlopes, priced_winners, slopes_of
 from qsjax.questions.sensitivity.switching import SPAN, Switches, check_span, switches
 from qsjax.questions.sensitivity.tables import slope_rows, switch_columns, throughput_map
+from qsjax.records.conversion import names_of
 from qsjax.records.rows import grouped
 
 if TYPE_CHECKING:
@@ -82,7 +83,9 @@ class Sensitivity(Result):
         left = len({cell_name(row) for row in rows}) - len({cell_name(row) for row in at})
         more = f"; {left} cells more with --out or --format csv" if left else ""
         by_metric = grouped(at, lambda row: row["metric"])
-        return [_slope_table(own, f"{name}{more}") for name, own in by_metric.items()]
+        return [
+            _slope_table(own, f"{words.metric_name(name)}{more}") for name, own in by_metric.items()
+        ]
 
     def record(self) -> Row:
         """Optima, slopes, and the spread of uncertain inputs."""
@@ -126,24 +129,20 @@ def _strongest(rows: Sequence[Row], cell: str) -> str:
     """The parameters that move a cell most, in a sentence."""
     if rows[0]["elasticity"] is None:
         return f"{cell}: {rows[0]['masked']}."
+    metric = words.metric_name(rows[0]["metric"])
     order = sorted(rows, key=lambda row: -abs(row["elasticity"]))
     strong = [row for row in order[:3] if abs(row["elasticity"]) >= NO_EFFECT]
     if not strong:
-        return f"{cell}: nothing of what was asked moves {_unit(rows[0]['metric'])}."
+        return f"{cell}: nothing of what was asked moves {metric}."
     listed = words.joined(f"{row['elasticity']:+.2f} % for {row['parameter']}" for row in strong)
-    text = f"{cell}: 1 % more of a parameter changes {_unit(rows[0]['metric'])} by {listed}"
+    text = f"{cell}: 1 % more of a parameter changes {metric} by {listed}"
     ends = [
         f"{words_of} {strong[0][side]:.3g} times ({_then(strong[0][f'{side}_what'])})"
         for side, words_of in (("switch_down", "down to"), ("switch_up", "up to"))
         if strong[0].get(side)
     ]
-    holds = f"; the design stays best {words.joined(ends)} today's {strong[0]['parameter']}"
+    holds = f"; that holds {words.joined(ends)} today's {strong[0]['parameter']}"
     return text + (holds if ends else "") + "."
-
-
-def _unit(metric: str) -> str:
-    """A metric as people call it: rates by their unit, the others by name."""
-    return METRICS[metric].unit if metric.startswith("tokens") else metric  # type: ignore[index]
 
 
 def _then(what: str) -> str:
@@ -241,7 +240,9 @@ def _slope_drawings(rows: list[Row], span: float | None) -> dict[str, Drawing]:
     known = [row for row in at if row["elasticity"] is not None]
     if known:
         top = _strongest_of(known)
-        says = f"{title}: 1 % more {top['parameter']} changes {_unit(top['metric'])} most"
+        says = (
+            f"{title}: 1 % more {top['parameter']} changes {words.metric_name(top['metric'])} most"
+        )
         found["tornado"] = partial(
             plotting.tornado, at, title=f"{says}, by {top['elasticity']:+.2f} %"
         )
@@ -357,6 +358,7 @@ def sensitivity(
         ValueError: a name is not a parameter or a metric, or is discrete, or a cost has no price.
     """
     resolve(parameters)
+    metrics = names_of(metrics)
     check_metrics(metrics, METRIC_NAMES)
     if span is not None:
         check_span(span)
@@ -483,14 +485,14 @@ class Hessian(Result):
     def summary(self) -> str:
         """The strongest pair of parameters."""
         rows = [row for row in self.rows() if np.isfinite(row["second"])]
-        head = f"{describe(self.problem)}: second derivatives of log {self.metric}"
+        metric = words.metric_name(self.metric)
+        head = f"{describe(self.problem)}: second derivatives of log {metric}"
         if not rows:
             return f"{head}; nothing runs."
         most = max(rows, key=lambda row: abs(row["second"]))
-        return (
-            f"{head}; the largest is {most['second']:+.3f}, of {most['parameter']} and "
-            f"{most['other']}."
-        )
+        pair = most["parameter"], most["other"]
+        of = f"{pair[0]} twice" if pair[0] == pair[1] else f"{pair[0]} and {pair[1]}"
+        return f"{head}; the largest is {most['second']:+.3f}, in {of}."
 
 
 @question

@@ -228,7 +228,7 @@ class Uncertainty(Result):
             cause = f", most of it from {most}" if len(causes) > 1 else ""
             lines.append(
                 f"{cell_name(row)}: with uncertain {words.joined(self.distributions)} the dense "
-                f"twin is ahead with a probability of {100 * row['p_dense_wins']:.0f} %; it is "
+                f"twin is ahead with a probability of {words.chance(row['p_dense_wins'])}; it is "
                 f"{spread[0]:.2f} to {spread[-1]:.2f} times as fast{cause}."
             )
         return "\n".join(lines[:SHOWN] or ["No cell has both, the MoE and its twin."])
@@ -298,7 +298,7 @@ class Uncertainty(Result):
 
 def _verdict(labels: Sequence[Row], chances: np.ndarray) -> str:
     """How probably the twin wins at the shortest context and at the longest."""
-    ends = [f"{100 * chances[k]:.0f} % at {words.length(labels[k]['context'])}" for k in (0, -1)]
+    ends = [f"{words.chance(chances[k])} at {words.length(labels[k]['context'])}" for k in (0, -1)]
     return f"the twin (q = {labels[0]['q']:g}) wins with a probability of {words.joined(ends)}"
 
 
