@@ -301,6 +301,42 @@ def test_granite(write):
     assert active == pytest.approx(0.8e9, rel=0.02)
 
 
+@pytest.mark.parametrize(
+    ("config", "billions"),
+    [
+        # ibm-granite/granite-4.0-micro, and Llama Guard 4, whose card counts 0.9 B of vision too.
+        (
+            {
+                "model_type": "granitemoehybrid", "vocab_size": 100352, "hidden_size": 2560,
+                "intermediate_size": 8192, "shared_intermediate_size": 8192,
+                "num_local_experts": 0, "num_experts_per_tok": 0, "num_hidden_layers": 40,
+                "num_attention_heads": 40, "num_key_value_heads": 8, "tie_word_embeddings": True,
+                "layer_types": ["attention"] * 40, "mamba_d_state": 256, "mamba_n_heads": 80,
+                "mamba_d_head": 64, "mamba_n_groups": 1, "mamba_expand": 2, "mamba_d_conv": 4,
+            },
+            3.4,
+        ),
+        (
+            {
+                "model_type": "llama4_text", "vocab_size": 202048, "hidden_size": 5120,
+                "intermediate_size": 8192, "intermediate_size_mlp": 8192, "moe_layers": [],
+                "num_local_experts": 0, "num_experts_per_tok": 0, "num_hidden_layers": 48,
+                "num_attention_heads": 40, "num_key_value_heads": 8, "head_dim": 128,
+                "interleave_moe_layer_step": 0, "attention_chunk_size": 8192,
+            },
+            11.1,
+        ),
+    ],
+    ids=lambda value: value["model_type"] if isinstance(value, dict) else "",
+)  # fmt: skip
+def test_a_family_of_mixtures_may_have_a_dense_model(write, config, billions):
+    spec = catalog.load_hf(write(config)).spec
+    assert (spec.experts, spec.top_k, spec.shared_experts) == (1, 1, 0)
+    assert float(params.total_params(spec)) / 1e9 == pytest.approx(billions, rel=0.01)
+    found = problems(write(config | {"num_local_experts": 8, "interleave_moe_layer_step": 1}))
+    assert found[0].startswith('"num_experts_per_tok": 0 is not allowed')
+
+
 def test_no_type_belongs_to_two_families():
     types = [name for family in FAMILIES.values() for name in family.types]
     assert len(types) == len(set(types))
@@ -1150,6 +1186,39 @@ def test_experts_that_stay_whole_weigh_so():
             0.25,
             "bf16",
         ),
+        (
+            {
+                "quant_method": "torchao",
+                "quant_type": {"default": {
+                    "_type": "Int8DynamicActivationIntxWeightConfig",
+                    "_data": {
+                        "weight_dtype": {"_type": "torch.dtype", "_data": "int4"},
+                        "weight_granularity": {"_type": "PerGroup", "_data": {"group_size": 32}},
+                    },
+                }},
+            },
+            "fp4",
+            18.5 / 32,
+            "fp8",
+        ),
+        (
+            {
+                "quant_method": "torchao",
+                "quant_type": {"default": {
+                    "_type": "FqnToConfig",
+                    "_data": {"fqn_to_config": {
+                        "_default": {"_type": "Int4WeightOnlyConfig", "_data": {"group_size": 128}},
+                        "re:.*lm_head": None,
+                    }},
+                }},
+            },
+            "fp4",
+            66.5 / 128,
+            "bf16",
+        ),
+        ({"quant_method": "fp_quant", "forward_dtype": "mxfp4"}, "fp4", 0.53125, "fp4"),
+        ({"quant_method": "fp_quant", "forward_dtype": "nvfp4", "pseudoquantization": True}, "fp4",
+         0.5625, "bf16"),
         ({"quant_method": "quark", "global_quant_config": {"weight": {"dtype": "fp8_e4m3"},
           "input_tensors": {"dtype": "fp8_e4m3"}}}, "fp8", 1, "fp8"),
     ],
@@ -1161,6 +1230,20 @@ def test_formats(write, table, dtype, stored, multiply):
     own = imported.spec.precision
     assert own.bytes_ffn_weight == own.bytes_attn_weight == pytest.approx(stored)
     assert own.ffn_dtype == multiply
+
+
+@pytest.mark.parametrize(
+    ("more", "is_told"),
+    [
+        ({"sparsity_config": {"format": "sparse-24-bitmask", "sparsity_structure": "2:4"}}, True),
+        ({"format": "marlin-24", "sparsity_config": {"format": "dense"}}, True),
+        ({"format": "pack-quantized", "sparsity_config": {"format": "dense"}}, False),
+    ],
+)
+def test_sparsity_is_told(write, more, is_told):
+    table = {"quant_method": "compressed-tensors", "config_groups": {}} | more
+    note = catalog.load_hf(write(LLAMA | {"quantization_config": table})).note
+    assert ("2:4 sparsity is not counted" in note) == is_told
 
 
 def test_some_modules_of_mlx_and_gptq(write):
@@ -1187,6 +1270,7 @@ def test_some_modules_of_mlx_and_gptq(write):
             '"weight.dtype" is None',
         ),
         ({"quant_method": "compressed-tensors", "config_groups": 3}, '"config_groups" is 3, not'),
+        ({"quant_method": "fp_quant", "forward_dtype": "hif4"}, "\"forward_dtype\" is 'hif4'"),
     ],
 )
 def test_formats_that_are_none(write, table, start):
@@ -1213,7 +1297,7 @@ def test_formats_that_are_none(write, table, start):
         (HUNYUAN_LARGE, 389e9, 52e9),
         (SOLAR_OPEN_2, 250e9, 15e9),
         (GIGACHAT, 432e9, 28e9),  # with the module that predicts tokens
-        (ERNIE_VL, 28.6245e9, None),  # as transformers 5.24 builds its language model
+        (ERNIE_VL, 28.6245e9, 3.35e9),  # as transformers 5.24 builds its language model
     ],
     ids=lambda value: value["model_type"] if isinstance(value, dict) else "",
 )
@@ -1327,7 +1411,11 @@ def test_layers_that_share_keys_and_values_across(write):
 def test_experts_of_images_are_stored_but_not_read(write):
     spec = catalog.load_hf(write(ERNIE_VL)).spec
     assert (spec.expert_ff, spec.shared_ff, spec.dense_layers) == (1536, 1536, 1)
-    assert spec.lookup_params == 27 * 64 * 2560 * (3 * 512 + 1)
+    assert spec.idle_params == 27 * 64 * 2560 * (3 * 512 + 1)
+    active = float(params.total_params(spec)) - 27 * 2560 * (58 * 3 * 1536 + 64 * (3 * 512 + 1))
+    assert float(params.active_params(spec)) == active
+    few = catalog.load_hf(write(ERNIE_VL | {"moe_num_experts": [64, 32]})).spec
+    assert (few.experts, few.idle_params) == (64, spec.idle_params / 2)
 
 
 def test_a_refused_type_is_refused_whatever_its_language_model_is_called(write):

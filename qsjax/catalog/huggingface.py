@@ -179,6 +179,10 @@ def _shape(family: Family, reading: Reading) -> dict[str, float]:
         return {name: value for name, value in shape.items() if name not in unread}
     for part in family.parts:
         shape |= part(reading, shape)
+    if shape.get("experts") == 0 and not shape.get("top_k"):  # of a family of mixtures, but dense
+        one = dict.fromkeys(("experts", "top_k"), 1.0)
+        none = dict.fromkeys(("shared_experts", "dense_layers"), 0.0)
+        shape |= one | none | {"expert_ff": shape.get("dense_ff") or shape["expert_ff"]}
     _tell_foreign(family, reading, shape)
     # A width that no layer has would make two equal models unequal.
     for count, width in (("dense_layers", "dense_ff"), ("shared_experts", "shared_ff")):
@@ -234,7 +238,17 @@ def _notes(config: Mapping[str, Any], family: Family | str) -> list[str]:
         notes.append("the vision encoder is left out")
     if any(config.get(key) for key in _PREDICTION):
         notes.append("the multi-token-prediction module is left out")
+    if any(_is_sparse(config[key]) for key in _TABLES if isinstance(config.get(key), Mapping)):
+        notes.append("2:4 sparsity is not counted: weights are held, read and multiplied as dense")
     return notes
+
+
+def _is_sparse(table: Mapping[str, Any]) -> bool:
+    """Whether two of four weights are zero, as compressed-tensors says it."""
+    sparsity = [
+        value_at(table, f"sparsity_config.{key}") for key in ("sparsity_structure", "format")
+    ]
+    return any(re.search(r"2:4|24", str(said)) for said in (*sparsity, table.get("format")))
 
 
 def _shape_problems(family: Family, reading: Reading, shape: Mapping[str, float]) -> list[str]:

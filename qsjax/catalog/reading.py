@@ -131,7 +131,8 @@ def field(reading: Reading, shape: Mapping[str, float], name: str, rule: str) ->
     fallback = _evaluate(default, shape) if default else None
     if names:
         bounds = facts_of(ModelSpec)[name].rule
-        return number(reading, names, fallback, bounds if bounds.whole else COUNT_OR_NONE)
+        may_lack = not bounds.whole or name in ("experts", "top_k")  # 0 is that of a dense one
+        return number(reading, names, fallback, COUNT_OR_NONE if may_lack else bounds)
     return 0.0 if fallback is None else fallback
 
 
