@@ -245,10 +245,8 @@ def _notes(config: Mapping[str, Any], family: Family | str) -> list[str]:
 
 def _is_sparse(table: Mapping[str, Any]) -> bool:
     """Whether two of four weights are zero, as compressed-tensors says it."""
-    sparsity = [
-        value_at(table, f"sparsity_config.{key}") for key in ("sparsity_structure", "format")
-    ]
-    return any(re.search(r"2:4|24", str(said)) for said in (*sparsity, table.get("format")))
+    paths = ("sparsity_config.sparsity_structure", "sparsity_config.format", "format")
+    return any(re.search(r"2:4|-24", str(value_at(table, path))) for path in paths)
 
 
 def _shape_problems(family: Family, reading: Reading, shape: Mapping[str, float]) -> list[str]:

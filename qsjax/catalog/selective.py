@@ -6,7 +6,7 @@ other source is named.
 """
 
 from qsjax.catalog.layers import Shape, other_layers
-from qsjax.catalog.reading import Reading, number, numbers, texts, value_at
+from qsjax.catalog.reading import Reading, number, numbers, texts
 
 _ATTENTION = "sparse_attention_config"
 
