@@ -1,6 +1,7 @@
 """Hugging Face configs of every family give the catalogue's shapes; broken ones say why."""
 
 import dataclasses
+import gzip
 import json
 from pathlib import Path
 
@@ -340,6 +341,17 @@ def test_a_family_of_mixtures_may_have_a_dense_model(write, config, billions):
 def test_no_type_belongs_to_two_families():
     types = [name for family in FAMILIES.values() for name in family.types]
     assert len(types) == len(set(types))
+
+
+def test_a_config_may_be_of_gzip(write, tmp_path):
+    plain = catalog.load_hf(write(LLAMA))
+    packed = tmp_path / "my-model" / "config.json.gz"
+    packed.write_bytes(gzip.compress(json.dumps(LLAMA).encode()))
+    entry = catalog.model_entry(str(packed))
+    assert (entry.name, entry.spec) == ("my-model", plain.spec)
+    packed.write_bytes(packed.read_bytes()[:-9])
+    with pytest.raises(ValueError, match="cannot be read: Compressed file ended"):
+        catalog.model_entry(packed)
 
 
 def test_a_folder_is_a_model(write):

@@ -86,6 +86,20 @@ def test_an_unknown_objective_is_told_with_the_nearest_ones():
         ("calibrate nowhere.csv", "nowhere.csv: cannot be read: No such file or directory\n"),
         ("explore mixtral-8x7b --hardware no.toml", "no.toml: cannot be read: No such file"),
         (
+            "explore mixtral-8x7b --hardware 2xH100-80GB --gpus 4",
+            "contradict each other; write --hardware H100-80GB --gpus 4",
+        ),
+        ("explain mixtral-8x7b --gpus 8xH100", "write --hardware H100 --gpus 8"),
+        ("size mixtral-8x7b --hardware 8xH100", "follows from the degrees here; write --hardware"),
+        ("compare mixtral-8x7b --hardware 8xH100,h200", "it counts 8 of h100-sxm: give that name"),
+        ("explain mixtral-8x7b --hardware H100-40GB", "unknown accelerator 'H100-40GB'; did you"),
+        ("simulate mixtral-8x7b --rate 2/d", "'2/d' is not a list of numbers"),
+        ("simulate mixtral-8x7b --engine tgi", "is not one of 'vllm', 'sglang', 'trtllm'"),
+        (
+            "explain --hardware mi300x -- trtllm-serve Qwen/Qwen3-8B",
+            "TensorRT-LLM does not run on mi300x; give another --hardware",
+        ),
+        (
             "explain mixtral-8x7b -- vllm server m",
             "'server' is not a command of vllm; did you mean",
         ),

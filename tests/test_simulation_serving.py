@@ -15,9 +15,8 @@ from benchmarks import passes
 from qsjax import catalog
 from qsjax.cli import cli
 from qsjax.cost.decode import decode_step
-from qsjax.engines.flags import ENGINES
 from qsjax.engines.rules import load_schedulers
-from qsjax.engines.schedulers import Scheduler, check_scheduler, default_scheduler
+from qsjax.engines.schedulers import SCHEDULED, Scheduler, check_scheduler, default_scheduler
 from qsjax.questions.simulation import serving, sizing, slopes, steps, traffic
 from qsjax.questions.simulation.outcomes import check_quantile, needed_for
 from qsjax.records.scenario import Records
@@ -397,7 +396,7 @@ def test_defaults_of_the_engines():
     assert default_scheduler("sglang", 192 * GIB).budget == 16_384
     assert default_scheduler("sglang", 80 * GIB).mixed == 0
     assert default_scheduler("trtllm", 80 * GIB).reserve == 1
-    for rules in (load_schedulers()[engine] for engine in ENGINES):
+    for rules in (load_schedulers()[engine] for engine in SCHEDULED):
         assert rules["source"]
         assert len(rules["budget"]) == len(rules["sequences"]) == len(rules["below"]) + 1
     with pytest.raises(ValueError, match="unknown engine"):

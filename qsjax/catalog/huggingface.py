@@ -264,9 +264,10 @@ def _shape_problems(family: Family, reading: Reading, shape: Mapping[str, float]
 
 def _beside(path: Path | None) -> Path:
     """hf_quant_config.json beside config.json, and NAME_hf_quant_config.json: NAME_config.json."""
-    if path is None or not path.name.endswith("config.json"):
+    plain = "" if path is None else path.name.removesuffix(".gz")
+    if path is None or not plain.endswith("config.json"):
         return Path()
-    return path.with_name(f"{path.name.removesuffix('config.json')}hf_quant_config.json")
+    return path.with_name(f"{plain.removesuffix('config.json')}hf_quant_config.json")
 
 
 def _quantisation(
@@ -335,7 +336,8 @@ def load(source: str | Path | Mapping[str, Any]) -> ModelEntry:
         path = path / "config.json"
     problems: list[str] = []
     outer = _json(path, problems)
-    name = path.resolve().parent.name if path.name == "config.json" else path.stem
+    plain = path.with_name(path.name.removesuffix(".gz"))
+    name = path.resolve().parent.name if plain.name == "config.json" else plain.stem
     return _model(outer, path, name, problems)
 
 

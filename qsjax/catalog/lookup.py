@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 from qsjax.catalog import huggingface, toml, toml_hardware, toml_models
@@ -16,6 +16,7 @@ from qsjax.catalog.modules import WHOLE
 from qsjax.catalog.quantisation import ALGORITHMS
 from qsjax.records.precision import STORED, Stored, precision_of
 from qsjax.records.specs import Dtype
+from qsjax.records.units import GB
 
 NAME_MAX = 255  # bytes that file systems allow in the name of a file
 _DATA = resources.files("qsjax.catalog") / "data"
@@ -60,6 +61,34 @@ PLACE = re.compile(
 _MAKER = re.compile(r"^(?:nvidia|amdinstinct|amd)(?=.)")
 
 
+# "8xH100", "8 x NVIDIA H100", "H100 x8", "2*H200", "H100:8".
+_COUNT = re.compile(
+    r"^(\d{1,4}) ?[x\u00d7*] ?(?=[a-z])|(?:(?<=\d)|\s)[x\u00d7*] ?(\d{1,4})$|:(\d{1,4})$",
+    re.IGNORECASE,
+)
+_SIZE = re.compile(r"[\s_-](\d{2,3}) ?g(?:i?b)?$", re.IGNORECASE)
+# Four parts of one name differ in their memory; binary units and spare dies make it differ by less.
+_NEAR = 0.1
+
+
+def counted(name: str) -> tuple[str, int]:
+    """An accelerator's name without how many it counts, and how many; 1 where it counts none.
+
+    >>> counted("2xH100-80GB"), counted("h200")
+    (('H100-80GB', 2), ('h200', 1))
+    """
+    found = _COUNT.search(name.strip())
+    if found is None:
+        return name, 1
+    return _COUNT.sub("", name.strip()).strip(), int(found[1] or found[2] or found[3])
+
+
+def has_memory(entry: HardwareEntry, *sizes: float) -> bool:
+    """Whether an accelerator has one of so many GB."""
+    capacity = float(entry.spec.hbm_bytes) / GB  # type: ignore[arg-type]  # catalogue entries hold floats
+    return any(abs(size / capacity - 1.0) <= _NEAR for size in sizes)
+
+
 def canonical(name: str) -> str:
     """A name without case and separators: "DeepSeek-V3" and "deepseek_v3" are one."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
@@ -99,6 +128,9 @@ def _match(kind: str, name: str) -> _Match | None:
     for candidate in (canonical(name), tail):
         if candidate in index:
             return _Match(index[candidate])
+    if kind == "hardware" and (size := _SIZE.search(name)):
+        bare = _match(kind, name[: size.start()])
+        return bare if bare and has_memory(_hardware(bare.entry), float(size[1])) else None
     while kind == "models":
         found = _FORMAT.search(tail)
         shorter = tail[: found.start()] if found else _VARIANT.sub("", tail)
@@ -169,6 +201,11 @@ def _hint(kind: str, name: str) -> str:
     for other in _KINDS.keys() - {kind}:
         if _match(other, name):
             return f"{name!r} names {'a model' if other == 'models' else 'an accelerator'}."
+    one, count = counted(name)
+    if kind == "hardware" and count > 1 and _match(kind, one):
+        return (
+            f"it counts {count} of {_found(kind, one).entry}: give that name, and the count apart."
+        )
     spellings = _index(kind)
     near = difflib.get_close_matches(canonical(name.rpartition("/")[2]), spellings, n=5)
     found = dict.fromkeys(spellings[spelling] for spelling in near)
@@ -236,7 +273,7 @@ def _path(name: str | Path | None, suffixes: tuple[str, ...]) -> Path | None:
             f"and a file at most {NAME_MAX}; give one of the catalogue or the path of a file"
         )
     path = huggingface.expanded(name)
-    is_file_name = path.suffix.lower() in suffixes
+    is_file_name = PurePath(str(path).removesuffix(".gz")).suffix.lower() in suffixes
     if ".json" in suffixes and path.suffix.lower() in (".gguf", ".safetensors"):
         raise ValueError(
             f"{name}: a file of weights; give the config.json of its model, its folder, or a name "

@@ -26,6 +26,8 @@ _ECHOED = re.compile(r"(?m)(?<==)\$\(echo[ \t]+(?!-e\b)([^()|<>\n]*)\)")
 _SUMS = re.compile(_SUM)
 # `expr sum`, which is how old scripts write $(( sum )).
 _EXPR = re.compile(r"`expr ([^`\n]*)`|\$\(expr ([^()\n]*)\)")
+# What a script was started with.
+_ARGUMENT = re.compile(r"\$\{?(?:OPTARG|\d|[*@])")
 # A variable by itself.
 _ALONE = re.compile(r"\$\{?(\w+)\}?")
 
@@ -100,8 +102,12 @@ class Variables:
         elif branch and (adds or (start and "".join(words[:1]).startswith(f"{start} "))):
             said = " ".join(words)
             self.left_out.append((said if adds else said[len(start) :]).strip())
-        elif (branch == "case" and old is not None) or (branch == "and" and start):
+        elif branch == "and" and start:
             pass  # an option of the script, which is not given
+        elif branch == "case" and (
+            (old is not None and name not in self._branches) or _ARGUMENT.search(" ".join(words))
+        ):
+            pass  # likewise
         else:
             if branch and start and name not in self._branches:
                 self._before[name] = old or []

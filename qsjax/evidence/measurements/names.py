@@ -10,7 +10,6 @@ from typing import Any
 from qsjax import catalog
 from qsjax.catalog import HardwareEntry, ModelEntry, lookup
 from qsjax.records.specs import Dtype
-from qsjax.records.units import GB
 
 # What a publication appends to the name of a model besides what `qsjax.catalog` knows; removed one
 # after another.
@@ -96,13 +95,9 @@ def find_hardware(name: str) -> HardwareEntry | None:
         found = catalog.hardware_entry(entry) if entry else None
         return found if found and _has_memory(found, low) else None
     try:
-        return catalog.hardware_entry(_COUNT.sub("", name.strip()))
+        return catalog.hardware_entry(lookup.counted(name)[0])
     except ValueError:
         return None
-
-
-# Four parts of one name differ in their memory; binary units and spare dies make it differ by less.
-_NEAR = 0.1
 
 
 def _has_memory(entry: HardwareEntry, text: str) -> bool:
@@ -113,22 +108,13 @@ def _has_memory(entry: HardwareEntry, text: str) -> bool:
     said = re.search(r"\b(\d{2,4}) ?g(?:i?b)?\b", plain)
     if said is None:
         return True
-    capacity = float(entry.spec.hbm_bytes) / GB  # type: ignore[arg-type]  # catalogue entries hold floats
     size = float(said[1])
-    sizes = (size, size / gpus_in(text))
-    return any(abs(one / capacity - 1.0) <= _NEAR for one in sizes)
-
-
-# "8xH100", "8 x NVIDIA H100", "H100 x8", "2*H200".
-_COUNT = re.compile(
-    r"^(\d{1,4}) ?[x\u00d7*] ?(?=[a-z])|(?:(?<=\d)|\s)[x\u00d7*] ?(\d{1,4})$", re.IGNORECASE
-)
+    return lookup.has_memory(entry, size, size / gpus_in(text))
 
 
 def gpus_in(name: str) -> float:
     """How many accelerators a name counts; 1 where it counts none."""
-    found = _COUNT.search(name.strip())
-    return float(found[1] or found[2]) if found else 1.0
+    return float(lookup.counted(name)[1])
 
 
 def metric_of(name: str) -> str:

@@ -6,7 +6,6 @@ import gzip
 import json
 import math
 import warnings
-import zlib
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -25,7 +24,6 @@ _TEXTS = frozenset(
     "id category model weights_dtype kv_dtype gpu phase engine metric unit source confidence "
     "notes remark payload_dtype speculation not_scored statistic".split()
 )  # fmt: skip
-_GZIP = b"\x1f\x8b"
 _FLAGS = frozenset(("saturated", "outlier"))
 _MISSING = {
     "gpu": '; add "hardware" to it, and "tp" and other degrees (`vllm bench serve --metadata '
@@ -253,10 +251,7 @@ def _text(where: Path) -> str:
         ValueError: it cannot be read, with why.
     """
     try:
-        data = where.read_bytes()
-        return decoded(gzip.decompress(data) if data.startswith(_GZIP) else data)
-    except (EOFError, zlib.error) as error:
-        raise ValueError(f"{where}: cannot be read: {error}") from error
+        return decoded(where.read_bytes())
     except UnicodeDecodeError as error:
         raise ValueError(f"{where}: cannot be read: save it as UTF-8 ({error})") from error
     except OSError as error:
