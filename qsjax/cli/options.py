@@ -99,6 +99,7 @@ class Engines(click.Choice[str]):
 WHOLE, NUMBERS, RATES = Numbers(whole=True), Numbers(), Rates()
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
+RECORDS = click.Path(path_type=Path)  # a file or a folder
 OLD_FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 COUNT = click.IntRange(min=1)
 LONG = 11  # characters of choices that stand beside the name of their flag
