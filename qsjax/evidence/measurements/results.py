@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from qsjax.evidence.measurements import columns, reports, sheets
+from qsjax.evidence.measurements import columns, dialects, reports
 
 # Sums over a run, and what counts its requests.
 _TOTALS = {"isl": "total_input_tokens", "osl": "total_output_tokens"}
@@ -69,7 +69,7 @@ def as_given(given: Mapping[str, Any]) -> dict[str, Any]:
     """A record, or a run of a benchmark under the names of a record; the former as it is."""
     if "value" in given or "metric" in given:
         return dict(given)
-    given = sheets.plain(given)
+    given = dialects.plain(given)
     flat = leaves(given)
     times = times_in(flat)
     if not times:
@@ -132,5 +132,7 @@ def runs_in(text: str) -> list[Any] | None:
 def _runs_of(data: Any) -> list[Any] | None:
     if not isinstance(data, Mapping) or "records" in data:
         return None
-    is_run = times_in(leaves(sheets.plain(data))) or {"model", "model_id", "hardware"} & data.keys()
+    is_run = (
+        times_in(leaves(dialects.plain(data))) or {"model", "model_id", "hardware"} & data.keys()
+    )
     return reports.runs_of(data) or ([data] if is_run else None)

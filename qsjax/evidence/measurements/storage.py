@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from qsjax.catalog.reading import decoded
-from qsjax.evidence.measurements import columns, reports, results, sheets, tables
+from qsjax.evidence.measurements import columns, dialects, reports, results, tables
 from qsjax.evidence.measurements.names import gpus_in
 
 Record = dict[str, Any]
@@ -243,7 +243,7 @@ def read_records(path: str | Path) -> tuple[Record, ...]:
     is_json = text.lstrip()[:1] in ("[", "{") or str(path).lower().endswith((".json", ".jsonl"))
     try:
         reports.refuse(text)
-        runs = None if is_json else sheets.rows_in(text) or reports.runs_in_text(text)
+        runs = None if is_json else dialects.rows_in(text) or reports.runs_in_text(text)
     except csv.Error:
         runs = None  # the reader of tables says where
     except ValueError as error:
