@@ -32,6 +32,10 @@ COATS = {
     "JSON": LINE + """ --compilation-config '{"level": 3, "cudagraph_capture_sizes": [1, 2]}'""",
     "compose, a text": IMAGE + "    command: --model org/m --tensor-parallel-size 4 "
     "--max-model-len 8192\n",
+    "compose, a text in quotation marks": IMAGE
+    + """    command: "--model org/m -tp 4 --max-model-len=8192 --served-model-name 'a b'"\n""",
+    "comments behind the words of a list": "A=(\n  -tp 4 # it's of a node\n  --max-model-len 8192\n)\n"
+    'vllm serve org/m "${A[@]}" # the server',
     "compose, a list": IMAGE
     + "    command:\n      - --model\n      - org/m\n      - --tensor-parallel-size=4\n"
     '      - "--max-model-len"\n      - "8192"\n',

@@ -23,6 +23,8 @@ _CALL = re.compile(
     r"|sys\.executable)\s*,.*?\])",
     re.DOTALL,
 )
+# A text of a shell with flags, in quotation marks as a whole.
+_WHOLE = re.compile(r"""\"([^"\\]*\s-[^"\\]*)\"|'([^']*\s-[^']*)'""")
 _VARIABLE = re.compile(r"\$\w*(vllm|sglang)\w*", re.IGNORECASE)
 _NAME = re.compile(r"([\[,]\s*)(?:str\()?([A-Za-z_]\w*)\)?(?=\s*[,\]])")
 _NUMBER = re.compile(r"([\[,]\s*)str\(([\d.]+)\)")
@@ -156,6 +158,9 @@ def _enter(found: _Container, lines: list[str], at: int) -> None:
         if rest.startswith("["):
             after = "\n".join([rest, *more])
             parts.append(_items(after[: after.find("]") + 1] if "]" in after else after))
+            return
+        if quoted := _WHOLE.fullmatch(rest):
+            parts.append(quoted[1] or quoted[2])
             return
         block = _block(more, len(key["indent"]), bool(key["item"]))
         if rest in _FOLDED or key["key"] == "cmd":  # llama-swap's, whose lines are one
