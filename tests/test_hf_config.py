@@ -698,8 +698,16 @@ def test_a_broken_quantisation_file_is_told_apart(write):
 
 def test_unknown_architecture_says_what_to_do(write):
     (only,) = problems(write({"model_type": "zyx", "architectures": ["ZyxForCausalLM"]}))
-    assert only.startswith("unknown architecture (zyx, ZyxForCausalLM); known: llama, ")
+    assert only.startswith("unknown architecture (zyx, ZyxForCausalLM); 2")
     assert "docs/guides/your-own-model.md" in only
+
+
+def test_an_architecture_tells_the_type_where_nothing_else_does(write):
+    config = json.loads((CONFIGS[0].parent / "qwen3-30b-a3b.json").read_text())
+    assert config.pop("model_type") == "qwen3_moe"
+    assert catalog.load_hf(write(config)).spec == catalog.model("qwen3-30b-a3b")
+    plain = {key: value for key, value in LLAMA.items() if key != "model_type"}
+    assert catalog.load_hf(write(plain)).spec == catalog.load_hf(write(LLAMA)).spec
 
 
 def test_the_nearest_family_of_one_that_is_not_read(write):
@@ -708,10 +716,10 @@ def test_the_nearest_family_of_one_that_is_not_read(write):
     (only,) = problems(write({"model_type": "qwen3_7", "hidden_size": 64}))
     assert only.startswith(
         "unknown architecture (qwen3_7); nearest is qwen3, and the file lacks num_hidden_layers, "
-        "vocab_size, num_attention_heads, intermediate_size; known: "
+        "vocab_size, num_attention_heads, intermediate_size; 2"
     )
     (only,) = problems(write({"model_type": "t5", "is_encoder_decoder": True}))
-    assert only.startswith("unknown architecture (t5): an encoder with a decoder; known: ")
+    assert only.startswith("unknown architecture (t5): an encoder with a decoder; 2")
 
 
 def test_what_is_refused_is_not_known():
@@ -1568,6 +1576,16 @@ def test_files_of_models_have_the_totals_of_their_cards(write, one):
     ("config", "start"),
     [
         ({"dim": 4096, "n_layers": 32, "n_heads": 32}, "this is Mistral's params.json; give the"),
+        ({"weight_map": {}}, "this is an index of weights; give the config.json beside it"),
+        (
+            {"peft_type": "LORA", "base_model_name_or_path": "a/b"},
+            "this is of an adapter (LoRA); gi",
+        ),
+        ({"eos_token_id": 2, "temperature": 0.6}, "this is of how tokens are drawn; give the conf"),
+        (
+            {"architecture": "LlamaForCausalLM", "hidden_size": 64, "mapping": {}},
+            "this is a checkpoint of TensorRT-LLM; give the config.json beside it, or of the model",
+        ),
         (
             LLAMA | {"model_type": "ouro", "architectures": []},
             "architecture ouro is not read: near",

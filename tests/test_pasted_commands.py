@@ -34,8 +34,8 @@ COATS = {
     "--max-model-len 8192\n",
     "compose, a text in quotation marks": IMAGE
     + """    command: "--model org/m -tp 4 --max-model-len=8192 --served-model-name 'a b'"\n""",
-    "comments behind the words of a list": "A=(\n  -tp 4 # it's of a node\n  --max-model-len 8192\n)\n"
-    'vllm serve org/m "${A[@]}" # the server',
+    "comments behind the words of a list": "A=(\n  -tp 4 # it's of a node\n  --max-model-len 8192\n"
+    ')\nvllm serve org/m "${A[@]}" # the server',
     "compose, a list": IMAGE
     + "    command:\n      - --model\n      - org/m\n      - --tensor-parallel-size=4\n"
     '      - "--max-model-len"\n      - "8192"\n',

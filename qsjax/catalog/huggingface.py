@@ -21,6 +21,7 @@ from qsjax.records.specs import ModelSpec
 
 # Where multimodal models keep the language model, the outer ones first.
 _INNER = ("thinker_config", "llm_config", "language_config", "text_config")
+_CLASS = re.compile(r"(ForCausalLM|ForConditionalGeneration)$")
 # Heads that guess tokens for a model: their configs say the shape of that model.
 _DRAFT = re.compile(r"eagle|medusa|mtp|nextn|dflash|speculator|draft", re.IGNORECASE)
 _DRAFT_KEYS = ("draft_vocab_size", "speculators_model_type", "eagle_config", "dflash_config")
@@ -126,7 +127,8 @@ def _family(config: Mapping[str, Any], outer: Mapping[str, Any]) -> Family | str
         )
     if any(name in REFUSED for name in (*listed, *named)):
         return _unknown(config, (*named, *listed))
-    for name in (*listed, *named):
+    classes = () if named else (_type_of(name) for name in listed)
+    for name in (*listed, *named, *classes):
         for family in FAMILIES.values():
             if name in family.types:
                 # DeepSeek-OCR and the smallest DeepSeek-VL2 have no latents.
@@ -135,18 +137,53 @@ def _family(config: Mapping[str, Any], outer: Mapping[str, Any]) -> Family | str
     return _unknown(config, (*named, *listed))
 
 
+def _type_of(architecture: str) -> str:
+    """The type whose name is that of an architecture: "Qwen3MoeForCausalLM" is "qwen3_moe"."""
+    plain = _CLASS.sub("", architecture).lower()
+    types = (name for family in FAMILIES.values() for name in family.types)
+    return next((name for name in types if name.lower().replace("_", "") == plain), "")
+
+
+# Other files of a model by their keys, and what they are.
+_OTHERS = {
+    ("dim", "n_layers"): "Mistral's params.json",
+    ("weight_map",): "an index of weights",
+    ("tokenizer_class",): "of a tokenizer",
+    ("eos_token_id",): "of how tokens are drawn",
+    ("quantization", "producer"): "of a quantisation alone",
+    ("_class_name",): "of a model of images",
+    ("architecture", "mapping"): "a checkpoint of TensorRT-LLM",
+    ("pretrained_config",): "an engine of TensorRT-LLM",
+}
+
+
+def _other_file(config: Mapping[str, Any]) -> str:
+    """What is said of another file of a model; "" where it is none that is known here."""
+    if "peft_type" in config:
+        base = config.get("base_model_name_or_path") or "it was trained on"
+        return f"this is of an adapter (LoRA); give the model {base}, or its config.json"
+    what = next((what for keys, what in _OTHERS.items() if all(key in config for key in keys)), "")
+    is_model = "hidden_size" in config and "architecture" not in config
+    if not what or is_model:
+        return ""
+    return f"this is {what}; give the config.json beside it, or of the model that it is made of"
+
+
 def _unknown(config: Mapping[str, Any], names: tuple[str, ...]) -> str:
     """What is said of an architecture without a family: the nearest one, and what differs."""
     types = {name: family for family in FAMILIES.values() for name in family.types}
     given = ", ".join(dict.fromkeys(names)) or 'no "model_type"'
+    if not names and (other := _other_file(config)):
+        return other
     refused = [REFUSED[name] for name in names if name in REFUSED]
     if refused:
         near, differs = refused[0]
         return f"architecture {given} is not read: nearest is {near}, but {differs}; {BY_HAND}"
     near = next((found for name in names for found in _alike(name, types)), "")
-    known = f"known: {', '.join(types)}. For any other {BY_HAND}"
-    if not names and {"dim", "n_layers"} <= config.keys():
-        return "this is Mistral's params.json; give the config.json beside it"
+    known = (
+        f"{len(types)} types are known (docs/guides/your-own-model.md lists them); for any other "
+        f"{BY_HAND}"
+    )
     if config.get("is_encoder_decoder"):
         return f"unknown architecture ({given}): an encoder with a decoder; {known}"
     if not near:
@@ -160,7 +197,7 @@ def _unknown(config: Mapping[str, Any], names: tuple[str, ...]) -> str:
 
 def _alike(name: str, types: Mapping[str, Family]) -> list[str]:
     """Types whose names are like one, or are how it begins; the longest first."""
-    plain = re.sub(r"(ForCausalLM|ForConditionalGeneration)$", "", name).lower()
+    plain = _CLASS.sub("", name).lower()
     start = [one for one in types if plain.startswith(one.lower()) or one.startswith(plain)]
     return sorted(start, key=len, reverse=True) or difflib.get_close_matches(plain, types, n=1)
 
