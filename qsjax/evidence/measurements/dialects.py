@@ -43,7 +43,7 @@ def _llama(row: Mapping[str, Any]) -> Row:
         "concurrency": 1,
         "context": (row.get("n_depth") or 0) + row["n_gen"] / 2,
         "tpot_s": 1.0 / row["avg_ts"],
-        "weights": f"{8 * size / count:.3f} bits" if size and count else None,
+        "weights": f"{8 * size / count:.3f} bits a weight" if size and count else None,
         "kv": _CACHES.get(str(row.get("type_k"))),
         "engine": "llama.cpp",
         "phase": "decode-only",

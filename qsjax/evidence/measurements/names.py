@@ -19,7 +19,7 @@ _APPENDED = re.compile(
 )
 # A size that stands in brackets belongs to the name: "Qwen3 (30B-A3B bf16 by size)".
 _SIZE = re.compile(r"\s*\((\d[\d.]*b\S*)[^)]*\)", re.IGNORECASE)
-_BITS = re.compile(r"([1-9]\d?(?:\.\d+)?) bits")
+_BITS = re.compile(r"([1-9]\d?(?:\.\d+)?) bits a weight")
 # What stands between the accelerators of a mixed system.
 _SEPARATE = re.compile(r"[,/+&]| and ")
 # Spellings of accelerators, precisions, metrics and columns; the file says what they are.
@@ -42,7 +42,7 @@ PRECISIONS = {name: Precision(**own) for name, own in TABLE["precisions"].items(
 def precision_of(name: str) -> Precision | None:
     """The precision that a text begins with ("fp8 FFN + bf16 attn" is fp8); None if unknown.
 
-    So many bits of a weight ("4.89 bits") are of one that is widened to 16.
+    So many "bits a weight" are of one that is widened to 16.
     """
     low = name.strip().lower().removeprefix("torch.")
     if bits := _BITS.fullmatch(low):  # of GGUF files, which engines multiply in 16
