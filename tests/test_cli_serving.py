@@ -141,6 +141,14 @@ def test_a_count_of_gpus_may_stand_in_the_name_of_the_accelerator():
         assert as_json(qsjax(*said, "--hardware", name)) == plain
 
 
+def test_models_and_dtypes_as_people_spell_them():
+    said = ("--hardware", "h200", "--context", "4k", "--tp", "1", "--format", "json")
+    plain = as_json(qsjax("explain", "qwen3-8b", *said, "--weights", "fp4", "--kv", "fp8"))
+    for name in ("qwen3:8b", "qwen3-8b:latest"):
+        asked = ("--weights", "NVFP4", "--kv", "fp8_e4m3")
+        assert as_json(qsjax("explain", name, *said, *asked)) == plain
+
+
 def test_rates_and_engines_as_people_write_them():
     said = ("simulate", "qwen3-8b", "--hardware", "h200", "--isl", "500", "--osl", "20",
             "--requests", "20", "--format", "json")  # fmt: skip

@@ -31,7 +31,7 @@ _VARIANT = re.compile(
     r"(instruct|chat|base|thinking|reasoning|hf|it|1m|preview|exp|dynamic|static|pertensor|block"
     r"|perchannel|quantized|autoround|kv|mtp|\d{4})$"
 )
-_FORMATS = {
+FORMATS = {
     "nvfp4": "NVFP4",
     "mxfp4": "MXFP4",
     "fp4": "NVFP4",
@@ -47,7 +47,11 @@ _FORMATS = {
     "8bit": "W8A16",
     "bf16": "",
 }
-_FORMAT = re.compile(rf"({'|'.join(_FORMATS)})(v\d)?$")
+_FORMAT = re.compile(rf"({'|'.join(FORMATS)})(v\d)?$")
+
+
+# What names of GGUF files add to that of a model.
+_GGUF = re.compile(r"(?:[-_.:](?:gguf|UD|I?Q\d_\w+|TQ\d_0))+$", re.IGNORECASE)
 
 
 # Where a model comes from, and which of its revisions: neither says what it is.
@@ -179,6 +183,11 @@ def names(kind: str) -> tuple[str, ...]:
     return tuple(_stored(kind))
 
 
+def is_model(name: str) -> bool:
+    """Whether a name is that of a model of the catalogue, by any of its spellings."""
+    return _match("models", name) is not None
+
+
 def find(kind: str, name: str) -> str:
     """The catalogue's name of an entry.
 
@@ -205,6 +214,14 @@ def _hint(kind: str, name: str) -> str:
     if kind == "hardware" and count > 1 and _match(kind, one):
         return (
             f"it counts {count} of {_found(kind, one).entry}: give that name, and the count apart."
+        )
+    if kind == "hardware" and "," in name:
+        return "give one; `qsjax compare` takes several."
+    base = _GGUF.sub("", name)
+    if kind == "models" and base != name and _match(kind, base):
+        return (
+            f"{_found(kind, base).entry} is known, and an engine's command line tells the type of "
+            f"a GGUF file: qsjax explain -- vllm serve {base}-GGUF:Q4_K_M."
         )
     spellings = _index(kind)
     near = difflib.get_close_matches(canonical(name.rpartition("/")[2]), spellings, n=5)
@@ -233,7 +250,7 @@ def _stored_as(entry: ModelEntry, told: str, block: int) -> ModelEntry:
     As in the checkpoints of publishers, experts of 4 bits leave attention in 16. One that is
     published so already stays as it is.
     """
-    form = ALGORITHMS.get(_FORMATS[told], WHOLE)
+    form = ALGORITHMS.get(FORMATS[told], WHOLE)
     if (form.dtype, form.multiply) == (entry.weight_dtype, entry.multiply_dtype):
         return entry
     is_mixture = float(entry.spec.experts) > 1  # type: ignore[arg-type]  # catalogue entries hold floats

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import click
 
@@ -25,6 +25,10 @@ HARDWARE = "h100-sxm"
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
+# Numbers with commas for thousands: "131,072" is no list, "16,384" seldom one of lengths.
+_LEADING, _GROUPED = re.compile(r",0\d"), re.compile(r"\d{1,3}(?:,\d{3})+")
+
+
 class Numbers(click.ParamType[list[float]]):
     """Comma-separated numbers and ranges; k and M are 1024 and 1024^2.
 
@@ -36,6 +40,10 @@ class Numbers(click.ParamType[list[float]]):
     def __init__(self, *, whole: bool = False, none: bool = False) -> None:
         self.whole, self.none = whole, none
 
+    @staticmethod
+    def _is_length(param: click.Parameter | None) -> bool:
+        return param is not None and param.name in ("context", "isl", "osl")
+
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> list[float]:
@@ -44,6 +52,9 @@ class Numbers(click.ParamType[list[float]]):
             return list(value)
         if self.none and value.strip() == "none":
             return []
+        if _LEADING.search(value) or (self._is_length(param) and _GROUPED.fullmatch(value)):
+            plain = value.replace(",", "")
+            self.fail(f"{value!r} may be one number: write {plain}; several with spaces: 8, 512")
         try:
             parts = listed_of_text(value) if value.strip() else []
             numbers = [number_of_text(part) if isinstance(part, str) else part for part in parts]
@@ -94,6 +105,35 @@ class Engines(click.Choice[str]):
         """Its short name."""
         found = engine_named(value) if isinstance(value, str) else None
         return super().convert(found if found in self.choices else value, param, ctx)
+
+
+class Dtypes(click.Choice[str]):
+    """A dtype of weights or cache, also as engines and checkpoints spell it."""
+
+    _SPELT: ClassVar = {
+        **dict.fromkeys(("bfloat16", "float16", "fp16", "half"), "bf16"),
+        **dict.fromkeys(("fp8_e4m3", "fp8_e5m2", "e4m3", "float8"), "fp8"),
+        "nvfp4": "fp4",
+    }
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Its name here."""
+        plain = str(value).lower()
+        if (
+            param is not None
+            and param.name == "weights"
+            and plain
+            in lookup.FORMATS.keys()
+            - {
+                *self.choices,
+                *self._SPELT,
+            }
+        ):
+            self.fail(
+                f"{value!r} is no dtype but a format of checkpoints, which the model's name tells: "
+                f"MODEL-{plain}"
+            )
+        return super().convert(self._SPELT.get(plain, plain), param, ctx)
 
 
 WHOLE, NUMBERS, RATES = Numbers(whole=True), Numbers(), Rates()
@@ -169,9 +209,10 @@ one_model, some_models = (
     options(argument, system_options) for argument in (model_argument, models_argument)
 )
 convention_option = flag("--convention", [*CONVENTIONS, "both"], "Accounting.", "physical")
-DTYPES = "Dtype of weights, KV cache.  [default: as published]"
+DTYPES = f"Dtype of weights, KV cache: {', '.join(STORED)}.  [default: as published]"
 dtype_options = options(
-    convention_option, *(flag(f"--{name}", STORED, DTYPES) for name in ("weights", "kv"))
+    convention_option,
+    *(flag(f"--{name}", Dtypes(STORED), DTYPES, metavar="NAME") for name in ("weights", "kv")),
 )
 
 
@@ -226,7 +267,7 @@ def _counted(given: dict[str, Any]) -> dict[str, Any]:
     if asked is None and "gpus" not in given:
         raise ValueError(
             f"--hardware {given['hardware']}: the number of GPUs follows from the degrees here; "
-            f"write --hardware {name}"
+            f"write --hardware {name}, and --tp {count} or other degrees"
         )
     if asked is not None and not is_default("gpus") and asked != [count]:
         listed = ",".join(f"{number:g}" for number in asked)
