@@ -95,6 +95,7 @@ def random_models(rng, n):
         "pooled_layers": sometimes(own, pooled, 0.4),
         "pooled_tokens": 128.0 * np.ones(n),
         "repeated_params": sometimes(own, log_uniform(own, 1e5, 1e6, n), 0.2),
+        "idle_params": sometimes(own, log_uniform(own, 1e6, 1e10, n), 0.2),
         "attn_extra_params": sometimes(rng, log_uniform(rng, 1e3, 1e7, n)),
         "extra_params": sometimes(rng, log_uniform(rng, 1e6, 1e10, n)),
         "lookup_params": sometimes(rng, log_uniform(rng, 1e6, 1e10, n), 0.2),

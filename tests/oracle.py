@@ -70,7 +70,7 @@ def params(m):
         "router": router,
         "head": m.vocab * m.hidden,
         "norm": 2 * m.hidden * m.layers + m.hidden,
-        "total": others + pool,
+        "total": others + pool + m.idle_params,
         "active": others + s * pool,
     }
 
@@ -99,7 +99,7 @@ MODEL_FIELDS = (
     "v_head_dim window_layers window linear_layers linear_params linear_state linear_tail "
     "sparse_topk index_layers index_heads index_dim attn_extra_params extra_params "
     "lookup_params bare_layers window_cache window_params shared_kv_layers entry_tokens "
-    "pooled_layers pooled_tokens repeated_params"
+    "pooled_layers pooled_tokens repeated_params idle_params"
 ).split()
 
 
@@ -185,7 +185,7 @@ def memory(m, hw, p, w, convention):
     attention = attention_weights_per_gpu(
         m, p, convention, n["per_attention_layer"], n["replicated"], m.window_params
     )
-    ffn = pool_growth(m, p) * n["pool"] / (p.ep * tau) + n["router"]
+    ffn = (pool_growth(m, p) * n["pool"] + m.idle_params) / (p.ep * tau) + n["router"]
     weights = w.bytes_attn_weight * attention
     weights += w.bytes_ffn_weight / p.pp * ffn
     weights += shared_weight_bytes(w) / p.pp * (n["shared"] + n["dense"]) / phi

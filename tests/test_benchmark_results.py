@@ -255,8 +255,15 @@ def test_drafts_that_a_run_tells_are_served_too(tmp_path):
 def test_a_time_whose_unit_nothing_tells_is_no_value(tmp_path):
     run = {k: v for k, v in INFERENCEX.items() if k != "mean_intvty"}
     (tmp_path / "a.json").write_text(json.dumps([run]))
-    with pytest.raises(ValueError, match="value is missing"):
+    with pytest.raises(
+        ValueError, match="mean_tpot has no unit; call it mean_tpot_ms or mean_tpot_s"
+    ):
         read_records(tmp_path / "a.json")
+    # That of another time of the file tells it.
+    (tmp_path / "a.json").write_text(
+        json.dumps(run | {"median_tpot": 0.025, "median_intvty": 40.0})
+    )
+    assert read_records(tmp_path / "a.json")[0]["unit"] == "s"
 
 
 def test_a_result_says_where_its_accelerator_is_written(tmp_path):
@@ -552,7 +559,7 @@ def test_strategies_of_guidellm(tmp_path):
     *records, last = read_records(tmp_path / "a.json")
     counts = [float(deployment_of(record).workload.batch) for record in records]
     assert counts == [1, 31.2, 31.2]
-    assert "value is missing" in last["unusable"]
+    assert "a time per token is missing; give tpot_ms" in last["unusable"]
 
 
 MLPERF = """\
@@ -582,6 +589,12 @@ Mean Time to Output Token (ns) : 27123456
         ),
         ("Run Info,Run Info\nRun ID,Run Index\n,\n1,0\n", "give its benchmarks.json"),
         ("<!doctype html><html></html>", "a page of HTML; give the JSON"),
+        (
+            "Type,Name,Request Count,Failure Count,Median Response Time\nPOST,/v1,9,0,5\n",
+            "a table of Locust, which times whole requests; give a CSV",
+        ),
+        (json.dumps({"metrics": {"http_req_duration": {"avg": 9}}}), "a table of k6, which times"),
+        ("| model | test | t/s |\n|---|---|---|\n| q | tg128 | 99 |\n", "-o json writes in full"),
         ("Metric,avg\nInter Token Latency (ms),9\nmodel,x\n", "without hardware, tp, concurrency"),
     ],
 )
@@ -589,3 +602,125 @@ def test_reports_that_are_refused_say_what_to_give(tmp_path, text, why):
     (tmp_path / "a.txt").write_text(text)
     with pytest.raises(ValueError, match=why):
         read_records(tmp_path / "a.txt")
+
+
+# llama-bench, -o json: the tokens of one sequence a second; prompts are timed apart.
+LLAMA_BENCH = {
+    "gpu_info": "NVIDIA H100 80GB HBM3",
+    "backends": "CUDA",
+    "model_filename": "models/Qwen3-8B-Q4_K_M.gguf",
+    "model_type": "qwen3 8B Q4_K - Medium",
+    "model_size": 5027783680,
+    "model_n_params": 8190735360,
+    "type_k": "f16",
+    "n_gpu_layers": 99,
+    "split_mode": "layer",
+    "n_prompt": 0,
+    "n_gen": 128,
+    "n_depth": 4096,
+    "avg_ts": 125.0,
+}
+# AIConfigurator, best_config_topn.csv, aggregated and with separate servers.
+CONFIGURATOR = """\
+model,isl,osl,concurrency,bs,ttft,tpot,tokens/s/gpu,tokens/s/user,tp,pp,dp,moe_tp,moe_ep,gemm,kvcache,moe,backend,version,system
+Qwen/Qwen3-235B-A22B,4000,500,64,64,804.0,21.4,343,46.7,4,1,2,1,8,fp8_block,fp8,fp8_block,trtllm,1.2,h200_sxm
+"""
+SEPARATE = """\
+model,isl,osl,concurrency,ttft,tpot,tokens/s/user,(p)tp,(p)bs,(d)tp,(d)pp,(d)dp,(d)moe_ep,(d)bs,(d)gemm,(d)kvcache,(d)moe,(d)backend,(d)system
+Qwen/Qwen3-235B-A22B,4000,500,384,580,20,50,4,1,1,1,8,8,24,fp8,fp8,nvfp4,trtllm,b200_sxm
+"""
+# SGLang's bench_one_batch and bench_one_batch_server: no prompts among the answers.
+ONE_BATCH = {
+    "run_name": "default", "batch_size": 16, "input_len": 1024, "output_len": 256,
+    "prefill_latency": 0.5, "median_decode_latency": 0.0125, "total_latency": 3.7,
+}  # fmt: skip
+ONE_BATCH_SERVER = {
+    "batch_size": 16, "input_len": 1024, "output_len": 256, "latency": 3.7, "last_ttft": 0.5,
+}  # fmt: skip
+# InferenceX with separate servers: four that decode, on 8 GPUs each.
+SEPARATE_INFERENCEX = {
+    "hw": "gb200", "model": "deepseek-ai/DeepSeek-R1-0528", "framework": "dynamo-trt",
+    "precision": "fp4", "spec_decoding": "mtp", "isl": 1024, "osl": 1024, "conc": 1024,
+    "prefill_tp": 4, "num_prefill_gpu": 4, "decode_tp": 8, "decode_ep": 8,
+    "decode_dp_attention": True, "num_decode_gpu": 32, "mean_tpot": 0.0125,
+    "median_tpot": 0.0123, "median_intvty": 81.3,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds", "degrees", "batch", "context", "engine"),
+    [
+        (json.dumps([LLAMA_BENCH]), 0.008, (1, 1, 1, 1), 1, 4160, ""),
+        (CONFIGURATOR, 0.0214, (4, 2, 8, 1), 32, 4250, "trtllm"),
+        (SEPARATE, 0.020, (1, 8, 8, 1), 24, 4250, "trtllm"),
+        (
+            json.dumps(ONE_BATCH | PLACE | {"model": "qwen3-32b"}),
+            *(0.0125, (4, 1, 1, 1), 16, 1152, ""),
+        ),
+        (
+            as_lines(ONE_BATCH_SERVER | PLACE | {"model": "qwen3-32b"}),
+            *(0.0125, (4, 1, 1, 1), 16, 1152, ""),
+        ),
+        (json.dumps(SEPARATE_INFERENCEX), 0.0125, (1, 32, 8, 1), 32, 1536, "trtllm"),
+        (
+            "run_number,model_id,hardware,tp,max_concurrency,completed,total_input_tokens,"
+            "total_output_tokens,mean_tpot_ms,std_odd\n"
+            "0,qwen3-32b,h200,4,32,250,256000,128000,13.9,\n",
+            *(0.0139, (4, 1, 1, 1), 32, 1280, ""),
+        ),
+        (
+            json.dumps({"model": "qwen3-32b", "gpu": "h200", "tp": 2, "concurrency": 8,
+                        "input_tokens": 100, "output_tokens": 50, "tpot_ms_p50": 7.0}),
+            *(0.007, (2, 1, 1, 1), 8, 125, ""),
+        ),
+    ],
+    ids=["llama", "aic", "aic separate", "batch", "server", "inferencex", "sweep", "one object"],
+)  # fmt: skip
+def test_runs_under_keys_of_a_program_s_own(
+    tmp_path, text, seconds, degrees, batch, context, engine
+):
+    (tmp_path / "a.txt").write_text(text)
+    record = read_records(tmp_path / "a.txt")[0]
+    assert record["value"] * {"ms": 1e-3, "s": 1.0}[record["unit"]] == pytest.approx(seconds)
+    point = deployment_of(record)
+    assert tuple(float(getattr(point.partition, d)) for d in ("tp", "dp", "ep", "pp")) == degrees
+    work = point.workload
+    assert (float(work.batch), float(work.context), point.engine) == (batch, context, engine)
+    if "model_filename" in text:
+        assert work.bytes_ffn_weight == pytest.approx(5027783680 / 8190735360, rel=1e-4)
+        assert work.ffn_dtype == "bf16"
+    if "spec_decoding" in text:
+        assert float(work.query_tokens) > 1
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"n_prompt": 512, "n_gen": 0}, "it times prompts; those of generated tokens"),
+        ({"n_gpu_layers": 0}, "no layer runs on a GPU"),
+    ],
+)
+def test_runs_of_llama_bench_that_say_nothing_of_tokens(tmp_path, change, why):
+    (tmp_path / "a.json").write_text(json.dumps([LLAMA_BENCH, LLAMA_BENCH | change]))
+    *_, last = read_records(tmp_path / "a.json")
+    assert last["unusable"].startswith(why)
+
+
+def test_a_folder_of_results(tmp_path):
+    (tmp_path / "more").mkdir()
+    (tmp_path / "b.json").write_text(json.dumps(VLLM | PLACE))
+    (tmp_path / "more" / "a.jsonl").write_text(as_lines(SGLANG | {"gpu": "H200"}))
+    (tmp_path / "c.csv").write_text("Type,Request Count,Median Response Time\n")
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG")
+    records = read_records(tmp_path)
+    assert [record["id"] for record in records] == [
+        "b.json: record 1", "c.csv: file", "more/a.jsonl: record 1", "more/a.jsonl: record 2",
+    ]  # fmt: skip
+    assert records[1]["unusable"].startswith("a table of Locust")
+    for name in ("b.json", "more/a.jsonl"):
+        (tmp_path / name).unlink()
+    with pytest.raises(ValueError, match=r"\n  c\.csv: a table of Locust"):
+        read_records(tmp_path)
+    (tmp_path / "c.csv").unlink()
+    with pytest.raises(ValueError, match=r"no file of records in it; they end in \.json, "):
+        read_records(tmp_path)

@@ -191,6 +191,10 @@ def test_the_paper_has_no_losses_but_latency():
         ("gb200", "gb200-nvl72"),
         ("trillium", "tpu-v6e"),
         ("paper", "paper-reference"),
+        ("MI300X-192GB", "mi300x"),
+        ("H20-96GB", "h20-96g"),
+        ("H100-PCIE-80GB", "h100-pcie"),
+        ("gb200_sxm", "gb200-nvl72"),
     ],
 )
 def test_accelerator_is_found_by(given, name):

@@ -127,6 +127,37 @@ def test_explain_reads_the_file_of_a_script(tmp_path, monkeypatch):
     assert "is not a text file" in qsjax("explain", *flags, script, code=2).stderr
 
 
+def test_flags_may_follow_the_file_of_a_script(tmp_path):
+    script = tmp_path / "run.sh"
+    script.write_text("for TP in 1 2; do\n  vllm serve Qwen/Qwen3-8B -tp $TP &\ndone\n")
+    flags = ("--hardware", "h100-sxm", "--format", "json", "--", script)
+    assert any("-tp VALUE" in note for note in as_json(qsjax("explain", *flags))["notes"])
+    assert as_json(qsjax("explain", *flags, "-tp", "2"))["stated"]["tp"] == 2
+
+
+def test_a_count_of_gpus_may_stand_in_the_name_of_the_accelerator():
+    said = ("explain", "qwen3-8b", "--format", "json", "--context", "4k")
+    plain = as_json(qsjax(*said, "--hardware", "h200", "--gpus", "2"))
+    for name in ("2xH200", "2 x NVIDIA H200", "H200-141GB x2", "H200:2"):
+        assert as_json(qsjax(*said, "--hardware", name)) == plain
+
+
+def test_models_and_dtypes_as_people_spell_them():
+    said = ("--hardware", "h200", "--context", "4k", "--tp", "1", "--format", "json")
+    plain = as_json(qsjax("explain", "qwen3-8b", *said, "--weights", "fp4", "--kv", "fp8"))
+    for name in ("qwen3:8b", "qwen3-8b:latest"):
+        asked = ("--weights", "NVFP4", "--kv", "fp8_e4m3")
+        assert as_json(qsjax("explain", name, *said, *asked)) == plain
+
+
+def test_rates_and_engines_as_people_write_them():
+    said = ("simulate", "qwen3-8b", "--hardware", "h200", "--isl", "500", "--osl", "20",
+            "--requests", "20", "--format", "json")  # fmt: skip
+    plain = as_json(qsjax(*said, "--rate", "2,4", "--engine", "trtllm"))
+    asked = ("--rate", "2/s,240 req/min", "--engine", "TensorRT-LLM")
+    assert as_json(qsjax(*said, *asked)) == plain
+
+
 def test_explain_takes_the_address_of_a_model():
     address = "https://huggingface.co/Qwen/Qwen3-8B"
     record = as_json(qsjax("explain", address, *SMALL[1:], "--format", "json"))

@@ -9,10 +9,11 @@ from qsjax.engines.precision import about_name, broken_blocks, weights_of
 from qsjax.engines.rules import load_flags
 from qsjax.records.specs import Partition
 
-VLLM, SGLANG, TRT = (
+VLLM, SGLANG, TRT, ATOM = (
     "vllm serve m ",
     "python3 -m sglang.launch_server --model-path m ",
     "trtllm-serve m ",
+    "python3 -m atom.entrypoints.openai_server --model m ",
 )
 # Command line -> what it says, beside one GPU and nothing else: tp, ep, pp, dp, kvp, n(replicas),
 # b(atch), c(ontext), w(eights), kv (bytes), u(sable), s(tatic).
@@ -139,6 +140,17 @@ COMMANDS = {
     VLLM + "--quantization fp8_per_block --device-memory-utilization 0.8": {"w": "fp8", "u": 0.8},
     VLLM + "-dpl 8 -dp 16 -ep -dpa 10.0.0.1 -dpp 13345 -dpb ray -n 2 -r 0": {"dp": 16, "ep": 16},
     VLLM + "--compilation_config.pass_config.fuse_allreduce_rms true -tp 8": {"tp": 8},
+    # ATOM: data parallelism is replicas, unless attention is parallel in data.
+    ATOM + "-tp 8 --kv_cache_dtype fp8 --enable-expert-parallel": {"tp": 8, "ep": 8, "kv": 1},
+    ATOM + "-tp 4 -dp 2 --enable-expert-parallel": {"tp": 4, "ep": 4, "n": 2},
+    ATOM + "-tp 4 -dp 2 --enable-dp-attention --enable-tbo prefill": {"dp": 8},
+    ATOM + "-tp 8 --enable-dp-attention --enable-expert-parallel --method mtp "
+    "--num-speculative-tokens 3 --no-enable_prefix_caching": {"dp": 8, "ep": 8},
+    'docker exec -d a bash -c "\nexport A=1\ncd /app/ATOM\npython3 -m '
+    'atom.entrypoints.openai_server \\\n  --model m -tp 4 \\\n --max-num-seqs 64 > log 2>&1\n"': {
+        "tp": 4,
+        "b": 64,
+    },
     # TensorRT-LLM
     TRT + "--tp_size 8": {"tp": 8},
     TRT + "--port=8888 --trust_remote_code --backend=pytorch --max_seq_len=9300 "
@@ -208,7 +220,12 @@ def test_the_table_is_long_and_names_every_engine():
         ("text-generation-launcher --model-id m", "is not an engine"),
         ("./build/bin/llama-server -m m.gguf -c 8192", "'llama-server' is not an engine"),
         ("ollama run m", "'ollama' is not an engine"),
-        ("A=1 python3 -m atom.entrypoints.openai_server --model m -tp 8", "'atom.entrypoints"),
+        ("A=1 python3 -m llumnix.entrypoints.api_server --model m -tp 8", "'llumnix.entrypoints"),
+        ("python -m atom.benchmarks.benchmark_serving --model m", "'atom.benchmarks.benchmark_ser"),
+        (SGLANG + "--tp 8 --enable-expert-parallel", "not of sglang, which has --ep-size"),
+        (TRT + "--enable-expert-parallel", "not of trtllm, which has --ep-size"),
+        (VLLM + "--tp-size 8", "which has --tensor-parallel-size"),
+        (VLLM + "-tp auto", "'auto' is not a number; give a whole number of at least 1"),
         ("docker run -p 80:80 ghcr.io/x/text-generation-inference:3 --model-id m/n", "3'"),
         ("sudo docker run --name a/b -v /x:/y mm/lmdeploy lmdeploy serve m", "'mm/lmdeploy'"),
         ("vllm chat --url http://localhost:8000/v1", "`vllm chat` is a client"),
@@ -280,9 +297,11 @@ def test_commands_in_scripts(script, said):
 def test_what_a_reader_fills_in_counts_as_not_given():
     got = read(VLLM + "-tp $TP --max-num-seqs <concurrency> --kv-cache-dtype {dtype} -ep")
     assert _said(got) == {}
-    assert "-tp $TP, --max-num-seqs <concurrency>, --kv-cache-dtype {dtype};" in got.notes[-1]
+    (told,) = [note for note in got.notes if note.startswith("no value is known of")]
+    assert "-tp $TP, --max-num-seqs <concurrency>, --kv-cache-dtype {dtype}, so all" in told
+    assert told.endswith("write it behind the command or its file: -tp VALUE")
     got = read(TRT + "--tp_size=$TP --enable_attention_dp=$DP")
-    assert "--tp-size $TP, --enable-attention-dp $DP;" in got.notes[-1]
+    assert "--tp-size $TP, --enable-attention-dp $DP, so all" in got.notes[-1]
 
 
 def test_flags_are_sorted_by_what_they_can_change():

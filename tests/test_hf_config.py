@@ -1,6 +1,7 @@
 """Hugging Face configs of every family give the catalogue's shapes; broken ones say why."""
 
 import dataclasses
+import gzip
 import json
 from pathlib import Path
 
@@ -301,9 +302,56 @@ def test_granite(write):
     assert active == pytest.approx(0.8e9, rel=0.02)
 
 
+@pytest.mark.parametrize(
+    ("config", "billions"),
+    [
+        # ibm-granite/granite-4.0-micro, and Llama Guard 4, whose card counts 0.9 B of vision too.
+        (
+            {
+                "model_type": "granitemoehybrid", "vocab_size": 100352, "hidden_size": 2560,
+                "intermediate_size": 8192, "shared_intermediate_size": 8192,
+                "num_local_experts": 0, "num_experts_per_tok": 0, "num_hidden_layers": 40,
+                "num_attention_heads": 40, "num_key_value_heads": 8, "tie_word_embeddings": True,
+                "layer_types": ["attention"] * 40, "mamba_d_state": 256, "mamba_n_heads": 80,
+                "mamba_d_head": 64, "mamba_n_groups": 1, "mamba_expand": 2, "mamba_d_conv": 4,
+            },
+            3.4,
+        ),
+        (
+            {
+                "model_type": "llama4_text", "vocab_size": 202048, "hidden_size": 5120,
+                "intermediate_size": 8192, "intermediate_size_mlp": 8192, "moe_layers": [],
+                "num_local_experts": 0, "num_experts_per_tok": 0, "num_hidden_layers": 48,
+                "num_attention_heads": 40, "num_key_value_heads": 8, "head_dim": 128,
+                "interleave_moe_layer_step": 0, "attention_chunk_size": 8192,
+            },
+            11.1,
+        ),
+    ],
+    ids=lambda value: value["model_type"] if isinstance(value, dict) else "",
+)  # fmt: skip
+def test_a_family_of_mixtures_may_have_a_dense_model(write, config, billions):
+    spec = catalog.load_hf(write(config)).spec
+    assert (spec.experts, spec.top_k, spec.shared_experts) == (1, 1, 0)
+    assert float(params.total_params(spec)) / 1e9 == pytest.approx(billions, rel=0.01)
+    found = problems(write(config | {"num_local_experts": 8, "interleave_moe_layer_step": 1}))
+    assert found[0].startswith('"num_experts_per_tok": 0 is not allowed')
+
+
 def test_no_type_belongs_to_two_families():
     types = [name for family in FAMILIES.values() for name in family.types]
     assert len(types) == len(set(types))
+
+
+def test_a_config_may_be_of_gzip(write, tmp_path):
+    plain = catalog.load_hf(write(LLAMA))
+    packed = tmp_path / "my-model" / "config.json.gz"
+    packed.write_bytes(gzip.compress(json.dumps(LLAMA).encode()))
+    entry = catalog.model_entry(str(packed))
+    assert (entry.name, entry.spec) == ("my-model", plain.spec)
+    packed.write_bytes(packed.read_bytes()[:-9])
+    with pytest.raises(ValueError, match="cannot be read: Compressed file ended"):
+        catalog.model_entry(packed)
 
 
 def test_a_folder_is_a_model(write):
@@ -650,8 +698,16 @@ def test_a_broken_quantisation_file_is_told_apart(write):
 
 def test_unknown_architecture_says_what_to_do(write):
     (only,) = problems(write({"model_type": "zyx", "architectures": ["ZyxForCausalLM"]}))
-    assert only.startswith("unknown architecture (zyx, ZyxForCausalLM); known: llama, ")
+    assert only.startswith("unknown architecture (zyx, ZyxForCausalLM); 2")
     assert "docs/guides/your-own-model.md" in only
+
+
+def test_an_architecture_tells_the_type_where_nothing_else_does(write):
+    config = json.loads((CONFIGS[0].parent / "qwen3-30b-a3b.json").read_text())
+    assert config.pop("model_type") == "qwen3_moe"
+    assert catalog.load_hf(write(config)).spec == catalog.model("qwen3-30b-a3b")
+    plain = {key: value for key, value in LLAMA.items() if key != "model_type"}
+    assert catalog.load_hf(write(plain)).spec == catalog.load_hf(write(LLAMA)).spec
 
 
 def test_the_nearest_family_of_one_that_is_not_read(write):
@@ -660,10 +716,10 @@ def test_the_nearest_family_of_one_that_is_not_read(write):
     (only,) = problems(write({"model_type": "qwen3_7", "hidden_size": 64}))
     assert only.startswith(
         "unknown architecture (qwen3_7); nearest is qwen3, and the file lacks num_hidden_layers, "
-        "vocab_size, num_attention_heads, intermediate_size; known: "
+        "vocab_size, num_attention_heads, intermediate_size; 2"
     )
     (only,) = problems(write({"model_type": "t5", "is_encoder_decoder": True}))
-    assert only.startswith("unknown architecture (t5): an encoder with a decoder; known: ")
+    assert only.startswith("unknown architecture (t5): an encoder with a decoder; 2")
 
 
 def test_what_is_refused_is_not_known():
@@ -1150,6 +1206,39 @@ def test_experts_that_stay_whole_weigh_so():
             0.25,
             "bf16",
         ),
+        (
+            {
+                "quant_method": "torchao",
+                "quant_type": {"default": {
+                    "_type": "Int8DynamicActivationIntxWeightConfig",
+                    "_data": {
+                        "weight_dtype": {"_type": "torch.dtype", "_data": "int4"},
+                        "weight_granularity": {"_type": "PerGroup", "_data": {"group_size": 32}},
+                    },
+                }},
+            },
+            "fp4",
+            18.5 / 32,
+            "fp8",
+        ),
+        (
+            {
+                "quant_method": "torchao",
+                "quant_type": {"default": {
+                    "_type": "FqnToConfig",
+                    "_data": {"fqn_to_config": {
+                        "_default": {"_type": "Int4WeightOnlyConfig", "_data": {"group_size": 128}},
+                        "re:.*lm_head": None,
+                    }},
+                }},
+            },
+            "fp4",
+            66.5 / 128,
+            "bf16",
+        ),
+        ({"quant_method": "fp_quant", "forward_dtype": "mxfp4"}, "fp4", 0.53125, "fp4"),
+        ({"quant_method": "fp_quant", "forward_dtype": "nvfp4", "pseudoquantization": True}, "fp4",
+         0.5625, "bf16"),
         ({"quant_method": "quark", "global_quant_config": {"weight": {"dtype": "fp8_e4m3"},
           "input_tensors": {"dtype": "fp8_e4m3"}}}, "fp8", 1, "fp8"),
     ],
@@ -1161,6 +1250,20 @@ def test_formats(write, table, dtype, stored, multiply):
     own = imported.spec.precision
     assert own.bytes_ffn_weight == own.bytes_attn_weight == pytest.approx(stored)
     assert own.ffn_dtype == multiply
+
+
+@pytest.mark.parametrize(
+    ("more", "is_told"),
+    [
+        ({"sparsity_config": {"format": "sparse-24-bitmask", "sparsity_structure": "2:4"}}, True),
+        ({"format": "marlin-24", "sparsity_config": {"format": "dense"}}, True),
+        ({"format": "pack-quantized", "sparsity_config": {"format": "dense"}}, False),
+    ],
+)
+def test_sparsity_is_told(write, more, is_told):
+    table = {"quant_method": "compressed-tensors", "config_groups": {}} | more
+    note = catalog.load_hf(write(LLAMA | {"quantization_config": table})).note
+    assert ("2:4 sparsity is not counted" in note) == is_told
 
 
 def test_some_modules_of_mlx_and_gptq(write):
@@ -1187,6 +1290,7 @@ def test_some_modules_of_mlx_and_gptq(write):
             '"weight.dtype" is None',
         ),
         ({"quant_method": "compressed-tensors", "config_groups": 3}, '"config_groups" is 3, not'),
+        ({"quant_method": "fp_quant", "forward_dtype": "hif4"}, "\"forward_dtype\" is 'hif4'"),
     ],
 )
 def test_formats_that_are_none(write, table, start):
@@ -1213,7 +1317,7 @@ def test_formats_that_are_none(write, table, start):
         (HUNYUAN_LARGE, 389e9, 52e9),
         (SOLAR_OPEN_2, 250e9, 15e9),
         (GIGACHAT, 432e9, 28e9),  # with the module that predicts tokens
-        (ERNIE_VL, 28.6245e9, None),  # as transformers 5.24 builds its language model
+        (ERNIE_VL, 28.6245e9, 3.35e9),  # as transformers 5.24 builds its language model
     ],
     ids=lambda value: value["model_type"] if isinstance(value, dict) else "",
 )
@@ -1327,7 +1431,11 @@ def test_layers_that_share_keys_and_values_across(write):
 def test_experts_of_images_are_stored_but_not_read(write):
     spec = catalog.load_hf(write(ERNIE_VL)).spec
     assert (spec.expert_ff, spec.shared_ff, spec.dense_layers) == (1536, 1536, 1)
-    assert spec.lookup_params == 27 * 64 * 2560 * (3 * 512 + 1)
+    assert spec.idle_params == 27 * 64 * 2560 * (3 * 512 + 1)
+    active = float(params.total_params(spec)) - 27 * 2560 * (58 * 3 * 1536 + 64 * (3 * 512 + 1))
+    assert float(params.active_params(spec)) == active
+    few = catalog.load_hf(write(ERNIE_VL | {"moe_num_experts": [64, 32]})).spec
+    assert (few.experts, few.idle_params) == (64, spec.idle_params / 2)
 
 
 def test_a_refused_type_is_refused_whatever_its_language_model_is_called(write):
@@ -1468,6 +1576,16 @@ def test_files_of_models_have_the_totals_of_their_cards(write, one):
     ("config", "start"),
     [
         ({"dim": 4096, "n_layers": 32, "n_heads": 32}, "this is Mistral's params.json; give the"),
+        ({"weight_map": {}}, "this is an index of weights; give the config.json beside it"),
+        (
+            {"peft_type": "LORA", "base_model_name_or_path": "a/b"},
+            "this is of an adapter (LoRA); gi",
+        ),
+        ({"eos_token_id": 2, "temperature": 0.6}, "this is of how tokens are drawn; give the conf"),
+        (
+            {"architecture": "LlamaForCausalLM", "hidden_size": 64, "mapping": {}},
+            "this is a checkpoint of TensorRT-LLM; give the config.json beside it, or of the model",
+        ),
         (
             LLAMA | {"model_type": "ouro", "architectures": []},
             "architecture ouro is not read: near",

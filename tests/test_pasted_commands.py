@@ -32,6 +32,10 @@ COATS = {
     "JSON": LINE + """ --compilation-config '{"level": 3, "cudagraph_capture_sizes": [1, 2]}'""",
     "compose, a text": IMAGE + "    command: --model org/m --tensor-parallel-size 4 "
     "--max-model-len 8192\n",
+    "compose, a text in quotation marks": IMAGE
+    + """    command: "--model org/m -tp 4 --max-model-len=8192 --served-model-name 'a b'"\n""",
+    "comments behind the words of a list": "A=(\n  -tp 4 # it's of a node\n  --max-model-len 8192\n"
+    ')\nvllm serve org/m "${A[@]}" # the server',
     "compose, a list": IMAGE
     + "    command:\n      - --model\n      - org/m\n      - --tensor-parallel-size=4\n"
     '      - "--max-model-len"\n      - "8192"\n',
@@ -60,6 +64,28 @@ COATS = {
     + "    args:\n    - org/m\n    - -tp\n    - '4'\n    - --max-model-len\n    - '8192'\n"
     "    command:\n    - vllm\n    - serve\n",
     "a shell's arguments": POD + f'    command: ["/bin/sh", "-c"]\n    args: ["{LINE}"]\n',
+    "sbatch": f"sbatch -p gpu --gres=gpu:h100:4 --wrap='{LINE}'",
+    "Slurm's variables": "#!/bin/bash\n#SBATCH --nodes=1\n#SBATCH --gres=gpu:h100:4 # of a node\n"
+    + LINE.replace("4", "$SLURM_GPUS_ON_NODE"),
+    "GPUs that a script counts": "#SBATCH -N 2\n#SBATCH --gpus-per-node=4\n"
+    "N=$(nvidia-smi --list-gpus | wc -l)\n" + LINE.replace("4", "${N}"),
+    "a batch file": "@echo off\nset TP=4\nset MODEL=org/m\ndocker run --gpus all ^\n  "
+    "vllm/vllm-openai:latest ^\n  --model %MODEL% ^\n  -tp %TP% --max-model-len 8192\n",
+    "make, which reads its variables first": "serve:\n\tvllm serve $(MODEL) -tp $(TP) \\\n"
+    "\t\t--max-model-len 8192\n\nMODEL ?= org/m\nTP := 4\n",
+    "a workflow of GitHub": "on: push\njobs:\n  a:\n    env:\n      MODEL: org/m\n    steps:\n"
+    "      - uses: b/c@v4\n      - name: d\n        run: |\n          docker run -d \\\n"
+    "            vllm/vllm-openai:latest --model ${{ env.MODEL }} \\\n            -tp 4 "
+    "--max-model-len 8192\n",
+    "several variables of a container file": "FROM vllm/vllm-openai:v0.10\nENV MODEL=org/m \\\n"
+    '    TP=4 A="b c"\nENTRYPOINT vllm serve $MODEL -tp $TP --max-model-len 8192\n',
+    "a model that KServe stores": "apiVersion: serving.kserve.io/v1beta1\nkind: InferenceService\n"
+    "spec:\n  predictor:\n    model:\n      modelFormat:\n        name: vLLM\n      storageUri: "
+    "hf://org/m\n      args:\n        - --tensor-parallel-size=4\n        - --max-model-len=8192\n",
+    "values that are handed to helm": "helm install v vllm/vllm-stack -f - <<EOF\n"
+    "servingEngineSpec:\n  modelSpec:\n  - name: a\n    repository: vllm/vllm-openai\n"
+    "    modelURL: org/m\n    vllmConfig:\n      tensorParallelSize: 4\n      maxModelLen: 8192\n"
+    "      extraArgs: ['--disable-log-requests']\nEOF\n",
     "tmux": f'tmux new-session -d -s v "{LINE}"',
     "nohup": f"nohup {LINE} > log 2>&1 &",
     "singularity": "singularity run --nv docker://vllm/vllm-openai:latest --model org/m -tp 4 "
@@ -679,8 +705,32 @@ def test_a_variable_in_place_of_json_is_not_read():
 
 
 def test_a_module_behind_assignments_is_refused_by_its_name():
-    with pytest.raises(ValueError, match=r"'atom\.entrypoints\.openai_server' is not an engine"):
-        read("export A=1\nTP=8\npython3 -m atom.entrypoints.openai_server --model m -tp $TP")
+    with pytest.raises(ValueError, match=r"'llumnix\.entrypoints\.api_server' is not an engine"):
+        read("export A=1\nTP=8\npython3 -m llumnix.entrypoints.api_server --model m -tp $TP")
+
+
+def test_an_option_of_a_script_is_not_given_and_arms_that_differ_are_not_known():
+    options = (
+        "while getopts 'm:t:' o; do\n case $o in\n  m) MODEL=$OPTARG;;\n  t) TP=$OPTARG;;\n"
+        " esac\ndone\n"
+    )
+    line = "vllm serve ${MODEL:-org/m} -tp ${TP:-4}"
+    assert (read(options + line).model, read(options + line).tp) == ("org/m", 4)
+    arms = "case $GPU in\n  h100) TP=8; LEN=8192 ;;\n  h200) TP=4; LEN=8192 ;;\nesac\n"
+    got = read(f"{arms}vllm serve org/m -tp $TP --max-model-len $LEN")
+    assert (got.tp, got.context) == (1, 8192)
+    assert any(note.startswith("no value is known of -tp $TP,") for note in got.notes)
+
+
+def test_flags_behind_a_script_are_those_of_its_server():
+    script = f"export A=1\n{LINE} &\nvllm bench serve --model org/m"
+    got = read([script, "-tp", "2", "--max-num-seqs=8"])
+    assert (got.model, got.tp, got.batch, got.context) == ("org/m", 2, 8, 8192)
+
+
+def test_all_that_a_script_was_started_with_is_no_model():
+    got = read('f() {\n local more="$*"\n vllm serve "$@" -tp 4 ${more}\n}')
+    assert (got.model, got.tp) == (None, 4)
 
 
 def test_what_python_adds_under_a_condition_is_left_out():

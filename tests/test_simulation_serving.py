@@ -15,9 +15,8 @@ from benchmarks import passes
 from qsjax import catalog
 from qsjax.cli import cli
 from qsjax.cost.decode import decode_step
-from qsjax.engines.flags import ENGINES
 from qsjax.engines.rules import load_schedulers
-from qsjax.engines.schedulers import Scheduler, check_scheduler, default_scheduler
+from qsjax.engines.schedulers import SCHEDULED, Scheduler, check_scheduler, default_scheduler
 from qsjax.questions.simulation import serving, sizing, slopes, steps, traffic
 from qsjax.questions.simulation.outcomes import check_quantile, needed_for
 from qsjax.records.scenario import Records
@@ -328,7 +327,18 @@ def test_a_trace_is_sorted_and_begins_at_zero():
         # https://github.com/kvcache-ai/Mooncake, FAST25-release/traces
         '{"timestamp": 27482, "input_length": 374, "output_length": 44, "hash_ids": [46, 47]}\n'
         '{"timestamp": 31796.579, "input_length": 396, "output_length": 109, "hash_ids": [46]}\n',
+        # The same without hashes, as aiperf takes it
+        '{"timestamp": 27482, "input_length": 374, "output_length": 44}\n'
+        '{"timestamp": 31796.579, "input_length": 396, "output_length": 109}\n',
+        # https://github.com/alibaba-edu/qwen-bailian-usagetraces-anon: seconds
+        '{"chat_id": 1, "timestamp": 61.0, "input_length": 374, "output_length": 44, '
+        '"hash_ids": [1]}\n{"chat_id": 2, "timestamp": 65.314579, "input_length": 396, '
+        '"output_length": 109, "hash_ids": [1]}\n',
+        # https://github.com/Mutinifni/splitwise-sim
+        "request_id,request_type,arrival_timestamp,batch_size,prompt_size,token_size\n"
+        "0,2,0.0,1,374,44\n1,2,4.314579,1,396,109\n",
         "timestamp_ms,isl,osl\n0,374,44\n4314.579,396,109\n",
+        '[{"arrival": 0, "isl": 374, "osl": 44},\n {"arrival": 4.314579, "isl": 396, "osl": 109}]',
     ],
 )
 def test_published_traces(text):
@@ -336,6 +346,13 @@ def test_published_traces(text):
     np.testing.assert_allclose(read.arrival, [0.0, 4.314579], rtol=1e-6)
     np.testing.assert_array_equal(read.prompt, [374, 396])
     np.testing.assert_array_equal(read.output, [44, 109])
+
+
+def test_requests_of_burstgpt_that_failed_are_left_out():
+    text = "Timestamp,Request tokens,Response tokens\n5,3,4\n6,3,0\n7,3,4\n"
+    with pytest.warns(UserWarning, match="1 requests without an answer are left out"):
+        read = traffic.read_trace(text)
+    np.testing.assert_array_equal(read.arrival, [0.0, 2.0])
 
 
 def test_a_trace_of_json_that_is_cut_off():
@@ -397,7 +414,7 @@ def test_defaults_of_the_engines():
     assert default_scheduler("sglang", 192 * GIB).budget == 16_384
     assert default_scheduler("sglang", 80 * GIB).mixed == 0
     assert default_scheduler("trtllm", 80 * GIB).reserve == 1
-    for rules in (load_schedulers()[engine] for engine in ENGINES):
+    for rules in (load_schedulers()[engine] for engine in SCHEDULED):
         assert rules["source"]
         assert len(rules["budget"]) == len(rules["sequences"]) == len(rules["below"]) + 1
     with pytest.raises(ValueError, match="unknown engine"):

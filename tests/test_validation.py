@@ -840,7 +840,10 @@ def test_cli_on_records_of_ones_own(tmp_path):
     [
         ("{", ["not JSON"]),
         ('{"a": 1}', ['a list "records"']),
-        ('[{"id": "x"}, 3]', ["x: category is missing", "x: gpu is missing", "record 2 is not"]),
+        (
+            '[{"id": "x"}, 3]',
+            ["x: a time per token is missing", "x: gpu is missing", "record 2 is not"],
+        ),
         (json.dumps([{**EXAMPLE, "value": -1}]), ["mine-1: value -1 is not a time"]),
         (json.dumps([{**EXAMPLE, "value": -(10**400)}]), ["is not a time"]),
         (
@@ -865,7 +868,7 @@ def test_one_bad_record_is_one_skipped_record(tmp_path):
     rows = validate(read_json(path)).records
     assert [row["id"] for row in rows] == ["x", "record 2", "y", "z", "mine-1"]
     told = [row.get("skipped_because", "") for row in rows]
-    for text, words in zip(told, ("category is missing", "not an object", "is not a time", "tp is"),
+    for text, words in zip(told, ("a time per token", "not an object", "is not a time", "tp is"),
                            strict=False):  # fmt: skip
         assert words in text
     assert "predicted" in rows[-1]

@@ -102,7 +102,7 @@ FAMILIES: dict[str, Family] = {
             *("internlm2", "internlm3", "hyperclovax", "qwen2_5_omni_text", "cwm", "bitnet"),
             *("iquestcoder", "emu3_text_model", "glm_ocr_text", "granite4_vision_text"),
             *("granite_docling_text", "chameleon", "molmo2_text", "baichuan", "xverse", "orion"),
-            *("aquila", "internlm", "skywork", "minicpmv", "minicpmo"),
+            *("aquila", "internlm", "skywork", "minicpmv", "minicpmo", "PanguEmbedded"),
         ),
         fields=_DENSE,
     ),
@@ -503,12 +503,13 @@ FAMILIES: dict[str, Family] = {
         | _TIED
         | {
             "expert_ff": "moe_intermediate_size.0|moe_intermediate_size",
-            "experts": "moe_num_experts",
+            "experts": "moe_num_experts.0|moe_num_experts",
             "top_k": "moe_k",
             "shared_experts": "moe_num_shared_experts = 0",
             "shared_ff": "moe_intermediate_size.0|moe_intermediate_size",
         },
         parts=(layers.between, selective.experts_for_images),
+        note="experts for images alone are held, and no token of text uses them",
     ),
     "hunyuan_moe": Family(
         types=("hunyuan_v1_moe", "hunyuan"),

@@ -21,6 +21,7 @@ from qsjax.records.specs import ModelSpec
 
 # Where multimodal models keep the language model, the outer ones first.
 _INNER = ("thinker_config", "llm_config", "language_config", "text_config")
+_CLASS = re.compile(r"(ForCausalLM|ForConditionalGeneration)$")
 # Heads that guess tokens for a model: their configs say the shape of that model.
 _DRAFT = re.compile(r"eagle|medusa|mtp|nextn|dflash|speculator|draft", re.IGNORECASE)
 _DRAFT_KEYS = ("draft_vocab_size", "speculators_model_type", "eagle_config", "dflash_config")
@@ -126,7 +127,8 @@ def _family(config: Mapping[str, Any], outer: Mapping[str, Any]) -> Family | str
         )
     if any(name in REFUSED for name in (*listed, *named)):
         return _unknown(config, (*named, *listed))
-    for name in (*listed, *named):
+    classes = () if named else (_type_of(name) for name in listed)
+    for name in (*listed, *named, *classes):
         for family in FAMILIES.values():
             if name in family.types:
                 # DeepSeek-OCR and the smallest DeepSeek-VL2 have no latents.
@@ -135,18 +137,53 @@ def _family(config: Mapping[str, Any], outer: Mapping[str, Any]) -> Family | str
     return _unknown(config, (*named, *listed))
 
 
+def _type_of(architecture: str) -> str:
+    """The type whose name is that of an architecture: "Qwen3MoeForCausalLM" is "qwen3_moe"."""
+    plain = _CLASS.sub("", architecture).lower()
+    types = (name for family in FAMILIES.values() for name in family.types)
+    return next((name for name in types if name.lower().replace("_", "") == plain), "")
+
+
+# Other files of a model by their keys, and what they are.
+_OTHERS = {
+    ("dim", "n_layers"): "Mistral's params.json",
+    ("weight_map",): "an index of weights",
+    ("tokenizer_class",): "of a tokenizer",
+    ("eos_token_id",): "of how tokens are drawn",
+    ("quantization", "producer"): "of a quantisation alone",
+    ("_class_name",): "of a model of images",
+    ("architecture", "mapping"): "a checkpoint of TensorRT-LLM",
+    ("pretrained_config",): "an engine of TensorRT-LLM",
+}
+
+
+def _other_file(config: Mapping[str, Any]) -> str:
+    """What is said of another file of a model; "" where it is none that is known here."""
+    if "peft_type" in config:
+        base = config.get("base_model_name_or_path") or "it was trained on"
+        return f"this is of an adapter (LoRA); give the model {base}, or its config.json"
+    what = next((what for keys, what in _OTHERS.items() if all(key in config for key in keys)), "")
+    is_model = "hidden_size" in config and "architecture" not in config
+    if not what or is_model:
+        return ""
+    return f"this is {what}; give the config.json beside it, or of the model that it is made of"
+
+
 def _unknown(config: Mapping[str, Any], names: tuple[str, ...]) -> str:
     """What is said of an architecture without a family: the nearest one, and what differs."""
     types = {name: family for family in FAMILIES.values() for name in family.types}
     given = ", ".join(dict.fromkeys(names)) or 'no "model_type"'
+    if not names and (other := _other_file(config)):
+        return other
     refused = [REFUSED[name] for name in names if name in REFUSED]
     if refused:
         near, differs = refused[0]
         return f"architecture {given} is not read: nearest is {near}, but {differs}; {BY_HAND}"
     near = next((found for name in names for found in _alike(name, types)), "")
-    known = f"known: {', '.join(types)}. For any other {BY_HAND}"
-    if not names and {"dim", "n_layers"} <= config.keys():
-        return "this is Mistral's params.json; give the config.json beside it"
+    known = (
+        f"{len(types)} types are known (docs/guides/your-own-model.md lists them); for any other "
+        f"{BY_HAND}"
+    )
     if config.get("is_encoder_decoder"):
         return f"unknown architecture ({given}): an encoder with a decoder; {known}"
     if not near:
@@ -160,7 +197,7 @@ def _unknown(config: Mapping[str, Any], names: tuple[str, ...]) -> str:
 
 def _alike(name: str, types: Mapping[str, Family]) -> list[str]:
     """Types whose names are like one, or are how it begins; the longest first."""
-    plain = re.sub(r"(ForCausalLM|ForConditionalGeneration)$", "", name).lower()
+    plain = _CLASS.sub("", name).lower()
     start = [one for one in types if plain.startswith(one.lower()) or one.startswith(plain)]
     return sorted(start, key=len, reverse=True) or difflib.get_close_matches(plain, types, n=1)
 
@@ -179,6 +216,10 @@ def _shape(family: Family, reading: Reading) -> dict[str, float]:
         return {name: value for name, value in shape.items() if name not in unread}
     for part in family.parts:
         shape |= part(reading, shape)
+    if shape.get("experts") == 0 and not shape.get("top_k"):  # of a family of mixtures, but dense
+        one = dict.fromkeys(("experts", "top_k"), 1.0)
+        none = dict.fromkeys(("shared_experts", "dense_layers"), 0.0)
+        shape |= one | none | {"expert_ff": shape.get("dense_ff") or shape["expert_ff"]}
     _tell_foreign(family, reading, shape)
     # A width that no layer has would make two equal models unequal.
     for count, width in (("dense_layers", "dense_ff"), ("shared_experts", "shared_ff")):
@@ -234,7 +275,15 @@ def _notes(config: Mapping[str, Any], family: Family | str) -> list[str]:
         notes.append("the vision encoder is left out")
     if any(config.get(key) for key in _PREDICTION):
         notes.append("the multi-token-prediction module is left out")
+    if any(_is_sparse(config[key]) for key in _TABLES if isinstance(config.get(key), Mapping)):
+        notes.append("2:4 sparsity is not counted: weights are held, read and multiplied as dense")
     return notes
+
+
+def _is_sparse(table: Mapping[str, Any]) -> bool:
+    """Whether two of four weights are zero, as compressed-tensors says it."""
+    paths = ("sparsity_config.sparsity_structure", "sparsity_config.format", "format")
+    return any(re.search(r"2:4|-24", str(value_at(table, path))) for path in paths)
 
 
 def _shape_problems(family: Family, reading: Reading, shape: Mapping[str, float]) -> list[str]:
@@ -252,9 +301,10 @@ def _shape_problems(family: Family, reading: Reading, shape: Mapping[str, float]
 
 def _beside(path: Path | None) -> Path:
     """hf_quant_config.json beside config.json, and NAME_hf_quant_config.json: NAME_config.json."""
-    if path is None or not path.name.endswith("config.json"):
+    plain = "" if path is None else path.name.removesuffix(".gz")
+    if path is None or not plain.endswith("config.json"):
         return Path()
-    return path.with_name(f"{path.name.removesuffix('config.json')}hf_quant_config.json")
+    return path.with_name(f"{plain.removesuffix('config.json')}hf_quant_config.json")
 
 
 def _quantisation(
@@ -323,7 +373,8 @@ def load(source: str | Path | Mapping[str, Any]) -> ModelEntry:
         path = path / "config.json"
     problems: list[str] = []
     outer = _json(path, problems)
-    name = path.resolve().parent.name if path.name == "config.json" else path.stem
+    plain = path.with_name(path.name.removesuffix(".gz"))
+    name = path.resolve().parent.name if plain.name == "config.json" else plain.stem
     return _model(outer, path, name, problems)
 
 

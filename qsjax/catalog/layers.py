@@ -56,7 +56,9 @@ def sparse_step(reading: Reading, shape: Shape) -> dict[str, float]:
 
 
 def interleaved(reading: Reading, shape: Shape) -> dict[str, float]:
-    """Llama 4: the last of every `interleave_moe_layer_step` layers is routed."""
+    """Llama 4: the last of every `interleave_moe_layer_step` layers is routed, if any is."""
+    if not shape["experts"]:
+        return {}
     step = step_of(reading, "interleave_moe_layer_step", 1.0)
     return {"dense_layers": shape["layers"] - shape["layers"] // step}
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 from qsjax.catalog import huggingface, toml, toml_hardware, toml_models
@@ -17,6 +17,7 @@ from qsjax.catalog.quantisation import ALGORITHMS
 from qsjax.records.conversion import kind_of
 from qsjax.records.precision import STORED, Stored, precision_of
 from qsjax.records.specs import Dtype
+from qsjax.records.units import GB
 
 NAME_MAX = 255  # bytes that file systems allow in the name of a file
 _DATA = resources.files("qsjax.catalog") / "data"
@@ -31,7 +32,7 @@ _VARIANT = re.compile(
     r"(instruct|chat|base|thinking|reasoning|hf|it|1m|preview|exp|dynamic|static|pertensor|block"
     r"|perchannel|quantized|autoround|kv|mtp|\d{4})$"
 )
-_FORMATS = {
+FORMATS = {
     "nvfp4": "NVFP4",
     "mxfp4": "MXFP4",
     "fp4": "NVFP4",
@@ -47,7 +48,11 @@ _FORMATS = {
     "8bit": "W8A16",
     "bf16": "",
 }
-_FORMAT = re.compile(rf"({'|'.join(_FORMATS)})(v\d)?$")
+_FORMAT = re.compile(rf"({'|'.join(FORMATS)})(v\d)?$")
+
+
+# What names of GGUF files add to that of a model.
+_GGUF = re.compile(r"(?:[-_.:](?:gguf|UD|I?Q\d_\w+|TQ\d_0))+$", re.IGNORECASE)
 
 
 # Where a model comes from, and which of its revisions: neither says what it is.
@@ -59,6 +64,34 @@ PLACE = re.compile(
 
 # Who makes an accelerator, as nvidia-smi and amd-smi print it in front of its name.
 _MAKER = re.compile(r"^(?:nvidia|amdinstinct|amd)(?=.)")
+
+
+# "8xH100", "8 x NVIDIA H100", "H100 x8", "2*H200", "H100:8".
+_COUNT = re.compile(
+    r"^(\d{1,4}) ?[x\u00d7*] ?(?=[a-z])|(?:(?<=\d)|\s)[x\u00d7*] ?(\d{1,4})$|:(\d{1,4})$",
+    re.IGNORECASE,
+)
+_SIZE = re.compile(r"[\s_-](\d{2,3}) ?g(?:i?b)?$", re.IGNORECASE)
+# Four parts of one name differ in their memory; binary units and spare dies make it differ by less.
+_NEAR = 0.1
+
+
+def counted(name: str) -> tuple[str, int]:
+    """An accelerator's name without how many it counts, and how many; 1 where it counts none.
+
+    >>> counted("2xH100-80GB"), counted("h200")
+    (('H100-80GB', 2), ('h200', 1))
+    """
+    found = _COUNT.search(name.strip())
+    if found is None:
+        return name, 1
+    return _COUNT.sub("", name.strip()).strip(), int(found[1] or found[2] or found[3])
+
+
+def has_memory(entry: HardwareEntry, *sizes: float) -> bool:
+    """Whether an accelerator has one of so many GB."""
+    capacity = float(entry.spec.hbm_bytes) / GB  # type: ignore[arg-type]  # catalogue entries hold floats
+    return any(abs(size / capacity - 1.0) <= _NEAR for size in sizes)
 
 
 def canonical(name: str) -> str:
@@ -100,6 +133,9 @@ def _match(kind: str, name: str) -> _Match | None:
     for candidate in (canonical(name), tail):
         if candidate in index:
             return _Match(index[candidate])
+    if kind == "hardware" and (size := _SIZE.search(name)):
+        bare = _match(kind, name[: size.start()])
+        return bare if bare and has_memory(_hardware(bare.entry), float(size[1])) else None
     while kind == "models":
         found = _FORMAT.search(tail)
         shorter = tail[: found.start()] if found else _VARIANT.sub("", tail)
@@ -148,6 +184,11 @@ def names(kind: str) -> tuple[str, ...]:
     return tuple(_stored(kind))
 
 
+def is_model(name: str) -> bool:
+    """Whether a name is that of a model of the catalogue, by any of its spellings."""
+    return _match("models", name) is not None
+
+
 def find(kind: str, name: str) -> str:
     """The catalogue's name of an entry.
 
@@ -170,6 +211,19 @@ def _hint(kind: str, name: str) -> str:
     for other in _KINDS.keys() - {kind}:
         if _match(other, name):
             return f"{name!r} names {'a model' if other == 'models' else 'an accelerator'}."
+    one, count = counted(name)
+    if kind == "hardware" and count > 1 and _match(kind, one):
+        return (
+            f"it counts {count} of {_found(kind, one).entry}: give that name, and the count apart."
+        )
+    if kind == "hardware" and "," in name:
+        return "give one; `qsjax compare` takes several."
+    base = _GGUF.sub("", name)
+    if kind == "models" and base != name and _match(kind, base):
+        return (
+            f"{_found(kind, base).entry} is known, and an engine's command line tells the type of "
+            f"a GGUF file: qsjax explain -- vllm serve {base}-GGUF:Q4_K_M."
+        )
     spellings = _index(kind)
     near = difflib.get_close_matches(canonical(name.rpartition("/")[2]), spellings, n=5)
     found = dict.fromkeys(spellings[spelling] for spelling in near)
@@ -197,7 +251,7 @@ def _stored_as(entry: ModelEntry, told: str, block: int) -> ModelEntry:
     As in the checkpoints of publishers, experts of 4 bits leave attention in 16. One that is
     published so already stays as it is.
     """
-    form = ALGORITHMS.get(_FORMATS[told], WHOLE)
+    form = ALGORITHMS.get(FORMATS[told], WHOLE)
     if (form.dtype, form.multiply) == (entry.weight_dtype, entry.multiply_dtype):
         return entry
     is_mixture = float(entry.spec.experts) > 1  # type: ignore[arg-type]  # catalogue entries hold floats
@@ -237,7 +291,7 @@ def _path(name: str | Path | None, suffixes: tuple[str, ...]) -> Path | None:
             f"and a file at most {NAME_MAX}; give one of the catalogue or the path of a file"
         )
     path = huggingface.expanded(name)
-    is_file_name = path.suffix.lower() in suffixes
+    is_file_name = PurePath(str(path).removesuffix(".gz")).suffix.lower() in suffixes
     if ".json" in suffixes and path.suffix.lower() in (".gguf", ".safetensors"):
         raise ValueError(
             f"{name}: a file of weights; give the config.json of its model, its folder, or a name "

@@ -281,8 +281,11 @@ def _quark(table: Table, problems: list[str]) -> Scheme:
 def _torchao_type(kind: Any, problems: list[str]) -> Format:
     """One of torchao's classes of configuration, or its name in small letters."""
     name = kind.get("_type", kind) if isinstance(kind, Mapping) else kind
-    size = value_at(kind, "_data.group_size")
+    places = ("group_size", "granularity._data.group_size", "weight_granularity._data.group_size")
+    size = next((n for at in places if (n := value_at(kind, f"_data.{at}"))), None)
     plain = re.sub(r"[^a-z0-9]", "", str(name).lower())
+    # IntxWeightOnlyConfig: the width of its weights is a field of its own.
+    plain = plain.replace("intx", str(value_at(kind, "_data.weight_dtype._data") or "intx"))
     weight = re.search(r"(u?int|float|nvfp|mxfp|mx)(\d?)(?:w|weight)", plain)
     if weight is None or weight[1] == "mx" or not weight[2]:
         weight = re.search(r"(u?int|float|nvfp|mxfp)(\d)", plain)
@@ -304,9 +307,11 @@ def _torchao_type(kind: Any, problems: list[str]) -> Format:
 
 def _torchao(table: Table, problems: list[str]) -> Scheme:
     kind = table.get("quant_type")
-    if isinstance(kind, Mapping) and "default" in kind:
+    # Wrapped once or twice, and called by its old or its new name.
+    while isinstance(kind, Mapping) and isinstance(kind.get("default"), Mapping | str):
         kind = kind["default"]
-    each = value_at(kind, "_data.module_fqn_to_config")
+    paths = ("_data.module_fqn_to_config", "_data.fqn_to_config")
+    each = next((found for path in paths if (found := value_at(kind, path))), None)
     if not isinstance(each, Mapping):
         return Scheme(_torchao_type(kind, problems))
     read = {
@@ -346,6 +351,16 @@ def _hqq(table: Table, problems: list[str]) -> Scheme:
     if not rules:
         problems.append(f'"quant_config" has no "weight_quant_params"; {OTHERWISE}')
     return Scheme(WHOLE, rules)
+
+
+def _fp_quant(table: Table, problems: list[str]) -> Scheme:
+    """FP-Quant: MXFP4 or NVFP4 behind a rotation, which QuTLASS multiplies in FP4."""
+    name = str(table.get("forward_dtype", "mxfp4"))
+    if name not in ("mxfp4", "nvfp4"):
+        problems.append(f'"forward_dtype" is {name!r}; known: mxfp4, nvfp4; {OTHERWISE}')
+        return Scheme(WHOLE)
+    wide: Dtype | None = "bf16" if table.get("pseudoquantization") else None
+    return Scheme(_FLOATS[name]._replace(multiply=wide))
 
 
 def _aqlm(table: Table, problems: list[str]) -> Scheme:
@@ -388,6 +403,7 @@ _READERS: dict[str, Callable[[Table, list[str]], Scheme]] = {
     "hqq": _hqq,
     "w4afp8": _w4afp8,
     "aqlm": _aqlm,
+    "fp-quant": _fp_quant,
     "mlx": _mlx,
 }
 KNOWN_METHODS = (*METHODS, *_READERS)

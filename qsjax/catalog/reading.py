@@ -2,7 +2,9 @@
 
 import codecs
 import dataclasses
+import gzip
 import re
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +26,9 @@ FLAGS = frozenset(
 )
 
 
+_GZIP = b"\x1f\x8b"
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """A config under reading. `problems` grows; `keys` notes which key gave which field."""
@@ -34,11 +39,17 @@ class Reading:
 
 
 def decoded(data: bytes) -> str:
-    """The text of a file in UTF-8 or, where its first bytes say so, in UTF-16.
+    """The text of a file in UTF-8 or, where its first bytes say so, in UTF-16; also by gzip.
 
     Raises:
         UnicodeDecodeError: it is neither.
+        OSError: it is of gzip, and damaged.
     """
+    if data.startswith(_GZIP):
+        try:
+            data = gzip.decompress(data)
+        except (EOFError, zlib.error) as error:
+            raise OSError(str(error)) from error
     marked = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     return data.decode("utf-16" if marked else "utf-8-sig")
 
@@ -131,7 +142,8 @@ def field(reading: Reading, shape: Mapping[str, float], name: str, rule: str) ->
     fallback = _evaluate(default, shape) if default else None
     if names:
         bounds = facts_of(ModelSpec)[name].rule
-        return number(reading, names, fallback, bounds if bounds.whole else COUNT_OR_NONE)
+        may_lack = not bounds.whole or name in ("experts", "top_k")  # 0 is that of a dense one
+        return number(reading, names, fallback, COUNT_OR_NONE if may_lack else bounds)
     return 0.0 if fallback is None else fallback
 
 

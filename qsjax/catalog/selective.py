@@ -6,7 +6,7 @@ other source is named.
 """
 
 from qsjax.catalog.layers import Shape, other_layers
-from qsjax.catalog.reading import Reading, number, numbers, texts, value_at
+from qsjax.catalog.reading import Reading, number, numbers, texts
 
 _ATTENTION = "sparse_attention_config"
 
@@ -285,10 +285,13 @@ def narrowed_experts(reading: Reading, shape: Shape) -> dict[str, float]:
 
 
 def experts_for_images(reading: Reading, shape: Shape) -> dict[str, float]:
-    """ERNIE 4.5 VL: as many experts again, for images alone: stored, but not read for text."""
-    width = value_at(reading.config, "moe_intermediate_size")
-    if not isinstance(width, list) or len(width) < 2:
+    """ERNIE 4.5 VL: more experts for images alone: stored, but not read for text.
+
+    Counts and widths are lists of two, of text and of images, or one number for both.
+    """
+    keys = ("moe_num_experts", "moe_intermediate_size")
+    if not any(isinstance(reading.config.get(key), list) for key in keys):
         return {}
+    experts, width = (number(reading, f"{key}.1|{key}", 0.0) for key in keys)
     routed = shape["layers"] - shape["dense_layers"]
-    stored = routed * shape["experts"] * shape["hidden"] * (3.0 * float(width[1]) + 1.0)
-    return {"lookup_params": stored}
+    return {"idle_params": routed * experts * shape["hidden"] * (3.0 * width + 1.0)}

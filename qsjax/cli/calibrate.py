@@ -5,13 +5,13 @@ from pathlib import Path
 import click
 
 from qsjax.cli import grid_options
-from qsjax.cli.options import FILE, flag, verb
+from qsjax.cli.options import RECORDS, flag, verb
 from qsjax.evidence.calibration import DEFAULT_FREE, calibrate
 from qsjax.output.result import Result
 
 
 @verb("calibrate")
-@click.argument("measured", type=FILE)
+@click.argument("measured", type=RECORDS)
 @flag(
     "--fit", str, "Comma-separated constants.  [default: those that served deployments determine]"
 )

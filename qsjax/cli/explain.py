@@ -25,17 +25,22 @@ AS_GIVEN = ("prefix_hit_rate", "acceptance", "weights", "kv", "convention", "lev
 
 
 def _read_in(words: tuple[str, ...]) -> tuple[str, ...]:
-    """Words with the text of the script or manifest that is named alone, `-` for standard input.
+    """Words with the text of the script or manifest that is named first, `-` for standard input.
+
+    Flags of the engine may follow, which are put behind those of its server.
 
     Raises:
         ValueError: it cannot be read.
     """
-    if words == ("-",):
-        return (sys.stdin.read(),)
-    is_file = len(words) == 1 and len(words[0]) <= NAME_MAX and Path(words[0]).is_file()
-    if not is_file or words[0].lower().endswith(MODELS) or not re.search(r"[./]", words[0]):
+    if not words or (len(words) > 1 and not words[1].startswith("-")):
         return words
-    return (content_of(Path(words[0])),)
+    first, *more = words
+    if first == "-":
+        return (sys.stdin.read(), *more)
+    is_file = len(first) <= NAME_MAX and Path(first).is_file()
+    if not is_file or first.lower().endswith(MODELS) or not re.search(r"[./]", first):
+        return words
+    return (content_of(Path(first)), *more)
 
 
 @verb("explain")

@@ -4,14 +4,16 @@ import re
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import click
 
 from qsjax import catalog
+from qsjax.catalog import lookup
 from qsjax.cli import EVERY_VERB
 from qsjax.cli.emit import emit
 from qsjax.cli.help import Verb
+from qsjax.engines.command_line import engine_named
 from qsjax.engines.spread import LEVEL
 from qsjax.output.result import Result
 from qsjax.records.conversion import listed_of_text, number_of_text
@@ -21,6 +23,10 @@ from qsjax.records.specs import CONVENTIONS, DEGREES
 # What most people have or compare with; the paper's ideal chip is `paper-reference`.
 HARDWARE = "h100-sxm"
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+# Numbers with commas for thousands: "131,072" is no list, "16,384" seldom one of lengths.
+_LEADING, _GROUPED = re.compile(r",0\d"), re.compile(r"\d{1,3}(?:,\d{3})+")
 
 
 class Numbers(click.ParamType[list[float]]):
@@ -34,6 +40,10 @@ class Numbers(click.ParamType[list[float]]):
     def __init__(self, *, whole: bool = False, none: bool = False) -> None:
         self.whole, self.none = whole, none
 
+    @staticmethod
+    def _is_length(param: click.Parameter | None) -> bool:
+        return param is not None and param.name in ("context", "isl", "osl")
+
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> list[float]:
@@ -42,10 +52,18 @@ class Numbers(click.ParamType[list[float]]):
             return list(value)
         if self.none and value.strip() == "none":
             return []
+        if _LEADING.search(value) or (self._is_length(param) and _GROUPED.fullmatch(value)):
+            plain = value.replace(",", "")
+            self.fail(f"{value!r} may be one number: write {plain}; several with spaces: 8, 512")
         try:
             parts = listed_of_text(value) if value.strip() else []
             numbers = [number_of_text(part) if isinstance(part, str) else part for part in parts]
         except ValueError:
+            name, count = lookup.counted(value)
+            if param is not None and param.name == "gpus" and count > 1 and "," not in value:
+                self.fail(
+                    f"{value!r} is more than a number; write --hardware {name} --gpus {count}"
+                )
             self.fail(
                 f"{value!r} is not a list of numbers; write for example 1,2,4 or 8..64 (8, 16, 32, "
                 "64) or 1k,128k,1M"
@@ -59,9 +77,69 @@ class Numbers(click.ParamType[list[float]]):
         return numbers
 
 
-WHOLE, NUMBERS = Numbers(whole=True), Numbers()
+class Rates(Numbers):
+    """Requests a second, as numbers or with their unit: 2, 2/s, 2 req/s, 120/min."""
+
+    name = "rates"
+    _UNIT = re.compile(r"\s*(?:r(?:eq\w*)?)?\s*(?:/|per)\s*([smh])[a-z]*$|\s*[rq]ps$")
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> list[float]:
+        """Rates a second, all positive and finite."""
+        if not isinstance(value, str):
+            return super().convert(value, param, ctx)
+        rates: list[float] = []
+        for part in value.split(","):
+            unit = self._UNIT.search(part.lower())
+            seconds = {"m": 60.0, "h": 3600.0}.get(unit[1] if unit else "s", 1.0)
+            plain = part[: unit.start()] if unit else part
+            rates += [rate / seconds for rate in super().convert(plain, param, ctx)]
+        return rates
+
+
+class Engines(click.Choice[str]):
+    """An engine by any of its spellings: TensorRT-LLM, trt-llm, vllm-v1."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Its short name."""
+        found = engine_named(value) if isinstance(value, str) else None
+        return super().convert(found if found in self.choices else value, param, ctx)
+
+
+class Dtypes(click.Choice[str]):
+    """A dtype of weights or cache, also as engines and checkpoints spell it."""
+
+    _SPELT: ClassVar = {
+        **dict.fromkeys(("bfloat16", "float16", "fp16", "half"), "bf16"),
+        **dict.fromkeys(("fp8_e4m3", "fp8_e5m2", "e4m3", "float8"), "fp8"),
+        "nvfp4": "fp4",
+    }
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Its name here."""
+        plain = str(value).lower()
+        if (
+            param is not None
+            and param.name == "weights"
+            and plain
+            in lookup.FORMATS.keys()
+            - {
+                *self.choices,
+                *self._SPELT,
+            }
+        ):
+            self.fail(
+                f"{value!r} is no dtype but a format of checkpoints, which the model's name tells: "
+                f"MODEL-{plain}"
+            )
+        return super().convert(self._SPELT.get(plain, plain), param, ctx)
+
+
+WHOLE, NUMBERS, RATES = Numbers(whole=True), Numbers(), Rates()
 FOLDER = click.Path(path_type=Path, file_okay=False)
 FILE = click.Path(path_type=Path, dir_okay=False)
+RECORDS = click.Path(path_type=Path)  # a file or a folder
 OLD_FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 COUNT = click.IntRange(min=1)
 LONG = 11  # characters of choices that stand beside the name of their flag
@@ -149,9 +227,10 @@ one_model, some_models = (
     options(argument, system_options) for argument in (model_argument, models_argument)
 )
 convention_option = flag("--convention", [*CONVENTIONS, "both"], "Accounting.", "physical")
-DTYPES = "Dtype of weights, KV cache.  [default: as published]"
+DTYPES = f"Dtype of weights, KV cache: {', '.join(STORED)}.  [default: as published]"
 dtype_options = options(
-    convention_option, *(flag(f"--{name}", STORED, DTYPES) for name in ("weights", "kv"))
+    convention_option,
+    *(flag(f"--{name}", Dtypes(STORED), DTYPES, metavar="NAME") for name in ("weights", "kv")),
 )
 
 
@@ -193,13 +272,37 @@ level_option = flag("--level", float, "Probability of the intervals.", LEVEL)
 output_options = options(format_option, flag("--out", FOLDER, _OUT))
 
 
+def _counted(given: dict[str, Any]) -> dict[str, Any]:
+    """The flags of a verb, of which `--hardware 2xH100` is `--hardware H100 --gpus 2`.
+
+    Raises:
+        ValueError: --gpus says another number, or the verb has none.
+    """
+    name, count = lookup.counted(str(given.get("hardware") or ""))
+    if count == 1 or "," in name:
+        return given
+    asked = given.get("gpus")
+    if asked is None and "gpus" not in given:
+        raise ValueError(
+            f"--hardware {given['hardware']}: the number of GPUs follows from the degrees here; "
+            f"write --hardware {name}, and --tp {count} or other degrees"
+        )
+    if asked is not None and not is_default("gpus") and asked != [count]:
+        listed = ",".join(f"{number:g}" for number in asked)
+        raise ValueError(
+            f"--hardware {given['hardware']} and --gpus {listed} contradict each other; write "
+            f"--hardware {name} --gpus {listed}"
+        )
+    return given | {"hardware": name, "gpus": [float(count)]}
+
+
 def verb(name: str) -> Callable[[Callable[..., Result]], click.Command]:
     """A function of flags as a verb: its result is printed and written as the last flags say."""
 
     def decorate(function: Callable[..., Result]) -> click.Command:
         @wraps(function)
         def run(format_: str, out: Path | None, **given: Any) -> None:
-            emit(function(**given), format_, out)
+            emit(function(**_counted(given)), format_, out)
 
         made = click.command(name, cls=Verb)(run)
         made.params += click.command()(output_options(lambda: None)).params

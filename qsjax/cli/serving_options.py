@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from qsjax.catalog import lookup
 from qsjax.cli.options import WHOLE, flag, options
 from qsjax.cost.prefix import Reuse
 from qsjax.grid.limits import Limits
@@ -151,6 +152,8 @@ def changes_of(text: str, allowed: Sequence[str] | None = None) -> tuple[str, di
         ValueError: the text is not of this form, or a key is not known.
     """
     scheme = re.match(r"https?://", text)
+    if allowed is not None and "=" not in text and lookup.is_model(text):  # `qwen3:32b`, `m:latest`
+        return text, {}
     name, colon, rest = text[scheme.end() if scheme else 0 :].partition(":")
     found: dict[str, Any] = {}
     for part in rest.split(",") if colon else ():

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from qsjax.cli import grid_options, options, serving_options, traffic_options
-from qsjax.cli.options import COUNT, NUMBERS, OLD_FILE, WHOLE, flag, verb
+from qsjax.cli.options import COUNT, OLD_FILE, RATES, WHOLE, flag, verb
 from qsjax.grid.cells import GPU_DEGREES
 from qsjax.output.result import Result
 from qsjax.questions.simulation.loads import simulate
@@ -15,7 +15,7 @@ from qsjax.records.specs import DEGREES, Partition
 @options.model_argument
 @options.hardware_option
 @flag("--users", WHOLE, "Users, each with one request in flight; several: a curve.")
-@flag("--rate", NUMBERS, "Requests/s, with Poisson arrivals; several: a curve.")
+@flag("--rate", RATES, "Requests/s, with Poisson arrivals; several: a curve.")
 @flag("--trace", OLD_FILE, "CSV file with the columns arrival [s], isl, osl, and if wanted cached.")
 @traffic_options.demand_options
 @flag("--requests", COUNT, "Requests of a run.", 1000)

@@ -3,7 +3,7 @@
 from typing import Any
 
 from qsjax.cli import grid_options, options, serving_options, traffic_options
-from qsjax.cli.options import WHOLE, flag, verb
+from qsjax.cli.options import RATES, WHOLE, flag, verb
 from qsjax.output.result import Result
 from qsjax.questions.simulation.apart import size_apart
 from qsjax.questions.simulation.sizing import REPLICA_GPUS, size
@@ -14,7 +14,7 @@ from qsjax.records.specs import DEGREES
 @options.model_argument
 @options.hardware_option
 @flag("--users", float, "Users, each with one request in flight.")
-@flag("--rate", float, "Requests/s, with Poisson arrivals.")
+@flag("--rate", RATES, "Requests/s, with Poisson arrivals.")
 @traffic_options.demand_options
 @traffic_options.limit_options
 @flag("--quantile", float, "Share of requests that must keep each limit.", 0.95)
@@ -47,6 +47,7 @@ def command(model: str, **flags: Any) -> Result:
         economy=serving_options.economy_flags(flags),
         axes=options.axis_overrides(**{name: flags[name] for name in DEGREES}),
     )
+    flags["rate"] = serving_options.one("rate", flags["rate"])
     more = {name: flags[name] for name in ("users", "rate", "quantile", "replica_gpus")}
     asked = more | traffic_options.arguments_of(flags)
     if flags["prefill_hardware"] is None:

@@ -3,9 +3,9 @@
 import math
 from typing import Any
 
-from qsjax.cli.options import flag, options
+from qsjax.cli.options import Engines, flag, options
 from qsjax.cli.serving_options import Duration, prefix_option
-from qsjax.engines.flags import ENGINES
+from qsjax.engines.schedulers import SCHEDULED
 from qsjax.questions.simulation.traffic import LENGTH
 
 demand_options = options(
@@ -22,9 +22,10 @@ demand_options = options(
 )
 LATENCY = "Longest time to the first token, per further token, as 2s or 50ms."
 limit_options = options(*(flag(f"--{name}", Duration(), LATENCY) for name in ("ttft", "tpot")))
+ENGINE = f"Engine whose scheduler is followed: {', '.join(SCHEDULED)}."
 _STEP = "Most tokens of a step, most running requests.  [default: the engine's]"
 engine_options = options(
-    flag("--engine", ENGINES, "Engine whose scheduler is followed.", "vllm"),
+    flag("--engine", Engines(SCHEDULED), ENGINE, "vllm"),
     *(flag(f"--{name}", float, _STEP) for name in ("budget", "sequences")),
     flag(
         "--mixed/--prompts-first",

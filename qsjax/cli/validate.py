@@ -3,13 +3,15 @@
 from pathlib import Path
 
 from qsjax.cli import grid_options
-from qsjax.cli.options import FILE, flag, verb
+from qsjax.cli.options import RECORDS, flag, verb
 from qsjax.evidence.validation import validate
 from qsjax.output.result import Result
 
 
 @verb("validate")
-@flag("--data", FILE, "Records of your own, as JSON or CSV.  [default: those that ship with qsjax]")
+@flag(
+    "--data", RECORDS, "Your records: JSON, CSV, a folder.  [default: those that ship with qsjax]"
+)
 @flag("--category", str, "Comma-separated categories to look at.  [default: all]")
 def command(data: Path | None, category: str | None) -> Result:
     r"""Compare predictions with published measurements.

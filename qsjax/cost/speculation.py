@@ -72,6 +72,7 @@ def draft_model(
             jnp.asarray(model.entry_tokens) > 0, none, jnp.minimum(model.index_layers, 1.0)
         ),
         lookup_params=none,
+        idle_params=none,
         repeated_params=none,
         # Hidden state and embedding, side by side, are projected to the hidden width.
         extra_params=2.0 * jnp.asarray(model.hidden) ** 2,

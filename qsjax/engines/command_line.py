@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Literal, NamedTuple
 
-from qsjax.engines import pasted, shell
+from qsjax.engines import jobs, pasted, shell
 
-Engine = Literal["vllm", "sglang", "trtllm"]
+Engine = Literal["vllm", "sglang", "trtllm", "atom"]
 # What names a program, a module or an image of each engine.
 NAMES: dict[str, Engine] = {
     "vllm": "vllm",
@@ -22,6 +22,17 @@ NAMES: dict[str, Engine] = {
     "tensorrt_llm": "trtllm",
     "sglang_router": "sglang",  # its launch_server starts servers too
     "huggingfaceserver": "vllm",  # of KServe, which passes its flags on
+    "atom": "atom",
+}
+# How people spell engines beside `NAMES`, without what is no letter.
+_SPELT: dict[str, Engine] = {
+    "vllm": "vllm",
+    "sglang": "sglang",
+    "sgl": "sglang",
+    "trtllm": "trtllm",
+    "tensorrt": "trtllm",
+    "trt": "trtllm",
+    "atom": "atom",
 }
 # Scripts that start an engine's server, where they are called by name alone.
 SCRIPTS: dict[str, Engine] = {"api_server.py": "vllm", "launch_server.py": "sglang"}
@@ -41,7 +52,8 @@ _VERBS = ("bench", "chat", "complete")  # of vLLM, beside `serve`: they measure,
 _CLIENT = re.compile(r"bench(?:mark)?_serving|launch_router|send_one|\.test\.|/tests?/")
 _END = re.compile(r"(\d?>>?.*|&>.*|\|\|?|&&?|;|\)|#.*)$")  # what the shell does after the program
 # A word of text that holds the command of an engine: `bash -c "vllm serve ..."`
-_QUOTED = re.compile(r"\S*(?:vllm|sglang|trtllm)\S*\s.*\s-", re.DOTALL)
+_QUOTED = re.compile(r"\S*(?:vllm|sglang|trtllm|atom\.entry)\S*\s.*\s-", re.DOTALL)
+_WRAPPED = re.compile(r"--(?:wrap|command|cmd)=(.*)", re.DOTALL)  # of sbatch and the like
 # What begins another command on a line of its own.
 _COMMAND = re.compile(
     r"(?:\S*/)?(?:python[\d.]*|pip\d?|uv|vllm|sglang|trtllm-\w+|genai-perf|aiperf|guidellm|curl|wget"
@@ -68,6 +80,16 @@ _ECHOED = re.compile(
 _WRITTEN = re.compile(r"(?:>>?|\btee(?: -a)?)\s*['\"]?([^\s|;&<>'\"]+)")
 
 
+def engine_named(text: str) -> Engine | None:
+    """The engine that a name means, None where it is none of them.
+
+    >>> engine_named("TensorRT-LLM 1.2"), engine_named("vllm-v1"), engine_named("dynamo-trt")
+    ('trtllm', 'vllm', 'trtllm')
+    """
+    words = re.findall(r"[a-z]+", re.sub(r"(?i)(trt|tensorrt)[-_ ]?llm", "trtllm", text).lower())
+    return next((_SPELT[word] for word in words if word in _SPELT), None)
+
+
 class Command(NamedTuple):
     """One command: the engine of its program, None without one, and the words after that.
 
@@ -88,6 +110,11 @@ _MOUNTED = re.compile(
 )
 
 
+def _is_manifest(text: str) -> bool:
+    """Whether a text is a manifest, or values of a chart that describe a server."""
+    return bool(_MANIFEST.search(text) or jobs.described(text))
+
+
 def _files(text: str) -> tuple[str, list[tuple[str, str]]]:
     """A script without the files that it writes in place, and those: path and what is appended."""
     found = [
@@ -99,9 +126,7 @@ def _files(text: str) -> tuple[str, list[tuple[str, str]]]:
     text = _MOUNTED.sub("", text)
     found += [(one["path"], one["text"].replace("\\n", "\n")) for one in _ECHOED.finditer(text)]
     # What is handed to a program may be a manifest, and what is written a script or a unit.
-    bare = _HERE.sub(
-        lambda here: f"\n{here['text'] if _MANIFEST.search(here['text']) else ''}\n", text
-    )
+    bare = _HERE.sub(lambda here: f"\n{here['text'] if _is_manifest(here['text']) else ''}\n", text)
     if not pasted.SERVER.search(bare):
         bare = next((one for _, one in found if pasted.SERVER.search(one)), bare)
     return re.sub(r"(?m)^ExecStart=", "", bare), found
@@ -152,8 +177,11 @@ def _image_at(words: list[str]) -> tuple[Engine | None, int]:
 def _unquoted(words: list[str], variables: shell.Variables) -> list[str]:
     """The words with the first text that holds a command of an engine in words of its own."""
     for at, word in enumerate(words):
-        if _QUOTED.search(word) and not word.startswith("-") and not shell.is_assignment(word):
-            return [*words[:at], *shell.expanded(shell.words_of(word), variables)]
+        wrapped = _WRAPPED.fullmatch(word)
+        is_own = wrapped or not (word.startswith("-") or shell.is_assignment(word))
+        if is_own and _QUOTED.search(word):
+            inner = wrapped[1] if wrapped else word
+            return [*words[:at], *shell.expanded(shell.words_of(inner), variables)]
     return variables.command(_QUOTED) or words  # `CMD="vllm serve ..."`
 
 
@@ -263,8 +291,8 @@ def _behind(words: list[str], engine: Engine | None, at: int) -> list[str]:
     if engine is None and rest and not rest[0].startswith("-"):
         raise ValueError(
             f"flags:\n  {_program(rest)!r} is not an engine whose flags are read{_dashless(rest)}; "
-            "give the command line of vllm serve, sglang serve (or their Python modules) or "
-            "trtllm-serve"
+            "give the command line of vllm serve, sglang serve (or their Python modules), "
+            "trtllm-serve or atom.entrypoints.openai_server"
         )
     if engine == "vllm" and rest and rest[0] in _VERBS and words[at - 1] != "serve":
         if rest[0] != "bench" or rest[1:2] == ["serve"]:
@@ -298,6 +326,9 @@ def split(flags: str | Sequence[str]) -> Command:
     words: list[str] = [flags] if isinstance(flags, str) else list(flags)
     written: list[tuple[str, str]] = []
     image, variables, beside = "", shell.Variables(), tuple[str, ...]()
+    more: list[str] = []
+    if len(words) > 1 and "\n" in words[0]:  # flags behind a script are those of its server
+        words, more = words[:1], words[1:]
     if len(words) > 1 and re.fullmatch(r"\S+( +\S+)+", words[0]):  # more behind a quoted line
         words = [" ".join([words[0], *map(shlex.quote, words[1:])])]
     if len(words) == 1:  # a whole command line, quoted in the shell
@@ -320,4 +351,4 @@ def split(flags: str | Sequence[str]) -> Command:
         name = "".join(variables.expand(path))
         lines = [" ".join(variables.expand(line)) for line in text.splitlines()]
         texts[name] = "\n".join([texts.get(name, ""), *lines])
-    return Command(engine, rest[:end], texts, beside + _notes(variables, servers))
+    return Command(engine, [*rest[:end], *more], texts, beside + _notes(variables, servers))

@@ -14,13 +14,14 @@ from qsjax.engines.command_line import Engine as Engine
 from qsjax.engines.command_line import split as split
 from qsjax.engines.rules import load_flags
 
-ENGINES: tuple[Engine, ...] = ("vllm", "sglang", "trtllm")
+ENGINES: tuple[Engine, ...] = ("vllm", "sglang", "trtllm", "atom")
 _MANY = 1_000
 _SWITCHED = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _TOLD = ("true", "false")
 # What a reader fills in: a variable of a shell without a value, <a number>, {a number}.
 _OPEN = re.compile(r"\$[\w{(@*#]|^<.*>$|^\{.*\}$")
 _VARIABLE = re.compile(r"\$\{?\w+\}?")
+_ARGUMENTS = re.compile(r"[\"']?\$\{?[@*]\}?[\"']?")  # all that a script was started with
 # The same as a value within JSON.
 _PLACEHOLDER = re.compile(r":\s*(?:<[^<>]*>|\$\{?\w+\}?)(?=\s*[,}])")
 WHOLE = (
@@ -49,11 +50,12 @@ class Flag(NamedTuple):
 
 @dataclasses.dataclass(slots=True)
 class Parsed:
-    """What a command line says: by quantity, flags without effect, flags not read."""
+    """What a command line says: by quantity, flags without effect, not read, without a value."""
 
     said: dict[str, Any] = dataclasses.field(default_factory=dict)
     ignored: list[str] = dataclasses.field(default_factory=list)
     unread: list[str] = dataclasses.field(default_factory=list)
+    open: list[str] = dataclasses.field(default_factory=list)
     problems: list[str] = dataclasses.field(default_factory=list)
 
 
@@ -70,8 +72,8 @@ def table(engine: Engine) -> dict[str, Flag]:
     for kind, values in (("reads", 1), ("switches", 0)):
         for quantity, spellings in rules[kind].items():
             for name in spellings.split():
-                # vLLM's short names have one dash; the others' have two.
-                short = len(name) <= 3 and (engine == "vllm")
+                # Short names of vLLM and ATOM have one dash; the others' have two.
+                short = len(name) <= 3 and engine in ("vllm", "atom")
                 known[f"-{name}" if short else f"--{name}"] = Flag(name, "read", values, quantity)
     for effect in ("none", "unread"):
         group = rules["no_effect" if effect == "none" else "unread"]
@@ -146,7 +148,7 @@ def _number(name: str, flag: str, text: str) -> float | None:
         if not 0 < value <= 1:
             raise ValueError(f"{flag}: {text} is not a share; give a number above 0, at most 1")
     elif value != value:
-        raise ValueError(f"{flag}: {text!r} is not a number")
+        raise ValueError(f"{flag}: {text!r} is not a number; give a whole number of at least 1")
     elif not (value >= 1 and value < float("inf")) or (name in WHOLE and value != int(value)):
         raise ValueError(f"{flag}: {text} is not allowed; give a whole number of at least 1")
     return value
@@ -211,7 +213,7 @@ def _note(parsed: Parsed, word: str, flag: Flag, values: list[str], is_off: bool
     is_text = flag.quantity in ("model", "speculative")  # JSON has braces of its own
     is_open = _VARIABLE.fullmatch(said) if is_text else _OPEN.search(said)
     if flag.effect == "read" and flag.quantity != "model" and is_open:
-        parsed.unread.append(f"{name} {' '.join(values)}")
+        parsed.open.append(f"{name} {' '.join(values)}")
     elif flag.effect != "read":
         (parsed.ignored if flag.effect == "none" else parsed.unread).append(name)
     elif flag.values == 0:
@@ -277,6 +279,9 @@ def parse(words: list[str], engine: Engine, files: Mapping[str, str] | None = No
         word = words[at]
         at += 1
         if not word.startswith("-"):
+            if _ARGUMENTS.fullmatch(word):
+                parsed.unread.append(word)
+                continue
             if _VARIABLE.fullmatch(str(parsed.said.get("model", ""))):  # of flags, as it proves
                 parsed.unread.append(parsed.said.pop("model"))
             elif "model" in parsed.said:
@@ -302,6 +307,21 @@ def parse(words: list[str], engine: Engine, files: Mapping[str, str] | None = No
     return parsed
 
 
+# What engines call by flags of another kind: the ranks of expert parallelism, or that there is any.
+_ALIKE = {"expert_parallel": "ep", "ep": "expert_parallel"}
+
+
+def _own(name: str, other: Engine, engine: Engine) -> str:
+    """What an engine calls that which a flag of another one says; "" where it has no such flag."""
+    meant = table(other)[name].quantity
+    known = [(spelled, flag.quantity) for spelled, flag in table(engine).items()]
+    for quantity in (_ALIKE.get(meant), meant):
+        own = [spelled for spelled, said in known if said == quantity]
+        if own:
+            return f", which has {own[0]}"
+    return ""
+
+
 def _unknown(name: str, engine: Engine) -> Flag:
     """An unknown flag is one that is not read.
 
@@ -311,7 +331,9 @@ def _unknown(name: str, engine: Engine) -> Flag:
     others = [one for one in ENGINES if one != engine and name in table(one)]
     for other in others:
         if table(other)[name].effect == "read":
-            raise ValueError(f"{name}: a flag of {other}, not of {engine}")
+            raise ValueError(
+                f"{name}: a flag of {other}, not of {engine}{_own(name, other, engine)}"
+            )
     known = [spelled for spelled, flag in table(engine).items() if flag.effect == "read"]
     near = difflib.get_close_matches(name, known, n=2, cutoff=0.85)
     if near:

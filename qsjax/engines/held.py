@@ -11,6 +11,7 @@ from qsjax.catalog.quantisation import MXFP4
 from qsjax.cost.laws.memory import kv_bytes_per_sequence
 from qsjax.engines import kernels, memory
 from qsjax.engines.deployment import Deployment
+from qsjax.engines.generations import refuses
 from qsjax.engines.kernels import ExpertKernels
 from qsjax.engines.operating_point import OperatingPoint
 from qsjax.engines.rules import load_engines
@@ -21,7 +22,9 @@ from qsjax.records.precision import workload_of
 from qsjax.records.specs import PHYSICAL, Dtype, HardwareSpec, ModelSpec, Partition, Workload
 from qsjax.records.units import GIB, US
 
-NAMES = {"vllm": "vLLM", "sglang": "SGLang", "trtllm": "TensorRT-LLM"}
+NAMES = {"vllm": "vLLM", "sglang": "SGLang", "trtllm": "TensorRT-LLM", "atom": "ATOM"}
+# What ATOM profiles its memory with where no flag says else (atom/config.py).
+_OF_ATOM = {"max_batched_tokens": 16384.0, "max_sequences": 512.0}
 
 
 def padding(model: ModelSpec, rule: ExpertKernels, partition: Partition) -> float:
@@ -161,7 +164,8 @@ def _facts(deployment: Deployment) -> dict[str, float]:
         "max_sequences": deployment.batch,
         "max_model_len": deployment.context,
     }
-    return {name: value for name, value in said.items() if value is not None}
+    own = _OF_ATOM if deployment.engine == "atom" else {}
+    return own | {name: value for name, value in said.items() if value is not None}
 
 
 def _divided(
@@ -175,8 +179,10 @@ def _divided(
     drafts = deployment.drafts is not None
     most, room = memory.limit(one, facts, usable - weights, drafts=drafts), usable - beside
     capacity = scalar(one.hardware.hbm_bytes)
-    # What vLLM keeps is in its share; the others' shares are of weights and cache alone.
-    reserve = kept + beside if one.engine == "vllm" else 0.0
+    # What vLLM keeps is in its share; the others' shares are of weights and cache alone. ATOM has
+    # the share of vLLM, and is divided by its rules here.
+    rules = "vllm" if one.engine == "atom" else one.engine
+    reserve = kept + beside if rules == "vllm" else 0.0
     hardware = dataclasses.replace(
         one.hardware,
         usable_fraction=(room + reserve) / capacity,
@@ -184,7 +190,7 @@ def _divided(
         moe_reserve_bytes=0.0,
     )
     note = (
-        f"memory by {NAMES[one.engine]}'s own rules: {room / GIB:,.2f} GiB of the "
+        f"memory by {NAMES[rules]}'s own rules: {room / GIB:,.2f} GiB of the "
         f"{capacity / GIB:,.0f} GiB are left for weights and cache at this split"
     )
     return hardware, beside, kept, most, (note,)
@@ -234,8 +240,15 @@ def held(
         partition: the degrees that memory is divided by.
         workload: dtypes and lengths, before the engine's own.
         is_cache_given: the workload's cache dtype was asked for.
+
+    Raises:
+        ValueError: the engine does not run on the accelerator.
     """
     engine = deployment.engine or ""
+    if refuses(engine, hardware.name):
+        raise ValueError(
+            f"{NAMES[engine]} does not run on {hardware.name}; give another --hardware"
+        )
     weight = scalar(workload.bytes_ffn_weight)
     experts = _experts(deployment, entry, hardware, partition, weight)
     notes = experts.notes

@@ -279,7 +279,7 @@ def limit(one: OperatingPoint, found: Facts, free: float, *, drafts: bool = Fals
     most = of_server = found.get("max_sequences", math.inf)
     if one.engine in ENGINES and not found.keys() & {"max_sequences", "scripted"}:
         capacity = float(one.hardware.hbm_bytes)  # type: ignore[arg-type]  # catalogue entries hold floats
-        most = default_scheduler(one.engine, capacity, one.hardware_name).sequences
+        most = scalar(default_scheduler(one.engine, capacity, one.hardware_name).sequences)
         own = (n for family, n in rules["families"].items() if one.model_name.startswith(family))
         of_server = next(own, math.inf)
         if drafts or float(one.workload.query_tokens) > 1:  # type: ignore[arg-type]  # floats of deployment_of

@@ -23,12 +23,16 @@ _CALL = re.compile(
     r"|sys\.executable)\s*,.*?\])",
     re.DOTALL,
 )
+# A text of a shell with flags, in quotation marks as a whole.
+_WHOLE = re.compile(r"""\"([^"\\]*\s-[^"\\]*)\"|'([^']*\s-[^']*)'""")
 _VARIABLE = re.compile(r"\$\w*(vllm|sglang)\w*", re.IGNORECASE)
 _NAME = re.compile(r"([\[,]\s*)(?:str\()?([A-Za-z_]\w*)\)?(?=\s*[,\]])")
 _NUMBER = re.compile(r"([\[,]\s*)str\(([\d.]+)\)")
 _IMAGE = re.compile(r"^\s*(?:-\s+)?['\"]?image['\"]?\s*:\s*['\"]?([^\s'\"]+)|^FROM\s+(\S+)")
 _VARIABLES = re.compile(r"^\s*(?:environment|envs?)[ \t]*:[ \t]*(?:#.*)?$")
 _ENV = re.compile(r"^ENV\s+(\w+)[=\s]\s*(.*)$")
+_ENV_GOES_ON = re.compile(r"^(ENV\b.*?)[ \t]*\\\n[ \t]*", re.MULTILINE)
+_PAIRS = re.compile(r"ENV(?:\s+\w+=(?:\"[^\"]*\"|'[^']*'|\S*))+\s*")
 _PAIR = re.compile(r"^(?:-\s+)?['\"]?([A-Za-z_]\w*)['\"]?\s*(?:=|:\s+)(.*?)['\"]?$")
 # A variable of a container as a mapping on one line.
 _INLINE = re.compile(r"^-\s*\{\s*name:\s*['\"]?(\w+)['\"]?\s*,\s*value:\s*(.*?)\s*\}$")
@@ -38,7 +42,7 @@ _ENGINE = re.compile(r"vllm|sglang|trtllm|tensorrt-llm|huggingfaceserver")
 # What starts a server, what is a server that only prefills, and what stands beside servers.
 SERVER = re.compile(
     r"\b(?:vllm|sglang) serve\b|launch_server|trtllm-serve|api_server"
-    r"|\bdynamo\.(?:vllm|sglang|trtllm)\b"
+    r"|\bdynamo\.(?:vllm|sglang|trtllm)\b|\batom\.entrypoints\b"
 )
 PREFILLS = re.compile(
     r"--disaggregation-mode(?:[= ]|' ')?['\"]?prefill|--is-prefill-worker|kv_producer"
@@ -56,6 +60,8 @@ _HCL_KEY = re.compile(r"^([ \t]*(?:image|command|args|entrypoint))[ \t]*=[ \t]*"
 # A container as a unit of systemd, by Podman.
 _QUADLET = re.compile(r"^\[Container\][ \t]*$", re.M)
 _QUADLET_KEY = re.compile(r"^(Image|Exec)=((?:.*\\\n)*.*)$", re.M)
+# The model of an InferenceService of KServe, on the hub or in a store.
+_STORED = re.compile(r"^[ \t]*storageUri:[ \t]*['\"]?(?:hf://)?([\w.:/-]+)", re.MULTILINE)
 # KServe's own runtime, which an InferenceService names by a format and not by an image.
 _KSERVE = re.compile(r"modelFormat:\s*\n\s*name:\s*['\"]?huggingface")
 
@@ -140,6 +146,8 @@ def _enter(found: _Container, lines: list[str], at: int) -> None:
     image, env, key = _IMAGE.match(line), _ENV.match(line), _HELD.match(line)
     if image:
         found.image = found.image or image[1] or image[2]
+    elif env and _PAIRS.fullmatch(line):
+        found.variables += shlex.split(line)[1:]
     elif env:
         found.variables.append(f"{env[1]}={env[2].strip().strip(chr(34))}")
     elif _VARIABLES.match(line):
@@ -151,6 +159,9 @@ def _enter(found: _Container, lines: list[str], at: int) -> None:
             after = "\n".join([rest, *more])
             parts.append(_items(after[: after.find("]") + 1] if "]" in after else after))
             return
+        if quoted := _WHOLE.fullmatch(rest):
+            parts.append(quoted[1] or quoted[2])
+            return
         block = _block(more, len(key["indent"]), bool(key["item"]))
         if rest in _FOLDED or key["key"] == "cmd":  # llama-swap's, whose lines are one
             block = " ".join(block.split("\n"))
@@ -159,6 +170,8 @@ def _enter(found: _Container, lines: list[str], at: int) -> None:
 
 def _containers(text: str) -> list[_Container]:
     """The containers of a manifest that run something; a container file is one."""
+    while (joined := _ENV_GOES_ON.sub(r"\1 ", text)) != text:
+        text = joined
     lines, every = text.splitlines(), list[_Container]()
     open_: list[_Container] = []
     for at, line in enumerate(lines):
@@ -173,7 +186,8 @@ def _containers(text: str) -> list[_Container]:
         if not is_key:
             continue
         if not open_ or open_[-1].depth != depth:
-            open_.append(_Container(depth))
+            outer_ones = [pair for one in open_ for pair in one.variables]
+            open_.append(_Container(depth, variables=outer_ones))
             every.append(open_[-1])
         _enter(open_[-1], lines, at)
     return [one for one in every if any(part.strip() for part in one.parts + one.args)]
@@ -322,6 +336,8 @@ def command_in(text: str) -> Held:
     found = min(every, key=_rank)
     found.variables += _told(text)
     image = found.image or ("kserve/huggingfaceserver" if _KSERVE.search(text) else "")
+    if (stored := _STORED.search(text)) and "--model" not in found.text():
+        found.args.append(shlex.quote(f"--model={stored[1]}"))
     servers = [one for one in every if _rank(one) < 2]
     if _rank(found) == 2:  # images start them
         servers = [one for one in every if _rank(one) == 2 and "--model" in one.text()]
@@ -335,6 +351,40 @@ def command_in(text: str) -> Held:
             "itself",
         )
     return Held(found.text(), image, notes)
+
+
+# What Slurm is asked for in a batch script, and the variables that tell it to the script.
+_ASKED = re.compile(
+    r"^#SBATCH\s+(?:--(?P<flag>nodes|gpus-per-node|gres|gpus)[= ]|-(?P<short>[NG])\s*)"
+    r"(?:gpu:)?(?:[A-Za-z]\w*:)?(?P<count>\d+)[ \t]*(?:#.*)?$",
+    re.MULTILINE,
+)
+_BY_SLURM = {
+    "nodes": ("SLURM_NNODES", "SLURM_JOB_NUM_NODES"),
+    "gpus": ("SLURM_GPUS_PER_NODE", "SLURM_GPUS_ON_NODE"),
+}
+_COUNTED = re.compile(r"\$\(\s*nvidia-smi (?:-L|--list-gpus)[^()]*wc -l\s*\)")
+
+
+def _with_slurm(text: str) -> str:
+    """A batch script of Slurm behind the variables that Slurm sets by what it is asked for."""
+    asked: dict[str, int] = {}
+    for one in _ASKED.finditer(text):
+        flag, count = one["flag"] or one["short"], int(one["count"])
+        asked["nodes" if flag in ("nodes", "N") else "gpus"] = count
+        if flag in ("gpus", "G"):  # of all nodes together
+            asked["gpus"] = count // max(1, asked.get("nodes", 1))
+    if "gpus" in asked:
+        text = _COUNTED.sub(str(asked["gpus"]), text)
+    told = [f"{name}={count}" for kind, count in asked.items() for name in _BY_SLURM[kind]]
+    return "\n".join([*told, text])
+
+
+# GitHub's workflows, and batch files of Windows.
+_EXPRESSION = re.compile(r"\$\{\{\s*(?:env|inputs|matrix|vars)\.(\w+)\s*\}\}")
+_BATCH = re.compile(r"^[ \t]*(?:@echo off|set [A-Za-z_]\w*=)", re.MULTILINE | re.IGNORECASE)
+_OF_BATCH = re.compile(r"%([A-Za-z_]\w*)%")
+_OF_MAKE = re.compile(r"^\w+[ \t]*(?:\?=|::?=|=).*\n?", re.MULTILINE)
 
 
 # What word processors, chats, terminals and changes of files make of a command.
@@ -371,4 +421,9 @@ def as_typed(text: str) -> str:
         text = "\n".join(line[1:] for line in lines)
     for pattern, typed in _TYPED:
         text = pattern.sub(typed, text)
-    return text
+    text = _EXPRESSION.sub(r"${\1}", text)
+    if _BATCH.search(text):
+        text = _OF_BATCH.sub(r"${\1}", text)
+    if _MAKE.search(text):  # make reads all variables first
+        text = "\n".join([*map(str.strip, _OF_MAKE.findall(text)), _OF_MAKE.sub("", text)])
+    return _with_slurm(text) if "#SBATCH" in text else text

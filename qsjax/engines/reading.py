@@ -134,10 +134,29 @@ def _trtllm(found: dict[str, Any], is_moe: bool) -> dict[str, Any]:
     }
 
 
+def _atom(found: dict[str, Any], is_moe: bool) -> dict[str, Any]:
+    tp, dp = found.get("tp_total", 1.0), found.get("dp_total", 1.0)
+    shared = found.get("dp_attention", False) and tp * dp > 1
+    replicas, notes = dp, []
+    if shared:
+        notes.append(
+            f"with --enable-dp-attention every one of ATOM's {tp * dp:g} ranks holds all of "
+            f"attention: tp=1 x dp={tp * dp:g} here"
+        )
+        tp, dp, replicas = 1.0, tp * dp, 1.0
+    elif dp > 1:
+        notes.append(f"without --enable-dp-attention ATOM's data parallelism is {dp:g} replicas")
+        dp = 1.0
+    is_split = found.get("expert_parallel", False) and is_moe
+    meaning = _vllm({**found, "tp_total": tp, "dp_total": dp, "expert_parallel": is_split}, True)
+    return meaning | {"replicas": replicas, "notes": notes}
+
+
 _READERS: dict[Engine, Callable[[dict[str, Any], bool], dict[str, Any]]] = {
     "vllm": _vllm,
     "sglang": _sglang,
     "trtllm": _trtllm,
+    "atom": _atom,
 }
 
 
@@ -158,12 +177,18 @@ _PREFIXES = (
 
 
 def _remarks(parsed: Parsed) -> list[str]:
-    """One note for flags without effect, one for those not read, one for those of prefixes."""
+    """One note for flags without effect, and likewise of prefixes, not read, without a value."""
     if parsed.said.get("dtype") in ("float32", "float"):
         parsed.unread.append("--dtype")
     elif "dtype" in parsed.said:
         parsed.ignored.append("--dtype")
     notes = []
+    if parsed.open:
+        name = parsed.open[0].partition(" ")[0]
+        notes.append(
+            f"no value is known of {', '.join(dict.fromkeys(parsed.open))}, so all numbers are "
+            f"without it; write it behind the command or its file: {name} VALUE"
+        )
     kept = [x for x in parsed.ignored + parsed.unread if any(part in x for part in _PREFIXES)]
     if kept:
         notes.append(

@@ -8,9 +8,12 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from qsjax.cost.shared import Filling
-from qsjax.engines.flags import ENGINES, Engine
+from qsjax.engines.flags import Engine
 from qsjax.engines.rules import load_schedulers
 from qsjax.records.units import GIB, MS
+
+# Engines whose schedulers are known; of others commands are read.
+SCHEDULED: tuple[Engine, ...] = ("vllm", "sglang", "trtllm")
 
 
 @jax.tree_util.register_dataclass
@@ -56,8 +59,8 @@ def default_scheduler(engine: Engine, hbm_bytes: float, hardware_name: str = "")
     >>> default_scheduler("vllm", 80 * GIB).budget
     8192.0
     """
-    if engine not in ENGINES:
-        raise ValueError(f"unknown engine {engine!r}; give {', '.join(ENGINES)}")
+    if engine not in SCHEDULED:
+        raise ValueError(f"unknown engine {engine!r}; give {', '.join(SCHEDULED)}")
     rules = load_schedulers()[engine]
     tier = int(np.searchsorted(rules["below"], hbm_bytes / GIB, side="right"))
     if hardware_name.startswith(tuple(rules["small"])):
@@ -75,7 +78,7 @@ def default_scheduler(engine: Engine, hbm_bytes: float, hardware_name: str = "")
 
 def filling_of(engine: str, hbm_bytes: float, hardware_name: str = "") -> Filling:
     """How an engine fills its steps as shipped; vLLM's way for one whose rules are not known."""
-    name: Any = engine if engine in ENGINES else "vllm"
+    name: Any = engine if engine in SCHEDULED else "vllm"
     rules = default_scheduler(name, hbm_bytes, hardware_name)
     lockstep = float(load_schedulers()[name]["lockstep"])
     ways = (rules.budget, rules.mixed, rules.whole, lockstep)

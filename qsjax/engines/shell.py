@@ -26,6 +26,8 @@ _ECHOED = re.compile(r"(?m)(?<==)\$\(echo[ \t]+(?!-e\b)([^()|<>\n]*)\)")
 _SUMS = re.compile(_SUM)
 # `expr sum`, which is how old scripts write $(( sum )).
 _EXPR = re.compile(r"`expr ([^`\n]*)`|\$\(expr ([^()\n]*)\)")
+# What a script was started with.
+_ARGUMENT = re.compile(r"\$\{?(?:OPTARG|\d|[*@])")
 # A variable by itself.
 _ALONE = re.compile(r"\$\{?(\w+)\}?")
 
@@ -41,6 +43,17 @@ class First(str):
     __slots__ = ()
 
 
+# What stands in quotation marks or behind a backslash, and a comment at the end of a line.
+_COMMENT = re.compile(
+    r"""(\\.|'[^']*'|"(?:\\.|[^"\\])*"|[^\s#'"\\]+#*|\s+(?!\s|\#))|(?<=\s)\#[^\n]*|(.)""", re.DOTALL
+)
+
+
+def _without_comments(text: str) -> str:
+    """A script without the comments that end its lines."""
+    return _COMMENT.sub(lambda one: one[1] or one[2] or "", text)
+
+
 def words_of(text: str) -> list[str]:
     r"""The words of a script; those that begin a line are `First`.
 
@@ -51,6 +64,7 @@ def words_of(text: str) -> list[str]:
     ['a=1', 'vllm', 'serve', 'm', '-tp', '2']
     """
     lines = [one for one in text.splitlines() if not one.lstrip().startswith("#")]
+    lines = _without_comments("\n".join(lines)).splitlines()
     # Recipes put comments behind the backslash, where a shell would end the command.
     joined = re.sub(r"\\[ \t]*(?:[ \t]#[^\n]*)?(\n|$)", " ", "\n".join(lines))
     joined = _IF_SET.sub(lambda one: one[2] if f"\n{one[1]}=" in f"\n{text}" else "", joined)
@@ -100,8 +114,12 @@ class Variables:
         elif branch and (adds or (start and "".join(words[:1]).startswith(f"{start} "))):
             said = " ".join(words)
             self.left_out.append((said if adds else said[len(start) :]).strip())
-        elif (branch == "case" and old is not None) or (branch == "and" and start):
+        elif branch == "and" and start:
             pass  # an option of the script, which is not given
+        elif branch == "case" and (
+            (old is not None and name not in self._branches) or _ARGUMENT.search(" ".join(words))
+        ):
+            pass  # likewise
         else:
             if branch and start and name not in self._branches:
                 self._before[name] = old or []

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import least_squares
 
-from qsjax.evidence.measurements import Case, Skipped, read_cases, read_records
+from qsjax.evidence.measurements import Case, Skipped, files_of, read_cases, read_records
 from qsjax.evidence.measurements.cases import plain
 from qsjax.evidence.measurements.predict import (
     TRTLLM_OVERHEAD,
@@ -458,5 +458,5 @@ def calibrate(measured: str | Path, free: Sequence[str] = DEFAULT_FREE) -> Calib
     if not used:
         reasons = "; ".join(f"{one.id}: {one.because}" for one in skipped)
         raise ValueError(f"{path}: no row can be predicted: {reasons}")
-    asked = {"measured": files.told(path), "fit": list(free)}
+    asked = {"measured": files.told(path, files_of(path)), "fit": list(free)}
     return Calibration(fit(used, free), skipped, asked)

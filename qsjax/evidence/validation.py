@@ -17,6 +17,7 @@ from qsjax.evidence.measurements import (
     Kernel,
     Prediction,
     Skipped,
+    files_of,
     load_left_out,
     load_records,
     predict,
@@ -460,7 +461,7 @@ def validate(
     elif isinstance(records, str | Path):
         path = Path(records)
         records = read_records(path)
-        asked["data"] = files.told(path)
+        asked["data"] = files.told(path, files_of(path))
     if category is not None:
         known = sorted({str(record["category"]) for record in records})
         if missing := [name for name in category if name not in known]:

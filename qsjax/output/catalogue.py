@@ -49,6 +49,8 @@ def model_record(entry: catalog.ModelEntry) -> dict[str, Any]:
     }
     counted = {name: float(law(entry.spec)) for name, law in laws.items()}
     counted["extra"] = scalar(entry.spec.extra_params)
+    counted["lookup"] = scalar(entry.spec.lookup_params)
+    counted["idle"] = scalar(entry.spec.idle_params)
     counted["repeated"] = 0.0 - scalar(entry.spec.repeated_params)
     cache = cache_bytes_per_token(entry.spec)
     return {

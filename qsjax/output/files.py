@@ -54,9 +54,15 @@ def content_of(path: Path) -> str:
         raise ValueError(f"{path}: is not a text file in UTF-8 ({error})") from error
 
 
-def told(path: Path) -> dict[str, str]:
-    """Name and digest of a file that a run read, for `inputs.json`."""
-    return {"name": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+def told(path: Path, read: Sequence[Path] = ()) -> dict[str, str]:
+    """What tells a file that a run read, for `inputs.json`: its name, the digest of its content.
+
+    Of a folder, the digest is that of the contents of those of its files that were read.
+    """
+    digest = hashlib.sha256()
+    for one in read or (path,):
+        digest.update(one.read_bytes())
+    return {"name": path.name, "sha256": digest.hexdigest()}
 
 
 def finite(value: Any) -> Any:

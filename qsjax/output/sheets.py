@@ -8,16 +8,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 MOST_ERRORS = 20  # rows named in one message
-# What columns of input and output tokens are called; the last are those of Azure's traces and of
-# BurstGPT (https://github.com/Azure/AzurePublicDataset, https://github.com/HPMLL/BurstGPT).
+# What columns of input and output tokens are called; the last are those of Azure's traces, of
+# BurstGPT and of Splitwise (https://github.com/Azure/AzurePublicDataset,
+# https://github.com/HPMLL/BurstGPT, https://github.com/Mutinifni/splitwise-sim).
 LENGTHS: dict[str, tuple[str, ...]] = {
     "isl": (
         *("isl", "input_tokens", "prompt_tokens", "input_length", "num_prefill_tokens"),
-        *("contexttokens", "request tokens"),
+        *("contexttokens", "request tokens", "prompt_size"),
     ),
     "osl": (
         *("osl", "output_tokens", "completion_tokens", "output_length", "num_decode_tokens"),
-        *("generatedtokens", "response tokens"),
+        *("generatedtokens", "response tokens", "token_size"),
     ),
 }
 Item = TypeVar("Item")
@@ -36,9 +37,21 @@ def _places(header: Sequence[str], headings: Mapping[str, Sequence[str]], name: 
     ]
 
 
+def _as_lines(text: str, name: str) -> str:
+    """A list in JSON as an object a line."""
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{name}: not JSON: {error}") from error
+    return "\n".join(json.dumps(one) for one in found)
+
+
 def _grid(text: str, name: str) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    """The heading, and the number and cells of each row; of JSON a line by the first one's keys."""
-    if text.lstrip("\ufeff \n\r\t").startswith("{"):
+    """The heading, and the number and cells of each row; of JSON by the first object's keys."""
+    start = text.lstrip("\ufeff \n\r\t")
+    if start.startswith("["):
+        text = _as_lines(start, name)
+    if start.startswith(("{", "[")):
         objects = []
         for number, line in enumerate(text.lstrip("\ufeff").splitlines(), 1):
             try:

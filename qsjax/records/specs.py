@@ -255,6 +255,9 @@ class ModelSpec:
     )
     extra_params: ArrayLike = number("further parameters of the model", default=0.0)
     lookup_params: ArrayLike = number("further embeddings, which are looked up", default=0.0)
+    idle_params: ArrayLike = number(
+        "parameters of experts for images, which are held and no text uses", default=0.0
+    )
     repeated_params: ArrayLike = number(
         "parameters of layers that have the weights of another, which are held once", default=0.0
     )

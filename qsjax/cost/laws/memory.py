@@ -65,6 +65,7 @@ def weights_bytes(
     """Resident weight bytes per GPU [B] (specification of the terms: docs, Memory)."""
     pp = jnp.asarray(partition.pp)
     experts = params.pool_params(model) * (lay.expert_copies / lay.expert_memory_shards)
+    experts += model.idle_params / lay.expert_memory_shards
     always = (params.shared_params(model) + params.dense_ffn_params(model)) / lay.ffn_tp
     ffn = (experts + params.router_params(model)) / pp
     return (

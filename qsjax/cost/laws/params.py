@@ -211,7 +211,7 @@ def norm_params(model: ModelSpec) -> jax.Array:
 
 
 def resident_params(model: ModelSpec) -> jax.Array:
-    """Parameters outside the routed pool [parameters]: every token uses them.
+    """Parameters outside the routed pool [parameters]: every token of text uses them.
 
     Layers that have the weights of another count once.
     """
@@ -222,7 +222,7 @@ def resident_params(model: ModelSpec) -> jax.Array:
 
 def total_params(model: ModelSpec) -> jax.Array:
     """Parameters of all matrices [parameters]."""
-    return resident_params(model) + pool_params(model)
+    return resident_params(model) + pool_params(model) + model.idle_params
 
 
 def active_params(model: ModelSpec) -> jax.Array:

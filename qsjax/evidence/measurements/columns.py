@@ -18,8 +18,10 @@ _BESIDE = re.compile(
     r"|(?:total|succeed(?:ed)?|successful|failed)_req(?:uest)?s?"
     r"|rps|qps|qpm|tps|results_\w+|(?:\w+_)?duration|elapsed\w*|success\w*|total_(?:generated|input|output)_tokens"
 )
-# `tpot_mean` for `mean_tpot`
-_BEHIND = re.compile(r"(\w*?(?:tpot|itl|ttft|e2el?))_(mean|avg|median|std|min|max|p\d+)")
+# `tpot_mean` and `tpot_ms_mean` for `mean_tpot`
+_BEHIND = re.compile(
+    r"(\w*?(?:tpot|itl|ttft|e2el?))(?:_(ms|us|s))?_(mean|avg|median|std|min|max|p\d+)"
+)
 COLUMNS = {spelled: name for name, others in NAMES.items() for spelled in (name, *others)}
 UNITS = {
     **dict.fromkeys(("ms", "msec", "milliseconds"), "ms"),
@@ -50,12 +52,20 @@ def column_of(heading: str) -> tuple[str, str, str]:
     if name.endswith("_s_mean"):
         unit = "s"
     elif behind := _BEHIND.fullmatch(name):
-        name = f"{behind[2]}_{behind[1]}"
+        name, unit = f"{behind[3]}_{behind[1]}", unit or behind[2] or ""
     if name in COLUMNS:
         return COLUMNS[name], name, unit
     if _BESIDE.fullmatch(name):
         return "", name, unit
     raise KeyError(heading)
+
+
+def is_time(heading: str) -> bool:
+    """Whether a heading means a time per token."""
+    try:
+        return column_of(heading)[0] == "tpot"
+    except KeyError:
+        return False
 
 
 def rank_of(column: str, name: str) -> int:

@@ -128,7 +128,8 @@ def lengths_of(record: Mapping[str, Any], found: Mapping[str, float]) -> tuple[f
 
 def engine_of(record: Mapping[str, Any]) -> str:
     """The engine's family; "" where none is stated or known."""
-    text = re.sub("tensorrt-llm|trt-llm", "trtllm", str(record.get("engine") or "").lower())
+    named = str(record.get("engine") or "").lower()
+    text = re.sub(r"tensorrt-llm|trt-llm|\btrt\b", "trtllm", named)
     return next((name for name in ENGINES if name in text), "")
 
 

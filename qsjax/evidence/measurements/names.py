@@ -10,7 +10,6 @@ from typing import Any
 from qsjax import catalog
 from qsjax.catalog import HardwareEntry, ModelEntry, lookup
 from qsjax.records.specs import Dtype
-from qsjax.records.units import GB
 
 # What a publication appends to the name of a model besides what `qsjax.catalog` knows; removed one
 # after another.
@@ -20,6 +19,7 @@ _APPENDED = re.compile(
 )
 # A size that stands in brackets belongs to the name: "Qwen3 (30B-A3B bf16 by size)".
 _SIZE = re.compile(r"\s*\((\d[\d.]*b\S*)[^)]*\)", re.IGNORECASE)
+_BITS = re.compile(r"([1-9]\d?(?:\.\d+)?) bits a weight")
 # What stands between the accelerators of a mixed system.
 _SEPARATE = re.compile(r"[,/+&]| and ")
 # Spellings of accelerators, precisions, metrics and columns; the file says what they are.
@@ -40,8 +40,13 @@ PRECISIONS = {name: Precision(**own) for name, own in TABLE["precisions"].items(
 
 
 def precision_of(name: str) -> Precision | None:
-    """The precision that a text begins with ("fp8 FFN + bf16 attn" is fp8); None if unknown."""
+    """The precision that a text begins with ("fp8 FFN + bf16 attn" is fp8); None if unknown.
+
+    So many "bits a weight" are of one that is widened to 16.
+    """
     low = name.strip().lower().removeprefix("torch.")
+    if bits := _BITS.fullmatch(low):  # of GGUF files, which engines multiply in 16
+        return Precision(stored=float(bits[1]) / 8.0, native="bf16")
     for spelling, key in TABLE["spellings"].items():
         if low.startswith(spelling):
             return PRECISIONS[key]
@@ -96,13 +101,9 @@ def find_hardware(name: str) -> HardwareEntry | None:
         found = catalog.hardware_entry(entry) if entry else None
         return found if found and _has_memory(found, low) else None
     try:
-        return catalog.hardware_entry(_COUNT.sub("", name.strip()))
+        return catalog.hardware_entry(lookup.counted(name)[0])
     except ValueError:
         return None
-
-
-# Four parts of one name differ in their memory; binary units and spare dies make it differ by less.
-_NEAR = 0.1
 
 
 def _has_memory(entry: HardwareEntry, text: str) -> bool:
@@ -113,22 +114,13 @@ def _has_memory(entry: HardwareEntry, text: str) -> bool:
     said = re.search(r"\b(\d{2,4}) ?g(?:i?b)?\b", plain)
     if said is None:
         return True
-    capacity = float(entry.spec.hbm_bytes) / GB  # type: ignore[arg-type]  # catalogue entries hold floats
     size = float(said[1])
-    sizes = (size, size / gpus_in(text))
-    return any(abs(one / capacity - 1.0) <= _NEAR for one in sizes)
-
-
-# "8xH100", "8 x NVIDIA H100", "H100 x8", "2*H200".
-_COUNT = re.compile(
-    r"^(\d{1,4}) ?[x\u00d7*] ?(?=[a-z])|(?:(?<=\d)|\s)[x\u00d7*] ?(\d{1,4})$", re.IGNORECASE
-)
+    return lookup.has_memory(entry, size, size / gpus_in(text))
 
 
 def gpus_in(name: str) -> float:
     """How many accelerators a name counts; 1 where it counts none."""
-    found = _COUNT.search(name.strip())
-    return float(found[1] or found[2]) if found else 1.0
+    return float(lookup.counted(name)[1])
 
 
 def metric_of(name: str) -> str:

@@ -30,6 +30,13 @@ _REFUSED = {
 }
 
 
+# Tables of other programs by what is in their headings, and what they lack.
+_NO_TOKENS = (
+    ("Locust", ("Request Count", "Median Response Time"), "which times whole requests"),
+    ("k6", ('"http_req_duration"',), "which times whole requests"),
+    ("perf_analyzer", ("Concurrency,", "Inferences/Second"), "which times whole requests"),
+    ("llama-bench", (r"\|\s*test\s*\|", r"\|\s*t/s\s*\|"), "which -o json writes in full"),
+)
 # Where versions of GuideLLM have the model.
 _MODELS = ("args.model", "args.backend_kwargs.model", "config.spec.backend.model")
 
@@ -286,6 +293,9 @@ def refuse(text: str) -> None:
             "a summary of MLPerf's LoadGen, which does not say how many requests are served at "
             f"once; {_INSTEAD}, where concurrency is that of the server's log"
         )
+    for program, marks, why in _NO_TOKENS:
+        if all(re.search(mark, text[:4096], re.IGNORECASE) for mark in marks):
+            raise ValueError(f"a table of {program}, {why}; {_INSTEAD}")
     if text.lstrip()[:1] == "<":
         raise ValueError(f"a page of HTML; give the JSON beside it, or {_INSTEAD}")
 

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from qsjax.evidence.measurements import columns, reports
+from qsjax.evidence.measurements import columns, dialects, reports
 
 # Sums over a run, and what counts its requests.
 _TOTALS = {"isl": "total_input_tokens", "osl": "total_output_tokens"}
@@ -46,9 +46,10 @@ def leaves(given: Mapping[str, Any]) -> dict[str, Any]:
 def times_in(given: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Keys of times per token, the best first: the key, its name and its unit ("" if unknown).
 
-    InferenceX writes seconds without saying so; the tokens per second beside them tell it.
+    InferenceX writes seconds without saying so; the tokens per second beside one of them tell it.
     """
     found = []
+    unstated = ""
     for key, value in given.items():
         try:
             column, name, unit = columns.column_of(key)
@@ -58,15 +59,17 @@ def times_in(given: Mapping[str, Any]) -> list[tuple[str, str, str]]:
             continue
         speed = given.get(key.replace("tpot", "intvty"))
         if not unit and _is_number(speed) and abs(value * speed - 1.0) < 0.01:
-            unit = "s"
+            unstated = "s"
         found.append((key, name, unit))
-    return sorted(found, key=lambda one: columns.rank_of("tpot", one[1]))
+    told = [(key, name, unit or unstated) for key, name, unit in found]
+    return sorted(told, key=lambda one: columns.rank_of("tpot", one[1]))
 
 
 def as_given(given: Mapping[str, Any]) -> dict[str, Any]:
     """A record, or a run of a benchmark under the names of a record; the former as it is."""
     if "value" in given or "metric" in given:
         return dict(given)
+    given = dialects.plain(given)
     flat = leaves(given)
     times = times_in(flat)
     if not times:
@@ -129,4 +132,7 @@ def runs_in(text: str) -> list[Any] | None:
 def _runs_of(data: Any) -> list[Any] | None:
     if not isinstance(data, Mapping) or "records" in data:
         return None
-    return reports.runs_of(data) or ([data] if times_in(leaves(data)) else None)
+    is_run = (
+        times_in(leaves(dialects.plain(data))) or {"model", "model_id", "hardware"} & data.keys()
+    )
+    return reports.runs_of(data) or ([data] if is_run else None)

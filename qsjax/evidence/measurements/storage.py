@@ -6,14 +6,13 @@ import gzip
 import json
 import math
 import warnings
-import zlib
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from qsjax.catalog.reading import decoded
-from qsjax.evidence.measurements import columns, reports, results, tables
+from qsjax.evidence.measurements import columns, dialects, reports, results, tables
 from qsjax.evidence.measurements.names import gpus_in
 
 Record = dict[str, Any]
@@ -25,7 +24,6 @@ _TEXTS = frozenset(
     "id category model weights_dtype kv_dtype gpu phase engine metric unit source confidence "
     "notes remark payload_dtype speculation not_scored statistic".split()
 )  # fmt: skip
-_GZIP = b"\x1f\x8b"
 _FLAGS = frozenset(("saturated", "outlier"))
 _MISSING = {
     "gpu": '; add "hardware" to it, and "tp" and other degrees (`vllm bench serve --metadata '
@@ -124,6 +122,14 @@ def _problems(index: int, record: Any) -> list[str]:
     if not isinstance(record, Mapping):
         return [f"record {index + 1} is not an object"]
     name = record.get("id", f"record {index + 1}")
+    if record.get("unusable"):
+        return [f"{name}: {record['unusable']}"]
+    if not any(record.get(key) is not None for key in ("metric", "value", "unit")):
+        record = {**record, "metric": "TPOT", "unit": "ms", "value": 1.0}
+        more = _problems(index, {"id": name, "category": "user", **record})
+        bare = [key for key in record if columns.is_time(str(key))]
+        told = f"{bare[0]} has no unit; call it {bare[0]}_ms or {bare[0]}_s" if bare else ""
+        return [f"{name}: {told or 'a time per token is missing; give tpot_ms'}", *more]
     found = [
         f"{name}: {key} is missing{_MISSING.get(key, '')}"
         for key in REQUIRED
@@ -228,14 +234,16 @@ def _rows(where: Path, text: str) -> list[tables.Row]:
 def read_records(path: str | Path) -> tuple[Record, ...]:
     """Records of a user's file, JSON or CSV by how it begins; errors as of the reader of either.
 
-    Or reports of benchmarks, as `reports` has them.
+    Or reports of benchmarks, as `reports` has them, or a folder of such files.
     """
     where = Path(path)
+    if where.is_dir():
+        return _in_folder(where)
     text = _text(where)
     is_json = text.lstrip()[:1] in ("[", "{") or str(path).lower().endswith((".json", ".jsonl"))
     try:
         reports.refuse(text)
-        runs = None if is_json else reports.runs_in_text(text)
+        runs = None if is_json else dialects.rows_in(text) or reports.runs_in_text(text)
     except csv.Error:
         runs = None  # the reader of tables says where
     except ValueError as error:
@@ -246,6 +254,44 @@ def read_records(path: str | Path) -> tuple[Record, ...]:
     return read_json(path) if is_json else read_csv(path)
 
 
+# Endings of files that may hold records.
+_FILES = (".json", ".jsonl", ".csv", ".tsv", ".md", ".txt", ".log", ".gz")
+
+
+def files_of(path: Path) -> tuple[Path, ...]:
+    """The file itself, or the files of a folder that may hold records, by their names."""
+    if not path.is_dir():
+        return (path,)
+    return tuple(sorted(one for one in path.rglob("*") if one.suffix.lower() in _FILES))
+
+
+def _in_folder(where: Path) -> tuple[Record, ...]:
+    """Records of the files of a folder and of those below it, in the order of their names.
+
+    A file that cannot be read is a record that is not predicted, and says why.
+
+    Raises:
+        ValueError: there is none, or none can be read; with why of each.
+    """
+    paths = files_of(where)
+    found: list[Record] = []
+    problems: list[str] = []
+    for path in paths:
+        name = path.relative_to(where).as_posix()
+        try:
+            records = read_records(path)
+        except ValueError as error:
+            told = " ".join(str(error).removeprefix(f"{path}:").split())
+            problems.append(f"  {name}: {told}")
+            texts = dict.fromkeys(_REQUIRED_TEXTS, "")
+            records = ({**texts, "id": "file", "value": None, "unusable": told},)
+        found += [{**record, "id": f"{name}: {record['id']}"} for record in records]
+    if len(problems) == len(paths):
+        problems = problems or [f"  no file of records in it; they end in {', '.join(_FILES)}"]
+        raise ValueError("\n".join([f"{where}:", *problems]))
+    return tuple(found)
+
+
 def _text(where: Path) -> str:
     """The text of a user's file, in UTF-8 or, with its mark, in UTF-16; also by gzip.
 
@@ -253,10 +299,7 @@ def _text(where: Path) -> str:
         ValueError: it cannot be read, with why.
     """
     try:
-        data = where.read_bytes()
-        return decoded(gzip.decompress(data) if data.startswith(_GZIP) else data)
-    except (EOFError, zlib.error) as error:
-        raise ValueError(f"{where}: cannot be read: {error}") from error
+        return decoded(where.read_bytes())
     except UnicodeDecodeError as error:
         raise ValueError(f"{where}: cannot be read: save it as UTF-8 ({error})") from error
     except OSError as error:

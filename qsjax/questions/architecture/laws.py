@@ -50,9 +50,9 @@ class Law(NamedTuple):
 
 
 def _blocks(model: ModelSpec) -> jax.Array:
-    """Parameters of all matrices without embeddings and routers [parameters]."""
+    """Parameters of all matrices that text uses without embeddings and routers [parameters]."""
     ends = params.embedding_params(model) + params.router_params(model)
-    return params.total_params(model) - ends - jnp.asarray(model.lookup_params)
+    return params.total_params(model) - ends - model.lookup_params - jnp.asarray(model.idle_params)
 
 
 def _active_blocks(model: ModelSpec) -> jax.Array:

@@ -2,6 +2,7 @@
 
 import datetime
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from qsjax.records.units import MS
 # Accepted headings of each column of a trace.
 COLUMNS: dict[str, tuple[str, ...]] = {
     "arrival": (
-        *("arrival", "arrival_s", "arrived_at", "timestamp", "time"),
+        *("arrival", "arrival_s", "arrived_at", "timestamp", "time", "arrival_timestamp"),
         *("arrival_ms", "timestamp_ms"),
     ),
     **sheets.LENGTHS,
@@ -242,11 +243,24 @@ def _row(cells: Mapping[str, str]) -> tuple[float, float, float, float]:
     return values["arrival"], values["isl"], values["osl"], values["cached"]
 
 
+def _is_in_ms(header: Sequence[str], columns: Mapping[str, int]) -> bool:
+    """Whether arrivals are in milliseconds: by their heading, or in Mooncake's form.
+
+    Sources: https://github.com/kvcache-ai/Mooncake (README), aiperf (docs, trace replay), and of
+    the form with `chat_id`, in seconds,
+    https://github.com/alibaba-edu/qwen-bailian-usagetraces-anon.
+    """
+    heading = header[columns["arrival"]].strip().lower()
+    is_mooncake = heading == "timestamp" and "input_length" in header and "chat_id" not in header
+    return heading.endswith("_ms") or is_mooncake
+
+
 def read_trace(text: str, name: str = "trace") -> Traffic:
     """Requests from CSV: columns arrival [s], isl, osl, and if wanted cached [tokens].
 
-    Azure's traces, BurstGPT and Mooncake's (JSON a line, in milliseconds) are read as published;
-    what of Mooncake's prompts comes again is not.
+    Azure's traces, BurstGPT, Splitwise's, Mooncake's (JSON a line, in milliseconds) and Bailian's
+    (in seconds) are read as published, without requests that failed; what of Mooncake's and
+    Bailian's prompts comes again is not.
 
     Args:
         text: content of the file; the first row names the columns. Rows are sorted by arrival, and
@@ -258,10 +272,16 @@ def read_trace(text: str, name: str = "trace") -> Traffic:
     """
     header, columns, lines = sheets.cells_of(text, COLUMNS, name)
     _check(header, columns, name)
+    if header[columns["osl"]].strip().lower() == "response tokens":  # BurstGPT's failures have none
+        answered = [(number, cells) for number, cells in lines if cells["osl"] != "0"]
+        if failed := len(lines) - len(answered):
+            warnings.warn(
+                f"{name}: {failed:,} requests without an answer are left out", stacklevel=2
+            )
+        lines = answered
     rows = sheets.gathered(((number, partial(_row, cells)) for number, cells in lines), name)
     arrival, prompt, output, cached = np.array(sorted(rows, key=lambda row: row[0])).T
-    heading = header[columns["arrival"]].strip().lower()
-    if heading.endswith("_ms") or "hash_ids" in header:
+    if _is_in_ms(header, columns):
         arrival = arrival * MS
     return Traffic(arrival - arrival[0], prompt, output, cached, np.array(0.0), np.array(0.0))
 
