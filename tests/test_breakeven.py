@@ -310,3 +310,12 @@ def test_counts_of_gpus_are_told_as_people_say_them(gpus, tpot, says):
     stated = Problem("llama-3.1-8b", "h100-sxm", gpus=gpus, context=[8192.0])
     (row,) = solve_for(stated, "gpus", tpot=tpot).rows()
     assert row["message"].startswith(says)
+
+
+def test_the_picture_of_a_target_says_what_is_met():
+    stated = Problem(["llama-3.1-8b", "qwen3-8b"], "h100-sxm", gpus=[1, 2], context=[8192.0])
+    title = solve_for(stated, "gpus", tpot=0.006).plot().get_title(loc="left").replace("\n", " ")
+    assert title == (
+        "llama-3.1-8b and qwen3-8b: whether TPOT <= 6 ms is met changes with the number of GPUs in "
+        "both cases"
+    )

@@ -1,10 +1,12 @@
 """An explanation: ledgers that sum, findings with the right numbers, alternatives that are best."""
 
 import dataclasses
+import re
 
 import jax
 import numpy as np
 import pytest
+from matplotlib import pyplot as plt
 from serving_cases import CONTEXT, GPU, MODEL, WORK, brute_force, problem
 from tolerances import CANCELLATION, EXACT
 
@@ -344,3 +346,25 @@ def test_an_engines_own_limit_of_sequences_holds_where_no_flag_says(line, contex
 def test_explain_command_tells_what_is_wrong(given, told):
     with pytest.raises(ValueError, match=told):
         explain_command("vllm serve Qwen/Qwen3-8B -tp 2", "h100-sxm", **given)
+
+
+def test_what_does_not_run_is_told_and_drawn():
+    asked = Problem("llama-3.1-70b", "h100-sxm", gpus=4, context="32k", batch=64)
+    found = explain(asked, Partition(tp=4))
+    ax = found.plot("memory")
+    assert " GiB are missing on each GPU" in ax.get_title(loc="left").replace("\n", " ")
+    ends = [bar.get_x() + bar.get_width() for bar in ax.patches]
+    assert max(ends) > 80  # beyond the capacity of the GPU
+    assert ax.get_xlim()[1] > max(ends)
+    assert "if it ran, " in found.plot("roofline").get_title(loc="left").replace("\n", " ")
+    plt.close("all")
+    lines = explain(asked, Partition(tp=3)).summary().splitlines()
+    assert any(line.startswith("tp=3 does not divide the 64 query heads") for line in lines)
+
+
+def test_a_better_design_says_what_more_time_a_token_would_give():
+    asked = Problem("deepseek-v3", "h200-sxm", gpus=8, context="8k")
+    better = explain(asked, Partition(tp=8)).summary().splitlines()[1]
+    assert re.search(
+        r"at no more time a token; [0-9.]+ times if a token may take longer\.$", better
+    )

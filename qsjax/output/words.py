@@ -132,9 +132,11 @@ def heading(problem: "Problem") -> str:
     >>> from qsjax.grid.problem import Problem
     >>> heading(Problem(["mixtral-8x7b", "grok-1"], ["h100-sxm", "h200-sxm"], gpus=8))
     'On 8 GPUs'
+    >>> heading(Problem(["mixtral-8x7b", "grok-1"], "h100-sxm", gpus=[8, 16], context="8k"))
+    'On h100-sxm at 8k'
     """
     text = setting(problem)
-    return f"O{text[1:]}" if text.startswith("on ") else text
+    return text[0].upper() + text[1:] if text.startswith(("on ", "at ")) else text
 
 
 def power(watts: float, *, is_measured: bool) -> str:

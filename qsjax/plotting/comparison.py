@@ -98,7 +98,7 @@ def sure_leads(
     said = f"{sure or 'none'} of {differences} {'is' if sure < 2 else 'are'} larger than the error"
     if len(rows) == 1:
         said = f"the difference is {'larger than' if sure else 'within'} the error"
-    said = f"On {where}, {said}" if where else said
+    said = f"On {where}: {said}" if where else said
     style.label(ax, said, f"tokens/s/GPU over {first} [1]; right: probability of being ahead")
     look: dict[str, Any] = {"marker": MOE.marker, "linestyle": "none", "color": MOE.colour}
     handles = [

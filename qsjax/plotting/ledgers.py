@@ -165,19 +165,22 @@ def memory_ledger(
 ) -> Axes:
     """One bar of HBM for each design, its parts summing to the capacity of a GPU.
 
+    The bar of a design that does not fit goes beyond the capacity.
+
     Args:
         ledgers: mappings with `label`, `terms` (name to bytes, in drawing order; what is left is
-            `free`) and `capacity` [B].
+            `free`, below 0 where they do not fit) and `capacity` [B].
         ax: where to draw.
         title: what the picture shows.
     """
     names = list(dict.fromkeys(name for ledger in ledgers for name in ledger["terms"]))
     ax = style.dressed(ax, (7.4, 1.3 + 0.5 * len(ledgers) + 0.08 * len(names)))
-    widest = max(float(ledger["capacity"]) for ledger in ledgers) / GIB
+    held = [sum(max(0.0, float(x)) for x in ledger["terms"].values()) for ledger in ledgers]
+    widest = max(*held, *(float(ledger["capacity"]) for ledger in ledgers)) / GIB
     for y, ledger in enumerate(reversed(ledgers)):
         left = 0.0
         for name, value in ledger["terms"].items():
-            look, size = memory_look(name), float(value) / GIB
+            look, size = memory_look(name), max(0.0, float(value)) / GIB
             is_free = look.colour == "none"
             ax.barh(y, size, 0.62, left=left, **_filled(look, 0.7 if is_free else 0.25), zorder=2)
             if size > 0.09 * widest:

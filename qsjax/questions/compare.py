@@ -398,7 +398,7 @@ class Comparison(Result):
         for panel, side in zip(axes, sides, strict=True):
             says = " ".join(_leads(side)).rstrip(".")
             several = f"{side.convention} accounting: " if len(self.sides) > 1 else ""
-            draw(side, panel, f"On {_where(self)}, {several}{says}")
+            draw(side, panel, f"On {_where(self)}: {several}{says}")
         return axes[0]
 
 

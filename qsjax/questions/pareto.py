@@ -218,10 +218,14 @@ def _series(label: str) -> str:
 
     >>> _series("dense q=5"), _series("kimi-k2, b200-sxm, MoE"), _series("h200-sxm, dense q=5")
     ('the dense twin (q = 5)', 'kimi-k2 on b200-sxm', 'h200-sxm (dense twin, q = 5)')
+    >>> _series("kimi-k2, b200-sxm, MoE, 8 GPUs, hbm_bw 4 TB/s")
+    'kimi-k2 on b200-sxm, hbm_bw 4 TB/s'
     """
     parts = label.split(", ")
     names = [part for part in parts if " " not in part and part not in ("MoE", "dense")]
-    others = [part for part in parts if " " in part and not part.startswith("dense q=")]
+    # Counts and contexts are named beside it, where there are several.
+    told = ("dense q=", " GPUs", " tokens")
+    others = [part for part in parts if " " in part and not any(end in part for end in told)]
     twin = next((part[8:] for part in parts if part.startswith("dense q=")), None)
     if not names:
         who = "the MoE" if twin is None else f"the dense twin (q = {twin})"

@@ -60,7 +60,7 @@ class Speculation(Result):
                 f"{self._placed(first)}, {chance}: {first['gain']:.2f} times the tokens at a "
                 f"batch of {first['batch']:,.0f}, {last['gain']:.2f} at {last['batch']:,.0f}; "
                 f"{end}. "
-                f"Drafts take {drafting} of a step at the smallest."
+                f"Drafts take {drafting} of a step at a batch of {first['batch']:,.0f}."
             )
         return "\n".join(lines) or f"{describe(self.problem)}: nothing runs."
 

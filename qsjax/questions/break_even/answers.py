@@ -121,12 +121,13 @@ class Turning(Result):
         if self.parameter in PARAMETERS:
             what = "the best way with prefixes"
         if self.target is not None:
-            what = f"whether {words.goal(metric, self.target)}"
+            what = f"whether {words.goal(metric, self.target)} is met"
         rows = self.shown()
         turned = sum(bool(row["roots"]) for row in rows)
         every = "both" if turned == 2 else f"all {turned}"
         cases = every if turned == len(rows) else f"{turned} of {len(rows)}"
-        title = f"{names}: {what} changes with {self.parameter} in {cases} cases"
+        along = "the number of GPUs" if self.parameter == "gpus" else self.parameter
+        title = f"{names}: {what} changes with {along} in {cases} cases"
         if len(rows) == 1:
             title = self.summary().split("\n")[0].rstrip(".")
         elif len(rows) <= SHOWN and self._is_one_answer(rows):

@@ -312,9 +312,10 @@ class Explanation(Result):
             + f" bound by {bound}"
             for bound, own in by_bound.items()
         ]
+        ran = "" if self.stated.is_feasible else "if it ran, "
         found: dict[str, Drawing] = {
             "roofline": partial(
-                plotting.roofline, points, roofs, title=f"{title}: {words.joined(bounds)}"
+                plotting.roofline, points, roofs, title=f"{title}: {ran}{words.joined(bounds)}"
             )
         }
         ledgers = [
@@ -325,11 +326,13 @@ class Explanation(Result):
             }
             for name, case in cases.items()
         ]
-        if all(min(ledger["terms"].values()) >= 0 for ledger in ledgers):
-            own = ledgers[0]
-            cache = 100.0 * own["terms"].get("KV cache", 0.0) / own["capacity"]
-            head = f"{title}: the cache fills {cache:.0f} % of the memory"
-            found["memory"] = partial(plotting.memory_ledger, ledgers, title=head)
+        own = ledgers[0]
+        short = -min(0.0, *own["terms"].values()) / GIB
+        cache = 100.0 * own["terms"].get("KV cache", 0.0) / own["capacity"]
+        head = f"{title}: the cache fills {cache:.0f} % of the memory"
+        if short:
+            head = f"{title}: {short:,.1f} GiB are missing on each GPU"
+        found["memory"] = partial(plotting.memory_ledger, ledgers, title=head)
         return found
 
 

@@ -226,8 +226,10 @@ class Uncertainty(Result):
             causes = row["first_order_verdict"]
             most = max(causes, key=lambda name: causes[name])
             cause = f", most of it from {most}" if len(causes) > 1 else ""
+            drawn = "q" in self.distributions or any(n in LOSSES for n in self.distributions)
+            cell = cell_name(row | ({"q": None} if drawn else {}))
             lines.append(
-                f"{cell_name(row)}: with uncertain {words.joined(self.distributions)} the dense "
+                f"{cell}: with uncertain {words.joined(self.distributions)} the dense "
                 f"twin is ahead with a probability of {words.chance(row['p_dense_wins'])}; it is "
                 f"{spread[0]:.2f} to {spread[-1]:.2f} times as fast{cause}."
             )
