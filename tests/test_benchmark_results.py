@@ -289,6 +289,12 @@ SWEEPS = [
         "tpot_mean_ms,tpot_p50_ms,std_tpot_ms,tput_per_gpu,output_throughput,commit,image,config",
         "1024,512,64,400,19,40,9000,16.5,16.4,1,700,2500,x,y,z",
     ),
+    (
+        "Mean Input Tokens,Mean Output Tokens,Concurrent Requests,Completed Requests,Run ID,status,"
+        "Mean End to End Latency (s),P95 Inter Token Latency (ms),Mean Inter Token Latency (ms),"
+        "itl_med,gpu_power_mean_w,gpu_util_p95_pct,mem_used_max_mb,error_rate,ok_reqs,p99_ms",
+        "1024,512,64,640,r1,ok,9.1,19,16.5,16.4,450,99,80000,0,640,9",
+    ),
 ]
 
 
@@ -562,6 +568,57 @@ def test_strategies_of_guidellm(tmp_path):
     assert "a time per token is missing; give tpot_ms" in last["unusable"]
 
 
+@pytest.mark.parametrize(
+    ("change", "sequences"),
+    [
+        # By Little's law 2 a second of 0.18 s and 511 times 13.9 ms each.
+        ({"request_rate": 2.0, "request_throughput": 1.9}, 1.9 * (0.1802 + 511 * 0.0139)),
+        ({"request_rate": 2.0}, 2.0 * (0.1802 + 511 * 0.0139)),
+        ({"request_rate": 9.0, "request_throughput": 8.8}, 32),
+        ({"request_rate": 2.0, "request_throughput": 2.0, "mean_e2el_ms": 7e3}, 14),
+        ({"request_rate": 2.0, "concurrency": 13.5}, 13.5),
+        ({"max_concurrency": None, "request_throughput": 4.0}, 4.0 * (0.1802 + 511 * 0.0139)),
+    ],
+)
+def test_at_a_rate_the_number_at_once_is_a_cap(tmp_path, change, sequences):
+    """vLLM and SGLang send requests as they come, and hold back those above the number."""
+    run = {**VLLM, "hardware": "H200", "tp": 4, **change}
+    run["completed"] = 250
+    (tmp_path / "a.json").write_text(json.dumps(run))
+    (record,) = read_records(tmp_path / "a.json")
+    assert float(deployment_of(record).workload.batch) == pytest.approx(sequences, rel=1e-6)
+    names = ("request_rate", "request_throughput", "max_concurrency", "mean_e2el_ms")
+    if change.get("max_concurrency", 0) is None or "concurrency" in change:
+        return
+    cells = {name: run[name] for name in names if run.get(name)} | {"isl": 1024, "osl": 512}
+    cells |= {name: run[name] for name in ("mean_ttft_ms", "mean_tpot_ms", "hardware", "tp")}
+    text = f"model,{','.join(cells)}\nqwen3-32b,{','.join(map(str, cells.values()))}\n"
+    (tmp_path / "a.csv").write_text(text)
+    (record,) = read_records(tmp_path / "a.csv")
+    assert record["batch_total"] == pytest.approx(sequences, rel=1e-6)
+
+
+def test_a_printed_result_at_a_rate(tmp_path):
+    text = PRINTED.replace("Mean TTFT", "Request rate configured (RPS): 1.00\nMean TTFT")
+    text = text.replace(" 15.46", " 0.98") + "model: qwen3-32b\nhardware: H200\ntp: 4\n"
+    (tmp_path / "a.txt").write_text(text)
+    (record,) = read_records(tmp_path / "a.txt")
+    assert record["concurrency"] == pytest.approx(0.98 * (4.49058 + 511 * 0.0139))
+
+
+def test_runs_below_any_key(tmp_path):
+    rows = [{"concurrency": n, "isl": 512, "osl": 64, "tpot_ms": 8.0 + n} for n in (4, 8)]
+    given = {"model": "qwen3-8b", "hardware": "H100", "tp": 2, "results": rows, "notes": ["x"]}
+    (tmp_path / "a.json").write_text(json.dumps(given))
+    found = [deployment_of(record) for record in read_records(tmp_path / "a.json")]
+    assert [float(one.workload.batch) for one in found] == [4, 8]
+    assert {float(one.partition.tp) for one in found} == {2}
+    rows[0].pop("concurrency")
+    (tmp_path / "a.json").write_text(json.dumps(given))
+    with pytest.raises(ValueError, match="unknown batch; give concurrency"):
+        deployment_of(read_records(tmp_path / "a.json")[0])
+
+
 MLPERF = """\
 ================================================
 MLPerf Results Summary
@@ -595,6 +652,7 @@ Mean Time to Output Token (ns) : 27123456
         ),
         (json.dumps({"metrics": {"http_req_duration": {"avg": 9}}}), "a table of k6, which times"),
         ("| model | test | t/s |\n|---|---|---|\n| q | tg128 | 99 |\n", "-o json writes in full"),
+        ("NVIDIA AIPerf | LLM Metrics\n\u2502 x \u2502\n", "AIPerf prints.*profile_export JSON"),
         ("Metric,avg\nInter Token Latency (ms),9\nmodel,x\n", "without hardware, tp, concurrency"),
     ],
 )

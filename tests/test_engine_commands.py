@@ -285,6 +285,39 @@ def test_a_script_that_writes_its_settings_is_read_with_them():
             {"tp": 2, "dp": 4, "ep": 8},
         ),
         ("docker run -d vllm/vllm-openai:v1 --model m -tp 2 ${VLLM_ARGS:-}", {"tp": 2}),
+        ("python -m vllm serve m -tp 2; echo up", {"tp": 2}),
+        # Functions, with what they are called with.
+        (
+            'serve() { local LOG="$1" MODEL="$2" TP="$3"; shift 3\n'
+            '  nohup vllm serve "$MODEL" -tp "$TP" "$@" >"$LOG" 2>&1 &\n}\n'
+            "serve a.log m 2 --max-num-seqs 64",
+            {"tp": 2, "b": 64},
+        ),
+        (
+            "function start {\n  vllm serve $1 --max-model-len $LEN ${@:3} -tp ${2:-1}\n}\n"
+            'run ()\n{\n  if start "$1" 4 -dp 2; then echo up; fi\n}\nLEN=8192\nrun m > log',
+            {"tp": 4, "dp": 2, "c": 8192},
+        ),
+        (
+            'far() { ssh $1 "cd /x; vllm serve m -tp $2 > $3.log &"; }\nfar a 8 n0; far b 8 n1',
+            {"tp": 8},
+        ),
+        # Loops: of one value, of several, and what a turn makes of itself.
+        ("for x in m; do\n  for n in 2; do vllm serve $x -tp $n; done\ndone", {"tp": 2}),
+        ("n=1\nfor n in 1 2 4; do vllm serve m -tp $n; done", {}),
+        ("n=1; while [ $n -lt $MAX ]; do n=$((n * 2)); done\nvllm serve m -tp $n", {}),
+        # A script that another writes.
+        (
+            "M=m TP=8\ncat > $JOB <<-END\n#!/bin/bash\nvllm serve $M --port \\$PORT \\\n"
+            "-tp $TP \\\n> /x/log_\\${ID}.txt 2>&1 &\nEND\nsbatch $JOB",
+            {"tp": 8},
+        ),
+        # PowerShell
+        (
+            "$env:P = (Resolve-Path 'a/b').Path\n$MODEL = 'm'\nvllm serve $MODEL `\n  -tp 2 `\n"
+            "  --port 8000",
+            {"tp": 2},
+        ),
     ],
 )
 def test_commands_in_scripts(script, said):

@@ -1834,6 +1834,22 @@ def test_experts_that_were_quantised_anew_leave_the_rest_as_it_was(tmp_path, bes
     assert precision.bytes_ffn_weight * precision.shared_weight_ratio == 1.0
 
 
+def test_experts_beside_mxfp8(write):
+    """MiniMax-M3.1 as RTP-LLM reads it; a byte of scales for 32 weights, or for 16."""
+    (path,) = (one for one in CONFIGS if one.stem == "minimax-m3")
+    config = json.loads(path.read_text())
+    config["quantization_config"] = {"quant_method": "mxfp8", "moe_quant_algo": "NVFP4"}
+    precision = catalog.load_hf(write(config)).spec.precision
+    assert (precision.bytes_ffn_weight, precision.bytes_attn_weight) == (0.5625, 1.03125)
+
+
+def test_modelopt_s_own_file_within_the_config(write):
+    own = {"quant_algo": "NVFP4_AWQ", "exclude_modules": ["lm_head"], "kv_cache_quant_algo": "FP8"}
+    for table in ({"quantization": own}, {"quant_method": "modelopt", "quantization": own}):
+        entry = catalog.load_hf(write(LLAMA | {"quantization_config": table}))
+        assert (entry.weight_dtype, entry.kv_dtype) == ("fp4", "fp8")
+
+
 @pytest.mark.parametrize(
     ("table", "head", "embedding"),
     [

@@ -433,13 +433,17 @@ def _scheme(table: Table, method: str, problems: list[str]) -> Scheme:
     return Scheme(WHOLE)
 
 
+_EIGHT = ("fp8", "mxfp8")
+
+
 def has_own_experts(table: Table) -> bool:
     """Whether experts alone were quantised anew, and all else stays in the FP8 that it was in.
 
-    ModelOpt's NVFP4 of DeepSeek-V4, whose lists of exempt modules are of that second run. Source:
-    SGLang (https://github.com/sgl-project/sglang/pull/25820), and vLLM's DeepseekV4FP8Config.
+    ModelOpt's NVFP4 of DeepSeek-V4 and of MiniMax-M3, whose lists of exempt modules are of that
+    second run. Source: SGLang (https://github.com/sgl-project/sglang/pull/25820), and vLLM's
+    DeepseekV4FP8Config.
     """
-    return bool(table.get("moe_quant_algo")) and _spelt(table.get("quant_method")) == "fp8"
+    return bool(table.get("moe_quant_algo")) and _spelt(table.get("quant_method")) in _EIGHT
 
 
 def _experts(table: Table, problems: list[str]) -> list[tuple[str, Format]]:

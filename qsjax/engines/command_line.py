@@ -128,7 +128,9 @@ def _files(text: str) -> tuple[str, list[tuple[str, str]]]:
     # What is handed to a program may be a manifest, and what is written a script or a unit.
     bare = _HERE.sub(lambda here: f"\n{here['text'] if _is_manifest(here['text']) else ''}\n", text)
     if not pasted.SERVER.search(bare):
-        bare = next((one for _, one in found if pasted.SERVER.search(one)), bare)
+        # A script that another writes has the variables of that one.
+        inner = next((one for _, one in found if pasted.SERVER.search(one)), "")
+        bare = f"{bare}\n{inner}" if not _is_manifest(inner) else inner
     return re.sub(r"(?m)^ExecStart=", "", bare), found
 
 
@@ -147,7 +149,7 @@ def _program_at(words: list[str]) -> tuple[Engine | None, int]:
         program = NAMES.get(PurePosixPath(word).name)
         module = _module(after) if word == "-m" else None
         if module:
-            return module, at + 2
+            return module, at + 2 + (words[at + 2 : at + 3] == ["serve"])
         # A path may be a model's or an option's: a program stands in front of `serve`, or first.
         if program and (after == "serve" or word.endswith("-serve")):
             return program, at + 1 + (after == "serve") + (words[at + 1 : at + 3] == ["serve"] * 2)
@@ -197,7 +199,7 @@ def _start(words: list[str], variables: shell.Variables) -> tuple[list[str], Eng
 def _end(words: list[str]) -> int:
     """How many words belong to the program: up to a sign of the shell, or to another command."""
     for at, word in enumerate(words):
-        if _END.match(word):
+        if _END.match(word) or (at and words[at - 1].endswith(";")):
             return at
         if at == 0 or not isinstance(word, shell.First) or word.startswith(("-", "$", "{", "<")):
             continue
@@ -351,4 +353,5 @@ def split(flags: str | Sequence[str]) -> Command:
         name = "".join(variables.expand(path))
         lines = [" ".join(variables.expand(line)) for line in text.splitlines()]
         texts[name] = "\n".join([texts.get(name, ""), *lines])
-    return Command(engine, [*rest[:end], *more], texts, beside + _notes(variables, servers))
+    own = [*rest[:end][:-1], *(word.rstrip(";") for word in rest[:end][-1:])]
+    return Command(engine, [*own, *more], texts, beside + _notes(variables, servers))

@@ -410,7 +410,8 @@ _TYPED = (
         "",
     ),
     (re.compile(r"\A\s*[$%>-][ \t]+"), ""),
-    (re.compile(r"(?m)(?<=\\\n)>[ \t]+"), ""),  # of a line that goes on
+    # Of a line that goes on; the name of a file alone is where output goes.
+    (re.compile(r"(?m)(?<=\\\n)>[ \t]+(?=-|.*(?:\s--?\w|\\$))"), ""),
 )
 
 

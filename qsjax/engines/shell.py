@@ -2,7 +2,8 @@
 
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from qsjax.engines import conditions
 
@@ -30,6 +31,11 @@ _EXPR = re.compile(r"`expr ([^`\n]*)`|\$\(expr ([^()\n]*)\)")
 _ARGUMENT = re.compile(r"\$\{?(?:OPTARG|\d|[*@])")
 # A variable by itself.
 _ALONE = re.compile(r"\$\{?(\w+)\}?")
+# All words that a function is called with, or those from one on.
+_HANDED = re.compile(r"\$(?:[@*]|\{[@*](?::(\d+))?\})")
+_CALLS = 4  # functions that call functions that are followed
+# Behind what a command begins that is not the first word of its line.
+_BEGINS = ("&&", "||", "then", "do", "else", "if", "!", "{")
 
 
 def is_assignment(word: str) -> bool:
@@ -103,6 +109,8 @@ class Variables:
         self._branches: dict[str, set[tuple[str, ...]]] = {}
         self._before: dict[str, list[str]] = {}
         self.left_out: list[str] = []
+        # What the function is called with whose words are read, None outside of functions.
+        self.arguments: list[str] | None = None
 
     def set(self, name: str, words: list[str], *, adds: bool, branch: str) -> None:
         """Enter an assignment; `branch` is "", "if", "and" (behind `&&` and `||`) or "case"."""
@@ -148,6 +156,11 @@ class Variables:
             self._branches.pop(name, None)
         self._before = {}
 
+    def forget(self, name: str) -> None:
+        """Make a variable one whose value is not known."""
+        for held in (self._values, self._before, self._branches):
+            held.pop(name, None)
+
     def is_unset(self, word: str) -> bool:
         """Whether a word is a variable that nothing has set so far."""
         name = _ALONE.fullmatch(word)
@@ -155,6 +168,10 @@ class Variables:
 
     def expand(self, word: str) -> list[str]:
         """The words that a word stands for: one, or those of a list or of a text of flags."""
+        if self.arguments is not None:
+            if handed := _HANDED.fullmatch(word):
+                return self.arguments[max(0, int(handed[1] or 1) - 1) :]
+            word = _HANDED.sub(lambda one: " ".join(self.expand(one[0])), word)
         whole = _USED.fullmatch(word)
         name = whole and (whole[1] or whole[3] or whole[4])
         if name and name in self._values:
@@ -191,6 +208,8 @@ class Variables:
 
     def _value(self, found: re.Match[str]) -> str:
         name, default = found[1] or found[3] or found[4], found[2]
+        if self.arguments is not None and name.isdigit() and name != "0":
+            return next(iter(self.arguments[int(name) - 1 :]), "") or default or ""
         if name in self._values and default is None:
             return self.text(name)
         return self.text(name) or (found[0] if default is None else default)
@@ -202,6 +221,8 @@ def _array(words: Sequence[str], at: int, first: str) -> tuple[list[str], int]:
     word = first
     while True:
         bare, closes = word.rstrip(";"), word.rstrip(";").endswith(")")
+        if re.search(r"\)\.\w+$", bare) and "(" not in bare:  # (Resolve-Path ...).Path
+            return [], at
         bare = bare[:-1] if closes else word
         if closes and "(" in bare:  # `$(seq 1 8)` or `$(NAME)` within the list
             bare, closes = word, False
@@ -282,14 +303,114 @@ def _assign(words: Sequence[str], at: int, variables: Variables, branch: str) ->
     return None
 
 
-def expanded(words: Sequence[str], variables: Variables) -> Iterator[str]:
+class _Function(NamedTuple):
+    """A function of a script: where its definition begins, its body, and what is behind it."""
+
+    start: int
+    body: int
+    end: int
+
+
+def _is_command(words: Sequence[str], at: int) -> bool:
+    """Whether a command begins at a place."""
+    before = words[at - 1] if at else ""
+    return isinstance(words[at], First) or before in _BEGINS or before.endswith(";")
+
+
+def _functions(words: Sequence[str]) -> dict[str, _Function]:
+    """The functions that a script calls by itself, by name."""
+    found: dict[str, _Function] = {}
+    for at, word in enumerate(words):
+        if word != "{" and not word.endswith("(){"):
+            continue
+        start = at
+        while start and not isinstance(words[start], First):
+            start -= 1
+        if word == "{" and start == at and at:  # on a line of its own
+            start -= 1 + (words[at - 1] == "()")
+        head = "".join(words[max(0, start) : at + 1]).removeprefix("function")
+        name = head.removesuffix("{").removesuffix("()")
+        if not re.fullmatch(r"[A-Za-z_][\w-]*", name) or (
+            not head.endswith("(){") and words[start] != "function"
+        ):
+            continue
+        depth, end = 1, at + 1
+        while depth and end < len(words):
+            depth += {"{": 1, "}": -1}.get(words[end].rstrip(";"), 0)
+            end += 1
+        called = any(
+            words[i].rstrip(";") == name
+            and _is_command(words, i)
+            and words[i + 1 : i + 2] != ["()"]
+            for i in range(len(words))
+            if not start <= i < end
+        )
+        if called and not depth:
+            found[name] = _Function(start, at + 1, end)
+    return found
+
+
+def _of_loop(words: Sequence[str], at: int, variables: Variables) -> None:
+    """Enter what a loop does to variables, whose first word is in front of a place.
+
+    That of `for` is known with one value alone, and none is known that a turn makes of itself.
+    """
+    end = next((i for i in range(at, len(words)) if words[i].rstrip(";") == "do"), at)
+    depth, last = 1, end + 1
+    while depth and last < len(words):
+        depth += {"do": 1, "done": -1}.get(words[last].rstrip(";"), 0)
+        last += 1
+    if words[at - 1] == "for" and words[at + 1 : at + 2] == ["in"]:
+        values = [x for word in words[at + 2 : end] for x in variables.expand(word.rstrip(";"))]
+        if len(values) == 1 and not values[0].startswith("$"):
+            variables.set(words[at], values, adds=False, branch="")
+        else:
+            variables.forget(words[at])
+    for word in words[end:last]:
+        found = _ASSIGNED.match(word)
+        if found and found[2] == "=" and re.search(rf"\b{found[1]}\b", found[3]):
+            variables.forget(found[1])
+
+
+def _call(words: Sequence[str], at: int, variables: Variables) -> tuple[list[str], int]:
+    """What the function in front of a place is called with, and the place behind that."""
+    given: list[str] = []
+    if words[at - 1].endswith(";"):
+        return given, at
+    while at < len(words) and not isinstance(words[at], First):
+        word = words[at]
+        if re.match(r"[|&]|\d?>", word):
+            break
+        at += 1
+        given += variables.expand(word.rstrip(";"))
+        if word.endswith(";"):
+            break
+    return given, at
+
+
+def expanded(
+    words: Sequence[str],
+    variables: Variables,
+    functions: Mapping[str, Sequence[str]] | None = None,
+    depth: int = 0,
+) -> Iterator[str]:
     """The words with their variables, which `variables` learns from them on the way.
 
-    What stands in a branch that is not taken is left out.
+    What stands in a branch that is not taken is left out. A function that the script calls is read
+    where it is called, and `functions` are those of the script around it.
     """
+    own = _functions(words)
+    skipped = {one.start: one.end for one in own.values()}
+    bodies = {
+        **(functions or {}),
+        **{name: words[one.body : one.end - 1] for name, one in own.items()},
+    }
     inside = _Branches(variables)
     at = 0
     while at < len(words):
+        if at in skipped:
+            at = skipped[at]
+            continue
         word, at = words[at], at + 1
         bare = word.rstrip(";")
         if bare in ("else", "elif"):
@@ -299,6 +420,17 @@ def expanded(words: Sequence[str], variables: Variables) -> Iterator[str]:
         inside.enter(bare, words[at:])
         if not inside.is_taken:
             continue
+        if bare in bodies and depth < _CALLS and _is_command(words, at - 1):
+            given, at = _call(words, at, variables)
+            around, variables.arguments = variables.arguments, given
+            yield from expanded(bodies[bare], variables, bodies, depth + 1)
+            variables.arguments = around
+            continue
+        if bare in ("for", "while", "until") and _is_command(words, at - 1):
+            _of_loop(words, at, variables)
+        if bare == "shift" and variables.arguments is not None:
+            count = "".join(words[at : at + 1]).rstrip(";")
+            variables.arguments = variables.arguments[int(count) if count.isdigit() else 1 :]
         branch = inside.kind
         if words[at - 2 : at - 1] in (["&&"], ["||"]) and is_assignment(word):
             runs = inside.guarded(words, at - 1)

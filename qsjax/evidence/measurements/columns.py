@@ -16,11 +16,15 @@ _BESIDE = re.compile(
     r"|(?:\w+_)?(?:tok|tokens?)(?:_per)?(?:_s(?:ec\w*)?(?:_(?:per_)?(?:user|gpu|chip|node))?)?|(?:req|requests?)(?:_per)?(?:_s\w*)?"
     r"|(?:average|avg|mean|median)_(?:latency|time_to_first_token)|time_taken\w*|scenario|workload"
     r"|(?:total|succeed(?:ed)?|successful|failed)_req(?:uest)?s?"
+    r"|(?:mean|avg|p\d+)_end_to_end_latency|p\d+_inter_token_latency|p\d+"
+    # What was seen beside it and changes no time: power, loads, errors, how it ended.
+    r"|(?:gpu_)?(?:power|util|mem_used)_(?:mean|avg|max|p\d+)\w*|energy\w*|error\w*|status"
+    r"|(?:ok|err)_req\w*|(?:completed|total)_requests|gen_tok\w*|\w+_id"
     r"|rps|qps|qpm|tps|results_\w+|(?:\w+_)?duration|elapsed\w*|success\w*|total_(?:generated|input|output)_tokens"
 )
 # `tpot_mean` and `tpot_ms_mean` for `mean_tpot`
 _BEHIND = re.compile(
-    r"(\w*?(?:tpot|itl|ttft|e2el?))(?:_(ms|us|s))?_(mean|avg|median|std|min|max|p\d+)"
+    r"(\w*?(?:tpot|itl|ttft|e2el?))(?:_(ms|us|s))?_(mean|avg|med(?:ian)?|std|min|max|p\d+)"
 )
 COLUMNS = {spelled: name for name, others in NAMES.items() for spelled in (name, *others)}
 UNITS = {
@@ -52,7 +56,8 @@ def column_of(heading: str) -> tuple[str, str, str]:
     if name.endswith("_s_mean"):
         unit = "s"
     elif behind := _BEHIND.fullmatch(name):
-        name, unit = f"{behind[3]}_{behind[1]}", unit or behind[2] or ""
+        which = "median" if behind[3] == "med" else behind[3]
+        name, unit = f"{which}_{behind[1]}", unit or behind[2] or ""
     if name in COLUMNS:
         return COLUMNS[name], name, unit
     if _BESIDE.fullmatch(name):

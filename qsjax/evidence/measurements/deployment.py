@@ -322,7 +322,8 @@ def deployment_of(record: Mapping[str, Any], *, context: float | None = None) ->
     _check_partition(partition, spec)
     batch = batch_of(record, partition)
     if not batch:
-        raise UnusableError("unknown batch")
+        own = "; give concurrency" if record.get("category") == "user" else ""
+        raise UnusableError(f"unknown batch{own}")
     own_context, prompt, output = lengths_of(record, found)
     if not (context or own_context):
         raise UnusableError("unknown context")

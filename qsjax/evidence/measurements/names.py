@@ -129,6 +129,7 @@ def metric_of(name: str) -> str:
     A median between tokens has no prompts in it, a mean has. Other names stay as they are.
     """
     plain = re.sub(r"[ _]?\(?ms\)?$", "", name.lower()).replace(" ", "_")
+    plain = plain.replace("inter_token_latency", "itl")
     if plain in TABLE["metrics"]:
         return str(TABLE["metrics"][plain])
     bare = re.sub(r"^(mean|median|avg|average|p50)_", "", plain)

@@ -163,7 +163,11 @@ _PRINTED = {
     "Maximum request concurrency": "max_concurrency",
     "Max request concurrency": "max_concurrency",
     "Concurrency": "concurrency",
+    "Traffic request rate": "request_rate",
+    "Request rate configured (RPS)": "request_rate",
     "Request throughput (req/s)": "request_throughput",
+    "Mean TTFT (ms)": "mean_ttft_ms",
+    "Mean TPOT (ms)": "mean_tpot_ms",
     "Mean E2EL (ms)": "mean_e2el_ms",
     "Mean E2E Latency (ms)": "mean_e2e_latency_ms",
     "Model": "model",
@@ -201,15 +205,39 @@ def _printed(text: str) -> Run:
         for name, value in said
         if (name in kept or _TIMED.fullmatch(name)) and value not in ("None", "auto")
     }
-    given = found.get("concurrency"), found.get("max_concurrency"), in_flight(found)
+    count, most = found.get("completed"), found.get("max_concurrency")
+    run = {"osl": count and found.get("total_output_tokens", 0) / count, **found}
+    given = found.get("concurrency"), at_rate(run, most), most, in_flight(run)
     return found | {"concurrency": next((one for one in given if one), None)}
+
+
+# Times of a whole request, of its first token, and of its others.
+_WHOLE = ("mean_e2el_ms", "mean_e2e_latency_ms", "request_latency_ms")
+_FIRST = ("mean_ttft_ms", "time_to_first_token_ms", "median_ttft_ms")
+_NEXT = ("tpot_ms", "mean_tpot_ms", "mean_itl_ms", "inter_token_latency_ms", "median_tpot_ms")
 
 
 def in_flight(run: Mapping[str, Any]) -> float | None:
     """Requests in flight in the mean of a run, by Little's law; None where it does not say it."""
-    whole = run.get("mean_e2el_ms") or run.get("mean_e2e_latency_ms")
-    rate = run.get("request_throughput")
-    return _in_flight(rate, whole / 1e3 if whole else None)
+    whole, first, later = (
+        next((float(run[name]) for name in names if run.get(name)), None)
+        for names in (_WHOLE, _FIRST, _NEXT)
+    )
+    if whole is None and later and run.get("osl"):
+        whole = (first or later) + later * (run["osl"] - 1.0)
+    return _in_flight(run.get("request_throughput"), whole / 1e3 if whole else None)
+
+
+def at_rate(run: Mapping[str, Any], most: float | None) -> float | None:
+    """Requests in flight where they are sent at a rate, at most so many; None without a rate."""
+    try:
+        rate = float(run.get("request_rate") or 0)
+    except ValueError:
+        return None
+    if not 0.0 < rate < float("inf"):
+        return None
+    found = in_flight({**run, "request_throughput": run.get("request_throughput") or rate})
+    return min(found, most) if found and most else found
 
 
 def _blocks(text: str) -> Iterator[str]:
@@ -296,6 +324,11 @@ def refuse(text: str) -> None:
     for program, marks, why in _NO_TOKENS:
         if all(re.search(mark, text[:4096], re.IGNORECASE) for mark in marks):
             raise ValueError(f"a table of {program}, {why}; {_INSTEAD}")
+    if drawn := re.search(r"(AIPerf|GenAI-Perf) \| LLM Metrics", text[:4096]):
+        raise ValueError(
+            f"the table that {drawn[1]} prints, without its concurrency; give its "
+            "profile_export JSON, or the CSV beside it"
+        )
     if text.lstrip()[:1] == "<":
         raise ValueError(f"a page of HTML; give the JSON beside it, or {_INSTEAD}")
 

@@ -86,9 +86,14 @@ def as_given(given: Mapping[str, Any]) -> dict[str, Any]:
     if "world_info" in given:  # trtllm-bench, whose backend is PyTorch
         flat["engine"] = "trtllm"
     mean, most = flat.get("concurrency"), flat.get("max_concurrency")
-    if mean and _is_number(mean) and most and _is_number(most) and mean < most:  # SGLang's
+    # Where requests are sent at a rate, vLLM's and aiperf's number at once is a cap.
+    cap, own = (mean, None) if "input_config" in given else (most, mean)
+    sent = reports.at_rate(flat, cap if _is_number(cap) else None)
+    if sent:
+        flat["concurrency"] = own or sent
+    elif mean and _is_number(mean) and most and _is_number(most) and mean < most:  # SGLang's
         flat |= {"mean_concurrency": mean, "concurrency": most}
-    elif not any(name in columns.COLUMNS and columns.COLUMNS[name] in _SERVED for name in flat):
+    elif not any(flat[name] and columns.COLUMNS.get(name) in _SERVED for name in flat):
         flat |= {"concurrency": reports.in_flight(flat)}
     if flat.get("num_gpus") is None and flat.get("dp_attention") in ("true", "True", True):
         # InferenceX: `tp` counts the GPUs, of which each is an attention replica.
@@ -132,7 +137,18 @@ def runs_in(text: str) -> list[Any] | None:
 def _runs_of(data: Any) -> list[Any] | None:
     if not isinstance(data, Mapping) or "records" in data:
         return None
+    if found := reports.runs_of(data):
+        return found
+    lists = [x for x in data.values() if isinstance(x, list) and x and _is_table(x)]
+    if len(lists) == 1:
+        own = {name: x for name, x in data.items() if not isinstance(x, list | Mapping)}
+        return [own | one for one in lists[0]]
     is_run = (
         times_in(leaves(dialects.plain(data))) or {"model", "model_id", "hardware"} & data.keys()
     )
-    return reports.runs_of(data) or ([data] if is_run else None)
+    return [data] if is_run else None
+
+
+def _is_table(rows: list[Any]) -> bool:
+    """Whether a list is one of runs, each with a time per token."""
+    return all(isinstance(one, Mapping) and times_in(leaves(one)) for one in rows)

@@ -5,6 +5,7 @@ import functools
 import gzip
 import json
 import math
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -150,6 +151,8 @@ def _problems(index: int, record: Any) -> list[str]:
 CSV_REQUIRED = ("model", "hardware", "tp", "tpot")
 CSV_TEXTS = ("model", "hardware", "weights", "kv", "engine", "expert_kernels")
 CSV_NUMBERS = (*columns.COUNTS, "tpot")
+# What says how many requests are served at once where they are sent at a rate.
+_OF_RATE = ("request_rate", "request_throughput", "mean_ttft", "mean_e2el")
 _WHOLE = ("tp", "pp", "dp", "ep", "kvp", "gpus")
 
 
@@ -385,8 +388,16 @@ def _csv_row(
             kind = "whole number" if whole else "number"
             problems.append(f"row {number}: {shown[name]} is {text}; give a {kind} above 0")
     problems += _empty(number, cells, values)
-    record = _csv_record(number, cells, values)
     time = next((one for one in found if one.name == "tpot"), None)
+    served = next((one.own for one in found if one.name == "concurrency"), "")
+    if time is not None and served == "max_concurrency":
+        run = {f"tpot_{time.unit}": values.get("tpot"), "osl": values.get("osl")}
+        for one, cell in zip(found, row, strict=False):
+            if one.own in _OF_RATE and re.fullmatch(r"[\d.]+", cell.strip()):
+                run[f"{one.own}_{one.unit}".rstrip("_")] = float(cell)
+        sent = reports.at_rate(run, values.get("concurrency"))
+        values |= {"concurrency": sent} if sent else {}
+    record = _csv_record(number, cells, values)
     if time is not None:
         record |= {"metric": columns.time_metric(time.own), "unit": time.unit}
     return record, problems
