@@ -203,7 +203,9 @@ def test_no_text_in_csv_is_a_formula(name):
 
 def test_twins_of_a_dense_model_are_told_to_change_nothing():
     asked = ("explore", "llama-3.1-8b", "--gpus", "1", "--context", "8k")
-    assert "llama-3.1-8b is dense, so it has no dense twins" in qsjax(*asked, "--twins", "5").stderr
+    assert (
+        "llama-3.1-8b is dense, so --twins changes nothing" in qsjax(*asked, "--twins", "5").stderr
+    )
     assert "twins" not in qsjax(*asked).stderr
 
 

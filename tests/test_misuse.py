@@ -131,7 +131,7 @@ def test_an_unknown_objective_is_told_with_the_nearest_ones():
         ("explore mixtral-8x7b --hardware no.toml", "no.toml: cannot be read: No such file"),
         (
             "explore mixtral-8x7b --hardware 2xH100-80GB --gpus 4",
-            "contradict each other; write --hardware H100-80GB --gpus 4",
+            "--gpus says how many; write --hardware H100-80GB",
         ),
         (
             "explain --model mixtral-8x7b --hardware h100",
@@ -145,7 +145,10 @@ def test_an_unknown_objective_is_told_with_the_nearest_ones():
         ("models show Qwen3-32B-Q4_K_M.gguf", "a file of weights; give the config.json"),
         ("models show a/Qwen3-32B-GGUF", "qwen3-32b is known, and an engine's command line tells"),
         ("explain mixtral-8x7b --gpus 8xH100", "write --hardware H100 --gpus 8"),
-        ("size mixtral-8x7b --hardware 8xH100", "follows from the degrees here; write --hardware"),
+        (
+            "size mixtral-8x7b --hardware 8xH100",
+            "the degrees say how many; write --hardware",
+        ),
         ("compare mixtral-8x7b --hardware 8xH100,h200", "it counts 8 of h100-sxm: give that name"),
         ("explain mixtral-8x7b --hardware H100-40GB", "unknown accelerator 'H100-40GB'; did you"),
         ("simulate mixtral-8x7b --rate 2/d", "'2/d' is not a list of numbers"),

@@ -105,8 +105,8 @@ class LazyGroup(click.Group):
         for ours, theirs in (("number", "float"), ("whole number", "integer")):
             message = re.sub(rf"not a valid {theirs}( range)?", f"not a {ours}", message)
         verb = error.ctx.info_name if error.ctx is not None else None
-        if isinstance(error, click.NoSuchOption) and error.option_name == "--model":
-            return f"{verb} has no --model: the model stands by itself (`qsjax {verb} --help`)"
+        if isinstance(error, click.NoSuchOption) and error.option_name in ("--model", "-m"):
+            return f"{verb} has no {error.option_name}: the model stands by itself, as in its help"
         if isinstance(error, click.NoSuchOption) and not error.possibilities and error.ctx:
             named = {name: self.get_command(error.ctx, name) for name in VERBS}
             having = [
@@ -114,10 +114,6 @@ class LazyGroup(click.Group):
                 for name, command in named.items()
                 if command and any(error.option_name in own.opts for own in command.params)
             ]
-            if error.option_name in ("--model", "-m"):
-                return (
-                    f"{verb} has no {error.option_name}: the model stands by itself, as in its help"
-                )
             if having:
                 return f"{verb} has no {error.option_name}; it is one of {', '.join(having)}"
             of_engine = " (what an engine takes stands behind its command, after `--`)"

@@ -4,7 +4,7 @@ from typing import Any
 
 from qsjax.cli import options, serving_options
 from qsjax.cli.grid_options import problem_of
-from qsjax.cli.options import flag, verb
+from qsjax.cli.options import Float, flag, verb
 from qsjax.cost.metrics import TARGETS
 from qsjax.output.result import Result
 from qsjax.questions.break_even import break_even, solve_for
@@ -30,7 +30,7 @@ COUNTS = tuple(2.0**k for k in range(9))  # GPU counts tried for a target, 1 to 
 )
 @flag(
     "--target",
-    serving_options.Amount(),
+    Float("; write SI units, such as 0.05 for 50 ms"),
     "Solve for this value of the metric (tpot in seconds) instead of for equality.",
 )
 @serving_options.reuse_options

@@ -58,6 +58,7 @@ def problem_of(
     problem = served(given, flags, **(arguments | more))
     for model in problem.stated.models:
         session.note_contexts(model.name, model.max_context, stated)
-        if flags["twins"] and not options.is_default("twins"):
-            session.note_twins(model.name, is_moe=scalar(model.spec.experts) > 1)
+        asks = flags["twins"] and not options.is_default("twins")
+        if asks and scalar(model.spec.experts) <= 1:
+            session.note(f"Note: {model.name} is dense, so --twins changes nothing: it has none.")
     return problem

@@ -40,10 +40,6 @@ class Numbers(click.ParamType[list[float]]):
     def __init__(self, *, whole: bool = False, none: bool = False) -> None:
         self.whole, self.none = whole, none
 
-    @staticmethod
-    def _is_length(param: click.Parameter | None) -> bool:
-        return param is not None and param.name in ("context", "isl", "osl")
-
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> list[float]:
@@ -52,7 +48,8 @@ class Numbers(click.ParamType[list[float]]):
             return list(value)
         if self.none and value.strip() == "none":
             return []
-        if _LEADING.search(value) or (self._is_length(param) and _GROUPED.fullmatch(value)):
+        is_length = param is not None and param.name in ("context", "isl", "osl")
+        if _LEADING.search(value) or (is_length and _GROUPED.fullmatch(value)):
             plain = value.replace(",", "")
             self.fail(f"{value!r} may be one number: write {plain}; several with spaces: 8, 512")
         try:
@@ -87,15 +84,13 @@ class Rates(Numbers):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> list[float]:
         """Rates a second, all positive and finite."""
-        if not isinstance(value, str):
-            return super().convert(value, param, ctx)
-        rates: list[float] = []
+        found: list[float] = []
         for part in value.split(","):
             unit = self._UNIT.search(part.lower())
             seconds = {"m": 60.0, "h": 3600.0}.get(unit[1] if unit else "s", 1.0)
-            plain = part[: unit.start()] if unit else part
-            rates += [rate / seconds for rate in super().convert(plain, param, ctx)]
-        return rates
+            plain = super().convert(part[: unit.start() if unit else None], param, ctx)
+            found += [rate / seconds for rate in plain]
+        return found
 
 
 class Engines(click.Choice[str]):
@@ -119,16 +114,8 @@ class Dtypes(click.Choice[str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Its name here."""
         plain = str(value).lower()
-        if (
-            param is not None
-            and param.name == "weights"
-            and plain
-            in lookup.FORMATS.keys()
-            - {
-                *self.choices,
-                *self._SPELT,
-            }
-        ):
+        is_format = plain in lookup.FORMATS.keys() - {*self.choices, *self._SPELT}
+        if is_format and param is not None and param.name == "weights":
             self.fail(
                 f"{value!r} is no dtype but a format of checkpoints, which the model's name tells: "
                 f"MODEL-{plain}"
@@ -146,20 +133,26 @@ LONG = 11  # characters of choices that stand beside the name of their flag
 
 
 class Float(click.types.FloatParamType):
-    """A number; one in per cent is told as a share."""
+    """A number; one in per cent is told as a share.
+
+    Args:
+        advice: what is said of what is no number.
+    """
+
+    def __init__(self, advice: str = "") -> None:
+        self.advice = advice
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         """The number."""
-        found = re.fullmatch(r"\s*([0-9.]+)\s*%\s*", value) if isinstance(value, str) else None
-        try:
-            percent = float(found[1]) if found else None
-        except ValueError:
-            percent = None
-        if percent is not None:
+        if found := re.fullmatch(r"\s*(\d+\.?\d*|\.\d+)\s*%\s*", str(value)):
+            percent = float(found[1])
             self.fail(f"{value!r} is not a number; {percent:g} % is {percent / 100:g}")
-        return float(super().convert(value, param, ctx))
+        try:
+            return float(super().convert(value, param, ctx))
+        except click.BadParameter as error:
+            self.fail(f"{error.message}{self.advice}", param, ctx)
 
 
 def flag(
@@ -273,25 +266,14 @@ output_options = options(format_option, flag("--out", FOLDER, _OUT))
 
 
 def _counted(given: dict[str, Any]) -> dict[str, Any]:
-    """The flags of a verb, of which `--hardware 2xH100` is `--hardware H100 --gpus 2`.
-
-    Raises:
-        ValueError: --gpus says another number, or the verb has none.
-    """
+    """The flags of a verb, of which `--hardware 2xH100` is `--hardware H100 --gpus 2`."""
     name, count = lookup.counted(str(given.get("hardware") or ""))
     if count == 1 or "," in name:
         return given
-    asked = given.get("gpus")
-    if asked is None and "gpus" not in given:
+    if "gpus" not in given or not (is_default("gpus") or given["gpus"] in (None, [count])):
+        told = "--gpus says" if "gpus" in given else "the degrees say"
         raise ValueError(
-            f"--hardware {given['hardware']}: the number of GPUs follows from the degrees here; "
-            f"write --hardware {name}, and --tp {count} or other degrees"
-        )
-    if asked is not None and not is_default("gpus") and asked != [count]:
-        listed = ",".join(f"{number:g}" for number in asked)
-        raise ValueError(
-            f"--hardware {given['hardware']} and --gpus {listed} contradict each other; write "
-            f"--hardware {name} --gpus {listed}"
+            f"--hardware {given['hardware']}: {told} how many; write --hardware {name}"
         )
     return given | {"hardware": name, "gpus": [float(count)]}
 

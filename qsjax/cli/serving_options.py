@@ -42,21 +42,6 @@ class Duration(click.ParamType[float]):
         return seconds
 
 
-class Amount(click.ParamType[float]):
-    """A number in the unit of a metric, which its name does not say."""
-
-    name = "number"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """The number."""
-        try:
-            return float(value)
-        except ValueError:
-            self.fail(f"{value!r} is not a number; write SI units, such as 0.05 for 50 ms")
-
-
 _REQUEST = "Tokens of a request; the context is isl + osl/2."
 request_options = options(*(flag(f"--{name}", WHOLE, _REQUEST) for name in ("isl", "osl")))
 

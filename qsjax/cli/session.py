@@ -31,12 +31,6 @@ def note_contexts(model: str, longest: int, contexts: Iterable[float] | None) ->
         note(f"Note: {model} is published for up to {longest:,} tokens; {listed} is beyond that.")
 
 
-def note_twins(model: str, *, is_moe: bool) -> None:
-    """Say that a dense model has no dense twins, where some were asked for."""
-    if not is_moe:
-        note(f"Note: {model} is dense, so it has no dense twins; --twins changes nothing for it.")
-
-
 def _settings() -> dict[str, Any]:
     context = click.get_current_context(silent=True)
     if context is None:
