@@ -13,13 +13,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # XLA and BLAS size their thread pools when loaded; the workers already use all cores.
     for name in ("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(name, "1")
-# Tests compile more than they compute. `make test` runs what compares compiled programs with oracle
-# and NumPy once more as a user's process compiles (XLA_FLAGS=).
-if version("jaxlib") == "0.10.1":  # another one may not know the second flag, and then XLA aborts
+if version("jaxlib") == "0.10.1":  # another one may not know the flag, and then XLA aborts
     # XLA's new writer of fused loops takes three times as long over a law of 900 scalar operations.
-    os.environ.setdefault(
-        "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
-    )
+    # `make test` runs what compares compiled programs with oracle and NumPy with both (XLA_FLAGS=).
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_use_fusion_emitters=false")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "agg")
 os.environ.setdefault("QSJAX_CACHE", str(Path(__file__).parents[1] / ".pytest_cache/programs"))
