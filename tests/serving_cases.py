@@ -5,8 +5,9 @@ import itertools
 import numpy as np
 
 from qsjax import catalog
+from qsjax.grid.axes import twin_of
 from qsjax.grid.evaluation import evaluate
-from qsjax.grid.problem import Problem, divisors, variants_of
+from qsjax.grid.problem import Problem, divisors
 from qsjax.records.scenario import Records
 from qsjax.records.specs import KV_MODES, Partition, Workload
 
@@ -25,7 +26,8 @@ def problem(convention="physical", gpus=8, context=CONTEXT, twins=(2.0,), **more
 def specs_of(asked):
     """The shapes of each variant of a problem."""
     stated = asked.stated
-    return [v.spec for v in variants_of(stated.models[0].spec, stated.twins, stated.rules)]
+    own, rules = stated.models[0].spec, stated.rules
+    return [own, *(twin_of(own, q, definition=rules.twin) for q in stated.twins)]
 
 
 def brute_force(asked, batches, spec=None, context=None):

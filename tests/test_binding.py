@@ -104,7 +104,7 @@ def test_the_largest_batch_moves_with_the_memory(found):
 def test_shares_of_everything_sum_to_the_step():
     """Euler: a step takes half as long on hardware that is twice as fast in everything."""
     answer = qs.binding(small(), points=5)
-    for own in answer.slopes:
+    for own in (front.slopes for front in answer.fronts):
         names = [parameter.name for parameter in answer.parameters]
         signs = np.array([-1.0 if n in ("latency", "overhead") else 1.0 for n in names])
         signs[names.index("hbm_bytes")] = 0.0

@@ -109,7 +109,7 @@ def test_nothing_runs_is_a_result():
     assert answer.own.winner(0) is None
     assert answer.own.rate(0, 0) == 0
     assert answer.own.crossovers == ()
-    assert answer.leads() == ["physical: nothing runs.", "paper: nothing runs."]
+    assert answer.turns() == answer.decisions() == []
     assert answer.summary() == "Nothing runs on 1 h100-sxm with mixtral-8x7b at 64M."
 
 

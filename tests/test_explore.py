@@ -17,7 +17,6 @@ from qsjax.grid.problem import Problem, divisors, variants_of
 from qsjax.output import files
 from qsjax.output.labels import split_name
 from qsjax.records.checks import check_partition
-from qsjax.records.specs import PHYSICAL
 
 CONTEXTS = [8192, 131072]
 
@@ -113,7 +112,7 @@ def test_dataset_survives_a_file(exploration, tmp_path):
 
 
 def test_a_dense_model_is_explored_alone():
-    variants = variants_of(qsjax.model("llama-3.1-70b"), [5.0], PHYSICAL)
+    variants = variants_of(qsjax.model("llama-3.1-70b"), [5.0])
     assert [(v.name, v.q) for v in variants] == [("dense", None)]
 
 

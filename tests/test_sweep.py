@@ -11,6 +11,7 @@ from tolerances import EXACT, SCALING
 
 import qsjax as qs
 from qsjax import catalog
+from qsjax.catalog import toml
 from qsjax.cost.feasibility import REASONS
 from qsjax.cost.laws.params import dense_twin
 from qsjax.grid.axes import axis_arrays, make_axes, matrix_arrays, place, stack
@@ -222,7 +223,9 @@ def test_every_model_keeps_the_precision_that_it_is_published_in():
     """Rates of a sweep are those of `explore`, for experts of different sizes in one job."""
     names, contexts = ("mixtral-8x7b", "kimi-k2.5"), [1024.0, 65536.0]
     text = f"[sweep]\nmodels = {list(names)}\nhardware = ['h200-sxm']\n"
-    job, axes = job_of(*spec.parse(f"{text}[axes]\ngpus = 16\ncontext = {contexts}\n"))
+    job, axes = job_of(
+        *spec.asked_in(toml.parse(f"{text}[axes]\ngpus = 16\ncontext = {contexts}\n", "sweep"))
+    )
     assert np.asarray(job.records.workload.bytes_ffn_weight).tolist() == [2.0, 0.5625]
     assert job.records.workload.bytes_kv == 2.0
     _, _, cells = swept(axes, job)
@@ -271,7 +274,9 @@ def test_a_list_of_designs_that_does_not_fit_is_said_before_it_is_made():
 @pytest.mark.parametrize("degrees", [[3.0], [3.0, 5.0, 6.0, 7.0]], ids=["one", "more than a tile"])
 def test_a_grid_without_a_legal_design_is_an_answer(degrees):
     axes = grid(**dict.fromkeys(("tp", "ep", "pp"), degrees))
-    axes = make_axes({a.name: a.labels for a in axes.all} | {"tp": degrees, "ep": degrees})
+    axes = make_axes(
+        {a.name: a.names or a.values for a in axes.all} | {"tp": degrees, "ep": degrees}
+    )
     plan, tally, cells = swept(axes, Job(records(), PHYSICAL), Outputs(top_k=3, pareto=True))
     assert len(plan.designs) > 0
     assert tally.feasible == 0

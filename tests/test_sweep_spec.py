@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from qsjax.catalog import toml
 from qsjax.records.specs import PAPER
 from qsjax.streaming import asked, campaign, spec
 
@@ -20,19 +21,23 @@ q = {from = 2, to = 3, step = 0.25}
 """
 
 
+def parsed(text, source="sweep"):
+    return spec.asked_in(toml.parse(text, source))
+
+
 def job_of(text):
     """The job and the axes of a file."""
-    return asked.job_of(*spec.parse(text))
+    return asked.job_of(*parsed(text))
 
 
 def values(text):
     """The labels of every axis of a file, by name."""
-    return {axis.name: axis.labels for axis in job_of(text)[1].all}
+    return {a.name: list(a.names or a.values) for a in job_of(text)[1].all}
 
 
 def problems(text):
     with pytest.raises(ValueError, match="study") as caught:
-        spec.parse(text, "study.toml")
+        parsed(text, "study.toml")
     return str(caught.value)
 
 
@@ -108,7 +113,7 @@ def test_unknown_names_are_told_with_everything_else():
     text = GOOD.replace("mixtral-8x7b", 'mixtrol-8x7b", "nowhere').replace("h100-sxm", "h100-smx")
     text = text.replace("[8, 16]", "[0]")
     with pytest.raises(ValueError, match="did you mean mixtral-8x7b") as caught:
-        spec.parse(text, "study.toml")
+        parsed(text, "study.toml")
     for part in ("line 2: models: unknown", "'nowhere'", "line 3", "h100-sxm", "line 6"):
         assert part in str(caught.value)
 
@@ -128,12 +133,12 @@ def test_divisors_of_many_gpus_are_quick():
 def test_a_file_of_another_editor(tmp_path):
     path = tmp_path / "study.toml"
     path.write_bytes(b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode())
-    problem, options = spec.read(path)
-    own, same = spec.parse(GOOD)
+    problem, options = spec.asked_in(toml.read(path))
+    own, same = parsed(GOOD)
     assert (repr(problem), options) == (repr(own), same)
     path.write_bytes(b"\xff\xfe no text")
     with pytest.raises(ValueError, match=r"study\.toml: cannot be read: .*utf-8"):
-        spec.read(path)
+        spec.asked_in(toml.read(path))
 
 
 def test_fields_that_contradict_each_other_where_axes_meet():
@@ -167,7 +172,7 @@ def test_only_mixtures_of_experts_have_twins():
     both = 'models = ["mixtral-8x7b", "llama-3.1-8b"]'
     text = GOOD.replace('models = ["mixtral-8x7b"]', both)
     with pytest.raises(ValueError, match=r"q: .* no experts .* llama-3.1-8b; drop"):
-        spec.parse(text)
+        parsed(text)
     text = text.replace("q = {from = 2, to = 3, step = 0.25}", "").replace(
         "[axes]", "twins = [3]\n[axes]"
     )
@@ -204,7 +209,7 @@ def test_what_a_file_asks_for():
     text += (
         "[constraints]\nmax_tpot = 0.1\nmin_tpot = 0.001\n[outputs]\ntop_k = 3\nwinners = false\n"
     )
-    problem, options = spec.parse(text)
+    problem, options = parsed(text)
     job, axes = asked.job_of(problem, options)
     wanted = options.outputs
     assert job.convention == PAPER
@@ -220,14 +225,14 @@ def test_what_a_file_asks_for():
 def test_an_unknown_model_is_named():
     text = GOOD.replace("mixtral-8x7b", "mixtrol-8x7b")
     with pytest.raises(ValueError, match="mixtral-8x7b"):
-        spec.parse(text)
+        parsed(text)
 
 
 def test_the_file_of_the_guide_is_valid():
     guide = Path(__file__).parent.parent / "docs" / "guides" / "sweeps.md"
     text = guide.read_text(encoding="utf-8").split("```toml\n")[1].split("```")[0]
     assert set(spec.KEYS) == {"sweep", "axes", "workload", "constraints", "outputs"}
-    problem, options = spec.parse(text)
+    problem, options = parsed(text)
     job, axes = asked.job_of(problem, options)
     assert options.outputs.pareto
     assert job.statistics == ("tpot",)

@@ -35,8 +35,6 @@ from qsjax.records.rows import grouped
 
 # What is left out of the fit whole, in turn.
 LEFT_OUT = ("accelerator", "engine", "model")
-# By what errors are summed up.
-GROUPS = ("category", "confidence", "gpu", "model", "engine", "regime")
 WORST = 10
 # Errors up to here [%] count as near in titles of pictures.
 NEAR = 10.0

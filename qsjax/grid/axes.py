@@ -30,11 +30,6 @@ class Axis:
     values: np.ndarray
     names: tuple[str, ...] = ()
 
-    @property
-    def labels(self) -> list[str] | list[float]:
-        """Coordinates as users read them."""
-        return list(self.names) or [float(value) for value in self.values]
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Axes:

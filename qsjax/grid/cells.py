@@ -260,7 +260,7 @@ def cells_of(
     stated = problem.stated
     served, device = stated.models[model], stated.accelerators[hardware]
     rules = rules or stated.rules
-    variants = variants_of(served.spec, stated.twins, rules)
+    variants = variants_of(served.spec, stated.twins)
     values = axis_values(stated.gpus, stated.contexts, {**stated.searched, **stated.kept})
     if stated.batches is not None and problem.batch != "best":
         values["batch"] = list(stated.batches)

@@ -12,7 +12,7 @@ import numpy as np
 from qsjax import catalog
 from qsjax.cost.metrics import Economy, Objective, check_economy, check_metrics, check_prices
 from qsjax.cost.metrics import economy_of as economy_of_hardware
-from qsjax.grid.axes import PARTITION_AXES, STACKED, twin_of
+from qsjax.grid.axes import PARTITION_AXES, STACKED
 from qsjax.grid.entry import entry
 from qsjax.grid.limits import Limits, check_limits
 from qsjax.records import checks
@@ -45,7 +45,6 @@ class Variant:
 
     name: str
     q: float | None
-    spec: ModelSpec
 
     @property
     def label(self) -> str:
@@ -72,12 +71,11 @@ class Accelerator(NamedTuple):
     spec: HardwareSpec
 
 
-def variants_of(model: ModelSpec, qs: Sequence[float], convention: Convention) -> list[Variant]:
+def variants_of(model: ModelSpec, qs: Sequence[float]) -> list[Variant]:
     """The model and, if it has experts, its dense twins."""
     if float(np.asarray(model.experts)) <= 1:
-        return [Variant("dense", None, model)]
-    twins = [Variant("dense", q, twin_of(model, q, definition=convention.twin)) for q in qs]
-    return [Variant("moe", None, model), *twins]
+        return [Variant("dense", None)]
+    return [Variant("moe", None), *(Variant("dense", q) for q in qs)]
 
 
 def divisors(count: int) -> list[int]:

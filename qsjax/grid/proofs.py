@@ -24,14 +24,6 @@ SMALLEST = 2.0**-40  # width of a part below which floats tell its ends no longe
 SAMPLES = 128  # points and corners that are tried first
 
 
-class Point(NamedTuple):
-    """The best design at a point of the unit cube; contestant and position -1 where none runs."""
-
-    unit: np.ndarray
-    contestant: int
-    position: int
-
-
 @dataclasses.dataclass(frozen=True, slots=True)
 class Claim:
     """What is said of a box.
@@ -54,13 +46,13 @@ class Verdict:
 
     Attributes:
         proved: share of the box (by logarithms) in which it surely holds.
-        refuted: a point at which it does not hold, if one was found.
+        refuted: a point of the unit cube at which it does not hold, if one was found.
         parts: of the box that were judged.
         evaluated: designs times parts that were judged.
     """
 
     proved: float
-    refuted: Point | None
+    refuted: np.ndarray | None
     parts: int
     evaluated: int
 
@@ -166,15 +158,6 @@ class Arena:
             found.append(table)
         return found
 
-    def best_at(self, unit: np.ndarray) -> Point:
-        """The best design at a point; the first one of equals."""
-        tables = self.scores(unit[None], self.everything())
-        tops = [table[0].max(initial=-np.inf) for table in tables]
-        k = int(np.argmax(tops))
-        if tops[k] == -np.inf:
-            return Point(unit, -1, -1)
-        return Point(unit, k, int(np.argmax(tables[k][0])))
-
     def disagree(self, claim: Claim, units: np.ndarray, active: Sequence[np.ndarray]) -> np.ndarray:
         """Whether a claim is wrong at points."""
         tables = self.scores(units, active)
@@ -201,7 +184,7 @@ class Arena:
         for units in np.array_split(np.concatenate([whole.middle, sample]), 8):
             wrong = self.disagree(claim, units, self.everything(len(units)))
             if wrong.any():
-                return Verdict(0.0, self.best_at(units[wrong][0]), 0, 0)
+                return Verdict(0.0, units[wrong][0], 0, 0)
         queue, proved, parts, evaluated = _Queue(whole, self.everything()), 0.0, 0, 0
         while len(queue.boxes.low) and parts < most:
             together = min(TOGETHER, max(1, ELEMENTS // max(1, _designs(queue))))
@@ -218,7 +201,7 @@ class Arena:
             for units in (corner, left.boxes.middle):
                 wrong = np.flatnonzero(self.disagree(claim, units, left.active))
                 if len(wrong):
-                    return Verdict(proved, self.best_at(units[wrong[0]]), parts, evaluated)
+                    return Verdict(proved, units[wrong[0]], parts, evaluated)
             queue = concatenated(queue, _halved(left, axis))
         done = 1.0 if not len(queue.boxes.low) else min(proved, 1.0)
         return Verdict(done, None, parts, evaluated)

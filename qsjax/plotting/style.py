@@ -32,17 +32,16 @@ Theme = Literal["both", "light", "dark"]
 
 
 class Ink(NamedTuple):
-    """Colours that depend on the page: text, quiet lines, and what separates touching areas."""
+    """Colours that depend on the page: text, and quiet lines."""
 
     text: str
     quiet: str
-    paper: str
 
 
 INKS: dict[str, Ink] = {
-    "both": Ink("#777c85", "#8a8f98", "none"),
-    "light": Ink("#24292f", "#8a8f98", "#ffffff"),
-    "dark": Ink("#d5dae1", "#7d838d", "#0d1117"),
+    "both": Ink("#777c85", "#8a8f98"),
+    "light": Ink("#24292f", "#8a8f98"),
+    "dark": Ink("#d5dae1", "#7d838d"),
 }
 _theme: ContextVar[Theme] = ContextVar("theme", default="both")
 

@@ -102,11 +102,6 @@ class Binding(Result):
     )
     index = ("label", "gpus", "context", "point", "parameter")
 
-    @property
-    def slopes(self) -> list[RateSlopes]:
-        """Of every front."""
-        return [own.slopes for own in self.fronts]
-
     def rows(self) -> list[Row]:
         """One row for each parameter at each point of each front."""
         return [row for own in self.fronts for row in self._rows_of(own)]

@@ -533,12 +533,12 @@ def _told(
     instead, at = "", {}
     if verdict.refuted is not None:
         region = arena.judges[0].region
-        at = {name: float(x) for name, x in region.fields(verdict.refuted.unit).items()}
+        at = {name: float(x) for name, x in region.fields(verdict.refuted).items()}
         instead = _instead(case, claim, arena, verdict)
     kept = label if claim != "winner" else {k: v for k, v in label.items() if k != "q"}
     if claim == "winner":
         kept = kept | {"variant": "all", "q": None}
-    told = "refuted" if verdict.refuted else "proved" if verdict.holds else "undecided"
+    told = "refuted" if verdict.refuted is not None else "proved" if verdict.holds else "undecided"
     return Certificate(
         label=kept,
         claim=claim,
@@ -559,7 +559,7 @@ def _instead(case: _Case, claim: str, arena: Arena, verdict: Verdict) -> str:
     assert verdict.refuted is not None  # only then there is one
     tops, found = [], []
     for (cells, _), judge in zip(case.models, arena.judges, strict=True):
-        inputs = judge.region.at(verdict.refuted.unit[None])
+        inputs = judge.region.at(verdict.refuted[None])
         best = best_of(cells, inputs)
         tops.append(float(best.score[0]) if best.feasible[0] else -np.inf)
         found.append((cells, inputs, best))

@@ -154,7 +154,7 @@ class Ranking:
         a, b = self.sided(first, place), self.sided(second, place)
         return None if a is None or b is None else lead_of(a, b)
 
-    def decision(self, place: int) -> "Decision | None":
+    def decision(self, place: int) -> Decision | None:
         """The winner against the subject most likely to beat it; None with nobody beside it."""
         best = self.winner(place)
         if best is None:
@@ -179,7 +179,7 @@ class Ranking:
             removes=lead.gains[measure],
         )
 
-    def decisions(self) -> "list[Decision]":
+    def decisions(self) -> list[Decision]:
         """The decision at every place where two subjects run."""
         found = map(self.decision, range(len(self.places)))
         return [decision for decision in found if decision is not None]
@@ -293,10 +293,6 @@ class Comparison(Result):
                 whole = costs(found.best_rate, found.best_busy, economy)["usd_per_million_tokens"]
                 row |= {} if whole is None else {"usd_per_million_tokens_with_prompts": whole}
         return rows
-
-    def leads(self) -> list[str]:
-        """Who overtakes whom and where, or who leads, by accounting."""
-        return [f"{side.convention}: {line}" for side in self.sides for line in _leads(side)]
 
     def summary(self) -> str:
         """How the others stand against the first subject, what tokens cost, and who leads where."""
@@ -650,7 +646,7 @@ def _named(problem: Problem, subjects: Mapping[str, Subject] | None) -> dict[str
     if subjects is None:
         for m, model in enumerate(stated.models):
             for h, device in enumerate(stated.accelerators):
-                for variant in variants_of(model.spec, stated.twins, stated.rules):
+                for variant in variants_of(model.spec, stated.twins):
                     row: Row = {name: values[0] for name, values in stated.kept.items()}
                     row |= {"model": model.name, "hardware": device.name}
                     row |= {"variant": variant.name, "q": variant.q}
@@ -762,8 +758,8 @@ def compare(
 
     >>> from qsjax.grid.problem import Problem
     >>> found = compare(Problem("mixtral-8x7b", ["h100-sxm", "h200-sxm"], gpus=8, context="8k"))
-    >>> found.leads()[0]
-    'physical: h200-sxm leads at every context.'
+    >>> found.decisions()[0].winner
+    'h200-sxm'
     """
     check_level(level)
     cached = cached_of(requests, prefix_hit_rate)

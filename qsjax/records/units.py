@@ -3,9 +3,9 @@
 import math
 from typing import NamedTuple
 
-KB, MB, GB, TB = 1e3, 1e6, 1e9, 1e12
+GB, TB = 1e9, 1e12
 KIB, MIB, GIB = 2.0**10, 2.0**20, 2.0**30
-GFLOP, TFLOP, PFLOP = 1e9, 1e12, 1e15
+TFLOP, PFLOP = 1e12, 1e15
 US, MS = 1e-6, 1e-3
 HOUR = 3600.0
 BITS_PER_BYTE = 8

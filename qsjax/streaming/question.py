@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qsjax.catalog import toml
 from qsjax.cost.meanings import meaning_of
 from qsjax.grid.entry import entry
 from qsjax.grid.free_memory import free_memory
@@ -148,7 +149,7 @@ def _asked(asked: Problem | str | Path, kept: Mapping[str, Any]) -> campaign.Que
             raise ValueError(
                 f"{', '.join(kept)}: the file {asked} says what is kept; write it there"
             )
-        asked, options = spec.read(Path(asked))
+        asked, options = spec.asked_in(toml.read(Path(asked)))
     elif not isinstance(asked, Problem):
         raise ValueError(f"{kind_of(asked)} is not a sweep; give a Problem or a .toml file")
     job, axes = job_of(asked, options)

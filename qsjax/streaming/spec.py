@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -190,29 +189,12 @@ def _place(document: Document, tables: Sequence[str], mistakes: Iterable[tuple[s
                 complain(document, place, problem)
 
 
-def parse(text: str, source: str = "sweep") -> tuple[Problem, Options]:
+def asked_in(document: Document) -> tuple[Problem, Options]:
     """The problem and the options of a file.
-
-    Args:
-        text: the file, TOML.
-        source: its name, for messages.
 
     Raises:
         ValueError: with every mistake, each at its line and key.
     """
-    return _asked(toml.parse(text, source))
-
-
-def read(path: Path) -> tuple[Problem, Options]:
-    """As `parse`, of a file.
-
-    Raises:
-        ValueError: also where it cannot be read.
-    """
-    return _asked(toml.read(path))
-
-
-def _asked(document: Document) -> tuple[Problem, Options]:
     if not document.is_readable:
         toml.raise_problems(document)
     tables = _tables(document)

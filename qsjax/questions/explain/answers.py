@@ -336,13 +336,13 @@ class Explanation(Result):
         return found
 
 
-def _needs(cells: Cells) -> "Needs":
+def _needs(cells: Cells) -> Needs:
     whole = dataclasses.replace(cells, limits=Limits())
     hbm = float(solve(whole).least_hbm_bytes[0])
     return Needs(hbm, float(least_gpus(cells, np.ones(1, bool))[0]))
 
 
-def _takes(needs: "Needs", split: str = "") -> str:
+def _takes(needs: Needs, split: str = "") -> str:
     """What it would take to run, in a sentence."""
     known = []
     if np.isfinite(needs.hbm_bytes):
