@@ -43,6 +43,7 @@ def test_totals_by_hand(found):
     # 32 layers of 2 * 8 * 128 elements of 2 B for 2,000 tokens over 50 GB/s at 0.75, and 25 us.
     assert found.transfer == pytest.approx(32 * 4096 * 2000 / (50e9 * 0.75) + 25e-6, rel=1e-6)
     assert f"{total['gpus']} GPUs in all" in found.summary()
+    assert found.summary().count("USD") == 1  # a pool alone makes no output
 
 
 def test_a_transfer_longer_than_the_limit_is_told(found, monkeypatch):

@@ -110,6 +110,11 @@ def test_numbers_are_read_from_whatever_holds_them(single):
     assert (stated.gpus, stated.contexts, stated.twins) == ((8.0,), (8192.0,), (3.0,))
 
 
+@pytest.mark.parametrize("none", [None, "none", (), [], np.array([])])
+def test_no_twins_are_written_in_python_as_at_the_prompt(none):
+    assert qsjax.Problem(MODEL, GPU, gpus=8, context="8k", twins=none).stated.twins == ()
+
+
 def test_an_unknown_objective_is_told_with_the_nearest_ones():
     with pytest.raises(ValueError, match="'tokens_per_gpu' is not a metric; nearest names: tok"):
         qsjax.Problem(MODEL, GPU, gpus=[8], context=[8192.0], objective="tokens_per_gpu")

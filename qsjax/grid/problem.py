@@ -123,7 +123,7 @@ def numbers(name: str, value: Any) -> tuple[list[float], bool]:
     Raises:
         ValueError: something else than numbers, or numbers out of their bounds.
     """
-    if name == "twins" and np.size(value) == 0:
+    if name == "twins" and (value is None or str(value) == "none" or np.size(value) == 0):
         return [], False
     values, problem = checks.read_axis("q" if name == "twins" else name, value)
     if problem is not None:

@@ -20,7 +20,7 @@ from qsjax.grid.problem import Problem, question
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.output import words
 from qsjax.output.result import Result, Row
-from qsjax.questions.simulation.sizing import REPLICA_GPUS, Sizing, size
+from qsjax.questions.simulation.sizing import REPLICA_GPUS, Sizing, sentences, size
 from qsjax.questions.simulation.traffic import check_lengths, draw_lengths
 from qsjax.records.scenario import Records
 from qsjax.records.specs import Convention, HardwareSpec
@@ -72,7 +72,11 @@ class Apart(Result):
     def summary(self) -> str:
         """How many GPUs of each pool serve, and what all of them cost."""
         total = self.totals()
-        lines = [f"Prefill: {self.prefill.summary()}", f"Decode: {self.decode.summary()}"]
+        lines = [
+            f"{name}: " + "\n".join(sentences(row, pool.target, priced=False))
+            for name, pool in (("Prefill", self.prefill), ("Decode", self.decode))
+            for row in pool.rows()
+        ]
         if total["gpus"] is None:
             return "\n".join(lines)
         price, energy = total["usd_per_million_tokens"], total["joules_per_token"]

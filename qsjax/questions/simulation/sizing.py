@@ -171,13 +171,14 @@ class Sized:
 BINDS = {"rate": "the rate"}  # limits that a copy less would break, as people call them
 
 
-def _sentences(row: Row, target: Target) -> list[str]:
+def sentences(row: Row, target: Target, *, priced: bool = True) -> list[str]:
+    """How many GPUs serve, and what they do then; without a price where others pay with them."""
     title = f"{row['model']} on {row['hardware']}"
     load = f"{target.rate or 0:g} requests/s"
     if target.users:
         load = words.count(target.users, "user")
     given = [
-        f"{name} <= {limit / MS:g} ms"
+        f"{name} <= {limit / MS:,g} ms"
         for name, limit in (("TTFT", target.ttft), ("TPOT", target.tpot))
         if math.isfinite(limit)
     ]
@@ -208,7 +209,11 @@ def _sentences(row: Row, target: Target) -> list[str]:
     fewer = row["gpus"] - row["replica_gpus"]
     least = f"; {fewer:,.0f} would not keep {bound}" if row["binds"] and fewer else ""
     price = row["usd_per_million_tokens"]
-    cost = "" if price is None else f", {price:,.2f} USD a million output tokens, prompts included"
+    cost = (
+        ""
+        if price is None or not priced
+        else f", {price:,.2f} USD a million output tokens, prompts included"
+    )
     # With a rate asked for, what a sample of arrivals made of it would only confuse.
     rate = "" if target.rate else f"{words.number(row['requests_per_s'])} requests/s, "
     return [
@@ -248,7 +253,7 @@ class Sizing(Result):
 
     def summary(self) -> str:
         """How many GPUs serve, in which replicas, and what one less would break."""
-        return "\n".join(line for row in self.rows() for line in _sentences(row, self.target))
+        return "\n".join(line for row in self.rows() for line in sentences(row, self.target))
 
     def tables(self) -> list[Table]:
         """Every model on every accelerator, where there are several."""
