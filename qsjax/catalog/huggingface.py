@@ -317,9 +317,9 @@ def _quantisation(
     config, problems = reading.config, reading.problems
     where = (blocks_of(reading, shape), family.names) if shape and family else ()
     table = next((config[key] for key in _TABLES if config.get(key) is not None), None)
-    inner = table.get("quantization") if isinstance(table, Mapping) else None
-    if isinstance(inner, Mapping):  # ModelOpt's own file within the config
-        table = {"quant_method": "modelopt", **table, **inner}
+    if isinstance(table, Mapping) and isinstance(table.get("quantization"), Mapping):
+        # ModelOpt's own file within the config
+        table = {"quant_method": "modelopt", **table, **table["quantization"]}
     if not beside.is_file() or (isinstance(table, Mapping) and has_own_experts(table)):
         experts = config.get("expert_dtype")
         if isinstance(table, Mapping) and experts is not None:  # DeepSeek-V4 has it outside
