@@ -308,6 +308,13 @@ def test_headings_of_sweeps(tmp_path, heading, cells):
     assert (record["isl"], record["osl"], record["batch_total"]) == (1024, 512, 64)
 
 
+def test_lengths_in_k(tmp_path):
+    text = "model,hardware,tp,isl,osl,concurrency,tpot_ms\nqwen3-8b,h100,1,8k,1K,32,16.5\n"
+    (tmp_path / "a.csv").write_text(text)
+    (record,) = read_records(tmp_path / "a.csv")
+    assert (record["isl"], record["osl"]) == (8192, 1024)
+
+
 def test_a_column_that_changes_the_meaning_is_still_refused(tmp_path):
     text = "model,hardware,tp,isl,osl,concurrency,mean_tpot_ms,cache_hit_pct\nm,h,1,1,1,1,1,50\n"
     (tmp_path / "a.csv").write_text(text)

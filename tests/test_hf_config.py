@@ -1834,6 +1834,38 @@ def test_experts_that_were_quantised_anew_leave_the_rest_as_it_was(tmp_path, bes
     assert precision.bytes_ffn_weight * precision.shared_weight_ratio == 1.0
 
 
+@pytest.mark.parametrize(
+    ("name", "kv_heads", "head_dim"),
+    [("mistral", 8, 128), ("gpt_oss", 8, 64), ("gemma2", 4, 256), ("llama", 32, 128)],
+)
+def test_groups_that_a_config_leaves_out_are_those_of_its_class(write, name, kv_heads, head_dim):
+    """Not a KV head for each head: transformers 5.24, models/*/configuration_*.py."""
+    experts = {"num_local_experts": 8, "num_experts_per_tok": 2} if name == "gpt_oss" else {}
+    config = LLAMA | {"model_type": name, "num_attention_heads": 32, "hidden_size": 4096} | experts
+    left = {k: v for k, v in config.items() if k not in ("num_key_value_heads", "head_dim")}
+    left.pop("architectures", None)
+    spec = catalog.load_hf(write(left)).spec
+    assert (spec.kv_heads, spec.head_dim) == (kv_heads, head_dim)
+    inner = catalog.load_hf(write({"model_type": "llava", "text_config": left})).spec
+    assert (inner.kv_heads, inner.head_dim) == (kv_heads, head_dim)
+    null = catalog.load_hf(write(left | {"num_key_value_heads": None})).spec
+    assert null.kv_heads == 32
+
+
+def test_lists_of_layers_that_are_left_out(write):
+    (path,) = (one for one in CONFIGS if one.stem == "kimi-k3")
+    config = json.loads(path.read_text())
+    text = config.get("text_config", config)
+    whole = catalog.load_hf(write(config)).spec
+    text["linear_attn_config"].pop("kda_layers")
+    assert catalog.load_hf(write(config)).spec.linear_layers == whole.linear_layers
+    (path,) = (one for one in CONFIGS if one.stem == "mimo-v2-flash")
+    config = json.loads(path.read_text())
+    config.pop("moe_layer_freq")
+    with pytest.raises(ValueError, match='missing "moe_layer_freq", which says'):
+        catalog.load_hf(write(config))
+
+
 def test_experts_beside_mxfp8(write):
     """MiniMax-M3.1 as RTP-LLM reads it; a byte of scales for 32 weights, or for 16."""
     (path,) = (one for one in CONFIGS if one.stem == "minimax-m3")

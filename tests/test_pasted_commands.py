@@ -93,6 +93,16 @@ COATS = {
     "a comment between": LINE.replace(" --max", " \\\n  # --max-num-seqs 12 \\\n --max"),
     "a script that is written": f"cat > run.sh <<'EOF'\n#!/bin/bash\n{LINE}\nEOF\nbash run.sh",
     "a unit": "[Service]\nType=simple\nExecStart=/opt/env/bin/" + LINE + "\nRestart=always\n",
+    "a unit of a container": "[Unit]\nDescription=Our vllm\n[Service]\nEnvironment=MODEL=org/m "
+    "\"TP=4\"\nEnvironment=A='b c'\nExecStartPre=-/usr/bin/docker pull vllm/vllm-openai:latest\n"
+    "ExecStart=/usr/bin/docker run --rm \\\n    vllm/vllm-openai:latest \\\n    --model ${MODEL} "
+    "-tp ${TP} --max-model-len 8192\nExecStop=/usr/bin/docker stop vllm\n",
+    "Cloud Run": "gcloud run deploy v \\\n  --image=vllm/vllm-openai:latest \\\n  --gpu=4 \\ # a\n"
+    '  --args="--model=org/m,-tp,4,--max-model-len=8192" \\\n  --port=8000\n',
+    "Cloud Run with a comma of its own": "gcloud run deploy v --image a.dev/vllm-openai --command="
+    'vllm,serve --args "^;^org/m;-tp=4;--max-model-len;8192" --region x',
+    "Vast.ai": "vastai create instance 12 --image vllm/vllm-openai:latest --disk 40 --args --model "
+    "org/m -tp 4 --max-model-len 8192",
     "a unit that is written": "cat > /etc/systemd/system/v.service << 'UNIT'\n[Service]\nExecStart="
     "/opt/bin/vllm serve org/m \\\n    -tp 4 \\\n    --max-model-len 8192\nRestart=always\nUNIT\n"
     "systemctl daemon-reload",

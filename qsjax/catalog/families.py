@@ -648,34 +648,63 @@ LEFT_OUT: dict[str, dict[str, int]] = {
     name: dict(zip(_LEFT, sizes, strict=True)) | more
     for name, sizes, more in (
         ("llama", (4096, 32, 32, 11008, 32000, 2048), {}),
-        (
-            "mistral",
-            (4096, 32, 32, 14336, 32000, 131072),
-            {"num_key_value_heads": 8, "sliding_window": 4096},
-        ),
+        ("granite", (4096, 32, 32, 11008, 32000, 2048), {}),
+        ("mistral", (4096, 32, 32, 14336, 32000, 131072), {"sliding_window": 4096}),
         (
             "mixtral",
             (4096, 32, 32, 14336, 32000, 131072),
-            {"num_key_value_heads": 8, "num_local_experts": 8, "num_experts_per_tok": 2},
+            {"num_local_experts": 8, "num_experts_per_tok": 2},
         ),
-        ("qwen2", (4096, 32, 32, 22016, 151936, 32768), {"num_key_value_heads": 32}),
-        (
-            "qwen3",
-            (4096, 32, 32, 22016, 151936, 32768),
-            {"num_key_value_heads": 32, "head_dim": 128},
-        ),
-        (
-            "gemma",
-            (3072, 28, 16, 24576, 256000, 8192),
-            {"num_key_value_heads": 16, "head_dim": 256},
-        ),
-        (
-            "gemma2",
-            (2304, 26, 8, 9216, 256000, 8192),
-            {"num_key_value_heads": 4, "head_dim": 256, "sliding_window": 4096},
-        ),
+        ("qwen2", (4096, 32, 32, 22016, 151936, 32768), {}),
+        ("qwen3", (4096, 32, 32, 22016, 151936, 32768), {}),
+        ("gemma", (3072, 28, 16, 24576, 256000, 8192), {}),
+        ("gemma2", (2304, 26, 8, 9216, 256000, 8192), {"sliding_window": 4096}),
         ("phi3", (3072, 32, 32, 8192, 32064, 4096), {}),
     )
+}
+
+# KV heads, and the width of a head where it is not hidden/heads, of configs that leave them out:
+# defaults of the classes in huggingface/transformers 5.24, models/*/configuration_*.py.
+_GROUPS = {
+    (1, 512): "deepseek_v4",
+    (2, 0): "glm4v_text starcoder2",
+    (2, 128): "glm glm4 internlm3 ernie4_5 paddleocr_vl_text muse_glimmer_text",
+    (2, 256): "gemma3n_text qwen3_next qwen3_5_moe_text",
+    (4, 0): "qwen2_5_omni_text granite_docling_text smollm3 granite_swa qwen3_moe "
+    "qwen3_omni_moe_text ernie4_5_moe ernie4_5_vl_moe_text",
+    (4, 64): "sarvam_moe",
+    (4, 128): "minimax_m3_vl_text flint kolibri1 lara_mini lfm3 mellum",
+    (4, 192): "mimo_v2_flash",
+    (4, 256): "gemma2 vaultgemma gemma4_text gemma4_unified_text qwen3_5_text",
+    (5, 0): "bitnet",
+    (8, 0): "exaone emu3_text_model glm_ocr_text mllama_text_model mistral ministral "
+    "voxtral_realtime_text phi4_multimodal qwen2_vl_text qwen2_5_vl_text mixtral phimoe minimax "
+    "bamba falcon_h1 jamba lfm2 lfm2_moe glm4_moe glm4v_moe_text",
+    (8, 64): "gpt_oss",
+    (8, 128): "seed_oss ministral3 cwm iquestcoder molmo2_text cosmos3_edge_text minimax_m2 laguna "
+    "nemotron_h beam inkling_text solar_open hy_v3 llama4_text",
+    (16, 0): "qwen2_moe qwen3_vl_moe_text zamba",
+    (16, 64): "muse_spark_text",
+    (16, 256): "gemma",
+    (20, 128): "helium",
+    (32, 0): "stablelm chameleon qwen2 exaone4 exaone_moe dots1",
+    (32, 128): "qwen3 qwen3_vl_text bailing_hybrid",
+    (0, 128): "afmoe cohere2_moe",
+}
+# Other names of the two, which then hold.
+_KV_HEADS = (
+    *("num_key_value_heads", "num_kv_heads", "n_kv_heads", "num_attention_groups", "n_head_kv"),
+    *("multi_query_group_num", "num_query_groups"),
+)
+_HEAD_DIM = ("head_dim", "attention_head_dim", "kv_channels", "d_head", "head_size", "d_kv")
+GROUPS = {
+    name: {
+        names[0]: (size, names)
+        for names, size in zip((_KV_HEADS, _HEAD_DIM), sizes, strict=True)
+        if size
+    }
+    for sizes, types in _GROUPS.items()
+    for name in types.split()
 }
 
 # Models that no family reads: the nearest one, and what differs.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from qsjax.catalog.entries import ModelEntry
-from qsjax.catalog.families import FAMILIES, LEFT_OUT, REFUSED, Family
+from qsjax.catalog.families import FAMILIES, GROUPS, LEFT_OUT, REFUSED, Family
 from qsjax.catalog.mixers import blocks_of
 from qsjax.catalog.quantisation import has_own_experts, precisions
 from qsjax.catalog.reading import Reading, decoded, field, number, sources, value_at
@@ -83,15 +83,23 @@ def _text_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
     LLaVA, Pixtral, PaliGemma: what the inner one leaves out is the default of its type.
     """
-    merged = dict(config)
+    merged = _grouped(config)
     for key in _INNER:
         inner = merged.get(key)
         if isinstance(inner, Mapping):
+            inner = _grouped(inner)
             defaults = LEFT_OUT.get(str(inner.get("model_type")), {})
             given = {name: value for name, value in inner.items() if value is not None}
             left = {name: value for name, value in defaults.items() if name not in inner}
             merged = left | {k: v for k, v in merged.items() if v is not None} | given
     return _without_prediction(merged)
+
+
+def _grouped(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config with the KV heads and the width of heads that its class has where it has none."""
+    own = GROUPS.get(str(config.get("model_type")), {})
+    left = {key: n for key, (n, names) in own.items() if not config.keys() & set(names)}
+    return left | dict(config)
 
 
 def _without_prediction(config: dict[str, Any]) -> dict[str, Any]:
@@ -317,9 +325,9 @@ def _quantisation(
     config, problems = reading.config, reading.problems
     where = (blocks_of(reading, shape), family.names) if shape and family else ()
     table = next((config[key] for key in _TABLES if config.get(key) is not None), None)
-    inner = table.get("quantization") if isinstance(table, Mapping) else None
-    if isinstance(inner, Mapping):  # ModelOpt's own file within the config
-        table = {"quant_method": "modelopt", **table, **inner}
+    if isinstance(table, Mapping) and isinstance(table.get("quantization"), Mapping):
+        # ModelOpt's own file within the config
+        table = {"quant_method": "modelopt", **table, **table["quantization"]}
     if not beside.is_file() or (isinstance(table, Mapping) and has_own_experts(table)):
         experts = config.get("expert_dtype")
         if isinstance(table, Mapping) and experts is not None:  # DeepSeek-V4 has it outside

@@ -66,6 +66,8 @@ def interleaved(reading: Reading, shape: Shape) -> dict[str, float]:
 def listed_as_routed(reading: Reading, shape: Shape) -> dict[str, float]:
     """MiMo: `moe_layer_freq` has 1 for every routed layer; transformers 5 lists the kinds."""
     flags, listed = numbers(reading, "moe_layer_freq"), _listed_dense(reading)
+    if listed is None and not flags:
+        reading.problems.append('missing "moe_layer_freq", which says what layers are routed')
     return {"dense_layers": shape["layers"] - sum(flags) if listed is None else listed}
 
 

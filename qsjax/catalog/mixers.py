@@ -308,8 +308,10 @@ def kimi_linear(reading: Reading, shape: Shape) -> dict[str, float]:
 
     Source of K3's keys: its config and the shapes of its weights, moonshotai/Kimi-K3.
     """
-    listed = numbers(reading, "linear_attn_config.kda_layers")
-    count = _linear_layers(reading, shape, float(len(listed)))
+    listed = float(len(numbers(reading, "linear_attn_config.kda_layers")))
+    if not listed and (softmax := numbers(reading, "linear_attn_config.full_attn_layers")):
+        listed = shape["layers"] - len(softmax)
+    count = _linear_layers(reading, shape, listed)
     whole = number(reading, "linear_attn_config.use_full_rank_gate", 0.0)
     gate = number(reading, "mla_use_output_gate", 0.0) * shape["heads"] * shape["v_head_dim"]
     found = {"linear_layers": count, "attn_extra_params": shape["hidden"] * gate}
@@ -375,10 +377,11 @@ def lightning_but_last(reading: Reading, shape: Shape) -> dict[str, float]:
 
 
 def short_convolution(reading: Reading, shape: Shape) -> dict[str, float]:
-    """LFM2: gated short convolutions but where attention is listed."""
+    """LFM2: gated short convolutions but where attention is listed; none without a list."""
     d, kernel = shape["hidden"], number(reading, "conv_L_cache", 3.0)
-    listed = numbers(reading, "full_attn_idxs")
-    count = _linear_layers(reading, shape, shape["layers"] - len(listed))
+    listed = len(numbers(reading, "full_attn_idxs"))
+    other = shape["layers"] - listed if "full_attn_idxs" in reading.config else 0.0
+    count = _linear_layers(reading, shape, other)
     if not count:
         return {}
     return {

@@ -115,6 +115,23 @@ def _is_manifest(text: str) -> bool:
     return bool(_MANIFEST.search(text) or jobs.described(text))
 
 
+# A unit of systemd: what its service starts, and with which variables.
+_SERVICE = re.compile(r"^\[Service\][ \t]*$", re.MULTILINE)
+_OF_SERVICE = re.compile(r"^(Environment|ExecStart)=((?:.*\\\n)*.*)$", re.MULTILINE)
+
+
+def _of_unit(text: str) -> str:
+    """The command of a unit of systemd behind its variables; another text as it is."""
+    if not _SERVICE.search(text):
+        return re.sub(r"(?m)^ExecStart=", "", text)
+    lines: list[str] = []
+    for key, value in _OF_SERVICE.findall(text):
+        parts = re.findall(r"\"[^\"]*\"|'[^']*'|\S+", value)
+        variables = [shlex.quote(one.strip("\"'")) for one in parts]
+        lines += variables if key == "Environment" else [value.lstrip("-@+!:")]
+    return "\n".join(lines)
+
+
 def _files(text: str) -> tuple[str, list[tuple[str, str]]]:
     """A script without the files that it writes in place, and those: path and what is appended."""
     found = [
@@ -130,8 +147,8 @@ def _files(text: str) -> tuple[str, list[tuple[str, str]]]:
     if not pasted.SERVER.search(bare):
         # A script that another writes has the variables of that one.
         inner = next((one for _, one in found if pasted.SERVER.search(one)), "")
-        bare = f"{bare}\n{inner}" if not _is_manifest(inner) else inner
-    return re.sub(r"(?m)^ExecStart=", "", bare), found
+        bare = inner if _is_manifest(inner) else f"{bare}\n{_of_unit(inner)}"
+    return _of_unit(bare), found
 
 
 def _module(word: str) -> Engine | None:
@@ -194,6 +211,32 @@ def _start(words: list[str], variables: shell.Variables) -> tuple[list[str], Eng
         words = _unquoted(words, variables)
         engine, at = _program_at(words)
     return (words, engine, at) if engine else (words, *_image_at(words))
+
+
+def _as_container(words: list[str]) -> list[str]:
+    """Words as of `docker run`, of a cloud that is told an image and its arguments.
+
+    That is Google's `--args=A,B`, or `^;^A;B` with a comma of its own, and Vast.ai's `--args A B`.
+    """
+    at = next((i for i, word in enumerate(words) if word in ("gcloud", "vastai")), len(words))
+    told: dict[str, str] = {}
+    for word, after in itertools.pairwise([*words[at:], ""]):
+        name, equals, value = word.partition("=")
+        if name in ("--image", "--command", "--args") and name not in told:
+            told[name] = value if equals else after
+    if not {"--image", "--args"} <= told.keys():
+        return words
+    if words[at] == "vastai":
+        own = words[words.index("--args", at) + 1 :]
+    else:
+        lists = (told.get("--command", ""), told["--args"])
+        own = [x for one in lists if one for x in _divided(one)]
+    return ["docker", "run", told["--image"], *own]
+
+
+def _divided(text: str) -> list[str]:
+    other = re.match(r"\^(.+?)\^", text)
+    return text[other.end() :].split(other[1]) if other else text.split(",")
 
 
 def _end(words: list[str]) -> int:
@@ -337,7 +380,7 @@ def split(flags: str | Sequence[str]) -> Command:
         text, written = _files(pasted.as_typed(words[0]))
         text, image, beside = pasted.command_in(text)
         words = shell.words_of(text)
-    words = list(shell.expanded(words, variables))
+    words = _as_container(list(shell.expanded(words, variables)))
     words, engine, at = _start(words, variables)
     servers = _servers(words, engine, at)
     if servers:

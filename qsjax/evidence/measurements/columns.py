@@ -85,7 +85,7 @@ def has_decimal_commas(cells: Iterable[str]) -> bool:
 
 
 def number(text: str, column: str, *, has_commas: bool) -> float:
-    """A number as people write it: 7.5, 7,5 in a file with such commas, 4,608 or 4 608 tokens.
+    """A number as people write it: 7.5, 7,5 in a file with such commas, 4,608, 4 608 or 4k tokens.
 
     Args:
         text: the cell.
@@ -104,6 +104,8 @@ def number(text: str, column: str, *, has_commas: bool) -> float:
         plain = plain.replace(",", "")
     elif column in COUNTS and re.fullmatch(r"[1-9]\d{0,2}(?:\.\d{3})+", plain):
         raise ValueError(f"{text!r}; give a number without a point, {plain.replace('.', '')}")
+    if column in COUNTS and (binary := re.fullmatch(r"(\d+)[kK]", plain)):
+        return float(binary[1]) * 1024.0
     try:
         return float(plain)
     except ValueError:

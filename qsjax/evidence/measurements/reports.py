@@ -200,7 +200,7 @@ def _printed(text: str) -> Run:
     """A result as it is printed, with a user's own lines."""
     said = [(_PRINTED.get(name, name), value) for name, value in _SAID.findall(text)]
     kept = (*_PRINTED.values(), *_OWN)
-    found = {
+    found: Run = {
         name: _cell(value)
         for name, value in said
         if (name in kept or _TIMED.fullmatch(name)) and value not in ("None", "auto")
