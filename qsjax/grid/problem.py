@@ -575,13 +575,13 @@ def economy_of(problem: Problem, device: Accelerator) -> Economy:
     return economy_of_hardware(device.spec, **named)
 
 
-def listed(values: Sequence[float], most: int = LISTED) -> str:
+def listed(values: Sequence[float]) -> str:
     """Numbers in words: all of a few, the ends of many.
 
     >>> listed([1024, 2048, 4096, 8192])
     '1,024 to 8,192'
     """
-    if len(values) > most:
+    if len(values) > LISTED:
         return f"{min(values):,.10g} to {max(values):,.10g}"
     return ", ".join(f"{value:,.10g}" for value in values)
 

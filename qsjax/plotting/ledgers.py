@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from qsjax.cost.ledger import RESOURCES as MEMBERS
@@ -99,7 +100,7 @@ def time_breakdown(
     style.grid(ax)
     what = "share of a token's time [%]" if share else "time per output token [ms]"
     style.label(ax, title, "context [tokens]", what)
-    style.legend_above(ax, 4, handles=[*_variant_handles(ax, looks), *_time_handles(rows)])
+    style.legend_above(ax, 4, handles=[*_variant_handles(looks), *_time_handles(rows)])
     return ax
 
 
@@ -145,12 +146,11 @@ def _time_handles(rows: Sequence[Row]) -> list[Patch]:
     return handles
 
 
-def _variant_handles(ax: Axes, looks: dict[str, Look]) -> list[Patch]:
-    lines = [
-        ax.plot([], [], linestyle="none", marker=look.marker, color=look.colour, label=name)[0]
+def _variant_handles(looks: dict[str, Look]) -> list[Line2D]:
+    return [
+        Line2D([], [], linestyle="none", marker=look.marker, color=look.colour, label=name)
         for name, look in looks.items()
     ]
-    return lines  # type: ignore[return-value]  # any artist with a label is a handle
 
 
 def memory_look(name: str) -> Look:
