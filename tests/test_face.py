@@ -342,6 +342,11 @@ def test_a_sweep_of_a_problem_is_what_explore_finds(tmp_path):
     own = np.sort([row.get("tokens_per_s_per_gpu", np.nan) for row in rows])
     np.testing.assert_allclose(rates, own, rtol=1e-12)
     assert swept.front().tokens_per_s_per_gpu.max() == swept.top().tokens_per_s_per_gpu.max()
+    first = max(rows, key=lambda row: row.get("tokens_per_s_per_gpu", 0.0))
+    assert swept.summary().startswith(
+        f"Best of all: {first['model']} on 8 {first['hardware']}, hbm_bw 5 TB/s, at 8k with "
+    )
+    assert f": {first['tokens_per_s_per_gpu']:,.0f} tokens/s on each GPU, " in swept.summary()
     with pytest.raises(ValueError, match="resume=True"):
         qs.sweep(problem, tmp_path / "out")
     assert qs.sweep(problem, tmp_path / "out", resume=True, pareto=True).counts == swept.counts

@@ -16,8 +16,10 @@ from qsjax.grid.entry import entry
 from qsjax.grid.free_memory import free_memory
 from qsjax.grid.problem import Problem
 from qsjax.output import words
+from qsjax.output.labels import split_name
 from qsjax.output.result import Drawing, Result, Row, Table, inputs_of
 from qsjax.records.conversion import kind_of
+from qsjax.records.specs import DEGREES, FIELDS
 from qsjax.records.units import GIB
 from qsjax.streaming import campaign, hosts, results, spec, store
 from qsjax.streaming.asked import job_of, options_of
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
+# Fields of the top designs that their sentence names by itself.
+_NAMED = ("gpus", "context", "kv_mode", "batch")
 SERIES = 12  # lines of a figure at most
 
 
@@ -69,7 +73,7 @@ class Sweep(Result):
         return results.dataset(self.folder)
 
     def summary(self) -> str:
-        """How many designs there are and fit."""
+        """The best design of all, where it was kept, and how many there are and fit."""
         counts = self.counts
         compared, evaluated = counts["designs_computed"], counts["designs_evaluated"]
         said = f"{compared:,} designs computed of {counts['designs_in_grid']:,} in the grid"
@@ -80,7 +84,28 @@ class Sweep(Result):
             )
         if counts["designs_feasible"] is not None:
             said += f", {counts['designs_feasible']:,} feasible"
-        return f"{said}."
+        return f"{self._best()}{said}."
+
+    def _best(self) -> str:
+        """The first of the top designs in a sentence; nothing where none were kept."""
+        try:
+            top = self.top()
+        except ValueError:
+            return ""
+        if top.empty:
+            return "Nothing runs.\n"
+        row = top.iloc[0].to_dict()
+        row |= {name: int(row.get(name, 1)) for name in DEGREES}
+        mode = row.get("kv_mode") if row["kvp"] > 1 else None
+        kept = [n for n in row if n in FIELDS and n not in (*_NAMED, *DEGREES)]
+        fields = "".join(f", {_named(name, row[name])}," for name in kept).replace(",,", ",")
+        at = f" at {words.length(row['context'])}" if "context" in row else ""
+        where = f"{row['gpus_used']:,.0f} {row['hardware']}{fields}{at}"
+        return (
+            f"Best of all: {row['model']} on {where} with "
+            f"{split_name(row | {'kv_mode': mode})}: {words.number(row['tokens_per_s_per_gpu'])} "
+            f"tokens/s on each GPU, {words.milliseconds(row['tpot'])} a token.\n"
+        )
 
     def tables(self) -> list[Table]:
         """None: the rows may be millions."""
