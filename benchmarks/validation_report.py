@@ -150,8 +150,8 @@ as do a launch and a hop of NCCL's collectives, of which no step is made: a half
 a ring, an all-reduce twice as many. DeepGEMM's grouped products, alone, are two dense products of
 SGLang's table (the same library): with the start-up of the experts of a layer, which routes,
 permutes and quantises too, they would come out 18 % too long. FlashMLA has the start-up of SGLang's
-attention over latents, and the share of the peak that these records have in the middle
-(`eff_attention` of H800 and H20, 0.55 and 0.73). H20, whose products are slow enough to hide the
+attention over latents, and about the share of the peak that these records have in the middle
+(`eff_attention` of H800 and H20, 0.57 and 0.73). H20, whose products are slow enough to hide the
 softmax, reaches 0.6 with up to 32 sequences, 0.73 with 64 and 128, and 0.83 with more; no law here
 says why.
 

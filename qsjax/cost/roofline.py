@@ -39,6 +39,8 @@ def weight_terms(records: Records, convention: Convention) -> dict[str, jax.Arra
         "weights: attention": jnp.asarray(work.bytes_attn_weight)
         * memory.attention_weights_per_gpu(model, part, lay),
         "weights: routed experts": ffn * routed / pp,
+        "weights: experts of other modalities": ffn
+        * (model.idle_params / (lay.expert_memory_shards * pp)),
         "weights: shared experts": shared * always[0] / (lay.ffn_tp * pp),
         "weights: dense FFN": shared * always[1] / (lay.ffn_tp * pp),
         "weights: router": ffn * params.router_params(model) / pp,

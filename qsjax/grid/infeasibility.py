@@ -129,7 +129,7 @@ def _at(name: str, value: float) -> str:
 
 def _alone(limits: Limits, name: str, value: float) -> str:
     text = f"no design keeps {describe(limits, name)}"
-    return text if np.isnan(value) else f"{text}; the best that can be had is {_at(name, value)}"
+    return f"{text}; the best that can be had is {_at(name, value)}" if np.isfinite(value) else text
 
 
 def _remedy(limits: Limits, name: str, value: float) -> str:

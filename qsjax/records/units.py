@@ -55,8 +55,8 @@ def about(count: float) -> str:
     return f"{float(f'{count:.2g}'):g}"
 
 
-def quantity(value: float) -> str:
-    """A number with an SI prefix, to three significant digits.
+def quantity(value: float, digits: int = 3) -> str:
+    """A number with an SI prefix, to `digits` significant digits.
 
     >>> quantity(34263), quantity(0.00612), quantity(4.5), quantity(0)
     ('34.3k', '0.00612', '4.5', '0')
@@ -64,9 +64,9 @@ def quantity(value: float) -> str:
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
     for prefix, size in (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if abs(value) >= 0.9995 * size:
-            return f"{value / size:.3g}{prefix}"
-    return f"{value:.3g}"
+        if abs(value) >= size * (1 - 0.5 * 10**-digits):
+            return f"{value / size:.{digits}g}{prefix}"
+    return f"{value:.{digits}g}"
 
 
 def with_unit(value: float, unit: str, digits: int = 3) -> str:
