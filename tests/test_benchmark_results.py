@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from qsjax.engines.releases import facts
 from qsjax.evidence.measurements.deployment import deployment_of
 from qsjax.evidence.measurements.storage import read_records
 
@@ -250,6 +251,13 @@ def test_drafts_that_a_run_tells_are_served_too(tmp_path):
     assert read_records(tmp_path / "a.json")[0]["phase"] == "aggregated MTP"
     (tmp_path / "a.json").write_text(json.dumps([INFERENCEX | {"spec_decoding": "none"}]))
     assert read_records(tmp_path / "a.json")[0]["phase"] == "aggregated"
+
+
+@pytest.mark.parametrize(("ratio", "length"), [(1.0, 1.0), (0.5, None), (None, None)])
+def test_requests_of_one_length_are_told_by_the_ratio_of_a_run(tmp_path, ratio, length):
+    run = SGLANG | {"gpu": "H200", "random_range_ratio": ratio}
+    (tmp_path / "a.json").write_text(json.dumps(run))
+    assert facts(read_records(tmp_path / "a.json")[0]).get("length_ratio") == length
 
 
 def test_a_time_whose_unit_nothing_tells_is_no_value(tmp_path):

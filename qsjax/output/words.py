@@ -148,14 +148,14 @@ def power(watts: float, *, is_measured: bool) -> str:
     return f"{watts:,.0f} W a GPU, {'as measured at such loads' if is_measured else 'at any load'}"
 
 
-def joined(items: Iterable[str]) -> str:
+def joined(items: Iterable[str], last: str = "and") -> str:
     """A list in words.
 
     >>> joined(["a", "b", "c"])
     'a, b and c'
     """
     names = list(items)
-    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+    return f" {last} ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
 def number(value: float) -> str:

@@ -83,6 +83,8 @@ def as_given(given: Mapping[str, Any]) -> dict[str, Any]:
     for field, total in _TOTALS.items():
         if _is_number(flat.get(total)) and requests:
             flat[field] = flat[total] / requests
+    if flat.get("random_range_ratio") == 1:  # SGLang draws lengths from this part of the nominal on
+        flat.setdefault("length_ratio", 1.0)
     if "world_info" in given:  # trtllm-bench, whose backend is PyTorch
         flat["engine"] = "trtllm"
     mean, most = flat.get("concurrency"), flat.get("max_concurrency")
