@@ -310,23 +310,28 @@ def test_a_command_line_is_explained_in_one_call():
     assert own.problem.stated.contexts == (1100.0,)
 
 
+SGLANG_HYBRID = "python -m sglang.launch_server --model-path Qwen/Qwen3.5-35B-A3B "
+
+
 @pytest.mark.parametrize(
     ("line", "context", "running"),
     [
         ("vllm serve Qwen/Qwen3-0.6B", "1k", 1024),
         ("vllm serve Qwen/Qwen3-0.6B --max-num-seqs 200", "1k", 200),
-        ("python -m sglang.launch_server --model-path Qwen/Qwen3.5-35B-A3B", "1k", None),
+        (SGLANG_HYBRID, "1k", None),
+        (SGLANG_HYBRID + "--max-running-requests 400", "1k", None),
+        (SGLANG_HYBRID + "--max-running-requests 8", "1k", 8),
     ],
 )
 def test_an_engines_own_limit_of_sequences_holds_where_no_flag_says(line, context, running):
     found = explain_command(line, "h200-sxm", context=context)
     batch = float(found.stated.parts.step.capacity.batch)
-    said = [note for note in found.notes if "where no flag says more" in note]
+    said = [note for note in found.notes if "sequences of a replica at once" in note]
     if running is None:  # the pool of recurrent states
         assert 20 < batch < 200
         running = batch
     assert batch == running
-    assert bool(said) == ("--max" not in line)
+    assert bool(said) == (line.split()[-1] not in ("200", "8"))
     assert all(f"runs {running:,.0f} sequences" in note for note in said)
 
 

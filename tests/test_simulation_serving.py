@@ -15,8 +15,15 @@ from benchmarks import passes
 from qsjax import catalog
 from qsjax.cli import cli
 from qsjax.cost.decode import decode_step
+from qsjax.cost.shared import shared_steps
 from qsjax.engines.rules import load_schedulers
-from qsjax.engines.schedulers import SCHEDULED, Scheduler, check_scheduler, default_scheduler
+from qsjax.engines.schedulers import (
+    SCHEDULED,
+    Scheduler,
+    check_scheduler,
+    default_scheduler,
+    filling_of,
+)
 from qsjax.questions.simulation import serving, sizing, slopes, steps, traffic
 from qsjax.questions.simulation.outcomes import check_quantile, needed_for
 from qsjax.records.scenario import Records
@@ -106,6 +113,20 @@ def test_a_long_answer_agrees_with_the_steady_state():
     steady = decode_step(one._replace(workload=work, gpus=None), PHYSICAL)
     np.testing.assert_allclose(seen.mean("tpot"), float(steady.tpot), rtol=0.02)
     np.testing.assert_allclose(seen.tokens_per_s, float(steady.tokens_per_s), rtol=0.02)
+
+
+def test_a_wave_of_equal_requests_agrees_with_the_steady_state():
+    """Decoding waits under SGLang, so that equal requests stay in step (`Filling.bunched`)."""
+    users, isl, osl, hbm = 16, 8192, 512, 141e9
+    one = records("qwen3-8b", "h200-sxm")
+    rules = default_scheduler("sglang", hbm)
+    work = traffic.closed_loop(users, isl, osl, 10 * users)
+    seen = serving.simulate([serving.deploy(one, PHYSICAL, rules, work)])[0]
+    served = dataclasses.replace(one.workload, context=isl + osl / 2.0, batch=float(users))
+    filling = filling_of("sglang", hbm)._replace(bunched=1.0)
+    steady = shared_steps(one._replace(workload=served, gpus=None), PHYSICAL, isl, osl, filling)
+    assert seen.mean("ttft") == pytest.approx(float(steady.ttft), rel=0.02)
+    assert seen.mean("tpot") == pytest.approx(float(steady.tpot), rel=0.02)
 
 
 def test_a_measured_case_of_long_prompts_and_short_answers():

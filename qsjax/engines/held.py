@@ -115,7 +115,7 @@ class Held(NamedTuple):
         workload: with padded weights and the cache's dtype.
         beside: weights that no law counts [B].
         kept: what vLLM's share of the memory would hold besides weights and cache [B].
-        most: sequences of a replica that the engine runs at once, by a flag or without one.
+        most: sequences of a replica that the engine runs at once, beside a limit that a flag sets.
         notes: one sentence each.
     """
 
@@ -176,8 +176,10 @@ def _divided(
     weights = scalar(memory.sizes(one.model, one.partition, one.workload)[0]) + beside
     kept = memory.vllm_kept(one, facts, weights)
     usable = memory.usable_bytes(one, facts, weights, 0.0)
+    # A flag's limit is the batch itself; what it leaves is the pool of states.
+    limits = facts if deployment.batch is None else {"scripted": 1.0}
     drafts = deployment.drafts is not None
-    most, room = memory.limit(one, facts, usable - weights, drafts=drafts), usable - beside
+    most, room = memory.limit(one, limits, usable - weights, drafts=drafts), usable - beside
     capacity = scalar(one.hardware.hbm_bytes)
     # What vLLM keeps is in its share; the others' shares are of weights and cache alone. ATOM has
     # the share of vLLM, and is divided by its rules here.

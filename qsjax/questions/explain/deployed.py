@@ -102,28 +102,26 @@ def _explained(stated: Stated, beside: Mapping[str, Any]) -> Explanation:
     An engine's limit of sequences is no promise: where fewer fit, the others wait.
     """
     asked: Any = partial(explain, engine=stated.deployment.engine or "", **beside)
-    found = asked(stated.problem, stated.partition)
-    fits, most = scalar(found.stated.parts.step.capacity.batch), stated.own.most
-    if stated.deployment.batch is None and stated.partition is not None and 1.0 <= most < fits:
-        found = asked(dataclasses.replace(stated.problem, batch=most), stated.partition)
-        engine, context = NAMES[stated.deployment.engine or ""], stated.problem.stated.contexts[0]
-        note = (
-            f"{engine} runs {most:,.0f} sequences of a replica at once where no flag says more, of "
-            f"{fits:,.0f} of {context:,.0f} tokens that fit"
+    problem, partition = stated.problem, stated.partition
+    limit, most, context = stated.deployment.batch, stated.own.most, problem.stated.contexts[0]
+    found, notes = asked(problem, partition), tuple[str, ...]()
+    lacks = {one.reason for one in found.stated.shortcomings}
+    if stated.is_limit and lacks == {"batch does not fit"}:
+        found = asked(dataclasses.replace(problem, batch="largest"), partition)
+        fits = scalar(found.stated.parts.step.capacity.batch)
+        notes = (
+            f"the engine takes up to {limit:,.0f} sequences, of which {fits:,.0f} of "
+            f"{context:,.0f} tokens fit at once; the others wait",
         )
-        return dataclasses.replace(found, notes=(note, *found.notes))
-    limit, lacks = stated.deployment.batch, {one.reason for one in found.stated.shortcomings}
-    if not stated.is_limit or lacks != {"batch does not fit"}:
-        return found
-    free = dataclasses.replace(stated.problem, batch="largest")
-    found = asked(free, stated.partition)
     fits = scalar(found.stated.parts.step.capacity.batch)
-    context = free.stated.contexts[0]
-    note = (
-        f"the engine takes up to {limit:,.0f} sequences, of which {fits:,.0f} of {context:,.0f} "
-        "tokens fit at once; the others wait"
-    )
-    return dataclasses.replace(found, notes=(note, *found.notes))
+    if (limit is None or stated.is_limit) and partition is not None and 1.0 <= most < fits:
+        found = asked(dataclasses.replace(problem, batch=most), partition)
+        why = "where no flag says more" if limit is None else "by its pool of recurrent states"
+        notes = (
+            f"{NAMES[stated.deployment.engine or '']} runs {most:,.0f} sequences of a replica at "
+            f"once {why}, of {fits:,.0f} of {context:,.0f} tokens that fit",
+        )
+    return dataclasses.replace(found, notes=(*notes, *found.notes))
 
 
 @entry
