@@ -13,10 +13,9 @@ from qsjax.cost.laws import params
 from qsjax.cost.laws.memory import kv_bytes_per_sequence, weights_bytes
 from qsjax.cost.laws.sharding import layout
 from qsjax.engines import releases
-from qsjax.engines.flags import ENGINES
 from qsjax.engines.operating_point import OperatingPoint
 from qsjax.engines.rules import load_engines
-from qsjax.engines.schedulers import default_scheduler
+from qsjax.engines.schedulers import SCHEDULED, default_scheduler
 from qsjax.numerics.numpy_backend import on_host
 from qsjax.numerics.safe import scalar
 from qsjax.records.fields import numbers_of
@@ -277,7 +276,7 @@ def limit(one: OperatingPoint, found: Facts, free: float, *, drafts: bool = Fals
     """
     rules = load_engines()["sglang"]["running"]
     most = of_server = found.get("max_sequences", math.inf)
-    if one.engine in ENGINES and not found.keys() & {"max_sequences", "scripted"}:
+    if one.engine in SCHEDULED and not found.keys() & {"max_sequences", "scripted"}:
         capacity = float(one.hardware.hbm_bytes)  # type: ignore[arg-type]  # catalogue entries hold floats
         most = scalar(default_scheduler(one.engine, capacity, one.hardware_name).sequences)
         own = (n for family, n in rules["families"].items() if one.model_name.startswith(family))
