@@ -81,7 +81,7 @@ def test_an_interval_says_what_it_rests_on():
 def test_levels():
     assert spreads.quantile(TOY, 0.65) == pytest.approx(1.0)
     assert spreads.quantile(TOY, 0.25) == pytest.approx(0.35)
-    for level in (0.0, 1.0, -0.2, 1.5, math.nan):
+    for level in (0.0, 1.0, -0.2, 1.5, math.nan, "80%"):
         with pytest.raises(ValueError, match="give a probability between 0 and 1"):
             spreads.quantile(TOY, level)
 

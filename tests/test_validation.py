@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pandas as pd
 import pytest
 from prompt import qsjax
 
@@ -611,6 +612,23 @@ def test_the_table_of_attention_kernels_holds_marginal_times():
     assert attention_kernels.marginal([longest]) is None
     few = {"batch_size": 1, "num_key_value_heads": 1}
     assert attention_kernels.marginal([{**longest, **few}, {**shorter, **few}]) is None
+
+
+def test_measurements_are_a_file_or_a_frame_and_categories_names(tmp_path):
+    frame = pd.DataFrame(
+        {"model": ["llama-3.1-8b"], "hardware": ["h100-sxm"], "tp": [1], "batch": [8]}
+        | {"context": [2048], "tpot_ms": [9.0]}
+    )
+    frame.to_csv(tmp_path / "mine.csv", index=False)
+    by_frame, by_file = (validate(given).rows() for given in (frame, tmp_path / "mine.csv"))
+    assert by_frame == by_file
+    one = validate(category="trtllm_static_batch")
+    assert {row["category"] for row in one.records} == {"trtllm_static_batch"}
+    for wrong in (5, {"a": 1}):
+        with pytest.raises(ValueError, match="give a file, a folder or a data frame"):
+            validate(wrong)
+    with pytest.raises(ValueError, match="no records of foo; there are atom_recipe"):
+        validate(category="foo")
 
 
 def test_a_wrong_folder_does_not_empty_the_table(tmp_path, monkeypatch, capsys):

@@ -7,6 +7,7 @@ each group; a group of few configurations has a ratio near 1. `spread.json` is m
 
 import functools
 import json
+import numbers
 from collections.abc import Mapping
 from importlib import resources
 from typing import Any, NamedTuple
@@ -136,10 +137,11 @@ def deviation(spread: Spread, error: Error) -> np.ndarray:
     return sigma
 
 
-def check_level(level: float) -> None:
+def check_level(level: Any) -> None:
     """Raise `ValueError` for a level of intervals that is no probability."""
-    if not 0.0 < level < 1.0:
-        raise ValueError(f"level: {level:g} is not allowed; give a probability between 0 and 1")
+    shown = f"{float(level):g}" if isinstance(level, numbers.Real) else repr(level)
+    if not isinstance(level, numbers.Real) or not 0.0 < float(level) < 1.0:
+        raise ValueError(f"level: {shown} is not allowed; give a probability between 0 and 1")
 
 
 def quantile(spread: Spread, level: float) -> float:

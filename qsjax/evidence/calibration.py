@@ -7,13 +7,12 @@ relative error; scipy's least squares gets their exact derivatives from JAX, pla
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import least_squares
 
-from qsjax.evidence.measurements import Case, Skipped, files_of, read_cases, read_records
+from qsjax.evidence.measurements import Case, Skipped, read_cases, records_given
 from qsjax.evidence.measurements.cases import plain
 from qsjax.evidence.measurements.predict import (
     TRTLLM_OVERHEAD,
@@ -27,7 +26,6 @@ from qsjax.evidence.measurements.predict import (
 )
 from qsjax.grid.entry import entry
 from qsjax.numerics.safe import scalar
-from qsjax.output import files
 from qsjax.output.result import Result, Row, Table
 from qsjax.records.units import US
 
@@ -435,11 +433,12 @@ class Calibration(Result):
 
 
 @entry
-def calibrate(measured: str | Path, free: Sequence[str] = DEFAULT_FREE) -> Calibration:
+def calibrate(measured: Any, free: Sequence[str] = DEFAULT_FREE) -> Calibration:
     """Efficiencies and overheads fitted to a user's own measurements.
 
     Args:
-        measured: a file of records: JSON, or CSV with one deployment a row: columns model,
+        measured: a file of records or a folder of them: JSON, or CSV with one deployment a row, or
+            a data frame like it: columns model,
             hardware, tp, batch (sequences of an attention replica), context (or isl and osl),
             tpot_ms; where they apply pp, dp, ep, kvp, weights, kv, engine. Rows that cannot be
             predicted are left out, with the reason.
@@ -451,12 +450,11 @@ def calibrate(measured: str | Path, free: Sequence[str] = DEFAULT_FREE) -> Calib
     """
     if not free:
         raise ValueError(f"no constant is named; known: {', '.join(PARAMETERS)}")
-    path = Path(measured)
-    cases = read_cases(read_records(path))
+    records, told = records_given(measured)
+    cases = read_cases(records)
     used = [case for case in cases if isinstance(case, Case)]
     skipped = tuple(case for case in cases if isinstance(case, Skipped))
     if not used:
         reasons = "; ".join(f"{one.id}: {one.because}" for one in skipped)
-        raise ValueError(f"{path}: no row can be predicted: {reasons}")
-    asked = {"measured": files.told(path, files_of(path)), "fit": list(free)}
-    return Calibration(fit(used, free), skipped, asked)
+        raise ValueError(f"{told['name']}: no row can be predicted: {reasons}")
+    return Calibration(fit(used, free), skipped, {"measured": told, "fit": list(free)})

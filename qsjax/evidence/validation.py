@@ -5,7 +5,6 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,20 +16,19 @@ from qsjax.evidence.measurements import (
     Kernel,
     Prediction,
     Skipped,
-    files_of,
     load_left_out,
     load_records,
     predict,
     read_cases,
-    read_records,
+    records_given,
 )
 from qsjax.evidence.measurements.deployment import engine_of
 from qsjax.evidence.measurements.kernels import CATEGORIES as KERNELS
 from qsjax.evidence.measurements.kernels import times
 from qsjax.grid.entry import entry
 from qsjax.numerics.safe import scalar
-from qsjax.output import files
 from qsjax.output.result import Drawing, Result, Row, Table
+from qsjax.records.conversion import names_of
 from qsjax.records.rows import grouped
 
 # What is left out of the fit whole, in turn.
@@ -432,16 +430,17 @@ def _row(record: Mapping[str, Any], result: Prediction | Skipped) -> Row:
 
 @entry
 def validate(
-    records: str | Path | Sequence[Mapping[str, Any]] | None = None,
+    records: Any = None,
     constants: Constants | None = None,
     *,
-    category: Sequence[str] | None = None,
+    category: str | Sequence[str] | None = None,
 ) -> Report:
     """Predictions of all records that can be predicted, against what was measured.
 
     Args:
-        records: a JSON or CSV file of records, or records as `measurements.load_records` has them;
-            those that ship with the package if None.
+        records: a JSON or CSV file of records, a folder of them, a data frame with the columns of a
+            CSV, or records as `measurements.load_records` has them; those that ship with the
+            package if None.
         constants: hardware fields that replace the catalogue's, such as those of a calibration.
         category: categories to look at; all if None.
 
@@ -456,11 +455,10 @@ def validate(
     is_shipped = records is None and category is None
     if records is None:
         records = load_records()
-    elif isinstance(records, str | Path):
-        path = Path(records)
-        records = read_records(path)
-        asked["data"] = files.told(path, files_of(path))
+    elif not isinstance(records, list | tuple):
+        records, asked["data"] = records_given(records)
     if category is not None:
+        category = names_of(category)
         known = sorted({str(record["category"]) for record in records})
         if missing := [name for name in category if name not in known]:
             raise ValueError(f"no records of {', '.join(missing)}; there are {', '.join(known)}")

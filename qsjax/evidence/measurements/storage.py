@@ -5,7 +5,9 @@ import functools
 import gzip
 import json
 import math
+import os
 import re
+import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -15,6 +17,8 @@ from typing import Any, NamedTuple
 from qsjax.catalog.reading import decoded
 from qsjax.evidence.measurements import columns, dialects, reports, results, tables
 from qsjax.evidence.measurements.names import gpus_in
+from qsjax.output import files
+from qsjax.records.conversion import kind_of
 
 Record = dict[str, Any]
 
@@ -261,7 +265,29 @@ def read_records(path: str | Path) -> tuple[Record, ...]:
 _FILES = (".json", ".jsonl", ".csv", ".tsv", ".md", ".txt", ".log", ".gz")
 
 
-def files_of(path: Path) -> tuple[Path, ...]:
+def records_given(measured: Any) -> tuple[tuple[Record, ...], dict[str, str]]:
+    """Records of what a user measured, and what tells it in `inputs.json`.
+
+    Args:
+        measured: a file, a folder, or a data frame with the columns of a CSV.
+
+    Raises:
+        ValueError: as `read_records`; it is none of these.
+    """
+    if hasattr(measured, "to_csv"):
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "data frame.csv"
+            measured.to_csv(path, index=False)
+            return read_csv(path), files.told(path)
+    if not isinstance(measured, str | os.PathLike):
+        raise ValueError(
+            f"measurements: {kind_of(measured)} was given; give a file, a folder or a data frame"
+        )
+    path = Path(measured)
+    return read_records(path), files.told(path, _files_of(path))
+
+
+def _files_of(path: Path) -> tuple[Path, ...]:
     """The file itself, or the files of a folder that may hold records, by their names."""
     if not path.is_dir():
         return (path,)
@@ -276,7 +302,7 @@ def _in_folder(where: Path) -> tuple[Record, ...]:
     Raises:
         ValueError: there is none, or none can be read; with why of each.
     """
-    paths = files_of(where)
+    paths = _files_of(where)
     found: list[Record] = []
     problems: list[str] = []
     for path in paths:
