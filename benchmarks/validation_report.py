@@ -63,10 +63,11 @@ in waves there. `python -m benchmarks.unseen` prints groups and rows.
 """
 COLLECTED_WHY = """An 80 % interval should hold 80 % of them. It does for groups that are like
 those of the fit, of which half come from one benchmark; elsewhere releases, flags and measuring
-differ in ways that a source does not say. Largest: DeepSeek-V4-Flash under SGLang, whose prompts
-take 2 to 5 times what the laws say; 31 runs of one tracker (A100, and DeepSeek on 8 and 16 H100),
-all of one sequence and all 19 to 53 % slower than predicted; TPU7x under vLLM, slower by 13 to 50 %
-the larger its batch; day-0 kernels of Kimi-K2.6 and MiniMax on AMD and H20.
+differ in ways that a source does not say. Largest: DeepSeek-V4-Flash under SGLang, whose tokens
+take 2 to 6 times what the laws say, first tokens of two runs 1.0 and 1.3 times; 31 runs of one
+tracker (A100, and DeepSeek on 8 and 16 H100), all of one sequence and all 19 to 53 % slower than
+predicted; TPU7x under vLLM, slower by 13 to 50 % the larger its batch; day-0 kernels of Kimi-K2.6
+and MiniMax on AMD and H20.
 """
 FIRST = """Of the records that have one. A prompt shares its steps with the decoding of others, so
 it takes longer than alone, and the requests of a benchmark's start come all at once

@@ -23,8 +23,6 @@ from qsjax.records.specs import PHYSICAL, Dtype, HardwareSpec, ModelSpec, Partit
 from qsjax.records.units import GIB, US
 
 NAMES = {"vllm": "vLLM", "sglang": "SGLang", "trtllm": "TensorRT-LLM", "atom": "ATOM"}
-# What ATOM profiles its memory with where no flag says else (atom/config.py).
-_OF_ATOM = {"max_batched_tokens": 16384.0, "max_sequences": 512.0}
 
 
 def padding(model: ModelSpec, rule: ExpertKernels, partition: Partition) -> float:
@@ -164,7 +162,7 @@ def _facts(deployment: Deployment) -> dict[str, float]:
         "max_sequences": deployment.batch,
         "max_model_len": deployment.context,
     }
-    own = _OF_ATOM if deployment.engine == "atom" else {}
+    own = load_engines()["atom"]["profiled"] if deployment.engine == "atom" else {}
     return own | {name: value for name, value in said.items() if value is not None}
 
 

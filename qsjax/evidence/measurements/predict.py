@@ -149,9 +149,10 @@ class Asked(NamedTuple):
         one = self.one
         usual = filling_of(one.engine, scalar(one.hardware.hbm_bytes), one.hardware_name)
         budget = self.facts.get("max_batched_tokens", usual.budget)
-        is_bunched = self.facts.get("length_ratio") == 1.0
         if usual.mixed:
             is_bunched = mean_length(self.facts) == 1.0 and self.kind != "ttft"
+        else:
+            is_bunched = self.facts.get("length_ratio") == 1.0
         if not is_bunched:
             return usual._replace(budget=budget)
         # Replicas whose requests start together read them in the same steps.
